@@ -1,0 +1,67 @@
+# Every target builds what it needs; `make help` lists them.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+ARGS ?=
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## List the targets
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: install
+install: $(READY) ## Build the environment in .venv from the locks
+
+# A Python without ensurepip (Debian without python3-venv) still has its own pip, which can fill a bare environment.
+$(READY): requirements-dev.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit("notify needs Python 3.11 or newer, found " + sys.version.split()[0]) if sys.version_info < (3, 11) else None'
+	@rm -rf $(VENV)
+	@echo "Building $(VENV) from requirements-dev.lock ..."
+	@if $(PYTHON) -c 'import ensurepip' 2>/dev/null; then $(PYTHON) -m venv $(VENV); else \
+		$(PYTHON) -m venv --without-pip $(VENV) && \
+		$(PYTHON) -m pip --python $(BIN)/python install --quiet --require-hashes --no-deps -r requirements-dev.lock; fi
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements-dev.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps --editable .
+	@touch $@
+
+.PHONY: demo
+demo: $(READY) ## Start everything embedded, send sample letters, show them (ARGS=--once exits)
+	@$(BIN)/notify demo $(ARGS)
+
+.PHONY: test
+test: $(READY) ## Run all tests but the slow ones
+	$(BIN)/python -m pytest -m "not slow" $(ARGS)
+
+.PHONY: faults
+faults: $(READY) ## Kill, cut and lie: all fault tests, the slow ones too
+	$(BIN)/python -m pytest tests/faults $(ARGS)
+
+.PHONY: soak
+soak: $(READY) ## Disturb a running stack for MINUTES=10 and count what was lost and repeated
+	@$(BIN)/python -m tests.faults.soak --minutes $(MINUTES) $(ARGS)
+MINUTES ?= 10
+
+.PHONY: check
+check: $(READY) ## Check format, lint, types and the direction of imports
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+.PHONY: format
+format: $(READY) ## Rewrite the code in the project's format
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+.PHONY: lock
+lock: $(READY) ## Pin the newest versions of all packages, with hashes
+	$(BIN)/uv pip compile --quiet $(LOCK_FLAGS) pyproject.toml -o requirements.lock
+	$(BIN)/uv pip compile --quiet $(LOCK_FLAGS) --extra embedded pyproject.toml -o requirements-embedded.lock
+	$(BIN)/uv pip compile --quiet $(LOCK_FLAGS) --extra embedded --extra dev pyproject.toml -o requirements-dev.lock
+LOCK_FLAGS := --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --no-header
+
+.PHONY: clean
+clean: ## Remove the environment, caches and embedded data
+	rm -rf $(VENV) .notify .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage htmlcov dist
