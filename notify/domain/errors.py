@@ -1,0 +1,69 @@
+"""The one family of errors that notify raises on purpose."""
+
+from functools import partial
+from inspect import cleandoc
+from typing import Any
+
+
+class NotifyError(Exception):
+    """
+    notify could not do what was asked.
+
+    The docstring of each subclass is its message; the constructor takes the facts that the
+    message is about, readable as attributes of ``facts``.
+    """
+
+    def __init__(self, **facts: object) -> None:
+        self.facts = facts
+        super().__init__(facts)
+
+    def __str__(self) -> str:
+        message = cleandoc(type(self).__doc__ or "").split("\n\n", maxsplit=1)[0].replace("\n", " ")
+        details = ", ".join(f"{name}: {value}" for name, value in self.facts.items())
+        return f"{message} ({details})" if details else message
+
+
+class MalformedEvent(NotifyError):
+    """The event is not well-formed and was refused; nothing of it was stored."""
+
+    def __init__(self, *, field: str, reason: str, index: int | None = None) -> None:
+        """
+        Args:
+            field: Dotted path of the field that is wrong, such as ``cl.link``.
+            reason: What is wrong with it and what was expected.
+            index: Position of the event in its batch, from 0; None outside a batch.
+        """
+        where = {} if index is None else {"index": index}
+        super().__init__(**where, field=field, reason=reason)
+        self.field, self.reason, self.index = field, reason, index
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Celery pickles what a task raises; keyword arguments need this to survive it."""
+        return partial(type(self), field=self.field, reason=self.reason, index=self.index), ()
+
+
+class UnsupportedConnection(NotifyError):
+    """Events are emitted on a SQLAlchemy Session or Connection, or on a psycopg Connection."""
+
+
+class RelayUnavailable(NotifyError):
+    """The relay would not open a session; no letter was risked."""
+
+
+class UnsafeHeader(NotifyError):
+    """A header value holds a line break, NUL or another control character and was refused."""
+
+
+class InvalidSettings(NotifyError):
+    """The settings make no sense; notify did not start."""
+
+    def __init__(self, *problems: str) -> None:
+        """
+        Args:
+            problems: One sentence each: the variable, its value (never a secret), what was expected.
+        """
+        super().__init__()
+        self.problems = problems
+
+    def __str__(self) -> str:
+        return "\n".join(self.problems)

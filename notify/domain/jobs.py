@@ -1,0 +1,85 @@
+"""A job: one letter to one person about one event, and what must be known to write it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from notify.domain.audience import Reason
+from notify.domain.events import ChangeList, Event
+from notify.domain.preferences import Choices, EventType, Person
+
+
+class Stage(StrEnum):
+    """The two stages of the outbox; also the names of their Celery queues."""
+
+    FAN_OUT = "fan_out"
+    DELIVER = "deliver"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """
+    The right to work on one leased row until its lease ends.
+
+    ``(id, attempt)`` names this try for ever. ``failures`` and ``lapses`` count what happened
+    before it; ``max_failures`` is the retry budget.
+    """
+
+    id: int
+    attempt: int
+    failures: int
+    max_failures: int
+    lapses: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """A claimed ``email_jobs`` row."""
+
+    claim: Claim
+    event_id: int
+    event_type: str
+    cl_link: str
+    username: str
+    to_email: str
+    reason: Reason
+    message_id: str
+    expired: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dossier:
+    """A claimed job with today's facts, for the last look. None means the directory has no such row."""
+
+    job: Job
+    event: Event
+    event_type: EventType | None
+    change_list: ChangeList | None
+    person: Person | None
+    choices: Choices
+    actor: Person | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Letter:
+    """
+    What a channel needs to write and send one letter. Facts, not words.
+
+    ``message_id`` is without angle brackets and the same at every try.
+    """
+
+    claim: Claim
+    message_id: str
+    event: Event
+    change_list: ChangeList
+    actor: Person
+    recipient: Person
+    to_email: str
+    reason: Reason
+
+    @property
+    def comment(self) -> Mapping[str, Any]:
+        """The comment of the event; empty for event types that carry none."""
+        comment: Mapping[str, Any] = self.event.payload.get("comment") or {}
+        return comment

@@ -1,0 +1,60 @@
+"""What a person has chosen, and what holds where they have chosen nothing."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Person:
+    """
+    Somebody in the directory.
+
+    ``email`` None means no address is known. ``undeliverable_email`` is the address a relay has
+    refused for good; it counts only while it is still the person's address.
+    """
+
+    username: str
+    email: str | None = None
+    display_name: str | None = None
+    locale: str | None = None
+    timezone: str | None = None
+    is_bot: bool = False
+    active: bool = True
+    undeliverable_email: str | None = None
+
+    @property
+    def name(self) -> str:
+        """What to call the person: the display name, or else the username."""
+        return self.display_name or self.username
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choices:
+    """
+    A person's stored choices. The defaults are what holds when nothing is stored.
+
+    Args:
+        enabled: The master switch.
+        email: Where letters go instead of the directory's address; None means the directory's.
+        preferences: Event type code to the explicit choice; a missing code means the type's default.
+        muted_cls: Links of the change lists that the person has muted.
+    """
+
+    enabled: bool = True
+    email: str | None = None
+    preferences: Mapping[str, bool] = field(default_factory=dict)
+    muted_cls: frozenset[str] = frozenset()
+
+
+NO_CHOICES = Choices()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventType:
+    """One kind of event people can switch on and off, unless it is ``system_required``."""
+
+    code: str
+    category: str
+    description: str
+    system_required: bool = False
+    default_enabled: bool = True

@@ -1,0 +1,71 @@
+"""From what became of a try to what becomes of its row."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+from random import Random
+from typing import assert_never
+
+from notify.domain.backoff import next_delay
+from notify.domain.jobs import Claim
+from notify.domain.outcomes import Answer, Blame, Dead, Expired, Outcome, Phase, Released, Retry, Sent, Skipped
+
+AT_ONCE = timedelta(0)
+# A letter that the relay hangs up on every time, while it takes all others, must not spin.
+AFTER_TROUBLE = timedelta(seconds=5)
+EXPIRED = "expires_at"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settlement:
+    """
+    What is written to the row. ``delay`` None means that ``status`` is final.
+
+    ``verdict`` is the outcome's name for people and statistics; ``reason`` None means nothing to explain.
+    ``ambiguous`` is counted besides, whatever becomes of the row: the letter may be out.
+    """
+
+    verdict: str
+    status: str
+    delay: timedelta | None = None
+    failed: bool = False
+    reason: str | None = None
+    answer: Answer | None = None
+    undeliverable: bool = False
+    ambiguous: bool = False
+
+
+def settle(outcome: Outcome, claim: Claim, *, rng: Random) -> Settlement:
+    """What the row becomes: a retry beyond the budget is dead, everything else is what it says."""
+    match outcome:
+        case Sent(answer=answer):
+            return Settlement(verdict="sent", status="sent", answer=answer)
+        case Retry():
+            return _later_or_dead(outcome, claim, rng=rng)
+        case Dead(reason=reason, answer=answer, undeliverable=undeliverable):
+            return Settlement(verdict="dead", status="dead", reason=reason, answer=answer, undeliverable=undeliverable)
+        case Skipped(reason=reason):
+            answer = Answer(phase=Phase.LAST_LOOK)
+            return Settlement(verdict="skipped", status="skipped", reason=reason, answer=answer)
+        case Expired():
+            answer = Answer(phase=Phase.LAST_LOOK)
+            return Settlement(verdict="expired", status="expired", reason=EXPIRED, answer=answer)
+        case Released(reason=reason, blame=blame, answer=answer):
+            delay = AT_ONCE if blame is Blame.NOBODY else AFTER_TROUBLE
+            return Settlement(verdict="released", status="pending", delay=delay, reason=reason, answer=answer)
+        case _:
+            assert_never(outcome)
+
+
+def _later_or_dead(outcome: Retry, claim: Claim, *, rng: Random) -> Settlement:
+    failures = claim.failures + 1
+    budget = min(claim.max_failures, outcome.max_failures or claim.max_failures)
+    spent = failures >= budget
+    return Settlement(
+        verdict="dead" if spent else "retry",
+        status="dead" if spent else "pending",
+        delay=None if spent else next_delay(failures, rng=rng, floor=outcome.floor),
+        failed=True,
+        reason=outcome.reason,
+        answer=outcome.answer,
+        ambiguous=outcome.ambiguous,
+    )

@@ -1,0 +1,46 @@
+"""How letters find each other in a mail reader: Message-IDs, the thread's root, Outlook's index."""
+
+from base64 import b64encode
+from hashlib import sha256
+from re import compile as pattern
+
+PLAIN = pattern(r"[A-Za-z0-9_+-]{1,64}")
+
+
+def _part(text: str) -> str:
+    """
+    The text itself if it is short and plain, else a hash of it.
+
+    Neither a dot nor the hash's ``=`` is plain, so no two pairs of link and key meet in one id.
+    """
+    return text if PLAIN.fullmatch(text) else "=" + sha256(text.encode()).hexdigest()[:24]
+
+
+def root_id(cl_link: str, *, host: str) -> str:
+    """The Message-ID, without brackets, of the letter that never was and that every letter answers."""
+    return f"cl.{_part(cl_link)}@{host}"
+
+
+def message_id(cl_link: str, *, event_key: str, username: str, host: str, replay: int = 0) -> str:
+    """
+    The Message-ID, without brackets, of one person's letter about one event. Stable over retries.
+
+    Args:
+        replay: 0 for the letter itself, else which replay by hand it is.
+
+    Source: RFC 5322 §3.6.4 (``dot-atom-text`` on both sides).
+    """
+    recipient = sha256(username.encode()).hexdigest()[:12]
+    again = f".r{replay}" if replay else ""
+    return f"cl.{_part(cl_link)}.{_part(event_key)}.{recipient}{again}@{host}"
+
+
+def thread_index(cl_link: str) -> str:
+    """
+    Outlook's ``Thread-Index`` for a change list: 22 bytes, the same on every letter.
+
+    Source: [MS-OXOMSG] §2.2.1.3, PidTagConversationIndex: a reserved byte 0x01, five bytes of
+    time, and a GUID. The time is part of the hash, so that it is the same in every process.
+    """
+    digest = sha256(cl_link.encode()).digest()
+    return b64encode(b"\x01" + digest[:21]).decode("ascii")

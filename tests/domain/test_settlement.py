@@ -1,0 +1,105 @@
+"""What becomes of a row, for everything that can become of a try."""
+
+from datetime import timedelta
+from random import Random
+
+import pytest
+
+from notify.domain.jobs import Claim
+from notify.domain.outcomes import Answer, Blame, Dead, Expired, Outcome, Phase, Released, Retry, Sent, Skipped
+from notify.domain.settlement import AFTER_TROUBLE, AT_ONCE, Settlement, settle
+
+YES = Answer(phase=Phase.FINAL_DOT, code=250, enhanced="2.0.0", text="queued as 1")
+NO = Answer(phase=Phase.RCPT, code=550, enhanced="5.1.1", text="no such user")
+LATER = Answer(phase=Phase.RCPT, code=451, enhanced="4.7.1", text="greylisted")
+LOOKED = Answer(phase=Phase.LAST_LOOK)
+DROPPED = Answer(phase=Phase.MAIL, text="connection lost")
+
+
+def claim(*, failures: int = 0, max_failures: int = 12) -> Claim:
+    return Claim(id=1, attempt=failures + 1, failures=failures, max_failures=max_failures, lapses=0)
+
+
+def settled(outcome: Outcome, *, failures: int = 0, max_failures: int = 12) -> Settlement:
+    rng = Random(1)
+    return settle(outcome, claim(failures=failures, max_failures=max_failures), rng=rng)
+
+
+@pytest.mark.parametrize(
+    ("outcome", "settlement"),
+    [
+        (Sent(answer=YES), Settlement(verdict="sent", status="sent", answer=YES)),
+        (
+            Dead(reason="refused", answer=NO),
+            Settlement(verdict="dead", status="dead", reason="refused", answer=NO),
+        ),
+        (
+            Dead(reason="bad_address", answer=NO, undeliverable=True),
+            Settlement(verdict="dead", status="dead", reason="bad_address", answer=NO, undeliverable=True),
+        ),
+        (
+            Skipped(reason="muted_cl"),
+            Settlement(verdict="skipped", status="skipped", reason="muted_cl", answer=LOOKED),
+        ),
+        (Expired(), Settlement(verdict="expired", status="expired", reason="expires_at", answer=LOOKED)),
+        (
+            Released(reason="not_begun"),
+            Settlement(verdict="released", status="pending", delay=AT_ONCE, reason="not_begun"),
+        ),
+        *(
+            (
+                Released(reason="trouble", blame=blame, answer=DROPPED),
+                Settlement(verdict="released", status="pending", delay=AFTER_TROUBLE, reason="trouble", answer=DROPPED),
+            )
+            for blame in (Blame.RELAY, Blame.CONFIGURATION, Blame.THROTTLE)
+        ),
+    ],
+)
+def test_each_outcome_becomes_the_state_it_names_and_counts_no_failure(
+    outcome: Outcome, settlement: Settlement
+) -> None:
+    assert settled(outcome, failures=11) == settlement
+
+
+@pytest.mark.parametrize("failures", [0, 1, 10])
+def test_a_refusal_for_now_counts_and_comes_back_after_the_backoff(failures: int) -> None:
+    found = settled(Retry(reason="later", answer=LATER), failures=failures)
+    assert (found.verdict, found.status, found.failed) == ("retry", "pending", True)
+    assert (found.reason, found.answer) == ("later", LATER)
+    assert found.delay is not None
+    assert found.delay >= timedelta(seconds=30) * 2 ** min(failures, 8)
+
+
+def test_a_refusal_for_now_keeps_the_least_wait_that_it_asks_for() -> None:
+    assert settled(Retry(reason="later", answer=LATER, floor=timedelta(minutes=5))).delay == timedelta(minutes=5)
+
+
+@pytest.mark.parametrize(
+    ("failures", "max_failures", "most", "status"),
+    [
+        (10, 12, None, "pending"),
+        (11, 12, None, "dead"),
+        (0, 1, None, "dead"),
+        (1, 12, 3, "pending"),
+        (2, 12, 3, "dead"),
+        (7, 12, 3, "dead"),
+        (1, 2, 3, "dead"),
+    ],
+    ids=[
+        "one left",
+        "budget spent",
+        "budget of one",
+        "bug, tried twice",
+        "bug, tried three times",
+        "bug after refusals",
+        "the smaller budget holds",
+    ],
+)
+def test_the_failure_that_spends_the_budget_is_the_last(
+    failures: int, max_failures: int, most: int | None, status: str
+) -> None:
+    outcome = Retry(reason="later", answer=LATER, max_failures=most)
+    found = settled(outcome, failures=failures, max_failures=max_failures)
+    assert (found.status, found.failed) == (status, True)
+    assert (found.delay is None) == (status == "dead")
+    assert found.reason == "later"
