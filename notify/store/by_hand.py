@@ -1,0 +1,247 @@
+"""
+What operators may do to letters by hand, to one or to many: retry, cancel, replay.
+
+Decided: one statement for each, over a page of letters in the order of their ids, which locks the
+    rows before it changes them. One letter is a page of one, so that nothing is written twice.
+Decided: pages follow each other by id. What a page leaves as it was, such as a letter that waits and
+    is made due now, would else be found again by the next.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from types import MappingProxyType
+from typing import Any
+
+from sqlalchemy import (
+    CTE,
+    BigInteger,
+    ColumnElement,
+    Connection,
+    Integer,
+    Text,
+    and_,
+    any_,
+    cast,
+    exists,
+    func,
+    literal,
+    or_,
+    select,
+    true,
+    update,
+)
+from sqlalchemy.dialects.postgresql import ARRAY, insert
+from sqlalchemy.sql.dml import ReturningInsert, ReturningUpdate
+
+from notify.store.leases import DEAD, PENDING
+from notify.store.outbox import end_of_life
+from notify.store.tables import email_jobs, events
+
+REVIVABLE = (PENDING, DEAD, "expired", "cancelled")
+REPLAYABLE = ("sent", DEAD, "expired", "cancelled")
+FRESH_BUDGET = 12
+CANCELLED_BY_HAND = "by_hand"
+REPLAY_NUMBER = r"\.r([0-9]+)@"
+BEFORE_HOST = r"(\.r[0-9]+)?@"
+COPIED = ("event_id", "event_type", "cl_link", "username", "to_email", "reason", "priority")
+SAME = ("username", "cl_link", "status", "outcome_reason", "last_code")
+
+_row = email_jobs.c
+_others = email_jobs.alias("others")
+
+
+class Action(StrEnum):
+    """What may be done by hand."""
+
+    RETRY = "retry"
+    CANCEL = "cancel"
+    REPLAY = "replay"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Which:
+    """
+    Which letters are meant: those to which everything that is given applies; nothing given means all.
+
+    ``outcome_reason`` and ``last_code`` are what the last try left; ``created_from`` is the first
+    instant that counts and ``created_before`` the first that does not.
+    """
+
+    ids: tuple[int, ...] | None = None
+    username: str | None = None
+    cl_link: str | None = None
+    status: str | None = None
+    event_key: str | None = None
+    outcome_reason: str | None = None
+    last_code: int | None = None
+    created_from: datetime | None = None
+    created_before: datetime | None = None
+
+    @property
+    def is_everything(self) -> bool:
+        """Whether nothing is given."""
+        return self == Which()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tally:
+    """
+    How many letters are meant, and to how many of them the action can be done.
+
+    ``last_id`` is the highest id of those; a letter that is written later is not meant.
+    """
+
+    matched: int
+    allowed: int
+    last_id: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Page:
+    """What one statement did: the ids of the letters it changed or wrote. ``last_id`` None: nothing was left."""
+
+    done: tuple[int, ...]
+    last_id: int | None
+
+
+def meant(which: Which) -> ColumnElement[bool]:
+    """Whether a letter is one of these."""
+    stated = [_row[name] == wanted for name in SAME if (wanted := getattr(which, name)) is not None]
+    if which.ids is not None:
+        stated.append(_row.id == any_(literal(list(which.ids), ARRAY(BigInteger))))
+    if which.event_key is not None:
+        stated.append(_row.event_id.in_(select(events.c.id).where(events.c.key == which.event_key)))
+    if which.created_from is not None:
+        stated.append(_row.created_at >= which.created_from)
+    if which.created_before is not None:
+        stated.append(_row.created_at < which.created_before)
+    return and_(true(), *stated)
+
+
+def allowed(action: Action) -> ColumnElement[bool]:
+    """Whether the state of a letter allows this."""
+    return _ALLOWED[action]
+
+
+def tally(connection: Connection, action: Action, which: Which) -> Tally:
+    """How many letters are meant, and to how many of them this can be done now."""
+    may = allowed(action)
+    query = select(
+        func.count().label("matched"),
+        func.count().filter(may).label("allowed"),
+        func.coalesce(func.max(_row.id).filter(may), 0).label("last_id"),
+    )
+    return Tally(**connection.execute(query.where(meant(which))).mappings().one())
+
+
+def act(connection: Connection, action: Action, which: Which, *, after_id: int = 0, last_id: int, limit: int) -> Page:
+    """
+    Do it to the first *limit* of these letters with an id above *after_id* and up to *last_id*.
+
+    Raises:
+        IntegrityError: Somebody began to replay one of these letters at this moment; do it again.
+        OperationalError: Workers recorded some of them in another order (a deadlock); do it again.
+    """
+    chosen = (
+        select(_row.id)
+        .where(meant(which), allowed(action), _row.id > after_id, _row.id <= last_id)
+        .order_by(_row.id)
+        .limit(limit)
+        .with_for_update(of=email_jobs)
+        .cte("chosen")
+        .prefix_with("MATERIALIZED", dialect="postgresql")
+    )
+    acted = _ACTS[action](chosen).cte("acted")
+    last = select(func.max(chosen.c.id)).scalar_subquery()
+    done = select(func.array_agg(acted.c.id)).scalar_subquery()
+    found = connection.execute(select(last.label("last_id"), done.label("done"))).one()
+    return Page(done=tuple(found.done or ()), last_id=found.last_id)
+
+
+def act_on(connection: Connection, action: Action, job_id: int) -> int | None:
+    """Do it to one letter; the id of the letter changed or written, None if its state does not allow it."""
+    page = act(connection, action, Which(ids=(job_id,)), last_id=job_id, limit=1)
+    return page.done[0] if page.done else None
+
+
+def _retry(chosen: CTE) -> ReturningUpdate[Any]:
+    """
+    Due now, with a fresh budget and life where they are spent; no history is reset.
+
+    Of several replays of one letter that have ended, the first comes back and the others stay.
+    """
+    earlier = exists().where(
+        _others.c.replay_of == _row.replay_of, _others.c.id < _row.id, _others.c.id.in_(select(chosen.c.id))
+    )
+    return (
+        update(email_jobs)
+        .where(_row.id == _any_of(chosen), or_(_row.status == PENDING, ~earlier))
+        .values(
+            status=PENDING,
+            due_at=func.now(),
+            finished_at=None,
+            outcome_reason=None,
+            max_failures=func.greatest(_row.max_failures, _row.failures + FRESH_BUDGET),
+            expires_at=func.greatest(_row.expires_at, end_of_life(_row.event_type)),
+        )
+        .returning(_row.id)
+    )
+
+
+def _cancel(chosen: CTE) -> ReturningUpdate[Any]:
+    return (
+        update(email_jobs)
+        .where(_row.id == _any_of(chosen))
+        .values(status="cancelled", due_at=None, finished_at=func.now(), outcome_reason=CANCELLED_BY_HAND)
+        .returning(_row.id)
+    )
+
+
+def _replay(chosen: CTE) -> ReturningInsert[Any]:
+    """
+    New letters like these, each numbered after the highest replay of this person's letter about this event.
+
+    Counting the replays would give a number again once upkeep has deleted one of them.
+    """
+    highest = (
+        select(func.max(cast(func.substring(_others.c.message_id, REPLAY_NUMBER), Integer)))
+        .where(_others.c.event_id == _row.event_id, _others.c.username == _row.username)
+        .scalar_subquery()
+    )
+    turn = func.row_number().over(partition_by=[_row.event_id, _row.username], order_by=_row.id)
+    number = cast(func.coalesce(highest, 0) + turn, Text)
+    fresh = func.regexp_replace(_row.message_id, BEFORE_HOST, literal(".r", Text) + number + literal("@", Text))
+    source = select(*(_row[name] for name in COPIED), _row.id, fresh, end_of_life(_row.event_type))
+    return (
+        insert(email_jobs)
+        .from_select(
+            [*COPIED, "replay_of", "message_id", "expires_at"],
+            source.where(_row.id == _any_of(chosen)).order_by(_row.id),
+        )
+        .on_conflict_do_nothing()
+        .returning(email_jobs.c.id)
+    )
+
+
+def _any_of(chosen: CTE) -> ColumnElement[int]:
+    return func.any(func.array(select(chosen.c.id).scalar_subquery()))
+
+
+_ALLOWED: Mapping[Action, ColumnElement[bool]] = MappingProxyType(
+    {
+        Action.RETRY: _row.status.in_(REVIVABLE)
+        & (
+            (_row.status == PENDING)
+            | ~exists().where(_others.c.replay_of == _row.replay_of, _others.c.due_at.is_not(None))
+        ),
+        Action.CANCEL: _row.due_at.is_not(None),
+        Action.REPLAY: _row.status.in_(REPLAYABLE)
+        & _row.message_id.is_not(None)
+        & ~exists().where(_others.c.replay_of == _row.id, _others.c.due_at.is_not(None)),
+    }
+)
+_ACTS: Mapping[Action, Callable[[CTE], ReturningUpdate[Any] | ReturningInsert[Any]]] = MappingProxyType(
+    {Action.RETRY: _retry, Action.CANCEL: _cancel, Action.REPLAY: _replay}
+)

@@ -1,0 +1,103 @@
+"""The ways to a PostgreSQL connection: our own small pool, and whatever the application hands us."""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import lru_cache
+from typing import Any, cast
+
+import psycopg
+from psycopg.rows import tuple_row
+from sqlalchemy import URL, Connection, Executable, create_engine, make_url
+from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
+from sqlalchemy.exc import InterfaceError, InternalError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolExhausted
+from sqlalchemy.orm import Session
+from sqlalchemy.sql.compiler import Compiled
+from sqlalchemy.sql.elements import ClauseElement
+
+from notify.domain.errors import UnsupportedConnection
+
+# What says nothing about the statement, only that the database cannot answer it now. InternalError: among
+# others, read-only since a failover.
+AWAY = (OperationalError, InterfaceError, InternalError, PoolExhausted)
+
+Caller = Session | Connection | psycopg.Connection[Any]
+Run = Callable[[Executable, Mapping[str, str]], list[tuple[Any, ...]]]
+
+
+def with_our_driver(url: str) -> URL:
+    """The URL with psycopg as its driver, whatever ``postgres://`` spelling it came in."""
+    scheme, _, rest = url.partition("://")
+    spelling = "postgresql" if scheme.partition("+")[0] in {"postgres", "postgresql"} else scheme
+    return make_url(f"{spelling}://{rest}").set(drivername="postgresql+psycopg")
+
+
+class Database:
+    """
+    A pool of connections to one PostgreSQL database. Thread-safe; make it anew after a fork.
+
+    Opening happens at the first use, so making one costs nothing and cannot fail.
+    """
+
+    def __init__(
+        self, url: str, *, pool_size: int = 5, pool_timeout_seconds: float = 30, connect_timeout_seconds: int = 5
+    ) -> None:
+        self.url = url
+        self.engine = create_engine(
+            with_our_driver(url),
+            pool_size=pool_size,
+            max_overflow=0,
+            pool_timeout=pool_timeout_seconds,
+            pool_pre_ping=True,
+            hide_parameters=True,  # they are addresses and people's words, and errors end in logs
+            connect_args={
+                "connect_timeout": connect_timeout_seconds,
+                "application_name": "notify",
+                "options": "-c timezone=UTC -c statement_timeout=30s -c idle_in_transaction_session_timeout=60s",
+                "keepalives_idle": 30,
+                "keepalives_interval": 10,
+                "keepalives_count": 3,
+                "tcp_user_timeout": 60_000,  # ms; keepalives do not end a wait for an unacknowledged statement
+            },
+        )
+
+    @contextmanager
+    def begin(self) -> Iterator[Connection]:
+        """A transaction that commits when the block ends well and rolls back when it raises."""
+        with self.engine.begin() as connection:
+            yield connection
+
+    def close(self) -> None:
+        """Close the pooled connections."""
+        self.engine.dispose()
+
+
+def runner(caller: object) -> Run:
+    """
+    How to run a statement in the caller's transaction, whichever library opened it.
+
+    Parameters are text, so that the same statement means the same to either library.
+
+    Raises:
+        UnsupportedConnection: The caller is neither a Session, a Connection nor a psycopg connection.
+    """
+    if isinstance(caller, Session | Connection):
+        return lambda statement, parameters: [tuple(row) for row in caller.execute(statement, parameters)]
+    if isinstance(caller, psycopg.Connection):
+        return lambda statement, parameters: _run_on_psycopg(caller, statement, parameters)
+    raise UnsupportedConnection(given=type(caller).__name__)
+
+
+def _run_on_psycopg(
+    connection: psycopg.Connection[Any], statement: Executable, parameters: Mapping[str, str]
+) -> list[tuple[Any, ...]]:
+    """On a cursor of our own kind: the connection's may number its parameters or return dictionaries."""
+    compiled = _compiled(statement)
+    with psycopg.Cursor(connection, row_factory=tuple_row) as cursor:
+        cursor.execute(str(compiled).encode(), {**compiled.params, **parameters})
+        return cursor.fetchall() if cursor.description else []
+
+
+@lru_cache(maxsize=32)
+def _compiled(statement: Executable) -> Compiled:
+    return cast("ClauseElement", statement).compile(dialect=PGDialect_psycopg())  # type: ignore[no-untyped-call]

@@ -1,0 +1,273 @@
+"""Events in the table: stored once for each key, claimed by the fan-out, finished with a reason."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from datetime import timedelta
+from json import dumps
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    DateTime,
+    Row,
+    Text,
+    case,
+    delete,
+    exists,
+    func,
+    literal,
+    select,
+    type_coerce,
+)
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB, insert
+
+from notify.domain.events import Event
+from notify.domain.fan_out import Priority
+from notify.domain.jobs import Claim
+from notify.store.database import Run
+from notify.store.leases import ENDING, POISON, WORKING, Leases
+from notify.store.records import records
+from notify.store.tables import change_lists, cl_reviewers, events, notification_event_types
+
+LEASES = Leases(events, held=WORKING)
+FACTS_OF_EVENT: Sequence[ColumnElement[Any]] = (
+    events.c.id,
+    events.c.key,
+    events.c.type,
+    events.c.cl_link,
+    events.c.actor,
+    events.c.occurred_at,
+    events.c.payload,
+)
+WANTED: Sequence[ColumnElement[Any]] = (
+    *FACTS_OF_EVENT,
+    events.c.attempt,
+    events.c.failures,
+    events.c.max_failures,
+    events.c.lapses,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewEvent:
+    """A row to be; ``occurred_at`` is ISO 8601 with an offset, None means now."""
+
+    key: str
+    type: str
+    cl_link: str
+    actor: str
+    occurred_at: str | None
+    payload: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Receipt:
+    """Which row an event is; ``duplicate`` means that its key was known before this call."""
+
+    id: int
+    key: str
+    duplicate: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StatedFacts:
+    """What events say about a change list; None means that they do not say."""
+
+    link: str
+    title: str | None = None
+    url: str | None = None
+    repository: str | None = None
+    author: str | None = None
+    reviewers: Sequence[str] | None = None
+
+    def updated(self, **facts: Any) -> "StatedFacts":  # noqa: ANN401 - the fields of this very class
+        """The same with later facts over earlier ones."""
+        return replace(self, **facts)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClaimedEvent:
+    """An event that the fan-out has taken, and the right to work on it."""
+
+    claim: Claim
+    event: Event
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventEnding:
+    """
+    The end of one try. ``delay`` in seconds, None for the final states done and dead.
+
+    ``failed`` is 1 where the try counts against the budget; ``error`` None leaves the last words as they are.
+    """
+
+    claim: Claim
+    status: str
+    delay: float | None = None
+    failed: int = 0
+    error: str | None = None
+
+
+_new = records("new", key=Text, type=Text, cl_link=Text, actor=Text, occurred_at=DateTime(timezone=True), payload=JSONB)
+_urgent = exists().where(notification_event_types.c.code == _new.c.type, notification_event_types.c.system_required)
+INSERT = (
+    insert(events)
+    .from_select(
+        ["key", "type", "cl_link", "actor", "occurred_at", "payload", "priority"],
+        select(
+            _new.c.key,
+            _new.c.type,
+            _new.c.cl_link,
+            _new.c.actor,
+            func.coalesce(_new.c.occurred_at, func.now()),
+            _new.c.payload,
+            case((_urgent, literal(int(Priority.URGENT))), else_=literal(int(Priority.NORMAL))),
+        ),
+    )
+    .on_conflict_do_nothing(index_elements=[events.c.key])
+    .returning(events.c.id, events.c.key)
+)
+
+_wanted = records("wanted", key=Text)
+FIND = select(events.c.id, events.c.key).where(events.c.key.in_(select(_wanted.c.key)))
+
+_facts = records("facts", link=Text, title=Text, url=Text, repository=Text, author=Text, reviewers=ARRAY(Text))
+FACTS = ("title", "url", "repository", "author")
+
+
+def _unchanged(fact: str) -> ColumnElement[bool]:
+    stated, known = _facts.c[fact], change_lists.c[fact]
+    return stated.is_(None) | stated.is_not_distinct_from(known)
+
+
+_reviewer_names = func.coalesce(func.array_agg(cl_reviewers.c.username), literal([], ARRAY(Text)))
+_known_reviewers = type_coerce(
+    select(_reviewer_names).where(cl_reviewers.c.cl_link == _facts.c.link).scalar_subquery(), ARRAY(Text)
+)
+_same_reviewers = _known_reviewers.contains(_facts.c.reviewers) & _known_reviewers.contained_by(_facts.c.reviewers)
+
+# A change list about which nothing new is said is left out before the conflict, not after it: a conflict
+# locks the row until the application's transaction ends, and makes others' events on it wait.
+# New reviewers need that lock, or those of two transactions would mix.
+_old_news = exists().where(
+    change_lists.c.link == _facts.c.link,
+    *(_unchanged(fact) for fact in FACTS),
+    _facts.c.reviewers.is_(None) | _same_reviewers,
+)
+_learn = insert(change_lists).from_select(
+    ["link", *FACTS],
+    select(_facts.c.link, *(_facts.c[fact] for fact in FACTS)).where(~_old_news).order_by(_facts.c.link),
+)
+LEARN = _learn.on_conflict_do_update(
+    index_elements=[change_lists.c.link],
+    set_={fact: func.coalesce(_learn.excluded[fact], change_lists.c[fact]) for fact in FACTS},
+).returning(change_lists.c.link)
+
+_reviewers = records("reviewers", link=Text, username=Text)
+_complete = records("complete", link=Text)
+DROP_REVIEWERS = (
+    delete(cl_reviewers)
+    .where(
+        cl_reviewers.c.cl_link.in_(select(_complete.c.link)),
+        ~exists().where(_reviewers.c.link == cl_reviewers.c.cl_link, _reviewers.c.username == cl_reviewers.c.username),
+    )
+    .returning(cl_reviewers.c.cl_link)
+)
+ADD_REVIEWERS = (
+    insert(cl_reviewers)
+    .from_select(
+        ["cl_link", "username"],
+        select(_reviewers.c.link, _reviewers.c.username).order_by(_reviewers.c.link, _reviewers.c.username),
+    )
+    .on_conflict_do_nothing()
+    .returning(cl_reviewers.c.cl_link)
+)
+
+
+def store_new(run: Run, rows: Sequence[NewEvent]) -> dict[str, int]:
+    """Store the rows whose key is new; the ids of those by key."""
+    return {key: id_ for id_, key in run(INSERT, {"new": dumps([asdict(row) for row in rows])})}
+
+
+def find(run: Run, keys: Sequence[str]) -> dict[str, int]:
+    """The ids of the events with these keys, by key."""
+    return {key: id_ for id_, key in run(FIND, {"wanted": dumps([{"key": key} for key in keys])})}
+
+
+def learn(run: Run, facts: Sequence[StatedFacts]) -> None:
+    """Bring the directory up to what was stated; one entry for each change list, three statements in all."""
+    if not facts:
+        return
+    run(LEARN, {"facts": dumps([asdict(one) for one in facts])})
+    complete = [one for one in facts if one.reviewers is not None]
+    if complete:
+        reviewers = dumps([{"link": one.link, "username": name} for one in complete for name in one.reviewers or ()])
+        run(DROP_REVIEWERS, {"complete": dumps([{"link": one.link} for one in complete]), "reviewers": reviewers})
+        run(ADD_REVIEWERS, {"reviewers": reviewers})
+
+
+def claim(connection: Connection, *, limit: int, lease: timedelta, worker: UUID) -> list[ClaimedEvent]:
+    """Take up to *limit* events that are due, urgent ones first."""
+    return [_claimed(row) for row in LEASES.claim(connection, limit=limit, lease=lease, worker=worker, wanted=WANTED)]
+
+
+def claim_lapsed(connection: Connection, *, lease: timedelta, worker: UUID) -> ClaimedEvent | None:
+    """Take one event whose last worker vanished; None when there is none."""
+    row = LEASES.claim_lapsed(connection, lease=lease, worker=worker, wanted=WANTED)
+    return _claimed(row) if row else None
+
+
+def bury_poison(connection: Connection, *, limit: int = 100) -> int:
+    """End the events that have outlived three workers; how many there were."""
+    return len(LEASES.bury_poison(connection, limit=limit, wanted=[events.c.id], last_error=POISON))
+
+
+_ending = records("endings", **ENDING, error=Text)
+_SETTLE = (
+    LEASES.settle(_ending).values(last_error=func.coalesce(_ending.c.error, events.c.last_error)).returning(events.c.id)
+)
+
+
+def record(connection: Connection, endings: Sequence[EventEnding]) -> set[int]:
+    """Write what became of these tries; the ids whose lease was still ours."""
+    if not endings:
+        return set()
+    return set(connection.scalars(_SETTLE, {"endings": dumps([_row(one) for one in endings])}))
+
+
+def load(connection: Connection, ids: Sequence[int]) -> dict[int, Event]:
+    """The events with these ids, by id."""
+    rows = connection.execute(select(*FACTS_OF_EVENT).where(events.c.id == func.any(list(ids))))
+    return {row.id: _event(row) for row in rows}
+
+
+def _row(ending: EventEnding) -> dict[str, Any]:
+    return {
+        "id": ending.claim.id,
+        "attempt": ending.claim.attempt,
+        "status": ending.status,
+        "delay": ending.delay,
+        "failed": ending.failed,
+        "error": ending.error,
+    }
+
+
+def _claimed(row: Row[Any]) -> ClaimedEvent:
+    claimed = Claim(
+        id=row.id, attempt=row.attempt, failures=row.failures, max_failures=row.max_failures, lapses=row.lapses
+    )
+    return ClaimedEvent(claim=claimed, event=_event(row))
+
+
+def _event(row: Row[Any]) -> Event:
+    return Event(
+        id=row.id,
+        key=row.key,
+        type=row.type,
+        cl_link=row.cl_link,
+        actor=row.actor,
+        occurred_at=row.occurred_at,
+        payload=row.payload,
+    )

@@ -1,0 +1,175 @@
+"""Where is my letter: what people and operators read of the outbox, and what they may do by hand."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Select, select
+from sqlalchemy.exc import IntegrityError
+
+from notify.store import by_hand
+from notify.store.by_hand import Action, Which
+from notify.store.tables import email_attempts, email_jobs, events
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobView:
+    """One letter as it stands. Null fields mean what the column comments of ``email_jobs`` say."""
+
+    id: int
+    event_key: str
+    event_type: str
+    cl_link: str
+    username: str
+    to_email: str | None
+    reason: str
+    status: str
+    due_at: datetime | None
+    attempt: int
+    failures: int
+    max_failures: int
+    lapses: int
+    priority: int
+    expires_at: datetime
+    message_id: str | None
+    outcome_reason: str | None
+    last_code: int | None
+    last_enhanced_code: str | None
+    last_error: str | None
+    relay_reply: str | None
+    replay_of: int | None
+    created_at: datetime
+    finished_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptView:
+    """One try that did not end in sent."""
+
+    attempt: int
+    at: datetime
+    phase: str | None
+    code: int | None
+    enhanced_code: str | None
+    text: str | None
+    verdict: str
+    relay: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventView:
+    """One event as it stands, and what became of it for each person it concerned."""
+
+    id: int
+    key: str
+    type: str
+    cl_link: str
+    actor: str
+    occurred_at: datetime
+    status: str
+    failures: int
+    last_error: str | None
+    created_at: datetime
+    finished_at: datetime | None
+    people: Sequence[JobView] = ()
+
+
+_JOB: Sequence[ColumnElement[Any]] = tuple(
+    events.c.key.label("event_key") if name == "event_key" else email_jobs.c[name] for name in JobView.__slots__
+)
+_ATTEMPT: Sequence[ColumnElement[Any]] = tuple(email_attempts.c[name] for name in AttemptView.__slots__)
+_EVENT: Sequence[ColumnElement[Any]] = tuple(events.c[name] for name in EventView.__slots__ if name != "people")
+
+
+def search(
+    connection: Connection,
+    *,
+    username: str | None = None,
+    cl_link: str | None = None,
+    status: str | None = None,
+    event_key: str | None = None,
+    before_id: int | None = None,
+    limit: int = 50,
+) -> list[JobView]:
+    """The newest letters that match everything given, newest first; the next page begins before the last id."""
+    which = Which(username=username, cl_link=cl_link, status=status, event_key=event_key)
+    return matching(connection, which, before_id=before_id, limit=limit)
+
+
+def matching(
+    connection: Connection, which: Which, *, allowing: Action | None = None, before_id: int | None = None, limit: int
+) -> list[JobView]:
+    """
+    The newest of these letters, newest first; the next page begins before the last id.
+
+    Args:
+        allowing: Only those whose state allows this; None: all.
+    """
+    query = _jobs().where(by_hand.meant(which)).order_by(email_jobs.c.id.desc()).limit(limit)
+    if allowing is not None:
+        query = query.where(by_hand.allowed(allowing))
+    if before_id is not None:
+        query = query.where(email_jobs.c.id < before_id)
+    return _views(connection, query)
+
+
+def show(connection: Connection, job_id: int) -> JobView | None:
+    """One letter; None if there is no such row."""
+    found = _views(connection, _jobs().where(email_jobs.c.id == job_id))
+    return found[0] if found else None
+
+
+def attempts(connection: Connection, job_id: int) -> list[AttemptView]:
+    """Every try of one letter that did not end in sent, oldest first."""
+    query = select(*_ATTEMPT).where(email_attempts.c.job_id == job_id).order_by(email_attempts.c.id)
+    return [AttemptView(**row) for row in connection.execute(query).mappings()]
+
+
+def of_event(connection: Connection, key: str) -> EventView | None:
+    """One event with everyone it concerned; None if the key is unknown."""
+    row = connection.execute(select(*_EVENT).where(events.c.key == key)).mappings().one_or_none()
+    if row is None:
+        return None
+    people = _views(connection, _jobs().where(email_jobs.c.event_id == row["id"]).order_by(email_jobs.c.id))
+    return EventView(**row, people=people)
+
+
+def retry(connection: Connection, job_id: int) -> bool:
+    """
+    Make a letter that waits or has ended without being sent due now.
+
+    Raises the budget and the expiry where they are spent; resets no history. False if its state
+    does not allow it, or if it is a replay and another replay of the same letter is under way.
+    """
+    try:
+        with connection.begin_nested():
+            return by_hand.act_on(connection, Action.RETRY, job_id) is not None
+    except IntegrityError:
+        return False
+
+
+def cancel(connection: Connection, job_id: int) -> bool:
+    """
+    End a letter that is not out; False if its state does not allow it.
+
+    A letter that is on its way at this moment may still arrive; then it is recorded as sent.
+    """
+    return by_hand.act_on(connection, Action.CANCEL, job_id) is not None
+
+
+def replay(connection: Connection, job_id: int) -> int | None:
+    """
+    Write a new letter, with a new Message-ID, like one that has ended; its id.
+
+    None if its state does not allow it, or if a replay of it is already under way.
+    """
+    return by_hand.act_on(connection, Action.REPLAY, job_id)
+
+
+def _jobs() -> Select[Any]:
+    return select(*_JOB).join(events, events.c.id == email_jobs.c.event_id)
+
+
+def _views(connection: Connection, query: Select[Any]) -> list[JobView]:
+    return [JobView(**row) for row in connection.execute(query).mappings()]

@@ -1,0 +1,253 @@
+"""
+Due, claim, lease, attempt: the one mechanism behind every table whose rows are worked off.
+
+A row is due when ``due_at`` has come; a claim pushes ``due_at`` to the end of the lease, so a row
+whose worker died comes due by itself. All instants are the database's.
+
+Decided: the claim asks each priority by itself (LATERAL). One range over ``(priority, due_at)``
+    would walk every row that waits for the future before it reached the next priority.
+Decided: rows whose lease ran out are claimed by a statement of their own, over an index of their
+    own, one at a time: a letter that kills its worker must take no neighbour along.
+Rejected: ``SELECT … FOR UPDATE`` in a subquery of the UPDATE without MATERIALIZED; PostgreSQL may
+    run it again and update more rows than the limit.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from operator import attrgetter
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import (
+    ARRAY,
+    CTE,
+    BigInteger,
+    ColumnElement,
+    Connection,
+    Float,
+    Integer,
+    Interval,
+    Row,
+    Select,
+    Table,
+    TableValuedAlias,
+    Text,
+    Update,
+    case,
+    column,
+    func,
+    literal,
+    literal_column,
+    select,
+    text,
+    true,
+    update,
+    values,
+)
+
+from notify.domain.fan_out import Priority
+
+PENDING = "pending"
+WORKING = "working"
+SENDING = "sending"
+DEAD = "dead"
+DONE = "done"
+POISON = "poison"
+MOST_LAPSES = 3
+ENDING = {"id": BigInteger, "attempt": Integer, "status": Text, "delay": Float, "failed": Integer}
+
+
+@dataclass(frozen=True, slots=True)
+class Leases:
+    """The leases of one table, whose rows have the status *held* while somebody works on them."""
+
+    table: Table
+    held: str
+
+    def claim(
+        self,
+        connection: Connection,
+        *,
+        limit: int,
+        lease: timedelta,
+        worker: UUID,
+        wanted: Sequence[ColumnElement[Any]],
+    ) -> Sequence[Row[Any]]:
+        """
+        Take due rows that nobody has worked on in vain; at most *limit*.
+
+        Returns the *wanted* columns as they are after the claim, urgent rows first, then those due
+        longest. Rows that another worker is taking at this moment are passed over.
+        """
+        return self._take(connection, self._due(limit), lease=lease, worker=worker, wanted=wanted)
+
+    def claim_lapsed(
+        self, connection: Connection, *, lease: timedelta, worker: UUID, wanted: Sequence[ColumnElement[Any]]
+    ) -> Row[Any] | None:
+        """Take the one row whose lease ran out longest ago; None when there is none."""
+        rows = self._take(connection, self._lapsed(limit=1), lease=lease, worker=worker, wanted=wanted)
+        return rows[0] if rows else None
+
+    def bury_poison(
+        self, connection: Connection, *, limit: int, wanted: Sequence[ColumnElement[Any]], **more: object
+    ) -> Sequence[Row[Any]]:
+        """
+        End the rows whose lease has run out for the third time; *more* are further columns to set.
+
+        Returns the *wanted* columns of those rows.
+        """
+        row = self.table.c
+        victims = self._lapsed(limit=limit, least_lapses=MOST_LAPSES - 1)
+        statement = (
+            update(self.table)
+            .where(row.id == _any_of(victims))
+            .values(status=DEAD, due_at=None, finished_at=func.now(), lapses=row.lapses + 1, **more)
+            .returning(*wanted)
+        )
+        return connection.execute(statement).all()
+
+    def any_due(self, connection: Connection) -> bool:
+        """
+        Whether a row is due, lapsed ones included.
+
+        Asks for the first of each priority: EXISTS reads the whole table where the planner's
+        statistics are from an hour when everything was due.
+        """
+        row = self.table.c
+        firsts = [select(func.min(row.due_at)).where(row.priority == int(one)).scalar_subquery() for one in Priority]
+        return bool(connection.scalar(select(func.least(*firsts) <= func.now())))
+
+    def extend(self, connection: Connection, tries: Sequence[tuple[int, int]], *, lease: timedelta) -> set[int]:
+        """Renew the leases of these (id, attempt); the ids that are still ours."""
+        if not tries:
+            return set()
+        statement = (
+            self.still_held(update(self.table), tries).values(due_at=func.now() + lease).returning(self.table.c.id)
+        )
+        return set(connection.scalars(statement))
+
+    def release(self, connection: Connection, tries: Sequence[tuple[int, int]]) -> set[int]:
+        """Give these (id, attempt) back, due at once, no failure counted; the ids that were still ours."""
+        if not tries:
+            return set()
+        statement = (
+            self.still_held(update(self.table), tries)
+            .values(status=PENDING, due_at=func.now())
+            .returning(self.table.c.id)
+        )
+        return set(connection.scalars(statement))
+
+    def still_held(self, statement: Update, tries: Sequence[tuple[int, int]]) -> Update:
+        """The statement, fenced: it touches a row only under the attempt that is named here."""
+        ids, attempts = zip(*tries, strict=True)
+        named = (
+            func.unnest(literal(list(ids), ARRAY(BigInteger)), literal(list(attempts), ARRAY(Integer)))
+            .table_valued(column("id", BigInteger), column("attempt", Integer), name="tries")
+            .render_derived()
+        )
+        row, locked = self.table.c, self._locked(literal(list(ids), ARRAY(BigInteger)))
+        return statement.where(
+            row.id == locked.c.id,
+            row.id == named.c.id,
+            row.attempt == named.c.attempt,
+            row.status == self.held,
+        )
+
+    def settle(self, ending: TableValuedAlias) -> Update:
+        """
+        The fenced statement that ends tries: set columns of the table's own with ``values``.
+
+        Args:
+            ending: Rows with the columns of ``ENDING``; ``delay`` in seconds, null for a final status.
+        """
+        row, end = self.table.c, ending.c
+        locked = self._locked(func.array(select(end.id).scalar_subquery()))
+        return (
+            update(self.table)
+            .where(row.id == locked.c.id, row.id == end.id, row.attempt == end.attempt, row.status == self.held)
+            .values(
+                status=end.status,
+                due_at=case((end.delay.is_not(None), after(end.delay))),
+                finished_at=case((end.delay.is_(None), func.now())),
+                failures=row.failures + end.failed,
+            )
+        )
+
+    def _locked(self, ids: ColumnElement[Any]) -> CTE:
+        """
+        All of these rows, locked in the order of their ids, whoever holds their leases.
+
+        Two workers often name the same rows, one in time and one late: each would wait for the other.
+        """
+        row = self.table.c
+        return _fenced(
+            select(row.id).where(row.id == func.any(ids)).order_by(row.id).with_for_update(key_share=True), "locked"
+        )
+
+    def _due(self, limit: int) -> CTE:
+        row = self.table.c
+        each = values(column("priority", Integer), name="each").data([(int(one),) for one in Priority])
+        ready = (
+            select(row.id)
+            .where(row.priority == each.c.priority, row.due_at <= func.now(), row.status == PENDING)
+            .order_by(row.due_at, row.id)
+            .limit(limit)
+            .with_for_update(skip_locked=True)
+            .lateral("ready")
+        )
+        return _fenced(select(ready.c.id).select_from(each.join(ready, true())).limit(limit))
+
+    def _lapsed(self, *, limit: int, least_lapses: int | None = None) -> CTE:
+        row = self.table.c
+        few = row.lapses < MOST_LAPSES - 1 if least_lapses is None else row.lapses >= least_lapses
+        return _fenced(
+            select(row.id)
+            .where(row.due_at <= func.now(), row.status == text(f"'{self.held}'"), few)
+            .order_by(row.due_at)
+            .limit(limit)
+            .with_for_update(skip_locked=True)
+        )
+
+    def _take(
+        self,
+        connection: Connection,
+        chosen: CTE,
+        *,
+        lease: timedelta,
+        worker: UUID,
+        wanted: Sequence[ColumnElement[Any]],
+    ) -> Sequence[Row[Any]]:
+        row = self.table.c
+        turn = func.array_position(_array(chosen), row.id).label("turn")
+        statement = (
+            update(self.table)
+            .where(row.id == _any_of(chosen))
+            .values(
+                status=self.held,
+                attempt=row.attempt + 1,
+                lapses=row.lapses + (row.status == self.held).cast(Integer),
+                due_at=func.now() + literal(lease),
+                leased_by=worker,
+            )
+            .returning(*wanted, turn)
+        )
+        return sorted(connection.execute(statement), key=attrgetter("turn"))
+
+
+def after(seconds: ColumnElement[Any]) -> ColumnElement[Any]:
+    """The instant so many seconds from now, on the database's clock."""
+    return func.now() + seconds * literal_column("interval '1 second'", Interval)
+
+
+def _fenced(query: Select[tuple[int]], name: str = "chosen") -> CTE:
+    """The query, run exactly once: PostgreSQL must not fold it into the UPDATE around it."""
+    return query.cte(name).prefix_with("MATERIALIZED", dialect="postgresql")
+
+
+def _any_of(chosen: CTE) -> ColumnElement[Any]:
+    return func.any(_array(chosen))
+
+
+def _array(chosen: CTE) -> ColumnElement[Any]:
+    return func.array(select(chosen.c.id).scalar_subquery())

@@ -1,0 +1,344 @@
+"""Letters in the table: claimed by the delivery, ended by outcomes, counted in the same transaction."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta
+from json import dumps
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Connection,
+    Integer,
+    Row,
+    SmallInteger,
+    Text,
+    case,
+    func,
+    insert,
+    literal,
+    select,
+    update,
+)
+from sqlalchemy.dialects.postgresql import insert as upsert
+
+from notify.domain.audience import Reason
+from notify.domain.jobs import Claim, Job
+from notify.domain.outcomes import Answer
+from notify.domain.settlement import Settlement
+from notify.store import stats
+from notify.store.leases import DEAD, ENDING, PENDING, POISON, SENDING, Leases, after
+from notify.store.records import records
+from notify.store.tables import email_attempts, email_jobs, notification_event_types
+
+SENT = "sent"
+SKIPPED = "skipped"
+LATE_SUCCESS = "late_success"
+DUPLICATE_SENT = "duplicate_sent"
+LEASE_LOST = "lease_lost"
+AMBIGUOUS = "ambiguous"
+LAPSE = "lapse"
+LIFE = timedelta(hours=72)
+
+Try = tuple[int, int]
+
+LEASES = Leases(email_jobs, held=SENDING)
+WANTED: Sequence[ColumnElement[Any]] = (
+    email_jobs.c.id,
+    email_jobs.c.attempt,
+    email_jobs.c.failures,
+    email_jobs.c.max_failures,
+    email_jobs.c.lapses,
+    email_jobs.c.event_id,
+    email_jobs.c.event_type,
+    email_jobs.c.cl_link,
+    email_jobs.c.username,
+    email_jobs.c.to_email,
+    email_jobs.c.reason,
+    email_jobs.c.message_id,
+    (email_jobs.c.expires_at <= func.now()).label("expired"),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewJob:
+    """A row to be: a letter, or (with ``skipped_because``) the reason why there is none."""
+
+    event_id: int
+    event_type: str
+    cl_link: str
+    username: str
+    reason: str
+    priority: int = 1
+    to_email: str | None = None
+    message_id: str | None = None
+    skipped_because: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ending:
+    """
+    The end of one try, to be recorded.
+
+    ``to_email`` is where the letter went, or None if it never got so far; ``relay`` names who
+    was asked, or is None if nobody was.
+    """
+
+    job: Job
+    settlement: Settlement
+    to_email: str | None = None
+    relay: str | None = None
+
+    @property
+    def name(self) -> Try:
+        """What names the try for ever."""
+        return self.job.claim.id, self.job.claim.attempt
+
+    @property
+    def says_sent(self) -> bool:
+        """Whether the letter is out, which is true whoever holds its lease."""
+        return self.settlement.status == SENT
+
+
+def claim(connection: Connection, *, limit: int, lease: timedelta, worker: UUID) -> list[Job]:
+    """Take up to *limit* due letters in the order they should go."""
+    rows = LEASES.claim(connection, limit=limit, lease=lease, worker=worker, wanted=WANTED)
+    return [_job(row) for row in rows]
+
+
+def claim_lapsed(connection: Connection, *, lease: timedelta, worker: UUID) -> Job | None:
+    """Take one letter whose last worker vanished; None when there is none."""
+    row = LEASES.claim_lapsed(connection, lease=lease, worker=worker, wanted=WANTED)
+    return _job(row) if row else None
+
+
+def bury_poison(connection: Connection, *, worker: UUID, limit: int = 100) -> int:
+    """End the letters that have outlived three workers; how many there were."""
+    buried = LEASES.bury_poison(connection, limit=limit, wanted=WANTED, outcome_reason=POISON)
+    if buried:
+        _keep(
+            connection, [{"job_id": row.id, "attempt": row.attempt, "verdict": f"{DEAD}: {POISON}"} for row in buried]
+        )
+        stats.count(connection, worker=worker, counts=Counter((row.event_type, DEAD) for row in buried))
+    return len(buried)
+
+
+def end_of_life(event_type: ColumnElement[str]) -> ColumnElement[datetime]:
+    """After which instant a letter of this type, written now, is not worth sending; 72 hours if nobody has said."""
+    types = notification_event_types.c
+    stated = select(types.expires_after).where(types.code == event_type).scalar_subquery()
+    return func.now() + func.coalesce(stated, literal(LIFE))
+
+
+_new = records(
+    "jobs",
+    event_id=BigInteger,
+    event_type=Text,
+    cl_link=Text,
+    username=Text,
+    reason=Text,
+    priority=SmallInteger,
+    to_email=Text,
+    message_id=Text,
+    skipped_because=Text,
+)
+_skipped = _new.c.skipped_because.is_not(None)
+# In one order everywhere: two workers that write the same letters must not wait for each other.
+_ADD = (
+    upsert(email_jobs)
+    .from_select(
+        [
+            "event_id", "event_type", "cl_link", "username", "reason", "priority", "to_email", "message_id",
+            "status", "due_at", "finished_at", "outcome_reason", "expires_at",
+        ],
+        select(
+            _new.c.event_id,
+            _new.c.event_type,
+            _new.c.cl_link,
+            _new.c.username,
+            _new.c.reason,
+            _new.c.priority,
+            _new.c.to_email,
+            _new.c.message_id,
+            case((_skipped, SKIPPED), else_=PENDING),
+            case((~_skipped, func.now())),
+            case((_skipped, func.now())),
+            _new.c.skipped_because,
+            end_of_life(_new.c.event_type),
+        ).order_by(_new.c.event_id, _new.c.username),
+    )
+    .on_conflict_do_nothing(
+        index_elements=[email_jobs.c.event_id, email_jobs.c.username], index_where=email_jobs.c.replay_of.is_(None)
+    )
+    .returning(email_jobs.c.status)
+)  # fmt: skip
+
+
+def add(connection: Connection, rows: Sequence[NewJob]) -> Counter[str]:
+    """Write the rows that are not there yet; how many by status. Safe to repeat."""
+    if not rows:
+        return Counter()
+    return Counter(connection.scalars(_ADD, {"jobs": dumps([asdict(row) for row in rows])}))
+
+
+_ending = records(
+    "endings",
+    **ENDING,
+    reason=Text,
+    code=SmallInteger,
+    enhanced=Text,
+    error=Text,
+    reply=Text,
+    to_email=Text,
+)
+_FACTS = {
+    "outcome_reason": _ending.c.reason,
+    "last_code": _ending.c.code,
+    "last_enhanced_code": _ending.c.enhanced,
+    "last_error": func.coalesce(_ending.c.error, email_jobs.c.last_error),
+    "relay_reply": _ending.c.reply,
+    "to_email": func.coalesce(_ending.c.to_email, email_jobs.c.to_email),
+}
+# A retry must not sleep past the letter's end: it wakes then, to be recorded as expired.
+_DUE = case(
+    (
+        _ending.c.delay.is_not(None),
+        func.least(
+            after(_ending.c.delay),
+            func.greatest(email_jobs.c.expires_at, func.now()),
+        ),
+    )
+)
+_SETTLE = LEASES.settle(_ending).values(**_FACTS, due_at=_DUE).returning(email_jobs.c.id, email_jobs.c.attempt)
+_LOCK = (
+    select(email_jobs.c.id, email_jobs.c.status)
+    .where(email_jobs.c.id.in_(select(_ending.c.id)))
+    .order_by(email_jobs.c.id)
+    .with_for_update()
+)
+_SENT_ANYWAY = (
+    update(email_jobs)
+    .where(email_jobs.c.id == _ending.c.id, email_jobs.c.status != SENT)
+    .values(status=SENT, due_at=None, finished_at=func.now(), **_FACTS)
+)
+
+_tried = records(
+    "tries",
+    job_id=BigInteger,
+    attempt=Integer,
+    phase=Text,
+    code=SmallInteger,
+    enhanced_code=Text,
+    text=Text,
+    verdict=Text,
+    relay=Text,
+)
+# A letter that somebody has deleted meanwhile keeps no tries, and stops no other's.
+_KEEP = insert(email_attempts).from_select(
+    [column.name for column in _tried.c],
+    select(*_tried.c).where(_tried.c.job_id.in_(select(email_jobs.c.id))),
+)
+
+
+def record(connection: Connection, endings: Sequence[Ending], *, worker: UUID) -> Counter[str]:
+    """
+    Write what became of these tries, and count it.
+
+    A refusal is written only under the attempt that produced it; when the lease was lost it is
+    counted (``lease_lost``) and dropped. *Sent* is a fact and is written whatever the row says
+    now: ``late_success`` where another outcome or another holder was in its place,
+    ``duplicate_sent`` where the row said sent already. ``ambiguous`` is counted besides the
+    verdict: the relay may have taken the letter.
+
+    Returns how many by verdict.
+    """
+    if not endings:
+        return Counter()
+    parameters = {"endings": dumps([_row(one) for one in endings])}
+    settled: set[Try] = {(row.id, row.attempt) for row in connection.execute(_SETTLE, parameters)}
+    late = _record_late(connection, [one for one in endings if one.name not in settled and one.says_sent])
+    verdicts = [
+        (one, one.settlement.verdict if one.name in settled else late.get(one.name, LEASE_LOST)) for one in endings
+    ]
+    _keep(connection, [_try(one) for one, verdict in verdicts if verdict not in {SENT, LATE_SUCCESS, DUPLICATE_SENT}])
+    counts = Counter((one.job.event_type, verdict) for one, verdict in verdicts)
+    counts.update((one.job.event_type, AMBIGUOUS) for one in endings if one.settlement.ambiguous)
+    stats.count(connection, worker=worker, counts=counts)
+    return Counter(verdict for _, verdict in verdicts)
+
+
+def _record_late(connection: Connection, endings: Sequence[Ending]) -> dict[Try, str]:
+    """Write that these letters were sent; of several tries of one letter the first is the one that was."""
+    if not endings:
+        return {}
+    parameters = {"endings": dumps([_row(one) for one in endings])}
+    before: dict[int, str] = {row.id: row.status for row in connection.execute(_LOCK, parameters)}
+    connection.execute(_SENT_ANYWAY, parameters)
+    verdicts = {}
+    for one in endings:
+        if one.job.claim.id in before:
+            verdicts[one.name] = DUPLICATE_SENT if before[one.job.claim.id] == SENT else LATE_SUCCESS
+            before[one.job.claim.id] = SENT
+    return verdicts
+
+
+def _keep(connection: Connection, tries: Sequence[Mapping[str, Any]]) -> None:
+    if tries:
+        connection.execute(_KEEP, {"tries": dumps(tries)})
+
+
+def _row(ending: Ending) -> dict[str, Any]:
+    settlement, claimed = ending.settlement, ending.job.claim
+    answer = settlement.answer
+    text = answer.text if answer else None
+    return {
+        "id": claimed.id,
+        "attempt": claimed.attempt,
+        "status": settlement.status,
+        "delay": None if settlement.delay is None else settlement.delay.total_seconds(),
+        "failed": int(settlement.failed),
+        "reason": settlement.reason,
+        "code": answer.code if answer else None,
+        "enhanced": answer.enhanced if answer else None,
+        "error": None if ending.says_sent else text or None,
+        "reply": text if ending.says_sent else None,
+        "to_email": ending.to_email,
+    }
+
+
+def _try(ending: Ending) -> dict[str, Any]:
+    answer: Answer | None = ending.settlement.answer
+    reason = ending.settlement.reason
+    return {
+        "job_id": ending.job.claim.id,
+        "attempt": ending.job.claim.attempt,
+        "phase": answer.phase if answer else None,
+        "code": answer.code if answer else None,
+        "enhanced_code": answer.enhanced if answer else None,
+        "text": answer.text or None if answer else None,
+        "verdict": f"{ending.settlement.verdict}: {reason}" if reason else ending.settlement.verdict,
+        "relay": ending.relay,
+    }
+
+
+def _job(row: Row[Any]) -> Job:
+    return Job(
+        claim=Claim(
+            id=row.id,
+            attempt=row.attempt,
+            failures=row.failures,
+            max_failures=row.max_failures,
+            lapses=row.lapses,
+        ),
+        event_id=row.event_id,
+        event_type=row.event_type,
+        cl_link=row.cl_link,
+        username=row.username,
+        to_email=row.to_email,
+        reason=Reason(row.reason),
+        message_id=row.message_id,
+        expired=row.expired,
+    )

@@ -1,0 +1,603 @@
+"""Every table of the schema ``notify``, as SQLAlchemy Core sees it. Migrations must prove equal to this."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    DateTime,
+    ForeignKey,
+    Identity,
+    Index,
+    Integer,
+    Interval,
+    MetaData,
+    PrimaryKeyConstraint,
+    SmallInteger,
+    Table,
+    Text,
+    UniqueConstraint,
+    Uuid,
+    text,
+)
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
+
+SCHEMA = "notify"
+
+metadata = MetaData(
+    schema=SCHEMA,
+    naming_convention={
+        "pk": "%(table_name)s_pkey",
+        "uq": "%(table_name)s_%(column_0_N_name)s_key",
+        "ck": "%(table_name)s_%(constraint_name)s_check",
+        "fk": "%(table_name)s_%(column_0_name)s_fkey",
+    },
+)
+
+INSTANT = DateTime(timezone=True)
+NOW = text("now()")
+SERVES = "serves"
+
+
+def _id() -> Column[int]:
+    return Column("id", BigInteger, Identity(always=True), comment="Ascending number of the row.")
+
+
+def _leased(max_failures: int) -> Sequence[Column[Any]]:
+    """The columns that every leased table shares."""
+    return (
+        Column(
+            "due_at",
+            INSTANT,
+            server_default=NOW,
+            comment="Nobody may take the row before this instant; null means finished."
+            " A claim pushes it to the end of the lease, a retry by the backoff.",
+        ),
+        Column(
+            "attempt",
+            Integer,
+            nullable=False,
+            server_default=text("0"),
+            comment="Rises by one at every claim and never falls; (id, attempt) names one try.",
+        ),
+        Column(
+            "failures",
+            Integer,
+            nullable=False,
+            server_default=text("0"),
+            comment="Tries that the other side answered with: no, later.",
+        ),
+        Column(
+            "max_failures",
+            Integer,
+            nullable=False,
+            server_default=text(str(max_failures)),
+            comment="Retry budget; the failure that reaches it ends the row.",
+        ),
+        Column(
+            "lapses",
+            Integer,
+            nullable=False,
+            server_default=text("0"),
+            comment="Leases that ran out with no outcome recorded; the third ends the row.",
+        ),
+        Column(
+            "leased_by",
+            Uuid,
+            comment="Worker process that claimed the row last, for people to look at; null before the first claim.",
+        ),
+        Column(
+            "priority",
+            SmallInteger,
+            nullable=False,
+            server_default=text("1"),
+            comment="0 urgent (system-required), 1 normal, 2 bulk; claimed in that order.",
+        ),
+    )
+
+
+def _leased_rules(*, final: str) -> Sequence[CheckConstraint]:
+    """What must hold of a leased row; *final* is the SQL condition of a finished status."""
+    return (
+        CheckConstraint(f"(due_at IS NULL) = ({final})", name="due_until_final"),
+        CheckConstraint(f"(finished_at IS NOT NULL) = ({final})", name="finished_when_final"),
+        CheckConstraint("attempt >= 0", name="attempt"),
+        CheckConstraint("failures >= 0 AND failures <= max_failures", name="failures"),
+        CheckConstraint("lapses >= 0", name="lapses"),
+        CheckConstraint("priority BETWEEN 0 AND 2", name="priority"),
+    )
+
+
+notification_event_types = Table(
+    "notification_event_types",
+    metadata,
+    Column("code", Text, comment="Event type, past participle, dotted: cl.comment.created."),
+    Column("category", Text, nullable=False, comment="Heading under which people find the type."),
+    Column("description", Text, nullable=False, comment="One sentence for the preferences page."),
+    Column(
+        "system_required",
+        Boolean,
+        nullable=False,
+        server_default=text("false"),
+        comment="True means that nobody can switch it off.",
+    ),
+    Column(
+        "default_enabled",
+        Boolean,
+        nullable=False,
+        server_default=text("true"),
+        comment="What holds for people who have chosen nothing.",
+    ),
+    Column(
+        "expires_after",
+        Interval,
+        nullable=False,
+        server_default=text("'72 hours'"),
+        comment="How long after it is written a letter of this type is worth sending.",
+    ),
+    PrimaryKeyConstraint("code"),
+    CheckConstraint("expires_after > interval '0'", name="expires_after"),
+    comment="Kinds of events people can choose about; seeded by migrations.",
+)
+
+people = Table(
+    "people",
+    metadata,
+    Column("username", Text, comment="The name the code review tool knows the person by."),
+    Column("email", Text, comment="Where the person reads mail; null means unknown."),
+    Column(
+        "display_name",
+        Text,
+        comment="The person's name for others to read; null means the username.",
+    ),
+    Column("locale", Text, comment="BCP 47 language tag; null means the deployment's default."),
+    Column("timezone", Text, comment="IANA time zone; null means UTC."),
+    Column(
+        "is_bot",
+        Boolean,
+        nullable=False,
+        server_default=text("false"),
+        comment="Bots get no optional letters.",
+    ),
+    Column(
+        "active",
+        Boolean,
+        nullable=False,
+        server_default=text("true"),
+        comment="False means has left; gets no letters.",
+    ),
+    Column(
+        "undeliverable_email",
+        Text,
+        comment="Address that a relay refused for good; counts only while it is still the person's address.",
+    ),
+    Column(
+        "undeliverable_at",
+        INSTANT,
+        comment="When the relay refused it; null with undeliverable_email.",
+    ),
+    Column("undeliverable_reply", Text, comment="The relay's words; null with undeliverable_email."),
+    PrimaryKeyConstraint("username"),
+    CheckConstraint(
+        "(undeliverable_email IS NULL) = (undeliverable_at IS NULL)",
+        name="undeliverable_with_instant",
+    ),
+    comment="The directory: who reads mail where.",
+)
+
+change_lists = Table(
+    "change_lists",
+    metadata,
+    Column("link", Text, comment="Short name of the change list: CL-4821."),
+    Column("title", Text, comment="One line; null means unknown."),
+    Column("url", Text, comment="Page of the change list; null means unknown."),
+    Column("repository", Text, comment="Repository, for the subject of letters; null means unknown."),
+    Column(
+        "author",
+        Text,
+        comment="Username of the author; null means unknown. Need not be in people yet.",
+    ),
+    Column(
+        "state",
+        Text,
+        nullable=False,
+        server_default=text("'open'"),
+        comment="open, merged or closed.",
+    ),
+    PrimaryKeyConstraint("link"),
+    CheckConstraint("state IN ('open', 'merged', 'closed')", name="state"),
+    comment="The directory: change lists and who wrote them.",
+)
+
+cl_reviewers = Table(
+    "cl_reviewers",
+    metadata,
+    Column(
+        "cl_link",
+        Text,
+        ForeignKey(change_lists.c.link, ondelete="CASCADE"),
+        comment="The change list.",
+    ),
+    Column("username", Text, comment="Reviewer. Need not be in people yet."),
+    PrimaryKeyConstraint("cl_link", "username"),
+    comment="The directory: who reviews what.",
+)
+
+user_notification_settings = Table(
+    "user_notification_settings",
+    metadata,
+    Column("username", Text, comment="Whose choice."),
+    Column("email", Text, comment="Where letters go; null means the directory's address."),
+    Column(
+        "enabled",
+        Boolean,
+        nullable=False,
+        server_default=text("true"),
+        comment="The master switch.",
+    ),
+    Column(
+        "delivery_mode",
+        Text,
+        nullable=False,
+        server_default=text("'realtime'"),
+        comment="realtime: a letter for each event, at once.",
+    ),
+    PrimaryKeyConstraint("username"),
+    CheckConstraint("delivery_mode IN ('realtime')", name="delivery_mode"),
+    comment="Choices about all letters. No row means the defaults.",
+)
+
+user_notification_preferences = Table(
+    "user_notification_preferences",
+    metadata,
+    Column("username", Text, comment="Whose choice."),
+    Column(
+        "event_type_code",
+        Text,
+        ForeignKey(notification_event_types.c.code, ondelete="CASCADE"),
+        comment="The kind of event.",
+    ),
+    Column("enabled", Boolean, nullable=False, comment="The explicit choice."),
+    PrimaryKeyConstraint("username", "event_type_code"),
+    comment="Choices about single kinds of events. No row means the type's default.",
+)
+
+cl_mutes = Table(
+    "cl_mutes",
+    metadata,
+    Column("cl_link", Text, comment="The change list that the person has muted."),
+    Column("username", Text, comment="Whose choice."),
+    PrimaryKeyConstraint("username", "cl_link"),
+    comment="Change lists that people do not want letters about. Need not be in change_lists yet.",
+)
+
+events = Table(
+    "events",
+    metadata,
+    _id(),
+    Column("key", Text, nullable=False, comment="The producer's idempotency key."),
+    Column("type", Text, nullable=False, comment="Event type: cl.comment.created."),
+    Column("cl_link", Text, nullable=False, comment="The change list it happened on."),
+    Column("actor", Text, nullable=False, comment="Username of who did it."),
+    Column(
+        "occurred_at",
+        INSTANT,
+        nullable=False,
+        server_default=NOW,
+        comment="When it happened, by the producer.",
+    ),
+    Column(
+        "payload",
+        JSONB,
+        nullable=False,
+        server_default=text("'{}'::jsonb"),
+        comment="What the type carries besides: for cl.comment.created the comment.",
+    ),
+    Column("status", Text, nullable=False, server_default=text("'pending'"), comment="Where it stands."),
+    *_leased(max_failures=10),
+    Column("last_error", Text, comment="Why the last try failed or the event is dead; null before."),
+    Column("created_at", INSTANT, nullable=False, server_default=NOW, comment="When it was received."),
+    Column("finished_at", INSTANT, comment="When it was fanned out or died; null before."),
+    PrimaryKeyConstraint("id"),
+    UniqueConstraint("key"),
+    CheckConstraint("status IN ('pending', 'working', 'done', 'dead')", name="status"),
+    *_leased_rules(final="status IN ('done', 'dead')"),
+    CheckConstraint("octet_length(last_error) <= 1024", name="last_error"),
+    comment="What happened, until it is fanned out and after.",
+)
+
+Index(
+    "events_due",
+    events.c.priority,
+    events.c.due_at,
+    events.c.id,
+    postgresql_where=events.c.due_at.is_not(None),
+    info={SERVES: "The fan-out claims due events, urgent first."},
+)
+Index(
+    "events_lapsed",
+    events.c.due_at,
+    postgresql_where=events.c.status == text("'working'"),
+    info={SERVES: "The fan-out finds events whose worker vanished."},
+)
+Index(
+    "events_finished",
+    events.c.finished_at,
+    postgresql_where=events.c.finished_at.is_not(None),
+    info={SERVES: "Upkeep prunes old events."},
+)
+
+email_jobs = Table(
+    "email_jobs",
+    metadata,
+    _id(),
+    Column(
+        "event_id",
+        BigInteger,
+        ForeignKey(events.c.id),
+        nullable=False,
+        comment="The event it tells of.",
+    ),
+    Column("event_type", Text, nullable=False, comment="The event's type."),
+    Column("cl_link", Text, nullable=False, comment="The event's change list."),
+    Column("username", Text, nullable=False, comment="Whom the event concerned."),
+    Column(
+        "to_email",
+        Text,
+        comment="Address at the fan-out or the last look; null where none was usable.",
+    ),
+    Column(
+        "reason",
+        Text,
+        nullable=False,
+        comment="Why the event concerned the person: author, reviewer.",
+    ),
+    Column("status", Text, nullable=False, server_default=text("'pending'"), comment="Where it stands."),
+    *_leased(max_failures=12),
+    Column(
+        "expires_at",
+        INSTANT,
+        nullable=False,
+        server_default=text("now() + interval '72 hours'"),
+        comment="After this instant the letter is not worth sending.",
+    ),
+    Column(
+        "message_id",
+        Text,
+        comment="Message-ID without brackets, the same at every try; null for a row that was born skipped.",
+    ),
+    Column(
+        "outcome_reason",
+        Text,
+        comment="Why skipped, dead or cancelled, or why the last try failed; null before.",
+    ),
+    Column(
+        "last_code",
+        SmallInteger,
+        comment="SMTP reply code of the last try; null if there was no reply.",
+    ),
+    Column("last_enhanced_code", Text, comment="RFC 3463 code of the last try; null if there was none."),
+    Column(
+        "last_error",
+        Text,
+        comment="The relay's words at the last try that failed; never a credential.",
+    ),
+    Column("relay_reply", Text, comment="The relay's words when it took the letter; null unless sent."),
+    Column(
+        "replay_of",
+        BigInteger,
+        ForeignKey("notify.email_jobs.id", ondelete="SET NULL"),
+        comment="The job that this one repeats by hand; null for the letter itself.",
+    ),
+    Column(
+        "created_at",
+        INSTANT,
+        nullable=False,
+        server_default=NOW,
+        comment="When the fan-out wrote it.",
+    ),
+    Column("finished_at", INSTANT, comment="When it reached its final status; null before."),
+    PrimaryKeyConstraint("id"),
+    UniqueConstraint("message_id"),
+    CheckConstraint(
+        "status IN ('pending', 'sending', 'sent', 'skipped', 'dead', 'expired', 'cancelled')",
+        name="status",
+    ),
+    *_leased_rules(final="status IN ('sent', 'skipped', 'dead', 'expired', 'cancelled')"),
+    CheckConstraint("octet_length(last_error) <= 1024", name="last_error"),
+    CheckConstraint("octet_length(relay_reply) <= 1024", name="relay_reply"),
+    CheckConstraint(
+        "status = 'skipped' OR (to_email IS NOT NULL AND message_id IS NOT NULL)",
+        name="addressed_unless_skipped",
+    ),
+    CheckConstraint("status NOT IN ('skipped', 'dead') OR outcome_reason IS NOT NULL", name="reasoned"),
+    comment="One row for every person an event concerned: the letter, or why there is none.",
+)
+
+Index(
+    "email_jobs_once",
+    email_jobs.c.event_id,
+    email_jobs.c.username,
+    unique=True,
+    postgresql_where=email_jobs.c.replay_of.is_(None),
+    info={SERVES: "The fan-out writes one letter a person and event, however often it runs."},
+)
+Index(
+    "email_jobs_due",
+    email_jobs.c.priority,
+    email_jobs.c.due_at,
+    email_jobs.c.id,
+    postgresql_where=email_jobs.c.due_at.is_not(None),
+    info={SERVES: "The delivery claims due letters, urgent first."},
+)
+Index(
+    "email_jobs_lapsed",
+    email_jobs.c.due_at,
+    postgresql_where=email_jobs.c.status == text("'sending'"),
+    info={SERVES: "The delivery finds letters whose worker vanished."},
+)
+Index(
+    "email_jobs_finished",
+    email_jobs.c.finished_at,
+    postgresql_where=email_jobs.c.finished_at.is_not(None),
+    info={SERVES: "Upkeep prunes old letters."},
+)
+Index(
+    "email_jobs_open_replay",
+    email_jobs.c.replay_of,
+    unique=True,
+    postgresql_where=email_jobs.c.replay_of.is_not(None) & email_jobs.c.due_at.is_not(None),
+    info={SERVES: "A letter is replayed once at a time."},
+)
+Index(
+    "email_jobs_event",
+    email_jobs.c.event_id,
+    info={SERVES: "People ask what became of an event; upkeep asks whether an event still has letters."},
+)
+Index(
+    "email_jobs_person",
+    email_jobs.c.username,
+    email_jobs.c.id,
+    info={SERVES: "People ask for somebody's letters, newest first."},
+)
+Index(
+    "email_jobs_cl",
+    email_jobs.c.cl_link,
+    email_jobs.c.id,
+    info={SERVES: "People ask for the letters about a change list, newest first."},
+)
+Index(
+    "email_jobs_replays",
+    email_jobs.c.replay_of,
+    postgresql_where=email_jobs.c.replay_of.is_not(None),
+    info={SERVES: "Deleting a letter unties its replays."},
+)
+
+email_attempts = Table(
+    "email_attempts",
+    metadata,
+    _id(),
+    Column(
+        "job_id",
+        BigInteger,
+        ForeignKey(email_jobs.c.id, ondelete="CASCADE"),
+        nullable=False,
+        comment="The job that was tried.",
+    ),
+    Column("attempt", Integer, nullable=False, comment="Which try; with job_id it names the try."),
+    Column("at", INSTANT, nullable=False, server_default=NOW, comment="When the outcome was recorded."),
+    Column("phase", Text, comment="Where in the conversation it ended; null if it never began."),
+    Column("code", SmallInteger, comment="SMTP reply code; null if the relay said nothing."),
+    Column("enhanced_code", Text, comment="RFC 3463 code; null if there was none."),
+    Column("text", Text, comment="The relay's words, at most 1 KiB; never a credential."),
+    Column(
+        "verdict",
+        Text,
+        nullable=False,
+        comment="retry, dead, skipped, expired or released, then the reason.",
+    ),
+    Column("relay", Text, comment="host:port of the relay; null if none was asked."),
+    PrimaryKeyConstraint("id"),
+    CheckConstraint("octet_length(text) <= 1024", name="text"),
+    comment="Every try that did not end in sent; append-only.",
+)
+
+Index(
+    "email_attempts_job",
+    email_attempts.c.job_id,
+    email_attempts.c.id,
+    info={SERVES: "People ask for the tries of a letter; deleting a letter deletes them."},
+)
+
+smtp_relays = Table(
+    "smtp_relays",
+    metadata,
+    Column("relay", Text, comment="host:port."),
+    Column(
+        "state",
+        Text,
+        nullable=False,
+        server_default=text("'closed'"),
+        comment="closed: letters flow; open: none is claimed.",
+    ),
+    Column(
+        "failures",
+        Integer,
+        nullable=False,
+        server_default=text("0"),
+        comment="Relay failures in a row, over all workers.",
+    ),
+    Column(
+        "openings",
+        Integer,
+        nullable=False,
+        server_default=text("0"),
+        comment="Openings in a row; doubles the wait.",
+    ),
+    Column("probe_at", INSTANT, comment="When one worker may try again; null while closed."),
+    Column("reason", Text, comment="Why it opened: relay, configuration; null while it never did."),
+    Column("last_error", Text, comment="The relay's words at the last failure; never a credential."),
+    Column(
+        "changed_at",
+        INSTANT,
+        nullable=False,
+        server_default=NOW,
+        comment="When the state changed last.",
+    ),
+    Column(
+        "muted_at",
+        INSTANT,
+        comment="When somebody muted it: whatever its state, no letter is claimed; null while it is not muted.",
+    ),
+    Column("muted_because", Text, comment="Why, in their words; null if they gave none."),
+    PrimaryKeyConstraint("relay"),
+    CheckConstraint("state IN ('closed', 'open')", name="state"),
+    CheckConstraint("(state = 'open') = (probe_at IS NOT NULL)", name="probed_while_open"),
+    CheckConstraint("octet_length(last_error) <= 1024", name="last_error"),
+    CheckConstraint("muted_because IS NULL OR muted_at IS NOT NULL", name="explained_while_muted"),
+    CheckConstraint("octet_length(muted_because) <= 1024", name="muted_because"),
+    comment="Circuit breakers, one for each relay, shared by all workers.",
+)
+
+delivery_stats = Table(
+    "delivery_stats",
+    metadata,
+    Column("minute", INSTANT, comment="Start of the minute."),
+    Column("worker", Uuid, comment="Worker process."),
+    Column("event_type", Text, comment="Event type of the letters."),
+    Column(
+        "outcome",
+        Text,
+        comment="sent, retry, dead, …, late_success, duplicate_sent, lease_lost; besides them ambiguous and lapse.",
+    ),
+    Column("count", Integer, nullable=False, comment="How many."),
+    PrimaryKeyConstraint("minute", "worker", "event_type", "outcome"),
+    CheckConstraint("count > 0", name="count"),
+    comment="Counts of outcomes, written in the transaction that records them.",
+)
+
+api_tokens = Table(
+    "api_tokens",
+    metadata,
+    _id(),
+    Column("name", Text, nullable=False, comment="What the token is for, for people to read."),
+    Column(
+        "token_hash",
+        Text,
+        nullable=False,
+        comment="SHA-256 of the token, hex; the token itself is never stored.",
+    ),
+    Column("scopes", ARRAY(Text), nullable=False, comment="events:write, directory:write, ops."),
+    Column("created_at", INSTANT, nullable=False, server_default=NOW, comment="When it was made."),
+    Column("revoked_at", INSTANT, comment="When it was revoked; null while valid."),
+    PrimaryKeyConstraint("id"),
+    UniqueConstraint("token_hash"),
+    CheckConstraint(
+        "cardinality(scopes) > 0 AND scopes <@ ARRAY['events:write', 'directory:write', 'ops']",
+        name="scopes",
+    ),
+    comment="Bearer tokens of programs.",
+)

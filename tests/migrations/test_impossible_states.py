@@ -1,0 +1,197 @@
+"""Every state that must not exist is refused by the database itself."""
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+import pytest
+from psycopg.errors import CheckViolation, ForeignKeyViolation, NotNullViolation, UniqueViolation
+from sqlalchemy import Connection, Table, func, insert, select, text
+from sqlalchemy.exc import DatabaseError
+
+from notify.store.tables import (
+    api_tokens,
+    change_lists,
+    cl_reviewers,
+    delivery_stats,
+    email_attempts,
+    email_jobs,
+    events,
+    notification_event_types,
+    people,
+    smtp_relays,
+    user_notification_preferences,
+    user_notification_settings,
+)
+from tests.support import rows
+
+TOO_LONG = "é" * 513
+MINUTE = text("date_trunc('minute', now())")
+Add = Callable[..., object]
+
+
+def adds(table: Table, **valid: Any) -> Add:
+    """Adds a row to a table, valid but for what is given."""
+
+    def add(connection: Connection, **columns: Any) -> None:
+        connection.execute(insert(table).values(**{**valid, **columns}))
+
+    return add
+
+
+def attempt(connection: Connection, **columns: Any) -> None:
+    valid = {"job_id": rows.letter(connection), "attempt": 1, "verdict": "retry"}
+    connection.execute(insert(email_attempts).values(**{**valid, **columns}))
+
+
+ADD: dict[Table, Add] = {
+    events: rows.event,
+    email_jobs: rows.letter,
+    email_attempts: attempt,
+    people: adds(people, username="alice"),
+    change_lists: adds(change_lists, link="CL-1"),
+    user_notification_settings: adds(user_notification_settings, username="alice"),
+    smtp_relays: adds(smtp_relays, relay="mx:25"),
+    notification_event_types: adds(
+        notification_event_types, code="cl.merged", category="Merges", description="Merged."
+    ),
+    delivery_stats: adds(delivery_stats, minute=MINUTE, worker=UUID(int=1), event_type="t", outcome="sent", count=1),
+    api_tokens: adds(api_tokens, name="t", token_hash="h", scopes=["ops"]),
+}
+NO_TIME: dict[str, Any] = {"due_at": None}
+ENDED = {"finished_at": func.now()}
+LEASED: list[tuple[str, dict[str, Any]]] = [
+    ("status", {"status": "lost"}),
+    ("due_until_final", NO_TIME),
+    ("finished_when_final", ENDED),
+    ("attempt", {"attempt": -1}),
+    ("failures", {"failures": -1}),
+    ("failures", {"failures": 2, "max_failures": 1}),
+    ("lapses", {"lapses": -1}),
+    ("priority", {"priority": 3}),
+    ("priority", {"priority": -1}),
+    ("last_error", {"last_error": TOO_LONG}),
+]
+IMPOSSIBLE: list[tuple[Table, str, dict[str, Any]]] = [
+    *((table, name, columns) for table in (events, email_jobs) for name, columns in LEASED),
+    *((events, "due_until_final", {"status": status, **ENDED}) for status in rows.FINAL_EVENT),
+    *((events, "finished_when_final", {"status": status, **NO_TIME}) for status in rows.FINAL_EVENT),
+    *((email_jobs, "due_until_final", {"status": status, **ENDED}) for status in rows.FINAL_LETTER),
+    *((email_jobs, "finished_when_final", {"status": status, **NO_TIME}) for status in rows.FINAL_LETTER),
+    (email_jobs, "relay_reply", {"relay_reply": TOO_LONG}),
+    (email_jobs, "addressed_unless_skipped", {"to_email": None}),
+    (email_jobs, "addressed_unless_skipped", {"message_id": None}),
+    (email_jobs, "reasoned", {**rows.ended("dead"), "outcome_reason": None}),
+    (email_jobs, "reasoned", {**rows.ended("skipped"), "outcome_reason": None}),
+    (email_attempts, "text", {"text": TOO_LONG}),
+    (people, "undeliverable_with_instant", {"undeliverable_email": "a@x"}),
+    (people, "undeliverable_with_instant", {"undeliverable_at": func.now()}),
+    (change_lists, "state", {"state": "lost"}),
+    (user_notification_settings, "delivery_mode", {"delivery_mode": "pigeon"}),
+    (smtp_relays, "state", {"state": "ajar"}),
+    (smtp_relays, "probed_while_open", {"state": "open"}),
+    (smtp_relays, "probed_while_open", {"probe_at": func.now()}),
+    (smtp_relays, "last_error", {"last_error": TOO_LONG}),
+    (smtp_relays, "explained_while_muted", {"muted_because": "the relay moves"}),
+    (smtp_relays, "muted_because", {"muted_at": func.now(), "muted_because": TOO_LONG}),
+    (notification_event_types, "expires_after", {"expires_after": timedelta(0)}),
+    (delivery_stats, "count", {"count": 0}),
+    (api_tokens, "scopes", {"scopes": []}),
+    (api_tokens, "scopes", {"scopes": ["ops", "root"]}),
+]
+
+
+@pytest.mark.parametrize("table", ADD, ids=lambda table: table.name)
+def test_the_ordinary_state_is_possible(connection: Connection, table: Table) -> None:
+    ADD[table](connection)
+
+
+@pytest.mark.parametrize(
+    ("table", "name", "columns"),
+    [
+        pytest.param(table, f"{table.name}_{name}_check", columns, id=f"{table.name}-{name}-{number}")
+        for number, (table, name, columns) in enumerate(IMPOSSIBLE)
+    ],
+)
+def test_a_state_that_must_not_exist_is_refused(
+    connection: Connection, table: Table, name: str, columns: dict[str, Any]
+) -> None:
+    with pytest.raises(DatabaseError) as refused:
+        ADD[table](connection, **columns)
+    assert isinstance(refused.value.orig, CheckViolation)
+    assert refused.value.orig.diag.constraint_name == name
+
+
+def test_every_check_in_the_database_is_tried(connection: Connection) -> None:
+    there = connection.scalars(
+        text("SELECT conname FROM pg_constraint WHERE contype = 'c' AND connamespace = 'notify'::regnamespace")
+    )
+    assert set(there) == {f"{table.name}_{name}_check" for table, name, _ in IMPOSSIBLE}
+
+
+def second_letter_of_a_person(connection: Connection) -> None:
+    event_id = rows.event(connection)
+    for _ in range(2):
+        rows.letter(connection, event_id=event_id, username="alice")
+
+
+def two_open_replays(connection: Connection) -> None:
+    original = rows.letter(connection, **rows.ended("sent"))
+    event_id = connection.scalar(select(email_jobs.c.event_id))
+    for _ in range(2):
+        rows.letter(connection, event_id=event_id, replay_of=original)
+
+
+def second_event_of_a_key(connection: Connection) -> None:
+    for _ in range(2):
+        rows.event(connection, key="k1")
+
+
+def two_letters_of_one_name(connection: Connection) -> None:
+    for username in ("alice", "bob"):
+        rows.letter(connection, username=username, message_id="1@x")
+
+
+def letter_about_nothing(connection: Connection) -> None:
+    rows.letter(connection, event_id=0)
+
+
+def event_deleted_before_its_letters(connection: Connection) -> None:
+    rows.letter(connection)
+    connection.execute(events.delete())
+
+
+def reviewer_of_nothing(connection: Connection) -> None:
+    connection.execute(insert(cl_reviewers).values(cl_link="CL-0", username="bob"))
+
+
+def choice_about_nothing(connection: Connection) -> None:
+    values = {"username": "bob", "event_type_code": "cl.lost", "enabled": True}
+    connection.execute(insert(user_notification_preferences).values(**values))
+
+
+def event_without_an_actor(connection: Connection) -> None:
+    rows.event(connection, actor=None)
+
+
+@pytest.mark.parametrize(
+    ("attempted", "because"),
+    [
+        (second_letter_of_a_person, UniqueViolation),
+        (two_open_replays, UniqueViolation),
+        (second_event_of_a_key, UniqueViolation),
+        (two_letters_of_one_name, UniqueViolation),
+        (letter_about_nothing, ForeignKeyViolation),
+        (event_deleted_before_its_letters, ForeignKeyViolation),
+        (reviewer_of_nothing, ForeignKeyViolation),
+        (choice_about_nothing, ForeignKeyViolation),
+        (event_without_an_actor, NotNullViolation),
+    ],
+)
+def test_what_belongs_together_cannot_come_apart(
+    connection: Connection, attempted: Callable[[Connection], None], because: type[Exception]
+) -> None:
+    with pytest.raises(DatabaseError) as refused:
+        attempted(connection)
+    assert isinstance(refused.value.orig, because)

@@ -1,0 +1,16 @@
+"""What became of a transaction, asked by its name from another session."""
+
+from notify.store import commits
+from notify.store.database import Database
+
+
+def test_a_transaction_is_known_by_its_name_for_what_became_of_it(database: Database) -> None:
+    with database.engine.connect() as asking, database.engine.connect() as working:
+        taken = commits.name(working)
+        assert commits.took_place(asking, taken) is None
+        working.commit()
+        assert commits.took_place(asking, taken) is True
+
+        undone = commits.name(working)
+        working.rollback()
+        assert commits.took_place(asking, undone) is False

@@ -1,0 +1,84 @@
+"""The ways to a PostgreSQL connection."""
+
+import psycopg
+import pytest
+from sqlalchemy import func, insert, make_url, select, text
+from sqlalchemy.exc import DBAPIError
+
+from notify.domain.errors import UnsupportedConnection
+from notify.store.database import Database, runner, with_our_driver
+from notify.store.tables import people
+from tests.support.servers import in_words
+
+
+@pytest.mark.parametrize(
+    "scheme", ["postgresql", "postgres", "postgresql+psycopg", "postgresql+psycopg2", "postgresql+asyncpg"]
+)
+def test_our_driver_is_used_whatever_the_url_says(scheme: str) -> None:
+    url = with_our_driver(f"{scheme}://me:p%40ss@db.example:5433/notify?sslmode=require")
+    assert url.drivername == "postgresql+psycopg"
+    assert url == make_url("postgresql+psycopg://me:p%40ss@db.example:5433/notify?sslmode=require")
+
+
+def test_a_database_that_is_not_there_is_noticed_at_the_first_use_and_not_before() -> None:
+    database = Database("postgresql://nobody@127.0.0.1:1/nothing", connect_timeout_seconds=1)
+    with pytest.raises(DBAPIError), database.begin():
+        pytest.fail("connected to nothing")
+    database.close()
+
+
+def add_person(database: Database, username: str, *, email: str | None = None, failing: bool = False) -> None:
+    with database.begin() as connection:
+        connection.execute(insert(people).values(username=username, email=email))
+        if failing:
+            raise ZeroDivisionError
+
+
+def test_a_block_that_ends_well_commits_and_one_that_raises_leaves_nothing(database: Database) -> None:
+    add_person(database, "kept")
+    with pytest.raises(ZeroDivisionError):
+        add_person(database, "lost", failing=True)
+    with database.begin() as connection:
+        assert connection.scalars(select(people.c.username)).all() == ["kept"]
+
+
+def test_a_session_speaks_utc_and_gives_up_rather_than_hang(database: Database) -> None:
+    with database.begin() as connection:
+        told = {
+            name: connection.scalar(select(func.current_setting(name)))
+            for name in ("TimeZone", "statement_timeout", "idle_in_transaction_session_timeout", "application_name")
+        }
+    assert told == {
+        "TimeZone": "UTC",
+        "statement_timeout": "30s",
+        "idle_in_transaction_session_timeout": "1min",
+        "application_name": "notify",
+    }
+
+
+def test_a_connection_that_died_in_the_pool_is_replaced(database: Database) -> None:
+    with database.begin() as connection:
+        died = connection.scalar(select(func.pg_backend_pid()))
+    with psycopg.connect(in_words(database.engine.url)) as other:
+        other.execute("SELECT pg_terminate_backend(%s, 10000)", [died])
+    with database.begin() as connection:
+        assert connection.scalar(select(func.pg_backend_pid())) != died
+
+
+def test_an_error_does_not_repeat_what_was_to_be_stored(database: Database) -> None:
+    add_person(database, "alice")
+    with pytest.raises(DBAPIError) as refused:
+        add_person(database, "alice", email="alice@example.com")
+    assert "alice@example.com" not in str(refused.value)
+
+
+@pytest.mark.parametrize("caller", [None, "postgresql://db", object()])
+def test_what_is_no_connection_is_refused_by_its_type(caller: object) -> None:
+    with pytest.raises(UnsupportedConnection) as refused:
+        runner(caller)
+    assert refused.value.facts == {"given": type(caller).__name__}
+
+
+def test_a_statement_that_returns_nothing_gives_no_rows_on_psycopg(database: Database) -> None:
+    with psycopg.connect(in_words(database.engine.url)) as connection:
+        assert runner(connection)(text("SET LOCAL lock_timeout = '1s'"), {}) == []

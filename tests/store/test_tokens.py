@@ -1,0 +1,52 @@
+"""Bearer tokens: seen once, stored as a hash, good until they are revoked."""
+
+import pytest
+from sqlalchemy import Connection, select
+from sqlalchemy.exc import IntegrityError
+
+from notify.store import tokens
+from notify.store.tables import api_tokens
+from notify.store.tokens import Scope
+
+
+def test_a_token_opens_what_it_was_made_for_and_a_made_up_one_nothing(connection: Connection) -> None:
+    token = tokens.create(connection, "ci", scopes=[Scope.OPS, Scope.EVENTS_WRITE, Scope.OPS])
+
+    assert tokens.scopes_of(connection, token) == frozenset({Scope.EVENTS_WRITE, Scope.OPS})
+    assert tokens.scopes_of(connection, token[:-1]) is None
+
+
+def test_the_token_itself_is_nowhere_in_the_table(connection: Connection) -> None:
+    token = tokens.create(connection, "ci", scopes=[Scope.OPS])
+
+    (row,) = connection.execute(select(api_tokens)).all()
+
+    assert not any(token.removeprefix("ntf_") in str(value) for value in row)
+
+
+def test_a_revoked_token_opens_nothing_and_is_revoked_once(connection: Connection) -> None:
+    kept, lost = (tokens.create(connection, name, scopes=[Scope.OPS]) for name in ("kept", "lost"))
+    listed = {token.name: token.id for token in tokens.issued(connection)}
+
+    assert tokens.revoke(connection, listed["lost"])
+    assert not tokens.revoke(connection, listed["lost"])
+    assert not tokens.revoke(connection, 0)
+
+    assert tokens.scopes_of(connection, lost) is None
+    assert tokens.scopes_of(connection, kept) == frozenset({Scope.OPS})
+
+
+def test_every_token_is_listed_in_the_order_it_was_made(connection: Connection) -> None:
+    tokens.create(connection, "first", scopes=[Scope.OPS])
+    tokens.create(connection, "second", scopes=Scope)
+
+    first, second = tokens.issued(connection)
+
+    assert (first.name, first.scopes, first.revoked_at) == ("first", frozenset({Scope.OPS}), None)
+    assert (second.name, second.scopes) == ("second", frozenset(Scope))
+    assert first.created_at.utcoffset() is not None
+
+
+def test_a_token_that_opens_nothing_is_not_made(connection: Connection) -> None:
+    with pytest.raises(IntegrityError):
+        tokens.create(connection, "useless", scopes=[])
