@@ -1,0 +1,188 @@
+"""One letter from its facts: bytes for the relay, and the same words for people who preview it."""
+
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from email.utils import format_datetime
+from pathlib import Path
+from re import compile as pattern
+
+from notify.channels.email.headers import (
+    Address,
+    UnusableAddress,
+    address,
+    mailbox_field,
+    refuse_unsafe,
+    text_field,
+    token_field,
+)
+from notify.channels.email.message import Shared, assemble, finish, share
+from notify.channels.email.render import DEFAULT_LOCALE, Place, Rendered, Renderer
+from notify.channels.links import SignedLinks
+from notify.domain.audience import Reason
+from notify.domain.errors import InvalidSettings
+from notify.domain.events import ChangeList, Event
+from notify.domain.jobs import Letter
+from notify.domain.preferences import Person
+from notify.domain.threads import root_id, thread_index
+
+EVENTS_KEPT = 256
+LONGEST_LABEL = 63
+
+WHY = {Reason.AUTHOR: "you wrote", Reason.REVIEWER: "you review"}
+NOT_IN_A_LABEL = pattern(r"[^a-z0-9]+")
+
+SAME_ON_EVERY_LETTER = (
+    b"Auto-Submitted: auto-generated\r\n"
+    b"X-Auto-Response-Suppress: All\r\n"
+    b"Precedence: list\r\n"
+    b"List-Unsubscribe-Post: List-Unsubscribe=One-Click\r\n"
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Composed:
+    """
+    One letter, written. ``content`` is all that follows DATA, before dot-stuffing.
+
+    ``international`` means that the relay must offer SMTPUTF8 to carry it.
+    """
+
+    recipient: str
+    international: bool
+    content: bytes
+    subject: str
+    text: str
+    html: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Issue:
+    """What all letters about one event have in common, already encoded, and the facts it was made of."""
+
+    facts: tuple[Event, ChangeList, Person]
+    rendered: Rendered
+    headers: bytes
+    text: Shared
+    html: Shared
+
+
+class Composer:
+    """
+    Writes letters. Keeps what the letters of the latest events share; not for several threads.
+
+    Args:
+        mail_from: The service's address, in the From of every letter.
+        mail_from_name: The service's name: ``Dana via Review``.
+        links: Signs the ways out of the mail.
+        templates_dir: Folder whose ``email/…`` files override the built-in templates.
+    """
+
+    def __init__(
+        self, *, mail_from: str, mail_from_name: str, links: SignedLinks, templates_dir: Path | None = None
+    ) -> None:
+        try:
+            self._mail_from = address(mail_from)
+        except UnusableAddress:
+            raise InvalidSettings(f"NOTIFY_MAIL_FROM is {mail_from!r}: expected a bare address") from None
+        self._mail_from_name = mail_from_name
+        self._links = links
+        self._renderer = Renderer(templates_dir)
+        self._issues: OrderedDict[tuple[int, str], _Issue] = OrderedDict()
+
+    def compose(self, letter: Letter, *, date: datetime) -> Composed:
+        """
+        The letter as it is sent at *date* (aware UTC). The same facts make the same bytes.
+
+        Raises:
+            TemplateFailure: A template is missing or cannot be rendered.
+            UnsafeHeader: A name, a title or another value could end its header early.
+            UnusableAddress: The recipient's address is none.
+        """
+        to = address(letter.to_email)
+        issue = self._issue(letter)
+        values = self._values(letter)
+        text, html = (part.ended(values) for part in (issue.rendered.text, issue.rendered.html))
+        return Composed(
+            recipient=to.text,
+            international=to.international or self._mail_from.international,
+            content=assemble(
+                self._own_headers(letter, to, date) + issue.headers,
+                text=finish(issue.text, text),
+                html=finish(issue.html, html),
+            ),
+            subject=issue.rendered.subject,
+            text=issue.rendered.text.beginning + text,
+            html=issue.rendered.html.beginning + html,
+        )
+
+    def _issue(self, letter: Letter) -> _Issue:
+        """The issue that the letter belongs to; facts that have changed since make a new one."""
+        locale = letter.recipient.locale or DEFAULT_LOCALE
+        facts = (letter.event, letter.change_list, letter.actor)
+        key = (letter.event.id, locale)
+        issue = self._issues.get(key)
+        if issue is None or issue.facts != facts:
+            issue = self._issues[key] = self._new_issue(letter, locale)
+        self._issues.move_to_end(key)
+        if len(self._issues) > EVENTS_KEPT:
+            self._issues.popitem(last=False)
+        return issue
+
+    def _new_issue(self, letter: Letter, locale: str) -> _Issue:
+        cl, link = letter.change_list, letter.change_list.link
+        for name, value in (("link", link), ("title", cl.title), ("repository", cl.repository)):
+            refuse_unsafe(name, value or "")
+        rendered = self._renderer.render(letter, locale=locale)
+        headers = (
+            mailbox_field("From", f"{letter.actor.name} via {self._mail_from_name}", self._mail_from),
+            text_field("Subject", rendered.subject),
+            text_field("Thread-Topic", rendered.subject),
+            token_field("Thread-Index", thread_index(link)),
+            text_field("X-Notify-Event", letter.event.type),
+            text_field("X-Notify-CL", link),
+            text_field("X-Notify-Actor", letter.actor.username),
+            SAME_ON_EVERY_LETTER,
+        )
+        return _Issue(
+            facts=(letter.event, letter.change_list, letter.actor),
+            rendered=rendered,
+            headers=b"".join(headers),
+            text=share(rendered.text.beginning),
+            html=share(rendered.html.beginning),
+        )
+
+    def _own_headers(self, letter: Letter, to: Address, date: datetime) -> bytes:
+        host = letter.message_id.rpartition("@")[2]
+        root = f"<{root_id(letter.change_list.link, host=host)}>"
+        stop = self._links.stop_event_type(letter.recipient.username, letter.event.type)
+        fields = (
+            mailbox_field("To", letter.recipient.name, to),
+            token_field("Date", format_datetime(date)),
+            token_field("Message-ID", f"<{letter.message_id}>"),
+            token_field("In-Reply-To", root),
+            token_field("References", root),
+            token_field("List-Id", f"<{list_id(letter.change_list.repository, host=host)}>"),
+            token_field("List-Unsubscribe", f"<{stop}>"),
+            token_field("X-Notify-Reason", letter.reason.value),
+        )
+        return b"".join(fields)
+
+    def _values(self, letter: Letter) -> Mapping[Place, str]:
+        username, link = letter.recipient.username, letter.change_list.link
+        return {
+            Place.REASON: f"{WHY[letter.reason]} {link}",
+            Place.MUTE_URL: self._links.mute_change_list(username, link),
+            Place.PREFERENCES_URL: self._links.preferences(username),
+        }
+
+
+def list_id(repository: str | None, *, host: str) -> str:
+    """
+    The list that letters about a repository belong to, so that readers can file them.
+
+    Source: RFC 2919 §3: dot-atom-text, in a namespace that its owner controls.
+    """
+    label = NOT_IN_A_LABEL.sub("-", (repository or "").lower()).strip("-")[:LONGEST_LABEL].strip("-")
+    return f"{label}.notify.{host}" if label else f"notify.{host}"

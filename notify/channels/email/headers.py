@@ -1,0 +1,208 @@
+"""
+The header block of a letter, as bytes.
+
+*Decided*: ASCII values travel as they are, folded at spaces; everything else as RFC 2047 encoded
+words. Whatever could end a line early is refused, never repaired: a repaired value hides who sent it.
+*Rejected*: ``email.message.EmailMessage``, at forty times the cost (DESIGN §9). It is the oracle of the tests.
+"""
+
+from binascii import b2a_base64
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from re import compile as pattern
+
+from notify.domain.errors import NotifyError, UnsafeHeader
+
+FOLD = 78
+LONGEST_LINE = 998
+LONGEST_WORD = 75
+LONGEST_ADDRESS = 254
+
+CONTROL = pattern(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+PRINTABLE = pattern(r"[ -~]*")
+ATOM = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~\u00a0-\U0010ffff-]+"
+LOCAL_PART = pattern(rf"{ATOM}(\.{ATOM})*")
+DOMAIN = pattern(r"[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*")
+DOMAIN_LITERAL = pattern(r"\[[A-Za-z0-9.:]+\]")
+SAFE_IN_WORD = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789!*+-/")
+CHANGED_BY_IDNA_2003 = dict.fromkeys(map(ord, "ßς\u200c\u200d"), "s")
+WORD_FRAME = len("=?utf-8?q??=")
+
+Cost = Callable[[str], int]
+
+
+class UnusableAddress(NotifyError):
+    """No letter can be sent to this address: it is not of the form local@domain."""
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """A mail address as it goes on the wire; ``international`` means that it needs SMTPUTF8."""
+
+    text: str
+    international: bool
+
+
+def address(text: str) -> Address:
+    """
+    The address as it goes on the wire, its domain in ASCII where that is safe.
+
+    Raises:
+        UnsafeHeader: It holds a control character.
+        UnusableAddress: It is not an address.
+    """
+    refuse_unsafe("address", text)
+    local, _, domain = text.rpartition("@")
+    wire = f"{local}@{ascii_domain(domain)}"
+    if not LOCAL_PART.fullmatch(local) or any(character.isspace() for character in text):
+        raise UnusableAddress
+    if len(wire.encode()) > LONGEST_ADDRESS:
+        raise UnusableAddress
+    return Address(wire, international=not wire.isascii())
+
+
+def ascii_domain(domain: str) -> str:
+    """
+    The domain in ASCII, or as it is where IDNA 2003 would name another domain.
+
+    Raises:
+        UnusableAddress: It is not a domain.
+
+    Source: UTS 46 §7, the deviation characters: ``straße`` and ``strasse`` may have two owners.
+    """
+    spelled = domain.translate(CHANGED_BY_IDNA_2003)
+    try:
+        encoded = spelled.encode("idna").decode("ascii")
+    except UnicodeError:
+        raise UnusableAddress from None
+    if not (DOMAIN.fullmatch(encoded) or DOMAIN_LITERAL.fullmatch(encoded)):
+        raise UnusableAddress
+    return encoded if spelled == domain else domain
+
+
+def refuse_unsafe(name: str, value: str) -> None:
+    """
+    Refuse what could end a header early.
+
+    Raises:
+        UnsafeHeader: *value* holds CR, LF, NUL, another control character or half a surrogate pair.
+    """
+    if CONTROL.search(value):
+        raise UnsafeHeader(header=name)
+
+
+def text_field(name: str, value: str) -> bytes:
+    """
+    A header whose value is prose, such as ``Subject``; any text reads back as it was.
+
+    Raises:
+        UnsafeHeader: *value* holds a control character.
+    """
+    refuse_unsafe(name, value)
+    if _is_plain(value):
+        folded = _folded(name, value)
+        if all(len(line) <= FOLD for line in folded.split("\r\n")):
+            return f"{folded}\r\n".encode("ascii")
+    return f"{name}: {_encoded_words(value, taken=len(name) + 2)}\r\n".encode("ascii")
+
+
+def token_field(name: str, value: str) -> bytes:
+    """
+    A header whose value is syntax, such as ``Message-ID``; it is folded at spaces and never encoded.
+
+    Raises:
+        UnsafeHeader: *value* holds anything but printable ASCII, or a part too long for a line.
+    """
+    refuse_unsafe(name, value)
+    folded = _folded(name, value)
+    if not value.isascii() or any(len(line) > LONGEST_LINE for line in folded.split("\r\n")):
+        raise UnsafeHeader(header=name)
+    return f"{folded}\r\n".encode("ascii")
+
+
+def mailbox_field(name: str, display_name: str, at: Address) -> bytes:
+    """
+    A header that names one person, such as ``To``.
+
+    Raises:
+        UnsafeHeader: *display_name* holds a control character.
+
+    Source: RFC 5322 §3.4 (quoted string), RFC 2047 §5 (3) (encoded words in a phrase).
+    """
+    refuse_unsafe(name, display_name)
+    who = _phrase(display_name, taken=len(name) + 2)
+    last_line = len(who) - who.rfind("\r\n") + len(at.text)
+    space = "\r\n " if last_line + len(name) + 5 > FOLD else " "
+    value = f"{who}{space}<{at.text}>" if who else f"<{at.text}>"
+    return f"{name}: {value}\r\n".encode()
+
+
+def _is_plain(value: str) -> bool:
+    """Whether the value survives folding and every reader's decoding as it is."""
+    return bool(PRINTABLE.fullmatch(value)) and "=?" not in value and "  " not in value and value == value.strip()
+
+
+def _folded(name: str, value: str) -> str:
+    """The header on lines of 78 characters, broken at single spaces where there are any."""
+    lines = [f"{name}:"]
+    for word in value.split(" "):
+        if len(lines[-1]) + 1 + len(word) > FOLD and lines[-1] != f"{name}:":
+            lines.append(f" {word}")
+        else:
+            lines[-1] += f" {word}"
+    return "\r\n".join(lines)
+
+
+def _phrase(text: str, *, taken: int) -> str:
+    """A display name: a quoted string while it is short ASCII, else encoded words."""
+    if not text:
+        return ""
+    quoted = '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+    if _is_plain(text) and taken + len(quoted) <= FOLD:
+        return quoted
+    return _encoded_words(text, taken=taken)
+
+
+def _encoded_words(text: str, *, taken: int) -> str:
+    """
+    The text as RFC 2047 words, one a line, none splitting a character.
+
+    Args:
+        taken: Characters that already stand on the first line.
+    """
+    encode, cost = (_q_word, _q_cost) if _q_cost(text) <= _b_cost(text) else (_b_word, _b_cost)
+    return "\r\n ".join(encode(chunk) for chunk in _chunks(text, cost, taken=taken))
+
+
+def _chunks(text: str, cost: Cost, *, taken: int) -> Iterator[str]:
+    """The text in pieces that each fit one encoded word."""
+    room = min(LONGEST_WORD, LONGEST_WORD + 1 - taken) - WORD_FRAME
+    piece = ""
+    for character in text:
+        if piece and cost(piece + character) > room:
+            yield piece
+            piece, room = "", LONGEST_WORD - WORD_FRAME
+        piece += character
+    yield piece
+
+
+def _q_cost(text: str) -> int:
+    return sum(1 if byte in SAFE_IN_WORD or byte == ord(" ") else 3 for byte in text.encode())
+
+
+def _b_cost(text: str) -> int:
+    return (len(text.encode()) + 2) // 3 * 4
+
+
+def _q_word(text: str) -> str:
+    return f"=?utf-8?q?{''.join(_q_byte(byte) for byte in text.encode())}?="
+
+
+def _q_byte(byte: int) -> str:
+    if byte == ord(" "):
+        return "_"
+    return chr(byte) if byte in SAFE_IN_WORD else f"={byte:02X}"
+
+
+def _b_word(text: str) -> str:
+    return f"=?utf-8?b?{b2a_base64(text.encode(), newline=False).decode('ascii')}?="

@@ -1,0 +1,109 @@
+"""Sessions that are lent to one letter at a time, kept while they are good, and let go before they spoil."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+
+from notify.channels.email.session import Session
+from notify.domain.outcomes import Released
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wear:
+    """When a session has served: after so many letters, at this age, or after resting so long."""
+
+    letters: int = 100
+    age: timedelta = timedelta(minutes=5)
+    rest: timedelta = timedelta(seconds=20)
+
+
+class Pool:
+    """
+    At most *size* sessions, opened when they are asked for. Lives in one event loop.
+
+    Args:
+        connect: Opens one more session, or says why it cannot.
+    """
+
+    def __init__(self, connect: Callable[[], Awaitable[Session | Released]], *, size: int, wear: Wear) -> None:
+        self._connect = connect
+        self._wear = wear
+        self._room = asyncio.Semaphore(size)
+        self._resting: dict[Session, asyncio.TimerHandle] = {}
+        self._lent: set[Session] = set()
+
+    @property
+    def busy(self) -> bool:
+        """Whether a session is with a letter at the moment, and so stands."""
+        return bool(self._lent)
+
+    @property
+    def resting(self) -> bool:
+        """Whether a session waits for a letter."""
+        return bool(self._resting)
+
+    @asynccontextmanager
+    async def lend(self, *, fresh: bool = False) -> AsyncIterator[Session | Released]:
+        """
+        A session for the length of the block, or why there is none; waits while all are lent.
+
+        Args:
+            fresh: Open a new one, and let those go that rest: what ended one has likely ended all.
+        """
+        async with self._room:
+            if fresh:
+                self._let_all_go()
+            session = self._rested() or await self._connect()
+            if isinstance(session, Released):
+                yield session
+                return
+            self._lent.add(session)
+            try:
+                yield session
+            finally:
+                self._take_back(session)
+
+    async def close(self) -> None:
+        """Take leave of all that rest; those that are lent follow when they come back."""
+        resting = list(self._resting)
+        for timer in self._resting.values():
+            timer.cancel()
+        self._resting.clear()
+        self._lent.clear()
+        await asyncio.gather(*(session.quit() for session in resting))
+
+    def _rested(self) -> Session | None:
+        """The session that has rested least, if one is still good."""
+        while self._resting:
+            session, timer = self._resting.popitem()
+            timer.cancel()
+            if self._is_good(session):
+                return session
+            session.dismiss()
+        return None
+
+    def _take_back(self, session: Session) -> None:
+        ours = session in self._lent
+        self._lent.discard(session)
+        if ours and self._is_good(session):
+            session.rested = True
+            loop = asyncio.get_running_loop()
+            self._resting[session] = loop.call_later(self._wear.rest.total_seconds(), self._let_go, session)
+        else:
+            session.dismiss()
+
+    def _is_good(self, session: Session) -> bool:
+        age = asyncio.get_running_loop().time() - session.opened_at
+        return session.fit and session.letters < self._wear.letters and age < self._wear.age.total_seconds()
+
+    def _let_all_go(self) -> None:
+        while self._resting:
+            session, timer = self._resting.popitem()
+            timer.cancel()
+            session.dismiss()
+
+    def _let_go(self, session: Session) -> None:
+        del self._resting[session]
+        session.dismiss()

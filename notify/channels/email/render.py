@@ -1,0 +1,181 @@
+"""
+Templates and facts in; subject, text and HTML out, once per event, with places for what differs per reader.
+
+*Decided*: the places are marked by a random token of this process, so no comment can hold one.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from html import escape
+from pathlib import Path
+from re import compile as pattern
+from secrets import token_hex
+from typing import Any
+
+from css_inline import CSSInliner
+from jinja2 import ChoiceLoader, Environment, FileSystemLoader, StrictUndefined, TemplateNotFound, select_autoescape
+from markupsafe import Markup
+
+from notify import resources
+from notify.channels.email import comments
+from notify.domain.errors import NotifyError
+from notify.domain.jobs import Letter
+
+LONGEST_COMMENT = 20_000
+SHORTEST_COMMENT = 200
+LONGEST_CODE = 2_000
+LONGEST_SNIPPET = 140
+LONGEST_HTML = 88_000
+DEFAULT_LOCALE = "en"
+
+WEB_ADDRESS = pattern(r"https?://[^\s<>\"]+")
+
+
+class TemplateFailure(NotifyError):
+    """A template of the letter could not be rendered."""
+
+
+class Place(StrEnum):
+    """What differs between the letters about one event."""
+
+    REASON = "reason"
+    MUTE_URL = "mute_url"
+    PREFERENCES_URL = "preferences_url"
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """
+    One rendered part: the beginning that all readers share, then text and places in turn.
+
+    Args:
+        is_html: Whether values are escaped when they are put in.
+    """
+
+    beginning: str
+    ending: tuple[str | Place, ...]
+    is_html: bool
+
+    def ended(self, values: Mapping[Place, str]) -> str:
+        """The ending for one reader."""
+        return "".join(self._filled(piece, values) for piece in self.ending)
+
+    def _filled(self, piece: str | Place, values: Mapping[Place, str]) -> str:
+        if not isinstance(piece, Place):
+            return piece
+        return escape(values[piece]) if self.is_html else values[piece]
+
+
+@dataclass(frozen=True, slots=True)
+class Rendered:
+    """What the templates made of one event."""
+
+    subject: str
+    text: Part
+    html: Part
+
+
+class Renderer:
+    """
+    The templates of this process, compiled once.
+
+    Args:
+        templates_dir: Folder whose ``email/…`` files override the built-in ones.
+    """
+
+    def __init__(self, templates_dir: Path | None = None) -> None:
+        folders = [*([templates_dir] if templates_dir else []), resources.folder("templates")]
+        self._environment = Environment(
+            loader=ChoiceLoader([FileSystemLoader(folder / "email") for folder in folders]),
+            autoescape=select_autoescape(["html"]),
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+            keep_trailing_newline=True,
+        )
+        self._inliner = CSSInliner(load_remote_stylesheets=False, keep_at_rules=True)
+        self._tokens = {place: f"{place.name}{token_hex(16)}" for place in Place}
+        self._places = {token: place for place, token in self._tokens.items()}
+        self._split = pattern(f"({'|'.join(self._places)})").split
+
+    def render(self, letter: Letter, *, locale: str) -> Rendered:
+        """
+        Subject, text and HTML of every letter about this event.
+
+        Raises:
+            TemplateFailure: A template is missing or cannot be rendered.
+        """
+        shown = LONGEST_COMMENT
+        facts = self._facts(letter, shown=shown, locale=locale)
+        html = self._html(letter.event.type, facts)
+        while len(html.encode()) > LONGEST_HTML and shown > SHORTEST_COMMENT:
+            shown //= 2
+            facts = self._facts(letter, shown=shown, locale=locale)
+            html = self._html(letter.event.type, facts)
+        text = self._render(f"{letter.event.type}/body.txt", facts)
+        return Rendered(str(facts["subject"]), self._part(text, is_html=False), self._part(html, is_html=True))
+
+    def _facts(self, letter: Letter, *, shown: int, locale: str) -> dict[str, Any]:
+        facts = facts_of(letter, shown=shown) | {"locale": locale}
+        facts |= {place.value: token for place, token in self._tokens.items()}
+        return facts | {"subject": self._render(f"{letter.event.type}/subject.txt", facts).strip()}
+
+    def _html(self, event_type: str, facts: Mapping[str, Any]) -> str:
+        return self._inliner.inline(self._render(f"{event_type}/body.html", facts))
+
+    def _render(self, name: str, facts: Mapping[str, Any]) -> str:
+        try:
+            return self._environment.get_template(name).render(facts)
+        except TemplateNotFound as error:
+            raise TemplateFailure(template=error.name, error="not found") from error
+        except Exception as error:
+            raise TemplateFailure(template=name, error=type(error).__name__) from error
+
+    def _part(self, rendered: str, *, is_html: bool) -> Part:
+        beginning, *rest = self._split(rendered)
+        return Part(beginning, tuple(self._places.get(piece, piece) for piece in rest), is_html)
+
+
+def facts_of(letter: Letter, *, shown: int) -> dict[str, Any]:
+    """
+    Everything a template may say about a letter; None where nothing is known.
+
+    Args:
+        shown: Characters of the comment that are shown at most.
+    """
+    cl, comment = letter.change_list, letter.comment
+    return {
+        "event": letter.event.type,
+        "actor": comments.one_line(letter.actor.name),
+        "url": web_address(comment.get("url")) or web_address(cl.url),
+        "cl": {
+            "link": comments.one_line(cl.link),
+            "title": comments.one_line(cl.title or "") or None,
+            "repository": comments.one_line(cl.repository or "") or None,
+            "url": web_address(cl.url),
+        },
+        "comment": comment_facts(comment, shown=shown) if comment else None,
+    }
+
+
+def comment_facts(comment: Mapping[str, Any], *, shown: int) -> dict[str, Any]:
+    """What a template may say about the comment; ``cut`` when there is more than is shown."""
+    whole = comments.tidy(comment.get("body") or "")
+    body = comments.cut(whole, shown)
+    code = comments.cut(comments.tidy(comment.get("code") or "").strip("\n"), LONGEST_CODE)
+    return {
+        "path": comments.one_line(comment.get("path") or "") or None,
+        "line": comment.get("line"),
+        "code": code.split("\n") if code else [],
+        "quoted": comments.as_quote(body),
+        "html": Markup(comments.as_html(body)),  # noqa: S704 - sanitised by as_html
+        "snippet": comments.cut(comments.one_line(body[: 2 * LONGEST_SNIPPET]), LONGEST_SNIPPET),
+        "cut": len(body) < len(whole),
+    }
+
+
+def web_address(url: object) -> str | None:
+    """The address if a reader may be led there, else None: no script, no second attribute, no line end."""
+    text = str(url or "")
+    return text if WEB_ADDRESS.fullmatch(text) else None

@@ -1,0 +1,160 @@
+"""
+What an answer of the relay means for the letter: the table of DESIGN §10, first rule that matches.
+
+Decided by reply code and enhanced code. The relay's words count in one place only: they tell a
+quota from greylisting, for which no code was ever agreed. The words of an exception never count.
+"""
+
+from collections.abc import Collection
+from datetime import timedelta
+from re import IGNORECASE
+from re import compile as pattern
+
+from notify.domain.outcomes import Answer, Blame, Dead, Outcome, Phase, Released, Retry, Sent
+
+GREYLISTING = timedelta(minutes=5)
+MAILBOX_FULL = timedelta(hours=1)
+TRIES_OF_A_BUG = 3
+LONGEST_TEXT = 1024
+
+REFUSAL = 5
+CLOSING = 421
+THROTTLED = 454
+STORAGE_EXCEEDED = 552
+AUTH_REFUSED = frozenset({530, 534, 535, 538})
+LATER = frozenset({450, 451, 452})
+
+NO_SUCH_ADDRESS = frozenset({"5.1.1", "5.1.2", "5.1.3", "5.1.6", "5.1.10"})
+FULL = frozenset({"4.2.2", "5.2.2"})
+TOO_LARGE = frozenset({"5.2.3", "5.3.4"})
+SENDING_QUOTA = "5.4.5"
+
+OPENING = frozenset({Phase.CONNECT, Phase.GREETING, Phase.EHLO, Phase.TLS, Phase.AUTH})
+
+RATE_WORDS = pattern(r"\b(rate|quota|limits?|limited|throttl\w*|too (?:many|fast|much)|exceed\w*)\b", IGNORECASE)
+ENHANCED = pattern(r"\s*#?([245]\.\d{1,3}\.\d{1,3})(?!\S)")
+ENHANCED_AT_THE_END = pattern(r"\(#([245]\.\d{1,3}\.\d{1,3})\)\s*$")
+CONTROL = pattern(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff\s]+")
+
+
+def classify(phase: Phase, code: int, text: str, *, hide: Collection[str] = ()) -> Outcome:
+    """
+    What becomes of a letter after this reply.
+
+    Args:
+        phase: The command that the reply answers.
+        code: The reply code; whatever does not answer *phase* is a relay that lost the thread.
+        text: The relay's words, lines separated by LF.
+        hide: Credentials; words that repeat one are not kept.
+    """
+    if phase in OPENING or code == CLOSING:
+        return unopened(phase, code, text, hide=hide)
+    answer = heard(phase, code, text, hide=hide)
+    match code // 100:
+        case 2 if phase is Phase.FINAL_DOT:
+            return Sent(answer=answer)
+        case 4:
+            return _later(answer)
+        case 5:
+            return _refused(answer)
+        case _:
+            return broken(phase, reason="relay_garbled", answer=answer)
+
+
+def unopened(phase: Phase, code: int, text: str, *, hide: Collection[str] = ()) -> Released:
+    """Why there is no session, or none any more; no letter is at fault."""
+    answer = heard(phase, code, text, hide=hide)
+    if code == CLOSING:
+        return Released(reason="relay_closing", blame=Blame.RELAY, answer=answer)
+    if phase is Phase.AUTH and code // 100 == REFUSAL:
+        return Released(reason="auth_refused", blame=Blame.CONFIGURATION, answer=answer)
+    return Released(reason="relay_refused", blame=Blame.RELAY, answer=answer)
+
+
+def _later(answer: Answer) -> Outcome:
+    """The verdict on a 4yz about a letter."""
+    about_policy = (answer.enhanced or "").startswith("4.7.")
+    if answer.code == THROTTLED or (about_policy and RATE_WORDS.search(answer.text)):
+        return Released(reason="throttled", blame=Blame.THROTTLE, answer=answer)
+    if answer.enhanced in FULL:
+        return Retry(reason="mailbox_full", floor=MAILBOX_FULL, answer=answer)
+    if answer.code in LATER or about_policy:
+        return Retry(reason="later", floor=GREYLISTING, answer=answer)
+    return Retry(reason="later", answer=answer)
+
+
+def _refused(answer: Answer) -> Outcome:
+    """The verdict on a 5yz about a letter."""
+    if answer.code in AUTH_REFUSED:
+        return Released(reason="auth_refused", blame=Blame.CONFIGURATION, answer=answer)
+    if answer.enhanced == SENDING_QUOTA:
+        return Released(reason="throttled", blame=Blame.THROTTLE, answer=answer)
+    if answer.enhanced in TOO_LARGE or (answer.code == STORAGE_EXCEEDED and answer.phase is Phase.MAIL):
+        return Dead(reason="oversize", answer=answer)
+    if answer.phase is Phase.MAIL:
+        return Released(reason="sender_refused", blame=Blame.CONFIGURATION, answer=answer)
+    if answer.enhanced in FULL or (answer.code == STORAGE_EXCEEDED and answer.enhanced is None):
+        return Retry(reason="mailbox_full", floor=MAILBOX_FULL, answer=answer)
+    return Dead(reason="refused", answer=answer, undeliverable=answer.enhanced in NO_SUCH_ADDRESS)
+
+
+def broken(phase: Phase, *, reason: str, answer: Answer | None = None) -> Released | Retry:
+    """
+    What becomes of a letter when the conversation broke off: silence, a drop, nonsense.
+
+    After the final dot the relay may have taken the letter; before it, it cannot have.
+    """
+    answer = answer or Answer(phase=phase, text=reason)
+    if phase is Phase.FINAL_DOT:
+        return Retry(reason="no_final_answer", answer=answer, ambiguous=True)
+    return Released(reason=reason, blame=Blame.RELAY, answer=answer)
+
+
+def unreachable(phase: Phase, *, reason: str, text: str) -> Released:
+    """There is no way to the relay: no connection, no name, no TLS."""
+    return Released(reason=reason, blame=Blame.RELAY, answer=Answer(phase=phase, text=_kept(text, ())))
+
+
+def misconfigured(phase: Phase, *, reason: str, text: str) -> Released:
+    """The relay and our settings do not fit each other; somebody must look."""
+    return Released(reason=reason, blame=Blame.CONFIGURATION, answer=Answer(phase=phase, text=_kept(text, ())))
+
+
+def unsendable(*, reason: str, text: str, phase: Phase = Phase.RENDER, undeliverable: bool = False) -> Dead:
+    """The letter can never be sent as it is; nothing of it was."""
+    return Dead(reason=reason, answer=Answer(phase=phase, text=_kept(text, ())), undeliverable=undeliverable)
+
+
+def bug(phase: Phase, *, name: str) -> Retry:
+    """
+    Something that nobody foresaw, tried a few times more.
+
+    Args:
+        name: Of the exception's type; its words may hold an address.
+    """
+    answer = Answer(phase=phase, text=name)
+    ambiguous = phase is Phase.FINAL_DOT
+    return Retry(reason="bug", answer=answer, max_failures=TRIES_OF_A_BUG, ambiguous=ambiguous)
+
+
+def heard(phase: Phase, code: int, text: str, *, hide: Collection[str] = ()) -> Answer:
+    """The relay's reply, fit to be stored: one line, at most 1 KiB, no credential."""
+    return Answer(phase=phase, code=code, enhanced=enhanced_code(code, text), text=_kept(text, hide))
+
+
+def enhanced_code(code: int, text: str) -> str | None:
+    """
+    The enhanced status code, None where there is none or where it contradicts the reply code.
+
+    Source: RFC 2034 §4 (it begins the text, its class is the reply's first digit); qmail writes it
+    at the end, as ``(#5.1.1)``.
+    """
+    found = ENHANCED.match(text) or ENHANCED_AT_THE_END.search(text)
+    return found[1] if found and found[1][0] == str(code)[0] else None
+
+
+def _kept(text: str, hide: Collection[str]) -> str:
+    if any(secret in text for secret in hide):
+        return "(not kept: it repeated a credential)"
+    line = CONTROL.sub(" ", text).strip()
+    return line.encode()[:LONGEST_TEXT].decode(errors="ignore")

@@ -1,0 +1,161 @@
+"""The mail channel: a letter in, an outcome out, by SMTP."""
+
+import ssl
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from traceback import format_tb
+
+import structlog
+
+from notify.channels.email import replies
+from notify.channels.email.compose import Composed, Composer
+from notify.channels.email.connect import connect
+from notify.channels.email.headers import Address, UnusableAddress, address
+from notify.channels.email.pool import Pool, Wear
+from notify.channels.email.relay import Relay
+from notify.channels.email.render import TemplateFailure
+from notify.channels.email.session import Parcel, Session, Stale, Timeouts
+from notify.domain.errors import InvalidSettings, UnsafeHeader
+from notify.domain.jobs import Letter
+from notify.domain.outcomes import Outcome, Phase, Released
+
+SESSIONS = 8
+
+log = structlog.get_logger(__name__)
+
+
+class EmailChannel:
+    """
+    Hands letters to an SMTP relay; implements ``notify.domain.ports.Channel``.
+
+    Args:
+        bounce_address: Envelope sender, where the relay's own letters about ours go.
+        sessions: How many letters may be on their way at once.
+        timeout: One limit for every wait; None: those of RFC 5321.
+        wear: When a session is replaced by a new one.
+        tls: Checks the relay's certificate; None: the system's authorities.
+        now: The instant that letters are dated with, aware UTC.
+    """
+
+    def __init__(
+        self,
+        relay: Relay,
+        composer: Composer,
+        *,
+        bounce_address: str,
+        sessions: int = SESSIONS,
+        timeout: timedelta | None = None,
+        wear: Wear | None = None,
+        tls: ssl.SSLContext | None = None,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._relay = relay
+        self._composer = composer
+        self._sender = _sender(bounce_address)
+        self._sessions = sessions
+        self._timeouts = Timeouts.all(timeout)
+        self._tls = tls or ssl.create_default_context()
+        self._now = now
+        self._pool = Pool(self._connect, size=sessions, wear=wear or Wear())
+
+    @property
+    def relay(self) -> str:
+        """The relay without credentials: ``host:port``."""
+        return self._relay.name
+
+    @property
+    def sessions(self) -> int:
+        return self._sessions
+
+    async def open(self) -> Released | None:
+        """Make sure that a session stands. None when it does, else why it does not; risks no letter."""
+        if self._pool.busy:
+            return None
+        if self._pool.resting and await self._probe(fresh=False) is None:
+            return None
+        return await self._probe(fresh=True)
+
+    async def send(self, letter: Letter, *, still_ours: Callable[[], bool]) -> Outcome:
+        """
+        Render and hand over one letter. Never raises for what a relay or a template can do.
+
+        Args:
+            still_ours: Asked immediately before the content is handed over, and once before that.
+        """
+        try:
+            parcel = self._parcel(self._composer.compose(letter, date=self._now()))
+        except TemplateFailure as error:
+            _surface(error, Phase.RENDER)
+            return replies.unsendable(reason="template_error", text=str(error))
+        except UnsafeHeader as error:
+            return replies.unsendable(reason="unsafe_header", text=str(error))
+        except UnusableAddress as error:
+            return replies.unsendable(reason="bad_address", text=str(error), undeliverable=True)
+        except Exception as error:  # noqa: BLE001 - a bug must not stop the other letters; it is surfaced
+            return _bug(error, Phase.RENDER)
+        try:
+            return await self._hand_over(parcel, still_ours=still_ours, fresh=False)
+        except Stale:
+            return await self._hand_over(parcel, still_ours=still_ours, fresh=True)
+
+    async def close(self) -> None:
+        """End all sessions politely. The channel may be opened again."""
+        await self._pool.close()
+
+    def _parcel(self, composed: Composed) -> Parcel:
+        return Parcel(
+            sender=self._sender.text,
+            recipient=composed.recipient,
+            international=composed.international or self._sender.international,
+            content=composed.content,
+        )
+
+    async def _connect(self) -> Session | Released:
+        return await connect(self._relay, timeouts=self._timeouts, tls=self._tls)
+
+    async def _probe(self, *, fresh: bool) -> Released | None:
+        try:
+            async with self._pool.lend(fresh=fresh) as session:
+                return session if isinstance(session, Released) else await session.noop()
+        except Exception as error:  # noqa: BLE001 - a bug must not stop the worker; it is surfaced
+            _surface(error, Phase.CONNECT)
+            return replies.misconfigured(Phase.CONNECT, reason="bug", text=type(error).__name__)
+
+    async def _hand_over(self, parcel: Parcel, *, still_ours: Callable[[], bool], fresh: bool) -> Outcome:
+        """
+        Raises:
+            Stale: The session had rested too long; a fresh one never has.
+        """
+        session: Session | Released | None = None
+        try:
+            async with self._pool.lend(fresh=fresh) as session:
+                if isinstance(session, Released):
+                    return session
+                return await session.deliver(parcel, still_ours=still_ours)
+        except Stale:
+            raise
+        except Exception as error:  # noqa: BLE001 - a bug must not stop the other letters; it is surfaced
+            return _bug(error, session.phase if isinstance(session, Session) else Phase.CONNECT)
+
+
+def _bug(error: Exception, phase: Phase) -> Outcome:
+    _surface(error, phase)
+    return replies.bug(phase, name=type(error).__name__)
+
+
+def _surface(error: Exception, phase: Phase) -> None:
+    """Log where it happened. Neither words nor values: they may hold an address or a comment."""
+    deepest = error.__cause__ or error
+    log.error(
+        "unforeseen failure",
+        phase=phase.value,
+        error=type(deepest).__name__,
+        trace="".join(format_tb(deepest.__traceback__)),
+    )
+
+
+def _sender(bounce_address: str) -> Address:
+    try:
+        return address(bounce_address)
+    except UnusableAddress:
+        raise InvalidSettings(f"NOTIFY_BOUNCE_ADDRESS is {bounce_address!r}: expected a bare address") from None

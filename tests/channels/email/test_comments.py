@@ -1,0 +1,117 @@
+"""What people write is shown as they meant it, and can do nothing to the person who reads it."""
+
+from re import findall, fullmatch
+from re import search as find
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from notify.channels.email.comments import as_html, as_quote, cut, one_line, tidy
+
+ATTACKS = [
+    "<script>alert(1)</script>",
+    "<img src=x onerror=alert(1)>",
+    "<a href='javascript:alert(1)'>x</a>",
+    "[x](javascript:alert(1))",
+    "[x](JaVaScRiPt:alert(1))",
+    "[x](data:text/html;base64,PHNjcmlwdD4=)",
+    "[x](vbscript:x)",
+    "![x](javascript:alert(1))",
+    "<svg onload=alert(1)>",
+    "<style>body{display:none}</style>",
+    "<iframe src=https://evil.example></iframe>",
+    '[x](https://a.example "onmouseover=alert(1)")',
+    '<https://a.example/"onclick=alert(1)>',
+    "`<script>`",
+    "```<img src=x onerror=alert(1)>\n<script>\n```",
+    "<!-- --><form action=https://evil.example>",
+]
+DANGEROUS = r"<(?!/?(a|blockquote|br|code|em|h[1-6]|hr|li|ol|p|pre|strong|ul)\b)|<[^>]*\s(on\w+|style|src|class|id)\s*="
+
+
+@pytest.mark.parametrize("attack", ATTACKS)
+def test_no_comment_can_act_in_the_readers_mail(attack: str) -> None:
+    html = as_html(attack)
+    assert not find(DANGEROUS, html)
+    assert all(fullmatch(r"(https?|mailto):.*", url) for url in findall(r'href="([^"]*)"', html))
+
+
+@given(
+    st.lists(st.sampled_from([*ATTACKS, "\n", "> ", "* ", "[", "](", ")", "`", "<", ">", "&", '"', " "])).map("".join)
+)
+def test_no_mixture_of_tricks_can_act_either(attack: str) -> None:
+    assert not find(DANGEROUS, as_html(attack))
+
+
+@pytest.mark.parametrize(
+    ("markdown", "html"),
+    [
+        ("**a** *b* `c`", "<p><strong>a</strong> <em>b</em> <code>c</code></p>\n"),
+        ("[a](https://a.example)", '<p><a href="https://a.example" rel="noopener nofollow">a</a></p>\n'),
+        ("[a](mailto:a@a.example)", '<p><a href="mailto:a@a.example" rel="noopener nofollow">a</a></p>\n'),
+        ("[a](/relative)", '<p><a rel="noopener nofollow">a</a></p>\n'),
+        (
+            "![a *b*](https://a.example/b.png)",
+            '<p><a href="https://a.example/b.png" rel="noopener nofollow">a b</a></p>\n',
+        ),
+        (
+            "![](https://a.example/b.png)",
+            '<p><a href="https://a.example/b.png" rel="noopener nofollow">image</a></p>\n',
+        ),
+        (
+            "[![a](https://a.example/b.png)](https://c.example)",
+            '<p><a href="https://c.example" rel="noopener nofollow">a</a></p>\n',
+        ),
+        ("3. a\n4. b", '<ol start="3">\n<li>a</li>\n<li>b</li>\n</ol>\n'),
+        ("```py\nif a < b:\n```", "<pre><code>if a &lt; b:\n</code></pre>\n"),
+    ],
+)
+def test_markdown_is_shown_as_it_was_meant(markdown: str, html: str) -> None:
+    assert as_html(markdown) == html
+
+
+@pytest.mark.parametrize(
+    ("markdown", "quoted"),
+    [
+        ("a", "> a"),
+        ("a\n\nb", "> a\n>\n> b"),
+        ("\n\na\n\n", "> a"),
+        ("", ">"),
+        ("word " * 20, "> " + "word " * 14 + "word\n> word word word word word"),
+        ("- " + "word " * 16, "> - " + "word " * 14 + "word\n>   word"),
+        ("> " + "word " * 16, "> > " + "word " * 14 + "word\n> > word"),
+        ("-- \nYou get this", "> --\n> You get this"),
+        ("see https://a.example/" + "b" * 80, "> see\n> https://a.example/" + "b" * 80),
+        ("```\n" + "code " * 20 + "\n```", "> ```\n> " + ("code " * 20).rstrip() + "\n> ```"),
+        ("    " + "code " * 20, ">     " + ("code " * 20).rstrip()),
+        ("| " + "cell | " * 20, "> | " + ("cell | " * 20).rstrip()),
+    ],
+)
+def test_prose_is_wrapped_and_code_is_left_whole(markdown: str, quoted: str) -> None:
+    assert as_quote(markdown) == quoted
+
+
+@given(st.text(max_size=400))
+def test_every_line_of_a_quote_is_quoted(text: str) -> None:
+    assert all(fullmatch(r">( .*)?", line) for line in as_quote(tidy(text)).split("\n"))
+
+
+@given(st.lists(st.text("abcé😀.:/", min_size=1, max_size=100), min_size=1, max_size=30))
+def test_no_word_is_lost_or_broken_by_wrapping(words: list[str]) -> None:
+    assert as_quote(" ".join(words)).replace("> ", "").split() == words
+
+
+@given(st.text(st.characters(), max_size=300))
+def test_tidy_text_steers_no_terminal_and_ends_no_line_unseen(text: str) -> None:
+    assert len(tidy(text).splitlines()) <= tidy(text).count("\n") + 1
+    assert "\x1b" not in tidy(text).encode().decode()
+    assert "\n" not in one_line(text)
+
+
+@given(st.text(max_size=300), st.integers(1, 300))
+def test_a_cut_text_is_a_beginning(text: str, most: int) -> None:
+    kept = cut(text, most)
+    assert len(kept) <= most
+    assert text.startswith(kept)
+    assert kept or not text or text[0] in " \n"

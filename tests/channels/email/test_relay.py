@@ -1,0 +1,80 @@
+"""One URL says where letters go; what makes no sense or would show a password stops the start."""
+
+from urllib.parse import quote
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from notify.channels.email.relay import Guard, Relay
+from notify.domain.errors import InvalidSettings
+
+
+@pytest.mark.parametrize(
+    ("url", "name", "guard"),
+    [
+        ("smtp://mail.example.com", "mail.example.com:587", Guard.STARTTLS),
+        ("smtp://mail.example.com:2525/", "mail.example.com:2525", Guard.STARTTLS),
+        ("smtp://mail.example.com?starttls=never", "mail.example.com:587", Guard.PLAIN),
+        ("smtps://mail.example.com", "mail.example.com:465", Guard.IMPLICIT_TLS),
+        ("smtps://mail.example.com:4465", "mail.example.com:4465", Guard.IMPLICIT_TLS),
+        ("smtp://localhost:1025", "localhost:1025", Guard.PLAIN),
+        ("smtp://127.0.0.53:25", "127.0.0.53:25", Guard.PLAIN),
+        ("smtp://[::1]:25", "[::1]:25", Guard.PLAIN),
+        ("smtp://127.0.0.1?starttls=required", "127.0.0.1:587", Guard.STARTTLS),
+        ("smtp://localhost.example.com", "localhost.example.com:587", Guard.STARTTLS),
+        ("smtp://10.0.0.1", "10.0.0.1:587", Guard.STARTTLS),
+    ],
+)
+def test_the_way_is_guarded_unless_it_never_leaves_the_machine(url: str, name: str, guard: Guard) -> None:
+    relay = Relay.from_url(url)
+    assert (relay.name, relay.guard, relay.username) == (name, guard, None)
+
+
+@given(user=st.text(min_size=1, max_size=20), password=st.text(min_size=1, max_size=20))
+def test_any_credentials_can_be_written_percent_encoded(user: str, password: str) -> None:
+    relay = Relay.from_url(f"smtp://{quote(user, safe='')}:{quote(password, safe='')}@mail.example.com")
+    assert (relay.username, relay.password) == (user, password)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "smtp://ann:s3cret@127.0.0.1",
+        "smtp://ann:s3cret@mail.example.com?starttls=never",
+        "smtp://ann:s3cret@mail.example.com?starttls=maybe",
+        "smtp://ann:s3cret@mail.example.com?verify=no",
+        "smtp://ann:s3cret@mail.example.com?starttls",
+        "smtps://ann:s3cret@mail.example.com?starttls=never",
+        "smtp://ann:s3cret@mail.example.com:99999",
+        "smtp://ann:s3cret@mail.example.com:0",
+        "smtp://ann:s3cret@mail.example.com:port",
+        "smtp://ann:s3cret@mail.example.com/path",
+        "smtp://ann:s3#cret@mail.example.com",
+        "smtp://ann:s3/cret@mail.example.com",
+        "smtp://ann:s3?cret@mail.example.com",
+        "smtp://ann:25?s3cret@mail.example.com",
+        "smtp://ann:s3cret@[::1",
+        "smtp://ann:s3cret@" + "a" * 64 + ".example",
+        "http://ann:s3cret@mail.example.com",
+        "ann:s3cret@mail.example.com",
+        "smtp://ann@mail.example.com",
+        "smtp://:s3cret@mail.example.com",
+        "smtp://",
+        "mail.example.com",
+        "",
+    ],
+)
+def test_a_url_that_makes_no_sense_is_refused_without_showing_its_password(url: str) -> None:
+    with pytest.raises(InvalidSettings) as refused:
+        Relay.from_url(url)
+    said = str(refused.value)
+    assert "NOTIFY_SMTP_URL" in said
+    assert "s3" not in said
+    assert "cret" not in said.replace("secret", "")
+
+
+def test_a_relay_can_be_printed_without_showing_its_password() -> None:
+    relay = Relay.from_url("smtps://ann:s3cret@mail.example.com")
+    assert "s3cret" not in f"{relay} {relay!r} {relay.name}"
+    assert "s3cret" in relay.secrets

@@ -1,0 +1,571 @@
+"""Letters on the wire: what a relay says or does, and what becomes of the letter and of the session."""
+
+import asyncio
+import ssl
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from threading import Event
+from typing import TypeVar
+from urllib.parse import quote
+
+import pytest
+from structlog.testing import capture_logs
+
+from notify.channels.email.pool import Wear
+from notify.channels.email.relay import Relay
+from notify.channels.email.smtp import EmailChannel
+from notify.domain.errors import InvalidSettings
+from notify.domain.jobs import Letter
+from notify.domain.outcomes import Blame, Dead, Outcome, Phase, Released, Retry, Sent
+from notify.domain.ports import Channel
+from notify.domain.preferences import Person
+from tests.support.letters import CHANGE_LIST, NOON, composer, letter
+from tests.support.smtp import (
+    AUTH,
+    CONTENT,
+    DATA,
+    DOT,
+    EHLO,
+    GREETING,
+    MAIL,
+    NOOP,
+    QUIT,
+    RCPT,
+    STARTTLS,
+    Certificate,
+    Said,
+    ScriptedRelay,
+    nobody_listening,
+)
+
+T = TypeVar("T")
+
+SHORT = timedelta(seconds=0.3)
+LONG = timedelta(seconds=20)
+IN_TURN = ("8BITMIME", "SMTPUTF8", "SIZE 10485760")
+AT_ONCE = (*IN_TURN, "PIPELINING")
+BOTH_WAYS = pytest.mark.parametrize("extensions", [IN_TURN, AT_ONCE], ids=["in turn", "pipelined"])
+
+
+def channel(
+    relay: ScriptedRelay,
+    *,
+    url: str | None = None,
+    sessions: int = 4,
+    timeout: timedelta = LONG,
+    wear: Wear | None = None,
+    tls: ssl.SSLContext | None = None,
+) -> EmailChannel:
+    """A channel to the scripted relay."""
+    return EmailChannel(
+        Relay.from_url(url or relay.url),
+        composer(),
+        bounce_address="bounces@example.com",
+        sessions=sessions,
+        timeout=timeout,
+        wear=wear,
+        tls=tls,
+        now=lambda: NOON,
+    )
+
+
+def using(opened: EmailChannel, work: Callable[[EmailChannel], Awaitable[T]]) -> T:
+    """What the work returns, with the channel closed after it."""
+
+    async def main() -> T:
+        try:
+            return await work(opened)
+        finally:
+            await opened.close()
+
+    return asyncio.run(main())
+
+
+def send(opened: EmailChannel, *letters: Letter, still_ours: Callable[[], bool] = lambda: True) -> list[Outcome]:
+    """The outcomes of letters sent one after another."""
+
+    async def work(opened: EmailChannel) -> list[Outcome]:
+        return [await opened.send(one, still_ours=still_ours) for one in letters or (letter(),)]
+
+    return using(opened, work)
+
+
+def answers(*replies: str) -> Callable[[Said], str | None]:
+    """These replies in their turn, then the usual ones."""
+    left = list(replies)
+    return lambda _: left.pop(0) if left else None
+
+
+@pytest.fixture
+def relay() -> Iterator[ScriptedRelay]:
+    with ScriptedRelay() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
+    return Certificate.made(tmp_path_factory.mktemp("certificate"))
+
+
+def guarded(relay: ScriptedRelay, *, credentials: str = "", query: str = "?starttls=required") -> str:
+    return f"smtp://{credentials}127.0.0.1:{relay.port}{query}"
+
+
+@BOTH_WAYS
+def test_a_letter_arrives_as_it_was_written(relay: ScriptedRelay, extensions: tuple[str, ...]) -> None:
+    relay.extensions = extensions
+    (outcome,) = send(channel(relay), letter(comment={"body": "first\n.\n..\n.hidden\n\nend é"}))
+    (arrived,) = relay.wait_for(1)
+    assert isinstance(outcome, Sent)
+    assert (outcome.answer.phase, outcome.answer.code, outcome.answer.text) == (
+        Phase.FINAL_DOT,
+        250,
+        "2.0.0 queued as 4711",
+    )
+    assert (arrived.sender, arrived.recipient) == ("bounces@example.com", "alice@example.com")
+    written = composer().compose(letter(comment={"body": "first\n.\n..\n.hidden\n\nend é"}), date=NOON)
+    assert arrived.content == written.content
+
+
+@BOTH_WAYS
+@pytest.mark.parametrize("body", [".\n" * 400, "a" * 15_000, ". " + "x" * 200_000], ids=["dots", "long line", "cut"])
+def test_dots_and_long_lines_arrive_intact(relay: ScriptedRelay, extensions: tuple[str, ...], body: str) -> None:
+    relay.extensions = extensions
+    (outcome,) = send(channel(relay), letter(comment={"body": body, "code": ".\n.."}))
+    assert isinstance(outcome, Sent)
+    assert (
+        relay.letters[0].content
+        == composer().compose(letter(comment={"body": body, "code": ".\n.."}), date=NOON).content
+    )
+
+
+@BOTH_WAYS
+@pytest.mark.parametrize(
+    ("step", "reply", "verdict"),
+    [
+        (MAIL, "451 4.3.0 later", Retry),
+        (MAIL, "550 5.7.1 not you", Released),
+        (RCPT, "450 4.2.0 greylisted", Retry),
+        (RCPT, "550 5.1.1 no such user", Dead),
+        (DATA, "451 4.3.0 later", Retry),
+        (DATA, "554 5.7.1 no", Dead),
+        (DOT, "451 4.3.0 later", Retry),
+        (DOT, "554 5.7.1 spam", Dead),
+        (DOT, "454 4.7.0 throttled", Released),
+    ],
+)
+def test_after_a_refusal_the_session_takes_the_next_letter(
+    relay: ScriptedRelay, extensions: tuple[str, ...], step: str, reply: str, verdict: type[Outcome]
+) -> None:
+    relay.extensions = extensions
+    relay.answers[step] = answers(reply)
+    refused, sent = send(channel(relay), letter(1), letter(2))
+    assert isinstance(refused, verdict)
+    assert isinstance(refused, Retry | Dead | Released)
+    assert refused.answer is not None
+    assert f"{refused.answer.code} {refused.answer.text}" == reply
+    assert refused.answer.phase.value == {DOT: "final_dot"}.get(step, step.lower())
+    assert isinstance(sent, Sent)
+    assert relay.connections == 1
+    assert [one.recipient for one in relay.letters] == ["alice@example.com"]
+
+
+@BOTH_WAYS
+@pytest.mark.parametrize("step", [MAIL, RCPT, DATA, DOT])
+def test_a_relay_that_closes_takes_no_letter_with_it(
+    relay: ScriptedRelay, extensions: tuple[str, ...], step: str
+) -> None:
+    relay.extensions = extensions
+    relay.answers[step] = answers("421 4.3.2 shutting down")
+    released, sent = send(channel(relay), letter(1), letter(2))
+    assert isinstance(released, Released)
+    assert (released.blame, released.reason) == (Blame.RELAY, "relay_closing")
+    assert isinstance(sent, Sent)
+    assert relay.connections == 2
+
+
+@BOTH_WAYS
+@pytest.mark.parametrize("step", [GREETING, EHLO, MAIL, RCPT, DATA, CONTENT, DOT])
+def test_a_drop_is_held_against_the_relay_until_the_letter_can_have_been_taken(
+    relay: ScriptedRelay, extensions: tuple[str, ...], step: str
+) -> None:
+    relay.extensions = extensions
+    relay.drop_at = {step}
+    (outcome,) = send(channel(relay))
+    if step in {CONTENT, DOT}:
+        assert isinstance(outcome, Retry)
+        assert (outcome.ambiguous, outcome.answer.phase) == (True, Phase.FINAL_DOT)
+    else:
+        assert isinstance(outcome, Released)
+        assert (outcome.blame, outcome.reason) == (Blame.RELAY, "relay_dropped")
+
+
+@BOTH_WAYS
+@pytest.mark.parametrize("step", [GREETING, EHLO, MAIL, RCPT, DATA, DOT])
+def test_silence_ends_at_the_limit_and_ends_the_session(
+    relay: ScriptedRelay, extensions: tuple[str, ...], step: str
+) -> None:
+    relay.extensions = extensions
+    relay.silent_at = {step}
+    (outcome,) = send(channel(relay, timeout=SHORT))
+    if step == DOT:
+        assert isinstance(outcome, Retry)
+        assert outcome.ambiguous
+    else:
+        assert isinstance(outcome, Released)
+        assert (outcome.blame, outcome.reason) == (Blame.RELAY, "relay_silent")
+    relay.wait_until(lambda: relay.open_connections == 0)
+
+
+def test_nobody_listening_costs_the_relay_and_not_the_letter(relay: ScriptedRelay) -> None:
+    with nobody_listening() as port:
+        (outcome,) = send(channel(relay, url=f"smtp://127.0.0.1:{port}"))
+    assert isinstance(outcome, Released)
+    assert (outcome.blame, outcome.reason) == (Blame.RELAY, "relay_unreachable")
+
+
+def test_a_name_that_nobody_knows_costs_the_relay_and_not_the_letter(relay: ScriptedRelay) -> None:
+    (outcome,) = send(channel(relay, url="smtp://relay.invalid"))
+    assert isinstance(outcome, Released)
+    assert outcome.blame is Blame.RELAY
+
+
+@pytest.mark.parametrize("reply", ["554 5.3.2 no service", "450 4.3.2 busy", "421 4.3.2 too many connections"])
+def test_a_relay_that_greets_with_a_refusal_is_given_no_letter(relay: ScriptedRelay, reply: str) -> None:
+    relay.answers[GREETING] = reply
+    (outcome,) = send(channel(relay))
+    assert isinstance(outcome, Released)
+    assert outcome.blame is Blame.RELAY
+    assert relay.count(MAIL) == 0
+
+
+@pytest.mark.parametrize("nonsense", ["hello", "99 no", "250x", "\x00\x01"])
+def test_nonsense_ends_the_session_and_not_the_letter(relay: ScriptedRelay, nonsense: str) -> None:
+    relay.answers[RCPT] = answers(nonsense)
+    released, sent = send(channel(relay), letter(1), letter(2))
+    assert isinstance(released, Released)
+    assert (released.blame, released.reason) == (Blame.RELAY, "relay_garbled")
+    assert isinstance(sent, Sent)
+    assert relay.connections == 2
+
+
+@BOTH_WAYS
+def test_a_lost_lease_sends_no_data(relay: ScriptedRelay, extensions: tuple[str, ...]) -> None:
+    relay.extensions = extensions
+    opened = channel(relay)
+
+    async def work(opened: EmailChannel) -> tuple[Outcome, Outcome]:
+        lost = await opened.send(letter(1), still_ours=lambda: False)
+        return lost, await opened.send(letter(2), still_ours=lambda: True)
+
+    lost, sent = using(opened, work)
+    assert lost == Released(reason="lease_lost")
+    assert isinstance(sent, Sent)
+    assert (relay.count(DATA), relay.connections, len(relay.letters)) == (1, 1, 1)
+
+
+@BOTH_WAYS
+def test_a_lease_lost_while_the_relay_hesitates_sends_no_content(
+    relay: ScriptedRelay, extensions: tuple[str, ...]
+) -> None:
+    relay.extensions = extensions
+    gate = relay.hold(DATA)
+    ours = Event()
+    ours.set()
+
+    async def work(opened: EmailChannel) -> Outcome:
+        sending = asyncio.create_task(opened.send(letter(), still_ours=ours.is_set))
+        await asyncio.to_thread(gate.wait_until_reached)
+        ours.clear()
+        gate.release()
+        return await sending
+
+    assert using(channel(relay), work) == Released(reason="lease_lost")
+    relay.wait_until(lambda: relay.open_connections == 0)
+    assert relay.letters == []
+
+
+@BOTH_WAYS
+@pytest.mark.parametrize("step", [MAIL, DATA, DOT])
+def test_a_cancelled_letter_takes_its_session_along(
+    relay: ScriptedRelay, extensions: tuple[str, ...], step: str
+) -> None:
+    relay.extensions = extensions
+    gate = relay.hold(step)
+
+    async def work(opened: EmailChannel) -> Outcome:
+        sending = asyncio.create_task(opened.send(letter(1), still_ours=lambda: True))
+        await asyncio.to_thread(gate.wait_until_reached)
+        sending.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await sending
+        gate.release()
+        return await opened.send(letter(2), still_ours=lambda: True)
+
+    assert isinstance(using(channel(relay), work), Sent)
+    assert relay.connections == 2
+
+
+def test_many_letters_share_few_sessions(relay: ScriptedRelay) -> None:
+    async def work(opened: EmailChannel) -> list[Outcome]:
+        return await asyncio.gather(*(opened.send(letter(n), still_ours=lambda: True) for n in range(40)))
+
+    outcomes = using(channel(relay, sessions=3), work)
+    assert all(isinstance(outcome, Sent) for outcome in outcomes)
+    assert relay.connections <= 3
+    assert len({one.content for one in relay.letters}) == 40
+
+
+def test_sessions_stand_side_by_side(relay: ScriptedRelay) -> None:
+    gate = relay.hold(DOT)
+
+    async def work(opened: EmailChannel) -> list[Outcome]:
+        sending = asyncio.gather(*(opened.send(letter(n), still_ours=lambda: True) for n in range(3)))
+        await asyncio.to_thread(relay.wait_until, lambda: relay.open_connections == 3)
+        gate.release()
+        return await sending
+
+    assert all(isinstance(outcome, Sent) for outcome in using(channel(relay, sessions=3), work))
+
+
+@pytest.mark.parametrize(("wear", "connections"), [(Wear(letters=2), 3), (Wear(age=timedelta(0)), 5), (Wear(), 1)])
+def test_a_session_is_replaced_when_it_has_served(relay: ScriptedRelay, wear: Wear, connections: int) -> None:
+    assert all(isinstance(one, Sent) for one in send(channel(relay, wear=wear), *map(letter, range(5))))
+    assert relay.connections == connections
+
+
+def test_a_resting_session_is_let_go_before_the_relay_loses_patience(relay: ScriptedRelay) -> None:
+    async def work(opened: EmailChannel) -> None:
+        await opened.send(letter(), still_ours=lambda: True)
+        await asyncio.to_thread(relay.wait_until, lambda: relay.open_connections == 0)
+
+    using(channel(relay, wear=Wear(rest=timedelta(milliseconds=20))), work)
+    assert relay.count(QUIT) == 1
+
+
+@BOTH_WAYS
+def test_a_session_that_the_relay_closed_while_it_rested_costs_no_letter(
+    relay: ScriptedRelay, extensions: tuple[str, ...]
+) -> None:
+    relay.extensions = extensions
+
+    async def work(opened: EmailChannel) -> Outcome:
+        await opened.open()
+        relay.answers[MAIL] = answers("421 4.4.2 idle for too long")
+        return await opened.send(letter(2), still_ours=lambda: True)
+
+    assert isinstance(using(channel(relay), work), Sent)
+    assert (relay.connections, len(relay.letters)) == (2, 1)
+
+
+def test_a_connection_lost_while_it_rested_costs_no_letter(relay: ScriptedRelay) -> None:
+    async def work(opened: EmailChannel) -> Outcome:
+        await opened.send(letter(1), still_ours=lambda: True)
+        relay.hang_up()
+        return await opened.send(letter(2), still_ours=lambda: True)
+
+    assert isinstance(using(channel(relay), work), Sent)
+    assert (relay.connections, len(relay.letters)) == (2, 2)
+
+
+def test_sessions_are_ended_politely(relay: ScriptedRelay) -> None:
+    send(channel(relay))
+    assert relay.count(QUIT) == 1
+    relay.wait_until(lambda: relay.open_connections == 0)
+
+
+def test_a_closed_channel_can_be_used_again(relay: ScriptedRelay) -> None:
+    async def work(opened: EmailChannel) -> Outcome:
+        await opened.send(letter(1), still_ours=lambda: True)
+        await opened.close()
+        return await opened.send(letter(2), still_ours=lambda: True)
+
+    assert isinstance(using(channel(relay), work), Sent)
+    assert relay.connections == 2
+
+
+def test_opening_proves_the_whole_way_and_risks_no_letter(relay: ScriptedRelay) -> None:
+    async def work(opened: EmailChannel) -> list[object]:
+        first, second = await opened.open(), await opened.open()
+        return [first, second, await opened.send(letter(), still_ours=lambda: True)]
+
+    first, second, sent = using(channel(relay), work)
+    assert (first, second) == (None, None)
+    assert isinstance(sent, Sent)
+    assert (relay.connections, relay.count(NOOP)) == (1, 2)
+
+
+def test_opening_notices_that_a_resting_session_is_gone(relay: ScriptedRelay) -> None:
+    async def work(opened: EmailChannel) -> Released | None:
+        await opened.open()
+        relay.hang_up()
+        return await opened.open()
+
+    assert using(channel(relay), work) is None
+    assert relay.connections == 2
+
+
+def test_opening_says_why_it_could_not(relay: ScriptedRelay) -> None:
+    relay.answers[GREETING] = "554 5.3.2 no service"
+    obstacle = using(channel(relay), EmailChannel.open)
+    assert obstacle is not None
+    assert (obstacle.blame, obstacle.reason) == (Blame.RELAY, "relay_refused")
+
+
+def test_opening_does_not_wait_for_a_letter_that_is_on_its_way(relay: ScriptedRelay) -> None:
+    gate = relay.hold(DOT)
+
+    async def work(opened: EmailChannel) -> Released | None:
+        sending = asyncio.create_task(opened.send(letter(), still_ours=lambda: True))
+        await asyncio.to_thread(gate.wait_until_reached)
+        found = await opened.open()
+        gate.release()
+        await sending
+        return found
+
+    assert using(channel(relay, sessions=1), work) is None
+
+
+@pytest.mark.parametrize("implicit", [False, True], ids=["starttls", "smtps"])
+@pytest.mark.parametrize("password", ["s3cret", "gehéim:@/?#"])
+def test_a_password_crosses_the_wire_only_under_tls(certificate: Certificate, password: str, *, implicit: bool) -> None:
+    with ScriptedRelay(certificate=certificate, implicit_tls=implicit, credentials=("ann", password)) as relay:
+        scheme, query = ("smtps", "") if implicit else ("smtp", "?starttls=required")
+        url = f"{scheme}://ann:{quote(password, safe='')}@127.0.0.1:{relay.port}{query}"
+        first, second = send(channel(relay, url=url, tls=certificate.trusted()), letter(1), letter(2))
+    assert isinstance(first, Sent)
+    assert isinstance(second, Sent)
+    assert (relay.connections, relay.count(AUTH), relay.count(STARTTLS)) == (1, 1, 0 if implicit else 1)
+
+
+def test_a_refused_password_is_a_mistake_of_ours_and_is_not_repeated(certificate: Certificate) -> None:
+    with ScriptedRelay(certificate=certificate, credentials=("ann", "right")) as relay:
+        relay.answers[AUTH] = "535 5.7.8 not s3cret"
+        url = guarded(relay, credentials="ann:s3cret@")
+        (outcome,) = send(channel(relay, url=url, tls=certificate.trusted()))
+    assert isinstance(outcome, Released)
+    assert (outcome.blame, outcome.reason) == (Blame.CONFIGURATION, "auth_refused")
+    assert outcome.answer is not None
+    assert (outcome.answer.phase, outcome.answer.code) == (Phase.AUTH, 535)
+    assert "s3cret" not in outcome.answer.text
+
+
+def test_a_relay_without_auth_is_given_no_password(certificate: Certificate) -> None:
+    with ScriptedRelay(certificate=certificate) as relay:
+        url = guarded(relay, credentials="ann:s3cret@")
+        (outcome,) = send(channel(relay, url=url, tls=certificate.trusted()))
+    assert isinstance(outcome, Released)
+    assert (outcome.blame, outcome.reason) == (Blame.CONFIGURATION, "auth_not_offered")
+    assert relay.count(AUTH) == 0
+
+
+@pytest.mark.parametrize("implicit", [False, True], ids=["starttls", "smtps"])
+@pytest.mark.parametrize("mistake", ["unknown authority", "another host"])
+def test_a_certificate_that_proves_nothing_gets_no_letter_and_no_password(
+    certificate: Certificate, tmp_path: Path, mistake: str, *, implicit: bool
+) -> None:
+    other = Certificate.made(tmp_path, address="192.0.2.1")
+    shown, trusted = (other, certificate) if mistake == "unknown authority" else (other, other)
+    with ScriptedRelay(certificate=shown, implicit_tls=implicit, credentials=("ann", "s3cret")) as relay:
+        scheme, query = ("smtps", "") if implicit else ("smtp", "?starttls=required")
+        url = f"{scheme}://ann:s3cret@127.0.0.1:{relay.port}{query}"
+        (outcome,) = send(channel(relay, url=url, tls=trusted.trusted()))
+    assert isinstance(outcome, Released)
+    assert (outcome.blame, outcome.reason) == (Blame.CONFIGURATION, "certificate")
+    assert (relay.count(AUTH), relay.count(MAIL)) == (0, 0)
+
+
+def test_without_starttls_nothing_is_said_to_a_relay_that_must_offer_it(relay: ScriptedRelay) -> None:
+    (outcome,) = send(channel(relay, url=guarded(relay)))
+    assert isinstance(outcome, Released)
+    assert (outcome.blame, outcome.reason) == (Blame.RELAY, "starttls_not_offered")
+    assert relay.count(MAIL) == 0
+
+
+def test_a_relay_that_speaks_no_tls_is_the_relays_fault(relay: ScriptedRelay) -> None:
+    (outcome,) = send(channel(relay, url=f"smtps://127.0.0.1:{relay.port}", timeout=timedelta(seconds=2)))
+    assert isinstance(outcome, Released)
+    assert outcome.blame is Blame.RELAY
+
+
+def test_an_international_address_reaches_an_international_relay(relay: ScriptedRelay) -> None:
+    (outcome,) = send(channel(relay), letter(to="jörg@bücher.example"))
+    assert isinstance(outcome, Sent)
+    (arrived,) = relay.letters
+    assert arrived.recipient == "jörg@xn--bcher-kva.example"
+    assert "<jörg@xn--bcher-kva.example>".encode() in arrived.content
+
+
+def test_an_international_address_is_dead_where_the_relay_cannot_spell_it(relay: ScriptedRelay) -> None:
+    relay.extensions = ()
+    dead, sent = send(channel(relay), letter(1, to="jörg@example.com"), letter(2, to="ann@bücher.example"))
+    assert isinstance(dead, Dead)
+    assert (dead.reason, dead.undeliverable) == ("smtputf8_not_offered", False)
+    assert isinstance(sent, Sent)
+    assert (relay.count(MAIL), relay.connections) == (1, 1)
+
+
+def test_a_letter_that_the_relay_would_not_hold_is_not_begun(relay: ScriptedRelay) -> None:
+    relay.extensions = ("SIZE 1000",)
+    (outcome,) = send(channel(relay))
+    assert isinstance(outcome, Dead)
+    assert outcome.reason == "oversize"
+    assert relay.count(MAIL) == 0
+
+
+@pytest.mark.parametrize("limit", ["SIZE", "SIZE 0", "SIZE unlimited"])
+def test_a_relay_without_a_limit_takes_any_size(relay: ScriptedRelay, limit: str) -> None:
+    relay.extensions = (limit,)
+    assert isinstance(send(channel(relay))[0], Sent)
+
+
+@pytest.mark.parametrize(
+    ("impossible", "reason", "undeliverable"),
+    [
+        (letter(actor=Person(username="eve", display_name="Eve\r\nBcc: all@example.com")), "unsafe_header", False),
+        (letter(recipient=Person(username="a", display_name="A\nB")), "unsafe_header", False),
+        (letter(change_list=replace(CHANGE_LIST, link="CL-1\r\nX-Evil: 1")), "unsafe_header", False),
+        (letter(to="alice@example.com\r\nRCPT TO:<eve@example.com>"), "unsafe_header", False),
+        (letter(to="alice@example.com> SIZE=1"), "bad_address", True),
+        (letter(to="alice"), "bad_address", True),
+        (letter(event_type="cl.never.heard.of"), "template_error", False),
+    ],
+)
+def test_a_letter_that_cannot_be_written_is_dead_and_nothing_is_sent(
+    relay: ScriptedRelay, impossible: Letter, reason: str, *, undeliverable: bool
+) -> None:
+    (outcome,) = send(channel(relay), impossible)
+    assert isinstance(outcome, Dead)
+    assert (outcome.reason, outcome.undeliverable, outcome.answer.phase) == (reason, undeliverable, Phase.RENDER)
+    assert relay.connections == 0
+
+
+@BOTH_WAYS
+def test_an_unforeseen_failure_is_tried_again_and_surfaces_without_a_word_of_the_letter(
+    relay: ScriptedRelay, extensions: tuple[str, ...]
+) -> None:
+    relay.extensions = extensions
+
+    def broken() -> bool:
+        message = "about alice@example.com"
+        raise ZeroDivisionError(message)
+
+    with capture_logs() as logged:
+        bug, *_ = send(channel(relay), still_ours=broken)
+    assert isinstance(bug, Retry)
+    assert (bug.reason, bug.max_failures, bug.ambiguous) == ("bug", 3, False)
+    assert "alice@example.com" not in f"{logged} {bug}"
+    assert "still_ours" in logged[0]["trace"]
+    relay.wait_until(lambda: relay.open_connections == 0)
+
+
+def test_the_relay_is_named_without_credentials(relay: ScriptedRelay) -> None:
+    opened: Channel = channel(relay, url="smtps://ann:s3cret@mail.example.com", sessions=3)
+    assert (opened.relay, opened.sessions) == ("mail.example.com:465", 3)
+
+
+def test_an_envelope_sender_that_is_no_address_stops_the_start(relay: ScriptedRelay) -> None:
+    with pytest.raises(InvalidSettings):
+        EmailChannel(Relay.from_url(relay.url), composer(), bounce_address="nobody")
