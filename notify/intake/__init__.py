@@ -1,0 +1,1 @@
+"""Events in: refuse the malformed, store the rest, decide who is told."""

@@ -1,0 +1,264 @@
+"""Fan-out: a batch of events becomes one row for each person it concerns, letters and skips alike."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from random import Random
+from time import monotonic
+from typing import assert_never
+from uuid import UUID
+
+import structlog
+from sqlalchemy import Connection
+
+from notify.checkpoints import FAN_OUT_CLAIMED, FAN_OUT_COMMITTED, FAN_OUT_WRITTEN, Checkpoint, pass_by
+from notify.domain.audience import Concerned
+from notify.domain.backoff import next_delay
+from notify.domain.events import ChangeList, Event
+from notify.domain.fan_out import Decision, NotTold, Told, decide
+from notify.domain.jobs import Stage
+from notify.domain.ports import Doorbell
+from notify.domain.preferences import NO_CHOICES, Choices, EventType, Person
+from notify.domain.threads import message_id
+from notify.intake.triggers import TRIGGERS
+from notify.store import directory, events, outbox, preferences
+from notify.store.database import AWAY, Database
+from notify.store.events import ClaimedEvent, EventEnding
+from notify.store.leases import DEAD, DONE, PENDING
+from notify.store.outbox import SKIPPED, NewJob
+
+UNKNOWN_CL = "unknown_cl"
+UNKNOWN_TYPE = "unknown_type"
+BUG = "internal_error"
+# With ten tries: 30 s doubling to 15 min, about an hour in all, which is how long a directory may lag behind.
+FIRST_WAIT = timedelta(seconds=30)
+LONGEST_WAIT = timedelta(minutes=15)
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """What the directory and the people's choices say today about everyone a batch concerns."""
+
+    change_lists: Mapping[str, ChangeList]
+    people: Mapping[str, Person]
+    choices: Mapping[str, Choices]
+    event_types: Mapping[str, EventType]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What a batch comes to: rows to write, and how each event ends."""
+
+    jobs: Sequence[NewJob]
+    endings: Sequence[EventEnding]
+
+
+@dataclass(slots=True)
+class FanOutReport:
+    """What a drain did, in counts of events (``claimed retried dead``) and of people (``letters skipped``)."""
+
+    claimed: int = 0
+    letters: int = 0
+    skipped: int = 0
+    retried: int = 0
+    dead: int = 0
+
+
+class FanOut:
+    """
+    Works off the events of one database.
+
+    Args:
+        message_host: Right-hand side of the letters' Message-IDs.
+        worker: This process, for people to look at.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        *,
+        doorbell: Doorbell,
+        worker: UUID,
+        message_host: str,
+        lease: timedelta,
+        batch: int,
+        rng: Random,
+        checkpoint: Checkpoint = pass_by,
+    ) -> None:
+        self._database = database
+        self._doorbell = doorbell
+        self._worker = worker
+        self._host = message_host
+        self._lease = lease
+        self._batch = batch
+        self._rng = rng
+        self._checkpoint = checkpoint
+        self._stopping = False
+
+    def is_due(self) -> bool:
+        """Whether there is anything to do."""
+        with self._database.begin() as connection:
+            return events.LEASES.any_due(connection)
+
+    def drain(self, *, at_most: timedelta) -> FanOutReport:
+        """
+        Fan out until nothing is due, the time is up or ``stop`` is called; ring for the letters after each batch.
+
+        When the time is up first, rings for itself.
+        """
+        report = FanOutReport()
+        self._lapsed(report)
+        ends = monotonic() + at_most.total_seconds()
+        while not self._stopping and self._batch_done(report):
+            if monotonic() > ends:
+                self._doorbell.ring(Stage.FAN_OUT)
+                break
+        return report
+
+    def stop(self) -> None:
+        """Claim nothing more; the batch at hand is finished."""
+        self._stopping = True
+
+    def _batch_done(self, report: FanOutReport) -> bool:
+        """Work on one claim; whether it was full, so that there may be more."""
+        with self._database.begin() as connection:
+            claimed = events.claim(connection, limit=self._batch, lease=self._lease, worker=self._worker)
+        report.claimed += len(claimed)
+        if claimed:
+            self._checkpoint(FAN_OUT_CLAIMED)
+        self._work(claimed, report)
+        return len(claimed) == self._batch
+
+    def _lapsed(self, report: FanOutReport) -> None:
+        """Events whose worker vanished are worked on one at a time: one of them may be the reason."""
+        with self._database.begin() as connection:
+            report.dead += events.bury_poison(connection)
+        while not self._stopping and (one := self._claim_lapsed()):
+            report.claimed += 1
+            self._checkpoint(FAN_OUT_CLAIMED)
+            self._work([one], report)
+
+    def _claim_lapsed(self) -> ClaimedEvent | None:
+        with self._database.begin() as connection:
+            return events.claim_lapsed(connection, lease=self._lease, worker=self._worker)
+
+    def _work(self, claimed: Sequence[ClaimedEvent], report: FanOutReport) -> None:
+        """Write the batch; if that fails, each event by itself, so that one bad event stops no other."""
+        if not claimed:
+            return
+        try:
+            self._write(claimed, report)
+        except AWAY:
+            raise
+        except Exception as bug:
+            log.exception("fan_out.failed", events=[one.event.id for one in claimed])
+            if len(claimed) > 1:
+                for one in claimed:
+                    self._work([one], report)
+            else:
+                self._put_off(claimed[0], bug, report)
+
+    def _write(self, claimed: Sequence[ClaimedEvent], report: FanOutReport) -> None:
+        with self._database.begin() as connection:
+            found = facts_about([one.event for one in claimed], connection)
+            drawn_up = plan(claimed, found, host=self._host, rng=self._rng)
+            written = outbox.add(connection, drawn_up.jobs)
+            ended = events.record(connection, drawn_up.endings)
+            self._checkpoint(FAN_OUT_WRITTEN)
+        self._checkpoint(FAN_OUT_COMMITTED)
+        if written[PENDING]:
+            self._doorbell.ring(Stage.DELIVER)
+        report.letters += written[PENDING]
+        report.skipped += written[SKIPPED]
+        _count(report, [one for one in drawn_up.endings if one.claim.id in ended])
+
+    def _put_off(self, one: ClaimedEvent, bug: Exception, report: FanOutReport) -> None:
+        ending = later(one, f"{BUG}: {type(bug).__name__}", rng=self._rng)
+        with self._database.begin() as connection:
+            events.record(connection, [ending])
+        _count(report, [ending])
+
+
+def facts_about(batch: Sequence[Event], connection: Connection) -> Facts:
+    """What is known about everyone these events may concern; a constant number of statements."""
+    change_lists = directory.change_lists(connection, {event.cl_link for event in batch})
+    names = {event.actor for event in batch}
+    for cl in change_lists.values():
+        names |= {cl.author or "", *cl.reviewers}
+    return Facts(
+        change_lists=change_lists,
+        people=directory.people(connection, sorted(names - {""})),
+        choices=preferences.choices(connection, sorted(names - {""}), cl_links=sorted(change_lists)),
+        event_types=preferences.event_types(connection),
+    )
+
+
+def plan(claimed: Sequence[ClaimedEvent], facts: Facts, *, host: str, rng: Random) -> Plan:
+    """Who gets a letter about these events and who does not, and how each event ends."""
+    jobs: list[NewJob] = []
+    endings = []
+    for one in claimed:
+        audience = _audience(one.event, facts)
+        if isinstance(audience, str):
+            endings.append(later(one, audience, rng=rng))
+        else:
+            jobs.extend(_job(one.event, person, _decision(one.event, person, facts), host=host) for person in audience)
+            endings.append(EventEnding(claim=one.claim, status=DONE))
+    return Plan(jobs=jobs, endings=endings)
+
+
+def later(one: ClaimedEvent, reason: str, *, rng: Random) -> EventEnding:
+    """The event waits, or is dead when its budget is spent."""
+    failures = one.claim.failures + 1
+    if failures >= one.claim.max_failures:
+        return EventEnding(claim=one.claim, status=DEAD, failed=1, error=reason)
+    delay = next_delay(failures, rng=rng, base=FIRST_WAIT, cap=LONGEST_WAIT)
+    return EventEnding(claim=one.claim, status=PENDING, delay=delay.total_seconds(), failed=1, error=reason)
+
+
+def _audience(event: Event, facts: Facts) -> Sequence[Concerned] | str:
+    """Everyone the event concerns, or why that cannot be said yet."""
+    change_list = facts.change_lists.get(event.cl_link)
+    trigger = TRIGGERS.get(event.type)
+    if trigger is None or event.type not in facts.event_types:
+        return UNKNOWN_TYPE
+    if change_list is None or not (change_list.author or change_list.reviewers):
+        return UNKNOWN_CL
+    return trigger(event, change_list)
+
+
+def _decision(event: Event, concerned: Concerned, facts: Facts) -> Decision:
+    return decide(
+        facts.people.get(concerned.username),
+        facts.choices.get(concerned.username, NO_CHOICES),
+        event_type=facts.event_types[event.type],
+        cl_link=event.cl_link,
+        actor=event.actor,
+    )
+
+
+def _job(event: Event, concerned: Concerned, decision: Decision, *, host: str) -> NewJob:
+    job = NewJob(
+        event_id=event.id,
+        event_type=event.type,
+        cl_link=event.cl_link,
+        username=concerned.username,
+        reason=concerned.reason,
+    )
+    match decision:
+        case Told(to_email=to_email, priority=priority):
+            name = message_id(event.cl_link, event_key=event.key, username=concerned.username, host=host)
+            return replace(job, to_email=to_email, priority=int(priority), message_id=name)
+        case NotTold(why=why):
+            return replace(job, skipped_because=why)
+        case _:
+            assert_never(decision)
+
+
+def _count(report: FanOutReport, endings: Sequence[EventEnding]) -> None:
+    statuses = Counter(one.status for one in endings)
+    report.retried += statuses[PENDING]
+    report.dead += statuses[DEAD]

@@ -1,0 +1,209 @@
+"""notify.emit: an event in the application's own transaction, and a doorbell after its commit."""
+
+import gc
+import threading
+from collections.abc import Iterator, Mapping
+from typing import Any
+from weakref import ref
+
+import pytest
+from sqlalchemy import select
+from sqlalchemy.orm import Session, scoped_session, sessionmaker
+
+import notify
+from notify.domain.jobs import Stage
+from notify.store.database import Caller, Database
+from notify.store.tables import events
+from tests.support import applications, rows
+from tests.support.applications import driver
+from tests.support.rings import Rings
+from tests.support.servers import in_words
+from tests.support.wait import until
+
+
+def comment(key: str = "k1", **changes: Any) -> Mapping[str, Any]:
+    return {
+        "key": key,
+        "type": "cl.comment.created",
+        "actor": "dana",
+        "cl": {"link": "CL-1", "author": "alice"},
+        "comment": {"id": "1", "body": "Why?"},
+        **changes,
+    }
+
+
+class Witness(Rings):
+    """A doorbell that looks, at each ring and over a connection of its own, which events are there to be seen."""
+
+    def __init__(self, database: Database) -> None:
+        super().__init__()
+        self.saw: list[list[str]] = []
+        self._database = database
+
+    def ring(self, stage: Stage) -> None:
+        with self._database.begin() as connection:
+            self.saw.append(list(connection.scalars(select(events.c.key).order_by(events.c.id))))
+        super().ring(stage)
+
+
+@pytest.fixture
+def doorbell(database: Database) -> Witness:
+    return Witness(database)
+
+
+@pytest.fixture(params=list(applications.ONE_OF_EACH.values()), ids=list(applications.ONE_OF_EACH))
+def caller(request: pytest.FixtureRequest, database: Database) -> Iterator[Caller]:
+    """An application's connection to the empty database, one of each library."""
+    with request.param(in_words(database.engine.url)) as opened:
+        yield opened
+
+
+def nothing_is_awaited() -> bool:
+    """Whether no thread of ours waits for a transaction any more; then every ring that will come has come."""
+    return not any(thread.name == "after-commit" for thread in threading.enumerate())
+
+
+def rings(doorbell: Witness) -> list[Stage]:
+    """Every ring that will come."""
+    until(nothing_is_awaited)
+    return doorbell.rung
+
+
+def test_the_fan_out_is_rung_for_after_the_commit_and_finds_the_event(caller: Caller, doorbell: Witness) -> None:
+    receipt = notify.emit(caller, comment(), doorbell=doorbell)
+    assert not receipt.duplicate
+    assert doorbell.rung == []
+    caller.commit()
+    assert rings(doorbell) == [Stage.FAN_OUT]
+    assert doorbell.saw == [["k1"]]
+
+
+def test_many_events_of_one_transaction_ring_once(caller: Caller, doorbell: Witness) -> None:
+    for number in range(20):
+        notify.emit(caller, comment(f"k{number:02}"), doorbell=doorbell)
+    caller.commit()
+    assert rings(doorbell) == [Stage.FAN_OUT]
+    assert len(doorbell.saw[0]) == 20
+
+
+def test_each_transaction_of_a_connection_rings_for_itself(caller: Caller, doorbell: Witness) -> None:
+    for number in range(3):
+        notify.emit(caller, comment(f"k{number}"), doorbell=doorbell)
+        caller.commit()
+        assert len(rings(doorbell)) == number + 1
+    assert doorbell.saw == [["k0"], ["k0", "k1"], ["k0", "k1", "k2"]]
+
+
+def test_an_event_that_is_known_rings_for_nobody(caller: Caller, doorbell: Witness) -> None:
+    notify.emit(caller, comment(), doorbell=doorbell)
+    caller.commit()
+    before = len(rings(doorbell))
+    assert notify.emit(caller, comment(), doorbell=doorbell).duplicate
+    caller.commit()
+    assert len(rings(doorbell)) == before
+
+
+def test_a_rolled_back_event_never_was(caller: Caller, doorbell: Witness, database: Database) -> None:
+    notify.emit(caller, comment(), doorbell=doorbell)
+    caller.rollback()
+    rings(doorbell)
+    assert not any(doorbell.saw)
+    assert rows.count_of(database, events) == 0
+
+
+def test_a_transaction_after_one_that_was_rolled_back_rings(caller: Caller, doorbell: Witness) -> None:
+    notify.emit(caller, comment("lost"), doorbell=doorbell)
+    caller.rollback()
+    rings(doorbell)
+    notify.emit(caller, comment("kept"), doorbell=doorbell)
+    caller.commit()
+    rings(doorbell)
+    assert doorbell.saw[-1] == ["kept"]
+
+
+def test_a_savepoint_is_not_yet_a_commit(database: Database, doorbell: Witness) -> None:
+    for opened in (applications.session, applications.connection):
+        with opened(in_words(database.engine.url)) as caller:
+            with caller.begin_nested():
+                notify.emit(caller, comment(str(opened)), doorbell=doorbell)
+            assert doorbell.rung == []
+            caller.commit()
+            assert rings(doorbell) == [Stage.FAN_OUT]
+            doorbell.rung.clear()
+
+
+def test_a_session_that_is_closed_without_a_commit_leaves_nothing(database: Database, doorbell: Witness) -> None:
+    with Session(database.engine) as session:
+        notify.emit(session, comment(), doorbell=doorbell)
+    rings(doorbell)
+    assert not any(doorbell.saw)
+
+
+def test_a_connection_that_is_closed_without_a_commit_leaves_nobody_waiting(
+    database: Database, doorbell: Witness
+) -> None:
+    with driver()(in_words(database.engine.url)) as connection:
+        notify.emit(connection, comment(), doorbell=doorbell)
+    until(nothing_is_awaited)
+    assert not any(doorbell.saw)
+
+
+@pytest.mark.parametrize("name", applications.AUTOCOMMIT)
+def test_where_every_statement_commits_the_bell_rings_at_once(name: str, database: Database, doorbell: Witness) -> None:
+    with applications.AUTOCOMMIT[name](in_words(database.engine.url)) as caller:
+        notify.emit(caller, comment(), doorbell=doorbell)
+        assert rings(doorbell) == [Stage.FAN_OUT]
+    assert doorbell.saw == [["k1"]]
+
+
+def test_a_malformed_event_is_refused_and_leaves_the_transaction_as_it_was(
+    caller: Caller, doorbell: Witness, database: Database
+) -> None:
+    notify.emit(caller, comment("good"), doorbell=doorbell)
+    with pytest.raises(notify.MalformedEvent) as refused:
+        notify.emit(caller, comment(actor=""), doorbell=doorbell)
+    assert refused.value.field == "actor"
+    caller.commit()
+    rings(doorbell)
+    assert rows.count_of(database, events) == 1
+
+
+def test_a_scoped_session_is_the_session_it_stands_for(database: Database, doorbell: Witness) -> None:
+    scoped = scoped_session(sessionmaker(database.engine))
+
+    receipt = notify.emit(scoped, comment(), doorbell=doorbell)
+    scoped.rollback()
+    kept = notify.emit(scoped, comment("k2"), doorbell=doorbell)
+    scoped.commit()
+    scoped.remove()
+
+    until(lambda: doorbell.saw and doorbell.saw[-1] == [kept.key])
+    assert receipt.key not in doorbell.saw[-1]
+
+
+@pytest.mark.parametrize("thing", [None, "postgresql://db", object()], ids=["None", "text", "object"])
+def test_what_is_no_connection_is_refused(thing: Any, doorbell: Witness) -> None:
+    with pytest.raises(notify.UnsupportedConnection):
+        notify.emit(thing, comment(), doorbell=doorbell)
+
+
+def test_without_a_broker_an_event_is_stored_all_the_same(caller: Caller, database: Database) -> None:
+    receipt = notify.emit(caller, comment())
+    caller.commit()
+    assert rows.row(database, events, receipt.id)["status"] == "pending"
+
+
+@pytest.mark.parametrize("name", applications.EVERY)
+def test_an_application_that_has_emitted_is_not_held_in_memory(
+    name: str, database: Database, doorbell: Witness
+) -> None:
+    def emit_and_go() -> ref[Caller]:
+        with applications.EVERY[name](in_words(database.engine.url)) as caller:
+            notify.emit(caller, comment(), doorbell=doorbell)
+            caller.commit()
+            return ref(caller)
+
+    gone = emit_and_go()
+    until(nothing_is_awaited)
+    gc.collect()
+    assert gone() is None

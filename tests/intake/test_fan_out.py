@@ -1,0 +1,383 @@
+"""A batch of events becomes one row for each person it concerns: letters, and skips with their reasons."""
+
+from collections.abc import Callable
+from datetime import timedelta
+from functools import partial
+from random import Random
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+from sqlalchemy import Connection, delete, func, insert, select, text, update
+from sqlalchemy.exc import OperationalError
+from structlog.testing import capture_logs
+
+from notify.domain.events import ChangeList
+from notify.domain.jobs import Stage
+from notify.domain.preferences import Person
+from notify.domain.threads import message_id
+from notify.intake.fan_out import FanOut, FanOutReport
+from notify.intake.receive import receive
+from notify.intake.schema import parse
+from notify.store import directory, preferences
+from notify.store import events as stored
+from notify.store.database import Database
+from notify.store.tables import email_jobs, events, notification_event_types, people
+from tests.support import rows
+from tests.support.race import all_at_once, blocked_session, meanwhile
+from tests.support.rings import Rings
+from tests.support.statements import statements
+
+COMMENT = "cl.comment.created"
+HOST = "review.example"
+FIRST_WAIT, LONGEST_WAIT = timedelta(seconds=30), timedelta(minutes=15)
+Arrange = Callable[[Connection], object]
+
+
+@pytest.fixture
+def doorbell() -> Rings:
+    return Rings()
+
+
+@pytest.fixture(autouse=True)
+def directory_of_four(database: Database) -> None:
+    """Alice, bob, carol and dana, who all read mail."""
+    with database.begin() as connection:
+        for name in ("alice", "bob", "carol", "dana"):
+            directory.put_person(connection, Person(username=name, email=f"{name}@example.com"))
+
+
+def worker(database: Database, *, doorbell: Rings | None = None, batch: int = 200) -> FanOut:
+    return FanOut(
+        database,
+        doorbell=doorbell or Rings(),
+        worker=uuid4(),
+        message_host=HOST,
+        lease=timedelta(minutes=1),
+        batch=batch,
+        rng=Random(1),
+    )
+
+
+def drain(database: Database, *, doorbell: Rings | None = None, batch: int = 200) -> FanOutReport:
+    return worker(database, doorbell=doorbell, batch=batch).drain(at_most=timedelta(seconds=30))
+
+
+def emit(database: Database, key: str = "k1", *, cl: dict[str, Any] | None = None, actor: str = "dana") -> int:
+    """A comment by dana on alice's change list, which bob and dana review; the event's id."""
+    facts = {"link": "CL-1", "author": "alice", "reviewers": ["bob", "dana"]} if cl is None else cl
+    event = {"key": key, "type": COMMENT, "actor": actor, "cl": facts, "comment": {"id": key, "body": "Why?"}}
+    with database.begin() as connection:
+        (receipt,) = receive(connection, [parse(event)])
+    return receipt.id
+
+
+def fates(database: Database, event_id: int) -> dict[str, tuple[str, str, str | None]]:
+    """What became of each person: reason, status, why."""
+    columns = (email_jobs.c.username, email_jobs.c.reason, email_jobs.c.status, email_jobs.c.outcome_reason)
+    with database.begin() as connection:
+        found = connection.execute(select(*columns).where(email_jobs.c.event_id == event_id)).all()
+    assert len({row.username for row in found}) == len(found)
+    return {row.username: (row.reason, row.status, row.outcome_reason) for row in found}
+
+
+def come_due(database: Database) -> None:
+    """What time does to events that wait."""
+    with database.begin() as connection:
+        connection.execute(update(events).where(events.c.due_at.is_not(None)).values(due_at=rows.ago(seconds=1)))
+
+
+def test_everyone_concerned_gets_one_row_and_nobody_needs_to_have_chosen_anything(database: Database) -> None:
+    event_id = emit(database)
+    report = drain(database)
+    assert fates(database, event_id) == {
+        "alice": ("author", "pending", None),
+        "bob": ("reviewer", "pending", None),
+        "dana": ("reviewer", "skipped", "is_actor"),
+    }
+    assert report == FanOutReport(claimed=1, letters=2, skipped=1)
+    assert rows.row(database, events, event_id)["status"] == "done"
+
+
+def test_a_letter_carries_what_the_delivery_needs(database: Database) -> None:
+    event_id = emit(database)
+    drain(database)
+    with database.begin() as connection:
+        query = select(email_jobs).where(email_jobs.c.username == "alice")
+        found = connection.execute(query).mappings().one()
+    assert (found["event_id"], found["event_type"], found["cl_link"]) == (event_id, COMMENT, "CL-1")
+    assert (found["to_email"], found["priority"]) == ("alice@example.com", 1)
+    assert found["message_id"] == message_id("CL-1", event_key="k1", username="alice", host=HOST)
+
+
+def test_an_author_who_also_reviews_gets_one_letter_as_the_author(database: Database) -> None:
+    event_id = emit(database, cl={"link": "CL-1", "author": "alice", "reviewers": ["alice", "bob"]})
+    drain(database)
+    assert fates(database, event_id) == {"alice": ("author", "pending", None), "bob": ("reviewer", "pending", None)}
+
+
+def put_bob(**facts: Any) -> Arrange:
+    person = {"username": "bob", "email": "bob@example.com", **facts}
+    return lambda connection: directory.put_person(connection, Person(**person))
+
+
+def refuse_bobs_address(connection: Connection) -> None:
+    directory.mark_undeliverable(connection, [directory.Undeliverable("bob", "bob@example.com", "no such user")])
+
+
+def bob_chooses(**chosen: Any) -> Arrange:
+    given = {"settings": {}, "preferences": {}, **chosen}
+    return lambda connection: preferences.put_config(connection, "bob", **given)
+
+
+def type_is(**facts: bool) -> Arrange:
+    return lambda connection: connection.execute(update(notification_event_types).values(**facts))
+
+
+def forget_bob(connection: Connection) -> None:
+    connection.execute(delete(people).where(people.c.username == "bob"))
+
+
+@pytest.mark.parametrize(
+    ("arrange", "why"),
+    [
+        pytest.param(forget_bob, "no_address", id="unknown"),
+        pytest.param(put_bob(active=False), "no_address", id="has left"),
+        pytest.param(put_bob(email=None), "no_address", id="no address"),
+        pytest.param(refuse_bobs_address, "no_address", id="address refused for good"),
+        pytest.param(put_bob(is_bot=True), "is_bot", id="bot"),
+        pytest.param(bob_chooses(settings={"enabled": False}), "muted_all", id="master switch"),
+        pytest.param(lambda connection: preferences.mute(connection, "bob", "CL-1"), "muted_cl", id="muted CL"),
+        pytest.param(bob_chooses(preferences={COMMENT: False}), "muted_event", id="muted event type"),
+        pytest.param(type_is(default_enabled=False), "default", id="off by default"),
+    ],
+)
+def test_who_is_left_out_has_a_row_that_says_why(database: Database, arrange: Arrange, why: str) -> None:
+    with database.begin() as connection:
+        arrange(connection)
+    event_id = emit(database)
+    drain(database)
+    assert fates(database, event_id)["bob"] == ("reviewer", "skipped", why)
+
+
+@pytest.mark.parametrize(
+    ("arrange", "address", "priority"),
+    [
+        pytest.param(lambda _: None, "bob@example.com", 1, id="nothing chosen"),
+        pytest.param(bob_chooses(settings={"email": "home@example.com"}), "home@example.com", 1, id="own address"),
+        pytest.param(lambda connection: preferences.mute(connection, "bob", "CL-2"), "bob@example.com", 1, id="mute"),
+        pytest.param(type_is(system_required=True), "bob@example.com", 0, id="required"),
+    ],
+)
+def test_who_is_told_is_told_at_the_right_address_and_in_the_right_turn(
+    database: Database, arrange: Arrange, address: str, priority: int
+) -> None:
+    with database.begin() as connection:
+        arrange(connection)
+    emit(database)
+    drain(database)
+    with database.begin() as connection:
+        columns = (email_jobs.c.to_email, email_jobs.c.priority, email_jobs.c.status)
+        found = connection.execute(select(*columns).where(email_jobs.c.username == "bob")).one()
+    assert tuple(found) == (address, priority, "pending")
+
+
+def test_required_mail_reaches_even_its_actor_and_those_who_have_muted_everything(database: Database) -> None:
+    with database.begin() as connection:
+        type_is(system_required=True)(connection)
+        bob_chooses(settings={"enabled": False}, preferences={COMMENT: False})(connection)
+        preferences.mute(connection, "bob", "CL-1")
+    event_id = emit(database)
+    drain(database)
+    assert {name: fate[1] for name, fate in fates(database, event_id).items()} == dict.fromkeys(
+        ("alice", "bob", "dana"), "pending"
+    )
+
+
+def test_an_event_fanned_out_again_writes_nothing_and_rings_for_nobody(database: Database, doorbell: Rings) -> None:
+    event_id = emit(database)
+    drain(database)
+    before = fates(database, event_id)
+    rows.change(database, events, event_id, status="pending", due_at=func.now(), finished_at=None)
+    report = drain(database, doorbell=doorbell)
+    assert fates(database, event_id) == before
+    assert (report.claimed, report.letters, report.skipped) == (1, 0, 0)
+    assert doorbell.rung == []
+
+
+def test_two_workers_at_once_write_each_persons_row_once(database: Database) -> None:
+    ids = [emit(database, f"k{number}", cl=None if number == 0 else {"link": "CL-1"}) for number in range(60)]
+    reports = all_at_once([partial(drain, database, batch=7)] * 2)
+    assert sum(report.claimed for report in reports) == 60
+    assert sum(report.letters for report in reports) == 120
+    for event_id in ids:
+        assert set(fates(database, event_id)) == {"alice", "bob", "dana"}
+
+
+def test_the_delivery_is_rung_for_once_a_batch_and_only_for_letters(database: Database, doorbell: Rings) -> None:
+    only_the_actor = {"link": "CL-1", "author": "dana", "reviewers": []}
+    emit(database, "nobody", cl=only_the_actor)
+    assert drain(database, doorbell=doorbell) == FanOutReport(claimed=1, skipped=1)
+    assert doorbell.rung == []
+    for number in range(3):
+        emit(database, f"k{number}")
+    drain(database, doorbell=doorbell)
+    assert doorbell.rung == [Stage.DELIVER]
+
+
+def test_when_the_doorbell_rings_the_letters_are_there_to_be_seen(database: Database) -> None:
+    seen = []
+
+    class Looks(Rings):
+        """Looks at the table, as a worker would."""
+
+        def ring(self, stage: Stage) -> None:
+            super().ring(stage)
+            seen.append(rows.count_of(database, email_jobs))
+
+    emit(database)
+    drain(database, doorbell=Looks())
+    assert seen == [3]
+
+
+@pytest.mark.parametrize(
+    "cl",
+    [{"link": "CL-9"}, {"link": "CL-9", "title": "Known"}, {"link": "CL-9", "reviewers": []}],
+    ids=["unknown", "known, but of nobody", "reviewed by nobody"],
+)
+def test_an_event_about_an_unknown_change_list_waits_for_the_directory(database: Database, cl: dict[str, Any]) -> None:
+    event_id = emit(database, "early", cl=cl)
+    other = emit(database, "ordinary")
+    assert drain(database) == FanOutReport(claimed=2, letters=2, skipped=1, retried=1)
+    assert set(fates(database, other)) == {"alice", "bob", "dana"}
+    waiting = rows.row(database, events, event_id)
+    assert (waiting["status"], waiting["failures"], waiting["last_error"]) == ("pending", 1, "unknown_cl")
+    with database.begin() as connection:
+        directory.put_change_list(connection, ChangeList(link="CL-9", author="carol"))
+    come_due(database)
+    drain(database)
+    assert fates(database, event_id) == {"carol": ("author", "pending", None)}
+    assert rows.row(database, events, event_id)["status"] == "done"
+
+
+def test_an_event_waits_ever_longer_for_the_directory_and_is_dead_after_ten_tries(database: Database) -> None:
+    event_id = emit(database, cl={"link": "CL-9"})
+    waits = []
+    for _ in range(9):
+        assert drain(database).retried == 1
+        with database.begin() as connection:
+            waits.append(connection.scalar(select(events.c.due_at - func.now()).where(events.c.id == event_id)))
+        come_due(database)
+    for number, wait in enumerate(waits):
+        longest = min(LONGEST_WAIT, FIRST_WAIT * 2**number)
+        assert longest / 2 - timedelta(seconds=5) < wait <= longest
+    assert drain(database) == FanOutReport(claimed=1, dead=1)
+    dead = rows.row(database, events, event_id)
+    assert (dead["status"], dead["last_error"], dead["failures"]) == ("dead", "unknown_cl", 10)
+
+
+def test_an_event_whose_type_nobody_can_choose_about_is_not_fanned_out(database: Database) -> None:
+    event_id = emit(database)
+    with database.begin() as connection:
+        connection.execute(delete(notification_event_types))
+    assert drain(database).retried == 1
+    assert rows.row(database, events, event_id)["last_error"] == "unknown_type"
+
+
+def test_an_event_of_a_type_without_a_trigger_is_not_fanned_out(database: Database) -> None:
+    with database.begin() as connection:
+        event_id = rows.event(connection, type="cl.merged")
+        kind = {"code": "cl.merged", "category": "Merges", "description": "…"}
+        connection.execute(insert(notification_event_types).values(kind))
+    assert drain(database).retried == 1
+    assert rows.row(database, events, event_id)["last_error"] == "unknown_type"
+
+
+def test_one_bad_event_stops_no_other(database: Database, doorbell: Rings) -> None:
+    good = [emit(database, f"k{number}") for number in range(3)]
+    bad = emit(database, "bad")
+    taken = message_id("CL-1", event_key="bad", username="alice", host=HOST)
+    with database.begin() as connection:  # another letter has the name that alice's about the bad event must have
+        rows.letter(connection, username="somebody", message_id=taken, **rows.ended("sent"))
+    with capture_logs():  # unread, but its trace takes seconds to print
+        report = drain(database, doorbell=doorbell)
+    assert (report.claimed, report.letters, report.retried) == (4, 6, 1)
+    for event_id in good:
+        assert rows.row(database, events, event_id)["status"] == "done"
+    put_off = rows.row(database, events, bad)
+    assert (put_off["status"], put_off["failures"]) == ("pending", 1)
+    assert put_off["last_error"] == "internal_error: IntegrityError"
+    assert fates(database, bad) == {}
+    assert set(doorbell.rung) == {Stage.DELIVER}
+
+
+def test_a_database_that_goes_away_is_no_events_fault(database: Database) -> None:
+    event_id = emit(database)
+    with database.engine.connect() as other:
+        other.execute(text("LOCK TABLE notify.email_jobs IN ACCESS EXCLUSIVE MODE"))
+        with meanwhile(drain, database) as draining:
+            other.execute(select(func.pg_terminate_backend(blocked_session(database))))
+            with pytest.raises(OperationalError):
+                draining.result()
+    left = rows.row(database, events, event_id)
+    assert (left["status"], left["failures"], left["last_error"]) == ("working", 0, None)
+    come_due(database)
+    assert drain(database).letters == 2
+
+
+def test_an_event_whose_worker_vanished_is_fanned_out_by_the_next(database: Database) -> None:
+    event_id = emit(database)
+    vanish(database, event_id)
+    fresh = emit(database, "fresh")
+    report = drain(database)
+    assert (report.claimed, report.letters) == (2, 4)
+    assert set(fates(database, event_id)) == set(fates(database, fresh)) == {"alice", "bob", "dana"}
+
+
+def test_an_event_that_outlived_three_workers_is_dead(database: Database) -> None:
+    event_id = emit(database)
+    vanish(database, event_id)
+    for lapses in (1, 2):
+        rows.change(database, events, event_id, lapses=lapses)
+    assert drain(database) == FanOutReport(dead=1)
+    assert rows.row(database, events, event_id)["last_error"] == "poison"
+
+
+def vanish(database: Database, event_id: int) -> None:
+    """A worker claims everything, and its lease on this event runs out."""
+    with database.begin() as connection:
+        stored.claim(connection, limit=10, lease=timedelta(minutes=1), worker=UUID(int=9))
+    rows.let_lease_end(database, events, event_id)
+
+
+def test_a_drain_whose_time_is_up_rings_for_the_rest(database: Database, doorbell: Rings) -> None:
+    for number in range(3):
+        emit(database, f"k{number}")
+    report = worker(database, doorbell=doorbell, batch=1).drain(at_most=timedelta(0))
+    assert report.claimed == 1
+    assert doorbell.rung == [Stage.DELIVER, Stage.FAN_OUT]
+    assert worker(database).is_due()
+    assert drain(database, batch=1).claimed == 2
+    assert not worker(database).is_due()
+
+
+def test_a_drain_of_nothing_does_nothing(database: Database, doorbell: Rings) -> None:
+    assert drain(database, doorbell=doorbell) == FanOutReport()
+    assert doorbell.rung == []
+
+
+def test_a_batch_costs_the_same_number_of_statements_whatever_its_size(database: Database) -> None:
+    names = [f"person-{number}" for number in range(20)]
+    with database.begin() as connection:
+        for name in names:
+            directory.put_person(connection, Person(username=name, email=f"{name}@example.com"))
+        preferences.mute(connection, names[0], "CL-20")
+    costs = []
+    for size, reviewers in ((1, ["bob"]), (200, names)):
+        for number in range(size):
+            emit(database, f"{size}-{number}", cl={"link": f"CL-{number}", "author": "alice", "reviewers": reviewers})
+        with statements(database) as sent:
+            report = drain(database, batch=500)
+        assert report.letters + report.skipped == size * (len(reviewers) + 1)
+        costs.append(len(sent))
+    assert costs[0] == costs[1]

@@ -1,0 +1,276 @@
+"""Events in: once for each key, in the caller's transaction, and what the directory learns from them."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from sqlalchemy import select, text, update
+
+from notify.domain.errors import UnsupportedConnection
+from notify.domain.events import ChangeList
+from notify.intake.receive import receive
+from notify.intake.schema import EventIn, parse
+from notify.store import directory
+from notify.store.database import Caller, Database, runner
+from notify.store.events import Receipt
+from notify.store.tables import cl_reviewers, events, notification_event_types
+from tests.support import applications, rows
+from tests.support.race import blocked_session, meanwhile
+from tests.support.servers import in_words
+from tests.support.statements import statements
+
+CL = {"link": "CL-1", "title": "Cap the retry", "repository": "monorepo", "author": "alice", "reviewers": ["bob"]}
+
+
+def comment(key: str | None = "k1", *, cl: dict[str, Any] | None = None, **changes: Any) -> EventIn:
+    """Dana's comment on CL-1."""
+    event: dict[str, Any] = {
+        "type": "cl.comment.created",
+        "actor": "dana",
+        "cl": CL if cl is None else {"link": "CL-1", **cl},
+        "comment": {"id": "1", "body": "Why?"},
+        **changes,
+    }
+    return parse(event if key is None else {**event, "key": key})
+
+
+@pytest.fixture(params=list(applications.EVERY.values()), ids=list(applications.EVERY))
+def caller(request: pytest.FixtureRequest, database: Database) -> Iterator[Caller]:
+    """An application's connection to the empty database."""
+    with request.param(in_words(database.engine.url)) as opened:
+        yield opened
+
+
+@pytest.fixture(params=list(applications.TRANSACTIONAL.values()), ids=list(applications.TRANSACTIONAL))
+def transaction(request: pytest.FixtureRequest, database: Database) -> Iterator[Caller]:
+    """The same, without those that commit every statement."""
+    with request.param(in_words(database.engine.url)) as opened:
+        yield opened
+
+
+@pytest.fixture(params=list(applications.ONE_OF_EACH.values()), ids=list(applications.ONE_OF_EACH))
+def two_callers(request: pytest.FixtureRequest, database: Database) -> Iterator[tuple[Caller, Caller]]:
+    """Two connections of one kind."""
+    url = in_words(database.engine.url)
+    with request.param(url) as first, request.param(url) as second:
+        yield first, second
+
+
+def store(database: Database, *given: EventIn) -> list[Receipt]:
+    with database.begin() as connection:
+        return receive(connection, given)
+
+
+def keys(database: Database) -> list[str]:
+    with database.begin() as connection:
+        return list(connection.scalars(select(events.c.key).order_by(events.c.id)))
+
+
+def known(database: Database, link: str = "CL-1") -> ChangeList | None:
+    with database.begin() as connection:
+        return directory.change_list(connection, link)
+
+
+def test_a_committed_event_is_stored_with_what_it_states(caller: Caller, database: Database) -> None:
+    when = datetime(2026, 3, 2, 12, 0, tzinfo=UTC)
+    (receipt,) = receive(caller, [comment(occurred_at=when)])
+    caller.commit()
+    assert (receipt.key, receipt.duplicate) == ("k1", False)
+    found = rows.row(database, events, receipt.id)
+    assert (found["key"], found["type"], found["cl_link"]) == ("k1", "cl.comment.created", "CL-1")
+    assert (found["actor"], found["occurred_at"]) == ("dana", when)
+    assert found["payload"] == {"comment": {"id": "1", "body": "Why?"}}
+    assert (found["status"], found["priority"], found["attempt"]) == ("pending", 1, 0)
+    assert known(database) == ChangeList(
+        link="CL-1", title="Cap the retry", repository="monorepo", author="alice", reviewers=("bob",)
+    )
+
+
+def test_the_same_key_again_is_the_same_event(caller: Caller, database: Database) -> None:
+    (first,) = receive(caller, [comment()])
+    (again,) = receive(caller, [comment()])
+    caller.commit()
+    (later,) = receive(caller, [comment(actor="somebody else")])
+    caller.commit()
+    assert again == later == Receipt(id=first.id, key="k1", duplicate=True)
+    assert keys(database) == ["k1"]
+
+
+def test_a_rollback_leaves_nothing(transaction: Caller, database: Database) -> None:
+    receive(transaction, [comment()])
+    transaction.rollback()
+    assert keys(database) == []
+    assert known(database) is None
+
+
+def test_events_without_a_key_are_all_new(caller: Caller, database: Database) -> None:
+    receipts = receive(caller, [comment(None), comment(None)])
+    caller.commit()
+    assert [receipt.duplicate for receipt in receipts] == [False, False]
+    assert keys(database) == [receipt.key for receipt in receipts]
+    assert len(set(keys(database))) == 2
+
+
+def test_a_batch_tells_new_events_known_ones_and_its_own_repeats_apart(caller: Caller, database: Database) -> None:
+    (old,) = receive(caller, [comment("old")])
+    batch = receive(caller, [comment("a"), comment("old"), comment("b"), comment("a", actor="later")])
+    caller.commit()
+    assert [receipt.key for receipt in batch] == ["a", "old", "b", "a"]
+    assert [receipt.duplicate for receipt in batch] == [False, True, False, True]
+    assert batch[1].id == old.id
+    assert batch[3].id == batch[0].id
+    assert sorted(keys(database)) == ["a", "b", "old"]
+    assert rows.row(database, events, batch[0].id)["actor"] == "dana"
+
+
+def test_an_event_with_every_kind_of_character_comes_back_as_it_was(caller: Caller, database: Database) -> None:
+    words = {"id": "1", "body": "%s %(key)s :key \\ ' \" $1 {} \u2028 😀 \x1b", "code": "a\tb"}
+    (receipt,) = receive(caller, [comment("100% 'k' :k $1 é", comment=words)])
+    caller.commit()
+    assert rows.row(database, events, receipt.id)["payload"] == {"comment": words}
+    assert keys(database) == ["100% 'k' :k $1 é"]
+
+
+def test_an_empty_batch_stores_nothing(database: Database) -> None:
+    assert store(database) == []
+    assert keys(database) == []
+
+
+@pytest.mark.parametrize("caller", [None, "postgresql://db", object()], ids=["None", "text", "object"])
+def test_what_is_no_connection_is_refused(caller: Any) -> None:
+    with pytest.raises(UnsupportedConnection):
+        receive(caller, [comment()])
+
+
+def test_an_event_of_a_required_type_is_urgent(database: Database) -> None:
+    with database.begin() as connection:
+        connection.execute(update(notification_event_types).values(system_required=True))
+    (receipt,) = store(database, comment())
+    assert rows.row(database, events, receipt.id)["priority"] == 0
+
+
+FULL = ChangeList(
+    link="CL-1", title="One", url="https://x/1", repository="r", author="alice", reviewers=("bob", "carol")
+)
+
+
+@pytest.mark.parametrize(
+    ("stated", "changes"),
+    [
+        ({}, {}),
+        ({"title": "Two"}, {"title": "Two"}),
+        ({"url": "https://x/2", "repository": "s"}, {"url": "https://x/2", "repository": "s"}),
+        ({"author": "zoe"}, {"author": "zoe"}),
+        ({"title": None, "author": None, "reviewers": None}, {}),
+        ({"reviewers": ["carol", "dave"]}, {"reviewers": ("carol", "dave")}),
+        ({"reviewers": ["dave", "dave"]}, {"reviewers": ("dave",)}),
+        ({"reviewers": []}, {"reviewers": ()}),
+    ],
+    ids=str,
+)
+def test_what_is_stated_replaces_what_was_known_and_what_is_absent_stays(
+    database: Database, stated: dict[str, Any], changes: dict[str, Any]
+) -> None:
+    with database.begin() as connection:
+        directory.put_change_list(connection, FULL, state=directory.State.MERGED)
+    store(database, comment(cl=stated))
+    assert known(database) == ChangeList(**{**as_dict(FULL), **changes})
+    with database.begin() as connection:
+        assert directory.state(connection, "CL-1") == directory.State.MERGED
+
+
+def as_dict(change_list: ChangeList) -> dict[str, Any]:
+    return {name: getattr(change_list, name) for name in ChangeList.__slots__}
+
+
+def test_within_a_batch_a_later_fact_beats_an_earlier_one(database: Database) -> None:
+    store(
+        database,
+        comment("a", cl={"title": "One", "author": "alice", "reviewers": ["bob"]}),
+        comment("b", cl={"title": "Two"}),
+        comment("c", cl={"reviewers": ["carol"]}),
+        comment("d", cl={"link": "CL-2", "title": "Another"}),
+    )
+    assert known(database) == ChangeList(link="CL-1", title="Two", author="alice", reviewers=("carol",))
+    assert known(database, "CL-2") == ChangeList(link="CL-2", title="Another")
+
+
+@pytest.mark.parametrize("apart", [True, False], ids=["in another call", "in one batch"])
+def test_a_repeated_event_teaches_nothing(database: Database, *, apart: bool) -> None:
+    first, repeated = comment(), comment(cl={"title": "Stolen", "author": "mallory", "reviewers": ["mallory"]})
+    for batch in [[first], [repeated]] if apart else [[first, repeated]]:
+        store(database, *batch)
+    assert known(database) == ChangeList(
+        link="CL-1", title="Cap the retry", repository="monorepo", author="alice", reviewers=("bob",)
+    )
+
+
+def test_an_event_that_only_names_its_change_list_adds_nothing_to_the_directory(database: Database) -> None:
+    store(database, comment(cl={}))
+    assert known(database) is None
+
+
+@pytest.mark.parametrize("cl", [{}, CL, {"title": CL["title"]}, {"reviewers": CL["reviewers"]}], ids=str)
+def test_an_event_that_states_nothing_new_makes_nobody_wait(
+    two_callers: tuple[Caller, Caller], database: Database, cl: dict[str, Any]
+) -> None:
+    store(database, comment("before"))
+    first, second = two_callers
+    receive(first, [comment("first", cl=cl)])
+    runner(second)(text("SELECT set_config('lock_timeout', '1ms', true)"), {})
+    receive(second, [comment("second", cl=cl)])
+    second.commit()
+    first.commit()
+    assert keys(database)[0] == "before"
+    assert len(keys(database)) == 3
+
+
+def store_and_commit(caller: Caller, event: EventIn) -> Receipt:
+    (receipt,) = receive(caller, [event])
+    caller.commit()
+    return receipt
+
+
+@pytest.mark.parametrize("first_commits", [True, False], ids=["first commits", "first rolls back"])
+def test_of_two_transactions_with_one_key_the_second_waits_and_one_event_is_stored(
+    two_callers: tuple[Caller, Caller], database: Database, *, first_commits: bool
+) -> None:
+    first, second = two_callers
+    (stored,) = receive(first, [comment()])
+    with meanwhile(store_and_commit, second, comment()) as waiting:
+        blocked_session(database)
+        first.commit() if first_commits else first.rollback()
+        answer = waiting.result()
+    assert answer.duplicate == first_commits
+    assert (answer.id == stored.id) == first_commits
+    assert keys(database) == ["k1"]
+
+
+@pytest.mark.parametrize("also", [{}, {"title": "Two"}], ids=["reviewers", "reviewers and a title"])
+def test_what_two_transactions_state_at_once_about_one_change_list_is_not_mixed(
+    database: Database, also: dict[str, Any]
+) -> None:
+    store(database, comment("before"))
+    with database.engine.connect() as first:
+        receive(first, [comment("first", cl={"reviewers": ["bob", "carol"]})])
+        with meanwhile(store, database, comment("second", cl={"reviewers": ["bob", "dave"], **also})) as second:
+            blocked_session(database)
+            first.commit()
+            second.result()
+    found = known(database)
+    assert found is not None
+    assert found.reviewers == ("bob", "dave")
+
+
+def test_a_batch_costs_the_same_number_of_statements_whatever_its_size(database: Database) -> None:
+    costs = []
+    for size in (2, 300):
+        batch = [comment(f"{size}-{n}", cl={**CL, "link": f"CL-{size}-{n}"}) for n in range(size)]
+        store(database, batch[0])
+        with statements(database) as sent:
+            store(database, *batch)
+        costs.append(len(sent))
+    assert costs[0] == costs[1] <= 5
+    with database.begin() as connection:
+        assert len(connection.execute(select(cl_reviewers)).all()) == 302

@@ -1,0 +1,199 @@
+"""What an event must look like, at every door."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from notify.domain.errors import MalformedEvent
+from notify.intake.schema import EventIn, parse
+
+WELL_FORMED: Mapping[str, Any] = {
+    "key": "comment-8731",
+    "type": "cl.comment.created",
+    "actor": "dana",
+    "occurred_at": "2026-03-02T12:00:00+01:00",
+    "cl": {
+        "link": "CL-4821",
+        "title": "Cap the upload retry",
+        "url": "https://review.example/CL-4821",
+        "repository": "monorepo",
+        "author": "alice",
+        "reviewers": ["bob", "dana"],
+    },
+    "comment": {
+        "id": "c8731",
+        "body": "Why?\n\tBecause.",
+        "url": "https://review.example/CL-4821#c8731",
+        "path": "src/upload/retry.py",
+        "line": 42,
+        "code": "delay = base * 2 ** n",
+    },
+}
+ABSENT = object()
+
+
+def changed(path: str, value: object) -> dict[str, Any]:
+    """The well-formed event with one field at a dotted path replaced or, by ABSENT, left out."""
+    *parents, name = path.split(".")
+    event: dict[str, Any] = {**WELL_FORMED}
+    within = event
+    for parent in parents:
+        within[parent] = {**within[parent]}
+        within = within[parent]
+    if value is ABSENT:
+        del within[name]
+    else:
+        within[name] = value
+    return event
+
+
+def test_a_well_formed_event_is_taken_as_it_is() -> None:
+    found = parse(WELL_FORMED)
+    assert found.occurred_at == datetime(2026, 3, 2, 11, 0, tzinfo=UTC)
+    assert found.model_dump(exclude={"occurred_at"}) == {k: v for k, v in WELL_FORMED.items() if k != "occurred_at"}
+
+
+def test_what_is_parsed_already_is_taken_as_it_is() -> None:
+    event = parse(WELL_FORMED)
+    assert parse(event) is event
+
+
+def test_the_least_event_names_who_what_and_where() -> None:
+    found = parse(
+        {
+            "type": "cl.comment.created",
+            "actor": "dana",
+            "cl": {"link": "CL-1"},
+            "comment": {"id": "1", "body": "Why?"},
+        }
+    )
+    assert (found.key, found.occurred_at, found.cl.reviewers) == (None, None, None)
+    assert not found.cl.states_facts
+
+
+@pytest.mark.parametrize("fact", ["title", "url", "repository", "author", "reviewers"])
+def test_a_change_list_states_facts_as_soon_as_one_is_given(fact: str) -> None:
+    cl = {"link": "CL-1", fact: WELL_FORMED["cl"][fact]}
+    assert parse(changed("cl", cl)).cl.states_facts
+
+
+CONTROL = ["a\x00b", "a\nb", "a\rb", "a\tb", "a\x0bb", "a\x1cb", "a\x1fb", "a\x7fb", "a\x85b", "a\u2028b", "a\u2029b"]
+LINES = ["key", "type", "actor", "cl.link", "cl.title", "cl.repository", "cl.author", "comment.id", "comment.path"]
+
+
+@pytest.mark.parametrize("path", LINES)
+@pytest.mark.parametrize("value", CONTROL, ids=ascii)
+def test_what_may_stand_in_a_header_holds_no_control_character(path: str, value: str) -> None:
+    with pytest.raises(MalformedEvent) as refused:
+        parse(changed(path, value))
+    assert refused.value.field == path
+
+
+@pytest.mark.parametrize(
+    "title",
+    ["👩\u200d💻 logs in", "می\u200cخواهم", "na\u00efve\u00a0fix", "soft\u00adware", "日本語", "שלום \u200f(1)"],
+    ids=ascii,
+)
+def test_what_people_write_in_their_languages_is_taken(title: str) -> None:
+    assert parse(changed("cl.title", title)).cl.title == title
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("type", ABSENT),
+        ("actor", ABSENT),
+        ("cl", ABSENT),
+        ("comment", ABSENT),
+        ("cl.link", ABSENT),
+        ("comment.id", ABSENT),
+        ("comment.body", ABSENT),
+        ("unknown", 1),
+        ("cl.unknown", 1),
+        ("comment.unknown", 1),
+        ("cl", "CL-1"),
+        ("actor", None),
+        ("actor", 7),
+        ("actor", ""),
+        ("actor", " dana"),
+        ("actor", "dana "),
+        ("actor", "a" * 201),
+        ("key", ""),
+        ("key", "k" * 201),
+        ("type", "cl.comment.deleted"),
+        ("type", ""),
+        ("occurred_at", "yesterday"),
+        ("occurred_at", "2026-03-02T12:00:00"),
+        ("occurred_at", "9999-12-31T23:59:59-01:00"),
+        ("occurred_at", "0001-01-01T00:00:00+01:00"),
+        ("cl.title", ""),
+        ("cl.title", "t" * 1_001),
+        ("cl.title", "lone \ud800 surrogate"),
+        ("cl.url", "javascript:alert(1)"),
+        ("cl.url", "//review.example"),
+        ("cl.url", "https://review.example/a b"),
+        ("cl.url", "https://review.example/" + "a" * 2_000),
+        ("cl.reviewers", "bob"),
+        ("cl.reviewers", ["r"] * 1_001),
+        ("comment.body", ""),
+        ("comment.body", "a\x00b"),
+        ("comment.body", "b" * 500_001),
+        ("comment.body", "lone \ud800 surrogate"),
+        ("comment.code", "a\x00b"),
+        ("comment.code", "c" * 10_001),
+        ("comment.url", "ftp://review.example"),
+        ("comment.line", 0),
+        ("comment.line", -1),
+        ("comment.line", 2**31),
+        ("comment.line", "many"),
+    ],
+    ids=lambda given: ascii(given)[:40],
+)
+def test_a_malformed_event_is_refused_by_the_field_that_is_wrong(path: str, value: object) -> None:
+    with pytest.raises(MalformedEvent) as refused:
+        parse(changed(path, value))
+    assert refused.value.field == path
+    assert refused.value.reason
+    assert refused.value.index is None
+
+
+@pytest.mark.parametrize(
+    ("reviewers", "field"),
+    [(["bob", ""], "cl.reviewers.1"), ([7], "cl.reviewers.0"), (["a", "b", "c\n"], "cl.reviewers.2")],
+)
+def test_a_malformed_reviewer_is_named_by_position(reviewers: list[object], field: str) -> None:
+    with pytest.raises(MalformedEvent) as refused:
+        parse(changed("cl.reviewers", reviewers))
+    assert refused.value.field == field
+
+
+def test_in_a_batch_the_position_is_named() -> None:
+    with pytest.raises(MalformedEvent) as refused:
+        parse(changed("actor", ""), index=7)
+    assert (refused.value.index, refused.value.field) == (7, "actor")
+
+
+@pytest.mark.parametrize("item", [None, "event", 7, [], [("type", "cl.comment.created")]], ids=str)
+def test_what_is_no_object_is_refused(item: object) -> None:
+    with pytest.raises(MalformedEvent) as refused:
+        parse(item, index=1)
+    assert (refused.value.field, refused.value.index) == ("", 1)
+
+
+def test_an_unknown_event_type_is_answered_with_the_known_ones() -> None:
+    with pytest.raises(MalformedEvent) as refused:
+        parse(changed("type", "cl.comment.deleted"))
+    assert "cl.comment.created" in refused.value.reason
+
+
+def test_a_refusal_does_not_repeat_what_was_said() -> None:
+    with pytest.raises(MalformedEvent) as refused:
+        parse(changed("comment", {"id": "1", "body": "a secret", "unknown": "another secret"}))
+    assert "secret" not in str(refused.value)
+
+
+@pytest.mark.parametrize("longest", [("comment.body", "b" * 500_000), ("actor", "a" * 200), ("cl.title", "t" * 1_000)])
+def test_what_is_just_short_enough_is_taken(longest: tuple[str, str]) -> None:
+    assert isinstance(parse(changed(*longest)), EventIn)
