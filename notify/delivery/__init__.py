@@ -1,0 +1,1 @@
+"""Letters out: claim, last look, send, record, again and again."""

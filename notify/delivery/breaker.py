@@ -1,0 +1,75 @@
+"""When to stop asking a relay, and who may ask again: policy over the breaker that all workers share."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from types import MappingProxyType
+
+from notify.domain.outcomes import Blame, Released
+from notify.store import relays
+from notify.store.database import Database
+from notify.store.relays import Standing
+
+PROBE = timedelta(seconds=60)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """After how many failures in a row the breaker opens, and for how long at first."""
+
+    opens_after: int
+    first: timedelta
+    longest: timedelta = timedelta(minutes=5)
+
+
+POLICIES: Mapping[Blame, Policy] = MappingProxyType(
+    {
+        Blame.RELAY: Policy(opens_after=5, first=timedelta(seconds=5)),
+        Blame.CONFIGURATION: Policy(opens_after=1, first=timedelta(seconds=30)),
+        Blame.THROTTLE: Policy(opens_after=1, first=timedelta(seconds=60)),
+    }
+)
+
+
+class Breaker:
+    """The breaker of one relay. Every method is one short transaction."""
+
+    def __init__(self, database: Database, *, relay: str) -> None:
+        self._database = database
+        self._relay = relay
+
+    def standing(self) -> Standing:
+        """Where it stands now."""
+        with self._database.begin() as connection:
+            return relays.standing(connection, self._relay)
+
+    def take_probe(self) -> bool:
+        """Whether this worker, alone in the fleet, may try an open relay now."""
+        with self._database.begin() as connection:
+            return relays.take_probe(connection, self._relay, within=PROBE)
+
+    def failed(self, released: Released) -> Standing:
+        """Hold a release against the relay; where the breaker stands after it."""
+        policy = POLICIES.get(released.blame)
+        if policy is None:
+            return self.standing()
+        with self._database.begin() as connection:
+            return relays.note_failure(
+                connection,
+                self._relay,
+                reason=f"{released.blame}: {released.reason}",
+                error=released.answer.text if released.answer else "",
+                opens_after=policy.opens_after,
+                first=policy.first,
+                longest=policy.longest,
+            )
+
+    def probed(self) -> None:
+        """The relay took a session after trouble."""
+        with self._database.begin() as connection:
+            relays.note_probe(connection, self._relay)
+
+    def worked(self) -> None:
+        """The relay took a letter after trouble."""
+        with self._database.begin() as connection:
+            relays.note_success(connection, self._relay)

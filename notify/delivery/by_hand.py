@@ -1,0 +1,39 @@
+"""Many letters by hand: a page at a time, each in a transaction of its own, so that no worker waits long."""
+
+from collections.abc import Iterator
+
+from psycopg.errors import DeadlockDetected, UniqueViolation
+from sqlalchemy.exc import DBAPIError
+
+from notify.store import by_hand
+from notify.store.by_hand import Action, Page, Which
+from notify.store.database import Database
+
+PAGE = 500
+MOST_RACES = 5
+# Both undo the page as a whole: a worker locked the same letters in another order, or somebody replayed one of them.
+RACED = (DeadlockDetected, UniqueViolation)
+
+
+def pages(database: Database, action: Action, which: Which, *, last_id: int, size: int = PAGE) -> Iterator[Page]:
+    """
+    Do it to all of these letters with an id up to *last_id*; what each page did, after its commit.
+
+    What is done stays done when the caller stops, and doing it again goes on from there.
+    """
+    page = _page(database, action, which, after_id=0, last_id=last_id, size=size)
+    while page.last_id is not None:
+        yield page
+        page = _page(database, action, which, after_id=page.last_id, last_id=last_id, size=size)
+
+
+def _page(database: Database, action: Action, which: Which, *, after_id: int, last_id: int, size: int) -> Page:
+    races = 0
+    while True:
+        try:
+            with database.begin() as connection:
+                return by_hand.act(connection, action, which, after_id=after_id, last_id=last_id, limit=size)
+        except DBAPIError as error:
+            races += 1
+            if races == MOST_RACES or not isinstance(error.orig, RACED):
+                raise

@@ -1,0 +1,323 @@
+"""One drain: claim ahead, send over many sessions at once, record as outcomes come; no barrier between batches."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import timedelta
+from random import Random
+from time import monotonic
+
+import structlog
+
+from notify.checkpoints import LETTER_ANSWERED, Checkpoint
+from notify.delivery.breaker import Breaker
+from notify.delivery.lanes import Held, Lanes
+from notify.delivery.ledger import Ledger, Looked
+from notify.delivery.pace import Pace
+from notify.delivery.recorder import PAUSE_SECONDS, Recorder
+from notify.domain.jobs import Letter
+from notify.domain.outcomes import Answer, Blame, Outcome, Phase, Released, Retry, Sent
+from notify.domain.ports import Channel
+from notify.domain.settlement import settle
+from notify.store.database import AWAY
+from notify.store.outbox import DUPLICATE_SENT, LATE_SUCCESS, LEASE_LOST, SENT, Ending
+
+BUG = "internal_error"
+LOOK_AGAIN_SECONDS = 1.0
+# A letter is not begun with less than this part of its lease left: the answer would come too late.
+LEAST_PART_LEFT = 0.1
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(slots=True, kw_only=True)
+class DrainReport:
+    """What a drain did, in letters; ``skipped`` counts the expired too, ``released`` the lost leases."""
+
+    claimed: int = 0
+    sent: int = 0
+    retried: int = 0
+    dead: int = 0
+    skipped: int = 0
+    released: int = 0
+    seconds: float = 0.0
+
+
+class Drain:
+    """
+    The work of one call, in one event loop; made anew for each.
+
+    Args:
+        ring: Calls other idle workers, once, when there is more than one batch.
+        at_most: So long after the relay was reached nothing more is claimed, unless a letter is on its
+            way since before: nobody waits behind a server that has gone silent. What is claimed is
+            finished.
+    """
+
+    def __init__(
+        self,
+        *,
+        channel: Channel,
+        ledger: Ledger,
+        breaker: Breaker,
+        pace: Pace,
+        rng: Random,
+        claim_size: int,
+        at_most: timedelta,
+        ring: Callable[[], None],
+        checkpoint: Checkpoint,
+    ) -> None:
+        self.unfinished = False
+        self._channel = channel
+        self._ledger = ledger
+        self._breaker = breaker
+        self._pace = pace
+        self._rng = rng
+        self._claim_size = claim_size
+        self._at_most = at_most.total_seconds()
+        self._ends = 0.0
+        self._ring = ring
+        self._checkpoint = checkpoint
+        self._report = DrainReport()
+        self._lease = ledger.lease.total_seconds()
+        self._stopping = False
+        self._nudged = False
+        self._troubled = False
+        self._lanes = Lanes()
+        self._held: dict[tuple[int, int], Held] = {}
+        self._flights: dict[asyncio.Task[None], float] = {}
+        self._progress = asyncio.Event()
+        self._recorder = Recorder(ledger.record)
+
+    async def run(self) -> DrainReport:
+        """Drain until nothing is due, the time is up, the relay gives out or ``stop`` is called."""
+        began = monotonic()
+        if await self._ledger.any_due() and await self._admitted():
+            await self._work()
+        self._report.seconds = round(monotonic() - began, 3)
+        return self._report
+
+    def stop(self) -> None:
+        """Claim nothing more and give back what is not begun; what is on its way is finished."""
+        self._stopping = True
+        self._progress.set()
+
+    def nudge(self) -> None:
+        """Something may have come due: look now rather than in a moment."""
+        self._nudged = True
+        self._progress.set()
+
+    async def _admitted(self) -> bool:
+        """Whether the relay is there: connect before claiming, so that an outage costs no letter an attempt."""
+        standing = await self._ledger.call(self._breaker.standing)
+        if standing.is_open and not await self._ledger.call(self._breaker.take_probe):
+            return False
+        refused = await self._channel.open()
+        if refused:
+            await self._blame(refused)
+            return False
+        if standing.is_open:
+            await self._ledger.call(self._breaker.probed)
+        self._troubled = standing.is_open or standing.failures > 0 or standing.openings > 0
+        if standing.openings:
+            self._pace.begin_slowly()
+        return True
+
+    async def _work(self) -> None:
+        self._ends = monotonic() + self._at_most
+        renewal = asyncio.create_task(self._renew_leases())
+        recording = asyncio.create_task(self._recorder.run())
+        try:
+            await self._lapsed_alone()
+            await self._stream()
+            await self._begun()
+        except AWAY as error:
+            log.warning("claim.failed", error=type(error).__name__)
+        finally:
+            self.stop()
+            await self._give_back()
+            await self._landed()
+            renewal.cancel()
+            self._recorder.close()
+            await recording
+            self._tally(self._recorder.counts)
+
+    async def _lapsed_alone(self) -> None:
+        """Letters whose worker vanished, one at a time: one of them may be what killed it."""
+        self._report.dead += await self._ledger.bury_poison()
+        while self._may_claim():
+            began = monotonic()
+            found = await self._ledger.claim_lapsed()
+            if found is None:
+                return
+            self._take([found], began)
+            await self._begun()
+            await self._landed()
+
+    async def _stream(self) -> None:
+        """
+        Claim ahead of the sessions; and, while a letter is on its way, look for those that come meanwhile.
+
+        The breaker is asked before each claim: another worker or an operator may have opened it.
+        """
+        rung = False
+        while self._may_claim():
+            if len(self._lanes) >= self._claim_size:
+                await self._wait()
+                continue
+            if (await self._ledger.call(self._breaker.standing)).is_open:
+                self.stop()
+                return
+            began = monotonic()
+            found = await self._ledger.claim(self._claim_size)
+            self._take(found, began)
+            if len(found) < self._claim_size:
+                if not await self._still_busy():
+                    return
+            elif not rung:
+                self._ring()
+                rung = True
+        self.unfinished = monotonic() >= self._ends
+
+    def _may_claim(self) -> bool:
+        in_time = monotonic() < self._ends or any(begun < self._ends for begun in self._flights.values())
+        return in_time and not self._stopping and not self._recorder.stuck
+
+    async def _still_busy(self) -> bool:
+        """Wait a moment, or until somebody nudges; False once there is no letter left here to wait for."""
+        self._nudged = False
+        ends = monotonic() + LOOK_AGAIN_SECONDS
+        while self._held and not self._nudged and not self._stopping and monotonic() < ends:
+            await self._wait(at_most=ends - monotonic())
+        return bool(self._held)
+
+    def _take(self, found: list[Looked], began: float) -> None:
+        until = began + self._lease
+        self._report.claimed += len(found)
+        for job, looked in found:
+            if isinstance(looked, Letter):
+                held = Held(job=job, letter=looked, until=until)
+                self._held[held.name] = held
+                self._lanes.put(held)
+            else:
+                self._recorder.put(Ending(job=job, settlement=settle(looked, job.claim, rng=self._rng)))
+        self._dispatch()
+
+    def _dispatch(self) -> None:
+        while not self._stopping and (held := self._lanes.take(sessions=self._pace.sessions)):
+            begun = monotonic()
+            flight = asyncio.create_task(self._deliver(held, begun=begun))
+            self._flights[flight] = begun
+            flight.add_done_callback(self._flown)
+
+    def _flown(self, flight: asyncio.Task[None]) -> None:
+        del self._flights[flight]
+        self._progress.set()
+        self._dispatch()
+
+    async def _deliver(self, held: Held, *, begun: float) -> None:
+        margin = self._lease * LEAST_PART_LEFT
+        if not self._is_ours(held, margin=margin):
+            outcome: Outcome = Released(reason=LEASE_LOST)
+        else:
+            outcome = await self._sent(held)
+            self._checkpoint(LETTER_ANSWERED)
+        del self._held[held.name]
+        self._lanes.landed(held)
+        settlement = settle(outcome, held.job.claim, rng=self._rng)
+        self._recorder.put(
+            Ending(job=held.job, settlement=settlement, to_email=held.letter.to_email, relay=self._channel.relay)
+        )
+        await self._learn(outcome, begun=begun)
+
+    async def _sent(self, held: Held) -> Outcome:
+        try:
+            return await self._channel.send(held.letter, still_ours=lambda: self._is_ours(held))
+        except Exception as bug:
+            log.exception("letter.failed", job=held.job.claim.id, attempt=held.job.claim.attempt)
+            answer = Answer(phase=Phase.RENDER, text=type(bug).__name__)
+            return Retry(reason=BUG, answer=answer, max_failures=3, ambiguous=True)
+
+    async def _learn(self, outcome: Outcome, *, begun: float) -> None:
+        """What the outcome says about the relay."""
+        match outcome:
+            case Sent():
+                self._pace.taken()
+                if self._troubled:
+                    self._troubled = False
+                    await self._tell_breaker(self._breaker.worked)
+            case Released(blame=Blame.THROTTLE) if self._pace.throttled(begun=begun):
+                log.warning("relay.throttles", relay=self._channel.relay, sessions=self._pace.sessions)
+            case Released(blame=blame) if blame is not Blame.NOBODY:
+                await self._blame(outcome)
+            case _:
+                return
+
+    async def _blame(self, released: Released) -> None:
+        self._troubled = True
+        log.warning("relay.trouble", relay=self._channel.relay, blame=released.blame, reason=released.reason)
+        with suppress(*AWAY):
+            standing = await self._ledger.call(self._breaker.failed, released)
+            if standing.is_open:
+                self.stop()
+
+    async def _tell_breaker(self, news: Callable[[], None]) -> None:
+        with suppress(*AWAY):
+            await self._ledger.call(news)
+
+    def _is_ours(self, held: Held, *, margin: float = 0.0) -> bool:
+        return not held.lost and monotonic() + margin < held.until
+
+    async def _renew_leases(self) -> None:
+        """Every third of a lease; a letter whose lease does not come back must not reach DATA."""
+        while True:
+            await asyncio.sleep(self._lease / 3)
+            began, held = monotonic(), list(self._held.values())
+            try:
+                ours = await self._ledger.extend([one.name for one in held])
+            except AWAY as error:
+                log.warning("lease.not_renewed", letters=len(held), error=type(error).__name__)
+                continue
+            for one in held:
+                one.lost = one.job.claim.id not in ours
+                one.until = began + self._lease
+
+    async def _begun(self) -> None:
+        """Wait until every claimed letter is on its way or has landed; not once it is time to stop."""
+        while self._lanes and not self._stopping:
+            await self._wait()
+
+    async def _landed(self) -> None:
+        """Wait until nothing is on its way."""
+        while self._flights:
+            await self._wait()
+
+    async def _wait(self, *, at_most: float | None = None) -> None:
+        self._progress.clear()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(at_most):
+                await self._progress.wait()
+
+    async def _give_back(self) -> None:
+        """What was never begun goes back, due at once; however long the database is away."""
+        names = [one.name for one in self._lanes.clear()]
+        for name in names:
+            del self._held[name]
+        self._report.released += len(names)
+        while names:
+            try:
+                await self._ledger.release(names)
+            except AWAY as error:
+                log.warning("release.waiting", letters=len(names), error=type(error).__name__)
+                await asyncio.sleep(PAUSE_SECONDS)
+            else:
+                return
+
+    def _tally(self, counts: Counter[str]) -> None:
+        self._report.sent += counts[SENT] + counts[LATE_SUCCESS] + counts[DUPLICATE_SENT]
+        self._report.retried += counts["retry"]
+        self._report.dead += counts["dead"]
+        self._report.skipped += counts["skipped"] + counts["expired"]
+        self._report.released += counts["released"] + counts[LEASE_LOST]

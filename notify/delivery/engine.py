@@ -1,0 +1,161 @@
+"""One engine for each worker process: an event loop in a thread of its own that outlives tasks."""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from datetime import timedelta
+from random import Random
+from threading import Lock, Thread
+from typing import Any, TypeVar
+from uuid import UUID
+
+import structlog
+
+from notify.checkpoints import Checkpoint, pass_by
+from notify.delivery.breaker import Breaker
+from notify.delivery.drain import Drain, DrainReport
+from notify.delivery.ledger import Ledger
+from notify.delivery.pace import Pace
+from notify.domain.jobs import Stage
+from notify.domain.ports import Channel, Doorbell
+from notify.store.database import Database
+from notify.store.outbox import LEASES
+
+DATABASE_THREADS = 3
+LONGEST_GOODBYE_SECONDS = 10
+ABOUT_TO_END_SECONDS = 1.0
+Result = TypeVar("Result")
+
+log = structlog.get_logger(__name__)
+
+
+class Engine:
+    """
+    Drains the outbox of one database into one channel. Thread-safe; made after a fork, never before.
+
+    Args:
+        channel: None means that no mail is configured; then nothing is ever claimed.
+        at_most: How long one drain may claim.
+        claim_size: Letters in one claim.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        *,
+        channel: Channel | None,
+        doorbell: Doorbell,
+        worker: UUID,
+        lease: timedelta,
+        at_most: timedelta,
+        claim_size: int,
+        rng: Random,
+        checkpoint: Checkpoint = pass_by,
+    ) -> None:
+        self._database = database
+        self._channel = channel
+        self._doorbell = doorbell
+        self._at_most = at_most
+        self._claim_size = claim_size
+        self._rng = rng
+        self._checkpoint = checkpoint
+        self._threads = ThreadPoolExecutor(DATABASE_THREADS, thread_name_prefix="ledger")
+        self._ledger = Ledger(
+            database=database, worker=worker, lease=lease, threads=self._threads, checkpoint=checkpoint
+        )
+        self._pace = Pace(channel.sessions if channel else 0)
+        self._one_at_a_time = Lock()
+        self._draining: Drain | None = None
+        self._stopped = False
+        self._loop = asyncio.new_event_loop()
+        self._thread = Thread(target=self._loop.run_forever, name="engine", daemon=True)
+        self._thread.start()
+
+    def is_due(self) -> bool:
+        """Whether there is anything to do, and the engine is idle and able to do it."""
+        if self._channel is None or self._one_at_a_time.locked():
+            return False
+        with self._database.begin() as connection:
+            return LEASES.any_due(connection)
+
+    def drain(self) -> DrainReport:
+        """
+        Send until nothing is due. A call during another has that one look again; if it is not about to
+        end, that is all, so that a silent server holds up no more than one caller.
+
+        Rings for itself when the time was up first.
+        """
+        self._tell(self._nudge)
+        if not self._one_at_a_time.acquire(timeout=ABOUT_TO_END_SECONDS):
+            return DrainReport()
+        try:
+            if self._channel is None or self._stopped:
+                return DrainReport()
+            return self._wait_for(self._drain(self._channel))
+        finally:
+            self._one_at_a_time.release()
+
+    def stop(self, *, at_most_seconds: float = LONGEST_GOODBYE_SECONDS) -> None:
+        """
+        Give back what is not begun, finish what is on its way, end the sessions. Safe to repeat.
+
+        A conversation with the relay, or an absence of the database, that takes longer than this is
+        left to the leases.
+        """
+        self._stopped = True
+        self._tell(self._stop_draining)
+        if not self._one_at_a_time.acquire(timeout=at_most_seconds):
+            log.warning("engine.left_behind", effect="what is on its way or not recorded is left to its lease")
+            return
+        try:
+            if not self._loop.is_closed():
+                self._end_sessions()
+        finally:
+            self._one_at_a_time.release()
+
+    def _end_sessions(self) -> None:
+        if self._channel is not None:
+            self._wait_for(self._channel.close())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(LONGEST_GOODBYE_SECONDS)
+        self._threads.shutdown(wait=True)
+        self._loop.close()
+
+    async def _drain(self, channel: Channel) -> DrainReport:
+        drain = Drain(
+            channel=channel,
+            ledger=self._ledger,
+            breaker=Breaker(self._database, relay=channel.relay),
+            pace=self._pace,
+            rng=self._rng,
+            claim_size=self._claim_size,
+            at_most=self._at_most,
+            ring=self._ring,
+            checkpoint=self._checkpoint,
+        )
+        self._draining = drain
+        try:
+            return await drain.run()
+        finally:
+            self._draining = None
+            if drain.unfinished:
+                self._ring()
+
+    def _tell(self, what: Callable[[], None]) -> None:
+        with suppress(RuntimeError):  # the loop is closed: nobody drains any more
+            self._loop.call_soon_threadsafe(what)
+
+    def _stop_draining(self) -> None:
+        if self._draining is not None:
+            self._draining.stop()
+
+    def _nudge(self) -> None:
+        if self._draining is not None:
+            self._draining.nudge()
+
+    def _ring(self) -> None:
+        self._doorbell.ring(Stage.DELIVER)
+
+    def _wait_for(self, work: Coroutine[Any, Any, Result]) -> Result:
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result()

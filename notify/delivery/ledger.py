@@ -1,0 +1,145 @@
+"""The delivery's view of the table, for an event loop: each call is one short transaction in a thread."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import ParamSpec, TypeVar
+from uuid import UUID
+
+from sqlalchemy import Connection
+
+from notify.checkpoints import LETTER_CLAIMED, RECORD_COMMITTED, RECORD_WRITTEN, Checkpoint
+from notify.delivery.deliver import dossiers, last_look
+from notify.delivery.recorder import CommitUnsettled, Flush
+from notify.domain.jobs import Job, Letter
+from notify.domain.outcomes import Expired, Skipped
+from notify.store import commits, directory, outbox, stats
+from notify.store.database import Database
+from notify.store.directory import Undeliverable
+from notify.store.outbox import LAPSE, LEASES, Ending
+
+P = ParamSpec("P")
+Result = TypeVar("Result")
+Looked = tuple[Job, Letter | Skipped | Expired]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ledger:
+    """
+    Claims, renews, gives back and records letters under the name of one worker process.
+
+    A claim and the facts for its last look are one transaction: if the facts cannot be read, the
+    claim is undone and nobody's lease has to run out.
+    """
+
+    database: Database
+    worker: UUID
+    lease: timedelta
+    threads: Executor
+    checkpoint: Checkpoint
+
+    async def any_due(self) -> bool:
+        """Whether a letter is due."""
+        return await self._run(LEASES.any_due)
+
+    async def claim(self, limit: int) -> list[Looked]:
+        """Take up to *limit* due letters, each with what the last look says."""
+
+        def take(connection: Connection) -> list[Looked]:
+            jobs = outbox.claim(connection, limit=limit, lease=self.lease, worker=self.worker)
+            return _looked(connection, jobs)
+
+        return await self._taken(take)
+
+    async def claim_lapsed(self) -> Looked | None:
+        """Take one letter whose worker vanished, with what the last look says; None when there is none."""
+
+        def take(connection: Connection) -> list[Looked]:
+            job = outbox.claim_lapsed(connection, lease=self.lease, worker=self.worker)
+            if job is None:
+                return []
+            stats.count(connection, worker=self.worker, counts=Counter({(job.event_type, LAPSE): 1}))
+            return _looked(connection, [job])
+
+        found = await self._taken(take)
+        return found[0] if found else None
+
+    async def bury_poison(self) -> int:
+        """End the letters that have outlived three workers; how many there were."""
+        return await self._run(lambda connection: outbox.bury_poison(connection, worker=self.worker))
+
+    async def extend(self, tries: Sequence[tuple[int, int]]) -> set[int]:
+        """Renew these leases; the ids that are still ours."""
+        return await self._run(lambda connection: LEASES.extend(connection, tries, lease=self.lease))
+
+    async def release(self, tries: Sequence[tuple[int, int]]) -> set[int]:
+        """Give these back, due at once; the ids that were still ours."""
+        return await self._run(lambda connection: LEASES.release(connection, tries))
+
+    async def record(self, flush: Flush) -> Counter[str]:
+        """
+        Write what became of these tries, and which addresses proved wrong; how many by verdict.
+
+        Safe to repeat after an error: a commit that took place unheard is found, not made again.
+
+        Raises:
+            CommitUnsettled: The server has not noticed yet that the last try was cut off.
+        """
+        if not await self._recorded(flush):
+            await self._run(lambda connection: self._write(connection, flush))
+        self.checkpoint(RECORD_COMMITTED)
+        return flush.counts
+
+    async def _recorded(self, flush: Flush) -> bool:
+        before = flush.transaction
+        if before is None:
+            return False
+        done = await self._run(lambda connection: commits.took_place(connection, before))
+        if done is None:
+            raise CommitUnsettled(transaction=before)
+        return done
+
+    def _write(self, connection: Connection, flush: Flush) -> None:
+        flush.transaction = commits.name(connection)
+        flush.counts = outbox.record(connection, flush.endings, worker=self.worker)
+        if wrong := _wrong_addresses(flush.endings):
+            directory.mark_undeliverable(connection, wrong)
+        self.checkpoint(RECORD_WRITTEN)
+
+    async def call(self, function: Callable[P, Result], *args: P.args, **kwargs: P.kwargs) -> Result:
+        """Run a blocking function in one of the ledger's threads."""
+        return await asyncio.get_running_loop().run_in_executor(self.threads, lambda: function(*args, **kwargs))
+
+    async def _taken(self, take: Callable[[Connection], list[Looked]]) -> list[Looked]:
+        found = await self._run(take)
+        if found:
+            self.checkpoint(LETTER_CLAIMED)
+        return found
+
+    async def _run(self, work: Callable[[Connection], Result]) -> Result:
+        def transact() -> Result:
+            with self.database.begin() as connection:
+                return work(connection)
+
+        return await self.call(transact)
+
+
+def _looked(connection: Connection, jobs: Sequence[Job]) -> list[Looked]:
+    if not jobs:
+        return []
+    return [(dossier.job, last_look(dossier)) for dossier in dossiers(connection, jobs)]
+
+
+def _wrong_addresses(endings: Sequence[Ending]) -> list[Undeliverable]:
+    return [
+        Undeliverable(
+            username=one.job.username,
+            email=one.to_email or one.job.to_email,
+            reply=one.settlement.answer.text if one.settlement.answer else "",
+        )
+        for one in endings
+        if one.settlement.undeliverable
+    ]

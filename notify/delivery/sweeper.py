@@ -1,0 +1,62 @@
+"""The sweeper: threads that find due rows without being told, so that mail flows with the broker gone."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from random import Random
+from threading import Event, Thread
+from time import monotonic
+
+import structlog
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Beat:
+    """One stage to look after: whether it has something to do, and how it is done."""
+
+    name: str
+    is_due: Callable[[], bool]
+    work: Callable[[], object]
+
+
+class Sweeper:
+    """
+    Asks every stage, about every *seconds*, and works where something is due.
+
+    Each stage has a thread: letters held up by a silent server hold up no event. The pause is
+    jittered by a third either way, so that processes do not ask in step. Whatever a stage raises
+    is logged, and the sweeping goes on.
+    """
+
+    def __init__(self, beats: Sequence[Beat], *, seconds: float, rng: Random) -> None:
+        self._seconds = seconds
+        self._rng = rng
+        self._stopping = Event()
+        self._threads = [
+            Thread(target=self._sweep, args=(beat,), name=f"sweeper-{beat.name}", daemon=True) for beat in beats
+        ]
+
+    def start(self) -> None:
+        """Begin to sweep."""
+        for thread in self._threads:
+            thread.start()
+
+    def stop(self, *, timeout_seconds: float) -> None:
+        """Sweep no more; waits for the work at hand, but not longer than this."""
+        self._stopping.set()
+        ends = monotonic() + timeout_seconds
+        for thread in self._threads:
+            if thread.is_alive():
+                thread.join(max(0.0, ends - monotonic()))
+
+    def _sweep(self, beat: Beat) -> None:
+        while not self._stopping.wait(self._seconds * self._rng.uniform(2 / 3, 4 / 3)):
+            self._look_after(beat)
+
+    def _look_after(self, beat: Beat) -> None:
+        try:
+            if not self._stopping.is_set() and beat.is_due():
+                beat.work()
+        except Exception as error:  # noqa: BLE001 - a sweep that fails must not be the last
+            log.warning("sweep.failed", stage=beat.name, error=type(error).__name__)

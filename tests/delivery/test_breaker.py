@@ -1,0 +1,141 @@
+"""A relay in trouble costs no letter anything, and one that recovers is found by one worker."""
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from notify.store import relays
+from notify.store.database import Database
+from tests.support.office import Office, many
+from tests.support.smtp import Certificate, ScriptedRelay, nobody_listening
+
+PROBE_IS_DUE = "UPDATE notify.smtp_relays SET probe_at = now() WHERE state = 'open'"
+STANDING = "SELECT state, failures, openings FROM notify.smtp_relays"
+UNTOUCHED = {("pending", 0, 0)}
+
+
+def test_an_outage_costs_no_letter_an_attempt(database: Database) -> None:
+    with nobody_listening() as port:
+        office = Office(database, f"smtp://127.0.0.1:{port}")
+        office.letters_wait(*many(3))
+        for _ in range(7):
+            assert office.drain()["claimed"] == 0
+
+    assert _tries(office) == UNTOUCHED
+    assert office.now(STANDING) == [("open", 5, 1)]
+
+
+def test_after_an_outage_one_probe_lets_the_letters_flow(office: Office, relay: ScriptedRelay) -> None:
+    relay.answers["GREETING"] = "421 4.3.2 closed for today"
+    office.letters_wait(*many(3))
+    for _ in range(5):
+        office.drain()
+    assert office.now(STANDING) == [("open", 5, 1)]
+    del relay.answers["GREETING"]
+
+    assert office.drain()["claimed"] == 0
+    office.now(PROBE_IS_DUE)
+    assert office.drain()["sent"] == 3
+
+    assert office.now(STANDING) == [("closed", 0, 0)]
+    assert {(job.status, job.attempt) for job in office.jobs() if job.to_email} == {("sent", 1)}
+
+
+def test_a_probe_that_fails_doubles_the_wait(office: Office, relay: ScriptedRelay) -> None:
+    relay.answers["GREETING"] = "554 5.3.2 no service"
+    office.letters_wait("ann")
+    for _ in range(5):
+        office.drain()
+    waits: list[tuple[float]] = []
+    for _ in range(3):
+        waits += office.now("SELECT round(extract(epoch FROM probe_at - now())) FROM notify.smtp_relays")
+        office.now(PROBE_IS_DUE)
+        office.drain()
+
+    assert [int(wait) for (wait,) in waits] == [5, 10, 20]
+    assert _tries(office) == UNTOUCHED
+
+
+def test_a_certificate_that_is_not_trusted_opens_the_breaker_and_nothing_is_claimed(
+    database: Database, tmp_path: Path
+) -> None:
+    with ScriptedRelay(certificate=Certificate.made(tmp_path)) as relay:
+        office = Office(database, f"{relay.url}?starttls=required")
+        office.letters_wait("ann")
+
+        assert office.drain()["claimed"] == 0
+
+    assert office.now("SELECT state, reason LIKE 'configuration%' FROM notify.smtp_relays") == [("open", True)]
+    assert _tries(office) == UNTOUCHED
+
+
+def test_a_refused_sender_opens_the_breaker_at_once_and_is_held_against_no_letter(
+    database: Database, relay: ScriptedRelay
+) -> None:
+    relay.answers["MAIL"] = "550 5.7.1 sender not allowed"
+    office = Office(database, relay.url, {"smtp_sessions": 1})
+    office.letters_wait(*many(3))
+
+    report = office.drain()
+
+    assert (report["sent"], report["retried"], report["dead"]) == (0, 0, 0)
+    assert office.now("SELECT state, reason LIKE 'configuration%' FROM notify.smtp_relays") == [("open", True)]
+    assert {(job.status, job.failures) for job in office.jobs() if job.to_email} == {("pending", 0)}
+    assert relay.letters == []
+
+
+def test_a_relay_that_falls_over_in_the_middle_keeps_no_letter(database: Database, relay: ScriptedRelay) -> None:
+    office = Office(database, relay.url, {"smtp_sessions": 1})
+    office.letters_wait(*many(20))
+    relay.answers["MAIL"] = lambda _: "421 4.3.2 going down" if len(relay.letters) >= 8 else None
+
+    report = office.drain()
+
+    assert report["sent"] == 8
+    assert report["retried"] == report["dead"] == 0
+    assert office.now("SELECT state FROM notify.smtp_relays") == [("open",)]
+    assert {job.failures for job in office.jobs() if job.to_email} == {0}
+    relay.answers.clear()
+    office.now(PROBE_IS_DUE)
+    office.now("UPDATE notify.email_jobs SET due_at = now() WHERE due_at IS NOT NULL")
+    assert office.drain()["sent"] == 12
+    assert len(relay.letters) == 20
+
+
+def test_while_one_worker_probes_no_other_does(database: Database, relay: ScriptedRelay) -> None:
+    relay.answers["GREETING"] = "421 4.3.2 closed"
+    office = Office(database, relay.url)
+    office.letters_wait("ann")
+    for _ in range(5):
+        office.drain()
+    office.now(PROBE_IS_DUE)
+    before = relay.connections
+    with office.engine() as first, office.engine() as second:
+        first.drain()
+        second.drain()
+
+    assert relay.connections == before + 1
+
+
+def _tries(office: Office) -> set[tuple[str, int, int]]:
+    return {(job.status, job.attempt, job.failures) for job in office.jobs() if job.to_email}
+
+
+def test_a_relay_that_is_muted_while_letters_flow_gets_no_more_than_were_claimed(
+    database: Database, relay: ScriptedRelay
+) -> None:
+    office = Office(database, relay.url, {"claim_size": 5, "smtp_sessions": 1})
+    office.letters_wait(*many(20))
+    gate = relay.hold("DOT")
+    with office.engine() as engine, ThreadPoolExecutor(1) as threads:
+        draining = threads.submit(engine.drain)
+        gate.wait_until_reached()
+        with database.begin() as connection:
+            relays.mute(connection, relay.url.removeprefix("smtp://"), because="it moves today")
+        gate.release()
+        report = draining.result(10)
+
+    assert 0 < report.sent < 20
+    assert report.released == report.claimed - report.sent
+    assert len(relay.letters) == report.sent
+    untouched = [job for job in office.jobs() if job.to_email and job.attempt == 0]
+    assert len(untouched) == 20 - report.claimed

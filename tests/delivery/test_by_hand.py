@@ -1,0 +1,56 @@
+"""Many letters by hand, a page at a time, beside workers and other operators."""
+
+from itertools import islice
+
+from notify.delivery import by_hand
+from notify.store import jobs
+from notify.store.by_hand import Action, Page, Which
+from notify.store.database import Database
+from notify.store.tables import email_jobs
+from tests.support import rows
+from tests.support.race import blocked_session, meanwhile
+
+LAST = 2**62
+MOST_PAGES = 10
+
+
+def work_off(database: Database, action: Action, which: Which) -> list[Page]:
+    return list(islice(by_hand.pages(database, action, which, last_id=LAST), MOST_PAGES))
+
+
+def test_letters_that_are_due_again_are_not_found_by_the_next_page(database: Database) -> None:
+    with database.begin() as connection:
+        there = [rows.letter(connection) for _ in range(5)]
+
+    pages = by_hand.pages(database, Action.RETRY, Which(status="pending"), last_id=LAST, size=2)
+    done = [page.done for page in islice(pages, MOST_PAGES)]
+
+    assert [sorted(page) for page in done] == [there[:2], there[2:4], there[4:]]
+
+
+def test_what_is_done_stays_done_when_the_operator_gives_up(database: Database) -> None:
+    with database.begin() as connection:
+        there = [rows.letter(connection) for _ in range(4)]
+
+    next(by_hand.pages(database, Action.CANCEL, Which(status="pending"), last_id=LAST, size=2))
+
+    stand = [rows.row(database, email_jobs, job_id)["status"] for job_id in there]
+    assert stand == ["cancelled", "cancelled", "pending", "pending"]
+
+
+def test_a_replay_that_comes_back_at_the_same_moment_stops_no_other_letter(database: Database) -> None:
+    with database.begin() as connection:
+        event_id = rows.event(connection, **rows.ended("done"))
+        original = rows.letter(connection, event_id=event_id, **rows.ended("sent"))
+        first, second = (
+            rows.letter(connection, event_id=event_id, replay_of=original, **rows.ended("dead")) for _ in range(2)
+        )
+        bystander = rows.letter(connection, **rows.ended("dead"))
+
+    with database.engine.connect() as somebody:
+        assert jobs.retry(somebody, first)
+        with meanwhile(work_off, database, Action.RETRY, Which(ids=(second, bystander))) as pages:
+            blocked_session(database)
+            somebody.commit()
+            assert [page.done for page in pages.result()] == [(bystander,)]
+    assert rows.row(database, email_jobs, second)["status"] == "dead"

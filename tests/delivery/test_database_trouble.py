@@ -1,0 +1,246 @@
+"""Trouble with PostgreSQL costs time: no letter, no outcome, no worker, and no count that is not true."""
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from random import Random
+from time import monotonic
+from uuid import uuid4
+
+import pytest
+from sqlalchemy import text
+from structlog.testing import capture_logs
+
+from notify import wiring
+from notify.delivery.engine import Engine
+from notify.delivery.sweeper import Beat, Sweeper
+from notify.domain.preferences import Person
+from notify.intake.receive import receive
+from notify.intake.schema import parse
+from notify.store import directory
+from notify.store.database import AWAY, Database
+from tests.support.office import MINUTE, Office, comment, many
+from tests.support.proxy import Proxy, database_target, through
+from tests.support.race import blocked_session, meanwhile
+from tests.support.smtp import Gate, ScriptedRelay
+from tests.support.wait import until
+
+STATS = "SELECT outcome, sum(count) FROM notify.delivery_stats GROUP BY outcome ORDER BY outcome"
+JOBS = "SELECT status, attempt, failures, lapses FROM notify.email_jobs WHERE to_email IS NOT NULL"
+EVENTS = "SELECT status, failures FROM notify.events"
+LAPSE = "UPDATE notify.events SET due_at = now() WHERE due_at IS NOT NULL"
+FORBID = """
+    ALTER TABLE notify.email_jobs
+    ADD CONSTRAINT forbidden CHECK (NOT (username = 'person-0003' AND status = 'sent'))
+"""
+LOCK = text("LOCK TABLE notify.email_jobs IN ACCESS EXCLUSIVE MODE")
+TERMINATE = text("SELECT pg_terminate_backend(:pid, 10000)")
+
+
+@pytest.fixture
+def line(database_url: str) -> Iterator[Proxy]:
+    """The line to the database."""
+    with Proxy(database_target(database_url)) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def far(database: Database, line: Proxy, relay: ScriptedRelay) -> Iterator[Office]:
+    """A worker whose database is at the other end of the line, with ten letters to a claim."""
+    distant = Database(through(line, database.url), connect_timeout_seconds=1)
+    yield Office(distant, relay.url, {"claim_size": 10})
+    distant.close()
+
+
+@contextmanager
+def locked(database: Database) -> Iterator[Callable[[], None]]:
+    """Whoever touches the letters waits; call what you get to end whom it hit."""
+
+    def terminate() -> None:
+        pid = blocked_session(database)
+        with database.begin() as other:
+            other.execute(TERMINATE, {"pid": pid})
+
+    with database.begin() as connection:
+        connection.execute(LOCK)
+        yield terminate
+
+
+@contextmanager
+def sending(engine: Engine, gate: Gate) -> Iterator[None]:
+    """A drain that has reached the gate, while the block runs; it ends well."""
+    with meanwhile(engine.drain) as draining:
+        gate.wait_until_reached()
+        yield
+    draining.result(0)
+
+
+def test_outcomes_wait_in_memory_while_the_database_is_away_and_all_are_recorded_on_its_return(
+    office: Office, far: Office, line: Proxy, relay: ScriptedRelay
+) -> None:
+    office.letters_wait(*many(30))
+    gate = relay.hold("DOT")
+    with far.engine() as engine:
+        with sending(engine, gate):
+            line.refuse()
+            gate.release()
+            relay.wait_for(10)
+            assert {status for status, *_ in office.now(JOBS)} <= {"sending", "pending"}
+            line.heal()
+        arrived = len(relay.letters)
+        recorded = sum(status == "sent" for status, *_ in office.now(JOBS))
+        assert recorded == arrived < 30
+        engine.drain()
+
+    assert {(status, failures, lapses) for status, _, failures, lapses in office.now(JOBS)} == {("sent", 0, 0)}
+    assert len(relay.letters) == 30
+    assert office.now(STATS) == [("sent", 30)]
+
+
+def test_a_session_that_is_ended_while_it_records_loses_no_outcome(office: Office, relay: ScriptedRelay) -> None:
+    office.letters_wait("ann")
+    gate = relay.hold("DOT")
+    with office.engine() as engine, sending(engine, gate), locked(office.database) as terminate:
+        gate.release()
+        terminate()
+
+    assert office.now(JOBS) == [("sent", 1, 0, 0)]
+    assert office.now(STATS) == [("sent", 1)]
+    assert len(relay.letters) == 1
+
+
+def test_a_session_that_is_ended_while_it_renews_costs_no_lease(database: Database, relay: ScriptedRelay) -> None:
+    office = Office(database, relay.url, {"lease_seconds": 3})
+    office.letters_wait("ann")
+    gate = relay.hold("RCPT")
+    with office.engine() as engine, sending(engine, gate):
+        with locked(database) as terminate:
+            terminate()
+        gate.release()
+
+    assert office.now(JOBS) == [("sent", 1, 0, 0)]
+    assert len(relay.letters) == 1
+
+
+def test_a_session_that_is_ended_while_it_claims_takes_no_letter_along(office: Office, relay: ScriptedRelay) -> None:
+    office.letters_wait("ann")
+    gate = relay.hold("DOT")
+    with office.engine() as engine, ThreadPoolExecutor(1) as threads:
+        with sending(engine, gate):
+            office.letters_wait("bob", key="k2", link="CL-2")
+            with locked(office.database) as terminate:
+                following = threads.submit(engine.drain)
+                terminate()
+            gate.release()
+        following.result(10)
+
+    assert office.now(JOBS) == [("sent", 1, 0, 0)] * 2
+    assert sorted(one.recipient for one in relay.letters) == ["ann@example.com", "bob@example.com"]
+
+
+@pytest.mark.parametrize(
+    ("reply", "verdict", "status", "tries"),
+    [("250 2.1.5 ok", "sent", "sent", 0), ("450 4.7.1 greylisted", "retry", "pending", 1)],
+)
+def test_an_outcome_whose_commit_was_never_answered_counts_once(
+    office: Office, far: Office, line: Proxy, relay: ScriptedRelay, reply: str, verdict: str, status: str, tries: int
+) -> None:
+    office.letters_wait("ann")
+    relay.answers["RCPT"] = reply
+    gate = relay.hold("RCPT")
+    with far.engine() as engine, sending(engine, gate):
+        line.cut_the_reply_to(lambda request: b"COMMIT" in request)
+        gate.release()
+        assert line.sprung.wait(10)
+
+    assert office.now(STATS) == [(verdict, 1)]
+    assert [row[0] for row in office.now(JOBS)] == [status]
+    assert office.now("SELECT count(*) FROM notify.email_attempts") == [(tries,)]
+
+
+def test_a_commit_that_never_arrived_is_made_again(
+    office: Office, far: Office, line: Proxy, relay: ScriptedRelay
+) -> None:
+    office.letters_wait("ann")
+    gate = relay.hold("DOT")
+    with far.engine() as engine, sending(engine, gate):
+        line.cut_the_reply_to(lambda request: b"delivery_stats" in request)
+        gate.release()
+        assert line.sprung.wait(10)
+
+    assert office.now(JOBS) == [("sent", 1, 0, 0)]
+    assert office.now(STATS) == [("sent", 1)]
+
+
+def test_outcomes_wait_for_a_free_connection(office: Office, relay: ScriptedRelay) -> None:
+    office.letters_wait("ann")
+    narrow = Database(office.database.url, pool_size=1, pool_timeout_seconds=0.05)
+    gate = relay.hold("DOT")
+    with Office(narrow, relay.url).engine() as engine, sending(engine, gate):
+        with narrow.begin(), capture_logs() as said:
+            gate.release()
+            until(lambda: any(one["event"] == "outcomes.waiting" for one in said))
+        until(lambda: office.now(JOBS) == [("sent", 1, 0, 0)])
+    narrow.close()
+
+
+def test_one_outcome_that_cannot_be_written_costs_no_other_its_record(office: Office) -> None:
+    office.letters_wait(*many(8))
+    office.now(FORBID)
+    try:
+        office.drain()
+    finally:
+        office.now("ALTER TABLE notify.email_jobs DROP CONSTRAINT forbidden")
+
+    assert sorted(status for status, *_ in office.now(JOBS)) == ["sending"] + ["sent"] * 7
+
+
+@pytest.mark.parametrize("trouble", [Proxy.refuse, Proxy.reset])
+def test_a_worker_sweeps_on_when_the_database_comes_back(
+    office: Office, far: Office, line: Proxy, relay: ScriptedRelay, trouble: Callable[[Proxy], None]
+) -> None:
+    with far.engine() as engine, capture_logs() as said:
+        sweeper = Sweeper([Beat("deliver", engine.is_due, engine.drain)], seconds=0.01, rng=Random(1))
+        sweeper.start()
+        trouble(line)
+        if trouble is Proxy.refuse:
+            until(lambda: sum(one["event"] == "sweep.failed" for one in said) >= 2)
+        line.heal()
+        office.letters_wait("ann", "bob")
+        relay.wait_for(2)
+        sweeper.stop(timeout_seconds=10)
+
+    assert office.now(JOBS) == [("sent", 1, 0, 0)] * 2
+
+
+def test_an_event_pays_nothing_for_a_session_that_was_ended(office: Office) -> None:
+    with office.database.begin() as connection:
+        directory.put_person(connection, Person(username="ann", email="ann@example.com"))
+        receive(connection, [parse(comment(reviewers=["ann"]))])
+    fan_out = wiring.fan_out(office.settings, office.database, doorbell=office.doorbell, worker=uuid4())
+
+    with locked(office.database) as terminate, meanwhile(fan_out.drain, at_most=MINUTE) as failing:
+        terminate()
+        assert isinstance(failing.exception(10), AWAY)
+
+    assert office.now(EVENTS) == [("working", 0)]
+    office.now(LAPSE)
+    assert fan_out.drain(at_most=MINUTE).letters == 1
+    assert office.now(EVENTS) == [("done", 0)]
+
+
+def test_stopping_takes_no_longer_than_it_may_although_the_database_is_away(
+    office: Office, far: Office, line: Proxy, relay: ScriptedRelay
+) -> None:
+    office.letters_wait("ann")
+    gate = relay.hold("DOT")
+    with far.engine() as engine, sending(engine, gate):
+        line.refuse()
+        gate.release()
+        relay.wait_for(1)
+        began = monotonic()
+        engine.stop(at_most_seconds=0.5)
+        assert monotonic() - began < 2
+        line.heal()
+
+    assert office.now(JOBS) == [("sent", 1, 0, 0)]

@@ -1,0 +1,105 @@
+"""Fair order over domains: whose turn it is, and how much one of them may use."""
+
+from dataclasses import replace
+
+import pytest
+
+from notify.delivery.lanes import Held, Lanes, share
+from notify.domain.jobs import Job
+from tests.support.letters import letter
+
+
+def held(number: int, domain: str) -> Held:
+    """A claimed letter to somebody at this domain."""
+    written = letter(number, to=f"person-{number}@{domain}")
+    job = Job(
+        claim=written.claim,
+        event_id=written.event.id,
+        event_type=written.event.type,
+        cl_link=written.change_list.link,
+        username=written.recipient.username,
+        to_email=written.to_email,
+        reason=written.reason,
+        message_id=written.message_id,
+        expired=False,
+    )
+    return Held(job=job, letter=written, until=0.0)
+
+
+def lanes(*domains: str) -> Lanes:
+    """Letters to these domains, numbered as they came."""
+    made = Lanes()
+    for number, domain in enumerate(domains, start=1):
+        made.put(held(number, domain))
+    return made
+
+
+def on_their_way(waiting: Lanes, *, sessions: int) -> list[Held]:
+    """All letters that may go now, in their order."""
+    return list(iter(lambda: waiting.take(sessions=sessions), None))
+
+
+def numbers(letters: list[Held]) -> list[int]:
+    return [one.job.claim.id for one in letters]
+
+
+def test_domains_take_turns_and_each_keeps_its_own_order() -> None:
+    waiting = lanes("a.test", "a.test", "a.test", "b.test", "c.test", "b.test")
+    assert numbers(on_their_way(waiting, sessions=6)) == [1, 4, 5, 2, 6, 3]
+
+
+def test_a_domain_is_the_same_however_it_is_spelt() -> None:
+    waiting = lanes("a.test", "A.test", "a.TEST", "b.test")
+    assert numbers(on_their_way(waiting, sessions=4)) == [1, 4, 2, 3]
+
+
+def test_a_domain_has_half_of_the_sessions_while_others_wait() -> None:
+    waiting = lanes(*["a.test"] * 9, "b.test")
+    first = waiting.take(sessions=8)
+    assert first is not None
+    waiting.put(held(11, "b.test"))
+    waiting.put(held(12, "b.test"))
+    going = [first, *on_their_way(waiting, sessions=8)]
+    assert sum(one.domain == "b.test" for one in going) == 3
+    assert len(going) == 8
+
+
+def test_one_session_is_kept_for_those_that_come_after_a_domain_went_silent() -> None:
+    waiting = lanes(*["silent.test"] * 20)
+    assert len(on_their_way(waiting, sessions=8)) == 7
+    waiting.put(held(21, "late.test"))
+    assert numbers(on_their_way(waiting, sessions=8)) == [21]
+
+
+def test_a_letter_that_landed_makes_room_for_another_of_its_domain() -> None:
+    waiting = lanes(*["a.test"] * 10)
+    gone = on_their_way(waiting, sessions=4)
+    waiting.landed(gone[0])
+    assert numbers(on_their_way(waiting, sessions=4)) == [4]
+
+
+def test_no_more_letters_go_than_there_are_sessions() -> None:
+    waiting = lanes(*(f"{number}.test" for number in range(10)))
+    assert len(on_their_way(waiting, sessions=3)) == 3
+    assert len(waiting) == 7
+
+
+def test_what_is_cleared_waits_no_more() -> None:
+    waiting = lanes("a.test", "b.test", "a.test")
+    waiting.take(sessions=8)
+    assert sorted(numbers(waiting.clear())) == [2, 3]
+    assert len(waiting) == 0
+    assert waiting.take(sessions=8) is None
+
+
+@pytest.mark.parametrize(
+    ("sessions", "alone", "with_others"), [(1, 1, 1), (2, 2, 1), (3, 2, 2), (4, 3, 2), (8, 7, 4), (32, 31, 16)]
+)
+def test_the_share_of_one_domain(sessions: int, alone: int, with_others: int) -> None:
+    assert share(sessions, others_wait=False) == alone
+    assert share(sessions, others_wait=True) == with_others
+
+
+def test_the_domain_of_todays_address_counts() -> None:
+    moved = held(1, "old.test")
+    assert replace(moved, letter=letter(1, to="alice@new.test")).domain == "new.test"

@@ -1,0 +1,226 @@
+"""A worker goes at the relay's pace: half after "slower", gently after an outage, past a domain that is silent."""
+
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from threading import Event, Semaphore
+from time import monotonic
+
+import pytest
+
+from notify.store.database import Database
+from tests.support.office import Office, many
+from tests.support.smtp import PATIENCE, Said, ScriptedRelay
+from tests.support.wait import until
+
+SESSIONS = 8
+PROBE_IS_DUE = "UPDATE notify.smtp_relays SET probe_at = now() WHERE state = 'open'"
+STANDING = "SELECT state, split_part(reason, ':', 1) FROM notify.smtp_relays"
+AT_HOME = "UPDATE notify.people SET email = username || '@' || username || '.test'"
+AT_SILENT = "UPDATE notify.people SET email = username || '@silent.test' WHERE username = ANY(:names)"
+SLOWER = "451 4.7.1 rate limit exceeded, slow down"
+
+
+@dataclass
+class Counter:
+    """A relay's counter: how many letters are being handed over at once, and when the next one is taken."""
+
+    relay: ScriptedRelay
+    refused: int = 0
+    seen: list[tuple[int, int]] = field(default_factory=list)
+    permits: Semaphore = field(default_factory=lambda: Semaphore(0))
+
+    def __post_init__(self) -> None:
+        self.relay.answers.update(MAIL=self._look, DOT=self._take)
+
+    @property
+    def busy(self) -> int:
+        """Letters on their way now."""
+        return self.relay.count("MAIL") - self.refused - len(self.relay.letters)
+
+    def take(self, letters: int = 1) -> None:
+        """Let so many more be taken."""
+        self.permits.release(letters)
+
+    def wait_for(self, busy: int) -> None:
+        """Return when so many letters are on their way."""
+        until(lambda: self.busy == busy)
+
+    def _look(self, _: Said) -> None:
+        self.seen.append((self.busy, len(self.relay.letters)))
+
+    def _take(self, _: Said) -> None:
+        assert self.permits.acquire(timeout=PATIENCE)
+
+
+@pytest.fixture
+def office(database: Database, relay: ScriptedRelay) -> Office:
+    """A worker with eight sessions."""
+    return Office(database, relay.url, {"smtp_sessions": SESSIONS})
+
+
+def draining(office: Office, threads: ThreadPoolExecutor) -> "Future[dict[str, float]]":
+    return threads.submit(office.drain)
+
+
+def test_after_an_outage_two_letters_go_at_first_and_one_more_with_each_that_arrives(
+    office: Office, relay: ScriptedRelay
+) -> None:
+    office.letters_wait(*many(20))
+    office.now(AT_HOME)
+    relay.answers["GREETING"] = "421 4.3.2 closed for today"
+    for _ in range(5):
+        office.drain()
+    del relay.answers["GREETING"]
+    office.now(PROBE_IS_DUE)
+    counter = Counter(relay)
+
+    with ThreadPoolExecutor(1) as threads:
+        running = draining(office, threads)
+        for taken in range(10):
+            counter.wait_for(min(2 + taken, SESSIONS))
+            counter.take()
+        counter.take(10)
+        assert running.result(PATIENCE)["sent"] == 20
+
+    assert all(busy <= min(2 + taken, SESSIONS) for busy, taken in counter.seen)
+
+
+def test_a_relay_that_says_slower_gets_half_the_letters_at_once_and_more_again_as_it_takes_them(
+    office: Office, relay: ScriptedRelay
+) -> None:
+    office.letters_wait(*many(30))
+    office.now(AT_HOME)
+    relay.reply_by_recipient["person-0000@person-0000.test"] = SLOWER
+    counter = Counter(relay)
+    everybody = relay.hold("RCPT")
+
+    with ThreadPoolExecutor(1) as threads:
+        running = draining(office, threads)
+        relay.wait_until(lambda: relay.count("RCPT") == SESSIONS)
+        counter.seen.clear()
+        counter.refused = 1
+        everybody.release()
+        relay.wait_until(lambda: relay.count("DOT") == SESSIONS - 1)
+        for taken in range(1, 8):
+            counter.take()
+            relay.wait_for(taken)
+            counter.wait_for(max(SESSIONS - 1 - taken, min(4 + taken, SESSIONS)))
+        counter.take(30)
+        report = running.result(PATIENCE)
+
+    assert (report["sent"], report["released"], report["retried"]) == (29, 1, 0)
+    assert all(busy <= min(4 + taken, SESSIONS) for busy, taken in counter.seen)
+    assert office.now("SELECT state FROM notify.smtp_relays WHERE state = 'open'") == []
+
+
+def test_a_relay_that_takes_nothing_more_today_is_left_alone_and_no_letter_pays(
+    office: Office, relay: ScriptedRelay
+) -> None:
+    office.letters_wait(*many(60))
+    office.now(AT_HOME)
+    relay.answers["RCPT"] = SLOWER
+
+    office.drain()
+
+    assert relay.count("RCPT") <= 8 + 4 + 2 + 1
+    assert office.now(STANDING) == [("open", "throttle")]
+    assert {(job.status, job.failures) for job in office.jobs() if job.to_email} == {("pending", 0)}
+
+
+def test_a_drain_that_follows_keeps_the_pace_of_the_one_before(office: Office, relay: ScriptedRelay) -> None:
+    office.letters_wait("ann")
+    relay.answers["RCPT"] = SLOWER
+    with office.engine() as engine, ThreadPoolExecutor(1) as threads:
+        engine.drain()
+        del relay.answers["RCPT"]
+        office.letters_wait(*many(20), key="k2", link="CL-2")
+        office.now(AT_HOME)
+        counter = Counter(relay, refused=1)
+        running = threads.submit(engine.drain)
+        counter.wait_for(4)
+        counter.take(30)
+        assert running.result(PATIENCE).sent >= 20
+
+    assert all(busy <= min(4 + taken, SESSIONS) for busy, taken in counter.seen)
+
+
+def silence(relay: ScriptedRelay) -> Event:
+    """Nobody at ``silent.test`` is answered for until this is set."""
+    answer = Event()
+
+    def wait(said: Said) -> None:
+        if "@silent.test" in said.line:
+            assert answer.wait(PATIENCE)
+
+    relay.answers["RCPT"] = wait
+    return answer
+
+
+def others_arrive(relay: ScriptedRelay, count: int) -> Callable[[], bool]:
+    """Whether so many letters to other domains have."""
+    return lambda: sum("@silent.test" not in one.recipient for one in relay.letters) == count
+
+
+def test_a_domain_that_has_gone_silent_delays_no_other(office: Office, relay: ScriptedRelay) -> None:
+    office.letters_wait(*many(40))
+    office.now(AT_SILENT, names=many(30))
+    answer = silence(relay)
+
+    with ThreadPoolExecutor(1) as threads:
+        running = draining(office, threads)
+        relay.wait_until(others_arrive(relay, 10))
+        assert len(relay.letters) == 10
+        answer.set()
+        assert running.result(PATIENCE)["sent"] == 40
+
+
+@pytest.mark.parametrize("drain_seconds", [20, 0.3])
+def test_letters_that_come_while_a_domain_is_silent_arrive_meanwhile(
+    database: Database, relay: ScriptedRelay, drain_seconds: float
+) -> None:
+    office = Office(database, relay.url, {"smtp_sessions": SESSIONS, "drain_seconds": drain_seconds})
+    office.letters_wait(*many(20))
+    office.now(AT_SILENT, names=many(20))
+    answer = silence(relay)
+
+    with ThreadPoolExecutor(1) as threads:
+        running = draining(office, threads)
+        relay.wait_until(lambda: relay.count("RCPT") == SESSIONS - 1)
+        its_time_is_up = monotonic() + drain_seconds if drain_seconds < 1 else 0
+        until(lambda: monotonic() > its_time_is_up)
+        office.letters_wait("ann", "bob", "cy", key="k2", link="CL-2")
+        relay.wait_until(others_arrive(relay, 3))
+        assert len(relay.letters) == 3
+        answer.set()
+        assert running.result(PATIENCE)["sent"] == 23
+
+
+def test_a_relay_that_greets_slower_than_a_drain_lasts_is_used_all_the_same(
+    database: Database, relay: ScriptedRelay
+) -> None:
+    drain_seconds = 0.3
+    office = Office(database, relay.url, {"drain_seconds": drain_seconds})
+    office.letters_wait("ann")
+    greeting = relay.hold("GREETING")
+    with ThreadPoolExecutor(1) as threads:
+        running = draining(office, threads)
+        greeting.wait_until_reached()
+        its_time_is_up = monotonic() + drain_seconds
+        until(lambda: monotonic() > its_time_is_up)
+        greeting.release()
+
+        assert running.result(PATIENCE)["sent"] == 1
+
+
+def test_whoever_calls_while_a_domain_is_silent_is_not_held_up_with_it(office: Office, relay: ScriptedRelay) -> None:
+    office.letters_wait("ann")
+    office.now(AT_SILENT, names=["ann"])
+    answer = silence(relay)
+    with office.engine() as engine, ThreadPoolExecutor(1) as threads:
+        running = threads.submit(engine.drain)
+        relay.wait_until(lambda: relay.count("RCPT") == 1)
+        assert engine.drain().claimed == 0
+        assert not running.done()
+        answer.set()
+        assert running.result(PATIENCE).sent == 1

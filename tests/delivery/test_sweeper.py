@@ -1,0 +1,79 @@
+"""The sweeper finds work without being told, and outlives whatever a stage does."""
+
+from collections.abc import Callable
+from random import Random
+from threading import Event
+
+from notify.delivery.sweeper import Beat, Sweeper
+from tests.support.office import Office
+from tests.support.smtp import ScriptedRelay
+
+
+def sweeping(*beats: Beat) -> Sweeper:
+    """A sweeper in a hurry."""
+    return Sweeper(beats, seconds=0.01, rng=Random(1))
+
+
+def once(event: Event) -> Callable[[], bool]:
+    """Due until the event has happened."""
+    return lambda: not event.is_set()
+
+
+def test_letters_go_with_no_doorbell_at_all(office: Office, relay: ScriptedRelay) -> None:
+    office.letters_wait("ann", "bob")
+    with office.engine() as engine:
+        sweeper = sweeping(Beat("deliver", engine.is_due, engine.drain))
+        sweeper.start()
+        relay.wait_for(2)
+        sweeper.stop(timeout_seconds=10)
+
+    assert {job.status for job in office.jobs() if job.to_email} == {"sent"}
+
+
+def test_a_stage_that_fails_stops_neither_the_others_nor_the_next_sweep() -> None:
+    failed_twice, other_done = Event(), Event()
+    failures: list[int] = []
+
+    def fail() -> None:
+        failures.append(1)
+        if len(failures) == 2:
+            failed_twice.set()
+        raise RuntimeError
+
+    sweeper = sweeping(Beat("broken", once(failed_twice), fail), Beat("other", once(other_done), other_done.set))
+    sweeper.start()
+
+    assert failed_twice.wait(10)
+    assert other_done.wait(10)
+    sweeper.stop(timeout_seconds=10)
+
+
+def test_a_stage_that_is_held_up_holds_up_no_other() -> None:
+    held_up, release, other_done = Event(), Event(), Event()
+
+    def wait() -> None:
+        held_up.set()
+        release.wait(10)
+
+    sweeper = sweeping(Beat("slow", once(held_up), wait), Beat("other", once(other_done), other_done.set))
+    sweeper.start()
+
+    assert held_up.wait(10)
+    assert other_done.wait(5)
+    release.set()
+    sweeper.stop(timeout_seconds=10)
+
+
+def test_nothing_is_done_where_nothing_is_due() -> None:
+    asked, worked = Event(), Event()
+
+    def nothing_due() -> bool:
+        asked.set()
+        return False
+
+    sweeper = sweeping(Beat("idle", nothing_due, worked.set))
+    sweeper.start()
+    assert asked.wait(10)
+    sweeper.stop(timeout_seconds=10)
+
+    assert not worked.is_set()
