@@ -1,0 +1,64 @@
+"""
+A durable notification outbox for code review: one event in, one letter for each person out.
+
+``emit`` is the whole of it for an application::
+
+    with Session(engine) as session:
+        session.add(comment)
+        notify.emit(session, {"type": "cl.comment.created", "actor": "dana", "cl": …, "comment": …})
+        session.commit()
+"""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from notify.domain.errors import MalformedEvent, NotifyError, UnsupportedConnection
+
+if TYPE_CHECKING:
+    from sqlalchemy.orm import Session, scoped_session
+
+    from notify.domain.ports import Doorbell
+    from notify.intake.schema import EventIn
+    from notify.store.database import Caller
+    from notify.store.events import Receipt
+
+__all__ = ["MalformedEvent", "NotifyError", "UnsupportedConnection", "emit"]
+
+
+def emit(
+    session_or_connection: "Caller | scoped_session[Session]",
+    event: "EventIn | Mapping[str, Any]",
+    *,
+    doorbell: "Doorbell | None" = None,
+) -> "Receipt":
+    """
+    Store an event inside the caller's own transaction: commit means it is ours, rollback that it never was.
+
+    Says which row the event is, and whether its key was known before; a known key changes
+    nothing. Workers are rung for after the commit, in the background.
+
+    Args:
+        session_or_connection: A SQLAlchemy Session (a ``scoped_session`` too) or Connection, or a
+            psycopg Connection, to the database that holds the schema ``notify``.
+        event: The fields of ``POST /api/v1/events``.
+        doorbell: Stands in for the one that the settings of this process describe.
+
+    Raises:
+        MalformedEvent: Naming the field that is wrong and why; nothing was stored.
+        UnsupportedConnection: The first argument is something else.
+        InvalidSettings: A ``NOTIFY_*`` variable of this process makes no sense.
+    """
+    from sqlalchemy.orm import scoped_session  # noqa: PLC0415 - importing notify must cost an application nothing
+
+    from notify.domain.jobs import Stage  # noqa: PLC0415 - the same
+    from notify.intake.after_commit import after_commit  # noqa: PLC0415 - the same
+    from notify.intake.receive import receive  # noqa: PLC0415 - the same
+    from notify.intake.schema import parse  # noqa: PLC0415 - the same
+    from notify.wiring import process_doorbell  # noqa: PLC0415 - the same
+
+    bell = doorbell or process_doorbell()
+    caller = session_or_connection() if isinstance(session_or_connection, scoped_session) else session_or_connection
+    (receipt,) = receive(caller, [parse(event)])
+    if not receipt.duplicate:
+        after_commit(caller, lambda: bell.ring(Stage.FAN_OUT))
+    return receipt

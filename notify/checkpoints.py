@@ -1,0 +1,60 @@
+"""Named points between two steps, at which a test process can be told to die as a power cut would have it."""
+
+import os
+from collections.abc import Callable
+from itertools import count
+from signal import SIGKILL
+
+from notify.domain.errors import InvalidSettings
+
+CRASH_AT = "NOTIFY_TEST_CRASH_AT"
+
+FAN_OUT_CLAIMED = "fan_out.claimed"
+FAN_OUT_WRITTEN = "fan_out.written"
+FAN_OUT_COMMITTED = "fan_out.committed"
+LETTER_CLAIMED = "letter.claimed"
+LETTER_ANSWERED = "letter.answered"
+RECORD_WRITTEN = "record.written"
+RECORD_COMMITTED = "record.committed"
+NAMES = (
+    FAN_OUT_CLAIMED,
+    FAN_OUT_WRITTEN,
+    FAN_OUT_COMMITTED,
+    LETTER_CLAIMED,
+    LETTER_ANSWERED,
+    RECORD_WRITTEN,
+    RECORD_COMMITTED,
+)
+
+Checkpoint = Callable[[str], None]
+
+
+def pass_by(_name: str) -> None:
+    """Do nothing: the checkpoint of every process that serves."""
+
+
+def armed(where: str | None) -> Checkpoint:
+    """
+    A checkpoint that kills its process.
+
+    Args:
+        where: ``name`` or ``name:n``: the n-th time (at first the first) that this process reaches
+            the name, it is gone, with no chance to clean up. None or empty: it never is.
+
+    Raises:
+        InvalidSettings: There is no such point; names those there are.
+    """
+    if not where:
+        return pass_by
+    fatal, _, number = where.partition(":")
+    if fatal not in NAMES or (number and not (number.isdecimal() and int(number))):
+        expected = f"one of {', '.join(NAMES)}, and :n for the n-th time"
+        raise InvalidSettings(f"{CRASH_AT} is {where!r}; expected {expected}")
+    times = count(1)
+    last = int(number or 1)
+
+    def die_there(name: str) -> None:
+        if name == fatal and next(times) == last:
+            os.kill(os.getpid(), SIGKILL)
+
+    return die_there

@@ -1,0 +1,95 @@
+"""Doorbells over Celery: rung from a thread of their own, coalesced, with one try and short time-outs."""
+
+import os
+from threading import Condition, Thread
+from time import monotonic
+
+import structlog
+from celery import Celery
+
+from notify.domain.jobs import Stage
+
+COALESCE_SECONDS = 0.05
+EXPIRES_SECONDS = 300
+
+log = structlog.get_logger(__name__)
+
+
+class CeleryDoorbell:
+    """
+    Sends the empty Celery messages ``notify.fan_out`` and ``notify.deliver``.
+
+    Rings of one stage that come within 50 ms are one message, and the last of them is always
+    followed by a message. A ring that the broker does not take is counted in ``failed`` and
+    forgotten. Survives a fork.
+    """
+
+    def __init__(self, app: Celery) -> None:
+        self.sent = 0
+        self.failed = 0
+        self._app = app
+        self._owner = os.getpid()
+        self._changed = Condition()
+        self._wanted: dict[Stage, float] = {}
+        self._next: dict[Stage, float] = {}
+        self._thread: Thread | None = None
+        self._sending = False
+
+    def ring(self, stage: Stage) -> None:
+        """Return at once; never raises, never waits for the broker."""
+        self._begin_again_after_fork()
+        with self._changed:
+            self._wanted.setdefault(stage, max(monotonic(), self._next.get(stage, 0.0)))
+            if self._thread is None:
+                self._thread = Thread(target=self._run, name="doorbell", daemon=True)
+                self._thread.start()
+            self._changed.notify_all()
+
+    def flush(self, *, at_most_seconds: float) -> None:
+        """Wait until what was rung so far has left, but not longer than this; for processes that are about to end."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self._wanted and not self._sending, at_most_seconds)
+
+    def _begin_again_after_fork(self) -> None:
+        """The thread stayed with the parent, and the lock may have been held there."""
+        if self._owner != os.getpid():
+            self._owner, self._changed, self._thread = os.getpid(), Condition(), None
+            self._wanted, self._next, self._sending = {}, {}, False
+
+    def _run(self) -> None:
+        while True:
+            self._send(self._await_due())
+            with self._changed:
+                self._sending = False
+                self._changed.notify_all()
+
+    def _await_due(self) -> Stage:
+        with self._changed:
+            while True:
+                now = monotonic()
+                due = [stage for stage, at in self._wanted.items() if at <= now]
+                if due:
+                    del self._wanted[due[0]]
+                    self._next[due[0]] = now + COALESCE_SECONDS
+                    self._sending = True
+                    return due[0]
+                self._changed.wait(min(self._wanted.values()) - now if self._wanted else None)
+
+    def _send(self, stage: Stage) -> None:
+        try:
+            self._app.send_task(f"notify.{stage}", queue=stage.value, expires=EXPIRES_SECONDS, retry=False)
+        except Exception as error:  # noqa: BLE001 - whatever the broker does, the table has the row
+            self.failed += 1
+            log.warning("doorbell.failed", stage=stage.value, error=type(error).__name__)
+        else:
+            self.sent += 1
+
+
+class NoDoorbell:
+    """Rings nothing: workers find the rows by sweeping, within seconds."""
+
+    def ring(self, stage: Stage) -> None:
+        """Do nothing."""
+
+    def flush(self, *, at_most_seconds: float) -> None:
+        """Nothing to wait for."""

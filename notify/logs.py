@@ -1,0 +1,66 @@
+"""Log lines: readable on a terminal, JSON elsewhere; never an address, a body or a credential."""
+
+import logging
+import sys
+from re import MULTILINE
+from re import compile as pattern
+from typing import Literal
+
+import structlog
+from structlog.typing import EventDict, Processor
+
+SHARED: tuple[Processor, ...] = (
+    structlog.contextvars.merge_contextvars,
+    structlog.stdlib.add_log_level,
+    structlog.stdlib.add_logger_name,
+    structlog.processors.TimeStamper(fmt="iso", utc=True),
+    structlog.processors.StackInfoRenderer(),
+)
+DETAIL = pattern(r"^DETAIL: .*$", MULTILINE)
+# These say at INFO what our own lines say better, or name addresses and URLs.
+QUIET = ("httpx", "kombu", "amqp", "mail.log", "uvicorn.access", "alembic.runtime.migration")
+
+
+def configure(*, level: str, style: Literal["auto", "console", "json"]) -> None:
+    """Send everything, the standard library's loggers included, to standard error in one form."""
+    console = style == "console" or (style == "auto" and sys.stderr.isatty())
+    structlog.configure(
+        processors=[
+            structlog.stdlib.filter_by_level,
+            *SHARED,
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=True,
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_formatter(console=console))
+    logging.basicConfig(handlers=[handler], level=level.upper(), force=True)
+    for name in QUIET:
+        logging.getLogger(name).setLevel(logging.WARNING)
+
+
+def _formatter(*, console: bool) -> logging.Formatter:
+    """A trace is shown without local variables: they hold addresses, bodies and the relay's password."""
+    renderer: Processor = (
+        structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback)
+        if console
+        else structlog.processors.JSONRenderer()
+    )
+    return structlog.stdlib.ProcessorFormatter(
+        foreign_pre_chain=SHARED,
+        processors=[
+            structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+            structlog.processors.format_exc_info,
+            without_details,
+            renderer,
+        ],
+    )
+
+
+def without_details(_logger: object, _method: str, line: EventDict) -> EventDict:
+    """The line without what PostgreSQL says of a row that it refused: it quotes the row."""
+    if isinstance(trace := line.get("exception"), str):
+        line["exception"] = DETAIL.sub("DETAIL: (not kept)", trace)
+    return line

@@ -1,0 +1,171 @@
+"""The one place that knows every concrete class: from settings to the parts that work together."""
+
+from datetime import timedelta
+from functools import cache
+from importlib.util import find_spec
+from os import environ
+from random import SystemRandom
+from urllib.parse import urlsplit
+from uuid import UUID
+
+from celery import Celery
+
+from notify.channels.email.compose import Composer
+from notify.channels.email.relay import Relay
+from notify.channels.email.smtp import EmailChannel
+from notify.channels.links import SignedLinks
+from notify.checkpoints import CRASH_AT, Checkpoint, armed
+from notify.delivery.engine import Engine
+from notify.domain.errors import InvalidSettings
+from notify.domain.ports import Doorbell
+from notify.doorbell import CeleryDoorbell, NoDoorbell
+from notify.intake.fan_out import FanOut
+from notify.settings import Settings, load
+from notify.store.database import Database
+
+CELERY_CONFIG = ("notify.celeryconfig", "celeryconfig")
+FAN_OUT_BATCH = 200
+NO_MAIL = "NOTIFY_SMTP_URL is not set: nothing is claimed"
+NO_BROKER = "NOTIFY_BROKER_URL is not set; expected redis://… or amqp://…"
+NO_DATABASE = "NOTIFY_DATABASE_URL is not set; expected postgresql://user:password@host:port/database"
+
+
+def database(settings: Settings, *, pool_size: int = 5) -> Database:
+    """
+    The database of a process that serves.
+
+    Raises:
+        InvalidSettings: No database is configured.
+    """
+    if settings.database_url is None:
+        raise InvalidSettings(NO_DATABASE)
+    return Database(settings.database_url.get_secret_value(), pool_size=pool_size)
+
+
+def celery_app(settings: Settings | None = None) -> Celery:
+    """
+    The Celery application.
+
+    Args:
+        settings: None: those of the process, read when the application is first used, not when it is made.
+    """
+    app = Celery("notify", set_as_current=False)
+    app.config_from_object(next(name for name in CELERY_CONFIG if _exists(name)))
+    app.add_defaults(lambda: {"broker_url": _broker_url(settings or load())})
+    return app
+
+
+def doorbell(settings: Settings) -> Doorbell:
+    """What rings for the workers; without a broker, nothing does, and they sweep."""
+    return NoDoorbell() if settings.broker_url is None else CeleryDoorbell(celery_app(settings))
+
+
+@cache
+def process_doorbell() -> Doorbell:
+    """The doorbell of a process that emits events and has no other part of notify in it."""
+    return doorbell(load())
+
+
+def links(settings: Settings) -> SignedLinks | None:
+    """What signs and reads the links in letters; None when no secret or no public address is configured."""
+    if settings.secret_key is None or settings.public_url is None:
+        return None
+    return SignedLinks(secret=settings.secret_key.get_secret_value(), public_url=settings.public_url)
+
+
+def message_host(settings: Settings) -> str:
+    """Right-hand side of Message-IDs: the domain letters come from, else the public host."""
+    if settings.mail_from:
+        return settings.mail_from.rpartition("@")[2]
+    return (urlsplit(settings.public_url).hostname if settings.public_url else None) or "notify.invalid"
+
+
+def composer(settings: Settings) -> Composer:
+    """
+    What writes letters.
+
+    Raises:
+        InvalidSettings: What letters need is not configured.
+    """
+    signed = links(settings)
+    if signed is None or settings.mail_from is None:
+        missing = "NOTIFY_MAIL_FROM, NOTIFY_PUBLIC_URL and NOTIFY_SECRET_KEY are needed to write letters"
+        raise InvalidSettings(missing)
+    return Composer(
+        mail_from=settings.mail_from,
+        mail_from_name=settings.mail_from_name,
+        links=signed,
+        templates_dir=settings.templates_dir,
+    )
+
+
+def relay_name(settings: Settings) -> str | None:
+    """What the breaker of the configured relay is found by; None when no mail is configured."""
+    return None if settings.smtp_url is None else Relay.from_url(settings.smtp_url.get_secret_value()).name
+
+
+def channel(settings: Settings) -> EmailChannel | None:
+    """The way to the relay; None when no mail is configured: then nothing may be claimed."""
+    if settings.smtp_url is None:
+        return None
+    return EmailChannel(
+        Relay.from_url(settings.smtp_url.get_secret_value()),
+        composer(settings),
+        bounce_address=settings.bounce_address or settings.mail_from or "",
+        sessions=settings.smtp_sessions,
+        timeout=_seconds(settings.smtp_timeout_seconds),
+    )
+
+
+def checkpoint() -> Checkpoint:
+    """
+    What happens between two steps: nothing, unless a test has armed this process to die there.
+
+    Raises:
+        InvalidSettings: It is armed for a point that does not exist.
+    """
+    return armed(environ.get(CRASH_AT))
+
+
+def fan_out(settings: Settings, database: Database, *, doorbell: Doorbell, worker: UUID) -> FanOut:
+    """The fan-out of one worker process."""
+    return FanOut(
+        database,
+        doorbell=doorbell,
+        worker=worker,
+        message_host=message_host(settings),
+        lease=settings.lease,
+        batch=FAN_OUT_BATCH,
+        rng=SystemRandom(),
+        checkpoint=checkpoint(),
+    )
+
+
+def engine(settings: Settings, database: Database, *, doorbell: Doorbell, worker: UUID) -> Engine:
+    """The delivery engine of one worker process."""
+    return Engine(
+        database,
+        channel=channel(settings),
+        doorbell=doorbell,
+        worker=worker,
+        lease=settings.lease,
+        at_most=timedelta(seconds=settings.drain_seconds),
+        claim_size=settings.claim_size,
+        rng=SystemRandom(),
+        checkpoint=checkpoint(),
+    )
+
+
+def _broker_url(settings: Settings) -> str:
+    """Celery falls back to a RabbitMQ on this machine when it is given none; notify does not."""
+    if settings.broker_url is None:
+        raise InvalidSettings(NO_BROKER)
+    return settings.broker_url.get_secret_value()
+
+
+def _seconds(value: float | None) -> timedelta | None:
+    return None if value is None else timedelta(seconds=value)
+
+
+def _exists(module: str) -> bool:
+    return find_spec(module) is not None

@@ -1,0 +1,73 @@
+"""Log lines say what happened and where, and nothing that belongs to a person."""
+
+import json
+import logging
+from collections.abc import Iterator
+
+import pytest
+import structlog
+from sqlalchemy import Connection, text
+from sqlalchemy.exc import IntegrityError
+
+from notify import logs
+
+SECRET = "alice@example.com"
+
+
+@pytest.fixture
+def restored_logging() -> Iterator[None]:
+    """The standard library's and structlog's set-up as it was."""
+    root, quiet = logging.getLogger(), {name: logging.getLogger(name).level for name in logs.QUIET}
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers[:], root.level = handlers, level
+    for name, before in quiet.items():
+        logging.getLogger(name).setLevel(before)
+    structlog.reset_defaults()
+
+
+def fail_with(_address: str) -> None:
+    """Raise with an address in a local variable."""
+    raise RuntimeError
+
+
+@pytest.mark.usefixtures("restored_logging")
+@pytest.mark.parametrize("style", ["json", "console"])
+def test_a_trace_does_not_show_what_variables_held(capsys: pytest.CaptureFixture[str], style: str) -> None:
+    logs.configure(level="info", style=style)  # type: ignore[arg-type]
+    try:
+        fail_with(SECRET)
+    except RuntimeError:
+        structlog.get_logger("test").exception("it.failed")
+
+    line = capsys.readouterr().err
+    assert "RuntimeError" in line
+    assert "fail_with" in line
+    assert SECRET not in line
+
+
+@pytest.mark.usefixtures("restored_logging")
+@pytest.mark.parametrize("style", ["json", "console"])
+def test_a_trace_does_not_repeat_the_row_that_the_database_refused(
+    capsys: pytest.CaptureFixture[str], connection: Connection, style: str
+) -> None:
+    logs.configure(level="info", style=style)  # type: ignore[arg-type]
+    bad = text("INSERT INTO notify.people (username, email, is_bot) VALUES ('a', :email, NULL)")
+    try:
+        connection.execute(bad, {"email": SECRET})
+    except IntegrityError:
+        logging.getLogger("test").exception("refused")
+
+    line = capsys.readouterr().err
+    assert "is_bot" in line
+    assert SECRET not in line
+
+
+@pytest.mark.usefixtures("restored_logging")
+def test_a_line_is_json_with_its_facts(capsys: pytest.CaptureFixture[str]) -> None:
+    logs.configure(level="info", style="json")
+
+    structlog.get_logger("test").info("letter.sent", job=7)
+
+    line = json.loads(capsys.readouterr().err)
+    assert (line["event"], line["job"], line["level"], line["logger"]) == ("letter.sent", 7, "info", "test")
