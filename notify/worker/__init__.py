@@ -1,0 +1,1 @@
+"""Where Celery meets notify. A task holds no decision."""

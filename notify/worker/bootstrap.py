@@ -1,0 +1,175 @@
+"""What lives in a worker process besides Celery: engine, fan-out, sweeper; made after the fork."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from datetime import timedelta
+from functools import cache
+from mmap import mmap
+from random import SystemRandom
+from threading import Thread
+from time import monotonic, sleep
+from typing import Any
+from uuid import uuid4
+
+import structlog
+from celery.signals import (
+    celeryd_after_setup,
+    setup_logging,
+    worker_process_init,
+    worker_process_shutdown,
+    worker_shutting_down,
+)
+
+from notify import logs, wiring
+from notify.delivery.retention import Pruned, prune
+from notify.delivery.sweeper import Beat, Sweeper
+from notify.domain.errors import InvalidSettings
+from notify.domain.jobs import Stage
+from notify.intake.receive import receive
+from notify.intake.schema import parse
+from notify.settings import Settings, load
+from notify.store import gauges
+
+LOOK_FOR_SHUTDOWN_SECONDS = 0.2
+GOODBYE_SECONDS = 10
+
+log = structlog.get_logger(__name__)
+
+
+class Runtime:
+    """
+    The working parts of one worker process.
+
+    Args:
+        serves: Queues this worker consumes; its sweeper looks after those stages only.
+    """
+
+    def __init__(self, settings: Settings, *, serves: frozenset[str]) -> None:
+        self.worker = uuid4()
+        self._at_most = timedelta(seconds=settings.drain_seconds)
+        self._database = wiring.database(settings)
+        self._doorbell = wiring.doorbell(settings)
+        parts: dict[str, Any] = {"doorbell": self._doorbell, "worker": self.worker}
+        self._fan_out = wiring.fan_out(settings, self._database, **parts)
+        self._engine = wiring.engine(settings, self._database, **parts)
+        beats = [
+            Beat(Stage.FAN_OUT, self._fan_out.is_due, self.fan_out),
+            Beat(Stage.DELIVER, self._engine.is_due, self.deliver),
+        ]
+        self._sweeper = Sweeper(
+            [beat for beat in beats if beat.name in serves], seconds=settings.sweep_seconds, rng=SystemRandom()
+        )
+
+    def start(self) -> None:
+        """Begin to sweep."""
+        self._sweeper.start()
+
+    def stop(self) -> None:
+        """Give back what is not begun, finish what is on its way, but not for ever. Safe to repeat."""
+        ends = monotonic() + GOODBYE_SECONDS
+        self._fan_out.stop()
+        self._engine.stop(at_most_seconds=GOODBYE_SECONDS)
+        self._sweeper.stop(timeout_seconds=max(1.0, ends - monotonic()))
+        self._database.close()
+
+    def fan_out(self) -> dict[str, Any]:
+        """Fan out until nothing is due."""
+        return asdict(self._fan_out.drain(at_most=self._at_most))
+
+    def deliver(self) -> dict[str, Any]:
+        """Send until nothing is due."""
+        return asdict(self._engine.drain())
+
+    def receive(self, items: Sequence[object]) -> dict[str, Any]:
+        """
+        Store events, all or none.
+
+        Raises:
+            MalformedEvent: Naming the event, the field and the reason.
+        """
+        events = [parse(item, index=index) for index, item in enumerate(items)]
+        with self._database.begin() as connection:
+            receipts = receive(connection, events)
+        self._doorbell.ring(Stage.FAN_OUT)
+        duplicates = sum(one.duplicate for one in receipts)
+        return {"accepted": len(receipts) - duplicates, "duplicates": duplicates}
+
+    def prune(self) -> Pruned:
+        """Delete what is finished and old, in small batches."""
+        return prune(self._database)
+
+    def standing(self) -> dict[str, Any]:
+        """How each stage of the outbox stands."""
+        with self._database.begin() as connection:
+            return {stage: asdict(numbers) for stage, numbers in gauges.read(connection).items()}
+
+
+class _Served:
+    """The queues of this worker, noted before the fork."""
+
+    queues: frozenset[str] = frozenset({Stage.FAN_OUT, Stage.DELIVER})
+
+
+# One byte that parent and children share: the parent sets it when it is told to stop, so that the
+# children give back what they have not begun instead of draining on. No lock: a child may be killed.
+_closing = mmap(-1, 1)
+
+
+@cache
+def runtime() -> Runtime:
+    """The runtime of this process."""
+    made = Runtime(load(), serves=_Served.queues)
+    log.info("worker.ready", worker=str(made.worker), serves=sorted(_Served.queues))
+    return made
+
+
+def connect() -> None:
+    """Hook into Celery's life: before the fork, after it, and at the end."""
+    setup_logging.connect(_configure_logs)
+    celeryd_after_setup.connect(_note_queues)
+    worker_process_init.connect(_begin)
+    worker_shutting_down.connect(_tell_children)
+    worker_process_shutdown.connect(_end)
+
+
+def _configure_logs(**_: object) -> None:
+    settings = load()
+    logs.configure(level=settings.log_level, style=settings.log_format)
+
+
+def _note_queues(instance: Any, **_: object) -> None:  # noqa: ANN401 - Celery's worker is not typed
+    _refuse_incomplete(load())
+    queues: Mapping[str, object] = instance.app.amqp.queues.consume_from
+    _Served.queues = frozenset(queues)
+
+
+def _refuse_incomplete(settings: Settings) -> None:
+    """Stop at start, in the parent: a child that cannot start would be started again for ever."""
+    try:
+        wiring.database(settings).close()
+        wiring.channel(settings)
+        wiring.checkpoint()
+    except InvalidSettings as error:
+        raise SystemExit(str(error)) from None
+    if settings.smtp_url is None:
+        log.warning("mail.not_configured", effect=wiring.NO_MAIL)
+
+
+def _begin(**_: object) -> None:
+    runtime().start()
+    Thread(target=_watch_for_shutdown, name="shutdown-watch", daemon=True).start()
+
+
+def _tell_children(**_: object) -> None:
+    _closing[0] = 1
+
+
+def _watch_for_shutdown() -> None:
+    while not _closing[0]:
+        sleep(LOOK_FOR_SHUTDOWN_SECONDS)
+    runtime().stop()
+
+
+def _end(**_: object) -> None:
+    if runtime.cache_info().currsize:
+        runtime().stop()

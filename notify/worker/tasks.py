@@ -1,0 +1,53 @@
+"""The tasks. A message is a doorbell; what there is to do stands in the table."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from time import sleep
+from typing import Any
+
+from celery.exceptions import Reject
+
+from notify.store.database import AWAY
+from notify.worker.app import app
+from notify.worker.bootstrap import runtime
+
+DATABASE_PAUSE_SECONDS = 1
+
+
+@app.task(name="notify.fan_out")
+def fan_out() -> dict[str, Any]:
+    """Fan out what is due."""
+    return runtime().fan_out()
+
+
+@app.task(name="notify.deliver")
+def deliver() -> dict[str, Any]:
+    """Send what is due."""
+    return runtime().deliver()
+
+
+@app.task(name="notify.receive", acks_late=True, reject_on_worker_lost=True)
+def receive(events: Sequence[object]) -> dict[str, Any]:
+    """
+    Store events that come over the broker; as durable as the broker is.
+
+    While the database is away the message goes back to its queue. A malformed event refuses the
+    whole message, and the task fails with the field and the reason.
+    """
+    try:
+        return runtime().receive(events)
+    except AWAY as away:
+        sleep(DATABASE_PAUSE_SECONDS)
+        raise Reject(type(away).__name__, requeue=True) from away
+
+
+@app.task(name="notify.upkeep.prune")
+def prune() -> dict[str, Any]:
+    """Delete what is finished and old."""
+    return asdict(runtime().prune())
+
+
+@app.task(name="notify.upkeep.stats")
+def stats() -> dict[str, Any]:
+    """Say how the outbox stands, for people to read in Flower."""
+    return runtime().standing()

@@ -1,0 +1,103 @@
+"""A process told to die between two steps does, and the tables say which of them were taken."""
+
+from collections.abc import Mapping
+from signal import SIGKILL
+
+import pytest
+
+from notify.checkpoints import CRASH_AT, NAMES
+from notify.domain.preferences import Person
+from notify.intake.receive import receive
+from notify.intake.schema import parse
+from notify.store import directory
+from notify.store.database import Database
+from tests.support.office import Office, comment
+from tests.support.shift import work
+from tests.support.smtp import ScriptedRelay
+from tests.support.worker import worker
+
+EVENT = "SELECT status FROM notify.events"
+ROWS = "SELECT status FROM notify.email_jobs WHERE to_email IS NOT NULL ORDER BY id"
+LAPSE = "UPDATE notify.{} SET due_at = now() WHERE due_at IS NOT NULL"
+
+
+@pytest.fixture
+def office(database: Database, relay: ScriptedRelay) -> Office:
+    """What stands in the tables, where ann awaits the fan-out of one comment."""
+    with database.begin() as connection:
+        directory.put_person(connection, Person(username="ann", email="ann@example.com"))
+        receive(connection, [parse(comment(reviewers=["ann"]))])
+    return Office(database, relay.url)
+
+
+@pytest.fixture
+def shift(environment: dict[str, str], relay: ScriptedRelay) -> dict[str, str]:
+    """The environment of a worker that sends one letter after the other."""
+    return {**environment, "NOTIFY_SMTP_URL": relay.url, "NOTIFY_SMTP_SESSIONS": "1"}
+
+
+@pytest.mark.parametrize(
+    ("name", "event", "job", "on_the_wire"),
+    [
+        ("fan_out.claimed", "working", None, 0),
+        ("fan_out.written", "working", None, 0),
+        ("fan_out.committed", "done", "pending", 0),
+        ("letter.claimed", "done", "sending", 0),
+        ("letter.answered", "done", "sending", 1),
+        ("record.written", "done", "sending", 1),
+        ("record.committed", "done", "sent", 1),
+    ],
+)
+def test_a_process_dies_where_it_was_told_and_the_next_one_finishes(
+    office: Office,
+    shift: Mapping[str, str],
+    relay: ScriptedRelay,
+    name: str,
+    event: str,
+    job: str | None,
+    on_the_wire: int,
+) -> None:
+    code, _ = work({**shift, CRASH_AT: name})
+
+    assert code == -SIGKILL
+    assert office.now(EVENT) == [(event,)]
+    assert office.now(ROWS) == ([(job,)] if job else [])
+    assert len(relay.letters) == on_the_wire
+
+    for table in ("events", "email_jobs"):
+        office.now(LAPSE.format(table))
+    assert work(shift)[0] == 0
+    assert office.now(ROWS) == [("sent",)]
+    assert {letter.recipient for letter in relay.letters} == {"ann@example.com"}
+
+
+def test_only_the_time_that_is_named_is_fatal(office: Office, shift: Mapping[str, str], relay: ScriptedRelay) -> None:
+    office.letters_wait("bob", "cy", key="k2", link="CL-2")
+
+    assert work({**shift, CRASH_AT: "letter.answered:2"})[0] == -SIGKILL
+
+    assert len(relay.letters) == 2
+
+
+def test_a_process_that_does_not_get_so_far_lives(office: Office, shift: Mapping[str, str]) -> None:
+    assert work({**shift, CRASH_AT: "letter.answered:2"})[0] == 0
+    assert office.now(ROWS) == [("sent",)]
+
+
+@pytest.mark.parametrize("senseless", ["letter.lost", "letter.claimed:0", "letter.claimed:soon"])
+def test_a_point_that_does_not_exist_stops_the_start_and_those_that_do_are_named(
+    environment: dict[str, str], senseless: str
+) -> None:
+    code, said = work({**environment, CRASH_AT: senseless})
+    assert code == 1
+    assert senseless in said
+    assert all(name in said for name in NAMES)
+
+
+def test_a_worker_armed_for_a_point_that_does_not_exist_never_forks(
+    environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    with worker({**environment, CRASH_AT: "letter.lost"}, tmp_path_factory.mktemp("worker")) as refused:
+        assert refused.process.wait(30) == 1
+        assert "letter.lost" in refused.log.read_text()
+        assert "worker.ready" not in refused.log.read_text()

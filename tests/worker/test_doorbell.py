@@ -1,0 +1,117 @@
+"""A ring never keeps its caller waiting, whatever the broker does, and the last one always leaves."""
+
+from collections.abc import Iterator
+from contextlib import closing
+from time import monotonic
+
+import pytest
+import redis
+from sqlalchemy import make_url
+
+from notify import wiring
+from notify.domain.jobs import Stage
+from notify.doorbell import CeleryDoorbell
+from notify.settings import Settings
+from tests.support.proxy import Flow, Proxy
+from tests.support.smtp import nobody_listening
+from tests.support.wait import until
+
+LONGEST_CALL_SECONDS = 0.05
+RINGS = 20
+
+
+@pytest.fixture
+def line(broker_url: str) -> Iterator[Proxy]:
+    """The line to an empty broker."""
+    parsed = make_url(broker_url)
+    with Proxy((parsed.host or "127.0.0.1", parsed.port or 6379)) as proxy:
+        yield proxy
+
+
+def doorbell(url: str) -> CeleryDoorbell:
+    made = wiring.doorbell(Settings(_env_file=None, broker_url=url))
+    assert isinstance(made, CeleryDoorbell)
+    return made
+
+
+def through(line: Proxy, broker_url: str) -> str:
+    """The broker's database over the line."""
+    return make_url(broker_url).set(host="127.0.0.1", port=line.port).render_as_string(hide_password=False)
+
+
+def longest_ring(bell: CeleryDoorbell) -> float:
+    """Seconds that the slowest of many rings took."""
+    taken = []
+    for _ in range(RINGS):
+        began = monotonic()
+        bell.ring(Stage.DELIVER)
+        taken.append(monotonic() - began)
+    return max(taken)
+
+
+def waiting(broker_url: str, stage: Stage = Stage.DELIVER) -> int:
+    """Messages in a stage's queue."""
+    with closing(redis.Redis.from_url(broker_url)) as client:
+        length = client.llen(stage.value)
+    assert isinstance(length, int)
+    return length
+
+
+def test_a_broker_that_refuses_keeps_no_caller_waiting() -> None:
+    with nobody_listening() as port:
+        bell = doorbell(f"redis://127.0.0.1:{port}/0")
+        assert longest_ring(bell) < LONGEST_CALL_SECONDS
+        until(lambda: bell.failed)
+        assert longest_ring(bell) < LONGEST_CALL_SECONDS
+
+
+def test_a_broker_that_swallows_everything_keeps_no_caller_waiting(line: Proxy, broker_url: str) -> None:
+    line.block(*Flow)
+    bell = doorbell(through(line, broker_url))
+    assert longest_ring(bell) < LONGEST_CALL_SECONDS
+    assert longest_ring(bell) < LONGEST_CALL_SECONDS
+
+
+def test_a_broker_that_falls_silent_in_the_middle_keeps_no_caller_waiting_and_is_rung_again_when_it_answers(
+    line: Proxy, broker_url: str
+) -> None:
+    bell = doorbell(through(line, broker_url))
+    bell.ring(Stage.DELIVER)
+    until(lambda: waiting(broker_url) == 1)
+
+    line.block(*Flow)
+    assert longest_ring(bell) < LONGEST_CALL_SECONDS
+    until(lambda: bell.failed, seconds=20)
+    line.heal()
+    line.reset()
+    before = bell.sent
+
+    def rung_again() -> bool:
+        bell.ring(Stage.DELIVER)
+        return bell.sent > before
+
+    until(rung_again, seconds=20)
+    until(lambda: waiting(broker_url) >= 2)
+
+
+def test_rings_that_come_together_are_one_message_and_the_last_is_followed_by_one(broker_url: str) -> None:
+    bell = doorbell(broker_url)
+    bell.ring(Stage.DELIVER)
+    until(lambda: waiting(broker_url) == 1)
+    for _ in range(1000):
+        bell.ring(Stage.DELIVER)
+    bell.flush(at_most_seconds=10)
+    rung = waiting(broker_url)
+    bell.ring(Stage.DELIVER)
+    bell.flush(at_most_seconds=10)
+
+    assert 2 <= rung < 100
+    assert waiting(broker_url) == rung + 1
+
+
+def test_each_stage_is_rung_for_itself(broker_url: str) -> None:
+    bell = doorbell(broker_url)
+    bell.ring(Stage.DELIVER)
+    bell.ring(Stage.FAN_OUT)
+    bell.flush(at_most_seconds=10)
+    assert [waiting(broker_url, stage) for stage in Stage] == [1, 1]

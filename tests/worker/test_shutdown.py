@@ -1,0 +1,114 @@
+"""A worker that is told to stop under load finishes what it has begun, gives back the rest, and goes in time."""
+
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from random import Random
+from signal import SIGQUIT, SIGTERM, Signals
+from uuid import uuid4
+
+import pytest
+
+from notify.checkpoints import FAN_OUT_COMMITTED
+from notify.doorbell import NoDoorbell
+from notify.intake.fan_out import FanOut
+from notify.intake.receive import receive
+from notify.intake.schema import parse
+from notify.store.database import Database
+from tests.support.office import MINUTE, Office, comment, many
+from tests.support.smtp import ScriptedRelay
+from tests.support.wait import until
+from tests.support.worker import worker
+
+LETTERS, PROCESSES, SESSIONS = 60, 2, 2
+GOODBYE_SECONDS = 30
+JOBS = "SELECT status, failures, lapses FROM notify.email_jobs WHERE to_email IS NOT NULL"
+
+
+@pytest.fixture
+def office(database: Database, relay: ScriptedRelay) -> Office:
+    """Sixty letters that wait."""
+    office = Office(database, relay.url)
+    office.letters_wait(*many(LETTERS))
+    office.now("UPDATE notify.people SET email = username || '@' || username || '.test'")
+    return office
+
+
+@pytest.fixture
+def settings(environment: dict[str, str], relay: ScriptedRelay) -> dict[str, str]:
+    """A worker of two processes with two sessions each."""
+    changes = {"SMTP_URL": relay.url, "SMTP_SESSIONS": str(SESSIONS), "CLAIM_SIZE": "10", "LEASE_SECONDS": "5"}
+    return {**environment, **{f"NOTIFY_{name}": value for name, value in changes.items()}}
+
+
+def statuses(office: Office) -> Counter[str]:
+    return Counter(status for status, *_ in office.now(JOBS))
+
+
+@pytest.mark.parametrize("signals", [(SIGTERM,), (SIGTERM, SIGTERM)], ids=["once", "twice"])
+def test_a_worker_told_to_stop_gives_back_what_it_has_not_begun_and_finishes_what_it_has(
+    office: Office, settings: Mapping[str, str], relay: ScriptedRelay, tmp_path: Path, signals: tuple[Signals, ...]
+) -> None:
+    gate = relay.hold("DOT")
+    with worker(settings, tmp_path) as running:
+        running.wait_until_serving()
+        gate.wait_until_reached()
+        for signal in signals:
+            running.process.send_signal(signal)
+        until(lambda: 0 < statuses(office)["sending"] <= PROCESSES * SESSIONS, seconds=GOODBYE_SECONDS)
+        gate.release()
+        assert running.process.wait(GOODBYE_SECONDS) == 0
+
+    arrived = Counter(letter.recipient for letter in relay.letters)
+    assert 0 < len(arrived) <= PROCESSES * SESSIONS
+    assert max(arrived.values()) == 1
+    assert statuses(office) == {"sent": len(arrived), "pending": LETTERS - len(arrived)}
+    assert {row[1:] for row in office.now(JOBS)} == {(0, 0)}
+
+
+def test_a_worker_told_to_go_at_once_strands_nothing(
+    office: Office, settings: Mapping[str, str], relay: ScriptedRelay, tmp_path: Path
+) -> None:
+    gate = relay.hold("DOT")
+    with worker(settings, tmp_path) as running:
+        running.wait_until_serving()
+        gate.wait_until_reached()
+        running.process.send_signal(SIGQUIT)
+        running.process.wait(GOODBYE_SECONDS)
+    gate.release()
+    begun = relay.count("DOT")
+
+    with worker(settings, tmp_path):
+        until(lambda: statuses(office) == {"sent": LETTERS}, seconds=60)
+
+    arrived = Counter(letter.recipient for letter in relay.letters)
+    assert len(arrived) == LETTERS
+    assert arrived.total() - LETTERS <= begun <= PROCESSES * SESSIONS
+
+
+def test_a_fan_out_told_to_stop_claims_nothing_more(database: Database) -> None:
+    with database.begin() as connection:
+        receive(connection, [parse(comment(key=f"k{number}", reviewers=["ann"])) for number in range(3)])
+
+    def stop_after_the_first(name: str) -> None:
+        if name == FAN_OUT_COMMITTED:
+            fan_out.stop()
+
+    fan_out = FanOut(
+        database,
+        doorbell=NoDoorbell(),
+        worker=uuid4(),
+        message_host="example.com",
+        lease=MINUTE,
+        batch=1,
+        rng=Random(1),
+        checkpoint=stop_after_the_first,
+    )
+
+    assert fan_out.drain(at_most=MINUTE).claimed == 1
+
+    office = Office(database, None)
+    assert office.now("SELECT status, count(*) FROM notify.events GROUP BY status ORDER BY status") == [
+        ("done", 1),
+        ("pending", 2),
+    ]
