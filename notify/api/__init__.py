@@ -1,0 +1,1 @@
+"""The REST door and the pages that letters link to."""

@@ -1,0 +1,88 @@
+"""Who is calling: a program with a bearer token and its scopes, or a person with a JWT."""
+
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Annotated, Any
+
+from fastapi import Depends, HTTPException
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+
+from notify.api.context import Context, InContext
+from notify.api.person_tokens import BadToken, KeysUnavailable
+from notify.api.problems import documented
+from notify.store import tokens
+from notify.store.tokens import Scope
+
+REFUSALS = documented(HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """A program, and what it may do."""
+
+    scopes: frozenset[Scope]
+
+
+@dataclass(frozen=True, slots=True)
+class Somebody:
+    """A person, who may see and change their own choices."""
+
+    username: str
+
+
+Caller = Program | Somebody
+
+_bearer = HTTPBearer(auto_error=False, description="A program's token (ntf_…), or a person's JWT.")
+
+
+def _caller(
+    context: InContext, credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
+) -> Caller:
+    if credentials is None:
+        raise _unauthorized("expected Authorization: Bearer and a token", error="")
+    token = credentials.credentials
+    return _program(context, token) if token.startswith(tokens.PREFIX) else _somebody(context, token)
+
+
+def _program(context: Context, token: str) -> Program:
+    with context.database.begin() as connection:
+        scopes = tokens.scopes_of(connection, token)
+    if scopes is None:
+        raise _unauthorized("the token is unknown or revoked")
+    return Program(scopes)
+
+
+def _somebody(context: Context, token: str) -> Somebody:
+    if context.people is None:
+        raise _unauthorized("people's tokens are not accepted: neither NOTIFY_JWT_SECRET nor NOTIFY_JWKS_URL is set")
+    try:
+        return Somebody(context.people.username(token))
+    except BadToken as error:
+        raise _unauthorized(str(error)) from None
+    except KeysUnavailable as error:
+        raise HTTPException(HTTPStatus.SERVICE_UNAVAILABLE, str(error)) from None
+
+
+def program_with(*enough: Scope) -> Any:  # noqa: ANN401 - what FastAPI's own Depends returns
+    """The dependency that lets programs in which have one of these scopes, and nobody else."""
+
+    def check(caller: Annotated[Caller, Depends(_caller)]) -> None:
+        held = caller.scopes if isinstance(caller, Program) else frozenset[Scope]()
+        if not held.intersection(enough):
+            raise HTTPException(HTTPStatus.FORBIDDEN, f"needs a program's token with the scope {' or '.join(enough)}")
+
+    return Depends(check)
+
+
+def _person(caller: Annotated[Caller, Depends(_caller)]) -> str:
+    if isinstance(caller, Somebody):
+        return caller.username
+    raise HTTPException(HTTPStatus.FORBIDDEN, "needs a person's token; a program has no choices")
+
+
+Me = Annotated[str, Depends(_person)]
+
+
+def _unauthorized(detail: str, *, error: str = ' error="invalid_token"') -> HTTPException:
+    """Source: RFC 6750 §3: the challenge names an error only where a token was given."""
+    return HTTPException(HTTPStatus.UNAUTHORIZED, detail, {"WWW-Authenticate": f"Bearer{error}"})

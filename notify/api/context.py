@@ -1,0 +1,49 @@
+"""What the API answers from, made once by the wiring and handed to every call."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import Depends, Request
+
+from notify.api.pages import Pages
+from notify.api.person_tokens import PersonTokens
+from notify.channels.links import ForgedLink, SignedLinks
+from notify.domain.ports import Doorbell
+from notify.store.database import Database
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Context:
+    """
+    Everything outside the process that a call may touch.
+
+    ``links`` and ``people`` None mean that no secret is configured, so that no signed link and
+    no person's token can be genuine. ``no_mail`` says why nothing is claimed; None: mail is
+    configured. ``relay`` names the relay whose breaker health tells of; None: of none.
+    """
+
+    database: Database
+    doorbell: Doorbell
+    pages: Pages
+    links: SignedLinks | None
+    people: PersonTokens | None
+    no_mail: str | None
+    relay: str | None = None
+
+
+def of(request: Request) -> Context:
+    """The context of the application that answers this call."""
+    context: Context = request.app.state.context
+    return context
+
+
+InContext = Annotated[Context, Depends(of)]
+
+
+def _links(context: InContext) -> SignedLinks:
+    if context.links is None:
+        raise ForgedLink
+    return context.links
+
+
+InLinks = Annotated[SignedLinks, Depends(_links)]

@@ -1,0 +1,51 @@
+"""Events in, and what became of them."""
+
+from http import HTTPStatus
+from typing import Annotated
+
+from fastapi import APIRouter, Body, HTTPException
+
+from notify.api import auth
+from notify.api.context import InContext
+from notify.api.problems import OF_BODIES
+from notify.api.schemas import BatchAccepted, EventAccepted, EventOut, InPath
+from notify.domain.jobs import Stage
+from notify.intake.receive import receive
+from notify.intake.schema import EventIn
+from notify.store import jobs
+from notify.store.tokens import Scope
+
+LARGEST_BATCH = 1_000
+
+router = APIRouter(prefix="/api/v1/events", tags=["events"], responses=auth.REFUSALS)
+may_write = auth.program_with(Scope.EVENTS_WRITE)
+may_read = auth.program_with(Scope.EVENTS_WRITE, Scope.OPS)
+
+
+@router.post("", status_code=HTTPStatus.ACCEPTED, dependencies=[may_write], responses=OF_BODIES)
+def post_event(event: EventIn, context: InContext) -> EventAccepted:
+    """Store one event. The answer means that it is durable; the same key again changes nothing."""
+    with context.database.begin() as connection:
+        (receipt,) = receive(connection, [event])
+    context.doorbell.ring(Stage.FAN_OUT)
+    return EventAccepted.model_validate(receipt)
+
+
+@router.post("/batch", status_code=HTTPStatus.ACCEPTED, dependencies=[may_write], responses=OF_BODIES)
+def post_events(events: Annotated[list[EventIn], Body(max_length=LARGEST_BATCH)], context: InContext) -> BatchAccepted:
+    """Store all of these events, or, when one of them is malformed, none."""
+    with context.database.begin() as connection:
+        receipts = receive(connection, events)
+    context.doorbell.ring(Stage.FAN_OUT)
+    duplicates = sum(receipt.duplicate for receipt in receipts)
+    return BatchAccepted(accepted=len(receipts) - duplicates, duplicates=duplicates)
+
+
+@router.get("/{key:path}", dependencies=[may_read])
+def get_event(key: InPath, context: InContext) -> EventOut:
+    """The event with this key, and for each person it concerned what became of it and why."""
+    with context.database.begin() as connection:
+        event = jobs.of_event(connection, key)
+    if event is None:
+        raise HTTPException(HTTPStatus.NOT_FOUND, f"no event has the key {key}")
+    return EventOut.model_validate(event)

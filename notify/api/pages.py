@@ -1,0 +1,93 @@
+"""Pages for people who follow a link from a letter: no script, no cookie, nothing loaded from elsewhere."""
+
+from base64 import b64encode
+from collections.abc import Mapping, Sequence
+from email import message_from_bytes
+from hashlib import sha256
+from pathlib import Path
+from typing import Annotated, Any
+from urllib.parse import parse_qsl
+
+from fastapi import Depends, Request
+from fastapi.responses import HTMLResponse
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from notify.resources import folder
+
+PATHS = ("/unsubscribe/", "/preferences/")
+MOST_FIELDS = 20_000
+
+Form = list[tuple[str, str]]
+
+
+class Pages:
+    """
+    Renders ``templates/pages``; the styles of every page stand in ``_base.css``.
+
+    Args:
+        templates_dir: Folder whose files override those of ``templates/``.
+    """
+
+    def __init__(self, templates_dir: Path | None = None) -> None:
+        folders = [*([templates_dir] if templates_dir else []), folder("templates")]
+        self._environment = Environment(
+            loader=FileSystemLoader(folders), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+        )
+        self._headers = _headers(css=self._environment.get_template("pages/_base.css").render())
+
+    def render(self, page: str, facts: Mapping[str, object], *, status: int = 200) -> HTMLResponse:
+        """The page ``templates/pages/<page>.html`` about these facts."""
+        html = self._environment.get_template(f"pages/{page}.html").render(facts)
+        return HTMLResponse(html, status_code=status, headers=self._headers)
+
+
+def _headers(*, css: str) -> dict[str, str]:
+    """The address of such a page is a key: it must not be stored, framed, or told to other sites."""
+    style = b64encode(sha256(css.encode()).digest()).decode("ascii")
+    return {
+        "Content-Security-Policy": f"default-src 'none'; style-src 'sha256-{style}'; form-action 'self';"
+        " base-uri 'none'; frame-ancestors 'none'",
+        "Referrer-Policy": "no-referrer",
+        "Cache-Control": "no-store",
+        "X-Content-Type-Options": "nosniff",
+    }
+
+
+def is_page(request: Request) -> bool:
+    """Whether somebody looks at the answer, so that a refusal is a page too."""
+    return request.url.path.startswith(PATHS)
+
+
+def posts(fields: Mapping[str, Sequence[str]]) -> dict[str, Any]:
+    """What OpenAPI says about a form with these fields and their values."""
+    properties = {name: {"type": "string", "enum": list(values)} for name, values in fields.items()}
+    content = {"application/x-www-form-urlencoded": {"schema": {"type": "object", "properties": properties}}}
+    return {"requestBody": {"content": content}}
+
+
+async def _form(request: Request) -> Form:
+    """
+    The fields of a posted form, in order.
+
+    Source: RFC 8058 §3.2 lets mail providers choose either encoding.
+    """
+    body = await request.body()
+    content_type = request.headers.get("content-type", "")
+    if content_type.lower().startswith("multipart/form-data"):
+        return _multipart(content_type, body)
+    try:
+        return parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True, max_num_fields=MOST_FIELDS)
+    except ValueError:
+        return []
+
+
+Posted = Annotated[Form, Depends(_form)]
+
+
+def _multipart(content_type: str, body: bytes) -> Form:
+    message = message_from_bytes(b"Content-Type: " + content_type.encode("latin-1") + b"\r\n\r\n" + body)
+    parts = [part for part in message.walk() if not part.is_multipart()]
+    return [
+        (str(part.get_param("name", "", "content-disposition")), str(part.get_payload()).strip("\r\n"))
+        for part in parts[:MOST_FIELDS]
+    ]

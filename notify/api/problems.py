@@ -1,0 +1,164 @@
+"""Every refusal as a problem document (RFC 9457), and the same words as a page where people look at it."""
+
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
+from typing import Any
+
+import structlog
+from fastapi import HTTPException, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, Response
+from pydantic import BaseModel, Field
+from starlette.exceptions import HTTPException as AnyHTTPException
+
+from notify.api import context
+from notify.api.pages import is_page
+
+log = structlog.get_logger(__name__)
+
+PROBLEM_JSON = "application/problem+json"
+MOST_ERRORS = 20
+SCHEMA_PATH = "#/components/schemas/"
+FORGED = "It is incomplete or was not made by this service; nothing was changed. Follow the link in the letter again."
+UNREACHABLE = "The database does not answer; nobody knows whether anything was stored. Repeat the call in a moment."
+FAILED = "This is a fault of the service, and it is logged."
+TITLES: dict[int, str] = {
+    HTTPStatus.NOT_FOUND: "This link does not work",
+    HTTPStatus.CONFLICT: "This cannot be switched off",
+    HTTPStatus.SERVICE_UNAVAILABLE: "Please try again in a moment",
+}
+
+
+class FieldError(BaseModel):
+    """One field that was refused."""
+
+    index: int | None = Field(default=None, description="Position in the batch, from 0; absent outside a batch.")
+    field: str = Field(description="Dotted path of the field, such as cl.link; empty for the whole.")
+    reason: str = Field(description="What is wrong with it, or what was expected.")
+
+
+class Problem(BaseModel):
+    """
+    Why a call was refused.
+
+    Source: RFC 9457. ``about:blank`` says that there is no more to it than the status.
+    """
+
+    type: str = "about:blank"
+    title: str
+    status: int
+    detail: str
+    instance: str = Field(description="Path of the call.")
+    errors: list[FieldError] | None = Field(default=None, description="The fields that were refused, if any were.")
+
+
+class RefusedField(HTTPException):
+    """The body is well-formed, but the value of one field is not allowed."""
+
+    def __init__(self, field: str, reason: str) -> None:
+        super().__init__(HTTPStatus.UNPROCESSABLE_ENTITY, f"{field}: {reason}")
+        self.errors = [FieldError(field=field, reason=reason)]
+
+
+def answer(
+    request: Request,
+    status: int,
+    *,
+    detail: str = "",
+    errors: Sequence[FieldError] = (),
+    headers: Mapping[str, str] | None = None,
+) -> Response:
+    """One refusal, as a problem document, or as a page where people look."""
+    title = HTTPStatus(status).phrase
+    if is_page(request):
+        pages = context.of(request).pages
+        return pages.render("message", {"title": TITLES.get(status, title), "detail": detail or title}, status=status)
+    problem = Problem(
+        title=title,
+        status=status,
+        detail=detail or title,
+        instance=request.url.path,
+        errors=list(errors) or None,
+    )
+    return JSONResponse(
+        problem.model_dump(exclude_none=True), status_code=status, headers=headers, media_type=PROBLEM_JSON
+    )
+
+
+def refused(request: Request, error: AnyHTTPException) -> Response:
+    """What was refused on purpose, by us or by the framework."""
+    errors = error.errors if isinstance(error, RefusedField) else ()
+    return answer(request, error.status_code, detail=error.detail, errors=errors, headers=error.headers)
+
+
+def invalid(request: Request, error: RequestValidationError) -> Response:
+    """A call that does not have the shape that was asked for, naming each field."""
+    if isinstance(error.body, bytes):
+        return answer(request, HTTPStatus.UNSUPPORTED_MEDIA_TYPE, detail="expected Content-Type: application/json")
+    errors = [_field_error(one) for one in error.errors()[:MOST_ERRORS]]
+    not_json = any(one["type"] == "json_invalid" for one in error.errors())
+    status = HTTPStatus.BAD_REQUEST if not_json else HTTPStatus.UNPROCESSABLE_ENTITY
+    return answer(request, status, detail=_sentence(errors[0]), errors=errors)
+
+
+def forged(request: Request, _: Exception) -> Response:
+    """A signed link that we did not sign."""
+    return answer(request, HTTPStatus.NOT_FOUND, detail=FORGED)
+
+
+def unreachable(request: Request, error: Exception) -> Response:
+    """The database did not answer. Its words are not logged: they quote the statement and what was to be stored."""
+    log.warning("database.unreachable", error=type(error.__cause__ or error).__name__)
+    return answer(request, HTTPStatus.SERVICE_UNAVAILABLE, detail=UNREACHABLE, headers={"Retry-After": "5"})
+
+
+def failed(request: Request, _: Exception) -> Response:
+    """A bug of ours; the server logs its trace."""
+    return answer(request, HTTPStatus.INTERNAL_SERVER_ERROR, detail=FAILED)
+
+
+def documented(*statuses: HTTPStatus) -> dict[int | str, dict[str, Any]]:
+    """What OpenAPI says about refusals with these statuses."""
+    content = {PROBLEM_JSON: {"schema": {"$ref": SCHEMA_PATH + Problem.__name__}}}
+    return {int(status): {"description": status.phrase, "content": content} for status in statuses}
+
+
+OF_BODIES = documented(HTTPStatus.BAD_REQUEST, HTTPStatus.REQUEST_ENTITY_TOO_LARGE, HTTPStatus.UNSUPPORTED_MEDIA_TYPE)
+OF_PAGES: dict[int | str, dict[str, Any]] = {
+    int(status): {"description": status.phrase, "content": {"text/html": {"schema": {"type": "string"}}}}
+    for status in (
+        HTTPStatus.BAD_REQUEST,
+        HTTPStatus.NOT_FOUND,
+        HTTPStatus.CONFLICT,
+        HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+        HTTPStatus.INTERNAL_SERVER_ERROR,
+        HTTPStatus.SERVICE_UNAVAILABLE,
+    )
+}
+OF_ALL = documented(
+    HTTPStatus.NOT_FOUND,
+    HTTPStatus.UNPROCESSABLE_ENTITY,
+    HTTPStatus.INTERNAL_SERVER_ERROR,
+    HTTPStatus.SERVICE_UNAVAILABLE,
+)
+
+
+def schemas() -> dict[str, Any]:
+    """The schemas that ``documented`` refers to, by name."""
+    problem = Problem.model_json_schema(ref_template=SCHEMA_PATH + "{model}")
+    return {**problem.pop("$defs"), Problem.__name__: problem}
+
+
+def _field_error(error: Mapping[str, Any]) -> FieldError:
+    if error["type"] == "json_invalid":
+        return FieldError(field="", reason=f"not JSON: {error['ctx']['error']} at character {error['loc'][-1]}")
+    source, *path = error["loc"]
+    index = path.pop(0) if source == "body" and path and isinstance(path[0], int) else None
+    return FieldError(
+        index=index, field=".".join(str(part) for part in path), reason=error["msg"].removeprefix("Value error, ")
+    )
+
+
+def _sentence(error: FieldError) -> str:
+    where = "" if error.index is None else f"item {error.index}: "
+    return f"{where}{error.field}: {error.reason}" if error.field else f"{where}{error.reason}"

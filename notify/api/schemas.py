@@ -1,0 +1,346 @@
+"""What the API takes and gives, as OpenAPI shows it. Unknown fields are refused: a typo must not be silence."""
+
+from datetime import datetime
+from functools import lru_cache
+from re import compile as pattern
+from typing import Annotated, Literal, Self
+from zoneinfo import available_timezones
+
+from fastapi import Path
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictBool
+
+from notify.domain.events import ChangeList
+from notify.domain.preferences import EventType, Person
+from notify.intake.schema import Line, Name, Strict, WebAddress, one_line
+from notify.store.directory import Refusal, State
+from notify.store.preferences import Config
+
+LARGEST_ID = 2**63 - 1
+LONGEST_ADDRESS = 254
+ADDRESS = pattern(r'[^\s@<>()\[\],;:\\"]{1,64}@[^\s@<>()\[\],;:\\".]+(\.[^\s@<>()\[\],;:\\".]+)*')
+
+_timezones = lru_cache(maxsize=1)(available_timezones)
+
+
+def address(value: str) -> str:
+    """
+    The value, if a relay may be asked to take a letter for it.
+
+    Raises:
+        ValueError: It is not a bare address.
+
+    Source: RFC 5321 §4.5.3.1 for the lengths; quoted local parts and address literals are not taken.
+    """
+    if not ADDRESS.fullmatch(value):
+        msg = "expected a bare address such as dana@example.com"
+        raise ValueError(msg)
+    return value
+
+
+def timezone(value: str) -> str:
+    """
+    The value, if it is a zone of the IANA database.
+
+    Raises:
+        ValueError: It is none.
+    """
+    if value not in _timezones():
+        msg = "expected an IANA time zone such as Europe/Berlin"
+        raise ValueError(msg)
+    return value
+
+
+Address = Annotated[str, Field(max_length=LONGEST_ADDRESS), AfterValidator(one_line), AfterValidator(address)]
+Locale = Annotated[str, Field(max_length=35, pattern=r"^[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8})*$")]
+Timezone = Annotated[str, Field(max_length=64), AfterValidator(timezone)]
+InPath = Annotated[Name, Path()]
+Id = Annotated[int, Path(ge=1, le=LARGEST_ID)]
+
+
+class View(BaseModel):
+    """An answer, read from what the store returned."""
+
+    model_config = ConfigDict(from_attributes=True, frozen=True)
+
+
+class EventAccepted(View):
+    """The event is stored and will be told."""
+
+    id: int
+    key: str = Field(description="The idempotency key, given or made up.")
+    duplicate: bool = Field(description="The key was known before; nothing was changed.")
+
+
+class BatchAccepted(View):
+    """All events of the batch are stored and will be told."""
+
+    accepted: int = Field(description="Events that are new.")
+    duplicates: int = Field(description="Events whose key was known before; they changed nothing.")
+
+
+class Told(View):
+    """What became of an event for one person."""
+
+    username: str
+    reason: str = Field(description="Why the event concerned the person: author, reviewer.")
+    status: str
+    why: str | None = Field(validation_alias="outcome_reason", description="Why skipped, dead or cancelled, if so.")
+    message_id: str | None
+
+
+class EventOut(View):
+    """An event as it stands, and what became of it for everyone it concerned."""
+
+    id: int
+    key: str
+    type: str
+    cl_link: str
+    actor: str
+    occurred_at: datetime
+    status: Literal["pending", "working", "done", "dead"]
+    last_error: str | None
+    created_at: datetime
+    finished_at: datetime | None
+    people: list[Told]
+
+
+class PersonIn(Strict):
+    """A person in place of what was known; what is absent becomes unknown."""
+
+    email: Address | None = Field(default=None, description="Where the person reads mail.")
+    display_name: Line | None = Field(default=None, description="The person's name for others to read.")
+    locale: Locale | None = Field(default=None, description="BCP 47 language tag.", examples=["en-GB"])
+    timezone: Timezone | None = Field(default=None, description="IANA time zone.", examples=["Europe/Berlin"])
+    is_bot: StrictBool = Field(default=False, description="Bots get no optional letters.")
+    active: StrictBool = Field(default=True, description="False: has left, gets no letters.")
+
+    def named(self, username: str) -> Person:
+        """The person of this name."""
+        return Person(username=username, **self.model_dump())
+
+
+class PersonOut(View):
+    """A person as the directory knows them."""
+
+    username: str
+    email: str | None
+    display_name: str | None
+    locale: str | None
+    timezone: str | None
+    is_bot: bool
+    active: bool
+    undeliverable_email: str | None = Field(description="Address that a relay refused for good.")
+
+
+class ChangeListFacts(Strict):
+    """A change list in place of what was known; what is absent becomes unknown."""
+
+    title: Line | None = Field(default=None, description="One line.")
+    url: WebAddress | None = Field(default=None, description="Page of the change list.")
+    repository: Name | None = Field(default=None, description="Repository, for the subject of letters.")
+    author: Name | None = Field(default=None, description="Username of the author.")
+    reviewers: list[Name] = Field(default=[], max_length=1_000, description="Usernames.")
+    state: State = State.OPEN
+
+    def linked(self, link: str) -> ChangeList:
+        """The change list of this link."""
+        return ChangeList(
+            link=link,
+            title=self.title,
+            url=self.url,
+            repository=self.repository,
+            author=self.author,
+            reviewers=tuple(self.reviewers),
+        )
+
+
+class ChangeListOut(View):
+    """A change list as the directory knows it."""
+
+    link: str
+    title: str | None
+    url: str | None
+    repository: str | None
+    author: str | None
+    reviewers: list[str]
+    state: State
+
+    @classmethod
+    def of(cls, change_list: ChangeList, state: State) -> Self:
+        return cls(
+            link=change_list.link,
+            title=change_list.title,
+            url=change_list.url,
+            repository=change_list.repository,
+            author=change_list.author,
+            reviewers=list(change_list.reviewers),
+            state=state,
+        )
+
+
+class EventTypeOut(View):
+    """One kind of event people can choose about."""
+
+    code: str
+    category: str
+    description: str
+    system_required: bool = Field(description="Nobody can switch it off.")
+    default_enabled: bool = Field(description="What holds for people who have chosen nothing.")
+
+
+class PreferenceIn(Strict):
+    """A choice about one kind of event."""
+
+    event_type_code: Name
+    enabled: StrictBool
+    overridden: StrictBool | None = Field(
+        default=None,
+        description="False, together with the default of the type: forget the choice. Else it is stored as a choice.",
+    )
+
+    def choice(self, event_type: EventType) -> bool | None:
+        """What to store; None forgets what is stored."""
+        return None if self.overridden is False and self.enabled == event_type.default_enabled else self.enabled
+
+
+class PreferenceOut(View):
+    """What holds for one kind of event."""
+
+    event_type_code: str
+    enabled: bool
+    overridden: bool = Field(description="The person has chosen; false: it is the default.")
+
+
+class Undeliverable(View):
+    """The person's address was refused for good: no letters go there until it changes or an operator clears it."""
+
+    email: str
+    at: datetime
+    reply: str | None = Field(description="The relay's words.")
+
+
+class ConfigIn(Strict):
+    """Any part of a person's choices; what is absent stays as it is."""
+
+    enabled: StrictBool | None = Field(default=None, description="The master switch. Null: stays.")
+    delivery_mode: Literal["realtime"] | None = Field(default=None, description="Only realtime yet. Null: stays.")
+    email: Address | None = Field(default=None, description="Where letters go. Null: the directory's address again.")
+    preferences: list[PreferenceIn] = Field(default=[], max_length=200)
+    undeliverable: Undeliverable | None = Field(
+        default=None, description="Changes nothing; taken so that what was read can be put back."
+    )
+
+
+class ConfigOut(View):
+    """A person's choices as they stand."""
+
+    enabled: bool
+    delivery_mode: str
+    email: str | None = Field(description="The person's own choice; null: the directory's address.")
+    preferences: list[PreferenceOut]
+    undeliverable: Undeliverable | None = Field(description="Why letters have stopped; null: they have not.")
+
+    @classmethod
+    def of(cls, config: Config, event_types: dict[str, EventType], *, undeliverable: Refusal | None) -> Self:
+        chosen = config.choices.preferences
+        return cls(
+            enabled=config.choices.enabled,
+            delivery_mode=config.delivery_mode,
+            email=config.choices.email,
+            preferences=[
+                PreferenceOut(
+                    event_type_code=code,
+                    enabled=wanted(event_type, chosen.get(code)),
+                    overridden=code in chosen and not event_type.system_required,
+                )
+                for code, event_type in event_types.items()
+            ],
+            undeliverable=None if undeliverable is None else Undeliverable.model_validate(undeliverable),
+        )
+
+
+def wanted(event_type: EventType, chosen: bool | None) -> bool:
+    """Whether letters of this kind are on, given what the person has stored about it, if anything."""
+    if event_type.system_required:
+        return True
+    return event_type.default_enabled if chosen is None else chosen
+
+
+class JobFilter(Strict):
+    """Which letters to list, and from where."""
+
+    username: Name | None = None
+    cl_link: Name | None = None
+    status: Literal["pending", "sending", "sent", "skipped", "dead", "expired", "cancelled"] | None = None
+    event_key: Name | None = None
+    cursor: int | None = Field(default=None, ge=1, le=LARGEST_ID, description="next_cursor of the page before.")
+    limit: int = Field(default=50, ge=1, le=200)
+
+
+class AttemptOut(View):
+    """One try that did not end in sent."""
+
+    attempt: int
+    at: datetime
+    phase: str | None
+    code: int | None
+    enhanced_code: str | None
+    text: str | None
+    verdict: str
+    relay: str | None
+
+
+class JobOut(View):
+    """One letter as it stands."""
+
+    id: int
+    event_key: str
+    event_type: str
+    cl_link: str
+    username: str
+    to_email: str | None
+    reason: str
+    status: str
+    due_at: datetime | None = Field(description="Not before this instant; null: finished.")
+    attempt: int
+    failures: int
+    max_failures: int
+    lapses: int
+    priority: int
+    expires_at: datetime
+    message_id: str | None
+    outcome_reason: str | None
+    last_code: int | None
+    last_enhanced_code: str | None
+    last_error: str | None
+    relay_reply: str | None
+    replay_of: int | None
+    created_at: datetime
+    finished_at: datetime | None
+
+
+class JobWithAttempts(JobOut):
+    """One letter as it stands, and every try of it that did not end in sent."""
+
+    attempts: list[AttemptOut]
+
+
+class JobPage(View):
+    """Letters, newest first."""
+
+    jobs: list[JobOut]
+    next_cursor: int | None = Field(description="Where the next page begins; null: this is the last.")
+
+
+class Check(View):
+    """One thing the service needs."""
+
+    ok: bool
+    detail: str
+
+
+class Readiness(View):
+    """Whether the service can do its work."""
+
+    status: Literal["ready", "degraded", "unavailable"]
+    checks: dict[str, Check]

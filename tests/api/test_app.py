@@ -1,0 +1,79 @@
+"""The application as a server starts it, from settings alone."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from socket import create_server
+
+import httpx
+import pytest
+from pydantic import SecretStr
+
+from notify.api.app import context_of
+from notify.api.person_tokens import KeysUnavailable, issue_user_token
+from notify.channels.links import SignedLinks
+from notify.settings import Settings
+from tests.api.conftest import JWT_SECRET
+
+PATIENCE_SECONDS = 30
+NOWHERE = SecretStr("postgresql://nobody@127.0.0.1:1/nothing")
+
+
+@contextmanager
+def served(environment: dict[str, str], log: Path) -> Iterator[str]:
+    """The address of a server; whoever calls before it has started waits in the socket's queue."""
+    with create_server(("127.0.0.1", 0)) as listening, log.open("wb") as output:
+        command = ["uvicorn", "--factory", "notify.api.app:create_app", "--fd", str(listening.fileno())]
+        process = subprocess.Popen(
+            [sys.executable, "-m", *command],
+            env=environment,
+            pass_fds=[listening.fileno()],
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+        try:
+            yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+        finally:
+            process.terminate()
+            process.wait(PATIENCE_SECONDS)
+
+
+def test_a_served_application_answers_and_keeps_names_and_keys_out_of_its_log(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
+    links = SignedLinks(secret=environment["NOTIFY_SECRET_KEY"], public_url="")
+    log = tmp_path / "log"
+    with served(environment, log) as url, httpx.Client(base_url=url, timeout=PATIENCE_SECONDS) as api:
+        ready = api.get("/readyz")
+        page = api.get(links.preferences("dana"))
+        person = api.get("/api/v1/people/dana")
+
+    assert (ready.status_code, ready.json()["status"]) == (200, "degraded")
+    assert (page.status_code, person.status_code) == (200, 401)
+    logged = log.read_text()
+    assert "/preferences/{token}" in logged
+    assert links.preferences("dana") not in logged
+    assert "people/dana" not in logged
+
+
+def test_published_keys_take_the_place_of_a_secret() -> None:
+    token = issue_user_token(JWT_SECRET, "dana", ttl=timedelta(hours=1))
+    settings = Settings(database_url=NOWHERE, jwt_secret=SecretStr(JWT_SECRET))
+    by_secret = context_of(settings).people
+    by_keys = context_of(settings.model_copy(update={"jwks_url": "http://127.0.0.1:1/keys"})).people
+
+    assert by_secret is not None
+    assert by_secret.username(token) == "dana"
+    assert by_keys is not None
+    with pytest.raises(KeysUnavailable):
+        by_keys.username(token)
+
+
+def test_what_is_not_configured_is_missing_and_mail_says_why() -> None:
+    context = context_of(Settings(database_url=NOWHERE))
+
+    assert (context.people, context.links) == (None, None)
+    assert context.no_mail is not None

@@ -1,0 +1,140 @@
+"""The API keeps to its own OpenAPI document, whatever is sent; and reading it writes nothing."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+import pytest
+import schemathesis
+from fastapi import FastAPI
+from hypothesis import Phase, given, seed, settings
+from hypothesis.strategies import SearchStrategy
+from schemathesis import Case, GenerationMode
+from schemathesis.checks import not_a_server_error
+from schemathesis.core.result import Ok
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
+from sqlalchemy import select
+
+from notify.channels.links import SignedLinks
+from notify.domain.events import COMMENT_CREATED
+from notify.store.database import Database
+from notify.store.tables import metadata
+from notify.store.tokens import Scope
+from tests.api.conftest import Person, Program
+
+CASES_OF_AN_OPERATION = 12
+KEPT = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
+EVENT = {
+    "key": "1",
+    "type": COMMENT_CREATED,
+    "actor": "dana",
+    "cl": {"link": "CL-1", "author": "alice"},
+    "comment": {"id": "1", "body": "Why?"},
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Visitor:
+    """A person with every key there is: their own, the links in their letters, and a program's."""
+
+    as_person: dict[str, str]
+    as_program: dict[str, str]
+    links: Mapping[str, str]
+
+    def headers(self, path: str) -> dict[str, str]:
+        """What lets them in at a path."""
+        return self.as_person if path.startswith("/api/v1/user/") else self.as_program
+
+
+@pytest.fixture
+def visitor(program: Program, person: Person, links: SignedLinks) -> Callable[[str], Visitor]:
+    """Somebody of this name."""
+
+    def named(username: str) -> Visitor:
+        tokens = {
+            "/unsubscribe/{token}": links.stop_event_type(username, COMMENT_CREATED).rpartition("/")[2],
+            "/preferences/{token}": links.preferences(username).rpartition("/")[2],
+        }
+        return Visitor(as_person=person(username), as_program=program(*Scope), links=tokens)
+
+    return named
+
+
+def test_whatever_is_sent_the_answer_is_one_that_the_document_describes(
+    app: FastAPI, visitor: Callable[[str], Visitor]
+) -> None:
+    dana = visitor("dana")
+    for found in schemathesis.openapi.from_asgi("/openapi.json", app).get_all_operations():
+        assert isinstance(found, Ok)
+        operation = found.ok()
+        known = {"token": dana.links[operation.path]} if operation.path in dana.links else None
+        allowed = operation.as_strategy(GenerationMode.POSITIVE, path_parameters=known)
+        forbidden = operation.as_strategy(GenerationMode.NEGATIVE, path_parameters=known)
+        keeps_its_word(allowed | forbidden, headers=dana.headers(operation.path))
+
+
+def keeps_its_word(cases: SearchStrategy[Case[Any]], *, headers: dict[str, str]) -> None:
+    """Make some of these calls and hold each answer against the document."""
+
+    @seed(4821)
+    @settings(max_examples=CASES_OF_AN_OPERATION, database=None, deadline=None, phases=[Phase.generate])
+    @given(cases)
+    def check(case: Case[Any]) -> None:
+        case.call_and_validate(headers=headers, checks=KEPT)
+
+    check()
+
+
+@pytest.fixture
+def something_of_everything(api: httpx.Client, visitor: Callable[[str], Visitor], links: SignedLinks) -> httpx.Client:
+    """An API behind which every kind of thing that can be read exists."""
+    dana = visitor("dana")
+    written = [
+        api.put("/api/v1/people/dana", json={"email": "dana@example.com"}, headers=dana.as_program),
+        api.post("/api/v1/events", json=EVENT, headers=dana.as_program),
+        api.put("/api/v1/user/notification/config", json={"enabled": False}, headers=dana.as_person),
+        api.post(links.mute_change_list("dana", "CL-1"), data={"List-Unsubscribe": "One-Click"}),
+    ]
+    assert all(answer.is_success for answer in written)
+    return api
+
+
+@pytest.mark.parametrize(
+    ("reader", "names"),
+    [
+        ("dana", {"key": "1", "username": "dana", "link": "CL-1", "job_id": "1"}),
+        ("a stranger", {"key": "0", "username": "nobody", "link": "CL-0", "job_id": "2"}),
+    ],
+)
+def test_reading_never_writes(
+    something_of_everything: httpx.Client,
+    database: Database,
+    visitor: Callable[[str], Visitor],
+    reader: str,
+    names: dict[str, str],
+) -> None:
+    document = something_of_everything.get("/openapi.json").json()
+    somebody = visitor(reader)
+    before = rows(database)
+
+    for path, operations in document["paths"].items():
+        if "get" in operations:
+            url = path.format(**names, token=somebody.links.get(path))
+            answer = something_of_everything.get(url, headers=somebody.headers(path))
+            assert answer.status_code in {200, 404}, path
+
+    assert rows(database) == before
+
+
+def rows(database: Database) -> Mapping[str, list[tuple[Any, ...]]]:
+    """Everything that is stored."""
+    with database.begin() as connection:
+        return {
+            table.name: sorted(map(tuple, connection.execute(select(table))), key=repr)
+            for table in metadata.sorted_tables
+        }

@@ -1,0 +1,152 @@
+"""The directory over HTTP: a PUT replaces, a GET returns what was put, bad values never reach a letter."""
+
+from typing import Any
+
+import httpx
+import pytest
+
+from notify.domain.preferences import Person
+from notify.store import directory
+from notify.store.database import Database
+from notify.store.directory import Undeliverable
+from notify.store.tokens import Scope
+from tests.api.conftest import Program
+
+DANA = {
+    "email": "dana@example.com",
+    "display_name": "Dana Reyes",
+    "locale": "en-GB",
+    "timezone": "Europe/Berlin",
+    "is_bot": False,
+    "active": True,
+}
+CL = {
+    "title": "Cap the upload retry",
+    "url": "https://review.example/CL-4821",
+    "repository": "monorepo",
+    "author": "dana",
+    "reviewers": ["alice", "bob"],
+    "state": "merged",
+}
+
+
+@pytest.fixture
+def directory_writer(api: httpx.Client, program: Program) -> httpx.Client:
+    """A program that may write the directory."""
+    api.headers.update(program(Scope.DIRECTORY_WRITE))
+    return api
+
+
+def test_a_person_is_found_again_as_they_were_put(directory_writer: httpx.Client) -> None:
+    put = directory_writer.put("/api/v1/people/dana", json=DANA)
+    got = directory_writer.get("/api/v1/people/dana")
+
+    assert put.status_code == got.status_code == 200
+    assert put.json() == got.json() == DANA | {"username": "dana", "undeliverable_email": None}
+
+
+def test_what_a_put_leaves_out_is_forgotten(directory_writer: httpx.Client) -> None:
+    directory_writer.put("/api/v1/people/dana", json=DANA)
+    directory_writer.put("/api/v1/people/dana", json={"email": "new@example.com"})
+
+    assert directory_writer.get("/api/v1/people/dana").json()["display_name"] is None
+
+
+def test_a_put_does_not_forget_which_address_a_relay_refused(
+    directory_writer: httpx.Client, database: Database
+) -> None:
+    with database.begin() as connection:
+        directory.put_person(connection, Person(username="dana", email="dana@example.com"))
+        directory.mark_undeliverable(connection, [Undeliverable("dana", "dana@example.com", "550 5.1.1")])
+
+    answer = directory_writer.put("/api/v1/people/dana", json=DANA)
+
+    assert answer.json()["undeliverable_email"] == "dana@example.com"
+
+
+def test_a_change_list_is_found_again_as_it_was_put(directory_writer: httpx.Client) -> None:
+    put = directory_writer.put("/api/v1/cls/CL-4821", json=CL)
+    got = directory_writer.get("/api/v1/cls/CL-4821")
+
+    assert put.status_code == got.status_code == 200
+    assert put.json() == got.json() == CL | {"link": "CL-4821"}
+
+
+def test_reviewers_are_replaced_whole_and_each_named_once(directory_writer: httpx.Client) -> None:
+    directory_writer.put("/api/v1/cls/CL-4821", json=CL)
+    answer = directory_writer.put("/api/v1/cls/CL-4821", json={"reviewers": ["carol", "bob", "carol"]})
+
+    assert answer.json()["reviewers"] == ["bob", "carol"]
+
+
+def test_a_link_may_hold_slashes_and_odd_characters(directory_writer: httpx.Client) -> None:
+    for path, link in {"team/repo/pulls/7": "team/repo/pulls/7", "a%20b%3F%23ü": "a b?#ü"}.items():
+        directory_writer.put(f"/api/v1/cls/{path}", json=CL)
+
+        assert directory_writer.get(f"/api/v1/cls/{path}").json()["link"] == link
+
+
+def test_what_the_directory_does_not_know_is_not_found(directory_writer: httpx.Client) -> None:
+    assert directory_writer.get("/api/v1/people/nobody").status_code == 404
+    assert directory_writer.get("/api/v1/cls/CL-0").status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("given", "field"),
+    [
+        ({"email": "dana@example.com\r\nBcc: all@example.com"}, "email"),
+        ({"email": "Dana <dana@example.com>"}, "email"),
+        ({"email": "dana"}, "email"),
+        ({"email": "dana@example..com"}, "email"),
+        ({"email": "da\x00na@example.com"}, "email"),
+        ({"email": "d" * 65 + "@example.com"}, "email"),
+        ({"email": "dana@" + "e" * 250}, "email"),
+        ({"display_name": "Dana\nX-Injected: yes"}, "display_name"),
+        ({"display_name": "\x1b[31mDana"}, "display_name"),
+        ({"locale": "english please"}, "locale"),
+        ({"timezone": "../../etc/passwd"}, "timezone"),
+        ({"timezone": "Mars/Olympus"}, "timezone"),
+        ({"is_bot": "no"}, "is_bot"),
+        ({"nickname": "dd"}, "nickname"),
+    ],
+)
+def test_a_person_that_makes_no_sense_is_refused_by_the_field(
+    directory_writer: httpx.Client, given: dict[str, Any], field: str
+) -> None:
+    answer = directory_writer.put("/api/v1/people/dana", json=DANA | given)
+
+    assert answer.status_code == 422
+    assert [error["field"] for error in answer.json()["errors"]] == [field]
+    assert directory_writer.get("/api/v1/people/dana").status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("given", "field"),
+    [
+        ({"title": "two\nlines"}, "title"),
+        ({"url": "javascript:alert(1)"}, "url"),
+        ({"author": ""}, "author"),
+        ({"reviewers": ["alice", "b\nob"]}, "reviewers.1"),
+        ({"reviewers": ["r"] * 1_001}, "reviewers"),
+        ({"state": "abandoned"}, "state"),
+    ],
+)
+def test_a_change_list_that_makes_no_sense_is_refused_by_the_field(
+    directory_writer: httpx.Client, given: dict[str, Any], field: str
+) -> None:
+    answer = directory_writer.put("/api/v1/cls/CL-1", json=CL | given)
+
+    assert answer.status_code == 422
+    assert [error["field"] for error in answer.json()["errors"]] == [field]
+
+
+@pytest.mark.parametrize("name", ["da%00na", "da%0Ana", "da%E2%80%A8na", "%20dana", "d" * 201])
+@pytest.mark.parametrize("kind", ["people", "cls"])
+def test_a_name_that_cannot_stand_in_a_header_names_nothing(
+    directory_writer: httpx.Client, kind: str, name: str
+) -> None:
+    for method in ("PUT", "GET"):
+        answer = directory_writer.request(method, f"/api/v1/{kind}/{name}", json={})
+
+        assert answer.status_code in {404, 422}
+        assert answer.headers["Content-Type"] == "application/problem+json"

@@ -1,0 +1,118 @@
+"""Events in over HTTP: durable when accepted, refused with the field that is wrong."""
+
+import json
+from typing import Any
+
+import httpx
+import pytest
+from sqlalchemy import func, select
+
+from notify.domain.jobs import Stage
+from notify.store.database import Database
+from notify.store.tables import change_lists, events
+from notify.store.tokens import Scope
+from tests.api.conftest import Program, Rings
+
+EVENT = {
+    "key": "comment-1",
+    "type": "cl.comment.created",
+    "actor": "dana",
+    "cl": {"link": "CL-4821", "author": "alice", "reviewers": ["bob"]},
+    "comment": {"id": "c1", "body": "The jitter has to come after the cap."},
+}
+
+
+def without(field: str) -> dict[str, Any]:
+    return {name: value for name, value in EVENT.items() if name != field}
+
+
+def stored(database: Database) -> int:
+    with database.begin() as connection:
+        return connection.scalar(select(func.count()).select_from(events)) or 0
+
+
+@pytest.fixture
+def writer(api: httpx.Client, program: Program) -> httpx.Client:
+    """A program that may write events."""
+    api.headers.update(program(Scope.EVENTS_WRITE))
+    return api
+
+
+def test_an_accepted_event_is_durable_and_rings_the_fan_out(
+    writer: httpx.Client, database: Database, doorbell: Rings
+) -> None:
+    answer = writer.post("/api/v1/events", json=EVENT)
+
+    assert answer.status_code == 202
+    assert answer.json() == {"id": answer.json()["id"], "key": "comment-1", "duplicate": False}
+    assert stored(database) == 1
+    assert doorbell.rung == [Stage.FAN_OUT]
+
+
+def test_the_same_key_again_is_accepted_and_changes_nothing(writer: httpx.Client, database: Database) -> None:
+    first = writer.post("/api/v1/events", json=EVENT).json()
+    again = writer.post("/api/v1/events", json=EVENT | {"cl": {"link": "CL-4821", "title": "Other"}})
+
+    assert again.status_code == 202
+    assert again.json() == first | {"duplicate": True}
+    with database.begin() as connection:
+        assert connection.scalar(select(change_lists.c.title)) is None
+
+
+def test_an_event_without_a_key_is_given_one(writer: httpx.Client) -> None:
+    assert writer.post("/api/v1/events", json=without("key")).json()["key"]
+
+
+def test_a_batch_is_counted_by_what_was_new(writer: httpx.Client, database: Database) -> None:
+    answer = writer.post("/api/v1/events/batch", json=[EVENT, EVENT, EVENT | {"key": "comment-2"}])
+
+    assert answer.status_code == 202
+    assert answer.json() == {"accepted": 2, "duplicates": 1}
+    assert stored(database) == 2
+
+
+def test_one_malformed_event_refuses_the_whole_batch_and_is_named_by_its_index(
+    writer: httpx.Client, database: Database, doorbell: Rings
+) -> None:
+    good = [EVENT | {"key": str(number)} for number in range(3)]
+    answer = writer.post("/api/v1/events/batch", json=[*good, EVENT | {"cl": {"link": "two\nlines"}}])
+
+    assert answer.status_code == 422
+    (error,) = answer.json()["errors"]
+    assert (error["index"], error["field"]) == (3, "cl.link")
+    assert stored(database) == 0
+    assert doorbell.rung == []
+
+
+def test_a_batch_holds_at_most_a_thousand_events(writer: httpx.Client, database: Database) -> None:
+    full = [EVENT | {"key": str(number)} for number in range(1_000)]
+
+    assert writer.post("/api/v1/events/batch", json=[*full, EVENT]).status_code == 422
+    assert stored(database) == 0
+    assert writer.post("/api/v1/events/batch", json=full).json() == {"accepted": 1_000, "duplicates": 0}
+
+
+@pytest.mark.parametrize(
+    ("event", "field"),
+    [
+        pytest.param(without("actor"), "actor", id="missing"),
+        pytest.param(EVENT | {"urgent": True}, "urgent", id="unknown"),
+        pytest.param(EVENT | {"cl": {"link": "CL-1", "colour": "red"}}, "cl.colour", id="unknown-below"),
+        pytest.param(EVENT | {"type": "cl.comment.deleted"}, "type", id="unknown-type"),
+        pytest.param(EVENT | {"actor": "dana\r\nBcc: all@example.com"}, "actor", id="line-break"),
+        pytest.param(EVENT | {"actor": "da\x00na"}, "actor", id="nul"),
+        pytest.param(EVENT | {"actor": "\ud800"}, "actor", id="surrogate"),
+        pytest.param(EVENT | {"comment": {"id": "c1", "body": "a\x00b"}}, "comment.body", id="nul-in-text"),
+        pytest.param(EVENT | {"comment": {"id": "c1", "body": "b", "line": 2**40}}, "comment.line", id="large"),
+        pytest.param(EVENT | {"comment": {"id": "c1", "body": "b", "line": float("nan")}}, "comment.line", id="nan"),
+        pytest.param(EVENT | {"occurred_at": "2026-01-01T00:00:00"}, "occurred_at", id="no-offset"),
+    ],
+)
+def test_a_malformed_event_is_refused_by_its_field(
+    writer: httpx.Client, database: Database, event: dict[str, Any], field: str
+) -> None:
+    answer = writer.post("/api/v1/events", content=json.dumps(event), headers={"Content-Type": "application/json"})
+
+    assert answer.status_code == 422
+    assert [error["field"] for error in answer.json()["errors"]] == [field]
+    assert stored(database) == 0

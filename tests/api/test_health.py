@@ -1,0 +1,184 @@
+"""What Kubernetes and Prometheus are told."""
+
+from dataclasses import replace
+from datetime import timedelta
+
+import httpx
+import pytest
+from sqlalchemy import text
+
+from notify.api.app import build_app
+from notify.api.context import Context
+from notify.api.health import OutboxCollector
+from notify.intake.receive import receive
+from notify.intake.schema import parse
+from notify.store import relays
+from notify.store.database import Database
+from tests.api.in_process import InProcess
+
+EVENT = {"type": "cl.comment.created", "actor": "dana", "cl": {"link": "CL-1"}, "comment": {"id": "1", "body": "Why?"}}
+
+RELAY = "mx.example.com:587"
+REFUSED = "535 5.7.8 dana@example.com: bad password"
+
+
+def ask(context: Context, path: str) -> httpx.Response:
+    with httpx.Client(transport=InProcess(build_app(context)), base_url="http://notify.test") as api:
+        return api.get(path)
+
+
+@pytest.fixture
+def unreachable() -> Database:
+    """A database that nobody listens for."""
+    return Database("postgresql://nobody@127.0.0.1:1/nothing", connect_timeout_seconds=1)
+
+
+def test_a_service_with_its_database_and_a_relay_is_ready(context: Context) -> None:
+    answer = ask(replace(context, no_mail=None), "/readyz")
+
+    assert answer.status_code == 200
+    assert answer.json()["status"] == "ready"
+
+
+def test_without_a_relay_the_service_answers_but_says_that_no_letter_leaves(context: Context) -> None:
+    answer = ask(context, "/readyz")
+
+    assert answer.status_code == 200
+    assert answer.json()["status"] == "degraded"
+    assert answer.json()["checks"]["mail"] == {
+        "ok": False,
+        "detail": "NOTIFY_SMTP_URL is not set: nothing is claimed",
+    }
+
+
+@pytest.fixture
+def sending(context: Context) -> Context:
+    """An API whose letters go to a relay."""
+    return replace(context, no_mail=None, relay=RELAY)
+
+
+def refuse_the_password(database: Database) -> None:
+    minute = timedelta(minutes=1)
+    with database.begin() as connection:
+        relays.note_failure(
+            connection,
+            RELAY,
+            reason="configuration: auth_refused",
+            error=REFUSED,
+            opens_after=1,
+            first=minute,
+            longest=minute,
+        )
+
+
+def mute(database: Database) -> None:
+    with database.begin() as connection:
+        relays.mute(connection, RELAY, because="dana: it moves")
+
+
+def open_series(context: Context) -> dict[str, float]:
+    """The reasons for which nothing is claimed, as Prometheus reads them."""
+    lines = [line for line in ask(context, "/metrics").text.splitlines() if line.startswith("notify_relay_open{")]
+    assert all(f'relay="{RELAY}"' in line for line in lines)
+    return {line.partition('reason="')[2].partition('"')[0]: float(line.rpartition(" ")[2]) for line in lines}
+
+
+def test_a_relay_in_good_standing_makes_no_difference(sending: Context) -> None:
+    answer = ask(sending, "/readyz").json()
+
+    assert (answer["status"], answer["checks"]["relay"]["ok"]) == ("ready", True)
+    assert open_series(sending) == {"relay": 0, "configuration": 0, "throttle": 0, "muted": 0}
+
+
+def test_a_relay_that_refuses_the_password_degrades_the_service_and_its_words_stay_inside(sending: Context) -> None:
+    refuse_the_password(sending.database)
+
+    answer = ask(sending, "/readyz")
+
+    assert (answer.status_code, answer.json()["status"]) == (200, "degraded")
+    assert "configuration: auth_refused" in answer.json()["checks"]["relay"]["detail"]
+    assert "dana" not in answer.text
+    assert open_series(sending) == {"relay": 0, "configuration": 1, "throttle": 0, "muted": 0}
+
+
+def test_a_relay_that_is_muted_degrades_the_service_whatever_else_holds_it(sending: Context) -> None:
+    mute(sending.database)
+    assert ask(sending, "/readyz").json()["status"] == "degraded"
+    assert open_series(sending) == {"relay": 0, "configuration": 0, "throttle": 0, "muted": 1}
+
+    refuse_the_password(sending.database)
+    answer = ask(sending, "/readyz")
+
+    assert answer.json()["checks"]["relay"] == {"ok": False, "detail": "muted by hand: nothing is claimed"}
+    assert "dana" not in answer.text
+    assert open_series(sending) == {"relay": 0, "configuration": 1, "throttle": 0, "muted": 1}
+
+
+def test_the_breaker_of_another_relay_is_not_this_ones(sending: Context) -> None:
+    mute(sending.database)
+
+    assert ask(replace(sending, relay="other.example.com:587"), "/readyz").json()["status"] == "ready"
+
+
+def test_without_its_database_the_service_lives_but_is_not_ready(context: Context, unreachable: Database) -> None:
+    broken = replace(context, database=unreachable)
+
+    assert ask(broken, "/livez").status_code == 200
+    assert ask(broken, "/readyz").status_code == 503
+    assert ask(broken, "/readyz").json()["checks"]["database"]["ok"] is False
+    assert ask(broken, "/metrics").status_code == 503
+
+
+@pytest.mark.parametrize(("revision", "status"), [("0001", 503), ("9999", 200)])
+def test_a_schema_that_is_behind_is_not_ready_and_one_that_is_ahead_is(
+    context: Context, revision: str, status: int
+) -> None:
+    """During a deploy the old code runs beside the schema of the new."""
+    context = replace(context, relay=RELAY)
+    with context.database.begin() as connection:
+        head = connection.scalar(text("SELECT version_num FROM notify.alembic_version"))
+        connection.execute(text("UPDATE notify.alembic_version SET version_num = :at"), {"at": revision})
+    try:
+        answer = ask(context, "/readyz")
+    finally:
+        with context.database.begin() as connection:
+            connection.execute(text("UPDATE notify.alembic_version SET version_num = :at"), {"at": head})
+
+    assert answer.status_code == status
+    assert answer.json()["checks"]["schema"]["ok"] is (status == 200)
+
+
+def test_a_database_that_was_never_migrated_is_not_ready(context: Context, unmigrated_database_url: str) -> None:
+    empty = Database(unmigrated_database_url)
+    try:
+        assert ask(replace(context, database=empty), "/readyz").status_code == 503
+    finally:
+        empty.close()
+
+
+def test_prometheus_reads_how_many_rows_are_due(context: Context) -> None:
+    with context.database.begin() as connection:
+        receive(connection, [parse(EVENT), parse(EVENT)])
+
+    answer = ask(context, "/metrics")
+
+    assert answer.headers["Content-Type"].startswith("text/plain; version=")
+    assert 'notify_due{stage="fan_out"} 2.0' in answer.text
+    assert 'notify_due{stage="deliver"} 0.0' in answer.text
+
+
+def test_scrapes_within_a_quarter_of_a_minute_ask_the_database_once(database: Database) -> None:
+    clock = [100.0]
+    collector = OutboxCollector(database, now=lambda: clock[0])
+
+    def due() -> float:
+        family = next(iter(collector.collect()))
+        return float(family.samples[0].value)
+
+    assert due() == 0
+    with database.begin() as connection:
+        receive(connection, [parse(EVENT)])
+    clock[0] += 14
+    assert due() == 0
+    clock[0] += 1
+    assert due() == 1

@@ -1,0 +1,230 @@
+"""Where is my letter, over HTTP, and what operators may do by hand."""
+
+from datetime import timedelta
+from random import Random
+from typing import Any
+from uuid import uuid4
+
+import httpx
+import pytest
+from sqlalchemy import func, insert, select, update
+
+from notify.domain.jobs import Stage
+from notify.domain.preferences import Person
+from notify.intake.fan_out import FanOut
+from notify.store import directory
+from notify.store.database import Database
+from notify.store.tables import email_attempts, email_jobs
+from notify.store.tokens import Scope
+from tests.api.conftest import Program, Rings
+
+HISTORY = {"due_at": None, "finished_at": func.now(), "outcome_reason": "550 5.1.1", "attempt": 3, "failures": 2}
+
+
+@pytest.fixture
+def operator(api: httpx.Client, program: Program) -> httpx.Client:
+    """A program that may do everything."""
+    api.headers.update(program(*Scope))
+    return api
+
+
+@pytest.fixture
+def letters(operator: httpx.Client, database: Database, doorbell: Rings) -> list[dict[str, Any]]:
+    """What two comments on one change list came to: dana's own are skipped, alice and bob get letters."""
+    with database.begin() as connection:
+        for name in ("dana", "alice", "bob"):
+            directory.put_person(connection, Person(username=name, email=f"{name}@example.com"))
+    for number in (1, 2):
+        posted = operator.post("/api/v1/events", json=comment(number))
+        assert posted.status_code == 202
+    fan_out(database)
+    doorbell.rung.clear()
+    found: list[dict[str, Any]] = operator.get("/api/v1/jobs").json()["jobs"]
+    return found
+
+
+def comment(number: int) -> dict[str, Any]:
+    return {
+        "key": f"https://review.example/c/{number}",
+        "type": "cl.comment.created",
+        "actor": "dana",
+        "cl": {"link": "CL-1", "author": "alice", "reviewers": ["bob", "dana"]},
+        "comment": {"id": str(number), "body": "Why?"},
+    }
+
+
+def fan_out(database: Database) -> None:
+    stage = FanOut(
+        database,
+        doorbell=Rings(),
+        worker=uuid4(),
+        message_host="notify.test",
+        lease=timedelta(minutes=1),
+        batch=10,
+        rng=Random(0),
+    )
+    stage.drain(at_most=timedelta(seconds=10))
+
+
+def end(database: Database, job_id: int, status: str) -> None:
+    with database.begin() as connection:
+        connection.execute(update(email_jobs).where(email_jobs.c.id == job_id).values(status=status, **HISTORY))
+
+
+def of(letters: list[dict[str, Any]], username: str) -> dict[str, Any]:
+    """The newest letter of a person."""
+    return next(one for one in letters if one["username"] == username)
+
+
+def test_an_event_says_what_became_of_it_for_everyone_it_concerned(
+    operator: httpx.Client, letters: list[dict[str, Any]]
+) -> None:
+    answer = operator.get("/api/v1/events/https://review.example/c/1").json()
+    told = {one["username"]: one for one in answer["people"]}
+
+    assert (answer["key"], answer["status"], answer["actor"]) == ("https://review.example/c/1", "done", "dana")
+    assert {name: (one["reason"], one["status"], one["why"]) for name, one in told.items()} == {
+        "alice": ("author", "pending", None),
+        "bob": ("reviewer", "pending", None),
+        "dana": ("reviewer", "skipped", "is_actor"),
+    }
+    assert told["alice"]["message_id"] != told["bob"]["message_id"]
+    assert told["dana"]["message_id"] is None
+    assert len(letters) == 6
+
+
+def test_an_event_that_is_not_fanned_out_yet_concerns_nobody_yet(operator: httpx.Client) -> None:
+    operator.post("/api/v1/events", json=comment(1))
+    answer = operator.get("/api/v1/events/https://review.example/c/1").json()
+
+    assert (answer["status"], answer["people"]) == ("pending", [])
+
+
+def test_an_unknown_key_is_not_found(operator: httpx.Client) -> None:
+    assert operator.get("/api/v1/events/unknown").status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("asked", "expected"),
+    [
+        ({}, 6),
+        ({"username": "bob"}, 2),
+        ({"status": "skipped"}, 2),
+        ({"event_key": "https://review.example/c/1"}, 3),
+        ({"cl_link": "CL-1", "username": "alice"}, 2),
+        ({"cl_link": "CL-2"}, 0),
+    ],
+)
+def test_letters_are_found_by_everything_that_is_asked_for(
+    operator: httpx.Client, letters: list[dict[str, Any]], asked: dict[str, str], expected: int
+) -> None:
+    found = operator.get("/api/v1/jobs", params=asked).json()["jobs"]
+
+    assert len(found) == expected
+    assert all(one in letters for one in found)
+
+
+def test_pages_follow_one_another_without_gap_or_overlap(operator: httpx.Client, letters: list[dict[str, Any]]) -> None:
+    first = operator.get("/api/v1/jobs", params={"limit": 4}).json()
+    second = operator.get("/api/v1/jobs", params={"limit": 4, "cursor": first["next_cursor"]}).json()
+
+    assert first["jobs"] + second["jobs"] == letters
+    assert second["next_cursor"] is None
+
+
+def test_a_full_last_page_says_that_it_is_the_last(operator: httpx.Client, letters: list[dict[str, Any]]) -> None:
+    assert operator.get("/api/v1/jobs", params={"limit": len(letters)}).json()["next_cursor"] is None
+
+
+@pytest.mark.parametrize("asked", [{"usrname": "bob"}, {"status": "lost"}, {"limit": 0}, {"cursor": 2**63}])
+def test_a_question_that_makes_no_sense_is_refused(operator: httpx.Client, asked: dict[str, Any]) -> None:
+    answer = operator.get("/api/v1/jobs", params=asked)
+
+    assert answer.status_code == 422
+    assert [error["field"] for error in answer.json()["errors"]] == list(asked)
+
+
+def test_a_letter_is_shown_with_every_try_that_failed(
+    operator: httpx.Client, database: Database, letters: list[dict[str, Any]]
+) -> None:
+    job = of(letters, "bob")
+    with database.begin() as connection:
+        connection.execute(
+            insert(email_attempts).values(
+                job_id=job["id"], attempt=1, phase="rcpt", code=450, text="busy", verdict="retry: busy", relay="mx:25"
+            )
+        )
+    shown = operator.get(f"/api/v1/jobs/{job['id']}").json()
+    (attempt,) = shown.pop("attempts")
+
+    assert shown == job
+    assert (attempt["attempt"], attempt["phase"], attempt["code"], attempt["text"]) == (1, "rcpt", 450, "busy")
+
+
+def test_a_dead_letter_is_retried_with_its_history(
+    operator: httpx.Client, database: Database, doorbell: Rings, letters: list[dict[str, Any]]
+) -> None:
+    job = of(letters, "bob")
+    end(database, job["id"], "dead")
+
+    answer = operator.post(f"/api/v1/jobs/{job['id']}/retry")
+
+    assert answer.status_code == 200
+    assert answer.json()["status"] == "pending"
+    assert (answer.json()["attempt"], answer.json()["failures"]) == (3, 2)
+    assert doorbell.rung == [Stage.DELIVER]
+
+
+def test_a_letter_that_waits_is_cancelled_and_a_cancelled_one_is_not_cancelled_twice(
+    operator: httpx.Client, doorbell: Rings, letters: list[dict[str, Any]]
+) -> None:
+    path = f"/api/v1/jobs/{of(letters, 'bob')['id']}/cancel"
+
+    assert operator.post(path).json()["status"] == "cancelled"
+    assert operator.post(path).status_code == 409
+    assert doorbell.rung == []
+
+
+def test_a_letter_that_was_sent_is_replayed_as_a_new_one(
+    operator: httpx.Client, database: Database, doorbell: Rings, letters: list[dict[str, Any]]
+) -> None:
+    job = of(letters, "bob")
+    end(database, job["id"], "sent")
+
+    answer = operator.post(f"/api/v1/jobs/{job['id']}/replay")
+
+    assert answer.status_code == 201
+    assert (answer.json()["replay_of"], answer.json()["status"]) == (job["id"], "pending")
+    assert answer.json()["message_id"] != job["message_id"]
+    assert doorbell.rung == [Stage.DELIVER]
+
+
+@pytest.mark.parametrize("forbidden", [("retry", "sent"), ("cancel", "dead"), ("replay", "pending")])
+def test_what_the_state_of_a_letter_does_not_allow_is_a_conflict_that_names_it(
+    operator: httpx.Client,
+    database: Database,
+    doorbell: Rings,
+    letters: list[dict[str, Any]],
+    forbidden: tuple[str, str],
+) -> None:
+    verb, status = forbidden
+    job = of(letters, "bob")
+    if status != "pending":
+        end(database, job["id"], status)
+    before = operator.get(f"/api/v1/jobs/{job['id']}").json()
+
+    answer = operator.post(f"/api/v1/jobs/{job['id']}/{verb}")
+
+    assert answer.status_code == 409
+    assert status in answer.json()["detail"]
+    assert operator.get(f"/api/v1/jobs/{job['id']}").json() == before
+    assert doorbell.rung == []
+    with database.begin() as connection:
+        assert connection.scalar(select(func.count()).select_from(email_jobs)) == len(letters)
+
+
+@pytest.mark.parametrize("path", ["1", "1/retry", "1/cancel", "1/replay"])
+def test_a_letter_that_does_not_exist_is_not_found(operator: httpx.Client, path: str) -> None:
+    method = "POST" if "/" in path else "GET"
+
+    assert operator.request(method, f"/api/v1/jobs/{path}").status_code == 404

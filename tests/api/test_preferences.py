@@ -1,0 +1,235 @@
+"""A person's choices over HTTP: any part, all or nothing, and nobody else's."""
+
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
+from typing import Any
+
+import httpx
+import pytest
+from sqlalchemy import func, insert, select
+
+from notify.domain.events import COMMENT_CREATED
+from notify.domain.preferences import Person
+from notify.store import directory
+from notify.store.database import Database
+from notify.store.directory import Undeliverable
+from notify.store.tables import notification_event_types, people, user_notification_preferences
+from tests.api.conftest import Person as Headers
+
+CONFIG = "/api/v1/user/notification/config"
+REQUIRED = "account.locked"
+OFF_BY_DEFAULT = "cl.digest.written"
+DEFAULTS = {
+    "enabled": True,
+    "delivery_mode": "realtime",
+    "email": None,
+    "preferences": [
+        {"event_type_code": REQUIRED, "enabled": True, "overridden": False},
+        {"event_type_code": COMMENT_CREATED, "enabled": True, "overridden": False},
+        {"event_type_code": OFF_BY_DEFAULT, "enabled": False, "overridden": False},
+    ],
+    "undeliverable": None,
+}
+REPLY = "550 5.1.1 <dana@example.com>: no such user"
+
+
+@pytest.fixture(autouse=True)
+def more_event_types(database: Database) -> None:
+    """A kind of event that is required, and one that is off unless it is chosen."""
+    with database.begin() as connection:
+        connection.execute(
+            insert(notification_event_types).values(
+                [
+                    {"code": code, "category": "Other", "description": code, **rest}
+                    for code, rest in {
+                        REQUIRED: {"system_required": True, "default_enabled": True},
+                        OFF_BY_DEFAULT: {"system_required": False, "default_enabled": False},
+                    }.items()
+                ]
+            )
+        )
+
+
+@pytest.fixture
+def dana(api: httpx.Client, person: Headers) -> httpx.Client:
+    """Somebody with a genuine token who has chosen nothing yet."""
+    api.headers.update(person("dana"))
+    return api
+
+
+def chosen(config: dict[str, Any], code: str) -> tuple[bool, bool]:
+    """Whether a kind of event is on, and whether by choice."""
+    (one,) = [one for one in config["preferences"] if one["event_type_code"] == code]
+    return one["enabled"], one["overridden"]
+
+
+def stored_choices(database: Database) -> int:
+    with database.begin() as connection:
+        return connection.scalar(select(func.count()).select_from(user_notification_preferences)) or 0
+
+
+def test_who_has_chosen_nothing_has_the_defaults(dana: httpx.Client) -> None:
+    assert dana.get(CONFIG).json() == DEFAULTS
+
+
+def test_event_types_are_listed_with_what_people_need_to_choose(dana: httpx.Client) -> None:
+    types = {one["code"]: one for one in dana.get("/api/v1/user/notification/types").json()}
+
+    assert types[REQUIRED] == {
+        "code": REQUIRED,
+        "category": "Other",
+        "description": REQUIRED,
+        "system_required": True,
+        "default_enabled": True,
+    }
+    assert set(types) == {REQUIRED, COMMENT_CREATED, OFF_BY_DEFAULT}
+
+
+@pytest.mark.parametrize(
+    ("given", "holds"),
+    [
+        ({}, {}),
+        ({"enabled": False}, {"enabled": False}),
+        ({"email": "dana@home.example"}, {"email": "dana@home.example"}),
+        ({"delivery_mode": "realtime"}, {}),
+        ({"preferences": []}, {}),
+    ],
+)
+def test_a_put_changes_what_it_names_and_nothing_else(
+    dana: httpx.Client, given: dict[str, Any], holds: dict[str, Any]
+) -> None:
+    answer = dana.put(CONFIG, json=given)
+
+    assert answer.status_code == 200
+    assert answer.json() == dana.get(CONFIG).json() == DEFAULTS | holds
+
+
+def test_choices_about_kinds_of_events_are_kept_apart(dana: httpx.Client) -> None:
+    dana.put(CONFIG, json={"preferences": [{"event_type_code": COMMENT_CREATED, "enabled": False}]})
+    config = dana.put(CONFIG, json={"preferences": [{"event_type_code": OFF_BY_DEFAULT, "enabled": True}]}).json()
+
+    assert chosen(config, COMMENT_CREATED) == (False, True)
+    assert chosen(config, OFF_BY_DEFAULT) == (True, True)
+
+
+def test_an_email_of_null_is_the_directorys_address_again(dana: httpx.Client) -> None:
+    dana.put(CONFIG, json={"email": "dana@home.example"})
+
+    assert dana.put(CONFIG, json={"enabled": True}).json()["email"] == "dana@home.example"
+    assert dana.put(CONFIG, json={"email": None}).json()["email"] is None
+
+
+def test_putting_back_what_was_read_stores_no_choice(dana: httpx.Client, database: Database) -> None:
+    answer = dana.put(CONFIG, json=dana.get(CONFIG).json())
+
+    assert answer.json()["preferences"][1:] == DEFAULTS["preferences"][1:]  # type: ignore[index]
+    assert chosen(answer.json(), COMMENT_CREATED) == (True, False)
+    assert stored_choices(database) == 0
+
+
+def test_a_choice_is_forgotten_by_saying_that_it_is_none(dana: httpx.Client, database: Database) -> None:
+    about = {"event_type_code": COMMENT_CREATED}
+    dana.put(CONFIG, json={"preferences": [about | {"enabled": False}]})
+
+    config = dana.put(CONFIG, json={"preferences": [about | {"enabled": True, "overridden": False}]}).json()
+
+    assert chosen(config, COMMENT_CREATED) == (True, False)
+    assert stored_choices(database) == 0
+
+
+def test_a_switch_that_is_thrown_counts_whatever_was_read_before(dana: httpx.Client) -> None:
+    read = {"event_type_code": COMMENT_CREATED, "enabled": True, "overridden": False}
+    config = dana.put(CONFIG, json={"preferences": [read | {"enabled": False}]}).json()
+
+    assert chosen(config, COMMENT_CREATED) == (False, True)
+
+
+@pytest.mark.parametrize(
+    ("given", "field", "words"),
+    [
+        (
+            {"preferences": [{"event_type_code": "cl.merged", "enabled": False}]},
+            "preferences.0.event_type_code",
+            COMMENT_CREATED,
+        ),
+        ({"preferences": [{"event_type_code": REQUIRED, "enabled": False}]}, "preferences.0.enabled", REQUIRED),
+        (
+            {"preferences": [{"event_type_code": COMMENT_CREATED, "enabled": on} for on in (True, False)]},
+            "preferences.1.event_type_code",
+            "twice",
+        ),
+        ({"preferences": [{"event_type_code": COMMENT_CREATED}]}, "preferences.0.enabled", ""),
+        ({"delivery_mode": "daily"}, "delivery_mode", "realtime"),
+        ({"email": "not an address"}, "email", ""),
+        ({"enabled": "yes"}, "enabled", ""),
+        ({"enabld": False}, "enabld", ""),
+    ],
+)
+def test_a_put_that_is_wrong_in_one_place_changes_nothing(
+    dana: httpx.Client, given: dict[str, Any], field: str, words: str
+) -> None:
+    good = {"enabled": False, "email": "dana@home.example", "delivery_mode": "realtime"}
+    answer = dana.put(CONFIG, json=good | given)
+
+    assert answer.status_code == 422
+    (error,) = answer.json()["errors"]
+    assert error["field"] == field
+    assert words in error["reason"]
+    assert dana.get(CONFIG).json() == DEFAULTS
+
+
+@pytest.fixture
+def refused(database: Database) -> None:
+    """A relay has refused dana's address for good."""
+    with database.begin() as connection:
+        directory.put_person(connection, Person(username="dana", email="dana@example.com"))
+        directory.mark_undeliverable(connection, [Undeliverable("dana", "dana@example.com", REPLY)])
+
+
+@pytest.mark.usefixtures("refused")
+def test_an_address_that_was_refused_for_good_is_shown_with_the_day_and_the_relays_words(
+    dana: httpx.Client, database: Database
+) -> None:
+    shown = dana.get(CONFIG).json()["undeliverable"]
+
+    assert (shown["email"], shown["reply"]) == ("dana@example.com", REPLY)
+    with database.begin() as connection:
+        assert datetime.fromisoformat(shown["at"]) == connection.scalar(select(people.c.undeliverable_at))
+
+
+@pytest.mark.usefixtures("refused")
+def test_another_address_ends_it_and_the_refused_one_brings_it_back(dana: httpx.Client) -> None:
+    before = dana.get(CONFIG).json()
+
+    assert dana.put(CONFIG, json={"email": "dana@home.example"}).json()["undeliverable"] is None
+    assert dana.put(CONFIG, json={"email": None}).json() == before
+
+
+@pytest.mark.usefixtures("refused")
+def test_a_refusal_can_be_put_back_as_it_was_read_and_nobody_can_make_one_up(
+    dana: httpx.Client, person: Headers
+) -> None:
+    read = dana.get(CONFIG).json()
+
+    assert dana.put(CONFIG, json=read).json()["undeliverable"] == read["undeliverable"]
+    assert dana.put(CONFIG, json={**read, "undeliverable": None}).json()["undeliverable"] == read["undeliverable"]
+    assert dana.put(CONFIG, json=read, headers=person("alice")).json()["undeliverable"] is None
+
+
+def test_choices_are_a_persons_own(dana: httpx.Client, person: Headers) -> None:
+    dana.put(CONFIG, json={"enabled": False})
+
+    assert dana.get(CONFIG, headers=person("alice")).json() == DEFAULTS
+
+
+def test_many_puts_of_one_person_at_once_all_succeed(dana: httpx.Client) -> None:
+    """The first choice of a person is where two inserts of the same row meet."""
+
+    def put(number: int) -> int:
+        on = bool(number % 2)
+        about = [{"event_type_code": code, "enabled": on} for code in (OFF_BY_DEFAULT, COMMENT_CREATED)]
+        forget = [one | {"overridden": False} for one in about]
+        return dana.put(CONFIG, json={"enabled": on, "preferences": forget[:: 1 if on else -1]}).status_code
+
+    with ThreadPoolExecutor(max_workers=4) as pool:
+        assert set(pool.map(put, range(40))) == {200}

@@ -1,0 +1,150 @@
+"""The preferences page: the form says what holds, and saving it changes only what was changed."""
+
+from html.parser import HTMLParser
+
+import httpx
+import pytest
+from sqlalchemy import insert
+
+from notify.channels.links import SignedLinks
+from notify.domain.events import COMMENT_CREATED, ChangeList
+from notify.domain.preferences import NO_CHOICES, Choices, Person
+from notify.store import directory, preferences
+from notify.store.database import Database
+from notify.store.directory import Undeliverable
+from notify.store.tables import notification_event_types
+
+REQUIRED = "account.locked"
+Fields = list[tuple[str, str]]
+
+
+class FormFields(HTMLParser):
+    """What a browser would send if the form were posted as it is."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.fields: Fields = []
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        given = dict(attrs)
+        sent = given.get("type") == "hidden" or "checked" in given
+        if tag == "button" or (tag == "input" and sent and "disabled" not in given):
+            self.fields.append((str(given["name"]), str(given["value"])))
+
+
+@pytest.fixture
+def page(links: SignedLinks, database: Database) -> str:
+    """The address of dana's page; she has muted two change lists, and there is a required kind of event."""
+    with database.begin() as connection:
+        directory.put_person(connection, Person(username="dana", display_name="Dana <Reyes>"))
+        directory.put_change_list(connection, ChangeList(link="CL-1", title="Cap the retry"))
+        preferences.mute(connection, "dana", "CL-1")
+        preferences.mute(connection, "dana", "CL-2")
+        row = {"code": REQUIRED, "category": "Account", "description": "Locked.", "system_required": True}
+        connection.execute(insert(notification_event_types).values(row))
+    return links.preferences("dana")
+
+
+def post(api: httpx.Client, page: str, fields: Fields) -> httpx.Response:
+    data: dict[str, list[str]] = {}
+    for name, value in fields:
+        data.setdefault(name, []).append(value)
+    return api.post(page, data=data)
+
+
+def choices(database: Database) -> Choices:
+    with database.begin() as connection:
+        return preferences.choices(connection, ["dana"]).get("dana", NO_CHOICES)
+
+
+def test_the_page_shows_every_choice_and_escapes_what_people_wrote(api: httpx.Client, page: str) -> None:
+    text = api.get(page).text
+
+    assert "Dana &lt;Reyes&gt;" in text
+    assert "Cap the retry" in text
+    assert FormFields(text).fields == [
+        ("enabled", "on"),
+        ("type", COMMENT_CREATED),
+        ("shown_type", COMMENT_CREATED),
+        ("muted", "CL-1"),
+        ("shown_muted", "CL-1"),
+        ("muted", "CL-2"),
+        ("shown_muted", "CL-2"),
+        ("save", "yes"),
+    ]
+
+
+def test_the_page_says_why_letters_have_stopped_in_the_relays_own_words_and_no_markup(
+    api: httpx.Client, page: str, database: Database
+) -> None:
+    assert 'role="alert"' not in api.get(page).text
+    with database.begin() as connection:
+        directory.put_person(connection, Person(username="dana", email="dana@example.com"))
+        refused = Undeliverable("dana", "dana@example.com", "550 <script>alert(1)</script> no such user")
+        directory.mark_undeliverable(connection, [refused])
+
+    text = api.get(page).text
+
+    assert "550 &lt;script&gt;alert(1)&lt;/script&gt; no such user" in text
+    assert "<script" not in text
+    assert "dana@example.com" in text
+
+
+def test_saving_the_page_as_it_is_chooses_nothing(api: httpx.Client, page: str, database: Database) -> None:
+    before = choices(database)
+    shown = api.get(page)
+
+    answer = post(api, page, FormFields(shown.text).fields)
+
+    assert answer.status_code == 200
+    assert choices(database) == before
+    assert FormFields(answer.text).fields == FormFields(shown.text).fields
+
+
+@pytest.mark.parametrize(
+    ("unticked", "expected"),
+    [
+        (("enabled", "on"), Choices(enabled=False, muted_cls=frozenset({"CL-1", "CL-2"}))),
+        (
+            ("type", COMMENT_CREATED),
+            Choices(preferences={COMMENT_CREATED: False}, muted_cls=frozenset({"CL-1", "CL-2"})),
+        ),
+        (("muted", "CL-1"), Choices(muted_cls=frozenset({"CL-2"}))),
+    ],
+)
+def test_taking_one_mark_away_changes_that_one_thing_and_putting_it_back_undoes_it(
+    api: httpx.Client, page: str, database: Database, unticked: tuple[str, str], expected: Choices
+) -> None:
+    shown = FormFields(api.get(page).text).fields
+
+    answer = post(api, page, [field for field in shown if field != unticked])
+
+    assert choices(database) == expected
+    assert unticked not in FormFields(answer.text).fields
+    if unticked[0] != "muted":
+        assert FormFields(post(api, page, shown).text).fields == shown
+
+
+def test_a_form_changes_nothing_that_it_did_not_show(api: httpx.Client, page: str, database: Database) -> None:
+    """A change list muted, or a kind of event added, after the page was opened."""
+    old = [field for field in FormFields(api.get(page).text).fields if field[1] not in {"CL-2", COMMENT_CREATED}]
+
+    post(api, page, old)
+
+    assert choices(database) == Choices(muted_cls=frozenset({"CL-1", "CL-2"}))
+
+
+def test_a_required_kind_of_event_is_not_switched_off_by_a_made_up_form(
+    api: httpx.Client, page: str, database: Database
+) -> None:
+    post(api, page, [("save", "yes"), ("enabled", "on"), ("shown_type", REQUIRED), ("shown_type", "unknown")])
+
+    assert choices(database).preferences == {}
+
+
+def test_a_post_that_is_not_this_form_switches_nothing_off(api: httpx.Client, page: str, database: Database) -> None:
+    before = choices(database)
+
+    assert api.post(page, data={"List-Unsubscribe": "One-Click"}).status_code == 400
+    assert choices(database) == before

@@ -1,0 +1,132 @@
+"""Every refusal speaks with one voice."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import httpx
+import pytest
+
+from notify.api.app import build_app
+from notify.api.context import Context
+from notify.api.edge import LARGEST_BODY
+from notify.channels.links import SignedLinks
+from notify.domain.jobs import Stage
+from notify.store.database import Database
+from notify.store.tokens import Scope
+from tests.api.conftest import Program, Rings
+from tests.api.in_process import InProcess
+
+JSON = {"Content-Type": "application/json"}
+EVENT = {"type": "cl.comment.created", "actor": "dana", "cl": {"link": "CL-1"}, "comment": {"id": "1", "body": "Why?"}}
+
+
+@pytest.fixture
+def writer(api: httpx.Client, program: Program) -> httpx.Client:
+    """A program that may write events."""
+    api.headers.update(program(Scope.EVENTS_WRITE))
+    return api
+
+
+def problem(answer: httpx.Response, status: int) -> dict[str, Any]:
+    """The problem document that an answer must be."""
+    document: dict[str, Any] = answer.json()
+    assert answer.status_code == document["status"] == status
+    assert answer.headers["Content-Type"] == "application/problem+json"
+    assert document.keys() - {"errors"} == {"type", "title", "status", "detail", "instance"}
+    assert document["instance"] == answer.request.url.path
+    return document
+
+
+@pytest.mark.parametrize(
+    ("call", "status"),
+    [
+        pytest.param({"method": "GET", "url": "/nowhere"}, 404, id="unknown-path"),
+        pytest.param({"method": "GET", "url": "/api/v1/jobs/"}, 404, id="trailing-slash"),
+        pytest.param({"method": "DELETE", "url": "/api/v1/events"}, 405, id="method"),
+        pytest.param({"json": {}}, 422, id="fields-missing"),
+        pytest.param({"json": []}, 422, id="not-an-object"),
+        pytest.param({}, 422, id="nothing"),
+        pytest.param({"content": b"{", "headers": JSON}, 400, id="cut-off"),
+        pytest.param({"content": b'{"actor": "\xff"}', "headers": JSON}, 400, id="not-utf8"),
+        pytest.param({"content": b"[" * 100_000, "headers": JSON}, 400, id="deep"),
+        pytest.param({"content": b"9" * 10_000, "headers": JSON}, 400, id="long-number"),
+        pytest.param({"content": b"NaN", "headers": JSON}, 422, id="nan"),
+        pytest.param({"content": b"{}", "headers": {"Content-Type": "text/plain"}}, 415, id="plain-text"),
+        pytest.param({"content": b"{}"}, 415, id="no-type"),
+        pytest.param({"content": b"{", "headers": JSON | {"Content-Length": "many"}}, 400, id="odd-length"),
+    ],
+)
+def test_a_refusal_is_a_problem_document(writer: httpx.Client, call: dict[str, Any], status: int) -> None:
+    problem(writer.request(**{"method": "POST", "url": "/api/v1/events"} | call), status)
+
+
+def test_a_method_that_is_not_allowed_names_those_that_are(api: httpx.Client) -> None:
+    assert api.delete("/api/v1/events").headers["Allow"] == "POST"
+
+
+def test_a_flood_of_mistakes_is_answered_with_the_first_few(writer: httpx.Client) -> None:
+    document = problem(writer.post("/api/v1/events/batch", json=[{}] * 1_000), 422)
+
+    assert 1 <= len(document["errors"]) <= 50
+
+
+def chunks(size: int) -> Iterator[bytes]:
+    """A body whose length is not announced."""
+    for _ in range(size // 1_000):
+        yield b" " * 1_000
+
+
+@pytest.mark.parametrize("url", ["/api/v1/events", "/api/v1/events/batch"])
+def test_a_body_over_one_mebibyte_is_refused_announced_or_not(writer: httpx.Client, url: str) -> None:
+    problem(writer.post(url, content=b" " * (LARGEST_BODY + 1), headers=JSON), 413)
+    problem(writer.post(url, content=chunks(2 * LARGEST_BODY), headers=JSON), 413)
+
+
+def test_a_body_that_is_announced_as_too_large_is_not_even_read(writer: httpx.Client) -> None:
+    read = []
+
+    def body() -> Iterator[bytes]:
+        read.append("something")
+        yield b" " * (LARGEST_BODY + 1)
+
+    announced = JSON | {"Content-Length": str(LARGEST_BODY + 1)}
+
+    problem(writer.post("/api/v1/events", content=body(), headers=announced), 413)
+    assert read == []
+
+
+def test_a_body_of_one_mebibyte_is_read(writer: httpx.Client) -> None:
+    problem(writer.post("/api/v1/events", content=b"x" * LARGEST_BODY, headers=JSON), 400)
+
+
+def test_a_page_refuses_a_large_body_too(api: httpx.Client, links: SignedLinks) -> None:
+    assert api.post(links.preferences("dana"), content=chunks(2 * LARGEST_BODY)).status_code == 413
+
+
+def test_a_database_that_does_not_answer_is_unavailable_and_the_call_may_be_repeated(
+    context: Context, links: SignedLinks
+) -> None:
+    gone = Database("postgresql://nobody@127.0.0.1:1/nothing", connect_timeout_seconds=1)
+    app = build_app(replace(context, database=gone))
+    with httpx.Client(transport=InProcess(app), base_url="http://notify.test") as api:
+        answer = api.post("/api/v1/events", json=EVENT, headers={"Authorization": "Bearer ntf_x"})
+        problem(answer, 503)
+        page = api.get(links.preferences("dana"))
+
+    assert answer.headers["Retry-After"]
+    assert page.status_code == 503
+    assert page.headers["Content-Type"].startswith("text/html")
+
+
+def test_a_fault_of_ours_is_a_problem_document_that_gives_nothing_away(context: Context, program: Program) -> None:
+    class BrokenDoorbell(Rings):
+        def ring(self, stage: Stage) -> None:
+            raise ZeroDivisionError(stage)
+
+    app = build_app(replace(context, doorbell=BrokenDoorbell()))
+    with httpx.Client(transport=InProcess(app), base_url="http://notify.test") as api:
+        answer = api.post("/api/v1/events", json=EVENT, headers=program(Scope.EVENTS_WRITE))
+
+    problem(answer, 500)
+    assert "ZeroDivision" not in answer.text

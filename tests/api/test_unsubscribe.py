@@ -1,0 +1,175 @@
+"""Stopping letters from the letter itself: one click is enough, looking is not, and it can be undone."""
+
+from dataclasses import replace
+
+import httpx
+import pytest
+from sqlalchemy import insert, update
+
+from notify.api.app import build_app
+from notify.api.context import Context
+from notify.channels.links import SignedLinks
+from notify.domain.events import COMMENT_CREATED, ChangeList
+from notify.domain.preferences import NO_CHOICES, Choices
+from notify.store import directory, preferences
+from notify.store.database import Database
+from notify.store.tables import notification_event_types
+from tests.api.in_process import InProcess
+
+ONE_CLICK = {"List-Unsubscribe": "One-Click"}
+STOPPED = {
+    "type": Choices(preferences={COMMENT_CREATED: False}),
+    "cl": Choices(muted_cls=frozenset({"CL-4821"})),
+}
+
+
+@pytest.fixture(params=["type", "cl"])
+def kind(request: pytest.FixtureRequest) -> str:
+    """What the link stops: a kind of event, or a change list."""
+    return str(request.param)
+
+
+@pytest.fixture
+def link(kind: str, links: SignedLinks) -> str:
+    """A genuine link from one of dana's letters."""
+    if kind == "type":
+        return links.stop_event_type("dana", COMMENT_CREATED)
+    return links.mute_change_list("dana", "CL-4821")
+
+
+def token_of(url: str) -> str:
+    return url.rpartition("/")[2]
+
+
+def choices(database: Database) -> Choices:
+    with database.begin() as connection:
+        assert set(preferences.choices(connection, ["dana", "alice"])) <= {"dana"}
+        return preferences.choices(connection, ["dana"]).get("dana", NO_CHOICES)
+
+
+def test_looking_at_the_page_changes_nothing(api: httpx.Client, database: Database, link: str) -> None:
+    answer = api.get(link)
+
+    assert answer.status_code == 200
+    assert choices(database) == NO_CHOICES
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        pytest.param({"data": ONE_CLICK}, id="urlencoded"),
+        pytest.param({"files": {"List-Unsubscribe": (None, "One-Click")}}, id="multipart"),
+        pytest.param({"data": {"action": "stop"}}, id="button"),
+    ],
+)
+def test_one_click_stops_the_letters_at_once_however_often_it_is_repeated(
+    api: httpx.Client, database: Database, kind: str, link: str, body: dict[str, object]
+) -> None:
+    for _ in range(2):
+        answer = api.post(link, **body)  # type: ignore[arg-type]
+
+        assert answer.status_code == 200
+        assert "Set-Cookie" not in answer.headers
+        assert choices(database) == STOPPED[kind]
+
+
+def test_a_stop_can_be_undone_on_the_page_that_confirms_it(
+    api: httpx.Client, database: Database, kind: str, link: str
+) -> None:
+    confirmation = api.post(link, data=ONE_CLICK)
+    assert 'value="resume"' in confirmation.text
+
+    for _ in range(2):
+        assert api.post(link, data={"action": "resume"}).status_code == 200
+    assert choices(database) == (Choices(preferences={COMMENT_CREATED: True}) if kind == "type" else NO_CHOICES)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {},
+        {"List-Unsubscribe": "Two-Clicks"},
+        {"action": "delete"},
+        {f"f{number}": "x" for number in range(30_000)},
+    ],
+)
+def test_a_post_that_asks_for_nothing_we_know_changes_nothing(
+    api: httpx.Client, database: Database, link: str, body: dict[str, str]
+) -> None:
+    assert api.post(link, data=body).status_code == 400
+    assert choices(database) == NO_CHOICES
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+@pytest.mark.parametrize("page", ["unsubscribe", "preferences"])
+def test_a_link_we_did_not_sign_says_so_and_changes_nothing(
+    api: httpx.Client, database: Database, links: SignedLinks, page: str, method: str
+) -> None:
+    other = SignedLinks(secret="o" * 32, public_url=links.public_url)
+    stop, configure = links.stop_event_type("dana", COMMENT_CREATED), links.preferences("dana")
+    genuine, crossed = (stop, configure) if page == "unsubscribe" else (configure, stop)
+    foreign = other.stop_event_type("dana", COMMENT_CREATED) if page == "unsubscribe" else other.preferences("dana")
+    forged = [token_of(genuine)[:-1], "A" + token_of(genuine), token_of(crossed), token_of(foreign), "x", "%00%FF"]
+    assert api.get(genuine).status_code == 200
+    for token in forged:
+        answer = api.request(method, f"{links.public_url}/{page}/{token}", data=ONE_CLICK)
+
+        assert answer.status_code == 404
+        assert answer.headers["Content-Type"].startswith("text/html")
+        assert "nothing was changed" in answer.text
+    assert choices(database) == NO_CHOICES
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_required_letters_cannot_be_stopped_and_the_page_says_so(
+    api: httpx.Client, database: Database, links: SignedLinks, method: str
+) -> None:
+    with database.begin() as connection:
+        connection.execute(update(notification_event_types).values(system_required=True))
+
+    answer = api.request(method, links.stop_event_type("dana", COMMENT_CREATED), data=ONE_CLICK)
+
+    assert answer.status_code == 409
+    assert "required" in answer.text
+    assert choices(database) == NO_CHOICES
+
+
+def test_a_kind_of_letter_that_is_no_more_is_not_found(api: httpx.Client, links: SignedLinks) -> None:
+    assert api.post(links.stop_event_type("dana", "cl.gone.away"), data=ONE_CLICK).status_code == 404
+
+
+def test_without_a_secret_no_link_is_genuine(context: Context, link: str) -> None:
+    app = build_app(replace(context, links=None))
+    with httpx.Client(transport=InProcess(app), base_url="http://notify.test") as api:
+        assert api.post(link, data=ONE_CLICK).status_code == 404
+
+
+def test_the_page_says_in_words_what_it_stops(api: httpx.Client, database: Database, links: SignedLinks) -> None:
+    with database.begin() as connection:
+        directory.put_change_list(connection, ChangeList(link="CL-4821", title="Cap <b>the</b> retry"))
+        description = preferences.event_types(connection)[COMMENT_CREATED].description
+
+    assert "Cap &lt;b&gt;the&lt;/b&gt; retry" in api.get(links.mute_change_list("dana", "CL-4821")).text
+    assert description in api.get(links.stop_event_type("dana", COMMENT_CREATED)).text
+
+
+def test_the_address_of_a_page_is_kept_from_caches_frames_and_other_sites(
+    api: httpx.Client, link: str, links: SignedLinks
+) -> None:
+    for url in (link, links.preferences("dana"), f"{links.public_url}/preferences/forged"):
+        headers = api.get(url).headers
+
+        assert headers["Referrer-Policy"] == "no-referrer"
+        assert headers["Cache-Control"] == "no-store"
+        assert "default-src 'none'" in headers["Content-Security-Policy"]
+        assert "frame-ancestors 'none'" in headers["Content-Security-Policy"]
+
+
+def test_a_new_kind_of_event_that_is_off_by_default_is_shown_as_stopped(
+    api: httpx.Client, database: Database, links: SignedLinks
+) -> None:
+    with database.begin() as connection:
+        row = {"code": "cl.merged", "category": "Merges", "description": "x", "default_enabled": False}
+        connection.execute(insert(notification_event_types).values(row))
+
+    assert 'value="resume"' in api.get(links.stop_event_type("dana", "cl.merged")).text
