@@ -1,0 +1,1 @@
+"""The whole system on one laptop, on real parts; never needed in production."""

@@ -1,0 +1,133 @@
+"""The catcher: a relay that takes every letter, sends none on, and shows them in a web inbox."""
+
+import asyncio
+from argparse import ArgumentParser
+from collections.abc import Sequence
+from pathlib import Path
+from signal import SIG_BLOCK, SIGINT, SIGTERM, pthread_sigmask, sigwait
+from socket import socket
+from threading import Thread
+from typing import Self
+
+import uvicorn
+from aiosmtpd.smtp import SMTP, Envelope, Session
+
+from notify.embedded import inbox
+from notify.embedded.mailbox import Mailbox
+from notify.embedded.ports import LOOPBACK, listen
+
+STOP_SECONDS = 5
+LARGEST_LETTER = 32 * 1024 * 1024
+
+
+class Catcher:
+    """
+    An SMTP server and its web inbox, in a thread of their own; a context manager.
+
+    Both ports answer from the moment that ``start`` returns. There is no TLS and no password: it is for the
+    loopback interface, or for a network of containers.
+
+    Args:
+        folder: Where the letters lie; made when missing, kept between runs.
+        smtp_port: 0 takes any free one, as does *inbox_port*.
+    """
+
+    def __init__(self, folder: Path, *, host: str = LOOPBACK, smtp_port: int = 0, inbox_port: int = 0) -> None:
+        self.folder = folder
+        self.host = host
+        self.smtp_port = smtp_port
+        self.inbox_port = inbox_port
+        self._thread: Thread | None = None
+        self._server: uvicorn.Server | None = None
+
+    @property
+    def smtp_url(self) -> str:
+        """Where letters are handed in, as ``smtp://…``."""
+        return f"smtp://{self.host}:{self.smtp_port}"
+
+    @property
+    def inbox_url(self) -> str:
+        """Where people read them."""
+        return f"http://{self.host}:{self.inbox_port}"
+
+    def start(self) -> None:
+        """
+        Listen on both ports. Again is a no-op.
+
+        Raises:
+            OSError: A port is taken.
+        """
+        if self._thread is not None:
+            return
+        mailbox = Mailbox(self.folder)
+        smtp = listen(self.host, self.smtp_port)
+        try:
+            web = listen(self.host, self.inbox_port)
+        except OSError:
+            smtp.close()
+            raise
+        self.smtp_port, self.inbox_port = smtp.getsockname()[1], web.getsockname()[1]
+        self._server = server = uvicorn.Server(
+            uvicorn.Config(inbox.create_app(mailbox), log_level="warning", lifespan="off", timeout_graceful_shutdown=1)
+        )
+        self._thread = Thread(target=lambda: asyncio.run(_serve(mailbox, server, smtp, web)), name="catcher")
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Close both ports; harmless when they are closed."""
+        thread, self._thread = self._thread, None
+        if thread is not None and self._server is not None:
+            self._server.should_exit = True
+            thread.join(STOP_SECONDS)
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+
+class Keeper:
+    """What aiosmtpd calls with each letter: keep it, and only then say yes."""
+
+    def __init__(self, mailbox: Mailbox) -> None:
+        self.mailbox = mailbox
+
+    async def handle_DATA(self, _server: SMTP, _session: Session, envelope: Envelope) -> str:  # noqa: N802
+        """Keep the letter. The name and the arguments are aiosmtpd's."""
+        content = envelope.content if isinstance(envelope.content, bytes) else b""
+        identifier = self.mailbox.add(content, sender=envelope.mail_from or "", recipients=envelope.rcpt_tos)
+        return f"250 2.0.0 kept as {identifier}"
+
+
+async def _serve(mailbox: Mailbox, server: uvicorn.Server, smtp_socket: socket, web_socket: socket) -> None:
+    """Run both servers in this loop until *server* is asked to exit."""
+    loop = asyncio.get_running_loop()
+    smtp = await loop.create_server(
+        lambda: SMTP(Keeper(mailbox), enable_SMTPUTF8=True, hostname="catcher", data_size_limit=LARGEST_LETTER),
+        sock=smtp_socket,
+    )
+    try:
+        await server.serve(sockets=[web_socket])
+    finally:
+        smtp.close()
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the catcher as a process, until SIGINT or SIGTERM."""
+    parser = ArgumentParser(prog="python -m notify.embedded.catcher", description=__doc__)
+    parser.add_argument("--host", default=LOOPBACK, help="address both ports listen on")
+    parser.add_argument("--smtp-port", type=int, default=1025, help="port that takes letters")
+    parser.add_argument("--inbox-port", type=int, default=8025, help="port of the web inbox")
+    parser.add_argument("--folder", type=Path, required=True, help="where the letters are kept")
+    chosen = parser.parse_args(arguments)
+    # Blocked before the thread starts, which inherits it, so that the signals wait for sigwait.
+    pthread_sigmask(SIG_BLOCK, {SIGINT, SIGTERM})
+    with Catcher(chosen.folder, host=chosen.host, smtp_port=chosen.smtp_port, inbox_port=chosen.inbox_port) as catcher:
+        print(f"catching letters at {catcher.smtp_url}, showing them at {catcher.inbox_url}", flush=True)  # noqa: T201
+        sigwait({SIGINT, SIGTERM})
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,84 @@
+"""The processes of notify as commands: what the embedded stack runs, and what docker-compose.yml must run."""
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from os import environ
+from signal import SIGQUIT, SIGTERM, Signals
+
+from notify.embedded.completion import plain
+from notify.settings import PREFIX, Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """
+    A process of notify.
+
+    Attributes:
+        line: What starts it, with {names} to be filled in.
+        answers_at: Which of the names are the host and the port that answer once it is up; None if nothing does.
+        environment: What it needs besides the settings.
+        stop_signal: What asks it to end.
+        stop_seconds: How long it has to end by itself then.
+    """
+
+    name: str
+    line: str
+    answers_at: tuple[str, str] | None = None
+    environment: Mapping[str, str] = field(default_factory=dict)
+    stop_signal: Signals = SIGTERM
+    stop_seconds: float = 5
+
+    def argv(self, **facts: object) -> list[str]:
+        """The command as arguments, run by the Python that runs us."""
+        _, *rest = (part.format(**facts) for part in self.line.split())
+        return [sys.executable, *rest]
+
+    def address(self, **facts: object) -> tuple[str, int] | None:
+        """The host and the port that answer once it is up."""
+        if self.answers_at is None:
+            return None
+        host, port = self.answers_at
+        return str(facts[host]), int(str(facts[port]))
+
+
+COMMANDS = (
+    Command(
+        name="api",
+        line="python -m uvicorn notify.api.app:create_app --factory"
+        " --host {api_host} --port {api_port} --no-access-log",
+        answers_at=("api_host", "api_port"),
+    ),
+    Command(name="beat", line="python -m celery -A notify.worker.app beat --schedule {beat_schedule}"),
+    Command(
+        name="flower",
+        line="python -m celery -A notify.worker.app flower --address={flower_host} --port={flower_port}",
+        answers_at=("flower_host", "flower_port"),
+        environment={"FLOWER_UNAUTHENTICATED_API": "true"},
+        # After SIGTERM and SIGINT Flower 2.2 waits for a thread that does not end. It has nothing to lose.
+        stop_signal=SIGQUIT,
+    ),
+    Command(
+        name="worker",
+        line="python -m celery -A notify.worker.app worker --queues fan_out,deliver,upkeep"
+        " --concurrency {worker_concurrency} -E --hostname {worker_name}",
+        stop_seconds=10,
+    ),
+)
+"""In the order in which they stop: first what brings work in, last what does it."""
+
+CATCHER = Command(
+    name="catcher",
+    line="python -m notify.embedded.catcher --host {catcher_host} --smtp-port {catcher_port}"
+    " --inbox-port {inbox_port} --folder {letters}",
+    answers_at=("catcher_host", "catcher_port"),
+)
+"""The embedded stack has the catcher in its own process; elsewhere it is one by itself."""
+
+
+def environment(settings: Settings) -> dict[str, str]:
+    """Our environment with its settings replaced by these, complete but for what is None."""
+    inherited = {name: value for name, value in environ.items() if not name.startswith(PREFIX)}
+    values = {name: getattr(settings, name) for name in Settings.model_fields}
+    return inherited | {PREFIX + name.upper(): plain(value) for name, value in values.items() if value is not None}

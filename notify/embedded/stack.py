@@ -1,0 +1,326 @@
+"""The whole of notify on one machine under one supervisor: servers, catcher, API, worker, clock, Flower."""
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from pathlib import Path
+from signal import SIG_IGN, SIGHUP, SIGINT, SIGTERM, getsignal, signal
+from threading import Event
+from time import monotonic, sleep
+from typing import Self
+
+from rich.console import Console
+from rich.text import Text
+
+from notify.domain.errors import NotifyError
+from notify.embedded.catcher import Catcher
+from notify.embedded.child import Child, how
+from notify.embedded.commands import COMMANDS, Command, environment
+from notify.embedded.completion import absolute, completed, plain, replaced, taken_over, told
+from notify.embedded.holding import (
+    STACK_FILE,
+    AlreadyRunning,
+    Identity,
+    RunningStack,
+    end_leftovers,
+    held,
+    running,
+)
+from notify.embedded.ports import LOOPBACK, free_port
+from notify.embedded.postgres import PostgresServer
+from notify.embedded.processes import POLL_SECONDS
+from notify.embedded.valkey import ValkeyServer
+from notify.settings import Settings
+from notify.store.migrate import upgrade
+
+LETTERS = "letters"
+BEAT_SCHEDULE = "beat-schedule"
+WORKER_NAME = "worker@notify"
+EVERYWHERE = {"0.0.0.0": LOOPBACK, "::": "[::1]"}  # noqa: S104
+
+HELD_SECONDS = 20
+READY_SECONDS = 60
+TICK_SECONDS = 0.2
+
+SUPERVISOR = "notify"
+COLOURS = {"api": "cyan", "beat": "magenta", "flower": "yellow", "worker": "green", SUPERVISOR: "bold blue"}
+
+
+class NotReady(NotifyError):
+    """The stack did not come up in time."""
+
+
+class Stack:
+    """
+    Everything embedded, started in order and stopped in the opposite one; a context manager, for one use.
+
+    What a setting names already is used and not started: a database, a broker, a relay. The rest lives in
+    the data folder, which this process holds for as long as the stack is up, and keeps its data between runs.
+    A stack that was killed leaves nothing that the next one does not end first.
+
+    A process that ends is named and started again; one that keeps ending brings the stack down.
+
+    Args:
+        settings: What is None in them is completed; ``settings`` has the result after the start.
+        commands: The processes to run, in the order in which they stop.
+        console: Takes the lines of all processes.
+    """
+
+    def __init__(
+        self, settings: Settings, *, commands: Sequence[Command] = COMMANDS, console: Console | None = None
+    ) -> None:
+        self.settings = absolute(settings)
+        self.data_dir = self.settings.data_dir
+        self.commands = commands
+        self.console = console or Console()
+        self.stopping = Event()
+        self.state = RunningStack(supervisor=Identity.of(SUPERVISOR, os.getpid()))
+        self._servers: dict[str, PostgresServer | ValkeyServer] = {}
+        self._children: list[Child] = []
+        self._stops = ExitStack()
+
+    def start(self) -> None:
+        """
+        Start everything, without waiting for the processes to answer.
+
+        Raises:
+            AlreadyRunning: Another stack is up on the data folder.
+            DataFolderBusy: Another command works on it and did not finish in time.
+            ServerDidNotStart: PostgreSQL or Valkey did not come up.
+        """
+        try:
+            self._start()
+        except BaseException:
+            self.stop()
+            raise
+
+    def stop(self) -> None:
+        """Stop everything: first what brings work in, then what does it, at last what it stands on."""
+        self._stops.close()
+        self._servers.clear()
+        self._children.clear()
+
+    def run(self, on_ready: Callable[[RunningStack], None] | None = None, *, stay: bool = True) -> None:
+        """
+        Start, wait until everything answers, say where, call *on_ready*, and stay until SIGINT, SIGTERM or SIGHUP.
+
+        For the main thread. Returns after an orderly stop, in which further signals change nothing.
+
+        Args:
+            stay: False stops as soon as *on_ready* returns.
+
+        Raises:
+            ChildKeepsEnding: A process was of no use; everything is stopped.
+            NotReady: Something did not answer in time; everything is stopped.
+        """
+        with _signals(self.stopping), self:
+            self.wait_until_ready()
+            for name, url in sorted(self.state.urls.items()):
+                self.say(SUPERVISOR, f"{name} at {url}")
+            if on_ready is not None and not self.stopping.is_set():
+                on_ready(self.state)
+            if stay:
+                self.watch()
+            self.say(SUPERVISOR, "stopping")
+
+    def wait_until_ready(self) -> None:
+        """
+        Return when every process answers that can be asked, or we are to stop.
+
+        Raises:
+            ChildKeepsEnding: A process is of no use.
+            NotReady: Something did not answer in time.
+        """
+        end = monotonic() + READY_SECONDS
+        while waiting := [child.name for child in self._children if not child.answers()]:
+            if self.stopping.wait(TICK_SECONDS):
+                return
+            self._look_after_them()
+            if monotonic() > end:
+                raise NotReady(waiting_for=", ".join(waiting))
+
+    def watch(self) -> None:
+        """
+        Look after the processes until we are to stop.
+
+        Raises:
+            ChildKeepsEnding: A process is of no use.
+            ServerDidNotStart: A server ended and could not be started again.
+        """
+        while not self.stopping.wait(TICK_SECONDS):
+            self._look_after_them()
+
+    def say(self, name: str, line: str) -> None:
+        """A line of output under the name of a process."""
+        prefix = Text(f"{name:<8}", style=COLOURS.get(name, ""))
+        self.console.print(prefix.append(" "), Text.from_ansi(line), sep="", soft_wrap=True)
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def _start(self) -> None:
+        self._stops.enter_context(held(self.data_dir, seconds=HELD_SECONDS))
+        self._end_leftovers()
+        self._record()
+        self._stops.callback((self.data_dir / STACK_FILE).unlink, missing_ok=True)
+        self._start_servers()
+        self._complete_settings()
+        self._record(ready=True)
+        self._start_children()
+
+    def _end_leftovers(self) -> None:
+        for child in end_leftovers(self.data_dir):
+            self.say(SUPERVISOR, f"ended {child.name} (pid {child.pid}), which a killed stack had left running")
+
+    def _start_servers(self) -> None:
+        """Start what no setting names, and migrate the database."""
+        if self.settings.database_url is None:
+            self._serve("postgres", postgres := PostgresServer(self.data_dir))
+            self._fill(database_url=postgres.url)
+        if self.settings.broker_url is None:
+            self._serve("valkey", valkey := ValkeyServer(self.data_dir))
+            self._fill(broker_url=valkey.url)
+        upgrade(plain(self.settings.database_url))
+        if self.settings.smtp_url is None:
+            self._start_catcher()
+
+    def _serve(self, name: str, server: PostgresServer | ValkeyServer) -> None:
+        self._stops.callback(server.stop)
+        server.start()
+        self._servers[name] = server
+        self._record()
+
+    def _start_catcher(self) -> None:
+        smtp = self._port("catcher", self.settings.catcher_port)
+        web = self._port("inbox", self.settings.inbox_port, taken=[smtp])
+        catcher = self._stops.enter_context(Catcher(self.data_dir / LETTERS, smtp_port=smtp, inbox_port=web))
+        self._fill(smtp_url=catcher.smtp_url, catcher_port=smtp, inbox_port=web)
+        self.state = replace(self.state, urls={**self.state.urls, "inbox": catcher.inbox_url})
+
+    def _complete_settings(self) -> None:
+        api = self._port("API", self.settings.api_port, host=self.settings.api_host)
+        flower = self._port("Flower", self.settings.flower_port, taken=[api])
+        at = EVERYWHERE.get(self.settings.api_host, self.settings.api_host)
+        urls = {"api": f"http://{at}:{api}", "flower": f"http://{LOOPBACK}:{flower}"}
+        self._fill(api_port=api, flower_port=flower)
+        self.settings = completed(self.settings)
+        self.state = replace(self.state, urls={**urls, **self.state.urls})
+
+    def _port(self, name: str, wanted: int, *, host: str = LOOPBACK, taken: Sequence[int] = ()) -> int:
+        port = free_port(wanted, host=host, taken=taken)
+        if port != wanted:
+            self.say(SUPERVISOR, f"port {wanted} is busy, so the {name} is on {port}")
+        return port
+
+    def _start_children(self) -> None:
+        facts = {
+            **self.settings.model_dump(),
+            "beat_schedule": self.data_dir / BEAT_SCHEDULE,
+            "flower_host": LOOPBACK,
+            "worker_name": WORKER_NAME,
+        }
+        surroundings = environment(self._with_our_log_format())
+        for command in reversed(self.commands):
+            child = Child(
+                command.name,
+                command.argv(**facts),
+                environment={**surroundings, **command.environment, "PYTHONUNBUFFERED": "1"},
+                say=self.say,
+                address=command.address(**facts),
+                stop_signal=command.stop_signal,
+                stop_seconds=command.stop_seconds,
+            )
+            self._stops.callback(child.stop)
+            child.start()
+            self._children.append(child)
+            self._record()
+
+    def _with_our_log_format(self) -> Settings:
+        """The settings with lines for a person if a person reads ours; the processes see a pipe only."""
+        if self.settings.log_format != "auto":
+            return self.settings
+        return replaced(self.settings, log_format="console" if self.console.is_terminal else "json")
+
+    def _look_after_them(self) -> None:
+        for name, server in self._servers.items():
+            if server.process is not None and (code := server.process.poll()) is not None:
+                self.say(SUPERVISOR, f"{name} ended with {how(code)}; starting it again")
+                server.stop()
+                server.start()
+                self._record()
+        if [child for child in self._children if child.watch()]:
+            self._record()
+
+    def _fill(self, **values: object) -> None:
+        self.settings = replaced(self.settings, **values)
+
+    def _record(self, *, ready: bool = False) -> None:
+        """Write down what runs, so that a later command can use it, or end it if we are killed."""
+        parts: list[tuple[str, Child | PostgresServer | ValkeyServer]]
+        parts = [*self._servers.items(), *((child.name, child) for child in self._children)]
+        processes = [(name, part.process) for name, part in parts if part.process is not None]
+        self.state = replace(
+            self.state,
+            ready=self.state.ready or ready,
+            settings=told(self.settings),
+            children=tuple(Identity.of(name, process.pid) for name, process in processes if process.poll() is None),
+        )
+        self.state.save(self.data_dir)
+
+
+@contextmanager
+def borrowed(settings: Settings) -> Iterator[Settings]:
+    """
+    Complete settings for one command: those of the stack that is up, or of its database alone.
+
+    With no stack up, PostgreSQL is started on the data folder, migrated, and stopped at the end; letters then
+    wait for the stack. Another command that does the same is waited for.
+
+    Raises:
+        DataFolderBusy: Another command works on the data folder and did not finish in time.
+        NotReady: A stack is starting and did not come up in time.
+    """
+    settings = absolute(settings)
+    if settings.database_url is not None:
+        yield completed(settings)
+        return
+    with ExitStack() as borrowing:
+        try:
+            borrowing.enter_context(held(settings.data_dir, seconds=HELD_SECONDS))
+            stack = None
+        except AlreadyRunning:
+            stack = _started(settings.data_dir)
+        if stack is not None:
+            yield taken_over(settings, stack.settings)
+            return
+        end_leftovers(settings.data_dir)
+        postgres = borrowing.enter_context(PostgresServer(settings.data_dir))
+        upgrade(postgres.url)
+        yield completed(replaced(settings, database_url=postgres.url))
+
+
+def _started(data_dir: Path) -> RunningStack:
+    """The stack that somebody else is starting here, once its database can be used."""
+    end = monotonic() + READY_SECONDS
+    while (stack := running(data_dir)) and monotonic() < end:
+        if stack.ready:
+            return stack
+        sleep(POLL_SECONDS)
+    raise NotReady(folder=str(data_dir))
+
+
+@contextmanager
+def _signals(stopping: Event) -> Iterator[None]:
+    """Let the signals that ask for an end set *stopping* and do nothing else; ``nohup`` stays in force."""
+    asking = [SIGINT, SIGTERM] if getsignal(SIGHUP) is SIG_IGN else [SIGINT, SIGTERM, SIGHUP]
+    before = {number: signal(number, lambda *_: stopping.set()) for number in asking}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal(number, handler)

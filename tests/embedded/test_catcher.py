@@ -1,0 +1,116 @@
+"""The catcher: what the relay said yes to is on disk, whatever it was."""
+
+import smtplib
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from signal import SIGTERM
+from subprocess import PIPE, Popen
+
+import httpx
+import pytest
+
+from notify.embedded.catcher import Catcher
+from notify.embedded.mailbox import Mailbox
+from notify.embedded.ports import LOOPBACK
+
+LETTER = b"From: a@example.com\r\nSubject: Hello\r\n\r\n.dot\r\n..dots\r\n"
+
+
+@pytest.fixture
+def catcher(tmp_path: Path) -> Iterator[Catcher]:
+    with Catcher(tmp_path / "letters") as running:
+        yield running
+
+
+def send(catcher: Catcher, content: bytes, *, to: str = "b@example.com") -> None:
+    with smtplib.SMTP(LOOPBACK, catcher.smtp_port) as session:
+        session.sendmail("a@example.com", to, content)
+
+
+def letters(catcher: Catcher) -> list[dict[str, str]]:
+    found: list[dict[str, str]] = httpx.get(f"{catcher.inbox_url}/api/letters").json()
+    return found
+
+
+def files(catcher: Catcher) -> list[Path]:
+    return sorted(catcher.folder.glob("*.eml"))
+
+
+def test_a_letter_is_on_disk_when_the_relay_has_said_yes(catcher: Catcher) -> None:
+    send(catcher, LETTER)
+    (kept,) = files(catcher)
+    assert kept.read_bytes() == b"Return-Path: <a@example.com>\r\nDelivered-To: b@example.com\r\n" + LETTER
+
+
+def test_letters_are_listed_newest_first(catcher: Catcher) -> None:
+    for number in range(3):
+        send(catcher, b"Subject: %d\r\n\r\n" % number)
+    assert [one["subject"] for one in letters(catcher)] == ["2", "1", "0"]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [bytes(range(256)), b"", b"\r\n", b"Content-Type: multipart/mixed\r\n\r\n", b"Subject: \xff\xfe\r\n\r\n\x00"],
+    ids=["every byte", "nothing", "an empty line", "no boundary", "no charset"],
+)
+def test_a_hostile_letter_is_kept_and_the_next_one_too(catcher: Catcher, content: bytes) -> None:
+    send(catcher, content)
+    send(catcher, LETTER)
+    assert len(letters(catcher)) == 2
+    assert all(httpx.get(f"{catcher.inbox_url}/letters/{one['id']}").is_success for one in letters(catcher))
+
+
+def test_an_address_beyond_ascii_is_accepted(catcher: Catcher) -> None:
+    with smtplib.SMTP(LOOPBACK, catcher.smtp_port) as session:
+        session.ehlo()
+        session.sendmail("zoë@example.com", ["jürgen@example.com"], LETTER, mail_options=["SMTPUTF8"])
+    (kept,) = letters(catcher)
+    assert kept["sender"] == "zoë@example.com"
+
+
+def test_letters_survive_a_restart(catcher: Catcher) -> None:
+    send(catcher, LETTER)
+    before = letters(catcher)
+    catcher.stop()
+    catcher.start()
+    send(catcher, LETTER)
+    assert letters(catcher)[1:] == before
+
+
+def test_only_the_newest_letters_are_kept(tmp_path: Path) -> None:
+    mailbox = Mailbox(tmp_path, kept=2)
+    identifiers = [mailbox.add(LETTER, sender="a@example.com", recipients=["b@example.com"]) for _ in range(4)]
+    assert [one.id for one in mailbox.newest_first()] == identifiers[:1:-1]
+    assert sorted(path.stem for path in tmp_path.iterdir()) == identifiers[2:]
+
+
+def test_an_envelope_cannot_add_a_header(tmp_path: Path) -> None:
+    mailbox = Mailbox(tmp_path)
+    identifier = mailbox.add(LETTER, sender="a@example.com>\r\nX-Notify-Reason: forged", recipients=["b@example.com"])
+    caught = mailbox.find(identifier)
+    assert caught is not None
+    assert caught.letter.header("X-Notify-Reason") == ""
+
+
+def test_a_letter_cut_off_while_it_was_written_is_not_listed(tmp_path: Path) -> None:
+    (tmp_path / "20260101T000000.000000Z-000000000.unfinished").write_bytes(b"Subject: half")
+    assert len(Mailbox(tmp_path)) == 0
+
+
+def test_a_taken_port_is_reported_and_the_other_one_freed(catcher: Catcher, tmp_path: Path) -> None:
+    second = Catcher(tmp_path / "second", inbox_port=catcher.inbox_port)
+    with pytest.raises(OSError, match="in use"):
+        second.start()
+
+
+def test_the_process_catches_letters_until_it_is_asked_to_end(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "notify.embedded.catcher", "--smtp-port", "0", "--inbox-port", "0"]
+    with Popen([*command, "--folder", str(tmp_path)], stdout=PIPE, text=True) as process:
+        assert process.stdout is not None
+        port = int(process.stdout.readline().split(",")[0].rpartition(":")[2])
+        with smtplib.SMTP(LOOPBACK, port) as session:
+            session.sendmail("a@example.com", "b@example.com", LETTER)
+        process.send_signal(SIGTERM)
+        assert process.wait(10) == 0
+    assert len(Mailbox(tmp_path)) == 1

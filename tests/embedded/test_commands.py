@@ -1,0 +1,58 @@
+"""What the supervisor hands to its processes: whole arguments, complete settings, lasting secrets."""
+
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from notify.embedded.commands import CATCHER, COMMANDS, environment
+from notify.embedded.completion import completed, replaced, taken_over, told
+from notify.embedded.keys import keys
+from notify.settings import Settings
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return completed(Settings(_env_file=None, data_dir=tmp_path))
+
+
+def test_a_folder_with_a_space_in_its_name_stays_one_argument() -> None:
+    folder = Path("/a folder/letters")
+    argv = CATCHER.argv(catcher_host="127.0.0.1", catcher_port=1025, inbox_port=8025, letters=folder)
+    assert argv[0] == sys.executable
+    assert argv[-2:] == ["--folder", str(folder)]
+
+
+def test_what_brings_work_in_stops_before_what_does_it() -> None:
+    names = [command.name for command in COMMANDS]
+    assert names.index("api") < names.index("beat") < names.index("worker")
+
+
+def test_a_process_gets_the_settings_of_the_stack_and_no_others(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NOTIFY_SMTP_URL", "smtp://elsewhere")
+    handed = environment(replaced(settings, smtp_url=None, api_port=18000))
+    assert "NOTIFY_SMTP_URL" not in handed
+    assert handed["NOTIFY_API_PORT"] == "18000"
+    assert handed["NOTIFY_SECRET_KEY"] == keys(settings.data_dir).secret_key
+
+
+def test_what_somebody_set_is_not_completed(tmp_path: Path) -> None:
+    chosen = {"mail_from": "review@example.com", "secret_key": "k" * 32, "jwks_url": "https://example.com/keys"}
+    settings = completed(Settings(_env_file=None, data_dir=tmp_path, **chosen))  # type: ignore[arg-type]
+    assert settings.mail_from == chosen["mail_from"]
+    assert told(settings)["secret_key"] == chosen["secret_key"]
+    assert settings.jwt_secret is None
+
+
+def test_settings_told_to_another_process_arrive_unchanged(settings: Settings) -> None:
+    other = Settings(_env_file=None, data_dir=settings.data_dir)
+    assert told(taken_over(other, told(settings))) == told(settings)
+
+
+def test_two_processes_that_make_the_secrets_at_once_agree(tmp_path: Path) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        made = set(pool.map(lambda _: keys(tmp_path), range(8)))
+    assert made == {keys(tmp_path)}

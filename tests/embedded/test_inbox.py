@@ -1,0 +1,160 @@
+"""The inbox shows letters from anybody: everything is readable, nothing in them acts."""
+
+import asyncio
+from email.message import EmailMessage
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from notify.embedded.inbox import PAGE, create_app
+from notify.embedded.mailbox import Mailbox
+
+SCRIPT = "<script>alert(1)</script><img src=x onerror=alert(1)>"
+ATTRIBUTE = '" onmouseover="alert(1)'
+
+
+class Page(HTMLParser):
+    """The elements of a page and their attributes."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+
+    def all(self, tag: str) -> list[dict[str, str | None]]:
+        return [attributes for name, attributes in self.elements if name == tag]
+
+    @property
+    def handlers(self) -> list[str]:
+        return [name for _, attributes in self.elements for name in attributes if name.startswith("on")]
+
+
+class Browser:
+    """What a browser would get from the inbox over this mailbox."""
+
+    def __init__(self, mailbox: Mailbox) -> None:
+        self.transport = httpx.ASGITransport(create_app(mailbox))
+
+    def get(self, path: str, **options: Any) -> httpx.Response:
+        return asyncio.run(self._ask("GET", path, **options))
+
+    def post(self, path: str, **options: Any) -> httpx.Response:
+        return asyncio.run(self._ask("POST", path, **options))
+
+    async def _ask(self, method: str, path: str, **options: Any) -> httpx.Response:
+        async with httpx.AsyncClient(transport=self.transport, base_url="http://127.0.0.1:8025") as client:
+            return await client.request(method, path, follow_redirects=True, **options)
+
+
+@pytest.fixture
+def mailbox(tmp_path: Path) -> Mailbox:
+    return Mailbox(tmp_path)
+
+
+@pytest.fixture
+def browser(mailbox: Mailbox) -> Browser:
+    return Browser(mailbox)
+
+
+def add(mailbox: Mailbox, *, text: str = "", html: str = "", **headers: str) -> str:
+    letter = EmailMessage()
+    for name, value in headers.items():
+        letter[name.replace("_", "-")] = value
+    letter.set_content(text)
+    if html:
+        letter.add_alternative(html, subtype="html")
+    return mailbox.add(letter.as_bytes(), sender="notify@example.com", recipients=["alice@example.com"])
+
+
+def test_the_list_says_who_wrote_what_to_whom_and_why(browser: Browser, mailbox: Mailbox) -> None:
+    add(mailbox, From="Dana <d@example.com>", To="alice@example.com", Subject="Cap it", X_Notify_Reason="reviewer")
+    page = browser.get("/").text
+    assert all(words in page for words in ("Dana", "alice@example.com", "Cap it", "reviewer"))
+
+
+@pytest.mark.parametrize("view", ["", "?view=html", "?view=text", "?view=headers", "?view=raw"])
+@pytest.mark.parametrize("hostile", [SCRIPT, ATTRIBUTE])
+def test_a_hostile_letter_cannot_script_the_inbox(browser: Browser, mailbox: Mailbox, hostile: str, view: str) -> None:
+    address = f'"{hostile}" <a@example.com>'.replace('"" ', "")
+    identifier = mailbox.add(
+        f"From: {address}\r\nTo: {address}\r\nSubject: {hostile}\r\nX-Notify-Reason: {hostile}\r\n"
+        f"{hostile}: {hostile}\r\n\r\n{hostile} http://example.com/{hostile}\r\n".encode(),
+        sender=hostile,
+        recipients=[hostile],
+    )
+    for answer in (browser.get("/"), browser.get(f"/letters/{identifier}{view}")):
+        page = Page(answer.text)
+        assert (page.all("script"), page.all("img"), page.handlers) == ([], [], [])
+        assert "script-src" not in (policy := answer.headers["content-security-policy"])
+        assert policy.startswith("default-src 'none'")
+
+
+def test_the_html_of_a_letter_is_framed_without_any_right(browser: Browser, mailbox: Mailbox) -> None:
+    identifier = add(mailbox, html=SCRIPT)
+    (frame,) = Page(browser.get(f"/letters/{identifier}").text).all("iframe")
+    assert frame["sandbox"] == ""
+    letter = browser.get(str(frame["src"]))
+    assert {"sandbox", "default-src 'none'"} <= set(letter.headers["content-security-policy"].split("; "))
+    assert SCRIPT in letter.text
+
+
+def test_links_in_the_text_can_be_followed(browser: Browser, mailbox: Mailbox) -> None:
+    identifier = add(mailbox, text="See https://review.example/CL-1?a=1&b=2#c. Not javascript:alert(1).")
+    links = [one["href"] for one in Page(browser.get(f"/letters/{identifier}?view=text").text).all("a")]
+    assert "https://review.example/CL-1?a=1&b=2#c" in links
+    assert not [link for link in links if link and link.startswith("javascript")]
+
+
+def test_the_download_is_the_letter_to_the_byte(browser: Browser, mailbox: Mailbox) -> None:
+    content = bytes(range(256))
+    identifier = mailbox.add(content, sender="a@example.com", recipients=["b@example.com"])
+    answer = browser.get(f"/letters/{identifier}/download")
+    assert answer.content.endswith(b"\r\n" + content)
+    assert answer.headers["content-disposition"].startswith("attachment")
+
+
+def test_programs_read_the_letters_as_json(browser: Browser, mailbox: Mailbox) -> None:
+    identifier = add(mailbox, From="a@example.com", Subject="Cap it", text="Words.", X_Notify_Reason="author")
+    (listed,) = browser.get("/api/letters").json()
+    letter = browser.get(f"/api/letters/{identifier}").json()
+    assert listed.items() <= letter.items()
+    assert (letter["subject"], letter["reason"], letter["text"]) == ("Cap it", "author", "Words.\n")
+    assert letter["recipients"] == ["alice@example.com"]
+
+
+def test_a_long_list_comes_in_pages(browser: Browser, mailbox: Mailbox) -> None:
+    identifiers = [add(mailbox, Subject=str(number)) for number in range(PAGE + 1)]
+    assert f"/letters/{identifiers[0]}" not in browser.get("/").text
+    assert f"/letters/{identifiers[0]}" in browser.get("/", params={"before": identifiers[1]}).text
+
+
+def test_one_button_deletes_everything(browser: Browser, mailbox: Mailbox) -> None:
+    add(mailbox)
+    assert browser.post("/delete").is_success
+    assert browser.get("/api/letters").json() == []
+    assert list(mailbox.folder.iterdir()) == []
+
+
+def test_another_site_cannot_delete_the_letters(browser: Browser, mailbox: Mailbox) -> None:
+    add(mailbox)
+    for origin in ("http://evil.example", "null"):
+        assert browser.post("/delete", headers={"origin": origin}).status_code == 403
+    assert len(mailbox) == 1
+
+
+def test_another_site_cannot_read_the_letters_by_pointing_its_name_here(browser: Browser) -> None:
+    assert browser.get("/api/letters", headers={"host": "evil.example:8025"}).status_code == 403
+    for host in ("localhost:8025", "catcher:8025", "[::1]:8025"):
+        assert browser.get("/api/letters", headers={"host": host}).is_success
+
+
+@pytest.mark.parametrize("identifier", ["nothing", "..%2f..%2fetc%2fpasswd", "%00"])
+def test_what_is_not_there_is_not_found(browser: Browser, identifier: str) -> None:
+    for path in ("/letters/{}", "/letters/{}/html", "/letters/{}/download", "/api/letters/{}"):
+        assert browser.get(path.format(identifier)).status_code == 404

@@ -1,0 +1,142 @@
+"""The embedded PostgreSQL and Valkey: they keep data, and nothing a kill leaves behind stops them."""
+
+import os
+from contextlib import suppress
+from pathlib import Path
+from signal import SIGKILL
+from stat import S_IMODE
+
+import psutil
+import psycopg
+import pytest
+import redis
+
+from notify.embedded.postgres import PostgresServer
+from notify.embedded.processes import ServerDidNotStart
+from notify.embedded.valkey import ValkeyServer
+
+
+def write(server: PostgresServer, word: str) -> None:
+    with psycopg.connect(server.url) as connection:
+        connection.execute("CREATE TABLE words (word text)")
+        connection.execute("INSERT INTO words VALUES (%s)", [word])
+
+
+def words(server: PostgresServer) -> list[str]:
+    with psycopg.connect(server.url) as connection:
+        return [word for (word,) in connection.execute("SELECT word FROM words")]
+
+
+def processes_on(server: PostgresServer) -> list[int]:
+    found = []
+    for one in psutil.process_iter():
+        with suppress(psutil.Error):
+            if one.name() == "postgres" and server.name in " ".join(one.cmdline()):
+                found.append(one.pid)
+    return found
+
+
+def test_data_survives_a_restart(tmp_path: Path) -> None:
+    with PostgresServer(tmp_path) as server:
+        write(server, "kept")
+    with PostgresServer(tmp_path) as server:
+        assert words(server) == ["kept"]
+
+
+def test_a_stopped_server_leaves_no_process(tmp_path: Path) -> None:
+    with PostgresServer(tmp_path) as server, psycopg.connect(server.url):
+        assert processes_on(server)
+    assert not processes_on(server)
+
+
+def test_committed_data_survives_the_kill_of_every_server_process(tmp_path: Path) -> None:
+    killed = PostgresServer(tmp_path)
+    killed.start()
+    write(killed, "kept")
+    for pid in processes_on(killed):
+        os.kill(pid, SIGKILL)
+    with PostgresServer(tmp_path) as server:
+        assert words(server) == ["kept"]
+    killed.stop()
+
+
+def test_a_server_that_lost_its_owner_is_replaced(tmp_path: Path) -> None:
+    orphan = PostgresServer(tmp_path)
+    orphan.start()
+    write(orphan, "kept")
+    with PostgresServer(tmp_path) as server:
+        assert words(server) == ["kept"]
+        assert orphan.process is not None
+        assert orphan.process.poll() is not None
+    orphan.stop()
+
+
+def test_a_session_that_outlived_its_server_does_not_stop_the_next_one(tmp_path: Path) -> None:
+    killed = PostgresServer(tmp_path)
+    killed.start()
+    write(killed, "kept")
+    with psycopg.connect(killed.url, autocommit=True) as connection:
+        backend = psutil.Process(connection.info.backend_pid)
+        backend.suspend()
+        assert killed.process is not None
+        os.kill(killed.process.pid, SIGKILL)
+        with PostgresServer(tmp_path) as server:
+            assert words(server) == ["kept"]
+            assert backend.pid not in processes_on(server)
+    killed.stop()
+
+
+def test_an_interrupted_first_start_leaves_no_half_cluster(tmp_path: Path) -> None:
+    half = tmp_path / "postgres.unfinished"
+    half.mkdir()
+    (half / "PG_VERSION").write_text("18\n")
+    with PostgresServer(tmp_path) as server:
+        write(server, "kept")
+        assert words(server) == ["kept"]
+    assert not half.exists()
+
+
+def test_a_path_too_long_for_a_socket_is_no_obstacle(tmp_path: Path) -> None:
+    with PostgresServer(tmp_path / ("long" * 30)) as server:
+        write(server, "kept")
+        assert words(server) == ["kept"]
+        assert S_IMODE(server.sockets.stat().st_mode) == 0o700
+    assert not server.sockets.exists()
+
+
+def test_only_the_owner_may_enter_the_folder_of_the_socket(tmp_path: Path) -> None:
+    with PostgresServer(tmp_path) as server:
+        assert S_IMODE(server.sockets.stat().st_mode) == 0o700
+
+
+def test_variables_meant_for_another_postgresql_do_not_reach_this_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PGPORT", "1")
+    monkeypatch.setenv("PGDATA", "/nonexistent")
+    with PostgresServer(tmp_path) as server:
+        write(server, "kept")
+        assert words(server) == ["kept"]
+
+
+def test_a_broken_cluster_is_reported_with_the_words_of_the_log(tmp_path: Path) -> None:
+    with PostgresServer(tmp_path) as server:
+        pass
+    (server.cluster / "PG_VERSION").write_text("9.6\n")
+    with pytest.raises(ServerDidNotStart) as refused:
+        server.start()
+    assert "9.6" in refused.value.last_lines
+    assert not processes_on(server)
+
+
+def test_valkey_answers_and_leaves_no_process(tmp_path: Path) -> None:
+    with ValkeyServer(tmp_path) as server, redis.Redis.from_url(server.url) as client:
+        assert client.ping()
+        assert server.process is not None
+        pid = server.process.pid
+    assert not psutil.pid_exists(pid)
+
+
+def test_a_valkey_whose_port_is_taken_is_reported(tmp_path: Path) -> None:
+    with ValkeyServer(tmp_path / "first") as first, pytest.raises(ServerDidNotStart):
+        ValkeyServer(tmp_path / "second", port=first.port).start()

@@ -1,0 +1,200 @@
+"""The supervisor: everything comes up in order, goes down in order, and a kill is mended by the next start."""
+
+import os
+import smtplib
+from collections.abc import Iterator
+from pathlib import Path
+from signal import SIGINT, SIGKILL, SIGTERM, Signals
+from stat import S_IMODE
+
+import httpx
+import psycopg
+import pytest
+import redis
+
+from notify.embedded.holding import AlreadyRunning, DataFolderBusy, held, running
+from notify.embedded.ports import LOOPBACK, listen
+from notify.embedded.stack import Stack, borrowed
+from notify.settings import Settings
+from tests.support.supervisor import REAL, WEB, Supervisor, supervised
+from tests.support.wait import until
+
+MADE_UP = {"mail_from": "notify@example.com", "public_url": "https://notify.example.com", "secret_key": "k" * 32}
+
+
+@pytest.fixture
+def data_dir(tmp_path: Path) -> Path:
+    return tmp_path / "data"
+
+
+@pytest.fixture
+def supervisor(data_dir: Path) -> Iterator[Supervisor]:
+    with supervised(data_dir, "obeys") as up:
+        yield up
+
+
+def settings(data_dir: Path, **values: object) -> Settings:
+    return Settings(_env_file=None, data_dir=data_dir, **values)  # type: ignore[arg-type]
+
+
+def add_person(url: str, username: str) -> None:
+    with psycopg.connect(url) as connection:
+        connection.execute("INSERT INTO notify.people (username) VALUES (%s)", [username])
+
+
+def people(url: str) -> list[str]:
+    with psycopg.connect(url) as connection:
+        return [username for (username,) in connection.execute("SELECT username FROM notify.people")]
+
+
+def test_every_part_answers_once_the_stack_is_up(supervisor: Supervisor) -> None:
+    stack = supervisor.stack
+    assert people(stack.settings["database_url"]) == []
+    assert redis.Redis.from_url(stack.settings["broker_url"]).ping()
+    assert httpx.get(stack.urls["api"]).is_success
+    with smtplib.SMTP(LOOPBACK, int(stack.settings["catcher_port"])) as session:
+        session.sendmail("a@example.com", "b@example.com", b"Subject: Hello\r\n\r\n")
+    assert "Hello" in httpx.get(stack.urls["inbox"]).text
+
+
+def test_notify_itself_comes_up_and_ends_without_a_trace(data_dir: Path) -> None:
+    with supervised(data_dir, REAL) as up:
+        stack = up.stack
+        assert httpx.get(f"{stack.urls['api']}/livez").is_success
+        assert httpx.get(f"{stack.urls['flower']}/api/workers").is_success
+        until(lambda: "worker@notify ready" in up.output, seconds=30)
+        assert up.end() == 0
+        assert up.helpers() == []
+
+
+@pytest.mark.parametrize("signal", [SIGINT, SIGTERM])
+def test_a_signal_ends_everything_and_leaves_no_process(supervisor: Supervisor, signal: Signals) -> None:
+    assert len(supervisor.helpers()) > len(supervisor.stack.children)
+    assert supervisor.end(signal) == 0
+    assert supervisor.helpers() == []
+    assert running(supervisor.data_dir) is None
+
+
+def test_data_and_secrets_survive_a_restart(data_dir: Path) -> None:
+    with supervised(data_dir) as first:
+        before = first.stack.settings
+        add_person(before["database_url"], "dana")
+        first.end()
+    with supervised(data_dir) as second:
+        after = second.stack.settings
+        assert people(after["database_url"]) == ["dana"]
+        assert (after["secret_key"], after["jwt_secret"]) == (before["secret_key"], before["jwt_secret"])
+
+
+def test_files_with_secrets_are_for_their_owner_only(supervisor: Supervisor) -> None:
+    for name in ("secrets.json", "stack.json"):
+        assert S_IMODE((supervisor.data_dir / name).stat().st_mode) == 0o600
+    assert S_IMODE(supervisor.data_dir.stat().st_mode) == 0o700
+
+
+def test_a_second_start_is_refused_and_told_of_the_first(supervisor: Supervisor) -> None:
+    with pytest.raises(AlreadyRunning) as refused:
+        Stack(settings(supervisor.data_dir)).start()
+    assert (refused.value.pid, refused.value.urls) == (supervisor.process.pid, supervisor.stack.urls)
+    assert httpx.get(supervisor.stack.urls["api"]).is_success
+
+
+def test_a_start_after_a_kill_ends_what_was_left_and_keeps_the_data(data_dir: Path) -> None:
+    with supervised(data_dir, "obeys", "ignores", "leaves-a-child") as killed:
+        add_person(killed.stack.settings["database_url"], "dana")
+        killed.end(SIGKILL)
+        left = killed.helpers()
+        assert len(left) > len(killed.stack.children) >= 5
+        assert running(data_dir) is None
+        with supervised(data_dir) as next_one:
+            assert people(next_one.stack.settings["database_url"]) == ["dana"]
+            until(lambda: not {one.pid for one in next_one.helpers()} & {one.pid for one in left})
+
+
+def test_a_busy_port_is_named_and_the_next_free_one_taken(data_dir: Path) -> None:
+    with listen(LOOPBACK, 0) as busy:
+        port = busy.getsockname()[1]
+        with supervised(data_dir, settings={"NOTIFY_API_PORT": str(port)}) as up:
+            assert f"port {port} is busy" in up.output
+            assert int(up.stack.settings["api_port"]) > port
+            assert httpx.get(up.stack.urls["api"]).is_success
+
+
+@pytest.mark.parametrize("part", ["worker", "valkey", "postgres"])
+def test_a_part_that_is_killed_is_named_and_started_again(supervisor: Supervisor, part: str) -> None:
+    killed = supervisor.pid(part)
+    os.kill(killed, SIGKILL)
+    until(lambda: supervisor.pid(part) not in {0, killed})
+    assert "SIGKILL" in supervisor.output
+    assert redis.Redis.from_url(supervisor.stack.settings["broker_url"]).ping()
+    assert people(supervisor.stack.settings["database_url"]) == []
+
+
+def test_a_process_that_keeps_failing_brings_everything_down(data_dir: Path) -> None:
+    failing = Supervisor(data_dir, "fails")
+    assert failing.process.wait(60) != 0
+    assert "exit code 7" in failing.output
+    assert failing.helpers() == []
+
+
+def test_a_process_that_will_not_end_is_killed_with_its_children(data_dir: Path) -> None:
+    with supervised(data_dir, "ignores", "leaves-a-child") as up:
+        until(lambda: up.output.count("ignores") > 1)
+        assert up.end() == 0
+        assert up.helpers() == []
+
+
+def test_what_a_setting_names_is_used_and_not_started(data_dir: Path, database_url: str, broker_url: str) -> None:
+    outside = {"database_url": database_url, "broker_url": broker_url, "smtp_url": "smtp://127.0.0.1:9"}
+    with Stack(settings(data_dir, **outside, **MADE_UP), commands=[WEB]) as stack:
+        stack.wait_until_ready()
+        assert [child.name for child in stack.state.children] == ["api"]
+        assert outside.items() <= stack.state.settings.items()
+        assert "inbox" not in stack.state.urls
+
+
+def test_commands_borrow_the_stack_that_is_up(supervisor: Supervisor) -> None:
+    with borrowed(settings(supervisor.data_dir)) as complete:
+        assert complete.database_url is not None
+        add_person(complete.database_url.get_secret_value(), "dana")
+        assert complete.api_port == int(supervisor.stack.settings["api_port"])
+        assert complete.smtp_url is not None
+    assert people(supervisor.stack.settings["database_url"]) == ["dana"]
+
+
+def test_commands_borrow_the_database_when_nothing_is_up(data_dir: Path) -> None:
+    with borrowed(settings(data_dir)) as complete:
+        assert complete.database_url is not None
+        add_person(complete.database_url.get_secret_value(), "dana")
+        assert complete.broker_url is complete.smtp_url is None
+        assert complete.secret_key is not None
+    with supervised(data_dir) as up:
+        assert people(up.stack.settings["database_url"]) == ["dana"]
+        assert up.stack.settings["secret_key"] == complete.secret_key.get_secret_value()
+
+
+def test_a_command_that_comes_while_the_stack_starts_waits_for_it(data_dir: Path) -> None:
+    starting = Supervisor(data_dir)
+    until(lambda: running(data_dir))
+    with borrowed(settings(data_dir)) as complete:
+        assert complete.database_url is not None
+        assert people(complete.database_url.get_secret_value()) == []
+        assert starting.stack.settings["database_url"] == complete.database_url.get_secret_value()
+    starting.until_up()
+    starting.end()
+
+
+def test_a_folder_that_another_command_holds_is_waited_for_no_longer_than_told(data_dir: Path) -> None:
+    with held(data_dir, seconds=0):
+        with pytest.raises(DataFolderBusy) as busy, held(data_dir, seconds=0.1):
+            pass
+        assert busy.value.facts["pid"] == str(os.getpid())
+    with held(data_dir, seconds=0):
+        pass
+
+
+def test_a_state_that_makes_no_sense_is_no_stack(data_dir: Path) -> None:
+    data_dir.mkdir()
+    for nonsense in ("", "[]", "{}", '{"supervisor": {"pid": 1}, "children": []}'):
+        (data_dir / "stack.json").write_text(nonsense)
+        assert running(data_dir) is None
