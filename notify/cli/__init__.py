@@ -1,0 +1,39 @@
+"""The command ``notify``: parse, call one thing, print."""
+
+import sys
+
+from typer import Typer
+
+from notify.cli import doctor, emit, jobs, letters, people, relays, stack, token
+from notify.domain.errors import NotifyError
+
+USAGE = 2
+
+app = Typer(
+    name="notify",
+    help="A durable notification outbox for code review.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command()(stack.up)
+app.command()(stack.demo)
+app.command()(stack.migrate)
+app.command()(stack.prune)
+app.command()(emit.emit)
+app.add_typer(jobs.app, name="jobs")
+app.add_typer(people.app, name="people")
+app.add_typer(relays.app, name="relays")
+app.command()(letters.preview)
+app.command("send-test")(letters.send_test)
+app.add_typer(token.app, name="token")
+app.command()(doctor.doctor)
+
+
+def main() -> None:
+    """Run the command line; what notify refuses is said in its own words, without a trace."""
+    try:
+        app()
+    except NotifyError as error:
+        sys.stderr.write(f"notify: {error}\n")
+        raise SystemExit(USAGE) from None

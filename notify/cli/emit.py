@@ -1,0 +1,102 @@
+"""``notify emit``: events from a file or standard input, one JSON object a line."""
+
+import json
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Annotated
+
+from rich.console import Console
+from rich.progress import Progress
+from typer import Argument, Exit
+
+from notify.cli.output import AsJson, console, print_json
+from notify.cli.place import Place, place
+from notify.domain.errors import MalformedEvent, NotifyError
+from notify.domain.jobs import Stage
+from notify.intake.receive import receive
+from notify.intake.schema import EventIn, parse
+
+AT_ONCE = 500
+STANDARD_INPUT = Path("-")
+
+
+class UnreadableFile(NotifyError):
+    """The file of events cannot be read."""
+
+
+@dataclass(slots=True)
+class Report:
+    """What became of the lines; ``refused`` names line numbers from 1, fields and reasons."""
+
+    accepted: int = 0
+    duplicates: int = 0
+    refused: list[dict[str, object]] = field(default_factory=list)
+
+
+def emit(
+    source: Annotated[Path, Argument(metavar="FILE", help="One JSON object a line; - reads standard input.")],
+    *,
+    as_json: AsJson = False,
+) -> None:
+    """
+    Store events, one JSON object a line; safe to repeat with events that carry a key.
+
+    A line that is refused is named with its number, field and reason, and the others are stored;
+    the exit code is then 1.
+    """
+    report = Report()
+    with place() as here, _lines(source) as lines, Progress(console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("events", total=None)
+        numbered = enumerate(lines, start=1)
+        while chunk := list(islice(numbered, AT_ONCE)):
+            _store(here, list(_parsed(chunk, report)), report)
+            progress.update(task, advance=len(chunk))
+    _print(report, as_json=as_json)
+    if report.refused:
+        raise Exit(1)
+
+
+def _store(here: Place, events: list[EventIn], report: Report) -> None:
+    with here.database.begin() as connection:
+        receipts = receive(connection, events)
+    here.doorbell.ring(Stage.FAN_OUT)
+    known = sum(receipt.duplicate for receipt in receipts)
+    report.duplicates += known
+    report.accepted += len(receipts) - known
+
+
+def _parsed(chunk: Iterable[tuple[int, bytes]], report: Report) -> Iterator[EventIn]:
+    for number, line in chunk:
+        if not line.strip():
+            continue
+        try:
+            yield parse(json.loads(line))
+        except (ValueError, RecursionError):
+            report.refused.append({"line": number, "field": "", "reason": "expected one JSON object in UTF-8"})
+        except MalformedEvent as error:
+            report.refused.append({"line": number, "field": error.field, "reason": error.reason})
+
+
+@contextmanager
+def _lines(source: Path) -> Iterator[Iterable[bytes]]:
+    if source == STANDARD_INPUT:
+        yield sys.stdin.buffer
+        return
+    try:
+        with source.open("rb") as lines:
+            yield lines
+    except OSError as error:
+        raise UnreadableFile(file=str(source), reason=error.strerror) from None
+
+
+def _print(report: Report, *, as_json: bool) -> None:
+    if as_json:
+        print_json(report)
+        return
+    console.print(f"{report.accepted} accepted, {report.duplicates} duplicates, {len(report.refused)} refused")
+    for one in report.refused:
+        console.print(f"line {one['line']}: {one['field']}: {one['reason']}", markup=False)

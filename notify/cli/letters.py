@@ -1,0 +1,98 @@
+"""``notify preview`` and ``notify send-test``: a sample letter to look at, and one through the relay."""
+
+import asyncio
+import sys
+import webbrowser
+from datetime import UTC, datetime
+from enum import StrEnum
+from pathlib import Path
+from tempfile import mkdtemp
+from typing import Annotated
+
+from typer import Argument, Exit, Option
+
+from notify import wiring
+from notify.channels.email.compose import Composer
+from notify.channels.links import SignedLinks
+from notify.cli import sample
+from notify.cli.output import AsJson, console, print_json
+from notify.cli.place import settings_here
+from notify.domain.errors import InvalidSettings
+from notify.domain.events import COMMENT_CREATED
+from notify.domain.jobs import Letter
+from notify.domain.outcomes import Dead, Outcome, Released, Retry, Sent
+from notify.domain.ports import Channel
+from notify.settings import load
+
+PREVIEW_SECRET = "only for letters that nobody gets"  # noqa: S105 - it signs links of a sample
+
+
+class Part(StrEnum):
+    """Which form of the letter to print."""
+
+    TEXT = "text"
+    HTML = "html"
+    RAW = "raw"
+
+
+def preview(
+    event_type: Annotated[str, Argument(help="The event type whose letter to show.")] = COMMENT_CREATED,
+    *,
+    part: Annotated[Part, Option(help="Which form to print; raw is all that goes to the relay.")] = Part.TEXT,
+    open_: Annotated[bool, Option("--open", help="Show the HTML in a browser instead.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Print a sample letter, rendered with this deployment's templates."""
+    settings = load()
+    composer = Composer(
+        mail_from=settings.mail_from or "notify@example.com",
+        mail_from_name=settings.mail_from_name,
+        links=wiring.links(settings) or SignedLinks(secret=PREVIEW_SECRET, public_url="http://127.0.0.1:8000"),
+        templates_dir=settings.templates_dir,
+    )
+    letter = sample.letter(event_type, host=wiring.message_host(settings))
+    composed = composer.compose(letter, date=datetime.now(UTC))
+    raw = composed.content.decode("utf-8", errors="replace")
+    forms = {Part.TEXT: composed.text, Part.HTML: composed.html, Part.RAW: raw}
+    if open_:
+        _show(composed.html)
+    elif as_json:
+        print_json({"subject": composed.subject, **{form.value: words for form, words in forms.items()}})
+    else:
+        sys.stdout.write(forms[part].rstrip() + "\n")
+
+
+def send_test(
+    address: Annotated[str, Argument(help="Who gets the sample letter.")],
+    *,
+    as_json: AsJson = False,
+) -> None:
+    """Send a sample letter through the configured relay at once, past the outbox, and say what it answered."""
+    with settings_here() as settings:
+        channel = wiring.channel(settings)
+        if channel is None:
+            raise InvalidSettings(wiring.NO_MAIL)
+        letter = sample.letter(COMMENT_CREATED, host=wiring.message_host(settings), to_email=address)
+        outcome = asyncio.run(_send(channel, letter))
+    answer = outcome.answer if isinstance(outcome, Sent | Retry | Dead | Released) else None
+    name = type(outcome).__name__.lower()
+    if as_json:
+        print_json({"outcome": name, "relay": channel.relay, "message_id": letter.message_id, "answer": answer})
+    else:
+        console.print(f"{name}: {answer.code or ''} {answer.text}" if answer else name, markup=False)
+    if not isinstance(outcome, Sent):
+        raise Exit(1)
+
+
+async def _send(channel: Channel, letter: Letter) -> Outcome:
+    try:
+        return await channel.open() or await channel.send(letter, still_ours=lambda: True)
+    finally:
+        await channel.close()
+
+
+def _show(html: str) -> None:
+    page = Path(mkdtemp(prefix="notify-preview-")) / "letter.html"
+    page.write_text(html, encoding="utf-8")
+    console.print(str(page), markup=False)
+    webbrowser.open(page.as_uri())

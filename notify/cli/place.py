@@ -1,0 +1,64 @@
+"""Where a command works: on the configured database, or on the embedded stack in the data folder."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib import import_module
+from types import ModuleType
+
+from notify import wiring
+from notify.domain.errors import NotifyError
+from notify.domain.ports import Doorbell
+from notify.settings import Settings, load
+from notify.store.database import Database
+
+FLUSH_SECONDS = 2.0
+
+
+class NothingToWorkOn(NotifyError):
+    """NOTIFY_DATABASE_URL is not set, and the embedded stack is not installed: pip install notify[embedded]."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Complete settings, and the parts that a command needs of what they describe."""
+
+    settings: Settings
+    database: Database
+    doorbell: Doorbell
+
+
+@contextmanager
+def settings_here() -> Iterator[Settings]:
+    """The settings; with no database configured, those of the embedded stack, which is started if it is not up."""
+    settings = load()
+    if settings.database_url is not None:
+        yield settings
+        return
+    with embedded_module("stack").borrowed(settings) as complete:
+        yield complete
+
+
+def embedded_module(name: str) -> ModuleType:
+    """
+    A module of the embedded stack, which production need not have installed.
+
+    Raises:
+        NothingToWorkOn: The extra is not installed.
+    """
+    try:
+        return import_module(f"notify.embedded.{name}")
+    except ModuleNotFoundError as error:
+        raise NothingToWorkOn(missing=error.name) from None
+
+
+@contextmanager
+def place() -> Iterator[Place]:
+    """The parts, until the command is done; then doorbells that were rung are let out."""
+    with settings_here() as settings:
+        here = Place(settings, wiring.database(settings, pool_size=1), wiring.doorbell(settings))
+        try:
+            yield here
+        finally:
+            here.doorbell.flush(at_most_seconds=FLUSH_SECONDS)
+            here.database.close()

@@ -1,0 +1,97 @@
+"""``notify relays``: where the breakers stand, and holding one open by hand."""
+
+from dataclasses import asdict
+from typing import Annotated
+
+from typer import Argument, BadParameter, Option, Typer
+
+from notify import wiring
+from notify.cli.output import AsJson, console, print_json, print_table
+from notify.cli.place import Place, place
+from notify.domain.errors import NotifyError
+from notify.domain.jobs import Stage
+from notify.store import relays
+from notify.store.relays import Standing
+
+app = Typer(help="Where the breakers of the relays stand, and holding one open by hand.", no_args_is_help=True)
+
+LONGEST_WORDS_BYTES = 1024
+
+RelayName = Annotated[str, Argument(metavar="RELAY", help="host:port, as `notify relays list` shows it.")]
+
+
+class NoSuchRelay(NotifyError):
+    """A relay of this name is neither configured nor was one ever in trouble."""
+
+
+class NotMuted(NotifyError):
+    """The relay is not muted."""
+
+
+def _short(words: str | None) -> str | None:
+    if words is not None and len(words.encode()) > LONGEST_WORDS_BYTES:
+        message = f"expected at most {LONGEST_WORDS_BYTES} bytes"
+        raise BadParameter(message)
+    return words
+
+
+@app.command("list")
+def list_(*, as_json: AsJson = False) -> None:
+    """The configured relay, and every other that was ever in trouble or muted."""
+    with place() as here:
+        known = _known(here)
+    if as_json:
+        print_json([{"relay": relay, **asdict(standing), "is_open": standing.is_open} for relay, standing in known])
+        return
+    print_table(
+        ["relay", "breaker", "failures", "the relay's last words"],
+        [(relay, in_words(standing), standing.failures, standing.last_error) for relay, standing in known],
+    )
+
+
+@app.command()
+def mute(
+    relay: RelayName,
+    *,
+    because: Annotated[str | None, Option(help="Who mutes it and why, for whoever asks.", callback=_short)] = None,
+) -> None:
+    """Claim no letter for this relay until it is unmuted. Letters wait; none loses an attempt."""
+    with place() as here:
+        known = [name for name, _ in _known(here)]
+        if relay not in known:
+            raise NoSuchRelay(relay=relay, known=", ".join(known) or "none")
+        with here.database.begin() as connection:
+            relays.mute(connection, relay, because=because)
+            standing = relays.standing(connection, relay)
+    console.print(f"{relay}: {in_words(standing)}", markup=False)
+
+
+@app.command()
+def unmute(relay: RelayName) -> None:
+    """Let the breaker of this relay decide again, from where it stands."""
+    with place() as here:
+        with here.database.begin() as connection:
+            if not relays.unmute(connection, relay):
+                raise NotMuted(relay=relay)
+            standing = relays.standing(connection, relay)
+        here.doorbell.ring(Stage.DELIVER)
+    console.print(f"{relay}: {in_words(standing)}", markup=False)
+
+
+def in_words(standing: Standing) -> str:
+    """Where a breaker stands, and since when or until when."""
+    if standing.muted_at is not None:
+        because = f": {standing.muted_because}" if standing.muted_because else ""
+        return f"muted since {standing.muted_at:%Y-%m-%d %H:%M:%S} UTC{because}"
+    if standing.is_open:
+        return f"open: {standing.reason}, next probe at {standing.probe_at:%Y-%m-%d %H:%M:%S} UTC"
+    return standing.state
+
+
+def _known(here: Place) -> list[tuple[str, Standing]]:
+    """The configured relay first, then the others."""
+    configured = wiring.relay_name(here.settings)
+    with here.database.begin() as connection:
+        found = relays.standings(connection)
+    first = [] if configured is None else [(configured, found.pop(configured, Standing()))]
+    return [*first, *found.items()]

@@ -1,0 +1,67 @@
+"""A letter about nothing that happened, to look at and to test the relay with."""
+
+from datetime import UTC, datetime
+
+from notify.domain.audience import Reason
+from notify.domain.errors import NotifyError
+from notify.domain.events import COMMENT_CREATED, ChangeList, Event
+from notify.domain.jobs import Claim, Letter
+from notify.domain.preferences import Person
+from notify.domain.threads import message_id
+
+LINK = "CL-4821"
+ACTOR = Person(username="dana", display_name="Dana Reyes")
+RECIPIENT = Person(username="alice", display_name="Alice Meyer", email="alice@example.com")
+COMMENT = {
+    "id": "8731",
+    "body": "The *jitter* has to come after the cap, otherwise the upper half of the range is lost.\n\n"
+    "```python\ndelay = min(cap, base * 2 ** n)\n```\n\nSee [the note](https://review.example/notes/backoff).",
+    "url": "https://review.example/CL-4821#c8731",
+    "path": "src/upload/retry.py",
+    "line": 42,
+    "code": "delay = base * 2 ** n",
+}
+PAYLOADS = {COMMENT_CREATED: {"comment": COMMENT}}
+
+
+class NoSample(NotifyError):
+    """There is no sample of this event type."""
+
+
+def letter(event_type: str, *, host: str, to_email: str = "alice@example.com") -> Letter:
+    """
+    A letter of this type as a reviewer gets it.
+
+    Raises:
+        NoSample: Naming the known types.
+    """
+    if event_type not in PAYLOADS:
+        raise NoSample(given=event_type, known=", ".join(sorted(PAYLOADS)))
+    now = datetime.now(UTC)
+    key = f"sample-{now:%Y%m%d%H%M%S%f}"
+    event = Event(
+        id=0,
+        key=key,
+        type=event_type,
+        cl_link=LINK,
+        actor=ACTOR.username,
+        occurred_at=now,
+        payload=PAYLOADS[event_type],
+    )
+    return Letter(
+        claim=Claim(id=0, attempt=1, failures=0, max_failures=1, lapses=0),
+        message_id=message_id(LINK, event_key=key, username=RECIPIENT.username, host=host),
+        event=event,
+        change_list=ChangeList(
+            link=LINK,
+            title="Cap the upload retry",
+            url="https://review.example/CL-4821",
+            repository="monorepo",
+            author="bob",
+            reviewers=("alice", "dana"),
+        ),
+        actor=ACTOR,
+        recipient=RECIPIENT,
+        to_email=to_email,
+        reason=Reason.REVIEWER,
+    )

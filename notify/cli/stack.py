@@ -1,0 +1,54 @@
+"""``notify up``, ``demo``, ``migrate`` and ``prune``: the system as a whole."""
+
+from typing import Annotated
+
+from typer import Option
+
+from notify import logs, wiring
+from notify.cli.output import AsJson, console, print_json
+from notify.cli.place import embedded_module, place, settings_here
+from notify.delivery import retention
+from notify.settings import load
+from notify.store import migrate as schema
+
+
+def up() -> None:
+    """Run the whole system on this machine, on real parts, until Ctrl-C. Data stays in NOTIFY_DATA_DIR."""
+    settings = load()
+    logs.configure(level=settings.log_level, style=settings.log_format)
+    embedded_module("stack").Stack(settings).run()
+
+
+def demo(
+    *,
+    once: Annotated[bool, Option("--once", help="Show the letters and exit instead of staying up.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Start everything embedded, emit sample comments, and show who got a letter, who did not, and why."""
+    settings = load()
+    logs.configure(level="warning" if once else settings.log_level, style=settings.log_format)
+    embedded_module("demo").run(settings, once=once, as_json=as_json)
+
+
+def migrate(*, as_json: AsJson = False) -> None:
+    """Bring the database's schema up to this code. Safe to repeat and to run from several places at once."""
+    with settings_here() as settings:
+        database = wiring.database(settings, pool_size=1)
+        with database.begin() as connection:
+            before = schema.current(connection)
+        database.close()
+        schema.upgrade(database.url)
+    if as_json:
+        print_json({"from": before, "to": schema.head()})
+    else:
+        console.print(f"schema notify: {before or 'nothing'} to {schema.head()}")
+
+
+def prune(*, as_json: AsJson = False) -> None:
+    """Delete what is finished and old: sent and skipped after 14 days, dead, expired and cancelled after 90."""
+    with place() as here:
+        pruned = retention.prune(here.database)
+    if as_json:
+        print_json(pruned)
+    else:
+        console.print(f"{pruned.jobs} jobs, {pruned.events} events and {pruned.stats} rows of statistics deleted")

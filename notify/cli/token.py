@@ -1,0 +1,78 @@
+"""``notify token``: who may call the API."""
+
+from datetime import timedelta
+from typing import Annotated
+
+from typer import Argument, Option, Typer
+
+from notify.api.person_tokens import issue_user_token
+from notify.cli.output import AsJson, print_json, print_table
+from notify.cli.place import place, settings_here
+from notify.domain.errors import InvalidSettings, NotifyError
+from notify.store import tokens
+from notify.store.tokens import Scope
+
+app = Typer(help="Tokens for programs and for people.", no_args_is_help=True)
+
+
+class NoSuchToken(NotifyError):
+    """There is no valid token with this id."""
+
+
+@app.command()
+def create(
+    *,
+    scope: Annotated[list[Scope], Option(help="What the program may do; repeat it for more.")],
+    name: Annotated[str, Option(help="What the token is for.")] = "unnamed",
+    as_json: AsJson = False,
+) -> None:
+    """Make a program's token. It is shown now and never again; only its hash is stored."""
+    with place() as here, here.database.begin() as connection:
+        token = tokens.create(connection, name, scopes=scope)
+    _print_token(token, as_json=as_json, name=name, scopes=sorted(set(scope)))
+
+
+@app.command("list")
+def list_(*, as_json: AsJson = False) -> None:
+    """Every program's token that was ever made, without the tokens themselves."""
+    with place() as here, here.database.begin() as connection:
+        issued = tokens.issued(connection)
+    if as_json:
+        print_json(issued)
+        return
+    print_table(
+        ["id", "name", "scopes", "made", "revoked"],
+        [(one.id, one.name, ", ".join(sorted(one.scopes)), one.created_at, one.revoked_at) for one in issued],
+    )
+
+
+@app.command()
+def revoke(token_id: Annotated[int, Argument(metavar="ID", help="As `notify token list` shows it.")]) -> None:
+    """End a program's token at once."""
+    with place() as here, here.database.begin() as connection:
+        if not tokens.revoke(connection, token_id):
+            raise NoSuchToken(id=token_id)
+
+
+@app.command()
+def user(
+    username: Annotated[str, Argument(help="Whom the token speaks for.")],
+    *,
+    hours: Annotated[float, Option(min=0.01, help="How long it is valid.")] = 12,
+    as_json: AsJson = False,
+) -> None:
+    """Make a person's JWT, signed with NOTIFY_JWT_SECRET."""
+    with settings_here() as settings:
+        if settings.jwt_secret is None:
+            raise InvalidSettings("NOTIFY_JWT_SECRET is not set; expected the secret that signs people's tokens")
+        token = issue_user_token(
+            settings.jwt_secret.get_secret_value(), username, ttl=timedelta(hours=hours), audience=settings.jwt_audience
+        )
+    _print_token(token, as_json=as_json, username=username)
+
+
+def _print_token(token: str, *, as_json: bool, **facts: object) -> None:
+    if as_json:
+        print_json({"token": token, **facts})
+    else:
+        print(token)  # noqa: T201 - a token must not be wrapped at the terminal's width

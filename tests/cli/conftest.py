@@ -1,0 +1,41 @@
+"""The command line on the test's database."""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from notify.cli import app
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What a command printed, and its exit code."""
+
+    code: int
+    output: str
+    error: BaseException | None
+
+    @property
+    def json(self) -> Any:
+        """What it printed with --json."""
+        return json.loads(self.output)
+
+
+Notify = Callable[..., Said]
+
+
+@pytest.fixture
+def notify(environment: Mapping[str, str], monkeypatch: pytest.MonkeyPatch) -> Notify:
+    """``notify`` with these arguments, and with *stdin* as its standard input."""
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+
+    def run(*arguments: str, stdin: str | None = None) -> Said:
+        result = CliRunner().invoke(app, arguments, input=stdin)
+        return Said(result.exit_code, result.stdout, result.exception)
+
+    return run

@@ -1,0 +1,201 @@
+"""The commands as an operator types them."""
+
+import json
+from collections.abc import Iterator
+
+import pytest
+
+from notify.cli import app
+from notify.domain.errors import InvalidSettings, NotifyError
+from notify.store import tokens
+from notify.store.database import Database
+from notify.store.tokens import Scope
+from tests.cli.conftest import Notify
+from tests.support.office import Office, comment
+from tests.support.smtp import ScriptedRelay
+
+COMMANDS = (
+    ["up"],
+    ["demo"],
+    ["migrate"],
+    ["emit"],
+    ["jobs", "list"],
+    ["jobs", "show"],
+    ["jobs", "retry"],
+    ["jobs", "cancel"],
+    ["jobs", "replay"],
+    ["people", "show"],
+    ["people", "clear"],
+    ["relays", "list"],
+    ["relays", "mute"],
+    ["relays", "unmute"],
+    ["preview"],
+    ["token", "create"],
+    ["token", "user"],
+    ["doctor"],
+    ["send-test"],
+    ["prune"],
+)
+
+
+@pytest.fixture
+def relay() -> Iterator[ScriptedRelay]:
+    """A relay that takes everything until a test tells it otherwise."""
+    with ScriptedRelay() as scripted:
+        yield scripted
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_every_command_explains_itself(notify: Notify, command: list[str]) -> None:
+    said = notify(*command, "--help")
+
+    assert said.code == 0
+    assert "Usage:" in said.output
+
+
+def test_events_on_standard_input_are_stored_line_by_line(notify: Notify, database: Database) -> None:
+    lines = "\n".join(json.dumps(comment(key=f"k{number}")) for number in range(3))
+
+    first = notify("emit", "-", "--json", stdin=lines)
+    again = notify("emit", "-", "--json", stdin=lines)
+
+    assert (first.code, first.json) == (0, {"accepted": 3, "duplicates": 0, "refused": []})
+    assert again.json == {"accepted": 0, "duplicates": 3, "refused": []}
+    assert Office(database, None).now("SELECT count(*) FROM notify.events") == [(3,)]
+
+
+def test_a_line_that_is_refused_is_named_and_loses_no_other(notify: Notify, database: Database) -> None:
+    bad = {**comment(key="bad"), "cl": {}}
+    lines = "\n".join(
+        [json.dumps(comment(key="good")), json.dumps(bad), "{not json", "", json.dumps(comment(key="k2"))]
+    )
+
+    said = notify("emit", "-", "--json", stdin=lines)
+
+    assert said.code == 1
+    assert said.json["accepted"] == 2
+    assert [(one["line"], one["field"]) for one in said.json["refused"]] == [(2, "cl.link"), (3, "")]
+    assert Office(database, None).now("SELECT key FROM notify.events ORDER BY id") == [("good",), ("k2",)]
+
+
+def test_letters_can_be_listed_shown_cancelled_retried_and_replayed(notify: Notify, database: Database) -> None:
+    office = Office(database, None)
+    (job,) = [one for one in office.letters_wait("ann") if one.status == "pending"]
+    number = str(job.id)
+
+    assert [one["id"] for one in notify("jobs", "list", "--username", "ann", "--json").json] == [job.id]
+    assert notify("jobs", "cancel", number).code == 0
+    assert notify("jobs", "show", number, "--json").json["status"] == "cancelled"
+    replayed = notify("jobs", "replay", number, "--json").json
+    assert notify("jobs", "retry", number).code == 0
+
+    rows = {one.id: (one.status, one.replay_of) for one in office.jobs() if one.username == "ann"}
+    assert rows == {job.id: ("pending", None), replayed["id"]: ("pending", job.id)}
+
+
+@pytest.mark.parametrize("action", ["retry", "cancel", "replay", "show"])
+def test_a_job_that_is_not_there_is_an_error(notify: Notify, action: str) -> None:
+    said = notify("jobs", action, "999999")
+
+    assert isinstance(said.error, NotifyError)
+    assert said.code != 0
+
+
+def test_a_sent_letter_is_not_sent_again_by_retry(notify: Notify, database: Database, relay: ScriptedRelay) -> None:
+    office = Office(database, relay.url)
+    (job,) = [one for one in office.letters_wait("ann") if one.status == "pending"]
+    office.drain()
+
+    assert isinstance(notify("jobs", "retry", str(job.id)).error, NotifyError)
+    assert office.drain()["claimed"] == 0
+
+
+def test_a_programs_token_works_until_it_is_revoked(notify: Notify, database: Database) -> None:
+    made = notify("token", "create", "--name", "ci", "--scope", "events:write", "--json").json
+    with database.begin() as connection:
+        assert tokens.scopes_of(connection, made["token"]) == frozenset({Scope.EVENTS_WRITE})
+    (listed,) = notify("token", "list", "--json").json
+
+    assert made["token"] not in json.dumps(listed)
+    assert notify("token", "revoke", str(listed["id"])).code == 0
+    with database.begin() as connection:
+        assert tokens.scopes_of(connection, made["token"]) is None
+
+
+def test_a_preview_shows_the_letter_in_every_form(notify: Notify) -> None:
+    shown = notify("preview", "cl.comment.created", "--json").json
+
+    assert shown["subject"] == "[monorepo] Cap the upload retry (CL-4821)"
+    assert "You get this because you review CL-4821." in shown["text"]
+    assert "<html" in shown["html"]
+    assert shown["raw"].startswith("To: ")
+    assert notify("preview", "--part", "html").output.strip() == shown["html"].strip()
+
+
+def test_a_preview_of_an_unknown_type_is_an_error(notify: Notify) -> None:
+    assert isinstance(notify("preview", "cl.sneezed").error, NotifyError)
+
+
+def test_a_test_letter_goes_through_the_relay_and_says_what_it_answered(
+    notify: Notify, relay: ScriptedRelay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NOTIFY_SMTP_URL", relay.url)
+
+    taken = notify("send-test", "ann@example.com", "--json")
+    relay.answers["RCPT"] = "550 5.1.1 no such user"
+    refused = notify("send-test", "ann@example.com", "--json")
+
+    assert (taken.code, taken.json["outcome"], taken.json["answer"]["code"]) == (0, "sent", 250)
+    assert (refused.code, refused.json["outcome"], refused.json["answer"]["code"]) == (1, "dead", 550)
+    assert [letter.recipient for letter in relay.letters] == ["ann@example.com"]
+
+
+def test_without_a_relay_a_test_letter_is_refused(notify: Notify) -> None:
+    assert isinstance(notify("send-test", "ann@example.com").error, InvalidSettings)
+
+
+def test_the_doctor_finds_nothing_where_all_is_well(
+    notify: Notify, relay: ScriptedRelay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NOTIFY_SMTP_URL", relay.url)
+
+    said = notify("doctor", "--json")
+
+    assert (said.code, [one["about"] for one in said.json if not one["ok"]]) == (0, [])
+    assert {"database", "schema", "broker", "relay", "breaker"} <= {one["about"] for one in said.json}
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "about"),
+    [
+        ("NOTIFY_SMTP_URL", "smtp://127.0.0.1:1", "relay"),
+        ("NOTIFY_SMTP_URL", "", "relay"),
+        ("NOTIFY_BROKER_URL", "redis://127.0.0.1:1/0", "broker"),
+        ("NOTIFY_DATABASE_URL", "postgresql://postgres@127.0.0.1:1/none", "database"),
+    ],
+)
+def test_the_doctor_names_what_is_wrong_and_what_mends_it(
+    notify: Notify, relay: ScriptedRelay, monkeypatch: pytest.MonkeyPatch, variable: str, value: str, about: str
+) -> None:
+    monkeypatch.setenv("NOTIFY_SMTP_URL", relay.url)
+    monkeypatch.setenv(variable, value)
+
+    said = notify("doctor", "--json")
+
+    assert said.code == 1
+    assert {one["about"] for one in said.json if not one["ok"]} == {about}
+    assert all(one["why"] and one["mend"] for one in said.json if not one["ok"])
+
+
+def test_migrating_twice_changes_nothing(notify: Notify) -> None:
+    first, second = (notify("migrate", "--json") for _ in range(2))
+
+    assert first.code == second.code == 0
+    assert second.json["from"] == second.json["to"]
+
+
+def test_the_command_line_has_no_command_that_is_not_described_here() -> None:
+    commands = {one.name or one.callback.__name__ for one in app.registered_commands if one.callback}
+    groups = {one.name for one in app.registered_groups}
+
+    assert commands | groups == {command[0] for command in COMMANDS}

@@ -1,0 +1,193 @@
+"""One letter or many by hand: what is meant, what is asked first, what is said afterwards."""
+
+from collections import Counter
+from typing import Any
+
+import pytest
+from sqlalchemy import insert, select
+
+from notify.cli.by_hand import NoSuchJob, NothingAsked
+from notify.delivery.by_hand import PAGE
+from notify.store import jobs
+from notify.store.database import Database
+from notify.store.tables import email_jobs
+from tests.cli.conftest import Notify
+from tests.support import rows
+
+MORE_THAN_TWO_PAGES = 2 * PAGE + 1
+row = email_jobs.c
+
+
+@pytest.fixture
+def letters(database: Database) -> dict[str, int]:
+    """Three letters that ended dead, each for another reason, one that waits and one that was sent; by name."""
+    named: dict[str, dict[str, Any]] = {
+        "template": {**rows.ended("dead"), "outcome_reason": "template_error", "created_at": rows.ago(hours=3)},
+        "refused": {
+            **rows.ended("dead"),
+            "outcome_reason": "refused",
+            "last_code": 554,
+            "created_at": rows.ago(hours=2),
+        },
+        "poison": {**rows.ended("dead"), "outcome_reason": "poison", "created_at": rows.ago(hours=1)},
+        "waits": {"due_at": rows.ago(hours=-1)},
+        "sent": rows.ended("sent"),
+    }
+    with database.begin() as connection:
+        return {name: rows.letter(connection, username=name, **columns) for name, columns in named.items()}
+
+
+def statuses(database: Database) -> dict[str, str]:
+    """Where each letter stands, by its person."""
+    with database.begin() as connection:
+        return {one.username: one.status for one in connection.execute(select(row.username, row.status))}
+
+
+def changed(before: dict[str, str], after: dict[str, str]) -> set[str]:
+    return {name for name, status in after.items() if before[name] != status}
+
+
+@pytest.mark.usefixtures("letters")
+@pytest.mark.parametrize(
+    ("filters", "retried"),
+    [
+        (["--status", "dead"], {"template", "refused", "poison"}),
+        (["--reason", "template_error"], {"template"}),
+        (["--code", "554"], {"refused"}),
+        (["--username", "poison"], {"poison"}),
+        (["--status", "dead", "--username", "sent"], set()),
+    ],
+)
+def test_filters_say_which_letters_are_meant(
+    notify: Notify, database: Database, filters: list[str], retried: set[str]
+) -> None:
+    before = statuses(database)
+
+    said = notify("jobs", "retry", *filters, "--yes", "--json")
+
+    assert said.code == 0
+    assert changed(before, statuses(database)) == retried
+    assert said.json["retried"] == len(retried)
+
+
+def test_letters_of_a_certain_time_are_meant(notify: Notify, database: Database, letters: dict[str, int]) -> None:
+    before = statuses(database)
+    with database.begin() as connection:
+        refused, poison = (jobs.show(connection, letters[name]) for name in ("refused", "poison"))
+    assert refused is not None
+    assert poison is not None
+    since, until = refused.created_at.isoformat(), poison.created_at.replace(tzinfo=None).isoformat()
+
+    notify("jobs", "retry", "--after", since, "--before", until)
+
+    assert changed(before, statuses(database)) == {"refused"}
+
+
+def test_a_dry_run_says_how_many_and_which_and_changes_nothing(
+    notify: Notify, database: Database, letters: dict[str, int]
+) -> None:
+    before = statuses(database)
+
+    said = notify("jobs", "replay", "--after", "2020-01-01", "--dry-run", "--json").json
+    shown = notify("jobs", "replay", str(letters["refused"]), "--dry-run")
+
+    assert (said["matched"], said["allowed"]) == (5, 4)
+    assert [one["id"] for one in said["first"]] == [letters[name] for name in ("sent", "poison", "refused", "template")]
+    assert (shown.code, "1 of 1" in shown.output, "554" in shown.output) == (0, True, True)
+    assert statuses(database) == before
+
+
+def test_a_dry_run_shows_no_more_than_ten(notify: Notify, database: Database) -> None:
+    with database.begin() as connection:
+        newest = [rows.letter(connection) for _ in range(12)]
+
+    said = notify("jobs", "cancel", "--status", "pending", "--dry-run", "--json").json
+
+    assert said["allowed"] == 12
+    assert [one["id"] for one in said["first"]] == newest[:1:-1]
+
+
+@pytest.mark.parametrize(("answer", "cancelled"), [("n\n", 0), ("", 0), ("y\n", 2)])
+def test_more_than_one_letter_is_asked_about_first(
+    notify: Notify, database: Database, answer: str, cancelled: int
+) -> None:
+    with database.begin() as connection:
+        for username in ("ann", "bob"):
+            rows.letter(connection, username=username)
+
+    notify("jobs", "cancel", "--status", "pending", "--json", stdin=answer)
+
+    assert Counter(statuses(database).values())["cancelled"] == cancelled
+
+
+@pytest.mark.usefixtures("letters")
+def test_a_single_letter_is_not_asked_about(notify: Notify) -> None:
+    assert notify("jobs", "cancel", "--username", "waits", "--json").json == {"matched": 1, "cancelled": 1}
+
+
+@pytest.mark.usefixtures("letters")
+@pytest.mark.parametrize("action", ["retry", "cancel", "replay"])
+def test_nothing_is_done_to_everything(notify: Notify, database: Database, action: str) -> None:
+    before = statuses(database)
+
+    assert isinstance(notify("jobs", action, "--yes").error, NothingAsked)
+    assert statuses(database) == before
+
+
+def test_several_ids_are_several_letters_and_an_unknown_one_stops_all(
+    notify: Notify, database: Database, letters: dict[str, int]
+) -> None:
+    before = statuses(database)
+    ids = [str(letters[name]) for name in ("template", "poison", "sent")]
+
+    assert isinstance(notify("jobs", "retry", *ids, "999999", "--yes").error, NoSuchJob)
+    assert statuses(database) == before
+
+    assert notify("jobs", "retry", *ids, "--yes", "--json").json == {"matched": 3, "retried": 2}
+    assert changed(before, statuses(database)) == {"template", "poison"}
+
+
+def test_however_many_letters_there_are_each_is_replayed_once(notify: Notify, database: Database) -> None:
+    with database.begin() as connection:
+        event_id = rows.event(connection, **rows.ended("done"))
+        connection.execute(
+            insert(email_jobs),
+            [
+                {
+                    "event_id": event_id,
+                    "event_type": "cl.comment.created",
+                    "cl_link": "CL-1",
+                    "username": f"person-{number}",
+                    "to_email": "person@example.com",
+                    "reason": "reviewer",
+                    "message_id": f"{number}@review.example",
+                    "outcome_reason": "refused",
+                }
+                for number in range(MORE_THAN_TWO_PAGES)
+            ],
+        )
+        connection.execute(email_jobs.update().values(**rows.ended("dead")))
+
+    said = notify("jobs", "replay", "--reason", "refused", "--yes", "--json")
+
+    assert said.json == {"matched": MORE_THAN_TWO_PAGES, "replayed": MORE_THAN_TWO_PAGES}
+    with database.begin() as connection:
+        originals = connection.scalars(select(row.replay_of).where(row.replay_of.is_not(None))).all()
+    assert len(originals) == len(set(originals)) == MORE_THAN_TWO_PAGES
+
+
+def test_a_list_takes_the_filters_and_goes_on_below_an_id(notify: Notify, letters: dict[str, int]) -> None:
+    dead = [letters[name] for name in ("poison", "refused", "template")]
+
+    assert [one["id"] for one in notify("jobs", "list", "--status", "dead", "--json").json] == dead
+    below = notify("jobs", "list", "--status", "dead", "--below", str(dead[0]), "--json").json
+    assert [one["id"] for one in below] == dead[1:]
+    assert [one["id"] for one in notify("jobs", "list", "--code", "554", "--json").json] == [letters["refused"]]
+
+
+@pytest.mark.usefixtures("letters")
+def test_an_instant_that_is_none_is_refused(notify: Notify, database: Database) -> None:
+    before = statuses(database)
+
+    assert notify("jobs", "retry", "--after", "yesterday", "--yes").code == 2
+    assert statuses(database) == before

@@ -1,0 +1,67 @@
+"""What is known of people, and trying an address again that a relay refused for good."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from notify.domain.errors import NotifyError
+from notify.store.database import Database
+from tests.cli.conftest import Notify
+from tests.support.office import Office
+from tests.support.smtp import ScriptedRelay
+
+REFUSAL = "550 5.1.1 no such user [here]"
+
+
+@pytest.fixture
+def relay() -> Iterator[ScriptedRelay]:
+    """A relay that knows nobody of ann's address."""
+    with ScriptedRelay(reply_by_recipient={"ann@example.com": REFUSAL}) as scripted:
+        yield scripted
+
+
+@pytest.fixture
+def office(database: Database, relay: ScriptedRelay) -> Office:
+    """A worker that has written to ann once, in vain."""
+    made = Office(database, relay.url)
+    made.letters_wait("ann", key="first")
+    made.drain()
+    return made
+
+
+def became_of(office: Office, key: str) -> list[tuple[str, str | None]]:
+    """What became of ann's letter about an event."""
+    return [(job.status, job.outcome_reason) for job in office.jobs(key) if job.username == "ann"]
+
+
+def test_an_address_that_was_refused_for_good_is_shown_and_gets_nothing_until_it_is_cleared(
+    notify: Notify, office: Office, relay: ScriptedRelay
+) -> None:
+    shown = notify("people", "show", "ann", "--json").json
+    assert shown["letters_go_to"] is None
+    assert shown["undeliverable"]["email"] == "ann@example.com"
+    assert "no such user [here]" in shown["undeliverable"]["reply"]
+    assert "[here]" in notify("people", "show", "ann").output
+    office.letters_wait("ann", key="second")
+    assert became_of(office, "second") == [("skipped", "no_address")]
+
+    assert notify("people", "clear", "ann").code == 0
+    relay.reply_by_recipient.clear()
+    office.letters_wait("ann", key="third")
+    office.drain()
+
+    assert became_of(office, "third") == [("sent", None)]
+    shown = notify("people", "show", "ann", "--json").json
+    assert (shown["letters_go_to"], shown["undeliverable"]) == ("ann@example.com", None)
+
+
+@pytest.mark.usefixtures("office")
+@pytest.mark.parametrize(("action", "name"), [("show", "nobody"), ("clear", "nobody")])
+def test_nobody_of_that_name_is_an_error(notify: Notify, action: str, name: str) -> None:
+    assert isinstance(notify("people", action, name).error, NotifyError)
+
+
+@pytest.mark.usefixtures("office")
+def test_what_is_clear_cannot_be_cleared(notify: Notify) -> None:
+    assert notify("people", "clear", "ann").code == 0
+    assert isinstance(notify("people", "clear", "ann").error, NotifyError)
