@@ -1,0 +1,123 @@
+"""The broker carries doorbells only: whatever becomes of it, letters arrive, and nobody waits for it."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from signal import SIGCONT, SIGSTOP
+from time import monotonic
+
+import pytest
+import redis
+
+from notify import wiring
+from notify.domain.jobs import Stage
+from notify.domain.ports import Doorbell
+from notify.embedded.valkey import ValkeyServer
+from notify.settings import Settings
+from tests.support.proxy import Flow, Proxy
+from tests.support.scene import Scene
+
+LONGEST_CALL_SECONDS = 0.05
+Trouble = Callable[["Broker"], None]
+
+
+class Broker:
+    """A broker of one test, and the line to it."""
+
+    def __init__(self, server: ValkeyServer, line: Proxy) -> None:
+        self.server = server
+        self.line = line
+
+    def flush(self) -> None:
+        with redis.Redis.from_url(self.server.url) as client:
+            client.flushall()
+
+    def stop(self) -> None:
+        self.server.stop()
+        self.line.reset()
+
+    def freeze(self) -> None:
+        assert self.server.process is not None
+        self.server.process.send_signal(SIGSTOP)
+
+    def fill(self) -> None:
+        with redis.Redis.from_url(self.server.url) as client:
+            client.config_set("maxmemory", 1)
+
+    def swallow(self) -> None:
+        self.line.block(*Flow)
+
+    def mend(self) -> None:
+        """So that it can be stopped in order."""
+        if self.server.process is not None:
+            self.server.process.send_signal(SIGCONT)
+        self.line.heal()
+
+
+@pytest.fixture
+def broker(tmp_path: Path) -> Iterator[Broker]:
+    """A broker that may be broken, reached over a line that may be cut."""
+    with ValkeyServer(tmp_path / "broker") as server, Proxy(("127.0.0.1", server.port)) as line:
+        made = Broker(server, line)
+        yield made
+        made.mend()
+
+
+@pytest.fixture
+def doorbell(broker: Broker) -> Doorbell:
+    """A producer's way to ring."""
+    return wiring.doorbell(Settings(_env_file=None, broker_url=broker.line.broker_url))
+
+
+@pytest.mark.parametrize(
+    "trouble",
+    [Broker.flush, Broker.stop, Broker.freeze, Broker.fill, Broker.swallow],
+    ids=["flushed", "stopped", "paused", "full", "black hole"],
+)
+def test_letters_arrive_whatever_becomes_of_the_broker_and_no_producer_waits_for_it(
+    scene: Scene, broker: Broker, doorbell: Doorbell, trouble: Trouble
+) -> None:
+    scene.environment["NOTIFY_BROKER_URL"] = broker.line.broker_url
+    scene.producer.doorbell = doorbell
+    scene.producer.employ(["ann", "bob"])
+    with scene.worker() as running:
+        scene.producer.emit("ann")
+        scene.until_all_ended()
+
+        trouble(broker)
+        began = monotonic()
+        doorbell.ring(Stage.FAN_OUT)
+        waited = monotonic() - began
+        scene.producer.emit("bob")
+        scene.until_all_ended()
+        running.vanish()
+
+    assert scene.check().repeated == 0
+    assert waited < LONGEST_CALL_SECONDS
+
+
+def test_doorbells_that_come_twice_too_early_or_never_change_nothing(
+    scene: Scene, broker: Broker, doorbell: Doorbell
+) -> None:
+    scene.environment["NOTIFY_BROKER_URL"] = broker.line.broker_url
+    scene.producer.employ(["ann", "bob", "cy"])
+    with scene.worker() as running:
+        ring_often(doorbell)
+        scene.producer.emit("ann")
+        ring_often(doorbell)
+        scene.producer.emit("bob")
+        ring_often(doorbell)
+        broker.flush()
+        scene.producer.emit("cy")
+        scene.until_all_ended()
+        running.vanish()
+
+    assert scene.check().repeated == 0
+    assert scene.tables().verdicts == {"sent": 3}
+
+
+def ring_often(doorbell: Doorbell) -> None:
+    """Three messages for each stage; rings that come closer together than a flush are one."""
+    for _ in range(3):
+        for stage in Stage:
+            doorbell.ring(stage)
+        doorbell.flush(at_most_seconds=5)

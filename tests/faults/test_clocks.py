@@ -1,0 +1,44 @@
+"""The clocks of worker machines may be wrong by an hour; only the database's decides."""
+
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+
+from tests.support.scene import Scene
+from tests.support.skew import skewed
+from tests.support.smtp import DOT, ScriptedRelay
+from tests.support.wait import until
+from tests.support.wire import header
+
+HOUR = timedelta(hours=1)
+LEASE_SECONDS = 4
+A_LEASE_LATER = "SELECT now() > max(created_at) + :seconds * interval '1 second' FROM notify.email_jobs"
+
+
+def test_workers_whose_clocks_are_an_hour_wrong_keep_and_lose_their_leases_like_others(
+    scene: Scene, relay: ScriptedRelay
+) -> None:
+    scene.environment["NOTIFY_LEASE_SECONDS"] = str(LEASE_SECONDS)
+    on_their_way = relay.hold(DOT)
+    with scene.loner(skewed(scene.environment, HOUR)) as ahead:
+        scene.emit("ann")
+        relay.wait_until(lambda: relay.count(DOT) == 1)
+        ahead.freeze()  # so that bob's letter is taken by the other
+        with scene.loner(skewed(scene.environment, -HOUR)):
+            scene.emit("bob")
+            relay.wait_until(lambda: relay.count(DOT) == 2)
+            ahead.thaw()
+            with scene.loner():
+                until(lambda: scene.office().now(A_LEASE_LATER, seconds=1.5 * LEASE_SECONDS) == [(True,)])
+                assert relay.count(DOT) == 2
+                ahead.kill()
+                on_their_way.release()
+                scene.until_all_ended()
+
+    assert scene.check(bound=2).repeated
+    assert hours_off(relay) >= {1, -1}
+
+
+def hours_off(relay: ScriptedRelay) -> set[int]:
+    """By how many hours the letters' dates are wrong."""
+    now = datetime.now(UTC)
+    return {round((parsedate_to_datetime(header(one.content, "Date")) - now) / HOUR) for one in relay.letters}

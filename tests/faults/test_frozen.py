@@ -1,0 +1,36 @@
+"""A worker process that stands still for longer than its lease, and then goes on as if nothing had happened."""
+
+import pytest
+
+from tests.support.scene import LEASE_SECONDS, Scene
+from tests.support.smtp import DOT, RCPT, ScriptedRelay
+from tests.support.wait import until
+
+RECORDED = "SELECT sum(count)::int FROM notify.delivery_stats WHERE outcome IN ('duplicate_sent', 'lease_lost')"
+THREE_LEASES_LATER = """
+    SELECT now() > max(finished_at) + :lease * interval '2 seconds' FROM notify.email_jobs WHERE status = 'sent'
+"""
+
+
+@pytest.mark.parametrize(
+    ("step", "outcome", "repeats"),
+    [(RCPT, "lease_lost", 0), (DOT, "duplicate_sent", 1)],
+    ids=["before the content", "after the final dot"],
+)
+def test_a_process_that_stood_still_for_three_leases_neither_sends_late_nor_undoes_what_another_did(
+    scene: Scene, relay: ScriptedRelay, step: str, outcome: str, repeats: int
+) -> None:
+    on_its_way = relay.hold(step)
+    scene.emit("ann")
+    with scene.loner() as sleeper:
+        on_its_way.wait_until_reached()
+        sleeper.freeze()
+        on_its_way.release()
+        with scene.loner():
+            scene.until_all_ended()
+        until(lambda: scene.office().now(THREE_LEASES_LATER, lease=LEASE_SECONDS) == [(True,)])
+        sleeper.thaw()
+        until(lambda: scene.office().now(RECORDED) == [(1,)])
+
+    assert scene.check(bound=repeats).repeated == repeats
+    assert scene.tables().verdicts == {"sent": 1, outcome: 1}

@@ -1,0 +1,87 @@
+"""Thousands of letters under lasting trouble: slow, and the closest to a bad day."""
+
+from collections import Counter
+from contextlib import ExitStack
+from itertools import cycle
+
+import pytest
+
+from notify.delivery.recorder import MOST_ROWS
+from tests.support.office import many
+from tests.support.scene import TIME_PASSES, Scene, still_open
+from tests.support.smtp import GREETING, ScriptedRelay
+from tests.support.wait import until
+
+pytestmark = pytest.mark.slow
+
+PEOPLE = many(200)
+WORKERS, PROCESSES = 4, 8
+SESSIONS = 4
+KILLS = 30
+CLAIM = 25
+OPENS_AFTER = 5
+WINDOWS_BEGUN = 3
+ANY_ATTEMPT = "SELECT max(attempt) FROM notify.email_jobs"
+OUT_FOR_SO_LONG = "SELECT now() - max(changed_at) > interval '20 seconds' FROM notify.smtp_relays WHERE state = 'open'"
+
+
+def test_eight_processes_of_which_one_is_killed_every_second_lose_none_of_twenty_thousand_letters(
+    scene: Scene, capsys: pytest.CaptureFixture[str]
+) -> None:
+    wait_in_the_table(scene, events=100)
+    settings = {"lease_seconds": "3", "smtp_sessions": str(SESSIONS), "claim_size": str(CLAIM)}
+    with ExitStack() as stack:
+        fleet = [stack.enter_context(scene.worker(**settings)) for _ in range(WORKERS)]
+        victims = cycle(fleet)
+        kills = 0
+        while kills < KILLS and still_open(scene.database):
+            next(victims).kill_one_child()
+            kills += 1
+            pass_a_second(scene)
+        scene.until_all_ended(seconds=300)
+
+    figures = scene.check(bound=kills * (SESSIONS + MOST_ROWS))
+    with capsys.disabled():
+        print(f"\n{kills} kills: {figures}")  # noqa: T201 - the figures are what the test is for
+    assert figures.letters == 20_000
+    assert kills > KILLS / 2
+    assert statuses(scene) == {"sent": 20_000}
+
+
+def test_an_outage_with_fifty_thousand_letters_waiting_costs_none_an_attempt_and_one_probe_a_window(
+    scene: Scene, relay: ScriptedRelay
+) -> None:
+    wait_in_the_table(scene, events=250)
+    relay.answers[GREETING] = "421 4.3.2 down for maintenance"
+    with ExitStack() as stack:
+        for _ in range(WORKERS):
+            stack.enter_context(scene.worker(lease_seconds="30"))
+        until(lambda: scene.office().now(OUT_FOR_SO_LONG) == [(True,)], seconds=60)
+        assert scene.office().now(ANY_ATTEMPT) == [(0,)]
+        assert relay.count(GREETING) <= OPENS_AFTER + PROCESSES + WINDOWS_BEGUN
+
+        relay.answers.clear()
+        scene.office().now(TIME_PASSES)
+        scene.until_all_ended(seconds=400)
+
+    assert scene.check().repeated == 0
+    assert statuses(scene) == {"sent": 50_000}
+
+
+def wait_in_the_table(scene: Scene, *, events: int) -> None:
+    """Emit events that concern everybody, and fan them out."""
+    scene.producer.employ(PEOPLE)
+    for _ in range(events):
+        scene.producer.emit(*PEOPLE)
+    scene.office().fan_out()
+
+
+def pass_a_second(scene: Scene) -> None:
+    """On the database's clock."""
+    ((began,),) = scene.office().now("SELECT now()")
+    until(lambda: scene.office().now("SELECT now() > :at + interval '1 second'", at=began) == [(True,)])
+
+
+def statuses(scene: Scene) -> Counter[str]:
+    """Where the letters stand."""
+    return Counter(row.status for row in scene.tables().letters if row.message_id)

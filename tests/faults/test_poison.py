@@ -1,0 +1,34 @@
+"""A letter that kills its worker every time ends by itself, and takes no other letter along."""
+
+from tests.support.chaos import kill_the_one_who_said
+from tests.support.office import many
+from tests.support.producer import address
+from tests.support.scene import Scene
+from tests.support.smtp import RCPT, Said, ScriptedRelay
+
+NEIGHBOURS = many(6)
+
+
+def test_a_letter_that_kills_its_worker_every_time_is_dead_after_three_and_its_neighbours_arrive(
+    scene: Scene, relay: ScriptedRelay
+) -> None:
+    killed: list[int] = []
+
+    def kill(said: Said) -> None:
+        if f"<{address('mallory')}>" in said.line:
+            killed.append(kill_the_one_who_said(relay, said))
+
+    relay.answers[RCPT] = kill
+    with scene.worker(lease_seconds="1"):
+        scene.emit("first")
+        scene.until_all_ended()
+        scene.emit(*NEIGHBOURS[:3], "mallory", *NEIGHBOURS[3:])
+        scene.until_all_ended(seconds=40)
+
+    scene.check(bound=len(NEIGHBOURS), unsent=1)
+    assert len(set(killed)) == 3
+    assert {one.recipient for one in relay.letters} == {address(name) for name in ("first", *NEIGHBOURS)}
+    ((status, reason, lapses, failures),) = scene.office().now(
+        "SELECT status, outcome_reason, lapses, failures FROM notify.email_jobs WHERE username = 'mallory'"
+    )
+    assert (status, reason, lapses, failures) == ("dead", "poison", 3, 0)

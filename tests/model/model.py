@@ -1,0 +1,216 @@
+"""
+The life of leased rows as it ought to be: no database, no concurrency, one step after another.
+
+It states the rules a second time, in the words of the design rather than in those of the code, so that the two can
+be held against each other. Instants come in as arguments.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from uuid import UUID
+
+Try = tuple[int, int]
+
+MINUTE = timedelta(minutes=1)
+HOUR = timedelta(hours=1)
+LIFE = 72 * HOUR
+BUDGET_BY_HAND = 12
+MOST_LAPSES = 3
+AFTER_TROUBLE = timedelta(seconds=5)
+
+SENT, LATER, NO, BACK, TROUBLE, MUTED, OLD, DONE = "sent", "later", "no", "back", "trouble", "muted", "old", "done"
+ENDS_AS = {SENT: "sent", NO: "dead", MUTED: "skipped", OLD: "expired", DONE: "done"}
+GIVES_BACK_FOR = {BACK: timedelta(0), TROUBLE: AFTER_TROUBLE}
+WAITS_OR_FAILED = {"pending", "dead", "expired", "cancelled"}
+ENDED_AS_A_LETTER = {"sent", "dead", "expired", "cancelled"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """An event or a letter. ``due_at`` None means finished; only letters expire or repeat another."""
+
+    id: int
+    status: str
+    due_at: datetime | None
+    max_failures: int
+    attempt: int = 0
+    failures: int = 0
+    lapses: int = 0
+    expires_at: datetime | None = None
+    replay_of: int | None = None
+
+    def ended(self, status: str) -> "Row":
+        """The same row, finished."""
+        return replace(self, status=status, due_at=None)
+
+    def repeats(self, one: int) -> "Row":
+        """The same row, as a replay of another."""
+        return replace(self, replay_of=one)
+
+    def is_due(self, now: datetime) -> bool:
+        """Whether somebody may take it."""
+        return self.due_at is not None and self.due_at <= now
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """What a worker says of one of its tries, in time or late."""
+
+    id: int
+    attempt: int
+    says: str
+
+    @property
+    def name(self) -> Try:
+        """What names the try for ever."""
+        return self.id, self.attempt
+
+
+@dataclass(slots=True, kw_only=True)
+class Table:
+    """
+    Leased rows, and what is remembered of the tries that ended.
+
+    Args:
+        held: The status of a row on which somebody works.
+        first_wait: How long a row waits after its first failure; each further failure doubles it.
+    """
+
+    held: str
+    first_wait: timedelta = MINUTE
+    longest_wait: timedelta = 4 * HOUR
+    rows: dict[int, Row] = field(default_factory=dict)
+    counts: Counter[tuple[UUID, str]] = field(default_factory=Counter)
+    kept: Counter[Try] = field(default_factory=Counter)
+
+    def add(self, row: Row) -> None:
+        """There is a new row."""
+        self.rows[row.id] = row
+
+    def waiting(self, now: datetime) -> list[int]:
+        """What a claim may take, in the order in which it should."""
+        due = [row for row in self.rows.values() if row.status == "pending" and row.is_due(now)]
+        return [row.id for row in sorted(due, key=lambda row: (row.due_at, row.id))]
+
+    def lapsed(self, now: datetime) -> list[int]:
+        """The rows whose lease ran out longest ago, if they may be tried again: any one of these comes next."""
+        found = [row for row in self._abandoned(now) if row.lapses + 1 < MOST_LAPSES]
+        first = min((row.due_at for row in found if row.due_at), default=None)
+        return [row.id for row in found if row.due_at == first]
+
+    def claim(self, ids: Iterable[int], *, now: datetime, lease: timedelta) -> None:
+        """Somebody has these rows until the lease ends; one that was held by another has lapsed."""
+        for row in [self.rows[one] for one in ids]:
+            lapses = row.lapses + (row.status == self.held)
+            self.rows[row.id] = replace(
+                row, status=self.held, attempt=row.attempt + 1, lapses=lapses, due_at=now + lease
+            )
+
+    def bury(self, worker: UUID, *, now: datetime) -> list[int]:
+        """The rows whose third lease has run out are dead; which."""
+        buried = [row for row in self._abandoned(now) if row.lapses + 1 >= MOST_LAPSES]
+        for row in buried:
+            self.rows[row.id] = replace(row, lapses=row.lapses + 1).ended("dead")
+            self.counts[worker, "dead"] += 1
+            self.kept[row.id, row.attempt] += 1
+        return [row.id for row in buried]
+
+    def is_held(self, name: Try) -> bool:
+        """Whether this very try still has its row."""
+        row = self.rows[name[0]]
+        return (row.status, row.attempt) == (self.held, name[1])
+
+    def extend(self, tries: Iterable[Try], *, now: datetime, lease: timedelta) -> set[int]:
+        """Renew what is still ours; which."""
+        ours = {name[0] for name in tries if self.is_held(name)}
+        for one in ours:
+            self.rows[one] = replace(self.rows[one], due_at=now + lease)
+        return ours
+
+    def release(self, tries: Iterable[Try], *, now: datetime) -> set[int]:
+        """Give back what is still ours, at no cost to the row; which."""
+        ours = {name[0] for name in tries if self.is_held(name)}
+        for one in ours:
+            self.rows[one] = replace(self.rows[one], status="pending", due_at=now)
+        return ours
+
+    def record(self, reports: Sequence[Report], worker: UUID, *, now: datetime) -> Counter[str]:
+        """
+        Who holds a row may say anything of it; who lost it may only say that the letter is out.
+
+        A yes is written whatever the row says, and nothing is ever written over it.
+        """
+        in_time = [one for one in reports if self.is_held(one.name)]
+        verdicts = [self._end(one, now=now) for one in in_time]
+        verdicts += [self._come_late(one) for one in reports if one not in in_time]
+        self.counts.update((worker, verdict) for verdict in verdicts)
+        self.kept.update(one.name for one in reports if one.says != SENT)
+        return Counter(verdicts)
+
+    def fail(self, one: int, *, now: datetime) -> str:
+        """The other side said: later. The verdict."""
+        row = self.rows[one]
+        row = replace(row, failures=row.failures + 1)
+        spent = row.failures >= row.max_failures
+        wait = min(self.longest_wait, self.first_wait * 2 ** (row.failures - 1))
+        self.rows[one] = row.ended("dead") if spent else _back(row, now=now, wait=wait)
+        return "dead" if spent else "retry"
+
+    def retry(self, one: int, *, now: datetime) -> bool:
+        """By hand: due now, with a budget and a life that suffice; whether that was allowed."""
+        row = self.rows[one]
+        if row.status not in WAITS_OR_FAILED or self._open_replays(row.replay_of, but=one):
+            return False
+        self.rows[one] = replace(
+            row,
+            status="pending",
+            due_at=now,
+            max_failures=max(row.max_failures, row.failures + BUDGET_BY_HAND),
+            expires_at=max(row.expires_at or now, now + LIFE),
+        )
+        return True
+
+    def cancel(self, one: int) -> bool:
+        """By hand: what is not finished is; whether it was not."""
+        row = self.rows[one]
+        if row.due_at is not None:
+            self.rows[one] = row.ended("cancelled")
+        return row.due_at is not None
+
+    def may_replay(self, one: int) -> bool:
+        """Whether a letter may be written again: it has ended, and no other repeats it at this moment."""
+        return self.rows[one].status in ENDED_AS_A_LETTER and not self._open_replays(one)
+
+    def _abandoned(self, now: datetime) -> list[Row]:
+        return [row for row in self.rows.values() if row.status == self.held and row.is_due(now)]
+
+    def _open_replays(self, of: int | None, *, but: int | None = None) -> list[int]:
+        rows = [row for row in self.rows.values() if of is not None and row.replay_of == of and row.id != but]
+        return [row.id for row in rows if row.due_at is not None]
+
+    def _end(self, report: Report, *, now: datetime) -> str:
+        row = self.rows[report.id]
+        if report.says == LATER:
+            return self.fail(row.id, now=now)
+        if report.says in GIVES_BACK_FOR:
+            self.rows[row.id] = _back(row, now=now, wait=GIVES_BACK_FOR[report.says])
+            return "released"
+        self.rows[row.id] = row.ended(ENDS_AS[report.says])
+        return ENDS_AS[report.says]
+
+    def _come_late(self, report: Report) -> str:
+        row = self.rows[report.id]
+        if report.says != SENT:
+            return "lease_lost"
+        self.rows[row.id] = row.ended("sent")
+        return "duplicate_sent" if row.status == "sent" else "late_success"
+
+
+def _back(row: Row, *, now: datetime, wait: timedelta) -> Row:
+    """Waiting again, but not beyond the letter's end: it wakes then, to be found too old."""
+    due_at = now + wait
+    if row.expires_at is not None:
+        due_at = min(due_at, max(row.expires_at, now))
+    return replace(row, status="pending", due_at=due_at)

@@ -1,0 +1,382 @@
+"""Two sessions on the same letters, in every order of their statements: they end as one after the other would."""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from copy import deepcopy
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from random import Random
+from typing import Any
+from uuid import UUID
+
+import pytest
+from sqlalchemy import Connection, delete, func, select, update
+
+from notify.domain.audience import Reason
+from notify.domain.events import COMMENT_CREATED
+from notify.domain.jobs import Claim, Job
+from notify.domain.outcomes import Answer, Outcome, Phase, Retry, Sent
+from notify.domain.settlement import settle
+from notify.store import outbox
+from notify.store.database import Database
+from notify.store.outbox import LEASES, Ending
+from notify.store.tables import delivery_stats, email_attempts, email_jobs
+from tests.model.model import LATER, LIFE, MINUTE, SENT, Report, Row, Table, Try
+from tests.model.schedules import every_order
+from tests.support import rows
+from tests.support.race import LIMIT_SECONDS, blocked_session, meanwhile
+
+LEASE = 10 * MINUTE
+NOW = datetime(2026, 3, 2, 12, 0, tzinfo=UTC)
+BUDGET = 12
+OUTCOMES: dict[str, Outcome] = {
+    SENT: Sent(answer=Answer(phase=Phase.FINAL_DOT, code=250, text="queued")),
+    LATER: Retry(reason="later", answer=Answer(phase=Phase.RCPT, code=451, text="come back")),
+}
+Ids = Sequence[int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """
+    What a session does, and what the model says that it should.
+
+    ``may_pass_over``: it may find nothing, because another session looks at the row at this moment.
+    """
+
+    on_table: Callable[[Connection], Any]
+    on_model: Callable[[Table], Any]
+    may_pass_over: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """Where a letter stands at the beginning. ``due_in`` negative: its time has come, or its lease is over."""
+
+    status: str = "sending"
+    attempt: int = 1
+    lapses: int = 0
+    due_in: timedelta = -MINUTE
+
+
+WAITS = Standing(status="pending", attempt=0)
+ABANDONED = Standing()
+TAKEN_OVER = Standing(attempt=2, lapses=1, due_in=LEASE)
+ABANDONED_AGAIN = Standing(attempt=2, lapses=1)
+BEYOND_HOPE = Standing(attempt=3, lapses=2)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Session:
+    """A worker in the second person: makes the steps that only it can take."""
+
+    worker: UUID
+
+    def claim(self, limit: int) -> Step:
+        def on_table(connection: Connection) -> list[Try]:
+            taken = outbox.claim(connection, limit=limit, lease=LEASE, worker=self.worker)
+            return [(job.claim.id, job.claim.attempt) for job in taken]
+
+        return Step(on_table=on_table, on_model=lambda model: take(model, model.waiting(NOW)[:limit]))
+
+    def rescue(self, *, may_pass_over: bool = False) -> Step:
+        def on_table(connection: Connection) -> list[Try]:
+            taken = outbox.claim_lapsed(connection, lease=LEASE, worker=self.worker)
+            return [(taken.claim.id, taken.claim.attempt)] if taken else []
+
+        return Step(
+            on_table=on_table, on_model=lambda model: take(model, model.lapsed(NOW)[:1]), may_pass_over=may_pass_over
+        )
+
+    def bury(self) -> Step:
+        return Step(
+            on_table=lambda connection: outbox.bury_poison(connection, worker=self.worker),
+            on_model=lambda model: len(model.bury(self.worker, now=NOW)),
+        )
+
+    def extend(self, *tries: Try) -> Step:
+        return Step(
+            on_table=lambda connection: LEASES.extend(connection, tries, lease=LEASE),
+            on_model=lambda model: model.extend(tries, now=NOW, lease=LEASE),
+        )
+
+    def release(self, *tries: Try) -> Step:
+        return Step(
+            on_table=lambda connection: LEASES.release(connection, tries),
+            on_model=lambda model: model.release(tries, now=NOW),
+        )
+
+    def record(self, says: str, *tries: Try) -> Step:
+        endings = [ending(name, says) for name in tries]
+        reports = [Report(id=name[0], attempt=name[1], says=says) for name in tries]
+        return Step(
+            on_table=lambda connection: outbox.record(connection, endings, worker=self.worker),
+            on_model=lambda model: model.record(reports, self.worker, now=NOW),
+        )
+
+
+ANN, BEN = Session(worker=UUID(int=1)), Session(worker=UUID(int=2))
+
+
+def take(model: Table, ids: Ids) -> list[Try]:
+    model.claim(ids, now=NOW, lease=LEASE)
+    return [(one, model.rows[one].attempt) for one in ids]
+
+
+def ending(name: Try, says: str) -> Ending:
+    """What a worker reports of a try that it once claimed."""
+    claim = Claim(id=name[0], attempt=name[1], failures=0, max_failures=BUDGET, lapses=0)
+    job = Job(
+        claim=claim,
+        event_id=1,
+        event_type=COMMENT_CREATED,
+        cl_link="CL-1",
+        username="alice",
+        to_email="alice@example.com",
+        reason=Reason.AUTHOR,
+        message_id="m",
+        expired=False,
+    )
+    return Ending(job=job, settlement=settle(OUTCOMES[says], claim, rng=Random(1)))
+
+
+def put(connection: Connection, standings: Sequence[Standing]) -> list[int]:
+    """As many letters as there are standings; their ids."""
+    return [rows.letter(connection, username=f"user-{number}") for number, _ in enumerate(standings)]
+
+
+def begin(connection: Connection, ids: Ids, standings: Sequence[Standing]) -> None:
+    """Nothing has been recorded yet, and the letters stand as they should."""
+    connection.execute(delete(email_attempts))
+    connection.execute(delete(delivery_stats))
+    for one, standing in zip(ids, standings, strict=True):
+        fresh = {"failures": 0, "finished_at": None, "outcome_reason": None}
+        stands = {"status": standing.status, "attempt": standing.attempt, "lapses": standing.lapses}
+        due_at = rows.ago(seconds=-standing.due_in.total_seconds())
+        connection.execute(update(email_jobs).where(email_jobs.c.id == one).values(due_at=due_at, **stands, **fresh))
+
+
+def model_of(ids: Ids, standings: Sequence[Standing]) -> Table:
+    model = Table(held="sending")
+    for one, standing in zip(ids, standings, strict=True):
+        row = Row(
+            id=one,
+            status=standing.status,
+            attempt=standing.attempt,
+            lapses=standing.lapses,
+            due_at=NOW + standing.due_in,
+            expires_at=NOW + LIFE,
+            max_failures=BUDGET,
+        )
+        model.add(row)
+    return model
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class End:
+    """What two sessions have come to, instants left out."""
+
+    answers: tuple[Any, Any]
+    letters: Sequence[Row]
+    counts: Counter[tuple[UUID, str]]
+    kept: Counter[Try]
+
+
+def found_end(connection: Connection, answers: tuple[Any, Any]) -> End:
+    found = connection.execute(select(email_jobs).order_by(email_jobs.c.id)).mappings()
+    names = ("id", "status", "max_failures", "attempt", "failures", "lapses")
+    tries = connection.execute(select(email_attempts.c.job_id, email_attempts.c.attempt))
+    stats = delivery_stats.c
+    total = func.sum(stats.count).label("total")
+    counts = connection.execute(select(stats.worker, stats.outcome, total).group_by(stats.worker, stats.outcome))
+    return End(
+        answers=answers,
+        letters=[Row(due_at=None, **{name: row[name] for name in names}) for row in found],
+        counts=Counter({(row.worker, row.outcome): row.total for row in counts}),
+        kept=Counter(map(tuple, tries)),
+    )
+
+
+def allowed_ends(model: Table, first: Step, second: Step) -> list[End]:
+    """One after the other, in both orders; and where one may pass over, the other alone."""
+    nothing = replace(second, on_model=lambda _: [])
+    orders = [((first, second), (0, 1)), ((first, second), (1, 0))]
+    orders += [((first, nothing), (0, 1))] if second.may_pass_over else []
+    return [model_end(deepcopy(model), steps, order) for steps, order in orders]
+
+
+def model_end(model: Table, steps: tuple[Step, Step], order: tuple[int, int]) -> End:
+    answers = {number: steps[number].on_model(model) for number in order}
+    letters = [replace(row, due_at=None, expires_at=None) for row in model.rows.values()]
+    return End(answers=(answers[0], answers[1]), letters=letters, counts=model.counts, kept=model.kept)
+
+
+def ends(database: Database, standings: Sequence[Standing], steps: Callable[..., tuple[Step, Step]]) -> list[End]:
+    """How the two steps end in every order of their statements; the model allows each of these ends."""
+    with database.begin() as connection:
+        ids = put(connection, standings)
+    first, second = steps(*ids)
+    allowed = allowed_ends(model_of(ids, standings), first, second)
+    found = []
+    orders = every_order(
+        database, first.on_table, second.on_table, reset=lambda connection: begin(connection, ids, standings)
+    )
+    for answers in orders:
+        with database.begin() as connection:
+            end = found_end(connection, answers)
+        assert end in allowed
+        found.append(end)
+    return found
+
+
+ONE = [
+    pytest.param([WAITS], lambda _: (ANN.claim(1), BEN.claim(1)), id="claim, claim"),
+    pytest.param([ABANDONED], lambda _: (ANN.rescue(), BEN.rescue()), id="rescue, rescue"),
+    pytest.param([ABANDONED], lambda a: (ANN.record(LATER, (a, 1)), BEN.rescue()), id="refusal, rescue"),
+    pytest.param([ABANDONED], lambda a: (ANN.record(SENT, (a, 1)), BEN.rescue()), id="yes, rescue"),
+    pytest.param([ABANDONED], lambda a: (ANN.extend((a, 1)), BEN.rescue()), id="extend, rescue"),
+    pytest.param([ABANDONED], lambda a: (ANN.extend((a, 1)), ANN.record(LATER, (a, 1))), id="extend, refusal"),
+    pytest.param([ABANDONED], lambda a: (ANN.extend((a, 1)), ANN.record(SENT, (a, 1))), id="extend, yes"),
+    *(
+        pytest.param(
+            [TAKEN_OVER],
+            lambda a, late=late, held=held: (ANN.record(late, (a, 1)), BEN.record(held, (a, 2))),
+            id=f"late {late}, {held}",
+        )
+        for late in (SENT, LATER)
+        for held in (SENT, LATER)
+    ),
+    *(
+        pytest.param(
+            [ABANDONED_AGAIN],
+            lambda a, late=late: (ANN.record(late, (a, 1)), BEN.rescue(may_pass_over=True)),
+            id=f"late {late}, second rescue",
+        )
+        for late in (SENT, LATER)
+    ),
+    *(
+        pytest.param([BEYOND_HOPE], lambda a, says=says: (ANN.record(says, (a, 3)), BEN.bury()), id=f"{says}, burial")
+        for says in (SENT, LATER)
+    ),
+]
+TWO = [
+    pytest.param([WAITS] * 2, lambda *_: (ANN.claim(2), BEN.claim(2)), id="claim, claim"),
+    pytest.param([WAITS] * 2, lambda *_: (ANN.claim(1), BEN.claim(1)), id="claim one, claim one"),
+    pytest.param([ABANDONED] * 2, lambda *_: (ANN.rescue(), BEN.rescue()), id="rescue, rescue"),
+    *(
+        pytest.param(
+            [ABANDONED] * 2,
+            lambda a, b, says=says: (ANN.record(says, (b, 1), (a, 1)), BEN.rescue()),
+            id=f"{says}, rescue",
+        )
+        for says in (SENT, LATER)
+    ),
+    *(
+        pytest.param(
+            [ABANDONED] * 2,
+            lambda a, b, says=says: (ANN.extend((a, 1), (b, 1)), ANN.record(says, (b, 1), (a, 1))),
+            id=f"extend, {says}",
+        )
+        for says in (SENT, LATER)
+    ),
+    *(
+        pytest.param(
+            [TAKEN_OVER] * 2,
+            lambda a, b, first=first, second=second: (
+                ANN.record(first, (b, 2), (a, 1)),
+                BEN.record(second, (a, 2), (b, 1)),
+            ),
+            id=f"{first} and late {first}, {second} and late {second}",
+        )
+        for first, second in ((SENT, SENT), (SENT, LATER), (LATER, LATER))
+    ),
+]
+
+
+@pytest.mark.parametrize(("standings", "steps"), [*ONE, *TWO])
+def test_however_their_statements_mix_two_sessions_end_as_one_after_the_other(
+    database: Database, standings: Sequence[Standing], steps: Callable[..., tuple[Step, Step]]
+) -> None:
+    assert len(ends(database, standings, steps)) > 1
+
+
+@pytest.mark.parametrize(
+    ("standing", "steps"),
+    [
+        pytest.param(WAITS, lambda *_: (ANN.claim(2), BEN.claim(2)), id="claim, claim"),
+        pytest.param(ABANDONED, lambda *_: (ANN.rescue(), BEN.rescue()), id="rescue, rescue"),
+    ],
+)
+def test_no_letter_is_ever_given_to_two_sessions_under_one_attempt(
+    database: Database, standing: Standing, steps: Callable[..., tuple[Step, Step]]
+) -> None:
+    for end in ends(database, [standing] * 2, steps):
+        tries = [*end.answers[0], *end.answers[1]]
+        assert len({*tries}) == len(tries) == 2
+
+
+def test_of_a_rescue_and_a_refusal_the_first_has_the_letter_and_the_other_learns_it(database: Database) -> None:
+    found = ends(database, [ABANDONED], lambda a: (ANN.record(LATER, (a, 1)), BEN.rescue()))
+    refused = [end for end in found if end.answers == ({"retry": 1}, [])]
+    rescued = [end for end in found if end.answers[0] == {"lease_lost": 1}]
+    assert len(refused) + len(rescued) == len(found)
+    assert {(row.status, row.attempt, row.failures) for end in refused for row in end.letters} == {("pending", 1, 1)}
+    assert {(row.status, row.attempt, row.failures) for end in rescued for row in end.letters} == {("sending", 2, 0)}
+
+
+@pytest.mark.parametrize(
+    ("standing", "steps"),
+    [
+        pytest.param(ABANDONED, lambda a: (ANN.record(SENT, (a, 1)), BEN.rescue()), id="rescue"),
+        pytest.param(TAKEN_OVER, lambda a: (ANN.record(SENT, (a, 1)), BEN.record(LATER, (a, 2))), id="refusal"),
+        pytest.param(TAKEN_OVER, lambda a: (ANN.record(SENT, (a, 1)), BEN.record(SENT, (a, 2))), id="another yes"),
+        pytest.param(BEYOND_HOPE, lambda a: (ANN.record(SENT, (a, 3)), BEN.bury()), id="burial"),
+    ],
+)
+def test_a_yes_wins_over_whatever_another_session_does_meanwhile(
+    database: Database, standing: Standing, steps: Callable[..., tuple[Step, Step]]
+) -> None:
+    found = ends(database, [standing], steps)
+    assert {row.status for end in found for row in end.letters} == {"sent"}
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        pytest.param(lambda a, b: ANN.extend((b, 1), (a, 1)), id="extend"),
+        pytest.param(lambda a, b: ANN.release((b, 1), (a, 1)), id="release"),
+        pytest.param(lambda a, b: ANN.record(LATER, (b, 1), (a, 1)), id="refusal"),
+        pytest.param(lambda a, b: ANN.record(SENT, (b, 1), (a, 1)), id="yes"),
+        pytest.param(lambda a, b: ANN.record(SENT, (b, 0), (a, 0)), id="late yes"),
+    ],
+)
+def test_who_waits_for_a_letter_holds_none_that_comes_after_it(
+    database: Database, step: Callable[[int, int], Step]
+) -> None:
+    with database.begin() as connection:
+        ids = put(connection, [ABANDONED] * 2)
+        begin(connection, ids, [ABANDONED] * 2)
+
+    def take_step() -> Any:
+        with database.begin() as connection:
+            return step(*ids).on_table(connection)
+
+    with ExitStack() as stack:
+        other = stack.enter_context(database.begin())
+        lock(other, ids[0])
+        answer = stack.enter_context(meanwhile(take_step))
+        blocked_session(database)
+        lock(other, ids[1])
+        other.commit()
+        assert answer.result(LIMIT_SECONDS)
+
+
+def lock(connection: Connection, row_id: int) -> None:
+    """
+    Lock the row at once.
+
+    Raises:
+        OperationalError: Somebody else has locked it.
+    """
+    connection.execute(select(email_jobs.c.id).where(email_jobs.c.id == row_id).with_for_update(nowait=True))

@@ -1,0 +1,446 @@
+"""
+Any order of steps, late workers included, does to PostgreSQL what it does to the model.
+
+NOTIFY_TEST_MODEL_EXAMPLES asks for that many random lives instead of the few that are always the same.
+"""
+
+import os
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from random import Random
+from typing import Any, cast
+from uuid import UUID
+
+from hypothesis import HealthCheck, settings
+from hypothesis import Phase as Effort
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
+from sqlalchemy import Connection, Interval, RowMapping, func, literal, select, update
+
+from notify.domain.events import ChangeList
+from notify.domain.jobs import Job
+from notify.domain.outcomes import Answer, Blame, Dead, Expired, Outcome, Phase, Released, Retry, Sent, Skipped
+from notify.domain.preferences import Person
+from notify.domain.settlement import settle
+from notify.intake.fan_out import facts_about, plan
+from notify.intake.receive import receive
+from notify.intake.schema import parse
+from notify.store import directory, events, jobs, outbox
+from notify.store.database import Database
+from notify.store.events import ClaimedEvent
+from notify.store.outbox import Ending
+from notify.store.tables import delivery_stats, email_attempts, email_jobs
+from tests.model.model import (
+    BACK,
+    DONE,
+    HOUR,
+    LATER,
+    LIFE,
+    MINUTE,
+    MUTED,
+    NO,
+    OLD,
+    SENT,
+    TROUBLE,
+    Report,
+    Row,
+    Table,
+)
+from tests.support import servers
+from tests.support.office import comment
+
+EXAMPLES = "NOTIFY_TEST_MODEL_EXAMPLES"
+FEW = 70
+STEPS = 50
+LEASE = 10 * MINUTE
+WORKERS = [UUID(int=number) for number in (1, 2, 3)]
+# Small, so that they are spent within the life of an example.
+BUDGET = 2
+KNOWN, KNOWN_LATER, UNKNOWN = "CL-1", "CL-2", "CL-3"
+AUTHOR, REVIEWER, GONE = "alice", "bob", "carol"
+STRANGER = "stranger"
+
+OUTCOMES: dict[str, Outcome] = {
+    SENT: Sent(answer=Answer(phase=Phase.FINAL_DOT, code=250, text="queued")),
+    LATER: Retry(reason="later", answer=Answer(phase=Phase.RCPT, code=451, text="come back")),
+    NO: Dead(reason="refused", answer=Answer(phase=Phase.RCPT, code=550, text="no such user")),
+    BACK: Released(reason="not_begun"),
+    TROUBLE: Released(reason="dropped", blame=Blame.RELAY, answer=Answer(phase=Phase.MAIL)),
+    MUTED: Skipped(reason="muted_cl"),
+    OLD: Expired(),
+}
+EVERYTHING = {
+    *("sent", "retry", "dead", "released", "skipped", "expired", "lease_lost", "late_success", "duplicate_sent"),
+    *("lapsed", "poison", "cancelled", "retried", "not retried", "replayed", "not replayed", "too old"),
+    *("event done", "event dead", "event put off", "event lapsed", "fanned out again", "repeated event"),
+}
+
+picks = st.lists(st.integers(min_value=0, max_value=5), min_size=1, max_size=3)
+pick = st.integers(min_value=0, max_value=8)
+workers = st.sampled_from(WORKERS)
+links = st.sampled_from([KNOWN, KNOWN_LATER, UNKNOWN])
+limits = st.integers(min_value=1, max_value=3)
+sayings = st.sampled_from([SENT, SENT, LATER, LATER, LATER, NO, BACK, TROUBLE, MUTED, OLD])
+
+
+class Highest(Random):
+    """Dice that always show the most, so that a backoff is what the doubling says."""
+
+    def random(self) -> float:
+        return 1.0
+
+
+@dataclass(slots=True)
+class Memory:
+    """What the lives of a run have come to, all together."""
+
+    reached: set[str] = field(default_factory=set)
+
+
+class Life(RuleBasedStateMachine):
+    """
+    One database and one model, to which the same is done.
+
+    Time passes by moving every instant of the table back; the model's instants stay, so the two
+    are apart by ``shift``. Everything is compared to the microsecond.
+    """
+
+    def __init__(self, database: Database, memory: Memory) -> None:
+        super().__init__()
+        self.database = database
+        self.reached = memory.reached
+        self.shift = timedelta(0)
+        self.events = Table(held="working", first_wait=MINUTE / 2, longest_wait=15 * MINUTE)
+        self.letters = Table(held="sending")
+        self.links: dict[int, str] = {}
+        self.actors: dict[int, str] = {}
+        self.fanned_out: set[int] = set()
+        self.links_known = {KNOWN}
+        self.fan_outs: list[tuple[UUID, ClaimedEvent]] = []
+        self.tries: dict[UUID, list[Job]] = {worker: [] for worker in WORKERS}
+        self.names: dict[int, str | None] = {}
+        self.out: dict[int, dict[str, Any]] = {}
+
+    @contextmanager
+    def moment(self) -> Iterator[tuple[Connection, datetime]]:
+        """A transaction, and what time it is for the model."""
+        with self.database.begin() as connection:
+            yield connection, connection.execute(select(func.now())).scalar_one() + self.shift
+
+    @initialize()
+    def begin(self) -> None:
+        """An empty database but for the directory, and two letters that wait."""
+        with self.database.begin() as connection:
+            servers.empty(connection)
+            for username in (AUTHOR, REVIEWER, GONE):
+                person = Person(username=username, email=f"{username}@example.com", active=username != GONE)
+                directory.put_person(connection, person)
+            know(connection, KNOWN)
+        self.emit(actor=STRANGER, link=KNOWN, commits=True)
+        self.claim_events(WORKERS[0], limit=1)
+        self.fan_out(0)
+
+    @rule(actor=st.sampled_from([STRANGER, AUTHOR]), link=links, commits=st.booleans())
+    def emit(self, *, actor: str, link: str, commits: bool) -> None:
+        """Something happens, in a transaction that may come to nothing."""
+        given = {**comment(key=f"event-{len(self.events.rows)}", actor=actor), "cl": {"link": link}}
+        with self.moment() as (connection, now):
+            (receipt,) = receive(connection, [parse(given)])
+            assert not receipt.duplicate
+            if not commits:
+                connection.rollback()
+                return
+            rows_of = update(events.LEASES.table).where(events.LEASES.table.c.id == receipt.id)
+            connection.execute(rows_of.values(max_failures=BUDGET))
+        self.events.add(Row(id=receipt.id, status="pending", due_at=now, max_failures=BUDGET))
+        self.links[receipt.id], self.actors[receipt.id] = link, actor
+
+    @rule(which=pick)
+    def emit_again(self, which: int) -> None:
+        """A producer repeats itself: the key is known, nothing changes."""
+        number = which % len(self.events.rows)
+        with self.moment() as (connection, _):
+            (receipt,) = receive(connection, [parse(comment(key=f"event-{number}", link="CL-9"))])
+        assert (receipt.id, receipt.duplicate) == (sorted(self.events.rows)[number], True)
+        self.reached.add("repeated event")
+
+    @rule()
+    def learn(self) -> None:
+        """The directory comes to know the change list that it did not."""
+        with self.moment() as (connection, _):
+            know(connection, KNOWN_LATER)
+        self.links_known.add(KNOWN_LATER)
+
+    @rule(worker=workers, limit=limits)
+    def claim_events(self, worker: UUID, limit: int) -> None:
+        with self.moment() as (connection, now):
+            claimed = events.claim(connection, limit=limit, lease=LEASE, worker=worker)
+        expected = self.events.waiting(now)[:limit]
+        assert [one.claim.id for one in claimed] == expected
+        self.events.claim(expected, now=now, lease=LEASE)
+        self.fan_outs += [(worker, one) for one in claimed]
+
+    @rule(worker=workers)
+    def rescue_events(self, worker: UUID) -> None:
+        """The poisonous are buried, and one event is taken over from a worker that vanished."""
+        with self.moment() as (connection, now):
+            assert events.bury_poison(connection) == len(self.events.bury(worker, now=now))
+            found = events.claim_lapsed(connection, lease=LEASE, worker=worker)
+        assert_is_one_of(found.claim.id if found else None, self.events.lapsed(now))
+        if found:
+            self.events.claim([found.claim.id], now=now, lease=LEASE)
+            self.fan_outs.append((worker, found))
+            self.reached.add("event lapsed")
+
+    @rule(which=pick)
+    def fan_out(self, which: int) -> None:
+        """A worker writes what follows from an event it once claimed, perhaps late, perhaps for the second time."""
+        if not self.fan_outs:
+            return
+        worker, claimed = self.fan_outs[::-1][which % len(self.fan_outs)]
+        with self.moment() as (connection, now):
+            drawn_up = plan([claimed], facts_about([claimed.event], connection), host="h", rng=Highest())
+            outbox.add(connection, drawn_up.jobs)
+            ended = events.record(connection, drawn_up.endings)
+            connection.execute(
+                update(email_jobs).where(email_jobs.c.created_at == func.now()).values(max_failures=BUDGET)
+            )
+            born = connection.execute(select(email_jobs.c.id, email_jobs.c.username, email_jobs.c.event_id)).all()
+        one, is_known = claimed.claim.id, self.links[claimed.claim.id] in self.links_known
+        report = Report(id=one, attempt=claimed.claim.attempt, says=DONE if is_known else LATER)
+        (verdict,) = self.events.record([report], worker, now=now)
+        assert (one in ended) == (verdict != "lease_lost")
+        self.reached.add(f"event {'put off' if verdict == 'retry' else verdict}")
+        if not is_known:
+            return
+        if one in self.fanned_out:
+            self.reached.add("fanned out again")
+            return
+        self.fanned_out.add(one)
+        people = {row.username: row.id for row in born if row.event_id == one}
+        assert people.keys() == {AUTHOR, REVIEWER, GONE}
+        for username, row_id in people.items():
+            told = username not in {GONE, self.actors[one]}
+            row = Row(id=row_id, status="pending", due_at=now, max_failures=BUDGET, expires_at=now + LIFE)
+            self.letters.add(row if told else row.ended("skipped"))
+
+    @rule(worker=workers, limit=limits)
+    def claim(self, worker: UUID, limit: int) -> None:
+        with self.moment() as (connection, now):
+            claimed = outbox.claim(connection, limit=limit, lease=LEASE, worker=worker)
+        expected = self.letters.waiting(now)[:limit]
+        assert [job.claim.id for job in claimed] == expected
+        self.letters.claim(expected, now=now, lease=LEASE)
+        self.took(worker, claimed, now)
+
+    @rule(worker=workers)
+    def rescue(self, worker: UUID) -> None:
+        """The poisonous are buried, and one letter is taken over from a worker that vanished."""
+        with self.moment() as (connection, now):
+            buried = self.letters.bury(worker, now=now)
+            assert outbox.bury_poison(connection, worker=worker) == len(buried)
+            found = outbox.claim_lapsed(connection, lease=LEASE, worker=worker)
+        assert_is_one_of(found.claim.id if found else None, self.letters.lapsed(now))
+        self.reached |= {"poison"} if buried else set()
+        if found:
+            self.letters.claim([found.claim.id], now=now, lease=LEASE)
+            self.took(worker, [found], now)
+            self.reached.add("lapsed")
+
+    @rule(worker=workers, limit=limits)
+    def claim_and_vanish(self, worker: UUID, limit: int) -> None:
+        """A worker takes what is due and is not heard of until its lease is over."""
+        self.claim_events(worker, limit)
+        self.claim(worker, limit)
+        self.advance(LEASE)
+
+    @rule(worker=workers)
+    def rescue_and_vanish(self, worker: UUID) -> None:
+        self.rescue_events(worker)
+        self.rescue(worker)
+        self.advance(LEASE)
+
+    @rule(worker=workers, says=sayings)
+    def claim_and_record(self, worker: UUID, says: str) -> None:
+        """What mostly happens."""
+        self.claim(worker, 1)
+        self.record(worker, [0], (says, says, says))
+
+    @rule(worker=workers)
+    def rescue_and_fan_out(self, worker: UUID) -> None:
+        self.claim_events(worker, 1)
+        self.rescue_events(worker)
+        self.fan_out(0)
+
+    @rule(worker=workers, which=picks)
+    def extend(self, worker: UUID, which: list[int]) -> None:
+        names = [name_of(job) for job in self.held_once(worker, which)]
+        with self.moment() as (connection, now):
+            ours = outbox.LEASES.extend(connection, names, lease=LEASE)
+        assert ours == self.letters.extend(names, now=now, lease=LEASE)
+
+    @rule(worker=workers, which=picks)
+    def release(self, worker: UUID, which: list[int]) -> None:
+        names = [name_of(job) for job in self.held_once(worker, which)]
+        with self.moment() as (connection, now):
+            ours = outbox.LEASES.release(connection, names)
+        assert ours == self.letters.release(names, now=now)
+
+    @rule(worker=workers, which=picks, says=st.tuples(sayings, sayings, sayings))
+    def record(self, worker: UUID, which: list[int], says: tuple[str, str, str]) -> None:
+        """A worker reports on tries of its own, in time or late, and perhaps not for the first time."""
+        said = list(zip(self.held_once(worker, which), says, strict=False))
+        endings = [ending(job, word) for job, word in said]
+        reports = [Report(id=job.claim.id, attempt=job.claim.attempt, says=word) for job, word in said]
+        with self.moment() as (connection, now):
+            verdicts = outbox.record(connection, endings, worker=worker)
+        assert verdicts == self.letters.record(reports, worker, now=now)
+        self.reached.update(verdicts)
+
+    @rule(which=pick)
+    def cancel(self, which: int) -> None:
+        one = self.letter(which)
+        with self.moment() as (connection, _):
+            assert jobs.cancel(connection, one) == self.letters.cancel(one)
+
+    @rule(which=pick)
+    def retry(self, which: int) -> None:
+        one = self.letter(which)
+        with self.moment() as (connection, now):
+            retried = jobs.retry(connection, one)
+        assert retried == self.letters.retry(one, now=now)
+        self.reached.add("retried" if retried else "not retried")
+
+    @rule(which=pick)
+    def replay(self, which: int) -> None:
+        one = self.letter(which)
+        with self.moment() as (connection, now):
+            fresh = jobs.replay(connection, one)
+            assert (fresh is not None) == self.letters.may_replay(one)
+            if fresh:
+                connection.execute(update(email_jobs).where(email_jobs.c.id == fresh).values(max_failures=BUDGET))
+                row = Row(id=fresh, status="pending", due_at=now, max_failures=BUDGET, expires_at=now + LIFE)
+                self.letters.add(row.repeats(one))
+        self.reached.add("replayed" if fresh else "not replayed")
+
+    @rule(by=st.sampled_from([MINUTE, LEASE, LEASE, LEASE, HOUR, 5 * HOUR, 75 * HOUR]))
+    def advance(self, by: timedelta) -> None:
+        """Time passes."""
+        with self.moment() as (connection, _):
+            for table in (events.LEASES.table, email_jobs):
+                instants = [table.c[name] for name in ("due_at", "expires_at") if name in table.c]
+                earlier = {instant: instant - literal(by, Interval) for instant in instants}
+                connection.execute(update(table).values(earlier))
+        self.shift += by
+
+    @invariant()
+    def says_the_same(self) -> None:
+        with self.moment() as (connection, now):
+            found_events = mappings(connection, events.LEASES.table)
+            found = mappings(connection, email_jobs)
+            kept = Counter(map(tuple, connection.execute(select(email_attempts.c.job_id, email_attempts.c.attempt))))
+            counts = counted(connection)
+            due = events.LEASES.any_due(connection), outbox.LEASES.any_due(connection)
+        assert {row["id"]: self.row(row) for row in found_events} == self.events.rows
+        assert {row["id"]: self.row(row) for row in found} == self.letters.rows
+        assert kept == self.letters.kept
+        assert counts == self.letters.counts
+        assert due == tuple(any(row.is_due(now) for row in t.rows.values()) for t in (self.events, self.letters))
+        self.holds_for_ever(found)
+        self.reached |= {row["status"] for row in found}
+
+    def holds_for_ever(self, found: Sequence[RowMapping]) -> None:
+        """What is true of the letters whatever the model says."""
+        for row in found:
+            assert self.names.setdefault(row["id"], row["message_id"]) == row["message_id"]
+            if row["status"] == "sent":
+                told = {name: value for name, value in row.items() if name != "expires_at"}
+                assert self.out.setdefault(row["id"], told) == told
+        assert self.out.keys() <= {row["id"] for row in found if row["status"] == "sent"}
+        given = [name for name in self.names.values() if name]
+        assert len(given) == len(set(given))
+        people = Counter((row["event_id"], row["username"]) for row in found if row["replay_of"] is None)
+        open_replays = Counter(row["replay_of"] for row in found if row["replay_of"] and row["due_at"])
+        assert {*people.values(), *open_replays.values()} <= {1}
+
+    def row(self, found: RowMapping) -> Row:
+        """The row as the model would have it."""
+        due_at, expires_at = found["due_at"], found.get("expires_at")
+        return Row(
+            **{name: found[name] for name in ("id", "status", "max_failures", "attempt", "failures", "lapses")},
+            due_at=due_at and due_at + self.shift,
+            expires_at=expires_at and expires_at + self.shift,
+            replay_of=found.get("replay_of"),
+        )
+
+    def took(self, worker: UUID, claimed: Sequence[Job], now: datetime) -> None:
+        """The worker remembers its tries for ever, so that it can report on them whenever it likes."""
+        for job in claimed:
+            row = self.letters.rows[job.claim.id]
+            assert name_of(job) == (row.id, row.attempt)
+            assert job.expired == (row.expires_at is not None and row.expires_at <= now)
+            self.reached |= {"too old"} if job.expired else set()
+        self.tries[worker] += claimed
+
+    def held_once(self, worker: UUID, which: Sequence[int]) -> list[Job]:
+        """Some of the tries that the worker has or had, the last ones first, none twice."""
+        tries = self.tries[worker][::-1]
+        return list({name_of(tries[one % len(tries)]): tries[one % len(tries)] for one in which if tries}.values())
+
+    def letter(self, which: int) -> int:
+        return sorted(self.letters.rows)[which % len(self.letters.rows)]
+
+
+def know(connection: Connection, link: str) -> None:
+    """The directory knows who wrote and who reviews the change list."""
+    directory.put_change_list(connection, ChangeList(link=link, author=AUTHOR, reviewers=(REVIEWER, GONE)))
+
+
+def assert_is_one_of(found: int | None, expected: Sequence[int]) -> None:
+    """Nothing is found exactly when nothing is to be found."""
+    assert found in expected if expected else found is None
+
+
+def name_of(job: Job) -> tuple[int, int]:
+    return job.claim.id, job.claim.attempt
+
+
+def ending(job: Job, says: str) -> Ending:
+    return Ending(job=job, settlement=settle(OUTCOMES[says], job.claim, rng=Highest()), to_email=job.to_email)
+
+
+def mappings(connection: Connection, table: Any) -> Sequence[RowMapping]:
+    return connection.execute(select(table)).mappings().all()
+
+
+def counted(connection: Connection) -> Counter[tuple[UUID, str]]:
+    """The counts of all minutes, by worker and outcome."""
+    stats = delivery_stats.c
+    query = select(stats.worker, stats.outcome, func.sum(stats.count).label("total")).group_by(
+        stats.worker, stats.outcome
+    )
+    return Counter({(row.worker, row.outcome): row.total for row in connection.execute(query)})
+
+
+def profile() -> settings:
+    """The same few lives each time, or as many others as the environment asks for."""
+    asked = os.environ.get(EXAMPLES)
+    return settings(
+        max_examples=int(asked or FEW),
+        stateful_step_count=STEPS,
+        derandomize=not asked,
+        database=None,
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
+        phases=[Effort.generate, Effort.shrink],  # explaining takes minutes and says less than the steps
+    )
+
+
+def test_the_table_says_what_the_model_says_whatever_happens_in_whatever_order(database: Database) -> None:
+    memory = Memory()
+    factory = cast("type[Life]", lambda: Life(database, memory))
+    run_state_machine_as_test(factory, settings=profile())
+    assert memory.reached >= EVERYTHING or EXAMPLES in os.environ
