@@ -1,0 +1,115 @@
+"""
+What every test can ask for: real servers of its own, a clean environment, an empty database.
+
+NOTIFY_TEST_DATABASE_URL and NOTIFY_TEST_BROKER_URL name servers to use instead of the embedded ones.
+"""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Connection
+
+from notify.store.database import Database
+from notify.store.migrate import upgrade
+from tests.support import servers
+
+PREFIX = "NOTIFY_"
+ABOUT_TESTS = "NOTIFY_TEST_"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def clean_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """No setting of the machine's, and a working folder without a ``.env``, reaches a test or its children."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in os.environ:
+            if name.startswith(PREFIX) and not name.startswith(ABOUT_TESTS):
+                patch.delenv(name)
+        patch.chdir(tmp_path_factory.mktemp("working-folder"))
+        yield
+
+
+@pytest.fixture(scope="session")
+def database_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URL of a PostgreSQL server on which databases may be made."""
+    outside = os.environ.get("NOTIFY_TEST_DATABASE_URL")
+    with servers.postgres(outside, tmp_path_factory.mktemp("postgres")) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def database_url(database_server: str) -> Iterator[str]:
+    """The URL of a migrated database that lasts for the session; ``database`` empties it for a test."""
+    with servers.new_database(database_server) as url:
+        upgrade(url)
+        yield url
+
+
+@pytest.fixture
+def unmigrated_database_url(database_server: str) -> Iterator[str]:
+    """The URL of a database without any table, of this test alone."""
+    with servers.new_database(database_server) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def seeded_event_types(database_url: str) -> list[dict[str, object]]:
+    """The event types as the migrations left them."""
+    own = Database(database_url, pool_size=1)
+    with own.begin() as connection:
+        rows = servers.event_types(connection)
+    own.close()
+    return rows
+
+
+@pytest.fixture
+def database(database_url: str, seeded_event_types: list[dict[str, object]]) -> Iterator[Database]:
+    """A migrated database that holds nothing but the seeded event types."""
+    opened = Database(database_url)
+    with opened.begin() as connection:
+        servers.empty(connection)
+        servers.restore_event_types(connection, seeded_event_types)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def connection(database: Database) -> Iterator[Connection]:
+    """A transaction on the empty database, for tests that need one only; rolled back at the end."""
+    with database.engine.connect() as opened:
+        yield opened
+
+
+@pytest.fixture(scope="session")
+def broker_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URL of a broker that lasts for the session."""
+    outside = os.environ.get("NOTIFY_TEST_BROKER_URL")
+    with servers.broker(outside, tmp_path_factory.mktemp("valkey")) as url:
+        yield url
+
+
+@pytest.fixture
+def broker_url(broker_server: str) -> str:
+    """The URL of a broker with nothing in it."""
+    servers.empty_broker(broker_server)
+    return broker_server
+
+
+@pytest.fixture
+def environment(database: Database, broker_url: str, tmp_path: Path) -> dict[str, str]:
+    """
+    The environment for a process of notify on the empty database: complete but for a relay.
+
+    Letters go nowhere until a test adds NOTIFY_SMTP_URL.
+    """
+    return {
+        **os.environ,
+        "NOTIFY_DATABASE_URL": servers.in_words(database.engine.url),
+        "NOTIFY_BROKER_URL": broker_url,
+        "NOTIFY_DATA_DIR": str(tmp_path),
+        "NOTIFY_MAIL_FROM": "notify@example.com",
+        "NOTIFY_PUBLIC_URL": "https://notify.example.com",
+        "NOTIFY_SECRET_KEY": "k" * 32,
+        "NOTIFY_JWT_SECRET": "j" * 32,
+    }

@@ -1,0 +1,123 @@
+"""The whole system, up for as long as the journeys last: real servers, worker, API, Flower and catcher."""
+
+import io
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+from uuid import uuid4
+
+import httpx
+import pytest
+from rich.console import Console
+
+from notify.api.person_tokens import issue_user_token
+from notify.embedded.completion import plain
+from notify.embedded.letter import Letter, read
+from notify.embedded.ports import free_port
+from notify.embedded.stack import LETTERS, Stack
+from notify.settings import Settings
+from notify.store import tokens
+from notify.store.database import Database
+from notify.store.tokens import Scope
+from tests.support import servers
+from tests.support.wait import until
+
+LETTER_SECONDS = 20
+
+
+@dataclass(frozen=True, slots=True)
+class System:
+    """A running system as its users see it: a program with a token, people with theirs, letters in inboxes."""
+
+    stack: Stack
+    program: httpx.Client
+    database: Database
+
+    @property
+    def settings(self) -> Settings:
+        return self.stack.settings
+
+    def person(self, username: str) -> httpx.Client:
+        """The API as this person sees it; to be closed."""
+        token = issue_user_token(plain(self.settings.jwt_secret), username, ttl=timedelta(minutes=5))
+        return httpx.Client(base_url=self.stack.state.urls["api"], headers={"Authorization": f"Bearer {token}"})
+
+    def letters(self, *, about: str) -> list[Letter]:
+        """The letters in the catcher about the event with this key, oldest first."""
+        found = [read(path.read_bytes()) for path in sorted((self.settings.data_dir / LETTERS).glob("*.eml"))]
+        return [letter for letter in found if f".{about}." in letter.header("Message-ID")]
+
+    def outcome(self, key: str) -> dict[str, tuple[str, str | None]]:
+        """Status and reason for each person, once the event and everything that came of it has ended."""
+
+        def ended() -> dict[str, Any] | None:
+            event: dict[str, Any] = self.program.get(f"/api/v1/events/{key}").raise_for_status().json()
+            over = event["status"] in {"done", "dead"}
+            return event if over and all(_over(one["status"]) for one in event["people"]) else None
+
+        event = until(ended, seconds=LETTER_SECONDS)
+        assert event is not None
+        return {one["username"]: (one["status"], one["why"]) for one in event["people"]}
+
+    def town(self, *usernames: str) -> list[str]:
+        """People of these names, made unique, in the directory."""
+        unique = [f"{name}-{uuid4().hex[:6]}" for name in usernames]
+        for name in unique:
+            self.program.put(f"/api/v1/people/{name}", json={"email": f"{name}@example.com"}).raise_for_status()
+        return unique
+
+    def say(self, actor: str, **cl: Any) -> str:
+        """Emit a comment over REST; the event's key."""
+        key = uuid4().hex
+        self.program.post("/api/v1/events", json=comment(actor, key=key, **cl)).raise_for_status()
+        return key
+
+
+def comment(actor: str, *, key: str, **cl: Any) -> dict[str, Any]:
+    """An event as a program states it."""
+    return {
+        "key": key,
+        "type": "cl.comment.created",
+        "actor": actor,
+        "cl": {"link": f"CL-{key[:8]}", "title": "Cap the retry", **cl},
+        "comment": {"id": "1", "body": "The jitter comes *after* the cap."},
+    }
+
+
+@pytest.fixture(scope="module")
+def system(database_server: str, broker_server: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
+    """
+    The system on the servers of this test session, in a database of its own.
+
+    It ends with its module: the worker would take the doorbells of other tests out of the shared broker.
+    """
+    with servers.new_database(database_server) as url:
+        settings = Settings(
+            _env_file=None,
+            database_url=url,
+            broker_url=broker_server,
+            data_dir=tmp_path_factory.mktemp("system"),
+            api_port=free_port(),
+            flower_port=free_port(),
+            catcher_port=free_port(),
+            inbox_port=free_port(),
+        )
+        output = io.StringIO()
+        with Stack(settings, console=Console(file=output, width=200)) as stack:
+            stack.wait_until_ready()
+            yield from _used(stack)
+
+
+def _used(stack: Stack) -> Iterator[System]:
+    database = Database(plain(stack.settings.database_url), pool_size=1)
+    with database.begin() as connection:
+        token = tokens.create(connection, "journeys", scopes=list(Scope))
+    headers = {"Authorization": f"Bearer {token}"}
+    with httpx.Client(base_url=stack.state.urls["api"], headers=headers) as program:
+        yield System(stack, program, database)
+    database.close()
+
+
+def _over(status: str) -> bool:
+    return status not in {"pending", "sending"}

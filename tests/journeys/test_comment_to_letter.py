@@ -1,0 +1,136 @@
+"""A comment goes in at each of the doors and comes out as one letter a person, or with the reason why not."""
+
+from typing import Any
+from urllib.parse import urlsplit
+from uuid import uuid4
+
+import httpx
+import psycopg
+import pytest
+
+import notify
+from notify import wiring
+from notify.embedded.completion import plain
+from tests.journeys.conftest import System, comment
+from tests.support.wait import until
+
+
+def test_a_comment_over_rest_becomes_one_letter_for_everyone_but_the_actor(system: System) -> None:
+    alice, bob, dana = system.town("alice", "bob", "dana")
+
+    key = system.say(dana, author=alice, reviewers=[alice, bob, dana, "unknown"])
+
+    assert system.outcome(key) == {
+        alice: ("sent", None),
+        bob: ("sent", None),
+        dana: ("skipped", "is_actor"),
+        "unknown": ("skipped", "no_address"),
+    }
+    reasons = {letter.header("Delivered-To"): letter.header("X-Notify-Reason") for letter in system.letters(about=key)}
+    assert reasons == {f"{alice}@example.com": "author", f"{bob}@example.com": "reviewer"}
+
+
+def test_an_event_over_celery_becomes_a_letter(system: System) -> None:
+    (alice,) = system.town("alice")
+    key = uuid4().hex
+
+    app = wiring.celery_app(system.settings)
+    app.send_task("notify.receive", [[comment("dana", key=key, author=alice)]], retry=False)
+
+    until(lambda: system.program.get(f"/api/v1/events/{key}").status_code == 200, seconds=20)
+    assert system.outcome(key) == {alice: ("sent", None)}
+
+
+@pytest.mark.parametrize("commits", [True, False])
+def test_an_event_emitted_in_a_transaction_is_sent_if_and_only_if_it_commits(system: System, *, commits: bool) -> None:
+    (alice,) = system.town("alice")
+    key, later = uuid4().hex, uuid4().hex
+    with psycopg.connect(system.database.url) as connection:
+        notify.emit(connection, comment("dana", key=key, author=alice), doorbell=wiring.doorbell(system.settings))
+        (connection.commit if commits else connection.rollback)()
+        notify.emit(connection, comment("dana", key=later, author=alice), doorbell=wiring.doorbell(system.settings))
+
+    assert system.outcome(later) == {alice: ("sent", None)}
+    if commits:
+        assert system.outcome(key) == {alice: ("sent", None)}
+    else:
+        assert system.program.get(f"/api/v1/events/{key}").status_code == 404
+    assert len(system.letters(about=key)) == int(commits)
+
+
+def test_an_event_that_is_repeated_sends_nothing_again(system: System) -> None:
+    (alice,) = system.town("alice")
+    key = system.say("dana", author=alice)
+    system.outcome(key)
+
+    answer = system.program.post("/api/v1/events", json=comment("dana", key=key, author=alice))
+    later = system.say("dana", author=alice)
+
+    assert answer.json()["duplicate"] is True
+    assert system.outcome(later) == {alice: ("sent", None)}
+    assert len(system.letters(about=key)) == 1
+
+
+def test_one_click_in_the_letter_stops_that_kind_of_letter(system: System) -> None:
+    (alice,) = system.town("alice")
+    key = system.say("dana", author=alice)
+    system.outcome(key)
+    (letter,) = system.letters(about=key)
+    link = letter.header("List-Unsubscribe").strip("<>")
+    assert letter.header("List-Unsubscribe-Post") == "List-Unsubscribe=One-Click"
+
+    clicked = httpx.post(link, data={"List-Unsubscribe": "One-Click"})
+
+    assert clicked.status_code == 200
+    assert system.outcome(system.say("dana", author=alice)) == {alice: ("skipped", "muted_event")}
+
+
+def test_a_choice_made_over_rest_holds_for_the_next_event(system: System) -> None:
+    (alice,) = system.town("alice")
+    with system.person(alice) as person:
+        person.put("/api/v1/user/notification/config", json={"enabled": False}).raise_for_status()
+
+    assert system.outcome(system.say("dana", author=alice)) == {alice: ("skipped", "muted_all")}
+
+
+def test_every_link_in_a_letter_to_the_service_leads_to_a_page(system: System) -> None:
+    (alice,) = system.town("alice")
+    key = system.say("dana", author=alice)
+    system.outcome(key)
+    (letter,) = system.letters(about=key)
+
+    links = [word for word in letter.text.split() if word.startswith(system.stack.state.urls["api"])]
+
+    assert len(links) == 2
+    for link in links:
+        page = httpx.get(link)
+        assert page.status_code == 200, urlsplit(link).path.split("/")[1]
+        assert page.headers["content-type"].startswith("text/html")
+
+
+def test_flower_shows_both_stages_with_what_they_did(system: System) -> None:
+    (alice,) = system.town("alice")
+    system.outcome(system.say("dana", author=alice))
+    flower = system.stack.state.urls["flower"]
+
+    def results() -> dict[str, list[str]] | None:
+        tasks: dict[str, dict[str, Any]] = httpx.get(f"{flower}/api/tasks", timeout=10).raise_for_status().json()
+        found: dict[str, list[str]] = {}
+        for task in tasks.values():
+            if task["state"] == "SUCCESS":
+                found.setdefault(task["name"], []).append(task["result"])
+        return found if {"notify.fan_out", "notify.deliver"} <= set(found) else None
+
+    found = until(results, seconds=20)
+
+    assert found is not None
+    assert any("'letters': 1" in result and "'claimed': 1" in result for result in found["notify.fan_out"])
+    keys = ("claimed", "sent", "retried", "dead", "skipped", "released", "seconds")
+    assert all(f"'{key}':" in result for key in keys for result in found["notify.deliver"])
+
+
+def test_readiness_says_that_letters_flow(system: System) -> None:
+    answer = system.program.get("/readyz")
+
+    assert (answer.status_code, answer.json()["status"]) == (200, "ready")
+    assert plain(system.settings.smtp_url).startswith("smtp://127.0.0.1")

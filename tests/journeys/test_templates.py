@@ -1,0 +1,106 @@
+"""A template that breaks and is fixed: what waits goes out fixed, what died of it comes back by hand."""
+
+from collections.abc import Iterator, Mapping
+from email import message_from_bytes, policy
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from notify.cli import app
+from notify.delivery.engine import Engine
+from notify.store import jobs
+from notify.store.database import Database
+from tests.support.office import Office
+from tests.support.smtp import ScriptedRelay
+
+BROKEN = {"cannot be read": "{% if comment %}", "uses an unknown name": "{{ coment.quoted }}"}
+FIXED = "Once more: {{ comment.quoted }}\n"
+
+
+@pytest.fixture
+def relay() -> Iterator[ScriptedRelay]:
+    """A relay that takes everything."""
+    with ScriptedRelay() as scripted:
+        yield scripted
+
+
+@pytest.fixture
+def template(tmp_path: Path) -> Path:
+    """A deployment's own text of a letter, in the folder that it has configured."""
+    path = tmp_path / "email" / "cl.comment.created" / "body.txt"
+    path.parent.mkdir(parents=True)
+    return path
+
+
+@pytest.fixture
+def office(database: Database, relay: ScriptedRelay, template: Path) -> Office:
+    return Office(database, relay.url, changes={"templates_dir": template.parents[2]})
+
+
+@pytest.fixture
+def engine(office: Office) -> Iterator[Engine]:
+    """A worker that runs all the while."""
+    with office.engine() as running:
+        yield running
+
+
+def texts(relay: ScriptedRelay) -> dict[str, str]:
+    """The text of every letter that the relay took, by recipient."""
+    found = {}
+    for letter in relay.letters:
+        body = message_from_bytes(letter.content, policy=policy.default).get_body(("plain",))
+        assert body is not None
+        found[letter.recipient] = body.get_content()
+    return found
+
+
+def became_of(office: Office, key: str, username: str) -> tuple[str, str | None]:
+    (found,) = [(job.status, job.outcome_reason) for job in office.jobs(key) if job.username == username]
+    return found
+
+
+@pytest.mark.parametrize("broken", BROKEN.values(), ids=BROKEN)
+def test_letters_that_wait_while_a_template_is_broken_go_out_fixed(
+    office: Office, engine: Engine, relay: ScriptedRelay, template: Path, broken: str
+) -> None:
+    template.write_text(broken)
+    office.letters_wait("ann", key="too-early")
+    engine.drain()
+    office.letters_wait("bob", key="waits")
+    assert became_of(office, "too-early", "ann") == ("dead", "template_error")
+    assert relay.letters == []
+
+    template.write_text(FIXED)
+    engine.drain()
+
+    assert became_of(office, "waits", "bob") == ("sent", None)
+    assert texts(relay).keys() == {"bob@example.com"}
+    assert texts(relay)["bob@example.com"].startswith("Once more: > The jitter")
+
+
+@pytest.mark.parametrize("broken", BROKEN.values(), ids=BROKEN)
+def test_letters_that_died_of_a_template_go_out_fixed_when_they_are_retried(
+    office: Office,
+    engine: Engine,
+    relay: ScriptedRelay,
+    template: Path,
+    broken: str,
+    environment: Mapping[str, str],
+) -> None:
+    template.write_text(broken)
+    written = office.letters_wait("ann", "bob")
+    engine.drain()
+    with office.database.begin() as connection:
+        tries = [one.verdict for job in written for one in jobs.attempts(connection, job.id)]
+    assert tries == ["dead: template_error"] * 2
+
+    template.write_text(FIXED)
+    said = CliRunner().invoke(app, ["jobs", "retry", "--reason", "template_error", "--yes"], env=environment)
+    engine.drain()
+
+    assert said.exit_code == 0
+    names = {message_from_bytes(letter.content)["Message-ID"] for letter in relay.letters}
+    assert names == {f"<{job.message_id}>" for job in written if job.message_id}
+    assert texts(relay).keys() == {"ann@example.com", "bob@example.com"}
+    assert all(text.startswith("Once more: > The jitter") for text in texts(relay).values())

@@ -1,0 +1,86 @@
+"""Letters to send: sensible facts, of which a test says only what it is about."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from notify.channels.email.compose import Composer
+from notify.channels.links import SignedLinks
+from notify.domain.audience import Reason
+from notify.domain.events import COMMENT_CREATED, ChangeList, Event
+from notify.domain.jobs import Claim, Letter
+from notify.domain.preferences import Person
+from notify.domain.threads import message_id
+
+HOST = "review.example"
+SECRET = "a secret of at least thirty-two characters"
+NOON = datetime(2026, 3, 2, 12, 0, tzinfo=UTC)
+
+DANA = Person(username="dana", email="dana@example.com", display_name="Dana Reyes")
+ALICE = Person(username="alice", email="alice@example.com", display_name="Alice Moore")
+CHANGE_LIST = ChangeList(
+    link="CL-4821",
+    title="Cap the upload retry",
+    url="https://review.example/CL-4821",
+    repository="monorepo",
+    author="alice",
+    reviewers=("bob", "dana"),
+)
+COMMENT = {
+    "id": "c8731",
+    "url": "https://review.example/CL-4821#c8731",
+    "path": "src/upload/retry.py",
+    "line": 42,
+    "code": "delay = base * 2 ** n",
+    "body": "The jitter has to come after the cap, otherwise the upper half of the range is lost.",
+}
+
+
+def links() -> SignedLinks:
+    return SignedLinks(secret=SECRET, public_url="https://notify.example")
+
+
+def composer(*, mail_from: str = "notify@example.com", templates_dir: Path | None = None) -> Composer:
+    """A composer with a working configuration."""
+    return Composer(mail_from=mail_from, mail_from_name="Review", links=links(), templates_dir=templates_dir)
+
+
+def letter(
+    number: int = 1,
+    *,
+    to: str = "alice@example.com",
+    comment: Mapping[str, Any] | None = None,
+    recipient: Person = ALICE,
+    actor: Person = DANA,
+    change_list: ChangeList = CHANGE_LIST,
+    reason: Reason = Reason.AUTHOR,
+    event_type: str = COMMENT_CREATED,
+) -> Letter:
+    """
+    Dana's comment on Alice's change list, to Alice.
+
+    Args:
+        number: Tells letters about different events apart.
+        comment: Replaces what it names in the sample comment.
+    """
+    key = f"comment-{number}"
+    return Letter(
+        claim=Claim(id=number, attempt=1, failures=0, max_failures=12, lapses=0),
+        message_id=message_id(change_list.link, event_key=key, username=recipient.username, host=HOST),
+        event=Event(
+            id=number,
+            key=key,
+            type=event_type,
+            cl_link=change_list.link,
+            actor=actor.username,
+            occurred_at=NOON,
+            payload={"comment": {**COMMENT, **(comment or {})}},
+        ),
+        change_list=change_list,
+        actor=actor,
+        recipient=replace(recipient, email=to),
+        to_email=to,
+        reason=reason,
+    )

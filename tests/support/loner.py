@@ -1,0 +1,91 @@
+"""One worker process without Celery and without a parent that replaces it: ``python -m tests.support.loner``."""
+
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from os import pathsep
+from pathlib import Path
+from signal import SIGCONT, SIGKILL, SIGSTOP, SIGTERM, pause, signal
+from subprocess import STDOUT, Popen, TimeoutExpired
+
+import psutil
+
+from notify.domain.jobs import Stage
+from notify.settings import load
+from notify.worker.bootstrap import Runtime
+from tests.support.wait import until
+
+ROOT = Path(__file__).parents[2]
+GOODBYE_SECONDS = 20
+
+
+class Loner:
+    """A running one, to be killed, stopped and continued by whoever started it."""
+
+    def __init__(self, process: Popen[bytes]) -> None:
+        self._process = process
+
+    def kill(self) -> None:
+        """End it as a power cut would."""
+        self._process.send_signal(SIGKILL)
+        self._process.wait(GOODBYE_SECONDS)
+
+    def freeze(self) -> None:
+        """Return when it stands still."""
+        self._process.send_signal(SIGSTOP)
+        until(lambda: psutil.Process(self._process.pid).status() == psutil.STATUS_STOPPED)
+
+    def thaw(self) -> None:
+        self._process.send_signal(SIGCONT)
+
+    def wait_until_dead(self) -> int:
+        """Its exit code; the negative number of a signal."""
+        return self._process.wait(GOODBYE_SECONDS)
+
+    def leave(self) -> None:
+        """Ask it to stop and wait; the hard way if it does not."""
+        self._process.send_signal(SIGCONT)
+        self._process.send_signal(SIGTERM)
+        try:
+            self._process.wait(GOODBYE_SECONDS)
+        except TimeoutExpired:
+            self.kill()
+
+
+@contextmanager
+def loner(environment: Mapping[str, str], log: Path) -> Iterator[Loner]:
+    """
+    A process that sweeps both stages until the block ends.
+
+    Args:
+        log: Takes what it writes.
+    """
+    path = pathsep.join(filter(None, (environment.get("PYTHONPATH"), str(ROOT))))
+    with log.open("ab") as output:
+        process = Popen(
+            (sys.executable, "-m", "tests.support.loner"),
+            env={**environment, "PYTHONPATH": path},
+            stdout=output,
+            stderr=STDOUT,
+        )
+    running = Loner(process)
+    try:
+        yield running
+    finally:
+        if process.poll() is None:
+            running.leave()
+
+
+def main() -> None:
+    """Sweep until told to stop."""
+    runtime = Runtime(load(), serves=frozenset(Stage))
+    signal(SIGTERM, lambda *_: sys.exit())
+    runtime.start()
+    try:
+        pause()
+    finally:
+        runtime.stop()
+
+
+if __name__ == "__main__":
+    main()

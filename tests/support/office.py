@@ -1,0 +1,126 @@
+"""A worker process's parts, in the test's own process: fan-out and engine on a real database and a real relay."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from datetime import timedelta
+from typing import Any
+from uuid import uuid4
+
+from sqlalchemy import Connection, text
+
+from notify import wiring
+from notify.delivery.engine import Engine
+from notify.domain.jobs import Stage
+from notify.domain.preferences import Person
+from notify.intake.receive import receive
+from notify.intake.schema import parse
+from notify.settings import Settings
+from notify.store import directory, jobs
+from notify.store.database import Database
+from notify.store.jobs import JobView
+
+MINUTE = timedelta(minutes=1)
+
+
+@dataclass
+class RecordingDoorbell:
+    """A doorbell that remembers who rang."""
+
+    rings: list[Stage] = field(default_factory=list)
+
+    def ring(self, stage: Stage) -> None:
+        self.rings.append(stage)
+
+    def flush(self, *, at_most_seconds: float) -> None:
+        """Nothing is on its way."""
+
+
+@dataclass
+class Office:
+    """
+    What a worker does, to be done step by step.
+
+    Args:
+        relay_url: None means that no mail is configured.
+        changes: Settings that differ from the usual ones.
+    """
+
+    database: Database
+    relay_url: str | None
+    changes: Mapping[str, Any] = field(default_factory=dict)
+    doorbell: RecordingDoorbell = field(default_factory=RecordingDoorbell)
+
+    @property
+    def settings(self) -> Settings:
+        """The settings of this worker."""
+        usual = {
+            "database_url": self.database.url,
+            "smtp_url": self.relay_url,
+            "mail_from": "notify@example.com",
+            "public_url": "https://notify.example.com",
+            "secret_key": "k" * 32,
+            "smtp_timeout_seconds": 10,
+        }
+        return Settings(_env_file=None, **{**usual, **self.changes})
+
+    @contextmanager
+    def engine(self) -> Iterator[Engine]:
+        """A delivery engine, stopped at the end."""
+        made = wiring.engine(self.settings, self.database, doorbell=self.doorbell, worker=uuid4())
+        try:
+            yield made
+        finally:
+            made.stop()
+
+    def drain(self) -> dict[str, float]:
+        """What a worker that starts, drains once and stops would do."""
+        with self.engine() as engine:
+            return asdict(engine.drain())
+
+    def letters_wait(self, *usernames: str, key: str = "k1", link: str = "CL-1") -> list[JobView]:
+        """Fan out one comment by a stranger on a change list that these people review; their letters, in order."""
+        with self.database.begin() as connection:
+            for username in usernames:
+                directory.put_person(connection, Person(username=username, email=f"{username}@example.com"))
+            receive(connection, [parse(comment(key=key, link=link, reviewers=usernames))])
+        self.fan_out()
+        return self.jobs(key)
+
+    def fan_out(self) -> None:
+        """Fan out all that is due."""
+        worker = uuid4()
+        wiring.fan_out(self.settings, self.database, doorbell=self.doorbell, worker=worker).drain(at_most=MINUTE)
+
+    def jobs(self, key: str = "k1") -> list[JobView]:
+        """The rows of an event as they stand, in the order they were written."""
+        with self.database.begin() as connection:
+            return sorted(jobs.search(connection, event_key=key, limit=1000), key=lambda job: job.id)
+
+    def now(self, statement: str, **parameters: object) -> Sequence[Any]:
+        """Do to the tables what time, another worker or an operator would."""
+        with self.database.begin() as connection:
+            return _rows(connection, statement, parameters)
+
+
+def comment(
+    *, key: str = "k1", link: str = "CL-1", actor: str = "stranger", reviewers: Sequence[str] = ()
+) -> dict[str, Any]:
+    """A comment on a change list, as a producer states it."""
+    return {
+        "key": key,
+        "type": "cl.comment.created",
+        "actor": actor,
+        "cl": {"link": link, "title": "Cap the retry", "author": "somebody", "reviewers": list(reviewers)},
+        "comment": {"id": "1", "body": "The jitter comes after the cap."},
+    }
+
+
+def many(count: int) -> list[str]:
+    """So many usernames."""
+    return [f"person-{number:04}" for number in range(count)]
+
+
+def _rows(connection: Connection, statement: str, parameters: Mapping[str, object]) -> Sequence[Any]:
+    result = connection.execute(text(statement), parameters)
+    return result.all() if result.returns_rows else []

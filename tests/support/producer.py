@@ -1,0 +1,94 @@
+"""An application that emits: in transactions of its own, some rolled back, and it remembers which."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from itertools import count
+from threading import Lock
+
+from sqlalchemy.exc import InterfaceError, OperationalError
+
+import notify
+from notify.domain.ports import Doorbell
+from notify.domain.preferences import Person
+from notify.domain.threads import message_id
+from notify.doorbell import NoDoorbell
+from notify.store import directory
+from notify.store.database import Database
+from tests.support.office import comment
+
+HOST = "example.com"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Emitted:
+    """
+    An event that was emitted, and who must be told.
+
+    ``committed`` None means that the database went away during the commit, and only the table
+    can say.
+    """
+
+    key: str
+    link: str
+    people: tuple[str, ...]
+    committed: bool | None
+    at: datetime
+
+    @property
+    def message_ids(self) -> dict[str, str]:
+        """Each person to the Message-ID of their letter, worked out without looking at any table."""
+        return {name: message_id(self.link, event_key=self.key, username=name, host=HOST) for name in self.people}
+
+
+@dataclass
+class Producer:
+    """
+    Emits events about change lists that nobody else speaks of. Thread-safe.
+
+    Args:
+        doorbell: None rings for nobody: workers find the rows by sweeping.
+    """
+
+    database: Database
+    doorbell: Doorbell | None = None
+    log: list[Emitted] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._numbers = count(1)
+        self._lock = Lock()
+
+    def employ(self, people: Sequence[str]) -> None:
+        """Put these people into the directory, each with an address at example.com."""
+        with self.database.begin() as connection:
+            for name in people:
+                directory.put_person(connection, Person(username=name, email=address(name)))
+
+    def emit(self, *people: str, roll_back: bool = False) -> Emitted:
+        """Emit one event that concerns these people, who must be in the directory."""
+        with self._lock:
+            number = next(self._numbers)
+        key, link = f"event-{number}", f"CL-{number}"
+        committed = self._transact(comment(key=key, link=link, reviewers=people), roll_back=roll_back)
+        emitted = Emitted(key=key, link=link, people=people, committed=committed, at=datetime.now(UTC))
+        self.log.append(emitted)
+        return emitted
+
+    def _transact(self, event: dict[str, object], *, roll_back: bool) -> bool | None:
+        """Whether the event is stored; None if nobody knows."""
+        stage = False
+        try:
+            with self.database.engine.connect() as connection, connection.begin() as transaction:
+                notify.emit(connection, event, doorbell=self.doorbell or NoDoorbell())
+                if roll_back:
+                    transaction.rollback()
+                    return False
+                stage = True
+        except (OperationalError, InterfaceError):
+            return None if stage else False
+        return True
+
+
+def address(name: str) -> str:
+    """Where this person reads mail."""
+    return f"{name}@{HOST}"

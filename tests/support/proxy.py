@@ -1,0 +1,234 @@
+"""A line that can be disturbed: a TCP proxy on loopback before PostgreSQL, the broker or the relay."""
+
+import socket
+import struct
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from enum import Enum
+from functools import partial
+from pathlib import Path
+from select import select
+from threading import Event, Lock, Thread
+from typing import Self
+
+from sqlalchemy import make_url
+
+from tests.support.servers import in_words
+
+BLOCK = 65_536
+LOOK_SECONDS = 0.02
+PATIENCE = 20.0
+
+Target = tuple[str, int] | Path
+
+
+class Flow(Enum):
+    """Which way bytes go."""
+
+    TO_SERVER = "to server"
+    TO_CLIENT = "to client"
+
+
+@dataclass(slots=True)
+class _Line:
+    """One connection and its other half; ``marked`` means that the next reply is its last."""
+
+    client: socket.socket
+    server: socket.socket
+    born: int
+    marked: bool = False
+    ended: set[Flow] = field(default_factory=set)
+
+
+class Proxy:
+    """
+    Forwards every byte until it is told otherwise; what it is told holds for all its connections.
+
+    A context manager. Each connection has a thread of its own, and only that thread touches its sockets.
+
+    Args:
+        server: Host and port, or the path of a Unix socket.
+    """
+
+    def __init__(self, server: Target) -> None:
+        self.sprung = Event()
+        self._server = server
+        self._lock = Lock()
+        self._closing = Event()
+        self._blocked: set[Flow] = set()
+        self._budget: dict[Flow, int] = {}
+        self._delay = 0.0
+        self._refusing = False
+        self._generation = 0
+        self._trap: Callable[[bytes], bool] | None = None
+        self._threads: list[Thread] = []
+
+    def __enter__(self) -> Self:
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self._listener.getsockname()[1]
+        self._start(self._accept)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._closing.set()
+        with suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        for thread in self._threads:
+            thread.join(PATIENCE)
+
+    @property
+    def smtp_url(self) -> str:
+        """The line as ``NOTIFY_SMTP_URL``."""
+        return f"smtp://127.0.0.1:{self.port}"
+
+    @property
+    def broker_url(self) -> str:
+        """The line as ``NOTIFY_BROKER_URL``."""
+        return f"redis://127.0.0.1:{self.port}/0"
+
+    def heal(self) -> None:
+        """Forward every byte again, on old connections and new ones."""
+        with self._lock:
+            self._blocked, self._budget = set(), {}
+            self._delay, self._refusing, self._trap = 0.0, False, None
+
+    def delay(self, seconds: float) -> None:
+        """Hold every block of bytes for so long."""
+        self._delay = seconds
+
+    def block(self, *flows: Flow) -> None:
+        """
+        Swallow everything that goes these ways, the end of the connection too.
+
+        Both ways are a black hole, one is a half-open connection. New connections are taken all the same.
+        """
+        self._blocked = set(flows)
+
+    def let_through(self, flow: Flow, *, at_most: int) -> None:
+        """Swallow what goes this way after so many bytes more."""
+        with self._lock:
+            self._budget[flow] = at_most
+
+    def reset(self) -> None:
+        """Cut every connection that stands, with a reset."""
+        with self._lock:
+            self._generation += 1
+
+    def refuse(self) -> None:
+        """Cut every connection that stands, and every new one at once."""
+        self._refusing = True
+        self.reset()
+
+    def cut_the_reply_to(self, matches: Callable[[bytes], bool]) -> None:
+        """
+        Let the next request that matches reach the server, and cut its connection instead of passing on the reply.
+
+        Once; ``sprung`` is set when it has happened.
+        """
+        with self._lock:
+            self.sprung.clear()
+            self._trap = matches
+
+    def _start(self, work: Callable[[], None]) -> None:
+        thread = Thread(target=work, daemon=True)
+        self._threads.append(thread)
+        thread.start()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                client, _ = self._listener.accept()
+            except OSError:
+                return
+            self._start(partial(self._serve, client))
+
+    def _serve(self, client: socket.socket) -> None:
+        born = self._generation
+        with suppress(OSError):
+            if not self._refusing:
+                server = _connected(self._server)
+                client.settimeout(PATIENCE)
+                self._forward(_Line(client, server, born))
+                server.close()
+        _reset(client)
+
+    def _forward(self, line: _Line) -> None:
+        """Until one side ends it, or the line is cut."""
+        sides = {
+            Flow.TO_SERVER: (line.client, line.server),
+            Flow.TO_CLIENT: (line.server, line.client),
+        }
+        while line.born == self._generation and not self._closing.is_set():
+            open_ways = [flow for flow in sides if flow not in line.ended]
+            ready, _, _ = select([sides[flow][0] for flow in open_ways], [], [], LOOK_SECONDS)
+            for flow in open_ways:
+                source, sink = sides[flow]
+                if source in ready and not self._passed(line, flow, source, sink):
+                    return
+
+    def _passed(self, line: _Line, flow: Flow, source: socket.socket, sink: socket.socket) -> bool:
+        """Whether the line stands after what came this way."""
+        data = source.recv(BLOCK)
+        if flow in self._blocked:
+            if not data:
+                line.ended.add(flow)
+            return True
+        if not data or self._springs(line, flow, data):
+            return False
+        if self._delay:
+            self._closing.wait(self._delay)
+        sink.sendall(self._rationed(flow, data))
+        return True
+
+    def _rationed(self, flow: Flow, data: bytes) -> bytes:
+        with self._lock:
+            if flow not in self._budget:
+                return data
+            part = data[: self._budget[flow]]
+            self._budget[flow] -= len(part)
+            return part
+
+    def _springs(self, line: _Line, flow: Flow, data: bytes) -> bool:
+        """Whether these bytes are the reply that must not arrive."""
+        with self._lock:
+            if flow is Flow.TO_SERVER and self._trap and self._trap(data):
+                self._trap, line.marked = None, True
+                return False
+            if flow is Flow.TO_CLIENT and line.marked:
+                self.sprung.set()
+                return True
+            return False
+
+
+def database_target(url: str) -> Target:
+    """Where the server behind a database URL listens: a Unix socket, or host and port."""
+    parsed = make_url(url)
+    folder = parsed.query.get("host")
+    port = int(str(parsed.query.get("port") or parsed.port or 5432))
+    if folder is None:
+        return parsed.host or "127.0.0.1", port
+    return Path(str(folder)) / f".s.PGSQL.{port}"
+
+
+def through(proxy: Proxy, url: str) -> str:
+    """The same database, reached over the proxy."""
+    return in_words(make_url(url).set(host="127.0.0.1", port=proxy.port, query={}))
+
+
+def _connected(target: Target) -> socket.socket:
+    if isinstance(target, Path):
+        line = socket.socket(socket.AF_UNIX)
+        line.connect(str(target))
+    else:
+        line = socket.create_connection(target)
+    line.settimeout(PATIENCE)
+    return line
+
+
+def _reset(line: socket.socket) -> None:
+    """Close with a reset instead of a farewell."""
+    with suppress(OSError):
+        line.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    line.close()

@@ -1,0 +1,123 @@
+"""A run to be disturbed: a producer, workers, a relay, and the checker at the end."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from sqlalchemy import text
+
+from notify.store.database import Database
+from tests.support.checker import Evidence, Summary, Tables, check, tables, watched
+from tests.support.loner import Loner, loner
+from tests.support.office import Office
+from tests.support.producer import Producer
+from tests.support.smtp import ScriptedRelay
+from tests.support.wait import until
+from tests.support.wire import seen_by
+from tests.support.worker import RunningWorker, worker
+
+LEASE_SECONDS = 2
+OPEN = text("""
+    SELECT (SELECT count(*) FROM notify.events WHERE due_at IS NOT NULL)
+         + (SELECT count(*) FROM notify.email_jobs WHERE due_at IS NOT NULL)
+""")
+TIME_PASSES = """
+    UPDATE notify.email_jobs SET due_at = now() WHERE status = 'pending';
+    UPDATE notify.smtp_relays SET probe_at = now() WHERE state = 'open';
+"""
+LEASES_END = """
+    UPDATE notify.events SET due_at = now() - interval '1 second' WHERE status = 'working';
+    UPDATE notify.email_jobs SET due_at = now() - interval '1 second' WHERE status = 'sending';
+"""
+
+
+class Scene:
+    """
+    What every fault test works with.
+
+    Args:
+        environment: Of a process of notify, complete but for the relay.
+        folder: Takes the processes' logs.
+    """
+
+    def __init__(self, database: Database, environment: Mapping[str, str], relay: ScriptedRelay, folder: Path) -> None:
+        self.database = database
+        self.relay = relay
+        self.producer = Producer(database)
+        self.environment = {
+            **environment,
+            "NOTIFY_SMTP_URL": relay.url,
+            "NOTIFY_LEASE_SECONDS": str(LEASE_SECONDS),
+            "NOTIFY_SWEEP_SECONDS": "0.2",
+        }
+        self._folder = folder
+
+    def emit(self, *people: str) -> None:
+        """Put these people into the directory and emit one event about them."""
+        self.producer.employ(people)
+        self.producer.emit(*people)
+
+    @contextmanager
+    def loner(self, environment: Mapping[str, str] | None = None, **changes: str) -> Iterator[Loner]:
+        """One worker process without Celery; *changes* are settings without their prefix."""
+        with loner({**(environment or self.environment), **_settings(changes)}, self._folder / "loner.log") as running:
+            yield running
+
+    @contextmanager
+    def worker(self, **changes: str) -> Iterator[RunningWorker]:
+        """A Celery worker that serves, with two processes."""
+        with worker({**self.environment, **_settings(changes)}, self._folder) as running:
+            running.wait_until_serving()
+            yield running
+
+    def office(self, **changes: object) -> Office:
+        """A worker's parts in this process, to be used step by step."""
+        return Office(self.database, self.relay.url, {"lease_seconds": LEASE_SECONDS, **changes})
+
+    def rescue(self) -> None:
+        """What another worker does once the leases of a vanished one have run out."""
+        self.office().now(LEASES_END)
+        self.drain()
+
+    def drain(self, **changes: object) -> dict[str, float]:
+        """What one worker process does about all that is due now; time passes before it."""
+        office = self.office(**changes)
+        office.now(TIME_PASSES)
+        office.fan_out()
+        return office.drain()
+
+    def until_all_ended(self, *, seconds: float = 20) -> None:
+        until(lambda: not still_open(self.database), seconds=seconds)
+
+    def tables(self) -> Tables:
+        """What notify believes now."""
+        with self.database.begin() as connection:
+            return tables(connection)
+
+    def check(self, *, bound: int = 0, unsent: int = 0) -> Summary:
+        """
+        The run in figures, if every promise was kept and every letter but *unsent* has arrived.
+
+        Args:
+            bound: How many copies beyond the first the faults may have caused.
+        """
+        figures = check(Evidence(self.producer.log, seen_by(self.relay), self.tables(), bound))
+        assert figures.unsent == unsent
+        return figures
+
+
+def still_open(database: Database) -> int:
+    """How many rows have not reached an end."""
+    with database.begin() as connection:
+        return connection.scalar(OPEN) or 0
+
+
+@contextmanager
+def scene(database: Database, environment: Mapping[str, str], relay: ScriptedRelay, folder: Path) -> Iterator[Scene]:
+    """A scene on an empty database, which notes what must never change."""
+    with watched(database):
+        yield Scene(database, environment, relay, folder)
+
+
+def _settings(changes: Mapping[str, str]) -> dict[str, str]:
+    return {f"NOTIFY_{name.upper()}": value for name, value in changes.items()}

@@ -1,0 +1,35 @@
+"""One shift of a worker in a process of its own, without Celery: ``python -m tests.support.shift``."""
+
+import sys
+from collections.abc import Mapping
+from subprocess import run
+
+from notify.domain.jobs import Stage
+from notify.settings import load
+from notify.worker.bootstrap import Runtime
+
+SHIFT_SECONDS = 60
+
+
+def work(environment: Mapping[str, str]) -> tuple[int, str]:
+    """Fan out what is due, send what is due, and leave: the exit code, and what it wrote to standard error."""
+    done = run(
+        (sys.executable, "-m", "tests.support.shift"),
+        env={**environment, "PYTHONPATH": ":".join(sys.path)},
+        capture_output=True,
+        check=False,
+        timeout=SHIFT_SECONDS,
+    )
+    return done.returncode, done.stderr.decode()
+
+
+def main() -> None:
+    """Work once, in this process."""
+    runtime = Runtime(load(), serves=frozenset(Stage))
+    runtime.fan_out()
+    runtime.deliver()
+    runtime.stop()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,149 @@
+"""A supervisor in a process of its own, with stand-ins for notify's processes or the real ones, to be killed."""
+
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from signal import SIGINT, SIGKILL, Signals
+from subprocess import STDOUT, Popen
+
+import psutil
+
+from notify.embedded.commands import COMMANDS, Command
+from notify.embedded.holding import RunningStack
+from notify.embedded.postgres import PostgresServer
+from notify.embedded.stack import Stack
+from notify.settings import load
+from tests.support.wait import until
+
+ROOT = Path(__file__).parents[2]
+UP = "everything is up"
+REAL = "real"
+WEB = Command(
+    name="api", line="python -m http.server {api_port} --bind {api_host}", answers_at=("api_host", "api_port")
+)
+
+
+def standin(behaviour: str, **options: float) -> Command:
+    return Command(name="worker", line=f"python -m tests.support.standin {behaviour}", **options)  # type: ignore[arg-type]
+
+
+class Supervisor:
+    """
+    A running supervisor, its output, and every process that works for its data folder.
+
+    Args:
+        behaviours: What the stand-ins do, besides a web server in the API's place; REAL runs notify itself.
+        settings: Environment variables.
+    """
+
+    def __init__(self, data_dir: Path, *behaviours: str, settings: Mapping[str, str] | None = None) -> None:
+        self.data_dir = data_dir
+        self.log = data_dir.with_suffix(".out")
+        environment = {
+            **os.environ,
+            "PYTHONPATH": str(ROOT),
+            "NOTIFY_DATA_DIR": str(data_dir),
+            **random_ports(),
+            **(settings or {}),
+        }
+        with self.log.open("wb") as output:
+            self.process = Popen(
+                [sys.executable, "-m", "tests.support.supervisor", *behaviours],
+                env=environment,
+                stdout=output,
+                stderr=STDOUT,
+                start_new_session=True,
+            )
+
+    @property
+    def output(self) -> str:
+        return self.log.read_text()
+
+    @property
+    def stack(self) -> RunningStack:
+        stack = RunningStack.saved(self.data_dir)
+        assert stack is not None, self.output
+        return stack
+
+    def until_up(self) -> RunningStack:
+        until(lambda: UP in self.output or self.process.poll() is not None, seconds=60)
+        assert self.process.poll() is None, self.output
+        return self.stack
+
+    def pid(self, name: str) -> int:
+        """The pid of the part with this name; 0 while it has none."""
+        return next((child.pid for child in self.stack.children if child.name == name), 0)
+
+    def send(self, signal: Signals) -> None:
+        """Send it as a terminal does, to the whole process group."""
+        os.killpg(self.process.pid, signal)
+
+    def end(self, signal: Signals = SIGINT) -> int:
+        """Send the signal and wait for the end; the exit code."""
+        self.send(signal)
+        return self.process.wait(30)
+
+    def helpers(self) -> list[psutil.Process]:
+        """Every live process that works for the data folder, but the supervisor."""
+        found = [one for one in psutil.process_iter() if one.pid != self.process.pid and works_for(one, self.data_dir)]
+        return [one for one in found if one.is_running() and one.status() != psutil.STATUS_ZOMBIE]
+
+
+@contextmanager
+def supervised(data_dir: Path, *behaviours: str, settings: Mapping[str, str] | None = None) -> Iterator[Supervisor]:
+    """A supervisor that is up; whatever the test leaves of it is killed in the end."""
+    supervisor = Supervisor(data_dir, *behaviours, settings=settings)
+    try:
+        supervisor.until_up()
+        yield supervisor
+    finally:
+        if supervisor.process.poll() is None:
+            supervisor.end(SIGKILL)
+        for helper in supervisor.helpers():
+            with suppress(psutil.NoSuchProcess):
+                helper.kill()
+
+
+def works_for(process: psutil.Process, data_dir: Path) -> bool:
+    """
+    Whether the process says anywhere that it belongs to the folder.
+
+    The servers replace their command, and with it their environment, by a title; but they work in the folder.
+    """
+    cluster = PostgresServer(data_dir).name
+    said: list[Callable[[], str]] = [
+        lambda: " ".join(process.cmdline()),
+        process.cwd,
+        lambda: process.environ().get("NOTIFY_DATA_DIR", ""),
+    ]
+    for read in said:
+        with suppress(psutil.Error):
+            if str(data_dir) in (words := read()) or cluster in words:
+                return True
+    return False
+
+
+def random_ports() -> dict[str, str]:
+    """Ports far from those that a developer's own stack has; the supervisor moves on where one is taken."""
+    first = 20_000 + os.getpid() % 10_000
+    return {
+        f"NOTIFY_{name}_PORT": str(first + number * 10_000)
+        for number, name in enumerate(("API", "FLOWER", "CATCHER", "INBOX"))
+    }
+
+
+def say_up(_: RunningStack) -> None:
+    sys.stdout.write(f"{UP}\n")
+    sys.stdout.flush()
+
+
+def main() -> None:
+    """Run a stack until a signal comes."""
+    standins = [WEB, *(standin(behaviour, stop_seconds=0.5) for behaviour in sys.argv[1:])]
+    Stack(load(env_file=None), commands=COMMANDS if REAL in sys.argv else standins).run(say_up)
+
+
+if __name__ == "__main__":
+    main()

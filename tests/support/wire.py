@@ -1,0 +1,65 @@
+"""What the relay saw, letter by letter: the outside effect that every promise is about."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from tests.support.smtp import ScriptedRelay
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Copy:
+    """A letter that the relay took; ``answered`` says whether it told us so."""
+
+    message_id: str
+    recipient: str
+    at: datetime
+    answered: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Holding:
+    """A worker in DATA with a letter: from the relay's 354 until the relay saw the end of it."""
+
+    message_id: str
+    connection: int
+    began: datetime
+    ended: datetime
+
+    def overlaps(self, later: "Holding") -> bool:
+        """Whether a holding that began no earlier began before this one was over."""
+        return later.began < self.ended
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wire:
+    """The copies in the order in which they arrived, and who was in DATA when."""
+
+    copies: tuple[Copy, ...]
+    holdings: tuple[Holding, ...]
+
+
+def seen_by(relay: ScriptedRelay) -> Wire:
+    """The wire log of a relay up to now. A content that broke off before its Message-ID holds no letter yet."""
+    copies = (
+        Copy(message_id=message_id(one.content), recipient=one.recipient, at=one.at, answered=one.answered)
+        for one in relay.letters
+    )
+    holdings = (
+        Holding(message_id=name, connection=one.connection, began=one.began, ended=one.ended)
+        for one in relay.transfers
+        if (name := message_id(one.content))
+    )
+    return Wire(copies=tuple(copies), holdings=tuple(sorted(holdings, key=lambda one: one.began)))
+
+
+def header(content: bytes, name: str) -> str:
+    """The first header of this name, unfolded lines only; empty if there is none."""
+    start = name.lower().encode() + b":"
+    head = content.partition(b"\r\n\r\n")[0]
+    found = (line for line in head.split(b"\r\n") if line.lower().startswith(start))
+    return next(found, b"").partition(b":")[2].strip().decode()
+
+
+def message_id(content: bytes) -> str:
+    """The letter's Message-ID without brackets; empty if it is not there yet."""
+    return header(content, "Message-ID").strip("<>")

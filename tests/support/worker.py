@@ -1,0 +1,79 @@
+"""A real Celery worker of notify in processes of its own, to be watched, told to stop, or killed."""
+
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from os import killpg
+from pathlib import Path
+from signal import SIGKILL, SIGTERM
+from subprocess import STDOUT, Popen, TimeoutExpired
+
+import psutil
+
+from tests.support.wait import until
+
+WORKER = ("-m", "celery", "-A", "notify.worker.app", "worker", "-E", "--concurrency", "2")
+STOP_SECONDS = 40
+
+
+@dataclass(frozen=True, slots=True)
+class RunningWorker:
+    """The worker's parent process and where it writes."""
+
+    process: Popen[bytes]
+    log: Path
+
+    @property
+    def children(self) -> list[int]:
+        """The pids of the processes that do the work."""
+        return [child.pid for child in psutil.Process(self.process.pid).children()]
+
+    def wait_until_ready(self) -> None:
+        """Return when both of its processes sweep."""
+        until(lambda: self.log.read_text().count("worker.ready") >= 2, seconds=30)
+
+    def wait_until_serving(self) -> None:
+        """Return when Celery consumes as well; before that it gives up if one of its processes dies."""
+        until(lambda: " ready." in self.log.read_text(), seconds=30)
+        self.wait_until_ready()
+
+    def kill_one_child(self) -> int:
+        """Kill one of its processes, as the kernel would when memory runs out; its pid."""
+        victim = self.children[0]
+        psutil.Process(victim).kill()
+        return victim
+
+    def vanish(self) -> None:
+        """Kill all of its processes at once."""
+        killpg(self.process.pid, SIGKILL)
+        self.process.wait(STOP_SECONDS)
+
+    def stop(self) -> int:
+        """Ask it to stop and wait; its exit code."""
+        self.process.send_signal(SIGTERM)
+        return self.process.wait(STOP_SECONDS)
+
+
+@contextmanager
+def worker(environment: Mapping[str, str], folder: Path) -> Iterator[RunningWorker]:
+    """
+    A prefork worker with two processes, on every queue, that has not necessarily begun to work.
+
+    Args:
+        folder: Takes its log.
+    """
+    log = folder / "worker.log"
+    settings = {**environment, "NOTIFY_LOG_FORMAT": "json"}
+    with log.open("wb") as output:
+        process = Popen((sys.executable, *WORKER), env=settings, stdout=output, stderr=STDOUT, start_new_session=True)
+    running = RunningWorker(process, log)
+    try:
+        yield running
+    finally:
+        if process.poll() is None:
+            try:
+                running.stop()
+            except TimeoutExpired:
+                killpg(process.pid, SIGKILL)
+                process.wait(STOP_SECONDS)

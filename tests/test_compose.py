@@ -1,0 +1,277 @@
+"""docker-compose.yml and the Dockerfile against the code that they start; no Docker needed."""
+
+import re
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from fnmatch import fnmatch
+from importlib import import_module
+from importlib.metadata import entry_points
+from pathlib import Path
+from subprocess import run
+from sys import executable
+from typing import Any
+
+import pytest
+import typer
+import uvicorn
+import yaml
+from celery import Celery
+from celery.bin.celery import celery
+from click import Context, Group
+from flower.options import default_options  # type: ignore[import-untyped]
+
+import celeryconfig
+from notify.channels.email.relay import Guard, Relay
+from notify.cli import app as notify_app
+from notify.embedded.commands import CATCHER, COMMANDS
+from notify.settings import SHORTEST_SECRET, Settings, load
+
+ROOT = Path(__file__).parents[1]
+COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))
+SERVICES: Mapping[str, Mapping[str, Any]] = COMPOSE["services"]
+OURS = {name: service for name, service in SERVICES.items() if "build" in service}
+EMBEDDED = {command.name: command for command in (*COMMANDS, CATCHER)}
+DOCKERFILE = (ROOT / "Dockerfile").read_text(encoding="utf-8")
+INTERPOLATED = re.compile(r"\$\{(\w+):?-([^}]*)\}")
+COPIED = re.compile(r"^COPY (?!--from)(.+) \S+$", re.MULTILINE)
+LOOPBACK = "127.0.0.1"
+PLACE = re.compile(r"\{(\w+)\}")
+DIFFERS = re.compile(r"host|port|name|schedule|letters")
+"""What a container names otherwise: addresses, itself, and where it may write."""
+
+
+def words_of(service: str) -> list[str]:
+    command = SERVICES[service]["command"]
+    return shlex.split(command) if isinstance(command, str) else list(command)
+
+
+def option(service: str, name: str) -> str:
+    """The value of an option, whether it is written with a space or an equals sign."""
+    words = words_of(service)
+    joined = [word.partition("=")[2] for word in words if word.startswith(f"{name}=")]
+    return joined[0] if joined else words[words.index(name) + 1]
+
+
+def defaults(text: str) -> str:
+    """The text as Docker Compose reads it when nothing is set."""
+    return INTERPOLATED.sub(lambda found: found[2], text)
+
+
+def seconds(duration: str) -> int:
+    return int(duration.removesuffix("s"))
+
+
+def published() -> Iterator[tuple[str, str, int, int]]:
+    """Service, address, port outside and port inside."""
+    for name, service in SERVICES.items():
+        for port in service.get("ports", ()):
+            address, outside, inside = port.split(":")
+            yield name, address, int(outside), int(inside)
+
+
+def typer_command(words: Sequence[str]) -> tuple[Any, list[str]]:
+    """The command of ``notify`` that these words name, and the words that are left for it."""
+    command: Any = typer.main.get_command(notify_app)
+    rest = list(words)
+    while hasattr(command, "commands"):
+        assert rest[0] in command.commands, f"notify has no command {rest[0]}"
+        command = command.commands[rest.pop(0)]
+    return command, rest
+
+
+def accept(command: Any, words: Sequence[str]) -> None:
+    """Fail if the command does not know an option or wants an argument more."""
+    command.make_context(command.name, list(words))
+
+
+def test_every_process_has_a_service_and_runs_what_the_embedded_stack_runs() -> None:
+    usual = {name: field.get_default() for name, field in Settings.model_fields.items()}
+    for name, command in EMBEDDED.items():
+        expected = command.line.split()
+        found = words_of(name)
+        assert len(found) == len(expected), f"{name}: {found} is not {expected}"
+        for theirs, ours in zip(expected, found, strict=True):
+            place = PLACE.search(theirs)
+            if place is not None and DIFFERS.search(place[1]):
+                before, _, after = map(re.escape, theirs.partition(place[0]))
+                assert re.fullmatch(rf"{before}\S+{after}", ours), name
+            else:
+                assert ours == theirs.format(**usual), name
+    assert set(OURS) == {*EMBEDDED, "migrate"}
+
+
+@pytest.mark.parametrize("service", [name for name in OURS if words_of(name)[:2] == ["python", "-m"]])
+def test_every_module_that_is_run_exists(service: str) -> None:
+    import_module(words_of(service)[2])
+
+
+def test_the_api_is_an_application_and_its_server_takes_its_options() -> None:
+    words = words_of("api")
+    module, _, factory = words[3].partition(":")
+    assert callable(getattr(import_module(module), factory))
+    assert "--factory" in words
+    accept(uvicorn.main, words[3:])
+
+
+@pytest.mark.parametrize("service", ["worker", "beat"])
+def test_celery_takes_the_options_of_its_processes(service: str) -> None:
+    words = words_of(service)
+    assert words[:4] == ["python", "-m", "celery", "-A"]
+    assert isinstance(import_module(words[4]).app, Celery)
+    assert isinstance(celery, Group)
+    command = celery.commands[words[5]]
+    command.make_parser(Context(command)).parse_args(words[6:])
+
+
+def test_the_worker_serves_every_queue_that_tasks_are_sent_to() -> None:
+    sent_to = {route["queue"] for route in celeryconfig.task_routes.values()}
+    assert set(option("worker", "--queues").split(",")) == sent_to == set(celeryconfig.task_queues)
+
+
+def test_flower_takes_its_options() -> None:
+    words = words_of("flower")
+    assert "flower" in celery.commands
+    for word in words[words.index("flower") + 1 :]:
+        assert word.removeprefix("--").partition("=")[0] in default_options.as_dict()
+
+
+def test_the_catcher_takes_its_options() -> None:
+    words = words_of("catcher")
+    help_text = run([executable, *words[1:3], "--help"], check=True, capture_output=True, text=True).stdout
+    for word in words[3:]:
+        if word.startswith("--"):
+            assert word in help_text
+
+
+def test_migrations_run_by_a_command_that_exists() -> None:
+    program, *words = words_of("migrate")
+    assert entry_points(group="console_scripts")[program].value == "notify.cli:main"
+    command, rest = typer_command(words)
+    accept(command, rest)
+
+
+@pytest.mark.parametrize("service", OURS)
+def test_every_setting_is_known_and_makes_sense(service: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in SERVICES[service].get("environment", {}).items():
+        monkeypatch.setenv(name, defaults(str(value)))
+    load(env_file=None)
+
+
+def test_what_may_be_set_from_outside_has_the_name_of_the_setting() -> None:
+    for service in OURS.values():
+        for name, value in service.get("environment", {}).items():
+            for found in INTERPOLATED.finditer(str(value)):
+                assert found[1] in {name, "POSTGRES_PASSWORD"}
+
+
+def test_the_secrets_of_development_say_what_they_are() -> None:
+    given = SERVICES["api"]["environment"]
+    for name in ("NOTIFY_SECRET_KEY", "NOTIFY_JWT_SECRET"):
+        assert "development-only" in defaults(given[name])
+        assert len(defaults(given[name])) >= SHORTEST_SECRET
+    assert defaults(given["NOTIFY_SECRET_KEY"]) != defaults(given["NOTIFY_JWT_SECRET"])
+    assert "development-only" in defaults(SERVICES["postgres"]["environment"]["POSTGRES_PASSWORD"])
+
+
+def test_the_catcher_knows_no_secret() -> None:
+    assert not SERVICES["catcher"]["environment"]
+
+
+def test_the_database_that_is_made_is_the_one_that_is_used() -> None:
+    made = {name: defaults(value) for name, value in SERVICES["postgres"]["environment"].items()}
+    used = defaults(SERVICES["api"]["environment"]["NOTIFY_DATABASE_URL"])
+    login = f"{made['POSTGRES_USER']}:{made['POSTGRES_PASSWORD']}"
+    assert used == f"postgresql://{login}@postgres:5432/{made['POSTGRES_DB']}"
+
+
+def test_letters_reach_the_catcher_without_tls() -> None:
+    relay = Relay.from_url(defaults(SERVICES["worker"]["environment"]["NOTIFY_SMTP_URL"]))
+    assert (relay.host, relay.port, relay.guard) == ("catcher", int(option("catcher", "--smtp-port")), Guard.PLAIN)
+
+
+def test_ports_are_published_to_this_machine_only_where_everybody_expects_them() -> None:
+    usual = {name: field.get_default() for name, field in Settings.model_fields.items() if name.endswith("_port")}
+    assert {address for _, address, _, _ in published()} == {LOOPBACK}
+    assert {outside for _, _, outside, _ in published()} == set(usual.values())
+    listening = {
+        "api": {usual["api_port"]: option("api", "--port")},
+        "flower": {usual["flower_port"]: option("flower", "--port")},
+        "catcher": {
+            usual["catcher_port"]: option("catcher", "--smtp-port"),
+            usual["inbox_port"]: option("catcher", "--inbox-port"),
+        },
+    }
+    for service, _, outside, inside in published():
+        assert inside == int(listening[service][outside])
+
+
+@pytest.mark.parametrize(("service", "host"), [("api", "--host"), ("catcher", "--host"), ("flower", "--address")])
+def test_what_is_published_listens_beyond_its_own_container(service: str, host: str) -> None:
+    assert option(service, host) == "0.0.0.0"  # noqa: S104 - of the container
+
+
+def test_everybody_waits_for_what_can_come_true() -> None:
+    for name, service in SERVICES.items():
+        for awaited, how in service.get("depends_on", {}).items():
+            assert awaited in SERVICES, f"{name} waits for {awaited}, which does not exist"
+            match how["condition"]:
+                case "service_healthy":
+                    assert "healthcheck" in SERVICES[awaited]
+                case "service_completed_successfully":
+                    assert SERVICES[awaited]["restart"] == "no"
+                case other:
+                    pytest.fail(f"{name} waits for {awaited} to be {other}")
+
+
+def test_whoever_needs_the_schema_waits_for_the_migration() -> None:
+    for name in ("api", "beat", "worker"):
+        assert "migrate" in SERVICES[name]["depends_on"]
+    assert "postgres" in SERVICES["migrate"]["depends_on"]
+
+
+@pytest.mark.parametrize("service", [name for name in OURS if "healthcheck" in SERVICES[name]])
+def test_health_is_asked_where_the_service_listens(service: str) -> None:
+    test = " ".join(SERVICES[service]["healthcheck"]["test"])
+    asked = re.search(r"http://127\.0\.0\.1:(\d+)/(\w+)", test)
+    assert asked is not None
+    assert int(asked[1]) in {inside for name, _, _, inside in published() if name == service}
+    assert asked[2] in {"livez", "readyz", "healthcheck"}
+    compile(SERVICES[service]["healthcheck"]["test"][-1], service, "exec")
+
+
+def test_everybody_is_stopped_as_in_the_embedded_stack_and_not_sooner() -> None:
+    for command in COMMANDS:
+        service = SERVICES[command.name]
+        assert service.get("stop_signal", "SIGTERM") == command.stop_signal.name
+        assert seconds(service.get("stop_grace_period", "10s")) >= command.stop_seconds
+
+
+def test_every_target_is_a_stage_of_the_dockerfile() -> None:
+    stages = set(re.findall(r"^FROM \S+ AS (\S+)$", DOCKERFILE, re.MULTILINE))
+    assert {service["build"]["target"] for service in OURS.values()} <= stages
+    images: dict[str, set[str]] = {}
+    for service in OURS.values():
+        images.setdefault(service["image"], set()).add(service["build"]["target"])
+    assert all(len(targets) == 1 for targets in images.values()), f"one name for several images: {images}"
+
+
+def test_what_the_dockerfile_copies_exists_and_is_not_ignored() -> None:
+    admitted = [
+        line.removeprefix("!")
+        for line in (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
+        if line.startswith("!")
+    ]
+    for line in COPIED.findall(DOCKERFILE):
+        for source in line.split():
+            assert (ROOT / source).exists()
+            assert any(fnmatch(source, pattern) for pattern in admitted), f"{source} is not in the build's context"
+
+
+def test_nothing_runs_as_root_or_writes_to_its_image() -> None:
+    *_, last_user = re.findall(r"^USER (\d+):\d+$", DOCKERFILE, re.MULTILINE)
+    assert int(last_user) > 0
+    for name, service in OURS.items():
+        assert service["read_only"] is True, name
+        assert service["tmpfs"] == ["/tmp"], name  # noqa: S108 - of the container
+    assert option("beat", "--schedule").startswith("/tmp/")  # noqa: S108 - the same
+    assert option("catcher", "--folder").startswith("/tmp/")  # noqa: S108 - the same

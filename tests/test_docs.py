@@ -1,0 +1,307 @@
+"""What the documentation names exists, and what it states is so."""
+
+import ast
+import json
+import re
+import shlex
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+import typer
+from flower.options import default_options  # type: ignore[import-untyped]
+
+import notify
+from notify.api import app as api
+from notify.api import health
+from notify.channels.email.render import facts_of
+from notify.cli import app as notify_app
+from notify.cli import sample
+from notify.domain.events import COMMENT_CREATED
+from notify.domain.fan_out import Why
+from notify.doorbell import NoDoorbell
+from notify.intake.schema import EventIn, parse
+from notify.settings import PREFIX, Settings, load
+from notify.store.upkeep import EVENTS_KEPT, KEPT, STATS_KEPT
+from tests.support.readme import shell_lines
+
+ROOT = Path(__file__).parents[1]
+MOST_PAGES = 6
+PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
+TEXTS = {page.relative_to(ROOT).as_posix(): page.read_text(encoding="utf-8") for page in PAGES}
+BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.DOTALL | re.MULTILINE)
+CODE = re.compile(r"(?<!`)`([^`\n]+)`(?!`)")
+LINK = re.compile(r"\]\((?!https?:)([^)#]*)(?:#([^)]+))?\)")
+HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
+TARGET = re.compile(r"^([a-z]+):.*## ", re.MULTILINE)
+CALL = re.compile(r"(?:`|GET |POST |PUT )(/(?:api|livez|readyz|metrics)[\w/{}]*)`")
+PLACEHOLDER = re.compile(r"\{\w+\}")
+
+every_page = pytest.mark.parametrize("page", TEXTS)
+
+
+def blocks(page: str, language: str) -> list[str]:
+    return [body for found, body in BLOCK.findall(TEXTS[page]) if found == language]
+
+
+def code(page: str) -> Iterator[str]:
+    """Every span of code, and every line of a block of shell."""
+    yield from CODE.findall(BLOCK.sub("", TEXTS[page]))
+    for block in blocks(page, "sh"):
+        yield from block.splitlines()
+
+
+def table(page: str, *, first: str) -> dict[str, list[str]]:
+    """The rows of the table whose first heading is this, by first cell; a cell of several names is several rows."""
+    lines = iter(TEXTS[page].splitlines())
+    rows: dict[str, list[str]] = {}
+    for line in lines:
+        if line.startswith(f"| {first} |"):
+            next(lines)
+            for row in lines:
+                if not row.startswith("|"):
+                    return rows
+                cells = [cell.strip().replace("\\|", "|") for cell in re.split(r"(?<!\\)\|", row)[1:-1]]
+                rows.update(dict.fromkeys(CODE.findall(cells[0]) or cells[:1], cells[1:]))
+    return rows
+
+
+def anchor(heading: str) -> str:
+    """The name that the heading has in a link."""
+    return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
+
+
+@cache
+def commands() -> dict[str, Any]:
+    """Every command of ``notify``, groups and members of groups included."""
+    found: dict[str, Any] = {"notify": typer.main.get_command(notify_app)}
+    waiting = list(found.items())
+    for name, command in waiting:
+        for sub, one in getattr(command, "commands", {}).items():
+            found[f"{name} {sub}"] = one
+            waiting.append((f"{name} {sub}", one))
+    return found
+
+
+def leaves() -> set[str]:
+    """The commands that do something, rather than hold others."""
+    return {name for name, command in commands().items() if not hasattr(command, "commands")}
+
+
+def invocations(page: str) -> Iterator[tuple[str, list[str]]]:
+    """Every command of notify's that the page shows, and what follows its name."""
+    for line in code(page):
+        if inside := re.search(r"(?:^|\$\()(?:\.venv/bin/)?(notify(?: [^)]*|$))", line):
+            name, *words = shlex.split(inside[1])
+            while words and f"{name} {words[0]}" in commands():
+                name = f"{name} {words.pop(0)}"
+            yield name, words
+
+
+@cache
+def routes() -> set[str]:
+    """Every path of the API, with {} for what varies."""
+    settings = Settings(_env_file=None, database_url="postgresql://nobody@nowhere/none")
+    return {PLACEHOLDER.sub("{}", path) for path in api.build_app(api.context_of(settings)).openapi()["paths"]}
+
+
+@every_page
+def test_every_link_between_pages_leads_somewhere(page: str) -> None:
+    for path, heading in LINK.findall(TEXTS[page]):
+        target = (ROOT / page).parent / path if path else ROOT / page
+        assert target.exists(), f"{page} links to {path}"
+        if heading:
+            headings = HEADING.findall(BLOCK.sub("", target.read_text(encoding="utf-8")))
+            assert heading in map(anchor, headings), f"{page} links to {path}#{heading}"
+
+
+@every_page
+def test_every_setting_that_is_named_exists(page: str) -> None:
+    known = {PREFIX + name.upper() for name in Settings.model_fields}
+    assert set(re.findall(rf"\b{PREFIX}\w+\b", TEXTS[page])) <= known
+    for name in re.findall(r"\bFLOWER_(\w+)", TEXTS[page]):
+        assert name.lower() in default_options.as_dict()
+
+
+@every_page
+def test_every_command_that_is_shown_would_be_understood(page: str) -> None:
+    for name, words in invocations(page):
+        if words:
+            assert name in leaves(), f"{page}: {name} {words[0]}"
+            commands()[name].make_context(name, ["1" if word == "ID" else word for word in words])
+
+
+@every_page
+def test_every_target_of_make_that_is_named_exists(page: str) -> None:
+    targets = TARGET.findall((ROOT / "Makefile").read_text(encoding="utf-8"))
+    for line in code(page):
+        if line.startswith("make "):
+            assert line.split()[1] in targets
+
+
+@every_page
+def test_every_file_that_is_named_exists(page: str) -> None:
+    for name in code(page):
+        if re.fullmatch(
+            r"(templates|migrations|notify|docs|tests)/[\w./]+|\w[\w-]*\.(md|yml|toml|lock)|Dockerfile", name
+        ):
+            assert (ROOT / name).exists(), f"{page}: {name}"
+
+
+@every_page
+def test_every_call_that_is_named_is_answered(page: str) -> None:
+    for path in (PLACEHOLDER.sub("{}", named) for named in CALL.findall(TEXTS[page])):
+        assert any(route == path or route.startswith(f"{path}/") for route in routes()), f"{page}: {path}"
+
+
+@every_page
+def test_examples_in_python_and_json_can_be_read(page: str) -> None:
+    for example in blocks(page, "python"):
+        ast.parse(example)
+    for example in blocks(page, "json"):
+        json.loads(example)
+
+
+def test_the_pages_stay_few() -> None:
+    assert len(list((ROOT / "docs").iterdir())) <= MOST_PAGES
+
+
+def test_operations_lists_every_setting_as_it_is() -> None:
+    listed = table("docs/operations.md", first="Variable")
+    stated = {}
+    for name, field in Settings.model_fields.items():
+        default = field.get_default()
+        shown = "" if default is None else f"`{default:g}`" if isinstance(default, float) else f"`{default}`"
+        stated[PREFIX + name.upper()] = [shown, field.description]
+    assert listed == stated
+
+
+@pytest.mark.parametrize("left_out", ["NOTIFY_JWT_SECRET", "NOTIFY_JWKS_URL"])
+def test_production_starts_with_the_settings_that_operations_asks_for(
+    left_out: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    section = TEXTS["docs/operations.md"].partition("In production")[2].partition("\n\n")[0]
+    made_up = {
+        "NOTIFY_DATABASE_URL": "postgresql://notify@database/notify",
+        "NOTIFY_BROKER_URL": "redis://broker",
+        "NOTIFY_SMTP_URL": "smtp://relay",
+        "NOTIFY_MAIL_FROM": "notify@example.com",
+        "NOTIFY_PUBLIC_URL": "https://notify.example.com",
+        "NOTIFY_SECRET_KEY": "k" * 32,
+        "NOTIFY_JWT_SECRET": "j" * 32,
+        "NOTIFY_JWKS_URL": "https://login.example.com/keys",
+    }
+    assert set(re.findall(rf"`({PREFIX}\w+)`", section)) == set(made_up)
+    for name in made_up.keys() - {left_out}:
+        monkeypatch.setenv(name, made_up[name])
+    load(env_file=None)
+
+
+def test_operations_states_how_long_rows_are_kept() -> None:
+    rows = table("docs/operations.md", first="Rows")
+    listed = {name: int(re.findall(r"(\d+) days", cells[0])[0]) for name, cells in rows.items() if name != "events"}
+    kept = {**EVENTS_KEPT, **KEPT, "delivery_stats": STATS_KEPT}
+    assert {name: listed[name] for name in kept} == {name: duration.days for name, duration in kept.items()}
+
+
+def test_operations_names_every_metric() -> None:
+    named = set(re.findall(r"`(notify_\w+)(?:\{[^}]*\})?`", TEXTS["docs/operations.md"]))
+    assert named == {f"notify_{name}" for name in health.HELP}
+
+
+def test_the_readme_lists_every_command() -> None:
+    listed = {" ".join(one.split()) for one in table("README.md", first="Command")}
+    targets = {f"make {name}" for name in TARGET.findall((ROOT / "Makefile").read_text(encoding="utf-8"))}
+    expected = leaves() | targets - {"make help"}
+    assert {" ".join(word for word in one.split() if not word.isupper()) for one in listed} == expected
+
+
+def test_the_journey_of_the_readme_can_be_typed() -> None:
+    lines = shell_lines()
+    assert sum(line.startswith("curl ") for line in lines) >= 6
+    for line in lines:
+        for body in re.findall(r"-d '([^']*)'", line):
+            json.loads(body)
+    (event,) = [line for line in lines if "-X POST $API/events " in line]
+    parse(json.loads(re.findall(r"-d '([^']*)'", event)[0]))
+
+
+def test_the_example_of_an_event_is_one_with_every_field() -> None:
+    (example,) = blocks("docs/events.md", "json")
+    event = parse(json.loads(example))
+    assert event.model_dump(exclude_none=True).keys() == EventIn.model_fields.keys()
+    for part in (event.cl, event.comment):
+        assert all(value is not None for value in part.model_dump().values())
+
+
+def test_the_fields_of_an_event_are_listed_with_what_is_needed() -> None:
+    listed = {name: cells[0] for name, cells in table("docs/events.md", first="Field").items()}
+    expected = {}
+    for name, field in EventIn.model_fields.items():
+        inner = getattr(field.annotation, "model_fields", None)
+        if inner is None:
+            expected[name] = "yes" if field.is_required() else "no"
+        else:
+            expected |= {f"{name}.{sub}": "yes" if one.is_required() else "no" for sub, one in inner.items()}
+    assert listed == expected
+
+
+def test_the_grants_of_the_events_page_are_enough_to_emit(database_url: str) -> None:
+    (grants,) = blocks("docs/events.md", "sql")
+    event = json.loads(blocks("docs/events.md", "json")[0])
+    with psycopg.connect(database_url) as connection:
+        connection.execute("CREATE ROLE application")
+        connection.execute(grants.encode())
+        connection.execute("SET ROLE application")
+        notify.emit(connection, event, doorbell=NoDoorbell())
+        assert notify.emit(connection, event, doorbell=NoDoorbell()).duplicate
+        fewer = {**event, "key": "another", "cl": {**event["cl"], "title": "Other", "reviewers": []}}
+        notify.emit(connection, fewer, doorbell=NoDoorbell())
+        connection.rollback()
+
+
+def test_the_statement_that_changes_how_long_letters_are_worth_sending_is_valid(database_url: str) -> None:
+    (statement,) = blocks("docs/operations.md", "sql")
+    with psycopg.connect(database_url) as connection:
+        connection.execute(statement.encode())
+        connection.rollback()
+
+
+def test_every_rule_of_the_fan_out_is_explained() -> None:
+    assert {why for why in Why if f"`{why}`" not in TEXTS["docs/lifecycle.md"]} <= {
+        Why.SYSTEM_REQUIRED,
+        Why.CHOSEN_EVENT,
+    }
+
+
+def test_every_reason_that_is_explained_can_be_given() -> None:
+    source = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "notify").rglob("*.py"))
+    rows = table("docs/lifecycle.md", first="What happened")
+    reasons = {name for cells in rows.values() for name in CODE.findall(cells[-1])}
+    assert reasons
+    assert all(f'"{name}"' in source for name in reasons)
+
+
+def test_every_name_a_template_may_use_is_listed() -> None:
+    listed = set(table("docs/templates.md", first="Name"))
+    facts = facts_of(sample.letter(COMMENT_CREATED, host="example.com"), shown=100)
+    used = {"subject", "locale", "reason", "mute_url", "preferences_url"}
+    for name, value in facts.items():
+        used |= {f"{name}.{inner}" for inner in value} if isinstance(value, dict) else {name}
+    assert listed == used
+
+
+def test_every_promise_names_tests_that_exist() -> None:
+    page = TEXTS["docs/reliability.md"].partition("## What is not promised")[0]
+    named = set(re.findall(r"`(\w+_\w+)`", page)) - {"test_"}
+    defined = set(re.findall(r"^(?:async )?def (\w+)\(", "\n".join(_test_sources()), re.MULTILINE))
+
+    assert len(named) > 20
+    assert named <= defined
+
+
+def _test_sources() -> list[str]:
+    return [path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("*.py")]
