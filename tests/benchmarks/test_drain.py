@@ -1,0 +1,149 @@
+"""The two steps that a harness drives: nothing before its line, everything after it, and clear refusals."""
+
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from subprocess import PIPE, Popen
+
+import psutil
+import pytest
+from sqlalchemy import func, select
+
+from notify.store import relays
+from notify.store.database import Database
+from notify.store.tables import email_jobs
+from tests.benchmarks import steps
+from tests.benchmarks.crew import ROOT, RelayIsMuted, busy, hold, let_go
+from tests.benchmarks.workload import AUDIENCE
+from tests.support import rows
+from tests.support.smtp import ScriptedRelay
+
+BY_NAME = ("-m", "tests.benchmarks.drain")
+BY_PATH = ("tests/benchmarks/drain.py",)
+SECONDS = 90
+RELAY = "127.0.0.1:25"
+LETTERS = 2 * AUDIENCE + 5
+
+
+@pytest.fixture
+def bare(environment: Mapping[str, str]) -> dict[str, str]:
+    """An environment with what the steps ask for, and no relay yet."""
+    given = {"NOTIFY_DATABASE_URL", "NOTIFY_BROKER_URL"}
+    return {name: value for name, value in environment.items() if not name.startswith("NOTIFY_") or name in given}
+
+
+@contextmanager
+def step(environment: Mapping[str, str], *words: str) -> Iterator[Popen[str]]:
+    """A step under way, its standard output and error to be read."""
+    command = (sys.executable, *words)
+    with Popen(command, cwd=ROOT, env=environment, stdin=PIPE, stdout=PIPE, stderr=PIPE, text=True) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def finish(process: Popen[str], *, word: str) -> tuple[str, str]:
+    """Say go, and wait for the end: what it printed, and what it wrote to standard error."""
+    printed, errors = process.communicate(word, timeout=SECONDS)
+    return printed, errors
+
+
+def by_status(database: Database) -> dict[str, int]:
+    with database.begin() as connection:
+        question = select(email_jobs.c.status, func.count()).group_by(email_jobs.c.status)
+        return {status: count for status, count in connection.execute(question)}  # noqa: C416 - rows are typed one by one
+
+
+def test_letters_are_written_after_the_line_and_sent_after_the_next_one(
+    database: Database, bare: dict[str, str]
+) -> None:
+    with ScriptedRelay() as relay:
+        surroundings = {**bare, "NOTIFY_SMTP_URL": relay.url}
+        with step(surroundings, *BY_PATH, "enqueue", str(LETTERS)) as enqueue:
+            assert enqueue.stdout is not None
+            assert enqueue.stdout.readline() == "ready\n"
+            assert by_status(database) == {}
+            assert finish(enqueue, word="\n")[0] == "done\n"
+        assert by_status(database) == {"pending": LETTERS}
+
+        with step(surroundings, *BY_NAME, "drain") as drain:
+            assert drain.stdout is not None
+            assert drain.stdout.readline() == "ready\n"
+            assert by_status(database) == {"pending": LETTERS}
+            crew = psutil.Process(drain.pid).children(recursive=True)
+            assert len(crew) >= 3
+            assert finish(drain, word="go\n")[0] == "done\n"
+        assert drain.returncode == 0
+        assert by_status(database) == {"sent": LETTERS}
+        assert len({letter.recipient for letter in relay.letters}) == len(relay.letters) == LETTERS
+        assert not any(one.is_running() for one in crew)
+
+
+@pytest.mark.parametrize(
+    ("words", "changes"),
+    [
+        pytest.param(("enqueue", "1"), {"NOTIFY_DATABASE_URL": "postgresql://nobody@127.0.0.1:1/none"}, id="database"),
+        pytest.param(("drain",), {}, id="no relay"),
+        pytest.param(("drain",), {"NOTIFY_SMTP_URL": "smtp://127.0.0.1:1"}, id="relay"),
+        pytest.param(("drain",), {"NOTIFY_BROKER_URL": "redis://127.0.0.1:1"}, id="broker"),
+    ],
+)
+def test_what_cannot_begin_says_so_and_is_never_ready(
+    bare: dict[str, str],
+    words: tuple[str, ...],
+    changes: dict[str, str],
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    with ScriptedRelay() as relay:
+        usual = {"NOTIFY_SMTP_URL": relay.url} if "NOTIFY_BROKER_URL" in changes else {}
+        for name, value in {**bare, **usual, **changes}.items():
+            monkeypatch.setenv(name, value)
+        assert steps.run(words) == 1
+    printed, errors = capfd.readouterr()
+    assert printed == ""
+    assert errors
+
+
+@pytest.mark.parametrize("words", [("enqueue", "none"), ("enqueue", "0"), ("enqueue",), ("fill",), ()])
+def test_arguments_that_make_no_sense_end_it_before_anything_is_touched(words: tuple[str, ...]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        steps.run(words)
+
+
+def test_a_harness_that_leaves_gets_no_letter(database: Database, bare: dict[str, str]) -> None:
+    with step(bare, *BY_NAME, "enqueue", "1") as enqueue:
+        printed, errors = finish(enqueue, word="")
+        assert (enqueue.returncode, printed) == (1, "ready\n")
+        assert errors
+    assert by_status(database) == {}
+
+
+def test_a_relay_that_somebody_has_muted_stays_muted(database: Database) -> None:
+    with database.begin() as connection:
+        relays.mute(connection, RELAY, because="they asked us to wait")
+    with pytest.raises(RelayIsMuted):
+        hold(database, RELAY)
+    with database.begin() as connection:
+        assert relays.standing(connection, RELAY).muted_because == "they asked us to wait"
+
+
+def test_workers_that_a_killed_drain_held_back_can_be_held_and_let_go(database: Database) -> None:
+    hold(database, RELAY)
+    hold(database, RELAY)
+    let_go(database, RELAY)
+    with database.begin() as connection:
+        assert not relays.standing(connection, RELAY).is_open
+
+
+def test_a_drain_is_over_when_what_waits_waits_for_a_later_hour(database: Database) -> None:
+    with database.begin() as connection:
+        assert not busy(connection)
+        rows.letter(connection, due_at=rows.ago(hours=-1))
+        assert not busy(connection)
+        mine = rows.letter(connection)
+        assert busy(connection)
+    rows.change(database, email_jobs, mine, status="sending", due_at=rows.ago(hours=-1))
+    with database.begin() as connection:
+        assert busy(connection)

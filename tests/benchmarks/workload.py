@@ -1,0 +1,110 @@
+"""What is measured with: people in the directory, and comments that concern twenty of them each."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import timedelta
+from typing import Any
+from uuid import uuid4
+
+import notify
+from notify import wiring
+from notify.domain.errors import NotifyError
+from notify.domain.preferences import Person
+from notify.doorbell import NoDoorbell
+from notify.settings import Settings
+from notify.store import directory
+from notify.store.database import Database
+
+AUDIENCE = 20
+PEOPLE = 400
+DOMAINS = 8
+ACTOR = "bench-actor"
+EVENTS_IN_A_TRANSACTION = 100
+LONGEST_FAN_OUT = timedelta(days=1)
+BODY = " ".join(
+    f"{place} the jitter has to come after the cap, otherwise the upper half of the range is lost to `{place.lower()}`."
+    for place in ("Here", "There")
+)
+
+
+class FewerLettersThanAsked(NotifyError):
+    """The fan-out wrote fewer letters than were asked for: somebody in the directory has made choices."""
+
+
+def fill_directory(database: Database) -> None:
+    """Put the actor and everyone who may get a letter into the directory. Safe to repeat."""
+    with database.begin() as connection:
+        for name in (ACTOR, *map(username, range(PEOPLE))):
+            directory.put_person(connection, Person(username=name, email=address(name), display_name=name.title()))
+
+
+def emit(database: Database, *, letters: int) -> None:
+    """Emit events that come to exactly so many letters, a hundred events a transaction; nobody is rung for."""
+    waiting = list(events(letters))
+    for start in range(0, len(waiting), EVENTS_IN_A_TRANSACTION):
+        with database.begin() as connection:
+            for event in waiting[start : start + EVENTS_IN_A_TRANSACTION]:
+                notify.emit(connection, event, doorbell=NoDoorbell())
+
+
+def fan_out(settings: Settings, database: Database) -> int:
+    """Fan out all that is due, as a worker would; how many letters it came to."""
+    office = wiring.fan_out(settings, database, doorbell=NoDoorbell(), worker=uuid4())
+    return office.drain(at_most=LONGEST_FAN_OUT).letters
+
+
+def enqueue(settings: Settings, database: Database, *, letters: int) -> None:
+    """
+    Emit and fan out until so many more letters wait.
+
+    Raises:
+        FewerLettersThanAsked: There are fewer.
+    """
+    emit(database, letters=letters)
+    written = fan_out(settings, database)
+    if written < letters:
+        raise FewerLettersThanAsked(asked=letters, written=written)
+
+
+def events(letters: int) -> Iterator[Mapping[str, Any]]:
+    """Comments on as many change lists, under keys that nobody has used, the last one for whom is left."""
+    run = uuid4().hex[:12]
+    for number, first in enumerate(range(0, letters, AUDIENCE)):
+        size = min(AUDIENCE, letters - first)
+        yield comment(run, number, [username((first + one) % PEOPLE) for one in range(size)])
+
+
+def comment(run: str, number: int, audience: Sequence[str]) -> dict[str, Any]:
+    """A comment by nobody of the audience, the first of whom wrote the change list."""
+    author, *reviewers = audience
+    link = f"CL-{run}-{number}"
+    return {
+        "key": f"bench-{run}-{number}",
+        "type": "cl.comment.created",
+        "actor": ACTOR,
+        "cl": {
+            "link": link,
+            "title": "Cap the upload retry",
+            "url": f"https://review.example.com/{link}",
+            "repository": "monorepo",
+            "author": author,
+            "reviewers": reviewers,
+        },
+        "comment": {
+            "id": str(number),
+            "body": f"Number {number}. {BODY}",
+            "url": f"https://review.example.com/{link}#c{number}",
+            "path": "src/upload/retry.py",
+            "line": 42,
+            "code": "delay = base * 2 ** n",
+        },
+    }
+
+
+def username(number: int) -> str:
+    """The name of one of the ``PEOPLE``."""
+    return f"bench-{number:04}"
+
+
+def address(name: str) -> str:
+    """Where this person reads mail; people are spread over domains, as each may use half of the sessions only."""
+    return f"{name}@mail-{sum(name.encode()) % DOMAINS}.example.com"
