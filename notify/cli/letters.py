@@ -13,6 +13,7 @@ from typer import Argument, Exit, Option
 
 from notify import wiring
 from notify.channels.email.compose import Composer
+from notify.channels.email.smtp import EmailChannel
 from notify.channels.links import SignedLinks
 from notify.cli import sample
 from notify.cli.output import AsJson, console, print_json
@@ -21,7 +22,6 @@ from notify.domain.errors import InvalidSettings
 from notify.domain.events import COMMENT_CREATED
 from notify.domain.jobs import Letter
 from notify.domain.outcomes import Dead, Outcome, Released, Retry, Sent
-from notify.domain.ports import Channel
 from notify.settings import load
 
 PREVIEW_SECRET = "only for letters that nobody gets"  # noqa: S105 - it signs links of a sample
@@ -84,7 +84,7 @@ def send_test(
         raise Exit(1)
 
 
-async def _send(channel: Channel, letter: Letter) -> Outcome:
+async def _send(channel: EmailChannel, letter: Letter) -> Outcome:
     try:
         return await channel.open() or await channel.send(letter, still_ours=lambda: True)
     finally:

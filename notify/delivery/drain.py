@@ -2,10 +2,11 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import partial
 from random import Random
 from time import monotonic
 
@@ -43,6 +44,14 @@ class DrainReport:
     skipped: int = 0
     released: int = 0
     seconds: float = 0.0
+
+
+@dataclass(slots=True)
+class _Run:
+    """Letters one after another on one session: those that are under way, and what was held against the relay."""
+
+    aboard: list[Held] = field(default_factory=list)
+    trouble: list[Released] = field(default_factory=list)
 
 
 class Drain:
@@ -87,9 +96,10 @@ class Drain:
         self._troubled = False
         self._lanes = Lanes()
         self._held: dict[tuple[int, int], Held] = {}
-        self._flights: dict[asyncio.Task[None], float] = {}
+        self._flights: set[asyncio.Task[None]] = set()
         self._progress = asyncio.Event()
         self._recorder = Recorder(ledger.record)
+        self._runs = 0
 
     async def run(self) -> DrainReport:
         """Drain until nothing is due, the time is up, the relay gives out or ``stop`` is called."""
@@ -182,7 +192,7 @@ class Drain:
         self.unfinished = monotonic() >= self._ends
 
     def _may_claim(self) -> bool:
-        in_time = monotonic() < self._ends or any(begun < self._ends for begun in self._flights.values())
+        in_time = monotonic() < self._ends or any(one.begun and one.begun < self._ends for one in self._held.values())
         return in_time and not self._stopping and not self._recorder.stuck
 
     async def _still_busy(self) -> bool:
@@ -207,53 +217,84 @@ class Drain:
 
     def _dispatch(self) -> None:
         while not self._stopping and (held := self._lanes.take(sessions=self._pace.sessions)):
-            begun = monotonic()
-            flight = asyncio.create_task(self._deliver(held, begun=begun))
-            self._flights[flight] = begun
-            flight.add_done_callback(self._flown)
+            self._fly(self._run(held))
+
+    def _fly(self, work: Coroutine[None, None, None]) -> None:
+        flight = asyncio.create_task(work)
+        self._flights.add(flight)
+        flight.add_done_callback(self._flown)
 
     def _flown(self, flight: asyncio.Task[None]) -> None:
-        del self._flights[flight]
+        self._flights.discard(flight)
         self._progress.set()
         self._dispatch()
 
-    async def _deliver(self, held: Held, *, begun: float) -> None:
-        margin = self._lease * LEAST_PART_LEFT
-        if not self._is_ours(held, margin=margin):
-            outcome: Outcome = Released(reason=LEASE_LOST)
-        else:
-            outcome = await self._sent(held)
-            self._checkpoint(LETTER_ANSWERED)
-        del self._held[held.name]
-        self._lanes.landed(held)
-        settlement = settle(outcome, held.job.claim, rng=self._rng)
-        self._recorder.put(
-            Ending(job=held.job, settlement=settlement, to_email=held.letter.to_email, relay=self._channel.relay)
-        )
-        await self._learn(outcome, begun=begun)
-
-    async def _sent(self, held: Held) -> Outcome:
+    async def _run(self, first: Held) -> None:
+        """Letters one after another, on one session."""
+        run = _Run()
+        self._runs += 1
         try:
-            return await self._channel.send(held.letter, still_ours=lambda: self._is_ours(held))
+            begun = self._begin(first, run) or self._follow(run, first)
+            if begun:
+                await self._channel.carry(
+                    begun, following=partial(self._follow, run), ended=partial(self._answered, run)
+                )
         except Exception as bug:
-            log.exception("letter.failed", job=held.job.claim.id, attempt=held.job.claim.attempt)
+            log.exception("letters.failed", jobs=[one.name for one in run.aboard])
             answer = Answer(phase=Phase.RENDER, text=type(bug).__name__)
-            return Retry(reason=BUG, answer=answer, max_failures=3, ambiguous=True)
+            for held in tuple(run.aboard):
+                self._end(held, run, Retry(reason=BUG, answer=answer, max_failures=3, ambiguous=True))
+        finally:
+            for outcome in run.trouble:
+                await self._blame(outcome)
+            self._runs -= 1
+            self._lanes.landed(first)
 
-    async def _learn(self, outcome: Outcome, *, begun: float) -> None:
-        """What the outcome says about the relay."""
+    def _begin(self, held: Held, run: _Run) -> Held | None:
+        """The letter, or None if too little of its lease is left, which is its end."""
+        run.aboard.append(held)
+        held.begun = monotonic()
+        if held.still_ours(margin=self._lease * LEAST_PART_LEFT):
+            return held
+        self._end(held, run, Released(reason=LEASE_LOST))
+        return None
+
+    def _follow(self, run: _Run, held: Held) -> Held | None:
+        """What goes after this letter on the same session; None when that is to be free."""
+        while not (self._stopping or run.trouble) and self._runs <= self._pace.sessions:
+            following = self._lanes.follow(held)
+            if len(self._lanes) < self._claim_size:
+                self._progress.set()
+            if following is None:
+                return None
+            held = following
+            if self._begin(held, run):
+                return held
+        return None
+
+    def _answered(self, run: _Run, held: Held, outcome: Outcome) -> None:
+        self._checkpoint(LETTER_ANSWERED)
+        self._end(held, run, outcome)
         match outcome:
             case Sent():
                 self._pace.taken()
                 if self._troubled:
                     self._troubled = False
-                    await self._tell_breaker(self._breaker.worked)
-            case Released(blame=Blame.THROTTLE) if self._pace.throttled(begun=begun):
+                    self._fly(self._tell_breaker(self._breaker.worked))
+            case Released(blame=Blame.THROTTLE) if self._pace.throttled(begun=held.begun or 0.0):
                 log.warning("relay.throttles", relay=self._channel.relay, sessions=self._pace.sessions)
             case Released(blame=blame) if blame is not Blame.NOBODY:
-                await self._blame(outcome)
+                run.trouble.append(outcome)
             case _:
                 return
+
+    def _end(self, held: Held, run: _Run, outcome: Outcome) -> None:
+        run.aboard.remove(held)
+        del self._held[held.name]
+        settlement = settle(outcome, held.job.claim, rng=self._rng)
+        self._recorder.put(
+            Ending(job=held.job, settlement=settlement, to_email=held.letter.to_email, relay=self._channel.relay)
+        )
 
     async def _blame(self, released: Released) -> None:
         self._troubled = True
@@ -266,9 +307,6 @@ class Drain:
     async def _tell_breaker(self, news: Callable[[], None]) -> None:
         with suppress(*AWAY):
             await self._ledger.call(news)
-
-    def _is_ours(self, held: Held, *, margin: float = 0.0) -> bool:
-        return not held.lost and monotonic() + margin < held.until
 
     async def _renew_leases(self) -> None:
         """Every third of a lease; a letter whose lease does not come back must not reach DATA."""

@@ -7,12 +7,25 @@ from notify.domain.jobs import Letter, Stage
 from notify.domain.outcomes import Outcome, Released
 
 
+class Errand(Protocol):
+    """One letter to be carried."""
+
+    @property
+    def letter(self) -> Letter: ...
+
+    def still_ours(self) -> bool:
+        """
+        Whether the lease holds. Asked immediately before the content is handed over: False means
+        that nothing may be sent any more (the outcome is ``Released``).
+        """
+
+
 class Channel(Protocol):
     """
     Hands letters to somebody who carries them. Lives in one event loop; safe for many tasks in it.
 
     ``relay`` names the other side without credentials (``host:port``); ``sessions`` is how many
-    letters may be on their way at once.
+    calls of ``carry`` may be under way at once.
     """
 
     @property
@@ -24,13 +37,20 @@ class Channel(Protocol):
     async def open(self) -> Released | None:
         """Make sure that a session stands. None when it does, else why it does not; risks no letter."""
 
-    async def send(self, letter: Letter, *, still_ours: Callable[[], bool]) -> Outcome:
+    async def carry(
+        self,
+        first: Errand,
+        *,
+        following: Callable[[Errand], Errand | None],
+        ended: Callable[[Errand, Outcome], None],
+    ) -> None:
         """
-        Render and hand over one letter. Never raises for what a relay or a template can do.
+        Render and hand over letters, one after the other. Never raises for what a relay or a template can do.
 
         Args:
-            still_ours: Asked immediately before the content is handed over; False means that the
-                lease is lost and that nothing may be sent any more (the outcome is ``Released``).
+            following: The letter to carry after this one; None: there is none. Asked as late as can
+                be; at most one letter is under way besides the one it follows.
+            ended: Told once of each letter what became of it.
         """
 
     async def close(self) -> None:

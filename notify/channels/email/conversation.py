@@ -17,6 +17,7 @@ from re import compile as pattern
 from notify.domain.errors import NotifyError
 
 LONGEST_REPLY = 65_536
+NEVER = float("inf")
 REPLY_LINE = pattern(rb"([2-5]\d\d)(?:([ -])(.*))?", DOTALL)
 
 
@@ -53,7 +54,13 @@ class Reply:
 
 
 class Conversation(asyncio.Protocol):
-    """Our side of a conversation; takes over the transport that it is given."""
+    """
+    Our side of a conversation; takes over the transport that it is given.
+
+    *Decided*: one timer serves all replies. It goes off at the earliest instant at which one could
+    be too late, and is set again if the relay has answered since: a timer for each reply costs
+    more than the reply.
+    """
 
     def __init__(self, transport: asyncio.Transport) -> None:
         self._transport = transport
@@ -61,7 +68,11 @@ class Conversation(asyncio.Protocol):
         self._lines: list[bytes] = []
         self._replies: deque[Reply] = deque()
         self._broken: type[ConversationBroken] | None = None
-        self._news = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
+        self._listener: asyncio.Future[None] | None = None
+        self._too_late_at = NEVER
+        self._alarm: asyncio.TimerHandle | None = None
+        self._alarm_at = NEVER
         self._writable = asyncio.Event()
         self._writable.set()
         self._closed = asyncio.Event()
@@ -93,15 +104,18 @@ class Conversation(asyncio.Protocol):
         Raises:
             ConversationBroken: None came in time.
         """
-        try:
-            async with asyncio.timeout(within.total_seconds()):
-                while not self._replies:
-                    if self._broken is not None:
-                        raise self._broken
-                    self._news.clear()
-                    await self._news.wait()
-        except TimeoutError:
-            raise Silent from None
+        if not self._replies:
+            self._too_late_at = self._loop.time() + within.total_seconds()
+        while not self._replies:
+            if self._broken is not None:
+                raise self._broken
+            if self._too_late_at < self._alarm_at:
+                self._set_alarm()
+            self._listener = self._loop.create_future()
+            try:
+                await self._listener
+            finally:
+                self._listener = None
         return self._replies.popleft()
 
     async def room(self, *, within: timedelta) -> None:
@@ -111,6 +125,8 @@ class Conversation(asyncio.Protocol):
         Raises:
             Silent: It took too little in time.
         """
+        if self._writable.is_set():
+            return
         try:
             async with asyncio.timeout(within.total_seconds()):
                 await self._writable.wait()
@@ -140,7 +156,7 @@ class Conversation(asyncio.Protocol):
             self._hear(line.rstrip(b"\r"))
         if len(self._unread) + sum(map(len, self._lines)) > LONGEST_REPLY:
             self._break(Garbled)
-        self._news.set()
+        self._tell()
 
     def eof_received(self) -> None:
         self._break(Dropped)
@@ -148,6 +164,8 @@ class Conversation(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - how it was lost changes nothing
         self._break(Dropped)
         self._closed.set()
+        if self._alarm is not None:
+            self._alarm.cancel()
 
     def pause_writing(self) -> None:
         self._writable.clear()
@@ -169,5 +187,25 @@ class Conversation(asyncio.Protocol):
 
     def _break(self, why: type[ConversationBroken]) -> None:
         self._broken = self._broken or why
-        self._news.set()
+        self._tell()
         self._writable.set()
+
+    def _tell(self) -> None:
+        """Whoever waits for a reply has something to look at."""
+        if self._listener is not None and not self._listener.done():
+            self._listener.set_result(None)
+
+    def _set_alarm(self) -> None:
+        if self._alarm is not None:
+            self._alarm.cancel()
+        self._alarm_at = self._too_late_at
+        self._alarm = self._loop.call_at(self._alarm_at, self._look_at_the_clock)
+
+    def _look_at_the_clock(self) -> None:
+        self._alarm, self._alarm_at = None, NEVER
+        if self._listener is None or self._listener.done():
+            return
+        if self._loop.time() < self._too_late_at:
+            self._set_alarm()
+        else:
+            self._listener.set_exception(Silent())

@@ -94,9 +94,14 @@ class Pool:
         else:
             session.dismiss()
 
+    def lasts(self, session: Session) -> bool:
+        """Whether the session may take another letter, as far as its wear goes."""
+        if session.letters >= self._wear.letters:
+            return False
+        return asyncio.get_running_loop().time() - session.opened_at < self._wear.age.total_seconds()
+
     def _is_good(self, session: Session) -> bool:
-        age = asyncio.get_running_loop().time() - session.opened_at
-        return session.fit and session.letters < self._wear.letters and age < self._wear.age.total_seconds()
+        return session.fit and self.lasts(session)
 
     def _let_all_go(self) -> None:
         while self._resting:

@@ -6,19 +6,16 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from notify.channels.email import replies
-from notify.channels.email.conversation import Conversation, ConversationBroken, Dropped
-from notify.domain.errors import NotifyError
+from notify.channels.email.conversation import Conversation, ConversationBroken, Dropped, Garbled
 from notify.domain.outcomes import Blame, Outcome, Phase, Released
 
 BLOCK = 65_536
+OFFER = (Phase.MAIL, Phase.RCPT, Phase.DATA)
 AGREES = {Phase.DATA: 3}
 SUCCESS = 2
+REFUSES = (4, 5)
 
 LEASE_LOST = Released(reason="lease_lost")
-
-
-class Stale(NotifyError):
-    """The relay had closed a resting session; nothing of the letter was said."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,10 +59,32 @@ class Parcel:
     content: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class Consignment:
+    """
+    A parcel to be carried.
+
+    Args:
+        still_ours: Asked immediately before the content goes: False means that nothing may be sent any more.
+        ended: Told once what became of it.
+    """
+
+    parcel: Parcel
+    still_ours: Callable[[], bool]
+    ended: Callable[[Outcome], None]
+
+
+Following = Callable[[], Consignment | None]
+
+
 class Session:
     """
-    One letter at a time; ``fit`` says whether there may be another, ``rested`` that it has waited
+    One letter after another; ``fit`` says whether there may be more, ``rested`` that it has waited
     for one long enough to have been forgotten by the relay.
+
+    *Decided*: where the relay announces PIPELINING, the content of a letter and the envelope of the
+    next travel together, so that a letter costs one round trip (RFC 2920 §3.1). The next letter is
+    at no risk there: its content goes only once the relay has answered for the one before.
 
     Args:
         extensions: What the relay announced: keyword in lower case to its parameters.
@@ -81,40 +100,62 @@ class Session:
         self.phase = Phase.MAIL
         self._conversation = conversation
         self._extensions = extensions
+        self._pipelining = "pipelining" in extensions
+        self._announces_size = "size" in extensions
         self._timeouts = timeouts
         self._clean = True
         self._over = False
+        self._ahead: Consignment | None = None
+        self._offered = False
 
     @property
     def fit(self) -> bool:
         """Whether the last letter came to a clean end and the relay has not hung up since."""
         return self._clean and self._conversation.quiet
 
-    async def deliver(self, parcel: Parcel, *, still_ours: Callable[[], bool]) -> Outcome:
+    async def carry(self, first: Consignment, following: Following) -> Consignment | None:
         """
-        Hand over one letter.
+        Hand over letters until there are no more, or the session is of no more use.
 
         Args:
-            still_ours: Asked before anything commits us to the content, and again just before it.
+            following: The next letter, None if there is none; asked when one is about to be of use.
 
-        Raises:
-            Stale: The session had rested and the relay had closed it; another may take the letter.
+        Returns a letter that it had and that the relay has not heard of, for another session.
         """
-        obstacle = self._cannot_carry(parcel)
+        one: Consignment | None = first
+        while one is not None:
+            self.letters += 1
+            outcome = await self._outcome(one, following)
+            if outcome is None:
+                return one
+            one.ended(outcome)
+            ahead, self._ahead = self._ahead, None
+            if ahead is not None and not self._clean:
+                return ahead
+            one = ahead or (following() if self.fit else None)
+        return None
+
+    async def _outcome(self, one: Consignment, following: Following) -> Outcome | None:
+        """What became of the letter; None: the relay had forgotten the session and has not heard of the letter."""
+        obstacle = self._cannot_carry(one.parcel)
         if obstacle is not None:
             return obstacle
         self.phase = Phase.MAIL
-        self.letters += 1
         self._clean = False  # until the end is reached: a time-out, a drop or a cancellation leaves it so
         try:
-            outcome = await self._transact(parcel, still_ours)
+            outcome = await self._agreed(one)
+            if outcome is None:
+                outcome = await self._told(one, following)
         except ConversationBroken as end:
-            if self.rested and self.phase is Phase.MAIL and isinstance(end, Dropped):
-                raise Stale from None
+            if isinstance(end, Dropped) and self._forgotten:
+                return None
             return replies.broken(self.phase, reason=end.reason)
-        if self.rested and self.phase is Phase.MAIL and self._over:
-            raise Stale
-        return outcome
+        return None if self._over and self._forgotten else outcome
+
+    @property
+    def _forgotten(self) -> bool:
+        """Whether the relay hung up between two letters."""
+        return self.phase is Phase.MAIL and (self.rested or self.letters > 1)
 
     async def noop(self) -> Released | None:
         """None when the relay answers, else why the session is of no use."""
@@ -154,23 +195,21 @@ class Session:
             return replies.unsendable(reason="oversize", text=text, phase=Phase.MAIL)
         return None
 
-    async def _transact(self, parcel: Parcel, still_ours: Callable[[], bool]) -> Outcome:
-        offer = self._offer_at_once if "pipelining" in self._extensions else self._offer_in_turn
-        refusal = await offer(commands(parcel, announce_size="size" in self._extensions), still_ours)
-        if refusal is not None:
-            return refusal
-        if not still_ours():
-            return LEASE_LOST  # and unfit: after 354, hanging up is the only way not to send
-        await self._write(stuffed(parcel.content))
-        reply = await self._conversation.reply(within=self._timeouts.final_dot)
-        outcome = replies.classify(Phase.FINAL_DOT, reply.code, reply.text)
-        self._clean = reply.code // 100 != AGREES[Phase.DATA] and reply.code != replies.CLOSING
-        return outcome
-
-    async def _offer_in_turn(self, offer: Mapping[Phase, bytes], still_ours: Callable[[], bool]) -> Outcome | None:
+    async def _agreed(self, one: Consignment) -> Outcome | None:
         """None when the relay waits for the content, else what becomes of the letter."""
-        for phase, command in offer.items():
-            if phase is Phase.DATA and not still_ours():
+        if not self._pipelining:
+            return await self._offer_in_turn(one)
+        if not self._offered:
+            if not one.still_ours():
+                self._clean = True
+                return LEASE_LOST
+            self._conversation.say(self._envelope(one.parcel))
+        self._offered = False
+        return await self._answers_to_envelope()
+
+    async def _offer_in_turn(self, one: Consignment) -> Outcome | None:
+        for phase, command in self._commands(one.parcel).items():
+            if phase is Phase.DATA and not one.still_ours():
                 return await self._reset(LEASE_LOST)
             self.phase = phase
             self._conversation.say(command)
@@ -179,25 +218,23 @@ class Session:
                 return await self._reset(refusal)
         return None
 
-    async def _offer_at_once(self, offer: Mapping[Phase, bytes], still_ours: Callable[[], bool]) -> Outcome | None:
+    async def _answers_to_envelope(self) -> Outcome | None:
         """
-        The same in one round trip.
+        The replies to MAIL, RCPT and DATA, which were said at once.
 
         Source: RFC 2920 §3.1. A relay that says 354 although it refused the recipient waits for
-        content that nobody would get: it is left hanging, and the session with it.
+        content that nobody would get: a lone dot ends it.
         """
-        if not still_ours():
-            self._clean = True
-            return LEASE_LOST
-        self._conversation.say(b"".join(offer.values()))
         first: Outcome | None = None
         refusal: Outcome | None = None
-        for phase in offer:
+        for phase in OFFER:
             refusal = await self._refusal(phase)
             first = first or refusal
             if self._over:
                 return first
-        return first if first is None or refusal is None else await self._reset(first)
+        if first is None or refusal is not None:
+            return None if first is None else await self._reset(first)
+        return await self._end_empty(first)
 
     async def _refusal(self, phase: Phase) -> Outcome | None:
         """None when the relay agrees, else what becomes of the letter."""
@@ -209,13 +246,38 @@ class Session:
         self._over = kind in {SUCCESS, AGREES[Phase.DATA]} or reply.code == replies.CLOSING
         return replies.classify(phase, reply.code, reply.text)
 
-    async def _write(self, data: bytes) -> None:
+    async def _told(self, one: Consignment, following: Following) -> Outcome:
+        """Hand over the content, the envelope of the next letter behind it; what the relay says to the content."""
+        if not self._conversation.quiet:
+            return replies.broken(Phase.DATA, reason=Garbled.reason)
+        self._ahead = following() if self._pipelining else None
+        if not one.still_ours():
+            return LEASE_LOST  # and unfit: after 354, hanging up is the only way not to send
+        behind = b""
+        if self._ahead is not None and self._cannot_carry(self._ahead.parcel) is None:
+            behind, self._offered = self._envelope(self._ahead.parcel), True
+        await self._write(stuffed(one.parcel.content), behind)
+        reply = await self._conversation.reply(within=self._timeouts.final_dot)
+        self._clean = reply.code // 100 != AGREES[Phase.DATA] and reply.code != replies.CLOSING
+        return replies.classify(Phase.FINAL_DOT, reply.code, reply.text)
+
+    async def _write(self, content: bytes, behind: bytes) -> None:
         """The content; only its last block holds the final dot, so only then can the relay have the letter."""
-        for start in range(0, len(data), BLOCK):
-            self._conversation.say(data[start : start + BLOCK])
-            if start + BLOCK >= len(data):
-                self.phase = Phase.FINAL_DOT
+        last = max(0, len(content) - 1) // BLOCK * BLOCK
+        for start in range(0, last, BLOCK):
+            self._conversation.say(content[start : start + BLOCK])
             await self._conversation.room(within=self._timeouts.block)
+        self.phase = Phase.FINAL_DOT
+        self._conversation.say((content[last:] if last else content) + behind)
+        await self._conversation.room(within=self._timeouts.block)
+
+    async def _end_empty(self, refusal: Outcome) -> Outcome:
+        """The refusal, after a content of nothing; a relay that takes even that is no longer spoken to."""
+        with suppress(ConversationBroken):
+            self._conversation.say(b".\r\n")
+            reply = await self._conversation.reply(within=self._timeouts.final_dot)
+            self._clean = reply.code // 100 in REFUSES and reply.code != replies.CLOSING
+        return refusal
 
     async def _reset(self, outcome: Outcome) -> Outcome:
         """The same outcome, after making the session ready for another letter if it can be."""
@@ -226,16 +288,18 @@ class Session:
                 self._clean = reply.code // 100 == SUCCESS
         return outcome
 
+    def _envelope(self, parcel: Parcel) -> bytes:
+        return b"".join(self._commands(parcel).values())
 
-def commands(parcel: Parcel, *, announce_size: bool) -> Mapping[Phase, bytes]:
-    """What is said before the content."""
-    options = f" SIZE={len(parcel.content)}" if announce_size else ""
-    options += " BODY=8BITMIME SMTPUTF8" if parcel.international else ""
-    return {
-        Phase.MAIL: f"MAIL FROM:<{parcel.sender}>{options}\r\n".encode(),
-        Phase.RCPT: f"RCPT TO:<{parcel.recipient}>\r\n".encode(),
-        Phase.DATA: b"DATA\r\n",
-    }
+    def _commands(self, parcel: Parcel) -> Mapping[Phase, bytes]:
+        """What is said before the content."""
+        options = f" SIZE={len(parcel.content)}" if self._announces_size else ""
+        options += " BODY=8BITMIME SMTPUTF8" if parcel.international else ""
+        return {
+            Phase.MAIL: f"MAIL FROM:<{parcel.sender}>{options}\r\n".encode(),
+            Phase.RCPT: f"RCPT TO:<{parcel.recipient}>\r\n".encode(),
+            Phase.DATA: b"DATA\r\n",
+        }
 
 
 def stuffed(content: bytes) -> bytes:

@@ -3,21 +3,24 @@
 import ssl
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from traceback import format_tb
 
 import structlog
 
 from notify.channels.email import replies
-from notify.channels.email.compose import Composed, Composer
+from notify.channels.email.compose import Composer
 from notify.channels.email.connect import connect
+from notify.channels.email.errands import Errands, Single
 from notify.channels.email.headers import Address, UnusableAddress, address
 from notify.channels.email.pool import Pool, Wear
 from notify.channels.email.relay import Relay
 from notify.channels.email.render import TemplateFailure
-from notify.channels.email.session import Parcel, Session, Stale, Timeouts
+from notify.channels.email.session import Consignment, Parcel, Session, Timeouts
 from notify.domain.errors import InvalidSettings, UnsafeHeader
 from notify.domain.jobs import Letter
 from notify.domain.outcomes import Outcome, Phase, Released
+from notify.domain.ports import Errand
 
 SESSIONS = 8
 
@@ -75,15 +78,37 @@ class EmailChannel:
             return None
         return await self._probe(fresh=True)
 
-    async def send(self, letter: Letter, *, still_ours: Callable[[], bool]) -> Outcome:
-        """
-        Render and hand over one letter. Never raises for what a relay or a template can do.
+    async def carry(
+        self,
+        first: Errand,
+        *,
+        following: Callable[[Errand], Errand | None],
+        ended: Callable[[Errand, Outcome], None],
+    ) -> None:
+        """Render and hand over letters, one after the other, on one session if it holds."""
+        errands = Errands(self._parcel, following=following, ended=ended)
+        left = errands.packed(first)
+        fresh = False
+        while left is not None:
+            left = await self._carried(left, errands, fresh=fresh)
+            fresh = True
 
-        Args:
-            still_ours: Asked immediately before the content is handed over, and once before that.
-        """
+    async def send(self, letter: Letter, *, still_ours: Callable[[], bool]) -> Outcome:
+        """Render and hand over one letter."""
+        outcomes: list[Outcome] = []
+        await self.carry(
+            Single(letter, still_ours), following=lambda _: None, ended=lambda _, outcome: outcomes.append(outcome)
+        )
+        return outcomes[0]
+
+    async def close(self) -> None:
+        """End all sessions politely. The channel may be opened again."""
+        await self._pool.close()
+
+    def _parcel(self, letter: Letter) -> Parcel | Outcome:
+        """The letter as it goes on the wire, or why it cannot."""
         try:
-            parcel = self._parcel(self._composer.compose(letter, date=self._now()))
+            composed = self._composer.compose(letter, date=self._now())
         except TemplateFailure as error:
             _surface(error, Phase.RENDER)
             return replies.unsendable(reason="template_error", text=str(error))
@@ -93,16 +118,6 @@ class EmailChannel:
             return replies.unsendable(reason="bad_address", text=str(error), undeliverable=True)
         except Exception as error:  # noqa: BLE001 - a bug must not stop the other letters; it is surfaced
             return _bug(error, Phase.RENDER)
-        try:
-            return await self._hand_over(parcel, still_ours=still_ours, fresh=False)
-        except Stale:
-            return await self._hand_over(parcel, still_ours=still_ours, fresh=True)
-
-    async def close(self) -> None:
-        """End all sessions politely. The channel may be opened again."""
-        await self._pool.close()
-
-    def _parcel(self, composed: Composed) -> Parcel:
         return Parcel(
             sender=self._sender.text,
             recipient=composed.recipient,
@@ -121,21 +136,23 @@ class EmailChannel:
             _surface(error, Phase.CONNECT)
             return replies.misconfigured(Phase.CONNECT, reason="bug", text=type(error).__name__)
 
-    async def _hand_over(self, parcel: Parcel, *, still_ours: Callable[[], bool], fresh: bool) -> Outcome:
-        """
-        Raises:
-            Stale: The session had rested too long; a fresh one never has.
-        """
+    async def _carried(self, first: Consignment, errands: Errands, *, fresh: bool) -> Consignment | None:
+        """Carry on one session; a letter that is left over, for another."""
         session: Session | Released | None = None
         try:
             async with self._pool.lend(fresh=fresh) as session:
                 if isinstance(session, Released):
-                    return session
-                return await session.deliver(parcel, still_ours=still_ours)
-        except Stale:
-            raise
+                    first.ended(session)
+                    return None
+                return await session.carry(first, partial(self._next, session, errands))
         except Exception as error:  # noqa: BLE001 - a bug must not stop the other letters; it is surfaced
-            return _bug(error, session.phase if isinstance(session, Session) else Phase.CONNECT)
+            phase = session.phase if isinstance(session, Session) else Phase.CONNECT
+            _surface(error, phase)
+            errands.give_up(phase, bug=type(error).__name__)
+            return None
+
+    def _next(self, session: Session, errands: Errands) -> Consignment | None:
+        return errands.next() if self._pool.lasts(session) else None
 
 
 def _bug(error: Exception, phase: Phase) -> Outcome:

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from notify.channels.email.connect import connect
 from notify.channels.email.conversation import Conversation, Dropped, Garbled, Reply
 from notify.channels.email.relay import Relay
-from notify.channels.email.session import Parcel, Session, Timeouts, stuffed
+from notify.channels.email.session import Consignment, Parcel, Session, Timeouts, stuffed
 from notify.domain.outcomes import Blame, Dead, Outcome, Phase, Released
-from tests.support.smtp import CONTENT, DATA, RCPT, ScriptedRelay
+from tests.support.smtp import CONTENT, DATA, DOT, RCPT, Answer, ScriptedRelay
 
 T = TypeVar("T")
 
@@ -26,6 +26,14 @@ MORE_THAN_ANY_BUFFER = Parcel(
 )
 SMALL = Parcel(sender="a@example.com", recipient="b@example.com", international=False, content=b"Subject: s\r\n\r\n")
 PATIENCE = timedelta(seconds=20)
+
+
+async def delivered(session: Session, parcel: Parcel) -> Outcome:
+    """What became of one letter."""
+    outcomes: list[Outcome] = []
+    left = await session.carry(Consignment(parcel, lambda: True, outcomes.append), lambda: None)
+    assert left is None
+    return outcomes.pop()
 
 
 def with_session(relay: ScriptedRelay, work: Callable[[Session], Awaitable[Outcome]], **limits: timedelta) -> Outcome:
@@ -43,7 +51,7 @@ def with_session(relay: ScriptedRelay, work: Callable[[Session], Awaitable[Outco
 
 def test_a_drop_before_the_last_block_leaves_no_doubt() -> None:
     with ScriptedRelay(drop_at={CONTENT}, extensions=()) as relay:
-        outcome = with_session(relay, lambda one: one.deliver(MORE_THAN_ANY_BUFFER, still_ours=lambda: True))
+        outcome = with_session(relay, lambda one: delivered(one, MORE_THAN_ANY_BUFFER))
     assert isinstance(outcome, Released)
     assert (outcome.blame, outcome.reason) == (Blame.RELAY, "relay_dropped")
 
@@ -53,7 +61,7 @@ def test_a_relay_that_stops_reading_leaves_no_doubt() -> None:
         relay.hold(CONTENT)
         outcome = with_session(
             relay,
-            lambda one: one.deliver(MORE_THAN_ANY_BUFFER, still_ours=lambda: True),
+            lambda one: delivered(one, MORE_THAN_ANY_BUFFER),
             block=timedelta(milliseconds=200),
         )
     assert isinstance(outcome, Released)
@@ -63,21 +71,38 @@ def test_a_relay_that_stops_reading_leaves_no_doubt() -> None:
 
 def test_a_large_letter_arrives_whole() -> None:
     with ScriptedRelay(extensions=()) as relay:
-        with_session(relay, lambda one: one.deliver(MORE_THAN_ANY_BUFFER, still_ours=lambda: True))
+        with_session(relay, lambda one: delivered(one, MORE_THAN_ANY_BUFFER))
     assert [one.content for one in relay.letters] == [MORE_THAN_ANY_BUFFER.content]
 
 
-def test_a_relay_that_waits_for_content_after_refusing_the_recipient_gets_none() -> None:
+def refused_but_asked_for_content(answer_to_nothing: str) -> tuple[Outcome, bool, list[bytes]]:
+    """A recipient refused, yet 354: what became of the letter, whether the session is fit, and what the relay has."""
+    fit = []
+
     async def work(session: Session) -> Outcome:
-        outcome = await session.deliver(SMALL, still_ours=lambda: True)
-        assert not session.fit
+        outcome = await delivered(session, SMALL)
+        fit.append(session.fit)
         return outcome
 
-    with ScriptedRelay(answers={RCPT: "550 5.1.1 unknown", DATA: "354 go ahead"}) as relay:
+    answers = {RCPT: "550 5.1.1 unknown", DATA: "354 go ahead", DOT: answer_to_nothing}
+    with ScriptedRelay(answers=dict[str, Answer](answers)) as relay:
         outcome = with_session(relay, work)
+    return outcome, fit[0], [one.content for one in relay.letters]
+
+
+def test_a_relay_that_waits_for_content_after_refusing_the_recipient_gets_an_empty_one_and_the_session_goes_on() -> (
+    None
+):
+    outcome, fit, letters = refused_but_asked_for_content("554 5.5.1 no valid recipients")
     assert isinstance(outcome, Dead)
     assert outcome.answer.phase is Phase.RCPT
-    assert relay.letters == []
+    assert (fit, letters) == (True, [])
+
+
+def test_a_relay_that_takes_even_an_empty_letter_is_spoken_to_no_more() -> None:
+    outcome, fit, letters = refused_but_asked_for_content("250 2.0.0 taken")
+    assert isinstance(outcome, Dead)
+    assert (fit, letters) == (False, [b""])
 
 
 @given(st.lists(st.sampled_from([b"\r\n", b".", b"a", b"\r\n.\r\n"]), max_size=30).map(b"".join))
