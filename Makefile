@@ -55,6 +55,10 @@ format: $(READY) ## Rewrite the code in the project's format
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
+.PHONY: messages
+messages: $(READY) ## Bring the words of letters and pages into the catalogues, for translators
+	@$(BIN)/python -m tests.support.catalogue
+
 .PHONY: lock
 lock: $(READY) ## Pin the newest versions of all packages, with hashes
 	$(BIN)/uv pip compile --quiet $(LOCK_FLAGS) pyproject.toml -o requirements.lock

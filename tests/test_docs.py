@@ -288,7 +288,7 @@ def test_every_reason_that_is_explained_can_be_given() -> None:
 def test_every_name_a_template_may_use_is_listed() -> None:
     listed = set(table("docs/templates.md", first="Name"))
     facts = facts_of(sample.letter(COMMENT_CREATED, host="example.com"), shown=100)
-    used = {"subject", "locale", "reason", "mute_url", "preferences_url"}
+    used = {"subject", "locale", "direction", "layout", "several", "reason", "mute_url", "preferences_url"}
     for name, value in facts.items():
         used |= {f"{name}.{inner}" for inner in value} if isinstance(value, dict) else {name}
     assert listed == used

@@ -138,7 +138,7 @@ main()
 """
     letter = json.loads(installed(unpacked, tmp_path, code))
     assert "commented on CL-4821" in letter["text"]
-    assert "<strong>CL-4821</strong>" in letter["html"]
+    assert ">CL-4821</strong>" in letter["html"]
 
 
 def test_the_schema_is_migrated_without_a_checkout(

@@ -18,7 +18,8 @@ from notify.channels.email.headers import (
     token_field,
 )
 from notify.channels.email.message import Shared, assemble, finish, share
-from notify.channels.email.render import DEFAULT_LOCALE, Place, Rendered, Renderer
+from notify.channels.email.render import Place, Rendered, Renderer
+from notify.channels.languages import marked
 from notify.channels.links import SignedLinks
 from notify.domain.audience import Reason
 from notify.domain.errors import InvalidSettings
@@ -30,7 +31,7 @@ from notify.domain.threads import root_id, thread_index
 EVENTS_KEPT = 256
 LONGEST_LABEL = 63
 
-WHY = {Reason.AUTHOR: "you wrote", Reason.REVIEWER: "you review"}
+WHY = {Reason.AUTHOR: marked("you wrote %(cl)s"), Reason.REVIEWER: marked("you review %(cl)s")}
 NOT_IN_A_LABEL = pattern(r"[^a-z0-9]+")
 
 SAME_ON_EVERY_LETTER = (
@@ -63,6 +64,7 @@ class _Issue:
 
     facts: tuple[Event, ChangeList, Person]
     rendered: Rendered
+    reasons: Mapping[Reason, str]
     headers: bytes
     text: Shared
     html: Shared
@@ -102,7 +104,7 @@ class Composer:
         """
         to = address(letter.to_email)
         issue = self._issue(letter)
-        values = self._values(letter)
+        values = self._values(letter, issue)
         text, html = (part.ended(values) for part in (issue.rendered.text, issue.rendered.html))
         return Composed(
             recipient=to.text,
@@ -119,7 +121,7 @@ class Composer:
 
     def _issue(self, letter: Letter) -> _Issue:
         """The issue that the letter belongs to; facts that have changed since make a new one."""
-        locale = letter.recipient.locale or DEFAULT_LOCALE
+        locale = self._renderer.languages.best(letter.recipient.locale)
         facts = (letter.event, letter.change_list, letter.actor)
         key = (letter.event.id, locale)
         issue = self._issues.get(key)
@@ -148,6 +150,7 @@ class Composer:
         return _Issue(
             facts=(letter.event, letter.change_list, letter.actor),
             rendered=rendered,
+            reasons={reason: self._renderer.said(why, locale=locale, cl=link) for reason, why in WHY.items()},
             headers=b"".join(headers),
             text=share(rendered.text.beginning),
             html=share(rendered.html.beginning),
@@ -169,10 +172,10 @@ class Composer:
         )
         return b"".join(fields)
 
-    def _values(self, letter: Letter) -> Mapping[Place, str]:
+    def _values(self, letter: Letter, issue: _Issue) -> Mapping[Place, str]:
         username, link = letter.recipient.username, letter.change_list.link
         return {
-            Place.REASON: f"{WHY[letter.reason]} {link}",
+            Place.REASON: issue.reasons[letter.reason],
             Place.MUTE_URL: self._links.mute_change_list(username, link),
             Place.PREFERENCES_URL: self._links.preferences(username),
         }

@@ -19,6 +19,7 @@ from markupsafe import Markup
 
 from notify import resources
 from notify.channels.email import comments
+from notify.channels.languages import Languages
 from notify.domain.errors import NotifyError
 from notify.domain.jobs import Letter
 
@@ -27,7 +28,7 @@ SHORTEST_COMMENT = 200
 LONGEST_CODE = 2_000
 LONGEST_SNIPPET = 140
 LONGEST_HTML = 88_000
-DEFAULT_LOCALE = "en"
+LONGEST_TITLE = 250
 
 WEB_ADDRESS = pattern(r"https?://[^\s<>\"]+")
 
@@ -86,14 +87,9 @@ class Renderer:
 
     def __init__(self, templates_dir: Path | None = None) -> None:
         folders = [*([templates_dir] if templates_dir else []), resources.folder("templates")]
-        self._environment = Environment(
-            loader=ChoiceLoader([FileSystemLoader(folder / "email") for folder in folders]),
-            autoescape=select_autoescape(["html"]),
-            undefined=StrictUndefined,
-            trim_blocks=True,
-            lstrip_blocks=True,
-            keep_trailing_newline=True,
-        )
+        self.languages = Languages(folders)
+        self._loader = ChoiceLoader([FileSystemLoader(folder / "email") for folder in folders])
+        self._environments: dict[str, Environment] = {}
         self._inliner = CSSInliner(load_remote_stylesheets=False, keep_at_rules=True)
         self._tokens = {place: f"{place.name}{token_hex(16)}" for place in Place}
         self._places = {token: place for place, token in self._tokens.items()}
@@ -102,6 +98,9 @@ class Renderer:
     def render(self, letter: Letter, *, locale: str) -> Rendered:
         """
         Subject, text and HTML of every letter about this event.
+
+        Args:
+            locale: A language that is known.
 
         Raises:
             TemplateFailure: A template is missing or cannot be rendered.
@@ -113,24 +112,51 @@ class Renderer:
             shown //= 2
             facts = self._facts(letter, shown=shown, locale=locale)
             html = self._html(letter.event.type, facts)
-        text = self._render(f"{letter.event.type}/body.txt", facts)
+        text = self._render(f"{letter.event.type}/body.txt", facts | {"layout": "_base/body.txt"})
         return Rendered(str(facts["subject"]), self._part(text, is_html=False), self._part(html, is_html=True))
 
+    def said(self, message: str, *, locale: str, **values: str) -> str:
+        """
+        One sentence in this language.
+
+        Raises:
+            TemplateFailure: Its translation asks for a value that there is not.
+        """
+        try:
+            return self.languages.translations(locale).gettext(message) % values
+        except (KeyError, ValueError, TypeError) as error:
+            raise TemplateFailure(template=message, error=type(error).__name__) from error
+
     def _facts(self, letter: Letter, *, shown: int, locale: str) -> dict[str, Any]:
-        facts = facts_of(letter, shown=shown) | {"locale": locale}
+        facts = facts_of(letter, shown=shown) | {"locale": locale, "several": False}
         facts |= {place.value: token for place, token in self._tokens.items()}
         return facts | {"subject": self._render(f"{letter.event.type}/subject.txt", facts).strip()}
 
     def _html(self, event_type: str, facts: Mapping[str, Any]) -> str:
-        return self._inliner.inline(self._render(f"{event_type}/body.html", facts))
+        return self._inliner.inline(self._render(f"{event_type}/body.html", {**facts, "layout": "_base/body.html"}))
 
     def _render(self, name: str, facts: Mapping[str, Any]) -> str:
         try:
-            return self._environment.get_template(name).render(facts)
+            return self._environment(facts["locale"]).get_template(name).render(facts)
         except TemplateNotFound as error:
             raise TemplateFailure(template=error.name, error="not found") from error
         except Exception as error:
             raise TemplateFailure(template=name, error=type(error).__name__) from error
+
+    def _environment(self, locale: str) -> Environment:
+        """The templates in one language; a language costs the compilation of the templates that it uses."""
+        if locale not in self._environments:
+            environment = Environment(
+                loader=self._loader,
+                autoescape=select_autoescape(["html"]),
+                undefined=StrictUndefined,
+                trim_blocks=True,
+                lstrip_blocks=True,
+                keep_trailing_newline=True,
+            )
+            environment.filters["fold"] = comments.fold
+            self._environments[locale] = self.languages.speak(environment, locale)
+        return self._environments[locale]
 
     def _part(self, rendered: str, *, is_html: bool) -> Part:
         beginning, *rest = self._split(rendered)
@@ -151,7 +177,7 @@ def facts_of(letter: Letter, *, shown: int) -> dict[str, Any]:
         "url": web_address(comment.get("url")) or web_address(cl.url),
         "cl": {
             "link": comments.one_line(cl.link),
-            "title": comments.one_line(cl.title or "") or None,
+            "title": comments.cut(comments.one_line(cl.title or ""), LONGEST_TITLE) or None,
             "repository": comments.one_line(cl.repository or "") or None,
             "url": web_address(cl.url),
         },
@@ -163,14 +189,15 @@ def comment_facts(comment: Mapping[str, Any], *, shown: int) -> dict[str, Any]:
     """What a template may say about the comment; ``cut`` when there is more than is shown."""
     whole = comments.tidy(comment.get("body") or "")
     body = comments.cut(whole, shown)
-    code = comments.cut(comments.tidy(comment.get("code") or "").strip("\n"), LONGEST_CODE)
+    beginning = Markup(comments.as_html(body[: 2 * LONGEST_SNIPPET])).striptags()  # noqa: S704 - only text is left
+    code = comments.laid_open(comments.cut(comments.tidy(comment.get("code") or "").strip("\n"), LONGEST_CODE))
     return {
         "path": comments.one_line(comment.get("path") or "") or None,
         "line": comment.get("line"),
         "code": code.split("\n") if code else [],
         "quoted": comments.as_quote(body),
         "html": Markup(comments.as_html(body)),  # noqa: S704 - sanitised by as_html
-        "snippet": comments.cut(comments.one_line(body[: 2 * LONGEST_SNIPPET]), LONGEST_SNIPPET),
+        "snippet": comments.cut(comments.one_line(beginning), LONGEST_SNIPPET),
         "cut": len(body) < len(whole),
     }
 

@@ -1,5 +1,6 @@
 """What people write is shown as they meant it, and can do nothing to the person who reads it."""
 
+from html import escape
 from re import findall, fullmatch
 from re import search as find
 
@@ -7,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from notify.channels.email.comments import as_html, as_quote, cut, one_line, tidy
+from notify.channels.email.comments import as_html, as_quote, cut, fold, laid_open, one_line, tidy
 
 ATTACKS = [
     "<script>alert(1)</script>",
@@ -115,3 +116,32 @@ def test_a_cut_text_is_a_beginning(text: str, most: int) -> None:
     assert len(kept) <= most
     assert text.startswith(kept)
     assert kept or not text or text[0] in " \n"
+
+
+@pytest.mark.parametrize("mark", ["![", "[", "[](", "*a ", "`a", "1. a\n", "a\n\n", "# a\n", "> a\n>> b\n", "_*"])
+def test_marks_without_words_are_shown_as_they_were_written_instead_of_holding_up_other_letters(mark: str) -> None:
+    words = mark * (20_000 // len(mark))
+    assert as_html(words) == f"<pre>{escape(words)}</pre>"
+
+
+def test_a_long_comment_of_words_and_code_is_markdown_still() -> None:
+    words = ("The *cap* comes `first`, see [the note](https://a.example).\n\n" + "word " * 60 + "\n\n") * 50
+    assert as_html(words).count("<em>cap</em>") == 50
+
+
+@pytest.mark.parametrize("steering", ["\u202e", "\u202d", "\u202b", "\u2067", "\u2066", "\u200b", "\u2060", "\ufeff"])
+def test_nobody_sees_less_or_in_another_order_than_is_there(steering: str) -> None:
+    assert one_line(f"inv{steering}oice.exe") == "invoice.exe"
+    assert laid_open(f"if admin:{steering} return") == f"if admin:<U+{ord(steering):04X}> return"
+
+
+def test_marks_that_scripts_and_emoji_need_stay() -> None:
+    for text in ("نمی\u200cخواهم", "👩\u200d👧", "a\u200eb"):
+        assert one_line(text) == laid_open(text) == text
+
+
+@given(st.lists(st.text("abcé😀.:/", min_size=1, max_size=100), min_size=1, max_size=30))
+def test_a_folded_sentence_fits_a_terminal_and_loses_nothing(words: list[str]) -> None:
+    folded = fold(" ".join(words))
+    assert folded.split() == words
+    assert all(len(line) <= 78 or " " not in line for line in folded.split("\n"))

@@ -68,7 +68,8 @@ def test_the_text_reads_as_designed() -> None:
         "\n"
         "-- \n"
         "You get this because you review CL-4821.\n"
-        f"Mute CL-4821: {mute}   Fewer letters: {fewer}\n"
+        f"Mute CL-4821: {mute}\n"
+        f"Fewer letters: {fewer}\n"
     )
 
 
@@ -307,7 +308,7 @@ def test_nothing_is_fetched_when_the_letter_is_opened() -> None:
 
 def test_the_html_works_small_dark_and_read_aloud() -> None:
     html = written(letter()).html
-    assert '<html lang="en">' in html
+    assert '<html lang="en" dir="ltr">' in html
     assert '<meta name="viewport" content="width=device-width, initial-scale=1">' in html
     assert "@media (prefers-color-scheme: dark)" in html
     assert '<meta name="color-scheme" content="light dark">' in html

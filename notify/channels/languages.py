@@ -1,0 +1,120 @@
+"""The languages of letters and pages: gettext catalogues beside the templates, read as they are written."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, tzinfo
+from functools import lru_cache
+from gettext import NullTranslations
+from io import BytesIO
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+from babel import Locale, UnknownLocaleError
+from babel.dates import format_date
+from babel.messages.mofile import write_mo
+from babel.messages.pofile import PoFileError, read_po
+from babel.support import Translations
+from jinja2 import Environment
+
+from notify.domain.errors import InvalidSettings
+
+DEFAULT = "en"
+CATALOGUE = Path("LC_MESSAGES", "notify.po")
+
+
+class Languages:
+    """
+    The catalogues ``locale/<language>/LC_MESSAGES/notify.po`` of some folders.
+
+    Args:
+        folders: Where to look; the first folder that has a message wins.
+
+    Raises:
+        InvalidSettings: A catalogue cannot be read, or its folder names no language.
+    """
+
+    def __init__(self, folders: Sequence[Path]) -> None:
+        paths: dict[str, list[Path]] = {DEFAULT: []}
+        for path in (path for folder in folders for path in sorted(folder.glob(f"locale/*/{CATALOGUE}"))):
+            paths.setdefault(_tag(path.parents[1].name), []).append(path)
+        self._directions = {tag: _locale(tag).text_direction for tag in paths}
+        self._translations = {tag: _first_wins([_read(path) for path in found]) for tag, found in paths.items()}
+
+    @property
+    def known(self) -> tuple[str, ...]:
+        """The languages that people can have, as BCP 47 tags; English is among them always."""
+        return tuple(self._translations)
+
+    def best(self, wanted: str | None) -> str:
+        """The known language nearest to the one that somebody reads; English where there is none."""
+        whole = _tag(wanted or DEFAULT)
+        return next((tag for tag in (whole, whole.partition("-")[0]) if tag in self._translations), DEFAULT)
+
+    def direction(self, language: str) -> str:
+        """Where lines of a known language begin: ``ltr`` or ``rtl``."""
+        return self._directions[language]
+
+    def translations(self, language: str) -> NullTranslations:
+        """The messages of a known language; what is not translated stays English."""
+        return self._translations[language]
+
+    def speak(self, environment: Environment, language: str) -> Environment:
+        """The same environment, whose templates translate into a known language."""
+        environment.add_extension("jinja2.ext.i18n")
+        environment.policies["ext.i18n.trimmed"] = True
+        environment.install_gettext_translations(self.translations(language), newstyle=True)  # type: ignore[attr-defined]
+        environment.globals |= {"locale": language, "direction": self.direction(language)}
+        return environment
+
+
+def marked(message: str) -> str:
+    """The message itself; the name marks it for the catalogues."""
+    return message
+
+
+def moment(at: datetime, *, language: str, timezone: str | None) -> str:
+    """An instant as a person writes it: in their language and their time zone, which is named."""
+    there, locale = at.astimezone(zone(timezone)), _locale(language)
+    return f"{format_date(there, 'long', locale)} {there:%H:%M} {there.tzname()}"
+
+
+@lru_cache(maxsize=1_000)
+def zone(name: str | None) -> tzinfo:
+    """The time zone of this name; UTC where none is known."""
+    try:
+        return ZoneInfo(name) if name else UTC
+    except (KeyError, OSError, ValueError):
+        return UTC
+
+
+def _tag(name: str) -> str:
+    return name.replace("_", "-").lower()
+
+
+@lru_cache(maxsize=100)
+def _locale(tag: str) -> Locale:
+    try:
+        return Locale.parse(tag, sep="-")
+    except (UnknownLocaleError, ValueError):
+        msg = f"locale/{tag} is in a folder of templates: expected the name of a language, such as de or pt_BR"
+        raise InvalidSettings(msg) from None
+
+
+def _read(path: Path) -> Translations:
+    try:
+        with path.open("rb") as file:
+            catalogue = read_po(file, abort_invalid=True)
+    except (PoFileError, OSError, ValueError) as error:
+        raise InvalidSettings(f"{path} cannot be read: {error}") from None
+    compiled = BytesIO()
+    write_mo(compiled, catalogue)
+    compiled.seek(0)
+    return Translations(compiled)
+
+
+def _first_wins(catalogues: Sequence[Translations]) -> NullTranslations:
+    if not catalogues:
+        return NullTranslations()
+    first, *others = catalogues
+    for other in others:
+        first.add_fallback(other)
+    return first

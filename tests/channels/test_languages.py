@@ -1,0 +1,151 @@
+"""Everybody reads their own language: nothing is left untranslated, and a deployment has the last word."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from re import findall
+
+import pytest
+from babel.messages.catalog import Message
+
+from notify.channels.email.compose import WHY
+from notify.channels.email.render import TemplateFailure
+from notify.channels.languages import Languages, moment
+from notify.domain.audience import Reason
+from notify.domain.errors import InvalidSettings
+from notify.domain.preferences import Person
+from tests.support.catalogue import CATALOGUES, read, spoken
+from tests.support.letters import ALICE, NOON, composer, letter
+
+each_catalogue = pytest.mark.parametrize("path", CATALOGUES, ids=lambda path: str(path.parents[1].name))
+
+
+def texts(message: Sequence[str] | None) -> tuple[str, ...]:
+    return (message,) if isinstance(message, str) else tuple(message or ())
+
+
+def placeholders(text: str) -> set[str]:
+    return set(findall(r"%\(\w+\)s|%.", text))
+
+
+def of_alice(locale: str | None) -> Person:
+    return Person(username="alice", display_name="Alice Moore", locale=locale)
+
+
+def catalogue(folder: Path, language: str, *pairs: tuple[str, str]) -> Path:
+    """A deployment's folder of templates, with a catalogue that has these messages."""
+    path = folder / "locale" / language / "LC_MESSAGES" / "notify.po"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    header = 'msgid ""\nmsgstr "Content-Type: text/plain; charset=utf-8\\n"\n'
+    path.write_text(header + "".join(f'\nmsgid "{one}"\nmsgstr "{other}"\n' for one, other in pairs), encoding="utf-8")
+    return folder
+
+
+@each_catalogue
+def test_every_message_is_translated(path: Path) -> None:
+    found = {one.id: one for one in read(path) if one.id and not one.context}
+    assert set(found) == spoken()
+    assert [one.id for one in found.values() if one.fuzzy or not all(texts(one.string))] == []
+
+
+@each_catalogue
+def test_a_translation_has_the_places_of_its_message_and_no_markup(path: Path) -> None:
+    for one in read(path):
+        assert isinstance(one, Message)
+        wanted = set[str]().union(*map(placeholders, texts(one.id)))
+        assert all(placeholders(text) == wanted for text in texts(one.string)), one.id
+        assert not any("<" in text for text in texts(one.string) if one.id), one.id
+
+
+def test_every_reason_is_said_in_a_sentence_that_can_be_translated() -> None:
+    assert set(WHY) == set(Reason)
+    assert set(WHY.values()) <= spoken()
+
+
+@pytest.mark.parametrize("locale", ["de", "de-AT", "DE", "de_CH"])
+def test_a_letter_speaks_the_readers_language(locale: str) -> None:
+    composed = composer().compose(letter(recipient=of_alice(locale)), date=NOON)
+    for part in (composed.text, composed.html):
+        assert "Sie erhalten diese Nachricht, weil Sie CL-4821 geschrieben haben." in part
+        assert "src/upload/retry.py, Zeile 42" in part
+        assert "The jitter has to come after the cap" in part
+    assert composed.text.startswith("Dana Reyes hat CL-4821, „Cap the upload retry“ kommentiert:\n")
+    assert '<html lang="de" dir="ltr">' in composed.html
+
+
+@pytest.mark.parametrize("locale", [None, "en", "en-GB", "xx", "tlh-Latn"])
+def test_a_reader_of_another_language_gets_english(locale: str | None) -> None:
+    assert composer().compose(letter(recipient=of_alice(locale)), date=NOON).text == (
+        composer().compose(letter(), date=NOON).text
+    )
+
+
+def test_the_subject_is_the_same_in_every_language_so_that_the_thread_holds() -> None:
+    assert composer().compose(letter(recipient=of_alice("de")), date=NOON).subject == (
+        composer().compose(letter(), date=NOON).subject
+    )
+
+
+def test_readers_of_several_languages_do_not_get_each_others_letter() -> None:
+    shared = composer()
+    for locale, words in (("en", "commented"), ("de", "kommentiert"), ("en", "commented"), ("de-DE", "kommentiert")):
+        assert words in shared.compose(letter(recipient=of_alice(locale)), date=NOON).text
+
+
+def test_a_deployments_word_takes_the_place_of_ours_and_the_others_stay(tmp_path: Path) -> None:
+    own = catalogue(tmp_path, "de", ("Fewer letters", "Weniger Post"))
+    text = composer(templates_dir=own).compose(letter(recipient=of_alice("de")), date=NOON).text
+    assert "Weniger Post: https://" in text
+    assert "CL-4821 stummschalten: https://" in text
+
+
+def test_a_deployment_adds_a_language_and_what_it_leaves_out_is_english(tmp_path: Path) -> None:
+    own = catalogue(tmp_path, "ar", ("Fewer letters", "رسائل أقل"))
+    composed = composer(templates_dir=own).compose(letter(recipient=of_alice("ar-EG")), date=NOON)
+    assert '<html lang="ar" dir="rtl">' in composed.html
+    assert "رسائل أقل: https://" in composed.text
+    assert "Mute CL-4821: https://" in composed.text
+
+
+@pytest.mark.parametrize(
+    ("language", "words"), [("de", "nonsense"), ("nonsense", ""), ("de", "\xff\xfe".encode("latin-1"))]
+)
+def test_a_catalogue_that_cannot_be_used_is_named(tmp_path: Path, language: str, words: str | bytes) -> None:
+    path = catalogue(tmp_path, language) / "locale" / language / "LC_MESSAGES" / "notify.po"
+    path.write_bytes(words if isinstance(words, bytes) else words.encode())
+    with pytest.raises(InvalidSettings, match=f"locale/{language}"):
+        composer(templates_dir=tmp_path)
+
+
+def test_a_translation_that_asks_for_what_there_is_not_ends_no_other_letter(tmp_path: Path) -> None:
+    own = catalogue(tmp_path, "de", ("Fewer letters", "Weniger"), ("you wrote %(cl)s", "%(nonsense)s"))
+    assert composer(templates_dir=own).compose(letter(recipient=ALICE), date=NOON).text
+    with pytest.raises(TemplateFailure):
+        composer(templates_dir=own).compose(letter(recipient=of_alice("de")), date=NOON)
+
+
+def test_english_is_known_without_any_catalogue() -> None:
+    assert Languages([]).known == ("en",)
+
+
+@pytest.mark.parametrize(
+    ("language", "timezone", "written"),
+    [
+        ("en", None, "March 29, 2026 00:30 UTC"),
+        ("en", "Europe/Berlin", "March 29, 2026 01:30 CET"),
+        ("de", "Europe/Berlin", "29. März 2026 01:30 CET"),
+        ("en", "Nowhere/Land", "March 29, 2026 00:30 UTC"),
+        ("en", "../../etc/passwd", "March 29, 2026 00:30 UTC"),
+    ],
+)
+def test_a_date_is_written_in_the_readers_language_and_time_zone(
+    language: str, timezone: str | None, written: str
+) -> None:
+    at = datetime(2026, 3, 29, 0, 30, tzinfo=UTC)
+    assert moment(at, language=language, timezone=timezone) == written
+
+
+def test_the_hour_follows_the_clocks_that_change() -> None:
+    before, after = datetime(2026, 3, 29, 0, 30, tzinfo=UTC), datetime(2026, 3, 29, 1, 30, tzinfo=UTC)
+    assert moment(before, language="de", timezone="Europe/Berlin").endswith("01:30 CET")
+    assert moment(after, language="de", timezone="Europe/Berlin").endswith("03:30 CEST")
