@@ -71,6 +71,8 @@ def test_letters_are_written_after_the_line_and_sent_after_the_next_one(
             assert drain.stdout is not None
             assert drain.stdout.readline() == "ready\n"
             assert by_status(database) == {"pending": LETTERS}
+            with database.begin() as connection:
+                assert relays.standing(connection, f"127.0.0.1:{relay.port}").is_muted
             crew = psutil.Process(drain.pid).children(recursive=True)
             assert len(crew) >= 3
             assert finish(drain, word="go\n")[0] == "done\n"
