@@ -43,6 +43,10 @@ soak: $(READY) ## Disturb a running stack for MINUTES=10 and count what was lost
 	@$(BIN)/python -m tests.faults.soak --minutes $(MINUTES) $(ARGS)
 MINUTES ?= 10
 
+.PHONY: bench
+bench: $(READY) ## Measure it beside its peers (ARGS=--quick: in two minutes)
+	@$(BIN)/python -m tests.benchmarks $(ARGS)
+
 .PHONY: check
 check: $(READY) ## Check format, lint, types and the direction of imports
 	$(BIN)/ruff format --check .

@@ -1,10 +1,11 @@
 """The product's own Celery workers, up and serving, but held back until they are let go."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from os import environ, pathsep
 from pathlib import Path
 from time import sleep
+from types import MappingProxyType
 
 from sqlalchemy import Connection, text
 
@@ -55,6 +56,11 @@ class Crew:
         self._bell = wiring.doorbell(settings)
         self.ring()
 
+    @property
+    def pids(self) -> list[int]:
+        """Of the worker: its parent process and the two that do the work."""
+        return [self.running.process.pid, *self.running.children]
+
     def ring(self) -> None:
         """Ring for the workers; returns when the doorbell has left."""
         self._bell.ring(Stage.DELIVER)
@@ -80,7 +86,9 @@ class Crew:
 
 
 @contextmanager
-def crew(settings: Settings, database: Database, folder: Path) -> Iterator[Crew]:
+def crew(
+    settings: Settings, database: Database, folder: Path, *, environment: Mapping[str, str] = MappingProxyType({})
+) -> Iterator[Crew]:
     """
     A prefork worker with two processes that serves every queue and sends nothing until it is told to.
 
@@ -88,6 +96,7 @@ def crew(settings: Settings, database: Database, folder: Path) -> Iterator[Crew]
 
     Args:
         folder: Takes its log.
+        environment: What differs for the workers from the environment of this process.
 
     Raises:
         NoRelay: No mail is configured.
@@ -99,7 +108,7 @@ def crew(settings: Settings, database: Database, folder: Path) -> Iterator[Crew]
         raise NoRelay
     hold(database, relay)
     try:
-        with worker(_environment(), folder) as running:
+        with worker(_surroundings(environment), folder) as running:
             try:
                 running.wait_until_serving()
             except AssertionError:
@@ -135,7 +144,7 @@ def busy(connection: Connection) -> bool:
     return due or bool(connection.scalar(IN_FLIGHT))
 
 
-def _environment() -> dict[str, str]:
-    """Ours, with the checkout where Celery finds it from any working folder."""
+def _surroundings(environment: Mapping[str, str]) -> dict[str, str]:
+    """Ours, changed, with the checkout where Celery finds it from any working folder."""
     path = (str(ROOT), environ.get("PYTHONPATH"))
-    return {**environ, "PYTHONPATH": pathsep.join(filter(None, path))}
+    return {**environ, **environment, "PYTHONPATH": pathsep.join(filter(None, path))}

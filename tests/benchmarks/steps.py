@@ -25,13 +25,9 @@ from notify.store.database import Database
 from notify.store.migrate import upgrade
 from tests.benchmarks import workload
 from tests.benchmarks.crew import NoRelay, crew
+from tests.benchmarks.place import MAIL
 from tests.benchmarks.tally import now, tally
 
-USUAL = {
-    "NOTIFY_MAIL_FROM": "notify@example.com",
-    "NOTIFY_PUBLIC_URL": "https://notify.example.com",
-    "NOTIFY_SECRET_KEY": "k" * 32,
-}
 READY, DONE = "ready", "done"
 ANSWER_SECONDS = 5
 USAGE = 1
@@ -55,7 +51,7 @@ def main() -> int:
 def run(arguments: Sequence[str]) -> int:
     """Do the step that the arguments name; the exit code."""
     asked = _parser().parse_args(arguments)
-    for name, value in USUAL.items():
+    for name, value in MAIL.items():
         os.environ.setdefault(name, value)
     try:
         with TemporaryDirectory(prefix="notify-bench-") as folder, chdir(folder):

@@ -65,11 +65,11 @@ def enqueue(settings: Settings, database: Database, *, letters: int) -> None:
         raise FewerLettersThanAsked(asked=letters, written=written)
 
 
-def events(letters: int) -> Iterator[Mapping[str, Any]]:
+def events(letters: int, *, audience: int = AUDIENCE) -> Iterator[Mapping[str, Any]]:
     """Comments on as many change lists, under keys that nobody has used, the last one for whom is left."""
     run = uuid4().hex[:12]
-    for number, first in enumerate(range(0, letters, AUDIENCE)):
-        size = min(AUDIENCE, letters - first)
+    for number, first in enumerate(range(0, letters, audience)):
+        size = min(audience, letters - first)
         yield comment(run, number, [username((first + one) % PEOPLE) for one in range(size)])
 
 

@@ -1,0 +1,100 @@
+"""
+Everything in one run: ``make bench``, in under two minutes with ``ARGS=--quick``.
+
+Prints a table and a bar for each goal; writes the rows as JSON lines and the bars as a picture. Exit code 1 when a
+measure could not be taken; a goal that is not met is no error.
+"""
+
+import json
+import os
+import platform
+import sys
+from argparse import ArgumentParser, Namespace
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from time import monotonic
+
+from rich.console import Console
+
+from notify import logs
+from notify.settings import PREFIX
+from tests.benchmarks.bench import Bench
+from tests.benchmarks.chart import draw
+from tests.benchmarks.place import place
+from tests.benchmarks.report import bars, table
+from tests.benchmarks.rows import Row
+from tests.benchmarks.runner import MEASURES, measured
+from tests.benchmarks.scale import FULL, QUICK
+
+LINES, CHART = "bench.jsonl", "bench.png"
+LEAST_WIDTH = 120
+
+
+def main() -> int:
+    """Measure what the arguments ask for; the exit code."""
+    asked = _arguments()
+    logs.configure(level="error", style="auto")
+    for name in [name for name in os.environ if name.startswith(PREFIX)]:
+        del os.environ[name]
+    asked.out.mkdir(parents=True, exist_ok=True)
+    began = monotonic()
+    rows = _rows(asked)
+    title = f"{machine()}, {datetime.now(UTC):%Y-%m-%d %H:%M} UTC, {monotonic() - began:.0f} s"
+    return report(rows, out=asked.out, title=title, console=Console(width=max(Console().width, LEAST_WIDTH)))
+
+
+def report(rows: Sequence[Row], *, out: Path, title: str, console: Console) -> int:
+    """Show the rows, draw the picture; the exit code."""
+    console.print(table(rows, title=title))
+    console.print(bars(rows))
+    draw(rows, out / CHART, title=title)
+    console.print(f"{out / LINES} has the rows, {out / CHART} the bars.", markup=False)
+    return int(any(row.error for row in rows))
+
+
+def line(name: str, row: Row, facts: Mapping[str, object]) -> str:
+    """A row of this measure as one line of JSON."""
+    return json.dumps({"measure": name, **row.as_json(), **facts})
+
+
+def machine() -> str:
+    """What it ran on."""
+    return (
+        f"{os.cpu_count()} cores, {platform.system()} {platform.release()} {platform.machine()}, "
+        f"Python {platform.python_version()}, load {os.getloadavg()[0]:.1f}"
+    )
+
+
+def _arguments() -> Namespace:
+    parser = ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="small sizes: whether it works, not how fast it is")
+    parser.add_argument("--only", nargs="+", choices=MEASURES, default=list(MEASURES), help="some of the measures")
+    parser.add_argument("--out", type=Path, default=Path(".notify/bench"), help="folder for the rows and the picture")
+    return parser.parse_args()
+
+
+def _rows(asked: Namespace) -> list[Row]:
+    """All rows; each is written as soon as it is known."""
+    rows: list[Row] = []
+    progress = Console(stderr=True)
+    facts = {"machine": machine(), "at": datetime.now(UTC).isoformat(timespec="seconds"), "quick": asked.quick}
+    with (
+        TemporaryDirectory(prefix="notify-bench-") as folder,
+        place(Path(folder)) as made,
+        (asked.out / LINES).open("w", encoding="utf-8") as lines,
+    ):
+        bench = Bench(made, QUICK if asked.quick else FULL)
+        for name in asked.only:
+            began = monotonic()
+            for row in measured(name, MEASURES[name], bench):
+                rows.append(row)
+                lines.write(line(name, row, facts) + "\n")
+                lines.flush()
+            progress.print(f"{name}: {monotonic() - began:.0f} s", style="dim", markup=False)
+    return rows
+
+
+if __name__ == "__main__":
+    sys.exit(main())

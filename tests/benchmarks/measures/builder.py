@@ -1,0 +1,90 @@
+"""What it costs to write a letter, beside the standard library's ``EmailMessage`` with the same words."""
+
+from collections.abc import Callable, Iterator, Sequence
+from email import message_from_bytes, policy
+from email.message import EmailMessage
+from functools import partial
+from time import process_time
+
+from notify.domain.jobs import Letter
+from notify.domain.preferences import Person
+from tests.benchmarks.bench import Bench
+from tests.benchmarks.rows import Row, at_most
+from tests.benchmarks.workload import AUDIENCE, BODY, address, username
+from tests.support.letters import NOON, composer, letter
+
+ROUNDS = 5
+WRITTEN_BY_MIME = frozenset({"mime-version", "content-type", "content-transfer-encoding"})
+
+
+def measure(bench: Bench) -> Iterator[Row]:
+    """Processor time a letter, the best of a few rounds."""
+    letters = [letter_to(number // AUDIENCE, number % AUDIENCE) for number in range(bench.scale.built)]
+    known = letters[:AUDIENCE]
+    warm = composer()
+    write = partial(warm.compose, date=NOON)
+    copies = [read(write(one).content) for one in known]
+    by_library = per_letter(lambda: [bytes(rebuilt(one)) for one in copies], len(copies))
+    yield Row(
+        what="builder: a letter of a known event",
+        unit="µs CPU",
+        figure=per_letter(lambda: [write(one) for one in known], len(known)),
+        beside="EmailMessage",
+        other=by_library,
+        goal=at_most(1 / 20),
+    )
+    yield Row(
+        what=f"builder: {AUDIENCE} letters an event, templates included",
+        unit="µs CPU",
+        figure=per_letter(lambda: _all_anew(letters), len(letters)),
+        beside="EmailMessage, without templates",
+        other=by_library,
+    )
+
+
+def per_letter(work: Callable[[], object], letters: int) -> float:
+    """Microseconds of processor time, the best round of a few."""
+    rounds = []
+    for _ in range(ROUNDS):
+        began = process_time()
+        work()
+        rounds.append(process_time() - began)
+    return min(rounds) / letters * 1e6
+
+
+def letter_to(event: int, reader: int) -> Letter:
+    """A letter about one of many events to one of many people."""
+    name = username(reader)
+    recipient = Person(username=name, display_name=name.title())
+    return letter(event, to=address(name), recipient=recipient, comment={"body": f"Number {event}. {BODY}"})
+
+
+def read(content: bytes) -> EmailMessage:
+    """The letter as the standard library reads it."""
+    found = message_from_bytes(content, policy=policy.SMTP)
+    assert isinstance(found, EmailMessage)
+    return found
+
+
+def rebuilt(original: EmailMessage) -> EmailMessage:
+    """The same letter, built the way the standard library wants it built."""
+    made = EmailMessage(policy=policy.SMTP)
+    for name, value in original.items():
+        if name.lower() not in WRITTEN_BY_MIME:
+            made[name] = str(value)
+    made.set_content(words(original, "plain"))
+    made.add_alternative(words(original, "html"), subtype="html")
+    return made
+
+
+def words(message: EmailMessage, subtype: str) -> str:
+    """What one part of the letter says."""
+    part = message.get_body((subtype,))
+    assert part is not None
+    return str(part.get_content())
+
+
+def _all_anew(letters: Sequence[Letter]) -> None:
+    fresh = composer()
+    for one in letters:
+        fresh.compose(one, date=NOON)

@@ -1,0 +1,45 @@
+"""How much memory a prefork worker with two processes takes at most, and whether that grows with the outbox."""
+
+from collections.abc import Iterator
+
+from notify.domain.errors import NotifyError
+from tests.benchmarks.bench import Bench
+from tests.benchmarks.drained import Drained, drained
+from tests.benchmarks.rows import Row, at_most
+from tests.benchmarks.sink import sink
+
+MEGABYTE = 1e6
+
+
+class NoProportionalMemory(NotifyError):
+    """The kernel does not tell a process's proportional memory (/proc/PID/smaps_rollup)."""
+
+
+def measure(bench: Bench) -> Iterator[Row]:
+    """The peak of parent and children together, of a small drain and of a large one."""
+    few, many = bench.scale.letters, bench.scale.many_letters
+    small = megabytes(bench.near)
+    yield Row(what=f"peak memory of a worker, {few:,} letters", unit="MB", figure=small, goal=at_most(150))
+    with sink(bench.place.folder) as near:
+        large = megabytes(drained(bench.place, near, letters=many, memory=True))
+    yield Row(
+        what=f"peak memory of a worker, {many:,} letters",
+        unit="MB",
+        figure=large,
+        beside=f"at {few:,} letters",
+        other=small,
+        goal=at_most(1.1),
+        note="proportional: a page that processes share is counted once",
+    )
+
+
+def megabytes(one: Drained) -> float:
+    """
+    What its workers took at most.
+
+    Raises:
+        NoProportionalMemory: On this system.
+    """
+    if one.peak_bytes is None:
+        raise NoProportionalMemory
+    return one.peak_bytes / MEGABYTE

@@ -1,0 +1,147 @@
+"""Claim and record of fifty letters beside ten thousand to millions of rows, finished or waiting."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from random import Random
+from statistics import quantiles
+from time import perf_counter
+from typing import TypeVar
+from uuid import UUID
+
+from sqlalchemy import TextClause, text
+
+from notify.domain.outcomes import Answer, Phase, Sent
+from notify.domain.settlement import settle
+from notify.store import outbox
+from notify.store.database import Database
+from notify.store.outbox import Ending
+from tests.benchmarks.bench import Bench
+from tests.benchmarks.rows import Row, at_most
+from tests.benchmarks.scale import Scale
+
+T = TypeVar("T")
+
+BATCH = 50
+LEASE = timedelta(minutes=1)
+WORKER = UUID(int=1)
+HISTORY, BACKLOG = "history", "backlog"
+EVENT = text("""
+    INSERT INTO notify.events (key, type, cl_link, actor, status, due_at, finished_at)
+    VALUES ('bench', 'cl.comment.created', 'CL-1', 'bench-actor', 'done', NULL, now()) RETURNING id
+""")
+# Foreign keys are not checked meanwhile: the one event exists.
+UNCHECKED = text("SET LOCAL session_replication_role = replica")
+NO_LIMIT = text("SET LOCAL statement_timeout = 0")
+FINISHED = text("""
+    INSERT INTO notify.email_jobs (event_id, event_type, cl_link, username, to_email, reason, message_id,
+        status, attempt, due_at, finished_at, created_at)
+    SELECT :event, 'cl.comment.created', 'CL-' || n % 1000, 'old-' || n, 'a@example.com', 'author', 'old-' || n,
+        'sent', 1, NULL, now() - n * interval '10 ms', now() - n * interval '10 ms'
+    FROM generate_series(CAST(:first AS bigint), CAST(:last AS bigint)) AS n
+""")
+WAITING = text("""
+    INSERT INTO notify.email_jobs (event_id, event_type, cl_link, username, to_email, reason, message_id, due_at)
+    SELECT :event, 'cl.comment.created', 'CL-' || n % 1000, 'new-' || n, 'a@example.com', 'author', 'new-' || n,
+        now() - interval '1 hour' + n * interval '1 microsecond'
+    FROM generate_series(CAST(:first AS bigint), CAST(:last AS bigint)) AS n
+""")
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """Lower quartiles in milliseconds, without the commit, which costs the same however many rows there are."""
+
+    claim: float
+    record: float
+
+
+def measure(bench: Bench) -> Iterator[Row]:
+    """Claim and record at each size, each size beside the smallest."""
+    for kind in (HISTORY, BACKLOG):
+        with bench.place.database() as database:
+            yield from _grown(database, kind, bench.scale)
+
+
+def _grown(database: Database, kind: str, scale: Scale) -> Iterator[Row]:
+    grown = _Outbox(database, kind)
+    smallest: Cost | None = None
+    for size in scale.outbox_rows:
+        grown.grow(size)
+        cost = grown.cost(scale.claims)
+        goal = at_most(1.25) if size == scale.outbox_rows[-1] else None
+        where = f"of {BATCH} at {size:,} rows of {kind}"
+        beside = f"at {scale.outbox_rows[0]:,} rows" if smallest else ""
+        yield Row(
+            what=f"claim {where}",
+            unit="ms",
+            figure=cost.claim,
+            beside=beside,
+            other=smallest.claim if smallest else None,
+            goal=goal,
+        )
+        yield Row(
+            what=f"record {where}",
+            unit="ms",
+            figure=cost.record,
+            beside=beside,
+            other=smallest.record if smallest else None,
+        )
+        smallest = smallest or cost
+
+
+class _Outbox:
+    """An outbox that is made to grow by finished letters, or by letters that wait."""
+
+    def __init__(self, database: Database, kind: str) -> None:
+        self._database = database
+        self._kind = kind
+        self._rows = 0
+        self._extra = 0
+        with database.begin() as connection:
+            self._event: int = connection.execute(EVENT).scalar_one()
+
+    def grow(self, rows: int) -> None:
+        """Load up to so many rows at once, and do to the table what autovacuum would."""
+        self._load(FINISHED if self._kind == HISTORY else WAITING, self._rows + 1, rows)
+        self._rows = rows
+        with self._database.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            connection.execute(text("SET statement_timeout = 0"))
+            connection.execute(text("VACUUM ANALYZE notify.email_jobs"))
+
+    def cost(self, claims: int) -> Cost:
+        """Claim and record so often; beside a history the letters to claim are few and new."""
+        if self._kind == HISTORY:
+            self._load(WAITING, self._extra + 1, self._extra + (claims + 1) * BATCH)
+            self._extra += (claims + 1) * BATCH
+        times = [self._once() for _ in range(claims + 1)][1:]  # the first prepares the statements
+        return Cost(_quartile([one.claim for one in times]), _quartile([one.record for one in times]))
+
+    def _load(self, statement: TextClause, first: int, last: int) -> None:
+        with self._database.begin() as connection:
+            connection.execute(NO_LIMIT)
+            connection.execute(UNCHECKED)
+            connection.execute(statement, {"event": self._event, "first": first, "last": last})
+
+    def _once(self) -> Cost:
+        with self._database.begin() as connection:
+            claim, jobs = _timed(lambda: outbox.claim(connection, limit=BATCH, lease=LEASE, worker=WORKER))
+        assert len(jobs) == BATCH
+        answer = Answer(phase=Phase.FINAL_DOT, code=250, text="2.0.0 taken")
+        rng = Random(1)
+        endings = [Ending(job=job, settlement=settle(Sent(answer=answer), job.claim, rng=rng)) for job in jobs]
+        with self._database.begin() as connection:
+            record, _ = _timed(lambda: outbox.record(connection, endings, worker=WORKER))
+        return Cost(claim, record)
+
+
+def _quartile(times: list[float]) -> float:
+    """Neighbours on the machine only ever slow a statement down."""
+    return quantiles(times, n=4)[0]
+
+
+def _timed(work: Callable[[], T]) -> tuple[float, T]:
+    """Milliseconds, and the result."""
+    began = perf_counter()
+    result = work()
+    return (perf_counter() - began) * 1e3, result

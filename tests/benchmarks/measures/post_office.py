@@ -1,0 +1,107 @@
+"""The drain beside django-post_office, the best of the usual outboxes, tuned as its documentation advises."""
+
+import json
+import sys
+from collections.abc import Iterator
+from os import environ
+from pathlib import Path
+from subprocess import CalledProcessError, TimeoutExpired, run
+
+from notify.domain.errors import NotifyError
+from tests.benchmarks.bench import Bench
+from tests.benchmarks.crew import ROOT
+from tests.benchmarks.drained import Drained, Miscounted
+from tests.benchmarks.measures.builder import WRITTEN_BY_MIME, letter_to, read, words
+from tests.benchmarks.peers.race import Finish, race
+from tests.benchmarks.place import Place
+from tests.benchmarks.rows import Row, at_least, at_most
+from tests.benchmarks.sink import Sink, sink
+from tests.support.letters import NOON, composer
+from tests.support.servers import new_database
+
+PACKAGES = ("django-post_office", "psycopg[binary]")
+SCRIPT = ROOT / "tests" / "benchmarks" / "peers" / "tuned_post_office.py"
+INSTALL_SECONDS = 180
+BESIDE = "django-post_office, 2 processes, 8 threads, batch 1,000"
+ITS_OWN = frozenset({"from", "to", "subject", "date", "message-id"}) | WRITTEN_BY_MIME
+
+
+class NotInstalled(NotifyError):
+    """django-post_office could not be installed in an environment of its own."""
+
+
+def measure(bench: Bench) -> Iterator[Row]:
+    """Letters a second and processor time a letter, with the same words."""
+    ours = bench.near
+    with sink(bench.place.folder) as near:
+        try:
+            theirs = _theirs(bench.place, near, ours.letters)
+        except NotInstalled as missing:
+            yield from _rows(ours, None, near, skipped=str(missing))
+        else:
+            yield from _rows(ours, theirs, near)
+
+
+def _rows(ours: Drained, theirs: Finish | None, near: Sink, *, skipped: str = "") -> Iterator[Row]:
+    yield Row(
+        what="drain beside post_office",
+        unit="letters/s",
+        figure=ours.rate,
+        beside=BESIDE,
+        other=ours.letters / theirs.seconds if theirs else None,
+        goal=at_least(10),
+        note=near.kind,
+        skipped=skipped,
+    )
+    yield Row(
+        what="worker CPU a letter beside post_office",
+        unit="µs CPU",
+        figure=ours.cpu_microseconds,
+        beside=BESIDE,
+        other=theirs.cpu_seconds / ours.letters * 1e6 if theirs else None,
+        goal=at_most(1 / 10),
+        skipped=skipped,
+    )
+
+
+def _theirs(place: Place, near: Sink, letters: int) -> Finish:
+    """
+    Raises:
+        Miscounted: The sink has more or fewer.
+        NotInstalled: There is no way to the packages.
+    """
+    python = _installed(place.folder / "post_office")
+    message = place.folder / "message.json"
+    message.write_text(json.dumps(_message()), encoding="utf-8")
+    before = near.letters()
+    with new_database(place.database_server) as database:
+        finish = race([[str(python), str(SCRIPT), database, str(near.port), str(letters), str(message)]])
+    taken = near.wait_for(before + letters) - before
+    if taken != letters:
+        raise Miscounted(sent=letters, taken=taken, sink=near.kind)
+    return finish
+
+
+def _installed(folder: Path) -> Path:
+    """Its interpreter; never a part of notify's own locks."""
+    python = folder / "bin" / "python"
+    install = [sys.executable, "-m", "uv", "pip", "install", "--quiet", "--python", str(python), *PACKAGES]
+    for command in ([sys.executable, "-m", "uv", "venv", "--quiet", "--python", sys.executable, str(folder)], install):
+        try:
+            run(command, check=True, capture_output=True, timeout=INSTALL_SECONDS, env=environ)
+        except CalledProcessError as error:
+            raise NotInstalled(because=error.stderr.decode(errors="replace").strip()[-300:]) from None
+        except TimeoutExpired:
+            raise NotInstalled(because=f"not done after {INSTALL_SECONDS} s") from None
+    return python
+
+
+def _message() -> dict[str, object]:
+    """The words of one of our letters, and its headers but for those that post_office writes."""
+    original = read(composer().compose(letter_to(1, 1), date=NOON).content)
+    return {
+        "subject": str(original["Subject"]),
+        "message": words(original, "plain"),
+        "html_message": words(original, "html"),
+        "headers": {name: str(value) for name, value in original.items() if name.lower() not in ITS_OWN},
+    }

@@ -1,0 +1,63 @@
+"""Where it is measured: a durable PostgreSQL and a broker of their own, and an empty database for each measure."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from notify.embedded.postgres import PostgresServer
+from notify.embedded.valkey import ValkeyServer
+from notify.settings import PREFIX, Settings
+from notify.store.database import Database
+from notify.store.migrate import upgrade
+from tests.support.servers import empty_broker, new_database
+
+MAIL = {
+    "NOTIFY_MAIL_FROM": "notify@example.com",
+    "NOTIFY_PUBLIC_URL": "https://notify.example.com",
+    "NOTIFY_SECRET_KEY": "k" * 32,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """The servers' URLs, and a folder for logs."""
+
+    database_server: str
+    broker: str
+    folder: Path
+
+    @contextmanager
+    def database(self) -> Iterator[Database]:
+        """A migrated, empty database that lasts for the block; the broker is emptied too."""
+        empty_broker(self.broker)
+        with new_database(self.database_server) as url:
+            upgrade(url)
+            with closing(Database(url)) as database:
+                yield database
+
+    def environment(self, database: Database, smtp_url: str | None = None, **changes: str) -> dict[str, str]:
+        """What a process of notify needs; *changes* are settings without their prefix."""
+        relay = {} if smtp_url is None else {"NOTIFY_SMTP_URL": smtp_url}
+        more = {f"{PREFIX}{name.upper()}": value for name, value in changes.items()}
+        return {**MAIL, "NOTIFY_DATABASE_URL": database.url, "NOTIFY_BROKER_URL": self.broker, **relay, **more}
+
+
+@contextmanager
+def place(folder: Path) -> Iterator[Place]:
+    """
+    The servers, until the block ends.
+
+    Args:
+        folder: Holds the data; PostgreSQL flushes every commit to the disk that it is on.
+    """
+    with ExitStack() as stack:
+        postgres = stack.enter_context(PostgresServer(folder / "database"))
+        broker = stack.enter_context(ValkeyServer(folder / "broker"))
+        yield Place(postgres.url, broker.url, folder)
+
+
+def settings(environment: Mapping[str, str]) -> Settings:
+    """The settings that this environment describes."""
+    given = {name.removeprefix(PREFIX).lower(): value for name, value in environment.items()}
+    return Settings(_env_file=None, **given)  # type: ignore[arg-type]

@@ -1,0 +1,104 @@
+"""What was measured, for people: a table, and a bar for each goal."""
+
+from collections.abc import Iterable, Sequence
+from typing import assert_never
+
+from rich.bar import Bar
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from tests.benchmarks.rows import Row
+
+BAR_WIDTH = 48
+MOST_GOALS = 2.0
+"""A bar ends here, however far beyond its goal the figure is."""
+
+SMALL = 10
+
+
+def table(rows: Iterable[Row], *, title: str) -> Table:
+    """Every row, with its goal and whether it is met."""
+    made = Table(title=title, title_justify="left")
+    made.add_column("measure")
+    made.add_column("notify", justify="right")
+    made.add_column("beside", overflow="fold")
+    made.add_column("ratio", justify="right")
+    made.add_column("goal", justify="right")
+    made.add_column("")
+    for row in rows:
+        made.add_row(_what(row), _ours(row), _beside(row), number(row.ratio), str(row.goal or ""), verdict(row))
+    return made
+
+
+def bars(rows: Sequence[Row]) -> RenderableType:
+    """How much of its goal each figure reached; the mark is the goal."""
+    made = Table(
+        title=f"part of the goal (│ is the goal, a bar ends at {MOST_GOALS:g}×)", title_justify="left", box=None
+    )
+    made.add_column(justify="right")
+    made.add_column()
+    made.add_column(justify="right")
+    for row in rows:
+        part = reached(row)
+        if part is not None:
+            made.add_row(row.what, _bar(part, met=bool(row.met)), f"{part:.2f}×")
+    return Group(made)
+
+
+def reached(row: Row) -> float | None:
+    """How much of its goal the row reached; None when there is none or it could not be measured."""
+    return None if row.goal is None or row.judged is None else row.goal.part(row.judged)
+
+
+def verdict(row: Row) -> Text:
+    """Whether the goal is met, in one word."""
+    if row.error:
+        return Text("failed", style="bold red")
+    match row.met:
+        case True:
+            return Text("met", style="green")
+        case False:
+            return Text("not met", style="yellow")
+        case None:
+            return Text("skipped" if row.skipped else "", style="dim")
+        case _:
+            assert_never(row.met)
+
+
+def number(value: float | None) -> str:
+    """A figure with as many places as mean something."""
+    if value is None:
+        return ""
+    if abs(value) >= SMALL * SMALL:
+        return f"{value:,.0f}"
+    return f"{value:.1f}" if abs(value) >= SMALL else f"{value:.2f}"
+
+
+def _what(row: Row) -> Text:
+    text = Text(row.what)
+    for words, style in ((row.note, "dim"), (row.skipped, "dim"), (row.error, "red")):
+        if words:
+            text.append(f"\n{words}", style=style)
+    return text
+
+
+def _ours(row: Row) -> str:
+    return f"{number(row.figure)} {row.unit}".strip() if row.figure is not None else ""
+
+
+def _beside(row: Row) -> str:
+    return f"{number(row.other)} {row.unit}  {row.beside}" if row.other is not None else row.beside
+
+
+def _bar(part: float, *, met: bool) -> RenderableType:
+    half = BAR_WIDTH // 2
+    grid = Table.grid()
+    grid.add_column(width=half)
+    grid.add_column(width=1)
+    grid.add_column(width=half)
+    colour = "green" if met else "yellow"
+    before = Bar(1.0, 0.0, min(part, 1.0), width=half, color=colour)
+    beyond = Bar(1.0, 0.0, min(max(part - 1.0, 0.0), MOST_GOALS - 1.0), width=half, color=colour)
+    grid.add_row(before, "│", beyond)
+    return grid

@@ -1,0 +1,83 @@
+"""A measured figure, what it stands beside, and whether that was the goal."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Goal:
+    """What a ratio, or a figure that stands alone, should be."""
+
+    limit: float
+    at_least: bool = True
+
+    def met(self, figure: float) -> bool:
+        """Whether the figure is as good as that."""
+        return figure >= self.limit if self.at_least else figure <= self.limit
+
+    def part(self, figure: float) -> float:
+        """How much of the goal was reached: 1 is the goal, more is better, whichever way it counts."""
+        if self.at_least:
+            return figure / self.limit
+        return self.limit / figure if figure else float("inf")
+
+    def __str__(self) -> str:
+        return f"{'≥' if self.at_least else '≤'} {self.limit:g}"
+
+
+def at_least(limit: float) -> Goal:
+    """More is better."""
+    return Goal(limit)
+
+
+def at_most(limit: float) -> Goal:
+    """Less is better."""
+    return Goal(limit, at_least=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """
+    One line of the report.
+
+    Args:
+        figure: Ours; None when it could not be measured, and ``error`` says why.
+        beside: What *other* is the figure of; the ratio is ours by theirs.
+        goal: Of the ratio; of the figure itself where it stands alone.
+        note: How it was measured, where that is not said once for all.
+        skipped: Why the other figure could not be had on this machine.
+    """
+
+    what: str
+    unit: str = ""
+    figure: float | None = None
+    beside: str = ""
+    other: float | None = None
+    goal: Goal | None = None
+    note: str = ""
+    skipped: str = ""
+    error: str = ""
+
+    @property
+    def ratio(self) -> float | None:
+        """Ours by theirs."""
+        if self.figure is None or not self.other:
+            return None
+        return self.figure / self.other
+
+    @property
+    def judged(self) -> float | None:
+        """What the goal is about; None where it cannot be said."""
+        return self.ratio if self.beside else self.figure
+
+    @property
+    def met(self) -> bool | None:
+        """Whether the goal is met; None where there is none, or it cannot be said."""
+        if self.goal is None or self.judged is None:
+            return None
+        return self.goal.met(self.judged)
+
+    def as_json(self) -> dict[str, Any]:
+        """Everything, for a line of JSON."""
+        goal = str(self.goal) if self.goal else None
+        return {**asdict(self), "goal": goal, "ratio": self.ratio, "met": self.met}

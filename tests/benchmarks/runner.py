@@ -1,0 +1,31 @@
+"""Every measure in turn: what fails is a row with its error, and stops no other."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from types import MappingProxyType
+
+from tests.benchmarks.bench import Bench
+from tests.benchmarks.measures import builder, duplicates, fan_out, latency, memory, outbox, post_office, wire
+from tests.benchmarks.rows import Row
+
+Measure = Callable[[Bench], Iterable[Row]]
+
+MEASURES: Mapping[str, Measure] = MappingProxyType(
+    {
+        "builder": builder.measure,
+        "fan_out": fan_out.measure,
+        "latency": latency.measure,
+        "duplicates": duplicates.measure,
+        "wire": wire.measure,
+        "post_office": post_office.measure,
+        "memory": memory.measure,
+        "outbox": outbox.measure,
+    }
+)
+
+
+def measured(name: str, measure: Measure, bench: Bench) -> Iterator[Row]:
+    """The rows of one measure as they come; whatever goes wrong is the last of them."""
+    try:
+        yield from measure(bench)
+    except Exception as error:  # noqa: BLE001 - the report says so, and the exit code
+        yield Row(what=name, error=f"{type(error).__name__}: {error}")

@@ -1,0 +1,54 @@
+"""How much is measured: enough to be sure, or enough to see that it works."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scale:
+    """
+    Sizes of one run.
+
+    Args:
+        letters: In a drain; ``far_letters`` where the relay is 5 ms away.
+        repeats: How often a drain and what it stands beside are measured; the best counts for both.
+        outbox_rows: Sizes of the outbox, ascending.
+        samples: Of a latency.
+        many_letters: In the drain whose memory is measured beside that of ``letters``.
+    """
+
+    letters: int
+    far_letters: int
+    repeats: int
+    built: int
+    events: int
+    outbox_rows: tuple[int, ...]
+    claims: int
+    samples: int
+    many_letters: int
+    killed_letters: int
+
+
+FULL = Scale(
+    letters=20_000,
+    far_letters=10_000,
+    repeats=3,
+    built=4_000,
+    events=1_000,
+    outbox_rows=(10_000, 1_000_000, 5_000_000),
+    claims=40,
+    samples=200,
+    many_letters=100_000,
+    killed_letters=6_000,
+)
+QUICK = Scale(
+    letters=3_000,
+    far_letters=1_000,
+    repeats=1,
+    built=400,
+    events=100,
+    outbox_rows=(10_000, 100_000),
+    claims=20,
+    samples=25,
+    many_letters=9_000,
+    killed_letters=2_000,
+)

@@ -1,0 +1,118 @@
+"""Where the letters go and are counted: Postfix's C ``smtp-sink`` where installed, else a sink of our own."""
+
+import socket
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from os import geteuid
+from pathlib import Path
+from re import findall
+from shutil import which
+from signal import SIGTERM
+from subprocess import Popen
+
+from notify.embedded.ports import LOOPBACK, free_port
+from notify.embedded.processes import spawn, stop, wait_until_ready
+from tests.benchmarks.crew import ROOT
+from tests.support.wait import until
+
+SMTP_SINK = "smtp-sink"
+OWN = "asyncio sink"
+UNPRIVILEGED = "nobody"
+START_SECONDS = 20
+STOP_SECONDS = 5
+LONGEST_WAIT_SECONDS = 60
+TAIL_BYTES = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Letters taken, different ones among them, and when the one asked about was answered, in monotonic seconds."""
+
+    letters: int
+    different: int
+    answered_at: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sink:
+    """A relay that takes everything. ``kind`` says which it is."""
+
+    kind: str
+    port: int
+    log: Path
+
+    @property
+    def url(self) -> str:
+        """The sink as ``NOTIFY_SMTP_URL``."""
+        return f"smtp://{LOOPBACK}:{self.port}"
+
+    def letters(self) -> int:
+        """How many it has taken."""
+        if self.kind == OWN:
+            return self.ask().letters
+        return _count(self.log)
+
+    def wait_for(self, letters: int) -> int:
+        """How many it has taken, once that is so many: a C sink's log may be a moment behind."""
+        with suppress(AssertionError):
+            until(lambda: self.letters() >= letters, seconds=START_SECONDS)
+        return self.letters()
+
+    def ask(self, *, least: int = 0) -> Standing:
+        """What only our own sink knows, once it has taken so many."""
+        line = socket.create_connection((LOOPBACK, self.port), timeout=LONGEST_WAIT_SECONDS)
+        with line, line.makefile("rb") as answers:
+            answers.readline()
+            line.sendall(f"STAT {least}\r\n".encode())
+            _, letters, different, at = answers.readline().decode().split()
+        return Standing(int(letters), int(different), float(at))
+
+
+@contextmanager
+def sink(folder: Path, *, delay: float = 0.0, pipelining: bool = True, own: bool = False) -> Iterator[Sink]:
+    """
+    A sink in a process of its own.
+
+    Args:
+        folder: Takes its log.
+        delay: Seconds before each answer; the C sink cannot wait so briefly, so then it is our own.
+        own: Ours even so: it knows names and instants.
+    """
+    port = free_port()
+    kind = OWN if own or delay or not which(SMTP_SINK) else SMTP_SINK
+    log = folder / f"sink-{port}.log"
+    command = _own(port, delay=delay, pipelining=pipelining) if kind == OWN else _c(port, pipelining=pipelining)
+    process: Popen[bytes] = spawn(command, log=log)
+    try:
+        wait_until_ready(process, lambda: _answers(port), log=log, seconds=START_SECONDS)
+        yield Sink(kind=kind, port=port, log=log)
+    finally:
+        stop(process, (SIGTERM, STOP_SECONDS))
+
+
+def _own(port: int, *, delay: float, pipelining: bool) -> list[str]:
+    plain = [] if pipelining else ["--no-pipelining"]
+    file = ROOT / "tests" / "benchmarks" / "asyncio_sink.py"
+    return [sys.executable, str(file), str(port), "--delay", str(delay), *plain]
+
+
+def _c(port: int, *, pipelining: bool) -> list[str]:
+    account = ["-u", UNPRIVILEGED] if geteuid() == 0 else []
+    plain = [] if pipelining else ["-p"]
+    return [SMTP_SINK, *account, *plain, "-c", f"{LOOPBACK}:{port}", "1000"]
+
+
+def _count(log: Path) -> int:
+    """The last of the running counters, which follow each other on one line."""
+    with log.open("rb") as written:
+        written.seek(max(0, log.stat().st_size - TAIL_BYTES))
+        found = findall(rb"mesg=(\d+)\r", written.read())
+    return int(found[-1]) if found else 0
+
+
+def _answers(port: int) -> bool:
+    with suppress(OSError), socket.create_connection((LOOPBACK, port), timeout=1):
+        return True
+    return False

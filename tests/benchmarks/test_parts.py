@@ -1,0 +1,80 @@
+"""The parts that the figures hang on: the workload is what it says, the sink counts right, the meter sees work."""
+
+import os
+import socket
+from email import message_from_bytes, policy
+from email.message import EmailMessage
+from pathlib import Path
+
+import psutil
+import pytest
+
+from notify.embedded.ports import LOOPBACK
+from notify.intake.schema import parse
+from tests.benchmarks import workload
+from tests.benchmarks.measures.builder import letter_to, read, rebuilt, words
+from tests.benchmarks.meter import metered, proportional_bytes
+from tests.benchmarks.sink import OWN, sink
+from tests.support.letters import NOON, composer
+
+LETTER = b"MAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\nDATA\r\n"
+
+
+@pytest.mark.parametrize("letters", [1, 19, 20, 21, 405])
+def test_the_workload_comes_to_as_many_letters_as_asked_for(letters: int) -> None:
+    events = [parse(event) for event in workload.events(letters)]
+    audiences = [{event.cl.author, *(event.cl.reviewers or ())} for event in events]
+    assert sum(map(len, audiences)) == letters
+    assert all(len(one) == workload.AUDIENCE for one in audiences[:-1])
+    assert len({event.key for event in events}) == len({event.cl.link for event in events}) == len(events)
+
+
+def test_two_runs_of_the_workload_share_no_key() -> None:
+    first, second = ({event["key"] for event in workload.events(40)} for _ in range(2))
+    assert first.isdisjoint(second)
+
+
+def test_no_domain_has_more_than_its_share_of_the_people() -> None:
+    domains = [workload.address(workload.username(one)).partition("@")[2] for one in range(workload.PEOPLE)]
+    assert len(set(domains)) == workload.DOMAINS
+    assert max(map(domains.count, set(domains))) < workload.PEOPLE / 2
+
+
+def test_the_library_builds_the_letter_that_is_compared() -> None:
+    ours = read(composer().compose(letter_to(1, 1), date=NOON).content)
+    theirs = message_from_bytes(bytes(rebuilt(ours)), policy=policy.SMTP)
+    assert isinstance(theirs, EmailMessage)
+    for name in ("From", "To", "Subject", "Message-ID", "List-Unsubscribe"):
+        assert theirs[name] == ours[name]
+    assert words(theirs, "plain").split() == words(ours, "plain").split()
+    assert words(theirs, "html").split() == words(ours, "html").split()
+
+
+def test_our_sink_counts_letters_and_different_ones(tmp_path: Path) -> None:
+    with sink(tmp_path, own=True) as made, socket.create_connection((LOOPBACK, made.port), timeout=10) as line:
+        assert made.kind == OWN
+        for name, body in ((b"<one>", b"words"), (b"<two>", b"words"), (b"<one>", b"others")):
+            line.sendall(LETTER + b"Message-ID: " + name + b"\r\n\r\n" + body + b"\r\n.\r\n")
+        standing = made.ask(least=3)
+        assert (standing.letters, standing.different) == (3, 2)
+        assert made.ask(least=1).answered_at <= standing.answered_at
+
+
+def test_our_sink_announces_pipelining_only_when_it_is_asked_to(tmp_path: Path) -> None:
+    for pipelining in (True, False):
+        with sink(tmp_path, own=True, pipelining=pipelining) as made:
+            line = socket.create_connection((LOOPBACK, made.port), timeout=10)
+            with line, line.makefile("rb") as answers:
+                answers.readline()
+                line.sendall(b"EHLO me\r\nQUIT\r\n")
+                assert (b"250-PIPELINING\r\n" in answers.readlines()) is pipelining
+
+
+def test_the_meter_sees_work_and_memory() -> None:
+    with metered([os.getpid()]) as meter:
+        sum(number * number for number in range(3_000_000))
+    assert meter.cpu_seconds > 0
+    if Path("/proc/self/smaps_rollup").exists():
+        taken = proportional_bytes([psutil.Process()])
+        assert taken is not None
+        assert 1_000_000 < taken < 100_000_000_000
