@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -15,7 +15,7 @@ import structlog
 from notify.checkpoints import LETTER_ANSWERED, Checkpoint
 from notify.delivery.breaker import Breaker
 from notify.delivery.lanes import Held, Lanes
-from notify.delivery.ledger import Ledger, Looked
+from notify.delivery.ledger import ClaimUnheard, Ledger, Looked, Try
 from notify.delivery.pace import Pace
 from notify.delivery.recorder import PAUSE_SECONDS, Recorder
 from notify.domain.jobs import Letter
@@ -96,6 +96,7 @@ class Drain:
         self._troubled = False
         self._lanes = Lanes()
         self._held: dict[tuple[int, int], Held] = {}
+        self._unheard: Sequence[Try] = ()
         self._flights: set[asyncio.Task[None]] = set()
         self._progress = asyncio.Event()
         self._recorder = Recorder(ledger.record)
@@ -143,6 +144,9 @@ class Drain:
             await self._lapsed_alone()
             await self._stream()
             await self._begun()
+        except ClaimUnheard as error:
+            self._unheard = error.tries
+            log.warning("claim.unheard", letters=len(error.tries))
         except AWAY as error:
             log.warning("claim.failed", error=type(error).__name__)
         finally:
@@ -339,14 +343,18 @@ class Drain:
                 await self._progress.wait()
 
     async def _give_back(self) -> None:
-        """What was never begun goes back, due at once; however long the database is away."""
+        """What was never begun goes back, due at once, heard of or not; however long the database is away."""
         names = [one.name for one in self._lanes.clear()]
         for name in names:
             del self._held[name]
         self._report.released += len(names)
+        await self._insist(self._ledger.release, names)
+        await self._insist(self._ledger.take_back, self._unheard)
+
+    async def _insist(self, give_back: Callable[[Sequence[Try]], Awaitable[object]], names: Sequence[Try]) -> None:
         while names:
             try:
-                await self._ledger.release(names)
+                await give_back(names)
             except AWAY as error:
                 log.warning("release.waiting", letters=len(names), error=type(error).__name__)
                 await asyncio.sleep(PAUSE_SECONDS)

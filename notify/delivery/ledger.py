@@ -14,16 +14,26 @@ from sqlalchemy import Connection
 from notify.checkpoints import LETTER_CLAIMED, RECORD_COMMITTED, RECORD_WRITTEN, Checkpoint
 from notify.delivery.deliver import dossiers, last_look
 from notify.delivery.recorder import CommitUnsettled, Flush
+from notify.domain.errors import NotifyError
 from notify.domain.jobs import Job, Letter
 from notify.domain.outcomes import Expired, Skipped
 from notify.store import commits, directory, outbox, stats
-from notify.store.database import Database
+from notify.store.database import AWAY, Database
 from notify.store.directory import Undeliverable
 from notify.store.outbox import LAPSE, LEASES, Ending
 
 P = ParamSpec("P")
 Result = TypeVar("Result")
 Looked = tuple[Job, Letter | Skipped | Expired]
+Try = tuple[int, int]
+
+
+class ClaimUnheard(NotifyError):
+    """The database was lost while it committed a claim; nobody knows whether the letters are ours."""
+
+    def __init__(self, *, tries: Sequence[Try]) -> None:
+        super().__init__(letters=len(tries))
+        self.tries = tries
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +81,10 @@ class Ledger:
         """End the letters that have outlived three workers; how many there were."""
         return await self._run(lambda connection: outbox.bury_poison(connection, worker=self.worker))
 
+    async def take_back(self, tries: Sequence[Try]) -> set[int]:
+        """Undo a claim that was never answered; the ids it had taken."""
+        return await self._run(lambda connection: LEASES.take_back(connection, tries, worker=self.worker))
+
     async def extend(self, tries: Sequence[tuple[int, int]]) -> set[int]:
         """Renew these leases; the ids that are still ours."""
         return await self._run(lambda connection: LEASES.extend(connection, tries, lease=self.lease))
@@ -114,7 +128,17 @@ class Ledger:
         return await asyncio.get_running_loop().run_in_executor(self.threads, lambda: function(*args, **kwargs))
 
     async def _taken(self, take: Callable[[Connection], list[Looked]]) -> list[Looked]:
-        found = await self._run(take)
+        """
+        Raises:
+            ClaimUnheard: The database was lost while it committed.
+        """
+        found: list[Looked] = []
+        try:
+            await self._run(lambda connection: found.extend(take(connection)))
+        except AWAY as away:
+            if found:
+                raise ClaimUnheard(tries=[(job.claim.id, job.claim.attempt) for job, _ in found]) from away
+            raise
         if found:
             self.checkpoint(LETTER_CLAIMED)
         return found

@@ -1,9 +1,10 @@
 """Fan-out: a batch of events becomes one row for each person it concerns, letters and skips alike."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from functools import partial
 from random import Random
 from time import monotonic
 from typing import assert_never
@@ -97,6 +98,7 @@ class FanOut:
         self._rng = rng
         self._checkpoint = checkpoint
         self._stopping = False
+        self._unheard: list[ClaimedEvent] = []
 
     def is_due(self) -> bool:
         """Whether there is anything to do."""
@@ -110,6 +112,7 @@ class FanOut:
         When the time is up first, rings for itself.
         """
         report = FanOutReport()
+        self._take_back()
         self._lapsed(report)
         ends = monotonic() + at_most.total_seconds()
         while not self._stopping and self._batch_done(report):
@@ -124,8 +127,7 @@ class FanOut:
 
     def _batch_done(self, report: FanOutReport) -> bool:
         """Work on one claim; whether it was full, so that there may be more."""
-        with self._database.begin() as connection:
-            claimed = events.claim(connection, limit=self._batch, lease=self._lease, worker=self._worker)
+        claimed = self._claimed(partial(events.claim, limit=self._batch))
         report.claimed += len(claimed)
         if claimed:
             self._checkpoint(FAN_OUT_CLAIMED)
@@ -136,14 +138,30 @@ class FanOut:
         """Events whose worker vanished are worked on one at a time: one of them may be the reason."""
         with self._database.begin() as connection:
             report.dead += events.bury_poison(connection)
-        while not self._stopping and (one := self._claim_lapsed()):
+        while not self._stopping and (one := self._claimed(_alone)):
             report.claimed += 1
             self._checkpoint(FAN_OUT_CLAIMED)
-            self._work([one], report)
+            self._work(one, report)
 
-    def _claim_lapsed(self) -> ClaimedEvent | None:
-        with self._database.begin() as connection:
-            return events.claim_lapsed(connection, lease=self._lease, worker=self._worker)
+    def _claimed(self, claim: Callable[..., list[ClaimedEvent]]) -> list[ClaimedEvent]:
+        """What a claim takes; if its commit is never answered, that is remembered, to be taken back."""
+        claimed: list[ClaimedEvent] = []
+        try:
+            with self._database.begin() as connection:
+                claimed = claim(connection, lease=self._lease, worker=self._worker)
+        except AWAY:
+            self._unheard += claimed
+            raise
+        return claimed
+
+    def _take_back(self) -> None:
+        """A lost answer is no lapse: what was claimed unheard is due again as if it had never been claimed."""
+        unheard = list(self._unheard)
+        if unheard:
+            with self._database.begin() as connection:
+                tries = [(one.claim.id, one.claim.attempt) for one in unheard]
+                events.LEASES.take_back(connection, tries, worker=self._worker)
+            del self._unheard[: len(unheard)]
 
     def _work(self, claimed: Sequence[ClaimedEvent], report: FanOutReport) -> None:
         """Write the batch; if that fails, each event by itself, so that one bad event stops no other."""
@@ -180,6 +198,11 @@ class FanOut:
         with self._database.begin() as connection:
             events.record(connection, [ending])
         _count(report, [ending])
+
+
+def _alone(connection: Connection, *, lease: timedelta, worker: UUID) -> list[ClaimedEvent]:
+    one = events.claim_lapsed(connection, lease=lease, worker=worker)
+    return [one] if one else []
 
 
 def facts_about(batch: Sequence[Event], connection: Connection) -> Facts:

@@ -138,6 +138,20 @@ class Leases:
         )
         return set(connection.scalars(statement))
 
+    def take_back(self, connection: Connection, tries: Sequence[tuple[int, int]], *, worker: UUID) -> set[int]:
+        """
+        Undo a claim whose commit was never answered; the ids of the rows that it had taken.
+
+        A claim that did not take place leaves its attempt to be given to another: only *worker*'s own are undone.
+        """
+        statement = (
+            self.still_held(update(self.table), tries)
+            .where(self.table.c.leased_by == worker)
+            .values(status=PENDING, due_at=func.now())
+            .returning(self.table.c.id)
+        )
+        return set(connection.scalars(statement))
+
     def still_held(self, statement: Update, tries: Sequence[tuple[int, int]]) -> Update:
         """The statement, fenced: it touches a row only under the attempt that is named here."""
         ids, attempts = zip(*tries, strict=True)

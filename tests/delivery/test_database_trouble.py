@@ -20,7 +20,7 @@ from notify.intake.schema import parse
 from notify.store import directory
 from notify.store.database import AWAY, Database
 from tests.support.office import MINUTE, Office, comment, many
-from tests.support.proxy import Proxy, database_target, through
+from tests.support.proxy import CommitAfter, Proxy, database_target, through
 from tests.support.race import blocked_session, meanwhile
 from tests.support.smtp import Gate, ScriptedRelay
 from tests.support.wait import until
@@ -34,6 +34,7 @@ FORBID = """
     ADD CONSTRAINT forbidden CHECK (NOT (username = 'person-0003' AND status = 'sent'))
 """
 LOCK = text("LOCK TABLE notify.email_jobs IN ACCESS EXCLUSIVE MODE")
+CLAIM = b"LATERAL"
 TERMINATE = text("SELECT pg_terminate_backend(:pid, 10000)")
 
 
@@ -165,6 +166,38 @@ def test_an_outcome_whose_commit_was_never_answered_counts_once(
     assert office.now(STATS) == [(verdict, 1)]
     assert [row[0] for row in office.now(JOBS)] == [status]
     assert office.now("SELECT count(*) FROM notify.email_attempts") == [(tries,)]
+
+
+def test_a_claim_whose_commit_was_never_answered_is_no_lapse_however_often(
+    office: Office, far: Office, line: Proxy, relay: ScriptedRelay
+) -> None:
+    office.letters_wait("ann", "bob")
+    with far.engine() as engine:
+        for _ in range(3):
+            line.cut_the_reply_to(CommitAfter(CLAIM))
+            assert engine.drain().claimed == 0
+            assert line.sprung.is_set()
+        engine.drain()
+
+    assert office.now(JOBS) == [("sent", 4, 0, 0)] * 2
+    assert len(relay.letters) == 2
+
+
+def test_an_event_whose_claim_was_never_answered_is_no_lapse_however_often(
+    office: Office, far: Office, line: Proxy
+) -> None:
+    with office.database.begin() as connection:
+        directory.put_person(connection, Person(username="ann", email="ann@example.com"))
+        receive(connection, [parse(comment(reviewers=["ann"]))])
+    fan_out = wiring.fan_out(far.settings, far.database, doorbell=far.doorbell, worker=uuid4())
+    for _ in range(3):
+        line.cut_the_reply_to(CommitAfter(CLAIM))
+        with pytest.raises(AWAY):
+            fan_out.drain(at_most=MINUTE)
+        assert line.sprung.is_set()
+
+    assert fan_out.drain(at_most=MINUTE).letters == 1
+    assert office.now("SELECT status, attempt, lapses FROM notify.events") == [("done", 4, 0)]
 
 
 def test_a_commit_that_never_arrived_is_made_again(

@@ -4,24 +4,12 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.support.proxy import Flow, Proxy, database_target, through
+from tests.support.proxy import CommitAfter, Flow, Proxy, database_target, through
 from tests.support.scene import Scene
 from tests.support.smtp import DOT, ScriptedRelay
 from tests.support.wait import until
 
 TWO_LEASES_LATER = "SELECT now() > max(created_at) + interval '4 seconds' FROM notify.email_jobs"
-
-
-class CommitAfter:
-    """Recognises the commit of the transaction in which these words were said."""
-
-    def __init__(self, words: bytes) -> None:
-        self._words = words
-        self._said = False
-
-    def __call__(self, data: bytes) -> bool:
-        self._said = self._said or self._words in data
-        return self._said and b"COMMIT" in data
 
 
 @pytest.fixture

@@ -276,6 +276,17 @@ def test_a_row_that_is_no_longer_ours_cannot_be_released(database: Database, kin
     assert rows.row(database, kind.table, row_id) == before
 
 
+def test_a_claim_that_was_never_answered_is_taken_back_by_its_worker_only(database: Database, kind: Kind) -> None:
+    row_id = put(database, kind)
+    claim(database, kind)
+    with database.begin() as connection:
+        assert kind.leases.take_back(connection, [(row_id, 1)], worker=uuid4()) == set()
+        assert kind.leases.take_back(connection, [(row_id, 1)], worker=WORKER) == {row_id}
+    assert claim(database, kind) == [row_id]
+    with database.begin() as connection:
+        assert kind.leases.take_back(connection, [(row_id, 1)], worker=WORKER) == set()
+
+
 def test_renewing_and_releasing_nothing_asks_the_database_nothing(database: Database, kind: Kind) -> None:
     with statements(database) as sent, database.begin() as connection:
         assert kind.leases.extend(connection, [], lease=LEASE) == set()

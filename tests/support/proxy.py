@@ -202,6 +202,18 @@ class Proxy:
             return False
 
 
+class CommitAfter:
+    """Recognises the commit of the transaction in which these words were said."""
+
+    def __init__(self, words: bytes) -> None:
+        self._words = words
+        self._said = False
+
+    def __call__(self, data: bytes) -> bool:
+        self._said = self._said or self._words in data
+        return self._said and b"COMMIT" in data
+
+
 def database_target(url: str) -> Target:
     """Where the server behind a database URL listens: a Unix socket, or host and port."""
     parsed = make_url(url)
