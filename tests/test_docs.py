@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import psycopg
 import pytest
@@ -20,10 +20,10 @@ from notify.api import health
 from notify.channels.email.render import facts_of
 from notify.cli import app as notify_app
 from notify.cli import sample
-from notify.domain.events import COMMENT_CREATED
 from notify.domain.fan_out import Why
 from notify.doorbell import NoDoorbell
-from notify.intake.schema import EventIn, parse
+from notify.intake.schema import EventIn, parse, part_of
+from notify.intake.triggers import TRIGGERS
 from notify.settings import PREFIX, Settings, load
 from notify.store.upkeep import EVENTS_KEPT, KEPT, STATS_KEPT
 from tests.support.readme import shell_lines
@@ -229,24 +229,33 @@ def test_the_journey_of_the_readme_can_be_typed() -> None:
     parse(json.loads(re.findall(r"-d '([^']*)'", event)[0]))
 
 
-def test_the_example_of_an_event_is_one_with_every_field() -> None:
-    (example,) = blocks("docs/events.md", "json")
-    event = parse(json.loads(example))
-    assert event.model_dump(exclude_none=True).keys() == EventIn.model_fields.keys()
-    for part in (event.cl, event.comment):
-        assert all(value is not None for value in part.model_dump().values())
+def test_the_examples_of_events_show_every_field() -> None:
+    shown: set[str] = set()
+    for example in blocks("docs/events.md", "json"):
+        for name, value in parse(json.loads(example)).model_dump(exclude_none=True).items():
+            shown |= {f"{name}.{inner}" for inner in value} if isinstance(value, dict) else {name}
+    assert shown == fields_of_events().keys()
+
+
+def fields_of_events() -> dict[str, str]:
+    """Every field of an event by its dotted name, with whether it is needed."""
+    found: dict[str, str] = {}
+    for name, field in EventIn.model_fields.items():
+        kinds: Any = get_args(field.annotation) or (field.annotation,)
+        inner = next((kind.model_fields for kind in kinds if hasattr(kind, "model_fields")), None)
+        named = {name: field} if inner is None else {f"{name}.{sub}": one for sub, one in inner.items()}
+        found |= {dotted: "yes" if one.is_required() else "no" for dotted, one in named.items()}
+    return found
 
 
 def test_the_fields_of_an_event_are_listed_with_what_is_needed() -> None:
     listed = {name: cells[0] for name, cells in table("docs/events.md", first="Field").items()}
-    expected = {}
-    for name, field in EventIn.model_fields.items():
-        inner = getattr(field.annotation, "model_fields", None)
-        if inner is None:
-            expected[name] = "yes" if field.is_required() else "no"
-        else:
-            expected |= {f"{name}.{sub}": "yes" if one.is_required() else "no" for sub, one in inner.items()}
-    assert listed == expected
+    assert listed == fields_of_events()
+
+
+def test_the_types_of_events_are_listed_with_the_part_that_they_have() -> None:
+    listed = {name: CODE.findall(cells[0]) for name, cells in table("docs/events.md", first="Type").items()}
+    assert listed == {name: [part_of(name)] for name in TRIGGERS}
 
 
 def test_the_grants_of_the_events_page_are_enough_to_emit(database_url: str) -> None:
@@ -287,10 +296,11 @@ def test_every_reason_that_is_explained_can_be_given() -> None:
 
 def test_every_name_a_template_may_use_is_listed() -> None:
     listed = set(table("docs/templates.md", first="Name"))
-    facts = facts_of(sample.letter(COMMENT_CREATED, host="example.com"), shown=100)
     used = {"subject", "locale", "direction", "layout", "several", "reason", "mute_url", "preferences_url"}
-    for name, value in facts.items():
-        used |= {f"{name}.{inner}" for inner in value} if isinstance(value, dict) else {name}
+    for event_type in sample.PAYLOADS:
+        for name, value in facts_of(sample.letter(event_type, host="example.com"), shown=100).items():
+            used |= {name, *(f"{name}.{inner}" for inner in value)} if isinstance(value, dict) else {name}
+    used -= {"cl"}
     assert listed == used
 
 

@@ -16,6 +16,7 @@ from notify.cli.output import AsJson, console, print_json
 from notify.cli.place import Place, place
 from notify.cli.relays import in_words
 from notify.domain.errors import NotifyError
+from notify.domain.events import COMMENT_MENTIONED
 from notify.domain.outcomes import Blame, Released
 from notify.domain.ports import Channel
 from notify.intake.triggers import TRIGGERS
@@ -111,7 +112,7 @@ def relay(here: Place) -> Sequence[Finding]:
 
 def templates(here: Place) -> Sequence[Finding]:
     """Whether every event type renders with this deployment's templates."""
-    return [_rendered(here, event_type) for event_type in sorted(TRIGGERS)]
+    return [_rendered(here, event_type) for event_type in sorted({*TRIGGERS, COMMENT_MENTIONED})]
 
 
 CHECKS: Sequence[Check] = (database, broker, relay, templates)

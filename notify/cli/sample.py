@@ -1,10 +1,13 @@
 """A letter about nothing that happened, to look at and to test the relay with."""
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
+from typing import Any
 
+from notify.domain import events
 from notify.domain.audience import Reason
 from notify.domain.errors import NotifyError
-from notify.domain.events import COMMENT_CREATED, ChangeList, Event
+from notify.domain.events import ChangeList, Event
 from notify.domain.jobs import Claim, Letter
 from notify.domain.preferences import Person
 from notify.domain.threads import message_id
@@ -21,7 +24,30 @@ COMMENT = {
     "line": 42,
     "code": "delay = base * 2 ** n",
 }
-PAYLOADS = {COMMENT_CREATED: {"comment": COMMENT}}
+REVIEW = {
+    "id": "512",
+    "state": "changes_requested",
+    "body": "Good, but for **one** thing.",
+    "url": "https://review.example/CL-4821#r512",
+    "comments": [COMMENT, {"id": "8732", "body": "A test for the cap?", "path": "tests/test_retry.py"}],
+}
+CHANGE = {
+    "summary": "Caps the wait *after* the jitter.",
+    "revision": "Revision 3: 2f1c9e0",
+    "url": "https://review.example/CL-4821/3",
+}
+PAYLOADS: Mapping[str, Mapping[str, Any]] = {
+    events.COMMENT_CREATED: {"comment": COMMENT},
+    events.COMMENT_MENTIONED: {"comment": {**COMMENT, "body": f"@alice, {COMMENT['body']}"}},
+    events.REVIEW_SUBMITTED: {"review": REVIEW},
+    events.REVIEW_REQUESTED: {"request": {"reviewers": ["alice"]}},
+    events.CREATED: {"change": CHANGE},
+    events.UPDATED: {"change": CHANGE},
+    events.MERGED: {"change": CHANGE},
+    events.CLOSED: {"change": CHANGE},
+    events.REOPENED: {"change": CHANGE},
+}
+REASONS = {events.COMMENT_MENTIONED: Reason.MENTIONED, events.REVIEW_REQUESTED: Reason.REQUESTED}
 
 
 class NoSample(NotifyError):
@@ -30,7 +56,7 @@ class NoSample(NotifyError):
 
 def letter(event_type: str, *, host: str, to_email: str = "alice@example.com") -> Letter:
     """
-    A letter of this type as a reviewer gets it.
+    A letter of this type as a reviewer gets it, or who else gets such letters.
 
     Raises:
         NoSample: Naming the known types.
@@ -63,5 +89,5 @@ def letter(event_type: str, *, host: str, to_email: str = "alice@example.com") -
         actor=ACTOR,
         recipient=RECIPIENT,
         to_email=to_email,
-        reason=Reason.REVIEWER,
+        reason=REASONS.get(event_type, Reason.REVIEWER),
     )

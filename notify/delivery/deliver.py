@@ -1,12 +1,13 @@
 """The last look: before a letter is written, today's choices and address decide once more."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import TypeVar, assert_never
 
 from sqlalchemy import Connection
 
 from notify.domain.events import ChangeList
-from notify.domain.fan_out import NotTold, Told, decide
+from notify.domain.fan_out import NotTold, Occasion, Told, decide
 from notify.domain.jobs import Dossier, Job, Letter
 from notify.domain.outcomes import Expired, Skipped
 from notify.domain.preferences import NO_CHOICES, Person
@@ -46,9 +47,14 @@ def last_look(dossier: Dossier) -> Letter | Skipped | Expired:
         return Expired()
     if dossier.event_type is None:
         return Skipped(reason=UNKNOWN_TYPE)
-    decision = decide(
-        dossier.person, dossier.choices, event_type=dossier.event_type, cl_link=job.cl_link, actor=event.actor
+    occasion = Occasion(
+        event_type=dossier.event_type,
+        cl_link=job.cl_link,
+        actor=event.actor,
+        reason=job.reason,
+        by_bot=dossier.actor is not None and dossier.actor.is_bot,
     )
+    decision = decide(dossier.person, dossier.choices, occasion)
     match decision:
         case NotTold(why=why):
             return Skipped(reason=why)
@@ -56,7 +62,7 @@ def last_look(dossier: Dossier) -> Letter | Skipped | Expired:
             return Letter(
                 claim=job.claim,
                 message_id=job.message_id,
-                event=event,
+                event=event if event.type == job.event_type else replace(event, type=job.event_type),
                 change_list=dossier.change_list or ChangeList(link=job.cl_link),
                 actor=dossier.actor or Person(username=event.actor),
                 recipient=dossier.person or Person(username=job.username),

@@ -1,17 +1,23 @@
 """Everyone an event concerns, each with the strongest reason that put them there."""
 
 from collections.abc import Iterable
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from enum import StrEnum
 
-from notify.domain.events import ChangeList
+from notify.domain.events import COMMENT_MENTIONED, ChangeList, Event
+from notify.domain.mentions import mentioned
 
 
 class Reason(StrEnum):
     """Why a person is in the audience, strongest first."""
 
     AUTHOR = "author"
+    MENTIONED = "mentioned"
+    REQUESTED = "requested"
     REVIEWER = "reviewer"
+    SUBSCRIBER = "subscriber"
+    PARTICIPANT = "participant"
 
 
 STRENGTH = tuple(Reason)
@@ -19,10 +25,33 @@ STRENGTH = tuple(Reason)
 
 @dataclass(frozen=True, slots=True)
 class Concerned:
-    """One person an event concerns."""
+    """
+    One person an event concerns.
+
+    ``event_type`` is the type under which the person is told, whose templates and choices hold;
+    None means the event's own.
+    """
 
     username: str
     reason: Reason
+    event_type: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Circle:
+    """
+    Who has to do with a change list when an event happens on it.
+
+    Args:
+        subscribers: Who has asked for its letters.
+        participants: Who has said something on it before, and asked for the letters of such change lists.
+        mentionable: Who gets a letter when mentioned; others' names are words like any other.
+    """
+
+    change_list: ChangeList
+    subscribers: tuple[str, ...] = ()
+    participants: tuple[str, ...] = ()
+    mentionable: AbstractSet[str] = frozenset()
 
 
 def strongest(people: Iterable[Concerned]) -> tuple[Concerned, ...]:
@@ -33,8 +62,30 @@ def strongest(people: Iterable[Concerned]) -> tuple[Concerned, ...]:
     return tuple(found.values())
 
 
-def author_and_reviewers(change_list: ChangeList) -> tuple[Concerned, ...]:
-    """The author and every reviewer of a change list, each once."""
-    author = [Concerned(change_list.author, Reason.AUTHOR)] if change_list.author else []
-    reviewers = [Concerned(username, Reason.REVIEWER) for username in change_list.reviewers]
-    return strongest([*author, *reviewers])
+def around(circle: Circle) -> tuple[Concerned, ...]:
+    """Everyone who has to do with the change list, each once."""
+    change_list = circle.change_list
+    return strongest(
+        [
+            *([Concerned(change_list.author, Reason.AUTHOR)] if change_list.author else []),
+            *(Concerned(username, Reason.REVIEWER) for username in change_list.reviewers),
+            *(Concerned(username, Reason.SUBSCRIBER) for username in circle.subscribers),
+            *(Concerned(username, Reason.PARTICIPANT) for username in circle.participants),
+        ]
+    )
+
+
+def around_and_mentioned(event: Event, circle: Circle) -> tuple[Concerned, ...]:
+    """Everyone who has to do with the change list, and whom the actor's words mention, each once."""
+    names = [name for name in names_in(event) if name in circle.mentionable]
+    return strongest([*around(circle), *(Concerned(name, Reason.MENTIONED, COMMENT_MENTIONED) for name in names)])
+
+
+def requested(event: Event) -> tuple[Concerned, ...]:
+    """The people whose review the event asks for, each once."""
+    return strongest(Concerned(name, Reason.REQUESTED) for name in event.part("request").get("reviewers", ()))
+
+
+def names_in(event: Event) -> tuple[str, ...]:
+    """Every name that the actor's words mention, known or not, each once; at most 50 a comment."""
+    return tuple(dict.fromkeys(name for words in event.said for name in mentioned(words)))

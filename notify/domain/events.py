@@ -6,6 +6,14 @@ from datetime import datetime
 from typing import Any
 
 COMMENT_CREATED = "cl.comment.created"
+COMMENT_MENTIONED = "cl.comment.mentioned"
+CREATED = "cl.created"
+UPDATED = "cl.updated"
+REVIEW_REQUESTED = "cl.review.requested"
+REVIEW_SUBMITTED = "cl.review.submitted"
+MERGED = "cl.merged"
+CLOSED = "cl.closed"
+REOPENED = "cl.reopened"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,8 +37,9 @@ class Event:
     """
     One stored event, as the fan-out and the letters see it.
 
-    ``payload`` is what the event type carries besides the common fields (for
-    ``cl.comment.created`` the key ``comment``); ``occurred_at`` is aware UTC.
+    ``payload`` is what the event type carries besides the common fields, by the names that the
+    event had at the door: ``comment``, ``review``, ``request``, ``change``; ``occurred_at`` is
+    aware UTC.
     """
 
     id: int
@@ -40,3 +49,15 @@ class Event:
     actor: str
     occurred_at: datetime
     payload: Mapping[str, Any] = field(default_factory=dict)
+
+    def part(self, name: str) -> Mapping[str, Any]:
+        """One part of the payload; empty for event types that carry none of this name."""
+        part: Mapping[str, Any] = self.payload.get(name) or {}
+        return part
+
+    @property
+    def said(self) -> tuple[str, ...]:
+        """Everything that the actor wrote, as Markdown: the comment, or the review and its comments."""
+        review = self.part("review")
+        parts = (self.part("comment"), review, *review.get("comments", ()))
+        return tuple(part["body"] for part in parts if part.get("body"))

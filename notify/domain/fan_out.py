@@ -1,8 +1,10 @@
 """The decision who is told about an event, and why not. One pure function answers everywhere."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 
+from notify.domain.audience import Reason
 from notify.domain.preferences import Choices, EventType, Person
 
 
@@ -14,8 +16,22 @@ class Priority(IntEnum):
     BULK = 2
 
 
+class Rule(StrEnum):
+    """What is asked about a person whom an event concerns, in this order; the first that matches decides."""
+
+    ADDRESS = "address"
+    REQUIRED = "required"
+    ACTOR = "actor"
+    BOT = "bot"
+    MASTER_SWITCH = "master_switch"
+    MUTE = "mute"
+    ROLE = "role"
+    CHOICE = "choice"
+    DEFAULT = "default"
+
+
 class Why(StrEnum):
-    """The rule that decided, in the order the rules are asked."""
+    """What decided, in the order the rules are asked."""
 
     NO_ADDRESS = "no_address"
     SYSTEM_REQUIRED = "system_required"
@@ -23,6 +39,8 @@ class Why(StrEnum):
     IS_BOT = "is_bot"
     MUTED_ALL = "muted_all"
     MUTED_CL = "muted_cl"
+    UNSUBSCRIBED = "unsubscribed"
+    NOT_PARTICIPATING = "not_participating"
     CHOSEN_EVENT = "chosen_event"
     MUTED_EVENT = "muted_event"
     DEFAULT = "default"
@@ -47,33 +65,161 @@ class NotTold:
 Decision = Told | NotTold
 
 
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One rule that was asked, and what it found. Only the last one decided."""
+
+    rule: Rule
+    found: str
+
+
+@dataclass(frozen=True, slots=True)
+class Resolution:
+    """A decision, and every rule that was asked on the way to it, in order."""
+
+    decision: Decision
+    trace: tuple[Step, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Occasion:
+    """
+    What one person may be told of.
+
+    Args:
+        event_type: The type under which the person is told.
+        reason: Why the event concerns the person.
+        by_bot: Whether the actor is a bot; such letters let others pass.
+    """
+
+    event_type: EventType
+    cl_link: str
+    actor: str
+    reason: Reason
+    by_bot: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Case:
+    """What the rules are asked about."""
+
+    person: Person
+    address: str
+    choices: Choices
+    occasion: Occasion
+
+    @property
+    def chosen(self) -> bool | None:
+        return self.choices.preferences.get(self.occasion.event_type.code)
+
+    def told(self, why: Why) -> Told:
+        return Told(self.address, Priority.BULK if self.occasion.by_bot else Priority.NORMAL, why)
+
+
+_Answer = tuple[Decision | None, str]
+
+
 def usable_address(person: Person, choices: Choices) -> str | None:
     """Where the person reads mail: their own choice, else the directory's; None if refused for good."""
     address = choices.email or person.email
     return None if address == person.undeliverable_email else address
 
 
-def decide(person: Person | None, choices: Choices, *, event_type: EventType, cl_link: str, actor: str) -> Decision:  # noqa: PLR0911 - a list of rules reads best as one
+def resolve(person: Person | None, choices: Choices, occasion: Occasion) -> Resolution:
     """
-    Whether one person is told about one event. The first rule that matches decides.
+    Whether one person is told about one event, and how that came about. The first rule that matches decides.
 
     Args:
         person: None when the directory does not know the username.
     """
     address = usable_address(person, choices) if person and person.active else None
     if person is None or address is None:
-        return NotTold(Why.NO_ADDRESS)
-    if event_type.system_required:
-        return Told(address, Priority.URGENT, Why.SYSTEM_REQUIRED)
-    if person.username == actor:
-        return NotTold(Why.IS_ACTOR)
-    if person.is_bot:
-        return NotTold(Why.IS_BOT)
-    if not choices.enabled:
-        return NotTold(Why.MUTED_ALL)
-    if cl_link in choices.muted_cls:
-        return NotTold(Why.MUTED_CL)
-    chosen = choices.preferences.get(event_type.code)
-    if chosen is not None:
-        return Told(address, Priority.NORMAL, Why.CHOSEN_EVENT) if chosen else NotTold(Why.MUTED_EVENT)
-    return Told(address, Priority.NORMAL, Why.DEFAULT) if event_type.default_enabled else NotTold(Why.DEFAULT)
+        return Resolution(NotTold(Why.NO_ADDRESS), (Step(Rule.ADDRESS, _no_address(person)),))
+    case = _Case(person, address, choices, occasion)
+    trace = [Step(Rule.ADDRESS, "has a usable address")]
+    for rule, ask in _RULES:
+        decision, found = ask(case)
+        trace.append(Step(rule, found))
+        if decision is not None:
+            return Resolution(decision, tuple(trace))
+    decision, found = _default(case)
+    return Resolution(decision, (*trace, Step(Rule.DEFAULT, found)))
+
+
+def decide(person: Person | None, choices: Choices, occasion: Occasion) -> Decision:
+    """The decision alone, of ``resolve``."""
+    return resolve(person, choices, occasion).decision
+
+
+def _no_address(person: Person | None) -> str:
+    if person is None:
+        return "the directory does not know the person"
+    return "has no usable address" if person.active else "has left"
+
+
+def _required(case: _Case) -> _Answer:
+    if case.occasion.event_type.system_required:
+        return Told(case.address, Priority.URGENT, Why.SYSTEM_REQUIRED), "this kind of event is required"
+    return None, "this kind of event is not required"
+
+
+def _actor(case: _Case) -> _Answer:
+    if case.person.username != case.occasion.actor:
+        return None, "somebody else did it"
+    if case.choices.own_actions:
+        return None, "did it, and wants letters about own actions"
+    return NotTold(Why.IS_ACTOR), "did it"
+
+
+def _bot(case: _Case) -> _Answer:
+    if not case.person.is_bot:
+        return None, "is no bot"
+    if case.chosen:
+        return None, "is a bot that this kind of event is switched on for"
+    return NotTold(Why.IS_BOT), "is a bot"
+
+
+def _master_switch(case: _Case) -> _Answer:
+    return (None, "is on") if case.choices.enabled else (NotTold(Why.MUTED_ALL), "is off")
+
+
+def _mute(case: _Case) -> _Answer:
+    if case.occasion.cl_link not in case.choices.muted_cls:
+        return None, "the change list is not muted"
+    if case.occasion.reason is Reason.MENTIONED and case.choices.mentions_pierce_mutes:
+        return None, "the change list is muted, but not for mentions"
+    return NotTold(Why.MUTED_CL), "the change list is muted"
+
+
+def _role(case: _Case) -> _Answer:
+    reason = case.occasion.reason
+    if reason is Reason.SUBSCRIBER and case.occasion.cl_link not in case.choices.subscribed_cls:
+        return NotTold(Why.UNSUBSCRIBED), "is not subscribed any more"
+    if reason is Reason.PARTICIPANT and not case.choices.participating:
+        return NotTold(Why.NOT_PARTICIPATING), "does not want letters for having said something"
+    return None, f"is concerned as {reason}"
+
+
+def _choice(case: _Case) -> _Answer:
+    if case.chosen is None:
+        return None, "has not chosen about this kind of event"
+    if case.chosen:
+        return case.told(Why.CHOSEN_EVENT), "has switched this kind of event on"
+    return NotTold(Why.MUTED_EVENT), "has switched this kind of event off"
+
+
+def _default(case: _Case) -> tuple[Decision, str]:
+    if case.occasion.event_type.default_enabled:
+        return case.told(Why.DEFAULT), "this kind of event is on by default"
+    return NotTold(Why.DEFAULT), "this kind of event is off by default"
+
+
+_RULES: tuple[tuple[Rule, Callable[[_Case], _Answer]], ...] = (
+    (Rule.REQUIRED, _required),
+    (Rule.ACTOR, _actor),
+    (Rule.BOT, _bot),
+    (Rule.MASTER_SWITCH, _master_switch),
+    (Rule.MUTE, _mute),
+    (Rule.ROLE, _role),
+    (Rule.CHOICE, _choice),
+)

@@ -66,7 +66,8 @@ class Letter:
     """
     What a channel needs to write and send one letter. Facts, not words.
 
-    ``message_id`` is without angle brackets and the same at every try.
+    ``message_id`` is without angle brackets and the same at every try. The event's type is the one
+    under which the person is told, which for a mention is not the one that it has in the table.
     """
 
     claim: Claim
@@ -81,5 +82,4 @@ class Letter:
     @property
     def comment(self) -> Mapping[str, Any]:
         """The comment of the event; empty for event types that carry none."""
-        comment: Mapping[str, Any] = self.event.payload.get("comment") or {}
-        return comment
+        return self.event.part("comment")

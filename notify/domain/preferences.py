@@ -38,12 +38,20 @@ class Choices:
         email: Where letters go instead of the directory's address; None means the directory's.
         preferences: Event type code to the explicit choice; a missing code means the type's default.
         muted_cls: Links of the change lists that the person has muted.
+        subscribed_cls: Links of the change lists whose letters the person has asked for.
+        participating: Whether change lists on which the person has said something concern them.
+        own_actions: Whether the person wants letters about what they do themselves.
+        mentions_pierce_mutes: Whether a mention reaches the person on a muted change list.
     """
 
     enabled: bool = True
     email: str | None = None
     preferences: Mapping[str, bool] = field(default_factory=dict)
     muted_cls: frozenset[str] = frozenset()
+    subscribed_cls: frozenset[str] = frozenset()
+    participating: bool = False
+    own_actions: bool = False
+    mentions_pierce_mutes: bool = False
 
 
 NO_CHOICES = Choices()

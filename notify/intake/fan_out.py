@@ -14,10 +14,10 @@ import structlog
 from sqlalchemy import Connection
 
 from notify.checkpoints import FAN_OUT_CLAIMED, FAN_OUT_COMMITTED, FAN_OUT_WRITTEN, Checkpoint, pass_by
-from notify.domain.audience import Concerned
+from notify.domain.audience import Circle, Concerned, names_in, requested
 from notify.domain.backoff import next_delay
-from notify.domain.events import ChangeList, Event
-from notify.domain.fan_out import Decision, NotTold, Told, decide
+from notify.domain.events import COMMENT_MENTIONED, ChangeList, Event
+from notify.domain.fan_out import Decision, NotTold, Occasion, Resolution, Told, resolve
 from notify.domain.jobs import Stage
 from notify.domain.ports import Doorbell
 from notify.domain.preferences import NO_CHOICES, Choices, EventType, Person
@@ -44,6 +44,8 @@ class Facts:
     """What the directory and the people's choices say today about everyone a batch concerns."""
 
     change_lists: Mapping[str, ChangeList]
+    subscribers: Mapping[str, Sequence[str]]
+    participants: Mapping[str, Mapping[str, int]]
     people: Mapping[str, Person]
     choices: Mapping[str, Choices]
     event_types: Mapping[str, EventType]
@@ -208,11 +210,16 @@ def _alone(connection: Connection, *, lease: timedelta, worker: UUID) -> list[Cl
 def facts_about(batch: Sequence[Event], connection: Connection) -> Facts:
     """What is known about everyone these events may concern; a constant number of statements."""
     change_lists = directory.change_lists(connection, {event.cl_link for event in batch})
-    names = {event.actor for event in batch}
+    subscribers = preferences.subscribers(connection, change_lists)
+    participants = preferences.participants(connection, change_lists)
+    names = {event.actor for event in batch}.union(*(names_in(event) for event in batch), *subscribers.values())
+    names = names.union(*participants.values(), *({one.username for one in requested(event)} for event in batch))
     for cl in change_lists.values():
         names |= {cl.author or "", *cl.reviewers}
     return Facts(
         change_lists=change_lists,
+        subscribers=subscribers,
+        participants=participants,
         people=directory.people(connection, sorted(names - {""})),
         choices=preferences.choices(connection, sorted(names - {""}), cl_links=sorted(change_lists)),
         event_types=preferences.event_types(connection),
@@ -224,11 +231,13 @@ def plan(claimed: Sequence[ClaimedEvent], facts: Facts, *, host: str, rng: Rando
     jobs: list[NewJob] = []
     endings = []
     for one in claimed:
-        audience = _audience(one.event, facts)
+        audience = audience_of(one.event, facts)
         if isinstance(audience, str):
             endings.append(later(one, audience, rng=rng))
         else:
-            jobs.extend(_job(one.event, person, _decision(one.event, person, facts), host=host) for person in audience)
+            jobs.extend(
+                _job(one.event, person, resolution(one.event, person, facts).decision, host=host) for person in audience
+            )
             endings.append(EventEnding(claim=one.claim, status=DONE))
     return Plan(jobs=jobs, endings=endings)
 
@@ -242,7 +251,7 @@ def later(one: ClaimedEvent, reason: str, *, rng: Random) -> EventEnding:
     return EventEnding(claim=one.claim, status=PENDING, delay=delay.total_seconds(), failed=1, error=reason)
 
 
-def _audience(event: Event, facts: Facts) -> Sequence[Concerned] | str:
+def audience_of(event: Event, facts: Facts) -> Sequence[Concerned] | str:
     """Everyone the event concerns, or why that cannot be said yet."""
     change_list = facts.change_lists.get(event.cl_link)
     trigger = TRIGGERS.get(event.type)
@@ -250,23 +259,40 @@ def _audience(event: Event, facts: Facts) -> Sequence[Concerned] | str:
         return UNKNOWN_TYPE
     if change_list is None or not (change_list.author or change_list.reviewers):
         return UNKNOWN_CL
-    return trigger(event, change_list)
+    return trigger(event, circle_of(event, change_list, facts))
 
 
-def _decision(event: Event, concerned: Concerned, facts: Facts) -> Decision:
-    return decide(
+def circle_of(event: Event, change_list: ChangeList, facts: Facts) -> Circle:
+    """Who has to do with the change list when this event happens on it."""
+    said = facts.participants.get(event.cl_link, {})
+    return Circle(
+        change_list=change_list,
+        subscribers=tuple(facts.subscribers.get(event.cl_link, ())),
+        participants=tuple(sorted(name for name, first in said.items() if first < event.id)),
+        mentionable=facts.people.keys() if COMMENT_MENTIONED in facts.event_types else frozenset(),
+    )
+
+
+def resolution(event: Event, concerned: Concerned, facts: Facts) -> Resolution:
+    """Whether one person whom the event concerns is told, and how that came about."""
+    actor = facts.people.get(event.actor)
+    return resolve(
         facts.people.get(concerned.username),
         facts.choices.get(concerned.username, NO_CHOICES),
-        event_type=facts.event_types[event.type],
-        cl_link=event.cl_link,
-        actor=event.actor,
+        Occasion(
+            event_type=facts.event_types[concerned.event_type or event.type],
+            cl_link=event.cl_link,
+            actor=event.actor,
+            reason=concerned.reason,
+            by_bot=actor is not None and actor.is_bot,
+        ),
     )
 
 
 def _job(event: Event, concerned: Concerned, decision: Decision, *, host: str) -> NewJob:
     job = NewJob(
         event_id=event.id,
-        event_type=event.type,
+        event_type=concerned.event_type or event.type,
         cl_link=event.cl_link,
         username=concerned.username,
         reason=concerned.reason,

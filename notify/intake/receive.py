@@ -1,12 +1,21 @@
 """Events in: stored once for each key, in the caller's transaction; the directory learns what they state."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from types import MappingProxyType
 from uuid import uuid4
 
-from notify.intake.schema import ChangeListIn, EventIn
+from notify.domain.events import CLOSED, CREATED, MERGED, REOPENED
+from notify.intake.schema import PARTS, EventIn
 from notify.store import events
 from notify.store.database import Caller, runner
+from notify.store.directory import State
 from notify.store.events import NewEvent, Receipt, StatedFacts
+
+STATE_AFTER: Mapping[str, State] = MappingProxyType(
+    {CREATED: State.OPEN, REOPENED: State.OPEN, MERGED: State.MERGED, CLOSED: State.CLOSED}
+)
+NOW = datetime.max.replace(tzinfo=UTC)
 
 
 def receive(caller: Caller, given: Sequence[EventIn]) -> list[Receipt]:
@@ -29,17 +38,26 @@ def receive(caller: Caller, given: Sequence[EventIn]) -> list[Receipt]:
         by_key.setdefault(key, event)
     new = events.store_new(run, [_row(key, event) for key, event in by_key.items()])
     known = events.find(run, [key for key in by_key if key not in new]) if len(new) < len(by_key) else {}
-    events.learn(run, merged(event.cl for key, event in by_key.items() if key in new))
+    events.learn(run, merged(event for key, event in by_key.items() if key in new))
     return _receipts(keys, new=new, known=known)
 
 
-def merged(stated: Iterable[ChangeListIn]) -> list[StatedFacts]:
-    """What the events of one batch say about each change list; a later fact beats an earlier one."""
+def merged(stated: Iterable[EventIn]) -> list[StatedFacts]:
+    """
+    What the events of one batch say about each change list; a later fact beats an earlier one.
+
+    The state is that after the event that happened last, whichever order they come in.
+    """
     facts: dict[str, StatedFacts] = {}
-    for cl in stated:
-        if cl.states_facts:
-            known = facts.get(cl.link, StatedFacts(link=cl.link))
-            facts[cl.link] = known.updated(**cl.model_dump(exclude_none=True))
+    since: dict[str, datetime] = {}
+    for event in stated:
+        link, state, at = event.cl.link, STATE_AFTER.get(event.type), event.occurred_at or NOW
+        known = facts.get(link, StatedFacts(link=link))
+        if event.cl.states_facts:
+            facts[link] = known = known.updated(**event.cl.model_dump(exclude_none=True))
+        if state and at >= since.get(link, at):
+            since[link] = at
+            facts[link] = known.updated(state=state, state_at=_in_words(event.occurred_at))
     return [facts[link] for link in sorted(facts)]
 
 
@@ -49,9 +67,13 @@ def _row(key: str, event: EventIn) -> NewEvent:
         type=event.type,
         cl_link=event.cl.link,
         actor=event.actor,
-        occurred_at=event.occurred_at.isoformat() if event.occurred_at else None,
-        payload={"comment": event.comment.model_dump(exclude_none=True)},
+        occurred_at=_in_words(event.occurred_at),
+        payload=event.model_dump(include=set(PARTS), exclude_none=True),
     )
+
+
+def _in_words(at: datetime | None) -> str | None:
+    return at.isoformat() if at else None
 
 
 def _receipts(keys: Sequence[str], *, new: Mapping[str, int], known: Mapping[str, int]) -> list[Receipt]:

@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from re import compile as pattern
-from typing import Annotated, Any
+from types import MappingProxyType
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -13,15 +14,24 @@ from pydantic import (
     Field,
     JsonValue,
     ValidationError,
+    ValidationInfo,
     field_validator,
 )
 
+from notify.domain import events
 from notify.domain.errors import MalformedEvent
 from notify.intake.triggers import TRIGGERS
+
+Part = TypeVar("Part", bound=BaseModel | None)
 
 LONGEST_NAME = 200
 LONGEST_LINE = 1_000
 LONGEST_BODY = 500_000
+NEEDED: Mapping[str, str] = MappingProxyType(
+    {events.COMMENT_CREATED: "comment", events.REVIEW_SUBMITTED: "review", events.REVIEW_REQUESTED: "request"}
+)
+CHANGE = "change"
+PARTS = (*NEEDED.values(), CHANGE)
 CONTROL = pattern(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
@@ -85,6 +95,43 @@ Instant = Annotated[AwareDatetime, AfterValidator(in_utc)]
 WebAddress = Annotated[str, Field(max_length=2_000), AfterValidator(one_line), AfterValidator(web_address)]
 
 
+def fitting(value: Part, info: ValidationInfo) -> Part:
+    """
+    The part, if an event of this type has it.
+
+    Raises:
+        ValueError: The type needs the part and it is absent, or it is there and the type has no such part.
+    """
+    event_type, name = info.data.get("type"), info.field_name
+    if event_type is None:
+        return value
+    if value is None and NEEDED.get(event_type) == name:
+        msg = f"required by {event_type}"
+        raise ValueError(msg)
+    if value is not None and name != part_of(event_type):
+        msg = f"not a part of {event_type}"
+        raise ValueError(msg)
+    return value
+
+
+def part_of(event_type: str) -> str:
+    """The one part that events of this type have: the one it needs, or else, optionally, ``change``."""
+    return NEEDED.get(event_type, CHANGE)
+
+
+def one_kind_each(schema: dict[str, Any]) -> None:
+    """Say in the JSON Schema which type has which part."""
+    schema["oneOf"] = [_kind(part) for part in PARTS]
+
+
+def _kind(part: str) -> dict[str, Any]:
+    foreign = {other: {"type": "null"} for other in PARTS if other != part}
+    types = {"type": {"enum": sorted(event_type for event_type in TRIGGERS if part_of(event_type) == part)}}
+    if part == CHANGE:
+        return {"properties": {**types, **foreign}}
+    return {"properties": {**types, **foreign, part: {"type": "object"}}, "required": [part]}
+
+
 class Strict(BaseModel):
     """Unknown fields are refused: a typo must not be silence."""
 
@@ -122,15 +169,54 @@ class CommentIn(Strict):
     )
 
 
+class ReviewIn(Strict):
+    """A finished review: the verdict, and all that was said with it. One event, however many comments."""
+
+    id: Name = Field(description="The review's id in the code review tool.")
+    state: Literal["approved", "changes_requested", "commented"] = Field(description="The verdict.")
+    body: Body | None = Field(default=None, description="Markdown.")
+    url: WebAddress | None = Field(default=None, description="Where the review can be read.")
+    comments: list[CommentIn] | None = Field(default=None, max_length=100, description="The comments made in it.")
+
+
+class RequestIn(Strict):
+    """Whose review is asked for."""
+
+    reviewers: list[Name] = Field(min_length=1, max_length=100, description="Usernames; only they are told.")
+
+
+class ChangeIn(Strict):
+    """What is worth saying about what happened to the change list."""
+
+    summary: Body | None = Field(default=None, description="Markdown.")
+    revision: Line | None = Field(default=None, description="The revision it is about, in one line.")
+    url: WebAddress | None = Field(default=None, description="Where it can be seen.")
+
+
 class EventIn(Strict):
-    """One event, as a producer states it."""
+    """One event, as a producer states it. Which of the last four fields it may have depends on its type."""
+
+    model_config = ConfigDict(json_schema_extra=one_kind_each)
 
     key: Name | None = Field(default=None, description="Idempotency key; absent: every call is a new event.")
     type: Name = Field(description="What happened.", json_schema_extra={"enum": list[JsonValue](sorted(TRIGGERS))})
     actor: Name = Field(description="Username of who did it.")
     occurred_at: Instant | None = Field(default=None, description="With its offset; absent: now.")
     cl: ChangeListIn
-    comment: CommentIn
+    comment: Annotated[CommentIn | None, AfterValidator(fitting)] = Field(
+        default=None, validate_default=True, description="Needed by cl.comment.created, refused by the others."
+    )
+    review: Annotated[ReviewIn | None, AfterValidator(fitting)] = Field(
+        default=None, validate_default=True, description="Needed by cl.review.submitted, refused by the others."
+    )
+    request: Annotated[RequestIn | None, AfterValidator(fitting)] = Field(
+        default=None, validate_default=True, description="Needed by cl.review.requested, refused by the others."
+    )
+    change: Annotated[ChangeIn | None, AfterValidator(fitting)] = Field(
+        default=None,
+        validate_default=True,
+        description="Optional with types that need none of the other three, refused by those.",
+    )
 
     @field_validator("type")
     @classmethod

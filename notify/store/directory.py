@@ -112,6 +112,7 @@ def put_change_list(connection: Connection, change_list: ChangeList, *, state: S
     """
     Store a change list and its reviewers in place of what was known.
 
+    The state is so from now on: events that happened before do not undo it.
     The first statement locks the row, so that of two callers the later one's reviewers stand, unmixed.
     """
     fields = {
@@ -120,6 +121,7 @@ def put_change_list(connection: Connection, change_list: ChangeList, *, state: S
         "repository": change_list.repository,
         "author": change_list.author,
         "state": state,
+        "state_at": func.now(),
     }
     statement = insert(tables.change_lists).values(link=change_list.link, **fields)
     connection.execute(statement.on_conflict_do_update(index_elements=["link"], set_=fields))

@@ -31,6 +31,7 @@ from notify.store.leases import ENDING, POISON, WORKING, Leases
 from notify.store.records import records
 from notify.store.tables import change_lists, cl_reviewers, events, notification_event_types
 
+OPEN = "open"
 LEASES = Leases(events, held=WORKING)
 FACTS_OF_EVENT: Sequence[ColumnElement[Any]] = (
     events.c.id,
@@ -73,7 +74,11 @@ class Receipt:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StatedFacts:
-    """What events say about a change list; None means that they do not say."""
+    """
+    What events say about a change list; None means that they do not say.
+
+    ``state_at`` is ISO 8601 with an offset, None means now; it counts only beside a ``state``.
+    """
 
     link: str
     title: str | None = None
@@ -81,6 +86,8 @@ class StatedFacts:
     repository: str | None = None
     author: str | None = None
     reviewers: Sequence[str] | None = None
+    state: str | None = None
+    state_at: str | None = None
 
     def updated(self, **facts: Any) -> "StatedFacts":  # noqa: ANN401 - the fields of this very class
         """The same with later facts over earlier ones."""
@@ -133,7 +140,17 @@ INSERT = (
 _wanted = records("wanted", key=Text)
 FIND = select(events.c.id, events.c.key).where(events.c.key.in_(select(_wanted.c.key)))
 
-_facts = records("facts", link=Text, title=Text, url=Text, repository=Text, author=Text, reviewers=ARRAY(Text))
+_facts = records(
+    "facts",
+    link=Text,
+    title=Text,
+    url=Text,
+    repository=Text,
+    author=Text,
+    reviewers=ARRAY(Text),
+    state=Text,
+    state_at=DateTime(timezone=True),
+)
 FACTS = ("title", "url", "repository", "author")
 
 
@@ -146,6 +163,9 @@ _reviewer_names = func.coalesce(func.array_agg(cl_reviewers.c.username), literal
 _known_reviewers = type_coerce(
     select(_reviewer_names).where(cl_reviewers.c.cl_link == _facts.c.link).scalar_subquery(), ARRAY(Text)
 )
+# A state that was true before the known one is no news: events arrive in any order.
+_state_at = case((_facts.c.state.is_not(None), func.coalesce(_facts.c.state_at, func.now())))
+_known_since = func.coalesce(change_lists.c.state_at, literal("-infinity", DateTime(timezone=True)))
 _same_reviewers = _known_reviewers.contains(_facts.c.reviewers) & _known_reviewers.contained_by(_facts.c.reviewers)
 
 # A change list about which nothing new is said is left out before the conflict, not after it: a conflict
@@ -155,14 +175,22 @@ _old_news = exists().where(
     change_lists.c.link == _facts.c.link,
     *(_unchanged(fact) for fact in FACTS),
     _facts.c.reviewers.is_(None) | _same_reviewers,
+    _facts.c.state.is_(None) | (_state_at < _known_since),
 )
 _learn = insert(change_lists).from_select(
-    ["link", *FACTS],
-    select(_facts.c.link, *(_facts.c[fact] for fact in FACTS)).where(~_old_news).order_by(_facts.c.link),
+    ["link", *FACTS, "state", "state_at"],
+    select(_facts.c.link, *(_facts.c[fact] for fact in FACTS), func.coalesce(_facts.c.state, OPEN), _state_at)
+    .where(~_old_news)
+    .order_by(_facts.c.link),
 )
+_newer = _learn.excluded.state_at >= _known_since
 LEARN = _learn.on_conflict_do_update(
     index_elements=[change_lists.c.link],
-    set_={fact: func.coalesce(_learn.excluded[fact], change_lists.c[fact]) for fact in FACTS},
+    set_={
+        **{fact: func.coalesce(_learn.excluded[fact], change_lists.c[fact]) for fact in FACTS},
+        "state": case((_newer, _learn.excluded.state), else_=change_lists.c.state),
+        "state_at": case((_newer, _learn.excluded.state_at), else_=change_lists.c.state_at),
+    },
 ).returning(change_lists.c.link)
 
 _reviewers = records("reviewers", link=Text, username=Text)

@@ -2,20 +2,25 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypedDict
+from typing import Any, TypedDict
 
-from sqlalchemy import ColumnElement, Connection, Text, any_, delete, func, literal, select
+from sqlalchemy import ColumnElement, Connection, Table, Text, any_, delete, func, literal, literal_column, select
 from sqlalchemy.dialects.postgresql import ARRAY, insert
 
+from notify.domain.events import COMMENT_CREATED, REVIEW_SUBMITTED
 from notify.domain.preferences import NO_CHOICES, Choices, EventType
 from notify.store.tables import (
     cl_mutes,
+    cl_subscriptions,
+    events,
     notification_event_types,
     user_notification_preferences,
     user_notification_settings,
 )
 
 REALTIME = "realtime"
+SAID = (COMMENT_CREATED, REVIEW_SUBMITTED)
+SWITCHES = ("enabled", "email", "participating", "own_actions", "mentions_pierce_mutes")
 EVENT_TYPE = tuple(notification_event_types.c[name] for name in EventType.__slots__)
 
 
@@ -33,6 +38,9 @@ class Settings(TypedDict, total=False):
     enabled: bool
     email: str | None
     delivery_mode: str
+    participating: bool
+    own_actions: bool
+    mentions_pierce_mutes: bool
 
 
 def event_types(connection: Connection) -> dict[str, EventType]:
@@ -48,21 +56,57 @@ def choices(
     What these people have chosen, by username; who has chosen nothing is absent.
 
     Args:
-        cl_links: Load the mutes of these change lists only, which is all a fan-out needs; None loads every mute.
+        cl_links: Load what is muted or subscribed to of these change lists only, which is all a fan-out needs;
+            None loads all of it.
     """
     names = list(usernames)
+    links = None if cl_links is None else list(cl_links)
     stored = _settings(connection, names)
     chosen = _preferences(connection, names)
-    muted = _mutes(connection, names, links=None if cl_links is None else list(cl_links))
-    found = {}
-    for name in {*stored, *chosen, *muted}:
-        enabled, email = stored.get(name, (NO_CHOICES.enabled, NO_CHOICES.email))
-        found[name] = Choices(
-            enabled=enabled,
-            email=email,
+    muted = _links_by_person(connection, cl_mutes, names, links=links)
+    subscribed = _links_by_person(connection, cl_subscriptions, names, links=links)
+    return {
+        name: Choices(
+            **stored.get(name, {}),
             preferences=chosen.get(name, {}),
             muted_cls=muted.get(name, frozenset()),
+            subscribed_cls=subscribed.get(name, frozenset()),
         )
+        for name in {*stored, *chosen, *muted, *subscribed}
+    }
+
+
+def subscribers(connection: Connection, cl_links: Iterable[str]) -> dict[str, tuple[str, ...]]:
+    """Who has asked for the letters of these change lists, by link, in order; a link without anybody is absent."""
+    query = (
+        select(cl_subscriptions.c.cl_link, func.array_agg(cl_subscriptions.c.username))
+        .where(_among(cl_subscriptions.c.cl_link, list(cl_links)))
+        .group_by(cl_subscriptions.c.cl_link)
+    )
+    return {link: tuple(sorted(usernames)) for link, usernames in connection.execute(query)}
+
+
+def participants(connection: Connection, cl_links: Iterable[str]) -> dict[str, dict[str, int]]:
+    """
+    Who has said something on these change lists and wants their letters for it, by link.
+
+    With each the id of the first event that they said something in. Only those who have asked are looked for, so
+    that nobody's doing so costs nothing.
+    """
+    first = func.min(events.c.id)
+    query = (
+        select(events.c.cl_link, events.c.actor, first)
+        .join(user_notification_settings, user_notification_settings.c.username == events.c.actor)
+        .where(
+            user_notification_settings.c.participating,
+            _among(events.c.cl_link, list(cl_links)),
+            events.c.type.in_(literal_column(f"'{code}'") for code in SAID),
+        )
+        .group_by(events.c.cl_link, events.c.actor)
+    )
+    found: dict[str, dict[str, int]] = {}
+    for link, actor, event_id in connection.execute(query):
+        found.setdefault(link, {})[actor] = event_id
     return found
 
 
@@ -107,19 +151,28 @@ def unmute(connection: Connection, username: str, *cl_links: str) -> None:
     connection.execute(delete(cl_mutes).where(mine, _among(cl_mutes.c.cl_link, cl_links)))
 
 
+def subscribe(connection: Connection, username: str, cl_link: str) -> None:
+    """Letters about the change list, which need not be in the directory. Safe to repeat."""
+    connection.execute(insert(cl_subscriptions).values(username=username, cl_link=cl_link).on_conflict_do_nothing())
+
+
+def unsubscribe(connection: Connection, username: str, cl_link: str) -> None:
+    """No more letters about the change list for having asked. Safe to repeat."""
+    mine = cl_subscriptions.c.username == username
+    connection.execute(delete(cl_subscriptions).where(mine, cl_subscriptions.c.cl_link == cl_link))
+
+
 def _among(column: ColumnElement[str], values: Sequence[str]) -> ColumnElement[bool]:
     return column == any_(literal(list(values), ARRAY(Text)))
 
 
-def _settings(connection: Connection, usernames: Sequence[str]) -> dict[str, tuple[bool, str | None]]:
-    """The master switch and the chosen address of each person who has a row."""
-    columns = (
-        user_notification_settings.c.username,
-        user_notification_settings.c.enabled,
-        user_notification_settings.c.email,
+def _settings(connection: Connection, usernames: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """What each person who has a row has chosen about all letters, by the names of ``Choices``."""
+    row = user_notification_settings.c
+    rows = connection.execute(
+        select(row.username, *(row[name] for name in SWITCHES)).where(_among(row.username, usernames))
     )
-    rows = connection.execute(select(*columns).where(_among(user_notification_settings.c.username, usernames)))
-    return {username: (enabled, email) for username, enabled, email in rows}
+    return {username: dict(zip(SWITCHES, chosen, strict=True)) for username, *chosen in rows}
 
 
 def _preferences(connection: Connection, usernames: Sequence[str]) -> dict[str, dict[str, bool]]:
@@ -136,17 +189,18 @@ def _preferences(connection: Connection, usernames: Sequence[str]) -> dict[str, 
     return found
 
 
-def _mutes(
-    connection: Connection, usernames: Sequence[str], *, links: Sequence[str] | None
+def _links_by_person(
+    connection: Connection, table: Table, usernames: Sequence[str], *, links: Sequence[str] | None
 ) -> dict[str, frozenset[str]]:
+    """The change lists that each person has in the table, which is one of those that pair them."""
     query = (
-        select(cl_mutes.c.username, func.array_agg(cl_mutes.c.cl_link))
-        .where(_among(cl_mutes.c.username, usernames))
-        .group_by(cl_mutes.c.username)
+        select(table.c.username, func.array_agg(table.c.cl_link))
+        .where(_among(table.c.username, usernames))
+        .group_by(table.c.username)
     )
     if links is not None:
-        query = query.where(_among(cl_mutes.c.cl_link, links))
-    return {username: frozenset(muted) for username, muted in connection.execute(query)}
+        query = query.where(_among(table.c.cl_link, links))
+    return {username: frozenset(found) for username, found in connection.execute(query)}
 
 
 def _put_settings(connection: Connection, username: str, given: Settings) -> None:

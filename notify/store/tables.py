@@ -207,6 +207,7 @@ change_lists = Table(
         server_default=text("'open'"),
         comment="open, merged or closed.",
     ),
+    Column("state_at", INSTANT, comment="Since when the state is so, by who stated it; null means that nobody has."),
     PrimaryKeyConstraint("link"),
     CheckConstraint("state IN ('open', 'merged', 'closed')", name="state"),
     comment="The directory: change lists and who wrote them.",
@@ -245,9 +246,37 @@ user_notification_settings = Table(
         server_default=text("'realtime'"),
         comment="realtime: a letter for each event, at once.",
     ),
+    Column(
+        "participating",
+        Boolean,
+        nullable=False,
+        server_default=text("false"),
+        comment="Whether they want letters about change lists on which they have said something.",
+    ),
+    Column(
+        "own_actions",
+        Boolean,
+        nullable=False,
+        server_default=text("false"),
+        comment="Whether they want letters about what they do themselves.",
+    ),
+    Column(
+        "mentions_pierce_mutes",
+        Boolean,
+        nullable=False,
+        server_default=text("false"),
+        comment="Whether a mention reaches them on a change list that they have muted.",
+    ),
     PrimaryKeyConstraint("username"),
     CheckConstraint("delivery_mode IN ('realtime')", name="delivery_mode"),
     comment="Choices about all letters. No row means the defaults.",
+)
+
+Index(
+    "user_notification_settings_participating",
+    user_notification_settings.c.username,
+    postgresql_where=user_notification_settings.c.participating,
+    info={SERVES: "The fan-out asks who wants letters where they have said something."},
 )
 
 user_notification_preferences = Table(
@@ -272,6 +301,21 @@ cl_mutes = Table(
     Column("username", Text, comment="Whose choice."),
     PrimaryKeyConstraint("username", "cl_link"),
     comment="Change lists that people do not want letters about. Need not be in change_lists yet.",
+)
+
+cl_subscriptions = Table(
+    "cl_subscriptions",
+    metadata,
+    Column("cl_link", Text, comment="The change list."),
+    Column("username", Text, comment="Who has asked for its letters."),
+    PrimaryKeyConstraint("cl_link", "username"),
+    comment="Change lists whose letters people have asked for. Need not be in change_lists yet.",
+)
+
+Index(
+    "cl_subscriptions_person",
+    cl_subscriptions.c.username,
+    info={SERVES: "People ask what they have subscribed to."},
 )
 
 events = Table(
@@ -328,6 +372,15 @@ Index(
     events.c.finished_at,
     postgresql_where=events.c.finished_at.is_not(None),
     info={SERVES: "Upkeep prunes old events."},
+)
+
+Index(
+    "events_said",
+    events.c.cl_link,
+    events.c.actor,
+    events.c.id,
+    postgresql_where=text("type IN ('cl.comment.created', 'cl.review.submitted')"),
+    info={SERVES: "The fan-out asks who has said something on a change list before."},
 )
 
 email_jobs = Table(

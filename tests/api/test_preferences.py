@@ -8,8 +8,9 @@ import httpx
 import pytest
 from sqlalchemy import func, insert, select
 
-from notify.domain.events import COMMENT_CREATED
+from notify.domain.events import COMMENT_CREATED, COMMENT_MENTIONED
 from notify.domain.preferences import Person
+from notify.intake.triggers import TRIGGERS
 from notify.store import directory
 from notify.store.database import Database
 from notify.store.directory import Undeliverable
@@ -19,14 +20,14 @@ from tests.api.conftest import Person as Headers
 CONFIG = "/api/v1/user/notification/config"
 REQUIRED = "account.locked"
 OFF_BY_DEFAULT = "cl.digest.written"
+TYPES = {*TRIGGERS, COMMENT_MENTIONED}
 DEFAULTS = {
     "enabled": True,
     "delivery_mode": "realtime",
     "email": None,
     "preferences": [
-        {"event_type_code": REQUIRED, "enabled": True, "overridden": False},
-        {"event_type_code": COMMENT_CREATED, "enabled": True, "overridden": False},
-        {"event_type_code": OFF_BY_DEFAULT, "enabled": False, "overridden": False},
+        {"event_type_code": code, "enabled": code != OFF_BY_DEFAULT, "overridden": False}
+        for code in sorted({REQUIRED, OFF_BY_DEFAULT, *TYPES})
     ],
     "undeliverable": None,
 }
@@ -82,7 +83,7 @@ def test_event_types_are_listed_with_what_people_need_to_choose(dana: httpx.Clie
         "system_required": True,
         "default_enabled": True,
     }
-    assert set(types) == {REQUIRED, COMMENT_CREATED, OFF_BY_DEFAULT}
+    assert set(types) == {REQUIRED, OFF_BY_DEFAULT, *TYPES}
 
 
 @pytest.mark.parametrize(
@@ -148,7 +149,7 @@ def test_a_switch_that_is_thrown_counts_whatever_was_read_before(dana: httpx.Cli
     ("given", "field", "words"),
     [
         (
-            {"preferences": [{"event_type_code": "cl.merged", "enabled": False}]},
+            {"preferences": [{"event_type_code": "cl.abandoned", "enabled": False}]},
             "preferences.0.event_type_code",
             COMMENT_CREATED,
         ),

@@ -60,13 +60,17 @@ def choices(database: Database) -> Choices:
 
 def test_the_page_shows_every_choice_and_escapes_what_people_wrote(api: httpx.Client, page: str) -> None:
     text = api.get(page).text
+    by_heading = [
+        *(f"cl.{code}" for code in ("closed", "created", "merged", "reopened", "updated")),
+        *(f"cl.comment.{code}" for code in ("created", "mentioned")),
+        *(f"cl.review.{code}" for code in ("requested", "submitted")),
+    ]
 
     assert "Dana &lt;Reyes&gt;" in text
     assert "Cap the retry" in text
     assert FormFields(text).fields == [
         ("enabled", "on"),
-        ("type", COMMENT_CREATED),
-        ("shown_type", COMMENT_CREATED),
+        *((field, code) for code in by_heading for field in ("type", "shown_type")),
         ("muted", "CL-1"),
         ("shown_muted", "CL-1"),
         ("muted", "CL-2"),

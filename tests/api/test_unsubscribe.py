@@ -169,7 +169,7 @@ def test_a_new_kind_of_event_that_is_off_by_default_is_shown_as_stopped(
     api: httpx.Client, database: Database, links: SignedLinks
 ) -> None:
     with database.begin() as connection:
-        row = {"code": "cl.merged", "category": "Merges", "description": "x", "default_enabled": False}
+        row = {"code": "cl.abandoned", "category": "Ends", "description": "x", "default_enabled": False}
         connection.execute(insert(notification_event_types).values(row))
 
-    assert 'value="resume"' in api.get(links.stop_event_type("dana", "cl.merged")).text
+    assert 'value="resume"' in api.get(links.stop_event_type("dana", "cl.abandoned")).text

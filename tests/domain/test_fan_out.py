@@ -6,7 +6,19 @@ from typing import Any
 
 import pytest
 
-from notify.domain.fan_out import NotTold, Priority, Told, Why, decide, usable_address
+from notify.domain.audience import Reason
+from notify.domain.fan_out import (
+    NotTold,
+    Occasion,
+    Priority,
+    Resolution,
+    Rule,
+    Told,
+    Why,
+    decide,
+    resolve,
+    usable_address,
+)
 from notify.domain.preferences import NO_CHOICES, Choices, EventType, Person
 
 CODE = "cl.comment.created"
@@ -21,33 +33,38 @@ class Case:
     person: dict[str, Any] = field(default_factory=dict)
     choices: dict[str, Any] = field(default_factory=dict)
     event_type: dict[str, Any] = field(default_factory=dict)
-    actor: str = "dana"
+    occasion: dict[str, Any] = field(default_factory=dict)
 
     def __or__(self, other: "Case") -> "Case":
         return Case(
             person=self.person | other.person,
             choices=self.choices | other.choices,
             event_type=self.event_type | other.event_type,
-            actor=other.actor if self.actor == "dana" else self.actor,
+            occasion=self.occasion | other.occasion,
+        )
+
+    def resolution(self) -> Resolution:
+        event_type = EventType(**{"code": CODE, "category": "Comments", "description": "…"} | self.event_type)
+        usual: dict[str, Any] = {"cl_link": LINK, "actor": "dana", "reason": Reason.REVIEWER}
+        return resolve(
+            Person(**{"username": "bob", "email": ADDRESS} | self.person),
+            Choices(**self.choices),
+            Occasion(event_type=event_type, **usual | self.occasion),
         )
 
     def decision(self) -> Told | NotTold:
-        return decide(
-            Person(**{"username": "bob", "email": ADDRESS} | self.person),
-            Choices(**self.choices),
-            event_type=EventType(**{"code": CODE, "category": "Comments", "description": "…"} | self.event_type),
-            cl_link=LINK,
-            actor=self.actor,
-        )
+        return self.resolution().decision
 
 
 NORMALLY = Told(ADDRESS, Priority.NORMAL, Why.DEFAULT)
 GONE = Case(person={"active": False})
 REQUIRED = Case(event_type={"system_required": True})
-ACTOR = Case(actor="bob")
+ACTOR = Case(occasion={"actor": "bob"})
 BOT = Case(person={"is_bot": True})
 MUTED_ALL = Case(choices={"enabled": False})
 MUTED_CL = Case(choices={"muted_cls": frozenset({LINK})})
+UNSUBSCRIBED = Case(occasion={"reason": Reason.SUBSCRIBER})
+NOT_PARTICIPATING = Case(occasion={"reason": Reason.PARTICIPANT})
 MUTED_EVENT = Case(choices={"preferences": {CODE: False}})
 OFF_BY_DEFAULT = Case(event_type={"default_enabled": False})
 
@@ -59,6 +76,7 @@ RULES: list[tuple[Case, Told | NotTold]] = [
     (BOT, NotTold(Why.IS_BOT)),
     (MUTED_ALL, NotTold(Why.MUTED_ALL)),
     (MUTED_CL, NotTold(Why.MUTED_CL)),
+    (UNSUBSCRIBED, NotTold(Why.UNSUBSCRIBED)),
     (MUTED_EVENT, NotTold(Why.MUTED_EVENT)),
     (OFF_BY_DEFAULT, NotTold(Why.DEFAULT)),
 ]
@@ -98,7 +116,7 @@ def test_an_explicit_yes_beats_a_default_of_no() -> None:
     [
         Case(choices={"muted_cls": frozenset({"CL-1", LINK.lower()})}),
         Case(choices={"preferences": {"cl.merged": False}}),
-        Case(actor="Bob"),
+        Case(occasion={"actor": "Bob"}),
     ],
     ids=["another change list", "another event type", "another name"],
 )
@@ -108,8 +126,8 @@ def test_a_choice_about_something_else_silences_nothing(elsewhere: Case) -> None
 
 def test_somebody_the_directory_does_not_know_has_no_address() -> None:
     event_type = EventType(code=CODE, category="Comments", description="…", system_required=True)
-    decision = decide(None, NO_CHOICES, event_type=event_type, cl_link=LINK, actor="dana")
-    assert decision == NotTold(Why.NO_ADDRESS)
+    occasion = Occasion(event_type=event_type, cl_link=LINK, actor="dana", reason=Reason.AUTHOR)
+    assert decide(None, NO_CHOICES, occasion) == NotTold(Why.NO_ADDRESS)
 
 
 @pytest.mark.parametrize(
@@ -132,3 +150,67 @@ def test_letters_go_to_the_chosen_address_else_to_the_directorys_unless_it_was_r
     decision = Case(person=person, choices=choices).decision()
     expected = NotTold(Why.NO_ADDRESS) if address is None else Told(address, Priority.NORMAL, Why.DEFAULT)
     assert decision == expected
+
+
+MENTIONED = Case(occasion={"reason": Reason.MENTIONED})
+PIERCING = Case(choices={"mentions_pierce_mutes": True})
+
+
+@pytest.mark.parametrize(
+    ("case", "why"),
+    [
+        (ACTOR | Case(choices={"own_actions": True}), Why.DEFAULT),
+        (ACTOR | Case(choices={"own_actions": True, "enabled": False}), Why.MUTED_ALL),
+        (BOT | Case(choices={"preferences": {CODE: True}}), Why.CHOSEN_EVENT),
+        (BOT | Case(choices={"preferences": {CODE: False}}), Why.IS_BOT),
+        (BOT | Case(choices={"preferences": {"cl.merged": True}}), Why.IS_BOT),
+        (BOT | Case(choices={"preferences": {CODE: True}}) | MUTED_CL, Why.MUTED_CL),
+        (MUTED_CL | MENTIONED, Why.MUTED_CL),
+        (MUTED_CL | MENTIONED | PIERCING, Why.DEFAULT),
+        (MUTED_CL | PIERCING, Why.MUTED_CL),
+        (MUTED_CL | MENTIONED | PIERCING | MUTED_EVENT, Why.MUTED_EVENT),
+        (MUTED_CL | MENTIONED | PIERCING | MUTED_ALL, Why.MUTED_ALL),
+        (UNSUBSCRIBED | Case(choices={"subscribed_cls": frozenset({LINK})}), Why.DEFAULT),
+        (UNSUBSCRIBED | Case(choices={"subscribed_cls": frozenset({"CL-1"})}), Why.UNSUBSCRIBED),
+        (MUTED_CL | Case(choices={"subscribed_cls": frozenset({LINK})}), Why.MUTED_CL),
+        (NOT_PARTICIPATING, Why.NOT_PARTICIPATING),
+        (NOT_PARTICIPATING | Case(choices={"participating": True}), Why.DEFAULT),
+        (NOT_PARTICIPATING | Case(choices={"participating": True}) | OFF_BY_DEFAULT, Why.DEFAULT),
+    ],
+)
+def test_what_a_person_asks_for_goes_as_far_as_it_says_and_no_further(case: Case, why: Why) -> None:
+    assert case.decision().why == why
+
+
+@pytest.mark.parametrize(
+    ("case", "priority"),
+    [
+        (Case(occasion={"by_bot": True}), Priority.BULK),
+        (Case(occasion={"by_bot": True}, choices={"preferences": {CODE: True}}), Priority.BULK),
+        (Case(occasion={"by_bot": True}) | REQUIRED, Priority.URGENT),
+        (Case(), Priority.NORMAL),
+    ],
+)
+def test_what_a_bot_says_lets_others_pass_unless_it_is_required(case: Case, priority: Priority) -> None:
+    decision = case.decision()
+    assert isinstance(decision, Told)
+    assert decision.priority is priority
+
+
+@pytest.mark.parametrize(
+    ("case", "last"),
+    [(case, rule) for (case, _), rule in zip(RULES, list(Rule), strict=True)],
+    ids=list(Rule),
+)
+def test_the_trace_names_every_rule_that_was_asked_and_ends_with_the_one_that_decided(case: Case, last: Rule) -> None:
+    rules = list(Rule)
+    asked = [step.rule for step in case.resolution().trace]
+    assert asked == rules[: rules.index(last) + 1]
+
+
+def test_a_trace_says_what_each_rule_found_so_that_two_cases_can_be_told_apart() -> None:
+    plain, own = (ACTOR | Case(choices={"own_actions": on}) for on in (False, True))
+    found = [{step.rule: step.found for step in case.resolution().trace} for case in (plain, own)]
+    assert found[0][Rule.ADDRESS] == found[1][Rule.ADDRESS]
+    assert found[0][Rule.ACTOR] != found[1][Rule.ACTOR]
+    assert all(found[1].values())

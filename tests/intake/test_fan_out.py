@@ -130,6 +130,21 @@ def bob_chooses(**chosen: Any) -> Arrange:
     return lambda connection: preferences.put_config(connection, "bob", **given)
 
 
+def mute_cl_1(connection: Connection) -> None:
+    preferences.mute(connection, "bob", "CL-1")
+
+
+def mute_cl_1_but_for_mentions(connection: Connection) -> None:
+    mute_cl_1(connection)
+    bob_chooses(settings={"mentions_pierce_mutes": True})(connection)
+
+
+def forget_mentions(connection: Connection) -> None:
+    connection.execute(
+        delete(notification_event_types).where(notification_event_types.c.code == "cl.comment.mentioned")
+    )
+
+
 def type_is(**facts: bool) -> Arrange:
     return lambda connection: connection.execute(update(notification_event_types).values(**facts))
 
@@ -192,6 +207,103 @@ def test_required_mail_reaches_even_its_actor_and_those_who_have_muted_everythin
     assert {name: fate[1] for name, fate in fates(database, event_id).items()} == dict.fromkeys(
         ("alice", "bob", "dana"), "pending"
     )
+
+
+def emit_on_cl_1(database: Database, event_type: str, **parts: Any) -> int:
+    """Dana does it on alice's change list, which bob and dana review; the event's id."""
+    facts = {"link": "CL-1", "author": "alice", "reviewers": ["bob", "dana"]}
+    with database.begin() as connection:
+        (receipt,) = receive(connection, [parse({"type": event_type, "actor": "dana", "cl": facts, **parts})])
+    return receipt.id
+
+
+REVIEW = {"id": "1", "state": "approved", "comments": [{"id": str(number), "body": "Why?"} for number in range(9)]}
+AROUND = {
+    "alice": ("author", "pending", None),
+    "bob": ("reviewer", "pending", None),
+    "dana": ("reviewer", "skipped", "is_actor"),
+}
+
+
+@pytest.mark.parametrize(
+    ("event_type", "parts", "told"),
+    [
+        *((f"cl.{name}", {}, AROUND) for name in ("created", "updated", "merged", "closed", "reopened")),
+        ("cl.review.submitted", {"review": REVIEW}, AROUND),
+        (
+            "cl.review.requested",
+            {"request": {"reviewers": ["carol", "nobody"]}},
+            {"carol": ("requested", "pending", None), "nobody": ("requested", "skipped", "no_address")},
+        ),
+    ],
+)
+def test_each_type_of_event_tells_those_whom_it_concerns_once(
+    database: Database, event_type: str, parts: dict[str, Any], told: dict[str, tuple[str, str, str | None]]
+) -> None:
+    event_id = emit_on_cl_1(database, event_type, **parts)
+    drain(database)
+    assert fates(database, event_id) == told
+    with database.begin() as connection:
+        assert set(connection.scalars(select(email_jobs.c.event_type))) == {event_type}
+
+
+def mention(database: Database, *, in_a_review: bool = False) -> int:
+    """Dana mentions alice, bob, carol and nobody; the event's id."""
+    comment = {"id": "1", "body": "@alice, @bob, @carol and @nobody: look."}
+    if in_a_review:
+        review = {"id": "1", "state": "commented", "comments": [comment]}
+        return emit_on_cl_1(database, "cl.review.submitted", review=review)
+    return emit_on_cl_1(database, COMMENT, comment=comment)
+
+
+@pytest.mark.parametrize("in_a_review", [False, True], ids=["comment", "review"])
+def test_who_is_mentioned_is_told_as_of_a_mention_and_the_author_as_the_author(
+    database: Database, *, in_a_review: bool
+) -> None:
+    event_id = mention(database, in_a_review=in_a_review)
+    drain(database)
+    assert fates(database, event_id) == {
+        "alice": ("author", "pending", None),
+        "bob": ("mentioned", "pending", None),
+        "carol": ("mentioned", "pending", None),
+        "dana": ("reviewer", "skipped", "is_actor"),
+    }
+    with database.begin() as connection:
+        types = {row.username: row.event_type for row in connection.execute(select(email_jobs))}
+    assert types["carol"] == "cl.comment.mentioned"
+    assert types["alice"] != "cl.comment.mentioned"
+
+
+@pytest.mark.parametrize(
+    ("arrange", "fate"),
+    [
+        (bob_chooses(preferences={COMMENT: False}), ("mentioned", "pending", None)),
+        (bob_chooses(preferences={"cl.comment.mentioned": False}), ("mentioned", "skipped", "muted_event")),
+        (mute_cl_1, ("mentioned", "skipped", "muted_cl")),
+        (mute_cl_1_but_for_mentions, ("mentioned", "pending", None)),
+        (forget_mentions, ("reviewer", "pending", None)),
+    ],
+    ids=["mutes comments", "mutes mentions", "mutes the CL", "mutes the CL but for mentions", "no such type"],
+)
+def test_about_a_mention_the_choice_about_mentions_decides(
+    database: Database, arrange: Arrange, fate: tuple[str, str, str | None]
+) -> None:
+    with database.begin() as connection:
+        arrange(connection)
+    event_id = mention(database)
+    drain(database)
+    assert fates(database, event_id)["bob"] == fate
+
+
+@pytest.mark.parametrize(("is_bot", "priority"), [(True, 2), (False, 1)], ids=["bot", "person"])
+def test_what_a_bot_does_is_told_after_everything_else(database: Database, *, is_bot: bool, priority: int) -> None:
+    with database.begin() as connection:
+        directory.put_person(connection, Person(username="dana", email="dana@example.com", is_bot=is_bot))
+    emit(database)
+    drain(database)
+    with database.begin() as connection:
+        told = select(email_jobs.c.priority).where(email_jobs.c.status == "pending")
+        assert set(connection.scalars(told)) == {priority}
 
 
 def test_an_event_fanned_out_again_writes_nothing_and_rings_for_nobody(database: Database, doorbell: Rings) -> None:
@@ -286,8 +398,8 @@ def test_an_event_whose_type_nobody_can_choose_about_is_not_fanned_out(database:
 
 def test_an_event_of_a_type_without_a_trigger_is_not_fanned_out(database: Database) -> None:
     with database.begin() as connection:
-        event_id = rows.event(connection, type="cl.merged")
-        kind = {"code": "cl.merged", "category": "Merges", "description": "…"}
+        event_id = rows.event(connection, type="cl.abandoned")
+        kind = {"code": "cl.abandoned", "category": "Ends", "description": "…"}
         connection.execute(insert(notification_event_types).values(kind))
     assert drain(database).retried == 1
     assert rows.row(database, events, event_id)["last_error"] == "unknown_type"

@@ -206,6 +206,90 @@ def test_a_repeated_event_teaches_nothing(database: Database, *, apart: bool) ->
     )
 
 
+def happened(event_type: str, hour: int | None = None, *, key: str | None = None, **cl: Any) -> EventIn:
+    """Something that happened to CL-1 at this hour, or now."""
+    at = {} if hour is None else {"occurred_at": datetime(2026, 3, 2, hour, tzinfo=UTC).isoformat()}
+    event = {"type": event_type, "actor": "alice", "cl": {"link": "CL-1", **cl}, **at}
+    return parse(event if key is None else {**event, "key": key})
+
+
+def state(database: Database) -> str | None:
+    with database.begin() as connection:
+        return directory.state(connection, "CL-1")
+
+
+@pytest.mark.parametrize(
+    ("event_type", "after"),
+    [("cl.created", "open"), ("cl.merged", "merged"), ("cl.closed", "closed"), ("cl.reopened", "open")],
+)
+def test_what_happens_to_a_change_list_says_where_it_stands(
+    caller: Caller, database: Database, event_type: str, after: str
+) -> None:
+    receive(caller, [happened("cl.closed" if after == "open" else "cl.created", 1)])
+    receive(caller, [happened(event_type, 2)])
+    caller.commit()
+    assert state(database) == after
+
+
+@pytest.mark.parametrize("apart", [True, False], ids=["in calls of their own", "in one batch"])
+@pytest.mark.parametrize(
+    ("told", "after"),
+    [
+        ([("cl.created", 1), ("cl.merged", 2)], "merged"),
+        ([("cl.merged", 2), ("cl.created", 1)], "merged"),
+        ([("cl.closed", 2), ("cl.reopened", 3), ("cl.created", 1)], "open"),
+        ([("cl.merged", 2), ("cl.closed", 2)], "closed"),
+        ([("cl.merged", None), ("cl.reopened", 23)], "merged"),
+        ([("cl.reopened", 23), ("cl.merged", None)], "merged"),
+        ([("cl.merged", 2), ("cl.updated", 3)], "merged"),
+        ([("cl.updated", 2)], None),
+    ],
+    ids=str,
+)
+def test_an_older_event_does_not_undo_a_newer_one(
+    database: Database, told: list[tuple[str, int | None]], after: str | None, *, apart: bool
+) -> None:
+    events_ = [happened(event_type, hour) for event_type, hour in told]
+    for batch in [[one] for one in events_] if apart else [events_]:
+        store(database, *batch)
+    assert state(database) == after
+
+
+def test_an_event_that_is_old_news_about_the_state_may_bring_new_facts(database: Database) -> None:
+    store(database, happened("cl.merged", 2))
+    store(database, happened("cl.created", 1, title="Cap the retry", author="alice"))
+    assert state(database) == "merged"
+    assert known(database) == ChangeList(link="CL-1", title="Cap the retry", author="alice")
+
+
+def test_an_event_that_is_old_news_about_the_state_makes_nobody_wait(
+    two_callers: tuple[Caller, Caller], database: Database
+) -> None:
+    store(database, happened("cl.merged"))
+    first, second = two_callers
+    receive(first, [happened("cl.created", 1)])
+    runner(second)(text("SELECT set_config('lock_timeout', '1ms', true)"), {})
+    receive(second, [happened("cl.closed", 2)])
+    second.commit()
+    first.commit()
+    assert state(database) == "merged"
+
+
+def test_what_the_directory_is_told_at_its_own_door_is_newer_than_what_happened_before(database: Database) -> None:
+    with database.begin() as connection:
+        directory.put_change_list(connection, FULL, state=directory.State.CLOSED)
+    store(database, happened("cl.merged", 2))
+    assert state(database) == "closed"
+    store(database, happened("cl.reopened"))
+    assert state(database) == "open"
+
+
+def test_a_repeated_merge_does_not_undo_a_reopening(database: Database) -> None:
+    store(database, happened("cl.merged", key="m"), happened("cl.reopened", key="r"))
+    store(database, happened("cl.merged", key="m"))
+    assert state(database) == "open"
+
+
 def test_an_event_that_only_names_its_change_list_adds_nothing_to_the_directory(database: Database) -> None:
     store(database, comment(cl={}))
     assert known(database) is None

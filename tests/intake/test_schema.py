@@ -52,7 +52,9 @@ def changed(path: str, value: object) -> dict[str, Any]:
 def test_a_well_formed_event_is_taken_as_it_is() -> None:
     found = parse(WELL_FORMED)
     assert found.occurred_at == datetime(2026, 3, 2, 11, 0, tzinfo=UTC)
-    assert found.model_dump(exclude={"occurred_at"}) == {k: v for k, v in WELL_FORMED.items() if k != "occurred_at"}
+    assert found.model_dump(exclude={"occurred_at"}, exclude_none=True) == {
+        k: v for k, v in WELL_FORMED.items() if k != "occurred_at"
+    }
 
 
 def test_what_is_parsed_already_is_taken_as_it_is() -> None:
@@ -157,6 +159,112 @@ def test_a_malformed_event_is_refused_by_the_field_that_is_wrong(path: str, valu
     assert refused.value.field == path
     assert refused.value.reason
     assert refused.value.index is None
+
+
+PARTS: Mapping[str, Any] = {
+    "comment": {"id": "1", "body": "Why?"},
+    "review": {
+        "id": "2",
+        "state": "approved",
+        "body": "Good.",
+        "url": "https://review.example/r/2",
+        "comments": [{"id": "3", "body": "But."}],
+    },
+    "request": {"reviewers": ["bob", "carol"]},
+    "change": {"summary": "*All* of it.", "revision": "3", "url": "https://review.example/r/3"},
+}
+PART_OF = {
+    "cl.comment.created": "comment",
+    "cl.review.submitted": "review",
+    "cl.review.requested": "request",
+    **dict.fromkeys(("cl.created", "cl.updated", "cl.merged", "cl.closed", "cl.reopened"), "change"),
+}
+
+
+def of_type(event_type: str, **parts: Any) -> dict[str, Any]:
+    return {"type": event_type, "actor": "dana", "cl": {"link": "CL-1"}, **parts}
+
+
+@pytest.mark.parametrize(("event_type", "part"), PART_OF.items())
+def test_each_type_has_one_part_and_refuses_the_others_by_name(event_type: str, part: str) -> None:
+    found = parse(of_type(event_type, **{part: PARTS[part]}))
+    assert found.model_dump(include=set(PARTS), exclude_none=True) == {part: PARTS[part]}
+    for foreign in PARTS.keys() - {part}:
+        with pytest.raises(MalformedEvent) as refused:
+            parse(of_type(event_type, **{part: PARTS[part], foreign: PARTS[foreign]}))
+        assert refused.value.field == foreign
+        assert event_type in refused.value.reason
+
+
+@pytest.mark.parametrize(("event_type", "part"), PART_OF.items())
+@pytest.mark.parametrize("absent", [{}, None], ids=["absent", "null"])
+def test_a_part_that_is_needed_is_missed_by_name_and_an_optional_one_is_not(
+    event_type: str, part: str, absent: dict[str, Any] | None
+) -> None:
+    event = of_type(event_type) if absent is not None else of_type(event_type, **{part: None})
+    if part == "change":
+        assert parse(event).change is None
+        return
+    with pytest.raises(MalformedEvent) as refused:
+        parse(event)
+    assert refused.value.field == part
+    assert event_type in refused.value.reason
+
+
+def test_a_mention_is_not_emitted_but_found() -> None:
+    with pytest.raises(MalformedEvent) as refused:
+        parse(of_type("cl.comment.mentioned", comment=PARTS["comment"]))
+    assert refused.value.field == "type"
+
+
+@pytest.mark.parametrize(
+    ("part", "field", "wrong"),
+    [
+        ("review", "id", ABSENT),
+        ("review", "state", ABSENT),
+        ("review", "state", "rejected"),
+        ("review", "body", ""),
+        ("review", "url", "javascript:alert(1)"),
+        ("review", "unknown", 1),
+        ("review", "comments", [PARTS["comment"]] * 101),
+        ("request", "reviewers", ABSENT),
+        ("request", "reviewers", []),
+        ("request", "reviewers", ["r"] * 101),
+        ("request", "unknown", 1),
+        ("change", "summary", "a\x00b"),
+        ("change", "revision", "two\nlines"),
+        ("change", "url", "ftp://review.example"),
+        ("change", "unknown", 1),
+    ],
+    ids=lambda given: ascii(given)[:30],
+)
+def test_a_malformed_part_is_refused_by_the_field_that_is_wrong(part: str, field: str, wrong: object) -> None:
+    event_type = next(one for one, its in PART_OF.items() if its == part)
+    given = {**PARTS[part], field: wrong}
+    if wrong is ABSENT:
+        del given[field]
+    with pytest.raises(MalformedEvent) as refused:
+        parse(of_type(event_type, **{part: given}))
+    assert refused.value.field == f"{part}.{field}"
+
+
+def test_a_comment_of_a_review_is_refused_by_its_position() -> None:
+    review = {**PARTS["review"], "comments": [PARTS["comment"], {"id": "4"}]}
+    with pytest.raises(MalformedEvent) as refused:
+        parse(of_type("cl.review.submitted", review=review))
+    assert refused.value.field == "review.comments.1.body"
+
+
+def test_the_schema_of_an_event_says_what_each_type_has() -> None:
+    kinds = EventIn.model_json_schema()["oneOf"]
+    said = {
+        event_type: (part, part in kind.get("required", ()))
+        for kind in kinds
+        for event_type in kind["properties"]["type"]["enum"]
+        for part in PARTS
+        if kind["properties"].get(part) != {"type": "null"}
+    }
+    assert said == {event_type: (part, part != "change") for event_type, part in PART_OF.items()}
 
 
 @pytest.mark.parametrize(

@@ -54,7 +54,7 @@ ADD: dict[Table, Add] = {
     user_notification_settings: adds(user_notification_settings, username="alice"),
     smtp_relays: adds(smtp_relays, relay="mx:25"),
     notification_event_types: adds(
-        notification_event_types, code="cl.merged", category="Merges", description="Merged."
+        notification_event_types, code="cl.abandoned", category="Ends", description="Abandoned."
     ),
     delivery_stats: adds(delivery_stats, minute=MINUTE, worker=UUID(int=1), event_type="t", outcome="sent", count=1),
     api_tokens: adds(api_tokens, name="t", token_hash="h", scopes=["ops"]),

@@ -16,6 +16,8 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, select, text, update
 from sqlalchemy.schema import CreateSchema
 
+from notify.domain.events import COMMENT_MENTIONED
+from notify.intake.triggers import TRIGGERS
 from notify.resources import folder
 from notify.store import migrate
 from notify.store.database import Database
@@ -127,7 +129,7 @@ def test_upgrading_twice_changes_nothing(database: Database, database_url: str) 
 def test_two_upgrades_of_an_empty_database_at_once_both_succeed(empty: Database, empty_url: str) -> None:
     all_at_once([partial(upgrade_in_a_process_of_its_own, empty_url)] * 2)
     assert revision(empty) == migrate.head()
-    assert [one["code"] for one in event_types(empty)] == ["cl.comment.created"]
+    assert sorted(str(one["code"]) for one in event_types(empty)) == sorted({*TRIGGERS, COMMENT_MENTIONED})
 
 
 def upgrade_in_a_process_of_its_own(url: str) -> None:
@@ -152,12 +154,15 @@ def test_an_event_type_that_an_operator_has_edited_stays_as_it_is(empty: Databas
     edited = {"category": "Talk", "description": "Ours.", "system_required": True, "default_enabled": False}
     with empty.begin() as connection:
         connection.execute(notification_event_types.insert().values(code="cl.comment.created", **edited))
-    migrate.upgrade(empty_url)
+    migrate.upgrade(empty_url, target="0008")
     assert event_types(empty) == [{"code": "cl.comment.created", **edited, **BY_DEFAULT}]
     with empty.begin() as connection:
         connection.execute(update(notification_event_types).values(category="Chat"))
+        connection.execute(notification_event_types.insert().values(code="cl.merged", **edited))
     migrate.upgrade(empty_url)
-    assert event_types(empty) == [{"code": "cl.comment.created", **edited, **BY_DEFAULT, "category": "Chat"}]
+    stored = {str(one["code"]): one for one in event_types(empty)}
+    assert stored["cl.comment.created"] == {"code": "cl.comment.created", **edited, **BY_DEFAULT, "category": "Chat"}
+    assert stored["cl.merged"] == {"code": "cl.merged", **edited, **BY_DEFAULT}
 
 
 def test_a_migration_that_cannot_get_its_lock_gives_up_and_leaves_no_half(empty: Database, empty_url: str) -> None:

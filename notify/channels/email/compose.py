@@ -31,7 +31,14 @@ from notify.domain.threads import root_id, thread_index
 EVENTS_KEPT = 256
 LONGEST_LABEL = 63
 
-WHY = {Reason.AUTHOR: marked("you wrote %(cl)s"), Reason.REVIEWER: marked("you review %(cl)s")}
+WHY = {
+    Reason.AUTHOR: marked("you wrote %(cl)s"),
+    Reason.MENTIONED: marked("you are mentioned on %(cl)s"),
+    Reason.REQUESTED: marked("you are asked to review %(cl)s"),
+    Reason.REVIEWER: marked("you review %(cl)s"),
+    Reason.SUBSCRIBER: marked("you subscribed to %(cl)s"),
+    Reason.PARTICIPANT: marked("you have said something on %(cl)s"),
+}
 NOT_IN_A_LABEL = pattern(r"[^a-z0-9]+")
 
 SAME_ON_EVERY_LETTER = (
@@ -91,7 +98,7 @@ class Composer:
         self._mail_from_name = mail_from_name
         self._links = links
         self._renderer = Renderer(templates_dir)
-        self._issues: OrderedDict[tuple[int, str], _Issue] = OrderedDict()
+        self._issues: OrderedDict[tuple[int, str, str], _Issue] = OrderedDict()
 
     def compose(self, letter: Letter, *, date: datetime) -> Composed:
         """
@@ -123,7 +130,7 @@ class Composer:
         """The issue that the letter belongs to; facts that have changed since make a new one."""
         locale = self._renderer.languages.best(letter.recipient.locale)
         facts = (letter.event, letter.change_list, letter.actor)
-        key = (letter.event.id, locale)
+        key = (letter.event.id, letter.event.type, locale)
         issue = self._issues.get(key)
         if issue is None or issue.facts != facts:
             issue = self._issues[key] = self._new_issue(letter, locale)

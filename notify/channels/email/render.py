@@ -170,11 +170,13 @@ def facts_of(letter: Letter, *, shown: int) -> dict[str, Any]:
     Args:
         shown: Characters of the comment that are shown at most.
     """
-    cl, comment = letter.change_list, letter.comment
+    cl, event = letter.change_list, letter.event
+    comment, review, request, change = (event.part(name) for name in ("comment", "review", "request", "change"))
     return {
-        "event": letter.event.type,
+        "event": event.type,
         "actor": comments.one_line(letter.actor.name),
-        "url": web_address(comment.get("url")) or web_address(cl.url),
+        "url": next(filter(None, (web_address(one.get("url")) for one in (comment, review, change))), None)
+        or web_address(cl.url),
         "cl": {
             "link": comments.one_line(cl.link),
             "title": comments.cut(comments.one_line(cl.title or ""), LONGEST_TITLE) or None,
@@ -182,20 +184,51 @@ def facts_of(letter: Letter, *, shown: int) -> dict[str, Any]:
             "url": web_address(cl.url),
         },
         "comment": comment_facts(comment, shown=shown) if comment else None,
+        "review": review_facts(review, shown=shown) if review else None,
+        "request": {"reviewers": [comments.one_line(name) for name in request["reviewers"]]} if request else None,
+        "change": change_facts(change, shown=shown) if change else None,
     }
 
 
 def comment_facts(comment: Mapping[str, Any], *, shown: int) -> dict[str, Any]:
-    """What a template may say about the comment; ``cut`` when there is more than is shown."""
-    whole = comments.tidy(comment.get("body") or "")
-    body = comments.cut(whole, shown)
-    beginning = Markup(comments.as_html(body[: 2 * LONGEST_SNIPPET])).striptags()  # noqa: S704 - only text is left
-    code = comments.laid_open(comments.cut(comments.tidy(comment.get("code") or "").strip("\n"), LONGEST_CODE))
+    """What a template may say about a comment."""
+    code = comments.cut(comments.tidy(comment.get("code") or "").strip("\n"), min(LONGEST_CODE, shown))
     return {
+        **words_facts(comment.get("body"), shown=shown),
+        "url": web_address(comment.get("url")),
         "path": comments.one_line(comment.get("path") or "") or None,
         "line": comment.get("line"),
-        "code": code.split("\n") if code else [],
-        "quoted": comments.as_quote(body),
+        "code": comments.laid_open(code).split("\n") if code else [],
+    }
+
+
+def review_facts(review: Mapping[str, Any], *, shown: int) -> dict[str, Any]:
+    """What a template may say about a review; ``more`` is how many of its comments are not shown."""
+    facts = words_facts(review.get("body"), shown=shown)
+    left, made = shown - len(review.get("body") or ""), review.get("comments") or []
+    told: list[dict[str, Any]] = []
+    for comment in made:
+        if left < SHORTEST_COMMENT and told:
+            break
+        told.append(comment_facts(comment, shown=max(left, SHORTEST_COMMENT)))
+        left -= SHORTEST_COMMENT // 2 + len(comment.get("body") or "") + len(comment.get("code") or "")
+    snippet = facts["snippet"] or (told[0]["snippet"] if told else "")
+    return {**facts, "snippet": snippet, "state": review["state"], "comments": told, "more": len(made) - len(told)}
+
+
+def change_facts(change: Mapping[str, Any], *, shown: int) -> dict[str, Any]:
+    """What a template may say about what happened to the change list."""
+    revision = comments.one_line(change.get("revision") or "") or None
+    return {**words_facts(change.get("summary"), shown=shown), "revision": revision}
+
+
+def words_facts(markdown: object, *, shown: int) -> dict[str, Any]:
+    """What somebody wrote, as it may be shown; ``cut`` when there is more than is shown."""
+    whole = comments.tidy(markdown or "")
+    body = comments.cut(whole, shown)
+    beginning = Markup(comments.as_html(body[: 2 * LONGEST_SNIPPET])).striptags()  # noqa: S704 - only text is left
+    return {
+        "quoted": comments.as_quote(body) if body else "",
         "html": Markup(comments.as_html(body)),  # noqa: S704 - sanitised by as_html
         "snippet": comments.cut(comments.one_line(beginning), LONGEST_SNIPPET),
         "cut": len(body) < len(whole),

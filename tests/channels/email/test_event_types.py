@@ -1,0 +1,161 @@
+"""What the letter of each event type says, in text and in HTML."""
+
+from dataclasses import replace
+from email import message_from_bytes, policy
+from email.message import EmailMessage
+from typing import Any
+
+import pytest
+
+from notify.cli import sample
+from notify.domain import events
+from notify.domain.audience import Reason
+from notify.domain.jobs import Letter
+from notify.intake.triggers import TRIGGERS
+from tests.support.letters import COMMENT, HOST, NOON, composer, letter
+
+COMPOSER = composer()
+MOST_BYTES = 90_000
+HEADLINES = {
+    events.COMMENT_CREATED: "commented on",
+    events.COMMENT_MENTIONED: "mentioned you on",
+    events.REVIEW_REQUESTED: "asks you to review",
+    events.REVIEW_SUBMITTED: "requested changes to",
+    events.CREATED: "created",
+    events.UPDATED: "updated",
+    events.MERGED: "merged",
+    events.CLOSED: "closed",
+    events.REOPENED: "reopened",
+}
+
+
+def about(event_type: str, **payload: Any) -> Letter:
+    """A letter about an event of this type that carries this."""
+    one = letter(event_type=event_type, reason=Reason.REVIEWER)
+    return replace(one, event=replace(one.event, payload=payload))
+
+
+def parts(one: Letter) -> tuple[str, str]:
+    """The letter's text and its HTML, as the standard library reads them; it finds no fault."""
+    message = message_from_bytes(COMPOSER.compose(one, date=NOON).content, policy=policy.SMTP)
+    assert isinstance(message, EmailMessage)
+    assert not message.defects
+    found = []
+    for kind in ("plain", "html"):
+        body = message.get_body((kind,))
+        assert body is not None
+        found.append(str(body.get_content()))
+    return found[0], found[1]
+
+
+def test_every_type_that_can_be_told_has_a_sample() -> None:
+    assert sample.PAYLOADS.keys() == {*TRIGGERS, events.COMMENT_MENTIONED} == HEADLINES.keys()
+
+
+@pytest.mark.parametrize("event_type", sample.PAYLOADS)
+def test_each_type_says_who_did_what_on_what_and_where_to_look(event_type: str) -> None:
+    one = sample.letter(event_type, host=HOST)
+    text, html = parts(one)
+    assert text.startswith(f'Dana Reyes {HEADLINES[event_type]} CL-4821, "Cap the upload retry"')
+    assert f"</strong> {HEADLINES[event_type]} <strong" in html
+    link = "https://review.example/CL-4821"
+    for part in (text, html):
+        assert link in part
+        assert "You get this because" in part
+
+
+@pytest.mark.parametrize("event_type", sorted({*sample.PAYLOADS} - {events.COMMENT_CREATED, events.REVIEW_REQUESTED}))
+def test_the_words_that_an_event_carries_stand_in_both_parts(event_type: str) -> None:
+    text, html = parts(sample.letter(event_type, host=HOST))
+    words = {"review": "one", "change": "after", "comment": "jitter"}[next(iter(sample.PAYLOADS[event_type]))]
+    assert words in text
+    assert f">{words}</" in html
+
+
+@pytest.mark.parametrize(
+    ("event_type", "payload"),
+    [
+        *((event_type, {}) for event_type in (events.CREATED, events.MERGED)),
+        (events.REVIEW_SUBMITTED, {"review": {"id": "1", "state": "approved"}}),
+        (events.REVIEW_REQUESTED, {"request": {"reviewers": ["bob"]}}),
+    ],
+)
+def test_a_letter_without_words_ends_its_sentence_and_still_leads_to_the_change_list(
+    event_type: str, payload: dict[str, Any]
+) -> None:
+    text, html = parts(about(event_type, **payload))
+    assert text.splitlines()[0].endswith('"Cap the upload retry".')
+    assert "https://review.example/CL-4821\n" in text.replace("\r\n", "\n")
+    assert 'href="https://review.example/CL-4821"' in html
+
+
+@pytest.mark.parametrize(
+    ("state", "verb"),
+    [("approved", "approved"), ("changes_requested", "requested changes to"), ("commented", "reviewed")],
+)
+def test_a_review_says_its_verdict(state: str, verb: str) -> None:
+    text, _ = parts(about(events.REVIEW_SUBMITTED, review={"id": "1", "state": state, "body": "Yes."}))
+    assert text.startswith(f"Dana Reyes {verb} CL-4821")
+
+
+def review(*bodies: str, **also: Any) -> dict[str, Any]:
+    comments = [{**COMMENT, "id": str(number), "body": body} for number, body in enumerate(bodies)]
+    return {"id": "1", "state": "commented", "comments": comments, **also}
+
+
+def test_the_comments_of_a_review_stand_in_their_order_each_with_its_place_and_link() -> None:
+    given = review("First thing.", "Second thing.", body="Two things.")
+    given["comments"][1] |= {"path": "other.py", "line": 7, "url": "https://review.example/second"}
+    for part in parts(about(events.REVIEW_SUBMITTED, review=given)):
+        places = ["retry.py, line 42", "First thing.", "other.py, line 7", "Second thing.", "review.example/second"]
+        at = [part.index(words) for words in places]
+        assert at == sorted(at)
+
+
+@pytest.mark.parametrize("body", [None, "z" * 30_000], ids=["no words", "many words"])
+@pytest.mark.parametrize("length", [1, 200, 20_000], ids=["short", "ordinary", "long"])
+def test_a_review_of_a_hundred_comments_is_a_letter_that_says_how_many_it_leaves_out(
+    length: int, body: str | None
+) -> None:
+    given = review(*("<b>*x* " + "y" * length for _ in range(100)), body=body)
+    text, html = parts(about(events.REVIEW_SUBMITTED, review=given))
+    shown = html.count("retry.py, line 42")
+    assert len(html.encode()) < MOST_BYTES
+    assert 1 <= shown == text.count("retry.py, line 42") <= 100
+    for part in (text, html):
+        assert (f"{100 - shown} more comments are" in part) == (shown < 100)
+
+
+def test_a_review_whose_markup_swells_is_cut_until_it_is_a_letter() -> None:
+    text, html = parts(about(events.REVIEW_SUBMITTED, review=review(*["`a` " * 60] * 100)))
+    assert len(html.encode()) < MOST_BYTES
+    assert "more comments are" in text
+
+
+def test_a_mention_in_a_review_shows_the_review() -> None:
+    given = review("@alice, what do you say?", body="All in all.")
+    for part in parts(about(events.COMMENT_MENTIONED, review=given)):
+        assert "All in all." in part
+        assert "@alice, what do you say?" in part
+
+
+def test_what_a_review_or_a_change_says_is_as_harmless_as_a_comment() -> None:
+    hostile = '<script>alert(1)</script> ![x](https://evil.example/x.png) [y](javascript:alert(1)) "\x1b'
+    for one in (
+        about(events.REVIEW_SUBMITTED, review=review(hostile, body=hostile, url="javascript:alert(1)")),
+        about(events.MERGED, change={"summary": hostile, "revision": f"r {hostile}\n2", "url": "data:x"}),
+    ):
+        _, html = parts(one)
+        for bad in ("<script", "<img", 'href="javascript', 'href="data'):
+            assert bad not in html
+
+
+def test_letters_of_two_types_about_one_event_keep_their_own_words() -> None:
+    """A reviewer and somebody who is mentioned get letters about the same event from one composer."""
+    shared = composer()
+    first, other = letter(), letter(event_type=events.COMMENT_MENTIONED, reason=Reason.MENTIONED)
+    texts = [shared.compose(one, date=NOON).text for one in (first, other, first)]
+    assert texts[0] == texts[2]
+    assert texts[0].startswith("Dana Reyes commented on")
+    assert texts[1].startswith("Dana Reyes mentioned you on")
+    assert "because you are mentioned on CL-4821" in texts[1]

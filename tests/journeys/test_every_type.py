@@ -1,0 +1,91 @@
+"""One event of each type in, and the letters on the wire: who got one, under which type, and why."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from notify.domain.preferences import Person
+from notify.intake.receive import receive
+from notify.intake.schema import parse
+from notify.store import directory, preferences
+from notify.store.database import Database
+from tests.support.office import Office
+from tests.support.smtp import ScriptedRelay
+from tests.support.wire import header
+
+CL = {"link": "CL-1", "title": "Cap the retry", "author": "alice", "reviewers": ["bob"]}
+COMMENT = {"id": "1", "body": "@carol, @bob: see `@erin`."}
+
+
+@pytest.fixture
+def relay() -> Iterator[ScriptedRelay]:
+    with ScriptedRelay() as scripted:
+        yield scripted
+
+
+@pytest.fixture
+def office(database: Database, relay: ScriptedRelay) -> Office:
+    """A worker, and five people who read mail."""
+    with database.begin() as connection:
+        for name in ("alice", "bob", "carol", "dana", "erin"):
+            directory.put_person(connection, Person(username=name, email=f"{name}@example.com"))
+    return Office(database, relay.url)
+
+
+def tell(office: Office, event_type: str, **parts: Any) -> None:
+    with office.database.begin() as connection:
+        receive(connection, [parse({"key": "k1", "type": event_type, "actor": "dana", "cl": CL, **parts})])
+    office.fan_out()
+
+
+def arrived(relay: ScriptedRelay) -> dict[str, tuple[str, str]]:
+    """The letters by recipient: the type and the reason in their headers."""
+    letters = relay.letters
+    assert len({one.recipient for one in letters}) == len(letters)
+    return {
+        one.recipient.partition("@")[0]: (
+            header(one.content, "X-Notify-Event"),
+            header(one.content, "X-Notify-Reason"),
+        )
+        for one in letters
+    }
+
+
+def test_a_comment_that_mentions_people_reaches_each_under_the_type_that_holds_for_them(
+    office: Office, relay: ScriptedRelay
+) -> None:
+    tell(office, "cl.comment.created", comment=COMMENT)
+    office.drain()
+    assert arrived(relay) == {
+        "alice": ("cl.comment.created", "author"),
+        "bob": ("cl.comment.mentioned", "mentioned"),
+        "carol": ("cl.comment.mentioned", "mentioned"),
+    }
+
+
+@pytest.mark.parametrize(
+    ("event_type", "parts", "told"),
+    [
+        ("cl.review.submitted", {"review": {"id": "1", "state": "approved"}}, {"alice": "author", "bob": "reviewer"}),
+        ("cl.review.requested", {"request": {"reviewers": ["erin"]}}, {"erin": "requested"}),
+        ("cl.merged", {"change": {"summary": "Done."}}, {"alice": "author", "bob": "reviewer"}),
+    ],
+)
+def test_each_type_reaches_those_whom_it_concerns(
+    office: Office, relay: ScriptedRelay, event_type: str, parts: dict[str, Any], told: dict[str, str]
+) -> None:
+    tell(office, event_type, **parts)
+    office.drain()
+    assert arrived(relay) == {name: (event_type, reason) for name, reason in told.items()}
+
+
+def test_the_last_look_asks_about_the_mention_and_not_about_the_comment(office: Office, relay: ScriptedRelay) -> None:
+    tell(office, "cl.comment.created", comment=COMMENT)
+    with office.database.begin() as connection:
+        preferences.set_preference(connection, "bob", "cl.comment.mentioned", enabled=False)
+        preferences.set_preference(connection, "carol", "cl.comment.created", enabled=False)
+    office.drain()
+    assert arrived(relay).keys() == {"alice", "carol"}
+    (bob,) = [job for job in office.jobs() if job.username == "bob"]
+    assert (bob.status, bob.outcome_reason) == ("skipped", "muted_event")
