@@ -7,7 +7,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
 
 from notify import logs, wiring
-from notify.api import directory, events, health, jobs, preferences, preferences_page, problems, unsubscribe
+from notify.api import directory, events, health, jobs, preferences, preferences_page, problems, reference, unsubscribe
 from notify.api.context import Context
 from notify.api.edge import AccessLog, LimitedBody
 from notify.api.pages import Pages
@@ -23,6 +23,7 @@ ROUTERS = (
     unsubscribe.router,
     preferences_page.router,
     health.router,
+    reference.router,
 )
 
 
@@ -57,6 +58,7 @@ def build_app(context: Context) -> FastAPI:
         title="notify",
         summary="One event in, one letter per person out.",
         redirect_slashes=False,
+        docs_url=None,
         redoc_url=None,
         responses=problems.OF_ALL,
     )

@@ -12,6 +12,7 @@ from fastapi import Depends, Request
 from fastapi.responses import HTMLResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from notify.channels.languages import DEFAULT, Languages
 from notify.resources import folder
 
 PATHS = ("/unsubscribe/", "/preferences/")
@@ -30,15 +31,28 @@ class Pages:
 
     def __init__(self, templates_dir: Path | None = None) -> None:
         folders = [*([templates_dir] if templates_dir else []), folder("templates")]
-        self._environment = Environment(
+        self.languages = Languages(folders)
+        self._environments = {tag: self._environment(folders, tag) for tag in self.languages.known}
+        self._headers = _headers(css=self._environments[DEFAULT].get_template("pages/_base.css").render())
+
+    def render(
+        self, page: str, facts: Mapping[str, object], *, language: str | None = None, status: int = 200
+    ) -> HTMLResponse:
+        """
+        The page ``templates/pages/<page>.html`` about these facts.
+
+        Args:
+            language: What the reader reads, as a BCP 47 tag; the nearest that is known is taken.
+        """
+        environment = self._environments[self.languages.best(language)]
+        html = environment.get_template(f"pages/{page}.html").render(facts)
+        return HTMLResponse(html, status_code=status, headers=self._headers)
+
+    def _environment(self, folders: Sequence[Path], language: str) -> Environment:
+        environment = Environment(
             loader=FileSystemLoader(folders), autoescape=True, undefined=StrictUndefined, trim_blocks=True
         )
-        self._headers = _headers(css=self._environment.get_template("pages/_base.css").render())
-
-    def render(self, page: str, facts: Mapping[str, object], *, status: int = 200) -> HTMLResponse:
-        """The page ``templates/pages/<page>.html`` about these facts."""
-        html = self._environment.get_template(f"pages/{page}.html").render(facts)
-        return HTMLResponse(html, status_code=status, headers=self._headers)
+        return self.languages.speak(environment, language)
 
 
 def _headers(*, css: str) -> dict[str, str]:

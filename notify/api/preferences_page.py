@@ -1,6 +1,7 @@
 """The page with every choice of one person, reached from a letter without logging in."""
 
 from collections.abc import Iterable, Mapping
+from gettext import NullTranslations
 from http import HTTPStatus
 from itertools import groupby
 from typing import Any
@@ -10,10 +11,11 @@ from fastapi.responses import HTMLResponse
 from sqlalchemy import Connection
 
 from notify.api.context import InContext, InLinks
-from notify.api.pages import Form, Posted, posts
+from notify.api.pages import Form, Pages, Posted, posts
 from notify.api.problems import OF_PAGES
 from notify.api.schemas import wanted
-from notify.domain.preferences import NO_CHOICES, Choices, EventType
+from notify.channels.languages import marked, moment
+from notify.domain.preferences import NO_CHOICES, Choices, EventType, Person
 from notify.store import directory, preferences
 
 SAVE = ("save", "yes")
@@ -28,20 +30,18 @@ def show(token: str, links: InLinks, context: InContext) -> HTMLResponse:
     """Every choice of the person, as it stands."""
     owner = links.read_preferences(token)
     with context.database.begin() as connection:
-        facts = _facts(connection, owner)
-    return context.pages.render("preferences", {**facts, "saved": False})
+        return _page(context.pages, connection, owner, before=None)
 
 
 @router.post("/preferences/{token}", openapi_extra=BODY)
 def save(token: str, posted: Posted, links: InLinks, context: InContext) -> HTMLResponse:
-    """Store what the form says, and show what holds now."""
+    """Store what the form says, and show what was changed and what holds now."""
     owner = links.read_preferences(token)
     if SAVE not in posted:
         raise HTTPException(HTTPStatus.BAD_REQUEST, "expected the form of this page")
     with context.database.begin() as connection:
-        _save(connection, owner, posted)
-        facts = _facts(connection, owner)
-    return context.pages.render("preferences", {**facts, "saved": True})
+        before = _save(connection, owner, posted)
+        return _page(context.pages, connection, owner, before=before)
 
 
 def changed(
@@ -57,32 +57,71 @@ def changed(
     }
 
 
-def _save(connection: Connection, username: str, posted: Form) -> None:
-    chosen = preferences.config(connection, username).choices.preferences
+def _save(connection: Connection, username: str, posted: Form) -> Choices:
+    """Store what the form says, and return what held before."""
+    before = preferences.config(connection, username).choices
     preferences.put_config(
         connection,
         username,
         settings={"enabled": ENABLED in posted},
-        preferences=changed(posted, event_types=preferences.event_types(connection), chosen=chosen),
+        preferences=changed(posted, event_types=preferences.event_types(connection), chosen=before.preferences),
     )
     preferences.unmute(connection, username, *(_values(posted, "shown_muted") - _values(posted, "muted")))
+    return before
 
 
-def _facts(connection: Connection, username: str) -> dict[str, object]:
-    """What the page shows."""
-    choices = preferences.choices(connection, [username]).get(username, NO_CHOICES)
-    person = directory.person(connection, username)
+def _page(pages: Pages, connection: Connection, username: str, *, before: Choices | None) -> HTMLResponse:
+    """
+    The page as it stands.
+
+    Args:
+        before: What held before the form was stored; None when the page is only looked at.
+    """
+    now = preferences.choices(connection, [username]).get(username, NO_CHOICES)
+    person = directory.person(connection, username) or Person(username=username)
+    event_types = preferences.event_types(connection)
+    language = pages.languages.best(person.locale)
+    facts = {
+        "saved": before is not None,
+        "changes": _changes(before, now, event_types, pages.languages.translations(language)) if before else [],
+        "categories": _by_category(event_types.values(), now),
+        **_facts(connection, person, now, language=language),
+    }
+    return pages.render("preferences", facts, language=language)
+
+
+def _facts(connection: Connection, person: Person, choices: Choices, *, language: str) -> dict[str, object]:
+    """What the page shows besides the kinds of events."""
     titles = directory.change_lists(connection, choices.muted_cls)
+    refused = directory.undeliverable(connection, person.username, chosen_email=choices.email)
     return {
-        "name": person.name if person else username,
+        "name": person.name,
+        "address": choices.email or person.email,
         "enabled": choices.enabled,
-        "undeliverable": directory.undeliverable(connection, username, chosen_email=choices.email),
-        "categories": _by_category(preferences.event_types(connection).values(), choices),
+        "undeliverable": refused,
+        "refused_at": moment(refused.at, language=language, timezone=person.timezone) if refused else None,
         "muted": [
             {"link": link, "title": titles[link].title if link in titles else None}
             for link in sorted(choices.muted_cls)
         ],
     }
+
+
+def _changes(
+    before: Choices, now: Choices, event_types: Mapping[str, EventType], words: NullTranslations
+) -> list[dict[str, object]]:
+    """What is otherwise than it was, in the order of the page."""
+    changes: list[dict[str, object]] = []
+    if before.enabled != now.enabled:
+        changes.append({"what": words.gettext(marked("Letters about code review")), "on": now.enabled})
+    for code, one in event_types.items():
+        was, is_ = (wanted(one, chosen.preferences.get(code)) for chosen in (before, now))
+        if was != is_:
+            changes.append({"what": words.pgettext("kind", one.description), "on": is_})
+    gone = sorted(before.muted_cls - now.muted_cls)
+    return changes + [
+        {"what": words.gettext(marked("letters about %(cl)s")) % {"cl": link}, "on": True} for link in gone
+    ]
 
 
 def _by_category(event_types: Iterable[EventType], choices: Choices) -> list[tuple[str, list[dict[str, Any]]]]:

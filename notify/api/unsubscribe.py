@@ -1,48 +1,47 @@
-"""The page that stops one kind of letter, and one-click unsubscribing. Looking changes nothing; posting does."""
+"""The page that stops letters, and one-click unsubscribing. Looking changes nothing; posting does."""
 
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from http import HTTPStatus
+from types import MappingProxyType
 
 from fastapi import APIRouter, HTTPException
 from fastapi.responses import HTMLResponse
 from sqlalchemy import Connection
 
-from notify.api.context import InContext, InLinks
-from notify.api.pages import Posted, posts
+from notify.api.context import Context, InContext, InLinks
+from notify.api.pages import Form, Posted, posts
 from notify.api.problems import OF_PAGES
 from notify.api.schemas import wanted
 from notify.channels.links import Scope, Unsubscribe
-from notify.domain.preferences import NO_CHOICES
+from notify.domain.preferences import NO_CHOICES, Choices, Person
 from notify.store import directory, preferences
 
 ONE_CLICK = ("List-Unsubscribe", "One-Click")
 STOP = ("action", "stop")
 RESUME = ("action", "resume")
-BODY = posts({"List-Unsubscribe": ["One-Click"], "action": ["stop", "resume"]})
+FIELDS = {"List-Unsubscribe": ["One-Click"], "action": ["stop", "resume"], "scope": [one.value for one in Scope]}
 
 router = APIRouter(tags=["pages"], default_response_class=HTMLResponse, responses=OF_PAGES)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Standing:
-    """What a link stops, in words, and whether it is stopped."""
+    """What one scope stops, and whether it is stopped; ``words`` are the title or the description, if known."""
 
-    name: str
-    letters: str
-    description: str | None
+    scope: Scope
+    target: str
+    words: str | None
     stopped: bool
 
 
 @router.get("/unsubscribe/{token}")
 def show(token: str, links: InLinks, context: InContext) -> HTMLResponse:
-    """Say what the link stops, and offer to stop it. Mail scanners follow links: nothing changes."""
-    right = links.read_unsubscribe(token)
-    with context.database.begin() as connection:
-        standing = _standing(connection, right)
-    return context.pages.render("unsubscribe", {"standing": standing, "changed": False})
+    """Say what the link stops, and offer to stop it or more. Mail scanners follow links: nothing changes."""
+    return _page(context, links.read_unsubscribe(token))
 
 
-@router.post("/unsubscribe/{token}", openapi_extra=BODY)
+@router.post("/unsubscribe/{token}", openapi_extra=posts(FIELDS))
 def stop_or_resume(token: str, posted: Posted, links: InLinks, context: InContext) -> HTMLResponse:
     """
     Stop these letters at once, or send them again. Safe to repeat.
@@ -52,38 +51,90 @@ def stop_or_resume(token: str, posted: Posted, links: InLinks, context: InContex
     right = links.read_unsubscribe(token)
     if RESUME not in posted and STOP not in posted and ONE_CLICK not in posted:
         raise HTTPException(HTTPStatus.BAD_REQUEST, "expected List-Unsubscribe=One-Click")
-    with context.database.begin() as connection:
-        standing = replace(_standing(connection, right), stopped=RESUME not in posted)
-        _put(connection, right, stopped=standing.stopped)
-    return context.pages.render("unsubscribe", {"standing": standing, "changed": True})
+    return _page(context, right, change=_scope(posted, right), stop=RESUME not in posted)
 
 
-def _standing(connection: Connection, right: Unsubscribe) -> Standing:
+def _scope(posted: Form, right: Unsubscribe) -> Scope:
     """
+    What the form is about: what it names, else what the link stops.
+
     Raises:
-        HTTPException: There is nothing that the link could stop.
+        HTTPException: The link does not reach what the form names.
     """
-    person = directory.person(connection, right.username)
-    name = person.name if person else right.username
-    chosen = preferences.choices(connection, [right.username]).get(right.username, NO_CHOICES)
-    if right.scope is Scope.CHANGE_LIST:
-        known = directory.change_list(connection, right.target)
-        title = known.title if known else None
-        muted = right.target in chosen.muted_cls
-        return Standing(name=name, letters=f"letters about {right.target}", description=title, stopped=muted)
-    event_type = preferences.event_types(connection).get(right.target)
+    named = {value for name, value in posted if name == "scope"} or {right.scope.value}
+    reached = [one for one in right.targets if named == {one.value}]
+    if not reached:
+        raise HTTPException(HTTPStatus.BAD_REQUEST, "this link does not reach what was asked for; nothing was changed")
+    return reached[0]
+
+
+def _page(context: Context, right: Unsubscribe, *, change: Scope | None = None, stop: bool = True) -> HTMLResponse:
+    """The page as it stands, after the change if there is one."""
+    with context.database.begin() as connection:
+        _refuse_what_cannot_be_stopped(connection, right, change or right.scope)
+        if change is not None:
+            _PUT[change](connection, right.username, right.targets[change], stop)
+        person = directory.person(connection, right.username) or Person(username=right.username)
+        chosen = preferences.choices(connection, [right.username]).get(right.username, NO_CHOICES)
+        standings = _standings(connection, right, chosen)
+    facts = {
+        "name": person.name,
+        "main": standings[change or right.scope],
+        "others": [one for scope, one in standings.items() if scope is not (change or right.scope)],
+        "all_off": not chosen.enabled,
+        "changed": change is not None,
+    }
+    return context.pages.render("unsubscribe", facts, language=person.locale)
+
+
+def _refuse_what_cannot_be_stopped(connection: Connection, right: Unsubscribe, scope: Scope) -> None:
+    if scope is not Scope.EVENT_TYPE:
+        return
+    event_type = preferences.event_types(connection).get(right.targets[scope])
     if event_type is None:
         raise HTTPException(HTTPStatus.NOT_FOUND, "There are no letters of this kind any more.")
     if event_type.system_required:
         raise HTTPException(HTTPStatus.CONFLICT, "These letters are required and cannot be switched off.")
-    on = wanted(event_type, chosen.preferences.get(event_type.code))
-    return Standing(name=name, letters="letters of this kind", description=event_type.description, stopped=not on)
 
 
-def _put(connection: Connection, right: Unsubscribe, *, stopped: bool) -> None:
-    if right.scope is Scope.EVENT_TYPE:
-        preferences.set_preference(connection, right.username, right.target, enabled=not stopped)
-    elif stopped:
-        preferences.mute(connection, right.username, right.target)
+def _standings(connection: Connection, right: Unsubscribe, chosen: Choices) -> dict[Scope, Standing]:
+    """What can be stopped with this link, as it stands."""
+    found = {Scope.EVERYTHING: _standing(Scope.EVERYTHING, "", None, stopped=not chosen.enabled)}
+    code, link = (right.targets.get(scope) for scope in (Scope.EVENT_TYPE, Scope.CHANGE_LIST))
+    event_type = preferences.event_types(connection).get(code or "")
+    if code is not None and event_type is not None and not event_type.system_required:
+        on = wanted(event_type, chosen.preferences.get(code))
+        found[Scope.EVENT_TYPE] = _standing(Scope.EVENT_TYPE, code, event_type.description, stopped=not on)
+    if link is not None:
+        known = directory.change_list(connection, link)
+        title = known.title if known else None
+        found[Scope.CHANGE_LIST] = _standing(Scope.CHANGE_LIST, link, title, stopped=link in chosen.muted_cls)
+    return {scope: found[scope] for scope in right.targets if scope in found}
+
+
+def _standing(scope: Scope, target: str, words: str | None, *, stopped: bool) -> Standing:
+    return Standing(scope=scope, target=target, words=words, stopped=stopped)
+
+
+def _put_event_type(connection: Connection, username: str, code: str, stop: bool) -> None:
+    preferences.set_preference(connection, username, code, enabled=not stop)
+
+
+def _put_change_list(connection: Connection, username: str, link: str, stop: bool) -> None:
+    if stop:
+        preferences.mute(connection, username, link)
     else:
-        preferences.unmute(connection, right.username, right.target)
+        preferences.unmute(connection, username, link)
+
+
+def _put_everything(connection: Connection, username: str, _: str, stop: bool) -> None:
+    preferences.put_config(connection, username, settings={"enabled": not stop}, preferences={})
+
+
+_PUT: Mapping[Scope, Callable[[Connection, str, str, bool], None]] = MappingProxyType(
+    {
+        Scope.EVENT_TYPE: _put_event_type,
+        Scope.CHANGE_LIST: _put_change_list,
+        Scope.EVERYTHING: _put_everything,
+    }
+)

@@ -17,15 +17,32 @@ class Scope(StrEnum):
 
     EVENT_TYPE = "event_type"
     CHANGE_LIST = "change_list"
+    EVERYTHING = "everything"
 
 
 @dataclass(frozen=True, slots=True)
 class Unsubscribe:
-    """The right to stop and resume one kind of letter for one person; ``target`` is a code or a link."""
+    """
+    The right to stop and resume letters to one person.
+
+    ``scope`` and ``target``, a code or a link, are what one click stops. ``beside`` is the target
+    of the other narrow scope, which the letter was about too; None where it is not known.
+    """
 
     username: str
     scope: Scope
     target: str
+    beside: str | None = None
+
+    @property
+    def targets(self) -> dict[Scope, str]:
+        """Everything that the right reaches, what one click stops before the rest."""
+        other = _BESIDE.get(self.scope) if self.beside else None
+        narrow = {} if other is None else {other: self.beside or ""}
+        return {self.scope: self.target, **narrow, Scope.EVERYTHING: ""}
+
+
+_BESIDE = {Scope.EVENT_TYPE: Scope.CHANGE_LIST, Scope.CHANGE_LIST: Scope.EVENT_TYPE}
 
 
 class SignedLinks:
@@ -42,13 +59,27 @@ class SignedLinks:
         self._unsubscribe = URLSafeSerializer(secret, salt="notify.unsubscribe")
         self._preferences = URLSafeSerializer(secret, salt="notify.preferences")
 
-    def stop_event_type(self, username: str, code: str) -> str:
-        """URL of the page that switches one kind of event off and on; POST acts at once (RFC 8058)."""
-        return self._stop(username, Scope.EVENT_TYPE, code)
+    def stop_event_type(self, username: str, code: str, *, beside: str | None = None) -> str:
+        """
+        URL of the page that switches one kind of event off and on; POST acts at once (RFC 8058).
 
-    def mute_change_list(self, username: str, cl_link: str) -> str:
-        """URL of the page that mutes one change list, and unmutes it."""
-        return self._stop(username, Scope.CHANGE_LIST, cl_link)
+        Args:
+            beside: Link of the change list that the letter is about, which the page offers to mute.
+        """
+        return self._stop(username, Scope.EVENT_TYPE, code, beside)
+
+    def mute_change_list(self, username: str, cl_link: str, *, beside: str | None = None) -> str:
+        """
+        URL of the page that mutes one change list, and unmutes it.
+
+        Args:
+            beside: Code of the letter's kind of event, which the page offers to switch off.
+        """
+        return self._stop(username, Scope.CHANGE_LIST, cl_link, beside)
+
+    def stop_everything(self, username: str) -> str:
+        """URL of the page that stops every letter that is not required."""
+        return self._stop(username, Scope.EVERYTHING, "", None)
 
     def preferences(self, username: str) -> str:
         """URL of the person's preferences page."""
@@ -60,8 +91,8 @@ class SignedLinks:
             ForgedLink: The token is not ours.
         """
         try:
-            username, scope, target = self._unsubscribe.loads(token)
-            return Unsubscribe(str(username), Scope(scope), str(target))
+            username, scope, target, *beside = self._unsubscribe.loads(token)
+            return Unsubscribe(str(username), Scope(scope), str(target), *map(str, beside))
         except (BadData, ValueError, TypeError):
             raise ForgedLink from None
 
@@ -78,9 +109,9 @@ class SignedLinks:
         except (BadData, ValueError, TypeError):
             raise ForgedLink from None
 
-    def _stop(self, username: str, scope: Scope, target: str) -> str:
-        token = _text(self._unsubscribe.dumps([username, scope.value, target]))
-        return f"{self.public_url}/unsubscribe/{token}"
+    def _stop(self, username: str, scope: Scope, target: str, beside: str | None) -> str:
+        right = [username, scope.value, target, *([beside] if beside else [])]
+        return f"{self.public_url}/unsubscribe/{_text(self._unsubscribe.dumps(right))}"
 
 
 def _text(token: str | bytes) -> str:

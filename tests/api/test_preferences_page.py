@@ -1,6 +1,7 @@
 """The preferences page: the form says what holds, and saving it changes only what was changed."""
 
 from html.parser import HTMLParser
+from re import findall, search
 
 import httpx
 import pytest
@@ -13,6 +14,7 @@ from notify.store import directory, preferences
 from notify.store.database import Database
 from notify.store.directory import Undeliverable
 from notify.store.tables import notification_event_types
+from tests.support.catalogue import CATALOGUES, read
 
 REQUIRED = "account.locked"
 Fields = list[tuple[str, str]]
@@ -152,3 +154,48 @@ def test_a_post_that_is_not_this_form_switches_nothing_off(api: httpx.Client, pa
 
     assert api.post(page, data={"List-Unsubscribe": "One-Click"}).status_code == 400
     assert choices(database) == before
+
+
+def test_the_page_confirms_what_was_changed_and_only_that(api: httpx.Client, page: str) -> None:
+    shown = FormFields(api.get(page).text).fields
+    assert 'role="status"' not in api.get(page).text
+    assert "Nothing was changed." in post(api, page, shown).text
+
+    left = [field for field in shown if field not in {("type", COMMENT_CREATED), ("muted", "CL-1"), ("enabled", "on")}]
+    confirmed = findall(r"<li>(.*?)</li>", post(api, page, left).text)
+
+    assert confirmed == [
+        "Off: Letters about code review",
+        "Off: Somebody comments on a change list you wrote or review.",
+        "On: letters about CL-1",
+    ]
+
+
+def test_the_page_says_where_letters_go(api: httpx.Client, page: str, database: Database) -> None:
+    assert "no address is known" in api.get(page).text
+    with database.begin() as connection:
+        directory.put_person(connection, Person(username="dana", email="dana@example.com"))
+    assert "Letters go to dana@example.com." in api.get(page).text
+    with database.begin() as connection:
+        preferences.put_config(connection, "dana", settings={"email": "d@other.example"}, preferences={})
+    assert "Letters go to d@other.example." in api.get(page).text
+
+
+def test_the_page_speaks_the_readers_language_and_their_time_zone(
+    api: httpx.Client, page: str, database: Database
+) -> None:
+    with database.begin() as connection:
+        dana = Person(username="dana", email="dana@example.com", locale="de-DE", timezone="Asia/Kathmandu")
+        directory.put_person(connection, dana)
+        refused = Undeliverable("dana", "dana@example.com", "550 no")
+        directory.mark_undeliverable(connection, [refused])
+    text = api.get(page).text
+    assert "Welche Nachrichten dana bekommt" in text
+    assert search(r"Am \d+\. \w+ \d{4} \d\d:\d\d \+0545 hat der Mailserver", text)
+
+
+def test_every_kind_of_event_is_named_in_every_language(seeded_event_types: list[dict[str, object]]) -> None:
+    for path in CATALOGUES:
+        known = {one.id for one in read(path) if one.context == "kind" and one.string}
+        for row in seeded_event_types:
+            assert {row["category"], row["description"]} <= known

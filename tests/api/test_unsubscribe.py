@@ -10,7 +10,7 @@ from notify.api.app import build_app
 from notify.api.context import Context
 from notify.channels.links import SignedLinks
 from notify.domain.events import COMMENT_CREATED, ChangeList
-from notify.domain.preferences import NO_CHOICES, Choices
+from notify.domain.preferences import NO_CHOICES, Choices, Person
 from notify.store import directory, preferences
 from notify.store.database import Database
 from notify.store.tables import notification_event_types
@@ -20,21 +20,27 @@ ONE_CLICK = {"List-Unsubscribe": "One-Click"}
 STOPPED = {
     "type": Choices(preferences={COMMENT_CREATED: False}),
     "cl": Choices(muted_cls=frozenset({"CL-4821"})),
+    "everything": Choices(enabled=False),
 }
+RESUMED = {"type": Choices(preferences={COMMENT_CREATED: True}), "cl": NO_CHOICES, "everything": NO_CHOICES}
+SCOPES = {"type": "event_type", "cl": "change_list", "everything": "everything"}
 
 
-@pytest.fixture(params=["type", "cl"])
+@pytest.fixture(params=["type", "cl", "everything"])
 def kind(request: pytest.FixtureRequest) -> str:
-    """What the link stops: a kind of event, or a change list."""
+    """What the link stops: a kind of event, a change list, or everything that is not required."""
     return str(request.param)
 
 
 @pytest.fixture
 def link(kind: str, links: SignedLinks) -> str:
     """A genuine link from one of dana's letters."""
-    if kind == "type":
-        return links.stop_event_type("dana", COMMENT_CREATED)
-    return links.mute_change_list("dana", "CL-4821")
+    made = {
+        "type": links.stop_event_type("dana", COMMENT_CREATED, beside="CL-4821"),
+        "cl": links.mute_change_list("dana", "CL-4821", beside=COMMENT_CREATED),
+        "everything": links.stop_everything("dana"),
+    }
+    return made[kind]
 
 
 def token_of(url: str) -> str:
@@ -81,7 +87,73 @@ def test_a_stop_can_be_undone_on_the_page_that_confirms_it(
 
     for _ in range(2):
         assert api.post(link, data={"action": "resume"}).status_code == 200
-    assert choices(database) == (Choices(preferences={COMMENT_CREATED: True}) if kind == "type" else NO_CHOICES)
+    assert choices(database) == RESUMED[kind]
+
+
+@pytest.mark.parametrize("first", ["type", "cl"])
+@pytest.mark.parametrize("scope", SCOPES)
+def test_each_of_the_three_scopes_can_be_stopped_and_undone_on_one_page(
+    api: httpx.Client, database: Database, links: SignedLinks, first: str, scope: str
+) -> None:
+    if first == "type":
+        url = links.stop_event_type("dana", COMMENT_CREATED, beside="CL-4821")
+    else:
+        url = links.mute_change_list("dana", "CL-4821", beside=COMMENT_CREATED)
+    assert api.get(url).text.count(f'name="scope" value="{SCOPES[scope]}"') == 1
+
+    said = api.post(url, data={"scope": SCOPES[scope], "action": "stop"})
+    assert choices(database) == STOPPED[scope]
+    assert 'role="status"' in said.text
+
+    api.post(url, data={"scope": SCOPES[scope], "action": "resume"})
+    assert choices(database) == RESUMED[scope]
+
+
+@pytest.mark.parametrize("beyond", ["event_type", "change_list", "person", "", "EVERYTHING"])
+def test_a_link_reaches_what_its_letter_was_about_and_nothing_beyond(
+    api: httpx.Client, database: Database, links: SignedLinks, beyond: str
+) -> None:
+    answer = api.post(links.stop_everything("dana"), data={"action": "stop", "scope": beyond, "username": "alice"})
+
+    assert answer.status_code == 400
+    assert "nothing was changed" in answer.text
+    assert choices(database) == NO_CHOICES
+
+
+def test_a_form_that_names_two_scopes_changes_neither(
+    api: httpx.Client, database: Database, links: SignedLinks
+) -> None:
+    url = links.stop_event_type("dana", COMMENT_CREATED, beside="CL-4821")
+    assert api.post(url, data={"action": "stop", "scope": ["change_list", "everything"]}).status_code == 400
+    assert choices(database) == NO_CHOICES
+
+
+def test_a_link_of_a_letter_from_before_there_were_three_scopes_still_works(
+    api: httpx.Client, database: Database, links: SignedLinks
+) -> None:
+    assert api.post(links.stop_event_type("dana", COMMENT_CREATED), data=ONE_CLICK).status_code == 200
+    assert api.post(links.mute_change_list("dana", "CL-4821"), data=ONE_CLICK).status_code == 200
+    both = Choices(preferences={COMMENT_CREATED: False}, muted_cls=frozenset({"CL-4821"}))
+    assert choices(database) == both
+
+
+def test_where_everything_is_off_the_page_says_that_less_makes_no_difference(
+    api: httpx.Client, links: SignedLinks
+) -> None:
+    url = links.stop_event_type("dana", COMMENT_CREATED, beside="CL-4821")
+    api.post(url, data={"action": "stop", "scope": "everything"})
+    assert "All letters are off at present" in api.post(url, data={"action": "resume"}).text
+
+
+def test_the_page_speaks_the_readers_language_and_names_the_kind_in_it(
+    api: httpx.Client, database: Database, links: SignedLinks
+) -> None:
+    with database.begin() as connection:
+        directory.put_person(connection, Person(username="dana", locale="de-AT"))
+    text = api.get(links.stop_event_type("dana", COMMENT_CREATED, beside="CL-4821")).text
+    assert '<html lang="de" dir="ltr">' in text
+    assert "Keine Nachrichten dieser Art mehr?" in text
+    assert "Jemand kommentiert eine Änderung" in text
 
 
 @pytest.mark.parametrize(
@@ -109,7 +181,17 @@ def test_a_link_we_did_not_sign_says_so_and_changes_nothing(
     stop, configure = links.stop_event_type("dana", COMMENT_CREATED), links.preferences("dana")
     genuine, crossed = (stop, configure) if page == "unsubscribe" else (configure, stop)
     foreign = other.stop_event_type("dana", COMMENT_CREATED) if page == "unsubscribe" else other.preferences("dana")
-    forged = [token_of(genuine)[:-1], "A" + token_of(genuine), token_of(crossed), token_of(foreign), "x", "%00%FF"]
+    alices = links.stop_event_type("alice", COMMENT_CREATED) if page == "unsubscribe" else links.preferences("alice")
+    swapped = ".".join([token_of(alices).partition(".")[0], token_of(genuine).rpartition(".")[2]])
+    forged = [
+        swapped,
+        token_of(genuine)[:-1],
+        "A" + token_of(genuine),
+        token_of(crossed),
+        token_of(foreign),
+        "x",
+        "%00%FF",
+    ]
     assert api.get(genuine).status_code == 200
     for token in forged:
         answer = api.request(method, f"{links.public_url}/{page}/{token}", data=ONE_CLICK)

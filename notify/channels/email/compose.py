@@ -166,7 +166,8 @@ class Composer:
     def _own_headers(self, letter: Letter, to: Address, date: datetime) -> bytes:
         host = letter.message_id.rpartition("@")[2]
         root = f"<{root_id(letter.change_list.link, host=host)}>"
-        stop = self._links.stop_event_type(letter.recipient.username, letter.event.type)
+        link = letter.change_list.link
+        stop = self._links.stop_event_type(letter.recipient.username, letter.event.type, beside=link)
         fields = (
             mailbox_field("To", letter.recipient.name, to),
             token_field("Date", format_datetime(date)),
@@ -183,7 +184,7 @@ class Composer:
         username, link = letter.recipient.username, letter.change_list.link
         return {
             Place.REASON: issue.reasons[letter.reason],
-            Place.MUTE_URL: self._links.mute_change_list(username, link),
+            Place.MUTE_URL: self._links.mute_change_list(username, link, beside=letter.event.type),
             Place.PREFERENCES_URL: self._links.preferences(username),
         }
 

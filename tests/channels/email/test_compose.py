@@ -20,7 +20,7 @@ from notify.channels.email.render import LONGEST_COMMENT, TemplateFailure
 from notify.channels.links import Scope, Unsubscribe
 from notify.domain.audience import Reason
 from notify.domain.errors import InvalidSettings, UnsafeHeader
-from notify.domain.events import ChangeList
+from notify.domain.events import COMMENT_CREATED, ChangeList
 from notify.domain.jobs import Letter
 from notify.domain.preferences import Person
 from notify.domain.threads import root_id, thread_index
@@ -54,7 +54,7 @@ def body(message: EmailMessage, subtype: str) -> str:
 
 def test_the_text_reads_as_designed() -> None:
     one = letter(recipient=BOB, reason=Reason.REVIEWER)
-    mute, fewer = links().mute_change_list("bob", "CL-4821"), links().preferences("bob")
+    mute, fewer = links().mute_change_list("bob", "CL-4821", beside=COMMENT_CREATED), links().preferences("bob")
     assert written(one).text == (
         'Dana Reyes commented on CL-4821, "Cap the upload retry":\n'
         "\n"
@@ -123,7 +123,7 @@ def test_every_header_of_the_design_is_there() -> None:
     one = letter()
     message = read(written(one))
     root = f"<{root_id('CL-4821', host=HOST)}>"
-    stop = links().stop_event_type("alice", "cl.comment.created")
+    stop = links().stop_event_type("alice", COMMENT_CREATED, beside="CL-4821")
     assert {name: str(value) for name, value in message.items()} == {
         "From": "Dana Reyes via Review <notify@example.com>",
         "To": "Alice Moore <alice@example.com>",
@@ -148,7 +148,7 @@ def test_every_header_of_the_design_is_there() -> None:
         "Content-Type": 'multipart/alternative; boundary="=_notify"',
     }
     assert links().read_unsubscribe(stop.rpartition("/")[2]) == Unsubscribe(
-        "alice", Scope.EVENT_TYPE, "cl.comment.created"
+        "alice", Scope.EVENT_TYPE, COMMENT_CREATED, "CL-4821"
     )
 
 
@@ -175,7 +175,10 @@ def test_readers_of_one_event_get_their_own_reason_and_links() -> None:
     assert "you wrote CL-4821" in alice.html
     assert "you review CL-4821" in bob.text
     assert "you review CL-4821" in bob.html
-    for of_alice in (links().preferences("alice"), links().mute_change_list("alice", "CL-4821")):
+    for of_alice in (
+        links().preferences("alice"),
+        links().mute_change_list("alice", "CL-4821", beside=COMMENT_CREATED),
+    ):
         assert of_alice not in bob.content.replace(b"=\r\n", b"").decode()
 
 
