@@ -11,7 +11,9 @@ from pathlib import Path
 from PIL import Image, ImageDraw, ImageFont
 
 from tests.benchmarks.report import MOST_GOALS, number, reached
-from tests.benchmarks.rows import Row
+from tests.benchmarks.rows import Goal, Row
+
+Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 WIDTH, LABEL, GOAL_WIDTH = 1400, 560, 300
 LINE, MARGIN, BAR_HEIGHT, FONT = 34, 24, 18, 17
@@ -20,24 +22,24 @@ PAPER, INK, FAINT, MET, UNMET = "#ffffff", "#1f2328", "#8c959f", "#2da44e", "#d4
 
 def draw(rows: Sequence[Row], path: Path, *, title: str) -> None:
     """Write a PNG with a bar for each row that has a goal."""
-    drawn = [(row, part) for row in rows if (part := reached(row)) is not None]
-    picture = Image.new("RGB", (WIDTH, 2 * MARGIN + LINE * (len(drawn) + 2)), PAPER)
+    picture = Image.new("RGB", (WIDTH, 2 * MARGIN + LINE * (len(rows) + 2)), PAPER)
     pen = ImageDraw.Draw(picture)
     font = ImageFont.load_default(FONT)
     pen.text((MARGIN, MARGIN), title, INK, font)
-    for number_of, (row, part) in enumerate(drawn, start=2):
-        _row(pen, font, row, part, top=MARGIN + LINE * number_of)
+    bottom = MARGIN + LINE
+    for row in rows:
+        if row.goal is not None and (part := reached(row)) is not None:
+            bottom += LINE
+            _row(pen, font, row, row.goal, part=part, top=bottom)
     goal = LABEL + GOAL_WIDTH
-    pen.line((goal, MARGIN + LINE * 3 // 2, goal, picture.height - MARGIN), INK, 2)
+    pen.line((goal, MARGIN + LINE * 3 // 2, goal, bottom + LINE), INK, 2)
     pen.text((goal, MARGIN + LINE), "goal", INK, font, anchor="ma")
-    picture.save(path, "PNG")
+    picture.crop((0, 0, WIDTH, bottom + LINE + MARGIN)).save(path, "PNG")
 
 
-def _row(
-    pen: ImageDraw.ImageDraw, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, row: Row, part: float, *, top: int
-) -> None:
+def _row(pen: ImageDraw.ImageDraw, font: Font, row: Row, goal: Goal, *, part: float, top: int) -> None:
     pen.text((LABEL - MARGIN, top), row.what, INK, font, anchor="ra")
     right = LABEL + GOAL_WIDTH * min(part, MOST_GOALS)
     pen.rectangle((LABEL, top, max(right, LABEL + 1), top + BAR_HEIGHT), MET if row.met else UNMET)
-    words = f"{number(row.judged)}  (goal {row.goal})"
+    words = f"{number(row.judged)}   {goal.in_words}"
     pen.text((LABEL + GOAL_WIDTH * MOST_GOALS + MARGIN / 2, top), words, FAINT, font)

@@ -21,6 +21,11 @@ class Goal:
             return figure / self.limit
         return self.limit / figure if figure else float("inf")
 
+    @property
+    def in_words(self) -> str:
+        """For a font without signs."""
+        return f"{'at least' if self.at_least else 'at most'} {self.limit:g}"
+
     def __str__(self) -> str:
         return f"{'≥' if self.at_least else '≤'} {self.limit:g}"
 

@@ -41,14 +41,14 @@ FULL = Scale(
     killed_letters=6_000,
 )
 QUICK = Scale(
-    letters=3_000,
+    letters=2_000,
     far_letters=1_000,
     repeats=1,
     built=400,
     events=100,
     outbox_rows=(10_000, 100_000),
     claims=20,
-    samples=25,
-    many_letters=9_000,
+    samples=20,
+    many_letters=5_000,
     killed_letters=2_000,
 )
