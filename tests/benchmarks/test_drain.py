@@ -40,7 +40,8 @@ def step(environment: Mapping[str, str], *words: str) -> Iterator[Popen[str]]:
         try:
             yield process
         finally:
-            process.kill()
+            process.terminate()  # else its workers would outlive a test that fails
+            process.wait(SECONDS)
 
 
 def finish(process: Popen[str], *, word: str) -> tuple[str, str]:
