@@ -62,6 +62,8 @@ class Proxy:
         self._refusing = False
         self._generation = 0
         self._trap: Callable[[bytes], bool] | None = None
+        self._fuse: tuple[Flow, int] | None = None
+        self.heard: dict[Flow, bytearray] = {}
         self._threads: list[Thread] = []
 
     def __enter__(self) -> Self:
@@ -131,6 +133,20 @@ class Proxy:
             self.sprung.clear()
             self._trap = matches
 
+    def cut_after(self, flow: Flow, *, at_most: int) -> None:
+        """
+        Let so many bytes more go this way, and cut the connection instead of passing on what follows.
+
+        Once; ``sprung`` is set when it has happened.
+        """
+        with self._lock:
+            self.sprung.clear()
+            self._fuse = flow, at_most
+
+    def listen(self) -> None:
+        """Keep what goes either way from now on in ``heard``."""
+        self.heard = {flow: bytearray() for flow in Flow}
+
     def _start(self, work: Callable[[], None]) -> None:
         thread = Thread(target=work, daemon=True)
         self._threads.append(thread)
@@ -150,6 +166,7 @@ class Proxy:
             if not self._refusing:
                 server = _connected(self._server)
                 client.settimeout(PATIENCE)
+                client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 self._forward(_Line(client, server, born))
                 server.close()
         _reset(client)
@@ -179,8 +196,22 @@ class Proxy:
             return False
         if self._delay:
             self._closing.wait(self._delay)
+        whole = len(data)
+        data = self._up_to_the_cut(flow, data)
+        if flow in self.heard:
+            self.heard[flow] += data
         sink.sendall(self._rationed(flow, data))
-        return True
+        return len(data) == whole
+
+    def _up_to_the_cut(self, flow: Flow, data: bytes) -> bytes:
+        with self._lock:
+            if self._fuse is None or self._fuse[0] is not flow:
+                return data
+            left = self._fuse[1]
+            self._fuse = (flow, left - len(data)) if left >= len(data) else None
+            if self._fuse is None:
+                self.sprung.set()
+            return data[:left]
 
     def _rationed(self, flow: Flow, data: bytes) -> bytes:
         with self._lock:
@@ -235,6 +266,7 @@ def _connected(target: Target) -> socket.socket:
         line.connect(str(target))
     else:
         line = socket.create_connection(target)
+        line.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     line.settimeout(PATIENCE)
     return line
 

@@ -218,6 +218,11 @@ class ScriptedRelay:
                 with suppress(OSError):
                     line.shutdown(socket.SHUT_RDWR)
 
+    def forget(self) -> None:
+        """As if nothing had been taken so far."""
+        with self.journal.changed:
+            self.journal.letters.clear()
+
     def count(self, step: str) -> int:
         """How often a step was reached."""
         with self.journal.changed:
@@ -256,6 +261,7 @@ class ScriptedRelay:
             except OSError:
                 return
             line.settimeout(PATIENCE)
+            line.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # each reply leaves by itself
             self._start(partial(self._converse, line, self.journal.connected(line)))
 
     def _converse(self, line: socket.socket, number: int) -> None:
