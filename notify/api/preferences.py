@@ -1,6 +1,7 @@
 """A person's own choices."""
 
 from collections.abc import Mapping, Sequence
+from typing import cast
 
 from fastapi import APIRouter
 from sqlalchemy import Connection
@@ -8,10 +9,20 @@ from sqlalchemy import Connection
 from notify.api import auth
 from notify.api.context import InContext
 from notify.api.problems import OF_BODIES, RefusedField
-from notify.api.schemas import ConfigIn, ConfigOut, EventTypeOut, PreferenceIn
-from notify.domain.preferences import EventType
+from notify.api.schemas import (
+    ChangeListChoiceIn,
+    ChangeListChoiceOut,
+    ConfigIn,
+    ConfigOut,
+    EventTypeOut,
+    InPath,
+    PreferenceIn,
+)
+from notify.domain.preferences import NO_CHOICES, Choices, EventType
 from notify.store import directory, preferences
 from notify.store.preferences import Settings
+
+NULL_STAYS = {"enabled", "delivery_mode", "participating", "own_actions", "mentions_pierce_mutes"}
 
 router = APIRouter(prefix="/api/v1/user/notification", tags=["preferences"], responses=auth.REFUSALS)
 
@@ -41,13 +52,37 @@ def put_config(me: auth.Me, given: ConfigIn, context: InContext) -> ConfigOut:
         return _config(connection, me, event_types)
 
 
+@router.get("/cls")
+def get_change_lists(me: auth.Me, context: InContext) -> list[ChangeListChoiceOut]:
+    """Every change list that the person has muted or subscribed to, by link."""
+    with context.database.begin() as connection:
+        chosen = preferences.choices(connection, [me]).get(me, NO_CHOICES)
+        return _change_lists(connection, chosen, sorted(chosen.muted_cls | chosen.subscribed_cls))
+
+
+@router.put("/cls/{link:path}", responses=OF_BODIES)
+def put_change_list(me: auth.Me, link: InPath, given: ChangeListChoiceIn, context: InContext) -> ChangeListChoiceOut:
+    """Mute a change list or subscribe to it, or end either. It need not be in the directory. Safe to repeat."""
+    with context.database.begin() as connection:
+        if given.muted is not None:
+            (preferences.mute if given.muted else preferences.unmute)(connection, me, link)
+        if given.subscribed is not None:
+            (preferences.subscribe if given.subscribed else preferences.unsubscribe)(connection, me, link)
+        return _change_list(connection, me, link)
+
+
+@router.delete("/cls/{link:path}")
+def delete_change_list(me: auth.Me, link: InPath, context: InContext) -> ChangeListChoiceOut:
+    """Forget what the person wants of a change list, so that their role decides again. Safe to repeat."""
+    with context.database.begin() as connection:
+        preferences.unmute(connection, me, link)
+        preferences.unsubscribe(connection, me, link)
+        return _change_list(connection, me, link)
+
+
 def settings(given: ConfigIn) -> Settings:
     """What was given about all letters. An email of null is given; any other null is not."""
-    stated = Settings()
-    if given.enabled is not None:
-        stated["enabled"] = given.enabled
-    if given.delivery_mode is not None:
-        stated["delivery_mode"] = given.delivery_mode
+    stated = cast("Settings", given.model_dump(include=NULL_STAYS, exclude_none=True))
     if "email" in given.model_fields_set:
         stated["email"] = given.email
     return stated
@@ -73,6 +108,25 @@ def choices(given: Sequence[PreferenceIn], event_types: Mapping[str, EventType])
             raise RefusedField(f"{where}.enabled", f"{event_type.code} is required and cannot be switched off")
         chosen[event_type.code] = one.choice(event_type)
     return chosen
+
+
+def _change_list(connection: Connection, me: str, link: str) -> ChangeListChoiceOut:
+    chosen = preferences.choices(connection, [me], cl_links=[link]).get(me, NO_CHOICES)
+    (found,) = _change_lists(connection, chosen, [link])
+    return found
+
+
+def _change_lists(connection: Connection, chosen: Choices, links: Sequence[str]) -> list[ChangeListChoiceOut]:
+    known = directory.change_lists(connection, links)
+    return [
+        ChangeListChoiceOut(
+            link=link,
+            title=known[link].title if link in known else None,
+            muted=link in chosen.muted_cls,
+            subscribed=link in chosen.subscribed_cls,
+        )
+        for link in links
+    ]
 
 
 def _config(connection: Connection, me: str, event_types: dict[str, EventType]) -> ConfigOut:

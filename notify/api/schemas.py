@@ -225,6 +225,15 @@ class ConfigIn(Strict):
     enabled: StrictBool | None = Field(default=None, description="The master switch. Null: stays.")
     delivery_mode: Literal["realtime"] | None = Field(default=None, description="Only realtime yet. Null: stays.")
     email: Address | None = Field(default=None, description="Where letters go. Null: the directory's address again.")
+    participating: StrictBool | None = Field(
+        default=None, description="Letters about change lists on which the person has said something. Null: stays."
+    )
+    own_actions: StrictBool | None = Field(
+        default=None, description="Letters about what the person does themselves. Null: stays."
+    )
+    mentions_pierce_mutes: StrictBool | None = Field(
+        default=None, description="A mention reaches the person on a change list that they have muted. Null: stays."
+    )
     preferences: list[PreferenceIn] = Field(default=[], max_length=200)
     undeliverable: Undeliverable | None = Field(
         default=None, description="Changes nothing; taken so that what was read can be put back."
@@ -237,6 +246,11 @@ class ConfigOut(View):
     enabled: bool
     delivery_mode: str
     email: str | None = Field(description="The person's own choice; null: the directory's address.")
+    participating: bool = Field(description="Letters about change lists on which the person has said something.")
+    own_actions: bool = Field(description="Letters about what the person does themselves.")
+    mentions_pierce_mutes: bool = Field(
+        description="A mention reaches the person on a change list that they have muted."
+    )
     preferences: list[PreferenceOut]
     undeliverable: Undeliverable | None = Field(description="Why letters have stopped; null: they have not.")
 
@@ -247,6 +261,9 @@ class ConfigOut(View):
             enabled=config.choices.enabled,
             delivery_mode=config.delivery_mode,
             email=config.choices.email,
+            participating=config.choices.participating,
+            own_actions=config.choices.own_actions,
+            mentions_pierce_mutes=config.choices.mentions_pierce_mutes,
             preferences=[
                 PreferenceOut(
                     event_type_code=code,
@@ -257,6 +274,24 @@ class ConfigOut(View):
             ],
             undeliverable=None if undeliverable is None else Undeliverable.model_validate(undeliverable),
         )
+
+
+class ChangeListChoiceIn(Strict):
+    """What a person wants of one change list; what is absent stays as it is."""
+
+    muted: StrictBool | None = Field(default=None, description="No letters about it, whatever the role. Null: stays.")
+    subscribed: StrictBool | None = Field(
+        default=None, description="Letters about it, also without a role. A mute is stronger. Null: stays."
+    )
+
+
+class ChangeListChoiceOut(View):
+    """What a person wants of one change list."""
+
+    link: str
+    title: str | None = Field(description="Null: the directory does not know it.")
+    muted: bool
+    subscribed: bool
 
 
 def wanted(event_type: EventType, chosen: bool | None) -> bool:

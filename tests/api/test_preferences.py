@@ -25,6 +25,9 @@ DEFAULTS = {
     "enabled": True,
     "delivery_mode": "realtime",
     "email": None,
+    "participating": False,
+    "own_actions": False,
+    "mentions_pierce_mutes": False,
     "preferences": [
         {"event_type_code": code, "enabled": code != OFF_BY_DEFAULT, "overridden": False}
         for code in sorted({REQUIRED, OFF_BY_DEFAULT, *TYPES})
@@ -94,6 +97,9 @@ def test_event_types_are_listed_with_what_people_need_to_choose(dana: httpx.Clie
         ({"email": "dana@home.example"}, {"email": "dana@home.example"}),
         ({"delivery_mode": "realtime"}, {}),
         ({"preferences": []}, {}),
+        ({"participating": True}, {"participating": True}),
+        ({"own_actions": True, "participating": None}, {"own_actions": True}),
+        ({"mentions_pierce_mutes": True}, {"mentions_pierce_mutes": True}),
     ],
 )
 def test_a_put_changes_what_it_names_and_nothing_else(
@@ -163,13 +169,15 @@ def test_a_switch_that_is_thrown_counts_whatever_was_read_before(dana: httpx.Cli
         ({"delivery_mode": "daily"}, "delivery_mode", "realtime"),
         ({"email": "not an address"}, "email", ""),
         ({"enabled": "yes"}, "enabled", ""),
+        ({"participating": 1}, "participating", ""),
+        ({"own_actions": "on"}, "own_actions", ""),
         ({"enabld": False}, "enabld", ""),
     ],
 )
 def test_a_put_that_is_wrong_in_one_place_changes_nothing(
     dana: httpx.Client, given: dict[str, Any], field: str, words: str
 ) -> None:
-    good = {"enabled": False, "email": "dana@home.example", "delivery_mode": "realtime"}
+    good = {"enabled": False, "email": "dana@home.example", "delivery_mode": "realtime", "participating": True}
     answer = dana.put(CONFIG, json=good | given)
 
     assert answer.status_code == 422

@@ -217,6 +217,87 @@ def emit_on_cl_1(database: Database, event_type: str, **parts: Any) -> int:
     return receipt.id
 
 
+def asks_for(**settings: bool) -> Arrange:
+    """Carol, who has no role, asks for this."""
+    return lambda connection: preferences.put_config(connection, "carol", settings=settings, preferences={})  # type: ignore[arg-type]
+
+
+def carol_said(connection: Connection) -> None:
+    rows.event(connection, actor="carol", **rows.ended("done"))
+
+
+def carol_subscribes(connection: Connection) -> None:
+    preferences.subscribe(connection, "carol", "CL-1")
+
+
+def carol_subscribes_elsewhere(connection: Connection) -> None:
+    preferences.subscribe(connection, "carol", "CL-2")
+
+
+def both(*arrange: Arrange) -> Arrange:
+    return lambda connection: [one(connection) for one in arrange]
+
+
+@pytest.mark.parametrize(
+    ("arrange", "fate"),
+    [
+        pytest.param(carol_subscribes, ("subscriber", "pending", None), id="subscribed"),
+        pytest.param(carol_subscribes_elsewhere, None, id="subscribed elsewhere"),
+        pytest.param(carol_said, None, id="said something"),
+        pytest.param(asks_for(participating=True), None, id="said nothing"),
+        pytest.param(
+            both(carol_said, asks_for(participating=True)), ("participant", "pending", None), id="participating"
+        ),
+        pytest.param(
+            both(carol_said, carol_subscribes, asks_for(participating=True)),
+            ("subscriber", "pending", None),
+            id="both",
+        ),
+        pytest.param(
+            both(carol_subscribes, lambda connection: preferences.mute(connection, "carol", "CL-1")),
+            ("subscriber", "skipped", "muted_cl"),
+            id="subscribed and muted",
+        ),
+    ],
+)
+def test_who_has_no_role_is_concerned_by_what_they_asked_for(
+    database: Database, arrange: Arrange, fate: tuple[str, str, str | None] | None
+) -> None:
+    with database.begin() as connection:
+        arrange(connection)
+    event_id = emit(database)
+    drain(database)
+    assert fates(database, event_id) == AROUND | ({"carol": fate} if fate else {})
+
+
+def test_what_somebody_says_makes_them_no_participant_of_that_very_event(database: Database) -> None:
+    with database.begin() as connection:
+        asks_for(participating=True)(connection)
+    first = emit(database, "first", actor="carol")
+    second = emit(database, "second")
+    drain(database)
+    assert "carol" not in fates(database, first)
+    assert fates(database, second)["carol"] == ("participant", "pending", None)
+
+
+def test_who_asks_for_it_is_told_of_own_actions(database: Database) -> None:
+    with database.begin() as connection:
+        preferences.put_config(connection, "dana", settings={"own_actions": True}, preferences={})
+    event_id = emit(database)
+    drain(database)
+    assert fates(database, event_id)["dana"] == ("reviewer", "pending", None)
+
+
+def test_a_bot_gets_the_kinds_of_letters_that_are_switched_on_for_it(database: Database) -> None:
+    with database.begin() as connection:
+        put_bob(is_bot=True)(connection)
+        bob_chooses(preferences={COMMENT: True})(connection)
+    comment, merge = emit(database), emit_on_cl_1(database, "cl.merged")
+    drain(database)
+    assert fates(database, comment)["bob"] == ("reviewer", "pending", None)
+    assert fates(database, merge)["bob"] == ("reviewer", "skipped", "is_bot")
+
+
 REVIEW = {"id": "1", "state": "approved", "comments": [{"id": str(number), "body": "Why?"} for number in range(9)]}
 AROUND = {
     "alice": ("author", "pending", None),
@@ -484,6 +565,9 @@ def test_a_batch_costs_the_same_number_of_statements_whatever_its_size(database:
         for name in names:
             directory.put_person(connection, Person(username=name, email=f"{name}@example.com"))
         preferences.mute(connection, names[0], "CL-20")
+        for name in names:
+            preferences.subscribe(connection, name, "CL-199")
+            preferences.put_config(connection, name, settings={"participating": True}, preferences={})
     costs = []
     for size, reviewers in ((1, ["bob"]), (200, names)):
         for number in range(size):

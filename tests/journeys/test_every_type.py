@@ -89,3 +89,16 @@ def test_the_last_look_asks_about_the_mention_and_not_about_the_comment(office: 
     assert arrived(relay).keys() == {"alice", "carol"}
     (bob,) = [job for job in office.jobs() if job.username == "bob"]
     assert (bob.status, bob.outcome_reason) == ("skipped", "muted_event")
+
+
+def test_who_ends_a_subscription_gets_no_letter_that_still_waits(office: Office, relay: ScriptedRelay) -> None:
+    with office.database.begin() as connection:
+        preferences.subscribe(connection, "carol", "CL-1")
+        preferences.subscribe(connection, "erin", "CL-1")
+    tell(office, "cl.merged")
+    with office.database.begin() as connection:
+        preferences.unsubscribe(connection, "carol", "CL-1")
+    office.drain()
+    assert arrived(relay).keys() == {"alice", "bob", "erin"}
+    (carol,) = [job for job in office.jobs() if job.username == "carol"]
+    assert (carol.status, carol.outcome_reason) == ("skipped", "unsubscribed")
