@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from email.utils import format_datetime
+from functools import lru_cache
 from pathlib import Path
 from re import compile as pattern
 
@@ -29,6 +30,7 @@ from notify.domain.preferences import Person
 from notify.domain.threads import root_id, thread_index
 
 EVENTS_KEPT = 256
+READERS_KEPT = 4096
 LONGEST_LABEL = 63
 
 WHY = {
@@ -69,7 +71,7 @@ class Composed:
 class _Issue:
     """What all letters about one event have in common, already encoded, and the facts it was made of."""
 
-    facts: tuple[Event, ChangeList, Person]
+    facts: tuple[Event, ChangeList, Person, str]
     rendered: Rendered
     reasons: Mapping[Reason, str]
     headers: bytes
@@ -97,6 +99,7 @@ class Composer:
             raise InvalidSettings(f"NOTIFY_MAIL_FROM is {mail_from!r}: expected a bare address") from None
         self._mail_from_name = mail_from_name
         self._links = links
+        self._preferences = lru_cache(READERS_KEPT)(links.preferences)
         self._renderer = Renderer(templates_dir)
         self._issues: OrderedDict[tuple[int, str, str], _Issue] = OrderedDict()
 
@@ -109,7 +112,7 @@ class Composer:
             UnsafeHeader: A name, a title or another value could end its header early.
             UnusableAddress: The recipient's address is none.
         """
-        to = address(letter.to_email)
+        to, to_field = _recipient(letter.recipient.name, letter.to_email)
         issue = self._issue(letter)
         values = self._values(letter, issue)
         text, html = (part.ended(values) for part in (issue.rendered.text, issue.rendered.html))
@@ -117,7 +120,7 @@ class Composer:
             recipient=to.text,
             international=to.international or self._mail_from.international,
             content=assemble(
-                self._own_headers(letter, to, date) + issue.headers,
+                to_field + self._own_headers(letter, date) + issue.headers,
                 text=finish(issue.text, text),
                 html=finish(issue.html, html),
             ),
@@ -129,33 +132,37 @@ class Composer:
     def _issue(self, letter: Letter) -> _Issue:
         """The issue that the letter belongs to; facts that have changed since make a new one."""
         locale = self._renderer.languages.best(letter.recipient.locale)
-        facts = (letter.event, letter.change_list, letter.actor)
+        facts = (letter.event, letter.change_list, letter.actor, letter.message_id.rpartition("@")[2])
         key = (letter.event.id, letter.event.type, locale)
         issue = self._issues.get(key)
         if issue is None or issue.facts != facts:
-            issue = self._issues[key] = self._new_issue(letter, locale)
+            issue = self._issues[key] = self._new_issue(letter, locale, facts)
         self._issues.move_to_end(key)
         if len(self._issues) > EVENTS_KEPT:
             self._issues.popitem(last=False)
         return issue
 
-    def _new_issue(self, letter: Letter, locale: str) -> _Issue:
-        cl, link = letter.change_list, letter.change_list.link
+    def _new_issue(self, letter: Letter, locale: str, facts: tuple[Event, ChangeList, Person, str]) -> _Issue:
+        cl, link, host = letter.change_list, letter.change_list.link, facts[-1]
         for name, value in (("link", link), ("title", cl.title), ("repository", cl.repository)):
             refuse_unsafe(name, value or "")
         rendered = self._renderer.render(letter, locale=locale)
+        root = f"<{root_id(link, host=host)}>"
         headers = (
             mailbox_field("From", f"{letter.actor.name} via {self._mail_from_name}", self._mail_from),
             text_field("Subject", rendered.subject),
+            token_field("In-Reply-To", root),
+            token_field("References", root),
             text_field("Thread-Topic", rendered.subject),
             token_field("Thread-Index", thread_index(link)),
+            token_field("List-Id", f"<{list_id(cl.repository, host=host)}>"),
             text_field("X-Notify-Event", letter.event.type),
             text_field("X-Notify-CL", link),
             text_field("X-Notify-Actor", letter.actor.username),
             SAME_ON_EVERY_LETTER,
         )
         return _Issue(
-            facts=(letter.event, letter.change_list, letter.actor),
+            facts=facts,
             rendered=rendered,
             reasons={reason: self._renderer.said(why, locale=locale, cl=link) for reason, why in WHY.items()},
             headers=b"".join(headers),
@@ -163,30 +170,43 @@ class Composer:
             html=share(rendered.html.beginning),
         )
 
-    def _own_headers(self, letter: Letter, to: Address, date: datetime) -> bytes:
-        host = letter.message_id.rpartition("@")[2]
-        root = f"<{root_id(letter.change_list.link, host=host)}>"
-        link = letter.change_list.link
-        stop = self._links.stop_event_type(letter.recipient.username, letter.event.type, beside=link)
+    def _own_headers(self, letter: Letter, date: datetime) -> bytes:
         fields = (
-            mailbox_field("To", letter.recipient.name, to),
-            token_field("Date", format_datetime(date)),
+            _date(date.replace(microsecond=0)),
             token_field("Message-ID", f"<{letter.message_id}>"),
-            token_field("In-Reply-To", root),
-            token_field("References", root),
-            token_field("List-Id", f"<{list_id(letter.change_list.repository, host=host)}>"),
-            token_field("List-Unsubscribe", f"<{stop}>"),
+            self._way_out(letter.recipient.username, letter.event.type, letter.change_list.link),
             token_field("X-Notify-Reason", letter.reason.value),
         )
         return b"".join(fields)
+
+    def _way_out(self, username: str, event_type: str, link: str) -> bytes:
+        return token_field("List-Unsubscribe", f"<{self._links.stop_event_type(username, event_type, beside=link)}>")
 
     def _values(self, letter: Letter, issue: _Issue) -> Mapping[Place, str]:
         username, link = letter.recipient.username, letter.change_list.link
         return {
             Place.REASON: issue.reasons[letter.reason],
             Place.MUTE_URL: self._links.mute_change_list(username, link, beside=letter.event.type),
-            Place.PREFERENCES_URL: self._links.preferences(username),
+            Place.PREFERENCES_URL: self._preferences(username),
         }
+
+
+@lru_cache(READERS_KEPT)
+def _recipient(name: str, email: str) -> tuple[Address, bytes]:
+    """
+    Where a letter goes, and its To.
+
+    Raises:
+        UnsafeHeader: The name could end its header early.
+        UnusableAddress: The address is none.
+    """
+    to = address(email)
+    return to, mailbox_field("To", name, to)
+
+
+@lru_cache(2)
+def _date(second: datetime) -> bytes:
+    return token_field("Date", format_datetime(second))
 
 
 def list_id(repository: str | None, *, host: str) -> str:

@@ -20,6 +20,7 @@ LONGEST_ADDRESS = 254
 
 CONTROL = pattern(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 PRINTABLE = pattern(r"[ -~]*")
+ONE_WORD = pattern(r"[!-~]{1,900}")
 ATOM = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~\u00a0-\U0010ffff-]+"
 LOCAL_PART = pattern(rf"{ATOM}(\.{ATOM})*")
 DOMAIN = pattern(r"[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*")
@@ -113,6 +114,8 @@ def token_field(name: str, value: str) -> bytes:
     Raises:
         UnsafeHeader: *value* holds anything but printable ASCII, or a part too long for a line.
     """
+    if ONE_WORD.fullmatch(value):
+        return f"{name}: {value}\r\n".encode("ascii")
     refuse_unsafe(name, value)
     folded = _folded(name, value)
     if not value.isascii() or any(len(line) > LONGEST_LINE for line in folded.split("\r\n")):

@@ -68,7 +68,12 @@ def finish(shared: Shared, ending: str) -> bytes:
 
 def wire_text(text: str) -> bytes:
     """UTF-8 with LF line ends; half a surrogate pair becomes U+FFFD, as it has no UTF-8."""
-    return HALF_A_PAIR.sub("\ufffd", LINE_END.sub("\n", text)).encode()
+    if "\r" in text:
+        text = LINE_END.sub("\n", text)
+    try:
+        return text.encode()
+    except UnicodeEncodeError:
+        return HALF_A_PAIR.sub("\ufffd", text).encode()
 
 
 def cheapest(plain: bytes) -> Transfer:

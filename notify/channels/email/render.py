@@ -48,24 +48,22 @@ class Place(StrEnum):
 @dataclass(frozen=True, slots=True)
 class Part:
     """
-    One rendered part: the beginning that all readers share, then text and places in turn.
+    One rendered part: the beginning that all readers share, and what follows from the first place on.
 
     Args:
+        ending: With ``%s`` for each of ``places``, in their order.
         is_html: Whether values are escaped when they are put in.
     """
 
     beginning: str
-    ending: tuple[str | Place, ...]
+    ending: str
+    places: tuple[Place, ...]
     is_html: bool
 
     def ended(self, values: Mapping[Place, str]) -> str:
         """The ending for one reader."""
-        return "".join(self._filled(piece, values) for piece in self.ending)
-
-    def _filled(self, piece: str | Place, values: Mapping[Place, str]) -> str:
-        if not isinstance(piece, Place):
-            return piece
-        return escape(values[piece]) if self.is_html else values[piece]
+        filled = (values[place] for place in self.places)
+        return self.ending % tuple(map(escape, filled) if self.is_html else filled)
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +158,9 @@ class Renderer:
 
     def _part(self, rendered: str, *, is_html: bool) -> Part:
         beginning, *rest = self._split(rendered)
-        return Part(beginning, tuple(self._places.get(piece, piece) for piece in rest), is_html)
+        ending = "".join("%s" if piece in self._places else piece.replace("%", "%%") for piece in rest)
+        places = tuple(self._places[piece] for piece in rest if piece in self._places)
+        return Part(beginning, ending, places, is_html)
 
 
 def facts_of(letter: Letter, *, shown: int) -> dict[str, Any]:
