@@ -32,7 +32,9 @@ demo: $(READY) ## Start everything embedded, send sample letters, show them (ARG
 
 .PHONY: test
 test: $(READY) ## Run all tests but the slow ones
-	$(BIN)/python -m pytest -m "not slow" $(ARGS)
+	$(BIN)/python -m pytest -m "not slow" $(SIDE_BY_SIDE) $(ARGS)
+# Each half has a database and a broker of its own, which a broker named from outside is not.
+SIDE_BY_SIDE := $(if $(NOTIFY_TEST_BROKER_URL),,-n 2 --dist loadgroup)
 
 .PHONY: faults
 faults: $(READY) ## Kill, cut and lie: all fault tests, the slow ones too

@@ -68,7 +68,7 @@ class Settings(BaseSettings):
     drain_seconds: float = Field(
         default=20, gt=0, le=600, description="How long one task drains before it rings again."
     )
-    claim_size: int = Field(default=100, ge=1, le=1000, description="Rows in one claim.")
+    claim_size: int = Field(default=200, ge=1, le=1000, description="Rows in one claim.")
     smtp_sessions: int = Field(default=8, ge=1, le=256, description="SMTP sessions of one worker process.")
     smtp_timeout_seconds: float | None = Field(
         default=None,

@@ -15,8 +15,18 @@ from notify.store.database import Database
 from notify.store.migrate import upgrade
 from tests.support import servers
 
+HERE = Path(__file__).parent
+STACKS = frozenset({"embedded", "journeys"})
+
 PREFIX = "NOTIFY_"
 ABOUT_TESTS = "NOTIFY_TEST_"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Each file's tests run side by side with others', but no two whole stacks: they look for the same free ports."""
+    for item in items:
+        file = item.path.relative_to(HERE)
+        item.add_marker(pytest.mark.xdist_group("stacks" if file.parts[0] in STACKS else str(file)))
 
 
 @pytest.fixture(scope="session", autouse=True)

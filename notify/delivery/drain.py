@@ -27,6 +27,7 @@ from notify.store.outbox import DUPLICATE_SENT, LATE_SUCCESS, LEASE_LOST, SENT, 
 
 BUG = "internal_error"
 LOOK_AGAIN_SECONDS = 1.0
+ASK_AGAIN_SECONDS = 0.25
 # A letter is not begun with less than this part of its lease left: the answer would come too late.
 LEAST_PART_LEFT = 0.1
 
@@ -101,6 +102,7 @@ class Drain:
         self._progress = asyncio.Event()
         self._recorder = Recorder(ledger.record)
         self._runs = 0
+        self._asked = 0.0
 
     async def run(self) -> DrainReport:
         """Drain until nothing is due, the time is up, the relay gives out or ``stop`` is called."""
@@ -123,6 +125,7 @@ class Drain:
     async def _admitted(self) -> bool:
         """Whether the relay is there: connect before claiming, so that an outage costs no letter an attempt."""
         standing = await self._ledger.call(self._breaker.standing)
+        self._asked = monotonic()
         if standing.is_open and not await self._ledger.call(self._breaker.take_probe):
             return False
         refused = await self._channel.open()
@@ -174,14 +177,14 @@ class Drain:
         """
         Claim ahead of the sessions; and, while a letter is on its way, look for those that come meanwhile.
 
-        The breaker is asked before each claim: another worker or an operator may have opened it.
+        The breaker is asked before a claim: another worker or an operator may have opened it.
         """
         rung = False
         while self._may_claim():
             if len(self._lanes) >= self._claim_size:
                 await self._wait()
                 continue
-            if (await self._ledger.call(self._breaker.standing)).is_open:
+            if await self._relay_is_off():
                 self.stop()
                 return
             began = monotonic()
@@ -194,6 +197,13 @@ class Drain:
                 self._ring()
                 rung = True
         self.unfinished = monotonic() >= self._ends
+
+    async def _relay_is_off(self) -> bool:
+        """Whether the breaker is open; asked at most every quarter of a second."""
+        if monotonic() < self._asked + ASK_AGAIN_SECONDS:
+            return False
+        self._asked = monotonic()
+        return (await self._ledger.call(self._breaker.standing)).is_open
 
     def _may_claim(self) -> bool:
         in_time = monotonic() < self._ends or any(one.begun and one.begun < self._ends for one in self._held.values())

@@ -5,6 +5,8 @@ from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import timedelta
+from importlib import import_module
+from importlib.util import find_spec
 from random import Random
 from threading import Lock, Thread
 from typing import Any, TypeVar
@@ -68,7 +70,7 @@ class Engine:
         self._one_at_a_time = Lock()
         self._draining: Drain | None = None
         self._stopped = False
-        self._loop = asyncio.new_event_loop()
+        self._loop = _new_event_loop()
         self._thread = Thread(target=self._loop.run_forever, name="engine", daemon=True)
         self._thread.start()
 
@@ -159,3 +161,11 @@ class Engine:
 
     def _wait_for(self, work: Coroutine[Any, Any, Result]) -> Result:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+
+
+def _new_event_loop() -> asyncio.AbstractEventLoop:
+    """uvloop's, where it is installed."""
+    if find_spec("uvloop") is None:
+        return asyncio.new_event_loop()
+    loop: asyncio.AbstractEventLoop = import_module("uvloop").new_event_loop()
+    return loop

@@ -8,6 +8,7 @@ Decided: the claim asks each priority by itself (LATERAL). One range over ``(pri
     would walk every row that waits for the future before it reached the next priority.
 Decided: rows whose lease ran out are claimed by a statement of their own, over an index of their
     own, one at a time: a letter that kills its worker must take no neighbour along.
+Rejected: VALUES for the priorities; SQLAlchemy compiles a statement that holds it anew each time.
 Rejected: ``SELECT … FOR UPDATE`` in a subquery of the UPDATE without MATERIALIZED; PostgreSQL may
     run it again and update more rows than the limit.
 """
@@ -42,8 +43,8 @@ from sqlalchemy import (
     select,
     text,
     true,
+    union_all,
     update,
-    values,
 )
 
 from notify.domain.fan_out import Priority
@@ -201,7 +202,9 @@ class Leases:
 
     def _due(self, limit: int) -> CTE:
         row = self.table.c
-        each = values(column("priority", Integer), name="each").data([(int(one),) for one in Priority])
+        each = union_all(
+            *(select(literal_column(str(int(one)), Integer).label("priority")) for one in Priority)
+        ).subquery("each")
         ready = (
             select(row.id)
             .where(row.priority == each.c.priority, row.due_at <= func.now(), row.status == PENDING)

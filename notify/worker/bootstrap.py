@@ -12,6 +12,7 @@ from typing import Any
 from uuid import uuid4
 
 import structlog
+from billiard import pool as prefork
 from celery.signals import (
     celeryd_after_setup,
     setup_logging,
@@ -32,6 +33,7 @@ from notify.store import gauges
 
 LOOK_FOR_SHUTDOWN_SECONDS = 0.2
 GOODBYE_SECONDS = 10
+UNREAD_RESULT_TENTHS = 20
 
 log = structlog.get_logger(__name__)
 
@@ -156,6 +158,8 @@ def _refuse_incomplete(settings: Settings) -> None:
 
 
 def _begin(**_: object) -> None:
+    # A parent that was told to stop twice reads no more results, and its child would wait 30 s for that.
+    prefork.GUARANTEE_MESSAGE_CONSUMPTION_RETRY_LIMIT = UNREAD_RESULT_TENTHS
     runtime().start()
     Thread(target=_watch_for_shutdown, name="shutdown-watch", daemon=True).start()
 

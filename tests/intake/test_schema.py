@@ -31,7 +31,7 @@ WELL_FORMED: Mapping[str, Any] = {
         "code": "delay = base * 2 ** n",
     },
 }
-ABSENT = object()
+ABSENT = Ellipsis
 
 
 def changed(path: str, value: object) -> dict[str, Any]:

@@ -1,12 +1,14 @@
 """The ways to a PostgreSQL connection."""
 
+from contextlib import closing
+
 import psycopg
 import pytest
 from sqlalchemy import func, insert, make_url, select, text
 from sqlalchemy.exc import DBAPIError
 
 from notify.domain.errors import UnsupportedConnection
-from notify.store.database import Database, runner, with_our_driver
+from notify.store.database import AWAY, Database, runner, with_our_driver
 from notify.store.tables import people
 from tests.support.servers import in_words
 
@@ -56,13 +58,32 @@ def test_a_session_speaks_utc_and_gives_up_rather_than_hang(database: Database) 
     }
 
 
-def test_a_connection_that_died_in_the_pool_is_replaced(database: Database) -> None:
+def backend(database: Database) -> int | None:
+    """The server's process behind the connection that the pool gives."""
     with database.begin() as connection:
-        died = connection.scalar(select(func.pg_backend_pid()))
+        return connection.scalar(select(func.pg_backend_pid()))
+
+
+def end(pid: int | None, database: Database) -> None:
+    """End the server's process with this number."""
     with psycopg.connect(in_words(database.engine.url)) as other:
-        other.execute("SELECT pg_terminate_backend(%s, 10000)", [died])
-    with database.begin() as connection:
-        assert connection.scalar(select(func.pg_backend_pid())) != died
+        other.execute("SELECT pg_terminate_backend(%s, 10000)", [pid])
+
+
+def test_a_connection_that_died_while_it_rested_is_replaced(database: Database) -> None:
+    with closing(Database(database.url, short_rest_seconds=0)) as pool:
+        died = backend(pool)
+        end(died, database)
+        assert backend(pool) != died
+
+
+def test_a_connection_that_was_used_a_moment_ago_is_not_asked_whether_it_stands(database: Database) -> None:
+    with closing(Database(database.url, short_rest_seconds=60)) as pool:
+        died = backend(pool)
+        end(died, database)
+        with pytest.raises(AWAY):
+            backend(pool)
+        assert backend(pool) != died
 
 
 def test_an_error_does_not_repeat_what_was_to_be_stored(database: Database) -> None:

@@ -154,7 +154,9 @@ def enhanced_code(code: int, text: str) -> str | None:
 
 
 def _kept(text: str, hide: Collection[str]) -> str:
-    if any(secret in text for secret in hide):
+    if hide and any(secret in text for secret in hide):
         return "(not kept: it repeated a credential)"
+    if text.isascii() and text.isprintable() and "  " not in text:
+        return text.strip()[:LONGEST_TEXT]
     line = CONTROL.sub(" ", text).strip()
     return line.encode()[:LONGEST_TEXT].decode(errors="ignore")
