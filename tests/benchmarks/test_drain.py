@@ -14,6 +14,7 @@ from notify.store.database import Database
 from notify.store.tables import email_jobs
 from tests.benchmarks import steps
 from tests.benchmarks.crew import ROOT, RelayIsMuted, busy, hold, let_go
+from tests.benchmarks.place import MAIL
 from tests.benchmarks.workload import AUDIENCE
 from tests.support import rows
 from tests.support.smtp import ScriptedRelay
@@ -101,7 +102,7 @@ def test_what_cannot_begin_says_so_and_is_never_ready(
 ) -> None:
     with ScriptedRelay() as relay:
         usual = {"NOTIFY_SMTP_URL": relay.url} if "NOTIFY_BROKER_URL" in changes else {}
-        for name, value in {**bare, **usual, **changes}.items():
+        for name, value in {**MAIL, **bare, **usual, **changes}.items():
             monkeypatch.setenv(name, value)
         assert steps.run(words) == 1
     printed, errors = capfd.readouterr()
