@@ -14,8 +14,9 @@ from typer import Argument, Exit, Option
 from notify import wiring
 from notify.channels.email.compose import Composer
 from notify.channels.email.smtp import EmailChannel
+from notify.channels.languages import DEFAULT
 from notify.channels.links import SignedLinks
-from notify.cli import sample
+from notify.cli import gallery, sample
 from notify.cli.output import AsJson, console, print_json
 from notify.cli.place import settings_here
 from notify.domain.errors import InvalidSettings
@@ -39,7 +40,15 @@ def preview(
     event_type: Annotated[str, Argument(help="The event type whose letter to show.")] = COMMENT_CREATED,
     *,
     part: Annotated[Part, Option(help="Which form to print; raw is all that goes to the relay.")] = Part.TEXT,
+    locale: Annotated[str, Option(help="The reader's language, such as de.")] = DEFAULT,
     open_: Annotated[bool, Option("--open", help="Show the HTML in a browser instead.")] = False,
+    into: Annotated[
+        Path | None,
+        Option(
+            "--gallery",
+            help="Write every letter in every language into this folder, with pictures if there is a Chromium.",
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Print a sample letter, rendered with this deployment's templates."""
@@ -50,7 +59,12 @@ def preview(
         links=wiring.links(settings) or SignedLinks(secret=PREVIEW_SECRET, public_url="http://127.0.0.1:8000"),
         templates_dir=settings.templates_dir,
     )
-    letter = sample.letter(event_type, host=wiring.message_host(settings))
+    host = wiring.message_host(settings)
+    if into is not None:
+        page = gallery.write(into, composer, host=host, browser=gallery.browser())
+        console.print(str(page), markup=False)
+        return
+    letter = sample.letter(event_type, host=host, locale=locale)
     composed = composer.compose(letter, date=datetime.now(UTC))
     raw = composed.content.decode("utf-8", errors="replace")
     forms = {Part.TEXT: composed.text, Part.HTML: composed.html, Part.RAW: raw}

@@ -1,6 +1,7 @@
 """A letter about nothing that happened, to look at and to test the relay with."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -54,9 +55,12 @@ class NoSample(NotifyError):
     """There is no sample of this event type."""
 
 
-def letter(event_type: str, *, host: str, to_email: str = "alice@example.com") -> Letter:
+def letter(event_type: str, *, host: str, to_email: str = "alice@example.com", locale: str | None = None) -> Letter:
     """
     A letter of this type as a reviewer gets it, or who else gets such letters.
+
+    Args:
+        locale: What the reader reads, as a BCP 47 tag.
 
     Raises:
         NoSample: Naming the known types.
@@ -87,7 +91,7 @@ def letter(event_type: str, *, host: str, to_email: str = "alice@example.com") -
             reviewers=("alice", "dana"),
         ),
         actor=ACTOR,
-        recipient=RECIPIENT,
+        recipient=replace(RECIPIENT, locale=locale),
         to_email=to_email,
         reason=REASONS.get(event_type, Reason.REVIEWER),
     )

@@ -66,7 +66,7 @@ def test_every_reason_is_said_in_a_sentence_that_can_be_translated() -> None:
 def test_a_letter_speaks_the_readers_language(locale: str) -> None:
     composed = composer().compose(letter(recipient=of_alice(locale)), date=NOON)
     for part in (composed.text, composed.html):
-        assert "Sie erhalten diese Nachricht, weil Sie CL-4821 geschrieben haben." in part
+        assert "Sie erhalten dies, weil Sie CL-4821 geschrieben haben." in part
         assert "src/upload/retry.py, Zeile 42" in part
         assert "The jitter has to come after the cap" in part
     assert composed.text.startswith("Dana Reyes hat CL-4821, „Cap the upload retry“ kommentiert:\n")

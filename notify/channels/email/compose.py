@@ -103,6 +103,11 @@ class Composer:
         self._renderer = Renderer(templates_dir)
         self._issues: OrderedDict[tuple[int, str, str], _Issue] = OrderedDict()
 
+    @property
+    def languages(self) -> tuple[str, ...]:
+        """The languages that letters can be written in."""
+        return self._renderer.languages.known
+
     def compose(self, letter: Letter, *, date: datetime) -> Composed:
         """
         The letter as it is sent at *date* (aware UTC). The same facts make the same bytes.

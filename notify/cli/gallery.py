@@ -1,0 +1,134 @@
+"""Every letter in every language, small and wide, light and dark, on one page to look at."""
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from html import escape
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from notify.channels.email.compose import Composer
+from notify.cli import sample
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome", "chrome-headless-shell")
+SCHEMES = {"light": "1", "dark": "0"}  # Blink's numbers for what the reader prefers
+WIDTHS = (320, 1200)
+HEIGHT = 1000
+PATIENCE_SECONDS = 60
+
+INDEX = """<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>Letters and pages</title>
+<style>
+body {{ margin: 2rem; font: 1rem/1.5 system-ui, sans-serif; }}
+figure {{ margin: 0 0 3rem; }}
+figcaption {{ margin: 0 0 .5rem; font-weight: 600; }}
+img, iframe {{ max-width: 100%; border: 1px solid #999; }}
+</style>
+<h1>Letters and pages</h1>
+{figures}
+</html>
+"""
+FRAMES = """<!doctype html>
+<meta charset="utf-8">
+<style>
+body {{ display: flex; gap: 20px; align-items: start; margin: 20px; background: #888; }}
+iframe {{ border: 0; }}
+</style>
+{frames}
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Exhibit:
+    """One letter or page in one language."""
+
+    name: str
+    language: str
+    html: str
+    text: str | None = None
+
+    @property
+    def stem(self) -> str:
+        """What its files are called."""
+        return f"{self.name}.{self.language}"
+
+
+def browser() -> str | None:
+    """The first Chromium that is installed; None where there is none."""
+    return next((found for name in BROWSERS if (found := shutil.which(name))), None)
+
+
+def write(folder: Path, composer: Composer, *, host: str, browser: str | None) -> Path:
+    """
+    The page of pictures in this folder, which is made if need be.
+
+    Args:
+        browser: What takes the pictures; None: the page shows the letters themselves.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    figures = []
+    for exhibit in exhibits(composer, host=host):
+        _write(folder / f"{exhibit.stem}.html", exhibit.html)
+        if exhibit.text is not None:
+            _write(folder / f"{exhibit.stem}.txt", exhibit.text)
+        shown = _frames(exhibit) if browser is None else _pictures(folder, exhibit, browser)
+        figures += [f"<figure><figcaption>{escape(title)}</figcaption>{what}</figure>" for title, what in shown.items()]
+    page = folder / "index.html"
+    _write(page, INDEX.format(figures="\n".join(figures)))
+    return page
+
+
+def exhibits(composer: Composer, *, host: str) -> Iterator[Exhibit]:
+    """Everything that people get to see, type by type and language by language."""
+    for event_type in sample.PAYLOADS:
+        for language in composer.languages:
+            letter = sample.letter(event_type, host=host, locale=language)
+            composed = composer.compose(letter, date=datetime.now(UTC))
+            yield Exhibit(event_type, language, composed.html, composed.text)
+
+
+def _frames(exhibit: Exhibit) -> dict[str, str]:
+    return {exhibit.stem: _frame(exhibit, 320) + _frame(exhibit, 1200)}
+
+
+def _frame(exhibit: Exhibit, width: int) -> str:
+    fit = "this.height=this.contentDocument.documentElement.scrollHeight"
+    return (
+        f'<iframe title="{width}" width="{width}" height="10" onload="{fit}" srcdoc="{escape(exhibit.html)}"></iframe>'
+    )
+
+
+def _pictures(folder: Path, exhibit: Exhibit, browser: str) -> dict[str, str]:
+    """One picture for each scheme: the letter at every width, side by side."""
+    with TemporaryDirectory() as scratch:
+        page = Path(scratch) / "frames.html"
+        _write(page, FRAMES.format(frames="".join(_frame(exhibit, width) for width in WIDTHS)))
+        for scheme in SCHEMES:
+            _take(page, folder / f"{exhibit.stem}.{scheme}.png", browser=browser, scheme=scheme, profile=scratch)
+    names = {scheme: f"{exhibit.stem}.{scheme}.png" for scheme in SCHEMES}
+    return {f"{exhibit.stem}, {scheme}": f'<img src="{name}" alt="" loading="lazy">' for scheme, name in names.items()}
+
+
+def _take(page: Path, picture: Path, *, browser: str, scheme: str, profile: str) -> None:
+    options = [
+        "--headless",
+        "--disable-gpu",
+        "--hide-scrollbars",
+        f"--user-data-dir={profile}/profile",
+        f"--window-size={sum(WIDTHS) + 60},{HEIGHT}",
+        f"--blink-settings=preferredColorScheme={SCHEMES[scheme]}",
+        f"--screenshot={picture.absolute()}",
+        *(["--no-sandbox"] if os.geteuid() == 0 else []),
+    ]
+    command = [browser, *options, page.as_uri()]
+    subprocess.run(command, check=True, capture_output=True, timeout=PATIENCE_SECONDS)  # noqa: S603 - arguments are ours
+
+
+def _write(path: Path, words: str) -> None:
+    path.write_text(words, encoding="utf-8")

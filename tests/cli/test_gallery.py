@@ -1,0 +1,47 @@
+"""The gallery: every letter in every language, with pictures where there is a Chromium."""
+
+from pathlib import Path
+from sys import executable
+
+import pytest
+
+from notify.cli import gallery, sample
+from tests.support.letters import HOST, composer
+
+STAND_IN = f"""#!{executable}
+import sys
+from pathlib import Path
+given = dict(one[2:].partition("=")[::2] for one in sys.argv[1:-1] if one.startswith("--"))
+Path(given["screenshot"]).write_text(given["blink-settings"] + sys.argv[-1])
+"""
+
+
+def test_every_letter_is_shown_in_every_language_where_there_is_no_browser(tmp_path: Path) -> None:
+    page = gallery.write(tmp_path / "new" / "gallery", composer(), host=HOST, browser=None)
+    shown = page.read_text(encoding="utf-8")
+    for event_type in sample.PAYLOADS:
+        for language in ("en", "de"):
+            stem = f"{event_type}.{language}"
+            assert f"<figcaption>{stem}</figcaption>" in shown
+            assert {f"{stem}.html", f"{stem}.txt"} <= {path.name for path in page.parent.iterdir()}
+    assert shown.count("<iframe") == 2 * 2 * len(sample.PAYLOADS)
+
+
+def test_a_browser_takes_a_picture_of_every_letter_light_and_dark(tmp_path: Path) -> None:
+    browser = tmp_path / "chromium"
+    browser.write_text(STAND_IN)
+    browser.chmod(0o755)
+    page = gallery.write(tmp_path / "gallery", composer(), host=HOST, browser=str(browser))
+    pictures = {path.name: path.read_text() for path in page.parent.glob("*.png")}
+    assert len(pictures) == 2 * 2 * len(sample.PAYLOADS)
+    assert pictures["cl.merged.de.dark.png"].startswith("preferredColorScheme=0")
+    assert pictures["cl.merged.de.light.png"].startswith("preferredColorScheme=1")
+    assert all(f'src="{name}"' in page.read_text(encoding="utf-8") for name in pictures)
+
+
+def test_the_browser_is_the_first_that_is_installed_or_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert gallery.browser() is None
+    for name in ("google-chrome", "chromium"):
+        (tmp_path / name).touch(mode=0o755)
+    assert gallery.browser() == str(tmp_path / "chromium")
