@@ -7,7 +7,8 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
-from sqlalchemy import Connection, Row, Table, select, text, update
+from sqlalchemy import Connection, Row, Table, event, select, text, update
+from sqlalchemy.engine.interfaces import CacheStats
 
 from notify.domain.fan_out import Priority
 from notify.store import events, outbox
@@ -296,3 +297,26 @@ def test_renewing_and_releasing_nothing_asks_the_database_nothing(database: Data
 
 def why_dead(kind: Kind) -> dict[str, str]:
     return {"outcome_reason": "test"} if kind.table is outbox.LEASES.table else {}
+
+
+def test_no_statement_of_a_lease_is_compiled_anew_each_time(kind: Kind, connection: Connection) -> None:
+    """Compiling costs a worker more than the server needs to claim a letter."""
+    found: list[CacheStats] = []
+
+    def note(_connection: Any, _cursor: Any, _sql: str, _parameters: Any, context: Any, _many: bool) -> None:
+        found.append(context.cache_hit)
+
+    def ask(limit: int) -> None:
+        kind.leases.any_due(connection)
+        kind.bury_poison(connection, limit=limit)
+        kind.claim_lapsed(connection)
+        taken = [(row.id, row.attempt) for row in kind.claim(connection, limit=limit)]
+        kind.leases.extend(connection, taken, lease=LEASE)
+        kind.leases.release(connection, taken)
+
+    kind.add(connection)
+    ask(10)
+    event.listen(connection, "before_cursor_execute", note)
+    ask(20)
+    assert len(found) == 6
+    assert set(found) == {CacheStats.CACHE_HIT}
