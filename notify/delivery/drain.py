@@ -162,7 +162,7 @@ class Drain:
             self._tally(self._recorder.counts)
 
     async def _lapsed_alone(self) -> None:
-        """Letters whose worker vanished, one at a time: one of them may be what killed it."""
+        """Letters of which some worker vanished, one at a time: one of them may be what killed it."""
         self._report.dead += await self._ledger.bury_poison()
         while self._may_claim():
             began = monotonic()

@@ -17,10 +17,10 @@ from notify.delivery.recorder import CommitUnsettled, Flush
 from notify.domain.errors import NotifyError
 from notify.domain.jobs import Job, Letter
 from notify.domain.outcomes import Expired, Skipped
-from notify.store import commits, directory, outbox, stats
+from notify.store import commits, directory, outbox
 from notify.store.database import AWAY, Database
 from notify.store.directory import Undeliverable
-from notify.store.outbox import LAPSE, LEASES, Ending
+from notify.store.outbox import LEASES, Ending
 
 P = ParamSpec("P")
 Result = TypeVar("Result")
@@ -65,14 +65,11 @@ class Ledger:
         return await self._taken(take)
 
     async def claim_lapsed(self) -> Looked | None:
-        """Take one letter whose worker vanished, with what the last look says; None when there is none."""
+        """Take one letter of which some worker vanished, with what the last look says; None when none is due."""
 
         def take(connection: Connection) -> list[Looked]:
             job = outbox.claim_lapsed(connection, lease=self.lease, worker=self.worker)
-            if job is None:
-                return []
-            stats.count(connection, worker=self.worker, counts=Counter({(job.event_type, LAPSE): 1}))
-            return _looked(connection, [job])
+            return _looked(connection, [job] if job else [])
 
         found = await self._taken(take)
         return found[0] if found else None

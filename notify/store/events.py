@@ -242,7 +242,7 @@ def claim(connection: Connection, *, limit: int, lease: timedelta, worker: UUID)
 
 
 def claim_lapsed(connection: Connection, *, lease: timedelta, worker: UUID) -> ClaimedEvent | None:
-    """Take one event whose last worker vanished; None when there is none."""
+    """Take one event of which some worker vanished; None when none is due."""
     row = LEASES.claim_lapsed(connection, lease=lease, worker=worker, wanted=WANTED)
     return _claimed(row) if row else None
 

@@ -7,7 +7,8 @@ whose worker died comes due by itself. All instants are the database's.
 Decided: the claim asks each priority by itself (LATERAL). One range over ``(priority, due_at)``
     would walk every row that waits for the future before it reached the next priority.
 Decided: rows whose lease ran out are claimed by a statement of their own, over an index of their
-    own, one at a time: a letter that kills its worker must take no neighbour along.
+    own, one at a time: a letter that kills its worker must take no neighbour along. That a row was
+    given back, put off or retried by hand since then proves nothing; it stays with this statement.
 Rejected: VALUES for the priorities; SQLAlchemy compiles a statement that holds it anew each time.
 Rejected: ``SELECT … FOR UPDATE`` in a subquery of the UPDATE without MATERIALIZED; PostgreSQL may
     run it again and update more rows than the limit.
@@ -35,11 +36,13 @@ from sqlalchemy import (
     TableValuedAlias,
     Text,
     Update,
+    and_,
     case,
     column,
     func,
     literal,
     literal_column,
+    or_,
     select,
     text,
     true,
@@ -76,7 +79,7 @@ class Leases:
         wanted: Sequence[ColumnElement[Any]],
     ) -> Sequence[Row[Any]]:
         """
-        Take due rows that nobody has worked on in vain; at most *limit*.
+        Take due rows whose lease has never run out; at most *limit*.
 
         Returns the *wanted* columns as they are after the claim, urgent rows first, then those due
         longest. Rows that another worker is taking at this moment are passed over.
@@ -86,8 +89,15 @@ class Leases:
     def claim_lapsed(
         self, connection: Connection, *, lease: timedelta, worker: UUID, wanted: Sequence[ColumnElement[Any]]
     ) -> Row[Any] | None:
-        """Take the one row whose lease ran out longest ago; None when there is none."""
-        rows = self._take(connection, self._lapsed(limit=1), lease=lease, worker=worker, wanted=wanted)
+        """
+        Take one row whose lease has run out, now or in an earlier try; None when none is due.
+
+        Besides the *wanted* columns it has ``has_lapsed``: whether it was found with a lease that is over.
+        """
+        row, chosen = self.table.c, self._alone()
+        has_lapsed = select(chosen.c.status == self.held).where(chosen.c.id == row.id).scalar_subquery()
+        columns = (*wanted, has_lapsed.label("has_lapsed"))
+        rows = self._take(connection, chosen, lease=lease, worker=worker, wanted=columns)
         return rows[0] if rows else None
 
     def bury_poison(
@@ -99,7 +109,7 @@ class Leases:
         Returns the *wanted* columns of those rows.
         """
         row = self.table.c
-        victims = self._lapsed(limit=limit, least_lapses=MOST_LAPSES - 1)
+        victims = self._poisonous(limit)
         statement = (
             update(self.table)
             .where(row.id == _any_of(victims))
@@ -207,7 +217,7 @@ class Leases:
         ).subquery("each")
         ready = (
             select(row.id)
-            .where(row.priority == each.c.priority, row.due_at <= func.now(), row.status == PENDING)
+            .where(row.priority == each.c.priority, row.due_at <= func.now(), row.status == PENDING, row.lapses == 0)
             .order_by(row.due_at, row.id)
             .limit(limit)
             .with_for_update(skip_locked=True)
@@ -215,16 +225,29 @@ class Leases:
         )
         return _fenced(select(ready.c.id).select_from(each.join(ready, true())).limit(limit))
 
-    def _lapsed(self, *, limit: int, least_lapses: int | None = None) -> CTE:
+    def _alone(self) -> CTE:
         row = self.table.c
-        few = row.lapses < MOST_LAPSES - 1 if least_lapses is None else row.lapses >= least_lapses
-        return _fenced(
+        abandoned = and_(self._is_held, row.lapses < MOST_LAPSES - 1)
+        back = and_(row.status == PENDING, row.lapses > text("0"))
+        return _fenced(self._first_due(1, or_(abandoned, back)).add_columns(row.status))
+
+    def _poisonous(self, limit: int) -> CTE:
+        return _fenced(self._first_due(limit, and_(self._is_held, self.table.c.lapses >= MOST_LAPSES - 1)))
+
+    def _first_due(self, limit: int, condition: ColumnElement[bool]) -> Select[tuple[int]]:
+        row = self.table.c
+        return (
             select(row.id)
-            .where(row.due_at <= func.now(), row.status == text(f"'{self.held}'"), few)
+            .where(row.due_at <= func.now(), condition)
             .order_by(row.due_at)
             .limit(limit)
             .with_for_update(skip_locked=True)
         )
+
+    @property
+    def _is_held(self) -> ColumnElement[bool]:
+        """In words that the planner finds in the index's own condition, whatever it knows of parameters."""
+        return self.table.c.status == text(f"'{self.held}'")
 
     def _take(
         self,
@@ -257,7 +280,7 @@ def after(seconds: ColumnElement[Any]) -> ColumnElement[Any]:
     return func.now() + seconds * literal_column("interval '1 second'", Interval)
 
 
-def _fenced(query: Select[tuple[int]], name: str = "chosen") -> CTE:
+def _fenced(query: Select[Any], name: str = "chosen") -> CTE:
     """The query, run exactly once: PostgreSQL must not fold it into the UPDATE around it."""
     return query.cte(name).prefix_with("MATERIALIZED", dialect="postgresql")
 

@@ -110,9 +110,13 @@ def claim(connection: Connection, *, limit: int, lease: timedelta, worker: UUID)
 
 
 def claim_lapsed(connection: Connection, *, lease: timedelta, worker: UUID) -> Job | None:
-    """Take one letter whose last worker vanished; None when there is none."""
+    """Take one letter of which some worker vanished, and count that if it was the last; None when none is due."""
     row = LEASES.claim_lapsed(connection, lease=lease, worker=worker, wanted=WANTED)
-    return _job(row) if row else None
+    if row is None:
+        return None
+    if row.has_lapsed:
+        stats.count(connection, worker=worker, counts=Counter({(row.event_type, LAPSE): 1}))
+    return _job(row)
 
 
 def bury_poison(connection: Connection, *, worker: UUID, limit: int = 100) -> int:

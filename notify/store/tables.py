@@ -21,6 +21,7 @@ from sqlalchemy import (
     Text,
     UniqueConstraint,
     Uuid,
+    or_,
     text,
 )
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
@@ -362,10 +363,11 @@ Index(
     info={SERVES: "The fan-out claims due events, urgent first."},
 )
 Index(
-    "events_lapsed",
+    "events_alone",
     events.c.due_at,
-    postgresql_where=events.c.status == text("'working'"),
-    info={SERVES: "The fan-out finds events whose worker vanished."},
+    postgresql_where=events.c.due_at.is_not(None)
+    & or_(events.c.status == text("'working'"), events.c.lapses > text("0")),
+    info={SERVES: "The fan-out finds events of which some worker vanished."},
 )
 Index(
     "events_finished",
@@ -487,10 +489,11 @@ Index(
     info={SERVES: "The delivery claims due letters, urgent first."},
 )
 Index(
-    "email_jobs_lapsed",
+    "email_jobs_alone",
     email_jobs.c.due_at,
-    postgresql_where=email_jobs.c.status == text("'sending'"),
-    info={SERVES: "The delivery finds letters whose worker vanished."},
+    postgresql_where=email_jobs.c.due_at.is_not(None)
+    & or_(email_jobs.c.status == text("'sending'"), email_jobs.c.lapses > text("0")),
+    info={SERVES: "The delivery finds letters of which some worker vanished."},
 )
 Index(
     "email_jobs_finished",

@@ -2,7 +2,11 @@
 
 from concurrent.futures import ThreadPoolExecutor
 
+import pytest
+
+from notify.store import jobs
 from notify.store.database import Database
+from notify.store.jobs import JobView
 from tests.support.office import Office, many
 from tests.support.smtp import ScriptedRelay
 from tests.support.statements import statements
@@ -14,6 +18,12 @@ ABANDON = """
 """
 THEFT = "UPDATE notify.email_jobs SET attempt = attempt + 1 WHERE username = 'ann'"
 LEASE_END = "SELECT due_at FROM notify.email_jobs WHERE username = 'ann'"
+COUNTED = "SELECT outcome, sum(count) FROM notify.delivery_stats GROUP BY outcome ORDER BY outcome"
+GIVEN_BACK = "UPDATE notify.email_jobs SET lapses = 1 WHERE username = 'ann'"
+RETRIED_BY_HAND = """
+    UPDATE notify.email_jobs SET lapses = 3, status = 'dead', outcome_reason = 'poison', due_at = NULL,
+        finished_at = now() WHERE username = 'ann'
+"""
 EXPIRED_SINCE = "SELECT now() > CAST(:end AS timestamptz) FROM notify.email_jobs LIMIT 1"
 
 
@@ -72,8 +82,32 @@ def test_letters_of_a_worker_that_vanished_come_due_by_themselves_and_go_one_at_
         gate.release()
         assert draining.result(10).sent == 4
     assert {(job.status, job.attempt, job.lapses) for job in office.jobs() if job.to_email} == {("sent", 2, 1)}
-    counted = "SELECT outcome, sum(count) FROM notify.delivery_stats GROUP BY outcome ORDER BY outcome"
-    assert office.now(counted) == [("lapse", 4), ("sent", 4)]
+    assert office.now(COUNTED) == [("lapse", 4), ("sent", 4)]
+
+
+@pytest.mark.parametrize("revive", [GIVEN_BACK, RETRIED_BY_HAND], ids=["given back", "retried by hand"])
+def test_a_letter_that_has_lapsed_goes_alone_however_it_came_back(
+    office: Office, relay: ScriptedRelay, revive: str
+) -> None:
+    office.letters_wait("ann", "bob", "cy")
+    office.now(revive)
+    with office.database.begin() as connection:
+        assert jobs.retry(connection, ann(office).id)
+    gate = relay.hold("DOT")
+    with office.engine() as engine, ThreadPoolExecutor(1) as threads:
+        draining = threads.submit(engine.drain)
+        gate.wait_until_reached()
+
+        assert [job.username for job in office.jobs() if job.attempt] == ["ann"]
+
+        gate.release()
+        assert draining.result(10).sent == 3
+    assert office.now(COUNTED) == [("sent", 3)]
+
+
+def ann(office: Office) -> JobView:
+    """Her letter."""
+    return next(job for job in office.jobs() if job.username == "ann")
 
 
 def test_a_letter_that_outlives_three_workers_is_dead_and_takes_no_neighbour_along(

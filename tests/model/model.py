@@ -91,12 +91,13 @@ class Table:
 
     def waiting(self, now: datetime) -> list[int]:
         """What a claim may take, in the order in which it should."""
-        due = [row for row in self.rows.values() if row.status == "pending" and row.is_due(now)]
+        due = [row for row in self.rows.values() if row.status == "pending" and row.is_due(now) and not row.lapses]
         return [row.id for row in sorted(due, key=lambda row: (row.due_at, row.id))]
 
     def lapsed(self, now: datetime) -> list[int]:
-        """The rows whose lease ran out longest ago, if they may be tried again: any one of these comes next."""
+        """The rows that may be tried again alone and have been due longest: any one of these comes next."""
         found = [row for row in self._abandoned(now) if row.lapses + 1 < MOST_LAPSES]
+        found += [row for row in self.rows.values() if row.status == "pending" and row.is_due(now) and row.lapses]
         first = min((row.due_at for row in found if row.due_at), default=None)
         return [row.id for row in found if row.due_at == first]
 
@@ -108,6 +109,11 @@ class Table:
                 row, status=self.held, attempt=row.attempt + 1, lapses=lapses, due_at=now + lease
             )
 
+    def rescue(self, one: int, worker: UUID, *, now: datetime, lease: timedelta) -> None:
+        """Somebody takes this one alone; that its lease had run out is counted."""
+        self.counts[worker, "lapse"] += self.rows[one].status == self.held
+        self.claim([one], now=now, lease=lease)
+
     def bury(self, worker: UUID, *, now: datetime) -> list[int]:
         """The rows whose third lease has run out are dead; which."""
         buried = [row for row in self._abandoned(now) if row.lapses + 1 >= MOST_LAPSES]
@@ -116,6 +122,10 @@ class Table:
             self.counts[worker, "dead"] += 1
             self.kept[row.id, row.attempt] += 1
         return [row.id for row in buried]
+
+    def is_abandoned(self, one: int, now: datetime) -> bool:
+        """Whether somebody holds this row whose lease is over."""
+        return self.rows[one].status == self.held and self.rows[one].is_due(now)
 
     def is_held(self, name: Try) -> bool:
         """Whether this very try still has its row."""
@@ -184,7 +194,7 @@ class Table:
         return self.rows[one].status in ENDED_AS_A_LETTER and not self._open_replays(one)
 
     def _abandoned(self, now: datetime) -> list[Row]:
-        return [row for row in self.rows.values() if row.status == self.held and row.is_due(now)]
+        return [row for row in self.rows.values() if self.is_abandoned(row.id, now)]
 
     def _open_replays(self, of: int | None, *, but: int | None = None) -> list[int]:
         rows = [row for row in self.rows.values() if of is not None and row.replay_of == of and row.id != but]

@@ -63,6 +63,7 @@ class Standing:
 WAITS = Standing(status="pending", attempt=0)
 ABANDONED = Standing()
 TAKEN_OVER = Standing(attempt=2, lapses=1, due_in=LEASE)
+BACK_AFTER_A_LAPSE = Standing(status="pending", lapses=1)
 ABANDONED_AGAIN = Standing(attempt=2, lapses=1)
 BEYOND_HOPE = Standing(attempt=3, lapses=2)
 
@@ -85,9 +86,13 @@ class Session:
             taken = outbox.claim_lapsed(connection, lease=LEASE, worker=self.worker)
             return [(taken.claim.id, taken.claim.attempt)] if taken else []
 
-        return Step(
-            on_table=on_table, on_model=lambda model: take(model, model.lapsed(NOW)[:1]), may_pass_over=may_pass_over
-        )
+        def on_model(model: Table) -> list[Try]:
+            found = model.lapsed(NOW)[:1]
+            for one in found:
+                model.rescue(one, self.worker, now=NOW, lease=LEASE)
+            return [(one, model.rows[one].attempt) for one in found]
+
+        return Step(on_table=on_table, on_model=on_model, may_pass_over=may_pass_over)
 
     def bury(self) -> Step:
         return Step(
@@ -233,6 +238,8 @@ def ends(database: Database, standings: Sequence[Standing], steps: Callable[...,
 ONE = [
     pytest.param([WAITS], lambda _: (ANN.claim(1), BEN.claim(1)), id="claim, claim"),
     pytest.param([ABANDONED], lambda _: (ANN.rescue(), BEN.rescue()), id="rescue, rescue"),
+    pytest.param([BACK_AFTER_A_LAPSE], lambda _: (ANN.rescue(), BEN.claim(1)), id="rescue, claim"),
+    pytest.param([TAKEN_OVER], lambda a: (ANN.release((a, 2)), BEN.rescue()), id="release, rescue"),
     pytest.param([ABANDONED], lambda a: (ANN.record(LATER, (a, 1)), BEN.rescue()), id="refusal, rescue"),
     pytest.param([ABANDONED], lambda a: (ANN.record(SENT, (a, 1)), BEN.rescue()), id="yes, rescue"),
     pytest.param([ABANDONED], lambda a: (ANN.extend((a, 1)), BEN.rescue()), id="extend, rescue"),

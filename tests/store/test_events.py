@@ -59,8 +59,9 @@ def test_the_event_that_a_vanished_worker_left_is_claimed_alone(database: Databa
 
 
 def test_an_event_that_outlived_three_workers_is_poison(database: Database) -> None:
-    event_id = put(database, lapses=2)
+    event_id = put(database)
     claim_one(database)
+    rows.change(database, table, event_id, lapses=2)
     rows.let_lease_end(database, table, event_id)
     with database.begin() as connection:
         assert events.bury_poison(connection) == 1

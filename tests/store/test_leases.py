@@ -178,7 +178,7 @@ def test_a_row_whose_worker_vanished_comes_due_by_itself(database: Database, kin
     assert any_due(database, kind)
     found = claim_lapsed(database, kind)
     assert found is not None
-    assert (found.id, found.attempt, found.lapses) == (row_id, 2, 1)
+    assert (found.id, found.attempt, found.lapses, found.has_lapsed) == (row_id, 2, 1, True)
     assert not any_due(database, kind)
 
 
@@ -191,6 +191,27 @@ def test_lapsed_rows_are_never_claimed_together_with_others(database: Database, 
     assert claim(database, kind) == [fresh]
     found = [claim_lapsed(database, kind) for _ in range(3)]
     assert [one.id if one else None for one in found] == [*lapsed, None]
+
+
+@pytest.mark.parametrize("lapses", [1, 2, 3])
+def test_a_row_that_has_lapsed_stays_alone_after_it_was_given_back(database: Database, kind: Kind, lapses: int) -> None:
+    suspect, fresh = put(database, kind), put(database, kind)
+    claim(database, kind)
+    rows.change(database, kind.table, suspect, lapses=lapses)
+    with database.begin() as connection:
+        kind.leases.release(connection, [(suspect, 1), (fresh, 1)])
+
+    assert claim(database, kind) == [fresh]
+    found = claim_lapsed(database, kind)
+    assert found is not None
+    assert (found.id, found.attempt, found.lapses, found.has_lapsed) == (suspect, 2, lapses, False)
+    assert bury(database, kind) == []
+    assert claim_lapsed(database, kind) is None
+
+
+def test_a_row_that_waits_for_the_future_is_not_taken_alone_either(database: Database, kind: Kind) -> None:
+    put(database, kind, lapses=1, due_at=rows.ago(seconds=-60))
+    assert claim_lapsed(database, kind) is None
 
 
 def test_the_third_lapse_ends_a_row(database: Database, kind: Kind) -> None:
@@ -210,9 +231,10 @@ def test_the_third_lapse_ends_a_row(database: Database, kind: Kind) -> None:
 
 
 def test_a_burial_ends_no_more_than_its_limit(database: Database, kind: Kind) -> None:
-    row_ids = [put(database, kind, lapses=2) for _ in range(3)]
+    row_ids = [put(database, kind) for _ in range(3)]
     claim(database, kind)
     for row_id in row_ids:
+        rows.change(database, kind.table, row_id, lapses=2)
         rows.let_lease_end(database, kind.table, row_id)
     with database.begin() as connection:
         assert len(kind.bury_poison(connection, limit=2)) == 2

@@ -94,9 +94,10 @@ def tries(database: Database) -> list[RowMapping]:
 
 
 def counted(database: Database) -> dict[str, int]:
-    """The counts of all minutes, by outcome."""
-    total = func.sum(delivery_stats.c.count).label("total")
-    query = select(delivery_stats.c.outcome, total).group_by(delivery_stats.c.outcome)
+    """The counts of all minutes, by outcome; lapses are counted besides."""
+    stats = delivery_stats.c
+    total = func.sum(stats.count).label("total")
+    query = select(stats.outcome, total).where(stats.outcome != outbox.LAPSE).group_by(stats.outcome)
     with database.begin() as connection:
         return {row.outcome: row.total for row in connection.execute(query)}
 
@@ -110,7 +111,8 @@ def waits(database: Database, job: Job) -> timedelta:
 
 
 def test_a_claimed_letter_says_whom_it_is_for_and_what_happened_before(database: Database) -> None:
-    job = claim_one(database, failures=2, lapses=1, attempt=4, max_failures=9, reason="reviewer")
+    first = claim_one(database, failures=2, attempt=3, max_failures=9, reason="reviewer")
+    job = claim_after_lapse(database, first)
     assert (job.username, job.to_email, job.reason) == ("alice", "alice@example.com", Reason.REVIEWER)
     assert (job.claim.attempt, job.claim.failures, job.claim.max_failures, job.claim.lapses) == (5, 2, 9, 1)
     assert job.message_id == letter(database, job)["message_id"]
@@ -127,6 +129,14 @@ def test_the_letter_that_a_vanished_worker_left_is_claimed_alone(database: Datab
     assert again.claim == replace(job.claim, attempt=2, lapses=1)
     with database.begin() as connection:
         assert outbox.claim_lapsed(connection, lease=LEASE, worker=OTHER) is None
+
+
+def test_a_lapse_is_counted_when_it_is_found_and_not_when_the_letter_comes_back(database: Database) -> None:
+    again = claim_after_lapse(database, claim_one(database))
+    is_released(database, again)
+    with database.begin() as connection:
+        assert outbox.claim_lapsed(connection, lease=LEASE, worker=OTHER)
+        assert connection.scalar(select(func.sum(delivery_stats.c.count))) == 1
 
 
 @pytest.mark.parametrize(
@@ -366,7 +376,8 @@ def test_a_letter_past_its_end_wakes_at_once_to_be_recorded_as_expired(database:
 
 
 def test_poison_is_kept_and_counted_like_any_other_end(database: Database) -> None:
-    job = claim_one(database, lapses=2)
+    job = claim_one(database)
+    rows.change(database, email_jobs, job.claim.id, lapses=2)
     rows.let_lease_end(database, email_jobs, job.claim.id)
     with database.begin() as connection:
         assert outbox.bury_poison(connection, worker=WORKER) == 1
