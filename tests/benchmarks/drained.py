@@ -9,7 +9,7 @@ from time import perf_counter
 from notify.domain.errors import NotifyError
 from tests.benchmarks import workload
 from tests.benchmarks.crew import crew
-from tests.benchmarks.meter import metered
+from tests.benchmarks.meter import family_seconds, metered
 from tests.benchmarks.place import Place, settings
 from tests.benchmarks.sink import Sink
 
@@ -20,11 +20,17 @@ class Miscounted(NotifyError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Drained:
-    """What it took. ``peak_bytes`` is proportional memory of the worker's three processes, if it was asked for."""
+    """
+    What it took.
+
+    ``cpu_seconds`` is the processor time of the worker's three processes, ``server_seconds`` that of PostgreSQL,
+    ``peak_bytes`` the worker's proportional memory if it was asked for.
+    """
 
     letters: int
     seconds: float
     cpu_seconds: float
+    server_seconds: float
     peak_bytes: int | None
 
     @property
@@ -36,6 +42,11 @@ class Drained:
     def cpu_microseconds(self) -> float:
         """Processor time of the workers, a letter."""
         return self.cpu_seconds / self.letters * 1e6
+
+    @property
+    def server_microseconds(self) -> float:
+        """Processor time of PostgreSQL, a letter."""
+        return self.server_seconds / self.letters * 1e6
 
 
 def drained(place: Place, sink: Sink, *, letters: int, memory: bool = False) -> Drained:
@@ -53,14 +64,20 @@ def drained(place: Place, sink: Sink, *, letters: int, memory: bool = False) -> 
         workload.enqueue(here, database, letters=letters)
         with crew(here, database, Path(folder), environment=environment) as workers:
             with metered(workers.pids, memory=memory) as meter:
-                began = perf_counter()
+                began, server = perf_counter(), family_seconds(place.database_pid)
                 workers.start()
                 workers.finish()
-                seconds = perf_counter() - began
+                seconds, server = perf_counter() - began, family_seconds(place.database_pid) - server
             taken = sink.wait_for(before + letters) - before
     if taken != letters:
         raise Miscounted(sent=letters, taken=taken, sink=sink.kind)
-    return Drained(letters=letters, seconds=seconds, cpu_seconds=meter.cpu_seconds, peak_bytes=meter.peak_bytes)
+    return Drained(
+        letters=letters,
+        seconds=seconds,
+        cpu_seconds=meter.cpu_seconds,
+        server_seconds=server,
+        peak_bytes=meter.peak_bytes,
+    )
 
 
 def best(place: Place, sink: Sink, *, letters: int, repeats: int, memory: bool = False) -> Drained:

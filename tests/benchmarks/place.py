@@ -21,9 +21,10 @@ MAIL = {
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """The servers' URLs, and a folder for logs."""
+    """The servers' URLs, PostgreSQL's first process, and a folder for logs."""
 
     database_server: str
+    database_pid: int
     broker: str
     folder: Path
 
@@ -54,7 +55,8 @@ def place(folder: Path) -> Iterator[Place]:
     with ExitStack() as stack:
         postgres = stack.enter_context(PostgresServer(folder / "database"))
         broker = stack.enter_context(ValkeyServer(folder / "broker"))
-        yield Place(postgres.url, broker.url, folder)
+        assert postgres.process is not None
+        yield Place(postgres.url, postgres.process.pid, broker.url, folder)
 
 
 def settings(environment: Mapping[str, str]) -> Settings:

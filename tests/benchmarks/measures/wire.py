@@ -31,6 +31,7 @@ def measure(bench: Bench) -> Iterator[Row]:
     (place.folder / "letter").write_bytes(ready_bytes)
     note = f"letters of {len(ready_bytes):,} bytes"
     yield Row(what="worker CPU a letter", unit="µs CPU", figure=bench.near.cpu_microseconds, note=note)
+    yield Row(what="PostgreSQL's CPU a letter", unit="µs CPU", figure=bench.near.server_microseconds)
     with sink(place.folder) as near:
         yield _beside_aiosmtplib(bench, near, bench.near, goal=at_least(1.4), kind="PIPELINING")
         yield _beside_smtp_source(bench, near, size=len(ready_bytes))
