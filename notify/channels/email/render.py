@@ -226,11 +226,11 @@ def words_facts(markdown: object, *, shown: int) -> dict[str, Any]:
     """What somebody wrote, as it may be shown; ``cut`` when there is more than is shown."""
     whole = comments.tidy(markdown or "")
     body = comments.cut(whole, shown)
-    beginning = Markup(comments.as_html(body[: 2 * LONGEST_SNIPPET])).striptags()  # noqa: S704 - only text is left
+    html = Markup(comments.as_html(body))  # noqa: S704 - sanitised by as_html
     return {
         "quoted": comments.as_quote(body) if body else "",
-        "html": Markup(comments.as_html(body)),  # noqa: S704 - sanitised by as_html
-        "snippet": comments.cut(comments.one_line(beginning), LONGEST_SNIPPET),
+        "html": html,
+        "snippet": comments.cut(comments.one_line(html.striptags()), LONGEST_SNIPPET),
         "cut": len(body) < len(whole),
     }
 
