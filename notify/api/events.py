@@ -1,5 +1,6 @@
 """Events in, and what became of them."""
 
+from dataclasses import asdict
 from http import HTTPStatus
 from typing import Annotated
 
@@ -10,6 +11,7 @@ from notify.api.context import InContext
 from notify.api.problems import OF_BODIES
 from notify.api.schemas import BatchAccepted, EventAccepted, EventOut, InPath
 from notify.domain.jobs import Stage
+from notify.intake.explain import traces
 from notify.intake.receive import receive
 from notify.intake.schema import EventIn
 from notify.store import jobs
@@ -43,9 +45,11 @@ def post_events(events: Annotated[list[EventIn], Body(max_length=LARGEST_BATCH)]
 
 @router.get("/{key:path}", dependencies=[may_read])
 def get_event(key: InPath, context: InContext) -> EventOut:
-    """The event with this key, and for each person it concerned what became of it and why."""
+    """The event with this key, and for each person it concerns what became of it, and which rules say so."""
     with context.database.begin() as connection:
         event = jobs.of_event(connection, key)
-    if event is None:
-        raise HTTPException(HTTPStatus.NOT_FOUND, f"no event has the key {key}")
-    return EventOut.model_validate(event)
+        if event is None:
+            raise HTTPException(HTTPStatus.NOT_FOUND, f"no event has the key {key}")
+        found = traces(connection, event.people)
+    told = [{**asdict(one), "trace": found[one.id]} for one in event.people]
+    return EventOut.model_validate({**asdict(event), "people": told})

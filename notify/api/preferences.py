@@ -1,9 +1,10 @@
 """A person's own choices."""
 
 from collections.abc import Mapping, Sequence
-from typing import cast
+from dataclasses import asdict
+from typing import Annotated, cast
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Query
 from sqlalchemy import Connection
 
 from notify.api import auth
@@ -15,11 +16,15 @@ from notify.api.schemas import (
     ConfigIn,
     ConfigOut,
     EventTypeOut,
+    HistoryFilter,
+    HistoryPage,
     InPath,
+    LetterOut,
     PreferenceIn,
 )
 from notify.domain.preferences import NO_CHOICES, Choices, EventType
-from notify.store import directory, preferences
+from notify.intake.explain import traces
+from notify.store import directory, jobs, preferences
 from notify.store.preferences import Settings
 
 NULL_STAYS = {"enabled", "delivery_mode", "participating", "own_actions", "mentions_pierce_mutes"}
@@ -78,6 +83,19 @@ def delete_change_list(me: auth.Me, link: InPath, context: InContext) -> ChangeL
         preferences.unmute(connection, me, link)
         preferences.unsubscribe(connection, me, link)
         return _change_list(connection, me, link)
+
+
+@router.get("/history")
+def get_history(me: auth.Me, asked: Annotated[HistoryFilter, Query()], context: InContext) -> HistoryPage:
+    """The person's own letters and skips, newest first, a page at a time, each with the rules that say why."""
+    with context.database.begin() as connection:
+        found = jobs.search(
+            connection, username=me, cl_link=asked.cl_link, before_id=asked.cursor, limit=asked.limit + 1
+        )
+        page = found[: asked.limit]
+        why = traces(connection, page)
+    letters = [LetterOut.model_validate({**asdict(one), "trace": why[one.id]}) for one in page]
+    return HistoryPage(letters=letters, next_cursor=page[-1].id if len(found) > asked.limit else None)
 
 
 def settings(given: ConfigIn) -> Settings:

@@ -9,7 +9,9 @@ from zoneinfo import available_timezones
 from fastapi import Path
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictBool
 
+from notify.domain.audience import Reason
 from notify.domain.events import ChangeList
+from notify.domain.fan_out import Rule
 from notify.domain.preferences import EventType, Person
 from notify.intake.schema import Line, Name, Strict, WebAddress, one_line
 from notify.store.directory import Refusal, State
@@ -78,14 +80,60 @@ class BatchAccepted(View):
     duplicates: int = Field(description="Events whose key was known before; they changed nothing.")
 
 
+class StepOut(View):
+    """One rule that is asked, and what it finds."""
+
+    rule: Rule
+    found: str
+
+
 class Told(View):
     """What became of an event for one person."""
 
     username: str
-    reason: str = Field(description="Why the event concerned the person: author, reviewer.")
+    event_type: str = Field(description="The type under which the person is told; of a mention, cl.comment.mentioned.")
+    reason: Reason = Field(description="Why the event concerned the person.")
     status: str
     why: str | None = Field(validation_alias="outcome_reason", description="Why skipped, dead or cancelled, if so.")
     message_id: str | None
+    trace: list[StepOut] = Field(
+        default=[], description="Every rule that is asked by what holds today, in order; the last one decides."
+    )
+
+
+class LetterOut(View):
+    """One letter to the person, or why there is none."""
+
+    id: int
+    event_key: str
+    event_type: str
+    cl_link: str
+    reason: Reason = Field(description="Why the event concerned the person.")
+    status: str
+    why: str | None = Field(validation_alias="outcome_reason", description="Why skipped, dead or cancelled, if so.")
+    to_email: str | None
+    message_id: str | None
+    due_at: datetime | None = Field(description="Not before this instant; null: finished.")
+    created_at: datetime
+    finished_at: datetime | None
+    trace: list[StepOut] = Field(
+        default=[], description="Every rule that is asked by what holds today, in order; the last one decides."
+    )
+
+
+class HistoryPage(View):
+    """A person's letters, newest first."""
+
+    letters: list[LetterOut]
+    next_cursor: int | None = Field(description="Where the next page begins; null: this is the last.")
+
+
+class HistoryFilter(Strict):
+    """Which of the person's letters to list, and from where."""
+
+    cl_link: Name | None = None
+    cursor: int | None = Field(default=None, ge=1, le=LARGEST_ID, description="next_cursor of the page before.")
+    limit: int = Field(default=50, ge=1, le=200)
 
 
 class EventOut(View):

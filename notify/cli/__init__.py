@@ -4,7 +4,7 @@ import sys
 
 from typer import Typer
 
-from notify.cli import doctor, emit, jobs, letters, people, relays, stack, token
+from notify.cli import doctor, emit, explain, jobs, letters, people, relays, stack, token
 from notify.domain.errors import NotifyError
 
 USAGE = 2
@@ -21,6 +21,7 @@ app.command()(stack.demo)
 app.command()(stack.migrate)
 app.command()(stack.prune)
 app.command()(emit.emit)
+app.command()(explain.explain)
 app.add_typer(jobs.app, name="jobs")
 app.add_typer(people.app, name="people")
 app.add_typer(relays.app, name="relays")

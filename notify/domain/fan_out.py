@@ -17,8 +17,13 @@ class Priority(IntEnum):
 
 
 class Rule(StrEnum):
-    """What is asked about a person whom an event concerns, in this order; the first that matches decides."""
+    """
+    What is asked about a person and an event, in this order; the first that matches decides.
 
+    Whom the event concerns at all (``audience``) is settled before ``resolve``, which asks the others.
+    """
+
+    AUDIENCE = "audience"
     ADDRESS = "address"
     REQUIRED = "required"
     ACTOR = "actor"

@@ -18,6 +18,7 @@ class JobView:
     """One letter as it stands. Null fields mean what the column comments of ``email_jobs`` say."""
 
     id: int
+    event_id: int
     event_key: str
     event_type: str
     cl_link: str

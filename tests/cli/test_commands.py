@@ -19,6 +19,7 @@ COMMANDS = (
     ["demo"],
     ["migrate"],
     ["emit"],
+    ["explain"],
     ["jobs", "list"],
     ["jobs", "show"],
     ["jobs", "retry"],

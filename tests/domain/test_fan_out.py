@@ -152,6 +152,7 @@ def test_letters_go_to_the_chosen_address_else_to_the_directorys_unless_it_was_r
     assert decision == expected
 
 
+ASKED: list[Rule] = [rule for rule in Rule if rule is not Rule.AUDIENCE]
 MENTIONED = Case(occasion={"reason": Reason.MENTIONED})
 PIERCING = Case(choices={"mentions_pierce_mutes": True})
 
@@ -199,13 +200,12 @@ def test_what_a_bot_says_lets_others_pass_unless_it_is_required(case: Case, prio
 
 @pytest.mark.parametrize(
     ("case", "last"),
-    [(case, rule) for (case, _), rule in zip(RULES, list(Rule), strict=True)],
-    ids=list(Rule),
+    [(case, rule) for (case, _), rule in zip(RULES, ASKED, strict=True)],
+    ids=ASKED,
 )
 def test_the_trace_names_every_rule_that_was_asked_and_ends_with_the_one_that_decided(case: Case, last: Rule) -> None:
-    rules = list(Rule)
     asked = [step.rule for step in case.resolution().trace]
-    assert asked == rules[: rules.index(last) + 1]
+    assert asked == ASKED[: ASKED.index(last) + 1]
 
 
 def test_a_trace_says_what_each_rule_found_so_that_two_cases_can_be_told_apart() -> None:

@@ -1,0 +1,120 @@
+"""Why: how the decision about one person and one event comes about, before the fact or after it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import Connection
+
+from notify.domain.audience import Concerned, Reason
+from notify.domain.events import Event
+from notify.domain.fan_out import Rule, Step, Told
+from notify.intake.fan_out import UNKNOWN_CL, UNKNOWN_TYPE, Facts, audience_of, facts_about, resolution
+from notify.intake.receive import receive
+from notify.intake.schema import EventIn
+from notify.store import directory, events, preferences
+from notify.store.jobs import JobView
+
+NOT_CONCERNED = "not_concerned"
+MOST_NAMES = 5
+NOT_YET = {
+    UNKNOWN_CL: "the directory knows neither author nor reviewers of the change list; the event waits",
+    UNKNOWN_TYPE: "nobody can choose about this kind of event yet; the event waits",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Explanation:
+    """
+    What holds today for one person and one event, and how that comes about.
+
+    ``event_type`` is the type under which the person is told, ``reason`` is why the event concerns
+    them; None where it does not.
+    """
+
+    username: str
+    event_type: str
+    reason: Reason | None
+    told: bool
+    why: str
+    trace: tuple[Step, ...]
+
+
+def explain(connection: Connection, event: Event, username: str) -> Explanation:
+    """Whether the person is told of the event by what is known today, and every rule that is asked on the way."""
+    facts = facts_about([event], connection)
+    audience = audience_of(event, facts)
+    if isinstance(audience, str):
+        return _outside(event, username, why=audience, found=NOT_YET[audience])
+    concerned = next((one for one in audience if one.username == username), None)
+    if concerned is None:
+        return _outside(event, username, why=NOT_CONCERNED, found=_others(audience))
+    found = resolution(event, concerned, facts)
+    return Explanation(
+        username=username,
+        event_type=concerned.event_type or event.type,
+        reason=concerned.reason,
+        told=isinstance(found.decision, Told),
+        why=found.decision.why,
+        trace=(_audience(concerned.reason), *found.trace),
+    )
+
+
+def before_the_fact(connection: Connection, given: EventIn, username: str) -> Explanation:
+    """
+    The same about an event that is not stored.
+
+    It is stored for that, with a key of its own, so that it teaches the directory what it would; the
+    caller must roll back.
+    """
+    (receipt,) = receive(connection, [given.model_copy(update={"key": None})])
+    event = events.load(connection, [receipt.id])[receipt.id]
+    return explain(connection, event, username)
+
+
+def traces(connection: Connection, letters: Sequence[JobView]) -> dict[int, tuple[Step, ...]]:
+    """
+    Every rule that is asked about each of these rows by what is known today, by the id of the row.
+
+    What was decided when the row was written stands in the row. A constant number of statements.
+    """
+    told_of = events.load(connection, sorted({one.event_id for one in letters}))
+    names = {one.username for one in letters}
+    facts = Facts(
+        change_lists={},
+        subscribers={},
+        participants={},
+        people=directory.people(connection, names | {event.actor for event in told_of.values()}),
+        choices=preferences.choices(connection, names, cl_links={one.cl_link for one in letters}),
+        event_types=preferences.event_types(connection),
+    )
+    return {one.id: _trace(one, told_of[one.event_id], facts) for one in letters}
+
+
+def _trace(letter: JobView, event: Event, facts: Facts) -> tuple[Step, ...]:
+    if letter.event_type not in facts.event_types:
+        return (Step(Rule.AUDIENCE, NOT_YET[UNKNOWN_TYPE]),)
+    reason = Reason(letter.reason)
+    found = resolution(event, Concerned(letter.username, reason, letter.event_type), facts)
+    return (_audience(reason), *found.trace)
+
+
+def _audience(reason: Reason) -> Step:
+    return Step(Rule.AUDIENCE, f"is concerned as {reason}")
+
+
+def _others(audience: Sequence[Concerned]) -> str:
+    """Whom the event concerns instead, for people who wonder."""
+    named = ", ".join(f"{one.username} ({one.reason})" for one in audience[:MOST_NAMES])
+    more = len(audience) - MOST_NAMES
+    return f"the event concerns {named or 'nobody'}" + (f" and {more} more" if more > 0 else "")
+
+
+def _outside(event: Event, username: str, *, why: str, found: str) -> Explanation:
+    return Explanation(
+        username=username,
+        event_type=event.type,
+        reason=None,
+        told=False,
+        why=why,
+        trace=(Step(Rule.AUDIENCE, found),),
+    )

@@ -1,0 +1,111 @@
+"""A person's own letters over HTTP, and the rules that say why: newest first, and nobody else's."""
+
+from typing import Any
+
+import httpx
+import pytest
+
+from notify.domain.preferences import Person
+from notify.intake.receive import receive
+from notify.intake.schema import parse
+from notify.store import directory, preferences
+from notify.store.database import Database
+from notify.store.tokens import Scope
+from tests.api.conftest import Person as Headers
+from tests.api.conftest import Program
+from tests.support.office import Office, comment
+from tests.support.statements import statements
+
+HISTORY = "/api/v1/user/notification/history"
+PRIVATE = {"relay_reply", "last_error", "leased_by"}
+
+
+@pytest.fixture
+def office(database: Database) -> Office:
+    """Ann and bob review CL-1 and CL-2, about which there were five comments."""
+    office = Office(database, relay_url=None)
+    for number in range(4):
+        office.letters_wait("ann", "bob", key=f"k{number}")
+    with database.begin() as connection:
+        preferences.mute(connection, "ann", "CL-2")
+    office.letters_wait("ann", "bob", key="k4", link="CL-2")
+    return office
+
+
+@pytest.fixture
+def ann(office: Office, api: httpx.Client, person: Headers) -> httpx.Client:
+    assert office.jobs("k4")
+    api.headers.update(person("ann"))
+    return api
+
+
+def told(answer: httpx.Response) -> list[tuple[str, str, str | None]]:
+    return [(one["event_key"], one["status"], one["why"]) for one in answer.json()["letters"]]
+
+
+def test_a_person_sees_their_own_letters_and_skips_newest_first(ann: httpx.Client) -> None:
+    assert told(ann.get(HISTORY)) == [
+        ("k4", "skipped", "muted_cl"),
+        *((f"k{number}", "pending", None) for number in (3, 2, 1, 0)),
+    ]
+    assert not PRIVATE & ann.get(HISTORY).json()["letters"][0].keys()
+
+
+def test_each_row_has_the_rules_that_decide_it_now(ann: httpx.Client) -> None:
+    skipped, waiting, *_ = ann.get(HISTORY).json()["letters"]
+    assert skipped["trace"][-1]["rule"] == "mute"
+    assert (waiting["trace"][0]["rule"], waiting["trace"][-1]["rule"]) == ("audience", "default")
+    assert all(step["found"] for step in waiting["trace"])
+
+
+def test_pages_follow_each_other_without_a_gap(ann: httpx.Client) -> None:
+    seen: list[str] = []
+    cursor: dict[str, Any] = {}
+    while True:
+        page = ann.get(HISTORY, params={"limit": 2, **cursor}).json()
+        seen += [one["event_key"] for one in page["letters"]]
+        if page["next_cursor"] is None:
+            break
+        cursor = {"cursor": page["next_cursor"]}
+    assert seen == ["k4", "k3", "k2", "k1", "k0"]
+
+
+def test_one_change_list_is_asked_for_by_its_link(ann: httpx.Client) -> None:
+    assert told(ann.get(HISTORY, params={"cl_link": "CL-2"})) == [("k4", "skipped", "muted_cl")]
+
+
+def test_nobody_sees_anybody_elses(ann: httpx.Client, person: Headers, program: Program) -> None:
+    assert ann.get(HISTORY, headers=person("carol")).json() == {"letters": [], "next_cursor": None}
+    assert ann.get(HISTORY, params={"username": "bob"}).status_code == 422
+    assert ann.get(HISTORY, headers=program(Scope.OPS)).status_code == 403
+
+
+def test_a_page_costs_the_same_number_of_statements_whatever_its_size(ann: httpx.Client, database: Database) -> None:
+    costs = []
+    for limit in (1, 5):
+        with statements(database) as sent:
+            ann.get(HISTORY, params={"limit": limit})
+        costs.append(len(sent))
+    assert costs[0] == costs[1]
+
+
+def test_an_event_says_for_each_person_which_rules_decide(
+    office: Office, api: httpx.Client, program: Program, database: Database
+) -> None:
+    with database.begin() as connection:
+        directory.put_person(connection, Person(username="carol", email="carol@example.com"))
+        preferences.set_preference(connection, "carol", "cl.comment.mentioned", enabled=True)
+        given = comment(key="k9", actor="bob", reviewers=["ann", "bob"])
+        receive(connection, [parse(given | {"comment": {"id": "1", "body": "@carol?"}})])
+    office.fan_out()
+    answer = api.get("/api/v1/events/k9", headers=program(Scope.OPS)).json()
+    people = {one["username"]: one for one in answer["people"]}
+    assert {name: one["trace"][-1]["rule"] for name, one in people.items()} == {
+        "ann": "default",
+        "bob": "actor",
+        "carol": "choice",
+        "somebody": "address",
+    }
+    assert people["carol"]["event_type"] == "cl.comment.mentioned"
+    assert people["carol"]["trace"][0]["found"] == "is concerned as mentioned"
+    assert people["bob"]["why"] == "is_actor"

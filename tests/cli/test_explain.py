@@ -1,0 +1,144 @@
+"""Why somebody is told, or is not: of what happened, and of what might."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from notify.domain.errors import MalformedEvent, NotifyError
+from notify.domain.preferences import Person
+from notify.store import directory, preferences
+from notify.store.database import Database
+from notify.store.tables import cl_reviewers, events
+from tests.cli.conftest import Notify
+from tests.support import rows
+from tests.support.office import Office
+
+ORDER = ["audience", "address", "required", "actor", "bot", "master_switch", "mute", "role", "choice", "default"]
+MERGE = {
+    "key": "m1",
+    "type": "cl.merged",
+    "actor": "dana",
+    "cl": {"link": "CL-1", "author": "alice", "reviewers": ["bob"]},
+}
+TWO_WITHOUT_A_KEY = "\n".join([json.dumps({name: value for name, value in MERGE.items() if name != "key"})] * 2)
+
+
+@pytest.fixture
+def office(database: Database) -> Office:
+    """Alice and bob read mail."""
+    with database.begin() as connection:
+        for name in ("alice", "bob", "dana"):
+            directory.put_person(connection, Person(username=name, email=f"{name}@example.com"))
+    return Office(database, relay_url=None)
+
+
+def rules(said: Any) -> list[str]:
+    return [step["rule"] for step in said["trace"]]
+
+
+def test_a_letter_that_went_is_explained_by_every_rule_down_to_the_default(notify: Notify, office: Office) -> None:
+    notify("emit", "-", stdin=json.dumps(MERGE))
+    office.fan_out()
+    said = notify("explain", "m1", "bob", "--json").json
+    assert (said["told"], said["why"], said["reason"], said["event_type"]) == (True, "default", "reviewer", "cl.merged")
+    assert rules(said) == ORDER
+    assert [one["status"] for one in said["letters"]] == ["pending"]
+
+
+def test_a_choice_made_since_is_what_decides_now_and_the_row_says_what_did_then(notify: Notify, office: Office) -> None:
+    notify("emit", "-", stdin=json.dumps(MERGE))
+    with office.database.begin() as connection:
+        preferences.mute(connection, "bob", "CL-1")
+    office.fan_out()
+    with office.database.begin() as connection:
+        preferences.unmute(connection, "bob", "CL-1")
+        preferences.set_preference(connection, "bob", "cl.merged", enabled=True)
+    said = notify("explain", "m1", "bob", "--json").json
+    assert (said["told"], said["why"]) == (True, "chosen_event")
+    assert rules(said) == ORDER[:-1]
+    assert [(one["status"], one["outcome_reason"]) for one in said["letters"]] == [("skipped", "muted_cl")]
+
+
+def test_who_is_not_concerned_is_told_whom_it_concerns(notify: Notify, office: Office) -> None:
+    notify("emit", "-", stdin=json.dumps(MERGE))
+    said = notify("explain", "m1", "dana", "--json").json
+    assert (said["told"], said["why"], said["reason"]) == (False, "not_concerned", None)
+    assert rules(said) == ["audience"]
+    assert "alice (author), bob (reviewer)" in said["trace"][0]["found"]
+    assert office.jobs("m1") == []
+
+
+@pytest.mark.usefixtures("office")
+def test_an_event_that_waits_for_the_directory_says_so(notify: Notify) -> None:
+    notify("emit", "-", stdin=json.dumps(MERGE | {"cl": {"link": "CL-9"}}))
+    assert notify("explain", "m1", "bob", "--json").json["why"] == "unknown_cl"
+
+
+@pytest.mark.usefixtures("office")
+def test_people_can_read_it_too(notify: Notify) -> None:
+    notify("emit", "-", stdin=json.dumps(MERGE))
+    said = notify("explain", "m1", "bob").output
+    assert said.startswith("bob is told of m1 (cl.merged): default")
+    positions = [said.index(f"\n{rule}") for rule in ORDER]
+    assert positions == sorted(positions)
+
+
+def test_before_the_fact_everything_is_as_it_would_be_and_nothing_is_stored(notify: Notify, office: Office) -> None:
+    mention = {
+        **MERGE,
+        "type": "cl.comment.created",
+        "comment": {"id": "1", "body": "@bob?"},
+        "cl": {"link": "CL-7", "author": "alice"},
+    }
+    said = notify("explain", "m1", "bob", "--dry-run", "-", "--json", stdin=json.dumps(mention)).json
+    assert (said["told"], said["reason"], said["event_type"]) == (True, "mentioned", "cl.comment.mentioned")
+    assert rules(said) == ORDER
+    assert said["letters"] == []
+    assert rows.count_of(office.database, events) == rows.count_of(office.database, cl_reviewers) == 0
+    with office.database.begin() as connection:
+        assert directory.change_list(connection, "CL-7") is None
+
+
+@pytest.mark.usefixtures("office")
+def test_a_known_key_does_not_stop_a_dry_run_of_another_event(notify: Notify) -> None:
+    notify("emit", "-", stdin=json.dumps(MERGE))
+    other = {**MERGE, "cl": {"link": "CL-1", "reviewers": ["dana"]}, "actor": "alice"}
+    said = notify("explain", "m1", "dana", "--dry-run", "-", "--json", stdin=json.dumps(other)).json
+    assert (said["told"], said["reason"]) == (True, "reviewer")
+    assert notify("explain", "m1", "dana", "--json").json["why"] == "not_concerned"
+
+
+@pytest.mark.usefixtures("office")
+@pytest.mark.parametrize(
+    "text",
+    [
+        json.dumps(MERGE, indent=2),
+        "\n".join(json.dumps(one) for one in ({**MERGE, "key": "m0", "actor": "bob"}, MERGE)) + "\n\n",
+        json.dumps({name: value for name, value in MERGE.items() if name != "key"}),
+    ],
+    ids=["one object", "a line each", "without a key"],
+)
+def test_the_event_is_found_in_a_file_by_its_key(notify: Notify, tmp_path: Path, text: str) -> None:
+    path = tmp_path / "events.json"
+    path.write_text(text, encoding="utf-8")
+    assert notify("explain", "m1", "bob", "--dry-run", str(path), "--json").json["told"]
+
+
+@pytest.mark.usefixtures("office")
+@pytest.mark.parametrize(
+    "text", ["", "nonsense", "[]", "7\n8", json.dumps(MERGE | {"key": "other"}), TWO_WITHOUT_A_KEY]
+)
+def test_a_file_without_the_event_is_an_error(notify: Notify, tmp_path: Path, text: str) -> None:
+    path = tmp_path / "events.json"
+    path.write_text(text, encoding="utf-8")
+    assert isinstance(notify("explain", "m1", "bob", "--dry-run", str(path)).error, NotifyError)
+
+
+@pytest.mark.usefixtures("office")
+def test_what_cannot_be_explained_is_an_error(notify: Notify, tmp_path: Path) -> None:
+    assert isinstance(notify("explain", "nothing", "bob").error, NotifyError)
+    assert isinstance(notify("explain", "m1", "bob", "--dry-run", str(tmp_path / "none")).error, NotifyError)
+    wrong = json.dumps(MERGE | {"actor": ""})
+    assert isinstance(notify("explain", "m1", "bob", "--dry-run", "-", stdin=wrong).error, MalformedEvent)
