@@ -9,6 +9,8 @@ from itsdangerous.encoding import base64_encode
 
 from notify.domain.errors import NotifyError
 
+MOST_BYTES = 400
+
 
 class ForgedLink(NotifyError):
     """The link was not signed by this service, or part of it is missing."""
@@ -126,7 +128,9 @@ class SignedLinks:
             raise ForgedLink from None
 
     def _stop(self, username: str, scope: Scope, target: str, beside: str | None) -> str:
-        right = [username, scope.value, target, *([beside] if beside else [])]
+        """What makes the link too long for a header is left out: the page then offers one scope less."""
+        short = len(f"{username}{target}{beside}".encode()) <= MOST_BYTES
+        right = [username, scope.value, target, *([beside] if beside and short else [])]
         return f"{self.public_url}/unsubscribe/{_text(self._unsubscribe.dumps(right))}"
 
 

@@ -9,6 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 from re import compile as pattern
 
+from notify.channels.email.comments import unsteered
 from notify.channels.email.headers import (
     Address,
     UnusableAddress,
@@ -154,7 +155,7 @@ class Composer:
         rendered = self._renderer.render(letter, locale=locale)
         root = f"<{root_id(link, host=host)}>"
         headers = (
-            mailbox_field("From", f"{letter.actor.name} via {self._mail_from_name}", self._mail_from),
+            mailbox_field("From", f"{unsteered(letter.actor.name)} via {self._mail_from_name}", self._mail_from),
             text_field("Subject", rendered.subject),
             token_field("In-Reply-To", root),
             token_field("References", root),

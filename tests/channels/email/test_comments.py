@@ -5,7 +5,7 @@ from re import findall, fullmatch
 from re import search as find
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from notify.channels.email.comments import as_html, as_quote, cut, fold, laid_open, one_line, tidy
@@ -141,6 +141,7 @@ def test_marks_that_scripts_and_emoji_need_stay() -> None:
 
 
 @given(st.lists(st.text("abcé😀.:/", min_size=1, max_size=100), min_size=1, max_size=30))
+@example(["see", "https://a.example/" + "b" * 90])
 def test_a_folded_sentence_fits_a_terminal_and_loses_nothing(words: list[str]) -> None:
     folded = fold(" ".join(words))
     assert folded.split() == words

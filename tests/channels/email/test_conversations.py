@@ -1,0 +1,96 @@
+"""A change list is one conversation in every mail reader, whatever happens on it and in whatever order letters come."""
+
+from base64 import b64decode
+from collections.abc import Sequence
+from dataclasses import replace
+from email import message_from_bytes, policy
+from email.message import EmailMessage
+from itertools import permutations
+
+import pytest
+
+from notify.cli import sample
+from notify.domain.events import ChangeList
+from notify.domain.jobs import Letter
+from notify.domain.threads import message_id, root_id
+from tests.support.jwz import conversations, trees
+from tests.support.letters import HOST, NOON, composer
+
+HERE = ChangeList(link="CL-4821", title="Cap the upload retry", repository="monorepo")
+THERE = ChangeList(link="team/retries #7 <ü>", title="Cap the upload retry of others", repository="monorepo")
+COMPOSER = composer()
+
+
+def letter(event_type: str, change_list: ChangeList, *, number: int, locale: str = "en", replay: int = 0) -> Letter:
+    made = sample.letter(event_type, host=HOST, locale=locale)
+    key = f"{event_type}-{number}"
+    name = message_id(change_list.link, event_key=key, username="alice", host=HOST, replay=replay)
+    event = replace(made.event, id=number, key=key, cl_link=change_list.link)
+    return replace(made, event=event, change_list=change_list, message_id=name)
+
+
+def received(one: Letter) -> EmailMessage:
+    message = message_from_bytes(COMPOSER.compose(one, date=NOON).content, policy=policy.SMTP)
+    assert isinstance(message, EmailMessage)
+    return message
+
+
+def everything_about(change_list: ChangeList) -> list[EmailMessage]:
+    """A letter of every type, one of them in another language, and one replayed by hand."""
+    types = list(sample.PAYLOADS)
+    letters = [letter(one, change_list, number=number) for number, one in enumerate(types)]
+    letters.append(letter(types[0], change_list, number=90, locale="de"))
+    letters.append(letter(types[0], change_list, number=0, replay=1))
+    return [received(one) for one in letters]
+
+
+def names(messages: Sequence[EmailMessage]) -> set[str]:
+    return {str(message["Message-ID"]) for message in messages}
+
+
+@pytest.mark.parametrize("backwards", [False, True])
+def test_two_change_lists_are_two_conversations_whatever_happens_on_them(backwards: bool) -> None:
+    here, there = everything_about(HERE), everything_about(THERE)
+    mixed = [message for pair in zip(here, there, strict=True) for message in pair]
+    found = conversations(reversed(mixed) if backwards else mixed)
+    assert sorted(map(names, found), key=sorted) == sorted([names(here), names(there)], key=sorted)
+    assert trees(mixed) == 2
+
+
+def test_the_order_of_arrival_makes_no_difference() -> None:
+    some = everything_about(HERE)[:4]
+    assert all(trees(order) == 1 for order in permutations(some))
+
+
+def test_the_first_letter_names_the_root_so_that_the_second_finds_it_alone() -> None:
+    root = f"<{root_id('CL-4821', host=HOST)}>"
+    for message in everything_about(HERE):
+        assert str(message["References"]).split()[0] == str(message["In-Reply-To"]) == root
+    assert all(trees([one, other]) == 1 for one, other in permutations(everything_about(HERE)[:3], 2))
+
+
+def test_a_persons_reply_to_a_letter_stays_in_the_conversation() -> None:
+    letters = everything_about(HERE)
+    reply = EmailMessage()
+    reply["Message-ID"] = "<reply@example.com>"
+    reply["Subject"] = f"Re: {letters[3]['Subject']}"
+    reply["In-Reply-To"] = str(letters[3]["Message-ID"])
+    reply["References"] = f"{letters[3]['References']} {letters[3]['Message-ID']}"
+    assert trees([reply, *letters]) == 1
+    assert [len(found) for found in conversations([reply, *letters])] == [len(letters) + 1]
+
+
+def test_outlook_and_gmail_see_one_subject_and_one_index() -> None:
+    letters = everything_about(HERE)
+    for header in ("Subject", "Thread-Topic", "Thread-Index"):
+        assert len({str(message[header]) for message in letters}) == 1
+    assert len(b64decode(str(letters[0]["Thread-Index"]))) == 22
+    assert str(letters[0]["Thread-Index"]) != str(everything_about(THERE)[0]["Thread-Index"])
+
+
+def test_every_letter_parses_without_a_defect_and_has_a_name_of_its_own() -> None:
+    letters = [*everything_about(HERE), *everything_about(THERE)]
+    assert len(names(letters)) == len(letters)
+    for message in letters:
+        assert [defect for part in message.walk() for defect in part.defects] == []
+        assert [field.defects for field in message.values() if getattr(field, "defects", ())] == []

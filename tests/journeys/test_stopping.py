@@ -1,0 +1,87 @@
+"""Stopping letters from the letter: what waits is skipped, what scanners follow changes nothing."""
+
+from collections.abc import Iterator
+from email import message_from_bytes, policy
+from re import findall
+
+import httpx
+import pytest
+
+from notify.api.app import build_app, context_of
+from notify.channels.links import SignedLinks
+from notify.domain.events import COMMENT_CREATED
+from notify.domain.preferences import NO_CHOICES
+from notify.store import preferences
+from notify.store.database import Database
+from tests.api.in_process import InProcess
+from tests.support.office import Office
+from tests.support.smtp import ScriptedRelay
+
+ONE_CLICK = {"List-Unsubscribe": "One-Click"}
+
+
+@pytest.fixture
+def relay() -> Iterator[ScriptedRelay]:
+    """A relay that takes everything."""
+    with ScriptedRelay() as scripted:
+        yield scripted
+
+
+@pytest.fixture
+def office(database: Database, relay: ScriptedRelay) -> Office:
+    return Office(database, relay.url)
+
+
+@pytest.fixture
+def api(office: Office) -> Iterator[httpx.Client]:
+    """Mail providers and readers, who call with no more than the link."""
+    context = context_of(office.settings)
+    with httpx.Client(transport=InProcess(build_app(context)), base_url="https://notify.example.com") as client:
+        yield client
+    context.database.close()
+
+
+def test_one_click_stops_its_scope_and_the_letter_that_waits_is_skipped_for_it(
+    office: Office, relay: ScriptedRelay, api: httpx.Client
+) -> None:
+    office.letters_wait("ann", "ben", "cat", "dan")
+    links = SignedLinks(secret="k" * 32, public_url="https://notify.example.com")
+    for url in (
+        links.stop_event_type("ann", COMMENT_CREATED, beside="CL-1"),
+        links.mute_change_list("ben", "CL-1", beside=COMMENT_CREATED),
+        links.stop_everything("cat"),
+    ):
+        answer = api.post(url, data=ONE_CLICK)
+        assert (answer.status_code, answer.headers.get("Set-Cookie")) == (200, None)
+
+    office.drain()
+
+    ends = {job.username: (job.status, job.outcome_reason) for job in office.jobs()}
+    assert ends == {
+        "ann": ("skipped", "muted_event"),
+        "ben": ("skipped", "muted_cl"),
+        "cat": ("skipped", "muted_all"),
+        "dan": ("sent", None),
+        "somebody": ("skipped", "no_address"),
+    }
+    assert [letter.recipient for letter in relay.letters] == ["dan@example.com"]
+
+
+def test_a_scanner_that_follows_every_link_of_a_letter_changes_nothing(
+    office: Office, relay: ScriptedRelay, api: httpx.Client
+) -> None:
+    office.letters_wait("ann")
+    office.drain()
+    (letter,) = relay.letters
+    message = message_from_bytes(letter.content, policy=policy.default)
+    parts = [part.get_content() for part in message.walk() if not part.is_multipart()]
+    words = "\n".join([str(message["List-Unsubscribe"]), *map(str, parts)])
+    followed = set(findall(r"https://notify\.example\.com/[^\s<>\"]+", words))
+    assert len(followed) >= 3
+
+    for url in followed:
+        for method in ("GET", "HEAD", "OPTIONS"):
+            api.request(method, url)
+
+    with office.database.begin() as connection:
+        assert preferences.choices(connection, ["ann"]).get("ann", NO_CHOICES) == NO_CHOICES
