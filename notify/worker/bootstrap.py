@@ -1,5 +1,6 @@
 """What lives in a worker process besides Celery: engine, fan-out, sweeper; made after the fork."""
 
+import gc
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import timedelta
@@ -129,6 +130,7 @@ def connect() -> None:
     """Hook into Celery's life: before the fork, after it, and at the end."""
     setup_logging.connect(_configure_logs)
     celeryd_after_setup.connect(_note_queues)
+    celeryd_after_setup.connect(_share_what_is_imported)
     worker_process_init.connect(_begin)
     worker_shutting_down.connect(_tell_children)
     worker_process_shutdown.connect(_end)
@@ -143,6 +145,16 @@ def _note_queues(instance: Any, **_: object) -> None:  # noqa: ANN401 - Celery's
     _refuse_incomplete(load())
     queues: Mapping[str, object] = instance.app.amqp.queues.consume_from
     _Served.queues = frozenset(queues)
+
+
+def _share_what_is_imported(**_: object) -> None:
+    """
+    Let no collection touch what was imported before the fork: a page that is touched is copied.
+
+    Source: the documentation of ``gc.freeze``.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 def _refuse_incomplete(settings: Settings) -> None:
