@@ -75,6 +75,14 @@ class Rendered:
     html: Part
 
 
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One event among several in a letter."""
+
+    text: str
+    html: Markup
+
+
 class Renderer:
     """
     The templates of this process, compiled once.
@@ -112,6 +120,24 @@ class Renderer:
             html = self._html(letter.event.type, facts)
         text = self._render(f"{letter.event.type}/body.txt", facts | {"layout": "_base/body.txt"})
         return Rendered(str(facts["subject"]), self._part(text, is_html=False), self._part(html, is_html=True))
+
+    def entry(self, letter: Letter, *, locale: str, shown: int = LONGEST_COMMENT) -> Entry:
+        """
+        What one event says as one entry of a letter about several: who, the words, the link.
+
+        Args:
+            shown: Characters of what was written that are shown at most.
+
+        Raises:
+            TemplateFailure: A template is missing or cannot be rendered.
+        """
+        event_type = letter.event.type
+        facts = facts_of(letter, shown=shown) | {"locale": locale, "several": True}
+        text, html = (
+            self._render(f"{event_type}/body.{form}", {**facts, "layout": f"_base/entry.{form}"})
+            for form in ("txt", "html")
+        )
+        return Entry(text, Markup(html))  # noqa: S704 - a template's own, escaped
 
     def said(self, message: str, *, locale: str, **values: str) -> str:
         """
