@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from gettext import NullTranslations
 from http import HTTPStatus
 from itertools import groupby
+from types import MappingProxyType
 from typing import Any
 
 from fastapi import APIRouter, HTTPException
@@ -17,9 +18,17 @@ from notify.api.schemas import wanted
 from notify.channels.languages import marked, moment
 from notify.domain.preferences import NO_CHOICES, Choices, EventType, Person
 from notify.store import directory, preferences
+from notify.store.preferences import Settings
 
 SAVE = ("save", "yes")
 ENABLED = ("enabled", "on")
+OPTIONS: Mapping[str, str] = MappingProxyType(
+    {
+        "participating": marked("Letters about change lists on which you have said something."),
+        "own_actions": marked("Letters about what you do yourself."),
+        "mentions_pierce_mutes": marked("Letters when you are mentioned, even about muted change lists."),
+    }
+)
 BODY = posts({"save": ["yes"], "enabled": ["on"]})
 
 router = APIRouter(tags=["pages"], default_response_class=HTMLResponse, responses=OF_PAGES)
@@ -63,11 +72,24 @@ def _save(connection: Connection, username: str, posted: Form) -> Choices:
     preferences.put_config(
         connection,
         username,
-        settings={"enabled": ENABLED in posted},
+        settings=_settings(posted),
         preferences=changed(posted, event_types=preferences.event_types(connection), chosen=before.preferences),
     )
     preferences.unmute(connection, username, *(_values(posted, "shown_muted") - _values(posted, "muted")))
     return before
+
+
+def _settings(posted: Form) -> Settings:
+    """What the form says about all letters; options that it did not show are left alone."""
+    on, shown = _values(posted, "option"), _values(posted, "shown_option")
+    stated = Settings(enabled=ENABLED in posted)
+    if "participating" in shown:
+        stated["participating"] = "participating" in on
+    if "own_actions" in shown:
+        stated["own_actions"] = "own_actions" in on
+    if "mentions_pierce_mutes" in shown:
+        stated["mentions_pierce_mutes"] = "mentions_pierce_mutes" in on
+    return stated
 
 
 def _page(pages: Pages, connection: Connection, username: str, *, before: Choices | None) -> HTMLResponse:
@@ -85,6 +107,14 @@ def _page(pages: Pages, connection: Connection, username: str, *, before: Choice
         "saved": before is not None,
         "changes": _changes(before, now, event_types, pages.languages.translations(language)) if before else [],
         "categories": _by_category(event_types.values(), now),
+        "options": [
+            {
+                "code": code,
+                "words": pages.languages.translations(language).gettext(words),
+                "enabled": getattr(now, code),
+            }
+            for code, words in OPTIONS.items()
+        ],
         **_facts(connection, person, now, language=language),
     }
     return pages.render("preferences", facts, language=language)
@@ -114,6 +144,9 @@ def _changes(
     changes: list[dict[str, object]] = []
     if before.enabled != now.enabled:
         changes.append({"what": words.gettext(marked("Letters about code review")), "on": now.enabled})
+    for code, option in OPTIONS.items():
+        if getattr(before, code) != getattr(now, code):
+            changes.append({"what": words.gettext(option), "on": getattr(now, code)})
     for code, one in event_types.items():
         was, is_ = (wanted(one, chosen.preferences.get(code)) for chosen in (before, now))
         if was != is_:

@@ -7,6 +7,7 @@ import httpx
 import pytest
 from sqlalchemy import insert
 
+from notify.api.preferences_page import OPTIONS
 from notify.channels.links import SignedLinks
 from notify.domain.events import COMMENT_CREATED, ChangeList
 from notify.domain.preferences import NO_CHOICES, Choices, Person
@@ -72,6 +73,7 @@ def test_the_page_shows_every_choice_and_escapes_what_people_wrote(api: httpx.Cl
     assert "Cap the retry" in text
     assert FormFields(text).fields == [
         ("enabled", "on"),
+        *(("shown_option", code) for code in OPTIONS),
         *((field, code) for code in by_heading for field in ("type", "shown_type")),
         ("muted", "CL-1"),
         ("shown_muted", "CL-1"),
@@ -169,6 +171,24 @@ def test_the_page_confirms_what_was_changed_and_only_that(api: httpx.Client, pag
         "Off: Somebody comments on a change list you wrote or review.",
         "On: letters about CL-1",
     ]
+
+
+@pytest.mark.parametrize("option", OPTIONS)
+def test_what_only_some_want_is_off_until_they_tick_it_and_off_again_when_they_take_it_away(
+    api: httpx.Client, page: str, database: Database, option: str
+) -> None:
+    untouched = FormFields(api.get(page).text).fields
+
+    ticked = post(api, page, [*untouched, ("option", option)])
+    assert {code for code in OPTIONS if getattr(choices(database), code)} == {option}
+    assert ("option", option) in FormFields(ticked.text).fields
+    assert ticked.text.count("<li>On: ") == 1
+
+    post(api, page, [("save", "yes"), ("enabled", "on")])
+    assert getattr(choices(database), option)
+
+    post(api, page, untouched)
+    assert not getattr(choices(database), option)
 
 
 def test_the_page_says_where_letters_go(api: httpx.Client, page: str, database: Database) -> None:
