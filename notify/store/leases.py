@@ -17,6 +17,7 @@ Rejected: ``SELECT … FOR UPDATE`` in a subquery of the UPDATE without MATERIAL
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import cache
 from operator import attrgetter
 from typing import Any
 from uuid import UUID
@@ -36,7 +37,9 @@ from sqlalchemy import (
     TableValuedAlias,
     Text,
     Update,
+    Uuid,
     and_,
+    bindparam,
     case,
     column,
     func,
@@ -49,6 +52,7 @@ from sqlalchemy import (
     union_all,
     update,
 )
+from sqlalchemy.sql.dml import ReturningUpdate
 
 from notify.domain.fan_out import Priority
 
@@ -84,7 +88,7 @@ class Leases:
         Returns the *wanted* columns as they are after the claim, urgent rows first, then those due
         longest. Rows that another worker is taking at this moment are passed over.
         """
-        return self._take(connection, self._due(limit), lease=lease, worker=worker, wanted=wanted)
+        return _taken(connection, _claim(self, tuple(wanted)), most=limit, lease=lease, worker=worker)
 
     def claim_lapsed(
         self, connection: Connection, *, lease: timedelta, worker: UUID, wanted: Sequence[ColumnElement[Any]]
@@ -94,10 +98,7 @@ class Leases:
 
         Besides the *wanted* columns it has ``has_lapsed``: whether it was found with a lease that is over.
         """
-        row, chosen = self.table.c, self._alone()
-        has_lapsed = select(chosen.c.status == self.held).where(chosen.c.id == row.id).scalar_subquery()
-        columns = (*wanted, has_lapsed.label("has_lapsed"))
-        rows = self._take(connection, chosen, lease=lease, worker=worker, wanted=columns)
+        rows = _taken(connection, _claim_lapsed(self, tuple(wanted)), lease=lease, worker=worker)
         return rows[0] if rows else None
 
     def bury_poison(
@@ -108,15 +109,8 @@ class Leases:
 
         Returns the *wanted* columns of those rows.
         """
-        row = self.table.c
-        victims = self._poisonous(limit)
-        statement = (
-            update(self.table)
-            .where(row.id == _any_of(victims))
-            .values(status=DEAD, due_at=None, finished_at=func.now(), lapses=row.lapses + 1, **more)
-            .returning(*wanted)
-        )
-        return connection.execute(statement).all()
+        statement = _bury_poison(self, tuple(wanted), tuple(more.items()))
+        return connection.execute(statement, {"most": limit}).all()
 
     def any_due(self, connection: Connection) -> bool:
         """
@@ -125,9 +119,7 @@ class Leases:
         Asks for the first of each priority: EXISTS reads the whole table where the planner's
         statistics are from an hour when everything was due.
         """
-        row = self.table.c
-        firsts = [select(func.min(row.due_at)).where(row.priority == int(one)).scalar_subquery() for one in Priority]
-        return bool(connection.scalar(select(func.least(*firsts) <= func.now())))
+        return bool(connection.scalar(_any_due(self)))
 
     def extend(self, connection: Connection, tries: Sequence[tuple[int, int]], *, lease: timedelta) -> set[int]:
         """Renew the leases of these (id, attempt); the ids that are still ours."""
@@ -210,7 +202,8 @@ class Leases:
             select(row.id).where(row.id == func.any(ids)).order_by(row.id).with_for_update(key_share=True), "locked"
         )
 
-    def _due(self, limit: int) -> CTE:
+    def due(self) -> CTE:
+        """The rows that a claim takes."""
         row = self.table.c
         each = union_all(
             *(select(literal_column(str(int(one)), Integer).label("priority")) for one in Priority)
@@ -219,28 +212,30 @@ class Leases:
             select(row.id)
             .where(row.priority == each.c.priority, row.due_at <= func.now(), row.status == PENDING, row.lapses == 0)
             .order_by(row.due_at, row.id)
-            .limit(limit)
+            .limit(_MOST)
             .with_for_update(skip_locked=True)
             .lateral("ready")
         )
-        return _fenced(select(ready.c.id).select_from(each.join(ready, true())).limit(limit))
+        return _fenced(select(ready.c.id).select_from(each.join(ready, true())).limit(_MOST))
 
-    def _alone(self) -> CTE:
+    def alone(self) -> CTE:
+        """The row that is to be worked on with nothing else beside it."""
         row = self.table.c
         abandoned = and_(self._is_held, row.lapses < MOST_LAPSES - 1)
         back = and_(row.status == PENDING, row.lapses > text("0"))
-        return _fenced(self._first_due(1, or_(abandoned, back)).add_columns(row.status))
+        return _fenced(self._first_due(literal(1), or_(abandoned, back)).add_columns(row.status))
 
-    def _poisonous(self, limit: int) -> CTE:
-        return _fenced(self._first_due(limit, and_(self._is_held, self.table.c.lapses >= MOST_LAPSES - 1)))
+    def poisonous(self) -> CTE:
+        """The rows that have outlived too many workers."""
+        return _fenced(self._first_due(_MOST, and_(self._is_held, self.table.c.lapses >= MOST_LAPSES - 1)))
 
-    def _first_due(self, limit: int, condition: ColumnElement[bool]) -> Select[tuple[int]]:
+    def _first_due(self, most: ColumnElement[int], condition: ColumnElement[bool]) -> Select[tuple[int]]:
         row = self.table.c
         return (
             select(row.id)
             .where(row.due_at <= func.now(), condition)
             .order_by(row.due_at)
-            .limit(limit)
+            .limit(most)
             .with_for_update(skip_locked=True)
         )
 
@@ -249,30 +244,64 @@ class Leases:
         """In words that the planner finds in the index's own condition, whatever it knows of parameters."""
         return self.table.c.status == text(f"'{self.held}'")
 
-    def _take(
-        self,
-        connection: Connection,
-        chosen: CTE,
-        *,
-        lease: timedelta,
-        worker: UUID,
-        wanted: Sequence[ColumnElement[Any]],
-    ) -> Sequence[Row[Any]]:
-        row = self.table.c
-        turn = func.array_position(_array(chosen), row.id).label("turn")
-        statement = (
-            update(self.table)
-            .where(row.id == _any_of(chosen))
-            .values(
-                status=self.held,
-                attempt=row.attempt + 1,
-                lapses=row.lapses + (row.status == self.held).cast(Integer),
-                due_at=func.now() + literal(lease),
-                leased_by=worker,
-            )
-            .returning(*wanted, turn)
+
+# Built once: building a statement and deriving its cache key costs several times what sending it does.
+_MOST = bindparam("most", type_=Integer)
+_LEASE = bindparam("lease", type_=Interval)
+_WORKER = bindparam("worker", type_=Uuid)
+
+
+@cache
+def _claim(leases: Leases, wanted: tuple[ColumnElement[Any], ...]) -> ReturningUpdate[Any]:
+    return _take(leases, leases.due(), wanted)
+
+
+@cache
+def _claim_lapsed(leases: Leases, wanted: tuple[ColumnElement[Any], ...]) -> ReturningUpdate[Any]:
+    chosen = leases.alone()
+    has_lapsed = select(chosen.c.status == leases.held).where(chosen.c.id == leases.table.c.id).scalar_subquery()
+    return _take(leases, chosen, (*wanted, has_lapsed.label("has_lapsed")))
+
+
+@cache
+def _bury_poison(
+    leases: Leases, wanted: tuple[ColumnElement[Any], ...], more: tuple[tuple[str, object], ...]
+) -> ReturningUpdate[Any]:
+    row = leases.table.c
+    return (
+        update(leases.table)
+        .where(row.id == _any_of(leases.poisonous()))
+        .values(status=DEAD, due_at=None, finished_at=func.now(), lapses=row.lapses + 1, **dict(more))
+        .returning(*wanted)
+    )
+
+
+@cache
+def _any_due(leases: Leases) -> Select[tuple[bool]]:
+    row = leases.table.c
+    firsts = [select(func.min(row.due_at)).where(row.priority == int(one)).scalar_subquery() for one in Priority]
+    return select(func.least(*firsts) <= func.now())
+
+
+def _take(leases: Leases, chosen: CTE, wanted: tuple[ColumnElement[Any], ...]) -> ReturningUpdate[Any]:
+    row = leases.table.c
+    turn = func.array_position(_array(chosen), row.id).label("turn")
+    return (
+        update(leases.table)
+        .where(row.id == _any_of(chosen))
+        .values(
+            status=leases.held,
+            attempt=row.attempt + 1,
+            lapses=row.lapses + (row.status == leases.held).cast(Integer),
+            due_at=func.now() + _LEASE,
+            leased_by=_WORKER,
         )
-        return sorted(connection.execute(statement), key=attrgetter("turn"))
+        .returning(*wanted, turn)
+    )
+
+
+def _taken(connection: Connection, statement: ReturningUpdate[Any], **values: object) -> Sequence[Row[Any]]:
+    return sorted(connection.execute(statement, values), key=attrgetter("turn"))
 
 
 def after(seconds: ColumnElement[Any]) -> ColumnElement[Any]:
