@@ -159,7 +159,9 @@ class PersonIn(Strict):
     display_name: Line | None = Field(default=None, description="The person's name for others to read.")
     locale: Locale | None = Field(default=None, description="BCP 47 language tag.", examples=["en-GB"])
     timezone: Timezone | None = Field(default=None, description="IANA time zone.", examples=["Europe/Berlin"])
-    is_bot: StrictBool = Field(default=False, description="Bots get no optional letters.")
+    is_bot: StrictBool = Field(
+        default=False, description="Bots get letters only of the kinds that are switched on for them."
+    )
     active: StrictBool = Field(default=True, description="False: has left, gets no letters.")
 
     def named(self, username: str) -> Person:

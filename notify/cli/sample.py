@@ -12,6 +12,8 @@ from notify.domain.events import ChangeList, Event
 from notify.domain.jobs import Claim, Letter
 from notify.domain.preferences import Person
 from notify.domain.threads import message_id
+from notify.intake.schema import part_of
+from notify.intake.triggers import TRIGGERS
 
 LINK = "CL-4821"
 ACTOR = Person(username="dana", display_name="Dana Reyes")
@@ -38,15 +40,11 @@ CHANGE = {
     "url": "https://review.example/CL-4821/3",
 }
 PAYLOADS: Mapping[str, Mapping[str, Any]] = {
+    **{event_type: {"change": CHANGE} for event_type in TRIGGERS if part_of(event_type) == "change"},
     events.COMMENT_CREATED: {"comment": COMMENT},
     events.COMMENT_MENTIONED: {"comment": {**COMMENT, "body": f"@alice, {COMMENT['body']}"}},
     events.REVIEW_SUBMITTED: {"review": REVIEW},
     events.REVIEW_REQUESTED: {"request": {"reviewers": ["alice"]}},
-    events.CREATED: {"change": CHANGE},
-    events.UPDATED: {"change": CHANGE},
-    events.MERGED: {"change": CHANGE},
-    events.CLOSED: {"change": CHANGE},
-    events.REOPENED: {"change": CHANGE},
 }
 REASONS = {events.COMMENT_MENTIONED: Reason.MENTIONED, events.REVIEW_REQUESTED: Reason.REQUESTED}
 
