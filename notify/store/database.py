@@ -4,9 +4,11 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import lru_cache
 from time import monotonic
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import psycopg
+from psycopg.abc import PQGen
+from psycopg.pq import TransactionStatus
 from psycopg.rows import tuple_row
 from sqlalchemy import URL, Connection, Executable, create_engine, event, make_url
 from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
@@ -26,6 +28,10 @@ AWAY = (OperationalError, InterfaceError, InternalError, PoolExhausted)
 
 RESTS_SINCE = "rests_since"
 
+# How often a wait for the database looks up, so that Ctrl-C is heard.
+LOOK_SECONDS = 0.1
+
+Result = TypeVar("Result")
 Caller = Session | Connection | psycopg.Connection[Any]
 Run = Callable[[Executable, Mapping[str, str]], list[tuple[Any, ...]]]
 
@@ -37,6 +43,29 @@ def with_our_driver(url: str) -> URL:
     return make_url(f"{spelling}://{rest}").set(drivername="postgresql+psycopg")
 
 
+class Impatient(psycopg.Connection[Any]):
+    """
+    A connection that is given up when an answer does not come.
+
+    A proxy or a host that hangs goes on to acknowledge what it is sent, so that neither keepalives nor
+    the server's own time-out for a statement end the wait.
+    """
+
+    longest_wait_seconds: float | None = None
+
+    def wait(self, gen: PQGen[Result], interval: float = LOOK_SECONDS, timeout: float | None = None) -> Result:
+        """
+        Raises:
+            OperationalError: There was no answer in time, and the connection is closed.
+        """
+        try:
+            return super().wait(gen, interval, self.longest_wait_seconds if timeout is None else timeout)
+        except psycopg.OperationalError:
+            if self.pgconn.transaction_status == TransactionStatus.ACTIVE:
+                self.pgconn.finish()
+            raise
+
+
 class Database:
     """
     A pool of connections to one PostgreSQL database. Thread-safe; make it anew after a fork.
@@ -44,6 +73,8 @@ class Database:
     Opening happens at the first use, so making one costs nothing and cannot fail.
 
     Args:
+        answer_timeout_seconds: A statement that has no answer by then gets none; longer than the server
+            itself takes for one.
         short_rest_seconds: A connection that has rested longer is asked whether it still stands.
     """
 
@@ -54,9 +85,11 @@ class Database:
         pool_size: int = 5,
         pool_timeout_seconds: float = 30,
         connect_timeout_seconds: int = 5,
+        answer_timeout_seconds: float = 40,
         short_rest_seconds: float = 1,
     ) -> None:
         self.url = url
+        self._answer_timeout = answer_timeout_seconds
         self._short_rest = short_rest_seconds
         self.engine = create_engine(
             with_our_driver(url),
@@ -75,8 +108,14 @@ class Database:
             },
         )
 
+        event.listen(self.engine, "do_connect", self._connect)
         event.listen(self.engine, "checkin", _rests)
         event.listen(self.engine, "checkout", self._wakes)
+
+    def _connect(self, _dialect: object, _entry: object, arguments: list[Any], options: dict[str, Any]) -> Impatient:
+        made = Impatient.connect(*arguments, **options)
+        made.longest_wait_seconds = self._answer_timeout
+        return made
 
     @contextmanager
     def begin(self) -> Iterator[Connection]:

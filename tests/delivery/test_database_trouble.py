@@ -20,7 +20,7 @@ from notify.intake.schema import parse
 from notify.store import directory
 from notify.store.database import AWAY, Database
 from tests.support.office import MINUTE, Office, comment, many
-from tests.support.proxy import CommitAfter, Proxy, database_target, through
+from tests.support.proxy import CommitAfter, Flow, Proxy, database_target, through
 from tests.support.race import blocked_session, meanwhile
 from tests.support.smtp import Gate, ScriptedRelay
 from tests.support.wait import until
@@ -28,6 +28,7 @@ from tests.support.wait import until
 STATS = "SELECT outcome, sum(count) FROM notify.delivery_stats GROUP BY outcome ORDER BY outcome"
 JOBS = "SELECT status, attempt, failures, lapses FROM notify.email_jobs WHERE to_email IS NOT NULL"
 EVENTS = "SELECT status, failures FROM notify.events"
+LEASE_END = "SELECT due_at FROM notify.email_jobs WHERE to_email IS NOT NULL"
 LAPSE = "UPDATE notify.events SET due_at = now() WHERE due_at IS NOT NULL"
 FORBID = """
     ALTER TABLE notify.email_jobs
@@ -50,6 +51,14 @@ def far(database: Database, line: Proxy, relay: ScriptedRelay) -> Iterator[Offic
     """A worker whose database is at the other end of the line, with ten letters to a claim."""
     distant = Database(through(line, database.url), connect_timeout_seconds=1)
     yield Office(distant, relay.url, {"claim_size": 10})
+    distant.close()
+
+
+@pytest.fixture
+def impatient(database: Database, line: Proxy, relay: ScriptedRelay) -> Iterator[Office]:
+    """The same, but that it does not wait long for an answer."""
+    distant = Database(through(line, database.url), connect_timeout_seconds=2, answer_timeout_seconds=2)
+    yield Office(distant, relay.url, {"lease_seconds": 6})
     distant.close()
 
 
@@ -142,7 +151,7 @@ def test_a_session_that_is_ended_while_it_claims_takes_no_letter_along(office: O
                 following = threads.submit(engine.drain)
                 terminate()
             gate.release()
-        following.result(10)
+        following.result(60)
 
     assert office.now(JOBS) == [("sent", 1, 0, 0)] * 2
     assert sorted(one.recipient for one in relay.letters) == ["ann@example.com", "bob@example.com"]
@@ -161,7 +170,7 @@ def test_an_outcome_whose_commit_was_never_answered_counts_once(
     with far.engine() as engine, sending(engine, gate):
         line.cut_the_reply_to(lambda request: b"COMMIT" in request)
         gate.release()
-        assert line.sprung.wait(10)
+        assert line.sprung.wait(60)
 
     assert office.now(STATS) == [(verdict, 1)]
     assert [row[0] for row in office.now(JOBS)] == [status]
@@ -200,6 +209,63 @@ def test_an_event_whose_claim_was_never_answered_is_no_lapse_however_often(
     assert office.now("SELECT status, attempt, lapses FROM notify.events") == [("done", 4, 0)]
 
 
+@contextmanager
+def mute(line: Proxy) -> Iterator[None]:
+    """For the length of the block, the database acknowledges everything and answers nothing."""
+    line.block(*Flow)
+    try:
+        yield
+    except BaseException:
+        line.reset()  # who still waits has waited too long
+        raise
+    finally:
+        line.heal()
+
+
+def test_a_claim_that_is_never_answered_ends_and_the_letter_goes_when_the_database_speaks_again(
+    office: Office, impatient: Office, line: Proxy
+) -> None:
+    office.letters_wait("ann")
+    with impatient.engine() as engine:
+        assert engine.is_due()
+        with ThreadPoolExecutor(1) as threads, mute(line):
+            draining = threads.submit(engine.drain)
+            assert isinstance(draining.exception(10), AWAY)
+        assert engine.drain().sent == 1
+
+    assert office.now(JOBS) == [("sent", 1, 0, 0)]
+
+
+def test_a_renewal_that_is_never_answered_does_not_hold_up_the_next(
+    office: Office, impatient: Office, line: Proxy, relay: ScriptedRelay
+) -> None:
+    office.letters_wait("ann")
+    gate = relay.hold("RCPT")
+    with impatient.engine() as engine, sending(engine, gate):
+        with mute(line), capture_logs() as said:
+            until(lambda: any(one["event"] == "lease.not_renewed" for one in said))
+        ((first_end,),) = office.now(LEASE_END)
+        until(lambda: office.now(LEASE_END)[0][0] > first_end)
+        gate.release()
+
+    assert office.now(JOBS) == [("sent", 1, 0, 0)]
+    assert len(relay.letters) == 1
+
+
+def test_an_outcome_that_is_never_acknowledged_is_written_when_the_database_speaks_again(
+    office: Office, impatient: Office, line: Proxy, relay: ScriptedRelay
+) -> None:
+    office.letters_wait("ann")
+    gate = relay.hold("DOT")
+    with impatient.engine() as engine, sending(engine, gate), mute(line), capture_logs() as said:
+        gate.release()
+        until(lambda: any(one["event"] == "outcomes.waiting" for one in said))
+
+    assert office.now(JOBS) == [("sent", 1, 0, 0)]
+    assert office.now(STATS) == [("sent", 1)]
+    assert len(relay.letters) == 1
+
+
 def test_a_commit_that_never_arrived_is_made_again(
     office: Office, far: Office, line: Proxy, relay: ScriptedRelay
 ) -> None:
@@ -208,7 +274,7 @@ def test_a_commit_that_never_arrived_is_made_again(
     with far.engine() as engine, sending(engine, gate):
         line.cut_the_reply_to(lambda request: b"delivery_stats" in request)
         gate.release()
-        assert line.sprung.wait(10)
+        assert line.sprung.wait(60)
 
     assert office.now(JOBS) == [("sent", 1, 0, 0)]
     assert office.now(STATS) == [("sent", 1)]
