@@ -132,7 +132,7 @@ def test_a_relay_that_is_muted_while_letters_flow_gets_no_more_than_were_claimed
         with database.begin() as connection:
             relays.mute(connection, relay.url.removeprefix("smtp://"), because="it moves today")
         gate.release()
-        report = draining.result(10)
+        report = draining.result(60)
 
     assert 0 < report.sent < 20
     assert report.released == report.claimed - report.sent

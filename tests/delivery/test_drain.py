@@ -121,6 +121,15 @@ def test_sessions_are_used_for_many_letters(office: Office, relay: ScriptedRelay
     assert relay.connections <= office.settings.smtp_sessions
 
 
+def test_a_session_serves_the_next_drain_too(office: Office, relay: ScriptedRelay) -> None:
+    with office.engine() as engine:
+        for number in range(3):
+            office.letters_wait("ann", key=f"k{number}", link=f"CL-{number}")
+            assert engine.drain().sent == 1
+
+    assert (len(relay.letters), relay.connections) == (3, 1)
+
+
 def test_a_person_who_mutes_after_the_fan_out_gets_no_letter(office: Office, relay: ScriptedRelay) -> None:
     office.letters_wait("ann", "bob")
     office.now("INSERT INTO notify.user_notification_settings (username, enabled) VALUES ('ann', false)")
@@ -175,8 +184,8 @@ def test_stopping_finishes_what_is_on_its_way_and_gives_back_the_rest(database: 
         stopping = threads.submit(engine.stop)
         until(lambda: _statuses(office).count("pending") == 4)
         gate.release()
-        stopping.result(10)
-        report = draining.result(10)
+        stopping.result(60)
+        report = draining.result(60)
 
     assert (report.sent, report.released) == (2, 4)
     assert len(relay.letters) == 2

@@ -8,6 +8,7 @@ from time import monotonic
 
 import pytest
 
+from notify.delivery.pace import Pace
 from notify.store.database import Database
 from tests.support.office import Office, many
 from tests.support.smtp import PATIENCE, Said, ScriptedRelay
@@ -143,6 +144,20 @@ def test_a_drain_that_follows_keeps_the_pace_of_the_one_before(office: Office, r
         assert running.result(PATIENCE).sent >= 20
 
     assert all(busy <= min(4 + taken, SESSIONS) for busy, taken in counter.seen)
+
+
+def test_letters_on_their_way_at_a_halving_say_nothing_of_the_pace_since() -> None:
+    pace = Pace(SESSIONS)
+    set_out = monotonic()
+    assert all(pace.throttled(begun=set_out) for _ in range(SESSIONS))
+    assert pace.sessions == SESSIONS // 2
+    assert pace.throttled(begun=monotonic())
+    assert pace.sessions == SESSIONS // 4
+
+
+def test_a_relay_that_says_slower_to_a_single_letter_can_be_asked_no_slower() -> None:
+    pace = Pace(1)
+    assert not pace.throttled(begun=monotonic())
 
 
 def silence(relay: ScriptedRelay) -> Event:

@@ -112,5 +112,5 @@ def test_the_process_catches_letters_until_it_is_asked_to_end(tmp_path: Path) ->
         with smtplib.SMTP(LOOPBACK, port) as session:
             session.sendmail("a@example.com", "b@example.com", LETTER)
         process.send_signal(SIGTERM)
-        assert process.wait(10) == 0
+        assert process.wait(60) == 0
     assert len(Mailbox(tmp_path)) == 1

@@ -15,8 +15,11 @@ from notify.embedded.valkey import ValkeyServer
 from notify.settings import Settings
 from tests.support.proxy import Flow, Proxy
 from tests.support.scene import Scene
+from tests.support.smtp import ScriptedRelay
+from tests.support.wait import until
 
 LONGEST_CALL_SECONDS = 0.05
+ANSWERED = "succeeded in"
 Trouble = Callable[["Broker"], None]
 
 
@@ -40,7 +43,9 @@ class Broker:
         self.server.process.send_signal(SIGSTOP)
 
     def fill(self) -> None:
+        """Of this test's own broker only: one that is named from outside is not ours to fill."""
         with redis.Redis.from_url(self.server.url) as client:
+            client.config_set("maxmemory-policy", "noeviction")
             client.config_set("maxmemory", 1)
 
     def swallow(self) -> None:
@@ -113,6 +118,27 @@ def test_doorbells_that_come_twice_too_early_or_never_change_nothing(
 
     assert scene.check().repeated == 0
     assert scene.tables().verdicts == {"sent": 3}
+
+
+def test_a_doorbell_that_rings_within_the_transaction_finds_nothing_and_the_one_after_it_may_be_lost(
+    scene: Scene, relay: ScriptedRelay, broker: Broker, doorbell: Doorbell
+) -> None:
+    scene.environment["NOTIFY_BROKER_URL"] = broker.line.broker_url
+    scene.producer.employ(["ann"])
+    with scene.worker() as running:
+
+        def ring_too_early() -> None:
+            before = running.log.read_text().count(ANSWERED)
+            ring_often(doorbell)
+            until(lambda: running.log.read_text().count(ANSWERED) >= before + 2 * len(Stage))
+            assert relay.connections == 0
+
+        scene.producer.emit("ann", before_the_end=ring_too_early)
+        scene.until_all_ended()
+        running.vanish()
+
+    assert scene.check().repeated == 0
+    assert scene.tables().verdicts == {"sent": 1}
 
 
 def ring_often(doorbell: Doorbell) -> None:

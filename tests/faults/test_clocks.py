@@ -38,6 +38,26 @@ def test_workers_whose_clocks_are_an_hour_wrong_keep_and_lose_their_leases_like_
     assert hours_off(relay) >= {1, -1}
 
 
+def test_a_lease_taken_by_a_clock_that_is_an_hour_behind_has_its_full_length(
+    scene: Scene, relay: ScriptedRelay
+) -> None:
+    scene.environment["NOTIFY_LEASE_SECONDS"] = "60"  # so that no renewal mends what the claim has done
+    on_their_way = relay.hold(DOT)
+    with scene.loner(skewed(scene.environment, -HOUR)) as behind:
+        scene.emit("ann")
+        relay.wait_until(lambda: relay.count(DOT) == 1)
+        behind.freeze()  # so that bob's letter is taken by the other, which looks for lapsed ones first
+        with scene.loner():
+            scene.emit("bob")
+            relay.wait_until(lambda: relay.count(DOT) == 2)
+            behind.thaw()
+            on_their_way.release()
+            scene.until_all_ended()
+
+    assert scene.check().repeated == 0
+    assert scene.tables().verdicts == {"sent": 2}
+
+
 def hours_off(relay: ScriptedRelay) -> set[int]:
     """By how many hours the letters' dates are wrong."""
     now = datetime.now(UTC)

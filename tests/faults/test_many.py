@@ -15,7 +15,7 @@ from tests.support.wait import until
 pytestmark = pytest.mark.slow
 
 PEOPLE = many(200)
-WORKERS, PROCESSES = 4, 8
+WORKERS = 8
 SESSIONS = 4
 KILLS = 30
 CLAIM = 25
@@ -25,13 +25,13 @@ ANY_ATTEMPT = "SELECT max(attempt) FROM notify.email_jobs"
 OUT_FOR_SO_LONG = "SELECT now() - max(changed_at) > interval '20 seconds' FROM notify.smtp_relays WHERE state = 'open'"
 
 
-def test_eight_processes_of_which_one_is_killed_every_second_lose_none_of_twenty_thousand_letters(
+def test_eight_workers_of_which_one_loses_its_process_every_second_lose_none_of_twenty_thousand_letters(
     scene: Scene, capsys: pytest.CaptureFixture[str]
 ) -> None:
     wait_in_the_table(scene, events=100)
     settings = {"lease_seconds": "3", "smtp_sessions": str(SESSIONS), "claim_size": str(CLAIM)}
     with ExitStack() as stack:
-        fleet = [stack.enter_context(scene.worker(**settings)) for _ in range(WORKERS)]
+        fleet = [stack.enter_context(scene.worker(processes=1, **settings)) for _ in range(WORKERS)]
         victims = cycle(fleet)
         kills = 0
         while kills < KILLS and still_open(scene.database):
@@ -55,10 +55,10 @@ def test_an_outage_with_fifty_thousand_letters_waiting_costs_none_an_attempt_and
     relay.answers[GREETING] = "421 4.3.2 down for maintenance"
     with ExitStack() as stack:
         for _ in range(WORKERS):
-            stack.enter_context(scene.worker(lease_seconds="30"))
+            stack.enter_context(scene.worker(processes=1, lease_seconds="30"))
         until(lambda: scene.office().now(OUT_FOR_SO_LONG) == [(True,)], seconds=60)
         assert scene.office().now(ANY_ATTEMPT) == [(0,)]
-        assert relay.count(GREETING) <= OPENS_AFTER + PROCESSES + WINDOWS_BEGUN
+        assert relay.count(GREETING) <= OPENS_AFTER + WORKERS + WINDOWS_BEGUN
 
         relay.answers.clear()
         scene.office().now(TIME_PASSES)

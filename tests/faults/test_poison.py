@@ -23,7 +23,7 @@ def test_a_letter_that_kills_its_worker_every_time_is_dead_after_three_and_its_n
         scene.emit("first")
         scene.until_all_ended()
         scene.emit(*NEIGHBOURS[:3], "mallory", *NEIGHBOURS[3:])
-        scene.until_all_ended(seconds=40)
+        scene.until_all_ended(seconds=90)
 
     scene.check(bound=len(NEIGHBOURS), unsent=1)
     assert len(set(killed)) == 3

@@ -37,7 +37,7 @@ def test_an_event_over_celery_becomes_a_letter(system: System) -> None:
     app = wiring.celery_app(system.settings)
     app.send_task("notify.receive", [[comment("dana", key=key, author=alice)]], retry=False)
 
-    until(lambda: system.program.get(f"/api/v1/events/{key}").status_code == 200, seconds=20)
+    until(lambda: system.program.get(f"/api/v1/events/{key}").status_code == 200, seconds=60)
     assert system.outcome(key) == {alice: ("sent", None)}
 
 
@@ -121,7 +121,7 @@ def test_flower_shows_both_stages_with_what_they_did(system: System) -> None:
                 found.setdefault(task["name"], []).append(task["result"])
         return found if {"notify.fan_out", "notify.deliver"} <= set(found) else None
 
-    found = until(results, seconds=20)
+    found = until(results, seconds=60)
 
     assert found is not None
     assert any("'letters': 1" in result and "'claimed': 1" in result for result in found["notify.fan_out"])

@@ -20,7 +20,7 @@ Work = Callable[[Connection], Any]
 
 BLOCKED = text("SELECT cardinality(pg_blocking_pids(:pid)) > 0")
 A_MOMENT_SECONDS = 0.003
-LIMIT_SECONDS = 20
+LIMIT_SECONDS = 60
 
 
 class Session:

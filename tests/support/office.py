@@ -60,7 +60,7 @@ class Office:
             "mail_from": "notify@example.com",
             "public_url": "https://notify.example.com",
             "secret_key": "k" * 32,
-            "smtp_timeout_seconds": 10,
+            "smtp_timeout_seconds": 60,
         }
         return Settings(_env_file=None, **{**usual, **self.changes})
 

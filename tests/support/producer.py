@@ -1,6 +1,6 @@
 """An application that emits: in transactions of its own, some rolled back, and it remembers which."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import count
@@ -64,22 +64,30 @@ class Producer:
             for name in people:
                 directory.put_person(connection, Person(username=name, email=address(name)))
 
-    def emit(self, *people: str, roll_back: bool = False) -> Emitted:
-        """Emit one event that concerns these people, who must be in the directory."""
+    def emit(self, *people: str, roll_back: bool = False, before_the_end: Callable[[], None] = lambda: None) -> Emitted:
+        """
+        Emit one event that concerns these people, who must be in the directory.
+
+        Args:
+            before_the_end: Called within the transaction, when the event is written.
+        """
         with self._lock:
             number = next(self._numbers)
         key, link = f"event-{number}", f"CL-{number}"
-        committed = self._transact(comment(key=key, link=link, reviewers=people), roll_back=roll_back)
+        committed = self._transact(comment(key=key, link=link, reviewers=people), before_the_end, roll_back=roll_back)
         emitted = Emitted(key=key, link=link, people=people, committed=committed, at=datetime.now(UTC))
         self.log.append(emitted)
         return emitted
 
-    def _transact(self, event: dict[str, object], *, roll_back: bool) -> bool | None:
+    def _transact(
+        self, event: dict[str, object], before_the_end: Callable[[], None], *, roll_back: bool
+    ) -> bool | None:
         """Whether the event is stored; None if nobody knows."""
         stage = False
         try:
             with self.database.engine.connect() as connection, connection.begin() as transaction:
                 notify.emit(connection, event, doorbell=self.doorbell or NoDoorbell())
+                before_the_end()
                 if roll_back:
                     transaction.rollback()
                     return False

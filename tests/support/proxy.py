@@ -18,7 +18,7 @@ from tests.support.servers import in_words
 
 BLOCK = 65_536
 LOOK_SECONDS = 0.02
-PATIENCE = 20.0
+PATIENCE = 60.0
 
 Target = tuple[str, int] | Path
 

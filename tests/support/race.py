@@ -15,7 +15,7 @@ P = ParamSpec("P")
 Result = TypeVar("Result")
 
 BLOCKED = text("SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'")
-LIMIT_SECONDS = 20
+LIMIT_SECONDS = 60
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import mkdtemp
 
 from sqlalchemy import text
 
@@ -64,9 +65,10 @@ class Scene:
             yield running
 
     @contextmanager
-    def worker(self, **changes: str) -> Iterator[RunningWorker]:
-        """A Celery worker that serves, with two processes."""
-        with worker({**self.environment, **_settings(changes)}, self._folder) as running:
+    def worker(self, *, processes: int = 2, **changes: str) -> Iterator[RunningWorker]:
+        """A Celery worker that serves, in a folder of its own."""
+        folder = Path(mkdtemp(dir=self._folder))
+        with worker({**self.environment, **_settings(changes)}, folder, processes=processes) as running:
             running.wait_until_serving()
             yield running
 
@@ -86,7 +88,7 @@ class Scene:
         office.fan_out()
         return office.drain()
 
-    def until_all_ended(self, *, seconds: float = 20) -> None:
+    def until_all_ended(self, *, seconds: float = 60) -> None:
         until(lambda: not still_open(self.database), seconds=seconds)
 
     def tables(self) -> Tables:

@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-PATIENCE = 20.0
+PATIENCE = 60.0
 
 GREETING, EHLO, STARTTLS, AUTH = "GREETING", "EHLO", "STARTTLS", "AUTH"
 MAIL, RCPT, DATA, CONTENT, DOT = "MAIL", "RCPT", "DATA", "CONTENT", "DOT"

@@ -10,7 +10,7 @@ POLL_SECONDS = 0.01
 T = TypeVar("T")
 
 
-def until(condition: Callable[[], T], *, seconds: float = 10) -> T:
+def until(condition: Callable[[], T], *, seconds: float = 30) -> T:
     """
     The first truthy answer of *condition*.
 
@@ -24,7 +24,7 @@ def until(condition: Callable[[], T], *, seconds: float = 10) -> T:
     return answer
 
 
-async def until_async(condition: Callable[[], T], *, seconds: float = 10) -> T:
+async def until_async(condition: Callable[[], T], *, seconds: float = 30) -> T:
     """
     The same inside an event loop, which goes on running meanwhile.
 

@@ -13,7 +13,7 @@ import psutil
 
 from tests.support.wait import until
 
-WORKER = ("-m", "celery", "-A", "notify.worker.app", "worker", "-E", "--concurrency", "2")
+WORKER = ("-m", "celery", "-A", "notify.worker.app", "worker", "-E", "--concurrency")
 STOP_SECONDS = 40
 
 
@@ -23,6 +23,7 @@ class RunningWorker:
 
     process: Popen[bytes]
     log: Path
+    processes: int = 2
 
     @property
     def children(self) -> list[int]:
@@ -30,12 +31,12 @@ class RunningWorker:
         return [child.pid for child in psutil.Process(self.process.pid).children()]
 
     def wait_until_ready(self) -> None:
-        """Return when both of its processes sweep."""
-        until(lambda: self.log.read_text().count("worker.ready") >= 2, seconds=30)
+        """Return when all of its processes sweep."""
+        until(lambda: self.log.read_text().count("worker.ready") >= self.processes, seconds=60)
 
     def wait_until_serving(self) -> None:
         """Return when Celery consumes as well; before that it gives up if one of its processes dies."""
-        until(lambda: " ready." in self.log.read_text(), seconds=30)
+        until(lambda: " ready." in self.log.read_text(), seconds=60)
         self.wait_until_ready()
 
     def kill_one_child(self) -> int:
@@ -56,9 +57,9 @@ class RunningWorker:
 
 
 @contextmanager
-def worker(environment: Mapping[str, str], folder: Path) -> Iterator[RunningWorker]:
+def worker(environment: Mapping[str, str], folder: Path, *, processes: int = 2) -> Iterator[RunningWorker]:
     """
-    A prefork worker with two processes, on every queue, that has not necessarily begun to work.
+    A prefork worker, on every queue, that has not necessarily begun to work.
 
     Args:
         folder: Takes its log.
@@ -66,8 +67,14 @@ def worker(environment: Mapping[str, str], folder: Path) -> Iterator[RunningWork
     log = folder / "worker.log"
     settings = {**environment, "NOTIFY_LOG_FORMAT": "json"}
     with log.open("wb") as output:
-        process = Popen((sys.executable, *WORKER), env=settings, stdout=output, stderr=STDOUT, start_new_session=True)
-    running = RunningWorker(process, log)
+        process = Popen(
+            (sys.executable, *WORKER, str(processes)),
+            env=settings,
+            stdout=output,
+            stderr=STDOUT,
+            start_new_session=True,
+        )
+    running = RunningWorker(process, log, processes)
     try:
         yield running
     finally:

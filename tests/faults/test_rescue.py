@@ -1,0 +1,72 @@
+"""A rescue and a record of the same letter, in every order: one of them has the row, and the other learns it."""
+
+from concurrent.futures import ThreadPoolExecutor
+from threading import Event
+
+import pytest
+
+from tests.support.scene import LEASES_END, Scene
+from tests.support.smtp import DOT, PATIENCE, Said, ScriptedRelay
+from tests.support.wait import until
+
+SENT = "SELECT count(*) FROM notify.email_jobs WHERE status = 'sent'"
+
+
+class InTurn:
+    """Final dots that are answered when it is their connection's turn."""
+
+    def __init__(self, relay: ScriptedRelay) -> None:
+        self._turns = {connection: Event() for connection in (1, 2)}
+        relay.answers[DOT] = self._wait
+
+    def answer(self, connection: int) -> None:
+        self._turns[connection].set()
+
+    def _wait(self, said: Said) -> None:
+        assert self._turns[said.connection].wait(PATIENCE)
+
+
+def test_an_outcome_that_comes_after_its_lease_but_before_a_rescue_is_in_time(
+    scene: Scene, relay: ScriptedRelay
+) -> None:
+    turns = InTurn(relay)
+    office = scene.office(lease_seconds=600)
+    scene.emit("ann")
+    office.fan_out()
+    with office.engine() as late, office.engine() as rescuer, ThreadPoolExecutor(1) as threads:
+        draining = threads.submit(late.drain)
+        relay.wait_until(lambda: relay.count(DOT) == 1)
+        office.now(LEASES_END)
+        turns.answer(1)
+        assert draining.result(PATIENCE).sent == 1
+        assert rescuer.drain().claimed == 0
+
+    assert scene.check().repeated == 0
+    assert scene.tables().outcomes == {"sent": 1}
+
+
+@pytest.mark.parametrize(
+    ("order", "verdicts"),
+    [((1, 2), {"late_success": 1, "duplicate_sent": 1}), ((2, 1), {"sent": 1, "duplicate_sent": 1})],
+    ids=["the late one first", "the rescuer first"],
+)
+def test_two_that_have_one_letter_say_yes_in_either_order_and_it_is_sent_and_counted_twice(
+    scene: Scene, relay: ScriptedRelay, order: tuple[int, int], verdicts: dict[str, int]
+) -> None:
+    turns = InTurn(relay)
+    office = scene.office(lease_seconds=600)
+    scene.emit("ann")
+    office.fan_out()
+    with office.engine() as late, office.engine() as rescuer, ThreadPoolExecutor(2) as threads:
+        draining = [threads.submit(late.drain)]
+        relay.wait_until(lambda: relay.count(DOT) == 1)
+        office.now(LEASES_END)
+        draining.append(threads.submit(rescuer.drain))
+        relay.wait_until(lambda: relay.count(DOT) == 2)
+        turns.answer(order[0])
+        until(lambda: office.now(SENT) == [(1,)])
+        turns.answer(order[1])
+        assert [one.result(PATIENCE).sent for one in draining] == [1, 1]
+
+    assert scene.check(bound=1).repeated == 1
+    assert scene.tables().verdicts == verdicts
