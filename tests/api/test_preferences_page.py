@@ -73,8 +73,8 @@ def test_the_page_shows_every_choice_and_escapes_what_people_wrote(api: httpx.Cl
     assert "Cap the retry" in text
     assert FormFields(text).fields == [
         ("enabled", "on"),
-        *(("shown_option", code) for code in OPTIONS),
         *((field, code) for code in by_heading for field in ("type", "shown_type")),
+        *(("shown_option", code) for code in OPTIONS),
         ("muted", "CL-1"),
         ("shown_muted", "CL-1"),
         ("muted", "CL-2"),

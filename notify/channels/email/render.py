@@ -28,6 +28,7 @@ SHORTEST_COMMENT = 200
 LONGEST_CODE = 2_000
 LONGEST_SNIPPET = 140
 LONGEST_HTML = 88_000
+MARK_COUNTS = 5
 LONGEST_TITLE = 250
 
 WEB_ADDRESS = pattern(r"https?://[^\s<>\"]+")
@@ -237,7 +238,8 @@ def review_facts(review: Mapping[str, Any], *, shown: int) -> dict[str, Any]:
         if left < SHORTEST_COMMENT and told:
             break
         told.append(comment_facts(comment, shown=max(left, SHORTEST_COMMENT)))
-        left -= SHORTEST_COMMENT // 2 + len(comment.get("body") or "") + len(comment.get("code") or "")
+        body = comment.get("body") or ""
+        left -= SHORTEST_COMMENT // 2 + len(body) + MARK_COUNTS * comments.marks(body) + len(comment.get("code") or "")
     snippet = facts["snippet"] or (told[0]["snippet"] if told else "")
     return {**facts, "snippet": snippet, "state": review["state"], "comments": told, "more": len(made) - len(told)}
 
