@@ -7,8 +7,8 @@ from sqlalchemy import Connection
 
 from notify.domain.audience import Concerned, Reason
 from notify.domain.events import Event
-from notify.domain.fan_out import Rule, Step, Told
-from notify.intake.fan_out import UNKNOWN_CL, UNKNOWN_TYPE, Facts, audience_of, facts_about, resolution
+from notify.domain.fan_out import Rule, Step, Told, resolve
+from notify.intake.fan_out import UNKNOWN_CL, UNKNOWN_TYPE, Facts, audience_of, facts_about, standing
 from notify.intake.receive import receive
 from notify.intake.schema import EventIn
 from notify.store import directory, events, preferences
@@ -48,7 +48,7 @@ def explain(connection: Connection, event: Event, username: str) -> Explanation:
     concerned = next((one for one in audience if one.username == username), None)
     if concerned is None:
         return _outside(event, username, why=NOT_CONCERNED, found=_others(audience))
-    found = resolution(event, concerned, facts)
+    found = resolve(*standing(event, concerned, facts))
     return Explanation(
         username=username,
         event_type=concerned.event_type or event.type,
@@ -94,7 +94,7 @@ def _trace(letter: JobView, event: Event, facts: Facts) -> tuple[Step, ...]:
     if letter.event_type not in facts.event_types:
         return (Step(Rule.AUDIENCE, NOT_YET[UNKNOWN_TYPE]),)
     reason = Reason(letter.reason)
-    found = resolution(event, Concerned(letter.username, reason, letter.event_type), facts)
+    found = resolve(*standing(event, Concerned(letter.username, reason, letter.event_type), facts))
     return (_audience(reason), *found.trace)
 
 

@@ -17,7 +17,7 @@ from notify.checkpoints import FAN_OUT_CLAIMED, FAN_OUT_COMMITTED, FAN_OUT_WRITT
 from notify.domain.audience import Circle, Concerned, names_in, requested
 from notify.domain.backoff import next_delay
 from notify.domain.events import COMMENT_MENTIONED, ChangeList, Event
-from notify.domain.fan_out import Decision, NotTold, Occasion, Resolution, Told, resolve
+from notify.domain.fan_out import Decision, NotTold, Occasion, Told, decide
 from notify.domain.jobs import Stage
 from notify.domain.ports import Doorbell
 from notify.domain.preferences import NO_CHOICES, Choices, EventType, Person
@@ -235,9 +235,7 @@ def plan(claimed: Sequence[ClaimedEvent], facts: Facts, *, host: str, rng: Rando
         if isinstance(audience, str):
             endings.append(later(one, audience, rng=rng))
         else:
-            jobs.extend(
-                _job(one.event, person, resolution(one.event, person, facts).decision, host=host) for person in audience
-            )
+            jobs.extend(_job(one.event, person, _decision(one.event, person, facts), host=host) for person in audience)
             endings.append(EventEnding(claim=one.claim, status=DONE))
     return Plan(jobs=jobs, endings=endings)
 
@@ -273,20 +271,21 @@ def circle_of(event: Event, change_list: ChangeList, facts: Facts) -> Circle:
     )
 
 
-def resolution(event: Event, concerned: Concerned, facts: Facts) -> Resolution:
-    """Whether one person whom the event concerns is told, and how that came about."""
+def standing(event: Event, concerned: Concerned, facts: Facts) -> tuple[Person | None, Choices, Occasion]:
+    """What ``decide`` and ``resolve`` are asked about one person whom the event concerns."""
     actor = facts.people.get(event.actor)
-    return resolve(
-        facts.people.get(concerned.username),
-        facts.choices.get(concerned.username, NO_CHOICES),
-        Occasion(
-            event_type=facts.event_types[concerned.event_type or event.type],
-            cl_link=event.cl_link,
-            actor=event.actor,
-            reason=concerned.reason,
-            by_bot=actor is not None and actor.is_bot,
-        ),
+    occasion = Occasion(
+        event_type=facts.event_types[concerned.event_type or event.type],
+        cl_link=event.cl_link,
+        actor=event.actor,
+        reason=concerned.reason,
+        by_bot=actor is not None and actor.is_bot,
     )
+    return facts.people.get(concerned.username), facts.choices.get(concerned.username, NO_CHOICES), occasion
+
+
+def _decision(event: Event, concerned: Concerned, facts: Facts) -> Decision:
+    return decide(*standing(event, concerned, facts))
 
 
 def _job(event: Event, concerned: Concerned, decision: Decision, *, host: str) -> NewJob:

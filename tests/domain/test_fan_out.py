@@ -43,17 +43,23 @@ class Case:
             occasion=self.occasion | other.occasion,
         )
 
-    def resolution(self) -> Resolution:
+    def asked(self) -> tuple[Person, Choices, Occasion]:
         event_type = EventType(**{"code": CODE, "category": "Comments", "description": "…"} | self.event_type)
         usual: dict[str, Any] = {"cl_link": LINK, "actor": "dana", "reason": Reason.REVIEWER}
-        return resolve(
+        return (
             Person(**{"username": "bob", "email": ADDRESS} | self.person),
             Choices(**self.choices),
             Occasion(event_type=event_type, **usual | self.occasion),
         )
 
+    def resolution(self) -> Resolution:
+        return resolve(*self.asked())
+
     def decision(self) -> Told | NotTold:
-        return self.resolution().decision
+        """The decision, which is the same with and without its trace."""
+        decision = decide(*self.asked())
+        assert decision == self.resolution().decision
+        return decision
 
 
 NORMALLY = Told(ADDRESS, Priority.NORMAL, Why.DEFAULT)
