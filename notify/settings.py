@@ -68,6 +68,12 @@ class Settings(BaseSettings):
     drain_seconds: float = Field(
         default=20, gt=0, le=600, description="How long one task drains before it rings again."
     )
+    together_seconds: float = Field(
+        default=180,
+        ge=0,
+        le=86400,
+        description="So long after a letter further ones to the person about the change list wait to leave as one.",
+    )
     claim_size: int = Field(default=200, ge=1, le=1000, description="Rows in one claim.")
     smtp_sessions: int = Field(default=8, ge=1, le=256, description="SMTP sessions of one worker process.")
     smtp_timeout_seconds: float | None = Field(

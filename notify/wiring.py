@@ -137,6 +137,7 @@ def fan_out(settings: Settings, database: Database, *, doorbell: Doorbell, worke
         lease=settings.lease,
         batch=FAN_OUT_BATCH,
         rng=SystemRandom(),
+        together=timedelta(seconds=settings.together_seconds),
         checkpoint=checkpoint(),
     )
 

@@ -296,7 +296,18 @@ def test_every_reason_that_is_explained_can_be_given() -> None:
 
 def test_every_name_a_template_may_use_is_listed() -> None:
     listed = set(table("docs/templates.md", first="Name"))
-    used = {"subject", "locale", "direction", "layout", "several", "reason", "mute_url", "preferences_url"}
+    used = {
+        "subject",
+        "locale",
+        "direction",
+        "layout",
+        "several",
+        "entries",
+        "snippets",
+        "reason",
+        "mute_url",
+        "preferences_url",
+    }
     for event_type in sample.PAYLOADS:
         for name, value in facts_of(sample.letter(event_type, host="example.com"), shown=100).items():
             used |= {name, *(f"{name}.{inner}" for inner in value)} if isinstance(value, dict) else {name}

@@ -400,6 +400,7 @@ class JobOut(View):
     last_error: str | None
     relay_reply: str | None
     replay_of: int | None
+    leader_id: int | None = Field(description="The job whose letter tells of this event too; null: its own letter.")
     created_at: datetime
     finished_at: datetime | None
 

@@ -1,20 +1,31 @@
 """The last look: before a letter is written, today's choices and address decide once more."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TypeVar, assert_never
 
 from sqlalchemy import Connection
 
+from notify.domain.audience import STRENGTH
 from notify.domain.events import ChangeList
 from notify.domain.fan_out import NotTold, Occasion, Told, decide
 from notify.domain.jobs import Dossier, Job, Letter
 from notify.domain.outcomes import Expired, Skipped
 from notify.domain.preferences import NO_CHOICES, Person
 from notify.store import directory, events, preferences
+from notify.store.groups import Move
 
 UNKNOWN_TYPE = "unknown_type"
 Value = TypeVar("Value")
+Looked = tuple[Job, Letter | Skipped | Expired]
+
+
+@dataclass(frozen=True, slots=True)
+class Gathered:
+    """What there is to send and to record, and the rows that are on another letter from now on."""
+
+    looked: Sequence[Looked]
+    moves: Sequence[Move]
 
 
 def dossiers(connection: Connection, jobs: Sequence[Job]) -> list[Dossier]:
@@ -71,6 +82,55 @@ def last_look(dossier: Dossier) -> Letter | Skipped | Expired:
             )
         case _:
             assert_never(decision)
+
+
+def gather(looked: Sequence[Looked]) -> Gathered:
+    """
+    The rows of each letter put together again, after the last look at each of them.
+
+    Who is not to be told leaves the letter and is recorded alone. Where that is the leader, the
+    next takes its place, under the Message-ID that the letter has had; where that is everybody,
+    there is no letter.
+    """
+    parties: dict[int, list[Looked]] = {}
+    for job, one in looked:
+        parties.setdefault(job.leader_id or job.claim.id, []).append((job, one))
+    found: list[Looked] = []
+    moves: list[Move] = []
+    for leader_id, party in parties.items():
+        if len(party) == 1:
+            found += party
+        else:
+            letter, left = _parted(party)
+            found += [*letter, *left]
+            moves += _moves(leader_id, letter, left)
+    return Gathered(found, moves)
+
+
+def _parted(party: Sequence[Looked]) -> tuple[list[Looked], list[Looked]]:
+    """The letter, if anybody is left to be told, and those who are not on it."""
+    told = [(job, one) for job, one in party if isinstance(one, Letter)]
+    left = [(replace(job, leader_id=None, followers=()), one) for job, one in party if not isinstance(one, Letter)]
+    if not told:
+        return [], list(left)
+    (job, first), *others = told
+    led = replace(job, leader_id=None, followers=tuple(other for other, _ in others))
+    if not others:
+        return [(led, first)], list(left)
+    entries = tuple(one for _, one in told)
+    reason = min((one.reason for one in entries), key=STRENGTH.index)
+    return [(led, replace(first, entries=entries, reason=reason))], list(left)
+
+
+def _moves(leader_id: int, letter: Sequence[Looked], left: Sequence[Looked]) -> list[Move]:
+    if not left:
+        return []
+    moves = [Move(id=job.claim.id, leader_id=None, stays=False) for job, _ in left]
+    for job, _ in letter:
+        if job.claim.id != leader_id:
+            moves.append(Move(id=job.claim.id, leader_id=None, stays=True))
+            moves += [Move(id=one.claim.id, leader_id=job.claim.id, stays=True) for one in job.followers]
+    return moves
 
 
 def _distinct(values: Iterable[Value]) -> list[Value]:

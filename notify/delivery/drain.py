@@ -14,8 +14,9 @@ import structlog
 
 from notify.checkpoints import LETTER_ANSWERED, Checkpoint
 from notify.delivery.breaker import Breaker
+from notify.delivery.deliver import Looked
 from notify.delivery.lanes import Held, Lanes
-from notify.delivery.ledger import ClaimUnheard, Ledger, Looked, Try
+from notify.delivery.ledger import ClaimUnheard, Ledger, Try
 from notify.delivery.pace import Pace
 from notify.delivery.recorder import PAUSE_SECONDS, Recorder
 from notify.domain.jobs import Letter
@@ -167,9 +168,9 @@ class Drain:
         while self._may_claim():
             began = monotonic()
             found = await self._ledger.claim_lapsed()
-            if found is None:
+            if not found:
                 return
-            self._take([found], began)
+            self._take(found, began)
             await self._begun()
             await self._landed()
 

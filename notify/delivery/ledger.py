@@ -12,19 +12,17 @@ from uuid import UUID
 from sqlalchemy import Connection
 
 from notify.checkpoints import LETTER_CLAIMED, RECORD_COMMITTED, RECORD_WRITTEN, Checkpoint
-from notify.delivery.deliver import dossiers, last_look
+from notify.delivery.deliver import Looked, dossiers, gather, last_look
 from notify.delivery.recorder import CommitUnsettled, Flush
 from notify.domain.errors import NotifyError
-from notify.domain.jobs import Job, Letter
-from notify.domain.outcomes import Expired, Skipped
-from notify.store import commits, directory, outbox
+from notify.domain.jobs import Job
+from notify.store import commits, directory, groups, outbox
 from notify.store.database import AWAY, Database
 from notify.store.directory import Undeliverable
 from notify.store.outbox import LEASES, Ending
 
 P = ParamSpec("P")
 Result = TypeVar("Result")
-Looked = tuple[Job, Letter | Skipped | Expired]
 Try = tuple[int, int]
 
 
@@ -60,19 +58,18 @@ class Ledger:
 
         def take(connection: Connection) -> list[Looked]:
             jobs = outbox.claim(connection, limit=limit, lease=self.lease, worker=self.worker)
-            return _looked(connection, jobs)
+            return self._looked(connection, jobs)
 
         return await self._taken(take)
 
-    async def claim_lapsed(self) -> Looked | None:
-        """Take one letter of which some worker vanished, with what the last look says; None when none is due."""
+    async def claim_lapsed(self) -> list[Looked]:
+        """Take one letter of which some worker vanished, with what the last look says; empty when none is due."""
 
         def take(connection: Connection) -> list[Looked]:
             job = outbox.claim_lapsed(connection, lease=self.lease, worker=self.worker)
-            return _looked(connection, [job] if job else [])
+            return self._looked(connection, [job] if job else [])
 
-        found = await self._taken(take)
-        return found[0] if found else None
+        return await self._taken(take)
 
     async def bury_poison(self) -> int:
         """End the letters that have outlived three workers; how many there were."""
@@ -80,7 +77,7 @@ class Ledger:
 
     async def take_back(self, tries: Sequence[Try]) -> set[int]:
         """Undo a claim that was never answered; the ids it had taken."""
-        return await self._run(lambda connection: LEASES.take_back(connection, tries, worker=self.worker))
+        return await self._run(lambda connection: outbox.take_back(connection, tries, worker=self.worker))
 
     async def extend(self, tries: Sequence[tuple[int, int]]) -> set[int]:
         """Renew these leases; the ids that are still ours."""
@@ -88,7 +85,7 @@ class Ledger:
 
     async def release(self, tries: Sequence[tuple[int, int]]) -> set[int]:
         """Give these back, due at once; the ids that were still ours."""
-        return await self._run(lambda connection: LEASES.release(connection, tries))
+        return await self._run(lambda connection: outbox.release(connection, tries))
 
     async def record(self, flush: Flush) -> Counter[str]:
         """
@@ -124,6 +121,14 @@ class Ledger:
         """Run a blocking function in one of the ledger's threads."""
         return await asyncio.get_running_loop().run_in_executor(self.threads, lambda: function(*args, **kwargs))
 
+    def _looked(self, connection: Connection, jobs: Sequence[Job]) -> list[Looked]:
+        if not jobs:
+            return []
+        rows = [row for job in jobs for row in (job, *job.followers)]
+        gathered = gather([(dossier.job, last_look(dossier)) for dossier in dossiers(connection, rows)])
+        groups.move(connection, gathered.moves, lease=self.lease)
+        return list(gathered.looked)
+
     async def _taken(self, take: Callable[[Connection], list[Looked]]) -> list[Looked]:
         """
         Raises:
@@ -146,12 +151,6 @@ class Ledger:
                 return work(connection)
 
         return await self.call(transact)
-
-
-def _looked(connection: Connection, jobs: Sequence[Job]) -> list[Looked]:
-    if not jobs:
-        return []
-    return [(dossier.job, last_look(dossier)) for dossier in dossiers(connection, jobs)]
 
 
 def _wrong_addresses(endings: Sequence[Ending]) -> list[Undeliverable]:

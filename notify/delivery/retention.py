@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from notify.store import upkeep
+from notify.store import groups, upkeep
 from notify.store.database import Database
 
 BATCH = 1_000
@@ -19,8 +19,15 @@ class Pruned:
 
 
 def prune(database: Database, *, batch: int = BATCH) -> Pruned:
-    """Delete letters, then events that have none left, then counts. May run twice at once."""
+    """
+    Delete letters, then events that have none left, then counts. May run twice at once.
+
+    Letters that wait for one that has ended without them are let go first.
+    """
     pruned = Pruned()
+    with database.begin() as connection:
+        groups.free_orphans(connection)
+        groups.prune(connection)
     while gone := _one_batch(database, upkeep.prune_jobs, batch):
         pruned.jobs += gone
     while gone := _one_batch(database, upkeep.prune_events, batch):

@@ -35,7 +35,12 @@ class Claim:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """A claimed ``email_jobs`` row."""
+    """
+    A claimed ``email_jobs`` row.
+
+    ``message_id`` is that of its letter. A row that leaves with another's letter names it with
+    ``leader_id``; the job of a letter that tells of several events has the other rows as ``followers``.
+    """
 
     claim: Claim
     event_id: int
@@ -46,6 +51,8 @@ class Job:
     reason: Reason
     message_id: str
     expired: bool
+    leader_id: int | None = None
+    followers: tuple["Job", ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,6 +75,8 @@ class Letter:
 
     ``message_id`` is without angle brackets and the same at every try. The event's type is the one
     under which the person is told, which for a mention is not the one that it has in the table.
+    ``entries`` are the letters that leave as this one, in order and this one among them; empty
+    where it leaves by itself.
     """
 
     claim: Claim
@@ -78,6 +87,7 @@ class Letter:
     recipient: Person
     to_email: str
     reason: Reason
+    entries: tuple["Letter", ...] = ()
 
     @property
     def comment(self) -> Mapping[str, Any]:

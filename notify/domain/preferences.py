@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,10 +60,16 @@ NO_CHOICES = Choices()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EventType:
-    """One kind of event people can switch on and off, unless it is ``system_required``."""
+    """
+    One kind of event people can switch on and off, unless it is ``system_required``.
+
+    ``together_within``: so long after a letter further ones wait to leave as one; None means the
+    deployment's default, zero never.
+    """
 
     code: str
     category: str
     description: str
     system_required: bool = False
     default_enabled: bool = True
+    together_within: timedelta | None = None

@@ -16,6 +16,7 @@ import notify
 from notify import wiring
 from notify.domain.errors import NotifyError
 from notify.domain.preferences import Person
+from notify.embedded.completion import replaced
 from notify.embedded.holding import RunningStack
 from notify.embedded.letter import read
 from notify.embedded.stack import LETTERS, Stack
@@ -100,7 +101,7 @@ class Shown:
 
 def run(settings: Settings, *, once: bool, as_json: bool) -> None:
     """
-    Start the stack, emit the sample comments and show what came of them.
+    Start the stack, emit the sample comments and show what came of them. Its letters do not wait for each other.
 
     Args:
         once: Stop then; otherwise stay until Ctrl-C.
@@ -108,7 +109,7 @@ def run(settings: Settings, *, once: bool, as_json: bool) -> None:
     Raises:
         NoLetters: They did not arrive within half a minute.
     """
-    stack = Stack(settings, console=Console(stderr=True, quiet=once))
+    stack = Stack(replaced(settings, together_seconds=0), console=Console(stderr=True, quiet=once))
 
     def show(running: RunningStack) -> None:
         shown = play(stack.settings, running)

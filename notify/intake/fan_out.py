@@ -22,8 +22,10 @@ from notify.domain.jobs import Stage
 from notify.domain.ports import Doorbell
 from notify.domain.preferences import NO_CHOICES, Choices, EventType, Person
 from notify.domain.threads import message_id
+from notify.intake import together
+from notify.intake.together import NEVER
 from notify.intake.triggers import TRIGGERS
-from notify.store import directory, events, outbox, preferences
+from notify.store import directory, events, preferences
 from notify.store.database import AWAY, Database
 from notify.store.events import ClaimedEvent, EventEnding
 from notify.store.leases import DEAD, DONE, PENDING
@@ -77,6 +79,7 @@ class FanOut:
     Args:
         message_host: Right-hand side of the letters' Message-IDs.
         worker: This process, for people to look at.
+        together: The window of kinds of events that state none; zero: every letter goes at once.
     """
 
     def __init__(
@@ -89,6 +92,7 @@ class FanOut:
         lease: timedelta,
         batch: int,
         rng: Random,
+        together: timedelta = NEVER,
         checkpoint: Checkpoint = pass_by,
     ) -> None:
         self._database = database
@@ -98,6 +102,7 @@ class FanOut:
         self._lease = lease
         self._batch = batch
         self._rng = rng
+        self._together = together
         self._checkpoint = checkpoint
         self._stopping = False
         self._unheard: list[ClaimedEvent] = []
@@ -185,7 +190,7 @@ class FanOut:
         with self._database.begin() as connection:
             found = facts_about([one.event for one in claimed], connection)
             drawn_up = plan(claimed, found, host=self._host, rng=self._rng)
-            written = outbox.add(connection, drawn_up.jobs)
+            written = together.write(connection, drawn_up.jobs, window=partial(self._window, found.event_types))
             ended = events.record(connection, drawn_up.endings)
             self._checkpoint(FAN_OUT_WRITTEN)
         self._checkpoint(FAN_OUT_COMMITTED)
@@ -194,6 +199,10 @@ class FanOut:
         report.letters += written[PENDING]
         report.skipped += written[SKIPPED]
         _count(report, [one for one in drawn_up.endings if one.claim.id in ended])
+
+    def _window(self, event_types: Mapping[str, EventType], job: NewJob) -> timedelta:
+        stated = event_types[job.event_type].together_within
+        return self._together if stated is None else stated
 
     def _put_off(self, one: ClaimedEvent, bug: Exception, report: FanOutReport) -> None:
         ending = later(one, f"{BUG}: {type(bug).__name__}", rng=self._rng)

@@ -3,11 +3,14 @@ What operators may do to letters by hand, to one or to many: retry, cancel, repl
 
 Decided: one statement for each, over a page of letters in the order of their ids, which locks the
     rows before it changes them. One letter is a page of one, so that nothing is written twice.
+Decided: who leaves with another's letter goes on without it when that one is cancelled, the first as the
+    leader of the others. To make such a one due is to make its letter due; once the letter has ended, it
+    is retried and replayed by itself.
 Decided: pages follow each other by id. What a page leaves as it was, such as a letter that waits and
     is made due now, would else be found again by the next.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -23,6 +26,7 @@ from sqlalchemy import (
     Text,
     and_,
     any_,
+    case,
     cast,
     exists,
     func,
@@ -50,6 +54,7 @@ SAME = ("username", "cl_link", "status", "outcome_reason", "last_code")
 
 _row = email_jobs.c
 _others = email_jobs.alias("others")
+_leaders = email_jobs.alias("leaders")
 
 
 class Action(StrEnum):
@@ -144,19 +149,22 @@ def act(connection: Connection, action: Action, which: Which, *, after_id: int =
         IntegrityError: Somebody began to replay one of these letters at this moment; do it again.
         OperationalError: Workers recorded some of them in another order (a deadlock); do it again.
     """
-    chosen = (
+    page = (
         select(_row.id)
         .where(meant(which), allowed(action), _row.id > after_id, _row.id <= last_id)
         .order_by(_row.id)
         .limit(limit)
         .with_for_update(of=email_jobs)
-        .cte("chosen")
-        .prefix_with("MATERIALIZED", dialect="postgresql")
     )
+    if action is Action.CANCEL:
+        # Whoever joins one of these holds its lock: the statement that follows sees everybody who has.
+        connection.execute(page)
+    chosen = page.cte("chosen").prefix_with("MATERIALIZED", dialect="postgresql")
     acted = _ACTS[action](chosen).cte("acted")
     last = select(func.max(chosen.c.id)).scalar_subquery()
     done = select(func.array_agg(acted.c.id)).scalar_subquery()
-    found = connection.execute(select(last.label("last_id"), done.label("done"))).one()
+    query = select(last.label("last_id"), done.label("done"))
+    found = connection.execute(query.add_cte(*(one(chosen) for one in _BESIDES.get(action, ())))).one()
     return Page(done=tuple(found.done or ()), last_id=found.last_id)
 
 
@@ -170,8 +178,10 @@ def _retry(chosen: CTE) -> ReturningUpdate[Any]:
     """
     Due now, with a fresh budget and life where they are spent; no history is reset.
 
-    Of several replays of one letter that have ended, the first comes back and the others stay.
+    Of several replays of one letter that have ended, the first comes back and the others stay. Who
+    was to leave with another's letter still does if that one waits or comes back, else goes alone.
     """
+    stays = (_row.status == PENDING) | (_row.leader_id == _any_of(chosen))
     earlier = exists().where(
         _others.c.replay_of == _row.replay_of, _others.c.id < _row.id, _others.c.id.in_(select(chosen.c.id))
     )
@@ -180,13 +190,57 @@ def _retry(chosen: CTE) -> ReturningUpdate[Any]:
         .where(_row.id == _any_of(chosen), or_(_row.status == PENDING, ~earlier))
         .values(
             status=PENDING,
-            due_at=func.now(),
+            due_at=case(
+                (_row.leader_id.is_not(None) & stays, func.greatest(_row.expires_at, end_of_life(_row.event_type))),
+                else_=func.now(),
+            ),
+            leader_id=case((stays, _row.leader_id)),
+            carried_as=case((stays | _row.leader_id.is_(None), _row.carried_as)),
             finished_at=None,
             outcome_reason=None,
             max_failures=func.greatest(_row.max_failures, _row.failures + FRESH_BUDGET),
             expires_at=func.greatest(_row.expires_at, end_of_life(_row.event_type)),
         )
         .returning(_row.id)
+    )
+
+
+def _hurry_leaders(chosen: CTE) -> CTE:
+    """The letters that waiting ones of these leave with are due now."""
+    led = select(_others.c.leader_id).where(_others.c.id.in_(select(chosen.c.id)), _others.c.status == PENDING)
+    return (
+        update(email_jobs)
+        .where(_row.id.in_(led), _row.status == PENDING, _row.id.not_in(select(chosen.c.id)))
+        .values(due_at=func.now())
+        .cte("hurried")
+    )
+
+
+def _pass_on(chosen: CTE) -> CTE:
+    """Of those who were to leave with one of these, the first leads the others, in its place and at its time."""
+    heirs = (
+        select(_others.c.leader_id.label("leader_id"), func.min(_others.c.id).label("heir"))
+        .where(
+            _others.c.leader_id.in_(select(chosen.c.id)),
+            _others.c.id.not_in(select(chosen.c.id)),
+            _others.c.due_at.is_not(None),
+        )
+        .group_by(_others.c.leader_id)
+        .subquery("heirs")
+    )
+    return (
+        update(email_jobs)
+        .where(
+            _row.leader_id == heirs.c.leader_id,
+            _leaders.c.id == heirs.c.leader_id,
+            _row.id.not_in(select(chosen.c.id)),
+            _row.due_at.is_not(None),
+        )
+        .values(
+            leader_id=func.nullif(heirs.c.heir, _row.id),
+            due_at=case((_row.id == heirs.c.heir, _leaders.c.due_at), else_=_row.due_at),
+        )
+        .cte("passed_on")
     )
 
 
@@ -244,4 +298,7 @@ _ALLOWED: Mapping[Action, ColumnElement[bool]] = MappingProxyType(
 )
 _ACTS: Mapping[Action, Callable[[CTE], ReturningUpdate[Any] | ReturningInsert[Any]]] = MappingProxyType(
     {Action.RETRY: _retry, Action.CANCEL: _cancel, Action.REPLAY: _replay}
+)
+_BESIDES: Mapping[Action, Sequence[Callable[[CTE], CTE]]] = MappingProxyType(
+    {Action.RETRY: (_hurry_leaders,), Action.CANCEL: (_pass_on,)}
 )

@@ -40,6 +40,7 @@ class JobView:
     last_error: str | None
     relay_reply: str | None
     replay_of: int | None
+    leader_id: int | None
     created_at: datetime
     finished_at: datetime | None
 

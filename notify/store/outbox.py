@@ -2,20 +2,25 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from datetime import datetime, timedelta
+from dataclasses import asdict, dataclass, replace
+from datetime import timedelta
 from json import dumps
+from operator import attrgetter
 from typing import Any
 from uuid import UUID
 
 from sqlalchemy import (
+    ARRAY,
     BigInteger,
     ColumnElement,
     Connection,
+    DateTime,
     Integer,
     Row,
     SmallInteger,
     Text,
+    Uuid,
+    bindparam,
     case,
     func,
     insert,
@@ -29,7 +34,7 @@ from notify.domain.audience import Reason
 from notify.domain.jobs import Claim, Job
 from notify.domain.outcomes import Answer
 from notify.domain.settlement import Settlement
-from notify.store import stats
+from notify.store import groups, stats
 from notify.store.leases import DEAD, ENDING, PENDING, POISON, SENDING, Leases, after
 from notify.store.records import records
 from notify.store.tables import email_attempts, email_jobs, notification_event_types
@@ -59,13 +64,19 @@ WANTED: Sequence[ColumnElement[Any]] = (
     email_jobs.c.to_email,
     email_jobs.c.reason,
     email_jobs.c.message_id,
+    email_jobs.c.leader_id,
+    email_jobs.c.carried_as,
     (email_jobs.c.expires_at <= func.now()).label("expired"),
 )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewJob:
-    """A row to be: a letter, or (with ``skipped_because``) the reason why there is none."""
+    """
+    A row to be: a letter, or (with ``skipped_because``) the reason why there is none.
+
+    ``leaves_at`` is ISO 8601 with an offset, None means now; ``leader_id`` and ``carried_as`` are the columns.
+    """
 
     event_id: int
     event_type: str
@@ -76,6 +87,14 @@ class NewJob:
     to_email: str | None = None
     message_id: str | None = None
     skipped_because: str | None = None
+    leaves_at: str | None = None
+    leader_id: int | None = None
+    carried_as: str | None = None
+
+    @property
+    def name(self) -> tuple[int, str]:
+        """What names the row before it has an id: its event and its person."""
+        return self.event_id, self.username
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,9 +123,13 @@ class Ending:
 
 
 def claim(connection: Connection, *, limit: int, lease: timedelta, worker: UUID) -> list[Job]:
-    """Take up to *limit* due letters in the order they should go."""
+    """
+    Take up to *limit* due letters in the order they should go.
+
+    A letter that tells of several events is one of these: the job of its leader has the others as followers.
+    """
     rows = LEASES.claim(connection, limit=limit, lease=lease, worker=worker, wanted=WANTED)
-    return [_job(row) for row in rows]
+    return _with_followers(connection, rows, worker=worker, lapsed=False)
 
 
 def claim_lapsed(connection: Connection, *, lease: timedelta, worker: UUID) -> Job | None:
@@ -114,14 +137,33 @@ def claim_lapsed(connection: Connection, *, lease: timedelta, worker: UUID) -> J
     row = LEASES.claim_lapsed(connection, lease=lease, worker=worker, wanted=WANTED)
     if row is None:
         return None
+    (job,) = _with_followers(connection, [row], worker=worker, lapsed=row.has_lapsed)
     if row.has_lapsed:
-        stats.count(connection, worker=worker, counts=Counter({(row.event_type, LAPSE): 1}))
-    return _job(row)
+        lapses = Counter((one.event_type, LAPSE) for one in (job, *job.followers))
+        stats.count(connection, worker=worker, counts=lapses)
+    return job
+
+
+def release(connection: Connection, tries: Sequence[Try]) -> set[int]:
+    """Give these back, due at once, no failure counted, with what was to leave with them; the ids still ours."""
+    ours = LEASES.release(connection, tries)
+    groups.give_back(connection, ours)
+    return ours
+
+
+def take_back(connection: Connection, tries: Sequence[Try], *, worker: UUID) -> set[int]:
+    """Undo a claim that was never answered, with what was to leave with these letters; the ids it had taken."""
+    ours = LEASES.take_back(connection, tries, worker=worker)
+    groups.give_back(connection, ours)
+    return ours
 
 
 def bury_poison(connection: Connection, *, worker: UUID, limit: int = 100) -> int:
-    """End the letters that have outlived three workers; how many there were."""
-    buried = LEASES.bury_poison(connection, limit=limit, wanted=WANTED, outcome_reason=POISON)
+    """End the letters that have outlived three workers, whole; how many rows there were."""
+    buried = list(LEASES.bury_poison(connection, limit=limit, wanted=WANTED, outcome_reason=POISON))
+    led = [row.id for row in buried if row.carried_as]
+    if led:
+        buried += connection.execute(_BURY, {"leaders": led}).all()
     if buried:
         _keep(
             connection, [{"job_id": row.id, "attempt": row.attempt, "verdict": f"{DEAD}: {POISON}"} for row in buried]
@@ -130,11 +172,27 @@ def bury_poison(connection: Connection, *, worker: UUID, limit: int = 100) -> in
     return len(buried)
 
 
-def end_of_life(event_type: ColumnElement[str]) -> ColumnElement[datetime]:
-    """After which instant a letter of this type, written now, is not worth sending; 72 hours if nobody has said."""
+def _with_followers(connection: Connection, rows: Sequence[Row[Any]], *, worker: UUID, lapsed: bool) -> list[Job]:
+    """These letters, each with the rows that it tells of besides, which hold no lease of their own."""
+    led: dict[int, list[Job]] = {row.id: [] for row in rows if row.carried_as}
+    if led:
+        parameters = {"leaders": list(led), "worker": worker, "lapsed": int(lapsed)}
+        for row in sorted(connection.execute(_FOLLOW, parameters), key=attrgetter("id")):
+            led[row.leader_id].append(_job(row))
+    return [replace(_job(row), followers=tuple(led.get(row.id, ()))) if row.id in led else _job(row) for row in rows]
+
+
+def end_of_life(event_type: ColumnElement[str], *, leaves_at: ColumnElement[Any] | None = None) -> ColumnElement[Any]:
+    """
+    After which instant a letter of this type is not worth sending; 72 hours after it may go if nobody has said.
+
+    Args:
+        leaves_at: When it may go; null or None: now.
+    """
     types = notification_event_types.c
     stated = select(types.expires_after).where(types.code == event_type).scalar_subquery()
-    return func.now() + func.coalesce(stated, literal(LIFE))
+    begins = func.now() if leaves_at is None else func.coalesce(leaves_at, func.now())
+    return begins + func.coalesce(stated, literal(LIFE))
 
 
 _new = records(
@@ -148,15 +206,21 @@ _new = records(
     to_email=Text,
     message_id=Text,
     skipped_because=Text,
+    leaves_at=DateTime(timezone=True),
+    leader_id=BigInteger,
+    carried_as=Text,
 )
 _skipped = _new.c.skipped_because.is_not(None)
+_END = end_of_life(_new.c.event_type, leaves_at=_new.c.leaves_at)
+# Who leaves with another's letter is not due before the end of its own life: then it is found too old, not forgotten.
+_FIRST_DUE = case((_new.c.leader_id.is_not(None), _END), else_=func.coalesce(_new.c.leaves_at, func.now()))
 # In one order everywhere: two workers that write the same letters must not wait for each other.
 _ADD = (
     upsert(email_jobs)
     .from_select(
         [
             "event_id", "event_type", "cl_link", "username", "reason", "priority", "to_email", "message_id",
-            "status", "due_at", "finished_at", "outcome_reason", "expires_at",
+            "status", "due_at", "finished_at", "outcome_reason", "expires_at", "leader_id", "carried_as",
         ],
         select(
             _new.c.event_id,
@@ -168,24 +232,31 @@ _ADD = (
             _new.c.to_email,
             _new.c.message_id,
             case((_skipped, SKIPPED), else_=PENDING),
-            case((~_skipped, func.now())),
+            case((~_skipped, _FIRST_DUE)),
             case((_skipped, func.now())),
             _new.c.skipped_because,
-            end_of_life(_new.c.event_type),
+            _END,
+            _new.c.leader_id,
+            _new.c.carried_as,
         ).order_by(_new.c.event_id, _new.c.username),
     )
     .on_conflict_do_nothing(
         index_elements=[email_jobs.c.event_id, email_jobs.c.username], index_where=email_jobs.c.replay_of.is_(None)
     )
-    .returning(email_jobs.c.status)
+    .returning(email_jobs.c.id, email_jobs.c.event_id, email_jobs.c.username, email_jobs.c.status)
 )  # fmt: skip
 
 
 def add(connection: Connection, rows: Sequence[NewJob]) -> Counter[str]:
     """Write the rows that are not there yet; how many by status. Safe to repeat."""
+    return Counter(row.status for row in written(connection, rows))
+
+
+def written(connection: Connection, rows: Sequence[NewJob]) -> Sequence[Row[Any]]:
+    """Write the rows that are not there yet; the id, event, person and status of those. Safe to repeat."""
     if not rows:
-        return Counter()
-    return Counter(connection.scalars(_ADD, {"jobs": dumps([asdict(row) for row in rows])}))
+        return ()
+    return connection.execute(_ADD, {"jobs": dumps([asdict(row) for row in rows])}).all()
 
 
 _ending = records(
@@ -207,21 +278,53 @@ _FACTS = {
     "to_email": func.coalesce(_ending.c.to_email, email_jobs.c.to_email),
 }
 # A retry must not sleep past the letter's end: it wakes then, to be recorded as expired.
+# Who leaves with another's letter waits for that one, however long.
 _DUE = case(
+    (_ending.c.delay.is_not(None) & email_jobs.c.leader_id.is_not(None), email_jobs.c.due_at),
     (
         _ending.c.delay.is_not(None),
         func.least(
             after(_ending.c.delay),
             func.greatest(email_jobs.c.expires_at, func.now()),
         ),
-    )
+    ),
 )
-_SETTLE = LEASES.settle(_ending).values(**_FACTS, due_at=_DUE).returning(email_jobs.c.id, email_jobs.c.attempt)
+# The leader's budget is that of its letter; that of another row on it may have been smaller.
+_BUDGET = case(
+    (
+        email_jobs.c.leader_id.is_not(None),
+        func.greatest(email_jobs.c.max_failures, email_jobs.c.failures + _ending.c.failed),
+    ),
+    else_=email_jobs.c.max_failures,
+)
+_SETTLE = (
+    LEASES.settle(_ending)
+    .values(**_FACTS, due_at=_DUE, max_failures=_BUDGET)
+    .returning(email_jobs.c.id, email_jobs.c.attempt)
+)
 _LOCK = (
     select(email_jobs.c.id, email_jobs.c.status)
     .where(email_jobs.c.id.in_(select(_ending.c.id)))
     .order_by(email_jobs.c.id)
     .with_for_update()
+)
+_led = email_jobs.c.leader_id == func.any(bindparam("leaders", type_=ARRAY(BigInteger)))
+_FOLLOW = (
+    update(email_jobs)
+    .where(_led, email_jobs.c.due_at.is_not(None))
+    .values(
+        status=SENDING,
+        attempt=email_jobs.c.attempt + 1,
+        lapses=email_jobs.c.lapses + bindparam("lapsed", type_=Integer),
+        leased_by=bindparam("worker", type_=Uuid),
+    )
+    .returning(*WANTED)
+)
+_BURY = (
+    update(email_jobs)
+    .where(_led, email_jobs.c.due_at.is_not(None))
+    .values(status=DEAD, due_at=None, finished_at=func.now(), lapses=email_jobs.c.lapses + 1, outcome_reason=POISON)
+    .returning(*WANTED)
 )
 _SENT_ANYWAY = (
     update(email_jobs)
@@ -255,23 +358,25 @@ def record(connection: Connection, endings: Sequence[Ending], *, worker: UUID) -
     counted (``lease_lost``) and dropped. *Sent* is a fact and is written whatever the row says
     now: ``late_success`` where another outcome or another holder was in its place,
     ``duplicate_sent`` where the row said sent already. ``ambiguous`` is counted besides the
-    verdict: the relay may have taken the letter.
+    verdict: the relay may have taken the letter. What became of a letter is written to each row
+    that it tells of, under that row's own attempt.
 
-    Returns how many by verdict.
+    Returns how many letters by verdict; the statistics count rows.
     """
     if not endings:
         return Counter()
-    parameters = {"endings": dumps([_row(one) for one in endings])}
+    whole = [replace(one, job=job) for one in endings for job in (one.job, *one.job.followers)]
+    parameters = {"endings": dumps([_row(one) for one in whole])}
     settled: set[Try] = {(row.id, row.attempt) for row in connection.execute(_SETTLE, parameters)}
-    late = _record_late(connection, [one for one in endings if one.name not in settled and one.says_sent])
+    late = _record_late(connection, [one for one in whole if one.name not in settled and one.says_sent])
     verdicts = [
-        (one, one.settlement.verdict if one.name in settled else late.get(one.name, LEASE_LOST)) for one in endings
+        (one, one.settlement.verdict if one.name in settled else late.get(one.name, LEASE_LOST)) for one in whole
     ]
     _keep(connection, [_try(one) for one, verdict in verdicts if verdict not in {SENT, LATE_SUCCESS, DUPLICATE_SENT}])
     counts = Counter((one.job.event_type, verdict) for one, verdict in verdicts)
-    counts.update((one.job.event_type, AMBIGUOUS) for one in endings if one.settlement.ambiguous)
+    counts.update((one.job.event_type, AMBIGUOUS) for one in whole if one.settlement.ambiguous)
     stats.count(connection, worker=worker, counts=counts)
-    return Counter(verdict for _, verdict in verdicts)
+    return Counter(verdict for one, verdict in verdicts if one.job.leader_id is None)
 
 
 def _record_late(connection: Connection, endings: Sequence[Ending]) -> dict[Try, str]:
@@ -343,6 +448,7 @@ def _job(row: Row[Any]) -> Job:
         username=row.username,
         to_email=row.to_email,
         reason=Reason(row.reason),
-        message_id=row.message_id,
+        message_id=row.carried_as or row.message_id,
         expired=row.expired,
+        leader_id=row.leader_id,
     )

@@ -139,7 +139,14 @@ notification_event_types = Table(
         server_default=text("'72 hours'"),
         comment="How long after it is written a letter of this type is worth sending.",
     ),
+    Column(
+        "together_within",
+        Interval,
+        comment="So long after a letter further ones to the person about the change list wait to leave as one;"
+        " null: the deployment's default, 0: never.",
+    ),
     PrimaryKeyConstraint("code"),
+    CheckConstraint("together_within BETWEEN interval '0' AND interval '1 day'", name="together_within"),
     CheckConstraint("expires_after > interval '0'", name="expires_after"),
     comment="Kinds of events people can choose about; seeded by migrations.",
 )
@@ -455,6 +462,18 @@ email_jobs = Table(
         comment="When the fan-out wrote it.",
     ),
     Column("finished_at", INSTANT, comment="When it reached its final status; null before."),
+    Column(
+        "leader_id",
+        BigInteger,
+        ForeignKey("notify.email_jobs.id", ondelete="SET NULL"),
+        comment="The job whose letter tells of this event too; null: a letter of its own."
+        " Until that letter's end this row is not claimed by itself.",
+    ),
+    Column(
+        "carried_as",
+        Text,
+        comment="Message-ID of the letter that tells of several events; null: a letter of its own.",
+    ),
     PrimaryKeyConstraint("id"),
     UniqueConstraint("message_id"),
     CheckConstraint(
@@ -469,6 +488,7 @@ email_jobs = Table(
         name="addressed_unless_skipped",
     ),
     CheckConstraint("status NOT IN ('skipped', 'dead') OR outcome_reason IS NOT NULL", name="reasoned"),
+    CheckConstraint("leader_id IS NULL OR carried_as IS NOT NULL", name="carried_with_leader"),
     comment="One row for every person an event concerned: the letter, or why there is none.",
 )
 
@@ -530,6 +550,29 @@ Index(
     email_jobs.c.replay_of,
     postgresql_where=email_jobs.c.replay_of.is_not(None),
     info={SERVES: "Deleting a letter unties its replays."},
+)
+
+Index(
+    "email_jobs_leader",
+    email_jobs.c.leader_id,
+    postgresql_where=email_jobs.c.leader_id.is_not(None),
+    info={SERVES: "The delivery takes what leaves with a letter; deleting a letter unties what left with it."},
+)
+
+letter_groups = Table(
+    "letter_groups",
+    metadata,
+    Column("username", Text, comment="To whom."),
+    Column("cl_link", Text, comment="About which change list."),
+    Column("last_at", INSTANT, nullable=False, comment="When the last letter left, or will leave."),
+    Column(
+        "leader_id",
+        BigInteger,
+        comment="The job whose letter others join while nobody has claimed it; null: none. May be gone.",
+    ),
+    PrimaryKeyConstraint("username", "cl_link"),
+    comment="How a person's letters about a change list follow each other."
+    " Whoever writes such a letter locks the row first.",
 )
 
 email_attempts = Table(

@@ -24,6 +24,7 @@ from tests.support import servers
 from tests.support.wait import until
 
 LETTER_SECONDS = 20
+BODY = "The jitter comes *after* the cap."
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,10 +68,11 @@ class System:
             self.program.put(f"/api/v1/people/{name}", json={"email": f"{name}@example.com"}).raise_for_status()
         return unique
 
-    def say(self, actor: str, **cl: Any) -> str:
+    def say(self, actor: str, *, body: str = BODY, **cl: Any) -> str:
         """Emit a comment over REST; the event's key."""
         key = uuid4().hex
-        self.program.post("/api/v1/events", json=comment(actor, key=key, **cl)).raise_for_status()
+        event = comment(actor, key=key, **cl) | {"comment": {"id": "1", "body": body}}
+        self.program.post("/api/v1/events", json=event).raise_for_status()
         return key
 
 
@@ -81,7 +83,7 @@ def comment(actor: str, *, key: str, **cl: Any) -> dict[str, Any]:
         "type": "cl.comment.created",
         "actor": actor,
         "cl": {"link": f"CL-{key[:8]}", "title": "Cap the retry", **cl},
-        "comment": {"id": "1", "body": "The jitter comes *after* the cap."},
+        "comment": {"id": "1", "body": BODY},
     }
 
 

@@ -1,5 +1,7 @@
 """A comment goes in at each of the doors and comes out as one letter a person, or with the reason why not."""
 
+from datetime import timedelta
+from re import findall
 from typing import Any
 from urllib.parse import urlsplit
 from uuid import uuid4
@@ -7,11 +9,14 @@ from uuid import uuid4
 import httpx
 import psycopg
 import pytest
+from sqlalchemy import update
 
 import notify
 from notify import wiring
 from notify.embedded.completion import plain
+from notify.store.tables import notification_event_types
 from tests.journeys.conftest import System, comment
+from tests.support import servers
 from tests.support.wait import until
 
 
@@ -28,6 +33,26 @@ def test_a_comment_over_rest_becomes_one_letter_for_everyone_but_the_actor(syste
     }
     reasons = {letter.header("Delivered-To"): letter.header("X-Notify-Reason") for letter in system.letters(about=key)}
     assert reasons == {f"{alice}@example.com": "author", f"{bob}@example.com": "reviewer"}
+
+
+def test_forty_comments_by_three_people_are_at_most_three_letters_in_order_whatever_becomes_of_the_broker(
+    system: System,
+) -> None:
+    alice, *talkers = system.town("alice", "bob", "carol", "dana")
+    with system.database.begin() as connection:
+        window = {"together_within": timedelta(seconds=2)}
+        connection.execute(update(notification_event_types).values(**window))
+    keys = []
+    for number in range(40):
+        keys.append(system.say(talkers[number % 3], body=f"Word {number}.", link=f"CL-{alice}", author=alice))
+        if number == 20:
+            servers.empty_broker(plain(system.settings.broker_url))
+
+    assert [system.outcome(key)[alice] for key in keys] == [("sent", None)] * 40
+
+    letters = [letter for key in keys for letter in system.letters(about=key)]
+    assert 1 < len(letters) <= 3
+    assert findall(r"> Word (\d+)\.", "".join(letter.text for letter in letters)) == [str(n) for n in range(40)]
 
 
 def test_an_event_over_celery_becomes_a_letter(system: System) -> None:

@@ -25,7 +25,8 @@ COUNTED_BESIDES = {"lapse", "ambiguous"}
 GRACE = timedelta(seconds=5)
 
 LETTERS = text("""
-    SELECT e.key, j.username, j.to_email, j.status, j.message_id, j.replay_of IS NOT NULL AS replay, j.failures,
+    SELECT e.key, j.username, j.to_email, j.status, j.message_id, coalesce(j.carried_as, j.message_id) AS carried_by,
+           j.replay_of IS NOT NULL AS replay, j.failures,
            j.max_failures, j.lapses, j.outcome_reason IS NOT DISTINCT FROM 'poison' AS poison,
            j.status = 'sending' AND j.due_at < now() - :grace AS stuck,
            (SELECT count(*) FROM notify.email_attempts a
@@ -55,7 +56,11 @@ class Broken(AssertionError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LetterRow:
-    """A letter as the table has it. ``unanswered`` counts recorded tries whose final dot was never answered."""
+    """
+    A letter as the table has it. ``unanswered`` counts recorded tries whose final dot was never answered.
+
+    ``carried_by`` is the Message-ID of the letter that it went or goes with, which may be another's; None: its own.
+    """
 
     key: str
     username: str
@@ -69,6 +74,7 @@ class LetterRow:
     poison: bool
     stuck: bool
     unanswered: int
+    carried_by: str | None = None
 
     @property
     def unknown_ends(self) -> int:
@@ -143,6 +149,23 @@ class Evidence:
         """The rows that are letters, by Message-ID."""
         return {row.message_id: row for row in self.tables.letters if row.message_id}
 
+    @cached_property
+    def aboard(self) -> dict[str, list[LetterRow]]:
+        """The rows that each letter tells of, by its Message-ID."""
+        found: dict[str, list[LetterRow]] = {}
+        for name, row in self.letters.items():
+            found.setdefault(row.carried_by or name, []).append(row)
+        return found
+
+    def unknown_ends(self, name: str) -> int:
+        """How many tries of the letter with this Message-ID ended unseen."""
+        return max((row.unknown_ends for row in self.aboard.get(name, ())), default=0)
+
+    def carrier(self, name: str) -> str:
+        """The Message-ID of the letter that told what the letter of this name would have told."""
+        row = self.letters.get(name)
+        return row.carried_by or name if row else name
+
     @property
     def repeated(self) -> int:
         """Copies beyond the first of each letter."""
@@ -151,7 +174,7 @@ class Evidence:
     @property
     def unsent(self) -> list[str]:
         """Letters that never left, for whatever reason."""
-        return [name for name in self.owed if name not in self.copies]
+        return [name for name in self.owed if self.carrier(name) not in self.copies]
 
     @property
     def lost(self) -> list[str]:
@@ -214,14 +237,14 @@ def nothing_rolled_back_reaches_the_wire(evidence: Evidence) -> Iterator[str]:
 def sent_means_accepted(evidence: Evidence) -> Iterator[str]:
     """I3: a row says sent only if the relay took the letter."""
     for name, row in evidence.letters.items():
-        if row.status == "sent" and not evidence.copies[name]:
+        if row.status == "sent" and not evidence.copies[evidence.carrier(name)]:
             yield f"{name} is sent, and the relay never had it"
 
 
 def every_repeat_is_explained(evidence: Evidence) -> Iterator[str]:
     """I4: a letter is repeated only after a try whose end nobody saw, and no more often than the faults allow."""
     for name, copies in evidence.copies.items():
-        unknown = evidence.letters[name].unknown_ends if name in evidence.letters else 0
+        unknown = evidence.unknown_ends(name)
         if copies - 1 > unknown:
             yield f"{name} arrived {copies} times, and {unknown} tries ended unseen"
     if evidence.repeated > evidence.bound:
@@ -247,7 +270,7 @@ def no_two_hold_a_letter_in_data_at_once(evidence: Evidence) -> Iterator[str]:
         by_letter.setdefault(one.message_id, []).append(one)
     for name, holdings in by_letter.items():
         overlaps = sum(first.overlaps(second) for first, second in pairwise(holdings))
-        if name in evidence.letters and overlaps > evidence.letters[name].unknown_ends:
+        if name in evidence.letters and overlaps > evidence.unknown_ends(name):
             yield f"{name} was in DATA twice at once, {overlaps} times"
 
 
@@ -315,7 +338,8 @@ def check(evidence: Evidence) -> Summary:
 def summary(evidence: Evidence) -> Summary:
     """The run in figures, whether it kept its promises or not."""
     first = {one.message_id: one.at for one in reversed(evidence.wire.copies)}
-    delays = [first[name] - one.at for name, one in evidence.owed.items() if name in first]
+    carried = {name: evidence.carrier(name) for name in evidence.owed}
+    delays = [first[carried[name]] - one.at for name, one in evidence.owed.items() if carried[name] in first]
     return Summary(
         emitted=len(evidence.committed),
         letters=len(evidence.owed),

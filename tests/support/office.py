@@ -61,6 +61,7 @@ class Office:
             "public_url": "https://notify.example.com",
             "secret_key": "k" * 32,
             "smtp_timeout_seconds": 60,
+            "together_seconds": 0,
         }
         return Settings(_env_file=None, **{**usual, **self.changes})
 
@@ -104,7 +105,12 @@ class Office:
 
 
 def comment(
-    *, key: str = "k1", link: str = "CL-1", actor: str = "stranger", reviewers: Sequence[str] = ()
+    *,
+    key: str = "k1",
+    link: str = "CL-1",
+    actor: str = "stranger",
+    reviewers: Sequence[str] = (),
+    body: str = "The jitter comes after the cap.",
 ) -> dict[str, Any]:
     """A comment on a change list, as a producer states it."""
     return {
@@ -112,7 +118,7 @@ def comment(
         "type": "cl.comment.created",
         "actor": actor,
         "cl": {"link": link, "title": "Cap the retry", "author": "somebody", "reviewers": list(reviewers)},
-        "comment": {"id": "1", "body": "The jitter comes after the cap."},
+        "comment": {"id": "1", "body": body},
     }
 
 

@@ -64,17 +64,27 @@ class Producer:
             for name in people:
                 directory.put_person(connection, Person(username=name, email=address(name)))
 
-    def emit(self, *people: str, roll_back: bool = False, before_the_end: Callable[[], None] = lambda: None) -> Emitted:
+    def emit(
+        self,
+        *people: str,
+        roll_back: bool = False,
+        before_the_end: Callable[[], None] = lambda: None,
+        on: str | None = None,
+        by: str = "stranger",
+    ) -> Emitted:
         """
         Emit one event that concerns these people, who must be in the directory.
 
         Args:
             before_the_end: Called within the transaction, when the event is written.
+            on: The change list; None: one of its own.
+            by: Who says something, which is the event's key.
         """
         with self._lock:
             number = next(self._numbers)
-        key, link = f"event-{number}", f"CL-{number}"
-        committed = self._transact(comment(key=key, link=link, reviewers=people), before_the_end, roll_back=roll_back)
+        key, link = f"event-{number}", on or f"CL-{number}"
+        event = comment(key=key, link=link, actor=by, reviewers=people, body=key)
+        committed = self._transact(event, before_the_end, roll_back=roll_back)
         emitted = Emitted(key=key, link=link, people=people, committed=committed, at=datetime.now(UTC))
         self.log.append(emitted)
         return emitted

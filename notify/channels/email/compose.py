@@ -1,7 +1,7 @@
 """One letter from its facts: bytes for the relay, and the same words for people who preview it."""
 
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from email.utils import format_datetime
@@ -33,6 +33,7 @@ from notify.domain.threads import root_id, thread_index
 EVENTS_KEPT = 256
 READERS_KEPT = 4096
 LONGEST_LABEL = 63
+MOST_NAMES = 3
 
 WHY = {
     Reason.AUTHOR: marked("you wrote %(cl)s"),
@@ -139,6 +140,8 @@ class Composer:
         """The issue that the letter belongs to; facts that have changed since make a new one."""
         locale = self._renderer.languages.best(letter.recipient.locale)
         facts = (letter.event, letter.change_list, letter.actor, letter.message_id.rpartition("@")[2])
+        if letter.entries:
+            return self._new_issue(letter, locale, facts)
         key = (letter.event.id, letter.event.type, locale)
         issue = self._issues.get(key)
         if issue is None or issue.facts != facts:
@@ -155,16 +158,16 @@ class Composer:
         rendered = self._renderer.render(letter, locale=locale)
         root = f"<{root_id(link, host=host)}>"
         headers = (
-            mailbox_field("From", f"{unsteered(letter.actor.name)} via {self._mail_from_name}", self._mail_from),
+            mailbox_field("From", f"{_actors(letter)} via {self._mail_from_name}", self._mail_from),
             text_field("Subject", rendered.subject),
             token_field("In-Reply-To", root),
             token_field("References", root),
             text_field("Thread-Topic", rendered.subject),
             token_field("Thread-Index", thread_index(link)),
             token_field("List-Id", f"<{list_id(cl.repository, host=host)}>"),
-            text_field("X-Notify-Event", letter.event.type),
+            text_field("X-Notify-Event", ", ".join(_event_types(letter))),
             text_field("X-Notify-CL", link),
-            text_field("X-Notify-Actor", letter.actor.username),
+            text_field("X-Notify-Actor", ", ".join(_distinct(one.actor.username for one in _entries(letter)))),
             SAME_ON_EVERY_LETTER,
         )
         return _Issue(
@@ -180,13 +183,19 @@ class Composer:
         fields = (
             _date(date.replace(microsecond=0)),
             token_field("Message-ID", f"<{letter.message_id}>"),
-            self._way_out(letter.recipient.username, letter.event.type, letter.change_list.link),
+            self._way_out(letter),
             token_field("X-Notify-Reason", letter.reason.value),
         )
         return b"".join(fields)
 
-    def _way_out(self, username: str, event_type: str, link: str) -> bytes:
-        return token_field("List-Unsubscribe", f"<{self._links.stop_event_type(username, event_type, beside=link)}>")
+    def _way_out(self, letter: Letter) -> bytes:
+        """What one click stops: this kind of event, or the change list where the letter tells of several kinds."""
+        username, link, event_type = letter.recipient.username, letter.change_list.link, letter.event.type
+        if len(_event_types(letter)) > 1:
+            url = self._links.mute_change_list(username, link, beside=event_type)
+        else:
+            url = self._links.stop_event_type(username, event_type, beside=link)
+        return token_field("List-Unsubscribe", f"<{url}>")
 
     def _values(self, letter: Letter, issue: _Issue) -> Mapping[Place, str]:
         username, link = letter.recipient.username, letter.change_list.link
@@ -213,6 +222,24 @@ def _recipient(name: str, email: str) -> tuple[Address, bytes]:
 @lru_cache(2)
 def _date(second: datetime) -> bytes:
     return token_field("Date", format_datetime(second))
+
+
+def _entries(letter: Letter) -> Sequence[Letter]:
+    return letter.entries or (letter,)
+
+
+def _event_types(letter: Letter) -> list[str]:
+    return _distinct(one.event.type for one in _entries(letter))
+
+
+def _actors(letter: Letter) -> str:
+    """Who did what the letter tells of: the first few by name."""
+    names = _distinct(unsteered(one.actor.name) for one in _entries(letter))
+    return ", ".join((*names[:MOST_NAMES], "…") if len(names) > MOST_NAMES else names)
+
+
+def _distinct(values: Iterable[str]) -> list[str]:
+    return list(dict.fromkeys(values))
 
 
 def list_id(repository: str | None, *, host: str) -> str:

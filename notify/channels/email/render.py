@@ -27,6 +27,7 @@ LONGEST_COMMENT = 20_000
 SHORTEST_COMMENT = 200
 LONGEST_CODE = 2_000
 LONGEST_SNIPPET = 140
+SNIPPETS = 3
 LONGEST_HTML = 88_000
 MARK_COUNTS = 5
 LONGEST_TITLE = 250
@@ -104,7 +105,7 @@ class Renderer:
 
     def render(self, letter: Letter, *, locale: str) -> Rendered:
         """
-        Subject, text and HTML of every letter about this event.
+        Subject, text and HTML of every letter about this event, or of the one letter about several.
 
         Args:
             locale: A language that is known.
@@ -112,6 +113,8 @@ class Renderer:
         Raises:
             TemplateFailure: A template is missing or cannot be rendered.
         """
+        if letter.entries:
+            return self._several(letter, locale=locale)
         shown = LONGEST_COMMENT
         facts = self._facts(letter, shown=shown, locale=locale)
         html = self._html(letter.event.type, facts)
@@ -151,6 +154,24 @@ class Renderer:
             return self.languages.translations(locale).gettext(message) % values
         except (KeyError, ValueError, TypeError) as error:
             raise TemplateFailure(template=message, error=type(error).__name__) from error
+
+    def _several(self, letter: Letter, *, locale: str) -> Rendered:
+        """The words of each entry, one after the other, below what they have in common."""
+        shown = LONGEST_COMMENT // len(letter.entries)
+        facts = self._facts(letter, shown=SHORTEST_COMMENT, locale=locale) | {"several": True}
+        facts["snippets"] = [_beginning(entry) for entry in letter.entries[:SNIPPETS]]
+        entries, html = self._joined(letter, facts, shown=shown)
+        while len(html.encode()) > LONGEST_HTML and shown > SHORTEST_COMMENT:
+            shown //= 2
+            entries, html = self._joined(letter, facts, shown=shown)
+        text = self._render("_together/body.txt", facts | {"entries": [entry.text for entry in entries]})
+        return Rendered(str(facts["subject"]), self._part(text, is_html=False), self._part(html, is_html=True))
+
+    def _joined(self, letter: Letter, facts: Mapping[str, Any], *, shown: int) -> tuple[list[Entry], str]:
+        """The entries, with so much of what was written, and the HTML of them all."""
+        entries = [self.entry(entry, locale=facts["locale"], shown=shown) for entry in letter.entries]
+        html = self._render("_together/body.html", {**facts, "entries": [entry.html for entry in entries]})
+        return entries, self._inliner.inline(html)
 
     def _facts(self, letter: Letter, *, shown: int, locale: str) -> dict[str, Any]:
         facts = facts_of(letter, shown=shown) | {"locale": locale, "several": False}
@@ -215,6 +236,12 @@ def facts_of(letter: Letter, *, shown: int) -> dict[str, Any]:
         "request": {"reviewers": [comments.one_line(name) for name in request["reviewers"]]} if request else None,
         "change": change_facts(change, shown=shown) if change else None,
     }
+
+
+def _beginning(letter: Letter) -> str:
+    """The beginning of what was said, or who did something."""
+    facts = facts_of(letter, shown=SHORTEST_COMMENT)
+    return str(facts["comment"]["snippet"] if facts["comment"] else facts["actor"])
 
 
 def comment_facts(comment: Mapping[str, Any], *, shown: int) -> dict[str, Any]:

@@ -1,0 +1,67 @@
+"""What is said in a hurry on one change list arrives in few letters, in order, whatever happens meanwhile."""
+
+import re
+from email import policy
+from email.message import EmailMessage
+from email.parser import BytesParser
+
+import pytest
+
+from notify.checkpoints import CRASH_AT, LETTER_ANSWERED, RECORD_WRITTEN
+from tests.support.scene import Scene
+from tests.support.wait import until
+
+TALKERS = ("bob", "carol", "dana")
+FORTY = 40
+TEN = 10
+POINTS = (LETTER_ANSWERED, pytest.param(RECORD_WRITTEN, marks=pytest.mark.slow))
+LEADERS_LEASE_ENDS = """
+    UPDATE notify.email_jobs SET due_at = now() - interval '1 s' WHERE status = 'sending' AND leader_id IS NULL
+"""
+
+
+def told(scene: Scene) -> list[list[int]]:
+    """The numbers of the events that each letter tells of, in the order of the letters; copies but once."""
+    found: dict[str, list[int]] = {}
+    for one in scene.relay.letters:
+        letter = BytesParser(EmailMessage, policy=policy.SMTP).parsebytes(one.content)
+        part = letter.get_body(("plain",))
+        assert part is not None
+        words = [int(number) for number in re.findall(r"^> event-(\d+)", part.get_content(), re.MULTILINE)]
+        assert found.setdefault(letter["Message-ID"], words) == words
+    return list(found.values())
+
+
+def test_forty_comments_by_three_people_are_at_most_three_letters_in_order_when_a_worker_is_killed(
+    scene: Scene,
+) -> None:
+    scene.environment["NOTIFY_TOGETHER_SECONDS"] = "2"
+    scene.producer.employ(["ann", *TALKERS])
+    with scene.loner(), scene.loner() as doomed:
+        for number in range(FORTY):
+            scene.producer.emit("ann", on="CL-hurry", by=TALKERS[number % 3])
+            if number == TEN:
+                until(lambda: scene.relay.letters)
+                doomed.kill()
+        scene.until_all_ended()
+    letters = told(scene)
+    assert [number for letter in letters for number in letter] == list(range(1, FORTY + 1))
+    assert 1 < len(letters) <= 3
+    scene.check(bound=1)
+
+
+@pytest.mark.parametrize("point", POINTS)
+def test_a_letter_of_several_whose_worker_is_killed_comes_again_whole(scene: Scene, point: str) -> None:
+    scene.producer.employ(["ann", *TALKERS])
+    office = scene.office(together_seconds=60)
+    for number in range(4):
+        scene.producer.emit("ann", on="CL-hurry", by=TALKERS[number % 3])
+        office.fan_out()
+    office.drain()
+    office.now("UPDATE notify.email_jobs SET due_at = now() WHERE status = 'pending' AND leader_id IS NULL")
+    with scene.loner({**scene.environment, CRASH_AT: point}) as doomed:
+        doomed.wait_until_dead()
+    office.now(LEADERS_LEASE_ENDS)
+    office.drain()
+    assert told(scene) == [[1], [2, 3, 4]]
+    scene.check(bound=1)
