@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from notify.delivery.lanes import Held, Lanes, share
+from notify.delivery.lanes import LONGEST_RUN, Held, Lanes, share
 from notify.domain.jobs import Job
 from tests.support.letters import letter
 
@@ -82,6 +82,21 @@ def test_no_more_letters_go_than_there_are_sessions() -> None:
     waiting = lanes(*(f"{number}.test" for number in range(10)))
     assert len(on_their_way(waiting, sessions=3)) == 3
     assert len(waiting) == 7
+
+
+@pytest.mark.parametrize(("others", "followed"), [(1, LONGEST_RUN), (0, LONGEST_RUN + 5)])
+def test_a_session_stays_with_a_domain_for_a_while_and_for_as_long_as_no_other_waits(
+    others: int, followed: int
+) -> None:
+    waiting = lanes(*["a.test"] * (LONGEST_RUN + 6), *["b.test"] * others)
+    first = waiting.take(sessions=1)
+    assert first is not None
+    row = [first]
+    while following := waiting.follow(row[-1]):
+        row.append(following)
+    assert len(row) == 1 + followed
+    waiting.landed(row[-1])
+    assert [one.domain for one in on_their_way(waiting, sessions=1)] == ["b.test"] * others
 
 
 def test_what_is_cleared_waits_no_more() -> None:

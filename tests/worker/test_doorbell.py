@@ -18,6 +18,7 @@ from tests.support.wait import until
 
 LONGEST_CALL_SECONDS = 0.05
 RINGS = 20
+PAUSE_SECONDS = 0.05
 
 
 @pytest.fixture
@@ -107,6 +108,19 @@ def test_rings_that_come_together_are_one_message_and_the_last_is_followed_by_on
 
     assert 2 <= rung < 100
     assert waiting(broker_url) == rung + 1
+
+
+def test_a_ring_soon_after_another_leaves_after_a_pause(broker_url: str) -> None:
+    bell = doorbell(broker_url)
+    bell.ring(Stage.DELIVER)
+    bell.flush(at_most_seconds=60)
+    began = monotonic()
+    for _ in range(2):
+        bell.ring(Stage.DELIVER)
+        bell.flush(at_most_seconds=60)
+
+    assert waiting(broker_url) == 3
+    assert monotonic() - began >= PAUSE_SECONDS
 
 
 def test_each_stage_is_rung_for_itself(broker_url: str) -> None:
