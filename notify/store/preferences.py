@@ -90,8 +90,7 @@ def participants(connection: Connection, cl_links: Iterable[str]) -> dict[str, d
     """
     Who has said something on these change lists and wants their letters for it, by link.
 
-    With each the id of the first event that they said something in. Only those who have asked are looked for, so
-    that nobody's doing so costs nothing.
+    With each the id of the first event that they said something in. Only those who have asked are looked for.
     """
     first = func.min(events.c.id)
     query = (
