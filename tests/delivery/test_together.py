@@ -212,6 +212,7 @@ def test_a_refusal_is_written_to_every_row_and_the_letter_comes_again_whole(
     assert [(row.status, row.failures, row.attempt) for number in range(1, 5) for row in office.jobs(f"k{number}")] == [
         ("pending", 1, 1)
     ] * 4
+    assert office.now("SELECT DISTINCT due_at = expires_at FROM notify.email_jobs WHERE leader_id > 0") == [(True,)]
     del relay.answers[MAIL]
     said(office, 5)
     office.now(WINDOW_ENDS)
@@ -438,13 +439,27 @@ def test_workers_that_fan_out_at_once_write_one_first_letter_and_one_of_the_othe
     assert sorted(number for letter in letters for number in letter) == list(range(40))
 
 
-def test_an_event_fanned_out_again_joins_nothing_again(office: Office, relay: ScriptedRelay) -> None:
+def test_an_event_fanned_out_again_joins_nothing_and_leads_nothing(office: Office, relay: ScriptedRelay) -> None:
     held(office, count=2)
-    office.now("UPDATE notify.events SET status = 'pending', due_at = now(), finished_at = NULL")
-    office.fan_out()
-    office.now(WINDOW_ENDS)
-    office.drain()
+    for _ in range(2):
+        office.now("UPDATE notify.events SET status = 'pending', due_at = now(), finished_at = NULL")
+        office.fan_out()
+        assert office.now("SELECT DISTINCT status FROM notify.events") == [("done",)]
+        office.now(WINDOW_ENDS)
+        office.drain()
     assert told(relay) == [[0], [1, 2]]
+
+
+def test_who_writes_to_a_person_about_a_change_list_waits_for_the_other_who_does(office: Office) -> None:
+    said(office, 0)
+    tell(office, 1)
+    with office.database.engine.connect() as other:
+        groups.lock(other, {("alice", "CL-1")})
+        with meanwhile(office.fan_out) as fanning_out:
+            assert blocked_session(office.database)
+            other.commit()
+            fanning_out.result()
+    assert states(office, [1]) == ["pending"]
 
 
 def test_those_that_wait_cost_the_same_number_of_statements_however_many(office: Office) -> None:
