@@ -101,7 +101,7 @@ class Drain:
         self._unheard: Sequence[Try] = ()
         self._flights: set[asyncio.Task[None]] = set()
         self._progress = asyncio.Event()
-        self._recorder = Recorder(ledger.record)
+        self._recorder = Recorder(ledger.record, relieved=self._dispatch)
         self._runs = 0
         self._asked = 0.0
 
@@ -231,8 +231,13 @@ class Drain:
         self._dispatch()
 
     def _dispatch(self) -> None:
-        while not self._stopping and (held := self._lanes.take(sessions=self._pace.sessions)):
+        while not self._holds_back and (held := self._lanes.take(sessions=self._pace.sessions)):
             self._fly(self._run(held))
+
+    @property
+    def _holds_back(self) -> bool:
+        """Whether no further letter sets out: it is time to stop, or the table is slower than the relay."""
+        return self._stopping or self._recorder.full
 
     def _fly(self, work: Coroutine[None, None, None]) -> None:
         flight = asyncio.create_task(work)
@@ -276,7 +281,7 @@ class Drain:
 
     def _follow(self, run: _Run, held: Held) -> Held | None:
         """What goes after this letter on the same session; None when that is to be free."""
-        while not (self._stopping or run.trouble) and self._runs <= self._pace.sessions:
+        while not (self._holds_back or run.trouble) and self._runs <= self._pace.sessions:
             following = self._lanes.follow(held)
             if len(self._lanes) < self._claim_size:
                 self._progress.set()

@@ -12,6 +12,8 @@ from notify.store.database import AWAY
 from notify.store.outbox import Ending
 
 MOST_ROWS = 50
+# One batch that is being written, and one that gathers meanwhile.
+MOST_UNWRITTEN = 2 * MOST_ROWS
 LONGEST_WAIT_SECONDS = 0.05
 PAUSE_SECONDS = 0.5
 
@@ -44,22 +46,33 @@ class Recorder:
     Collects endings and writes them soon. Lives in one event loop.
 
     While the database is away the endings wait here, ``stuck`` says so, and nothing is dropped.
+    Who lets no letter set out while it is ``full`` can repeat no more than that, and those on their
+    way, if its process is killed.
 
     Args:
         write: Records a batch in a transaction of its own.
+        relieved: Called after each batch.
     """
 
-    def __init__(self, write: Write) -> None:
+    def __init__(self, write: Write, *, relieved: Callable[[], None]) -> None:
         self.counts: Counter[str] = Counter()
         self.stuck = False
         self._write = write
+        self._relieved = relieved
+        self._unwritten = 0
         self._waiting: list[Ending] = []
         self._enough = asyncio.Event()
         self._any = asyncio.Event()
         self._closing = False
 
+    @property
+    def full(self) -> bool:
+        """Whether as much is unwritten as may be."""
+        return self._unwritten >= MOST_UNWRITTEN
+
     def put(self, ending: Ending) -> None:
         """Take an ending; it is written within 50 ms if the database is there."""
+        self._unwritten += 1
         self._waiting.append(ending)
         self._any.set()
         if len(self._waiting) >= MOST_ROWS:
@@ -83,6 +96,8 @@ class Recorder:
                 self._enough.clear()
             if batch:
                 await self._record(batch)
+                self._unwritten -= len(batch)
+                self._relieved()
 
     async def _gather(self) -> None:
         try:
