@@ -2,11 +2,14 @@
 
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from time import monotonic
 
+from notify.delivery.drain import ASK_AGAIN_SECONDS
 from notify.store import relays
 from notify.store.database import Database
 from tests.support.office import Office, many
 from tests.support.smtp import Certificate, ScriptedRelay, nobody_listening
+from tests.support.wait import until
 
 PROBE_IS_DUE = "UPDATE notify.smtp_relays SET probe_at = now() WHERE state = 'open'"
 STANDING = "SELECT state, failures, openings FROM notify.smtp_relays"
@@ -131,6 +134,8 @@ def test_a_relay_that_is_muted_while_letters_flow_gets_no_more_than_were_claimed
         gate.wait_until_reached()
         with database.begin() as connection:
             relays.mute(connection, relay.url.removeprefix("smtp://"), because="it moves today")
+        asked_again = monotonic() + ASK_AGAIN_SECONDS
+        until(lambda: monotonic() > asked_again)
         gate.release()
         report = draining.result(60)
 
