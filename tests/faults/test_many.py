@@ -8,6 +8,7 @@ import pytest
 
 from notify.delivery.recorder import MOST_UNWRITTEN
 from tests.support.office import many
+from tests.support.proxy import Proxy
 from tests.support.scene import TIME_PASSES, Scene, still_open
 from tests.support.smtp import GREETING, ScriptedRelay
 from tests.support.wait import until
@@ -18,7 +19,7 @@ PEOPLE = many(200)
 WORKERS = 8
 SESSIONS = 4
 KILLS = 30
-CLAIM = 25
+FAR_SECONDS = 0.02
 OPENS_AFTER = 5
 WINDOWS_BEGUN = 3
 ANY_ATTEMPT = "SELECT max(attempt) FROM notify.email_jobs"
@@ -26,12 +27,14 @@ OUT_FOR_SO_LONG = "SELECT now() - max(changed_at) > interval '20 seconds' FROM n
 
 
 def test_eight_workers_of_which_one_loses_its_process_every_second_lose_none_of_twenty_thousand_letters(
-    scene: Scene, capsys: pytest.CaptureFixture[str]
+    scene: Scene, relay: ScriptedRelay, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    wait_in_the_table(scene, events=100)
-    settings = {"lease_seconds": "3", "smtp_sessions": str(SESSIONS), "claim_size": str(CLAIM)}
     with ExitStack() as stack:
+        line = stack.enter_context(Proxy(("127.0.0.1", relay.port)))
+        line.delay(FAR_SECONDS)
+        settings = {"smtp_url": line.smtp_url, "lease_seconds": "3", "smtp_sessions": str(SESSIONS)}
         fleet = [stack.enter_context(scene.worker(processes=1, **settings)) for _ in range(WORKERS)]
+        wait_in_the_table(scene, events=100)
         victims = cycle(fleet)
         kills = 0
         while kills < KILLS and still_open(scene.database):

@@ -164,11 +164,10 @@ class Proxy:
         born = self._generation
         with suppress(OSError):
             if not self._refusing:
-                server = _connected(self._server)
                 client.settimeout(PATIENCE)
                 client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                self._forward(_Line(client, server, born))
-                server.close()
+                with _connected(self._server) as server:
+                    self._forward(_Line(client, server, born))
         _reset(client)
 
     def _forward(self, line: _Line) -> None:
