@@ -18,7 +18,7 @@ from notify.delivery.deliver import Looked
 from notify.delivery.lanes import Held, Lanes
 from notify.delivery.ledger import ClaimUnheard, Ledger, Try
 from notify.delivery.pace import Pace
-from notify.delivery.recorder import PAUSE_SECONDS, Recorder
+from notify.delivery.recorder import MOST_ROWS, PAUSE_SECONDS, Recorder
 from notify.domain.jobs import Letter
 from notify.domain.outcomes import Answer, Blame, Outcome, Phase, Released, Retry, Sent
 from notify.domain.ports import Channel
@@ -103,6 +103,7 @@ class Drain:
         self._progress = asyncio.Event()
         self._recorder = Recorder(ledger.record, relieved=self._dispatch)
         self._runs = 0
+        self._under_way = 0
         self._asked = 0.0
 
     async def run(self) -> DrainReport:
@@ -236,8 +237,18 @@ class Drain:
 
     @property
     def _holds_back(self) -> bool:
-        """Whether no further letter sets out: it is time to stop, or the table is slower than the relay."""
-        return self._stopping or self._recorder.full
+        """
+        Whether no further letter sets out: it is time to stop, or the table is slower than the relay.
+
+        A killed process repeats what it has on its way and what is not written yet: at most one
+        letter a session and one batch, however slow the table is.
+        """
+        if self._stopping:
+            return True
+        if self._under_way + self._recorder.unwritten < self._channel.sessions + MOST_ROWS:
+            return False
+        self._recorder.hurry()
+        return True
 
     def _fly(self, work: Coroutine[None, None, None]) -> None:
         flight = asyncio.create_task(work)
@@ -273,6 +284,7 @@ class Drain:
     def _begin(self, held: Held, run: _Run) -> Held | None:
         """The letter, or None if too little of its lease is left, which is its end."""
         run.aboard.append(held)
+        self._under_way += 1
         held.begun = monotonic()
         if held.still_ours(margin=self._lease * LEAST_PART_LEFT):
             return held
@@ -310,6 +322,7 @@ class Drain:
 
     def _end(self, held: Held, run: _Run, outcome: Outcome) -> None:
         run.aboard.remove(held)
+        self._under_way -= 1
         del self._held[held.name]
         settlement = settle(outcome, held.job.claim, rng=self._rng)
         self._recorder.put(

@@ -12,8 +12,8 @@ from notify.store.database import AWAY
 from notify.store.outbox import Ending
 
 MOST_ROWS = 50
-# One batch that is being written, and one that gathers meanwhile.
-MOST_UNWRITTEN = 2 * MOST_ROWS
+# While a batch is being written the next one gathers, and both are what a killed process repeats.
+ENOUGH_ROWS = 20
 LONGEST_WAIT_SECONDS = 0.05
 PAUSE_SECONDS = 0.5
 
@@ -46,8 +46,7 @@ class Recorder:
     Collects endings and writes them soon. Lives in one event loop.
 
     While the database is away the endings wait here, ``stuck`` says so, and nothing is dropped.
-    Who lets no letter set out while it is ``full`` can repeat no more than that, and those on their
-    way, if its process is killed.
+    ``unwritten`` of them would be sent again if the process were killed now.
 
     Args:
         write: Records a batch in a transaction of its own.
@@ -59,24 +58,23 @@ class Recorder:
         self.stuck = False
         self._write = write
         self._relieved = relieved
-        self._unwritten = 0
+        self.unwritten = 0
         self._waiting: list[Ending] = []
         self._enough = asyncio.Event()
         self._any = asyncio.Event()
         self._closing = False
 
-    @property
-    def full(self) -> bool:
-        """Whether as much is unwritten as may be."""
-        return self._unwritten >= MOST_UNWRITTEN
-
     def put(self, ending: Ending) -> None:
         """Take an ending; it is written within 50 ms if the database is there."""
-        self._unwritten += 1
+        self.unwritten += 1
         self._waiting.append(ending)
         self._any.set()
-        if len(self._waiting) >= MOST_ROWS:
+        if len(self._waiting) >= ENOUGH_ROWS:
             self._enough.set()
+
+    def hurry(self) -> None:
+        """Somebody waits until what is here has been written."""
+        self._enough.set()
 
     def close(self) -> None:
         """No ending comes after this; ``run`` returns once what waits is written."""
@@ -92,11 +90,11 @@ class Recorder:
             batch, self._waiting = self._waiting[:MOST_ROWS], self._waiting[MOST_ROWS:]
             if not self._waiting and not self._closing:
                 self._any.clear()
-            if len(self._waiting) < MOST_ROWS and not self._closing:
+            if len(self._waiting) < ENOUGH_ROWS and not self._closing:
                 self._enough.clear()
             if batch:
                 await self._record(batch)
-                self._unwritten -= len(batch)
+                self.unwritten -= len(batch)
                 self._relieved()
 
     async def _gather(self) -> None:

@@ -2,14 +2,21 @@
 
 import asyncio
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 
-from notify.delivery.recorder import MOST_UNWRITTEN, Flush, Recorder
+import pytest
+from sqlalchemy import text
+
+from notify.delivery.recorder import MOST_ROWS, Flush, Recorder
 from notify.domain.audience import Reason
 from notify.domain.events import COMMENT_CREATED
 from notify.domain.jobs import Claim, Job
 from notify.domain.settlement import Settlement
+from notify.store.database import Database
 from notify.store.outbox import Ending
-from tests.support.wait import until_async
+from tests.support.office import Office, many
+from tests.support.smtp import ScriptedRelay
+from tests.support.wait import until
 
 
 def ending(number: int) -> Ending:
@@ -28,26 +35,35 @@ def ending(number: int) -> Ending:
     return Ending(job=job, settlement=Settlement(verdict="sent", status="sent"))
 
 
-def test_two_batches_that_are_not_written_yet_are_enough() -> None:
+def test_what_is_not_written_yet_is_counted_until_it_is() -> None:
     async def main() -> None:
-        answer, relieved = asyncio.Event(), asyncio.Event()
+        answer = asyncio.Event()
 
         async def write(flush: Flush) -> Counter[str]:
             await answer.wait()
             return Counter(sent=len(flush.endings))
 
-        recorder = Recorder(write, relieved=relieved.set)
+        recorder = Recorder(write, relieved=lambda: None)
         running = asyncio.create_task(recorder.run())
-        full = []
-        for number in range(MOST_UNWRITTEN):
+        for number in range(MOST_ROWS):
             recorder.put(ending(number))
-            full.append(recorder.full)
-        assert full == [False] * (MOST_UNWRITTEN - 1) + [True]
+        assert recorder.unwritten == MOST_ROWS
         answer.set()
-        await relieved.wait()
-        await until_async(lambda: not recorder.full)
         recorder.close()
         await running
-        assert recorder.counts == {"sent": MOST_UNWRITTEN}
+        assert (recorder.unwritten, recorder.counts) == (0, {"sent": MOST_ROWS})
 
     asyncio.run(main())
+
+
+def test_a_table_that_is_slower_than_the_relay_holds_the_letters_back(database: Database, relay: ScriptedRelay) -> None:
+    office = Office(database, relay.url, {"smtp_sessions": 4})
+    office.letters_wait(*many(4 * MOST_ROWS))
+    with office.engine() as engine, ThreadPoolExecutor(1) as threads:
+        with database.begin() as nobody_counts:
+            nobody_counts.execute(text("LOCK TABLE notify.delivery_stats IN ACCESS EXCLUSIVE MODE"))
+            draining = threads.submit(engine.drain)
+            relay.wait_until(lambda: len(relay.letters) == 4 + MOST_ROWS)
+            with pytest.raises(AssertionError):
+                until(lambda: len(relay.letters) > 4 + MOST_ROWS, seconds=0.5)
+        assert draining.result(20).sent == 4 * MOST_ROWS

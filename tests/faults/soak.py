@@ -26,7 +26,7 @@ from rich.console import Console
 from rich.table import Table
 
 from notify import wiring
-from notify.delivery.recorder import MOST_UNWRITTEN
+from notify.delivery.recorder import MOST_ROWS
 from notify.embedded.postgres import PostgresServer
 from notify.embedded.valkey import ValkeyServer
 from notify.settings import Settings
@@ -57,7 +57,7 @@ PAUSE_BETWEEN_FAULTS = (2.0, 6.0)
 LATENCY_SECONDS = 0.02
 OUTAGE_SECONDS = (1.0, 8.0)
 # What one process may have in its hands, taken by the relay and not recorded yet.
-IN_HAND = SESSIONS + MOST_UNWRITTEN
+IN_HAND = SESSIONS + MOST_ROWS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

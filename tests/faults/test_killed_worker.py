@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from notify.delivery.recorder import MOST_UNWRITTEN
+from notify.delivery.recorder import MOST_ROWS
 from notify.store.database import Database
 from tests.support.office import Office, many
 from tests.support.smtp import Received, ScriptedRelay
@@ -58,7 +58,7 @@ def test_all_letters_arrive_although_a_process_is_killed_while_it_sends(
     assert killed_at < LETTERS
     assert set(arrived) == expected
     assert office.now(BY_STATUS) == [("sent", LETTERS)]
-    assert repeats <= SESSIONS + MOST_UNWRITTEN
+    assert repeats <= SESSIONS + MOST_ROWS
 
 
 def message_id(letter: Received) -> str:

@@ -6,7 +6,7 @@ from itertools import cycle
 
 import pytest
 
-from notify.delivery.recorder import MOST_UNWRITTEN
+from notify.delivery.recorder import MOST_ROWS
 from tests.support.office import many
 from tests.support.proxy import Proxy
 from tests.support.scene import TIME_PASSES, Scene, still_open
@@ -43,7 +43,7 @@ def test_eight_workers_of_which_one_loses_its_process_every_second_lose_none_of_
             pass_a_second(scene)
         scene.until_all_ended(seconds=300)
 
-    figures = scene.check(bound=kills * (SESSIONS + MOST_UNWRITTEN))
+    figures = scene.check(bound=kills * (SESSIONS + MOST_ROWS))
     with capsys.disabled():
         print(f"\n{kills} kills: {figures}")  # noqa: T201 - the figures are what the test is for
     assert figures.letters == 20_000

@@ -1,6 +1,5 @@
 """Waiting for a condition, with a limit: the only way in which a test passes time."""
 
-from asyncio import sleep as asynchronous_sleep
 from collections.abc import Callable
 from time import monotonic, sleep
 from typing import TypeVar
@@ -21,18 +20,4 @@ def until(condition: Callable[[], T], *, seconds: float = 30) -> T:
     while not (answer := condition()):
         assert monotonic() < end, f"waited {seconds} s in vain, the last answer was {answer!r}"
         sleep(POLL_SECONDS)
-    return answer
-
-
-async def until_async(condition: Callable[[], T], *, seconds: float = 30) -> T:
-    """
-    The same inside an event loop, which goes on running meanwhile.
-
-    Raises:
-        AssertionError: There was none in time; it shows the last answer.
-    """
-    end = monotonic() + seconds
-    while not (answer := condition()):
-        assert monotonic() < end, f"waited {seconds} s in vain, the last answer was {answer!r}"
-        await asynchronous_sleep(POLL_SECONDS)
     return answer
