@@ -18,9 +18,6 @@ from tests.support.scene import Scene
 from tests.support.smtp import ScriptedRelay
 from tests.support.wait import until
 
-# A connection that the broker cut is the client library's to close; it leaves that to the garbage collector.
-pytestmark = pytest.mark.filterwarnings("ignore:unclosed.*socket:ResourceWarning")
-
 LONGEST_CALL_SECONDS = 0.05
 ANSWERED = "succeeded in"
 Trouble = Callable[["Broker"], None]
