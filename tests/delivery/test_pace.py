@@ -103,6 +103,7 @@ def test_a_relay_that_says_slower_gets_half_the_letters_at_once_and_more_again_a
         counter.refused = 1
         everybody.release()
         relay.wait_until(lambda: relay.count("DOT") == SESSIONS - 1)
+        until(lambda: office.now("SELECT 1 FROM notify.email_jobs WHERE last_code = 451"))  # the refusal was heard
         for taken in range(1, 8):
             counter.take()
             relay.wait_for(taken)
