@@ -15,7 +15,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-USUAL_WINDOW = timedelta(minutes=3)
 MOST_TOGETHER = 100
 
 Group = tuple[str, str]
