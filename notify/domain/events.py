@@ -39,7 +39,8 @@ class Event:
 
     ``payload`` is what the event type carries besides the common fields, by the names that the
     event had at the door: ``comment``, ``review``, ``request``, ``change``; ``occurred_at`` is
-    aware UTC.
+    aware UTC. ``age_seconds`` is how long ago it was received when it was read;
+    ``traceparent`` names the trace in which it was emitted, None: in none.
     """
 
     id: int
@@ -49,6 +50,8 @@ class Event:
     actor: str
     occurred_at: datetime
     payload: Mapping[str, Any] = field(default_factory=dict)
+    age_seconds: float = field(default=0.0, compare=False)
+    traceparent: str | None = None
 
     def part(self, name: str) -> Mapping[str, Any]:
         """One part of the payload; empty for event types that carry none of this name."""

@@ -21,7 +21,8 @@ class Rule(StrEnum):
     """
     What is asked about a person and an event, in this order; the first that matches decides.
 
-    Whom the event concerns at all (``audience``) is settled before ``resolve``, which asks the others.
+    Whom the event concerns at all (``audience``) is settled before ``resolve``, which asks the others. When who is
+    told gets the letter (``schedule``) comes after it.
     """
 
     AUDIENCE = "audience"
@@ -34,6 +35,7 @@ class Rule(StrEnum):
     ROLE = "role"
     CHOICE = "choice"
     DEFAULT = "default"
+    SCHEDULE = "schedule"
 
 
 class Why(StrEnum):

@@ -8,6 +8,7 @@ from typing import Any
 from notify.domain.audience import Reason
 from notify.domain.events import ChangeList, Event
 from notify.domain.preferences import Choices, EventType, Person
+from notify.domain.schedule import Hold
 
 
 class Stage(StrEnum):
@@ -40,6 +41,7 @@ class Job:
 
     ``message_id`` is that of its letter. A row that leaves with another's letter names it with
     ``leader_id``; the job of a letter that tells of several events has the other rows as ``followers``.
+    ``held_by`` is what it has waited for besides; None: nothing.
     """
 
     claim: Claim
@@ -52,6 +54,7 @@ class Job:
     message_id: str
     expired: bool
     leader_id: int | None = None
+    held_by: Hold | None = None
     followers: tuple["Job", ...] = ()
 
 
@@ -76,7 +79,7 @@ class Letter:
     ``message_id`` is without angle brackets and the same at every try. The event's type is the one
     under which the person is told, which for a mention is not the one that it has in the table.
     ``entries`` are the letters that leave as this one, in order and this one among them; empty
-    where it leaves by itself.
+    where it leaves by itself. ``held_by`` is what the letter has waited for; None: for nothing.
     """
 
     claim: Claim
@@ -88,6 +91,15 @@ class Letter:
     to_email: str
     reason: Reason
     entries: tuple["Letter", ...] = ()
+    held_by: Hold | None = None
+
+    @property
+    def digest(self) -> Hold | None:
+        """What kind of digest the letter is; None: it is about one change list, and stands in its thread."""
+        if self.held_by is None:
+            return None
+        links = {one.change_list.link for one in self.entries}
+        return self.held_by if self.held_by.is_digest or len(links) > 1 else None
 
     @property
     def comment(self) -> Mapping[str, Any]:

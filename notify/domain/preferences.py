@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 
+from notify.domain.schedule import AT_ONCE, Schedule
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Person:
@@ -43,6 +45,7 @@ class Choices:
         participating: Whether change lists on which the person has said something concern them.
         own_actions: Whether the person wants letters about what they do themselves.
         mentions_pierce_mutes: Whether a mention reaches the person on a muted change list.
+        schedule: When letters come.
     """
 
     enabled: bool = True
@@ -53,6 +56,7 @@ class Choices:
     participating: bool = False
     own_actions: bool = False
     mentions_pierce_mutes: bool = False
+    schedule: Schedule = AT_ONCE
 
 
 NO_CHOICES = Choices()

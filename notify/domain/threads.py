@@ -21,6 +21,11 @@ def root_id(cl_link: str, *, host: str) -> str:
     return f"cl.{_part(cl_link)}@{host}"
 
 
+def digest_root_id(kind: str, *, host: str) -> str:
+    """The same for a person's digests of one kind, which are a thread of their own."""
+    return f"digest.{kind}@{host}"
+
+
 def message_id(cl_link: str, *, event_key: str, username: str, host: str, replay: int = 0) -> str:
     """
     The Message-ID, without brackets, of one person's letter about one event. Stable over retries.

@@ -8,16 +8,30 @@ more: what a Message-ID tells of is the same in every copy.
 
 Decided: the window begins when a letter leaves, not when it was last added to; who is told of
     something every minute has a letter every window.
+Decided: what is held until an instant (``schedule``) is a group of its own, whatever it is about: the
+    first of it leads the others, and all leave then.
 Rejected: putting together at the claim what is due; two workers would each send a part.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
 MOST_TOGETHER = 100
+MOST_HELD = 1_000
 
-Group = tuple[str, str]
+
+class Group(NamedTuple):
+    """
+    Letters that leave together: a person's about one change list, or all that are held until an instant.
+
+    ``until`` None: about the change list. Else ``cl_link`` is empty.
+    """
+
+    username: str
+    cl_link: str = ""
+    until: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +45,7 @@ class Leader:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Standing:
     """
-    How a person's letters about a change list follow each other.
+    How the letters of a group follow each other.
 
     Args:
         last_at: When the last letter left, or will leave; None: there was none.
@@ -72,10 +86,13 @@ class Arrangement:
 class _Table:
     now: datetime
     most: int
+    most_held: int
     standings: dict[Group, Standing] = field(default_factory=dict)
 
     def seat(self, index: int, group: Group, window: timedelta) -> Place:
         standing = self.standings.get(group, Standing())
+        if group.until:
+            return self._held(index, group, standing, group.until)
         if standing.leader and standing.size < self.most:
             self.standings[group] = Standing(last_at=standing.last_at, leader=standing.leader, size=standing.size + 1)
             return Place(leaves_at=standing.last_at, leader=standing.leader)
@@ -86,6 +103,12 @@ class _Table:
         self.standings[group] = Standing(last_at=leaves_at, leader=Leader(index=index), size=1)
         return Place(leaves_at=leaves_at, leads=True)
 
+    def _held(self, index: int, group: Group, standing: Standing, until: datetime) -> Place:
+        joins = standing.leader is not None and standing.size < self.most_held
+        leader, size = (standing.leader, standing.size) if joins else (Leader(index=index), 0)
+        self.standings[group] = Standing(last_at=until, leader=leader, size=size + 1)
+        return Place(leaves_at=until, leader=leader if joins else None, leads=not joins)
+
 
 def arrange(
     letters: Sequence[tuple[Group, timedelta]],
@@ -93,15 +116,17 @@ def arrange(
     *,
     now: datetime,
     most: int = MOST_TOGETHER,
+    most_held: int = MOST_HELD,
 ) -> Arrangement:
     """
     Where each of these letters goes, in the order in which they were written.
 
     Args:
-        letters: To whom about what, and the window of its kind of event, which is positive.
+        letters: The group of each, and the window of its kind of event, which is positive unless it is held.
         standings: How things stand with these groups; a missing one has had no letter yet.
         most: So many events a letter tells of at most; the next begins another, a window later.
+        most_held: The same of what was held; the next begins another, at the same instant.
     """
-    table = _Table(now, most, dict(standings))
+    table = _Table(now, most, most_held, dict(standings))
     places = [table.seat(index, group, window) for index, (group, window) in enumerate(letters)]
     return Arrangement(places, table.standings)

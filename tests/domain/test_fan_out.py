@@ -158,7 +158,7 @@ def test_letters_go_to_the_chosen_address_else_to_the_directorys_unless_it_was_r
     assert decision == expected
 
 
-ASKED: list[Rule] = [rule for rule in Rule if rule is not Rule.AUDIENCE]
+ASKED: list[Rule] = [rule for rule in Rule if rule not in {Rule.AUDIENCE, Rule.SCHEDULE}]
 MENTIONED = Case(occasion={"reason": Reason.MENTIONED})
 PIERCING = Case(choices={"mentions_pierce_mutes": True})
 

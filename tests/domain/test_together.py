@@ -6,12 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from notify.domain.together import Leader, Place, Standing, arrange
+from notify.domain.together import Group, Leader, Place, Standing, arrange
 
 NOON = datetime(2026, 3, 2, 12, 0, tzinfo=UTC)
 WINDOW = timedelta(minutes=3)
 LATER = NOON + WINDOW
-ALICE, BOB = ("alice", "CL-1"), ("bob", "CL-1")
+ALICE, BOB = Group("alice", "CL-1"), Group("bob", "CL-1")
 
 
 def places(count: int, standing: Standing | None, *, most: int = 100) -> list[Place]:
@@ -61,7 +61,7 @@ def test_people_do_not_wait_for_each_other() -> None:
 
 @given(st.lists(st.tuples(st.sampled_from([ALICE, BOB]), st.integers(1, 300)), max_size=30), st.integers(1, 5))
 def test_whoever_waits_leaves_with_a_leader_of_the_same_group_at_its_time(
-    letters: list[tuple[tuple[str, str], int]], most: int
+    letters: list[tuple[Group, int]], most: int
 ) -> None:
     asked = [(group, timedelta(seconds=seconds)) for group, seconds in letters]
     arranged = arrange(asked, {}, now=NOON, most=most)
