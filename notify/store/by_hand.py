@@ -12,20 +12,16 @@ Decided: pages follow each other by id. What a page leaves as it was, such as a 
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from enum import StrEnum
 from types import MappingProxyType
 from typing import Any
 
 from sqlalchemy import (
     CTE,
-    BigInteger,
     ColumnElement,
     Connection,
     Integer,
     Text,
-    and_,
-    any_,
     case,
     cast,
     exists,
@@ -33,15 +29,15 @@ from sqlalchemy import (
     literal,
     or_,
     select,
-    true,
     update,
 )
-from sqlalchemy.dialects.postgresql import ARRAY, insert
+from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.sql.dml import ReturningInsert, ReturningUpdate
 
 from notify.store.leases import DEAD, PENDING
 from notify.store.outbox import end_of_life
 from notify.store.tables import email_jobs, events
+from notify.store.which import Which, meant
 
 REVIVABLE = (PENDING, DEAD, "expired", "cancelled")
 REPLAYABLE = ("sent", DEAD, "expired", "cancelled")
@@ -50,11 +46,11 @@ CANCELLED_BY_HAND = "by_hand"
 REPLAY_NUMBER = r"\.r([0-9]+)@"
 BEFORE_HOST = r"(\.r[0-9]+)?@"
 COPIED = ("event_id", "event_type", "cl_link", "username", "to_email", "reason", "priority")
-SAME = ("username", "cl_link", "status", "outcome_reason", "last_code")
 
 _row = email_jobs.c
 _others = email_jobs.alias("others")
 _leaders = email_jobs.alias("leaders")
+_told_of = events.alias("told_of")
 
 
 class Action(StrEnum):
@@ -63,31 +59,6 @@ class Action(StrEnum):
     RETRY = "retry"
     CANCEL = "cancel"
     REPLAY = "replay"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Which:
-    """
-    Which letters are meant: those to which everything that is given applies; nothing given means all.
-
-    ``outcome_reason`` and ``last_code`` are what the last try left; ``created_from`` is the first
-    instant that counts and ``created_before`` the first that does not.
-    """
-
-    ids: tuple[int, ...] | None = None
-    username: str | None = None
-    cl_link: str | None = None
-    status: str | None = None
-    event_key: str | None = None
-    outcome_reason: str | None = None
-    last_code: int | None = None
-    created_from: datetime | None = None
-    created_before: datetime | None = None
-
-    @property
-    def is_everything(self) -> bool:
-        """Whether nothing is given."""
-        return self == Which()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,20 +80,6 @@ class Page:
 
     done: tuple[int, ...]
     last_id: int | None
-
-
-def meant(which: Which) -> ColumnElement[bool]:
-    """Whether a letter is one of these."""
-    stated = [_row[name] == wanted for name in SAME if (wanted := getattr(which, name)) is not None]
-    if which.ids is not None:
-        stated.append(_row.id == any_(literal(list(which.ids), ARRAY(BigInteger))))
-    if which.event_key is not None:
-        stated.append(_row.event_id.in_(select(events.c.id).where(events.c.key == which.event_key)))
-    if which.created_from is not None:
-        stated.append(_row.created_at >= which.created_from)
-    if which.created_before is not None:
-        stated.append(_row.created_at < which.created_before)
-    return and_(true(), *stated)
 
 
 def allowed(action: Action) -> ColumnElement[bool]:
@@ -283,9 +240,12 @@ def _any_of(chosen: CTE) -> ColumnElement[int]:
     return func.any(func.array(select(chosen.c.id).scalar_subquery()))
 
 
+# Without its words there is nothing to write a letter from.
+_is_emptied = exists().where(_told_of.c.id == _row.event_id, _told_of.c.emptied_at.is_not(None))
 _ALLOWED: Mapping[Action, ColumnElement[bool]] = MappingProxyType(
     {
         Action.RETRY: _row.status.in_(REVIVABLE)
+        & ~_is_emptied
         & (
             (_row.status == PENDING)
             | ~exists().where(_others.c.replay_of == _row.replay_of, _others.c.due_at.is_not(None))
@@ -293,6 +253,7 @@ _ALLOWED: Mapping[Action, ColumnElement[bool]] = MappingProxyType(
         Action.CANCEL: _row.due_at.is_not(None),
         Action.REPLAY: _row.status.in_(REPLAYABLE)
         & _row.message_id.is_not(None)
+        & ~_is_emptied
         & ~exists().where(_others.c.replay_of == _row.id, _others.c.due_at.is_not(None)),
     }
 )

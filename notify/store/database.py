@@ -28,6 +28,11 @@ AWAY = (OperationalError, InterfaceError, InternalError, PoolExhausted)
 
 RESTS_SINCE = "rests_since"
 
+# Of one process.
+POOL_SIZE = 5
+# Longer than the server's own limit for a statement.
+ANSWER_TIMEOUT_SECONDS = 40.0
+
 # How often a wait for the database looks up, so that Ctrl-C is heard.
 LOOK_SECONDS = 0.1
 
@@ -82,10 +87,10 @@ class Database:
         self,
         url: str,
         *,
-        pool_size: int = 5,
+        pool_size: int = POOL_SIZE,
         pool_timeout_seconds: float = 30,
         connect_timeout_seconds: int = 5,
-        answer_timeout_seconds: float = 40,
+        answer_timeout_seconds: float = ANSWER_TIMEOUT_SECONDS,
         short_rest_seconds: float = 1,
     ) -> None:
         self.url = url

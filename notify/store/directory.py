@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from sqlalchemy import Connection, RowMapping, Text, all_, any_, delete, func, literal, select, update
+from sqlalchemy import Connection, RowMapping, Text, all_, any_, bindparam, delete, func, literal, select, update
 from sqlalchemy.dialects.postgresql import ARRAY, insert
 
 from notify.domain.events import ChangeList
@@ -50,11 +50,29 @@ class Refusal:
     reply: str | None
 
 
+_PEOPLE = select(*PERSON).where(tables.people.c.username == any_(bindparam("usernames", type_=ARRAY(Text))))
+_reviewer_names = func.array_agg(tables.cl_reviewers.c.username)
+_CHANGE_LISTS = (
+    select(
+        tables.change_lists.c.link,
+        tables.change_lists.c.title,
+        tables.change_lists.c.url,
+        tables.change_lists.c.repository,
+        tables.change_lists.c.author,
+        func.coalesce(
+            _reviewer_names.filter(tables.cl_reviewers.c.username.is_not(None)), literal([], ARRAY(Text))
+        ).label("reviewers"),
+    )
+    .select_from(tables.change_lists.outerjoin(tables.cl_reviewers))
+    .where(tables.change_lists.c.link == any_(bindparam("links", type_=ARRAY(Text))))
+    .group_by(tables.change_lists.c.link)
+)
+
+
 def people(connection: Connection, usernames: Iterable[str]) -> dict[str, Person]:
     """The people of these names, by username; whom the directory does not know is absent."""
-    wanted = literal(list(usernames), ARRAY(Text))
-    query = select(*PERSON).where(tables.people.c.username == any_(wanted))
-    return {row["username"]: Person(**row) for row in connection.execute(query).mappings()}
+    rows = connection.execute(_PEOPLE, {"usernames": list(usernames)})
+    return {row["username"]: Person(**row) for row in rows.mappings()}
 
 
 def person(connection: Connection, username: str) -> Person | None:
@@ -64,22 +82,8 @@ def person(connection: Connection, username: str) -> Person | None:
 
 def change_lists(connection: Connection, links: Iterable[str]) -> dict[str, ChangeList]:
     """The change lists of these links, by link, reviewers sorted; what is unknown is absent."""
-    listed, reviewers = tables.change_lists, tables.cl_reviewers
-    usernames = func.array_agg(reviewers.c.username).filter(reviewers.c.username.is_not(None))
-    query = (
-        select(
-            listed.c.link,
-            listed.c.title,
-            listed.c.url,
-            listed.c.repository,
-            listed.c.author,
-            func.coalesce(usernames, literal([], ARRAY(Text))).label("reviewers"),
-        )
-        .select_from(listed.outerjoin(reviewers))
-        .where(listed.c.link == any_(literal(list(links), ARRAY(Text))))
-        .group_by(listed.c.link)
-    )
-    return {row["link"]: _change_list(row) for row in connection.execute(query).mappings()}
+    rows = connection.execute(_CHANGE_LISTS, {"links": list(links)})
+    return {row["link"]: _change_list(row) for row in rows.mappings()}
 
 
 def change_list(connection: Connection, link: str) -> ChangeList | None:

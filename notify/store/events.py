@@ -8,17 +8,25 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import (
+    BigInteger,
     ColumnElement,
     Connection,
     DateTime,
+    Float,
     Row,
     Text,
+    bindparam,
     case,
+    cast,
     delete,
     exists,
+    extract,
     func,
     literal,
+    or_,
     select,
+    text,
+    tuple_,
     type_coerce,
 )
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB, insert
@@ -41,6 +49,33 @@ FACTS_OF_EVENT: Sequence[ColumnElement[Any]] = (
     events.c.actor,
     events.c.occurred_at,
     events.c.payload,
+    events.c.traceparent,
+    cast(extract("epoch", func.now() - events.c.created_at), Float).label("age_seconds"),
+)
+_earlier = events.alias("earlier")
+_TURN = ("cl_link", "priority", "id")
+# As it was when the claim began: a row that another claim is taking at this moment still waits.
+# What has failed holds up no other, or a change list that nobody knows would hold up all that is said on it.
+# One step back in the index, whatever the planner believes: no other has this order, and that of the due rows,
+# which the planner takes to be empty when it has last looked in a quiet hour, has another condition.
+_before = (
+    select(*(_earlier.c[name] for name in _TURN))
+    .where(
+        or_(_earlier.c.status == text("'pending'"), _earlier.c.status == text("'working'")),
+        _earlier.c.failures == text("0"),
+        tuple_(*(_earlier.c[name] for name in _TURN)) < tuple_(*(events.c[name] for name in _TURN)),
+    )
+    .order_by(*(_earlier.c[name].desc() for name in _TURN))
+    .limit(1)
+    .correlate(events)
+    .lateral("before")
+)
+_FOLLOWS = (
+    select(_before.c.id)
+    .where(_before.c.cl_link == events.c.cl_link, _before.c.priority == events.c.priority)
+    .correlate(events)
+    .scalar_subquery()
+    .label("follows")
 )
 WANTED: Sequence[ColumnElement[Any]] = (
     *FACTS_OF_EVENT,
@@ -48,12 +83,13 @@ WANTED: Sequence[ColumnElement[Any]] = (
     events.c.failures,
     events.c.max_failures,
     events.c.lapses,
+    _FOLLOWS,
 )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewEvent:
-    """A row to be; ``occurred_at`` is ISO 8601 with an offset, None means now."""
+    """A row to be; ``occurred_at`` is ISO 8601 with an offset, None means now; ``traceparent`` None: in no trace."""
 
     key: str
     type: str
@@ -61,6 +97,7 @@ class NewEvent:
     actor: str
     occurred_at: str | None
     payload: Mapping[str, Any]
+    traceparent: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,10 +133,16 @@ class StatedFacts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClaimedEvent:
-    """An event that the fan-out has taken, and the right to work on it."""
+    """
+    An event that the fan-out has taken, and the right to work on it.
+
+    ``follows``: the id of the last event before it on its change list that had neither ended nor failed
+    when this one was claimed, perhaps by the same claim; None: there was none.
+    """
 
     claim: Claim
     event: Event
+    follows: int | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,12 +160,21 @@ class EventEnding:
     error: str | None = None
 
 
-_new = records("new", key=Text, type=Text, cl_link=Text, actor=Text, occurred_at=DateTime(timezone=True), payload=JSONB)
+_new = records(
+    "new",
+    key=Text,
+    type=Text,
+    cl_link=Text,
+    actor=Text,
+    occurred_at=DateTime(timezone=True),
+    payload=JSONB,
+    traceparent=Text,
+)
 _urgent = exists().where(notification_event_types.c.code == _new.c.type, notification_event_types.c.system_required)
 INSERT = (
     insert(events)
     .from_select(
-        ["key", "type", "cl_link", "actor", "occurred_at", "payload", "priority"],
+        ["key", "type", "cl_link", "actor", "occurred_at", "payload", "traceparent", "priority"],
         select(
             _new.c.key,
             _new.c.type,
@@ -130,6 +182,7 @@ INSERT = (
             _new.c.actor,
             func.coalesce(_new.c.occurred_at, func.now()),
             _new.c.payload,
+            _new.c.traceparent,
             case((_urgent, literal(int(Priority.URGENT))), else_=literal(int(Priority.NORMAL))),
         ),
     )
@@ -258,6 +311,9 @@ _SETTLE = (
 )
 
 
+_LOAD = select(*FACTS_OF_EVENT).where(events.c.id == func.any(bindparam("ids", type_=ARRAY(BigInteger))))
+
+
 def record(connection: Connection, endings: Sequence[EventEnding]) -> set[int]:
     """Write what became of these tries; the ids whose lease was still ours."""
     if not endings:
@@ -267,8 +323,13 @@ def record(connection: Connection, endings: Sequence[EventEnding]) -> set[int]:
 
 def load(connection: Connection, ids: Sequence[int]) -> dict[int, Event]:
     """The events with these ids, by id."""
-    rows = connection.execute(select(*FACTS_OF_EVENT).where(events.c.id == func.any(list(ids))))
-    return {row.id: _event(row) for row in rows}
+    return {row.id: _event(row) for row in connection.execute(_LOAD, {"ids": list(ids)})}
+
+
+def any_emptied(connection: Connection, ids: Sequence[int]) -> bool:
+    """Whether any of these events has lost its words."""
+    emptied = select(events.c.id).where(events.c.id.in_(ids), events.c.emptied_at.is_not(None))
+    return connection.scalar(emptied.limit(1)) is not None
 
 
 def _row(ending: EventEnding) -> dict[str, Any]:
@@ -286,7 +347,7 @@ def _claimed(row: Row[Any]) -> ClaimedEvent:
     claimed = Claim(
         id=row.id, attempt=row.attempt, failures=row.failures, max_failures=row.max_failures, lapses=row.lapses
     )
-    return ClaimedEvent(claim=claimed, event=_event(row))
+    return ClaimedEvent(claim=claimed, event=_event(row), follows=row.follows)
 
 
 def _event(row: Row[Any]) -> Event:
@@ -298,4 +359,6 @@ def _event(row: Row[Any]) -> Event:
         actor=row.actor,
         occurred_at=row.occurred_at,
         payload=row.payload,
+        traceparent=row.traceparent,
+        age_seconds=row.age_seconds,
     )

@@ -1,41 +1,124 @@
-"""How the outbox stands at this moment, in a few numbers for each stage."""
+"""
+How the outbox stands at this moment, in a few numbers; what they cost does not grow with the history.
 
+*Decided*: rows that wait are counted up to ``MOST``, by the ranges of the index that the claim uses. A
+number that is larger says enough, and a scrape must not cost more the worse things stand.
+"""
+
+from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import timedelta
+from functools import cache
+from types import MappingProxyType
+from typing import Any
 
-from sqlalchemy import Connection, Float, Table, cast, extract, func, select
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Float,
+    Select,
+    Table,
+    cast,
+    extract,
+    func,
+    literal,
+    literal_column,
+    select,
+    text,
+    union_all,
+)
 
+from notify.domain.fan_out import Priority
 from notify.domain.jobs import Stage
-from notify.store.leases import DEAD
-from notify.store.tables import email_jobs, events
+from notify.store.leases import DEAD, SENDING, WORKING
+from notify.store.tables import email_jobs, events, people, user_notification_settings
 
-TABLES = {Stage.FAN_OUT: (events, "working"), Stage.DELIVER: (email_jobs, "sending")}
+MOST = 100_000
+UNKNOWN = "unknown"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gauges:
-    """Rows of one stage. ``oldest_due_seconds`` is 0 when nothing is due; ``dead_last_day`` ended within a day."""
+    """
+    Rows of one stage.
+
+    ``due`` may be claimed now, those with an expired lease included; ``scheduled`` wait for their time;
+    both are counted up to ``MOST``. ``oldest_due_seconds`` is 0 when nothing is due. ``in_flight`` are held
+    by a worker, ``expired_leases`` were when it vanished. ``dead_last_day`` ended within a day, by reason.
+    """
 
     due: int
     oldest_due_seconds: float
+    scheduled: int
     in_flight: int
-    dead_last_day: int
+    expired_leases: int
+    dead_last_day: Mapping[str, int]
 
 
 def read(connection: Connection) -> dict[Stage, Gauges]:
-    """The numbers of both stages, one statement for each, over the rows that are not finished."""
-    return {stage: _read(connection, table, held) for stage, (table, held) in TABLES.items()}
+    """The numbers of both stages, two statements for each."""
+    return {stage: _read(connection, *of) for stage, of in _STAGES.items()}
 
 
-def _read(connection: Connection, table: Table, held: str) -> Gauges:
+def undeliverable_addresses(connection: Connection) -> int:
+    """How many people's present address was refused for good."""
+    return connection.execute(_UNDELIVERABLE).scalar_one()
+
+
+def _read(connection: Connection, table: Table, held: str, reason: ColumnElement[str]) -> Gauges:
+    numbers = connection.execute(_standing(table, held)).mappings().one()
+    dead = {why or UNKNOWN: count for why, count in connection.execute(_dead(table, reason))}
+    return Gauges(**numbers, dead_last_day=dead)
+
+
+@cache
+def _standing(table: Table, held: str) -> Select[Any]:
+    row, now = table.c, func.now()
+    is_held = row.status == text(f"'{held}'")
+    firsts = [select(func.min(row.due_at)).where(row.priority == int(one)).scalar_subquery() for one in Priority]
+    waited = extract("epoch", now - func.least(*firsts))
+    in_flight = _count(_rows(table, is_held, row.due_at > now))
+    return select(
+        _count(_by_priority(table, row.due_at <= now)).label("due"),
+        cast(func.greatest(func.coalesce(waited, 0), 0), Float).label("oldest_due_seconds"),
+        func.greatest(_count(_by_priority(table, row.due_at > now)) - in_flight, 0).label("scheduled"),
+        in_flight.label("in_flight"),
+        _count(_rows(table, is_held, row.due_at <= now)).label("expired_leases"),
+    )
+
+
+@cache
+def _dead(table: Table, reason: ColumnElement[str]) -> Select[Any]:
     row = table.c
-    due = row.due_at <= func.now()
-    waited = extract("epoch", func.now() - func.min(row.due_at).filter(due))
-    yesterday = func.now() - func.make_interval(0, 0, 0, 1)
-    dead = select(func.count()).where(row.status == DEAD, row.finished_at > yesterday).scalar_subquery()
-    query = select(
-        func.count().filter(due).label("due"),
-        func.coalesce(cast(waited, Float), 0.0).label("oldest_due_seconds"),
-        func.count().filter(row.status == held, ~due).label("in_flight"),
-        dead.label("dead_last_day"),
-    ).where(row.due_at.is_not(None))
-    return Gauges(**connection.execute(query).mappings().one())
+    of_late = (row.status == text(f"'{DEAD}'"), row.finished_at > func.now() - literal(timedelta(days=1)))
+    latest = select(reason.label("reason")).where(*of_late).order_by(row.finished_at.desc()).limit(MOST).subquery()
+    return select(latest.c.reason, func.count()).group_by(latest.c.reason)
+
+
+def _by_priority(table: Table, condition: ColumnElement[bool]) -> Select[Any]:
+    """Rows of each priority, which is one range of the index that the claim uses."""
+    ranges = [_rows(table, table.c.priority == int(one), condition).subquery() for one in Priority]
+    return select(union_all(*(one.select() for one in ranges)).subquery())
+
+
+def _rows(table: Table, *conditions: ColumnElement[bool]) -> Select[Any]:
+    return select(literal_column("1").label("one")).select_from(table).where(*conditions).limit(MOST)
+
+
+def _count(rows: Select[Any]) -> ColumnElement[int]:
+    return select(func.count()).select_from(rows.limit(MOST).subquery()).scalar_subquery()
+
+
+_STAGES: Mapping[Stage, tuple[Table, str, ColumnElement[str]]] = MappingProxyType(
+    {
+        Stage.FAN_OUT: (events, WORKING, func.split_part(events.c.last_error, ":", 1)),
+        Stage.DELIVER: (email_jobs, SENDING, email_jobs.c.outcome_reason),
+    }
+)
+_address = func.coalesce(user_notification_settings.c.email, people.c.email)
+_UNDELIVERABLE = (
+    select(func.count())
+    .select_from(people)
+    .outerjoin(user_notification_settings, user_notification_settings.c.username == people.c.username)
+    .where(people.c.undeliverable_email.is_not(None), people.c.undeliverable_email == _address)
+)

@@ -13,19 +13,23 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     DateTime,
+    Integer,
     Row,
+    Select,
     Text,
     any_,
     case,
     delete,
     func,
     literal,
+    literal_column,
     select,
     tuple_,
     update,
 )
 from sqlalchemy.dialects.postgresql import ARRAY, insert
 
+from notify.domain.schedule import Wait
 from notify.domain.together import Group, Leader, Standing
 from notify.store.leases import PENDING, SENDING
 from notify.store.records import records
@@ -33,37 +37,68 @@ from notify.store.tables import email_jobs, letter_groups
 
 KEPT = timedelta(days=2)
 
-_wanted = records("wanted", username=Text, cl_link=Text)
+Try = tuple[int, int]
+
+_NOT_HELD = literal_column("'-infinity'::timestamptz", DateTime(timezone=True))
+_NAME = (letter_groups.c.username, letter_groups.c.cl_link, letter_groups.c.held_until)
+_UNTIL = func.nullif(letter_groups.c.held_until, _NOT_HELD).label("until")
+_wanted = records("wanted", username=Text, cl_link=Text, until=DateTime(timezone=True))
+_WANTED = (_wanted.c.username, _wanted.c.cl_link, func.coalesce(_wanted.c.until, _NOT_HELD))
 _OPEN = (
     insert(letter_groups)
     .from_select(
-        ["username", "cl_link", "last_at"],
-        select(_wanted.c.username, _wanted.c.cl_link, func.now()).order_by(_wanted.c.username, _wanted.c.cl_link),
+        ["username", "cl_link", "held_until", "last_at"],
+        select(*_WANTED, func.coalesce(_wanted.c.until, func.now())).order_by(*_WANTED),
     )
     .on_conflict_do_nothing()
-    .returning(letter_groups.c.username, letter_groups.c.cl_link, letter_groups.c.last_at.label("now"))
+    .returning(letter_groups.c.username, letter_groups.c.cl_link, _UNTIL, func.now().label("now"))
 )
 _LOCK = (
     select(
         letter_groups.c.username,
         letter_groups.c.cl_link,
+        _UNTIL,
         letter_groups.c.last_at,
         letter_groups.c.leader_id,
         func.now().label("now"),
     )
-    .where(tuple_(letter_groups.c.username, letter_groups.c.cl_link).in_(select(_wanted.c.username, _wanted.c.cl_link)))
-    .order_by(letter_groups.c.username, letter_groups.c.cl_link)
+    .where(tuple_(*_NAME).in_(select(*_WANTED)))
+    .order_by(*_NAME)
     .with_for_update()
 )
-_changed = records("changed", username=Text, cl_link=Text, last_at=DateTime(timezone=True), leader_id=BigInteger)
+_changed = records(
+    "changed",
+    username=Text,
+    cl_link=Text,
+    until=DateTime(timezone=True),
+    last_at=DateTime(timezone=True),
+    leader_id=BigInteger,
+)
 _REMEMBER = (
     update(letter_groups)
-    .where(letter_groups.c.username == _changed.c.username, letter_groups.c.cl_link == _changed.c.cl_link)
+    .where(
+        letter_groups.c.username == _changed.c.username,
+        letter_groups.c.cl_link == _changed.c.cl_link,
+        letter_groups.c.held_until == func.coalesce(_changed.c.until, _NOT_HELD),
+    )
     .values(last_at=_changed.c.last_at, leader_id=_changed.c.leader_id)
 )
 _followers = email_jobs.alias("followers")
 _moves = records("moves", id=BigInteger, leader_id=BigInteger, stays=Boolean)
 _MOVE = update(email_jobs).where(email_jobs.c.id == _moves.c.id)
+
+_waits = records("waits", id=BigInteger, attempt=Integer, until=DateTime(timezone=True), held_by=Text)
+_LIVES_UNTIL = email_jobs.c.expires_at + (_waits.c.until - func.now())
+_POSTPONE = (
+    update(email_jobs)
+    .where(email_jobs.c.id == _waits.c.id, email_jobs.c.attempt == _waits.c.attempt, email_jobs.c.status == SENDING)
+    .values(
+        status=PENDING,
+        due_at=case((email_jobs.c.leader_id.is_(None), _waits.c.until), else_=_LIVES_UNTIL),
+        expires_at=_LIVES_UNTIL,
+        held_by=func.coalesce(email_jobs.c.held_by, _waits.c.held_by),
+    )
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,20 +129,25 @@ class Move:
     stays: bool
 
 
+def now(connection: Connection) -> datetime:
+    """The database's clock, which is every worker's."""
+    return connection.execute(select(func.now())).scalar_one()
+
+
 def lock(connection: Connection, groups: AbstractSet[Group]) -> Locked:
     """
     How things stand with these groups, of which there must be one; at most three statements.
 
-    A group that was not known is noted as one whose letter leaves now.
+    A group that was not known is noted as one whose letter leaves now, or when what is held is let go.
     """
-    wanted = {"wanted": dumps([{"username": username, "cl_link": link} for username, link in sorted(groups)])}
+    wanted = {"wanted": dumps([_named(group) for group in groups])}
     opened = connection.execute(_OPEN, wanted).all()
-    fresh = {(row.username, row.cl_link) for row in opened}
+    fresh = {_group(row) for row in opened}
     found = connection.execute(_LOCK, wanted).all() if len(fresh) < len(groups) else ()
-    known = {(row.username, row.cl_link): row for row in found if (row.username, row.cl_link) not in fresh}
+    known = {group: row for row in found if (group := _group(row)) not in fresh}
     leaders = _open_leaders(connection, [row.leader_id for row in known.values() if row.leader_id])
-    standings = {group: _standing(row, leaders.get(row.leader_id)) for group, row in known.items()}
-    return Locked(standings, {id_: letter_id for id_, (letter_id, _) in leaders.items()}, (*opened, *found)[0].now)
+    standings = {group: _standing(group, row, leaders.get(row.leader_id)) for group, row in known.items()}
+    return Locked(standings, {one.id: one.carried_as for one in leaders.values()}, (*opened, *found)[0].now)
 
 
 def written_before(connection: Connection, event_ids: AbstractSet[int]) -> set[tuple[int, str]]:
@@ -125,10 +165,23 @@ def remember(connection: Connection, standings: Mapping[Group, tuple[datetime, i
     """When the last letter of each group leaves, and the id of its leader; the groups must be locked."""
     if standings:
         rows = [
-            {"username": username, "cl_link": link, "last_at": last_at.isoformat(), "leader_id": leader_id}
-            for (username, link), (last_at, leader_id) in standings.items()
+            {**_named(group), "last_at": last_at.isoformat(), "leader_id": leader_id}
+            for group, (last_at, leader_id) in standings.items()
         ]
         connection.execute(_REMEMBER, {"changed": dumps(rows)})
+
+
+def leaving(connection: Connection, ids: Sequence[int]) -> dict[int, datetime]:
+    """When the letters of these rows are due, by their ids; what has ended is absent."""
+    if not ids:
+        return {}
+    leader = email_jobs.alias("leader")
+    query = (
+        select(email_jobs.c.id, func.coalesce(leader.c.due_at, email_jobs.c.due_at).label("due_at"))
+        .outerjoin(leader, leader.c.id == email_jobs.c.leader_id)
+        .where(email_jobs.c.id == any_(_ids(ids)), email_jobs.c.due_at.is_not(None))
+    )
+    return {row.id: row.due_at for row in connection.execute(query)}
 
 
 def move(connection: Connection, moves: Sequence[Move], *, lease: timedelta) -> None:
@@ -144,6 +197,21 @@ def move(connection: Connection, moves: Sequence[Move], *, lease: timedelta) -> 
         ),
         {"moves": dumps(rows)},
     )
+
+
+def postpone(connection: Connection, waits: Mapping[Try, Wait]) -> None:
+    """
+    Claimed rows wait on, by their ids and attempts: no failure counted, and their lives as much longer.
+
+    Who leaves with another's letter follows it still.
+    """
+    if not waits:
+        return
+    rows = [
+        {"id": id_, "attempt": attempt, "until": wait.until.isoformat(), "held_by": wait.by}
+        for (id_, attempt), wait in waits.items()
+    ]
+    connection.execute(_POSTPONE, {"waits": dumps(rows)})
 
 
 def give_back(connection: Connection, leader_ids: AbstractSet[int]) -> None:
@@ -177,25 +245,34 @@ def prune(connection: Connection) -> int:
     return connection.execute(delete(letter_groups).where(letter_groups.c.last_at < func.now() - KEPT)).rowcount
 
 
-def _open_leaders(connection: Connection, ids: Sequence[int]) -> dict[int, tuple[str, int]]:
-    """Those of these letters that nobody has claimed yet, locked, each with its Message-ID and how many it tells of."""
+def _open_leaders(connection: Connection, ids: Sequence[int]) -> dict[int, Row[Any]]:
+    """Those of these letters that nobody has claimed yet, locked, each with its Message-ID and how many follow it."""
     if not ids:
         return {}
     row = email_jobs.c
     size = select(func.count()).where(_followers.c.leader_id == row.id).correlate(email_jobs).scalar_subquery()
-    rows = connection.execute(
-        select(row.id, row.carried_as, size.label("size"))
+    query: Select[Any] = (
+        select(row.id, row.carried_as, row.due_at, row.held_by, size.label("size"))
         .where(row.id == any_(_ids(ids)), row.status == PENDING, row.attempt == 0, row.leader_id.is_(None))
         .order_by(row.id)
         .with_for_update(of=email_jobs)
     )
-    return {id_: (letter_id, size + 1) for id_, letter_id, size in rows if letter_id}
+    return {one.id: one for one in connection.execute(query) if one.carried_as}
 
 
-def _standing(row: Row[Any], leader: tuple[str, int] | None) -> Standing:
-    if leader is None:
+def _standing(group: Group, row: Row[Any], leader: Row[Any] | None) -> Standing:
+    """How things stand; a leader that has meanwhile been held, or let go, is none of this group any more."""
+    if leader is None or (leader.due_at != group.until if group.until else leader.held_by):
         return Standing(last_at=row.last_at)
-    return Standing(last_at=row.last_at, leader=Leader(id=row.leader_id), size=leader[1])
+    return Standing(last_at=row.last_at, leader=Leader(id=row.leader_id), size=leader.size + 1)
+
+
+def _group(row: Row[Any]) -> Group:
+    return Group(row.username, row.cl_link, row.until)
+
+
+def _named(group: Group) -> dict[str, str | None]:
+    return {**group._asdict(), "until": group.until.isoformat() if group.until else None}
 
 
 def _ids(ids: Iterable[int]) -> ColumnElement[Any]:

@@ -5,12 +5,16 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, select
+from sqlalchemy import ColumnElement, Connection, Select, func, select
 from sqlalchemy.exc import IntegrityError
 
 from notify.store import by_hand
-from notify.store.by_hand import Action, Which
+from notify.store.by_hand import Action
 from notify.store.tables import email_attempts, email_jobs, events
+from notify.store.which import Which, first_id_after, first_id_since, meant
+
+# Letters that a question without an index reads at most: some 50 ms.
+SPAN = 100_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +45,7 @@ class JobView:
     relay_reply: str | None
     replay_of: int | None
     leader_id: int | None
+    held_by: str | None
     created_at: datetime
     finished_at: datetime | None
 
@@ -57,6 +62,7 @@ class AttemptView:
     text: str | None
     verdict: str
     relay: str | None
+    took_ms: int | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +80,7 @@ class EventView:
     last_error: str | None
     created_at: datetime
     finished_at: datetime | None
+    emptied_at: datetime | None
     people: Sequence[JobView] = ()
 
 
@@ -82,6 +89,32 @@ _JOB: Sequence[ColumnElement[Any]] = tuple(
 )
 _ATTEMPT: Sequence[ColumnElement[Any]] = tuple(email_attempts.c[name] for name in AttemptView.__slots__)
 _EVENT: Sequence[ColumnElement[Any]] = tuple(events.c[name] for name in EventView.__slots__ if name != "people")
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Letters, newest first; the next page begins below ``below``, None: this was the last. A page may be empty."""
+
+    jobs: Sequence[JobView]
+    below: int | None
+
+
+def page(connection: Connection, which: Which, *, below: int | None = None, limit: int) -> Page:
+    """
+    The newest *limit* of these letters with an id below *below*.
+
+    Where no index finds them, a page is of those among the next ``SPAN`` letters, however few.
+    """
+    if which.is_indexed:
+        found = matching(connection, which, before_id=below, limit=limit + 1)
+        return Page(found[:limit], found[limit - 1].id if len(found) > limit else None)
+    bottom, top = _bounds(connection, which)
+    top = top if below is None else min(top, below)
+    floor = max(bottom, top - SPAN)
+    found = matching(connection, which, before_id=top, from_id=floor, limit=limit + 1)
+    if len(found) > limit:
+        return Page(found[:limit], found[limit - 1].id)
+    return Page(found, floor if floor > bottom else None)
 
 
 def search(
@@ -100,7 +133,13 @@ def search(
 
 
 def matching(
-    connection: Connection, which: Which, *, allowing: Action | None = None, before_id: int | None = None, limit: int
+    connection: Connection,
+    which: Which,
+    *,
+    allowing: Action | None = None,
+    before_id: int | None = None,
+    from_id: int | None = None,
+    limit: int,
 ) -> list[JobView]:
     """
     The newest of these letters, newest first; the next page begins before the last id.
@@ -108,11 +147,13 @@ def matching(
     Args:
         allowing: Only those whose state allows this; None: all.
     """
-    query = _jobs().where(by_hand.meant(which)).order_by(email_jobs.c.id.desc()).limit(limit)
+    query = _jobs().where(meant(which)).order_by(email_jobs.c.id.desc()).limit(limit)
     if allowing is not None:
         query = query.where(by_hand.allowed(allowing))
     if before_id is not None:
         query = query.where(email_jobs.c.id < before_id)
+    if from_id is not None:
+        query = query.where(email_jobs.c.id >= from_id)
     return _views(connection, query)
 
 
@@ -135,6 +176,12 @@ def of_event(connection: Connection, key: str) -> EventView | None:
         return None
     people = _views(connection, _jobs().where(email_jobs.c.event_id == row["id"]).order_by(email_jobs.c.id))
     return EventView(**row, people=people)
+
+
+def event(connection: Connection, event_id: int) -> EventView | None:
+    """One event by itself; None if there is no such row."""
+    row = connection.execute(select(*_EVENT).where(events.c.id == event_id)).mappings().one_or_none()
+    return None if row is None else EventView(**row)
 
 
 def retry(connection: Connection, job_id: int) -> bool:
@@ -167,6 +214,14 @@ def replay(connection: Connection, job_id: int) -> int | None:
     None if its state does not allow it, or if a replay of it is already under way.
     """
     return by_hand.act_on(connection, Action.REPLAY, job_id)
+
+
+def _bounds(connection: Connection, which: Which) -> tuple[int, int]:
+    """Ids between which all of these letters are: from the first on, below the second."""
+    lowest, highest = connection.execute(select(func.min(email_jobs.c.id), func.max(email_jobs.c.id))).one()
+    bottom = (lowest or 0) if which.created_from is None else first_id_since(connection, which.created_from)
+    top = (highest or 0) + 1 if which.created_before is None else first_id_after(connection, which.created_before)
+    return bottom, top
 
 
 def _jobs() -> Select[Any]:

@@ -67,6 +67,14 @@ ENDING = {"id": BigInteger, "attempt": Integer, "status": Text, "delay": Float, 
 
 
 @dataclass(frozen=True, slots=True)
+class Outlook:
+    """What there is to do: whether a row is due, and whether one is that outlived a worker."""
+
+    due: bool
+    alone: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Leases:
     """The leases of one table, whose rows have the status *held* while somebody works on them."""
 
@@ -120,6 +128,11 @@ class Leases:
         statistics are from an hour when everything was due.
         """
         return bool(connection.scalar(_any_due(self)))
+
+    def outlook(self, connection: Connection) -> Outlook:
+        """Whether a row is due, and whether ``claim_lapsed`` or ``bury_poison`` would find one."""
+        row = connection.execute(_outlook(self)).one()
+        return Outlook(due=bool(row.due), alone=bool(row.alone))
 
     def extend(self, connection: Connection, tries: Sequence[tuple[int, int]], *, lease: timedelta) -> set[int]:
         """Renew the leases of these (id, attempt); the ids that are still ours."""
@@ -221,26 +234,26 @@ class Leases:
     def alone(self) -> CTE:
         """The row that is to be worked on with nothing else beside it."""
         row = self.table.c
-        abandoned = and_(self._is_held, row.lapses < MOST_LAPSES - 1)
+        abandoned = and_(self.is_held, row.lapses < MOST_LAPSES - 1)
         back = and_(row.status == PENDING, row.lapses > text("0"))
         return _fenced(self._first_due(literal(1), or_(abandoned, back)).add_columns(row.status))
 
     def poisonous(self) -> CTE:
         """The rows that have outlived too many workers."""
-        return _fenced(self._first_due(_MOST, and_(self._is_held, self.table.c.lapses >= MOST_LAPSES - 1)))
+        return _fenced(self._first_due(_MOST, and_(self.is_held, self.table.c.lapses >= MOST_LAPSES - 1)))
 
     def _first_due(self, most: ColumnElement[int], condition: ColumnElement[bool]) -> Select[tuple[int]]:
         row = self.table.c
         return (
             select(row.id)
             .where(row.due_at <= func.now(), condition)
-            .order_by(row.due_at)
+            .order_by(row.due_at, row.id)
             .limit(most)
             .with_for_update(skip_locked=True)
         )
 
     @property
-    def _is_held(self) -> ColumnElement[bool]:
+    def is_held(self) -> ColumnElement[bool]:
         """In words that the planner finds in the index's own condition, whatever it knows of parameters."""
         return self.table.c.status == text(f"'{self.held}'")
 
@@ -280,7 +293,15 @@ def _bury_poison(
 def _any_due(leases: Leases) -> Select[tuple[bool]]:
     row = leases.table.c
     firsts = [select(func.min(row.due_at)).where(row.priority == int(one)).scalar_subquery() for one in Priority]
-    return select(func.least(*firsts) <= func.now())
+    return select((func.least(*firsts) <= func.now()).label("due"))
+
+
+@cache
+def _outlook(leases: Leases) -> Select[tuple[bool, bool]]:
+    row = leases.table.c
+    suspect = or_(leases.is_held, row.lapses > text("0"))
+    alone = select(func.min(row.due_at)).where(row.due_at.is_not(None), suspect).scalar_subquery()
+    return _any_due(leases).add_columns((alone <= func.now()).label("alone"))
 
 
 def _take(leases: Leases, chosen: CTE, wanted: tuple[ColumnElement[Any], ...]) -> ReturningUpdate[Any]:

@@ -33,6 +33,7 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 from notify.domain.audience import Reason
 from notify.domain.jobs import Claim, Job
 from notify.domain.outcomes import Answer
+from notify.domain.schedule import Hold
 from notify.domain.settlement import Settlement
 from notify.store import groups, stats
 from notify.store.leases import DEAD, ENDING, PENDING, POISON, SENDING, Leases, after
@@ -66,6 +67,7 @@ WANTED: Sequence[ColumnElement[Any]] = (
     email_jobs.c.message_id,
     email_jobs.c.leader_id,
     email_jobs.c.carried_as,
+    email_jobs.c.held_by,
     (email_jobs.c.expires_at <= func.now()).label("expired"),
 )
 
@@ -75,7 +77,8 @@ class NewJob:
     """
     A row to be: a letter, or (with ``skipped_because``) the reason why there is none.
 
-    ``leaves_at`` is ISO 8601 with an offset, None means now; ``leader_id`` and ``carried_as`` are the columns.
+    ``leaves_at`` is ISO 8601 with an offset, None means now; ``leader_id``, ``carried_as`` and ``held_by`` are the
+    columns.
     """
 
     event_id: int
@@ -90,6 +93,7 @@ class NewJob:
     leaves_at: str | None = None
     leader_id: int | None = None
     carried_as: str | None = None
+    held_by: str | None = None
 
     @property
     def name(self) -> tuple[int, str]:
@@ -103,13 +107,14 @@ class Ending:
     The end of one try, to be recorded.
 
     ``to_email`` is where the letter went, or None if it never got so far; ``relay`` names who
-    was asked, or is None if nobody was.
+    was asked, or is None if nobody was; ``took`` is how long it took, None if no letter was written.
     """
 
     job: Job
     settlement: Settlement
     to_email: str | None = None
     relay: str | None = None
+    took: timedelta | None = None
 
     @property
     def name(self) -> Try:
@@ -142,6 +147,14 @@ def claim_lapsed(connection: Connection, *, lease: timedelta, worker: UUID) -> J
         lapses = Counter((one.event_type, LAPSE) for one in (job, *job.followers))
         stats.count(connection, worker=worker, counts=lapses)
     return job
+
+
+def aboard(connection: Connection, job_id: int) -> list[Job]:
+    """The rows of the letter that this row is on, the leader first, as they stand; empty if there never was one."""
+    row = email_jobs.c
+    leader = select(func.coalesce(row.leader_id, row.id)).where(row.id == job_id).scalar_subquery()
+    whole = select(*WANTED).where((row.id == leader) | (row.leader_id == leader), row.message_id.is_not(None))
+    return [_job(one) for one in connection.execute(whole.order_by(row.leader_id.is_not(None), row.id))]
 
 
 def release(connection: Connection, tries: Sequence[Try]) -> set[int]:
@@ -209,6 +222,7 @@ _new = records(
     leaves_at=DateTime(timezone=True),
     leader_id=BigInteger,
     carried_as=Text,
+    held_by=Text,
 )
 _skipped = _new.c.skipped_because.is_not(None)
 _END = end_of_life(_new.c.event_type, leaves_at=_new.c.leaves_at)
@@ -220,7 +234,7 @@ _ADD = (
     .from_select(
         [
             "event_id", "event_type", "cl_link", "username", "reason", "priority", "to_email", "message_id",
-            "status", "due_at", "finished_at", "outcome_reason", "expires_at", "leader_id", "carried_as",
+            "status", "due_at", "finished_at", "outcome_reason", "expires_at", "leader_id", "carried_as", "held_by",
         ],
         select(
             _new.c.event_id,
@@ -238,6 +252,7 @@ _ADD = (
             _END,
             _new.c.leader_id,
             _new.c.carried_as,
+            _new.c.held_by,
         ).order_by(_new.c.event_id, _new.c.username),
     )
     .on_conflict_do_nothing(
@@ -342,6 +357,7 @@ _tried = records(
     text=Text,
     verdict=Text,
     relay=Text,
+    took_ms=Integer,
 )
 # A letter that somebody has deleted meanwhile keeps no tries, and stops no other's.
 _KEEP = insert(email_attempts).from_select(
@@ -430,6 +446,7 @@ def _try(ending: Ending) -> dict[str, Any]:
         "text": answer.text or None if answer else None,
         "verdict": f"{ending.settlement.verdict}: {reason}" if reason else ending.settlement.verdict,
         "relay": ending.relay,
+        "took_ms": None if ending.took is None else round(ending.took / timedelta(milliseconds=1)),
     }
 
 
@@ -451,4 +468,5 @@ def _job(row: Row[Any]) -> Job:
         message_id=row.carried_as or row.message_id,
         expired=row.expired,
         leader_id=row.leader_id,
+        held_by=Hold(row.held_by) if row.held_by else None,
     )

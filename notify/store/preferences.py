@@ -1,14 +1,30 @@
 """What people have chosen: the master switch, kinds of events, muted change lists. Reading creates no row."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from datetime import datetime, time
+from functools import cache
 from typing import Any, TypedDict
 
-from sqlalchemy import ColumnElement, Connection, Table, Text, any_, delete, func, literal, literal_column, select
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    RowMapping,
+    Select,
+    Table,
+    Text,
+    any_,
+    bindparam,
+    delete,
+    func,
+    literal,
+    literal_column,
+    select,
+)
 from sqlalchemy.dialects.postgresql import ARRAY, insert
 
 from notify.domain.events import COMMENT_CREATED, REVIEW_SUBMITTED
 from notify.domain.preferences import NO_CHOICES, Choices, EventType
+from notify.domain.schedule import AT_ONCE, Mode, QuietHours, Schedule
 from notify.store.tables import (
     cl_mutes,
     cl_subscriptions,
@@ -18,35 +34,77 @@ from notify.store.tables import (
     user_notification_settings,
 )
 
-REALTIME = "realtime"
 SAID = (COMMENT_CREATED, REVIEW_SUBMITTED)
 SWITCHES = ("enabled", "email", "participating", "own_actions", "mentions_pierce_mutes")
+SCHEDULE = ("delivery_mode", "digest_hour", "digest_weekday", "timezone")
+RESTS = ("quiet_days", "quiet_start", "quiet_end", "paused_until")
 EVENT_TYPE = tuple(notification_event_types.c[name] for name in EventType.__slots__)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Config:
-    """One person's choices as they stand, with the defaults where nothing is stored."""
-
-    choices: Choices = NO_CHOICES
-    delivery_mode: str = REALTIME
+# Built once: building a statement and deriving its cache key costs several times what sending it does.
+_USERNAMES = bindparam("usernames", type_=ARRAY(Text))
+_LINKS = bindparam("links", type_=ARRAY(Text))
+_EVENT_TYPES = select(*EVENT_TYPE).order_by(notification_event_types.c.code)
+_SETTINGS = select(
+    user_notification_settings.c.username,
+    *(user_notification_settings.c[name] for name in (*SWITCHES, *SCHEDULE, *RESTS)),
+).where(user_notification_settings.c.username == any_(_USERNAMES))
+_SCHEDULES = (
+    select(
+        user_notification_settings.c.username,
+        *(user_notification_settings.c[name] for name in (*SCHEDULE, *RESTS)),
+    )
+    .where(user_notification_settings.c.username == any_(_USERNAMES))
+    .order_by(user_notification_settings.c.username)
+    .with_for_update(read=True)
+)
+_PREFERENCES = select(
+    user_notification_preferences.c.username,
+    user_notification_preferences.c.event_type_code,
+    user_notification_preferences.c.enabled,
+).where(user_notification_preferences.c.username == any_(_USERNAMES))
+_SUBSCRIBERS = (
+    select(cl_subscriptions.c.cl_link, func.array_agg(cl_subscriptions.c.username))
+    .where(cl_subscriptions.c.cl_link == any_(_LINKS))
+    .group_by(cl_subscriptions.c.cl_link)
+)
+_PARTICIPANTS = (
+    select(events.c.cl_link, events.c.actor, func.min(events.c.id))
+    .join(user_notification_settings, user_notification_settings.c.username == events.c.actor)
+    .where(
+        user_notification_settings.c.participating,
+        events.c.cl_link == any_(_LINKS),
+        events.c.type.in_(literal_column(f"'{code}'") for code in SAID),
+    )
+    .group_by(events.c.cl_link, events.c.actor)
+)
 
 
 class Settings(TypedDict, total=False):
-    """Choices about all letters; a missing key leaves what is stored. ``email`` None is the directory's."""
+    """
+    Choices about all letters; a missing key leaves what is stored.
+
+    ``email`` and ``timezone`` None are the directory's. The three of the quiet hours are given together, None for none.
+    """
 
     enabled: bool
     email: str | None
-    delivery_mode: str
     participating: bool
     own_actions: bool
     mentions_pierce_mutes: bool
+    delivery_mode: str
+    digest_hour: int
+    digest_weekday: int
+    timezone: str | None
+    quiet_days: Sequence[int] | None
+    quiet_start: time | None
+    quiet_end: time | None
+    paused_until: datetime | None
 
 
 def event_types(connection: Connection) -> dict[str, EventType]:
     """Every kind of event people can choose about, by code."""
-    query = select(*EVENT_TYPE).order_by(notification_event_types.c.code)
-    return {row["code"]: EventType(**row) for row in connection.execute(query).mappings()}
+    return {row["code"]: EventType(**row) for row in connection.execute(_EVENT_TYPES).mappings()}
 
 
 def choices(
@@ -78,12 +136,8 @@ def choices(
 
 def subscribers(connection: Connection, cl_links: Iterable[str]) -> dict[str, tuple[str, ...]]:
     """Who has asked for the letters of these change lists, by link, in order; a link without anybody is absent."""
-    query = (
-        select(cl_subscriptions.c.cl_link, func.array_agg(cl_subscriptions.c.username))
-        .where(_among(cl_subscriptions.c.cl_link, list(cl_links)))
-        .group_by(cl_subscriptions.c.cl_link)
-    )
-    return {link: tuple(sorted(usernames)) for link, usernames in connection.execute(query)}
+    rows = connection.execute(_SUBSCRIBERS, {"links": list(cl_links)})
+    return {link: tuple(sorted(usernames)) for link, usernames in rows}
 
 
 def participants(connection: Connection, cl_links: Iterable[str]) -> dict[str, dict[str, int]]:
@@ -92,30 +146,30 @@ def participants(connection: Connection, cl_links: Iterable[str]) -> dict[str, d
 
     With each the id of the first event that they said something in. Only those who have asked are looked for.
     """
-    first = func.min(events.c.id)
-    query = (
-        select(events.c.cl_link, events.c.actor, first)
-        .join(user_notification_settings, user_notification_settings.c.username == events.c.actor)
-        .where(
-            user_notification_settings.c.participating,
-            _among(events.c.cl_link, list(cl_links)),
-            events.c.type.in_(literal_column(f"'{code}'") for code in SAID),
-        )
-        .group_by(events.c.cl_link, events.c.actor)
-    )
     found: dict[str, dict[str, int]] = {}
-    for link, actor, event_id in connection.execute(query):
+    for link, actor, event_id in connection.execute(_PARTICIPANTS, {"links": list(cl_links)}):
         found.setdefault(link, {})[actor] = event_id
     return found
 
 
-def config(connection: Connection, username: str) -> Config:
-    """One person's choices as they stand, with every muted change list."""
-    mode = connection.scalar(
-        select(user_notification_settings.c.delivery_mode).where(user_notification_settings.c.username == username)
-    )
-    chosen = choices(connection, [username]).get(username, NO_CHOICES)
-    return Config(choices=chosen, delivery_mode=mode or REALTIME)
+def config(connection: Connection, username: str) -> Choices:
+    """One person's choices as they stand, with every muted change list and the defaults where nothing is stored."""
+    return choices(connection, [username]).get(username, NO_CHOICES)
+
+
+def schedules(connection: Connection, usernames: Iterable[str]) -> dict[str, Schedule]:
+    """
+    When these people want letters, by username; who has chosen nothing about anything is absent.
+
+    Who changes one of these choices waits until the end of the transaction, and finds what it wrote.
+    """
+    rows = connection.execute(_SCHEDULES, {"usernames": list(usernames)})
+    return {row["username"]: _schedule(row) for row in rows.mappings()}
+
+
+def lock(connection: Connection, username: str) -> None:
+    """Nobody else changes the person's choices, or reads the schedule to write by it, before the transaction ends."""
+    _put_settings(connection, username, {})
 
 
 def put_config(
@@ -155,10 +209,10 @@ def subscribe(connection: Connection, username: str, cl_link: str) -> None:
     connection.execute(insert(cl_subscriptions).values(username=username, cl_link=cl_link).on_conflict_do_nothing())
 
 
-def unsubscribe(connection: Connection, username: str, cl_link: str) -> None:
-    """No more letters about the change list for having asked. Safe to repeat."""
+def unsubscribe(connection: Connection, username: str, *cl_links: str) -> None:
+    """No more letters about these change lists for having asked. Safe to repeat."""
     mine = cl_subscriptions.c.username == username
-    connection.execute(delete(cl_subscriptions).where(mine, cl_subscriptions.c.cl_link == cl_link))
+    connection.execute(delete(cl_subscriptions).where(mine, _among(cl_subscriptions.c.cl_link, cl_links)))
 
 
 def _among(column: ColumnElement[str], values: Sequence[str]) -> ColumnElement[bool]:
@@ -167,23 +221,30 @@ def _among(column: ColumnElement[str], values: Sequence[str]) -> ColumnElement[b
 
 def _settings(connection: Connection, usernames: Sequence[str]) -> dict[str, dict[str, Any]]:
     """What each person who has a row has chosen about all letters, by the names of ``Choices``."""
-    row = user_notification_settings.c
-    rows = connection.execute(
-        select(row.username, *(row[name] for name in SWITCHES)).where(_among(row.username, usernames))
+    rows = connection.execute(_SETTINGS, {"usernames": list(usernames)})
+    return {
+        row["username"]: {**{name: row[name] for name in SWITCHES}, "schedule": _schedule(row)}
+        for row in rows.mappings()
+    }
+
+
+def _schedule(row: RowMapping) -> Schedule:
+    """What the columns say; the one object for all who want everything at once, so that these are found fast."""
+    days, start, end, paused_until = (row[name] for name in RESTS)
+    found = Schedule(
+        mode=Mode(row["delivery_mode"]),
+        hour=row["digest_hour"],
+        weekday=row["digest_weekday"],
+        timezone=row["timezone"],
+        quiet_hours=QuietHours(days=frozenset(days), start=start, end=end) if days else None,
+        paused_until=paused_until,
     )
-    return {username: dict(zip(SWITCHES, chosen, strict=True)) for username, *chosen in rows}
+    return AT_ONCE if found == AT_ONCE else found
 
 
 def _preferences(connection: Connection, usernames: Sequence[str]) -> dict[str, dict[str, bool]]:
-    columns = (
-        user_notification_preferences.c.username,
-        user_notification_preferences.c.event_type_code,
-        user_notification_preferences.c.enabled,
-    )
     found: dict[str, dict[str, bool]] = {}
-    for username, code, enabled in connection.execute(
-        select(*columns).where(_among(user_notification_preferences.c.username, usernames))
-    ):
+    for username, code, enabled in connection.execute(_PREFERENCES, {"usernames": list(usernames)}):
         found.setdefault(username, {})[code] = enabled
     return found
 
@@ -192,14 +253,18 @@ def _links_by_person(
     connection: Connection, table: Table, usernames: Sequence[str], *, links: Sequence[str] | None
 ) -> dict[str, frozenset[str]]:
     """The change lists that each person has in the table, which is one of those that pair them."""
+    rows = connection.execute(_pairs(table, some=links is not None), {"usernames": list(usernames), "links": links})
+    return {username: frozenset(found) for username, found in rows}
+
+
+@cache
+def _pairs(table: Table, *, some: bool) -> Select[str, Sequence[str]]:
     query = (
         select(table.c.username, func.array_agg(table.c.cl_link))
-        .where(_among(table.c.username, usernames))
+        .where(table.c.username == any_(_USERNAMES))
         .group_by(table.c.username)
     )
-    if links is not None:
-        query = query.where(_among(table.c.cl_link, links))
-    return {username: frozenset(found) for username, found in connection.execute(query)}
+    return query.where(table.c.cl_link == any_(_LINKS)) if some else query
 
 
 def _put_settings(connection: Connection, username: str, given: Settings) -> None:

@@ -9,6 +9,7 @@ from sqlalchemy import (
     CheckConstraint,
     Column,
     DateTime,
+    Double,
     ForeignKey,
     Identity,
     Index,
@@ -19,6 +20,7 @@ from sqlalchemy import (
     SmallInteger,
     Table,
     Text,
+    Time,
     UniqueConstraint,
     Uuid,
     or_,
@@ -41,6 +43,12 @@ metadata = MetaData(
 INSTANT = DateTime(timezone=True)
 NOW = text("now()")
 SERVES = "serves"
+OFTEN = {
+    "autovacuum_vacuum_scale_factor": 0.01,
+    "autovacuum_vacuum_threshold": 10_000,
+    "autovacuum_analyze_scale_factor": 0.02,
+    "autovacuum_vacuum_cost_limit": 1_000,
+}
 
 
 def _id() -> Column[int]:
@@ -196,6 +204,13 @@ people = Table(
     comment="The directory: who reads mail where.",
 )
 
+Index(
+    "people_undeliverable",
+    people.c.username,
+    postgresql_where=people.c.undeliverable_email.is_not(None),
+    info={SERVES: "Metrics ask how many addresses are undeliverable."},
+)
+
 change_lists = Table(
     "change_lists",
     metadata,
@@ -252,7 +267,7 @@ user_notification_settings = Table(
         Text,
         nullable=False,
         server_default=text("'realtime'"),
-        comment="realtime: a letter for each event, at once.",
+        comment="realtime: letters go at once; hourly, daily, weekly: together, at that hour.",
     ),
     Column(
         "participating",
@@ -275,8 +290,45 @@ user_notification_settings = Table(
         server_default=text("false"),
         comment="Whether a mention reaches them on a change list that they have muted.",
     ),
+    Column(
+        "digest_hour",
+        SmallInteger,
+        nullable=False,
+        server_default=text("9"),
+        comment="Hour of the daily and the weekly digest, by the person's clock.",
+    ),
+    Column(
+        "digest_weekday",
+        SmallInteger,
+        nullable=False,
+        server_default=text("1"),
+        comment="ISO weekday of the weekly digest; 1 is Monday.",
+    ),
+    Column("timezone", Text, comment="IANA time zone; null means the directory's."),
+    Column(
+        "quiet_days",
+        ARRAY(SmallInteger),
+        comment="ISO weekdays on which quiet hours begin; null means that there are none.",
+    ),
+    Column("quiet_start", Time, comment="When quiet hours begin, by the person's clock; null with quiet_days."),
+    Column(
+        "quiet_end",
+        Time,
+        comment="When quiet hours end, the next day if that is before quiet_start; null with quiet_days.",
+    ),
+    Column(
+        "paused_until",
+        INSTANT,
+        comment="No letter before this instant but required ones; null means not paused.",
+    ),
     PrimaryKeyConstraint("username"),
-    CheckConstraint("delivery_mode IN ('realtime')", name="delivery_mode"),
+    CheckConstraint("delivery_mode IN ('realtime', 'hourly', 'daily', 'weekly')", name="delivery_mode"),
+    CheckConstraint("digest_hour BETWEEN 0 AND 23", name="digest_hour"),
+    CheckConstraint("digest_weekday BETWEEN 1 AND 7", name="digest_weekday"),
+    CheckConstraint("num_nulls(quiet_days, quiet_start, quiet_end) IN (0, 3)", name="quiet_whole"),
+    CheckConstraint("cardinality(quiet_days) > 0 AND quiet_days <@ '{1,2,3,4,5,6,7}'::smallint[]", name="quiet_days"),
+    CheckConstraint("quiet_start <> quiet_end", name="quiet_end"),
+    CheckConstraint("isfinite(paused_until)", name="paused_until"),
     comment="Choices about all letters. No row means the defaults.",
 )
 
@@ -353,11 +405,20 @@ events = Table(
     Column("last_error", Text, comment="Why the last try failed or the event is dead; null before."),
     Column("created_at", INSTANT, nullable=False, server_default=NOW, comment="When it was received."),
     Column("finished_at", INSTANT, comment="When it was fanned out or died; null before."),
+    Column(
+        "traceparent",
+        Text,
+        comment="Trace in which the producer emitted it (W3C Trace Context, version 00); null: in none.",
+    ),
+    Column("emptied_at", INSTANT, comment="When the words it carried were deleted; null: it has them still."),
     PrimaryKeyConstraint("id"),
     UniqueConstraint("key"),
     CheckConstraint("status IN ('pending', 'working', 'done', 'dead')", name="status"),
     *_leased_rules(final="status IN ('done', 'dead')"),
     CheckConstraint("octet_length(last_error) <= 1024", name="last_error"),
+    CheckConstraint("octet_length(traceparent) = 55", name="traceparent"),
+    CheckConstraint("emptied_at IS NULL OR payload = '{}' AND due_at IS NULL", name="empty_when_emptied"),
+    postgresql_with=OFTEN,
     comment="What happened, until it is fanned out and after.",
 )
 
@@ -377,10 +438,25 @@ Index(
     info={SERVES: "The fan-out finds events of which some worker vanished."},
 )
 Index(
+    "events_turn",
+    events.c.cl_link,
+    events.c.priority,
+    events.c.id,
+    postgresql_where=or_(events.c.status == text("'pending'"), events.c.status == text("'working'"))
+    & (events.c.failures == text("0")),
+    info={SERVES: "The fan-out asks what is to be done on a change list before an event."},
+)
+Index(
     "events_finished",
     events.c.finished_at,
     postgresql_where=events.c.finished_at.is_not(None),
     info={SERVES: "Upkeep prunes old events."},
+)
+Index(
+    "events_dead",
+    events.c.finished_at,
+    postgresql_where=events.c.status == text("'dead'"),
+    info={SERVES: "Metrics ask why events died of late."},
 )
 
 Index(
@@ -474,6 +550,12 @@ email_jobs = Table(
         Text,
         comment="Message-ID of the letter that tells of several events; null: a letter of its own.",
     ),
+    Column(
+        "held_by",
+        Text,
+        comment="What the letter waits or has waited for: hourly, daily, weekly (a digest), quiet_hours, pause;"
+        " null: nothing.",
+    ),
     PrimaryKeyConstraint("id"),
     UniqueConstraint("message_id"),
     CheckConstraint(
@@ -489,6 +571,9 @@ email_jobs = Table(
     ),
     CheckConstraint("status NOT IN ('skipped', 'dead') OR outcome_reason IS NOT NULL", name="reasoned"),
     CheckConstraint("leader_id IS NULL OR carried_as IS NOT NULL", name="carried_with_leader"),
+    CheckConstraint("held_by IN ('hourly', 'daily', 'weekly', 'quiet_hours', 'pause')", name="held_by"),
+    CheckConstraint("held_by IS NULL OR priority > 0", name="required_not_held"),
+    postgresql_with=OFTEN,
     comment="One row for every person an event concerned: the letter, or why there is none.",
 )
 
@@ -520,6 +605,12 @@ Index(
     email_jobs.c.finished_at,
     postgresql_where=email_jobs.c.finished_at.is_not(None),
     info={SERVES: "Upkeep prunes old letters."},
+)
+Index(
+    "email_jobs_dead",
+    email_jobs.c.finished_at,
+    postgresql_where=email_jobs.c.status == text("'dead'"),
+    info={SERVES: "Metrics ask why letters died of late."},
 )
 Index(
     "email_jobs_open_replay",
@@ -563,15 +654,21 @@ letter_groups = Table(
     "letter_groups",
     metadata,
     Column("username", Text, comment="To whom."),
-    Column("cl_link", Text, comment="About which change list."),
+    Column("cl_link", Text, comment="About which change list; empty: about any, held until an instant."),
     Column("last_at", INSTANT, nullable=False, comment="When the last letter left, or will leave."),
     Column(
         "leader_id",
         BigInteger,
         comment="The job whose letter others join while nobody has claimed it; null: none. May be gone.",
     ),
-    PrimaryKeyConstraint("username", "cl_link"),
-    comment="How a person's letters about a change list follow each other."
+    Column(
+        "held_until",
+        INSTANT,
+        server_default=text("'-infinity'"),
+        comment="Until when these are held; -infinity: they are not.",
+    ),
+    PrimaryKeyConstraint("username", "cl_link", "held_until"),
+    comment="Letters that leave together: a person's about a change list, or all that are held until one instant."
     " Whoever writes such a letter locks the row first.",
 )
 
@@ -599,8 +696,15 @@ email_attempts = Table(
         comment="retry, dead, skipped, expired or released, then the reason.",
     ),
     Column("relay", Text, comment="host:port of the relay; null if none was asked."),
+    Column(
+        "took_ms",
+        Integer,
+        comment="How long the try took, from its first word to its end; null if no letter was written.",
+    ),
     PrimaryKeyConstraint("id"),
     CheckConstraint("octet_length(text) <= 1024", name="text"),
+    CheckConstraint("took_ms >= 0", name="took_ms"),
+    postgresql_with={"autovacuum_vacuum_scale_factor": 0.05},
     comment="Every try that did not end in sent; append-only.",
 )
 
@@ -675,7 +779,35 @@ delivery_stats = Table(
     Column("count", Integer, nullable=False, comment="How many."),
     PrimaryKeyConstraint("minute", "worker", "event_type", "outcome"),
     CheckConstraint("count > 0", name="count"),
+    postgresql_with={"autovacuum_vacuum_scale_factor": 0, "autovacuum_vacuum_threshold": 1_000, "fillfactor": 70},
     comment="Counts of outcomes, written in the transaction that records them.",
+)
+
+delivery_totals = Table(
+    "delivery_totals",
+    metadata,
+    Column("event_type", Text, comment="Event type of the letters."),
+    Column("outcome", Text, comment="As in delivery_stats."),
+    Column("count", BigInteger, nullable=False, comment="How many; never falls."),
+    Column("until", INSTANT, nullable=False, comment="The latest of all rows: the minutes before it are counted here."),
+    PrimaryKeyConstraint("event_type", "outcome"),
+    CheckConstraint("count > 0", name="count"),
+    comment="What delivery_stats has counted since the beginning, but for its last minutes.",
+)
+
+process_totals = Table(
+    "process_totals",
+    metadata,
+    Column("process", Uuid, comment="Process that counted; all zeros: all those that are gone."),
+    Column("measure", Text, comment="What was counted: doorbell_sent, sweep_found, smtp, to_sent and the like."),
+    Column("label", Text, comment="Of which kind: a stage, a phase, the upper bound of a bucket in seconds."),
+    Column("count", BigInteger, nullable=False, comment="How many."),
+    Column("seconds", Double, nullable=False, comment="How long they took together; 0 where nothing takes time."),
+    Column("changed_at", INSTANT, nullable=False, server_default=NOW, comment="When the process added to it last."),
+    PrimaryKeyConstraint("process", "measure", "label"),
+    CheckConstraint("count > 0", name="count"),
+    CheckConstraint("seconds >= 0", name="seconds"),
+    comment="What only a process itself knows, counted since its start.",
 )
 
 api_tokens = Table(
@@ -692,6 +824,7 @@ api_tokens = Table(
     Column("scopes", ARRAY(Text), nullable=False, comment="events:write, directory:write, ops."),
     Column("created_at", INSTANT, nullable=False, server_default=NOW, comment="When it was made."),
     Column("revoked_at", INSTANT, comment="When it was revoked; null while valid."),
+    Column("last_used_at", INSTANT, comment="When it last opened something, to the minute; null if it never did."),
     PrimaryKeyConstraint("id"),
     UniqueConstraint("token_hash"),
     CheckConstraint(

@@ -2,17 +2,18 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from hashlib import sha256
 from secrets import token_urlsafe
 
-from sqlalchemy import Connection, func, insert, select, update
+from sqlalchemy import Connection, false, func, insert, select, update
 
 from notify.store.tables import api_tokens
 
 PREFIX = "ntf_"
 RANDOM_BYTES = 32
+NOTED_EVERY = timedelta(minutes=1)
 
 
 class Scope(StrEnum):
@@ -25,13 +26,14 @@ class Scope(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Token:
-    """What is known of a token besides itself; ``revoked_at`` None means valid."""
+    """What is known of a token besides itself; ``revoked_at`` None: valid, ``last_used_at`` None: never used."""
 
     id: int
     name: str
     scopes: frozenset[Scope]
     created_at: datetime
     revoked_at: datetime | None
+    last_used_at: datetime | None
 
 
 def create(connection: Connection, name: str, *, scopes: Iterable[Scope]) -> str:
@@ -41,13 +43,20 @@ def create(connection: Connection, name: str, *, scopes: Iterable[Scope]) -> str
     return token
 
 
-def scopes_of(connection: Connection, token: str) -> frozenset[Scope] | None:
-    """What the token allows; None if it is unknown or revoked."""
-    query = select(api_tokens.c.scopes).where(
-        api_tokens.c.token_hash == _hash(token), api_tokens.c.revoked_at.is_(None)
-    )
-    scopes = connection.scalar(query)
-    return None if scopes is None else frozenset(map(Scope, scopes))
+def use(connection: Connection, token: str) -> frozenset[Scope] | None:
+    """What the token allows, noting at most once a minute that it was used; None if it is unknown or revoked."""
+    row = api_tokens.c
+    used_lately = func.coalesce(row.last_used_at > func.now() - NOTED_EVERY, false())
+    found = connection.execute(
+        select(row.id, row.scopes, used_lately.label("used_lately")).where(
+            row.token_hash == _hash(token), row.revoked_at.is_(None)
+        )
+    ).one_or_none()
+    if found is None:
+        return None
+    if not found.used_lately:
+        connection.execute(update(api_tokens).where(row.id == found.id).values(last_used_at=func.now()))
+    return frozenset(map(Scope, found.scopes))
 
 
 def revoke(connection: Connection, token_id: int) -> bool:
@@ -64,6 +73,7 @@ def issued(connection: Connection) -> list[Token]:
         api_tokens.c.scopes,
         api_tokens.c.created_at,
         api_tokens.c.revoked_at,
+        api_tokens.c.last_used_at,
     )
     rows = connection.execute(select(*columns).order_by(api_tokens.c.id)).mappings()
     return [Token(**{**row, "scopes": frozenset(map(Scope, row["scopes"]))}) for row in rows]

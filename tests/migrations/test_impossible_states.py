@@ -1,7 +1,7 @@
 """Every state that must not exist is refused by the database itself."""
 
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import time, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -15,11 +15,13 @@ from notify.store.tables import (
     change_lists,
     cl_reviewers,
     delivery_stats,
+    delivery_totals,
     email_attempts,
     email_jobs,
     events,
     notification_event_types,
     people,
+    process_totals,
     smtp_relays,
     user_notification_preferences,
     user_notification_settings,
@@ -57,8 +59,11 @@ ADD: dict[Table, Add] = {
         notification_event_types, code="cl.abandoned", category="Ends", description="Abandoned."
     ),
     delivery_stats: adds(delivery_stats, minute=MINUTE, worker=UUID(int=1), event_type="t", outcome="sent", count=1),
+    delivery_totals: adds(delivery_totals, event_type="t", outcome="sent", count=1, until=MINUTE),
+    process_totals: adds(process_totals, process=UUID(int=1), measure="smtp", label="data", count=1, seconds=0),
     api_tokens: adds(api_tokens, name="t", token_hash="h", scopes=["ops"]),
 }
+QUIET: dict[str, Any] = {"quiet_days": [1], "quiet_start": time(22), "quiet_end": time(7)}
 NO_TIME: dict[str, Any] = {"due_at": None}
 ENDED = {"finished_at": func.now()}
 LEASED: list[tuple[str, dict[str, Any]]] = [
@@ -85,11 +90,22 @@ IMPOSSIBLE: list[tuple[Table, str, dict[str, Any]]] = [
     (email_jobs, "carried_with_leader", {"leader_id": 1}),
     (email_jobs, "reasoned", {**rows.ended("dead"), "outcome_reason": None}),
     (email_jobs, "reasoned", {**rows.ended("skipped"), "outcome_reason": None}),
+    (email_jobs, "held_by", {"held_by": "yearly"}),
+    (email_jobs, "required_not_held", {"held_by": "daily", "priority": 0}),
     (email_attempts, "text", {"text": TOO_LONG}),
+    (email_attempts, "took_ms", {"took_ms": -1}),
     (people, "undeliverable_with_instant", {"undeliverable_email": "a@x"}),
     (people, "undeliverable_with_instant", {"undeliverable_at": func.now()}),
     (change_lists, "state", {"state": "lost"}),
     (user_notification_settings, "delivery_mode", {"delivery_mode": "pigeon"}),
+    (user_notification_settings, "digest_hour", {"digest_hour": 24}),
+    (user_notification_settings, "digest_weekday", {"digest_weekday": 0}),
+    (user_notification_settings, "quiet_whole", {**QUIET, "quiet_days": None}),
+    (user_notification_settings, "quiet_whole", {**QUIET, "quiet_end": None}),
+    (user_notification_settings, "quiet_days", {**QUIET, "quiet_days": []}),
+    (user_notification_settings, "quiet_days", {**QUIET, "quiet_days": [1, 8]}),
+    (user_notification_settings, "quiet_end", {**QUIET, "quiet_end": time(22)}),
+    (user_notification_settings, "paused_until", {"paused_until": text("'infinity'")}),
     (smtp_relays, "state", {"state": "ajar"}),
     (smtp_relays, "probed_while_open", {"state": "open"}),
     (smtp_relays, "probed_while_open", {"probe_at": func.now()}),
@@ -100,6 +116,12 @@ IMPOSSIBLE: list[tuple[Table, str, dict[str, Any]]] = [
     (notification_event_types, "together_within", {"together_within": timedelta(seconds=-1)}),
     (notification_event_types, "together_within", {"together_within": timedelta(days=2)}),
     (delivery_stats, "count", {"count": 0}),
+    (delivery_totals, "count", {"count": 0}),
+    (process_totals, "count", {"count": 0}),
+    (process_totals, "seconds", {"seconds": -1}),
+    (events, "empty_when_emptied", {"emptied_at": func.now()}),
+    (events, "empty_when_emptied", {"emptied_at": func.now(), "payload": {"comment": {}}, **rows.ended("done")}),
+    (events, "traceparent", {"traceparent": "00-" + "0" * 51}),
     (api_tokens, "scopes", {"scopes": []}),
     (api_tokens, "scopes", {"scopes": ["ops", "root"]}),
 ]

@@ -167,6 +167,7 @@ def test_an_event_type_that_an_operator_has_edited_stays_as_it_is(empty: Databas
 
 def test_a_migration_that_cannot_get_its_lock_gives_up_and_leaves_no_half(empty: Database, empty_url: str) -> None:
     migrate.upgrade(empty_url)
+    migrate.downgrade(empty_url, target="0005")
     with empty.engine.connect() as application:
         application.execute(text("LOCK TABLE notify.api_tokens IN ACCESS SHARE MODE"))
         with pytest.raises(Exception, match="lock timeout"):

@@ -10,9 +10,10 @@ from sqlalchemy import func, select
 
 from notify.domain.threads import message_id
 from notify.store import by_hand, jobs, outbox
-from notify.store.by_hand import Action, Page, Which
+from notify.store.by_hand import Action, Page
 from notify.store.database import Database
 from notify.store.tables import email_jobs, notification_event_types
+from notify.store.which import Which
 from tests.support import rows
 from tests.support.race import blocked_session, meanwhile
 from tests.support.statements import statements

@@ -13,7 +13,7 @@ from sqlalchemy.engine.interfaces import CacheStats
 from notify.domain.fan_out import Priority
 from notify.store import events, outbox
 from notify.store.database import Database
-from notify.store.leases import Leases
+from notify.store.leases import Leases, Outlook
 from tests.support import rows
 from tests.support.race import all_at_once
 from tests.support.statements import statements
@@ -83,6 +83,11 @@ def bury(database: Database, kind: Kind) -> list[int]:
 def any_due(database: Database, kind: Kind) -> bool:
     with database.begin() as connection:
         return kind.leases.any_due(connection)
+
+
+def outlook(database: Database, kind: Kind) -> Outlook:
+    with database.begin() as connection:
+        return kind.leases.outlook(connection)
 
 
 def ids(found: Sequence[Row[Any]]) -> list[int]:
@@ -209,9 +214,36 @@ def test_a_row_that_has_lapsed_stays_alone_after_it_was_given_back(database: Dat
     assert claim_lapsed(database, kind) is None
 
 
+def test_a_look_says_whether_there_is_work_and_whether_some_of_it_has_outlived_a_worker(
+    database: Database, kind: Kind
+) -> None:
+    assert outlook(database, kind) == Outlook(due=False, alone=False)
+    suspect = put(database, kind)
+    assert outlook(database, kind) == Outlook(due=True, alone=False)
+    claim(database, kind)
+    assert outlook(database, kind) == Outlook(due=False, alone=False)
+    rows.let_lease_end(database, kind.table, suspect)
+    assert outlook(database, kind) == Outlook(due=True, alone=True)
+
+    with database.begin() as connection:
+        assert kind.claim_lapsed(connection)
+        kind.leases.release(connection, [(suspect, 2)])
+    assert outlook(database, kind) == Outlook(due=True, alone=True)
+
+
+def test_a_look_sees_a_row_that_has_outlived_too_many_workers(database: Database, kind: Kind) -> None:
+    suspect = put(database, kind)
+    claim(database, kind)
+    rows.change(database, kind.table, suspect, lapses=2, due_at=rows.ago(seconds=1))
+    assert outlook(database, kind) == Outlook(due=True, alone=True)
+    assert bury(database, kind) == [suspect]
+    assert outlook(database, kind) == Outlook(due=False, alone=False)
+
+
 def test_a_row_that_waits_for_the_future_is_not_taken_alone_either(database: Database, kind: Kind) -> None:
     put(database, kind, lapses=1, due_at=rows.ago(seconds=-60))
     assert claim_lapsed(database, kind) is None
+    assert outlook(database, kind) == Outlook(due=False, alone=False)
 
 
 def test_the_third_lapse_ends_a_row(database: Database, kind: Kind) -> None:

@@ -1,6 +1,7 @@
 """What a claim reads beside a multitude of rows that wait for the future, whatever the planner believes of them."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import timedelta
@@ -8,24 +9,24 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from sqlalchemy import Connection, text, update
+from sqlalchemy import ColumnElement, Connection, func, text, update
 
 from notify.store import events, outbox
 from notify.store.database import Database
 from notify.store.leases import Leases
 from notify.store.migrate import upgrade
-from tests.support import rows
+from tests.support import plans, rows
+from tests.support.plans import indexes_read, rows_read
 from tests.support.servers import empty, new_database
-from tests.support.statements import statements
 
 MANY = 100_000
 VERY_MANY = 1_000_000
 DUE = 30
 LIMIT = 10
 LEASE = timedelta(minutes=1)
-# A claim reads up to its limit in each of three priorities, and once more by primary key what it takes;
-# a bitmap meets each row twice, in the index and in the table.
-MOST_ROWS = 2 * 4 * LIMIT
+# A claim reads up to its limit in each of three priorities, once more by primary key what it takes, and for an event
+# the one before it; a bitmap meets each row twice, in the index and in the table.
+MOST_ROWS = 2 * 5 * LIMIT
 
 EVENTS = text("""
     INSERT INTO notify.events (key, type, cl_link, actor, priority, due_at)
@@ -41,17 +42,25 @@ LETTERS = text("""
 """)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Crowd:
     """A leased table in which many rows wait for the future."""
 
     database: Database
     leases: Leases
     add: Callable[..., int]
+    wanted: Sequence[ColumnElement[Any]]
+    asked: AbstractSet[str] = frozenset()
+    """The indexes that *wanted* needs."""
 
     @property
     def name(self) -> str:
         return self.leases.table.name
+
+    @property
+    def taken_by(self) -> AbstractSet[str]:
+        """The indexes that find the rows which a claim takes, whatever it asks about them."""
+        return {f"{self.name}_pkey", *self.asked}
 
 
 def fill(connection: Connection, *, count: int, due_in: timedelta) -> None:
@@ -72,6 +81,15 @@ def know_another_time(connection: Connection) -> None:
     empty(connection)
 
 
+def know_a_quiet_hour(connection: Connection) -> None:
+    """The planner has looked when everything was finished."""
+    fill(connection, count=1000, due_in=-timedelta(hours=1))
+    for table, end in ((events.LEASES.table, "done"), (outbox.LEASES.table, "sent")):
+        connection.execute(update(table).values(status=end, due_at=None, finished_at=func.now()))
+    connection.execute(text("ANALYZE"))
+    empty(connection)
+
+
 @pytest.fixture(scope="module", params=[MANY, pytest.param(VERY_MANY, marks=pytest.mark.slow)])
 def waiting(request: pytest.FixtureRequest) -> int:
     """How many rows of each table wait for the future."""
@@ -84,6 +102,7 @@ def waiting(request: pytest.FixtureRequest) -> int:
     params=[
         pytest.param((know_nothing, False), id="no statistics"),
         pytest.param((know_another_time, False), id="stale statistics"),
+        pytest.param((know_a_quiet_hour, False), id="statistics of a quiet hour"),
         pytest.param((know_nothing, True), id="statistics"),
     ],
 )
@@ -104,14 +123,13 @@ def crowded_url(request: pytest.FixtureRequest, database_server: str, waiting: i
 
 @pytest.fixture(
     params=[
-        pytest.param((events.LEASES, rows.event), id="events"),
-        pytest.param((outbox.LEASES, rows.letter), id="letters"),
+        pytest.param((events.LEASES, rows.event, events.WANTED, {"events_turn"}), id="events"),
+        pytest.param((outbox.LEASES, rows.letter, outbox.WANTED), id="letters"),
     ]
 )
 def crowd(request: pytest.FixtureRequest, crowded_url: str) -> Iterator[Crowd]:
     database = Database(crowded_url)
-    leases, add = request.param
-    yield Crowd(database=database, leases=leases, add=add)
+    yield Crowd(database, *request.param)
     database.close()
 
 
@@ -125,50 +143,17 @@ def session(crowd: Crowd) -> Iterator[Connection]:
 
 
 def claim(crowd: Crowd, session: Connection, *, limit: int) -> list[int]:
-    wanted = [crowd.leases.table.c.id]
-    found = crowd.leases.claim(session, limit=limit, lease=LEASE, worker=UUID(int=1), wanted=wanted)
+    found = crowd.leases.claim(session, limit=limit, lease=LEASE, worker=UUID(int=1), wanted=crowd.wanted)
     return [row.id for row in found]
 
 
 def claim_lapsed(crowd: Crowd, session: Connection) -> int | None:
-    wanted = [crowd.leases.table.c.id]
-    found = crowd.leases.claim_lapsed(session, lease=LEASE, worker=UUID(int=1), wanted=wanted)
+    found = crowd.leases.claim_lapsed(session, lease=LEASE, worker=UUID(int=1), wanted=crowd.wanted)
     return found.id if found else None
 
 
-def plan_of(crowd: Crowd, session: Connection, ask: Callable[[], object]) -> dict[str, Any]:
-    """What the statement that *ask* sends really does, as EXPLAIN ANALYZE tells it; undone afterwards."""
-    with statements(crowd.database) as sent, session.begin_nested() as undone:
-        ask()
-        undone.rollback()
-    (question,) = (one for one in sent if "SAVEPOINT" not in one.sql)
-    explain = f"EXPLAIN (ANALYZE, FORMAT JSON) {question.sql}"
-    with session.begin_nested() as undone:
-        plan: dict[str, Any] = session.exec_driver_sql(explain, question.parameters).scalar_one()[0]["Plan"]
-        undone.rollback()
-    return plan
-
-
-def nodes(plan: dict[str, Any]) -> list[dict[str, Any]]:
-    return [plan, *(node for one in plan.get("Plans", []) for node in nodes(one))]
-
-
-def indexes_read(plan: dict[str, Any]) -> set[str]:
-    return {node["Index Name"] for node in nodes(plan) if "Index Name" in node}
-
-
-def rows_read(plan: dict[str, Any]) -> float:
-    """
-    Rows and index entries that the scans have met, those included that a filter threw away.
-
-    Pages would tell less: how many a row costs differs with the version, with bloat and with who else is busy.
-    """
-    scans = [one for one in nodes(plan) if one.keys() & {"Relation Name", "Index Name"}]
-    return float(sum(met(one) * one["Actual Loops"] for one in scans if one["Node Type"] != "ModifyTable"))
-
-
-def met(scan: dict[str, Any]) -> float:
-    return float(scan["Actual Rows"] + sum(count for name, count in scan.items() if name.startswith("Rows Removed by")))
+def plan_of(crowd: Crowd, session: Connection, ask: Callable[[], object]) -> plans.Plan:
+    return plans.plan_of(crowd.database, session, ask)
 
 
 @pytest.mark.parametrize("limit", [7, 10_000])
@@ -180,7 +165,7 @@ def test_a_claim_takes_what_is_due_up_to_its_limit_and_nothing_that_waits(
 
 def test_a_claim_reads_the_due_rows_and_not_those_that_wait(crowd: Crowd, session: Connection) -> None:
     plan = plan_of(crowd, session, lambda: claim(crowd, session, limit=LIMIT))
-    assert indexes_read(plan) == {f"{crowd.name}_due", f"{crowd.name}_pkey"}
+    assert indexes_read(plan) == {f"{crowd.name}_due", *crowd.taken_by}
     assert rows_read(plan) <= MOST_ROWS
 
 
@@ -192,12 +177,19 @@ def test_asking_whether_anything_is_due_does_not_read_what_waits(crowd: Crowd, s
     assert rows_read(plan) <= MOST_ROWS
 
 
+def test_a_look_at_what_there_is_to_do_does_not_read_what_waits(crowd: Crowd, session: Connection) -> None:
+    claim(crowd, session, limit=DUE)
+    plan = plan_of(crowd, session, lambda: crowd.leases.outlook(session))
+    assert indexes_read(plan) == {f"{crowd.name}_due", f"{crowd.name}_alone"}
+    assert rows_read(plan) <= MOST_ROWS
+
+
 def test_finding_the_row_of_a_vanished_worker_does_not_read_what_waits(crowd: Crowd, session: Connection) -> None:
     (lost,) = claim(crowd, session, limit=1)
     row = crowd.leases.table
     session.execute(update(row).where(row.c.id == lost).values(due_at=rows.ago(seconds=1)))
     plan = plan_of(crowd, session, lambda: claim_lapsed(crowd, session))
-    assert indexes_read(plan) == {f"{crowd.name}_alone", f"{crowd.name}_pkey"}
+    assert indexes_read(plan) == {f"{crowd.name}_alone", *crowd.taken_by}
     assert rows_read(plan) <= MOST_ROWS
     assert claim_lapsed(crowd, session) == lost
     assert claim_lapsed(crowd, session) is None
@@ -209,6 +201,7 @@ def test_a_worker_that_asks_often_does_not_come_to_read_the_whole_table(crowd: C
     before = whole_reads(crowd, session)
     for _ in range(DUE):
         crowd.leases.any_due(session)
+        crowd.leases.outlook(session)
         claim(crowd, session, limit=1)
         claim_lapsed(crowd, session)
     assert whole_reads(crowd, session) == before

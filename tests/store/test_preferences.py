@@ -11,14 +11,14 @@ from notify.domain.events import COMMENT_CREATED
 from notify.domain.preferences import NO_CHOICES, Choices
 from notify.store import preferences
 from notify.store.database import Database
-from notify.store.preferences import Config, Settings
+from notify.store.preferences import Settings
 from notify.store.tables import user_notification_preferences, user_notification_settings
 from tests.support import rows
 
 
 def test_who_has_chosen_nothing_is_absent_and_has_the_defaults(connection: Connection) -> None:
     assert preferences.choices(connection, ["dana"]) == {}
-    assert preferences.config(connection, "dana") == Config(choices=NO_CHOICES, delivery_mode="realtime")
+    assert preferences.config(connection, "dana") == NO_CHOICES
 
 
 def test_every_kind_of_choice_is_found_again_and_kept_apart_by_person(connection: Connection) -> None:
@@ -65,7 +65,7 @@ def test_a_part_that_is_not_given_stays(connection: Connection) -> None:
     preferences.put_config(connection, "dana", settings={}, preferences={})
     preferences.put_config(connection, "dana", settings={"email": None}, preferences={})
 
-    assert preferences.config(connection, "dana").choices == Choices(
+    assert preferences.config(connection, "dana") == Choices(
         enabled=False, email=None, preferences={COMMENT_CREATED: False}
     )
 
@@ -167,6 +167,6 @@ def test_first_choices_made_at_once_are_all_kept(database: Database) -> None:
     with ThreadPoolExecutor(max_workers=5) as pool:
         assert list(pool.map(put, range(40))) == [None] * 40
     with database.begin() as connection:
-        choices = preferences.config(connection, "dana").choices
+        choices = preferences.config(connection, "dana")
         assert (choices.enabled, choices.email) == (False, "d@home.example")
         assert connection.scalar(select(func.count()).select_from(user_notification_settings)) == 1

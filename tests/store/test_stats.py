@@ -5,7 +5,8 @@ from uuid import UUID
 
 from sqlalchemy import func, select, update
 
-from notify.store import stats
+from notify.domain.retention import Kept
+from notify.store import stats, upkeep
 from notify.store.database import Database
 from notify.store.tables import delivery_stats
 from tests.support.race import blocked_session, meanwhile
@@ -13,6 +14,7 @@ from tests.support.statements import statements
 
 ONE, OTHER = UUID(int=1), UUID(int=2)
 COMMENT = "cl.comment.created"
+KEPT = Kept()
 
 
 def count(database: Database, counts: dict[str, int], *, worker: UUID = ONE, event_type: str = COMMENT) -> None:
@@ -77,3 +79,69 @@ def test_counting_nothing_asks_the_database_nothing(database: Database) -> None:
     with statements(database) as sent:
         count(database, {})
     assert sent == []
+
+
+def let_minutes_pass(database: Database, minutes: int) -> None:
+    """What time does to the counts."""
+    with database.begin() as connection:
+        earlier = delivery_stats.c.minute - func.make_interval(0, 0, 0, 0, 0, minutes)
+        connection.execute(update(delivery_stats).values(minute=earlier))
+
+
+def totals(database: Database) -> Counter[tuple[str, str]]:
+    with database.begin() as connection:
+        return stats.totals(connection)
+
+
+def fold(database: Database) -> None:
+    with database.begin() as connection:
+        stats.fold(connection)
+
+
+def test_the_totals_are_the_same_whatever_is_folded_and_pruned(database: Database) -> None:
+    count(database, {"sent": 3, "retry": 1})
+    let_minutes_pass(database, 60 * 24 * 100)
+    count(database, {"sent": 4}, worker=OTHER)
+    let_minutes_pass(database, 20)
+    count(database, {"sent": 5})
+    expected = {(COMMENT, "sent"): 12, (COMMENT, "retry"): 1}
+
+    assert totals(database) == expected
+    for _ in range(2):
+        fold(database)
+        assert totals(database) == expected
+    with database.begin() as connection:
+        assert upkeep.prune_stats(connection, KEPT) == 2
+    assert totals(database) == expected
+
+    count(database, {"sent": 1})
+    assert totals(database)[COMMENT, "sent"] == 13
+
+
+def test_minutes_that_were_never_folded_are_not_lost_when_they_are_pruned(database: Database) -> None:
+    count(database, {"sent": 3})
+    let_minutes_pass(database, 60 * 24 * 100)
+
+    with database.begin() as connection:
+        upkeep.prune_stats(connection, KEPT)
+
+    assert totals(database) == {(COMMENT, "sent"): 3}
+
+
+def test_the_minutes_in_which_somebody_may_still_count_are_not_folded(database: Database) -> None:
+    count(database, {"sent": 1})
+    fold(database)
+    count(database, {"sent": 1})
+    assert totals(database) == {(COMMENT, "sent"): 2}
+
+
+def test_two_who_fold_at_once_count_nothing_twice(database: Database) -> None:
+    count(database, {"sent": 7})
+    let_minutes_pass(database, 30)
+    with database.engine.connect() as first:
+        stats.fold(first)
+        with meanwhile(fold, database) as second:
+            blocked_session(database)
+            first.commit()
+            second.result()
+    assert totals(database) == {(COMMENT, "sent"): 7}

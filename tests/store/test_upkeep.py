@@ -1,19 +1,23 @@
 """What upkeep deletes, and what it leaves alone."""
 
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
 import pytest
-from sqlalchemy import func, insert, select
+from sqlalchemy import func, insert, literal, select
 
+from notify.domain.retention import Kept
 from notify.store import jobs, upkeep
 from notify.store.database import Database
 from notify.store.tables import delivery_stats, email_attempts, email_jobs, events
-from notify.store.upkeep import EVENTS_KEPT, KEPT, STATS_KEPT
+from notify.store.upkeep import Batch, Old
 from tests.support import rows
+from tests.support.wait import until
 
 A_MINUTE = timedelta(minutes=1)
+KEPT = Kept()
 
 
 def put(database: Database, **columns: Any) -> int:
@@ -27,20 +31,20 @@ def old(status: str, *, age: timedelta) -> dict[str, Any]:
 
 def prune_jobs(database: Database, *, limit: int = 100) -> int:
     with database.begin() as connection:
-        return upkeep.prune_jobs(connection, limit=limit)
+        return upkeep.prune_jobs(connection, KEPT, limit=limit).gone
 
 
 def prune_events(database: Database, *, limit: int = 100) -> int:
     with database.begin() as connection:
-        return upkeep.prune_events(connection, limit=limit)
+        return upkeep.prune_events(connection, KEPT, limit=limit).gone
 
 
-@pytest.mark.parametrize("status", KEPT)
+@pytest.mark.parametrize("status", KEPT.letters)
 @pytest.mark.parametrize(("beyond", "gone"), [(A_MINUTE, 1), (-A_MINUTE, 0)], ids=["old", "young"])
 def test_a_letter_goes_when_it_ended_long_enough_ago(
     database: Database, status: str, beyond: timedelta, gone: int
 ) -> None:
-    put(database, **old(status, age=KEPT[status] + beyond))
+    put(database, **old(status, age=KEPT.letters[status] + beyond))
     assert prune_jobs(database) == gone
     assert rows.count_of(database, email_jobs) == 1 - gone
 
@@ -52,8 +56,8 @@ def test_a_letter_that_has_not_ended_stays_however_old_it_is(database: Database,
 
 
 def test_every_final_status_of_letters_and_events_has_an_age() -> None:
-    assert set(KEPT) == set(rows.FINAL_LETTER)
-    assert set(EVENTS_KEPT) == set(rows.FINAL_EVENT)
+    assert set(KEPT.letters) == set(rows.FINAL_LETTER)
+    assert set(KEPT.events) == set(rows.FINAL_EVENT)
 
 
 def test_the_tries_of_a_letter_go_with_it_and_no_others(database: Database) -> None:
@@ -88,13 +92,13 @@ def replay(database: Database, original: int) -> int:
     return written
 
 
-@pytest.mark.parametrize("status", EVENTS_KEPT)
+@pytest.mark.parametrize("status", KEPT.events)
 @pytest.mark.parametrize(("beyond", "gone"), [(A_MINUTE, 1), (-A_MINUTE, 0)], ids=["old", "young"])
 def test_an_event_without_letters_goes_when_it_ended_long_enough_ago(
     database: Database, status: str, beyond: timedelta, gone: int
 ) -> None:
     with database.begin() as connection:
-        rows.event(connection, **old(status, age=EVENTS_KEPT[status] + beyond))
+        rows.event(connection, **old(status, age=KEPT.events[status] + beyond))
     assert prune_events(database) == gone
 
 
@@ -120,22 +124,110 @@ def test_a_batch_deletes_the_oldest_and_no_more_than_its_limit(database: Databas
     assert prune_jobs(database, limit=10) == 2
 
 
-def test_two_prunes_at_once_share_the_work_and_do_not_wait_for_each_other(database: Database) -> None:
+def test_a_batch_goes_on_after_the_last_row_of_the_one_before(database: Database) -> None:
+    for age in (60, 60, 50, 40):
+        put(database, **old("dead" if age == 60 else "sent", age=timedelta(days=age)))
+    reached, found = None, []
+    with database.begin() as connection:
+        for _ in range(6):
+            batch = upkeep.prune_jobs(connection, KEPT, limit=1, after=reached)
+            reached = batch.reached
+            found.append((batch.seen, batch.gone))
+            if reached is None:
+                break
+    assert found == [(1, 0), (1, 0), (1, 1), (1, 1), (0, 0)]
+
+
+def test_how_long_rows_are_kept_can_be_said(database: Database) -> None:
+    brief = Kept(sent=timedelta(days=2), dead=timedelta(days=1))
+    for status in ("sent", "dead"):
+        put(database, **old(status, age=timedelta(hours=36)))
+    with database.begin() as connection:
+        assert upkeep.prune_jobs(connection, brief, limit=10).gone == 1
+        assert connection.scalars(select(email_jobs.c.status)).all() == ["sent"]
+
+
+def test_what_would_be_deleted_is_counted_as_it_then_is(database: Database) -> None:
+    with database.begin() as connection:
+        aged = old("done", age=timedelta(days=100))
+        whole, half, waits, bare = (rows.event(connection, **aged) for _ in range(4))
+        for event_id, columns in (
+            (whole, old("sent", age=timedelta(days=20))),
+            (half, old("sent", age=timedelta(days=20))),
+            (half, {**old("dead", age=timedelta(days=20)), "username": "bob"}),
+            (waits, {}),
+        ):
+            rows.letter(connection, event_id=event_id, **columns)
+        original = rows.letter(connection, **old("sent", age=timedelta(days=20)))
+        rows.letter(connection, replay_of=original, username="carol")
+        foretold = upkeep.old(connection, KEPT)
+        done = upkeep.prune_jobs(connection, KEPT, limit=10), upkeep.prune_events(connection, KEPT, limit=10)
+        left = connection.scalars(select(events.c.id).where(events.c.id.in_((whole, half, waits, bare)))).all()
+    assert foretold == Old(jobs=2, events=2, stats=0) == Old(jobs=done[0].gone, events=done[1].gone, stats=0)
+    assert left == [half, waits]
+
+
+def test_only_one_at_a_time_has_the_turn_and_who_is_gone_has_it_no_more(database: Database) -> None:
+    with database.engine.connect() as first, database.engine.connect() as second:
+        assert upkeep.take_turn(first)
+        assert not upkeep.take_turn(second)
+        upkeep.end_turn(first)
+        assert upkeep.take_turn(second)
+        second.invalidate()
+        assert until(lambda: upkeep.take_turn(first))
+
+
+WORDS = {"comment": {"id": "1", "body": "Why?"}}
+
+
+@pytest.mark.parametrize(
+    ("age", "letter", "emptied"),
+    [
+        (8, rows.ended("sent"), 1),
+        (8, rows.ended("dead"), 1),
+        (8, {}, 0),
+        (6, rows.ended("sent"), 0),
+    ],
+    ids=["old", "of a dead letter", "a letter waits", "young"],
+)
+def test_the_words_of_an_event_go_earlier_on_wish_once_no_letter_waits_for_them(
+    database: Database, age: int, letter: dict[str, Any], emptied: int
+) -> None:
+    with database.begin() as connection:
+        event_id = rows.event(connection, payload=WORDS, **old("done", age=timedelta(days=age)))
+        rows.letter(connection, event_id=event_id, **letter)
+        assert upkeep.empty_events(connection, KEPT, limit=10) == Batch(seen=0, gone=0, reached=None)
+        assert upkeep.empty_events(connection, Kept(bodies=timedelta(days=7)), limit=10).gone == emptied
+        assert upkeep.empty_events(connection, Kept(bodies=timedelta(days=7)), limit=10).gone == 0
+    stands = rows.row(database, events, event_id)
+    assert (stands["payload"], stands["emptied_at"] is not None) == (({}, True) if emptied else (WORDS, False))
+
+
+@pytest.mark.parametrize("act", [jobs.retry, jobs.replay])
+def test_a_letter_without_words_is_not_written_again(database: Database, act: Callable[..., object]) -> None:
+    with database.begin() as connection:
+        event_id = rows.event(connection, payload=WORDS, **old("done", age=timedelta(days=8)))
+        letter = rows.letter(connection, event_id=event_id, **rows.ended("dead"))
+        upkeep.empty_events(connection, Kept(bodies=timedelta(days=7)), limit=10)
+        assert not act(connection, letter)
+
+
+def test_rows_that_somebody_else_deletes_are_not_waited_for(database: Database) -> None:
     for _ in range(5):
         put(database, **old("sent", age=timedelta(days=30)))
     with database.begin() as first, database.begin() as second:
-        assert upkeep.prune_jobs(first, limit=3) == 3
-        assert upkeep.prune_jobs(second, limit=3) == 2
+        assert upkeep.prune_jobs(first, KEPT, limit=3).gone == 3
+        assert upkeep.prune_jobs(second, KEPT, limit=5).gone == 2
 
 
 def test_counts_go_when_their_minute_is_long_past(database: Database) -> None:
-    edge = func.now() - STATS_KEPT
+    edge = func.now() - literal(KEPT.dead)
     with database.begin() as connection:
         for minute in (edge - A_MINUTE, edge + A_MINUTE):
             values = {"minute": minute, "worker": UUID(int=1), "event_type": "t", "outcome": "sent", "count": 1}
             connection.execute(insert(delivery_stats).values(**values))
-        assert upkeep.prune_stats(connection) == 1
-        assert upkeep.prune_stats(connection) == 0
+        assert upkeep.prune_stats(connection, KEPT) == 1
+        assert upkeep.prune_stats(connection, KEPT) == 0
 
 
 def test_nothing_old_means_nothing_deleted(database: Database) -> None:

@@ -1,0 +1,108 @@
+"""What PostgreSQL says of itself, for who examines a deployment."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import Connection, bindparam, text
+
+from notify.store.tables import SCHEMA
+
+HOT = ("events", "email_jobs")
+LONG = timedelta(minutes=1)
+
+# A vacuum's own snapshot keeps no other vacuum from anything; one in another database keeps nobody here.
+_SNAPSHOTS = text("""
+    SELECT pid, coalesce(nullif(application_name, ''), usename, backend_type) AS who, state,
+        CAST(extract(epoch FROM clock_timestamp() - xact_start) AS double precision) AS seconds
+    FROM pg_stat_activity
+    WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type <> 'autovacuum worker'
+        AND (backend_xmin IS NOT NULL OR backend_xid IS NOT NULL OR state LIKE 'idle in transaction%')
+        AND xact_start < clock_timestamp() - CAST(:longer AS interval)
+    ORDER BY xact_start
+""")
+_TABLES = text("""
+    SELECT c.relname AS name, s.n_live_tup AS live, s.n_dead_tup AS dead,
+        greatest(s.last_autovacuum, s.last_vacuum) AS cleaned_at,
+        NOT coalesce((
+            SELECT NOT CAST(option_value AS boolean) FROM pg_options_to_table(c.reloptions)
+            WHERE option_name = 'autovacuum_enabled'
+        ), false) AND CAST(current_setting('autovacuum') AS boolean)
+            AND CAST(current_setting('track_counts') AS boolean) AS cleans,
+        coalesce((
+            SELECT CAST(option_value AS double precision) FROM pg_options_to_table(c.reloptions)
+            WHERE option_name = 'autovacuum_vacuum_scale_factor'
+        ), CAST(current_setting('autovacuum_vacuum_scale_factor') AS double precision)) AS scale_factor
+    FROM pg_class AS c JOIN pg_stat_user_tables AS s ON s.relid = c.oid
+    WHERE s.schemaname = :schema AND c.relname IN :hot ORDER BY c.relname
+""").bindparams(bindparam("hot", list(HOT), expanding=True))
+_ROOM = text("""
+    SELECT CAST(current_setting('max_connections') AS int)
+            - CAST(current_setting('superuser_reserved_connections') AS int) AS allowed,
+        (SELECT count(*) FROM pg_stat_activity
+         WHERE backend_type = 'client backend' AND application_name <> 'notify') AS others
+""")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Snapshot:
+    """A transaction that has been open for long, and who opened it."""
+
+    pid: int
+    who: str
+    state: str | None
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HotTable:
+    """
+    How a table that changes all the time is cleaned up; the numbers of rows are PostgreSQL's estimates.
+
+    ``cleans`` says whether autovacuum looks after it, ``scale_factor`` at which part of dead rows.
+    """
+
+    name: str
+    live: int
+    dead: int
+    cleaned_at: datetime | None
+    cleans: bool
+    scale_factor: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Room:
+    """How many connections the server allows, and how many of them are taken by others than notify."""
+
+    allowed: int
+    others: int
+
+
+def version(connection: Connection) -> int:
+    """PostgreSQL's major version."""
+    return int(connection.scalar(text("SHOW server_version_num")) or 0) // 10_000
+
+
+def snapshots(connection: Connection, *, longer: timedelta = LONG) -> Sequence[Snapshot]:
+    """
+    Transactions that keep dead rows from being cleaned up, the oldest first.
+
+    Those of other roles are seen only by members of ``pg_read_all_stats``.
+    """
+    return [Snapshot(**row) for row in connection.execute(_SNAPSHOTS, {"longer": longer}).mappings()]
+
+
+def hot_tables(connection: Connection) -> Sequence[HotTable]:
+    """The tables whose dead rows cost every claim."""
+    return [HotTable(**row) for row in connection.execute(_TABLES, {"schema": SCHEMA}).mappings()]
+
+
+def room(connection: Connection) -> Room:
+    """Who has how many connections."""
+    return Room(**connection.execute(_ROOM).mappings().one())
+
+
+def clock(connection: Connection) -> datetime:
+    """What time it is there."""
+    now: datetime = connection.execute(text("SELECT clock_timestamp()")).scalar_one()
+    return now

@@ -1,0 +1,130 @@
+"""
+What is stored of one person: all of it to be handed out, and all of it to be erased.
+
+Decided: letters and events are kept without the person, so that what was counted stays true. One made-up name
+    takes the place of theirs in all rows, and whatever is made from an address or a name is replaced.
+Decided: events are walked by their ids. An index by actor would cost every event for a rare question.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, Table, Text, case, cast, delete, exists, func, literal, select, update
+
+from notify.store.tables import (
+    change_lists,
+    cl_mutes,
+    cl_reviewers,
+    cl_subscriptions,
+    email_attempts,
+    email_jobs,
+    events,
+    letter_groups,
+    people,
+    smtp_relays,
+    user_notification_preferences,
+    user_notification_settings,
+)
+from notify.store.upkeep import EMPTY
+
+ERASED = "erased"
+# Whose rows name the person and are deleted.
+THEIRS: Sequence[Table] = (
+    people,
+    user_notification_settings,
+    user_notification_preferences,
+    cl_mutes,
+    cl_subscriptions,
+    cl_reviewers,
+    letter_groups,
+)
+
+_row = email_jobs.c
+_said = events.c
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Walked:
+    """
+    A page of the events: how many lost their actor, how many of those keep their words as letters wait for them.
+
+    ``last_id`` None: there are no more.
+    """
+
+    erased: int
+    waiting: int
+    last_id: int | None
+
+
+def export(connection: Connection, username: str) -> dict[str, list[dict[str, Any]]]:
+    """Every row that names the person, by table, with the tries of their letters. Reads the events once."""
+    own = {table.name: _rows(connection, table, table.c.username == username) for table in (*THEIRS, email_jobs)}
+    tries = email_attempts.c.job_id.in_(select(_row.id).where(_row.username == username))
+    return {
+        **own,
+        email_attempts.name: _rows(connection, email_attempts, tries),
+        change_lists.name: _rows(connection, change_lists, change_lists.c.author == username),
+        events.name: _rows(connection, events, _said.actor == username),
+    }
+
+
+def held(connection: Connection, username: str) -> Mapping[str, int]:
+    """How many rows name the person, by table, where there are any. Reads the events once."""
+    named = {table.name: (table, table.c.username) for table in (*THEIRS, email_jobs)}
+    named |= {change_lists.name: (change_lists, change_lists.c.author), events.name: (events, _said.actor)}
+    counts = [
+        select(func.count()).select_from(table).where(column == username).scalar_subquery().label(name)
+        for name, (table, column) in named.items()
+    ]
+    return {name: count for name, count in connection.execute(select(*counts)).mappings().one().items() if count}
+
+
+def erase_choices(connection: Connection, username: str) -> None:
+    """Their row in the directory, what they have chosen, what they review and wrote, and a relay's words about them."""
+    addresses = select(people.c.email).where(people.c.username == username, people.c.email.is_not(None))
+    about = func.strpos(smtp_relays.c.last_error, addresses.scalar_subquery()) > 0
+    connection.execute(update(smtp_relays).where(about).values(last_error=None))
+    for table in THEIRS:
+        connection.execute(delete(table).where(table.c.username == username))
+    connection.execute(update(change_lists).where(change_lists.c.author == username).values(author=None))
+
+
+def erase_letters(connection: Connection, username: str, *, alias: str, limit: int) -> int:
+    """Take the person out of up to *limit* letters that have ended, and their tries; how many."""
+    page = select(_row.id).where(_row.username == username, _row.due_at.is_(None)).order_by(_row.id).limit(limit)
+    ids = connection.scalars(page.with_for_update()).all()
+    name = literal(f"{ERASED}.", Text) + cast(_row.id, Text)
+    connection.execute(update(email_attempts).where(email_attempts.c.job_id.in_(ids)).values(text=None))
+    connection.execute(
+        update(email_jobs)
+        .where(_row.id.in_(ids))
+        .values(
+            username=alias,
+            to_email=case((_row.to_email.is_not(None), ERASED)),
+            message_id=case((_row.message_id.is_not(None), name)),
+            carried_as=case((_row.carried_as.is_not(None), ERASED)),
+            last_error=None,
+            relay_reply=None,
+        )
+    )
+    return len(ids)
+
+
+def erase_events(connection: Connection, username: str, *, alias: str, after_id: int, limit: int) -> Walked:
+    """Take the person and their words out of what they did among the next *limit* events, once it is fanned out."""
+    page = select(_said.id, _said.actor, _said.due_at).where(_said.id > after_id).order_by(_said.id).limit(limit)
+    found = connection.execute(page).all()
+    ids = [one.id for one in found if one.actor == username and one.due_at is None]
+    waits = exists().where(_row.event_id == _said.id, _row.due_at.is_not(None))
+    emptied = update(events).where(_said.id.in_(ids), ~waits)
+    done = connection.execute(
+        emptied.values(actor=alias, payload=EMPTY, emptied_at=func.coalesce(_said.emptied_at, func.now()))
+    ).rowcount
+    theirs = sum(one.actor == username for one in found)
+    return Walked(erased=done, waiting=theirs - done, last_id=found[-1].id if found else None)
+
+
+def _rows(connection: Connection, table: Table, condition: Any) -> list[dict[str, Any]]:  # noqa: ANN401 - a condition
+    query = select(table).where(condition).order_by(*table.primary_key.columns)
+    return [dict(row) for row in connection.execute(query).mappings()]

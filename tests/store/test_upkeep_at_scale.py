@@ -1,0 +1,111 @@
+"""What upkeep reads to delete a batch, beside many rows that stay."""
+
+from collections.abc import Iterator
+from contextlib import closing
+from functools import partial
+
+import pytest
+from sqlalchemy import Connection, delete, select, text
+
+from notify.domain.retention import Kept
+from notify.store import upkeep
+from notify.store.database import Database
+from notify.store.migrate import upgrade
+from notify.store.tables import email_jobs
+from tests.support.plans import indexes_read, plan_of, read_end_to_end, rows_read, tables_scanned
+from tests.support.servers import new_database
+
+LIMIT = 50
+# What a batch of fifty meets: the fifty, the entries of them in each index, and a page's worth of neighbours.
+MOST_ROWS = 8 * LIMIT
+KEPT = Kept()
+EVENTS = text("""
+    INSERT INTO notify.events (key, type, cl_link, actor, status, due_at, finished_at)
+    SELECT 'e' || n, 'cl.comment.created', 'CL-' || n % 100, 'dana', 'done', NULL,
+        now() - interval '20 days' + n * interval '1 minute'
+    FROM generate_series(1, 2000) AS n
+""")
+# Of each event's ten letters one is dead, which stays.
+LETTERS = text("""
+    INSERT INTO notify.email_jobs (event_id, event_type, cl_link, username, to_email, reason, message_id, status,
+        outcome_reason, due_at, finished_at)
+    SELECT e.id, e.type, e.cl_link, 'u' || n, 'u@example.com', 'author', e.id || '.' || n,
+        CASE n WHEN 1 THEN 'dead' ELSE 'sent' END, 'test', NULL, e.finished_at + n * interval '1 second'
+    FROM notify.events AS e, generate_series(1, 10) AS n
+""")
+TIED = text("UPDATE notify.email_jobs SET leader_id = id - 1, carried_as = message_id WHERE id % 10 = 0")
+TRIED = text("""
+    INSERT INTO notify.email_attempts (job_id, attempt, verdict)
+    SELECT id, 1, 'retry: later' FROM notify.email_jobs WHERE id % 3 = 0
+""")
+
+
+@pytest.fixture(scope="module")
+def history_url(database_server: str) -> Iterator[str]:
+    """A database with twenty thousand letters that ended long ago."""
+    with new_database(database_server) as url:
+        upgrade(url)
+        with closing(Database(url)) as opened, opened.begin() as connection:
+            for statement in (EVENTS, LETTERS, TIED, TRIED):
+                connection.execute(statement)
+            connection.execute(text("ANALYZE"))
+        yield url
+
+
+@pytest.fixture
+def history(history_url: str) -> Iterator[Database]:
+    with closing(Database(history_url)) as opened:
+        yield opened
+
+
+@pytest.fixture
+def session(history: Database) -> Iterator[Connection]:
+    """A transaction that is rolled back at the end."""
+    with history.engine.connect() as connection:
+        yield connection
+
+
+def test_a_batch_of_letters_reads_what_it_deletes_and_little_more(history: Database, session: Connection) -> None:
+    plan = plan_of(history, session, partial(upkeep.prune_jobs, session, KEPT, limit=LIMIT))
+    assert "email_jobs_finished" in indexes_read(plan)
+    assert tables_scanned(plan) == set()
+    assert rows_read(plan) <= MOST_ROWS
+
+
+def test_a_later_batch_does_not_pass_again_what_stays(history: Database, session: Connection) -> None:
+    row = email_jobs.c
+    query = select(row.finished_at, row.id).order_by(row.finished_at, row.id).offset(15_000).limit(1)
+    finished_at, job_id = session.execute(query).one()
+    batch = partial(upkeep.prune_jobs, session, KEPT, limit=LIMIT, after=(finished_at, job_id))
+    assert rows_read(plan_of(history, session, batch)) <= MOST_ROWS
+
+
+def test_a_batch_of_events_asks_for_the_letters_of_each_by_itself(history: Database, session: Connection) -> None:
+    plan = plan_of(history, session, partial(upkeep.prune_events, session, KEPT, limit=LIMIT))
+    assert {"events_finished", "email_jobs_event"} <= indexes_read(plan)
+    assert tables_scanned(plan) == set()
+    assert rows_read(plan) <= MOST_ROWS
+
+
+def test_deleting_letters_and_events_reads_no_table_from_end_to_end(history: Database) -> None:
+    with history.engine.connect() as session:
+        assert read_end_to_end(session) == set()
+        assert upkeep.prune_jobs(session, KEPT, limit=LIMIT).gone > LIMIT / 2
+        session.execute(delete(email_jobs).where(email_jobs.c.event_id <= 10))
+        assert upkeep.prune_events(session, KEPT, limit=LIMIT).gone == 10
+        assert read_end_to_end(session) == set()
+
+
+@pytest.mark.parametrize("table", ["events", "email_jobs"])
+def test_whatever_points_at_a_row_that_upkeep_deletes_is_found_by_an_index(session: Connection, table: str) -> None:
+    pointing = session.execute(
+        text("""
+            SELECT conrelid::regclass::text AS table, EXISTS (
+                SELECT FROM pg_index WHERE indrelid = conrelid AND indkey[0] = conkey[1]
+            ) AS indexed
+            FROM pg_constraint WHERE contype = 'f' AND confrelid = ('notify.' || :table)::regclass
+        """),
+        {"table": table},
+    ).all()
+    assert pointing
+    assert all(row.indexed for row in pointing)
