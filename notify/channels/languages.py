@@ -6,10 +6,11 @@ from functools import lru_cache
 from gettext import NullTranslations
 from io import BytesIO
 from pathlib import Path
+from re import compile as pattern
 from zoneinfo import ZoneInfo
 
 from babel import Locale, UnknownLocaleError
-from babel.dates import format_date
+from babel.dates import format_date, get_day_names
 from babel.messages.mofile import write_mo
 from babel.messages.pofile import PoFileError, read_po
 from babel.support import Translations
@@ -18,6 +19,8 @@ from jinja2 import Environment
 from notify.domain.errors import InvalidSettings
 
 DEFAULT = "en"
+ACCEPTED = pattern(r"(?P<tag>[A-Za-z0-9-]+)(?:\s*;\s*q=(?P<weight>[01](?:\.\d{0,3})?))?")
+LONGEST_ACCEPTED = 1_000
 CATALOGUE = Path("LC_MESSAGES", "notify.po")
 
 
@@ -46,8 +49,23 @@ class Languages:
 
     def best(self, wanted: str | None) -> str:
         """The known language nearest to the one that somebody reads; English where there is none."""
-        whole = _tag(wanted or DEFAULT)
-        return next((tag for tag in (whole, whole.partition("-")[0]) if tag in self._translations), DEFAULT)
+        return self._nearest(wanted or DEFAULT) or DEFAULT
+
+    def asked_for(self, accepted: str | None) -> str:
+        """
+        The known language that somebody's browser asks for first; English where it asks for none of them.
+
+        Args:
+            accepted: The value of its ``Accept-Language`` (RFC 9110 §12.5.4).
+        """
+        offers = (ACCEPTED.fullmatch(offer.strip()) for offer in (accepted or "")[:LONGEST_ACCEPTED].split(","))
+        weighed = [(float(offer["weight"] or 1), offer["tag"]) for offer in offers if offer]
+        by_weight = (tag for weight, tag in sorted(weighed, key=lambda one: -one[0]) if weight)
+        return next(filter(None, map(self._nearest, by_weight)), DEFAULT)
+
+    def _nearest(self, wanted: str) -> str | None:
+        whole = _tag(wanted)
+        return next((tag for tag in (whole, whole.partition("-")[0]) if tag in self._translations), None)
 
     def direction(self, language: str) -> str:
         """Where lines of a known language begin: ``ltr`` or ``rtl``."""
@@ -75,6 +93,12 @@ def moment(at: datetime, *, language: str, timezone: str | None) -> str:
     """An instant as a person writes it: in their language and their time zone, which is named."""
     there, locale = at.astimezone(zone(timezone)), _locale(language)
     return f"{format_date(there, 'long', locale)} {there:%H:%M} {there.tzname()}"
+
+
+def weekdays(language: str) -> list[str]:
+    """The days of the week in a language, from Monday on."""
+    names = get_day_names("wide", context="stand-alone", locale=_locale(language))
+    return [str(names[day]) for day in range(7)]
 
 
 @lru_cache(maxsize=1_000)

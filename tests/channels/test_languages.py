@@ -14,6 +14,7 @@ from notify.channels.languages import Languages, moment
 from notify.domain.audience import Reason
 from notify.domain.errors import InvalidSettings
 from notify.domain.preferences import Person
+from notify.resources import folder
 from tests.support.catalogue import CATALOGUES, read, spoken
 from tests.support.letters import ALICE, NOON, composer, letter
 
@@ -126,6 +127,25 @@ def test_a_translation_that_asks_for_what_there_is_not_ends_no_other_letter(tmp_
 
 def test_english_is_known_without_any_catalogue() -> None:
     assert Languages([]).known == ("en",)
+
+
+@pytest.mark.parametrize(
+    ("accepted", "language"),
+    [
+        (None, "en"),
+        ("", "en"),
+        ("de", "de"),
+        ("de-AT,de;q=0.9,en;q=0.8", "de"),
+        ("fr, de;q=0.5, en;q=0.7", "en"),
+        ("fr, *;q=0.5", "en"),
+        ("de;q=0, en;q=0.1", "en"),
+        ("DE ; q=1.0", "de"),
+        (";;;,,q=9,de;q=nonsense", "en"),
+        ("de;q=9" * 10_000, "en"),
+    ],
+)
+def test_a_browser_gets_the_first_of_its_languages_that_is_known(accepted: str | None, language: str) -> None:
+    assert Languages([folder("templates")]).asked_for(accepted) == language
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ QUOTE = "> "
 WIDTH = 78
 LONGEST_LOOK_BACK = 200
 MOST_MARKS = 2_500
+DEEPEST = WIDTH // 2
 
 CONTROL = pattern(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029]")
 STEERING = pattern(r"[\u202a-\u202e\u2066-\u2069\u200b\u2060\ufeff]")
@@ -110,6 +111,11 @@ def cut(text: str, most: int) -> str:
     return kept[:end] if end > max(0, most - LONGEST_LOOK_BACK) else kept
 
 
+def shortened(name: str, most: int) -> str:
+    """The name, or so much of it as fits with a sign that it goes on."""
+    return name if len(name) <= most else f"{name[: most - 1]}…"
+
+
 def _wrapped(lines: Sequence[str]) -> Iterator[str]:
     fence = ""
     for line in lines:
@@ -124,9 +130,9 @@ def _wrapped(lines: Sequence[str]) -> Iterator[str]:
 
 
 def _paragraph(line: str) -> list[str]:
-    """One long line of prose as several, each indented as far as a list's marker reaches."""
+    """One long line of prose as several, each indented as far as a list's marker reaches, if it leaves room."""
     lead = LEAD.match(line)
-    marker = lead[0] if lead else ""
+    marker = lead[0] if lead and len(lead[0]) <= DEEPEST else ""
     indent = "".join(character if character == ">" else " " for character in marker)
     folded = _fold(max(1, WIDTH - len(QUOTE) - len(marker)))(line[len(marker) :].expandtabs())
     return [(indent if number else marker) + words.rstrip() for number, words in enumerate(folded)] or [line]

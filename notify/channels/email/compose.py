@@ -18,6 +18,7 @@ from notify.channels.email.headers import (
     refuse_unsafe,
     text_field,
     token_field,
+    url_field,
 )
 from notify.channels.email.message import Shared, assemble, finish, share
 from notify.channels.email.render import Place, Rendered, Renderer
@@ -28,12 +29,16 @@ from notify.domain.errors import InvalidSettings
 from notify.domain.events import ChangeList, Event
 from notify.domain.jobs import Letter
 from notify.domain.preferences import Person
-from notify.domain.threads import root_id, thread_index
+from notify.domain.schedule import Hold
+from notify.domain.threads import digest_root_id, root_id, thread_index
+from notify.domain.traces import trace_id
 
 EVENTS_KEPT = 256
 READERS_KEPT = 4096
 LONGEST_LABEL = 63
 MOST_NAMES = 3
+MOST_ACTORS = 20
+MOST_TRACES = 20
 
 WHY = {
     Reason.AUTHOR: marked("you wrote %(cl)s"),
@@ -42,6 +47,13 @@ WHY = {
     Reason.REVIEWER: marked("you review %(cl)s"),
     Reason.SUBSCRIBER: marked("you subscribed to %(cl)s"),
     Reason.PARTICIPANT: marked("you have said something on %(cl)s"),
+}
+WHY_HELD = {
+    Hold.HOURLY: marked("this waited for your hourly digest"),
+    Hold.DAILY: marked("this waited for your daily digest"),
+    Hold.WEEKLY: marked("this waited for your weekly digest"),
+    Hold.QUIET_HOURS: marked("this came in your quiet hours"),
+    Hold.PAUSE: marked("this came during your pause"),
 }
 NOT_IN_A_LABEL = pattern(r"[^a-z0-9]+")
 
@@ -140,6 +152,8 @@ class Composer:
         """The issue that the letter belongs to; facts that have changed since make a new one."""
         locale = self._renderer.languages.best(letter.recipient.locale)
         facts = (letter.event, letter.change_list, letter.actor, letter.message_id.rpartition("@")[2])
+        if letter.digest:
+            return self._new_digest(letter, letter.digest, locale, facts)
         if letter.entries:
             return self._new_issue(letter, locale, facts)
         key = (letter.event.id, letter.event.type, locale)
@@ -167,13 +181,45 @@ class Composer:
             token_field("List-Id", f"<{list_id(cl.repository, host=host)}>"),
             text_field("X-Notify-Event", ", ".join(_event_types(letter))),
             text_field("X-Notify-CL", link),
-            text_field("X-Notify-Actor", ", ".join(_distinct(one.actor.username for one in _entries(letter)))),
+            text_field(
+                "X-Notify-Actor", ", ".join(_distinct(one.actor.username for one in _entries(letter))[:MOST_ACTORS])
+            ),
+            _traces(letter),
             SAME_ON_EVERY_LETTER,
         )
         return _Issue(
             facts=facts,
             rendered=rendered,
             reasons={reason: self._renderer.said(why, locale=locale, cl=link) for reason, why in WHY.items()},
+            headers=b"".join(headers),
+            text=share(rendered.text.beginning, before=rendered.text.ending),
+            html=share(rendered.html.beginning, before=rendered.html.ending),
+        )
+
+    def _new_digest(
+        self, letter: Letter, kind: Hold, locale: str, facts: tuple[Event, ChangeList, Person, str]
+    ) -> _Issue:
+        """A letter about several change lists stands in no thread but that of its kind."""
+        rendered, host = self._renderer.render(letter, locale=locale), facts[-1]
+        root = f"<{digest_root_id(kind, host=host)}>"
+        headers = (
+            mailbox_field("From", self._mail_from_name, self._mail_from),
+            text_field("Subject", rendered.subject),
+            token_field("In-Reply-To", root),
+            token_field("References", root),
+            text_field("Thread-Topic", rendered.subject),
+            token_field("Thread-Index", thread_index(root)),
+            token_field("List-Id", f"<{list_id(None, host=host)}>"),
+            text_field("X-Notify-Event", ", ".join(_event_types(letter))),
+            token_field("X-Notify-Digest", kind.value),
+            _traces(letter),
+            SAME_ON_EVERY_LETTER,
+        )
+        why = self._renderer.said(WHY_HELD[kind], locale=locale)
+        return _Issue(
+            facts=facts,
+            rendered=rendered,
+            reasons=dict.fromkeys(Reason, why),
             headers=b"".join(headers),
             text=share(rendered.text.beginning),
             html=share(rendered.html.beginning),
@@ -189,13 +235,19 @@ class Composer:
         return b"".join(fields)
 
     def _way_out(self, letter: Letter) -> bytes:
-        """What one click stops: this kind of event, or the change list where the letter tells of several kinds."""
+        """
+        What one click stops: this kind of event, or the change list where the letter tells of several kinds.
+
+        Of a digest it is everything that is not required.
+        """
         username, link, event_type = letter.recipient.username, letter.change_list.link, letter.event.type
-        if len(_event_types(letter)) > 1:
+        if letter.digest:
+            url = self._links.stop_everything(username)
+        elif len(_event_types(letter)) > 1:
             url = self._links.mute_change_list(username, link, beside=event_type)
         else:
             url = self._links.stop_event_type(username, event_type, beside=link)
-        return token_field("List-Unsubscribe", f"<{url}>")
+        return url_field("List-Unsubscribe", url)
 
     def _values(self, letter: Letter, issue: _Issue) -> Mapping[Place, str]:
         username, link = letter.recipient.username, letter.change_list.link
@@ -236,6 +288,12 @@ def _actors(letter: Letter) -> str:
     """Who did what the letter tells of: the first few by name."""
     names = _distinct(unsteered(one.actor.name) for one in _entries(letter))
     return ", ".join((*names[:MOST_NAMES], "…") if len(names) > MOST_NAMES else names)
+
+
+def _traces(letter: Letter) -> bytes:
+    """The traces in which the events were emitted that the letter tells of; nothing where there were none."""
+    traces = _distinct(trace_id(one.event.traceparent) for one in _entries(letter) if one.event.traceparent)
+    return text_field("X-Notify-Trace", ", ".join(traces[:MOST_TRACES])) if traces else b""
 
 
 def _distinct(values: Iterable[str]) -> list[str]:

@@ -8,6 +8,7 @@ from functools import partial
 from ipaddress import ip_address
 from re import compile as pattern
 from socket import SOCK_STREAM, gethostname, socket
+from time import monotonic
 from typing import cast
 
 from aiosmtplib import SMTP, SMTPException, SMTPResponseException
@@ -17,6 +18,7 @@ from notify.channels.email.conversation import Conversation
 from notify.channels.email.relay import Guard, Relay
 from notify.channels.email.session import Session, Timeouts
 from notify.domain.errors import RelayUnavailable
+from notify.domain.measures import Count, Measure
 from notify.domain.outcomes import Phase, Released
 
 FULL_HOST_NAME = pattern(r"[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+")
@@ -28,12 +30,13 @@ class NotOffered(RelayUnavailable):
     """The relay does not offer what the settings require."""
 
 
-async def connect(relay: Relay, *, timeouts: Timeouts, tls: ssl.SSLContext) -> Session | Released:
+async def connect(relay: Relay, *, timeouts: Timeouts, tls: ssl.SSLContext, count: Count) -> Session | Released:
     """
     A session that is ready for letters, or why there is none. No letter is risked.
 
     Args:
         tls: Checks the relay's certificate.
+        count: Told how long the relay took, by phase.
     """
     phase = Phase.CONNECT
     client = SMTP(
@@ -44,8 +47,8 @@ async def connect(relay: Relay, *, timeouts: Timeouts, tls: ssl.SSLContext) -> S
         timeout=timeouts.command.total_seconds(),
     )
     try:
-        for phase, step in _steps(client, relay, timeouts):  # noqa: B007 - read where a step fails
-            await step()
+        for phase, step in _steps(client, relay, timeouts):
+            await _timed(phase, step, count)
     except (SMTPException, OSError, NotOffered) as error:
         _hang_up(client)
         return _why(phase, error, relay)
@@ -57,7 +60,16 @@ async def connect(relay: Relay, *, timeouts: Timeouts, tls: ssl.SSLContext) -> S
         extensions=dict(client.esmtp_extensions),
         timeouts=timeouts,
         opened_at=asyncio.get_running_loop().time(),
+        count=count,
     )
+
+
+async def _timed(phase: Phase, step: Step, count: Count) -> None:
+    began = monotonic()
+    try:
+        await step()
+    finally:
+        count(Measure.SMTP, phase, monotonic() - began)
 
 
 def _steps(client: SMTP, relay: Relay, timeouts: Timeouts) -> Iterator[tuple[Phase, Step]]:

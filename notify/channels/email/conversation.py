@@ -9,10 +9,12 @@ hides whether the relay can have taken the letter.
 
 import asyncio
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from re import DOTALL
 from re import compile as pattern
+from typing import Any
 
 from notify.domain.errors import NotifyError
 
@@ -82,6 +84,12 @@ class Conversation(asyncio.Protocol):
     def quiet(self) -> bool:
         """Whether it stands and the relay has said nothing that was not asked for."""
         return self._broken is None and not (self._replies or self._lines or self._unread)
+
+    @property
+    def certificate(self) -> Mapping[str, Any]:
+        """The relay's certificate as ``ssl.SSLSocket.getpeercert`` has it; empty where there is no TLS."""
+        found: Mapping[str, Any] | None = self._transport.get_extra_info("peercert")
+        return found or {}
 
     def say(self, data: bytes) -> None:
         """

@@ -17,6 +17,7 @@ FOLD = 78
 LONGEST_LINE = 998
 LONGEST_WORD = 75
 LONGEST_ADDRESS = 254
+LONGEST_URL = 900
 
 CONTROL = pattern(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 PRINTABLE = pattern(r"[ -~]*")
@@ -121,6 +122,21 @@ def token_field(name: str, value: str) -> bytes:
     if not value.isascii() or any(len(line) > LONGEST_LINE for line in folded.split("\r\n")):
         raise UnsafeHeader(header=name)
     return f"{folded}\r\n".encode("ascii")
+
+
+def url_field(name: str, url: str) -> bytes:
+    """
+    A header whose value is one web address, such as ``List-Unsubscribe``; too long for a line, it goes on in the next.
+
+    Raises:
+        UnsafeHeader: *url* holds anything but printable ASCII.
+
+    Source: RFC 2369 §2 and RFC 3986 appendix C: white space between the brackets is no part of the address.
+    """
+    if len(url) <= LONGEST_URL:
+        return token_field(name, f"<{url}>")
+    lines = (url[start : start + LONGEST_URL] for start in range(0, len(url), LONGEST_URL))
+    return token_field(name, f"<{' '.join(lines)}>")
 
 
 def mailbox_field(name: str, display_name: str, at: Address) -> bytes:

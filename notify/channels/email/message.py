@@ -13,13 +13,13 @@ from re import compile as pattern
 
 LONGEST_PLAIN_LINE = 998
 BASE64_LINE = 57
+PRINTABLE = b"\t\n" + bytes(range(0x20, 0x7F))
 
 # "=_" cannot occur in quoted-printable or base64, and a body that holds it is not sent as 7bit.
 BOUNDARY = "=_notify"
 
 LINE_END = pattern(r"\r\n|\r|\n")
 HALF_A_PAIR = pattern(r"[\ud800-\udfff]")
-PLAIN_BODY = pattern(rb"(?:[\t -~]{0,%d}\n)*[\t -~]{0,%d}" % (LONGEST_PLAIN_LINE, LONGEST_PLAIN_LINE))
 
 
 class Transfer(StrEnum):
@@ -48,10 +48,16 @@ class Shared:
     rest: bytes
 
 
-def share(text: str) -> Shared:
-    """The beginning of a part, ready to be ended differently for each letter."""
+def share(text: str, *, before: str = "") -> Shared:
+    """
+    The beginning of a part, ready to be ended differently for each letter.
+
+    Args:
+        before: What all of the endings have in common. A beginning that could not travel with it
+            as it is would be encoded again for each letter.
+    """
     plain = wire_text(text)
-    transfer = cheapest(plain)
+    transfer = cheapest(wire_text(text + before))
     plain = canonical(plain, transfer)
     cut = len(plain) // BASE64_LINE * BASE64_LINE if transfer is Transfer.BASE64 else plain.rfind(b"\n") + 1
     return Shared(plain, transfer, encode(plain[:cut], transfer), plain[cut:])
@@ -78,11 +84,15 @@ def wire_text(text: str) -> bytes:
 
 def cheapest(plain: bytes) -> Transfer:
     """7bit where every relay must carry the lines as they are (RFC 5322 §2.1.1), else whichever is shorter."""
-    if b"=_" not in plain and PLAIN_BODY.fullmatch(plain):
+    if b"=_" not in plain and not plain.translate(None, PRINTABLE) and _longest_line(plain) <= LONGEST_PLAIN_LINE:
         return Transfer.SEVEN_BIT
     printable = len(plain.translate(None, bytes(range(0x80, 0x100))))
     quoted = printable + 3 * (len(plain) - printable)
     return Transfer.QUOTED if quoted * 3 <= len(plain) * 4 else Transfer.BASE64
+
+
+def _longest_line(plain: bytes) -> int:
+    return max(map(len, plain.split(b"\n")))
 
 
 def canonical(plain: bytes, transfer: Transfer) -> bytes:

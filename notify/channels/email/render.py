@@ -19,20 +19,15 @@ from markupsafe import Markup
 
 from notify import resources
 from notify.channels.email import comments
-from notify.channels.languages import Languages
+from notify.channels.email.digest import Contents, Extent, contents, extents
+from notify.channels.email.facts import SHORTEST_COMMENT, Room, cl_facts, facts_of, opening, rooms
+from notify.channels.languages import Languages, moment
 from notify.domain.errors import NotifyError
 from notify.domain.jobs import Letter
+from notify.domain.schedule import Hold
 
-LONGEST_COMMENT = 20_000
-SHORTEST_COMMENT = 200
-LONGEST_CODE = 2_000
-LONGEST_SNIPPET = 140
 SNIPPETS = 3
-LONGEST_HTML = 88_000
-MARK_COUNTS = 5
-LONGEST_TITLE = 250
-
-WEB_ADDRESS = pattern(r"https?://[^\s<>\"]+")
+LARGEST_PART = 85_000
 
 
 class TemplateFailure(NotifyError):
@@ -77,6 +72,9 @@ class Rendered:
     html: Part
 
 
+Written = tuple[str, str, str]
+
+
 @dataclass(frozen=True, slots=True)
 class Entry:
     """One event among several in a letter."""
@@ -113,32 +111,29 @@ class Renderer:
         Raises:
             TemplateFailure: A template is missing or cannot be rendered.
         """
-        if letter.entries:
-            return self._several(letter, locale=locale)
-        shown = LONGEST_COMMENT
-        facts = self._facts(letter, shown=shown, locale=locale)
-        html = self._html(letter.event.type, facts)
-        while len(html.encode()) > LONGEST_HTML and shown > SHORTEST_COMMENT:
-            shown //= 2
-            facts = self._facts(letter, shown=shown, locale=locale)
-            html = self._html(letter.event.type, facts)
-        text = self._render(f"{letter.event.type}/body.txt", facts | {"layout": "_base/body.txt"})
-        return Rendered(str(facts["subject"]), self._part(text, is_html=False), self._part(html, is_html=True))
+        if letter.digest:
+            return self._digest(letter, letter.digest, locale=locale)
+        write = self._several if letter.entries else self._alone
+        for room in rooms(len(letter.entries) or 1):
+            subject, text, html = write(letter, room=room, locale=locale)
+            if max(len(text.encode()), len(html.encode())) <= LARGEST_PART:
+                break
+        return Rendered(subject, self._part(text, is_html=False), self._part(html, is_html=True))
 
-    def entry(self, letter: Letter, *, locale: str, shown: int = LONGEST_COMMENT) -> Entry:
+    def entry(self, letter: Letter, *, locale: str, room: Room) -> Entry:
         """
-        What one event says as one entry of a letter about several: who, the words, the link.
+        What one event says as one entry of a letter about several: when, who, the words, the link.
 
-        Args:
-            shown: Characters of what was written that are shown at most.
+        The time is the reader's: their language, their time zone.
 
         Raises:
             TemplateFailure: A template is missing or cannot be rendered.
         """
-        event_type = letter.event.type
-        facts = facts_of(letter, shown=shown) | {"locale": locale, "several": True}
+        event_type, layout = letter.event.type, "_base/entry" if room.words else "_base/brief"
+        at = moment(letter.event.occurred_at, language=locale, timezone=letter.recipient.timezone)
+        facts = facts_of(letter, room=room) | {"locale": locale, "several": True, "at": at}
         text, html = (
-            self._render(f"{event_type}/body.{form}", {**facts, "layout": f"_base/entry.{form}"})
+            self._render(f"{event_type}/body.{form}", {**facts, "layout": f"{layout}.{form}"})
             for form in ("txt", "html")
         )
         return Entry(text, Markup(html))  # noqa: S704 - a template's own, escaped
@@ -155,31 +150,62 @@ class Renderer:
         except (KeyError, ValueError, TypeError) as error:
             raise TemplateFailure(template=message, error=type(error).__name__) from error
 
-    def _several(self, letter: Letter, *, locale: str) -> Rendered:
+    def _alone(self, letter: Letter, *, room: Room, locale: str) -> Written:
+        """The letter about one event."""
+        name, facts = letter.event.type, self._facts(letter, room=room, locale=locale)
+        html = self._html(f"{name}/body.html", facts | {"layout": "_base/body.html"})
+        text = self._render(f"{name}/body.txt", facts | {"layout": "_base/body.txt"})
+        return facts["subject"], text, html
+
+    def _several(self, letter: Letter, *, room: Room, locale: str) -> Written:
         """The words of each entry, one after the other, below what they have in common."""
-        shown = LONGEST_COMMENT // len(letter.entries)
-        facts = self._facts(letter, shown=SHORTEST_COMMENT, locale=locale) | {"several": True}
-        facts["snippets"] = [_beginning(entry) for entry in letter.entries[:SNIPPETS]]
-        entries, html = self._joined(letter, facts, shown=shown)
-        while len(html.encode()) > LONGEST_HTML and shown > SHORTEST_COMMENT:
-            shown //= 2
-            entries, html = self._joined(letter, facts, shown=shown)
+        facts = self._facts(letter, room=Room(SHORTEST_COMMENT), locale=locale) | {"several": True}
+        facts |= {"snippets": [opening(entry) for entry in letter.entries[:SNIPPETS]], "brief": not room.words}
+        entries = [self.entry(entry, locale=locale, room=room) for entry in letter.entries]
+        html = self._html("_together/body.html", facts | {"entries": [entry.html for entry in entries]})
         text = self._render("_together/body.txt", facts | {"entries": [entry.text for entry in entries]})
-        return Rendered(str(facts["subject"]), self._part(text, is_html=False), self._part(html, is_html=True))
+        return facts["subject"], text, html
 
-    def _joined(self, letter: Letter, facts: Mapping[str, Any], *, shown: int) -> tuple[list[Entry], str]:
-        """The entries, with so much of what was written, and the HTML of them all."""
-        entries = [self.entry(entry, locale=facts["locale"], shown=shown) for entry in letter.entries]
-        html = self._render("_together/body.html", {**facts, "entries": [entry.html for entry in entries]})
-        return entries, self._inliner.inline(html)
+    def _digest(self, letter: Letter, kind: Hold, *, locale: str) -> Rendered:
+        """Sections by change list, with as much of the newest as fits."""
+        entries = letter.entries or (letter,)
+        facts: dict[str, Any] = {place.value: token for place, token in self._tokens.items()}
+        facts |= {"locale": locale, "digest": kind.value, "count": len(entries)}
+        facts |= {
+            "cls": len({one.change_list.link for one in entries}),
+            "snippets": [opening(one) for one in entries[: -SNIPPETS - 1 : -1]],
+        }
+        facts["subject"] = self._render("_digest/subject.txt", facts).strip()
+        for extent in extents(len(entries)):
+            text, html = self._digested(contents(entries, extent), extent, facts)
+            if max(len(text.encode()), len(html.encode())) <= LARGEST_PART:
+                break
+        return Rendered(facts["subject"], self._part(text, is_html=False), self._part(html, is_html=True))
 
-    def _facts(self, letter: Letter, *, shown: int, locale: str) -> dict[str, Any]:
-        facts = facts_of(letter, shown=shown) | {"locale": locale, "several": False}
+    def _digested(self, told: Contents, extent: Extent, facts: dict[str, Any]) -> tuple[str, str]:
+        """The text and the HTML of so much."""
+        room, locale = extent.room, facts["locale"]
+        left = [{"cl": cl_facts(one.one.change_list, room=room), "count": one.count} for one in told.left]
+        facts = facts | {"left": left, "more": told.more, "more_cls": told.more_cls}
+        parts = [
+            (
+                cl_facts(part.first.change_list, room=room),
+                [self.entry(one, locale=locale, room=room) for one in part.shown],
+            )
+            for part in told.sections
+        ]
+        texts = [{"cl": cl, "entries": [one.text for one in entries]} for cl, entries in parts]
+        htmls = [{"cl": cl, "entries": [one.html for one in entries]} for cl, entries in parts]
+        html = self._html("_digest/body.html", facts | {"sections": htmls})
+        return self._render("_digest/body.txt", facts | {"sections": texts}), html
+
+    def _facts(self, letter: Letter, *, room: Room, locale: str) -> dict[str, Any]:
+        facts = facts_of(letter, room=room) | {"locale": locale, "several": False}
         facts |= {place.value: token for place, token in self._tokens.items()}
         return facts | {"subject": self._render(f"{letter.event.type}/subject.txt", facts).strip()}
 
-    def _html(self, event_type: str, facts: Mapping[str, Any]) -> str:
-        return self._inliner.inline(self._render(f"{event_type}/body.html", {**facts, "layout": "_base/body.html"}))
+    def _html(self, name: str, facts: Mapping[str, Any]) -> str:
+        return self._inliner.inline(self._render(name, facts))
 
     def _render(self, name: str, facts: Mapping[str, Any]) -> str:
         try:
@@ -209,88 +235,3 @@ class Renderer:
         ending = "".join("%s" if piece in self._places else piece.replace("%", "%%") for piece in rest)
         places = tuple(self._places[piece] for piece in rest if piece in self._places)
         return Part(beginning, ending, places, is_html)
-
-
-def facts_of(letter: Letter, *, shown: int) -> dict[str, Any]:
-    """
-    Everything a template may say about a letter; None where nothing is known.
-
-    Args:
-        shown: Characters of the comment that are shown at most.
-    """
-    cl, event = letter.change_list, letter.event
-    comment, review, request, change = (event.part(name) for name in ("comment", "review", "request", "change"))
-    return {
-        "event": event.type,
-        "actor": comments.one_line(letter.actor.name),
-        "url": next(filter(None, (web_address(one.get("url")) for one in (comment, review, change))), None)
-        or web_address(cl.url),
-        "cl": {
-            "link": comments.one_line(cl.link),
-            "title": comments.cut(comments.one_line(cl.title or ""), LONGEST_TITLE) or None,
-            "repository": comments.one_line(cl.repository or "") or None,
-            "url": web_address(cl.url),
-        },
-        "comment": comment_facts(comment, shown=shown) if comment else None,
-        "review": review_facts(review, shown=shown) if review else None,
-        "request": {"reviewers": [comments.one_line(name) for name in request["reviewers"]]} if request else None,
-        "change": change_facts(change, shown=shown) if change else None,
-    }
-
-
-def _beginning(letter: Letter) -> str:
-    """The beginning of what was said, or who did something."""
-    facts = facts_of(letter, shown=SHORTEST_COMMENT)
-    return str(facts["comment"]["snippet"] if facts["comment"] else facts["actor"])
-
-
-def comment_facts(comment: Mapping[str, Any], *, shown: int) -> dict[str, Any]:
-    """What a template may say about a comment."""
-    code = comments.cut(comments.tidy(comment.get("code") or "").strip("\n"), min(LONGEST_CODE, shown))
-    return {
-        **words_facts(comment.get("body"), shown=shown),
-        "url": web_address(comment.get("url")),
-        "path": comments.one_line(comment.get("path") or "") or None,
-        "line": comment.get("line"),
-        "code": comments.laid_open(code).split("\n") if code else [],
-    }
-
-
-def review_facts(review: Mapping[str, Any], *, shown: int) -> dict[str, Any]:
-    """What a template may say about a review; ``more`` is how many of its comments are not shown."""
-    facts = words_facts(review.get("body"), shown=shown)
-    left, made = shown - len(review.get("body") or ""), review.get("comments") or []
-    told: list[dict[str, Any]] = []
-    for comment in made:
-        if left < SHORTEST_COMMENT and told:
-            break
-        told.append(comment_facts(comment, shown=max(left, SHORTEST_COMMENT)))
-        body = comment.get("body") or ""
-        left -= SHORTEST_COMMENT // 2 + len(body) + MARK_COUNTS * comments.marks(body) + len(comment.get("code") or "")
-    snippet = facts["snippet"] or (told[0]["snippet"] if told else "")
-    return {**facts, "snippet": snippet, "state": review["state"], "comments": told, "more": len(made) - len(told)}
-
-
-def change_facts(change: Mapping[str, Any], *, shown: int) -> dict[str, Any]:
-    """What a template may say about what happened to the change list."""
-    revision = comments.one_line(change.get("revision") or "") or None
-    return {**words_facts(change.get("summary"), shown=shown), "revision": revision}
-
-
-def words_facts(markdown: object, *, shown: int) -> dict[str, Any]:
-    """What somebody wrote, as it may be shown; ``cut`` when there is more than is shown."""
-    whole = comments.tidy(markdown or "")
-    body = comments.cut(whole, shown)
-    html = Markup(comments.as_html(body))  # noqa: S704 - sanitised by as_html
-    return {
-        "quoted": comments.as_quote(body) if body else "",
-        "html": html,
-        "snippet": comments.cut(comments.one_line(html.striptags()), LONGEST_SNIPPET),
-        "cut": len(body) < len(whole),
-    }
-
-
-def web_address(url: object) -> str | None:
-    """The address if a reader may be led there, else None: no script, no second attribute, no line end."""
-    text = str(url or "")
-    return text if WEB_ADDRESS.fullmatch(text) else None

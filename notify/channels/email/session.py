@@ -1,12 +1,15 @@
 """One standing session with the relay: logged in, ready for letters, one after another."""
 
+import ssl
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from time import monotonic
 
 from notify.channels.email import replies
-from notify.channels.email.conversation import Conversation, ConversationBroken, Dropped, Garbled
+from notify.channels.email.conversation import Conversation, ConversationBroken, Dropped, Garbled, Reply
+from notify.domain.measures import Count, Measure, uncounted
 from notify.domain.outcomes import Blame, Outcome, Phase, Released
 
 BLOCK = 65_536
@@ -89,10 +92,17 @@ class Session:
     Args:
         extensions: What the relay announced: keyword in lower case to its parameters.
         opened_at: Seconds of the event loop's clock.
+        count: Told how long the relay took, by phase.
     """
 
     def __init__(
-        self, conversation: Conversation, *, extensions: Mapping[str, str], timeouts: Timeouts, opened_at: float
+        self,
+        conversation: Conversation,
+        *,
+        extensions: Mapping[str, str],
+        timeouts: Timeouts,
+        opened_at: float,
+        count: Count = uncounted,
     ) -> None:
         self.opened_at = opened_at
         self.letters = 0
@@ -103,6 +113,7 @@ class Session:
         self._pipelining = "pipelining" in extensions
         self._announces_size = "size" in extensions
         self._timeouts = timeouts
+        self._count = count
         self._clean = True
         self._over = False
         self._ahead: Consignment | None = None
@@ -112,6 +123,12 @@ class Session:
     def fit(self) -> bool:
         """Whether the last letter came to a clean end and the relay has not hung up since."""
         return self._clean and self._conversation.quiet
+
+    @property
+    def certificate_ends(self) -> datetime | None:
+        """Until when the relay's certificate holds; None where there is no TLS."""
+        ends = self._conversation.certificate.get("notAfter")
+        return None if ends is None else datetime.fromtimestamp(ssl.cert_time_to_seconds(ends), UTC)
 
     async def carry(self, first: Consignment, following: Following) -> Consignment | None:
         """
@@ -239,12 +256,19 @@ class Session:
     async def _refusal(self, phase: Phase) -> Outcome | None:
         """None when the relay agrees, else what becomes of the letter."""
         self.phase = phase
-        reply = await self._conversation.reply(within=self._timeouts.reply_to(phase))
+        reply = await self._reply(phase)
         kind = reply.code // 100
         if kind == AGREES.get(phase, SUCCESS):
             return None
         self._over = kind in {SUCCESS, AGREES[Phase.DATA]} or reply.code == replies.CLOSING
         return replies.classify(phase, reply.code, reply.text)
+
+    async def _reply(self, phase: Phase) -> Reply:
+        began = monotonic()
+        try:
+            return await self._conversation.reply(within=self._timeouts.reply_to(phase))
+        finally:
+            self._count(Measure.SMTP, phase, monotonic() - began)
 
     async def _told(self, one: Consignment, following: Following) -> Outcome:
         """Hand over the content, the envelope of the next letter behind it; what the relay says to the content."""
@@ -257,7 +281,7 @@ class Session:
         if self._ahead is not None and self._cannot_carry(self._ahead.parcel) is None:
             behind, self._offered = self._envelope(self._ahead.parcel), True
         await self._write(stuffed(one.parcel.content), behind)
-        reply = await self._conversation.reply(within=self._timeouts.final_dot)
+        reply = await self._reply(Phase.FINAL_DOT)
         self._clean = reply.code // 100 != AGREES[Phase.DATA] and reply.code != replies.CLOSING
         return replies.classify(Phase.FINAL_DOT, reply.code, reply.text)
 

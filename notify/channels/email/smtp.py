@@ -19,6 +19,7 @@ from notify.channels.email.render import TemplateFailure
 from notify.channels.email.session import Consignment, Parcel, Session, Timeouts
 from notify.domain.errors import InvalidSettings, UnsafeHeader
 from notify.domain.jobs import Letter
+from notify.domain.measures import Count, uncounted
 from notify.domain.outcomes import Outcome, Phase, Released
 from notify.domain.ports import Errand
 
@@ -36,8 +37,10 @@ class EmailChannel:
         sessions: How many letters may be on their way at once.
         timeout: One limit for every wait; None: those of RFC 5321.
         wear: When a session is replaced by a new one.
+        sign: Puts a signature before a letter; None: nobody signs here.
         tls: Checks the relay's certificate; None: the system's authorities.
         now: The instant that letters are dated with, aware UTC.
+        count: Told how long the relay takes.
     """
 
     def __init__(
@@ -49,8 +52,10 @@ class EmailChannel:
         sessions: int = SESSIONS,
         timeout: timedelta | None = None,
         wear: Wear | None = None,
+        sign: Callable[[bytes], bytes] | None = None,
         tls: ssl.SSLContext | None = None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        count: Count = uncounted,
     ) -> None:
         self._relay = relay
         self._composer = composer
@@ -58,7 +63,9 @@ class EmailChannel:
         self._sessions = sessions
         self._timeouts = Timeouts.all(timeout)
         self._tls = tls or ssl.create_default_context()
+        self._sign = sign
         self._now = now
+        self._count = count
         self._pool = Pool(self._connect, size=sessions, wear=wear or Wear())
 
     @property
@@ -109,6 +116,7 @@ class EmailChannel:
         """The letter as it goes on the wire, or why it cannot."""
         try:
             composed = self._composer.compose(letter, date=self._now())
+            content = self._sign(composed.content) if self._sign else composed.content
         except TemplateFailure as error:
             _surface(error, Phase.RENDER)
             return replies.unsendable(reason="template_error", text=str(error))
@@ -122,11 +130,11 @@ class EmailChannel:
             sender=self._sender.text,
             recipient=composed.recipient,
             international=composed.international or self._sender.international,
-            content=composed.content,
+            content=content,
         )
 
     async def _connect(self) -> Session | Released:
-        return await connect(self._relay, timeouts=self._timeouts, tls=self._tls)
+        return await connect(self._relay, timeouts=self._timeouts, tls=self._tls, count=self._count)
 
     async def _probe(self, *, fresh: bool) -> Released | None:
         try:

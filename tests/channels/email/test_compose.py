@@ -15,8 +15,9 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from notify.channels.email.compose import EVENTS_KEPT, Composed, list_id
+from notify.channels.email.facts import LONGEST_COMMENT
 from notify.channels.email.headers import UnusableAddress
-from notify.channels.email.render import LONGEST_COMMENT, TemplateFailure
+from notify.channels.email.render import TemplateFailure
 from notify.channels.links import Scope, Unsubscribe
 from notify.domain.audience import Reason
 from notify.domain.errors import InvalidSettings, UnsafeHeader

@@ -10,12 +10,15 @@ from hypothesis import strategies as st
 
 from notify.channels.email.headers import (
     FOLD,
+    LONGEST_LINE,
+    LONGEST_URL,
     LONGEST_WORD,
     UnusableAddress,
     address,
     mailbox_field,
     text_field,
     token_field,
+    url_field,
 )
 from notify.domain.errors import UnsafeHeader
 
@@ -103,6 +106,18 @@ def test_a_value_that_could_end_its_header_is_refused(evil: str) -> None:
 def test_a_token_that_no_line_can_hold_is_refused() -> None:
     with pytest.raises(UnsafeHeader):
         token_field("List-Unsubscribe", f"<https://review.example/{'a' * 1_000}>")
+
+
+@given(st.text(st.sampled_from("abcXYZ019-_./:"), min_size=1, max_size=4_000))
+@example("https://review.example/" + "a" * 877)
+@example("https://review.example/" + "a" * 878)
+def test_an_address_of_any_length_reads_back_and_fits_its_lines(url: str) -> None:
+    field = url_field("List-Unsubscribe", url)
+    assert all(len(line) <= LONGEST_LINE for line in field.split(b"\r\n"))
+    assert (b"\r\n " in field) == (len(url) > LONGEST_URL)
+    value = read(field)["List-Unsubscribe"]
+    assert value.defects == ()
+    assert "".join(str(value).split()) == f"<{url}>"
 
 
 @pytest.mark.parametrize(

@@ -13,10 +13,10 @@ import pytest
 from notify.channels.email.compose import Composed
 from notify.channels.links import Scope
 from notify.cli import sample
-from notify.domain.events import REVIEW_SUBMITTED, ChangeList
+from notify.domain.events import COMMENT_CREATED, MERGED, REVIEW_SUBMITTED, ChangeList
 from notify.domain.jobs import Letter
 from notify.domain.preferences import Person
-from tests.support.letters import HOST, NOON, composer, letter, links
+from tests.support.letters import ALICE, HOST, NOON, composer, letter, links
 
 COMPOSER = composer()
 SCRIPT = "<script>alert(1)</script><img src=x onerror=alert(1)><a href='javascript:alert(1)'>x</a>"
@@ -87,6 +87,21 @@ def test_no_name_title_path_or_word_can_act_in_any_letter(event_type: str, attac
         assert "url(" not in (attributes.get("style") or "")
         assert fullmatch(WEB_OR_MAIL, attributes.get("href") or "https://")
     assert [part.defects for part in read(composed).walk() if part.defects] == []
+
+
+@pytest.mark.parametrize("attack", ATTACKS, ids=["script", "style", "links", "places", "quote"])
+def test_no_name_title_path_or_word_can_act_in_a_letter_about_several_events(attack: str) -> None:
+    entries = tuple(attacked(event_type, attack) for event_type in sample.PAYLOADS)
+    for one in (replace(entries[0], entries=entries), replace(entries[0], entries=entries * 11)):
+        composed = written(one)
+        page = Page(composed.html)
+        assert {tag for tag, _ in page.tags} <= TAGS
+        for _, attributes in page.tags:
+            assert not any(name.startswith("on") for name in attributes)
+            assert not {"src", "srcset", "background", "http-equiv"} & attributes.keys()
+            assert fullmatch(WEB_OR_MAIL, attributes.get("href") or "https://")
+        assert [part.defects for part in read(composed).walk() if part.defects] == []
+        assert composed.text.count("\n-- \n") == 1
 
 
 @pytest.mark.parametrize("event_type", sample.PAYLOADS)
@@ -169,3 +184,30 @@ def test_a_review_of_marks_is_cut_sooner_than_one_of_words_so_that_other_letters
 
     assert shown("word " * 20) == 100
     assert shown("![" * 50) < 40
+
+
+@pytest.mark.parametrize("several", [False, True], ids=["alone", "among others"])
+@pytest.mark.parametrize(
+    ("name", "link"), [("😀" * 200, "CL-1"), ("alice", "😀" * 200), ("😀" * 200, "😀" * 200), ("漢" * 200, "a" * 200)]
+)
+def test_a_name_of_any_length_has_a_link_that_stops_its_letters_on_lines_that_every_relay_takes(
+    name: str, link: str, *, several: bool
+) -> None:
+    one = letter(recipient=replace(ALICE, username=name), change_list=ChangeList(link=link))
+    other = replace(one, event=replace(one.event, type=MERGED, payload={}))
+    composed = written(replace(one, entries=(one, other)) if several else one)
+    message = read(composed)
+    assert max(map(len, composed.content.split(b"\r\n"))) <= 998
+    assert [*message.defects, *message["List-Unsubscribe"].defects] == []
+    url = str(message["List-Unsubscribe"]).strip("<>")
+    right = links().read_unsubscribe(url.rpartition("/")[2])
+    assert (right.username, right.target) == (name, link if several else COMMENT_CREATED)
+    assert fullmatch(r"https://notify\.example/unsubscribe/[\w.-]+", "".join(url.split()))
+
+
+def test_a_hundred_people_with_the_longest_names_leave_a_letter_whose_headers_a_relay_takes() -> None:
+    crowd = [Person(username=f"{number:03}{'😀' * 197}") for number in range(100)]
+    entries = tuple(letter(number, actor=person) for number, person in enumerate(crowd))
+    composed = written(replace(entries[0], entries=entries))
+    assert composed.content.index(b"\r\n\r\n") < 50_000
+    assert str(read(composed)["X-Notify-Actor"]).split(", ") == [person.username for person in crowd[:20]]

@@ -90,6 +90,17 @@ def test_a_body_costs_no_more_than_it_must() -> None:
     assert cheapest(b"a" * 999) is not Transfer.SEVEN_BIT
 
 
+@given(BODY | TRICKS, BODY | TRICKS)
+@example("Plain.\n", "Ein Grüß.\n")
+@example("Plain.\n", "張偉在評論\n")
+def test_the_beginning_of_a_part_is_encoded_once_for_all_that_end_as_was_said(beginning: str, ending: str) -> None:
+    shared = share(beginning, before=ending)
+    part = finish(shared, ending)
+    assert f": {shared.transfer}\r\n\r\n".encode() + shared.encoded in part
+    content = assemble(b"Subject: s\r\n", text=part, html=part)
+    assert bodies(content) == (expected(beginning) + expected(ending),) * 2
+
+
 def test_the_same_letter_has_the_same_bytes_at_every_try() -> None:
     parts = {"text": ("begins é ", "ends"), "html": ("<p>", "</p>")}
     assert letter(**parts) == letter(**parts)

@@ -16,6 +16,7 @@ from notify.channels.email.connect import connect
 from notify.channels.email.conversation import Conversation, Dropped, Garbled, Reply
 from notify.channels.email.relay import Relay
 from notify.channels.email.session import Consignment, Parcel, Session, Timeouts, stuffed
+from notify.domain.measures import uncounted
 from notify.domain.outcomes import Blame, Dead, Outcome, Phase, Released
 from tests.support.smtp import CONTENT, DATA, DOT, RCPT, Answer, ScriptedRelay
 
@@ -39,7 +40,10 @@ async def delivered(session: Session, parcel: Parcel) -> Outcome:
 def with_session(relay: ScriptedRelay, work: Callable[[Session], Awaitable[Outcome]], **limits: timedelta) -> Outcome:
     async def main() -> Outcome:
         session = await connect(
-            Relay.from_url(relay.url), timeouts=Timeouts(**limits), tls=ssl.create_default_context()
+            Relay.from_url(relay.url),
+            timeouts=Timeouts(**limits),
+            tls=ssl.create_default_context(),
+            count=uncounted,
         )
         assert isinstance(session, Session)
         outcome = await work(session)

@@ -1,15 +1,15 @@
-"""Every letter reads as it did when somebody last looked: a change shows in the diff of ``snapshots``."""
+"""Letters and pages read as when somebody last looked: a change shows in the diff of ``snapshots``."""
 
-from tests.support.snapshots import FOLDER, letters
+from tests.support.snapshots import LETTERS, PAGES, snapshots
 
 
-def test_every_letter_reads_as_it_did_when_somebody_last_looked() -> None:
+def test_every_letter_and_every_page_reads_as_it_did_when_somebody_last_looked() -> None:
     """Meant otherwise now? ``python -m tests.support.snapshots``, then read the diff."""
-    kept = {path.name: path.read_text(encoding="utf-8") for path in FOLDER.iterdir()}
-    assert dict(letters()) == kept
+    kept = {path: path.read_text(encoding="utf-8") for folder in (LETTERS, PAGES) for path in folder.iterdir()}
+    assert dict(snapshots()) == kept
 
 
 def test_every_text_part_fits_a_terminal_but_for_addresses_and_code() -> None:
-    for path in FOLDER.glob("*.txt"):
+    for path in LETTERS.glob("*.txt"):
         for line in path.read_text(encoding="utf-8").splitlines():
             assert len(line) <= 78 or "https://" in line, f"{path.name}: {line}"

@@ -1,0 +1,39 @@
+"""One session with the relay for the sake of looking at it: no letter is risked, and nobody waits for minutes."""
+
+import ssl
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from notify.channels.email.connect import connect
+from notify.channels.email.relay import Relay
+from notify.channels.email.session import Timeouts
+from notify.domain.measures import uncounted
+from notify.domain.outcomes import Released
+
+PATIENCE = timedelta(seconds=10)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Examined:
+    """``refused``: why there was no session, None if there was; ``certificate_ends`` None: it was not over TLS."""
+
+    refused: Released | None = None
+    certificate_ends: datetime | None = None
+
+
+async def examine(relay: Relay, *, tls: ssl.SSLContext | None = None, patience: timedelta = PATIENCE) -> Examined:
+    """
+    Connect, greet, start TLS, log in and ask for nothing (NOOP), as a worker does before it claims.
+
+    Args:
+        tls: Checks the relay's certificate; None: the system's authorities.
+        patience: For each answer; workers have more.
+    """
+    timeouts = Timeouts.all(patience)
+    session = await connect(relay, timeouts=timeouts, tls=tls or ssl.create_default_context(), count=uncounted)
+    if isinstance(session, Released):
+        return Examined(refused=session)
+    try:
+        return Examined(refused=await session.noop(), certificate_ends=session.certificate_ends)
+    finally:
+        await session.quit()
