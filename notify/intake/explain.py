@@ -2,17 +2,21 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 from sqlalchemy import Connection
 
 from notify.domain.audience import Concerned, Reason
 from notify.domain.events import Event
-from notify.domain.fan_out import Rule, Step, Told, resolve
+from notify.domain.fan_out import Decision, Priority, Rule, Step, Told, resolve
+from notify.domain.preferences import NO_CHOICES, Choices, Person
+from notify.domain.schedule import Hold, Wait, clock, hold
 from notify.intake.fan_out import UNKNOWN_CL, UNKNOWN_TYPE, Facts, audience_of, facts_about, standing
 from notify.intake.receive import receive
 from notify.intake.schema import EventIn
-from notify.store import directory, events, preferences
+from notify.store import directory, events, groups, preferences
 from notify.store.jobs import JobView
+from notify.store.leases import PENDING
 
 NOT_CONCERNED = "not_concerned"
 MOST_NAMES = 5
@@ -49,13 +53,14 @@ def explain(connection: Connection, event: Event, username: str) -> Explanation:
     if concerned is None:
         return _outside(event, username, why=NOT_CONCERNED, found=_others(audience))
     found = resolve(*standing(event, concerned, facts))
+    wait = _wait(connection, found.decision, facts.people.get(username), facts.choices.get(username, NO_CHOICES))
     return Explanation(
         username=username,
         event_type=concerned.event_type or event.type,
         reason=concerned.reason,
         told=isinstance(found.decision, Told),
         why=found.decision.why,
-        trace=(_audience(concerned.reason), *found.trace),
+        trace=(_audience(concerned.reason), *found.trace, *_held(wait)),
     )
 
 
@@ -75,8 +80,10 @@ def traces(connection: Connection, letters: Sequence[JobView]) -> dict[int, tupl
     """
     Every rule that is asked about each of these rows by what is known today, by the id of the row.
 
-    What was decided when the row was written stands in the row. A constant number of statements.
+    What was decided when the row was written stands in the row. Of one that is held comes last for what
+    and until when. A constant number of statements.
     """
+    leaving = groups.leaving(connection, [one.id for one in letters if one.held_by and one.status == PENDING])
     told_of = events.load(connection, sorted({one.event_id for one in letters}))
     names = {one.username for one in letters}
     facts = Facts(
@@ -87,7 +94,10 @@ def traces(connection: Connection, letters: Sequence[JobView]) -> dict[int, tupl
         choices=preferences.choices(connection, names, cl_links={one.cl_link for one in letters}),
         event_types=preferences.event_types(connection),
     )
-    return {one.id: _trace(one, told_of[one.event_id], facts) for one in letters}
+    return {
+        one.id: (*_trace(one, told_of[one.event_id], facts), *_held(_stored_wait(one, leaving.get(one.id), facts)))
+        for one in letters
+    }
 
 
 def _trace(letter: JobView, event: Event, facts: Facts) -> tuple[Step, ...]:
@@ -96,6 +106,26 @@ def _trace(letter: JobView, event: Event, facts: Facts) -> tuple[Step, ...]:
     reason = Reason(letter.reason)
     found = resolve(*standing(event, Concerned(letter.username, reason, letter.event_type), facts))
     return (_audience(reason), *found.trace)
+
+
+def _wait(connection: Connection, decision: Decision, person: Person | None, choices: Choices) -> Wait | None:
+    """Until when the letter would wait that is written now; None: it would not, or there would be none."""
+    if not isinstance(decision, Told) or decision.priority is Priority.URGENT or person is None:
+        return None
+    by_bot = decision.priority is Priority.BULK
+    return hold(choices.schedule, home=person.timezone, now=groups.now(connection), by_bot=by_bot)
+
+
+def _stored_wait(letter: JobView, until: datetime | None, facts: Facts) -> Wait | None:
+    """For what a letter waits that is written; None: it does not."""
+    if until is None or letter.held_by is None:
+        return None
+    chosen, person = facts.choices.get(letter.username, NO_CHOICES), facts.people.get(letter.username)
+    return Wait(until, Hold(letter.held_by), clock(chosen.schedule.timezone or (person.timezone if person else None)))
+
+
+def _held(wait: Wait | None) -> tuple[Step, ...]:
+    return (Step(Rule.SCHEDULE, str(wait)),) if wait else ()
 
 
 def _audience(reason: Reason) -> Step:

@@ -19,10 +19,11 @@ from notify.domain.backoff import next_delay
 from notify.domain.events import COMMENT_MENTIONED, ChangeList, Event
 from notify.domain.fan_out import Decision, NotTold, Occasion, Told, decide
 from notify.domain.jobs import Stage
+from notify.domain.measures import Count, Measure, bucket, uncounted
 from notify.domain.ports import Doorbell
 from notify.domain.preferences import NO_CHOICES, Choices, EventType, Person
 from notify.domain.threads import message_id
-from notify.intake import together
+from notify.intake import holding, together
 from notify.intake.together import NEVER
 from notify.intake.triggers import TRIGGERS
 from notify.store import directory, events, preferences
@@ -37,6 +38,8 @@ BUG = "internal_error"
 # With ten tries: 30 s doubling to 15 min, about an hour in all, which is how long a directory may lag behind.
 FIRST_WAIT = timedelta(seconds=30)
 LONGEST_WAIT = timedelta(minutes=15)
+# How soon an event that came before its turn is looked at again.
+NEXT_TURN = timedelta(seconds=0.5)
 
 log = structlog.get_logger(__name__)
 
@@ -63,13 +66,14 @@ class Plan:
 
 @dataclass(slots=True)
 class FanOutReport:
-    """What a drain did, in counts of events (``claimed retried dead``) and of people (``letters skipped``)."""
+    """What a drain did, in counts of events (``claimed retried dead released``) and of people (``letters skipped``)."""
 
     claimed: int = 0
     letters: int = 0
     skipped: int = 0
     retried: int = 0
     dead: int = 0
+    released: int = 0
 
 
 class FanOut:
@@ -79,6 +83,7 @@ class FanOut:
     Args:
         message_host: Right-hand side of the letters' Message-IDs.
         worker: This process, for people to look at.
+        traced: Told of each event that was fanned out, and how long its batch took.
         together: The window of kinds of events that state none; zero: every letter goes at once.
     """
 
@@ -94,6 +99,8 @@ class FanOut:
         rng: Random,
         together: timedelta = NEVER,
         checkpoint: Checkpoint = pass_by,
+        count: Count = uncounted,
+        traced: Callable[[Event, float], None] | None = None,
     ) -> None:
         self._database = database
         self._doorbell = doorbell
@@ -104,6 +111,8 @@ class FanOut:
         self._rng = rng
         self._together = together
         self._checkpoint = checkpoint
+        self._count = count
+        self._traced = traced
         self._stopping = False
         self._unheard: list[ClaimedEvent] = []
 
@@ -133,22 +142,37 @@ class FanOut:
         self._stopping = True
 
     def _batch_done(self, report: FanOutReport) -> bool:
-        """Work on one claim; whether it was full, so that there may be more."""
+        """Work on one claim; whether it was full and of use, so that there may be more to do."""
         claimed = self._claimed(partial(events.claim, limit=self._batch))
-        report.claimed += len(claimed)
-        if claimed:
-            self._checkpoint(FAN_OUT_CLAIMED)
-        self._work(claimed, report)
-        return len(claimed) == self._batch
+        return self._take_up(claimed, report) and len(claimed) == self._batch
 
     def _lapsed(self, report: FanOutReport) -> None:
         """Events whose worker vanished are worked on one at a time: one of them may be the reason."""
         with self._database.begin() as connection:
+            if not events.LEASES.outlook(connection).alone:
+                return
             report.dead += events.bury_poison(connection)
         while not self._stopping and (one := self._claimed(_alone)):
-            report.claimed += 1
-            self._checkpoint(FAN_OUT_CLAIMED)
-            self._work(one, report)
+            self._take_up(one, report)
+
+    def _take_up(self, claimed: Sequence[ClaimedEvent], report: FanOutReport) -> bool:
+        """Work on what was claimed, but for what has to wait for its turn; whether there was anything."""
+        if not claimed:
+            return False
+        report.claimed += len(claimed)
+        self._checkpoint(FAN_OUT_CLAIMED)
+        early = too_early(claimed)
+        if early:
+            self._release([one for one in claimed if one.claim.id in early], report)
+        ready = [one for one in claimed if one.claim.id not in early]
+        self._work(ready, report)
+        return bool(ready)
+
+    def _release(self, early: Sequence[ClaimedEvent], report: FanOutReport) -> None:
+        seconds = NEXT_TURN.total_seconds()
+        with self._database.begin() as connection:
+            endings = [EventEnding(claim=one.claim, status=PENDING, delay=seconds) for one in early]
+            report.released += len(events.record(connection, endings))
 
     def _claimed(self, claim: Callable[..., list[ClaimedEvent]]) -> list[ClaimedEvent]:
         """What a claim takes; if its commit is never answered, that is remembered, to be taken back."""
@@ -187,10 +211,13 @@ class FanOut:
                 self._put_off(claimed[0], bug, report)
 
     def _write(self, claimed: Sequence[ClaimedEvent], report: FanOutReport) -> None:
+        began = monotonic()
         with self._database.begin() as connection:
             found = facts_about([one.event for one in claimed], connection)
             drawn_up = plan(claimed, found, host=self._host, rng=self._rng)
-            written = together.write(connection, drawn_up.jobs, window=partial(self._window, found.event_types))
+            waits = holding.waits(connection, drawn_up.jobs, people=found.people, choices=found.choices)
+            window = partial(self._window, found.event_types)
+            written = together.write(connection, drawn_up.jobs, window=window, waits=waits)
             ended = events.record(connection, drawn_up.endings)
             self._checkpoint(FAN_OUT_WRITTEN)
         self._checkpoint(FAN_OUT_COMMITTED)
@@ -199,6 +226,16 @@ class FanOut:
         report.letters += written[PENDING]
         report.skipped += written[SKIPPED]
         _count(report, [one for one in drawn_up.endings if one.claim.id in ended])
+        done = {one.claim.id for one in drawn_up.endings if one.status == DONE} & ended
+        self._time([one.event for one in claimed if one.claim.id in done], seconds=monotonic() - began)
+
+    def _time(self, fanned_out: Sequence[Event], *, seconds: float) -> None:
+        """Count how old these events are now; their batch took so long."""
+        for event in fanned_out:
+            age = event.age_seconds + seconds
+            self._count(Measure.TO_FAN_OUT, bucket(age), age)
+            if self._traced is not None:
+                self._traced(event, seconds)
 
     def _window(self, event_types: Mapping[str, EventType], job: NewJob) -> timedelta:
         stated = event_types[job.event_type].together_within
@@ -247,6 +284,20 @@ def plan(claimed: Sequence[ClaimedEvent], facts: Facts, *, host: str, rng: Rando
             jobs.extend(_job(one.event, person, _decision(one.event, person, facts), host=host) for person in audience)
             endings.append(EventEnding(claim=one.claim, status=DONE))
     return Plan(jobs=jobs, endings=endings)
+
+
+def too_early(claimed: Sequence[ClaimedEvent]) -> set[int]:
+    """
+    The ids of those whose turn has not come: another has an event before them on the same change list.
+
+    Letters about a change list leave in the order of its events, whoever is quicker.
+    """
+    early: set[int] = set()
+    ids = {one.claim.id for one in claimed}
+    for one in sorted(claimed, key=lambda one: one.claim.id):
+        if one.follows is not None and (one.follows not in ids or one.follows in early):
+            early.add(one.claim.id)
+    return early
 
 
 def later(one: ClaimedEvent, reason: str, *, rng: Random) -> EventEnding:

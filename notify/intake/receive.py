@@ -18,7 +18,7 @@ STATE_AFTER: Mapping[str, State] = MappingProxyType(
 NOW = datetime.max.replace(tzinfo=UTC)
 
 
-def receive(caller: Caller, given: Sequence[EventIn]) -> list[Receipt]:
+def receive(caller: Caller, given: Sequence[EventIn], *, traceparent: str | None = None) -> list[Receipt]:
     """
     Store the events that are new and say for each which row it is. The caller commits.
 
@@ -27,6 +27,7 @@ def receive(caller: Caller, given: Sequence[EventIn]) -> list[Receipt]:
 
     Args:
         caller: A SQLAlchemy Session or Connection, or a psycopg Connection.
+        traceparent: The trace of events that state none.
 
     Raises:
         UnsupportedConnection: The caller is something else.
@@ -36,7 +37,7 @@ def receive(caller: Caller, given: Sequence[EventIn]) -> list[Receipt]:
     keys = [event.key or uuid4().hex for event in given]
     for key, event in zip(keys, given, strict=True):
         by_key.setdefault(key, event)
-    new = events.store_new(run, [_row(key, event) for key, event in by_key.items()])
+    new = events.store_new(run, [_row(key, event, traceparent) for key, event in by_key.items()])
     known = events.find(run, [key for key in by_key if key not in new]) if len(new) < len(by_key) else {}
     events.learn(run, merged(event for key, event in by_key.items() if key in new))
     return _receipts(keys, new=new, known=known)
@@ -61,7 +62,7 @@ def merged(stated: Iterable[EventIn]) -> list[StatedFacts]:
     return [facts[link] for link in sorted(facts)]
 
 
-def _row(key: str, event: EventIn) -> NewEvent:
+def _row(key: str, event: EventIn, traceparent: str | None) -> NewEvent:
     return NewEvent(
         key=key,
         type=event.type,
@@ -69,6 +70,7 @@ def _row(key: str, event: EventIn) -> NewEvent:
         actor=event.actor,
         occurred_at=_in_words(event.occurred_at),
         payload=event.model_dump(include=set(PARTS), exclude_none=True),
+        traceparent=event.traceparent or traceparent,
     )
 
 

@@ -20,6 +20,7 @@ from pydantic import (
 
 from notify.domain import events
 from notify.domain.errors import MalformedEvent
+from notify.domain.traces import SHAPE, well_formed
 from notify.intake.triggers import TRIGGERS
 
 Part = TypeVar("Part", bound=BaseModel | None)
@@ -74,6 +75,19 @@ def web_address(value: str) -> str:
     return value
 
 
+def of_a_trace(value: str) -> str:
+    """
+    The value, if it names a trace.
+
+    Raises:
+        ValueError: It is not of the form of version 00 of W3C Trace Context.
+    """
+    if well_formed(value) is None:
+        msg = "expected 00-<32 hexadecimal digits>-<16>-<2>, in lower case"
+        raise ValueError(msg)
+    return value
+
+
 def in_utc(value: datetime) -> datetime:
     """
     The same instant in UTC.
@@ -92,6 +106,7 @@ Name = Annotated[str, Field(min_length=1, max_length=LONGEST_NAME, pattern=r"^\S
 Line = Annotated[str, Field(min_length=1, max_length=LONGEST_LINE), AfterValidator(one_line)]
 Body = Annotated[str, Field(min_length=1, max_length=LONGEST_BODY), AfterValidator(storable)]
 Instant = Annotated[AwareDatetime, AfterValidator(in_utc)]
+Trace = Annotated[str, AfterValidator(of_a_trace), Field(json_schema_extra={"pattern": SHAPE})]
 WebAddress = Annotated[str, Field(max_length=2_000), AfterValidator(one_line), AfterValidator(web_address)]
 
 
@@ -202,6 +217,9 @@ class EventIn(Strict):
     type: Name = Field(description="What happened.", json_schema_extra={"enum": list[JsonValue](sorted(TRIGGERS))})
     actor: Name = Field(description="Username of who did it.")
     occurred_at: Instant | None = Field(default=None, description="With its offset; absent: now.")
+    traceparent: Trace | None = Field(
+        default=None, description="Trace in which it happened (W3C Trace Context, version 00); absent: the call's own."
+    )
     cl: ChangeListIn
     comment: Annotated[CommentIn | None, AfterValidator(fitting)] = Field(
         default=None, validate_default=True, description="Needed by cl.comment.created, refused by the others."

@@ -4,10 +4,12 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
+from types import MappingProxyType
 
 from sqlalchemy import Connection
 
 from notify.domain.fan_out import Priority
+from notify.domain.schedule import Wait
 from notify.domain.together import Arrangement, Group, Leader, Place, Standing, arrange
 from notify.store import groups, outbox
 from notify.store.groups import Locked
@@ -15,19 +17,23 @@ from notify.store.outbox import NewJob
 
 NEVER = timedelta(0)
 Window = Callable[[NewJob], timedelta]
+Waits = Mapping[tuple[int, str], Wait]
+NO_WAITS: Waits = MappingProxyType({})
 
 
-def write(connection: Connection, jobs: Sequence[NewJob], *, window: Window) -> Counter[str]:
+def write(connection: Connection, jobs: Sequence[NewJob], *, window: Window, waits: Waits = NO_WAITS) -> Counter[str]:
     """
     Write the rows that are not there yet; how many by status. Safe to repeat.
 
-    Workers that write letters to the same people about the same change lists take turns until
-    they commit. A constant number of statements.
+    Workers that write letters to the same people about the same change lists, or to be held until the
+    same instant, take turns until they commit. A constant number of statements.
 
     Args:
-        window: How long after a letter of its group this one waits; zero: it goes at once and alone.
+        window: How long after a letter about its change list this one waits; zero: it goes at once and alone.
+        waits: Which of them are held, by their names.
     """
-    able = {job.name: (_group(job), window(job)) for job in jobs if _may_wait(job) and window(job) > NEVER}
+    jobs = [replace(job, held_by=waits[job.name].by) if job.name in waits else job for job in jobs]
+    able = {job.name: (_group(job, waits), window(job)) for job in jobs if job.held_by or _follows(job, window)}
     if not able:
         return outbox.add(connection, jobs)
     locked = groups.lock(connection, {group for group, _ in able.values()})
@@ -66,7 +72,7 @@ def _changed(
     standings: Mapping[Group, Standing], locked: Locked, id_of: Callable[[Leader], int]
 ) -> dict[Group, tuple[datetime, int | None]]:
     """What differs from what the groups have noted; new ones have noted that their letter leaves now."""
-    before = {group: locked.standings.get(group, Standing(last_at=locked.now)) for group in standings}
+    before = {group: locked.standings.get(group, Standing(last_at=group.until or locked.now)) for group in standings}
     return {
         group: (standing.last_at or locked.now, id_of(standing.leader) if standing.leader else None)
         for group, standing in standings.items()
@@ -74,12 +80,17 @@ def _changed(
     }
 
 
-def _may_wait(job: NewJob) -> bool:
+def may_wait(job: NewJob) -> bool:
+    """Whether it is a letter, and not a required one."""
     return job.skipped_because is None and job.priority != Priority.URGENT
 
 
-def _group(job: NewJob) -> Group:
-    return job.username, job.cl_link
+def _follows(job: NewJob, window: Window) -> bool:
+    return may_wait(job) and window(job) > NEVER
+
+
+def _group(job: NewJob, waits: Waits) -> Group:
+    return Group(job.username, until=waits[job.name].until) if job.held_by else Group(job.username, job.cl_link)
 
 
 def _at(job: NewJob, place: Place) -> NewJob:

@@ -1,6 +1,7 @@
 """A batch of events becomes one row for each person it concerns: letters, and skips with their reasons."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from datetime import timedelta
 from functools import partial
 from random import Random
@@ -401,10 +402,91 @@ def test_an_event_fanned_out_again_writes_nothing_and_rings_for_nobody(database:
 def test_two_workers_at_once_write_each_persons_row_once(database: Database) -> None:
     ids = [emit(database, f"k{number}", cl=None if number == 0 else {"link": "CL-1"}) for number in range(60)]
     reports = all_at_once([partial(drain, database, batch=7)] * 2)
-    assert sum(report.claimed for report in reports) == 60
+    come_due(database)
+    reports.append(drain(database))
+    assert sum(report.claimed - report.released for report in reports) == 60
     assert sum(report.letters for report in reports) == 120
     for event_id in ids:
         assert set(fates(database, event_id)) == {"alice", "bob", "dana"}
+
+
+@contextmanager
+def taken_by_another(database: Database) -> Iterator[None]:
+    """Another worker's claim of everything that is due, which it has not yet committed."""
+    with database.begin() as connection:
+        stored.claim(connection, limit=10, lease=timedelta(minutes=1), worker=uuid4())
+        yield
+
+
+@contextmanager
+def taken_before(database: Database) -> Iterator[None]:
+    """Another worker has claimed everything that is due, and works on it."""
+    with taken_by_another(database):
+        pass
+    yield
+
+
+@pytest.mark.parametrize("taken", [taken_by_another, taken_before])
+def test_an_event_waits_for_those_before_it_on_its_change_list_whoever_has_them(
+    database: Database, taken: Callable[[Database], AbstractContextManager[object]]
+) -> None:
+    first = emit(database, "first")
+    with taken(database):
+        second = emit(database, "second")
+        third = emit(database, "third")
+        elsewhere = emit(database, "elsewhere", cl={"link": "CL-2", "author": "alice"})
+        report = drain(database)
+    assert (report.claimed, report.released, report.letters) == (3, 2, 1)
+    assert fates(database, second) == fates(database, third) == {}
+    assert set(fates(database, elsewhere)) == {"alice"}
+    waiting = rows.row(database, events, second)
+    assert (waiting["status"], waiting["failures"], waiting["lapses"]) == ("pending", 0, 0)
+    come_due(database)
+    drain(database)
+    assert written_in_order(database) == [elsewhere, first, second, third]
+
+
+def test_events_whose_worker_vanished_come_in_order_and_before_those_after_them(database: Database) -> None:
+    ids = [emit(database, f"k{number}") for number in range(3)]
+    with taken_before(database):
+        ids.append(emit(database, "after"))
+    come_due(database)
+    drain(database)
+    come_due(database)
+    drain(database)
+    assert written_in_order(database) == ids
+
+
+def test_a_worker_leaves_off_when_everything_it_takes_waits_for_another(database: Database) -> None:
+    emit(database, "first")
+    with taken_by_another(database):
+        for number in range(6):
+            emit(database, f"k{number}")
+        assert drain(database, batch=2) == FanOutReport(claimed=2, released=2)
+
+
+def test_an_urgent_event_waits_for_no_other(database: Database) -> None:
+    emit(database, "first")
+    with database.begin() as connection:
+        connection.execute(update(notification_event_types).values(system_required=True))
+    with taken_before(database):
+        emit(database, "urgent")
+        assert drain(database).letters == 3
+
+
+def test_an_event_that_waits_for_the_directory_holds_up_no_other(database: Database) -> None:
+    unknown = {"link": "CL-9"}
+    emit(database, "early", cl=unknown)
+    drain(database)
+    emit(database, "later", cl={**unknown, "author": "alice"})
+    assert drain(database).letters == 1
+
+
+def written_in_order(database: Database) -> list[int]:
+    """The events of the letters, in the order in which the letters were written."""
+    with database.begin() as connection:
+        found = connection.scalars(select(email_jobs.c.event_id).order_by(email_jobs.c.id)).all()
+    return list(dict.fromkeys(found))
 
 
 def test_the_delivery_is_rung_for_once_a_batch_and_only_for_letters(database: Database, doorbell: Rings) -> None:
