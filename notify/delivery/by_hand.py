@@ -6,8 +6,9 @@ from psycopg.errors import DeadlockDetected, UniqueViolation
 from sqlalchemy.exc import DBAPIError
 
 from notify.store import by_hand
-from notify.store.by_hand import Action, Page, Which
+from notify.store.by_hand import Action, Page
 from notify.store.database import Database
+from notify.store.which import Which
 
 PAGE = 500
 MOST_RACES = 5

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import TypeVar, assert_never
 
 from sqlalchemy import Connection
@@ -12,7 +13,8 @@ from notify.domain.fan_out import NotTold, Occasion, Told, decide
 from notify.domain.jobs import Dossier, Job, Letter
 from notify.domain.outcomes import Expired, Skipped
 from notify.domain.preferences import NO_CHOICES, Person
-from notify.store import directory, events, preferences
+from notify.domain.schedule import AT_ONCE, Wait, rest
+from notify.store import directory, events, groups, preferences
 from notify.store.groups import Move
 
 UNKNOWN_TYPE = "unknown_type"
@@ -51,6 +53,24 @@ def dossiers(connection: Connection, jobs: Sequence[Job]) -> list[Dossier]:
     ]
 
 
+def resting(connection: Connection, found: Sequence[Dossier]) -> dict[int, Wait]:
+    """
+    How long the letters wait that came due in quiet hours or a pause, by the ids of their rows.
+
+    Such are those that an outage held up, and those whose person has begun a pause since. No statement where
+    nobody has either. What is on one letter is one person's.
+    """
+    asked = [one for one in found if one.choices.schedule is not AT_ONCE and not _is_required(one)]
+    if not asked:
+        return {}
+    now = groups.now(connection)
+    waits = {
+        one.job.claim.id: rest(one.choices.schedule, home=one.person.timezone if one.person else None, now=now)
+        for one in asked
+    }
+    return {id_: wait for id_, wait in waits.items() if wait}
+
+
 def last_look(dossier: Dossier) -> Letter | Skipped | Expired:
     """The letter as it should go today, or why it should not."""
     job, event = dossier.job, dossier.event
@@ -70,18 +90,31 @@ def last_look(dossier: Dossier) -> Letter | Skipped | Expired:
         case NotTold(why=why):
             return Skipped(reason=why)
         case Told(to_email=to_email):
-            return Letter(
-                claim=job.claim,
-                message_id=job.message_id,
-                event=event if event.type == job.event_type else replace(event, type=job.event_type),
-                change_list=dossier.change_list or ChangeList(link=job.cl_link),
-                actor=dossier.actor or Person(username=event.actor),
-                recipient=dossier.person or Person(username=job.username),
-                to_email=to_email,
-                reason=job.reason,
-            )
+            return as_letter(dossier, to_email=to_email)
         case _:
             assert_never(decision)
+
+
+def as_letter(dossier: Dossier, *, to_email: str) -> Letter:
+    """The letter that these facts make, to that address."""
+    job, event = dossier.job, dossier.event
+    return Letter(
+        claim=job.claim,
+        message_id=job.message_id,
+        event=event if event.type == job.event_type else replace(event, type=job.event_type),
+        change_list=dossier.change_list or ChangeList(link=job.cl_link),
+        actor=dossier.actor or Person(username=event.actor),
+        recipient=_reader(dossier),
+        to_email=to_email,
+        reason=job.reason,
+        held_by=job.held_by,
+    )
+
+
+def together(told: Sequence[Letter]) -> Letter:
+    """All of these as one letter, of which the first is the leader's."""
+    reason = min((one.reason for one in told), key=STRENGTH.index)
+    return replace(told[0], entries=tuple(sorted(told, key=_happened)), reason=reason)
 
 
 def gather(looked: Sequence[Looked]) -> Gathered:
@@ -117,9 +150,12 @@ def _parted(party: Sequence[Looked]) -> tuple[list[Looked], list[Looked]]:
     led = replace(job, leader_id=None, followers=tuple(other for other, _ in others))
     if not others:
         return [(led, first)], list(left)
-    entries = tuple(one for _, one in told)
-    reason = min((one.reason for one in entries), key=STRENGTH.index)
-    return [(led, replace(first, entries=entries, reason=reason))], list(left)
+    return [(led, together([one for _, one in told]))], list(left)
+
+
+def _happened(letter: Letter) -> tuple[datetime, int]:
+    """Rows are written in the order of the fan-out, which a process that is killed leaves to another, later."""
+    return letter.event.occurred_at, letter.event.id
 
 
 def _moves(leader_id: int, letter: Sequence[Looked], left: Sequence[Looked]) -> list[Move]:
@@ -131,6 +167,16 @@ def _moves(leader_id: int, letter: Sequence[Looked], left: Sequence[Looked]) -> 
             moves.append(Move(id=job.claim.id, leader_id=None, stays=True))
             moves += [Move(id=one.claim.id, leader_id=job.claim.id, stays=True) for one in job.followers]
     return moves
+
+
+def _reader(dossier: Dossier) -> Person:
+    """Whom the letter is for, with the time zone that they have chosen."""
+    person, chosen = dossier.person or Person(username=dossier.job.username), dossier.choices.schedule.timezone
+    return replace(person, timezone=chosen) if chosen else person
+
+
+def _is_required(dossier: Dossier) -> bool:
+    return dossier.event_type is not None and dossier.event_type.system_required
 
 
 def _distinct(values: Iterable[Value]) -> list[Value]:

@@ -15,15 +15,18 @@ import structlog
 from notify.checkpoints import LETTER_ANSWERED, Checkpoint
 from notify.delivery.breaker import Breaker
 from notify.delivery.deliver import Looked
+from notify.delivery.journal import Notes
 from notify.delivery.lanes import Held, Lanes
 from notify.delivery.ledger import ClaimUnheard, Ledger, Try
 from notify.delivery.pace import Pace
 from notify.delivery.recorder import MOST_ROWS, PAUSE_SECONDS, Recorder
 from notify.domain.jobs import Letter
+from notify.domain.measures import Count, Measure, bucket
 from notify.domain.outcomes import Answer, Blame, Outcome, Phase, Released, Retry, Sent
 from notify.domain.ports import Channel
 from notify.domain.settlement import settle
 from notify.store.database import AWAY
+from notify.store.leases import Outlook
 from notify.store.outbox import DUPLICATE_SENT, LATE_SUCCESS, LEASE_LOST, SENT, Ending
 
 BUG = "internal_error"
@@ -79,6 +82,8 @@ class Drain:
         at_most: timedelta,
         ring: Callable[[], None],
         checkpoint: Checkpoint,
+        count: Count,
+        journal: Notes,
     ) -> None:
         self.unfinished = False
         self._channel = channel
@@ -91,6 +96,8 @@ class Drain:
         self._ends = 0.0
         self._ring = ring
         self._checkpoint = checkpoint
+        self._count = count
+        self._journal = journal
         self._report = DrainReport()
         self._lease = ledger.lease.total_seconds()
         self._stopping = False
@@ -109,8 +116,9 @@ class Drain:
     async def run(self) -> DrainReport:
         """Drain until nothing is due, the time is up, the relay gives out or ``stop`` is called."""
         began = monotonic()
-        if await self._ledger.any_due() and await self._admitted():
-            await self._work()
+        outlook = await self._ledger.outlook()
+        if outlook.due and await self._admitted():
+            await self._work(outlook)
         self._report.seconds = round(monotonic() - began, 3)
         return self._report
 
@@ -141,12 +149,13 @@ class Drain:
             self._pace.begin_slowly()
         return True
 
-    async def _work(self) -> None:
+    async def _work(self, outlook: Outlook) -> None:
         self._ends = monotonic() + self._at_most
         renewal = asyncio.create_task(self._renew_leases())
         recording = asyncio.create_task(self._recorder.run())
         try:
-            await self._lapsed_alone()
+            if outlook.alone:
+                await self._lapsed_alone()
             await self._stream()
             await self._begun()
         except ClaimUnheard as error:
@@ -224,11 +233,13 @@ class Drain:
         self._report.claimed += len(found)
         for job, looked in found:
             if isinstance(looked, Letter):
-                held = Held(job=job, letter=looked, until=until)
+                held = Held(job=job, letter=looked, claimed_at=began, until=until)
                 self._held[held.name] = held
                 self._lanes.put(held)
             else:
-                self._recorder.put(Ending(job=job, settlement=settle(looked, job.claim, rng=self._rng)))
+                settlement = settle(looked, job.claim, rng=self._rng)
+                self._journal.note(job, settlement)
+                self._recorder.put(Ending(job=job, settlement=settlement))
         self._dispatch()
 
     def _dispatch(self) -> None:
@@ -287,6 +298,8 @@ class Drain:
         self._under_way += 1
         held.begun = monotonic()
         if held.still_ours(margin=self._lease * LEAST_PART_LEFT):
+            if held.job.claim.attempt == 1:
+                self._count_age(Measure.TO_FIRST_ATTEMPT, held)
             return held
         self._end(held, run, Released(reason=LEASE_LOST))
         return None
@@ -309,6 +322,7 @@ class Drain:
         self._end(held, run, outcome)
         match outcome:
             case Sent():
+                self._count_age(Measure.TO_SENT, held)
                 self._pace.taken()
                 if self._troubled:
                     self._troubled = False
@@ -320,13 +334,25 @@ class Drain:
             case _:
                 return
 
+    def _count_age(self, measure: Measure, held: Held) -> None:
+        age = held.age_seconds
+        self._count(measure, bucket(age), age)
+
     def _end(self, held: Held, run: _Run, outcome: Outcome) -> None:
         run.aboard.remove(held)
         self._under_way -= 1
         del self._held[held.name]
         settlement = settle(outcome, held.job.claim, rng=self._rng)
+        seconds = monotonic() - (held.begun or 0.0)
+        self._journal.note(held.job, settlement, seconds=seconds, traceparent=held.letter.event.traceparent)
         self._recorder.put(
-            Ending(job=held.job, settlement=settlement, to_email=held.letter.to_email, relay=self._channel.relay)
+            Ending(
+                job=held.job,
+                settlement=settlement,
+                to_email=held.letter.to_email,
+                relay=self._channel.relay,
+                took=timedelta(seconds=seconds),
+            )
         )
 
     async def _blame(self, released: Released) -> None:

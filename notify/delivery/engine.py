@@ -17,9 +17,11 @@ import structlog
 from notify.checkpoints import Checkpoint, pass_by
 from notify.delivery.breaker import Breaker
 from notify.delivery.drain import Drain, DrainReport
+from notify.delivery.journal import Journal, Notes
 from notify.delivery.ledger import Ledger
 from notify.delivery.pace import Pace
 from notify.domain.jobs import Stage
+from notify.domain.measures import Count, uncounted
 from notify.domain.ports import Channel, Doorbell
 from notify.store.database import Database
 from notify.store.outbox import LEASES
@@ -54,6 +56,8 @@ class Engine:
         claim_size: int,
         rng: Random,
         checkpoint: Checkpoint = pass_by,
+        count: Count = uncounted,
+        journal: Notes | None = None,
     ) -> None:
         self._database = database
         self._channel = channel
@@ -62,6 +66,8 @@ class Engine:
         self._claim_size = claim_size
         self._rng = rng
         self._checkpoint = checkpoint
+        self._count = count
+        self._journal = journal or Journal(log)
         self._threads = ThreadPoolExecutor(DATABASE_THREADS, thread_name_prefix="ledger")
         self._ledger = Ledger(
             database=database, worker=worker, lease=lease, threads=self._threads, checkpoint=checkpoint
@@ -135,6 +141,8 @@ class Engine:
             at_most=self._at_most,
             ring=self._ring,
             checkpoint=self._checkpoint,
+            count=self._count,
+            journal=self._journal,
         )
         self._draining = drain
         try:

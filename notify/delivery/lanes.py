@@ -15,12 +15,13 @@ class Held:
     """
     A claimed letter in this process.
 
-    ``until`` is monotonic seconds, counted from before the claim; ``begun`` likewise, None while
-    the letter waits; ``place`` is how many letters to its domain went before it on its session.
+    ``claimed_at`` is monotonic seconds, before the claim; ``until`` is the end of the lease, ``begun``
+    None while the letter waits; ``place`` is how many letters to its domain went before it on its session.
     """
 
     job: Job
     letter: Letter
+    claimed_at: float
     until: float
     lost: bool = False
     begun: float | None = None
@@ -29,6 +30,11 @@ class Held:
     def still_ours(self, *, margin: float = 0.0) -> bool:
         """Whether the lease lasts for *margin* seconds more."""
         return not self.lost and monotonic() + margin < self.until
+
+    @property
+    def age_seconds(self) -> float:
+        """How long ago the event was received that the letter tells of."""
+        return self.letter.event.age_seconds + monotonic() - self.claimed_at
 
     @property
     def name(self) -> tuple[int, int]:

@@ -12,13 +12,14 @@ from uuid import UUID
 from sqlalchemy import Connection
 
 from notify.checkpoints import LETTER_CLAIMED, RECORD_COMMITTED, RECORD_WRITTEN, Checkpoint
-from notify.delivery.deliver import Looked, dossiers, gather, last_look
+from notify.delivery.deliver import Looked, dossiers, gather, last_look, resting
 from notify.delivery.recorder import CommitUnsettled, Flush
 from notify.domain.errors import NotifyError
 from notify.domain.jobs import Job
 from notify.store import commits, directory, groups, outbox
 from notify.store.database import AWAY, Database
 from notify.store.directory import Undeliverable
+from notify.store.leases import Outlook
 from notify.store.outbox import LEASES, Ending
 
 P = ParamSpec("P")
@@ -49,9 +50,9 @@ class Ledger:
     threads: Executor
     checkpoint: Checkpoint
 
-    async def any_due(self) -> bool:
-        """Whether a letter is due."""
-        return await self._run(LEASES.any_due)
+    async def outlook(self) -> Outlook:
+        """Whether a letter is due, and whether one is that outlived a worker."""
+        return await self._run(LEASES.outlook)
 
     async def claim(self, limit: int) -> list[Looked]:
         """Take up to *limit* due letters, each with what the last look says."""
@@ -125,7 +126,13 @@ class Ledger:
         if not jobs:
             return []
         rows = [row for job in jobs for row in (job, *job.followers)]
-        gathered = gather([(dossier.job, last_look(dossier)) for dossier in dossiers(connection, rows)])
+        found = dossiers(connection, rows)
+        waits = resting(connection, found)
+        groups.postpone(
+            connection,
+            {(one.claim.id, one.claim.attempt): waits[one.claim.id] for one in rows if one.claim.id in waits},
+        )
+        gathered = gather([(one.job, last_look(one)) for one in found if one.job.claim.id not in waits])
         groups.move(connection, gathered.moves, lease=self.lease)
         return list(gathered.looked)
 

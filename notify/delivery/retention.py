@@ -1,42 +1,130 @@
-"""Retention: what is finished and old goes, a small batch a transaction, so that nobody waits behind it."""
+"""Retention: what is finished and old goes, a small batch a transaction, so that no letter waits behind it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
+from functools import partial
+from threading import Event
+from time import monotonic
 
-from notify.store import groups, upkeep
+from sqlalchemy import Connection
+
+from notify.domain.retention import Kept, Look, rest
+from notify.store import groups, outbox, upkeep
 from notify.store.database import Database
+from notify.store.upkeep import Batch, Place
 
 BATCH = 1_000
+
+Prune = Callable[..., Batch]
 
 
 @dataclass(slots=True)
 class Pruned:
-    """How many rows went."""
+    """
+    How many rows went, and of how many events the words (``emptied``).
+
+    ``elsewhere``: none, as somebody else is at it; ``unfinished``: there may be more.
+    """
 
     jobs: int = 0
     events: int = 0
     stats: int = 0
+    emptied: int = 0
+    elsewhere: bool = False
+    unfinished: bool = False
 
 
-def prune(database: Database, *, batch: int = BATCH) -> Pruned:
+class Pruning:
     """
-    Delete letters, then events that have none left, then counts. May run twice at once.
+    One run: letters, then events that have none left, then the words of others, then counts; made anew for each.
 
-    Letters that wait for one that has ended without them are let go first.
+    Letters that wait for one that has ended without them are let go first. What is deleted stays
+    deleted whenever it stops, and the next run goes on from there.
+
+    Args:
+        batch: Rows that a transaction looks at; between two it rests as ``domain.retention`` says.
+        at_most: It begins no batch after that; None: it takes as long as it takes.
     """
-    pruned = Pruned()
-    with database.begin() as connection:
-        groups.free_orphans(connection)
-        groups.prune(connection)
-    while gone := _one_batch(database, upkeep.prune_jobs, batch):
-        pruned.jobs += gone
-    while gone := _one_batch(database, upkeep.prune_events, batch):
-        pruned.events += gone
-    with database.begin() as connection:
-        pruned.stats = upkeep.prune_stats(connection)
-    return pruned
+
+    def __init__(self, database: Database, kept: Kept, *, batch: int = BATCH, at_most: timedelta | None = None) -> None:
+        self.pruned = Pruned()
+        self._database = database
+        self._kept = kept
+        self._batch = batch
+        self._ends = float("inf") if at_most is None else monotonic() + at_most.total_seconds()
+        self._stopped = Event()
+
+    def stop(self) -> None:
+        """Begin no further batch; from any thread."""
+        self._stopped.set()
+
+    def run(self) -> Pruned:
+        """All of it at once."""
+        for _ in self.batches():
+            pass
+        return self.pruned
+
+    def batches(self) -> Generator[Pruned]:
+        """How much went so far, after each batch."""
+        with self._turn() as connection:
+            if connection is None:
+                self.pruned.elsewhere = True
+                return
+            with connection.begin():
+                groups.free_orphans(connection)
+                groups.prune(connection)
+                usual = _look(connection).seconds
+            for batch in self._in_turn(connection, upkeep.prune_jobs, usual=usual):
+                self.pruned.jobs += batch.gone
+                yield self.pruned
+            for batch in self._in_turn(connection, upkeep.prune_events, usual=usual):
+                self.pruned.events += batch.gone
+                yield self.pruned
+            for batch in self._in_turn(connection, upkeep.empty_events, usual=usual):
+                self.pruned.emptied += batch.gone
+                yield self.pruned
+            with connection.begin():
+                self.pruned.stats = upkeep.prune_stats(connection, self._kept)
+            yield self.pruned
+
+    @contextmanager
+    def _turn(self) -> Iterator[Connection | None]:
+        """A connection that alone may delete, outside a transaction; None if another has that right."""
+        with self._database.engine.connect() as connection:
+            with connection.begin():
+                ours = upkeep.take_turn(connection)
+            try:
+                yield connection if ours else None
+            finally:
+                if ours and not connection.invalidated:
+                    connection.rollback()
+                    with connection.begin():
+                        upkeep.end_turn(connection)
+
+    def _in_turn(self, connection: Connection, prune: Prune, *, usual: float) -> Iterator[Batch]:
+        step = partial(prune, connection, self._kept, limit=self._batch)
+        reached: Place | None = None
+        while self._may_go_on():
+            began = monotonic()
+            with connection.begin():
+                batch = step(after=reached)
+            worked, reached = monotonic() - began, batch.reached
+            if batch.gone:
+                yield batch
+            if batch.seen < self._batch:
+                return
+            with connection.begin():
+                now = _look(connection)
+            self._stopped.wait(rest(worked, now=now, usual_seconds=usual))
+        self.pruned.unfinished = True
+
+    def _may_go_on(self) -> bool:
+        return monotonic() < self._ends and not self._stopped.is_set()
 
 
-def _one_batch(database: Database, delete: Callable[..., int], batch: int) -> int:
-    with database.begin() as connection:
-        return delete(connection, limit=batch)
+def _look(connection: Connection) -> Look:
+    began = monotonic()
+    due = outbox.LEASES.any_due(connection)
+    return Look(seconds=monotonic() - began, due=due)

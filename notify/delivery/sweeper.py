@@ -8,6 +8,8 @@ from time import monotonic
 
 import structlog
 
+from notify.domain.measures import Count, Measure, uncounted
+
 log = structlog.get_logger(__name__)
 
 
@@ -29,9 +31,10 @@ class Sweeper:
     is logged, and the sweeping goes on.
     """
 
-    def __init__(self, beats: Sequence[Beat], *, seconds: float, rng: Random) -> None:
+    def __init__(self, beats: Sequence[Beat], *, seconds: float, rng: Random, count: Count = uncounted) -> None:
         self._seconds = seconds
         self._rng = rng
+        self._count = count
         self._stopping = Event()
         self._threads = [
             Thread(target=self._sweep, args=(beat,), name=f"sweeper-{beat.name}", daemon=True) for beat in beats
@@ -54,9 +57,16 @@ class Sweeper:
         while not self._stopping.wait(self._seconds * self._rng.uniform(2 / 3, 4 / 3)):
             self._look_after(beat)
 
+    def _finds_work(self, beat: Beat) -> bool:
+        found = beat.is_due()
+        self._count(Measure.SWEEP, beat.name)
+        if found:
+            self._count(Measure.SWEEP_FOUND, beat.name)
+        return found
+
     def _look_after(self, beat: Beat) -> None:
         try:
-            if not self._stopping.is_set() and beat.is_due():
+            if not self._stopping.is_set() and self._finds_work(beat):
                 beat.work()
         except Exception as error:  # noqa: BLE001 - a sweep that fails must not be the last
             log.warning("sweep.failed", stage=beat.name, error=type(error).__name__)

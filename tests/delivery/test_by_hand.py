@@ -4,9 +4,10 @@ from itertools import islice
 
 from notify.delivery import by_hand
 from notify.store import jobs
-from notify.store.by_hand import Action, Page, Which
+from notify.store.by_hand import Action, Page
 from notify.store.database import Database
 from notify.store.tables import email_jobs
+from notify.store.which import Which
 from tests.support import rows
 from tests.support.race import blocked_session, meanwhile
 

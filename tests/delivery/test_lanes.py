@@ -23,7 +23,7 @@ def held(number: int, domain: str) -> Held:
         message_id=written.message_id,
         expired=False,
     )
-    return Held(job=job, letter=written, until=0.0)
+    return Held(job=job, letter=written, claimed_at=0.0, until=0.0)
 
 
 def lanes(*domains: str) -> Lanes:

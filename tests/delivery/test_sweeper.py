@@ -5,8 +5,11 @@ from random import Random
 from threading import Event
 
 from notify.delivery.sweeper import Beat, Sweeper
+from notify.domain.measures import Measure
+from tests.support.counted import Counted
 from tests.support.office import Office
 from tests.support.smtp import ScriptedRelay
+from tests.support.wait import until
 
 
 def sweeping(*beats: Beat) -> Sweeper:
@@ -77,3 +80,14 @@ def test_nothing_is_done_where_nothing_is_due() -> None:
     sweeper.stop(timeout_seconds=10)
 
     assert not worked.is_set()
+
+
+def test_sweeps_are_counted_and_those_that_found_work() -> None:
+    counted, found = Counted(), Event()
+    sweeper = Sweeper([Beat("deliver", once(found), found.set)], seconds=0.01, rng=Random(1), count=counted.note)
+    sweeper.start()
+    assert found.wait(60)
+    until(lambda: counted.of(Measure.SWEEP)["deliver"] > 1)
+    sweeper.stop(timeout_seconds=10)
+
+    assert counted.of(Measure.SWEEP_FOUND) == {"deliver": 1}

@@ -14,13 +14,15 @@ from sqlalchemy import update
 
 from notify import wiring
 from notify.domain.preferences import Person
+from notify.domain.together import Group
 from notify.intake.receive import receive
 from notify.intake.schema import parse
 from notify.store import by_hand, directory, groups, outbox, preferences
-from notify.store.by_hand import Action, Which
+from notify.store.by_hand import Action
 from notify.store.database import Database
 from notify.store.jobs import JobView
 from notify.store.tables import email_jobs, notification_event_types
+from notify.store.which import Which
 from tests.support import rows
 from tests.support.office import Office, comment
 from tests.support.race import all_at_once, blocked_session, meanwhile
@@ -114,6 +116,19 @@ def test_each_entry_has_its_author_and_its_link_in_text_and_html(office: Office,
     assert letter["From"].addresses[0].display_name == "carol, dana, bob via Review"
     assert letter["X-Notify-Actor"] == "carol, dana, bob"
     assert letter.defects == []
+
+
+def test_what_was_fanned_out_late_stands_where_it_happened(office: Office, relay: ScriptedRelay) -> None:
+    said(office, 0)
+    office.drain()
+    tell(office, 1, 2, 3)
+    office.now("UPDATE notify.events SET due_at = now() + interval '1 hour' WHERE key = 'k1'")
+    office.fan_out()
+    office.now("UPDATE notify.events SET due_at = now() WHERE key = 'k1'")
+    office.fan_out()
+    office.now(WINDOW_ENDS)
+    office.drain()
+    assert told(relay) == [[0], [1, 2, 3]]
 
 
 def test_a_letter_bears_the_message_id_of_its_leader(office: Office, relay: ScriptedRelay) -> None:
@@ -348,7 +363,7 @@ def test_when_a_leader_is_cancelled_on_its_way_nobody_on_its_letter_is_forgotten
 def test_who_joins_while_the_leader_is_cancelled_is_not_forgotten(office: Office) -> None:
     leader, *_ = held(office, count=2)
     with office.database.engine.connect() as fan_out:
-        groups.lock(fan_out, {("alice", "CL-1")})
+        groups.lock(fan_out, {Group("alice", "CL-1")})
         with meanwhile(act, office, Action.CANCEL, leader.id) as cancelling:
             blocked_session(office.database)
             late = rows.letter(
@@ -454,7 +469,7 @@ def test_who_writes_to_a_person_about_a_change_list_waits_for_the_other_who_does
     said(office, 0)
     tell(office, 1)
     with office.database.engine.connect() as other:
-        groups.lock(other, {("alice", "CL-1")})
+        groups.lock(other, {Group("alice", "CL-1")})
         with meanwhile(office.fan_out) as fanning_out:
             assert blocked_session(office.database)
             other.commit()

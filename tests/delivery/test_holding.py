@@ -1,0 +1,416 @@
+"""Digests, quiet hours and pauses: what is held leaves as one letter when its time comes, and nothing is dropped."""
+
+from datetime import UTC, datetime, timedelta
+from email import policy
+from email.message import EmailMessage
+from email.parser import BytesParser
+from functools import partial
+from re import MULTILINE, findall
+from typing import Any, cast
+from uuid import uuid4
+
+import pytest
+
+from notify import wiring
+from notify.delivery.deliver import dossiers, resting
+from notify.domain.preferences import Person
+from notify.domain.schedule import Mode
+from notify.domain.together import Group
+from notify.intake.choosing import choose
+from notify.intake.receive import receive
+from notify.intake.schema import parse
+from notify.store import directory, groups, jobs, outbox, preferences
+from notify.store.database import Database
+from notify.store.preferences import Settings
+from notify.store.tables import email_jobs
+from tests.support import rows
+from tests.support.office import Office, comment
+from tests.support.race import all_at_once, blocked_session, meanwhile
+from tests.support.smtp import RCPT, ScriptedRelay
+from tests.support.statements import statements
+
+HOUR = timedelta(hours=1)
+EVERY_DAY = [1, 2, 3, 4, 5, 6, 7]
+HOURS_END = "UPDATE notify.email_jobs SET due_at = now() WHERE status = 'pending' AND leader_id IS NULL"
+FOREVER = datetime(2099, 1, 1, tzinfo=UTC)
+DAILY: dict[str, Any] = {"delivery_mode": "daily", "digest_hour": 9}
+
+
+@pytest.fixture
+def office(database: Database, relay: ScriptedRelay) -> Office:
+    """A worker, and alice, whose change lists dana and a bot talk about."""
+    with database.begin() as connection:
+        for name in ("alice", "dana", "robot"):
+            person = Person(username=name, email=f"{name}@example.com", is_bot=name == "robot")
+            directory.put_person(connection, person)
+    return Office(database, relay.url, {"together_seconds": 180})
+
+
+def wants(office: Office, **settings: Any) -> None:
+    """Alice chooses."""
+    with office.database.begin() as connection:
+        choose(connection, "alice", settings=cast("Settings", settings), chosen={})
+
+
+def quiet(office: Office) -> dict[str, Any]:
+    """Quiet hours that have begun an hour ago."""
+    (row,) = office.now("SELECT now() AS now")
+    begun = row.now.astimezone(UTC).replace(second=0, microsecond=0) - HOUR
+    return {"quiet_days": EVERY_DAY, "quiet_start": begun.time(), "quiet_end": (begun + 4 * HOUR).time()}
+
+
+def said(office: Office, *numbers: int, by: str = "dana") -> None:
+    """Somebody says these, each on a change list of its own, and it is fanned out."""
+    tell(office, *numbers, by=by)
+    office.fan_out()
+
+
+def tell(office: Office, *numbers: int, by: str = "dana", link: str | None = None) -> None:
+    """Somebody says these."""
+    for number in numbers:
+        event = comment(key=f"k{number}", link=link or f"CL-{number}", actor=by, body=f"Word {number}.")
+        event["cl"]["author"] = "alice"
+        with office.database.begin() as connection:
+            receive(connection, [parse(event)])
+
+
+def told(relay: ScriptedRelay) -> list[list[int]]:
+    """The numbers of what was said, in the order of the letters and of their text."""
+    return [[int(one) for one in findall(r"^> Word (\d+)\.", text(one), MULTILINE)] for one in arrived(relay)]
+
+
+def arrived(relay: ScriptedRelay) -> list[EmailMessage]:
+    return [BytesParser(EmailMessage, policy=policy.SMTP).parsebytes(one.content) for one in relay.letters]
+
+
+def text(letter: EmailMessage) -> str:
+    part = letter.get_body(("plain",))
+    assert part is not None
+    return str(part.get_content())
+
+
+def due(office: Office) -> list[datetime]:
+    """When the letters leave that wait."""
+    query = "SELECT due_at FROM notify.email_jobs WHERE status = 'pending' AND leader_id IS NULL ORDER BY due_at"
+    return [row.due_at.astimezone(UTC) for row in office.now(query)]
+
+
+def statuses(office: Office) -> list[str]:
+    return [row.status for row in office.now("SELECT status FROM notify.email_jobs ORDER BY id")]
+
+
+@pytest.mark.parametrize("mode", [Mode.HOURLY, Mode.DAILY, Mode.WEEKLY])
+def test_a_digest_is_one_letter_about_all_that_happened_until_its_hour(
+    office: Office, relay: ScriptedRelay, mode: Mode
+) -> None:
+    wants(office, delivery_mode=mode.value)
+    said(office, 1, 2, 3)
+    office.drain()
+    assert told(relay) == []
+    (at,) = due(office)
+    assert (at.minute, at.second) == (0, 0)
+    office.now(HOURS_END)
+    report = office.drain()
+    assert told(relay) == [[1, 2, 3]]
+    assert (report["claimed"], report["sent"]) == (1, 1)
+    assert statuses(office) == ["sent"] * 3
+    assert arrived(relay)[0]["X-Notify-Digest"] == mode.value
+
+
+def test_a_digest_comes_at_the_hour_of_the_persons_own_time_zone(office: Office) -> None:
+    wants(office, **DAILY, timezone="Asia/Kathmandu")
+    said(office, 1)
+    (at,) = due(office)
+    assert (at.hour, at.minute) == (3, 15)
+
+
+def test_nothing_to_say_sends_nothing(office: Office, relay: ScriptedRelay) -> None:
+    wants(office, **DAILY)
+    office.now(HOURS_END)
+    office.drain()
+    assert told(relay) == []
+
+
+@pytest.mark.parametrize("rest", ["quiet", "paused"])
+def test_what_comes_in_quiet_hours_or_a_pause_leaves_as_one_letter_when_they_end(
+    office: Office, relay: ScriptedRelay, rest: str
+) -> None:
+    wants(office, **(quiet(office) if rest == "quiet" else {"paused_until": FOREVER}))
+    said(office, 1, 2)
+    said(office, 3)
+    assert len(due(office)) == 1
+    end_of_rest(office)
+    office.now(HOURS_END)
+    office.drain()
+    assert told(relay) == [[1, 2, 3]]
+
+
+def end_of_rest(office: Office) -> None:
+    """What time does."""
+    office.now(
+        "UPDATE notify.user_notification_settings"
+        " SET quiet_days = NULL, quiet_start = NULL, quiet_end = NULL, paused_until = NULL"
+    )
+
+
+def test_what_is_required_passes_everything(office: Office, relay: ScriptedRelay) -> None:
+    office.now("UPDATE notify.notification_event_types SET system_required = true")
+    wants(office, **DAILY, **quiet(office), paused_until=FOREVER)
+    said(office, 1)
+    office.drain()
+    assert told(relay) == [[1]]
+
+
+def test_a_letter_does_not_grow_too_old_while_it_is_held(office: Office) -> None:
+    office.now("UPDATE notify.notification_event_types SET expires_after = '1 minute'")
+    wants(office, paused_until=FOREVER)
+    said(office, 1, 2)
+    lives = office.now("SELECT DISTINCT expires_at FROM notify.email_jobs")
+    assert [row.expires_at for row in lives] == [datetime(2099, 1, 1, 0, 1, tzinfo=UTC)]
+    wants(office, paused_until=datetime(2099, 2, 1, tzinfo=UTC))
+    lives = office.now("SELECT DISTINCT expires_at FROM notify.email_jobs")
+    assert [row.expires_at for row in lives] == [datetime(2099, 2, 1, 0, 1, tzinfo=UTC)]
+
+
+def test_what_comes_due_in_quiet_hours_waits_for_their_end_without_a_failure(
+    office: Office, relay: ScriptedRelay
+) -> None:
+    """An outage, say, has held it up until then."""
+    wants(office, **DAILY)
+    said(office, 1, 2)
+    office.now(HOURS_END)
+    office.now("UPDATE notify.email_jobs SET expires_at = now() + interval '1 minute'")
+    with office.database.begin() as connection:
+        preferences.put_config(connection, "alice", settings=cast("Settings", quiet(office)), preferences={})
+    office.drain()
+    assert told(relay) == []
+    found = office.now(
+        "SELECT status, failures, attempt, expires_at - due_at AS life, leader_id FROM notify.email_jobs"
+    )
+    assert [(row.status, row.failures, row.attempt) for row in found] == [("pending", 0, 1)] * 2
+    assert [row.life > timedelta(0) for row in found if row.leader_id is None] == [True]
+    end_of_rest(office)
+    office.now(HOURS_END)
+    office.drain()
+    assert told(relay) == [[1, 2]]
+
+
+def test_a_claim_that_finds_nobody_resting_asks_nothing_more(office: Office) -> None:
+    costs = []
+    for number, settings in ((1, {}), (2, {"participating": True}), (3, quiet(office))):
+        wants(office, **settings)
+        said(office, number)
+        office.now(HOURS_END)
+        with office.database.begin() as connection:
+            found = dossiers(connection, outbox.claim(connection, limit=1, lease=HOUR, worker=uuid4()))
+            with statements(office.database) as sent:
+                resting(connection, found)
+        costs.append(len(sent))
+    assert costs == [0, 0, 1]
+
+
+@pytest.mark.parametrize("mode", ["realtime", "hourly"])
+def test_what_a_bot_does_waits_for_the_digest(office: Office, relay: ScriptedRelay, mode: str) -> None:
+    wants(office, delivery_mode=mode)
+    said(office, 1, 2, by="robot")
+    said(office, 3)
+    office.drain()
+    assert told(relay) == ([[3]] if mode == "realtime" else [])
+    office.now(HOURS_END)
+    office.drain()
+    assert told(relay) == ([[3], [1, 2]] if mode == "realtime" else [[1, 2, 3]])
+
+
+def test_who_wants_letters_at_once_again_gets_what_was_held_as_one(office: Office, relay: ScriptedRelay) -> None:
+    wants(office, **DAILY)
+    said(office, 1, 2)
+    wants(office, delivery_mode="realtime")
+    said(office, 3)
+    office.drain()
+    assert sorted(told(relay)) == [[1, 2], [3]]
+
+
+def test_who_ends_a_pause_gets_what_was_held_but_not_what_the_digest_still_holds(
+    office: Office, relay: ScriptedRelay
+) -> None:
+    wants(office, **DAILY, paused_until=FOREVER)
+    said(office, 1, 2)
+    wants(office, paused_until=None)
+    office.drain()
+    assert told(relay) == []
+    (at,) = due(office)
+    assert (at.hour, at.year < 2099) == (9, True)
+
+
+def test_what_waits_for_its_window_follows_a_new_schedule_with_all_that_follows_it(
+    office: Office, relay: ScriptedRelay
+) -> None:
+    said(office, 1)
+    office.drain()
+    tell(office, 9, link="CL-1")
+    office.fan_out()
+    wants(office, **DAILY)
+    said(office, 2)
+    (at,) = due(office)
+    assert at.hour == 9
+    office.now(HOURS_END)
+    office.drain()
+    assert told(relay) == [[1], [9, 2]]
+
+
+def test_other_choices_leave_what_waits_as_it_is(office: Office) -> None:
+    wants(office, **DAILY)
+    said(office, 1, 2)
+    before = office.now("SELECT id, due_at, leader_id FROM notify.email_jobs ORDER BY id")
+    office.now(HOURS_END)
+    wants(office, participating=True)
+    wants(office, **DAILY)
+    after = office.now("SELECT id, due_at <= now() AS due, leader_id FROM notify.email_jobs ORDER BY id")
+    assert [(row.id, row.leader_id) for row in before] == [(row.id, row.leader_id) for row in after]
+    assert after[0].due
+
+
+def test_a_letter_that_was_tried_keeps_what_it_tells_of(office: Office, relay: ScriptedRelay) -> None:
+    wants(office, **DAILY)
+    said(office, 1, 2)
+    office.now(HOURS_END)
+    relay.answers[RCPT] = "451 4.3.0 later"
+    office.drain()
+    said(office, 3)
+    wants(office, delivery_mode="weekly")
+    del relay.answers[RCPT]
+    office.now(HOURS_END)
+    office.drain()
+    assert sorted(told(relay)) == [[1, 2], [3]]
+
+
+def test_to_choose_anew_costs_the_same_however_much_waits(office: Office) -> None:
+    costs = []
+    for mode, numbers in (("daily", range(1, 3)), ("weekly", range(3, 30))):
+        said(office, *numbers)
+        with statements(office.database) as sent:
+            wants(office, delivery_mode=mode)
+        costs.append(len(sent))
+    assert costs[0] == costs[1]
+
+
+def test_those_that_are_held_cost_the_same_number_of_statements_however_many(office: Office) -> None:
+    wants(office, **DAILY)
+    said(office, 0)
+    costs = []
+    for numbers in (range(1, 3), range(3, 30)):
+        tell(office, *numbers)
+        with statements(office.database) as sent:
+            office.fan_out()
+        costs.append(len(sent))
+    assert costs[0] == costs[1]
+
+
+def test_workers_that_fan_out_at_once_make_one_digest(office: Office, relay: ScriptedRelay) -> None:
+    wants(office, **DAILY)
+    tell(office, *range(1, 31))
+    fans = [
+        wiring.fan_out(office.settings, office.database, doorbell=office.doorbell, worker=uuid4()) for _ in range(3)
+    ]
+    for fan in fans:
+        fan._batch = 3  # noqa: SLF001 - small batches, so that they interleave
+    all_at_once([partial(fan.drain, at_most=timedelta(minutes=1)) for fan in fans])
+    office.now(HOURS_END)
+    office.drain()
+    assert [sorted(one) for one in told(relay)] == [list(range(1, 31))]
+
+
+def test_who_chooses_while_letters_are_written_leaves_none_behind(office: Office, relay: ScriptedRelay) -> None:
+    """Each of these would wait for years if it were overlooked."""
+    wants(office, paused_until=FOREVER)
+
+    def choose_often() -> None:
+        for year in range(2098, 2088, -1):
+            wants(office, paused_until=datetime(year, 1, 1, tzinfo=UTC))
+
+    def talk() -> None:
+        for number in range(1, 21):
+            said(office, number)
+
+    all_at_once([choose_often, talk])
+    wants(office, paused_until=None)
+    office.drain()
+    assert sorted(number for letter in told(relay) for number in letter) == list(range(1, 21))
+
+
+def test_two_claims_take_a_digest_once_and_whole(office: Office) -> None:
+    wants(office, **DAILY)
+    said(office, 1, 2, 3)
+    office.now(HOURS_END)
+    with office.database.begin() as connection:
+        (letter,) = outbox.claim(connection, limit=1, lease=timedelta(minutes=1), worker=uuid4())
+    assert [row.cl_link for row in letter.followers] == ["CL-2", "CL-3"]
+    with office.database.begin() as connection:
+        assert outbox.claim(connection, limit=10, lease=timedelta(minutes=1), worker=uuid4()) == []
+
+
+def test_what_comes_after_a_digest_was_made_due_by_hand_waits_for_its_hour(office: Office) -> None:
+    wants(office, **DAILY)
+    said(office, 1, 2)
+    (leader,) = office.jobs("k1")
+    with office.database.begin() as connection:
+        jobs.retry(connection, leader.id)
+    said(office, 3)
+    (row,) = office.jobs("k3")
+    assert row.leader_id is None
+    assert row.due_at == leader.due_at
+
+
+def test_nobody_joins_a_letter_about_a_change_list_that_has_been_held_meanwhile(office: Office) -> None:
+    """A fan-out that has read the choices before they were changed."""
+    said(office, 1)
+    office.drain()
+    tell(office, 8, link="CL-1")
+    office.fan_out()
+    wants(office, paused_until=FOREVER)
+    end_of_rest(office)
+    tell(office, 9, link="CL-1")
+    office.fan_out()
+    (row,) = office.jobs("k9")
+    assert row.leader_id is None
+    assert row.held_by is None
+
+
+def test_who_chooses_waits_for_the_letters_that_are_written_by_the_old_choice(office: Office) -> None:
+    wants(office, paused_until=FOREVER)
+    with office.database.engine.connect() as fan_out:
+        preferences.schedules(fan_out, ["alice"])
+        with meanwhile(wants, office, paused_until=None) as choosing:
+            blocked_session(office.database)
+            late = rows.letter(fan_out, due_at=FOREVER, held_by="pause")
+            fan_out.commit()
+            choosing.result()
+    assert rows.row(office.database, email_jobs, late)["due_at"] < datetime.now(UTC) + HOUR
+
+
+def test_who_joins_a_letter_while_it_is_held_is_held_with_it(office: Office) -> None:
+    said(office, 1)
+    office.drain()
+    tell(office, 8, link="CL-1")
+    office.fan_out()
+    (leader,) = office.jobs("k8")
+    with office.database.engine.connect() as fan_out:
+        groups.lock(fan_out, {Group("alice", "CL-1")})
+        with meanwhile(wants, office, paused_until=FOREVER) as choosing:
+            blocked_session(office.database)
+            late = rows.letter(fan_out, leader_id=leader.id, carried_as=leader.message_id)
+            fan_out.commit()
+            choosing.result()
+    row = rows.row(office.database, email_jobs, late)
+    assert (row["leader_id"], row["held_by"]) == (leader.id, "pause")
+    assert row["expires_at"] > FOREVER
+
+
+def test_a_letter_tells_the_time_of_what_it_tells_by_the_clock_that_its_reader_has_chosen(
+    office: Office, relay: ScriptedRelay
+) -> None:
+    wants(office, **DAILY, timezone="Asia/Kathmandu")
+    said(office, 1, 2)
+    office.now(HOURS_END)
+    office.drain()
+    assert "+0545" in text(arrived(relay)[0])

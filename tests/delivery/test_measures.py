@@ -1,0 +1,80 @@
+"""What a worker counts of its letters besides their outcomes: how old their events were, how long the relay took."""
+
+from dataclasses import replace
+
+import pytest
+
+from notify.domain.measures import BUCKETS, Measure
+from tests.support.counted import Counted
+from tests.support.office import Office
+from tests.support.smtp import EXTENSIONS, ScriptedRelay
+
+HALF_AN_HOUR_AGO = "UPDATE notify.events SET created_at = now() - interval '30 minutes'"
+DUE_AGAIN = "UPDATE notify.email_jobs SET due_at = now() WHERE due_at IS NOT NULL"
+OLD = "3600"
+
+
+@pytest.fixture
+def counted() -> Counted:
+    return Counted()
+
+
+@pytest.fixture
+def counting(office: Office, counted: Counted) -> Office:
+    """A worker that counts."""
+    return replace(office, count=counted.note)
+
+
+def times(counted: Counted, measure: Measure) -> list[tuple[str, int]]:
+    return sorted(counted.of(measure).items(), key=lambda one: BUCKETS.index(one[0]))
+
+
+def test_a_letter_is_as_old_as_its_event_however_late_it_is_sent(counting: Office, counted: Counted) -> None:
+    counting.letters_wait("ann", "bob")
+    counting.now(HALF_AN_HOUR_AGO)
+    counting.drain()
+
+    assert times(counted, Measure.TO_FIRST_ATTEMPT) == [(OLD, 2)]
+    assert times(counted, Measure.TO_SENT) == [(OLD, 2)]
+    assert 3600 <= counted.seconds[Measure.TO_SENT, OLD] < 3700
+
+
+def test_a_letter_that_is_tried_again_is_attempted_first_once_and_sent_once(
+    counting: Office, counted: Counted, relay: ScriptedRelay
+) -> None:
+    counting.letters_wait("ann")
+    relay.answers["RCPT"] = "450 4.2.0 greylisted, come back"
+    counting.drain()
+    assert sum(counted.of(Measure.TO_FIRST_ATTEMPT).values()) == 1
+    assert counted.of(Measure.TO_SENT) == {}
+
+    relay.answers.clear()
+    counting.now(DUE_AGAIN)
+    counting.now(HALF_AN_HOUR_AGO)
+    counting.drain()
+    assert sum(counted.of(Measure.TO_FIRST_ATTEMPT).values()) == 1
+    assert times(counted, Measure.TO_SENT) == [(OLD, 1)]
+
+
+def test_an_event_that_is_fanned_out_is_timed_and_one_that_must_wait_is_not(counting: Office, counted: Counted) -> None:
+    counting.letters_wait("ann")
+    assert sum(counted.of(Measure.TO_FAN_OUT).values()) == 1
+
+    counting.now("DELETE FROM notify.change_lists CASCADE")
+    counting.now("UPDATE notify.events SET status = 'pending', due_at = now(), finished_at = NULL")
+    counting.fan_out()
+    assert sum(counted.of(Measure.TO_FAN_OUT).values()) == 1
+
+
+@pytest.mark.parametrize("extensions", [(), EXTENSIONS], ids=["in turn", "pipelined"])
+def test_each_phase_of_the_conversation_is_timed(
+    counting: Office, counted: Counted, relay: ScriptedRelay, extensions: tuple[str, ...]
+) -> None:
+    relay.extensions = extensions
+    counting.letters_wait("ann")
+    counting.drain()
+
+    phases = counted.of(Measure.SMTP)
+    assert phases.keys() >= {"connect", "greeting", "ehlo", "mail", "rcpt", "data", "final_dot"}
+    assert set(phases.values()) == {1}
+    assert all(0 < counted.seconds[Measure.SMTP, phase] < 10 for phase in phases)

@@ -1,0 +1,88 @@
+"""A run of upkeep: all that is old goes, one run at a time, and it leaves off when it is told to."""
+
+from datetime import timedelta
+from typing import Any
+
+from notify.delivery.retention import Pruned, Pruning
+from notify.domain.retention import Kept
+from notify.store import upkeep
+from notify.store.database import Database
+from notify.store.tables import email_jobs, events
+from tests.support import rows
+
+KEPT = Kept()
+
+
+def put_old(database: Database, *statuses: str, **columns: Any) -> list[int]:
+    """Letters that ended twenty days ago, each about an event of its own."""
+    with database.begin() as connection:
+        aged = rows.ago(days=20)
+        about = [rows.event(connection, **rows.ended("done", at=aged)) for _ in statuses]
+        return [
+            rows.letter(connection, event_id=event_id, **rows.ended(status, at=aged), **columns)
+            for event_id, status in zip(about, statuses, strict=True)
+        ]
+
+
+def test_a_run_deletes_all_that_is_old_however_small_the_batches(database: Database) -> None:
+    put_old(database, "sent", "dead", "sent", "skipped", "sent", "dead")
+
+    pruned = Pruning(database, KEPT, batch=2).run()
+
+    assert pruned == Pruned(jobs=4, events=4)
+    assert (rows.count_of(database, email_jobs), rows.count_of(database, events)) == (2, 2)
+
+
+def test_letters_that_are_due_stay_and_stop_no_run(database: Database) -> None:
+    put_old(database, "sent", "sent")
+    with database.begin() as connection:
+        rows.letter(connection)
+
+    assert Pruning(database, KEPT, batch=1).run() == Pruned(jobs=2, events=2)
+    assert rows.count_of(database, email_jobs) == 1
+
+
+def test_of_two_runs_at_once_one_leaves_it_to_the_other(database: Database) -> None:
+    put_old(database, "sent", "sent")
+    first = Pruning(database, KEPT, batch=1)
+
+    batches = first.batches()
+    next(batches)
+    second = Pruning(database, KEPT).run()
+    for _ in batches:
+        pass
+
+    assert second == Pruned(elsewhere=True)
+    assert first.pruned == Pruned(jobs=2, events=2)
+    assert Pruning(database, KEPT).run() == Pruned()
+
+
+def test_a_run_that_fails_leaves_the_turn_to_the_next(database: Database) -> None:
+    put_old(database, "sent", "sent")
+    batches = Pruning(database, KEPT, batch=1).batches()
+    next(batches)
+
+    batches.close()
+
+    assert Pruning(database, KEPT).run().jobs == 1
+    with database.begin() as connection:
+        assert upkeep.take_turn(connection)
+        upkeep.end_turn(connection)
+
+
+def test_a_run_that_is_told_to_stop_begins_no_further_batch_and_the_next_goes_on(database: Database) -> None:
+    put_old(database, "sent", "sent", "sent")
+    stopped = Pruning(database, KEPT, batch=1)
+
+    for _ in stopped.batches():
+        stopped.stop()
+
+    assert stopped.pruned == Pruned(jobs=1, unfinished=True)
+    assert Pruning(database, KEPT).run() == Pruned(jobs=2, events=3)
+
+
+def test_a_run_leaves_off_when_its_time_is_over(database: Database) -> None:
+    put_old(database, "sent")
+
+    assert Pruning(database, KEPT, at_most=timedelta(0)).run() == Pruned(unfinished=True)
+    assert rows.count_of(database, email_jobs) == 1
