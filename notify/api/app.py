@@ -1,5 +1,10 @@
 """The API as an ASGI application: ``uvicorn --factory notify.api.app:create_app --no-access-log``."""
 
+from asyncio import to_thread
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from uuid import uuid4
+
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from sqlalchemy.exc import OperationalError
@@ -7,13 +12,27 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
 
 from notify import logs, wiring
-from notify.api import directory, events, health, jobs, preferences, preferences_page, problems, reference, unsubscribe
+from notify.api import (
+    directory,
+    events,
+    health,
+    jobs,
+    metrics,
+    preferences,
+    preferences_page,
+    problems,
+    reference,
+    unsubscribe,
+)
 from notify.api.context import Context
 from notify.api.edge import AccessLog, LimitedBody
 from notify.api.pages import Pages
 from notify.api.person_tokens import PersonTokens, published_keys, shared_secret
+from notify.api.rates import Rates
 from notify.channels.links import ForgedLink
+from notify.domain.measures import Role
 from notify.settings import Settings, load
+from notify.tally import Tally
 
 ROUTERS = (
     events.router,
@@ -22,6 +41,7 @@ ROUTERS = (
     jobs.router,
     unsubscribe.router,
     preferences_page.router,
+    preferences_page.mine,
     health.router,
     reference.router,
 )
@@ -41,14 +61,19 @@ def create_app() -> FastAPI:
 
 def context_of(settings: Settings) -> Context:
     """The parts that these settings describe. Opens no connection."""
+    database = wiring.database(settings)
+    tally = Tally(database, process=uuid4(), role=Role.API)
     return Context(
-        database=wiring.database(settings),
-        doorbell=wiring.doorbell(settings),
+        database=database,
+        doorbell=wiring.doorbell(settings, count=tally.count),
+        tally=tally,
         pages=Pages(settings.templates_dir),
+        showing=wiring.showing(settings),
         links=wiring.links(settings),
         people=_person_tokens(settings),
         no_mail=wiring.NO_MAIL if settings.smtp_url is None else None,
         relay=wiring.relay_name(settings),
+        calls_per_minute=settings.api_calls_per_minute,
     )
 
 
@@ -61,16 +86,31 @@ def build_app(context: Context) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         responses=problems.OF_ALL,
+        lifespan=_counting,
     )
     app.state.context = context
-    app.state.metrics = health.registry(context.database, relay=context.relay)
+    app.state.metrics = metrics.registry(context.database, relay=context.relay)
     for router in ROUTERS:
         app.include_router(router)
     _refuse_in_one_voice(app)
     app.add_middleware(LimitedBody)
+    if context.calls_per_minute is not None:
+        app.add_middleware(Rates, per_minute=context.calls_per_minute)
     app.add_middleware(AccessLog)
     app.openapi()["components"]["schemas"].update(problems.schemas())
     return app
+
+
+@asynccontextmanager
+async def _counting(app: FastAPI) -> AsyncIterator[None]:
+    """Write what this process counts for as long as it serves."""
+    tally = app.state.context.tally
+    if tally is None:
+        yield
+        return
+    tally.start()
+    yield
+    await to_thread(tally.stop)
 
 
 def _person_tokens(settings: Settings) -> PersonTokens | None:

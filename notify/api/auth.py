@@ -46,7 +46,7 @@ def _caller(
 
 def _program(context: Context, token: str) -> Program:
     with context.database.begin() as connection:
-        scopes = tokens.scopes_of(connection, token)
+        scopes = tokens.use(connection, token)
     if scopes is None:
         raise _unauthorized("the token is unknown or revoked")
     return Program(scopes)

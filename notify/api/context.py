@@ -7,9 +7,11 @@ from fastapi import Depends, Request
 
 from notify.api.pages import Pages
 from notify.api.person_tokens import PersonTokens
+from notify.channels.email.compose import Composer
 from notify.channels.links import ForgedLink, SignedLinks
 from notify.domain.ports import Doorbell
 from notify.store.database import Database
+from notify.tally import Tally
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,16 +21,21 @@ class Context:
 
     ``links`` and ``people`` None mean that no secret is configured, so that no signed link and
     no person's token can be genuine. ``no_mail`` says why nothing is claimed; None: mail is
-    configured. ``relay`` names the relay whose breaker health tells of; None: of none.
+    configured. ``showing`` writes letters whose links open nothing.
+    ``relay`` names the relay whose breaker health tells of; None: of none. ``tally`` writes
+    what this process counts; None: nothing does. ``calls_per_minute`` limits each caller; None: nothing does.
     """
 
     database: Database
     doorbell: Doorbell
     pages: Pages
+    showing: Composer
     links: SignedLinks | None
     people: PersonTokens | None
     no_mail: str | None
     relay: str | None = None
+    tally: Tally | None = None
+    calls_per_minute: int | None = None
 
 
 def of(request: Request) -> Context:

@@ -4,13 +4,14 @@ from dataclasses import asdict
 from http import HTTPStatus
 from typing import Annotated
 
-from fastapi import APIRouter, Body, HTTPException
+from fastapi import APIRouter, Body, Header, HTTPException
 
 from notify.api import auth
 from notify.api.context import InContext
 from notify.api.problems import OF_BODIES
 from notify.api.schemas import BatchAccepted, EventAccepted, EventOut, InPath
 from notify.domain.jobs import Stage
+from notify.domain.traces import well_formed
 from notify.intake.explain import traces
 from notify.intake.receive import receive
 from notify.intake.schema import EventIn
@@ -21,23 +22,26 @@ LARGEST_BATCH = 1_000
 
 router = APIRouter(prefix="/api/v1/events", tags=["events"], responses=auth.REFUSALS)
 may_write = auth.program_with(Scope.EVENTS_WRITE)
+InTrace = Annotated[str | None, Header(description="W3C Trace Context: of events that state no trace of their own.")]
 may_read = auth.program_with(Scope.EVENTS_WRITE, Scope.OPS)
 
 
 @router.post("", status_code=HTTPStatus.ACCEPTED, dependencies=[may_write], responses=OF_BODIES)
-def post_event(event: EventIn, context: InContext) -> EventAccepted:
+def post_event(event: EventIn, context: InContext, traceparent: InTrace = None) -> EventAccepted:
     """Store one event. The answer means that it is durable; the same key again changes nothing."""
     with context.database.begin() as connection:
-        (receipt,) = receive(connection, [event])
+        (receipt,) = receive(connection, [event], traceparent=well_formed(traceparent))
     context.doorbell.ring(Stage.FAN_OUT)
     return EventAccepted.model_validate(receipt)
 
 
 @router.post("/batch", status_code=HTTPStatus.ACCEPTED, dependencies=[may_write], responses=OF_BODIES)
-def post_events(events: Annotated[list[EventIn], Body(max_length=LARGEST_BATCH)], context: InContext) -> BatchAccepted:
+def post_events(
+    events: Annotated[list[EventIn], Body(max_length=LARGEST_BATCH)], context: InContext, traceparent: InTrace = None
+) -> BatchAccepted:
     """Store all of these events, or, when one of them is malformed, none."""
     with context.database.begin() as connection:
-        receipts = receive(connection, events)
+        receipts = receive(connection, events, traceparent=well_formed(traceparent))
     context.doorbell.ring(Stage.FAN_OUT)
     duplicates = sum(receipt.duplicate for receipt in receipts)
     return BatchAccepted(accepted=len(receipts) - duplicates, duplicates=duplicates)

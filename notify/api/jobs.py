@@ -1,5 +1,6 @@
 """Letters, for operators: where one is, what was tried, and what can be done by hand."""
 
+from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Annotated
 
@@ -9,11 +10,14 @@ from sqlalchemy import Connection
 from notify.api import auth
 from notify.api.context import InContext
 from notify.api.problems import documented
-from notify.api.schemas import Id, JobFilter, JobOut, JobPage, JobWithAttempts
+from notify.api.schemas import Id, JobFilter, JobOut, JobPage, JobWithAttempts, WrittenLetter
+from notify.delivery import shown
 from notify.domain.jobs import Stage
+from notify.intake.explain import traces
 from notify.store import jobs
 from notify.store.jobs import JobView
 from notify.store.tokens import Scope
+from notify.store.which import Which
 
 router = APIRouter(
     prefix="/api/v1/jobs", tags=["jobs"], dependencies=[auth.program_with(Scope.OPS)], responses=auth.REFUSALS
@@ -23,28 +27,49 @@ NOT_NOW = documented(HTTPStatus.CONFLICT)
 
 @router.get("")
 def list_jobs(asked: Annotated[JobFilter, Query()], context: InContext) -> JobPage:
-    """The newest letters that match everything asked for, a page at a time."""
+    """
+    The newest letters that match everything asked for, a page at a time.
+
+    Ask for a person, a change list, an event, a Message-ID or what is not sent, and a page is full while
+    there are more. What no index finds is looked for among a hundred thousand letters at a time: a page
+    may then be empty and still have a next_cursor.
+    """
+    which = Which(**asked.model_dump(exclude={"cursor", "limit"}))
     with context.database.begin() as connection:
-        found = jobs.search(
-            connection,
-            username=asked.username,
-            cl_link=asked.cl_link,
-            status=asked.status,
-            event_key=asked.event_key,
-            before_id=asked.cursor,
-            limit=asked.limit + 1,
-        )
-    page = [JobOut.model_validate(job) for job in found[: asked.limit]]
-    return JobPage(jobs=page, next_cursor=page[-1].id if len(found) > asked.limit else None)
+        page = jobs.page(connection, which, below=asked.cursor, limit=asked.limit)
+    return JobPage(jobs=[JobOut.model_validate(job) for job in page.jobs], next_cursor=page.below)
 
 
 @router.get("/{job_id}")
 def get_job(job_id: Id, context: InContext) -> JobWithAttempts:
-    """One letter, and every try of it that did not end in sent."""
+    """One letter, every try of it that did not end in sent, its event, and the rules that say why."""
     with context.database.begin() as connection:
-        job = JobOut.model_validate(_known(connection, job_id))
-        attempts = jobs.attempts(connection, job_id)
-    return JobWithAttempts.model_validate({**job.model_dump(), "attempts": attempts})
+        job = _known(connection, job_id)
+        more = {
+            "attempts": jobs.attempts(connection, job_id),
+            "event": jobs.event(connection, job.event_id),
+            "trace": traces(connection, [job])[job_id],
+        }
+    return JobWithAttempts.model_validate({**JobOut.model_validate(job).model_dump(), **more})
+
+
+@router.get("/{job_id}/letter", responses=NOT_NOW)
+def get_letter(job_id: Id, context: InContext) -> WrittenLetter:
+    """The letter as it would be written today, with all that it tells of; its links open nothing."""
+    with context.database.begin() as connection:
+        _known(connection, job_id)
+        try:
+            letter = shown.letter(connection, job_id)
+        except shown.NothingToShow as error:
+            raise HTTPException(HTTPStatus.CONFLICT, str(error)) from None
+    written = context.showing.compose(letter, date=datetime.now(UTC))
+    return WrittenLetter(
+        message_id=letter.message_id,
+        to_email=letter.to_email,
+        subject=written.subject,
+        text=written.text,
+        html=written.html,
+    )
 
 
 @router.post("/{job_id}/retry", responses=NOT_NOW)

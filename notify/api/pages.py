@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import parse_qsl
 
-from fastapi import Depends, Request
+from fastapi import Depends, HTTPException, Request
 from fastapi.responses import HTMLResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
@@ -19,6 +19,20 @@ PATHS = ("/unsubscribe/", "/preferences/")
 MOST_FIELDS = 20_000
 
 Form = list[tuple[str, str]]
+
+
+class Refusal(HTTPException):
+    """
+    What a page does not do, and why.
+
+    Args:
+        detail: A sentence that the catalogues translate.
+        language: What the reader reads; None: nobody knows but their browser.
+    """
+
+    def __init__(self, status: int, detail: str, *, language: str | None = None) -> None:
+        super().__init__(status, detail)
+        self.language = language
 
 
 class Pages:
@@ -47,6 +61,17 @@ class Pages:
         environment = self._environments[self.languages.best(language)]
         html = environment.get_template(f"pages/{page}.html").render(facts)
         return HTMLResponse(html, status_code=status, headers=self._headers)
+
+    def refusal(self, request: Request, status: int, *, title: str, detail: str, language: str | None) -> HTMLResponse:
+        """
+        A page that says what is wrong, in the reader's language or else in the one that their browser asks for.
+
+        Args:
+            title: As ``detail``, a sentence that the catalogues translate.
+        """
+        chosen = self.languages.best(language or self.languages.asked_for(request.headers.get("accept-language")))
+        said = self.languages.translations(chosen).gettext
+        return self.render("message", {"title": said(title), "detail": said(detail)}, language=chosen, status=status)
 
     def _environment(self, folders: Sequence[Path], language: str) -> Environment:
         environment = Environment(

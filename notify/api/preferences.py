@@ -23,6 +23,8 @@ from notify.api.schemas import (
     PreferenceIn,
 )
 from notify.domain.preferences import NO_CHOICES, Choices, EventType
+from notify.domain.schedule import QuietHours
+from notify.intake.choosing import choose
 from notify.intake.explain import traces
 from notify.store import directory, jobs, preferences
 from notify.store.preferences import Settings
@@ -53,7 +55,7 @@ def put_config(me: auth.Me, given: ConfigIn, context: InContext) -> ConfigOut:
     with context.database.begin() as connection:
         event_types = preferences.event_types(connection)
         chosen = choices(given.preferences, event_types)
-        preferences.put_config(connection, me, settings=settings(given), preferences=chosen)
+        choose(connection, me, settings=settings(given), chosen=chosen)
         return _config(connection, me, event_types)
 
 
@@ -99,11 +101,28 @@ def get_history(me: auth.Me, asked: Annotated[HistoryFilter, Query()], context: 
 
 
 def settings(given: ConfigIn) -> Settings:
-    """What was given about all letters. An email of null is given; any other null is not."""
+    """What was given about all letters. A null is given where it means something; any other is not."""
     stated = cast("Settings", given.model_dump(include=NULL_STAYS, exclude_none=True))
-    if "email" in given.model_fields_set:
+    named = given.model_fields_set
+    if "email" in named:
         stated["email"] = given.email
+    if "timezone" in named:
+        stated["timezone"] = given.timezone
+    if "paused_until" in named:
+        stated["paused_until"] = given.paused_until
+    if "quiet_hours" in named:
+        stated |= quiet(given.quiet_hours.chosen() if given.quiet_hours else None)
+    if given.digest:
+        digest = {"digest_hour": given.digest.hour, "digest_weekday": given.digest.weekday}
+        stated |= cast("Settings", {name: value for name, value in digest.items() if value is not None})
     return stated
+
+
+def quiet(hours: QuietHours | None) -> Settings:
+    """What to store of quiet hours; None: that there are none."""
+    if hours is None:
+        return Settings(quiet_days=None, quiet_start=None, quiet_end=None)
+    return Settings(quiet_days=sorted(hours.days), quiet_start=hours.start, quiet_end=hours.end)
 
 
 def choices(given: Sequence[PreferenceIn], event_types: Mapping[str, EventType]) -> dict[str, bool | None]:
@@ -148,6 +167,6 @@ def _change_lists(connection: Connection, chosen: Choices, links: Sequence[str])
 
 
 def _config(connection: Connection, me: str, event_types: dict[str, EventType]) -> ConfigOut:
-    config = preferences.config(connection, me)
-    refused = directory.undeliverable(connection, me, chosen_email=config.choices.email)
-    return ConfigOut.of(config, event_types, undeliverable=refused)
+    mine = preferences.config(connection, me)
+    refused = directory.undeliverable(connection, me, chosen_email=mine.email)
+    return ConfigOut.of(mine, event_types, undeliverable=refused)

@@ -7,16 +7,19 @@ from itertools import groupby
 from types import MappingProxyType
 from typing import Any
 
-from fastapi import APIRouter, HTTPException
+from fastapi import APIRouter
 from fastapi.responses import HTMLResponse
 from sqlalchemy import Connection
 
-from notify.api.context import InContext, InLinks
-from notify.api.pages import Form, Pages, Posted, posts
-from notify.api.problems import OF_PAGES
+from notify.api import auth, schedule_form
+from notify.api.context import Context, InContext, InLinks
+from notify.api.pages import Form, Pages, Posted, Refusal, posts
+from notify.api.problems import OF_PAGES, documented
 from notify.api.schemas import wanted
 from notify.channels.languages import marked, moment
+from notify.domain.events import ChangeList
 from notify.domain.preferences import NO_CHOICES, Choices, EventType, Person
+from notify.intake.choosing import choose
 from notify.store import directory, preferences
 from notify.store.preferences import Settings
 
@@ -32,25 +35,39 @@ OPTIONS: Mapping[str, str] = MappingProxyType(
 BODY = posts({"save": ["yes"], "enabled": ["on"]})
 
 router = APIRouter(tags=["pages"], default_response_class=HTMLResponse, responses=OF_PAGES)
+mine = APIRouter(
+    tags=["pages"],
+    default_response_class=HTMLResponse,
+    responses={
+        **auth.REFUSALS,
+        **documented(HTTPStatus.REQUEST_ENTITY_TOO_LARGE),
+        int(HTTPStatus.BAD_REQUEST): OF_PAGES[int(HTTPStatus.BAD_REQUEST)],
+    },
+)
 
 
 @router.get("/preferences/{token}")
 def show(token: str, links: InLinks, context: InContext) -> HTMLResponse:
     """Every choice of the person, as it stands."""
-    owner = links.read_preferences(token)
-    with context.database.begin() as connection:
-        return _page(context.pages, connection, owner, before=None)
+    return _shown(context, links.read_preferences(token))
 
 
 @router.post("/preferences/{token}", openapi_extra=BODY)
 def save(token: str, posted: Posted, links: InLinks, context: InContext) -> HTMLResponse:
     """Store what the form says, and show what was changed and what holds now."""
-    owner = links.read_preferences(token)
-    if SAVE not in posted:
-        raise HTTPException(HTTPStatus.BAD_REQUEST, "expected the form of this page")
-    with context.database.begin() as connection:
-        before = _save(connection, owner, posted)
-        return _page(context.pages, connection, owner, before=before)
+    return _saved(context, links.read_preferences(token), posted)
+
+
+@mine.get("/preferences")
+def show_mine(me: auth.Me, context: InContext) -> HTMLResponse:
+    """The same page for the person whose JWT it is, so that an application can show it."""
+    return _shown(context, me)
+
+
+@mine.post("/preferences", openapi_extra=BODY)
+def save_mine(me: auth.Me, posted: Posted, context: InContext) -> HTMLResponse:
+    """Store what the form says, and show what was changed and what holds now."""
+    return _saved(context, me, posted)
 
 
 def changed(
@@ -66,17 +83,39 @@ def changed(
     }
 
 
+def _shown(context: Context, username: str) -> HTMLResponse:
+    with context.database.begin() as connection:
+        return _page(context.pages, connection, username, before=None)
+
+
+def _saved(context: Context, username: str, posted: Form) -> HTMLResponse:
+    if SAVE not in posted:
+        raise Refusal(HTTPStatus.BAD_REQUEST, schedule_form.NOT_THE_FORM)
+    with context.database.begin() as connection:
+        before = _save(connection, username, posted)
+        return _page(context.pages, connection, username, before=before)
+
+
 def _save(connection: Connection, username: str, posted: Form) -> Choices:
     """Store what the form says, and return what held before."""
-    before = preferences.config(connection, username).choices
-    preferences.put_config(
+    before = preferences.config(connection, username)
+    person = directory.person(connection, username) or Person(username=username)
+    when = schedule_form.settings(posted, before=before.schedule, person=person)
+    event_types = preferences.event_types(connection)
+    choose(
         connection,
         username,
-        settings=_settings(posted),
-        preferences=changed(posted, event_types=preferences.event_types(connection), chosen=before.preferences),
+        settings=_settings(posted) | when,
+        chosen=changed(posted, event_types=event_types, chosen=before.preferences),
     )
-    preferences.unmute(connection, username, *(_values(posted, "shown_muted") - _values(posted, "muted")))
+    preferences.unmute(connection, username, *_unticked(posted, "muted"))
+    preferences.unsubscribe(connection, username, *_unticked(posted, "subscribed"))
     return before
+
+
+def _unticked(posted: Form, field: str) -> set[str]:
+    """What the form showed with a mark that is gone."""
+    return _values(posted, f"shown_{field}") - _values(posted, field)
 
 
 def _settings(posted: Form) -> Settings:
@@ -103,17 +142,20 @@ def _page(pages: Pages, connection: Connection, username: str, *, before: Choice
     person = directory.person(connection, username) or Person(username=username)
     event_types = preferences.event_types(connection)
     language = pages.languages.best(person.locale)
+    words = pages.languages.translations(language)
     facts = {
         "saved": before is not None,
-        "changes": _changes(before, now, event_types, pages.languages.translations(language)) if before else [],
+        "changes": _changes(before, now, event_types, words) if before else [],
+        "rescheduled": schedule_form.changes(before.schedule, now.schedule, person, words=words) if before else [],
+        "schedule": schedule_form.facts(now.schedule, person, language=language, words=words),
         "categories": _by_category(event_types.values(), now),
         "options": [
             {
                 "code": code,
-                "words": pages.languages.translations(language).gettext(words),
+                "words": words.gettext(said),
                 "enabled": getattr(now, code),
             }
-            for code, words in OPTIONS.items()
+            for code, said in OPTIONS.items()
         ],
         **_facts(connection, person, now, language=language),
     }
@@ -122,7 +164,7 @@ def _page(pages: Pages, connection: Connection, username: str, *, before: Choice
 
 def _facts(connection: Connection, person: Person, choices: Choices, *, language: str) -> dict[str, object]:
     """What the page shows besides the kinds of events."""
-    titles = directory.change_lists(connection, choices.muted_cls)
+    titles = directory.change_lists(connection, choices.muted_cls | choices.subscribed_cls)
     refused = directory.undeliverable(connection, person.username, chosen_email=choices.email)
     return {
         "name": person.name,
@@ -130,11 +172,13 @@ def _facts(connection: Connection, person: Person, choices: Choices, *, language
         "enabled": choices.enabled,
         "undeliverable": refused,
         "refused_at": moment(refused.at, language=language, timezone=person.timezone) if refused else None,
-        "muted": [
-            {"link": link, "title": titles[link].title if link in titles else None}
-            for link in sorted(choices.muted_cls)
-        ],
+        "muted": _titled(choices.muted_cls, titles),
+        "subscribed": _titled(choices.subscribed_cls, titles),
     }
+
+
+def _titled(links: Iterable[str], titles: Mapping[str, ChangeList]) -> list[dict[str, str | None]]:
+    return [{"link": link, "title": titles[link].title if link in titles else None} for link in sorted(links)]
 
 
 def _changes(
@@ -151,10 +195,10 @@ def _changes(
         was, is_ = (wanted(one, chosen.preferences.get(code)) for chosen in (before, now))
         if was != is_:
             changes.append({"what": words.pgettext("kind", one.description), "on": is_})
-    gone = sorted(before.muted_cls - now.muted_cls)
-    return changes + [
-        {"what": words.gettext(marked("letters about %(cl)s")) % {"cl": link}, "on": True} for link in gone
-    ]
+    about = words.gettext(marked("letters about %(cl)s"))
+    changes += [{"what": about % {"cl": link}, "on": True} for link in sorted(before.muted_cls - now.muted_cls)]
+    ended = sorted(before.subscribed_cls - now.subscribed_cls)
+    return changes + [{"what": about % {"cl": link}, "on": False} for link in ended]
 
 
 def _by_category(event_types: Iterable[EventType], choices: Choices) -> list[tuple[str, list[dict[str, Any]]]]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
+from types import MappingProxyType
 from typing import Any
 
 import structlog
@@ -12,21 +13,35 @@ from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException as AnyHTTPException
 
 from notify.api import context
-from notify.api.pages import is_page
+from notify.api.pages import Refusal, is_page
+from notify.channels.languages import marked
 
 log = structlog.get_logger(__name__)
 
 PROBLEM_JSON = "application/problem+json"
 MOST_ERRORS = 20
 SCHEMA_PATH = "#/components/schemas/"
-FORGED = "It is incomplete or was not made by this service; nothing was changed. Follow the link in the letter again."
-UNREACHABLE = "The database does not answer; nobody knows whether anything was stored. Repeat the call in a moment."
-FAILED = "This is a fault of the service, and it is logged."
-TITLES: dict[int, str] = {
-    HTTPStatus.NOT_FOUND: "This link does not work",
-    HTTPStatus.CONFLICT: "This cannot be switched off",
-    HTTPStatus.SERVICE_UNAVAILABLE: "Please try again in a moment",
-}
+FORGED = marked(
+    "It is incomplete or was not made by this service; nothing was changed. Follow the link in the letter again."
+)
+UNREACHABLE = marked(
+    "The database does not answer; nobody knows whether anything was stored. Repeat the call in a moment."
+)
+BUSY = marked("This was asked for too often in one minute; nothing was changed.")
+FAILED = marked("This is a fault of the service, and it is logged.")
+ON_PAGES: Mapping[int, tuple[str, str]] = MappingProxyType(
+    {
+        HTTPStatus.NOT_FOUND: (marked("This link does not work"), FORGED),
+        HTTPStatus.CONFLICT: (marked("This cannot be switched off"), marked("Nothing was changed.")),
+        HTTPStatus.TOO_MANY_REQUESTS: (marked("Please try again in a moment"), BUSY),
+        HTTPStatus.INTERNAL_SERVER_ERROR: (marked("Something went wrong"), FAILED),
+        HTTPStatus.SERVICE_UNAVAILABLE: (marked("Please try again in a moment"), UNREACHABLE),
+    }
+)
+ELSE_ON_PAGES = (
+    marked("This was not understood"),
+    marked("Nothing was changed. Open the link in the letter again, and use the form of its page."),
+)
 
 
 class FieldError(BaseModel):
@@ -71,8 +86,7 @@ def answer(
     """One refusal, as a problem document, or as a page where people look."""
     title = HTTPStatus(status).phrase
     if is_page(request):
-        pages = context.of(request).pages
-        return pages.render("message", {"title": TITLES.get(status, title), "detail": detail or title}, status=status)
+        return _page(request, status, headers=headers)
     problem = Problem(
         title=title,
         status=status,
@@ -87,6 +101,8 @@ def answer(
 
 def refused(request: Request, error: AnyHTTPException) -> Response:
     """What was refused on purpose, by us or by the framework."""
+    if isinstance(error, Refusal):
+        return _page(request, error.status_code, error)
     errors = error.errors if isinstance(error, RefusedField) else ()
     return answer(request, error.status_code, detail=error.detail, errors=errors, headers=error.headers)
 
@@ -131,6 +147,7 @@ OF_PAGES: dict[int | str, dict[str, Any]] = {
         HTTPStatus.NOT_FOUND,
         HTTPStatus.CONFLICT,
         HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+        HTTPStatus.TOO_MANY_REQUESTS,
         HTTPStatus.INTERNAL_SERVER_ERROR,
         HTTPStatus.SERVICE_UNAVAILABLE,
     )
@@ -138,6 +155,7 @@ OF_PAGES: dict[int | str, dict[str, Any]] = {
 OF_ALL = documented(
     HTTPStatus.NOT_FOUND,
     HTTPStatus.UNPROCESSABLE_ENTITY,
+    HTTPStatus.TOO_MANY_REQUESTS,
     HTTPStatus.INTERNAL_SERVER_ERROR,
     HTTPStatus.SERVICE_UNAVAILABLE,
 )
@@ -147,6 +165,17 @@ def schemas() -> dict[str, Any]:
     """The schemas that ``documented`` refers to, by name."""
     problem = Problem.model_json_schema(ref_template=SCHEMA_PATH + "{model}")
     return {**problem.pop("$defs"), Problem.__name__: problem}
+
+
+def _page(
+    request: Request, status: int, refusal: Refusal | None = None, *, headers: Mapping[str, str] | None = None
+) -> Response:
+    """What people see: words of ours, not those of the framework, and in their language."""
+    title, usual = ON_PAGES.get(status, ELSE_ON_PAGES)
+    detail, language = (refusal.detail, refusal.language) if refusal else (usual, None)
+    page = context.of(request).pages.refusal(request, status, title=title, detail=detail, language=language)
+    page.headers.update(headers or {})
+    return page
 
 
 def _field_error(error: Mapping[str, Any]) -> FieldError:

@@ -1,25 +1,37 @@
 """What the API takes and gives, as OpenAPI shows it. Unknown fields are refused: a typo must not be silence."""
 
-from datetime import datetime
+from datetime import UTC, datetime, time
 from functools import lru_cache
 from re import compile as pattern
 from typing import Annotated, Literal, Self
 from zoneinfo import available_timezones
 
 from fastapi import Path
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictBool
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StrictBool,
+    StrictInt,
+    ValidationInfo,
+    field_validator,
+)
 
 from notify.domain.audience import Reason
 from notify.domain.events import ChangeList
 from notify.domain.fan_out import Rule
-from notify.domain.preferences import EventType, Person
+from notify.domain.preferences import Choices, EventType, Person
+from notify.domain.schedule import Hold, Mode, QuietHours
 from notify.intake.schema import Line, Name, Strict, WebAddress, one_line
 from notify.store.directory import Refusal, State
-from notify.store.preferences import Config
 
 LARGEST_ID = 2**63 - 1
 LONGEST_ADDRESS = 254
 ADDRESS = pattern(r'[^\s@<>()\[\],;:\\"]{1,64}@[^\s@<>()\[\],;:\\".]+(\.[^\s@<>()\[\],;:\\".]+)*')
+
+FORESEEABLE = (datetime(2000, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC))
 
 _timezones = lru_cache(maxsize=1)(available_timezones)
 
@@ -52,9 +64,25 @@ def timezone(value: str) -> str:
     return value
 
 
+def foreseeable(value: datetime) -> datetime:
+    """
+    The value, if anybody can mean it.
+
+    Raises:
+        ValueError: It is in another century.
+    """
+    if not FORESEEABLE[0] <= value < FORESEEABLE[1]:
+        msg = f"expected an instant from {FORESEEABLE[0]:%Y} to before {FORESEEABLE[1]:%Y}"
+        raise ValueError(msg)
+    return value
+
+
 Address = Annotated[str, Field(max_length=LONGEST_ADDRESS), AfterValidator(one_line), AfterValidator(address)]
 Locale = Annotated[str, Field(max_length=35, pattern=r"^[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8})*$")]
 Timezone = Annotated[str, Field(max_length=64), AfterValidator(timezone)]
+Instant = Annotated[AwareDatetime, AfterValidator(foreseeable)]
+Weekday = Annotated[StrictInt, Field(ge=1, le=7)]
+WallTime = Annotated[str, Field(pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]$")]
 InPath = Annotated[Name, Path()]
 Id = Annotated[int, Path(ge=1, le=LARGEST_ID)]
 
@@ -114,6 +142,7 @@ class LetterOut(View):
     to_email: str | None
     message_id: str | None
     due_at: datetime | None = Field(description="Not before this instant; null: finished.")
+    held_by: Hold | None = Field(description="What it waits or has waited for; null: nothing.")
     created_at: datetime
     finished_at: datetime | None
     trace: list[StepOut] = Field(
@@ -136,8 +165,8 @@ class HistoryFilter(Strict):
     limit: int = Field(default=50, ge=1, le=200)
 
 
-class EventOut(View):
-    """An event as it stands, and what became of it for everyone it concerned."""
+class EventFacts(View):
+    """An event as it stands."""
 
     id: int
     key: str
@@ -149,6 +178,12 @@ class EventOut(View):
     last_error: str | None
     created_at: datetime
     finished_at: datetime | None
+    emptied_at: datetime | None = Field(description="When the words it carried were deleted; null: it has them.")
+
+
+class EventOut(EventFacts):
+    """An event as it stands, and what became of it for everyone it concerned."""
+
     people: list[Told]
 
 
@@ -269,11 +304,72 @@ class Undeliverable(View):
     reply: str | None = Field(description="The relay's words.")
 
 
+class DigestIn(Strict):
+    """When digests come; what is absent stays as it is."""
+
+    hour: Annotated[StrictInt, Field(ge=0, le=23)] | None = Field(
+        default=None, description="Of the daily and the weekly digest, by the person's clock. Null: stays."
+    )
+    weekday: Weekday | None = Field(default=None, description="Of the weekly digest; 1 is Monday. Null: stays.")
+
+
+class DigestOut(View):
+    """When digests come."""
+
+    hour: int
+    weekday: int
+
+
+class QuietHoursIn(Strict):
+    """Hours in which no letter comes, by the person's clock."""
+
+    days: list[Weekday] = Field(min_length=1, max_length=7, description="On which they begin; 1 is Monday.")
+    start: WallTime = Field(examples=["22:00"])
+    end: WallTime = Field(description="The next day, if it is before the start. Never the same.", examples=["07:00"])
+
+    @field_validator("end")
+    @classmethod
+    def another(cls, end: str, info: ValidationInfo) -> str:
+        """
+        Raises:
+            ValueError: They would have no end.
+        """
+        if end == info.data.get("start"):
+            msg = "expected another time than start"
+            raise ValueError(msg)
+        return end
+
+    def chosen(self) -> QuietHours:
+        """What they are to the domain."""
+        start, end = time.fromisoformat(self.start), time.fromisoformat(self.end)
+        return QuietHours(days=frozenset(self.days), start=start, end=end)
+
+
+class QuietHoursOut(View):
+    """Hours in which no letter comes, by the person's clock."""
+
+    days: list[int]
+    start: str
+    end: str
+
+    @classmethod
+    def of(cls, quiet: QuietHours) -> Self:
+        return cls(days=sorted(quiet.days), start=f"{quiet.start:%H:%M}", end=f"{quiet.end:%H:%M}")
+
+
 class ConfigIn(Strict):
     """Any part of a person's choices; what is absent stays as it is."""
 
     enabled: StrictBool | None = Field(default=None, description="The master switch. Null: stays.")
-    delivery_mode: Literal["realtime"] | None = Field(default=None, description="Only realtime yet. Null: stays.")
+    delivery_mode: Mode | None = Field(
+        default=None, description="Letters at once, or together at the hour of a digest. Null: stays."
+    )
+    digest: DigestIn | None = Field(default=None, description="When digests come. Null: stays.")
+    timezone: Timezone | None = Field(
+        default=None, description="IANA time zone. Null: the directory's again.", examples=["Europe/Berlin"]
+    )
+    quiet_hours: QuietHoursIn | None = Field(default=None, description="Null: none any more.")
+    paused_until: Instant | None = Field(default=None, description="No letter before it. Null: not paused any more.")
     email: Address | None = Field(default=None, description="Where letters go. Null: the directory's address again.")
     participating: StrictBool | None = Field(
         default=None, description="Letters about change lists on which the person has said something. Null: stays."
@@ -294,7 +390,11 @@ class ConfigOut(View):
     """A person's choices as they stand."""
 
     enabled: bool
-    delivery_mode: str
+    delivery_mode: Mode
+    digest: DigestOut
+    timezone: str | None = Field(description="The person's own choice; null: the directory's.")
+    quiet_hours: QuietHoursOut | None = Field(description="Null: none.")
+    paused_until: datetime | None = Field(description="No letter before it; null: not paused.")
     email: str | None = Field(description="The person's own choice; null: the directory's address.")
     participating: bool = Field(description="Letters about change lists on which the person has said something.")
     own_actions: bool = Field(description="Letters about what the person does themselves.")
@@ -305,15 +405,19 @@ class ConfigOut(View):
     undeliverable: Undeliverable | None = Field(description="Why letters have stopped; null: they have not.")
 
     @classmethod
-    def of(cls, config: Config, event_types: dict[str, EventType], *, undeliverable: Refusal | None) -> Self:
-        chosen = config.choices.preferences
+    def of(cls, choices: Choices, event_types: dict[str, EventType], *, undeliverable: Refusal | None) -> Self:
+        chosen, schedule = choices.preferences, choices.schedule
         return cls(
-            enabled=config.choices.enabled,
-            delivery_mode=config.delivery_mode,
-            email=config.choices.email,
-            participating=config.choices.participating,
-            own_actions=config.choices.own_actions,
-            mentions_pierce_mutes=config.choices.mentions_pierce_mutes,
+            enabled=choices.enabled,
+            delivery_mode=schedule.mode,
+            digest=DigestOut(hour=schedule.hour, weekday=schedule.weekday),
+            timezone=schedule.timezone,
+            quiet_hours=QuietHoursOut.of(schedule.quiet_hours) if schedule.quiet_hours else None,
+            paused_until=schedule.paused_until,
+            email=choices.email,
+            participating=choices.participating,
+            own_actions=choices.own_actions,
+            mentions_pierce_mutes=choices.mentions_pierce_mutes,
             preferences=[
                 PreferenceOut(
                     event_type_code=code,
@@ -358,6 +462,13 @@ class JobFilter(Strict):
     cl_link: Name | None = None
     status: Literal["pending", "sending", "sent", "skipped", "dead", "expired", "cancelled"] | None = None
     event_key: Name | None = None
+    outcome_reason: Name | None = Field(default=None, description="Why it stands as it does: template_error.")
+    last_code: int | None = Field(default=None, ge=200, le=599, description="SMTP code of the last try.")
+    to_email: Name | None = None
+    message_id: Name | None = Field(default=None, description="Without brackets; finds all that the letter told of.")
+    queue_id: Name | None = Field(default=None, description="Part of the relay's words when it took the letter.")
+    created_from: AwareDatetime | None = Field(default=None, description="Written at this instant or later.")
+    created_before: AwareDatetime | None = Field(default=None, description="Written before this instant.")
     cursor: int | None = Field(default=None, ge=1, le=LARGEST_ID, description="next_cursor of the page before.")
     limit: int = Field(default=50, ge=1, le=200)
 
@@ -373,6 +484,7 @@ class AttemptOut(View):
     text: str | None
     verdict: str
     relay: str | None
+    took_ms: int | None = Field(description="Milliseconds; null: no letter was written.")
 
 
 class JobOut(View):
@@ -401,21 +513,36 @@ class JobOut(View):
     relay_reply: str | None
     replay_of: int | None
     leader_id: int | None = Field(description="The job whose letter tells of this event too; null: its own letter.")
+    held_by: Hold | None = Field(description="What it waits or has waited for; null: nothing.")
     created_at: datetime
     finished_at: datetime | None
 
 
 class JobWithAttempts(JobOut):
-    """One letter as it stands, and every try of it that did not end in sent."""
+    """One letter as it stands, every try of it that did not end in sent, its event, and why it is told today."""
 
     attempts: list[AttemptOut]
+    event: EventFacts
+    trace: list[StepOut] = Field(description="The rules that are asked, in order, by what is known today.")
+
+
+class WrittenLetter(View):
+    """A letter as it would be written today; its links open nothing."""
+
+    message_id: str
+    to_email: str
+    subject: str
+    text: str
+    html: str
 
 
 class JobPage(View):
     """Letters, newest first."""
 
     jobs: list[JobOut]
-    next_cursor: int | None = Field(description="Where the next page begins; null: this is the last.")
+    next_cursor: int | None = Field(
+        description="Where the next page begins, though this one may be empty; null: this is the last."
+    )
 
 
 class Check(View):

@@ -5,14 +5,15 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from types import MappingProxyType
 
-from fastapi import APIRouter, HTTPException
+from fastapi import APIRouter
 from fastapi.responses import HTMLResponse
 from sqlalchemy import Connection
 
 from notify.api.context import Context, InContext, InLinks
-from notify.api.pages import Form, Posted, posts
+from notify.api.pages import Form, Posted, Refusal, posts
 from notify.api.problems import OF_PAGES
 from notify.api.schemas import wanted
+from notify.channels.languages import marked
 from notify.channels.links import Scope, Unsubscribe
 from notify.domain.preferences import NO_CHOICES, Choices, Person
 from notify.store import directory, preferences
@@ -21,6 +22,12 @@ ONE_CLICK = ("List-Unsubscribe", "One-Click")
 STOP = ("action", "stop")
 RESUME = ("action", "resume")
 FIELDS = {"List-Unsubscribe": ["One-Click"], "action": ["stop", "resume"], "scope": [one.value for one in Scope]}
+NOT_ASKED = marked(
+    "Nothing was changed: expected List-Unsubscribe=One-Click, or the form of the page behind this link."
+)
+BEYOND = marked("This link does not reach what was asked for; nothing was changed.")
+NO_MORE = marked("There are no letters of this kind any more.")
+REQUIRED = marked("These letters are required and cannot be switched off.")
 
 router = APIRouter(tags=["pages"], default_response_class=HTMLResponse, responses=OF_PAGES)
 
@@ -50,7 +57,7 @@ def stop_or_resume(token: str, posted: Posted, links: InLinks, context: InContex
     """
     right = links.read_unsubscribe(token)
     if RESUME not in posted and STOP not in posted and ONE_CLICK not in posted:
-        raise HTTPException(HTTPStatus.BAD_REQUEST, "expected List-Unsubscribe=One-Click")
+        raise Refusal(HTTPStatus.BAD_REQUEST, NOT_ASKED)
     return _page(context, right, change=_scope(posted, right), stop=RESUME not in posted)
 
 
@@ -59,22 +66,22 @@ def _scope(posted: Form, right: Unsubscribe) -> Scope:
     What the form is about: what it names, else what the link stops.
 
     Raises:
-        HTTPException: The link does not reach what the form names.
+        Refusal: The link does not reach what the form names.
     """
     named = {value for name, value in posted if name == "scope"} or {right.scope.value}
     reached = [one for one in right.targets if named == {one.value}]
     if not reached:
-        raise HTTPException(HTTPStatus.BAD_REQUEST, "this link does not reach what was asked for; nothing was changed")
+        raise Refusal(HTTPStatus.BAD_REQUEST, BEYOND)
     return reached[0]
 
 
 def _page(context: Context, right: Unsubscribe, *, change: Scope | None = None, stop: bool = True) -> HTMLResponse:
     """The page as it stands, after the change if there is one."""
     with context.database.begin() as connection:
-        _refuse_what_cannot_be_stopped(connection, right, change or right.scope)
+        person = directory.person(connection, right.username) or Person(username=right.username)
+        _refuse_what_cannot_be_stopped(connection, right, change or right.scope, language=person.locale)
         if change is not None:
             _PUT[change](connection, right.username, right.targets[change], stop)
-        person = directory.person(connection, right.username) or Person(username=right.username)
         chosen = preferences.choices(connection, [right.username]).get(right.username, NO_CHOICES)
         standings = _standings(connection, right, chosen)
     facts = {
@@ -87,14 +94,16 @@ def _page(context: Context, right: Unsubscribe, *, change: Scope | None = None, 
     return context.pages.render("unsubscribe", facts, language=person.locale)
 
 
-def _refuse_what_cannot_be_stopped(connection: Connection, right: Unsubscribe, scope: Scope) -> None:
+def _refuse_what_cannot_be_stopped(
+    connection: Connection, right: Unsubscribe, scope: Scope, *, language: str | None
+) -> None:
     if scope is not Scope.EVENT_TYPE:
         return
     event_type = preferences.event_types(connection).get(right.targets[scope])
     if event_type is None:
-        raise HTTPException(HTTPStatus.NOT_FOUND, "There are no letters of this kind any more.")
+        raise Refusal(HTTPStatus.NOT_FOUND, NO_MORE, language=language)
     if event_type.system_required:
-        raise HTTPException(HTTPStatus.CONFLICT, "These letters are required and cannot be switched off.")
+        raise Refusal(HTTPStatus.CONFLICT, REQUIRED, language=language)
 
 
 def _standings(connection: Connection, right: Unsubscribe, chosen: Choices) -> dict[Scope, Standing]:

@@ -17,6 +17,7 @@ from notify.store import tokens
 from notify.store.database import Database
 from notify.store.tokens import Scope
 from tests.api.in_process import InProcess
+from tests.support.letters import composer
 
 JWT_SECRET = "j" * 32
 Program = Callable[..., dict[str, str]]
@@ -53,6 +54,7 @@ def context(database: Database, doorbell: Rings, links: SignedLinks) -> Context:
         database=database,
         doorbell=doorbell,
         pages=Pages(),
+        showing=composer(),
         links=links,
         people=shared_secret(JWT_SECRET),
         no_mail="NOTIFY_SMTP_URL is not set: nothing is claimed",

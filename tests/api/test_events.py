@@ -116,3 +116,30 @@ def test_a_malformed_event_is_refused_by_its_field(
     assert answer.status_code == 422
     assert [error["field"] for error in answer.json()["errors"]] == [field]
     assert stored(database) == 0
+
+
+TRACE, OTHER = (f"00-{digit * 32}-00f067aa0ba902b7-01" for digit in "ab")
+
+
+def traces(database: Database) -> list[str | None]:
+    with database.begin() as connection:
+        return list(connection.scalars(select(events.c.traceparent).order_by(events.c.id)))
+
+
+def test_an_event_keeps_the_trace_that_it_states_or_else_that_of_the_call(
+    writer: httpx.Client, database: Database
+) -> None:
+    batch = [{**EVENT, "key": "1"}, {**EVENT, "key": "2", "traceparent": OTHER}]
+    assert writer.post("/api/v1/events/batch", json=batch, headers={"traceparent": TRACE}).status_code == 202
+    assert writer.post("/api/v1/events", json={**EVENT, "key": "3"}).status_code == 202
+    assert traces(database) == [TRACE, OTHER, None]
+
+
+def test_a_header_that_names_no_trace_is_as_good_as_none_and_a_field_is_refused(
+    writer: httpx.Client, database: Database
+) -> None:
+    """A proxy may have spoilt the header, which is no reason to lose an event; the field is the caller's own."""
+    assert writer.post("/api/v1/events", json=EVENT, headers={"traceparent": "00-nonsense"}).status_code == 202
+    answer = writer.post("/api/v1/events", json={**EVENT, "key": "2", "traceparent": "00-nonsense"})
+    assert (answer.status_code, "traceparent" in answer.text) == (422, True)
+    assert traces(database) == [None]

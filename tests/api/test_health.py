@@ -9,14 +9,9 @@ from sqlalchemy import text
 
 from notify.api.app import build_app
 from notify.api.context import Context
-from notify.api.health import OutboxCollector
-from notify.intake.receive import receive
-from notify.intake.schema import parse
 from notify.store import relays
 from notify.store.database import Database
 from tests.api.in_process import InProcess
-
-EVENT = {"type": "cl.comment.created", "actor": "dana", "cl": {"link": "CL-1"}, "comment": {"id": "1", "body": "Why?"}}
 
 RELAY = "mx.example.com:587"
 REFUSED = "535 5.7.8 dana@example.com: bad password"
@@ -154,31 +149,3 @@ def test_a_database_that_was_never_migrated_is_not_ready(context: Context, unmig
         assert ask(replace(context, database=empty), "/readyz").status_code == 503
     finally:
         empty.close()
-
-
-def test_prometheus_reads_how_many_rows_are_due(context: Context) -> None:
-    with context.database.begin() as connection:
-        receive(connection, [parse(EVENT), parse(EVENT)])
-
-    answer = ask(context, "/metrics")
-
-    assert answer.headers["Content-Type"].startswith("text/plain; version=")
-    assert 'notify_due{stage="fan_out"} 2.0' in answer.text
-    assert 'notify_due{stage="deliver"} 0.0' in answer.text
-
-
-def test_scrapes_within_a_quarter_of_a_minute_ask_the_database_once(database: Database) -> None:
-    clock = [100.0]
-    collector = OutboxCollector(database, now=lambda: clock[0])
-
-    def due() -> float:
-        family = next(iter(collector.collect()))
-        return float(family.samples[0].value)
-
-    assert due() == 0
-    with database.begin() as connection:
-        receive(connection, [parse(EVENT)])
-    clock[0] += 14
-    assert due() == 0
-    clock[0] += 1
-    assert due() == 1

@@ -109,3 +109,18 @@ def test_an_event_says_for_each_person_which_rules_decide(
     assert people["carol"]["event_type"] == "cl.comment.mentioned"
     assert people["carol"]["trace"][0]["found"] == "is concerned as mentioned"
     assert people["bob"]["why"] == "is_actor"
+
+
+def test_a_letter_that_is_held_says_for_what_and_until_when(ann: httpx.Client, office: Office) -> None:
+    with office.database.begin() as connection:
+        directory.put_person(connection, Person(username="ann", email="ann@example.com", timezone="Europe/Berlin"))
+    ann.put("/api/v1/user/notification/config", json={"paused_until": "2099-07-01T10:00:00Z"})
+    ann.put("/api/v1/user/notification/config", json={"timezone": "Asia/Tokyo"})
+
+    letters = {one["event_key"]: one for one in ann.get(HISTORY).json()["letters"]}
+    held = [letters[key] for key in ("k0", "k1", "k2", "k3")]
+
+    assert {one["held_by"] for one in held} == {"pause"}
+    assert {one["trace"][-1]["rule"] for one in held} == {"schedule"}
+    assert {one["trace"][-1]["found"] for one in held} == {"held for the end of the pause at 2099-07-01 19:00 JST"}
+    assert letters["k4"]["trace"][-1]["rule"] == "mute"

@@ -9,6 +9,7 @@ import httpx
 import pytest
 from sqlalchemy import func, insert, select, update
 
+from notify.channels.links import SignedLinks
 from notify.domain.jobs import Stage
 from notify.domain.preferences import Person
 from notify.intake.fan_out import FanOut
@@ -16,6 +17,7 @@ from notify.store import directory
 from notify.store.database import Database
 from notify.store.tables import email_attempts, email_jobs
 from notify.store.tokens import Scope
+from tests.api.conftest import Person as PersonHeaders
 from tests.api.conftest import Program, Rings
 
 HISTORY = {"due_at": None, "finished_at": func.now(), "outcome_reason": "550 5.1.1", "attempt": 3, "failures": 2}
@@ -113,6 +115,12 @@ def test_an_unknown_key_is_not_found(operator: httpx.Client) -> None:
         ({"event_key": "https://review.example/c/1"}, 3),
         ({"cl_link": "CL-1", "username": "alice"}, 2),
         ({"cl_link": "CL-2"}, 0),
+        ({"to_email": "bob@example.com"}, 2),
+        ({"outcome_reason": "is_actor"}, 2),
+        ({"last_code": 554}, 0),
+        ({"queue_id": "4XyZ"}, 0),
+        ({"created_from": "2020-01-01T00:00:00Z"}, 6),
+        ({"created_before": "2020-01-01T00:00:00Z"}, 0),
     ],
 )
 def test_letters_are_found_by_everything_that_is_asked_for(
@@ -136,7 +144,9 @@ def test_a_full_last_page_says_that_it_is_the_last(operator: httpx.Client, lette
     assert operator.get("/api/v1/jobs", params={"limit": len(letters)}).json()["next_cursor"] is None
 
 
-@pytest.mark.parametrize("asked", [{"usrname": "bob"}, {"status": "lost"}, {"limit": 0}, {"cursor": 2**63}])
+@pytest.mark.parametrize(
+    "asked", [{"usrname": "bob"}, {"status": "lost"}, {"limit": 0}, {"cursor": 2**63}, {"last_code": 99}]
+)
 def test_a_question_that_makes_no_sense_is_refused(operator: httpx.Client, asked: dict[str, Any]) -> None:
     answer = operator.get("/api/v1/jobs", params=asked)
 
@@ -156,9 +166,37 @@ def test_a_letter_is_shown_with_every_try_that_failed(
         )
     shown = operator.get(f"/api/v1/jobs/{job['id']}").json()
     (attempt,) = shown.pop("attempts")
+    event, trace = shown.pop("event"), shown.pop("trace")
 
     assert shown == job
+    assert (event["key"], event["status"], event["emptied_at"]) == (job["event_key"], "done", None)
+    assert (trace[0]["rule"], trace[-1]["rule"]) == ("audience", "default")
     assert (attempt["attempt"], attempt["phase"], attempt["code"], attempt["text"]) == (1, "rcpt", 450, "busy")
+
+
+def test_a_letter_is_rendered_on_demand_with_links_that_open_nothing(
+    operator: httpx.Client, letters: list[dict[str, Any]], links: SignedLinks
+) -> None:
+    job = of(letters, "bob")
+    shown = operator.get(f"/api/v1/jobs/{job['id']}/letter").json()
+
+    assert (shown["to_email"], shown["message_id"]) == ("bob@example.com", job["message_id"])
+    assert "Why?" in shown["text"]
+    assert "Why?" in shown["html"]
+    assert links.stop_everything("bob").rpartition("/")[2] not in shown["text"]
+
+
+def test_who_was_not_told_has_no_letter_to_render(operator: httpx.Client, letters: list[dict[str, Any]]) -> None:
+    assert operator.get(f"/api/v1/jobs/{of(letters, 'dana')['id']}/letter").status_code == 409
+    assert operator.get("/api/v1/jobs/999999/letter").status_code == 404
+
+
+def test_a_letter_is_rendered_for_operators_only(
+    operator: httpx.Client, letters: list[dict[str, Any]], program: Program, person: PersonHeaders
+) -> None:
+    address = f"/api/v1/jobs/{of(letters, 'bob')['id']}/letter"
+    for headers in (program(Scope.EVENTS_WRITE), person("bob"), {"Authorization": ""}):
+        assert operator.get(address, headers=headers).status_code in {401, 403}
 
 
 def test_a_dead_letter_is_retried_with_its_history(

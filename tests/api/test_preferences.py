@@ -1,7 +1,7 @@
 """A person's choices over HTTP: any part, all or nothing, and nobody else's."""
 
 from concurrent.futures import ThreadPoolExecutor
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import httpx
@@ -16,6 +16,7 @@ from notify.store.database import Database
 from notify.store.directory import Undeliverable
 from notify.store.tables import notification_event_types, people, user_notification_preferences
 from tests.api.conftest import Person as Headers
+from tests.support.office import Office
 
 CONFIG = "/api/v1/user/notification/config"
 REQUIRED = "account.locked"
@@ -24,6 +25,10 @@ TYPES = {*TRIGGERS, COMMENT_MENTIONED}
 DEFAULTS = {
     "enabled": True,
     "delivery_mode": "realtime",
+    "digest": {"hour": 9, "weekday": 1},
+    "timezone": None,
+    "quiet_hours": None,
+    "paused_until": None,
     "email": None,
     "participating": False,
     "own_actions": False,
@@ -34,6 +39,7 @@ DEFAULTS = {
     ],
     "undeliverable": None,
 }
+NIGHT = {"days": [1, 2, 3, 4, 5], "start": "22:00", "end": "07:00"}
 REPLY = "550 5.1.1 <dana@example.com>: no such user"
 
 
@@ -96,6 +102,14 @@ def test_event_types_are_listed_with_what_people_need_to_choose(dana: httpx.Clie
         ({"enabled": False}, {"enabled": False}),
         ({"email": "dana@home.example"}, {"email": "dana@home.example"}),
         ({"delivery_mode": "realtime"}, {}),
+        ({"delivery_mode": "weekly"}, {"delivery_mode": "weekly"}),
+        ({"digest": {"hour": 17}}, {"digest": {"hour": 17, "weekday": 1}}),
+        ({"digest": {"weekday": 5, "hour": None}}, {"digest": {"hour": 9, "weekday": 5}}),
+        ({"digest": None, "delivery_mode": None}, {}),
+        ({"timezone": "Europe/Berlin"}, {"timezone": "Europe/Berlin"}),
+        ({"quiet_hours": NIGHT}, {"quiet_hours": NIGHT}),
+        ({"quiet_hours": {**NIGHT, "days": [5, 1, 5]}}, {"quiet_hours": {**NIGHT, "days": [1, 5]}}),
+        ({"paused_until": "2099-01-01T01:00:00+01:00"}, {"paused_until": "2099-01-01T00:00:00Z"}),
         ({"preferences": []}, {}),
         ({"participating": True}, {"participating": True}),
         ({"own_actions": True, "participating": None}, {"own_actions": True}),
@@ -124,6 +138,32 @@ def test_an_email_of_null_is_the_directorys_address_again(dana: httpx.Client) ->
 
     assert dana.put(CONFIG, json={"enabled": True}).json()["email"] == "dana@home.example"
     assert dana.put(CONFIG, json={"email": None}).json()["email"] is None
+
+
+def test_what_was_chosen_of_time_is_taken_back_by_null_or_by_the_default(dana: httpx.Client) -> None:
+    dana.put(
+        CONFIG,
+        json={
+            "delivery_mode": "daily",
+            "timezone": "Asia/Tokyo",
+            "quiet_hours": NIGHT,
+            "paused_until": "2099-01-01T00:00:00Z",
+        },
+    )
+    nothing = {"delivery_mode": "realtime", "timezone": None, "quiet_hours": None, "paused_until": None}
+
+    assert dana.put(CONFIG, json=nothing).json() == DEFAULTS
+
+
+def test_what_waits_follows_a_put_at_once(dana: httpx.Client, database: Database) -> None:
+    office = Office(database, relay_url=None)
+    dana.put(CONFIG, json={"paused_until": "2099-01-01T00:00:00Z"})
+    office.letters_wait("dana")
+    row = next(one for one in office.jobs() if one.username == "dana")
+    assert (row.held_by, row.due_at) == ("pause", datetime(2099, 1, 1, tzinfo=UTC))
+
+    dana.put(CONFIG, json={"preferences": [], "paused_until": None})
+    assert office.now("SELECT due_at <= now() FROM notify.email_jobs WHERE username = 'dana'") == [(True,)]
 
 
 def test_putting_back_what_was_read_stores_no_choice(dana: httpx.Client, database: Database) -> None:
@@ -166,7 +206,19 @@ def test_a_switch_that_is_thrown_counts_whatever_was_read_before(dana: httpx.Cli
             "twice",
         ),
         ({"preferences": [{"event_type_code": COMMENT_CREATED}]}, "preferences.0.enabled", ""),
-        ({"delivery_mode": "daily"}, "delivery_mode", "realtime"),
+        ({"delivery_mode": "yearly"}, "delivery_mode", "realtime"),
+        ({"digest": {"hour": 24}}, "digest.hour", "23"),
+        ({"digest": {"hour": "nine"}}, "digest.hour", ""),
+        ({"digest": {"weekday": 0}}, "digest.weekday", "1"),
+        ({"digest": {"day": 1}}, "digest.day", ""),
+        ({"timezone": "Mars/Base"}, "timezone", "IANA"),
+        ({"quiet_hours": {**NIGHT, "days": []}}, "quiet_hours.days", ""),
+        ({"quiet_hours": {**NIGHT, "days": [8]}}, "quiet_hours.days.0", "7"),
+        ({"quiet_hours": {**NIGHT, "start": "24:00"}}, "quiet_hours.start", ""),
+        ({"quiet_hours": {**NIGHT, "end": "22:00"}}, "quiet_hours.end", "start"),
+        ({"quiet_hours": {"days": [1], "start": "22:00"}}, "quiet_hours.end", ""),
+        ({"paused_until": "2099-01-01T00:00:00"}, "paused_until", "timezone"),
+        ({"paused_until": "9999-01-01T00:00:00Z"}, "paused_until", "2100"),
         ({"email": "not an address"}, "email", ""),
         ({"enabled": "yes"}, "enabled", ""),
         ({"participating": 1}, "participating", ""),
@@ -177,7 +229,7 @@ def test_a_switch_that_is_thrown_counts_whatever_was_read_before(dana: httpx.Cli
 def test_a_put_that_is_wrong_in_one_place_changes_nothing(
     dana: httpx.Client, given: dict[str, Any], field: str, words: str
 ) -> None:
-    good = {"enabled": False, "email": "dana@home.example", "delivery_mode": "realtime", "participating": True}
+    good = {"enabled": False, "email": "dana@home.example", "delivery_mode": "daily", "participating": True}
     answer = dana.put(CONFIG, json=good | given)
 
     assert answer.status_code == 422

@@ -1,7 +1,9 @@
 """The preferences page: the form says what holds, and saving it changes only what was changed."""
 
+from datetime import UTC, datetime, time
 from html.parser import HTMLParser
 from re import findall, search
+from typing import Any
 
 import httpx
 import pytest
@@ -11,13 +13,29 @@ from notify.api.preferences_page import OPTIONS
 from notify.channels.links import SignedLinks
 from notify.domain.events import COMMENT_CREATED, ChangeList
 from notify.domain.preferences import NO_CHOICES, Choices, Person
+from notify.domain.schedule import Mode, QuietHours, Schedule
 from notify.store import directory, preferences
 from notify.store.database import Database
 from notify.store.directory import Undeliverable
 from notify.store.tables import notification_event_types
+from notify.store.tokens import Scope
+from tests.api.conftest import Person as Headers
+from tests.api.conftest import Program
 from tests.support.catalogue import CATALOGUES, read
+from tests.support.office import Office
 
 REQUIRED = "account.locked"
+WRITTEN = {"hidden", "text", "time", "datetime-local"}
+AT_ONCE = [
+    ("shown_schedule", "yes"),
+    ("mode", "realtime"),
+    ("hour", "9"),
+    ("weekday", "1"),
+    ("timezone", ""),
+    ("quiet_start", "22:00"),
+    ("quiet_end", "07:00"),
+    ("paused_until", ""),
+]
 Fields = list[tuple[str, str]]
 
 
@@ -27,11 +45,16 @@ class FormFields(HTMLParser):
     def __init__(self, html: str) -> None:
         super().__init__()
         self.fields: Fields = []
+        self._select = ""
         self.feed(html)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         given = dict(attrs)
-        sent = given.get("type") == "hidden" or "checked" in given
+        sent = given.get("type") in WRITTEN or "checked" in given
+        if tag == "select":
+            self._select = str(given["name"])
+        if tag == "option" and "selected" in given:
+            self.fields.append((self._select, str(given["value"])))
         if tag == "button" or (tag == "input" and sent and "disabled" not in given):
             self.fields.append((str(given["name"]), str(given["value"])))
 
@@ -73,6 +96,7 @@ def test_the_page_shows_every_choice_and_escapes_what_people_wrote(api: httpx.Cl
     assert "Cap the retry" in text
     assert FormFields(text).fields == [
         ("enabled", "on"),
+        *AT_ONCE,
         *((field, code) for code in by_heading for field in ("type", "shown_type")),
         *(("shown_option", code) for code in OPTIONS),
         ("muted", "CL-1"),
@@ -219,3 +243,136 @@ def test_every_kind_of_event_is_named_in_every_language(seeded_event_types: list
         known = {one.id for one in read(path) if one.context == "kind" and one.string}
         for row in seeded_event_types:
             assert {row["category"], row["description"]} <= known
+
+
+def filled(fields: Fields, **changes: str | list[str]) -> Fields:
+    """The form with other values in these fields."""
+    kept = [field for field in fields if field[0] not in changes]
+    given = [(name, one) for name, value in changes.items() for one in ([value] if isinstance(value, str) else value)]
+    return kept + given
+
+
+EVERYTHING: dict[str, str | list[str]] = {
+    "mode": "weekly",
+    "hour": "17",
+    "weekday": "5",
+    "timezone": "Europe/Berlin",
+    "quiet_day": ["1", "7"],
+    "quiet_start": "21:30",
+    "quiet_end": "06:00",
+    "paused_until": "2099-07-01T09:00",
+}
+THEN = Schedule(
+    mode=Mode.WEEKLY,
+    hour=17,
+    weekday=5,
+    timezone="Europe/Berlin",
+    quiet_hours=QuietHours(days=frozenset({1, 7}), start=time(21, 30), end=time(6)),
+    paused_until=datetime(2099, 7, 1, 7, tzinfo=UTC),
+)
+
+
+def test_when_letters_come_is_chosen_on_the_page_and_confirmed(
+    api: httpx.Client, page: str, database: Database
+) -> None:
+    untouched = FormFields(api.get(page).text).fields
+
+    answer = post(api, page, filled(untouched, **EVERYTHING))
+
+    assert choices(database).schedule == THEN
+    assert findall(r"<li>(.*?)</li>", answer.text) == [
+        "Letters come: Together, once a week",
+        "The hour of the digest",
+        "Time zone: Europe/Berlin",
+        "Quiet hours",
+        "Paused until 2099-07-01 09:00",
+    ]
+    assert sorted(FormFields(answer.text).fields) == sorted(filled(untouched, **EVERYTHING))
+
+    again = post(api, page, untouched)
+    assert choices(database).schedule == Schedule()
+    assert "No quiet hours" in again.text
+    assert "No pause" in again.text
+
+
+def test_a_pause_to_the_second_stays_as_it_is_when_the_page_is_saved_as_it_was(
+    api: httpx.Client, page: str, database: Database
+) -> None:
+    until = datetime(2099, 7, 1, 7, 30, 15, tzinfo=UTC)
+    with database.begin() as connection:
+        preferences.put_config(connection, "dana", settings={"paused_until": until}, preferences={})
+
+    answer = post(api, page, FormFields(api.get(page).text).fields)
+
+    assert choices(database).schedule.paused_until == until
+    assert "Nothing was changed." in answer.text
+
+
+def test_what_waits_follows_what_the_page_is_told(api: httpx.Client, page: str, database: Database) -> None:
+    office = Office(database, relay_url=None)
+    untouched = FormFields(api.get(page).text).fields
+    post(api, page, filled(untouched, paused_until="2099-07-01T09:00"))
+    office.letters_wait("dana", link="CL-9")
+    held = "SELECT due_at <= now() FROM notify.email_jobs WHERE username = 'dana'"
+    assert office.now(held) == [(False,)]
+
+    post(api, page, untouched)
+    assert office.now(held) == [(True,)]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"timezone": "Mars/Base"}, "Europe/Berlin"),
+        ({"quiet_day": ["1"], "quiet_start": "22:00", "quiet_end": "22:00"}, "two different times"),
+        ({"quiet_day": ["1"], "quiet_start": ""}, "two different times"),
+        ({"paused_until": "tomorrow"}, "a day and a time"),
+        ({"paused_until": "9999-12-31T23:59"}, "a day and a time"),
+        ({"mode": "yearly"}, "the form of this page"),
+        ({"hour": "24"}, "the form of this page"),
+        ({"weekday": "0"}, "the form of this page"),
+        ({"hour": "٣"}, "the form of this page"),
+        ({"quiet_day": ["8"]}, "the form of this page"),
+    ],
+)
+def test_what_makes_no_sense_is_refused_in_words_and_changes_nothing(
+    api: httpx.Client, page: str, database: Database, wrong: dict[str, Any], words: str
+) -> None:
+    untouched = [field for field in FormFields(api.get(page).text).fields if field != ("enabled", "on")]
+
+    answer = post(api, page, filled(untouched, **wrong))
+
+    assert answer.status_code == 400
+    assert words in answer.text
+    assert choices(database) == Choices(muted_cls=frozenset({"CL-1", "CL-2"}))
+
+
+def test_a_subscription_ends_where_its_mark_is_taken_away(api: httpx.Client, page: str, database: Database) -> None:
+    with database.begin() as connection:
+        preferences.subscribe(connection, "dana", "CL-1")
+        preferences.subscribe(connection, "dana", "CL-7")
+    shown = FormFields(api.get(page).text).fields
+    assert ("subscribed", "CL-7") in shown
+
+    answer = post(api, page, [field for field in shown if field != ("subscribed", "CL-7")])
+
+    assert choices(database).subscribed_cls == {"CL-1"}
+    assert "Off: letters about CL-7" in answer.text
+
+
+def test_the_page_opens_with_a_jwt_for_its_owner_and_for_nobody_else(
+    api: httpx.Client, page: str, database: Database, person: Headers, program: Program
+) -> None:
+    assert api.get("/preferences").status_code == 401
+    assert api.get("/preferences", headers=program(Scope.OPS)).status_code == 403
+    shown = api.get("/preferences", headers=person("dana"))
+    assert shown.text == api.get(page).text
+    assert shown.headers["content-security-policy"] == api.get(page).headers["content-security-policy"]
+
+    data = dict(filled(FormFields(shown.text).fields, mode="daily"))
+    assert api.post("/preferences", data=data).status_code == 401
+    assert choices(database).schedule == Schedule()
+    assert api.post("/preferences", data=data, headers=person("dana")).status_code == 200
+    assert choices(database).schedule.mode is Mode.DAILY
+    assert api.post("/preferences", data={"mode": "weekly"}, headers=person("dana")).status_code == 400
+    assert ("mode", "realtime") in FormFields(api.get("/preferences", headers=person("alice")).text).fields

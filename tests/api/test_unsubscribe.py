@@ -255,3 +255,57 @@ def test_a_new_kind_of_event_that_is_off_by_default_is_shown_as_stopped(
         connection.execute(insert(notification_event_types).values(row))
 
     assert 'value="resume"' in api.get(links.stop_event_type("dana", "cl.abandoned")).text
+
+
+def test_that_required_letters_still_arrive_is_said_wherever_everything_can_be_stopped(
+    api: httpx.Client, links: SignedLinks
+) -> None:
+    narrow, everything = links.stop_event_type("dana", COMMENT_CREATED), links.stop_everything("dana")
+    said = "Only required letters still arrive then."
+    resumed = api.post(everything, data={"action": "resume"})
+    pages = [api.get(narrow), api.post(narrow, data=ONE_CLICK), api.get(everything), resumed]
+    assert [page.text.count(said) for page in pages] == [1, 1, 1, 0]
+
+
+GERMAN = {"Accept-Language": "fr-CH, de-AT;q=0.9, en;q=0.8"}
+
+
+def test_a_link_that_does_not_work_says_so_in_the_language_that_the_browser_asks_for(
+    api: httpx.Client, link: str, links: SignedLinks
+) -> None:
+    def said(method: str, url: str) -> list[str]:
+        return [api.request(method, url, headers=asked).text for asked in ({}, GERMAN)]
+
+    for method, url in (
+        ("GET", f"{link}x"),
+        ("POST", link),
+        ("PUT", link),
+        ("GET", f"{links.public_url}/preferences/x"),
+        ("POST", links.preferences("dana")),
+    ):
+        english, german = said(method, url)
+        assert 'lang="en"' in english
+        assert "othing was changed" in english
+        assert '<html lang="de"' in german
+        assert "wurde nichts geändert" in german
+
+
+def test_a_refusal_to_a_known_person_is_in_their_language_whatever_the_browser_asks_for(
+    api: httpx.Client, database: Database, links: SignedLinks
+) -> None:
+    with database.begin() as connection:
+        directory.put_person(connection, Person(username="dana", locale="de"))
+        connection.execute(update(notification_event_types).values(system_required=True))
+
+    for code, words in ((COMMENT_CREATED, "vorgeschrieben"), ("cl.gone.away", "gibt es nicht mehr")):
+        answer = api.get(links.stop_event_type("dana", code), headers={"Accept-Language": "en"})
+        assert '<html lang="de"' in answer.text
+        assert words in answer.text
+
+
+def test_a_page_that_is_refused_shows_no_word_of_a_framework(api: httpx.Client, link: str) -> None:
+    large = api.post(link, data={"x": "y" * 2_000_000}, headers=GERMAN)
+    assert large.status_code == 413
+    assert "Das war nicht zu verstehen" in large.text
+    for answer in (large, api.put(link, headers=GERMAN), api.get(f"{link}/more", headers=GERMAN)):
+        assert not any(words in answer.text for words in ("Not Found", "Not Allowed", "Too Large", "expected"))

@@ -1,0 +1,239 @@
+"""What Prometheus reads: all of it from tables, so that any process tells it and none forgets when it ends."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from threading import Lock
+from time import monotonic
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    SummaryMetricFamily,
+)
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
+
+from notify.domain.jobs import Stage
+from notify.domain.measures import BUCKETS, Measure, Role
+from notify.domain.outcomes import Blame, Phase
+from notify.store import gauges, process_totals, relays, server, stats
+from notify.store.database import Database
+from notify.store.gauges import Gauges
+from notify.store.leases import POISON
+from notify.store.outbox import AMBIGUOUS, DUPLICATE_SENT, LAPSE, LATE_SUCCESS, LEASE_LOST, SENT, SKIPPED
+from notify.store.process_totals import Total
+from notify.store.relays import MUTED, Standing
+from notify.store.server import Rows
+
+FRESH_SECONDS = 15
+NOTHING = Total(0, 0.0)
+Sample = tuple[Sequence[str], float]
+OF_STAGES = {
+    "oldest_due_seconds": "How long the row that is due longest has been due.",
+    "due": "Rows that may be claimed now, counted up to 100,000.",
+    "scheduled": "Rows that wait for their time, counted up to 100,000.",
+    "in_flight": "Rows that a worker holds.",
+    "expired_leases": "Rows whose worker has vanished and that nobody has taken since.",
+}
+OF_LETTERS = {LAPSE: "lapses_total", AMBIGUOUS: "ambiguous_total"}
+LATENCIES = {
+    Measure.TO_FAN_OUT: "event_to_fan_out_seconds",
+    Measure.TO_FIRST_ATTEMPT: "event_to_first_attempt_seconds",
+    Measure.TO_SENT: "event_to_sent_seconds",
+}
+HELP = {
+    **OF_STAGES,
+    "dead_last_day": "Rows that ended dead within a day, by reason.",
+    "relay_open": "Whether nothing is claimed for the relay, for this reason.",
+    "undeliverable_addresses": "People whose present address a relay refused for good.",
+    "outcomes_total": "Tries by what became of them.",
+    "lapses_total": "Letters whose worker vanished.",
+    "ambiguous_total": "Tries after which nobody knows whether the relay took the letter.",
+    "doorbells_total": "Doorbells rung, by whether the broker took them.",
+    "sweeps_total": "Looks at the table by workers that nobody had rung for.",
+    "sweeps_that_found_work_total": "Those of them that found something due.",
+    "event_to_fan_out_seconds": "From the receipt of an event to the end of its fan-out.",
+    "event_to_first_attempt_seconds": "From the receipt of an event to the first attempt at a letter.",
+    "event_to_sent_seconds": "From the receipt of an event to the relay's yes to a letter.",
+    "smtp_seconds": "How long the relay took to answer, by phase.",
+    "processes": "Processes that have written their counts within a minute.",
+    "live_tuples": "Rows that live, as PostgreSQL estimates them.",
+    "dead_tuples": "Rows that are dead and not cleaned up yet, as PostgreSQL estimates them.",
+    "oldest_snapshot_seconds": "Age of the oldest transaction that keeps dead rows from being cleaned up.",
+    "reading_seconds": "How long it took to read all this from the tables.",
+}
+HELD_BY = (Blame.RELAY, Blame.CONFIGURATION, Blame.THROTTLE, MUTED)
+OUTCOMES = (
+    SENT, LATE_SUCCESS, DUPLICATE_SENT, "retry", "dead", SKIPPED, "expired", "released", LEASE_LOST,
+)  # fmt: skip
+RINGS = {Measure.DOORBELL_SENT: "sent", Measure.DOORBELL_FAILED: "failed"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """What was read of the outbox at one instant; ``breakers`` by relay."""
+
+    stages: Mapping[Stage, Gauges] = field(default_factory=dict)
+    breakers: Mapping[str, Standing] = field(default_factory=dict)
+    undeliverable: int = 0
+    outcomes: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    processes: Mapping[str, Mapping[str, Total]] = field(default_factory=dict)
+    alive: Mapping[str, int] = field(default_factory=dict)
+    rows: Mapping[str, Rows] = field(default_factory=dict)
+    oldest_snapshot_seconds: float = 0.0
+    seconds: float = 0.0
+
+
+class OutboxCollector(Collector):
+    """
+    The outbox for Prometheus, read at most every 15 s however many scrape.
+
+    Args:
+        relay: Whose breaker to show even if it never failed; None: of none.
+        now: Seconds that never run backwards.
+    """
+
+    def __init__(self, database: Database, *, relay: str | None = None, now: Callable[[], float] = monotonic) -> None:
+        self._database = database
+        self._relay = relay
+        self._now = now
+        self._lock = Lock()
+        self._read_at = float("-inf")
+        self._reading = Reading()
+
+    def collect(self) -> Iterable[Metric]:
+        """
+        Every family of ``HELP``.
+
+        A series for every label value there can be, so that none appears or vanishes as things change.
+        """
+        reading = self._fresh()
+        yield from _stages(reading.stages)
+        yield _breakers(reading.breakers)
+        yield from _letters(reading.outcomes)
+        yield from _processes(reading.processes, reading.alive)
+        yield from _server(reading)
+        yield GaugeMetricFamily(
+            _name("undeliverable_addresses"), HELP["undeliverable_addresses"], value=reading.undeliverable
+        )
+
+    def _fresh(self) -> Reading:
+        with self._lock:
+            if self._now() - self._read_at >= FRESH_SECONDS:
+                self._reading = self._read()
+                self._read_at = self._now()
+            return self._reading
+
+    def _read(self) -> Reading:
+        began = monotonic()
+        with self._database.begin() as connection:
+            known = {} if self._relay is None else {self._relay: Standing()}
+            return Reading(
+                stages=gauges.read(connection),
+                breakers={**known, **relays.standings(connection)},
+                undeliverable=gauges.undeliverable_addresses(connection),
+                outcomes=stats.totals(connection),
+                processes=process_totals.read(connection),
+                alive=process_totals.alive(connection),
+                rows=server.rows(connection),
+                oldest_snapshot_seconds=server.oldest_snapshot_seconds(connection),
+                seconds=monotonic() - began,
+            )
+
+
+def registry(database: Database, *, relay: str | None) -> CollectorRegistry:
+    """What ``/metrics`` shows. The database is asked at the first scrape."""
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(OutboxCollector(database, relay=relay))
+    return registry
+
+
+def _name(name: str) -> str:
+    return f"notify_{name}"
+
+
+def _gauge(name: str, labels: Sequence[str], series: Iterable[Sample]) -> Metric:
+    family = GaugeMetricFamily(_name(name), HELP[name], labels=labels)
+    for values, value in series:
+        family.add_metric(values, value)
+    return family
+
+
+def _counter(name: str, labels: Sequence[str], series: Iterable[Sample]) -> Metric:
+    family = CounterMetricFamily(_name(name), HELP[name], labels=labels)
+    for values, value in series:
+        family.add_metric(values, value)
+    return family
+
+
+def _stages(stages: Mapping[Stage, Gauges]) -> Iterable[Metric]:
+    for name in OF_STAGES:
+        yield _gauge(name, ["stage"], {(stage,): getattr(numbers, name) for stage, numbers in stages.items()}.items())
+    dead = {(stage, POISON): 0.0 for stage in stages} | {
+        (stage, reason): float(count)
+        for stage, numbers in stages.items()
+        for reason, count in numbers.dead_last_day.items()
+    }
+    yield _gauge("dead_last_day", ["stage", "reason"], dead.items())
+
+
+def _breakers(breakers: Mapping[str, Standing]) -> Metric:
+    held = {(relay, reason): float(reason in one.held_by) for relay, one in breakers.items() for reason in HELD_BY}
+    return _gauge("relay_open", ["relay", "reason"], held.items())
+
+
+def _letters(outcomes: Mapping[tuple[str, str], int]) -> Iterable[Metric]:
+    types = sorted({event_type for event_type, _ in outcomes})
+    tries = {(kind, one): float(outcomes.get((kind, one), 0)) for kind in types for one in OUTCOMES}
+    yield _counter("outcomes_total", ["event_type", "outcome"], tries.items())
+    for outcome, name in OF_LETTERS.items():
+        yield _counter(
+            name, ["event_type"], {(kind,): float(outcomes.get((kind, outcome), 0)) for kind in types}.items()
+        )
+
+
+def _processes(totals: Mapping[str, Mapping[str, Total]], alive: Mapping[str, int]) -> Iterable[Metric]:
+    def counted(measure: Measure, label: str) -> float:
+        return totals.get(measure, {}).get(label, NOTHING).count
+
+    rings = {(stage, how): counted(one, stage) for stage in Stage for one, how in RINGS.items()}
+    yield _counter("doorbells_total", ["stage", "result"], rings.items())
+    yield _counter("sweeps_total", ["stage"], {(one,): counted(Measure.SWEEP, one) for one in Stage}.items())
+    found = {(one,): counted(Measure.SWEEP_FOUND, one) for one in Stage}
+    yield _counter("sweeps_that_found_work_total", ["stage"], found.items())
+    for measure, name in LATENCIES.items():
+        yield _histogram(name, totals.get(measure, {}))
+    yield _smtp(totals.get(Measure.SMTP, {}))
+    yield _gauge("processes", ["role"], {(role,): alive.get(role, 0) for role in Role}.items())
+
+
+def _histogram(name: str, totals: Mapping[str, Total]) -> Metric:
+    """The buckets as Prometheus has them: each holds what the smaller ones hold."""
+    family = HistogramMetricFamily(_name(name), HELP[name])
+    below, buckets = 0, []
+    for bound in BUCKETS:
+        below += totals.get(bound, NOTHING).count
+        buckets.append((bound, float(below)))
+    family.add_metric([], buckets, sum(one.seconds for one in totals.values()))
+    return family
+
+
+def _smtp(totals: Mapping[str, Total]) -> Metric:
+    family = SummaryMetricFamily(_name("smtp_seconds"), HELP["smtp_seconds"], labels=["phase"])
+    for phase in Phase:
+        if phase not in {Phase.LAST_LOOK, Phase.RENDER}:
+            total = totals.get(phase, NOTHING)
+            family.add_metric([phase], total.count, total.seconds)
+    return family
+
+
+def _server(reading: Reading) -> Iterable[Metric]:
+    yield _gauge("live_tuples", ["table"], {(table,): one.live for table, one in reading.rows.items()}.items())
+    yield _gauge("dead_tuples", ["table"], {(table,): one.dead for table, one in reading.rows.items()}.items())
+    for name, value in (
+        ("oldest_snapshot_seconds", reading.oldest_snapshot_seconds),
+        ("reading_seconds", reading.seconds),
+    ):
+        yield GaugeMetricFamily(_name(name), HELP[name], value=value)

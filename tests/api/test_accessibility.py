@@ -1,0 +1,132 @@
+"""The pages can be read and used by everybody: by ear, by keyboard, with little contrast, in either scheme."""
+
+from html.parser import HTMLParser
+from itertools import pairwise
+from re import findall
+
+import pytest
+
+from notify.api.pages import Pages
+from notify.cli import sample_pages
+from notify.resources import folder
+from tests.support.letters import NOON
+
+PAGES = Pages()
+STYLES = (folder("templates") / "pages" / "_base.css").read_text(encoding="utf-8")
+LEAST_CONTRAST = 4.5
+PAIRS = [
+    *(("ink", "paper"), ("quiet", "paper"), ("accent", "paper"), ("on-accent", "accent")),
+    *(("done-ink", "done"), ("trouble-ink", "trouble")),
+]
+EMPTY = {"meta", "input", "br", "link", "img", "hr"}
+
+every_page = pytest.mark.parametrize(
+    "html",
+    [
+        pytest.param(html, id=f"{name}-{language}")
+        for language in PAGES.languages.known
+        for name, html in sample_pages.pages(PAGES, language, at=NOON)
+    ],
+)
+
+
+class Tree(HTMLParser):
+    """Every element of a page with the elements that it stands in, and the words within each."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.elements: list[Element] = []
+        self._open: list[Element] = []
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        element = Element(tag, dict(attrs), tuple(self._open))
+        self.elements.append(element)
+        if tag not in EMPTY:
+            self._open.append(element)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self._open.pop().tag == tag
+
+    def handle_data(self, data: str) -> None:
+        for element in self._open:
+            element.words += data
+
+    def all(self, *tags: str) -> list["Element"]:
+        return [one for one in self.elements if one.tag in tags]
+
+
+class Element:
+    def __init__(self, tag: str, attributes: dict[str, str | None], within: tuple["Element", ...]) -> None:
+        self.tag, self.attributes, self.within, self.words = tag, attributes, within, ""
+
+
+def colours(scheme: str) -> dict[str, str]:
+    """The custom properties of the pages' styles by name, as they hold in this scheme."""
+    light, _, dark = STYLES.partition("@media (prefers-color-scheme: dark)")
+    found = dict(findall(r"--([\w-]+): (#[0-9a-f]{6});", light))
+    return found if scheme == "light" else found | dict(findall(r"--([\w-]+): (#[0-9a-f]{6});", dark))
+
+
+def luminance(colour: str) -> float:
+    """Source: WCAG 2.2, relative luminance."""
+    channels = [int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)]
+    red, green, blue = (one / 12.92 if one <= 0.04045 else ((one + 0.055) / 1.055) ** 2.4 for one in channels)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize(("words", "ground"), PAIRS)
+def test_words_stand_out_from_what_is_behind_them(words: str, ground: str, scheme: str) -> None:
+    bright, dim = sorted((luminance(colours(scheme)[name]) for name in (words, ground)), reverse=True)
+    assert (bright + 0.05) / (dim + 0.05) >= LEAST_CONTRAST
+
+
+def test_every_colour_of_the_pages_is_one_of_those_and_differs_in_the_dark() -> None:
+    rules = STYLES.partition("* { box-sizing")[2]
+    assert findall(r"#[0-9a-f]{3,8}\b", rules) == []
+    assert {name for pair in PAIRS for name in pair} | {"line"} == colours("light").keys()
+    assert all(colours("light")[name] != colours("dark")[name] for name in colours("light"))
+
+
+@every_page
+def test_a_page_says_its_language_its_title_and_its_parts(html: str) -> None:
+    tree = Tree(html)
+    (root,), (title,), (main,), (first,) = (tree.all(tag) for tag in ("html", "title", "main", "h1"))
+    assert root.attributes["lang"] in PAGES.languages.known
+    assert root.attributes["dir"] == "ltr"
+    assert title.words.strip() == first.words.strip() != ""
+    assert main in first.within
+    levels = [int(one.tag[1]) for one in tree.all("h1", "h2", "h3", "h4")]
+    assert all(after <= before + 1 for before, after in pairwise(levels))
+    names = [one.attributes["id"] for one in tree.elements if "id" in one.attributes]
+    assert len(names) == len(set(names))
+
+
+@every_page
+def test_everything_that_can_be_pressed_or_ticked_says_what_it_does(html: str) -> None:
+    tree = Tree(html)
+    for box in tree.all("input", "select", "textarea"):
+        if box.attributes.get("type") != "hidden":
+            labels = [one for one in box.within if one.tag == "label"]
+            labels += [one for one in tree.all("label") if one.attributes.get("for") == box.attributes.get("id", "")]
+            assert any(label.words.strip() for label in labels)
+    known = {one.attributes["id"]: one for one in tree.elements if "id" in one.attributes}
+    for button in tree.all("button"):
+        assert button.words.strip()
+        about = button.attributes.get("aria-describedby")
+        assert about is None or known[about].words.strip()
+    said = [(one.words, one.attributes.get("aria-describedby")) for one in tree.all("button")]
+    assert len(said) == len(set(said))
+    assert [one.within[-1] for one in tree.all("legend")] == tree.all("fieldset")
+
+
+@every_page
+def test_a_page_acts_by_posting_only_and_loads_and_runs_nothing(html: str) -> None:
+    tree = Tree(html)
+    assert {one.attributes.get("method") for one in tree.all("form")} <= {"post"}
+    for one in tree.elements:
+        assert one.tag not in {"script", "link", "img", "iframe", "object", "base"}
+        assert not {"src", "action", "style", "href"} & one.attributes.keys()
+        assert not any(name.startswith("on") for name in one.attributes)
+    assert "user-scalable" not in html

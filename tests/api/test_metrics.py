@@ -1,0 +1,174 @@
+"""What Prometheus reads."""
+
+import asyncio
+from collections import Counter
+from dataclasses import replace
+from uuid import UUID
+
+import httpx
+from prometheus_client.parser import text_string_to_metric_families
+
+from notify.api.app import build_app
+from notify.api.context import Context
+from notify.api.metrics import HELP, OutboxCollector
+from notify.domain.jobs import Stage
+from notify.domain.measures import Measure, Role, bucket
+from notify.intake.receive import receive
+from notify.intake.schema import parse
+from notify.store import process_totals, stats
+from notify.store.database import Database
+from notify.tally import Tally
+from tests.api.in_process import InProcess
+from tests.support import rows
+from tests.support.promtool import needs_promtool, promtool
+from tests.support.rows import ended
+from tests.support.statements import statements
+
+EVENT = {"type": "cl.comment.created", "actor": "dana", "cl": {"link": "CL-1"}, "comment": {"id": "1", "body": "Why?"}}
+WORKER = UUID(int=1)
+RELAY = "mx.example.com:587"
+MOST_STATEMENTS = 12
+Series = dict[str, float]
+
+
+def scrape(context: Context) -> Series:
+    """Every series as it is written, with its value."""
+    with httpx.Client(transport=InProcess(build_app(context)), base_url="http://notify.test") as api:
+        answer = api.get("/metrics")
+    assert answer.headers["Content-Type"].startswith("text/plain; version=")
+    lines = [line.rpartition(" ") for line in answer.text.splitlines() if not line.startswith("#")]
+    return {name: float(value) for name, _, value in lines}
+
+
+def families(context: Context) -> set[str]:
+    return {series.partition("{")[0] for series in scrape(context)}
+
+
+def test_prometheus_reads_how_many_rows_are_due(context: Context) -> None:
+    with context.database.begin() as connection:
+        receive(connection, [parse(EVENT), parse(EVENT)])
+
+    series = scrape(context)
+
+    assert series['notify_due{stage="fan_out"}'] == 2
+    assert series['notify_due{stage="deliver"}'] == 0
+
+
+def test_every_metric_has_a_series_before_anything_has_happened_but_those_of_event_types(context: Context) -> None:
+    parts = ("_bucket", "_sum", "_count")
+    found = families(replace(context, relay=RELAY))
+    shown = {name for name in HELP if any(f"notify_{name}{part}" in found for part in ("", *parts))}
+    assert HELP.keys() - shown == {"outcomes_total", "lapses_total", "ambiguous_total"}
+
+
+def test_outcomes_are_counted_by_type_with_a_series_for_each_there_can_be(context: Context) -> None:
+    with context.database.begin() as connection:
+        counts = Counter({("cl.merged", "sent"): 3, ("cl.merged", "duplicate_sent"): 1, ("cl.merged", "lapse"): 2})
+        stats.count(connection, worker=WORKER, counts=counts)
+
+    series = scrape(context)
+
+    assert series['notify_outcomes_total{event_type="cl.merged",outcome="sent"}'] == 3
+    assert series['notify_outcomes_total{event_type="cl.merged",outcome="duplicate_sent"}'] == 1
+    assert series['notify_outcomes_total{event_type="cl.merged",outcome="lease_lost"}'] == 0
+    assert series['notify_lapses_total{event_type="cl.merged"}'] == 2
+    assert series['notify_ambiguous_total{event_type="cl.merged"}'] == 0
+
+
+def test_letters_that_died_are_shown_by_why(context: Context) -> None:
+    with context.database.begin() as connection:
+        rows.letter(connection, **ended("dead"), outcome_reason="refused")
+
+    series = scrape(context)
+
+    assert series['notify_dead_last_day{reason="refused",stage="deliver"}'] == 1
+    assert series['notify_dead_last_day{reason="poison",stage="deliver"}'] == 0
+
+
+def test_what_processes_counted_is_shown_over_all_of_them(context: Context) -> None:
+    age = 0.3
+    counts: dict[tuple[str, str], tuple[int, float]] = {
+        (Measure.DOORBELL_SENT, Stage.DELIVER): (5, 0.0),
+        (Measure.SWEEP_FOUND, Stage.FAN_OUT): (2, 0.0),
+        (Measure.SMTP, "final_dot"): (4, 1.5),
+        (Measure.TO_SENT, bucket(age)): (3, 3 * age),
+        (Measure.TO_SENT, bucket(90)): (1, 90.0),
+        (Measure.FLUSH, Role.WORKER): (1, 0.0),
+    }
+    with context.database.begin() as connection:
+        for process in (UUID(int=1), UUID(int=2)):
+            process_totals.add(connection, process=process, counts=counts)
+
+    series = scrape(context)
+
+    assert series['notify_doorbells_total{result="sent",stage="deliver"}'] == 10
+    assert series['notify_doorbells_total{result="failed",stage="deliver"}'] == 0
+    assert series['notify_sweeps_that_found_work_total{stage="fan_out"}'] == 4
+    assert (
+        series['notify_smtp_seconds_count{phase="final_dot"}'],
+        series['notify_smtp_seconds_sum{phase="final_dot"}'],
+    ) == (8, 3)
+    below = {
+        bound: series[f'notify_event_to_sent_seconds_bucket{{le="{bound}"}}']
+        for bound in ("0.25", "0.5", "60", "300", "+Inf")
+    }
+    assert below == {"0.25": 0, "0.5": 6, "60": 6, "300": 8, "+Inf": 8}
+    assert series["notify_event_to_sent_seconds_sum"] == 2 * (3 * age + 90)
+    assert series['notify_processes{role="worker"}'] == 2
+
+
+def test_an_api_process_has_written_what_it_counted_when_it_ends(context: Context) -> None:
+    tally = Tally(context.database, process=WORKER, role=Role.API, every_seconds=3600)
+
+    async def serve() -> None:
+        app = build_app(replace(context, tally=tally))
+        async with app.router.lifespan_context(app):
+            tally.count(Measure.DOORBELL_SENT, Stage.FAN_OUT)
+
+    asyncio.run(serve())
+
+    series = scrape(context)
+    assert series['notify_doorbells_total{result="sent",stage="fan_out"}'] == 1
+    assert series['notify_processes{role="api"}'] == 1
+
+
+def test_every_family_says_what_it_is_and_prometheus_can_read_it(context: Context) -> None:
+    with httpx.Client(transport=InProcess(build_app(context)), base_url="http://notify.test") as api:
+        found = list(text_string_to_metric_families(api.get("/metrics").text))
+    assert {one.documentation for one in found} == set(HELP.values())
+    assert {one.type for one in found} == {"gauge", "counter", "histogram", "summary"}
+
+
+def test_scrapes_within_a_quarter_of_a_minute_ask_the_database_once(database: Database) -> None:
+    clock = [100.0]
+    collector = OutboxCollector(database, now=lambda: clock[0])
+
+    def due() -> float:
+        (family,) = (one for one in collector.collect() if one.name == "notify_due")
+        return float(family.samples[0].value)
+
+    assert due() == 0
+    with database.begin() as connection:
+        receive(connection, [parse(EVENT)])
+    clock[0] += 14
+    assert due() == 0
+    clock[0] += 1
+    assert due() == 1
+
+
+def test_a_reading_takes_a_dozen_statements_however_much_there_is(database: Database) -> None:
+    with database.begin() as connection:
+        for number in range(50):
+            rows.letter(connection, **ended("dead"), outcome_reason=f"reason-{number % 7}")
+            stats.count(connection, worker=UUID(int=number), counts=Counter({(f"type-{number}", "sent"): 1}))
+    with statements(database) as sent:
+        list(OutboxCollector(database, relay=RELAY).collect())
+    assert len(sent) <= MOST_STATEMENTS
+
+
+@needs_promtool
+def test_promtool_finds_no_fault_in_a_scrape(context: Context) -> None:
+    with context.database.begin() as connection:
+        stats.count(connection, worker=WORKER, counts=Counter({("cl.merged", "sent"): 3}))
+    with httpx.Client(transport=InProcess(build_app(context)), base_url="http://notify.test") as api:
+        assert promtool("check", "metrics", given=api.get("/metrics").text) == ""
