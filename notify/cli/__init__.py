@@ -4,7 +4,7 @@ import sys
 
 from typer import Typer
 
-from notify.cli import doctor, emit, explain, jobs, letters, people, relays, stack, token
+from notify.cli import doctor, emit, explain, jobs, letters, people, prune, relays, stack, token, top
 from notify.domain.errors import NotifyError
 
 USAGE = 2
@@ -19,7 +19,7 @@ app = Typer(
 app.command()(stack.up)
 app.command()(stack.demo)
 app.command()(stack.migrate)
-app.command()(stack.prune)
+app.command()(prune.prune)
 app.command()(emit.emit)
 app.command()(explain.explain)
 app.add_typer(jobs.app, name="jobs")
@@ -29,6 +29,7 @@ app.command()(letters.preview)
 app.command("send-test")(letters.send_test)
 app.add_typer(token.app, name="token")
 app.command()(doctor.doctor)
+app.command()(top.top)
 
 
 def main() -> None:

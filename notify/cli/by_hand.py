@@ -12,8 +12,9 @@ from notify.delivery import by_hand as work
 from notify.domain.errors import NotifyError
 from notify.domain.jobs import Stage
 from notify.store import by_hand, jobs
-from notify.store.by_hand import Action, Tally, Which
+from notify.store.by_hand import Action, Tally
 from notify.store.jobs import JobView
+from notify.store.which import Which
 
 FIRST = 10
 DONE = {Action.RETRY: "retried", Action.CANCEL: "cancelled", Action.REPLAY: "replayed"}

@@ -1,4 +1,4 @@
-"""Every letter in every language, small and wide, light and dark, on one page to look at."""
+"""Every letter and every page in every language, small and wide, light and dark, on one page to look at."""
 
 import os
 import shutil
@@ -10,13 +10,16 @@ from html import escape
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from notify.api.pages import Pages
 from notify.channels.email.compose import Composer
-from notify.cli import sample
+from notify.cli import sample, sample_pages
+from notify.domain.jobs import Letter
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome", "chrome-headless-shell")
 SCHEMES = {"light": "1", "dark": "0"}  # Blink's numbers for what the reader prefers
 WIDTHS = (320, 1200)
-HEIGHT = 1000
+HEIGHT = 1600
+HEIGHT_OF_A_FORM = 3400
 PATIENCE_SECONDS = 60
 
 INDEX = """<!doctype html>
@@ -58,13 +61,18 @@ class Exhibit:
         """What its files are called."""
         return f"{self.name}.{self.language}"
 
+    @property
+    def height(self) -> int:
+        """How long its pictures are: enough for 320 pixels of width."""
+        return HEIGHT_OF_A_FORM if "<fieldset" in self.html else HEIGHT
+
 
 def browser() -> str | None:
     """The first Chromium that is installed; None where there is none."""
     return next((found for name in BROWSERS if (found := shutil.which(name))), None)
 
 
-def write(folder: Path, composer: Composer, *, host: str, browser: str | None) -> Path:
+def write(folder: Path, composer: Composer, pages: Pages, *, host: str, browser: str | None) -> Path:
     """
     The page of pictures in this folder, which is made if need be.
 
@@ -73,7 +81,7 @@ def write(folder: Path, composer: Composer, *, host: str, browser: str | None) -
     """
     folder.mkdir(parents=True, exist_ok=True)
     figures = []
-    for exhibit in exhibits(composer, host=host):
+    for exhibit in exhibits(composer, pages, host=host, at=datetime.now(UTC)):
         _write(folder / f"{exhibit.stem}.html", exhibit.html)
         if exhibit.text is not None:
             _write(folder / f"{exhibit.stem}.txt", exhibit.text)
@@ -84,13 +92,26 @@ def write(folder: Path, composer: Composer, *, host: str, browser: str | None) -
     return page
 
 
-def exhibits(composer: Composer, *, host: str) -> Iterator[Exhibit]:
-    """Everything that people get to see, type by type and language by language."""
+def exhibits(composer: Composer, pages: Pages, *, host: str, at: datetime) -> Iterator[Exhibit]:
+    """
+    Everything that people get to see, in each language that there is.
+
+    Args:
+        at: When it was sent, and when what it tells of happened.
+    """
+    for language in composer.languages:
+        for name, letter in _letters(host=host, at=at, language=language):
+            composed = composer.compose(letter, date=at)
+            yield Exhibit(name, language, composed.html, f"Subject: {composed.subject}\n\n{composed.text}")
+        for name, html in sample_pages.pages(pages, language, at=at):
+            yield Exhibit(f"page.{name}", language, html)
+
+
+def _letters(*, host: str, at: datetime, language: str) -> Iterator[tuple[str, Letter]]:
     for event_type in sample.PAYLOADS:
-        for language in composer.languages:
-            letter = sample.letter(event_type, host=host, locale=language)
-            composed = composer.compose(letter, date=datetime.now(UTC))
-            yield Exhibit(event_type, language, composed.html, composed.text)
+        yield event_type, sample.letter(event_type, host=host, locale=language)
+    yield "together", sample.together(host=host, at=at, locale=language)
+    yield "digest", sample.digest(host=host, at=at, locale=language)
 
 
 def _frames(exhibit: Exhibit) -> dict[str, str]:
@@ -110,18 +131,19 @@ def _pictures(folder: Path, exhibit: Exhibit, browser: str) -> dict[str, str]:
         page = Path(scratch) / "frames.html"
         _write(page, FRAMES.format(frames="".join(_frame(exhibit, width) for width in WIDTHS)))
         for scheme in SCHEMES:
-            _take(page, folder / f"{exhibit.stem}.{scheme}.png", browser=browser, scheme=scheme, profile=scratch)
+            picture = folder / f"{exhibit.stem}.{scheme}.png"
+            _take(page, picture, browser=browser, scheme=scheme, height=exhibit.height, profile=scratch)
     names = {scheme: f"{exhibit.stem}.{scheme}.png" for scheme in SCHEMES}
     return {f"{exhibit.stem}, {scheme}": f'<img src="{name}" alt="" loading="lazy">' for scheme, name in names.items()}
 
 
-def _take(page: Path, picture: Path, *, browser: str, scheme: str, profile: str) -> None:
+def _take(page: Path, picture: Path, *, browser: str, scheme: str, height: int, profile: str) -> None:
     options = [
         "--headless",
         "--disable-gpu",
         "--hide-scrollbars",
         f"--user-data-dir={profile}/profile",
-        f"--window-size={sum(WIDTHS) + 60},{HEIGHT}",
+        f"--window-size={sum(WIDTHS) + 60},{height}",
         f"--blink-settings=preferredColorScheme={SCHEMES[scheme]}",
         f"--screenshot={picture.absolute()}",
         *(["--no-sandbox"] if os.geteuid() == 0 else []),

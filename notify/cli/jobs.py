@@ -1,53 +1,33 @@
 """``notify jobs``: where is my letter, and what may be done about it by hand."""
 
-from collections.abc import Callable
-from dataclasses import asdict
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from typing import Annotated
 
 from sqlalchemy import Connection
-from typer import Argument, BadParameter, Option, Typer
+from typer import Argument, Option, Typer
 
+from notify import wiring
+from notify.channels.email.compose import Composed
 from notify.cli.by_hand import NoSuchJob, many
+from notify.cli.filters import filtered
 from notify.cli.output import AsJson, console, print_json, print_table
 from notify.cli.place import Place, place
+from notify.delivery import shown
 from notify.domain.errors import NotifyError
 from notify.domain.jobs import Stage
+from notify.intake.explain import traces
 from notify.store import jobs
-from notify.store.by_hand import Action, Which
+from notify.store.by_hand import Action
+from notify.store.jobs import AttemptView, JobView
+from notify.store.which import Which
 
 app = Typer(help="Where letters are, and what may be done about them by hand.", no_args_is_help=True)
 
 
-def instant(text: str) -> datetime:
-    """
-    The instant that an ISO 8601 text names; UTC unless it says otherwise.
-
-    Raises:
-        BadParameter: It names none.
-    """
-    try:
-        named = datetime.fromisoformat(text)
-    except ValueError:
-        message = "expected an instant such as 2026-01-31T14:00 (UTC) or 2026-01-31T14:00+01:00"
-        raise BadParameter(message) from None
-    return named if named.tzinfo else named.replace(tzinfo=UTC)
-
-
 JobId = Annotated[int, Argument(metavar="ID", help="The job's id, as `notify jobs list` shows it.")]
 Ids = Annotated[list[int] | None, Argument(metavar="ID", help="Ids, as `notify jobs list` shows them.")]
-Status = Annotated[str | None, Option(help="pending, sending, sent, skipped, dead, expired or cancelled.")]
-Cl = Annotated[str | None, Option(help="Only letters about this change list.")]
-Username = Annotated[str | None, Option(help="Only letters to this person.")]
-EventKey = Annotated[str | None, Option(help="Only letters about the event with this key.")]
-Reason = Annotated[str | None, Option(help="Only letters that stand as they do for this reason: template_error.")]
-Code = Annotated[int | None, Option(help="Only letters whose last try was answered with this SMTP code: 554.")]
-After = Annotated[
-    datetime | None, Option(parser=instant, metavar="INSTANT", help="Only letters written at this instant or later.")
-]
-Before = Annotated[
-    datetime | None, Option(parser=instant, metavar="INSTANT", help="Only letters written before this instant.")
-]
 ACTS: dict[Action, Callable[[Connection, int], int | None]] = {
     Action.RETRY: jobs.retry,
     Action.CANCEL: jobs.cancel,
@@ -60,33 +40,17 @@ class NotPossible(NotifyError):
 
 
 @app.command("list")
+@filtered
 def list_(
     *,
-    status: Status = None,
-    cl: Cl = None,
-    username: Username = None,
-    event: EventKey = None,
-    reason: Reason = None,
-    code: Code = None,
-    after: After = None,
-    before: Before = None,
+    which: Which,
     below: Annotated[int | None, Option(metavar="ID", help="Only ids below this one: the next page.")] = None,
     limit: Annotated[int, Option(min=1, max=1000, help="At most this many.")] = 50,
     as_json: AsJson = False,
 ) -> None:
     """The newest letters and skips, newest first."""
-    which = Which(
-        status=status,
-        cl_link=cl,
-        username=username,
-        event_key=event,
-        outcome_reason=reason,
-        last_code=code,
-        created_from=after,
-        created_before=before,
-    )
-    with place() as here, here.database.begin() as connection:
-        found = jobs.matching(connection, which, before_id=below, limit=limit)
+    with place() as here:
+        found = _newest(here, which, below=below, limit=limit)
     if as_json:
         print_json(found)
         return
@@ -100,54 +64,65 @@ def list_(
 
 
 @app.command()
-def show(job_id: JobId, *, as_json: AsJson = False) -> None:
-    """One letter, with every try that did not end in sent."""
-    with place() as here, here.database.begin() as connection:
-        job = jobs.show(connection, job_id)
-        tries = jobs.attempts(connection, job_id)
-    if job is None:
-        raise NoSuchJob(id=job_id)
+def show(
+    job_id: JobId,
+    *,
+    letter: Annotated[bool, Option("--letter", help="The letter too, as it would be written today.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """One letter, every try that did not end in sent, its event, and the rules that say why it is told today."""
+    with place() as here:
+        with here.database.begin() as connection:
+            job = jobs.show(connection, job_id)
+            if job is None:
+                raise NoSuchJob(id=job_id)
+            tries = jobs.attempts(connection, job_id)
+            event = jobs.event(connection, job.event_id)
+            trace = traces(connection, [job])[job_id]
+            asked = shown.letter(connection, job_id) if letter else None
+        written = None if asked is None else wiring.showing(here.settings).compose(asked, date=datetime.now(UTC))
     if as_json:
-        print_json({**asdict(job), "attempts": tries})
+        words = {} if written is None else {"letter": _words(written)}
+        print_json({**asdict(job), "attempts": tries, "event": event, "trace": trace, **words})
         return
     print_table(["", ""], [(name, value) for name, value in asdict(job).items() if value is not None])
+    _print_tries(tries)
+    console.print(f"\n{event.type} by {event.actor}, key {event.key}" if event else "", markup=False)
+    print_table(["rule", "found today"], [(step.rule, step.found) for step in trace])
+    if written is not None:
+        console.print(f"\nSubject: {written.subject}\n\n{written.text}", markup=False)
+
+
+def _print_tries(tries: Sequence[AttemptView]) -> None:
     if tries:
         console.print()
         print_table(
-            ["try", "at", "phase", "code", "verdict", "the relay's words"],
-            [(one.attempt, one.at, one.phase, one.code, one.verdict, one.text) for one in tries],
+            ["try", "at", "took", "phase", "code", "verdict", "relay", "the relay's words"],
+            [(one.attempt, one.at, _took(one), one.phase, one.code, one.verdict, one.relay, one.text) for one in tries],
         )
+
+
+def _took(one: AttemptView) -> str | None:
+    return None if one.took_ms is None else f"{one.took_ms:,} ms"
+
+
+def _words(written: Composed) -> dict[str, str]:
+    return {"subject": written.subject, "text": written.text, "html": written.html}
 
 
 def _command(action: Action) -> Callable[..., None]:
     """The command that does this to one letter or to many; its options are the same whatever it does."""
 
+    @filtered
     def command(
         ids: Ids = None,
         *,
-        status: Status = None,
-        cl: Cl = None,
-        username: Username = None,
-        event: EventKey = None,
-        reason: Reason = None,
-        code: Code = None,
-        after: After = None,
-        before: Before = None,
+        which: Which,
         dry_run: Annotated[bool, Option("--dry-run", help="Only say how many letters, and which first.")] = False,
         yes: Annotated[bool, Option("--yes", "-y", help="Do not ask, however many letters it is.")] = False,
         as_json: AsJson = False,
     ) -> None:
-        which = Which(
-            ids=tuple(ids) if ids else None,
-            status=status,
-            cl_link=cl,
-            username=username,
-            event_key=event,
-            outcome_reason=reason,
-            last_code=code,
-            created_from=after,
-            created_before=before,
-        )
+        which = replace(which, ids=tuple(ids) if ids else None)
         with place() as here:
             if which.ids is not None and len(which.ids) == 1 and which == Which(ids=which.ids) and not dry_run:
                 _one(here, action, which.ids[0], as_json=as_json)
@@ -166,6 +141,19 @@ app.command("cancel", help="End letters that are not out. One on its way at this
 app.command("replay", help="Write letters that have ended once more, as new jobs with Message-IDs of their own.")(
     _command(Action.REPLAY)
 )
+
+
+def _newest(here: Place, which: Which, *, below: int | None, limit: int) -> list[JobView]:
+    """As many as are wanted, however many looks at the table that takes."""
+    found: list[JobView] = []
+    with here.database.begin() as connection:
+        while len(found) < limit:
+            page = jobs.page(connection, which, below=below, limit=limit - len(found))
+            found += page.jobs
+            if page.below is None:
+                break
+            below = page.below
+    return found
 
 
 def _one(here: Place, action: Action, job_id: int, *, as_json: bool) -> None:

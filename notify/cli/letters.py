@@ -12,6 +12,7 @@ from typing import Annotated
 from typer import Argument, Exit, Option
 
 from notify import wiring
+from notify.api.pages import Pages
 from notify.channels.email.compose import Composer
 from notify.channels.email.smtp import EmailChannel
 from notify.channels.languages import DEFAULT
@@ -46,7 +47,7 @@ def preview(
         Path | None,
         Option(
             "--gallery",
-            help="Write every letter in every language into this folder, with pictures if there is a Chromium.",
+            help="Write every letter and page in every language into this folder, as pictures if there is a Chromium.",
         ),
     ] = None,
     as_json: AsJson = False,
@@ -61,7 +62,7 @@ def preview(
     )
     host = wiring.message_host(settings)
     if into is not None:
-        page = gallery.write(into, composer, host=host, browser=gallery.browser())
+        page = gallery.write(into, composer, Pages(settings.templates_dir), host=host, browser=gallery.browser())
         console.print(str(page), markup=False)
         return
     letter = sample.letter(event_type, host=host, locale=locale)

@@ -1,17 +1,21 @@
-"""``notify people``: what is known of somebody, and trying an address again that a relay refused for good."""
+"""``notify people``: what is known of somebody, trying a refused address again, and forgetting somebody."""
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Annotated
 
-from typer import Argument, Typer
+from rich.console import Console
+from rich.progress import Progress
+from typer import Argument, Exit, Option, Typer, confirm
 
 from notify.cli.output import AsJson, console, print_json, print_table
-from notify.cli.place import place
+from notify.cli.place import Place, place
+from notify.delivery.erasure import erase as erasure_of
 from notify.domain.errors import NotifyError
 from notify.domain.fan_out import usable_address
-from notify.store import directory, preferences
+from notify.store import directory, erasure, preferences
 
-app = Typer(help="What is known of people, and trying a refused address again.", no_args_is_help=True)
+app = Typer(help="What is known of people, trying a refused address again, forgetting somebody.", no_args_is_help=True)
 
 Name = Annotated[str, Argument(metavar="NAME", help="The person's username.")]
 
@@ -29,7 +33,7 @@ def show(name: Name, *, as_json: AsJson = False) -> None:
     """What the directory knows of a person, where their letters go, and why they have stopped if they have."""
     with place() as here, here.database.begin() as connection:
         person = directory.person(connection, name)
-        choices = preferences.config(connection, name).choices
+        choices = preferences.config(connection, name)
         refused = directory.undeliverable(connection, name, chosen_email=choices.email)
     if person is None:
         raise NoSuchPerson(name=name)
@@ -56,3 +60,56 @@ def clear(name: Name) -> None:
         if not directory.clear_undeliverable(connection, name):
             raise NotUndeliverable(name=name)
     console.print(f"{name}: later letters go to this address again", markup=False)
+
+
+@app.command()
+def export(name: Name, *, as_json: AsJson = False) -> None:
+    """Everything that is stored of a person, for them: with --json every row, else how many there are."""
+    with place() as here, here.database.begin() as connection:
+        held = erasure.held(connection, name)
+        stored = erasure.export(connection, name) if as_json else {}
+    if not held:
+        raise NoSuchPerson(name=name)
+    if as_json:
+        print_json(stored)
+    else:
+        print_table(["stored in", "rows"], list(held.items()))
+
+
+@app.command()
+def erase(
+    name: Name,
+    *,
+    dry_run: Annotated[bool, Option("--dry-run", help="Only say how many rows name the person.")] = False,
+    yes: Annotated[bool, Option("--yes", "-y", help="Do not ask.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """
+    Erase a person: address, choices, and name and words in letters and events. It cannot be undone.
+
+    Letters that wait are cancelled. Letters and events stay as rows without the person, so that counts stay
+    true. Exit code 1: something is left, as letters about what they said wait still; repeat it then.
+    """
+    with place() as here:
+        held = _held(here, name)
+        if not held:
+            raise NoSuchPerson(name=name)
+        if not dry_run:
+            if not yes:
+                confirm(f"Erase {name}, named in {sum(held.values()):,} rows, for ever?", abort=True, err=True)
+            with Progress(console=Console(stderr=True), transient=True) as progress:
+                progress.add_task("erasing", total=None)
+                for _ in erasure_of(here.database, name):
+                    progress.refresh()
+        left = _held(here, name)
+    if as_json:
+        print_json({"held": held, "left": left})
+    else:
+        print_table(["stored in", "named", "left"], [(table, count, left.get(table)) for table, count in held.items()])
+    if left and not dry_run:
+        raise Exit(1)
+
+
+def _held(here: Place, name: str) -> Mapping[str, int]:
+    with here.database.begin() as connection:
+        return erasure.held(connection, name)

@@ -1,7 +1,7 @@
 """``notify relays``: where the breakers stand, and holding one open by hand."""
 
 from dataclasses import asdict
-from typing import Annotated
+from typing import Annotated, Any
 
 from typer import Argument, BadParameter, Option, Typer
 
@@ -39,13 +39,13 @@ def _short(words: str | None) -> str | None:
 def list_(*, as_json: AsJson = False) -> None:
     """The configured relay, and every other that was ever in trouble or muted."""
     with place() as here:
-        known = _known(here)
+        found = known(here)
     if as_json:
-        print_json([{"relay": relay, **asdict(standing), "is_open": standing.is_open} for relay, standing in known])
+        print_json([as_facts(relay, standing) for relay, standing in found])
         return
     print_table(
         ["relay", "breaker", "failures", "the relay's last words"],
-        [(relay, in_words(standing), standing.failures, standing.last_error) for relay, standing in known],
+        [(relay, in_words(standing), standing.failures, standing.last_error) for relay, standing in found],
     )
 
 
@@ -57,9 +57,9 @@ def mute(
 ) -> None:
     """Claim no letter for this relay until it is unmuted. Letters wait; none loses an attempt."""
     with place() as here:
-        known = [name for name, _ in _known(here)]
-        if relay not in known:
-            raise NoSuchRelay(relay=relay, known=", ".join(known) or "none")
+        names = [name for name, _ in known(here)]
+        if relay not in names:
+            raise NoSuchRelay(relay=relay, known=", ".join(names) or "none")
         with here.database.begin() as connection:
             relays.mute(connection, relay, because=because)
             standing = relays.standing(connection, relay)
@@ -78,6 +78,11 @@ def unmute(relay: RelayName) -> None:
     console.print(f"{relay}: {in_words(standing)}", markup=False)
 
 
+def as_facts(relay: str, standing: Standing) -> dict[str, Any]:
+    """Where a breaker stands, for programs and, ``in_words``, for people."""
+    return {"relay": relay, **asdict(standing), "is_open": standing.is_open, "in_words": in_words(standing)}
+
+
 def in_words(standing: Standing) -> str:
     """Where a breaker stands, and since when or until when."""
     if standing.muted_at is not None:
@@ -88,7 +93,7 @@ def in_words(standing: Standing) -> str:
     return standing.state
 
 
-def _known(here: Place) -> list[tuple[str, Standing]]:
+def known(here: Place) -> list[tuple[str, Standing]]:
     """The configured relay first, then the others."""
     configured = wiring.relay_name(here.settings)
     with here.database.begin() as connection:

@@ -1,4 +1,4 @@
-"""``notify up``, ``demo``, ``migrate`` and ``prune``: the system as a whole."""
+"""``notify up``, ``demo`` and ``migrate``: the system as a whole."""
 
 from typing import Annotated
 
@@ -6,8 +6,7 @@ from typer import Option
 
 from notify import logs, wiring
 from notify.cli.output import AsJson, console, print_json
-from notify.cli.place import embedded_module, place, settings_here
-from notify.delivery import retention
+from notify.cli.place import embedded_module, settings_here
 from notify.settings import load
 from notify.store import migrate as schema
 
@@ -42,13 +41,3 @@ def migrate(*, as_json: AsJson = False) -> None:
         print_json({"from": before, "to": schema.head()})
     else:
         console.print(f"schema notify: {before or 'nothing'} to {schema.head()}")
-
-
-def prune(*, as_json: AsJson = False) -> None:
-    """Delete what is finished and old: sent and skipped after 14 days, dead, expired and cancelled after 90."""
-    with place() as here:
-        pruned = retention.prune(here.database)
-    if as_json:
-        print_json(pruned)
-    else:
-        console.print(f"{pruned.jobs} jobs, {pruned.events} events and {pruned.stats} rows of statistics deleted")

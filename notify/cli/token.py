@@ -41,8 +41,11 @@ def list_(*, as_json: AsJson = False) -> None:
         print_json(issued)
         return
     print_table(
-        ["id", "name", "scopes", "made", "revoked"],
-        [(one.id, one.name, ", ".join(sorted(one.scopes)), one.created_at, one.revoked_at) for one in issued],
+        ["id", "name", "scopes", "made", "last used", "revoked"],
+        [
+            (one.id, one.name, ", ".join(sorted(one.scopes)), one.created_at, one.last_used_at, one.revoked_at)
+            for one in issued
+        ],
     )
 
 

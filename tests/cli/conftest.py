@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
+from sqlalchemy import text
 from typer.testing import CliRunner
 
 from notify.cli import app
+from notify.store.database import Database
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +28,14 @@ class Said:
 
 
 Notify = Callable[..., Said]
+
+
+@pytest.fixture
+def healthy(database: Database) -> None:
+    """A server in which nothing is wrong by itself; one that was named from outside need not be."""
+    with database.begin() as connection:
+        if connection.scalar(text("SHOW autovacuum")) != "on":
+            pytest.skip("autovacuum is off on the server named by NOTIFY_TEST_DATABASE_URL, and the doctor says so")
 
 
 @pytest.fixture

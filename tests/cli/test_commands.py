@@ -27,6 +27,8 @@ COMMANDS = (
     ["jobs", "replay"],
     ["people", "show"],
     ["people", "clear"],
+    ["people", "export"],
+    ["people", "erase"],
     ["relays", "list"],
     ["relays", "mute"],
     ["relays", "unmute"],
@@ -34,6 +36,7 @@ COMMANDS = (
     ["token", "create"],
     ["token", "user"],
     ["doctor"],
+    ["top"],
     ["send-test"],
     ["prune"],
 )
@@ -114,13 +117,13 @@ def test_a_sent_letter_is_not_sent_again_by_retry(notify: Notify, database: Data
 def test_a_programs_token_works_until_it_is_revoked(notify: Notify, database: Database) -> None:
     made = notify("token", "create", "--name", "ci", "--scope", "events:write", "--json").json
     with database.begin() as connection:
-        assert tokens.scopes_of(connection, made["token"]) == frozenset({Scope.EVENTS_WRITE})
+        assert tokens.use(connection, made["token"]) == frozenset({Scope.EVENTS_WRITE})
     (listed,) = notify("token", "list", "--json").json
 
     assert made["token"] not in json.dumps(listed)
     assert notify("token", "revoke", str(listed["id"])).code == 0
     with database.begin() as connection:
-        assert tokens.scopes_of(connection, made["token"]) is None
+        assert tokens.use(connection, made["token"]) is None
 
 
 def test_a_preview_shows_the_letter_in_every_form(notify: Notify) -> None:
@@ -155,6 +158,7 @@ def test_without_a_relay_a_test_letter_is_refused(notify: Notify) -> None:
     assert isinstance(notify("send-test", "ann@example.com").error, InvalidSettings)
 
 
+@pytest.mark.usefixtures("healthy")
 def test_the_doctor_finds_nothing_where_all_is_well(
     notify: Notify, relay: ScriptedRelay, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -166,6 +170,7 @@ def test_the_doctor_finds_nothing_where_all_is_well(
     assert {"database", "schema", "broker", "relay", "breaker"} <= {one["about"] for one in said.json}
 
 
+@pytest.mark.usefixtures("healthy")
 @pytest.mark.parametrize(
     ("variable", "value", "about"),
     [

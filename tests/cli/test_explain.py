@@ -10,6 +10,7 @@ from notify.domain.errors import MalformedEvent, NotifyError
 from notify.domain.preferences import Person
 from notify.store import directory, preferences
 from notify.store.database import Database
+from notify.store.preferences import Settings
 from notify.store.tables import cl_reviewers, events
 from tests.cli.conftest import Notify
 from tests.support import rows
@@ -59,6 +60,17 @@ def test_a_choice_made_since_is_what_decides_now_and_the_row_says_what_did_then(
     assert (said["told"], said["why"]) == (True, "chosen_event")
     assert rules(said) == ORDER[:-1]
     assert [(one["status"], one["outcome_reason"]) for one in said["letters"]] == [("skipped", "muted_cl")]
+
+
+def test_who_has_a_digest_is_told_when_the_letter_would_leave(notify: Notify, office: Office) -> None:
+    notify("emit", "-", stdin=json.dumps(MERGE))
+    with office.database.begin() as connection:
+        settings = Settings(delivery_mode="daily", digest_hour=7, timezone="Mars/Base")
+        preferences.put_config(connection, "bob", settings=settings, preferences={})
+    said = notify("explain", "m1", "bob", "--json").json
+    assert rules(said) == [*ORDER, "schedule"]
+    assert "held for the daily digest at " in said["trace"][-1]["found"]
+    assert "07:00 UTC (the time zone 'Mars/Base' is unknown: UTC)" in said["trace"][-1]["found"]
 
 
 def test_who_is_not_concerned_is_told_whom_it_concerns(notify: Notify, office: Office) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from sqlalchemy import insert, select
 
+from notify.channels.links import SignedLinks
 from notify.cli.by_hand import NoSuchJob, NothingAsked
 from notify.delivery.by_hand import PAGE
 from notify.store import jobs
@@ -13,6 +14,8 @@ from notify.store.database import Database
 from notify.store.tables import email_jobs
 from tests.cli.conftest import Notify
 from tests.support import rows
+from tests.support.office import Office
+from tests.support.smtp import ScriptedRelay
 
 MORE_THAN_TWO_PAGES = 2 * PAGE + 1
 row = email_jobs.c
@@ -56,6 +59,7 @@ def changed(before: dict[str, str], after: dict[str, str]) -> set[str]:
         (["--code", "554"], {"refused"}),
         (["--username", "poison"], {"poison"}),
         (["--status", "dead", "--username", "sent"], set()),
+        (["--status", "dead", "--address", "nobody@example.com"], set()),
     ],
 )
 def test_filters_say_which_letters_are_meant(
@@ -183,6 +187,36 @@ def test_a_list_takes_the_filters_and_goes_on_below_an_id(notify: Notify, letter
     below = notify("jobs", "list", "--status", "dead", "--below", str(dead[0]), "--json").json
     assert [one["id"] for one in below] == dead[1:]
     assert [one["id"] for one in notify("jobs", "list", "--code", "554", "--json").json] == [letters["refused"]]
+
+
+def test_a_letter_is_found_by_what_the_relay_or_the_mailbox_calls_it(notify: Notify, database: Database) -> None:
+    with database.begin() as connection:
+        taken = {**rows.ended("sent"), "relay_reply": "2.0.0 Ok: queued as 4XyZ", "message_id": "cl.1@review.example"}
+        job = rows.letter(connection, **taken)
+        rows.letter(connection)
+
+    for question in (["--queue-id", "4XyZ"], ["--message-id", "<cl.1@review.example>"]):
+        assert [one["id"] for one in notify("jobs", "list", *question, "--json").json] == [job]
+
+
+def test_a_letter_is_shown_with_tries_event_rules_and_words(notify: Notify, database: Database) -> None:
+    with ScriptedRelay(reply_by_recipient={"ann@example.com": "450 4.2.0 busy"}) as relay:
+        office = Office(database, relay.url)
+        (job,) = [one for one in office.letters_wait("ann") if one.username == "ann"]
+        office.drain()
+
+    said = notify("jobs", "show", str(job.id), "--letter", "--json").json
+    (attempt,) = said["attempts"]
+    assert (attempt["phase"], attempt["code"], attempt["relay"]) == ("rcpt", 450, relay.url.removeprefix("smtp://"))
+    assert 0 <= attempt["took_ms"] < 60_000
+    assert (said["event"]["key"], said["trace"][-1]["rule"]) == ("k1", "default")
+    assert "The jitter comes after the cap." in said["letter"]["text"]
+    theirs = SignedLinks(secret="k" * 32, public_url="https://notify.example.com").preferences("ann")
+    assert theirs.rpartition("/")[0] in said["letter"]["text"]
+    assert theirs not in said["letter"]["text"]
+    shown = notify("jobs", "show", str(job.id), "--letter").output
+    assert all(words in shown for words in ("450", "default", "Subject: ", "The jitter comes after the cap."))
+    assert "Subject: " not in notify("jobs", "show", str(job.id)).output
 
 
 @pytest.mark.usefixtures("letters")

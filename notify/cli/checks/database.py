@@ -1,0 +1,94 @@
+"""The database: version, schema, who keeps it from cleaning up, room for everybody, and its clock."""
+
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+
+from sqlalchemy import Connection
+from sqlalchemy.exc import SQLAlchemyError
+
+from notify.cli.checks import Finding
+from notify.cli.place import Place
+from notify.store import checkup, migrate
+from notify.store.checkup import LONG, HotTable
+
+OLDEST_SUPPORTED = 14
+MOST_SKEW = timedelta(seconds=5)
+MOST_DEAD_PART = 0.5
+FEW_ROWS = 50_000
+LAZIEST_SCALE_FACTOR = 0.1
+NAMED = 3
+
+Look = Callable[[Connection], Iterator[Finding]]
+
+
+def database(here: Place) -> Sequence[Finding]:
+    """Everything about it; one finding if it does not answer."""
+    try:
+        with here.database.begin() as connection:
+            return [finding for look in LOOKS for finding in look(connection)]
+    except SQLAlchemyError as error:
+        why = "Nothing works without it."
+        return [Finding("database", False, f"no answer: {type(error).__name__}", why, "check NOTIFY_DATABASE_URL")]
+
+
+def transactions(here: Place, *, longer: timedelta = LONG) -> Sequence[Finding]:
+    """Who keeps it from cleaning up, for longer than that; nothing if it does not answer."""
+    try:
+        with here.database.begin() as connection:
+            return list(_snapshots(connection, longer=longer))
+    except SQLAlchemyError:
+        return []
+
+
+def _version(connection: Connection) -> Iterator[Finding]:
+    version = checkup.version(connection)
+    oldest = f"{OLDEST_SUPPORTED} is the oldest that is tested."
+    yield Finding("database", version >= OLDEST_SUPPORTED, f"PostgreSQL {version}", oldest, "upgrade PostgreSQL")
+
+
+def _schema(connection: Connection) -> Iterator[Finding]:
+    revision, head = migrate.current(connection), migrate.head()
+    yield Finding("schema", (revision or "") >= head, f"at {revision}", f"This code needs {head}.", "notify migrate")
+
+
+def _snapshots(connection: Connection, *, longer: timedelta = LONG) -> Iterator[Finding]:
+    why = "Dead rows cannot be cleaned up behind them, and each claim gets slower."
+    open_ = checkup.snapshots(connection, longer=longer)
+    words = ", ".join(f"{one.who} (pid {one.pid}, {one.state}) for {one.seconds:,.0f} s" for one in open_[:NAMED])
+    mend = f"end it where it was begun, or: SELECT pg_terminate_backend({open_[0].pid})" if open_ else ""
+    yield Finding("transactions", not open_, words or "none open for over a minute", why, mend)
+
+
+def _vacuum(connection: Connection) -> Iterator[Finding]:
+    for table in checkup.hot_tables(connection):
+        yield _cleaned(table)
+
+
+def _cleaned(table: HotTable) -> Finding:
+    about, why = f"autovacuum {table.name}", "Dead rows that stay make each claim slower and the table larger."
+    on = f"ALTER TABLE notify.{table.name} SET (autovacuum_enabled = true); autovacuum = on in postgresql.conf"
+    lazy = f"ALTER TABLE notify.{table.name} SET (autovacuum_vacuum_scale_factor = 0.01)"
+    if not table.cleans:
+        return Finding(about, False, "is switched off", why, on)
+    if table.dead > FEW_ROWS and table.dead > MOST_DEAD_PART * table.live:
+        cleaned = f"{table.cleaned_at:%Y-%m-%d %H:%M} UTC" if table.cleaned_at else "never"
+        words = f"{table.dead:,} dead rows beside {table.live:,}, last cleaned up {cleaned}"
+        return Finding(about, False, words, why, f"VACUUM notify.{table.name}")
+    if table.scale_factor > LAZIEST_SCALE_FACTOR and table.live > FEW_ROWS:
+        words = f"waits until {table.scale_factor:.0%} of {table.live:,} rows are dead"
+        return Finding(about, False, words, why, lazy)
+    return Finding(about, True, f"{table.dead:,} dead rows beside {table.live:,}", why, "")
+
+
+def _clock(connection: Connection) -> Iterator[Finding]:
+    """Half of what the question took is not the clock's fault."""
+    asked = datetime.now(UTC)
+    there = checkup.clock(connection)
+    answered = datetime.now(UTC)
+    skew = abs(there - (asked + (answered - asked) / 2))
+    words = f"this machine's differs from the database's by {skew.total_seconds():.1f} s"
+    why = "What is due is told by the database's; dates in letters, logs and the age of tokens by this machine's."
+    yield Finding("clock", skew <= MOST_SKEW, words, why, "set the clock by NTP on both")
+
+
+LOOKS: Sequence[Look] = (_version, _schema, _snapshots, _vacuum, _clock)

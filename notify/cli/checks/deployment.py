@@ -1,0 +1,81 @@
+"""What is around the way of a letter: the broker, the workers, and settings that make no sense together."""
+
+from collections.abc import Iterator, Sequence
+from urllib.parse import urlsplit
+
+from kombu.connection import Connection as BrokerConnection
+from sqlalchemy.exc import SQLAlchemyError
+
+from notify import wiring
+from notify.channels.email.relay import is_loopback
+from notify.cli.checks import Finding
+from notify.cli.place import Place
+from notify.settings import Settings
+from notify.store import checkup, process_totals
+from notify.store.database import ANSWER_TIMEOUT_SECONDS, POOL_SIZE
+from notify.store.leases import MOST_LAPSES
+
+BROKER_SECONDS = 3
+
+
+def broker(here: Place) -> Sequence[Finding]:
+    """Whether doorbells can be rung."""
+    why, mend = "Without doorbells letters wait for the next sweep.", "check NOTIFY_BROKER_URL"
+    if here.settings.broker_url is None:
+        return [Finding("broker", False, "not configured", "Celery workers cannot start.", "set NOTIFY_BROKER_URL")]
+    url = here.settings.broker_url.get_secret_value()
+    try:
+        with BrokerConnection(url, connect_timeout=BROKER_SECONDS) as connection:  # type: ignore[no-untyped-call]
+            connection.ensure_connection(max_retries=1, timeout=BROKER_SECONDS)
+            return [Finding("broker", True, f"{connection.transport.driver_type} answers", why, mend)]
+    except Exception as error:  # noqa: BLE001 - every transport has errors of its own
+        return [Finding("broker", False, f"no answer: {type(error).__name__}", why, mend)]
+
+
+def settings(here: Place) -> Sequence[Finding]:
+    """What each setting allows by itself, and all of them together do not."""
+    return [*_lease(here.settings), *_public_url(here.settings), *_kept(here.settings)]
+
+
+def connections(here: Place) -> Sequence[Finding]:
+    """Whether the database has room for every process; nothing if it does not answer."""
+    try:
+        with here.database.begin() as connection:
+            room = checkup.room(connection)
+            seen = process_totals.alive(connection)
+    except SQLAlchemyError:
+        return []
+    processes = max(sum(seen.values()), here.settings.worker_concurrency + 1)
+    needed, left = processes * POOL_SIZE, room.allowed - room.others
+    words = f"{processes} processes need up to {needed} connections, {left} of {room.allowed} are left by others"
+    why = "A process that gets none waits, and what it holds may lapse."
+    return [Finding("connections", needed <= left, words, why, "raise max_connections, or run fewer processes")]
+
+
+def _lease(settings: Settings) -> Iterator[Finding]:
+    """A lease is renewed when a third of it is over; the relay's own time-outs may be longer than it."""
+    slowest = ANSWER_TIMEOUT_SECONDS
+    words = f"NOTIFY_LEASE_SECONDS={settings.lease_seconds:g}, an answer of the database may take {slowest:g} s"
+    why = f"A lease that ends before it is renewed sends a letter twice; the {MOST_LAPSES}rd time ends it as poison."
+    yield Finding("lease", settings.lease_seconds > slowest, words, why, f"NOTIFY_LEASE_SECONDS={slowest * 1.5:g}")
+
+
+def _public_url(settings: Settings) -> Iterator[Finding]:
+    relay = wiring.relay(settings)
+    if settings.public_url is None or relay is None or is_loopback(relay.host):
+        return
+    address = urlsplit(settings.public_url)
+    why = "Nobody can follow the links in their letters, nor unsubscribe."
+    if is_loopback(address.hostname or ""):
+        yield Finding("public URL", False, f"{settings.public_url} is this machine only", why, "set NOTIFY_PUBLIC_URL")
+        return
+    why = "RFC 8058: mailboxes unsubscribe by https only, and links that act can be read on their way."
+    secure = address.scheme == "https"
+    yield Finding("public URL", secure, settings.public_url, why, f"NOTIFY_PUBLIC_URL=https://{address.netloc}")
+
+
+def _kept(settings: Settings) -> Iterator[Finding]:
+    words = f"sent for {settings.keep_sent_days} days, dead for {settings.keep_dead_days}"
+    why = "What went wrong is gone before what went right, and there is nothing left to retry."
+    sensible = settings.keep_dead_days >= settings.keep_sent_days
+    yield Finding("retention", sensible, words, why, f"NOTIFY_KEEP_DEAD_DAYS={settings.keep_sent_days}")

@@ -1,0 +1,64 @@
+"""How letters fare: whether they leave in time, who takes them, and what they die of."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from notify.cli.checks import Finding
+from notify.cli.place import Place
+from notify.domain.jobs import Stage
+from notify.domain.measures import Role
+from notify.store import gauges, process_totals
+from notify.store.gauges import Gauges
+
+LONGEST_WAIT_SECONDS = 120
+WAITS = {Stage.FAN_OUT: "events wait to be fanned out", Stage.DELIVER: "letters wait to be sent"}
+# What notify or its deployment is to blame for, not the relay or the reader.
+OURS: Mapping[str, str] = MappingProxyType(
+    {
+        "poison": "look at how the workers ended and at the event's comment; then notify jobs retry --reason poison",
+        "template_error": "mend the template (notify preview); then notify jobs retry --reason template_error",
+        "internal_error": "report the trace in the workers' log; then notify jobs retry --reason internal_error",
+        "unknown_cl": "state author or reviewers with the event, or by PUT /api/v1/cls/{link}, and emit it again",
+        "unknown_type": "emit events of types that are known",
+    }
+)
+
+
+def letters(here: Place) -> Sequence[Finding]:
+    """All of it; nothing if the database does not answer."""
+    try:
+        with here.database.begin() as connection:
+            stages, seen = gauges.read(connection), process_totals.alive(connection)
+    except SQLAlchemyError:
+        return []
+    return [*_workers(stages, seen), *_waits(stages), *_deaths(stages)]
+
+
+def _workers(stages: Mapping[Stage, Gauges], seen: Mapping[str, int]) -> Iterator[Finding]:
+    workers, due = seen.get(Role.WORKER, 0), sum(numbers.due for numbers in stages.values())
+    words = f"{workers} processes heard of within a minute, {due:,} rows are due"
+    mend = "python -m celery -A notify.worker.app worker --queues fan_out,deliver,upkeep -E"
+    yield Finding("workers", workers > 0 or due == 0, words, "Nobody else sends letters.", mend)
+
+
+def _waits(stages: Mapping[Stage, Gauges]) -> Iterator[Finding]:
+    for stage, numbers in stages.items():
+        waited = numbers.oldest_due_seconds
+        words = f"{numbers.due:,} {WAITS[stage]}, the oldest for {waited:,.0f} s"
+        why = "No worker takes them, or the relay does not."
+        yield Finding(
+            f"queue {stage}",
+            waited < LONGEST_WAIT_SECONDS,
+            words,
+            why,
+            "start workers, or mend what else is named here",
+        )
+
+
+def _deaths(stages: Mapping[Stage, Gauges]) -> Iterator[Finding]:
+    for stage, numbers in stages.items():
+        for reason in sorted(numbers.dead_last_day.keys() & OURS.keys()):
+            words = f"{numbers.dead_last_day[reason]:,} ended as dead by {reason} within a day"
+            yield Finding(f"dead in {stage}", False, words, "Whom they were for was not told.", OURS[reason])

@@ -1,0 +1,100 @@
+"""
+What the sender's domain says of itself: who may send for it (SPF), keys (DKIM), what becomes of the rest (DMARC).
+
+Nothing is found where no name server answers: a laptop on a train has no fault in its DNS.
+"""
+
+from collections.abc import Iterator, Sequence
+
+from dns.exception import DNSException
+from dns.name import Name, from_text
+from dns.resolver import NXDOMAIN, NoAnswer, Resolver
+
+from notify import wiring
+from notify.channels.email.relay import is_loopback
+from notify.cli.checks import Finding
+from notify.cli.place import Place
+
+PATIENCE_SECONDS = 3.0
+LEAST_LABELS = 3  # of a domain that somebody owns, with the root's empty one
+ANYBODY = {"all", "+all"}
+
+
+def sender(here: Place) -> Sequence[Finding]:
+    """What mailboxes find when a letter comes in; nothing where letters do not leave this machine."""
+    relay, mail_from = wiring.relay(here.settings), here.settings.mail_from
+    if relay is None or mail_from is None or is_loopback(relay.host):
+        return []
+    try:
+        resolver = Resolver()
+        resolver.lifetime = PATIENCE_SECONDS
+        return list(looked_up(resolver, _domain(mail_from), bounces=_domain(here.settings.bounce_address or mail_from)))
+    except DNSException:
+        return []
+
+
+def looked_up(resolver: Resolver, domain: str, *, bounces: str) -> Iterator[Finding]:
+    """
+    Args:
+        bounces: The domain of the envelope sender, which is the one that SPF is about.
+
+    Raises:
+        DNSException: No name server answers.
+    """
+    yield _dmarc(resolver, domain)
+    yield _spf(resolver, bounces)
+    yield _dkim(resolver, domain)
+
+
+def _spf(resolver: Resolver, domain: str) -> Finding:
+    """Source: RFC 7208 §4.5: more than one record is an error, as is none for who wants to be believed."""
+    about, why = f"SPF of {domain}", "Mailboxes refuse or file away letters that anybody could have sent."
+    mend = f'TXT record for {domain}: "v=spf1 include:YOUR-RELAY -all"'
+    found = [one for one in _texts(resolver, from_text(domain)) if one.lower().split()[:1] == ["v=spf1"]]
+    if len(found) != 1:
+        return Finding(about, False, f"{len(found)} records, expected one", why, mend)
+    open_to_all = bool(ANYBODY & set(found[0].lower().split()))
+    return Finding(about, not open_to_all, found[0], why, mend)
+
+
+def _dmarc(resolver: Resolver, domain: str) -> Finding:
+    """The record of the domain or of the nearest one above it."""
+    about, why = f"DMARC of {domain}", "Large mailboxes ask for it of everybody who sends many letters."
+    name = from_text(domain)
+    while len(name) >= LEAST_LABELS:
+        for one in _texts(resolver, from_text("_dmarc", name)):
+            if one.replace(" ", "").lower().startswith("v=dmarc1"):
+                return Finding(about, True, one, why, "")
+        name = name.parent()
+    return Finding(about, False, "no record", why, f'TXT record for _dmarc.{domain}: "v=DMARC1; p=none"')
+
+
+def _dkim(resolver: Resolver, domain: str) -> Finding:
+    """
+    Whether there can be a key. Which one it is stands in a letter's own DKIM-Signature.
+
+    Source: RFC 8020: a name below which something exists is never denied.
+    """
+    try:
+        resolver.resolve(from_text("_domainkey", from_text(domain)), "TXT")
+    except NoAnswer:
+        there = True
+    except NXDOMAIN:
+        there = False
+    else:
+        there = True
+    why = "A letter that is forwarded keeps nothing else that says who sent it."
+    mend = "have the relay sign letters, and publish its key at SELECTOR._domainkey"
+    return Finding(f"DKIM of {domain}", there, "there are keys" if there else "no key is published", why, mend)
+
+
+def _texts(resolver: Resolver, name: Name) -> list[str]:
+    try:
+        answer = resolver.resolve(name, "TXT")
+    except (NXDOMAIN, NoAnswer):
+        return []
+    return [b"".join(one.strings).decode("utf-8", errors="replace") for one in answer]
+
+
+def _domain(address: str) -> str:
+    return address.rpartition("@")[2]

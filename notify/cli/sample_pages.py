@@ -1,0 +1,100 @@
+"""The pages behind a letter's links as somebody sees them about whom nothing is stored, to look at."""
+
+from collections.abc import Iterator
+from datetime import datetime, time
+from typing import Any
+
+from notify.api import schedule_form
+from notify.api.pages import Pages
+from notify.api.preferences_page import OPTIONS
+from notify.api.problems import FORGED
+from notify.api.unsubscribe import Standing
+from notify.channels.languages import moment
+from notify.channels.links import Scope
+from notify.cli.sample import LINK, RECIPIENT
+from notify.domain.schedule import AT_ONCE, Mode, QuietHours, Schedule
+from notify.store.directory import Refusal
+
+TITLE = "Cap the upload retry"
+COMMENTS = "Somebody comments on a change list you wrote or review."
+KINDS = (
+    (
+        "Comments",
+        (("cl.comment.created", COMMENTS), ("cl.comment.mentioned", "Somebody mentions you in a comment or a review.")),
+    ),
+    (
+        "Reviews",
+        (
+            ("cl.review.requested", "Somebody asks you for a review."),
+            ("cl.review.submitted", "Somebody reviews a change list you wrote or review."),
+        ),
+    ),
+)
+OFF = "cl.review.submitted"
+REQUIRED = "cl.review.requested"
+SCHEDULE = Schedule(
+    mode=Mode.DAILY,
+    quiet_hours=QuietHours(days=frozenset({1, 2, 3, 4, 5}), start=time(22), end=time(7)),
+)
+REFUSED = "550 5.1.1 No such user here"
+
+
+def pages(templates: Pages, language: str, *, at: datetime) -> Iterator[tuple[str, str]]:
+    """
+    Name and HTML of every page in this language.
+
+    Args:
+        at: When what the pages tell of happened.
+    """
+    said = templates.languages.translations(language).gettext
+    for name, page, facts in (
+        ("unsubscribe", "unsubscribe", unsubscribe(changed=False)),
+        ("confirmation", "unsubscribe", unsubscribe(changed=True)),
+        ("preferences", "preferences", preferences(templates, language, at=at, saved=False)),
+        ("preferences.saved", "preferences", preferences(templates, language, at=at, saved=True)),
+    ):
+        yield name, bytes(templates.render(page, facts, language=language).body).decode()
+    facts = {"title": said("This link does not work"), "detail": said(FORGED)}
+    yield "refusal", bytes(templates.render("message", facts, language=language).body).decode()
+
+
+def unsubscribe(*, changed: bool) -> dict[str, Any]:
+    """What the page that stops letters shows: before, or after one click."""
+    kind = Standing(scope=Scope.EVENT_TYPE, target="cl.comment.created", words=COMMENTS, stopped=changed)
+    others = [
+        Standing(scope=Scope.CHANGE_LIST, target=LINK, words=TITLE, stopped=False),
+        Standing(scope=Scope.EVERYTHING, target="", words=None, stopped=False),
+    ]
+    return {"name": RECIPIENT.name, "main": kind, "others": others, "all_off": False, "changed": changed}
+
+
+def preferences(templates: Pages, language: str, *, at: datetime, saved: bool) -> dict[str, Any]:
+    """What the preferences page shows: as it stands, or once it is saved and no letter arrives."""
+    said = templates.languages.translations(language)
+    refused = Refusal(email="alice@example.com", at=at, reply=REFUSED) if saved else None
+    changes = [
+        {"what": said.pgettext("kind", "Somebody reviews a change list you wrote or review."), "on": False},
+        {"what": said.gettext("letters about %(cl)s") % {"cl": "CL-4790"}, "on": True},
+    ]
+    return {
+        "saved": saved,
+        "changes": changes if saved else [],
+        "categories": [(category, [_choice(*kind) for kind in kinds]) for category, kinds in KINDS],
+        "options": [
+            {"code": code, "words": said.gettext(words), "enabled": code == "participating"}
+            for code, words in OPTIONS.items()
+        ],
+        "name": RECIPIENT.name,
+        "address": RECIPIENT.email,
+        "enabled": True,
+        "undeliverable": refused,
+        "refused_at": moment(at, language=language, timezone="Europe/Berlin") if refused else None,
+        "muted": [{"link": LINK, "title": TITLE}, {"link": "CL-4633", "title": None}],
+        "subscribed": [{"link": "CL-4650", "title": "Retire the old uploader"}],
+        "rescheduled": schedule_form.changes(AT_ONCE, SCHEDULE, RECIPIENT, words=said) if saved else [],
+        "schedule": schedule_form.facts(SCHEDULE, RECIPIENT, language=language, words=said),
+    }
+
+
+def _choice(code: str, description: str) -> dict[str, object]:
+    return {"code": code, "description": description, "required": code == REQUIRED, "enabled": code != OFF}

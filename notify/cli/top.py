@@ -1,0 +1,83 @@
+"""``notify top``: what goes on, at a glance, again and again."""
+
+from dataclasses import asdict
+from time import sleep
+from typing import Annotated
+
+from rich.live import Live
+from typer import BadParameter, Exit, Option
+
+from notify.cli import relays
+from notify.cli.checks import Finding
+from notify.cli.checks.database import database
+from notify.cli.doctor import QUICK, examined
+from notify.cli.output import AsJson, console, print_json
+from notify.cli.place import Place, place
+from notify.cli.top_screen import Standings, screen
+from notify.store import checkup, gauges, overview
+from notify.store.database import AWAY
+
+SHORTEST_SECONDS = 0.5
+
+
+def top(
+    *,
+    once: Annotated[bool, Option("--once", help="Show it once and exit; 1 if something is wrong.")] = False,
+    every: Annotated[float, Option(min=SHORTEST_SECONDS, help="Seconds between two looks.")] = 2.0,
+    as_json: AsJson = False,
+) -> None:
+    """
+    Watch the outbox: queues, outcomes a minute, workers with what they hold, breakers, what tries end with.
+
+    What quick checks find wrong stands first, with what mends it; notify doctor looks deeper.
+    """
+    if as_json and not once:
+        raise BadParameter("--json shows one moment: add --once")
+    with place() as here:
+        if once:
+            _once(here, as_json=as_json)
+        else:
+            _watch(here, every)
+
+
+def _once(here: Place, *, as_json: bool) -> None:
+    standings, wrong = _look(here)
+    if as_json:
+        print_json({**(asdict(standings) if standings else {}), "wrong": wrong})
+    else:
+        console.print(screen(standings, wrong))
+    if wrong:
+        raise Exit(1)
+
+
+def _watch(here: Place, every: float) -> None:
+    """Until Ctrl-C. A database that is away is said so, and asked again."""
+    with Live(console=console, screen=True, auto_refresh=False) as live:
+        try:
+            while True:
+                live.update(screen(*_look(here)), refresh=True)
+                sleep(every)
+        except KeyboardInterrupt:
+            return
+
+
+def _look(here: Place) -> tuple[Standings | None, list[Finding]]:
+    """How things stand, None if the database does not answer; and what is wrong."""
+    try:
+        standings = _read(here)
+    except AWAY:
+        return None, [one for one in examined(here, [database, *QUICK]) if not one.ok]
+    return standings, [one for one in examined(here, QUICK) if not one.ok]
+
+
+def _read(here: Place) -> Standings:
+    known = relays.known(here)
+    with here.database.begin() as connection:
+        return Standings(
+            at=checkup.clock(connection),
+            stages=gauges.read(connection),
+            rates=overview.rates(connection),
+            workers=overview.at_work(connection),
+            relays=[relays.as_facts(relay, standing) for relay, standing in known],
+            troubles=overview.troubles(connection),
+        )

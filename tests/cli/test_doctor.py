@@ -1,0 +1,222 @@
+"""What the doctor finds: each thing that is wrong by its own name, with what mends it."""
+
+import asyncio
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from dns.exception import DNSException
+from sqlalchemy import text
+
+from notify.channels.email.examine import Examined, examine
+from notify.channels.email.relay import Relay
+from notify.cli.checks import Finding
+from notify.cli.checks.database import transactions
+from notify.cli.checks.deployment import settings as together
+from notify.cli.checks.mail import certificate
+from notify.cli.checks.sender import looked_up
+from notify.cli.place import Place
+from notify.doorbell import NoDoorbell
+from notify.store.database import Database
+from tests.benchmarks.place import settings
+from tests.cli.conftest import Notify
+from tests.support import rows
+from tests.support.names import asking, name_server
+from tests.support.smtp import Certificate, ScriptedRelay
+
+pytestmark = pytest.mark.usefixtures("healthy")
+
+NOW = timedelta(0)
+SPF, DMARC, KEY = "v=spf1 include:relay.example -all", "v=DMARC1; p=reject", "v=DKIM1; k=rsa; p=MII"
+WELL = {"mail.example": [SPF], "_dmarc.mail.example": [DMARC], "k1._domainkey.mail.example": [KEY]}
+
+
+@pytest.fixture
+def here(environment: Mapping[str, str], database: Database) -> Place:
+    """A deployment that is complete but for a relay."""
+    ours = {name: value for name, value in environment.items() if name.startswith("NOTIFY_") and "TEST" not in name}
+    return Place(settings(ours), database, NoDoorbell())
+
+
+def changed(here: Place, **values: object) -> Place:
+    return Place(here.settings.model_copy(update=values), here.database, here.doorbell)
+
+
+def wrong(findings: object) -> dict[str, Finding]:
+    assert isinstance(findings, list)
+    return {one.about: one for one in findings if not one.ok}
+
+
+@pytest.fixture
+def relay() -> Iterator[ScriptedRelay]:
+    with ScriptedRelay() as scripted:
+        yield scripted
+
+
+@pytest.fixture
+def well(notify: Notify, relay: ScriptedRelay, monkeypatch: pytest.MonkeyPatch) -> Notify:
+    """The commands where nothing is wrong yet."""
+    monkeypatch.setenv("NOTIFY_SMTP_URL", relay.url)
+    return notify
+
+
+def found(notify: Notify) -> dict[str, dict[str, str]]:
+    """What the doctor finds wrong."""
+    return {one["about"]: one for one in notify("doctor", "--json").json if not one["ok"]}
+
+
+def test_a_transaction_that_is_left_open_is_named_with_what_ends_it(here: Place, database: Database) -> None:
+    assert wrong(transactions(here, longer=NOW)) == {}
+    with database.engine.connect() as stuck:
+        pid = stuck.scalar(text("SELECT pg_backend_pid()"))
+        finding = wrong(transactions(here, longer=NOW))["transactions"]
+        assert f"pid {pid}" in finding.found
+        assert f"pg_terminate_backend({pid})" in finding.mend
+        assert wrong(transactions(here)) == {}
+
+
+def test_a_table_that_nobody_cleans_up_is_named(well: Notify, database: Database) -> None:
+    assert found(well) == {}
+    with database.begin() as connection:
+        connection.execute(text("ALTER TABLE notify.email_jobs SET (autovacuum_enabled = false)"))
+    try:
+        assert set(found(well)) == {"autovacuum email_jobs"}
+    finally:
+        with database.begin() as connection:
+            connection.execute(text("ALTER TABLE notify.email_jobs RESET (autovacuum_enabled)"))
+
+
+@pytest.mark.parametrize("reason", ["poison", "template_error", "internal_error"])
+def test_what_letters_died_of_is_named_with_what_brings_them_back(
+    well: Notify, database: Database, reason: str
+) -> None:
+    with database.begin() as connection:
+        rows.letter(connection, **{**rows.ended("dead"), "outcome_reason": reason})
+        rows.letter(connection, **{**rows.ended("dead"), "outcome_reason": "refused"})
+        rows.letter(connection, **{**rows.ended("dead", at=rows.ago(days=2)), "outcome_reason": "bad_address"})
+
+    (finding,) = found(well).values()
+    assert finding["about"] == "dead in deliver"
+    assert f"1 ended as dead by {reason}" in finding["found"]
+    assert f"notify jobs retry --reason {reason}" in finding["mend"]
+
+
+def test_letters_that_nobody_takes_are_named(well: Notify, database: Database) -> None:
+    with database.begin() as connection:
+        rows.letter(connection, due_at=rows.ago(minutes=10))
+        rows.event(connection)
+
+    assert set(found(well)) == {"workers", "queue deliver"}
+
+
+def test_a_wrong_password_is_not_taken_for_a_relay_that_is_down(
+    notify: Notify, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trusted = Certificate.made(tmp_path)
+    monkeypatch.setenv("SSL_CERT_FILE", str(trusted.file))
+    with ScriptedRelay(certificate=trusted, credentials=("ann", "secret")) as relay:
+        monkeypatch.setenv("NOTIFY_SMTP_URL", f"smtp://ann:wrong@127.0.0.1:{relay.port}?starttls=required")
+        finding = found(notify)["relay"]
+        monkeypatch.setenv("NOTIFY_SMTP_URL", f"smtp://ann:secret@127.0.0.1:{relay.port}?starttls=required")
+        assert set(found(notify)) == {"certificate"}
+
+    assert "auth_refused" in finding["found"]
+    assert "password" in finding["mend"]
+    assert "wrong" not in finding["found"]
+
+
+def test_a_database_that_was_never_migrated_is_named_and_stops_no_other_check(
+    well: Notify, unmigrated_database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NOTIFY_DATABASE_URL", unmigrated_database_url)
+    assert {about: one["mend"] for about, one in found(well).items()} == {"schema": "notify migrate"}
+
+
+def test_a_sick_relay_is_named_with_its_words(well: Notify, relay: ScriptedRelay) -> None:
+    relay.answers["GREETING"] = "451 4.3.2 out of disk"
+    assert "451 4.3.2 out of disk" in found(well)["relay"]["found"]
+
+
+def test_until_when_the_relays_certificate_holds_is_told(tmp_path: Path) -> None:
+    made = Certificate.made(tmp_path)
+    with ScriptedRelay(certificate=made) as relay:
+        where = Relay.from_url(f"smtp://127.0.0.1:{relay.port}?starttls=required")
+        examined = asyncio.run(examine(where, tls=made.trusted()))
+        assert examined.refused is None
+        assert relay.count("NOOP") == 1
+        assert relay.letters == []
+    ends = examined.certificate_ends
+    assert ends is not None
+    assert [one.ok for one in certificate(examined, now=ends - timedelta(days=15))] == [True]
+    assert [one.ok for one in certificate(examined, now=ends - timedelta(days=13))] == [False]
+    assert certificate(Examined(), now=datetime.now(UTC)) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "about"),
+    [
+        ({"lease_seconds": 30.0}, {"lease"}),
+        ({"lease_seconds": 60.0}, set()),
+        ({"public_url": "http://notify.example.com"}, {"public URL"}),
+        ({"public_url": "http://127.0.0.1:8000"}, {"public URL"}),
+        ({"keep_sent_days": 100}, {"retention"}),
+    ],
+    ids=str,
+)
+def test_settings_that_make_no_sense_together_are_named(
+    here: Place, changes: dict[str, object], about: set[str]
+) -> None:
+    abroad = here.settings.model_validate({"smtp_url": "smtp://relay.example.com"}).smtp_url
+    assert set(wrong(together(changed(here, smtp_url=abroad, **changes)))) == about
+
+
+def test_more_processes_than_the_database_has_room_for_are_named(well: Notify, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NOTIFY_WORKER_CONCURRENCY", "256")
+    assert set(found(well)) == {"connections"}
+
+
+def test_a_template_that_breaks_in_one_language_only_is_named(
+    well: Notify, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = tmp_path / "email" / "cl.merged" / "subject.txt"
+    broken.parent.mkdir(parents=True)
+    broken.write_text("{% if locale == 'de' %}{{ nothing.at_all }}{% else %}fine{% endif %}")
+    monkeypatch.setenv("NOTIFY_TEMPLATES_DIR", str(tmp_path))
+
+    (finding,) = found(well).values()
+    assert finding["about"] == "template cl.merged"
+    assert finding["found"].startswith("de: ")
+    assert finding["mend"] == "notify preview cl.merged --locale de"
+
+
+def test_a_sender_that_says_everything_of_itself_is_well() -> None:
+    with name_server(WELL) as resolver:
+        assert wrong(list(looked_up(resolver, "mail.example", bounces="mail.example"))) == {}
+
+
+@pytest.mark.parametrize(
+    ("texts", "about"),
+    [
+        ({"mail.example": ["hello"]}, {"SPF of mail.example", "DMARC of mail.example", "DKIM of mail.example"}),
+        ({**WELL, "mail.example": ["v=spf1 +all"]}, {"SPF of mail.example"}),
+        ({**WELL, "mail.example": [SPF, "v=spf1 -all"]}, {"SPF of mail.example"}),
+        ({name: words for name, words in WELL.items() if "_dmarc" not in name}, {"DMARC of mail.example"}),
+        ({name: words for name, words in WELL.items() if "_domainkey" not in name}, {"DKIM of mail.example"}),
+    ],
+    ids=["nothing", "anybody may send", "two records", "no DMARC", "no keys"],
+)
+def test_what_the_senders_domain_lacks_is_named(texts: dict[str, list[str]], about: set[str]) -> None:
+    with name_server(texts) as resolver:
+        assert set(wrong(list(looked_up(resolver, "mail.example", bounces="mail.example")))) == about
+
+
+def test_a_domain_is_covered_by_the_dmarc_record_above_it() -> None:
+    with name_server(WELL) as resolver:
+        findings = list(looked_up(resolver, "review.mail.example", bounces="mail.example"))
+    assert set(wrong(findings)) == {"DKIM of review.mail.example"}
+
+
+def test_no_name_server_is_no_fault_of_the_sender() -> None:
+    with pytest.raises(DNSException):
+        list(looked_up(asking(1, patience_seconds=0.2), "mail.example", bounces="mail.example"))

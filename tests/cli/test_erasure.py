@@ -1,0 +1,119 @@
+"""Everything that is stored of a person, handed out or erased."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from sqlalchemy import select
+
+from notify.domain.errors import NotifyError
+from notify.intake.receive import receive
+from notify.intake.schema import parse
+from notify.store.database import Database
+from notify.store.tables import metadata
+from tests.cli.conftest import Notify
+from tests.support.office import Office, comment
+from tests.support.smtp import ScriptedRelay
+
+WORDS = "only ann says so"
+CHOICES = """
+    INSERT INTO notify.user_notification_settings (username, email) VALUES ('ann', 'ann@home.example');
+    INSERT INTO notify.user_notification_preferences VALUES ('ann', 'cl.merged', false);
+    INSERT INTO notify.cl_mutes (cl_link, username) VALUES ('CL-9', 'ann');
+    INSERT INTO notify.cl_subscriptions (cl_link, username) VALUES ('CL-8', 'ann')
+"""
+
+
+@pytest.fixture
+def relay() -> Iterator[ScriptedRelay]:
+    with ScriptedRelay() as scripted:
+        yield scripted
+
+
+@pytest.fixture
+def office(database: Database, relay: ScriptedRelay) -> Office:
+    """Ann got a letter, was refused one, waits for one, said something and has made choices; bob is told too."""
+    made = Office(database, relay.url)
+    made.letters_wait("ann", "bob", key="first")
+    made.drain()
+    relay.reply_by_recipient["ann@example.com"] = "554 5.7.1 no mail for ann@example.com"
+    made.letters_wait("ann", "bob", key="second")
+    made.drain()
+    emit(made, comment(key="own", actor="ann", reviewers=("ann", "bob"), body=WORDS))
+    made.drain()
+    made.letters_wait("ann", key="third")
+    for statement in CHOICES.split(";"):
+        made.now(statement)
+    return made
+
+
+def emit(office: Office, event: dict[str, Any]) -> None:
+    with office.database.begin() as connection:
+        receive(connection, [parse(event)])
+    office.fan_out()
+
+
+def everything(database: Database) -> str:
+    """All that stands in the tables, as text."""
+    with database.begin() as connection:
+        rows = [row for table in metadata.tables.values() for row in connection.execute(select(table))]
+        return "\n".join(str(tuple(row)) for row in rows)
+
+
+@pytest.mark.usefixtures("office")
+def test_a_person_is_given_everything_that_is_stored_of_them(notify: Notify) -> None:
+    given = notify("people", "export", "ann", "--json").json
+
+    assert {one["to_email"] for one in given["email_jobs"] if one["to_email"]} == {"ann@example.com"}
+    assert [one["payload"]["comment"]["body"] for one in given["events"]] == [WORDS]
+    assert [one["text"] for one in given["email_attempts"]] != []
+    for table in ("people", "user_notification_settings", "user_notification_preferences", "cl_mutes"):
+        assert [one["username"] for one in given[table]] == ["ann"], table
+    assert "bob@example.com" not in str(given)
+
+
+def test_nothing_of_an_erased_person_is_left_and_what_was_counted_is(
+    notify: Notify, database: Database, office: Office
+) -> None:
+    before = office.now("SELECT status, count(*) FROM notify.email_jobs GROUP BY 1 ORDER BY 1")
+    counted = office.now("SELECT outcome, sum(count) FROM notify.delivery_stats GROUP BY 1 ORDER BY 1")
+    others = office.now("SELECT * FROM notify.email_jobs WHERE username = 'bob' ORDER BY id")
+    assert "ann" in everything(database)
+
+    said = notify("people", "erase", "ann", "--yes", "--json")
+
+    assert (said.code, said.json["left"]) == (0, {})
+    left = everything(database)
+    assert "ann" not in left
+    assert WORDS not in left
+    after = dict(office.now("SELECT status, count(*) FROM notify.email_jobs GROUP BY 1 ORDER BY 1"))
+    waiting = after.pop("cancelled")
+    assert after == {status: count for status, count in before if status != "pending"}
+    assert waiting == dict(before)["pending"]
+    assert office.now("SELECT outcome, sum(count) FROM notify.delivery_stats GROUP BY 1 ORDER BY 1") == counted
+    assert office.now("SELECT * FROM notify.email_jobs WHERE username = 'bob' ORDER BY id") == others
+
+
+def test_what_others_wait_to_read_is_left_until_they_have(notify: Notify, database: Database, office: Office) -> None:
+    emit(office, comment(key="fresh", actor="ann", reviewers=("bob",), body=WORDS))
+
+    first = notify("people", "erase", "ann", "--yes", "--json")
+    assert (first.code, first.json["left"]) == (1, {"events": 1})
+    office.drain()
+    assert notify("people", "erase", "ann", "--yes", "--json").json["left"] == {}
+    assert WORDS not in everything(database)
+
+
+@pytest.mark.usefixtures("office")
+@pytest.mark.parametrize(("arguments", "answer"), [(["--dry-run"], None), ([], "n\n")], ids=["dry run", "no"])
+def test_nobody_is_erased_by_mistake(
+    notify: Notify, database: Database, arguments: list[str], answer: str | None
+) -> None:
+    before = everything(database)
+    notify("people", "erase", "ann", *arguments, stdin=answer)
+    assert everything(database) == before
+
+
+@pytest.mark.parametrize("action", ["export", "erase"])
+def test_of_whom_nothing_is_stored_there_is_nothing_to_give_or_erase(notify: Notify, action: str) -> None:
+    assert isinstance(notify("people", action, "nobody").error, NotifyError)

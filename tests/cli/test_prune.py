@@ -1,0 +1,57 @@
+"""What ``notify prune`` deletes, says and leaves."""
+
+import pytest
+
+from notify.store import upkeep
+from notify.store.database import Database
+from notify.store.tables import email_jobs
+from tests.cli.conftest import Notify
+from tests.support import rows
+
+
+@pytest.fixture
+def letters(database: Database) -> None:
+    """Two letters that ended twenty days ago, one sent and one dead, each about an event of its own."""
+    with database.begin() as connection:
+        for status in ("sent", "dead"):
+            aged = rows.ago(days=20)
+            event_id = rows.event(connection, **rows.ended("done", at=aged))
+            rows.letter(connection, event_id=event_id, **rows.ended(status, at=aged))
+
+
+@pytest.mark.usefixtures("letters")
+def test_a_dry_run_says_what_would_go_and_deletes_nothing(notify: Notify, database: Database) -> None:
+    said = notify("prune", "--dry-run", "--json")
+
+    assert (said.code, said.json) == (0, {"jobs": 1, "events": 1, "stats": 0})
+    assert rows.count_of(database, email_jobs) == 2
+    assert "1 jobs, 1 events" in notify("prune", "--dry-run").output
+
+
+@pytest.mark.usefixtures("letters")
+def test_what_is_old_goes_and_is_counted(notify: Notify, database: Database) -> None:
+    said = notify("prune", "--json")
+
+    assert said.code == 0
+    assert said.json == {"jobs": 1, "events": 1, "stats": 0, "emptied": 0, "elsewhere": False, "unfinished": False}
+    assert rows.count_of(database, email_jobs) == 1
+
+
+@pytest.mark.usefixtures("letters")
+def test_how_long_letters_are_kept_is_a_setting(notify: Notify, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NOTIFY_KEEP_SENT_DAYS", "30")
+    assert notify("prune", "--json").json["jobs"] == 0
+
+    monkeypatch.setenv("NOTIFY_KEEP_DEAD_DAYS", "10")
+    assert notify("prune", "--json").json["jobs"] == 1
+
+
+@pytest.mark.usefixtures("letters")
+def test_beside_another_run_nothing_is_deleted_and_it_says_so(notify: Notify, database: Database) -> None:
+    with database.engine.connect() as somebody:
+        assert upkeep.take_turn(somebody)
+        said = notify("prune")
+        upkeep.end_turn(somebody)
+
+    assert (said.code, "another run" in said.output) == (0, True)
+    assert rows.count_of(database, email_jobs) == 2

@@ -1,0 +1,190 @@
+"""What ``notify top`` shows: how things stand, and the true cause when something is wrong."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from pty import openpty
+from typing import Any
+from uuid import UUID
+
+import pytest
+from rich.console import Console
+from sqlalchemy import insert
+
+from notify.cli.checks import Finding
+from notify.cli.top_screen import Standings, screen
+from notify.domain.jobs import Stage
+from notify.store.database import Database
+from notify.store.gauges import Gauges
+from notify.store.tables import email_attempts
+from tests.cli.conftest import Notify
+from tests.support import rows
+from tests.support.office import Office
+from tests.support.smtp import Certificate, ScriptedRelay, nobody_listening
+
+EARLIER = "UPDATE notify.delivery_stats SET minute = minute - interval '1 minute'"
+WORKER = UUID(int=7)
+
+
+@pytest.fixture
+def relay() -> Iterator[ScriptedRelay]:
+    with ScriptedRelay() as scripted:
+        yield scripted
+
+
+@pytest.fixture
+def well(notify: Notify, relay: ScriptedRelay, monkeypatch: pytest.MonkeyPatch) -> Notify:
+    """The commands where nothing is wrong yet."""
+    monkeypatch.setenv("NOTIFY_SMTP_URL", relay.url)
+    return notify
+
+
+def wrong(said: Mapping[str, Any]) -> dict[str, str]:
+    return {one["about"]: one["found"] for one in said["wrong"]}
+
+
+def test_how_things_stand_is_shown_at_once_and_again_for_programs(
+    well: Notify, database: Database, relay: ScriptedRelay
+) -> None:
+    office = Office(database, relay.url)
+    office.letters_wait("ann", "bob")
+    relay.reply_by_recipient["bob@example.com"] = "450 4.7.1 [greylisted]"
+    office.drain()
+    office.now(EARLIER)
+
+    said = well("top", "--once", "--json")
+
+    assert (said.code, said.json["wrong"]) == (0, [])
+    assert said.json["rates"]["sent"] == {"last_minute": 1, "per_minute": 0.2}
+    assert (said.json["stages"]["deliver"]["due"], said.json["stages"]["deliver"]["scheduled"]) == (0, 1)
+    (worker,) = said.json["workers"]
+    assert (worker["letters"], worker["events"], worker["sent"]) == (0, 0, 1)
+    (trouble,) = said.json["troubles"]
+    assert (trouble["count"], trouble["code"], trouble["phase"]) == (1, 450, "rcpt")
+    shown = well("top", "--once").output
+    assert all(words in shown for words in ("[greylisted]", "450 4.7.1", relay.url.removeprefix("smtp://"), "closed"))
+
+
+def test_a_worker_is_shown_with_what_it_holds_and_until_when(well: Notify, database: Database) -> None:
+    lease = {"status": "sending", "due_at": rows.ago(seconds=-60), "leased_by": WORKER, "attempt": 1}
+    with database.begin() as connection:
+        for _ in range(3):
+            rows.letter(connection, **lease)
+        rows.event(connection, **{**lease, "status": "working", "due_at": rows.ago(seconds=-30)})
+
+    (worker,) = well("top", "--once", "--json").json["workers"]
+
+    assert (worker["worker"], worker["letters"], worker["events"]) == (str(WORKER), 3, 1)
+    left = datetime.fromisoformat(worker["until"]) - datetime.now(UTC)
+    assert timedelta(seconds=0) < left <= timedelta(seconds=30)
+
+
+def test_tries_that_ended_alike_are_one_line_with_the_newest_words(well: Notify, database: Database) -> None:
+    tries = [(450, "first"), (554, "spam"), (450, "second"), (450, None)]
+    with database.begin() as connection:
+        job = rows.letter(connection, due_at=rows.ago(hours=-1))
+        for number, (code, words) in enumerate(tries):
+            values = {"job_id": job, "attempt": number, "code": code, "text": words, "verdict": "retry: later"}
+            connection.execute(insert(email_attempts).values(values))
+        connection.execute(
+            insert(email_attempts).values(job_id=job, attempt=9, code=421, verdict="x", at=rows.ago(hours=2))
+        )
+
+    troubles = well("top", "--once", "--json").json["troubles"]
+
+    assert [(one["count"], one["code"], one["words"]) for one in troubles] == [(3, 450, "second"), (1, 554, "spam")]
+
+
+def test_a_relay_that_is_down_is_named(notify: Notify, database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    with nobody_listening() as port:
+        url = f"smtp://127.0.0.1:{port}"
+        monkeypatch.setenv("NOTIFY_SMTP_URL", url)
+        office = Office(database, url)
+        office.letters_wait("ann")
+        for _ in range(5):
+            office.drain()
+        said = notify("top", "--once", "--json")
+
+    assert said.code == 1
+    assert "open: relay" in wrong(said.json)["breaker"]
+    assert said.json["relays"][0]["is_open"]
+
+
+def test_a_wrong_password_is_named_and_not_a_relay_that_is_down(
+    notify: Notify, database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trusted = Certificate.made(tmp_path)
+    monkeypatch.setenv("SSL_CERT_FILE", str(trusted.file))
+    with ScriptedRelay(certificate=trusted, credentials=("ann", "secret")) as relay:
+        url = f"smtp://ann:mistyped@127.0.0.1:{relay.port}?starttls=required"
+        monkeypatch.setenv("NOTIFY_SMTP_URL", url)
+        office = Office(database, url)
+        office.letters_wait("ann")
+        office.drain()
+        said = notify("top", "--once", "--json")
+
+    assert "open: configuration" in wrong(said.json)["breaker"]
+    assert "auth_refused" in wrong(said.json)["breaker"]
+    assert "mistyped" not in said.output
+
+
+def test_a_broker_that_is_gone_is_named(well: Notify, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NOTIFY_BROKER_URL", "redis://127.0.0.1:1/0")
+    assert set(wrong(well("top", "--once", "--json").json)) == {"broker"}
+
+
+def test_a_letter_that_is_poison_is_named(well: Notify, database: Database) -> None:
+    with database.begin() as connection:
+        rows.letter(connection, **{**rows.ended("dead"), "outcome_reason": "poison"})
+    assert "poison" in wrong(well("top", "--once", "--json").json)["dead in deliver"]
+
+
+def test_a_database_that_is_away_is_said_instead_of_numbers(well: Notify, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NOTIFY_DATABASE_URL", "postgresql://postgres@127.0.0.1:1/none")
+    said = well("top", "--once", "--json")
+    assert said.code == 1
+    assert "OperationalError" in wrong(said.json)["database"]
+
+
+def test_words_of_others_are_shown_as_they_are() -> None:
+    gauges = Gauges(
+        due=1_234, oldest_due_seconds=3_725, scheduled=0, in_flight=2, expired_leases=0, dead_last_day={"poison": 3}
+    )
+    standings = Standings(
+        at=datetime(2026, 1, 31, 12, tzinfo=UTC),
+        stages={Stage.DELIVER: gauges},
+        rates={},
+        workers=[],
+        relays=[],
+        troubles=[],
+    )
+    console = Console(width=120)
+    with console.capture() as printed:
+        console.print(screen(standings, [Finding("breaker", False, "[bold]no[/bold] [link", "", "mend")]))
+    shown = printed.get()
+    assert all(words in shown for words in ("[bold]no[/bold] [link", "1,234", "1 h 2 min", "no relay is configured"))
+
+
+def test_it_is_watched_until_somebody_stops_it(environment: Mapping[str, str]) -> None:
+    command = [sys.executable, "-c", "from notify.cli import main; main()", "top", "--every", "0.5"]
+    ours, theirs = openpty()
+    with (
+        os.fdopen(ours, "rb", buffering=0) as terminal,
+        subprocess.Popen(
+            command, env={**environment, "TERM": "xterm", "COLUMNS": "120", "LINES": "40"}, stdout=theirs, stderr=theirs
+        ) as watching,
+    ):
+        os.close(theirs)
+        try:
+            seen = b""
+            while seen.count(b"notify top") < 2:
+                seen += terminal.read(65_536)
+            watching.send_signal(signal.SIGINT)
+            assert watching.wait(timeout=30) == 0
+        finally:
+            watching.kill()
+    assert b"deliver" in seen
