@@ -38,7 +38,7 @@ SIDE_BY_SIDE := $(if $(NOTIFY_TEST_BROKER_URL),,-n 2 --dist loadgroup)
 
 .PHONY: faults
 faults: $(READY) ## Kill, cut and lie: all fault tests, the slow ones too
-	$(BIN)/python -m pytest tests/faults $(ARGS)
+	$(BIN)/python -m pytest tests/faults $(SIDE_BY_SIDE) $(ARGS)
 
 .PHONY: soak
 soak: $(READY) ## Disturb a running stack for MINUTES=10 and count what was lost and repeated

@@ -40,7 +40,8 @@ def emit(
     Args:
         session_or_connection: A SQLAlchemy Session (a ``scoped_session`` too) or Connection, or a
             psycopg Connection, to the database that holds the schema ``notify``.
-        event: The fields of ``POST /api/v1/events``.
+        event: The fields of ``POST /api/v1/events``. Without ``traceparent`` it belongs to the trace that
+            OpenTelemetry, if it is there, says we are in.
         doorbell: Stands in for the one that the settings of this process describe.
 
     Raises:
@@ -54,11 +55,12 @@ def emit(
     from notify.intake.after_commit import after_commit  # noqa: PLC0415 - the same
     from notify.intake.receive import receive  # noqa: PLC0415 - the same
     from notify.intake.schema import parse  # noqa: PLC0415 - the same
+    from notify.tracing import current_traceparent  # noqa: PLC0415 - the same
     from notify.wiring import process_doorbell  # noqa: PLC0415 - the same
 
     bell = doorbell or process_doorbell()
     caller = session_or_connection() if isinstance(session_or_connection, scoped_session) else session_or_connection
-    (receipt,) = receive(caller, [parse(event)])
+    (receipt,) = receive(caller, [parse(event)], traceparent=current_traceparent())
     if not receipt.duplicate:
         after_commit(caller, lambda: bell.ring(Stage.FAN_OUT))
     return receipt

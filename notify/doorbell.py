@@ -8,6 +8,7 @@ import structlog
 from celery import Celery
 
 from notify.domain.jobs import Stage
+from notify.domain.measures import Count, Measure, uncounted
 
 COALESCE_SECONDS = 0.05
 EXPIRES_SECONDS = 300
@@ -20,14 +21,13 @@ class CeleryDoorbell:
     Sends the empty Celery messages ``notify.fan_out`` and ``notify.deliver``.
 
     Rings of one stage that come within 50 ms are one message, and the last of them is always
-    followed by a message. A ring that the broker does not take is counted in ``failed`` and
-    forgotten. Survives a fork.
+    followed by a message. A ring that the broker does not take is counted and forgotten.
+    Survives a fork.
     """
 
-    def __init__(self, app: Celery) -> None:
-        self.sent = 0
-        self.failed = 0
+    def __init__(self, app: Celery, *, count: Count = uncounted) -> None:
         self._app = app
+        self._count = count
         self._owner = os.getpid()
         self._changed = Condition()
         self._wanted: dict[Stage, float] = {}
@@ -79,10 +79,10 @@ class CeleryDoorbell:
         try:
             self._app.send_task(f"notify.{stage}", queue=stage.value, expires=EXPIRES_SECONDS, retry=False)
         except Exception as error:  # noqa: BLE001 - whatever the broker does, the table has the row
-            self.failed += 1
+            self._count(Measure.DOORBELL_FAILED, stage)
             log.warning("doorbell.failed", stage=stage.value, error=type(error).__name__)
         else:
-            self.sent += 1
+            self._count(Measure.DOORBELL_SENT, stage)
 
 
 class NoDoorbell:

@@ -2,13 +2,17 @@
 
 import logging
 import sys
+from json import JSONEncoder
 from re import MULTILINE
 from re import compile as pattern
 from typing import Literal
 
 import structlog
-from structlog.typing import EventDict, Processor
+from structlog.typing import EventDict, FilteringBoundLogger, Processor
 
+Style = Literal["auto", "console", "json"]
+
+PER_LETTER = "notify.letters"
 SHARED: tuple[Processor, ...] = (
     structlog.contextvars.merge_contextvars,
     structlog.stdlib.add_log_level,
@@ -17,13 +21,13 @@ SHARED: tuple[Processor, ...] = (
     structlog.processors.StackInfoRenderer(),
 )
 DETAIL = pattern(r"^DETAIL: .*$", MULTILINE)
+_encode = JSONEncoder(ensure_ascii=False, check_circular=False).encode
 # These say at INFO what our own lines say better, or name addresses and URLs.
 QUIET = ("httpx", "kombu", "amqp", "mail.log", "uvicorn.access", "alembic.runtime.migration")
 
 
-def configure(*, level: str, style: Literal["auto", "console", "json"]) -> None:
+def configure(*, level: str, style: Style) -> None:
     """Send everything, the standard library's loggers included, to standard error in one form."""
-    console = style == "console" or (style == "auto" and sys.stderr.isatty())
     structlog.configure(
         processors=[
             structlog.stdlib.filter_by_level,
@@ -35,10 +39,39 @@ def configure(*, level: str, style: Literal["auto", "console", "json"]) -> None:
         cache_logger_on_first_use=True,
     )
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_formatter(console=console))
+    handler.setFormatter(_formatter(console=_is_console(style)))
     logging.basicConfig(handlers=[handler], level=level.upper(), force=True)
     for name in QUIET:
         logging.getLogger(name).setLevel(logging.WARNING)
+
+
+def per_letter(*, level: str, style: Style) -> FilteringBoundLogger:
+    """
+    What says one line of each letter, to standard error in the same form.
+
+    *Decided*: JSON goes past the standard library's loggers, which cost four times as much as the line.
+    """
+    if _is_console(style):
+        console: FilteringBoundLogger = structlog.get_logger(PER_LETTER)
+        return console
+    json: FilteringBoundLogger = structlog.wrap_logger(
+        structlog.WriteLogger(sys.stderr),
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.JSONRenderer(serializer=_json),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+    ).bind(logger=PER_LETTER)
+    return json
+
+
+def _json(line: EventDict, **_: object) -> str:
+    return _encode(line)
+
+
+def _is_console(style: Style) -> bool:
+    return style == "console" or (style == "auto" and sys.stderr.isatty())
 
 
 def _formatter(*, console: bool) -> logging.Formatter:

@@ -13,6 +13,7 @@ from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from notify.domain.errors import InvalidSettings
+from notify.domain.retention import Kept
 
 SHORTEST_SECRET = 32
 PREFIX = "NOTIFY_"
@@ -47,6 +48,11 @@ class Settings(BaseSettings):
     mail_from: str | None = Field(default=None, description="Address that letters come from.")
     mail_from_name: str = Field(default="Review", description="The service's name in From: 'Dana via Review'.")
     bounce_address: str | None = Field(default=None, description="Envelope sender; none: NOTIFY_MAIL_FROM.")
+    dkim_selector: str | None = Field(
+        default=None, description="Signs letters: receivers find the key at SELECTOR._domainkey.DOMAIN; none: unsigned."
+    )
+    dkim_key_file: Path | None = Field(default=None, description="File with the RSA key that signs, as PEM.")
+    dkim_domain: str | None = Field(default=None, description="The domain that signs; none: that of NOTIFY_MAIL_FROM.")
     public_url: str | None = Field(default=None, description="Where people reach the API, for links in letters.")
     secret_key: SecretStr | None = Field(
         default=None, description="Signs the links in letters; at least 32 characters."
@@ -82,10 +88,25 @@ class Settings(BaseSettings):
         le=3600,
         description="One limit for every wait of the SMTP conversation; none: those of RFC 5321 §4.5.3.2.",
     )
+    keep_sent_days: int = Field(
+        default=14, ge=1, le=3650, description="How long sent and skipped letters and their events are kept."
+    )
+    keep_dead_days: int = Field(
+        default=90, ge=1, le=3650, description="How long dead, expired and cancelled letters, and counts, are kept."
+    )
+    keep_bodies_days: int | None = Field(
+        default=None,
+        ge=1,
+        le=3650,
+        description="How long the words of events are kept once no letter waits for them; none: as long as the event.",
+    )
     worker_concurrency: int = Field(default=2, ge=1, le=256, description="Processes of the embedded worker.")
 
     api_host: str = Field(default="127.0.0.1", description="Address the API listens on.")
     api_port: Port = Field(default=8000, description="Port the API listens on.")
+    api_calls_per_minute: int = Field(
+        default=6000, ge=1, description="Calls of one caller that one API process answers in a minute."
+    )
     flower_port: Port = Field(default=5555, description="Port of the embedded Flower.")
     catcher_port: Port = Field(default=1025, description="Port of the embedded mail catcher.")
     inbox_port: Port = Field(default=8025, description="Port of the embedded web inbox.")
@@ -143,6 +164,12 @@ class Settings(BaseSettings):
         """How long a claim holds without being renewed."""
         return timedelta(seconds=self.lease_seconds)
 
+    @property
+    def kept(self) -> Kept:
+        """How long finished rows stay."""
+        bodies = None if self.keep_bodies_days is None else timedelta(days=self.keep_bodies_days)
+        return Kept(sent=timedelta(days=self.keep_sent_days), dead=timedelta(days=self.keep_dead_days), bodies=bodies)
+
 
 def load(*, env_file: Path | None = Path(".env")) -> Settings:
     """
@@ -181,13 +208,15 @@ def refuse_unknown(names: Iterable[str]) -> None:
 
 def refuse_half_configured(settings: Settings) -> None:
     """
-    Refuse a relay without what letters need besides, and two ways to trust people's tokens at once.
+    Refuse a relay without what letters need besides, half a signature, and two ways to trust people's tokens at once.
 
     Raises:
         InvalidSettings: Naming each variable that is missing or too many, and why.
     """
     if settings.jwt_secret is not None and settings.jwks_url is not None:
         raise InvalidSettings("NOTIFY_JWT_SECRET and NOTIFY_JWKS_URL are both set; expected one of them")
+    if (settings.dkim_selector is None) != (settings.dkim_key_file is None):
+        raise InvalidSettings("of NOTIFY_DKIM_SELECTOR and NOTIFY_DKIM_KEY_FILE one is set; expected both or none")
     if settings.smtp_url is None:
         return
     needed = {

@@ -5,23 +5,28 @@ from functools import cache
 from importlib.util import find_spec
 from os import environ
 from random import SystemRandom
+from secrets import token_urlsafe
 from urllib.parse import urlsplit
 from uuid import UUID
 
 from celery import Celery
 
+from notify import logs, tracing
 from notify.channels.email.compose import Composer
+from notify.channels.email.dkim import Signer, signer
 from notify.channels.email.relay import Relay
 from notify.channels.email.smtp import EmailChannel
 from notify.channels.links import SignedLinks
 from notify.checkpoints import CRASH_AT, Checkpoint, armed
 from notify.delivery.engine import Engine
+from notify.delivery.journal import Journal
 from notify.domain.errors import InvalidSettings
+from notify.domain.measures import Count, uncounted
 from notify.domain.ports import Doorbell
 from notify.doorbell import CeleryDoorbell, NoDoorbell
 from notify.intake.fan_out import FanOut
 from notify.settings import Settings, load
-from notify.store.database import Database
+from notify.store.database import POOL_SIZE, Database
 
 CELERY_CONFIG = ("notify.celeryconfig", "celeryconfig")
 FAN_OUT_BATCH = 200
@@ -30,7 +35,7 @@ NO_BROKER = "NOTIFY_BROKER_URL is not set; expected redis://… or amqp://…"
 NO_DATABASE = "NOTIFY_DATABASE_URL is not set; expected postgresql://user:password@host:port/database"
 
 
-def database(settings: Settings, *, pool_size: int = 5) -> Database:
+def database(settings: Settings, *, pool_size: int = POOL_SIZE) -> Database:
     """
     The database of a process that serves.
 
@@ -55,9 +60,9 @@ def celery_app(settings: Settings | None = None) -> Celery:
     return app
 
 
-def doorbell(settings: Settings) -> Doorbell:
+def doorbell(settings: Settings, *, count: Count = uncounted) -> Doorbell:
     """What rings for the workers; without a broker, nothing does, and they sweep."""
-    return NoDoorbell() if settings.broker_url is None else CeleryDoorbell(celery_app(settings))
+    return NoDoorbell() if settings.broker_url is None else CeleryDoorbell(celery_app(settings), count=count)
 
 
 @cache
@@ -99,22 +104,54 @@ def composer(settings: Settings) -> Composer:
     )
 
 
+def showing(settings: Settings) -> Composer:
+    """What writes letters for people whom they are not for: their links open nothing."""
+    return Composer(
+        mail_from=settings.mail_from or "notify@example.com",
+        mail_from_name=settings.mail_from_name,
+        links=SignedLinks(secret=token_urlsafe(), public_url=settings.public_url or "http://127.0.0.1:8000"),
+        templates_dir=settings.templates_dir,
+    )
+
+
+def relay(settings: Settings) -> Relay | None:
+    """Where letters are handed over; None when no mail is configured."""
+    return None if settings.smtp_url is None else Relay.from_url(settings.smtp_url.get_secret_value())
+
+
 def relay_name(settings: Settings) -> str | None:
     """What the breaker of the configured relay is found by; None when no mail is configured."""
-    return None if settings.smtp_url is None else Relay.from_url(settings.smtp_url.get_secret_value()).name
+    configured = relay(settings)
+    return None if configured is None else configured.name
 
 
-def channel(settings: Settings) -> EmailChannel | None:
+def channel(settings: Settings, *, count: Count = uncounted) -> EmailChannel | None:
     """The way to the relay; None when no mail is configured: then nothing may be claimed."""
-    if settings.smtp_url is None:
+    configured = relay(settings)
+    if configured is None:
         return None
     return EmailChannel(
-        Relay.from_url(settings.smtp_url.get_secret_value()),
+        configured,
         composer(settings),
         bounce_address=settings.bounce_address or settings.mail_from or "",
         sessions=settings.smtp_sessions,
         timeout=_seconds(settings.smtp_timeout_seconds),
+        sign=_signer(settings),
+        count=count,
     )
+
+
+def _signer(settings: Settings) -> Signer | None:
+    """
+    What signs letters; None when no key is configured.
+
+    Raises:
+        InvalidSettings: The key cannot be read, or cannot sign.
+    """
+    if settings.dkim_selector is None or settings.dkim_key_file is None:
+        return None
+    domain = settings.dkim_domain or (settings.mail_from or "").rpartition("@")[2]
+    return signer(domain=domain, selector=settings.dkim_selector, key_file=settings.dkim_key_file)
 
 
 def checkpoint() -> Checkpoint:
@@ -127,7 +164,9 @@ def checkpoint() -> Checkpoint:
     return armed(environ.get(CRASH_AT))
 
 
-def fan_out(settings: Settings, database: Database, *, doorbell: Doorbell, worker: UUID) -> FanOut:
+def fan_out(
+    settings: Settings, database: Database, *, doorbell: Doorbell, worker: UUID, count: Count = uncounted
+) -> FanOut:
     """The fan-out of one worker process."""
     return FanOut(
         database,
@@ -139,14 +178,18 @@ def fan_out(settings: Settings, database: Database, *, doorbell: Doorbell, worke
         rng=SystemRandom(),
         together=timedelta(seconds=settings.together_seconds),
         checkpoint=checkpoint(),
+        count=count,
+        traced=tracing.fanned_out(),
     )
 
 
-def engine(settings: Settings, database: Database, *, doorbell: Doorbell, worker: UUID) -> Engine:
+def engine(
+    settings: Settings, database: Database, *, doorbell: Doorbell, worker: UUID, count: Count = uncounted
+) -> Engine:
     """The delivery engine of one worker process."""
     return Engine(
         database,
-        channel=channel(settings),
+        channel=channel(settings, count=count),
         doorbell=doorbell,
         worker=worker,
         lease=settings.lease,
@@ -154,6 +197,8 @@ def engine(settings: Settings, database: Database, *, doorbell: Doorbell, worker
         claim_size=settings.claim_size,
         rng=SystemRandom(),
         checkpoint=checkpoint(),
+        count=count,
+        journal=tracing.journal(Journal(logs.per_letter(level=settings.log_level, style=settings.log_format))),
     )
 
 

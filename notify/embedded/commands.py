@@ -53,7 +53,10 @@ COMMANDS = (
     Command(name="beat", line="python -m celery -A notify.worker.app beat --schedule {beat_schedule}"),
     Command(
         name="flower",
-        line="python -m celery -A notify.worker.app flower --address={flower_host} --port={flower_port}",
+        # It watches: nothing can be stopped there, it forgets old tasks and workers, and shows what tasks returned.
+        line="python -m celery -A notify.worker.app flower --address={flower_host} --port={flower_port}"
+        " --read_only --max_tasks=10000 --purge_offline_workers=300"
+        " --tasks_columns=name,state,result,received,runtime,worker,uuid",
         answers_at=("flower_host", "flower_port"),
         environment={"FLOWER_UNAUTHENTICATED_API": "true"},
         # After SIGTERM and SIGINT Flower 2.2 waits for a thread that does not end. It has nothing to lose.

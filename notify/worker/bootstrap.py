@@ -23,18 +23,22 @@ from celery.signals import (
 )
 
 from notify import logs, wiring
-from notify.delivery.retention import Pruned, prune
+from notify.delivery.retention import Pruned, Pruning
 from notify.delivery.sweeper import Beat, Sweeper
 from notify.domain.errors import InvalidSettings
 from notify.domain.jobs import Stage
+from notify.domain.measures import Role
 from notify.intake.receive import receive
 from notify.intake.schema import parse
 from notify.settings import Settings, load
-from notify.store import gauges
+from notify.store import gauges, process_totals, stats
+from notify.tally import Tally
 
 LOOK_FOR_SHUTDOWN_SECONDS = 0.2
 GOODBYE_SECONDS = 10
 UNREAD_RESULT_TENTHS = 20
+# Shorter than Celery's time limit for a task; the next run goes on.
+LONGEST_PRUNE = timedelta(minutes=10)
 
 log = structlog.get_logger(__name__)
 
@@ -50,9 +54,13 @@ class Runtime:
     def __init__(self, settings: Settings, *, serves: frozenset[str]) -> None:
         self.worker = uuid4()
         self._at_most = timedelta(seconds=settings.drain_seconds)
+        self._kept = settings.kept
+        self._pruning: Pruning | None = None
+        self._stopped = False
         self._database = wiring.database(settings)
-        self._doorbell = wiring.doorbell(settings)
-        parts: dict[str, Any] = {"doorbell": self._doorbell, "worker": self.worker}
+        self._tally = Tally(self._database, process=self.worker, role=Role.WORKER)
+        self._doorbell = wiring.doorbell(settings, count=self._tally.count)
+        parts: dict[str, Any] = {"doorbell": self._doorbell, "worker": self.worker, "count": self._tally.count}
         self._fan_out = wiring.fan_out(settings, self._database, **parts)
         self._engine = wiring.engine(settings, self._database, **parts)
         beats = [
@@ -60,19 +68,27 @@ class Runtime:
             Beat(Stage.DELIVER, self._engine.is_due, self.deliver),
         ]
         self._sweeper = Sweeper(
-            [beat for beat in beats if beat.name in serves], seconds=settings.sweep_seconds, rng=SystemRandom()
+            [beat for beat in beats if beat.name in serves],
+            seconds=settings.sweep_seconds,
+            rng=SystemRandom(),
+            count=self._tally.count,
         )
 
     def start(self) -> None:
-        """Begin to sweep."""
+        """Begin to sweep, and to write what is counted."""
         self._sweeper.start()
+        self._tally.start()
 
     def stop(self) -> None:
         """Give back what is not begun, finish what is on its way, but not for ever. Safe to repeat."""
         ends = monotonic() + GOODBYE_SECONDS
+        self._stopped = True
+        if self._pruning is not None:
+            self._pruning.stop()
         self._fan_out.stop()
         self._engine.stop(at_most_seconds=GOODBYE_SECONDS)
         self._sweeper.stop(timeout_seconds=max(1.0, ends - monotonic()))
+        self._tally.stop()
         self._database.close()
 
     def fan_out(self) -> dict[str, Any]:
@@ -98,12 +114,17 @@ class Runtime:
         return {"accepted": len(receipts) - duplicates, "duplicates": duplicates}
 
     def prune(self) -> Pruned:
-        """Delete what is finished and old, in small batches."""
-        return prune(self._database)
+        """Delete what is finished and old, in small batches, until nothing is left or it is time to leave off."""
+        self._pruning = Pruning(self._database, self._kept, at_most=LONGEST_PRUNE)
+        if self._stopped:
+            self._pruning.stop()
+        return self._pruning.run()
 
     def standing(self) -> dict[str, Any]:
-        """How each stage of the outbox stands."""
+        """How each stage of the outbox stands; meanwhile the counts of what is past are added up."""
         with self._database.begin() as connection:
+            stats.fold(connection)
+            process_totals.fold(connection)
             return {stage: asdict(numbers) for stage, numbers in gauges.read(connection).items()}
 
 

@@ -1,0 +1,127 @@
+"""
+Spans for OpenTelemetry, where its SDK is installed (``notify[otel]``) and whoever starts the process has set it up.
+
+*Decided*: a span is made when its work is over, from what is known then: nothing is carried along meanwhile.
+*Rejected*: setting up the SDK ourselves. ``opentelemetry-instrument`` and the application do, from ``OTEL_*``.
+"""
+
+from collections.abc import Callable
+from functools import cache
+from importlib.util import find_spec
+from time import time_ns
+from typing import TYPE_CHECKING
+
+from notify.delivery.journal import Notes
+from notify.domain.events import Event
+from notify.domain.jobs import Job
+from notify.domain.settlement import Settlement
+
+if TYPE_CHECKING:
+    from opentelemetry.context import Context
+    from opentelemetry.trace import Span, Tracer
+
+NAME = "notify"
+NANOSECONDS = 1_000_000_000
+
+Traced = Callable[[Event, float], None]
+
+
+class Spans:
+    """A journal that makes a span of each try besides, in the trace of its event."""
+
+    def __init__(self, journal: Notes, tracer: "Tracer") -> None:
+        self._journal = journal
+        self._tracer = tracer
+
+    def note(
+        self, job: Job, settlement: Settlement, *, seconds: float | None = None, traceparent: str | None = None
+    ) -> None:
+        self._journal.note(job, settlement, seconds=seconds, traceparent=traceparent)
+        if seconds is None or not _is_set_up():
+            return
+        span = _begun(self._tracer, "notify.deliver", seconds, traceparent)
+        if span.is_recording():
+            answer = settlement.answer
+            span.set_attributes({
+                "notify.job": job.claim.id,
+                "notify.attempt": job.claim.attempt,
+                "notify.event_id": job.event_id,
+                "notify.event_type": job.event_type,
+                "notify.verdict": settlement.verdict,
+                "notify.reason": settlement.reason or "",
+                "notify.code": (answer.code if answer else None) or 0,
+            })  # fmt: skip
+        span.end()
+
+
+def journal(inner: Notes) -> Notes:
+    """The journal, with spans where there can be any."""
+    tracer = _tracer()
+    return inner if tracer is None else Spans(inner, tracer)
+
+
+def fanned_out() -> Traced | None:
+    """What makes a span of the fan-out of an event that took so many seconds; None where there are no spans."""
+    tracer = _tracer()
+    if tracer is None:
+        return None
+
+    def note(event: Event, seconds: float) -> None:
+        if not _is_set_up():
+            return
+        span = _begun(tracer, "notify.fan_out", seconds, event.traceparent)
+        if span.is_recording():
+            span.set_attributes({"notify.event_id": event.id, "notify.event_type": event.type})
+        span.end()
+
+    return note
+
+
+def current_traceparent() -> str | None:
+    """The trace that this thread works in at the moment; None: in none that anybody records."""
+    if _tracer() is None:
+        return None
+    from opentelemetry.trace import get_current_span  # noqa: PLC0415 - an extra
+
+    context = get_current_span().get_span_context()
+    if not context.is_valid:
+        return None
+    return f"00-{context.trace_id:032x}-{context.span_id:016x}-{context.trace_flags:02x}"
+
+
+@cache
+def _tracer() -> "Tracer | None":
+    if find_spec("opentelemetry") is None or find_spec("opentelemetry.sdk") is None:
+        return None
+    from opentelemetry.trace import get_tracer  # noqa: PLC0415 - an extra
+
+    return get_tracer(NAME)
+
+
+def _is_set_up() -> bool:
+    """Whether anybody has said where spans go; asked each time, as it may be said late. A span costs 20 µs."""
+    from opentelemetry.trace import ProxyTracerProvider, get_tracer_provider  # noqa: PLC0415 - an extra
+
+    return not isinstance(get_tracer_provider(), ProxyTracerProvider)
+
+
+def _begun(tracer: "Tracer", name: str, seconds: float, traceparent: str | None) -> "Span":
+    """A span that began so many seconds ago."""
+    return tracer.start_span(name, context=_in_trace(traceparent), start_time=time_ns() - round(seconds * NANOSECONDS))
+
+
+def _in_trace(traceparent: str | None) -> "Context":
+    """The caller's trace, as if its span were on another machine, which it is; without one, a trace of its own."""
+    from opentelemetry.context import Context  # noqa: PLC0415 - an extra
+    from opentelemetry.trace import (  # noqa: PLC0415 - an extra
+        NonRecordingSpan,
+        SpanContext,
+        TraceFlags,
+        set_span_in_context,
+    )
+
+    if traceparent is None:
+        return Context()
+    _, trace, span, flags = traceparent.split("-")
+    parent = SpanContext(int(trace, 16), int(span, 16), is_remote=True, trace_flags=TraceFlags(int(flags, 16)))
+    return set_span_in_context(NonRecordingSpan(parent), Context())
