@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 from sqlalchemy import Connection
 
 from notify.store.database import Database
@@ -20,6 +21,13 @@ STACKS = frozenset({"embedded", "journeys"})
 
 PREFIX = "NOTIFY_"
 ABOUT_TESTS = "NOTIFY_TEST_"
+
+
+# A busy machine is no fault of the code: no example has a time limit. In CI the same examples every time.
+settings.register_profile(
+    "notify", deadline=None, derandomize=bool(os.environ.get("CI")), suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("notify")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

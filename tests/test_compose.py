@@ -61,9 +61,11 @@ def seconds(duration: str) -> int:
     return int(duration.removesuffix("s"))
 
 
-def published() -> Iterator[tuple[str, str, int, int]]:
-    """Service, address, port outside and port inside."""
+def published(*, monitoring: bool = False) -> Iterator[tuple[str, str, int, int]]:
+    """Service, address, port outside and port inside; those of the profile only if asked for."""
     for name, service in SERVICES.items():
+        if ("profiles" in service) is not monitoring:
+            continue
         for port in service.get("ports", ()):
             address, outside, inside = port.split(":")
             yield name, address, int(outside), int(inside)
@@ -135,6 +137,19 @@ def test_flower_takes_its_options() -> None:
         assert word.removeprefix("--").partition("=")[0] in default_options.as_dict()
 
 
+def test_flower_asks_who_is_there_and_lets_nobody_stop_anything() -> None:
+    name, _, password = defaults(SERVICES["flower"]["environment"]["FLOWER_BASIC_AUTH"]).partition(":")
+    assert (name, password) == ("notify", "development-only")
+    assert "--read_only" in words_of("flower")
+    assert not any("auth" in word for word in words_of("flower"))
+    asked = {name for name, one in OURS.items() if "FLOWER_BASIC_AUTH" in one.get("environment", {})}
+    assert asked == {"flower"}
+
+
+def test_the_worker_has_the_same_name_in_every_container() -> None:
+    assert SERVICES["worker"]["hostname"] == "worker"
+
+
 def test_the_catcher_takes_its_options() -> None:
     words = words_of("catcher")
     help_text = run([executable, *words[1:3], "--help"], check=True, capture_output=True, text=True).stdout
@@ -203,6 +218,13 @@ def test_ports_are_published_to_this_machine_only_where_everybody_expects_them()
     }
     for service, _, outside, inside in published():
         assert inside == int(listening[service][outside])
+
+
+def test_what_watches_is_asked_for_and_published_to_this_machine_only() -> None:
+    found = {name: (address, outside) for name, address, outside, _ in published(monitoring=True)}
+    assert found == {"prometheus": (LOOPBACK, 9090), "grafana": (LOOPBACK, 3000)}
+    assert all(SERVICES[name]["profiles"] == ["monitoring"] for name in found)
+    assert "development-only" in defaults(SERVICES["grafana"]["environment"]["GF_SECURITY_ADMIN_PASSWORD"])
 
 
 @pytest.mark.parametrize(("service", "host"), [("api", "--host"), ("catcher", "--host"), ("flower", "--address")])

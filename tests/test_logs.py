@@ -71,3 +71,23 @@ def test_a_line_is_json_with_its_facts(capsys: pytest.CaptureFixture[str]) -> No
 
     line = json.loads(capsys.readouterr().err)
     assert (line["event"], line["job"], line["level"], line["logger"]) == ("letter.sent", 7, "info", "test")
+
+
+@pytest.mark.usefixtures("restored_logging")
+@pytest.mark.parametrize("style", ["json", "console"])
+def test_what_is_said_of_a_letter_has_the_form_of_every_other_line(
+    capsys: pytest.CaptureFixture[str], style: logs.Style
+) -> None:
+    logs.configure(level="info", style=style)
+    structlog.get_logger(logs.PER_LETTER).warning("letter", job=7)
+    logs.per_letter(level="info", style=style).warning("letter", job=7)
+
+    def facts(line: str) -> object:
+        if style == "console":
+            return line.partition("[")[2]
+        found = json.loads(line)
+        assert found.pop("timestamp").endswith("Z")
+        return found
+
+    ordinary, direct = capsys.readouterr().err.splitlines()
+    assert facts(ordinary) == facts(direct)

@@ -25,7 +25,7 @@ from tests.benchmarks.chart import draw
 from tests.benchmarks.place import place
 from tests.benchmarks.report import bars, table
 from tests.benchmarks.rows import Row
-from tests.benchmarks.runner import MEASURES, measured
+from tests.benchmarks.runner import MEASURES, ON_REQUEST, measured
 from tests.benchmarks.scale import FULL, QUICK
 
 LINES, CHART = "bench.jsonl", "bench.png"
@@ -70,7 +70,8 @@ def machine() -> str:
 def _arguments() -> Namespace:
     parser = ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="small sizes: whether it works, not how fast it is")
-    parser.add_argument("--only", nargs="+", choices=MEASURES, default=list(MEASURES), help="some of the measures")
+    usual = [name for name in MEASURES if name not in ON_REQUEST]
+    parser.add_argument("--only", nargs="+", choices=MEASURES, default=usual, help="some of the measures")
     parser.add_argument("--out", type=Path, default=Path(".notify/bench"), help="folder for the rows and the picture")
     return parser.parse_args()
 

@@ -1,5 +1,7 @@
 """One drain by the product's own workers, from the go to the last outcome, counted at the sink."""
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from operator import attrgetter
 from pathlib import Path
@@ -7,6 +9,7 @@ from tempfile import TemporaryDirectory
 from time import perf_counter
 
 from notify.domain.errors import NotifyError
+from notify.store.database import Database
 from tests.benchmarks import workload
 from tests.benchmarks.crew import crew
 from tests.benchmarks.meter import family_seconds, metered
@@ -56,14 +59,36 @@ def drained(place: Place, sink: Sink, *, letters: int, memory: bool = False) -> 
     Raises:
         Miscounted: The sink has more or fewer.
     """
+    with place.database() as database:
+        return drained_from(database, place, sink, letters=letters, memory=memory)
+
+
+def drained_from(
+    database: Database,
+    place: Place,
+    sink: Sink,
+    *,
+    letters: int,
+    memory: bool = False,
+    beside: Callable[[], AbstractContextManager[object]] = nullcontext,
+) -> Drained:
+    """
+    The same on a database that may hold more, of which nothing is due.
+
+    Args:
+        beside: What else goes on from the go to the last outcome.
+
+    Raises:
+        Miscounted: The sink has more or fewer.
+    """
     before = sink.letters()
-    with place.database() as database, TemporaryDirectory(dir=place.folder) as folder:
+    with TemporaryDirectory(dir=place.folder) as folder:
         environment = place.environment(database, sink.url)
         here = settings(environment)
         workload.fill_directory(database)
         workload.enqueue(here, database, letters=letters)
         with crew(here, database, Path(folder), environment=environment) as workers:
-            with metered(workers.pids, memory=memory) as meter:
+            with beside(), metered(workers.pids, memory=memory) as meter:
                 began, server = perf_counter(), family_seconds(place.database_pid)
                 workers.start()
                 workers.finish()

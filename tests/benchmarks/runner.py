@@ -4,7 +4,17 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import MappingProxyType
 
 from tests.benchmarks.bench import Bench
-from tests.benchmarks.measures import builder, duplicates, fan_out, latency, memory, outbox, post_office, wire
+from tests.benchmarks.measures import (
+    builder,
+    duplicates,
+    fan_out,
+    latency,
+    memory,
+    outbox,
+    post_office,
+    retention,
+    wire,
+)
 from tests.benchmarks.rows import Row
 
 Measure = Callable[[Bench], Iterable[Row]]
@@ -19,8 +29,12 @@ MEASURES: Mapping[str, Measure] = MappingProxyType(
         "post_office": post_office.measure,
         "memory": memory.measure,
         "outbox": outbox.measure,
+        "retention": retention.measure,
     }
 )
+
+# Takes the better part of an hour at full size: measured when it is asked for by name.
+ON_REQUEST = frozenset({"retention"})
 
 
 def measured(name: str, measure: Measure, bench: Bench) -> Iterator[Row]:

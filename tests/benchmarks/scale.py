@@ -13,6 +13,7 @@ class Scale:
         repeats: How often a drain and what it stands beside are measured; the best counts for both.
         outbox_rows: Sizes of the outbox, ascending.
         samples: Of a latency.
+        pruned_rows: Letters that are old enough to be deleted.
         many_letters: In the drain whose memory is measured beside that of ``letters``.
     """
 
@@ -26,6 +27,7 @@ class Scale:
     samples: int
     many_letters: int
     killed_letters: int
+    pruned_rows: int
 
 
 FULL = Scale(
@@ -39,6 +41,7 @@ FULL = Scale(
     samples=200,
     many_letters=100_000,
     killed_letters=6_000,
+    pruned_rows=10_000_000,
 )
 QUICK = Scale(
     letters=2_000,
@@ -51,4 +54,5 @@ QUICK = Scale(
     samples=20,
     many_letters=5_000,
     killed_letters=2_000,
+    pruned_rows=200_000,
 )

@@ -3,13 +3,14 @@
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from string import Formatter
 
 import pytest
 
 from notify.embedded.commands import CATCHER, COMMANDS, environment
 from notify.embedded.completion import completed, replaced, taken_over, told
 from notify.embedded.keys import keys
-from notify.settings import Settings
+from notify.settings import SECRET, Settings
 
 
 @pytest.fixture
@@ -22,6 +23,13 @@ def test_a_folder_with_a_space_in_its_name_stays_one_argument() -> None:
     argv = CATCHER.argv(catcher_host="127.0.0.1", catcher_port=1025, inbox_port=8025, letters=folder)
     assert argv[0] == sys.executable
     assert argv[-2:] == ["--folder", str(folder)]
+
+
+def test_no_command_names_a_setting_that_may_hold_a_secret() -> None:
+    """Every user of a machine can read the arguments of every process."""
+    named = {name for one in (*COMMANDS, CATCHER) for _, name, _, _ in Formatter().parse(one.line)}
+    assert "api_port" in named
+    assert not named & SECRET
 
 
 def test_what_brings_work_in_stops_before_what_does_it() -> None:

@@ -63,6 +63,8 @@ def test_notify_itself_comes_up_and_ends_without_a_trace(data_dir: Path) -> None
         assert httpx.get(f"{stack.urls['api']}/livez").is_success
         assert httpx.get(f"{stack.urls['flower']}/api/workers").is_success
         until(lambda: "worker@notify ready" in up.output, seconds=30)
+        flower = stack.urls["flower"]
+        assert httpx.post(f"{flower}/api/worker/shutdown/worker@notify").status_code == 403
         assert up.end() == 0
         assert up.helpers() == []
 

@@ -64,6 +64,10 @@ def test_an_honest_run_breaks_nothing() -> None:
         (checker.everyone_concerned_reaches_an_end, {"events": []}),
         (checker.nothing_rolled_back_reaches_the_wire, {"emitted": replace(EVENT, committed=False)}),
         (checker.nothing_rolled_back_reaches_the_wire, {"emitted": replace(EVENT, committed=False), "copies": ()}),
+        (
+            checker.nothing_rolled_back_reaches_the_wire,
+            {"emitted": replace(EVENT, committed=False), "letters": [], "events": []},
+        ),
         (checker.sent_means_accepted, {"copies": ()}),
         (checker.every_repeat_is_explained, {"copies": (COPY, COPY)}),
         (

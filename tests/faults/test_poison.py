@@ -19,7 +19,7 @@ def test_a_letter_that_kills_its_worker_every_time_is_dead_after_three_and_its_n
             killed.append(kill_the_one_who_said(relay, said))
 
     relay.answers[RCPT] = kill
-    with scene.worker(lease_seconds="1"):
+    with scene.worker():
         scene.emit("first")
         scene.until_all_ended()
         scene.emit(*NEIGHBOURS[:3], "mallory", *NEIGHBOURS[3:])

@@ -4,10 +4,15 @@ import re
 from email import policy
 from email.message import EmailMessage
 from email.parser import BytesParser
+from pathlib import Path
 
 import pytest
+import redis
 
+from notify import wiring
 from notify.checkpoints import CRASH_AT, LETTER_ANSWERED, RECORD_WRITTEN
+from notify.embedded.valkey import ValkeyServer
+from notify.settings import Settings
 from tests.support.scene import Scene
 from tests.support.wait import until
 
@@ -48,6 +53,29 @@ def test_forty_comments_by_three_people_are_at_most_three_letters_in_order_when_
     assert [number for letter in letters for number in letter] == list(range(1, FORTY + 1))
     assert 1 < len(letters) <= 3
     scene.check(bound=1)
+
+
+def test_forty_comments_are_at_most_three_letters_in_order_when_workers_are_killed_and_redis_is_emptied(
+    scene: Scene, tmp_path: Path
+) -> None:
+    with ValkeyServer(tmp_path / "broker") as server, redis.Redis.from_url(server.url) as broker:
+        scene.environment |= {"NOTIFY_TOGETHER_SECONDS": "5", "NOTIFY_BROKER_URL": server.url}
+        scene.producer.doorbell = wiring.doorbell(Settings(_env_file=None, broker_url=server.url))
+        scene.producer.employ(["ann", *TALKERS])
+        with scene.worker() as running:
+            for number in range(FORTY):
+                scene.producer.emit("ann", on="CL-hurry", by=TALKERS[number % 3])
+                if number == TEN:
+                    until(lambda: scene.relay.letters)
+                if number in {TEN, 2 * TEN, 3 * TEN}:
+                    broker.flushall()
+                    running.kill_one_child()
+            scene.until_all_ended()
+            running.vanish()
+    letters = told(scene)
+    assert [number for letter in letters for number in letter] == list(range(1, FORTY + 1))
+    assert 1 < len(letters) <= 3
+    scene.check(bound=3)
 
 
 @pytest.mark.parametrize("point", POINTS)

@@ -7,7 +7,8 @@ from notify.store.tables import SCHEMA
 # The version table is alembic's, not ours.
 QUESTIONS = {
     "tables": """
-        SELECT c.relname, obj_description(c.oid, 'pg_class') AS comment
+        SELECT c.relname, obj_description(c.oid, 'pg_class') AS comment,
+            array(SELECT unnest(reloptions) ORDER BY 1) AS options
         FROM pg_class c
         WHERE c.relnamespace = to_regnamespace(:schema) AND c.relkind = 'r' AND c.relname <> 'alembic_version'
     """,

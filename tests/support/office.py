@@ -12,6 +12,7 @@ from sqlalchemy import Connection, text
 from notify import wiring
 from notify.delivery.engine import Engine
 from notify.domain.jobs import Stage
+from notify.domain.measures import Count, uncounted
 from notify.domain.preferences import Person
 from notify.intake.receive import receive
 from notify.intake.schema import parse
@@ -50,6 +51,7 @@ class Office:
     relay_url: str | None
     changes: Mapping[str, Any] = field(default_factory=dict)
     doorbell: RecordingDoorbell = field(default_factory=RecordingDoorbell)
+    count: Count = uncounted
 
     @property
     def settings(self) -> Settings:
@@ -68,7 +70,7 @@ class Office:
     @contextmanager
     def engine(self) -> Iterator[Engine]:
         """A delivery engine, stopped at the end."""
-        made = wiring.engine(self.settings, self.database, doorbell=self.doorbell, worker=uuid4())
+        made = wiring.engine(self.settings, self.database, doorbell=self.doorbell, worker=uuid4(), count=self.count)
         try:
             yield made
         finally:
@@ -90,8 +92,8 @@ class Office:
 
     def fan_out(self) -> None:
         """Fan out all that is due."""
-        worker = uuid4()
-        wiring.fan_out(self.settings, self.database, doorbell=self.doorbell, worker=worker).drain(at_most=MINUTE)
+        made = wiring.fan_out(self.settings, self.database, doorbell=self.doorbell, worker=uuid4(), count=self.count)
+        made.drain(at_most=MINUTE)
 
     def jobs(self, key: str = "k1") -> list[JobView]:
         """The rows of an event as they stand, in the order they were written."""

@@ -1,27 +1,29 @@
-"""The letters as they were last looked at: ``python -m tests.support.snapshots`` writes them anew."""
+"""Letters and pages as they were last looked at: ``python -m tests.support.snapshots`` writes them anew."""
 
 from collections.abc import Iterator
 from pathlib import Path
 
-from notify.cli import sample
+from notify.api.pages import Pages
+from notify.cli import gallery
 from tests.support.letters import HOST, NOON, composer
 
-FOLDER = Path(__file__).parents[1] / "channels" / "email" / "snapshots"
+TESTS = Path(__file__).parents[1]
+LETTERS = TESTS / "channels" / "email" / "snapshots"
+PAGES = TESTS / "api" / "snapshots"
 
 
-def letters() -> Iterator[tuple[str, str]]:
-    """Name and content of every snapshot: each type in each language, as text and as HTML."""
-    ours = composer()
-    for event_type in sample.PAYLOADS:
-        for language in ours.languages:
-            composed = ours.compose(sample.letter(event_type, host=HOST, locale=language), date=NOON)
-            yield f"{event_type}.{language}.txt", f"Subject: {composed.subject}\n\n{composed.text}"
-            yield f"{event_type}.{language}.html", composed.html
+def snapshots() -> Iterator[tuple[Path, str]]:
+    """Path and content of every snapshot: each letter as text and as HTML, and each page, in each language."""
+    for exhibit in gallery.exhibits(composer(), Pages(), host=HOST, at=NOON):
+        if exhibit.text is not None:
+            yield LETTERS / f"{exhibit.stem}.txt", exhibit.text
+        yield (PAGES if exhibit.text is None else LETTERS) / f"{exhibit.stem}.html", exhibit.html
 
 
 if __name__ == "__main__":
-    FOLDER.mkdir(exist_ok=True)
-    for old in FOLDER.iterdir():
-        old.unlink()
-    for name, content in letters():
-        (FOLDER / name).write_text(content, encoding="utf-8")
+    for folder in (LETTERS, PAGES):
+        folder.mkdir(exist_ok=True)
+        for old in folder.iterdir():
+            old.unlink()
+    for path, content in snapshots():
+        path.write_text(content, encoding="utf-8")

@@ -10,8 +10,10 @@ from sqlalchemy import make_url
 
 from notify import wiring
 from notify.domain.jobs import Stage
-from notify.doorbell import CeleryDoorbell
+from notify.domain.measures import Measure, uncounted
+from notify.domain.ports import Doorbell
 from notify.settings import Settings
+from tests.support.counted import Counted
 from tests.support.proxy import Flow, Proxy
 from tests.support.smtp import nobody_listening
 from tests.support.wait import until
@@ -29,10 +31,9 @@ def line(broker_url: str) -> Iterator[Proxy]:
         yield proxy
 
 
-def doorbell(url: str) -> CeleryDoorbell:
-    made = wiring.doorbell(Settings(_env_file=None, broker_url=url))
-    assert isinstance(made, CeleryDoorbell)
-    return made
+def doorbell(url: str, counted: Counted | None = None) -> Doorbell:
+    count = uncounted if counted is None else counted.note
+    return wiring.doorbell(Settings(_env_file=None, broker_url=url), count=count)
 
 
 def through(line: Proxy, broker_url: str) -> str:
@@ -40,7 +41,7 @@ def through(line: Proxy, broker_url: str) -> str:
     return make_url(broker_url).set(host="127.0.0.1", port=line.port).render_as_string(hide_password=False)
 
 
-def longest_ring(bell: CeleryDoorbell) -> float:
+def longest_ring(bell: Doorbell) -> float:
     """Seconds that the slowest of many rings took."""
     taken = []
     for _ in range(RINGS):
@@ -60,9 +61,10 @@ def waiting(broker_url: str, stage: Stage = Stage.DELIVER) -> int:
 
 def test_a_broker_that_refuses_keeps_no_caller_waiting() -> None:
     with nobody_listening() as port:
-        bell = doorbell(f"redis://127.0.0.1:{port}/0")
+        counted = Counted()
+        bell = doorbell(f"redis://127.0.0.1:{port}/0", counted)
         assert longest_ring(bell) < LONGEST_CALL_SECONDS
-        until(lambda: bell.failed)
+        until(lambda: bool(counted.of(Measure.DOORBELL_FAILED)))
         assert longest_ring(bell) < LONGEST_CALL_SECONDS
 
 
@@ -76,20 +78,21 @@ def test_a_broker_that_swallows_everything_keeps_no_caller_waiting(line: Proxy, 
 def test_a_broker_that_falls_silent_in_the_middle_keeps_no_caller_waiting_and_is_rung_again_when_it_answers(
     line: Proxy, broker_url: str
 ) -> None:
-    bell = doorbell(through(line, broker_url))
+    counted = Counted()
+    bell = doorbell(through(line, broker_url), counted)
     bell.ring(Stage.DELIVER)
     until(lambda: waiting(broker_url) == 1)
 
     line.block(*Flow)
     assert longest_ring(bell) < LONGEST_CALL_SECONDS
-    until(lambda: bell.failed, seconds=60)
+    until(lambda: bool(counted.of(Measure.DOORBELL_FAILED)), seconds=60)
     line.heal()
     line.reset()
-    before = bell.sent
+    before = counted.of(Measure.DOORBELL_SENT)
 
     def rung_again() -> bool:
         bell.ring(Stage.DELIVER)
-        return bell.sent > before
+        return counted.of(Measure.DOORBELL_SENT) != before
 
     until(rung_again, seconds=60)
     until(lambda: waiting(broker_url) >= 2)

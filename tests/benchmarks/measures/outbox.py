@@ -21,10 +21,12 @@ from notify.store.outbox import Ending
 from tests.benchmarks.bench import Bench
 from tests.benchmarks.rows import Row, at_most
 from tests.benchmarks.scale import Scale
+from tests.benchmarks.tidy import vacuum
 
 T = TypeVar("T")
 
 BATCH = 50
+ROWS_AT_ONCE = 100_000
 LEASE = timedelta(minutes=1)
 WORKER = UUID(int=1)
 HISTORY, BACKLOG = "history", "backlog"
@@ -34,7 +36,6 @@ EVENT = text("""
 """)
 # Foreign keys are not checked meanwhile: the one event exists.
 UNCHECKED = text("SET LOCAL session_replication_role = replica")
-NO_LIMIT = text("SET LOCAL statement_timeout = 0")
 FINISHED = text("""
     INSERT INTO notify.email_jobs (event_id, event_type, cl_link, username, to_email, reason, message_id,
         status, attempt, due_at, finished_at, created_at)
@@ -111,9 +112,7 @@ class _Outbox:
         """Load up to so many rows at once, and do to the table what autovacuum would."""
         self._load(FINISHED if self._kind == HISTORY else WAITING, self._rows + 1, rows)
         self._rows = rows
-        with self._database.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-            connection.execute(text("SET statement_timeout = 0"))
-            connection.execute(text("VACUUM ANALYZE notify.email_jobs"))
+        vacuum(self._database, "email_jobs")
 
     def cost(self, claims: int) -> Cost:
         """Claim and record so often; beside a history the letters to claim are few and new."""
@@ -124,10 +123,12 @@ class _Outbox:
         return Cost(median(one.claim for one in times), median(one.record for one in times))
 
     def _load(self, statement: TextClause, first: int, last: int) -> None:
-        with self._database.begin() as connection:
-            connection.execute(NO_LIMIT)
-            connection.execute(UNCHECKED)
-            connection.execute(statement, {"event": self._event, "first": first, "last": last})
+        """In pieces: a connection that is silent for long is given up."""
+        for start in range(first, last + 1, ROWS_AT_ONCE):
+            with self._database.begin() as connection:
+                connection.execute(UNCHECKED)
+                piece = {"first": start, "last": min(start + ROWS_AT_ONCE - 1, last)}
+                connection.execute(statement, {"event": self._event, **piece})
 
     def _once(self) -> Cost:
         with self._database.begin() as connection:

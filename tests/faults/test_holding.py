@@ -1,0 +1,107 @@
+"""A digest arrives once and whole, whatever happens to the workers and the broker meanwhile."""
+
+import re
+from datetime import UTC, datetime
+from email import policy
+from email.message import EmailMessage
+from email.parser import BytesParser
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from notify.checkpoints import CRASH_AT, FAN_OUT_WRITTEN, LETTER_ANSWERED, LETTER_CLAIMED, RECORD_WRITTEN
+from notify.domain.preferences import Person
+from notify.intake.choosing import choose
+from notify.store import directory
+from notify.store.preferences import Settings
+from tests.support.scene import Scene
+from tests.support.wait import until
+
+BERLIN = ZoneInfo("Europe/Berlin")
+COUNT = 6
+POINTS = (
+    LETTER_CLAIMED,
+    LETTER_ANSWERED,
+    pytest.param(RECORD_WRITTEN, marks=pytest.mark.slow),
+)
+ITS_HOUR_COMES = "UPDATE notify.email_jobs SET due_at = now() WHERE status = 'pending' AND leader_id IS NULL"
+LEADERS_LEASE_ENDS = """
+    UPDATE notify.email_jobs SET due_at = now() - interval '1 s' WHERE status = 'sending' AND leader_id IS NULL
+"""
+
+
+@pytest.fixture
+def scene(scene: Scene) -> Scene:
+    """Ann wants a daily digest in Berlin, and bob talks about change lists of hers."""
+    scene.producer.employ(["ann", "bob"])
+    with scene.database.begin() as connection:
+        directory.put_person(connection, Person(username="ann", email="ann@example.com", timezone="Europe/Berlin"))
+        choose(connection, "ann", settings=Settings(delivery_mode="daily", digest_hour=9), chosen={})
+    return scene
+
+
+def talk(scene: Scene) -> None:
+    """Bob says something on as many change lists."""
+    for number in range(COUNT):
+        scene.producer.emit("ann", on=f"CL-{number}", by="bob")
+
+
+def told(scene: Scene) -> list[list[int]]:
+    """The numbers of the events that each letter tells of; copies but once, and they must be the same."""
+    found: dict[str, list[int]] = {}
+    for one in scene.relay.letters:
+        letter = BytesParser(EmailMessage, policy=policy.SMTP).parsebytes(one.content)
+        part = letter.get_body(("plain",))
+        assert part is not None
+        words = [int(number) for number in re.findall(r"^> event-(\d+)", part.get_content(), re.MULTILINE)]
+        assert found.setdefault(letter["Message-ID"], words) == words
+    return list(found.values())
+
+
+@pytest.mark.parametrize("point", POINTS)
+def test_a_digest_whose_worker_is_killed_comes_whole_and_as_one_letter(scene: Scene, point: str) -> None:
+    office = scene.office()
+    talk(scene)
+    office.fan_out()
+    office.now(ITS_HOUR_COMES)
+    with scene.loner({**scene.environment, CRASH_AT: point}) as doomed:
+        doomed.wait_until_dead()
+    office.now(LEADERS_LEASE_ENDS)
+    office.drain()
+    assert told(scene) == [list(range(1, COUNT + 1))]
+    scene.check(bound=1)
+
+
+def test_a_worker_killed_while_it_writes_a_digest_leaves_nobody_out(scene: Scene) -> None:
+    office = scene.office()
+    talk(scene)
+    with scene.loner({**scene.environment, CRASH_AT: FAN_OUT_WRITTEN}) as doomed:
+        doomed.wait_until_dead()
+    office.now("UPDATE notify.events SET due_at = now() - interval '1 s' WHERE status = 'working'")
+    office.fan_out()
+    office.now(ITS_HOUR_COMES)
+    office.drain()
+    assert told(scene) == [list(range(1, COUNT + 1))]
+    scene.check()
+
+
+def test_many_workers_without_a_broker_send_a_digest_once_at_its_hour(scene: Scene) -> None:
+    with scene.loner(), scene.loner():
+        talk(scene)
+        office = scene.office()
+        until_fanned_out(scene)
+        (row,) = office.now("SELECT due_at FROM notify.email_jobs WHERE status = 'pending' AND leader_id IS NULL")
+        there = row.due_at.astimezone(BERLIN)
+        assert (there.hour, there.minute) == (9, 0)
+        assert told(scene) == []
+        assert row.due_at > datetime.now(UTC)
+        office.now(ITS_HOUR_COMES)
+        scene.until_all_ended()
+    assert [sorted(one) for one in told(scene)] == [list(range(1, COUNT + 1))]
+    scene.check()
+
+
+def until_fanned_out(scene: Scene) -> None:
+    """Every event has its row."""
+    rows = "SELECT count(*) FROM notify.email_jobs WHERE username = 'ann'"
+    until(lambda: scene.office().now(rows) == [(COUNT,)])

@@ -1,0 +1,123 @@
+"""Trouble is named by what Prometheus reads: of the alerts that name causes, the right one fires and no other."""
+
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from uuid import uuid4
+
+import httpx
+import pytest
+from sqlalchemy import text
+
+from notify import wiring
+from notify.api.app import build_app, context_of
+from notify.domain.jobs import Stage
+from notify.domain.measures import Role
+from notify.settings import Settings
+from notify.store.database import Database
+from notify.tally import Tally
+from tests.api.in_process import InProcess
+from tests.support.alerts import Scrape, firing
+from tests.support.office import Office
+from tests.support.smtp import Certificate, ScriptedRelay, nobody_listening
+
+API = "http://notify.test"
+OUTLIVED_TWO = """
+    UPDATE notify.email_jobs SET status = 'sending', attempt = 3, lapses = 2, due_at = now() - interval '1 second'
+    WHERE due_at IS NOT NULL
+"""
+
+
+@dataclass
+class Watched:
+    """An office that Prometheus watches since before the trouble."""
+
+    office: Office
+    tally: Tally
+    before: Scrape
+
+    def causes(self) -> set[str]:
+        """The alerts that fire an hour from now if nothing changes, of those that name causes."""
+        return firing(self.before, self._after(), kind="cause")
+
+    def symptoms(self) -> set[str]:
+        return firing(self.before, self._after(), kind="symptom")
+
+    def _after(self) -> Scrape:
+        self.tally.flush()
+        return scrape(self.office.settings).an_hour_later()
+
+
+def scrape(settings: Settings) -> Scrape:
+    context = context_of(settings)
+    with closing(context.database), httpx.Client(transport=InProcess(build_app(context)), base_url=API) as api:
+        return Scrape.read(api.get("/metrics").text)
+
+
+@contextmanager
+def watched(database: Database, relay_url: str, **changes: object) -> Iterator[Watched]:
+    tally = Tally(database, process=uuid4(), role=Role.WORKER)
+    tally.flush()
+    office = Office(database, relay_url, changes, count=tally.count)
+    yield Watched(office, tally, scrape(office.settings))
+
+
+def test_nothing_fires_while_letters_flow(database: Database, relay: ScriptedRelay) -> None:
+    with watched(database, relay.url) as seen:
+        seen.office.letters_wait("ann", "bob")
+        seen.office.drain()
+
+        assert (seen.causes(), seen.symptoms()) == (set(), set())
+
+
+def test_a_sick_relay_is_named(database: Database) -> None:
+    with nobody_listening() as port, watched(database, f"smtp://127.0.0.1:{port}") as seen:
+        seen.office.letters_wait("ann")
+        for _ in range(5):
+            seen.office.drain()
+
+        assert seen.causes() == {"NotifyRelayDown"}
+        assert seen.symptoms() == {"NotifyLettersWait"}
+
+
+def test_a_wrong_password_is_named(
+    database: Database, relay: ScriptedRelay, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    relay.certificate = Certificate.made(tmp_path)
+    monkeypatch.setenv("SSL_CERT_FILE", str(relay.certificate.file))
+    relay.credentials = ("notify", "right")
+    url = relay.url.replace("//", "//notify:wrong@") + "?starttls=required"
+    with watched(database, url) as seen:
+        seen.office.letters_wait("ann")
+        seen.office.drain()
+
+        assert seen.causes() == {"NotifyRelayMisconfigured"}
+
+
+def test_a_poison_letter_is_named(database: Database, relay: ScriptedRelay) -> None:
+    with watched(database, relay.url) as seen:
+        seen.office.letters_wait("ann")
+        seen.office.now(OUTLIVED_TWO)
+        seen.office.drain()
+
+        assert seen.causes() == {"NotifyPoison"}
+        assert relay.letters == []
+
+
+def test_a_dead_broker_is_named(database: Database, relay: ScriptedRelay) -> None:
+    with nobody_listening() as port, watched(database, relay.url, broker_url=f"redis://127.0.0.1:{port}/0") as seen:
+        doorbell = wiring.doorbell(seen.office.settings, count=seen.tally.count)
+        doorbell.ring(Stage.DELIVER)
+        doorbell.flush(at_most_seconds=60)
+
+        assert seen.causes() == {"NotifyBrokerGone"}
+
+
+def test_a_stuck_snapshot_is_named(database: Database, relay: ScriptedRelay) -> None:
+    with watched(database, relay.url) as seen:
+        with database.engine.connect().execution_options(isolation_level="REPEATABLE READ") as stuck:
+            stuck.execute(text("SELECT count(*) FROM notify.events"))
+            assert seen.causes() == {"NotifySnapshotHeld"}
+
+        assert seen.causes() == set()

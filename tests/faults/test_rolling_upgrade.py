@@ -1,0 +1,55 @@
+"""Workers are replaced one by one: the code of before works on the new schema, beside the new code."""
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from subprocess import check_output
+
+import pytest
+
+from tests.support import earlier
+from tests.support.scene import Scene
+from tests.support.worker import worker
+
+LETTERS = 40
+
+
+@pytest.fixture
+def before(tmp_path: Path) -> Path:
+    """The code of before, unpacked."""
+    folder = tmp_path / "before"
+    folder.mkdir()
+    try:
+        earlier.unpack(folder)
+    except earlier.NoHistory as none:
+        pytest.skip(f"needs a checkout with its history: {none}")
+    return folder
+
+
+def test_old_and_new_code_share_the_work_on_the_new_schema(scene: Scene, before: Path, tmp_path: Path) -> None:
+    old = {**scene.environment, "PYTHONPATH": str(before)}
+    assert Path(where_notify_is(old)).is_relative_to(before)
+
+    with worker(old, tmp_path, processes=1) as replaced:
+        replaced.wait_until_serving()
+        scene.emit("ann")
+        scene.until_all_ended()
+        with scene.worker(processes=1):
+            for number in range(LETTERS):
+                scene.emit(f"reader-{number}")
+            assert replaced.stop() == 0
+            scene.emit("bob")
+            scene.until_all_ended()
+
+    assert scene.check().letters == LETTERS + 2
+    assert workers_that_sent(scene) == 2
+
+
+def where_notify_is(environment: Mapping[str, str]) -> str:
+    line = (sys.executable, "-c", "import notify.worker.tasks as found; print(found.__file__)")
+    return check_output(line, env=environment, text=True).strip()
+
+
+def workers_that_sent(scene: Scene) -> int:
+    ((number,),) = scene.office().now("SELECT count(DISTINCT leased_by) FROM notify.email_jobs WHERE status = 'sent'")
+    return int(number)

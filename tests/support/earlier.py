@@ -1,0 +1,42 @@
+"""The code as it was before the newest migration, from the history of the checkout: what a rolling upgrade replaces."""
+
+from io import BytesIO
+from pathlib import Path
+from shutil import which
+from subprocess import run
+from zipfile import ZipFile
+
+ROOT = Path(__file__).parents[2]
+MIGRATIONS = "migrations/versions"
+WHAT_RUNS = ("notify", "templates", "migrations", "celeryconfig.py")
+
+
+class NoHistory(Exception):
+    """The checkout does not go back so far."""
+
+
+def unpack(into: Path) -> str:
+    """
+    Put the code that does not know the newest migration into a folder; which commit it is of.
+
+    Raises:
+        NoHistory: This is no checkout, or one that does not go back so far.
+    """
+    newest = max(path.name for path in (ROOT / MIGRATIONS).glob("*.py"))
+    added = _git("log", "--no-renames", "--diff-filter=A", "--format=%H", "-1", "--", f"{MIGRATIONS}/{newest}")
+    before = f"{added.decode().strip()}^"
+    archive = _git("archive", "--format=zip", before, *WHAT_RUNS)
+    with ZipFile(BytesIO(archive)) as packed:
+        packed.extractall(into)
+    assert not (into / MIGRATIONS / newest).exists()
+    return before
+
+
+def _git(*arguments: str) -> bytes:
+    git = which("git")
+    if git is None:
+        raise NoHistory("git is not installed")
+    done = run((git, "-C", str(ROOT), *arguments), capture_output=True, check=False)
+    if done.returncode or not done.stdout:
+        raise NoHistory(done.stderr.decode())
+    return done.stdout

@@ -1,0 +1,119 @@
+"""With OpenTelemetry set up, what notify does stands in the caller's trace; without it, nothing is made."""
+
+from collections.abc import Iterator
+from subprocess import PIPE, run
+from sys import executable
+
+import pytest
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.trace import get_tracer, set_tracer_provider
+
+import notify
+from notify.domain.preferences import Person
+from notify.doorbell import NoDoorbell
+from notify.store import directory
+from notify.store.database import Database
+from tests.support.office import Office, comment
+from tests.support.smtp import ScriptedRelay
+
+EXPORTER = InMemorySpanExporter()
+ADDRESS = "ann@example.com"
+WITHOUT_THE_EXTRA = """
+import sys
+sys.modules["opentelemetry.sdk"] = None
+from notify import tracing
+journal = object()
+print(tracing.journal(journal) is journal, tracing.fanned_out(), tracing.current_traceparent())
+print("opentelemetry.trace" in sys.modules)
+"""
+
+
+@pytest.fixture(scope="module")
+def _collected() -> Iterator[None]:
+    """OpenTelemetry as an application sets it up, which a process can do once; other tests' spans are dropped."""
+    provider = TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(EXPORTER))
+    set_tracer_provider(provider)
+    yield
+    EXPORTER.shutdown()
+
+
+@pytest.fixture
+def spans(_collected: None) -> Iterator[InMemorySpanExporter]:
+    EXPORTER.clear()
+    yield EXPORTER
+    EXPORTER.clear()
+
+
+@pytest.fixture
+def office(database: Database) -> Iterator[tuple[Office, ScriptedRelay]]:
+    with ScriptedRelay() as relay:
+        yield Office(database, relay.url), relay
+
+
+def emit(database: Database, **more: str) -> None:
+    with database.begin() as connection:
+        directory.put_person(connection, Person(username="ann", email=ADDRESS))
+        notify.emit(connection, {**comment(reviewers=["ann"]), **more}, doorbell=NoDoorbell())
+
+
+def by_name(spans: InMemorySpanExporter) -> dict[str, ReadableSpan]:
+    return {span.name: span for span in spans.get_finished_spans()}
+
+
+def test_a_letter_stands_in_the_trace_in_which_its_event_was_emitted(
+    spans: InMemorySpanExporter, office: tuple[Office, ScriptedRelay]
+) -> None:
+    worker, relay = office
+    with get_tracer("application").start_as_current_span("a comment is stored"):
+        emit(worker.database)
+    worker.fan_out()
+    worker.drain()
+
+    found = by_name(spans)
+    request, fan_out, letter = found["a comment is stored"], found["notify.fan_out"], found["notify.deliver"]
+    assert request.context is not None
+    for one in (fan_out, letter):
+        assert one.parent is not None
+        assert (one.parent.trace_id, one.parent.span_id) == (request.context.trace_id, request.context.span_id)
+        assert one.start_time is not None
+        assert one.end_time is not None
+        assert 0 < one.end_time - one.start_time < 60e9
+    assert letter.attributes is not None
+    assert letter.attributes.items() >= {"notify.verdict": "sent", "notify.code": 250, "notify.attempt": 1}.items()
+    assert f"X-Notify-Trace: {request.context.trace_id:032x}".encode() in relay.letters[0].content
+    assert ADDRESS not in "".join(span.to_json() for span in found.values())
+
+
+def test_a_trace_that_is_stated_counts_more_than_the_one_we_are_in(
+    spans: InMemorySpanExporter, office: tuple[Office, ScriptedRelay]
+) -> None:
+    worker, _ = office
+    stated = "4bf92f3577b34da6a3ce929d0e0e4736"
+    with get_tracer("application").start_as_current_span("a comment is stored"):
+        emit(worker.database, traceparent=f"00-{stated}-00f067aa0ba902b7-01")
+    worker.fan_out()
+    worker.drain()
+
+    letter = by_name(spans)["notify.deliver"]
+    assert letter.context is not None
+    assert f"{letter.context.trace_id:032x}" == stated
+
+
+def test_an_event_in_no_trace_begins_one_of_its_own_for_each_step(
+    spans: InMemorySpanExporter, office: tuple[Office, ScriptedRelay]
+) -> None:
+    worker, relay = office
+    emit(worker.database)
+    worker.fan_out()
+    worker.drain()
+
+    assert [span.parent for span in spans.get_finished_spans()] == [None, None]
+    assert b"X-Notify-Trace" not in relay.letters[0].content
+
+
+def test_without_the_extra_nothing_is_made_and_nothing_is_imported() -> None:
+    said = run([executable, "-c", WITHOUT_THE_EXTRA], check=True, stdout=PIPE, text=True).stdout
+    assert said.splitlines() == ["True None None", "False"]

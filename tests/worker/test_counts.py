@@ -1,0 +1,26 @@
+"""What a worker's processes count reaches the table, the last of it when they stop."""
+
+from pathlib import Path
+
+from notify.store import process_totals
+from notify.store.database import Database
+from notify.store.process_totals import Total
+from tests.support.worker import worker
+
+
+def read(database: Database) -> tuple[dict[str, dict[str, Total]], dict[str, int]]:
+    with database.begin() as connection:
+        return process_totals.read(connection), process_totals.alive(connection)
+
+
+def test_each_process_writes_what_it_counted_when_it_stops(
+    database: Database, environment: dict[str, str], tmp_path: Path
+) -> None:
+    with worker({**environment, "NOTIFY_SWEEP_SECONDS": "0.05"}, tmp_path, processes=2) as running:
+        running.wait_until_serving()
+        assert running.stop() == 0
+
+    totals, alive = read(database)
+    assert alive == {"worker": 2}
+    assert totals["sweep"].keys() == {"fan_out", "deliver"}
+    assert totals["flush"]["worker"].count >= 2

@@ -1,0 +1,41 @@
+"""Upkeep as a worker process does it."""
+
+from collections.abc import Iterator, Mapping
+
+import pytest
+
+from notify.store.database import Database
+from notify.store.tables import email_jobs
+from notify.worker.bootstrap import Runtime
+from tests.benchmarks.place import settings
+from tests.support import rows
+
+
+@pytest.fixture
+def runtime(environment: Mapping[str, str]) -> Iterator[Runtime]:
+    """A worker process that serves no stage."""
+    ours = {name: value for name, value in environment.items() if name.startswith("NOTIFY_") and "TEST" not in name}
+    made = Runtime(settings({**ours, "NOTIFY_KEEP_SENT_DAYS": "3"}), serves=frozenset())
+    yield made
+    made.stop()
+
+
+@pytest.fixture
+def old_letter(database: Database) -> int:
+    """A letter that was sent four days ago."""
+    with database.begin() as connection:
+        return rows.letter(connection, **rows.ended("sent", at=rows.ago(days=4)))
+
+
+@pytest.mark.usefixtures("old_letter")
+def test_a_worker_keeps_letters_as_long_as_the_settings_say(runtime: Runtime, database: Database) -> None:
+    assert runtime.prune().jobs == 1
+    assert rows.count_of(database, email_jobs) == 0
+
+
+@pytest.mark.usefixtures("old_letter")
+def test_a_worker_that_was_told_to_stop_deletes_nothing_more(runtime: Runtime, database: Database) -> None:
+    runtime.stop()
+
+    assert runtime.prune().unfinished
+    assert rows.count_of(database, email_jobs) == 1
