@@ -38,8 +38,6 @@ BUG = "internal_error"
 # With ten tries: 30 s doubling to 15 min, about an hour in all, which is how long a directory may lag behind.
 FIRST_WAIT = timedelta(seconds=30)
 LONGEST_WAIT = timedelta(minutes=15)
-# How soon an event that came before its turn is looked at again.
-NEXT_TURN = timedelta(seconds=0.5)
 
 log = structlog.get_logger(__name__)
 
@@ -169,9 +167,9 @@ class FanOut:
         return bool(ready)
 
     def _release(self, early: Sequence[ClaimedEvent], report: FanOutReport) -> None:
-        seconds = NEXT_TURN.total_seconds()
+        """Give them back their place in the queue: whoever has what comes before them takes them next."""
         with self._database.begin() as connection:
-            endings = [EventEnding(claim=one.claim, status=PENDING, delay=seconds) for one in early]
+            endings = [EventEnding(claim=one.claim, status=PENDING, delay=-one.event.age_seconds) for one in early]
             report.released += len(events.record(connection, endings))
 
     def _claimed(self, claim: Callable[..., list[ClaimedEvent]]) -> list[ClaimedEvent]:

@@ -40,7 +40,7 @@ from notify.store.records import records
 from notify.store.tables import change_lists, cl_reviewers, events, notification_event_types
 
 OPEN = "open"
-LEASES = Leases(events, held=WORKING)
+LEASES = Leases(events, held=WORKING, alike=("cl_link", "priority"))
 FACTS_OF_EVENT: Sequence[ColumnElement[Any]] = (
     events.c.id,
     events.c.key,

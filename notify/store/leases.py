@@ -49,6 +49,7 @@ from sqlalchemy import (
     select,
     text,
     true,
+    tuple_,
     union_all,
     update,
 )
@@ -76,10 +77,17 @@ class Outlook:
 
 @dataclass(frozen=True, slots=True)
 class Leases:
-    """The leases of one table, whose rows have the status *held* while somebody works on them."""
+    """
+    The leases of one table, whose rows have the status *held* while somebody works on them.
+
+    Args:
+        alike: Columns by which rows belong together: while one of them is worked on, no claim takes
+            another. A claim that begins before that is committed does not know; who makes it has to look.
+    """
 
     table: Table
     held: str
+    alike: tuple[str, ...] = ()
 
     def claim(
         self,
@@ -224,12 +232,25 @@ class Leases:
         ready = (
             select(row.id)
             .where(row.priority == each.c.priority, row.due_at <= func.now(), row.status == PENDING, row.lapses == 0)
+            .where(*self._free())
             .order_by(row.due_at, row.id)
             .limit(_MOST)
             .with_for_update(skip_locked=True)
             .lateral("ready")
         )
         return _fenced(select(ready.c.id).select_from(each.join(ready, true())).limit(_MOST))
+
+    def _free(self) -> Sequence[ColumnElement[bool]]:
+        """
+        Nobody works on a row that belongs with this one; asked once for all rows.
+
+        Says nothing of ``due_at``: a planner that has last looked in a quiet hour would read all that is due.
+        """
+        if not self.alike:
+            return ()
+        other = self.table.alias("other")
+        taken = select(*(other.c[name] for name in self.alike)).where(other.c.status == text(f"'{self.held}'"))
+        return (tuple_(*(self.table.c[name] for name in self.alike)).not_in(taken),)
 
     def alone(self) -> CTE:
         """The row that is to be worked on with nothing else beside it."""

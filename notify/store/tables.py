@@ -447,6 +447,13 @@ Index(
     info={SERVES: "The fan-out asks what is to be done on a change list before an event."},
 )
 Index(
+    "events_taken",
+    events.c.cl_link,
+    events.c.priority,
+    postgresql_where=events.c.status == text("'working'"),
+    info={SERVES: "The fan-out asks on which change lists another works."},
+)
+Index(
     "events_finished",
     events.c.finished_at,
     postgresql_where=events.c.finished_at.is_not(None),

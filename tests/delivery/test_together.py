@@ -122,7 +122,7 @@ def test_what_was_fanned_out_late_stands_where_it_happened(office: Office, relay
     said(office, 0)
     office.drain()
     tell(office, 1, 2, 3)
-    office.now("UPDATE notify.events SET due_at = now() + interval '1 hour' WHERE key = 'k1'")
+    office.now("UPDATE notify.events SET due_at = now() + interval '1 hour', failures = 1 WHERE key = 'k1'")
     office.fan_out()
     office.now("UPDATE notify.events SET due_at = now() WHERE key = 'k1'")
     office.fan_out()

@@ -181,7 +181,8 @@ class Life(RuleBasedStateMachine):
     def claim_events(self, worker: UUID, limit: int) -> None:
         with self.moment() as (connection, now):
             claimed = events.claim(connection, limit=limit, lease=LEASE, worker=worker)
-        expected = self.events.waiting(now)[:limit]
+        busy = {self.links[row.id] for row in self.events.rows.values() if row.status == "working"}
+        expected = [one for one in self.events.waiting(now) if self.links[one] not in busy][:limit]
         assert [one.claim.id for one in claimed] == expected
         self.events.claim(expected, now=now, lease=LEASE)
         self.fan_outs += [(worker, one) for one in claimed]
