@@ -18,7 +18,7 @@ from notify.domain.retention import Kept
 SHORTEST_SECRET = 32
 PREFIX = "NOTIFY_"
 USED_BY_TESTS = {"NOTIFY_TEST_DATABASE_URL", "NOTIFY_TEST_BROKER_URL", "NOTIFY_TEST_CRASH_AT"}
-SECRET = {"database_url", "broker_url", "smtp_url", "secret_key", "jwt_secret"}
+SECRET = {"database_url", "broker_url", "smtp_url", "smtp_fallback_urls", "secret_key", "jwt_secret"}
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 
@@ -44,6 +44,10 @@ class Settings(BaseSettings):
     smtp_url: SecretStr | None = Field(
         default=None,
         description="smtp://user:password@host:587 or smtps://…; ?starttls=required|never. None: nothing is claimed.",
+    )
+    smtp_fallback_urls: SecretStr | None = Field(
+        default=None,
+        description="Relays that take letters while those before them do not, by priority, with space between them.",
     )
     mail_from: str | None = Field(default=None, description="Address that letters come from.")
     mail_from_name: str = Field(default="Review", description="The service's name in From: 'Dana via Review'.")
@@ -81,7 +85,12 @@ class Settings(BaseSettings):
         description="So long after a letter further ones to the person about the change list wait to leave as one.",
     )
     claim_size: int = Field(default=200, ge=1, le=1000, description="Rows in one claim.")
-    smtp_sessions: int = Field(default=8, ge=1, le=256, description="SMTP sessions of one worker process.")
+    smtp_sessions: int = Field(
+        default=8,
+        ge=1,
+        le=256,
+        description="SMTP sessions of one worker process to a relay whose URL does not say ?sessions=.",
+    )
     smtp_timeout_seconds: float | None = Field(
         default=None,
         gt=0,
@@ -218,6 +227,10 @@ def refuse_half_configured(settings: Settings) -> None:
     if (settings.dkim_selector is None) != (settings.dkim_key_file is None):
         raise InvalidSettings("of NOTIFY_DKIM_SELECTOR and NOTIFY_DKIM_KEY_FILE one is set; expected both or none")
     if settings.smtp_url is None:
+        if settings.smtp_fallback_urls is not None:
+            raise InvalidSettings(
+                "NOTIFY_SMTP_FALLBACK_URLS is set and NOTIFY_SMTP_URL is not; expected the first there"
+            )
         return
     needed = {
         "NOTIFY_MAIL_FROM": (settings.mail_from, "the address letters come from"),

@@ -14,7 +14,7 @@ from celery import Celery
 from notify import logs, tracing
 from notify.channels.email.compose import Composer
 from notify.channels.email.dkim import Signer, signer
-from notify.channels.email.relay import Relay
+from notify.channels.email.relay import Relay, in_order
 from notify.channels.email.smtp import EmailChannel
 from notify.channels.links import SignedLinks
 from notify.checkpoints import CRASH_AT, Checkpoint, armed
@@ -114,30 +114,46 @@ def showing(settings: Settings) -> Composer:
     )
 
 
-def relay(settings: Settings) -> Relay | None:
-    """Where letters are handed over; None when no mail is configured."""
-    return None if settings.smtp_url is None else Relay.from_url(settings.smtp_url.get_secret_value())
+def relays(settings: Settings) -> tuple[Relay, ...]:
+    """
+    Where letters are handed over, by priority; empty when no mail is configured.
+
+    Raises:
+        InvalidSettings: A URL makes no sense.
+    """
+    if settings.smtp_url is None:
+        return ()
+    fallbacks = settings.smtp_fallback_urls
+    return in_order(settings.smtp_url.get_secret_value(), fallbacks.get_secret_value() if fallbacks else "")
 
 
-def relay_name(settings: Settings) -> str | None:
-    """What the breaker of the configured relay is found by; None when no mail is configured."""
-    configured = relay(settings)
-    return None if configured is None else configured.name
+def relay_names(settings: Settings) -> tuple[str, ...]:
+    """What the breakers of the configured relays are found by, by priority."""
+    return tuple(one.name for one in relays(settings))
 
 
-def channel(settings: Settings, *, count: Count = uncounted) -> EmailChannel | None:
-    """The way to the relay; None when no mail is configured: then nothing may be claimed."""
-    configured = relay(settings)
-    if configured is None:
-        return None
-    return EmailChannel(
-        configured,
-        composer(settings),
-        bounce_address=settings.bounce_address or settings.mail_from or "",
-        sessions=settings.smtp_sessions,
-        timeout=_seconds(settings.smtp_timeout_seconds),
-        sign=_signer(settings),
-        count=count,
+def channels(settings: Settings, *, count: Count = uncounted) -> tuple[EmailChannel, ...]:
+    """
+    The ways to the relays, by priority; empty when no mail is configured: then nothing may be claimed.
+
+    Raises:
+        InvalidSettings: What letters need is not configured, or makes no sense.
+    """
+    configured = relays(settings)
+    if not configured:
+        return ()
+    writing, signing = composer(settings), _signer(settings)
+    return tuple(
+        EmailChannel(
+            relay,
+            writing,
+            bounce_address=settings.bounce_address or settings.mail_from or "",
+            sessions=relay.sessions or settings.smtp_sessions,
+            timeout=_seconds(settings.smtp_timeout_seconds),
+            sign=signing,
+            count=count,
+        )
+        for relay in configured
     )
 
 
@@ -189,7 +205,7 @@ def engine(
     """The delivery engine of one worker process."""
     return Engine(
         database,
-        channel=channel(settings, count=count),
+        channels=channels(settings, count=count),
         doorbell=doorbell,
         worker=worker,
         lease=settings.lease,

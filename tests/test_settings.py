@@ -142,6 +142,13 @@ def test_a_senseless_secret_is_refused_without_being_shown(
     assert "hunter2" not in problem
 
 
+def test_fallback_relays_without_a_first_one_are_refused(problems: Problems) -> None:
+    (problem,) = problems({"NOTIFY_SMTP_FALLBACK_URLS": "smtp://me:hunter2@mx.example.com"})
+    assert problem.startswith("NOTIFY_SMTP_FALLBACK_URLS")
+    assert "NOTIFY_SMTP_URL" in problem
+    assert "hunter2" not in problem
+
+
 def test_settings_do_not_show_their_secrets_when_they_are_printed(loaded: Loaded) -> None:
     secrets = {
         "NOTIFY_DATABASE_URL": "postgresql://me:hunter2@db/notify",
@@ -159,7 +166,7 @@ def test_settings_do_not_show_their_secrets_when_they_are_printed(loaded: Loaded
 
 def test_every_setting_that_may_hold_a_secret_is_kept_from_being_shown() -> None:
     hidden = {name for name, field in Settings.model_fields.items() if "SecretStr" in str(field.annotation)}
-    assert hidden == {"database_url", "broker_url", "smtp_url", "secret_key", "jwt_secret"}
+    assert hidden == {"database_url", "broker_url", "smtp_url", "smtp_fallback_urls", "secret_key", "jwt_secret"}
 
 
 def test_every_problem_is_told_at_once(problems: Problems) -> None:

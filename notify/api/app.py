@@ -72,7 +72,7 @@ def context_of(settings: Settings) -> Context:
         links=wiring.links(settings),
         people=_person_tokens(settings),
         no_mail=wiring.NO_MAIL if settings.smtp_url is None else None,
-        relay=wiring.relay_name(settings),
+        relays=wiring.relay_names(settings),
         calls_per_minute=settings.api_calls_per_minute,
     )
 
@@ -89,7 +89,7 @@ def build_app(context: Context) -> FastAPI:
         lifespan=_counting,
     )
     app.state.context = context
-    app.state.metrics = metrics.registry(context.database, relay=context.relay)
+    app.state.metrics = metrics.registry(context.database, relays=context.relays)
     for router in ROUTERS:
         app.include_router(router)
     _refuse_in_one_voice(app)

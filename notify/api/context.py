@@ -22,7 +22,7 @@ class Context:
     ``links`` and ``people`` None mean that no secret is configured, so that no signed link and
     no person's token can be genuine. ``no_mail`` says why nothing is claimed; None: mail is
     configured. ``showing`` writes letters whose links open nothing.
-    ``relay`` names the relay whose breaker health tells of; None: of none. ``tally`` writes
+    ``relays`` names those whose breakers health tells of, by priority. ``tally`` writes
     what this process counts; None: nothing does. ``calls_per_minute`` limits each caller; None: nothing does.
     """
 
@@ -33,7 +33,7 @@ class Context:
     links: SignedLinks | None
     people: PersonTokens | None
     no_mail: str | None
-    relay: str | None = None
+    relays: tuple[str, ...] = ()
     tally: Tally | None = None
     calls_per_minute: int | None = None
 

@@ -1,5 +1,6 @@
 """Kubernetes' and Prometheus' words. Open to everybody; they name no person and no letter."""
 
+from collections.abc import Sequence
 from http import HTTPStatus
 
 from fastapi import APIRouter, Request, Response
@@ -11,6 +12,7 @@ from notify.api.context import InContext
 from notify.api.schemas import Check, Readiness
 from notify.store import migrate, relays
 from notify.store.database import Database
+from notify.store.relays import Standing
 
 router = APIRouter(tags=["health"])
 
@@ -28,8 +30,7 @@ def readyz(context: InContext, response: Response) -> Readiness:
     if not all(checks[name].ok for name in ("database", "schema")):
         response.status_code = HTTPStatus.SERVICE_UNAVAILABLE
         return Readiness(status="unavailable", checks=checks)
-    if context.relay is not None:
-        checks["relay"] = _relay(context.database, context.relay)
+    checks |= _relays(context.database, context.relays)
     return Readiness(status="ready" if all(one.ok for one in checks.values()) else "degraded", checks=checks)
 
 
@@ -62,12 +63,21 @@ def _mail(problem: str | None) -> Check:
     return Check(ok=problem is None, detail=problem or "configured")
 
 
-def _relay(database: Database, relay: str) -> Check:
-    """Without the relay's words, which may name a person."""
+def _relays(database: Database, names: Sequence[str]) -> dict[str, Check]:
+    """The first by its role, the others by their names; without their words, which may name a person."""
+    if not names:
+        return {}
     with database.begin() as connection:
-        standing = relays.standing(connection, relay)
+        found = relays.standings(connection)
+    standings = {name: found.get(name, Standing()) for name in names}
+    effect = "nothing is claimed" if all(one.is_open for one in standings.values()) else "others take the letters"
+    first, *others = (_relay(one, effect) for one in standings.values())
+    return {"relay": first, **{f"relay {name}": check for name, check in zip(names[1:], others, strict=True)}}
+
+
+def _relay(standing: Standing, effect: str) -> Check:
     if standing.is_muted:
-        return Check(ok=False, detail="muted by hand: nothing is claimed")
+        return Check(ok=False, detail=f"muted by hand: {effect}")
     if standing.is_open:
-        return Check(ok=False, detail=f"breaker open: {standing.reason}: nothing is claimed")
+        return Check(ok=False, detail=f"breaker open: {standing.reason}: {effect}")
     return Check(ok=True, detail="breaker closed")

@@ -18,7 +18,8 @@ from prometheus_client.registry import Collector
 from notify.domain.jobs import Stage
 from notify.domain.measures import BUCKETS, Measure, Role
 from notify.domain.outcomes import Blame, Phase
-from notify.store import gauges, process_totals, relays, server, stats
+from notify.store import gauges, process_totals, server, stats
+from notify.store import relays as breakers
 from notify.store.database import Database
 from notify.store.gauges import Gauges
 from notify.store.leases import POISON
@@ -91,13 +92,13 @@ class OutboxCollector(Collector):
     The outbox for Prometheus, read at most every 15 s however many scrape.
 
     Args:
-        relay: Whose breaker to show even if it never failed; None: of none.
+        relays: Whose breakers to show even if they never failed.
         now: Seconds that never run backwards.
     """
 
-    def __init__(self, database: Database, *, relay: str | None = None, now: Callable[[], float] = monotonic) -> None:
+    def __init__(self, database: Database, *, relays: Sequence[str] = (), now: Callable[[], float] = monotonic) -> None:
         self._database = database
-        self._relay = relay
+        self._relays = tuple(relays)
         self._now = now
         self._lock = Lock()
         self._read_at = float("-inf")
@@ -129,10 +130,10 @@ class OutboxCollector(Collector):
     def _read(self) -> Reading:
         began = monotonic()
         with self._database.begin() as connection:
-            known = {} if self._relay is None else {self._relay: Standing()}
+            known = dict.fromkeys(self._relays, Standing())
             return Reading(
                 stages=gauges.read(connection),
-                breakers={**known, **relays.standings(connection)},
+                breakers={**known, **breakers.standings(connection)},
                 undeliverable=gauges.undeliverable_addresses(connection),
                 outcomes=stats.totals(connection),
                 processes=process_totals.read(connection),
@@ -143,10 +144,10 @@ class OutboxCollector(Collector):
             )
 
 
-def registry(database: Database, *, relay: str | None) -> CollectorRegistry:
+def registry(database: Database, *, relays: Sequence[str]) -> CollectorRegistry:
     """What ``/metrics`` shows. The database is asked at the first scrape."""
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(OutboxCollector(database, relay=relay))
+    registry.register(OutboxCollector(database, relays=relays))
     return registry
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import sys
 import webbrowser
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
@@ -20,13 +21,17 @@ from notify.channels.links import SignedLinks
 from notify.cli import gallery, sample
 from notify.cli.output import AsJson, console, print_json
 from notify.cli.place import settings_here
-from notify.domain.errors import InvalidSettings
+from notify.domain.errors import InvalidSettings, NotifyError
 from notify.domain.events import COMMENT_CREATED
 from notify.domain.jobs import Letter
 from notify.domain.outcomes import Dead, Outcome, Released, Retry, Sent
 from notify.settings import load
 
 PREVIEW_SECRET = "only for letters that nobody gets"  # noqa: S105 - it signs links of a sample
+
+
+class NotConfigured(NotifyError):
+    """No relay of this name is configured."""
 
 
 class Part(StrEnum):
@@ -80,13 +85,14 @@ def preview(
 def send_test(
     address: Annotated[str, Argument(help="Who gets the sample letter.")],
     *,
+    relay: Annotated[
+        str | None, Option(metavar="RELAY", help="host:port of the relay to try; none: the first by priority.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Send a sample letter through the configured relay at once, past the outbox, and say what it answered."""
+    """Send a sample letter through a configured relay at once, past the outbox, and say what it answered."""
     with settings_here() as settings:
-        channel = wiring.channel(settings)
-        if channel is None:
-            raise InvalidSettings(wiring.NO_MAIL)
+        channel = _chosen(wiring.channels(settings), relay)
         letter = sample.letter(COMMENT_CREATED, host=wiring.message_host(settings), to_email=address)
         outcome = asyncio.run(_send(channel, letter))
     answer = outcome.answer if isinstance(outcome, Sent | Retry | Dead | Released) else None
@@ -97,6 +103,20 @@ def send_test(
         console.print(f"{name}: {answer.code or ''} {answer.text}" if answer else name, markup=False)
     if not isinstance(outcome, Sent):
         raise Exit(1)
+
+
+def _chosen(channels: Sequence[EmailChannel], relay: str | None) -> EmailChannel:
+    """
+    Raises:
+        InvalidSettings: No mail is configured.
+        NotConfigured: Not for this relay.
+    """
+    if not channels:
+        raise InvalidSettings(wiring.NO_MAIL)
+    for one in channels:
+        if relay in {None, one.relay}:
+            return one
+    raise NotConfigured(relay=relay, configured=", ".join(one.relay for one in channels))
 
 
 async def _send(channel: EmailChannel, letter: Letter) -> Outcome:

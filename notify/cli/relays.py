@@ -1,6 +1,6 @@
 """``notify relays``: where the breakers stand, and holding one open by hand."""
 
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Annotated, Any
 
 from typer import Argument, BadParameter, Option, Typer
@@ -28,6 +28,15 @@ class NotMuted(NotifyError):
     """The relay is not muted."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Known:
+    """A relay and where its breaker stands; ``priority`` from 1, None: it is not configured."""
+
+    relay: str
+    standing: Standing
+    priority: int | None = None
+
+
 def _short(words: str | None) -> str | None:
     if words is not None and len(words.encode()) > LONGEST_WORDS_BYTES:
         message = f"expected at most {LONGEST_WORDS_BYTES} bytes"
@@ -37,15 +46,18 @@ def _short(words: str | None) -> str | None:
 
 @app.command("list")
 def list_(*, as_json: AsJson = False) -> None:
-    """The configured relay, and every other that was ever in trouble or muted."""
+    """The configured relays by priority, and every other that was ever in trouble or muted."""
     with place() as here:
         found = known(here)
     if as_json:
-        print_json([as_facts(relay, standing) for relay, standing in found])
+        print_json([as_facts(one) for one in found])
         return
     print_table(
-        ["relay", "breaker", "failures", "the relay's last words"],
-        [(relay, in_words(standing), standing.failures, standing.last_error) for relay, standing in found],
+        ["priority", "relay", "breaker", "failures", "the relay's last words"],
+        [
+            (one.priority, one.relay, in_words(one.standing), one.standing.failures, one.standing.last_error)
+            for one in found
+        ],
     )
 
 
@@ -57,7 +69,7 @@ def mute(
 ) -> None:
     """Claim no letter for this relay until it is unmuted. Letters wait; none loses an attempt."""
     with place() as here:
-        names = [name for name, _ in known(here)]
+        names = [one.relay for one in known(here)]
         if relay not in names:
             raise NoSuchRelay(relay=relay, known=", ".join(names) or "none")
         with here.database.begin() as connection:
@@ -78,9 +90,11 @@ def unmute(relay: RelayName) -> None:
     console.print(f"{relay}: {in_words(standing)}", markup=False)
 
 
-def as_facts(relay: str, standing: Standing) -> dict[str, Any]:
+def as_facts(one: Known) -> dict[str, Any]:
     """Where a breaker stands, for programs and, ``in_words``, for people."""
-    return {"relay": relay, **asdict(standing), "is_open": standing.is_open, "in_words": in_words(standing)}
+    standing = one.standing
+    facts = {"is_open": standing.is_open, "in_words": in_words(standing), "priority": one.priority}
+    return {"relay": one.relay, **asdict(standing), **facts}
 
 
 def in_words(standing: Standing) -> str:
@@ -93,10 +107,13 @@ def in_words(standing: Standing) -> str:
     return standing.state
 
 
-def known(here: Place) -> list[tuple[str, Standing]]:
-    """The configured relay first, then the others."""
-    configured = wiring.relay_name(here.settings)
+def known(here: Place) -> list[Known]:
+    """The configured relays by priority, then the others."""
+    configured = wiring.relay_names(here.settings)
     with here.database.begin() as connection:
         found = relays.standings(connection)
-    first = [] if configured is None else [(configured, found.pop(configured, Standing()))]
-    return [*first, *found.items()]
+    first = [
+        Known(relay=name, standing=found.pop(name, Standing()), priority=place)
+        for place, name in enumerate(configured, start=1)
+    ]
+    return [*first, *(Known(relay=name, standing=standing) for name, standing in found.items())]

@@ -78,6 +78,6 @@ def _read(here: Place) -> Standings:
             stages=gauges.read(connection),
             rates=overview.rates(connection),
             workers=overview.at_work(connection),
-            relays=[relays.as_facts(relay, standing) for relay, standing in known],
+            relays=[relays.as_facts(one) for one in known],
             troubles=overview.troubles(connection),
         )

@@ -13,17 +13,15 @@ from time import monotonic
 import structlog
 
 from notify.checkpoints import LETTER_ANSWERED, Checkpoint
-from notify.delivery.breaker import Breaker
 from notify.delivery.deliver import Looked
 from notify.delivery.journal import Notes
 from notify.delivery.lanes import Held, Lanes
 from notify.delivery.ledger import ClaimUnheard, Ledger, Try
-from notify.delivery.pace import Pace
 from notify.delivery.recorder import MOST_ROWS, PAUSE_SECONDS, Recorder
+from notify.delivery.routes import Route
 from notify.domain.jobs import Letter
 from notify.domain.measures import Count, Measure, bucket
 from notify.domain.outcomes import Answer, Blame, Outcome, Phase, Released, Retry, Sent
-from notify.domain.ports import Channel
 from notify.domain.settlement import settle
 from notify.store.database import AWAY
 from notify.store.leases import Outlook
@@ -61,9 +59,13 @@ class _Run:
 
 class Drain:
     """
-    The work of one call, in one event loop; made anew for each.
+    Letters to one relay, for as long as it takes them, in one event loop; made anew for each time.
+
+    ``unfinished`` says that the time was up first, ``gave_out`` that the relay's breaker was open first.
 
     Args:
+        route: To a relay that has just taken a session.
+        report: Is added to.
         ring: Calls other idle workers, once, when there is more than one batch.
         at_most: So long after the relay was reached nothing more is claimed, unless a letter is on its
             way since before: nobody waits behind a server that has gone silent. What is claimed is
@@ -73,10 +75,9 @@ class Drain:
     def __init__(
         self,
         *,
-        channel: Channel,
+        route: Route,
         ledger: Ledger,
-        breaker: Breaker,
-        pace: Pace,
+        report: DrainReport,
         rng: Random,
         claim_size: int,
         at_most: timedelta,
@@ -86,10 +87,12 @@ class Drain:
         journal: Notes,
     ) -> None:
         self.unfinished = False
-        self._channel = channel
+        self.gave_out = False
+        self._route = route
+        self._channel = route.channel
+        self._pace = route.pace
         self._ledger = ledger
-        self._breaker = breaker
-        self._pace = pace
+        self._report = report
         self._rng = rng
         self._claim_size = claim_size
         self._at_most = at_most.total_seconds()
@@ -98,11 +101,9 @@ class Drain:
         self._checkpoint = checkpoint
         self._count = count
         self._journal = journal
-        self._report = DrainReport()
         self._lease = ledger.lease.total_seconds()
         self._stopping = False
         self._nudged = False
-        self._troubled = False
         self._lanes = Lanes()
         self._held: dict[tuple[int, int], Held] = {}
         self._unheard: Sequence[Try] = ()
@@ -111,45 +112,10 @@ class Drain:
         self._recorder = Recorder(ledger.record, relieved=self._dispatch)
         self._runs = 0
         self._under_way = 0
-        self._asked = 0.0
-
-    async def run(self) -> DrainReport:
-        """Drain until nothing is due, the time is up, the relay gives out or ``stop`` is called."""
-        began = monotonic()
-        outlook = await self._ledger.outlook()
-        if outlook.due and await self._admitted():
-            await self._work(outlook)
-        self._report.seconds = round(monotonic() - began, 3)
-        return self._report
-
-    def stop(self) -> None:
-        """Claim nothing more and give back what is not begun; what is on its way is finished."""
-        self._stopping = True
-        self._progress.set()
-
-    def nudge(self) -> None:
-        """Something may have come due: look now rather than in a moment."""
-        self._nudged = True
-        self._progress.set()
-
-    async def _admitted(self) -> bool:
-        """Whether the relay is there: connect before claiming, so that an outage costs no letter an attempt."""
-        standing = await self._ledger.call(self._breaker.standing)
         self._asked = monotonic()
-        if standing.is_open and not await self._ledger.call(self._breaker.take_probe):
-            return False
-        refused = await self._channel.open()
-        if refused:
-            await self._blame(refused)
-            return False
-        if standing.is_open:
-            await self._ledger.call(self._breaker.probed)
-        self._troubled = standing.is_open or standing.failures > 0 or standing.openings > 0
-        if standing.openings:
-            self._pace.begin_slowly()
-        return True
 
-    async def _work(self, outlook: Outlook) -> None:
+    async def run(self, outlook: Outlook) -> None:
+        """Drain until nothing is due, the time is up, the relay gives out or ``stop`` is called."""
         self._ends = monotonic() + self._at_most
         renewal = asyncio.create_task(self._renew_leases())
         recording = asyncio.create_task(self._recorder.run())
@@ -171,6 +137,16 @@ class Drain:
             self._recorder.close()
             await recording
             self._tally(self._recorder.counts)
+
+    def stop(self) -> None:
+        """Claim nothing more and give back what is not begun; what is on its way is finished."""
+        self._stopping = True
+        self._progress.set()
+
+    def nudge(self) -> None:
+        """Something may have come due: look now rather than in a moment."""
+        self._nudged = True
+        self._progress.set()
 
     async def _lapsed_alone(self) -> None:
         """Letters of which some worker vanished, one at a time: one of them may be what killed it."""
@@ -196,7 +172,7 @@ class Drain:
                 await self._wait()
                 continue
             if await self._relay_is_off():
-                self.stop()
+                self._give_out()
                 return
             began = monotonic()
             found = await self._ledger.claim(self._claim_size)
@@ -214,7 +190,12 @@ class Drain:
         if monotonic() < self._asked + ASK_AGAIN_SECONDS:
             return False
         self._asked = monotonic()
-        return (await self._ledger.call(self._breaker.standing)).is_open
+        return (await self._route.standing()).is_open
+
+    def _give_out(self) -> None:
+        """The breaker is open."""
+        self.gave_out = True
+        self.stop()
 
     def _may_claim(self) -> bool:
         in_time = monotonic() < self._ends or any(one.begun and one.begun < self._ends for one in self._held.values())
@@ -288,7 +269,8 @@ class Drain:
                 self._end(held, run, Retry(reason=BUG, answer=answer, max_failures=3, ambiguous=True))
         finally:
             for outcome in run.trouble:
-                await self._blame(outcome)
+                if await self._route.blame(outcome):
+                    self._give_out()
             self._runs -= 1
             self._lanes.landed(first)
 
@@ -324,9 +306,9 @@ class Drain:
             case Sent():
                 self._count_age(Measure.TO_SENT, held)
                 self._pace.taken()
-                if self._troubled:
-                    self._troubled = False
-                    self._fly(self._tell_breaker(self._breaker.worked))
+                if self._route.troubled:
+                    self._route.troubled = False
+                    self._fly(self._route.worked())
             case Released(blame=Blame.THROTTLE) if self._pace.throttled(begun=held.begun or 0.0):
                 log.warning("relay.throttles", relay=self._channel.relay, sessions=self._pace.sessions)
             case Released(blame=blame) if blame is not Blame.NOBODY:
@@ -354,18 +336,6 @@ class Drain:
                 took=timedelta(seconds=seconds),
             )
         )
-
-    async def _blame(self, released: Released) -> None:
-        self._troubled = True
-        log.warning("relay.trouble", relay=self._channel.relay, blame=released.blame, reason=released.reason)
-        with suppress(*AWAY):
-            standing = await self._ledger.call(self._breaker.failed, released)
-            if standing.is_open:
-                self.stop()
-
-    async def _tell_breaker(self, news: Callable[[], None]) -> None:
-        with suppress(*AWAY):
-            await self._ledger.call(news)
 
     async def _renew_leases(self) -> None:
         """Every third of a lease; a letter whose lease does not come back must not reach DATA."""

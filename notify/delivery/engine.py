@@ -1,7 +1,7 @@
 """One engine for each worker process: an event loop in a thread of its own that outlives tasks."""
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import timedelta
@@ -9,6 +9,7 @@ from importlib import import_module
 from importlib.util import find_spec
 from random import Random
 from threading import Lock, Thread
+from time import monotonic
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -19,11 +20,12 @@ from notify.delivery.breaker import Breaker
 from notify.delivery.drain import Drain, DrainReport
 from notify.delivery.journal import Journal, Notes
 from notify.delivery.ledger import Ledger
-from notify.delivery.pace import Pace
+from notify.delivery.routes import Route, Routes
 from notify.domain.jobs import Stage
 from notify.domain.measures import Count, uncounted
 from notify.domain.ports import Channel, Doorbell
 from notify.store.database import Database
+from notify.store.leases import Outlook
 from notify.store.outbox import LEASES
 
 DATABASE_THREADS = 3
@@ -36,10 +38,10 @@ log = structlog.get_logger(__name__)
 
 class Engine:
     """
-    Drains the outbox of one database into one channel. Thread-safe; made after a fork, never before.
+    Drains the outbox of one database. Thread-safe; made after a fork, never before.
 
     Args:
-        channel: None means that no mail is configured; then nothing is ever claimed.
+        channels: By priority; none means that no mail is configured: then nothing is ever claimed.
         at_most: How long one drain may claim.
         claim_size: Letters in one claim.
     """
@@ -48,7 +50,7 @@ class Engine:
         self,
         database: Database,
         *,
-        channel: Channel | None,
+        channels: Sequence[Channel],
         doorbell: Doorbell,
         worker: UUID,
         lease: timedelta,
@@ -60,7 +62,6 @@ class Engine:
         journal: Notes | None = None,
     ) -> None:
         self._database = database
-        self._channel = channel
         self._doorbell = doorbell
         self._at_most = at_most
         self._claim_size = claim_size
@@ -72,7 +73,8 @@ class Engine:
         self._ledger = Ledger(
             database=database, worker=worker, lease=lease, threads=self._threads, checkpoint=checkpoint
         )
-        self._pace = Pace(channel.sessions if channel else 0)
+        call = self._ledger.call
+        self._routes = Routes([Route(one, Breaker(database, relay=one.relay), call=call) for one in channels])
         self._one_at_a_time = Lock()
         self._draining: Drain | None = None
         self._stopped = False
@@ -82,7 +84,7 @@ class Engine:
 
     def is_due(self) -> bool:
         """Whether there is anything to do, and the engine is idle and able to do it."""
-        if self._channel is None or self._one_at_a_time.locked():
+        if not self._routes or self._one_at_a_time.locked():
             return False
         with self._database.begin() as connection:
             return LEASES.any_due(connection)
@@ -98,9 +100,9 @@ class Engine:
         if not self._one_at_a_time.acquire(timeout=ABOUT_TO_END_SECONDS):
             return DrainReport()
         try:
-            if self._channel is None or self._stopped:
+            if not self._routes or self._stopped:
                 return DrainReport()
-            return self._wait_for(self._drain(self._channel))
+            return self._wait_for(self._drain())
         finally:
             self._one_at_a_time.release()
 
@@ -123,19 +125,29 @@ class Engine:
             self._one_at_a_time.release()
 
     def _end_sessions(self) -> None:
-        if self._channel is not None:
-            self._wait_for(self._channel.close())
+        self._wait_for(self._routes.close())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(LONGEST_GOODBYE_SECONDS)
         self._threads.shutdown(wait=True)
         self._loop.close()
 
-    async def _drain(self, channel: Channel) -> DrainReport:
+    async def _drain(self) -> DrainReport:
+        """Over one relay; when that gives out in the middle, what is left goes over the next."""
+        began, report = monotonic(), DrainReport()
+        for _ in range(len(self._routes)):
+            outlook = await self._ledger.outlook()
+            route = await self._routes.admitted() if outlook.due else None
+            if route is None or self._stopped or not await self._gave_out(route, outlook, report):
+                break
+        report.seconds = round(monotonic() - began, 3)
+        return report
+
+    async def _gave_out(self, route: Route, outlook: Outlook, report: DrainReport) -> bool:
+        """Drain over this relay; whether it gave out before the letters did."""
         drain = Drain(
-            channel=channel,
+            route=route,
             ledger=self._ledger,
-            breaker=Breaker(self._database, relay=channel.relay),
-            pace=self._pace,
+            report=report,
             rng=self._rng,
             claim_size=self._claim_size,
             at_most=self._at_most,
@@ -146,11 +158,12 @@ class Engine:
         )
         self._draining = drain
         try:
-            return await drain.run()
+            await drain.run(outlook)
         finally:
             self._draining = None
             if drain.unfinished:
                 self._ring()
+        return drain.gave_out
 
     def _tell(self, what: Callable[[], None]) -> None:
         with suppress(RuntimeError):  # the loop is closed: nobody drains any more

@@ -182,7 +182,7 @@ def _refuse_incomplete(settings: Settings) -> None:
     """Stop at start, in the parent: a child that cannot start would be started again for ever."""
     try:
         wiring.database(settings).close()
-        wiring.channel(settings)
+        wiring.channels(settings)
         wiring.checkpoint()
     except InvalidSettings as error:
         raise SystemExit(str(error)) from None

@@ -14,6 +14,7 @@ from notify.store.database import Database
 from tests.api.in_process import InProcess
 
 RELAY = "mx.example.com:587"
+OTHER = "other.example.com:587"
 REFUSED = "535 5.7.8 dana@example.com: bad password"
 
 
@@ -49,7 +50,7 @@ def test_without_a_relay_the_service_answers_but_says_that_no_letter_leaves(cont
 @pytest.fixture
 def sending(context: Context) -> Context:
     """An API whose letters go to a relay."""
-    return replace(context, no_mail=None, relay=RELAY)
+    return replace(context, no_mail=None, relays=(RELAY,))
 
 
 def refuse_the_password(database: Database) -> None:
@@ -112,7 +113,32 @@ def test_a_relay_that_is_muted_degrades_the_service_whatever_else_holds_it(sendi
 def test_the_breaker_of_another_relay_is_not_this_ones(sending: Context) -> None:
     mute(sending.database)
 
-    assert ask(replace(sending, relay="other.example.com:587"), "/readyz").json()["status"] == "ready"
+    assert ask(replace(sending, relays=(OTHER,)), "/readyz").json()["status"] == "ready"
+
+
+def test_of_two_relays_the_sick_one_is_named_whether_or_not_the_other_takes_the_letters(sending: Context) -> None:
+    both = replace(sending, relays=(RELAY, OTHER))
+    refuse_the_password(sending.database)
+
+    answer = ask(both, "/readyz").json()
+
+    assert answer["status"] == "degraded"
+    assert {name: check["ok"] for name, check in answer["checks"].items() if "relay" in name} == {
+        "relay": False,
+        f"relay {OTHER}": True,
+    }
+    assert "nothing is claimed" not in answer["checks"]["relay"]["detail"]
+    with sending.database.begin() as connection:
+        relays.mute(connection, OTHER, because=None)
+    checks = ask(both, "/readyz").json()["checks"]
+    assert "nothing is claimed" in checks["relay"]["detail"]
+    assert "muted" in checks[f"relay {OTHER}"]["detail"]
+
+
+def test_each_configured_relay_has_its_series_before_it_ever_failed(sending: Context) -> None:
+    lines = ask(replace(sending, relays=(RELAY, OTHER)), "/metrics").text.splitlines()
+    shown = {line.partition('relay="')[2].partition('"')[0] for line in lines if line.startswith("notify_relay_open{")}
+    assert shown == {RELAY, OTHER}
 
 
 def test_without_its_database_the_service_lives_but_is_not_ready(context: Context, unreachable: Database) -> None:
@@ -129,7 +155,7 @@ def test_a_schema_that_is_behind_is_not_ready_and_one_that_is_ahead_is(
     context: Context, revision: str, status: int
 ) -> None:
     """During a deploy the old code runs beside the schema of the new."""
-    context = replace(context, relay=RELAY)
+    context = replace(context, relays=(RELAY,))
     with context.database.begin() as connection:
         head = connection.scalar(text("SELECT version_num FROM notify.alembic_version"))
         connection.execute(text("UPDATE notify.alembic_version SET version_num = :at"), {"at": revision})

@@ -56,7 +56,7 @@ def test_prometheus_reads_how_many_rows_are_due(context: Context) -> None:
 
 def test_every_metric_has_a_series_before_anything_has_happened_but_those_of_event_types(context: Context) -> None:
     parts = ("_bucket", "_sum", "_count")
-    found = families(replace(context, relay=RELAY))
+    found = families(replace(context, relays=(RELAY,)))
     shown = {name for name in HELP if any(f"notify_{name}{part}" in found for part in ("", *parts))}
     assert HELP.keys() - shown == {"outcomes_total", "lapses_total", "ambiguous_total"}
 
@@ -162,7 +162,7 @@ def test_a_reading_takes_a_dozen_statements_however_much_there_is(database: Data
             rows.letter(connection, **ended("dead"), outcome_reason=f"reason-{number % 7}")
             stats.count(connection, worker=UUID(int=number), counts=Counter({(f"type-{number}", "sent"): 1}))
     with statements(database) as sent:
-        list(OutboxCollector(database, relay=RELAY).collect())
+        list(OutboxCollector(database, relays=(RELAY,)).collect())
     assert len(sent) <= MOST_STATEMENTS
 
 

@@ -103,7 +103,7 @@ def crew(
         RelayIsMuted: By somebody else.
         WorkersDidNotServe: In time.
     """
-    relay = wiring.relay_name(settings)
+    relay = next(iter(wiring.relay_names(settings)), None)
     if relay is None:
         raise NoRelay
     hold(database, relay)

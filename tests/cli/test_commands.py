@@ -154,6 +154,22 @@ def test_a_test_letter_goes_through_the_relay_and_says_what_it_answered(
     assert [letter.recipient for letter in relay.letters] == ["ann@example.com"]
 
 
+def test_a_test_letter_goes_through_the_relay_that_is_asked_for(
+    notify: Notify, relay: ScriptedRelay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with ScriptedRelay() as second:
+        monkeypatch.setenv("NOTIFY_SMTP_URL", second.url)
+        monkeypatch.setenv("NOTIFY_SMTP_FALLBACK_URLS", relay.url)
+        name = relay.url.removeprefix("smtp://")
+
+        taken = notify("send-test", "ann@example.com", "--relay", name, "--json")
+        mistyped = notify("send-test", "ann@example.com", "--relay", f"{name}0")
+
+        assert (taken.code, taken.json["relay"]) == (0, name)
+        assert isinstance(mistyped.error, NotifyError)
+        assert (len(relay.letters), second.connections) == (1, 0)
+
+
 def test_without_a_relay_a_test_letter_is_refused(notify: Notify) -> None:
     assert isinstance(notify("send-test", "ann@example.com").error, InvalidSettings)
 

@@ -18,6 +18,7 @@ from notify.cli.checks.mail import certificate
 from notify.cli.checks.sender import looked_up
 from notify.cli.place import Place
 from notify.doorbell import NoDoorbell
+from notify.store import relays
 from notify.store.database import Database
 from tests.benchmarks.place import settings
 from tests.cli.conftest import Notify
@@ -136,6 +137,27 @@ def test_a_database_that_was_never_migrated_is_named_and_stops_no_other_check(
 def test_a_sick_relay_is_named_with_its_words(well: Notify, relay: ScriptedRelay) -> None:
     relay.answers["GREETING"] = "451 4.3.2 out of disk"
     assert "451 4.3.2 out of disk" in found(well)["relay"]["found"]
+
+
+def test_of_two_relays_the_sick_one_is_named(
+    well: Notify, database: Database, relay: ScriptedRelay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with ScriptedRelay() as second:
+        name = second.url.removeprefix("smtp://")
+        monkeypatch.setenv("NOTIFY_SMTP_FALLBACK_URLS", second.url)
+        assert found(well) == {}
+
+        second.answers["GREETING"] = "451 4.3.2 out of disk"
+        finding = found(well)[f"relay {name}"]
+        assert "451 4.3.2 out of disk" in finding["found"]
+        assert "NOTIFY_SMTP_FALLBACK_URLS" in finding["mend"]
+
+        del second.answers["GREETING"]
+        relay.answers["GREETING"] = "451 4.3.2 out of disk"
+        assert found(well).keys() == {"relay"}
+        with database.begin() as connection:
+            relays.mute(connection, name, because=None)
+        assert found(well).keys() == {"relay", f"breaker {name}"}
 
 
 def test_until_when_the_relays_certificate_holds_is_told(tmp_path: Path) -> None:

@@ -94,6 +94,21 @@ def test_the_list_has_the_configured_relay_and_every_other_that_was_in_trouble(
     assert listed == {name: (False, "closed"), "old.example.com:25": (True, "closed")}
 
 
+def test_the_configured_relays_are_listed_by_priority_before_the_others(
+    notify: Notify, database: Database, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NOTIFY_SMTP_FALLBACK_URLS", "smtp://z.example.com smtp://b.example.com")
+    with database.begin() as connection:
+        relays.mute(connection, "a.example.com:25", because=None)
+
+    listed = [(one["relay"], one["priority"]) for one in notify("relays", "list", "--json").json]
+
+    expected = [(name, 1), ("z.example.com:587", 2), ("b.example.com:587", 3), ("a.example.com:25", None)]
+    assert listed == expected
+    assert [one["relay"] for one in notify("top", "--once", "--json").json["relays"]] == [one for one, _ in expected]
+    assert notify("relays", "mute", "b.example.com:587").code == 0
+
+
 def test_a_name_that_is_mistyped_mutes_nothing(notify: Notify, database: Database, name: str) -> None:
     assert isinstance(notify("relays", "mute", f"{name}0").error, NotifyError)
     assert isinstance(notify("relays", "unmute", name).error, NotifyError)

@@ -1,4 +1,9 @@
-"""Where letters are handed over, and how the way there is guarded: ``NOTIFY_SMTP_URL``, read once."""
+"""
+Where letters are handed over, and how the way there is guarded: ``NOTIFY_SMTP_URL`` and its fallbacks, read once.
+
+Decided: what belongs to one relay stands in its URL (``?starttls=``, ``?sessions=``), so that a second one needs no
+second set of variables, and one relay needs none of it.
+"""
 
 from base64 import b64encode
 from dataclasses import dataclass, field
@@ -9,7 +14,11 @@ from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 from notify.domain.errors import InvalidSettings
 
-EXPECTED = "expected smtp://user:password@host:587 or smtps://host, with ?starttls=required|never"
+SETTING = "NOTIFY_SMTP_URL"
+FALLBACKS = "NOTIFY_SMTP_FALLBACK_URLS"
+EXPECTED = "expected smtp://user:password@host:587 or smtps://host, with ?starttls=required|never and &sessions=8"
+OPTIONS = ("starttls", "sessions")
+MOST_SESSIONS = 256
 
 
 class Guard(StrEnum):
@@ -25,7 +34,8 @@ class Relay:
     """
     The SMTP server that letters are handed to.
 
-    ``username`` and ``password`` are both given or both None, and never with ``Guard.PLAIN``.
+    ``username`` and ``password`` are both given or both None, and never with ``Guard.PLAIN``. ``sessions``
+    is how many one worker process opens at most; None: as many as to any other.
     """
 
     host: str
@@ -33,26 +43,44 @@ class Relay:
     guard: Guard
     username: str | None = None
     password: str | None = field(default=None, repr=False)
+    sessions: int | None = None
 
     @classmethod
-    def from_url(cls, url: str) -> Self:
+    def from_url(cls, url: str, *, setting: str = SETTING) -> Self:
         """
         The relay that a URL names. Port 587 with STARTTLS, or 465 for ``smtps``, unless it says otherwise.
 
         STARTTLS is required except towards loopback, where the default is to do without.
 
+        Args:
+            setting: Where the URL stands, for whoever has to mend it.
+
         Raises:
             InvalidSettings: The URL makes no sense or would show a password to the network; its
                 own password is never part of the message.
         """
+        try:
+            return cls._read(url)
+        except _SenselessUrl as problem:
+            raise InvalidSettings(f"{setting} is (not shown): {problem}; {EXPECTED}") from None
+
+    @classmethod
+    def _read(cls, url: str) -> Self:
         parts = _split(url)
         host = parts.hostname or ""
-        guard = _guard(parts, host)
+        options = _options(parts)
+        guard = _guard(parts.scheme, host, options.get("starttls"))
         username, password = _credentials(parts)
         if username is not None and guard is Guard.PLAIN:
             _refuse("it holds a password, which is never sent without TLS; add ?starttls=required")
-        port = parts.port or (465 if guard is Guard.IMPLICIT_TLS else 587)
-        return cls(host=host, port=port, guard=guard, username=username, password=password)
+        return cls(
+            host=host,
+            port=parts.port or (465 if guard is Guard.IMPLICIT_TLS else 587),
+            guard=guard,
+            username=username,
+            password=password,
+            sessions=_sessions(options.get("sessions")),
+        )
 
     @property
     def name(self) -> str:
@@ -66,6 +94,22 @@ class Relay:
             return ()
         plain = f"\0{self.username}\0{self.password}"
         return (self.password, _base64(self.password), _base64(plain))
+
+
+def in_order(first: str, fallbacks: str) -> tuple[Relay, ...]:
+    """
+    The relays by priority: the first, then those that *fallbacks* names, with space between them.
+
+    Raises:
+        InvalidSettings: A URL makes no sense, or two name the same relay, which has one breaker.
+    """
+    relays = [Relay.from_url(first)]
+    for place, url in enumerate(fallbacks.split(), start=1):
+        relay = Relay.from_url(url, setting=f"{FALLBACKS}, URL {place},")
+        if relay.name in (one.name for one in relays):
+            raise InvalidSettings(f"{FALLBACKS} names {relay.name}, which stands before it; expected each relay once")
+        relays.append(relay)
+    return tuple(relays)
 
 
 def is_loopback(host: str) -> bool:
@@ -94,19 +138,34 @@ def _split(url: str) -> SplitResult:
     return parts
 
 
-def _guard(parts: SplitResult, host: str) -> Guard:
-    options = parse_qsl(parts.query, keep_blank_values=True)
-    if {name for name, _ in options} - {"starttls"}:
-        _refuse("it has a parameter other than starttls")
-    if parts.scheme == "smtps":
-        if options:
+def _options(parts: SplitResult) -> dict[str, str]:
+    pairs = parse_qsl(parts.query, keep_blank_values=True)
+    options = dict(pairs)
+    if options.keys() - OPTIONS:
+        _refuse(f"it has a parameter other than {' and '.join(OPTIONS)}")
+    if len(options) < len(pairs):
+        _refuse("it has a parameter twice")
+    return options
+
+
+def _guard(scheme: str, host: str, starttls: str | None) -> Guard:
+    if scheme == "smtps":
+        if starttls is not None:
             _refuse("smtps is TLS from the first byte and takes no starttls")
         return Guard.IMPLICIT_TLS
-    default = Guard.PLAIN if is_loopback(host) else Guard.STARTTLS
-    wanted = dict(options).get("starttls", default.value)
-    if wanted not in {Guard.STARTTLS, Guard.PLAIN}:
+    if starttls is None:
+        return Guard.PLAIN if is_loopback(host) else Guard.STARTTLS
+    if starttls not in {Guard.STARTTLS, Guard.PLAIN}:
         _refuse("its starttls is neither required nor never")
-    return Guard(wanted)
+    return Guard(starttls)
+
+
+def _sessions(stated: str | None) -> int | None:
+    if stated is None:
+        return None
+    if not (stated.isascii() and stated.isdigit()) or not 1 <= int(stated) <= MOST_SESSIONS:
+        _refuse(f"its sessions are no number from 1 to {MOST_SESSIONS}")
+    return int(stated)
 
 
 def _credentials(parts: SplitResult) -> tuple[str, str] | tuple[None, None]:
@@ -121,5 +180,9 @@ def _base64(text: str) -> str:
     return b64encode(text.encode()).decode("ascii")
 
 
+class _SenselessUrl(Exception):
+    """Its words are fit to be shown."""
+
+
 def _refuse(problem: str) -> NoReturn:
-    raise InvalidSettings(f"NOTIFY_SMTP_URL is (not shown): {problem}; {EXPECTED}")
+    raise _SenselessUrl(problem)

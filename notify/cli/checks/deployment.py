@@ -61,8 +61,7 @@ def _lease(settings: Settings) -> Iterator[Finding]:
 
 
 def _public_url(settings: Settings) -> Iterator[Finding]:
-    relay = wiring.relay(settings)
-    if settings.public_url is None or relay is None or is_loopback(relay.host):
+    if settings.public_url is None or all(is_loopback(relay.host) for relay in wiring.relays(settings)):
         return
     address = urlsplit(settings.public_url)
     why = "Nobody can follow the links in their letters, nor unsubscribe."

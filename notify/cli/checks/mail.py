@@ -10,6 +10,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from notify import wiring
 from notify.channels.email.compose import Composer
 from notify.channels.email.examine import Examined, examine
+from notify.channels.email.relay import FALLBACKS, SETTING, Relay
 from notify.cli import sample
 from notify.cli.checks import Finding
 from notify.cli.place import Place
@@ -22,7 +23,7 @@ from notify.store import relays
 from notify.store.relays import Standing
 
 SOON = timedelta(days=14)
-NO_LETTER = "No letter leaves; none is claimed, and none loses an attempt."
+NO_LETTER = "Letters go over the next relay; without one none leaves, none is claimed, and none loses an attempt."
 MENDS = {
     Blame.RELAY: "mend the relay; then a worker's probe closes it",
     Blame.CONFIGURATION: "check NOTIFY_SMTP_URL, NOTIFY_BOUNCE_ADDRESS and NOTIFY_MAIL_FROM; then notify send-test",
@@ -31,47 +32,69 @@ MENDS = {
 
 
 def relay(here: Place) -> Sequence[Finding]:
-    """Whether the relay takes a session, whether its certificate lasts, and whether its breaker is closed."""
-    configured = wiring.relay(here.settings)
-    if configured is None:
+    """Whether each relay takes a session, whether its certificate lasts, and whether its breaker is closed."""
+    configured = wiring.relays(here.settings)
+    if not configured:
         return [Finding("relay", False, wiring.NO_MAIL, NO_LETTER, "set NOTIFY_SMTP_URL")]
-    examined = asyncio.run(examine(configured))
-    return [session(configured.name, examined.refused), *certificate(examined), *breaker(here)]
+    first, *others = asyncio.run(_examined(configured))
+    found = [*session(configured[0].name, first.refused), *certificate(first)]
+    for one, seen in zip(configured[1:], others, strict=True):
+        found += [*session(one.name, seen.refused, fallback=True), *certificate(seen, fallback=one.name)]
+    return [*found, *breaker(here)]
 
 
-def session(name: str, refused: Released | None) -> Finding:
+async def _examined(configured: Sequence[Relay]) -> Sequence[Examined]:
+    return await asyncio.gather(*(examine(one) for one in configured))
+
+
+def session(name: str, refused: Released | None, *, fallback: bool = False) -> Sequence[Finding]:
     """Whether it connected, greeted, started TLS, logged in and answered."""
+    about = f"relay {name}" if fallback else "relay"
     if refused is None:
-        return Finding("relay", True, f"{name} takes sessions", NO_LETTER, "")
+        return [Finding(about, True, f"{name} takes sessions", NO_LETTER, "")]
     answer = refused.answer
     code, words = (answer.code or "", answer.text) if answer else ("", "")
     found = " ".join(str(part) for part in (name, refused.reason, code, words) if part)
-    return Finding("relay", False, found, NO_LETTER, _remedy(refused))
+    return [Finding(about, False, found, NO_LETTER, _remedy(refused, FALLBACKS if fallback else SETTING))]
 
 
-def certificate(examined: Examined, *, now: datetime | None = None) -> Sequence[Finding]:
-    """How long the relay's certificate lasts; nothing where it has none."""
+def certificate(examined: Examined, *, fallback: str | None = None, now: datetime | None = None) -> Sequence[Finding]:
+    """
+    How long the relay's certificate lasts; nothing where it has none.
+
+    Args:
+        fallback: The name of the relay if it is not the first.
+    """
     ends = examined.certificate_ends
     if ends is None:
         return []
+    about = f"certificate {fallback}" if fallback else "certificate"
     left = ends - (now or datetime.now(UTC))
     words = f"ends on {ends:%Y-%m-%d}, in {left.days} days"
-    return [Finding("certificate", left > SOON, words, "After that no letter leaves.", "renew it at the relay")]
+    return [Finding(about, left > SOON, words, "After that the relay gets no letter.", "renew it at the relay")]
 
 
 def breaker(here: Place) -> Sequence[Finding]:
-    """Whether letters are claimed for the configured relay; nothing if the database does not answer."""
-    name = wiring.relay_name(here.settings)
-    if name is None:
+    """Whether letters are claimed for each configured relay; nothing if the database does not answer."""
+    names = wiring.relay_names(here.settings)
+    if not names:
         return []
     try:
         with here.database.begin() as connection:
-            standing = relays.standing(connection, name)
+            found = relays.standings(connection)
     except SQLAlchemyError:
         return []
+    standings = {name: found.get(name, Standing()) for name in names}
+    return [
+        _breaker(name, standing, about="breaker" if name == names[0] else f"breaker {name}")
+        for name, standing in standings.items()
+    ]
+
+
+def _breaker(name: str, standing: Standing, *, about: str) -> Finding:
     words = f"; its last words: {standing.last_error}" if standing.is_open and standing.last_error else ""
-    why = "While it is open nothing is claimed."
-    return [Finding("breaker", not standing.is_open, in_words(standing) + words, why, _mend(name, standing))]
+    why = "While it is open nothing is claimed for this relay."
+    return Finding(about, not standing.is_open, in_words(standing) + words, why, _mend(name, standing))
 
 
 def templates(here: Place) -> Sequence[Finding]:
@@ -97,17 +120,17 @@ def _rendered(composer: Composer, event_type: str, host: str) -> Finding:
     return Finding(f"template {event_type}", not failed, found or usual, "Letters of this type end dead.", mend)
 
 
-def _remedy(refused: Released) -> str:
+def _remedy(refused: Released, setting: str) -> str:
     phase = refused.answer.phase if refused.answer else None
     if phase is Phase.AUTH:
-        return "correct user and password in NOTIFY_SMTP_URL; then notify send-test"
+        return f"correct user and password in {setting}; then notify send-test"
     if phase is Phase.TLS and refused.blame is Blame.CONFIGURATION:
         return (
             f"renew the relay's certificate, or trust its authority ({ssl.get_default_verify_paths().openssl_cafile})"
         )
     if refused.blame is Blame.CONFIGURATION:
         return MENDS[Blame.CONFIGURATION]
-    return "check that the relay runs and can be reached from here, and NOTIFY_SMTP_URL"
+    return f"check that the relay runs and can be reached from here, and {setting}"
 
 
 def _mend(name: str, standing: Standing) -> str:

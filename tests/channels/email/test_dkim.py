@@ -41,8 +41,7 @@ def key_file(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
 def arrived(key_file: Path, *, body: str = "Why?", **more: object) -> bytes:
     """A letter as the relay has it."""
     with ScriptedRelay() as relay:
-        channel = wiring.channel(settings(key_file, smtp_url=relay.url, **more))
-        assert channel
+        (channel,) = wiring.channels(settings(key_file, smtp_url=relay.url, **more))
 
         async def send() -> object:
             outcome = await channel.send(letter(comment={"body": body}), still_ours=lambda: True)
@@ -104,7 +103,7 @@ def test_a_key_that_cannot_sign_stops_the_start_and_names_the_variable(tmp_path:
     if content is not None:
         path.write_bytes(content)
     with pytest.raises(InvalidSettings, match="NOTIFY_DKIM_KEY_FILE") as refused:
-        wiring.channel(settings(path, smtp_url="smtp://127.0.0.1:25"))
+        wiring.channels(settings(path, smtp_url="smtp://127.0.0.1:25"))
     assert "nonsense" not in str(refused.value)
 
 

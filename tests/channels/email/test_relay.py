@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from notify.channels.email.relay import Guard, Relay
+from notify.channels.email.relay import FALLBACKS, Guard, Relay, in_order
 from notify.domain.errors import InvalidSettings
 
 
@@ -45,6 +45,12 @@ def test_any_credentials_can_be_written_percent_encoded(user: str, password: str
         "smtp://ann:s3cret@mail.example.com?starttls=maybe",
         "smtp://ann:s3cret@mail.example.com?verify=no",
         "smtp://ann:s3cret@mail.example.com?starttls",
+        "smtp://ann:s3cret@mail.example.com?starttls=required&starttls=required",
+        "smtp://ann:s3cret@mail.example.com?sessions=0",
+        "smtp://ann:s3cret@mail.example.com?sessions=257",
+        "smtp://ann:s3cret@mail.example.com?sessions=-1",
+        "smtp://ann:s3cret@mail.example.com?sessions=four",
+        "smtp://ann:s3cret@mail.example.com?sessions=",
         "smtps://ann:s3cret@mail.example.com?starttls=never",
         "smtp://ann:s3cret@mail.example.com:99999",
         "smtp://ann:s3cret@mail.example.com:0",
@@ -78,3 +84,37 @@ def test_a_relay_can_be_printed_without_showing_its_password() -> None:
     relay = Relay.from_url("smtps://ann:s3cret@mail.example.com")
     assert "s3cret" not in f"{relay} {relay!r} {relay.name}"
     assert "s3cret" in relay.secrets
+
+
+@pytest.mark.parametrize(
+    ("url", "guard", "sessions"),
+    [
+        ("smtp://mail.example.com?sessions=4", Guard.STARTTLS, 4),
+        ("smtp://mail.example.com?starttls=never&sessions=256", Guard.PLAIN, 256),
+        ("smtps://mail.example.com?sessions=1", Guard.IMPLICIT_TLS, 1),
+        ("smtps://mail.example.com", Guard.IMPLICIT_TLS, None),
+    ],
+)
+def test_each_relay_has_its_own_sessions_and_its_own_guard(url: str, guard: Guard, sessions: int | None) -> None:
+    relay = Relay.from_url(url)
+    assert (relay.guard, relay.sessions) == (guard, sessions)
+
+
+def test_relays_come_in_the_order_in_which_they_are_named() -> None:
+    found = in_order("smtp://a.example", " smtps://ann:s3cret@b.example?sessions=2\n\tsmtp://c.example:25 ")
+    assert [one.name for one in found] == ["a.example:587", "b.example:465", "c.example:25"]
+    assert [one.sessions for one in found] == [None, 2, None]
+    assert len(in_order("smtp://a.example", "")) == 1
+
+
+def test_of_several_relays_the_one_whose_url_makes_no_sense_is_named_and_no_password_is_shown() -> None:
+    with pytest.raises(InvalidSettings, match=f"{FALLBACKS}, URL 2,") as refused:
+        in_order("smtp://ann:s3cret@a.example", "smtp://ann:s3cret@b.example smtp://ann:s3cret@c.example?sessions=no")
+    assert "s3cret" not in str(refused.value)
+
+
+@pytest.mark.parametrize("again", ["smtp://b.example", "smtp://a.example:587", "smtp://ann:s3cret@a.example"])
+def test_a_relay_that_is_named_twice_is_refused_as_it_has_one_breaker(again: str) -> None:
+    with pytest.raises(InvalidSettings, match=FALLBACKS) as refused:
+        in_order("smtp://a.example", f"smtp://b.example {again}")
+    assert "s3cret" not in str(refused.value)

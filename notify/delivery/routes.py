@@ -1,0 +1,135 @@
+"""The relays in order of priority, and which of them takes letters now."""
+
+import asyncio
+from collections.abc import Callable, Coroutine, Sequence
+from contextlib import suppress
+from typing import Any, Protocol, TypeVar
+
+import structlog
+
+from notify.delivery.breaker import Breaker
+from notify.delivery.pace import Pace
+from notify.domain.outcomes import Released
+from notify.domain.ports import Channel
+from notify.store.database import AWAY
+from notify.store.relays import Standing
+
+Result = TypeVar("Result")
+
+log = structlog.get_logger(__name__)
+
+
+class Call(Protocol):
+    """Runs a function that waits for the database elsewhere than in the event loop."""
+
+    def __call__(self, function: Callable[..., Result], *args: object) -> Coroutine[Any, Any, Result]: ...
+
+
+class Route:
+    """
+    The way to one relay: its channel, its breaker, and how fast it goes there. Lives as long as its process.
+
+    ``troubled`` says whether a letter that the relay takes is news for its breaker.
+    """
+
+    def __init__(self, channel: Channel, breaker: Breaker, *, call: Call) -> None:
+        self.channel = channel
+        self.pace = Pace(channel.sessions)
+        self.troubled = False
+        self._breaker = breaker
+        self._call = call
+
+    async def standing(self) -> Standing:
+        """Where the breaker stands."""
+        return await self._call(self._breaker.standing)
+
+    async def may_probe(self) -> bool:
+        """Whether this worker, alone in the fleet, may try an open relay now."""
+        return await self._call(self._breaker.take_probe)
+
+    async def opens(self, standing: Standing) -> bool:
+        """
+        Whether the relay takes a session: connect before claiming, so that an outage costs no letter an attempt.
+
+        Args:
+            standing: Where the breaker stood before; a session closes it.
+        """
+        refused = await self.channel.open()
+        if refused:
+            await self.blame(refused)
+            return False
+        if standing.is_open:
+            await self._call(self._breaker.probed)
+        self.troubled = standing.is_open or standing.failures > 0 or standing.openings > 0
+        if standing.openings:
+            self.pace.begin_slowly()
+        return True
+
+    async def blame(self, released: Released) -> bool:
+        """Hold a release against the relay; whether its breaker is open after it."""
+        self.troubled = True
+        log.warning("relay.trouble", relay=self.channel.relay, blame=released.blame, reason=released.reason)
+        with suppress(*AWAY):
+            return (await self._call(self._breaker.failed, released)).is_open
+        return False
+
+    async def worked(self) -> None:
+        """The relay took a letter after trouble."""
+        with suppress(*AWAY):
+            await self._call(self._breaker.worked)
+
+
+class Routes:
+    """
+    Which relay gets the letters: the first by priority that takes a session. Lives in one event loop.
+
+    Decided: an open relay is probed beside the letters where another takes them, so that a server that has gone
+        silent holds up nobody; what the probe finds is for the next drain.
+    Decided: a relay that refuses a session is passed over at once, before it has failed often enough to open
+        its breaker.
+    """
+
+    def __init__(self, routes: Sequence[Route]) -> None:
+        self._routes = tuple(routes)
+        self._probes: set[asyncio.Task[Route | None]] = set()
+
+    def __len__(self) -> int:
+        return len(self._routes)
+
+    async def admitted(self) -> Route | None:
+        """The way that letters go now; None when no relay takes any. Risks no letter."""
+        probes = []
+        for route in self._routes:
+            standing = await route.standing()
+            if not standing.is_open:
+                if await route.opens(standing):
+                    return route
+            elif await route.may_probe():
+                probes.append(self._probe(route, standing))
+        for probe in probes:
+            if found := await probe:
+                return found
+        return None
+
+    async def close(self) -> None:
+        """Leave off probing, and end all sessions politely."""
+        for probe in self._probes:
+            probe.cancel()
+        await asyncio.gather(*self._probes, return_exceptions=True)
+        for route in self._routes:
+            await route.channel.close()
+
+    def _probe(self, route: Route, standing: Standing) -> "asyncio.Task[Route | None]":
+        probe = asyncio.create_task(_probed(route, standing))
+        self._probes.add(probe)
+        probe.add_done_callback(self._probes.discard)
+        return probe
+
+
+async def _probed(route: Route, standing: Standing) -> Route | None:
+    """The way, if its relay is back; nobody may be there to hear of a database that is away."""
+    try:
+        return route if await route.opens(standing) else None
+    except AWAY as error:
+        log.warning("probe.failed", relay=route.channel.relay, error=type(error).__name__)
+        return None
