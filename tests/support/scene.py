@@ -96,14 +96,15 @@ class Scene:
         with self.database.begin() as connection:
             return tables(connection)
 
-    def check(self, *, bound: int = 0, unsent: int = 0) -> Summary:
+    def check(self, *others: ScriptedRelay, bound: int = 0, unsent: int = 0) -> Summary:
         """
         The run in figures, if every promise was kept and every letter but *unsent* has arrived.
 
         Args:
+            others: Relays that took letters besides the scene's own.
             bound: How many copies beyond the first the faults may have caused.
         """
-        figures = check(Evidence(self.producer.log, seen_by(self.relay), self.tables(), bound))
+        figures = check(Evidence(self.producer.log, seen_by(self.relay, *others), self.tables(), bound))
         assert figures.unsent == unsent
         return figures
 

@@ -38,18 +38,23 @@ class Wire:
     holdings: tuple[Holding, ...]
 
 
-def seen_by(relay: ScriptedRelay) -> Wire:
-    """The wire log of a relay up to now. A content that broke off before its Message-ID holds no letter yet."""
+def seen_by(*relays: ScriptedRelay) -> Wire:
+    """The wire log of these relays up to now. A content that broke off before its Message-ID holds no letter yet."""
     copies = (
         Copy(message_id=message_id(one.content), recipient=one.recipient, at=one.at, answered=one.answered)
+        for relay in relays
         for one in relay.letters
     )
     holdings = (
         Holding(message_id=name, connection=one.connection, began=one.began, ended=one.ended)
+        for relay in relays
         for one in relay.transfers
         if (name := message_id(one.content))
     )
-    return Wire(copies=tuple(copies), holdings=tuple(sorted(holdings, key=lambda one: one.began)))
+    return Wire(
+        copies=tuple(sorted(copies, key=lambda one: one.at)),
+        holdings=tuple(sorted(holdings, key=lambda one: one.began)),
+    )
 
 
 def header(content: bytes, name: str) -> str:

@@ -1,0 +1,57 @@
+"""A relay that dies in the middle hands over to the next, while workers are killed: nothing is lost."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from notify.delivery.recorder import MOST_ROWS
+from tests.support.office import many
+from tests.support.scene import Scene, still_open
+from tests.support.smtp import ScriptedRelay
+from tests.support.wait import until
+
+EVENTS, PEOPLE = 40, 20
+LETTERS = EVENTS * PEOPLE
+SESSIONS = 8
+PROCESSES = 2
+CLOSED = "421 4.3.2 going down"
+REFUSED_ONES_COME_BACK = """
+    UPDATE notify.email_jobs SET due_at = now() WHERE status = 'pending' AND due_at > now() + interval '10 seconds'
+"""
+
+
+@pytest.fixture
+def second() -> Iterator[ScriptedRelay]:
+    """The relay that takes over."""
+    with ScriptedRelay() as scripted:
+        yield scripted
+
+
+def test_a_relay_that_dies_in_the_middle_and_a_worker_that_is_killed_then_lose_no_letter(
+    scene: Scene, relay: ScriptedRelay, second: ScriptedRelay
+) -> None:
+    relay.answers["GREETING"] = lambda _: CLOSED if len(relay.letters) >= LETTERS // 4 else None
+    relay.answers["MAIL"] = lambda _: CLOSED if len(relay.letters) >= LETTERS // 4 else None
+    people = many(PEOPLE)
+    scene.producer.employ(people)
+    for _ in range(EVENTS):
+        scene.producer.emit(*people)
+    changes = {"smtp_fallback_urls": second.url, "smtp_sessions": str(SESSIONS), "together_seconds": "0"}
+
+    with scene.worker(processes=PROCESSES, **changes) as running:
+        relay.wait_for(LETTERS // 4)
+        relay.hang_up()
+        second.wait_for(LETTERS // 4)
+        running.kill_one_child()
+        until(lambda: all_ended(scene), seconds=90)
+
+    figures = scene.check(second, bound=PROCESSES * SESSIONS + SESSIONS + MOST_ROWS)
+    assert len(relay.letters) >= LETTERS // 4
+    assert len(relay.letters) + len(second.letters) == LETTERS + figures.repeated
+    assert figures.lost == 0
+
+
+def all_ended(scene: Scene) -> bool:
+    """Whether every row has reached its end; time passes for those that wait for their next try."""
+    scene.office().now(REFUSED_ONES_COME_BACK)
+    return still_open(scene.database) == 0
