@@ -110,6 +110,9 @@ class Settings(BaseSettings):
         description="How long the words of events are kept once no letter waits for them; none: as long as the event.",
     )
     worker_concurrency: int = Field(default=2, ge=1, le=256, description="Processes of the embedded worker.")
+    worker_health_port: Port | None = Field(
+        default=None, description="Port on which a worker answers GET /livez, at every address; none: it does not."
+    )
 
     api_host: str = Field(default="127.0.0.1", description="Address the API listens on.")
     api_port: Port = Field(default=8000, description="Port the API listens on.")

@@ -1,5 +1,6 @@
 """The one place that knows every concrete class: from settings to the parts that work together."""
 
+from collections.abc import Callable
 from datetime import timedelta
 from functools import cache
 from importlib.util import find_spec
@@ -200,7 +201,13 @@ def fan_out(
 
 
 def engine(
-    settings: Settings, database: Database, *, doorbell: Doorbell, worker: UUID, count: Count = uncounted
+    settings: Settings,
+    database: Database,
+    *,
+    doorbell: Doorbell,
+    worker: UUID,
+    count: Count = uncounted,
+    moved: Callable[[], None] = lambda: None,
 ) -> Engine:
     """The delivery engine of one worker process."""
     return Engine(
@@ -215,6 +222,7 @@ def engine(
         checkpoint=checkpoint(),
         count=count,
         journal=tracing.journal(Journal(logs.per_letter(level=settings.log_level, style=settings.log_format))),
+        moved=moved,
     )
 
 

@@ -44,6 +44,7 @@ class Engine:
         channels: By priority; none means that no mail is configured: then nothing is ever claimed.
         at_most: How long one drain may claim.
         claim_size: Letters in one claim.
+        moved: Called whenever a drain gets on with its work, even if the database is away.
     """
 
     def __init__(
@@ -60,6 +61,7 @@ class Engine:
         checkpoint: Checkpoint = pass_by,
         count: Count = uncounted,
         journal: Notes | None = None,
+        moved: Callable[[], None] = lambda: None,
     ) -> None:
         self._database = database
         self._doorbell = doorbell
@@ -71,7 +73,7 @@ class Engine:
         self._journal = journal or Journal(log)
         self._threads = ThreadPoolExecutor(DATABASE_THREADS, thread_name_prefix="ledger")
         self._ledger = Ledger(
-            database=database, worker=worker, lease=lease, threads=self._threads, checkpoint=checkpoint
+            database=database, worker=worker, lease=lease, threads=self._threads, checkpoint=checkpoint, moved=moved
         )
         call = self._ledger.call
         self._routes = Routes([Route(one, Breaker(database, relay=one.relay), call=call) for one in channels])
@@ -105,6 +107,15 @@ class Engine:
             return self._wait_for(self._drain())
         finally:
             self._one_at_a_time.release()
+
+    def every(self, seconds: float, what: Callable[[], None]) -> None:
+        """Have the event loop call this now, and again each time so many seconds are over, until the engine stops."""
+
+        def call() -> None:
+            what()
+            self._loop.call_later(seconds, call)
+
+        self._tell(call)
 
     def stop(self, *, at_most_seconds: float = LONGEST_GOODBYE_SECONDS) -> None:
         """

@@ -42,6 +42,9 @@ class Ledger:
 
     A claim and the facts for its last look are one transaction: if the facts cannot be read, the
     claim is undone and nobody's lease has to run out.
+
+    Attributes:
+        moved: Called before each claim and each recording: the drain gets on, whatever comes of them.
     """
 
     database: Database
@@ -49,6 +52,7 @@ class Ledger:
     lease: timedelta
     threads: Executor
     checkpoint: Checkpoint
+    moved: Callable[[], None]
 
     async def outlook(self) -> Outlook:
         """Whether a letter is due, and whether one is that outlived a worker."""
@@ -97,6 +101,7 @@ class Ledger:
         Raises:
             CommitUnsettled: The server has not noticed yet that the last try was cut off.
         """
+        self.moved()
         if not await self._recorded(flush):
             await self._run(lambda connection: self._write(connection, flush))
         self.checkpoint(RECORD_COMMITTED)
@@ -141,6 +146,7 @@ class Ledger:
         Raises:
             ClaimUnheard: The database was lost while it committed.
         """
+        self.moved()
         found: list[Looked] = []
         try:
             await self._run(lambda connection: found.extend(take(connection)))

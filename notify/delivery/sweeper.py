@@ -8,7 +8,13 @@ from time import monotonic
 
 import structlog
 
+from notify.domain.liveness import Promise, unwatched
 from notify.domain.measures import Count, Measure, uncounted
+
+# The longest waits of one look: for a connection of the pool, for the server, for its answer, twice.
+LONGEST_LOOK_SECONDS = 150
+# As long as a task may take; a drain that gets on with its work says so itself.
+LONGEST_WORK_SECONDS = 960
 
 log = structlog.get_logger(__name__)
 
@@ -29,12 +35,25 @@ class Sweeper:
     Each stage has a thread: letters held up by a silent server hold up no event. The pause is
     jittered by a third either way, so that processes do not ask in step. Whatever a stage raises
     is logged, and the sweeping goes on.
+
+    Args:
+        promise: Told until when each thread may be silent: before it looks, and before it works.
     """
 
-    def __init__(self, beats: Sequence[Beat], *, seconds: float, rng: Random, count: Count = uncounted) -> None:
+    def __init__(
+        self,
+        beats: Sequence[Beat],
+        *,
+        seconds: float,
+        rng: Random,
+        count: Count = uncounted,
+        promise: Promise = unwatched,
+    ) -> None:
         self._seconds = seconds
         self._rng = rng
         self._count = count
+        self._promise = promise
+        self._beats = beats
         self._stopping = Event()
         self._threads = [
             Thread(target=self._sweep, args=(beat,), name=f"sweeper-{beat.name}", daemon=True) for beat in beats
@@ -42,6 +61,8 @@ class Sweeper:
 
     def start(self) -> None:
         """Begin to sweep."""
+        for beat in self._beats:
+            self._will_look(beat)
         for thread in self._threads:
             thread.start()
 
@@ -56,6 +77,10 @@ class Sweeper:
     def _sweep(self, beat: Beat) -> None:
         while not self._stopping.wait(self._seconds * self._rng.uniform(2 / 3, 4 / 3)):
             self._look_after(beat)
+            self._will_look(beat)
+
+    def _will_look(self, beat: Beat) -> None:
+        self._promise(beat.name, 2 * self._seconds + LONGEST_LOOK_SECONDS)
 
     def _finds_work(self, beat: Beat) -> bool:
         found = beat.is_due()
@@ -67,6 +92,7 @@ class Sweeper:
     def _look_after(self, beat: Beat) -> None:
         try:
             if not self._stopping.is_set() and self._finds_work(beat):
+                self._promise(beat.name, LONGEST_WORK_SECONDS)
                 beat.work()
         except Exception as error:  # noqa: BLE001 - a sweep that fails must not be the last
             log.warning("sweep.failed", stage=beat.name, error=type(error).__name__)

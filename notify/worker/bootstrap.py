@@ -4,7 +4,7 @@ import gc
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import timedelta
-from functools import cache
+from functools import cache, partial
 from mmap import mmap
 from random import SystemRandom
 from threading import Thread
@@ -14,6 +14,7 @@ from uuid import uuid4
 
 import structlog
 from billiard import pool as prefork
+from billiard.process import current_process
 from celery.signals import (
     celeryd_after_setup,
     setup_logging,
@@ -24,19 +25,26 @@ from celery.signals import (
 
 from notify import logs, wiring
 from notify.delivery.retention import Pruned, Pruning
-from notify.delivery.sweeper import Beat, Sweeper
+from notify.delivery.sweeper import LONGEST_WORK_SECONDS, Beat, Sweeper
 from notify.domain.errors import InvalidSettings
 from notify.domain.jobs import Stage
+from notify.domain.liveness import STOPPING, Liveness, Part, Promise, liveness, unwatched
 from notify.domain.measures import Role
 from notify.intake.receive import receive
 from notify.intake.schema import parse
 from notify.settings import Settings, load
 from notify.store import gauges, process_totals, stats
 from notify.tally import Tally
+from notify.worker.livez import Livez
+from notify.worker.signs import Signs
 
 LOOK_FOR_SHUTDOWN_SECONDS = 0.2
 GOODBYE_SECONDS = 10
 UNREAD_RESULT_TENTHS = 20
+PULSE_SECONDS = 1
+# Enough for another process to take the place of one that is gone, on a busy machine too.
+SILENT_ENGINE_SECONDS = 20
+FIRST_SIGN_SECONDS = 60
 # Shorter than Celery's time limit for a task; the next run goes on.
 LONGEST_PRUNE = timedelta(minutes=10)
 
@@ -49,20 +57,24 @@ class Runtime:
 
     Args:
         serves: Queues this worker consumes; its sweeper looks after those stages only.
+        promise: Takes the signs of life of this process.
     """
 
-    def __init__(self, settings: Settings, *, serves: frozenset[str]) -> None:
+    def __init__(self, settings: Settings, *, serves: frozenset[str], promise: Promise = unwatched) -> None:
         self.worker = uuid4()
         self._at_most = timedelta(seconds=settings.drain_seconds)
         self._kept = settings.kept
         self._pruning: Pruning | None = None
         self._stopped = False
+        self._promise = promise
         self._database = wiring.database(settings)
         self._tally = Tally(self._database, process=self.worker, role=Role.WORKER)
         self._doorbell = wiring.doorbell(settings, count=self._tally.count)
         parts: dict[str, Any] = {"doorbell": self._doorbell, "worker": self.worker, "count": self._tally.count}
         self._fan_out = wiring.fan_out(settings, self._database, **parts)
-        self._engine = wiring.engine(settings, self._database, **parts)
+        self._engine = wiring.engine(
+            settings, self._database, **parts, moved=partial(promise, Part.DELIVER, LONGEST_WORK_SECONDS)
+        )
         beats = [
             Beat(Stage.FAN_OUT, self._fan_out.is_due, self.fan_out),
             Beat(Stage.DELIVER, self._engine.is_due, self.deliver),
@@ -72,12 +84,14 @@ class Runtime:
             seconds=settings.sweep_seconds,
             rng=SystemRandom(),
             count=self._tally.count,
+            promise=promise,
         )
 
     def start(self) -> None:
-        """Begin to sweep, and to write what is counted."""
+        """Begin to sweep, to write what is counted, and to give signs of life."""
         self._sweeper.start()
         self._tally.start()
+        self._engine.every(PULSE_SECONDS, partial(self._promise, Part.ENGINE, SILENT_ENGINE_SECONDS))
 
     def stop(self) -> None:
         """Give back what is not begun, finish what is on its way, but not for ever. Safe to repeat."""
@@ -129,9 +143,11 @@ class Runtime:
 
 
 class _Served:
-    """The queues of this worker, noted before the fork."""
+    """The queues of this worker, and its health address if it has one, noted before the fork."""
 
     queues: frozenset[str] = frozenset({Stage.FAN_OUT, Stage.DELIVER})
+    livez: Livez | None = None
+    signs: Signs | None = None
 
 
 # One byte that parent and children share: the parent sets it when it is told to stop, so that the
@@ -142,7 +158,8 @@ _closing = mmap(-1, 1)
 @cache
 def runtime() -> Runtime:
     """The runtime of this process."""
-    made = Runtime(load(), serves=_Served.queues)
+    promise = unwatched if _Served.signs is None else _Served.signs.of(_place())
+    made = Runtime(load(), serves=_Served.queues, promise=promise)
     log.info("worker.ready", worker=str(made.worker), serves=sorted(_Served.queues))
     return made
 
@@ -151,6 +168,7 @@ def connect() -> None:
     """Hook into Celery's life: before the fork, after it, and at the end."""
     setup_logging.connect(_configure_logs)
     celeryd_after_setup.connect(_note_queues)
+    celeryd_after_setup.connect(_answer_for_health)
     celeryd_after_setup.connect(_share_what_is_imported)
     worker_process_init.connect(_begin)
     worker_shutting_down.connect(_tell_children)
@@ -166,6 +184,31 @@ def _note_queues(instance: Any, **_: object) -> None:  # noqa: ANN401 - Celery's
     _refuse_incomplete(load())
     queues: Mapping[str, object] = instance.app.amqp.queues.consume_from
     _Served.queues = frozenset(queues)
+
+
+def _answer_for_health(instance: Any, **_: object) -> None:  # noqa: ANN401 - the same
+    port = load().worker_health_port
+    if port is None:
+        return
+    least: int = instance.min_concurrency
+    _Served.signs = signs = Signs(instance.max_concurrency or least)
+    for place in range(least):
+        signs.of(place)(Part.ENGINE, FIRST_SIGN_SECONDS)
+    try:
+        _Served.livez = Livez(port, ask=partial(_liveness, signs, processes=least))
+    except OSError as error:
+        raise SystemExit(f"NOTIFY_WORKER_HEALTH_PORT is {port}: {error.strerror}") from None
+    _Served.livez.start()
+
+
+def _liveness(signs: Signs, *, processes: int) -> Liveness:
+    return STOPPING if _closing[0] else liveness(signs.read(), now=monotonic(), processes=processes)
+
+
+def _place() -> int:
+    """Which of the worker's processes this is; one that ends leaves its place to the next."""
+    place: int = getattr(current_process(), "index", 0)
+    return place
 
 
 def _share_what_is_imported(**_: object) -> None:
@@ -193,6 +236,8 @@ def _refuse_incomplete(settings: Settings) -> None:
 def _begin(**_: object) -> None:
     # A parent that was told to stop twice reads no more results, and its child would wait 30 s for that.
     prefork.GUARANTEE_MESSAGE_CONSUMPTION_RETRY_LIMIT = UNREAD_RESULT_TENTHS
+    if _Served.livez is not None:
+        _Served.livez.let_go()
     runtime().start()
     Thread(target=_watch_for_shutdown, name="shutdown-watch", daemon=True).start()
 

@@ -1,0 +1,87 @@
+"""What an engine and a sweeper say of themselves, by which a worker that stands still is told from one that waits."""
+
+from random import Random
+from threading import Event
+from uuid import uuid4
+
+from notify import wiring
+from notify.delivery.sweeper import LONGEST_LOOK_SECONDS, LONGEST_WORK_SECONDS, Beat, Sweeper
+from notify.domain.measures import Measure
+from notify.store.database import Database
+from tests.support.office import Office, RecordingDoorbell
+from tests.support.proxy import Proxy, database_target, through
+from tests.support.race import meanwhile
+from tests.support.smtp import ScriptedRelay
+from tests.support.wait import until
+
+SECONDS = 0.01
+A_WHILE_SECONDS = 0.3
+
+
+def test_an_engine_whose_event_loop_stands_still_is_not_heard_from(office: Office) -> None:
+    office.letters_wait("ann")
+    heard: list[str] = []
+    go_on = Event()
+
+    def stand_still(measure: Measure, *_: object, **__: object) -> None:
+        if measure is Measure.TO_SENT:
+            heard.append("stands still")
+            go_on.wait(A_WHILE_SECONDS)
+            heard.append("goes on")
+
+    office.count = stand_still
+    with office.engine() as engine:
+        engine.every(SECONDS, lambda: heard.append("alive"))
+        until(lambda: heard.count("alive") > 1)
+        engine.drain()
+        after = len(heard)
+        until(lambda: len(heard) > after)
+
+    began, ended = heard.index("stands still"), heard.index("goes on")
+    assert ended == began + 1
+    assert set(heard[:began]) == set(heard[ended + 1 :]) == {"alive"}
+
+
+def test_a_drain_gets_on_while_the_database_is_away(
+    database: Database, database_url: str, relay: ScriptedRelay
+) -> None:
+    """It holds outcomes then: whoever ended it would have letters sent twice."""
+    with Proxy(database_target(database_url)) as line:
+        far = Database(through(line, database.url), connect_timeout_seconds=1)
+        office = Office(far, relay.url)
+        office.letters_wait("ann")
+        moves: list[int] = []
+        engine = wiring.engine(
+            office.settings, far, doorbell=RecordingDoorbell(), worker=uuid4(), moved=lambda: moves.append(1)
+        )
+        gate = relay.hold("DOT")
+        with meanwhile(engine.drain) as draining:
+            gate.wait_until_reached()
+            line.refuse()
+            try:
+                gate.release()
+                relay.wait_for(1)
+                before = len(moves)
+                until(lambda: len(moves) > before + 2)
+            finally:
+                line.heal()
+        assert draining.result(0).sent == 1
+        engine.stop()
+        far.close()
+
+
+def test_a_sweeper_says_when_it_will_be_back_from_a_look_and_from_work() -> None:
+    said: list[tuple[str, float]] = []
+    worked = Event()
+    beat = Beat("deliver", lambda: not worked.is_set(), worked.set)
+    sweeper = Sweeper(
+        [beat], seconds=SECONDS, rng=Random(1), promise=lambda part, seconds: said.append((part, seconds))
+    )
+    sweeper.start()
+    assert worked.wait(60)
+    until(lambda: len(said) > 3)
+    sweeper.stop(timeout_seconds=10)
+
+    look, work = ("deliver", LONGEST_LOOK_SECONDS + 2 * SECONDS), ("deliver", LONGEST_WORK_SECONDS)
+    assert said[:3] == [look, work, look]
+    assert set(said[3:]) == {look}

@@ -1,0 +1,32 @@
+"""A worker is alive while as many processes as it should have keep what they promised."""
+
+import pytest
+
+from notify.domain.liveness import Part, liveness
+
+NOW = 100.0
+KEPT: dict[str, float] = {Part.ENGINE: NOW + 1, Part.DELIVER: NOW + 9}
+BROKEN = KEPT | {Part.DELIVER: NOW - 1}
+
+
+@pytest.mark.parametrize(
+    ("promised", "processes", "ok"),
+    [
+        pytest.param({0: KEPT, 1: KEPT}, 2, True, id="everybody is heard from"),
+        pytest.param({0: KEPT, 1: BROKEN}, 2, False, id="one part of one process is silent"),
+        pytest.param({0: KEPT}, 2, False, id="one was never heard from"),
+        pytest.param({}, 1, False, id="nobody was"),
+        pytest.param({0: BROKEN, 1: KEPT, 2: KEPT}, 2, True, id="one of those that may go has gone"),
+        pytest.param({0: {Part.ENGINE: NOW}}, 1, True, id="in the last moment"),
+    ],
+)
+def test_a_worker_is_alive_while_enough_processes_keep_their_promises(
+    promised: dict[int, dict[str, float]], processes: int, ok: bool
+) -> None:
+    assert liveness(promised, now=NOW, processes=processes).ok is ok
+
+
+def test_it_says_which_part_of_which_process_is_silent() -> None:
+    said = liveness({0: KEPT, 3: BROKEN}, now=NOW, processes=2).detail
+
+    assert said == "1 of 2 processes are alive; process 3 is silent: deliver"
