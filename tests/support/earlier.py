@@ -15,21 +15,19 @@ class NoHistory(Exception):
     """The checkout does not go back so far."""
 
 
-def unpack(into: Path) -> str:
+def unpack(into: Path) -> None:
     """
-    Put the code that does not know the newest migration into a folder; which commit it is of.
+    Put the code that does not know the newest migration into a folder.
 
     Raises:
         NoHistory: This is no checkout, or one that does not go back so far.
     """
     newest = max(path.name for path in (ROOT / MIGRATIONS).glob("*.py"))
     added = _git("log", "--no-renames", "--diff-filter=A", "--format=%H", "-1", "--", f"{MIGRATIONS}/{newest}")
-    before = f"{added.decode().strip()}^"
-    archive = _git("archive", "--format=zip", before, *WHAT_RUNS)
+    archive = _git("archive", "--format=zip", f"{added.decode().strip()}^", *WHAT_RUNS)
     with ZipFile(BytesIO(archive)) as packed:
         packed.extractall(into)
     assert not (into / MIGRATIONS / newest).exists()
-    return before
 
 
 def _git(*arguments: str) -> bytes:

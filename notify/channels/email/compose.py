@@ -173,11 +173,7 @@ class Composer:
         root = f"<{root_id(link, host=host)}>"
         headers = (
             mailbox_field("From", f"{_actors(letter)} via {self._mail_from_name}", self._mail_from),
-            text_field("Subject", rendered.subject),
-            token_field("In-Reply-To", root),
-            token_field("References", root),
-            text_field("Thread-Topic", rendered.subject),
-            token_field("Thread-Index", thread_index(link)),
+            _thread(rendered.subject, root=root, index=thread_index(link)),
             token_field("List-Id", f"<{list_id(cl.repository, host=host)}>"),
             text_field("X-Notify-Event", ", ".join(_event_types(letter))),
             text_field("X-Notify-CL", link),
@@ -204,11 +200,7 @@ class Composer:
         root = f"<{digest_root_id(kind, host=host)}>"
         headers = (
             mailbox_field("From", self._mail_from_name, self._mail_from),
-            text_field("Subject", rendered.subject),
-            token_field("In-Reply-To", root),
-            token_field("References", root),
-            text_field("Thread-Topic", rendered.subject),
-            token_field("Thread-Index", thread_index(root)),
+            _thread(rendered.subject, root=root, index=thread_index(root)),
             token_field("List-Id", f"<{list_id(None, host=host)}>"),
             text_field("X-Notify-Event", ", ".join(_event_types(letter))),
             token_field("X-Notify-Digest", kind.value),
@@ -288,6 +280,18 @@ def _actors(letter: Letter) -> str:
     """Who did what the letter tells of: the first few by name."""
     names = _distinct(unsteered(one.actor.name) for one in _entries(letter))
     return ", ".join((*names[:MOST_NAMES], "…") if len(names) > MOST_NAMES else names)
+
+
+def _thread(subject: str, *, root: str, index: str) -> bytes:
+    """What puts a letter into its thread, also in Outlook, which reads the last two."""
+    fields = (
+        text_field("Subject", subject),
+        token_field("In-Reply-To", root),
+        token_field("References", root),
+        text_field("Thread-Topic", subject),
+        token_field("Thread-Index", index),
+    )
+    return b"".join(fields)
 
 
 def _traces(letter: Letter) -> bytes:
