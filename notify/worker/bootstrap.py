@@ -66,6 +66,7 @@ class Runtime:
         self._kept = settings.kept
         self._pruning: Pruning | None = None
         self._stopped = False
+        self._leaves_at = 0.0
         self._promise = promise
         self._database = wiring.database(settings)
         self._tally = Tally(self._database, process=self.worker, role=Role.WORKER)
@@ -94,14 +95,14 @@ class Runtime:
         self._engine.every(PULSE_SECONDS, partial(self._promise, Part.ENGINE, SILENT_ENGINE_SECONDS))
 
     def stop(self) -> None:
-        """Give back what is not begun, finish what is on its way, but not for ever. Safe to repeat."""
-        ends = monotonic() + GOODBYE_SECONDS
-        self._stopped = True
+        """Give back what is not begun, finish what is on its way, but not for ever. Safe to repeat: it ends no later."""
+        if not self._stopped:
+            self._leaves_at, self._stopped = monotonic() + GOODBYE_SECONDS, True
         if self._pruning is not None:
             self._pruning.stop()
         self._fan_out.stop()
-        self._engine.stop(at_most_seconds=GOODBYE_SECONDS)
-        self._sweeper.stop(timeout_seconds=max(1.0, ends - monotonic()))
+        self._engine.stop(at_most_seconds=max(0.0, self._leaves_at - monotonic()))
+        self._sweeper.stop(timeout_seconds=max(1.0, self._leaves_at - monotonic()))
         self._tally.stop()
         self._database.close()
 
