@@ -146,7 +146,11 @@ def _page(pages: Pages, connection: Connection, username: str, *, before: Choice
     facts = {
         "saved": before is not None,
         "changes": _changes(before, now, event_types, words) if before else [],
-        "rescheduled": schedule_form.changes(before.schedule, now.schedule, person, words=words) if before else [],
+        "rescheduled": (
+            schedule_form.changes(before.schedule, now.schedule, person, language=language, words=words)
+            if before
+            else []
+        ),
         "schedule": schedule_form.facts(now.schedule, person, language=language, words=words),
         "categories": _by_category(event_types.values(), now),
         "options": [

@@ -1,6 +1,6 @@
 """The part of the preferences page about time: what it shows of a schedule, and what its fields say."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, time
 from gettext import NullTranslations
 from http import HTTPStatus
@@ -72,24 +72,36 @@ def settings(posted: Form, *, before: Schedule, person: Person) -> Settings:
     return stated
 
 
-def changes(before: Schedule, now: Schedule, person: Person, *, words: NullTranslations) -> list[str]:
+def changes(before: Schedule, now: Schedule, person: Person, *, language: str, words: NullTranslations) -> list[str]:
     """What is otherwise than it was, as sentences, in the order of the page."""
-    said = words.gettext
+    said, days = words.gettext, weekdays(language)
     found = []
     if before.mode != now.mode:
         found.append(said(marked("Letters come: %(how)s")) % {"how": said(MODES[now.mode])})
     if (before.hour, before.weekday) != (now.hour, now.weekday):
-        found.append(said(marked("The hour of the digest")))
+        when = f"{now.hour:02}:00"
+        when = f"{days[now.weekday - 1]}, {when}" if now.mode is Mode.WEEKLY else when
+        found.append(said(marked("Digest: %(when)s")) % {"when": when})
     if before.timezone != now.timezone:
         found.append(said(marked("Time zone: %(name)s")) % {"name": now.timezone or person.timezone or "UTC"})
     if before.quiet_hours != now.quiet_hours:
-        found.append(said(marked("Quiet hours") if now.quiet_hours else marked("No quiet hours")))
+        found.append(_said_of_quiet(now.quiet_hours, days, said))
     if before.paused_until != now.paused_until:
         until = _wall(now, person).replace("T", " ")
         found.append(
             said(marked("Paused until %(instant)s")) % {"instant": until} if until else said(marked("No pause"))
         )
     return found
+
+
+def _said_of_quiet(hours: QuietHours | None, days: Sequence[str], said: Callable[[str], str]) -> str:
+    if hours is None:
+        return said(marked("No quiet hours"))
+    return said(marked("Quiet hours: %(days)s, %(start)s to %(end)s")) % {
+        "days": ", ".join(days[day - 1] for day in sorted(hours.days)),
+        "start": f"{hours.start:%H:%M}",
+        "end": f"{hours.end:%H:%M}",
+    }
 
 
 def _wall(schedule: Schedule, person: Person) -> str:

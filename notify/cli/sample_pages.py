@@ -91,7 +91,9 @@ def preferences(templates: Pages, language: str, *, at: datetime, saved: bool) -
         "refused_at": moment(at, language=language, timezone="Europe/Berlin") if refused else None,
         "muted": [{"link": LINK, "title": TITLE}, {"link": "CL-4633", "title": None}],
         "subscribed": [{"link": "CL-4650", "title": "Retire the old uploader"}],
-        "rescheduled": schedule_form.changes(AT_ONCE, SCHEDULE, RECIPIENT, words=said) if saved else [],
+        "rescheduled": (
+            schedule_form.changes(AT_ONCE, SCHEDULE, RECIPIENT, language=language, words=said) if saved else []
+        ),
         "schedule": schedule_form.facts(SCHEDULE, RECIPIENT, language=language, words=said),
     }
 

@@ -95,7 +95,7 @@ class Runtime:
         self._engine.every(PULSE_SECONDS, partial(self._promise, Part.ENGINE, SILENT_ENGINE_SECONDS))
 
     def stop(self) -> None:
-        """Give back what is not begun, finish what is on its way, but not for ever. Safe to repeat: it ends no later."""
+        """Give back what is not begun, finish what is on its way, but not for ever. Repeated, it ends no later."""
         if not self._stopped:
             self._leaves_at, self._stopped = monotonic() + GOODBYE_SECONDS, True
         if self._pruning is not None:

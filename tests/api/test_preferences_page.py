@@ -282,9 +282,9 @@ def test_when_letters_come_is_chosen_on_the_page_and_confirmed(
     assert choices(database).schedule == THEN
     assert findall(r"<li>(.*?)</li>", answer.text) == [
         "Letters come: Together, once a week",
-        "The hour of the digest",
+        "Digest: Friday, 17:00",
         "Time zone: Europe/Berlin",
-        "Quiet hours",
+        "Quiet hours: Monday, Sunday, 21:30 to 06:00",
         "Paused until 2099-07-01 09:00",
     ]
     assert sorted(FormFields(answer.text).fields) == sorted(filled(untouched, **EVERYTHING))
