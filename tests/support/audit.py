@@ -1,0 +1,106 @@
+"""Whether a locked package has a known vulnerability: ``python -m tests.support.audit requirements*.lock``."""
+
+import json
+import sys
+from argparse import ArgumentParser
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from subprocess import run
+from typing import Any
+
+import httpx
+
+DATABASE = "https://api.osv.dev/v1/query"
+QUESTION = {"version": "1", "package": {"name": "notify", "ecosystem": "PyPI"}}
+PATIENCE_SECONDS = 10
+PIP_AUDIT = ("-m", "pip_audit", "--vulnerability-service", "osv", "--require-hashes", "--disable-pip")
+IN_JSON = ("--format", "json", "--progress-spinner", "off")
+LOUD = "*" * 30 + " NOT AUDITED " + "*" * 30
+
+
+class AuditFailed(Exception):
+    """The audit itself did not work, although the database of vulnerabilities answers."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Audit:
+    """What is known of the locked packages; nothing is known of those that were not audited."""
+
+    audited: int = 0
+    findings: Sequence[str] = ()
+    not_audited: Sequence[str] = ()
+
+    @property
+    def words(self) -> str:
+        """What to say of it."""
+        lines = [*self.findings, f"{self.audited} locked packages audited: {len(self.findings)} known vulnerabilities"]
+        if self.not_audited:
+            gap = f"Nothing is known about these; {self.audited} others were audited."
+            lines = [*self.findings, LOUD, *self.not_audited, gap, LOUD]
+        return "\n".join(lines)
+
+
+def audit(locks: Sequence[str], *, database: str = DATABASE, accepted: Sequence[str] = ()) -> Audit:
+    """
+    Ask the database about each package of these locks that this platform would install.
+
+    Args:
+        accepted: Identifiers of vulnerabilities that are known and not to be told of.
+
+    Raises:
+        AuditFailed: Saying what the auditor said.
+    """
+    files = [word for lock in locks for word in ("--requirement", lock)]
+    ignored = [word for one in accepted for word in ("--ignore-vuln", one)]
+    command = [sys.executable, *PIP_AUDIT, "--osv-url", database, *IN_JSON, *ignored, *files]
+    done = run(command, check=False, capture_output=True, text=True)
+    try:
+        return read(json.loads(done.stdout))
+    except ValueError:
+        if answers(database):
+            raise AuditFailed(done.stderr) from None
+        return unreachable(database, locks)
+
+
+def read(report: Mapping[str, Any]) -> Audit:
+    """What pip-audit reports, in JSON."""
+    packages = report["dependencies"]
+    audited = [one for one in packages if "vulns" in one]
+    return Audit(
+        audited=len(audited),
+        findings=[_finding(one, found) for one in audited for found in one["vulns"]],
+        not_audited=[f"{one['name']}: {one['skip_reason']}" for one in packages if "vulns" not in one],
+    )
+
+
+def unreachable(database: str, locks: Sequence[str]) -> Audit:
+    return Audit(not_audited=[f"{lock}: {database} does not answer" for lock in locks])
+
+
+def answers(database: str) -> bool:
+    """Whether the database can be asked at all."""
+    try:
+        return httpx.post(database, json=QUESTION, timeout=PATIENCE_SECONDS).is_success
+    except httpx.HTTPError:
+        return False
+
+
+def _finding(package: Mapping[str, Any], found: Mapping[str, Any]) -> str:
+    mended = ", ".join(found["fix_versions"]) or "nothing yet"
+    return f"{package['name']} {package['version']}: {found['id']}, mended by {mended}"
+
+
+def main() -> int:
+    """1 if there is a finding; 0 if there is none, or if nobody could be asked, which is said."""
+    arguments = ArgumentParser(description=__doc__)
+    arguments.add_argument("locks", nargs="+", metavar="LOCK")
+    arguments.add_argument("--accept", action="append", default=[], metavar="ID", help="say nothing of this one")
+    arguments.add_argument("--database", default=DATABASE, metavar="URL")
+    given = arguments.parse_args()
+    found = audit(given.locks, database=given.database, accepted=given.accept)
+    print(found.words, file=sys.stderr)  # noqa: T201 - a command for people
+    return int(bool(found.findings))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

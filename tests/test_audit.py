@@ -1,0 +1,117 @@
+"""The audit of what is locked tells a package that is known to be sound from one that nobody could be asked about."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from subprocess import CompletedProcess, run
+from sys import executable
+from threading import Thread
+
+import pytest
+
+from tests.support import audit
+
+ROOT = Path(__file__).parents[1]
+NOBODY = "http://127.0.0.1:1/v1/query"
+SICK, SOUND = "sick", "sound"
+HASH = "sha256:" + "0" * 64
+KNOWN = {
+    "id": "GHSA-1",
+    "summary": "It leaks.",
+    "affected": [
+        {
+            "package": {"name": SICK, "ecosystem": "PyPI"},
+            "ranges": [{"type": "ECOSYSTEM", "events": [{"introduced": "0"}, {"fixed": "1.1"}]}],
+        }
+    ],
+}
+
+
+@contextmanager
+def database(*, fails_about: str | None = None) -> Iterator[str]:
+    """A database that knows of one vulnerability; it breaks when it is asked about this package, if any."""
+
+    class Answer(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))["package"]["name"]
+            body = json.dumps({"vulns": [KNOWN]} if asked == SICK else {}).encode()
+            self.send_response(HTTPStatus.BAD_GATEWAY if asked == fails_about else HTTPStatus.OK)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            """Nobody reads it."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Answer) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/v1/query"
+        server.shutdown()
+
+
+@pytest.fixture
+def asked() -> Iterator[str]:
+    with database() as url:
+        yield url
+
+
+def ask(folder: Path, url: str, *packages: str, options: tuple[str, ...] = ()) -> CompletedProcess[str]:
+    """The audit of a lock of these packages, as `make check` runs it."""
+    lock = folder / "requirements.lock"
+    lock.write_text("".join(f"{name}==1.0 --hash={HASH}\n" for name in packages))
+    command = (executable, "-m", "tests.support.audit", "--database", url, *options, str(lock))
+    return run(command, check=False, capture_output=True, text=True, cwd=ROOT)
+
+
+def test_a_vulnerability_that_is_known_fails_and_says_what_mends_it(tmp_path: Path, asked: str) -> None:
+    done = ask(tmp_path, asked, SOUND, SICK)
+
+    assert done.returncode == 1
+    assert "sick 1.0: GHSA-1, mended by 1.1" in done.stderr
+    assert "NOT AUDITED" not in done.stderr
+
+
+def test_packages_without_a_known_vulnerability_pass(tmp_path: Path, asked: str) -> None:
+    done = ask(tmp_path, asked, SOUND)
+
+    assert done.returncode == 0
+    assert "1 locked packages audited: 0 known vulnerabilities" in done.stderr
+    assert "NOT AUDITED" not in done.stderr
+
+
+def test_every_package_of_every_lock_is_asked_about(asked: str) -> None:
+    locks = [str(lock) for lock in ROOT.glob("requirements*.lock")]
+    found = audit.audit(locks, database=asked)
+
+    assert len(locks) == 3
+    assert found.audited > 50
+    assert (list(found.findings), list(found.not_audited)) == ([], [])
+
+
+def test_a_vulnerability_that_is_accepted_passes(tmp_path: Path, asked: str) -> None:
+    assert ask(tmp_path, asked, SICK, options=("--accept", "GHSA-1")).returncode == 0
+
+
+def test_a_database_that_does_not_answer_passes_but_is_told_of_loudly(tmp_path: Path) -> None:
+    done = ask(tmp_path, NOBODY, SOUND)
+
+    assert done.returncode == 0
+    assert "NOT AUDITED" in done.stderr
+    assert "vulnerabilities" not in done.stderr
+
+
+def test_an_audit_that_breaks_while_the_database_answers_fails(tmp_path: Path) -> None:
+    with database(fails_about=SOUND) as url:
+        assert ask(tmp_path, url, SOUND).returncode == 1
+
+
+def test_a_package_that_was_passed_over_is_told_of_loudly() -> None:
+    found = audit.read({"dependencies": [{"name": "gone", "skip_reason": "not found"}]})
+
+    assert (found.audited, list(found.findings)) == (0, [])
+    assert "gone: not found" in found.words
+    assert "vulnerabilities" not in found.words
+    assert "NOT AUDITED" in found.words
