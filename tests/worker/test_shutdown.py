@@ -52,15 +52,15 @@ def test_a_worker_told_to_stop_gives_back_what_it_has_not_begun_and_finishes_wha
     gate = relay.hold("DOT")
     with worker(settings, tmp_path) as running:
         running.wait_until_serving()
-        gate.wait_until_reached()
+        until(lambda: relay.count("DOT") == PROCESSES * SESSIONS, seconds=GOODBYE_SECONDS)
         for signal in signals:
             running.process.send_signal(signal)
-        until(lambda: 0 < statuses(office)["sending"] <= PROCESSES * SESSIONS, seconds=GOODBYE_SECONDS)
+        until(lambda: statuses(office)["sending"] == PROCESSES * SESSIONS, seconds=GOODBYE_SECONDS)
         gate.release()
         assert running.process.wait(GOODBYE_SECONDS) == 0
 
     arrived = Counter(letter.recipient for letter in relay.letters)
-    assert 0 < len(arrived) <= PROCESSES * SESSIONS
+    assert len(arrived) == PROCESSES * SESSIONS
     assert max(arrived.values()) == 1
     assert statuses(office) == {"sent": len(arrived), "pending": LETTERS - len(arrived)}
     assert {row[1:] for row in office.now(JOBS)} == {(0, 0)}
@@ -72,7 +72,7 @@ def test_a_worker_told_to_go_at_once_strands_nothing(
     gate = relay.hold("DOT")
     with worker(settings, tmp_path) as running:
         running.wait_until_serving()
-        gate.wait_until_reached()
+        until(lambda: relay.count("DOT") == PROCESSES * SESSIONS, seconds=GOODBYE_SECONDS)
         running.process.send_signal(SIGQUIT)
         running.process.wait(GOODBYE_SECONDS)
     gate.release()
