@@ -18,6 +18,7 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from notify.api import problems
+from notify.domain.rates import Rate
 
 WITHOUT_LIMIT = frozenset({"/livez", "/readyz", "/metrics"})
 WRONG_KEYS_PER_MINUTE = 60
@@ -30,27 +31,27 @@ class Allowance:
     So many calls a minute for each caller, all at once if they like, and then one by one as the minute passes.
 
     Remembers the latest callers only, so that inventing new ones fills no memory.
-
-    Source: the generic cell rate algorithm, ITU-T I.371 Annex A.
     """
 
     def __init__(self, per_minute: int, *, clock: Callable[[], float]) -> None:
-        self._each = MINUTE / per_minute
+        self._rate = Rate(each=MINUTE / per_minute, burst=per_minute)
         self._clock = clock
         self._spent_until: OrderedDict[str, float] = OrderedDict()
 
     def wait(self, caller: str) -> float:
         """Seconds until the caller's next call is allowed; 0 when it is now."""
-        now = self._clock()
-        return max(0.0, self._spent_until.get(caller, now) + self._each - MINUTE - now)
+        return self._rate.wait(self._owed(caller, self._clock()))
 
     def spend(self, caller: str) -> None:
         """Count one call."""
         now = self._clock()
-        self._spent_until[caller] = max(self._spent_until.get(caller, now), now) + self._each
+        self._spent_until[caller] = now + self._rate.spent(self._owed(caller, now), 1)
         self._spent_until.move_to_end(caller)
         if len(self._spent_until) > MOST_CALLERS:
             self._spent_until.popitem(last=False)
+
+    def _owed(self, caller: str, now: float) -> float:
+        return max(0.0, self._spent_until.get(caller, now) - now)
 
 
 class Rates:

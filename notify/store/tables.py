@@ -772,6 +772,29 @@ smtp_relays = Table(
     comment="Circuit breakers, one for each relay, shared by all workers.",
 )
 
+rate_buckets = Table(
+    "rate_buckets",
+    metadata,
+    Column("bucket", Text, comment="relay and its host:port, or domain and its name in NOTIFY_DOMAIN_RATES."),
+    Column(
+        "spent_until",
+        INSTANT,
+        nullable=False,
+        server_default=NOW,
+        comment="When it is as if no letter had gone.",
+    ),
+    Column(
+        "queued_until",
+        INSTANT,
+        nullable=False,
+        server_default=NOW,
+        comment="When the last letter has its turn that was put off.",
+    ),
+    PrimaryKeyConstraint("bucket"),
+    CheckConstraint("bucket LIKE 'relay %' OR bucket LIKE 'domain %'", name="bucket"),
+    comment="How much of a rate is used up, over all workers.",
+)
+
 delivery_stats = Table(
     "delivery_stats",
     metadata,

@@ -22,6 +22,7 @@ from notify.store.tables import (
     notification_event_types,
     people,
     process_totals,
+    rate_buckets,
     smtp_relays,
     user_notification_preferences,
     user_notification_settings,
@@ -55,6 +56,7 @@ ADD: dict[Table, Add] = {
     change_lists: adds(change_lists, link="CL-1"),
     user_notification_settings: adds(user_notification_settings, username="alice"),
     smtp_relays: adds(smtp_relays, relay="mx:25"),
+    rate_buckets: adds(rate_buckets, bucket="relay mx:25"),
     notification_event_types: adds(
         notification_event_types, code="cl.abandoned", category="Ends", description="Abandoned."
     ),
@@ -112,6 +114,7 @@ IMPOSSIBLE: list[tuple[Table, str, dict[str, Any]]] = [
     (smtp_relays, "last_error", {"last_error": TOO_LONG}),
     (smtp_relays, "explained_while_muted", {"muted_because": "the relay moves"}),
     (smtp_relays, "muted_because", {"muted_at": func.now(), "muted_because": TOO_LONG}),
+    (rate_buckets, "bucket", {"bucket": "mx:25"}),
     (notification_event_types, "expires_after", {"expires_after": timedelta(0)}),
     (notification_event_types, "together_within", {"together_within": timedelta(seconds=-1)}),
     (notification_event_types, "together_within", {"together_within": timedelta(days=2)}),

@@ -1,0 +1,120 @@
+"""
+How fast something may go: so many at once, and after that one by one as time passes.
+
+Source: the generic cell rate algorithm, ITU-T I.371 Annex A.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from math import floor
+from re import compile as pattern
+
+# Looking for work every other second must be enough to keep to the rate.
+SECONDS_AT_ONCE = 2
+LEAST_AT_ONCE = 2
+LONGEST_SECONDS = 3600.0
+MOST_PER_SECOND = 10_000.0
+# What is owed has been through a clock of whole microseconds.
+ROUNDING = 1e-4
+STATED = pattern(r"((?:\*\.)?[^\s*@=]+)=(\d+(?:\.\d+)?)")
+EXPECTED = "expected letters a second by domain, such as example.com=5 *.example.org=0.5"
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """
+    One for every *each* seconds, and *burst* at once after a while of none.
+
+    What has gone is *owed*: in so many seconds it is as if none had.
+    """
+
+    each: float
+    burst: int
+
+    @classmethod
+    def a_second(cls, number: float) -> "Rate":
+        """So many a second; at once as many as two seconds make up for."""
+        return cls(each=1 / number, burst=max(LEAST_AT_ONCE, floor(number * SECONDS_AT_ONCE)))
+
+    def free(self, owed: float) -> int:
+        """How many may go now."""
+        return max(0, floor(self.burst - owed / self.each + ROUNDING))
+
+    def wait(self, owed: float) -> float:
+        """Seconds until one may go; 0 when it may now."""
+        return max(0.0, owed + self.each - self.burst * self.each)
+
+    def spent(self, owed: float, number: int) -> float:
+        """What is owed when so many have gone besides; fewer than none: they were not gone after all."""
+        return max(0.0, owed + number * self.each)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bucket:
+    """
+    What is known of everything that goes at one rate, in seconds from now.
+
+    ``queued``: until then the letters have their turns that were put off.
+    """
+
+    owed: float = 0.0
+    queued: float = 0.0
+
+
+def turns(bucket: Bucket, rate: Rate, *, urgent: Sequence[bool]) -> tuple[list[float], Bucket]:
+    """
+    Seconds that each of these letters is put off, in order, 0: it goes now; and the bucket after that.
+
+    Who is put off gets a turn of its own behind those who were before, so that nobody comes back in vain; an
+    urgent letter gets the next. No turn is later than an hour from now: who finds no room then gets another, and
+    turns that were given at a rate of yesterday are soon over.
+    """
+    going = min(len(urgent), rate.free(bucket.owed))
+    owed = rate.spent(bucket.owed, going)
+    first = rate.wait(owed)
+    soon, last = first, max(bucket.queued, first - rate.each)
+    delays = [0.0] * going
+    for is_urgent in urgent[going:]:
+        if is_urgent:
+            delays.append(min(soon, LONGEST_SECONDS))
+            soon += rate.each
+        else:
+            last = min(last + rate.each, LONGEST_SECONDS)
+            delays.append(last)
+    return delays, replace(bucket, owed=owed, queued=last)
+
+
+@dataclass(frozen=True, slots=True)
+class DomainRates:
+    """The rates of recipients' domains, by name or by ``*.`` and the end of one, in the order in which they came."""
+
+    rates: tuple[tuple[str, Rate], ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.rates)
+
+    def of(self, domain: str) -> tuple[str, Rate] | None:
+        """The first that the domain falls under, with the name under which all of them share it; None: it has none."""
+        return next((one for one in self.rates if _falls_under(domain, one[0])), None)
+
+
+def stated(words: str) -> DomainRates:
+    """
+    The rates that these words say.
+
+    Raises:
+        ValueError: Naming what makes no sense, and what was expected.
+    """
+    found: dict[str, Rate] = {}
+    for word in words.split():
+        match = STATED.fullmatch(word)
+        number = float(match[2]) if match else 0.0
+        if match is None or not 0 < number <= MOST_PER_SECOND or match[1].lower() in found:
+            msg = f"{word} makes no sense or comes twice; {EXPECTED}"
+            raise ValueError(msg)
+        found[match[1].lower()] = Rate.a_second(number)
+    return DomainRates(tuple(found.items()))
+
+
+def _falls_under(domain: str, name: str) -> bool:
+    return domain.endswith(name[1:]) if name.startswith("*") else domain == name

@@ -1,0 +1,152 @@
+"""How fast something may go, with the time as an argument."""
+
+from math import ceil
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from notify.domain.rates import MOST_PER_SECOND, Bucket, Rate, stated, turns
+
+FIVE = Rate.a_second(5)
+
+
+@pytest.mark.parametrize(
+    ("number", "each", "burst"), [(5, 0.2, 10), (1, 1, 2), (0.5, 2, 2), (0.001, 1000, 2), (14, 1 / 14, 28)]
+)
+def test_at_once_go_as_many_as_two_seconds_make_up_for_and_never_fewer_than_two(
+    number: float, each: float, burst: int
+) -> None:
+    assert Rate.a_second(number) == Rate(each, burst)
+
+
+@pytest.mark.parametrize(
+    ("owed", "free", "wait"),
+    [(0, 10, 0), (0.2, 9, 0), (1.8, 1, 0), (1.81, 0, 0.01), (2.0, 0, 0.2), (3.0, 0, 1.2), (0.199999, 9, 0)],
+)
+def test_what_has_gone_leaves_less_room_until_it_is_made_up_for(owed: float, free: int, wait: float) -> None:
+    assert FIVE.free(owed) == free
+    assert FIVE.wait(owed) == pytest.approx(wait)
+
+
+def test_what_was_drawn_for_nobody_can_be_given_back() -> None:
+    assert FIVE.spent(FIVE.spent(0, 7), -7) == pytest.approx(0)
+    assert FIVE.spent(0, -3) == 0
+
+
+@given(
+    rate=st.floats(0.1, 1000).map(Rate.a_second),
+    steps=st.lists(st.tuples(st.floats(0, 30), st.integers(0, 300)), max_size=30),
+)
+def test_in_no_span_of_time_do_more_go_than_the_rate_and_what_goes_at_once(
+    rate: Rate, steps: list[tuple[float, int]]
+) -> None:
+    now, owed = 0.0, 0.0
+    gone: list[tuple[float, int]] = []
+    for pause, wanted in steps:
+        now, owed = now + pause, max(0.0, owed - pause)
+        going = min(wanted, rate.free(owed))
+        owed = rate.spent(owed, going)
+        gone.append((now, going))
+    for first, (began, _) in enumerate(gone):
+        number = 0
+        for at, going in gone[first:]:
+            number += going
+            assert number <= rate.burst + (at - began) / rate.each + 0.001
+
+
+@given(rate=st.floats(0.1, 1000).map(Rate.a_second), owed=st.floats(0, 100))
+def test_who_waits_as_long_as_is_said_finds_room_and_no_sooner(rate: Rate, owed: float) -> None:
+    if wait := rate.wait(owed):
+        assert rate.free(max(0.0, owed - wait)) >= 1
+        assert rate.free(max(0.0, owed - wait / 2)) == 0 or wait < rate.each / 1000
+    else:
+        assert rate.free(owed) >= 1
+
+
+@pytest.mark.parametrize(
+    ("bucket", "urgent", "delays", "after"),
+    [
+        (Bucket(), [False] * 3, [0, 0, 0], Bucket(owed=3, queued=0)),
+        (Bucket(owed=9), [False] * 3, [0, 1, 2], Bucket(owed=10, queued=2)),
+        (Bucket(owed=10), [False] * 2, [1, 2], Bucket(owed=10, queued=2)),
+        (Bucket(owed=10, queued=40), [False] * 2, [41, 42], Bucket(owed=10, queued=42)),
+        (Bucket(owed=10, queued=40), [True, False, True], [1, 41, 2], Bucket(owed=10, queued=41)),
+        (Bucket(owed=8, queued=40), [True, False, True, False], [0, 0, 1, 41], Bucket(owed=10, queued=41)),
+        (Bucket(owed=12, queued=1), [False], [3], Bucket(owed=12, queued=3)),
+        (Bucket(owed=10, queued=3599), [False] * 3, [3600] * 3, Bucket(owed=10, queued=3600)),
+        (Bucket(owed=9000), [True], [3600], Bucket(owed=9000, queued=8990)),
+        (Bucket(owed=4, queued=7), [], [], Bucket(owed=4, queued=7)),
+    ],
+)
+def test_who_is_put_off_gets_a_turn_behind_those_before_and_an_urgent_letter_the_next(
+    bucket: Bucket, urgent: list[bool], delays: list[float], after: Bucket
+) -> None:
+    found, left = turns(bucket, Rate(each=1, burst=10), urgent=urgent)
+    assert found == pytest.approx(delays)
+    assert (left.owed, left.queued) == pytest.approx((after.owed, max(after.queued, bucket.queued)))
+
+
+@given(st.lists(st.integers(1, 200), min_size=1, max_size=5), st.floats(1, 100).map(Rate.a_second))
+def test_letters_that_come_back_at_their_turns_all_find_room(batches: list[int], rate: Rate) -> None:
+    bucket, delays = Bucket(), []
+    for number in batches:
+        found, bucket = turns(bucket, rate, urgent=[False] * number)
+        delays += [one for one in found if one]
+    owed, at = bucket.owed, 0.0
+    for delay in sorted(delays):
+        owed, at = max(0.0, owed - (delay - at)), delay
+        assert rate.free(owed) >= 1
+        owed = rate.spent(owed, 1)
+    assert len(delays) == max(0, sum(batches) - rate.burst)
+    assert ceil(at / rate.each - 0.01) == len(delays)
+
+
+@pytest.mark.parametrize(
+    ("domain", "name"),
+    [
+        ("example.com", "example.com"),
+        ("mail.example.com", None),
+        ("a.example.org", "*.example.org"),
+        ("b.a.example.org", "*.example.org"),
+        ("example.org", None),
+        ("badexample.org", None),
+        ("slow.example.net", "slow.example.net"),
+        ("fast.example.net", "*.example.net"),
+        ("elsewhere", None),
+    ],
+)
+def test_a_domain_falls_under_the_first_name_that_fits(domain: str, name: str | None) -> None:
+    rates = stated("example.com=5 *.example.org=2\nSlow.example.net=0.5 *.example.net=7")
+    found = rates.of(domain)
+    assert (found and found[0]) == name
+
+
+def test_without_words_there_are_no_rates() -> None:
+    assert not stated("")
+    assert stated("example.com=5").of("example.com") == ("example.com", FIVE)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "example.com",
+        "example.com=",
+        "=5",
+        "example.com=0",
+        "example.com=-1",
+        "example.com=nan",
+        "example.com=1e3",
+        f"example.com={MOST_PER_SECOND + 1}",
+        "example.com=5 EXAMPLE.com=6",
+        "ann@example.com=5",
+        "*=5",
+        "*.=5",
+        "mail.*.com=5",
+        "example.com=5,example.org=6",
+    ],
+)
+def test_words_that_make_no_sense_are_named_with_what_was_expected(words: str) -> None:
+    with pytest.raises(ValueError, match="expected letters a second by domain") as refused:
+        stated(f"fine.test=1 {words}")
+    assert words.rsplit(maxsplit=1)[-1] in str(refused.value)
