@@ -13,6 +13,7 @@ from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from notify.domain.errors import InvalidSettings
+from notify.domain.rates import stated
 from notify.domain.retention import Kept
 
 SHORTEST_SECRET = 32
@@ -48,6 +49,10 @@ class Settings(BaseSettings):
     smtp_fallback_urls: SecretStr | None = Field(
         default=None,
         description="Relays that take letters while those before them do not, by priority, with space between them.",
+    )
+    domain_rates: str | None = Field(
+        default=None,
+        description="Letters a second, over all workers, to these domains: example.com=5 *.example.org=0.5.",
     )
     mail_from: str | None = Field(default=None, description="Address that letters come from.")
     mail_from_name: str = Field(default="Review", description="The service's name in From: 'Dana via Review'.")
@@ -161,6 +166,12 @@ class Settings(BaseSettings):
             msg = "expected http://… or https://… in ASCII"
             raise ValueError(msg)
         return value.rstrip("/") if value else value
+
+    @field_validator("domain_rates")
+    @classmethod
+    def _rates(cls, value: str | None) -> str | None:
+        stated(value or "")
+        return value
 
     @field_validator("mail_from", "bounce_address")
     @classmethod

@@ -24,6 +24,7 @@ from notify.delivery.journal import Journal
 from notify.domain.errors import InvalidSettings
 from notify.domain.measures import Count, uncounted
 from notify.domain.ports import Doorbell
+from notify.domain.rates import stated
 from notify.doorbell import CeleryDoorbell, NoDoorbell
 from notify.intake.fan_out import FanOut
 from notify.settings import Settings, load
@@ -221,6 +222,7 @@ def engine(
         rng=SystemRandom(),
         checkpoint=checkpoint(),
         count=count,
+        domains=stated(settings.domain_rates or ""),
         journal=tracing.journal(Journal(logs.per_letter(level=settings.log_level, style=settings.log_format))),
         moved=moved,
     )

@@ -114,6 +114,8 @@ def test_names_of_others_are_no_concern_of_ours(loaded: Loaded) -> None:
         ("NOTIFY_MAIL_FROM", "Notify <notify@example.com>"),
         ("NOTIFY_MAIL_FROM", "notify"),
         ("NOTIFY_BOUNCE_ADDRESS", "@example.com"),
+        ("NOTIFY_DOMAIN_RATES", "example.com"),
+        ("NOTIFY_DOMAIN_RATES", "example.com=fast"),
         ("NOTIFY_BOUNCE_ADDRESS", "a@example.com,b@example.com"),
     ],
 )

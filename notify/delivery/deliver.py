@@ -60,7 +60,7 @@ def resting(connection: Connection, found: Sequence[Dossier]) -> dict[int, Wait]
     Such are those that an outage held up, and those whose person has begun a pause since. No statement where
     nobody has either. What is on one letter is one person's.
     """
-    asked = [one for one in found if one.choices.schedule is not AT_ONCE and not _is_required(one)]
+    asked = [one for one in found if one.choices.schedule is not AT_ONCE and not is_required(one)]
     if not asked:
         return {}
     now = groups.now(connection)
@@ -69,6 +69,11 @@ def resting(connection: Connection, found: Sequence[Dossier]) -> dict[int, Wait]
         for one in asked
     }
     return {id_: wait for id_, wait in waits.items() if wait}
+
+
+def is_required(dossier: Dossier) -> bool:
+    """Whether the letter goes at once, whatever anybody has chosen."""
+    return dossier.event_type is not None and dossier.event_type.system_required
 
 
 def last_look(dossier: Dossier) -> Letter | Skipped | Expired:
@@ -173,10 +178,6 @@ def _reader(dossier: Dossier) -> Person:
     """Whom the letter is for, with the time zone that they have chosen."""
     person, chosen = dossier.person or Person(username=dossier.job.username), dossier.choices.schedule.timezone
     return replace(person, timezone=chosen) if chosen else person
-
-
-def _is_required(dossier: Dossier) -> bool:
-    return dossier.event_type is not None and dossier.event_type.system_required
 
 
 def _distinct(values: Iterable[Value]) -> list[Value]:

@@ -17,6 +17,7 @@ from notify.delivery.deliver import Looked
 from notify.delivery.journal import Notes
 from notify.delivery.lanes import Held, Lanes
 from notify.delivery.ledger import ClaimUnheard, Ledger, Try
+from notify.delivery.rates import Room
 from notify.delivery.recorder import MOST_ROWS, PAUSE_SECONDS, Recorder
 from notify.delivery.routes import Route
 from notify.domain.jobs import Letter
@@ -156,6 +157,7 @@ class Drain:
             found = await self._ledger.claim_lapsed()
             if not found:
                 return
+            await self._route.spend(1)
             self._take(found, began)
             await self._begun()
             await self._landed()
@@ -174,16 +176,31 @@ class Drain:
             if await self._relay_is_off():
                 self._give_out()
                 return
-            began = monotonic()
-            found = await self._ledger.claim(self._claim_size)
-            self._take(found, began)
-            if len(found) < self._claim_size:
-                if not await self._still_busy():
-                    return
-            elif not rung:
+            room = await self._route.draw(self._claim_size)
+            full = await self._claim(room) if room.letters else await self._soon(room)
+            if not full and not await self._still_busy():
+                return
+            if full and room.letters == self._claim_size and not rung:
                 self._ring()
                 rung = True
         self.unfinished = monotonic() >= self._ends
+
+    async def _claim(self, room: Room) -> bool:
+        """Claim as many letters as there is room for; whether more may be due."""
+        began = monotonic()
+        claimed = await self._ledger.claim(room.letters)
+        self._take(claimed.looked, began)
+        await self._route.spend(sum(isinstance(one, Letter) for _, one in claimed.looked) - room.letters)
+        return claimed.full
+
+    async def _soon(self, room: Room) -> bool:
+        """Wait until the relay's rate leaves room again; False where that takes longer than a sweep's pause."""
+        if room.seconds > LOOK_AGAIN_SECONDS:
+            return False
+        ends = monotonic() + max(room.seconds, ASK_AGAIN_SECONDS)
+        while not self._stopping and monotonic() < ends:
+            await self._wait(at_most=ends - monotonic())
+        return True
 
     async def _relay_is_off(self) -> bool:
         """Whether the breaker is open; asked at most every quarter of a second."""
@@ -209,7 +226,7 @@ class Drain:
             await self._wait(at_most=ends - monotonic())
         return bool(self._held)
 
-    def _take(self, found: list[Looked], began: float) -> None:
+    def _take(self, found: Sequence[Looked], began: float) -> None:
         until = began + self._lease
         self._report.claimed += len(found)
         for job, looked in found:

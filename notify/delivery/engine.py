@@ -16,14 +16,14 @@ from uuid import UUID
 import structlog
 
 from notify.checkpoints import Checkpoint, pass_by
-from notify.delivery.breaker import Breaker
 from notify.delivery.drain import Drain, DrainReport
 from notify.delivery.journal import Journal, Notes
-from notify.delivery.ledger import Ledger
+from notify.delivery.ledger import NO_RATES, Ledger
 from notify.delivery.routes import Route, Routes
 from notify.domain.jobs import Stage
 from notify.domain.measures import Count, uncounted
 from notify.domain.ports import Channel, Doorbell
+from notify.domain.rates import DomainRates
 from notify.store.database import Database
 from notify.store.leases import Outlook
 from notify.store.outbox import LEASES
@@ -45,6 +45,7 @@ class Engine:
         at_most: How long one drain may claim.
         claim_size: Letters in one claim.
         moved: Called whenever a drain gets on with its work, even if the database is away.
+        domains: How fast letters go to these domains of recipients.
     """
 
     def __init__(
@@ -62,6 +63,7 @@ class Engine:
         count: Count = uncounted,
         journal: Notes | None = None,
         moved: Callable[[], None] = lambda: None,
+        domains: DomainRates = NO_RATES,
     ) -> None:
         self._database = database
         self._doorbell = doorbell
@@ -73,10 +75,16 @@ class Engine:
         self._journal = journal or Journal(log)
         self._threads = ThreadPoolExecutor(DATABASE_THREADS, thread_name_prefix="ledger")
         self._ledger = Ledger(
-            database=database, worker=worker, lease=lease, threads=self._threads, checkpoint=checkpoint, moved=moved
+            database=database,
+            worker=worker,
+            lease=lease,
+            threads=self._threads,
+            checkpoint=checkpoint,
+            domains=domains,
+            moved=moved,
         )
         call = self._ledger.call
-        self._routes = Routes([Route(one, Breaker(database, relay=one.relay), call=call) for one in channels])
+        self._routes = Routes([Route(one, database, call=call) for one in channels])
         self._one_at_a_time = Lock()
         self._draining: Drain | None = None
         self._stopped = False

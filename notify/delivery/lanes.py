@@ -43,8 +43,8 @@ class Held:
 
     @property
     def domain(self) -> str:
-        """Whose server may be slow, or greylist us."""
-        return self.letter.to_email.rpartition("@")[2].lower()
+        """Of the recipient."""
+        return self.letter.domain
 
 
 class Lanes:

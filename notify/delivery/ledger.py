@@ -12,10 +12,12 @@ from uuid import UUID
 from sqlalchemy import Connection
 
 from notify.checkpoints import LETTER_CLAIMED, RECORD_COMMITTED, RECORD_WRITTEN, Checkpoint
-from notify.delivery.deliver import Looked, dossiers, gather, last_look, resting
+from notify.delivery.deliver import Looked, dossiers, gather, is_required, last_look, resting
+from notify.delivery.rates import within
 from notify.delivery.recorder import CommitUnsettled, Flush
 from notify.domain.errors import NotifyError
 from notify.domain.jobs import Job
+from notify.domain.rates import DomainRates
 from notify.store import commits, directory, groups, outbox
 from notify.store.database import AWAY, Database
 from notify.store.directory import Undeliverable
@@ -25,6 +27,7 @@ from notify.store.outbox import LEASES, Ending
 P = ParamSpec("P")
 Result = TypeVar("Result")
 Try = tuple[int, int]
+NO_RATES = DomainRates()
 
 
 class ClaimUnheard(NotifyError):
@@ -35,10 +38,18 @@ class ClaimUnheard(NotifyError):
         self.tries = tries
 
 
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """Letters that are ours; ``full`` says that more may be due."""
+
+    looked: Sequence[Looked]
+    full: bool
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ledger:
     """
-    Claims, renews, gives back and records letters under the name of one worker process.
+    Claims, renews, gives back and records letters under the name of one worker process, to *domains* at their rates.
 
     A claim and the facts for its last look are one transaction: if the facts cannot be read, the
     claim is undone and nobody's lease has to run out.
@@ -53,19 +64,23 @@ class Ledger:
     threads: Executor
     checkpoint: Checkpoint
     moved: Callable[[], None]
+    domains: DomainRates = NO_RATES
 
     async def outlook(self) -> Outlook:
         """Whether a letter is due, and whether one is that outlived a worker."""
         return await self._run(LEASES.outlook)
 
-    async def claim(self, limit: int) -> list[Looked]:
-        """Take up to *limit* due letters, each with what the last look says."""
+    async def claim(self, limit: int) -> Claimed:
+        """Take up to *limit* due letters, each with what the last look says; those that must wait are put off."""
+        rows = 0
 
         def take(connection: Connection) -> list[Looked]:
+            nonlocal rows
             jobs = outbox.claim(connection, limit=limit, lease=self.lease, worker=self.worker)
+            rows = len(jobs)
             return self._looked(connection, jobs)
 
-        return await self._taken(take)
+        return Claimed(await self._taken(take), full=rows == limit)
 
     async def claim_lapsed(self) -> list[Looked]:
         """Take one letter of which some worker vanished, with what the last look says; empty when none is due."""
@@ -139,7 +154,10 @@ class Ledger:
         )
         gathered = gather([(one.job, last_look(one)) for one in found if one.job.claim.id not in waits])
         groups.move(connection, gathered.moves, lease=self.lease)
-        return list(gathered.looked)
+        if not self.domains:
+            return list(gathered.looked)
+        required = {one.job.claim.id for one in found if is_required(one)}
+        return within(connection, gathered.looked, self.domains, required=required)
 
     async def _taken(self, take: Callable[[Connection], list[Looked]]) -> list[Looked]:
         """

@@ -9,9 +9,10 @@ import structlog
 
 from notify.delivery.breaker import Breaker
 from notify.delivery.pace import Pace
+from notify.delivery.rates import RelayRate, Room
 from notify.domain.outcomes import Released
 from notify.domain.ports import Channel
-from notify.store.database import AWAY
+from notify.store.database import AWAY, Database
 from notify.store.relays import Standing
 
 Result = TypeVar("Result")
@@ -27,16 +28,17 @@ class Call(Protocol):
 
 class Route:
     """
-    The way to one relay: its channel, its breaker, and how fast it goes there. Lives as long as its process.
+    The way to one relay: its channel, its breaker, its rate and its pace. Lives as long as its process.
 
     ``troubled`` says whether a letter that the relay takes is news for its breaker.
     """
 
-    def __init__(self, channel: Channel, breaker: Breaker, *, call: Call) -> None:
+    def __init__(self, channel: Channel, database: Database, *, call: Call) -> None:
         self.channel = channel
         self.pace = Pace(channel.sessions)
         self.troubled = False
-        self._breaker = breaker
+        self._breaker = Breaker(database, relay=channel.relay)
+        self._rate = RelayRate(database, channel.rate, relay=channel.relay) if channel.rate else None
         self._call = call
 
     async def standing(self) -> Standing:
@@ -72,6 +74,15 @@ class Route:
         with suppress(*AWAY):
             return (await self._call(self._breaker.failed, released)).is_open
         return False
+
+    async def draw(self, most: int) -> Room:
+        """Take the room for as many letters as the relay's rate leaves, at most so many."""
+        return Room(most) if self._rate is None else await self._call(self._rate.draw, most)
+
+    async def spend(self, letters: int) -> None:
+        """Count letters that no room was drawn for; fewer than none gives back what was drawn for none."""
+        if self._rate is not None and letters:
+            await self._call(self._rate.spend, letters)
 
     async def worked(self) -> None:
         """The relay took a letter after trouble."""

@@ -5,6 +5,7 @@ from typing import Protocol
 
 from notify.domain.jobs import Letter, Stage
 from notify.domain.outcomes import Outcome, Released
+from notify.domain.rates import Rate
 
 
 class Errand(Protocol):
@@ -25,7 +26,8 @@ class Channel(Protocol):
     Hands letters to somebody who carries them. Lives in one event loop; safe for many tasks in it.
 
     ``relay`` names the other side without credentials (``host:port``); ``sessions`` is how many
-    calls of ``carry`` may be under way at once.
+    calls of ``carry`` may be under way at once; ``rate`` is how fast letters may be given to it by
+    all processes together, None: as fast as it takes them.
     """
 
     @property
@@ -33,6 +35,9 @@ class Channel(Protocol):
 
     @property
     def sessions(self) -> int: ...
+
+    @property
+    def rate(self) -> Rate | None: ...
 
     async def open(self) -> Released | None:
         """Make sure that a session stands. None when it does, else why it does not; risks no letter."""

@@ -1,24 +1,29 @@
 """
 Where letters are handed over, and how the way there is guarded: ``NOTIFY_SMTP_URL`` and its fallbacks, read once.
 
-Decided: what belongs to one relay stands in its URL (``?starttls=``, ``?sessions=``), so that a second one needs no
-second set of variables, and one relay needs none of it.
+Decided: what belongs to one relay stands in its URL (``?starttls=``, ``?sessions=``, ``?per_second=``), so that a
+second one needs no second set of variables, and one relay needs none of it.
 """
 
 from base64 import b64encode
 from dataclasses import dataclass, field
 from enum import StrEnum
 from ipaddress import ip_address
+from re import compile as pattern
 from typing import NoReturn, Self
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 from notify.domain.errors import InvalidSettings
+from notify.domain.rates import MOST_PER_SECOND
 
 SETTING = "NOTIFY_SMTP_URL"
 FALLBACKS = "NOTIFY_SMTP_FALLBACK_URLS"
-EXPECTED = "expected smtp://user:password@host:587 or smtps://host, with ?starttls=required|never and &sessions=8"
-OPTIONS = ("starttls", "sessions")
+EXPECTED = (
+    "expected smtp://user:password@host:587 or smtps://host, with ?starttls=required|never&sessions=8&per_second=10"
+)
+OPTIONS = ("starttls", "sessions", "per_second")
 MOST_SESSIONS = 256
+NUMBER = pattern(r"[0-9]+(\.[0-9]+)?")
 
 
 class Guard(StrEnum):
@@ -35,7 +40,8 @@ class Relay:
     The SMTP server that letters are handed to.
 
     ``username`` and ``password`` are both given or both None, and never with ``Guard.PLAIN``. ``sessions``
-    is how many one worker process opens at most; None: as many as to any other.
+    is how many one worker process opens at most; None: as many as to any other. ``per_second`` is how many
+    letters it gets from all workers; None: as many as it takes.
     """
 
     host: str
@@ -44,6 +50,7 @@ class Relay:
     username: str | None = None
     password: str | None = field(default=None, repr=False)
     sessions: int | None = None
+    per_second: float | None = None
 
     @classmethod
     def from_url(cls, url: str, *, setting: str = SETTING) -> Self:
@@ -80,6 +87,7 @@ class Relay:
             username=username,
             password=password,
             sessions=_sessions(options.get("sessions")),
+            per_second=_per_second(options.get("per_second")),
         )
 
     @property
@@ -142,7 +150,7 @@ def _options(parts: SplitResult) -> dict[str, str]:
     pairs = parse_qsl(parts.query, keep_blank_values=True)
     options = dict(pairs)
     if options.keys() - OPTIONS:
-        _refuse(f"it has a parameter other than {' and '.join(OPTIONS)}")
+        _refuse(f"it has a parameter other than {', '.join(OPTIONS)}")
     if len(options) < len(pairs):
         _refuse("it has a parameter twice")
     return options
@@ -166,6 +174,15 @@ def _sessions(stated: str | None) -> int | None:
     if not (stated.isascii() and stated.isdigit()) or not 1 <= int(stated) <= MOST_SESSIONS:
         _refuse(f"its sessions are no number from 1 to {MOST_SESSIONS}")
     return int(stated)
+
+
+def _per_second(stated: str | None) -> float | None:
+    if stated is None:
+        return None
+    number = float(stated) if NUMBER.fullmatch(stated) else 0.0
+    if not 0 < number <= MOST_PER_SECOND:
+        _refuse(f"its per_second is no number above 0 and up to {MOST_PER_SECOND:g}")
+    return number
 
 
 def _credentials(parts: SplitResult) -> tuple[str, str] | tuple[None, None]:

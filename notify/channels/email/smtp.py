@@ -22,6 +22,7 @@ from notify.domain.jobs import Letter
 from notify.domain.measures import Count, uncounted
 from notify.domain.outcomes import Outcome, Phase, Released
 from notify.domain.ports import Errand
+from notify.domain.rates import Rate
 
 SESSIONS = 8
 
@@ -76,6 +77,10 @@ class EmailChannel:
     @property
     def sessions(self) -> int:
         return self._sessions
+
+    @property
+    def rate(self) -> Rate | None:
+        return None if self._relay.per_second is None else Rate.a_second(self._relay.per_second)
 
     async def open(self) -> Released | None:
         """Make sure that a session stands. None when it does, else why it does not; risks no letter."""

@@ -51,6 +51,10 @@ def test_any_credentials_can_be_written_percent_encoded(user: str, password: str
         "smtp://ann:s3cret@mail.example.com?sessions=-1",
         "smtp://ann:s3cret@mail.example.com?sessions=four",
         "smtp://ann:s3cret@mail.example.com?sessions=",
+        "smtp://ann:s3cret@mail.example.com?per_second=0",
+        "smtp://ann:s3cret@mail.example.com?per_second=-1",
+        "smtp://ann:s3cret@mail.example.com?per_second=nan",
+        "smtp://ann:s3cret@mail.example.com?per_second=10001",
         "smtps://ann:s3cret@mail.example.com?starttls=never",
         "smtp://ann:s3cret@mail.example.com:99999",
         "smtp://ann:s3cret@mail.example.com:0",
@@ -87,17 +91,19 @@ def test_a_relay_can_be_printed_without_showing_its_password() -> None:
 
 
 @pytest.mark.parametrize(
-    ("url", "guard", "sessions"),
+    ("url", "guard", "sessions", "per_second"),
     [
-        ("smtp://mail.example.com?sessions=4", Guard.STARTTLS, 4),
-        ("smtp://mail.example.com?starttls=never&sessions=256", Guard.PLAIN, 256),
-        ("smtps://mail.example.com?sessions=1", Guard.IMPLICIT_TLS, 1),
-        ("smtps://mail.example.com", Guard.IMPLICIT_TLS, None),
+        ("smtp://mail.example.com?sessions=4", Guard.STARTTLS, 4, None),
+        ("smtp://mail.example.com?starttls=never&sessions=256&per_second=14", Guard.PLAIN, 256, 14),
+        ("smtps://mail.example.com?sessions=1&per_second=0.5", Guard.IMPLICIT_TLS, 1, 0.5),
+        ("smtps://mail.example.com", Guard.IMPLICIT_TLS, None, None),
     ],
 )
-def test_each_relay_has_its_own_sessions_and_its_own_guard(url: str, guard: Guard, sessions: int | None) -> None:
+def test_each_relay_has_its_own_guard_sessions_and_rate(
+    url: str, guard: Guard, sessions: int | None, per_second: float | None
+) -> None:
     relay = Relay.from_url(url)
-    assert (relay.guard, relay.sessions) == (guard, sessions)
+    assert (relay.guard, relay.sessions, relay.per_second) == (guard, sessions, per_second)
 
 
 def test_relays_come_in_the_order_in_which_they_are_named() -> None:

@@ -1,0 +1,91 @@
+"""
+How fast letters leave: a bucket for each relay and for each domain that has a rate, shared by all workers.
+
+Decided: a letter counts when it is claimed. What is claimed for a relay is not more than its bucket holds; a letter
+    to a domain whose bucket is empty is put off in the transaction of its claim, and others go past it.
+Decided: a relay at its rate is not a relay that is down; its letters wait and do not go over the next.
+Rejected: counting in each process: the rate would depend on how many there are.
+Rejected: to pass over a domain's letters in the claim: it would read all of them each time.
+"""
+
+from collections import defaultdict
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+from datetime import timedelta
+
+from sqlalchemy import Connection
+
+from notify.delivery.deliver import Looked
+from notify.domain.jobs import Letter
+from notify.domain.rates import DomainRates, Rate, turns
+from notify.store import rates
+from notify.store.database import Database
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """How many letters may be claimed now; where that is none, in how many seconds one may."""
+
+    letters: int
+    seconds: float = 0.0
+
+
+class RelayRate:
+    """The bucket of one relay. Every method is one short transaction."""
+
+    def __init__(self, database: Database, rate: Rate, *, relay: str) -> None:
+        self._database = database
+        self._rate = rate
+        self._bucket = f"relay {relay}"
+
+    def draw(self, most: int) -> Room:
+        """Take the room for as many letters as there is, at most so many."""
+        with self._database.begin() as connection:
+            bucket = rates.locked(connection, [self._bucket])[self._bucket]
+            letters = min(most, self._rate.free(bucket.owed))
+            if letters:
+                owed = self._rate.spent(bucket.owed, letters)
+                rates.keep(connection, {self._bucket: replace(bucket, owed=owed)})
+            return Room(letters, self._rate.wait(bucket.owed))
+
+    def spend(self, letters: int) -> None:
+        """Count these, whether or not there is room; fewer than none gives back what was drawn."""
+        with self._database.begin() as connection:
+            bucket = rates.locked(connection, [self._bucket])[self._bucket]
+            rates.keep(connection, {self._bucket: replace(bucket, owed=self._rate.spent(bucket.owed, letters))})
+
+
+def within(
+    connection: Connection, looked: Sequence[Looked], domains: DomainRates, *, required: Collection[int]
+) -> list[Looked]:
+    """
+    What of this may go now; letters beyond the rates of their domains are put off.
+
+    Args:
+        required: Ids of the letters that are put off by the least.
+    """
+    limited: dict[str, list[Letter]] = defaultdict(list)
+    by_name: dict[str, Rate] = {}
+    for _, one in looked:
+        if isinstance(one, Letter) and (found := domains.of(one.domain)):
+            limited[found[0]].append(one)
+            by_name[found[0]] = found[1]
+    if not limited:
+        return list(looked)
+    buckets = rates.locked(connection, [_bucket(name) for name in limited])
+    delays: dict[tuple[int, int], timedelta] = {}
+    for name, letters in limited.items():
+        urgent = [one.claim.id in required for one in letters]
+        seconds, buckets[_bucket(name)] = turns(buckets[_bucket(name)], by_name[name], urgent=urgent)
+        delays |= {
+            (one.claim.id, one.claim.attempt): timedelta(seconds=delay)
+            for one, delay in zip(letters, seconds, strict=True)
+            if delay
+        }
+    rates.keep(connection, buckets)
+    rates.put_off(connection, delays)
+    return [(job, one) for job, one in looked if (job.claim.id, job.claim.attempt) not in delays]
+
+
+def _bucket(name: str) -> str:
+    return f"domain {name}"
