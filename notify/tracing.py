@@ -34,9 +34,15 @@ class Spans:
         self._tracer = tracer
 
     def note(
-        self, job: Job, settlement: Settlement, *, seconds: float | None = None, traceparent: str | None = None
+        self,
+        job: Job,
+        settlement: Settlement,
+        *,
+        seconds: float | None = None,
+        relay: str | None = None,
+        traceparent: str | None = None,
     ) -> None:
-        self._journal.note(job, settlement, seconds=seconds, traceparent=traceparent)
+        self._journal.note(job, settlement, seconds=seconds, relay=relay, traceparent=traceparent)
         if seconds is None or not _is_set_up():
             return
         span = _begun(self._tracer, "notify.deliver", seconds, traceparent)
@@ -48,6 +54,7 @@ class Spans:
                 "notify.event_id": job.event_id,
                 "notify.event_type": job.event_type,
                 "notify.verdict": settlement.verdict,
+                "notify.relay": relay or "",
                 "notify.reason": settlement.reason or "",
                 "notify.code": (answer.code if answer else None) or 0,
             })  # fmt: skip

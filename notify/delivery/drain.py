@@ -343,7 +343,13 @@ class Drain:
         del self._held[held.name]
         settlement = settle(outcome, held.job.claim, rng=self._rng)
         seconds = monotonic() - (held.begun or 0.0)
-        self._journal.note(held.job, settlement, seconds=seconds, traceparent=held.letter.event.traceparent)
+        self._journal.note(
+            held.job,
+            settlement,
+            seconds=seconds,
+            relay=self._channel.relay,
+            traceparent=held.letter.event.traceparent,
+        )
         self._recorder.put(
             Ending(
                 job=held.job,

@@ -15,7 +15,13 @@ class Notes(Protocol):
     """Takes note of what became of each try."""
 
     def note(
-        self, job: Job, settlement: Settlement, *, seconds: float | None = None, traceparent: str | None = None
+        self,
+        job: Job,
+        settlement: Settlement,
+        *,
+        seconds: float | None = None,
+        relay: str | None = None,
+        traceparent: str | None = None,
     ) -> None: ...
 
 
@@ -31,13 +37,20 @@ class Journal:
         self._log = log
 
     def note(
-        self, job: Job, settlement: Settlement, *, seconds: float | None = None, traceparent: str | None = None
+        self,
+        job: Job,
+        settlement: Settlement,
+        *,
+        seconds: float | None = None,
+        relay: str | None = None,
+        traceparent: str | None = None,
     ) -> None:
         """
         Say it, as a warning where the letter is dead.
 
         Args:
             seconds: How long the try took; None: it was ended by the last look.
+            relay: Who was asked, as ``host:port``; None: nobody.
             traceparent: In which trace the event was emitted; None: in none.
         """
         claim, answer = job.claim, settlement.answer
@@ -53,6 +66,8 @@ class Journal:
             facts |= {"phase": answer.phase, "code": answer.code}
         if seconds is not None:
             facts["milliseconds"] = round(seconds * 1000, 1)
+        if relay:
+            facts["relay"] = relay
         if job.followers:
             facts["together_with"] = [one.claim.id for one in job.followers]
         if traceparent:

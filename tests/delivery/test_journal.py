@@ -48,6 +48,7 @@ def test_a_letter_that_is_sent_says_which_it_was_and_how_long_it_took_and_carrie
     said, (line,) = lines(capsys)
     (job,) = [job for job in office.jobs() if job.to_email]
     expected = {"job": job.id, "attempt": 1, "event_id": job.event_id, "verdict": "sent", "code": 250, "trace": TRACE}
+    assert line["relay"] == relay.url.removeprefix("smtp://")
     assert line.items() >= {**expected, "level": "info", "phase": "final_dot"}.items()
     assert 0 < line["milliseconds"] < 60_000
     (letter,) = relay.letters
