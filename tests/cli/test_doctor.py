@@ -145,6 +145,8 @@ def test_of_two_relays_the_sick_one_is_named(
     with ScriptedRelay() as second:
         name = second.url.removeprefix("smtp://")
         monkeypatch.setenv("NOTIFY_SMTP_FALLBACK_URLS", second.url)
+        assert found(well).keys() == {"patience"}
+        monkeypatch.setenv("NOTIFY_SMTP_TIMEOUT_SECONDS", "60")
         assert found(well) == {}
 
         second.answers["GREETING"] = "451 4.3.2 out of disk"

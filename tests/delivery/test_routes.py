@@ -129,6 +129,24 @@ def test_a_relay_that_falls_over_in_the_middle_leaves_the_rest_to_the_next_in_th
     assert {(job.status, job.failures) for job in office.jobs() if job.to_email} == {("sent", 0)}
 
 
+def test_a_relay_that_falls_silent_in_the_middle_leaves_the_rest_to_the_next_once_patience_is_at_its_end(
+    database: Database, relay: ScriptedRelay, second: ScriptedRelay
+) -> None:
+    relay.silent_at.add("RCPT")
+    office = Office(database, relay.url, {"smtp_fallback_urls": second.url, "smtp_timeout_seconds": 0.5})
+    office.letters_wait(*many(20))
+    office.now("UPDATE notify.people SET email = username || '@' || username || '.test'")
+
+    report = office.drain()
+    office.now(DUE_AGAIN)
+    rest = office.drain()
+
+    assert report["sent"] > 0
+    assert report["sent"] + rest["sent"] == len(second.letters) == 20
+    assert states(office) == {name(relay): "open"}
+    assert {(job.status, job.failures) for job in office.jobs() if job.to_email} == {("sent", 0)}
+
+
 def test_a_wrong_password_at_the_first_is_named_there_and_the_second_takes_the_letters_at_once(
     database: Database, second: ScriptedRelay, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

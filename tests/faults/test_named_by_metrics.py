@@ -71,6 +71,19 @@ def test_nothing_fires_while_letters_flow(database: Database, relay: ScriptedRel
         assert (seen.causes(), seen.symptoms()) == (set(), set())
 
 
+def test_a_sick_relay_is_named_although_another_takes_its_letters(database: Database, relay: ScriptedRelay) -> None:
+    with (
+        nobody_listening() as port,
+        watched(database, f"smtp://127.0.0.1:{port}", smtp_fallback_urls=relay.url) as seen,
+    ):
+        for number in range(5):
+            seen.office.letters_wait("ann", key=f"k{number}", link=f"CL-{number}")
+            seen.office.drain()
+
+        assert len(relay.letters) == 5
+        assert (seen.causes(), seen.symptoms()) == ({"NotifyRelayDown"}, set())
+
+
 def test_a_sick_relay_is_named(database: Database) -> None:
     with nobody_listening() as port, watched(database, f"smtp://127.0.0.1:{port}") as seen:
         seen.office.letters_wait("ann")

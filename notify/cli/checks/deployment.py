@@ -34,7 +34,7 @@ def broker(here: Place) -> Sequence[Finding]:
 
 def settings(here: Place) -> Sequence[Finding]:
     """What each setting allows by itself, and all of them together do not."""
-    return [*_lease(here.settings), *_public_url(here.settings), *_kept(here.settings)]
+    return [*_lease(here.settings), *_patience(here.settings), *_public_url(here.settings), *_kept(here.settings)]
 
 
 def connections(here: Place) -> Sequence[Finding]:
@@ -58,6 +58,16 @@ def _lease(settings: Settings) -> Iterator[Finding]:
     words = f"NOTIFY_LEASE_SECONDS={settings.lease_seconds:g}, an answer of the database may take {slowest:g} s"
     why = f"A lease that ends before it is renewed sends a letter twice; the {MOST_LAPSES}rd time ends it as poison."
     yield Finding("lease", settings.lease_seconds > slowest, words, why, f"NOTIFY_LEASE_SECONDS={slowest * 1.5:g}")
+
+
+def _patience(settings: Settings) -> Iterator[Finding]:
+    """Source: RFC 5321 §4.5.3.2: minutes, during which letters wait for the first relay beside another."""
+    if settings.smtp_fallback_urls is None:
+        return
+    stated = settings.smtp_timeout_seconds
+    words = "minutes for each answer of a relay, as the RFC has them" if stated is None else f"{stated:g} s an answer"
+    why = "A relay that has gone silent is given up for the next one only after that."
+    yield Finding("patience", stated is not None, words, why, "NOTIFY_SMTP_TIMEOUT_SECONDS=60")
 
 
 def _public_url(settings: Settings) -> Iterator[Finding]:
