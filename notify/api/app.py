@@ -18,6 +18,7 @@ from notify.api import (
     health,
     jobs,
     metrics,
+    next_calls,
     preferences,
     preferences_page,
     problems,
@@ -97,7 +98,9 @@ def build_app(context: Context) -> FastAPI:
     if context.calls_per_minute is not None:
         app.add_middleware(Rates, per_minute=context.calls_per_minute)
     app.add_middleware(AccessLog)
-    app.openapi()["components"]["schemas"].update(problems.schemas())
+    document = app.openapi()
+    document["components"]["schemas"].update(problems.schemas())
+    next_calls.describe(document)
     return app
 
 

@@ -1,18 +1,21 @@
 """The API keeps to its own OpenAPI document, whatever is sent; and reading it writes nothing."""
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Any
 
 import httpx
 import pytest
 import schemathesis
 from fastapi import FastAPI
-from hypothesis import Phase, given, seed, settings
+from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis.strategies import SearchStrategy
 from schemathesis import Case, GenerationMode
 from schemathesis.checks import not_a_server_error
 from schemathesis.core.result import Ok
+from schemathesis.core.transport import Response
 from schemathesis.specs.openapi.checks import (
     content_type_conformance,
     response_schema_conformance,
@@ -23,11 +26,18 @@ from sqlalchemy import ColumnElement, Table, select
 from notify.channels.links import SignedLinks
 from notify.domain.events import COMMENT_CREATED
 from notify.store.database import Database
-from notify.store.tables import api_tokens, metadata
+from notify.store.tables import api_tokens, metadata, notification_event_types
 from notify.store.tokens import Scope
 from tests.api.conftest import Person, Program
+from tests.support.office import Office, comment
 
 CASES_OF_AN_OPERATION = 12
+SEQUENCES, CALLS_OF_A_SEQUENCE = 40, 8
+FEW = 4
+KEPT_BETWEEN = {api_tokens, notification_event_types}
+FORGET = (
+    f"TRUNCATE {', '.join(one.fullname for one in metadata.sorted_tables if one not in KEPT_BETWEEN)} RESTART IDENTITY"
+)
 KEPT = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
 EVENT = {
     "key": "1",
@@ -88,6 +98,81 @@ def keeps_its_word(cases: SearchStrategy[Case[Any]], *, headers: dict[str, str])
         case.call_and_validate(headers=headers, checks=KEPT)
 
     check()
+
+
+def test_calls_that_follow_each_other_keep_the_documents_word_whatever_came_before(
+    app: FastAPI, visitor: Callable[[str], Visitor], database: Database
+) -> None:
+    dana = visitor("dana")
+    office = Office(database, relay_url=None)
+    followed: Counter[str] = Counter()
+
+    schema = schemathesis.openapi.from_asgi("/openapi.json", app).include(path_regex="^/api/")
+    schema.config.generation.update(modes=[GenerationMode.POSITIVE])
+
+    class Caller(schema.as_state_machine()):  # type: ignore[misc]
+        def setup(self) -> None:
+            """Each sequence begins with two letters that wait, so that it means the same however often it is run."""
+            office.now(FORGET)
+            office.letters_wait("dana", "bob")
+            self.calls = 0
+
+        def get_call_kwargs(self, case: Case[Any]) -> dict[str, Any]:
+            return {"headers": dana.headers(case.path)}
+
+        def before_call(self, case: Case[Any]) -> None:
+            if case.path_parameters.get("job_id", 0) > FEW:
+                case.path_parameters["job_id"] %= FEW
+            if case.path == "/api/v1/events":
+                self.calls += 1
+                case.body = comment(key=f"call-{self.calls}", reviewers=["dana"])
+
+        def after_call(self, response: Response, case: Case[Any]) -> None:
+            """A worker fans out meanwhile."""
+            if response.status_code < HTTPStatus.BAD_REQUEST:
+                followed[f"{case.method} {case.path}"] += 1
+            if case.path == "/api/v1/events" and response.status_code == HTTPStatus.ACCEPTED:
+                office.fan_out()
+
+        def validate_response(self, response: Response, case: Case[Any], **_: object) -> None:
+            case.validate_response(response, checks=KEPT, headers=dana.headers(case.path))
+
+    Caller.run(
+        settings=settings(
+            max_examples=SEQUENCES,
+            stateful_step_count=CALLS_OF_A_SEQUENCE,
+            database=None,
+            deadline=None,
+            derandomize=True,
+            phases=[Phase.generate],
+            suppress_health_check=list(HealthCheck),
+        )
+    )
+
+    assert {
+        "GET /api/v1/events/{key}",
+        "GET /api/v1/jobs/{job_id}",
+        "POST /api/v1/jobs/{job_id}/retry",
+        "POST /api/v1/jobs/{job_id}/cancel",
+        "PUT /api/v1/user/notification/config",
+    } <= set(followed)
+
+
+def test_every_link_gives_its_call_parameters_that_it_has(api: httpx.Client) -> None:
+    document = api.get("/openapi.json").json()
+    calls = {one["operationId"]: one for path in document["paths"].values() for one in path.values()}
+    links = [
+        link
+        for call in calls.values()
+        for answer in call["responses"].values()
+        for link in answer.get("links", {}).values()
+    ]
+
+    assert len(links) > 20
+    for link in links:
+        known = {one["name"] for one in calls[link["operationId"]].get("parameters", ())}
+        needed = {one["name"] for one in calls[link["operationId"]].get("parameters", ()) if one["in"] == "path"}
+        assert needed <= link.get("parameters", {}).keys() <= known
 
 
 @pytest.fixture
