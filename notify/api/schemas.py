@@ -514,6 +514,8 @@ class JobOut(View):
     replay_of: int | None
     leader_id: int | None = Field(description="The job whose letter tells of this event too; null: its own letter.")
     held_by: Hold | None = Field(description="What it waits or has waited for; null: nothing.")
+    relay: str | None = Field(description="Which relay took the letter; null: it is not sent.")
+    sent_in_ms: int | None = Field(description="Milliseconds that the try took which sent it; null: it is not sent.")
     created_at: datetime
     finished_at: datetime | None
 

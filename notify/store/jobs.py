@@ -46,6 +46,8 @@ class JobView:
     replay_of: int | None
     leader_id: int | None
     held_by: str | None
+    relay: str | None
+    sent_in_ms: int | None
     created_at: datetime
     finished_at: datetime | None
 

@@ -126,6 +126,11 @@ class Ending:
         """Whether the letter is out, which is true whoever holds its lease."""
         return self.settlement.status == SENT
 
+    @property
+    def took_ms(self) -> int | None:
+        """How long it took, as the table has it."""
+        return None if self.took is None else round(self.took / timedelta(milliseconds=1))
+
 
 def claim(connection: Connection, *, limit: int, lease: timedelta, worker: UUID) -> list[Job]:
     """
@@ -283,6 +288,8 @@ _ending = records(
     error=Text,
     reply=Text,
     to_email=Text,
+    relay=Text,
+    sent_in_ms=Integer,
 )
 _FACTS = {
     "outcome_reason": _ending.c.reason,
@@ -291,6 +298,8 @@ _FACTS = {
     "last_error": func.coalesce(_ending.c.error, email_jobs.c.last_error),
     "relay_reply": _ending.c.reply,
     "to_email": func.coalesce(_ending.c.to_email, email_jobs.c.to_email),
+    "relay": _ending.c.relay,
+    "sent_in_ms": _ending.c.sent_in_ms,
 }
 # A retry must not sleep past the letter's end: it wakes then, to be recorded as expired.
 # Who leaves with another's letter waits for that one, however long.
@@ -431,6 +440,8 @@ def _row(ending: Ending) -> dict[str, Any]:
         "error": None if ending.says_sent else text or None,
         "reply": text if ending.says_sent else None,
         "to_email": ending.to_email,
+        "relay": ending.relay if ending.says_sent else None,
+        "sent_in_ms": ending.took_ms if ending.says_sent else None,
     }
 
 
@@ -446,7 +457,7 @@ def _try(ending: Ending) -> dict[str, Any]:
         "text": answer.text or None if answer else None,
         "verdict": f"{ending.settlement.verdict}: {reason}" if reason else ending.settlement.verdict,
         "relay": ending.relay,
-        "took_ms": None if ending.took is None else round(ending.took / timedelta(milliseconds=1)),
+        "took_ms": ending.took_ms,
     }
 
 

@@ -563,6 +563,12 @@ email_jobs = Table(
         comment="What the letter waits or has waited for: hourly, daily, weekly (a digest), quiet_hours, pause;"
         " null: nothing.",
     ),
+    Column("relay", Text, comment="host:port of the relay that took the letter; null unless sent."),
+    Column(
+        "sent_in_ms",
+        Integer,
+        comment="How long the try took that the relay ended with yes, from its first word; null unless sent.",
+    ),
     PrimaryKeyConstraint("id"),
     UniqueConstraint("message_id"),
     CheckConstraint(
@@ -580,6 +586,7 @@ email_jobs = Table(
     CheckConstraint("leader_id IS NULL OR carried_as IS NOT NULL", name="carried_with_leader"),
     CheckConstraint("held_by IN ('hourly', 'daily', 'weekly', 'quiet_hours', 'pause')", name="held_by"),
     CheckConstraint("held_by IS NULL OR priority > 0", name="required_not_held"),
+    CheckConstraint("sent_in_ms >= 0", name="sent_in_ms"),
     postgresql_with=OFTEN,
     comment="One row for every person an event concerned: the letter, or why there is none.",
 )

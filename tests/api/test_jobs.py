@@ -19,6 +19,7 @@ from notify.store.tables import email_attempts, email_jobs
 from notify.store.tokens import Scope
 from tests.api.conftest import Person as PersonHeaders
 from tests.api.conftest import Program, Rings
+from tests.support import rows
 
 HISTORY = {"due_at": None, "finished_at": func.now(), "outcome_reason": "550 5.1.1", "attempt": 3, "failures": 2}
 
@@ -172,6 +173,16 @@ def test_a_letter_is_shown_with_every_try_that_failed(
     assert (event["key"], event["status"], event["emptied_at"]) == (job["event_key"], "done", None)
     assert (trace[0]["rule"], trace[-1]["rule"]) == ("audience", "default")
     assert (attempt["attempt"], attempt["phase"], attempt["code"], attempt["text"]) == (1, "rcpt", 450, "busy")
+
+
+def test_a_letter_that_was_sent_says_over_which_relay_and_how_long_that_took(
+    operator: httpx.Client, database: Database
+) -> None:
+    with database.begin() as connection:
+        job = rows.letter(connection, **rows.ended("sent"), relay="mx:25", sent_in_ms=41)
+    shown = operator.get(f"/api/v1/jobs/{job}").json()
+
+    assert (shown["relay"], shown["sent_in_ms"]) == ("mx:25", 41)
 
 
 def test_a_letter_is_rendered_on_demand_with_links_that_open_nothing(

@@ -219,6 +219,20 @@ def test_a_letter_is_shown_with_tries_event_rules_and_words(notify: Notify, data
     assert "Subject: " not in notify("jobs", "show", str(job.id)).output
 
 
+def test_a_letter_that_was_sent_is_shown_with_its_relay_and_how_long_it_took(
+    notify: Notify, database: Database
+) -> None:
+    with ScriptedRelay() as relay:
+        office = Office(database, relay.url)
+        (job,) = [one for one in office.letters_wait("ann") if one.username == "ann"]
+        office.drain()
+
+    said = notify("jobs", "show", str(job.id), "--json").json
+    assert said["relay"] == relay.url.removeprefix("smtp://")
+    assert 0 <= said["sent_in_ms"] < 60_000
+    assert "sent_in_ms" in notify("jobs", "show", str(job.id)).output
+
+
 @pytest.mark.usefixtures("letters")
 def test_an_instant_that_is_none_is_refused(notify: Notify, database: Database) -> None:
     before = statuses(database)

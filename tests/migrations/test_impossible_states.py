@@ -94,6 +94,7 @@ IMPOSSIBLE: list[tuple[Table, str, dict[str, Any]]] = [
     (email_jobs, "reasoned", {**rows.ended("skipped"), "outcome_reason": None}),
     (email_jobs, "held_by", {"held_by": "yearly"}),
     (email_jobs, "required_not_held", {"held_by": "daily", "priority": 0}),
+    (email_jobs, "sent_in_ms", {"sent_in_ms": -1}),
     (email_attempts, "text", {"text": TOO_LONG}),
     (email_attempts, "took_ms", {"took_ms": -1}),
     (people, "undeliverable_with_instant", {"undeliverable_email": "a@x"}),

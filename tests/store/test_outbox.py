@@ -177,6 +177,31 @@ def test_the_relays_words_are_kept_apart_for_a_yes_and_for_a_no(database: Databa
     assert (sent["last_error"], sent["relay_reply"]) == ("come back", "queued as 4711")
 
 
+def test_a_letter_remembers_which_relay_took_it_and_how_long_that_took(database: Database) -> None:
+    job = claim_one(database)
+    with database.begin() as connection:
+        slowly = replace(ending(job, LATER), took=timedelta(seconds=9))
+        outbox.record(connection, [slowly], worker=WORKER)
+    waiting = letter(database, job)
+    assert (waiting["relay"], waiting["sent_in_ms"]) == (None, None)
+    rows.change(database, email_jobs, job.claim.id, due_at=rows.ago(seconds=1))
+    (again,) = claim(database)
+    with database.begin() as connection:
+        outbox.record(connection, [replace(ending(again, YES), took=timedelta(seconds=1.2345))], worker=WORKER)
+    sent = letter(database, job)
+    assert (sent["relay"], sent["sent_in_ms"]) == (RELAY, 1_234)
+
+
+def test_a_second_yes_does_not_change_how_long_the_first_took(database: Database) -> None:
+    late = claim_one(database)
+    prompt = claim_after_lapse(database, late)
+    for job, seconds in ((prompt, 1), (late, 60)):
+        with database.begin() as connection:
+            said = replace(ending(job, YES), took=timedelta(seconds=seconds))
+            outbox.record(connection, [said], worker=WORKER)
+    assert letter(database, late)["sent_in_ms"] == 1_000
+
+
 def test_a_letter_remembers_the_address_it_went_to(database: Database) -> None:
     job = claim_one(database, to_email="old@example.com")
     with database.begin() as connection:
