@@ -18,7 +18,8 @@ from prometheus_client.registry import Collector
 from notify.domain.jobs import Stage
 from notify.domain.measures import BUCKETS, Measure, Role
 from notify.domain.outcomes import Blame, Phase
-from notify.store import gauges, process_totals, server, stats
+from notify.domain.rates import Bucket
+from notify.store import gauges, process_totals, rates, server, stats
 from notify.store import relays as breakers
 from notify.store.database import Database
 from notify.store.gauges import Gauges
@@ -48,6 +49,8 @@ HELP = {
     **OF_STAGES,
     "dead_last_day": "Rows that ended dead within a day, by reason.",
     "relay_open": "Whether nothing is claimed for the relay, for this reason.",
+    "rate_owed_seconds": "Seconds of this rate that are used up; from two on no letter goes before its time.",
+    "rate_queued_seconds": "Seconds until the last letter has its turn that was put off for this rate.",
     "undeliverable_addresses": "People whose present address a relay refused for good.",
     "outcomes_total": "Tries by what became of them.",
     "lapses_total": "Letters whose worker vanished.",
@@ -74,10 +77,11 @@ RINGS = {Measure.DOORBELL_SENT: "sent", Measure.DOORBELL_FAILED: "failed"}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reading:
-    """What was read of the outbox at one instant; ``breakers`` by relay."""
+    """What was read of the outbox at one instant; ``breakers`` by relay, ``buckets`` by the name of their rate."""
 
     stages: Mapping[Stage, Gauges] = field(default_factory=dict)
     breakers: Mapping[str, Standing] = field(default_factory=dict)
+    buckets: Mapping[str, Bucket] = field(default_factory=dict)
     undeliverable: int = 0
     outcomes: Mapping[tuple[str, str], int] = field(default_factory=dict)
     processes: Mapping[str, Mapping[str, Total]] = field(default_factory=dict)
@@ -113,6 +117,7 @@ class OutboxCollector(Collector):
         reading = self._fresh()
         yield from _stages(reading.stages)
         yield _breakers(reading.breakers)
+        yield from _buckets(reading.buckets)
         yield from _letters(reading.outcomes)
         yield from _processes(reading.processes, reading.alive)
         yield from _server(reading)
@@ -131,9 +136,11 @@ class OutboxCollector(Collector):
         began = monotonic()
         with self._database.begin() as connection:
             known = dict.fromkeys(self._relays, Standing())
+            unused = {rates.of_relay(name): Bucket() for name in self._relays}
             return Reading(
                 stages=gauges.read(connection),
                 breakers={**known, **breakers.standings(connection)},
+                buckets={**unused, **rates.standings(connection)},
                 undeliverable=gauges.undeliverable_addresses(connection),
                 outcomes=stats.totals(connection),
                 processes=process_totals.read(connection),
@@ -183,6 +190,11 @@ def _stages(stages: Mapping[Stage, Gauges]) -> Iterable[Metric]:
 def _breakers(breakers: Mapping[str, Standing]) -> Metric:
     held = {(relay, reason): float(reason in one.held_by) for relay, one in breakers.items() for reason in HELD_BY}
     return _gauge("relay_open", ["relay", "reason"], held.items())
+
+
+def _buckets(buckets: Mapping[str, Bucket]) -> Iterable[Metric]:
+    yield _gauge("rate_owed_seconds", ["bucket"], {(name,): one.owed for name, one in buckets.items()}.items())
+    yield _gauge("rate_queued_seconds", ["bucket"], {(name,): one.queued for name, one in buckets.items()}.items())
 
 
 def _letters(outcomes: Mapping[tuple[str, str], int]) -> Iterable[Metric]:

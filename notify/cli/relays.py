@@ -1,16 +1,19 @@
 """``notify relays``: where the breakers stand, and holding one open by hand."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Annotated, Any
 
 from typer import Argument, BadParameter, Option, Typer
 
 from notify import wiring
+from notify.channels.email.relay import Relay
 from notify.cli.output import AsJson, console, print_json, print_table
 from notify.cli.place import Place, place
 from notify.domain.errors import NotifyError
 from notify.domain.jobs import Stage
-from notify.store import relays
+from notify.domain.rates import Bucket, Rate
+from notify.store import rates, relays
 from notify.store.relays import Standing
 
 app = Typer(help="Where the breakers of the relays stand, and holding one open by hand.", no_args_is_help=True)
@@ -30,11 +33,17 @@ class NotMuted(NotifyError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Known:
-    """A relay and where its breaker stands; ``priority`` from 1, None: it is not configured."""
+    """
+    A relay and where its breaker stands; ``priority`` from 1, None: it is not configured.
+
+    ``per_second`` None: no rate is stated; ``room_in`` are the seconds until it leaves room for a letter.
+    """
 
     relay: str
     standing: Standing
     priority: int | None = None
+    per_second: float | None = None
+    room_in: float = 0.0
 
 
 def _short(words: str | None) -> str | None:
@@ -53,9 +62,9 @@ def list_(*, as_json: AsJson = False) -> None:
         print_json([as_facts(one) for one in found])
         return
     print_table(
-        ["priority", "relay", "breaker", "failures", "the relay's last words"],
+        ["priority", "relay", "breaker", "rate", "failures", "the relay's last words"],
         [
-            (one.priority, one.relay, in_words(one.standing), one.standing.failures, one.standing.last_error)
+            (one.priority, one.relay, in_words(one.standing), pace(one), one.standing.failures, one.standing.last_error)
             for one in found
         ],
     )
@@ -94,7 +103,15 @@ def as_facts(one: Known) -> dict[str, Any]:
     """Where a breaker stands, for programs and, ``in_words``, for people."""
     standing = one.standing
     facts = {"is_open": standing.is_open, "in_words": in_words(standing), "priority": one.priority}
-    return {"relay": one.relay, **asdict(standing), **facts}
+    rate = {"per_second": one.per_second, "room_in_seconds": one.room_in, "pace": pace(one)}
+    return {"relay": one.relay, **asdict(standing), **facts, **rate}
+
+
+def pace(one: Known) -> str:
+    """How fast letters may go to the relay, and when the next may if none may now; empty: as it takes them."""
+    if one.per_second is None:
+        return ""
+    return f"{one.per_second:g}/s" + (f", room in {one.room_in:.1f} s" if one.room_in else "")
 
 
 def in_words(standing: Standing) -> str:
@@ -109,11 +126,22 @@ def in_words(standing: Standing) -> str:
 
 def known(here: Place) -> list[Known]:
     """The configured relays by priority, then the others."""
-    configured = wiring.relay_names(here.settings)
     with here.database.begin() as connection:
-        found = relays.standings(connection)
+        found, buckets = relays.standings(connection), rates.standings(connection)
     first = [
-        Known(relay=name, standing=found.pop(name, Standing()), priority=place)
-        for place, name in enumerate(configured, start=1)
+        Known(
+            relay=one.name,
+            standing=found.pop(one.name, Standing()),
+            priority=place,
+            per_second=one.per_second,
+            room_in=_room_in(one, buckets),
+        )
+        for place, one in enumerate(wiring.relays(here.settings), start=1)
     ]
     return [*first, *(Known(relay=name, standing=standing) for name, standing in found.items())]
+
+
+def _room_in(relay: Relay, buckets: Mapping[str, Bucket]) -> float:
+    if relay.per_second is None:
+        return 0.0
+    return Rate.a_second(relay.per_second).wait(buckets.get(rates.of_relay(relay.name), Bucket()).owed)

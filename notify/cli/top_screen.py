@@ -94,12 +94,13 @@ def _workers(workers: Sequence[AtWork], now: datetime) -> Table:
 
 
 def _relays(relays: Sequence[Mapping[str, Any]]) -> Table:
-    table = _table(">priority", "relay", "breaker", ">failures", "its last words")
+    table = _table(">priority", "relay", "breaker", "rate", ">failures", "its last words")
     for one in relays:
         table.add_row(
             Text(str(one["priority"] or "")),
             Text(one["relay"]),
             Text(one["in_words"], style="red" if one["is_open"] else "green"),
+            Text(one["pace"]),
             _number(one["failures"]),
             Text(one["last_error"] or ""),
         )

@@ -36,7 +36,7 @@ class RelayRate:
     def __init__(self, database: Database, rate: Rate, *, relay: str) -> None:
         self._database = database
         self._rate = rate
-        self._bucket = f"relay {relay}"
+        self._bucket = rates.of_relay(relay)
 
     def draw(self, most: int) -> Room:
         """Take the room for as many letters as there is, at most so many."""
@@ -72,11 +72,11 @@ def within(
             by_name[found[0]] = found[1]
     if not limited:
         return list(looked)
-    buckets = rates.locked(connection, [_bucket(name) for name in limited])
+    buckets = rates.locked(connection, [rates.of_domain(name) for name in limited])
     delays: dict[tuple[int, int], timedelta] = {}
     for name, letters in limited.items():
         urgent = [one.claim.id in required for one in letters]
-        seconds, buckets[_bucket(name)] = turns(buckets[_bucket(name)], by_name[name], urgent=urgent)
+        seconds, buckets[rates.of_domain(name)] = turns(buckets[rates.of_domain(name)], by_name[name], urgent=urgent)
         delays |= {
             (one.claim.id, one.claim.attempt): timedelta(seconds=delay)
             for one, delay in zip(letters, seconds, strict=True)
@@ -85,7 +85,3 @@ def within(
     rates.keep(connection, buckets)
     rates.put_off(connection, delays)
     return [(job, one) for job, one in looked if (job.claim.id, job.claim.attempt) not in delays]
-
-
-def _bucket(name: str) -> str:
-    return f"domain {name}"

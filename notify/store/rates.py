@@ -22,16 +22,12 @@ _CREATE = (
     .from_select([_row.bucket], select(func.unnest(_NAMES).label("bucket")))
     .on_conflict_do_nothing()
 )
-_LOCK = (
-    select(
-        _row.bucket,
-        func.greatest(extract("epoch", _row.spent_until - func.now()), 0).cast(Float).label("owed"),
-        func.greatest(extract("epoch", _row.queued_until - func.now()), 0).cast(Float).label("queued"),
-    )
-    .where(_row.bucket == func.any(_NAMES))
-    .order_by(_row.bucket)
-    .with_for_update()
+_READ = select(
+    _row.bucket,
+    func.greatest(extract("epoch", _row.spent_until - func.now()), 0).cast(Float).label("owed"),
+    func.greatest(extract("epoch", _row.queued_until - func.now()), 0).cast(Float).label("queued"),
 )
+_LOCK = _READ.where(_row.bucket == func.any(_NAMES)).order_by(_row.bucket).with_for_update()
 _changed = records("changed", bucket=Text, owed=Float, queued=Float)
 _KEEP = (
     update(rate_buckets)
@@ -64,10 +60,25 @@ def locked(connection: Connection, names: Collection[str]) -> dict[str, Bucket]:
     return found
 
 
+def standings(connection: Connection) -> dict[str, Bucket]:
+    """How every bucket stands from which anybody has drawn, by name; others may draw meanwhile."""
+    return {row.bucket: Bucket(owed=row.owed, queued=row.queued) for row in connection.execute(_READ)}
+
+
 def keep(connection: Connection, buckets: Mapping[str, Bucket]) -> None:
     """How these buckets, which are locked, stand from now on."""
     rows = [{"bucket": name, "owed": one.owed, "queued": one.queued} for name, one in buckets.items()]
     connection.execute(_KEEP, {"changed": dumps(rows)})
+
+
+def of_relay(name: str) -> str:
+    """What the bucket of a relay is called."""
+    return f"relay {name}"
+
+
+def of_domain(name: str) -> str:
+    """What the bucket of a domain, or of all that share a name, is called."""
+    return f"domain {name}"
 
 
 def put_off(connection: Connection, delays: Mapping[Try, timedelta]) -> None:

@@ -13,9 +13,10 @@ from notify.api.context import Context
 from notify.api.metrics import HELP, OutboxCollector
 from notify.domain.jobs import Stage
 from notify.domain.measures import Measure, Role, bucket
+from notify.domain.rates import Bucket
 from notify.intake.receive import receive
 from notify.intake.schema import parse
-from notify.store import process_totals, stats
+from notify.store import process_totals, rates, stats
 from notify.store.database import Database
 from notify.tally import Tally
 from tests.api.in_process import InProcess
@@ -59,6 +60,19 @@ def test_every_metric_has_a_series_before_anything_has_happened_but_those_of_eve
     found = families(replace(context, relays=(RELAY,)))
     shown = {name for name in HELP if any(f"notify_{name}{part}" in found for part in ("", *parts))}
     assert HELP.keys() - shown == {"outcomes_total", "lapses_total", "ambiguous_total"}
+
+
+def test_what_of_a_rate_is_used_up_is_told_by_its_name(context: Context) -> None:
+    with context.database.begin() as connection:
+        names = [rates.of_relay("mx:25"), rates.of_domain("*.slow.test")]
+        rates.locked(connection, names)
+        rates.keep(connection, {names[1]: Bucket(owed=2000, queued=3000)})
+
+    series = scrape(context)
+
+    assert series['notify_rate_owed_seconds{bucket="relay mx:25"}'] == 0
+    assert 1900 < series['notify_rate_owed_seconds{bucket="domain *.slow.test"}'] <= 2000
+    assert 2900 < series['notify_rate_queued_seconds{bucket="domain *.slow.test"}'] <= 3000
 
 
 def test_outcomes_are_counted_by_type_with_a_series_for_each_there_can_be(context: Context) -> None:

@@ -109,6 +109,23 @@ def test_the_configured_relays_are_listed_by_priority_before_the_others(
     assert notify("relays", "mute", "b.example.com:587").code == 0
 
 
+def test_a_relay_at_its_rate_is_listed_with_when_there_is_room_again(
+    notify: Notify, database: Database, relay: ScriptedRelay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = f"{relay.url}?per_second=0.01"
+    monkeypatch.setenv("NOTIFY_SMTP_URL", url)
+    office = Office(database, url)
+    office.letters_wait("ann", "bob", "cy")
+    assert notify("relays", "list", "--json").json[0]["room_in_seconds"] == 0
+    office.drain()
+
+    (listed,) = notify("relays", "list", "--json").json
+
+    assert listed["per_second"] == 0.01
+    assert 50 < listed["room_in_seconds"] <= 100
+    assert "0.01/s," in notify("top", "--once").output
+
+
 def test_a_name_that_is_mistyped_mutes_nothing(notify: Notify, database: Database, name: str) -> None:
     assert isinstance(notify("relays", "mute", f"{name}0").error, NotifyError)
     assert isinstance(notify("relays", "unmute", name).error, NotifyError)

@@ -47,7 +47,7 @@ def _waits(stages: Mapping[Stage, Gauges]) -> Iterator[Finding]:
     for stage, numbers in stages.items():
         waited = numbers.oldest_due_seconds
         words = f"{numbers.due:,} {WAITS[stage]}, the oldest for {waited:,.0f} s"
-        why = "No worker takes them, or the relay does not."
+        why = "No worker takes them, or the relay does not, or its rate leaves no room (notify relays list)."
         yield Finding(
             f"queue {stage}",
             waited < LONGEST_WAIT_SECONDS,
