@@ -110,6 +110,26 @@ def test_a_first_relay_that_is_silent_when_it_is_probed_holds_up_no_letter(
     assert len(second.letters) == 6
 
 
+def test_a_worker_that_is_told_to_stop_does_not_wait_for_a_relay_that_it_probes(
+    office: Office, relay: ScriptedRelay, second: ScriptedRelay
+) -> None:
+    relay.answers["GREETING"] = CLOSED
+    for number in range(5):
+        office.letters_wait("ann", key=f"k{number}", link=f"CL-{number}")
+        office.drain()
+    relay.answers.clear()
+    silent = relay.hold("GREETING")
+    office.now(PROBE_IS_DUE)
+    office.letters_wait("ann", key="probed", link="CL-p")
+    with office.engine() as engine, ThreadPoolExecutor(1) as threads:
+        assert engine.drain().sent == 1
+        silent.wait_until_reached()
+        threads.submit(engine.stop).result(20)
+
+    assert states(office) == {name(relay): "open"}
+    assert len(second.letters) == 6
+
+
 def test_a_relay_that_falls_over_in_the_middle_leaves_the_rest_to_the_next_in_the_same_drain(
     database: Database, relay: ScriptedRelay, second: ScriptedRelay
 ) -> None:
