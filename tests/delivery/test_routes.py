@@ -13,6 +13,7 @@ from tests.support.smtp import Certificate, ScriptedRelay, nobody_listening
 from tests.support.wait import until
 
 PROBE_IS_DUE = "UPDATE notify.smtp_relays SET probe_at = now() WHERE state = 'open'"
+PROBE_IS_FAR = "UPDATE notify.smtp_relays SET probe_at = now() + interval '1 hour' WHERE state = 'open'"
 DUE_AGAIN = "UPDATE notify.email_jobs SET due_at = now() WHERE due_at IS NOT NULL"
 CLOSED = "421 4.3.2 closed for today"
 
@@ -73,7 +74,7 @@ def test_while_the_breaker_of_the_first_is_open_it_is_left_alone_and_afterwards_
     relay.answers["GREETING"] = CLOSED
     with office.engine() as engine:
         for _ in range(6):
-            office.now(DUE_AGAIN)
+            office.now(PROBE_IS_FAR)
             office.letters_wait("ann", key=f"k{relay.connections}", link=f"CL-{relay.connections}")
             engine.drain()
         assert (relay.connections, len(second.letters)) == (5, 6)
@@ -158,6 +159,7 @@ def test_a_relay_that_falls_silent_in_the_middle_leaves_the_rest_to_the_next_onc
     office.now("UPDATE notify.people SET email = username || '@' || username || '.test'")
 
     report = office.drain()
+    office.now(PROBE_IS_FAR)
     office.now(DUE_AGAIN)
     rest = office.drain()
 
