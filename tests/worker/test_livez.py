@@ -49,7 +49,7 @@ def test_a_process_that_stands_still_makes_the_worker_ill_until_it_goes_on(runni
     sleeper.suspend()
     try:
         until(lambda: ask(port).status_code == 503, seconds=2 * SILENT_ENGINE_SECONDS)
-        assert "process 1 is silent: engine" in ask(port).json()["detail"]
+        assert "is silent: engine" in ask(port).json()["detail"]
     finally:
         sleeper.resume()
 
