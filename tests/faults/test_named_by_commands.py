@@ -1,0 +1,34 @@
+"""A snapshot that is stuck for longer than a minute is named by the commands that operators ask, while it is stuck."""
+
+import json
+from collections.abc import Mapping
+
+import psycopg
+import pytest
+from typer.testing import CliRunner
+
+from notify.cli import app
+from notify.store.database import Database
+from tests.support.wait import until
+
+DOCTOR, TOP = ("doctor", "--json"), ("top", "--once", "--json")
+LONGER_THAN_A_MINUTE = 90
+
+
+@pytest.mark.slow
+def test_a_stuck_snapshot_is_named_by_doctor_and_top(database: Database, environment: Mapping[str, str]) -> None:
+    def snapshots(*command: str) -> str:
+        """What the command finds wrong with transactions."""
+        said = json.loads(CliRunner().invoke(app, command, env=environment).stdout)
+        findings = said["wrong"] if command == TOP else [one for one in said if not one["ok"]]
+        return " ".join(one["found"] for one in findings if one["about"] == "transactions")
+
+    with psycopg.connect(database.url) as stuck:  # our own sessions are ended by the server before that
+        pid = stuck.info.backend_pid
+        stuck.execute("SELECT count(*) FROM notify.events")
+        assert not snapshots(*TOP)
+        until(lambda: f"pid {pid}" in snapshots(*TOP), seconds=LONGER_THAN_A_MINUTE)
+        assert f"pid {pid}" in snapshots(*DOCTOR)
+
+    assert not snapshots(*TOP)
+    assert not snapshots(*DOCTOR)
