@@ -79,7 +79,7 @@ def _rates(rates: Mapping[str, Rate]) -> Table:
     for outcome, rate in rates.items():
         style = "green" if outcome in GOOD else "red" if outcome in BAD else ""
         table.add_row(Text(outcome, style=style), _number(rate.last_minute), Text(f"{rate.per_minute:,.1f}"))
-    return _or_nothing(table, "no letter came to an end within five minutes")
+    return _or_nothing(table, "no letter came to an end in the five minutes before this one")
 
 
 def _workers(workers: Sequence[AtWork], now: datetime) -> Table:
