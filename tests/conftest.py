@@ -15,6 +15,7 @@ from sqlalchemy import Connection
 from notify.store.database import Database
 from notify.store.migrate import upgrade
 from tests.support import servers
+from tests.support.smtp import ScriptedRelay
 
 HERE = Path(__file__).parent
 STACKS = frozenset({"embedded", "journeys"})
@@ -131,3 +132,10 @@ def environment(database: Database, broker_url: str, tmp_path: Path) -> dict[str
         "NOTIFY_SECRET_KEY": "k" * 32,
         "NOTIFY_JWT_SECRET": "j" * 32,
     }
+
+
+@pytest.fixture
+def relay() -> Iterator[ScriptedRelay]:
+    """A relay that takes everything until a test tells it otherwise."""
+    with ScriptedRelay() as scripted:
+        yield scripted

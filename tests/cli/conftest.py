@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 from notify.cli import app
 from notify.store.database import Database
+from tests.support.smtp import ScriptedRelay
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,3 +50,10 @@ def notify(environment: Mapping[str, str], monkeypatch: pytest.MonkeyPatch) -> N
         return Said(result.exit_code, result.stdout, result.exception)
 
     return run
+
+
+@pytest.fixture
+def well(notify: Notify, relay: ScriptedRelay, monkeypatch: pytest.MonkeyPatch) -> Notify:
+    """The commands where nothing is wrong yet."""
+    monkeypatch.setenv("NOTIFY_SMTP_URL", relay.url)
+    return notify

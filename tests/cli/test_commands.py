@@ -1,7 +1,6 @@
 """The commands as an operator types them."""
 
 import json
-from collections.abc import Iterator
 
 import pytest
 
@@ -40,13 +39,6 @@ COMMANDS = (
     ["send-test"],
     ["prune"],
 )
-
-
-@pytest.fixture
-def relay() -> Iterator[ScriptedRelay]:
-    """A relay that takes everything until a test tells it otherwise."""
-    with ScriptedRelay() as scripted:
-        yield scripted
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)

@@ -1,7 +1,7 @@
 """What the doctor finds: each thing that is wrong by its own name, with what mends it."""
 
 import asyncio
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -47,19 +47,6 @@ def changed(here: Place, **values: object) -> Place:
 def wrong(findings: object) -> dict[str, Finding]:
     assert isinstance(findings, list)
     return {one.about: one for one in findings if not one.ok}
-
-
-@pytest.fixture
-def relay() -> Iterator[ScriptedRelay]:
-    with ScriptedRelay() as scripted:
-        yield scripted
-
-
-@pytest.fixture
-def well(notify: Notify, relay: ScriptedRelay, monkeypatch: pytest.MonkeyPatch) -> Notify:
-    """The commands where nothing is wrong yet."""
-    monkeypatch.setenv("NOTIFY_SMTP_URL", relay.url)
-    return notify
 
 
 def found(notify: Notify) -> dict[str, dict[str, str]]:

@@ -1,6 +1,5 @@
 """Everything that is stored of a person, handed out or erased."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -22,12 +21,6 @@ CHOICES = """
     INSERT INTO notify.cl_mutes (cl_link, username) VALUES ('CL-9', 'ann');
     INSERT INTO notify.cl_subscriptions (cl_link, username) VALUES ('CL-8', 'ann')
 """
-
-
-@pytest.fixture
-def relay() -> Iterator[ScriptedRelay]:
-    with ScriptedRelay() as scripted:
-        yield scripted
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """Holding the breaker of a relay open by hand."""
 
-from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
@@ -12,13 +11,6 @@ from notify.store.database import Database
 from tests.cli.conftest import Notify
 from tests.support.office import Office
 from tests.support.smtp import ScriptedRelay
-
-
-@pytest.fixture
-def relay() -> Iterator[ScriptedRelay]:
-    """A relay that takes everything."""
-    with ScriptedRelay() as scripted:
-        yield scripted
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from pty import openpty
@@ -28,19 +28,6 @@ from tests.support.smtp import Certificate, ScriptedRelay, nobody_listening
 
 EARLIER = "UPDATE notify.delivery_stats SET minute = minute - interval '1 minute'"
 WORKER = UUID(int=7)
-
-
-@pytest.fixture
-def relay() -> Iterator[ScriptedRelay]:
-    with ScriptedRelay() as scripted:
-        yield scripted
-
-
-@pytest.fixture
-def well(notify: Notify, relay: ScriptedRelay, monkeypatch: pytest.MonkeyPatch) -> Notify:
-    """The commands where nothing is wrong yet."""
-    monkeypatch.setenv("NOTIFY_SMTP_URL", relay.url)
-    return notify
 
 
 def wrong(said: Mapping[str, Any]) -> dict[str, str]:

@@ -12,13 +12,6 @@ from tests.support.smtp import ScriptedRelay
 
 
 @pytest.fixture
-def relay() -> Iterator[ScriptedRelay]:
-    """A relay that takes everything until a test tells it otherwise."""
-    with ScriptedRelay() as scripted:
-        yield scripted
-
-
-@pytest.fixture
 def scene(database: Database, environment: Mapping[str, str], relay: ScriptedRelay, tmp_path: Path) -> Iterator[Scene]:
     """Producer, workers and checker around the relay."""
     with a_scene(database, environment, relay, tmp_path) as made:

@@ -1,10 +1,6 @@
 """A digest arrives once and whole, whatever happens to the workers and the broker meanwhile."""
 
-import re
 from datetime import UTC, datetime
-from email import policy
-from email.message import EmailMessage
-from email.parser import BytesParser
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -46,18 +42,6 @@ def talk(scene: Scene) -> None:
         scene.producer.emit("ann", on=f"CL-{number}", by="bob")
 
 
-def told(scene: Scene) -> list[list[int]]:
-    """The numbers of the events that each letter tells of; copies but once, and they must be the same."""
-    found: dict[str, list[int]] = {}
-    for one in scene.relay.letters:
-        letter = BytesParser(EmailMessage, policy=policy.SMTP).parsebytes(one.content)
-        part = letter.get_body(("plain",))
-        assert part is not None
-        words = [int(number) for number in re.findall(r"^> event-(\d+)", part.get_content(), re.MULTILINE)]
-        assert found.setdefault(letter["Message-ID"], words) == words
-    return list(found.values())
-
-
 @pytest.mark.parametrize("point", POINTS)
 def test_a_digest_whose_worker_is_killed_comes_whole_and_as_one_letter(scene: Scene, point: str) -> None:
     office = scene.office()
@@ -68,7 +52,7 @@ def test_a_digest_whose_worker_is_killed_comes_whole_and_as_one_letter(scene: Sc
         doomed.wait_until_dead()
     office.now(LEADERS_LEASE_ENDS)
     office.drain()
-    assert told(scene) == [list(range(1, COUNT + 1))]
+    assert scene.told() == [list(range(1, COUNT + 1))]
     scene.check(bound=1)
 
 
@@ -81,7 +65,7 @@ def test_a_worker_killed_while_it_writes_a_digest_leaves_nobody_out(scene: Scene
     office.fan_out()
     office.now(ITS_HOUR_COMES)
     office.drain()
-    assert told(scene) == [list(range(1, COUNT + 1))]
+    assert scene.told() == [list(range(1, COUNT + 1))]
     scene.check()
 
 
@@ -93,11 +77,11 @@ def test_many_workers_without_a_broker_send_a_digest_once_at_its_hour(scene: Sce
         (row,) = office.now("SELECT due_at FROM notify.email_jobs WHERE status = 'pending' AND leader_id IS NULL")
         there = row.due_at.astimezone(BERLIN)
         assert (there.hour, there.minute) == (9, 0)
-        assert told(scene) == []
+        assert scene.told() == []
         assert row.due_at > datetime.now(UTC)
         office.now(ITS_HOUR_COMES)
         scene.until_all_ended()
-    assert [sorted(one) for one in told(scene)] == [list(range(1, COUNT + 1))]
+    assert [sorted(one) for one in scene.told()] == [list(range(1, COUNT + 1))]
     scene.check()
 
 

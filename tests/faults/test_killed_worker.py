@@ -2,7 +2,7 @@
 
 import sys
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -19,13 +19,6 @@ LETTERS = EVENTS * PEOPLE
 SESSIONS = 8
 OPEN = "SELECT count(*) FROM notify.email_jobs WHERE due_at IS NOT NULL"
 BY_STATUS = "SELECT status, count(*) FROM notify.email_jobs WHERE to_email IS NOT NULL GROUP BY status"
-
-
-@pytest.fixture
-def relay() -> Iterator[ScriptedRelay]:
-    """A relay that takes everything."""
-    with ScriptedRelay() as scripted:
-        yield scripted
 
 
 def test_all_letters_arrive_although_a_process_is_killed_while_it_sends(

@@ -1,9 +1,5 @@
 """What is said in a hurry on one change list arrives in few letters, in order, whatever happens meanwhile."""
 
-import re
-from email import policy
-from email.message import EmailMessage
-from email.parser import BytesParser
 from pathlib import Path
 
 import pytest
@@ -25,18 +21,6 @@ LEADERS_LEASE_ENDS = """
 """
 
 
-def told(scene: Scene) -> list[list[int]]:
-    """The numbers of the events that each letter tells of, in the order of the letters; copies but once."""
-    found: dict[str, list[int]] = {}
-    for one in scene.relay.letters:
-        letter = BytesParser(EmailMessage, policy=policy.SMTP).parsebytes(one.content)
-        part = letter.get_body(("plain",))
-        assert part is not None
-        words = [int(number) for number in re.findall(r"^> event-(\d+)", part.get_content(), re.MULTILINE)]
-        assert found.setdefault(letter["Message-ID"], words) == words
-    return list(found.values())
-
-
 def test_forty_comments_by_three_people_are_at_most_three_letters_in_order_when_a_worker_is_killed(
     scene: Scene,
 ) -> None:
@@ -49,7 +33,7 @@ def test_forty_comments_by_three_people_are_at_most_three_letters_in_order_when_
                 until(lambda: scene.relay.letters)
                 doomed.kill()
         scene.until_all_ended()
-    letters = told(scene)
+    letters = scene.told()
     assert [number for letter in letters for number in letter] == list(range(1, FORTY + 1))
     assert 1 < len(letters) <= 3
     scene.check(bound=1)
@@ -72,7 +56,7 @@ def test_forty_comments_are_at_most_three_letters_in_order_when_workers_are_kill
                     running.kill_one_child()
             scene.until_all_ended()
             running.vanish()
-    letters = told(scene)
+    letters = scene.told()
     assert [number for letter in letters for number in letter] == list(range(1, FORTY + 1))
     assert 1 < len(letters) <= 3
     scene.check(bound=3)
@@ -91,5 +75,5 @@ def test_a_letter_of_several_whose_worker_is_killed_comes_again_whole(scene: Sce
         doomed.wait_until_dead()
     office.now(LEADERS_LEASE_ENDS)
     office.drain()
-    assert told(scene) == [[1], [2, 3, 4]]
+    assert scene.told() == [[1], [2, 3, 4]]
     scene.check(bound=1)

@@ -1,6 +1,5 @@
 """One event of each type in, and the letters on the wire: who got one, under which type, and why."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -16,12 +15,6 @@ from tests.support.wire import header
 
 CL = {"link": "CL-1", "title": "Cap the retry", "author": "alice", "reviewers": ["bob"]}
 COMMENT = {"id": "1", "body": "@carol, @bob: see `@erin`."}
-
-
-@pytest.fixture
-def relay() -> Iterator[ScriptedRelay]:
-    with ScriptedRelay() as scripted:
-        yield scripted
 
 
 @pytest.fixture

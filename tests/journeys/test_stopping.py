@@ -21,13 +21,6 @@ ONE_CLICK = {"List-Unsubscribe": "One-Click"}
 
 
 @pytest.fixture
-def relay() -> Iterator[ScriptedRelay]:
-    """A relay that takes everything."""
-    with ScriptedRelay() as scripted:
-        yield scripted
-
-
-@pytest.fixture
 def office(database: Database, relay: ScriptedRelay) -> Office:
     return Office(database, relay.url)
 

@@ -19,13 +19,6 @@ FIXED = "Once more: {{ comment.quoted }}\n"
 
 
 @pytest.fixture
-def relay() -> Iterator[ScriptedRelay]:
-    """A relay that takes everything."""
-    with ScriptedRelay() as scripted:
-        yield scripted
-
-
-@pytest.fixture
 def template(tmp_path: Path) -> Path:
     """A deployment's own text of a letter, in the folder that it has configured."""
     path = tmp_path / "email" / "cl.comment.created" / "body.txt"

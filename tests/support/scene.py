@@ -1,7 +1,11 @@
 """A run to be disturbed: a producer, workers, a relay, and the checker at the end."""
 
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from email import policy
+from email.message import EmailMessage
+from email.parser import BytesParser
 from pathlib import Path
 from tempfile import mkdtemp
 
@@ -95,6 +99,21 @@ class Scene:
         """What notify believes now."""
         with self.database.begin() as connection:
             return tables(connection)
+
+    def told(self) -> list[list[int]]:
+        """
+        The numbers of the events that each letter tells of, in the order in which the letters came.
+
+        Copies count once, and must tell of the same.
+        """
+        found: dict[str, list[int]] = {}
+        for one in self.relay.letters:
+            letter = BytesParser(EmailMessage, policy=policy.SMTP).parsebytes(one.content)
+            part = letter.get_body(("plain",))
+            assert part is not None
+            words = [int(number) for number in re.findall(r"^> event-(\d+)", part.get_content(), re.MULTILINE)]
+            assert found.setdefault(letter["Message-ID"], words) == words
+        return list(found.values())
 
     def check(self, *others: ScriptedRelay, bound: int = 0, unsent: int = 0) -> Summary:
         """

@@ -72,12 +72,6 @@ class Run:
 
 
 @pytest.fixture
-def relay() -> Iterator[ScriptedRelay]:
-    with ScriptedRelay() as running:
-        yield running
-
-
-@pytest.fixture
 def line(relay: ScriptedRelay) -> Iterator[Proxy]:
     with Proxy(("127.0.0.1", relay.port)) as proxy:
         yield proxy

@@ -2,7 +2,7 @@
 
 import asyncio
 import ssl
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -96,12 +96,6 @@ def answers(*replies: str) -> Callable[[Said], str | None]:
     """These replies in their turn, then the usual ones."""
     left = list(replies)
     return lambda _: left.pop(0) if left else None
-
-
-@pytest.fixture
-def relay() -> Iterator[ScriptedRelay]:
-    with ScriptedRelay() as running:
-        yield running
 
 
 @pytest.fixture(scope="module")
