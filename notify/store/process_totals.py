@@ -12,7 +12,7 @@ from json import dumps
 from uuid import UUID
 
 from sqlalchemy import BigInteger, Connection, Float, Text, Uuid, bindparam, delete, func, literal, select
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.dialects.postgresql import Insert, insert
 
 from notify.domain.measures import Measure
 from notify.store.records import records
@@ -33,19 +33,26 @@ class Total:
 
 _row = process_totals.c
 _KEY = ["process", "measure", "label"]
+
+
+def _added(counts: Insert) -> Insert:
+    """To what is there already."""
+    return counts.on_conflict_do_update(
+        index_elements=_KEY,
+        set_={
+            "count": _row["count"] + counts.excluded["count"],
+            "seconds": _row.seconds + counts.excluded.seconds,
+            "changed_at": func.now(),
+        },
+    )
+
+
 _given = records("counts", measure=Text, label=Text, count=BigInteger, seconds=Float)
 _insertion = insert(process_totals).from_select(
     [*_KEY, "count", "seconds"],
     select(bindparam("process", type_=Uuid), _given.c.measure, _given.c.label, _given.c["count"], _given.c.seconds),
 )
-_ADD = _insertion.on_conflict_do_update(
-    index_elements=_KEY,
-    set_={
-        "count": _row["count"] + _insertion.excluded["count"],
-        "seconds": _row.seconds + _insertion.excluded.seconds,
-        "changed_at": func.now(),
-    },
-)
+_ADD = _added(_insertion)
 _READ = select(
     _row.measure, _row.label, func.sum(_row["count"]).label("count"), func.sum(_row.seconds).label("seconds")
 ).group_by(_row.measure, _row.label)
@@ -65,14 +72,7 @@ _folding = insert(process_totals).from_select(
         func.sum(_silent.c.seconds),
     ).group_by(_silent.c.measure, _silent.c.label),
 )
-_FOLD = _folding.on_conflict_do_update(
-    index_elements=_KEY,
-    set_={
-        "count": _row["count"] + _folding.excluded["count"],
-        "seconds": _row.seconds + _folding.excluded.seconds,
-        "changed_at": func.now(),
-    },
-)
+_FOLD = _added(_folding)
 _ALIVE = (
     select(_row.label, func.count().label("processes"))
     .where(_row.measure == Measure.FLUSH, _row.process != GONE, _row.changed_at > func.now() - ALIVE)
