@@ -1,5 +1,6 @@
 """The one place that knows every concrete class: from settings to the parts that work together."""
 
+import ssl
 from collections.abc import Callable
 from datetime import timedelta
 from functools import cache
@@ -14,7 +15,6 @@ from celery import Celery
 
 from notify import logs, tracing
 from notify.channels.email.compose import Composer
-from notify.channels.email.dkim import Signer, signer
 from notify.channels.email.relay import Relay, in_order
 from notify.channels.email.smtp import EmailChannel
 from notify.channels.links import SignedLinks
@@ -144,7 +144,7 @@ def channels(settings: Settings, *, count: Count = uncounted) -> tuple[EmailChan
     configured = relays(settings)
     if not configured:
         return ()
-    writing, signing = composer(settings), _signer(settings)
+    writing, signing, tls = composer(settings), _signer(settings), ssl.create_default_context()
     return tuple(
         EmailChannel(
             relay,
@@ -153,13 +153,14 @@ def channels(settings: Settings, *, count: Count = uncounted) -> tuple[EmailChan
             sessions=relay.sessions or settings.smtp_sessions,
             timeout=_seconds(settings.smtp_timeout_seconds),
             sign=signing,
+            tls=tls,
             count=count,
         )
         for relay in configured
     )
 
 
-def _signer(settings: Settings) -> Signer | None:
+def _signer(settings: Settings) -> Callable[[bytes], bytes] | None:
     """
     What signs letters; None when no key is configured.
 
@@ -169,6 +170,9 @@ def _signer(settings: Settings) -> Signer | None:
     if settings.dkim_selector is None or settings.dkim_key_file is None:
         return None
     domain = settings.dkim_domain or (settings.mail_from or "").rpartition("@")[2]
+    # Here and not above: dkimpy is 3 MB of every process, and most let the relay sign.
+    from notify.channels.email.dkim import signer  # noqa: PLC0415
+
     return signer(domain=domain, selector=settings.dkim_selector, key_file=settings.dkim_key_file)
 
 
