@@ -446,6 +446,7 @@ def test_workers_that_fan_out_at_once_write_one_first_letter_and_one_of_the_othe
     for fan in fans:
         fan._batch = 3  # noqa: SLF001 - small batches, so that they interleave
     all_at_once([partial(fan.drain, at_most=timedelta(minutes=1)) for fan in fans])
+    office.fan_out()  # as the next sweep does, where each has stood aside for another
     office.drain()
     office.now(WINDOW_ENDS)
     office.drain()
