@@ -361,18 +361,30 @@ class Drain:
         )
 
     async def _renew_leases(self) -> None:
-        """Every third of a lease; a letter whose lease does not come back must not reach DATA."""
+        """
+        Every third of a lease; a letter whose lease does not come back must not reach DATA.
+
+        Decided: a third without an answer is enough, however long the database's own limit is: another
+            try, over another connection, may still be in time.
+        """
+        pause = third = self._lease / 3
         while True:
-            await asyncio.sleep(self._lease / 3)
-            began, held = monotonic(), list(self._held.values())
-            try:
+            await asyncio.sleep(pause)
+            pause = third if await self._renewed(within=third) else min(PAUSE_SECONDS, third)
+
+    async def _renewed(self, *, within: float) -> bool:
+        """Whether the database said in time which letters are still ours."""
+        began, held = monotonic(), list(self._held.values())
+        try:
+            async with asyncio.timeout(within):
                 ours = await self._ledger.extend([one.name for one in held])
-            except AWAY as error:
-                log.warning("lease.not_renewed", letters=len(held), error=type(error).__name__)
-                continue
-            for one in held:
-                one.lost = one.job.claim.id not in ours
-                one.until = began + self._lease
+        except (*AWAY, TimeoutError) as error:
+            log.warning("lease.not_renewed", letters=len(held), error=type(error).__name__)
+            return False
+        for one in held:
+            one.lost = one.job.claim.id not in ours
+            one.until = began + self._lease
+        return True
 
     async def _begun(self) -> None:
         """Wait until every claimed letter is on its way or has landed; not once it is time to stop."""

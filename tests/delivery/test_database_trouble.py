@@ -62,6 +62,14 @@ def impatient(database: Database, line: Proxy, relay: ScriptedRelay) -> Iterator
     distant.close()
 
 
+@pytest.fixture
+def patient(database: Database, line: Proxy, relay: ScriptedRelay) -> Iterator[Office]:
+    """The same, but that it would wait far longer than its leases hold, for a connection and for an answer."""
+    distant = Database(through(line, database.url), connect_timeout_seconds=40)
+    yield Office(distant, relay.url, {"lease_seconds": 9})
+    distant.close()
+
+
 @contextmanager
 def locked(database: Database) -> Iterator[Callable[[], None]]:
     """Whoever touches the letters waits; call what you get to end whom it hit."""
@@ -237,17 +245,20 @@ def test_a_claim_that_is_never_answered_ends_and_the_letter_goes_when_the_databa
 
 
 def test_a_renewal_that_is_never_answered_does_not_hold_up_the_next(
-    office: Office, impatient: Office, line: Proxy, relay: ScriptedRelay
+    office: Office, patient: Office, line: Proxy, relay: ScriptedRelay
 ) -> None:
     office.letters_wait("ann")
     gate = relay.hold("RCPT")
-    with impatient.engine() as engine, sending(engine, gate):
+    with patient.engine() as engine, sending(engine, gate):
         with mute(line), capture_logs() as said:
             until(lambda: any(one["event"] == "lease.not_renewed" for one in said))
+            line.reset()
         ((first_end,),) = office.now(LEASE_END)
         until(lambda: office.now(LEASE_END)[0][0] > first_end)
+        ((second_end,),) = office.now(LEASE_END)
         gate.release()
 
+    assert second_end - patient.settings.lease < first_end
     assert office.now(JOBS) == [("sent", 1, 0, 0)]
     assert len(relay.letters) == 1
 
