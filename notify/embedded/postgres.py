@@ -58,19 +58,21 @@ class PostgresServer:
     Args:
         folder: Holds the cluster and the log; made when missing.
         durable: False forgoes every flush to disk: fast, and lost with the machine. For tests.
+        options: Settings of the server besides, as ``name=value``.
 
     Decided: the wheel's binaries are driven here.
     Rejected: the wheel's own ``get_server``. It counts the users of a server in a file that kill -9 leaves
     wrong, takes one lock for the whole machine, and as root opens every parent folder to everybody.
     """
 
-    def __init__(self, folder: Path, *, durable: bool = True) -> None:
+    def __init__(self, folder: Path, *, durable: bool = True, options: Sequence[str] = ()) -> None:
         self.folder = folder.resolve()
         self.cluster = self.folder / "postgres"
         self.log = self.folder / "postgres.log"
         self.name = f"notify-{sha256(fsencode(self.cluster)).hexdigest()[:16]}"
         self.sockets = _socket_folder(self.cluster, self.name)
         self.durable = durable
+        self.options = tuple(options)
         self.process: Popen[bytes] | None = None
 
     @property
@@ -168,6 +170,7 @@ class PostgresServer:
             f"unix_socket_directories={self.sockets}",
             f"max_connections={MAX_CONNECTIONS}",
             *(() if self.durable else NOT_DURABLE),
+            *self.options,
         ]
         return [str(_binary("postgres")), "-D", str(self.cluster), *(part for one in settings for part in ("-c", one))]
 

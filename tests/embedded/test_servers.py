@@ -36,6 +36,12 @@ def processes_on(server: PostgresServer) -> list[int]:
     return found
 
 
+def test_a_server_has_the_options_it_is_given_beside_its_own(tmp_path: Path) -> None:
+    with PostgresServer(tmp_path, options=["shared_buffers=32MB"]) as server, psycopg.connect(server.url) as connection:
+        assert connection.execute("SHOW shared_buffers").fetchone() == ("32MB",)
+        assert connection.execute("SHOW listen_addresses").fetchone() == ("",)
+
+
 def test_data_survives_a_restart(tmp_path: Path) -> None:
     with PostgresServer(tmp_path) as server:
         write(server, "kept")

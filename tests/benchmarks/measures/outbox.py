@@ -19,6 +19,7 @@ from notify.store import outbox
 from notify.store.database import Database
 from notify.store.outbox import Ending
 from tests.benchmarks.bench import Bench
+from tests.benchmarks.place import cache
 from tests.benchmarks.rows import Row, at_most
 from tests.benchmarks.scale import Scale
 from tests.benchmarks.tidy import vacuum
@@ -86,6 +87,7 @@ def _grown(database: Database, kind: str, scale: Scale) -> Iterator[Row]:
             beside=beside,
             other=smallest.claim if smallest else None,
             goal=goal,
+            note=f"PostgreSQL keeps {cache()} in memory",
         )
         yield Row(
             what=f"record {where}",
