@@ -32,6 +32,8 @@ ROW = LetterRow(
     stuck=False,
     unanswered=0,
 )
+REPLAY = replace(COPY, message_id="again@example.com")
+AGAIN = replace(ROW, message_id=REPLAY.message_id, replay=True)
 DONE = EventRow(key="k", status="done", failures=0, max_failures=10, lapses=0, stuck=False)
 
 
@@ -84,6 +86,10 @@ def test_an_honest_run_breaks_nothing() -> None:
         (checker.sent_never_changes, {"undone": [f"{NAME}: dead"]}),
         (checker.all_copies_carry_one_message_id, {"copies": (COPY, replace(COPY, message_id="other@example.com"))}),
         (checker.all_copies_carry_one_message_id, {"copies": (replace(COPY, recipient="bob@example.com"),)}),
+        (
+            checker.all_copies_carry_one_message_id,
+            {"letters": [ROW, AGAIN], "copies": (COPY, replace(REPLAY, recipient="bob@example.com"))},
+        ),
     ],
 )
 def test_a_broken_promise_is_named(broken: Callable[[Evidence], object], given: dict[str, Any]) -> None:
@@ -103,6 +109,7 @@ def test_a_broken_promise_is_named(broken: Callable[[Evidence], object], given: 
             "outcomes": {"lapse": 1},
         },
         {"holdings": (HOLDING, replace(HOLDING, began=AT + SECOND, ended=AT + 2 * SECOND))},
+        {"letters": [ROW, AGAIN], "copies": (COPY, REPLAY)},
         {"copies": (), "letters": [replace(ROW, status="dead", lapses=3, poison=True)], "outcomes": {"lapse": 2}},
         {"emitted": replace(EVENT, committed=False), "copies": (), "letters": [], "events": []},
         {"emitted": replace(EVENT, committed=None), "copies": (), "letters": [], "events": []},
@@ -116,6 +123,11 @@ def test_a_letter_that_never_left_and_does_not_say_why_is_lost() -> None:
     without = evidence(copies=(), holdings=())
     assert without.lost == [NAME]
     assert evidence(copies=(), letters=[replace(ROW, status="expired")]).lost == []
+
+
+def test_a_run_that_lost_a_letter_is_refused_and_the_letter_named() -> None:
+    with pytest.raises(checker.Broken, match=f"lost: {NAME}"):
+        checker.check(evidence(copies=(), holdings=()))
 
 
 def test_an_event_whose_commit_nobody_saw_counts_if_the_table_has_it() -> None:
