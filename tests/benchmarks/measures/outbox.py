@@ -1,6 +1,6 @@
 """Claim and record of fifty letters beside ten thousand to millions of rows, finished or waiting."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -20,8 +20,7 @@ from notify.store.database import Database
 from notify.store.outbox import Ending
 from tests.benchmarks.bench import Bench
 from tests.benchmarks.place import cache
-from tests.benchmarks.rows import Row, at_most
-from tests.benchmarks.scale import Scale
+from tests.benchmarks.rows import Goal, Row, at_most
 from tests.benchmarks.tidy import vacuum
 
 T = TypeVar("T")
@@ -65,46 +64,72 @@ class Cost:
 
 
 def measure(bench: Bench) -> Iterator[Row]:
-    """Claim and record at each size, each size beside the smallest."""
+    """Claim and record at each size, each size beside the smallest, by turns: a machine that slows down slows both."""
     for kind in (HISTORY, BACKLOG):
         with bench.place.database() as database:
-            yield from _grown(database, kind, bench.scale)
+            yield from _grown(_Outbox(database, kind), bench)
 
 
-def _grown(database: Database, kind: str, scale: Scale) -> Iterator[Row]:
-    grown = _Outbox(database, kind)
-    smallest: Cost | None = None
-    for size in scale.outbox_rows:
-        grown.grow(size)
-        cost = grown.cost(scale.claims)
-        goal = at_most(1.25) if size == scale.outbox_rows[-1] else None
-        where = f"of {BATCH} at {size:,} rows of {kind}"
-        beside = f"at {scale.outbox_rows[0]:,} rows" if smallest else ""
-        yield Row(
-            what=f"claim {where}",
-            unit="ms CPU",
-            figure=cost.claim,
-            beside=beside,
-            other=smallest.claim if smallest else None,
+def _grown(large: "_Outbox", bench: Bench) -> Iterator[Row]:
+    scale = bench.scale
+    smallest, *sizes = scale.outbox_rows
+    for size in sizes:
+        large.grow(size)
+        with bench.place.database() as database:
+            small = _Outbox(database, large.kind)
+            small.grow(smallest)
+            beside, cost = _by_turns(small, large, scale.claims)
+        if size == sizes[0]:
+            yield from _rows(beside, f"of {BATCH} at {smallest:,} rows of {large.kind}")
+        goal = at_most(1.25) if size == sizes[-1] else None
+        yield from _rows(
+            cost,
+            f"of {BATCH} at {size:,} rows of {large.kind}",
+            beside=f"at {smallest:,} rows",
+            other=beside,
             goal=goal,
-            note=f"PostgreSQL keeps {cache()} in memory",
         )
-        yield Row(
-            what=f"record {where}",
-            unit="ms CPU",
-            figure=cost.record,
-            beside=beside,
-            other=smallest.record if smallest else None,
-        )
-        smallest = smallest or cost
+
+
+def _rows(
+    cost: Cost, where: str, *, beside: str = "", other: Cost | None = None, goal: Goal | None = None
+) -> Iterator[Row]:
+    yield Row(
+        what=f"claim {where}",
+        unit="ms CPU",
+        figure=cost.claim,
+        beside=beside,
+        other=other.claim if other else None,
+        goal=goal,
+        note=f"PostgreSQL keeps {cache()} in memory",
+    )
+    yield Row(
+        what=f"record {where}",
+        unit="ms CPU",
+        figure=cost.record,
+        beside=beside,
+        other=other.record if other else None,
+    )
+
+
+def _by_turns(small: "_Outbox", large: "_Outbox", claims: int) -> tuple[Cost, Cost]:
+    """What either costs, claim after claim."""
+    for one in (small, large):
+        one.prepare(claims + 1)
+    times = [(small.once(), large.once()) for _ in range(claims + 1)][1:]  # the first prepares the statements
+    return _median([one for one, _ in times]), _median([one for _, one in times])
+
+
+def _median(times: Sequence[Cost]) -> Cost:
+    return Cost(median(one.claim for one in times), median(one.record for one in times))
 
 
 class _Outbox:
     """An outbox that is made to grow by finished letters, or by letters that wait."""
 
     def __init__(self, database: Database, kind: str) -> None:
+        self.kind = kind
         self._database = database
-        self._kind = kind
         self._rows = 0
         self._extra = 0
         with database.begin() as connection:
@@ -112,27 +137,18 @@ class _Outbox:
 
     def grow(self, rows: int) -> None:
         """Load up to so many rows at once, and do to the table what autovacuum would."""
-        self._load(FINISHED if self._kind == HISTORY else WAITING, self._rows + 1, rows)
+        self._load(FINISHED if self.kind == HISTORY else WAITING, self._rows + 1, rows)
         self._rows = rows
         vacuum(self._database, "email_jobs")
 
-    def cost(self, claims: int) -> Cost:
-        """Claim and record so often; beside a history the letters to claim are few and new."""
-        if self._kind == HISTORY:
-            self._load(WAITING, self._extra + 1, self._extra + (claims + 1) * BATCH)
-            self._extra += (claims + 1) * BATCH
-        times = [self._once() for _ in range(claims + 1)][1:]  # the first prepares the statements
-        return Cost(median(one.claim for one in times), median(one.record for one in times))
+    def prepare(self, claims: int) -> None:
+        """Have enough to claim so often; beside a history the letters to claim are few and new."""
+        if self.kind == HISTORY:
+            self._load(WAITING, self._extra + 1, self._extra + claims * BATCH)
+            self._extra += claims * BATCH
 
-    def _load(self, statement: TextClause, first: int, last: int) -> None:
-        """In pieces: a connection that is silent for long is given up."""
-        for start in range(first, last + 1, ROWS_AT_ONCE):
-            with self._database.begin() as connection:
-                connection.execute(UNCHECKED)
-                piece = {"first": start, "last": min(start + ROWS_AT_ONCE - 1, last)}
-                connection.execute(statement, {"event": self._event, **piece})
-
-    def _once(self) -> Cost:
+    def once(self) -> Cost:
+        """What one claim and one record cost."""
         with self._database.begin() as connection:
             claim, jobs = _timed(connection, lambda: outbox.claim(connection, limit=BATCH, lease=LEASE, worker=WORKER))
         assert len(jobs) == BATCH
@@ -142,6 +158,14 @@ class _Outbox:
         with self._database.begin() as connection:
             record, _ = _timed(connection, lambda: outbox.record(connection, endings, worker=WORKER))
         return Cost(claim, record)
+
+    def _load(self, statement: TextClause, first: int, last: int) -> None:
+        """In pieces: a connection that is silent for long is given up."""
+        for start in range(first, last + 1, ROWS_AT_ONCE):
+            with self._database.begin() as connection:
+                connection.execute(UNCHECKED)
+                piece = {"first": start, "last": min(start + ROWS_AT_ONCE - 1, last)}
+                connection.execute(statement, {"event": self._event, **piece})
 
 
 def _timed(connection: Connection, work: Callable[[], T]) -> tuple[float, T]:
