@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from random import Random
 from statistics import median
@@ -71,45 +72,37 @@ def measure(bench: Bench) -> Iterator[Row]:
 
 
 def _grown(large: "_Outbox", bench: Bench) -> Iterator[Row]:
-    scale = bench.scale
+    scale, kind = bench.scale, large.kind
     smallest, *sizes = scale.outbox_rows
     for size in sizes:
         large.grow(size)
         with bench.place.database() as database:
-            small = _Outbox(database, large.kind)
+            small = _Outbox(database, kind)
             small.grow(smallest)
             beside, cost = _by_turns(small, large, scale.claims)
         if size == sizes[0]:
-            yield from _rows(beside, f"of {BATCH} at {smallest:,} rows of {large.kind}")
-        goal = at_most(1.25) if size == sizes[-1] else None
+            yield from _rows(cost=beside, where=f"at {smallest:,} rows of {kind}")
         yield from _rows(
-            cost,
-            f"of {BATCH} at {size:,} rows of {large.kind}",
+            cost=cost,
+            where=f"at {size:,} rows of {kind}",
             beside=f"at {smallest:,} rows",
             other=beside,
-            goal=goal,
+            goal=at_most(1.25) if size == sizes[-1] else None,
         )
 
 
 def _rows(
-    cost: Cost, where: str, *, beside: str = "", other: Cost | None = None, goal: Goal | None = None
+    *, cost: Cost, where: str, beside: str = "", other: Cost | None = None, goal: Goal | None = None
 ) -> Iterator[Row]:
-    yield Row(
-        what=f"claim {where}",
-        unit="ms CPU",
+    row = partial(Row, unit="ms CPU", beside=beside)
+    yield row(
+        what=f"claim of {BATCH} {where}",
         figure=cost.claim,
-        beside=beside,
         other=other.claim if other else None,
         goal=goal,
         note=f"PostgreSQL keeps {cache()} in memory",
     )
-    yield Row(
-        what=f"record {where}",
-        unit="ms CPU",
-        figure=cost.record,
-        beside=beside,
-        other=other.record if other else None,
-    )
+    yield row(what=f"record of {BATCH} {where}", figure=cost.record, other=other.record if other else None)
 
 
 def _by_turns(small: "_Outbox", large: "_Outbox", claims: int) -> tuple[Cost, Cost]:
