@@ -265,9 +265,11 @@ class ScriptedRelay:
             self._start(partial(self._converse, line, self.journal.connected(line)))
 
     def _converse(self, line: socket.socket, number: int) -> None:
-        with suppress(OSError, _HangUp):
-            _Dialogue(self, line, number).run()
-        self.journal.disconnected(number)
+        try:
+            with suppress(OSError, _HangUp):
+                _Dialogue(self, line, number).run()
+        finally:
+            self.journal.disconnected(number)
 
 
 class _HangUp(Exception):
@@ -288,7 +290,7 @@ class _Dialogue:
             self._secure()
         self._answer(GREETING, "", "220 relay.test ESMTP")
         while True:
-            line = self._read_line().decode()
+            line = self._read_line().decode(errors="replace")  # whoever begins with TLS speaks no text
             verb = line.split(" ", maxsplit=1)[0].upper()
             handler = getattr(self, f"_on_{verb.lower()}", None)
             if handler is None:

@@ -1,6 +1,7 @@
 """Letters on the wire: what a relay says or does, and what becomes of the letter and of the session."""
 
 import asyncio
+import socket
 import ssl
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
@@ -482,6 +483,13 @@ def test_a_relay_that_speaks_no_tls_is_the_relays_fault(relay: ScriptedRelay) ->
     (outcome,) = send(channel(relay, url=f"smtps://127.0.0.1:{relay.port}", timeout=timedelta(seconds=2)))
     assert isinstance(outcome, Released)
     assert outcome.blame is Blame.RELAY
+
+
+def test_a_relay_is_not_upset_by_a_greeting_of_tls_that_holds_the_end_of_a_line(relay: ScriptedRelay) -> None:
+    with socket.create_connection(("127.0.0.1", relay.port), 20) as line, line.makefile("rwb", buffering=0) as words:
+        words.write(b"\x16\x03\x01\xfc\r\nEHLO here\r\n")
+        greeting, unknown, offer = (words.readline() for _ in range(3))
+    assert (greeting[:3], unknown[:3], offer[:3]) == (b"220", b"500", b"250")
 
 
 def test_an_international_address_reaches_an_international_relay(relay: ScriptedRelay) -> None:
