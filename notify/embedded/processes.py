@@ -62,6 +62,19 @@ def wait_until_ready(process: Popen[bytes], probe: Callable[[], bool], *, log: P
             continue
 
 
+def wait_until_done(process: Popen[bytes], *, log: Path, seconds: float) -> None:
+    """
+    Return when a process that is to do one thing has done it.
+
+    Raises:
+        ServerDidNotStart: It failed, or *seconds* went by.
+    """
+    with suppress(TimeoutExpired):
+        process.wait(seconds)
+    if process.returncode != 0:
+        raise ServerDidNotStart(command=str(process.args), log=log, exit_code=process.returncode)
+
+
 def stop(process: Popen[bytes], *steps: tuple[Signals, float]) -> None:
     """
     End a process that was started here as leader of its group, and what it left in the group.
