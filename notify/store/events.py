@@ -323,7 +323,7 @@ def record(connection: Connection, endings: Sequence[EventEnding]) -> set[int]:
 
 def load(connection: Connection, ids: Sequence[int]) -> dict[int, Event]:
     """The events with these ids, by id."""
-    return {row.id: _event(row) for row in connection.execute(_LOAD, {"ids": list(ids)})}
+    return {row.id: _event(row) for row in connection.execute(_LOAD, {"ids": list(ids)}).all()}
 
 
 def any_emptied(connection: Connection, ids: Sequence[int]) -> bool:

@@ -343,7 +343,7 @@ def _take(leases: Leases, chosen: CTE, wanted: tuple[ColumnElement[Any], ...]) -
 
 
 def _taken(connection: Connection, statement: ReturningUpdate[Any], **values: object) -> Sequence[Row[Any]]:
-    return sorted(connection.execute(statement, values), key=attrgetter("turn"))
+    return sorted(connection.execute(statement, values).all(), key=attrgetter("turn"))
 
 
 def after(seconds: ColumnElement[Any]) -> ColumnElement[Any]:

@@ -390,9 +390,9 @@ def record(connection: Connection, endings: Sequence[Ending], *, worker: UUID) -
     """
     if not endings:
         return Counter()
-    whole = [replace(one, job=job) for one in endings for job in (one.job, *one.job.followers)]
+    whole = [row for one in endings for row in (one, *(replace(one, job=job) for job in one.job.followers))]
     parameters = {"endings": dumps([_row(one) for one in whole])}
-    settled: set[Try] = {(row.id, row.attempt) for row in connection.execute(_SETTLE, parameters)}
+    settled: set[Try] = {(row.id, row.attempt) for row in connection.execute(_SETTLE, parameters).all()}
     late = _record_late(connection, [one for one in whole if one.name not in settled and one.says_sent])
     verdicts = [
         (one, one.settlement.verdict if one.name in settled else late.get(one.name, LEASE_LOST)) for one in whole
