@@ -14,6 +14,7 @@ import structlog
 
 from notify.checkpoints import LETTER_ANSWERED, Checkpoint
 from notify.delivery.deliver import Looked
+from notify.delivery.holdings import Holdings
 from notify.delivery.journal import Notes
 from notify.delivery.lanes import Held, Lanes
 from notify.delivery.ledger import ClaimUnheard, Ledger, Try
@@ -31,8 +32,6 @@ from notify.store.outbox import DUPLICATE_SENT, LATE_SUCCESS, LEASE_LOST, SENT, 
 BUG = "internal_error"
 LOOK_AGAIN_SECONDS = 1.0
 ASK_AGAIN_SECONDS = 0.25
-# A letter is not begun with less than this part of its lease left: the answer would come too late.
-LEAST_PART_LEFT = 0.1
 
 log = structlog.get_logger(__name__)
 
@@ -102,23 +101,21 @@ class Drain:
         self._checkpoint = checkpoint
         self._count = count
         self._journal = journal
-        self._lease = ledger.lease.total_seconds()
         self._stopping = False
         self._nudged = False
         self._lanes = Lanes()
-        self._held: dict[tuple[int, int], Held] = {}
+        self._held = Holdings(ledger.extend, lease=ledger.lease)
         self._unheard: Sequence[Try] = ()
         self._flights: set[asyncio.Task[None]] = set()
         self._progress = asyncio.Event()
         self._recorder = Recorder(ledger.record, relieved=self._dispatch)
         self._runs = 0
-        self._under_way = 0
         self._asked = monotonic()
 
     async def run(self, outlook: Outlook) -> None:
         """Drain until nothing is due, the time is up, the relay gives out or ``stop`` is called."""
         self._ends = monotonic() + self._at_most
-        renewal = asyncio.create_task(self._renew_leases())
+        renewal = asyncio.create_task(self._held.renew())
         recording = asyncio.create_task(self._recorder.run())
         try:
             if outlook.alone:
@@ -215,7 +212,7 @@ class Drain:
         self.stop()
 
     def _may_claim(self) -> bool:
-        in_time = monotonic() < self._ends or any(one.begun and one.begun < self._ends for one in self._held.values())
+        in_time = monotonic() < self._ends or self._held.any_begun_before(self._ends)
         return in_time and not self._stopping and not self._recorder.stuck
 
     async def _still_busy(self) -> bool:
@@ -227,13 +224,10 @@ class Drain:
         return bool(self._held)
 
     def _take(self, found: Sequence[Looked], began: float) -> None:
-        until = began + self._lease
         self._report.claimed += len(found)
         for job, looked in found:
             if isinstance(looked, Letter):
-                held = Held(job=job, letter=looked, claimed_at=began, until=until)
-                self._held[held.name] = held
-                self._lanes.put(held)
+                self._lanes.put(self._held.take(job, looked, claimed_at=began))
             else:
                 settlement = settle(looked, job.claim, rng=self._rng)
                 self._journal.note(job, settlement)
@@ -254,7 +248,8 @@ class Drain:
         """
         if self._stopping:
             return True
-        if self._under_way + self._recorder.unwritten < self._channel.sessions + MOST_ROWS:
+        on_their_way = len(self._held) - len(self._lanes)
+        if on_their_way + self._recorder.unwritten < self._channel.sessions + MOST_ROWS:
             return False
         self._recorder.hurry()
         return True
@@ -294,9 +289,8 @@ class Drain:
     def _begin(self, held: Held, run: _Run) -> Held | None:
         """The letter, or None if too little of its lease is left, which is its end."""
         run.aboard.append(held)
-        self._under_way += 1
         held.begun = monotonic()
-        if held.still_ours(margin=self._lease * LEAST_PART_LEFT):
+        if self._held.lasts(held):
             if held.job.claim.attempt == 1:
                 self._count_age(Measure.TO_FIRST_ATTEMPT, held)
             return held
@@ -339,8 +333,7 @@ class Drain:
 
     def _end(self, held: Held, run: _Run, outcome: Outcome) -> None:
         run.aboard.remove(held)
-        self._under_way -= 1
-        del self._held[held.name]
+        self._held.drop(held)
         settlement = settle(outcome, held.job.claim, rng=self._rng)
         seconds = monotonic() - (held.begun or 0.0)
         self._journal.note(
@@ -360,32 +353,6 @@ class Drain:
             )
         )
 
-    async def _renew_leases(self) -> None:
-        """
-        Every third of a lease; a letter whose lease does not come back must not reach DATA.
-
-        Decided: a third without an answer is enough, however long the database's own limit is: another
-            try, over another connection, may still be in time.
-        """
-        pause = third = self._lease / 3
-        while True:
-            await asyncio.sleep(pause)
-            pause = third if await self._renewed(within=third) else min(PAUSE_SECONDS, third)
-
-    async def _renewed(self, *, within: float) -> bool:
-        """Whether the database said in time which letters are still ours."""
-        began, held = monotonic(), list(self._held.values())
-        try:
-            async with asyncio.timeout(within):
-                ours = await self._ledger.extend([one.name for one in held])
-        except (*AWAY, TimeoutError) as error:
-            log.warning("lease.not_renewed", letters=len(held), error=type(error).__name__)
-            return False
-        for one in held:
-            one.lost = one.job.claim.id not in ours
-            one.until = began + self._lease
-        return True
-
     async def _begun(self) -> None:
         """Wait until every claimed letter is on its way or has landed; not once it is time to stop."""
         while self._lanes and not self._stopping:
@@ -404,9 +371,10 @@ class Drain:
 
     async def _give_back(self) -> None:
         """What was never begun goes back, due at once, heard of or not; however long the database is away."""
-        names = [one.name for one in self._lanes.clear()]
-        for name in names:
-            del self._held[name]
+        waiting = self._lanes.clear()
+        for held in waiting:
+            self._held.drop(held)
+        names = [held.name for held in waiting]
         self._report.released += len(names)
         await self._insist(self._ledger.release, names)
         await self._insist(self._ledger.take_back, self._unheard)

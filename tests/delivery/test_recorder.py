@@ -2,21 +2,64 @@
 
 import asyncio
 from collections import Counter
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from random import Random
+from uuid import uuid4
 
 import pytest
 from sqlalchemy import text
 
+from notify.delivery.engine import Engine
 from notify.delivery.recorder import MOST_ROWS, Flush, Recorder
 from notify.domain.audience import Reason
 from notify.domain.events import COMMENT_CREATED
 from notify.domain.jobs import Claim, Job
+from notify.domain.outcomes import Answer, Outcome, Phase, Sent
+from notify.domain.ports import Errand
 from notify.domain.settlement import Settlement
 from notify.store.database import Database
 from notify.store.outbox import Ending
-from tests.support.office import Office, many
+from tests.support.office import MINUTE, Office, many
 from tests.support.smtp import ScriptedRelay
 from tests.support.wait import until
+
+LETTERS = 4 * MOST_ROWS
+
+
+class InStep:
+    """A channel whose relay takes the letters of all sessions at one instant."""
+
+    relay = "relay.example:25"
+    sessions = 8
+    rate = None
+
+    def __init__(self) -> None:
+        self.begun = 0
+        self._waiting: list[asyncio.Future[None]] = []
+
+    async def open(self) -> None:
+        """It always stands."""
+
+    async def carry(
+        self,
+        first: Errand,
+        *,
+        following: Callable[[Errand], Errand | None],  # noqa: ARG002 - a session for each letter
+        ended: Callable[[Errand, Outcome], None],
+    ) -> None:
+        self.begun += 1
+        taken = asyncio.get_running_loop().create_future()
+        self._waiting.append(taken)
+        if len(self._waiting) == self.sessions:
+            together, self._waiting = self._waiting, []
+            for one in together:
+                one.set_result(None)
+        await taken
+        ended(first, Sent(answer=Answer(phase=Phase.FINAL_DOT, code=250)))
+
+    async def close(self) -> None:
+        """There is nothing to close."""
 
 
 def ending(number: int) -> Ending:
@@ -67,3 +110,31 @@ def test_a_table_that_is_slower_than_the_relay_holds_the_letters_back(database: 
             with pytest.raises(AssertionError):
                 until(lambda: len(relay.letters) > 4 + MOST_ROWS, seconds=0.5)
         assert draining.result(20).sent == 4 * MOST_ROWS
+
+
+def test_letters_that_land_at_one_instant_do_not_all_let_others_set_out(database: Database) -> None:
+    office, channel = Office(database, relay_url=None), InStep()
+    office.letters_wait(*many(LETTERS))
+    office.now("UPDATE notify.people SET email = 'person@' || username || '.example.com'")
+    engine = Engine(
+        database,
+        channels=[channel],
+        doorbell=office.doorbell,
+        worker=uuid4(),
+        lease=MINUTE,
+        at_most=MINUTE,
+        claim_size=LETTERS,
+        rng=Random(1),
+    )
+    most = channel.sessions + MOST_ROWS
+    try:
+        with ThreadPoolExecutor(1) as threads:
+            with database.begin() as nobody_counts:
+                nobody_counts.execute(text("LOCK TABLE notify.delivery_stats IN ACCESS EXCLUSIVE MODE"))
+                draining = threads.submit(engine.drain)
+                until(lambda: channel.begun >= most, seconds=20)
+                with pytest.raises(AssertionError):
+                    until(lambda: channel.begun > most, seconds=0.5)
+            assert draining.result(20).sent == LETTERS
+    finally:
+        engine.stop()

@@ -1,0 +1,89 @@
+"""The letters that one drain holds, from their claim to their end, and the renewal of their leases."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import timedelta
+from time import monotonic
+from typing import NoReturn
+
+import structlog
+
+from notify.delivery.lanes import Held
+from notify.delivery.ledger import Try
+from notify.delivery.recorder import PAUSE_SECONDS
+from notify.domain.jobs import Job, Letter
+from notify.store.database import AWAY
+
+# A letter is not begun with less than this part of its lease left: the answer would come too late.
+LEAST_PART_LEFT = 0.1
+
+Extend = Callable[[Sequence[Try]], Awaitable[set[int]]]
+
+log = structlog.get_logger(__name__)
+
+
+class Holdings:
+    """
+    Letters under lease. Lives in one event loop; false while there is none.
+
+    Args:
+        extend: Renews the leases of these tries; the ids that are still ours.
+        lease: How long a lease lasts from its claim, or from its renewal.
+    """
+
+    def __init__(self, extend: Extend, *, lease: timedelta) -> None:
+        self._extend = extend
+        self._lease = lease.total_seconds()
+        self._held: dict[Try, Held] = {}
+
+    def __len__(self) -> int:
+        return len(self._held)
+
+    def take(self, job: Job, letter: Letter, *, claimed_at: float) -> Held:
+        """
+        A letter that has been claimed.
+
+        Args:
+            claimed_at: Monotonic seconds, before the claim: the lease began no earlier.
+        """
+        held = Held(job=job, letter=letter, claimed_at=claimed_at, until=claimed_at + self._lease)
+        self._held[held.name] = held
+        return held
+
+    def drop(self, held: Held) -> None:
+        """The letter is at its end here, or was given back."""
+        del self._held[held.name]
+
+    def any_begun_before(self, instant: float) -> bool:
+        """Whether a letter is on its way since before this instant, in monotonic seconds."""
+        return any(one.begun and one.begun < instant for one in self._held.values())
+
+    def lasts(self, held: Held) -> bool:
+        """Whether enough of the lease is left to begin the letter."""
+        return held.still_ours(margin=self._lease * LEAST_PART_LEFT)
+
+    async def renew(self) -> NoReturn:
+        """
+        Renew every third of a lease; a letter whose lease does not come back must not reach DATA.
+
+        Decided: a third without an answer is enough, however long the database's own limit is: another
+            try, over another connection, may still be in time.
+        """
+        pause = third = self._lease / 3
+        while True:
+            await asyncio.sleep(pause)
+            pause = third if await self._renewed(within=third) else min(PAUSE_SECONDS, third)
+
+    async def _renewed(self, *, within: float) -> bool:
+        """Whether the database said in time which letters are still ours."""
+        began, held = monotonic(), list(self._held.values())
+        try:
+            async with asyncio.timeout(within):
+                ours = await self._extend([one.name for one in held])
+        except (*AWAY, TimeoutError) as error:
+            log.warning("lease.not_renewed", letters=len(held), error=type(error).__name__)
+            return False
+        for one in held:
+            one.lost = one.job.claim.id not in ours
+            one.until = began + self._lease
+        return True
