@@ -68,6 +68,7 @@ def parts(one: Letter) -> list[str]:
 )
 @example(kinds=[{"body": DEEP}], count=1, name="Dana", link="CL-1")
 @example(kinds=[{"body": DEEP}], count=9, name="Dana", link="CL-1")
+@example(kinds=[{"body": "w", "path": "w"}], count=1, name="n" + "a" * 30, link="n" + "a" * 30)
 @example(
     kinds=[{"path": '"' * 1_000, "url": f"https://x.example/{'&' * 1_900}"}], count=100, name='"' * 200, link="&" * 200
 )
@@ -85,7 +86,7 @@ def test_no_part_of_a_letter_is_too_large_and_every_event_is_named_with_its_link
     text, html = parts(entries[0] if count == 1 else together(entries))
     for part, spelled in ((text, str), (html, escape)):
         assert len(part.encode()) < MOST_BYTES
-        assert part.count(" commented on ") >= count
+        assert " ".join(part.split()).count(" commented on ") >= count  # a line may end between any two words
         short = [spelled(one["url"]) for one in given if len(escape(one["url"])) <= LEAST.address]
         assert [part.index(url) for url in short] == sorted(part.index(url) for url in short)
         elsewhere = [one for one in given if spelled(one["url"]) not in part]
