@@ -97,8 +97,9 @@ class Relay:
                 await self.say(self.reply(554))
                 return
             self.heard_whole.add(self.number)
-            if await self.step(Phase.FINAL_DOT, 250):
-                self.taken.add(self.number)
+            if Phase.FINAL_DOT not in {script.refuses, script.drops}:
+                self.taken.add(self.number)  # before it says so: whoever has heard it may hang up
+            await self.step(Phase.FINAL_DOT, 250)
 
     async def step(self, step: Phase, code: int) -> bool:
         """Answer as the script says; whether it was a yes."""
@@ -168,6 +169,7 @@ async def carried(scripts: Sequence[Script], cuts: Sequence[int]) -> tuple[dict[
 @example(scripts=[Script(), Script(extra=Phase.FINAL_DOT), Script(), Script()], cuts=[])
 @example(scripts=[Script(), Script(drops=Phase.MAIL), Script()], cuts=[3])
 @example(scripts=[Script(drops=Phase.FINAL_DOT), Script()], cuts=[])
+@example(scripts=[Script(extra=Phase.FINAL_DOT)], cuts=[1, 15, 16])
 @example(scripts=[Script(extra=Phase.DATA), Script()], cuts=[])
 @example(scripts=[Script(refuses=Phase.RCPT, content_for_nobody=True), Script()], cuts=[5])
 def test_no_letter_takes_anothers_answer(scripts: Sequence[Script], cuts: Sequence[int]) -> None:
