@@ -67,8 +67,8 @@ class Drain:
         route: To a relay that has just taken a session.
         report: Is added to.
         ring: Calls other idle workers, once, when there is more than one batch.
-        at_most: So long after the relay was reached nothing more is claimed, unless a letter is on its
-            way since before: nobody waits behind a server that has gone silent. What is claimed is
+        at_most: So long after the relay was reached nothing more is claimed, unless a letter claimed by
+            then has not ended: nobody waits behind a server that has gone silent. What is claimed is
             finished.
     """
 
@@ -97,6 +97,7 @@ class Drain:
         self._claim_size = claim_size
         self._at_most = at_most.total_seconds()
         self._ends = 0.0
+        self._in_time: frozenset[Try] | None = None
         self._ring = ring
         self._checkpoint = checkpoint
         self._count = count
@@ -212,8 +213,13 @@ class Drain:
         self.stop()
 
     def _may_claim(self) -> bool:
-        in_time = monotonic() < self._ends or self._held.any_begun_before(self._ends)
-        return in_time and not self._stopping and not self._recorder.stuck
+        if self._stopping or self._recorder.stuck:
+            return False
+        if monotonic() < self._ends:
+            return True
+        if self._in_time is None:
+            self._in_time = self._held.names()
+        return self._held.any_of(self._in_time)
 
     async def _still_busy(self) -> bool:
         """Wait a moment, or until somebody nudges; False once there is no letter left here to wait for."""

@@ -1,7 +1,7 @@
 """The letters that one drain holds, from their claim to their end, and the renewal of their leases."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from datetime import timedelta
 from time import monotonic
 from typing import NoReturn
@@ -54,9 +54,13 @@ class Holdings:
         """The letter is at its end here, or was given back."""
         del self._held[held.name]
 
-    def any_begun_before(self, instant: float) -> bool:
-        """Whether a letter is on its way since before this instant, in monotonic seconds."""
-        return any(one.begun and one.begun < instant for one in self._held.values())
+    def names(self) -> frozenset[Try]:
+        """The tries under lease at this moment."""
+        return frozenset(self._held)
+
+    def any_of(self, names: Iterable[Try]) -> bool:
+        """Whether one of these tries has not ended."""
+        return any(name in self._held for name in names)
 
     def lasts(self, held: Held) -> bool:
         """Whether enough of the lease is left to begin the letter."""

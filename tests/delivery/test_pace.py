@@ -7,10 +7,12 @@ from threading import Event, Semaphore
 from time import monotonic
 
 import pytest
+from sqlalchemy import text
 
 from notify.delivery.pace import Pace
 from notify.store.database import Database
 from tests.support.office import Office, many
+from tests.support.race import blocked_session
 from tests.support.smtp import PATIENCE, Said, ScriptedRelay
 from tests.support.wait import until
 
@@ -208,6 +210,31 @@ def test_letters_that_come_while_a_domain_is_silent_arrive_meanwhile(
         office.letters_wait("ann", "bob", "cy", key="k2", link="CL-2")
         relay.wait_until(others_arrive(relay, 3))
         assert len(relay.letters) == 3
+        answer.set()
+        assert running.result(PATIENCE)["sent"] == 23
+
+
+def test_letters_that_come_arrive_although_all_that_a_drain_claimed_in_its_time_begins_later(
+    database: Database, relay: ScriptedRelay
+) -> None:
+    drain_seconds = 0.3
+    office = Office(database, relay.url, {"smtp_sessions": SESSIONS, "drain_seconds": drain_seconds})
+    office.letters_wait(*many(20))
+    office.now(AT_SILENT, names=many(20))
+    answer, greeting = silence(relay), relay.hold("GREETING")
+
+    with ThreadPoolExecutor(1) as threads:
+        running = draining(office, threads)
+        greeting.wait_until_reached()
+        with database.begin() as another:
+            another.execute(text("LOCK TABLE notify.email_jobs IN ACCESS EXCLUSIVE MODE"))
+            greeting.release()
+            blocked_session(database)
+            its_time_is_up = monotonic() + drain_seconds
+            until(lambda: monotonic() > its_time_is_up)
+        relay.wait_until(lambda: relay.count("RCPT") == SESSIONS - 1)
+        office.letters_wait("ann", "bob", "cy", key="k2", link="CL-2")
+        relay.wait_until(others_arrive(relay, 3), timeout=20)
         answer.set()
         assert running.result(PATIENCE)["sent"] == 23
 
