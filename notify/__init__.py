@@ -42,12 +42,12 @@ def emit(
             psycopg Connection, to the database that holds the schema ``notify``.
         event: The fields of ``POST /api/v1/events``. Without ``traceparent`` it belongs to the trace that
             OpenTelemetry, if it is there, says we are in.
-        doorbell: Stands in for the one that the settings of this process describe.
+        doorbell: Stands in for the one that the settings of this process describe; if they make no sense, that is
+            logged, and workers find the event by sweeping.
 
     Raises:
         MalformedEvent: Naming the field that is wrong and why; nothing was stored.
         UnsupportedConnection: The first argument is something else.
-        InvalidSettings: A ``NOTIFY_*`` variable of this process makes no sense.
     """
     from sqlalchemy.orm import scoped_session  # noqa: PLC0415 - importing notify must cost an application nothing
 

@@ -1,16 +1,18 @@
 """Settings: environment variables ``NOTIFY_*`` (or a ``.env`` file), read once into one frozen object."""
 
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from difflib import get_close_matches
+from io import StringIO
 from os import environ
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, Literal
 
 from dotenv import dotenv_values
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 from pydantic_core import ErrorDetails
-from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from notify.domain.errors import InvalidSettings
 from notify.domain.rates import stated
@@ -19,21 +21,26 @@ from notify.domain.retention import Kept
 SHORTEST_SECRET = 32
 PREFIX = "NOTIFY_"
 USED_BY_TESTS = {"NOTIFY_TEST_DATABASE_URL", "NOTIFY_TEST_BROKER_URL", "NOTIFY_TEST_CRASH_AT"}
+# What systemd and Kubernetes set: for a service of Type=notify, and beside Services named notify or notify-….
+# Sources: sd_notify(3); "Discovering services" in Kubernetes' documentation of Services.
+THEIRS = re.compile(
+    r"NOTIFY_SOCKET=|NOTIFY_(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)="
+    r"|NOTIFY_(\w+_)?PORT=(tcp|udp|sctp)://"
+)
+USERINFO = re.compile(r"://[^/@\s]*@")
 SECRET = {"database_url", "broker_url", "smtp_url", "smtp_fallback_urls", "secret_key", "jwt_secret"}
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 
 
-class Settings(BaseSettings):
+class Settings(BaseModel):
     """
     Everything a deployment can set. None means *not configured*.
 
-    Durations carry their unit in the name of the variable.
+    Durations carry their unit in the name of the variable, which is that of the field in capitals behind ``NOTIFY_``.
     """
 
-    model_config = SettingsConfigDict(
-        env_prefix=PREFIX, env_file=".env", env_ignore_empty=True, frozen=True, extra="ignore"
-    )
+    model_config = ConfigDict(frozen=True)
 
     database_url: SecretStr | None = Field(
         default=None, description="postgresql://…; none: the embedded stack in NOTIFY_DATA_DIR."
@@ -132,6 +139,14 @@ class Settings(BaseSettings):
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="Least level logged.")
 
+    @field_validator("*", mode="before")
+    @classmethod
+    def _text(cls, value: object) -> object:
+        if isinstance(value, str) and _printable(value) != value:
+            msg = "expected text in UTF-8"
+            raise ValueError(msg)
+        return value
+
     @field_validator("database_url")
     @classmethod
     def _postgresql(cls, value: SecretStr | None) -> SecretStr | None:
@@ -194,21 +209,34 @@ class Settings(BaseSettings):
         return Kept(sent=timedelta(days=self.keep_sent_days), dead=timedelta(days=self.keep_dead_days), bodies=bodies)
 
 
+VARIABLES: Mapping[str, str] = MappingProxyType({PREFIX + field.upper(): field for field in Settings.model_fields})
+"""The fields by their environment variables."""
+
+
 def load(*, env_file: Path | None = Path(".env")) -> Settings:
     """
     The settings of this process, from its environment and *env_file* (the environment wins).
 
     Raises:
-        InvalidSettings: A name is unknown, a value is senseless, or one that is needed is missing.
+        InvalidSettings: A name is unknown, a value is senseless, one that is needed is missing, or the file is no text.
     """
-    filed = dotenv_values(env_file) if env_file and env_file.is_file() else {}
-    refuse_unknown([*environ, *filed])
+    sources = [_ours(_filed(env_file) if env_file else {}), _ours(environ)]
+    refuse_unknown(name for source in sources for name in source)
+    given = {VARIABLES[name]: value for source in sources for name, value in source.items() if value}
     try:
-        settings = Settings(_env_file=env_file)
+        settings = Settings.model_validate(given)
     except ValidationError as error:
         raise InvalidSettings(*(_sentence(one) for one in error.errors())) from None
     refuse_half_configured(settings)
     return settings
+
+
+def load_or_exit() -> Settings:
+    """The settings of a process that is started by another program's command, which would show a trace instead."""
+    try:
+        return load()
+    except InvalidSettings as error:
+        raise SystemExit(f"notify: {error}") from None
 
 
 def refuse_unknown(names: Iterable[str]) -> None:
@@ -218,13 +246,12 @@ def refuse_unknown(names: Iterable[str]) -> None:
     Raises:
         InvalidSettings: Naming the nearest known setting.
     """
-    known = {name.upper() for name in Settings.model_fields}
-    ours = {name.removeprefix(PREFIX) for name in names if name.startswith(PREFIX) and name not in USED_BY_TESTS}
+    known = [name.removeprefix(PREFIX) for name in VARIABLES]
     problems = []
-    for name in sorted(ours - known):
-        nearest = get_close_matches(name, known, n=1, cutoff=0.5)
+    for name in sorted(set(names) - VARIABLES.keys()):
+        nearest = get_close_matches(name.upper().removeprefix(PREFIX), known, n=1, cutoff=0.5)
         hint = f"; did you mean {PREFIX}{nearest[0]}?" if nearest else ""
-        problems.append(f"{PREFIX}{name} is not a setting of notify{hint}")
+        problems.append(f"{_printable(name)} is not a setting of notify{hint}")
     if problems:
         raise InvalidSettings(*problems)
 
@@ -260,8 +287,51 @@ def refuse_half_configured(settings: Settings) -> None:
         raise InvalidSettings(*missing)
 
 
+def _filed(path: Path) -> Mapping[str, str | None]:
+    """
+    What the file says; a UTF-8 byte order mark is passed over, and so is a virtual environment of this name.
+
+    Raises:
+        InvalidSettings: The file is there and is no text that can be read.
+    """
+    expected = "expected a text file in UTF-8"
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except FileNotFoundError:
+        if path.is_symlink():
+            raise InvalidSettings(f"{path} is a link to a file that does not exist; {expected}") from None
+        return {}
+    except IsADirectoryError:
+        if (path / "pyvenv.cfg").exists():
+            return {}
+        raise InvalidSettings(f"{path} is a folder; {expected}") from None
+    except OSError as error:
+        raise InvalidSettings(f"{path} cannot be read: {error.strerror}; {expected}") from None
+    except UnicodeDecodeError as error:
+        raise InvalidSettings(f"{path} is not in UTF-8 (byte {error.start + 1}); {expected}") from None
+    if "\0" in text:
+        raise InvalidSettings(f"{path} holds NUL bytes, as UTF-16 does; {expected}")
+    return dotenv_values(stream=StringIO(text))
+
+
+def _ours(variables: Mapping[str, str | None]) -> dict[str, str | None]:
+    """What is meant for notify: what begins as a setting does and is not others', and a setting in the wrong case."""
+    return {
+        name: value
+        for name, value in variables.items()
+        if (name.startswith(PREFIX) or name.upper() in VARIABLES)
+        and name not in USED_BY_TESTS
+        and not THEIRS.match(f"{name}={value}")
+    }
+
+
+def _printable(words: str) -> str:
+    """The words with what is no text in them, such as undecodable bytes of the environment, spelled out."""
+    return words.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
 def _sentence(error: ErrorDetails) -> str:
     """One validation error as: the variable, its value unless secret, what was expected."""
     field = str(error["loc"][0])
-    shown = "(not shown)" if field in SECRET else repr(error["input"])
+    shown = "(not shown)" if field in SECRET else USERINFO.sub("://(not shown)@", repr(error["input"]))
     return f"{PREFIX}{field.upper()} is {shown}: {error['msg'].removeprefix('Value error, ')}"

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from functools import cache
 from importlib.util import find_spec
+from logging import getLogger
 from os import environ
 from random import SystemRandom
 from secrets import token_urlsafe
@@ -27,7 +28,7 @@ from notify.domain.ports import Doorbell
 from notify.domain.rates import stated
 from notify.doorbell import CeleryDoorbell, NoDoorbell
 from notify.intake.fan_out import FanOut
-from notify.settings import Settings, load
+from notify.settings import Settings, load, load_or_exit
 from notify.store.database import POOL_SIZE, Database
 
 CELERY_CONFIG = ("notify.celeryconfig", "celeryconfig")
@@ -58,7 +59,7 @@ def celery_app(settings: Settings | None = None) -> Celery:
     """
     app = Celery("notify", set_as_current=False)
     app.config_from_object(next(name for name in CELERY_CONFIG if _exists(name)))
-    app.add_defaults(lambda: {"broker_url": _broker_url(settings or load())})
+    app.add_defaults(lambda: {"broker_url": _broker_url(settings or load_or_exit())})
     return app
 
 
@@ -69,8 +70,17 @@ def doorbell(settings: Settings, *, count: Count = uncounted) -> Doorbell:
 
 @cache
 def process_doorbell() -> Doorbell:
-    """The doorbell of a process that emits events and has no other part of notify in it."""
-    return doorbell(load())
+    """
+    The doorbell of a process that emits events and has no other part of notify in it; silent if its settings are wrong.
+
+    They must not fail an application, whose event is stored without any of them.
+    """
+    try:
+        return doorbell(load())
+    except InvalidSettings as error:
+        # The standard library's, because an application has set up its own logs and not ours.
+        getLogger(__name__).warning("notify rings for no worker, they find events by sweeping: %s", error)
+        return NoDoorbell()
 
 
 def links(settings: Settings) -> SignedLinks | None:

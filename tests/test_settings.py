@@ -1,14 +1,19 @@
 """Settings: what stops the start, in which words, and what a process runs with."""
 
+import os
 from collections.abc import Callable, Mapping
 from datetime import timedelta
+from os import R_OK, access
 from pathlib import Path
+from subprocess import run
+from sys import executable
 
 import pytest
 
 from notify.domain.errors import InvalidSettings
-from notify.settings import Settings, load
+from notify.settings import THEIRS, Settings, load
 
+ROOT = Path(__file__).parents[1]
 LONG = "s" * 32
 MAIL = {
     "NOTIFY_SMTP_URL": "smtp://mx.example.com:587",
@@ -91,6 +96,130 @@ def test_a_name_that_resembles_none_is_refused_without_a_guess(problems: Problem
 
 def test_every_misspelled_name_is_told_at_once(problems: Problems) -> None:
     assert len(problems({"NOTIFY_LEASES_SECONDS": "1", "NOTIFY_API_PROT": "1"})) == 2
+
+
+@pytest.mark.parametrize("name", ["notify_api_port", "Notify_Api_Port", "NOTIFY_api_port"])
+@pytest.mark.parametrize("where", ["environment", "file"])
+def test_a_setting_in_the_wrong_case_is_refused_and_neither_taken_nor_passed_over(
+    problems: Problems, where: str, name: str
+) -> None:
+    (problem,) = problems({name: "8080"}) if where == "environment" else problems({}, file=f"{name}=8080\n")
+    assert problem.startswith(f"{name} ")
+    assert "NOTIFY_API_PORT" in problem
+
+
+@pytest.mark.parametrize("service", ["NOTIFY", "NOTIFY_API", "NOTIFY_FLOWER", "NOTIFY_CATCHER", "NOTIFY_WORKER_HEALTH"])
+@pytest.mark.parametrize("where", ["environment", "file"])
+def test_what_systemd_and_kubernetes_set_is_theirs(loaded: Loaded, where: str, service: str) -> None:
+    variables = {"NOTIFY_SOCKET": "/run/systemd/notify", **beside_a_service(service)}
+    file = "".join(f"{name}={value}\n" for name, value in variables.items())
+    of_nobody = loaded({})
+    assert (loaded(variables) if where == "environment" else loaded({}, file=file)) == of_nobody
+
+
+def beside_a_service(name: str) -> dict[str, str]:
+    """
+    What Kubernetes puts into the environment of every pod beside a Service with these ports.
+
+    Source: pkg/kubelet/envvars/envvars.go, getServiceEnvVars and getContainerEnvVars.
+    """
+    found = {f"{name}_SERVICE_HOST": "10.0.0.9", f"{name}_SERVICE_PORT": "8000", f"{name}_PORT": "tcp://10.0.0.9:8000"}
+    for port, protocol, named in ((8000, "tcp", "HTTP"), (9000, "udp", "LOG_IN"), (9001, "sctp", "X")):
+        prefix = f"{name}_PORT_{port}_{protocol.upper()}"
+        found |= {
+            f"{name}_SERVICE_PORT_{named}": str(port),
+            prefix: f"{protocol}://[fd00::9]:{port}",
+            f"{prefix}_PROTO": protocol,
+            f"{prefix}_PORT": str(port),
+            f"{prefix}_ADDR": "fd00::9",
+        }
+    return found
+
+
+def test_a_port_of_ours_is_ours_beside_those_of_kubernetes(loaded: Loaded) -> None:
+    assert loaded({"NOTIFY_API_PORT": "tcp://10.0.0.9:8000"}, file="NOTIFY_API_PORT=8001\n").api_port == 8001
+    assert loaded({"NOTIFY_API_PORT": "8002"}, file="NOTIFY_API_PORT=8001\n").api_port == 8002
+
+
+@pytest.mark.parametrize("name", ["NOTIFY_PORT", "NOTIFY_SOCKETS", "NOTIFY_API_PORTS", "NOTIFY_SERVICE_HOSTS"])
+def test_what_only_resembles_theirs_is_a_typo(problems: Problems, name: str) -> None:
+    (problem,) = problems({name: "8000"})
+    assert problem.startswith(f"{name} ")
+
+
+@pytest.mark.parametrize("field", Settings.model_fields)
+def test_no_setting_of_ours_is_taken_for_theirs(problems: Problems, field: str) -> None:
+    assert not THEIRS.match(f"NOTIFY_{field.upper()}=8000")
+    (problem,) = problems({f"NOTIFY_{field.upper()}X": "8000"})
+    assert f"NOTIFY_{field.upper()}" in problem
+
+
+def test_a_name_that_is_no_text_can_be_printed(problems: Problems) -> None:
+    (problem,) = problems({"NOTIFY_M\udcfcLL": "x"})
+    assert problem.encode().startswith(b"NOTIFY_M")
+
+
+def test_a_value_that_is_no_text_is_refused(problems: Problems) -> None:
+    (problem,) = problems({"NOTIFY_MAIL_FROM_NAME": "Pr\udcfcfung"})
+    assert problem.encode().startswith(b"NOTIFY_MAIL_FROM_NAME")
+
+
+def test_a_password_in_an_address_is_not_shown(problems: Problems) -> None:
+    (problem,) = problems({"NOTIFY_JWKS_URL": "ldap://me:hunter2@id.example.com/keys"})
+    assert "id.example.com" in problem
+    assert "hunter2" not in problem
+
+
+UNREADABLE: Mapping[str, Callable[[Path], object]] = {
+    "UTF-16": lambda file: file.write_bytes("NOTIFY_API_PORT=8001\n".encode("utf-16")),
+    "UTF-16 without a mark": lambda file: file.write_bytes("NOTIFY_API_PORT=8001\n".encode("utf-16-le")),
+    "Latin-1": lambda file: file.write_bytes("NOTIFY_MAIL_FROM_NAME=Prüfung\n".encode("latin-1")),
+    "NUL bytes": lambda file: file.write_bytes(b"NOTIFY_MAIL_FROM_NAME=a\0b\n"),
+    "a folder": Path.mkdir,
+    "a link to nowhere": lambda file: file.symlink_to("nowhere"),
+    "a link to itself": lambda file: file.symlink_to(file),
+    "somebody else's": lambda file: os.close(os.open(file, os.O_CREAT, mode=0)),
+}
+
+
+@pytest.mark.parametrize("make", UNREADABLE.values(), ids=list(UNREADABLE))
+def test_a_file_that_cannot_be_read_is_one_sentence(tmp_path: Path, make: Callable[[Path], object]) -> None:
+    make(tmp_path / ".env")
+    if make is UNREADABLE["somebody else's"] and access(tmp_path / ".env", R_OK):
+        pytest.skip("root reads what nobody may read")
+    with pytest.raises(InvalidSettings) as invalid:
+        load(env_file=tmp_path / ".env")
+    (problem,) = invalid.value.problems
+    assert str(tmp_path / ".env") in problem
+    assert "\n" not in problem
+
+
+def test_a_byte_order_mark_hides_no_setting(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("NOTIFY_API_PORT=8001\n", encoding="utf-8-sig")
+    assert load(env_file=tmp_path / ".env").api_port == 8001
+
+
+def test_a_virtual_environment_named_like_the_file_is_no_file(tmp_path: Path) -> None:
+    (tmp_path / ".env").mkdir()
+    (tmp_path / ".env" / "pyvenv.cfg").touch()
+    assert load(env_file=tmp_path / ".env") == load(env_file=None)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        pytest.param("uvicorn notify.api.app:create_app --factory --port 1", id="api"),
+        pytest.param("celery -A notify.worker.app worker --concurrency 1", id="worker"),
+    ],
+)
+def test_a_process_that_may_not_start_says_why_and_shows_no_trace(command: str, tmp_path: Path) -> None:
+    (tmp_path / ".env").write_bytes("NOTIFY_API_PORT=8001\n".encode("utf-16"))
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    argv = [executable, "-m", *command.split()]
+    ended = run(argv, check=False, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert ended.returncode != 0
+    assert ended.stderr.count("\n") == 1
+    assert ".env" in ended.stderr
 
 
 def test_names_of_others_are_no_concern_of_ours(loaded: Loaded) -> None:

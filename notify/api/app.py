@@ -31,8 +31,9 @@ from notify.api.pages import Pages
 from notify.api.person_tokens import PersonTokens, published_keys, shared_secret
 from notify.api.rates import Rates
 from notify.channels.links import ForgedLink
+from notify.domain.errors import InvalidSettings
 from notify.domain.measures import Role
-from notify.settings import Settings, load
+from notify.settings import Settings, load_or_exit
 from notify.tally import Tally
 
 ROUTERS = (
@@ -53,11 +54,14 @@ def create_app() -> FastAPI:
     The application of this process's settings.
 
     Raises:
-        InvalidSettings: They make no sense, or name no database.
+        SystemExit: They make no sense, or name no database; the server would show a trace of anything else.
     """
-    settings = load()
+    settings = load_or_exit()
     logs.configure(level=settings.log_level, style=settings.log_format)
-    return build_app(context_of(settings))
+    try:
+        return build_app(context_of(settings))
+    except InvalidSettings as error:
+        raise SystemExit(f"notify: {error}") from None
 
 
 def context_of(settings: Settings) -> Context:

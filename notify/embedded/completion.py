@@ -16,7 +16,7 @@ COMPLETED = ("database_url", "broker_url", "smtp_url", "mail_from", "public_url"
 
 def replaced(settings: Settings, **values: object) -> Settings:
     """The settings with these values, checked like any."""
-    return Settings(_env_file=None, **{**settings.model_dump(), **values})
+    return Settings(**{**settings.model_dump(), **values})
 
 
 def completed(settings: Settings) -> Settings:

@@ -32,7 +32,7 @@ from notify.domain.liveness import STOPPING, Liveness, Part, Promise, liveness, 
 from notify.domain.measures import Role
 from notify.intake.receive import receive
 from notify.intake.schema import parse
-from notify.settings import Settings, load
+from notify.settings import Settings, load, load_or_exit
 from notify.store import gauges, process_totals, stats
 from notify.tally import Tally
 from notify.worker.livez import Livez
@@ -177,7 +177,7 @@ def connect() -> None:
 
 
 def _configure_logs(**_: object) -> None:
-    settings = load()
+    settings = load_or_exit()
     logs.configure(level=settings.log_level, style=settings.log_format)
 
 

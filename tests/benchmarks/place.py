@@ -74,4 +74,4 @@ def cache() -> str:
 def settings(environment: Mapping[str, str]) -> Settings:
     """The settings that this environment describes."""
     given = {name.removeprefix(PREFIX).lower(): value for name, value in environment.items()}
-    return Settings(_env_file=None, **given)  # type: ignore[arg-type]
+    return Settings(**given)

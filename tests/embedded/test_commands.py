@@ -15,7 +15,7 @@ from notify.settings import SECRET, Settings
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
-    return completed(Settings(_env_file=None, data_dir=tmp_path))
+    return completed(Settings(data_dir=tmp_path))
 
 
 def test_a_folder_with_a_space_in_its_name_stays_one_argument() -> None:
@@ -49,14 +49,14 @@ def test_a_process_gets_the_settings_of_the_stack_and_no_others(
 
 def test_what_somebody_set_is_not_completed(tmp_path: Path) -> None:
     chosen = {"mail_from": "review@example.com", "secret_key": "k" * 32, "jwks_url": "https://example.com/keys"}
-    settings = completed(Settings(_env_file=None, data_dir=tmp_path, **chosen))  # type: ignore[arg-type]
+    settings = completed(Settings(data_dir=tmp_path, **chosen))
     assert settings.mail_from == chosen["mail_from"]
     assert told(settings)["secret_key"] == chosen["secret_key"]
     assert settings.jwt_secret is None
 
 
 def test_settings_told_to_another_process_arrive_unchanged(settings: Settings) -> None:
-    other = Settings(_env_file=None, data_dir=settings.data_dir)
+    other = Settings(data_dir=settings.data_dir)
     assert told(taken_over(other, told(settings))) == told(settings)
 
 

@@ -34,7 +34,7 @@ def supervisor(data_dir: Path) -> Iterator[Supervisor]:
 
 
 def settings(data_dir: Path, **values: object) -> Settings:
-    return Settings(_env_file=None, data_dir=data_dir, **values)  # type: ignore[arg-type]
+    return Settings(data_dir=data_dir, **values)
 
 
 def add_person(url: str, username: str) -> None:

@@ -214,7 +214,7 @@ def environment(postgres: PostgresServer, broker: ValkeyServer, line: Proxy) -> 
 def run(minutes: float, *, seed: int, folder: Path, console: Console) -> tuple[Evidence, Counter[str]]:
     """Disturb for so many minutes, wait until every row has ended, and gather what is known."""
     with place(folder) as (made, database):
-        bell = wiring.doorbell(Settings(_env_file=None, broker_url=made.broker.url))
+        bell = wiring.doorbell(Settings(broker_url=made.broker.url))
         producer = Producer(database, doorbell=bell)
         producer.employ(PEOPLE)
         applications, chaos = Applications(producer, seed=seed), Chaos(made, seed=seed)

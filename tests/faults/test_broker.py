@@ -70,7 +70,7 @@ def broker(tmp_path: Path) -> Iterator[Broker]:
 @pytest.fixture
 def doorbell(broker: Broker) -> Doorbell:
     """A producer's way to ring."""
-    return wiring.doorbell(Settings(_env_file=None, broker_url=broker.line.broker_url))
+    return wiring.doorbell(Settings(broker_url=broker.line.broker_url))
 
 
 @pytest.mark.parametrize(

@@ -44,7 +44,7 @@ def test_forty_comments_are_at_most_three_letters_in_order_when_workers_are_kill
 ) -> None:
     with ValkeyServer(tmp_path / "broker") as server, redis.Redis.from_url(server.url) as broker:
         scene.environment |= {"NOTIFY_TOGETHER_SECONDS": "5", "NOTIFY_BROKER_URL": server.url}
-        scene.producer.doorbell = wiring.doorbell(Settings(_env_file=None, broker_url=server.url))
+        scene.producer.doorbell = wiring.doorbell(Settings(broker_url=server.url))
         scene.producer.employ(["ann", *TALKERS])
         with scene.worker() as running:
             for number in range(FORTY):

@@ -3,6 +3,7 @@
 import gc
 import threading
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 from weakref import ref
 
@@ -14,6 +15,7 @@ import notify
 from notify.domain.jobs import Stage
 from notify.store.database import Caller, Database
 from notify.store.tables import events
+from notify.wiring import process_doorbell
 from tests.support import applications, rows
 from tests.support.applications import driver
 from tests.support.rings import Rings
@@ -191,6 +193,74 @@ def test_without_a_broker_an_event_is_stored_all_the_same(caller: Caller, databa
     receipt = notify.emit(caller, comment())
     caller.commit()
     assert rows.row(database, events, receipt.id)["status"] == "pending"
+
+
+WRONG: Mapping[str, Mapping[str, str]] = {
+    "a typo": {"NOTIFY_BROKER_URI": "redis://:hunter2@broker"},
+    "a senseless value": {"NOTIFY_LEASE_SECONDS": "soon"},
+    "a senseless secret": {"NOTIFY_BROKER_URL": "sqs://key:hunter2@"},
+    "half a relay": {"NOTIFY_SMTP_URL": "smtp://me:hunter2@relay"},
+    "bytes that are no text": {"NOTIFY_MAIL_FROM_NAME": "Pr\udcfcfung"},
+}
+
+
+@pytest.fixture
+def fresh_process(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
+    """As a process that has emitted nothing yet, in this working folder."""
+    monkeypatch.chdir(tmp_path)
+    process_doorbell.cache_clear()
+    yield tmp_path
+    process_doorbell.cache_clear()
+
+
+@pytest.mark.usefixtures("fresh_process")
+@pytest.mark.parametrize("environment", WRONG.values(), ids=list(WRONG))
+def test_settings_that_make_no_sense_do_not_fail_an_application(
+    environment: Mapping[str, str],
+    database: Database,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+
+    emits_and_warns_once(database, caplog)
+
+
+@pytest.mark.parametrize("made", ["UTF-16", "a folder", "a link to nowhere"])
+def test_a_file_of_settings_that_cannot_be_read_does_not_fail_an_application(
+    made: str, database: Database, fresh_process: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = fresh_process / ".env"
+    if made == "UTF-16":
+        file.write_bytes("NOTIFY_BROKER_URL=redis://:hunter2@broker".encode("utf-16"))
+    elif made == "a folder":
+        file.mkdir()
+    else:
+        file.symlink_to("nowhere")
+
+    emits_and_warns_once(database, caplog)
+
+
+def emits_and_warns_once(database: Database, caplog: pytest.LogCaptureFixture) -> None:
+    with database.begin() as connection:
+        receipts = [notify.emit(connection, comment(key)) for key in ("k1", "k2")]
+    until(nothing_is_awaited)
+    assert [rows.row(database, events, one.id)["status"] for one in receipts] == ["pending"] * 2
+    (warning,) = [one for one in caplog.records if one.name.startswith("notify")]
+    assert warning.levelname == "WARNING"
+    assert "hunter2" not in warning.getMessage()
+
+
+@pytest.mark.usefixtures("fresh_process")
+def test_what_systemd_and_kubernetes_set_is_no_matter_to_an_application(
+    database: Database, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("NOTIFY_SOCKET", "/run/systemd/notify")
+    monkeypatch.setenv("NOTIFY_PORT", "tcp://10.0.0.9:8000")
+    with database.begin() as connection:
+        assert not notify.emit(connection, comment()).duplicate
+    assert not caplog.records
 
 
 @pytest.mark.parametrize("name", applications.EVERY)

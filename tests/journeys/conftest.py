@@ -96,7 +96,6 @@ def system(database_server: str, broker_server: str, tmp_path_factory: pytest.Te
     """
     with servers.new_database(database_server) as url:
         settings = Settings(
-            _env_file=None,
             database_url=url,
             broker_url=broker_server,
             data_dir=tmp_path_factory.mktemp("system"),

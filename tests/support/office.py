@@ -65,7 +65,7 @@ class Office:
             "smtp_timeout_seconds": 60,
             "together_seconds": 0,
         }
-        return Settings(_env_file=None, **{**usual, **self.changes})
+        return Settings(**{**usual, **self.changes})
 
     @contextmanager
     def engine(self) -> Iterator[Engine]:

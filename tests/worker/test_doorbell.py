@@ -33,7 +33,7 @@ def line(broker_url: str) -> Iterator[Proxy]:
 
 def doorbell(url: str, counted: Counted | None = None) -> Doorbell:
     count = uncounted if counted is None else counted.note
-    return wiring.doorbell(Settings(_env_file=None, broker_url=url), count=count)
+    return wiring.doorbell(Settings(broker_url=url), count=count)
 
 
 def through(line: Proxy, broker_url: str) -> str:

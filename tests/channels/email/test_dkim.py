@@ -28,7 +28,7 @@ def settings(key_file: Path, **more: object) -> Settings:
         "dkim_selector": "mail",
         "dkim_key_file": key_file,
     }
-    return Settings(_env_file=None, **{**given, **more})  # type: ignore[arg-type]
+    return Settings(**{**given, **more})
 
 
 @pytest.fixture(params=[PKCS1, PKCS8], ids=["PKCS1", "PKCS8"])
@@ -109,4 +109,4 @@ def test_a_key_that_cannot_sign_stops_the_start_and_names_the_variable(tmp_path:
 
 def test_half_a_signature_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InvalidSettings, match="NOTIFY_DKIM_SELECTOR"):
-        refuse_half_configured(Settings(_env_file=None, dkim_key_file=tmp_path))
+        refuse_half_configured(Settings(dkim_key_file=tmp_path))
