@@ -4,6 +4,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from time import monotonic
 
+import pytest
+
 from notify.delivery.drain import ASK_AGAIN_SECONDS
 from notify.store import relays
 from notify.store.database import Database
@@ -83,6 +85,25 @@ def test_a_refused_sender_opens_the_breaker_at_once_and_is_held_against_no_lette
     assert (report["sent"], report["retried"], report["dead"]) == (0, 0, 0)
     assert office.now("SELECT state, reason LIKE 'configuration%' FROM notify.smtp_relays") == [("open", True)]
     assert {(job.status, job.failures) for job in office.jobs() if job.to_email} == {("pending", 0)}
+    assert relay.letters == []
+
+
+@pytest.mark.parametrize("announced", [True, False], ids=["in EHLO", "after MAIL"])
+def test_a_relay_that_takes_no_ordinary_email_kills_none_and_the_next_relay_gets_them(
+    database: Database, relay: ScriptedRelay, *, announced: bool
+) -> None:
+    relay.extensions = ("SIZE 3000",) if announced else ()
+    relay.answers["MAIL"] = "552 5.3.4 message size exceeds fixed limit"
+    alone = Office(database, relay.url)
+    alone.letters_wait(*many(5))
+    alone.drain()
+
+    assert {(job.status, job.failures) for job in alone.jobs() if job.to_email} == {("pending", 0)}
+    assert alone.now("SELECT state, reason FROM notify.smtp_relays") == [("open", "configuration: size_limit")]
+    with ScriptedRelay() as second:
+        alone.now("UPDATE notify.email_jobs SET due_at = now() WHERE due_at IS NOT NULL")
+        assert Office(database, relay.url, {"smtp_fallback_urls": second.url}).drain()["sent"] == 5
+        assert len(second.letters) == 5
     assert relay.letters == []
 
 

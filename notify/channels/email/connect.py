@@ -16,7 +16,7 @@ from aiosmtplib import SMTP, SMTPException, SMTPResponseException
 from notify.channels.email import replies
 from notify.channels.email.conversation import Conversation
 from notify.channels.email.relay import Guard, Relay
-from notify.channels.email.session import Session, Timeouts
+from notify.channels.email.session import ORDINARY_BYTES, Session, Timeouts, size_limit, too_small
 from notify.domain.errors import RelayUnavailable
 from notify.domain.measures import Count, Measure
 from notify.domain.outcomes import Phase, Released
@@ -55,9 +55,14 @@ async def connect(relay: Relay, *, timeouts: Timeouts, tls: ssl.SSLContext, coun
     except BaseException:
         _hang_up(client)
         raise
+    extensions = dict(client.esmtp_extensions)
+    limit = size_limit(extensions)
+    if limit is not None and limit < ORDINARY_BYTES:
+        _hang_up(client)
+        return too_small(limit)
     return Session(
         Conversation(cast("asyncio.Transport", client.transport)),
-        extensions=dict(client.esmtp_extensions),
+        extensions=extensions,
         timeouts=timeouts,
         opened_at=asyncio.get_running_loop().time(),
         count=count,

@@ -15,10 +15,15 @@ PATIENCE = timedelta(seconds=10)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Examined:
-    """``refused``: why there was no session, None if there was; ``certificate_ends`` None: it was not over TLS."""
+    """
+    ``refused``: why there was no session, None if there was; ``certificate_ends`` None: it was not over TLS.
+
+    ``largest`` is how many bytes the relay lets a message have, None: it states no limit.
+    """
 
     refused: Released | None = None
     certificate_ends: datetime | None = None
+    largest: int | None = None
 
 
 async def examine(relay: Relay, *, tls: ssl.SSLContext | None = None, patience: timedelta = PATIENCE) -> Examined:
@@ -34,6 +39,8 @@ async def examine(relay: Relay, *, tls: ssl.SSLContext | None = None, patience: 
     if isinstance(session, Released):
         return Examined(refused=session)
     try:
-        return Examined(refused=await session.noop(), certificate_ends=session.certificate_ends)
+        return Examined(
+            refused=await session.noop(), certificate_ends=session.certificate_ends, largest=session.largest
+        )
     finally:
         await session.quit()

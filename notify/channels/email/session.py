@@ -5,18 +5,23 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from re import compile as pattern
 from time import monotonic
 
 from notify.channels.email import replies
 from notify.channels.email.conversation import Conversation, ConversationBroken, Dropped, Garbled, Reply
 from notify.domain.measures import Count, Measure, uncounted
-from notify.domain.outcomes import Blame, Outcome, Phase, Released
+from notify.domain.outcomes import Answer, Blame, Dead, Outcome, Phase, Released
 
 BLOCK = 65_536
+# What the sample emails of every event type stay below, signed twice and whatever the language.
+ORDINARY_BYTES = 16_384
 OFFER = (Phase.MAIL, Phase.RCPT, Phase.DATA)
 AGREES = {Phase.DATA: 3}
 SUCCESS = 2
 REFUSES = (4, 5)
+
+SIZE = pattern(r"[0-9]{1,20}")
 
 LEASE_LOST = Released(reason="lease_lost")
 
@@ -83,7 +88,8 @@ Following = Callable[[], Consignment | None]
 class Session:
     """
     One letter after another; ``fit`` says whether there may be more, ``rested`` that it has waited
-    for one long enough to have been forgotten by the relay.
+    for one long enough to have been forgotten by the relay. ``largest`` is how many bytes the relay lets
+    a message have, None: it states no limit.
 
     *Decided*: where the relay announces PIPELINING, the content of a letter and the envelope of the
     next travel together, so that a letter costs one round trip (RFC 2920 §3.1). The next letter is
@@ -108,6 +114,7 @@ class Session:
         self.letters = 0
         self.rested = False
         self.phase = Phase.MAIL
+        self.largest = size_limit(extensions)
         self._conversation = conversation
         self._extensions = extensions
         self._pipelining = "pipelining" in extensions
@@ -167,7 +174,7 @@ class Session:
             if isinstance(end, Dropped) and self._forgotten:
                 return None
             return replies.broken(self.phase, reason=end.reason)
-        return None if self._over and self._forgotten else outcome
+        return None if self._over and self._forgotten else _about_us(outcome, one.parcel)
 
     @property
     def _forgotten(self) -> bool:
@@ -206,9 +213,8 @@ class Session:
     def _cannot_carry(self, parcel: Parcel) -> Outcome | None:
         if parcel.international and "smtputf8" not in self._extensions:
             return replies.unsendable(reason="smtputf8_not_offered", text="", phase=Phase.MAIL)
-        limit = self._extensions.get("size", "").strip()
-        if limit.isdigit() and 0 < int(limit) < len(parcel.content):
-            text = f"{len(parcel.content)} bytes; the relay takes {limit}"
+        if self.largest is not None and self.largest < len(parcel.content):
+            text = f"{len(parcel.content)} bytes; the relay takes {self.largest}"
             return replies.unsendable(reason="oversize", text=text, phase=Phase.MAIL)
         return None
 
@@ -324,6 +330,35 @@ class Session:
             Phase.RCPT: f"RCPT TO:<{parcel.recipient}>\r\n".encode(),
             Phase.DATA: b"DATA\r\n",
         }
+
+
+def size_limit(extensions: Mapping[str, str]) -> int | None:
+    """
+    The limit that EHLO announced, in bytes; None where there is none.
+
+    Source: RFC 1870 §4: up to twenty digits; no number, or 0, states no limit.
+    """
+    stated = extensions.get("size", "").strip()
+    return (int(stated) or None) if SIZE.fullmatch(stated) else None
+
+
+def too_small(limit: int) -> Released:
+    """
+    Why there is no session with a relay that would refuse ordinary emails for their size.
+
+    Decided: an email of 200 KB that a relay finds too large ends as dead; it is about that email. A relay that finds
+    an email of 5 KB too large would refuse all of them, one by one: that is its configuration.
+    """
+    text = f"it takes messages of up to {limit} bytes, and an ordinary email has up to {ORDINARY_BYTES}"
+    return replies.misconfigured(Phase.EHLO, reason="size_limit", text=text)
+
+
+def _about_us(outcome: Outcome, parcel: Parcel) -> Outcome:
+    """The same outcome, unless the relay refused an ordinary email for its size before it knew whom it was for."""
+    match outcome:
+        case Dead(reason="oversize", answer=Answer(phase=Phase.MAIL)) if len(parcel.content) <= ORDINARY_BYTES:
+            return Released(reason="size_limit", blame=Blame.CONFIGURATION, answer=outcome.answer)
+    return outcome
 
 
 def stuffed(content: bytes) -> bytes:

@@ -23,7 +23,10 @@ from notify.store import relays
 from notify.store.relays import Standing
 
 SOON = timedelta(days=14)
+# Text and HTML stay below 90 KB each, and are a third more as base64; the rest is headers and signatures.
+LARGEST_EMAIL_BYTES = 262_144
 NO_LETTER = "Letters go over the next relay; without one none leaves, none is claimed, and none loses an attempt."
+RAISE_LIMIT = "raise the limit at the relay (Postfix: message_size_limit)"
 MENDS = {
     Blame.RELAY: "mend the relay; then a worker's probe closes it",
     Blame.CONFIGURATION: "check NOTIFY_SMTP_URL, NOTIFY_BOUNCE_ADDRESS and NOTIFY_MAIL_FROM; then notify send-test",
@@ -37,9 +40,10 @@ def relay(here: Place) -> Sequence[Finding]:
     if not configured:
         return [Finding("relay", False, wiring.NO_MAIL, NO_LETTER, "set NOTIFY_SMTP_URL")]
     first, *others = asyncio.run(_examined(configured))
-    found = [*session(configured[0].name, first.refused), *certificate(first)]
+    found = [*session(configured[0].name, first.refused), *certificate(first), *size(first)]
     for one, seen in zip(configured[1:], others, strict=True):
-        found += [*session(one.name, seen.refused, fallback=True), *certificate(seen, fallback=one.name)]
+        found += session(one.name, seen.refused, fallback=True)
+        found += [*certificate(seen, fallback=one.name), *size(seen, fallback=one.name)]
     return [*found, *breaker(here)]
 
 
@@ -72,6 +76,21 @@ def certificate(examined: Examined, *, fallback: str | None = None, now: datetim
     left = ends - (now or datetime.now(UTC))
     words = f"ends on {ends:%Y-%m-%d}, in {left.days} days"
     return [Finding(about, left > SOON, words, "After that the relay gets no letter.", "renew it at the relay")]
+
+
+def size(examined: Examined, *, fallback: str | None = None) -> Sequence[Finding]:
+    """
+    Whether the relay takes the largest emails; nothing where it states no limit.
+
+    Args:
+        fallback: The name of the relay if it is not the first.
+    """
+    if examined.largest is None:
+        return []
+    about = f"size limit {fallback}" if fallback else "size limit"
+    words = f"takes messages of up to {examined.largest:,} bytes; the largest email has up to {LARGEST_EMAIL_BYTES:,}"
+    enough = examined.largest >= LARGEST_EMAIL_BYTES
+    return [Finding(about, enough, words, "A larger email ends as dead (oversize).", RAISE_LIMIT)]
 
 
 def breaker(here: Place) -> Sequence[Finding]:
@@ -122,6 +141,8 @@ def _rendered(composer: Composer, event_type: str, host: str) -> Finding:
 
 def _remedy(refused: Released, setting: str) -> str:
     phase = refused.answer.phase if refused.answer else None
+    if refused.reason == "size_limit":
+        return RAISE_LIMIT
     if phase is Phase.AUTH:
         return f"correct user and password in {setting}; then notify send-test"
     if phase is Phase.TLS and refused.blame is Blame.CONFIGURATION:

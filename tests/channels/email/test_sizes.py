@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from notify.channels.email.comments import as_quote
 from notify.channels.email.facts import LEAST
+from notify.channels.email.session import ORDINARY_BYTES
 from notify.cli import sample
 from notify.domain import events
 from notify.domain.audience import Reason
@@ -24,6 +25,7 @@ from tests.support.letters import CHANGE_LIST, HOST, NOON, composer, letter
 COMPOSER = composer()
 MOST_BYTES = 90_000
 MOST_ENTRIES = 100
+TWO_SIGNATURES_BYTES = 2_000
 NAMES = st.text(st.sampled_from("a&\"'é漢😀\u202e"), min_size=1, max_size=200).map(lambda name: f"n{name}")
 ODD = ["word ", "x", "<", "&", '"', "*a* ", "`a` ", "> ", "- ", "\n", "a\n\n", "😀", "](", "[a](https://x.example/) "]
 WORDS = st.builds(
@@ -121,6 +123,15 @@ def test_a_hundred_events_of_a_kind_with_all_that_they_may_carry_are_a_letter_th
         assert len(words.encode()) < MOST_BYTES
     for words in several:
         assert [words.index(url) for url in urls] == sorted(words.index(url) for url in urls)
+
+
+def test_no_sample_email_is_larger_than_what_is_called_an_ordinary_one() -> None:
+    for locale in COMPOSER.languages:
+        samples = [sample.letter(event_type, host=HOST, locale=locale) for event_type in sample.PAYLOADS]
+        samples += [made(host=HOST, at=NOON, locale=locale) for made in (sample.together, sample.digest)]
+        for made in samples:
+            size = len(COMPOSER.compose(made, date=NOON).content)
+            assert size + TWO_SIGNATURES_BYTES <= ORDINARY_BYTES, made.event.type
 
 
 def test_what_is_left_out_is_said_and_what_fits_is_whole() -> None:

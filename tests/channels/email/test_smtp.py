@@ -16,6 +16,7 @@ from structlog.testing import capture_logs
 
 from notify.channels.email.pool import Wear
 from notify.channels.email.relay import Relay
+from notify.channels.email.session import ORDINARY_BYTES
 from notify.channels.email.smtp import EmailChannel
 from notify.domain.errors import InvalidSettings
 from notify.domain.jobs import Letter
@@ -509,15 +510,36 @@ def test_an_international_address_is_dead_where_the_relay_cannot_spell_it(relay:
     assert (relay.count(MAIL), relay.connections) == (1, 1)
 
 
-def test_a_letter_that_the_relay_would_not_hold_is_not_begun(relay: ScriptedRelay) -> None:
-    relay.extensions = ("SIZE 1000",)
+def test_an_email_that_the_relay_would_not_hold_is_not_begun(relay: ScriptedRelay) -> None:
+    relay.extensions = (f"SIZE {ORDINARY_BYTES}",)
+    dead, sent = send(channel(relay), letter(1, comment={"body": "word " * 4_000}), letter(2))
+    assert isinstance(dead, Dead)
+    assert dead.reason == "oversize"
+    assert isinstance(sent, Sent)
+    assert relay.count(MAIL) == 1
+
+
+def test_a_relay_that_takes_no_ordinary_email_is_a_matter_of_configuration(relay: ScriptedRelay) -> None:
+    relay.extensions = (f"SIZE {ORDINARY_BYTES - 1}",)
     (outcome,) = send(channel(relay))
-    assert isinstance(outcome, Dead)
-    assert outcome.reason == "oversize"
+    assert isinstance(outcome, Released)
+    assert (outcome.reason, outcome.blame) == ("size_limit", Blame.CONFIGURATION)
     assert relay.count(MAIL) == 0
 
 
-@pytest.mark.parametrize("limit", ["SIZE", "SIZE 0", "SIZE unlimited"])
+@pytest.mark.parametrize("refusal", ["552 message too large", "552 5.3.4 message too big for system"])
+def test_an_ordinary_email_whose_size_is_refused_before_its_recipient_is_known_is_not_at_fault(
+    relay: ScriptedRelay, refusal: str
+) -> None:
+    relay.answers["MAIL"] = refusal
+    (large,) = send(channel(relay), letter(1, comment={"body": "word " * 4_000}))
+    (ordinary,) = send(channel(relay), letter(2))
+    assert isinstance(large, Dead)
+    assert isinstance(ordinary, Released)
+    assert ordinary.blame is Blame.CONFIGURATION
+
+
+@pytest.mark.parametrize("limit", ["SIZE", "SIZE 0", "SIZE unlimited", "SIZE ²", f"SIZE {'9' * 400}"])
 def test_a_relay_without_a_limit_takes_any_size(relay: ScriptedRelay, limit: str) -> None:
     relay.extensions = (limit,)
     assert isinstance(send(channel(relay))[0], Sent)

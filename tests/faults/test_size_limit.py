@@ -1,0 +1,33 @@
+"""A real Postfix whose limit on the size of messages is below an ordinary email."""
+
+import asyncio
+
+from notify.channels.email.examine import examine
+from notify.channels.email.relay import Relay
+from notify.store.database import Database
+from tests.support.office import Office, many
+from tests.support.postfix import needs_postfix, postfix
+
+pytestmark = needs_postfix
+
+TIME_PASSES = """
+    UPDATE notify.smtp_relays SET probe_at = now() WHERE state = 'open';
+    UPDATE notify.email_jobs SET due_at = now() WHERE status = 'pending'
+"""
+
+
+def test_a_postfix_that_takes_no_ordinary_email_kills_none_and_is_known_before_one_is_spent(database: Database) -> None:
+    with postfix(mynetworks="127.0.0.0/8", message_size_limit="3000") as mta:
+        examined = asyncio.run(examine(Relay.from_url(mta.url)))
+        assert examined.refused is not None
+        assert examined.refused.reason == "size_limit"
+        office = Office(database, mta.url)
+        office.letters_wait(*many(20))
+
+        assert office.drain()["claimed"] == 0
+
+        assert {(job.status, job.failures) for job in office.jobs() if job.to_email} == {("pending", 0)}
+        assert office.now("SELECT state, reason FROM notify.smtp_relays") == [("open", "configuration: size_limit")]
+        mta.change(message_size_limit="10240000")
+        office.now(TIME_PASSES)
+        assert office.drain()["sent"] == 20
