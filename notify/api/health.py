@@ -10,7 +10,8 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from notify.api.context import InContext
 from notify.api.schemas import Check, Readiness
-from notify.store import migrate, relays
+from notify.domain.waves import wave
+from notify.store import gauges, migrate, relays
 from notify.store.database import Database
 from notify.store.relays import Standing
 
@@ -30,7 +31,7 @@ def readyz(context: InContext, response: Response) -> Readiness:
     if not all(checks[name].ok for name in ("database", "schema")):
         response.status_code = HTTPStatus.SERVICE_UNAVAILABLE
         return Readiness(status="unavailable", checks=checks)
-    checks |= _relays(context.database, context.relays)
+    checks |= {"emails": _emails(context.database), **_relays(context.database, context.relays)}
     return Readiness(status="ready" if all(one.ok for one in checks.values()) else "degraded", checks=checks)
 
 
@@ -61,6 +62,14 @@ def _schema(revision: str | None, head: str) -> Check:
 
 def _mail(problem: str | None) -> Check:
     return Check(ok=problem is None, detail=problem or "configured")
+
+
+def _emails(database: Database) -> Check:
+    with database.begin() as connection:
+        found = wave(gauges.ended_of_late(connection))
+    if found is None:
+        return Check(ok=True, detail="most do not die of one reason")
+    return Check(ok=False, detail=f"{found.in_words}: {found.listing}")
 
 
 def _relays(database: Database, names: Sequence[str]) -> dict[str, Check]:

@@ -19,6 +19,7 @@ from notify.domain.jobs import Stage
 from notify.domain.measures import BUCKETS, Measure, Role
 from notify.domain.outcomes import Blame, Phase
 from notify.domain.rates import Bucket
+from notify.domain.waves import Wave, wave
 from notify.store import gauges, process_totals, rates, server, stats
 from notify.store import relays as breakers
 from notify.store.database import Database
@@ -48,6 +49,7 @@ LATENCIES = {
 HELP = {
     **OF_STAGES,
     "dead_last_day": "Rows that ended dead within a day, by reason.",
+    "wave_of_deaths": "Emails of the last minutes that died of this reason, if most did; else 0.",
     "relay_open": "Whether nothing is claimed for the relay, for this reason.",
     "rate_owed_seconds": "Seconds of this rate that are used up; from two on no letter goes before its time.",
     "rate_queued_seconds": "Seconds until the last letter has its turn that was put off for this rate.",
@@ -80,6 +82,7 @@ class Reading:
     """What was read of the outbox at one instant; ``breakers`` by relay, ``buckets`` by the name of their rate."""
 
     stages: Mapping[Stage, Gauges] = field(default_factory=dict)
+    wave: Wave | None = None
     breakers: Mapping[str, Standing] = field(default_factory=dict)
     buckets: Mapping[str, Bucket] = field(default_factory=dict)
     undeliverable: int = 0
@@ -116,6 +119,7 @@ class OutboxCollector(Collector):
         """
         reading = self._fresh()
         yield from _stages(reading.stages)
+        yield _wave(reading.wave)
         yield _breakers(reading.breakers)
         yield from _buckets(reading.buckets)
         yield from _letters(reading.outcomes)
@@ -139,6 +143,7 @@ class OutboxCollector(Collector):
             unused = {rates.of_relay(name): Bucket() for name in self._relays}
             return Reading(
                 stages=gauges.read(connection),
+                wave=wave(gauges.ended_of_late(connection)),
                 breakers={**known, **breakers.standings(connection)},
                 buckets={**unused, **rates.standings(connection)},
                 undeliverable=gauges.undeliverable_addresses(connection),
@@ -185,6 +190,11 @@ def _stages(stages: Mapping[Stage, Gauges]) -> Iterable[Metric]:
         for reason, count in numbers.dead_last_day.items()
     }
     yield _gauge("dead_last_day", ["stage", "reason"], dead.items())
+
+
+def _wave(found: Wave | None) -> Metric:
+    dead = {(POISON,): 0.0} | ({(found.deaths.reason,): float(found.deaths.count)} if found else {})
+    return _gauge("wave_of_deaths", ["reason"], dead.items())
 
 
 def _breakers(breakers: Mapping[str, Standing]) -> Metric:

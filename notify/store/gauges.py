@@ -18,6 +18,7 @@ from sqlalchemy import (
     Float,
     Select,
     Table,
+    case,
     cast,
     extract,
     func,
@@ -30,10 +31,13 @@ from sqlalchemy import (
 
 from notify.domain.fan_out import Priority
 from notify.domain.jobs import Stage
+from notify.domain.waves import WINDOW, Deaths, Ended
 from notify.store.leases import DEAD, SENDING, WORKING
+from notify.store.outbox import SENT
 from notify.store.tables import email_jobs, events, people, user_notification_settings
 
 MOST = 100_000
+NEWEST = 1_000
 UNKNOWN = "unknown"
 
 
@@ -58,6 +62,17 @@ class Gauges:
 def read(connection: Connection) -> dict[Stage, Gauges]:
     """The numbers of both stages, two statements for each."""
     return {stage: _read(connection, *of) for stage, of in _STAGES.items()}
+
+
+def ended_of_late(connection: Connection) -> Ended:
+    """What became of the newest emails that ended; one range of ``email_jobs_finished``, of at most ``NEWEST`` rows."""
+    found = connection.execute(_ENDED).all()
+    return Ended(
+        sent=sum(one.emails for one in found if one.status == SENT),
+        deaths=[
+            Deaths(reason=one.reason, count=one.emails, first_at=one.first_at) for one in found if one.status == DEAD
+        ],
+    )
 
 
 def undeliverable_addresses(connection: Connection) -> int:
@@ -121,4 +136,24 @@ _UNDELIVERABLE = (
     .select_from(people)
     .outerjoin(user_notification_settings, user_notification_settings.c.username == people.c.username)
     .where(people.c.undeliverable_email.is_not(None), people.c.undeliverable_email == _address)
+)
+_row = email_jobs.c
+_newest = (
+    select(_row.status, _row.outcome_reason, _row.finished_at, _row.leader_id)
+    .where(_row.finished_at > func.now() - literal(WINDOW))
+    .order_by(_row.finished_at.desc())
+    .limit(NEWEST)
+    .subquery("newest")
+    .c
+)
+# What left on another job's email is that email.
+_ENDED = (
+    select(
+        _newest.status,
+        case((_newest.status == DEAD, _newest.outcome_reason)).label("reason"),
+        func.count().label("emails"),
+        func.min(_newest.finished_at).label("first_at"),
+    )
+    .where(_newest.status.in_([SENT, DEAD]), _newest.leader_id.is_(None))
+    .group_by(_newest.status, text("reason"))
 )

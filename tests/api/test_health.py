@@ -9,9 +9,11 @@ from sqlalchemy import text
 
 from notify.api.app import build_app
 from notify.api.context import Context
+from notify.domain.waves import LEAST
 from notify.store import relays
 from notify.store.database import Database
 from tests.api.in_process import InProcess
+from tests.support import rows
 
 RELAY = "mx.example.com:587"
 OTHER = "other.example.com:587"
@@ -108,6 +110,25 @@ def test_a_relay_that_is_muted_degrades_the_service_whatever_else_holds_it(sendi
     assert answer.json()["checks"]["relay"] == {"ok": False, "detail": "muted by hand: nothing is claimed"}
     assert "dana" not in answer.text
     assert open_series(sending) == {"relay": 0, "configuration": 1, "throttle": 0, "muted": 1}
+
+
+def test_a_wave_of_deaths_degrades_the_service_and_says_which_command_lists_them(sending: Context) -> None:
+    def die() -> None:
+        with sending.database.begin() as connection:
+            rows.letter(connection, **rows.ended("dead"), outcome_reason="oversize")
+
+    for _ in range(LEAST - 1):
+        die()
+    assert ask(sending, "/readyz").json()["status"] == "ready"
+    die()
+
+    answer = ask(sending, "/readyz")
+
+    assert (answer.status_code, answer.json()["status"]) == (200, "degraded")
+    detail = answer.json()["checks"]["emails"]["detail"]
+    assert f"{LEAST} died of oversize" in detail
+    assert detail.endswith("notify jobs list --status dead --reason oversize")
+    assert "alice" not in answer.text
 
 
 def test_the_breaker_of_another_relay_is_not_this_ones(sending: Context) -> None:

@@ -14,6 +14,7 @@ from notify.api.metrics import HELP, OutboxCollector
 from notify.domain.jobs import Stage
 from notify.domain.measures import Measure, Role, bucket
 from notify.domain.rates import Bucket
+from notify.domain.waves import LEAST
 from notify.intake.receive import receive
 from notify.intake.schema import parse
 from notify.store import process_totals, rates, stats
@@ -28,7 +29,7 @@ from tests.support.statements import statements
 EVENT = {"type": "cl.comment.created", "actor": "dana", "cl": {"link": "CL-1"}, "comment": {"id": "1", "body": "Why?"}}
 WORKER = UUID(int=1)
 RELAY = "mx.example.com:587"
-MOST_STATEMENTS = 12
+MOST_STATEMENTS = 13
 Series = dict[str, float]
 
 
@@ -97,6 +98,18 @@ def test_letters_that_died_are_shown_by_why(context: Context) -> None:
 
     assert series['notify_dead_last_day{reason="refused",stage="deliver"}'] == 1
     assert series['notify_dead_last_day{reason="poison",stage="deliver"}'] == 0
+
+
+def test_a_wave_of_deaths_is_shown_by_why(context: Context) -> None:
+    assert scrape(context)['notify_wave_of_deaths{reason="poison"}'] == 0
+    with context.database.begin() as connection:
+        for _ in range(LEAST):
+            rows.letter(connection, **ended("dead"), outcome_reason="oversize")
+
+    series = scrape(context)
+
+    assert series['notify_wave_of_deaths{reason="oversize"}'] == LEAST
+    assert series['notify_wave_of_deaths{reason="poison"}'] == 0
 
 
 def test_what_processes_counted_is_shown_over_all_of_them(context: Context) -> None:
@@ -170,7 +183,7 @@ def test_scrapes_within_a_quarter_of_a_minute_ask_the_database_once(database: Da
     assert due() == 1
 
 
-def test_a_reading_takes_a_dozen_statements_however_much_there_is(database: Database) -> None:
+def test_a_reading_takes_thirteen_statements_however_much_there_is(database: Database) -> None:
     with database.begin() as connection:
         for number in range(50):
             rows.letter(connection, **ended("dead"), outcome_reason=f"reason-{number % 7}")

@@ -8,13 +8,16 @@ from sqlalchemy import Connection, text
 
 from notify.api.metrics import OutboxCollector
 from notify.store.database import Database
+from notify.store.gauges import NEWEST, ended_of_late
 from notify.store.migrate import upgrade
+from tests.support import plans
 from tests.support.plans import Plan, met, nodes, tables_scanned
 from tests.support.servers import new_database
 from tests.support.statements import Sent, statements
 
 HISTORY = 30_000
 DEAD = 100
+WITHIN_THE_WINDOW = 10
 LARGE = {"events", "email_jobs", "people"}
 
 FILL = """
@@ -75,3 +78,13 @@ def test_a_reading_meets_few_rows_of_the_history(aged: Database) -> None:
         list(OutboxCollector(aged).collect())
     scans = [node for one in sent for node in nodes(plan_of(aged, one)) if node.get("Relation Name") in LARGE]
     assert sum(map(met, scans)) <= 3 * DEAD
+
+
+def test_asking_what_ended_of_late_reads_one_index_and_no_more_of_it_beside_a_history(aged: Database) -> None:
+    with aged.engine.connect() as session:
+        plan = plans.plan_of(aged, session, lambda: ended_of_late(session))
+        assert plans.indexes_read(plan) == {"email_jobs_finished"}
+        assert plans.rows_read(plan) <= WITHIN_THE_WINDOW
+        session.execute(text("UPDATE notify.email_jobs SET finished_at = now() WHERE finished_at IS NOT NULL"))
+        assert plans.rows_read(plans.plan_of(aged, session, lambda: ended_of_late(session))) <= 2 * NEWEST
+        session.rollback()

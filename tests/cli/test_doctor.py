@@ -17,6 +17,7 @@ from notify.cli.checks.deployment import settings as together
 from notify.cli.checks.mail import certificate
 from notify.cli.checks.sender import looked_up
 from notify.cli.place import Place
+from notify.domain.waves import LEAST
 from notify.doorbell import NoDoorbell
 from notify.store import relays
 from notify.store.database import Database
@@ -24,6 +25,7 @@ from tests.benchmarks.place import settings
 from tests.cli.conftest import Notify
 from tests.support import rows
 from tests.support.names import asking, name_server
+from tests.support.office import Office, many
 from tests.support.smtp import Certificate, ScriptedRelay
 
 pytestmark = pytest.mark.usefixtures("healthy")
@@ -90,6 +92,26 @@ def test_what_letters_died_of_is_named_with_what_brings_them_back(
     assert f"notify jobs retry --reason {reason}" in finding["mend"]
 
 
+def test_a_wave_of_deaths_is_named_by_doctor_and_top_long_before_a_hundred_have_died(
+    well: Notify, database: Database, relay: ScriptedRelay
+) -> None:
+    relay.answers["DOT"] = "554 5.6.0 no"
+    office = Office(database, relay.url)
+    office.letters_wait(*many(LEAST - 1))
+    office.drain()
+    assert found(well) == {}
+    office.letters_wait("one-more", key="k2", link="CL-2")
+    office.drain()
+
+    finding = found(well)["wave of deaths"]
+
+    assert f"{LEAST} died of refused" in finding["found"]
+    assert finding["mend"].startswith("notify jobs list --status dead --reason refused;")
+    listed = well("jobs", "list", "--status", "dead", "--reason", "refused", "--json").json
+    assert len(listed) == LEAST
+    assert [one["about"] for one in well("top", "--once", "--json").json["wrong"]] == ["wave of deaths"]
+
+
 def test_letters_that_nobody_takes_are_named(well: Notify, database: Database) -> None:
     with database.begin() as connection:
         rows.letter(connection, due_at=rows.ago(minutes=10))
@@ -124,6 +146,23 @@ def test_a_database_that_was_never_migrated_is_named_and_stops_no_other_check(
 def test_a_sick_relay_is_named_with_its_words(well: Notify, relay: ScriptedRelay) -> None:
     relay.answers["GREETING"] = "451 4.3.2 out of disk"
     assert "451 4.3.2 out of disk" in found(well)["relay"]["found"]
+
+
+def test_a_relay_that_takes_no_ordinary_email_is_named_before_one_is_spent(well: Notify, relay: ScriptedRelay) -> None:
+    relay.extensions = ("SIZE 3000",)
+    finding = found(well)["relay"]
+    assert "size_limit" in finding["found"]
+    assert "3000" in finding["found"]
+    assert "message_size_limit" in finding["mend"]
+    assert relay.count("MAIL") == 0
+
+
+@pytest.mark.parametrize(("announced", "about"), [("100000", {"size limit"}), ("262144", set()), ("0", set())])
+def test_a_relay_that_does_not_take_the_largest_emails_is_named(
+    well: Notify, relay: ScriptedRelay, announced: str, about: set[str]
+) -> None:
+    relay.extensions = (f"SIZE {announced}",)
+    assert found(well).keys() == about
 
 
 def test_of_two_relays_the_sick_one_is_named(

@@ -14,12 +14,13 @@ from notify import wiring
 from notify.api.app import build_app, context_of
 from notify.domain.jobs import Stage
 from notify.domain.measures import Role
+from notify.domain.waves import LEAST
 from notify.settings import Settings
 from notify.store.database import Database
 from notify.tally import Tally
 from tests.api.in_process import InProcess
 from tests.support.alerts import Scrape, firing
-from tests.support.office import Office
+from tests.support.office import Office, many
 from tests.support.smtp import Certificate, ScriptedRelay, nobody_listening
 
 API = "http://notify.test"
@@ -116,6 +117,17 @@ def test_a_poison_letter_is_named(database: Database, relay: ScriptedRelay) -> N
 
         assert seen.causes() == {"NotifyPoison"}
         assert relay.letters == []
+
+
+def test_emails_that_all_die_of_one_reason_are_named_long_before_a_hundred_have(
+    database: Database, relay: ScriptedRelay
+) -> None:
+    relay.answers["DOT"] = "554 5.6.0 no"
+    with watched(database, relay.url) as seen:
+        seen.office.letters_wait(*many(LEAST))
+        seen.office.drain()
+
+        assert (seen.causes(), seen.symptoms()) == (set(), {"NotifyWaveOfDeaths"})
 
 
 def test_a_dead_broker_is_named(database: Database, relay: ScriptedRelay) -> None:

@@ -1,6 +1,8 @@
 """How the outbox stands, counted from rows in every state."""
 
-from sqlalchemy import Connection, func, update
+from datetime import timedelta
+
+from sqlalchemy import Connection, func, select, update
 
 from notify.domain.jobs import Stage
 from notify.domain.preferences import Person
@@ -44,6 +46,23 @@ def test_letters_that_died_are_counted_by_why(connection: Connection) -> None:
     rows.letter(connection, **ended("sent"))
 
     assert gauges.read(connection)[Stage.DELIVER].dead_last_day == {"refused": 2, "poison": 1}
+
+
+def test_what_ended_of_late_is_counted_in_emails_and_what_was_never_to_be_sent_is_not(connection: Connection) -> None:
+    for seconds, reason in ((30, "oversize"), (10, "oversize"), (20, "refused")):
+        rows.letter(connection, **ended("dead", at=ago(seconds=seconds)), outcome_reason=reason)
+    leader = rows.letter(connection, **ended("sent"), outcome_reason="later", carried_as="a@b")
+    rows.letter(connection, **ended("sent"), leader_id=leader, carried_as="a@b")
+    rows.letter(connection, **ended("skipped"))
+    rows.letter(connection, **ended("dead", at=ago(minutes=11)), outcome_reason="oversize")
+    rows.letter(connection)
+
+    found = gauges.ended_of_late(connection)
+
+    assert found.sent == 1
+    deaths = {one.reason: (one.count, one.first_at) for one in found.deaths}
+    now = connection.execute(select(func.now())).scalar_one()
+    assert deaths == {"oversize": (2, now - timedelta(seconds=30)), "refused": (1, now - timedelta(seconds=20))}
 
 
 def test_an_address_is_undeliverable_while_it_is_the_persons(connection: Connection) -> None:

@@ -9,6 +9,7 @@ from notify.cli.checks import Finding
 from notify.cli.place import Place
 from notify.domain.jobs import Stage
 from notify.domain.measures import Role
+from notify.domain.waves import Wave, wave
 from notify.store import gauges, process_totals
 from notify.store.gauges import Gauges
 
@@ -31,9 +32,10 @@ def letters(here: Place) -> Sequence[Finding]:
     try:
         with here.database.begin() as connection:
             stages, seen = gauges.read(connection), process_totals.alive(connection)
+            ended = gauges.ended_of_late(connection)
     except SQLAlchemyError:
         return []
-    return [*_workers(stages, seen), *_waits(stages), *_deaths(stages)]
+    return [*_workers(stages, seen), *_waits(stages), _wave(wave(ended)), *_deaths(stages)]
 
 
 def _workers(stages: Mapping[Stage, Gauges], seen: Mapping[str, int]) -> Iterator[Finding]:
@@ -55,6 +57,14 @@ def _waits(stages: Mapping[Stage, Gauges]) -> Iterator[Finding]:
             why,
             "start workers, or mend what else is named here",
         )
+
+
+def _wave(found: Wave | None) -> Finding:
+    why = "So many seldom die of what is in them: the next ones will die too, until the cause is mended."
+    if found is None:
+        return Finding("wave of deaths", True, "most emails of the last minutes did not die of one reason", why, "")
+    mend = f"{found.listing}; mend the cause; then notify jobs retry --reason {found.deaths.reason}"
+    return Finding("wave of deaths", False, found.in_words, why, mend)
 
 
 def _deaths(stages: Mapping[Stage, Gauges]) -> Iterator[Finding]:

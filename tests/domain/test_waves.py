@@ -1,0 +1,47 @@
+"""When so many emails die of one reason that it is no longer about them."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from notify.domain.waves import LEAST, Deaths, Ended, wave
+
+NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
+
+
+def ended(sent: int, **deaths: int) -> Ended:
+    return Ended(
+        sent=sent,
+        deaths=[
+            Deaths(reason=reason, count=count, first_at=NOON + timedelta(seconds=number))
+            for number, (reason, count) in enumerate(deaths.items())
+        ],
+    )
+
+
+@pytest.mark.parametrize(
+    ("seen", "reason"),
+    [
+        (ended(0), None),
+        (ended(1_000), None),
+        (ended(0, oversize=LEAST - 1), None),
+        (ended(0, oversize=LEAST), "oversize"),
+        (ended(LEAST, oversize=LEAST), None),
+        (ended(LEAST - 1, oversize=LEAST), "oversize"),
+        (ended(0, oversize=LEAST, refused=LEAST), None),
+        (ended(1, refused=1, oversize=8, poison=2), "oversize"),
+        (ended(501, refused=499), None),
+        (ended(499, refused=501), "refused"),
+    ],
+    ids=str,
+)
+def test_a_wave_is_what_kills_several_emails_and_most_of_those_that_end(seen: Ended, reason: str | None) -> None:
+    found = wave(seen)
+    assert (found.deaths.reason if found else None) == reason
+
+
+def test_a_wave_says_what_of_how_many_since_when_and_how_to_see_them() -> None:
+    found = wave(ended(3, oversize=1_200))
+    assert found is not None
+    assert all(part in found.in_words for part in ("1,203", "1,200", "oversize", "2026-03-02 12:00:00 UTC"))
+    assert found.listing == "notify jobs list --status dead --reason oversize"
