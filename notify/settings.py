@@ -9,11 +9,13 @@ from os import environ
 from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
 from dotenv import dotenv_values
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 from pydantic_core import ErrorDetails
 
+from notify.dns_names import NotADomain, ascii_domain
 from notify.domain.errors import InvalidSettings
 from notify.domain.rates import stated
 from notify.domain.retention import Kept
@@ -60,6 +62,10 @@ class Settings(BaseModel):
     domain_rates: str | None = Field(
         default=None,
         description="Letters a second, over all workers, to these domains: example.com=5 *.example.org=0.5.",
+    )
+    ehlo_name: str | None = Field(
+        default=None,
+        description="Our name in EHLO; none: the host of NOTIFY_PUBLIC_URL, else the domain of NOTIFY_MAIL_FROM.",
     )
     mail_from: str | None = Field(default=None, description="Address that letters come from.")
     mail_from_name: str = Field(default="Review", description="The service's name in From: 'Dana via Review'.")
@@ -177,16 +183,18 @@ class Settings(BaseModel):
     @field_validator("public_url", "jwks_url")
     @classmethod
     def _web_address(cls, value: str | None) -> str | None:
-        if value is not None and not (value.startswith(("http://", "https://")) and value.isascii()):
-            msg = "expected http://… or https://… in ASCII"
+        spelled = _with_ascii_host(value or "http://")
+        if not (spelled.startswith(("http://", "https://")) and spelled.isascii()):
+            msg = "expected http://… or https://…, in ASCII behind the host"
             raise ValueError(msg)
-        return value.rstrip("/") if value else value
+        return spelled.rstrip("/") if value else value
 
     @field_validator("domain_rates")
     @classmethod
     def _rates(cls, value: str | None) -> str | None:
-        stated(value or "")
-        return value
+        words = " ".join(_with_ascii_domain(word) for word in (value or "").split())
+        stated(words)
+        return words or None
 
     @field_validator("mail_from", "bounce_address")
     @classmethod
@@ -195,7 +203,12 @@ class Settings(BaseModel):
         if not local or not domain or any(c.isspace() or c in "<>,;" for c in value or ""):
             msg = "expected a bare address such as notify@example.com"
             raise ValueError(msg)
-        return value
+        return f"{local}@{_ascii(domain)}" if value else value
+
+    @field_validator("ehlo_name", "dkim_domain")
+    @classmethod
+    def _domain(cls, value: str | None) -> str | None:
+        return _ascii(value) if value else value
 
     @property
     def lease(self) -> timedelta:
@@ -328,6 +341,37 @@ def _ours(variables: Mapping[str, str | None]) -> dict[str, str | None]:
 def _printable(words: str) -> str:
     """The words with what is no text in them, such as undecodable bytes of the environment, spelled out."""
     return words.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def _ascii(domain: str) -> str:
+    """
+    The domain as DNS spells it.
+
+    Raises:
+        ValueError: It is none, by IDNA 2008.
+    """
+    try:
+        return ascii_domain(domain)
+    except NotADomain:
+        msg = "expected a domain such as mail.example.com (IDNA 2008)"
+        raise ValueError(msg) from None
+
+
+def _with_ascii_host(url: str) -> str:
+    """The address of a page with its host as DNS spells it."""
+    parts = urlsplit(url)
+    if parts.netloc.isascii():
+        return url
+    user, at, place = parts.netloc.rpartition("@")
+    host, colon, port = place.partition(":")
+    return parts._replace(netloc=f"{user}{at}{_ascii(host)}{colon}{port}").geturl()
+
+
+def _with_ascii_domain(rate: str) -> str:
+    """One rate, such as ``*.example.org=0.5``, with its domain as DNS spells it."""
+    name, equals, number = rate.partition("=")
+    stars, dot, domain = name.rpartition("*.")
+    return rate if rate.isascii() else f"{stars}{dot}{_ascii(domain)}{equals}{number}"
 
 
 def _sentence(error: ErrorDetails) -> str:

@@ -2,6 +2,7 @@
 
 import ssl
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from functools import cache
 from importlib.util import find_spec
@@ -22,6 +23,7 @@ from notify.channels.links import SignedLinks
 from notify.checkpoints import CRASH_AT, Checkpoint, armed
 from notify.delivery.engine import Engine
 from notify.delivery.journal import Journal
+from notify.dns_names import is_full_name
 from notify.domain.errors import InvalidSettings
 from notify.domain.measures import Count, uncounted
 from notify.domain.ports import Doorbell
@@ -92,9 +94,26 @@ def links(settings: Settings) -> SignedLinks | None:
 
 def message_host(settings: Settings) -> str:
     """Right-hand side of Message-IDs: the domain letters come from, else the public host."""
-    if settings.mail_from:
-        return settings.mail_from.rpartition("@")[2]
-    return (urlsplit(settings.public_url).hostname if settings.public_url else None) or "notify.invalid"
+    return _mail_domain(settings) or _public_host(settings) or "notify.invalid"
+
+
+def ehlo_name(settings: Settings) -> str | None:
+    """
+    What to call ourselves in EHLO; None: nothing here is a name that means us to everybody.
+
+    A machine's own name is not asked for: in a container it is an id, and relays hang up on what no DNS knows.
+    """
+    if settings.ehlo_name is not None:
+        return settings.ehlo_name
+    return next((name for name in (_public_host(settings), _mail_domain(settings)) if is_full_name(name)), None)
+
+
+def _mail_domain(settings: Settings) -> str:
+    return (settings.mail_from or "").rpartition("@")[2]
+
+
+def _public_host(settings: Settings) -> str:
+    return (urlsplit(settings.public_url or "").hostname or "").removesuffix(".")
 
 
 def composer(settings: Settings) -> Composer:
@@ -136,7 +155,8 @@ def relays(settings: Settings) -> tuple[Relay, ...]:
     if settings.smtp_url is None:
         return ()
     fallbacks = settings.smtp_fallback_urls
-    return in_order(settings.smtp_url.get_secret_value(), fallbacks.get_secret_value() if fallbacks else "")
+    found = in_order(settings.smtp_url.get_secret_value(), fallbacks.get_secret_value() if fallbacks else "")
+    return tuple(replace(relay, ehlo_name=ehlo_name(settings)) for relay in found)
 
 
 def relay_names(settings: Settings) -> tuple[str, ...]:
@@ -179,7 +199,7 @@ def _signer(settings: Settings) -> Callable[[bytes], bytes] | None:
     """
     if settings.dkim_selector is None or settings.dkim_key_file is None:
         return None
-    domain = settings.dkim_domain or (settings.mail_from or "").rpartition("@")[2]
+    domain = settings.dkim_domain or _mail_domain(settings)
     # Here and not above: dkimpy is 3 MB of every process, and most let the relay sign.
     from notify.channels.email.dkim import signer  # noqa: PLC0415
 

@@ -246,12 +246,40 @@ def test_names_of_others_are_no_concern_of_ours(loaded: Loaded) -> None:
         ("NOTIFY_DOMAIN_RATES", "example.com"),
         ("NOTIFY_DOMAIN_RATES", "example.com=fast"),
         ("NOTIFY_BOUNCE_ADDRESS", "a@example.com,b@example.com"),
+        ("NOTIFY_MAIL_FROM", "notify@☃.example"),
+        ("NOTIFY_MAIL_FROM", "notify@bücher..example"),
+        ("NOTIFY_BOUNCE_ADDRESS", "bounces@a\u200db.example"),
+        ("NOTIFY_DKIM_DOMAIN", "☃.example"),
+        ("NOTIFY_EHLO_NAME", "my host"),
+        ("NOTIFY_PUBLIC_URL", "https://☃.example/notify"),
+        ("NOTIFY_PUBLIC_URL", "https://notify.example.com/prüfung"),
+        ("NOTIFY_JWKS_URL", "https://☃.example/keys"),
+        ("NOTIFY_DOMAIN_RATES", "☃.example=5"),
+        ("NOTIFY_DOMAIN_RATES", "bücher.example=5 xn--bcher-kva.example=3"),
     ],
 )
 def test_a_senseless_value_is_refused_by_its_name_and_value(problems: Problems, name: str, value: str) -> None:
     (problem,) = problems({name: value})
     assert problem.startswith(name)
-    assert value in problem
+    assert value in problem or repr(value) in problem
+
+
+@pytest.mark.parametrize(
+    ("name", "stated", "read"),
+    [
+        ("NOTIFY_MAIL_FROM", "Jörg@bücher.example", "Jörg@xn--bcher-kva.example"),
+        ("NOTIFY_MAIL_FROM", "notify@[192.0.2.1]", "notify@[192.0.2.1]"),
+        ("NOTIFY_BOUNCE_ADDRESS", "b@straße.example", "b@xn--strae-oqa.example"),
+        ("NOTIFY_DKIM_DOMAIN", "bücher.example", "xn--bcher-kva.example"),
+        ("NOTIFY_EHLO_NAME", "bücher.example", "xn--bcher-kva.example"),
+        ("NOTIFY_PUBLIC_URL", "https://bücher.example:8443/notify/", "https://xn--bcher-kva.example:8443/notify"),
+        ("NOTIFY_PUBLIC_URL", "https://[2001:db8::1]:8443/", "https://[2001:db8::1]:8443"),
+        ("NOTIFY_JWKS_URL", "https://me@bücher.example/keys?a=b", "https://me@xn--bcher-kva.example/keys?a=b"),
+        ("NOTIFY_DOMAIN_RATES", "*.bücher.example=5 a.example=1", "*.xn--bcher-kva.example=5 a.example=1"),
+    ],
+)
+def test_a_domain_is_read_as_dns_spells_it(loaded: Loaded, name: str, stated: str, read: str) -> None:
+    assert getattr(loaded({name: stated}), name.removeprefix("NOTIFY_").lower()) == read
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from collections import Counter, deque
 from dataclasses import dataclass
 from time import monotonic
 
+from notify.dns_names import of_address
 from notify.domain.jobs import Job, Letter
 
 FEW = 2
@@ -43,8 +44,8 @@ class Held:
 
     @property
     def domain(self) -> str:
-        """Of the recipient."""
-        return self.letter.domain
+        """The recipient's, whose server may be slow or greylist us."""
+        return of_address(self.letter.to_email)
 
 
 class Lanes:

@@ -16,6 +16,7 @@ from datetime import timedelta
 from sqlalchemy import Connection
 
 from notify.delivery.deliver import Looked
+from notify.dns_names import of_address
 from notify.domain.jobs import Letter
 from notify.domain.rates import DomainRates, Rate, turns
 from notify.store import rates
@@ -67,7 +68,7 @@ def within(
     limited: dict[str, list[Letter]] = defaultdict(list)
     by_name: dict[str, Rate] = {}
     for _, one in looked:
-        if isinstance(one, Letter) and (found := domains.of(one.domain)):
+        if isinstance(one, Letter) and (found := domains.of(of_address(one.to_email))):
             limited[found[0]].append(one)
             by_name[found[0]] = found[1]
     if not limited:

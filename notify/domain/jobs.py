@@ -94,11 +94,6 @@ class Letter:
     held_by: Hold | None = None
 
     @property
-    def domain(self) -> str:
-        """Whose server may be slow, or greylist us, or ask for a rate."""
-        return self.to_email.rpartition("@")[2].lower()
-
-    @property
     def digest(self) -> Hold | None:
         """What kind of digest the letter is; None: it is about one change list, and stands in its thread."""
         if self.held_by is None:

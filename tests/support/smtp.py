@@ -445,8 +445,8 @@ class Certificate:
     file: Path
 
     @classmethod
-    def made(cls, folder: Path, *, address: str = "127.0.0.1") -> Self:
-        """A certificate for an address, valid for a day."""
+    def made(cls, folder: Path, *, address: str = "127.0.0.1", host: str = "relay.test") -> Self:
+        """A certificate for an address and a name, valid for a day."""
         key = ec.generate_private_key(ec.SECP256R1())
         name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "relay.test")])
         now = datetime.now(UTC)
@@ -458,7 +458,9 @@ class Certificate:
             .serial_number(x509.random_serial_number())
             .not_valid_before(now - timedelta(days=1))
             .not_valid_after(now + timedelta(days=1))
-            .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address(address))]), critical=False)
+            .add_extension(
+                x509.SubjectAlternativeName([x509.IPAddress(ip_address(address)), x509.DNSName(host)]), critical=False
+            )
             .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
             .sign(key, hashes.SHA256())
         )

@@ -6,8 +6,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from datetime import timedelta
 from functools import partial
 from ipaddress import ip_address
-from re import compile as pattern
-from socket import SOCK_STREAM, gethostname, socket
+from socket import SOCK_STREAM, socket
 from time import monotonic
 from typing import cast
 
@@ -20,8 +19,6 @@ from notify.channels.email.session import ORDINARY_BYTES, Session, Timeouts, siz
 from notify.domain.errors import RelayUnavailable
 from notify.domain.measures import Count, Measure
 from notify.domain.outcomes import Phase, Released
-
-FULL_HOST_NAME = pattern(r"[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+")
 
 Step = Callable[[], Awaitable[object]]
 
@@ -96,7 +93,7 @@ async def _dial(client: SMTP, relay: Relay, *, within: timedelta) -> None:
     """
     loop = asyncio.get_running_loop()
     async with asyncio.timeout(within.total_seconds()):
-        found = await loop.getaddrinfo(relay.host, relay.port, type=SOCK_STREAM)
+        found = await loop.getaddrinfo(relay.lookup, relay.port, type=SOCK_STREAM)
         refusal: OSError | None = None
         for family, kind, protocol, _, where in found:
             client.sock = socket(family, kind, protocol)
@@ -111,20 +108,17 @@ async def _dial(client: SMTP, relay: Relay, *, within: timedelta) -> None:
                 client.sock.close()
                 raise
             else:
-                client.local_hostname = _own_name(client.sock)
+                client.local_hostname = relay.ehlo_name or _own_address(client.sock)
                 return
     raise refusal or OSError("the relay's name has no address")
 
 
-def _own_name(connected: socket) -> str:
+def _own_address(connected: socket) -> str:
     """
-    What to call ourselves in EHLO, without asking a name server.
+    What to call ourselves in EHLO where we have no name that means us to everybody.
 
-    Source: RFC 5321 §4.1.4: a full name where there is one, else the address literal.
+    Source: RFC 5321 §4.1.4: an address literal.
     """
-    name = gethostname()
-    if FULL_HOST_NAME.fullmatch(name):
-        return name
     own = ip_address(connected.getsockname()[0].partition("%")[0])
     return f"[IPv6:{own}]" if own.version == 6 else f"[{own}]"  # noqa: PLR2004 - the version's name
 

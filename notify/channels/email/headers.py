@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from re import compile as pattern
 
+from notify.dns_names import NotADomain, ascii_domain
 from notify.domain.errors import NotifyError, UnsafeHeader
 
 FOLD = 78
@@ -24,10 +25,7 @@ PRINTABLE = pattern(r"[ -~]*")
 ONE_WORD = pattern(r"[!-~]{1,900}")
 ATOM = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~\u00a0-\U0010ffff-]+"
 LOCAL_PART = pattern(rf"{ATOM}(\.{ATOM})*")
-DOMAIN = pattern(r"[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*")
-DOMAIN_LITERAL = pattern(r"\[[A-Za-z0-9.:]+\]")
 SAFE_IN_WORD = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789!*+-/")
-CHANGED_BY_IDNA_2003 = dict.fromkeys(map(ord, "ßς\u200c\u200d"), "s")
 WORD_FRAME = len("=?utf-8?q??=")
 
 Cost = Callable[[str], int]
@@ -47,7 +45,7 @@ class Address:
 
 def address(text: str) -> Address:
     """
-    The address as it goes on the wire, its domain in ASCII where that is safe.
+    The address as it goes on the wire, its domain in ASCII.
 
     Raises:
         UnsafeHeader: It holds a control character.
@@ -55,31 +53,15 @@ def address(text: str) -> Address:
     """
     refuse_unsafe("address", text)
     local, _, domain = text.rpartition("@")
-    wire = f"{local}@{ascii_domain(domain)}"
+    try:
+        wire = f"{local}@{ascii_domain(domain)}"
+    except NotADomain:
+        raise UnusableAddress from None
     if not LOCAL_PART.fullmatch(local) or any(character.isspace() for character in text):
         raise UnusableAddress
     if len(wire.encode()) > LONGEST_ADDRESS:
         raise UnusableAddress
     return Address(wire, international=not wire.isascii())
-
-
-def ascii_domain(domain: str) -> str:
-    """
-    The domain in ASCII, or as it is where IDNA 2003 would name another domain.
-
-    Raises:
-        UnusableAddress: It is not a domain.
-
-    Source: UTS 46 §7, the deviation characters: ``straße`` and ``strasse`` may have two owners.
-    """
-    spelled = domain.translate(CHANGED_BY_IDNA_2003)
-    try:
-        encoded = spelled.encode("idna").decode("ascii")
-    except UnicodeError:
-        raise UnusableAddress from None
-    if not (DOMAIN.fullmatch(encoded) or DOMAIN_LITERAL.fullmatch(encoded)):
-        raise UnusableAddress
-    return encoded if spelled == domain else domain
 
 
 def refuse_unsafe(name: str, value: str) -> None:

@@ -13,6 +13,7 @@ from re import compile as pattern
 from typing import NoReturn, Self
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
+from notify.dns_names import NotADomain, ascii_domain, is_full_name
 from notify.domain.errors import InvalidSettings
 from notify.domain.rates import MOST_PER_SECOND
 
@@ -23,6 +24,7 @@ EXPECTED = (
 )
 OPTIONS = ("starttls", "sessions", "per_second")
 MOST_SESSIONS = 256
+UNREADABLE = "its host or port cannot be read (percent-encode / ? # @ : in the password)"
 NUMBER = pattern(r"[0-9]+(\.[0-9]+)?")
 
 
@@ -39,9 +41,11 @@ class Relay:
     """
     The SMTP server that letters are handed to.
 
-    ``username`` and ``password`` are both given or both None, and never with ``Guard.PLAIN``. ``sessions``
-    is how many one worker process opens at most; None: as many as to any other. ``per_second`` is how many
-    letters it gets from all workers; None: as many as it takes.
+    ``host`` is without the final dot that its URL may have; ``is_rooted``: it has one, and no search domain is tried.
+    ``ehlo_name`` is what we call ourselves; None: the address that we connect from. ``username`` and ``password`` are
+    both given or both None, and never with ``Guard.PLAIN``. ``sessions`` is how many one worker process opens at
+    most; None: as many as to any other. ``per_second`` is how many letters it gets from all workers; None: as many
+    as it takes.
     """
 
     host: str
@@ -51,6 +55,8 @@ class Relay:
     password: str | None = field(default=None, repr=False)
     sessions: int | None = None
     per_second: float | None = None
+    is_rooted: bool = False
+    ehlo_name: str | None = None
 
     @classmethod
     def from_url(cls, url: str, *, setting: str = SETTING) -> Self:
@@ -74,7 +80,7 @@ class Relay:
     @classmethod
     def _read(cls, url: str) -> Self:
         parts = _split(url)
-        host = parts.hostname or ""
+        host = _host(parts)
         options = _options(parts)
         guard = _guard(parts.scheme, host, options.get("starttls"))
         username, password = _credentials(parts)
@@ -88,12 +94,18 @@ class Relay:
             password=password,
             sessions=_sessions(options.get("sessions")),
             per_second=_per_second(options.get("per_second")),
+            is_rooted=(parts.hostname or "").endswith(".") and is_full_name(host),
         )
 
     @property
     def name(self) -> str:
         """The relay without credentials: ``host:port``."""
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    @property
+    def lookup(self) -> str:
+        """What a name server is asked for."""
+        return f"{self.host}." if self.is_rooted else self.host
 
     @property
     def secrets(self) -> tuple[str, ...]:
@@ -122,10 +134,11 @@ def in_order(first: str, fallbacks: str) -> tuple[Relay, ...]:
 
 def is_loopback(host: str) -> bool:
     """Whether what is said to this host stays on this machine."""
-    if host == "localhost":
+    name = host.removesuffix(".")
+    if name == "localhost":
         return True
     try:
-        return ip_address(host).is_loopback
+        return ip_address(name).is_loopback
     except ValueError:
         return False
 
@@ -134,16 +147,28 @@ def _split(url: str) -> SplitResult:
     """The parts of the URL, after refusing what no relay's URL has."""
     try:
         parts = urlsplit(url)
-        nameable = bool((parts.hostname or "").encode("idna")) and parts.port != 0
+        readable = bool(parts.hostname) and parts.port != 0
     except ValueError:
-        nameable = False
-    if not nameable:
-        _refuse("its host or port cannot be read (percent-encode / ? # @ : in the password)")
+        readable = False
+    if not readable:
+        _refuse(UNREADABLE)
     if parts.scheme not in {"smtp", "smtps"}:
         _refuse("its scheme is neither smtp nor smtps")
     if parts.path not in {"", "/"} or parts.fragment:
         _refuse("something follows the host (percent-encode / ? # @ : in the password)")
     return parts
+
+
+def _host(parts: SplitResult) -> str:
+    """The host as DNS spells it, without a final dot; of ASCII, what a resolver can ask for: ``mail_catcher`` too."""
+    host = (parts.hostname or "").removesuffix(".")
+    try:
+        encoded = host.encode("idna").decode("ascii") if host.isascii() else ascii_domain(host)
+    except UnicodeError:
+        encoded = ""
+    except NotADomain:
+        _refuse("its host is no domain that IDNA 2008 allows")
+    return encoded or _refuse(UNREADABLE)
 
 
 def _options(parts: SplitResult) -> dict[str, str]:

@@ -24,11 +24,31 @@ from notify.domain.errors import InvalidSettings
         ("smtp://127.0.0.1?starttls=required", "127.0.0.1:587", Guard.STARTTLS),
         ("smtp://localhost.example.com", "localhost.example.com:587", Guard.STARTTLS),
         ("smtp://10.0.0.1", "10.0.0.1:587", Guard.STARTTLS),
+        ("smtp://localhost.:1025", "localhost:1025", Guard.PLAIN),
+        ("smtp://LOCALHOST.", "localhost:587", Guard.PLAIN),
+        ("smtp://127.0.0.1.:25", "127.0.0.1:25", Guard.PLAIN),
+        ("smtp://mail.example.com.", "mail.example.com:587", Guard.STARTTLS),
+        ("smtps://bücher.example.", "xn--bcher-kva.example:465", Guard.IMPLICIT_TLS),
+        ("smtp://mail_catcher:1025", "mail_catcher:1025", Guard.STARTTLS),
     ],
 )
 def test_the_way_is_guarded_unless_it_never_leaves_the_machine(url: str, name: str, guard: Guard) -> None:
     relay = Relay.from_url(url)
     assert (relay.name, relay.guard, relay.username) == (name, guard, None)
+
+
+@pytest.mark.parametrize(
+    ("url", "lookup"),
+    [
+        ("smtp://mail.example.com.", "mail.example.com."),
+        ("smtp://bücher.example.:25", "xn--bcher-kva.example."),
+        ("smtp://mail.example.com", "mail.example.com"),
+        ("smtp://localhost.", "localhost"),
+        ("smtp://10.0.0.1.", "10.0.0.1"),
+    ],
+)
+def test_a_final_dot_keeps_search_domains_away_and_is_no_part_of_the_name(url: str, lookup: str) -> None:
+    assert Relay.from_url(url).lookup == lookup
 
 
 @given(user=st.text(min_size=1, max_size=20), password=st.text(min_size=1, max_size=20))
@@ -71,6 +91,9 @@ def test_any_credentials_can_be_written_percent_encoded(user: str, password: str
         "smtp://ann@mail.example.com",
         "smtp://:s3cret@mail.example.com",
         "smtp://",
+        "smtp://.",
+        "smtp://ann:s3cret@☃.example",
+        "smtp://ann:s3cret@mail..example.com",
         "mail.example.com",
         "",
     ],
@@ -119,7 +142,9 @@ def test_of_several_relays_the_one_whose_url_makes_no_sense_is_named_and_no_pass
     assert "s3cret" not in str(refused.value)
 
 
-@pytest.mark.parametrize("again", ["smtp://b.example", "smtp://a.example:587", "smtp://ann:s3cret@a.example"])
+@pytest.mark.parametrize(
+    "again", ["smtp://b.example", "smtp://a.example:587", "smtp://ann:s3cret@a.example", "smtp://a.example."]
+)
 def test_a_relay_that_is_named_twice_is_refused_as_it_has_one_breaker(again: str) -> None:
     with pytest.raises(InvalidSettings, match=FALLBACKS) as refused:
         in_order("smtp://a.example", f"smtp://b.example {again}")

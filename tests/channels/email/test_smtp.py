@@ -473,6 +473,19 @@ def test_a_certificate_that_proves_nothing_gets_no_letter_and_no_password(
     assert (relay.count(AUTH), relay.count(MAIL)) == (0, 0)
 
 
+@pytest.mark.parametrize("host", ["localhost", "localhost."])
+@pytest.mark.parametrize("implicit", [False, True], ids=["starttls", "smtps"])
+def test_a_certificate_holds_for_a_relay_that_is_named_with_a_final_dot(
+    tmp_path: Path, host: str, *, implicit: bool
+) -> None:
+    shown = Certificate.made(tmp_path, host="localhost")
+    with ScriptedRelay(certificate=shown, implicit_tls=implicit) as relay:
+        scheme, query = ("smtps", "") if implicit else ("smtp", "?starttls=required")
+        url = f"{scheme}://{host}:{relay.port}{query}"
+        (outcome,) = send(channel(relay, url=url, tls=shown.trusted()))
+    assert isinstance(outcome, Sent)
+
+
 def test_without_starttls_nothing_is_said_to_a_relay_that_must_offer_it(relay: ScriptedRelay) -> None:
     (outcome,) = send(channel(relay, url=guarded(relay)))
     assert isinstance(outcome, Released)

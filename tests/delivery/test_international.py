@@ -1,0 +1,75 @@
+"""Domains that are not ASCII: ours, our readers' and those that have a rate."""
+
+import re
+from email import message_from_bytes
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
+from notify.domain.preferences import Person
+from notify.domain.rates import LEAST_AT_ONCE
+from notify.intake.receive import receive
+from notify.intake.schema import parse
+from notify.store import directory
+from notify.store.database import Database
+from tests.support.dkim import tags
+from tests.support.office import Office, comment
+from tests.support.smtp import ScriptedRelay
+
+OURS = "xn--bcher-kva.example"
+IN_A_THREAD = ("Message-ID", "In-Reply-To", "References", "List-Id", "From")
+PLAIN = ("PIPELINING", "8BITMIME")
+
+
+@pytest.mark.parametrize("mail_from", ["notify@bücher.example", "notify@BÜCHER.example", f"notify@{OURS}"])
+def test_letters_from_a_domain_that_is_not_ascii_arrive_at_a_relay_that_speaks_nothing_else(
+    database: Database, relay: ScriptedRelay, mail_from: str
+) -> None:
+    relay.extensions = PLAIN
+    office = Office(
+        database, relay.url, changes={"mail_from": mail_from, "public_url": "https://prüfung.example/notify"}
+    )
+    office.letters_wait("alice")
+    assert office.drain()["sent"] == 1
+
+    (arrived,) = relay.letters
+    headers = message_from_bytes(arrived.content)
+    assert arrived.sender == f"notify@{OURS}"
+    for name in IN_A_THREAD:
+        assert re.search(rf"[@.]{re.escape(OURS)}>", headers[name]), name
+    assert "https://xn--prfung-4ya.example/notify/" in headers["List-Unsubscribe"]
+
+
+def test_the_envelope_and_the_signature_name_domains_as_dns_does(
+    database: Database, relay: ScriptedRelay, tmp_path: Path
+) -> None:
+    relay.extensions = PLAIN
+    key = rsa.generate_private_key(65537, 2048)
+    (tmp_path / "key.pem").write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    signing = {"dkim_selector": "mail", "dkim_key_file": tmp_path / "key.pem", "dkim_domain": "straße.example"}
+    office = Office(database, relay.url, changes={**signing, "bounce_address": "bounces@straße.example"})
+    office.letters_wait("alice")
+    assert office.drain()["sent"] == 1
+
+    (arrived,) = relay.letters
+    assert arrived.sender == "bounces@xn--strae-oqa.example"
+    assert tags(arrived.content)["d"] == "xn--strae-oqa.example"
+
+
+@pytest.mark.parametrize("stated", ["bücher.example=0.01", f"{OURS}=0.01", "*.example=0.01"])
+def test_a_domain_has_its_rate_however_rate_and_addresses_spell_it(
+    database: Database, relay: ScriptedRelay, stated: str
+) -> None:
+    relay.extensions = PLAIN
+    people = {f"reader-{n}": f"reader-{n}@{'bücher.example' if n % 2 else OURS.upper()}" for n in range(6)}
+    office = Office(database, relay.url, changes={"domain_rates": stated})
+    with database.begin() as connection:
+        for username, email in people.items():
+            directory.put_person(connection, Person(username=username, email=email))
+        receive(connection, [parse(comment(reviewers=list(people)))])
+    office.fan_out()
+    office.drain()
+    assert len(relay.letters) == LEAST_AT_ONCE
+    assert {one.recipient.partition("@")[2].lower() for one in relay.letters} == {OURS}

@@ -1,0 +1,100 @@
+"""Domains in ASCII: by IDNA 2008, the same however often, and nothing that no DNS could know."""
+
+import idna
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from notify.dns_names import NotADomain, ascii_domain, is_full_name, of_address
+
+
+@pytest.mark.parametrize(
+    ("domain", "spelled"),
+    [
+        ("example.com", "example.com"),
+        ("EXAMPLE.com", "EXAMPLE.com"),
+        ("[192.0.2.1]", "[192.0.2.1]"),
+        ("[IPv6:2001:db8::1]", "[IPv6:2001:db8::1]"),
+        ("bücher.example", "xn--bcher-kva.example"),
+        ("BÜCHER。example", "xn--bcher-kva.example"),
+        ("bu\u0308cher.example", "xn--bcher-kva.example"),
+        ("straße.example", "xn--strae-oqa.example"),
+        ("नमस्ते.भारत", "xn--h2bhs4b8d8a.xn--h2brj9c"),
+    ],
+)
+def test_a_domain_is_spelled_as_its_own_registry_spells_it(domain: str, spelled: str) -> None:
+    assert ascii_domain(domain) == spelled
+
+
+@pytest.mark.parametrize(
+    "nonsense",
+    [
+        "",
+        "exa mple.com",
+        "bü cher.example",
+        "bücher..example",
+        "bücher.example.",
+        "example.com.",
+        "bücher_x.example",
+        "☃.example",
+        "😀.example",
+        "a\u200db.example",
+        "bücher@example",
+        "ü" * 60 + ".example",
+        "ü" * 200_000,
+        "a" * 64 + ".example",
+        ".".join(["a" * 60] * 5),
+        "[192.0.2.1",
+    ],
+)
+def test_what_no_dns_can_know_is_refused(nonsense: str) -> None:
+    with pytest.raises(NotADomain):
+        ascii_domain(nonsense)
+
+
+@given(st.text(max_size=80))
+@example("ＥＸＡＭＰＬＥ．com")
+@example("faß.de")
+def test_whatever_is_taken_is_ascii_and_names_the_same_domain_again(text: str) -> None:
+    try:
+        spelled = ascii_domain(text)
+    except NotADomain:
+        return
+    assert spelled.isascii()
+    assert ascii_domain(spelled) == spelled
+    if not text.isascii():
+        assert idna.decode(spelled) == idna.uts46_remap(text, std3_rules=False)
+
+
+@pytest.mark.parametrize(
+    ("address", "domain"),
+    [
+        ("ann@Example.COM", "example.com"),
+        ("ann@bücher.example", "xn--bcher-kva.example"),
+        ("ann@XN--bcher-kva.example", "xn--bcher-kva.example"),
+        ("ann@☃.example", "☃.example"),
+        ("ann", "ann"),
+    ],
+)
+def test_the_same_domain_is_the_same_however_an_address_spells_it(address: str, domain: str) -> None:
+    assert of_address(address) == domain
+
+
+@pytest.mark.parametrize(
+    ("host", "full"),
+    [
+        ("notify.example.com", True),
+        ("xn--bcher-kva.example", True),
+        ("localhost", False),
+        ("notify.localhost", False),
+        ("notify", False),
+        ("10.0.0.5", False),
+        ("::1", False),
+        ("[192.0.2.1]", False),
+        ("mail_catcher.internal", False),
+        ("notify.example.com.", False),
+        ("", False),
+    ],
+)
+def test_only_a_name_that_means_the_same_host_to_everybody_is_a_full_one(host: str, *, full: bool) -> None:
+    assert is_full_name(host) == full
