@@ -30,7 +30,7 @@ THEIRS = re.compile(
     r"|NOTIFY_(\w+_)?PORT=(tcp|udp|sctp)://"
 )
 USERINFO = re.compile(r"://[^/@\s]*@")
-SECRET = {"database_url", "broker_url", "smtp_url", "smtp_fallback_urls", "secret_key", "jwt_secret"}
+SECRET = {"database_url", "broker_url", "smtp_url", "smtp_fallback_urls", "secret_keys", "jwt_secret"}
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 
@@ -76,8 +76,9 @@ class Settings(BaseModel):
     dkim_key_file: Path | None = Field(default=None, description="File with the RSA key that signs, as PEM.")
     dkim_domain: str | None = Field(default=None, description="The domain that signs; none: that of NOTIFY_MAIL_FROM.")
     public_url: str | None = Field(default=None, description="Where people reach the API, for links in letters.")
-    secret_key: SecretStr | None = Field(
-        default=None, description="Signs the links in letters; at least 32 characters."
+    secret_keys: SecretStr | None = Field(
+        default=None,
+        description="Sign the links in letters, newest first, with space between them; at least 32 characters each.",
     )
     jwt_secret: SecretStr | None = Field(
         default=None, description="HS256 secret of people's tokens; at least 32 characters."
@@ -172,7 +173,15 @@ class Settings(BaseModel):
             raise ValueError(msg)
         return value
 
-    @field_validator("secret_key", "jwt_secret")
+    @field_validator("secret_keys")
+    @classmethod
+    def _each_long_enough(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and min(map(len, value.get_secret_value().split()), default=0) < SHORTEST_SECRET:
+            msg = f"expected keys of at least {SHORTEST_SECRET} characters with space between them"
+            raise ValueError(msg)
+        return value
+
+    @field_validator("jwt_secret")
     @classmethod
     def _long_enough(cls, value: SecretStr | None) -> SecretStr | None:
         if value is not None and len(value.get_secret_value()) < SHORTEST_SECRET:
@@ -289,7 +298,7 @@ def refuse_half_configured(settings: Settings) -> None:
     needed = {
         "NOTIFY_MAIL_FROM": (settings.mail_from, "the address letters come from"),
         "NOTIFY_PUBLIC_URL": (settings.public_url, "the address that links in letters point to"),
-        "NOTIFY_SECRET_KEY": (settings.secret_key, "at least 32 characters that sign those links"),
+        "NOTIFY_SECRET_KEYS": (settings.secret_keys, "keys of at least 32 characters that sign those links"),
     }
     missing = [
         f"{name} is not set, but NOTIFY_SMTP_URL is; expected {expected}"

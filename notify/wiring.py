@@ -87,9 +87,9 @@ def process_doorbell() -> Doorbell:
 
 def links(settings: Settings) -> SignedLinks | None:
     """What signs and reads the links in letters; None when no secret or no public address is configured."""
-    if settings.secret_key is None or settings.public_url is None:
+    if settings.secret_keys is None or settings.public_url is None:
         return None
-    return SignedLinks(secret=settings.secret_key.get_secret_value(), public_url=settings.public_url)
+    return SignedLinks(secrets=settings.secret_keys.get_secret_value().split(), public_url=settings.public_url)
 
 
 def message_host(settings: Settings) -> str:
@@ -125,7 +125,7 @@ def composer(settings: Settings) -> Composer:
     """
     signed = links(settings)
     if signed is None or settings.mail_from is None:
-        missing = "NOTIFY_MAIL_FROM, NOTIFY_PUBLIC_URL and NOTIFY_SECRET_KEY are needed to write letters"
+        missing = "NOTIFY_MAIL_FROM, NOTIFY_PUBLIC_URL and NOTIFY_SECRET_KEYS are needed to write letters"
         raise InvalidSettings(missing)
     return Composer(
         mail_from=settings.mail_from,
@@ -140,7 +140,7 @@ def showing(settings: Settings) -> Composer:
     return Composer(
         mail_from=settings.mail_from or "notify@example.com",
         mail_from_name=settings.mail_from_name,
-        links=SignedLinks(secret=token_urlsafe(), public_url=settings.public_url or "http://127.0.0.1:8000"),
+        links=SignedLinks(secrets=[token_urlsafe()], public_url=settings.public_url or "http://127.0.0.1:8000"),
         templates_dir=settings.templates_dir,
     )
 

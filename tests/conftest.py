@@ -129,7 +129,7 @@ def environment(database: Database, broker_url: str, tmp_path: Path) -> dict[str
         "NOTIFY_DATA_DIR": str(tmp_path),
         "NOTIFY_MAIL_FROM": "notify@example.com",
         "NOTIFY_PUBLIC_URL": "https://notify.example.com",
-        "NOTIFY_SECRET_KEY": "k" * 32,
+        "NOTIFY_SECRET_KEYS": "k" * 32,
         "NOTIFY_JWT_SECRET": "j" * 32,
     }
 

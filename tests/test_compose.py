@@ -181,10 +181,10 @@ def test_what_may_be_set_from_outside_has_the_name_of_the_setting() -> None:
 
 def test_the_secrets_of_development_say_what_they_are() -> None:
     given = SERVICES["api"]["environment"]
-    for name in ("NOTIFY_SECRET_KEY", "NOTIFY_JWT_SECRET"):
+    for name in ("NOTIFY_SECRET_KEYS", "NOTIFY_JWT_SECRET"):
         assert "development-only" in defaults(given[name])
         assert len(defaults(given[name])) >= SHORTEST_SECRET
-    assert defaults(given["NOTIFY_SECRET_KEY"]) != defaults(given["NOTIFY_JWT_SECRET"])
+    assert defaults(given["NOTIFY_SECRET_KEYS"]) != defaults(given["NOTIFY_JWT_SECRET"])
     assert "development-only" in defaults(SERVICES["postgres"]["environment"]["POSTGRES_PASSWORD"])
 
 

@@ -191,7 +191,7 @@ def test_production_starts_with_the_settings_that_operations_asks_for(
         "NOTIFY_SMTP_URL": "smtp://relay",
         "NOTIFY_MAIL_FROM": "notify@example.com",
         "NOTIFY_PUBLIC_URL": "https://notify.example.com",
-        "NOTIFY_SECRET_KEY": "k" * 32,
+        "NOTIFY_SECRET_KEYS": "k" * 32,
         "NOTIFY_JWT_SECRET": "j" * 32,
         "NOTIFY_JWKS_URL": "https://login.example.com/keys",
     }

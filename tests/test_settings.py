@@ -19,7 +19,7 @@ MAIL = {
     "NOTIFY_SMTP_URL": "smtp://mx.example.com:587",
     "NOTIFY_MAIL_FROM": "notify@example.com",
     "NOTIFY_PUBLIC_URL": "https://notify.example.com",
-    "NOTIFY_SECRET_KEY": LONG,
+    "NOTIFY_SECRET_KEYS": LONG,
 }
 Loaded = Callable[..., Settings]
 Problems = Callable[..., tuple[str, ...]]
@@ -288,7 +288,9 @@ def test_a_domain_is_read_as_dns_spells_it(loaded: Loaded, name: str, stated: st
         ("NOTIFY_DATABASE_URL", "mysql://me:hunter2@db/notify"),
         ("NOTIFY_DATABASE_URL", "me:hunter2@db/notify"),
         ("NOTIFY_BROKER_URL", "sqs://key:hunter2@"),
-        ("NOTIFY_SECRET_KEY", "hunter2"),
+        ("NOTIFY_SECRET_KEYS", "hunter2"),
+        ("NOTIFY_SECRET_KEYS", f"{LONG} hunter2"),
+        ("NOTIFY_SECRET_KEYS", "hunter2 " * 5),
         ("NOTIFY_JWT_SECRET", "hunter2"),
     ],
 )
@@ -315,7 +317,7 @@ def test_settings_do_not_show_their_secrets_when_they_are_printed(loaded: Loaded
         "NOTIFY_JWT_SECRET": "hunter2" * 5,
         **MAIL,
         "NOTIFY_SMTP_URL": "smtp://me:hunter2@mx.example.com",
-        "NOTIFY_SECRET_KEY": "hunter2" * 5,
+        "NOTIFY_SECRET_KEYS": "hunter2" * 5,
     }
     settings = loaded(secrets)
     assert settings.database_url is not None
@@ -325,7 +327,7 @@ def test_settings_do_not_show_their_secrets_when_they_are_printed(loaded: Loaded
 
 def test_every_setting_that_may_hold_a_secret_is_kept_from_being_shown() -> None:
     hidden = {name for name, field in Settings.model_fields.items() if "SecretStr" in str(field.annotation)}
-    assert hidden == {"database_url", "broker_url", "smtp_url", "smtp_fallback_urls", "secret_key", "jwt_secret"}
+    assert hidden == {"database_url", "broker_url", "smtp_url", "smtp_fallback_urls", "secret_keys", "jwt_secret"}
 
 
 def test_every_problem_is_told_at_once(problems: Problems) -> None:
@@ -340,7 +342,7 @@ def test_an_empty_value_is_no_value(loaded: Loaded, where: str, name: str) -> No
     assert getattr(empty, field) == Settings.model_fields[field].default
 
 
-@pytest.mark.parametrize("missing", ["NOTIFY_MAIL_FROM", "NOTIFY_PUBLIC_URL", "NOTIFY_SECRET_KEY"])
+@pytest.mark.parametrize("missing", ["NOTIFY_MAIL_FROM", "NOTIFY_PUBLIC_URL", "NOTIFY_SECRET_KEYS"])
 def test_a_relay_without_what_letters_need_is_refused(problems: Problems, missing: str) -> None:
     (problem,) = problems({name: value for name, value in MAIL.items() if name != missing})
     assert problem.startswith(missing)

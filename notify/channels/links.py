@@ -1,5 +1,6 @@
 """Signed links in letters: what one may do without logging in, and for whom."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -52,8 +53,9 @@ _BESIDE = {Scope.EVENT_TYPE: Scope.CHANGE_LIST, Scope.CHANGE_LIST: Scope.EVENT_T
 class _Tokens(URLSafeSerializer):
     """Tokens without the library's try to compress them, at a quarter of its cost: a link's few words only grow."""
 
-    def __init__(self, secret: str, *, salt: str) -> None:
-        super().__init__(secret, salt=salt)
+    def __init__(self, secrets: Sequence[str], *, salt: str) -> None:
+        # The library signs with the last of its keys, and tries it first.
+        super().__init__(list(reversed(secrets)), salt=salt)
         self._sealer = super().make_signer()
 
     def make_signer(self, salt: str | bytes | None = None) -> Signer:
@@ -68,14 +70,15 @@ class SignedLinks:
     Makes and reads the links. They do not expire: a letter may be read years later.
 
     Args:
-        secret: Whoever knows it can sign links.
+        secrets: The first signs, and each opens what it signed: the next key goes before those that letters still
+            carry. Whoever knows one can sign links.
         public_url: Where people reach the API, without a trailing slash.
     """
 
-    def __init__(self, *, secret: str, public_url: str) -> None:
+    def __init__(self, *, secrets: Sequence[str], public_url: str) -> None:
         self.public_url = public_url
-        self._unsubscribe = _Tokens(secret, salt="notify.unsubscribe")
-        self._preferences = _Tokens(secret, salt="notify.preferences")
+        self._unsubscribe = _Tokens(secrets, salt="notify.unsubscribe")
+        self._preferences = _Tokens(secrets, salt="notify.preferences")
 
     def stop_event_type(self, username: str, code: str, *, beside: str | None = None) -> str:
         """

@@ -62,7 +62,7 @@ def preview(
     composer = Composer(
         mail_from=settings.mail_from or "notify@example.com",
         mail_from_name=settings.mail_from_name,
-        links=wiring.links(settings) or SignedLinks(secret=PREVIEW_SECRET, public_url="http://127.0.0.1:8000"),
+        links=wiring.links(settings) or SignedLinks(secrets=[PREVIEW_SECRET], public_url="http://127.0.0.1:8000"),
         templates_dir=settings.templates_dir,
     )
     host = wiring.message_host(settings)

@@ -11,7 +11,7 @@ from notify.settings import Settings
 
 MAIL_FROM = "notify@localhost"
 PORTS = ("api_port", "flower_port", "catcher_port", "inbox_port")
-COMPLETED = ("database_url", "broker_url", "smtp_url", "mail_from", "public_url", "secret_key", "jwt_secret")
+COMPLETED = ("database_url", "broker_url", "smtp_url", "mail_from", "public_url", "secret_keys", "jwt_secret")
 
 
 def replaced(settings: Settings, **values: object) -> Settings:
@@ -26,7 +26,7 @@ def completed(settings: Settings) -> Settings:
     usual = {
         "mail_from": MAIL_FROM,
         "public_url": f"http://{LOOPBACK}:{settings.api_port}",
-        "secret_key": made.secret_key,
+        "secret_keys": made.secret_keys,
         **people,
     }
     return replaced(settings, **{name: value for name, value in usual.items() if getattr(settings, name) is None})

@@ -16,7 +16,7 @@ BYTES = 32
 class Keys:
     """What signs the links in letters, and people's tokens."""
 
-    secret_key: str
+    secret_keys: str
     jwt_secret: str
 
 
@@ -30,7 +30,7 @@ def keys(data_dir: Path) -> Keys:
 
 def _make(file: Path) -> None:
     """Write them to a file that mkstemp makes for its owner only, then give it its name."""
-    made = Keys(secret_key=token_urlsafe(BYTES), jwt_secret=token_urlsafe(BYTES))
+    made = Keys(secret_keys=token_urlsafe(BYTES), jwt_secret=token_urlsafe(BYTES))
     descriptor, unfinished = mkstemp(dir=file.parent)
     with os.fdopen(descriptor, "w") as opened:
         json.dump(asdict(made), opened)

@@ -44,7 +44,7 @@ def doorbell() -> Rings:
 
 @pytest.fixture
 def links() -> SignedLinks:
-    return SignedLinks(secret="s" * 32, public_url="http://notify.test")
+    return SignedLinks(secrets=["s" * 32], public_url="http://notify.test")
 
 
 @pytest.fixture

@@ -44,7 +44,7 @@ def served(environment: dict[str, str], log: Path) -> Iterator[str]:
 def test_a_served_application_answers_and_keeps_names_and_keys_out_of_its_log(
     environment: dict[str, str], tmp_path: Path
 ) -> None:
-    links = SignedLinks(secret=environment["NOTIFY_SECRET_KEY"], public_url="")
+    links = SignedLinks(secrets=[environment["NOTIFY_SECRET_KEYS"]], public_url="")
     log = tmp_path / "log"
     with served(environment, log) as url, httpx.Client(base_url=url, timeout=PATIENCE_SECONDS) as api:
         ready = api.get("/readyz")

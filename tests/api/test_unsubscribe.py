@@ -4,13 +4,16 @@ from dataclasses import replace
 
 import httpx
 import pytest
+from pydantic import SecretStr
 from sqlalchemy import insert, update
 
+from notify import wiring
 from notify.api.app import build_app
 from notify.api.context import Context
 from notify.channels.links import SignedLinks
 from notify.domain.events import COMMENT_CREATED, ChangeList
 from notify.domain.preferences import NO_CHOICES, Choices, Person
+from notify.settings import Settings
 from notify.store import directory, preferences
 from notify.store.database import Database
 from notify.store.tables import notification_event_types
@@ -177,7 +180,7 @@ def test_a_post_that_asks_for_nothing_we_know_changes_nothing(
 def test_a_link_we_did_not_sign_says_so_and_changes_nothing(
     api: httpx.Client, database: Database, links: SignedLinks, page: str, method: str
 ) -> None:
-    other = SignedLinks(secret="o" * 32, public_url=links.public_url)
+    other = SignedLinks(secrets=["o" * 32], public_url=links.public_url)
     stop, configure = links.stop_event_type("dana", COMMENT_CREATED), links.preferences("dana")
     genuine, crossed = (stop, configure) if page == "unsubscribe" else (configure, stop)
     foreign = other.stop_event_type("dana", COMMENT_CREATED) if page == "unsubscribe" else other.preferences("dana")
@@ -200,6 +203,27 @@ def test_a_link_we_did_not_sign_says_so_and_changes_nothing(
         assert answer.headers["Content-Type"].startswith("text/html")
         assert "nothing was changed" in answer.text
     assert choices(database) == NO_CHOICES
+
+
+def test_a_link_opens_as_long_as_the_key_that_signed_it_is_kept(context: Context) -> None:
+    old, new, newest = "o" * 32, "n" * 32, "N" * 32
+    before = links_of(old)
+    for keys, opens in (([new, old], True), ([newest, new, old], True), ([newest, new], False)):
+        now = links_of(*keys)
+        app = build_app(replace(context, links=now))
+        with httpx.Client(transport=InProcess(app), base_url="http://notify.test") as api:
+            for signed in (before.preferences("dana"), before.stop_everything("dana")):
+                assert (api.get(signed).status_code == 200) == opens
+                assert (api.post(signed, data=ONE_CLICK).status_code != 404) == opens
+            assert api.get(now.preferences("dana")).status_code == 200
+        assert now.preferences("dana") == links_of(keys[0]).preferences("dana")
+
+
+def links_of(*keys: str) -> SignedLinks:
+    """The links of a process with these keys, the newest first."""
+    made = wiring.links(Settings(secret_keys=SecretStr(" ".join(keys)), public_url="http://notify.test"))
+    assert made is not None
+    return made
 
 
 @pytest.mark.parametrize("method", ["GET", "POST"])

@@ -17,7 +17,7 @@ from tests.support.servers import empty_broker, new_database
 MAIL = {
     "NOTIFY_MAIL_FROM": "notify@example.com",
     "NOTIFY_PUBLIC_URL": "https://notify.example.com",
-    "NOTIFY_SECRET_KEY": "k" * 32,
+    "NOTIFY_SECRET_KEYS": "k" * 32,
 }
 MEBIBYTE = 2**20
 

@@ -211,7 +211,7 @@ def test_a_letter_is_shown_with_tries_event_rules_and_words(notify: Notify, data
     assert 0 <= attempt["took_ms"] < 60_000
     assert (said["event"]["key"], said["trace"][-1]["rule"]) == ("k1", "default")
     assert "The jitter comes after the cap." in said["letter"]["text"]
-    theirs = SignedLinks(secret="k" * 32, public_url="https://notify.example.com").preferences("ann")
+    theirs = SignedLinks(secrets=["k" * 32], public_url="https://notify.example.com").preferences("ann")
     assert theirs.rpartition("/")[0] in said["letter"]["text"]
     assert theirs not in said["letter"]["text"]
     shown = notify("jobs", "show", str(job.id), "--letter").output

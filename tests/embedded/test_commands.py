@@ -44,14 +44,14 @@ def test_a_process_gets_the_settings_of_the_stack_and_no_others(
     handed = environment(replaced(settings, smtp_url=None, api_port=18000))
     assert "NOTIFY_SMTP_URL" not in handed
     assert handed["NOTIFY_API_PORT"] == "18000"
-    assert handed["NOTIFY_SECRET_KEY"] == keys(settings.data_dir).secret_key
+    assert handed["NOTIFY_SECRET_KEYS"] == keys(settings.data_dir).secret_keys
 
 
 def test_what_somebody_set_is_not_completed(tmp_path: Path) -> None:
-    chosen = {"mail_from": "review@example.com", "secret_key": "k" * 32, "jwks_url": "https://example.com/keys"}
+    chosen = {"mail_from": "review@example.com", "secret_keys": "k" * 32, "jwks_url": "https://example.com/keys"}
     settings = completed(Settings(data_dir=tmp_path, **chosen))
     assert settings.mail_from == chosen["mail_from"]
-    assert told(settings)["secret_key"] == chosen["secret_key"]
+    assert told(settings)["secret_keys"] == chosen["secret_keys"]
     assert settings.jwt_secret is None
 
 

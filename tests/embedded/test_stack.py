@@ -19,7 +19,7 @@ from notify.settings import Settings
 from tests.support.supervisor import REAL, WEB, Supervisor, supervised
 from tests.support.wait import until
 
-MADE_UP = {"mail_from": "notify@example.com", "public_url": "https://notify.example.com", "secret_key": "k" * 32}
+MADE_UP = {"mail_from": "notify@example.com", "public_url": "https://notify.example.com", "secret_keys": "k" * 32}
 
 
 @pytest.fixture
@@ -85,7 +85,7 @@ def test_data_and_secrets_survive_a_restart(data_dir: Path) -> None:
     with supervised(data_dir) as second:
         after = second.stack.settings
         assert people(after["database_url"]) == ["dana"]
-        assert (after["secret_key"], after["jwt_secret"]) == (before["secret_key"], before["jwt_secret"])
+        assert (after["secret_keys"], after["jwt_secret"]) == (before["secret_keys"], before["jwt_secret"])
 
 
 def test_files_with_secrets_are_for_their_owner_only(supervisor: Supervisor) -> None:
@@ -169,10 +169,10 @@ def test_commands_borrow_the_database_when_nothing_is_up(data_dir: Path) -> None
         assert complete.database_url is not None
         add_person(complete.database_url.get_secret_value(), "dana")
         assert complete.broker_url is complete.smtp_url is None
-        assert complete.secret_key is not None
+        assert complete.secret_keys is not None
     with supervised(data_dir) as up:
         assert people(up.stack.settings["database_url"]) == ["dana"]
-        assert up.stack.settings["secret_key"] == complete.secret_key.get_secret_value()
+        assert up.stack.settings["secret_keys"] == complete.secret_keys.get_secret_value()
 
 
 def test_a_command_that_comes_while_the_stack_starts_waits_for_it(data_dir: Path) -> None:

@@ -205,7 +205,7 @@ def environment(postgres: PostgresServer, broker: ValkeyServer, line: Proxy) -> 
         "NOTIFY_SMTP_URL": line.smtp_url,
         "NOTIFY_MAIL_FROM": "notify@example.com",
         "NOTIFY_PUBLIC_URL": "https://notify.example.com",
-        "NOTIFY_SECRET_KEY": "k" * 32,
+        "NOTIFY_SECRET_KEYS": "k" * 32,
         "NOTIFY_LEASE_SECONDS": str(LEASE_SECONDS),
         "NOTIFY_SMTP_SESSIONS": str(SESSIONS),
     }

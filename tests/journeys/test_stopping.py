@@ -38,7 +38,7 @@ def test_one_click_stops_its_scope_and_the_letter_that_waits_is_skipped_for_it(
     office: Office, relay: ScriptedRelay, api: httpx.Client
 ) -> None:
     office.letters_wait("ann", "ben", "cat", "dan")
-    links = SignedLinks(secret="k" * 32, public_url="https://notify.example.com")
+    links = SignedLinks(secrets=["k" * 32], public_url="https://notify.example.com")
     for url in (
         links.stop_event_type("ann", COMMENT_CREATED, beside="CL-1"),
         links.mute_change_list("ben", "CL-1", beside=COMMENT_CREATED),

@@ -39,7 +39,7 @@ COMMENT = {
 
 
 def links() -> SignedLinks:
-    return SignedLinks(secret=SECRET, public_url="https://notify.example")
+    return SignedLinks(secrets=[SECRET], public_url="https://notify.example")
 
 
 def composer(*, mail_from: str = "notify@example.com", templates_dir: Path | None = None) -> Composer:

@@ -61,7 +61,7 @@ class Office:
             "smtp_url": self.relay_url,
             "mail_from": "notify@example.com",
             "public_url": "https://notify.example.com",
-            "secret_key": "k" * 32,
+            "secret_keys": "k" * 32,
             "smtp_timeout_seconds": 60,
             "together_seconds": 0,
         }

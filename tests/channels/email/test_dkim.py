@@ -24,7 +24,7 @@ def settings(key_file: Path, **more: object) -> Settings:
     given = {
         "mail_from": "notify@example.com",
         "public_url": "https://notify.example",
-        "secret_key": "s" * 32,
+        "secret_keys": "s" * 32,
         "dkim_selector": "mail",
         "dkim_key_file": key_file,
     }
