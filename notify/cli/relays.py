@@ -1,22 +1,28 @@
-"""``notify relays``: where the breakers stand, and holding one open by hand."""
+"""``notify relays``: where the breakers stand, holding one open by hand, and asking a relay now."""
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Annotated, Any
 
-from typer import Argument, BadParameter, Option, Typer
+from typer import Argument, BadParameter, Exit, Option, Typer
 
 from notify import wiring
+from notify.channels.email.examine import examine
 from notify.channels.email.relay import Relay
 from notify.cli.output import AsJson, console, print_json, print_table
 from notify.cli.place import Place, place
 from notify.domain.errors import NotifyError
 from notify.domain.jobs import Stage
+from notify.domain.outcomes import Released
 from notify.domain.rates import Bucket, Rate
 from notify.store import rates, relays
 from notify.store.relays import Standing
 
-app = Typer(help="Where the breakers of the relays stand, and holding one open by hand.", no_args_is_help=True)
+app = Typer(
+    help="Where the breakers of the relays stand, holding one open by hand, and asking a relay now.",
+    no_args_is_help=True,
+)
 
 LONGEST_WORDS_BYTES = 1024
 
@@ -29,6 +35,14 @@ class NoSuchRelay(NotifyError):
 
 class NotMuted(NotifyError):
     """The relay is not muted."""
+
+
+class Muted(NotifyError):
+    """The relay is muted, and so it is not asked; `notify relays unmute` ends that."""
+
+
+class NotConfigured(NotifyError):
+    """No relay of this name is configured."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,6 +111,62 @@ def unmute(relay: RelayName) -> None:
             standing = relays.standing(connection, relay)
         here.doorbell.ring(Stage.DELIVER)
     console.print(f"{relay}: {in_words(standing)}", markup=False)
+
+
+@app.command()
+def probe(relay: RelayName, *, as_json: AsJson = False) -> None:
+    """
+    Ask this relay for a session now, and close its breaker if it takes one. No email is risked.
+
+    Exit code 1 if it takes none; its breaker then stands as before.
+    """
+    with place() as here:
+        where, before = _probable(here, relay)
+        refused = asyncio.run(examine(where)).refused
+        closed = refused is None and closes(here, relay)
+        with here.database.begin() as connection:
+            after = relays.standing(connection, relay)
+    if as_json:
+        facts = {"relay": relay, "takes_sessions": refused is None, "refused": refused, "closed": closed}
+        print_json({**facts, "was": in_words(before), "is_open": after.is_open, "in_words": in_words(after)})
+    else:
+        console.print(f"{relay}: {'takes sessions' if refused is None else refusal(refused)}", markup=False)
+        console.print(f"breaker: {in_words(after)}" + (f"; it was {in_words(before)}" if closed else ""), markup=False)
+    if refused is not None:
+        raise Exit(1)
+
+
+def closes(here: Place, relay: str) -> bool:
+    """Close the breaker of a relay that has just taken a session, and call the workers; False if it was not open."""
+    with here.database.begin() as connection:
+        closed = relays.note_probe(connection, relay)
+    if closed:
+        here.doorbell.ring(Stage.DELIVER)
+    return closed
+
+
+def refusal(refused: Released) -> str:
+    """Why there was no session, with the relay's words if it said any."""
+    answer = refused.answer
+    return " ".join(str(one) for one in (refused.reason, *((answer.code, answer.text) if answer else ())) if one)
+
+
+def _probable(here: Place, name: str) -> tuple[Relay, Standing]:
+    """
+    A configured relay that may be asked, and where its breaker stands.
+
+    Raises:
+        NotConfigured: No relay of this name is configured.
+        Muted: It is to be left alone.
+    """
+    configured = {one.name: one for one in wiring.relays(here.settings)}
+    if name not in configured:
+        raise NotConfigured(relay=name, configured=", ".join(configured) or "none")
+    with here.database.begin() as connection:
+        standing = relays.standing(connection, name)
+    if standing.is_muted:
+        raise Muted(relay=name, breaker=in_words(standing))
+    return configured[name], standing
 
 
 def as_facts(one: Known) -> dict[str, Any]:

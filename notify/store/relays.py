@@ -159,14 +159,16 @@ def note_failure(
     return Standing(**connection.execute(statement).mappings().one())
 
 
-def note_probe(connection: Connection, relay: str) -> None:
-    """The relay took a session: letters may flow again, and the wait stays long until one has arrived."""
+def note_probe(connection: Connection, relay: str) -> bool:
+    """
+    The relay took a session: letters may flow again, and the wait stays long until one has arrived.
+
+    False if its breaker was not open.
+    """
     row = smtp_relays.c
-    connection.execute(
-        update(smtp_relays)
-        .where(row.relay == relay, row.state == OPEN)
-        .values(state=CLOSED, failures=0, probe_at=None, changed_at=func.now())
-    )
+    statement = update(smtp_relays).where(row.relay == relay, row.state == OPEN)
+    closed = statement.values(state=CLOSED, failures=0, probe_at=None, changed_at=func.now())
+    return connection.execute(closed).rowcount > 0
 
 
 def note_success(connection: Connection, relay: str) -> None:

@@ -1,5 +1,6 @@
 """Holding the breaker of a relay open by hand."""
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
 
@@ -53,8 +54,9 @@ def test_the_doctor_says_who_muted_a_relay_and_what_unmutes_it(notify: Notify, n
 
 
 def test_the_doctor_has_the_words_with_which_a_relay_refused_the_password(
-    notify: Notify, database: Database, name: str
+    notify: Notify, database: Database, relay: ScriptedRelay, name: str
 ) -> None:
+    relay.answers["GREETING"] = "554 5.3.2 not today"
     minute = timedelta(minutes=1)
     with database.begin() as connection:
         relays.note_failure(
@@ -131,3 +133,139 @@ def test_words_that_are_too_long_are_refused(notify: Notify, database: Database,
 
     with database.begin() as connection:
         assert not relays.standing(connection, name).is_muted
+
+
+def after_an_outage(database: Database, relay: ScriptedRelay) -> Office:
+    """An office whose emails wait behind an open breaker, although the relay is back."""
+    office = Office(database, relay.url)
+    office.letters_wait("ann", "bob")
+    relay.answers["GREETING"] = "421 4.3.2 closed for today"
+    for _ in range(5):
+        office.drain()
+    office.now("UPDATE notify.smtp_relays SET probe_at = now() + interval '5 minutes'")
+    del relay.answers["GREETING"]
+    assert office.drain()["claimed"] == 0
+    return office
+
+
+def test_a_relay_that_is_back_gets_its_emails_as_soon_as_somebody_has_it_probed(
+    notify: Notify, database: Database, relay: ScriptedRelay, name: str
+) -> None:
+    office = after_an_outage(database, relay)
+
+    said = notify("relays", "probe", name, "--json")
+
+    assert said.code == 0
+    assert said.json["takes_sessions"]
+    assert said.json["closed"]
+    assert "open: relay" in said.json["was"]
+    assert (said.json["is_open"], said.json["in_words"]) == (False, "closed")
+    assert relay.count("NOOP") == 1
+    assert relay.count("MAIL") == 0
+    assert office.drain()["sent"] == 2
+
+
+def test_a_relay_that_is_back_gets_its_emails_as_soon_as_the_doctor_has_looked(
+    well: Notify, database: Database, relay: ScriptedRelay
+) -> None:
+    office = after_an_outage(database, relay)
+    assert well("top", "--once", "--json").json["wrong"][0]["about"] == "breaker"
+    assert office.drain()["claimed"] == 0
+
+    finding = breaker(well)
+
+    assert finding["ok"]
+    assert "was open: relay" in finding["found"]
+    assert "closed for today" in finding["found"]
+    assert breaker(well)["found"] == "closed"
+    assert office.drain()["sent"] == 2
+
+
+def test_the_doctor_does_not_call_well_what_a_session_does_not_show(
+    well: Notify, database: Database, relay: ScriptedRelay
+) -> None:
+    relay.answers["MAIL"] = "550 5.7.1 sender not allowed"
+    office = Office(database, relay.url)
+    office.letters_wait("ann")
+    office.drain()
+
+    finding = breaker(well)
+
+    assert not finding["ok"]
+    assert "sender not allowed" in finding["found"]
+    assert "send-test" in finding["mend"]
+    assert office.now("SELECT state FROM notify.smtp_relays") == [("closed",)]
+
+
+def test_a_relay_that_still_refuses_is_quoted_and_its_breaker_stands_as_before(
+    notify: Notify, database: Database, relay: ScriptedRelay, name: str
+) -> None:
+    office = after_an_outage(database, relay)
+    relay.answers["GREETING"] = "554 5.3.2 still [bold]closed"
+    before = office.now("SELECT * FROM notify.smtp_relays")
+
+    said = notify("relays", "probe", name)
+    told = notify("relays", "probe", name, "--json").json
+
+    assert said.code == 1
+    assert "554 5.3.2 still [bold]closed" in said.output
+    assert (told["takes_sessions"], told["closed"], told["refused"]["answer"]["code"]) == (False, False, 554)
+    assert office.now("SELECT * FROM notify.smtp_relays") == before
+    assert notify("doctor", "--json").code == 1
+    assert office.now("SELECT * FROM notify.smtp_relays") == before
+
+
+def test_a_muted_relay_is_not_asked_and_the_doctor_leaves_it_muted(
+    notify: Notify, database: Database, relay: ScriptedRelay, name: str
+) -> None:
+    office = after_an_outage(database, relay)
+    notify("relays", "mute", name)
+    before, connections = office.now("SELECT * FROM notify.smtp_relays"), relay.connections
+
+    assert isinstance(notify("relays", "probe", name).error, NotifyError)
+
+    assert relay.connections == connections
+    assert not breaker(notify)["ok"]
+    assert office.now("SELECT * FROM notify.smtp_relays") == before
+
+
+def test_probing_a_relay_in_good_standing_writes_nothing(notify: Notify, database: Database, name: str) -> None:
+    assert notify("relays", "probe", name).code == 0
+    assert isinstance(notify("relays", "probe", f"{name}0").error, NotifyError)
+    with database.begin() as connection:
+        assert relays.standings(connection) == {}
+
+
+def test_a_probe_by_hand_beside_a_workers_own_sends_every_email_once(
+    notify: Notify, database: Database, relay: ScriptedRelay, name: str
+) -> None:
+    office = after_an_outage(database, relay)
+    office.now("UPDATE notify.smtp_relays SET probe_at = now()")
+    gate = relay.hold("NOOP")
+    with office.engine() as engine, ThreadPoolExecutor(2) as threads:
+        draining = threads.submit(engine.drain)
+        gate.wait_until_reached()
+        by_hand = threads.submit(lambda: notify("relays", "probe", name).code)
+        relay.wait_until(lambda: relay.count("NOOP") == 2)
+        gate.release()
+        assert draining.result(60).sent == 2
+        assert by_hand.result(60) == 0
+
+    assert len(relay.letters) == 2
+    assert office.now("SELECT state, failures, openings FROM notify.smtp_relays") == [("closed", 0, 0)]
+
+
+def test_a_workers_probe_that_fails_after_one_by_hand_has_worked_opens_the_breaker_again(
+    database: Database, relay: ScriptedRelay, notify: Notify, name: str
+) -> None:
+    office = after_an_outage(database, relay)
+    office.now("UPDATE notify.smtp_relays SET probe_at = now()")
+    with database.begin() as connection:
+        assert relays.take_probe(connection, name, within=timedelta(minutes=1))
+
+    assert notify("relays", "probe", name).code == 0
+    relay.answers["GREETING"] = "421 4.3.2 closed again"
+    office.drain()
+
+    assert office.now("SELECT state, openings FROM notify.smtp_relays") == [("open", 2)]
+    assert {(job.status, job.attempt) for job in office.jobs() if job.to_email} == {("pending", 0)}

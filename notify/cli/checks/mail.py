@@ -2,7 +2,8 @@
 
 import asyncio
 import ssl
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
 from sqlalchemy.exc import SQLAlchemyError
@@ -14,21 +15,23 @@ from notify.channels.email.relay import FALLBACKS, SETTING, Relay
 from notify.cli import sample
 from notify.cli.checks import Finding
 from notify.cli.place import Place
-from notify.cli.relays import in_words
+from notify.cli.relays import closes, in_words, refusal
 from notify.domain.errors import NotifyError
 from notify.domain.events import COMMENT_MENTIONED
 from notify.domain.outcomes import Blame, Phase, Released
 from notify.intake.triggers import TRIGGERS
 from notify.store import relays
-from notify.store.relays import Standing
+from notify.store.relays import OPEN, Standing
 
 SOON = timedelta(days=14)
 # Text and HTML stay below 90 KB each, and are a third more as base64; the rest is headers and signatures.
 LARGEST_EMAIL_BYTES = 262_144
 NO_LETTER = "Letters go over the next relay; without one none leaves, none is claimed, and none loses an attempt."
 RAISE_LIMIT = "raise the limit at the relay (Postfix: message_size_limit)"
+SEND_TEST = "notify send-test ADDRESS; if that is refused, mend what it names"
+TOLD_BY_A_SESSION = frozenset({"auth_refused", "auth_not_offered", "certificate", "size_limit"})
 MENDS = {
-    Blame.RELAY: "mend the relay; then a worker's probe closes it",
+    Blame.RELAY: "mend the relay; then notify doctor, notify relays probe or a worker's own probe closes it",
     Blame.CONFIGURATION: "check NOTIFY_SMTP_URL, NOTIFY_BOUNCE_ADDRESS and NOTIFY_MAIL_FROM; then notify send-test",
     Blame.THROTTLE: "wait, or have the quota raised",
 }
@@ -39,12 +42,14 @@ def relay(here: Place) -> Sequence[Finding]:
     configured = wiring.relays(here.settings)
     if not configured:
         return [Finding("relay", False, wiring.NO_MAIL, NO_LETTER, "set NOTIFY_SMTP_URL")]
-    first, *others = asyncio.run(_examined(configured))
+    seen_now = asyncio.run(_examined(configured))
+    first, *others = seen_now
     found = [*session(configured[0].name, first.refused), *certificate(first), *size(first)]
     for one, seen in zip(configured[1:], others, strict=True):
         found += session(one.name, seen.refused, fallback=True)
         found += [*certificate(seen, fallback=one.name), *size(seen, fallback=one.name)]
-    return [*found, *breaker(here)]
+    takers = {one.name for one, seen in zip(configured, seen_now, strict=True) if seen.refused is None}
+    return [*found, *breaker(here, takers=takers)]
 
 
 async def _examined(configured: Sequence[Relay]) -> Sequence[Examined]:
@@ -56,9 +61,7 @@ def session(name: str, refused: Released | None, *, fallback: bool = False) -> S
     about = f"relay {name}" if fallback else "relay"
     if refused is None:
         return [Finding(about, True, f"{name} takes sessions", NO_LETTER, "")]
-    answer = refused.answer
-    code, words = (answer.code or "", answer.text) if answer else ("", "")
-    found = " ".join(str(part) for part in (name, refused.reason, code, words) if part)
+    found = f"{name} {refusal(refused)}"
     return [Finding(about, False, found, NO_LETTER, _remedy(refused, FALLBACKS if fallback else SETTING))]
 
 
@@ -93,8 +96,13 @@ def size(examined: Examined, *, fallback: str | None = None) -> Sequence[Finding
     return [Finding(about, enough, words, "A larger email ends as dead (oversize).", RAISE_LIMIT)]
 
 
-def breaker(here: Place) -> Sequence[Finding]:
-    """Whether letters are claimed for each configured relay; nothing if the database does not answer."""
+def breaker(here: Place, *, takers: Collection[str] = ()) -> Sequence[Finding]:
+    """
+    Whether letters are claimed for each configured relay; nothing if the database does not answer.
+
+    Args:
+        takers: The relays that have just taken a session: an open breaker of theirs is closed, unless they are muted.
+    """
     names = wiring.relay_names(here.settings)
     if not names:
         return []
@@ -104,16 +112,35 @@ def breaker(here: Place) -> Sequence[Finding]:
     except SQLAlchemyError:
         return []
     standings = {name: found.get(name, Standing()) for name in names}
+    closed = {name for name in takers if _close(here, name, standings[name])}
     return [
-        _breaker(name, standing, about="breaker" if name == names[0] else f"breaker {name}")
+        _breaker(name, standing, about="breaker" if name == names[0] else f"breaker {name}", closed=name in closed)
         for name, standing in standings.items()
     ]
 
 
-def _breaker(name: str, standing: Standing, *, about: str) -> Finding:
+def _close(here: Place, name: str, standing: Standing) -> bool:
+    """Whether the breaker was open, and no longer is."""
+    if standing.state != OPEN or standing.is_muted:
+        return False
+    with suppress(SQLAlchemyError):
+        return closes(here, name)
+    return False
+
+
+def _breaker(name: str, standing: Standing, *, about: str, closed: bool) -> Finding:
     words = f"; its last words: {standing.last_error}" if standing.is_open and standing.last_error else ""
     why = "While it is open nothing is claimed for this relay."
-    return Finding(about, not standing.is_open, in_words(standing) + words, why, _mend(name, standing))
+    if not closed:
+        return Finding(about, not standing.is_open, in_words(standing) + words, why, _mend(name, standing))
+    found = f"was {in_words(standing)}{words}; closed now, as the relay takes sessions: emails flow again"
+    return Finding(about, _is_answered(standing), found, "A session does not show that this is mended.", SEND_TEST)
+
+
+def _is_answered(standing: Standing) -> bool:
+    """Whether a session that stands shows that what opened the breaker is over."""
+    blame, _, reason = (standing.reason or "").partition(": ")
+    return blame == Blame.RELAY or reason in TOLD_BY_A_SESSION
 
 
 def templates(here: Place) -> Sequence[Finding]:
@@ -157,4 +184,6 @@ def _remedy(refused: Released, setting: str) -> str:
 def _mend(name: str, standing: Standing) -> str:
     if standing.is_muted:
         return f"notify relays unmute {name}"
+    if standing.is_open and standing.reason == f"{Blame.CONFIGURATION}: size_limit":
+        return RAISE_LIMIT
     return next((MENDS[Blame(one)] for one in standing.held_by), MENDS[Blame.RELAY])
