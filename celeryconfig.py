@@ -34,8 +34,10 @@ task_soft_time_limit = 900  # seconds; RFC 5321 allows 600 for one final dot
 task_time_limit = 960  # seconds
 worker_max_tasks_per_child = 10_000  # tasks
 worker_max_memory_per_child = 400_000  # KiB
+worker_consumer = "notify.worker.consumer:PatientConsumer"
 
 broker_connection_retry_on_startup = True
+broker_channel_error_retry = True  # an answer that is an error (READONLY, MISCONF, OOM, NOPERM) is an outage too
 broker_connection_max_retries = None  # tries; a worker without its broker sweeps on for as long as it takes
 broker_connection_timeout = 1  # second
 broker_heartbeat = 30  # seconds, RabbitMQ only

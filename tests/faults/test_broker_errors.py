@@ -1,0 +1,227 @@
+"""A broker that answers with an error is away like one that is silent: workers stay, send, and come back to it."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from subprocess import STDOUT, Popen
+from sys import executable
+
+import pytest
+import redis
+
+from notify import wiring
+from notify.domain.jobs import Stage
+from notify.domain.ports import Doorbell
+from notify.embedded.valkey import ValkeyServer
+from notify.settings import Settings
+from tests.support.scene import Scene
+from tests.support.smtp import ScriptedRelay
+from tests.support.wait import until
+from tests.support.worker import RunningWorker, worker
+
+LOST = "Connection to broker lost"
+TASK_ENDED = "succeeded in"
+CONSUMES = " ready."
+NEEDED = ("brpop", "lpush", "sadd", "publish", "psubscribe", "ping")
+
+
+@dataclass(frozen=True, slots=True)
+class Broker:
+    """A broker of this test's own, and a client whose connection stands whatever it refuses to others."""
+
+    server: ValkeyServer
+    client: redis.Redis
+
+    @property
+    def url(self) -> str:
+        return self.server.url
+
+    def cut(self) -> None:
+        """Close every other connection, so that everybody must connect again."""
+        for kind in ("normal", "pubsub"):
+            self.client.client_kill_filter(_type=kind, skipme=True)
+
+
+class Lost:
+    """Trouble with a broker, and how it ends; in this one it only loses its connections."""
+
+    def begin(self, broker: Broker) -> None:
+        broker.cut()
+
+    def end(self, broker: Broker) -> None:
+        """Nothing is left of it."""
+
+    def __repr__(self) -> str:
+        return type(self).__name__
+
+
+class ReadOnly(Lost):
+    """READONLY: it has become a replica, of a primary that is not there."""
+
+    def begin(self, broker: Broker) -> None:
+        broker.client.replicaof("127.0.0.1", 1)
+
+    def end(self, broker: Broker) -> None:
+        broker.client.replicaof("NO", "ONE")
+
+
+class NoReplicas(Lost):
+    def begin(self, broker: Broker) -> None:
+        broker.client.config_set("min-replicas-to-write", 1)
+
+    def end(self, broker: Broker) -> None:
+        broker.client.config_set("min-replicas-to-write", 0)
+
+
+class NoSnapshot(Lost):
+    """MISCONF, even to PING: a folder is in the place of its snapshot."""
+
+    def begin(self, broker: Broker) -> None:
+        (broker.server.folder / "dump.rdb").mkdir(exist_ok=True)
+        broker.client.config_set("save", "3600 1")
+        broker.client.bgsave()
+        until(lambda: broker.client.info("persistence")["rdb_last_bgsave_status"] == "err")
+
+    def end(self, broker: Broker) -> None:
+        broker.client.config_set("save", "")
+
+
+class NotPermitted(Lost):
+    """NOPERM, even to PING."""
+
+    def begin(self, broker: Broker) -> None:
+        broker.client.acl_setuser("default", enabled=True, nopass=True, commands=[f"-{name}" for name in NEEDED])
+
+    def end(self, broker: Broker) -> None:
+        broker.client.acl_setuser("default", enabled=True, nopass=True, categories=["+@all"])
+
+
+class Full(Lost):
+    """OOM, which is seen when somebody connects."""
+
+    def begin(self, broker: Broker) -> None:
+        broker.client.config_set("maxmemory-policy", "noeviction")
+        broker.client.config_set("maxmemory", 1)
+        broker.cut()
+
+    def end(self, broker: Broker) -> None:
+        broker.client.config_set("maxmemory", 0)
+
+
+class NewPassword(Lost):
+    """NOAUTH: there is one now."""
+
+    def begin(self, broker: Broker) -> None:
+        broker.client.config_set("requirepass", "another")
+        broker.cut()
+
+    def end(self, broker: Broker) -> None:
+        broker.client.config_set("requirepass", "")
+
+
+@pytest.fixture
+def broker(scene: Scene, tmp_path: Path) -> Iterator[Broker]:
+    """The broker of the scene."""
+    with ValkeyServer(tmp_path / "broker") as server, redis.Redis.from_url(server.url, max_connections=1) as client:
+        client.ping()
+        scene.environment["NOTIFY_BROKER_URL"] = server.url
+        yield Broker(server, client)
+        client.config_set("save", "")  # what it cannot save keeps it from stopping
+
+
+@pytest.fixture
+def doorbell(broker: Broker) -> Doorbell:
+    """A producer's way to ring, which has been used."""
+    bell = wiring.doorbell(Settings(_env_file=None, broker_url=broker.url))
+    bell.ring(Stage.DELIVER)
+    bell.flush(at_most_seconds=10)
+    return bell
+
+
+def until_noticed(running: RunningWorker, action: Callable[[], None]) -> None:
+    """The worker has lost its connection to what this does, or it has ended."""
+    before = running.log.read_text().count(LOST)
+    action()
+    until(lambda: running.log.read_text().count(LOST) > before or running.process.poll() is not None)
+
+
+def until_doorbells_are_heard(doorbell: Doorbell, running: RunningWorker) -> None:
+    """Both ends are back: a task comes through that was sent after this was called."""
+    before = running.log.read_text().count(TASK_ENDED)
+
+    def heard() -> bool:
+        doorbell.ring(Stage.DELIVER)
+        doorbell.flush(at_most_seconds=5)
+        return running.log.read_text().count(TASK_ENDED) > before
+
+    until(heard, seconds=40)
+
+
+@pytest.mark.parametrize(
+    "trouble", [Lost(), ReadOnly(), NoReplicas(), NoSnapshot(), NotPermitted(), Full(), NewPassword()], ids=repr
+)
+def test_a_worker_outlives_what_its_broker_answers_idle_and_at_work_and_hears_doorbells_again(
+    scene: Scene, relay: ScriptedRelay, broker: Broker, doorbell: Doorbell, trouble: Lost
+) -> None:
+    scene.producer.employ(["ann", "bob", "cy"])
+    with scene.worker() as running:
+        until_noticed(running, partial(trouble.begin, broker))
+        scene.producer.emit("ann")
+        scene.until_all_ended()
+        trouble.end(broker)
+        until_doorbells_are_heard(doorbell, running)
+
+        gate = relay.hold("DOT")
+        scene.producer.doorbell = doorbell
+        scene.producer.emit("bob")
+        until(lambda: relay.count("DOT") == 2)
+        until_noticed(running, partial(trouble.begin, broker))
+        gate.release()
+        scene.producer.emit("cy")
+        scene.until_all_ended()
+        assert running.process.poll() is None
+        assert running.stop() == 0
+
+    assert scene.check().repeated == 0
+    assert scene.tables().verdicts == {"sent": 3}
+
+
+def test_a_worker_that_starts_on_a_broker_that_answers_with_an_error_sends_and_consumes_later(
+    scene: Scene, broker: Broker, doorbell: Doorbell, tmp_path: Path
+) -> None:
+    Full().begin(broker)
+    scene.producer.employ(["ann"])
+    with worker(scene.environment, tmp_path) as running:
+        running.wait_until_ready()
+        scene.producer.emit("ann")
+        scene.until_all_ended()
+        assert CONSUMES not in running.log.read_text()
+
+        Full().end(broker)
+        until_doorbells_are_heard(doorbell, running)
+
+    assert scene.tables().verdicts == {"sent": 1}
+
+
+def test_beat_outlives_what_its_broker_answers_at_its_start_and_later_and_sends_when_it_is_well(
+    scene: Scene, broker: Broker, tmp_path: Path
+) -> None:
+    log, trouble = tmp_path / "beat.log", NoSnapshot()
+    trouble.begin(broker)
+    command = (executable, "-m", "celery", "-A", "tests.support.impatient", "beat", "-s", str(tmp_path / "schedule"))
+    with log.open("wb") as output:
+        beat = Popen(command, env=scene.environment, stdout=output, stderr=STDOUT)
+    try:
+        until(lambda: "Connection error" in log.read_text())
+        trouble.end(broker)
+        until(lambda: broker.client.llen("upkeep"))
+        trouble.begin(broker)
+        until(lambda: "Message Error" in log.read_text())
+        trouble.end(broker)
+        sent = broker.client.llen("upkeep")
+        until(lambda: broker.client.llen("upkeep") != sent)
+        assert beat.poll() is None
+    finally:
+        beat.terminate()
+        beat.wait(20)
