@@ -10,9 +10,9 @@ import psycopg
 from psycopg.abc import PQGen
 from psycopg.pq import TransactionStatus
 from psycopg.rows import tuple_row
-from sqlalchemy import URL, Connection, Executable, create_engine, event, make_url
+from sqlalchemy import URL, Connection, CursorResult, Executable, create_engine, event, make_url
 from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
-from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.engine.interfaces import DBAPIConnection, ExceptionContext
 from sqlalchemy.exc import InterfaceError, InternalError, InvalidatePoolError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolExhausted
 from sqlalchemy.orm import Session
@@ -21,6 +21,7 @@ from sqlalchemy.sql.compiler import Compiled
 from sqlalchemy.sql.elements import ClauseElement
 
 from notify.domain.errors import UnsupportedConnection
+from notify.store.sessions import LIMITS, READ_ONLY, OwnConnection
 
 # What says nothing about the statement, only that the database cannot answer it now. InternalError: among
 # others, read-only since a failover.
@@ -48,7 +49,7 @@ def with_our_driver(url: str) -> URL:
     return make_url(f"{spelling}://{rest}").set(drivername="postgresql+psycopg")
 
 
-class Impatient(psycopg.Connection[Any]):
+class Impatient(OwnConnection):
     """
     A connection that is given up when an answer does not come.
 
@@ -79,8 +80,9 @@ class Database:
 
     Args:
         answer_timeout_seconds: A statement that has no answer by then gets none; longer than the server
-            itself takes for one.
+            itself takes for one. None: it is waited for.
         short_rest_seconds: A connection that has rested longer is asked whether it still stands.
+        limits: What the server itself puts up with, by the names of its settings.
     """
 
     def __init__(
@@ -90,10 +92,12 @@ class Database:
         pool_size: int = POOL_SIZE,
         pool_timeout_seconds: float = 30,
         connect_timeout_seconds: int = 5,
-        answer_timeout_seconds: float = ANSWER_TIMEOUT_SECONDS,
+        answer_timeout_seconds: float | None = ANSWER_TIMEOUT_SECONDS,
         short_rest_seconds: float = 1,
+        limits: Mapping[str, str] = LIMITS,
     ) -> None:
         self.url = url
+        self._limits = limits
         self._answer_timeout = answer_timeout_seconds
         self._short_rest = short_rest_seconds
         self.engine = create_engine(
@@ -105,7 +109,7 @@ class Database:
             connect_args={
                 "connect_timeout": connect_timeout_seconds,
                 "application_name": "notify",
-                "options": "-c timezone=UTC -c statement_timeout=30s -c idle_in_transaction_session_timeout=60s",
+                "client_encoding": "utf8",
                 "keepalives_idle": 30,
                 "keepalives_interval": 10,
                 "keepalives_count": 3,
@@ -114,12 +118,19 @@ class Database:
         )
 
         event.listen(self.engine, "do_connect", self._connect)
+        event.listen(self.engine, "begin", _begins)
+        event.listen(self.engine, "handle_error", _notices_read_only)
         event.listen(self.engine, "checkin", _rests)
         event.listen(self.engine, "checkout", self._wakes)
 
     def _connect(self, _dialect: object, _entry: object, arguments: list[Any], options: dict[str, Any]) -> Impatient:
         made = Impatient.connect(*arguments, **options)
         made.longest_wait_seconds = self._answer_timeout
+        try:
+            made.set_up(self._limits, options=options.get("options", ""))
+        except BaseException:
+            made.close()
+            raise
         return made
 
     @contextmanager
@@ -146,6 +157,24 @@ class Database:
             raise InvalidatePoolError from None
 
 
+def own_connection(connection: Connection) -> OwnConnection:
+    """What psycopg has under a connection of ours."""
+    return cast("OwnConnection", connection.connection.driver_connection)
+
+
+def _begins(connection: Connection) -> None:
+    """Behind a pooler, what the session is elsewhere comes with each transaction."""
+    begin = own_connection(connection).begin
+    if begin is not None:
+        connection.exec_driver_sql(begin, execution_options={"no_parameters": True})
+
+
+def _notices_read_only(context: ExceptionContext) -> None:
+    """A server that takes no writes any more, because another has been promoted, is as good as gone."""
+    if getattr(context.original_exception, "sqlstate", None) == READ_ONLY:
+        context.is_disconnect = True
+
+
 def _rests(_: DBAPIConnection | None, record: ConnectionPoolEntry) -> None:
     record.info[RESTS_SINCE] = monotonic()
 
@@ -160,10 +189,17 @@ def runner(caller: object) -> Run:
         UnsupportedConnection: The caller is neither a Session, a Connection nor a psycopg connection.
     """
     if isinstance(caller, Session | Connection):
-        return lambda statement, parameters: [tuple(row) for row in caller.execute(statement, parameters)]
+        return lambda statement, parameters: _run_on_sqlalchemy(caller, statement, parameters)
     if isinstance(caller, psycopg.Connection):
         return lambda statement, parameters: _run_on_psycopg(caller, statement, parameters)
     raise UnsupportedConnection(given=type(caller).__name__)
+
+
+def _run_on_sqlalchemy(
+    caller: Session | Connection, statement: Executable, parameters: Mapping[str, str]
+) -> list[tuple[Any, ...]]:
+    result = caller.execute(statement, parameters)
+    return [tuple(row) for row in result] if isinstance(result, CursorResult) and result.returns_rows else []
 
 
 def _run_on_psycopg(

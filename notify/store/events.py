@@ -13,6 +13,7 @@ from sqlalchemy import (
     Connection,
     DateTime,
     Float,
+    Integer,
     Row,
     Text,
     bindparam,
@@ -160,8 +161,10 @@ class EventEnding:
     error: str | None = None
 
 
+# What the caller's session gives back is numbers: it may have an encoding in which a key cannot be said.
 _new = records(
     "new",
+    number=Integer,
     key=Text,
     type=Text,
     cl_link=Text,
@@ -171,7 +174,7 @@ _new = records(
     traceparent=Text,
 )
 _urgent = exists().where(notification_event_types.c.code == _new.c.type, notification_event_types.c.system_required)
-INSERT = (
+_stored = (
     insert(events)
     .from_select(
         ["key", "type", "cl_link", "actor", "occurred_at", "payload", "traceparent", "priority"],
@@ -188,10 +191,12 @@ INSERT = (
     )
     .on_conflict_do_nothing(index_elements=[events.c.key])
     .returning(events.c.id, events.c.key)
+    .cte("stored")
 )
+INSERT = select(_new.c.number, _stored.c.id).where(_new.c.key == _stored.c.key)
 
-_wanted = records("wanted", key=Text)
-FIND = select(events.c.id, events.c.key).where(events.c.key.in_(select(_wanted.c.key)))
+_wanted = records("wanted", number=Integer, key=Text)
+FIND = select(_wanted.c.number, events.c.id).where(events.c.key == _wanted.c.key)
 
 _facts = records(
     "facts",
@@ -244,17 +249,13 @@ LEARN = _learn.on_conflict_do_update(
         "state": case((_newer, _learn.excluded.state), else_=change_lists.c.state),
         "state_at": case((_newer, _learn.excluded.state_at), else_=change_lists.c.state_at),
     },
-).returning(change_lists.c.link)
+)
 
 _reviewers = records("reviewers", link=Text, username=Text)
 _complete = records("complete", link=Text)
-DROP_REVIEWERS = (
-    delete(cl_reviewers)
-    .where(
-        cl_reviewers.c.cl_link.in_(select(_complete.c.link)),
-        ~exists().where(_reviewers.c.link == cl_reviewers.c.cl_link, _reviewers.c.username == cl_reviewers.c.username),
-    )
-    .returning(cl_reviewers.c.cl_link)
+DROP_REVIEWERS = delete(cl_reviewers).where(
+    cl_reviewers.c.cl_link.in_(select(_complete.c.link)),
+    ~exists().where(_reviewers.c.link == cl_reviewers.c.cl_link, _reviewers.c.username == cl_reviewers.c.username),
 )
 ADD_REVIEWERS = (
     insert(cl_reviewers)
@@ -263,18 +264,19 @@ ADD_REVIEWERS = (
         select(_reviewers.c.link, _reviewers.c.username).order_by(_reviewers.c.link, _reviewers.c.username),
     )
     .on_conflict_do_nothing()
-    .returning(cl_reviewers.c.cl_link)
 )
 
 
 def store_new(run: Run, rows: Sequence[NewEvent]) -> dict[str, int]:
     """Store the rows whose key is new; the ids of those by key."""
-    return {key: id_ for id_, key in run(INSERT, {"new": dumps([asdict(row) for row in rows])})}
+    new = [{"number": number, **asdict(row)} for number, row in enumerate(rows)]
+    return {rows[number].key: id_ for number, id_ in run(INSERT, {"new": dumps(new)})}
 
 
 def find(run: Run, keys: Sequence[str]) -> dict[str, int]:
     """The ids of the events with these keys, by key."""
-    return {key: id_ for id_, key in run(FIND, {"wanted": dumps([{"key": key} for key in keys])})}
+    wanted = [{"number": number, "key": key} for number, key in enumerate(keys)]
+    return {keys[number]: id_ for number, id_ in run(FIND, {"wanted": dumps(wanted)})}
 
 
 def learn(run: Run, facts: Sequence[StatedFacts]) -> None:

@@ -14,10 +14,11 @@ from sqlalchemy.orm import Session, scoped_session, sessionmaker
 import notify
 from notify.domain.jobs import Stage
 from notify.store.database import Caller, Database
-from notify.store.tables import events
+from notify.store.tables import cl_reviewers, events
 from notify.wiring import process_doorbell
 from tests.support import applications, rows
 from tests.support.applications import driver
+from tests.support.defaults import DEFAULTS, defaults
 from tests.support.rings import Rings
 from tests.support.servers import in_words
 from tests.support.wait import until
@@ -277,3 +278,27 @@ def test_an_application_that_has_emitted_is_not_held_in_memory(
     until(nothing_is_awaited)
     gc.collect()
     assert gone() is None
+
+
+@pytest.mark.parametrize(
+    ("name", "encoding"),
+    [
+        *((name, "LATIN1") for name in applications.EVERY),
+        *((name, "SQL_ASCII") for name in applications.EVERY if "psycopg" in name),  # SQLAlchemy cannot do that
+    ],
+)
+def test_nothing_that_an_applications_session_is_set_to_is_in_the_way(
+    name: str, encoding: str, database: Database, doorbell: Witness
+) -> None:
+    given = comment("schlüssel-漢字", cl={"link": "CL-漢", "title": "Łódź", "author": "josé", "reviewers": ["सुनीता"]})
+    with (
+        defaults(database.url, {**DEFAULTS["all there is"], "client_encoding": encoding}),
+        applications.EVERY[name](in_words(database.engine.url)) as caller,
+    ):
+        receipts = [notify.emit(caller, given, doorbell=doorbell) for _ in range(2)]
+        caller.commit()
+        rings(doorbell)
+    assert [(one.key, one.duplicate) for one in receipts] == [("schlüssel-漢字", False), ("schlüssel-漢字", True)]
+    assert rows.row(database, events, receipts[1].id)["key"] == "schlüssel-漢字"
+    with database.begin() as connection:
+        assert connection.execute(select(cl_reviewers)).all() == [("CL-漢", "सुनीता")]
