@@ -4,18 +4,34 @@ How Celery runs for notify. The broker's address comes from NOTIFY_BROKER_URL.
 A message is a doorbell: it says "look at the table now" and carries nothing, so losing one costs
 seconds and repeating one costs a query. Time lives in the table's ``due_at``: no task is ever sent
 with ``eta`` or ``countdown``, and none is retried.
+
+Everything that Celery and kombu name on a broker is named here, because brokers are shared: queues, the exchanges of
+events and of remote control, and the keys of what is not acknowledged yet. So another application on the same database
+takes none of our messages, broadcasts nothing to our workers, and gives back no message of ours, nor we one of its.
+
+*Rejected*: kombu's ``global_keyprefix``. It would hide the queues from applications that emit by ``send_task``, unless
+each of them set the same prefix for all that it does with that broker.
 """
+
+from kombu.entity import Exchange, Queue
 
 imports = ("notify.worker.tasks",)
 
-task_queues = {name: {"exchange": name, "routing_key": name} for name in ("fan_out", "deliver", "upkeep")}
-task_default_queue = "upkeep"
+task_queues = tuple(
+    Queue(name, Exchange(name), routing_key=name)  # type: ignore[no-untyped-call]  # kombu is not typed
+    for name in ("notify.fan_out", "notify.deliver", "notify.upkeep")
+)
+task_default_queue = "notify.upkeep"
+task_create_missing_queues = False  # a worker for another queue would take its messages and throw them away
 task_routes = {
-    "notify.fan_out": {"queue": "fan_out"},
-    "notify.receive": {"queue": "fan_out"},
-    "notify.deliver": {"queue": "deliver"},
-    "notify.upkeep.*": {"queue": "upkeep"},
+    "notify.fan_out": {"queue": "notify.fan_out"},
+    "notify.receive": {"queue": "notify.fan_out"},
+    "notify.deliver": {"queue": "notify.deliver"},
+    "notify.upkeep.*": {"queue": "notify.upkeep"},
 }
+control_exchange = "notify"
+event_exchange = "notify.events"
+event_queue_prefix = "notify.events"
 
 task_serializer = "json"
 result_serializer = "json"
@@ -50,6 +66,9 @@ broker_transport_options = {
     "socket_keepalive": True,
     "health_check_interval": 25,  # seconds
     "visibility_timeout": 3_600,  # seconds
+    "unacked_key": "notify.unacked",
+    "unacked_index_key": "notify.unacked_index",
+    "unacked_mutex_key": "notify.unacked_mutex",
     "max_retries": 1,  # tries
     "interval_start": 0,  # seconds
     "interval_step": 0.2,  # seconds

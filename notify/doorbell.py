@@ -77,7 +77,7 @@ class CeleryDoorbell:
 
     def _send(self, stage: Stage) -> None:
         try:
-            self._app.send_task(f"notify.{stage}", queue=stage.value, expires=EXPIRES_SECONDS, retry=False)
+            self._app.send_task(stage.queue, queue=stage.queue, expires=EXPIRES_SECONDS, retry=False)
         except Exception as error:  # noqa: BLE001 - whatever the broker does, the table has the row
             self._count(Measure.DOORBELL_FAILED, stage)
             log.warning("doorbell.failed", stage=stage.value, error=type(error).__name__)

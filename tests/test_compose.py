@@ -127,7 +127,7 @@ def test_celery_takes_the_options_of_its_processes(service: str) -> None:
 
 def test_the_worker_serves_every_queue_that_tasks_are_sent_to() -> None:
     sent_to = {route["queue"] for route in celeryconfig.task_routes.values()}
-    assert set(option("worker", "--queues").split(",")) == sent_to == set(celeryconfig.task_queues)
+    assert set(option("worker", "--queues").split(",")) == sent_to == {queue.name for queue in celeryconfig.task_queues}
 
 
 def test_flower_takes_its_options() -> None:

@@ -121,11 +121,11 @@ import json
 from notify.worker.app import app
 app.loader.import_default_modules()
 tasks = sorted(name for name in app.tasks if name.startswith("notify."))
-print(json.dumps([tasks, sorted(app.conf.task_queues), "celeryconfig" in sys.modules]))
+print(json.dumps([tasks, sorted(queue.name for queue in app.conf.task_queues), "celeryconfig" in sys.modules]))
 """
     found = json.loads(installed(unpacked, tmp_path, code, settings={"NOTIFY_BROKER_URL": "redis://127.0.0.1:6379/0"}))
     tasks = ["notify.deliver", "notify.fan_out", "notify.receive", "notify.upkeep.prune", "notify.upkeep.stats"]
-    assert found == [tasks, ["deliver", "fan_out", "upkeep"], False]
+    assert found == [tasks, ["notify.deliver", "notify.fan_out", "notify.upkeep"], False]
 
 
 def test_letters_and_pages_are_rendered_without_a_checkout(unpacked: Path, tmp_path: Path) -> None:

@@ -12,10 +12,15 @@ from notify.domain.schedule import Hold
 
 
 class Stage(StrEnum):
-    """The two stages of the outbox; also the names of their Celery queues."""
+    """The two stages of the outbox."""
 
     FAN_OUT = "fan_out"
     DELIVER = "deliver"
+
+    @property
+    def queue(self) -> str:
+        """The name of its Celery queue and of its task: prefixed, because brokers are shared."""
+        return f"notify.{self}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

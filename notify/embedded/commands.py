@@ -64,7 +64,7 @@ COMMANDS = (
     ),
     Command(
         name="worker",
-        line="python -m celery -A notify.worker.app worker --queues fan_out,deliver,upkeep"
+        line="python -m celery -A notify.worker.app worker --queues notify.fan_out,notify.deliver,notify.upkeep"
         " --concurrency {worker_concurrency} -E --hostname {worker_name}",
         stop_seconds=10,
     ),

@@ -56,11 +56,11 @@ class Runtime:
     The working parts of one worker process.
 
     Args:
-        serves: Queues this worker consumes; its sweeper looks after those stages only.
+        serves: The stages whose queues this worker consumes; its sweeper looks after those only.
         promise: Takes the signs of life of this process.
     """
 
-    def __init__(self, settings: Settings, *, serves: frozenset[str], promise: Promise = unwatched) -> None:
+    def __init__(self, settings: Settings, *, serves: frozenset[Stage], promise: Promise = unwatched) -> None:
         self.worker = uuid4()
         self._at_most = timedelta(seconds=settings.drain_seconds)
         self._kept = settings.kept
@@ -144,9 +144,9 @@ class Runtime:
 
 
 class _Served:
-    """The queues of this worker, and its health address if it has one, noted before the fork."""
+    """The stages of this worker, and its health address if it has one, noted before the fork."""
 
-    queues: frozenset[str] = frozenset({Stage.FAN_OUT, Stage.DELIVER})
+    stages: frozenset[Stage] = frozenset(Stage)
     livez: Livez | None = None
     signs: Signs | None = None
 
@@ -160,8 +160,8 @@ _closing = mmap(-1, 1)
 def runtime() -> Runtime:
     """The runtime of this process."""
     promise = unwatched if _Served.signs is None else _Served.signs.of(_place())
-    made = Runtime(load(), serves=_Served.queues, promise=promise)
-    log.info("worker.ready", worker=str(made.worker), serves=sorted(_Served.queues))
+    made = Runtime(load(), serves=_Served.stages, promise=promise)
+    log.info("worker.ready", worker=str(made.worker), serves=sorted(_Served.stages))
     return made
 
 
@@ -184,7 +184,7 @@ def _configure_logs(**_: object) -> None:
 def _note_queues(instance: Any, **_: object) -> None:  # noqa: ANN401 - Celery's worker is not typed
     _refuse_incomplete(load())
     queues: Mapping[str, object] = instance.app.amqp.queues.consume_from
-    _Served.queues = frozenset(queues)
+    _Served.stages = frozenset(stage for stage in Stage if stage.queue in queues)
 
 
 def _answer_for_health(instance: Any, **_: object) -> None:  # noqa: ANN401 - the same

@@ -215,12 +215,12 @@ def test_beat_outlives_what_its_broker_answers_at_its_start_and_later_and_sends_
     try:
         until(lambda: "Connection error" in log.read_text())
         trouble.end(broker)
-        until(lambda: broker.client.llen("upkeep"))
+        until(lambda: broker.client.llen("notify.upkeep"))
         trouble.begin(broker)
         until(lambda: "Message Error" in log.read_text())
         trouble.end(broker)
-        sent = broker.client.llen("upkeep")
-        until(lambda: broker.client.llen("upkeep") != sent)
+        sent = broker.client.llen("notify.upkeep")
+        until(lambda: broker.client.llen("notify.upkeep") != sent)
         assert beat.poll() is None
     finally:
         beat.terminate()

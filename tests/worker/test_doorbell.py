@@ -54,7 +54,7 @@ def longest_ring(bell: Doorbell) -> float:
 def waiting(broker_url: str, stage: Stage = Stage.DELIVER) -> int:
     """Messages in a stage's queue."""
     with closing(redis.Redis.from_url(broker_url)) as client:
-        length = client.llen(stage.value)
+        length = client.llen(stage.queue)
     assert isinstance(length, int)
     return length
 

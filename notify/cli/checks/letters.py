@@ -41,7 +41,7 @@ def letters(here: Place) -> Sequence[Finding]:
 def _workers(stages: Mapping[Stage, Gauges], seen: Mapping[str, int]) -> Iterator[Finding]:
     workers, due = seen.get(Role.WORKER, 0), sum(numbers.due for numbers in stages.values())
     words = f"{workers} processes heard of within a minute, {due:,} rows are due"
-    mend = "python -m celery -A notify.worker.app worker --queues fan_out,deliver,upkeep -E"
+    mend = "python -m celery -A notify.worker.app worker --queues notify.fan_out,notify.deliver,notify.upkeep -E"
     yield Finding("workers", workers > 0 or due == 0, words, "Nobody else sends letters.", mend)
 
 

@@ -12,6 +12,7 @@ RAN = "bench:ran"
 app = Celery("empty", broker=environ.get(BROKER), set_as_current=False)
 app.config_from_object("celeryconfig")
 app.conf.update(imports=(), beat_schedule={}, task_queues=None, task_routes=None, task_default_queue="empty")
+app.conf.task_create_missing_queues = True
 
 
 def empty() -> None:
