@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from hashlib import sha256
 from types import MappingProxyType
 
 from notify.domain.outcomes import Blame, Released
@@ -11,6 +12,8 @@ from notify.store.database import Database
 from notify.store.relays import Standing
 
 PROBE = timedelta(seconds=60)
+# So many different recipients refused for policy, one after another and no email taken between: it is about us.
+SUSPECTS = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +32,11 @@ POLICIES: Mapping[Blame, Policy] = MappingProxyType(
         Blame.THROTTLE: Policy(opens_after=1, first=timedelta(seconds=60)),
     }
 )
+
+
+def digest(address: str) -> str:
+    """What stands for a recipient where the address itself has no business."""
+    return sha256(address.lower().encode()).hexdigest()[:16]
 
 
 class Breaker:
@@ -63,6 +71,18 @@ class Breaker:
                 first=policy.first,
                 longest=policy.longest,
             )
+
+    def suspected(self, recipient: str, refusal: Released) -> Standing:
+        """
+        Remember that this recipient was refused for policy; the third different one opens the breaker.
+
+        Args:
+            recipient: As ``digest`` has it.
+            refusal: What is held against the relay then.
+        """
+        with self._database.begin() as connection:
+            suspects = relays.note_suspect(connection, self._relay, recipient=recipient, most=SUSPECTS)
+        return self.failed(refusal) if suspects >= SUSPECTS else self.standing()
 
     def probed(self) -> None:
         """The relay took a session after trouble."""

@@ -318,13 +318,15 @@ class Drain:
 
     def _answered(self, run: _Run, held: Held, outcome: Outcome) -> None:
         self._checkpoint(LETTER_ANSWERED)
+        if isinstance(outcome, Retry) and outcome.suspicious:
+            refusal, outcome = outcome, self._route.judged(outcome, recipient=held.letter.to_email)
+            self._fly(self._suspect(refusal, held))
         self._end(held, run, outcome)
         match outcome:
             case Sent():
                 self._count_age(Measure.TO_SENT, held)
                 self._pace.taken()
-                if self._route.troubled:
-                    self._route.troubled = False
+                if self._route.took():
                     self._fly(self._route.worked())
             case Released(blame=Blame.THROTTLE) if self._pace.throttled(begun=held.begun or 0.0):
                 log.warning("relay.throttles", relay=self._channel.relay, sessions=self._pace.sessions)
@@ -332,6 +334,10 @@ class Drain:
                 run.trouble.append(outcome)
             case _:
                 return
+
+    async def _suspect(self, refusal: Retry, held: Held) -> None:
+        if await self._route.suspect(refusal, recipient=held.letter.to_email):
+            self._give_out()
 
     def _count_age(self, measure: Measure, held: Held) -> None:
         age = held.age_seconds

@@ -7,10 +7,11 @@ from typing import Any, Protocol, TypeVar
 
 import structlog
 
-from notify.delivery.breaker import Breaker
+from notify.delivery.breaker import Breaker, digest
 from notify.delivery.pace import Pace
 from notify.delivery.rates import RelayRate, Room
-from notify.domain.outcomes import Released
+from notify.delivery.suspicion import Suspicion
+from notify.domain.outcomes import Blame, Released, Retry
 from notify.domain.ports import Channel
 from notify.store.database import AWAY, Database
 from notify.store.relays import Standing
@@ -37,13 +38,18 @@ class Route:
         self.channel = channel
         self.pace = Pace(channel.sessions)
         self.troubled = False
+        self._suspicion = Suspicion()
         self._breaker = Breaker(database, relay=channel.relay)
         self._rate = RelayRate(database, channel.rate, relay=channel.relay) if channel.rate else None
         self._call = call
 
     async def standing(self) -> Standing:
-        """Where the breaker stands."""
-        return await self._call(self._breaker.standing)
+        """Where the breaker stands; what other workers have learned of the relay is known here from now on."""
+        before = self._suspicion.changes
+        standing = await self._call(self._breaker.standing)
+        self._suspicion.heed(standing.suspects, since=before)
+        self.troubled = self.troubled or standing.failures > 0 or bool(standing.suspects)
+        return standing
 
     async def may_probe(self) -> bool:
         """Whether this worker, alone in the fleet, may try an open relay now."""
@@ -62,7 +68,7 @@ class Route:
             return False
         if standing.is_open:
             await self._call(self._breaker.probed)
-        self.troubled = standing.is_open or standing.failures > 0 or standing.openings > 0
+        self.troubled = self.troubled or standing.is_open or standing.openings > 0
         if standing.openings:
             self.pace.begin_slowly()
         return True
@@ -74,6 +80,26 @@ class Route:
         with suppress(*AWAY):
             return (await self._call(self._breaker.failed, released)).is_open
         return False
+
+    def judged(self, refusal: Retry, *, recipient: str) -> Retry | Released:
+        """A suspicious refusal as it is, or as one about us; ``suspect`` must be called with it then."""
+        return _about_us(refusal) if self._suspicion.refused(digest(recipient)) else refusal
+
+    async def suspect(self, refusal: Retry, *, recipient: str) -> bool:
+        """Tell all workers whom the relay refused for policy; whether its breaker is open after it."""
+        self.troubled = True
+        with suppress(*AWAY):
+            async with self._suspicion.in_turn():
+                standing = await self._call(self._breaker.suspected, digest(recipient), _about_us(refusal))
+            return standing.is_open
+        return False
+
+    def took(self) -> bool:
+        """The relay took an email; whether that is news: then ``worked`` must be called."""
+        news, self.troubled = self.troubled, False
+        if news:
+            self._suspicion.cleared()
+        return news
 
     async def draw(self, most: int) -> Room:
         """Take the room for as many letters as the relay's rate leaves, at most so many."""
@@ -87,7 +113,12 @@ class Route:
     async def worked(self) -> None:
         """The relay took a letter after trouble."""
         with suppress(*AWAY):
-            await self._call(self._breaker.worked)
+            async with self._suspicion.in_turn():
+                await self._call(self._breaker.worked)
+
+
+def _about_us(refusal: Retry) -> Released:
+    return Released(reason=refusal.reason, blame=Blame.CONFIGURATION, answer=refusal.answer)
 
 
 class Routes:

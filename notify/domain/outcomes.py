@@ -59,6 +59,7 @@ class Retry:
 
     ``floor`` is the least time to wait. ``ambiguous`` means the relay may have taken the letter.
     ``max_failures`` replaces the row's budget when it is smaller (a bug is tried three times).
+    ``suspicious`` means that it may be about us: three different recipients in a row say that it is.
     """
 
     reason: str
@@ -66,6 +67,7 @@ class Retry:
     floor: timedelta = timedelta(0)
     ambiguous: bool = False
     max_failures: int | None = None
+    suspicious: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,6 +12,9 @@ from notify.domain.outcomes import Answer, Blame, Dead, Expired, Outcome, Phase,
 AT_ONCE = timedelta(0)
 # A letter that the relay hangs up on every time, while it takes all others, must not spin.
 AFTER_TROUBLE = timedelta(seconds=5)
+# Where the relay names our configuration at one recipient and takes others', that one must not stop them all the time.
+AFTER_NAMING_US = timedelta(minutes=5)
+WITH_A_RECIPIENT = frozenset({Phase.RCPT, Phase.DATA, Phase.FINAL_DOT})
 EXPIRED = "expires_at"
 
 
@@ -50,10 +53,18 @@ def settle(outcome: Outcome, claim: Claim, *, rng: Random) -> Settlement:
             answer = Answer(phase=Phase.LAST_LOOK)
             return Settlement(verdict="expired", status="expired", reason=EXPIRED, answer=answer)
         case Released(reason=reason, blame=blame, answer=answer):
-            delay = AT_ONCE if blame is Blame.NOBODY else AFTER_TROUBLE
+            delay = _pause(blame, answer)
             return Settlement(verdict="released", status="pending", delay=delay, reason=reason, answer=answer)
         case _:
             assert_never(outcome)
+
+
+def _pause(blame: Blame, answer: Answer | None) -> timedelta:
+    """How long an email waits that is not at fault."""
+    if blame is Blame.NOBODY:
+        return AT_ONCE
+    named_us = blame is Blame.CONFIGURATION and answer is not None and answer.phase in WITH_A_RECIPIENT
+    return AFTER_NAMING_US if named_us else AFTER_TROUBLE
 
 
 def _later_or_dead(outcome: Retry, claim: Claim, *, rng: Random) -> Settlement:

@@ -5,6 +5,7 @@ Decided: muting is a mark beside the state, not a state. What workers learn mean
     that were on their way is recorded as ever, and unmuting finds the breaker as the relay left it.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -26,6 +27,7 @@ class Standing:
 
     ``probe_at`` None means closed; ``reason`` None means that it never opened. ``muted_at`` is when
     somebody muted the relay, None if it is not muted; ``muted_because`` is why, in their words.
+    ``suspects`` are digests of the recipients that it refused for policy since it took an email last.
     """
 
     state: str = CLOSED
@@ -36,6 +38,7 @@ class Standing:
     last_error: str | None = None
     muted_at: datetime | None = None
     muted_because: str | None = None
+    suspects: Sequence[str] = ()
 
     @property
     def is_muted(self) -> bool:
@@ -159,6 +162,26 @@ def note_failure(
     return Standing(**connection.execute(statement).mappings().one())
 
 
+def note_suspect(connection: Connection, relay: str, *, recipient: str, most: int) -> int:
+    """
+    Remember that the relay refused this recipient for policy; how many different ones it has since it took an email.
+
+    Args:
+        recipient: A digest of the address.
+        most: No more than so many are kept: they say enough.
+    """
+    row = smtp_relays.c
+    known = func.array_position(row.suspects, recipient).is_not(None) | (func.cardinality(row.suspects) >= most)
+    statement = insert(smtp_relays).values(relay=relay, suspects=[recipient])
+    found = connection.scalar(
+        statement.on_conflict_do_update(
+            index_elements=[row.relay],
+            set_={"suspects": case((known, row.suspects), else_=func.array_append(row.suspects, recipient))},
+        ).returning(func.cardinality(row.suspects))
+    )
+    return int(found or 0)
+
+
 def note_probe(connection: Connection, relay: str) -> bool:
     """
     The relay took a session: letters may flow again, and the wait stays long until one has arrived.
@@ -176,11 +199,18 @@ def note_success(connection: Connection, relay: str) -> None:
     row = smtp_relays.c
     connection.execute(
         update(smtp_relays)
-        .where(row.relay == relay, (row.failures > 0) | (row.openings > 0) | (row.state == literal(OPEN)))
+        .where(
+            row.relay == relay,
+            (row.failures > 0)
+            | (row.openings > 0)
+            | (row.state == literal(OPEN))
+            | (func.cardinality(row.suspects) > 0),
+        )
         .values(
             state=CLOSED,
             failures=0,
             openings=0,
+            suspects=[],
             probe_at=None,
             changed_at=case((row.state == OPEN, func.now()), else_=row.changed_at),
         )

@@ -770,6 +770,16 @@ smtp_relays = Table(
         comment="When somebody muted it: whatever its state, no letter is claimed; null while it is not muted.",
     ),
     Column("muted_because", Text, comment="Why, in their words; null if they gave none."),
+    Column(
+        "suspects",
+        ARRAY(Text, as_tuple=True),
+        nullable=False,
+        server_default=text("'{}'"),
+        comment=(
+            "Digests of the recipients refused for policy since the relay took an email last; "
+            "three say that it is about us."
+        ),
+    ),
     PrimaryKeyConstraint("relay"),
     CheckConstraint("state IN ('closed', 'open')", name="state"),
     CheckConstraint("(state = 'open') = (probe_at IS NOT NULL)", name="probed_while_open"),
@@ -800,6 +810,25 @@ rate_buckets = Table(
     PrimaryKeyConstraint("bucket"),
     CheckConstraint("bucket LIKE 'relay %' OR bucket LIKE 'domain %'", name="bucket"),
     comment="How much of a rate is used up, over all workers.",
+)
+
+relay_shares = Table(
+    "relay_shares",
+    metadata,
+    Column("relay", Text, comment="host:port."),
+    Column("worker", Uuid, comment="Worker process."),
+    Column("wanted", Integer, nullable=False, comment="How many it has a use for."),
+    Column(
+        "sessions",
+        Integer,
+        nullable=False,
+        comment="How many it may have, 0: it waits for others to give up theirs.",
+    ),
+    Column("until", INSTANT, nullable=False, comment="When they are free again if it asks for no more time."),
+    PrimaryKeyConstraint("relay", "worker"),
+    CheckConstraint("wanted > 0", name="wanted"),
+    CheckConstraint("sessions >= 0", name="sessions"),
+    comment="How many of the sessions that all workers may have with a relay each worker process has.",
 )
 
 delivery_stats = Table(

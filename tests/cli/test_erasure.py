@@ -29,7 +29,7 @@ def office(database: Database, relay: ScriptedRelay) -> Office:
     made = Office(database, relay.url)
     made.letters_wait("ann", "bob", key="first")
     made.drain()
-    relay.reply_by_recipient["ann@example.com"] = "554 5.7.1 no mail for ann@example.com"
+    relay.reply_by_recipient["ann@example.com"] = "554 5.6.0 no mail for ann@example.com"
     made.letters_wait("ann", "bob", key="second")
     made.drain()
     emit(made, comment(key="own", actor="ann", reviewers=("ann", "bob"), body=WORDS))

@@ -42,7 +42,8 @@ def test_a_second_drain_sends_nothing_again(office: Office, relay: ScriptedRelay
     [
         ("RCPT", "450 4.2.0 greylisted, come back", "pending", 1),
         ("DOT", "451 4.3.0 try again later", "pending", 1),
-        ("RCPT", "550 5.7.1 not wanted here", "dead", 0),
+        ("RCPT", "550 5.4.4 no way there", "dead", 0),
+        ("RCPT", "550 5.7.1 not wanted here", "pending", 1),
         ("DOT", "554 5.6.0 content refused", "dead", 0),
         ("DATA", "421 4.3.2 shutting down", "pending", 0),
     ],

@@ -252,7 +252,7 @@ def test_a_budget_that_was_raised_for_the_leader_holds_for_its_letter(office: Of
 def test_a_refusal_for_good_ends_every_row(office: Office, relay: ScriptedRelay) -> None:
     held(office)
     office.now(WINDOW_ENDS)
-    relay.answers[RCPT] = "550 5.7.1 no"
+    relay.answers[RCPT] = "550 5.4.4 no"
     office.drain()
     assert states(office, range(1, 5)) == ["dead"] * 4
 
@@ -390,7 +390,7 @@ def test_to_make_one_of_them_due_by_hand_is_to_make_the_letter_due(office: Offic
 def test_a_dead_letter_of_several_is_retried_whole_or_one_by_itself(office: Office, relay: ScriptedRelay) -> None:
     first, *others = held(office)
     office.now(WINDOW_ENDS)
-    relay.answers[RCPT] = "550 5.7.1 no"
+    relay.answers[RCPT] = "550 5.4.4 no"
     office.drain()
     del relay.answers[RCPT]
     act(office, Action.RETRY, others[-1].id)

@@ -1,13 +1,23 @@
-"""An ordinary Postfix as the relay."""
+"""An ordinary Postfix as the relay: its refusals about us cost no email anything."""
+
+from pathlib import Path
+
+import pytest
 
 from notify.store.database import Database
 from tests.support.office import Office, many
-from tests.support.postfix import needs_postfix, postfix
-from tests.support.smtp import ScriptedRelay
+from tests.support.postfix import needs_postfix, passwords, postfix
+from tests.support.smtp import Certificate, ScriptedRelay
 
 pytestmark = needs_postfix
 
 TRUSTED = "127.0.0.0/8"
+ENDINGS = "SELECT status, failures, count(*) FROM notify.email_jobs WHERE message_id IS NOT NULL GROUP BY 1, 2"
+BREAKERS = "SELECT relay, state, reason FROM notify.smtp_relays"
+TIME_PASSES = """
+    UPDATE notify.smtp_relays SET probe_at = now() WHERE state = 'open';
+    UPDATE notify.email_jobs SET due_at = now() WHERE status = 'pending'
+"""
 
 
 def test_emails_through_a_real_postfix_arrive(database: Database, relay: ScriptedRelay) -> None:
@@ -19,3 +29,49 @@ def test_emails_through_a_real_postfix_arrive(database: Database, relay: Scripte
         relay.wait_for(20)
 
     assert {one.recipient for one in relay.letters} == {f"{name}@example.com" for name in many(20)}
+
+
+def test_a_postfix_that_does_not_relay_for_us_kills_no_email(database: Database) -> None:
+    with postfix() as mta:
+        office = Office(database, mta.url)
+        office.letters_wait(*many(20))
+        report = office.drain()
+
+        assert "Relay access denied" in mta.log
+        assert (report["sent"], report["retried"], report["dead"]) == (0, 0, 0)
+        assert office.now(ENDINGS) == [("pending", 0, 20)]
+        assert office.now(BREAKERS) == [(mta.name, "open", "configuration: relaying_denied")]
+
+        mta.change(mynetworks=TRUSTED)
+        office.now(TIME_PASSES)
+        assert office.drain()["sent"] == 20
+
+
+@pytest.mark.parametrize("user", ["notify", None], ids=["another's", "not logged in"])
+def test_a_postfix_that_gives_our_sender_to_another_user_kills_no_email(
+    database: Database, relay: ScriptedRelay, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, user: str | None
+) -> None:
+    trusted = Certificate.made(tmp_path)
+    monkeypatch.setenv("SSL_CERT_FILE", str(trusted.file))
+    with (
+        passwords({"notify": "right"}) as asked,
+        postfix(
+            **asked,
+            mynetworks=TRUSTED,
+            smtpd_tls_chain_files=str(trusted.file),
+            smtpd_tls_security_level="may",
+            smtpd_sender_login_maps="inline:{{notify@example.com = somebody}}",
+            smtpd_sender_restrictions="reject_sender_login_mismatch",
+        ) as mta,
+    ):
+        url = mta.url if user is None else mta.url.replace("//", f"//{user}:right@") + "?starttls=required"
+        office = Office(database, url, {"smtp_fallback_urls": relay.url})
+        office.letters_wait(*many(20))
+        sent = office.drain()["sent"]
+        office.now("UPDATE notify.email_jobs SET due_at = now() WHERE status = 'pending'")
+        sent += office.drain()["sent"]
+
+        assert "Sender address rejected: not" in mta.log
+        assert office.now(BREAKERS) == [(mta.name, "open", "configuration: sender_refused")]
+    assert sent == len(relay.letters) == 20
+    assert office.now(ENDINGS) == [("sent", 0, 20)]

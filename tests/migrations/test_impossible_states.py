@@ -23,6 +23,7 @@ from notify.store.tables import (
     people,
     process_totals,
     rate_buckets,
+    relay_shares,
     smtp_relays,
     user_notification_preferences,
     user_notification_settings,
@@ -57,6 +58,7 @@ ADD: dict[Table, Add] = {
     user_notification_settings: adds(user_notification_settings, username="alice"),
     smtp_relays: adds(smtp_relays, relay="mx:25"),
     rate_buckets: adds(rate_buckets, bucket="relay mx:25"),
+    relay_shares: adds(relay_shares, relay="mx:25", worker=UUID(int=1), wanted=1, sessions=1, until=MINUTE),
     notification_event_types: adds(
         notification_event_types, code="cl.abandoned", category="Ends", description="Abandoned."
     ),
@@ -116,6 +118,8 @@ IMPOSSIBLE: list[tuple[Table, str, dict[str, Any]]] = [
     (smtp_relays, "explained_while_muted", {"muted_because": "the relay moves"}),
     (smtp_relays, "muted_because", {"muted_at": func.now(), "muted_because": TOO_LONG}),
     (rate_buckets, "bucket", {"bucket": "mx:25"}),
+    (relay_shares, "wanted", {"wanted": 0}),
+    (relay_shares, "sessions", {"sessions": -1}),
     (notification_event_types, "expires_after", {"expires_after": timedelta(0)}),
     (notification_event_types, "together_within", {"together_within": timedelta(seconds=-1)}),
     (notification_event_types, "together_within", {"together_within": timedelta(days=2)}),

@@ -1,37 +1,31 @@
 """
-What an answer of the relay means for the letter: the table of DESIGN §10, first rule that matches.
+What an answer of the relay means for the email.
 
-Decided by reply code and enhanced code. The relay's words count in one place only: they tell a
-quota from greylisting, for which no code was ever agreed. The words of an exception never count.
+Decided by the reply code, the enhanced code and, where no code was ever agreed on, the relay's words: ``known_replies``
+has them, each with its source. The words of an exception never count.
 """
 
 from collections.abc import Collection
 from datetime import timedelta
-from re import IGNORECASE
 from re import compile as pattern
 
+from notify.channels.email.known_replies import ABOUT_US, TOO_MUCH, Meaning, meaning
 from notify.domain.outcomes import Answer, Blame, Dead, Outcome, Phase, Released, Retry, Sent
 
 GREYLISTING = timedelta(minutes=5)
 MAILBOX_FULL = timedelta(hours=1)
-TRIES_OF_A_BUG = 3
+ATTEMPTS_OF_A_BUG = 3
+ATTEMPTS_UNDER_POLICY = 3
 LONGEST_TEXT = 1024
 
 REFUSAL = 5
 CLOSING = 421
-THROTTLED = 454
 STORAGE_EXCEEDED = 552
-AUTH_REFUSED = frozenset({530, 534, 535, 538})
 LATER = frozenset({450, 451, 452})
-
-NO_SUCH_ADDRESS = frozenset({"5.1.1", "5.1.2", "5.1.3", "5.1.6", "5.1.10"})
-FULL = frozenset({"4.2.2", "5.2.2"})
-TOO_LARGE = frozenset({"5.2.3", "5.3.4"})
-SENDING_QUOTA = "5.4.5"
+POLICY = ("4.7.", "5.7.")
 
 OPENING = frozenset({Phase.CONNECT, Phase.GREETING, Phase.EHLO, Phase.TLS, Phase.AUTH})
 
-RATE_WORDS = pattern(r"\b(rate|quota|limits?|limited|throttl\w*|too (?:many|fast|much)|exceed\w*)\b", IGNORECASE)
 ENHANCED = pattern(r"\s*#?([245]\.\d{1,3}\.\d{1,3})(?!\S)")
 ENHANCED_AT_THE_END = pattern(r"\(#([245]\.\d{1,3}\.\d{1,3})\)\s*$")
 CONTROL = pattern(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff\s]+")
@@ -39,7 +33,7 @@ CONTROL = pattern(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff\s]+")
 
 def classify(phase: Phase, code: int, text: str, *, hide: Collection[str] = ()) -> Outcome:
     """
-    What becomes of a letter after this reply.
+    What becomes of an email after this reply.
 
     Args:
         phase: The command that the reply answers.
@@ -53,49 +47,50 @@ def classify(phase: Phase, code: int, text: str, *, hide: Collection[str] = ()) 
     match code // 100:
         case 2 if phase is Phase.FINAL_DOT:
             return Sent(answer=answer)
-        case 4:
-            return _later(answer)
-        case 5:
-            return _refused(answer)
+        case 4 | 5:
+            return _refused(answer, meaning(phase, code, answer.enhanced, text))
         case _:
             return broken(phase, reason="relay_garbled", answer=answer)
 
 
 def unopened(phase: Phase, code: int, text: str, *, hide: Collection[str] = ()) -> Released:
-    """Why there is no session, or none any more; no letter is at fault."""
+    """Why there is no session, or none any more; no email is at fault."""
     answer = heard(phase, code, text, hide=hide)
+    about = meaning(phase, code, answer.enhanced, text)
+    if about in TOO_MUCH:
+        return Released(reason=about.value, blame=Blame.THROTTLE, answer=answer)
     if code == CLOSING:
         return Released(reason="relay_closing", blame=Blame.RELAY, answer=answer)
-    if phase is Phase.AUTH and code // 100 == REFUSAL:
+    if phase is Phase.AUTH and (code // 100 == REFUSAL or about is Meaning.AUTHENTICATION):
         return Released(reason="auth_refused", blame=Blame.CONFIGURATION, answer=answer)
     return Released(reason="relay_refused", blame=Blame.RELAY, answer=answer)
 
 
-def _later(answer: Answer) -> Outcome:
-    """The verdict on a 4yz about a letter."""
-    about_policy = (answer.enhanced or "").startswith("4.7.")
-    if answer.code == THROTTLED or (about_policy and RATE_WORDS.search(answer.text)):
-        return Released(reason="throttled", blame=Blame.THROTTLE, answer=answer)
-    if answer.enhanced in FULL:
-        return Retry(reason="mailbox_full", floor=MAILBOX_FULL, answer=answer)
-    if answer.code in LATER or about_policy:
-        return Retry(reason="later", floor=GREYLISTING, answer=answer)
-    return Retry(reason="later", answer=answer)
+def _refused(answer: Answer, about: Meaning | None) -> Outcome:  # noqa: PLR0911 - one line a row of the table
+    """What a 4yz or 5yz means that came with an email."""
+    for_good = answer.code is not None and answer.code // 100 == REFUSAL
+    if about in TOO_MUCH:
+        return Released(reason=about.value, blame=Blame.THROTTLE, answer=answer)
+    if about in ABOUT_US:
+        return Released(reason=about.value, blame=Blame.CONFIGURATION, answer=answer)
+    if about is Meaning.OVERSIZE:
+        return Dead(reason=about.value, answer=answer)
+    if for_good and answer.phase is Phase.MAIL:
+        return Released(reason=Meaning.SENDER.value, blame=Blame.CONFIGURATION, answer=answer)
+    if about is Meaning.MAILBOX_FULL or (answer.code == STORAGE_EXCEEDED and answer.enhanced is None):
+        return Retry(reason=Meaning.MAILBOX_FULL.value, floor=MAILBOX_FULL, answer=answer)
+    if not for_good:
+        return _later(answer)
+    if (answer.enhanced or "").startswith(POLICY):
+        return Retry(
+            reason="policy", floor=GREYLISTING, max_failures=ATTEMPTS_UNDER_POLICY, suspicious=True, answer=answer
+        )
+    return Dead(reason="refused", answer=answer, undeliverable=about is Meaning.NO_SUCH_ADDRESS)
 
 
-def _refused(answer: Answer) -> Outcome:
-    """The verdict on a 5yz about a letter."""
-    if answer.code in AUTH_REFUSED:
-        return Released(reason="auth_refused", blame=Blame.CONFIGURATION, answer=answer)
-    if answer.enhanced == SENDING_QUOTA:
-        return Released(reason="throttled", blame=Blame.THROTTLE, answer=answer)
-    if answer.enhanced in TOO_LARGE or (answer.code == STORAGE_EXCEEDED and answer.phase is Phase.MAIL):
-        return Dead(reason="oversize", answer=answer)
-    if answer.phase is Phase.MAIL:
-        return Released(reason="sender_refused", blame=Blame.CONFIGURATION, answer=answer)
-    if answer.enhanced in FULL or (answer.code == STORAGE_EXCEEDED and answer.enhanced is None):
-        return Retry(reason="mailbox_full", floor=MAILBOX_FULL, answer=answer)
-    return Dead(reason="refused", answer=answer, undeliverable=answer.enhanced in NO_SUCH_ADDRESS)
+def _later(answer: Answer) -> Retry:
+    greylisted = answer.code in LATER or (answer.enhanced or "").startswith(POLICY)
+    return Retry(reason="later", floor=GREYLISTING if greylisted else timedelta(0), answer=answer)
 
 
 def broken(phase: Phase, *, reason: str, answer: Answer | None = None) -> Released | Retry:
@@ -134,7 +129,7 @@ def bug(phase: Phase, *, name: str) -> Retry:
     """
     answer = Answer(phase=phase, text=name)
     ambiguous = phase is Phase.FINAL_DOT
-    return Retry(reason="bug", answer=answer, max_failures=TRIES_OF_A_BUG, ambiguous=ambiguous)
+    return Retry(reason="bug", answer=answer, max_failures=ATTEMPTS_OF_A_BUG, ambiguous=ambiguous)
 
 
 def heard(phase: Phase, code: int, text: str, *, hide: Collection[str] = ()) -> Answer:
@@ -146,10 +141,10 @@ def enhanced_code(code: int, text: str) -> str | None:
     """
     The enhanced status code, None where there is none or where it contradicts the reply code.
 
-    Source: RFC 2034 §4 (it begins the text, its class is the reply's first digit); qmail writes it
-    at the end, as ``(#5.1.1)``.
+    Source: RFC 2034 §4 (it begins each line, its class is the reply's first digit; some have it on the last line
+    only); qmail writes it at the end, as ``(#5.1.1)``.
     """
-    found = ENHANCED.match(text) or ENHANCED_AT_THE_END.search(text)
+    found = next(filter(None, map(ENHANCED.match, text.split("\n"))), None) or ENHANCED_AT_THE_END.search(text)
     return found[1] if found and found[1][0] == str(code)[0] else None
 
 

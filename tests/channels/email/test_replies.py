@@ -36,12 +36,18 @@ LATER = (Retry, AT_ONCE, False, "later")
 FULL = (Retry, ONE_HOUR, False, "mailbox_full")
 REFUSED = (Dead, False, "refused")
 NO_SUCH_ADDRESS = (Dead, True, "refused")
+POLICY = (Retry, FIVE_MINUTES, False, "policy")
 OVERSIZE = (Dead, False, "oversize")
 
 TABLE = [
     *[(phase, "554 no service here", (*RELAY, "relay_refused")) for phase in OPENING if phase is not Phase.AUTH],
     *[(phase, "450 4.3.2 not now", (*RELAY, "relay_refused")) for phase in OPENING],
-    *[(phase, "421 4.7.0 rate limit, closing", (*RELAY, "relay_closing")) for phase in [*OPENING, *IN_A_LETTER]],
+    *[(phase, "421 4.3.2 going down", (*RELAY, "relay_closing")) for phase in [*OPENING, *IN_A_LETTER]],
+    *[(phase, "421 4.7.0 rate limit, closing", THROTTLE) for phase in [*OPENING, *IN_A_LETTER]],
+    *[
+        (phase, "421 4.7.0 relay.test Error: too many errors", (*RELAY, "relay_closing"))
+        for phase in [*OPENING, *IN_A_LETTER]
+    ],
     (Phase.AUTH, "454 4.7.0 temporary failure", (*RELAY, "relay_refused")),
     (Phase.AUTH, "504 5.5.4 mechanism unknown", (*CONFIGURATION, "auth_refused")),
     *[(Phase.AUTH, f"{code} 5.7.8 no", (*CONFIGURATION, "auth_refused")) for code in (530, 534, 535, 538)],
@@ -66,16 +72,18 @@ TABLE = [
     *[(phase, "552 5.3.4 too big", OVERSIZE) for phase in IN_A_LETTER],
     *[(phase, "550 5.2.3 too big", OVERSIZE) for phase in IN_A_LETTER],
     (Phase.MAIL, "552 message size exceeds maximum", OVERSIZE),
-    *[(phase, "552 5.7.0 blocked content", REFUSED) for phase in ABOUT_CONTENT],
+    *[(phase, "552 5.7.0 blocked content", POLICY) for phase in ABOUT_CONTENT],
+    *[(phase, "550 5.7.26 unauthenticated email is not accepted", POLICY) for phase in ABOUT_CONTENT],
     *[(phase, "550 no", REFUSED) for phase in ABOUT_CONTENT],
-    *[(phase, "554 5.7.1 spam", REFUSED) for phase in ABOUT_CONTENT],
+    *[(phase, "554 5.7.1 spam", POLICY) for phase in ABOUT_CONTENT],
+    *[(phase, "554 spam", REFUSED) for phase in ABOUT_CONTENT],
     *[(phase, "503 bad sequence", REFUSED) for phase in ABOUT_CONTENT],
     *[
         (phase, f"550 5.1.{detail} no such address", NO_SUCH_ADDRESS)
         for phase in ABOUT_CONTENT
         for detail in (1, 2, 3, 6, 10)
     ],
-    (Phase.RCPT, "550 5.1.7 bad sender", REFUSED),
+    (Phase.RCPT, "550 5.1.7 bad sender", (*CONFIGURATION, "sender_refused")),
     (Phase.RCPT, "550 no mailbox here by that name (#5.1.1)", NO_SUCH_ADDRESS),
     (Phase.RCPT, "550 4.1.1 contradicts itself", REFUSED),
     (Phase.FINAL_DOT, "250 2.0.0 queued", (Sent,)),
@@ -146,6 +154,7 @@ def test_reasons_of_our_own_can_always_be_stored(text: str) -> None:
         (550, "5.1.1", "5.1.1"),
         (550, "5.1.10 null MX", "5.1.10"),
         (550, "5.7.1 first line\n5.7.1 second line", "5.7.1"),
+        (550, "first line\n5.7.1 only the last has one", "5.7.1"),
         (550, "#5.1.1 unknown", "5.1.1"),
         (550, "unknown (#5.1.1)", "5.1.1"),
         (550, "4.2.1 contradicts the reply code", None),
@@ -157,7 +166,7 @@ def test_reasons_of_our_own_can_always_be_stored(text: str) -> None:
 )
 def test_an_enhanced_code_is_read_where_one_stands_and_nowhere_else(code: int, text: str, enhanced: str | None) -> None:
     outcome = classify(Phase.RCPT, code, text)
-    assert isinstance(outcome, Dead)
+    assert isinstance(outcome, Dead | Retry)
     assert outcome.answer.enhanced == enhanced
 
 

@@ -146,9 +146,11 @@ def test_dots_and_long_lines_arrive_intact(relay: ScriptedRelay, extensions: tup
         (RCPT, "450 4.2.0 greylisted", Retry),
         (RCPT, "550 5.1.1 no such user", Dead),
         (DATA, "451 4.3.0 later", Retry),
-        (DATA, "554 5.7.1 no", Dead),
+        (DATA, "554 5.6.0 no", Dead),
+        (DATA, "554 5.7.1 no", Retry),
         (DOT, "451 4.3.0 later", Retry),
-        (DOT, "554 5.7.1 spam", Dead),
+        (DOT, "554 5.6.0 spam", Dead),
+        (DOT, "554 5.7.1 spam", Retry),
         (DOT, "454 4.7.0 throttled", Released),
     ],
 )
@@ -228,12 +230,20 @@ def test_a_name_that_nobody_knows_costs_the_relay_and_not_the_letter(relay: Scri
     assert outcome.blame is Blame.RELAY
 
 
-@pytest.mark.parametrize("reply", ["554 5.3.2 no service", "450 4.3.2 busy", "421 4.3.2 too many connections"])
-def test_a_relay_that_greets_with_a_refusal_is_given_no_letter(relay: ScriptedRelay, reply: str) -> None:
+@pytest.mark.parametrize(
+    ("reply", "blame"),
+    [
+        ("554 5.3.2 no service", Blame.RELAY),
+        ("450 4.3.2 busy", Blame.RELAY),
+        ("421 4.3.2 going down", Blame.RELAY),
+        ("421 4.3.2 too many connections", Blame.THROTTLE),
+    ],
+)
+def test_a_relay_that_greets_with_a_refusal_is_given_no_letter(relay: ScriptedRelay, reply: str, blame: Blame) -> None:
     relay.answers[GREETING] = reply
     (outcome,) = send(channel(relay))
     assert isinstance(outcome, Released)
-    assert outcome.blame is Blame.RELAY
+    assert outcome.blame is blame
     assert relay.count(MAIL) == 0
 
 

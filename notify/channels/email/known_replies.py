@@ -1,0 +1,396 @@
+"""
+What relays are known to answer: one table, each entry with its source; the first that matches decides.
+
+Decided: codes decide where somebody has agreed on them, words only where nobody has: who may send, who may relay,
+    how much. A refusal that no entry knows is decided by its reply code alone (``replies.classify``).
+Decided: a reply may repeat the recipient's address, or what the recipient's own server said to the relay. Neither is
+    the relay's word: an address must not be able to name itself "relay access denied" and stop everybody's emails.
+"""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from enum import StrEnum
+from re import DOTALL, IGNORECASE, Pattern
+from re import compile as pattern
+
+from notify.domain.outcomes import Phase
+
+RCPT_OR_LATER = frozenset({Phase.RCPT, Phase.DATA, Phase.FINAL_DOT})
+WITH_AN_EMAIL = RCPT_OR_LATER | {Phase.MAIL}
+EVERY_PHASE = frozenset(Phase)
+
+POSTFIX = "https://www.postfix.org/postconf.5.html"
+SASL = "https://www.postfix.org/SASL_README.html"
+EXCHANGE = (
+    "https://learn.microsoft.com/exchange/troubleshoot/email-delivery/ndr/non-delivery-reports-in-exchange-online"
+)
+SUBMISSION = "https://learn.microsoft.com/exchange/troubleshoot/send-emails/smtp-submission-improvements"
+CONNECTORS = "https://learn.microsoft.com/exchange/mail-flow/connectors/receive-connectors"
+GOOGLE = "https://support.google.com/a/answer/3726730"
+SES = "https://docs.aws.amazon.com/ses/latest/dg/troubleshoot-smtp.html"
+SES_ERRORS = "https://docs.aws.amazon.com/ses/latest/dg/troubleshoot-error-messages.html"
+SENDGRID = "https://www.twilio.com/docs/sendgrid/for-developers/sending-email/smtp-errors-and-troubleshooting"
+SPARKPOST = "https://support.sparkpost.com/docs/user-guide/unconfigured-sending-domain"
+MAILGUN = "https://help.mailgun.com/hc/en-us/articles/217531258-Authorized-Recipients"
+POSTMARK = "https://postmarkapp.com/developer/api/overview#error-codes"
+EXIM = "https://www.exim.org/exim-html-current/doc/html/spec_html/ch-access_control_lists.html"
+EXIM_LIMITS = "https://www.exim.org/exim-html-current/doc/html/spec_html/ch-main_configuration.html (smtp_accept_max)"
+SENDMAIL = "sendmail's cf/m4/proto.m4 (confRELAY_MSG) and doc/op (ConnectionRateThrottle, MaxDaemonChildren)"
+QMAIL = "qmail-smtpd.c of netqmail 1.06 (err_nogateway, err_bmf)"
+CPANEL = "https://docs.cpanel.net/whm/server-configuration/tweak-settings/ (max emails per hour, SMTP restrictions)"
+FASTMAIL = "https://www.fastmail.help/hc/en-us/articles/1500000278382 (sending identities)"
+IONOS = "https://www.ionos.com/help/email/ (sender address is not allowed)"
+ZOHO = "https://www.zoho.com/mail/help/adminconsole/troubleshooting-for-domain-owners.html"
+
+
+class Meaning(StrEnum):
+    """What a refusal is about. The value is the reason that is recorded, but for the address and the email."""
+
+    NO_SUCH_ADDRESS = "no_such_address"
+    MAILBOX_FULL = "mailbox_full"
+    OVERSIZE = "oversize"
+    RECIPIENT_BUSY = "later"
+    RECIPIENT_POLICY = "policy"
+    AUTHENTICATION = "auth_refused"
+    SENDER = "sender_refused"
+    RELAYING = "relaying_denied"
+    CLIENT = "client_refused"
+    ACCOUNT = "account_refused"
+    SESSIONS = "too_many_sessions"
+    RATE = "throttled"
+    ERRORS = "too_many_errors"
+
+
+ABOUT_US = frozenset({Meaning.AUTHENTICATION, Meaning.SENDER, Meaning.RELAYING, Meaning.CLIENT, Meaning.ACCOUNT})
+TOO_MUCH = frozenset({Meaning.SESSIONS, Meaning.RATE})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """
+    One known refusal; all that it states must hold.
+
+    ``codes`` are reply codes or, of one digit, their classes. ``words`` are looked for without case, with lines joined.
+    """
+
+    means: Meaning
+    source: str
+    codes: frozenset[int] = frozenset({4, 5})
+    enhanced: Pattern[str] | None = None
+    words: Pattern[str] | None = None
+    phases: frozenset[Phase] = EVERY_PHASE
+
+    def matches(self, phase: Phase, code: int, enhanced: str | None, words: str) -> bool:
+        return (
+            phase in self.phases
+            and bool({code, code // 100} & self.codes)
+            and (self.enhanced is None or self.enhanced.fullmatch(enhanced or "") is not None)
+            and (self.words is None or self.words.search(words) is not None)
+        )
+
+
+def meaning(phase: Phase, code: int, enhanced: str | None, text: str) -> Meaning | None:
+    """What a refusal is known to be about; None: nobody has told us."""
+    words = own_words(text)
+    return next((one.means for one in TABLE if one.matches(phase, code, enhanced, words)), None)
+
+
+def own_words(text: str) -> str:
+    """What the relay itself says: lines joined, without codes, addresses and what another server said."""
+    lines = (CODE.sub("", line) for line in text[:LONGEST_READ].split("\n"))
+    return ADDRESSES.sub("", ANOTHERS.sub("", " ".join(" ".join(lines).split())))
+
+
+LONGEST_READ = 1024
+CODE = pattern(r"^\s*#?[245]\.\d{1,3}\.\d{1,3}(?!\S)")
+# Postfix (verify(8), smtp(8)): "host mx[1.2.3.4] said: …"; Exim (ACL verify with callout): "Response: …".
+ANOTHERS = pattern(r"\b(?:said|response)\s?:.*", IGNORECASE | DOTALL)
+ADDRESSES = pattern(r'<[^<>]*>|"[^"]*"@\S*|[^\s@]*@\S*')
+
+
+def _words(*alternatives: str) -> Pattern[str]:
+    return pattern("|".join(alternatives), IGNORECASE)
+
+
+def _codes(*codes: int) -> frozenset[int]:
+    return frozenset(codes)
+
+
+TABLE: Collection[Entry] = (
+    # What the codes alone would get wrong.
+    Entry(
+        means=Meaning.RECIPIENT_BUSY,
+        source=EXCHANGE,
+        enhanced=pattern(r"4\.3\.2"),
+        words=_words("recipient thread limit exceeded"),
+    ),
+    Entry(
+        means=Meaning.RECIPIENT_POLICY,  # a group that takes emails from its own people only
+        source=EXCHANGE + ": 5.7.124 to 5.7.136",
+        codes=_codes(5),
+        words=_words(r"RESOLVER\.RST"),
+    ),
+    Entry(
+        means=Meaning.SENDER,
+        source=EXCHANGE,
+        codes=_codes(5),
+        words=_words(r"SendAsDenied"),
+    ),
+    Entry(
+        means=Meaning.ACCOUNT,  # the sender's own mailbox is full of what it has sent
+        source=SUBMISSION,
+        codes=_codes(5),
+        enhanced=pattern(r"5\.2\.2"),
+        words=_words(r"STOREDRV\.Submission"),
+    ),
+    Entry(
+        means=Meaning.RATE,
+        source=SUBMISSION,
+        enhanced=pattern(r"5\.2\.0"),
+        words=_words("SubmissionQuotaExceeded"),
+    ),
+    Entry(
+        means=Meaning.RATE,
+        source=GOOGLE,
+        words=_words("SMTP relay (?:message |recipient )?limit exceeded"),
+    ),
+    Entry(
+        means=Meaning.RATE,
+        source=SENDMAIL,
+        words=_words("connection rate limit"),
+    ),
+    Entry(
+        means=Meaning.ERRORS,
+        source=POSTFIX + "#smtpd_hard_error_limit",
+        codes=_codes(421),
+        words=_words("too many (?:errors|un|invalid|bad|commands|syntax|protocol)"),
+    ),
+    Entry(
+        means=Meaning.RELAYING,
+        source=f"{POSTFIX}#reject_unauth_destination; {QMAIL}; mailfront says it under 5.1.1",
+        codes=_codes(5),
+        words=_words("relay access denied", "list of allowed rcpthosts"),
+    ),
+    # Codes that are agreed on.
+    Entry(
+        means=Meaning.AUTHENTICATION,
+        source="RFC 4954 §6: 530, 534, 535, 538; RFC 5248: 525",
+        codes=_codes(525, 530, 534, 535, 538),
+    ),
+    Entry(
+        means=Meaning.AUTHENTICATION,
+        source="RFC 4954 §6 and RFC 5248: X.7.8 to X.7.14",
+        codes=_codes(5),
+        enhanced=pattern(r"5\.7\.(?:8|9|10|11|12|13|14)"),
+    ),
+    Entry(
+        means=Meaning.AUTHENTICATION,
+        source="RFC 4954 §6: 432 4.7.12, a password transition is needed",
+        codes=_codes(432),
+        enhanced=pattern(r"4\.7\.12"),
+    ),
+    Entry(
+        means=Meaning.NO_SUCH_ADDRESS,
+        source="RFC 3463 §3.2: X.1.1, X.1.2, X.1.3, X.1.6; RFC 7505 §4.1: X.1.10",
+        codes=_codes(5),
+        enhanced=pattern(r"5\.1\.(?:1|2|3|6|10)"),
+        phases=RCPT_OR_LATER,
+    ),
+    Entry(
+        means=Meaning.SENDER,
+        source="RFC 3463 §3.2: X.1.7, X.1.8, about the sender's address; RFC 7505 §4.2: X.7.27",
+        codes=_codes(5),
+        enhanced=pattern(r"5\.1\.[78]|5\.7\.27"),
+    ),
+    Entry(
+        means=Meaning.OVERSIZE,
+        source="RFC 3463 §3.3: X.2.3, §3.4: X.3.4",
+        codes=_codes(5),
+        enhanced=pattern(r"5\.2\.3|5\.3\.4"),
+    ),
+    Entry(
+        means=Meaning.OVERSIZE,
+        source="RFC 1870 §6.1: 552 to MAIL",
+        codes=_codes(552),
+        phases=frozenset({Phase.MAIL}),
+    ),
+    Entry(
+        means=Meaning.MAILBOX_FULL,
+        source="RFC 3463 §3.3: X.2.2",
+        enhanced=pattern(r"[45]\.2\.2"),
+        phases=WITH_AN_EMAIL,
+    ),
+    Entry(
+        means=Meaning.SENDER,
+        source=EXCHANGE,
+        codes=_codes(5),
+        enhanced=pattern(r"5\.2\.252|5\.7\.60|5\.7\.50[1-3]|5\.7\.750"),
+    ),
+    Entry(
+        means=Meaning.AUTHENTICATION,
+        source=EXCHANGE,
+        codes=_codes(5),
+        enhanced=pattern(r"5\.7\.57"),
+    ),
+    Entry(
+        means=Meaning.RELAYING,
+        source=f"{EXCHANGE} (5.7.64); {CONNECTORS} (5.7.54)",
+        codes=_codes(5),
+        enhanced=pattern(r"5\.7\.54|5\.7\.64"),
+    ),
+    Entry(
+        means=Meaning.CLIENT,
+        source=EXCHANGE,
+        codes=_codes(5),
+        enhanced=pattern(r"5\.7\.(?:6(?:0[6-9]|[1-4]\d)|708)"),
+    ),
+    Entry(
+        means=Meaning.RATE,
+        source=f"{EXCHANGE}: 4.7.500 to 4.7.699, 5.7.508, 5.7.705; {GOOGLE}: 5.4.5",
+        enhanced=pattern(r"4\.7\.[56]\d\d|5\.7\.508|5\.7\.705|5\.4\.5"),
+    ),
+    # Who may send, who may relay: nobody has agreed on a code.
+    Entry(
+        means=Meaning.SENDER,
+        source=f"{SASL} (reject_sender_login_mismatch), {POSTFIX}#smtpd_sender_restrictions",
+        codes=_codes(5),
+        words=_words("sender address rejected"),
+    ),
+    Entry(
+        means=Meaning.SENDER,
+        source=SES_ERRORS,
+        codes=_codes(554),
+        words=_words("email address is not verified", "following identities failed the check"),
+    ),
+    Entry(
+        means=Meaning.SENDER,
+        source=SENDGRID + " (403 is the code that its page names)",
+        codes=_codes(403, 5),
+        words=_words(
+            "verified sender identity",
+            "not authorized to send from that email address",
+            "unauthenticated senders not allowed",
+        ),
+    ),
+    Entry(
+        means=Meaning.SENDER,
+        source=f"{MAILGUN}; {POSTMARK}; {SPARKPOST}",
+        codes=_codes(5),
+        words=_words(
+            r"domain\b.{0,80}? is not allowed to send",
+            "for test purposes only",
+            "sender signature",
+            "unconfigured sending domain",
+        ),
+    ),
+    Entry(
+        means=Meaning.SENDER,
+        source=f"{EXIM} (verify = sender); {QMAIL}",
+        codes=_codes(5),
+        words=_words("sender verify failed", "envelope sender is in my badmailfrom"),
+    ),
+    Entry(
+        means=Meaning.SENDER,
+        source=f"{EXCHANGE}; {FASTMAIL}; {IONOS}",
+        codes=_codes(5),
+        words=_words(
+            r"permissions? to send as\b",
+            r"\bnot (?:allowed|permitted|authori[sz]ed) to send (?:as|from)\b",
+            r"sender address is not allowed",
+            r"from:? address (?:is )?not verified",
+        ),
+    ),
+    Entry(
+        means=Meaning.RELAYING,
+        source=f"{EXIM}; {SENDMAIL}; {CONNECTORS}; {GOOGLE}; {CPANEL}; {ZOHO}",
+        codes=_codes(5),
+        words=_words(
+            r"\brelay(?:ing)? (?:is )?(?:access )?(?:denied|not permitted|not allowed|prohibited|disallowed)\b",
+            r"\bunable to relay\b",
+            r"\bnot (?:permitted|allowed|authori[sz]ed) to relay\b",
+            r"\bcredentials for relay\b",
+            r"\bwe do not relay\b",
+        ),
+    ),
+    Entry(
+        means=Meaning.CLIENT,
+        source=f"{POSTFIX}#smtpd_client_restrictions, #smtpd_helo_restrictions, #default_rbl_reply",
+        codes=_codes(5),
+        words=_words("client host rejected", "helo command rejected", r"client host \[[^\]]*\] blocked using"),
+    ),
+    Entry(
+        means=Meaning.ACCOUNT,
+        source=f"{SES}; {GOOGLE} (mail sending denied)",
+        codes=_codes(5),
+        words=_words(
+            "sending (?:suspended|paused) for this account",
+            r"not authorized to perform .?ses:",
+            r"configuration set\b.{0,80}? (?:does not|doesn.t) exist",
+            r"\bmail sending denied\b",
+            r"\byour account (?:is|has been|was) (?:temporarily )?(?:disabled|suspended|blocked)\b",
+        ),
+    ),
+    Entry(
+        means=Meaning.AUTHENTICATION,
+        source=f"{SES}; {EXIM}; {CPANEL}; {EXCHANGE}; {GOOGLE} (STARTTLS)",
+        codes=_codes(5),
+        words=_words(
+            r"\bauthentication (?:is )?required\b",
+            r"\bsmtp auth (?:is )?required\b",
+            r"\b(?:please|must) (?:log in|login|authenticate|turn on smtp authentication)\b",
+            r"\bclient was not authenticated\b",
+            r"\bmust issue a starttls\b",
+        ),
+    ),
+    # How much: nobody has agreed on a code either.
+    Entry(
+        means=Meaning.SESSIONS,
+        source=f"{SUBMISSION}: 432 4.3.2",
+        codes=_codes(432),
+        enhanced=pattern(r"4\.3\.2"),
+    ),
+    Entry(
+        means=Meaning.SESSIONS,
+        source=f"{SUBMISSION}; {POSTFIX}#smtpd_client_connection_count_limit; {EXIM_LIMITS}; {SENDMAIL}; {SES}",
+        words=_words(
+            r"\btoo many (?:\w+ ){0,3}(?:connections|sessions|threads)\b",
+            r"\b(?:connections?|sessions?|threads?)\b(?: [\w-]+){0,6}? (?:limit|exceed\w*)\b",
+            r"\b(?:limit|maximum)(?: [\w-]+){0,5} (?:connections|sessions)\b",
+        ),
+    ),
+    Entry(
+        means=Meaning.RATE,
+        source=f"{SES}; {GOOGLE}; {SENDGRID}; {CPANEL}; {POSTFIX}#smtpd_client_message_rate_limit",
+        words=_words(
+            r"\bthrottling failure\b",
+            r"\bmaximum sending rate\b",
+            r"\b(?:daily|email|messaging|sending|submission)(?: \w+){0,3}? (?:quota|limits?|rate)"
+            r"(?: has been| was| is)? exceeded\b",
+            r"\bexceeded (?:your|the|its) (?:max emails|(?:messaging|sending|daily) limits?)\b",
+            r"\bmaximum credits exceeded\b",
+            r"\btoo much mail from\b",
+            r"\btoo many (?:messages|recipients|emails) (?:from|per|in|received this)\b",
+            r"\btoo frequent connects\b",
+        ),
+    ),
+    Entry(
+        means=Meaning.RATE,
+        source="RFC 3463 §3.8 (X.7.z) and §3.4 (X.3.2) name no rate; the words do",
+        codes=_codes(4),
+        enhanced=pattern(r"4\.7\.\d+"),
+        words=_words(r"\b(?:rate|quota|limits?|limited|throttl\w*|too (?:many|fast|much)|exceed\w*)\b"),
+    ),
+    Entry(
+        means=Meaning.RATE,
+        source="RFC 3463 §3.4: X.3.2 where it is more than a shutdown, and the words say so",
+        codes=_codes(4),
+        enhanced=pattern(r"4\.3\.2"),
+        words=_words(r"\b(?:rate|limits?|throttl\w*|too many|exceed\w*)\b"),
+    ),
+    Entry(
+        means=Meaning.RATE,
+        source=SES + ": 454",
+        codes=_codes(454),
+        phases=WITH_AN_EMAIL,
+    ),
+)

@@ -1,0 +1,173 @@
+"""A relay that refuses us rather than an email or its reader: nothing is charged or dead, the next relay is asked."""
+
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from notify.store.database import Database
+from tests.support.office import Office, many
+from tests.support.smtp import DATA, DOT, EXTENSIONS, RCPT, Said, ScriptedRelay
+
+TIME_PASSES = """
+    UPDATE notify.smtp_relays SET probe_at = now() WHERE state = 'open';
+    UPDATE notify.email_jobs SET due_at = now() WHERE status = 'pending'
+"""
+DUE_AGAIN = "UPDATE notify.email_jobs SET due_at = now() WHERE status = 'pending'"
+BREAKERS = "SELECT state, reason, cardinality(suspects) FROM notify.smtp_relays"
+NOT_OWNED = "553 5.7.1 <notify@example.com>: Sender address rejected: not owned by user notify"
+NOT_RELAYED = "554 5.7.1 <ann@example.com>: Relay access denied"
+NOT_VERIFIED = "554 Message rejected: Email address is not verified."
+POLICY = "554 5.7.1 not today"
+
+
+@pytest.fixture
+def second() -> Iterator[ScriptedRelay]:
+    """The relay that letters go to when the first takes none."""
+    with ScriptedRelay() as scripted:
+        yield scripted
+
+
+@pytest.fixture(params=[EXTENSIONS, EXTENSIONS[1:]], ids=["pipelining", "in turn"])
+def relay(request: pytest.FixtureRequest) -> Iterator[ScriptedRelay]:
+    """A relay whose commands may be said at once, and one that wants them one after the other."""
+    with ScriptedRelay(extensions=request.param) as scripted:
+        yield scripted
+
+
+@pytest.mark.parametrize(
+    ("step", "reply", "reason"),
+    [
+        (RCPT, NOT_OWNED, "sender_refused"),
+        (RCPT, NOT_RELAYED, "relaying_denied"),
+        (DATA, "550 5.7.60 SMTP; Client does not have permissions to send as this sender", "sender_refused"),
+        (DOT, NOT_VERIFIED, "sender_refused"),
+        (DOT, "554 5.2.252 SendAsDenied; not allowed to send as", "sender_refused"),
+    ],
+)
+def test_a_refusal_about_us_kills_and_charges_no_email_and_the_next_relay_takes_all(
+    database: Database, relay: ScriptedRelay, second: ScriptedRelay, step: str, reply: str, reason: str
+) -> None:
+    relay.answers[step] = reply
+    office = Office(database, relay.url, {"smtp_fallback_urls": second.url})
+    office.letters_wait(*many(20))
+
+    sent = office.drain()["sent"]
+    office.now(DUE_AGAIN)
+    sent += office.drain()["sent"]
+
+    assert (sent, len(second.letters), relay.letters) == (20, 20, [])
+    assert endings(office) == {("sent", 0)}
+    assert office.now(BREAKERS) == [("open", f"configuration: {reason}", 0)]
+
+
+def test_once_the_relay_takes_our_emails_again_all_that_waited_arrive(database: Database, relay: ScriptedRelay) -> None:
+    relay.answers[RCPT] = NOT_OWNED
+    office = Office(database, relay.url)
+    office.letters_wait(*many(20))
+    for _ in range(5):
+        report = office.drain()
+        assert (report["retried"], report["dead"]) == (0, 0)
+        office.now(TIME_PASSES)
+    assert endings(office) == {("pending", 0)}
+
+    relay.answers.clear()
+
+    assert office.drain()["sent"] == len(relay.letters) == 20
+    assert endings(office) == {("sent", 0)}
+
+
+def test_a_recipient_that_is_refused_for_policy_has_three_attempts_while_others_get_theirs(
+    database: Database, relay: ScriptedRelay
+) -> None:
+    relay.reply_by_recipient["ann@example.com"] = POLICY
+    office = Office(database, relay.url)
+    statuses = []
+    for number in range(3):
+        office.letters_wait("ann", "bob", key=f"k{number}", link=f"CL-{number}")
+        office.drain()
+        statuses.append(state_of(office, "ann"))
+        office.now(TIME_PASSES)
+
+    assert statuses == [("pending", 1), ("pending", 2), ("dead", 3)]
+    assert [one.recipient for one in relay.letters] == ["bob@example.com"] * 3
+    assert {state for state, _, _ in office.now(BREAKERS)} == {"closed"}
+
+
+@pytest.mark.parametrize("step", [RCPT, DATA, DOT])
+def test_three_recipients_in_a_row_that_are_refused_for_policy_are_about_us(
+    database: Database, relay: ScriptedRelay, step: str
+) -> None:
+    relay.answers[step] = POLICY
+    office = Office(database, relay.url, {"smtp_sessions": 1})
+    office.letters_wait(*many(20))
+    for _ in range(5):
+        office.drain()
+        assert office.now(BREAKERS) == [("open", "configuration: policy", 3)]
+        office.now(TIME_PASSES)
+    charged = sorted(failures for _, failures in (state_of(office, name) for name in many(20)))
+    assert charged == [0] * 18 + [1] * 2
+
+    relay.answers.clear()
+
+    assert office.drain()["sent"] == 20
+    assert office.now(BREAKERS) == [("closed", "configuration: policy", 0)]
+
+
+def test_an_email_that_is_taken_between_clears_the_relay_of_the_suspicion(
+    database: Database, relay: ScriptedRelay
+) -> None:
+    refused = {f"person-{number:04}@example.com" for number in range(20) if number % 3}
+    relay.answers[RCPT] = policy_for(refused)
+    office = Office(database, relay.url, {"smtp_sessions": 1})
+    office.letters_wait(*many(20))
+
+    office.drain()
+
+    assert endings(office) == {("sent", 0), ("pending", 1)}
+    assert {state for state, _, _ in office.now(BREAKERS)} == {"closed"}
+
+
+def test_recipients_that_different_workers_saw_refused_count_together(database: Database, relay: ScriptedRelay) -> None:
+    relay.answers[RCPT] = POLICY
+    office = Office(database, relay.url)
+    for name in ("ann", "bob", "cid"):
+        assert office.now("SELECT 1 FROM notify.smtp_relays WHERE state = 'open'") == []
+        office.letters_wait(name, key=name, link=f"CL-{name}")
+        office.drain()  # each by a worker of its own
+
+    assert [state_of(office, name) for name in ("ann", "bob", "cid")] == [
+        ("pending", 1),
+        ("pending", 1),
+        ("pending", 0),
+    ]
+    assert office.now(BREAKERS) == [("open", "configuration: policy", 3)]
+
+
+def test_no_address_is_marked_for_what_the_relay_says_about_us(database: Database, relay: ScriptedRelay) -> None:
+    relay.answers[RCPT] = "553 5.1.1 Sorry, that domain isn't in my list of allowed rcpthosts."
+    office = Office(database, relay.url)
+    office.letters_wait("ann")
+    office.drain()
+
+    assert office.now("SELECT undeliverable_at FROM notify.people") == [(None,)]
+    assert endings(office) == {("pending", 0)}
+
+
+def policy_for(recipients: set[str]) -> Callable[[Said], str | None]:
+    return lambda said: POLICY if said.line.partition("<")[2].partition(">")[0] in recipients else None
+
+
+def endings(office: Office) -> set[tuple[str, int]]:
+    """How the emails stand, with their failures."""
+    rows = office.now("SELECT DISTINCT status, failures FROM notify.email_jobs WHERE message_id IS NOT NULL")
+    return {(status, failures) for status, failures in rows}
+
+
+def state_of(office: Office, username: str) -> tuple[str, int]:
+    """How this person's first email stands, with its failures."""
+    statement = """
+        SELECT status, failures FROM notify.email_jobs
+         WHERE username = :username AND message_id IS NOT NULL ORDER BY id LIMIT 1
+    """
+    ((status, failures),) = office.now(statement, username=username)
+    return status, failures
