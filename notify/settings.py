@@ -29,6 +29,8 @@ THEIRS = re.compile(
     r"NOTIFY_SOCKET=|NOTIFY_(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)="
     r"|NOTIFY_(\w+_)?PORT=(tcp|udp|sctp)://"
 )
+# Labels with dots between them (RFC 6376 §3.1); some DNS services put an underscore into theirs.
+SELECTOR = re.compile(r"[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?(\.[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?)*")
 USERINFO = re.compile(r"://[^/@\s]*@")
 SECRET = {"database_url", "broker_url", "smtp_url", "smtp_fallback_urls", "secret_keys", "jwt_secret"}
 
@@ -71,9 +73,14 @@ class Settings(BaseModel):
     mail_from_name: str = Field(default="Review", description="The service's name in From: 'Dana via Review'.")
     bounce_address: str | None = Field(default=None, description="Envelope sender; none: NOTIFY_MAIL_FROM.")
     dkim_selector: str | None = Field(
-        default=None, description="Signs letters: receivers find the key at SELECTOR._domainkey.DOMAIN; none: unsigned."
+        default=None,
+        description="Signs emails: receivers find each key at SELECTOR._domainkey.DOMAIN; two with space between them."
+        " None: unsigned.",
     )
-    dkim_key_file: Path | None = Field(default=None, description="File with the RSA key that signs, as PEM.")
+    dkim_key_file: str | None = Field(
+        default=None,
+        description="File with the RSA or Ed25519 key of each selector, as PEM, in the same order, with space between.",
+    )
     dkim_domain: str | None = Field(default=None, description="The domain that signs; none: that of NOTIFY_MAIL_FROM.")
     public_url: str | None = Field(default=None, description="Where people reach the API, for links in letters.")
     secret_keys: SecretStr | None = Field(
@@ -214,6 +221,15 @@ class Settings(BaseModel):
             raise ValueError(msg)
         return f"{local}@{_ascii(domain)}" if value else value
 
+    @field_validator("dkim_selector")
+    @classmethod
+    def _selectors(cls, value: str | None) -> str | None:
+        names = (value or "none").lower().split()
+        if not all(SELECTOR.fullmatch(name) for name in names) or len(set(names)) < len(names):
+            msg = "expected names such as mail-2026, letters, digits, hyphens and dots, each once"
+            raise ValueError(msg)
+        return value
+
     @field_validator("ehlo_name", "dkim_domain")
     @classmethod
     def _domain(cls, value: str | None) -> str | None:
@@ -287,8 +303,12 @@ def refuse_half_configured(settings: Settings) -> None:
     """
     if settings.jwt_secret is not None and settings.jwks_url is not None:
         raise InvalidSettings("NOTIFY_JWT_SECRET and NOTIFY_JWKS_URL are both set; expected one of them")
-    if (settings.dkim_selector is None) != (settings.dkim_key_file is None):
-        raise InvalidSettings("of NOTIFY_DKIM_SELECTOR and NOTIFY_DKIM_KEY_FILE one is set; expected both or none")
+    selectors, key_files = (len((one or "").split()) for one in (settings.dkim_selector, settings.dkim_key_file))
+    if selectors != key_files:
+        raise InvalidSettings(
+            f"NOTIFY_DKIM_SELECTOR names {selectors} and NOTIFY_DKIM_KEY_FILE {key_files};"
+            " expected a file for each selector"
+        )
     if settings.smtp_url is None:
         if settings.smtp_fallback_urls is not None:
             raise InvalidSettings(

@@ -10,6 +10,7 @@ from logging import getLogger
 from os import environ
 from random import SystemRandom
 from secrets import token_urlsafe
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 from uuid import UUID
 
@@ -32,6 +33,9 @@ from notify.doorbell import CeleryDoorbell, NoDoorbell
 from notify.intake.fan_out import FanOut
 from notify.settings import Settings, load, load_or_exit
 from notify.store.database import POOL_SIZE, Database
+
+if TYPE_CHECKING:
+    from notify.channels.email.dkim import Signer
 
 CELERY_CONFIG = ("notify.celeryconfig", "celeryconfig")
 FAN_OUT_BATCH = 200
@@ -174,7 +178,7 @@ def channels(settings: Settings, *, count: Count = uncounted) -> tuple[EmailChan
     configured = relays(settings)
     if not configured:
         return ()
-    writing, signing, tls = composer(settings), _signer(settings), ssl.create_default_context()
+    writing, signing, tls = composer(settings), signer(settings), ssl.create_default_context()
     return tuple(
         EmailChannel(
             relay,
@@ -190,20 +194,23 @@ def channels(settings: Settings, *, count: Count = uncounted) -> tuple[EmailChan
     )
 
 
-def _signer(settings: Settings) -> Callable[[bytes], bytes] | None:
+def signer(settings: Settings) -> "Signer | None":
     """
-    What signs letters; None when no key is configured.
+    What signs emails; None when no key is configured.
 
     Raises:
-        InvalidSettings: The key cannot be read, or cannot sign.
+        InvalidSettings: A key cannot be read, or cannot sign.
     """
     if settings.dkim_selector is None or settings.dkim_key_file is None:
         return None
-    domain = settings.dkim_domain or _mail_domain(settings)
-    # Here and not above: dkimpy is 3 MB of every process, and most let the relay sign.
-    from notify.channels.email.dkim import signer  # noqa: PLC0415
+    # Here and not above: cryptography is 7 MB of every process, and most let the relay sign.
+    from notify.channels.email import dkim  # noqa: PLC0415
 
-    return signer(domain=domain, selector=settings.dkim_selector, key_file=settings.dkim_key_file)
+    return dkim.signer(
+        domain=settings.dkim_domain or _mail_domain(settings),
+        selectors=settings.dkim_selector,
+        key_files=settings.dkim_key_file,
+    )
 
 
 def checkpoint() -> Checkpoint:

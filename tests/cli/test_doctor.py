@@ -1,14 +1,17 @@
 """What the doctor finds: each thing that is wrong by its own name, with what mends it."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from dns.exception import DNSException
 from sqlalchemy import text
 
+from notify.channels.email.dkim import Signer, signer
 from notify.channels.email.examine import Examined, examine
 from notify.channels.email.relay import Relay
 from notify.cli.checks import Finding
@@ -259,6 +262,75 @@ def test_a_sender_that_says_everything_of_itself_is_well() -> None:
 def test_what_the_senders_domain_lacks_is_named(texts: dict[str, list[str]], about: set[str]) -> None:
     with name_server(texts) as resolver:
         assert set(wrong(list(looked_up(resolver, "mail.example", bounces="mail.example")))) == about
+
+
+@pytest.fixture(scope="module")
+def signs(tmp_path_factory: pytest.TempPathFactory) -> Signer:
+    """What signs with a key of each kind."""
+    folder = tmp_path_factory.mktemp("keys")
+    for name, key in (
+        ("k1", rsa.generate_private_key(65537, 2048)),
+        ("k2", ed25519.Ed25519PrivateKey.generate()),
+        ("weak", rsa.generate_private_key(65537, 1024)),  # noqa: S505 - what is to be named
+    ):
+        (folder / name).write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    files = " ".join(str(folder / name) for name in ("k1", "k2", "weak"))
+    return signer(domain="mail.example", selectors="k1 k2 weak", key_files=files)
+
+
+def dkim(signs: Signer, texts: Mapping[str, list[str]]) -> dict[str, str]:
+    """What is found wrong with a domain that publishes this, by name."""
+    with name_server({"mail.example": [SPF], "_dmarc.mail.example": [DMARC], **texts}) as resolver:
+        found = wrong(list(looked_up(resolver, "mail.example", bounces="mail.example", signs=signs)))
+    return {about.removeprefix("DKIM "): finding.found for about, finding in found.items()}
+
+
+def test_the_published_key_is_compared_with_the_configured_one(signs: Signer) -> None:
+    first, second = signs.keys[:2]
+    two = Signer(domain=signs.domain, keys=(first, second))
+    names = [f"{key.selector}._domainkey.mail.example" for key in two.keys]
+    right = {name: [key.record] for name, key in zip(names, two.keys, strict=True)}
+    assert dkim(two, right) == {}
+    assert dkim(two, {names[0]: [first.record.replace("; ", " ;\t").replace("k=rsa", "s=email; h=sha1:sha256")]}) == {
+        names[1]: "no key is published"
+    }
+    others = {names[0]: [Signer(domain="x", keys=[signs.keys[2]]).keys[0].record], names[1]: [first.record]}
+    assert dkim(two, others) == {
+        names[0]: "another key is published than the configured one",
+        names[1]: "it is published as k=rsa, and the configured key is ed25519",
+    }
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda record: [record, f"{record};"], "2 records"),
+        (lambda _: ["v=DKIM1; k=ed25519; p="], "revoked"),
+        (lambda _: ["v=DKIM1; k=ed25519"], "no p="),
+        (lambda record: [record.replace("k=ed25519; ", "")], "without k="),
+        (lambda record: [record.replace("DKIM1", "DKIM2")], "v=DKIM2"),
+        (lambda record: [f"{record}; h=sha1"], "h=sha1"),
+        (lambda record: [f"{record}; s=other"], "s=other"),
+        (lambda record: [record.replace("p=", "p=AAAA")], "another key"),
+        (lambda record: [record.replace("p=", "p=!")], "another key"),
+    ],
+    ids=[
+        "twice", "revoked", "no key", "no kind", "version", "hash", "service", "other key", "no base64",
+    ],
+)  # fmt: skip
+def test_each_fault_of_a_published_key_has_a_sentence_of_its_own(
+    signs: Signer, change: Callable[[str], list[str]], words: str
+) -> None:
+    key = signs.keys[1]
+    found = dkim(Signer(domain=signs.domain, keys=[key]), {"k2._domainkey.mail.example": change(key.record)})
+    assert list(found) == ["k2._domainkey.mail.example"]
+    assert words in found["k2._domainkey.mail.example"]
+
+
+def test_an_rsa_key_that_is_short_is_named_although_it_is_published(signs: Signer) -> None:
+    key = signs.keys[2]
+    found = dkim(Signer(domain=signs.domain, keys=[key]), {"weak._domainkey.mail.example": [key.record]})
+    assert found == {"key weak": "RSA, 1,024 bits"}
 
 
 def test_a_domain_is_covered_by_the_dmarc_record_above_it() -> None:

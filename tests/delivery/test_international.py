@@ -48,7 +48,7 @@ def test_the_envelope_and_the_signature_name_domains_as_dns_does(
     relay.extensions = PLAIN
     key = rsa.generate_private_key(65537, 2048)
     (tmp_path / "key.pem").write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
-    signing = {"dkim_selector": "mail", "dkim_key_file": tmp_path / "key.pem", "dkim_domain": "straße.example"}
+    signing = {"dkim_selector": "mail", "dkim_key_file": str(tmp_path / "key.pem"), "dkim_domain": "straße.example"}
     office = Office(database, relay.url, changes={**signing, "bounce_address": "bounces@straße.example"})
     office.letters_wait("alice")
     assert office.drain()["sent"] == 1

@@ -1,37 +1,72 @@
-"""A verifier of DKIM signatures that shares nothing with what makes them: RFC 6376 §3 and ``cryptography``."""
+"""
+Verifiers of DKIM signatures that share nothing with what makes them: one by RFC 6376 §3, and dkimpy's.
+
+dkimpy leaves Ed25519 to PyNaCl. Where that is not installed, OpenSSL's stands in its place; canonical form, hashes and
+records are dkimpy's all the same.
+"""
 
 import re
 from base64 import b64decode, b64encode
+from collections.abc import Mapping, Sequence
 from hashlib import sha256
+from types import SimpleNamespace
 
+import dkim
 from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.hashes import SHA256
 
 FIELD = re.compile(rb"([!-9;-~]+):((?:.*\r\n)(?:[ \t].*\r\n)*)")
 WHITE = re.compile(rb"[ \t]+")
+SIGNATURE = b"dkim-signature"
 
 
-def tags(content: bytes) -> dict[str, str]:
-    """The tags of the first signature, without white space."""
-    (value,) = [value for name, value in _fields(content)[0] if name.lower() == b"dkim-signature"][:1]
+def tags(content: bytes, *, number: int = 0) -> dict[str, str]:
+    """The tags of a signature, without white space."""
+    value = _signatures(content)[number][1]
     pairs = re.sub(r"\s", "", value.decode()).split(";")
     return dict(pair.split("=", 1) for pair in pairs if pair)
 
 
-def holds(content: bytes, key: RSAPublicKey) -> bool:
-    """Whether the first signature is that of this key, and the letter is as it was signed."""
+def holds(content: bytes, key: RSAPublicKey | Ed25519PublicKey, *, number: int = 0) -> bool:
+    """Whether this signature is that of this key, and the email is as it was signed."""
     fields, body = _fields(content)
-    said = tags(content)
-    assert (said["v"], said["a"], said["c"]) == ("1", "rsa-sha256", "relaxed/relaxed")
+    said, kind = tags(content, number=number), "rsa" if isinstance(key, RSAPublicKey) else "ed25519"
+    assert (said["v"], said["a"], said["c"]) == ("1", f"{kind}-sha256", "relaxed/relaxed")
     if b64encode(sha256(_relaxed_body(body)).digest()).decode() != said["bh"]:
         return False
+    signature, signed = b64decode(said["b"]), _signed(fields, said["h"].split(":"), _signatures(content)[number])
     try:
-        key.verify(b64decode(said["b"]), _signed(fields, said["h"].split(":")), PKCS1v15(), SHA256())
+        if isinstance(key, RSAPublicKey):
+            key.verify(signature, signed, PKCS1v15(), SHA256())
+        else:
+            key.verify(signature, sha256(signed).digest())
     except InvalidSignature:
         return False
     return True
+
+
+def second_opinions(content: bytes, records: Mapping[str, str]) -> Sequence[bool]:
+    """
+    Whether each signature holds, by dkimpy.
+
+    Args:
+        records: What is published, by the names that are asked for.
+    """
+
+    def published(name: bytes, **_: object) -> bytes | None:
+        record = records.get(name.decode().removesuffix("."))
+        return None if record is None else record.encode()
+
+    found = []
+    for number in range(len(_signatures(content))):
+        try:
+            found.append(bool(dkim.DKIM(content).verify(number, dnsfunc=published)))
+        except dkim.DKIMException:
+            found.append(False)
+    return found
 
 
 def _fields(content: bytes) -> tuple[list[tuple[bytes, bytes]], bytes]:
@@ -39,7 +74,11 @@ def _fields(content: bytes) -> tuple[list[tuple[bytes, bytes]], bytes]:
     return FIELD.findall(head + b"\r\n"), body
 
 
-def _signed(fields: list[tuple[bytes, bytes]], names: list[str]) -> bytes:
+def _signatures(content: bytes) -> list[tuple[bytes, bytes]]:
+    return [one for one in _fields(content)[0] if one[0].lower() == SIGNATURE]
+
+
+def _signed(fields: list[tuple[bytes, bytes]], names: list[str], itself: tuple[bytes, bytes]) -> bytes:
     """The fields that are named, the last of each name first, then the signature without itself (§3.7)."""
     left = [(name, value) for name, value in reversed(fields)]
     chosen = []
@@ -49,9 +88,9 @@ def _signed(fields: list[tuple[bytes, bytes]], names: list[str]) -> bytes:
                 chosen.append(one)
                 left.remove(one)
                 break
-    ((name, value),) = [one for one in fields if one[0].lower() == b"dkim-signature"][:1]
-    itself = re.sub(rb"(\bb=)[^;]*", rb"\1", value.replace(b"\r\n", b""))
-    return b"".join(_relaxed(*one) for one in chosen) + _relaxed(name, itself).removesuffix(b"\r\n")
+    name, value = itself
+    without = re.sub(rb"(\bb=)[^;]*", rb"\1", value.replace(b"\r\n", b""))
+    return b"".join(_relaxed(*one) for one in chosen) + _relaxed(name, without).removesuffix(b"\r\n")
 
 
 def _relaxed(name: bytes, value: bytes) -> bytes:
@@ -63,3 +102,21 @@ def _relaxed_body(body: bytes) -> bytes:
     while lines and not lines[-1]:
         lines.pop()
     return b"".join(line + b"\r\n" for line in lines)
+
+
+class _VerifyKey:
+    """What dkimpy uses of ``nacl.signing.VerifyKey``, by OpenSSL."""
+
+    def __init__(self, key: bytes, encoder: object) -> None:  # noqa: ARG002 - dkimpy always names Base64
+        self._key = Ed25519PublicKey.from_public_bytes(b64decode(key))
+
+    def verify(self, said: bytes, signature: bytes) -> None:
+        self._key.verify(signature, said)
+
+
+if not hasattr(dkim, "nacl"):
+    dkim.nacl = SimpleNamespace(
+        signing=SimpleNamespace(VerifyKey=_VerifyKey),
+        encoding=SimpleNamespace(Base64Encoder=None),
+        exceptions=SimpleNamespace(ValueError=ValueError, BadSignatureError=InvalidSignature),
+    )

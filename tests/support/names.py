@@ -15,6 +15,7 @@ from dns.resolver import Resolver
 from dns.rrset import from_text_list
 
 LARGEST = 4096
+LONGEST_STRING = 255
 PATIENCE_SECONDS = 5.0
 
 
@@ -54,8 +55,13 @@ def _answer(question: Message, texts: Mapping[Name, list[str]]) -> Message:
     answer.flags |= RA
     name = question.question[0].name
     if name in texts:
-        quoted = [f'"{one}"' for one in texts[name]]
+        quoted = [" ".join(f'"{part}"' for part in _parts(one)) for one in texts[name]]
         answer.answer.append(from_text_list(name, 60, IN, TXT, quoted))
     elif not any(known.is_subdomain(name) for known in texts):
         answer.set_rcode(NXDOMAIN)
     return answer
+
+
+def _parts(text: str) -> list[str]:
+    """A text as strings that each fit into a TXT record."""
+    return [text[at : at + LONGEST_STRING] for at in range(0, len(text), LONGEST_STRING)] or [""]

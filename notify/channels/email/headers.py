@@ -25,6 +25,7 @@ PRINTABLE = pattern(r"[ -~]*")
 ONE_WORD = pattern(r"[!-~]{1,900}")
 ATOM = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~\u00a0-\U0010ffff-]+"
 LOCAL_PART = pattern(rf"{ATOM}(\.{ATOM})*")
+BARE_NAME = pattern(r"[A-Za-z0-9_-]+( [A-Za-z0-9_-]+)*")
 SAFE_IN_WORD = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789!*+-/")
 WORD_FRAME = len("=?utf-8?q??=")
 
@@ -155,12 +156,17 @@ def _folded(name: str, value: str) -> str:
 
 
 def _phrase(text: str, *, taken: int) -> str:
-    """A display name: a quoted string while it is short ASCII, else encoded words."""
+    """
+    A display name while it is short ASCII, quoted where that is needed; else encoded words.
+
+    Decided: in the form that those who rewrite names leave as it is, since a signature does not survive another one.
+    Gmail takes needless quotes away, sendmail puts them around a name with an apostrophe or a full stop.
+    """
     if not text:
         return ""
-    quoted = '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
-    if _is_plain(text) and taken + len(quoted) <= FOLD:
-        return quoted
+    shown = text if BARE_NAME.fullmatch(text) else '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+    if _is_plain(text) and taken + len(shown) <= FOLD:
+        return shown
     return _encoded_words(text, taken=taken)
 
 

@@ -11,9 +11,11 @@ from dns.name import Name, from_text
 from dns.resolver import NXDOMAIN, NoAnswer, Resolver
 
 from notify import wiring
+from notify.channels.email.dkim import ENOUGH_BITS, Key, Signer
 from notify.channels.email.relay import is_loopback
 from notify.cli.checks import Finding
 from notify.cli.place import Place
+from notify.domain.errors import InvalidSettings
 
 PATIENCE_SECONDS = 3.0
 LEAST_LABELS = 3  # of a domain that somebody owns, with the root's empty one
@@ -25,25 +27,36 @@ def sender(here: Place) -> Sequence[Finding]:
     mail_from = here.settings.mail_from
     if mail_from is None or all(is_loopback(relay.host) for relay in wiring.relays(here.settings)):
         return []
+    bounces = _domain(here.settings.bounce_address or mail_from)
+    try:
+        signs = wiring.signer(here.settings)
+    except InvalidSettings as error:
+        return [Finding("DKIM", False, str(error), "Workers do not start.", "correct NOTIFY_DKIM_KEY_FILE")]
     try:
         resolver = Resolver()
         resolver.lifetime = PATIENCE_SECONDS
-        return list(looked_up(resolver, _domain(mail_from), bounces=_domain(here.settings.bounce_address or mail_from)))
+        return list(looked_up(resolver, _domain(mail_from), bounces=bounces, signs=signs))
     except DNSException:
         return []
 
 
-def looked_up(resolver: Resolver, domain: str, *, bounces: str) -> Iterator[Finding]:
+def looked_up(resolver: Resolver, domain: str, *, bounces: str, signs: Signer | None = None) -> Iterator[Finding]:
     """
     Args:
         bounces: The domain of the envelope sender, which is the one that SPF is about.
+        signs: What signs emails here; None: the relay does, or nobody.
 
     Raises:
         DNSException: No name server answers.
     """
     yield _dmarc(resolver, domain)
     yield _spf(resolver, bounces)
-    yield _dkim(resolver, domain)
+    if signs is None:
+        yield _dkim(resolver, domain)
+        return
+    for key in signs.keys:
+        yield _published(resolver, signs.domain, key)
+        yield from _strength(key)
 
 
 def _spf(resolver: Resolver, domain: str) -> Finding:
@@ -86,6 +99,47 @@ def _dkim(resolver: Resolver, domain: str) -> Finding:
     why = "A letter that is forwarded keeps nothing else that says who sent it."
     mend = "have the relay sign letters, and publish its key at SELECTOR._domainkey"
     return Finding(f"DKIM of {domain}", there, "there are keys" if there else "no key is published", why, mend)
+
+
+def _published(resolver: Resolver, domain: str, key: Key) -> Finding:
+    """Whether receivers find the other half of a configured key."""
+    name = f"{key.selector}._domainkey.{domain}"
+    problem = unlike(_texts(resolver, from_text(name)), key)
+    why = "Mailboxes take emails for unsigned, or forged, that this key has signed."
+    mend = f'TXT record for {name}: "{key.record}"'
+    return Finding(f"DKIM {name}", problem is None, problem or "the configured key is published", why, mend)
+
+
+def unlike(records: Sequence[str], key: Key) -> str | None:  # noqa: PLR0911 - one line a problem
+    """
+    What keeps receivers from finding the other half of the key in these records; None: nothing.
+
+    Source: RFC 6376 §3.6.1, RFC 8463 §4.
+    """
+    if len(records) != 1:
+        return f"{len(records)} records, expected one" if records else "no key is published"
+    pairs = (part.partition("=") for part in records[0].split(";"))
+    tags = {name.strip(): "".join(value.split()) for name, _, value in pairs}
+    if tags.get("v", "DKIM1") != "DKIM1":
+        return f"the record is no key of DKIM (v={tags['v']})"
+    if not tags.get("p"):
+        return "the key is revoked (p= is empty)" if "p" in tags else "the record holds no key (no p=)"
+    if tags.get("k", "rsa") != key.kind:
+        published = f"as k={tags['k']}" if "k" in tags else "without k=, which means rsa"
+        return f"it is published {published}, and the configured key is {key.kind}"
+    if "sha256" not in tags.get("h", "sha256").split(":"):
+        return f"the record does not allow sha256 (h={tags['h']})"
+    if not {"*", "email"} & set(tags.get("s", "*").split(":")):
+        return f"the record is not for email (s={tags['s']})"
+    return None if key.is_half_of(tags["p"]) else "another key is published than the configured one"
+
+
+def _strength(key: Key) -> Iterator[Finding]:
+    """Source: RFC 8301 §3.2."""
+    if key.bits is not None:
+        why = f"Mailboxes may ignore signatures by RSA keys of fewer than {ENOUGH_BITS:,} bits."
+        mend = f"openssl genrsa -out dkim.pem {ENOUGH_BITS}; publish it under another selector, then set both"
+        yield Finding(f"DKIM key {key.selector}", key.bits >= ENOUGH_BITS, f"RSA, {key.bits:,} bits", why, mend)
 
 
 def _texts(resolver: Resolver, name: Name) -> list[str]:
