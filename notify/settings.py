@@ -145,6 +145,12 @@ class Settings(BaseModel):
     api_calls_per_minute: int = Field(
         default=6000, ge=1, description="Calls of one caller that one API process answers in a minute."
     )
+    api_client_seconds: float = Field(
+        default=20,
+        gt=0,
+        le=600,
+        description="How long the API waits for a caller: for the head of a call, for its body, to take the answer.",
+    )
     flower_port: Port = Field(default=5555, description="Port of the embedded Flower.")
     catcher_port: Port = Field(default=1025, description="Port of the embedded mail catcher.")
     inbox_port: Port = Field(default=8025, description="Port of the embedded web inbox.")

@@ -1,6 +1,6 @@
-"""The API as an ASGI application: ``uvicorn --factory notify.api.app:create_app --no-access-log``."""
+"""The API as an ASGI application. ``notify.embedded.commands`` has the command that serves it."""
 
-from asyncio import to_thread
+from asyncio import Semaphore, to_thread
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from uuid import uuid4
@@ -13,6 +13,8 @@ from starlette.exceptions import HTTPException
 
 from notify import logs, wiring
 from notify.api import (
+    bodies,
+    connections,
     directory,
     events,
     health,
@@ -26,7 +28,7 @@ from notify.api import (
     unsubscribe,
 )
 from notify.api.context import Context
-from notify.api.edge import AccessLog, LimitedBody
+from notify.api.edge import AccessLog
 from notify.api.pages import Pages
 from notify.api.person_tokens import PersonTokens, published_keys, shared_secret
 from notify.api.rates import Rates
@@ -79,6 +81,7 @@ def context_of(settings: Settings) -> Context:
         no_mail=wiring.NO_MAIL if settings.smtp_url is None else None,
         relays=wiring.relay_names(settings),
         calls_per_minute=settings.api_calls_per_minute,
+        client_seconds=settings.api_client_seconds,
     )
 
 
@@ -91,33 +94,33 @@ def build_app(context: Context) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         responses=problems.OF_ALL,
-        lifespan=_counting,
+        lifespan=_serving,
     )
     app.state.context = context
+    app.state.large_bodies = Semaphore(bodies.LARGE_AT_ONCE)
     app.state.metrics = metrics.registry(context.database, relays=context.relays)
     for router in ROUTERS:
         app.include_router(router)
     _refuse_in_one_voice(app)
-    app.add_middleware(LimitedBody)
     if context.calls_per_minute is not None:
         app.add_middleware(Rates, per_minute=context.calls_per_minute)
     app.add_middleware(AccessLog)
     document = app.openapi()
     document["components"]["schemas"].update(problems.schemas())
+    bodies.describe(document, [route for router in ROUTERS for route in router.routes])
     next_calls.describe(document)
     return app
 
 
 @asynccontextmanager
-async def _counting(app: FastAPI) -> AsyncIterator[None]:
-    """Write what this process counts for as long as it serves."""
-    tally = app.state.context.tally
-    if tally is None:
-        yield
-        return
-    tally.start()
-    yield
-    await to_thread(tally.stop)
+async def _serving(app: FastAPI) -> AsyncIterator[dict[str, float]]:
+    """Write what this process counts for as long as it serves; the state is what its connections ask for."""
+    context: Context = app.state.context
+    if context.tally is not None:
+        context.tally.start()
+    yield {connections.STATE: context.client_seconds}
+    if context.tally is not None:
+        await to_thread(context.tally.stop)
 
 
 def _person_tokens(settings: Settings) -> PersonTokens | None:

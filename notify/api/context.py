@@ -24,6 +24,7 @@ class Context:
     configured. ``showing`` writes letters whose links open nothing.
     ``relays`` names those whose breakers health tells of, by priority. ``tally`` writes
     what this process counts; None: nothing does. ``calls_per_minute`` limits each caller; None: nothing does.
+    ``client_seconds`` is how long a caller may take to send a body.
     """
 
     database: Database
@@ -36,6 +37,7 @@ class Context:
     relays: tuple[str, ...] = ()
     tally: Tally | None = None
     calls_per_minute: int | None = None
+    client_seconds: float = 20
 
 
 def of(request: Request) -> Context:

@@ -1,10 +1,13 @@
 """The directory: people and change lists, as the code review tool knows them."""
 
 from http import HTTPStatus
+from typing import Annotated
 
-from fastapi import APIRouter, HTTPException
+from fastapi import APIRouter, Depends, HTTPException
+from pydantic import TypeAdapter
 
 from notify.api import auth
+from notify.api.bodies import JsonBody
 from notify.api.context import InContext
 from notify.api.problems import OF_BODIES
 from notify.api.schemas import ChangeListFacts, ChangeListOut, InPath, PersonIn, PersonOut
@@ -20,7 +23,9 @@ router = APIRouter(
 
 
 @router.put("/people/{username:path}", responses=OF_BODIES)
-def put_person(username: InPath, given: PersonIn, context: InContext) -> PersonOut:
+def put_person(
+    username: InPath, given: Annotated[PersonIn, Depends(JsonBody(TypeAdapter(PersonIn)))], context: InContext
+) -> PersonOut:
     """Store a person in place of what was known. Safe to repeat."""
     with context.database.begin() as connection:
         directory.put_person(connection, given.named(username))
@@ -39,7 +44,9 @@ def get_person(username: InPath, context: InContext) -> PersonOut:
 
 
 @router.put("/cls/{link:path}", responses=OF_BODIES)
-def put_change_list(link: InPath, given: ChangeListFacts, context: InContext) -> ChangeListOut:
+def put_change_list(
+    link: InPath, given: Annotated[ChangeListFacts, Depends(JsonBody(TypeAdapter(ChangeListFacts)))], context: InContext
+) -> ChangeListOut:
     """Store a change list and its reviewers in place of what was known. Safe to repeat."""
     change_list = given.linked(link)
     with context.database.begin() as connection:

@@ -4,9 +4,11 @@ from dataclasses import asdict
 from http import HTTPStatus
 from typing import Annotated
 
-from fastapi import APIRouter, Body, Header, HTTPException
+from fastapi import APIRouter, Depends, Header, HTTPException
+from pydantic import Field, TypeAdapter
 
 from notify.api import auth
+from notify.api.bodies import JsonBody
 from notify.api.context import InContext
 from notify.api.problems import OF_BODIES
 from notify.api.schemas import BatchAccepted, EventAccepted, EventOut, InPath
@@ -23,11 +25,16 @@ LARGEST_BATCH = 1_000
 router = APIRouter(prefix="/api/v1/events", tags=["events"], responses=auth.REFUSALS)
 may_write = auth.program_with(Scope.EVENTS_WRITE)
 InTrace = Annotated[str | None, Header(description="W3C Trace Context: of events that state no trace of their own.")]
+OneEvent = Annotated[EventIn, Depends(JsonBody(TypeAdapter(EventIn)))]
+Batch = Annotated[
+    list[EventIn],
+    Depends(JsonBody(TypeAdapter(Annotated[list[EventIn], Field(max_length=LARGEST_BATCH, fail_fast=True)]))),
+]
 may_read = auth.program_with(Scope.EVENTS_WRITE, Scope.OPS)
 
 
 @router.post("", status_code=HTTPStatus.ACCEPTED, dependencies=[may_write], responses=OF_BODIES)
-def post_event(event: EventIn, context: InContext, traceparent: InTrace = None) -> EventAccepted:
+def post_event(event: OneEvent, context: InContext, traceparent: InTrace = None) -> EventAccepted:
     """Store one event. The answer means that it is durable; the same key again changes nothing."""
     with context.database.begin() as connection:
         (receipt,) = receive(connection, [event], traceparent=well_formed(traceparent))
@@ -36,9 +43,7 @@ def post_event(event: EventIn, context: InContext, traceparent: InTrace = None) 
 
 
 @router.post("/batch", status_code=HTTPStatus.ACCEPTED, dependencies=[may_write], responses=OF_BODIES)
-def post_events(
-    events: Annotated[list[EventIn], Body(max_length=LARGEST_BATCH)], context: InContext, traceparent: InTrace = None
-) -> BatchAccepted:
+def post_events(events: Batch, context: InContext, traceparent: InTrace = None) -> BatchAccepted:
     """Store all of these events, or, when one of them is malformed, none."""
     with context.database.begin() as connection:
         receipts = receive(connection, events, traceparent=well_formed(traceparent))

@@ -19,7 +19,7 @@ router = APIRouter(tags=["health"])
 
 
 @router.get("/livez")
-def livez() -> Check:
+async def livez() -> Check:
     """The process answers. Says nothing about what it needs."""
     return Check(ok=True, detail="alive")
 

@@ -2,13 +2,10 @@
 
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
-from email import message_from_bytes
 from hashlib import sha256
 from pathlib import Path
-from typing import Annotated, Any
-from urllib.parse import parse_qsl
 
-from fastapi import Depends, HTTPException, Request
+from fastapi import HTTPException, Request
 from fastapi.responses import HTMLResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
@@ -16,9 +13,6 @@ from notify.channels.languages import DEFAULT, Languages
 from notify.resources import folder
 
 PATHS = ("/unsubscribe/", "/preferences/")
-MOST_FIELDS = 20_000
-
-Form = list[tuple[str, str]]
 
 
 class Refusal(HTTPException):
@@ -95,38 +89,3 @@ def _headers(*, css: str) -> dict[str, str]:
 def is_page(request: Request) -> bool:
     """Whether somebody looks at the answer, so that a refusal is a page too."""
     return request.url.path.startswith(PATHS)
-
-
-def posts(fields: Mapping[str, Sequence[str]]) -> dict[str, Any]:
-    """What OpenAPI says about a form with these fields and their values."""
-    properties = {name: {"type": "string", "enum": list(values)} for name, values in fields.items()}
-    content = {"application/x-www-form-urlencoded": {"schema": {"type": "object", "properties": properties}}}
-    return {"requestBody": {"content": content}}
-
-
-async def _form(request: Request) -> Form:
-    """
-    The fields of a posted form, in order.
-
-    Source: RFC 8058 §3.2 lets mail providers choose either encoding.
-    """
-    body = await request.body()
-    content_type = request.headers.get("content-type", "")
-    if content_type.lower().startswith("multipart/form-data"):
-        return _multipart(content_type, body)
-    try:
-        return parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True, max_num_fields=MOST_FIELDS)
-    except ValueError:
-        return []
-
-
-Posted = Annotated[Form, Depends(_form)]
-
-
-def _multipart(content_type: str, body: bytes) -> Form:
-    message = message_from_bytes(b"Content-Type: " + content_type.encode("latin-1") + b"\r\n\r\n" + body)
-    parts = [part for part in message.walk() if not part.is_multipart()]
-    return [
-        (str(part.get_param("name", "", "content-disposition")), str(part.get_payload()).strip("\r\n"))
-        for part in parts[:MOST_FIELDS]
-    ]

@@ -4,10 +4,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Annotated, cast
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Depends, Query
+from pydantic import TypeAdapter
 from sqlalchemy import Connection
 
 from notify.api import auth
+from notify.api.bodies import JsonBody
 from notify.api.context import InContext
 from notify.api.problems import OF_BODIES, RefusedField
 from notify.api.schemas import (
@@ -50,7 +52,9 @@ def get_config(me: auth.Me, context: InContext) -> ConfigOut:
 
 
 @router.put("/config", responses=OF_BODIES)
-def put_config(me: auth.Me, given: ConfigIn, context: InContext) -> ConfigOut:
+def put_config(
+    me: auth.Me, given: Annotated[ConfigIn, Depends(JsonBody(TypeAdapter(ConfigIn)))], context: InContext
+) -> ConfigOut:
     """Change any part of the person's choices, all of it or nothing, and return what holds now."""
     with context.database.begin() as connection:
         event_types = preferences.event_types(connection)
@@ -68,7 +72,12 @@ def get_change_lists(me: auth.Me, context: InContext) -> list[ChangeListChoiceOu
 
 
 @router.put("/cls/{link:path}", responses=OF_BODIES)
-def put_change_list(me: auth.Me, link: InPath, given: ChangeListChoiceIn, context: InContext) -> ChangeListChoiceOut:
+def put_change_list(
+    me: auth.Me,
+    link: InPath,
+    given: Annotated[ChangeListChoiceIn, Depends(JsonBody(TypeAdapter(ChangeListChoiceIn)))],
+    context: InContext,
+) -> ChangeListChoiceOut:
     """Mute a change list or subscribe to it, or end either. It need not be in the directory. Safe to repeat."""
     with context.database.begin() as connection:
         if given.muted is not None:

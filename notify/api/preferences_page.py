@@ -5,15 +5,16 @@ from gettext import NullTranslations
 from http import HTTPStatus
 from itertools import groupby
 from types import MappingProxyType
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Depends
 from fastapi.responses import HTMLResponse
 from sqlalchemy import Connection
 
 from notify.api import auth, schedule_form
 from notify.api.context import Context, InContext, InLinks
-from notify.api.pages import Form, Pages, Posted, Refusal, posts
+from notify.api.forms import Form, FormBody, posts
+from notify.api.pages import Pages, Refusal
 from notify.api.problems import OF_PAGES, documented
 from notify.api.schemas import wanted
 from notify.channels.languages import marked, moment
@@ -32,7 +33,15 @@ OPTIONS: Mapping[str, str] = MappingProxyType(
         "mentions_pierce_mutes": marked("Letters when you are mentioned, even about muted change lists."),
     }
 )
+LARGEST_FORM = 256 * 1024
 BODY = posts({"save": ["yes"], "enabled": ["on"]})
+
+
+def _reader(token: str, links: InLinks) -> str:
+    return links.read_preferences(token)
+
+
+Posted = Annotated[Form, Depends(FormBody(LARGEST_FORM))]
 
 router = APIRouter(tags=["pages"], default_response_class=HTMLResponse, responses=OF_PAGES)
 mine = APIRouter(
@@ -40,22 +49,24 @@ mine = APIRouter(
     default_response_class=HTMLResponse,
     responses={
         **auth.REFUSALS,
-        **documented(HTTPStatus.REQUEST_ENTITY_TOO_LARGE),
+        **documented(
+            HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.REQUEST_ENTITY_TOO_LARGE, HTTPStatus.UNSUPPORTED_MEDIA_TYPE
+        ),
         int(HTTPStatus.BAD_REQUEST): OF_PAGES[int(HTTPStatus.BAD_REQUEST)],
     },
 )
 
 
 @router.get("/preferences/{token}")
-def show(token: str, links: InLinks, context: InContext) -> HTMLResponse:
+def show(me: Annotated[str, Depends(_reader)], context: InContext) -> HTMLResponse:
     """Every choice of the person, as it stands."""
-    return _shown(context, links.read_preferences(token))
+    return _shown(context, me)
 
 
 @router.post("/preferences/{token}", openapi_extra=BODY)
-def save(token: str, posted: Posted, links: InLinks, context: InContext) -> HTMLResponse:
+def save(me: Annotated[str, Depends(_reader)], posted: Posted, context: InContext) -> HTMLResponse:
     """Store what the form says, and show what was changed and what holds now."""
-    return _saved(context, links.read_preferences(token), posted)
+    return _saved(context, me, posted)
 
 
 @mine.get("/preferences")

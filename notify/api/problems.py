@@ -109,8 +109,6 @@ def refused(request: Request, error: AnyHTTPException) -> Response:
 
 def invalid(request: Request, error: RequestValidationError) -> Response:
     """A call that does not have the shape that was asked for, naming each field."""
-    if isinstance(error.body, bytes):
-        return answer(request, HTTPStatus.UNSUPPORTED_MEDIA_TYPE, detail="expected Content-Type: application/json")
     errors = [_field_error(one) for one in error.errors()[:MOST_ERRORS]]
     not_json = any(one["type"] == "json_invalid" for one in error.errors())
     status = HTTPStatus.BAD_REQUEST if not_json else HTTPStatus.UNPROCESSABLE_ENTITY
@@ -139,14 +137,21 @@ def documented(*statuses: HTTPStatus) -> dict[int | str, dict[str, Any]]:
     return {int(status): {"description": status.phrase, "content": content} for status in statuses}
 
 
-OF_BODIES = documented(HTTPStatus.BAD_REQUEST, HTTPStatus.REQUEST_ENTITY_TOO_LARGE, HTTPStatus.UNSUPPORTED_MEDIA_TYPE)
+OF_BODIES = documented(
+    HTTPStatus.BAD_REQUEST,
+    HTTPStatus.REQUEST_TIMEOUT,
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+)
 OF_PAGES: dict[int | str, dict[str, Any]] = {
     int(status): {"description": status.phrase, "content": {"text/html": {"schema": {"type": "string"}}}}
     for status in (
         HTTPStatus.BAD_REQUEST,
         HTTPStatus.NOT_FOUND,
+        HTTPStatus.REQUEST_TIMEOUT,
         HTTPStatus.CONFLICT,
         HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+        HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
         HTTPStatus.TOO_MANY_REQUESTS,
         HTTPStatus.INTERNAL_SERVER_ERROR,
         HTTPStatus.SERVICE_UNAVAILABLE,

@@ -7,7 +7,8 @@ from http import HTTPStatus
 from types import MappingProxyType
 from typing import Any
 
-from notify.api.pages import Form, Refusal
+from notify.api.forms import Form
+from notify.api.pages import Refusal
 from notify.api.preferences import quiet
 from notify.api.schemas import foreseeable
 from notify.api.schemas import timezone as known_timezone

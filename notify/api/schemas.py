@@ -224,7 +224,7 @@ class ChangeListFacts(Strict):
     url: WebAddress | None = Field(default=None, description="Page of the change list.")
     repository: Name | None = Field(default=None, description="Repository, for the subject of letters.")
     author: Name | None = Field(default=None, description="Username of the author.")
-    reviewers: list[Name] = Field(default=[], max_length=1_000, description="Usernames.")
+    reviewers: list[Name] = Field(default=[], max_length=1_000, fail_fast=True, description="Usernames.")
     state: State = State.OPEN
 
     def linked(self, link: str) -> ChangeList:
@@ -380,7 +380,7 @@ class ConfigIn(Strict):
     mentions_pierce_mutes: StrictBool | None = Field(
         default=None, description="A mention reaches the person on a change list that they have muted. Null: stays."
     )
-    preferences: list[PreferenceIn] = Field(default=[], max_length=200)
+    preferences: list[PreferenceIn] = Field(default=[], max_length=200, fail_fast=True)
     undeliverable: Undeliverable | None = Field(
         default=None, description="Changes nothing; taken so that what was read can be put back."
     )

@@ -4,13 +4,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from types import MappingProxyType
+from typing import Annotated
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Depends
 from fastapi.responses import HTMLResponse
 from sqlalchemy import Connection
 
 from notify.api.context import Context, InContext, InLinks
-from notify.api.pages import Form, Posted, Refusal, posts
+from notify.api.forms import Form, FormBody, posts
+from notify.api.pages import Refusal
 from notify.api.problems import OF_PAGES
 from notify.api.schemas import wanted
 from notify.channels.languages import marked
@@ -22,12 +24,20 @@ ONE_CLICK = ("List-Unsubscribe", "One-Click")
 STOP = ("action", "stop")
 RESUME = ("action", "resume")
 FIELDS = {"List-Unsubscribe": ["One-Click"], "action": ["stop", "resume"], "scope": [one.value for one in Scope]}
+LARGEST_FORM = 8 * 1024
 NOT_ASKED = marked(
     "Nothing was changed: expected List-Unsubscribe=One-Click, or the form of the page behind this link."
 )
 BEYOND = marked("This link does not reach what was asked for; nothing was changed.")
 NO_MORE = marked("There are no letters of this kind any more.")
 REQUIRED = marked("These letters are required and cannot be switched off.")
+
+
+def _right(token: str, links: InLinks) -> Unsubscribe:
+    return links.read_unsubscribe(token)
+
+
+Posted = Annotated[Form, Depends(FormBody(LARGEST_FORM))]
 
 router = APIRouter(tags=["pages"], default_response_class=HTMLResponse, responses=OF_PAGES)
 
@@ -43,19 +53,18 @@ class Standing:
 
 
 @router.get("/unsubscribe/{token}")
-def show(token: str, links: InLinks, context: InContext) -> HTMLResponse:
+def show(right: Annotated[Unsubscribe, Depends(_right)], context: InContext) -> HTMLResponse:
     """Say what the link stops, and offer to stop it or more. Mail scanners follow links: nothing changes."""
-    return _page(context, links.read_unsubscribe(token))
+    return _page(context, right)
 
 
 @router.post("/unsubscribe/{token}", openapi_extra=posts(FIELDS))
-def stop_or_resume(token: str, posted: Posted, links: InLinks, context: InContext) -> HTMLResponse:
+def stop_or_resume(right: Annotated[Unsubscribe, Depends(_right)], posted: Posted, context: InContext) -> HTMLResponse:
     """
     Stop these letters at once, or send them again. Safe to repeat.
 
     Source: RFC 8058 §3.1 and §3.2: no login, no cookie, no redirect, no further question.
     """
-    right = links.read_unsubscribe(token)
     if RESUME not in posted and STOP not in posted and ONE_CLICK not in posted:
         raise Refusal(HTTPStatus.BAD_REQUEST, NOT_ASKED)
     return _page(context, right, change=_scope(posted, right), stop=RESUME not in posted)

@@ -46,7 +46,7 @@ class Command:
 COMMANDS = (
     Command(
         name="api",
-        line="python -m uvicorn notify.api.app:create_app --factory"
+        line="python -m uvicorn notify.api.app:create_app --factory --http notify.api.connections:Connection"
         " --host {api_host} --port {api_port} --no-access-log",
         answers_at=("api_host", "api_port"),
     ),

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from itertools import islice
 from re import compile as pattern
 from types import MappingProxyType
 from typing import Annotated, Any, Literal, TypeVar
@@ -16,6 +17,7 @@ from pydantic import (
     ValidationError,
     ValidationInfo,
     field_validator,
+    model_validator,
 )
 
 from notify.domain import events
@@ -28,6 +30,7 @@ Part = TypeVar("Part", bound=BaseModel | None)
 LONGEST_NAME = 200
 LONGEST_LINE = 1_000
 LONGEST_BODY = 500_000
+MOST_UNKNOWN = 20
 NEEDED: Mapping[str, str] = MappingProxyType(
     {events.COMMENT_CREATED: "comment", events.REVIEW_SUBMITTED: "review", events.REVIEW_REQUESTED: "request"}
 )
@@ -148,9 +151,19 @@ def _kind(part: str) -> dict[str, Any]:
 
 
 class Strict(BaseModel):
-    """Unknown fields are refused: a typo must not be silence."""
+    """Unknown fields are refused: a typo must not be silence. Of very many, the first few are."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _few(cls, given: object) -> object:
+        """A refusal costs much more time than a field, and nobody reads a hundred thousand of them."""
+        known = cls.model_fields
+        if not isinstance(given, dict) or len(given) <= len(known) + MOST_UNKNOWN:
+            return given
+        unknown = islice((name for name in given if name not in known), MOST_UNKNOWN)
+        return {name: given[name] for name in known if name in given} | {name: given[name] for name in unknown}
 
 
 class ChangeListIn(Strict):
@@ -162,7 +175,10 @@ class ChangeListIn(Strict):
     repository: Name | None = Field(default=None, description="Repository, for the subject of letters.")
     author: Name | None = Field(default=None, description="Username of the author.")
     reviewers: list[Name] | None = Field(
-        default=None, max_length=1_000, description="Usernames; replaces the known ones. Absent: they stay."
+        default=None,
+        max_length=1_000,
+        fail_fast=True,
+        description="Usernames; replaces the known ones. Absent: they stay.",
     )
 
     @property
@@ -191,13 +207,17 @@ class ReviewIn(Strict):
     state: Literal["approved", "changes_requested", "commented"] = Field(description="The verdict.")
     body: Body | None = Field(default=None, description="Markdown.")
     url: WebAddress | None = Field(default=None, description="Where the review can be read.")
-    comments: list[CommentIn] | None = Field(default=None, max_length=100, description="The comments made in it.")
+    comments: list[CommentIn] | None = Field(
+        default=None, max_length=100, fail_fast=True, description="The comments made in it."
+    )
 
 
 class RequestIn(Strict):
     """Whose review is asked for."""
 
-    reviewers: list[Name] = Field(min_length=1, max_length=100, description="Usernames; only they are told.")
+    reviewers: list[Name] = Field(
+        min_length=1, max_length=100, fail_fast=True, description="Usernames; only they are told."
+    )
 
 
 class ChangeIn(Strict):

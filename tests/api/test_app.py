@@ -1,12 +1,7 @@
 """The application as a server starts it, from settings alone."""
 
-import subprocess
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
-from socket import create_server
 
 import httpx
 import pytest
@@ -17,28 +12,9 @@ from notify.api.person_tokens import KeysUnavailable, issue_user_token
 from notify.channels.links import SignedLinks
 from notify.settings import Settings
 from tests.api.conftest import JWT_SECRET
+from tests.support.served import PATIENCE_SECONDS, served
 
-PATIENCE_SECONDS = 30
 NOWHERE = SecretStr("postgresql://nobody@127.0.0.1:1/nothing")
-
-
-@contextmanager
-def served(environment: dict[str, str], log: Path) -> Iterator[str]:
-    """The address of a server; whoever calls before it has started waits in the socket's queue."""
-    with create_server(("127.0.0.1", 0)) as listening, log.open("wb") as output:
-        command = ["uvicorn", "--factory", "notify.api.app:create_app", "--fd", str(listening.fileno())]
-        process = subprocess.Popen(
-            [sys.executable, "-m", *command],
-            env=environment,
-            pass_fds=[listening.fileno()],
-            stdout=output,
-            stderr=subprocess.STDOUT,
-        )
-        try:
-            yield f"http://127.0.0.1:{listening.getsockname()[1]}"
-        finally:
-            process.terminate()
-            process.wait(PATIENCE_SECONDS)
 
 
 def test_a_served_application_answers_and_keeps_names_and_keys_out_of_its_log(

@@ -1,10 +1,13 @@
 """What Kubernetes and Prometheus are told."""
 
+import asyncio
+from asyncio import timeout
 from dataclasses import replace
 from datetime import timedelta
 
 import httpx
 import pytest
+from anyio.to_thread import current_default_thread_limiter
 from sqlalchemy import text
 
 from notify.api.app import build_app
@@ -29,6 +32,17 @@ def ask(context: Context, path: str) -> httpx.Response:
 def unreachable() -> Database:
     """A database that nobody listens for."""
     return Database("postgresql://nobody@127.0.0.1:1/nothing", connect_timeout_seconds=1)
+
+
+def test_the_process_says_that_it_lives_while_all_its_threads_are_busy(context: Context) -> None:
+    async def asked() -> int:
+        threads = current_default_thread_limiter()
+        for _ in range(int(threads.total_tokens)):
+            threads.acquire_on_behalf_of_nowait(object())
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(build_app(context))) as api, timeout(5):
+            return (await api.get("http://notify.test/livez")).status_code
+
+    assert asyncio.run(asked()) == 200
 
 
 def test_a_service_with_its_database_and_a_relay_is_ready(context: Context) -> None:

@@ -8,8 +8,8 @@ import httpx
 import pytest
 
 from notify.api.app import build_app
+from notify.api.bodies import LARGEST_BODY
 from notify.api.context import Context
-from notify.api.edge import LARGEST_BODY
 from notify.channels.links import SignedLinks
 from notify.domain.jobs import Stage
 from notify.store.database import Database
@@ -49,7 +49,9 @@ def problem(answer: httpx.Response, status: int) -> dict[str, Any]:
         pytest.param({}, 422, id="nothing"),
         pytest.param({"content": b"{", "headers": JSON}, 400, id="cut-off"),
         pytest.param({"content": b'{"actor": "\xff"}', "headers": JSON}, 400, id="not-utf8"),
-        pytest.param({"content": b"[" * 100_000, "headers": JSON}, 400, id="deep"),
+        pytest.param({"content": b"[" * 50_000, "headers": JSON}, 400, id="deep"),
+        pytest.param({"content": b"[" + b"[]," * 60_000 + b"0]", "headers": JSON}, 413, id="many-lists"),
+        pytest.param({"json": [{"actor": "[" * 100_000}]}, 422, id="brackets-in-words"),
         pytest.param({"content": b"9" * 10_000, "headers": JSON}, 400, id="long-number"),
         pytest.param({"content": b"NaN", "headers": JSON}, 422, id="nan"),
         pytest.param({"content": b"{}", "headers": {"Content-Type": "text/plain"}}, 415, id="plain-text"),
@@ -93,6 +95,21 @@ def test_a_body_that_is_announced_as_too_large_is_not_even_read(writer: httpx.Cl
     announced = JSON | {"Content-Length": str(LARGEST_BODY + 1)}
 
     problem(writer.post("/api/v1/events", content=body(), headers=announced), 413)
+    assert read == []
+
+
+@pytest.mark.parametrize(
+    ("method", "url"),
+    [("POST", "/api/v1/events"), ("PUT", "/api/v1/people/dana"), ("PUT", "/api/v1/user/notification/config")],
+)
+def test_nobody_is_listened_to_before_it_is_known_who_they_are(api: httpx.Client, method: str, url: str) -> None:
+    read = []
+
+    def body() -> Iterator[bytes]:
+        read.append("something")
+        yield b"{}"
+
+    problem(api.request(method, url, content=body(), headers=JSON | {"Authorization": "Bearer ntf_x"}), 401)
     assert read == []
 
 

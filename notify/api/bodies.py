@@ -1,0 +1,179 @@
+"""
+The body of a call: read only once its sender is known, limited in size and time, and parsed beside the event loop.
+
+Decided: FastAPI's own body parameters are not used. It reads, parses and validates them in the event loop, and all of
+that before it asks who is calling; a mebibyte of unknown fields took a second there.
+Rejected: the process's pool of threads for large bodies too: forty of them at once fill the memory.
+"""
+
+from asyncio import Semaphore, timeout
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractAsyncContextManager, nullcontext
+from dataclasses import dataclass
+from http import HTTPStatus
+from json import JSONDecodeError, loads
+from re import compile as pattern
+from typing import Any
+
+from fastapi import HTTPException, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
+from pydantic import TypeAdapter, ValidationError
+from starlette.concurrency import run_in_threadpool
+from starlette.routing import BaseRoute
+
+from notify.api import context
+
+LARGEST_BODY = 1024 * 1024
+LARGE = 64 * 1024
+LARGE_AT_ONCE = 2
+MOST_CONTAINERS = 50_000
+# The closing quote may be missing, so that a string without one is passed over once, not once for each quote in it.
+STRING = pattern(r'"[^"\\]*(?:\\.[^"\\]*)*"?')
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class JsonBody:
+    """
+    The dependency that reads a body of JSON. Put it after the one that asks who is calling.
+
+    Args:
+        shape: What the body must be.
+    """
+
+    shape: TypeAdapter[Any]
+
+    async def __call__(self, request: Request) -> Any:  # noqa: ANN401 - what the shape says
+        """
+        The body, as its shape says.
+
+        Raises:
+            HTTPException: It is too large, too slow, or not called JSON.
+            RequestValidationError: It is not JSON, or not of the shape.
+        """
+        raw = await read(request, at_most=LARGEST_BODY)
+        if raw and not _is_json(request.headers.get("content-type", "")):
+            raise HTTPException(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "expected Content-Type: application/json")
+        async with _turn(request, len(raw)):
+            return await run_in_threadpool(parsed, self.shape, raw)
+
+
+def describe(document: dict[str, Any], routes: Iterable[BaseRoute]) -> None:
+    """Write the bodies of JSON that these routes take into their OpenAPI document."""
+    taken = {(path, method.lower()): body.shape for path, methods, body in _of(routes) for method in methods}
+    named, shared = TypeAdapter.json_schemas(
+        [(call, "validation", shape) for call, shape in taken.items()], ref_template="#/components/schemas/{model}"
+    )
+    document["components"]["schemas"].update(shared["$defs"])
+    for path, method in taken:
+        schema = named[(path, method), "validation"]
+        document["paths"][path][method]["requestBody"] = {
+            "required": True,
+            "content": {"application/json": {"schema": schema}},
+        }
+
+
+def _of(routes: Iterable[BaseRoute]) -> Iterator[tuple[str, Iterable[str], JsonBody]]:
+    """Path, methods and body of each route that takes JSON."""
+    for route in routes:
+        if isinstance(route, APIRoute):
+            for one in route.dependant.dependencies:
+                if isinstance(one.call, JsonBody):
+                    yield route.path_format, route.methods or (), one.call
+
+
+async def read(request: Request, *, at_most: int) -> bytes:
+    """
+    The body.
+
+    Raises:
+        HTTPException: It is larger than *at_most* bytes, announced or not, or does not come in time.
+    """
+    _refuse_over(at_most, _announced(request))
+    body = bytearray()
+    try:
+        async with timeout(context.of(request).client_seconds):
+            async for chunk in request.stream():
+                body += chunk
+                _refuse_over(at_most, len(body))
+    except TimeoutError:
+        raise HTTPException(
+            HTTPStatus.REQUEST_TIMEOUT, "the body did not come in time", {"Connection": "close"}
+        ) from None
+    return bytes(body)
+
+
+def parsed(shape: TypeAdapter[Any], raw: bytes) -> Any:  # noqa: ANN401 - what the shape says
+    """
+    What the bytes say, as the shape has it.
+
+    Raises:
+        HTTPException: It would take much longer than its size says.
+        RequestValidationError: It is not JSON, or not of the shape.
+    """
+    if not raw:
+        raise RequestValidationError([{"type": "missing", "loc": ("body",), "msg": "Field required"}])
+    try:
+        given = _json(raw)
+    except JSONDecodeError as error:
+        raise _not_json(error.msg, at=error.pos) from None
+    except UnicodeDecodeError as error:
+        raise _not_json("expected UTF-8", at=error.start) from None
+    except (RecursionError, ValueError):
+        raise _not_json("nested too deep, or a number too long", at=0) from None
+    try:
+        return shape.validate_python(given)
+    except ValidationError as error:
+        found = error.errors(include_url=False, include_input=False, include_context=False)
+        raise RequestValidationError([{**one, "loc": ("body", *one["loc"])} for one in found]) from None
+
+
+def _json(raw: bytes) -> Any:  # noqa: ANN401 - whatever was sent
+    """Source: RFC 8259 §8.1: UTF-8, and a byte order mark may be ignored."""
+    text = raw.decode("utf-8-sig")
+    if len(raw) > LARGE:
+        _refuse_many_containers(text)
+    return loads(text)
+
+
+def _refuse_many_containers(text: str) -> None:
+    """Each list and object is looked at by the garbage collector again and again while more of them come."""
+    bare = STRING.sub("", text)
+    if bare.count("[") + bare.count("{") > MOST_CONTAINERS:
+        raise HTTPException(
+            HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"expected at most {MOST_CONTAINERS} lists and objects"
+        )
+
+
+def _not_json(words: str, *, at: int) -> RequestValidationError:
+    return RequestValidationError(
+        [{"type": "json_invalid", "loc": ("body", at), "msg": words, "ctx": {"error": words}}]
+    )
+
+
+def media_type(content_type: str) -> str:
+    """The type that a Content-Type names, without its parameters, in small letters; empty: none."""
+    return content_type.partition(";")[0].strip().lower()
+
+
+def _is_json(content_type: str) -> bool:
+    kind, _, subtype = media_type(content_type).partition("/")
+    return kind == "application" and (subtype == "json" or subtype.endswith("+json"))
+
+
+def _turn(request: Request, size: int) -> AbstractAsyncContextManager[None]:
+    """A large body waits until few others are parsed."""
+    turns: Semaphore = request.app.state.large_bodies
+    return turns if size > LARGE else nullcontext()
+
+
+def _announced(request: Request) -> int:
+    try:
+        return int(request.headers.get("content-length", "0"))
+    except ValueError:
+        return 0
+
+
+def _refuse_over(at_most: int, size: int) -> None:
+    if size > at_most:
+        raise HTTPException(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"expected at most {at_most} bytes")

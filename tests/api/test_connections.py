@@ -1,0 +1,108 @@
+"""Nobody holds a connection for ever: not by half of a call, and not by leaving the answer where it is."""
+
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from socket import SO_RCVBUF, SOL_SOCKET, create_connection, socket
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+from psutil import CONN_ESTABLISHED, net_connections
+
+from notify.channels.links import SignedLinks
+from tests.support.served import PATIENCE_SECONDS, served
+from tests.support.wait import until
+
+CALLERS = 100
+HEAD = b"POST %s HTTP/1.1\r\nHost: notify.test\r\nContent-Type: application/x-www-form-urlencoded\r\n"
+
+
+@pytest.fixture
+def link(environment: dict[str, str]) -> bytes:
+    """A signed link of somebody."""
+    links = SignedLinks(secrets=[environment["NOTIFY_SECRET_KEYS"]], public_url="")
+    return links.preferences("dana").encode()
+
+
+def called(url: str, sent: bytes) -> socket:
+    """A connection on which this much of a call was sent."""
+    address = urlsplit(url)
+    connection = create_connection((address.hostname, address.port), timeout=PATIENCE_SECONDS)
+    connection.sendall(sent)
+    connection.setblocking(False)
+    return connection
+
+
+def heard(connection: socket) -> bytes | None:
+    """What was answered; nothing where the other side has hung up, None where it says nothing yet."""
+    try:
+        return connection.recv(10_000)
+    except BlockingIOError:
+        return None
+    except ConnectionResetError:
+        return b""
+
+
+def drip(connection: socket) -> bytes | None:
+    """What was answered; while nothing is, one more byte goes there."""
+    answer = heard(connection)
+    if answer is None:
+        with suppress(BrokenPipeError, ConnectionResetError, BlockingIOError):
+            connection.send(b"a")
+    return answer
+
+
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+def test_hundreds_of_half_calls_are_ended_in_time_however_they_drip_and_others_are_answered(
+    environment: dict[str, str], link: bytes, tmp_path: Path, loop: str
+) -> None:
+    half_a_body = HEAD % link + b"Content-Length: 1000\r\n\r\nsave=yes&"
+    environment["NOTIFY_API_CLIENT_SECONDS"] = "1"
+    with served(environment, tmp_path / "log", options=("--loop", loop)) as url:
+        assert httpx.get(f"{url}/livez", timeout=PATIENCE_SECONDS).status_code == 200
+        heads = [called(url, HEAD % link + b"X-Slow: ") for _ in range(CALLERS)]
+        bodies = [called(url, half_a_body) for _ in range(CALLERS // 10)]
+        silent = [called(url, b"") for _ in range(CALLERS // 10)]
+        again = [called(url, b"GET /livez HTTP/1.1\r\nHost: notify.test\r\n\r\nGET /li") for _ in range(CALLERS // 10)]
+        unread = [called(url, HEAD.replace(b"POST", b"GET") % b"/livez" + b"Content-Length: 100000\r\n\r\na")]
+        assert httpx.get(f"{url}/livez", timeout=PATIENCE_SECONDS).status_code == 200
+
+        answered = until(ended(heads), seconds=PATIENCE_SECONDS)
+        assert all(one.startswith(b"HTTP/1.1 408") for one in answered)
+        answered = until(ended(bodies), seconds=PATIENCE_SECONDS)
+        assert all(b"HTTP/1.1 408" in one for one in answered)
+        until(ended(silent, listen=heard), seconds=PATIENCE_SECONDS)
+        assert all(b"HTTP/1.1 200" in one for one in until(ended(again), seconds=PATIENCE_SECONDS))
+        assert all(b"HTTP/1.1 200" in one for one in until(ended(unread), seconds=PATIENCE_SECONDS))
+
+
+def ended(connections: list[socket], *, listen: Callable[[socket], bytes | None] = drip) -> Callable[[], list[bytes]]:
+    """Asks whether all of these were hung up on: what they were answered; nothing until then."""
+    answers, waiting = dict.fromkeys(connections, b""), set(connections)
+
+    def ask() -> list[bytes]:
+        for one in list(waiting):
+            answer = listen(one)
+            answers[one] += answer or b""
+            if answer == b"":
+                one.close()
+                waiting.discard(one)
+        return [] if waiting else list(answers.values())
+
+    return ask
+
+
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+def test_a_caller_who_leaves_the_answer_where_it_is_is_hung_up_on(
+    environment: dict[str, str], tmp_path: Path, loop: str
+) -> None:
+    environment["NOTIFY_API_CLIENT_SECONDS"] = "1"
+    with served(environment, tmp_path / "log", options=("--loop", loop)) as url, socket() as connection:
+        address = urlsplit(url)
+        connection.setsockopt(SOL_SOCKET, SO_RCVBUF, 1)
+        connection.connect((address.hostname, address.port))
+        connection.sendall(b"GET /openapi.json HTTP/1.1\r\nHost: notify.test\r\n\r\n" * 30)
+        mine = connection.getsockname()
+
+        until(lambda: CONN_ESTABLISHED not in {one.status for one in net_connections("tcp") if one.raddr == mine})
