@@ -1,6 +1,5 @@
 """The one place that knows every concrete class: from settings to the parts that work together."""
 
-import ssl
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
@@ -178,7 +177,7 @@ def channels(settings: Settings, *, count: Count = uncounted) -> tuple[EmailChan
     configured = relays(settings)
     if not configured:
         return ()
-    writing, signing, tls = composer(settings), signer(settings), ssl.create_default_context()
+    writing, signing = composer(settings), signer(settings)
     return tuple(
         EmailChannel(
             relay,
@@ -187,7 +186,6 @@ def channels(settings: Settings, *, count: Count = uncounted) -> tuple[EmailChan
             sessions=relay.sessions or settings.smtp_sessions,
             timeout=_seconds(settings.smtp_timeout_seconds),
             sign=signing,
-            tls=tls,
             count=count,
         )
         for relay in configured

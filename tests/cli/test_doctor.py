@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from dns.exception import DNSException
+from pydantic import SecretStr
 from sqlalchemy import text
 
 from notify.channels.email.dkim import Signer, signer
@@ -18,6 +20,7 @@ from notify.cli.checks import Finding
 from notify.cli.checks.database import transactions
 from notify.cli.checks.deployment import settings as together
 from notify.cli.checks.mail import certificate
+from notify.cli.checks.mail import relay as relays_found
 from notify.cli.checks.sender import looked_up
 from notify.cli.place import Place
 from notify.domain.waves import LEAST
@@ -29,7 +32,8 @@ from tests.cli.conftest import Notify
 from tests.support import rows
 from tests.support.names import asking, name_server
 from tests.support.office import Office, many
-from tests.support.smtp import Certificate, ScriptedRelay
+from tests.support.smtp import Authority, Certificate, ScriptedRelay
+from tests.support.token_endpoint import Says, TokenEndpoint
 
 pytestmark = pytest.mark.usefixtures("healthy")
 
@@ -137,6 +141,68 @@ def test_a_wrong_password_is_not_taken_for_a_relay_that_is_down(
     assert "auth_refused" in finding["found"]
     assert "password" in finding["mend"]
     assert "wrong" not in finding["found"]
+
+
+@dataclass(frozen=True, slots=True)
+class Offered:
+    """What the relay offers and knows, how we would log in, and what the doctor then names."""
+
+    mechanism: str
+    login: str
+    found: str
+    mend: str
+    says: Says | None = None
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        Offered("XOAUTH2", "ann:secret@ ", "it takes an access token and no password", "?token_url="),
+        Offered("PLAIN", "ann@ {asking}", "an access token needs AUTH OAUTHBEARER or AUTH XOAUTH2", "a password"),
+        Offered("XOAUTH2", "ann@ {asking}", "auth_refused 535", "who may send with the token"),
+        Offered(
+            "XOAUTH2",
+            "ann@ {asking}",
+            "invalid_client AADSTS7",
+            "client_id",
+            Says(401, {"error": "invalid_client AADSTS7"}),
+        ),
+        Offered("XOAUTH2", "ann@ {asking}", "token_unavailable", "can be reached", Says(503, b"")),
+        Offered("XOAUTH2", "ann@ {asking}&ca=/nowhere", "ca='/nowhere': No such file", "correct what it names"),
+        Offered(
+            "XOAUTH2", "ann@ token_command=notify-nothing", "'notify-nothing': no such program", "correct what it names"
+        ),
+        Offered("XOAUTH2", "ann@ token_command=false", "the command false failed with exit code 1", "token_command"),
+        Offered("PLAIN", "ann:secret@ ca={other}", "unable to get local issuer certificate", "?ca=FILE"),
+    ],
+    ids=lambda case: case.found,
+)
+def test_why_a_relay_lets_nobody_in_is_named_with_the_option_that_mends_it(
+    here: Place, tmp_path: Path, case: Offered
+) -> None:
+    ours, other = (Authority.made(folder) for folder in (tmp_path, _made(tmp_path / "other")))
+    (tmp_path / "secret").write_text("s3cret")
+    with (
+        TokenEndpoint(answers=[case.says] if case.says else []) as endpoint,
+        ScriptedRelay(
+            certificate=ours.issues(tmp_path), credentials=("ann", "secret"), mechanisms=(case.mechanism,), tokens=set()
+        ) as relay,
+    ):
+        asking = f"token_url={endpoint.url}&client_id=4711&client_secret_file={tmp_path / 'secret'}"
+        user, _, options = case.login.format(asking=asking, other=other.file).partition(" ")
+        trust = "" if "ca=" in options else f"&ca={ours.file}"
+        url = f"smtp://{user}127.0.0.1:{relay.port}?starttls=required{trust}&{options}"
+        finding = wrong(relays_found(changed(here, smtp_url=SecretStr(url))))["relay"]
+    assert case.found in finding.found
+    assert case.mend in finding.mend
+    assert "NOTIFY_SMTP_URL" in finding.mend
+    assert "s3cret" not in f"{finding}"
+    assert "token-" not in f"{finding}"
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir()
+    return folder
 
 
 def test_a_database_that_was_never_migrated_is_named_and_stops_no_other_check(

@@ -1,8 +1,9 @@
 """A relay that does as it is told: a real SMTP server on loopback whose answers, drops and silences are scripted."""
 
+import hmac
 import socket
 import ssl
-from base64 import b64decode
+from base64 import b64decode, b64encode
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -149,6 +150,8 @@ class ScriptedRelay:
         silent_at: Steps that are never answered, while the connection stays.
         extensions: What EHLO announces, besides STARTTLS and AUTH.
         credentials: User and password that AUTH asks for.
+        mechanisms: What AUTH offers.
+        tokens: The access tokens that are good, for whichever user.
         certificate: Offers STARTTLS, or speaks TLS at once if ``implicit_tls``.
     """
 
@@ -158,6 +161,8 @@ class ScriptedRelay:
     silent_at: set[str] = field(default_factory=set)
     extensions: tuple[str, ...] = EXTENSIONS
     credentials: tuple[str, str] | None = None
+    mechanisms: tuple[str, ...] = ("PLAIN", "LOGIN")
+    tokens: set[str] | None = None
     certificate: "Certificate | None" = None
     implicit_tls: bool = False
 
@@ -302,8 +307,9 @@ class _Dialogue:
         offers = ["relay.test", *self.relay.extensions]
         if self.relay.certificate and not self.secure:
             offers.append("STARTTLS")
-        if self.relay.credentials and (self.secure or not self.relay.certificate):
-            offers.append("AUTH PLAIN LOGIN")
+        logs_in = self.relay.credentials or self.relay.tokens is not None
+        if logs_in and (self.secure or not self.relay.certificate):
+            offers.append(f"AUTH {' '.join(self.relay.mechanisms)}")
         lines = [f"250-{offer}" for offer in offers[:-1]] + [f"250 {offers[-1]}"]
         self._answer(EHLO, line, "\r\n".join(lines))
 
@@ -313,14 +319,29 @@ class _Dialogue:
 
     def _on_auth(self, line: str) -> None:
         _, method, initial, *_ = [*line.split(" "), ""]
-        if method.upper() == "PLAIN":
-            _, user, password = b64decode(initial).decode().split("\0")
-        else:
-            user = b64decode(initial).decode()
-            self._write("334 UGFzc3dvcmQ6")
-            password = b64decode(self._read_line()).decode()
-        right = (user, password) == self.relay.credentials
-        self._answer(AUTH, method, "235 2.7.0 welcome" if right else "535 5.7.8 wrong password")
+        shown = method
+        match method.upper():
+            case "PLAIN":
+                _, user, password = b64decode(initial).decode().split("\0")
+                right = (user, password) == self.relay.credentials
+            case "LOGIN":
+                user, password = b64decode(initial).decode(), self._asked("Password:").decode()
+                right = (user, password) == self.relay.credentials
+            case "CRAM-MD5":
+                user, _, digest = self._asked("<4711@relay.test>").decode().partition(" ")
+                known = (self.relay.credentials or ("", ""))[1]
+                right = hmac.digest(known.encode(), b"<4711@relay.test>", "md5").hex() == digest
+            case _:
+                *_, token = b64decode(initial).decode().strip("\1").partition("auth=Bearer ")
+                right, shown = token in (self.relay.tokens or ()), f"{method} {b64decode(initial).decode()}"
+                if not right:
+                    shown += self._asked('{"status":"400","schemes":"bearer"}').decode()
+        self._answer(AUTH, shown, "235 2.7.0 welcome" if right else "535 5.7.8 wrong password")
+
+    def _asked(self, challenge: str) -> bytes:
+        """What the client answers to a challenge."""
+        self._write(f"334 {b64encode(challenge.encode()).decode()}")
+        return b64decode(self._read_line())
 
     def _on_mail(self, line: str) -> None:
         if self._answer(MAIL, line, "250 2.1.0 ok"):
@@ -448,29 +469,15 @@ class Certificate:
     def made(cls, folder: Path, *, address: str = "127.0.0.1", host: str = "relay.test") -> Self:
         """A certificate for an address and a name, valid for a day."""
         key = ec.generate_private_key(ec.SECP256R1())
-        name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "relay.test")])
-        now = datetime.now(UTC)
+        names = x509.SubjectAlternativeName([x509.IPAddress(ip_address(address)), x509.DNSName(host)])
         certificate = (
-            x509.CertificateBuilder()
-            .subject_name(name)
-            .issuer_name(name)
-            .public_key(key.public_key())
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(now - timedelta(days=1))
-            .not_valid_after(now + timedelta(days=1))
-            .add_extension(
-                x509.SubjectAlternativeName([x509.IPAddress(ip_address(address)), x509.DNSName(host)]), critical=False
-            )
+            _about(key, named="relay.test", issuer="relay.test")
+            .add_extension(names, critical=False)
             .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
             .sign(key, hashes.SHA256())
         )
         file = folder / f"{address}.pem"
-        file.write_bytes(
-            key.private_bytes(
-                serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-            )
-            + certificate.public_bytes(serialization.Encoding.PEM)
-        )
+        file.write_bytes(_as_pem(key, certificate))
         return cls(file)
 
     def server_side(self) -> ssl.SSLContext:
@@ -481,6 +488,64 @@ class Certificate:
     def trusted(self) -> ssl.SSLContext:
         """A client's context that trusts this certificate and no other."""
         return ssl.create_default_context(cafile=self.file)
+
+
+@dataclass(frozen=True, slots=True)
+class Authority:
+    """A private authority; ``file`` holds its certificate alone."""
+
+    file: Path
+    _key: ec.EllipticCurvePrivateKey
+
+    @classmethod
+    def made(cls, folder: Path) -> Self:
+        key = ec.generate_private_key(ec.SECP256R1())
+        builder = _about(key, named="authority.test", issuer="authority.test")
+        usage = x509.KeyUsage(
+            digital_signature=False, content_commitment=False, key_encipherment=False, data_encipherment=False,
+            key_agreement=False, key_cert_sign=True, crl_sign=True, encipher_only=False, decipher_only=False,
+        )  # fmt: skip
+        certificate = (
+            builder.add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+            .add_extension(usage, critical=True)
+            .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+            .sign(key, hashes.SHA256())
+        )
+        file = folder / "authority.pem"
+        file.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+        return cls(file, key)
+
+    def issues(self, folder: Path, *, names_its_issuers_key: bool = True) -> Certificate:
+        """A certificate for 127.0.0.1; without an Authority Key Identifier if it does not name its issuer's key."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        builder = _about(key, named="relay.test", issuer="authority.test").add_extension(
+            x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False
+        )
+        if names_its_issuers_key:
+            identifier = x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key())
+            builder = builder.add_extension(identifier, critical=False)
+        file = folder / "issued.pem"
+        file.write_bytes(_as_pem(key, builder.sign(self._key, hashes.SHA256())))
+        return Certificate(file)
+
+
+def _about(key: ec.EllipticCurvePrivateKey, *, named: str, issuer: str) -> x509.CertificateBuilder:
+    """A certificate to be completed and signed, valid for a day."""
+    now = datetime.now(UTC)
+    return (
+        x509.CertificateBuilder()
+        .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, named)]))
+        .issuer_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, issuer)]))
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+    )
+
+
+def _as_pem(key: ec.EllipticCurvePrivateKey, certificate: x509.Certificate) -> bytes:
+    pem, pkcs8, bare = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    return key.private_bytes(pem, pkcs8, bare) + certificate.public_bytes(pem)
 
 
 def _between(line: str) -> str:

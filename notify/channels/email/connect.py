@@ -2,7 +2,7 @@
 
 import asyncio
 import ssl
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Collection, Iterator
 from datetime import timedelta
 from functools import partial
 from ipaddress import ip_address
@@ -14,27 +14,94 @@ from aiosmtplib import SMTP, SMTPException, SMTPResponseException
 
 from notify.channels.email import replies
 from notify.channels.email.conversation import Conversation
-from notify.channels.email.relay import Guard, Relay
+from notify.channels.email.login import NoMechanism, log_in, secrets
+from notify.channels.email.oauth import LONGEST_EXCHANGE, AccessTokens, obstacle
+from notify.channels.email.relay import FALLBACKS, SETTING, Guard, Relay
 from notify.channels.email.session import ORDINARY_BYTES, Session, Timeouts, size_limit, too_small
-from notify.domain.errors import RelayUnavailable
+from notify.domain.errors import InvalidSettings, RelayUnavailable
 from notify.domain.measures import Count, Measure
 from notify.domain.outcomes import Phase, Released
+
+CREDENTIALS_INVALID = 535
 
 Step = Callable[[], Awaitable[object]]
 
 
-class NotOffered(RelayUnavailable):
-    """The relay does not offer what the settings require."""
+class StarttlsNotOffered(RelayUnavailable):
+    """The relay does not offer STARTTLS, which the settings require."""
 
 
-async def connect(relay: Relay, *, timeouts: Timeouts, tls: ssl.SSLContext, count: Count) -> Session | Released:
+def trusting(relay: Relay) -> ssl.SSLContext:
+    """
+    What checks the relay's certificate: by its own authorities if its URL names any, else by the system's.
+
+    Raises:
+        InvalidSettings: The file of its authorities cannot be read, or holds none.
+    """
+    try:
+        return ssl.create_default_context(cafile=relay.ca)
+    except OSError as error:  # an SSLError is one too
+        words = "it holds no certificate in PEM" if isinstance(error, ssl.SSLError) else error.strerror
+        raise InvalidSettings(_refused(relay, f"ca={str(relay.ca)!r}: {words}")) from None
+
+
+def tokens_of(relay: Relay, *, patience: timedelta = LONGEST_EXCHANGE) -> AccessTokens | None:
+    """
+    The access tokens of the relay; None where it takes none.
+
+    Args:
+        patience: How long asking for one may take, if that is less than usual.
+
+    Raises:
+        InvalidSettings: There can never be one.
+    """
+    if relay.tokens is None:
+        return None
+    if (words := obstacle(relay.tokens)) is not None:
+        raise InvalidSettings(_refused(relay, words))
+    return AccessTokens(relay.tokens, patience=patience)
+
+
+def _refused(relay: Relay, words: str) -> str:
+    return f"the URL of relay {relay.name} in {SETTING} or {FALLBACKS} makes no sense: {words}"
+
+
+async def connect(
+    relay: Relay, *, timeouts: Timeouts, tls: ssl.SSLContext, count: Count, tokens: AccessTokens | None = None
+) -> Session | Released:
     """
     A session that is ready for letters, or why there is none. No letter is risked.
+
+    A token that the relay refuses is replaced by a new one, once, over another connection.
 
     Args:
         tls: Checks the relay's certificate.
         count: Told how long the relay took, by phase.
+        tokens: What logs in instead of a password.
     """
+    opened = partial(_opened, relay, timeouts=timeouts, tls=tls, count=count)
+    if tokens is None:
+        return await opened(token=None)
+    token = await tokens.current()
+    if isinstance(token, Released):
+        return token
+    found = await opened(token=token)
+    if not _refuses_the_token(found):
+        return found
+    newer = await tokens.current(refused=token)
+    if isinstance(newer, Released):
+        return newer
+    return found if newer == token else await opened(token=newer)
+
+
+def _refuses_the_token(found: Session | Released) -> bool:
+    answer = found.answer if isinstance(found, Released) else None
+    return answer is not None and answer.phase is Phase.AUTH and answer.code == CREDENTIALS_INVALID
+
+
+async def _opened(
+    relay: Relay, *, timeouts: Timeouts, tls: ssl.SSLContext, count: Count, token: str | None
+) -> Session | Released:
     phase = Phase.CONNECT
     client = SMTP(
         hostname=relay.host,
@@ -44,11 +111,11 @@ async def connect(relay: Relay, *, timeouts: Timeouts, tls: ssl.SSLContext, coun
         timeout=timeouts.command.total_seconds(),
     )
     try:
-        for phase, step in _steps(client, relay, timeouts):
+        for phase, step in _steps(client, relay, timeouts, token):
             await _timed(phase, step, count)
-    except (SMTPException, OSError, NotOffered) as error:
+    except (SMTPException, OSError, RelayUnavailable) as error:
         _hang_up(client)
-        return _why(phase, error, relay)
+        return _why(phase, error, hide=secrets(relay, token))
     except BaseException:
         _hang_up(client)
         raise
@@ -74,7 +141,7 @@ async def _timed(phase: Phase, step: Step, count: Count) -> None:
         count(Measure.SMTP, phase, monotonic() - began)
 
 
-def _steps(client: SMTP, relay: Relay, timeouts: Timeouts) -> Iterator[tuple[Phase, Step]]:
+def _steps(client: SMTP, relay: Relay, timeouts: Timeouts, token: str | None) -> Iterator[tuple[Phase, Step]]:
     yield Phase.CONNECT, partial(_dial, client, relay, within=timeouts.connect)
     yield Phase.GREETING, partial(client.connect, timeout=timeouts.greeting.total_seconds())
     yield Phase.EHLO, client.ehlo
@@ -82,7 +149,7 @@ def _steps(client: SMTP, relay: Relay, timeouts: Timeouts) -> Iterator[tuple[Pha
         yield Phase.TLS, partial(_start_tls, client)
         yield Phase.EHLO, client.ehlo
     if relay.username is not None:
-        yield Phase.AUTH, partial(_log_in, client, relay)
+        yield Phase.AUTH, partial(log_in, client, relay, token)
 
 
 async def _dial(client: SMTP, relay: Relay, *, within: timedelta) -> None:
@@ -125,14 +192,8 @@ def _own_address(connected: socket) -> str:
 
 async def _start_tls(client: SMTP) -> None:
     if not client.supports_extension("starttls"):
-        raise NotOffered(extension="STARTTLS")
+        raise StarttlsNotOffered
     await client.starttls()
-
-
-async def _log_in(client: SMTP, relay: Relay) -> None:
-    if not client.supported_auth_methods:
-        raise NotOffered(extension="AUTH")
-    await client.login(relay.username or "", relay.password or "")
 
 
 def _hang_up(client: SMTP) -> None:
@@ -142,16 +203,16 @@ def _hang_up(client: SMTP) -> None:
     client.close()
 
 
-def _why(phase: Phase, error: BaseException, relay: Relay) -> Released:  # noqa: PLR0911 - one line a cause
+def _why(phase: Phase, error: BaseException, *, hide: Collection[str]) -> Released:  # noqa: PLR0911 - one line a cause
     """The verdict on a session that could not be opened, by what lies deepest in the exception."""
     cause: BaseException | None = error
     while cause is not None:
         match cause:
             case SMTPResponseException(code=code, message=words):
-                return replies.unopened(phase, code, words, hide=relay.secrets)
-            case NotOffered() if phase is Phase.AUTH:
-                return replies.misconfigured(phase, reason="auth_not_offered", text="the relay offers no AUTH we know")
-            case NotOffered():
+                return replies.unopened(phase, code, words, hide=hide)
+            case NoMechanism(words=words):
+                return replies.misconfigured(phase, reason="auth_not_offered", text=words)
+            case StarttlsNotOffered():
                 return replies.unreachable(phase, reason="starttls_not_offered", text="the relay offers no STARTTLS")
             case ssl.SSLCertVerificationError(verify_message=words):
                 return replies.misconfigured(Phase.TLS, reason="certificate", text=words)

@@ -4,11 +4,13 @@ import ssl
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from notify.channels.email.connect import connect
+from notify.channels.email import replies
+from notify.channels.email.connect import connect, tokens_of, trusting
 from notify.channels.email.relay import Relay
 from notify.channels.email.session import Timeouts
+from notify.domain.errors import InvalidSettings
 from notify.domain.measures import uncounted
-from notify.domain.outcomes import Released
+from notify.domain.outcomes import Phase, Released
 
 PATIENCE = timedelta(seconds=10)
 
@@ -31,11 +33,15 @@ async def examine(relay: Relay, *, tls: ssl.SSLContext | None = None, patience: 
     Connect, greet, start TLS, log in and ask for nothing (NOOP), as a worker does before it claims.
 
     Args:
-        tls: Checks the relay's certificate; None: the system's authorities.
+        tls: Checks the relay's certificate; None: as its URL says.
         patience: For each answer; workers have more.
     """
     timeouts = Timeouts.all(patience)
-    session = await connect(relay, timeouts=timeouts, tls=tls or ssl.create_default_context(), count=uncounted)
+    try:
+        checks, tokens = tls or trusting(relay), tokens_of(relay, patience=patience)
+    except InvalidSettings as error:
+        return Examined(refused=replies.misconfigured(Phase.CONNECT, reason="url_makes_no_sense", text=str(error)))
+    session = await connect(relay, timeouts=timeouts, tls=checks, tokens=tokens, count=uncounted)
     if isinstance(session, Released):
         return Examined(refused=session)
     try:

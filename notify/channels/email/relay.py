@@ -1,18 +1,23 @@
 """
 Where letters are handed over, and how the way there is guarded: ``NOTIFY_SMTP_URL`` and its fallbacks, read once.
 
-Decided: what belongs to one relay stands in its URL (``?starttls=``, ``?sessions=``, ``?per_second=``), so that a
-second one needs no second set of variables, and one relay needs none of it.
+Decided: what belongs to one relay stands in its URL (``?starttls=``, ``?sessions=``, ``?per_second=``, ``?ca=``, where
+its access tokens come from), so that a second one needs no second set of variables, and one relay needs none of it. A
+client's secret stands in a file, which the URL names.
 """
 
 from base64 import b64encode
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from ipaddress import ip_address
+from pathlib import Path
 from re import compile as pattern
+from shlex import split
 from typing import NoReturn, Self
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
+from notify.channels.email.oauth import ClientCredentials, TokenCommand, TokenSource
 from notify.dns_names import NotADomain, ascii_domain, is_full_name
 from notify.domain.errors import InvalidSettings
 from notify.domain.rates import MOST_PER_SECOND
@@ -21,8 +26,11 @@ SETTING = "NOTIFY_SMTP_URL"
 FALLBACKS = "NOTIFY_SMTP_FALLBACK_URLS"
 EXPECTED = (
     "expected smtp://user:password@host:587 or smtps://host, with ?starttls=required|never&sessions=8&per_second=10"
+    "&ca=FILE; for tokens instead of a password smtp://user@host with"
+    " ?token_url=URL&client_id=ID&client_secret_file=FILE&scope=SCOPE or ?token_command=WORDS"
 )
-OPTIONS = ("starttls", "sessions", "per_second")
+OAUTH_OPTIONS = ("token_url", "client_id", "client_secret_file", "scope", "token_command")
+OPTIONS = ("starttls", "sessions", "per_second", "ca", *OAUTH_OPTIONS)
 MOST_SESSIONS = 256
 UNREADABLE = "its host or port cannot be read (percent-encode / ? # @ : in the password)"
 NUMBER = pattern(r"[0-9]+(\.[0-9]+)?")
@@ -42,9 +50,10 @@ class Relay:
     The SMTP server that letters are handed to.
 
     ``host`` is without the final dot that its URL may have; ``is_rooted``: it has one, and no search domain is tried.
-    ``ehlo_name`` is what we call ourselves; None: the address that we connect from. ``username`` and ``password`` are
-    both given or both None, and never with ``Guard.PLAIN``. ``sessions`` is how many one worker process opens at
-    most; None: as many as to any other. ``per_second`` is how many letters it gets from all workers; None: as many
+    ``ehlo_name`` is what we call ourselves; None: the address that we connect from. ``username`` stands with a
+    ``password``, or with ``tokens`` (where access tokens come from), and never with ``Guard.PLAIN``. ``ca``: only the
+    authorities in this file vouch for the relay; None: the system's. ``sessions`` is how many one worker process opens
+    at most; None: as many as to any other. ``per_second`` is how many letters it gets from all workers; None: as many
     as it takes.
     """
 
@@ -56,6 +65,8 @@ class Relay:
     sessions: int | None = None
     per_second: float | None = None
     is_rooted: bool = False
+    ca: Path | None = None
+    tokens: TokenSource | None = None
     ehlo_name: str | None = None
 
     @classmethod
@@ -83,9 +94,12 @@ class Relay:
         host = _host(parts)
         options = _options(parts)
         guard = _guard(parts.scheme, host, options.get("starttls"))
-        username, password = _credentials(parts)
+        tokens = _tokens(options)
+        username, password = _credentials(parts, instead=tokens)
         if username is not None and guard is Guard.PLAIN:
-            _refuse("it holds a password, which is never sent without TLS; add ?starttls=required")
+            _refuse("it logs in, which is never done without TLS; add ?starttls=required")
+        if "ca" in options and guard is Guard.PLAIN:
+            _refuse("its ca is of no use without TLS; add ?starttls=required")
         return cls(
             host=host,
             port=parts.port or (465 if guard is Guard.IMPLICIT_TLS else 587),
@@ -94,6 +108,8 @@ class Relay:
             password=password,
             sessions=_sessions(options.get("sessions")),
             per_second=_per_second(options.get("per_second")),
+            ca=_file(options, "ca"),
+            tokens=tokens,
             is_rooted=(parts.hostname or "").endswith(".") and is_full_name(host),
         )
 
@@ -210,12 +226,69 @@ def _per_second(stated: str | None) -> float | None:
     return number
 
 
-def _credentials(parts: SplitResult) -> tuple[str, str] | tuple[None, None]:
+def _credentials(parts: SplitResult, *, instead: TokenSource | None) -> tuple[str | None, str | None]:
+    """
+    User and password.
+
+    Args:
+        instead: Where tokens come from, which take the password's place.
+    """
+    if instead is not None:
+        if not parts.username or parts.password:
+            _refuse("it says where tokens come from; expected a user and no password besides")
+        return unquote(parts.username), None
     if parts.username is None and parts.password is None:
         return None, None
     if not parts.username or not parts.password:
         _refuse("it holds a user without a password, or the reverse")
     return unquote(parts.username), unquote(parts.password)
+
+
+def _tokens(options: Mapping[str, str]) -> TokenSource | None:
+    """Where access tokens come from; None: none are wanted."""
+    given = {name: options[name] for name in OAUTH_OPTIONS if name in options}
+    if not given:
+        return None
+    if "token_command" in given:
+        if len(given) > 1:
+            _refuse(
+                f"it has token_command and {', '.join(given.keys() - {'token_command'})}; expected one way to a token"
+            )
+        return TokenCommand(_words(given["token_command"]))
+    missing = [name for name in ("token_url", "client_id", "client_secret_file") if not given.get(name)]
+    if missing:
+        _refuse(f"it has {', '.join(given)} and lacks {', '.join(missing)}")
+    return ClientCredentials(
+        token_url=_token_url(given["token_url"]),
+        client_id=given["client_id"],
+        client_secret_file=Path(given["client_secret_file"]),
+        scope=given.get("scope") or None,
+    )
+
+
+def _words(command: str) -> tuple[str, ...]:
+    try:
+        words = tuple(split(command))
+    except ValueError:
+        words = ()
+    return words or _refuse("its token_command is no command (in a URL + is a space and %2B a plus)")
+
+
+def _token_url(stated: str) -> str:
+    """Source: RFC 6749 §3.2: the way to a token endpoint is guarded by TLS."""
+    try:
+        parts = urlsplit(stated)
+        secure = parts.scheme == "https" or (parts.scheme == "http" and is_loopback(parts.hostname or ""))
+        usable = secure and bool(parts.hostname) and stated.isascii() and stated.isprintable() and parts.port != 0
+    except ValueError:
+        usable = False
+    return stated if usable else _refuse("its token_url is no https://… address, nor http://… of this machine")
+
+
+def _file(options: Mapping[str, str], name: str) -> Path | None:
+    if name not in options:
+        return None
+    return Path(options[name]) if options[name] else _refuse(f"its {name} names no file")
 
 
 def _base64(text: str) -> str:

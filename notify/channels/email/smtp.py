@@ -10,7 +10,7 @@ import structlog
 
 from notify.channels.email import replies
 from notify.channels.email.compose import Composer
-from notify.channels.email.connect import connect
+from notify.channels.email.connect import connect, tokens_of, trusting
 from notify.channels.email.errands import Errands, Single
 from notify.channels.email.headers import Address, UnusableAddress, address
 from notify.channels.email.pool import Pool, Wear
@@ -39,7 +39,7 @@ class EmailChannel:
         timeout: One limit for every wait; None: those of RFC 5321.
         wear: When a session is replaced by a new one.
         sign: Puts a signature before a letter; None: nobody signs here.
-        tls: Checks the relay's certificate; None: the system's authorities.
+        tls: Checks the relay's certificate; None: as its URL says.
         now: The instant that letters are dated with, aware UTC.
         count: Told how long the relay takes.
     """
@@ -63,7 +63,8 @@ class EmailChannel:
         self._sender = _sender(bounce_address)
         self._sessions = sessions
         self._timeouts = Timeouts.all(timeout)
-        self._tls = tls or ssl.create_default_context()
+        self._tls = tls or trusting(relay)
+        self._tokens = tokens_of(relay, patience=self._timeouts.command)
         self._sign = sign
         self._now = now
         self._count = count
@@ -139,7 +140,9 @@ class EmailChannel:
         )
 
     async def _connect(self) -> Session | Released:
-        return await connect(self._relay, timeouts=self._timeouts, tls=self._tls, count=self._count)
+        return await connect(
+            self._relay, timeouts=self._timeouts, tls=self._tls, tokens=self._tokens, count=self._count
+        )
 
     async def _probe(self, *, fresh: bool) -> Released | None:
         try:

@@ -1,7 +1,6 @@
 """The way of a letter: the relay, its certificate, its breaker, and whether every letter can be written."""
 
 import asyncio
-import ssl
 from collections.abc import Collection, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
@@ -29,7 +28,15 @@ LARGEST_EMAIL_BYTES = 262_144
 NO_LETTER = "Letters go over the next relay; without one none leaves, none is claimed, and none loses an attempt."
 RAISE_LIMIT = "raise the limit at the relay (Postfix: message_size_limit)"
 SEND_TEST = "notify send-test ADDRESS; if that is refused, mend what it names"
-TOLD_BY_A_SESSION = frozenset({"auth_refused", "auth_not_offered", "certificate", "size_limit"})
+TOLD_BY_A_SESSION = frozenset(
+    {"auth_refused", "auth_not_offered", "token_refused", "url_makes_no_sense", "certificate", "size_limit"}
+)
+LOGS_IN = {
+    "auth_not_offered": "log in as the relay asks: by a password, or ?token_url= or ?token_command= for access tokens",
+    "auth_refused": "correct user and password; with access tokens, see who may send with the token of ?token_url=",
+    "token_refused": "correct token_url, client_id, client_secret_file, scope or token_command",
+    "token_unavailable": "see whether ?token_url= can be reached from here, or why ?token_command= takes so long",
+}
 MENDS = {
     Blame.RELAY: "mend the relay; then notify doctor, notify relays probe or a worker's own probe closes it",
     Blame.CONFIGURATION: "check NOTIFY_SMTP_URL, NOTIFY_BOUNCE_ADDRESS and NOTIFY_MAIL_FROM; then notify send-test",
@@ -170,12 +177,12 @@ def _remedy(refused: Released, setting: str) -> str:
     phase = refused.answer.phase if refused.answer else None
     if refused.reason == "size_limit":
         return RAISE_LIMIT
+    if refused.reason == "url_makes_no_sense":
+        return f"correct what it names in {setting}"
     if phase is Phase.AUTH:
-        return f"correct user and password in {setting}; then notify send-test"
+        return f"{LOGS_IN.get(refused.reason, LOGS_IN['auth_refused'])} (in {setting}); then notify send-test"
     if phase is Phase.TLS and refused.blame is Blame.CONFIGURATION:
-        return (
-            f"renew the relay's certificate, or trust its authority ({ssl.get_default_verify_paths().openssl_cafile})"
-        )
+        return f"renew the relay's certificate, or name its authority by ?ca=FILE in {setting}"
     if refused.blame is Blame.CONFIGURATION:
         return MENDS[Blame.CONFIGURATION]
     return f"check that the relay runs and can be reached from here, and {setting}"

@@ -1,11 +1,13 @@
 """One URL says where letters go; what makes no sense or would show a password stops the start."""
 
+from pathlib import Path
 from urllib.parse import quote
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from notify.channels.email.oauth import ClientCredentials, TokenCommand
 from notify.channels.email.relay import FALLBACKS, Guard, Relay, in_order
 from notify.domain.errors import InvalidSettings
 
@@ -92,6 +94,22 @@ def test_any_credentials_can_be_written_percent_encoded(user: str, password: str
         "smtp://:s3cret@mail.example.com",
         "smtp://",
         "smtp://.",
+        "smtp://ann:s3cret@mail.example.com?ca=",
+        "smtp://mail.example.com?starttls=never&ca=/s3/ca.pem",
+        "smtp://ann@mail.example.com?client_id=s3&client_secret_file=/s3",
+        "smtp://ann@mail.example.com?token_url=https://login.example/s3",
+        "smtp://ann@mail.example.com?token_url=https://login.example/s3&client_id=&client_secret_file=/s3",
+        "smtp://ann@mail.example.com?token_url=http://login.example/s3&client_id=s3&client_secret_file=/s3",
+        "smtp://ann@mail.example.com?token_url=ftp://login.example/s3&client_id=s3&client_secret_file=/s3",
+        "smtp://ann@mail.example.com?token_url=https:///s3&client_id=s3&client_secret_file=/s3",
+        "smtp://ann@mail.example.com?token_url=https://[::1/s3&client_id=s3&client_secret_file=/s3",
+        "smtp://ann@mail.example.com?scope=s3",
+        "smtp://ann@mail.example.com?token_command=",
+        "smtp://ann@mail.example.com?token_command='s3",
+        "smtp://ann@mail.example.com?token_command=s3&client_id=s3",
+        "smtp://mail.example.com?token_command=s3",
+        "smtp://ann:s3cret@mail.example.com?token_command=s3",
+        "smtp://ann@127.0.0.1?token_command=s3",
         "smtp://ann:s3cret@☃.example",
         "smtp://ann:s3cret@mail..example.com",
         "mail.example.com",
@@ -105,6 +123,28 @@ def test_a_url_that_makes_no_sense_is_refused_without_showing_its_password(url: 
     assert "NOTIFY_SMTP_URL" in said
     assert "s3" not in said
     assert "cret" not in said.replace("secret", "")
+
+
+def test_what_is_missing_to_ask_for_a_token_is_named() -> None:
+    with pytest.raises(InvalidSettings, match="it has client_id and lacks token_url, client_secret_file"):
+        Relay.from_url("smtp://ann@mail.example.com?client_id=4711")
+
+
+def test_where_tokens_come_from_is_each_relays_own() -> None:
+    asking = "token_url=https://login.example/t&client_id=4711&client_secret_file=/run/secret&scope=https://o.example/.default"
+    first, second, third = in_order(
+        f"smtp://notify%40example.com@a.example?{asking}&ca=/etc/a.pem",
+        "smtp://ann@b.example?token_command=print-token+--for+%27two+words%27 smtp://ann:s3cret@c.example",
+    )
+    assert first.tokens == ClientCredentials(
+        token_url="https://login.example/t",
+        client_id="4711",
+        client_secret_file=Path("/run/secret"),
+        scope="https://o.example/.default",
+    )
+    assert (first.username, first.password, first.ca) == ("notify@example.com", None, Path("/etc/a.pem"))
+    assert second.tokens == TokenCommand(("print-token", "--for", "two words"))
+    assert (third.tokens, third.ca) == (None, None)
 
 
 def test_a_relay_can_be_printed_without_showing_its_password() -> None:

@@ -36,6 +36,7 @@ from tests.support.smtp import (
     QUIT,
     RCPT,
     STARTTLS,
+    Authority,
     Certificate,
     Said,
     ScriptedRelay,
@@ -103,6 +104,12 @@ def answers(*replies: str) -> Callable[[Said], str | None]:
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
     return Certificate.made(tmp_path_factory.mktemp("certificate"))
+
+
+def folder(within: Path, name: str) -> Path:
+    made = within / name
+    made.mkdir()
+    return made
 
 
 def guarded(relay: ScriptedRelay, *, credentials: str = "", query: str = "?starttls=required") -> str:
@@ -458,6 +465,44 @@ def test_a_refused_password_is_a_mistake_of_ours_and_is_not_repeated(certificate
     assert "s3cret" not in outcome.answer.text
 
 
+@pytest.mark.parametrize(
+    "mechanisms", [("CRAM-MD5", "LOGIN", "PLAIN"), ("LOGIN", "CRAM-MD5"), ("CRAM-MD5",)], ids=" ".join
+)
+def test_a_password_is_told_once_a_connection_whatever_the_relay_offers(
+    certificate: Certificate, mechanisms: tuple[str, ...]
+) -> None:
+    with ScriptedRelay(certificate=certificate, credentials=("ann", "right"), mechanisms=mechanisms) as relay:
+        wrong, right = (
+            send(channel(relay, url=guarded(relay, credentials=f"ann:{word}@"), tls=certificate.trusted()))
+            for word in ("wrong", "right")
+        )
+    assert isinstance(wrong[0], Released)
+    assert (wrong[0].blame, wrong[0].reason) == (Blame.CONFIGURATION, "auth_refused")
+    assert isinstance(right[0], Sent)
+    assert (relay.connections, relay.count(AUTH)) == (2, 2)
+
+
+@pytest.mark.parametrize(
+    ("offered", "options", "told"),
+    [
+        ("XOAUTH2", "", "AUTH XOAUTH2; it takes an access token and no password"),
+        ("GSSAPI", "", "AUTH GSSAPI; a password needs AUTH PLAIN"),
+        ("PLAIN", "&token_command=echo+token", "AUTH PLAIN; an access token needs AUTH OAUTHBEARER or AUTH XOAUTH2"),
+    ],
+)
+def test_a_relay_that_cannot_take_what_we_have_is_shown_nothing_and_what_it_offers_is_told(
+    certificate: Certificate, offered: str, options: str, told: str
+) -> None:
+    with ScriptedRelay(certificate=certificate, credentials=("ann", "s3cret"), mechanisms=(offered,)) as relay:
+        url = guarded(relay, credentials="ann@" if options else "ann:s3cret@", query=f"?starttls=required{options}")
+        (outcome,) = send(channel(relay, url=url, tls=certificate.trusted()))
+    assert isinstance(outcome, Released)
+    assert (outcome.blame, outcome.reason) == (Blame.CONFIGURATION, "auth_not_offered")
+    assert outcome.answer is not None
+    assert told in outcome.answer.text
+    assert relay.count(AUTH) == 0
+
+
 def test_a_relay_without_auth_is_given_no_password(certificate: Certificate) -> None:
     with ScriptedRelay(certificate=certificate) as relay:
         url = guarded(relay, credentials="ann:s3cret@")
@@ -481,6 +526,34 @@ def test_a_certificate_that_proves_nothing_gets_no_letter_and_no_password(
     assert isinstance(outcome, Released)
     assert (outcome.blame, outcome.reason) == (Blame.CONFIGURATION, "certificate")
     assert (relay.count(AUTH), relay.count(MAIL)) == (0, 0)
+
+
+@pytest.mark.parametrize("implicit", [False, True], ids=["starttls", "smtps"])
+def test_a_private_authority_vouches_for_its_own_relay_and_for_no_other(tmp_path: Path, *, implicit: bool) -> None:
+    ours, theirs = (Authority.made(folder(tmp_path, name)) for name in ("ours", "theirs"))
+    with ScriptedRelay(certificate=ours.issues(tmp_path), implicit_tls=implicit) as relay:
+        scheme, query = ("smtps", "?") if implicit else ("smtp", "?starttls=required&")
+        urls = [f"{scheme}://127.0.0.1:{relay.port}{query}ca={authority.file}" for authority in (ours, theirs)]
+        (sent,), (refused,) = (send(channel(relay, url=url)) for url in urls)
+    assert isinstance(sent, Sent)
+    assert isinstance(refused, Released)
+    assert (refused.blame, refused.reason, relay.count(MAIL)) == (Blame.CONFIGURATION, "certificate", 1)
+
+
+@pytest.mark.parametrize("names_its_issuers_key", [False, True])
+def test_what_openssls_strict_checks_object_to_is_repeated(tmp_path: Path, *, names_its_issuers_key: bool) -> None:
+    authority = Authority.made(tmp_path)
+    strict = ssl.create_default_context(cafile=authority.file)
+    strict.verify_flags |= ssl.VERIFY_X509_STRICT
+    shown = authority.issues(tmp_path, names_its_issuers_key=names_its_issuers_key)
+    with ScriptedRelay(certificate=shown) as relay:
+        (outcome,) = send(channel(relay, url=guarded(relay), tls=strict))
+    if names_its_issuers_key:
+        assert isinstance(outcome, Sent)
+    else:
+        assert isinstance(outcome, Released)
+        assert outcome.answer is not None
+        assert (outcome.reason, outcome.answer.text) == ("certificate", "Missing Authority Key Identifier")
 
 
 @pytest.mark.parametrize("host", ["localhost", "localhost."])

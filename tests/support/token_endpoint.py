@@ -1,0 +1,96 @@
+"""A token endpoint that does as it is told: a real HTTP server on loopback that grants, refuses or waits."""
+
+import json
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Event, Thread
+from typing import Any, Self
+from urllib.parse import parse_qsl
+
+from tests.support.smtp import Certificate
+
+PATIENCE = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Says:
+    """One answer; ``body`` None: a new token."""
+
+    status: int = 200
+    body: bytes | Mapping[str, Any] | None = None
+
+
+@dataclass
+class TokenEndpoint:
+    """
+    The server and its script, which may change while it runs. A context manager.
+
+    Args:
+        life: Seconds that a token lasts; None: it does not say.
+        answers: Taken in their turn, then every exchange is granted.
+        certificate: Speaks TLS.
+    """
+
+    life: int | str | None = 3600
+    answers: list[Says] = field(default_factory=list)
+    asked: list[dict[str, str]] = field(default_factory=list)
+    certificate: Certificate | None = None
+
+    def __enter__(self) -> Self:
+        self.go_on = Event()
+        self.go_on.set()
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
+        self._server.daemon_threads = True
+        if self.certificate is not None:
+            context = self.certificate.server_side()
+            self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
+        self._thread = Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01})
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.go_on.set()
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join(PATIENCE)
+
+    @property
+    def url(self) -> str:
+        scheme = "https" if self.certificate else "http"
+        return f"{scheme}://127.0.0.1:{self._server.server_port}/tenant/oauth2/v2.0/token"
+
+    def hang(self) -> None:
+        """Answer nothing until the end."""
+        self.go_on.clear()
+
+    def answer(self, form: dict[str, str]) -> tuple[int, bytes]:
+        self.asked.append(form)
+        number = len(self.asked)
+        says = self.answers.pop(0) if self.answers else Says()
+        self.go_on.wait(PATIENCE)
+        if isinstance(says.body, bytes):
+            return says.status, says.body
+        granted: dict[str, Any] = {"token_type": "Bearer", "access_token": f"token-{number}"}
+        granted |= {} if self.life is None else {"expires_in": self.life}
+        return says.status, json.dumps(granted if says.body is None else says.body).encode()
+
+
+def _handler(endpoint: TokenEndpoint) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            status, words = endpoint.answer({"path": self.path, **dict(parse_qsl(body.decode()))})
+            self.send_response(status)
+            if status // 100 == 3:
+                self.send_header("Location", endpoint.url)
+            self.send_header("Content-Length", str(len(words)))
+            self.end_headers()
+            with suppress(OSError):  # who asked has heard enough
+                self.wfile.write(words)
+
+        def log_message(self, *_: object) -> None:
+            """Nobody reads it."""
+
+    return Handler
