@@ -113,6 +113,36 @@ def test_three_recipients_in_a_row_that_are_refused_for_policy_are_about_us(
     assert office.now(BREAKERS) == [("closed", "configuration: policy", 0)]
 
 
+@pytest.mark.parametrize(("step", "reply"), [(RCPT, "550 5.3.4 too big"), (DOT, "552 5.3.4 message file too big")])
+def test_a_size_limit_that_a_relay_does_not_announce_kills_no_ordinary_email(
+    database: Database, relay: ScriptedRelay, step: str, reply: str
+) -> None:
+    relay.extensions = tuple(one for one in relay.extensions if not one.startswith("SIZE"))
+    relay.answers[step] = reply
+    office = Office(database, relay.url, {"smtp_sessions": 1})
+    office.letters_wait(*many(20))
+    for _ in range(5):
+        office.drain()
+        assert office.now(BREAKERS) == [("open", "configuration: oversize", 3)]
+        office.now(TIME_PASSES)
+
+    relay.answers.clear()
+
+    assert office.drain()["sent"] == 20
+
+
+def test_a_mailbox_that_takes_no_email_of_that_size_is_no_fault_of_ours(
+    database: Database, relay: ScriptedRelay
+) -> None:
+    relay.reply_by_recipient = {f"{name}@example.com": "552 5.2.3 too large for this mailbox" for name in many(4)}
+    office = Office(database, relay.url, {"smtp_sessions": 1})
+    office.letters_wait(*many(6))
+
+    office.drain()
+
+    assert endings(office) == {("dead", 0), ("sent", 0)}
+
+
 def test_an_email_that_is_taken_between_clears_the_relay_of_the_suspicion(
     database: Database, relay: ScriptedRelay
 ) -> None:

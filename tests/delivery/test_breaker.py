@@ -88,18 +88,22 @@ def test_a_refused_sender_opens_the_breaker_at_once_and_is_held_against_no_lette
     assert relay.letters == []
 
 
-@pytest.mark.parametrize("announced", [True, False], ids=["in EHLO", "after MAIL"])
+@pytest.mark.parametrize(
+    ("extensions", "reason"),
+    [(("SIZE 3000",), "configuration: size_limit"), ((), "configuration: oversize")],
+    ids=["in EHLO", "after MAIL"],
+)
 def test_a_relay_that_takes_no_ordinary_email_kills_none_and_the_next_relay_gets_them(
-    database: Database, relay: ScriptedRelay, *, announced: bool
+    database: Database, relay: ScriptedRelay, extensions: tuple[str, ...], reason: str
 ) -> None:
-    relay.extensions = ("SIZE 3000",) if announced else ()
+    relay.extensions = extensions
     relay.answers["MAIL"] = "552 5.3.4 message size exceeds fixed limit"
     alone = Office(database, relay.url)
     alone.letters_wait(*many(5))
     alone.drain()
 
     assert {(job.status, job.failures) for job in alone.jobs() if job.to_email} == {("pending", 0)}
-    assert alone.now("SELECT state, reason FROM notify.smtp_relays") == [("open", "configuration: size_limit")]
+    assert alone.now("SELECT state, reason FROM notify.smtp_relays") == [("open", reason)]
     with ScriptedRelay() as second:
         alone.now("UPDATE notify.email_jobs SET due_at = now() WHERE due_at IS NOT NULL")
         assert Office(database, relay.url, {"smtp_fallback_urls": second.url}).drain()["sent"] == 5

@@ -31,3 +31,18 @@ def test_a_postfix_that_takes_no_ordinary_email_kills_none_and_is_known_before_o
         mta.change(message_size_limit="10240000")
         office.now(TIME_PASSES)
         assert office.drain()["sent"] == 20
+
+
+def test_a_postfix_that_does_not_announce_its_limit_kills_no_ordinary_email_either(database: Database) -> None:
+    hidden = {"message_size_limit": "3000", "smtpd_discard_ehlo_keywords": "size"}
+    with postfix(mynetworks="127.0.0.0/8", **hidden) as mta:
+        office = Office(database, mta.url)
+        office.letters_wait(*many(20))
+
+        office.drain()
+
+        assert {job.status for job in office.jobs() if job.to_email} == {"pending"}
+        assert office.now("SELECT state, reason FROM notify.smtp_relays") == [("open", "configuration: oversize")]
+        mta.change(message_size_limit="10240000")
+        office.now(TIME_PASSES)
+        assert office.drain()["sent"] == 20

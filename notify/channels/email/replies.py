@@ -82,10 +82,13 @@ def _refused(answer: Answer, about: Meaning | None) -> Outcome:  # noqa: PLR0911
     if not for_good:
         return _later(answer)
     if (answer.enhanced or "").startswith(POLICY):
-        return Retry(
-            reason="policy", floor=GREYLISTING, max_failures=ATTEMPTS_UNDER_POLICY, suspicious=True, answer=answer
-        )
+        return suspicious(reason="policy", answer=answer)
     return Dead(reason="refused", answer=answer, undeliverable=about is Meaning.NO_SUCH_ADDRESS)
+
+
+def suspicious(*, reason: str, answer: Answer) -> Retry:
+    """A refusal of an email that may be about us: a few attempts, and others' refusals are held beside it."""
+    return Retry(reason=reason, floor=GREYLISTING, max_failures=ATTEMPTS_UNDER_POLICY, suspicious=True, answer=answer)
 
 
 def _later(answer: Answer) -> Retry:

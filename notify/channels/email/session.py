@@ -11,7 +11,7 @@ from time import monotonic
 from notify.channels.email import replies
 from notify.channels.email.conversation import Conversation, ConversationBroken, Dropped, Garbled, Reply
 from notify.domain.measures import Count, Measure, uncounted
-from notify.domain.outcomes import Answer, Blame, Dead, Outcome, Phase, Released
+from notify.domain.outcomes import Blame, Dead, Outcome, Phase, Released
 
 BLOCK = 65_536
 # What the sample emails of every event type stay below, signed twice and whatever the language.
@@ -21,6 +21,7 @@ AGREES = {Phase.DATA: 3}
 SUCCESS = 2
 REFUSES = (4, 5)
 
+SYSTEM_LIMIT = "5.3.4"
 SIZE = pattern(r"[0-9]{1,20}")
 
 LEASE_LOST = Released(reason="lease_lost")
@@ -174,7 +175,7 @@ class Session:
             if isinstance(end, Dropped) and self._forgotten:
                 return None
             return replies.broken(self.phase, reason=end.reason)
-        return None if self._over and self._forgotten else _about_us(outcome, one.parcel)
+        return None if self._over and self._forgotten else _of_its_size(outcome, one.parcel)
 
     @property
     def _forgotten(self) -> bool:
@@ -353,11 +354,19 @@ def too_small(limit: int) -> Released:
     return replies.misconfigured(Phase.EHLO, reason="size_limit", text=text)
 
 
-def _about_us(outcome: Outcome, parcel: Parcel) -> Outcome:
-    """The same outcome, unless the relay refused an ordinary email for its size before it knew whom it was for."""
+def _of_its_size(outcome: Outcome, parcel: Parcel) -> Outcome:
+    """
+    The same outcome, unless the relay refused an ordinary email for its size.
+
+    Before it knew whom the email was for, that is about us; afterwards it may be the limit of another system behind it,
+    or of one mailbox (5.2.3).
+    """
     match outcome:
-        case Dead(reason="oversize", answer=Answer(phase=Phase.MAIL)) if len(parcel.content) <= ORDINARY_BYTES:
-            return Released(reason="size_limit", blame=Blame.CONFIGURATION, answer=outcome.answer)
+        case Dead(reason="oversize", answer=answer) if len(parcel.content) <= ORDINARY_BYTES:
+            if answer.phase is Phase.MAIL:
+                return Released(reason="oversize", blame=Blame.CONFIGURATION, answer=answer)
+            if answer.enhanced == SYSTEM_LIMIT:
+                return replies.suspicious(reason="oversize", answer=answer)
     return outcome
 
 
