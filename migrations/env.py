@@ -1,28 +1,42 @@
 """How migrations run: one run at a time, each in its own transaction, giving up rather than blocking others."""
 
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from os import environ
 
 from alembic import context
-from sqlalchemy import Connection, create_engine, pool, text
+from sqlalchemy import Connection, text
+from sqlalchemy.exc import ProgrammingError
 
-from notify.store.database import with_our_driver
+from notify.domain.errors import NotifyError
+from notify.store.database import Database
+from notify.store.migrate import make_schema, refuse
+from notify.store.sessions import LIMITS
 from notify.store.tables import SCHEMA, metadata
 
 ONE_RUN_AT_A_TIME = 0x6E6F74696679
+NO_LIMITS = dict.fromkeys(LIMITS, "0")
+GIVES_UP = {**NO_LIMITS, "lock_timeout": "5s", "statement_timeout": "10min"}
+
+
+@contextmanager
+def turn(url: str) -> Iterator[None]:
+    """
+    Wait until no other run is under way, and let none begin within the block.
+
+    A transaction of a connection of its own has the lock: behind a pooler nothing else lasts for longer than
+    a statement. It waits as long as it takes, and no statement of the application's waits for it.
+    """
+    waiting = Database(url, pool_size=1, answer_timeout_seconds=None, limits=NO_LIMITS)
+    with closing(waiting), waiting.begin() as connection:
+        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": ONE_RUN_AT_A_TIME})
+        yield
 
 
 def run(connection: Connection) -> None:
-    """
-    Migrate over this connection.
-
-    The advisory lock is taken before the lock time-out is set: a second run waits for the first,
-    but no run makes the application's statements wait behind a lock that it cannot get.
-    """
-    connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": ONE_RUN_AT_A_TIME})
-    connection.execute(text("SET lock_timeout = '5s'"))
-    connection.execute(text("SET statement_timeout = '10min'"))
-    connection.execute(text(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}"))
-    connection.commit()
+    """Migrate over this connection, but for what stands in the way of all of it."""
+    with connection.begin():
+        make_schema(connection)
     context.configure(
         connection=connection,
         target_metadata=metadata,
@@ -32,15 +46,29 @@ def run(connection: Connection) -> None:
         transaction_per_migration=True,
         compare_server_default=True,
     )
-    with context.begin_transaction():
-        context.run_migrations()
+    try:
+        with context.begin_transaction():
+            context.run_migrations()
+    except ProgrammingError as error:
+        connection.rollback()
+        refuse(connection, error)
 
 
-url = context.config.attributes.get("url") or environ.get("NOTIFY_DATABASE_URL")
-if not url:
+def migrate(url: str) -> None:
+    """Migrate this database when it is our turn."""
+    database = Database(url, pool_size=1, answer_timeout_seconds=None, limits=GIVES_UP)
+    with turn(url), closing(database), database.engine.connect() as connection:
+        run(connection)
+
+
+ours = context.config.attributes.get("url")
+stated = ours or environ.get("NOTIFY_DATABASE_URL")
+if not stated:
     message = "NOTIFY_DATABASE_URL is not set; expected postgresql://user:password@host:port/database"
     raise SystemExit(message)
-engine = create_engine(with_our_driver(url), poolclass=pool.NullPool)
-with engine.connect() as only_connection:
-    run(only_connection)
-engine.dispose()
+try:
+    migrate(stated)
+except NotifyError as refused:
+    if ours:
+        raise
+    raise SystemExit(str(refused)) from None  # Alembic's own command

@@ -13,7 +13,7 @@ from psycopg.rows import tuple_row
 from sqlalchemy import URL, Connection, CursorResult, Executable, create_engine, event, make_url
 from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 from sqlalchemy.engine.interfaces import DBAPIConnection, ExceptionContext
-from sqlalchemy.exc import InterfaceError, InternalError, InvalidatePoolError, OperationalError
+from sqlalchemy.exc import DBAPIError, InterfaceError, InternalError, InvalidatePoolError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolExhausted
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
@@ -21,7 +21,7 @@ from sqlalchemy.sql.compiler import Compiled
 from sqlalchemy.sql.elements import ClauseElement
 
 from notify.domain.errors import UnsupportedConnection
-from notify.store.sessions import LIMITS, READ_ONLY, OwnConnection
+from notify.store.sessions import READ_ONLY, OwnConnection, usual_limits
 
 # What says nothing about the statement, only that the database cannot answer it now. InternalError: among
 # others, read-only since a failover.
@@ -82,7 +82,8 @@ class Database:
         answer_timeout_seconds: A statement that has no answer by then gets none; longer than the server
             itself takes for one. None: it is waited for.
         short_rest_seconds: A connection that has rested longer is asked whether it still stands.
-        limits: What the server itself puts up with, by the names of its settings.
+        limits: How long the server itself waits, by the names of its settings; None: as usual, or as the URL's
+            own options say.
     """
 
     def __init__(
@@ -94,7 +95,7 @@ class Database:
         connect_timeout_seconds: int = 5,
         answer_timeout_seconds: float | None = ANSWER_TIMEOUT_SECONDS,
         short_rest_seconds: float = 1,
-        limits: Mapping[str, str] = LIMITS,
+        limits: Mapping[str, str] | None = None,
     ) -> None:
         self.url = url
         self._limits = limits
@@ -127,7 +128,7 @@ class Database:
         made = Impatient.connect(*arguments, **options)
         made.longest_wait_seconds = self._answer_timeout
         try:
-            made.set_up(self._limits, options=options.get("options", ""))
+            made.set_up(usual_limits(options.get("options", "")) if self._limits is None else self._limits)
         except BaseException:
             made.close()
             raise
@@ -157,14 +158,23 @@ class Database:
             raise InvalidatePoolError from None
 
 
-def own_connection(connection: Connection) -> OwnConnection:
-    """What psycopg has under a connection of ours."""
+def is_pooled(connection: Connection) -> bool:
+    """Whether a pooler stands between this connection of ours and the server."""
+    return _own(connection).is_pooled
+
+
+def in_words(error: DBAPIError) -> str:
+    """What the server or the driver says is wrong, in one line. Not of an error about what was to be stored."""
+    return str(error.orig).strip().partition("\n")[0]
+
+
+def _own(connection: Connection) -> OwnConnection:
     return cast("OwnConnection", connection.connection.driver_connection)
 
 
 def _begins(connection: Connection) -> None:
     """Behind a pooler, what the session is elsewhere comes with each transaction."""
-    begin = own_connection(connection).begin
+    begin = _own(connection).begin
     if begin is not None:
         connection.exec_driver_sql(begin, execution_options={"no_parameters": True})
 

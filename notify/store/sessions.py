@@ -32,10 +32,15 @@ NEEDED: Mapping[str, str] = MappingProxyType(
         "default_transaction_isolation": "read committed",
     }
 )
-# What the URL's own options say of these holds instead.
 LIMITS: Mapping[str, str] = MappingProxyType(
-    {"statement_timeout": "30s", "lock_timeout": "0", "idle_in_transaction_session_timeout": "60s"}
+    {
+        "statement_timeout": "30s",
+        "lock_timeout": "0",
+        "idle_in_transaction_session_timeout": "60s",
+        "transaction_timeout": "0",
+    }
 )
+SINCE: Mapping[str, int] = MappingProxyType({"transaction_timeout": 170_000})
 READ_ONLY = "25006"
 
 _OPTION = re.compile(r"(?:-c\s*|--)([\w-]+)\s*=")
@@ -43,23 +48,22 @@ _OPTION = re.compile(r"(?:-c\s*|--)([\w-]+)\s*=")
 
 class OwnConnection(psycopg.Connection[Any]):
     """
-    A connection that says whether it leads to a session of its own.
+    A connection whose session, or behind a pooler each of whose transactions, is what notify needs.
 
-    ``begin`` is None if so; else the statements that begin a transaction as it has to be.
+    ``begin``: the statements that begin a transaction behind a pooler; None: the session is ours alone.
     """
 
     begin: str | None = None
 
-    def set_up(self, limits: Mapping[str, str], *, options: str = "") -> None:
-        """
-        Make the session, or each transaction, what notify needs.
+    @property
+    def is_pooled(self) -> bool:
+        """Whether a pooler stands between us and the server."""
+        return self.begin is not None
 
-        Args:
-            limits: Besides what is needed; those that *options* name are left as they are.
-            options: Those of the URL.
-        """
-        stated = {name.replace("-", "_").lower() for name in _OPTION.findall(options)}
-        wanted = {**NEEDED, **{name: value for name, value in limits.items() if name not in stated}}
+    def set_up(self, limits: Mapping[str, str]) -> None:
+        """State what is needed, and these limits; before the first transaction."""
+        known = {name: value for name, value in limits.items() if SINCE.get(name, 0) <= self.info.server_version}
+        wanted = {**NEEDED, **known}
         self.autocommit = True
         own = sql.SQL("{} WHERE pg_backend_pid() = {}").format(_select(wanted, local=False), self.info.backend_pid)
         if self.execute(own).fetchone() is not None:
@@ -68,6 +72,12 @@ class OwnConnection(psycopg.Connection[Any]):
         self.prepare_threshold = None
         begin = sql.SQL("BEGIN ISOLATION LEVEL READ COMMITTED; {}").format(_select(wanted, local=True))
         self.begin = begin.as_string(self)
+
+
+def usual_limits(options: str) -> Mapping[str, str]:
+    """What a server puts up with, but for what the URL's own *options* say of it."""
+    stated = {name.replace("-", "_").lower() for name in _OPTION.findall(options)}
+    return {name: value for name, value in LIMITS.items() if name not in stated}
 
 
 def _select(wanted: Mapping[str, str], *, local: bool) -> sql.Composed:

@@ -27,10 +27,10 @@ def postgres(outside: str | None, folder: Path) -> Iterator[str]:
 
 
 @contextmanager
-def new_database(server: str) -> Iterator[str]:
-    """The URL of a database that did not exist before and does not afterwards."""
+def new_database(server: str, options: str = "") -> Iterator[str]:
+    """The URL of a database, made with these *options*, that did not exist before and does not afterwards."""
     name = f"notify_test_{uuid4().hex[:12]}"
-    _administer(server, f"CREATE DATABASE {name}")
+    _administer(server, f"CREATE DATABASE {name} {options}")
     try:
         yield in_words(make_url(server).set(database=name))
     finally:

@@ -1,15 +1,16 @@
-"""The database: version, schema, who keeps it from cleaning up, room for everybody, and its clock."""
+"""The database: version, encoding, pooler, schema, who keeps it from cleaning up, and its clock."""
 
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import Connection
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from notify.cli.checks import Finding
 from notify.cli.place import Place
 from notify.store import checkup, migrate
 from notify.store.checkup import LONG, HotTable
+from notify.store.database import in_words, is_pooled
 
 OLDEST_SUPPORTED = 14
 MOST_SKEW = timedelta(seconds=5)
@@ -28,7 +29,8 @@ def database(here: Place) -> Sequence[Finding]:
             return [finding for look in LOOKS for finding in look(connection)]
     except SQLAlchemyError as error:
         why = "Nothing works without it."
-        return [Finding("database", False, f"no answer: {type(error).__name__}", why, "check NOTIFY_DATABASE_URL")]
+        words = in_words(error) if isinstance(error, DBAPIError) else type(error).__name__
+        return [Finding("database", False, f"no answer: {words}", why, "check NOTIFY_DATABASE_URL")]
 
 
 def transactions(here: Place, *, longer: timedelta = LONG) -> Sequence[Finding]:
@@ -44,6 +46,18 @@ def _version(connection: Connection) -> Iterator[Finding]:
     version = checkup.version(connection)
     oldest = f"{OLDEST_SUPPORTED} is the oldest that is tested."
     yield Finding("database", version >= OLDEST_SUPPORTED, f"PostgreSQL {version}", oldest, "upgrade PostgreSQL")
+
+
+def _encoding(connection: Connection) -> Iterator[Finding]:
+    found, why = migrate.encoding(connection), "Other encodings cannot hold what people write."
+    mend = f"CREATE DATABASE … ENCODING '{migrate.ENCODING}' TEMPLATE template0, and move there"
+    yield Finding("encoding", found == migrate.ENCODING, found, why, mend)
+
+
+def _pooler(connection: Connection) -> Iterator[Finding]:
+    if is_pooled(connection):
+        words = "one such as PgBouncer stands between: what a session needs goes with each transaction"
+        yield Finding("pooler", True, words, "Nothing may rely on a session, and no statement is prepared.", "")
 
 
 def _schema(connection: Connection) -> Iterator[Finding]:
@@ -91,4 +105,4 @@ def _clock(connection: Connection) -> Iterator[Finding]:
     yield Finding("clock", skew <= MOST_SKEW, words, why, "set the clock by NTP on both")
 
 
-LOOKS: Sequence[Look] = (_version, _schema, _snapshots, _vacuum, _clock)
+LOOKS: Sequence[Look] = (_version, _encoding, _pooler, _schema, _snapshots, _vacuum, _clock)

@@ -1,0 +1,124 @@
+"""Who may migrate and who may work, and which databases are refused before anything is written."""
+
+import re
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+
+import psycopg
+import pytest
+from sqlalchemy import make_url, text
+
+import notify as notify_package
+from notify.domain.preferences import Person
+from notify.doorbell import NoDoorbell
+from notify.resources import folder
+from notify.store import directory, migrate
+from notify.store.database import Database
+from notify.store.migrate import UnsuitableDatabase
+from tests.cli.conftest import Notify
+from tests.support.applications import driver
+from tests.support.office import Office, comment
+from tests.support.roles import PASSWORD, administer, as_role, roles
+from tests.support.servers import in_words, new_database
+from tests.support.smtp import ScriptedRelay
+
+OWNER, WORKER, APPLICATION = ROLES = ("notify_owner", "notify_worker", "review_app")
+SCHEMAS = text("SELECT count(*) FROM pg_namespace WHERE nspname = 'notify'")
+LIBC_IS_ONE_OF_SEVERAL = 150_000
+
+
+def documented() -> list[list[str]]:
+    """The statements of docs/operations.md that make the roles, and those of after the migration."""
+    page = (folder("docs") / "operations.md").read_text(encoding="utf-8")
+    (section,) = re.findall(r"^### Roles\n(.*?)^##", page, re.MULTILINE | re.DOTALL)
+    blocks = re.findall(r"```sql\n(.*?)```", section, re.DOTALL)
+    return [[line.replace("LOGIN", f"LOGIN PASSWORD '{PASSWORD}'") for line in one.splitlines()] for one in blocks]
+
+
+def schemas(url: str) -> int:
+    with closing(Database(url)) as opened, opened.begin() as connection:
+        return connection.scalar(SCHEMAS) or 0
+
+
+@pytest.fixture
+def empty(unmigrated_database_url: str) -> Iterator[str]:
+    """A database without any table, and no role of ours."""
+    with roles(unmigrated_database_url, ROLES):
+        yield unmigrated_database_url
+
+
+def migrated_as(notify: Notify, url: str, monkeypatch: pytest.MonkeyPatch) -> BaseException | None:
+    """What ``notify migrate`` ends with at this database."""
+    monkeypatch.setenv("NOTIFY_DATABASE_URL", url)
+    return notify("migrate", "--json").error
+
+
+@contextmanager
+def encoded(server: str, encoding: str) -> Iterator[str]:
+    """The URL of a database in this encoding."""
+    with psycopg.connect(in_words(make_url(server))) as connection:
+        several = connection.info.server_version >= LIBC_IS_ONE_OF_SEVERAL
+    provider = "LOCALE_PROVIDER libc" if several else ""
+    options = f"ENCODING '{encoding}' {provider} LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0"
+    with new_database(server, options) as url:
+        yield url
+
+
+@pytest.mark.parametrize("encoding", ["SQL_ASCII", "LATIN1", "EUC_JP"])
+def test_a_database_that_is_not_utf8_is_refused_before_anything_is_written(
+    notify: Notify, database_server: str, encoding: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with encoded(database_server, encoding) as url:
+        assert isinstance(migrated_as(notify, url, monkeypatch), UnsuitableDatabase)
+        assert schemas(url) == 0
+        assert {one["about"] for one in notify("doctor", "--json").json if not one["ok"]} >= {"encoding", "schema"}
+
+
+def test_who_may_not_make_a_schema_makes_none_and_migrates_one_that_was_made_for_it(
+    notify: Notify, empty: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    administer(empty, f"CREATE ROLE {OWNER} LOGIN PASSWORD '{PASSWORD}'")
+    url = as_role(empty, OWNER)
+    assert isinstance(migrated_as(notify, url, monkeypatch), UnsuitableDatabase)
+    assert schemas(empty) == 0
+    administer(empty, f"CREATE SCHEMA notify AUTHORIZATION {OWNER}")
+    assert [migrated_as(notify, url, monkeypatch) for _ in range(2)] == [None, None]
+
+
+def test_who_may_make_a_schema_makes_it(notify: Notify, empty: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    name = empty.partition("?")[0].rpartition("/")[2]
+    administer(empty, f"CREATE ROLE {OWNER} LOGIN PASSWORD '{PASSWORD}'", f"GRANT CREATE ON DATABASE {name} TO {OWNER}")
+    assert migrated_as(notify, as_role(empty, OWNER), monkeypatch) is None
+
+
+def test_the_documented_roles_migrate_emit_and_work(
+    notify: Notify, empty: str, relay: ScriptedRelay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    making, after = documented()
+    administer(empty, *making)
+    assert migrated_as(notify, as_role(empty, OWNER), monkeypatch) is None
+    administer(empty, *after)
+
+    monkeypatch.setenv("NOTIFY_SMTP_URL", relay.url)
+    monkeypatch.setenv("NOTIFY_DATABASE_URL", as_role(empty, WORKER))
+    with closing(Database(as_role(empty, WORKER))) as opened:
+        office = Office(opened, relay.url)
+        with opened.begin() as connection:
+            directory.put_person(connection, Person(username="ann", email="ann@example.com"))
+        with driver()(as_role(empty, APPLICATION)) as application:
+            given = [comment(key="k1", reviewers=["ann", "bob"]), comment(key="k2", reviewers=["ann"])]
+            for event in given:
+                notify_package.emit(application, event, doorbell=NoDoorbell())
+            application.commit()
+        office.fan_out()
+        assert office.drain()["sent"] > 0
+        assert notify("top", "--once", "--json").json["wrong"] == []
+        assert {one["about"] for one in notify("doctor", "--json").json if not one["ok"]} == set()
+        office.now("UPDATE notify.email_jobs SET finished_at = now() - interval '1 year'")
+        assert notify("prune", "--json").json["jobs"] > 0
+        assert notify("migrate", "--json").error is None
+
+        migrate.downgrade(as_role(empty, OWNER), target="0020")
+        assert isinstance(notify("migrate", "--json").error, UnsuitableDatabase)
+        with opened.begin() as connection:
+            assert migrate.current(connection) == "0020"
