@@ -4,12 +4,12 @@ from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from functools import partial
 from threading import Event
 from time import monotonic
 
 from sqlalchemy import Connection
 
+from notify.domain.errors import NotifyError
 from notify.domain.retention import Kept, Look, rest
 from notify.store import groups, outbox, upkeep
 from notify.store.database import Database
@@ -20,12 +20,16 @@ BATCH = 1_000
 Prune = Callable[..., Batch]
 
 
+class TurnTaken(NotifyError):
+    """Somebody else deletes at this moment."""
+
+
 @dataclass(slots=True)
 class Pruned:
     """
     How many rows went, and of how many events the words (``emptied``).
 
-    ``elsewhere``: none, as somebody else is at it; ``unfinished``: there may be more.
+    ``elsewhere``: none, as somebody else is at it; ``unfinished``: there may be more, perhaps left to somebody else.
     """
 
     jobs: int = 0
@@ -68,54 +72,55 @@ class Pruning:
 
     def batches(self) -> Generator[Pruned]:
         """How much went so far, after each batch."""
+        try:
+            yield from self._batches()
+        except TurnTaken:
+            self.pruned.elsewhere = self.pruned == Pruned()
+            self.pruned.unfinished = not self.pruned.elsewhere
+
+    def _batches(self) -> Iterator[Pruned]:
         with self._turn() as connection:
-            if connection is None:
-                self.pruned.elsewhere = True
-                return
-            with connection.begin():
-                groups.free_orphans(connection)
-                groups.prune(connection)
-                usual = _look(connection).seconds
-            for batch in self._in_turn(connection, upkeep.prune_jobs, usual=usual):
-                self.pruned.jobs += batch.gone
-                yield self.pruned
-            for batch in self._in_turn(connection, upkeep.prune_events, usual=usual):
-                self.pruned.events += batch.gone
-                yield self.pruned
-            for batch in self._in_turn(connection, upkeep.empty_events, usual=usual):
-                self.pruned.emptied += batch.gone
-                yield self.pruned
-            with connection.begin():
-                self.pruned.stats = upkeep.prune_stats(connection, self._kept)
+            groups.free_orphans(connection)
+            groups.prune(connection)
+            usual = _look(connection).seconds
+        for batch in self._in_turn(upkeep.prune_jobs, usual=usual):
+            self.pruned.jobs += batch.gone
             yield self.pruned
+        for batch in self._in_turn(upkeep.prune_events, usual=usual):
+            self.pruned.events += batch.gone
+            yield self.pruned
+        for batch in self._in_turn(upkeep.empty_events, usual=usual):
+            self.pruned.emptied += batch.gone
+            yield self.pruned
+        with self._turn() as connection:
+            self.pruned.stats = upkeep.prune_stats(connection, self._kept)
+        yield self.pruned
 
     @contextmanager
-    def _turn(self) -> Iterator[Connection | None]:
-        """A connection that alone may delete, outside a transaction; None if another has that right."""
-        with self._database.engine.connect() as connection:
-            with connection.begin():
-                ours = upkeep.take_turn(connection)
-            try:
-                yield connection if ours else None
-            finally:
-                if ours and not connection.invalidated:
-                    connection.rollback()
-                    with connection.begin():
-                        upkeep.end_turn(connection)
+    def _turn(self) -> Iterator[Connection]:
+        """
+        A transaction in which nobody else deletes.
 
-    def _in_turn(self, connection: Connection, prune: Prune, *, usual: float) -> Iterator[Batch]:
-        step = partial(prune, connection, self._kept, limit=self._batch)
+        Raises:
+            TurnTaken: Somebody else does.
+        """
+        with self._database.begin() as connection:
+            if not upkeep.take_turn(connection):
+                raise TurnTaken
+            yield connection
+
+    def _in_turn(self, prune: Prune, *, usual: float) -> Iterator[Batch]:
         reached: Place | None = None
         while self._may_go_on():
             began = monotonic()
-            with connection.begin():
-                batch = step(after=reached)
+            with self._turn() as connection:
+                batch = prune(connection, self._kept, limit=self._batch, after=reached)
             worked, reached = monotonic() - began, batch.reached
             if batch.gone:
                 yield batch
             if batch.seen < self._batch:
                 return
-            with connection.begin():
+            with self._database.begin() as connection:
                 now = _look(connection)
             self._stopped.wait(rest(worked, now=now, usual_seconds=usual))
         self.pruned.unfinished = True

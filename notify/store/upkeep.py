@@ -5,7 +5,8 @@ Decided: a batch is a page of what ended first, of which those rows go that may.
     last row, so that what stays, such as a dead letter among sent ones, is passed once a run.
 Decided: nothing but the index decides what a page is. With a condition of which the planner knows little
     (has it letters?) beside the limit, it may read the table from end to end for each batch.
-Decided: the turn is a lock of the session, held between batches too: of two runs one does everything.
+Decided: the turn is a lock of each batch's transaction: a run that meets another's batch leaves the rest to that one.
+Rejected: a lock of the session. Behind a pooler, nobody knows whose session it stays with.
 """
 
 from collections.abc import Mapping
@@ -63,13 +64,8 @@ class Old:
 
 
 def take_turn(connection: Connection) -> bool:
-    """The right to delete, until ``end_turn`` or the end of the session; False if somebody else has it."""
-    return bool(connection.scalar(select(func.pg_try_advisory_lock(TURN))))
-
-
-def end_turn(connection: Connection) -> None:
-    """Somebody else may delete."""
-    connection.execute(select(func.pg_advisory_unlock(TURN)))
+    """The right to delete, until the transaction ends; False if somebody else has it."""
+    return bool(connection.scalar(select(func.pg_try_advisory_xact_lock(TURN))))
 
 
 def prune_jobs(connection: Connection, kept: Kept, *, limit: int, after: Place | None = None) -> Batch:

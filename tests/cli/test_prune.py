@@ -51,7 +51,6 @@ def test_beside_another_run_nothing_is_deleted_and_it_says_so(notify: Notify, da
     with database.engine.connect() as somebody:
         assert upkeep.take_turn(somebody)
         said = notify("prune")
-        upkeep.end_turn(somebody)
 
     assert (said.code, "another run" in said.output) == (0, True)
     assert rows.count_of(database, email_jobs) == 2

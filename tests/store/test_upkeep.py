@@ -171,7 +171,7 @@ def test_only_one_at_a_time_has_the_turn_and_who_is_gone_has_it_no_more(database
     with database.engine.connect() as first, database.engine.connect() as second:
         assert upkeep.take_turn(first)
         assert not upkeep.take_turn(second)
-        upkeep.end_turn(first)
+        first.rollback()
         assert upkeep.take_turn(second)
         second.invalidate()
         assert until(lambda: upkeep.take_turn(first))

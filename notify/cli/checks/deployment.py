@@ -12,7 +12,7 @@ from notify.cli.checks import Finding
 from notify.cli.place import Place
 from notify.settings import Settings
 from notify.store import checkup, process_totals
-from notify.store.database import ANSWER_TIMEOUT_SECONDS, POOL_SIZE
+from notify.store.database import ANSWER_TIMEOUT_SECONDS, POOL_SIZE, is_pooled
 from notify.store.leases import MOST_LAPSES
 
 BROKER_SECONDS = 3
@@ -41,12 +41,15 @@ def connections(here: Place) -> Sequence[Finding]:
     """Whether the database has room for every process; nothing if it does not answer."""
     try:
         with here.database.begin() as connection:
-            room = checkup.room(connection)
+            room, pooled = checkup.room(connection), is_pooled(connection)
             seen = process_totals.alive(connection)
     except SQLAlchemyError:
         return []
     processes = max(sum(seen.values()), here.settings.worker_concurrency + 1)
     needed, left = processes * POOL_SIZE, room.allowed - room.others
+    if pooled:
+        words = f"{processes} processes need up to {needed} connections of the pooler"
+        return [Finding("connections", True, words, "The pooler says how many it takes: max_client_conn.", "")]
     words = f"{processes} processes need up to {needed} connections, {left} of {room.allowed} are left by others"
     why = "A process that gets none waits, and what it holds may lapse."
     return [Finding("connections", needed <= left, words, why, "raise max_connections, or run fewer processes")]
