@@ -22,17 +22,16 @@ from tests.support.roles import PASSWORD, administer, as_role, roles
 from tests.support.servers import in_words, new_database
 from tests.support.smtp import ScriptedRelay
 
-OWNER, WORKER, APPLICATION = ROLES = ("notify_owner", "notify_worker", "review_app")
+OWNER, WORKER, APPLICATION = ROLES = ("outbox_owner", "outbox_worker", "application")
 SCHEMAS = text("SELECT count(*) FROM pg_namespace WHERE nspname = 'notify'")
 LIBC_IS_ONE_OF_SEVERAL = 150_000
 
 
-def documented() -> list[list[str]]:
-    """The statements of docs/operations.md that make the roles, and those of after the migration."""
-    page = (folder("docs") / "operations.md").read_text(encoding="utf-8")
-    (section,) = re.findall(r"^### Roles\n(.*?)^##", page, re.MULTILINE | re.DOTALL)
-    blocks = re.findall(r"```sql\n(.*?)```", section, re.DOTALL)
-    return [[line.replace("LOGIN", f"LOGIN PASSWORD '{PASSWORD}'") for line in one.splitlines()] for one in blocks]
+def documented(page: str, first: str) -> list[str]:
+    """The statements of this page that begin so."""
+    words = (folder("docs") / page).read_text(encoding="utf-8")
+    (block,) = [one for one in re.findall(r"```sql\n(.*?)```", words, re.DOTALL) if one.startswith(first)]
+    return str(block).replace("LOGIN", f"LOGIN PASSWORD '{PASSWORD}'").splitlines()
 
 
 def schemas(url: str) -> int:
@@ -94,10 +93,10 @@ def test_who_may_make_a_schema_makes_it(notify: Notify, empty: str, monkeypatch:
 def test_the_documented_roles_migrate_emit_and_work(
     notify: Notify, empty: str, relay: ScriptedRelay, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    making, after = documented()
-    administer(empty, *making)
+    administer(empty, *documented("operations.md", "CREATE ROLE"))
     assert migrated_as(notify, as_role(empty, OWNER), monkeypatch) is None
-    administer(empty, *after)
+    make = f"CREATE ROLE {APPLICATION} LOGIN PASSWORD '{PASSWORD}'"
+    administer(empty, make, *documented("events.md", "GRANT"))
 
     monkeypatch.setenv("NOTIFY_SMTP_URL", relay.url)
     monkeypatch.setenv("NOTIFY_DATABASE_URL", as_role(empty, WORKER))
