@@ -15,6 +15,7 @@ from dotenv import dotenv_values
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 from pydantic_core import ErrorDetails
 
+from notify.brokers import broker
 from notify.dns_names import NotADomain, ascii_domain
 from notify.domain.errors import InvalidSettings
 from notify.domain.rates import stated
@@ -51,7 +52,8 @@ class Settings(BaseModel):
     )
     broker_url: SecretStr | None = Field(
         default=None,
-        description="redis://… or amqp://…; none: no doorbells, work is found by sweeping.",
+        description="redis://…, sentinel://…?master_name=… or amqp://…. The API, emit and commands do without: nobody "
+        "rings then, and workers find work by sweeping. Celery's worker, beat and Flower need one; it may be away.",
     )
     smtp_url: SecretStr | None = Field(
         default=None,
@@ -180,10 +182,8 @@ class Settings(BaseModel):
     @field_validator("broker_url")
     @classmethod
     def _broker(cls, value: SecretStr | None) -> SecretStr | None:
-        known = ("redis://", "rediss://", "redis+socket://", "sentinel://", "amqp://", "amqps://")
-        if value is not None and not value.get_secret_value().startswith(known):
-            msg = f"expected a URL that begins with one of {', '.join(known)}"
-            raise ValueError(msg)
+        if value is not None:
+            broker(value.get_secret_value())
         return value
 
     @field_validator("secret_keys")

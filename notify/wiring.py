@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
-from functools import cache
+from functools import cache, partial
 from importlib.util import find_spec
 from logging import getLogger
 from os import environ
@@ -16,6 +16,7 @@ from uuid import UUID
 from celery import Celery
 
 from notify import logs, tracing
+from notify.brokers import Broker, broker
 from notify.channels.email.compose import Composer
 from notify.channels.email.relay import Relay, in_order
 from notify.channels.email.smtp import EmailChannel
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
 CELERY_CONFIG = ("notify.celeryconfig", "celeryconfig")
 FAN_OUT_BATCH = 200
 NO_MAIL = "NOTIFY_SMTP_URL is not set: nothing is claimed"
-NO_BROKER = "NOTIFY_BROKER_URL is not set; expected redis://… or amqp://…"
+NO_BROKER = "NOTIFY_BROKER_URL is not set; Celery's worker, beat and Flower need one: redis://… or amqp://…"
 NO_DATABASE = "NOTIFY_DATABASE_URL is not set; expected postgresql://user:password@host:port/database"
 
 
@@ -64,7 +65,8 @@ def celery_app(settings: Settings | None = None) -> Celery:
     """
     app = Celery("notify", set_as_current=False)
     app.config_from_object(next(name for name in CELERY_CONFIG if _exists(name)))
-    app.add_defaults(lambda: {"broker_url": _broker_url(settings or load_or_exit())})
+    app.add_defaults(lambda: {"broker_url": _broker(settings).url})
+    app.on_after_configure.connect(partial(_add_transport_options, settings), weak=False)
     return app
 
 
@@ -267,11 +269,19 @@ def engine(
     )
 
 
-def _broker_url(settings: Settings) -> str:
+def _broker(settings: Settings | None) -> Broker:
     """Celery falls back to a RabbitMQ on this machine when it is given none; notify does not."""
-    if settings.broker_url is None:
-        raise InvalidSettings(NO_BROKER)
-    return settings.broker_url.get_secret_value()
+    stated = (settings or load_or_exit()).broker_url
+    if stated is None:
+        # A process of Celery's own commands, which would show a trace.
+        raise SystemExit(f"notify: {NO_BROKER}") if settings is None else InvalidSettings(NO_BROKER)
+    return broker(stated.get_secret_value())
+
+
+def _add_transport_options(settings: Settings | None, sender: Celery, **_: object) -> None:
+    """What the broker's URL says besides, beside what ``celeryconfig`` says for every broker."""
+    if options := _broker(settings).options:
+        sender.conf.broker_transport_options = {**sender.conf.broker_transport_options, **options}
 
 
 def _seconds(value: float | None) -> timedelta | None:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from subprocess import run
 from sys import executable
@@ -13,6 +14,7 @@ from celery import Celery
 
 from notify import wiring
 from notify.domain.jobs import Stage
+from notify.embedded.valkey import ValkeyServer
 from notify.settings import Settings
 from notify.store.database import Database
 from tests.support.office import Office, comment
@@ -20,45 +22,47 @@ from tests.support.wait import until
 from tests.support.worker import worker
 
 TASK_ENDED = "succeeded in"
+LOST = "Connection to broker lost"
 THEIR_QUEUES = ("deliver", "fan_out", "upkeep", "celery")
 THEIR_UNACKNOWLEDGED = {"body": "", "headers": {}, "properties": {"delivery_info": {}}}
 
 
-@pytest.fixture
-def stranger(broker_url: str) -> Iterator[Celery]:
-    """Another application on the same broker, with the settings that Celery has by itself."""
-    with Celery(broker=broker_url, set_as_current=False) as app:
-        yield app
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """A broker that two applications share, as either of them reaches it, and what is in it."""
+
+    ours: str
+    theirs: str
+    client: redis.Redis
 
 
 @pytest.fixture
-def broker(broker_url: str) -> Iterator[redis.Redis]:
-    """
-    What is in the broker.
-
-    One that is named from outside need not be a Redis.
-    """
-    if not broker_url.startswith("redis"):
-        pytest.skip("NOTIFY_TEST_BROKER_URL names no Redis; expected redis://…")
-    with redis.Redis.from_url(broker_url, decode_responses=True) as client:
-        yield client
+def shared(tmp_path: Path) -> Iterator[Shared]:
+    """The rights of notify are those that docs/operations.md asks for."""
+    with ValkeyServer(tmp_path / "broker") as server, redis.Redis.from_url(server.url, decode_responses=True) as client:
+        client.acl_setuser(
+            "notify",
+            enabled=True,
+            passwords=["+word"],
+            keys=["notify.*", "*.notify.pidbox*", "_kombu.*"],
+            channels=["*"],
+            categories=["+@all", "-@admin", "-@dangerous"],
+        )
+        yield Shared(server.url.replace("redis://", "redis://notify:word@"), server.url, client)
 
 
 def test_a_worker_and_another_application_on_one_redis_take_and_end_nothing_of_each_other(
-    environment: Mapping[str, str],
-    stranger: Celery,
-    broker: redis.Redis,
-    broker_url: str,
-    database: Database,
-    tmp_path: Path,
+    environment: Mapping[str, str], shared: Shared, database: Database, tmp_path: Path
 ) -> None:
+    stranger = Celery(broker=shared.theirs, set_as_current=False)
     for name in THEIR_QUEUES:
         stranger.send_task("theirs", queue=name)
-    broker.hset("unacked", "tag", json.dumps([THEIR_UNACKNOWLEDGED, "celery", "celery"]))
-    broker.zadd("unacked_index", {"tag": 1.0})
-    key, settings = uuid4().hex, Settings(_env_file=None, broker_url=broker_url)
+    shared.client.hset("unacked", "tag", json.dumps([THEIR_UNACKNOWLEDGED, "celery", "celery"]))
+    shared.client.zadd("unacked_index", {"tag": 1.0})
+    key, settings = uuid4().hex, Settings(_env_file=None, broker_url=shared.ours)
+    changes = {"NOTIFY_SWEEP_SECONDS": "60", "NOTIFY_BROKER_URL": shared.ours}
 
-    with worker({**environment, "NOTIFY_SWEEP_SECONDS": "60"}, tmp_path, processes=1) as running:
+    with stranger, worker({**environment, **changes}, tmp_path, processes=1) as running:
         running.wait_until_serving()
         stranger.control.shutdown()
         wiring.doorbell(settings).ring(Stage.DELIVER)
@@ -66,11 +70,12 @@ def test_a_worker_and_another_application_on_one_redis_take_and_end_nothing_of_e
         stranger.send_task("notify.receive", [[comment(key=key)]], queue="notify.fan_out")
         until(lambda: Office(database, None).now("SELECT 1 FROM notify.events WHERE key = :key", key=key))
 
-        assert [broker.llen(name) for name in THEIR_QUEUES] == [1] * len(THEIR_QUEUES)
-        assert broker.zrange("unacked_index", 0, -1) == ["tag"]
+        assert [shared.client.llen(name) for name in THEIR_QUEUES] == [1] * len(THEIR_QUEUES)
+        assert shared.client.zrange("unacked_index", 0, -1) == ["tag"]
         assert wiring.celery_app(settings).control.ping(timeout=10, limit=1)
         assert stranger.control.ping(timeout=0.5) == []
         assert running.process.poll() is None
+        assert LOST not in running.log.read_text()
 
 
 def test_a_worker_for_a_queue_that_is_none_of_ours_does_not_start(environment: Mapping[str, str]) -> None:

@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Sequence
 from urllib.parse import urlsplit
 
-from kombu.connection import Connection as BrokerConnection
 from sqlalchemy.exc import SQLAlchemyError
 
 from notify import wiring
@@ -23,9 +22,9 @@ def broker(here: Place) -> Sequence[Finding]:
     why, mend = "Without doorbells letters wait for the next sweep.", "check NOTIFY_BROKER_URL"
     if here.settings.broker_url is None:
         return [Finding("broker", False, "not configured", "Celery workers cannot start.", "set NOTIFY_BROKER_URL")]
-    url = here.settings.broker_url.get_secret_value()
+    app = wiring.celery_app(here.settings)
     try:
-        with BrokerConnection(url, connect_timeout=BROKER_SECONDS) as connection:  # type: ignore[no-untyped-call]
+        with app.connection_for_write(connect_timeout=BROKER_SECONDS) as connection:
             connection.ensure_connection(max_retries=1, timeout=BROKER_SECONDS)
             return [Finding("broker", True, f"{connection.transport.driver_type} answers", why, mend)]
     except Exception as error:  # noqa: BLE001 - every transport has errors of its own

@@ -1,0 +1,68 @@
+"""RabbitMQ instead of Redis: an event comes in over it, doorbells are heard, and the email is out."""
+
+import os
+from collections.abc import Iterator
+from contextlib import suppress
+from fcntl import LOCK_EX, flock
+from pathlib import Path
+from socket import create_connection
+from tempfile import gettempdir
+
+import pytest
+from celery import Celery
+
+from notify import wiring
+from notify.settings import Settings
+from tests.support.office import comment
+from tests.support.scene import Scene
+from tests.support.wait import until
+
+NAMED = os.environ.get("NOTIFY_TEST_BROKER_URL", "")
+USUAL = ("127.0.0.1", 5672)
+TASK_ENDED = "succeeded in"
+HELD = "notify-test-amqp.lock"
+EXCHANGES = ("notify.events", "notify.pidbox", "reply.notify.pidbox")
+
+
+def url_of_a_broker() -> str:
+    """The AMQP broker that is named from outside, or the one of this machine."""
+    if NAMED.startswith("amqp"):
+        return NAMED
+    with suppress(OSError):
+        create_connection(USUAL, timeout=1).close()
+        return "amqp://guest:guest@{}:{}//".format(*USUAL)
+    pytest.skip("NOTIFY_TEST_BROKER_URL names no amqp://…, and nothing answers at 127.0.0.1:5672")
+
+
+@pytest.fixture
+def application(scene: Scene) -> Iterator[Celery]:
+    """Notify's application on an AMQP broker, whose queues are gone at the end. Two runs on a machine take turns."""
+    url = url_of_a_broker()
+    with (Path(gettempdir()) / HELD).open("a") as file:
+        flock(file, LOCK_EX)
+        app = wiring.celery_app(Settings(_env_file=None, broker_url=url))
+        scene.environment["NOTIFY_BROKER_URL"] = url
+        remove_queues(app)
+        yield app
+        remove_queues(app)
+
+
+def remove_queues(app: Celery) -> None:
+    with app.connection_for_write() as connection:
+        for queue in app.conf.task_queues:
+            queue(connection.default_channel).delete()
+        for exchange in (*(queue.name for queue in app.conf.task_queues), *EXCHANGES):
+            connection.default_channel.exchange_delete(exchange)
+
+
+def test_an_event_that_comes_over_rabbitmq_is_sent_and_workers_are_seen_there(
+    scene: Scene, application: Celery
+) -> None:
+    scene.producer.employ(["ann"])
+    with scene.worker(sweep_seconds="60") as running:
+        application.send_task("notify.receive", [[comment(key="over-amqp", reviewers=["ann"])]])
+        until(lambda: scene.tables().verdicts == {"sent": 1})
+        until(lambda: running.log.read_text().count(TASK_ENDED) >= len(("receive", "fan_out", "deliver")))
+        assert application.control.ping(timeout=10, limit=1)
+
+    assert [letter.recipient for letter in scene.relay.letters] == ["ann@example.com"]

@@ -1,0 +1,64 @@
+"""What an operator may state as the broker, and what Celery makes of it."""
+
+import pytest
+
+from notify import wiring
+from notify.brokers import Broker, broker
+from notify.settings import Settings
+
+BOTH = "sentinel://u:pw@one:26379/3;sentinel://u:pw@two:26380/3"
+
+
+@pytest.mark.parametrize(
+    "stated",
+    [
+        "sentinel://u:pw@one;two:26380/3?master_name=main",
+        "sentinel://u:pw@one:26379;sentinel://two:26380/3?master_name=main",
+        "sentinel://u:pw@one:26379/3?master_name=main;sentinel://two:26380",
+    ],
+)
+def test_sentinels_share_what_is_said_once(stated: str) -> None:
+    assert broker(stated) == Broker(BOTH, {"master_name": "main"})
+
+
+def test_the_password_of_the_sentinels_is_not_that_of_the_servers() -> None:
+    found = broker("sentinel://:pw@one/0?master_name=main&sentinel_password=other")
+
+    assert found == Broker(
+        "sentinel://:pw@one:26379/0", {"master_name": "main", "sentinel_kwargs": {"password": "other"}}
+    )
+
+
+def test_a_sentinel_may_have_an_address_of_ip_6() -> None:
+    assert broker("sentinel://[::1];[fd00::2]:26380/0?master_name=main").url == (
+        "sentinel://[::1]:26379/0;sentinel://[fd00::2]:26380/0"
+    )
+
+
+@pytest.mark.parametrize("stated", ["redis://:pw@one:6379/1", "rediss://one", "amqp://u:pw@one;amqp://u:pw@two"])
+def test_other_brokers_are_celerys_business(stated: str) -> None:
+    assert broker(stated) == Broker(stated)
+
+
+@pytest.mark.parametrize(
+    "stated",
+    [
+        "memory://",
+        "sentinel://:secret-word@one:26379/0",
+        "sentinel://:secret-word@one:26379/0?master_name=",
+        "sentinel://:secret-word@one:26379/0?master_name=main&master=main",
+        "sentinel://:secret-word@one:port/0?master_name=main",
+        "sentinel://:secret-word@one;/0?master_name=main",
+    ],
+)
+def test_a_broker_that_makes_no_sense_is_refused_without_being_shown(stated: str) -> None:
+    with pytest.raises(ValueError, match="expected") as refused:
+        broker(stated)
+    assert "secret-word" not in str(refused.value)
+
+
+def test_what_a_url_says_of_sentinels_stands_beside_what_celery_is_told_of_every_broker() -> None:
+    app = wiring.celery_app(Settings(_env_file=None, broker_url="sentinel://one/0?master_name=main"))
+
+    assert app.conf.broker_transport_options["master_name"] == "main"
+    assert app.conf.broker_transport_options["socket_connect_timeout"] == 1

@@ -1,0 +1,20 @@
+"""What Celery's commands say when notify cannot run."""
+
+from collections.abc import Mapping
+from subprocess import run
+from sys import executable
+
+import pytest
+
+
+@pytest.mark.parametrize("command", ["worker", "beat", "flower"])
+def test_a_process_of_celerys_says_in_one_sentence_that_it_needs_a_broker(
+    environment: Mapping[str, str], command: str
+) -> None:
+    without = {name: value for name, value in environment.items() if name != "NOTIFY_BROKER_URL"}
+    started = (executable, "-m", "celery", "-A", "notify.worker.app", command)
+    ended = run(started, env=without, capture_output=True, text=True, timeout=60, check=False)
+
+    assert ended.returncode != 0
+    assert "Traceback" not in ended.stdout + ended.stderr
+    assert ended.stderr.count("NOTIFY_BROKER_URL is not set") == 1
