@@ -1,8 +1,14 @@
-"""Where the files that travel with notify are: inside the wheel, or beside the package in a checkout."""
+"""What is installed: the version, and where the files that travel with notify are, in the wheel or in a checkout."""
 
+from importlib.metadata import version as version_of
 from pathlib import Path
 
 PACKAGE = Path(__file__).parent
+
+
+def version() -> str:
+    """What of notify is installed."""
+    return version_of("notify")
 
 
 def folder(name: str) -> Path:

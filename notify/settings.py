@@ -95,6 +95,7 @@ class Settings(BaseModel):
     jwks_url: str | None = Field(
         default=None, description="Where people's token keys are published, instead of a secret."
     )
+    jwt_claim: str = Field(default="sub", description="The claim of people's tokens that holds the username.")
     jwt_audience: str | None = Field(
         default=None, description="What people's tokens must name as their audience; none: they must name none."
     )

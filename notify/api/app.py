@@ -124,11 +124,11 @@ async def _serving(app: FastAPI) -> AsyncIterator[dict[str, float]]:
 
 
 def _person_tokens(settings: Settings) -> PersonTokens | None:
-    audience = settings.jwt_audience
+    claim, audience = settings.jwt_claim, settings.jwt_audience
     if settings.jwks_url is not None:
-        return published_keys(settings.jwks_url, audience=audience)
+        return published_keys(settings.jwks_url, claim=claim, audience=audience)
     if settings.jwt_secret is not None:
-        return shared_secret(settings.jwt_secret.get_secret_value(), audience=audience)
+        return shared_secret(settings.jwt_secret.get_secret_value(), claim=claim, audience=audience)
     return None
 
 

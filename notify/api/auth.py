@@ -8,11 +8,13 @@ from fastapi import Depends, HTTPException
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from notify.api.context import Context, InContext
-from notify.api.person_tokens import BadToken, KeysUnavailable
+from notify.api.person_tokens import BadToken
 from notify.api.problems import documented
-from notify.store import tokens
+from notify.api.published_keys import KeysUnavailable
+from notify.store import directory, tokens
 from notify.store.tokens import Scope
 
+RETRY_SECONDS = "5"
 REFUSALS = documented(HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)
 
 
@@ -25,9 +27,10 @@ class Program:
 
 @dataclass(frozen=True, slots=True)
 class Somebody:
-    """A person, who may see and change their own choices."""
+    """A person, who may see and change their own choices; ``claim`` of their token holds the name."""
 
     username: str
+    claim: str
 
 
 Caller = Program | Somebody
@@ -56,11 +59,11 @@ def _somebody(context: Context, token: str) -> Somebody:
     if context.people is None:
         raise _unauthorized("people's tokens are not accepted: neither NOTIFY_JWT_SECRET nor NOTIFY_JWKS_URL is set")
     try:
-        return Somebody(context.people.username(token))
+        return Somebody(context.people.username(token), context.people.claim)
     except BadToken as error:
         raise _unauthorized(str(error)) from None
     except KeysUnavailable as error:
-        raise HTTPException(HTTPStatus.SERVICE_UNAVAILABLE, str(error)) from None
+        raise HTTPException(HTTPStatus.SERVICE_UNAVAILABLE, str(error), {"Retry-After": RETRY_SECONDS}) from None
 
 
 def program_with(*enough: Scope) -> Any:  # noqa: ANN401 - what FastAPI's own Depends returns
@@ -74,10 +77,18 @@ def program_with(*enough: Scope) -> Any:  # noqa: ANN401 - what FastAPI's own De
     return Depends(check)
 
 
-def _person(caller: Annotated[Caller, Depends(_caller)]) -> str:
-    if isinstance(caller, Somebody):
-        return caller.username
-    raise HTTPException(HTTPStatus.FORBIDDEN, "needs a person's token; a program has no choices")
+def _person(caller: Annotated[Caller, Depends(_caller)], context: InContext) -> str:
+    """Nobody is shown the defaults of a name that is not theirs, nor stores choices that hold for no one."""
+    if isinstance(caller, Program):
+        raise HTTPException(HTTPStatus.FORBIDDEN, "needs a person's token; a program has no choices")
+    with context.database.begin() as connection:
+        if not directory.is_known(connection, caller.username):
+            raise HTTPException(
+                HTTPStatus.NOT_FOUND,
+                f"nobody is known as {caller.username!r}, which is the claim {caller.claim} of the token: the directory"
+                " has no such person, and nothing is stored of one; NOTIFY_JWT_CLAIM names the claim with the username",
+            )
+    return caller.username
 
 
 Me = Annotated[str, Depends(_person)]

@@ -1,17 +1,18 @@
 """People's JWTs: whom one speaks for, and how to issue one."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 import jwt
 from pydantic import TypeAdapter, ValidationError
 
+from notify.api.published_keys import PublishedKeys
 from notify.domain.errors import NotifyError
 from notify.intake.schema import Name
 
 LEEWAY = timedelta(seconds=30)
-JWKS_TIMEOUT_SECONDS = 5
+SECRETLY_SIGNED = "HS256"
 NAMES = TypeAdapter[str](Name)
 
 
@@ -19,23 +20,20 @@ class BadToken(NotifyError):
     """The token is not a person's: not signed by a key we trust, expired, or without a username."""
 
 
-class KeysUnavailable(NotifyError):
-    """The keys of people's tokens cannot be fetched."""
-
-
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PersonTokens:
     """
-    Reads people's JWTs. ``sub`` is the username; ``exp`` is required.
+    Reads people's JWTs; ``exp`` is required.
 
     Args:
-        algorithms: What may sign. Never symmetric and asymmetric ones together: a public key would be a secret.
-        key_of: The key that has to have signed a token.
+        key_of: The key that has to have signed a token with this key id and algorithm; None if none may have. One that
+            answers for symmetric and asymmetric algorithms would take a public key for a secret.
+        claim: What holds the username.
         audience: The ``aud`` that tokens must name; None: a token with an ``aud`` is meant for somebody else.
     """
 
-    algorithms: Sequence[str]
-    key_of: Callable[[str], jwt.PyJWK | str]
+    key_of: Callable[[str | None, str], jwt.PyJWK | str | None]
+    claim: str
     audience: str | None = None
 
     def username(self, token: str) -> str:
@@ -47,39 +45,40 @@ class PersonTokens:
             KeysUnavailable: Nobody can say at the moment.
         """
         try:
+            header = jwt.get_unverified_header(token)
+            algorithm = str(header.get("alg"))
+            key = self.key_of(header.get("kid"), algorithm)
+            if key is None:
+                raise BadToken(reason="unknown key")
             claims = jwt.decode(
                 token,
-                self._key(token),
-                algorithms=self.algorithms,
+                key,
+                algorithms=[algorithm],
                 audience=self.audience,
                 leeway=LEEWAY,
-                options={"require": ["exp", "sub"]},
+                options={"require": ["exp", self.claim], "verify_sub": False},
             )
-            return NAMES.validate_python(claims["sub"])
+            return NAMES.validate_python(claims[self.claim])
         except (jwt.PyJWTError, ValidationError) as error:
             raise BadToken(reason=type(error).__name__) from None
 
-    def _key(self, token: str) -> jwt.PyJWK | str:
-        """ValueError is what the client lets through when the answer is no JSON."""
-        try:
-            return self.key_of(token)
-        except (jwt.PyJWKClientConnectionError, jwt.PyJWKSetError, ValueError) as error:
-            raise KeysUnavailable(reason=type(error).__name__) from None
 
-
-def shared_secret(secret: str, *, audience: str | None = None) -> PersonTokens:
+def shared_secret(secret: str, *, claim: str = "sub", audience: str | None = None) -> PersonTokens:
     """Tokens signed with HS256 and a secret that the issuer shares with us."""
-    return PersonTokens(("HS256",), lambda _: secret, audience)
+    return PersonTokens(
+        key_of=lambda _, algorithm: secret if algorithm == SECRETLY_SIGNED else None, claim=claim, audience=audience
+    )
 
 
-def published_keys(url: str, *, audience: str | None = None) -> PersonTokens:
-    """Tokens signed with RS256 or ES256 and a key that the issuer publishes at *url*; fetched at the first use."""
-    client = jwt.PyJWKClient(url, timeout=JWKS_TIMEOUT_SECONDS)
-    return PersonTokens(("RS256", "ES256"), client.get_signing_key_from_jwt, audience)
+def published_keys(url: str, *, claim: str = "sub", audience: str | None = None) -> PersonTokens:
+    """Tokens signed with a key that the issuer publishes at *url*; fetched at the first use."""
+    return PersonTokens(key_of=PublishedKeys(url).find, claim=claim, audience=audience)
 
 
-def issue_user_token(secret: str, username: str, *, ttl: timedelta, audience: str | None = None) -> str:
+def issue_user_token(
+    secret: str, username: str, *, ttl: timedelta, claim: str = "sub", audience: str | None = None
+) -> str:
     """A person's JWT, as ``shared_secret`` reads it."""
     now = datetime.now(UTC)
-    claims = {"sub": username, "iat": now, "exp": now + ttl, **({"aud": audience} if audience else {})}
-    return jwt.encode(claims, secret, algorithm="HS256")
+    claims = {"sub": username, claim: username, "iat": now, "exp": now + ttl, **({"aud": audience} if audience else {})}
+    return jwt.encode(claims, secret, algorithm=SECRETLY_SIGNED)

@@ -69,7 +69,11 @@ def user(
         if settings.jwt_secret is None:
             raise InvalidSettings("NOTIFY_JWT_SECRET is not set; expected the secret that signs people's tokens")
         token = issue_user_token(
-            settings.jwt_secret.get_secret_value(), username, ttl=timedelta(hours=hours), audience=settings.jwt_audience
+            settings.jwt_secret.get_secret_value(),
+            username,
+            ttl=timedelta(hours=hours),
+            claim=settings.jwt_claim,
+            audience=settings.jwt_audience,
         )
     _print_token(token, as_json=as_json, username=username)
 

@@ -5,7 +5,21 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from sqlalchemy import Connection, RowMapping, Text, all_, any_, bindparam, delete, func, literal, select, update
+from sqlalchemy import (
+    Connection,
+    RowMapping,
+    Text,
+    all_,
+    any_,
+    bindparam,
+    delete,
+    exists,
+    func,
+    literal,
+    or_,
+    select,
+    update,
+)
 from sqlalchemy.dialects.postgresql import ARRAY, insert
 
 from notify.domain.events import ChangeList
@@ -50,6 +64,15 @@ class Refusal:
     reply: str | None
 
 
+# Their indexes find a username.
+_OF_PEOPLE = (
+    tables.people,
+    tables.user_notification_settings,
+    tables.user_notification_preferences,
+    tables.cl_mutes,
+    tables.cl_subscriptions,
+    tables.email_jobs,
+)
 _PEOPLE = select(*PERSON).where(tables.people.c.username == any_(bindparam("usernames", type_=ARRAY(Text))))
 _reviewer_names = func.array_agg(tables.cl_reviewers.c.username)
 _CHANGE_LISTS = (
@@ -78,6 +101,12 @@ def people(connection: Connection, usernames: Iterable[str]) -> dict[str, Person
 def person(connection: Connection, username: str) -> Person | None:
     """One person; None if the directory does not know the name."""
     return people(connection, [username]).get(username)
+
+
+def is_known(connection: Connection, username: str) -> bool:
+    """Whether the directory has the person, or anything is stored of them: choices, letters, or that none was sent."""
+    own = (exists().where(table.c.username == username) for table in _OF_PEOPLE)
+    return bool(connection.scalar(select(or_(*own))))
 
 
 def change_lists(connection: Connection, links: Iterable[str]) -> dict[str, ChangeList]:

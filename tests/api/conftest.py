@@ -12,8 +12,9 @@ from notify.api.context import Context
 from notify.api.pages import Pages
 from notify.api.person_tokens import issue_user_token, shared_secret
 from notify.channels.links import SignedLinks
+from notify.domain import preferences as domain
 from notify.domain.jobs import Stage
-from notify.store import tokens
+from notify.store import directory, tokens
 from notify.store.database import Database
 from notify.store.tokens import Scope
 from tests.api.in_process import InProcess
@@ -86,10 +87,13 @@ def program(database: Database) -> Program:
 
 
 @pytest.fixture
-def person() -> Person:
-    """The headers of a person of this name."""
+def person(database: Database) -> Person:
+    """The headers of a person of this name, whom the directory knows."""
 
     def headers(username: str) -> dict[str, str]:
+        with database.begin() as connection:
+            if directory.person(connection, username) is None:
+                directory.put_person(connection, domain.Person(username=username))
         token = issue_user_token(JWT_SECRET, username, ttl=timedelta(hours=1))
         return {"Authorization": f"Bearer {token}"}
 

@@ -1,29 +1,42 @@
 """Who is let in: programs by scope, people by a genuine token, nobody else."""
 
+import asyncio
 import json
+import socket
 from base64 import urlsafe_b64encode
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import cache, partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib.metadata import version
 from threading import Thread
+from typing import Any
+from uuid import uuid4
 
 import httpx
 import jwt
 import pytest
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from fastapi import FastAPI
 
 from notify.api.app import build_app
 from notify.api.context import Context
-from notify.api.person_tokens import published_keys
-from notify.store import tokens
+from notify.api.person_tokens import published_keys, shared_secret
+from notify.api.published_keys import KeysUnavailable, PublishedKeys
+from notify.domain import preferences as domain
+from notify.domain.events import COMMENT_CREATED
+from notify.intake.receive import receive
+from notify.intake.schema import parse
+from notify.store import directory, erasure, preferences, tokens
 from notify.store.database import Database
 from notify.store.tokens import Scope
 from tests.api.conftest import JWT_SECRET, Person, Program
 from tests.api.in_process import InProcess
+from tests.support.office import Office, comment
+from tests.support.wait import until
 
 MINE = "/api/v1/user/notification/config"
 OPEN = {"/livez", "/readyz", "/metrics", "/unsubscribe/{token}", "/preferences/{token}"}
@@ -41,6 +54,13 @@ SCOPES_OF = {
     ("POST", "/api/v1/jobs/1/cancel"): {Scope.OPS},
     ("POST", "/api/v1/jobs/1/replay"): {Scope.OPS},
 }
+
+
+@pytest.fixture(autouse=True)
+def dana(database: Database) -> None:
+    """The one person whom the directory knows."""
+    with database.begin() as connection:
+        directory.put_person(connection, domain.Person(username="dana"))
 
 
 def claims(**changed: object) -> dict[str, object]:
@@ -135,13 +155,21 @@ def test_a_token_that_is_not_genuine_speaks_for_nobody(api: httpx.Client, token:
 
 
 @contextmanager
-def key_server(published: object) -> Iterator[str]:
-    """The address of a server that publishes this."""
+def key_server(published: object, *, asked: list[str] | None = None) -> Iterator[str]:
+    """
+    The address of a server that publishes this, and refuses visitors who do not say who they are.
+
+    Args:
+        asked: Takes the name of each visitor.
+    """
 
     class Published(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
+            visitor = self.headers["User-Agent"]
+            if asked is not None:
+                asked.append(visitor)
             body = published if isinstance(published, bytes) else json.dumps(published).encode()
-            self.send_response(200)
+            self.send_response(403 if visitor.startswith("Python") else 200)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             self.wfile.write(body)
@@ -156,12 +184,12 @@ def key_server(published: object) -> Iterator[str]:
 
 
 @pytest.fixture
-def trusting(context: Context) -> Iterator[Callable[[str], httpx.Client]]:
+def trusting(context: Context) -> Iterator[Callable[..., httpx.Client]]:
     """The API, trusting the keys published at an address."""
     opened: list[httpx.Client] = []
 
-    def client(url: str) -> httpx.Client:
-        app = build_app(replace(context, people=published_keys(url)))
+    def client(url: str, claim: str = "sub") -> httpx.Client:
+        app = build_app(replace(context, people=published_keys(url, claim=claim)))
         opened.append(httpx.Client(transport=InProcess(app), base_url="http://notify.test"))
         return opened[-1]
 
@@ -171,7 +199,7 @@ def trusting(context: Context) -> Iterator[Callable[[str], httpx.Client]]:
 
 
 def test_a_published_key_vouches_for_its_own_algorithm_only(trusting: Callable[[str], httpx.Client]) -> None:
-    rsa_key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    rsa_key = rsa_pair()
     ec_key = ec.generate_private_key(ec.SECP256R1())
     public = rsa_key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
     published = [
@@ -197,6 +225,219 @@ def test_a_published_key_vouches_for_its_own_algorithm_only(trusting: Callable[[
         assert [api.get(MINE, headers=bearer(token)).status_code for token in confused] == [401] * 5
 
 
+@cache
+def rsa_pair(_: int = 0) -> rsa.RSAPrivateKey:
+    """One for each number: to make one takes a tenth of a second."""
+    return rsa.generate_private_key(public_exponent=65537, key_size=2048)
+
+
+def edwards_pair(_: int = 0) -> ed25519.Ed25519PrivateKey:
+    return ed25519.Ed25519PrivateKey.generate()
+
+
+def curve(kind: ec.EllipticCurve) -> Callable[[int], ec.EllipticCurvePrivateKey]:
+    return lambda _: ec.generate_private_key(kind)
+
+
+PAIRS: Mapping[str, Callable[[int], Any]] = {
+    **dict.fromkeys(("RS256", "RS384", "RS512", "PS256", "PS384", "PS512"), rsa_pair),
+    "ES256": curve(ec.SECP256R1()),
+    "ES384": curve(ec.SECP384R1()),
+    "ES512": curve(ec.SECP521R1()),
+    "EdDSA": edwards_pair,
+}
+
+
+def jwk(private: Any, algorithm: str, **more: object) -> dict[str, Any]:
+    """The public half as its owner publishes it."""
+    published = jwt.get_algorithm_by_name(algorithm).to_jwk(private.public_key(), as_dict=True)
+    return {**published, "kid": "k", **more}
+
+
+def of_key(private: Any, algorithm: str, kid: str | None = "k", **changed: object) -> dict[str, str]:
+    """The header of dana's token, signed with this."""
+    headers = {"kid": kid} if kid else None
+    return bearer(jwt.encode(claims(**changed), private, algorithm=algorithm, headers=headers))
+
+
+@pytest.mark.parametrize("stated", [True, False], ids=["stated", "not stated"])
+@pytest.mark.parametrize("algorithm", PAIRS)
+def test_keys_of_every_usual_kind_vouch_for_their_tokens(
+    trusting: Callable[..., httpx.Client], algorithm: str, stated: bool
+) -> None:
+    private, other = PAIRS[algorithm](0), PAIRS[algorithm](1)
+    more = {"alg": algorithm, "use": "sig"} if stated else {}
+    with key_server({"keys": [jwk(private, algorithm, **more)]}) as url:
+        api = trusting(url)
+        assert api.get(MINE, headers=of_key(private, algorithm)).status_code == 200
+        assert api.get(MINE, headers=of_key(other, algorithm)).status_code == 401
+
+
+def test_a_key_is_used_for_what_its_owner_says_and_nothing_else(trusting: Callable[..., httpx.Client]) -> None:
+    private, secret = rsa_pair(), "s" * 32
+    symmetric = {"kty": "oct", "k": urlsafe_b64encode(secret.encode()).decode().rstrip("="), "kid": "secret"}
+    published = [
+        jwk(private, "RS256", kid="k", alg="RS256"),
+        jwk(private, "RS256", kid="encrypts", use="enc"),
+        jwk(private, "RS256", kid="wraps", key_ops=["wrapKey"]),
+        symmetric,
+        symmetric | {"alg": "RS256", "kid": "lies"},
+        {"kty": "RSA", "kid": "half"},
+        "nonsense",
+    ]
+    with key_server({"keys": published}) as url:
+        api = trusting(url)
+        assert api.get(MINE, headers=of_key(private, "RS256")).status_code == 200
+        refused = [
+            of_key(private, "PS256"),
+            of_key(private, "RS256", kid="encrypts"),
+            of_key(private, "RS256", kid="wraps"),
+            of_key(private, "RS256", kid="half"),
+            of_key(private, "RS256", kid=None),
+            of_key(secret, "HS256", kid="secret"),
+            of_key(secret, "HS256", kid="lies"),
+        ]
+        assert [api.get(MINE, headers=headers).status_code for headers in refused] == [401] * len(refused)
+
+
+def test_an_issuer_with_one_key_need_not_number_it(trusting: Callable[..., httpx.Client]) -> None:
+    private = rsa_pair()
+    with key_server({"keys": [jwk(private, "RS256", kid=None)]}) as url:
+        api = trusting(url)
+        assert api.get(MINE, headers=of_key(private, "RS256", kid=None)).status_code == 200
+        assert api.get(MINE, headers=of_key(rsa_pair(1), "RS256", kid=None)).status_code == 401
+
+
+def test_who_asks_for_keys_says_who_they_are(trusting: Callable[..., httpx.Client]) -> None:
+    private, asked = rsa_pair(), list[str]()
+    with key_server({"keys": [jwk(private, "RS256")]}, asked=asked) as url:
+        assert trusting(url).get(MINE, headers=of_key(private, "RS256")).status_code == 200
+    assert asked == [f"notify/{version('notify')}"]
+
+
+def test_tokens_with_made_up_key_ids_cost_the_issuer_one_question(trusting: Callable[..., httpx.Client]) -> None:
+    private, asked = edwards_pair(), list[str]()
+    with key_server({"keys": [jwk(private, "EdDSA")]}, asked=asked) as url:
+        api = trusting(url)
+        for number in range(20):
+            forged = of_key(private, "EdDSA", kid=f"made up {number}")
+            assert api.get(MINE, headers=forged).status_code == 401
+            assert api.get(MINE, headers=of_key(private, "EdDSA")).status_code == 200
+    assert len(asked) == 1
+
+
+def test_a_new_key_is_found_within_half_a_minute_and_an_old_one_outlives_its_issuer_by_a_day() -> None:
+    now = 0.0
+    old, new = edwards_pair(), edwards_pair()
+    published = {"keys": [jwk(old, "EdDSA", kid="old")]}
+    with key_server(published) as url:
+        keys = PublishedKeys(url, clock=lambda: now)
+        assert keys.find("old", "EdDSA")
+        published["keys"].append(jwk(new, "EdDSA", kid="new"))
+        assert keys.find("new", "EdDSA") is None
+        now += 30
+        assert keys.find("new", "EdDSA")
+        published["keys"].pop(0)
+        now += 301
+        assert keys.find("old", "EdDSA"), "what is known is not waited for"
+        until(lambda: keys.find("old", "EdDSA") is None)
+    now += 12 * 3600
+    assert keys.find("new", "EdDSA")
+    now += 12 * 3600
+    with pytest.raises(KeysUnavailable):
+        keys.find("new", "EdDSA")
+
+
+def test_an_issuer_that_says_nothing_keeps_no_other_caller_waiting(context: Context) -> None:
+    headers = of_key(edwards_pair(), "EdDSA")
+
+    async def answers(silent: socket.socket) -> list[int]:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}/keys"
+        app = build_app(replace(context, people=published_keys(url)))
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://notify.test") as api:
+            waiting = [asyncio.create_task(api.get(MINE, headers=headers)) for _ in range(100)]
+            connection, _ = await asyncio.to_thread(silent.accept)
+            assert (await asyncio.wait_for(api.get("/livez"), 3)).status_code == 200
+            assert not all(task.done() for task in waiting)
+            connection.close()
+            return [(await task).status_code for task in waiting]
+
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        assert set(asyncio.run(answers(silent))) == {503}
+
+
+@pytest.mark.parametrize("by", ["secret", "keys"])
+def test_the_username_stands_in_the_claim_that_is_configured(
+    context: Context, trusting: Callable[..., httpx.Client], by: str
+) -> None:
+    private = edwards_pair()
+    named: dict[str, Any] = {"sub": str(uuid4()), "preferred_username": "dana"}
+    with key_server({"keys": [jwk(private, "EdDSA")]}) as url:
+        if by == "keys":
+            api, sign = trusting(url, "preferred_username"), partial(of_key, private, "EdDSA")
+        else:
+            people = shared_secret(JWT_SECRET, claim="preferred_username")
+            api = httpx.Client(
+                transport=InProcess(build_app(replace(context, people=people))), base_url="http://n.test"
+            )
+            sign = partial(of_key, JWT_SECRET, "HS256")
+        with api:
+            assert api.get(MINE, headers=sign(**named)).status_code == 200
+            assert api.get(MINE, headers=sign(**named | {"sub": 4711})).status_code == 200
+            for missing in (None, "", 7, ["dana"]):
+                assert api.get(MINE, headers=sign(**named | {"preferred_username": missing})).status_code == 401
+
+
+CALLS_OF_PEOPLE = (
+    ("GET", MINE, None),
+    ("PUT", MINE, {"enabled": False}),
+    ("GET", "/api/v1/user/notification/types", None),
+    ("GET", "/api/v1/user/notification/cls", None),
+    ("PUT", "/api/v1/user/notification/cls/CL-1", {"muted": True}),
+    ("DELETE", "/api/v1/user/notification/cls/CL-1", None),
+    ("GET", "/api/v1/user/notification/history", None),
+    ("GET", "/preferences", None),
+    ("POST", "/preferences", None),
+)
+
+
+@pytest.mark.parametrize(("method", "path", "body"), CALLS_OF_PEOPLE)
+def test_a_person_nobody_knows_is_told_so_and_nothing_is_stored(
+    api: httpx.Client, database: Database, method: str, path: str, body: object
+) -> None:
+    name = str(uuid4())
+    stranger, known = (of_key(JWT_SECRET, "HS256", sub=sub) for sub in (name, "dana"))
+
+    answer = api.request(method, path, json=body, headers=stranger)
+
+    assert answer.status_code == 404
+    assert answer.headers["Content-Type"] == "application/problem+json"
+    assert name in answer.json()["detail"]
+    assert api.request(method, path, json=body, headers=known).status_code != 404
+    with database.begin() as connection:
+        assert not any(erasure.export(connection, name).values())
+
+
+@pytest.mark.parametrize("stored", ["setting", "preference", "mute", "subscription", "letter"])
+def test_a_person_of_whom_anything_is_stored_is_known(api: httpx.Client, database: Database, stored: str) -> None:
+    with database.begin() as connection:
+        if stored == "setting":
+            preferences.put_config(connection, "ann", settings={"enabled": False}, preferences={})
+        elif stored == "preference":
+            preferences.set_preference(connection, "ann", COMMENT_CREATED, enabled=False)
+        elif stored == "mute":
+            preferences.mute(connection, "ann", "CL-1")
+        elif stored == "subscription":
+            preferences.subscribe(connection, "ann", "CL-1")
+        else:
+            receive(connection, [parse(comment(reviewers=["ann"]))])
+    if stored == "letter":
+        Office(database, relay_url=None).fan_out()
+
+    assert api.get(MINE, headers=of_key(JWT_SECRET, "HS256", sub="ann")).status_code == 200
+    assert api.get(MINE, headers=of_key(JWT_SECRET, "HS256", sub="Ann")).status_code == 404
+
+
 def signed_with_the_public_key(public: bytes) -> str:
     """A token whose HS256 secret is the published key, as a confused verifier would accept it."""
     algorithm = jwt.algorithms.HMACAlgorithm(jwt.algorithms.HMACAlgorithm.SHA256)
@@ -208,7 +449,7 @@ def signed_with_the_public_key(public: bytes) -> str:
 def test_keys_that_cannot_be_fetched_are_nobodys_fault_but_the_services(
     trusting: Callable[[str], httpx.Client],
 ) -> None:
-    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    key = rsa_pair()
     token = jwt.encode(claims(), key, algorithm="RS256", headers={"kid": "r"})
     answers: list[object] = [b"<html>", {"keys": []}]
     for published in answers:

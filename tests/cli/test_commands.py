@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from notify.api.person_tokens import shared_secret
 from notify.cli import app
 from notify.domain.errors import InvalidSettings, NotifyError
 from notify.store import tokens
@@ -104,6 +105,15 @@ def test_a_sent_letter_is_not_sent_again_by_retry(notify: Notify, database: Data
 
     assert isinstance(notify("jobs", "retry", str(job.id)).error, NotifyError)
     assert office.drain()["claimed"] == 0
+
+
+def test_a_persons_token_names_them_where_the_api_looks(
+    notify: Notify, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NOTIFY_JWT_CLAIM", "preferred_username")
+    made = notify("token", "user", "dana", "--json").json["token"]
+    people = shared_secret(environment["NOTIFY_JWT_SECRET"], claim="preferred_username")
+    assert people.username(made) == "dana"
 
 
 def test_a_programs_token_works_until_it_is_revoked(notify: Notify, database: Database) -> None:
