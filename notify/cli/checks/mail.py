@@ -1,9 +1,10 @@
 """The way of a letter: the relay, its certificate, its breaker, and whether every letter can be written."""
 
 import asyncio
-from collections.abc import Collection, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from types import MappingProxyType
 
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -22,6 +23,7 @@ from notify.intake.triggers import TRIGGERS
 from notify.store import relays
 from notify.store.relays import OPEN, Standing
 
+NONE: Mapping[str, Relay] = MappingProxyType({})
 SOON = timedelta(days=14)
 # Text and HTML stay below 90 KB each, and are a third more as base64; the rest is headers and signatures.
 LARGEST_EMAIL_BYTES = 262_144
@@ -55,7 +57,7 @@ def relay(here: Place) -> Sequence[Finding]:
     for one, seen in zip(configured[1:], others, strict=True):
         found += session(one.name, seen.refused, fallback=True)
         found += [*certificate(seen, fallback=one.name), *size(seen, fallback=one.name)]
-    takers = {one.name for one, seen in zip(configured, seen_now, strict=True) if seen.refused is None}
+    takers = {one.name: one for one, seen in zip(configured, seen_now, strict=True) if seen.refused is None}
     return [*found, *breaker(here, takers=takers)]
 
 
@@ -103,7 +105,7 @@ def size(examined: Examined, *, fallback: str | None = None) -> Sequence[Finding
     return [Finding(about, enough, words, "A larger email ends as dead (oversize).", RAISE_LIMIT)]
 
 
-def breaker(here: Place, *, takers: Collection[str] = ()) -> Sequence[Finding]:
+def breaker(here: Place, *, takers: Mapping[str, Relay] = NONE) -> Sequence[Finding]:
     """
     Whether letters are claimed for each configured relay; nothing if the database does not answer.
 
@@ -119,9 +121,9 @@ def breaker(here: Place, *, takers: Collection[str] = ()) -> Sequence[Finding]:
     except SQLAlchemyError:
         return []
     standings = {name: found.get(name, Standing()) for name in names}
-    closed = {name for name in takers if _close(here, name, standings[name])}
+    closed = {name: one for name, one in takers.items() if _close(here, name, standings[name])}
     return [
-        _breaker(name, standing, about="breaker" if name == names[0] else f"breaker {name}", closed=name in closed)
+        _breaker(name, standing, about="breaker" if name == names[0] else f"breaker {name}", closed=closed.get(name))
         for name, standing in standings.items()
     ]
 
@@ -135,18 +137,22 @@ def _close(here: Place, name: str, standing: Standing) -> bool:
     return False
 
 
-def _breaker(name: str, standing: Standing, *, about: str, closed: bool) -> Finding:
+def _breaker(name: str, standing: Standing, *, about: str, closed: Relay | None) -> Finding:
     words = f"; its last words: {standing.last_error}" if standing.is_open and standing.last_error else ""
     why = "While it is open nothing is claimed for this relay."
-    if not closed:
+    if closed is None:
         return Finding(about, not standing.is_open, in_words(standing) + words, why, _mend(name, standing))
     found = f"was {in_words(standing)}{words}; closed now, as the relay takes sessions: emails flow again"
-    return Finding(about, _is_answered(standing), found, "A session does not show that this is mended.", SEND_TEST)
+    return Finding(
+        about, _is_answered(standing, closed), found, "A session does not show that this is mended.", SEND_TEST
+    )
 
 
-def _is_answered(standing: Standing) -> bool:
-    """Whether a session that stands shows that what opened the breaker is over."""
+def _is_answered(standing: Standing, relay: Relay) -> bool:
+    """Whether a session that stands shows that what opened the breaker is over; of logging in, if it logs in."""
     blame, _, reason = (standing.reason or "").partition(": ")
+    if reason == "auth_refused" and relay.username is None:
+        return False
     return blame == Blame.RELAY or reason in TOLD_BY_A_SESSION
 
 
