@@ -258,9 +258,12 @@ VARIABLES: Mapping[str, str] = MappingProxyType({PREFIX + field.upper(): field f
 """The fields by their environment variables."""
 
 
-def load(*, env_file: Path | None = Path(".env")) -> Settings:
+def load(*, env_file: Path | None = Path(".env"), completed_later: bool = False) -> Settings:
     """
     The settings of this process, from its environment and *env_file* (the environment wins).
+
+    Args:
+        completed_later: What emails need besides a relay may be missing; the embedded stack fills it in.
 
     Raises:
         InvalidSettings: A name is unknown, a value is senseless, one that is needed is missing, or the file is no text.
@@ -273,6 +276,8 @@ def load(*, env_file: Path | None = Path(".env")) -> Settings:
     except ValidationError as error:
         raise InvalidSettings(*(_sentence(one) for one in error.errors())) from None
     refuse_half_configured(settings)
+    if not completed_later:
+        refuse_incomplete(settings)
     return settings
 
 
@@ -303,7 +308,7 @@ def refuse_unknown(names: Iterable[str]) -> None:
 
 def refuse_half_configured(settings: Settings) -> None:
     """
-    Refuse a relay without what letters need besides, half a signature, and two ways to trust people's tokens at once.
+    Refuse fallbacks without a first relay, half a signature, and two ways to trust people's tokens at once.
 
     Raises:
         InvalidSettings: Naming each variable that is missing or too many, and why.
@@ -316,11 +321,18 @@ def refuse_half_configured(settings: Settings) -> None:
             f"NOTIFY_DKIM_SELECTOR names {selectors} and NOTIFY_DKIM_KEY_FILE {key_files};"
             " expected a file for each selector"
         )
+    if settings.smtp_url is None and settings.smtp_fallback_urls is not None:
+        raise InvalidSettings("NOTIFY_SMTP_FALLBACK_URLS is set and NOTIFY_SMTP_URL is not; expected the first there")
+
+
+def refuse_incomplete(settings: Settings) -> None:
+    """
+    Refuse a relay without what emails need besides.
+
+    Raises:
+        InvalidSettings: Naming each variable that is missing, and why.
+    """
     if settings.smtp_url is None:
-        if settings.smtp_fallback_urls is not None:
-            raise InvalidSettings(
-                "NOTIFY_SMTP_FALLBACK_URLS is set and NOTIFY_SMTP_URL is not; expected the first there"
-            )
         return
     needed = {
         "NOTIFY_MAIL_FROM": (settings.mail_from, "the address letters come from"),

@@ -58,7 +58,7 @@ def preview(
     as_json: AsJson = False,
 ) -> None:
     """Print a sample letter, rendered with this deployment's templates."""
-    settings = load()
+    settings = load(completed_later=True)
     composer = Composer(
         mail_from=settings.mail_from or "notify@example.com",
         mail_from_name=settings.mail_from_name,

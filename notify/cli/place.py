@@ -9,7 +9,7 @@ from types import ModuleType
 from notify import wiring
 from notify.domain.errors import NotifyError
 from notify.domain.ports import Doorbell
-from notify.settings import Settings, load
+from notify.settings import Settings, load, refuse_incomplete
 from notify.store.database import Database
 
 FLUSH_SECONDS = 2.0
@@ -31,8 +31,9 @@ class Place:
 @contextmanager
 def settings_here() -> Iterator[Settings]:
     """The settings; with no database configured, those of the embedded stack, which is started if it is not up."""
-    settings = load()
+    settings = load(completed_later=True)
     if settings.database_url is not None:
+        refuse_incomplete(settings)
         yield settings
         return
     with embedded_module("stack").borrowed(settings) as complete:

@@ -13,7 +13,7 @@ from notify.store import migrate as schema
 
 def up() -> None:
     """Run the whole system on this machine, on real parts, until Ctrl-C. Data stays in NOTIFY_DATA_DIR."""
-    settings = load()
+    settings = load(completed_later=True)
     logs.configure(level=settings.log_level, style=settings.log_format)
     embedded_module("stack").Stack(settings).run()
 
@@ -24,7 +24,7 @@ def demo(
     as_json: AsJson = False,
 ) -> None:
     """Start everything embedded, emit sample comments, and show who got a letter, who did not, and why."""
-    settings = load()
+    settings = load(completed_later=True)
     logs.configure(level="warning" if once else settings.log_level, style=settings.log_format)
     embedded_module("demo").run(settings, once=once, as_json=as_json)
 

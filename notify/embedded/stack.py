@@ -17,7 +17,7 @@ from notify.domain.errors import NotifyError
 from notify.embedded.catcher import Catcher
 from notify.embedded.child import Child, how
 from notify.embedded.commands import COMMANDS, Command, environment
-from notify.embedded.completion import absolute, completed, plain, replaced, taken_over, told
+from notify.embedded.completion import MAIL_FROM, absolute, completed, plain, replaced, taken_over, told
 from notify.embedded.holding import (
     STACK_FILE,
     AlreadyRunning,
@@ -208,6 +208,8 @@ class Stack:
         at = EVERYWHERE.get(self.settings.api_host, self.settings.api_host)
         urls = {"api": f"http://{at}:{api}", "flower": f"http://{LOOPBACK}:{flower}"}
         self._fill(api_port=api, flower_port=flower)
+        if self.settings.mail_from is None and "inbox" not in self.state.urls:
+            self.say(SUPERVISOR, f"NOTIFY_MAIL_FROM is not set: emails leave the machine as {MAIL_FROM}")
         self.settings = completed(self.settings)
         self.state = replace(self.state, urls={**urls, **self.state.urls})
 

@@ -107,6 +107,24 @@ def test_a_sent_letter_is_not_sent_again_by_retry(notify: Notify, database: Data
     assert office.drain()["claimed"] == 0
 
 
+@pytest.mark.parametrize("command", [["token", "list", "--json"], ["preview"]], ids=" ".join)
+def test_a_relay_alone_is_enough_for_commands_on_the_embedded_stack(
+    notify: Notify, monkeypatch: pytest.MonkeyPatch, command: list[str]
+) -> None:
+    for name in ("DATABASE_URL", "BROKER_URL", "MAIL_FROM", "PUBLIC_URL", "SECRET_KEYS"):
+        monkeypatch.delenv(f"NOTIFY_{name}")
+    monkeypatch.setenv("NOTIFY_SMTP_URL", "smtp://127.0.0.1:9")
+    assert notify(*command).error is None
+
+
+def test_a_relay_alone_is_not_enough_for_commands_on_a_database_of_ones_own(
+    notify: Notify, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("NOTIFY_MAIL_FROM")
+    monkeypatch.setenv("NOTIFY_SMTP_URL", "smtp://127.0.0.1:9")
+    assert isinstance(notify("token", "list").error, InvalidSettings)
+
+
 def test_a_persons_token_names_them_where_the_api_looks(
     notify: Notify, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

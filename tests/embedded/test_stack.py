@@ -2,7 +2,7 @@
 
 import os
 import smtplib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from signal import SIGINT, SIGKILL, SIGTERM, Signals
 from stat import S_IMODE
@@ -153,6 +153,17 @@ def test_what_a_setting_names_is_used_and_not_started(data_dir: Path, database_u
         assert [child.name for child in stack.state.children] == ["api"]
         assert outside.items() <= stack.state.settings.items()
         assert "inbox" not in stack.state.urls
+
+
+@pytest.mark.parametrize("given", [{}, {"NOTIFY_MAIL_FROM": "review@example.com"}], ids=["relay alone", "and sender"])
+def test_what_is_missing_beside_a_relay_is_filled_in(data_dir: Path, given: Mapping[str, str]) -> None:
+    with supervised(data_dir, settings={"NOTIFY_SMTP_URL": "smtp://127.0.0.1:9", **given}) as up:
+        stack = up.stack
+        assert stack.settings["smtp_url"] == "smtp://127.0.0.1:9"
+        assert stack.settings["public_url"] == stack.urls["api"]
+        assert stack.settings["mail_from"] == given.get("NOTIFY_MAIL_FROM", "notify@localhost")
+        assert ("notify@localhost" in up.output) == (not given)
+        assert len(stack.settings["secret_keys"]) >= 32
 
 
 def test_commands_borrow_the_stack_that_is_up(supervisor: Supervisor) -> None:

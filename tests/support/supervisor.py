@@ -142,7 +142,7 @@ def say_up(_: RunningStack) -> None:
 def main() -> None:
     """Run a stack until a signal comes."""
     standins = [WEB, *(standin(behaviour, stop_seconds=0.5) for behaviour in sys.argv[1:])]
-    Stack(load(env_file=None), commands=COMMANDS if REAL in sys.argv else standins).run(say_up)
+    Stack(load(env_file=None, completed_later=True), commands=COMMANDS if REAL in sys.argv else standins).run(say_up)
 
 
 if __name__ == "__main__":
