@@ -16,7 +16,7 @@ from notify.domain.errors import NotifyError
 from notify.domain.jobs import Stage
 from notify.domain.outcomes import Released
 from notify.domain.rates import Bucket, Rate
-from notify.store import rates, relays
+from notify.store import rates, relays, shares
 from notify.store.relays import Standing
 
 app = Typer(
@@ -51,6 +51,7 @@ class Known:
     A relay and where its breaker stands; ``priority`` from 1, None: it is not configured.
 
     ``per_second`` None: no rate is stated; ``room_in`` are the seconds until it leaves room for a letter.
+    ``fleet_sessions`` None: no cap is stated; ``sessions`` are those that workers may have now.
     """
 
     relay: str
@@ -58,6 +59,8 @@ class Known:
     priority: int | None = None
     per_second: float | None = None
     room_in: float = 0.0
+    fleet_sessions: int | None = None
+    sessions: int = 0
 
 
 def _short(words: str | None) -> str | None:
@@ -174,14 +177,25 @@ def as_facts(one: Known) -> dict[str, Any]:
     standing = one.standing
     facts = {"is_open": standing.is_open, "in_words": in_words(standing), "priority": one.priority}
     rate = {"per_second": one.per_second, "room_in_seconds": one.room_in, "pace": pace(one)}
-    return {"relay": one.relay, **asdict(standing), **facts, **rate}
+    shared = {"fleet_sessions": one.fleet_sessions, "sessions": one.sessions}
+    stored = {name: value for name, value in asdict(standing).items() if name != "suspects"}
+    return {"relay": one.relay, **stored, "suspects": len(standing.suspects), **facts, **rate, **shared}
 
 
 def pace(one: Known) -> str:
-    """How fast letters may go to the relay, and when the next may if none may now; empty: as it takes them."""
-    if one.per_second is None:
-        return ""
-    return f"{one.per_second:g}/s" + (f", room in {one.room_in:.1f} s" if one.room_in else "")
+    """
+    How fast letters may go to the relay, and when the next may if none may now; empty: as it takes them.
+
+    And over how many sessions, where all workers together have a cap.
+    """
+    rate = "" if one.per_second is None else f"{one.per_second:g}/s"
+    room = f"room in {one.room_in:.1f} s" if one.room_in else ""
+    return ", ".join(filter(None, (rate, room, cap(one))))
+
+
+def cap(one: Known) -> str:
+    """How many sessions all workers have of those that they may have together; empty: each has its own."""
+    return "" if one.fleet_sessions is None else f"{one.sessions} of {one.fleet_sessions} sessions"
 
 
 def in_words(standing: Standing) -> str:
@@ -198,6 +212,7 @@ def known(here: Place) -> list[Known]:
     """The configured relays by priority, then the others."""
     with here.database.begin() as connection:
         found, buckets = relays.standings(connection), rates.standings(connection)
+        shared = shares.standings(connection)
     first = [
         Known(
             relay=one.name,
@@ -205,6 +220,8 @@ def known(here: Place) -> list[Known]:
             priority=place,
             per_second=one.per_second,
             room_in=_room_in(one, buckets),
+            fleet_sessions=one.fleet_sessions,
+            sessions=shared.get(one.name, 0),
         )
         for place, one in enumerate(wiring.relays(here.settings), start=1)
     ]

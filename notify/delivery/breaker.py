@@ -6,7 +6,7 @@ from datetime import timedelta
 from hashlib import sha256
 from types import MappingProxyType
 
-from notify.domain.outcomes import Blame, Released
+from notify.domain.outcomes import TOO_MANY_SESSIONS, Blame, Released
 from notify.store import relays
 from notify.store.database import Database
 from notify.store.relays import Standing
@@ -39,6 +39,10 @@ def digest(address: str) -> str:
     return sha256(address.lower().encode()).hexdigest()[:16]
 
 
+# Other sessions may end at any moment: a relay that has no room for one is asked again soon, and by all who wait.
+CROWDED = Policy(opens_after=5, first=timedelta(seconds=5), longest=timedelta(minutes=1))
+
+
 class Breaker:
     """The breaker of one relay. Every method is one short transaction."""
 
@@ -58,7 +62,8 @@ class Breaker:
 
     def failed(self, released: Released) -> Standing:
         """Hold a release against the relay; where the breaker stands after it."""
-        policy = POLICIES.get(released.blame)
+        crowded = released.blame is Blame.THROTTLE and released.reason == TOO_MANY_SESSIONS
+        policy = CROWDED if crowded else POLICIES.get(released.blame)
         if policy is None:
             return self.standing()
         with self._database.begin() as connection:

@@ -90,7 +90,6 @@ class Drain:
         self.gave_out = False
         self._route = route
         self._channel = route.channel
-        self._pace = route.pace
         self._ledger = ledger
         self._report = report
         self._rng = rng
@@ -116,6 +115,7 @@ class Drain:
     async def run(self, outlook: Outlook) -> None:
         """Drain until nothing is due, the time is up, the relay gives out or ``stop`` is called."""
         self._ends = monotonic() + self._at_most
+        self._route.resized = self._dispatch
         renewal = asyncio.create_task(self._held.renew())
         recording = asyncio.create_task(self._recorder.run())
         try:
@@ -135,6 +135,7 @@ class Drain:
             renewal.cancel()
             self._recorder.close()
             await recording
+            self._route.rest()
             self._tally(self._recorder.counts)
 
     def stop(self) -> None:
@@ -241,7 +242,7 @@ class Drain:
         self._dispatch()
 
     def _dispatch(self) -> None:
-        while not self._holds_back and (held := self._lanes.take(sessions=self._pace.sessions)):
+        while not self._holds_back and (held := self._lanes.take(sessions=self._route.sessions)):
             self._fly(self._run(held))
 
     @property
@@ -305,7 +306,7 @@ class Drain:
 
     def _follow(self, run: _Run, held: Held) -> Held | None:
         """What goes after this letter on the same session; None when that is to be free."""
-        while not (self._holds_back or run.trouble) and self._runs <= self._pace.sessions:
+        while not (self._holds_back or run.trouble) and self._runs <= self._route.sessions:
             following = self._lanes.follow(held)
             if len(self._lanes) < self._claim_size:
                 self._progress.set()
@@ -325,11 +326,10 @@ class Drain:
         match outcome:
             case Sent():
                 self._count_age(Measure.TO_SENT, held)
-                self._pace.taken()
                 if self._route.took():
                     self._fly(self._route.worked())
-            case Released(blame=Blame.THROTTLE) if self._pace.throttled(begun=held.begun or 0.0):
-                log.warning("relay.throttles", relay=self._channel.relay, sessions=self._pace.sessions)
+            case Released(blame=Blame.THROTTLE) if self._route.throttled(outcome, begun=held.begun or 0.0):
+                log.warning("relay.throttles", relay=self._channel.relay, sessions=self._route.sessions)
             case Released(blame=blame) if blame is not Blame.NOBODY:
                 run.trouble.append(outcome)
             case _:

@@ -84,7 +84,7 @@ class Engine:
             moved=moved,
         )
         call = self._ledger.call
-        self._routes = Routes([Route(one, database, call=call) for one in channels])
+        self._routes = Routes([Route(one, database, worker=worker, call=call) for one in channels])
         self._one_at_a_time = Lock()
         self._draining: Drain | None = None
         self._stopped = False

@@ -3,6 +3,8 @@
 from time import monotonic
 
 AFTER_AN_OUTAGE = 2
+# A relay that has said how many sessions are too many is not asked for as many again before this.
+FORGETS_SECONDS = 60.0
 
 
 class Pace:
@@ -17,27 +19,40 @@ class Pace:
         self.sessions = most
         self._most = most
         self._narrowed_at = 0.0
+        self._ceiling = most
+        self._crowded_at = 0.0
 
     def begin_slowly(self) -> None:
         """The relay is back after an outage."""
         self.sessions = min(self.sessions, AFTER_AN_OUTAGE)
 
-    def taken(self) -> None:
-        """The relay took a letter: one session more."""
-        self.sessions = min(self.sessions + 1, self._most)
+    def taken(self) -> bool:
+        """The relay took a letter: one session more, unless that was too many a moment ago; whether there is one."""
+        if self.sessions >= self._ceiling and self._ceiling < self._most:
+            self._raise_ceiling()
+        wider = self.sessions < self._ceiling
+        self.sessions += wider
+        return wider
 
-    def throttled(self, *, begun: float) -> bool:
+    def throttled(self, *, begun: float, crowded: bool = False) -> bool:
         """
         The relay said "slower": half the sessions. False when a single one was too many already.
 
         Args:
             begun: When the letter set out, on the monotonic clock. Letters that were on their way
                 at the last halving say nothing about the pace since.
+            crowded: It is the sessions that are too many, not the letters.
         """
         if begun < self._narrowed_at:
             return True
         if self.sessions == 1:
             return False
+        if crowded:
+            self._ceiling, self._crowded_at = self.sessions - 1, monotonic()
         self.sessions //= 2
         self._narrowed_at = monotonic()
         return True
+
+    def _raise_ceiling(self) -> None:
+        if monotonic() >= self._crowded_at + FORGETS_SECONDS:
+            self._ceiling, self._crowded_at = self._ceiling + 1, monotonic()

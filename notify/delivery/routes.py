@@ -1,47 +1,69 @@
 """The relays in order of priority, and which of them takes letters now."""
 
 import asyncio
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import Any, Protocol, TypeVar
+from uuid import UUID
 
 import structlog
 
 from notify.delivery.breaker import Breaker, digest
+from notify.delivery.call import Call
 from notify.delivery.pace import Pace
 from notify.delivery.rates import RelayRate, Room
+from notify.delivery.shares import FleetShare
 from notify.delivery.suspicion import Suspicion
-from notify.domain.outcomes import Blame, Released, Retry
+from notify.domain.outcomes import TOO_MANY_SESSIONS, Blame, Released, Retry
 from notify.domain.ports import Channel
 from notify.store.database import AWAY, Database
 from notify.store.relays import Standing
 
-Result = TypeVar("Result")
-
 log = structlog.get_logger(__name__)
-
-
-class Call(Protocol):
-    """Runs a function that waits for the database elsewhere than in the event loop."""
-
-    def __call__(self, function: Callable[..., Result], *args: object) -> Coroutine[Any, Any, Result]: ...
 
 
 class Route:
     """
-    The way to one relay: its channel, its breaker, its rate and its pace. Lives as long as its process.
+    The way to one relay: its channel, its breaker, its rate, its share and its pace. Lives as long as its process.
 
-    ``troubled`` says whether a letter that the relay takes is news for its breaker.
+    ``troubled`` says whether a letter that the relay takes is news for its breaker. ``resized`` is called when there
+    may be more or fewer sessions than before.
     """
 
-    def __init__(self, channel: Channel, database: Database, *, call: Call) -> None:
+    def __init__(self, channel: Channel, database: Database, *, worker: UUID, call: Call) -> None:
         self.channel = channel
-        self.pace = Pace(channel.sessions)
         self.troubled = False
+        self.resized: Callable[[], None] = _nobody
+        self._pace = Pace(channel.sessions)
+        self._share = FleetShare(channel, database, worker=worker, call=call, changed=self._resize)
         self._suspicion = Suspicion()
         self._breaker = Breaker(database, relay=channel.relay)
         self._rate = RelayRate(database, channel.rate, relay=channel.relay) if channel.rate else None
         self._call = call
+
+    @property
+    def sessions(self) -> int:
+        """How many emails may be on their way at once."""
+        return min(self._pace.sessions, self._share.sessions)
+
+    async def has_room(self) -> bool:
+        """Whether this process may have a session, of those that all workers share; ``rest`` must be called after."""
+        return await self._share.take()
+
+    def rest(self) -> None:
+        """Nobody uses the sessions now."""
+        self._share.rest()
+        self.resized = _nobody
+
+    async def close(self) -> None:
+        """End all sessions politely, and let other workers have them."""
+        await self.channel.close()
+        await self._share.give_back()
+
+    def throttled(self, released: Released, *, begun: float) -> bool:
+        """The relay said that there is too much at once: fewer sessions. False when a single one was too many."""
+        narrower = self._pace.throttled(begun=begun, crowded=released.reason == TOO_MANY_SESSIONS)
+        self._resize()
+        return narrower
 
     async def standing(self) -> Standing:
         """Where the breaker stands; what other workers have learned of the relay is known here from now on."""
@@ -70,7 +92,7 @@ class Route:
             await self._call(self._breaker.probed)
         self.troubled = self.troubled or standing.is_open or standing.openings > 0
         if standing.openings:
-            self.pace.begin_slowly()
+            self._pace.begin_slowly()
         return True
 
     async def blame(self, released: Released) -> bool:
@@ -96,6 +118,8 @@ class Route:
 
     def took(self) -> bool:
         """The relay took an email; whether that is news: then ``worked`` must be called."""
+        if self._pace.taken():
+            self._resize()
         news, self.troubled = self.troubled, False
         if news:
             self._suspicion.cleared()
@@ -116,6 +140,14 @@ class Route:
             async with self._suspicion.in_turn():
                 await self._call(self._breaker.worked)
 
+    def _resize(self) -> None:
+        self.channel.limit(self.sessions)
+        self.resized()
+
+
+def _nobody() -> None:
+    """No drain runs that could use more sessions."""
+
 
 def _about_us(refusal: Retry) -> Released:
     return Released(reason=refusal.reason, blame=Blame.CONFIGURATION, answer=refusal.answer)
@@ -127,6 +159,7 @@ class Routes:
 
     Decided: an open relay is probed beside the letters where another takes them, so that a server that has gone
         silent holds up nobody; what the probe finds is for the next drain.
+    Decided: a relay whose sessions other workers have is no relay that is down: its emails are left to them.
     Decided: a relay that refuses a session is passed over at once, before it has failed often enough to open
         its breaker.
     """
@@ -143,11 +176,16 @@ class Routes:
         probes = []
         for route in self._routes:
             standing = await route.standing()
-            if not standing.is_open:
-                if await route.opens(standing):
-                    return route
-            elif await route.may_probe():
-                probes.append(self._probe(route, standing))
+            if standing.is_open:
+                if await route.may_probe():
+                    probes.append(self._probe(route, standing))
+            elif not await route.has_room():
+                route.rest()
+                return None
+            elif await route.opens(standing):
+                return route
+            else:
+                route.rest()
         for probe in probes:
             if found := await probe:
                 return found
@@ -159,7 +197,7 @@ class Routes:
             probe.cancel()
         await asyncio.gather(*self._probes, return_exceptions=True)
         for route in self._routes:
-            await route.channel.close()
+            await route.close()
 
     def _probe(self, route: Route, standing: Standing) -> "asyncio.Task[Route | None]":
         probe = asyncio.create_task(_probed(route, standing))
@@ -171,7 +209,9 @@ class Routes:
 async def _probed(route: Route, standing: Standing) -> Route | None:
     """The way, if its relay is back; nobody may be there to hear of a database that is away."""
     try:
-        return route if await route.opens(standing) else None
+        return route if await route.has_room() and await route.opens(standing) else None
     except AWAY as error:
         log.warning("probe.failed", relay=route.channel.relay, error=type(error).__name__)
         return None
+    finally:
+        route.rest()

@@ -36,6 +36,10 @@ class Answer:
     text: str = ""
 
 
+# The reason of a release where it is the sessions that are too many, not the emails.
+TOO_MANY_SESSIONS = "too_many_sessions"
+
+
 class Blame(StrEnum):
     """What a release is held against."""
 

@@ -27,7 +27,8 @@ class Channel(Protocol):
 
     ``relay`` names the other side without credentials (``host:port``); ``sessions`` is how many
     calls of ``carry`` may be under way at once; ``rate`` is how fast letters may be given to it by
-    all processes together, None: as fast as it takes them.
+    all processes together, None: as fast as it takes them; ``fleet_sessions`` is how many sessions all
+    processes together may have with it, None: each as many as ``sessions``. ``standing`` are there now.
     """
 
     @property
@@ -35,6 +36,15 @@ class Channel(Protocol):
 
     @property
     def sessions(self) -> int: ...
+
+    @property
+    def fleet_sessions(self) -> int | None: ...
+
+    @property
+    def standing(self) -> int: ...
+
+    def limit(self, sessions: int) -> None:
+        """Let sessions go that rest, until no more than this stand; the caller begins no more than this either."""
 
     @property
     def rate(self) -> Rate | None: ...

@@ -3,11 +3,13 @@
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
+from uuid import UUID
 
 import pytest
 
 from notify.domain.errors import NotifyError
-from notify.store import relays
+from notify.domain.shares import Claimant
+from notify.store import relays, shares
 from notify.store.database import Database
 from tests.cli.conftest import Notify
 from tests.support.office import Office
@@ -51,6 +53,24 @@ def test_the_doctor_says_who_muted_a_relay_and_what_unmutes_it(notify: Notify, n
     assert "dana: the [bold]relay moves" in breaker(notify)["found"]
     assert breaker(notify)["mend"] == f"notify relays unmute {name}"
     assert "[bold]relay moves" in notify("relays", "list").output
+
+
+def test_how_many_sessions_workers_have_of_those_that_a_cap_allows_is_shown_wherever_relays_are(
+    notify: Notify, database: Database, relay: ScriptedRelay, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert notify("relays", "list", "--json").json[0]["fleet_sessions"] is None
+    monkeypatch.setenv("NOTIFY_SMTP_URL", f"{relay.url}?fleet_sessions=17")
+    with database.begin() as connection:
+        mine = Claimant(wanted=13, sessions=0)
+        shares.ask(connection, name, UUID(int=1), cap=17, mine=mine, lasts=timedelta(minutes=1))
+
+    (listed,) = notify("relays", "list", "--json").json
+    assert (listed["fleet_sessions"], listed["sessions"]) == (17, 13)
+    (watched,) = notify("top", "--once", "--json").json["relays"]
+    assert (watched["fleet_sessions"], watched["sessions"]) == (17, 13)
+    (found,) = [one for one in notify("doctor", "--json").json if one["about"] == f"sessions {name}"]
+    assert "13 of 17" in found["found"]
+    assert all("13 of" in notify(*words).output for words in (("relays", "list"), ("top", "--once")))
 
 
 def test_the_doctor_has_the_words_with_which_a_relay_refused_the_password(

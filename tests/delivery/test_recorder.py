@@ -32,7 +32,12 @@ class InStep:
 
     relay = "relay.example:25"
     sessions = 8
+    fleet_sessions = None
+    standing = 8
     rate = None
+
+    def limit(self, sessions: int) -> None:
+        """There are always as many."""
 
     def __init__(self) -> None:
         self.begun = 0

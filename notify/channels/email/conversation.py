@@ -10,6 +10,7 @@ hides whether the relay can have taken the letter.
 import asyncio
 from collections import deque
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from re import DOTALL
@@ -140,6 +141,12 @@ class Conversation(asyncio.Protocol):
                 await self._writable.wait()
         except TimeoutError:
             raise Silent from None
+
+    async def hung_up(self, *, within: timedelta) -> None:
+        """Return when the relay has hung up, or after so long."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(within.total_seconds()):
+                await self._closed.wait()
 
     async def end(self, *, within: timedelta) -> None:
         """Close, and return when nothing of the connection is left."""

@@ -13,7 +13,7 @@ from enum import StrEnum
 from re import DOTALL, IGNORECASE, Pattern
 from re import compile as pattern
 
-from notify.domain.outcomes import Phase
+from notify.domain.outcomes import TOO_MANY_SESSIONS, Phase
 
 RCPT_OR_LATER = frozenset({Phase.RCPT, Phase.DATA, Phase.FINAL_DOT})
 WITH_AN_EMAIL = RCPT_OR_LATER | {Phase.MAIL}
@@ -56,7 +56,7 @@ class Meaning(StrEnum):
     RELAYING = "relaying_denied"
     CLIENT = "client_refused"
     ACCOUNT = "account_refused"
-    SESSIONS = "too_many_sessions"
+    SESSIONS = TOO_MANY_SESSIONS
     RATE = "throttled"
     ERRORS = "too_many_errors"
 

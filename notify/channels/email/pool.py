@@ -25,19 +25,44 @@ class Pool:
 
     Args:
         connect: Opens one more session, or says why it cannot.
+        counted: Somebody counts the sessions that stand: one that is let go is waited for before another is opened.
     """
 
-    def __init__(self, connect: Callable[[], Awaitable[Session | Released]], *, size: int, wear: Wear) -> None:
+    def __init__(
+        self,
+        connect: Callable[[], Awaitable[Session | Released]],
+        *,
+        size: int,
+        wear: Wear,
+        counted: bool = False,
+    ) -> None:
         self._connect = connect
         self._wear = wear
+        self._counted = counted
         self._room = asyncio.Semaphore(size)
+        self._most = size
         self._resting: dict[Session, asyncio.TimerHandle] = {}
         self._lent: set[Session] = set()
+        self._connecting = 0
+        self._leaving: set[asyncio.Task[None]] = set()
 
     @property
     def busy(self) -> bool:
         """Whether a session is with a letter at the moment, and so stands."""
         return bool(self._lent)
+
+    @property
+    def standing(self) -> int:
+        """How many sessions stand, those included that are on their way to or from it."""
+        return len(self._resting) + len(self._lent) + self._connecting + len(self._leaving)
+
+    def limit(self, most: int) -> None:
+        """Let sessions go that rest, now and when they come back, until no more than this stand."""
+        self._most = most
+        while self._resting and len(self._resting) + len(self._lent) > most:
+            session, timer = self._resting.popitem()
+            timer.cancel()
+            self._part(session)
 
     @property
     def resting(self) -> bool:
@@ -55,7 +80,7 @@ class Pool:
         async with self._room:
             if fresh:
                 self._let_all_go()
-            session = self._rested() or await self._connect()
+            session = self._rested() or await self._connected()
             if isinstance(session, Released):
                 yield session
                 return
@@ -65,6 +90,15 @@ class Pool:
             finally:
                 self._take_back(session)
 
+    async def _connected(self) -> Session | Released:
+        self._connecting += 1
+        try:
+            while self._leaving:
+                await asyncio.wait(self._leaving)
+            return await self._connect()
+        finally:
+            self._connecting -= 1
+
     async def close(self) -> None:
         """Take leave of all that rest; those that are lent follow when they come back."""
         resting = list(self._resting)
@@ -72,7 +106,7 @@ class Pool:
             timer.cancel()
         self._resting.clear()
         self._lent.clear()
-        await asyncio.gather(*(session.quit() for session in resting))
+        await asyncio.gather(*self._leaving, *(session.quit() for session in resting))
 
     def _rested(self) -> Session | None:
         """The session that has rested least, if one is still good."""
@@ -81,18 +115,18 @@ class Pool:
             timer.cancel()
             if self._is_good(session):
                 return session
-            session.dismiss()
+            self._part(session)
         return None
 
     def _take_back(self, session: Session) -> None:
         ours = session in self._lent
         self._lent.discard(session)
-        if ours and self._is_good(session):
+        if ours and self._is_good(session) and len(self._resting) + len(self._lent) < self._most:
             session.rested = True
             loop = asyncio.get_running_loop()
             self._resting[session] = loop.call_later(self._wear.rest.total_seconds(), self._let_go, session)
         else:
-            session.dismiss()
+            self._part(session)
 
     def lasts(self, session: Session) -> bool:
         """Whether the session may take another letter, as far as its wear goes."""
@@ -107,8 +141,17 @@ class Pool:
         while self._resting:
             session, timer = self._resting.popitem()
             timer.cancel()
-            session.dismiss()
+            self._part(session)
 
     def _let_go(self, session: Session) -> None:
         del self._resting[session]
-        session.dismiss()
+        self._part(session)
+
+    def _part(self, session: Session) -> None:
+        """Take leave; where sessions are counted, it stands until the relay has hung up."""
+        if not (self._counted and session.fit):
+            session.dismiss()
+            return
+        leaving = asyncio.create_task(session.quit())
+        self._leaving.add(leaving)
+        leaving.add_done_callback(self._leaving.discard)

@@ -30,8 +30,10 @@ EXPECTED = (
     " ?token_url=URL&client_id=ID&client_secret_file=FILE&scope=SCOPE or ?token_command=WORDS"
 )
 OAUTH_OPTIONS = ("token_url", "client_id", "client_secret_file", "scope", "token_command")
-OPTIONS = ("starttls", "sessions", "per_second", "ca", *OAUTH_OPTIONS)
+OPTIONS = ("starttls", "sessions", "fleet_sessions", "per_second", "ca", *OAUTH_OPTIONS)
 MOST_SESSIONS = 256
+MOST_FLEET_SESSIONS = 65_536
+LONGEST_NUMBER = 10
 UNREADABLE = "its host or port cannot be read (percent-encode / ? # @ : in the password)"
 NUMBER = pattern(r"[0-9]+(\.[0-9]+)?")
 
@@ -53,7 +55,8 @@ class Relay:
     ``ehlo_name`` is what we call ourselves; None: the address that we connect from. ``username`` stands with a
     ``password``, or with ``tokens`` (where access tokens come from), and never with ``Guard.PLAIN``. ``ca``: only the
     authorities in this file vouch for the relay; None: the system's. ``sessions`` is how many one worker process opens
-    at most; None: as many as to any other. ``per_second`` is how many letters it gets from all workers; None: as many
+    at most; None: as many as to any other. ``fleet_sessions`` is how many all workers together have with it; None: each
+    has its own. ``per_second`` is how many letters it gets from all workers; None: as many
     as it takes.
     """
 
@@ -63,6 +66,7 @@ class Relay:
     username: str | None = None
     password: str | None = field(default=None, repr=False)
     sessions: int | None = None
+    fleet_sessions: int | None = None
     per_second: float | None = None
     is_rooted: bool = False
     ca: Path | None = None
@@ -106,7 +110,8 @@ class Relay:
             guard=guard,
             username=username,
             password=password,
-            sessions=_sessions(options.get("sessions")),
+            sessions=_sessions(options, "sessions", most=MOST_SESSIONS),
+            fleet_sessions=_sessions(options, "fleet_sessions", most=MOST_FLEET_SESSIONS),
             per_second=_per_second(options.get("per_second")),
             ca=_file(options, "ca"),
             tokens=tokens,
@@ -209,11 +214,12 @@ def _guard(scheme: str, host: str, starttls: str | None) -> Guard:
     return Guard(starttls)
 
 
-def _sessions(stated: str | None) -> int | None:
+def _sessions(options: Mapping[str, str], name: str, *, most: int) -> int | None:
+    stated = options.get(name)
     if stated is None:
         return None
-    if not (stated.isascii() and stated.isdigit()) or not 1 <= int(stated) <= MOST_SESSIONS:
-        _refuse(f"its sessions are no number from 1 to {MOST_SESSIONS}")
+    if not (stated.isascii() and stated.isdigit() and len(stated) <= LONGEST_NUMBER) or not 1 <= int(stated) <= most:
+        _refuse(f"its {name} are no number from 1 to {most}")
     return int(stated)
 
 

@@ -24,6 +24,9 @@ REFUSES = (4, 5)
 SYSTEM_LIMIT = "5.3.4"
 SIZE = pattern(r"[0-9]{1,20}")
 
+# Relays hang up at once after their 221, and until then they count the session.
+LAST_MOMENT = timedelta(seconds=1)
+
 LEASE_LOST = Released(reason="lease_lost")
 
 
@@ -198,6 +201,7 @@ class Session:
         try:
             self._conversation.say(b"QUIT\r\n")
             await self._conversation.reply(within=self._timeouts.goodbye)
+            await self._conversation.hung_up(within=min(self._timeouts.goodbye, LAST_MOMENT))
         except ConversationBroken:
             pass
         finally:

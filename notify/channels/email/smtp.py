@@ -68,7 +68,7 @@ class EmailChannel:
         self._sign = sign
         self._now = now
         self._count = count
-        self._pool = Pool(self._connect, size=sessions, wear=wear or Wear())
+        self._pool = Pool(self._connect, size=sessions, wear=wear or Wear(), counted=relay.fleet_sessions is not None)
 
     @property
     def relay(self) -> str:
@@ -78,6 +78,18 @@ class EmailChannel:
     @property
     def sessions(self) -> int:
         return self._sessions
+
+    @property
+    def fleet_sessions(self) -> int | None:
+        return self._relay.fleet_sessions
+
+    @property
+    def standing(self) -> int:
+        return self._pool.standing
+
+    def limit(self, sessions: int) -> None:
+        """Let sessions go that rest, until no more than this stand."""
+        self._pool.limit(sessions)
 
     @property
     def rate(self) -> Rate | None:

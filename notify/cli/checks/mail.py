@@ -15,7 +15,7 @@ from notify.channels.email.relay import FALLBACKS, SETTING, Relay
 from notify.cli import sample
 from notify.cli.checks import Finding
 from notify.cli.place import Place
-from notify.cli.relays import closes, in_words, refusal
+from notify.cli.relays import cap, closes, in_words, known, refusal
 from notify.domain.errors import NotifyError
 from notify.domain.events import COMMENT_MENTIONED
 from notify.domain.outcomes import Blame, Phase, Released
@@ -57,6 +57,7 @@ def relay(here: Place) -> Sequence[Finding]:
     for one, seen in zip(configured[1:], others, strict=True):
         found += session(one.name, seen.refused, fallback=True)
         found += [*certificate(seen, fallback=one.name), *size(seen, fallback=one.name)]
+    found += shared(here)
     takers = {one.name: one for one, seen in zip(configured, seen_now, strict=True) if seen.refused is None}
     return [*found, *breaker(here, takers=takers)]
 
@@ -126,6 +127,16 @@ def breaker(here: Place, *, takers: Mapping[str, Relay] = NONE) -> Sequence[Find
         _breaker(name, standing, about="breaker" if name == names[0] else f"breaker {name}", closed=closed.get(name))
         for name, standing in standings.items()
     ]
+
+
+def shared(here: Place) -> Sequence[Finding]:
+    """How many sessions workers have of those that they may have together; nothing where no cap is stated."""
+    try:
+        stated = [one for one in known(here) if one.fleet_sessions is not None]
+    except SQLAlchemyError:
+        return []
+    why = "Emails wait for a session while other workers have all of them."
+    return [Finding(f"sessions {one.relay}", True, f"workers have {cap(one)} together", why, "") for one in stated]
 
 
 def _close(here: Place, name: str, standing: Standing) -> bool:

@@ -69,6 +69,9 @@ def test_any_credentials_can_be_written_percent_encoded(user: str, password: str
         "smtp://ann:s3cret@mail.example.com?starttls",
         "smtp://ann:s3cret@mail.example.com?starttls=required&starttls=required",
         "smtp://ann:s3cret@mail.example.com?sessions=0",
+        "smtp://ann:s3cret@mail.example.com?fleet_sessions=0",
+        "smtp://ann:s3cret@mail.example.com?fleet_sessions=65537",
+        "smtp://ann:s3cret@mail.example.com?sessions=\u0663",
         "smtp://ann:s3cret@mail.example.com?sessions=257",
         "smtp://ann:s3cret@mail.example.com?sessions=-1",
         "smtp://ann:s3cret@mail.example.com?sessions=four",
@@ -167,6 +170,12 @@ def test_each_relay_has_its_own_guard_sessions_and_rate(
 ) -> None:
     relay = Relay.from_url(url)
     assert (relay.guard, relay.sessions, relay.per_second) == (guard, sessions, per_second)
+    assert relay.fleet_sessions is None
+
+
+def test_a_relay_may_have_a_cap_over_all_workers() -> None:
+    relay = Relay.from_url("smtp://mail.example.com?fleet_sessions=3")
+    assert (relay.fleet_sessions, relay.sessions) == (3, None)
 
 
 def test_relays_come_in_the_order_in_which_they_are_named() -> None:

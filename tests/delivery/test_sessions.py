@@ -1,0 +1,170 @@
+"""A relay that allows few sessions: emails wait, nobody is charged, and a stated cap holds for all workers together."""
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+import pytest
+
+from notify.delivery.pace import Pace
+from notify.store.database import Database
+from tests.support.office import Office, many
+from tests.support.smtp import DOT, EHLO, GREETING, MAIL, PATIENCE, RCPT, Said, ScriptedRelay
+from tests.support.wait import until
+
+LIMIT = 3
+CROWDED = "432 4.3.2 STOREDRV.ClientSubmit; sender thread limit exceeded"
+DUE_AGAIN = """
+    UPDATE notify.email_jobs SET due_at = now() WHERE status = 'pending';
+    UPDATE notify.smtp_relays SET probe_at = now() WHERE state = 'open'
+"""
+AT_HOME = "UPDATE notify.people SET email = username || '@' || username || '.test'"
+SHARES = "SELECT coalesce(sum(sessions), 0) FROM notify.relay_shares WHERE until > now()"
+ENDINGS = "SELECT DISTINCT status, failures FROM notify.email_jobs WHERE message_id IS NOT NULL"
+
+
+@dataclass
+class Crowd:
+    """Counts a relay's sessions, and refuses at one step while there are more than a few."""
+
+    relay: ScriptedRelay
+    step: str | None = None
+    most: int = 0
+    refused: list[Said] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.relay.answers[EHLO] = self._count
+        if self.step:
+            self.relay.answers[self.step] = self._refuse
+
+    def _count(self, _: Said) -> None:
+        self.most = max(self.most, self.relay.open_connections)
+
+    def _refuse(self, said: Said) -> str | None:
+        if self.relay.open_connections <= LIMIT:
+            return None
+        self.refused.append(said)
+        return CROWDED
+
+
+@pytest.mark.parametrize("step", [MAIL, RCPT, DOT])
+def test_a_relay_that_refuses_the_fourth_session_gets_all_emails_and_none_is_charged(
+    database: Database, relay: ScriptedRelay, step: str
+) -> None:
+    office = Office(database, relay.url)
+    office.letters_wait(*many(60))
+    office.now(AT_HOME)
+    crowd = Crowd(relay, step)
+    with office.engine() as engine:
+        while engine.drain().claimed:
+            office.now(DUE_AGAIN)
+
+    assert len(relay.letters) == 60
+    assert office.now(ENDINGS) == [("sent", 0)]
+    assert 0 < len(crowd.refused) <= 8 + 4
+
+
+def test_a_relay_that_greets_with_too_many_sessions_is_asked_again_and_no_email_is_charged(
+    database: Database, relay: ScriptedRelay
+) -> None:
+    office = Office(database, relay.url)
+    office.letters_wait(*many(40))
+    office.now(AT_HOME)
+    relay.answers[GREETING] = lambda _: (
+        "421 4.7.0 relay.test Error: too many connections from 127.0.0.1" if relay.open_connections > LIMIT else None
+    )
+    for _ in range(20):
+        if office.now(ENDINGS) == [("sent", 0)]:
+            break
+        office.drain()
+        office.now(DUE_AGAIN)
+
+    assert office.now(ENDINGS) == [("sent", 0)]
+    assert len(relay.letters) == 40
+
+
+def test_a_stated_cap_is_never_exceeded(database: Database, relay: ScriptedRelay) -> None:
+    office = Office(database, f"{relay.url}?fleet_sessions={LIMIT}")
+    crowd = Crowd(relay, DOT)
+    for number in range(3):
+        office.letters_wait(*many(20), key=f"k{number}", link=f"CL-{number}")
+        office.now(AT_HOME)
+        office.drain()
+
+    assert len(relay.letters) == 60
+    assert (crowd.most, crowd.refused) == (LIMIT, [])
+    assert office.now(SHARES) == [(0,)]
+
+
+def test_two_workers_together_never_have_more_sessions_than_the_cap(database: Database, relay: ScriptedRelay) -> None:
+    office = Office(database, f"{relay.url}?fleet_sessions=4", {"claim_size": 20})
+    crowd = Crowd(relay)
+    office.letters_wait(*many(100))
+    office.now(AT_HOME)
+    everybody = relay.hold(RCPT)
+    with office.engine() as first, office.engine() as second, ThreadPoolExecutor(2) as threads:
+        running = [threads.submit(first.drain)]
+        relay.wait_until(lambda: relay.count(RCPT) == 4)
+        assert second.drain().claimed == 0  # all four are the first's, which is asked to share from now on
+        everybody.release()
+        running.append(threads.submit(second.drain))
+        assert sum(one.result(PATIENCE).sent for one in running) == 100
+        office.letters_wait(*many(20), key="k2", link="CL-2")
+        until(lambda: second.drain().claimed or office.now(ENDINGS) == [("sent", 0)])
+
+    assert len(relay.letters) == 120
+    assert crowd.most == 4
+    assert office.now(ENDINGS) == [("sent", 0)]
+
+
+def test_what_one_worker_has_no_use_for_another_has_while_both_work(database: Database, relay: ScriptedRelay) -> None:
+    office = Office(database, f"{relay.url}?fleet_sessions=4", {"claim_size": 8})
+    office.letters_wait(*many(40))
+    office.now(AT_HOME)
+    gate = relay.hold(DOT)
+    with office.engine() as first, office.engine() as second, ThreadPoolExecutor(2) as threads:
+        running = threads.submit(first.drain)
+        relay.wait_until(lambda: relay.count(DOT) == 4)
+        assert second.drain().claimed == 0
+        gate.release()
+        running.result(PATIENCE)
+        until(lambda: second.drain().claimed or office.now(ENDINGS) == [("sent", 0)])
+        office.letters_wait(*many(4), key="k2", link="CL-2")
+        until(lambda: second.drain().sent == 4)
+
+    assert len(relay.letters) == 44
+
+
+def test_a_share_that_nobody_asks_for_any_more_is_free_again(database: Database, relay: ScriptedRelay) -> None:
+    office = Office(database, f"{relay.url}?fleet_sessions=4")
+    office.now(
+        "INSERT INTO notify.relay_shares VALUES (:relay, gen_random_uuid(), 8, 4, now() + interval '15 seconds')",
+        relay=relay.url.removeprefix("smtp://"),
+    )
+    office.letters_wait("ann")
+    assert (office.drain()["claimed"], relay.connections) == (0, 0)
+
+    office.now("UPDATE notify.relay_shares SET until = now()")
+
+    assert office.drain()["sent"] == 1
+    assert office.now("SELECT * FROM notify.relay_shares") == []
+
+
+def test_emails_wait_for_the_sessions_of_the_fleet_and_do_not_go_over_the_next_relay(
+    database: Database, relay: ScriptedRelay
+) -> None:
+    with ScriptedRelay() as second:
+        office = Office(database, f"{relay.url}?fleet_sessions=1", {"smtp_fallback_urls": second.url})
+        office.now(
+            "INSERT INTO notify.relay_shares VALUES (:relay, gen_random_uuid(), 8, 1, now() + interval '15 seconds')",
+            relay=relay.url.removeprefix("smtp://"),
+        )
+        office.letters_wait("ann")
+
+        assert (office.drain()["claimed"], relay.connections, second.connections) == (0, 0, 0)
+
+
+def test_as_many_sessions_as_were_too_many_are_not_tried_again_at_once() -> None:
+    pace = Pace(8)
+    assert pace.throttled(begun=float("inf"), crowded=True)
+    assert [pace.taken() for _ in range(9)] == [True] * 3 + [False] * 6
+    assert pace.sessions == 7

@@ -1,0 +1,61 @@
+"""Worker processes that share a relay's few sessions, and one of them is killed."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from notify.store.database import Database
+from tests.support.loner import loner
+from tests.support.office import Office, many
+from tests.support.smtp import DOT, EHLO, Said, ScriptedRelay
+from tests.support.wait import until
+
+CAP = 4
+AT_HOME = "UPDATE notify.people SET email = username || '@' || username || '.test'"
+SHARES = "SELECT sessions FROM notify.relay_shares WHERE until > now() ORDER BY sessions"
+OPEN = "SELECT count(*) FROM notify.email_jobs WHERE due_at IS NOT NULL"
+# The killed process asks for no more time; only the end of its share is brought forward.
+TIME_PASSES = """
+    UPDATE notify.relay_shares SET until = now() WHERE until < now() + interval '13 seconds';
+    UPDATE notify.email_jobs SET due_at = now() WHERE status = 'sending' AND due_at < now() + interval '58 seconds'
+"""
+
+
+def test_processes_never_have_more_sessions_together_than_the_cap_and_a_killed_ones_come_back(
+    database: Database, environment: Mapping[str, str], relay: ScriptedRelay, tmp_path: Path
+) -> None:
+    office = Office(database, relay.url)
+    for number in range(4):
+        office.letters_wait(*many(20), key=f"k{number}", link=f"CL-{number}")
+    office.now(AT_HOME)
+    together: list[int] = []
+
+    def count(_: Said) -> None:
+        together.append(relay.open_connections)
+
+    relay.answers[EHLO] = count
+    gate = relay.hold(DOT)
+    settings = {
+        **environment,
+        "NOTIFY_SMTP_URL": f"{relay.url}?fleet_sessions={CAP}",
+        "NOTIFY_SWEEP_SECONDS": "0.2",
+        "NOTIFY_CLAIM_SIZE": "5",
+        "NOTIFY_LEASE_SECONDS": "60",
+    }
+    with loner(settings, tmp_path / "one.log") as first, loner(settings, tmp_path / "two.log"):
+        relay.wait_until(lambda: relay.count(DOT) == CAP)
+        until(lambda: len(office.now(SHARES)) == 2)
+        gate.release()
+        until(lambda: office.now(SHARES) == [(CAP // 2,), (CAP // 2,)] or office.now(OPEN) == [(0,)])
+        first.kill()
+
+        def all_ended() -> bool:
+            office.now(TIME_PASSES)
+            return office.now(OPEN) == [(0,)]
+
+        until(all_ended, seconds=60)
+
+    assert max(together) == CAP
+    assert {one.recipient for one in relay.letters} == {f"{name}@{name}.test" for name in many(20)}
+    assert office.now("SELECT DISTINCT status, failures FROM notify.email_jobs WHERE message_id IS NOT NULL") == [
+        ("sent", 0)
+    ]
