@@ -34,7 +34,7 @@ from notify.api.person_tokens import PersonTokens, published_keys, shared_secret
 from notify.api.rates import Rates
 from notify.channels.links import ForgedLink
 from notify.domain.errors import InvalidSettings
-from notify.domain.measures import Role
+from notify.domain.measures import Role, uncounted
 from notify.settings import Settings, load_or_exit
 from notify.tally import Tally
 
@@ -103,7 +103,8 @@ def build_app(context: Context) -> FastAPI:
         app.include_router(router)
     _refuse_in_one_voice(app)
     if context.calls_per_minute is not None:
-        app.add_middleware(Rates, per_minute=context.calls_per_minute)
+        count = context.tally.count if context.tally is not None else uncounted
+        app.add_middleware(Rates, per_minute=context.calls_per_minute, count=count)
     app.add_middleware(AccessLog)
     document = app.openapi()
     document["components"]["schemas"].update(problems.schemas())

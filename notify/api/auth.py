@@ -4,9 +4,11 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Annotated, Any
 
-from fastapi import Depends, HTTPException
+from fastapi import Depends, HTTPException, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from starlette.concurrency import run_in_threadpool
 
+from notify.api import rates
 from notify.api.context import Context, InContext
 from notify.api.person_tokens import BadToken
 from notify.api.problems import documented
@@ -38,13 +40,19 @@ Caller = Program | Somebody
 _bearer = HTTPBearer(auto_error=False, description="A program's token (ntf_…), or a person's JWT.")
 
 
-def _caller(
-    context: InContext, credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
+async def _caller(
+    request: Request,
+    context: InContext,
+    credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
 ) -> Caller:
     if credentials is None:
         raise _unauthorized("expected Authorization: Bearer and a token", error="")
-    token = credentials.credentials
-    return _program(context, token) if token.startswith(tokens.PREFIX) else _somebody(context, token)
+    token, trial = credentials.credentials, rates.trial(request)
+    examine = _program if token.startswith(tokens.PREFIX) else _somebody
+    async with trial.turn:
+        caller: Caller = await run_in_threadpool(examine, context, token)
+    trial.proven = True
+    return caller
 
 
 def _program(context: Context, token: str) -> Program:

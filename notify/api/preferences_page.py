@@ -7,11 +7,11 @@ from itertools import groupby
 from types import MappingProxyType
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter, Depends, Request
 from fastapi.responses import HTMLResponse
 from sqlalchemy import Connection
 
-from notify.api import auth, schedule_form
+from notify.api import auth, rates, schedule_form
 from notify.api.context import Context, InContext, InLinks
 from notify.api.forms import Form, FormBody, posts
 from notify.api.pages import Pages, Refusal
@@ -37,8 +37,10 @@ LARGEST_FORM = 256 * 1024
 BODY = posts({"save": ["yes"], "enabled": ["on"]})
 
 
-def _reader(token: str, links: InLinks) -> str:
-    return links.read_preferences(token)
+def _reader(request: Request, token: str, links: InLinks) -> str:
+    username = links.read_preferences(token)
+    rates.trial(request).proven = True
+    return username
 
 
 Posted = Annotated[Form, Depends(FormBody(LARGEST_FORM))]

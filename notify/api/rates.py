@@ -7,8 +7,11 @@ Rejected: one count over all processes in Redis: a round trip a call, and nobody
 Rejected: the library ``limits``, whose memory (5.8) starts a thread for a call and forgets no caller.
 """
 
+from asyncio import Semaphore
 from collections import OrderedDict
 from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager, nullcontext
+from dataclasses import dataclass
 from hashlib import sha256
 from http import HTTPStatus
 from math import ceil
@@ -18,12 +21,15 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from notify.api import problems
+from notify.api.pages import is_page
+from notify.domain.measures import Count, Measure, Way, uncounted
 from notify.domain.rates import Rate
 
 WITHOUT_LIMIT = frozenset({"/livez", "/readyz", "/metrics"})
 WRONG_KEYS_PER_MINUTE = 60
 MOST_CALLERS = 10_000
 MINUTE = 60.0
+TRIAL = "notify.trial"
 
 
 class Allowance:
@@ -54,52 +60,120 @@ class Allowance:
         return max(0.0, self._spent_until.get(caller, now) - now)
 
 
+@dataclass(slots=True)
+class Trial:
+    """
+    A call on its way to what examines its key.
+
+    Args:
+        turn: Under which to examine it.
+        proven: Whether the key opens something, said by whoever has examined it.
+    """
+
+    turn: AbstractAsyncContextManager[object]
+    proven: bool = False
+
+
+def trial(request: Request) -> Trial:
+    """That of this call."""
+    found: Trial = request.scope.get(TRIAL) or Trial(nullcontext())
+    return found
+
+
 class Rates:
     """
-    Refuses calls beyond the limit of their caller, which is a token, or an address where there is none.
+    Refuses calls beyond the limit of their caller: a key that has proved valid, or else an address.
 
-    An address that keeps coming with tokens that open nothing is refused whatever it brings next: each
-    would be a new caller.
+    A key is a token or a signed link. One that has proved valid is counted by itself, whatever others at its address
+    do. The keys of an address that is beyond its limit, or has brought sixty wrong ones in a minute, are examined
+    nevertheless, one at a time: one that opens something is answered, all others are refused alike.
     """
 
-    def __init__(self, app: ASGIApp, *, per_minute: int, clock: Callable[[], float] = monotonic) -> None:
+    def __init__(
+        self, app: ASGIApp, *, per_minute: int, clock: Callable[[], float] = monotonic, count: Count = uncounted
+    ) -> None:
         self._app = app
         self._calls = Allowance(per_minute, clock=clock)
         self._wrong_keys = Allowance(WRONG_KEYS_PER_MINUTE, clock=clock)
+        self._proven: OrderedDict[str, None] = OrderedDict()
+        self._turn = Semaphore(1)
+        self._count = count
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["path"] in WITHOUT_LIMIT:
             await self._app(scope, receive, send)
             return
         request = Request(scope)
-        address = request.client.host if request.client else ""
-        caller = _caller(request, address)
-        seconds = max(self._wrong_keys.wait(address), self._calls.wait(caller))
-        if seconds:
-            await _refusal(request, ceil(seconds))(scope, receive, send)
+        address, key = _address(request), _key(request)
+        self._count(Measure.CALL, _way(request, address))
+        known = key is not None and key in self._proven
+        caller = key if key is not None and known else address
+        seconds = self._calls.wait(caller)
+        if key is not None and not known:
+            seconds = max(seconds, self._wrong_keys.wait(address))
+        if seconds and (known or key is None):
+            await _refusal(request, seconds)(scope, receive, send)
             return
-        self._calls.spend(caller)
-        await self._app(scope, receive, self._noting(address, send))
+        if not seconds:
+            self._calls.spend(caller)
+        scope[TRIAL] = tried = Trial(self._turn if seconds else nullcontext())
+        await self._app(scope, receive, send if key is None else self._judging(request, key, tried, seconds, send))
 
-    def _noting(self, address: str, send: Send) -> Send:
-        async def noting(message: Message) -> None:
-            if message.get("status") == HTTPStatus.UNAUTHORIZED:
-                self._wrong_keys.spend(address)
-            await send(message)
+    def _judging(self, request: Request, key: str, tried: Trial, seconds: float, send: Send) -> Send:
+        """What sends the answer, or a refusal in its place where the key had to open something and did not."""
+        refused = False
 
-        return noting
+        async def judged(message: Message) -> None:
+            nonlocal refused
+            if message["type"] == "http.response.start":
+                self._note(request, key, proven=tried.proven, status=message["status"])
+                refused = bool(seconds) and not tried.proven and message["status"] < HTTPStatus.INTERNAL_SERVER_ERROR
+                if refused:
+                    await _refusal(request, seconds)(request.scope, request.receive, send)
+            if not refused:
+                await send(message)
+
+        return judged
+
+    def _note(self, request: Request, key: str, *, proven: bool, status: int) -> None:
+        """Remember what the key has turned out to be."""
+        wrong = status == HTTPStatus.UNAUTHORIZED or (status == HTTPStatus.NOT_FOUND and is_page(request))
+        if proven:
+            if key not in self._proven:
+                self._calls.spend(key)
+            self._proven[key] = None
+            self._proven.move_to_end(key)
+            if len(self._proven) > MOST_CALLERS:
+                self._proven.popitem(last=False)
+        elif wrong:
+            self._proven.pop(key, None)
+            if not self._wrong_keys.wait(_address(request)):
+                self._wrong_keys.spend(_address(request))
 
 
-def _caller(request: Request, address: str) -> str:
-    """A name of the caller that is no secret."""
-    key = request.headers.get("authorization")
-    return sha256(key.encode()).hexdigest() if key else address
+def _address(request: Request) -> str:
+    return request.client.host if request.client else ""
 
 
-def _refusal(request: Request, seconds: int) -> ASGIApp:
+def _key(request: Request) -> str | None:
+    """A name of what the call shows as its right, that is no secret; None where it shows nothing."""
+    shown = request.headers.get("authorization") or (request.url.path if is_page(request) else None)
+    return sha256(shown.encode()).hexdigest() if shown else None
+
+
+def _way(request: Request, address: str) -> Way:
+    """The server has put the caller's address in place of the proxy's where it trusts the proxy."""
+    forwarded = request.headers.get("x-forwarded-for")
+    if forwarded is None:
+        return Way.DIRECT
+    return Way.FORWARDED if address in forwarded else Way.UNTRUSTED
+
+
+def _refusal(request: Request, seconds: float) -> ASGIApp:
+    whole = ceil(seconds)
     return problems.answer(
         request,
         HTTPStatus.TOO_MANY_REQUESTS,
-        detail=f"too many calls: the next one is answered in {seconds} s",
-        headers={"Retry-After": str(seconds)},
+        detail=f"too many calls: the next one is answered in {whole} s",
+        headers={"Retry-After": str(whole)},
     )

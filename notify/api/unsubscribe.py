@@ -6,10 +6,11 @@ from http import HTTPStatus
 from types import MappingProxyType
 from typing import Annotated
 
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter, Depends, Request
 from fastapi.responses import HTMLResponse
 from sqlalchemy import Connection
 
+from notify.api import rates
 from notify.api.context import Context, InContext, InLinks
 from notify.api.forms import Form, FormBody, posts
 from notify.api.pages import Refusal
@@ -33,8 +34,10 @@ NO_MORE = marked("There are no letters of this kind any more.")
 REQUIRED = marked("These letters are required and cannot be switched off.")
 
 
-def _right(token: str, links: InLinks) -> Unsubscribe:
-    return links.read_unsubscribe(token)
+def _right(request: Request, token: str, links: InLinks) -> Unsubscribe:
+    right = links.read_unsubscribe(token)
+    rates.trial(request).proven = True
+    return right
 
 
 Posted = Annotated[Form, Depends(FormBody(LARGEST_FORM))]

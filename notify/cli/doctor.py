@@ -6,14 +6,14 @@ from typer import Exit
 
 from notify.cli.checks import Check, Finding
 from notify.cli.checks.database import database, transactions
-from notify.cli.checks.deployment import broker, connections, settings
+from notify.cli.checks.deployment import broker, callers, connections, settings
 from notify.cli.checks.letters import letters
 from notify.cli.checks.mail import breaker, relay, templates
 from notify.cli.checks.sender import sender
 from notify.cli.output import AsJson, console, print_json
 from notify.cli.place import Place, place
 
-CHECKS: Sequence[Check] = (database, broker, relay, sender, letters, connections, settings, templates)
+CHECKS: Sequence[Check] = (database, broker, relay, sender, letters, connections, callers, settings, templates)
 # What can be asked every other second: no session with the relay, no template, no name server.
 QUICK: Sequence[Check] = (transactions, broker, breaker, letters)
 

@@ -10,7 +10,8 @@ class Measure(StrEnum):
     What is counted, and by which label.
 
     ``to_…`` are times since an event was received, by the upper bound of their bucket; ``smtp`` is
-    how long the relay took, by phase; ``flush`` counts the writing itself, by the process's role.
+    how long the relay took, by phase; ``call`` counts calls of the API, by their ``Way``; ``flush``
+    counts the writing itself, by the process's role.
     """
 
     DOORBELL_SENT = "doorbell_sent"
@@ -21,6 +22,7 @@ class Measure(StrEnum):
     TO_FAN_OUT = "to_fan_out"
     TO_FIRST_ATTEMPT = "to_first_attempt"
     TO_SENT = "to_sent"
+    CALL = "call"
     FLUSH = "flush"
 
 
@@ -29,6 +31,14 @@ class Role(StrEnum):
 
     API = "api"
     WORKER = "worker"
+
+
+class Way(StrEnum):
+    """How a call of the API came: by itself, or through a proxy whose word about the caller is taken or is not."""
+
+    DIRECT = "direct"
+    FORWARDED = "forwarded"
+    UNTRUSTED = "untrusted"
 
 
 class Count(Protocol):

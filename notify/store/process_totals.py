@@ -79,6 +79,15 @@ _ALIVE = (
     .group_by(_row.label)
 )
 
+_living = select(_row.process).where(
+    _row.measure == Measure.FLUSH, _row.process != GONE, _row.changed_at > func.now() - ALIVE
+)
+_CALLS = (
+    select(_row.label, func.sum(_row["count"]).label("calls"))
+    .where(_row.measure == Measure.CALL, _row.process.in_(_living))
+    .group_by(_row.label)
+)
+
 
 def add(connection: Connection, *, process: UUID, counts: Mapping[tuple[str, str], tuple[int, float]]) -> None:
     """Add these (count, seconds), by measure and label, to the totals of a process."""
@@ -100,6 +109,11 @@ def read(connection: Connection) -> dict[str, dict[str, Total]]:
 def alive(connection: Connection) -> dict[str, int]:
     """How many processes of each role have written their counts within a minute."""
     return {row.label: row.processes for row in connection.execute(_ALIVE)}
+
+
+def calls(connection: Connection) -> dict[str, int]:
+    """How many calls the API processes that live have answered, by the way they came."""
+    return {row.label: int(row.calls) for row in connection.execute(_CALLS)}
 
 
 def fold(connection: Connection) -> None:

@@ -1,14 +1,21 @@
 """One caller cannot take the API away from the others."""
 
-from dataclasses import replace
+import asyncio
+import threading
+from dataclasses import fields, replace
 
 import httpx
 import pytest
 
 from notify.api.app import build_app
 from notify.api.context import Context
+from notify.api.person_tokens import BadToken, PersonTokens
 from notify.api.rates import MOST_CALLERS, WRONG_KEYS_PER_MINUTE, Allowance, Rates
 from notify.channels.links import SignedLinks
+from notify.domain.events import COMMENT_CREATED
+from notify.domain.measures import Way
+from notify.store import tokens
+from notify.store.database import Database
 from notify.store.tokens import Scope
 from tests.api.conftest import Person, Program
 from tests.api.in_process import InProcess
@@ -55,9 +62,7 @@ def test_a_caller_beyond_the_limit_is_told_when_to_come_back_and_the_others_are_
     assert api.get(TYPES, headers=patient).status_code == 200
 
 
-def test_those_who_bring_no_token_are_counted_by_their_address_and_are_refused_with_a_page(
-    api: httpx.Client, links: SignedLinks
-) -> None:
+def test_a_signed_link_is_a_caller_of_its_own_and_is_refused_with_a_page(api: httpx.Client, links: SignedLinks) -> None:
     page = links.preferences("ann")
     answers = [api.get(page, headers={"Accept-Language": "de"}) for _ in range(FEW + 1)]
 
@@ -71,21 +76,122 @@ def test_health_is_always_answered(api: httpx.Client) -> None:
     assert {api.get("/livez").status_code for _ in range(3 * FEW)} == {200}
 
 
-def test_who_tries_many_keys_is_refused_even_with_the_right_one_until_time_has_passed(
-    api: httpx.Client, program: Program, clock: Clock
-) -> None:
-    right = program(Scope.OPS)
-    assert api.get(LETTERS, headers=right).status_code == 200
-    tried = [
-        api.get(LETTERS, headers={"Authorization": f"Bearer ntf_{number}"}).status_code
-        for number in range(WRONG_KEYS_PER_MINUTE)
-    ]
-    assert set(tried) == {401}
+@pytest.fixture
+def tried(context: Context, clock: Clock) -> httpx.Client:
+    """An API to which our address has brought as many wrong keys as it may bring in a minute, and few calls."""
+    app = build_app(context)
+    app.add_middleware(Rates, per_minute=10 * WRONG_KEYS_PER_MINUTE, clock=clock)
+    api = httpx.Client(transport=InProcess(app), base_url="http://notify.test")
+    answers = {api.get(LETTERS, headers=wrong(f"ntf_{one}")).status_code for one in range(WRONG_KEYS_PER_MINUTE)}
+    assert answers == {401}
+    return api
 
-    assert api.get(LETTERS, headers={"Authorization": "Bearer ntf_other"}).status_code == 429
-    assert api.get(LETTERS, headers=right).status_code == 429
+
+def wrong(name: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {name}"}
+
+
+def test_who_tries_many_keys_is_told_to_wait_until_time_has_passed(
+    tried: httpx.Client, links: SignedLinks, clock: Clock
+) -> None:
+    forged = links.preferences("ann")[:-1]
+    assert [tried.get(LETTERS, headers=wrong(key)).status_code for key in ("ntf_other", "a.b.c")] == [429, 429]
+    assert tried.get(forged).status_code == 429
+    refusal = tried.get(LETTERS, headers=wrong("ntf_another"))
+    assert int(refusal.headers["Retry-After"]) == 60 / WRONG_KEYS_PER_MINUTE
+
     clock.now += 60 / WRONG_KEYS_PER_MINUTE
-    assert api.get(LETTERS, headers=right).status_code == 200
+    assert tried.get(LETTERS, headers=wrong("ntf_other")).status_code == 401
+
+
+def test_links_that_were_made_up_are_wrong_keys_too(tried: httpx.Client, clock: Clock) -> None:
+    clock.now += 60 / WRONG_KEYS_PER_MINUTE
+    answers = [tried.get(f"/unsubscribe/{number}").status_code for number in range(2)]
+
+    assert answers == [404, 429]
+
+
+def test_a_key_that_is_valid_is_answered_however_many_wrong_ones_its_address_has_brought(
+    tried: httpx.Client, links: SignedLinks, program: Program, person: Person
+) -> None:
+    stop = links.stop_event_type("ann", COMMENT_CREATED)
+
+    assert tried.get(LETTERS, headers=program(Scope.OPS)).status_code == 200
+    assert tried.get(LETTERS, headers=program(Scope.EVENTS_WRITE)).status_code == 403
+    assert tried.get(TYPES, headers=person("ann")).status_code == 200
+    assert tried.post(stop, data={"List-Unsubscribe": "One-Click"}).status_code == 200
+    assert tried.get(links.preferences("ann")).status_code == 200
+
+
+def test_calls_without_any_key_lock_out_nobody_who_has_one(
+    api: httpx.Client, links: SignedLinks, program: Program, person: Person
+) -> None:
+    answers = [api.get(LETTERS).status_code for _ in range(FEW + 1)]
+
+    assert answers == [401] * FEW + [429]
+    assert api.get("/openapi.json").status_code == 429
+    assert api.get(LETTERS, headers=wrong("ntf_other")).status_code == 429
+    assert api.get(LETTERS, headers=program(Scope.OPS)).status_code == 200
+    assert api.get(TYPES, headers=person("ann")).status_code == 200
+    assert api.get(links.preferences("ann")).status_code == 200
+
+
+def test_a_token_that_was_valid_and_is_revoked_is_a_wrong_key(
+    api: httpx.Client, program: Program, database: Database
+) -> None:
+    headers = program(Scope.OPS)
+    assert api.get(LETTERS, headers=headers).status_code == 200
+    with database.begin() as connection:
+        (token,) = tokens.issued(connection)
+        tokens.revoke(connection, token.id)
+
+    answers = [api.get(LETTERS, headers=headers).status_code for _ in range(FEW + 1)]
+    assert answers == [401] * FEW + [429]
+
+
+def test_the_keys_of_an_address_that_has_brought_many_wrong_ones_are_examined_one_at_a_time(context: Context) -> None:
+    class Watched(PersonTokens):
+        """Remembers how many tokens were read at once."""
+
+        now = most = 0
+
+        def username(self, token: str) -> str:
+            Watched.now += 1
+            Watched.most = max(Watched.most, Watched.now)
+            met.wait(0.2)
+            Watched.now -= 1
+            raise BadToken(reason=token)
+
+    async def together(calls: int) -> list[int]:
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://notify.test") as api:
+            asked = (api.get(TYPES, headers=wrong(f"{number}.b.c")) for number in range(calls))
+            return [one.status_code for one in await asyncio.gather(*asked)]
+
+    met = threading.Event()
+    met.set()
+    known = context.people
+    assert known is not None
+    people = Watched(**{one.name: getattr(known, one.name) for one in fields(known)})
+    app = build_app(replace(context, people=people))
+    app.add_middleware(Rates, per_minute=1_000, clock=Clock())
+    assert set(asyncio.run(together(WRONG_KEYS_PER_MINUTE))) == {401}
+
+    met.clear()
+    Watched.most = 0
+    assert set(asyncio.run(together(3))) == {429}
+    assert Watched.most == 1
+
+
+def test_it_is_counted_which_calls_came_through_a_proxy_that_is_not_believed(context: Context) -> None:
+    counted: list[str] = []
+    app = build_app(context)
+    app.add_middleware(Rates, per_minute=FEW, count=lambda _, way, _seconds=0.0: counted.append(way))
+    with httpx.Client(transport=InProcess(app), base_url="http://notify.test") as api:
+        api.get(LETTERS)
+        api.get(LETTERS, headers={"X-Forwarded-For": "203.0.113.7, 198.51.100.2"})
+        api.get(LETTERS, headers={"X-Forwarded-For": "127.0.0.1"})
+
+    assert counted == [Way.DIRECT, Way.UNTRUSTED, Way.FORWARDED]
 
 
 def test_the_limit_is_that_of_the_settings(context: Context) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
@@ -18,15 +19,18 @@ from notify.channels.email.examine import Examined, examine
 from notify.channels.email.relay import Relay
 from notify.cli.checks import Finding
 from notify.cli.checks.database import transactions
+from notify.cli.checks.deployment import callers
 from notify.cli.checks.deployment import settings as together
 from notify.cli.checks.mail import certificate
 from notify.cli.checks.mail import relay as relays_found
 from notify.cli.checks.sender import looked_up
 from notify.cli.place import Place
+from notify.domain.measures import Measure, Role, Way
 from notify.domain.waves import LEAST
 from notify.doorbell import NoDoorbell
 from notify.store import relays
 from notify.store.database import Database
+from notify.tally import Tally
 from tests.benchmarks.place import settings
 from tests.cli.conftest import Notify
 from tests.support import rows
@@ -408,3 +412,20 @@ def test_a_domain_is_covered_by_the_dmarc_record_above_it() -> None:
 def test_no_name_server_is_no_fault_of_the_sender() -> None:
     with pytest.raises(DNSException):
         list(looked_up(asking(1, patience_seconds=0.2), "mail.example", bounces="mail.example"))
+
+
+@pytest.mark.parametrize(("untrusted", "names"), [(10, set()), (11, {"callers"})])
+def test_callers_behind_a_proxy_that_is_not_believed_are_one_caller_and_the_doctor_says_so(
+    here: Place, untrusted: int, names: set[str]
+) -> None:
+    assert callers(here) == []
+
+    tally = Tally(here.database, process=uuid4(), role=Role.API)
+    for way, calls in {Way.DIRECT: 4, Way.FORWARDED: 6, Way.UNTRUSTED: untrusted}.items():
+        for _ in range(calls):
+            tally.count(Measure.CALL, way)
+    tally.flush()
+
+    findings = wrong(callers(here))
+    assert set(findings) == names
+    assert all("FORWARDED_ALLOW_IPS" in one.mend for one in findings.values())

@@ -9,6 +9,7 @@ from notify import wiring
 from notify.channels.email.relay import is_loopback
 from notify.cli.checks import Finding
 from notify.cli.place import Place
+from notify.domain.measures import Way
 from notify.settings import Settings
 from notify.store import checkup, process_totals
 from notify.store.database import ANSWER_TIMEOUT_SECONDS, POOL_SIZE, is_pooled
@@ -52,6 +53,25 @@ def connections(here: Place) -> Sequence[Finding]:
     words = f"{processes} processes need up to {needed} connections, {left} of {room.allowed} are left by others"
     why = "A process that gets none waits, and what it holds may lapse."
     return [Finding("connections", needed <= left, words, why, "raise max_connections, or run fewer processes")]
+
+
+def callers(here: Place) -> Sequence[Finding]:
+    """Whether the API knows its callers apart; nothing where none has called, or the database does not answer."""
+    try:
+        with here.database.begin() as connection:
+            calls = process_totals.calls(connection)
+    except SQLAlchemyError:
+        return []
+    if not calls:
+        return []
+    total, untrusted = sum(calls.values()), calls.get(Way.UNTRUSTED, 0)
+    words = f"{untrusted} of {total} calls of the API came through a proxy whose X-Forwarded-For it does not believe"
+    why = (
+        "All callers behind it are one address: they share NOTIFY_API_CALLS_PER_MINUTE until they show a key,"
+        " and each other's wrong keys slow down theirs."
+    )
+    mend = "set FORWARDED_ALLOW_IPS to the proxy's address in the environment of the API, and restart it"
+    return [Finding("callers", untrusted * 2 <= total, words, why, mend)]
 
 
 def _lease(settings: Settings) -> Iterator[Finding]:
