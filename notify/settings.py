@@ -17,6 +17,7 @@ from pydantic_core import ErrorDetails
 
 from notify.brokers import broker
 from notify.dns_names import NotADomain, ascii_domain
+from notify.domain.addresses import is_address
 from notify.domain.errors import InvalidSettings
 from notify.domain.rates import stated
 from notify.domain.retention import Kept
@@ -222,11 +223,13 @@ class Settings(BaseModel):
     @field_validator("mail_from", "bounce_address")
     @classmethod
     def _address(cls, value: str | None) -> str | None:
-        local, _, domain = (value or "x@x").rpartition("@")
-        if not local or not domain or any(c.isspace() or c in "<>,;" for c in value or ""):
+        if value is None:
+            return None
+        if not is_address(value):
             msg = "expected a bare address such as notify@example.com"
             raise ValueError(msg)
-        return f"{local}@{_ascii(domain)}" if value else value
+        local, _, domain = value.rpartition("@")
+        return f"{local}@{_ascii(domain)}"
 
     @field_validator("dkim_selector")
     @classmethod

@@ -242,6 +242,8 @@ def test_names_of_others_are_no_concern_of_ours(loaded: Loaded) -> None:
         ("NOTIFY_JWKS_URL", "file:///etc/keys"),
         ("NOTIFY_MAIL_FROM", "Notify <notify@example.com>"),
         ("NOTIFY_MAIL_FROM", "notify"),
+        ("NOTIFY_MAIL_FROM", "notify@exa_mple.com"),
+        ("NOTIFY_BOUNCE_ADDRESS", "bounces\u00a0@example.com"),
         ("NOTIFY_BOUNCE_ADDRESS", "@example.com"),
         ("NOTIFY_DOMAIN_RATES", "example.com"),
         ("NOTIFY_DOMAIN_RATES", "example.com=fast"),

@@ -2,7 +2,6 @@
 
 from datetime import UTC, datetime, time
 from functools import lru_cache
-from re import compile as pattern
 from typing import Annotated, Literal, Self
 from zoneinfo import available_timezones
 
@@ -19,7 +18,10 @@ from pydantic import (
     field_validator,
 )
 
+from notify.channels.email import headers
+from notify.channels.email.headers import UnusableAddress
 from notify.domain.audience import Reason
+from notify.domain.errors import UnsafeHeader
 from notify.domain.events import ChangeList
 from notify.domain.fan_out import Rule
 from notify.domain.preferences import Choices, EventType, Person
@@ -29,8 +31,6 @@ from notify.store.directory import Refusal, State
 
 LARGEST_ID = 2**63 - 1
 LONGEST_ADDRESS = 254
-ADDRESS = pattern(r'[^\s@<>()\[\],;:\\"]{1,64}@[^\s@<>()\[\],;:\\".]+(\.[^\s@<>()\[\],;:\\".]+)*')
-
 FORESEEABLE = (datetime(2000, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC))
 
 _timezones = lru_cache(maxsize=1)(available_timezones)
@@ -38,16 +38,16 @@ _timezones = lru_cache(maxsize=1)(available_timezones)
 
 def address(value: str) -> str:
     """
-    The value, if a relay may be asked to take a letter for it.
+    The value, if it can be written on the wire: the door asks what the mail channel asks.
 
     Raises:
         ValueError: It is not a bare address.
-
-    Source: RFC 5321 §4.5.3.1 for the lengths; quoted local parts and address literals are not taken.
     """
-    if not ADDRESS.fullmatch(value):
+    try:
+        headers.address(value)
+    except (UnusableAddress, UnsafeHeader):
         msg = "expected a bare address such as dana@example.com"
-        raise ValueError(msg)
+        raise ValueError(msg) from None
     return value
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from tempfile import mkdtemp
 from typing import Annotated
 
-from typer import Argument, Exit, Option
+from typer import Argument, BadParameter, Exit, Option
 
 from notify import wiring
 from notify.api.pages import Pages
@@ -21,6 +21,7 @@ from notify.channels.links import SignedLinks
 from notify.cli import gallery, sample
 from notify.cli.output import AsJson, console, print_json
 from notify.cli.place import settings_here
+from notify.domain.addresses import is_address
 from notify.domain.errors import InvalidSettings, NotifyError
 from notify.domain.events import COMMENT_CREATED
 from notify.domain.jobs import Letter
@@ -91,6 +92,9 @@ def send_test(
     as_json: AsJson = False,
 ) -> None:
     """Send a sample letter through a configured relay at once, past the outbox, and say what it answered."""
+    if not is_address(address):
+        message = "expected a bare address such as dana@example.com"
+        raise BadParameter(message)
     with settings_here() as settings:
         channel = _chosen(wiring.channels(settings), relay)
         letter = sample.letter(COMMENT_CREATED, host=wiring.message_host(settings), to_email=address)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 from typing import NamedTuple
 
+from notify.domain.addresses import is_address
 from notify.domain.audience import Reason
 from notify.domain.preferences import Choices, EventType, Person
 
@@ -42,6 +43,7 @@ class Why(StrEnum):
     """What decided, in the order the rules are asked."""
 
     NO_ADDRESS = "no_address"
+    BAD_ADDRESS = "bad_address"
     SYSTEM_REQUIRED = "system_required"
     IS_ACTOR = "is_actor"
     IS_BOT = "is_bot"
@@ -127,9 +129,9 @@ _Answer = tuple[Decision | None, str]
 
 
 def usable_address(person: Person, choices: Choices) -> str | None:
-    """Where the person reads mail: their own choice, else the directory's; None if refused for good."""
+    """Where the person reads mail: their own choice, else the directory's; None if refused for good or no address."""
     address = choices.email or person.email
-    return None if address == person.undeliverable_email else address
+    return None if not address or address == person.undeliverable_email or not is_address(address) else address
 
 
 def resolve(person: Person | None, choices: Choices, occasion: Occasion) -> Resolution:
@@ -141,7 +143,8 @@ def resolve(person: Person | None, choices: Choices, occasion: Occasion) -> Reso
     """
     case = _case(person, choices, occasion)
     if case is None:
-        return Resolution(NotTold(Why.NO_ADDRESS), (Step(Rule.ADDRESS, _no_address(person)),))
+        why, found = _no_address(person, choices)
+        return Resolution(NotTold(why), (Step(Rule.ADDRESS, found),))
     trace = [Step(Rule.ADDRESS, "has a usable address")]
     for rule, ask in _RULES:
         decision, found = ask(case)
@@ -156,7 +159,7 @@ def decide(person: Person | None, choices: Choices, occasion: Occasion) -> Decis
     """The decision of ``resolve`` without its trace, for a third of its time: every letter is asked about twice."""
     case = _case(person, choices, occasion)
     if case is None:
-        return NotTold(Why.NO_ADDRESS)
+        return NotTold(_no_address(person, choices)[0])
     for _, ask in _RULES:
         decision, _ = ask(case)
         if decision is not None:
@@ -170,10 +173,15 @@ def _case(person: Person | None, choices: Choices, occasion: Occasion) -> _Case 
     return None if person is None or address is None else _Case(person, address, choices, occasion)
 
 
-def _no_address(person: Person | None) -> str:
+def _no_address(person: Person | None, choices: Choices) -> tuple[Why, str]:
     if person is None:
-        return "the directory does not know the person"
-    return "has no usable address" if person.active else "has left"
+        return Why.NO_ADDRESS, "the directory does not know the person"
+    if not person.active:
+        return Why.NO_ADDRESS, "has left"
+    address = choices.email or person.email
+    if address and not is_address(address):
+        return Why.BAD_ADDRESS, "has an address that no email can be sent to"
+    return Why.NO_ADDRESS, "has no usable address"
 
 
 def _required(case: _Case) -> _Answer:

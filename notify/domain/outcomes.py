@@ -85,7 +85,7 @@ class Dead:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Skipped:
-    """The last look found that the person is not to be told any more."""
+    """The person is not to be told any more, or there is no address to tell them at."""
 
     reason: str
 

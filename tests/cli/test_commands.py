@@ -174,6 +174,16 @@ def test_a_test_letter_goes_through_the_relay_and_says_what_it_answered(
     assert [letter.recipient for letter in relay.letters] == ["ann@example.com"]
 
 
+@pytest.mark.parametrize("none", ["ann", "Ann <ann@example.com>", "ann@exa_mple.com"])
+def test_a_test_letter_to_what_is_no_address_is_refused_before_the_relay_is_asked(
+    notify: Notify, relay: ScriptedRelay, monkeypatch: pytest.MonkeyPatch, none: str
+) -> None:
+    monkeypatch.setenv("NOTIFY_SMTP_URL", relay.url)
+
+    assert notify("send-test", none).code == 2
+    assert relay.connections == 0
+
+
 def test_a_test_letter_goes_through_the_relay_that_is_asked_for(
     notify: Notify, relay: ScriptedRelay, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -161,6 +161,8 @@ def forget_bob(connection: Connection) -> None:
         pytest.param(put_bob(active=False), "no_address", id="has left"),
         pytest.param(put_bob(email=None), "no_address", id="no address"),
         pytest.param(refuse_bobs_address, "no_address", id="address refused for good"),
+        pytest.param(put_bob(email="bob at example.com"), "bad_address", id="no address that could be written"),
+        pytest.param(bob_chooses(settings={"email": "bob@"}), "bad_address", id="chosen before the door asked"),
         pytest.param(put_bob(is_bot=True), "is_bot", id="bot"),
         pytest.param(bob_chooses(settings={"enabled": False}), "muted_all", id="master switch"),
         pytest.param(lambda connection: preferences.mute(connection, "bob", "CL-1"), "muted_cl", id="muted CL"),

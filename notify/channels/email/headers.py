@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from re import compile as pattern
 
 from notify.dns_names import NotADomain, ascii_domain
+from notify.domain.addresses import parted
 from notify.domain.errors import NotifyError, UnsafeHeader
 
 FOLD = 78
@@ -23,8 +24,6 @@ LONGEST_URL = 900
 CONTROL = pattern(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 PRINTABLE = pattern(r"[ -~]*")
 ONE_WORD = pattern(r"[!-~]{1,900}")
-ATOM = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~\u00a0-\U0010ffff-]+"
-LOCAL_PART = pattern(rf"{ATOM}(\.{ATOM})*")
 BARE_NAME = pattern(r"[A-Za-z0-9_-]+( [A-Za-z0-9_-]+)*")
 SAFE_IN_WORD = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789!*+-/")
 WORD_FRAME = len("=?utf-8?q??=")
@@ -53,13 +52,14 @@ def address(text: str) -> Address:
         UnusableAddress: It is not an address.
     """
     refuse_unsafe("address", text)
-    local, _, domain = text.rpartition("@")
+    sides = parted(text)
+    if sides is None:
+        raise UnusableAddress
+    local, domain = sides
     try:
         wire = f"{local}@{ascii_domain(domain)}"
     except NotADomain:
         raise UnusableAddress from None
-    if not LOCAL_PART.fullmatch(local) or any(character.isspace() for character in text):
-        raise UnusableAddress
     if len(wire.encode()) > LONGEST_ADDRESS:
         raise UnusableAddress
     return Address(wire, international=not wire.isascii())

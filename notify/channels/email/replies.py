@@ -118,9 +118,9 @@ def misconfigured(phase: Phase, *, reason: str, text: str) -> Released:
     return Released(reason=reason, blame=Blame.CONFIGURATION, answer=Answer(phase=phase, text=_kept(text, ())))
 
 
-def unsendable(*, reason: str, text: str, phase: Phase = Phase.RENDER, undeliverable: bool = False) -> Dead:
+def unsendable(*, reason: str, text: str, phase: Phase = Phase.RENDER) -> Dead:
     """The letter can never be sent as it is; nothing of it was."""
-    return Dead(reason=reason, answer=Answer(phase=phase, text=_kept(text, ())), undeliverable=undeliverable)
+    return Dead(reason=reason, answer=Answer(phase=phase, text=_kept(text, ())))
 
 
 def bug(phase: Phase, *, name: str) -> Retry:

@@ -18,9 +18,10 @@ from notify.channels.email.relay import Relay
 from notify.channels.email.render import TemplateFailure
 from notify.channels.email.session import Consignment, Parcel, Session, Timeouts
 from notify.domain.errors import InvalidSettings, UnsafeHeader
+from notify.domain.fan_out import Why
 from notify.domain.jobs import Letter
 from notify.domain.measures import Count, uncounted
-from notify.domain.outcomes import Outcome, Phase, Released
+from notify.domain.outcomes import Outcome, Phase, Released, Skipped
 from notify.domain.ports import Errand
 from notify.domain.rates import Rate
 
@@ -140,8 +141,8 @@ class EmailChannel:
             return replies.unsendable(reason="template_error", text=str(error))
         except UnsafeHeader as error:
             return replies.unsendable(reason="unsafe_header", text=str(error))
-        except UnusableAddress as error:
-            return replies.unsendable(reason="bad_address", text=str(error), undeliverable=True)
+        except UnusableAddress:
+            return Skipped(reason=Why.BAD_ADDRESS)
         except Exception as error:  # noqa: BLE001 - a bug must not stop the other letters; it is surfaced
             return _bug(error, Phase.RENDER)
         return Parcel(

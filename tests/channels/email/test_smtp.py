@@ -642,23 +642,21 @@ def test_a_relay_without_a_limit_takes_any_size(relay: ScriptedRelay, limit: str
 
 
 @pytest.mark.parametrize(
-    ("impossible", "reason", "undeliverable"),
+    ("impossible", "reason"),
     [
-        (letter(actor=Person(username="eve", display_name="Eve\r\nBcc: all@example.com")), "unsafe_header", False),
-        (letter(recipient=Person(username="a", display_name="A\nB")), "unsafe_header", False),
-        (letter(change_list=replace(CHANGE_LIST, link="CL-1\r\nX-Evil: 1")), "unsafe_header", False),
-        (letter(to="alice@example.com\r\nRCPT TO:<eve@example.com>"), "unsafe_header", False),
-        (letter(to="alice@example.com> SIZE=1"), "bad_address", True),
-        (letter(to="alice"), "bad_address", True),
-        (letter(event_type="cl.never.heard.of"), "template_error", False),
+        (letter(actor=Person(username="eve", display_name="Eve\r\nBcc: all@example.com")), "unsafe_header"),
+        (letter(recipient=Person(username="a", display_name="A\nB")), "unsafe_header"),
+        (letter(change_list=replace(CHANGE_LIST, link="CL-1\r\nX-Evil: 1")), "unsafe_header"),
+        (letter(to="alice@example.com\r\nRCPT TO:<eve@example.com>"), "unsafe_header"),
+        (letter(event_type="cl.never.heard.of"), "template_error"),
     ],
 )
 def test_a_letter_that_cannot_be_written_is_dead_and_nothing_is_sent(
-    relay: ScriptedRelay, impossible: Letter, reason: str, *, undeliverable: bool
+    relay: ScriptedRelay, impossible: Letter, reason: str
 ) -> None:
     (outcome,) = send(channel(relay), impossible)
     assert isinstance(outcome, Dead)
-    assert (outcome.reason, outcome.undeliverable, outcome.answer.phase) == (reason, undeliverable, Phase.RENDER)
+    assert (outcome.reason, outcome.undeliverable, outcome.answer.phase) == (reason, False, Phase.RENDER)
     assert relay.connections == 0
 
 
