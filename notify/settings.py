@@ -211,7 +211,15 @@ class Settings(BaseModel):
         if not (spelled.startswith(("http://", "https://")) and spelled.isascii()):
             msg = "expected http://… or https://…, in ASCII behind the host"
             raise ValueError(msg)
-        return spelled.rstrip("/") if value else value
+        return spelled if value else value
+
+    @field_validator("public_url")
+    @classmethod
+    def _begins_links(cls, value: str | None) -> str | None:
+        if value is not None and not {"?", "#"}.isdisjoint(value):
+            msg = "expected an address to which paths can be added, without ? and #"
+            raise ValueError(msg)
+        return value.rstrip("/") if value else value
 
     @field_validator("domain_rates")
     @classmethod

@@ -239,6 +239,7 @@ def test_names_of_others_are_no_concern_of_ours(loaded: Loaded) -> None:
         ("NOTIFY_SMTP_TIMEOUT_SECONDS", "-1"),
         ("NOTIFY_LOG_LEVEL", "chatty"),
         ("NOTIFY_PUBLIC_URL", "notify.example.com"),
+        ("NOTIFY_PUBLIC_URL", "https://notify.example.com/?page="),
         ("NOTIFY_JWKS_URL", "file:///etc/keys"),
         ("NOTIFY_MAIL_FROM", "Notify <notify@example.com>"),
         ("NOTIFY_MAIL_FROM", "notify"),
@@ -373,6 +374,11 @@ def test_a_file_is_read_and_the_environment_wins(loaded: Loaded) -> None:
 
 def test_the_address_of_the_service_ends_without_a_slash(loaded: Loaded) -> None:
     assert loaded({"NOTIFY_PUBLIC_URL": "https://notify.example.com/"}).public_url == "https://notify.example.com"
+    assert loaded({"NOTIFY_PUBLIC_URL": "https://example.com/notify/"}).public_url == "https://example.com/notify"
+
+
+def test_the_address_of_published_keys_is_asked_for_as_it_stands(loaded: Loaded) -> None:
+    assert loaded({"NOTIFY_JWKS_URL": "https://id.example.com/keys/"}).jwks_url == "https://id.example.com/keys/"
 
 
 @pytest.mark.parametrize("scheme", ["postgresql", "postgres"])

@@ -28,7 +28,7 @@ from notify.api import (
     unsubscribe,
 )
 from notify.api.context import Context
-from notify.api.edge import AccessLog
+from notify.api.edge import AccessLog, OnePrefix
 from notify.api.pages import Pages
 from notify.api.person_tokens import PersonTokens, published_keys, shared_secret
 from notify.api.rates import Rates
@@ -106,6 +106,7 @@ def build_app(context: Context) -> FastAPI:
         count = context.tally.count if context.tally is not None else uncounted
         app.add_middleware(Rates, per_minute=context.calls_per_minute, count=count)
     app.add_middleware(AccessLog)
+    app.add_middleware(OnePrefix)
     document = app.openapi()
     document["components"]["schemas"].update(problems.schemas())
     bodies.describe(document, [route for router in ROUTERS for route in router.routes])

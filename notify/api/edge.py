@@ -1,4 +1,4 @@
-"""What happens to every call: how it was answered is logged."""
+"""What happens to every call: its prefix is told from its path, and how it was answered is logged."""
 
 from http import HTTPStatus
 from time import perf_counter
@@ -7,6 +7,24 @@ import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 log = structlog.get_logger(__name__)
+
+
+class OnePrefix:
+    """
+    Takes off a prefix that stands twice before a path.
+
+    uvicorn puts its ``--root-path`` before every path, because it takes the proxy for one that strips the prefix. Many
+    leave it on.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        prefix = scope.get("root_path", "").rstrip("/")
+        if scope["type"] == "http" and prefix and route_path(scope).startswith(f"{prefix}/"):
+            scope = {**scope, "path": scope["path"].removeprefix(prefix)}
+        await self._app(scope, receive, send)
 
 
 class AccessLog:
@@ -32,3 +50,14 @@ class AccessLog:
             milliseconds = round((perf_counter() - began) * 1000, 1)
             route = getattr(scope.get("route"), "path", None)
             log.info("http", method=scope["method"], route=route, status=status, milliseconds=milliseconds)
+
+
+def route_path(scope: Scope) -> str:
+    """
+    The path as our routes spell it, without the prefix that a proxy serves us under.
+
+    Source: in ASGI ``path`` begins with ``root_path``; some servers leave it out, and Starlette takes both.
+    """
+    path: str = scope["path"]
+    rest = path.removeprefix(scope.get("root_path", ""))
+    return rest if rest.startswith("/") else path

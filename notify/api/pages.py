@@ -9,6 +9,7 @@ from fastapi import HTTPException, Request
 from fastapi.responses import HTMLResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from notify.api.edge import route_path
 from notify.channels.languages import DEFAULT, Languages
 from notify.resources import folder
 
@@ -88,4 +89,4 @@ def _headers(*, css: str) -> dict[str, str]:
 
 def is_page(request: Request) -> bool:
     """Whether somebody looks at the answer, so that a refusal is a page too."""
-    return request.url.path.startswith(PATHS)
+    return route_path(request.scope).startswith(PATHS)

@@ -21,6 +21,7 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from notify.api import problems
+from notify.api.edge import route_path
 from notify.api.pages import is_page
 from notify.domain.measures import Count, Measure, Way, uncounted
 from notify.domain.rates import Rate
@@ -100,7 +101,7 @@ class Rates:
         self._count = count
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["path"] in WITHOUT_LIMIT:
+        if scope["type"] != "http" or route_path(scope) in WITHOUT_LIMIT:
             await self._app(scope, receive, send)
             return
         request = Request(scope)

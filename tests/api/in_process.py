@@ -10,8 +10,8 @@ from fastapi import FastAPI
 class InProcess(httpx.BaseTransport):
     """Sends requests to an application without a socket; its bugs are answers of 500, as behind a server."""
 
-    def __init__(self, app: FastAPI) -> None:
-        self._transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+    def __init__(self, app: FastAPI, *, root_path: str = "") -> None:
+        self._transport = httpx.ASGITransport(app, raise_app_exceptions=False, root_path=root_path)
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         return asyncio.run(self._answer(request))

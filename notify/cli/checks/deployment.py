@@ -102,7 +102,9 @@ def _public_url(settings: Settings) -> Iterator[Finding]:
         return
     why = "RFC 8058: mailboxes unsubscribe by https only, and links that act can be read on their way."
     secure = address.scheme == "https"
-    yield Finding("public URL", secure, settings.public_url, why, f"NOTIFY_PUBLIC_URL=https://{address.netloc}")
+    yield Finding(
+        "public URL", secure, settings.public_url, why, f"NOTIFY_PUBLIC_URL=https://{address.netloc}{address.path}"
+    )
 
 
 def _kept(settings: Settings) -> Iterator[Finding]:

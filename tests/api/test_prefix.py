@@ -1,0 +1,123 @@
+"""Behind a path prefix: pages stay pages, probes stay open and links lead where they say."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from html.parser import HTMLParser
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+from urllib.parse import urljoin
+
+import httpx
+import pytest
+
+from notify.api.app import build_app
+from notify.api.context import Context
+from notify.channels.links import SignedLinks
+from notify.store import preferences
+from notify.store.database import Database
+from tests.api.in_process import InProcess
+from tests.support.served import PATIENCE_SECONDS, served
+
+PREFIX = "/notify"
+FROM = "X-Forwarded-For"
+CALLS_A_MINUTE = 2
+
+
+@contextmanager
+def proxy(server: str, *, strips: bool) -> Iterator[str]:
+    """The address of a proxy that serves *server* under the prefix, and nothing else."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            path = self.path.removeprefix(PREFIX) if strips else self.path
+            if not self.path.startswith(f"{PREFIX}/"):
+                self.send_error(502)
+                return
+            body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            kept = {name: value for name, value in self.headers.items() if name in {"Content-Type", FROM}}
+            answer = httpx.request(self.command, server + path, content=body, headers=kept, timeout=PATIENCE_SECONDS)
+            self.send_response(answer.status_code)
+            for name, value in answer.headers.multi_items():
+                if name not in {"transfer-encoding", "connection", "content-encoding"}:
+                    self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(answer.content)
+
+        do_POST = do_GET  # noqa: N815 - the library's name
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as listening:
+        Thread(target=listening.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+        yield f"http://127.0.0.1:{listening.server_port}"
+        listening.shutdown()
+
+
+class Forms(HTMLParser):
+    """Where the forms and the links of a page lead."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.actions: list[str] = []
+        self.hrefs: list[str] = []
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        given = dict(attrs)
+        if tag == "form":
+            self.actions.append(given.get("action") or "")
+        if tag == "a":
+            self.hrefs.append(given.get("href") or "")
+
+
+@pytest.mark.parametrize("strips", [True, False], ids=["stripped", "left on"])
+def test_behind_a_prefix_everything_is_where_it_says(
+    environment: dict[str, str], database: Database, tmp_path: Path, strips: bool
+) -> None:
+    limited = {**environment, "NOTIFY_API_CALLS_PER_MINUTE": str(CALLS_A_MINUTE)}
+    with (
+        served(limited, tmp_path / "log", options=("--root-path", PREFIX)) as server,
+        proxy(server, strips=strips) as outside,
+        httpx.Client(timeout=PATIENCE_SECONDS) as web,
+    ):
+        api = f"{outside}{PREFIX}"
+        links = SignedLinks(secrets=[environment["NOTIFY_SECRET_KEYS"]], public_url=api)
+
+        for probe in ("/livez", "/readyz", "/metrics"):
+            from_outside = [web.get(api + probe).status_code for _ in range(CALLS_A_MINUTE + 2)]
+            from_the_node = web.get(server + probe).status_code
+            assert {*from_outside, from_the_node} == {200}
+
+        page = web.get(links.preferences("dana"), headers={FROM: "203.0.113.1"})
+        assert (page.status_code, page.headers["Content-Type"][:9]) == (200, "text/html")
+        (action,) = Forms(page.text).actions
+        save = urljoin(str(page.url), action)
+        assert web.post(save, data={"save": "yes"}, headers={FROM: "203.0.113.1"}).status_code == 200
+        refused = web.get(links.preferences("dana"), headers={FROM: "203.0.113.1"})
+        assert (refused.status_code, refused.headers["Content-Type"][:9]) == (429, "text/html")
+        forged = web.get(f"{api}/preferences/forged", headers={FROM: "203.0.113.2"})
+        assert (forged.status_code, forged.headers["Content-Type"][:9]) == (404, "text/html")
+
+        reference = web.get(f"{api}/docs", headers={FROM: "203.0.113.3"})
+        (described,) = [one for one in Forms(reference.text).hrefs if "openapi" in one]
+        document = web.get(urljoin(str(reference.url), described), headers={FROM: "203.0.113.3"}).json()
+        (root,) = document["servers"]
+        assert urljoin(api, root["url"]) == api
+        unknown = web.get(f"{api}/api/v1/people/dana", headers={FROM: "203.0.113.4"})
+        assert (unknown.status_code, unknown.json()["instance"]) == (401, f"{PREFIX}/api/v1/people/dana")
+    with database.begin() as connection:
+        assert not preferences.config(connection, "dana").enabled
+
+
+@pytest.mark.parametrize("path", ["/notify/preferences/forged", "/preferences/forged"])
+@pytest.mark.parametrize("root_path", ["/notify", "/notify/"])
+def test_a_page_is_a_page_whether_the_server_puts_the_prefix_before_its_path_or_not(
+    context: Context, path: str, root_path: str
+) -> None:
+    """Source: ASGI has ``root_path`` in ``path``; not every server does as it says."""
+    transport = InProcess(build_app(context), root_path=root_path)
+    with httpx.Client(transport=transport, base_url="http://notify.test") as api:
+        answer = api.get(path.replace("/notify", root_path))
+    assert (answer.status_code, answer.headers["Content-Type"][:9]) == (404, "text/html")
