@@ -21,6 +21,7 @@ from notify.domain.addresses import is_address
 from notify.domain.errors import InvalidSettings
 from notify.domain.rates import stated
 from notify.domain.retention import Kept
+from notify.store.urls import with_our_driver
 
 SHORTEST_SECRET = 32
 PREFIX = "NOTIFY_"
@@ -175,10 +176,7 @@ class Settings(BaseModel):
     @classmethod
     def _postgresql(cls, value: SecretStr | None) -> SecretStr | None:
         if value is not None:
-            url = value.get_secret_value()
-            if not url.startswith(("postgresql://", "postgres://")):
-                msg = "expected postgresql://user:password@host:port/database"
-                raise ValueError(msg)
+            with_our_driver(value.get_secret_value())
         return value
 
     @field_validator("broker_url")

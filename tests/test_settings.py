@@ -290,6 +290,8 @@ def test_a_domain_is_read_as_dns_spells_it(loaded: Loaded, name: str, stated: st
     [
         ("NOTIFY_DATABASE_URL", "mysql://me:hunter2@db/notify"),
         ("NOTIFY_DATABASE_URL", "me:hunter2@db/notify"),
+        ("NOTIFY_DATABASE_URL", "postgresql://me:hunter2@pg1:5432,pg2:five/notify"),
+        ("NOTIFY_DATABASE_URL", "postgresql://me:hunter2@db/notify?sslmode=yes"),
         ("NOTIFY_BROKER_URL", "sqs://key:hunter2@"),
         ("NOTIFY_SECRET_KEYS", "hunter2"),
         ("NOTIFY_SECRET_KEYS", f"{LONG} hunter2"),
@@ -304,6 +306,7 @@ def test_a_senseless_secret_is_refused_without_being_shown(
     (problem,) = problems({name: value}) if where == "environment" else problems({}, file=f"{name}={value}\n")
     assert problem.startswith(name)
     assert "hunter2" not in problem
+    assert "\n" not in problem
 
 
 def test_fallback_relays_without_a_first_one_are_refused(problems: Problems) -> None:
@@ -381,9 +384,18 @@ def test_the_address_of_published_keys_is_asked_for_as_it_stands(loaded: Loaded)
     assert loaded({"NOTIFY_JWKS_URL": "https://id.example.com/keys/"}).jwks_url == "https://id.example.com/keys/"
 
 
-@pytest.mark.parametrize("scheme", ["postgresql", "postgres"])
-def test_a_database_is_named_the_way_postgresql_names_it(loaded: Loaded, scheme: str) -> None:
-    assert loaded({"NOTIFY_DATABASE_URL": f"{scheme}://db/notify"}).database_url is not None
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://db/notify",
+        "postgres://db/notify",
+        "postgresql+psycopg://db/notify",
+        "postgresql://u@/db?host=/var/run/postgresql",
+        "postgresql://u:x@pg1:5432,pg2:5432/db?target_session_attrs=read-write",
+    ],
+)
+def test_a_database_is_named_the_way_postgresql_or_sqlalchemy_names_it(loaded: Loaded, url: str) -> None:
+    assert loaded({"NOTIFY_DATABASE_URL": url}).database_url is not None
 
 
 def test_every_setting_says_what_it_is_for() -> None:

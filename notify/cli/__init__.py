@@ -1,11 +1,14 @@
 """The command ``notify``: parse, call one thing, print."""
 
 import sys
+from typing import NoReturn
 
+from sqlalchemy.exc import DBAPIError
 from typer import Typer
 
 from notify.cli import doctor, emit, explain, jobs, letters, people, prune, relays, stack, token, top
 from notify.domain.errors import NotifyError
+from notify.store.database import refusal
 
 USAGE = 2
 
@@ -33,9 +36,18 @@ app.command()(top.top)
 
 
 def main() -> None:
-    """Run the command line; what notify refuses is said in its own words, without a trace."""
+    """Run the command line; what notify refuses, and a database that does, is said in words, without a trace."""
     try:
         app()
     except NotifyError as error:
-        sys.stderr.write(f"notify: {error}\n")
-        raise SystemExit(USAGE) from None
+        _end(str(error))
+    except DBAPIError as error:
+        why = refusal(error)
+        if why is None:
+            raise
+        _end(why)
+
+
+def _end(why: str) -> NoReturn:
+    sys.stderr.write(f"notify: {why}\n")
+    raise SystemExit(USAGE) from None

@@ -125,7 +125,7 @@ class PostgresServer:
         unfinished = self.cluster.with_suffix(".unfinished")
         rmtree(unfinished, ignore_errors=True)
         command = [
-            str(_binary("initdb")),
+            str(program("initdb")),
             f"--pgdata={unfinished}",
             f"--username={SUPERUSER}",
             "--auth=trust",
@@ -172,7 +172,7 @@ class PostgresServer:
             *(() if self.durable else NOT_DURABLE),
             *self.options,
         ]
-        return [str(_binary("postgres")), "-D", str(self.cluster), *(part for one in settings for part in ("-c", one))]
+        return [str(program("postgres")), "-D", str(self.cluster), *(part for one in settings for part in ("-c", one))]
 
     def _answers(self) -> bool:
         try:
@@ -272,7 +272,7 @@ def _socket_folder(cluster: Path, name: str) -> Path:
     return Path(gettempdir()).resolve() / f"{name}-{geteuid()}"
 
 
-def _binary(name: str) -> Path:
+def program(name: str) -> Path:
     """A program of the wheel. Importing the wheel would warn on every machine without XDG_RUNTIME_DIR."""
     wheel = find_spec(WHEEL)
     if wheel is None or wheel.origin is None:

@@ -10,7 +10,7 @@ import psycopg
 from psycopg.abc import PQGen
 from psycopg.pq import TransactionStatus
 from psycopg.rows import tuple_row
-from sqlalchemy import URL, Connection, CursorResult, Executable, create_engine, event, make_url
+from sqlalchemy import Connection, CursorResult, Executable, create_engine, event
 from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 from sqlalchemy.engine.interfaces import DBAPIConnection, ExceptionContext
 from sqlalchemy.exc import DBAPIError, InterfaceError, InternalError, InvalidatePoolError, OperationalError
@@ -22,10 +22,15 @@ from sqlalchemy.sql.elements import ClauseElement
 
 from notify.domain.errors import UnsupportedConnection
 from notify.store.sessions import READ_ONLY, OwnConnection, usual_limits
+from notify.store.urls import with_our_driver
 
 # What says nothing about the statement, only that the database cannot answer it now. InternalError: among
 # others, read-only since a failover.
 AWAY = (OperationalError, InterfaceError, InternalError, PoolExhausted)
+
+# Source: PostgreSQL's documentation, "PostgreSQL Error Codes": undefined table, column, schema.
+NOT_MIGRATED = frozenset({"42P01", "42703", "3F000"})
+NOT_PRIVILEGED = "42501"
 
 RESTS_SINCE = "rests_since"
 
@@ -40,13 +45,6 @@ LOOK_SECONDS = 0.1
 Result = TypeVar("Result")
 Caller = Session | Connection | psycopg.Connection[Any]
 Run = Callable[[Executable, Mapping[str, str]], list[tuple[Any, ...]]]
-
-
-def with_our_driver(url: str) -> URL:
-    """The URL with psycopg as its driver, whatever ``postgres://`` spelling it came in."""
-    scheme, _, rest = url.partition("://")
-    spelling = "postgresql" if scheme.partition("+")[0] in {"postgres", "postgresql"} else scheme
-    return make_url(f"{spelling}://{rest}").set(drivername="postgresql+psycopg")
 
 
 class Impatient(OwnConnection):
@@ -164,8 +162,22 @@ def is_pooled(connection: Connection) -> bool:
 
 
 def in_words(error: DBAPIError) -> str:
-    """What the server or the driver says is wrong, in one line. Not of an error about what was to be stored."""
-    return str(error.orig).strip().partition("\n")[0]
+    """What the server or the driver says is wrong, in one line; without the details, which may be people's words."""
+    orig = error.orig
+    said = orig.diag.message_primary if isinstance(orig, psycopg.Error) else None
+    return said or " ".join(str(orig).split())
+
+
+def refusal(error: DBAPIError) -> str | None:
+    """Why the database does nothing for us, in a sentence; None: it did, and the statement was wrong."""
+    if isinstance(error, AWAY):
+        return f"the database does not answer: {in_words(error)}"
+    state = getattr(error.orig, "sqlstate", None)
+    if state in NOT_MIGRATED:
+        return f"the schema is not there, or is too old: {in_words(error)}; run notify migrate"
+    if state == NOT_PRIVILEGED:
+        return f"the role lacks a right: {in_words(error)}; docs/operations.md says which each needs"
+    return None
 
 
 def _own(connection: Connection) -> OwnConnection:

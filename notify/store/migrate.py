@@ -11,11 +11,10 @@ from sqlalchemy.exc import ProgrammingError
 
 from notify.domain.errors import NotifyError
 from notify.resources import folder
-from notify.store.database import in_words
+from notify.store.database import NOT_PRIVILEGED, in_words
 from notify.store.tables import SCHEMA
 
 ENCODING = "UTF8"
-NOT_PRIVILEGED = "42501"
 
 _ENCODING = text("SELECT pg_encoding_to_char(encoding) FROM pg_database WHERE datname = current_database()")
 _SCHEMA = text("SELECT pg_get_userbyid(nspowner) FROM pg_namespace WHERE nspname = :schema")

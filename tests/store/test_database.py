@@ -8,8 +8,9 @@ from sqlalchemy import func, insert, make_url, select, text
 from sqlalchemy.exc import DBAPIError
 
 from notify.domain.errors import UnsupportedConnection
-from notify.store.database import AWAY, Database, runner, with_our_driver
+from notify.store.database import AWAY, Database, runner
 from notify.store.tables import people
+from notify.store.urls import with_our_driver
 from tests.support.servers import in_words
 
 

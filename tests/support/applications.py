@@ -9,7 +9,8 @@ from psycopg.rows import dict_row, namedtuple_row
 from sqlalchemy import Connection, create_engine, pool
 from sqlalchemy.orm import Session
 
-from notify.store.database import Caller, with_our_driver
+from notify.store.database import Caller
+from notify.store.urls import with_our_driver
 
 Open = Callable[[str], AbstractContextManager[Caller]]
 
