@@ -123,19 +123,28 @@ class Ledger:
         return flush.counts
 
     async def _recorded(self, flush: Flush) -> bool:
-        before = flush.transaction
+        """Whether the last try was committed unheard: its transaction was, and what it wrote is there."""
+        before, tries = flush.transaction, [one.name for one in flush.endings]
         if before is None:
             return False
-        done = await self._run(lambda connection: commits.took_place(connection, before))
+
+        def asked(connection: Connection) -> bool | None:
+            done = commits.took_place(connection, before)
+            return done and not LEASES.any_held(connection, tries, worker=self.worker)
+
+        done = await self._run(asked)
         if done is None:
             raise CommitUnsettled(transaction=before)
         return done
 
     def _write(self, connection: Connection, flush: Flush) -> None:
-        flush.transaction = commits.name(connection)
+        """What fails here was not committed; ``flush`` names the transaction only while it may have been."""
+        flush.transaction = None
+        transaction = commits.name(connection)
         flush.counts = outbox.record(connection, flush.endings, worker=self.worker)
         if wrong := _wrong_addresses(flush.endings):
             directory.mark_undeliverable(connection, wrong)
+        flush.transaction = transaction
         self.checkpoint(RECORD_WRITTEN)
 
     async def call(self, function: Callable[P, Result], *args: P.args, **kwargs: P.kwargs) -> Result:

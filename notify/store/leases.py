@@ -176,15 +176,18 @@ class Leases:
         )
         return set(connection.scalars(statement))
 
+    def any_held(self, connection: Connection, tries: Sequence[tuple[int, int]], *, worker: UUID) -> bool:
+        """Whether this worker holds any of these rows under the attempt that is named here."""
+        row, named = self.table.c, _named(tries)
+        held = select(row.id).where(
+            row.id == named.c.id, row.attempt == named.c.attempt, row.status == self.held, row.leased_by == worker
+        )
+        return connection.scalar(held.limit(1)) is not None
+
     def still_held(self, statement: Update, tries: Sequence[tuple[int, int]]) -> Update:
         """The statement, fenced: it touches a row only under the attempt that is named here."""
-        ids, attempts = zip(*tries, strict=True)
-        named = (
-            func.unnest(literal(list(ids), ARRAY(BigInteger)), literal(list(attempts), ARRAY(Integer)))
-            .table_valued(column("id", BigInteger), column("attempt", Integer), name="tries")
-            .render_derived()
-        )
-        row, locked = self.table.c, self._locked(literal(list(ids), ARRAY(BigInteger)))
+        named = _named(tries)
+        row, locked = self.table.c, self._locked(literal([row_id for row_id, _ in tries], ARRAY(BigInteger)))
         return statement.where(
             row.id == locked.c.id,
             row.id == named.c.id,
@@ -283,6 +286,15 @@ class Leases:
 _MOST = bindparam("most", type_=Integer)
 _LEASE = bindparam("lease", type_=Interval)
 _WORKER = bindparam("worker", type_=Uuid)
+
+
+def _named(tries: Sequence[tuple[int, int]]) -> TableValuedAlias:
+    ids, attempts = zip(*tries, strict=True)
+    return (
+        func.unnest(literal(list(ids), ARRAY(BigInteger)), literal(list(attempts), ARRAY(Integer)))
+        .table_valued(column("id", BigInteger), column("attempt", Integer), name="tries")
+        .render_derived()
+    )
 
 
 @cache

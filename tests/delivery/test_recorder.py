@@ -4,13 +4,16 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from random import Random
 from uuid import uuid4
 
 import pytest
 from sqlalchemy import text
 
+from notify.checkpoints import pass_by
 from notify.delivery.engine import Engine
+from notify.delivery.ledger import Ledger
 from notify.delivery.recorder import MOST_ROWS, Flush, Recorder
 from notify.domain.audience import Reason
 from notify.domain.events import COMMENT_CREATED
@@ -18,6 +21,7 @@ from notify.domain.jobs import Claim, Job
 from notify.domain.outcomes import Answer, Outcome, Phase, Sent
 from notify.domain.ports import Errand
 from notify.domain.settlement import Settlement
+from notify.store import commits, outbox
 from notify.store.database import Database
 from notify.store.outbox import Ending
 from tests.support.office import MINUTE, Office, many
@@ -143,3 +147,24 @@ def test_letters_that_land_at_one_instant_do_not_all_let_others_set_out(database
             assert draining.result(20).sent == LETTERS
     finally:
         engine.stop()
+
+
+def test_an_outcome_is_written_although_its_transactions_name_was_given_again(database: Database) -> None:
+    """As a replica does that was promoted before it heard of the transaction."""
+    worker, office = uuid4(), Office(database, None)
+    office.letters_wait("ann")
+    with database.begin() as connection:
+        (job,) = outbox.claim(connection, limit=1, lease=MINUTE, worker=worker)
+        another = commits.name(connection)
+    flush = Flush([replace(ending(1), job=job)], transaction=another)
+    with ThreadPoolExecutor(1) as threads:
+        ledger = Ledger(
+            database=database,
+            worker=worker,
+            lease=MINUTE,
+            threads=threads,
+            checkpoint=pass_by,
+            moved=lambda: None,
+        )
+        asyncio.run(ledger.record(flush))
+    assert [one.status for one in office.jobs() if one.username == "ann"] == ["sent"]

@@ -6,15 +6,13 @@ from datetime import UTC, datetime
 from itertools import count
 from threading import Lock
 
-from sqlalchemy.exc import InterfaceError, OperationalError
-
 import notify
 from notify.domain.ports import Doorbell
 from notify.domain.preferences import Person
 from notify.domain.threads import message_id
 from notify.doorbell import NoDoorbell
 from notify.store import directory
-from notify.store.database import Database
+from notify.store.database import AWAY, Database
 from tests.support.office import comment
 
 HOST = "example.com"
@@ -102,7 +100,7 @@ class Producer:
                     transaction.rollback()
                     return False
                 stage = True
-        except (OperationalError, InterfaceError):
+        except AWAY:
             return None if stage else False
         return True
 

@@ -1,0 +1,85 @@
+"""A PostgreSQL and its streaming replica, which may take its place."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import quote
+
+import psycopg
+from psycopg import sql
+from sqlalchemy import make_url
+
+from notify.embedded.postgres import PORT, SUPERUSER, PostgresServer, program, unprivileged
+from notify.embedded.processes import spawn, wait_until_done
+from tests.support.wait import until
+
+COPY_SECONDS = 60
+# What is committed is on the replica too, or a promotion would lose it whatever notify does.
+DURABLE_BY_COPIES = ("synchronous_commit=on",)
+
+
+class Pair:
+    """
+    Two servers, of which the first takes writes until ``promote``.
+
+    ``url`` names both, and asks for the one that takes writes.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.first, self.second = (
+            PostgresServer(folder / name, durable=False, options=DURABLE_BY_COPIES) for name in ("1", "2")
+        )
+
+    @property
+    def url(self) -> str:
+        hosts = ",".join(f"{quote(str(one.sockets), safe='')}:{PORT}" for one in (self.first, self.second))
+        database = make_url(self.first.url).database
+        return f"postgresql://{SUPERUSER}@{hosts}/{database}?target_session_attrs=read-write"
+
+    def start(self) -> None:
+        """Return once the second has all that the first has, and each commit waits for it."""
+        self.first.start()
+        self._copy()
+        self.second.start()
+        self.on_first("ALTER SYSTEM SET synchronous_standby_names = '*'", "SELECT pg_reload_conf()")
+        until(lambda: self.on_first("SELECT FROM pg_stat_replication WHERE sync_state = 'sync'"))
+
+    def stop(self) -> None:
+        """Stop both."""
+        self.second.stop()
+        self.first.stop()
+
+    def forbid_writes(self) -> None:
+        """Make the first take no writes any more, and wait for those that are under way."""
+        self.on_first("ALTER SYSTEM SET default_transaction_read_only = on", "SELECT pg_reload_conf()")
+        until(lambda: not self.on_first("SELECT FROM pg_stat_activity WHERE backend_xid IS NOT NULL"))
+
+    def promote(self) -> None:
+        """Let the second take writes."""
+        with psycopg.connect(self.second.url, autocommit=True) as administrator:
+            administrator.execute("SELECT pg_promote()")
+
+    def on_first(self, *statements: str) -> list[tuple[object, ...]]:
+        """What the first says to the last of these."""
+        with psycopg.connect(self.first.url, autocommit=True) as administrator:
+            found = [administrator.execute(sql.SQL(one)) for one in statements]
+            return found[-1].fetchall()
+
+    def _copy(self) -> None:
+        self.second.folder.mkdir(mode=0o700, parents=True)
+        where = [f"--host={self.first.sockets}", f"--port={PORT}", f"--username={SUPERUSER}"]
+        how = [f"--pgdata={self.second.cluster}", "--write-recovery-conf", "--checkpoint=fast", "--no-sync"]
+        command = [str(program("pg_basebackup")), *where, *how]
+        process = spawn(unprivileged(command, owner_of=self.first.cluster), log=self.second.log)
+        wait_until_done(process, log=self.second.log, seconds=COPY_SECONDS)
+
+
+@contextmanager
+def pair(folder: Path) -> Iterator[Pair]:
+    """Two that run."""
+    made = Pair(folder)
+    try:
+        made.start()
+        yield made
+    finally:
+        made.stop()
