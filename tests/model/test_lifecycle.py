@@ -291,6 +291,13 @@ class Life(RuleBasedStateMachine):
         self.rescue_and_vanish(worker)
         self.rescue(worker)
 
+    @rule(worker=workers)
+    def answer_late(self, worker: UUID) -> None:
+        """A worker vanishes, the next one takes over, and then the first says that the email is out."""
+        self.claim_and_vanish(worker, 1)
+        self.rescue(WORKERS[WORKERS.index(worker) - 1])
+        self.record(worker, [0], (SENT, SENT, SENT))
+
     @rule(worker=workers, says=sayings)
     def claim_and_record(self, worker: UUID, says: str) -> None:
         """What mostly happens."""
