@@ -33,7 +33,7 @@ from notify.api.pages import Pages
 from notify.api.person_tokens import PersonTokens, published_keys, shared_secret
 from notify.api.rates import Rates
 from notify.channels.links import ForgedLink
-from notify.domain.errors import InvalidSettings
+from notify.domain.errors import InvalidSettings, MalformedEvent
 from notify.domain.measures import Role, uncounted
 from notify.settings import Settings, load_or_exit
 from notify.tally import Tally
@@ -137,6 +137,7 @@ def _person_tokens(settings: Settings) -> PersonTokens | None:
 def _refuse_in_one_voice(app: FastAPI) -> None:
     app.exception_handler(HTTPException)(problems.refused)
     app.exception_handler(RequestValidationError)(problems.invalid)
+    app.exception_handler(MalformedEvent)(problems.malformed)
     app.exception_handler(ForgedLink)(problems.forged)
     app.exception_handler(OperationalError)(problems.unreachable)
     app.exception_handler(PoolTimeout)(problems.unreachable)

@@ -15,6 +15,7 @@ from starlette.exceptions import HTTPException as AnyHTTPException
 from notify.api import context
 from notify.api.pages import Refusal, is_page
 from notify.channels.languages import marked
+from notify.domain.errors import MalformedEvent
 
 log = structlog.get_logger(__name__)
 
@@ -113,6 +114,12 @@ def invalid(request: Request, error: RequestValidationError) -> Response:
     not_json = any(one["type"] == "json_invalid" for one in error.errors())
     status = HTTPStatus.BAD_REQUEST if not_json else HTTPStatus.UNPROCESSABLE_ENTITY
     return answer(request, status, detail=_sentence(errors[0]), errors=errors)
+
+
+def malformed(request: Request, error: MalformedEvent) -> Response:
+    """What only the database could know of an event: that it lies in the future by its clock."""
+    errors = [FieldError(index=error.index, field=error.field, reason=error.reason)]
+    return answer(request, HTTPStatus.UNPROCESSABLE_ENTITY, detail=_sentence(errors[0]), errors=errors)
 
 
 def forged(request: Request, _: Exception) -> Response:

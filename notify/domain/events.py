@@ -22,6 +22,7 @@ class ChangeList:
     A change list as the directory knows it.
 
     ``link`` is the short name people use (``CL-4821``); every other None means *not known*.
+    ``first_title`` and ``first_repository`` are what the subject of the thread keeps; None: the present ones.
     """
 
     link: str
@@ -30,6 +31,8 @@ class ChangeList:
     repository: str | None = None
     author: str | None = None
     reviewers: tuple[str, ...] = ()
+    first_title: str | None = None
+    first_repository: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

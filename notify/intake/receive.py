@@ -5,12 +5,13 @@ from datetime import UTC, datetime
 from types import MappingProxyType
 from uuid import uuid4
 
+from notify.domain.errors import MalformedEvent
 from notify.domain.events import CLOSED, CREATED, MERGED, REOPENED
 from notify.intake.schema import PARTS, EventIn
 from notify.store import events
 from notify.store.database import Caller, runner
 from notify.store.directory import State
-from notify.store.events import NewEvent, Receipt, StatedFacts
+from notify.store.events import FINALITY, NewEvent, Receipt, StatedFacts
 
 STATE_AFTER: Mapping[str, State] = MappingProxyType(
     {CREATED: State.OPEN, REOPENED: State.OPEN, MERGED: State.MERGED, CLOSED: State.CLOSED}
@@ -30,6 +31,7 @@ def receive(caller: Caller, given: Sequence[EventIn], *, traceparent: str | None
         traceparent: The trace of events that state none.
 
     Raises:
+        MalformedEvent: An event happened in the future, by the clock of the database.
         UnsupportedConnection: The caller is something else.
     """
     run = runner(caller)
@@ -37,8 +39,11 @@ def receive(caller: Caller, given: Sequence[EventIn], *, traceparent: str | None
     keys = [event.key or uuid4().hex for event in given]
     for key, event in zip(keys, given, strict=True):
         by_key.setdefault(key, event)
-    new = events.store_new(run, [_row(key, event, traceparent) for key, event in by_key.items()])
+    rows = [_row(key, event, traceparent) for key, event in by_key.items()]
+    new = events.store_new(run, rows)
     known = events.find(run, [key for key in by_key if key not in new]) if len(new) < len(by_key) else {}
+    if len(new) + len(known) < len(by_key) and (ahead := events.ahead(run, rows)):
+        raise _too_early(keys, rows[ahead[0]].key)
     events.learn(run, merged(event for key, event in by_key.items() if key in new))
     return _receipts(keys, new=new, known=known)
 
@@ -47,19 +52,30 @@ def merged(stated: Iterable[EventIn]) -> list[StatedFacts]:
     """
     What the events of one batch say about each change list; a later fact beats an earlier one.
 
-    The state is that after the event that happened last, whichever order they come in.
+    The state is that after the event that happened last, whichever order they come in; of two that state
+    the same instant the more final one stands, of two that state none the later one.
     """
     facts: dict[str, StatedFacts] = {}
-    since: dict[str, datetime] = {}
+    since: dict[str, tuple[datetime, int]] = {}
     for event in stated:
         link, state, at = event.cl.link, STATE_AFTER.get(event.type), event.occurred_at or NOW
         known = facts.get(link, StatedFacts(link=link))
         if event.cl.states_facts:
             facts[link] = known = known.updated(**event.cl.model_dump(exclude_none=True))
-        if state and at >= since.get(link, at):
-            since[link] = at
+        final = FINALITY.index(state) if state and event.occurred_at else 0
+        if state and (at, final) >= since.get(link, (at, final)):
+            since[link] = (at, final)
             facts[link] = known.updated(state=state, state_at=_in_words(event.occurred_at))
     return [facts[link] for link in sorted(facts)]
+
+
+def _too_early(keys: Sequence[str], key: str) -> MalformedEvent:
+    """Why none of these events was stored: the one with this key has not happened yet."""
+    return MalformedEvent(
+        field="occurred_at",
+        reason="expected an instant not later than five minutes from now",
+        index=keys.index(key) if len(keys) > 1 else None,
+    )
 
 
 def _row(key: str, event: EventIn, traceparent: str | None) -> NewEvent:

@@ -236,7 +236,9 @@ class EventIn(Strict):
     key: Name | None = Field(default=None, description="Idempotency key; absent: every call is a new event.")
     type: Name = Field(description="What happened.", json_schema_extra={"enum": list[JsonValue](sorted(TRIGGERS))})
     actor: Name = Field(description="Username of who did it.")
-    occurred_at: Instant | None = Field(default=None, description="With its offset; absent: now.")
+    occurred_at: Instant | None = Field(
+        default=None, description="With its offset, at most five minutes ahead; absent: now."
+    )
     traceparent: Trace | None = Field(
         default=None, description="Trace in which it happened (W3C Trace Context, version 00); absent: the call's own."
     )

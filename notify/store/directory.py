@@ -82,6 +82,8 @@ _CHANGE_LISTS = (
         tables.change_lists.c.url,
         tables.change_lists.c.repository,
         tables.change_lists.c.author,
+        tables.change_lists.c.first_title,
+        tables.change_lists.c.first_repository,
         func.coalesce(
             _reviewer_names.filter(tables.cl_reviewers.c.username.is_not(None)), literal([], ARRAY(Text))
         ).label("reviewers"),
@@ -154,10 +156,11 @@ def put_change_list(connection: Connection, change_list: ChangeList, *, state: S
         "repository": change_list.repository,
         "author": change_list.author,
         "state": state,
-        "state_at": func.now(),
+        "state_at": func.clock_timestamp(),
     }
     statement = insert(tables.change_lists).values(link=change_list.link, **fields)
-    connection.execute(statement.on_conflict_do_update(index_elements=["link"], set_=fields))
+    kept = {f"first_{fact}": tables.first_known(fact, statement.excluded[fact]) for fact in ("title", "repository")}
+    connection.execute(statement.on_conflict_do_update(index_elements=["link"], set_=fields | kept))
     _put_reviewers(connection, change_list)
 
 

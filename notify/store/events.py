@@ -14,6 +14,7 @@ from sqlalchemy import (
     DateTime,
     Float,
     Integer,
+    Interval,
     Row,
     Text,
     bindparam,
@@ -38,9 +39,11 @@ from notify.domain.jobs import Claim
 from notify.store.database import Run
 from notify.store.leases import ENDING, POISON, WORKING, Leases
 from notify.store.records import records
-from notify.store.tables import change_lists, cl_reviewers, events, notification_event_types
+from notify.store.tables import change_lists, cl_reviewers, events, first_known, notification_event_types
 
 OPEN = "open"
+FINALITY = (OPEN, "closed", "merged")
+MOST_AHEAD = timedelta(minutes=5)
 LEASES = Leases(events, held=WORKING, alike=("cl_link", "priority"))
 FACTS_OF_EVENT: Sequence[ColumnElement[Any]] = (
     events.c.id,
@@ -173,6 +176,9 @@ _new = records(
     payload=JSONB,
     traceparent=Text,
 )
+# The clock at this moment, not the transaction's: what happened in a long one did not happen in the future.
+_any = _new.alias("any_of_them")
+AHEAD = select(_any.c.number).where(_any.c.occurred_at > func.clock_timestamp() + literal(MOST_AHEAD, Interval))
 _urgent = exists().where(notification_event_types.c.code == _new.c.type, notification_event_types.c.system_required)
 _stored = (
     insert(events)
@@ -187,7 +193,7 @@ _stored = (
             _new.c.payload,
             _new.c.traceparent,
             case((_urgent, literal(int(Priority.URGENT))), else_=literal(int(Priority.NORMAL))),
-        ),
+        ).where(~AHEAD.exists()),
     )
     .on_conflict_do_nothing(index_elements=[events.c.key])
     .returning(events.c.id, events.c.key)
@@ -222,9 +228,22 @@ _known_reviewers = type_coerce(
     select(_reviewer_names).where(cl_reviewers.c.cl_link == _facts.c.link).scalar_subquery(), ARRAY(Text)
 )
 # A state that was true before the known one is no news: events arrive in any order.
-_state_at = case((_facts.c.state.is_not(None), func.coalesce(_facts.c.state_at, func.now())))
-_known_since = func.coalesce(change_lists.c.state_at, literal("-infinity", DateTime(timezone=True)))
+# What states no instant is of this moment, so that of two in one transaction the second is the later one.
+_state_at = case((_facts.c.state.is_not(None), func.coalesce(_facts.c.state_at, func.clock_timestamp())))
+# One that was stated for the future, which no door takes any more, counts as none.
+_known_since = case(
+    (change_lists.c.state_at <= func.now() + literal(MOST_AHEAD, Interval), change_lists.c.state_at),
+    else_=literal("-infinity", DateTime(timezone=True)),
+)
 _same_reviewers = _known_reviewers.contains(_facts.c.reviewers) & _known_reviewers.contained_by(_facts.c.reviewers)
+
+
+def _stands(state: ColumnElement[Any], since: ColumnElement[Any]) -> ColumnElement[bool]:
+    """Whether a state takes the place of the known one: it is of later, or of the same instant and no less final."""
+    as_final = func.array_position(literal(list(FINALITY), ARRAY(Text)), cast(state, Text))
+    known = func.array_position(literal(list(FINALITY), ARRAY(Text)), change_lists.c.state)
+    return (since > _known_since) | ((since == _known_since) & (as_final >= known))
+
 
 # A change list about which nothing new is said is left out before the conflict, not after it: a conflict
 # locks the row until the application's transaction ends, and makes others' events on it wait.
@@ -233,7 +252,7 @@ _old_news = exists().where(
     change_lists.c.link == _facts.c.link,
     *(_unchanged(fact) for fact in FACTS),
     _facts.c.reviewers.is_(None) | _same_reviewers,
-    _facts.c.state.is_(None) | (_state_at < _known_since),
+    _facts.c.state.is_(None) | ~_stands(_facts.c.state, _state_at),
 )
 _learn = insert(change_lists).from_select(
     ["link", *FACTS, "state", "state_at"],
@@ -241,11 +260,15 @@ _learn = insert(change_lists).from_select(
     .where(~_old_news)
     .order_by(_facts.c.link),
 )
-_newer = _learn.excluded.state_at >= _known_since
+_newer = _stands(_learn.excluded.state, _learn.excluded.state_at)
 LEARN = _learn.on_conflict_do_update(
     index_elements=[change_lists.c.link],
     set_={
         **{fact: func.coalesce(_learn.excluded[fact], change_lists.c[fact]) for fact in FACTS},
+        **{
+            f"first_{fact}": first_known(fact, func.coalesce(_learn.excluded[fact], change_lists.c[fact]))
+            for fact in ("title", "repository")
+        },
         "state": case((_newer, _learn.excluded.state), else_=change_lists.c.state),
         "state_at": case((_newer, _learn.excluded.state_at), else_=change_lists.c.state_at),
     },
@@ -268,9 +291,15 @@ ADD_REVIEWERS = (
 
 
 def store_new(run: Run, rows: Sequence[NewEvent]) -> dict[str, int]:
-    """Store the rows whose key is new; the ids of those by key."""
+    """Store the rows whose key is new; the ids of those by key. None is stored if one is ``ahead``."""
     new = [{"number": number, **asdict(row)} for number, row in enumerate(rows)]
     return {rows[number].key: id_ for number, id_ in run(INSERT, {"new": dumps(new)})}
+
+
+def ahead(run: Run, rows: Sequence[NewEvent]) -> list[int]:
+    """Which of these happen more than five minutes from now by the database's clock: the reason to store none."""
+    new = [{"number": number, **asdict(row)} for number, row in enumerate(rows)]
+    return sorted(number for (number,) in run(AHEAD, {"new": dumps(new)}))
 
 
 def find(run: Run, keys: Sequence[str]) -> dict[str, int]:

@@ -8,6 +8,7 @@ from sqlalchemy import (
     Boolean,
     CheckConstraint,
     Column,
+    ColumnElement,
     DateTime,
     Double,
     ForeignKey,
@@ -23,6 +24,8 @@ from sqlalchemy import (
     Time,
     UniqueConstraint,
     Uuid,
+    case,
+    func,
     or_,
     text,
 )
@@ -231,10 +234,27 @@ change_lists = Table(
         comment="open, merged or closed.",
     ),
     Column("state_at", INSTANT, comment="Since when the state is so, by who stated it; null means that nobody has."),
+    Column(
+        "first_title",
+        Text,
+        comment="The first known title, which the subject keeps; null means that there was no other.",
+    ),
+    Column(
+        "first_repository",
+        Text,
+        comment="The first known repository, which the subject keeps; null means that there was no other.",
+    ),
     PrimaryKeyConstraint("link"),
     CheckConstraint("state IN ('open', 'merged', 'closed')", name="state"),
     comment="The directory: change lists and who wrote them.",
 )
+
+
+def first_known(fact: str, stated: ColumnElement[Any]) -> ColumnElement[Any]:
+    """What ``first_title`` or ``first_repository`` becomes when the title or the repository does."""
+    column, first = change_lists.c[fact], change_lists.c[f"first_{fact}"]
+    return case((column.is_distinct_from(stated), func.coalesce(first, column)), else_=first)
+
 
 cl_reviewers = Table(
     "cl_reviewers",

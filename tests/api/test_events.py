@@ -84,6 +84,19 @@ def test_one_malformed_event_refuses_the_whole_batch_and_is_named_by_its_index(
     assert doorbell.rung == []
 
 
+@pytest.mark.parametrize("batch", [False, True])
+def test_an_event_that_has_not_happened_yet_is_refused_by_its_instant(
+    writer: httpx.Client, database: Database, doorbell: Rings, *, batch: bool
+) -> None:
+    merged = {"type": "cl.merged", "actor": "dana", "cl": {"link": "CL-4821"}, "occurred_at": "2099-01-01T00:00:00Z"}
+    answer = writer.post(f"/api/v1/events{'/batch' if batch else ''}", json=[EVENT, merged] if batch else merged)
+
+    assert answer.status_code == 422
+    (error,) = answer.json()["errors"]
+    assert (error["field"], error.get("index")) == ("occurred_at", 1 if batch else None)
+    assert (stored(database), doorbell.rung) == (0, [])
+
+
 def test_a_batch_holds_at_most_a_thousand_events(writer: httpx.Client, database: Database) -> None:
     full = [EVENT | {"key": str(number)} for number in range(1_000)]
 

@@ -1,20 +1,20 @@
 """Events in: once for each key, in the caller's transaction, and what the directory learns from them."""
 
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from sqlalchemy import select, text, update
 
-from notify.domain.errors import UnsupportedConnection
+from notify.domain.errors import MalformedEvent, UnsupportedConnection
 from notify.domain.events import ChangeList
 from notify.intake.receive import receive
 from notify.intake.schema import EventIn, parse
 from notify.store import directory
 from notify.store.database import Caller, Database, runner
 from notify.store.events import Receipt
-from notify.store.tables import cl_reviewers, events, notification_event_types
+from notify.store.tables import change_lists, cl_reviewers, events, notification_event_types
 from tests.support import applications, rows
 from tests.support.race import blocked_session, meanwhile
 from tests.support.servers import in_words
@@ -159,8 +159,11 @@ FULL = ChangeList(
     ("stated", "changes"),
     [
         ({}, {}),
-        ({"title": "Two"}, {"title": "Two"}),
-        ({"url": "https://x/2", "repository": "s"}, {"url": "https://x/2", "repository": "s"}),
+        ({"title": "Two"}, {"title": "Two", "first_title": FULL.title}),
+        (
+            {"url": "https://x/2", "repository": "s"},
+            {"url": "https://x/2", "repository": "s", "first_repository": FULL.repository},
+        ),
         ({"author": "zoe"}, {"author": "zoe"}),
         ({"title": None, "author": None, "reviewers": None}, {}),
         ({"reviewers": ["carol", "dave"]}, {"reviewers": ("carol", "dave")}),
@@ -238,7 +241,10 @@ def test_what_happens_to_a_change_list_says_where_it_stands(
         ([("cl.created", 1), ("cl.merged", 2)], "merged"),
         ([("cl.merged", 2), ("cl.created", 1)], "merged"),
         ([("cl.closed", 2), ("cl.reopened", 3), ("cl.created", 1)], "open"),
-        ([("cl.merged", 2), ("cl.closed", 2)], "closed"),
+        ([("cl.merged", 2), ("cl.closed", 2)], "merged"),
+        ([("cl.closed", 2), ("cl.merged", 2)], "merged"),
+        ([("cl.closed", 2), ("cl.reopened", 2)], "closed"),
+        ([("cl.reopened", 2), ("cl.closed", 2)], "closed"),
         ([("cl.merged", None), ("cl.reopened", 23)], "merged"),
         ([("cl.reopened", 23), ("cl.merged", None)], "merged"),
         ([("cl.merged", 2), ("cl.updated", 3)], "merged"),
@@ -253,6 +259,58 @@ def test_an_older_event_does_not_undo_a_newer_one(
     for batch in [[one] for one in events_] if apart else [events_]:
         store(database, *batch)
     assert state(database) == after
+
+
+def merged_in(*, minutes: float, key: str = "m1") -> EventIn:
+    """CL-1 will have been merged then."""
+    at = (datetime.now(UTC) + timedelta(minutes=minutes)).isoformat()
+    return parse({"key": key, "type": "cl.merged", "actor": "alice", "cl": {"link": "CL-1"}, "occurred_at": at})
+
+
+@pytest.mark.parametrize("minutes", [6, 60 * 24 * 365 * 73])
+def test_what_has_not_happened_yet_is_refused_with_all_that_came_with_it(
+    caller: Caller, database: Database, minutes: float
+) -> None:
+    with pytest.raises(MalformedEvent) as refused:
+        receive(caller, [comment(), merged_in(minutes=minutes)])
+    caller.commit()
+    assert (refused.value.field, refused.value.index) == ("occurred_at", 1)
+    assert keys(database) == []
+    assert known(database) is None
+
+
+def test_a_clock_that_is_four_minutes_fast_is_believed(database: Database) -> None:
+    store(database, merged_in(minutes=4))
+    assert state(database) == "merged"
+
+
+def test_a_known_event_is_still_known_although_it_was_stated_for_the_future(database: Database) -> None:
+    store(database, happened("cl.created", 1, key="m1"))
+    (receipt,) = store(database, merged_in(minutes=60))
+    assert receipt.duplicate
+
+
+def test_a_state_that_was_once_stored_for_the_future_holds_up_no_other(database: Database) -> None:
+    store(database, happened("cl.merged", 2))
+    with database.begin() as connection:
+        connection.execute(update(change_lists).values(state_at=datetime(2099, 1, 1, tzinfo=UTC)))
+    store(database, happened("cl.reopened"))
+    assert state(database) == "open"
+
+
+@pytest.mark.parametrize("by_put", [True, False], ids=["by the directory", "by events"])
+def test_the_first_title_and_repository_are_remembered_for_the_subject(database: Database, *, by_put: bool) -> None:
+    for number, title in enumerate([None, "Cap the retry", "Cap it", "Cap the retry", None, "Cap all"]):
+        facts: dict[str, Any] = {"title": title, "repository": title and f"repository-{number}"}
+        if by_put:
+            with database.begin() as connection:
+                directory.put_change_list(connection, ChangeList(link="CL-1", author="alice", **facts))
+        else:
+            store(database, comment(f"k{number}", cl={key: fact for key, fact in facts.items() if fact}))
+    found = known(database)
+    assert found is not None
+    assert (found.title, found.repository) == ("Cap all", "repository-5")
+    assert (found.first_title, found.first_repository) == ("Cap the retry", "repository-1")
 
 
 def test_an_event_that_is_old_news_about_the_state_may_bring_new_facts(database: Database) -> None:
@@ -281,6 +339,15 @@ def test_what_the_directory_is_told_at_its_own_door_is_newer_than_what_happened_
     store(database, happened("cl.merged", 2))
     assert state(database) == "closed"
     store(database, happened("cl.reopened"))
+    assert state(database) == "open"
+
+
+def test_of_two_states_in_one_transaction_that_say_no_instant_the_second_stands(
+    transaction: Caller, database: Database
+) -> None:
+    for event_type in ("cl.merged", "cl.reopened"):
+        receive(transaction, [happened(event_type)])
+    transaction.commit()
     assert state(database) == "open"
 
 

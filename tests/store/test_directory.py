@@ -63,7 +63,9 @@ def test_a_put_replaces_what_was_known_of_a_change_list(connection: Connection) 
 
     directory.put_change_list(connection, ChangeList(link="CL-1", reviewers=("carol", "bob", "carol")))
 
-    assert directory.change_list(connection, "CL-1") == ChangeList(link="CL-1", reviewers=("bob", "carol"))
+    assert directory.change_list(connection, "CL-1") == ChangeList(
+        link="CL-1", reviewers=("bob", "carol"), first_title=CL.title, first_repository=CL.repository
+    )
     assert directory.state(connection, "CL-1") is State.OPEN
     assert directory.state(connection, "CL-3") is None
 

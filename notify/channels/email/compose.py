@@ -167,7 +167,11 @@ class Composer:
 
     def _new_issue(self, letter: Letter, locale: str, facts: tuple[Event, ChangeList, Person, str]) -> _Issue:
         cl, link, host = letter.change_list, letter.change_list.link, facts[-1]
-        for name, value in (("link", link), ("title", cl.title), ("repository", cl.repository)):
+        stated = {"title": cl.title, "repository": cl.repository} | {
+            "first title": cl.first_title,
+            "first repository": cl.first_repository,
+        }
+        for name, value in ({"link": link} | stated).items():
             refuse_unsafe(name, value or "")
         rendered = self._renderer.render(letter, locale=locale)
         root = f"<{root_id(link, host=host)}>"

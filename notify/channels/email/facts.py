@@ -1,7 +1,7 @@
 """What a template may say about a letter, and how much of it there is room for."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from html import escape
 from re import compile as pattern
 from typing import Any
@@ -86,6 +86,16 @@ def cl_facts(cl: ChangeList, *, room: Room) -> dict[str, str | None]:
         "repository": comments.one_line(cl.repository or "") or None,
         "url": web_address(cl.url, room=room),
     }
+
+
+def thread_facts(cl: ChangeList, *, room: Room) -> dict[str, str | None]:
+    """
+    What the subject may say about a change list: what it said when the thread began.
+
+    Gmail begins a new conversation where a subject differs from the one before it.
+    """
+    began = replace(cl, title=cl.first_title or cl.title, repository=cl.first_repository or cl.repository)
+    return cl_facts(began, room=room)
 
 
 def opening(letter: Letter) -> str:

@@ -20,7 +20,7 @@ from markupsafe import Markup
 from notify import resources
 from notify.channels.email import comments
 from notify.channels.email.digest import Contents, Extent, contents, extents
-from notify.channels.email.facts import SHORTEST_COMMENT, Room, cl_facts, facts_of, opening, rooms
+from notify.channels.email.facts import SHORTEST_COMMENT, Room, cl_facts, facts_of, opening, rooms, thread_facts
 from notify.channels.languages import Languages, moment
 from notify.domain.errors import NotifyError
 from notify.domain.jobs import Letter
@@ -202,7 +202,8 @@ class Renderer:
     def _facts(self, letter: Letter, *, room: Room, locale: str) -> dict[str, Any]:
         facts = facts_of(letter, room=room) | {"locale": locale, "several": False}
         facts |= {place.value: token for place, token in self._tokens.items()}
-        return facts | {"subject": self._render(f"{letter.event.type}/subject.txt", facts).strip()}
+        thread = facts | {"cl": thread_facts(letter.change_list, room=room)}
+        return facts | {"subject": self._render(f"{letter.event.type}/subject.txt", thread).strip()}
 
     def _html(self, name: str, facts: Mapping[str, Any]) -> str:
         return self._inliner.inline(self._render(name, facts))

@@ -10,7 +10,7 @@ from itertools import permutations
 import pytest
 
 from notify.cli import sample
-from notify.domain.events import ChangeList
+from notify.domain.events import COMMENT_CREATED, ChangeList
 from notify.domain.jobs import Letter
 from notify.domain.threads import message_id, root_id
 from tests.support.jwz import conversations, trees
@@ -55,6 +55,21 @@ def test_two_change_lists_are_two_conversations_whatever_happens_on_them(backwar
     found = conversations(reversed(mixed) if backwards else mixed)
     assert sorted(map(names, found), key=sorted) == sorted([names(here), names(there)], key=sorted)
     assert trees(mixed) == 2
+
+
+def test_another_title_or_repository_leaves_the_subject_and_stands_in_the_body() -> None:
+    renamed = replace(
+        HERE, title="Cap all retries", repository="archive", first_title=HERE.title, first_repository=HERE.repository
+    )
+    before, after = letter(COMMENT_CREATED, HERE, number=1), letter(COMMENT_CREATED, renamed, number=2)
+    bundle = replace(after, entries=(before, after))
+    messages = [received(one) for one in (before, after, bundle)]
+    for header in ("Subject", "Thread-Topic", "Thread-Index", "References"):
+        assert len({str(message[header]) for message in messages}) == 1
+    assert str(messages[1]["Subject"]) == "[monorepo] Cap the upload retry (CL-4821)"
+    for message in messages[1:]:
+        for part in message.iter_parts():
+            assert "Cap all retries" in part.get_content()
 
 
 def test_the_order_of_arrival_makes_no_difference() -> None:
