@@ -141,8 +141,15 @@ class Settings(BaseModel):
         description="How long the words of events are kept once no letter waits for them; none: as long as the event.",
     )
     worker_concurrency: int = Field(default=2, ge=1, le=256, description="Processes of the embedded worker.")
+    worker_remote_control: bool = Field(
+        default=False,
+        description="Lets commands over the broker change a worker: end, resize, revoke, limit. False: they only look.",
+    )
     worker_health_port: Port | None = Field(
-        default=None, description="Port on which a worker answers GET /livez, at every address; none: it does not."
+        default=None, description="Port on which a worker answers GET /livez; none: it does not."
+    )
+    worker_health_host: str | None = Field(
+        default=None, description="Address at which it answers there; none: every address."
     )
 
     api_host: str = Field(default="127.0.0.1", description="Address the API listens on.")

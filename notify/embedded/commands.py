@@ -7,7 +7,11 @@ from os import environ
 from signal import SIGQUIT, SIGTERM, Signals
 
 from notify.embedded.completion import plain
+from notify.embedded.ports import LOOPBACK
 from notify.settings import PREFIX, Settings
+
+EVERYWHERE = {"0.0.0.0": LOOPBACK, "::": "::1"}  # noqa: S104
+"""Who listens at every address is asked at this one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +22,8 @@ class Command:
     Attributes:
         line: What starts it, with {names} to be filled in.
         answers_at: Which of the names are the host and the port that answer once it is up; None if nothing does.
+        health: The path there that answers while it does well; None if there is none.
+        probe_seconds: How often it is asked, and how long an answer may take.
         environment: What it needs besides the settings.
         stop_signal: What asks it to end.
         stop_seconds: How long it has to end by itself then.
@@ -26,6 +32,8 @@ class Command:
     name: str
     line: str
     answers_at: tuple[str, str] | None = None
+    health: str | None = None
+    probe_seconds: float = 5
     environment: Mapping[str, str] = field(default_factory=dict)
     stop_signal: Signals = SIGTERM
     stop_seconds: float = 5
@@ -40,7 +48,15 @@ class Command:
         if self.answers_at is None:
             return None
         host, port = self.answers_at
-        return str(facts[host]), int(str(facts[port]))
+        return EVERYWHERE.get(str(facts[host]), str(facts[host])), int(str(facts[port]))
+
+    def health_url(self, **facts: object) -> str | None:
+        """Where it is asked whether it does well."""
+        address = self.address(**facts)
+        if address is None or self.health is None:
+            return None
+        host, port = address
+        return f"http://{f'[{host}]' if ':' in host else host}:{port}{self.health}"
 
 
 COMMANDS = (
@@ -49,6 +65,7 @@ COMMANDS = (
         line="python -m uvicorn notify.api.app:create_app --factory --http notify.api.connections:Connection"
         " --host {api_host} --port {api_port} --no-access-log",
         answers_at=("api_host", "api_port"),
+        health="/livez",
     ),
     Command(name="beat", line="python -m celery -A notify.worker.app beat --schedule {beat_schedule}"),
     Command(
@@ -58,6 +75,7 @@ COMMANDS = (
         " --read_only --max_tasks=10000 --purge_offline_workers=300"
         " --tasks_columns=name,state,result,received,runtime,worker,uuid",
         answers_at=("flower_host", "flower_port"),
+        health="/healthcheck",
         environment={"FLOWER_UNAUTHENTICATED_API": "true"},
         # After SIGTERM and SIGINT Flower 2.2 waits for a thread that does not end. It has nothing to lose.
         stop_signal=SIGQUIT,
@@ -66,6 +84,8 @@ COMMANDS = (
         name="worker",
         line="python -m celery -A notify.worker.app worker --queues notify.fan_out,notify.deliver,notify.upkeep"
         " --concurrency {worker_concurrency} -E --hostname {worker_name}",
+        answers_at=("worker_health_host", "worker_health_port"),
+        health="/livez",
         stop_seconds=10,
     ),
 )

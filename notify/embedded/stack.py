@@ -15,8 +15,8 @@ from rich.text import Text
 
 from notify.domain.errors import NotifyError
 from notify.embedded.catcher import Catcher
-from notify.embedded.child import Child, how
-from notify.embedded.commands import COMMANDS, Command, environment
+from notify.embedded.child import FIRST_DELAY_SECONDS, LONGEST_DELAY_SECONDS, Child, ChildKeepsEnding, how
+from notify.embedded.commands import COMMANDS, EVERYWHERE, Command, environment
 from notify.embedded.completion import MAIL_FROM, absolute, completed, plain, replaced, taken_over, told
 from notify.embedded.holding import (
     STACK_FILE,
@@ -29,7 +29,7 @@ from notify.embedded.holding import (
 )
 from notify.embedded.ports import LOOPBACK, free_port
 from notify.embedded.postgres import PostgresServer
-from notify.embedded.processes import POLL_SECONDS
+from notify.embedded.processes import POLL_SECONDS, ServerDidNotStart
 from notify.embedded.valkey import ValkeyServer
 from notify.settings import Settings
 from notify.store.migrate import upgrade
@@ -37,7 +37,6 @@ from notify.store.migrate import upgrade
 LETTERS = "letters"
 BEAT_SCHEDULE = "beat-schedule"
 WORKER_NAME = "worker@notify"
-EVERYWHERE = {"0.0.0.0": LOOPBACK, "::": "[::1]"}  # noqa: S104
 
 HELD_SECONDS = 20
 READY_SECONDS = 60
@@ -59,7 +58,8 @@ class Stack:
     the data folder, which this process holds for as long as the stack is up, and keeps its data between runs.
     A stack that was killed leaves nothing that the next one does not end first.
 
-    A process that ends is named and started again; one that keeps ending brings the stack down.
+    A process that ends, or no longer answers, is named and started again, with growing pauses; so is a server. Whatever
+    becomes of one of them, the rest stays.
 
     Args:
         settings: What is None in them is completed; ``settings`` has the result after the start.
@@ -78,6 +78,8 @@ class Stack:
         self.state = RunningStack(supervisor=Identity.of(SUPERVISOR, os.getpid()))
         self._servers: dict[str, PostgresServer | ValkeyServer] = {}
         self._children: list[Child] = []
+        self._not_before: dict[str, float] = {}
+        self._pauses: dict[str, float] = {}
         self._stops = ExitStack()
 
     def start(self) -> None:
@@ -111,7 +113,7 @@ class Stack:
             stay: False stops as soon as *on_ready* returns.
 
         Raises:
-            ChildKeepsEnding: A process was of no use; everything is stopped.
+            ChildKeepsEnding: A process that must answer kept ending instead; everything is stopped.
             NotReady: Something did not answer in time; everything is stopped.
         """
         with _signals(self.stopping), self:
@@ -129,25 +131,22 @@ class Stack:
         Return when every process answers that can be asked, or we are to stop.
 
         Raises:
-            ChildKeepsEnding: A process is of no use.
+            ChildKeepsEnding: A process that must answer keeps ending instead.
             NotReady: Something did not answer in time.
         """
         end = monotonic() + READY_SECONDS
-        while waiting := [child.name for child in self._children if not child.answers()]:
+        while waiting := [child for child in self._children if not child.answers()]:
             if self.stopping.wait(TICK_SECONDS):
                 return
             self._look_after_them()
+            for child in waiting:
+                if child.address is not None and child.keeps_ending:
+                    raise ChildKeepsEnding(process=child.name, command=" ".join(child.argv))
             if monotonic() > end:
-                raise NotReady(waiting_for=", ".join(waiting))
+                raise NotReady(waiting_for=", ".join(child.name for child in waiting))
 
     def watch(self) -> None:
-        """
-        Look after the processes until we are to stop.
-
-        Raises:
-            ChildKeepsEnding: A process is of no use.
-            ServerDidNotStart: A server ended and could not be started again.
-        """
+        """Look after the processes until we are to stop."""
         while not self.stopping.wait(TICK_SECONDS):
             self._look_after_them()
 
@@ -206,10 +205,13 @@ class Stack:
         api = self._port("API", self.settings.api_port, host=self.settings.api_host)
         flower = self._port("Flower", self.settings.flower_port, taken=[api])
         at = EVERYWHERE.get(self.settings.api_host, self.settings.api_host)
+        at = f"[{at}]" if ":" in at else at
         urls = {"api": f"http://{at}:{api}", "flower": f"http://{LOOPBACK}:{flower}"}
         self._fill(api_port=api, flower_port=flower)
         if self.settings.mail_from is None and "inbox" not in self.state.urls:
             self.say(SUPERVISOR, f"NOTIFY_MAIL_FROM is not set: emails leave the machine as {MAIL_FROM}")
+        if self.settings.worker_health_port is None:
+            self._fill(worker_health_host=LOOPBACK, worker_health_port=free_port(taken=[api, flower]))
         self.settings = completed(self.settings)
         self.state = replace(self.state, urls={**urls, **self.state.urls})
 
@@ -224,6 +226,7 @@ class Stack:
             **self.settings.model_dump(),
             "beat_schedule": self.data_dir / BEAT_SCHEDULE,
             "flower_host": LOOPBACK,
+            "worker_health_host": self.settings.worker_health_host or LOOPBACK,
             "worker_name": WORKER_NAME,
         }
         surroundings = environment(self._with_our_log_format())
@@ -234,6 +237,8 @@ class Stack:
                 environment={**surroundings, **command.environment, "PYTHONUNBUFFERED": "1"},
                 say=self.say,
                 address=command.address(**facts),
+                health=command.health_url(**facts),
+                probe_seconds=command.probe_seconds,
                 stop_signal=command.stop_signal,
                 stop_seconds=command.stop_seconds,
             )
@@ -253,9 +258,20 @@ class Stack:
             if server.process is not None and (code := server.process.poll()) is not None:
                 self.say(SUPERVISOR, f"{name} ended with {how(code)}; starting it again")
                 server.stop()
-                server.start()
-                self._record()
+            if server.process is None and monotonic() >= self._not_before.get(name, 0.0):
+                self._start_again(name, server)
         if [child for child in self._children if child.watch()]:
+            self._record()
+
+    def _start_again(self, name: str, server: PostgresServer | ValkeyServer) -> None:
+        try:
+            server.start()
+        except ServerDidNotStart as error:
+            pause = min(LONGEST_DELAY_SECONDS, 2 * self._pauses.get(name, FIRST_DELAY_SECONDS))
+            self._pauses[name], self._not_before[name] = pause, monotonic() + pause
+            self.say(SUPERVISOR, f"{name} does not start; trying again in {pause:g} s: {error}")
+        else:
+            self._pauses.pop(name, None)
             self._record()
 
     def _fill(self, **values: object) -> None:

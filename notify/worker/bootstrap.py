@@ -169,6 +169,7 @@ def connect() -> None:
     """Hook into Celery's life: before the fork, after it, and at the end."""
     setup_logging.connect(_configure_logs)
     celeryd_after_setup.connect(_note_queues)
+    celeryd_after_setup.connect(_guard_remote_control)
     celeryd_after_setup.connect(_answer_for_health)
     celeryd_after_setup.connect(_share_what_is_imported)
     worker_process_init.connect(_begin)
@@ -187,8 +188,17 @@ def _note_queues(instance: Any, **_: object) -> None:  # noqa: ANN401 - Celery's
     _Served.stages = frozenset(stage for stage in Stage if stage.queue in queues)
 
 
+def _guard_remote_control(**_: object) -> None:
+    if not load().worker_remote_control:
+        # Here and not above: beat and Flower have no worker that could be commanded.
+        from notify.worker import control  # noqa: PLC0415
+
+        control.only_look()
+
+
 def _answer_for_health(instance: Any, **_: object) -> None:  # noqa: ANN401 - the same
-    port = load().worker_health_port
+    settings = load()
+    port = settings.worker_health_port
     if port is None:
         return
     least: int = instance.min_concurrency
@@ -196,7 +206,8 @@ def _answer_for_health(instance: Any, **_: object) -> None:  # noqa: ANN401 - th
     for place in range(least):
         signs.of(place)(Part.ENGINE, FIRST_SIGN_SECONDS)
     try:
-        _Served.livez = Livez(port, ask=partial(_liveness, signs, processes=least))
+        ask = partial(_liveness, signs, processes=least)
+        _Served.livez = Livez(port, ask=ask, host=settings.worker_health_host)
     except OSError as error:
         raise SystemExit(f"NOTIFY_WORKER_HEALTH_PORT is {port}: {error.strerror}") from None
     _Served.livez.start()

@@ -16,20 +16,20 @@ PATIENCE_SECONDS = 5
 
 class Livez:
     """
-    Answers at every address of this machine, 200 or 503, to whoever asks.
+    Answers at this address, or at every address of this machine, 200 or 503, to whoever asks.
 
     Raises:
         OSError: The port is taken, or not ours to take.
     """
 
-    def __init__(self, port: int, *, ask: Callable[[], Liveness]) -> None:
+    def __init__(self, port: int, *, ask: Callable[[], Liveness], host: str | None = None) -> None:
         class Answer(_Answer):
             asked = staticmethod(ask)
 
         # Binding it by its own means would ask a name server for this machine's name first.
         self._server = ThreadingHTTPServer(("", port), Answer, bind_and_activate=False)
         self._server.socket.close()
-        self._server.socket = _everywhere(port)
+        self._server.socket = _everywhere(port) if host is None else _at(host, port)
 
     def start(self) -> None:
         """Begin to answer."""
@@ -63,6 +63,10 @@ class _Answer(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
+
+
+def _at(host: str, port: int) -> socket:
+    return create_server((host, port), family=AF_INET6 if ":" in host else AF_INET)
 
 
 def _everywhere(port: int) -> socket:

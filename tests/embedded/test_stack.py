@@ -1,22 +1,26 @@
 """The supervisor: everything comes up in order, goes down in order, and a kill is mended by the next start."""
 
 import os
+import re
 import smtplib
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from signal import SIGINT, SIGKILL, SIGTERM, Signals
 from stat import S_IMODE
 
 import httpx
+import psutil
 import psycopg
 import pytest
 import redis
+from sqlalchemy import make_url
 
 from notify.embedded.holding import AlreadyRunning, DataFolderBusy, held, running
 from notify.embedded.ports import LOOPBACK, listen
 from notify.embedded.stack import Stack, borrowed
 from notify.settings import Settings
-from tests.support.supervisor import REAL, WEB, Supervisor, supervised
+from tests.support.supervisor import REAL, WATCHED, WEB, WITHOUT_WEB, Supervisor, supervised
 from tests.support.wait import until
 
 MADE_UP = {"mail_from": "notify@example.com", "public_url": "https://notify.example.com", "secret_keys": "k" * 32}
@@ -47,6 +51,26 @@ def people(url: str) -> list[str]:
         return [username for (username,) in connection.execute("SELECT username FROM notify.people")]
 
 
+def answers(url: str) -> bool:
+    try:
+        return httpx.get(url).is_success
+    except httpx.TransportError:
+        return False
+
+
+@contextmanager
+def replaced_by_a_listener(process: psutil.Process, port: int) -> Iterator[None]:
+    """The process is gone, and somebody else has its port. The supervisor stands still until it is taken."""
+    supervisor = process.parent()
+    assert supervisor is not None
+    supervisor.suspend()
+    process.kill()
+    until(lambda: process.status() == psutil.STATUS_ZOMBIE)
+    with listen(LOOPBACK, port):
+        supervisor.resume()
+        yield
+
+
 def test_every_part_answers_once_the_stack_is_up(supervisor: Supervisor) -> None:
     stack = supervisor.stack
     assert people(stack.settings["database_url"]) == []
@@ -63,6 +87,9 @@ def test_notify_itself_comes_up_and_ends_without_a_trace(data_dir: Path) -> None
         assert httpx.get(f"{stack.urls['api']}/livez").is_success
         assert httpx.get(f"{stack.urls['flower']}/api/workers").is_success
         until(lambda: "worker@notify ready" in up.output, seconds=30)
+        worker = psutil.Process(up.pid("worker")).environ()
+        assert worker["NOTIFY_WORKER_HEALTH_HOST"] == LOOPBACK
+        assert httpx.get(f"http://{LOOPBACK}:{worker['NOTIFY_WORKER_HEALTH_PORT']}/livez").is_success
         flower = stack.urls["flower"]
         assert httpx.post(f"{flower}/api/worker/shutdown/worker@notify").status_code == 403
         assert up.end() == 0
@@ -132,11 +159,46 @@ def test_a_part_that_is_killed_is_named_and_started_again(supervisor: Supervisor
     assert people(supervisor.stack.settings["database_url"]) == []
 
 
-def test_a_process_that_keeps_failing_brings_everything_down(data_dir: Path) -> None:
-    failing = Supervisor(data_dir, "fails")
+def test_a_process_that_keeps_ending_is_named_and_tried_again_and_the_rest_stays(data_dir: Path) -> None:
+    with supervised(data_dir, "fails") as up:
+        until(lambda: "exit code 7, 6 times in a row" in up.output)
+        pauses = re.findall(r"worker .* starting it again in ([\d.]+) s", up.output)
+        assert pauses[:6] == ["0.25", "0.5", "1", "2", "4", "8"]
+        assert httpx.get(up.stack.urls["api"]).is_success
+        assert people(up.stack.settings["database_url"]) == []
+        assert up.end() == 0
+        assert up.helpers() == []
+
+
+def test_a_stack_that_cannot_come_up_says_which_process_kept_ending_and_goes_down(data_dir: Path) -> None:
+    failing = Supervisor(data_dir, WITHOUT_WEB)
     assert failing.process.wait(60) != 0
-    assert "exit code 7" in failing.output
+    assert "ChildKeepsEnding" in failing.output
+    assert "process: api" in failing.output.splitlines()[-1]
     assert failing.helpers() == []
+
+
+def test_a_process_that_hangs_is_named_and_started_again(data_dir: Path) -> None:
+    with supervised(data_dir, WATCHED) as up:
+        until(lambda: '"GET / ' in up.output)
+        hanging = up.pid("api")
+        psutil.Process(hanging).suspend()
+        until(lambda: up.pid("api") not in {0, hanging})
+        assert "no longer answers" in up.output
+        assert not psutil.pid_exists(hanging)
+        until(lambda: answers(up.stack.urls["api"]))
+        assert up.end() == 0
+
+
+def test_a_server_that_does_not_start_again_is_tried_until_it_does_and_the_rest_stays(data_dir: Path) -> None:
+    with supervised(data_dir) as up:
+        broker = up.stack.settings["broker_url"]
+        killed = psutil.Process(up.pid("valkey"))
+        with replaced_by_a_listener(killed, make_url(broker).port or 0):
+            until(lambda: "valkey does not start" in up.output, seconds=60)
+            assert httpx.get(up.stack.urls["api"]).is_success
+        until(lambda: up.pid("valkey") not in {0, killed.pid}, seconds=60)
+        assert redis.Redis.from_url(broker).ping()
 
 
 def test_a_process_that_will_not_end_is_killed_with_its_children(data_dir: Path) -> None:

@@ -4,6 +4,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from signal import SIGINT, SIGKILL, Signals
 from subprocess import STDOUT, Popen
@@ -20,6 +21,8 @@ from tests.support.wait import until
 ROOT = Path(__file__).parents[2]
 UP = "everything is up"
 REAL = "real"
+WATCHED = "watched"
+WITHOUT_WEB = "without-web"
 WEB = Command(
     name="api", line="python -m http.server {api_port} --bind {api_host}", answers_at=("api_host", "api_port")
 )
@@ -34,7 +37,8 @@ class Supervisor:
     A running supervisor, its output, and every process that works for its data folder.
 
     Args:
-        behaviours: What the stand-ins do, besides a web server in the API's place; REAL runs notify itself.
+        behaviours: What the stand-ins do, besides a web server in the API's place, which is asked often how it does
+            if WATCHED is among them and ends at once if WITHOUT_WEB is; REAL runs notify itself.
         settings: Environment variables.
     """
 
@@ -141,7 +145,11 @@ def say_up(_: RunningStack) -> None:
 
 def main() -> None:
     """Run a stack until a signal comes."""
-    standins = [WEB, *(standin(behaviour, stop_seconds=0.5) for behaviour in sys.argv[1:])]
+    web = replace(WEB, health="/", probe_seconds=0.3, stop_seconds=0.5) if WATCHED in sys.argv else WEB
+    if WITHOUT_WEB in sys.argv:
+        web = replace(WEB, line=standin("fails").line)
+    behaviours = [behaviour for behaviour in sys.argv[1:] if behaviour not in {WATCHED, WITHOUT_WEB}]
+    standins = [web, *(standin(behaviour, stop_seconds=0.5) for behaviour in behaviours)]
     Stack(load(env_file=None, completed_later=True), commands=COMMANDS if REAL in sys.argv else standins).run(say_up)
 
 

@@ -64,9 +64,9 @@ def test_a_worker_and_another_application_on_one_redis_take_and_end_nothing_of_e
 
     with stranger, worker({**environment, **changes}, tmp_path, processes=1) as running:
         running.wait_until_serving()
-        stranger.control.shutdown()
         wiring.doorbell(settings).ring(Stage.DELIVER)
         until(lambda: TASK_ENDED in running.log.read_text())
+        stranger.control.shutdown()
         stranger.send_task("notify.receive", [[comment(key=key)]], queue="notify.fan_out")
         until(lambda: Office(database, None).now("SELECT 1 FROM notify.events WHERE key = :key", key=key))
 

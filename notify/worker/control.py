@@ -1,0 +1,54 @@
+"""What a command that comes over the broker may do to a worker: look, unless an operator allows more."""
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+import structlog
+from celery.worker.control import Panel, hello
+
+REFUSED = "refused: commands that change a worker need NOTIFY_WORKER_REMOTE_CONTROL=true where it runs"
+LOOKING = frozenset(
+    {
+        "active",
+        "active_queues",
+        "clock",
+        "conf",
+        "hello",
+        "ping",
+        "query_task",
+        "registered",
+        "report",
+        "reserved",
+        "revoked",
+        "scheduled",
+        "stats",
+    }
+)
+# Flower asks every worker for its events and its heartbeat.
+SIGNALLING = frozenset({"enable_events", "heartbeat"})
+
+log = structlog.get_logger(__name__)
+
+
+def only_look() -> None:
+    """
+    Refuse every command that could change this worker, those of later versions of Celery too.
+
+    Whoever can write to the broker can send commands: end a worker, take its queues away, limit its tasks, kill what
+    it is doing. ``hello`` is answered and its list of revoked tasks ignored.
+    """
+    for name, command in Panel.meta.items():
+        if name not in LOOKING | SIGNALLING:
+            for known_as in filter(None, (name, command.alias)):
+                Panel.data[known_as] = partial(_refuse, name)
+    Panel.data["hello"] = _greet
+
+
+def _refuse(name: str, _state: object, **_: object) -> Mapping[str, str]:
+    log.warning("control.refused", command=name)
+    return {"error": REFUSED}
+
+
+def _greet(state: Any, from_node: str, **_: object) -> object:  # noqa: ANN401 - Celery's own, which is not typed
+    return hello(state, from_node)
