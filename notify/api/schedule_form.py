@@ -65,7 +65,7 @@ def settings(posted: Form, *, before: Schedule, person: Person) -> Settings:
         delivery_mode=_mode(fields),
         digest_hour=_number(fields, "hour", least=0, most=23),
         digest_weekday=_number(fields, "weekday", least=1, most=7),
-        timezone=_timezone(fields),
+        timezone=_timezone(fields, before),
     )
     stated |= quiet(_quiet_hours(posted, fields))
     if stated["timezone"] != before.timezone or fields.get("paused_until", "") != _wall(before, person):
@@ -127,8 +127,11 @@ def _number(fields: Mapping[str, str], name: str, *, least: int, most: int) -> i
     return int(stated)
 
 
-def _timezone(fields: Mapping[str, str]) -> str | None:
+def _timezone(fields: Mapping[str, str], before: Schedule) -> str | None:
+    """A zone that is stored and unknown here is in nobody's way who changes something else."""
     name = fields.get("timezone", "").strip()
+    if name == before.timezone:
+        return name
     try:
         return known_timezone(name) if name else None
     except ValueError:

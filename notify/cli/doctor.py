@@ -9,11 +9,23 @@ from notify.cli.checks.database import database, transactions
 from notify.cli.checks.deployment import broker, callers, connections, settings
 from notify.cli.checks.letters import letters
 from notify.cli.checks.mail import breaker, relay, templates
+from notify.cli.checks.people import time_zones
 from notify.cli.checks.sender import sender
 from notify.cli.output import AsJson, console, print_json
 from notify.cli.place import Place, place
 
-CHECKS: Sequence[Check] = (database, broker, relay, sender, letters, connections, callers, settings, templates)
+CHECKS: Sequence[Check] = (
+    database,
+    broker,
+    relay,
+    sender,
+    letters,
+    connections,
+    callers,
+    settings,
+    templates,
+    time_zones,
+)
 # What can be asked every other second: no session with the relay, no template, no name server.
 QUICK: Sequence[Check] = (transactions, broker, breaker, letters)
 
@@ -24,7 +36,8 @@ def doctor(*, as_json: AsJson = False) -> None:
 
     Database, schema, who keeps it from cleaning up, autovacuum, clocks; broker; a session with the relay
     and its certificate; what the sender's domain says of itself, where a name server answers;
-    workers, queues and what letters died of; settings that make no sense together; every template.
+    workers, queues and what letters died of; settings that make no sense together; every template; people's
+    time zones.
     """
     with place() as here:
         findings = examined(here, CHECKS)

@@ -4,9 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import Connection, bindparam, text
+from sqlalchemy import Connection, Text, any_, bindparam, func, literal, select, text, union_all
+from sqlalchemy.dialects.postgresql import ARRAY
 
-from notify.store.tables import SCHEMA
+from notify.store.tables import SCHEMA, people, user_notification_settings
 
 HOT = ("events", "email_jobs")
 LONG = timedelta(minutes=1)
@@ -42,6 +43,12 @@ _ROOM = text("""
         (SELECT count(*) FROM pg_stat_activity
          WHERE backend_type = 'client backend' AND application_name <> 'notify') AS others
 """)
+_STATED = union_all(
+    *(
+        select(table.c.username, table.c.timezone).where(table.c.timezone.is_not(None))
+        for table in (people, user_notification_settings)
+    )
+).subquery()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,3 +113,14 @@ def clock(connection: Connection) -> datetime:
     """What time it is there."""
     now: datetime = connection.execute(text("SELECT clock_timestamp()")).scalar_one()
     return now
+
+
+def time_zones(connection: Connection) -> Sequence[str]:
+    """Every time zone that the directory or a person states. Reads both tables once."""
+    return connection.scalars(select(_STATED.c.timezone).distinct().order_by(_STATED.c.timezone)).all()
+
+
+def people_in(connection: Connection, zones: Sequence[str]) -> int:
+    """How many people these time zones are stated for."""
+    among = _STATED.c.timezone == any_(literal(list(zones), ARRAY(Text)))
+    return connection.scalar(select(func.count(_STATED.c.username.distinct())).where(among)) or 0

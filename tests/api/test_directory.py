@@ -1,5 +1,10 @@
 """The directory over HTTP: a PUT replaces, a GET returns what was put, bad values never reach a letter."""
 
+import os
+from importlib.resources import files
+from pathlib import Path
+from subprocess import run
+from sys import executable
 from typing import Any
 
 import httpx
@@ -12,6 +17,7 @@ from notify.store.directory import Undeliverable
 from notify.store.tokens import Scope
 from tests.api.conftest import Program
 
+ROOT = Path(__file__).parents[2]
 DANA = {
     "email": "dana@example.com",
     "display_name": "Dana Reyes",
@@ -122,6 +128,27 @@ def test_a_person_that_makes_no_sense_is_refused_by_the_field(
     assert answer.status_code == 422
     assert [error["field"] for error in answer.json()["errors"]] == [field]
     assert directory_writer.get("/api/v1/people/dana").status_code == 404
+
+
+def test_old_names_of_zones_are_taken_where_the_system_knows_only_some(tmp_path: Path) -> None:
+    """Debian keeps the old names in a package of its own, and its slim images have no zones at all."""
+    (tmp_path / "Europe").mkdir()
+    (tmp_path / "Europe" / "Berlin").write_bytes((files("tzdata") / "zoneinfo/Europe/Berlin").read_bytes())
+    code = (
+        "import zoneinfo; from notify.api.schemas import timezone; from notify.domain.schedule import clock\n"
+        f"print(zoneinfo.TZPATH == ({str(tmp_path)!r},))\n"
+        "for name in ('US/Pacific', 'Asia/Calcutta', 'Europe/Kiev', 'Europe/Berlin'):\n"
+        "    print(timezone(name), clock(name).trouble)"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONTZPATH": str(tmp_path)}
+    said = run([executable, "-c", code], env=environment, check=True, capture_output=True, text=True).stdout
+    assert said.split("\n")[:-1] == [
+        "True",
+        "US/Pacific None",
+        "Asia/Calcutta None",
+        "Europe/Kiev None",
+        "Europe/Berlin None",
+    ]
 
 
 @pytest.mark.parametrize(

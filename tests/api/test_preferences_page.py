@@ -7,7 +7,7 @@ from typing import Any
 
 import httpx
 import pytest
-from sqlalchemy import insert
+from sqlalchemy import insert, update
 
 from notify.api.preferences_page import OPTIONS
 from notify.channels.links import SignedLinks
@@ -17,12 +17,13 @@ from notify.domain.schedule import Mode, QuietHours, Schedule
 from notify.store import directory, preferences
 from notify.store.database import Database
 from notify.store.directory import Undeliverable
-from notify.store.tables import notification_event_types
+from notify.store.tables import notification_event_types, people
 from notify.store.tokens import Scope
 from tests.api.conftest import Person as Headers
 from tests.api.conftest import Program
 from tests.support.catalogue import CATALOGUES, read
 from tests.support.office import Office
+from tests.support.zones import UNKNOWN
 
 REQUIRED = "account.locked"
 WRITTEN = {"hidden", "text", "time", "datetime-local"}
@@ -358,6 +359,23 @@ def test_a_subscription_ends_where_its_mark_is_taken_away(api: httpx.Client, pag
 
     assert choices(database).subscribed_cls == {"CL-1"}
     assert "Off: letters about CL-7" in answer.text
+
+
+def test_a_zone_that_is_stored_and_unknown_is_in_nobodys_way(
+    api: httpx.Client, page: str, database: Database, person: Headers
+) -> None:
+    for name in UNKNOWN:
+        with database.begin() as connection:
+            connection.execute(update(people).values(timezone=name))
+            preferences.put_config(connection, "dana", settings={"timezone": name, "enabled": True}, preferences={})
+
+        shown = api.get(page)
+        saved = post(api, page, [field for field in FormFields(shown.text).fields if field[0] != "enabled"])
+
+        assert (shown.status_code, saved.status_code) == (200, 200), name
+        assert not choices(database).enabled
+        for path in ("config", "history"):
+            assert api.get(f"/api/v1/user/notification/{path}", headers=person("dana")).status_code == 200, name
 
 
 def test_the_page_opens_with_a_jwt_for_its_owner_and_for_nobody_else(

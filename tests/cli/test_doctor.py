@@ -26,9 +26,10 @@ from notify.cli.checks.mail import relay as relays_found
 from notify.cli.checks.sender import looked_up
 from notify.cli.place import Place
 from notify.domain.measures import Measure, Role, Way
+from notify.domain.preferences import Person
 from notify.domain.waves import LEAST
 from notify.doorbell import NoDoorbell
-from notify.store import relays
+from notify.store import directory, preferences, relays
 from notify.store.database import Database
 from notify.tally import Tally
 from tests.benchmarks.place import settings
@@ -297,6 +298,21 @@ def test_settings_that_make_no_sense_together_are_named(
 def test_more_processes_than_the_database_has_room_for_are_named(well: Notify, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NOTIFY_WORKER_CONCURRENCY", "256")
     assert set(found(well)) == {"connections"}
+
+
+def test_people_whose_time_zone_is_unknown_are_counted_and_the_zones_named(well: Notify, database: Database) -> None:
+    named = ("Mars/Olympus", "../../etc/passwd", "x" * 5_000)
+    with database.begin() as connection:
+        for number, zone in enumerate([*named, "US/Pacific", "Mars/Olympus", None]):
+            directory.put_person(connection, Person(username=f"p{number}", timezone=zone))
+        preferences.put_config(connection, "p0", settings={"timezone": "../../etc/passwd"}, preferences={})
+        preferences.put_config(connection, "p5", settings={"timezone": "Mars/Olympus"}, preferences={})
+    (finding,) = found(well).values()
+    assert finding["about"] == "time zones"
+    assert finding["found"].startswith("5 people")
+    assert all(zone[:30] in finding["found"] for zone in named)
+    assert len(finding["found"]) < 200
+    assert "US/Pacific" not in finding["found"]
 
 
 def test_a_template_that_breaks_in_one_language_only_is_named(

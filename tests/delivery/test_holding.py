@@ -28,6 +28,7 @@ from tests.support.office import Office, comment
 from tests.support.race import all_at_once, blocked_session, meanwhile
 from tests.support.smtp import RCPT, ScriptedRelay
 from tests.support.statements import statements
+from tests.support.zones import UNKNOWN
 
 HOUR = timedelta(hours=1)
 EVERY_DAY = [1, 2, 3, 4, 5, 6, 7]
@@ -57,6 +58,23 @@ def quiet(office: Office) -> dict[str, Any]:
     (row,) = office.now("SELECT now() AS now")
     begun = row.now.astimezone(UTC).replace(second=0, microsecond=0) - HOUR
     return {"quiet_days": EVERY_DAY, "quiet_start": begun.time(), "quiet_end": (begun + 4 * HOUR).time()}
+
+
+def test_a_zone_that_is_unknown_holds_up_no_email(office: Office, relay: ScriptedRelay) -> None:
+    names = {f"r{number}": zone for number, zone in enumerate(UNKNOWN)}
+    with office.database.begin() as connection:
+        for name, zone in names.items():
+            directory.put_person(connection, Person(username=name, email=f"{name}@example.com", timezone=zone))
+            wanted: dict[str, Any] = {"timezone": zone} | (DAILY if name in {"r0", "r1"} else quiet(office))
+            choose(connection, name, settings=cast("Settings", wanted), chosen={})
+        receive(connection, [parse(comment(key="held", reviewers=[*names]))])
+    office.fan_out()
+    assert {one.held_by for one in office.jobs("held") if one.username in names} == {"daily", "quiet_hours"}
+    office.now("UPDATE notify.user_notification_settings SET quiet_days = NULL, quiet_start = NULL, quiet_end = NULL")
+    office.now(HOURS_END)
+    office.drain()
+    assert {one.status for one in office.jobs("held") if one.username in names} == {"sent"}
+    assert relay.count(RCPT) == len(names)
 
 
 def said(office: Office, *numbers: int, by: str = "dana") -> None:

@@ -1,0 +1,16 @@
+"""Names of time zones that no machine knows, as a table may hold them."""
+
+UNKNOWN = (
+    "Mars/Olympus",
+    "Europe",
+    "Europe/",
+    "../../etc/passwd",
+    "/etc/localtime",
+    "__init__.py",
+    "zone.tab",
+    "é/ü",
+    "Etc/GMT+99",
+    "Europe/Berlin\n",
+    "x" * 5_000,
+    " ",
+)
