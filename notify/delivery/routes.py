@@ -177,8 +177,10 @@ class Routes:
         for route in self._routes:
             standing = await route.standing()
             if standing.is_open:
-                if await route.may_probe():
+                if await route.has_room() and await route.may_probe():
                     probes.append(self._probe(route, standing))
+                else:
+                    route.rest()
             elif not await route.has_room():
                 route.rest()
                 return None
@@ -209,7 +211,7 @@ class Routes:
 async def _probed(route: Route, standing: Standing) -> Route | None:
     """The way, if its relay is back; nobody may be there to hear of a database that is away."""
     try:
-        return route if await route.has_room() and await route.opens(standing) else None
+        return route if await route.opens(standing) else None
     except AWAY as error:
         log.warning("probe.failed", relay=route.channel.relay, error=type(error).__name__)
         return None

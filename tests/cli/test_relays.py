@@ -73,6 +73,21 @@ def test_how_many_sessions_workers_have_of_those_that_a_cap_allows_is_shown_wher
     assert all("13 of" in notify(*words).output for words in (("relays", "list"), ("top", "--once")))
 
 
+@pytest.mark.usefixtures("name")
+def test_a_relay_that_has_no_room_for_our_sessions_is_told_of_with_the_setting_that_caps_them(
+    notify: Notify, database: Database, relay: ScriptedRelay
+) -> None:
+    relay.answers["GREETING"] = "421 4.7.0 relay.test Error: too many connections from 127.0.0.1"
+    office = Office(database, relay.url)
+    office.letters_wait("ann")
+    for _ in range(5):
+        assert office.drain()["claimed"] == 0
+
+    (listed,) = notify("relays", "list", "--json").json
+    assert (listed["is_open"], listed["reason"]) == (True, "throttle: too_many_sessions")
+    assert "?fleet_sessions=" in breaker(notify)["mend"]
+
+
 def test_the_doctor_has_the_words_with_which_a_relay_refused_the_password(
     notify: Notify, database: Database, relay: ScriptedRelay, name: str
 ) -> None:

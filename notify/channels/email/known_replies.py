@@ -44,7 +44,7 @@ ZOHO = "https://www.zoho.com/mail/help/adminconsole/troubleshooting-for-domain-o
 
 
 class Meaning(StrEnum):
-    """What a refusal is about. The value is the reason that is recorded, but for the address and the email."""
+    """What a refusal is about; what is held against the relay or against us is recorded under this name."""
 
     NO_SUCH_ADDRESS = "no_such_address"
     MAILBOX_FULL = "mailbox_full"

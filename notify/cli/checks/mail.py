@@ -18,7 +18,7 @@ from notify.cli.place import Place
 from notify.cli.relays import cap, closes, in_words, known, refusal
 from notify.domain.errors import NotifyError
 from notify.domain.events import COMMENT_MENTIONED
-from notify.domain.outcomes import Blame, Phase, Released
+from notify.domain.outcomes import TOO_MANY_SESSIONS, Blame, Phase, Released
 from notify.intake.triggers import TRIGGERS
 from notify.store import relays
 from notify.store.relays import OPEN, Standing
@@ -29,6 +29,7 @@ SOON = timedelta(days=14)
 LARGEST_EMAIL_BYTES = 262_144
 NO_LETTER = "Letters go over the next relay; without one none leaves, none is claimed, and none loses an attempt."
 RAISE_LIMIT = "raise the limit at the relay (Postfix: message_size_limit)"
+FEWER_SESSIONS = "state ?fleet_sessions= in the relay's URL, or lower ?sessions="
 SEND_TEST = "notify send-test ADDRESS; if that is refused, mend what it names"
 TOLD_BY_A_SESSION = frozenset(
     {"auth_refused", "auth_not_offered", "token_refused", "url_makes_no_sense", "certificate", "size_limit"}
@@ -210,4 +211,6 @@ def _mend(name: str, standing: Standing) -> str:
         return f"notify relays unmute {name}"
     if standing.is_open and standing.reason == f"{Blame.CONFIGURATION}: size_limit":
         return RAISE_LIMIT
+    if standing.is_open and standing.reason == f"{Blame.THROTTLE}: {TOO_MANY_SESSIONS}":
+        return FEWER_SESSIONS
     return next((MENDS[Blame(one)] for one in standing.held_by), MENDS[Blame.RELAY])
