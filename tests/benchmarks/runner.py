@@ -13,6 +13,7 @@ from tests.benchmarks.measures import (
     outbox,
     post_office,
     retention,
+    signing,
     wire,
 )
 from tests.benchmarks.rows import Row
@@ -22,6 +23,7 @@ Measure = Callable[[Bench], Iterable[Row]]
 MEASURES: Mapping[str, Measure] = MappingProxyType(
     {
         "builder": builder.measure,
+        "signing": signing.measure,
         "fan_out": fan_out.measure,
         "latency": latency.measure,
         "duplicates": duplicates.measure,
