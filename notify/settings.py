@@ -154,6 +154,10 @@ class Settings(BaseModel):
 
     api_host: str = Field(default="127.0.0.1", description="Address the API listens on.")
     api_port: Port = Field(default=8000, description="Port the API listens on.")
+    api_hosts: str | None = Field(
+        default=None,
+        description="Names by which the API may be called, besides addresses and names without a dot; none: any.",
+    )
     api_calls_per_minute: int = Field(
         default=6000, ge=1, description="Calls of one caller that one API process answers in a minute."
     )

@@ -29,6 +29,7 @@ from notify.api import (
 )
 from notify.api.context import Context
 from notify.api.edge import AccessLog, OnePrefix
+from notify.api.known_names import KnownNames
 from notify.api.pages import Pages
 from notify.api.person_tokens import PersonTokens, published_keys, shared_secret
 from notify.api.rates import Rates
@@ -81,6 +82,7 @@ def context_of(settings: Settings) -> Context:
         no_mail=wiring.NO_MAIL if settings.smtp_url is None else None,
         relays=wiring.relay_names(settings),
         calls_per_minute=settings.api_calls_per_minute,
+        names=None if settings.api_hosts is None else settings.api_hosts.split(),
         client_seconds=settings.api_client_seconds,
     )
 
@@ -105,6 +107,8 @@ def build_app(context: Context) -> FastAPI:
     if context.calls_per_minute is not None:
         count = context.tally.count if context.tally is not None else uncounted
         app.add_middleware(Rates, per_minute=context.calls_per_minute, count=count)
+    if context.names is not None:
+        app.add_middleware(KnownNames, names=context.names)
     app.add_middleware(AccessLog)
     app.add_middleware(OnePrefix)
     document = app.openapi()

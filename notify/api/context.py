@@ -1,5 +1,6 @@
 """What the API answers from, made once by the wiring and handed to every call."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -24,7 +25,8 @@ class Context:
     configured. ``showing`` writes letters whose links open nothing.
     ``relays`` names those whose breakers health tells of, by priority. ``tally`` writes
     what this process counts; None: nothing does. ``calls_per_minute`` limits each caller; None: nothing does.
-    ``client_seconds`` is how long a caller may take to send a body.
+    ``client_seconds`` is how long a caller may take to send a body. ``names`` are those by which the API may be
+    called, besides local ones; None: every name.
     """
 
     database: Database
@@ -38,6 +40,7 @@ class Context:
     tally: Tally | None = None
     calls_per_minute: int | None = None
     client_seconds: float = 20
+    names: Collection[str] | None = None
 
 
 def of(request: Request) -> Context:

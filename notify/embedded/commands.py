@@ -4,12 +4,14 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from os import environ
+from pathlib import Path
 from signal import SIGQUIT, SIGTERM, Signals
 
 from notify.embedded.completion import plain
 from notify.embedded.ports import LOOPBACK
 from notify.settings import PREFIX, Settings
 
+FLOWER_CONF = Path(__file__).with_name("flowerconfig.py")
 EVERYWHERE = {"0.0.0.0": LOOPBACK, "::": "::1"}  # noqa: S104
 """Who listens at every address is asked at this one."""
 
@@ -76,7 +78,8 @@ COMMANDS = (
         " --tasks_columns=name,state,result,received,runtime,worker,uuid",
         answers_at=("flower_host", "flower_port"),
         health="/healthcheck",
-        environment={"FLOWER_UNAUTHENTICATED_API": "true"},
+        # It asks nobody who is there, so it answers to local names only.
+        environment={"FLOWER_UNAUTHENTICATED_API": "true", "FLOWER_CONF": str(FLOWER_CONF)},
         # After SIGTERM and SIGINT Flower 2.2 waits for a thread that does not end. It has nothing to lose.
         stop_signal=SIGQUIT,
     ),

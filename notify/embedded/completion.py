@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
@@ -26,10 +27,17 @@ def completed(settings: Settings) -> Settings:
     usual = {
         "mail_from": MAIL_FROM,
         "public_url": f"http://{LOOPBACK}:{settings.api_port}",
+        "api_hosts": _names_of_the_api(settings),
         "secret_keys": made.secret_keys,
         **people,
     }
     return replaced(settings, **{name: value for name, value in usual.items() if getattr(settings, name) is None})
+
+
+def _names_of_the_api(settings: Settings) -> str:
+    """The API of one machine is called by local names, by the one in links, and by the one that it listens on."""
+    linked = urlsplit(settings.public_url or "").hostname
+    return " ".join(sorted({linked or "localhost", settings.api_host}))
 
 
 def told(settings: Settings) -> dict[str, str]:

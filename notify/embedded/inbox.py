@@ -4,7 +4,6 @@ import re
 from collections.abc import Awaitable, Callable
 from functools import cache
 from http import HTTPStatus
-from ipaddress import ip_address
 from secrets import token_urlsafe
 from typing import Annotated, Any
 from urllib.parse import urlsplit
@@ -15,6 +14,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from notify.embedded.mailbox import Caught, Mailbox
+from notify.hosts import is_local
 from notify.resources import folder
 
 PAGE = 100
@@ -128,13 +128,8 @@ async def live() -> Response:
 
 
 async def _guard(request: Request, proceed: Next) -> Response:
-    """
-    Refuse what another site makes a browser ask for, and set the headers that hold for every page.
-
-    A site can point its own name at this machine and read what is served to that name; it cannot make a browser
-    call an address, or a name without a dot, its own.
-    """
-    if not _is_local(request.url.hostname or "") or (request.method == "POST" and _from_elsewhere(request)):
+    """Refuse what another site makes a browser ask for, and set the headers that hold for every page."""
+    if not is_local(request.url.hostname or "") or (request.method == "POST" and _from_elsewhere(request)):
         return Response("The inbox answers to local names and its own pages only.", status_code=HTTPStatus.FORBIDDEN)
     response = await proceed(request)
     response.headers["X-Content-Type-Options"] = "nosniff"
@@ -142,14 +137,6 @@ async def _guard(request: Request, proceed: Next) -> Response:
     response.headers["Cache-Control"] = "no-store"
     response.headers.setdefault("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
     return response
-
-
-def _is_local(host: str) -> bool:
-    try:
-        ip_address(host)
-    except ValueError:
-        return "." not in host or host.endswith(".localhost")
-    return True
 
 
 def _from_elsewhere(request: Request) -> bool:

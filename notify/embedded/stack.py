@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
+from secrets import token_urlsafe
 from signal import SIG_IGN, SIGHUP, SIGINT, SIGTERM, getsignal, signal
 from threading import Event
 from time import monotonic, sleep
@@ -182,7 +183,7 @@ class Stack:
             self._serve("postgres", postgres := PostgresServer(self.data_dir))
             self._fill(database_url=postgres.url)
         if self.settings.broker_url is None:
-            self._serve("valkey", valkey := ValkeyServer(self.data_dir))
+            self._serve("valkey", valkey := ValkeyServer(self.data_dir, password=token_urlsafe()))
             self._fill(broker_url=valkey.url)
         upgrade(plain(self.settings.database_url))
         if self.settings.smtp_url is None:

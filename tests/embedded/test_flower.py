@@ -1,0 +1,114 @@
+"""Flower as operators use it: every page and every call that reads answers, for this machine only."""
+
+import io
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+from rich.console import Console
+
+from notify import wiring
+from notify.embedded.commands import COMMANDS
+from notify.embedded.ports import free_port
+from notify.embedded.stack import WORKER_NAME, Stack
+from notify.settings import Settings
+from tests.support.wait import until
+
+QUEUES = {"notify.fan_out", "notify.deliver", "notify.upkeep"}
+COLUMNS = "&".join(f"columns[{number}][data]=name" for number in range(7))
+TABLE = f"/tasks/datatable?draw=1&start=0&length=10&search[value]=&order[0][column]=0&order[0][dir]=asc&{COLUMNS}"
+PAGES = ("/", "/workers", f"/worker/{WORKER_NAME}", "/tasks", "/broker", "/metrics", "/healthcheck")
+
+
+@contextmanager
+def running(data_dir: Path, *processes: str) -> Iterator[Stack]:
+    """These processes on the embedded servers, the broker with its password."""
+    ports = {f"{name}_port": free_port() for name in ("api", "flower", "catcher", "inbox")}
+    settings = Settings(_env_file=None, data_dir=data_dir, **ports)
+    commands = [command for command in COMMANDS if command.name in processes]
+    with Stack(settings, commands=commands, console=Console(file=io.StringIO())) as up:
+        up.wait_until_ready()
+        yield up
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    with running(tmp_path_factory.mktemp("stack"), "flower", "worker") as up:
+        yield up
+
+
+@pytest.fixture(scope="module")
+def flower(stack: Stack) -> Iterator[httpx.Client]:
+    """Flower, which has seen the worker and a task of its."""
+    with httpx.Client(base_url=stack.state.urls["flower"], timeout=20) as client:
+        until(lambda: WORKER_NAME in client.get("/api/workers?refresh=1").json(), seconds=60)
+        wiring.celery_app(stack.settings).send_task("notify.upkeep.stats")
+        until(lambda: client.get("/api/tasks?state=SUCCESS").json())
+        yield client
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_page_that_operators_look_at_is_there(flower: httpx.Client, page: str) -> None:
+    assert flower.get(page).status_code == 200
+
+
+def test_the_broker_tab_has_a_row_for_each_queue(flower: httpx.Client) -> None:
+    assert set(re.findall(r"notify\.\w+", flower.get("/broker").text)) >= QUEUES
+
+
+def test_the_api_tells_how_long_each_queue_is(flower: httpx.Client) -> None:
+    lengths = flower.get("/api/queues/length")
+
+    assert lengths.status_code == 200
+    assert {queue["name"] for queue in lengths.json()["active_queues"]} == QUEUES
+
+
+def test_queues_are_shown_while_no_worker_is_known(tmp_path: Path) -> None:
+    with running(tmp_path, "flower") as alone, httpx.Client(base_url=alone.state.urls["flower"], timeout=20) as client:
+        lengths = client.get("/api/queues/length")
+        page = client.get("/broker")
+
+    assert lengths.status_code == page.status_code == 200
+    assert {queue["name"] for queue in lengths.json()["active_queues"]} == QUEUES
+    assert set(re.findall(r"notify\.\w+", page.text)) >= QUEUES
+
+
+def test_the_api_tells_of_workers_and_tasks(flower: httpx.Client) -> None:
+    worker = flower.get("/api/workers").json()[WORKER_NAME]
+    assert {queue["name"] for queue in worker["active_queues"]} == QUEUES
+    assert worker["conf"]["task_default_queue"] == "notify.upkeep"
+
+    (identifier, task), *_ = flower.get("/api/tasks").json().items()
+    assert flower.get(f"/api/task/info/{identifier}").json()["name"] == task["name"] == "notify.upkeep.stats"
+    assert "notify.upkeep.stats" in flower.get("/api/task/types").json()["task-types"]
+    assert flower.get(f"/task/{identifier}").status_code == 200
+    assert flower.get(TABLE).json()["recordsTotal"] >= 1
+
+
+def test_nothing_that_flower_shows_holds_the_brokers_password(flower: httpx.Client, stack: Stack) -> None:
+    assert stack.settings.broker_url is not None
+    url = httpx.URL(stack.settings.broker_url.get_secret_value())
+    assert url.password
+
+    for page in (*PAGES, "/api/workers"):
+        assert url.password not in flower.get(page).text
+
+
+@pytest.mark.parametrize("page", ["/", "/tasks", "/api/workers", "/api/tasks", "/broker", "/metrics"])
+def test_a_site_that_points_its_own_name_at_flower_reads_nothing(flower: httpx.Client, page: str) -> None:
+    assert flower.get(page, headers={"Host": f"site.example:{flower.base_url.port}"}).status_code == 403
+
+
+def test_no_other_site_may_read_what_flower_answers(flower: httpx.Client) -> None:
+    answer = flower.get("/api/tasks", headers={"Origin": "https://site.example"})
+
+    assert answer.status_code == 200
+    assert "access-control-allow-origin" not in answer.headers
+
+
+@pytest.mark.parametrize("call", ["worker/shutdown/", "worker/pool/grow/", "task/send-task/"])
+def test_flower_changes_nothing(flower: httpx.Client, call: str) -> None:
+    assert flower.post(f"/api/{call}{WORKER_NAME}").status_code == 403
