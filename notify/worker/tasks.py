@@ -10,23 +10,24 @@ from celery.exceptions import Reject
 from notify.store.database import AWAY
 from notify.worker.app import app
 from notify.worker.bootstrap import runtime
+from notify.worker.requests import OurTask
 
 DATABASE_PAUSE_SECONDS = 1
 
 
-@app.task(name="notify.fan_out")
+@app.task(base=OurTask, name="notify.fan_out")
 def fan_out() -> dict[str, Any]:
     """Fan out what is due."""
     return runtime().fan_out()
 
 
-@app.task(name="notify.deliver")
+@app.task(base=OurTask, name="notify.deliver")
 def deliver() -> dict[str, Any]:
     """Send what is due."""
     return runtime().deliver()
 
 
-@app.task(name="notify.receive", acks_late=True, reject_on_worker_lost=True)
+@app.task(base=OurTask, name="notify.receive", acks_late=True, reject_on_worker_lost=True)
 def receive(events: Sequence[object]) -> dict[str, Any]:
     """
     Store events that come over the broker; as durable as the broker is.
@@ -41,13 +42,13 @@ def receive(events: Sequence[object]) -> dict[str, Any]:
         raise Reject(type(away).__name__, requeue=True) from away
 
 
-@app.task(name="notify.upkeep.prune")
+@app.task(base=OurTask, name="notify.upkeep.prune")
 def prune() -> dict[str, Any]:
     """Delete what is finished and old."""
     return asdict(runtime().prune())
 
 
-@app.task(name="notify.upkeep.stats")
+@app.task(base=OurTask, name="notify.upkeep.stats")
 def stats() -> dict[str, Any]:
     """Say how the outbox stands, for people to read in Flower."""
     return runtime().standing()

@@ -95,3 +95,16 @@ def test_an_operator_may_let_workers_be_changed_over_the_broker(
         until_heard(ours)
         ours.control.shutdown()
         assert running.process.wait(30) == 0
+
+
+def test_a_task_from_anybody_has_the_limits_of_notify_and_none_of_its_own(
+    environment: Mapping[str, str], ours: Celery, tmp_path: Path
+) -> None:
+    with worker(environment, tmp_path, processes=1) as running:
+        running.wait_until_serving()
+        before = running.children
+        for _ in range(3):
+            ours.send_task("notify.upkeep.prune", time_limit=0.0001, soft_time_limit=0.0001)
+        until(lambda: running.log.read_text().count("succeeded in") == 3)
+
+        assert running.children == before
