@@ -37,10 +37,8 @@ EXIM = "https://www.exim.org/exim-html-current/doc/html/spec_html/ch-access_cont
 EXIM_LIMITS = "https://www.exim.org/exim-html-current/doc/html/spec_html/ch-main_configuration.html (smtp_accept_max)"
 SENDMAIL = "sendmail's cf/m4/proto.m4 (confRELAY_MSG) and doc/op (ConnectionRateThrottle, MaxDaemonChildren)"
 QMAIL = "qmail-smtpd.c of netqmail 1.06 (err_nogateway, err_bmf)"
-CPANEL = "https://docs.cpanel.net/whm/server-configuration/tweak-settings/ (max emails per hour, SMTP restrictions)"
-FASTMAIL = "https://www.fastmail.help/hc/en-us/articles/1500000278382 (sending identities)"
-IONOS = "https://www.ionos.com/help/email/ (sender address is not allowed)"
-ZOHO = "https://www.zoho.com/mail/help/adminconsole/troubleshooting-for-domain-owners.html"
+CPANEL = "exim.conf as cPanel writes it, the ACL for RCPT"
+ZOHO = "https://www.zoho.com/zeptomail/help/api/smtp-error-codes.html"
 
 
 class Meaning(StrEnum):
@@ -291,13 +289,11 @@ TABLE: Collection[Entry] = (
     ),
     Entry(
         means=Meaning.SENDER,
-        source=f"{EXCHANGE}; {FASTMAIL}; {IONOS}",
+        source=f"{EXCHANGE}; {SENDGRID}",
         codes=_codes(5),
         words=_words(
             r"permissions? to send as\b",
             r"\bnot (?:allowed|permitted|authori[sz]ed) to send (?:as|from)\b",
-            r"sender address is not allowed",
-            r"from:? address (?:is )?not verified",
         ),
     ),
     Entry(
@@ -360,13 +356,13 @@ TABLE: Collection[Entry] = (
     ),
     Entry(
         means=Meaning.RATE,
-        source=f"{SES}; {GOOGLE}; {SENDGRID}; {CPANEL}; {POSTFIX}#smtpd_client_message_rate_limit",
+        source=f"{SES}; {GOOGLE}; {SENDGRID}; {POSTFIX}#smtpd_client_message_rate_limit",
         words=_words(
             r"\bthrottling failure\b",
             r"\bmaximum sending rate\b",
             r"\b(?:daily|email|messaging|sending|submission)(?: \w+){0,3}? (?:quota|limits?|rate)"
             r"(?: has been| was| is)? exceeded\b",
-            r"\bexceeded (?:your|the|its) (?:max emails|(?:messaging|sending|daily) limits?)\b",
+            r"\bexceeded (?:your|the|its) (?:messaging|sending|daily) limits?\b",
             r"\bmaximum credits exceeded\b",
             r"\btoo much mail from\b",
             r"\btoo many (?:messages|recipients|emails) (?:from|per|in|received this)\b",

@@ -68,9 +68,7 @@ ABOUT_US = {
     ),
     "550 5.7.1 Unconfigured Sending Domain <app.example.com>": "sender_refused",
     "551 5.7.1 Not authorised to send from this header address": "sender_refused",
-    "554 Transaction failed. Reject due to policy: Sender address is not allowed.": "sender_refused",
     "553 Relaying disallowed as notify@example.com": "relaying_denied",
-    "553 From address not verified": "sender_refused",
 }
 ABOUT_THE_RECIPIENT = {
     "550 5.4.1 Recipient address rejected: Access denied": Dead,
@@ -111,7 +109,6 @@ RATES = [
     "450 4.2.1 Peak SMTP relay limit exceeded for customer.",
     "451 Authentication failed: Maximum credits exceeded",
     "452 Too many recipients received this hour",
-    "550 Domain example.com has exceeded the max emails per hour (100/100 (100%)) allowed.",
     "421 4.7.0 rate limited, slow down",
 ]
 
