@@ -35,7 +35,8 @@ def emit(
     Store an event inside the caller's own transaction: commit means it is ours, rollback that it never was.
 
     Says which row the event is, and whether its key was known before; a known key changes
-    nothing. Workers are rung for after the commit, in the background.
+    nothing. ``differs`` of the receipt names the fields in which the event is another than the one
+    that is stored with its key: it will never be told. Workers are rung for after the commit, in the background.
 
     Args:
         session_or_connection: A SQLAlchemy Session (a ``scoped_session`` too) or Connection, or a

@@ -1,7 +1,9 @@
 """Events in, and what became of them."""
 
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from http import HTTPStatus
+from itertools import islice
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Header, HTTPException
@@ -10,7 +12,7 @@ from pydantic import Field, TypeAdapter
 from notify.api import auth
 from notify.api.bodies import JsonBody
 from notify.api.context import InContext
-from notify.api.problems import OF_BODIES
+from notify.api.problems import MOST_ERRORS, OF_BODIES, FieldError, RefusedFields, documented
 from notify.api.schemas import BatchAccepted, EventAccepted, EventOut, InPath
 from notify.domain.jobs import Stage
 from notify.domain.traces import well_formed
@@ -18,9 +20,12 @@ from notify.intake.explain import traces
 from notify.intake.receive import receive
 from notify.intake.schema import EventIn
 from notify.store import jobs
+from notify.store.events import Receipt
 from notify.store.tokens import Scope
 
 LARGEST_BATCH = 1_000
+
+OF_EVENTS = OF_BODIES | documented(HTTPStatus.CONFLICT)
 
 router = APIRouter(prefix="/api/v1/events", tags=["events"], responses=auth.REFUSALS)
 may_write = auth.program_with(Scope.EVENTS_WRITE)
@@ -33,20 +38,22 @@ Batch = Annotated[
 may_read = auth.program_with(Scope.EVENTS_WRITE, Scope.OPS)
 
 
-@router.post("", status_code=HTTPStatus.ACCEPTED, dependencies=[may_write], responses=OF_BODIES)
+@router.post("", status_code=HTTPStatus.ACCEPTED, dependencies=[may_write], responses=OF_EVENTS)
 def post_event(event: OneEvent, context: InContext, traceparent: InTrace = None) -> EventAccepted:
-    """Store one event. The answer means that it is durable; the same key again changes nothing."""
+    """Store one event. The answer means that it is durable; the same event with its key again changes nothing."""
     with context.database.begin() as connection:
         (receipt,) = receive(connection, [event], traceparent=well_formed(traceparent))
+        _refuse_others(_differences(receipt))
     context.doorbell.ring(Stage.FAN_OUT)
     return EventAccepted.model_validate(receipt)
 
 
-@router.post("/batch", status_code=HTTPStatus.ACCEPTED, dependencies=[may_write], responses=OF_BODIES)
+@router.post("/batch", status_code=HTTPStatus.ACCEPTED, dependencies=[may_write], responses=OF_EVENTS)
 def post_events(events: Batch, context: InContext, traceparent: InTrace = None) -> BatchAccepted:
-    """Store all of these events, or, when one of them is malformed, none."""
+    """Store all of these events, or, when one of them is malformed or has the key of another event, none."""
     with context.database.begin() as connection:
         receipts = receive(connection, events, traceparent=well_formed(traceparent))
+        _refuse_others(error for index, one in enumerate(receipts) for error in _differences(one, index=index))
     context.doorbell.ring(Stage.FAN_OUT)
     duplicates = sum(receipt.duplicate for receipt in receipts)
     return BatchAccepted(accepted=len(receipts) - duplicates, duplicates=duplicates)
@@ -62,3 +69,20 @@ def get_event(key: InPath, context: InContext) -> EventOut:
         found = traces(connection, event.people)
     told = [{**asdict(one), "trace": found[one.id]} for one in event.people]
     return EventOut.model_validate({**asdict(event), "people": told})
+
+
+def _refuse_others(differences: Iterable[FieldError]) -> None:
+    """
+    Refuse what has the key of another event.
+
+    Raises:
+        RefusedFields: There is a difference.
+    """
+    found = list(islice(differences, MOST_ERRORS))
+    if found:
+        raise RefusedFields(HTTPStatus.CONFLICT, found)
+
+
+def _differences(receipt: Receipt, *, index: int | None = None) -> Iterator[FieldError]:
+    reason = f"differs from the event that is stored with the key {receipt.key}"
+    return (FieldError(index=index, field=path, reason=reason) for path in receipt.differs)

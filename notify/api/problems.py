@@ -68,12 +68,19 @@ class Problem(BaseModel):
     errors: list[FieldError] | None = Field(default=None, description="The fields that were refused, if any were.")
 
 
-class RefusedField(HTTPException):
-    """The body is well-formed, but the value of one field is not allowed."""
+class RefusedFields(HTTPException):
+    """The body is well-formed, but the values of some fields are not allowed."""
+
+    def __init__(self, status: HTTPStatus, errors: Sequence[FieldError]) -> None:
+        super().__init__(status, _sentence(errors[0]))
+        self.errors = list(errors)
+
+
+class RefusedField(RefusedFields):
+    """The same, of one field."""
 
     def __init__(self, field: str, reason: str) -> None:
-        super().__init__(HTTPStatus.UNPROCESSABLE_ENTITY, f"{field}: {reason}")
-        self.errors = [FieldError(field=field, reason=reason)]
+        super().__init__(HTTPStatus.UNPROCESSABLE_ENTITY, [FieldError(field=field, reason=reason)])
 
 
 def answer(
@@ -104,7 +111,7 @@ def refused(request: Request, error: AnyHTTPException) -> Response:
     """What was refused on purpose, by us or by the framework."""
     if isinstance(error, Refusal):
         return _page(request, error.status_code, error)
-    errors = error.errors if isinstance(error, RefusedField) else ()
+    errors = error.errors if isinstance(error, RefusedFields) else ()
     return answer(request, error.status_code, detail=error.detail, errors=errors, headers=error.headers)
 
 

@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
@@ -53,28 +53,33 @@ def emit(
         task = progress.add_task("events", total=None)
         numbered = enumerate(lines, start=1)
         while chunk := list(islice(numbered, AT_ONCE)):
-            _store(here, list(_parsed(chunk, report)), report)
+            _store(here, dict(_parsed(chunk, report)), report)
             progress.update(task, advance=len(chunk))
     _print(report, as_json=as_json)
     if report.refused:
         raise Exit(1)
 
 
-def _store(here: Place, events: list[EventIn], report: Report) -> None:
+def _store(here: Place, events: Mapping[int, EventIn], report: Report) -> None:
     with here.database.begin() as connection:
-        receipts = receive(connection, events)
+        receipts = receive(connection, list(events.values()))
     here.doorbell.ring(Stage.FAN_OUT)
-    known = sum(receipt.duplicate for receipt in receipts)
-    report.duplicates += known
-    report.accepted += len(receipts) - known
+    for number, receipt in zip(events, receipts, strict=True):
+        if receipt.differs:
+            reason = f"differs from the event that is stored with the key {receipt.key}"
+            report.refused.append({"line": number, "field": receipt.differs[0], "reason": reason})
+        elif receipt.duplicate:
+            report.duplicates += 1
+        else:
+            report.accepted += 1
 
 
-def _parsed(chunk: Iterable[tuple[int, bytes]], report: Report) -> Iterator[EventIn]:
+def _parsed(chunk: Iterable[tuple[int, bytes]], report: Report) -> Iterator[tuple[int, EventIn]]:
     for number, line in chunk:
         if not line.strip():
             continue
         try:
-            yield parse(json.loads(line))
+            yield number, parse(json.loads(line))
         except (ValueError, RecursionError):
             report.refused.append({"line": number, "field": "", "reason": "expected one JSON object in UTF-8"})
         except MalformedEvent as error:

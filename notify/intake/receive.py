@@ -7,11 +7,12 @@ from uuid import uuid4
 
 from notify.domain.errors import MalformedEvent
 from notify.domain.events import CLOSED, CREATED, MERGED, REOPENED
+from notify.intake.sameness import differing, digests
 from notify.intake.schema import PARTS, EventIn
 from notify.store import events
 from notify.store.database import Caller, runner
 from notify.store.directory import State
-from notify.store.events import FINALITY, NewEvent, Receipt, StatedFacts
+from notify.store.events import FINALITY, KnownEvent, NewEvent, Receipt, StatedFacts
 
 STATE_AFTER: Mapping[str, State] = MappingProxyType(
     {CREATED: State.OPEN, REOPENED: State.OPEN, MERGED: State.MERGED, CLOSED: State.CLOSED}
@@ -23,8 +24,8 @@ def receive(caller: Caller, given: Sequence[EventIn], *, traceparent: str | None
     """
     Store the events that are new and say for each which row it is. The caller commits.
 
-    An event whose key is known changes nothing, not even the directory. Within one call the
-    first event of a key is the one that counts.
+    An event whose key is known changes nothing, not even the directory; its receipt says where it
+    differs from the one that is stored. Within one call the first event of a key is the one that counts.
 
     Args:
         caller: A SQLAlchemy Session or Connection, or a psycopg Connection.
@@ -35,17 +36,19 @@ def receive(caller: Caller, given: Sequence[EventIn], *, traceparent: str | None
         UnsupportedConnection: The caller is something else.
     """
     run = runner(caller)
-    by_key: dict[str, EventIn] = {}
     keys = [event.key or uuid4().hex for event in given]
-    for key, event in zip(keys, given, strict=True):
-        by_key.setdefault(key, event)
-    rows = [_row(key, event, traceparent) for key, event in by_key.items()]
+    stated = [digests(event) for event in given]
+    first: dict[str, tuple[EventIn, Mapping[str, str]]] = {}
+    for key, event, one in zip(keys, given, stated, strict=True):
+        first.setdefault(key, (event, one))
+    rows = [_row(key, event, one, traceparent) for key, (event, one) in first.items()]
     new = events.store_new(run, rows)
-    known = events.find(run, [key for key in by_key if key not in new]) if len(new) < len(by_key) else {}
-    if len(new) + len(known) < len(by_key) and (ahead := events.ahead(run, rows)):
+    stored = events.find(run, [key for key in first if key not in new]) if len(new) < len(first) else {}
+    if len(new) + len(stored) < len(first) and (ahead := events.ahead(run, rows)):
         raise _too_early(keys, rows[ahead[0]].key)
-    events.learn(run, merged(event for key, event in by_key.items() if key in new))
-    return _receipts(keys, new=new, known=known)
+    events.learn(run, merged(event for key, (event, _) in first.items() if key in new))
+    known = stored | {key: KnownEvent(id_, first[key][1]) for key, id_ in new.items()}
+    return _receipts(keys, stated, new=new, known=known)
 
 
 def merged(stated: Iterable[EventIn]) -> list[StatedFacts]:
@@ -78,7 +81,7 @@ def _too_early(keys: Sequence[str], key: str) -> MalformedEvent:
     )
 
 
-def _row(key: str, event: EventIn, traceparent: str | None) -> NewEvent:
+def _row(key: str, event: EventIn, stated: Mapping[str, str], traceparent: str | None) -> NewEvent:
     return NewEvent(
         key=key,
         type=event.type,
@@ -86,6 +89,7 @@ def _row(key: str, event: EventIn, traceparent: str | None) -> NewEvent:
         actor=event.actor,
         occurred_at=_in_words(event.occurred_at),
         payload=event.model_dump(include=set(PARTS), exclude_none=True),
+        key_hash=stated,
         traceparent=event.traceparent or traceparent,
     )
 
@@ -94,10 +98,18 @@ def _in_words(at: datetime | None) -> str | None:
     return at.isoformat() if at else None
 
 
-def _receipts(keys: Sequence[str], *, new: Mapping[str, int], known: Mapping[str, int]) -> list[Receipt]:
+def _receipts(
+    keys: Sequence[str],
+    stated: Sequence[Mapping[str, str]],
+    *,
+    new: Mapping[str, int],
+    known: Mapping[str, KnownEvent],
+) -> list[Receipt]:
     unclaimed = set(new)
     receipts = []
-    for key in keys:
-        receipts.append(Receipt(id=new.get(key) or known[key], key=key, duplicate=key not in unclaimed))
+    for key, one in zip(keys, stated, strict=True):
+        stored, duplicate = known[key], key not in unclaimed
+        differs = differing(stored.key_hash, one) if duplicate else ()
+        receipts.append(Receipt(id=stored.id, key=key, duplicate=duplicate, differs=differs))
         unclaimed.discard(key)
     return receipts

@@ -119,7 +119,9 @@ def erase_events(connection: Connection, username: str, *, alias: str, after_id:
     waits = exists().where(_row.event_id == _said.id, _row.due_at.is_not(None))
     emptied = update(events).where(_said.id.in_(ids), ~waits)
     done = connection.execute(
-        emptied.values(actor=alias, payload=EMPTY, emptied_at=func.coalesce(_said.emptied_at, func.now()))
+        emptied.values(
+            actor=alias, payload=EMPTY, key_hash=None, emptied_at=func.coalesce(_said.emptied_at, func.now())
+        )
     ).rowcount
     theirs = sum(one.actor == username for one in found)
     return Walked(erased=done, waiting=theirs - done, last_id=found[-1].id if found else None)

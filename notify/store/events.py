@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import timedelta
-from json import dumps
+from json import dumps, loads
 from typing import Any
 from uuid import UUID
 
@@ -93,7 +93,11 @@ WANTED: Sequence[ColumnElement[Any]] = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewEvent:
-    """A row to be; ``occurred_at`` is ISO 8601 with an offset, None means now; ``traceparent`` None: in no trace."""
+    """
+    A row to be; ``occurred_at`` is ISO 8601 with an offset, None means now; ``traceparent`` None: in no trace.
+
+    ``key_hash`` is what tells it from another event with its key.
+    """
 
     key: str
     type: str
@@ -101,16 +105,30 @@ class NewEvent:
     actor: str
     occurred_at: str | None
     payload: Mapping[str, Any]
+    key_hash: Mapping[str, str]
     traceparent: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class KnownEvent:
+    """An event that is stored, and what tells it from another with its key; None: nobody knows."""
+
+    id: int
+    key_hash: Mapping[str, str] | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Receipt:
-    """Which row an event is; ``duplicate`` means that its key was known before this call."""
+    """
+    Which row an event is; ``duplicate`` means that its key was known before this call.
+
+    ``differs`` names the fields in which it is not what was stored with its key; it changed nothing then either.
+    """
 
     id: int
     key: str
     duplicate: bool
+    differs: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -174,6 +192,7 @@ _new = records(
     actor=Text,
     occurred_at=DateTime(timezone=True),
     payload=JSONB,
+    key_hash=JSONB,
     traceparent=Text,
 )
 # The clock at this moment, not the transaction's: what happened in a long one did not happen in the future.
@@ -183,7 +202,7 @@ _urgent = exists().where(notification_event_types.c.code == _new.c.type, notific
 _stored = (
     insert(events)
     .from_select(
-        ["key", "type", "cl_link", "actor", "occurred_at", "payload", "traceparent", "priority"],
+        ["key", "type", "cl_link", "actor", "occurred_at", "payload", "key_hash", "traceparent", "priority"],
         select(
             _new.c.key,
             _new.c.type,
@@ -191,6 +210,7 @@ _stored = (
             _new.c.actor,
             func.coalesce(_new.c.occurred_at, func.now()),
             _new.c.payload,
+            _new.c.key_hash,
             _new.c.traceparent,
             case((_urgent, literal(int(Priority.URGENT))), else_=literal(int(Priority.NORMAL))),
         ).where(~AHEAD.exists()),
@@ -202,7 +222,8 @@ _stored = (
 INSERT = select(_new.c.number, _stored.c.id).where(_new.c.key == _stored.c.key)
 
 _wanted = records("wanted", number=Integer, key=Text)
-FIND = select(_wanted.c.number, events.c.id).where(events.c.key == _wanted.c.key)
+# As text: an application's connection may read JSON in a way of its own.
+FIND = select(_wanted.c.number, events.c.id, cast(events.c.key_hash, Text)).where(events.c.key == _wanted.c.key)
 
 _facts = records(
     "facts",
@@ -302,10 +323,13 @@ def ahead(run: Run, rows: Sequence[NewEvent]) -> list[int]:
     return sorted(number for (number,) in run(AHEAD, {"new": dumps(new)}))
 
 
-def find(run: Run, keys: Sequence[str]) -> dict[str, int]:
-    """The ids of the events with these keys, by key."""
+def find(run: Run, keys: Sequence[str]) -> dict[str, KnownEvent]:
+    """The events with these keys, by key."""
     wanted = [{"number": number, "key": key} for number, key in enumerate(keys)]
-    return {keys[number]: id_ for number, id_ in run(FIND, {"wanted": dumps(wanted)})}
+    return {
+        keys[number]: KnownEvent(id_, loads(key_hash) if key_hash else None)
+        for number, id_, key_hash in run(FIND, {"wanted": dumps(wanted)})
+    }
 
 
 def learn(run: Run, facts: Sequence[StatedFacts]) -> None:

@@ -431,6 +431,12 @@ events = Table(
         comment="Trace in which the producer emitted it (W3C Trace Context, version 00); null: in none.",
     ),
     Column("emptied_at", INSTANT, comment="When the words it carried were deleted; null: it has them still."),
+    Column(
+        "key_hash",
+        JSONB,
+        comment="Digest of each field that the producer stated, to tell the same event from another with its key;"
+        " null: not known.",
+    ),
     PrimaryKeyConstraint("id"),
     UniqueConstraint("key"),
     CheckConstraint("status IN ('pending', 'working', 'done', 'dead')", name="status"),

@@ -116,7 +116,7 @@ class Runtime:
 
     def receive(self, items: Sequence[object]) -> dict[str, Any]:
         """
-        Store events, all or none.
+        Store events, all or none. What has the key of another event is counted, said in the log, and not stored.
 
         Raises:
             MalformedEvent: Naming the event, the field and the reason.
@@ -125,8 +125,11 @@ class Runtime:
         with self._database.begin() as connection:
             receipts = receive(connection, events)
         self._doorbell.ring(Stage.FAN_OUT)
+        differing = [one for one in receipts if one.differs]
+        for one in differing:
+            log.warning("receive.differs", event_id=one.id, fields=one.differs)
         duplicates = sum(one.duplicate for one in receipts)
-        return {"accepted": len(receipts) - duplicates, "duplicates": duplicates}
+        return {"accepted": len(receipts) - duplicates, "duplicates": duplicates, "differing": len(differing)}
 
     def prune(self) -> Pruned:
         """Delete what is finished and old, in small batches, until nothing is left or it is time to leave off."""

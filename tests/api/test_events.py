@@ -13,7 +13,7 @@ from notify.store.tables import change_lists, events
 from notify.store.tokens import Scope
 from tests.api.conftest import Program, Rings
 
-EVENT = {
+EVENT: dict[str, Any] = {
     "key": "comment-1",
     "type": "cl.comment.created",
     "actor": "dana",
@@ -49,14 +49,54 @@ def test_an_accepted_event_is_durable_and_rings_the_fan_out(
     assert doorbell.rung == [Stage.FAN_OUT]
 
 
-def test_the_same_key_again_is_accepted_and_changes_nothing(writer: httpx.Client, database: Database) -> None:
+def test_the_same_event_again_is_accepted_and_changes_nothing(writer: httpx.Client, database: Database) -> None:
     first = writer.post("/api/v1/events", json=EVENT).json()
-    again = writer.post("/api/v1/events", json=EVENT | {"cl": {"link": "CL-4821", "title": "Other"}})
+    retried = dict(reversed(EVENT.items())) | {"cl": {"reviewers": ["bob"], "author": "alice", "link": "CL-4821"}}
+    for again in (EVENT, retried, retried | {"occurred_at": None, "traceparent": TRACE}):
+        answer = writer.post("/api/v1/events", json=again)
+        assert (answer.status_code, answer.json()) == (202, first | {"duplicate": True})
+    assert stored(database) == 1
 
-    assert again.status_code == 202
-    assert again.json() == first | {"duplicate": True}
+
+@pytest.mark.parametrize(
+    ("changed", "field"),
+    [
+        ({"actor": "erin"}, "actor"),
+        ({"occurred_at": "2026-03-02T12:00:00Z"}, "occurred_at"),
+        ({"cl": EVENT["cl"] | {"link": "CL-1"}}, "cl.link"),
+        ({"cl": EVENT["cl"] | {"title": "Other"}}, "cl.title"),
+        ({"cl": {"link": "CL-4821", "author": "alice"}}, "cl.reviewers"),
+        ({"comment": EVENT["comment"] | {"body": "Other."}}, "comment.body"),
+    ],
+)
+def test_the_same_key_with_another_body_is_refused_by_the_field_that_differs_and_changes_nothing(
+    writer: httpx.Client, database: Database, changed: dict[str, Any], field: str
+) -> None:
+    assert writer.post("/api/v1/events", json=EVENT).status_code == 202
+    answer = writer.post("/api/v1/events", json=EVENT | changed)
+
+    assert answer.status_code == 409
+    assert [(one.get("index"), one["field"]) for one in answer.json()["errors"]] == [(None, field)]
+    assert stored(database) == 1
     with database.begin() as connection:
         assert connection.scalar(select(change_lists.c.title)) is None
+
+
+@pytest.mark.parametrize("known", [True, False], ids=["stored-before", "in-the-same-batch"])
+def test_a_batch_with_the_key_of_another_event_is_refused_whole_and_names_its_index(
+    writer: httpx.Client, database: Database, doorbell: Rings, known: bool
+) -> None:
+    other = EVENT | {"comment": {"id": "c1", "body": "Other."}}
+    if known:
+        writer.post("/api/v1/events", json=EVENT)
+        doorbell.rung.clear()
+    batch = [EVENT | {"key": "comment-2"}, EVENT, EVENT, other]
+    answer = writer.post("/api/v1/events/batch", json=batch)
+
+    assert answer.status_code == 409
+    assert [(one["index"], one["field"]) for one in answer.json()["errors"]] == [(3, "comment.body")]
+    assert stored(database) == int(known)
+    assert doorbell.rung == []
 
 
 def test_an_event_without_a_key_is_given_one(writer: httpx.Client) -> None:

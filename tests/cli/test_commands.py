@@ -62,16 +62,15 @@ def test_events_on_standard_input_are_stored_line_by_line(notify: Notify, databa
 
 
 def test_a_line_that_is_refused_is_named_and_loses_no_other(notify: Notify, database: Database) -> None:
-    bad = {**comment(key="bad"), "cl": {}}
-    lines = "\n".join(
-        [json.dumps(comment(key="good")), json.dumps(bad), "{not json", "", json.dumps(comment(key="k2"))]
-    )
+    bad, other = {**comment(key="bad"), "cl": {}}, {**comment(key="good"), "actor": "erin"}
+    events = [comment(key="good"), bad, comment(key="k2"), other]
+    lines = "\n".join([*map(json.dumps, events), "{not json", ""])
 
     said = notify("emit", "-", "--json", stdin=lines)
 
     assert said.code == 1
     assert said.json["accepted"] == 2
-    assert [(one["line"], one["field"]) for one in said.json["refused"]] == [(2, "cl.link"), (3, "")]
+    assert [(one["line"], one["field"]) for one in said.json["refused"]] == [(2, "cl.link"), (5, ""), (4, "actor")]
     assert Office(database, None).now("SELECT key FROM notify.events ORDER BY id") == [("good",), ("k2",)]
 
 

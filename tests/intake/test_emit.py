@@ -106,6 +106,14 @@ def test_an_event_that_is_known_rings_for_nobody(caller: Caller, doorbell: Witne
     assert len(rings(doorbell)) == before
 
 
+def test_the_receipt_of_another_event_with_a_known_key_names_what_differs(caller: Caller, doorbell: Witness) -> None:
+    notify.emit(caller, comment(), doorbell=doorbell)
+    caller.commit()
+    receipt = notify.emit(caller, comment(actor="erin"), doorbell=doorbell)
+    caller.commit()
+    assert (receipt.duplicate, receipt.differs) == (True, ("actor",))
+
+
 def test_a_rolled_back_event_never_was(caller: Caller, doorbell: Witness, database: Database) -> None:
     notify.emit(caller, comment(), doorbell=doorbell)
     caller.rollback()

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import select, text, update
+from sqlalchemy import func, null, select, text, update
 
 from notify.domain.errors import MalformedEvent, UnsupportedConnection
 from notify.domain.events import ChangeList
@@ -91,10 +91,45 @@ def test_the_same_key_again_is_the_same_event(caller: Caller, database: Database
     (first,) = receive(caller, [comment()])
     (again,) = receive(caller, [comment()])
     caller.commit()
-    (later,) = receive(caller, [comment(actor="somebody else")])
+    (later,) = receive(caller, [comment(actor="somebody else", cl={"title": "Other"})])
     caller.commit()
-    assert again == later == Receipt(id=first.id, key="k1", duplicate=True)
+    assert again == Receipt(id=first.id, key="k1", duplicate=True)
+    changed = ("actor", "cl.author", "cl.repository", "cl.reviewers", "cl.title")
+    assert later == Receipt(id=first.id, key="k1", duplicate=True, differs=changed)
     assert keys(database) == ["k1"]
+
+
+@pytest.mark.parametrize("written", ["2026-03-02T12:00:00Z", "2026-03-02T13:00:00.000+01:00"])
+def test_the_same_instant_and_the_same_names_are_the_same_however_they_are_written(
+    database: Database, written: str
+) -> None:
+    names = [["bob", "carol"], ["carol", "bob", "bob"]]
+    for reviewers in names:
+        store(database, comment(cl={"reviewers": reviewers}, occurred_at="2026-03-02T12:00:00+00:00"))
+    (receipt,) = store(database, comment(cl={"reviewers": names[0]}, occurred_at=written))
+    assert (receipt.duplicate, receipt.differs) == (True, ())
+
+
+@pytest.mark.parametrize("changed", [{"key_hash": null()}, {"payload": {}, "emptied_at": func.now(), "due_at": None}])
+def test_what_nobody_knows_any_more_of_an_event_makes_no_difference(
+    database: Database, changed: dict[str, Any]
+) -> None:
+    """Stored before digests were, or emptied of its words since: the digests of those are kept."""
+    store(database, comment())
+    with database.begin() as connection:
+        ended = {"status": "done", "finished_at": func.now(), "due_at": None}
+        connection.execute(update(events).values(**(ended | changed)))
+    (receipt,) = store(database, comment())
+    assert (receipt.duplicate, receipt.differs) == (True, ())
+
+
+def test_to_tell_another_event_from_a_known_one_costs_no_statement(database: Database) -> None:
+    store(database, comment())
+    with statements(database) as same:
+        store(database, comment(), comment("k2"))
+    with statements(database) as other:
+        store(database, comment(actor="erin"), comment("k3"))
+    assert [one.sql for one in same] == [one.sql for one in other]
 
 
 def test_a_rollback_leaves_nothing(transaction: Caller, database: Database) -> None:
@@ -120,6 +155,7 @@ def test_a_batch_tells_new_events_known_ones_and_its_own_repeats_apart(caller: C
     assert [receipt.duplicate for receipt in batch] == [False, True, False, True]
     assert batch[1].id == old.id
     assert batch[3].id == batch[0].id
+    assert [receipt.differs for receipt in batch] == [(), (), (), ("actor",)]
     assert sorted(keys(database)) == ["a", "b", "old"]
     assert rows.row(database, events, batch[0].id)["actor"] == "dana"
 
