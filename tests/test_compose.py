@@ -23,6 +23,7 @@ from flower.options import default_options  # type: ignore[import-untyped]
 import celeryconfig
 from notify.channels.email.relay import Guard, Relay
 from notify.cli import app as notify_app
+from notify.cli.checks.deployment import KNOWN_TO_EVERYBODY
 from notify.embedded.commands import CATCHER, COMMANDS
 from notify.settings import SHORTEST_SECRET, Settings, load
 
@@ -34,6 +35,7 @@ EMBEDDED = {command.name: command for command in (*COMMANDS, CATCHER)}
 DOCKERFILE = (ROOT / "Dockerfile").read_text(encoding="utf-8")
 INTERPOLATED = re.compile(r"\$\{(\w+):?-([^}]*)\}")
 COPIED = re.compile(r"^COPY (?!--from)(.+) \S+$", re.MULTILINE)
+SECRET = re.compile(r"PASSWORD|SECRET|AUTH")
 LOOPBACK = "127.0.0.1"
 PLACE = re.compile(r"\{(\w+)\}")
 DIFFERS = re.compile(r"host|port|name|schedule|letters")
@@ -299,3 +301,11 @@ def test_nothing_runs_as_root_or_writes_to_its_image() -> None:
         assert service["tmpfs"] == ["/tmp"], name  # noqa: S108 - of the container
     assert option("beat", "--schedule").startswith("/tmp/")  # noqa: S108 - the same
     assert option("catcher", "--folder").startswith("/tmp/")  # noqa: S108 - the same
+
+
+def test_every_default_of_a_secret_is_one_that_the_doctor_knows() -> None:
+    text = (ROOT / "docker-compose.yml").read_text(encoding="utf-8")
+    defaults = [(name, value) for name, value in INTERPOLATED.findall(text) if value and SECRET.search(name)]
+
+    assert len(defaults) >= 5
+    assert [name for name, value in defaults if KNOWN_TO_EVERYBODY[0] not in value] == []

@@ -100,6 +100,7 @@ def build_app(context: Context) -> FastAPI:
     )
     app.state.context = context
     app.state.large_bodies = Semaphore(bodies.LARGE_AT_ONCE)
+    app.state.doors = doors = [route for router in ROUTERS for route in router.routes]
     app.state.metrics = metrics.registry(context.database, relays=context.relays)
     for router in ROUTERS:
         app.include_router(router)
@@ -113,7 +114,7 @@ def build_app(context: Context) -> FastAPI:
     app.add_middleware(OnePrefix)
     document = app.openapi()
     document["components"]["schemas"].update(problems.schemas())
-    bodies.describe(document, [route for router in ROUTERS for route in router.routes])
+    bodies.describe(document, doors)
     next_calls.describe(document)
     return app
 

@@ -45,11 +45,23 @@ class FormBody:
         return await run_in_threadpool(fields, content_type, body.decode("utf-8", "replace"))
 
 
-def posts(fields: Mapping[str, Sequence[str]]) -> dict[str, Any]:
-    """What OpenAPI says about a form with these fields and their values."""
+def posts(fields: Mapping[str, Sequence[str]], *, needed: Sequence[str]) -> dict[str, Any]:
+    """
+    What OpenAPI says about a form.
+
+    Args:
+        fields: Each with its values.
+        needed: The fields of which there must be one.
+    """
     properties = {name: {"type": "string", "enum": list(values)} for name, values in fields.items()}
-    schema = {"type": "object", "properties": properties}
-    return {"requestBody": {"content": {kind: {"schema": schema} for kind in (URL_ENCODED, PARTS)}}}
+    one_of_them = [{"required": [name]} for name in needed]
+    schema = {"type": "object", "properties": properties, "anyOf": one_of_them}
+    return {"requestBody": {"required": True, "content": {kind: {"schema": schema} for kind in (URL_ENCODED, PARTS)}}}
+
+
+def is_of(posted: Form, fields: Mapping[str, Sequence[str]]) -> bool:
+    """Whether these fields have values of theirs wherever they stand."""
+    return all(value in fields.get(name, [value]) for name, value in posted)
 
 
 def fields(content_type: str, body: str) -> Form:

@@ -13,7 +13,7 @@ from sqlalchemy import Connection
 
 from notify.api import auth, rates, schedule_form
 from notify.api.context import Context, InContext, InLinks
-from notify.api.forms import Form, FormBody, posts
+from notify.api.forms import Form, FormBody, is_of, posts
 from notify.api.pages import Pages, Refusal
 from notify.api.problems import OF_PAGES, documented
 from notify.api.schemas import wanted
@@ -34,7 +34,8 @@ OPTIONS: Mapping[str, str] = MappingProxyType(
     }
 )
 LARGEST_FORM = 256 * 1024
-BODY = posts({"save": ["yes"], "enabled": ["on"]})
+FIELDS = {"save": ["yes"], "enabled": ["on"]}
+BODY = posts(FIELDS, needed=["save"])
 
 
 def _reader(request: Request, token: str, links: InLinks) -> str:
@@ -102,7 +103,7 @@ def _shown(context: Context, username: str) -> HTMLResponse:
 
 
 def _saved(context: Context, username: str, posted: Form) -> HTMLResponse:
-    if SAVE not in posted:
+    if SAVE not in posted or not is_of(posted, FIELDS):
         raise Refusal(HTTPStatus.BAD_REQUEST, schedule_form.NOT_THE_FORM)
     with context.database.begin() as connection:
         before = _save(connection, username, posted)

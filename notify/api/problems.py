@@ -9,8 +9,10 @@ import structlog
 from fastapi import HTTPException, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
+from fastapi.routing import APIRoute
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException as AnyHTTPException
+from starlette.routing import Match
 
 from notify.api import context
 from notify.api.pages import Refusal, is_page
@@ -112,7 +114,8 @@ def refused(request: Request, error: AnyHTTPException) -> Response:
     if isinstance(error, Refusal):
         return _page(request, error.status_code, error)
     errors = error.errors if isinstance(error, RefusedFields) else ()
-    return answer(request, error.status_code, detail=error.detail, errors=errors, headers=error.headers)
+    headers = _allowed(request) if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED else error.headers
+    return answer(request, error.status_code, detail=error.detail, errors=errors, headers=headers or error.headers)
 
 
 def invalid(request: Request, error: RequestValidationError) -> Response:
@@ -184,6 +187,18 @@ def schemas() -> dict[str, Any]:
     """The schemas that ``documented`` refers to, by name."""
     problem = Problem.model_json_schema(ref_template=SCHEMA_PATH + "{model}")
     return {**problem.pop("$defs"), Problem.__name__: problem}
+
+
+def _allowed(request: Request) -> dict[str, str]:
+    """
+    The methods of all calls at this path, of which the router names those of the first only.
+
+    Source: RFC 9110 §15.5.6.
+    """
+    doors: Sequence[APIRoute] = request.app.state.doors
+    here = [door for door in doors if door.matches(request.scope)[0] is not Match.NONE]
+    methods = {method for door in here for method in door.methods or ()}
+    return {"Allow": ", ".join(sorted(methods))} if methods else {}
 
 
 def _page(

@@ -10,6 +10,7 @@ from pydantic import (
     AfterValidator,
     AwareDatetime,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     StrictBool,
@@ -26,7 +27,7 @@ from notify.domain.events import ChangeList
 from notify.domain.fan_out import Rule
 from notify.domain.preferences import Choices, EventType, Person
 from notify.domain.schedule import Hold, Mode, QuietHours
-from notify.intake.schema import Line, Name, Strict, WebAddress, one_line
+from notify.intake.schema import Line, Name, Strict, WebAddress, one_line, written_out
 from notify.store.directory import Refusal, State
 
 LARGEST_ID = 2**63 - 1
@@ -77,10 +78,18 @@ def foreseeable(value: datetime) -> datetime:
     return value
 
 
-Address = Annotated[str, Field(max_length=LONGEST_ADDRESS), AfterValidator(one_line), AfterValidator(address)]
+# What no pattern can say has a name as its format, for those who read the document.
+Address = Annotated[
+    str,
+    Field(max_length=LONGEST_ADDRESS, json_schema_extra={"format": "email"}),
+    AfterValidator(one_line),
+    AfterValidator(address),
+]
 Locale = Annotated[str, Field(max_length=35, pattern=r"^[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8})*$")]
-Timezone = Annotated[str, Field(max_length=64), AfterValidator(timezone)]
-Instant = Annotated[AwareDatetime, AfterValidator(foreseeable)]
+Timezone = Annotated[
+    str, Field(max_length=64, json_schema_extra={"format": "iana-time-zone"}), AfterValidator(timezone)
+]
+Instant = Annotated[AwareDatetime, BeforeValidator(written_out), AfterValidator(foreseeable)]
 Weekday = Annotated[StrictInt, Field(ge=1, le=7)]
 WallTime = Annotated[str, Field(pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]$")]
 InPath = Annotated[Name, Path()]
@@ -467,8 +476,8 @@ class JobFilter(Strict):
     to_email: Name | None = None
     message_id: Name | None = Field(default=None, description="Without brackets; finds all that the letter told of.")
     queue_id: Name | None = Field(default=None, description="Part of the relay's words when it took the letter.")
-    created_from: AwareDatetime | None = Field(default=None, description="Written at this instant or later.")
-    created_before: AwareDatetime | None = Field(default=None, description="Written before this instant.")
+    created_from: Instant | None = Field(default=None, description="Written at this instant or later.")
+    created_before: Instant | None = Field(default=None, description="Written before this instant.")
     cursor: int | None = Field(default=None, ge=1, le=LARGEST_ID, description="next_cursor of the page before.")
     limit: int = Field(default=50, ge=1, le=200)
 

@@ -12,7 +12,7 @@ from sqlalchemy import Connection
 
 from notify.api import rates
 from notify.api.context import Context, InContext, InLinks
-from notify.api.forms import Form, FormBody, posts
+from notify.api.forms import Form, FormBody, is_of, posts
 from notify.api.pages import Refusal
 from notify.api.problems import OF_PAGES
 from notify.api.schemas import wanted
@@ -24,7 +24,8 @@ from notify.store import directory, preferences
 ONE_CLICK = ("List-Unsubscribe", "One-Click")
 STOP = ("action", "stop")
 RESUME = ("action", "resume")
-FIELDS = {"List-Unsubscribe": ["One-Click"], "action": ["stop", "resume"], "scope": [one.value for one in Scope]}
+ASKS = {"List-Unsubscribe": ["One-Click"], "action": ["stop", "resume"]}
+FIELDS = ASKS | {"scope": [one.value for one in Scope]}
 LARGEST_FORM = 8 * 1024
 NOT_ASKED = marked(
     "Nothing was changed: expected List-Unsubscribe=One-Click, or the form of the page behind this link."
@@ -61,14 +62,15 @@ def show(right: Annotated[Unsubscribe, Depends(_right)], context: InContext) -> 
     return _page(context, right)
 
 
-@router.post("/unsubscribe/{token}", openapi_extra=posts(FIELDS))
+@router.post("/unsubscribe/{token}", openapi_extra=posts(FIELDS, needed=["List-Unsubscribe", "action"]))
 def stop_or_resume(right: Annotated[Unsubscribe, Depends(_right)], posted: Posted, context: InContext) -> HTMLResponse:
     """
     Stop these letters at once, or send them again. Safe to repeat.
 
     Source: RFC 8058 §3.1 and §3.2: no login, no cookie, no redirect, no further question.
     """
-    if RESUME not in posted and STOP not in posted and ONE_CLICK not in posted:
+    asked = RESUME in posted or STOP in posted or ONE_CLICK in posted
+    if not asked or not is_of(posted, ASKS):
         raise Refusal(HTTPStatus.BAD_REQUEST, NOT_ASKED)
     return _page(context, right, change=_scope(posted, right), stop=RESUME not in posted)
 

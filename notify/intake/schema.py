@@ -11,6 +11,7 @@ from pydantic import (
     AfterValidator,
     AwareDatetime,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     JsonValue,
@@ -20,9 +21,10 @@ from pydantic import (
     model_validator,
 )
 
-from notify.domain import events
+from notify.domain import events, web
 from notify.domain.errors import MalformedEvent
 from notify.domain.traces import SHAPE, well_formed
+from notify.domain.web import is_web_address
 from notify.intake.triggers import TRIGGERS
 
 Part = TypeVar("Part", bound=BaseModel | None)
@@ -36,6 +38,7 @@ NEEDED: Mapping[str, str] = MappingProxyType(
 )
 CHANGE = "change"
 PARTS = (*NEEDED.values(), CHANGE)
+INSTANT = pattern(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}")
 CONTROL = pattern(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
@@ -67,13 +70,13 @@ def storable(value: str) -> str:
 
 def web_address(value: str) -> str:
     """
-    The value, if a letter may link to it.
+    The value, if an email can link to it.
 
     Raises:
-        ValueError: It is not an absolute http or https URL.
+        ValueError: It is not an absolute http or https URL, or would end where it must not.
     """
-    if not value.lower().startswith(("http://", "https://")) or any(c.isspace() for c in value):
-        msg = "expected an absolute http:// or https:// URL"
+    if not is_web_address(value):
+        msg = "expected an absolute http:// or https:// URL without spaces, quotes, < and >"
         raise ValueError(msg)
     return value
 
@@ -91,6 +94,19 @@ def of_a_trace(value: str) -> str:
     return value
 
 
+def written_out(value: object) -> object:
+    """
+    The value, if it is an instant in words, or one of Python's.
+
+    Raises:
+        ValueError: It is a bare number or the like, which could be seconds, milliseconds or a slip of the pen.
+    """
+    if isinstance(value, datetime) or (isinstance(value, str) and INSTANT.match(value)):
+        return value
+    msg = "expected an instant with its offset, such as 2026-03-02T09:00:00+01:00"
+    raise ValueError(msg)
+
+
 def in_utc(value: datetime) -> datetime:
     """
     The same instant in UTC.
@@ -105,12 +121,35 @@ def in_utc(value: datetime) -> datetime:
         raise ValueError(msg) from None
 
 
-Name = Annotated[str, Field(min_length=1, max_length=LONGEST_NAME, pattern=r"^\S(.*\S)?$"), AfterValidator(one_line)]
-Line = Annotated[str, Field(min_length=1, max_length=LONGEST_LINE), AfterValidator(one_line)]
-Body = Annotated[str, Field(min_length=1, max_length=LONGEST_BODY), AfterValidator(storable)]
-Instant = Annotated[AwareDatetime, AfterValidator(in_utc)]
+# What the validators refuse, as OpenAPI can say it.
+_UNSEEN = r"\x00-\x1f\x7f-\x9f\u2028\u2029"
+NAME_SHAPE = rf"^[^\s{_UNSEEN}]([^{_UNSEEN}]*[^\s{_UNSEEN}])?$"
+LINE_SHAPE = rf"^[^{_UNSEEN}]*$"
+TEXT_SHAPE = r"^[^\x00]*$"
+Name = Annotated[
+    str,
+    Field(min_length=1, max_length=LONGEST_NAME, pattern=r"^\S(.*\S)?$", json_schema_extra={"pattern": NAME_SHAPE}),
+    AfterValidator(one_line),
+]
+Line = Annotated[
+    str,
+    Field(min_length=1, max_length=LONGEST_LINE, json_schema_extra={"pattern": LINE_SHAPE}),
+    AfterValidator(one_line),
+]
+Body = Annotated[
+    str,
+    Field(min_length=1, max_length=LONGEST_BODY, json_schema_extra={"pattern": TEXT_SHAPE}),
+    AfterValidator(storable),
+]
+Code = Annotated[str, Field(max_length=10_000, json_schema_extra={"pattern": TEXT_SHAPE}), AfterValidator(storable)]
+Instant = Annotated[AwareDatetime, BeforeValidator(written_out), AfterValidator(in_utc)]
 Trace = Annotated[str, AfterValidator(of_a_trace), Field(json_schema_extra={"pattern": SHAPE})]
-WebAddress = Annotated[str, Field(max_length=2_000), AfterValidator(one_line), AfterValidator(web_address)]
+WebAddress = Annotated[
+    str,
+    Field(max_length=2_000, json_schema_extra={"pattern": web.SHAPE}),
+    AfterValidator(one_line),
+    AfterValidator(web_address),
+]
 
 
 def fitting(value: Part, info: ValidationInfo) -> Part:
@@ -195,9 +234,7 @@ class CommentIn(Strict):
     url: WebAddress | None = Field(default=None, description="Where the comment can be read.")
     path: Line | None = Field(default=None, description="File it is about; absent for a comment on the whole.")
     line: int | None = Field(default=None, ge=1, le=2**31 - 1, description="Line of that file, from 1.")
-    code: Annotated[str, Field(max_length=10_000), AfterValidator(storable)] | None = Field(
-        default=None, description="The lines of that file that it is about."
-    )
+    code: Code | None = Field(default=None, description="The lines of that file that it is about.")
 
 
 class ReviewIn(Strict):

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from http import HTTPStatus
 from typing import Any
 
@@ -11,16 +12,12 @@ import pytest
 import schemathesis
 from fastapi import FastAPI
 from hypothesis import HealthCheck, Phase, given, seed, settings
-from hypothesis.strategies import SearchStrategy
+from hypothesis.strategies import SearchStrategy, datetimes, from_regex, sampled_from
 from schemathesis import Case, GenerationMode
-from schemathesis.checks import not_a_server_error
+from schemathesis.checks import CheckFunction
 from schemathesis.core.result import Ok
 from schemathesis.core.transport import Response
-from schemathesis.specs.openapi.checks import (
-    content_type_conformance,
-    response_schema_conformance,
-    status_code_conformance,
-)
+from schemathesis.specs.openapi.checks import positive_data_acceptance
 from sqlalchemy import ColumnElement, Table, select
 
 from notify.channels.links import SignedLinks
@@ -38,7 +35,7 @@ KEPT_BETWEEN = {api_tokens, notification_event_types}
 FORGET = (
     f"TRUNCATE {', '.join(one.fullname for one in metadata.sorted_tables if one not in KEPT_BETWEEN)} RESTART IDENTITY"
 )
-KEPT = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
+CONFIG = "/api/v1/user/notification/config"
 EVENT = {
     "key": "1",
     "type": COMMENT_CREATED,
@@ -46,6 +43,16 @@ EVENT = {
     "cl": {"link": "CL-1", "author": "alice"},
     "comment": {"id": "1", "body": "Why?"},
 }
+
+
+schemathesis.openapi.format(
+    "email", from_regex(r"[a-z]{1,20}(\.[a-z]{1,9})?@([a-z]{1,9}\.){1,3}example", fullmatch=True)
+)
+schemathesis.openapi.format("iana-time-zone", sampled_from(["Europe/Berlin", "Asia/Kolkata", "UTC"]))
+schemathesis.openapi.format(
+    "date-time",
+    datetimes(min_value=datetime(2000, 1, 2), max_value=datetime(2026, 1, 1)).map(lambda at: f"{at.isoformat()}Z"),  # noqa: DTZ001 - Hypothesis wants them naive
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,7 +74,7 @@ def visitor(program: Program, person: Person, links: SignedLinks) -> Callable[[s
 
     def named(username: str) -> Visitor:
         tokens = {
-            "/unsubscribe/{token}": links.stop_event_type(username, COMMENT_CREATED).rpartition("/")[2],
+            "/unsubscribe/{token}": links.stop_event_type(username, COMMENT_CREATED, beside="CL-1").rpartition("/")[2],
             "/preferences/{token}": links.preferences(username).rpartition("/")[2],
         }
         return Visitor(as_person=person(username), as_program=program(*Scope), links=tokens)
@@ -85,19 +92,24 @@ def test_whatever_is_sent_the_answer_is_one_that_the_document_describes(
         known = {"token": dana.links[operation.path]} if operation.path in dana.links else None
         allowed = operation.as_strategy(GenerationMode.POSITIVE, path_parameters=known)
         forbidden = operation.as_strategy(GenerationMode.NEGATIVE, path_parameters=known)
-        keeps_its_word(allowed | forbidden, headers=dana.headers(operation.path))
+        keeps_its_word(allowed | forbidden, dana, operation.path)
 
 
-def keeps_its_word(cases: SearchStrategy[Case[Any]], *, headers: dict[str, str]) -> None:
+def keeps_its_word(cases: SearchStrategy[Case[Any]], visitor: Visitor, path: str) -> None:
     """Make some of these calls and hold each answer against the document."""
 
     @seed(4821)
     @settings(max_examples=CASES_OF_AN_OPERATION, database=None, deadline=None, phases=[Phase.generate])
     @given(cases)
     def check(case: Case[Any]) -> None:
-        case.call_and_validate(headers=headers, checks=KEPT)
+        case.call_and_validate(headers=visitor.headers(path), excluded_checks=beyond_a_schema(path))
 
     check()
+
+
+def beyond_a_schema(path: str) -> list[CheckFunction]:
+    """No schema can say that a kind of event is named once and required ones stay on, nor that 5.0 is no integer."""
+    return [positive_data_acceptance] if path == CONFIG else []
 
 
 def test_calls_that_follow_each_other_keep_the_documents_word_whatever_came_before(
@@ -122,7 +134,7 @@ def test_calls_that_follow_each_other_keep_the_documents_word_whatever_came_befo
 
         def before_call(self, case: Case[Any]) -> None:
             if case.path_parameters.get("job_id", 0) > FEW:
-                case.path_parameters["job_id"] %= FEW
+                case.path_parameters["job_id"] = 1 + case.path_parameters["job_id"] % FEW
             if case.path == "/api/v1/events":
                 self.calls += 1
                 case.body = comment(key=f"call-{self.calls}", reviewers=["dana"])
@@ -135,7 +147,9 @@ def test_calls_that_follow_each_other_keep_the_documents_word_whatever_came_befo
                 office.fan_out()
 
         def validate_response(self, response: Response, case: Case[Any], **_: object) -> None:
-            case.validate_response(response, checks=KEPT, headers=dana.headers(case.path))
+            case.validate_response(
+                response, headers=dana.headers(case.path), excluded_checks=beyond_a_schema(case.path)
+            )
 
     Caller.run(
         settings=settings(

@@ -277,3 +277,14 @@ def test_a_letter_that_does_not_exist_is_not_found(operator: httpx.Client, path:
     method = "POST" if "/" in path else "GET"
 
     assert operator.request(method, f"/api/v1/jobs/{path}").status_code == 404
+
+
+@pytest.mark.parametrize("field", ["created_from", "created_before"])
+@pytest.mark.parametrize(
+    "instant", ["0001-01-01T00:00:00Z", "9999-12-31T23:59:59Z", "0.5", "1767225600", "2026-01-01T00:00:00", "2026"]
+)
+def test_an_instant_that_nobody_can_mean_is_refused(operator: httpx.Client, field: str, instant: str) -> None:
+    answer = operator.get("/api/v1/jobs", params={field: instant})
+
+    assert answer.status_code == 422
+    assert [error["field"] for error in answer.json()["errors"]] == [field]

@@ -63,8 +63,26 @@ def test_a_refusal_is_a_problem_document(writer: httpx.Client, call: dict[str, A
     problem(writer.request(**{"method": "POST", "url": "/api/v1/events"} | call), status)
 
 
-def test_a_method_that_is_not_allowed_names_those_that_are(api: httpx.Client) -> None:
-    assert api.delete("/api/v1/events").headers["Allow"] == "POST"
+@pytest.mark.parametrize(
+    ("path", "allowed"),
+    [
+        ("/api/v1/events", "POST"),
+        ("/api/v1/events/batch", "GET, POST"),
+        ("/api/v1/events/comment-1", "GET"),
+        ("/api/v1/people/dana", "GET, PUT"),
+        ("/api/v1/cls/CL-1", "GET, PUT"),
+        ("/api/v1/user/notification/config", "GET, PUT"),
+        ("/api/v1/user/notification/cls/CL-1", "DELETE, PUT"),
+        ("/unsubscribe/token", "GET, POST"),
+        ("/preferences/token", "GET, POST"),
+        ("/preferences", "GET, POST"),
+        ("/livez", "GET"),
+    ],
+)
+def test_a_method_that_is_not_allowed_names_all_that_are(api: httpx.Client, path: str, allowed: str) -> None:
+    answer = api.request("PATCH", path)
+
+    assert (answer.status_code, answer.headers["Allow"]) == (405, allowed)
 
 
 def test_a_flood_of_mistakes_is_answered_with_the_first_few(writer: httpx.Client) -> None:

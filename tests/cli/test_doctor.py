@@ -445,3 +445,35 @@ def test_callers_behind_a_proxy_that_is_not_believed_are_one_caller_and_the_doct
     findings = wrong(callers(here))
     assert set(findings) == names
     assert all("FORWARDED_ALLOW_IPS" in one.mend for one in findings.values())
+
+
+def published() -> dict[str, object]:
+    """The secrets of docker-compose.yml, as a deployment has them that set none of its own."""
+    return {
+        "database_url": SecretStr("postgresql://notify:development-only@postgres:5432/notify"),
+        "secret_keys": SecretStr("development-only-this-signs-the-links-in-letters"),
+        "jwt_secret": SecretStr("development-only-this-signs-the-tokens-of-people"),
+        "broker_url": SecretStr("amqp://guest:guest@broker//"),
+    }
+
+
+@pytest.mark.parametrize(("public_url", "wrongs"), [("https://notify.example", 1), ("http://127.0.0.1:8000", 0)])
+def test_secrets_that_everybody_knows_are_wrong_where_others_can_reach_the_api(
+    here: Place, public_url: str, wrongs: int
+) -> None:
+    exposed = changed(here, public_url=public_url, **published())
+    found = [one for one in together(exposed) if one.about == "secrets" and not one.ok]
+
+    assert len(found) == wrongs
+    for one in found:
+        assert all(f"NOTIFY_{name.upper()}" in one.found for name in published())
+        assert not any(secret.get_secret_value() in repr(one) for secret in published().values())  # type: ignore[attr-defined] # all are
+
+
+@pytest.mark.parametrize("name", list(published()))
+def test_one_secret_that_everybody_knows_is_named(here: Place, name: str) -> None:
+    well = changed(here, public_url="https://notify.example")
+    assert "secrets" not in wrong(list(together(well)))
+
+    exposed = changed(well, **{name: published()[name]})
+    assert wrong(list(together(exposed)))["secrets"].found.endswith(f": NOTIFY_{name.upper()}")

@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from html import escape
-from re import compile as pattern
 from typing import Any
 
 from markupsafe import Markup
@@ -11,6 +10,7 @@ from markupsafe import Markup
 from notify.channels.email import comments
 from notify.domain.events import ChangeList
 from notify.domain.jobs import Letter
+from notify.domain.web import is_web_address
 
 LONGEST_COMMENT = 20_000
 SHORTEST_COMMENT = 200
@@ -20,8 +20,6 @@ LONGEST_TITLE = 250
 MARK_COUNTS = 5
 READ_FOR_EACH_SHOWN = 4
 MOST_NAMES = 20
-
-WEB_ADDRESS = pattern(r"https?://[^\s<>\"]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,4 +158,4 @@ def words_facts(markdown: object, *, room: Room) -> dict[str, Any]:
 def web_address(url: object, *, room: Room) -> str | None:
     """The address if a reader may be led there, else None: no script, no second attribute, no line end."""
     text = str(url or "")
-    return text if WEB_ADDRESS.fullmatch(text) and len(escape(text).encode()) <= room.address else None
+    return text if is_web_address(text) and len(escape(text).encode()) <= room.address else None

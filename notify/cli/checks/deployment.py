@@ -1,8 +1,10 @@
 """What is around the way of a letter: the broker, the workers, and settings that make no sense together."""
 
 from collections.abc import Iterator, Sequence
+from os import environ
 from urllib.parse import urlsplit
 
+from pydantic import SecretStr
 from sqlalchemy.exc import SQLAlchemyError
 
 from notify import wiring
@@ -10,12 +12,14 @@ from notify.channels.email.relay import is_loopback
 from notify.cli.checks import Finding
 from notify.cli.place import Place
 from notify.domain.measures import Way
-from notify.settings import Settings
+from notify.settings import PREFIX, SECRET, Settings
 from notify.store import checkup, process_totals
 from notify.store.database import ANSWER_TIMEOUT_SECONDS, POOL_SIZE, is_pooled
 from notify.store.leases import MOST_LAPSES
 
 BROKER_SECONDS = 3
+# The defaults in docker-compose.yml, and RabbitMQ's own.
+KNOWN_TO_EVERYBODY = ("development-only", "//guest:guest@")
 
 
 def broker(here: Place) -> Sequence[Finding]:
@@ -34,7 +38,13 @@ def broker(here: Place) -> Sequence[Finding]:
 
 def settings(here: Place) -> Sequence[Finding]:
     """What each setting allows by itself, and all of them together do not."""
-    return [*_lease(here.settings), *_patience(here.settings), *_public_url(here.settings), *_kept(here.settings)]
+    return [
+        *_published(here.settings),
+        *_lease(here.settings),
+        *_patience(here.settings),
+        *_public_url(here.settings),
+        *_kept(here.settings),
+    ]
 
 
 def connections(here: Place) -> Sequence[Finding]:
@@ -72,6 +82,27 @@ def callers(here: Place) -> Sequence[Finding]:
     )
     mend = "set FORWARDED_ALLOW_IPS to the proxy's address in the environment of the API, and restart it"
     return [Finding("callers", untrusted * 2 <= total, words, why, mend)]
+
+
+def _published(settings: Settings) -> Iterator[Finding]:
+    """Passwords and secrets that stand in docker-compose.yml, where everybody can read them."""
+    if settings.public_url is None or is_loopback(urlsplit(settings.public_url).hostname or ""):
+        return
+    held = {PREFIX + name.upper(): str(secret.get_secret_value()) for name, secret in _secrets(settings)}
+    held |= {name: environ[name] for name in ("POSTGRES_PASSWORD", "FLOWER_BASIC_AUTH") if name in environ}
+    known = [name for name, value in held.items() if any(one in value for one in KNOWN_TO_EVERYBODY)]
+    words = f"known to everybody: {', '.join(known)}" if known else "none that is known to everybody"
+    why = "Whoever knows them can sign links and tokens in anybody's name, read what is stored, and ring for workers."
+    yield Finding(
+        "secrets", not known, words, why, f"set {', '.join(known)} to values of your own: openssl rand -hex 32"
+    )
+
+
+def _secrets(settings: Settings) -> Iterator[tuple[str, SecretStr]]:
+    for name in sorted(SECRET):
+        value = getattr(settings, name)
+        if isinstance(value, SecretStr):
+            yield name, value
 
 
 def _lease(settings: Settings) -> Iterator[Finding]:
