@@ -7,6 +7,7 @@ from urllib.parse import SplitResult, parse_qsl, urlsplit
 SCHEMES = ("redis://", "rediss://", "redis+socket://", "sentinel://", "amqp://", "amqps://")
 SENTINEL = "sentinel://"
 SENTINEL_PORT = 26379
+REDIS_TLS = "rediss://"
 MASTER_NAME = "master_name"
 SENTINEL_USER = {"sentinel_username": "username", "sentinel_password": "password"}
 
@@ -19,10 +20,12 @@ class Broker:
     Attributes:
         url: For Celery; it may hold a password.
         options: For kombu's transport, which takes none of them from a URL.
+        tls: How the server of a Redis is checked; None without TLS, and for brokers that are none.
     """
 
     url: str
     options: Mapping[str, object] = field(default_factory=dict)
+    tls: Mapping[str, str] | None = None
 
 
 def broker(stated: str) -> Broker:
@@ -39,7 +42,20 @@ def broker(stated: str) -> Broker:
     if not stated.startswith(SCHEMES):
         message = f"expected a URL that begins with one of {', '.join(SCHEMES)}"
         raise ValueError(message)
+    if stated.startswith(REDIS_TLS):
+        return Broker(stated, tls=_tls(stated))
     return _sentinels(stated) if stated.startswith(SENTINEL) else Broker(stated)
+
+
+def _tls(stated: str) -> Mapping[str, str]:
+    """
+    The certificate is checked unless ``ssl_cert_reqs=none`` says otherwise.
+
+    kombu checks nothing when the URL does not say what to check, and Flower fails.
+    """
+    asked = {name: value for name, value in parse_qsl(urlsplit(stated).query) if name.startswith("ssl_")}
+    asked["ssl_cert_reqs"] = asked.get("ssl_cert_reqs", "required").lower().removeprefix("cert_")
+    return asked
 
 
 def _sentinels(stated: str) -> Broker:

@@ -65,7 +65,7 @@ def celery_app(settings: Settings | None = None) -> Celery:
     """
     app = Celery("notify", set_as_current=False)
     app.config_from_object(next(name for name in CELERY_CONFIG if _exists(name)))
-    app.add_defaults(lambda: {"broker_url": _broker(settings).url})
+    app.add_defaults(lambda: _broker_of_celery(_broker(settings)))
     app.on_after_configure.connect(partial(_add_transport_options, settings), weak=False)
     return app
 
@@ -276,6 +276,11 @@ def _broker(settings: Settings | None) -> Broker:
         # A process of Celery's own commands, which would show a trace.
         raise SystemExit(f"notify: {NO_BROKER}") if settings is None else InvalidSettings(NO_BROKER)
     return broker(stated.get_secret_value())
+
+
+def _broker_of_celery(broker: Broker) -> dict[str, object]:
+    """The broker as Celery's own settings."""
+    return {"broker_url": broker.url, **({} if broker.tls is None else {"broker_use_ssl": dict(broker.tls)})}
 
 
 def _add_transport_options(settings: Settings | None, sender: Celery, **_: object) -> None:

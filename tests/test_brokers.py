@@ -1,5 +1,7 @@
 """What an operator may state as the broker, and what Celery makes of it."""
 
+from ssl import CERT_NONE
+
 import pytest
 
 from notify import wiring
@@ -35,9 +37,29 @@ def test_a_sentinel_may_have_an_address_of_ip_6() -> None:
     )
 
 
-@pytest.mark.parametrize("stated", ["redis://:pw@one:6379/1", "rediss://one", "amqp://u:pw@one;amqp://u:pw@two"])
+@pytest.mark.parametrize(
+    "stated", ["redis://:pw@one:6379/1", "redis+socket:///run/redis", "amqp://u:pw@one;amqp://u:pw@two"]
+)
 def test_other_brokers_are_celerys_business(stated: str) -> None:
     assert broker(stated) == Broker(stated)
+
+
+@pytest.mark.parametrize(
+    ("query", "checked"),
+    [
+        ("", {"ssl_cert_reqs": "required"}),
+        ("?ssl_ca_certs=/etc/ca.pem", {"ssl_cert_reqs": "required", "ssl_ca_certs": "/etc/ca.pem"}),
+        ("?ssl_cert_reqs=CERT_NONE", {"ssl_cert_reqs": "none"}),
+    ],
+)
+def test_the_certificate_of_a_redis_is_checked_unless_the_url_says_otherwise(
+    query: str, checked: dict[str, str]
+) -> None:
+    app = wiring.celery_app(Settings(_env_file=None, broker_url=f"rediss://one:6380/0{query}"))
+
+    assert app.conf.broker_use_ssl == checked
+    with app.connection_for_write() as connection:
+        assert connection.ssl.get("ssl_cert_reqs") != CERT_NONE or checked == {"ssl_cert_reqs": "none"}
 
 
 @pytest.mark.parametrize(
