@@ -7,8 +7,6 @@ from uuid import uuid4
 
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
-from sqlalchemy.exc import OperationalError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
 
 from notify import logs, wiring
@@ -37,6 +35,7 @@ from notify.channels.links import ForgedLink
 from notify.domain.errors import InvalidSettings, MalformedEvent
 from notify.domain.measures import Role, uncounted
 from notify.settings import Settings, load_or_exit
+from notify.store.database import AWAY
 from notify.tally import Tally
 
 ROUTERS = (
@@ -144,6 +143,6 @@ def _refuse_in_one_voice(app: FastAPI) -> None:
     app.exception_handler(RequestValidationError)(problems.invalid)
     app.exception_handler(MalformedEvent)(problems.malformed)
     app.exception_handler(ForgedLink)(problems.forged)
-    app.exception_handler(OperationalError)(problems.unreachable)
-    app.exception_handler(PoolTimeout)(problems.unreachable)
+    for away in AWAY:
+        app.exception_handler(away)(problems.unreachable)
     app.exception_handler(Exception)(problems.failed)

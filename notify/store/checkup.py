@@ -90,6 +90,11 @@ def version(connection: Connection) -> int:
     return int(connection.scalar(text("SHOW server_version_num")) or 0) // 10_000
 
 
+def takes_writes(connection: Connection) -> bool:
+    """Whether the server takes writes: it is no replica, and nobody has forbidden them."""
+    return bool(connection.scalar(text("SHOW transaction_read_only")) == "off")
+
+
 def snapshots(connection: Connection, *, longer: timedelta = LONG) -> Sequence[Snapshot]:
     """
     Transactions that keep dead rows from being cleaned up, the oldest first.

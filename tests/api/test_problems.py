@@ -1,6 +1,7 @@
 """Every refusal speaks with one voice."""
 
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from typing import Any
 
@@ -16,6 +17,7 @@ from notify.store.database import Database
 from notify.store.tokens import Scope
 from tests.api.conftest import Program, Rings
 from tests.api.in_process import InProcess
+from tests.support.defaults import defaults
 
 JSON = {"Content-Type": "application/json"}
 EVENT = {"type": "cl.comment.created", "actor": "dana", "cl": {"link": "CL-1"}, "comment": {"id": "1", "body": "Why?"}}
@@ -152,6 +154,18 @@ def test_a_database_that_does_not_answer_is_unavailable_and_the_call_may_be_repe
     assert answer.headers["Retry-After"]
     assert page.status_code == 503
     assert page.headers["Content-Type"].startswith("text/html")
+
+
+def test_a_server_that_takes_no_writes_is_unavailable_and_the_call_may_be_repeated(
+    context: Context, program: Program
+) -> None:
+    headers = program(Scope.EVENTS_WRITE)
+    with closing(Database(context.database.url)) as opened:
+        app = build_app(replace(context, database=opened))
+        with httpx.Client(transport=InProcess(app), base_url="http://notify.test", headers=headers) as api:
+            with defaults(opened.url, {"default_transaction_read_only": "on"}):
+                problem(api.post("/api/v1/events", json=EVENT), 503)
+            assert api.post("/api/v1/events", json=EVENT).status_code == 202
 
 
 def test_a_fault_of_ours_is_a_problem_document_that_gives_nothing_away(context: Context, program: Program) -> None:

@@ -101,6 +101,12 @@ def test_who_wants_nothing_written_is_heard_and_once_that_is_over_nothing_is_in_
         delete_all(opened)
 
 
+def test_the_doctor_names_a_server_that_takes_no_writes(well: Notify, database: Database) -> None:
+    with defaults(database.url, {"default_transaction_read_only": "on"}):
+        assert [one["about"] for one in well("doctor", "--json").json if not one["ok"]] == ["writes"]
+    assert [one["about"] for one in well("doctor", "--json").json if not one["ok"]] == []
+
+
 def delete_all(database: Database) -> None:
     with database.begin() as connection:
         connection.execute(delete(email_jobs))

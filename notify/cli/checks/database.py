@@ -10,7 +10,7 @@ from notify.cli.checks import Finding
 from notify.cli.place import Place
 from notify.store import checkup, migrate
 from notify.store.checkup import LONG, HotTable
-from notify.store.database import in_words, is_pooled
+from notify.store.database import is_pooled, refusal
 
 OLDEST_SUPPORTED = 14
 MOST_SKEW = timedelta(seconds=5)
@@ -29,8 +29,8 @@ def database(here: Place) -> Sequence[Finding]:
             return [finding for look in LOOKS for finding in look(connection)]
     except SQLAlchemyError as error:
         why = "Nothing works without it."
-        words = in_words(error) if isinstance(error, DBAPIError) else type(error).__name__
-        return [Finding("database", False, f"no answer: {words}", why, "check NOTIFY_DATABASE_URL")]
+        words = (refusal(error) if isinstance(error, DBAPIError) else None) or type(error).__name__
+        return [Finding("database", False, words, why, "check NOTIFY_DATABASE_URL")]
 
 
 def transactions(here: Place, *, longer: timedelta = LONG) -> Sequence[Finding]:
@@ -52,6 +52,13 @@ def _encoding(connection: Connection) -> Iterator[Finding]:
     found, why = migrate.encoding(connection), "Other encodings cannot hold what people write."
     mend = f"CREATE DATABASE … ENCODING '{migrate.ENCODING}' TEMPLATE template0, and move there"
     yield Finding("encoding", found == migrate.ENCODING, found, why, mend)
+
+
+def _writes(connection: Connection) -> Iterator[Finding]:
+    taken, why = checkup.takes_writes(connection), "Nothing is stored, claimed or recorded there; that costs only time."
+    words = "are taken" if taken else "are not taken: it is a replica, or default_transaction_read_only is on"
+    mend = "NOTIFY_DATABASE_URL=postgresql://…@host1,host2/…?target_session_attrs=read-write finds the primary"
+    yield Finding("writes", taken, words, why, mend)
 
 
 def _pooler(connection: Connection) -> Iterator[Finding]:
@@ -105,4 +112,4 @@ def _clock(connection: Connection) -> Iterator[Finding]:
     yield Finding("clock", skew <= MOST_SKEW, words, why, "set the clock by NTP on both")
 
 
-LOOKS: Sequence[Look] = (_version, _encoding, _pooler, _schema, _snapshots, _vacuum, _clock)
+LOOKS: Sequence[Look] = (_version, _encoding, _writes, _pooler, _schema, _snapshots, _vacuum, _clock)
