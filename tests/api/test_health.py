@@ -2,8 +2,10 @@
 
 import asyncio
 from asyncio import timeout
+from contextlib import closing
 from dataclasses import replace
 from datetime import timedelta
+from uuid import uuid4
 
 import httpx
 import pytest
@@ -12,11 +14,14 @@ from sqlalchemy import text
 
 from notify.api.app import build_app
 from notify.api.context import Context
+from notify.domain.measures import Role
 from notify.domain.waves import LEAST
 from notify.store import relays
 from notify.store.database import Database
+from notify.tally import Tally
 from tests.api.in_process import InProcess
 from tests.support import rows
+from tests.support.defaults import defaults
 
 RELAY = "mx.example.com:587"
 OTHER = "other.example.com:587"
@@ -183,6 +188,15 @@ def test_without_its_database_the_service_lives_but_is_not_ready(context: Contex
     assert ask(broken, "/readyz").status_code == 503
     assert ask(broken, "/readyz").json()["checks"]["database"]["ok"] is False
     assert ask(broken, "/metrics").status_code == 503
+
+
+def test_a_server_that_takes_no_writes_makes_the_service_unready_until_another_does(context: Context) -> None:
+    with closing(Database(context.database.url)) as opened:
+        here = replace(context, database=opened)
+        with defaults(opened.url, {"default_transaction_read_only": "on"}):
+            assert ask(here, "/readyz").status_code == 503
+        Tally(opened, process=uuid4(), role=Role.API).flush()
+        assert ask(here, "/readyz").status_code == 200
 
 
 @pytest.mark.parametrize(("revision", "status"), [("0001", 503), ("9999", 200)])
