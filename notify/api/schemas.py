@@ -65,6 +65,11 @@ def timezone(value: str) -> str:
     return value
 
 
+def hyphenated(value: str) -> str:
+    """A language tag as BCP 47 writes it: ``pt-BR`` for ``pt_BR``."""
+    return value.replace("_", "-")
+
+
 def foreseeable(value: datetime) -> datetime:
     """
     The value, if anybody can mean it.
@@ -85,7 +90,9 @@ Address = Annotated[
     AfterValidator(one_line),
     AfterValidator(address),
 ]
-Locale = Annotated[str, Field(max_length=35, pattern=r"^[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8})*$")]
+Locale = Annotated[
+    str, Field(max_length=35, pattern=r"^[A-Za-z]{2,8}([-_][A-Za-z0-9]{1,8})*$"), AfterValidator(hyphenated)
+]
 Timezone = Annotated[
     str, Field(max_length=64, json_schema_extra={"format": "iana-time-zone"}), AfterValidator(timezone)
 ]

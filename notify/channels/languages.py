@@ -1,6 +1,6 @@
 """The languages of letters and pages: gettext catalogues beside the templates, read as they are written."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, tzinfo
 from functools import lru_cache
 from gettext import NullTranslations
@@ -10,6 +10,7 @@ from re import compile as pattern
 from zoneinfo import ZoneInfo
 
 from babel import Locale, UnknownLocaleError
+from babel.core import get_global
 from babel.dates import format_date, get_day_names
 from babel.messages.mofile import write_mo
 from babel.messages.pofile import PoFileError, read_po
@@ -21,6 +22,7 @@ from notify.domain.errors import InvalidSettings
 DEFAULT = "en"
 ACCEPTED = pattern(r"(?P<tag>[A-Za-z0-9-]+)(?:\s*;\s*q=(?P<weight>[01](?:\.\d{0,3})?))?")
 LONGEST_ACCEPTED = 1_000
+POSIX_REST = pattern(r"[.@].*")
 CATALOGUE = Path("LC_MESSAGES", "notify.po")
 
 
@@ -64,8 +66,7 @@ class Languages:
         return next(filter(None, map(self._nearest, by_weight)), DEFAULT)
 
     def _nearest(self, wanted: str) -> str | None:
-        whole = _tag(wanted)
-        return next((tag for tag in (whole, whole.partition("-")[0]) if tag in self._translations), None)
+        return next((tag for tag in _ever_wider(_tag(wanted)) if tag in self._translations), None)
 
     def direction(self, language: str) -> str:
         """Where lines of a known language begin: ``ltr`` or ``rtl``."""
@@ -111,7 +112,21 @@ def zone(name: str | None) -> tzinfo:
 
 
 def _tag(name: str) -> str:
-    return name.replace("_", "-").lower()
+    """A BCP 47 tag for it, or for a locale as POSIX names it: ``de_DE.UTF-8`` is ``de-de``."""
+    return POSIX_REST.sub("", name).replace("_", "-").lower()
+
+
+def _ever_wider(tag: str) -> Iterator[str]:
+    """
+    The tag, then without its last part, and so on; a script that goes without saying stands in before the language.
+
+    Source: RFC 4647 §3.4; the likely scripts are CLDR's.
+    """
+    parts = tag.split("-")
+    yield from ("-".join(parts[:end]) for end in range(len(parts), 1, -1))
+    likely = get_global("likely_subtags").get("_".join([parts[0], *(part.upper() for part in parts[1:2])]), "")
+    yield "-".join(likely.lower().split("_")[:2])
+    yield parts[0]
 
 
 @lru_cache(maxsize=100)

@@ -51,6 +51,12 @@ def test_a_person_is_found_again_as_they_were_put(directory_writer: httpx.Client
     assert put.json() == got.json() == DANA | {"username": "dana", "undeliverable_email": None}
 
 
+def test_a_language_with_an_underscore_is_taken_as_the_tag_that_it_means(directory_writer: httpx.Client) -> None:
+    directory_writer.put("/api/v1/people/dana", json=DANA | {"locale": "pt_BR"})
+
+    assert directory_writer.get("/api/v1/people/dana").json()["locale"] == "pt-BR"
+
+
 def test_what_a_put_leaves_out_is_forgotten(directory_writer: httpx.Client) -> None:
     directory_writer.put("/api/v1/people/dana", json=DANA)
     directory_writer.put("/api/v1/people/dana", json={"email": "new@example.com"})

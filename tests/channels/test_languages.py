@@ -74,6 +74,30 @@ def test_a_letter_speaks_the_readers_language(locale: str) -> None:
     assert '<html lang="de" dir="ltr">' in composed.html
 
 
+@pytest.mark.parametrize(
+    ("wanted", "found"),
+    [
+        ("zh-Hant-HK", "zh-hant"),
+        ("zh_Hant_HK", "zh-hant"),
+        ("zh-HK", "zh-hant"),
+        ("zh-TW", "zh-hant"),
+        ("zh-CN", "zh"),
+        ("zh-Hans-SG", "zh"),
+        ("zh", "zh"),
+        ("pt_BR", "pt-br"),
+        ("pt_BR.UTF-8", "pt-br"),
+        ("pt-PT", "en"),
+        ("de_DE.UTF-8@euro", "de"),
+        ("C.UTF-8", "en"),
+        ("", "en"),
+    ],
+)
+def test_the_nearest_catalogue_is_found(tmp_path: Path, wanted: str, found: str) -> None:
+    for language in ("zh", "zh_Hant", "pt_BR"):
+        catalogue(tmp_path, language, ("Fewer letters", language))
+    assert Languages([tmp_path, folder("templates")]).best(wanted) == found
+
+
 @pytest.mark.parametrize("locale", [None, "en", "en-GB", "xx", "tlh-Latn"])
 def test_a_reader_of_another_language_gets_english(locale: str | None) -> None:
     assert composer().compose(letter(recipient=of_alice(locale)), date=NOON).text == (

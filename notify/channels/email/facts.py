@@ -11,13 +11,13 @@ from notify.channels.email import comments
 from notify.domain.events import ChangeList
 from notify.domain.jobs import Letter
 from notify.domain.web import is_web_address
+from notify.markdown import without_comments
 
 LONGEST_COMMENT = 20_000
 SHORTEST_COMMENT = 200
 LONGEST_CODE = 2_000
 LONGEST_SNIPPET = 140
 LONGEST_TITLE = 250
-MARK_COUNTS = 5
 READ_FOR_EACH_SHOWN = 4
 MOST_NAMES = 20
 
@@ -124,7 +124,7 @@ def review_facts(review: Mapping[str, Any], *, room: Room) -> dict[str, Any]:
             break
         told.append(comment_facts(comment, room=Room(max(left, SHORTEST_COMMENT))))
         body = comment.get("body") or ""
-        left -= SHORTEST_COMMENT // 2 + len(body) + MARK_COUNTS * comments.marks(body) + len(comment.get("code") or "")
+        left -= SHORTEST_COMMENT // 2 + len(body) + len(comment.get("code") or "")
     snippet = facts["snippet"] or (told[0]["snippet"] if told else "")
     return {**facts, "snippet": snippet, "state": review["state"], "comments": told, "more": len(made) - len(told)}
 
@@ -141,10 +141,10 @@ def change_facts(change: Mapping[str, Any], *, room: Room) -> dict[str, Any]:
     return {**words_facts(change.get("summary"), room=room), "revision": revision}
 
 
-def words_facts(markdown: object, *, room: Room) -> dict[str, Any]:
+def words_facts(stated: object, *, room: Room) -> dict[str, Any]:
     """What somebody wrote, as it may be shown; ``cut`` when there is more than is shown."""
-    written = str(markdown or "")
-    whole = comments.tidy(written[: READ_FOR_EACH_SHOWN * room.words])
+    written = str(stated or "")
+    whole = without_comments(comments.tidy(written[: READ_FOR_EACH_SHOWN * room.words]))
     body = comments.cut(whole, room.words)
     html = Markup(comments.as_html(body))  # noqa: S704 - sanitised by as_html
     return {

@@ -1,14 +1,22 @@
 """What people write is shown as they meant it, and can do nothing to the person who reads it."""
 
-from html import escape
 from re import findall, fullmatch
 from re import search as find
+from time import process_time
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from notify.channels.email.comments import as_html, as_quote, cut, fold, laid_open, one_line, tidy
+from notify.channels.email.facts import Room, words_facts
+from notify.markdown import as_html as markdown_as_html
+from notify.markdown import without_comments
+
+TABLE = (
+    '<table>\n<thead>\n<tr>\n<th>a</th>\n<th align="right">b</th>\n</tr>\n</thead>\n'
+    '<tbody>\n<tr>\n<td>1</td>\n<td align="right">2</td>\n</tr>\n</tbody>\n</table>\n'
+)
 
 ATTACKS = [
     "<script>alert(1)</script>",
@@ -64,6 +72,15 @@ def test_no_mixture_of_tricks_can_act_either(attack: str) -> None:
             "[![a](https://a.example/b.png)](https://c.example)",
             '<p><a href="https://c.example" rel="noopener nofollow">a</a></p>\n',
         ),
+        ("| a | b |\n|---|--:|\n| 1 | 2 |", TABLE),
+        ("- [ ] a\n- [x] b", '<ul>\n<li class="task">☐ a</li>\n<li class="task">☑ b</li>\n</ul>\n'),
+        ("- [x] a\n\n- b", '<ul>\n<li class="task"><p>☑ a</p>\n</li>\n<li>\n<p>b</p>\n</li>\n</ul>\n'),
+        ("~~a~~", "<p><del>a</del></p>\n"),
+        ("a\nb", "<p>a<br>\nb</p>\n"),
+        (
+            "see https://a.example/b.",
+            '<p>see <a href="https://a.example/b" rel="noopener nofollow">https://a.example/b</a>.</p>\n',
+        ),
         ("3. a\n4. b", '<ol start="3">\n<li>a</li>\n<li>b</li>\n</ol>\n'),
         ("```py\nif a < b:\n```", "<pre><code>if a &lt; b:\n</code></pre>\n"),
     ],
@@ -118,10 +135,68 @@ def test_a_cut_text_is_a_beginning(text: str, most: int) -> None:
     assert kept or not text or text[0] in " \n"
 
 
-@pytest.mark.parametrize("mark", ["![", "[", "[](", "*a ", "`a", "1. a\n", "a\n\n", "# a\n", "> a\n>> b\n", "_*"])
-def test_marks_without_words_are_shown_as_they_were_written_instead_of_holding_up_other_letters(mark: str) -> None:
-    words = mark * (20_000 // len(mark))
-    assert as_html(words) == f"<pre>{escape(words)}</pre>"
+JAPANESE = "見直しをお願いします。" * 60
+FAMILY, FLAG, HANGUL, ACCENT = "👨‍👩‍👧‍👦", "🇩🇪", "\u1112\u1161\u11ab", "e\u0301\u0302"
+
+
+def test_words_without_spaces_are_cut_at_the_limit_and_not_at_the_first_space() -> None:
+    assert cut(f"@bob {JAPANESE}", 140) == f"@bob {JAPANESE}"[:140]
+    assert cut("word " * 60, 140) == ("word " * 60)[:139]
+
+
+@pytest.mark.parametrize("character", [FAMILY, FLAG, HANGUL, ACCENT, "नि", "👍🏽", "❤️", "한"], ids=ascii)
+def test_no_text_is_cut_within_a_character(character: str) -> None:
+    kept = [cut(character * 100, most) for most in range(2 * len(character), 100)]
+    assert {len(one) % len(character) for one in kept} == {0}
+    assert all(len(one) > most - len(character) for most, one in enumerate(kept, start=2 * len(character)))
+
+
+@pytest.mark.parametrize(
+    "mark",
+    [
+        *("![", "[", "[](", "*a ", "`a", "1. a\n", "a\n\n", "# a\n", "> a\n>> b\n", "_*", "<!--", "<a", "|"),
+        *("| a |\n|-|\n", "> ", "- ", "~", "www.", "http://", "a@", "a.@b.c", "[a]: b\n", "&", "\\", "``` "),
+        *("a**b", "[a][", "- [ ] a\n", "<https://a> "),
+    ],
+    ids=ascii,
+)
+def test_no_text_takes_more_time_than_its_length_explains(mark: str) -> None:
+    words = mark * (400_000 // len(mark))
+    began = process_time()
+    markdown_as_html(without_comments(words))
+    assert process_time() - began < 5
+
+
+@pytest.mark.parametrize("nested", ["> ", "- "])
+@pytest.mark.parametrize("depth", [21, 60, 500])
+def test_nothing_is_nested_too_deep_to_be_read(nested: str, depth: int) -> None:
+    assert "the innermost words" in as_html(nested * depth + "the innermost words")
+
+
+@pytest.mark.parametrize(
+    "comment",
+    [
+        "<!-- cc @carol -->",
+        "words <!-- cc @carol --> words",
+        "> <!-- cc\n> @carol -->\n",
+        "<!--\n\n@carol\n\n-->\n\nwords",
+    ],
+)
+def test_a_note_in_an_html_comment_is_shown_nowhere(comment: str) -> None:
+    shown = words_facts(f"Fine.\n\n{comment}", room=Room(20_000))
+    assert "carol" not in "".join(str(form) for form in shown.values())
+    assert "Fine." in shown["quoted"]
+
+
+def test_a_comment_that_stands_in_code_is_code() -> None:
+    assert without_comments("`<!-- a -->` <!-- b --> `<!-- c -->`") == "`<!-- a -->`  `<!-- c -->`"
+    assert without_comments("```\n<!-- a -->\n```") == "```\n<!-- a -->\n```"
+
+
+def test_tags_are_words_like_any_other() -> None:
+    assert as_html("`a` List<String> <b>x</b> <std::string>") == (
+        "<p><code>a</code> List&lt;String&gt; &lt;b&gt;x&lt;/b&gt; &lt;std::string&gt;</p>\n"
+    )
 
 
 def test_a_long_comment_of_words_and_code_is_markdown_still() -> None:

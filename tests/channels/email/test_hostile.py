@@ -13,7 +13,7 @@ import pytest
 from notify.channels.email.compose import Composed
 from notify.channels.links import Scope
 from notify.cli import sample
-from notify.domain.events import COMMENT_CREATED, MERGED, REVIEW_SUBMITTED, ChangeList
+from notify.domain.events import COMMENT_CREATED, MERGED, ChangeList
 from notify.domain.jobs import Letter
 from notify.domain.preferences import Person
 from tests.support.letters import ALICE, HOST, NOON, composer, letter, links
@@ -174,16 +174,6 @@ def test_a_change_list_of_any_name_has_letters_links_and_a_thread(link: str) -> 
     assert fullmatch(r"https://notify\.example/unsubscribe/[\w.-]+", stop)
     mute = next(url for url in findall(r"https://\S+", composed.text) if "/unsubscribe/" in url)
     assert links().read_unsubscribe(mute.rpartition("/")[2]).targets[Scope.CHANGE_LIST] == link
-
-
-def test_a_review_of_marks_is_cut_sooner_than_one_of_words_so_that_other_letters_do_not_wait() -> None:
-    def shown(body: str) -> int:
-        one = sample.letter(REVIEW_SUBMITTED, host=HOST)
-        review = {"id": "1", "state": "commented", "comments": [{"id": "1", "body": body}] * 100}
-        return written(replace(one, event=replace(one.event, payload={"review": review}))).html.count('class="words"')
-
-    assert shown("word " * 20) == 100
-    assert shown("![" * 50) < 40
 
 
 @pytest.mark.parametrize("several", [False, True], ids=["alone", "among others"])

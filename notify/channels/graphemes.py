@@ -1,0 +1,51 @@
+"""Where what a reader takes for one character ends, so that no text is cut within one."""
+
+from unicodedata import category
+
+LONGEST = 64
+MARKS = frozenset({"Mn", "Mc", "Me"})
+ZERO_WIDTH_JOINERS = "\u200c\u200d"
+SKIN_TONES = range(0x1F3FB, 0x1F400)
+TAGS = range(0xE0020, 0xE0080)
+FLAG_LETTERS = range(0x1F1E6, 0x1F200)
+HANGUL_LEADING = (*range(0x1100, 0x1160), *range(0xA960, 0xA97D))
+HANGUL_FOLLOWING = (*range(0x1160, 0x1200), *range(0xD7B0, 0xD7FC))
+HANGUL_SYLLABLES = range(0xAC00, 0xD7A4)
+
+
+def whole(text: str, most: int) -> str:
+    """
+    At most so many code points from the beginning, ended where a character ends.
+
+    What claims to be longer than 64 code points is cut all the same.
+
+    Source: UAX #29, extended grapheme clusters, without prepended marks.
+    """
+    for end in range(min(most, len(text)), max(0, most - LONGEST), -1):
+        if end == len(text) or not _joined(text, end):
+            return text[:end]
+    return text[:most]
+
+
+def _joined(text: str, at: int) -> bool:
+    """Whether what stands before and what stands at this place are one character."""
+    before, after = text[at - 1], text[at]
+    code = ord(after)
+    return (
+        category(after) in MARKS
+        or after in ZERO_WIDTH_JOINERS
+        or (before == ZERO_WIDTH_JOINERS[1] and category(after) == "So")
+        or code in SKIN_TONES
+        or code in TAGS
+        or code in HANGUL_FOLLOWING
+        or (ord(before) in HANGUL_LEADING and (code in HANGUL_LEADING or code in HANGUL_SYLLABLES))
+        or (code in FLAG_LETTERS and _flag_letters(text, at) % 2 == 1)
+    )
+
+
+def _flag_letters(text: str, at: int) -> int:
+    """How many letters of flags stand before this place in a row; two are a flag."""
+    start = at
+    while start and ord(text[start - 1]) in FLAG_LETTERS:
+        start -= 1
+    return at - start
