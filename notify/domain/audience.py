@@ -1,12 +1,10 @@
 """Everyone an event concerns, each with the strongest reason that put them there."""
 
 from collections.abc import Iterable
-from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from enum import StrEnum
 
 from notify.domain.events import COMMENT_MENTIONED, ChangeList, Event
-from notify.domain.mentions import mentioned
 
 
 class Reason(StrEnum):
@@ -45,13 +43,13 @@ class Circle:
     Args:
         subscribers: Who has asked for its letters.
         participants: Who has said something on it before, and asked for the letters of such change lists.
-        mentionable: Who gets a letter when mentioned; others' names are words like any other.
+        mentioned: Whom the actor's words mention, of those who are known.
     """
 
     change_list: ChangeList
     subscribers: tuple[str, ...] = ()
     participants: tuple[str, ...] = ()
-    mentionable: AbstractSet[str] = frozenset()
+    mentioned: tuple[str, ...] = ()
 
 
 def strongest(people: Iterable[Concerned]) -> tuple[Concerned, ...]:
@@ -75,17 +73,12 @@ def around(circle: Circle) -> tuple[Concerned, ...]:
     )
 
 
-def around_and_mentioned(event: Event, circle: Circle) -> tuple[Concerned, ...]:
+def around_and_mentioned(circle: Circle) -> tuple[Concerned, ...]:
     """Everyone who has to do with the change list, and whom the actor's words mention, each once."""
-    names = [name for name in names_in(event) if name in circle.mentionable]
-    return strongest([*around(circle), *(Concerned(name, Reason.MENTIONED, COMMENT_MENTIONED) for name in names)])
+    mentioned = (Concerned(name, Reason.MENTIONED, COMMENT_MENTIONED) for name in circle.mentioned)
+    return strongest([*around(circle), *mentioned])
 
 
 def requested(event: Event) -> tuple[Concerned, ...]:
     """The people whose review the event asks for, each once."""
     return strongest(Concerned(name, Reason.REQUESTED) for name in event.part("request").get("reviewers", ()))
-
-
-def names_in(event: Event) -> tuple[str, ...]:
-    """Every name that the actor's words mention, known or not, each once; at most 50 a comment."""
-    return tuple(dict.fromkeys(name for words in event.said for name in mentioned(words)))

@@ -1,114 +1,127 @@
-"""Whom a text mentions: ``@username`` in what people wrote as Markdown, outside of code and addresses."""
+"""Whom words mention: the names behind an ``@``, and which of the people who are known each of them means."""
 
-from collections.abc import Iterator
-from re import compile as pattern
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from unicodedata import category, normalize
 
 MOST = 50
+LONGEST = 200
+MOST_READINGS = 8
 
-# What stands before or after makes it a part of an address, a path, a package or another network's name.
-MENTION = pattern(r"(?<![\w.+\-@/\\])@((?>\w(?:[\w.+-]{0,198}\w)?))(?!\w|[@/]\w)")
-LIST_ITEM = pattern(r" {0,3}(?:[-*+]|\d{1,9}[.)])(?:\s|$)")
-QUOTE = pattern(r" {0,3}> ?")
-FENCE = pattern(r" *(?:(`{3,})[^`]*|(~{3,}).*)$")
-CODE_INDENT = 4
-CODE_INDENT_IN_A_LIST = 8
-TICKS = pattern(r"`+")
+INSIDE = ".+-\u200c\u200d"
+BEFORE_NO_NAME = "_.+-@/\\"
+AFTER_NO_NAME = "@/"
+WITHOUT_SPACES: Sequence[tuple[str, int, int]] = (
+    ("thai", 0x0E00, 0x0E7F),
+    ("lao", 0x0E80, 0x0EFF),
+    ("burmese", 0x1000, 0x109F),
+    ("hangul", 0x1100, 0x11FF),
+    ("khmer", 0x1780, 0x17FF),
+    ("han", 0x2E80, 0x303F),
+    ("hiragana", 0x3040, 0x309F),
+    ("katakana", 0x30A0, 0x30FF),
+    ("hangul", 0x3130, 0x318F),
+    ("han", 0x3400, 0x9FFF),
+    ("hangul", 0xA960, 0xD7FF),
+    ("han", 0xF900, 0xFAFF),
+    ("katakana", 0xFF66, 0xFF9F),
+    ("han", 0x20000, 0x3FFFF),
+)
+
+Readings = tuple[str, ...]
 
 
-def mentioned(markdown: str) -> tuple[str, ...]:
+def mentioned(prose: Iterable[str]) -> tuple[Readings, ...]:
     """
-    The names that are mentioned, each once, in their order; at most 50, whether or not anybody is called so.
+    What is mentioned, each once, in its order; at most 50, whether or not anybody is called so.
 
-    Takes time in proportion to the text, whatever it holds. Fences, indented blocks and spans of
-    code are told apart as CommonMark does for texts that people write; where it takes a parser
-    (code in a list in a list), a name may be found in code.
+    A mention has several readings, the longest first, where a script that puts no spaces between
+    words follows the name: ``@bob看一下`` may mean ``bob看一下``, and else ``bob``. All are in NFC.
+
+    Args:
+        prose: Runs of text without code, as the parser of Markdown gives them.
     """
-    if "@" not in markdown:
-        return ()
-    found: dict[str, None] = {}
-    for prose in _prose(markdown):
-        for match in MENTION.finditer(prose):
-            found.setdefault(match[1])
+    found: dict[Readings, None] = {}
+    for run in prose:
+        for readings in _in_run(normalize("NFC", run)):
+            found.setdefault(readings)
             if len(found) == MOST:
                 return tuple(found)
     return tuple(found)
 
 
-def _prose(markdown: str) -> Iterator[str]:
-    """Paragraph after paragraph, without blocks and spans of code."""
-    paragraph: list[str] = []
-    for line in _outside_blocks(markdown):
-        if line:
-            paragraph.append(line)
-        else:
-            yield _outside_spans("\n".join(paragraph))
-            paragraph = []
-    yield _outside_spans("\n".join(paragraph))
+class Names:
+    """
+    People by their names, as they are called in mentions.
+
+    Args:
+        usernames: Everyone who may be meant.
+    """
+
+    def __init__(self, usernames: Iterable[str]) -> None:
+        exact: Mapping[str, list[str]] = defaultdict(list)
+        folded: Mapping[str, list[str]] = defaultdict(list)
+        for username in sorted(usernames):
+            name = normalize("NFC", username)
+            exact[name].append(username)
+            folded[name.casefold()].append(username)
+        self._exact, self._folded = dict(exact), dict(folded)
+
+    def meant(self, readings: Readings) -> str | None:
+        """
+        Who is meant: whose name it is to the letter, else who alone has it in another case; None if nobody.
+
+        The first reading that anybody has decides, also where it leaves open which of two people is meant.
+        """
+        for reading in readings:
+            if reading in self._exact:
+                return self._exact[reading][0]
+            alike = self._folded.get(reading.casefold())
+            if alike:
+                return alike[0] if len(alike) == 1 else None
+        return None
 
 
-def _outside_blocks(markdown: str) -> Iterator[str]:
-    """The lines that are not code, without the marks of quoting; an empty one wherever a paragraph ends."""
-    fence, depth, in_list, after_gap = "", 0, False, True
-    for raw in markdown.splitlines():
-        if fence:
-            line, quotes = _unquoted(raw, at_most=depth)
-            if quotes == depth:
-                fence = "" if _closes(line, fence) else fence
-                continue
-        line, depth = _unquoted(raw)
-        fence = _fence(line)
-        if fence or not line:
-            after_gap = True
-            yield ""
-        elif not after_gap or _indent(line) < (CODE_INDENT_IN_A_LIST if in_list else CODE_INDENT):
-            in_list = bool(LIST_ITEM.match(line)) or (in_list and not (after_gap and _indent(line) == 0))
-            after_gap = False
-            yield line
+def _in_run(run: str) -> Iterator[Readings]:
+    at = run.find("@")
+    while at >= 0:
+        end = _end(run, at + 1)
+        name = run[at + 1 : end].rstrip(INSIDE)
+        if name and len(name) <= LONGEST and _may_begin(run, at) and _may_end(run, end):
+            yield _readings(name)
+        at = run.find("@", end)
 
 
-def _unquoted(line: str, *, at_most: int = MOST) -> tuple[str, int]:
-    """The line without its marks of quoting, and how many there were."""
-    quotes, at = 0, 0
-    while quotes < at_most and (mark := QUOTE.match(line, at)):
-        quotes, at = quotes + 1, mark.end()
-    return line[at:].rstrip(), quotes
+def _end(run: str, at: int) -> int:
+    if at < len(run) and not _is_word(run[at]):
+        return at
+    while at < len(run) and (_is_word(run[at]) or run[at] in INSIDE or category(run[at])[0] == "M"):
+        at += 1
+    return at
 
 
-def _fence(line: str) -> str:
-    """The mark that opens a block of code; empty if the line opens none."""
-    mark = FENCE.match(line)
-    return (mark[1] or mark[2]) if mark else ""
+def _may_begin(run: str, at: int) -> bool:
+    """Whether the ``@`` is not a part of an address, a path, a package or another network's name."""
+    before = run[at - 1] if at else " "
+    return before not in BEFORE_NO_NAME and (not _is_word(before) or bool(_script(before)))
 
 
-def _closes(line: str, fence: str) -> bool:
-    mark = line.strip()
-    return mark.startswith(fence) and not mark.strip(fence[0])
+def _may_end(run: str, end: int) -> bool:
+    return not (run[end : end + 1] and run[end] in AFTER_NO_NAME and _is_word(run[end + 1 : end + 2]))
 
 
-def _outside_spans(paragraph: str) -> str:
-    """The paragraph with a space in place of each span of code. A run of ticks ends at the next of its length."""
-    runs = [(match.start(), match.end()) for match in TICKS.finditer(paragraph)]
-    following = _next_of_length([end - start for start, end in runs])
-    kept, at, number = [], 0, 0
-    while number < len(runs):
-        closing = following[number]
-        if closing is None:
-            number += 1
-            continue
-        kept.append(paragraph[at : runs[number][0]])
-        at, number = runs[closing][1], closing + 1
-    return " ".join([*kept, paragraph[at:]])
+def _is_word(character: str) -> bool:
+    return character.isalnum() or character == "_"
 
 
-def _next_of_length(lengths: list[int]) -> list[int | None]:
-    """For each run the number of the next one that is as long."""
-    upcoming: dict[int, int] = {}
-    following: list[int | None] = [None] * len(lengths)
-    for number in range(len(lengths) - 1, -1, -1):
-        following[number] = upcoming.get(lengths[number])
-        upcoming[lengths[number]] = number
-    return following
+def _readings(name: str) -> Readings:
+    """The whole, and what stands before each place where a script without spaces begins."""
+    begins = [at for at in range(1, len(name)) if (script := _script(name[at])) and script != _script(name[at - 1])]
+    shorter = [name[:at].rstrip(INSIDE) for at in begins[: MOST_READINGS - 1]]
+    return tuple(dict.fromkeys([name, *reversed(shorter)]))
 
 
-def _indent(line: str) -> int:
-    return len(line.expandtabs(4)) - len(line.expandtabs(4).lstrip(" "))
+def _script(character: str) -> str:
+    """The script without spaces that a character belongs to; empty for all others."""
+    code = ord(character)
+    return next((script for script, first, last in WITHOUT_SPACES if first <= code <= last), "")

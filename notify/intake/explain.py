@@ -88,6 +88,7 @@ def traces(connection: Connection, letters: Sequence[JobView]) -> dict[int, tupl
     names = {one.username for one in letters}
     facts = Facts(
         change_lists={},
+        mentioned={},
         subscribers={},
         participants={},
         people=directory.people(connection, names | {event.actor for event in told_of.values()}),

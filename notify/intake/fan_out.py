@@ -1,7 +1,7 @@
 """Fan-out: a batch of events becomes one row for each person it concerns, letters and skips alike."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import partial
@@ -14,18 +14,20 @@ import structlog
 from sqlalchemy import Connection
 
 from notify.checkpoints import FAN_OUT_CLAIMED, FAN_OUT_COMMITTED, FAN_OUT_WRITTEN, Checkpoint, pass_by
-from notify.domain.audience import Circle, Concerned, names_in, requested
+from notify.domain.audience import Circle, Concerned, requested
 from notify.domain.backoff import next_delay
 from notify.domain.events import COMMENT_MENTIONED, ChangeList, Event
 from notify.domain.fan_out import Decision, NotTold, Occasion, Told, decide
 from notify.domain.jobs import Stage
 from notify.domain.measures import Count, Measure, bucket, uncounted
+from notify.domain.mentions import Names, Readings, mentioned
 from notify.domain.ports import Doorbell
 from notify.domain.preferences import NO_CHOICES, Choices, EventType, Person
 from notify.domain.threads import message_id
 from notify.intake import holding, together
 from notify.intake.together import NEVER
 from notify.intake.triggers import TRIGGERS
+from notify.markdown import prose
 from notify.store import directory, events, preferences
 from notify.store.database import AWAY, Database
 from notify.store.events import ClaimedEvent, EventEnding
@@ -47,6 +49,7 @@ class Facts:
     """What the directory and the people's choices say today about everyone a batch concerns."""
 
     change_lists: Mapping[str, ChangeList]
+    mentioned: Mapping[int, tuple[str, ...]]
     subscribers: Mapping[str, Sequence[str]]
     participants: Mapping[str, Mapping[str, int]]
     people: Mapping[str, Person]
@@ -256,18 +259,29 @@ def facts_about(batch: Sequence[Event], connection: Connection) -> Facts:
     change_lists = directory.change_lists(connection, {event.cl_link for event in batch})
     subscribers = preferences.subscribers(connection, change_lists)
     participants = preferences.participants(connection, change_lists)
-    names = {event.actor for event in batch}.union(*(names_in(event) for event in batch), *subscribers.values())
+    mentions = {event.id: mentions_in(event) for event in batch}
+    readings = {reading for found in mentions.values() for one in found for reading in one}
+    called = directory.called(connection, readings) if readings else set[str]()
+    names = {event.actor for event in batch}.union(called, *subscribers.values())
     names = names.union(*participants.values(), *({one.username for one in requested(event)} for event in batch))
     for cl in change_lists.values():
         names |= {cl.author or "", *cl.reviewers}
+    people = directory.people(connection, sorted(names - {""}))
+    known = Names(people)
     return Facts(
         change_lists=change_lists,
+        mentioned={id_: _distinct(map(known.meant, found)) for id_, found in mentions.items()},
         subscribers=subscribers,
         participants=participants,
-        people=directory.people(connection, sorted(names - {""})),
+        people=people,
         choices=preferences.choices(connection, sorted(names - {""}), cl_links=sorted(change_lists)),
         event_types=preferences.event_types(connection),
     )
+
+
+def mentions_in(event: Event) -> tuple[Readings, ...]:
+    """Every name that the actor's words mention, known or not, each once; at most 50 a comment."""
+    return tuple(dict.fromkeys(one for words in event.said for one in mentioned(prose(words))))
 
 
 def plan(claimed: Sequence[ClaimedEvent], facts: Facts, *, host: str, rng: Random) -> Plan:
@@ -325,7 +339,7 @@ def circle_of(event: Event, change_list: ChangeList, facts: Facts) -> Circle:
         change_list=change_list,
         subscribers=tuple(facts.subscribers.get(event.cl_link, ())),
         participants=tuple(sorted(name for name, first in said.items() if first < event.id)),
-        mentionable=facts.people.keys() if COMMENT_MENTIONED in facts.event_types else frozenset(),
+        mentioned=facts.mentioned[event.id] if COMMENT_MENTIONED in facts.event_types else (),
     )
 
 
@@ -362,6 +376,10 @@ def _job(event: Event, concerned: Concerned, decision: Decision, *, host: str) -
             return replace(job, skipped_because=why)
         case _:
             assert_never(decision)
+
+
+def _distinct(usernames: Iterable[str | None]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(filter(None, usernames)))
 
 
 def _count(report: FanOutReport, endings: Sequence[EventEnding]) -> None:

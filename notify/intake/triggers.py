@@ -10,9 +10,9 @@ from notify.domain.events import Event
 Trigger = Callable[[Event, Circle], tuple[Concerned, ...]]
 
 
-def said(event: Event, circle: Circle) -> tuple[Concerned, ...]:
+def said(_event: Event, circle: Circle) -> tuple[Concerned, ...]:
     """A comment or a review concerns everyone around its change list, and whom it mentions."""
-    return around_and_mentioned(event, circle)
+    return around_and_mentioned(circle)
 
 
 def happened(_event: Event, circle: Circle) -> tuple[Concerned, ...]:

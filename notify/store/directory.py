@@ -4,8 +4,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from typing import Any
 
 from sqlalchemy import (
+    ColumnElement,
     Connection,
     RowMapping,
     Text,
@@ -73,7 +75,15 @@ _OF_PEOPLE = (
     tables.cl_subscriptions,
     tables.email_jobs,
 )
+
+
+def _folded(name: ColumnElement[Any]) -> ColumnElement[Any]:
+    return func.lower(func.normalize(name))
+
+
 _PEOPLE = select(*PERSON).where(tables.people.c.username == any_(bindparam("usernames", type_=ARRAY(Text))))
+_name = func.unnest(bindparam("names", type_=ARRAY(Text))).column_valued("name")
+_CALLED = select(tables.people.c.username).where(_folded(tables.people.c.username).in_(select(_folded(_name))))
 _reviewer_names = func.array_agg(tables.cl_reviewers.c.username)
 _CHANGE_LISTS = (
     select(
@@ -98,6 +108,11 @@ def people(connection: Connection, usernames: Iterable[str]) -> dict[str, Person
     """The people of these names, by username; whom the directory does not know is absent."""
     rows = connection.execute(_PEOPLE, {"usernames": list(usernames)})
     return {row["username"]: Person(**row) for row in rows.mappings()}
+
+
+def called(connection: Connection, names: Iterable[str]) -> set[str]:
+    """Everyone who has one of these names, whatever its case and its Unicode form."""
+    return set(connection.scalars(_CALLED, {"names": list(names)}))
 
 
 def person(connection: Connection, username: str) -> Person | None:

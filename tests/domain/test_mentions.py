@@ -1,14 +1,75 @@
 """Whom a text mentions, and what only looks like it."""
 
 from time import process_time
+from unicodedata import normalize
 
 import pytest
 
-from notify.domain.mentions import MOST, mentioned
+from notify.domain.mentions import MOST, Names, mentioned
+from notify.markdown import prose
+
+JOSE = normalize("NFD", "josé")
+
+
+def names(markdown: str) -> tuple[str, ...]:
+    """The names that a comment mentions, each in its longest reading."""
+    return tuple(readings[0] for readings in mentioned(prose(markdown)))
+
+
+def meant(markdown: str, *usernames: str) -> list[str]:
+    """Who of these people is mentioned."""
+    known = Names(usernames)
+    return [name for name in map(known.meant, mentioned(prose(markdown))) if name]
 
 
 @pytest.mark.parametrize(
-    ("text", "names"),
+    ("text", "told"),
+    [
+        ("请@bob看一下", ["bob"]),
+        ("交给@bob处理", ["bob"]),
+        ("@bobさん、お願いします", ["bob"]),
+        ("@bob님 확인 부탁드립니다", ["bob"]),
+        ("请@小明", ["小明"]),
+        ("@太郎さん", ["太郎"]),
+        ("@सुनीता देखो", ["सुनीता"]),
+        (f"@{JOSE} look", ["josé"]),
+        ("@Bob's and @BOB.", ["bob", "bob"]),
+        ("@Sam @sam @SAM", ["Sam", "sam"]),
+        ("@bob-, @bob: @bob) **@bob** ~~@bob~~ | @bob |", ["bob"]),
+        ("<b>@bob</b>", ["bob"]),
+    ],
+    ids=ascii,
+)
+def test_a_name_is_found_whatever_is_written_around_it(text: str, told: list[str]) -> None:
+    people = ["bob", "jose", "josé", "सुनीता", "सुन", "小明", "太郎", "Sam", "sam", "org"]
+    assert list(dict.fromkeys(meant(text, *people))) == list(dict.fromkeys(told))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "<!-- cc @bob -->",
+        "see https://x.example/?q=@bob and www.x.example/@bob",
+        "<https://x.example/@bob> <mailto:a@bob>",
+        "[words](https://x.example/@bob)",
+        "![@bob](https://x.example/b.png)",
+        "a@bob.com a@bob @bob/team @bob@social.example é@bob",
+        "@bobby @bo @bob.com @bob_",
+    ],
+)
+def test_what_only_looks_like_a_mention_tells_nobody(text: str) -> None:
+    assert meant(text, "bob", "carol") == []
+
+
+def test_a_person_in_another_case_is_meant_if_it_is_one_person() -> None:
+    assert meant("@DANA", "Dana", "bob") == ["Dana"]
+    assert meant("@DANA", "Dana", "dana") == []
+    assert meant("@dana", "Dana", "dana") == ["dana"]
+    assert meant(f"@{JOSE}", JOSE) == [JOSE]
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
     [
         ("@dana", ["dana"]),
         ("Please look, @dana.", ["dana"]),
@@ -23,8 +84,8 @@ from notify.domain.mentions import MOST, mentioned
     ],
     ids=ascii,
 )
-def test_a_name_after_an_at_sign_is_a_mention(text: str, names: list[str]) -> None:
-    assert mentioned(text) == tuple(names)
+def test_a_name_after_an_at_sign_is_a_mention(text: str, found: list[str]) -> None:
+    assert names(text) == tuple(found)
 
 
 @pytest.mark.parametrize(
@@ -44,7 +105,7 @@ def test_a_name_after_an_at_sign_is_a_mention(text: str, names: list[str]) -> No
     ids=lambda text: text[:30],
 )
 def test_addresses_paths_and_packages_are_no_mentions(text: str) -> None:
-    assert mentioned(text) == ()
+    assert names(text) == ()
 
 
 @pytest.mark.parametrize(
@@ -68,20 +129,20 @@ def test_addresses_paths_and_packages_are_no_mentions(text: str) -> None:
     ids=ascii,
 )
 def test_what_stands_in_code_is_no_mention_and_what_follows_is(code: str) -> None:
-    assert mentioned(f"{code}\n\n@bob") == ("bob",)
+    assert names(f"{code}\n\n@bob") == ("bob",)
 
 
 @pytest.mark.parametrize("text", ["`@dana", "`` @dana `", "`one\n\n@dana`", "```inline``` @dana"], ids=ascii)
 def test_ticks_that_close_nothing_hide_nothing(text: str) -> None:
-    assert mentioned(text) == ("dana",)
+    assert names(text) == ("dana",)
 
 
 def test_a_fence_that_nobody_closes_hides_the_rest() -> None:
-    assert mentioned("```\n@dana\n\n@bob") == ()
+    assert names("```\n@dana\n\n@bob") == ()
 
 
 def test_fifty_names_are_enough() -> None:
-    assert mentioned(" ".join(f"@person{number}" for number in range(MOST + 5))) == tuple(
+    assert names(" ".join(f"@person{number}" for number in range(MOST + 5))) == tuple(
         f"person{number}" for number in range(MOST)
     )
 
@@ -94,5 +155,5 @@ def test_fifty_names_are_enough() -> None:
 def test_no_text_is_read_in_more_than_linear_time(pattern: str) -> None:
     text = pattern * (500_000 // len(pattern))
     began = process_time()
-    mentioned(text + "@end")
+    names(text + "@end")
     assert process_time() - began < 5

@@ -340,6 +340,26 @@ def mention(database: Database, *, in_a_review: bool = False) -> int:
     return emit_on_cl_1(database, COMMENT, comment=comment)
 
 
+@pytest.mark.parametrize(
+    ("body", "told"),
+    [
+        ("请@carol看一下", {"carol"}),
+        ("@CAROL: look", {"carol"}),
+        ("<!-- cc @carol -->", set()),
+        ("`@carol` https://x.example/@carol a@carol.example", set()),
+        ("@jose\u0301", {"josé"}),
+        ("@JOSÉ and @jose", {"josé", "jose"}),
+    ],
+)
+def test_the_parsed_words_say_who_is_mentioned(database: Database, body: str, told: set[str]) -> None:
+    with database.begin() as connection:
+        for username in ("josé", "jose"):
+            directory.put_person(connection, Person(username=username, email=f"{username}@example.com"))
+    event_id = emit_on_cl_1(database, COMMENT, comment={"id": "1", "body": body})
+    drain(database)
+    assert {name for name, (reason, *_) in fates(database, event_id).items() if reason == "mentioned"} == told
+
+
 @pytest.mark.parametrize("in_a_review", [False, True], ids=["comment", "review"])
 def test_who_is_mentioned_is_told_as_of_a_mention_and_the_author_as_the_author(
     database: Database, *, in_a_review: bool
