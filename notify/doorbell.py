@@ -1,10 +1,10 @@
 """Doorbells over Celery: rung from a thread of their own, coalesced, with one try and short time-outs."""
 
 import os
+from logging import getLogger
 from threading import Condition, Thread
 from time import monotonic
 
-import structlog
 from celery import Celery
 
 from notify.domain.jobs import Stage
@@ -13,7 +13,8 @@ from notify.domain.measures import Count, Measure, uncounted
 COALESCE_SECONDS = 0.05
 EXPIRES_SECONDS = 300
 
-log = structlog.get_logger(__name__)
+# The standard library's: an application that emits has set up its own logs, and structlog's default is its output.
+log = getLogger(__name__)
 
 
 class CeleryDoorbell:
@@ -80,7 +81,7 @@ class CeleryDoorbell:
             self._app.send_task(stage.queue, queue=stage.queue, expires=EXPIRES_SECONDS, retry=False)
         except Exception as error:  # noqa: BLE001 - whatever the broker does, the table has the row
             self._count(Measure.DOORBELL_FAILED, stage)
-            log.warning("doorbell.failed", stage=stage.value, error=type(error).__name__)
+            log.warning("doorbell.failed: %s for %s", type(error).__name__, stage.value)
         else:
             self._count(Measure.DOORBELL_SENT, stage)
 

@@ -3,6 +3,7 @@
 import gc
 import threading
 from collections.abc import Iterator, Mapping
+from logging import getLogger
 from pathlib import Path
 from typing import Any
 from weakref import ref
@@ -217,6 +218,9 @@ WRONG: Mapping[str, Mapping[str, str]] = {
 def fresh_process(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
     """As a process that has emitted nothing yet, in this working folder."""
     monkeypatch.chdir(tmp_path)
+    # Whoever configures logs by a dictionary, as import-linter does, switches off the loggers that are there.
+    for name in ("notify.wiring", "notify.doorbell"):
+        monkeypatch.setattr(getLogger(name), "disabled", False)
     process_doorbell.cache_clear()
     yield tmp_path
     process_doorbell.cache_clear()
@@ -255,10 +259,25 @@ def emits_and_warns_once(database: Database, caplog: pytest.LogCaptureFixture) -
     with database.begin() as connection:
         receipts = [notify.emit(connection, comment(key)) for key in ("k1", "k2")]
     until(nothing_is_awaited)
+    process_doorbell().flush(at_most_seconds=5)
     assert [rows.row(database, events, one.id)["status"] for one in receipts] == ["pending"] * 2
     (warning,) = [one for one in caplog.records if one.name.startswith("notify")]
     assert warning.levelname == "WARNING"
     assert "hunter2" not in warning.getMessage()
+
+
+@pytest.mark.usefixtures("fresh_process")
+def test_a_broker_that_cannot_be_reached_is_told_to_an_applications_log_and_never_to_its_output(
+    database: Database,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("NOTIFY_BROKER_URL", "redis://:hunter2@127.0.0.1:port/0")
+
+    emits_and_warns_once(database, caplog)
+
+    assert capfd.readouterr().out == ""
 
 
 @pytest.mark.usefixtures("fresh_process")
