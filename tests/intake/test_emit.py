@@ -51,8 +51,10 @@ class Witness(Rings):
 
 
 @pytest.fixture
-def doorbell(database: Database) -> Witness:
-    return Witness(database)
+def doorbell(database: Database) -> Iterator[Witness]:
+    """Rung out before the database is closed, over which it looks."""
+    yield Witness(database)
+    until(nothing_is_awaited)
 
 
 @pytest.fixture(params=list(applications.ONE_OF_EACH.values()), ids=list(applications.ONE_OF_EACH))
