@@ -157,7 +157,9 @@ def test_words_of_others_are_shown_as_they_are() -> None:
 
 
 def test_it_is_watched_until_somebody_stops_it(environment: Mapping[str, str]) -> None:
-    command = [sys.executable, "-c", "from notify.cli import main; main()", "top", "--every", "0.5"]
+    # A suite that runs in the background ignores Ctrl-C, and so would what it starts.
+    heeds = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+    command = [sys.executable, "-c", f"{heeds}; from notify.cli import main; main()", "top", "--every", "0.5"]
     ours, theirs = openpty()
     with (
         os.fdopen(ours, "rb", buffering=0) as terminal,
