@@ -16,10 +16,11 @@ PATIENCE = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Says:
-    """One answer; ``body`` None: a new token."""
+    """One answer; ``body`` None: a new token. ``times``: how often the body is said in it."""
 
     status: int = 200
     body: bytes | Mapping[str, Any] | None = None
+    times: int = 1
 
 
 @dataclass
@@ -65,30 +66,31 @@ class TokenEndpoint:
         """Answer nothing until the end."""
         self.go_on.clear()
 
-    def answer(self, form: dict[str, str]) -> tuple[int, bytes]:
+    def answer(self, form: dict[str, str]) -> tuple[Says, bytes]:
         self.asked.append(form)
         number = len(self.asked)
         says = self.answers.pop(0) if self.answers else Says()
         self.go_on.wait(PATIENCE)
         if isinstance(says.body, bytes):
-            return says.status, says.body
+            return says, says.body
         granted: dict[str, Any] = {"token_type": "Bearer", "access_token": f"token-{number}"}
         granted |= {} if self.life is None else {"expires_in": self.life}
-        return says.status, json.dumps(granted if says.body is None else says.body).encode()
+        return says, json.dumps(granted if says.body is None else says.body).encode()
 
 
 def _handler(endpoint: TokenEndpoint) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
-            status, words = endpoint.answer({"path": self.path, **dict(parse_qsl(body.decode()))})
-            self.send_response(status)
-            if status // 100 == 3:
+            says, words = endpoint.answer({"path": self.path, **dict(parse_qsl(body.decode()))})
+            self.send_response(says.status)
+            if says.status // 100 == 3:
                 self.send_header("Location", endpoint.url)
-            self.send_header("Content-Length", str(len(words)))
+            self.send_header("Content-Length", str(len(words) * says.times))
             self.end_headers()
             with suppress(OSError):  # who asked has heard enough
-                self.wfile.write(words)
+                for _ in range(says.times):
+                    self.wfile.write(words)
 
         def log_message(self, *_: object) -> None:
             """Nobody reads it."""
