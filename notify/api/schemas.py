@@ -32,6 +32,7 @@ from notify.store.directory import Refusal, State
 
 LARGEST_ID = 2**63 - 1
 LONGEST_ADDRESS = 254
+CASES = {2: str.upper, 4: str.capitalize}
 FORESEEABLE = (datetime(2000, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC))
 
 _timezones = lru_cache(maxsize=1)(available_timezones)
@@ -65,9 +66,16 @@ def timezone(value: str) -> str:
     return value
 
 
-def hyphenated(value: str) -> str:
-    """A language tag as BCP 47 writes it: ``pt-BR`` for ``pt_BR``."""
-    return value.replace("_", "-")
+def language_tag(value: str) -> str:
+    """
+    A language tag as BCP 47 writes it: ``pt-BR`` for ``PT_br``, ``zh-Hant-HK`` for ``zh-hant-hk``.
+
+    Source: RFC 5646 §2.1.1.
+    """
+    language, *parts = value.replace("_", "-").lower().split("-")
+    plain = next((at for at, part in enumerate(parts) if len(part) == 1), len(parts))
+    cased = (CASES.get(len(part), str.lower)(part) for part in parts[:plain])
+    return "-".join([language, *cased, *parts[plain:]])
 
 
 def foreseeable(value: datetime) -> datetime:
@@ -91,7 +99,7 @@ Address = Annotated[
     AfterValidator(address),
 ]
 Locale = Annotated[
-    str, Field(max_length=35, pattern=r"^[A-Za-z]{2,8}([-_][A-Za-z0-9]{1,8})*$"), AfterValidator(hyphenated)
+    str, Field(max_length=35, pattern=r"^[A-Za-z]{2,8}([-_][A-Za-z0-9]{1,8})*$"), AfterValidator(language_tag)
 ]
 Timezone = Annotated[
     str, Field(max_length=64, json_schema_extra={"format": "iana-time-zone"}), AfterValidator(timezone)

@@ -1,10 +1,12 @@
 """Where what a reader takes for one character ends, so that no text is cut within one."""
 
-from unicodedata import category
+from unicodedata import category, combining
 
 LONGEST = 64
 MARKS = frozenset({"Mn", "Mc", "Me"})
 ZERO_WIDTH_JOINERS = "\u200c\u200d"
+VIRAMA = 9
+LETTERS_THAT_FOLLOW = "\u0e33\u0eb3\uff9e\uff9f"
 SKIN_TONES = range(0x1F3FB, 0x1F400)
 TAGS = range(0xE0020, 0xE0080)
 FLAG_LETTERS = range(0x1F1E6, 0x1F200)
@@ -19,7 +21,8 @@ def whole(text: str, most: int) -> str:
 
     What claims to be longer than 64 code points is cut all the same.
 
-    Source: UAX #29, extended grapheme clusters, without prepended marks.
+    Source: UAX #29, extended grapheme clusters, without prepended marks. Whatever follows a joiner, and a letter
+    after a virama in any script, stays with it: a cut comes a little sooner, and needs no tables.
     """
     for end in range(min(most, len(text)), max(0, most - LONGEST), -1):
         if end == len(text) or not _joined(text, end):
@@ -34,7 +37,9 @@ def _joined(text: str, at: int) -> bool:
     return (
         category(after) in MARKS
         or after in ZERO_WIDTH_JOINERS
-        or (before == ZERO_WIDTH_JOINERS[1] and category(after) == "So")
+        or before == ZERO_WIDTH_JOINERS[1]
+        or (combining(before) == VIRAMA and category(after) == "Lo")
+        or after in LETTERS_THAT_FOLLOW
         or code in SKIN_TONES
         or code in TAGS
         or code in HANGUL_FOLLOWING

@@ -51,10 +51,21 @@ def test_a_person_is_found_again_as_they_were_put(directory_writer: httpx.Client
     assert put.json() == got.json() == DANA | {"username": "dana", "undeliverable_email": None}
 
 
-def test_a_language_with_an_underscore_is_taken_as_the_tag_that_it_means(directory_writer: httpx.Client) -> None:
-    directory_writer.put("/api/v1/people/dana", json=DANA | {"locale": "pt_BR"})
+@pytest.mark.parametrize(
+    ("given", "stored"),
+    [
+        ("pt_BR", "pt-BR"),
+        ("PT_br", "pt-BR"),
+        ("zh_hant_hk", "zh-Hant-HK"),
+        ("DE-1996", "de-1996"),
+        ("en-X-UK", "en-x-uk"),
+        ("sl-1ABC", "sl-1abc"),
+    ],
+)
+def test_a_language_is_stored_as_the_tag_that_it_means(directory_writer: httpx.Client, given: str, stored: str) -> None:
+    directory_writer.put("/api/v1/people/dana", json=DANA | {"locale": given})
 
-    assert directory_writer.get("/api/v1/people/dana").json()["locale"] == "pt-BR"
+    assert directory_writer.get("/api/v1/people/dana").json()["locale"] == stored
 
 
 def test_what_a_put_leaves_out_is_forgotten(directory_writer: httpx.Client) -> None:

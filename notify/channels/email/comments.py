@@ -108,7 +108,7 @@ def cut(text: str, most: int) -> str:
 
 def shortened(name: str, most: int) -> str:
     """The name, or so much of it as fits with a sign that it goes on."""
-    return name if len(name) <= most else f"{name[: most - 1]}…"
+    return name if len(name) <= most else f"{graphemes.whole(name, most - 1)}…"
 
 
 def _wrapped(lines: Sequence[str]) -> Iterator[str]:

@@ -7,6 +7,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from notify.channels import graphemes
 from notify.channels.email import comments
 from notify.domain.events import ChangeList
 from notify.domain.jobs import Letter
@@ -144,7 +145,7 @@ def change_facts(change: Mapping[str, Any], *, room: Room) -> dict[str, Any]:
 def words_facts(stated: object, *, room: Room) -> dict[str, Any]:
     """What somebody wrote, as it may be shown; ``cut`` when there is more than is shown."""
     written = str(stated or "")
-    whole = without_comments(comments.tidy(written[: READ_FOR_EACH_SHOWN * room.words]))
+    whole = without_comments(comments.tidy(graphemes.whole(written, READ_FOR_EACH_SHOWN * room.words)))
     body = comments.cut(whole, room.words)
     html = Markup(comments.as_html(body))  # noqa: S704 - sanitised by as_html
     return {

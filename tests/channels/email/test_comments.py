@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from notify.channels.email.comments import as_html, as_quote, cut, fold, laid_open, one_line, tidy
+from notify.channels.email.comments import as_html, as_quote, cut, fold, laid_open, one_line, shortened, tidy
 from notify.channels.email.facts import Room, words_facts
 from notify.markdown import as_html as markdown_as_html
 from notify.markdown import without_comments
@@ -137,6 +137,9 @@ def test_a_cut_text_is_a_beginning(text: str, most: int) -> None:
 
 JAPANESE = "見直しをお願いします。" * 60
 FAMILY, FLAG, HANGUL, ACCENT = "👨‍👩‍👧‍👦", "🇩🇪", "\u1112\u1161\u11ab", "e\u0301\u0302"
+THAI, LAO, HALF_WIDTH = "\u0e19\u0e49\u0e33", "\u0e99\u0eb3", "\uff8a\uff9e"
+SHAKEN_HEAD, CONJUNCT = "\U0001f642\u200d\u2194\ufe0f", "\u0915\u094d\u0937\u093f"
+CHARACTERS = [FAMILY, FLAG, HANGUL, ACCENT, "नि", "👍🏽", "❤️", "한", THAI, LAO, HALF_WIDTH, SHAKEN_HEAD, CONJUNCT]
 
 
 def test_words_without_spaces_are_cut_at_the_limit_and_not_at_the_first_space() -> None:
@@ -144,11 +147,22 @@ def test_words_without_spaces_are_cut_at_the_limit_and_not_at_the_first_space() 
     assert cut("word " * 60, 140) == ("word " * 60)[:139]
 
 
-@pytest.mark.parametrize("character", [FAMILY, FLAG, HANGUL, ACCENT, "नि", "👍🏽", "❤️", "한"], ids=ascii)
+@pytest.mark.parametrize("character", CHARACTERS, ids=ascii)
 def test_no_text_is_cut_within_a_character(character: str) -> None:
     kept = [cut(character * 100, most) for most in range(2 * len(character), 100)]
     assert {len(one) % len(character) for one in kept} == {0}
     assert all(len(one) > most - len(character) for most, one in enumerate(kept, start=2 * len(character)))
+
+
+@pytest.mark.parametrize("character", CHARACTERS, ids=ascii)
+def test_no_name_is_shortened_within_a_character(character: str) -> None:
+    kept = [shortened(character * 100, most).removesuffix("…") for most in range(2 * len(character), 100)]
+    assert {len(one) % len(character) for one in kept} == {0}
+
+
+def test_where_much_is_read_for_little_that_is_shown_the_reading_ends_with_a_character() -> None:
+    not_shown = "\x01" * 79
+    assert words_facts(not_shown + FLAG * 100, room=Room(20))["quoted"] in {"", f"> {FLAG}"}
 
 
 @pytest.mark.parametrize(
