@@ -3,6 +3,7 @@
 from time import monotonic, sleep
 from typing import Any
 
+from celery.events.dispatcher import EventDispatcher
 from celery.worker.consumer import Consumer
 from celery.worker.state import maybe_shutdown
 from kombu.exceptions import OperationalError
@@ -12,6 +13,18 @@ LONGEST_PAUSE_SECONDS = 30.0
 # A broker that gave out sooner than this after we connected was not well yet.
 WELL_SECONDS = 60
 LOOK_FOR_SHUTDOWN_SECONDS = 0.2
+
+
+class OneAttemptDispatcher(EventDispatcher):  # type: ignore[misc]  # Celery is not typed
+    """
+    What tells Flower about the worker, with one attempt each time.
+
+    Celery repeats a heartbeat that the broker refuses without end, in the thread that consumes: the worker would
+    neither notice that its broker is away nor stop when it is told to.
+    """
+
+    def send(self, type: str, **kwargs: Any) -> Any:  # noqa: A002, ANN401 - the arguments are Celery's own
+        return super().send(type, **{**kwargs, "retry": False})
 
 
 class PatientConsumer(Consumer):  # type: ignore[misc]  # Celery is not typed
@@ -26,6 +39,7 @@ class PatientConsumer(Consumer):  # type: ignore[misc]  # Celery is not typed
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - the arguments are Celery's own
         super().__init__(*args, **kwargs)
+        self.app.events.dispatcher_cls = OneAttemptDispatcher
         # What kombu raises when the connection that it wants to use is gone and cannot be made again.
         self.connection_errors: tuple[type[Exception], ...] = (*self.conninfo.connection_errors, OperationalError)
         self._connected_at: float | None = None

@@ -23,6 +23,7 @@ from tests.support.worker import RunningWorker, worker
 LOST = "Connection to broker lost"
 TASK_ENDED = "succeeded in"
 CONSUMES = " ready."
+BEATS_MILLISECONDS = 4_500
 NEEDED = ("brpop", "lpush", "sadd", "publish", "psubscribe", "ping")
 
 
@@ -41,6 +42,15 @@ class Broker:
         """Close every other connection, so that everybody must connect again."""
         for kind in ("normal", "pubsub"):
             self.client.client_kill_filter(_type=kind, skipme=True)
+
+    def refused_for(self, command: str) -> float:
+        """For how many milliseconds it has refused this command, again and again, to anybody; -1: never."""
+        spans = (
+            float(str(one["timestamp-last-updated"])) - float(str(one["timestamp-created"]))
+            for one in self.client.acl_log()
+            if one["object"] == command
+        )
+        return max(spans, default=-1)
 
 
 class Lost:
@@ -185,6 +195,17 @@ def test_a_worker_outlives_what_its_broker_answers_idle_and_at_work_and_hears_do
 
     assert scene.check().repeated == 0
     assert scene.tables().verdicts == {"sent": 3}
+
+
+def test_a_worker_whose_heartbeats_are_refused_stops_when_it_is_told_to(
+    scene: Scene, broker: Broker, doorbell: Doorbell
+) -> None:
+    with scene.worker() as running:
+        until_doorbells_are_heard(doorbell, running)
+        refused = [f"-{name}" for name in NEEDED if name != "brpop"]
+        broker.client.acl_setuser("default", enabled=True, nopass=True, commands=refused)
+        until(lambda: broker.refused_for("ping") >= 0 or broker.refused_for("publish") > BEATS_MILLISECONDS)
+        assert running.stop() == 0
 
 
 def test_a_worker_that_starts_on_a_broker_that_answers_with_an_error_sends_and_consumes_later(
