@@ -1,23 +1,12 @@
-"""Whether a worker is alive: each part of each of its processes promises until when it will be heard from again."""
+"""Whether a worker is alive: each part of each of its processes promises when its next heartbeat comes."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Protocol
-
-from notify.domain.jobs import Stage
-
-
-class Part(StrEnum):
-    """What is watched in a worker process: the sweeper's thread of each stage, and the engine's event loop."""
-
-    FAN_OUT = Stage.FAN_OUT.value
-    DELIVER = Stage.DELIVER.value
-    ENGINE = "engine"
 
 
 class Promise(Protocol):
-    """Takes note that this part will be heard from again within so many seconds. Cheap, thread-safe, never raises."""
+    """Promises a heartbeat from this part within *seconds*. Cheap, thread-safe, never raises."""
 
     def __call__(self, part: str, seconds: float) -> None: ...
 
@@ -35,12 +24,12 @@ STOPPING = Liveness(ok=True, detail="stopping")
 
 def liveness(promised: Mapping[int, Mapping[str, float]], *, now: float, processes: int) -> Liveness:
     """
-    Whether as many processes as there should be keep what they promised.
+    Whether at least *processes* of them keep their promises.
 
-    A process that is gone keeps its promises until they run out: by then another has taken its place.
+    A process that has died counts as alive until its promises run out; by then another has taken its place.
 
     Args:
-        promised: By process, until when its parts may be silent, on the clock of *now*.
+        promised: For each process, until when each of its parts may be silent, on the clock of *now*.
     """
     silent = {
         process: ", ".join(part for part, until in parts.items() if until < now) for process, parts in promised.items()
@@ -52,4 +41,4 @@ def liveness(promised: Mapping[int, Mapping[str, float]], *, now: float, process
 
 
 def unwatched(part: str, seconds: float) -> None:
-    """Take no note of it."""
+    """For a process whose heartbeats nobody reads."""

@@ -28,23 +28,24 @@ from notify.delivery.retention import Pruned, Pruning
 from notify.delivery.sweeper import LONGEST_WORK_SECONDS, Beat, Sweeper
 from notify.domain.errors import InvalidSettings
 from notify.domain.jobs import Stage
-from notify.domain.liveness import STOPPING, Liveness, Part, Promise, liveness, unwatched
+from notify.domain.liveness import STOPPING, Liveness, Promise, liveness, unwatched
 from notify.domain.measures import Role
 from notify.intake.receive import receive
 from notify.intake.schema import parse
 from notify.settings import Settings, load, load_or_exit
 from notify.store import gauges, process_totals, stats
 from notify.tally import Tally
-from notify.worker.livez import Livez
-from notify.worker.signs import Signs
+from notify.worker.livez import Heartbeats, Livez
 
 LOOK_FOR_SHUTDOWN_SECONDS = 0.2
 GOODBYE_SECONDS = 10
 UNREAD_RESULT_TENTHS = 20
 PULSE_SECONDS = 1
+# Beside the stages, whose sweepers have a thread each: the event loop that sends.
+ENGINE = "engine"
 # Enough for another process to take the place of one that is gone, on a busy machine too.
 SILENT_ENGINE_SECONDS = 20
-FIRST_SIGN_SECONDS = 60
+FIRST_HEARTBEAT_SECONDS = 60
 # Shorter than Celery's time limit for a task; the next run goes on.
 LONGEST_PRUNE = timedelta(minutes=10)
 
@@ -57,7 +58,7 @@ class Runtime:
 
     Args:
         serves: The stages whose queues this worker consumes; its sweeper looks after those only.
-        promise: Takes the signs of life of this process.
+        promise: Takes the heartbeats of this process.
     """
 
     def __init__(self, settings: Settings, *, serves: frozenset[Stage], promise: Promise = unwatched) -> None:
@@ -74,7 +75,7 @@ class Runtime:
         parts: dict[str, Any] = {"doorbell": self._doorbell, "worker": self.worker, "count": self._tally.count}
         self._fan_out = wiring.fan_out(settings, self._database, **parts)
         self._engine = wiring.engine(
-            settings, self._database, **parts, moved=partial(promise, Part.DELIVER, LONGEST_WORK_SECONDS)
+            settings, self._database, **parts, moved=partial(promise, Stage.DELIVER, LONGEST_WORK_SECONDS)
         )
         beats = [
             Beat(Stage.FAN_OUT, self._fan_out.is_due, self.fan_out),
@@ -89,10 +90,10 @@ class Runtime:
         )
 
     def start(self) -> None:
-        """Begin to sweep, to write what is counted, and to give signs of life."""
+        """Begin to sweep, to write what is counted, and to promise heartbeats."""
         self._sweeper.start()
         self._tally.start()
-        self._engine.every(PULSE_SECONDS, partial(self._promise, Part.ENGINE, SILENT_ENGINE_SECONDS))
+        self._engine.every(PULSE_SECONDS, partial(self._promise, ENGINE, SILENT_ENGINE_SECONDS))
 
     def stop(self) -> None:
         """Give back what is not begun, finish what is on its way, but not for ever. Repeated, it ends no later."""
@@ -151,7 +152,7 @@ class _Served:
 
     stages: frozenset[Stage] = frozenset(Stage)
     livez: Livez | None = None
-    signs: Signs | None = None
+    heartbeats: Heartbeats | None = None
 
 
 # One byte that parent and children share: the parent sets it when it is told to stop, so that the
@@ -162,7 +163,7 @@ _closing = mmap(-1, 1)
 @cache
 def runtime() -> Runtime:
     """The runtime of this process."""
-    promise = unwatched if _Served.signs is None else _Served.signs.of(_place())
+    promise = unwatched if _Served.heartbeats is None else _Served.heartbeats.of(_place())
     made = Runtime(load(), serves=_Served.stages, promise=promise)
     log.info("worker.ready", worker=str(made.worker), serves=sorted(_Served.stages))
     return made
@@ -205,19 +206,20 @@ def _answer_for_health(instance: Any, **_: object) -> None:  # noqa: ANN401 - th
     if port is None:
         return
     least: int = instance.min_concurrency
-    _Served.signs = signs = Signs(instance.max_concurrency or least)
+    processes = instance.max_concurrency or least
+    _Served.heartbeats = heartbeats = Heartbeats((*Stage, ENGINE), processes=processes)
     for place in range(least):
-        signs.of(place)(Part.ENGINE, FIRST_SIGN_SECONDS)
+        heartbeats.of(place)(ENGINE, FIRST_HEARTBEAT_SECONDS)
     try:
-        ask = partial(_liveness, signs, processes=least)
+        ask = partial(_liveness, heartbeats, processes=least)
         _Served.livez = Livez(port, ask=ask, host=settings.worker_health_host)
     except OSError as error:
         raise SystemExit(f"NOTIFY_WORKER_HEALTH_PORT is {port}: {error.strerror}") from None
     _Served.livez.start()
 
 
-def _liveness(signs: Signs, *, processes: int) -> Liveness:
-    return STOPPING if _closing[0] else liveness(signs.read(), now=monotonic(), processes=processes)
+def _liveness(heartbeats: Heartbeats, *, processes: int) -> Liveness:
+    return STOPPING if _closing[0] else liveness(heartbeats.promised(), now=monotonic(), processes=processes)
 
 
 def _place() -> int:

@@ -1,22 +1,58 @@
-"""The worker's health address: ``GET /livez``, from a thread of the parent that holds no lock and logs nothing."""
+"""A worker's heartbeats, in memory that its processes share, and ``GET /livez``, which answers from them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from functools import partial
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from json import dumps
+from mmap import mmap
 from socket import AF_INET, AF_INET6, create_server, has_dualstack_ipv6, socket
+from struct import calcsize
 from threading import Thread
+from time import monotonic
+from typing import Literal
 
-from notify.domain.liveness import Liveness
+from notify.domain.liveness import Liveness, Promise, unwatched
 
 PATH = "/livez"
 PATIENCE_SECONDS = 5
+INSTANT: Literal["d"] = "d"
+
+
+class Heartbeats:
+    """
+    Until when each of these parts of each process may be silent; made before the fork.
+
+    No lock: a child may be killed. Each instant is written by one process, in one piece, on the
+    monotonic clock, which all processes of a machine share.
+    """
+
+    def __init__(self, parts: Sequence[str], *, processes: int) -> None:
+        self._processes = processes
+        self._places = {part: place for place, part in enumerate(parts)}
+        self._until = memoryview(mmap(-1, processes * len(parts) * calcsize(INSTANT))).cast(INSTANT)
+
+    def of(self, process: int) -> Promise:
+        """Takes the promises of this process; one beyond *processes* is not watched."""
+        return partial(self._promise, process) if process < self._processes else unwatched
+
+    def promised(self) -> dict[int, dict[str, float]]:
+        """For each process, the parts that have made a promise, and until when they may be silent."""
+        found = {process: self._of(process) for process in range(self._processes)}
+        return {process: parts for process, parts in found.items() if parts}
+
+    def _of(self, process: int) -> dict[str, float]:
+        first = process * len(self._places)
+        return {part: until for part, place in self._places.items() if (until := self._until[first + place])}
+
+    def _promise(self, process: int, part: str, seconds: float) -> None:
+        self._until[process * len(self._places) + self._places[part]] = monotonic() + seconds
 
 
 class Livez:
     """
-    Answers at this address, or at every address of this machine, 200 or 503, to whoever asks.
+    Answers 200 or 503 at *host*, or at every address of this machine; holds no lock and logs nothing.
 
     Raises:
         OSError: The port is taken, or not ours to take.
