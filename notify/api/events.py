@@ -13,7 +13,7 @@ from notify.api import auth
 from notify.api.bodies import JsonBody
 from notify.api.context import InContext
 from notify.api.problems import MOST_ERRORS, OF_BODIES, FieldError, RefusedFields, documented
-from notify.api.schemas import BatchAccepted, EventAccepted, EventOut, InPath
+from notify.api.schemas import BatchAccepted, EventAccepted, EventOut, InPath, Told
 from notify.domain.jobs import Stage
 from notify.domain.traces import well_formed
 from notify.intake.explain import traces
@@ -67,8 +67,8 @@ def get_event(key: InPath, context: InContext) -> EventOut:
         if event is None:
             raise HTTPException(HTTPStatus.NOT_FOUND, f"no event has the key {key}")
         found = traces(connection, event.people)
-    told = [{**asdict(one), "trace": found[one.id]} for one in event.people]
-    return EventOut.model_validate({**asdict(event), "people": told})
+    told = [Told.model_validate({**asdict(one), "trace": found[one.id]}) for one in event.people]
+    return EventOut(**asdict(event) | {"people": told})
 
 
 def _refuse_others(differences: Iterable[FieldError]) -> None:

@@ -1,5 +1,6 @@
 """Letters, for operators: where one is, what was tried, and what can be done by hand."""
 
+from dataclasses import asdict
 from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Annotated
@@ -10,7 +11,7 @@ from sqlalchemy import Connection
 from notify.api import auth
 from notify.api.context import InContext
 from notify.api.problems import documented
-from notify.api.schemas import Id, JobFilter, JobOut, JobPage, JobWithAttempts, WrittenLetter
+from notify.api.schemas import Id, JobFilter, JobPage, JobWithAttempts, WrittenLetter
 from notify.delivery import shown
 from notify.domain.jobs import Stage
 from notify.intake.explain import traces
@@ -37,20 +38,18 @@ def list_jobs(asked: Annotated[JobFilter, Query()], context: InContext) -> JobPa
     which = Which(**asked.model_dump(exclude={"cursor", "limit"}))
     with context.database.begin() as connection:
         page = jobs.page(connection, which, below=asked.cursor, limit=asked.limit)
-    return JobPage(jobs=[JobOut.model_validate(job) for job in page.jobs], next_cursor=page.below)
+    return JobPage(jobs=list(page.jobs), next_cursor=page.below)
 
 
 @router.get("/{job_id}")
 def get_job(job_id: Id, context: InContext) -> JobWithAttempts:
-    """One letter, every try of it that did not end in sent, its event, and the rules that say why."""
+    """One letter, every attempt that did not end in sent, its event, and the rules that say why."""
     with context.database.begin() as connection:
         job = _known(connection, job_id)
-        more = {
-            "attempts": jobs.attempts(connection, job_id),
-            "event": jobs.event(connection, job.event_id),
-            "trace": traces(connection, [job])[job_id],
-        }
-    return JobWithAttempts.model_validate({**JobOut.model_validate(job).model_dump(), **more})
+        attempts = jobs.attempts(connection, job_id)
+        event = jobs.event(connection, job.event_id)
+        trace = traces(connection, [job])[job_id]
+    return JobWithAttempts(**asdict(job), attempts=attempts, event=event, trace=trace)
 
 
 @router.get("/{job_id}/letter", responses=NOT_NOW)
@@ -73,34 +72,34 @@ def get_letter(job_id: Id, context: InContext) -> WrittenLetter:
 
 
 @router.post("/{job_id}/retry", responses=NOT_NOW)
-def retry_job(job_id: Id, context: InContext) -> JobOut:
+def retry_job(job_id: Id, context: InContext) -> JobView:
     """Make a letter due now that waits or has ended without being sent. Its history stays."""
     with context.database.begin() as connection:
         before = _known(connection, job_id)
         _allowed(jobs.retry(connection, job_id), before, "retried")
         after = _known(connection, job_id)
     context.doorbell.ring(Stage.DELIVER)
-    return JobOut.model_validate(after)
+    return after
 
 
 @router.post("/{job_id}/cancel", responses=NOT_NOW)
-def cancel_job(job_id: Id, context: InContext) -> JobOut:
+def cancel_job(job_id: Id, context: InContext) -> JobView:
     """End a letter that is not out. One that is on its way at this moment may still arrive."""
     with context.database.begin() as connection:
         before = _known(connection, job_id)
         _allowed(jobs.cancel(connection, job_id), before, "cancelled")
-        return JobOut.model_validate(_known(connection, job_id))
+        return _known(connection, job_id)
 
 
 @router.post("/{job_id}/replay", status_code=HTTPStatus.CREATED, responses=NOT_NOW)
-def replay_job(job_id: Id, context: InContext) -> JobOut:
+def replay_job(job_id: Id, context: InContext) -> JobView:
     """Write a new letter like one that has ended, with a new Message-ID, and return it."""
     with context.database.begin() as connection:
         before = _known(connection, job_id)
         fresh = _allowed(jobs.replay(connection, job_id), before, "replayed")
         written = _known(connection, fresh)
     context.doorbell.ring(Stage.DELIVER)
-    return JobOut.model_validate(written)
+    return written
 
 
 def _known(connection: Connection, job_id: int) -> JobView:

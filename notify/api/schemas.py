@@ -1,5 +1,7 @@
 """What the API takes and gives, as OpenAPI shows it. Unknown fields are refused: a typo must not be silence."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, time
 from functools import lru_cache
 from typing import Annotated, Literal, Self
@@ -24,11 +26,12 @@ from notify.channels.email.headers import UnusableAddress
 from notify.domain.audience import Reason
 from notify.domain.errors import UnsafeHeader
 from notify.domain.events import ChangeList
-from notify.domain.fan_out import Rule
+from notify.domain.fan_out import Step
 from notify.domain.preferences import Choices, EventType, Person
 from notify.domain.schedule import Hold, Mode, QuietHours
 from notify.intake.schema import Line, Name, Strict, WebAddress, one_line, written_out
 from notify.store.directory import Refusal, State
+from notify.store.jobs import AttemptView, EventView, JobView
 
 LARGEST_ID = 2**63 - 1
 LONGEST_ADDRESS = 254
@@ -132,13 +135,6 @@ class BatchAccepted(View):
     duplicates: int = Field(description="Events whose key was known before; they changed nothing.")
 
 
-class StepOut(View):
-    """One rule that is asked, and what it finds."""
-
-    rule: Rule
-    found: str
-
-
 class Told(View):
     """What became of an event for one person."""
 
@@ -148,7 +144,7 @@ class Told(View):
     status: str
     why: str | None = Field(validation_alias="outcome_reason", description="Why skipped, dead or cancelled, if so.")
     message_id: str | None
-    trace: list[StepOut] = Field(
+    trace: list[Step] = Field(
         default=[], description="Every rule that is asked by what holds today, in order; the last one decides."
     )
 
@@ -169,7 +165,7 @@ class LetterOut(View):
     held_by: Hold | None = Field(description="What it waits or has waited for; null: nothing.")
     created_at: datetime
     finished_at: datetime | None
-    trace: list[StepOut] = Field(
+    trace: list[Step] = Field(
         default=[], description="Every rule that is asked by what holds today, in order; the last one decides."
     )
 
@@ -189,26 +185,11 @@ class HistoryFilter(Strict):
     limit: int = Field(default=50, ge=1, le=200)
 
 
-class EventFacts(View):
-    """An event as it stands."""
-
-    id: int
-    key: str
-    type: str
-    cl_link: str
-    actor: str
-    occurred_at: datetime
-    status: Literal["pending", "working", "done", "dead"]
-    last_error: str | None
-    created_at: datetime
-    finished_at: datetime | None
-    emptied_at: datetime | None = Field(description="When the words it carried were deleted; null: it has them.")
-
-
-class EventOut(EventFacts):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventOut(EventView):
     """An event as it stands, and what became of it for everyone it concerned."""
 
-    people: list[Told]
+    people: Sequence[Told]
 
 
 class PersonIn(Strict):
@@ -497,59 +478,15 @@ class JobFilter(Strict):
     limit: int = Field(default=50, ge=1, le=200)
 
 
-class AttemptOut(View):
-    """One try that did not end in sent."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobWithAttempts(JobView):
+    """One letter as it stands, every attempt that did not end in sent, its event, and why it is told today."""
 
-    attempt: int
-    at: datetime
-    phase: str | None
-    code: int | None
-    enhanced_code: str | None
-    text: str | None
-    verdict: str
-    relay: str | None
-    took_ms: int | None = Field(description="Milliseconds; null: no letter was written.")
-
-
-class JobOut(View):
-    """One letter as it stands."""
-
-    id: int
-    event_key: str
-    event_type: str
-    cl_link: str
-    username: str
-    to_email: str | None
-    reason: str
-    status: str
-    due_at: datetime | None = Field(description="Not before this instant; null: finished.")
-    attempt: int
-    failures: int
-    max_failures: int
-    lapses: int
-    priority: int
-    expires_at: datetime
-    message_id: str | None
-    outcome_reason: str | None
-    last_code: int | None
-    last_enhanced_code: str | None
-    last_error: str | None
-    relay_reply: str | None
-    replay_of: int | None
-    leader_id: int | None = Field(description="The job whose letter tells of this event too; null: its own letter.")
-    held_by: Hold | None = Field(description="What it waits or has waited for; null: nothing.")
-    relay: str | None = Field(description="Which relay took the letter; null: it is not sent.")
-    sent_in_ms: int | None = Field(description="Milliseconds that the try took which sent it; null: it is not sent.")
-    created_at: datetime
-    finished_at: datetime | None
-
-
-class JobWithAttempts(JobOut):
-    """One letter as it stands, every try of it that did not end in sent, its event, and why it is told today."""
-
-    attempts: list[AttemptOut]
-    event: EventFacts
-    trace: list[StepOut] = Field(description="The rules that are asked, in order, by what is known today.")
+    attempts: Sequence[AttemptView]
+    event: EventView
+    trace: Sequence[Step] = field(
+        metadata={"description": "The rules that are asked, in order, by what is known today."}
+    )
 
 
 class WrittenLetter(View):
@@ -565,7 +502,7 @@ class WrittenLetter(View):
 class JobPage(View):
     """Letters, newest first."""
 
-    jobs: list[JobOut]
+    jobs: list[JobView]
     next_cursor: int | None = Field(
         description="Where the next page begins, though this one may be empty; null: this is the last."
     )

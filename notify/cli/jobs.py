@@ -87,7 +87,7 @@ def show(
         return
     print_table(["", ""], [(name, value) for name, value in asdict(job).items() if value is not None])
     _print_tries(tries)
-    console.print(f"\n{event.type} by {event.actor}, key {event.key}" if event else "", markup=False)
+    console.print(f"\n{event.type} by {event.actor}, key {event.key}", markup=False)
     print_table(["rule", "found today"], [(step.rule, step.found) for step in trace])
     if written is not None:
         console.print(f"\nSubject: {written.subject}\n\n{written.text}", markup=False)

@@ -23,7 +23,7 @@ from notify.embedded.stack import LETTERS, Stack
 from notify.settings import Settings
 from notify.store import directory, jobs, preferences
 from notify.store.database import Database
-from notify.store.jobs import EventView
+from notify.store.jobs import EventWithJobs
 
 LIMIT_SECONDS = 30
 LOOK_SECONDS = 0.05
@@ -164,7 +164,7 @@ def _comment(settings: Settings, database: Database) -> list[str]:
     return keys
 
 
-def _settled(database: Database, keys: Sequence[str]) -> list[EventView]:
+def _settled(database: Database, keys: Sequence[str]) -> list[EventWithJobs]:
     end = monotonic() + LIMIT_SECONDS
     while True:
         with database.begin() as connection:
@@ -176,7 +176,7 @@ def _settled(database: Database, keys: Sequence[str]) -> list[EventView]:
         sleep(LOOK_SECONDS)
 
 
-def _letters(events: Iterable[EventView], folder: Path | None) -> list[Delivered]:
+def _letters(events: Iterable[EventWithJobs], folder: Path | None) -> list[Delivered]:
     """The caught letters; with a relay elsewhere, what the table says of them."""
     sent = {f"<{job.message_id}>": job for event in events for job in event.people if job.status == "sent"}
     if folder is None:

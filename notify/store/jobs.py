@@ -1,9 +1,13 @@
-"""Where is my letter: what people and operators read of the outbox, and what they may do by hand."""
+"""
+Where is my letter: what people and operators read of the outbox, and what they may do by hand.
+
+The API answers with these views: a field's name, type and ``description`` stand in OpenAPI as they stand here.
+"""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 from sqlalchemy import ColumnElement, Connection, Select, func, select
 from sqlalchemy.exc import IntegrityError
@@ -19,7 +23,7 @@ SPAN = 100_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobView:
-    """One letter as it stands. Null fields mean what the column comments of ``email_jobs`` say."""
+    """One letter as it stands."""
 
     id: int
     event_id: int
@@ -30,7 +34,7 @@ class JobView:
     to_email: str | None
     reason: str
     status: str
-    due_at: datetime | None
+    due_at: datetime | None = field(metadata={"description": "Not before this instant; null: finished."})
     attempt: int
     failures: int
     max_failures: int
@@ -44,17 +48,21 @@ class JobView:
     last_error: str | None
     relay_reply: str | None
     replay_of: int | None
-    leader_id: int | None
-    held_by: str | None
-    relay: str | None
-    sent_in_ms: int | None
+    leader_id: int | None = field(
+        metadata={"description": "The job whose letter tells of this event too; null: its own letter."}
+    )
+    held_by: str | None = field(metadata={"description": "What it waits or has waited for; null: nothing."})
+    relay: str | None = field(metadata={"description": "Which relay took the letter; null: it is not sent."})
+    sent_in_ms: int | None = field(
+        metadata={"description": "Milliseconds that the attempt took which sent it; null: it is not sent."}
+    )
     created_at: datetime
     finished_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttemptView:
-    """One try that did not end in sent."""
+    """One attempt that did not end in sent."""
 
     attempt: int
     at: datetime
@@ -64,12 +72,12 @@ class AttemptView:
     text: str | None
     verdict: str
     relay: str | None
-    took_ms: int | None
+    took_ms: int | None = field(metadata={"description": "Milliseconds; null: no letter was written."})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EventView:
-    """One event as it stands, and what became of it for each person it concerned."""
+    """One event as it stands."""
 
     id: int
     key: str
@@ -77,20 +85,28 @@ class EventView:
     cl_link: str
     actor: str
     occurred_at: datetime
-    status: str
+    status: Literal["pending", "working", "done", "dead"]
     failures: int
     last_error: str | None
     created_at: datetime
     finished_at: datetime | None
-    emptied_at: datetime | None
-    people: Sequence[JobView] = ()
+    emptied_at: datetime | None = field(
+        metadata={"description": "When the words it carried were deleted; null: it has them."}
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventWithJobs(EventView):
+    """One event as it stands, and what became of it for each person it concerned."""
+
+    people: Sequence[JobView]
 
 
 _JOB: Sequence[ColumnElement[Any]] = tuple(
     events.c.key.label("event_key") if name == "event_key" else email_jobs.c[name] for name in JobView.__slots__
 )
 _ATTEMPT: Sequence[ColumnElement[Any]] = tuple(email_attempts.c[name] for name in AttemptView.__slots__)
-_EVENT: Sequence[ColumnElement[Any]] = tuple(events.c[name] for name in EventView.__slots__ if name != "people")
+_EVENT: Sequence[ColumnElement[Any]] = tuple(events.c[name] for name in EventView.__slots__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,19 +187,18 @@ def attempts(connection: Connection, job_id: int) -> list[AttemptView]:
     return [AttemptView(**row) for row in connection.execute(query).mappings()]
 
 
-def of_event(connection: Connection, key: str) -> EventView | None:
+def of_event(connection: Connection, key: str) -> EventWithJobs | None:
     """One event with everyone it concerned; None if the key is unknown."""
     row = connection.execute(select(*_EVENT).where(events.c.key == key)).mappings().one_or_none()
     if row is None:
         return None
     people = _views(connection, _jobs().where(email_jobs.c.event_id == row["id"]).order_by(email_jobs.c.id))
-    return EventView(**row, people=people)
+    return EventWithJobs(**row, people=people)
 
 
-def event(connection: Connection, event_id: int) -> EventView | None:
-    """One event by itself; None if there is no such row."""
-    row = connection.execute(select(*_EVENT).where(events.c.id == event_id)).mappings().one_or_none()
-    return None if row is None else EventView(**row)
+def event(connection: Connection, event_id: int) -> EventView:
+    """The event that a letter is about."""
+    return EventView(**connection.execute(select(*_EVENT).where(events.c.id == event_id)).mappings().one())
 
 
 def retry(connection: Connection, job_id: int) -> bool:

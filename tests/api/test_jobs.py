@@ -1,5 +1,6 @@
 """Where is my letter, over HTTP, and what operators may do by hand."""
 
+from dataclasses import fields
 from datetime import timedelta
 from random import Random
 from typing import Any
@@ -7,14 +8,16 @@ from uuid import uuid4
 
 import httpx
 import pytest
+from pydantic_core import to_jsonable_python
 from sqlalchemy import func, insert, select, update
 
 from notify.channels.links import SignedLinks
 from notify.domain.jobs import Stage
 from notify.domain.preferences import Person
 from notify.intake.fan_out import FanOut
-from notify.store import directory
+from notify.store import directory, jobs
 from notify.store.database import Database
+from notify.store.jobs import JobView
 from notify.store.tables import email_attempts, email_jobs
 from notify.store.tokens import Scope
 from tests.api.conftest import Person as PersonHeaders
@@ -77,6 +80,21 @@ def end(database: Database, job_id: int, status: str) -> None:
 def of(letters: list[dict[str, Any]], username: str) -> dict[str, Any]:
     """The newest letter of a person."""
     return next(one for one in letters if one["username"] == username)
+
+
+def test_an_operator_reads_all_that_the_store_says_and_openapi_says_what_it_means(
+    operator: httpx.Client, letters: list[dict[str, Any]], database: Database
+) -> None:
+    with database.begin() as connection:
+        stored = jobs.show(connection, letters[0]["id"])
+    assert stored is not None
+    answered = operator.get(f"/api/v1/jobs/{stored.id}").json()
+    assert {name: answered[name] for name in JobView.__slots__} == to_jsonable_python(stored)
+
+    described = operator.get("/openapi.json").json()["components"]["schemas"]["JobView"]["properties"]
+    meant = {one.name: one.metadata.get("description") for one in fields(JobView)}
+    assert {name: one.get("description") for name, one in described.items()} == meant
+    assert meant["due_at"]
 
 
 def test_an_event_says_what_became_of_it_for_everyone_it_concerned(
