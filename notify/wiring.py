@@ -17,9 +17,9 @@ from celery import Celery
 
 from notify import logs, tracing
 from notify.brokers import Broker, broker
-from notify.channels.email.compose import Composer
-from notify.channels.email.relay import Relay, in_order
-from notify.channels.email.smtp import EmailChannel
+from notify.channels.email.channel import EmailChannel
+from notify.channels.email.smtp.relay import Relay, in_order
+from notify.channels.email.writing.compose import Composer
 from notify.channels.links import SignedLinks
 from notify.checkpoints import CRASH_AT, Checkpoint, armed
 from notify.delivery.engine import Engine
@@ -35,7 +35,7 @@ from notify.settings import Settings, load, load_or_exit
 from notify.store.database import POOL_SIZE, Database
 
 if TYPE_CHECKING:
-    from notify.channels.email.dkim import Signer
+    from notify.channels.email.writing.dkim import Signer
 
 CELERY_CONFIG = ("notify.celeryconfig", "celeryconfig")
 FAN_OUT_BATCH = 200
@@ -204,7 +204,7 @@ def signer(settings: Settings) -> "Signer | None":
     if settings.dkim_selector is None or settings.dkim_key_file is None:
         return None
     # Here and not above: cryptography is 7 MB of every process, and most let the relay sign.
-    from notify.channels.email import dkim  # noqa: PLC0415
+    from notify.channels.email.writing import dkim  # noqa: PLC0415
 
     return dkim.signer(
         domain=settings.dkim_domain or _mail_domain(settings),

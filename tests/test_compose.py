@@ -21,7 +21,7 @@ from click import Context, Group
 from flower.options import default_options  # type: ignore[import-untyped]
 
 import celeryconfig
-from notify.channels.email.relay import Guard, Relay
+from notify.channels.email.smtp.relay import Guard, Relay
 from notify.cli import app as notify_app
 from notify.cli.checks.deployment import KNOWN_TO_EVERYBODY
 from notify.embedded.commands import CATCHER, COMMANDS

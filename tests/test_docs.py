@@ -17,7 +17,7 @@ from flower.options import default_options  # type: ignore[import-untyped]
 import notify
 from notify.api import app as api
 from notify.api import metrics
-from notify.channels.email.facts import Room, facts_of
+from notify.channels.email.writing.facts import Room, facts_of
 from notify.cli import app as notify_app
 from notify.cli import sample
 from notify.domain.fan_out import Why

@@ -8,7 +8,7 @@ from fastapi import Depends, Request
 
 from notify.api.pages import Pages
 from notify.api.person_tokens import PersonTokens
-from notify.channels.email.compose import Composer
+from notify.channels.email.writing.compose import Composer
 from notify.channels.links import ForgedLink, SignedLinks
 from notify.domain.ports import Doorbell
 from notify.store.database import Database

@@ -21,8 +21,8 @@ from pydantic import (
     field_validator,
 )
 
-from notify.channels.email import headers
-from notify.channels.email.headers import UnusableAddress
+from notify.channels.email.writing import headers
+from notify.channels.email.writing.headers import UnusableAddress
 from notify.domain.audience import Reason
 from notify.domain.errors import UnsafeHeader
 from notify.domain.events import ChangeList

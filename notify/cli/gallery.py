@@ -11,7 +11,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from notify.api.pages import Pages
-from notify.channels.email.compose import Composer
+from notify.channels.email.writing.compose import Composer
 from notify.cli import sample, sample_pages
 from notify.domain.jobs import Letter
 

@@ -9,7 +9,7 @@ from sqlalchemy import Connection
 from typer import Argument, Option, Typer
 
 from notify import wiring
-from notify.channels.email.compose import Composed
+from notify.channels.email.writing.compose import Composed
 from notify.cli.by_hand import NoSuchJob, many
 from notify.cli.filters import filtered
 from notify.cli.output import AsJson, console, print_json, print_table

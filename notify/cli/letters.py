@@ -14,8 +14,8 @@ from typer import Argument, BadParameter, Exit, Option
 
 from notify import wiring
 from notify.api.pages import Pages
-from notify.channels.email.compose import Composer
-from notify.channels.email.smtp import EmailChannel
+from notify.channels.email.channel import EmailChannel
+from notify.channels.email.writing.compose import Composer
 from notify.channels.languages import DEFAULT
 from notify.channels.links import SignedLinks
 from notify.cli import gallery, sample

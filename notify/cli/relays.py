@@ -8,8 +8,8 @@ from typing import Annotated, Any
 from typer import Argument, BadParameter, Exit, Option, Typer
 
 from notify import wiring
-from notify.channels.email.examine import examine
-from notify.channels.email.relay import Relay
+from notify.channels.email.smtp.examine import examine
+from notify.channels.email.smtp.relay import Relay
 from notify.cli.output import AsJson, console, print_json, print_table
 from notify.cli.place import Place, place
 from notify.domain.errors import NotifyError

@@ -8,8 +8,8 @@ from notify.domain.outcomes import Outcome, Released
 from notify.domain.rates import Rate
 
 
-class Errand(Protocol):
-    """One letter to be carried."""
+class ClaimedEmail(Protocol):
+    """One email that this process has claimed and is about to send."""
 
     @property
     def letter(self) -> Letter: ...
@@ -54,10 +54,10 @@ class Channel(Protocol):
 
     async def carry(
         self,
-        first: Errand,
+        first: ClaimedEmail,
         *,
-        following: Callable[[Errand], Errand | None],
-        ended: Callable[[Errand, Outcome], None],
+        following: Callable[[ClaimedEmail], ClaimedEmail | None],
+        ended: Callable[[ClaimedEmail, Outcome], None],
     ) -> None:
         """
         Render and hand over letters, one after the other. Never raises for what a relay or a template can do.

@@ -18,7 +18,7 @@ from kombu.exceptions import OperationalError as BrokerAway
 from sqlalchemy.exc import DBAPIError
 
 from notify import logs, wiring
-from notify.channels.email.relay import Relay
+from notify.channels.email.smtp.relay import Relay
 from notify.domain.errors import InvalidSettings, NotifyError
 from notify.settings import Settings, load
 from notify.store.database import Database

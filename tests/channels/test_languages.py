@@ -8,8 +8,8 @@ from re import findall
 import pytest
 from babel.messages.catalog import Message
 
-from notify.channels.email.compose import WHY
-from notify.channels.email.render import TemplateFailure
+from notify.channels.email.writing.compose import WHY
+from notify.channels.email.writing.render import TemplateFailure
 from notify.channels.languages import Languages, moment
 from notify.domain.audience import Reason
 from notify.domain.errors import InvalidSettings

@@ -14,9 +14,9 @@ from dns.exception import DNSException
 from pydantic import SecretStr
 from sqlalchemy import text
 
-from notify.channels.email.dkim import Signer, signer
-from notify.channels.email.examine import Examined, examine
-from notify.channels.email.relay import Relay
+from notify.channels.email.smtp.examine import Examined, examine
+from notify.channels.email.smtp.relay import Relay
+from notify.channels.email.writing.dkim import Signer, signer
 from notify.cli.checks import Finding
 from notify.cli.checks.database import transactions
 from notify.cli.checks.deployment import callers

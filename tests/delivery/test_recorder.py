@@ -19,7 +19,7 @@ from notify.domain.audience import Reason
 from notify.domain.events import COMMENT_CREATED
 from notify.domain.jobs import Claim, Job
 from notify.domain.outcomes import Answer, Outcome, Phase, Sent
-from notify.domain.ports import Errand
+from notify.domain.ports import ClaimedEmail
 from notify.domain.settlement import Settlement
 from notify.store import commits, outbox
 from notify.store.database import Database
@@ -52,10 +52,10 @@ class InStep:
 
     async def carry(
         self,
-        first: Errand,
+        first: ClaimedEmail,
         *,
-        following: Callable[[Errand], Errand | None],  # noqa: ARG002 - a session for each letter
-        ended: Callable[[Errand, Outcome], None],
+        following: Callable[[ClaimedEmail], ClaimedEmail | None],  # noqa: ARG002 - a session for each letter
+        ended: Callable[[ClaimedEmail, Outcome], None],
     ) -> None:
         self.begun += 1
         taken = asyncio.get_running_loop().create_future()

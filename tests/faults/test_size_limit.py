@@ -2,8 +2,8 @@
 
 import asyncio
 
-from notify.channels.email.examine import examine
-from notify.channels.email.relay import Relay
+from notify.channels.email.smtp.examine import examine
+from notify.channels.email.smtp.relay import Relay
 from notify.store.database import Database
 from tests.support.office import Office, many
 from tests.support.postfix import needs_postfix, postfix

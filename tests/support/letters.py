@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from notify.channels.email.compose import Composer
+from notify.channels.email.writing.compose import Composer
 from notify.channels.links import SignedLinks
 from notify.domain.audience import Reason
 from notify.domain.events import COMMENT_CREATED, ChangeList, Event

@@ -8,7 +8,7 @@ from notify.cli import gallery
 from tests.support.letters import HOST, NOON, composer
 
 TESTS = Path(__file__).parents[1]
-LETTERS = TESTS / "channels" / "email" / "snapshots"
+LETTERS = TESTS / "channels" / "email" / "writing" / "snapshots"
 PAGES = TESTS / "api" / "snapshots"
 
 

@@ -8,7 +8,7 @@ from pydantic import SecretStr
 from sqlalchemy.exc import SQLAlchemyError
 
 from notify import wiring
-from notify.channels.email.relay import is_loopback
+from notify.channels.email.smtp.relay import is_loopback
 from notify.cli.checks import Finding
 from notify.cli.place import Place
 from notify.domain.measures import Way

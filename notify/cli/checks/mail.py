@@ -9,9 +9,9 @@ from types import MappingProxyType
 from sqlalchemy.exc import SQLAlchemyError
 
 from notify import wiring
-from notify.channels.email.compose import Composer
-from notify.channels.email.examine import Examined, examine
-from notify.channels.email.relay import FALLBACKS, SETTING, Relay
+from notify.channels.email.smtp.examine import Examined, examine
+from notify.channels.email.smtp.relay import FALLBACKS, SETTING, Relay
+from notify.channels.email.writing.compose import Composer
 from notify.cli import sample
 from notify.cli.checks import Finding
 from notify.cli.place import Place

@@ -11,8 +11,8 @@ from dns.name import Name, from_text
 from dns.resolver import NXDOMAIN, NoAnswer, Resolver
 
 from notify import wiring
-from notify.channels.email.dkim import ENOUGH_BITS, Key, Signer
-from notify.channels.email.relay import is_loopback
+from notify.channels.email.smtp.relay import is_loopback
+from notify.channels.email.writing.dkim import ENOUGH_BITS, Key, Signer
 from notify.cli.checks import Finding
 from notify.cli.place import Place
 from notify.domain.errors import InvalidSettings

@@ -9,7 +9,7 @@ import dkim as dkimpy
 from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from notify.channels.email.dkim import Signer, signer
+from notify.channels.email.writing.dkim import Signer, signer
 from tests.benchmarks.bench import Bench
 from tests.benchmarks.measures.builder import letter_to, per_letter
 from tests.benchmarks.rows import Row, at_most

@@ -12,12 +12,12 @@ from re import finditer
 
 import pytest
 
-from notify.channels.email.compose import Composer
-from notify.channels.email.relay import Relay
-from notify.channels.email.smtp import EmailChannel
+from notify.channels.email.channel import EmailChannel
+from notify.channels.email.smtp.relay import Relay
+from notify.channels.email.writing.compose import Composer
 from notify.domain.jobs import Letter
 from notify.domain.outcomes import Blame, Dead, Outcome, Released, Retry, Sent
-from notify.domain.ports import Errand
+from notify.domain.ports import ClaimedEmail
 from tests.support.letters import composer, letter
 from tests.support.proxy import Flow, Proxy
 from tests.support.smtp import (
@@ -67,8 +67,8 @@ class Run:
         await channel.carry(left.pop(0), following=lambda _: left.pop(0) if left else None, ended=self._ended)
         self.outcomes |= {one.letter.message_id: [] for one in left}
 
-    def _ended(self, errand: Errand, outcome: Outcome) -> None:
-        self.outcomes.setdefault(errand.letter.message_id, []).append(outcome)
+    def _ended(self, email: ClaimedEmail, outcome: Outcome) -> None:
+        self.outcomes.setdefault(email.letter.message_id, []).append(outcome)
 
 
 @pytest.fixture

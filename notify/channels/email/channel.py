@@ -1,0 +1,207 @@
+"""The mail channel: a letter in, an outcome out, by SMTP."""
+
+import ssl
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from traceback import format_tb
+
+import structlog
+
+from notify.channels.email.smtp import replies
+from notify.channels.email.smtp.connect import connect, tokens_of, trusting
+from notify.channels.email.smtp.pool import Pool, Wear
+from notify.channels.email.smtp.relay import Relay
+from notify.channels.email.smtp.session import Message, Session, Timeouts, Transaction
+from notify.channels.email.smtp.transactions import Single, Transactions
+from notify.channels.email.writing.compose import Composer
+from notify.channels.email.writing.headers import Address, UnusableAddress, address
+from notify.channels.email.writing.render import TemplateFailure
+from notify.domain.errors import InvalidSettings, UnsafeHeader
+from notify.domain.fan_out import Why
+from notify.domain.jobs import Letter
+from notify.domain.measures import Count, uncounted
+from notify.domain.outcomes import Outcome, Phase, Released, Skipped
+from notify.domain.ports import ClaimedEmail
+from notify.domain.rates import Rate
+
+SESSIONS = 8
+
+log = structlog.get_logger(__name__)
+
+
+class EmailChannel:
+    """
+    Hands letters to an SMTP relay; implements ``notify.domain.ports.Channel``.
+
+    Args:
+        bounce_address: Envelope sender, where the relay's own letters about ours go.
+        sessions: How many letters may be on their way at once.
+        timeout: One limit for every wait; None: those of RFC 5321.
+        wear: When a session is replaced by a new one.
+        sign: Puts a signature before a letter; None: nobody signs here.
+        tls: Checks the relay's certificate; None: as its URL says.
+        now: The instant that letters are dated with, aware UTC.
+        count: Told how long the relay takes.
+    """
+
+    def __init__(
+        self,
+        relay: Relay,
+        composer: Composer,
+        *,
+        bounce_address: str,
+        sessions: int = SESSIONS,
+        timeout: timedelta | None = None,
+        wear: Wear | None = None,
+        sign: Callable[[bytes], bytes] | None = None,
+        tls: ssl.SSLContext | None = None,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        count: Count = uncounted,
+    ) -> None:
+        self._relay = relay
+        self._composer = composer
+        self._sender = _sender(bounce_address)
+        self._sessions = sessions
+        self._timeouts = Timeouts.all(timeout)
+        self._tls = tls or trusting(relay)
+        self._tokens = tokens_of(relay, patience=self._timeouts.command)
+        self._sign = sign
+        self._now = now
+        self._count = count
+        self._pool = Pool(self._connect, size=sessions, wear=wear or Wear(), counted=relay.fleet_sessions is not None)
+
+    @property
+    def relay(self) -> str:
+        """The relay without credentials: ``host:port``."""
+        return self._relay.name
+
+    @property
+    def sessions(self) -> int:
+        return self._sessions
+
+    @property
+    def fleet_sessions(self) -> int | None:
+        return self._relay.fleet_sessions
+
+    @property
+    def standing(self) -> int:
+        return self._pool.standing
+
+    def limit(self, sessions: int) -> None:
+        """Let sessions go that rest, until no more than this stand."""
+        self._pool.limit(sessions)
+
+    @property
+    def rate(self) -> Rate | None:
+        return None if self._relay.per_second is None else Rate.a_second(self._relay.per_second)
+
+    async def open(self) -> Released | None:
+        """Make sure that a session stands. None when it does, else why it does not; risks no letter."""
+        if self._pool.busy:
+            return None
+        if self._pool.resting and await self._probe(fresh=False) is None:
+            return None
+        return await self._probe(fresh=True)
+
+    async def carry(
+        self,
+        first: ClaimedEmail,
+        *,
+        following: Callable[[ClaimedEmail], ClaimedEmail | None],
+        ended: Callable[[ClaimedEmail, Outcome], None],
+    ) -> None:
+        """Render and hand over letters, one after the other, on one session if it holds."""
+        transactions = Transactions(self._message, following=following, ended=ended)
+        left = transactions.begun(first)
+        fresh = False
+        while left is not None:
+            left = await self._carried(left, transactions, fresh=fresh)
+            fresh = True
+
+    async def send(self, letter: Letter, *, still_ours: Callable[[], bool]) -> Outcome:
+        """Render and hand over one letter."""
+        outcomes: list[Outcome] = []
+        await self.carry(
+            Single(letter, still_ours), following=lambda _: None, ended=lambda _, outcome: outcomes.append(outcome)
+        )
+        return outcomes[0]
+
+    async def close(self) -> None:
+        """End all sessions politely. The channel may be opened again."""
+        await self._pool.close()
+
+    def _message(self, letter: Letter) -> Message | Outcome:
+        """The letter as it goes on the wire, or why it cannot."""
+        try:
+            composed = self._composer.compose(letter, date=self._now())
+            content = self._sign(composed.content) if self._sign else composed.content
+        except TemplateFailure as error:
+            _surface(error, Phase.RENDER)
+            return replies.unsendable(reason="template_error", text=str(error))
+        except UnsafeHeader as error:
+            return replies.unsendable(reason="unsafe_header", text=str(error))
+        except UnusableAddress:
+            return Skipped(reason=Why.BAD_ADDRESS)
+        except Exception as error:  # noqa: BLE001 - a bug must not stop the other letters; it is surfaced
+            return _bug(error, Phase.RENDER)
+        return Message(
+            sender=self._sender.text,
+            recipient=composed.recipient,
+            international=composed.international or self._sender.international,
+            content=content,
+        )
+
+    async def _connect(self) -> Session | Released:
+        return await connect(
+            self._relay, timeouts=self._timeouts, tls=self._tls, tokens=self._tokens, count=self._count
+        )
+
+    async def _probe(self, *, fresh: bool) -> Released | None:
+        try:
+            async with self._pool.lend(fresh=fresh) as session:
+                return session if isinstance(session, Released) else await session.noop()
+        except Exception as error:  # noqa: BLE001 - a bug must not stop the worker; it is surfaced
+            _surface(error, Phase.CONNECT)
+            return replies.misconfigured(Phase.CONNECT, reason="internal_error", text=type(error).__name__)
+
+    async def _carried(self, first: Transaction, transactions: Transactions, *, fresh: bool) -> Transaction | None:
+        """Carry on one session; a letter that is left over, for another."""
+        session: Session | Released | None = None
+        try:
+            async with self._pool.lend(fresh=fresh) as session:
+                if isinstance(session, Released):
+                    first.ended(session)
+                    return None
+                return await session.carry(first, partial(self._next, session, transactions))
+        except Exception as error:  # noqa: BLE001 - a bug must not stop the other letters; it is surfaced
+            phase = session.phase if isinstance(session, Session) else Phase.CONNECT
+            _surface(error, phase)
+            transactions.give_up(phase, bug=type(error).__name__)
+            return None
+
+    def _next(self, session: Session, transactions: Transactions) -> Transaction | None:
+        return transactions.next() if self._pool.lasts(session) else None
+
+
+def _bug(error: Exception, phase: Phase) -> Outcome:
+    _surface(error, phase)
+    return replies.bug(phase, name=type(error).__name__)
+
+
+def _surface(error: Exception, phase: Phase) -> None:
+    """Log where it happened. Neither words nor values: they may hold an address or a comment."""
+    deepest = error.__cause__ or error
+    log.error(
+        "unforeseen failure",
+        phase=phase.value,
+        error=type(deepest).__name__,
+        trace="".join(format_tb(deepest.__traceback__)),
+    )
+
+
+def _sender(bounce_address: str) -> Address:
+    try:
+        return address(bounce_address)
+    except UnusableAddress:
+        raise InvalidSettings(f"NOTIFY_BOUNCE_ADDRESS is {bounce_address!r}: expected a bare address") from None

@@ -1,0 +1,226 @@
+"""From nothing to a session that is ready for letters: dial, be greeted, TLS, log in."""
+
+import asyncio
+import ssl
+from collections.abc import Awaitable, Callable, Collection, Iterator
+from datetime import timedelta
+from functools import partial
+from ipaddress import ip_address
+from socket import SOCK_STREAM, socket
+from time import monotonic
+from typing import cast
+
+from aiosmtplib import SMTP, SMTPException, SMTPResponseException
+
+from notify.channels.email.smtp import replies
+from notify.channels.email.smtp.conversation import Conversation
+from notify.channels.email.smtp.login import NoMechanism, log_in, secrets
+from notify.channels.email.smtp.oauth import LONGEST_EXCHANGE, AccessTokens, obstacle
+from notify.channels.email.smtp.relay import FALLBACKS, SETTING, Guard, Relay
+from notify.channels.email.smtp.session import ORDINARY_BYTES, Session, Timeouts, size_limit, too_small
+from notify.domain.errors import InvalidSettings, RelayUnavailable
+from notify.domain.measures import Count, Measure
+from notify.domain.outcomes import Phase, Released
+
+CREDENTIALS_INVALID = 535
+
+Step = Callable[[], Awaitable[object]]
+
+
+class StarttlsNotOffered(RelayUnavailable):
+    """The relay does not offer STARTTLS, which the settings require."""
+
+
+def trusting(relay: Relay) -> ssl.SSLContext:
+    """
+    What checks the relay's certificate: by its own authorities if its URL names any, else by the system's.
+
+    Raises:
+        InvalidSettings: The file of its authorities cannot be read, or holds none.
+    """
+    try:
+        return ssl.create_default_context(cafile=relay.ca)
+    except OSError as error:  # an SSLError is one too
+        words = "it holds no certificate in PEM" if isinstance(error, ssl.SSLError) else error.strerror
+        raise InvalidSettings(_refused(relay, f"ca={str(relay.ca)!r}: {words}")) from None
+
+
+def tokens_of(relay: Relay, *, patience: timedelta = LONGEST_EXCHANGE) -> AccessTokens | None:
+    """
+    The access tokens of the relay; None where it takes none.
+
+    Args:
+        patience: How long asking for one may take, if that is less than usual.
+
+    Raises:
+        InvalidSettings: There can never be one.
+    """
+    if relay.tokens is None:
+        return None
+    if (words := obstacle(relay.tokens)) is not None:
+        raise InvalidSettings(_refused(relay, words))
+    return AccessTokens(relay.tokens, patience=patience)
+
+
+def _refused(relay: Relay, words: str) -> str:
+    return f"the URL of relay {relay.name} in {SETTING} or {FALLBACKS} makes no sense: {words}"
+
+
+async def connect(
+    relay: Relay, *, timeouts: Timeouts, tls: ssl.SSLContext, count: Count, tokens: AccessTokens | None = None
+) -> Session | Released:
+    """
+    A session that is ready for letters, or why there is none. No letter is risked.
+
+    A token that the relay refuses is replaced by a new one, once, over another connection.
+
+    Args:
+        tls: Checks the relay's certificate.
+        count: Told how long the relay took, by phase.
+        tokens: What logs in instead of a password.
+    """
+    opened = partial(_opened, relay, timeouts=timeouts, tls=tls, count=count)
+    if tokens is None:
+        return await opened(token=None)
+    token = await tokens.current()
+    if isinstance(token, Released):
+        return token
+    found = await opened(token=token)
+    if not _refuses_the_token(found):
+        return found
+    newer = await tokens.current(refused=token)
+    if isinstance(newer, Released):
+        return newer
+    return found if newer == token else await opened(token=newer)
+
+
+def _refuses_the_token(found: Session | Released) -> bool:
+    answer = found.answer if isinstance(found, Released) else None
+    return answer is not None and answer.phase is Phase.AUTH and answer.code == CREDENTIALS_INVALID
+
+
+async def _opened(
+    relay: Relay, *, timeouts: Timeouts, tls: ssl.SSLContext, count: Count, token: str | None
+) -> Session | Released:
+    phase = Phase.CONNECT
+    client = SMTP(
+        hostname=relay.host,
+        use_tls=relay.guard is Guard.IMPLICIT_TLS,
+        start_tls=False,
+        tls_context=tls,
+        timeout=timeouts.command.total_seconds(),
+    )
+    try:
+        for phase, step in _steps(client, relay, timeouts, token):
+            await _timed(phase, step, count)
+    except (SMTPException, OSError, RelayUnavailable) as error:
+        _hang_up(client)
+        return _why(phase, error, hide=secrets(relay, token))
+    except BaseException:
+        _hang_up(client)
+        raise
+    extensions = dict(client.esmtp_extensions)
+    limit = size_limit(extensions)
+    if limit is not None and limit < ORDINARY_BYTES:
+        _hang_up(client)
+        return too_small(limit)
+    return Session(
+        Conversation(cast("asyncio.Transport", client.transport)),
+        extensions=extensions,
+        timeouts=timeouts,
+        opened_at=asyncio.get_running_loop().time(),
+        count=count,
+    )
+
+
+async def _timed(phase: Phase, step: Step, count: Count) -> None:
+    began = monotonic()
+    try:
+        await step()
+    finally:
+        count(Measure.SMTP, phase, monotonic() - began)
+
+
+def _steps(client: SMTP, relay: Relay, timeouts: Timeouts, token: str | None) -> Iterator[tuple[Phase, Step]]:
+    yield Phase.CONNECT, partial(_dial, client, relay, within=timeouts.connect)
+    yield Phase.GREETING, partial(client.connect, timeout=timeouts.greeting.total_seconds())
+    yield Phase.EHLO, client.ehlo
+    if relay.guard is Guard.STARTTLS:
+        yield Phase.TLS, partial(_start_tls, client)
+        yield Phase.EHLO, client.ehlo
+    if relay.username is not None:
+        yield Phase.AUTH, partial(log_in, client, relay, token)
+
+
+async def _dial(client: SMTP, relay: Relay, *, within: timedelta) -> None:
+    """
+    Give the client a connected socket.
+
+    aiosmtplib has one limit for the connection and the greeting, which differ tenfold.
+    """
+    loop = asyncio.get_running_loop()
+    async with asyncio.timeout(within.total_seconds()):
+        found = await loop.getaddrinfo(relay.lookup, relay.port, type=SOCK_STREAM)
+        refusal: OSError | None = None
+        for family, kind, protocol, _, where in found:
+            client.sock = socket(family, kind, protocol)
+            client.sock.setblocking(False)
+            try:
+                async with asyncio.timeout(within.total_seconds() / len(found)):
+                    await loop.sock_connect(client.sock, where)
+            except OSError as error:
+                client.sock.close()
+                refusal = error
+            except BaseException:
+                client.sock.close()
+                raise
+            else:
+                client.local_hostname = relay.ehlo_name or _own_address(client.sock)
+                return
+    raise refusal or OSError("the relay's name has no address")
+
+
+def _own_address(connected: socket) -> str:
+    """
+    What to call ourselves in EHLO where we have no name that means us to everybody.
+
+    Source: RFC 5321 §4.1.4: an address literal.
+    """
+    own = ip_address(connected.getsockname()[0].partition("%")[0])
+    return f"[IPv6:{own}]" if own.version == 6 else f"[{own}]"  # noqa: PLR2004 - the version's name
+
+
+async def _start_tls(client: SMTP) -> None:
+    if not client.supports_extension("starttls"):
+        raise StarttlsNotOffered
+    await client.starttls()
+
+
+def _hang_up(client: SMTP) -> None:
+    transport = cast("asyncio.Transport | None", client.transport)
+    if transport is not None:
+        transport.abort()
+    client.close()
+
+
+def _why(phase: Phase, error: BaseException, *, hide: Collection[str]) -> Released:  # noqa: PLR0911 - one line a cause
+    """The verdict on a session that could not be opened, by what lies deepest in the exception."""
+    cause: BaseException | None = error
+    while cause is not None:
+        match cause:
+            case SMTPResponseException(code=code, message=words):
+                return replies.unopened(phase, code, words, hide=hide)
+            case NoMechanism(words=words):
+                return replies.misconfigured(phase, reason="auth_not_offered", text=words)
+            case StarttlsNotOffered():
+                return replies.unreachable(phase, reason="starttls_not_offered", text="the relay offers no STARTTLS")
+            case ssl.SSLCertVerificationError(verify_message=words):
+                return replies.misconfigured(Phase.TLS, reason="certificate", text=words)
+            case ssl.SSLError(reason=words):
+                return replies.unreachable(Phase.TLS, reason="tls_failed", text=words or "")
+            case TimeoutError():
+                return replies.unreachable(phase, reason="relay_silent", text="no answer in time")
+            case OSError(strerror=words) if words and phase is Phase.CONNECT:
+                return replies.unreachable(phase, reason="relay_unreachable", text=words)
+        cause = cause.__cause__
+    return replies.unreachable(phase, reason="relay_dropped", text="the relay closed the connection")

@@ -1,0 +1,95 @@
+"""
+Logging in: by a password or an access token, with one mechanism, once a connection.
+
+*Decided*: a password is told by PLAIN where it is offered, since there is TLS around it; a second mechanism after a
+refusal would count as a second wrong password. *Rejected*: ``SMTP.login``, which tries each in turn.
+"""
+
+from base64 import b64encode
+
+from aiosmtplib import SMTP, SMTPAuthenticationError
+
+from notify.channels.email.smtp.relay import Relay
+from notify.domain.errors import RelayUnavailable
+
+PASSWORD_MECHANISMS = ("plain", "login", "cram-md5")
+TOKEN_MECHANISMS = ("oauthbearer", "xoauth2")
+CONTINUE, AGREED = 334, 235
+# What ends the exchange after the relay has said in a challenge why it refuses (RFC 7628 §3.2.3, and Google's words).
+GIVEN_UP = {"oauthbearer": b"AQ==", "xoauth2": b""}
+
+
+class NoMechanism(RelayUnavailable):
+    """The relay offers no way to log in that fits what the settings hold."""
+
+    def __init__(self, *, offered: list[str], takes_tokens: bool) -> None:
+        super().__init__()
+        self.words = f"the relay offers {_listed(offered) or 'no AUTH'}; "
+        if takes_tokens:
+            self.words += f"an access token needs {_listed(TOKEN_MECHANISMS)}"
+        elif set(offered) & set(TOKEN_MECHANISMS):
+            self.words += "it takes an access token and no password"
+        else:
+            self.words += f"a password needs {_listed(PASSWORD_MECHANISMS)}"
+
+
+async def log_in(client: SMTP, relay: Relay, token: str | None) -> None:
+    """
+    Tell the relay who we are.
+
+    Args:
+        token: Takes the place of the password, which the relay then has not.
+
+    Raises:
+        NoMechanism: There is no way to.
+        SMTPAuthenticationError: The relay says no.
+    """
+    offered, user, password = client.server_auth_methods, relay.username or "", relay.password or ""
+    fitting = PASSWORD_MECHANISMS if token is None else TOKEN_MECHANISMS
+    mechanism = next((one for one in fitting if one in offered), None)
+    match mechanism:
+        case None:
+            raise NoMechanism(offered=offered, takes_tokens=token is not None)
+        case "plain":
+            await client.auth_plain(user, password)
+        case "login":
+            await client.auth_login(user, password)
+        case "cram-md5":
+            await client.auth_crammd5(user, password)
+        case _:
+            await _bear(client, mechanism, _responses(relay, token or "")[mechanism])
+
+
+def secrets(relay: Relay, token: str | None) -> tuple[str, ...]:
+    """Every form in which what logs in crosses the wire; none of them may be stored or logged."""
+    if token is None:
+        return relay.secrets
+    return (token, *_responses(relay, token).values())
+
+
+async def _bear(client: SMTP, mechanism: str, response: str) -> None:
+    reply = await client.execute_command(b"AUTH", mechanism.upper().encode("ascii"), response.encode("ascii"))
+    if reply.code == CONTINUE:
+        reply = await client.execute_command(GIVEN_UP[mechanism])
+    if reply.code != AGREED:
+        raise SMTPAuthenticationError(reply.code, reply.message)
+
+
+def _responses(relay: Relay, token: str) -> dict[str, str]:
+    """
+    What bears the token, by mechanism.
+
+    Source: RFC 7628 §3.1, with a user's name as RFC 5801 §4 escapes it; Google's and Microsoft's XOAUTH2.
+    """
+    user = relay.username or ""
+    escaped = user.replace("=", "=3D").replace(",", "=2C")
+    bearer = f"auth=Bearer {token}\x01\x01"
+    plain = {
+        "oauthbearer": f"n,a={escaped},\x01host={relay.host}\x01port={relay.port}\x01{bearer}",
+        "xoauth2": f"user={user}\x01{bearer}",
+    }
+    return {name: b64encode(words.encode()).decode("ascii") for name, words in plain.items()}
+
+
+def _listed(mechanisms: list[str] | tuple[str, ...]) -> str:
+    return " or ".join(f"AUTH {one.upper()}" for one in mechanisms)

@@ -1,0 +1,309 @@
+"""
+Where letters are handed over, and how the way there is guarded: ``NOTIFY_SMTP_URL`` and its fallbacks, read once.
+
+Decided: what belongs to one relay stands in its URL (``?starttls=``, ``?sessions=``, ``?per_second=``, ``?ca=``, where
+its access tokens come from), so that a second one needs no second set of variables, and one relay needs none of it. A
+client's secret stands in a file, which the URL names.
+"""
+
+from base64 import b64encode
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from ipaddress import ip_address
+from pathlib import Path
+from re import compile as pattern
+from shlex import split
+from typing import NoReturn, Self
+from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
+
+from notify.channels.email.smtp.oauth import ClientCredentials, TokenCommand, TokenSource
+from notify.dns_names import NotADomain, ascii_domain, is_full_name
+from notify.domain.errors import InvalidSettings
+from notify.domain.rates import MOST_PER_SECOND
+
+SETTING = "NOTIFY_SMTP_URL"
+FALLBACKS = "NOTIFY_SMTP_FALLBACK_URLS"
+EXPECTED = (
+    "expected smtp://user:password@host:587 or smtps://host, with ?starttls=required|never&sessions=8&per_second=10"
+    "&ca=FILE; for tokens instead of a password smtp://user@host with"
+    " ?token_url=URL&client_id=ID&client_secret_file=FILE&scope=SCOPE or ?token_command=WORDS"
+)
+OAUTH_OPTIONS = ("token_url", "client_id", "client_secret_file", "scope", "token_command")
+OPTIONS = ("starttls", "sessions", "fleet_sessions", "per_second", "ca", *OAUTH_OPTIONS)
+MOST_SESSIONS = 256
+MOST_FLEET_SESSIONS = 65_536
+LONGEST_NUMBER = 10
+UNREADABLE = "its host or port cannot be read (percent-encode / ? # @ : in the password)"
+NUMBER = pattern(r"[0-9]+(\.[0-9]+)?")
+
+
+class Guard(StrEnum):
+    """How the conversation is kept from being read."""
+
+    IMPLICIT_TLS = "implicit"
+    STARTTLS = "required"
+    PLAIN = "never"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Relay:
+    """
+    The SMTP server that letters are handed to.
+
+    ``host`` is without the final dot that its URL may have; ``is_rooted``: it has one, and no search domain is tried.
+    ``ehlo_name`` is what we call ourselves; None: the address that we connect from. ``username`` stands with a
+    ``password``, or with ``tokens`` (where access tokens come from), and never with ``Guard.PLAIN``. ``ca``: only the
+    authorities in this file vouch for the relay; None: the system's. ``sessions`` is how many one worker process opens
+    at most; None: as many as to any other. ``fleet_sessions`` is how many all workers together have with it; None: each
+    has its own. ``per_second`` is how many letters it gets from all workers; None: as many
+    as it takes.
+    """
+
+    host: str
+    port: int
+    guard: Guard
+    username: str | None = None
+    password: str | None = field(default=None, repr=False)
+    sessions: int | None = None
+    fleet_sessions: int | None = None
+    per_second: float | None = None
+    is_rooted: bool = False
+    ca: Path | None = None
+    tokens: TokenSource | None = None
+    ehlo_name: str | None = None
+
+    @classmethod
+    def from_url(cls, url: str, *, setting: str = SETTING) -> Self:
+        """
+        The relay that a URL names. Port 587 with STARTTLS, or 465 for ``smtps``, unless it says otherwise.
+
+        STARTTLS is required except towards loopback, where the default is to do without.
+
+        Args:
+            setting: Where the URL stands, for whoever has to mend it.
+
+        Raises:
+            InvalidSettings: The URL makes no sense or would show a password to the network; its
+                own password is never part of the message.
+        """
+        try:
+            return cls._read(url)
+        except _SenselessUrl as problem:
+            raise InvalidSettings(f"{setting} is (not shown): {problem}; {EXPECTED}") from None
+
+    @classmethod
+    def _read(cls, url: str) -> Self:
+        parts = _split(url)
+        host = _host(parts)
+        options = _options(parts)
+        guard = _guard(parts.scheme, host, options.get("starttls"))
+        tokens = _tokens(options)
+        username, password = _credentials(parts, instead=tokens)
+        if username is not None and guard is Guard.PLAIN:
+            _refuse("it logs in, which is never done without TLS; add ?starttls=required")
+        if "ca" in options and guard is Guard.PLAIN:
+            _refuse("its ca is of no use without TLS; add ?starttls=required")
+        return cls(
+            host=host,
+            port=parts.port or (465 if guard is Guard.IMPLICIT_TLS else 587),
+            guard=guard,
+            username=username,
+            password=password,
+            sessions=_sessions(options, "sessions", most=MOST_SESSIONS),
+            fleet_sessions=_sessions(options, "fleet_sessions", most=MOST_FLEET_SESSIONS),
+            per_second=_per_second(options.get("per_second")),
+            ca=_file(options, "ca"),
+            tokens=tokens,
+            is_rooted=(parts.hostname or "").endswith(".") and is_full_name(host),
+        )
+
+    @property
+    def name(self) -> str:
+        """The relay without credentials: ``host:port``."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    @property
+    def lookup(self) -> str:
+        """What a name server is asked for."""
+        return f"{self.host}." if self.is_rooted else self.host
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """Every form in which the password crosses the wire; none of them may be stored or logged."""
+        if self.username is None or self.password is None:
+            return ()
+        plain = f"\0{self.username}\0{self.password}"
+        return (self.password, _base64(self.password), _base64(plain))
+
+
+def in_order(first: str, fallbacks: str) -> tuple[Relay, ...]:
+    """
+    The relays by priority: the first, then those that *fallbacks* names, with space between them.
+
+    Raises:
+        InvalidSettings: A URL makes no sense, or two name the same relay, which has one breaker.
+    """
+    relays = [Relay.from_url(first)]
+    for place, url in enumerate(fallbacks.split(), start=1):
+        relay = Relay.from_url(url, setting=f"{FALLBACKS}, URL {place},")
+        if relay.name in (one.name for one in relays):
+            raise InvalidSettings(f"{FALLBACKS} names {relay.name}, which stands before it; expected each relay once")
+        relays.append(relay)
+    return tuple(relays)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether what is said to this host stays on this machine."""
+    name = host.removesuffix(".")
+    if name == "localhost":
+        return True
+    try:
+        return ip_address(name).is_loopback
+    except ValueError:
+        return False
+
+
+def _split(url: str) -> SplitResult:
+    """The parts of the URL, after refusing what no relay's URL has."""
+    try:
+        parts = urlsplit(url)
+        readable = bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        readable = False
+    if not readable:
+        _refuse(UNREADABLE)
+    if parts.scheme not in {"smtp", "smtps"}:
+        _refuse("its scheme is neither smtp nor smtps")
+    if parts.path not in {"", "/"} or parts.fragment:
+        _refuse("something follows the host (percent-encode / ? # @ : in the password)")
+    return parts
+
+
+def _host(parts: SplitResult) -> str:
+    """The host as DNS spells it, without a final dot; of ASCII, what a resolver can ask for: ``mail_catcher`` too."""
+    host = (parts.hostname or "").removesuffix(".")
+    try:
+        encoded = host.encode("idna").decode("ascii") if host.isascii() else ascii_domain(host)
+    except UnicodeError:
+        encoded = ""
+    except NotADomain:
+        _refuse("its host is no domain that IDNA 2008 allows")
+    return encoded or _refuse(UNREADABLE)
+
+
+def _options(parts: SplitResult) -> dict[str, str]:
+    pairs = parse_qsl(parts.query, keep_blank_values=True)
+    options = dict(pairs)
+    if options.keys() - OPTIONS:
+        _refuse(f"it has a parameter other than {', '.join(OPTIONS)}")
+    if len(options) < len(pairs):
+        _refuse("it has a parameter twice")
+    return options
+
+
+def _guard(scheme: str, host: str, starttls: str | None) -> Guard:
+    if scheme == "smtps":
+        if starttls is not None:
+            _refuse("smtps is TLS from the first byte and takes no starttls")
+        return Guard.IMPLICIT_TLS
+    if starttls is None:
+        return Guard.PLAIN if is_loopback(host) else Guard.STARTTLS
+    if starttls not in {Guard.STARTTLS, Guard.PLAIN}:
+        _refuse("its starttls is neither required nor never")
+    return Guard(starttls)
+
+
+def _sessions(options: Mapping[str, str], name: str, *, most: int) -> int | None:
+    stated = options.get(name)
+    if stated is None:
+        return None
+    if not (stated.isascii() and stated.isdigit() and len(stated) <= LONGEST_NUMBER) or not 1 <= int(stated) <= most:
+        _refuse(f"its {name} are no number from 1 to {most}")
+    return int(stated)
+
+
+def _per_second(stated: str | None) -> float | None:
+    if stated is None:
+        return None
+    number = float(stated) if NUMBER.fullmatch(stated) else 0.0
+    if not 0 < number <= MOST_PER_SECOND:
+        _refuse(f"its per_second is no number above 0 and up to {MOST_PER_SECOND:g}")
+    return number
+
+
+def _credentials(parts: SplitResult, *, instead: TokenSource | None) -> tuple[str | None, str | None]:
+    """
+    User and password.
+
+    Args:
+        instead: Where tokens come from, which take the password's place.
+    """
+    if instead is not None:
+        if not parts.username or parts.password:
+            _refuse("it says where tokens come from; expected a user and no password besides")
+        return unquote(parts.username), None
+    if parts.username is None and parts.password is None:
+        return None, None
+    if not parts.username or not parts.password:
+        _refuse("it holds a user without a password, or the reverse")
+    return unquote(parts.username), unquote(parts.password)
+
+
+def _tokens(options: Mapping[str, str]) -> TokenSource | None:
+    """Where access tokens come from; None: none are wanted."""
+    given = {name: options[name] for name in OAUTH_OPTIONS if name in options}
+    if not given:
+        return None
+    if "token_command" in given:
+        if len(given) > 1:
+            _refuse(
+                f"it has token_command and {', '.join(given.keys() - {'token_command'})}; expected one way to a token"
+            )
+        return TokenCommand(_words(given["token_command"]))
+    missing = [name for name in ("token_url", "client_id", "client_secret_file") if not given.get(name)]
+    if missing:
+        _refuse(f"it has {', '.join(given)} and lacks {', '.join(missing)}")
+    return ClientCredentials(
+        token_url=_token_url(given["token_url"]),
+        client_id=given["client_id"],
+        client_secret_file=Path(given["client_secret_file"]),
+        scope=given.get("scope") or None,
+    )
+
+
+def _words(command: str) -> tuple[str, ...]:
+    try:
+        words = tuple(split(command))
+    except ValueError:
+        words = ()
+    return words or _refuse("its token_command is no command (in a URL + is a space and %2B a plus)")
+
+
+def _token_url(stated: str) -> str:
+    """Source: RFC 6749 §3.2: the way to a token endpoint is guarded by TLS."""
+    try:
+        parts = urlsplit(stated)
+        secure = parts.scheme == "https" or (parts.scheme == "http" and is_loopback(parts.hostname or ""))
+        usable = secure and bool(parts.hostname) and stated.isascii() and stated.isprintable() and parts.port != 0
+    except ValueError:
+        usable = False
+    return stated if usable else _refuse("its token_url is no https://… address, nor http://… of this machine")
+
+
+def _file(options: Mapping[str, str], name: str) -> Path | None:
+    if name not in options:
+        return None
+    return Path(options[name]) if options[name] else _refuse(f"its {name} names no file")
+
+
+def _base64(text: str) -> str:
+    return b64encode(text.encode()).decode("ascii")
+
+
+class _SenselessUrl(Exception):
+    """Its words are fit to be shown."""
+
+
+def _refuse(problem: str) -> NoReturn:
+    raise _SenselessUrl(problem)

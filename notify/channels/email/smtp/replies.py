@@ -1,0 +1,160 @@
+"""
+What an answer of the relay means for the email.
+
+Decided by the reply code, the enhanced code and, where no code was ever agreed on, the relay's words: ``known_replies``
+has them, each with its source. The words of an exception never count.
+"""
+
+from collections.abc import Collection
+from datetime import timedelta
+from re import compile as pattern
+
+from notify.channels.email.smtp.known_replies import ABOUT_US, TOO_MUCH, Meaning, meaning
+from notify.domain.outcomes import Answer, Blame, Dead, Outcome, Phase, Released, Retry, Sent
+
+GREYLISTING = timedelta(minutes=5)
+MAILBOX_FULL = timedelta(hours=1)
+ATTEMPTS_OF_A_BUG = 3
+ATTEMPTS_UNDER_POLICY = 3
+LONGEST_TEXT = 1024
+
+REFUSAL = 5
+CLOSING = 421
+STORAGE_EXCEEDED = 552
+LATER = frozenset({450, 451, 452})
+POLICY = ("4.7.", "5.7.")
+
+OPENING = frozenset({Phase.CONNECT, Phase.GREETING, Phase.EHLO, Phase.TLS, Phase.AUTH})
+
+ENHANCED = pattern(r"\s*#?([245]\.\d{1,3}\.\d{1,3})(?!\S)")
+ENHANCED_AT_THE_END = pattern(r"\(#([245]\.\d{1,3}\.\d{1,3})\)\s*$")
+CONTROL = pattern(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff\s]+")
+
+
+def classify(phase: Phase, code: int, text: str, *, hide: Collection[str] = ()) -> Outcome:
+    """
+    What becomes of an email after this reply.
+
+    Args:
+        phase: The command that the reply answers.
+        code: The reply code; whatever does not answer *phase* is a relay that lost the thread.
+        text: The relay's words, lines separated by LF.
+        hide: Credentials; words that repeat one are not kept.
+    """
+    if phase in OPENING or code == CLOSING:
+        return unopened(phase, code, text, hide=hide)
+    answer = heard(phase, code, text, hide=hide)
+    match code // 100:
+        case 2 if phase is Phase.FINAL_DOT:
+            return Sent(answer=answer)
+        case 4 | 5:
+            return _refused(answer, meaning(phase, code, answer.enhanced, text))
+        case _:
+            return broken(phase, reason="relay_garbled", answer=answer)
+
+
+def unopened(phase: Phase, code: int, text: str, *, hide: Collection[str] = ()) -> Released:
+    """Why there is no session, or none any more; no email is at fault."""
+    answer = heard(phase, code, text, hide=hide)
+    about = meaning(phase, code, answer.enhanced, text)
+    if about in TOO_MUCH:
+        return Released(reason=about.value, blame=Blame.THROTTLE, answer=answer)
+    if code == CLOSING:
+        return Released(reason="relay_closing", blame=Blame.RELAY, answer=answer)
+    if phase is Phase.AUTH and (code // 100 == REFUSAL or about is Meaning.AUTHENTICATION):
+        return Released(reason="auth_refused", blame=Blame.CONFIGURATION, answer=answer)
+    return Released(reason="relay_refused", blame=Blame.RELAY, answer=answer)
+
+
+def _refused(answer: Answer, about: Meaning | None) -> Outcome:  # noqa: PLR0911 - one line a row of the table
+    """What a 4yz or 5yz means that came with an email."""
+    for_good = answer.code is not None and answer.code // 100 == REFUSAL
+    if about in TOO_MUCH:
+        return Released(reason=about.value, blame=Blame.THROTTLE, answer=answer)
+    if about in ABOUT_US:
+        return Released(reason=about.value, blame=Blame.CONFIGURATION, answer=answer)
+    if about is Meaning.OVERSIZE:
+        return Dead(reason=about.value, answer=answer)
+    if for_good and answer.phase is Phase.MAIL:
+        return Released(reason=Meaning.SENDER.value, blame=Blame.CONFIGURATION, answer=answer)
+    if about is Meaning.MAILBOX_FULL or (answer.code == STORAGE_EXCEEDED and answer.enhanced is None):
+        return Retry(reason=Meaning.MAILBOX_FULL.value, floor=MAILBOX_FULL, answer=answer)
+    if not for_good:
+        return _later(answer)
+    if (answer.enhanced or "").startswith(POLICY):
+        return suspicious(reason="policy", answer=answer)
+    return Dead(reason="refused", answer=answer, undeliverable=about is Meaning.NO_SUCH_ADDRESS)
+
+
+def suspicious(*, reason: str, answer: Answer) -> Retry:
+    """A refusal of an email that may be about us: a few attempts, and others' refusals are held beside it."""
+    return Retry(reason=reason, floor=GREYLISTING, max_failures=ATTEMPTS_UNDER_POLICY, suspicious=True, answer=answer)
+
+
+def _later(answer: Answer) -> Retry:
+    greylisted = answer.code in LATER or (answer.enhanced or "").startswith(POLICY)
+    return Retry(reason="later", floor=GREYLISTING if greylisted else timedelta(0), answer=answer)
+
+
+def broken(phase: Phase, *, reason: str, answer: Answer | None = None) -> Released | Retry:
+    """
+    What becomes of a letter when the conversation broke off: silence, a drop, nonsense.
+
+    After the final dot the relay may have taken the letter; before it, it cannot have.
+    """
+    answer = answer or Answer(phase=phase, text=reason)
+    if phase is Phase.FINAL_DOT:
+        return Retry(reason="no_final_answer", answer=answer, ambiguous=True)
+    return Released(reason=reason, blame=Blame.RELAY, answer=answer)
+
+
+def unreachable(phase: Phase, *, reason: str, text: str) -> Released:
+    """There is no way to the relay: no connection, no name, no TLS."""
+    return Released(reason=reason, blame=Blame.RELAY, answer=Answer(phase=phase, text=_kept(text, ())))
+
+
+def misconfigured(phase: Phase, *, reason: str, text: str) -> Released:
+    """The relay and our settings do not fit each other; somebody must look."""
+    return Released(reason=reason, blame=Blame.CONFIGURATION, answer=Answer(phase=phase, text=_kept(text, ())))
+
+
+def unsendable(*, reason: str, text: str, phase: Phase = Phase.RENDER) -> Dead:
+    """The letter can never be sent as it is; nothing of it was."""
+    return Dead(reason=reason, answer=Answer(phase=phase, text=_kept(text, ())))
+
+
+def bug(phase: Phase, *, name: str) -> Retry:
+    """
+    Something that nobody foresaw, tried a few times more.
+
+    Args:
+        name: Of the exception's type; its words may hold an address.
+    """
+    answer = Answer(phase=phase, text=name)
+    ambiguous = phase is Phase.FINAL_DOT
+    return Retry(reason="internal_error", answer=answer, max_failures=ATTEMPTS_OF_A_BUG, ambiguous=ambiguous)
+
+
+def heard(phase: Phase, code: int, text: str, *, hide: Collection[str] = ()) -> Answer:
+    """The relay's reply, fit to be stored: one line, at most 1 KiB, no credential."""
+    return Answer(phase=phase, code=code, enhanced=enhanced_code(code, text), text=_kept(text, hide))
+
+
+def enhanced_code(code: int, text: str) -> str | None:
+    """
+    The enhanced status code, None where there is none or where it contradicts the reply code.
+
+    Source: RFC 2034 §4 (it begins each line, its class is the reply's first digit; some have it on the last line
+    only); qmail writes it at the end, as ``(#5.1.1)``.
+    """
+    found = next(filter(None, map(ENHANCED.match, text.split("\n"))), None) or ENHANCED_AT_THE_END.search(text)
+    return found[1] if found and found[1][0] == str(code)[0] else None
+
+
+def _kept(text: str, hide: Collection[str]) -> str:
+    if hide and any(secret in text for secret in hide):
+        return "(not kept: it repeated a credential)"
+    if text.isascii() and text.isprintable() and "  " not in text:
+        return text.strip()[:LONGEST_TEXT]
+    line = CONTROL.sub(" ", text).strip()
+    return line.encode()[:LONGEST_TEXT].decode(errors="ignore")

@@ -1,0 +1,382 @@
+"""One standing session with the relay: logged in, ready for letters, one after another."""
+
+import ssl
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from re import compile as pattern
+from time import monotonic
+
+from notify.channels.email.smtp import replies
+from notify.channels.email.smtp.conversation import Conversation, ConversationBroken, Dropped, Garbled, Reply
+from notify.domain.measures import Count, Measure, uncounted
+from notify.domain.outcomes import Blame, Dead, Outcome, Phase, Released
+
+BLOCK = 65_536
+# What the sample emails of every event type stay below, signed twice and whatever the language.
+ORDINARY_BYTES = 16_384
+OFFER = (Phase.MAIL, Phase.RCPT, Phase.DATA)
+AGREES = {Phase.DATA: 3}
+SUCCESS = 2
+REFUSES = (4, 5)
+
+SYSTEM_LIMIT = "5.3.4"
+SIZE = pattern(r"[0-9]{1,20}")
+
+# Relays hang up at once after their 221, and until then they count the session.
+LAST_MOMENT = timedelta(seconds=1)
+
+LEASE_LOST = Released(reason="lease_lost")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timeouts:
+    """
+    How long to wait for the relay.
+
+    Source: RFC 5321 §4.5.3.2, but for ``connect`` and ``goodbye`` (QUIT, RSET), where waiting
+    longer helps nobody.
+    """
+
+    connect: timedelta = timedelta(seconds=30)
+    greeting: timedelta = timedelta(minutes=5)
+    command: timedelta = timedelta(minutes=5)
+    data: timedelta = timedelta(minutes=2)
+    block: timedelta = timedelta(minutes=3)
+    final_dot: timedelta = timedelta(minutes=10)
+    goodbye: timedelta = timedelta(seconds=5)
+
+    @classmethod
+    def all(cls, limit: timedelta | None) -> "Timeouts":
+        """One limit for every wait; None: those of the RFC."""
+        if limit is None:
+            return cls()
+        return cls(
+            connect=limit, greeting=limit, command=limit, data=limit, block=limit, final_dot=limit, goodbye=limit
+        )
+
+    def reply_to(self, phase: Phase) -> timedelta:
+        """How long the relay may take to answer."""
+        return {Phase.DATA: self.data, Phase.FINAL_DOT: self.final_dot}.get(phase, self.command)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Message:
+    """A letter's bytes in its envelope; ``international`` means that the relay must offer SMTPUTF8."""
+
+    sender: str
+    recipient: str
+    international: bool
+    content: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Transaction:
+    """
+    A message to be carried.
+
+    Args:
+        still_ours: Asked immediately before the content goes: False means that nothing may be sent any more.
+        ended: Told once what became of it.
+    """
+
+    message: Message
+    still_ours: Callable[[], bool]
+    ended: Callable[[Outcome], None]
+
+
+Following = Callable[[], Transaction | None]
+
+
+class Session:
+    """
+    One letter after another; ``fit`` says whether there may be more, ``rested`` that it has waited
+    for one long enough to have been forgotten by the relay. ``largest`` is how many bytes the relay lets
+    a message have, None: it states no limit.
+
+    *Decided*: where the relay announces PIPELINING, the content of a letter and the envelope of the
+    next travel together, so that a letter costs one round trip (RFC 2920 §3.1). The next letter is
+    at no risk there: its content goes only once the relay has answered for the one before.
+
+    Args:
+        extensions: What the relay announced: keyword in lower case to its parameters.
+        opened_at: Seconds of the event loop's clock.
+        count: Told how long the relay took, by phase.
+    """
+
+    def __init__(
+        self,
+        conversation: Conversation,
+        *,
+        extensions: Mapping[str, str],
+        timeouts: Timeouts,
+        opened_at: float,
+        count: Count = uncounted,
+    ) -> None:
+        self.opened_at = opened_at
+        self.letters = 0
+        self.rested = False
+        self.phase = Phase.MAIL
+        self.largest = size_limit(extensions)
+        self._conversation = conversation
+        self._extensions = extensions
+        self._pipelining = "pipelining" in extensions
+        self._announces_size = "size" in extensions
+        self._timeouts = timeouts
+        self._count = count
+        self._clean = True
+        self._over = False
+        self._ahead: Transaction | None = None
+        self._offered = False
+
+    @property
+    def fit(self) -> bool:
+        """Whether the last letter came to a clean end and the relay has not hung up since."""
+        return self._clean and self._conversation.quiet
+
+    @property
+    def certificate_ends(self) -> datetime | None:
+        """Until when the relay's certificate holds; None where there is no TLS."""
+        ends = self._conversation.certificate.get("notAfter")
+        return None if ends is None else datetime.fromtimestamp(ssl.cert_time_to_seconds(ends), UTC)
+
+    async def carry(self, first: Transaction, following: Following) -> Transaction | None:
+        """
+        Hand over letters until there are no more, or the session is of no more use.
+
+        Args:
+            following: The next letter, None if there is none; asked when one is about to be of use.
+
+        Returns a letter that it had and that the relay has not heard of, for another session.
+        """
+        one: Transaction | None = first
+        while one is not None:
+            self.letters += 1
+            outcome = await self._outcome(one, following)
+            if outcome is None:
+                return one
+            one.ended(outcome)
+            ahead, self._ahead = self._ahead, None
+            if ahead is not None and not self._clean:
+                return ahead
+            one = ahead or (following() if self.fit else None)
+        return None
+
+    async def _outcome(self, one: Transaction, following: Following) -> Outcome | None:
+        """What became of the letter; None: the relay had forgotten the session and has not heard of the letter."""
+        obstacle = self._cannot_carry(one.message)
+        if obstacle is not None:
+            return obstacle
+        self.phase = Phase.MAIL
+        self._clean = False  # until the end is reached: a time-out, a drop or a cancellation leaves it so
+        try:
+            outcome = await self._agreed(one)
+            if outcome is None:
+                outcome = await self._told(one, following)
+        except ConversationBroken as end:
+            if isinstance(end, Dropped) and self._forgotten:
+                return None
+            return replies.broken(self.phase, reason=end.reason)
+        return None if self._over and self._forgotten else _of_its_size(outcome, one.message)
+
+    @property
+    def _forgotten(self) -> bool:
+        """Whether the relay hung up between two letters."""
+        return self.phase is Phase.MAIL and (self.rested or self.letters > 1)
+
+    async def noop(self) -> Released | None:
+        """None when the relay answers, else why the session is of no use."""
+        self._clean = False
+        try:
+            self._conversation.say(b"NOOP\r\n")
+            reply = await self._conversation.reply(within=self._timeouts.command)
+        except ConversationBroken as end:
+            return Released(reason=end.reason, blame=Blame.RELAY)
+        self._clean = reply.code // 100 == SUCCESS
+        return None if self._clean else replies.unopened(Phase.EHLO, reply.code, reply.text)
+
+    async def quit(self) -> None:
+        """Take leave and wait, briefly, until the connection is gone."""
+        try:
+            self._conversation.say(b"QUIT\r\n")
+            await self._conversation.reply(within=self._timeouts.goodbye)
+            await self._conversation.hung_up(within=min(self._timeouts.goodbye, LAST_MOMENT))
+        except ConversationBroken:
+            pass
+        finally:
+            await self._conversation.end(within=self._timeouts.goodbye)
+
+    def dismiss(self) -> None:
+        """Take leave without waiting; hang up where the relay might be in the middle of a letter."""
+        if self.fit:
+            self._conversation.say(b"QUIT\r\n")
+            self._conversation.close()
+        else:
+            self._conversation.abort()
+
+    def _cannot_carry(self, message: Message) -> Outcome | None:
+        if message.international and "smtputf8" not in self._extensions:
+            return replies.unsendable(reason="smtputf8_not_offered", text="", phase=Phase.MAIL)
+        if self.largest is not None and self.largest < len(message.content):
+            text = f"{len(message.content)} bytes; the relay takes {self.largest}"
+            return replies.unsendable(reason="oversize", text=text, phase=Phase.MAIL)
+        return None
+
+    async def _agreed(self, one: Transaction) -> Outcome | None:
+        """None when the relay waits for the content, else what becomes of the letter."""
+        if not self._pipelining:
+            return await self._offer_in_turn(one)
+        if not self._offered:
+            if not one.still_ours():
+                self._clean = True
+                return LEASE_LOST
+            self._conversation.say(self._envelope(one.message))
+        self._offered = False
+        return await self._answers_to_envelope()
+
+    async def _offer_in_turn(self, one: Transaction) -> Outcome | None:
+        for phase, command in self._commands(one.message).items():
+            if phase is Phase.DATA and not one.still_ours():
+                return await self._reset(LEASE_LOST)
+            self.phase = phase
+            self._conversation.say(command)
+            refusal = await self._refusal(phase)
+            if refusal is not None:
+                return await self._reset(refusal)
+        return None
+
+    async def _answers_to_envelope(self) -> Outcome | None:
+        """
+        The replies to MAIL, RCPT and DATA, which were said at once.
+
+        Source: RFC 2920 §3.1. A relay that says 354 although it refused the recipient waits for
+        content that nobody would get: a lone dot ends it.
+        """
+        first: Outcome | None = None
+        refusal: Outcome | None = None
+        for phase in OFFER:
+            refusal = await self._refusal(phase)
+            first = first or refusal
+            if self._over:
+                return first
+        if first is None or refusal is not None:
+            return None if first is None else await self._reset(first)
+        return await self._end_empty(first)
+
+    async def _refusal(self, phase: Phase) -> Outcome | None:
+        """None when the relay agrees, else what becomes of the letter."""
+        self.phase = phase
+        reply = await self._reply(phase)
+        kind = reply.code // 100
+        if kind == AGREES.get(phase, SUCCESS):
+            return None
+        self._over = kind in {SUCCESS, AGREES[Phase.DATA]} or reply.code == replies.CLOSING
+        return replies.classify(phase, reply.code, reply.text)
+
+    async def _reply(self, phase: Phase) -> Reply:
+        began = monotonic()
+        try:
+            return await self._conversation.reply(within=self._timeouts.reply_to(phase))
+        finally:
+            self._count(Measure.SMTP, phase, monotonic() - began)
+
+    async def _told(self, one: Transaction, following: Following) -> Outcome:
+        """Hand over the content, the envelope of the next letter behind it; what the relay says to the content."""
+        if not self._conversation.quiet:
+            return replies.broken(Phase.DATA, reason=Garbled.reason)
+        self._ahead = following() if self._pipelining else None
+        if not one.still_ours():
+            return LEASE_LOST  # and unfit: after 354, hanging up is the only way not to send
+        behind = b""
+        if self._ahead is not None and self._cannot_carry(self._ahead.message) is None:
+            behind, self._offered = self._envelope(self._ahead.message), True
+        await self._write(stuffed(one.message.content), behind)
+        reply = await self._reply(Phase.FINAL_DOT)
+        self._clean = reply.code // 100 != AGREES[Phase.DATA] and reply.code != replies.CLOSING
+        return replies.classify(Phase.FINAL_DOT, reply.code, reply.text)
+
+    async def _write(self, content: bytes, behind: bytes) -> None:
+        """The content; only its last block holds the final dot, so only then can the relay have the letter."""
+        last = max(0, len(content) - 1) // BLOCK * BLOCK
+        for start in range(0, last, BLOCK):
+            self._conversation.say(content[start : start + BLOCK])
+            await self._conversation.room(within=self._timeouts.block)
+        self.phase = Phase.FINAL_DOT
+        self._conversation.say((content[last:] if last else content) + behind)
+        await self._conversation.room(within=self._timeouts.block)
+
+    async def _end_empty(self, refusal: Outcome) -> Outcome:
+        """The refusal, after a content of nothing; a relay that takes even that is no longer spoken to."""
+        with suppress(ConversationBroken):
+            self._conversation.say(b".\r\n")
+            reply = await self._conversation.reply(within=self._timeouts.final_dot)
+            self._clean = reply.code // 100 in REFUSES and reply.code != replies.CLOSING
+        return refusal
+
+    async def _reset(self, outcome: Outcome) -> Outcome:
+        """The same outcome, after making the session ready for another letter if it can be."""
+        if not self._over:
+            with suppress(ConversationBroken):
+                self._conversation.say(b"RSET\r\n")
+                reply = await self._conversation.reply(within=self._timeouts.goodbye)
+                self._clean = reply.code // 100 == SUCCESS
+        return outcome
+
+    def _envelope(self, message: Message) -> bytes:
+        return b"".join(self._commands(message).values())
+
+    def _commands(self, message: Message) -> Mapping[Phase, bytes]:
+        """What is said before the content."""
+        options = f" SIZE={len(message.content)}" if self._announces_size else ""
+        options += " BODY=8BITMIME SMTPUTF8" if message.international else ""
+        return {
+            Phase.MAIL: f"MAIL FROM:<{message.sender}>{options}\r\n".encode(),
+            Phase.RCPT: f"RCPT TO:<{message.recipient}>\r\n".encode(),
+            Phase.DATA: b"DATA\r\n",
+        }
+
+
+def size_limit(extensions: Mapping[str, str]) -> int | None:
+    """
+    The limit that EHLO announced, in bytes; None where there is none.
+
+    Source: RFC 1870 §4: up to twenty digits; no number, or 0, states no limit.
+    """
+    stated = extensions.get("size", "").strip()
+    return (int(stated) or None) if SIZE.fullmatch(stated) else None
+
+
+def too_small(limit: int) -> Released:
+    """
+    Why there is no session with a relay that would refuse ordinary emails for their size.
+
+    Decided: an email of 200 KB that a relay finds too large ends as dead; it is about that email. A relay that finds
+    an email of 5 KB too large would refuse all of them, one by one: that is its configuration.
+    """
+    text = f"it takes messages of up to {limit} bytes, and an ordinary email has up to {ORDINARY_BYTES}"
+    return replies.misconfigured(Phase.EHLO, reason="size_limit", text=text)
+
+
+def _of_its_size(outcome: Outcome, message: Message) -> Outcome:
+    """
+    The same outcome, unless the relay refused an ordinary email for its size.
+
+    Before it knew whom the email was for, that is about us; afterwards it may be the limit of another system behind it,
+    or of one mailbox (5.2.3).
+    """
+    match outcome:
+        case Dead(reason="oversize", answer=answer) if len(message.content) <= ORDINARY_BYTES:
+            if answer.phase is Phase.MAIL:
+                return Released(reason="oversize", blame=Blame.CONFIGURATION, answer=answer)
+            if answer.enhanced == SYSTEM_LIMIT:
+                return replies.suspicious(reason="oversize", answer=answer)
+    return outcome
+
+
+def stuffed(content: bytes) -> bytes:
+    """The content as it follows 354 (RFC 5321 §4.5.2): no line of it can pass for its end."""
+    lines = content.replace(b"\r\n.", b"\r\n..")
+    first = b"." if lines.startswith(b".") else b""
+    last = b"" if lines.endswith(b"\r\n") else b"\r\n"
+    return b"".join((first, lines, last, b".\r\n"))

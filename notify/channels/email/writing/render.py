@@ -1,0 +1,238 @@
+"""
+Templates and facts in; subject, text and HTML out, once per event, with places for what differs per reader.
+
+*Decided*: the places are marked by a random token of this process, so no comment can hold one.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from html import escape
+from pathlib import Path
+from re import compile as pattern
+from secrets import token_hex
+from typing import Any
+
+from css_inline import CSSInliner
+from jinja2 import ChoiceLoader, Environment, FileSystemLoader, StrictUndefined, TemplateNotFound, select_autoescape
+from markupsafe import Markup
+
+from notify import resources
+from notify.channels.email.writing import comments
+from notify.channels.email.writing.digest import Contents, Extent, contents, extents
+from notify.channels.email.writing.facts import SHORTEST_COMMENT, Room, cl_facts, facts_of, opening, rooms, thread_facts
+from notify.channels.languages import Languages, moment
+from notify.domain.errors import NotifyError
+from notify.domain.jobs import Letter
+from notify.domain.schedule import Hold
+
+SNIPPETS = 3
+LARGEST_PART = 85_000
+
+
+class TemplateFailure(NotifyError):
+    """A template of the letter could not be rendered."""
+
+
+class Place(StrEnum):
+    """What differs between the letters about one event."""
+
+    REASON = "reason"
+    MUTE_URL = "mute_url"
+    PREFERENCES_URL = "preferences_url"
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """
+    One rendered part: the beginning that all readers share, and what follows from the first place on.
+
+    Args:
+        ending: With ``%s`` for each of ``places``, in their order.
+        is_html: Whether values are escaped when they are put in.
+    """
+
+    beginning: str
+    ending: str
+    places: tuple[Place, ...]
+    is_html: bool
+
+    def ended(self, values: Mapping[Place, str]) -> str:
+        """The ending for one reader."""
+        filled = (values[place] for place in self.places)
+        return self.ending % tuple(map(escape, filled) if self.is_html else filled)
+
+
+@dataclass(frozen=True, slots=True)
+class Rendered:
+    """What the templates made of one event."""
+
+    subject: str
+    text: Part
+    html: Part
+
+
+Written = tuple[str, str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One event among several in a letter."""
+
+    text: str
+    html: Markup
+
+
+class Renderer:
+    """
+    The templates of this process, compiled once.
+
+    Args:
+        templates_dir: Folder whose ``email/…`` files override the built-in ones.
+    """
+
+    def __init__(self, templates_dir: Path | None = None) -> None:
+        folders = [*([templates_dir] if templates_dir else []), resources.folder("templates")]
+        self.languages = Languages(folders)
+        self._loader = ChoiceLoader([FileSystemLoader(folder / "email") for folder in folders])
+        self._environments: dict[str, Environment] = {}
+        self._inliner = CSSInliner(load_remote_stylesheets=False, keep_at_rules=True)
+        self._tokens = {place: f"{place.name}{token_hex(16)}" for place in Place}
+        self._places = {token: place for place, token in self._tokens.items()}
+        self._split = pattern(f"({'|'.join(self._places)})").split
+
+    def render(self, letter: Letter, *, locale: str) -> Rendered:
+        """
+        Subject, text and HTML of every letter about this event, or of the one letter about several.
+
+        Args:
+            locale: A language that is known.
+
+        Raises:
+            TemplateFailure: A template is missing or cannot be rendered.
+        """
+        if letter.digest:
+            return self._digest(letter, letter.digest, locale=locale)
+        write = self._several if letter.entries else self._alone
+        for room in rooms(len(letter.entries) or 1):
+            subject, text, html = write(letter, room=room, locale=locale)
+            if max(len(text.encode()), len(html.encode())) <= LARGEST_PART:
+                break
+        return Rendered(subject, self._part(text, is_html=False), self._part(html, is_html=True))
+
+    def entry(self, letter: Letter, *, locale: str, room: Room) -> Entry:
+        """
+        What one event says as one entry of a letter about several: when, who, the words, the link.
+
+        The time is the reader's: their language, their time zone.
+
+        Raises:
+            TemplateFailure: A template is missing or cannot be rendered.
+        """
+        event_type, layout = letter.event.type, "_base/entry" if room.words else "_base/brief"
+        at = moment(letter.event.occurred_at, language=locale, timezone=letter.recipient.timezone)
+        facts = facts_of(letter, room=room) | {"locale": locale, "several": True, "at": at}
+        text, html = (
+            self._render(f"{event_type}/body.{form}", {**facts, "layout": f"{layout}.{form}"})
+            for form in ("txt", "html")
+        )
+        return Entry(text, Markup(html))  # noqa: S704 - a template's own, escaped
+
+    def said(self, message: str, *, locale: str, **values: str) -> str:
+        """
+        One sentence in this language.
+
+        Raises:
+            TemplateFailure: Its translation asks for a value that there is not.
+        """
+        try:
+            return self.languages.translations(locale).gettext(message) % values
+        except (KeyError, ValueError, TypeError) as error:
+            raise TemplateFailure(template=message, error=type(error).__name__) from error
+
+    def _alone(self, letter: Letter, *, room: Room, locale: str) -> Written:
+        """The letter about one event."""
+        name, facts = letter.event.type, self._facts(letter, room=room, locale=locale)
+        html = self._html(f"{name}/body.html", facts | {"layout": "_base/body.html"})
+        text = self._render(f"{name}/body.txt", facts | {"layout": "_base/body.txt"})
+        return facts["subject"], text, html
+
+    def _several(self, letter: Letter, *, room: Room, locale: str) -> Written:
+        """The words of each entry, one after the other, below what they have in common."""
+        facts = self._facts(letter, room=Room(SHORTEST_COMMENT), locale=locale) | {"several": True}
+        facts |= {"snippets": [opening(entry) for entry in letter.entries[:SNIPPETS]], "brief": not room.words}
+        entries = [self.entry(entry, locale=locale, room=room) for entry in letter.entries]
+        html = self._html("_together/body.html", facts | {"entries": [entry.html for entry in entries]})
+        text = self._render("_together/body.txt", facts | {"entries": [entry.text for entry in entries]})
+        return facts["subject"], text, html
+
+    def _digest(self, letter: Letter, kind: Hold, *, locale: str) -> Rendered:
+        """Sections by change list, with as much of the newest as fits."""
+        entries = letter.entries or (letter,)
+        facts: dict[str, Any] = {place.value: token for place, token in self._tokens.items()}
+        facts |= {"locale": locale, "digest": kind.value, "count": len(entries)}
+        facts |= {
+            "cls": len({one.change_list.link for one in entries}),
+            "snippets": [opening(one) for one in entries[: -SNIPPETS - 1 : -1]],
+        }
+        facts["subject"] = self._render("_digest/subject.txt", facts).strip()
+        for extent in extents(len(entries)):
+            text, html = self._digested(contents(entries, extent), extent, facts)
+            if max(len(text.encode()), len(html.encode())) <= LARGEST_PART:
+                break
+        return Rendered(facts["subject"], self._part(text, is_html=False), self._part(html, is_html=True))
+
+    def _digested(self, told: Contents, extent: Extent, facts: dict[str, Any]) -> tuple[str, str]:
+        """The text and the HTML of so much."""
+        room, locale = extent.room, facts["locale"]
+        left = [{"cl": cl_facts(one.one.change_list, room=room), "count": one.count} for one in told.left]
+        facts = facts | {"left": left, "more": told.more, "more_cls": told.more_cls}
+        parts = [
+            (
+                cl_facts(part.first.change_list, room=room),
+                [self.entry(one, locale=locale, room=room) for one in part.shown],
+            )
+            for part in told.sections
+        ]
+        texts = [{"cl": cl, "entries": [one.text for one in entries]} for cl, entries in parts]
+        htmls = [{"cl": cl, "entries": [one.html for one in entries]} for cl, entries in parts]
+        html = self._html("_digest/body.html", facts | {"sections": htmls})
+        return self._render("_digest/body.txt", facts | {"sections": texts}), html
+
+    def _facts(self, letter: Letter, *, room: Room, locale: str) -> dict[str, Any]:
+        facts = facts_of(letter, room=room) | {"locale": locale, "several": False}
+        facts |= {place.value: token for place, token in self._tokens.items()}
+        thread = facts | {"cl": thread_facts(letter.change_list, room=room)}
+        return facts | {"subject": self._render(f"{letter.event.type}/subject.txt", thread).strip()}
+
+    def _html(self, name: str, facts: Mapping[str, Any]) -> str:
+        return self._inliner.inline(self._render(name, facts))
+
+    def _render(self, name: str, facts: Mapping[str, Any]) -> str:
+        try:
+            return self._environment(facts["locale"]).get_template(name).render(facts)
+        except TemplateNotFound as error:
+            raise TemplateFailure(template=error.name, error="not found") from error
+        except Exception as error:
+            raise TemplateFailure(template=name, error=type(error).__name__) from error
+
+    def _environment(self, locale: str) -> Environment:
+        """The templates in one language; a language costs the compilation of the templates that it uses."""
+        if locale not in self._environments:
+            environment = Environment(
+                loader=self._loader,
+                autoescape=select_autoescape(["html"]),
+                undefined=StrictUndefined,
+                trim_blocks=True,
+                lstrip_blocks=True,
+                keep_trailing_newline=True,
+            )
+            environment.filters["fold"] = comments.fold
+            self._environments[locale] = self.languages.speak(environment, locale)
+        return self._environments[locale]
+
+    def _part(self, rendered: str, *, is_html: bool) -> Part:
+        beginning, *rest = self._split(rendered)
+        ending = "".join("%s" if piece in self._places else piece.replace("%", "%%") for piece in rest)
+        places = tuple(self._places[piece] for piece in rest if piece in self._places)
+        return Part(beginning, ending, places, is_html)

@@ -1,0 +1,218 @@
+"""Letters that travel together: whatever the relay does, none takes another's answer."""
+
+import asyncio
+from collections.abc import Coroutine, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from socket import socketpair
+
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from notify.channels.email.smtp.conversation import Conversation
+from notify.channels.email.smtp.session import Message, Session, Timeouts, Transaction
+from notify.domain.outcomes import Dead, Outcome, Phase, Released, Retry, Sent
+
+PATIENCE = timedelta(seconds=20)
+EXTENSIONS = {"pipelining": "", "smtputf8": ""}
+GARBAGE = b"what?\r\n"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Script:
+    """
+    What the relay does with one letter.
+
+    Args:
+        refuses: The step that it answers with *code*; None: it takes the letter.
+        extra: The step behind whose answer it says something that nobody asked for.
+        drops: The step at which it hangs up instead of answering.
+        content_for_nobody: It says 354 although it has refused.
+        multiline: Its answers have two lines.
+    """
+
+    refuses: Phase | None = None
+    code: int = 550
+    extra: Phase | None = None
+    garbage: bool = False
+    drops: Phase | None = None
+    content_for_nobody: bool = False
+    multiline: bool = False
+
+
+STEPS = st.none() | st.sampled_from([Phase.MAIL, Phase.RCPT, Phase.DATA, Phase.FINAL_DOT])
+GOOD = st.builds(Script, multiline=st.booleans())
+REFUSING = st.builds(
+    Script,
+    refuses=STEPS,
+    code=st.sampled_from([421, 450, 550]),
+    content_for_nobody=st.booleans(),
+    multiline=st.booleans(),
+)
+ODD = st.builds(Script, refuses=STEPS, extra=STEPS, garbage=st.booleans(), drops=STEPS)
+
+
+@dataclass
+class Relay:
+    """The other end of one connection; every answer names the letter that it is about."""
+
+    scripts: Sequence[Script]
+    cuts: Sequence[int]
+    reader: asyncio.StreamReader
+    writer: asyncio.StreamWriter
+    taken: set[int] = field(default_factory=set)
+    heard_whole: set[int] = field(default_factory=set)
+    number: int = -1
+    refused: bool = False
+    turns: int = 0
+
+    async def serve(self) -> None:
+        while line := await self.heard(self.reader.readline()):
+            verb = line.split()[0].upper()
+            if verb == b"MAIL":
+                self.number = int(line.partition(b"<from-")[2].partition(b"@")[0])
+                self.refused = False
+                await self.step(Phase.MAIL, 250)
+            elif verb == b"RCPT":
+                await self.step(Phase.RCPT, 250)
+            elif verb == b"DATA":
+                await self.data()
+            else:
+                await self.say(b"250 2.0.0 " + verb + b"\r\n")
+
+    async def heard(self, reading: Coroutine[None, None, bytes]) -> bytes:
+        """What comes next; a turn is over where it has to be waited for."""
+        task = asyncio.create_task(reading)
+        await asyncio.sleep(0)
+        self.turns += not task.done()
+        return await task
+
+    async def data(self) -> None:
+        script = self.scripts[self.number]
+        if self.refused and not script.content_for_nobody:
+            await self.say(self.reply(503))
+        elif await self.step(Phase.DATA, 354):
+            content = await self.heard(self.reader.readuntil(b".\r\n"))
+            if content == b".\r\n":
+                await self.say(self.reply(554))
+                return
+            self.heard_whole.add(self.number)
+            if Phase.FINAL_DOT not in {script.refuses, script.drops}:
+                self.taken.add(self.number)  # before it says so: whoever has heard it may hang up
+            await self.step(Phase.FINAL_DOT, 250)
+
+    async def step(self, step: Phase, code: int) -> bool:
+        """Answer as the script says; whether it was a yes."""
+        script = self.scripts[self.number]
+        if script.drops is step:
+            self.writer.close()
+            raise ConnectionResetError
+        refuses = script.refuses is step
+        self.refused = self.refused or refuses
+        extra = (GARBAGE if script.garbage else b"250 2.0.0 unasked\r\n") if script.extra is step else b""
+        answer = self.reply(script.code if refuses else code) + extra
+        # What follows 354 unasked must arrive with it: later nobody could tell it from the answer to the content.
+        await self.say(answer, whole=bool(extra) and step is Phase.DATA)
+        return not refuses
+
+    def reply(self, code: int) -> bytes:
+        words = f"letter-{self.number}."
+        return (f"{code}-{words}\r\n" if self.scripts[self.number].multiline else "").encode() + (
+            f"{code} {words}\r\n".encode()
+        )
+
+    async def say(self, answer: bytes, *, whole: bool = False) -> None:
+        """In pieces, so that it arrives as networks deliver it."""
+        ends = sorted({min(cut, len(answer)) for cut in self.cuts} | {len(answer)})
+        start = 0
+        for end in [len(answer)] if whole else ends:
+            self.writer.write(answer[start:end])
+            await self.writer.drain()
+            await asyncio.sleep(0)
+            start = end
+
+
+async def carried(scripts: Sequence[Script], cuts: Sequence[int]) -> tuple[dict[int, Outcome], int | None, Relay]:
+    """What became of each letter, the one that was left over, and what the relay knows."""
+    ours, theirs = socketpair()
+    transport, _ = await asyncio.get_running_loop().create_connection(asyncio.Protocol, sock=ours)
+    reader, writer = await asyncio.open_connection(sock=theirs)
+    relay = Relay(scripts, cuts, reader, writer)
+    serving = asyncio.create_task(relay.serve())
+    session = Session(Conversation(transport), extensions=EXTENSIONS, timeouts=Timeouts.all(PATIENCE), opened_at=0.0)
+    outcomes: dict[int, Outcome] = {}
+
+    def ended(number: int, outcome: Outcome) -> None:
+        assert outcomes.setdefault(number, outcome) is outcome
+
+    letters = [
+        Transaction(
+            Message(sender=f"from-{n}@example.com", recipient="to@example.com", international=False, content=b"x\r\n"),
+            lambda: True,
+            lambda outcome, n=n: ended(n, outcome),  # type: ignore[misc]
+        )
+        for n in range(len(scripts))
+    ]
+    waiting = iter(letters[1:])
+    left = await session.carry(letters[0], lambda: next(waiting, None))
+    session.dismiss()
+    writer.close()
+    await asyncio.gather(serving, return_exceptions=True)
+    return outcomes, None if left is None else letters.index(left), relay
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    scripts=st.lists(GOOD | REFUSING | ODD, min_size=1, max_size=5),
+    cuts=st.lists(st.integers(1, 40), max_size=3),
+)
+@example(scripts=[Script(), Script(extra=Phase.FINAL_DOT), Script(), Script()], cuts=[])
+@example(scripts=[Script(), Script(drops=Phase.MAIL), Script()], cuts=[3])
+@example(scripts=[Script(drops=Phase.FINAL_DOT), Script()], cuts=[])
+@example(scripts=[Script(extra=Phase.FINAL_DOT)], cuts=[1, 15, 16])
+@example(scripts=[Script(extra=Phase.DATA), Script()], cuts=[])
+@example(scripts=[Script(refuses=Phase.RCPT, content_for_nobody=True), Script()], cuts=[5])
+def test_no_letter_takes_anothers_answer(scripts: Sequence[Script], cuts: Sequence[int]) -> None:
+    outcomes, left, relay = asyncio.run(carried(scripts, cuts))
+
+    assert left not in outcomes
+    begun = {*outcomes, *({left} if left is not None else ())}
+    assert begun == set(range(len(begun)))
+    for number, outcome in outcomes.items():
+        match outcome:
+            case Sent(answer=answer):
+                assert f"letter-{number}." in answer.text
+                assert number in relay.taken
+            case Retry(ambiguous=True):
+                assert number in relay.heard_whole
+            case Released() | Retry() | Dead():
+                assert number not in relay.taken
+            case _:
+                raise AssertionError(outcome)
+    if left is not None:
+        assert left not in relay.heard_whole
+
+
+@given(scripts=st.lists(GOOD, min_size=2, max_size=20), cuts=st.lists(st.integers(1, 40), max_size=3))
+@settings(max_examples=50, deadline=None)
+def test_a_relay_that_keeps_the_rules_gets_every_letter_on_one_session(
+    scripts: Sequence[Script], cuts: Sequence[int]
+) -> None:
+    outcomes, left, relay = asyncio.run(carried(scripts, cuts))
+
+    assert left is None
+    assert len(outcomes) == len(scripts)
+    assert relay.taken == set(outcomes)
+
+
+def test_a_letter_costs_one_round_trip() -> None:
+    outcomes, _, relay = asyncio.run(carried([Script()] * 10, []))
+
+    assert relay.taken == set(outcomes) == set(range(10))
+    assert relay.turns == 10 + 1  # the first envelope goes by itself
+
+
+def test_a_letter_whose_session_ended_with_the_one_before_is_left_over_and_blames_nobody() -> None:
+    outcomes, left, relay = asyncio.run(carried([Script(), Script(drops=Phase.MAIL), Script()], []))
+
+    assert (set(outcomes), left, relay.taken) == ({0}, 1, {0})

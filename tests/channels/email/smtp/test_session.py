@@ -1,0 +1,181 @@
+"""What can be known of a letter when the conversation ends in the middle of its content."""
+
+import asyncio
+import ssl
+from collections.abc import Awaitable, Callable
+from contextlib import closing
+from datetime import timedelta
+from socket import socket, socketpair
+from typing import TypeVar
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from notify.channels.email.smtp.connect import connect
+from notify.channels.email.smtp.conversation import Conversation, Dropped, Garbled, Reply
+from notify.channels.email.smtp.relay import Relay
+from notify.channels.email.smtp.session import Message, Session, Timeouts, Transaction, stuffed
+from notify.domain.measures import uncounted
+from notify.domain.outcomes import Blame, Dead, Outcome, Phase, Released
+from tests.support.smtp import CONTENT, DATA, DOT, RCPT, Answer, ScriptedRelay
+
+T = TypeVar("T")
+
+MORE_THAN_ANY_BUFFER = Message(
+    sender="a@example.com", recipient="b@example.com", international=False, content=b"a line of text\r\n" * 1_000_000
+)
+SMALL = Message(sender="a@example.com", recipient="b@example.com", international=False, content=b"Subject: s\r\n\r\n")
+PATIENCE = timedelta(seconds=20)
+
+
+async def delivered(session: Session, message: Message) -> Outcome:
+    """What became of one letter."""
+    outcomes: list[Outcome] = []
+    left = await session.carry(Transaction(message, lambda: True, outcomes.append), lambda: None)
+    assert left is None
+    return outcomes.pop()
+
+
+def with_session(relay: ScriptedRelay, work: Callable[[Session], Awaitable[Outcome]], **limits: timedelta) -> Outcome:
+    async def main() -> Outcome:
+        session = await connect(
+            Relay.from_url(relay.url),
+            timeouts=Timeouts(**limits),
+            tls=ssl.create_default_context(),
+            count=uncounted,
+        )
+        assert isinstance(session, Session)
+        outcome = await work(session)
+        session.dismiss()
+        return outcome
+
+    return asyncio.run(main())
+
+
+def test_a_drop_before_the_last_block_leaves_no_doubt() -> None:
+    with ScriptedRelay(drop_at={CONTENT}, extensions=()) as relay:
+        outcome = with_session(relay, lambda one: delivered(one, MORE_THAN_ANY_BUFFER))
+    assert isinstance(outcome, Released)
+    assert (outcome.blame, outcome.reason) == (Blame.RELAY, "relay_dropped")
+
+
+def test_a_relay_that_stops_reading_leaves_no_doubt() -> None:
+    with ScriptedRelay(extensions=()) as relay:
+        relay.hold(CONTENT)
+        outcome = with_session(
+            relay,
+            lambda one: delivered(one, MORE_THAN_ANY_BUFFER),
+            block=timedelta(milliseconds=200),
+        )
+    assert isinstance(outcome, Released)
+    assert (outcome.blame, outcome.reason) == (Blame.RELAY, "relay_silent")
+    assert relay.letters == []
+
+
+def test_a_large_letter_arrives_whole() -> None:
+    with ScriptedRelay(extensions=()) as relay:
+        with_session(relay, lambda one: delivered(one, MORE_THAN_ANY_BUFFER))
+    assert [one.content for one in relay.letters] == [MORE_THAN_ANY_BUFFER.content]
+
+
+def refused_but_asked_for_content(answer_to_nothing: str) -> tuple[Outcome, bool, list[bytes]]:
+    """A recipient refused, yet 354: what became of the letter, whether the session is fit, and what the relay has."""
+    fit = []
+
+    async def work(session: Session) -> Outcome:
+        outcome = await delivered(session, SMALL)
+        fit.append(session.fit)
+        return outcome
+
+    answers = {RCPT: "550 5.1.1 unknown", DATA: "354 go ahead", DOT: answer_to_nothing}
+    with ScriptedRelay(answers=dict[str, Answer](answers)) as relay:
+        outcome = with_session(relay, work)
+    return outcome, fit[0], [one.content for one in relay.letters]
+
+
+def test_a_relay_that_waits_for_content_after_refusing_the_recipient_gets_an_empty_one_and_the_session_goes_on() -> (
+    None
+):
+    outcome, fit, letters = refused_but_asked_for_content("554 5.5.1 no valid recipients")
+    assert isinstance(outcome, Dead)
+    assert outcome.answer.phase is Phase.RCPT
+    assert (fit, letters) == (True, [])
+
+
+def test_a_relay_that_takes_even_an_empty_letter_is_spoken_to_no_more() -> None:
+    outcome, fit, letters = refused_but_asked_for_content("250 2.0.0 taken")
+    assert isinstance(outcome, Dead)
+    assert (fit, letters) == (False, [b""])
+
+
+@given(st.lists(st.sampled_from([b"\r\n", b".", b"a", b"\r\n.\r\n"]), max_size=30).map(b"".join))
+def test_no_content_can_end_itself(content: bytes) -> None:
+    lines = stuffed(content).split(b"\r\n")
+    assert lines.index(b".") == len(lines) - 2
+    unstuffed = b"\r\n".join(line.removeprefix(b".") for line in lines[:-2]) + b"\r\n"
+    assert unstuffed in {content, content + b"\r\n"}
+
+
+def conversing(work: Callable[[Conversation, socket], Awaitable[T]]) -> T:
+    """What the work returns; it is given our side of a connection and the socket at the other end."""
+
+    async def main() -> T:
+        ours, theirs = socketpair()
+        with closing(theirs):
+            transport, _ = await asyncio.get_running_loop().create_connection(asyncio.Protocol, sock=ours)
+            conversation = Conversation(transport)
+            found = await work(conversation, theirs)
+            await conversation.end(within=PATIENCE)
+        return found
+
+    return asyncio.run(main())
+
+
+def test_the_last_words_before_hanging_up_are_heard() -> None:
+    async def work(conversation: Conversation, relay: socket) -> tuple[Reply, Reply]:
+        relay.sendall(b"250-one\r\n250 two\r\n552 5.3.4 too much\r\n")
+        relay.close()
+        first = await conversation.reply(within=PATIENCE)
+        conversation.eof_received()
+        conversation.say(b"more\r\n")
+        second = await conversation.reply(within=PATIENCE)
+        with pytest.raises(Dropped):
+            conversation.say(b"QUIT\r\n")
+        with pytest.raises(Dropped):
+            await conversation.reply(within=PATIENCE)
+        return first, second
+
+    assert conversing(work) == (Reply(250, "one\ntwo"), Reply(552, "5.3.4 too much"))
+
+
+@pytest.mark.parametrize("endless", [b"250-x\r\n" * 100_000, b"250 " + b"x" * 100_000])
+def test_a_reply_without_an_end_is_not_kept_in_memory(endless: bytes) -> None:
+    async def work(conversation: Conversation, _: socket) -> None:
+        conversation.data_received(endless)
+        with pytest.raises(Garbled):
+            await conversation.reply(within=PATIENCE)
+
+    conversing(work)
+
+
+@given(
+    replies=st.lists(st.tuples(st.integers(200, 599), st.lists(st.text("ab é-", max_size=5), min_size=1, max_size=3))),
+    data=st.data(),
+)
+def test_replies_are_understood_wherever_the_network_cuts_them(
+    replies: list[tuple[int, list[str]]], data: st.DataObject
+) -> None:
+    wire = b"".join(
+        f"{code}{'-' if number < len(lines) - 1 else ' '}{line}\r\n".encode()
+        for code, lines in replies
+        for number, line in enumerate(lines)
+    )
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(wire)), max_size=6)))
+
+    async def work(conversation: Conversation, _: socket) -> list[Reply]:
+        for start, end in zip([0, *cuts], [*cuts, len(wire)], strict=True):
+            conversation.data_received(wire[start:end])
+        return [await conversation.reply(within=PATIENCE) for _ in replies]
+
+    assert conversing(work) == [Reply(code, "\n".join(lines)) for code, lines in replies]

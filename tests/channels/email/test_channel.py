@@ -1,0 +1,689 @@
+"""Letters on the wire: what a relay says or does, and what becomes of the letter and of the session."""
+
+import asyncio
+import socket
+import ssl
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from threading import Event
+from typing import TypeVar
+from urllib.parse import quote
+
+import pytest
+from structlog.testing import capture_logs
+
+from notify.channels.email.channel import EmailChannel
+from notify.channels.email.smtp.pool import Wear
+from notify.channels.email.smtp.relay import Relay
+from notify.channels.email.smtp.session import ORDINARY_BYTES
+from notify.domain.errors import InvalidSettings
+from notify.domain.jobs import Letter
+from notify.domain.outcomes import Blame, Dead, Outcome, Phase, Released, Retry, Sent
+from notify.domain.ports import Channel
+from notify.domain.preferences import Person
+from tests.support.letters import CHANGE_LIST, NOON, composer, letter
+from tests.support.smtp import (
+    AUTH,
+    CONTENT,
+    DATA,
+    DOT,
+    EHLO,
+    GREETING,
+    MAIL,
+    NOOP,
+    QUIT,
+    RCPT,
+    STARTTLS,
+    Authority,
+    Certificate,
+    Said,
+    ScriptedRelay,
+    nobody_listening,
+)
+
+T = TypeVar("T")
+
+SHORT = timedelta(seconds=0.3)
+LONG = timedelta(seconds=20)
+IN_TURN = ("8BITMIME", "SMTPUTF8", "SIZE 10485760")
+AT_ONCE = (*IN_TURN, "PIPELINING")
+BOTH_WAYS = pytest.mark.parametrize("extensions", [IN_TURN, AT_ONCE], ids=["in turn", "pipelined"])
+
+
+def channel(
+    relay: ScriptedRelay,
+    *,
+    url: str | None = None,
+    sessions: int = 4,
+    timeout: timedelta = LONG,
+    wear: Wear | None = None,
+    tls: ssl.SSLContext | None = None,
+) -> EmailChannel:
+    """A channel to the scripted relay."""
+    return EmailChannel(
+        Relay.from_url(url or relay.url),
+        composer(),
+        bounce_address="bounces@example.com",
+        sessions=sessions,
+        timeout=timeout,
+        wear=wear,
+        tls=tls,
+        now=lambda: NOON,
+    )
+
+
+def using(opened: EmailChannel, work: Callable[[EmailChannel], Awaitable[T]]) -> T:
+    """What the work returns, with the channel closed after it."""
+
+    async def main() -> T:
+        try:
+            return await work(opened)
+        finally:
+            await opened.close()
+
+    return asyncio.run(main())
+
+
+def send(opened: EmailChannel, *letters: Letter, still_ours: Callable[[], bool] = lambda: True) -> list[Outcome]:
+    """The outcomes of letters sent one after another."""
+
+    async def work(opened: EmailChannel) -> list[Outcome]:
+        return [await opened.send(one, still_ours=still_ours) for one in letters or (letter(),)]
+
+    return using(opened, work)
+
+
+def answers(*replies: str) -> Callable[[Said], str | None]:
+    """These replies in their turn, then the usual ones."""
+    left = list(replies)
+    return lambda _: left.pop(0) if left else None
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
+    return Certificate.made(tmp_path_factory.mktemp("certificate"))
+
+
+def folder(within: Path, name: str) -> Path:
+    made = within / name
+    made.mkdir()
+    return made
+
+
+def guarded(relay: ScriptedRelay, *, credentials: str = "", query: str = "?starttls=required") -> str:
+    return f"smtp://{credentials}127.0.0.1:{relay.port}{query}"
+
+
+@BOTH_WAYS
+def test_a_letter_arrives_as_it_was_written(relay: ScriptedRelay, extensions: tuple[str, ...]) -> None:
+    relay.extensions = extensions
+    (outcome,) = send(channel(relay), letter(comment={"body": "first\n.\n..\n.hidden\n\nend é"}))
+    (arrived,) = relay.wait_for(1)
+    assert isinstance(outcome, Sent)
+    assert (outcome.answer.phase, outcome.answer.code, outcome.answer.text) == (
+        Phase.FINAL_DOT,
+        250,
+        "2.0.0 queued as 4711",
+    )
+    assert (arrived.sender, arrived.recipient) == ("bounces@example.com", "alice@example.com")
+    written = composer().compose(letter(comment={"body": "first\n.\n..\n.hidden\n\nend é"}), date=NOON)
+    assert arrived.content == written.content
+
+
+@BOTH_WAYS
+@pytest.mark.parametrize("body", [".\n" * 400, "a" * 15_000, ". " + "x" * 200_000], ids=["dots", "long line", "cut"])
+def test_dots_and_long_lines_arrive_intact(relay: ScriptedRelay, extensions: tuple[str, ...], body: str) -> None:
+    relay.extensions = extensions
+    (outcome,) = send(channel(relay), letter(comment={"body": body, "code": ".\n.."}))
+    assert isinstance(outcome, Sent)
+    assert (
+        relay.letters[0].content
+        == composer().compose(letter(comment={"body": body, "code": ".\n.."}), date=NOON).content
+    )
+
+
+@BOTH_WAYS
+@pytest.mark.parametrize(
+    ("step", "reply", "verdict"),
+    [
+        (MAIL, "451 4.3.0 later", Retry),
+        (MAIL, "550 5.7.1 not you", Released),
+        (RCPT, "450 4.2.0 greylisted", Retry),
+        (RCPT, "550 5.1.1 no such user", Dead),
+        (DATA, "451 4.3.0 later", Retry),
+        (DATA, "554 5.6.0 no", Dead),
+        (DATA, "554 5.7.1 no", Retry),
+        (DOT, "451 4.3.0 later", Retry),
+        (DOT, "554 5.6.0 spam", Dead),
+        (DOT, "554 5.7.1 spam", Retry),
+        (DOT, "454 4.7.0 throttled", Released),
+    ],
+)
+def test_after_a_refusal_the_session_takes_the_next_letter(
+    relay: ScriptedRelay, extensions: tuple[str, ...], step: str, reply: str, verdict: type[Outcome]
+) -> None:
+    relay.extensions = extensions
+    relay.answers[step] = answers(reply)
+    refused, sent = send(channel(relay), letter(1), letter(2))
+    assert isinstance(refused, verdict)
+    assert isinstance(refused, Retry | Dead | Released)
+    assert refused.answer is not None
+    assert f"{refused.answer.code} {refused.answer.text}" == reply
+    assert refused.answer.phase.value == {DOT: "final_dot"}.get(step, step.lower())
+    assert isinstance(sent, Sent)
+    assert relay.connections == 1
+    assert [one.recipient for one in relay.letters] == ["alice@example.com"]
+
+
+@BOTH_WAYS
+@pytest.mark.parametrize("step", [MAIL, RCPT, DATA, DOT])
+def test_a_relay_that_closes_takes_no_letter_with_it(
+    relay: ScriptedRelay, extensions: tuple[str, ...], step: str
+) -> None:
+    relay.extensions = extensions
+    relay.answers[step] = answers("421 4.3.2 shutting down")
+    released, sent = send(channel(relay), letter(1), letter(2))
+    assert isinstance(released, Released)
+    assert (released.blame, released.reason) == (Blame.RELAY, "relay_closing")
+    assert isinstance(sent, Sent)
+    assert relay.connections == 2
+
+
+@BOTH_WAYS
+@pytest.mark.parametrize("step", [GREETING, EHLO, MAIL, RCPT, DATA, CONTENT, DOT])
+def test_a_drop_is_held_against_the_relay_until_the_letter_can_have_been_taken(
+    relay: ScriptedRelay, extensions: tuple[str, ...], step: str
+) -> None:
+    relay.extensions = extensions
+    relay.drop_at = {step}
+    (outcome,) = send(channel(relay))
+    if step in {CONTENT, DOT}:
+        assert isinstance(outcome, Retry)
+        assert (outcome.ambiguous, outcome.answer.phase) == (True, Phase.FINAL_DOT)
+    else:
+        assert isinstance(outcome, Released)
+        assert (outcome.blame, outcome.reason) == (Blame.RELAY, "relay_dropped")
+
+
+@BOTH_WAYS
+@pytest.mark.parametrize("step", [GREETING, EHLO, MAIL, RCPT, DATA, DOT])
+def test_silence_ends_at_the_limit_and_ends_the_session(
+    relay: ScriptedRelay, extensions: tuple[str, ...], step: str
+) -> None:
+    relay.extensions = extensions
+    relay.silent_at = {step}
+    (outcome,) = send(channel(relay, timeout=SHORT))
+    if step == DOT:
+        assert isinstance(outcome, Retry)
+        assert outcome.ambiguous
+    else:
+        assert isinstance(outcome, Released)
+        assert (outcome.blame, outcome.reason) == (Blame.RELAY, "relay_silent")
+    relay.wait_until(lambda: relay.open_connections == 0)
+
+
+def test_nobody_listening_costs_the_relay_and_not_the_letter(relay: ScriptedRelay) -> None:
+    with nobody_listening() as port:
+        (outcome,) = send(channel(relay, url=f"smtp://127.0.0.1:{port}"))
+    assert isinstance(outcome, Released)
+    assert (outcome.blame, outcome.reason) == (Blame.RELAY, "relay_unreachable")
+
+
+def test_a_name_that_nobody_knows_costs_the_relay_and_not_the_letter(relay: ScriptedRelay) -> None:
+    (outcome,) = send(channel(relay, url="smtp://relay.invalid"))
+    assert isinstance(outcome, Released)
+    assert outcome.blame is Blame.RELAY
+
+
+@pytest.mark.parametrize(
+    ("reply", "blame"),
+    [
+        ("554 5.3.2 no service", Blame.RELAY),
+        ("450 4.3.2 busy", Blame.RELAY),
+        ("421 4.3.2 going down", Blame.RELAY),
+        ("421 4.3.2 too many connections", Blame.THROTTLE),
+    ],
+)
+def test_a_relay_that_greets_with_a_refusal_is_given_no_letter(relay: ScriptedRelay, reply: str, blame: Blame) -> None:
+    relay.answers[GREETING] = reply
+    (outcome,) = send(channel(relay))
+    assert isinstance(outcome, Released)
+    assert outcome.blame is blame
+    assert relay.count(MAIL) == 0
+
+
+@pytest.mark.parametrize("nonsense", ["hello", "99 no", "250x", "\x00\x01"])
+def test_nonsense_ends_the_session_and_not_the_letter(relay: ScriptedRelay, nonsense: str) -> None:
+    relay.answers[RCPT] = answers(nonsense)
+    released, sent = send(channel(relay), letter(1), letter(2))
+    assert isinstance(released, Released)
+    assert (released.blame, released.reason) == (Blame.RELAY, "relay_garbled")
+    assert isinstance(sent, Sent)
+    assert relay.connections == 2
+
+
+@BOTH_WAYS
+def test_a_lost_lease_sends_no_data(relay: ScriptedRelay, extensions: tuple[str, ...]) -> None:
+    relay.extensions = extensions
+    opened = channel(relay)
+
+    async def work(opened: EmailChannel) -> tuple[Outcome, Outcome]:
+        lost = await opened.send(letter(1), still_ours=lambda: False)
+        return lost, await opened.send(letter(2), still_ours=lambda: True)
+
+    lost, sent = using(opened, work)
+    assert lost == Released(reason="lease_lost")
+    assert isinstance(sent, Sent)
+    assert (relay.count(DATA), relay.connections, len(relay.letters)) == (1, 1, 1)
+
+
+@BOTH_WAYS
+def test_a_lease_lost_while_the_relay_hesitates_sends_no_content(
+    relay: ScriptedRelay, extensions: tuple[str, ...]
+) -> None:
+    relay.extensions = extensions
+    gate = relay.hold(DATA)
+    ours = Event()
+    ours.set()
+
+    async def work(opened: EmailChannel) -> Outcome:
+        sending = asyncio.create_task(opened.send(letter(), still_ours=ours.is_set))
+        await asyncio.to_thread(gate.wait_until_reached)
+        ours.clear()
+        gate.release()
+        return await sending
+
+    assert using(channel(relay), work) == Released(reason="lease_lost")
+    relay.wait_until(lambda: relay.open_connections == 0)
+    assert relay.letters == []
+
+
+@BOTH_WAYS
+@pytest.mark.parametrize("step", [MAIL, DATA, DOT])
+def test_a_cancelled_letter_takes_its_session_along(
+    relay: ScriptedRelay, extensions: tuple[str, ...], step: str
+) -> None:
+    relay.extensions = extensions
+    gate = relay.hold(step)
+
+    async def work(opened: EmailChannel) -> Outcome:
+        sending = asyncio.create_task(opened.send(letter(1), still_ours=lambda: True))
+        await asyncio.to_thread(gate.wait_until_reached)
+        sending.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await sending
+        gate.release()
+        return await opened.send(letter(2), still_ours=lambda: True)
+
+    assert isinstance(using(channel(relay), work), Sent)
+    assert relay.connections == 2
+
+
+def test_many_letters_share_few_sessions(relay: ScriptedRelay) -> None:
+    async def work(opened: EmailChannel) -> list[Outcome]:
+        return await asyncio.gather(*(opened.send(letter(n), still_ours=lambda: True) for n in range(40)))
+
+    outcomes = using(channel(relay, sessions=3), work)
+    assert all(isinstance(outcome, Sent) for outcome in outcomes)
+    assert relay.connections <= 3
+    assert len({one.content for one in relay.letters}) == 40
+
+
+def test_sessions_stand_side_by_side(relay: ScriptedRelay) -> None:
+    gate = relay.hold(DOT)
+
+    async def work(opened: EmailChannel) -> list[Outcome]:
+        sending = asyncio.gather(*(opened.send(letter(n), still_ours=lambda: True) for n in range(3)))
+        await asyncio.to_thread(relay.wait_until, lambda: relay.open_connections == 3)
+        gate.release()
+        return await sending
+
+    assert all(isinstance(outcome, Sent) for outcome in using(channel(relay, sessions=3), work))
+
+
+@pytest.mark.parametrize(("wear", "connections"), [(Wear(letters=2), 3), (Wear(age=timedelta(0)), 5), (Wear(), 1)])
+def test_a_session_is_replaced_when_it_has_served(relay: ScriptedRelay, wear: Wear, connections: int) -> None:
+    assert all(isinstance(one, Sent) for one in send(channel(relay, wear=wear), *map(letter, range(5))))
+    assert relay.connections == connections
+
+
+def test_a_resting_session_is_let_go_before_the_relay_loses_patience(relay: ScriptedRelay) -> None:
+    async def work(opened: EmailChannel) -> None:
+        await opened.send(letter(), still_ours=lambda: True)
+        await asyncio.to_thread(relay.wait_until, lambda: relay.open_connections == 0)
+
+    using(channel(relay, wear=Wear(rest=timedelta(milliseconds=20))), work)
+    assert relay.count(QUIT) == 1
+
+
+@BOTH_WAYS
+def test_a_session_that_the_relay_closed_while_it_rested_costs_no_letter(
+    relay: ScriptedRelay, extensions: tuple[str, ...]
+) -> None:
+    relay.extensions = extensions
+
+    async def work(opened: EmailChannel) -> Outcome:
+        await opened.open()
+        relay.answers[MAIL] = answers("421 4.4.2 idle for too long")
+        return await opened.send(letter(2), still_ours=lambda: True)
+
+    assert isinstance(using(channel(relay), work), Sent)
+    assert (relay.connections, len(relay.letters)) == (2, 1)
+
+
+def test_a_connection_lost_while_it_rested_costs_no_letter(relay: ScriptedRelay) -> None:
+    async def work(opened: EmailChannel) -> Outcome:
+        await opened.send(letter(1), still_ours=lambda: True)
+        relay.hang_up()
+        return await opened.send(letter(2), still_ours=lambda: True)
+
+    assert isinstance(using(channel(relay), work), Sent)
+    assert (relay.connections, len(relay.letters)) == (2, 2)
+
+
+def test_sessions_are_ended_politely(relay: ScriptedRelay) -> None:
+    send(channel(relay))
+    assert relay.count(QUIT) == 1
+    relay.wait_until(lambda: relay.open_connections == 0)
+
+
+def test_a_closed_channel_can_be_used_again(relay: ScriptedRelay) -> None:
+    async def work(opened: EmailChannel) -> Outcome:
+        await opened.send(letter(1), still_ours=lambda: True)
+        await opened.close()
+        return await opened.send(letter(2), still_ours=lambda: True)
+
+    assert isinstance(using(channel(relay), work), Sent)
+    assert relay.connections == 2
+
+
+def test_opening_proves_the_whole_way_and_risks_no_letter(relay: ScriptedRelay) -> None:
+    async def work(opened: EmailChannel) -> list[object]:
+        first, second = await opened.open(), await opened.open()
+        return [first, second, await opened.send(letter(), still_ours=lambda: True)]
+
+    first, second, sent = using(channel(relay), work)
+    assert (first, second) == (None, None)
+    assert isinstance(sent, Sent)
+    assert (relay.connections, relay.count(NOOP)) == (1, 2)
+
+
+def test_opening_notices_that_a_resting_session_is_gone(relay: ScriptedRelay) -> None:
+    async def work(opened: EmailChannel) -> Released | None:
+        await opened.open()
+        relay.hang_up()
+        return await opened.open()
+
+    assert using(channel(relay), work) is None
+    assert relay.connections == 2
+
+
+def test_opening_says_why_it_could_not(relay: ScriptedRelay) -> None:
+    relay.answers[GREETING] = "554 5.3.2 no service"
+    obstacle = using(channel(relay), EmailChannel.open)
+    assert obstacle is not None
+    assert (obstacle.blame, obstacle.reason) == (Blame.RELAY, "relay_refused")
+
+
+def test_opening_does_not_wait_for_a_letter_that_is_on_its_way(relay: ScriptedRelay) -> None:
+    gate = relay.hold(DOT)
+
+    async def work(opened: EmailChannel) -> Released | None:
+        sending = asyncio.create_task(opened.send(letter(), still_ours=lambda: True))
+        await asyncio.to_thread(gate.wait_until_reached)
+        found = await opened.open()
+        gate.release()
+        await sending
+        return found
+
+    assert using(channel(relay, sessions=1), work) is None
+
+
+@pytest.mark.parametrize("implicit", [False, True], ids=["starttls", "smtps"])
+@pytest.mark.parametrize("password", ["s3cret", "gehéim:@/?#"])
+def test_a_password_crosses_the_wire_only_under_tls(certificate: Certificate, password: str, *, implicit: bool) -> None:
+    with ScriptedRelay(certificate=certificate, implicit_tls=implicit, credentials=("ann", password)) as relay:
+        scheme, query = ("smtps", "") if implicit else ("smtp", "?starttls=required")
+        url = f"{scheme}://ann:{quote(password, safe='')}@127.0.0.1:{relay.port}{query}"
+        first, second = send(channel(relay, url=url, tls=certificate.trusted()), letter(1), letter(2))
+    assert isinstance(first, Sent)
+    assert isinstance(second, Sent)
+    assert (relay.connections, relay.count(AUTH), relay.count(STARTTLS)) == (1, 1, 0 if implicit else 1)
+
+
+def test_a_refused_password_is_a_mistake_of_ours_and_is_not_repeated(certificate: Certificate) -> None:
+    with ScriptedRelay(certificate=certificate, credentials=("ann", "right")) as relay:
+        relay.answers[AUTH] = "535 5.7.8 not s3cret"
+        url = guarded(relay, credentials="ann:s3cret@")
+        (outcome,) = send(channel(relay, url=url, tls=certificate.trusted()))
+    assert isinstance(outcome, Released)
+    assert (outcome.blame, outcome.reason) == (Blame.CONFIGURATION, "auth_refused")
+    assert outcome.answer is not None
+    assert (outcome.answer.phase, outcome.answer.code) == (Phase.AUTH, 535)
+    assert "s3cret" not in outcome.answer.text
+
+
+@pytest.mark.parametrize(
+    "mechanisms", [("CRAM-MD5", "LOGIN", "PLAIN"), ("LOGIN", "CRAM-MD5"), ("CRAM-MD5",)], ids=" ".join
+)
+def test_a_password_is_told_once_a_connection_whatever_the_relay_offers(
+    certificate: Certificate, mechanisms: tuple[str, ...]
+) -> None:
+    with ScriptedRelay(certificate=certificate, credentials=("ann", "right"), mechanisms=mechanisms) as relay:
+        wrong, right = (
+            send(channel(relay, url=guarded(relay, credentials=f"ann:{word}@"), tls=certificate.trusted()))
+            for word in ("wrong", "right")
+        )
+    assert isinstance(wrong[0], Released)
+    assert (wrong[0].blame, wrong[0].reason) == (Blame.CONFIGURATION, "auth_refused")
+    assert isinstance(right[0], Sent)
+    assert (relay.connections, relay.count(AUTH)) == (2, 2)
+
+
+@pytest.mark.parametrize(
+    ("offered", "options", "told"),
+    [
+        ("XOAUTH2", "", "AUTH XOAUTH2; it takes an access token and no password"),
+        ("GSSAPI", "", "AUTH GSSAPI; a password needs AUTH PLAIN"),
+        ("PLAIN", "&token_command=echo+token", "AUTH PLAIN; an access token needs AUTH OAUTHBEARER or AUTH XOAUTH2"),
+    ],
+)
+def test_a_relay_that_cannot_take_what_we_have_is_shown_nothing_and_what_it_offers_is_told(
+    certificate: Certificate, offered: str, options: str, told: str
+) -> None:
+    with ScriptedRelay(certificate=certificate, credentials=("ann", "s3cret"), mechanisms=(offered,)) as relay:
+        url = guarded(relay, credentials="ann@" if options else "ann:s3cret@", query=f"?starttls=required{options}")
+        (outcome,) = send(channel(relay, url=url, tls=certificate.trusted()))
+    assert isinstance(outcome, Released)
+    assert (outcome.blame, outcome.reason) == (Blame.CONFIGURATION, "auth_not_offered")
+    assert outcome.answer is not None
+    assert told in outcome.answer.text
+    assert relay.count(AUTH) == 0
+
+
+def test_a_relay_without_auth_is_given_no_password(certificate: Certificate) -> None:
+    with ScriptedRelay(certificate=certificate) as relay:
+        url = guarded(relay, credentials="ann:s3cret@")
+        (outcome,) = send(channel(relay, url=url, tls=certificate.trusted()))
+    assert isinstance(outcome, Released)
+    assert (outcome.blame, outcome.reason) == (Blame.CONFIGURATION, "auth_not_offered")
+    assert relay.count(AUTH) == 0
+
+
+@pytest.mark.parametrize("implicit", [False, True], ids=["starttls", "smtps"])
+@pytest.mark.parametrize("mistake", ["unknown authority", "another host"])
+def test_a_certificate_that_proves_nothing_gets_no_letter_and_no_password(
+    certificate: Certificate, tmp_path: Path, mistake: str, *, implicit: bool
+) -> None:
+    other = Certificate.made(tmp_path, address="192.0.2.1")
+    shown, trusted = (other, certificate) if mistake == "unknown authority" else (other, other)
+    with ScriptedRelay(certificate=shown, implicit_tls=implicit, credentials=("ann", "s3cret")) as relay:
+        scheme, query = ("smtps", "") if implicit else ("smtp", "?starttls=required")
+        url = f"{scheme}://ann:s3cret@127.0.0.1:{relay.port}{query}"
+        (outcome,) = send(channel(relay, url=url, tls=trusted.trusted()))
+    assert isinstance(outcome, Released)
+    assert (outcome.blame, outcome.reason) == (Blame.CONFIGURATION, "certificate")
+    assert (relay.count(AUTH), relay.count(MAIL)) == (0, 0)
+
+
+@pytest.mark.parametrize("implicit", [False, True], ids=["starttls", "smtps"])
+def test_a_private_authority_vouches_for_its_own_relay_and_for_no_other(tmp_path: Path, *, implicit: bool) -> None:
+    ours, theirs = (Authority.made(folder(tmp_path, name)) for name in ("ours", "theirs"))
+    with ScriptedRelay(certificate=ours.issues(tmp_path), implicit_tls=implicit) as relay:
+        scheme, query = ("smtps", "?") if implicit else ("smtp", "?starttls=required&")
+        urls = [f"{scheme}://127.0.0.1:{relay.port}{query}ca={authority.file}" for authority in (ours, theirs)]
+        (sent,), (refused,) = (send(channel(relay, url=url)) for url in urls)
+    assert isinstance(sent, Sent)
+    assert isinstance(refused, Released)
+    assert (refused.blame, refused.reason, relay.count(MAIL)) == (Blame.CONFIGURATION, "certificate", 1)
+
+
+@pytest.mark.parametrize("names_its_issuers_key", [False, True])
+def test_what_openssls_strict_checks_object_to_is_repeated(tmp_path: Path, *, names_its_issuers_key: bool) -> None:
+    authority = Authority.made(tmp_path)
+    strict = ssl.create_default_context(cafile=authority.file)
+    strict.verify_flags |= ssl.VERIFY_X509_STRICT
+    shown = authority.issues(tmp_path, names_its_issuers_key=names_its_issuers_key)
+    with ScriptedRelay(certificate=shown) as relay:
+        (outcome,) = send(channel(relay, url=guarded(relay), tls=strict))
+    if names_its_issuers_key:
+        assert isinstance(outcome, Sent)
+    else:
+        assert isinstance(outcome, Released)
+        assert outcome.answer is not None
+        assert (outcome.reason, outcome.answer.text) == ("certificate", "Missing Authority Key Identifier")
+
+
+@pytest.mark.parametrize("host", ["localhost", "localhost."])
+@pytest.mark.parametrize("implicit", [False, True], ids=["starttls", "smtps"])
+def test_a_certificate_holds_for_a_relay_that_is_named_with_a_final_dot(
+    tmp_path: Path, host: str, *, implicit: bool
+) -> None:
+    shown = Certificate.made(tmp_path, host="localhost")
+    with ScriptedRelay(certificate=shown, implicit_tls=implicit) as relay:
+        scheme, query = ("smtps", "") if implicit else ("smtp", "?starttls=required")
+        url = f"{scheme}://{host}:{relay.port}{query}"
+        (outcome,) = send(channel(relay, url=url, tls=shown.trusted()))
+    assert isinstance(outcome, Sent)
+
+
+def test_without_starttls_nothing_is_said_to_a_relay_that_must_offer_it(relay: ScriptedRelay) -> None:
+    (outcome,) = send(channel(relay, url=guarded(relay)))
+    assert isinstance(outcome, Released)
+    assert (outcome.blame, outcome.reason) == (Blame.RELAY, "starttls_not_offered")
+    assert relay.count(MAIL) == 0
+
+
+def test_a_relay_that_speaks_no_tls_is_the_relays_fault(relay: ScriptedRelay) -> None:
+    (outcome,) = send(channel(relay, url=f"smtps://127.0.0.1:{relay.port}", timeout=timedelta(seconds=2)))
+    assert isinstance(outcome, Released)
+    assert outcome.blame is Blame.RELAY
+
+
+def test_a_relay_is_not_upset_by_a_greeting_of_tls_that_holds_the_end_of_a_line(relay: ScriptedRelay) -> None:
+    with socket.create_connection(("127.0.0.1", relay.port), 20) as line, line.makefile("rwb", buffering=0) as words:
+        words.write(b"\x16\x03\x01\xfc\r\nEHLO here\r\n")
+        greeting, unknown, offer = (words.readline() for _ in range(3))
+    assert (greeting[:3], unknown[:3], offer[:3]) == (b"220", b"500", b"250")
+
+
+def test_an_international_address_reaches_an_international_relay(relay: ScriptedRelay) -> None:
+    (outcome,) = send(channel(relay), letter(to="jörg@bücher.example"))
+    assert isinstance(outcome, Sent)
+    (arrived,) = relay.letters
+    assert arrived.recipient == "jörg@xn--bcher-kva.example"
+    assert "<jörg@xn--bcher-kva.example>".encode() in arrived.content
+
+
+def test_an_international_address_is_dead_where_the_relay_cannot_spell_it(relay: ScriptedRelay) -> None:
+    relay.extensions = ()
+    dead, sent = send(channel(relay), letter(1, to="jörg@example.com"), letter(2, to="ann@bücher.example"))
+    assert isinstance(dead, Dead)
+    assert (dead.reason, dead.undeliverable) == ("smtputf8_not_offered", False)
+    assert isinstance(sent, Sent)
+    assert (relay.count(MAIL), relay.connections) == (1, 1)
+
+
+def test_an_email_that_the_relay_would_not_hold_is_not_begun(relay: ScriptedRelay) -> None:
+    relay.extensions = (f"SIZE {ORDINARY_BYTES}",)
+    dead, sent = send(channel(relay), letter(1, comment={"body": "word " * 4_000}), letter(2))
+    assert isinstance(dead, Dead)
+    assert dead.reason == "oversize"
+    assert isinstance(sent, Sent)
+    assert relay.count(MAIL) == 1
+
+
+def test_a_relay_that_takes_no_ordinary_email_is_a_matter_of_configuration(relay: ScriptedRelay) -> None:
+    relay.extensions = (f"SIZE {ORDINARY_BYTES - 1}",)
+    (outcome,) = send(channel(relay))
+    assert isinstance(outcome, Released)
+    assert (outcome.reason, outcome.blame) == ("size_limit", Blame.CONFIGURATION)
+    assert relay.count(MAIL) == 0
+
+
+@pytest.mark.parametrize("refusal", ["552 message too large", "552 5.3.4 message too big for system"])
+def test_an_ordinary_email_whose_size_is_refused_before_its_recipient_is_known_is_not_at_fault(
+    relay: ScriptedRelay, refusal: str
+) -> None:
+    relay.answers["MAIL"] = refusal
+    (large,) = send(channel(relay), letter(1, comment={"body": "word " * 4_000}))
+    (ordinary,) = send(channel(relay), letter(2))
+    assert isinstance(large, Dead)
+    assert isinstance(ordinary, Released)
+    assert ordinary.blame is Blame.CONFIGURATION
+
+
+@pytest.mark.parametrize("limit", ["SIZE", "SIZE 0", "SIZE unlimited", "SIZE ²", f"SIZE {'9' * 400}"])
+def test_a_relay_without_a_limit_takes_any_size(relay: ScriptedRelay, limit: str) -> None:
+    relay.extensions = (limit,)
+    assert isinstance(send(channel(relay))[0], Sent)
+
+
+@pytest.mark.parametrize(
+    ("impossible", "reason"),
+    [
+        (letter(actor=Person(username="eve", display_name="Eve\r\nBcc: all@example.com")), "unsafe_header"),
+        (letter(recipient=Person(username="a", display_name="A\nB")), "unsafe_header"),
+        (letter(change_list=replace(CHANGE_LIST, link="CL-1\r\nX-Evil: 1")), "unsafe_header"),
+        (letter(to="alice@example.com\r\nRCPT TO:<eve@example.com>"), "unsafe_header"),
+        (letter(event_type="cl.never.heard.of"), "template_error"),
+    ],
+)
+def test_a_letter_that_cannot_be_written_is_dead_and_nothing_is_sent(
+    relay: ScriptedRelay, impossible: Letter, reason: str
+) -> None:
+    (outcome,) = send(channel(relay), impossible)
+    assert isinstance(outcome, Dead)
+    assert (outcome.reason, outcome.undeliverable, outcome.answer.phase) == (reason, False, Phase.RENDER)
+    assert relay.connections == 0
+
+
+@BOTH_WAYS
+def test_an_unforeseen_failure_is_tried_again_and_surfaces_without_a_word_of_the_letter(
+    relay: ScriptedRelay, extensions: tuple[str, ...]
+) -> None:
+    relay.extensions = extensions
+
+    def broken() -> bool:
+        message = "about alice@example.com"
+        raise ZeroDivisionError(message)
+
+    with capture_logs() as logged:
+        bug, *_ = send(channel(relay), still_ours=broken)
+    assert isinstance(bug, Retry)
+    assert (bug.reason, bug.max_failures, bug.ambiguous) == ("internal_error", 3, False)
+    assert "alice@example.com" not in f"{logged} {bug}"
+    assert "still_ours" in logged[0]["trace"]
+    relay.wait_until(lambda: relay.open_connections == 0)
+
+
+def test_the_relay_is_named_without_credentials(relay: ScriptedRelay) -> None:
+    opened: Channel = channel(relay, url="smtps://ann:s3cret@mail.example.com", sessions=3)
+    assert (opened.relay, opened.sessions) == ("mail.example.com:465", 3)
+
+
+def test_an_envelope_sender_that_is_no_address_stops_the_start(relay: ScriptedRelay) -> None:
+    with pytest.raises(InvalidSettings):
+        EmailChannel(Relay.from_url(relay.url), composer(), bounce_address="nobody")

@@ -1,0 +1,117 @@
+"""One grammar for addresses: what a door takes reaches the wire as it was meant, and nothing else gets in."""
+
+from email import message_from_string, policy
+
+import pytest
+from hypothesis import HealthCheck, Phase, example, given, settings
+from hypothesis import strategies as st
+from pydantic import TypeAdapter, ValidationError
+
+from notify.api.schemas import Address
+from notify.domain.addresses import is_address
+from notify.domain.outcomes import Outcome, Sent, Skipped
+from tests.channels.email.test_channel import channel, send
+from tests.support.letters import NOON, composer, letter
+from tests.support.smtp import ScriptedRelay
+
+COMPOSER = composer()
+DOOR = TypeAdapter[str](Address)
+DOTS_AS_SOME_CARRIERS_GAVE_THEM = ["taro..y.@docomo.example", ".hanako@docomo.example", "a...@ezweb.example"]
+
+ATOMS = st.text(st.sampled_from("abzAZ09!#$%&'*+-/=?^_`{|}~"), min_size=1, max_size=12)
+LETTERS = st.text(st.sampled_from("aé日ßжन्ا-1"), min_size=1, max_size=12)
+LOCAL_PARTS = st.lists(st.one_of(ATOMS, LETTERS, st.just("")), min_size=1, max_size=4).map(".".join)
+DOMAINS = st.one_of(
+    st.lists(st.one_of(LETTERS, st.from_regex(r"[a-z0-9-]{1,64}", fullmatch=True)), min_size=1, max_size=4).map(
+        ".".join
+    ),
+    st.sampled_from(["localhost", "example.com.", "a_b.example", "[192.0.2.1]", "[IPv6:2001:db8::1]", "[192.0.2.300]"]),
+)
+LIKE_ADDRESSES = st.one_of(
+    st.tuples(LOCAL_PARTS, DOMAINS).map("@".join),
+    st.text(st.sampled_from('aé@."\\ <>,;:()[]\t\r\n\u200b\u202e\u00a0\ufeff%s'), max_size=20),
+    st.emails(),
+)
+
+
+def taken(text: str) -> bool:
+    """Whether the doors take it, all of them alike."""
+    try:
+        DOOR.validate_python(text)
+    except ValidationError:
+        return False
+    return True
+
+
+@given(LIKE_ADDRESSES)
+@settings(max_examples=300)
+@example("taro..y.@docomo.example")
+@example("jörg..x@bücher.example")
+@example("a" * 63 + ".@example.com")
+@example("é" * 33 + "@example.com")
+def test_an_address_that_a_door_takes_can_be_written_and_reads_back(text: str) -> None:
+    if not taken(text):
+        return
+    assert is_address(text)
+    composed = COMPOSER.compose(letter(to=text), date=NOON)
+    head = composed.content.partition(b"\r\n\r\n")[0].decode()
+    (to,) = message_from_string(head, policy=policy.SMTPUTF8)["To"].addresses
+    assert to.username == text.rpartition("@")[0]
+    assert len(composed.recipient.encode()) <= 254
+    assert len(composed.recipient.rpartition("@")[0].encode()) <= 64
+
+
+@given(st.lists(LIKE_ADDRESSES.filter(taken), min_size=10, max_size=15))
+@settings(max_examples=2, phases=[Phase.generate], deadline=None, suppress_health_check=[HealthCheck.filter_too_much])
+def test_an_address_that_a_door_takes_is_the_one_that_the_relay_hears(addresses: list[str]) -> None:
+    with ScriptedRelay() as relay:
+        outcomes = send(channel(relay), *(letter(number, to=to) for number, to in enumerate(addresses, start=1)))
+        heard = [received.recipient for received in relay.letters]
+    assert all(isinstance(outcome, Sent) for outcome in outcomes)
+    assert heard == [COMPOSER.compose(letter(to=to), date=NOON).recipient for to in addresses]
+
+
+@pytest.mark.parametrize("address", DOTS_AS_SOME_CARRIERS_GAVE_THEM)
+def test_dots_that_only_a_quoted_name_may_have_reach_the_relay_in_quotes(address: str) -> None:
+    local, _, domain = address.partition("@")
+    with ScriptedRelay() as relay:
+        send(channel(relay), letter(to=address))
+        (received,) = relay.letters
+    assert received.recipient == f'"{local}"@{domain}'
+
+
+@pytest.mark.parametrize(
+    "none",
+    [
+        "",
+        "dana",
+        "@example.com",
+        "dana@",
+        "dana@example..com",
+        "dana@example.com.",
+        "dana@.example.com",
+        "dana@exa_mple.com",
+        "dana@-example.com",
+        "dana@[192.0.2.300]",
+        "dana@[example.com]",
+        "da na@example.com",
+        '"dana"@example.com',
+        "da\u202ena@example.com",
+        "da\u00a0na@example.com",
+        "dana@exam\u200bple.com",
+        "dana@" + "ü" * 62 + ".example",
+        "é" * 33 + "@example.com",
+        "." * 63 + "@example.com",
+    ],
+    ids=ascii,
+)
+def test_what_is_no_address_is_refused_at_the_door(none: str) -> None:
+    assert not taken(none)
+
+
+@pytest.mark.parametrize("none", ["dana", "dana@example.com> SIZE=1", "dana@" + "ü" * 62 + ".example"], ids=ascii)
+def test_what_is_no_address_ends_as_a_skip_and_says_nothing_against_the_person(none: str) -> None:
+    with ScriptedRelay() as relay:
+        outcomes: list[Outcome] = send(channel(relay), letter(to=none))
+        assert relay.connections == 0
+    assert outcomes == [Skipped(reason="bad_address")]

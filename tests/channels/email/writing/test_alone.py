@@ -1,0 +1,79 @@
+"""Every letter in every language is whole for every reader: programs find no fault, and the text needs no HTML."""
+
+from email import message_from_bytes, policy
+from email.message import EmailMessage
+from html.parser import HTMLParser
+from re import escape, findall, search
+
+import pytest
+
+from notify.channels.email.writing.compose import Composed
+from notify.cli import sample
+from notify.domain.jobs import Letter
+from tests.support.letters import HOST, NOON, composer
+
+COMPOSER = composer()
+SEVERAL = {"together": sample.together, "digest": sample.digest}
+
+
+class Seen(HTMLParser):
+    """What somebody who reads the HTML sees, and where it leads; what is written on a link is not counted."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.links: list[str] = []
+        self.words: set[str] = set()
+        self._silent: list[str] = []
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        given = dict(attrs)
+        self.links += [given["href"] or ""] if "href" in given else []
+        if tag in {"style", "title", "a"} or given.get("class") == "preheader":
+            self._silent.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        if self._silent[-1:] == [tag]:
+            self._silent.pop()
+
+    def handle_data(self, data: str) -> None:
+        if not self._silent:
+            self.words |= set(findall(r"\w+", data))
+
+
+def sent(name: str, locale: str) -> tuple[Composed, EmailMessage]:
+    made: Letter = (
+        SEVERAL[name](host=HOST, at=NOON, locale=locale)
+        if name in SEVERAL
+        else sample.letter(name, host=HOST, locale=locale)
+    )
+    composed = COMPOSER.compose(made, date=NOON)
+    message = message_from_bytes(composed.content, policy=policy.SMTP)
+    assert isinstance(message, EmailMessage)
+    return composed, message
+
+
+every_letter = pytest.mark.parametrize(
+    ("name", "locale"), [(name, locale) for name in (*sample.PAYLOADS, *SEVERAL) for locale in COMPOSER.languages]
+)
+
+
+@every_letter
+def test_a_letter_parses_without_a_defect_and_on_lines_that_every_relay_takes(name: str, locale: str) -> None:
+    composed, message = sent(name, locale)
+    assert [defect for part in message.walk() for defect in part.defects] == []
+    assert [field.defects for field in message.values() if getattr(field, "defects", ())] == []
+    assert [part.get_content_type() for part in message.walk()] == ["multipart/alternative", "text/plain", "text/html"]
+    assert max(map(len, composed.content.split(b"\r\n"))) <= 998
+
+
+@every_letter
+def test_the_text_says_everything_that_the_html_says_and_leads_wherever_it_leads(name: str, locale: str) -> None:
+    _, message = sent(name, locale)
+    text, html = (message.get_body((kind,)) for kind in ("plain", "html"))
+    assert text is not None
+    assert html is not None
+    seen, words = Seen(html.get_content()), text.get_content()
+    assert len(seen.words) > 5
+    assert seen.words <= set(findall(r"\w+", words))
+    assert [link for link in seen.links if not search(rf"{escape(link)}(?![\w#/])", words)] == []

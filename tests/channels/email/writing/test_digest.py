@@ -1,0 +1,125 @@
+"""The digest: sections by change list, in a thread of its own, and never larger than a mail reader shows."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from email import policy
+from email.message import EmailMessage
+from email.parser import BytesParser
+
+import pytest
+
+from notify.channels.email.writing.compose import Composed
+from notify.channels.email.writing.digest import MOST_LEFT, contents, extents
+from notify.domain.jobs import Letter
+from notify.domain.preferences import Person
+from notify.domain.schedule import Hold
+from tests.support.letters import ALICE, CHANGE_LIST, NOON, composer, letter, links
+
+LARGEST = 90_000
+GERMAN = Person(username="alice", email="alice@example.com", locale="de")
+
+
+def about(number: int, link: str, *, words: str = "", recipient: Person = ALICE) -> Letter:
+    """A comment on a change list."""
+    cl = replace(CHANGE_LIST, link=link, title=f"Title of {link}", url=f"https://review.example/{link}")
+    comment = {"body": words or f"Word {number}.", "url": f"https://review.example/{link}#{number}"}
+    return letter(number, comment=comment, change_list=cl, recipient=recipient)
+
+
+def digest(entries: Sequence[Letter], kind: Hold = Hold.DAILY) -> Composed:
+    first = entries[0]
+    return composer().compose(
+        replace(first, entries=tuple(entries) if len(entries) > 1 else (), held_by=kind), date=NOON
+    )
+
+
+def parsed(composed: Composed) -> EmailMessage:
+    return BytesParser(EmailMessage, policy=policy.SMTP).parsebytes(composed.content)
+
+
+def test_each_change_list_has_a_section_with_its_entries_in_order_in_text_and_html() -> None:
+    composed = digest([about(1, "CL-1"), about(2, "CL-2"), about(3, "CL-1")])
+    for part in (composed.text, composed.html.partition("headline")[2]):
+        places = [part.index(words) for words in ("Title of CL-1", "Word 1.", "Word 3.", "Title of CL-2", "Word 2.")]
+        assert places == sorted(places)
+        assert [part.count(f"CL-{link}#{number}") for link, number in ((1, 1), (2, 2), (1, 3))] == [1, 1, 1]
+        assert part.count("Dana Reyes") == 3
+
+
+@pytest.mark.parametrize("kind", Hold)
+def test_digests_of_a_kind_are_one_thread_and_no_change_lists(kind: Hold) -> None:
+    first = parsed(digest([about(1, "CL-1"), about(2, "CL-2")], kind))
+    second = parsed(digest([about(3, "CL-3"), about(4, "CL-4")], kind))
+    of_cl = parsed(composer().compose(about(1, "CL-1"), date=NOON))
+    for name in ("Subject", "References", "In-Reply-To", "Thread-Index", "List-Id"):
+        assert first[name] == second[name]
+        assert first[name] != of_cl[name] or name == "List-Id"
+    assert first["Message-ID"] != second["Message-ID"]
+    assert first["X-Notify-Digest"] == kind.value
+    assert first["X-Notify-CL"] is None
+    assert first.defects == []
+
+
+def test_each_kind_of_digest_is_called_by_its_name() -> None:
+    subjects = {digest([about(1, "CL-1"), about(2, "CL-2")], kind).subject for kind in Hold}
+    assert len(subjects) == len(Hold)
+
+
+def test_one_click_stops_everything_that_is_not_required() -> None:
+    way_out = parsed(digest([about(1, "CL-1"), about(2, "CL-2")]))["List-Unsubscribe"]
+    right = links().read_unsubscribe(way_out.strip("<>").rpartition("/")[2])
+    assert (right.username, right.scope.value) == ("alice", "everything")
+
+
+@pytest.mark.parametrize("kind", [Hold.QUIET_HOURS, Hold.PAUSE])
+def test_what_waited_for_the_end_of_a_rest_and_is_about_one_change_list_stands_in_its_thread(kind: Hold) -> None:
+    letters = [about(1, "CL-1"), about(2, "CL-1")]
+    held, alone = parsed(digest(letters, kind)), parsed(composer().compose(letters[0], date=NOON))
+    assert held["References"] == alone["References"]
+    assert held["Subject"] == alone["Subject"]
+
+
+def test_a_digest_of_one_event_is_a_digest_still() -> None:
+    assert parsed(digest([about(1, "CL-1")]))["X-Notify-Digest"] == "daily"
+
+
+@pytest.mark.parametrize(
+    ("count", "change_lists", "words"),
+    [
+        pytest.param(1_000, 1_000, "word " * 100, id="many change lists"),
+        pytest.param(1_000, 1, "word " * 100, id="one change list"),
+        pytest.param(120, 7, "*a* " * 5_000, id="long comments"),
+        pytest.param(1, 1, "<&> " * 100_000, id="one of them endless"),
+    ],
+)
+def test_a_digest_of_any_size_is_a_letter_that_says_what_it_leaves_out(
+    count: int, change_lists: int, words: str
+) -> None:
+    composed = digest(
+        [about(number, f"CL-{number % change_lists}", words=f"Word {number}. {words}") for number in range(count)]
+    )
+    assert len(composed.html.encode()) < LARGEST
+    assert len(composed.text.encode()) < LARGEST
+    assert f"Word {count - 1}." in composed.text
+    if count == 1_000:
+        assert "Word 0." not in composed.text
+        left = int(composed.text.partition("older than these: ")[2].partition(".")[0])
+        assert left + composed.text.count("> Word ") == count
+        assert composed.html.count(f"older than these: {left}.") == 1
+
+
+def test_what_is_left_out_is_the_oldest_by_change_list_with_a_way_to_it() -> None:
+    entries = [about(number, f"CL-{number % 60}") for number in range(300)]
+    (*_, smallest) = extents(len(entries))
+    told = contents(entries, smallest)
+    assert [one.event.id for part in told.sections for one in part.shown] == [299]
+    assert (told.more, told.more_cls, len(told.left)) == (299, 60 - MOST_LEFT, MOST_LEFT)
+    assert told.left[0].one.event.id == 298
+    assert {one.count for one in told.left} == {5}
+
+
+def test_the_digest_speaks_the_readers_language() -> None:
+    composed = digest([about(1, "CL-1", recipient=GERMAN), about(2, "CL-2", recipient=GERMAN)])
+    assert composed.subject == "Tägliche Übersicht zur Codeprüfung"
+    assert "Nachrichten: 2." in composed.text
+    assert 'lang="de"' in composed.html

@@ -1,0 +1,73 @@
+"""One event among several in a letter: the same words as alone, each with its author and its link."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from re import findall
+
+import pytest
+
+from notify.channels.email.writing.facts import Room
+from notify.channels.email.writing.render import Renderer
+from notify.cli import sample
+from tests.support.letters import ALICE, HOST, NOON, composer, letter
+
+RENDERER = Renderer()
+
+
+@pytest.mark.parametrize("locale", ["en", "de"])
+@pytest.mark.parametrize("event_type", sample.PAYLOADS)
+def test_an_entry_says_what_the_letter_alone_says(event_type: str, locale: str) -> None:
+    letter = sample.letter(event_type, host=HOST, locale=locale)
+    alone = composer().compose(letter, date=NOON)
+    entry = RENDERER.entry(letter, locale=locale, room=Room(20_000))
+
+    at, _, rest = entry.text.partition("\n")
+    headline, _, words = rest.partition("\n\n")
+    assert at in entry.html
+    assert words.strip()
+    assert words.strip() in alone.text
+    assert headline == alone.text.partition("\n\n")[0].replace(', "Cap the upload retry"', "").replace(
+        ", „Cap the upload retry“", ""
+    )
+    for url in findall(r"https://\S+", words):
+        assert url.rstrip(").") in entry.html
+
+
+@pytest.mark.parametrize("event_type", sample.PAYLOADS)
+def test_entries_can_follow_one_another_and_hold_nothing_of_a_letters_frame(event_type: str) -> None:
+    entry = RENDERER.entry(sample.letter(event_type, host=HOST), locale="en", room=Room(20_000))
+    assert entry.text.endswith("\n\n")
+    assert "\n-- \n" not in entry.text
+    assert entry.html.startswith('<div class="entry">')
+    assert entry.html.count("<div") == entry.html.count("</div>")
+    assert "<body" not in entry.html
+    assert "Fewer letters" not in entry.text + entry.html
+
+
+@pytest.mark.parametrize(
+    ("locale", "timezone", "times"),
+    [
+        ("en", None, ["March 29, 2026 00:30 UTC", "March 29, 2026 01:30 UTC"]),
+        ("de", "Europe/Berlin", ["29. März 2026 01:30 CET", "29. März 2026 03:30 CEST"]),
+        ("de-CH", "America/New_York", ["28. März 2026 20:30 EDT", "28. März 2026 21:30 EDT"]),
+        ("xx", "Nowhere/Land", ["March 29, 2026 00:30 UTC", "March 29, 2026 01:30 UTC"]),
+    ],
+)
+def test_each_entry_says_when_it_happened_by_the_readers_clock_and_in_their_language(
+    locale: str, timezone: str | None, times: list[str]
+) -> None:
+    reader = replace(ALICE, locale=locale, timezone=timezone)
+    first, second = (letter(number, recipient=reader) for number in (1, 2))
+    night = datetime(2026, 3, 29, 0, 30, tzinfo=UTC)
+    first = replace(first, event=replace(first.event, occurred_at=night))
+    second = replace(second, event=replace(second.event, occurred_at=night + timedelta(hours=1)))
+    composed = composer().compose(replace(first, entries=(first, second)), date=NOON)
+    for part in (composed.text, composed.html):
+        assert [part.index(time) for time in times] == sorted(part.index(time) for time in times)
+
+
+def test_two_readers_of_one_event_alone_share_what_was_written_whatever_their_clocks() -> None:
+    shared = composer()
+    berlin, tokyo = (replace(ALICE, timezone=zone) for zone in ("Europe/Berlin", "Asia/Tokyo"))
+    texts = {shared.compose(letter(recipient=reader), date=NOON).content for reader in (berlin, tokyo)}
+    assert len(texts) == 1

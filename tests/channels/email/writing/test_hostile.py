@@ -1,0 +1,203 @@
+"""Whatever people call themselves, their change lists and their files, the reader's mail stays the reader's."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from email import message_from_bytes, policy
+from email.message import EmailMessage
+from html.parser import HTMLParser
+from re import findall, fullmatch
+from typing import Any
+
+import pytest
+
+from notify.channels.email.writing.compose import Composed
+from notify.channels.links import Scope
+from notify.cli import sample
+from notify.domain.events import COMMENT_CREATED, MERGED, ChangeList
+from notify.domain.jobs import Letter
+from notify.domain.preferences import Person
+from tests.support.letters import ALICE, HOST, NOON, composer, letter, links
+
+COMPOSER = composer()
+SCRIPT = "<script>alert(1)</script><img src=x onerror=alert(1)><a href='javascript:alert(1)'>x</a>"
+STYLE = "</style></title><style>body{display:none}</style><meta http-equiv=refresh content=0;url=https://evil.example>"
+LINKS = "[x](javascript:alert(1)) [y](data:text/html;base64,PHNjcmlwdD4=) ![z](https://evil.example/pixel.png)"
+PLACES = "%(actor)s %(cl)s %s %% {{ 7 * 7 }} {% raw %} ${x} {reason}"
+QUOTE = '" autofocus onfocus="alert(1)" x="'
+ATTACKS = [SCRIPT, STYLE, LINKS, PLACES, QUOTE]
+RIGHT_TO_LEFT = "\u202e"
+TAGS = {
+    *("html", "head", "meta", "title", "style", "body", "div", "p", "a", "strong", "em", "span", "br", "pre", "code"),
+    *("ul", "ol", "li", "blockquote", "hr", "h1", "h2", "h3", "h4", "h5", "h6"),
+}
+WEB_OR_MAIL = r"(https?://|mailto:)[^\s]*"
+
+
+class Page(HTMLParser):
+    """Every tag and attribute of a letter, and the words that are seen."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.words = ""
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        self.words += data
+
+
+def replaced(value: Any, words: str) -> Any:
+    """The payload with other words wherever people write words."""
+    if isinstance(value, Mapping):
+        return {name: inner if name in {"state", "line"} else replaced(inner, words) for name, inner in value.items()}
+    return [replaced(inner, words) for inner in value] if isinstance(value, list) else words
+
+
+def attacked(event_type: str, words: str) -> Letter:
+    """A letter in which everything that people choose says this."""
+    made = sample.letter(event_type, host=HOST)
+    event = replace(made.event, payload=replaced(made.event.payload, words), cl_link=words)
+    cl = ChangeList(link=words, title=words, url=words, repository=words)
+    eve = Person(username="eve", display_name=words)
+    return replace(made, event=event, change_list=cl, actor=eve, recipient=replace(made.recipient, display_name=words))
+
+
+def written(one: Letter) -> Composed:
+    return COMPOSER.compose(one, date=NOON)
+
+
+def read(composed: Composed) -> EmailMessage:
+    message = message_from_bytes(composed.content, policy=policy.SMTP)
+    assert isinstance(message, EmailMessage)
+    return message
+
+
+@pytest.mark.parametrize("attack", ATTACKS, ids=["script", "style", "links", "places", "quote"])
+@pytest.mark.parametrize("event_type", sample.PAYLOADS)
+def test_no_name_title_path_or_word_can_act_in_any_letter(event_type: str, attack: str) -> None:
+    composed = written(attacked(event_type, attack))
+    page = Page(composed.html)
+    assert {tag for tag, _ in page.tags} <= TAGS
+    for _, attributes in page.tags:
+        assert not any(name.startswith("on") for name in attributes)
+        assert not {"src", "srcset", "background", "http-equiv"} & attributes.keys()
+        assert "url(" not in (attributes.get("style") or "")
+        assert fullmatch(WEB_OR_MAIL, attributes.get("href") or "https://")
+    assert [part.defects for part in read(composed).walk() if part.defects] == []
+
+
+@pytest.mark.parametrize("attack", ATTACKS, ids=["script", "style", "links", "places", "quote"])
+def test_no_name_title_path_or_word_can_act_in_a_letter_about_several_events(attack: str) -> None:
+    entries = tuple(attacked(event_type, attack) for event_type in sample.PAYLOADS)
+    for one in (replace(entries[0], entries=entries), replace(entries[0], entries=entries * 11)):
+        composed = written(one)
+        page = Page(composed.html)
+        assert {tag for tag, _ in page.tags} <= TAGS
+        for _, attributes in page.tags:
+            assert not any(name.startswith("on") for name in attributes)
+            assert not {"src", "srcset", "background", "http-equiv"} & attributes.keys()
+            assert fullmatch(WEB_OR_MAIL, attributes.get("href") or "https://")
+        assert [part.defects for part in read(composed).walk() if part.defects] == []
+        assert composed.text.count("\n-- \n") == 1
+
+
+@pytest.mark.parametrize("event_type", sample.PAYLOADS)
+def test_words_that_look_like_places_of_a_template_are_words(event_type: str) -> None:
+    composed = written(attacked(event_type, PLACES))
+    assert composed.text.split("\n\n", 1)[0].replace("\n", " ").startswith(f"{PLACES} ")
+    assert PLACES in Page(composed.html).words
+    assert "49" not in composed.subject
+
+
+@pytest.mark.parametrize("event_type", sample.PAYLOADS)
+def test_a_name_written_backwards_reorders_nothing_beside_it(event_type: str) -> None:
+    evil = f"Dana{RIGHT_TO_LEFT}moc.live"
+    composed = written(attacked(event_type, evil))
+    message = read(composed)
+    for shown in (composed.subject, str(message["From"]), str(message["Subject"]), composed.text.split("\n\n", 1)[0]):
+        assert RIGHT_TO_LEFT not in shown
+    for tag, attributes in Page(composed.html).tags:
+        if attributes.get("class") in {"words", "title"}:
+            assert tag == "p" or attributes["dir"] == "auto"
+
+
+def test_words_from_right_to_left_are_laid_out_so_and_the_letter_is_not() -> None:
+    page = Page(written(letter(comment={"body": "שלום עולם"})).html)
+    (words,) = [attributes for _, attributes in page.tags if attributes.get("class") == "words"]
+    (html,) = [attributes for tag, attributes in page.tags if tag == "html"]
+    assert (words["dir"], html["dir"]) == ("auto", "ltr")
+
+
+def test_a_comment_of_nothing_that_is_seen_is_a_letter_still() -> None:
+    composed = written(letter(comment={"body": "\u200b\u2060\ufeff\u200d", "path": "\u200b", "code": "\u200b"}))
+    assert "commented on" in composed.text
+    assert "<U+200B>" in composed.text
+    assert read(composed).defects == []
+
+
+@pytest.mark.parametrize(
+    "words", ["word " * 200_000, "x" * 1_000_000, "> " * 500_000, "\u202e" * 300_000, "](" * 500_000]
+)
+def test_a_comment_of_a_megabyte_is_cut_to_a_letter(words: str) -> None:
+    composed = written(letter(comment={"body": words, "code": words, "path": words[:1_000].strip() or "x"}))
+    assert len(composed.html.encode()) < 90_000
+    assert len(composed.text) < 70_000
+    assert "[…]" in composed.text
+
+
+@pytest.mark.parametrize("title", ["long " * 2_000, "x" * 10_000, "ü" * 10_000, "😀" * 10_000])
+def test_a_title_of_ten_thousand_characters_makes_a_subject_that_can_be_read(title: str) -> None:
+    first, second = (written(letter(number, change_list=ChangeList(link="CL-1", title=title))) for number in (1, 2))
+    message = read(first)
+    assert len(first.subject) < 300
+    assert first.subject.endswith("(CL-1)")
+    assert str(message["Subject"]) == first.subject == second.subject
+    assert max(map(len, first.content.split(b"\r\n"))) <= 998
+
+
+@pytest.mark.parametrize(
+    "link", ["a b", "a/b/c", "%0aBcc: e@e.example", "<CL>", "Änderung-7", "a@b", "?x=1&y=2#z", "..", '"', "😀" * 200]
+)
+def test_a_change_list_of_any_name_has_letters_links_and_a_thread(link: str) -> None:
+    cl = ChangeList(link=link)
+    one = letter(change_list=cl)
+    one = replace(one, event=replace(one.event, cl_link=link))
+    composed = written(one)
+    message = read(composed)
+    assert [len(findall(r"<[!-~]+@[!-~]+>", str(message[name]))) for name in ("Message-ID", "References")] == [1, 1]
+    assert str(message["X-Notify-CL"]) == link
+    assert message["Bcc"] is None
+    stop = str(message["List-Unsubscribe"]).strip("<>")
+    assert fullmatch(r"https://notify\.example/unsubscribe/[\w.-]+", stop)
+    mute = next(url for url in findall(r"https://\S+", composed.text) if "/unsubscribe/" in url)
+    assert links().read_unsubscribe(mute.rpartition("/")[2]).targets[Scope.CHANGE_LIST] == link
+
+
+@pytest.mark.parametrize("several", [False, True], ids=["alone", "among others"])
+@pytest.mark.parametrize(
+    ("name", "link"), [("😀" * 200, "CL-1"), ("alice", "😀" * 200), ("😀" * 200, "😀" * 200), ("漢" * 200, "a" * 200)]
+)
+def test_a_name_of_any_length_has_a_link_that_stops_its_letters_on_lines_that_every_relay_takes(
+    name: str, link: str, *, several: bool
+) -> None:
+    one = letter(recipient=replace(ALICE, username=name), change_list=ChangeList(link=link))
+    other = replace(one, event=replace(one.event, type=MERGED, payload={}))
+    composed = written(replace(one, entries=(one, other)) if several else one)
+    message = read(composed)
+    assert max(map(len, composed.content.split(b"\r\n"))) <= 998
+    assert [*message.defects, *message["List-Unsubscribe"].defects] == []
+    url = str(message["List-Unsubscribe"]).strip("<>")
+    right = links().read_unsubscribe(url.rpartition("/")[2])
+    assert (right.username, right.target) == (name, link if several else COMMENT_CREATED)
+    assert fullmatch(r"https://notify\.example/unsubscribe/[\w.-]+", "".join(url.split()))
+
+
+def test_a_hundred_people_with_the_longest_names_leave_a_letter_whose_headers_a_relay_takes() -> None:
+    crowd = [Person(username=f"{number:03}{'😀' * 197}") for number in range(100)]
+    entries = tuple(letter(number, actor=person) for number, person in enumerate(crowd))
+    composed = written(replace(entries[0], entries=entries))
+    assert composed.content.index(b"\r\n\r\n") < 50_000
+    assert str(read(composed)["X-Notify-Actor"]).split(", ") == [person.username for person in crowd[:20]]

@@ -1,0 +1,51 @@
+"""A link that a door takes is a link in the email, and no other is."""
+
+from html import escape
+from typing import Any
+
+import pytest
+from hypothesis import example, given
+from hypothesis.strategies import from_regex, one_of, text
+from pydantic import TypeAdapter, ValidationError
+
+from notify.api.schemas import ChangeListFacts
+from notify.channels.email.writing.facts import rooms, web_address
+from notify.domain.web import SHAPE
+from notify.intake.schema import ChangeIn, ChangeListIn, CommentIn, ReviewIn, WebAddress
+
+DOOR = TypeAdapter[str](WebAddress)
+ROOM = next(rooms(1))
+
+
+def taken(url: str) -> bool:
+    try:
+        DOOR.validate_python(url)
+    except ValidationError:
+        return False
+    return True
+
+
+@given(one_of(text(), from_regex(SHAPE), from_regex(r"https?://[\s\S]*", fullmatch=True)))
+@example("HTTPS://review.example/CL-1")
+@example('https://review.example/"')
+@example("https://review.example/<")
+@example("https://")
+@example("https://review.example/" + "&" * 1_900)
+@example("https://review.example/CL-1\u2028")
+def test_what_a_door_takes_as_a_link_is_one_in_the_email_and_nothing_else_is(url: str) -> None:
+    shown = web_address(url, room=ROOM)
+    if taken(url):
+        assert shown == url
+        assert escape(url, quote=True).count('"') == 0
+    elif len(url) <= 2_000 and url.isprintable():
+        assert shown is None
+
+
+@pytest.mark.parametrize("shape", [ChangeListIn, CommentIn, ReviewIn, ChangeIn, ChangeListFacts])
+def test_every_link_of_every_door_is_held_to_the_same_grammar(shape: Any) -> None:
+    needed = {"link": "CL-1", "id": "1", "body": "Why?", "state": "open" if shape is ChangeListFacts else "approved"}
+    given_ = {name: needed[name] for name in needed.keys() & shape.model_fields.keys()}
+
+    shape.model_validate(given_ | {"url": "https://review.example/CL-1"})
+    with pytest.raises(ValidationError, match="url"):
+        shape.model_validate(given_ | {"url": 'https://review.example/"CL-1"'})
