@@ -6,7 +6,7 @@ from typing import NoReturn
 from sqlalchemy.exc import DBAPIError
 from typer import Typer
 
-from notify.cli import doctor, emit, explain, jobs, letters, people, prune, relays, stack, token, top
+from notify.cli import doctor, emit, explain, jobs, people, preview, prune, relays, stack, token, top
 from notify.domain.errors import NotifyError
 from notify.store.database import refusal
 
@@ -28,8 +28,8 @@ app.command()(explain.explain)
 app.add_typer(jobs.app, name="jobs")
 app.add_typer(people.app, name="people")
 app.add_typer(relays.app, name="relays")
-app.command()(letters.preview)
-app.command("send-test")(letters.send_test)
+app.command()(preview.preview)
+app.command("send-test")(preview.send_test)
 app.add_typer(token.app, name="token")
 app.command()(doctor.doctor)
 app.command()(top.top)

@@ -7,8 +7,8 @@ from re import findall
 import pytest
 
 from notify.api.pages import Pages
-from notify.cli import sample_pages
 from notify.resources import folder
+from tests.support import sample_pages
 from tests.support.letters import NOON
 
 PAGES = Pages()

@@ -1,10 +1,10 @@
-"""Letters and pages as they were last looked at: ``python -m tests.support.snapshots`` writes them anew."""
+"""Emails and pages as they were last looked at: ``python -m tests.support.snapshots`` writes them anew."""
 
 from collections.abc import Iterator
 from pathlib import Path
 
 from notify.api.pages import Pages
-from notify.cli import gallery
+from tests.support import gallery
 from tests.support.letters import HOST, NOON, composer
 
 TESTS = Path(__file__).parents[1]
@@ -13,7 +13,7 @@ PAGES = TESTS / "api" / "snapshots"
 
 
 def snapshots() -> Iterator[tuple[Path, str]]:
-    """Path and content of every snapshot: each letter as text and as HTML, and each page, in each language."""
+    """Path and content of every snapshot: each email as text and as HTML, and each page, in each language."""
     for exhibit in gallery.exhibits(composer(), Pages(), host=HOST, at=NOON):
         if exhibit.text is not None:
             yield LETTERS / f"{exhibit.stem}.txt", exhibit.text

@@ -10,10 +10,11 @@ import pytest
 from notify.channels.email.writing.compose import Composed
 from notify.cli import sample
 from notify.domain.jobs import Letter
+from tests.support import sample_bundles
 from tests.support.letters import HOST, NOON, composer
 
 COMPOSER = composer()
-SEVERAL = {"together": sample.together, "digest": sample.digest}
+SEVERAL = {"together": sample_bundles.together, "digest": sample_bundles.digest}
 
 
 class Seen(HTMLParser):

@@ -20,6 +20,7 @@ from notify.domain.audience import Reason
 from notify.domain.events import ChangeList
 from notify.domain.jobs import Letter
 from notify.domain.preferences import Person
+from tests.support import sample_bundles
 from tests.support.letters import CHANGE_LIST, HOST, NOON, composer, letter
 
 COMPOSER = composer()
@@ -128,7 +129,9 @@ def test_a_hundred_events_of_a_kind_with_all_that_they_may_carry_are_a_letter_th
 def test_no_sample_email_is_larger_than_what_is_called_an_ordinary_one() -> None:
     for locale in COMPOSER.languages:
         samples = [sample.letter(event_type, host=HOST, locale=locale) for event_type in sample.PAYLOADS]
-        samples += [made(host=HOST, at=NOON, locale=locale) for made in (sample.together, sample.digest)]
+        samples += [
+            made(host=HOST, at=NOON, locale=locale) for made in (sample_bundles.together, sample_bundles.digest)
+        ]
         for made in samples:
             size = len(COMPOSER.compose(made, date=NOON).content)
             assert size + TWO_SIGNATURES_BYTES <= ORDINARY_BYTES, made.event.type

@@ -1,9 +1,14 @@
-"""Every letter and every page in every language, small and wide, light and dark, on one page to look at."""
+"""
+Every email and page in every language, small and wide, light and dark: ``python -m tests.support.gallery FOLDER``.
+
+With a Chromium installed they are shown as pictures. The templates are those of a second folder, if one is given.
+"""
 
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from html import escape
@@ -12,8 +17,10 @@ from tempfile import TemporaryDirectory
 
 from notify.api.pages import Pages
 from notify.channels.email.writing.compose import Composer
-from notify.cli import sample, sample_pages
+from notify.cli import sample
 from notify.domain.jobs import Letter
+from tests.support import sample_bundles, sample_pages
+from tests.support.letters import HOST, composer
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome", "chrome-headless-shell")
 SCHEMES = {"light": "1", "dark": "0"}  # Blink's numbers for what the reader prefers
@@ -26,14 +33,14 @@ INDEX = """<!doctype html>
 <html lang="en">
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
-<title>Letters and pages</title>
+<title>Emails and pages</title>
 <style>
 body {{ margin: 2rem; font: 1rem/1.5 system-ui, sans-serif; }}
 figure {{ margin: 0 0 3rem; }}
 figcaption {{ margin: 0 0 .5rem; font-weight: 600; }}
 img, iframe {{ max-width: 100%; border: 1px solid #999; }}
 </style>
-<h1>Letters and pages</h1>
+<h1>Emails and pages</h1>
 {figures}
 </html>
 """
@@ -49,7 +56,7 @@ iframe {{ border: 0; }}
 
 @dataclass(frozen=True, slots=True)
 class Exhibit:
-    """One letter or page in one language."""
+    """One email or page in one language."""
 
     name: str
     language: str
@@ -58,12 +65,12 @@ class Exhibit:
 
     @property
     def stem(self) -> str:
-        """What its files are called."""
+        """The name of its files, without what they end in."""
         return f"{self.name}.{self.language}"
 
     @property
     def height(self) -> int:
-        """How long its pictures are: enough for 320 pixels of width."""
+        """The height of its pictures, in pixels."""
         return HEIGHT_OF_A_FORM if "<fieldset" in self.html else HEIGHT
 
 
@@ -74,10 +81,10 @@ def browser() -> str | None:
 
 def write(folder: Path, composer: Composer, pages: Pages, *, host: str, browser: str | None) -> Path:
     """
-    The page of pictures in this folder, which is made if need be.
+    Write the gallery into this folder, which is made if need be, and return its page.
 
     Args:
-        browser: What takes the pictures; None: the page shows the letters themselves.
+        browser: Takes the pictures; None: the page shows the emails themselves.
     """
     folder.mkdir(parents=True, exist_ok=True)
     figures = []
@@ -97,7 +104,7 @@ def exhibits(composer: Composer, pages: Pages, *, host: str, at: datetime) -> It
     Everything that people get to see, in each language that there is.
 
     Args:
-        at: When it was sent, and when what it tells of happened.
+        at: When it was sent, and when its events happened.
     """
     for language in composer.languages:
         for name, letter in _letters(host=host, at=at, language=language):
@@ -110,8 +117,8 @@ def exhibits(composer: Composer, pages: Pages, *, host: str, at: datetime) -> It
 def _letters(*, host: str, at: datetime, language: str) -> Iterator[tuple[str, Letter]]:
     for event_type in sample.PAYLOADS:
         yield event_type, sample.letter(event_type, host=host, locale=language)
-    yield "together", sample.together(host=host, at=at, locale=language)
-    yield "digest", sample.digest(host=host, at=at, locale=language)
+    yield "together", sample_bundles.together(host=host, at=at, locale=language)
+    yield "digest", sample_bundles.digest(host=host, at=at, locale=language)
 
 
 def _frames(exhibit: Exhibit) -> dict[str, str]:
@@ -126,7 +133,7 @@ def _frame(exhibit: Exhibit, width: int) -> str:
 
 
 def _pictures(folder: Path, exhibit: Exhibit, browser: str) -> dict[str, str]:
-    """One picture for each scheme: the letter at every width, side by side."""
+    """One picture for each scheme: the email at every width, side by side."""
     with TemporaryDirectory() as scratch:
         page = Path(scratch) / "frames.html"
         _write(page, FRAMES.format(frames="".join(_frame(exhibit, width) for width in WIDTHS)))
@@ -149,8 +156,20 @@ def _take(page: Path, picture: Path, *, browser: str, scheme: str, height: int, 
         *(["--no-sandbox"] if os.geteuid() == 0 else []),
     ]
     command = [browser, *options, page.as_uri()]
-    subprocess.run(command, check=True, capture_output=True, timeout=PATIENCE_SECONDS)  # noqa: S603 - arguments are ours
+    subprocess.run(command, check=True, capture_output=True, timeout=PATIENCE_SECONDS)
 
 
 def _write(path: Path, words: str) -> None:
     path.write_text(words, encoding="utf-8")
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Write the gallery and say where its page is."""
+    folder, *templates = map(Path, arguments)
+    templates_dir = templates[0] if templates else None
+    page = write(folder, composer(templates_dir=templates_dir), Pages(templates_dir), host=HOST, browser=browser())
+    sys.stdout.write(f"{page}\n")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

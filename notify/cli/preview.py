@@ -1,42 +1,35 @@
-"""``notify preview`` and ``notify send-test``: a sample letter to look at, and one through the relay."""
+"""``notify preview`` and ``notify send-test``: a sample email to look at, and one through the relay."""
 
 import asyncio
 import sys
-import webbrowser
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
-from pathlib import Path
-from tempfile import mkdtemp
 from typing import Annotated
 
 from typer import Argument, BadParameter, Exit, Option
 
 from notify import wiring
-from notify.api.pages import Pages
 from notify.channels.email.channel import EmailChannel
 from notify.channels.email.writing.compose import Composer
 from notify.channels.languages import DEFAULT
 from notify.channels.links import SignedLinks
-from notify.cli import gallery, sample
+from notify.cli import sample
 from notify.cli.output import AsJson, console, print_json
 from notify.cli.place import settings_here
+from notify.cli.relays import NotConfigured
 from notify.domain.addresses import is_address
-from notify.domain.errors import InvalidSettings, NotifyError
+from notify.domain.errors import InvalidSettings
 from notify.domain.events import COMMENT_CREATED
 from notify.domain.jobs import Letter
 from notify.domain.outcomes import Dead, Outcome, Released, Retry, Sent
 from notify.settings import load
 
-PREVIEW_SECRET = "only for letters that nobody gets"  # noqa: S105 - it signs links of a sample
-
-
-class NotConfigured(NotifyError):
-    """No relay of this name is configured."""
+PREVIEW_SECRET = "only for emails that nobody gets"  # noqa: S105 - it signs links of a sample
 
 
 class Part(StrEnum):
-    """Which form of the letter to print."""
+    """Which form of the email to print."""
 
     TEXT = "text"
     HTML = "html"
@@ -44,21 +37,13 @@ class Part(StrEnum):
 
 
 def preview(
-    event_type: Annotated[str, Argument(help="The event type whose letter to show.")] = COMMENT_CREATED,
+    event_type: Annotated[str, Argument(help="The event type whose email to show.")] = COMMENT_CREATED,
     *,
     part: Annotated[Part, Option(help="Which form to print; raw is all that goes to the relay.")] = Part.TEXT,
     locale: Annotated[str, Option(help="The reader's language, such as de.")] = DEFAULT,
-    open_: Annotated[bool, Option("--open", help="Show the HTML in a browser instead.")] = False,
-    into: Annotated[
-        Path | None,
-        Option(
-            "--gallery",
-            help="Write every letter and page in every language into this folder, as pictures if there is a Chromium.",
-        ),
-    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Print a sample letter, rendered with this deployment's templates."""
+    """Print a sample email, rendered with this deployment's templates."""
     settings = load(completed_later=True)
     composer = Composer(
         mail_from=settings.mail_from or "notify@example.com",
@@ -66,32 +51,25 @@ def preview(
         links=wiring.links(settings) or SignedLinks(secrets=[PREVIEW_SECRET], public_url="http://127.0.0.1:8000"),
         templates_dir=settings.templates_dir,
     )
-    host = wiring.message_host(settings)
-    if into is not None:
-        page = gallery.write(into, composer, Pages(settings.templates_dir), host=host, browser=gallery.browser())
-        console.print(str(page), markup=False)
-        return
-    letter = sample.letter(event_type, host=host, locale=locale)
+    letter = sample.letter(event_type, host=wiring.message_host(settings), locale=locale)
     composed = composer.compose(letter, date=datetime.now(UTC))
     raw = composed.content.decode("utf-8", errors="replace")
     forms = {Part.TEXT: composed.text, Part.HTML: composed.html, Part.RAW: raw}
-    if open_:
-        _show(composed.html)
-    elif as_json:
+    if as_json:
         print_json({"subject": composed.subject, **{form.value: words for form, words in forms.items()}})
     else:
         sys.stdout.write(forms[part].rstrip() + "\n")
 
 
 def send_test(
-    address: Annotated[str, Argument(help="Who gets the sample letter.")],
+    address: Annotated[str, Argument(help="Who gets the sample email.")],
     *,
     relay: Annotated[
         str | None, Option(metavar="RELAY", help="host:port of the relay to try; none: the first by priority.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Send a sample letter through a configured relay at once, past the outbox, and say what it answered."""
+    """Send a sample email through a configured relay at once, past the outbox, and say what it answered."""
     if not is_address(address):
         message = "expected a bare address such as dana@example.com"
         raise BadParameter(message)
@@ -128,10 +106,3 @@ async def _send(channel: EmailChannel, letter: Letter) -> Outcome:
         return await channel.open() or await channel.send(letter, still_ours=lambda: True)
     finally:
         await channel.close()
-
-
-def _show(html: str) -> None:
-    page = Path(mkdtemp(prefix="notify-preview-")) / "letter.html"
-    page.write_text(html, encoding="utf-8")
-    console.print(str(page), markup=False)
-    webbrowser.open(page.as_uri())

@@ -1,4 +1,4 @@
-"""The gallery: every letter and every page in every language, with pictures where there is a Chromium."""
+"""The gallery: every email and every page in every language, with pictures where there is a Chromium."""
 
 from pathlib import Path
 from sys import executable
@@ -6,10 +6,11 @@ from sys import executable
 import pytest
 
 from notify.api.pages import Pages
-from notify.cli import gallery, sample
+from notify.cli import sample
+from tests.support import gallery
 from tests.support.letters import HOST, composer
 
-LETTERS = [*sample.PAYLOADS, "together", "digest"]
+EMAILS = [*sample.PAYLOADS, "together", "digest"]
 PAGES = [
     "page.unsubscribe",
     "page.confirmation",
@@ -25,24 +26,24 @@ Path(given["screenshot"]).write_text(given["blink-settings"] + sys.argv[-1])
 """
 
 
-def test_every_letter_and_page_is_shown_in_every_language_where_there_is_no_browser(tmp_path: Path) -> None:
+def test_every_email_and_page_is_shown_in_every_language_where_there_is_no_browser(tmp_path: Path) -> None:
     page = gallery.write(tmp_path / "new" / "gallery", composer(), Pages(), host=HOST, browser=None)
     shown = page.read_text(encoding="utf-8")
     files = {path.name for path in page.parent.iterdir()} - {page.name}
-    stems = [f"{name}.{language}" for name in LETTERS + PAGES for language in ("en", "de")]
+    stems = [f"{name}.{language}" for name in EMAILS + PAGES for language in ("en", "de")]
     assert all(f"<figcaption>{stem}</figcaption>" in shown for stem in stems)
     texts = {f"{stem}.txt" for stem in stems if not stem.startswith("page.")}
     assert files == {f"{stem}.html" for stem in stems} | texts
     assert shown.count("<iframe") == 2 * len(stems)
 
 
-def test_a_browser_takes_a_picture_of_every_letter_and_page_light_and_dark(tmp_path: Path) -> None:
+def test_a_browser_takes_a_picture_of_every_email_and_page_light_and_dark(tmp_path: Path) -> None:
     browser = tmp_path / "chromium"
     browser.write_text(STAND_IN)
     browser.chmod(0o755)
     page = gallery.write(tmp_path / "gallery", composer(), Pages(), host=HOST, browser=str(browser))
     pictures = {path.name: path.read_text() for path in page.parent.glob("*.png")}
-    assert len(pictures) == 2 * 2 * len(LETTERS + PAGES)
+    assert len(pictures) == 2 * 2 * len(EMAILS + PAGES)
     assert pictures["cl.merged.de.dark.png"].startswith("preferredColorScheme=0")
     assert pictures["cl.merged.de.light.png"].startswith("preferredColorScheme=1")
     assert all(f'src="{name}"' in page.read_text(encoding="utf-8") for name in pictures)

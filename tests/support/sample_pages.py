@@ -1,4 +1,4 @@
-"""The pages behind a letter's links as somebody sees them about whom nothing is stored, to look at."""
+"""The pages behind the links in an email, filled with sample facts."""
 
 from collections.abc import Iterator
 from datetime import datetime, time
@@ -59,7 +59,7 @@ def pages(templates: Pages, language: str, *, at: datetime) -> Iterator[tuple[st
 
 
 def unsubscribe(*, changed: bool) -> dict[str, Any]:
-    """What the page that stops letters shows: before, or after one click."""
+    """What the unsubscribe page shows: before, or after one click."""
     kind = Standing(scope=Scope.EVENT_TYPE, target="cl.comment.created", words=COMMENTS, stopped=changed)
     others = [
         Standing(scope=Scope.CHANGE_LIST, target=LINK, words=TITLE, stopped=False),
@@ -69,7 +69,7 @@ def unsubscribe(*, changed: bool) -> dict[str, Any]:
 
 
 def preferences(templates: Pages, language: str, *, at: datetime, saved: bool) -> dict[str, Any]:
-    """What the preferences page shows: as it stands, or once it is saved and no letter arrives."""
+    """What the preferences page shows: as it stands, or once it is saved and the address was refused."""
     said = templates.languages.translations(language)
     refused = Refusal(email="alice@example.com", at=at, reply=REFUSED) if saved else None
     changes = [
