@@ -66,7 +66,7 @@ format: $(READY) ## Rewrite the code in the project's format
 
 .PHONY: messages
 messages: $(READY) ## Bring the words of letters and pages into the catalogues, for translators
-	@$(BIN)/python -m tests.support.catalogue
+	@$(BIN)/python -m tests.support.translations
 
 .PHONY: lock
 lock: $(READY) ## Pin the newest versions of all packages, with hashes

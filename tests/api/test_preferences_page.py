@@ -21,8 +21,8 @@ from notify.store.tables import notification_event_types, people
 from notify.store.tokens import Scope
 from tests.api.conftest import Person as Headers
 from tests.api.conftest import Program
-from tests.support.catalogue import CATALOGUES, read
 from tests.support.office import Office
+from tests.support.translations import CATALOGUES, read
 from tests.support.zones import UNKNOWN
 
 REQUIRED = "account.locked"

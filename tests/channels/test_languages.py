@@ -15,8 +15,8 @@ from notify.domain.audience import Reason
 from notify.domain.errors import InvalidSettings
 from notify.domain.preferences import Person
 from notify.resources import folder
-from tests.support.catalogue import CATALOGUES, read, spoken
 from tests.support.letters import ALICE, NOON, composer, letter
+from tests.support.translations import CATALOGUES, read, spoken
 
 each_catalogue = pytest.mark.parametrize("path", CATALOGUES, ids=lambda path: str(path.parents[1].name))
 

@@ -22,8 +22,8 @@ from notify.resources import folder
 from notify.store import migrate
 from notify.store.database import Database
 from notify.store.tables import SCHEMA, SERVES, metadata, notification_event_types
-from tests.support.catalog import described
 from tests.support.race import all_at_once, blocked_session, meanwhile
+from tests.support.schema_catalog import described
 
 VERSIONS = sorted((folder("migrations") / "versions").glob("*.py"))
 ADVISORY_LOCK = 0x6E6F74696679

@@ -1,4 +1,4 @@
-"""The messages of templates and code, and the catalogues that translate them: ``python -m tests.support.catalogue``."""
+"""The messages of templates and code, and their translations: ``python -m tests.support.translations`` updates them."""
 
 from collections.abc import Iterator
 from io import BytesIO
