@@ -11,7 +11,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from notify.api.context import InContext
 from notify.api.schemas import Check, Readiness
 from notify.domain.waves import wave
-from notify.store import checkup, gauges, migrate, relays
+from notify.store import gauges, migrate, relays, server
 from notify.store.database import Database
 from notify.store.relays import Standing
 
@@ -44,7 +44,7 @@ def metrics(request: Request) -> Response:
 def _database(database: Database) -> dict[str, Check]:
     try:
         with database.begin() as connection:
-            revision, writable = migrate.current(connection), checkup.takes_writes(connection)
+            revision, writable = migrate.current(connection), server.takes_writes(connection)
     except SQLAlchemyError as error:
         unknown = Check(ok=False, detail="not known while the database does not answer")
         return {"database": Check(ok=False, detail=f"no answer: {type(error).__name__}"), "schema": unknown}

@@ -28,7 +28,7 @@ from notify.store.leases import POISON
 from notify.store.outbox import AMBIGUOUS, DUPLICATE_SENT, LAPSE, LATE_SUCCESS, LEASE_LOST, SENT, SKIPPED
 from notify.store.process_totals import Total
 from notify.store.relays import MUTED, Standing
-from notify.store.server import Rows
+from notify.store.server import HotTable
 
 FRESH_SECONDS = 15
 NOTHING = Total(0, 0.0)
@@ -89,7 +89,7 @@ class Reading:
     outcomes: Mapping[tuple[str, str], int] = field(default_factory=dict)
     processes: Mapping[str, Mapping[str, Total]] = field(default_factory=dict)
     alive: Mapping[str, int] = field(default_factory=dict)
-    rows: Mapping[str, Rows] = field(default_factory=dict)
+    hot_tables: Sequence[HotTable] = ()
     oldest_snapshot_seconds: float = 0.0
     seconds: float = 0.0
 
@@ -150,7 +150,7 @@ class OutboxCollector(Collector):
                 outcomes=stats.totals(connection),
                 processes=process_totals.read(connection),
                 alive=process_totals.alive(connection),
-                rows=server.rows(connection),
+                hot_tables=server.hot_tables(connection),
                 oldest_snapshot_seconds=server.oldest_snapshot_seconds(connection),
                 seconds=monotonic() - began,
             )
@@ -253,8 +253,8 @@ def _smtp(totals: Mapping[str, Total]) -> Metric:
 
 
 def _server(reading: Reading) -> Iterable[Metric]:
-    yield _gauge("live_tuples", ["table"], {(table,): one.live for table, one in reading.rows.items()}.items())
-    yield _gauge("dead_tuples", ["table"], {(table,): one.dead for table, one in reading.rows.items()}.items())
+    yield _gauge("live_tuples", ["table"], [((one.name,), one.live) for one in reading.hot_tables])
+    yield _gauge("dead_tuples", ["table"], [((one.name,), one.dead) for one in reading.hot_tables])
     for name, value in (
         ("oldest_snapshot_seconds", reading.oldest_snapshot_seconds),
         ("reading_seconds", reading.seconds),

@@ -14,7 +14,7 @@ from notify.cli.doctor import QUICK, examined
 from notify.cli.output import AsJson, console, print_json
 from notify.cli.place import Place, place
 from notify.cli.top_screen import Standings, screen
-from notify.store import checkup, gauges, overview
+from notify.store import gauges, overview, server
 from notify.store.database import AWAY
 
 SHORTEST_SECONDS = 0.5
@@ -74,7 +74,7 @@ def _read(here: Place) -> Standings:
     known = relays.known(here)
     with here.database.begin() as connection:
         return Standings(
-            at=checkup.clock(connection),
+            at=server.clock(connection),
             stages=gauges.read(connection),
             rates=overview.rates(connection),
             workers=overview.at_work(connection),

@@ -1,6 +1,6 @@
 """The directory: who reads mail where, who wrote which change list, who reviews it."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -20,6 +20,7 @@ from sqlalchemy import (
     literal,
     or_,
     select,
+    union_all,
     update,
 )
 from sqlalchemy.dialects.postgresql import ARRAY, insert
@@ -38,6 +39,13 @@ PERSON = (
     tables.people.c.active,
     tables.people.c.undeliverable_email,
 )
+
+_STATED = union_all(
+    *(
+        select(table.c.username, table.c.timezone).where(table.c.timezone.is_not(None))
+        for table in (tables.people, tables.user_notification_settings)
+    )
+).subquery()
 
 
 class State(StrEnum):
@@ -234,6 +242,17 @@ def clear_undeliverable(connection: Connection, username: str) -> bool:
     statement = update(tables.people).where(row.username == username, row.undeliverable_email.is_not(None))
     forgotten = statement.values(undeliverable_email=None, undeliverable_at=None, undeliverable_reply=None)
     return connection.execute(forgotten).rowcount > 0
+
+
+def time_zones(connection: Connection) -> Sequence[str]:
+    """Every time zone that the directory or a person states. Reads both tables once."""
+    return connection.scalars(select(_STATED.c.timezone).distinct().order_by(_STATED.c.timezone)).all()
+
+
+def people_in(connection: Connection, zones: Sequence[str]) -> int:
+    """How many people these time zones are stated for."""
+    among = _STATED.c.timezone == any_(literal(list(zones), ARRAY(Text)))
+    return connection.scalar(select(func.count(_STATED.c.username.distinct())).where(among)) or 0
 
 
 def _put_reviewers(connection: Connection, change_list: ChangeList) -> None:

@@ -1,18 +1,26 @@
-"""What PostgreSQL says of itself: what it could not clean up yet, and who may be keeping it from that."""
+"""The state of the PostgreSQL server: version, clock, connections, dead rows, and transactions that keep them."""
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, bindparam, text
 
 from notify.store.tables import SCHEMA
 
-HOT = ("events", "email_jobs", "email_attempts", "delivery_stats")
+HOT_TABLES = ("events", "email_jobs", "email_attempts", "delivery_stats")
+LONG = timedelta(minutes=1)
 
-_ROWS = text(
-    "SELECT relname, n_live_tup, n_dead_tup FROM pg_stat_user_tables WHERE schemaname = :schema AND relname = ANY(:hot)"
-)
 # A vacuum's own snapshot keeps no other vacuum from anything; one in another database keeps nobody here.
+_SNAPSHOTS = text("""
+    SELECT pid, coalesce(nullif(application_name, ''), usename, backend_type) AS who, state,
+        CAST(extract(epoch FROM clock_timestamp() - xact_start) AS double precision) AS seconds
+    FROM pg_stat_activity
+    WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type <> 'autovacuum worker'
+        AND (backend_xmin IS NOT NULL OR backend_xid IS NOT NULL OR state LIKE 'idle in transaction%')
+        AND xact_start < clock_timestamp() - CAST(:longer AS interval)
+    ORDER BY xact_start
+""")
 _OLDEST_SNAPSHOT = text("""
     SELECT CAST(extract(epoch FROM coalesce(max(clock_timestamp() - since), interval '0')) AS double precision)
     FROM (
@@ -23,26 +31,98 @@ _OLDEST_SNAPSHOT = text("""
         SELECT prepared FROM pg_prepared_xacts WHERE database = current_database()
     ) AS transactions
 """)
+_HOT_TABLES = text("""
+    SELECT c.relname AS name, s.n_live_tup AS live, s.n_dead_tup AS dead,
+        greatest(s.last_autovacuum, s.last_vacuum) AS cleaned_at,
+        NOT coalesce((
+            SELECT NOT CAST(option_value AS boolean) FROM pg_options_to_table(c.reloptions)
+            WHERE option_name = 'autovacuum_enabled'
+        ), false) AND CAST(current_setting('autovacuum') AS boolean)
+            AND CAST(current_setting('track_counts') AS boolean) AS cleans,
+        coalesce((
+            SELECT CAST(option_value AS double precision) FROM pg_options_to_table(c.reloptions)
+            WHERE option_name = 'autovacuum_vacuum_scale_factor'
+        ), CAST(current_setting('autovacuum_vacuum_scale_factor') AS double precision)) AS scale_factor
+    FROM pg_class AS c JOIN pg_stat_user_tables AS s ON s.relid = c.oid
+    WHERE s.schemaname = :schema AND c.relname IN :hot ORDER BY c.relname
+""").bindparams(bindparam("hot", list(HOT_TABLES), expanding=True))
+_CONNECTIONS = text("""
+    SELECT CAST(current_setting('max_connections') AS int)
+            - CAST(current_setting('superuser_reserved_connections') AS int) AS allowed,
+        (SELECT count(*) FROM pg_stat_activity
+         WHERE backend_type = 'client backend' AND application_name <> 'notify') AS others
+""")
 
 
-@dataclass(frozen=True, slots=True)
-class Rows:
-    """Rows of a table that live, and those that are dead and not cleaned up yet; PostgreSQL's estimates."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Snapshot:
+    """A transaction that has been open for long, and who opened it."""
 
+    pid: int
+    who: str
+    state: str | None
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HotTable:
+    """
+    How a table that changes all the time is cleaned up; the numbers of rows are PostgreSQL's estimates.
+
+    ``cleans`` says whether autovacuum looks after it, ``scale_factor`` at which part of dead rows.
+    """
+
+    name: str
     live: int
     dead: int
+    cleaned_at: datetime | None
+    cleans: bool
+    scale_factor: float
 
 
-def rows(connection: Connection) -> Mapping[str, Rows]:
-    """The rows of the tables that change all the time, by table."""
-    found = connection.execute(_ROWS, {"schema": SCHEMA, "hot": list(HOT)})
-    return {table: Rows(live, dead) for table, live, dead in found}
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Connections:
+    """How many connections the server allows, and how many of them others than notify have."""
+
+    allowed: int
+    others: int
+
+
+def version(connection: Connection) -> int:
+    """PostgreSQL's major version."""
+    return int(connection.scalar(text("SHOW server_version_num")) or 0) // 10_000
+
+
+def takes_writes(connection: Connection) -> bool:
+    """Whether the server takes writes: it is no replica, and nobody has forbidden them."""
+    return bool(connection.scalar(text("SHOW transaction_read_only")) == "off")
+
+
+def clock(connection: Connection) -> datetime:
+    """The server's time."""
+    now: datetime = connection.execute(text("SELECT clock_timestamp()")).scalar_one()
+    return now
+
+
+def connections(connection: Connection) -> Connections:
+    """Who has how many connections."""
+    return Connections(**connection.execute(_CONNECTIONS).mappings().one())
+
+
+def hot_tables(connection: Connection) -> Sequence[HotTable]:
+    """The tables whose dead rows make each claim slower."""
+    return [HotTable(**row) for row in connection.execute(_HOT_TABLES, {"schema": SCHEMA}).mappings()]
+
+
+def snapshots(connection: Connection, *, longer: timedelta = LONG) -> Sequence[Snapshot]:
+    """
+    Transactions that keep dead rows from being cleaned up, the oldest first.
+
+    Those of other roles are seen only by members of ``pg_read_all_stats``.
+    """
+    return [Snapshot(**row) for row in connection.execute(_SNAPSHOTS, {"longer": longer}).mappings()]
 
 
 def oldest_snapshot_seconds(connection: Connection) -> float:
-    """
-    How long the oldest transaction has been open that keeps dead rows from being cleaned up; 0: none does.
-
-    Transactions of other roles are seen only by members of ``pg_read_all_stats``.
-    """
+    """The age of the oldest transaction that keeps dead rows from being cleaned up, prepared ones too; 0: none does."""
     return float(connection.execute(_OLDEST_SNAPSHOT).scalar_one())

@@ -8,9 +8,9 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from notify.cli.checks import Finding
 from notify.cli.place import Place
-from notify.store import checkup, migrate
-from notify.store.checkup import LONG, HotTable
+from notify.store import migrate, server
 from notify.store.database import is_pooled, refusal
+from notify.store.server import LONG, HotTable
 
 OLDEST_SUPPORTED = 14
 MOST_SKEW = timedelta(seconds=5)
@@ -43,7 +43,7 @@ def transactions(here: Place, *, longer: timedelta = LONG) -> Sequence[Finding]:
 
 
 def _version(connection: Connection) -> Iterator[Finding]:
-    version = checkup.version(connection)
+    version = server.version(connection)
     oldest = f"{OLDEST_SUPPORTED} is the oldest that is tested."
     yield Finding("database", version >= OLDEST_SUPPORTED, f"PostgreSQL {version}", oldest, "upgrade PostgreSQL")
 
@@ -55,7 +55,7 @@ def _encoding(connection: Connection) -> Iterator[Finding]:
 
 
 def _writes(connection: Connection) -> Iterator[Finding]:
-    taken, why = checkup.takes_writes(connection), "Nothing is stored, claimed or recorded there; that costs only time."
+    taken, why = server.takes_writes(connection), "Nothing is stored, claimed or recorded there; that costs only time."
     words = "are taken" if taken else "are not taken: it is a replica, or default_transaction_read_only is on"
     mend = "NOTIFY_DATABASE_URL=postgresql://…@host1,host2/…?target_session_attrs=read-write finds the primary"
     yield Finding("writes", taken, words, why, mend)
@@ -74,14 +74,14 @@ def _schema(connection: Connection) -> Iterator[Finding]:
 
 def _snapshots(connection: Connection, *, longer: timedelta = LONG) -> Iterator[Finding]:
     why = "Dead rows cannot be cleaned up behind them, and each claim gets slower."
-    open_ = checkup.snapshots(connection, longer=longer)
+    open_ = server.snapshots(connection, longer=longer)
     words = ", ".join(f"{one.who} (pid {one.pid}, {one.state}) for {one.seconds:,.0f} s" for one in open_[:NAMED])
     mend = f"end it where it was begun, or: SELECT pg_terminate_backend({open_[0].pid})" if open_ else ""
     yield Finding("transactions", not open_, words or "none open for over a minute", why, mend)
 
 
 def _vacuum(connection: Connection) -> Iterator[Finding]:
-    for table in checkup.hot_tables(connection):
+    for table in server.hot_tables(connection):
         yield _cleaned(table)
 
 
@@ -104,7 +104,7 @@ def _cleaned(table: HotTable) -> Finding:
 def _clock(connection: Connection) -> Iterator[Finding]:
     """Half of what the question took is not the clock's fault."""
     asked = datetime.now(UTC)
-    there = checkup.clock(connection)
+    there = server.clock(connection)
     answered = datetime.now(UTC)
     skew = abs(there - (asked + (answered - asked) / 2))
     words = f"this machine's differs from the database's by {skew.total_seconds():.1f} s"

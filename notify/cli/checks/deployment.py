@@ -13,7 +13,7 @@ from notify.cli.checks import Finding
 from notify.cli.place import Place
 from notify.domain.measures import Way
 from notify.settings import PREFIX, SECRET, Settings
-from notify.store import checkup, process_totals
+from notify.store import process_totals, server
 from notify.store.database import ANSWER_TIMEOUT_SECONDS, POOL_SIZE, is_pooled
 from notify.store.leases import MOST_LAPSES
 
@@ -51,7 +51,7 @@ def connections(here: Place) -> Sequence[Finding]:
     """Whether the database has room for every process; nothing if it does not answer."""
     try:
         with here.database.begin() as connection:
-            room, pooled = checkup.room(connection), is_pooled(connection)
+            room, pooled = server.connections(connection), is_pooled(connection)
             seen = process_totals.alive(connection)
     except SQLAlchemyError:
         return []

@@ -7,7 +7,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from notify.cli.checks import Finding
 from notify.cli.place import Place
 from notify.domain.schedule import clock
-from notify.store import checkup
+from notify.store import directory
 
 MOST_NAMED = 3
 LONGEST_NAME = 40
@@ -17,8 +17,8 @@ def time_zones(here: Place) -> Sequence[Finding]:
     """Whose zone is unknown to this machine; nothing if the database does not answer."""
     try:
         with here.database.begin() as connection:
-            unknown = [name for name in checkup.time_zones(connection) if clock(name).trouble]
-            people = checkup.people_in(connection, unknown)
+            unknown = [name for name in directory.time_zones(connection) if clock(name).trouble]
+            people = directory.people_in(connection, unknown)
     except SQLAlchemyError:
         return []
     named = ", ".join(ascii(name[:LONGEST_NAME]) for name in unknown[:MOST_NAMED]) + (
