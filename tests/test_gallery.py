@@ -5,8 +5,8 @@ from sys import executable
 
 import pytest
 
-from notify.api.pages import Pages
 from notify.cli import sample
+from notify.http.pages import Pages
 from tests.support import gallery
 from tests.support.letters import HOST, composer
 

@@ -130,7 +130,7 @@ print(json.dumps([tasks, sorted(queue.name for queue in app.conf.task_queues), "
 
 def test_letters_and_pages_are_rendered_without_a_checkout(unpacked: Path, tmp_path: Path) -> None:
     code = """
-from notify.api.pages import Pages
+from notify.http.pages import Pages
 from notify.cli import main
 Pages().render("message", {"title": "", "detail": ""})
 sys.argv = ["notify", "preview", "--json"]

@@ -1,1 +1,1 @@
-"""The REST door and the pages that letters link to."""
+"""The REST doors, and the application that serves them and the pages."""

@@ -10,33 +10,21 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
 from notify import logs, wiring
-from notify.api import (
-    bodies,
-    connections,
-    directory,
-    events,
-    health,
-    jobs,
-    metrics,
-    next_calls,
-    preferences,
-    preferences_page,
-    problems,
-    reference,
-    unsubscribe,
-)
-from notify.api.context import Context
-from notify.api.edge import AccessLog, OnePrefix
-from notify.api.known_names import KnownNames
-from notify.api.pages import Pages
-from notify.api.person_tokens import PersonTokens, published_keys, shared_secret
-from notify.api.rates import Rates
+from notify.api import connections, directory, events, health, jobs, metrics, next_calls, preferences, reference
 from notify.channels.links import ForgedLink
 from notify.domain.errors import InvalidSettings, MalformedEvent
 from notify.domain.measures import Role, uncounted
+from notify.http import bodies, problems
+from notify.http.context import Context
+from notify.http.edge import AccessLog, OnePrefix
+from notify.http.known_names import KnownNames
+from notify.http.pages import Pages
+from notify.http.person_tokens import PersonTokens, published_keys, shared_secret
+from notify.http.rates import Rates
 from notify.settings import Settings, load_or_exit
 from notify.store.database import AWAY
 from notify.tally import Tally
+from notify.web import preferences_page, unsubscribe
 
 ROUTERS = (
     events.router,

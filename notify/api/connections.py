@@ -28,7 +28,7 @@ class Connection(H11Protocol):
 
     What comes is read a little at a time, so that a body in a million chunks is no work of seconds at one go, and a
     head that is too large is refused wherever it is cut. How long a body may take is the business of
-    ``notify.api.bodies``.
+    ``notify.http.bodies``.
     """
 
     def __init__(

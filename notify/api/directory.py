@@ -6,11 +6,11 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, HTTPException
 from pydantic import TypeAdapter
 
-from notify.api import auth
-from notify.api.bodies import JsonBody
-from notify.api.context import InContext
-from notify.api.problems import OF_BODIES
 from notify.api.schemas import ChangeListFacts, ChangeListOut, InPath, PersonIn, PersonOut
+from notify.http import auth
+from notify.http.bodies import JsonBody
+from notify.http.context import InContext
+from notify.http.problems import OF_BODIES
 from notify.store import directory
 from notify.store.tokens import Scope
 

@@ -9,13 +9,13 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Header, HTTPException
 from pydantic import Field, TypeAdapter
 
-from notify.api import auth
-from notify.api.bodies import JsonBody
-from notify.api.context import InContext
-from notify.api.problems import MOST_ERRORS, OF_BODIES, FieldError, RefusedFields, documented
 from notify.api.schemas import BatchAccepted, EventAccepted, EventOut, InPath, Told
 from notify.domain.jobs import Stage
 from notify.domain.traces import well_formed
+from notify.http import auth
+from notify.http.bodies import JsonBody
+from notify.http.context import InContext
+from notify.http.problems import MOST_ERRORS, OF_BODIES, FieldError, RefusedFields, documented
 from notify.intake.explain import traces
 from notify.intake.receive import receive
 from notify.intake.schema import EventIn

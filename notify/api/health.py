@@ -8,9 +8,9 @@ from fastapi.responses import PlainTextResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from sqlalchemy.exc import SQLAlchemyError
 
-from notify.api.context import InContext
 from notify.api.schemas import Check, Readiness
 from notify.domain.waves import wave
+from notify.http.context import InContext
 from notify.store import gauges, migrate, relays, server
 from notify.store.database import Database
 from notify.store.relays import Standing

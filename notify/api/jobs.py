@@ -8,12 +8,12 @@ from typing import Annotated
 from fastapi import APIRouter, HTTPException, Query
 from sqlalchemy import Connection
 
-from notify.api import auth
-from notify.api.context import InContext
-from notify.api.problems import documented
 from notify.api.schemas import Id, JobFilter, JobPage, JobWithAttempts, WrittenLetter
 from notify.delivery import shown
 from notify.domain.jobs import Stage
+from notify.http import auth
+from notify.http.context import InContext
+from notify.http.problems import documented
 from notify.intake.explain import traces
 from notify.store import jobs
 from notify.store.jobs import JobView

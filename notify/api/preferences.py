@@ -8,10 +8,6 @@ from fastapi import APIRouter, Depends, Query
 from pydantic import TypeAdapter
 from sqlalchemy import Connection
 
-from notify.api import auth
-from notify.api.bodies import JsonBody
-from notify.api.context import InContext
-from notify.api.problems import OF_BODIES, RefusedField
 from notify.api.schemas import (
     ChangeListChoiceIn,
     ChangeListChoiceOut,
@@ -25,11 +21,14 @@ from notify.api.schemas import (
     PreferenceIn,
 )
 from notify.domain.preferences import NO_CHOICES, Choices, EventType
-from notify.domain.schedule import QuietHours
+from notify.http import auth
+from notify.http.bodies import JsonBody
+from notify.http.context import InContext
+from notify.http.problems import OF_BODIES, RefusedField
 from notify.intake.choosing import choose
 from notify.intake.explain import traces
 from notify.store import directory, jobs, preferences
-from notify.store.preferences import Settings
+from notify.store.preferences import Settings, quiet
 
 NULL_STAYS = {"enabled", "delivery_mode", "participating", "own_actions", "mentions_pierce_mutes"}
 
@@ -125,13 +124,6 @@ def settings(given: ConfigIn) -> Settings:
         digest = {"digest_hour": given.digest.hour, "digest_weekday": given.digest.weekday}
         stated |= cast("Settings", {name: value for name, value in digest.items() if value is not None})
     return stated
-
-
-def quiet(hours: QuietHours | None) -> Settings:
-    """What to store of quiet hours; None: that there are none."""
-    if hours is None:
-        return Settings(quiet_days=None, quiet_start=None, quiet_end=None)
-    return Settings(quiet_days=sorted(hours.days), quiet_start=hours.start, quiet_end=hours.end)
 
 
 def choices(given: Sequence[PreferenceIn], event_types: Mapping[str, EventType]) -> dict[str, bool | None]:

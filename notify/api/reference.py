@@ -6,7 +6,7 @@ from typing import Any
 from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse
 
-from notify.api.context import InContext
+from notify.http.context import InContext
 
 SCHEMA = "#/components/schemas/"
 METHODS = ("get", "put", "post", "patch", "delete")

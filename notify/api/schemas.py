@@ -2,10 +2,8 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, time
-from functools import lru_cache
+from datetime import datetime, time
 from typing import Annotated, Literal, Self
-from zoneinfo import available_timezones
 
 from fastapi import Path
 from pydantic import (
@@ -28,7 +26,7 @@ from notify.domain.errors import UnsafeHeader
 from notify.domain.events import ChangeList
 from notify.domain.fan_out import Step
 from notify.domain.preferences import Choices, EventType, Person
-from notify.domain.schedule import Hold, Mode, QuietHours
+from notify.domain.schedule import FORESEEABLE, Hold, Mode, QuietHours, is_foreseeable, is_zone
 from notify.intake.schema import Line, Name, Strict, WebAddress, one_line, written_out
 from notify.store.directory import Refusal, State
 from notify.store.jobs import AttemptView, EventView, JobView
@@ -36,9 +34,6 @@ from notify.store.jobs import AttemptView, EventView, JobView
 LARGEST_ID = 2**63 - 1
 LONGEST_ADDRESS = 254
 CASES = {2: str.upper, 4: str.capitalize}
-FORESEEABLE = (datetime(2000, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC))
-
-_timezones = lru_cache(maxsize=1)(available_timezones)
 
 
 def address(value: str) -> str:
@@ -63,7 +58,7 @@ def timezone(value: str) -> str:
     Raises:
         ValueError: It is none.
     """
-    if value not in _timezones():
+    if not is_zone(value):
         msg = "expected an IANA time zone such as Europe/Berlin"
         raise ValueError(msg)
     return value
@@ -88,7 +83,7 @@ def foreseeable(value: datetime) -> datetime:
     Raises:
         ValueError: It is in another century.
     """
-    if not FORESEEABLE[0] <= value < FORESEEABLE[1]:
+    if not is_foreseeable(value):
         msg = f"expected an instant from {FORESEEABLE[0]:%Y} to before {FORESEEABLE[1]:%Y}"
         raise ValueError(msg)
     return value
@@ -426,7 +421,7 @@ class ConfigOut(View):
             preferences=[
                 PreferenceOut(
                     event_type_code=code,
-                    enabled=wanted(event_type, chosen.get(code)),
+                    enabled=event_type.is_on(chosen.get(code)),
                     overridden=code in chosen and not event_type.system_required,
                 )
                 for code, event_type in event_types.items()
@@ -451,13 +446,6 @@ class ChangeListChoiceOut(View):
     title: str | None = Field(description="Null: the directory does not know it.")
     muted: bool
     subscribed: bool
-
-
-def wanted(event_type: EventType, chosen: bool | None) -> bool:
-    """Whether letters of this kind are on, given what the person has stored about it, if anything."""
-    if event_type.system_required:
-        return True
-    return event_type.default_enabled if chosen is None else chosen
 
 
 class JobFilter(Strict):

@@ -5,10 +5,10 @@ from typing import Annotated
 
 from typer import Argument, Option, Typer
 
-from notify.api.person_tokens import issue_user_token
 from notify.cli.output import AsJson, print_json, print_table
 from notify.cli.place import place, settings_here
 from notify.domain.errors import InvalidSettings, NotifyError
+from notify.http.person_tokens import issue_user_token
 from notify.store import tokens
 from notify.store.tokens import Scope
 

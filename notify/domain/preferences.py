@@ -77,3 +77,7 @@ class EventType:
     system_required: bool = False
     default_enabled: bool = True
     together_within: timedelta | None = None
+
+    def is_on(self, chosen: bool | None) -> bool:
+        """Whether a person has emails of this kind who has stored this about it; None: nothing."""
+        return self.system_required or (self.default_enabled if chosen is None else chosen)

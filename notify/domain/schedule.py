@@ -17,11 +17,14 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from enum import StrEnum
 from functools import lru_cache
-from zoneinfo import ZoneInfo
+from zoneinfo import ZoneInfo, available_timezones
 
 DAY = timedelta(days=1)
 HOUR = timedelta(hours=1)
 DAYS_AHEAD = 15
+FORESEEABLE = (datetime(2000, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC))
+
+_zones = lru_cache(maxsize=1)(available_timezones)
 
 
 class Mode(StrEnum):
@@ -112,6 +115,16 @@ class Wait:
 
 _NAMES = {Hold.QUIET_HOURS: "quiet hours", Hold.PAUSE: "pause"}
 _DIGESTS = {Mode.HOURLY: Hold.HOURLY, Mode.DAILY: Hold.DAILY, Mode.WEEKLY: Hold.WEEKLY}
+
+
+def is_zone(name: str) -> bool:
+    """Whether it is a zone of the IANA database."""
+    return name in _zones()
+
+
+def is_foreseeable(at: datetime) -> bool:
+    """Whether anybody can mean it: it is not in another century."""
+    return FORESEEABLE[0] <= at < FORESEEABLE[1]
 
 
 @lru_cache(maxsize=1_000)

@@ -102,6 +102,13 @@ class Settings(TypedDict, total=False):
     paused_until: datetime | None
 
 
+def quiet(hours: QuietHours | None) -> Settings:
+    """What to store of quiet hours; None: that there are none."""
+    if hours is None:
+        return Settings(quiet_days=None, quiet_start=None, quiet_end=None)
+    return Settings(quiet_days=sorted(hours.days), quiet_start=hours.start, quiet_end=hours.end)
+
+
 def event_types(connection: Connection) -> dict[str, EventType]:
     """Every kind of event people can choose about, by code."""
     return {row["code"]: EventType(**row) for row in connection.execute(_EVENT_TYPES).mappings()}

@@ -8,10 +8,10 @@ import pytest
 from pydantic import SecretStr
 
 from notify.api.app import context_of
-from notify.api.person_tokens import BadToken, issue_user_token
 from notify.channels.links import SignedLinks
+from notify.http.person_tokens import BadToken, issue_user_token
 from notify.settings import Settings
-from tests.api.conftest import JWT_SECRET
+from tests.support.callers import JWT_SECRET
 from tests.support.served import PATIENCE_SECONDS, served
 
 NOWHERE = SecretStr("postgresql://nobody@127.0.0.1:1/nothing")

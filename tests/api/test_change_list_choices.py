@@ -7,7 +7,7 @@ from notify.domain.events import ChangeList
 from notify.domain.preferences import Choices
 from notify.store import directory, preferences
 from notify.store.database import Database
-from tests.api.conftest import Person as Headers
+from tests.support.callers import Person as Headers
 
 CLS = "/api/v1/user/notification/cls"
 NOTHING = {"link": "CL-1", "title": None, "muted": False, "subscribed": False}

@@ -25,7 +25,7 @@ from notify.domain.events import COMMENT_CREATED
 from notify.store.database import Database
 from notify.store.tables import api_tokens, metadata, notification_event_types
 from notify.store.tokens import Scope
-from tests.api.conftest import Person, Program
+from tests.support.callers import Person, Program
 from tests.support.office import Office, comment
 
 CASES_OF_AN_OPERATION = 12

@@ -15,7 +15,7 @@ from notify.store import directory
 from notify.store.database import Database
 from notify.store.directory import Undeliverable
 from notify.store.tokens import Scope
-from tests.api.conftest import Program
+from tests.support.callers import Program
 
 ROOT = Path(__file__).parents[2]
 DANA = {

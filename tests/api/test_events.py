@@ -11,7 +11,7 @@ from notify.domain.jobs import Stage
 from notify.store.database import Database
 from notify.store.tables import change_lists, events
 from notify.store.tokens import Scope
-from tests.api.conftest import Program, Rings
+from tests.support.callers import Program, Rings
 
 EVENT: dict[str, Any] = {
     "key": "comment-1",

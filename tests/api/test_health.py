@@ -13,15 +13,15 @@ from anyio.to_thread import current_default_thread_limiter
 from sqlalchemy import text
 
 from notify.api.app import build_app
-from notify.api.context import Context
 from notify.domain.measures import Role
 from notify.domain.waves import LEAST
+from notify.http.context import Context
 from notify.store import relays
 from notify.store.database import Database
 from notify.tally import Tally
-from tests.api.in_process import InProcess
 from tests.support import rows
 from tests.support.defaults import defaults
+from tests.support.in_process import InProcess
 
 RELAY = "mx.example.com:587"
 OTHER = "other.example.com:587"

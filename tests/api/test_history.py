@@ -11,8 +11,8 @@ from notify.intake.schema import parse
 from notify.store import directory, preferences
 from notify.store.database import Database
 from notify.store.tokens import Scope
-from tests.api.conftest import Person as Headers
-from tests.api.conftest import Program
+from tests.support.callers import Person as Headers
+from tests.support.callers import Program
 from tests.support.office import Office, comment
 from tests.support.statements import statements
 

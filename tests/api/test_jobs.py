@@ -20,9 +20,9 @@ from notify.store.database import Database
 from notify.store.jobs import JobView
 from notify.store.tables import email_attempts, email_jobs
 from notify.store.tokens import Scope
-from tests.api.conftest import Person as PersonHeaders
-from tests.api.conftest import Program, Rings
 from tests.support import rows
+from tests.support.callers import Person as PersonHeaders
+from tests.support.callers import Program, Rings
 
 HISTORY = {"due_at": None, "finished_at": func.now(), "outcome_reason": "550 5.1.1", "attempt": 3, "failures": 2}
 

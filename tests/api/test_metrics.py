@@ -9,19 +9,19 @@ import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
 from notify.api.app import build_app
-from notify.api.context import Context
 from notify.api.metrics import HELP, OutboxCollector
 from notify.domain.jobs import Stage
 from notify.domain.measures import Measure, Role, bucket
 from notify.domain.rates import Bucket
 from notify.domain.waves import LEAST
+from notify.http.context import Context
 from notify.intake.receive import receive
 from notify.intake.schema import parse
 from notify.store import process_totals, rates, stats
 from notify.store.database import Database
 from notify.tally import Tally
-from tests.api.in_process import InProcess
 from tests.support import rows
+from tests.support.in_process import InProcess
 from tests.support.promtool import needs_promtool, promtool
 from tests.support.rows import ended
 from tests.support.statements import statements

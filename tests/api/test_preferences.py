@@ -15,7 +15,7 @@ from notify.store import directory
 from notify.store.database import Database
 from notify.store.directory import Undeliverable
 from notify.store.tables import notification_event_types, people, user_notification_preferences
-from tests.api.conftest import Person as Headers
+from tests.support.callers import Person as Headers
 from tests.support.office import Office
 
 CONFIG = "/api/v1/user/notification/config"

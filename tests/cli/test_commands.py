@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from notify.api.person_tokens import shared_secret
 from notify.cli import app
 from notify.domain.errors import InvalidSettings, NotifyError
+from notify.http.person_tokens import shared_secret
 from notify.store import tokens
 from notify.store.database import Database
 from notify.store.tokens import Scope

@@ -18,8 +18,8 @@ from notify.domain.waves import LEAST
 from notify.settings import Settings
 from notify.store.database import Database
 from notify.tally import Tally
-from tests.api.in_process import InProcess
 from tests.support.alerts import Scrape, firing
+from tests.support.in_process import InProcess
 from tests.support.office import Office, many
 from tests.support.smtp import Certificate, ScriptedRelay, nobody_listening
 

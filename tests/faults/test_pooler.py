@@ -17,9 +17,9 @@ from notify.cli import app
 from notify.embedded.ports import LOOPBACK
 from notify.store import migrate
 from notify.store.database import Database
-from tests.api.in_process import InProcess
 from tests.migrations.test_migrations import upgrade_in_a_process_of_its_own
 from tests.support.defaults import DEFAULTS, defaults
+from tests.support.in_process import InProcess
 from tests.support.pgbouncer import PgBouncer, needs_pgbouncer, pgbouncer
 from tests.support.proxy import CommitAfter, Proxy, through
 from tests.support.race import all_at_once

@@ -11,11 +11,11 @@ import httpx
 import pytest
 from rich.console import Console
 
-from notify.api.person_tokens import issue_user_token
 from notify.embedded.completion import plain
 from notify.embedded.letter import Letter, read
 from notify.embedded.ports import free_port
 from notify.embedded.stack import LETTERS, Stack
+from notify.http.person_tokens import issue_user_token
 from notify.settings import Settings
 from notify.store import tokens
 from notify.store.database import Database

@@ -13,7 +13,7 @@ from notify.domain.events import COMMENT_CREATED
 from notify.domain.preferences import NO_CHOICES
 from notify.store import preferences
 from notify.store.database import Database
-from tests.api.in_process import InProcess
+from tests.support.in_process import InProcess
 from tests.support.office import Office
 from tests.support.smtp import ScriptedRelay
 

@@ -15,10 +15,10 @@ from html import escape
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from notify.api.pages import Pages
 from notify.channels.email.writing.compose import Composer
 from notify.cli import sample
 from notify.domain.jobs import Letter
+from notify.http.pages import Pages
 from tests.support import sample_bundles, sample_pages
 from tests.support.letters import HOST, composer
 

@@ -4,16 +4,16 @@ from collections.abc import Iterator
 from datetime import datetime, time
 from typing import Any
 
-from notify.api import schedule_form
-from notify.api.pages import Pages
-from notify.api.preferences_page import OPTIONS
-from notify.api.problems import FORGED
-from notify.api.unsubscribe import Standing
 from notify.channels.languages import moment
 from notify.channels.links import Scope
 from notify.cli.sample import LINK, RECIPIENT
 from notify.domain.schedule import AT_ONCE, Mode, QuietHours, Schedule
+from notify.http.pages import Pages
+from notify.http.problems import FORGED
 from notify.store.directory import Refusal
+from notify.web import schedule_form
+from notify.web.preferences_page import OPTIONS
+from notify.web.unsubscribe import Standing
 
 TITLE = "Cap the upload retry"
 COMMENTS = "Somebody comments on a change list you wrote or review."

@@ -3,13 +3,13 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from notify.api.pages import Pages
+from notify.http.pages import Pages
 from tests.support import gallery
 from tests.support.letters import HOST, NOON, composer
 
 TESTS = Path(__file__).parents[1]
 LETTERS = TESTS / "channels" / "email" / "writing" / "snapshots"
-PAGES = TESTS / "api" / "snapshots"
+PAGES = TESTS / "web" / "snapshots"
 
 
 def snapshots() -> Iterator[tuple[Path, str]]:

@@ -23,18 +23,18 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from fastapi import FastAPI
 
 from notify.api.app import build_app
-from notify.api.context import Context
-from notify.api.person_tokens import published_keys, shared_secret
-from notify.api.published_keys import KeysUnavailable, PublishedKeys
 from notify.domain import preferences as domain
 from notify.domain.events import COMMENT_CREATED
+from notify.http.context import Context
+from notify.http.person_tokens import published_keys, shared_secret
+from notify.http.published_keys import KeysUnavailable, PublishedKeys
 from notify.intake.receive import receive
 from notify.intake.schema import parse
 from notify.store import directory, erasure, preferences, tokens
 from notify.store.database import Database
 from notify.store.tokens import Scope
-from tests.api.conftest import JWT_SECRET, Person, Program
-from tests.api.in_process import InProcess
+from tests.support.callers import JWT_SECRET, Person, Program
+from tests.support.in_process import InProcess
 from tests.support.office import Office, comment
 from tests.support.wait import until
 

@@ -22,7 +22,7 @@ from pydantic import TypeAdapter, ValidationError
 from starlette.concurrency import run_in_threadpool
 from starlette.routing import BaseRoute
 
-from notify.api import context
+from notify.http import context
 
 LARGEST_BODY = 1024 * 1024
 LARGE = 64 * 1024

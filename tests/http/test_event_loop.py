@@ -12,8 +12,8 @@ import httpx
 from notify.channels.links import SignedLinks
 from notify.domain.events import COMMENT_CREATED
 from notify.store.tokens import Scope
-from tests.api.conftest import Person, Program
 from tests.support import heartbeat
+from tests.support.callers import Person, Program
 from tests.support.served import PATIENCE_SECONDS, served
 
 MOST_MILLISECONDS = 50.0

@@ -10,16 +10,15 @@ from fastapi import APIRouter, Depends, Request
 from fastapi.responses import HTMLResponse
 from sqlalchemy import Connection
 
-from notify.api import rates
-from notify.api.context import Context, InContext, InLinks
-from notify.api.forms import Form, FormBody, is_of, posts
-from notify.api.pages import Refusal
-from notify.api.problems import OF_PAGES
-from notify.api.schemas import wanted
 from notify.channels.languages import marked
 from notify.channels.links import Scope, Unsubscribe
 from notify.domain.preferences import NO_CHOICES, Choices, Person
+from notify.http import rates
+from notify.http.context import Context, InContext, InLinks
+from notify.http.pages import Refusal
+from notify.http.problems import OF_PAGES
 from notify.store import directory, preferences
+from notify.web.forms import Form, FormBody, is_of, posts
 
 ONE_CLICK = ("List-Unsubscribe", "One-Click")
 STOP = ("action", "stop")
@@ -126,7 +125,7 @@ def _standings(connection: Connection, right: Unsubscribe, chosen: Choices) -> d
     code, link = (right.targets.get(scope) for scope in (Scope.EVENT_TYPE, Scope.CHANGE_LIST))
     event_type = preferences.event_types(connection).get(code or "")
     if code is not None and event_type is not None and not event_type.system_required:
-        on = wanted(event_type, chosen.preferences.get(code))
+        on = event_type.is_on(chosen.preferences.get(code))
         found[Scope.EVENT_TYPE] = _standing(Scope.EVENT_TYPE, code, event_type.description, stopped=not on)
     if link is not None:
         known = directory.change_list(connection, link)

@@ -7,8 +7,8 @@ from datetime import UTC, datetime, timedelta
 import jwt
 from pydantic import TypeAdapter, ValidationError
 
-from notify.api.published_keys import PublishedKeys
 from notify.domain.errors import NotifyError
+from notify.http.published_keys import PublishedKeys
 from notify.intake.schema import Name
 
 LEEWAY = timedelta(seconds=30)

@@ -12,11 +12,11 @@ import httpx
 import pytest
 
 from notify.api.app import build_app
-from notify.api.context import Context
 from notify.channels.links import SignedLinks
+from notify.http.context import Context
 from notify.store import preferences
 from notify.store.database import Database
-from tests.api.in_process import InProcess
+from tests.support.in_process import InProcess
 from tests.support.served import PATIENCE_SECONDS, served
 
 PREFIX = "/notify"

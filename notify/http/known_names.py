@@ -6,8 +6,8 @@ from http import HTTPStatus
 from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from notify.api import problems
 from notify.hosts import is_local
+from notify.http import problems
 
 UNKNOWN = "The API is not called by this name; NOTIFY_API_HOSTS says which it has."
 

@@ -5,11 +5,11 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from notify.api.forms import fields
 from notify.channels.links import SignedLinks
 from notify.domain.events import COMMENT_CREATED
 from notify.store import preferences
 from notify.store.database import Database
+from notify.web.forms import fields
 
 CLICK = ("List-Unsubscribe", "One-Click")
 URL_ENCODED = "application/x-www-form-urlencoded"

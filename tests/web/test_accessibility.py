@@ -6,7 +6,7 @@ from re import findall
 
 import pytest
 
-from notify.api.pages import Pages
+from notify.http.pages import Pages
 from notify.resources import folder
 from tests.support import sample_pages
 from tests.support.letters import NOON

@@ -9,15 +9,15 @@ import httpx
 import pytest
 
 from notify.api.app import build_app
-from notify.api.bodies import LARGEST_BODY
-from notify.api.context import Context
 from notify.channels.links import SignedLinks
 from notify.domain.jobs import Stage
+from notify.http.bodies import LARGEST_BODY
+from notify.http.context import Context
 from notify.store.database import Database
 from notify.store.tokens import Scope
-from tests.api.conftest import Program, Rings
-from tests.api.in_process import InProcess
+from tests.support.callers import Program, Rings
 from tests.support.defaults import defaults
+from tests.support.in_process import InProcess
 
 JSON = {"Content-Type": "application/json"}
 EVENT = {"type": "cl.comment.created", "actor": "dana", "cl": {"link": "CL-1"}, "comment": {"id": "1", "body": "Why?"}}

@@ -11,7 +11,7 @@ from urllib.parse import parse_qsl
 from fastapi import HTTPException, Request
 from starlette.concurrency import run_in_threadpool
 
-from notify.api.bodies import media_type, read
+from notify.http.bodies import media_type, read
 
 URL_ENCODED = "application/x-www-form-urlencoded"
 PARTS = "multipart/form-data"

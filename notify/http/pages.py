@@ -9,8 +9,8 @@ from fastapi import HTTPException, Request
 from fastapi.responses import HTMLResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from notify.api.edge import route_path
 from notify.channels.languages import DEFAULT, Languages
+from notify.http.edge import route_path
 from notify.resources import folder
 
 PATHS = ("/unsubscribe/", "/preferences/")

@@ -9,7 +9,6 @@ import httpx
 import pytest
 from sqlalchemy import insert, update
 
-from notify.api.preferences_page import OPTIONS
 from notify.channels.links import SignedLinks
 from notify.domain.events import COMMENT_CREATED, ChangeList
 from notify.domain.preferences import NO_CHOICES, Choices, Person
@@ -19,8 +18,9 @@ from notify.store.database import Database
 from notify.store.directory import Undeliverable
 from notify.store.tables import notification_event_types, people
 from notify.store.tokens import Scope
-from tests.api.conftest import Person as Headers
-from tests.api.conftest import Program
+from notify.web.preferences_page import OPTIONS
+from tests.support.callers import Person as Headers
+from tests.support.callers import Program
 from tests.support.office import Office
 from tests.support.translations import CATALOGUES, read
 from tests.support.zones import UNKNOWN

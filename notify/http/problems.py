@@ -14,10 +14,10 @@ from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException as AnyHTTPException
 from starlette.routing import Match
 
-from notify.api import context
-from notify.api.pages import Refusal, is_page
 from notify.channels.languages import marked
 from notify.domain.errors import MalformedEvent
+from notify.http import context
+from notify.http.pages import Refusal, is_page
 
 log = structlog.get_logger(__name__)
 

@@ -8,17 +8,17 @@ import httpx
 import pytest
 
 from notify.api.app import build_app
-from notify.api.context import Context
-from notify.api.person_tokens import BadToken, PersonTokens
-from notify.api.rates import MOST_CALLERS, WRONG_KEYS_PER_MINUTE, Allowance, Rates
 from notify.channels.links import SignedLinks
 from notify.domain.events import COMMENT_CREATED
 from notify.domain.measures import Way
+from notify.http.context import Context
+from notify.http.person_tokens import BadToken, PersonTokens
+from notify.http.rates import MOST_CALLERS, WRONG_KEYS_PER_MINUTE, Allowance, Rates
 from notify.store import tokens
 from notify.store.database import Database
 from notify.store.tokens import Scope
-from tests.api.conftest import Person, Program
-from tests.api.in_process import InProcess
+from tests.support.callers import Person, Program
+from tests.support.in_process import InProcess
 
 FEW = 5
 TYPES = "/api/v1/user/notification/types"

@@ -11,18 +11,18 @@ from fastapi import APIRouter, Depends, Request
 from fastapi.responses import HTMLResponse
 from sqlalchemy import Connection
 
-from notify.api import auth, rates, schedule_form
-from notify.api.context import Context, InContext, InLinks
-from notify.api.forms import Form, FormBody, is_of, posts
-from notify.api.pages import Pages, Refusal
-from notify.api.problems import OF_PAGES, documented
-from notify.api.schemas import wanted
 from notify.channels.languages import marked, moment
 from notify.domain.events import ChangeList
 from notify.domain.preferences import NO_CHOICES, Choices, EventType, Person
+from notify.http import auth, rates
+from notify.http.context import Context, InContext, InLinks
+from notify.http.pages import Pages, Refusal
+from notify.http.problems import OF_PAGES, documented
 from notify.intake.choosing import choose
 from notify.store import directory, preferences
 from notify.store.preferences import Settings
+from notify.web import schedule_form
+from notify.web.forms import Form, FormBody, is_of, posts
 
 SAVE = ("save", "yes")
 ENABLED = ("enabled", "on")
@@ -93,7 +93,7 @@ def changed(
     return {
         one.code: one.code in on
         for one in shown
-        if not one.system_required and (one.code in on) != wanted(one, chosen.get(one.code))
+        if not one.system_required and (one.code in on) != one.is_on(chosen.get(one.code))
     }
 
 
@@ -210,7 +210,7 @@ def _changes(
         if getattr(before, code) != getattr(now, code):
             changes.append({"what": words.gettext(option), "on": getattr(now, code)})
     for code, one in event_types.items():
-        was, is_ = (wanted(one, chosen.preferences.get(code)) for chosen in (before, now))
+        was, is_ = (one.is_on(chosen.preferences.get(code)) for chosen in (before, now))
         if was != is_:
             changes.append({"what": words.pgettext("kind", one.description), "on": is_})
     about = words.gettext(marked("letters about %(cl)s"))
@@ -232,7 +232,7 @@ def _choice(event_type: EventType, choices: Choices) -> dict[str, object]:
         "code": event_type.code,
         "description": event_type.description,
         "required": event_type.system_required,
-        "enabled": wanted(event_type, choices.preferences.get(event_type.code)),
+        "enabled": event_type.is_on(choices.preferences.get(event_type.code)),
     }
 
 

@@ -7,15 +7,12 @@ from http import HTTPStatus
 from types import MappingProxyType
 from typing import Any
 
-from notify.api.forms import Form
-from notify.api.pages import Refusal
-from notify.api.preferences import quiet
-from notify.api.schemas import foreseeable
-from notify.api.schemas import timezone as known_timezone
 from notify.channels.languages import marked, weekdays
 from notify.domain.preferences import Person
-from notify.domain.schedule import Mode, QuietHours, Schedule, clock, instant
-from notify.store.preferences import Settings
+from notify.domain.schedule import Mode, QuietHours, Schedule, clock, instant, is_foreseeable, is_zone
+from notify.http.pages import Refusal
+from notify.store.preferences import Settings, quiet
+from notify.web.forms import Form
 
 MODES: Mapping[Mode, str] = MappingProxyType(
     {
@@ -132,10 +129,9 @@ def _timezone(fields: Mapping[str, str], before: Schedule) -> str | None:
     name = fields.get("timezone", "").strip()
     if name == before.timezone:
         return name
-    try:
-        return known_timezone(name) if name else None
-    except ValueError:
-        raise Refusal(HTTPStatus.BAD_REQUEST, NO_SUCH_TIMEZONE) from None
+    if name and not is_zone(name):
+        raise Refusal(HTTPStatus.BAD_REQUEST, NO_SUCH_TIMEZONE)
+    return name or None
 
 
 def _quiet_hours(posted: Form, fields: Mapping[str, str]) -> QuietHours | None:
@@ -159,7 +155,8 @@ def _paused_until(fields: Mapping[str, str], timezone: str | None) -> datetime |
         return None
     try:
         wall = datetime.strptime(stated, TO_THE_MINUTE)  # noqa: DTZ007 - a wall clock's reading
-        foreseeable(wall.replace(tzinfo=UTC))
-        return instant(wall.date(), wall.time(), clock(timezone).zone)
     except ValueError:
         raise Refusal(HTTPStatus.BAD_REQUEST, NO_SUCH_PAUSE) from None
+    if not is_foreseeable(wall.replace(tzinfo=UTC)):
+        raise Refusal(HTTPStatus.BAD_REQUEST, NO_SUCH_PAUSE)
+    return instant(wall.date(), wall.time(), clock(timezone).zone)

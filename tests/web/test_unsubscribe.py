@@ -9,15 +9,15 @@ from sqlalchemy import insert, update
 
 from notify import wiring
 from notify.api.app import build_app
-from notify.api.context import Context
 from notify.channels.links import SignedLinks
 from notify.domain.events import COMMENT_CREATED, ChangeList
 from notify.domain.preferences import NO_CHOICES, Choices, Person
+from notify.http.context import Context
 from notify.settings import Settings
 from notify.store import directory, preferences
 from notify.store.database import Database
 from notify.store.tables import notification_event_types
-from tests.api.in_process import InProcess
+from tests.support.in_process import InProcess
 
 ONE_CLICK = {"List-Unsubscribe": "One-Click"}
 STOPPED = {

@@ -7,8 +7,8 @@ import httpx
 import pytest
 
 from notify.api.app import build_app
-from notify.api.context import Context
-from tests.api.in_process import InProcess
+from notify.http.context import Context
+from tests.support.in_process import InProcess
 
 
 @pytest.fixture

@@ -6,11 +6,11 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
-from notify.api.pages import Pages
-from notify.api.person_tokens import PersonTokens
 from notify.channels.email.writing.compose import Composer
 from notify.channels.links import ForgedLink, SignedLinks
 from notify.domain.ports import Doorbell
+from notify.http.pages import Pages
+from notify.http.person_tokens import PersonTokens
 from notify.store.database import Database
 from notify.tally import Tally
 

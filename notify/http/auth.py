@@ -8,11 +8,11 @@ from fastapi import Depends, HTTPException, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from starlette.concurrency import run_in_threadpool
 
-from notify.api import rates
-from notify.api.context import Context, InContext
-from notify.api.person_tokens import BadToken
-from notify.api.problems import documented
-from notify.api.published_keys import KeysUnavailable
+from notify.http import rates
+from notify.http.context import Context, InContext
+from notify.http.person_tokens import BadToken
+from notify.http.problems import documented
+from notify.http.published_keys import KeysUnavailable
 from notify.store import directory, tokens
 from notify.store.tokens import Scope
 

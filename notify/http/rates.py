@@ -20,11 +20,11 @@ from time import monotonic
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from notify.api import problems
-from notify.api.edge import route_path
-from notify.api.pages import is_page
 from notify.domain.measures import Count, Measure, Way, uncounted
 from notify.domain.rates import Rate
+from notify.http import problems
+from notify.http.edge import route_path
+from notify.http.pages import is_page
 
 WITHOUT_LIMIT = frozenset({"/livez", "/readyz", "/metrics"})
 WRONG_KEYS_PER_MINUTE = 60

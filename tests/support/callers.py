@@ -1,0 +1,100 @@
+"""The API on an empty database, and callers of every kind."""
+
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+
+import httpx
+import pytest
+from fastapi import FastAPI
+
+from notify.api.app import build_app
+from notify.channels.links import SignedLinks
+from notify.domain import preferences as domain
+from notify.domain.jobs import Stage
+from notify.http.context import Context
+from notify.http.pages import Pages
+from notify.http.person_tokens import issue_user_token, shared_secret
+from notify.store import directory, tokens
+from notify.store.database import Database
+from notify.store.tokens import Scope
+from tests.support.in_process import InProcess
+from tests.support.letters import composer
+
+JWT_SECRET = "j" * 32
+Program = Callable[..., dict[str, str]]
+Person = Callable[[str], dict[str, str]]
+
+
+class Rings:
+    """A doorbell that remembers who was rung."""
+
+    def __init__(self) -> None:
+        self.rung: list[Stage] = []
+
+    def ring(self, stage: Stage) -> None:
+        self.rung.append(stage)
+
+    def flush(self, *, at_most_seconds: float) -> None:
+        """Nothing waits."""
+
+
+@pytest.fixture
+def doorbell() -> Rings:
+    return Rings()
+
+
+@pytest.fixture
+def links() -> SignedLinks:
+    return SignedLinks(secrets=["s" * 32], public_url="http://notify.test")
+
+
+@pytest.fixture
+def context(database: Database, doorbell: Rings, links: SignedLinks) -> Context:
+    """What the API answers from, complete but for a relay."""
+    return Context(
+        database=database,
+        doorbell=doorbell,
+        pages=Pages(),
+        showing=composer(),
+        links=links,
+        people=shared_secret(JWT_SECRET),
+        no_mail="NOTIFY_SMTP_URL is not set: nothing is claimed",
+    )
+
+
+@pytest.fixture
+def app(context: Context) -> FastAPI:
+    return build_app(context)
+
+
+@pytest.fixture
+def api(app: FastAPI) -> Iterator[httpx.Client]:
+    """Somebody who calls the API and has not said who they are."""
+    with httpx.Client(transport=InProcess(app), base_url="http://notify.test") as client:
+        yield client
+
+
+@pytest.fixture
+def program(database: Database) -> Program:
+    """The headers of a program that has these scopes."""
+
+    def headers(*scopes: Scope) -> dict[str, str]:
+        with database.begin() as connection:
+            token = tokens.create(connection, "test", scopes=scopes)
+        return {"Authorization": f"Bearer {token}"}
+
+    return headers
+
+
+@pytest.fixture
+def person(database: Database) -> Person:
+    """The headers of a person of this name, whom the directory knows."""
+
+    def headers(username: str) -> dict[str, str]:
+        with database.begin() as connection:
+            if directory.person(connection, username) is None:
+                directory.put_person(connection, domain.Person(username=username))
+        token = issue_user_token(JWT_SECRET, username, ttl=timedelta(hours=1))
+        return {"Authorization": f"Bearer {token}"}
+
+    return headers
