@@ -5,6 +5,7 @@ import json
 import pytest
 
 from notify.cli import app
+from notify.cli.job_actions import NotPossible
 from notify.domain.errors import InvalidSettings, NotifyError
 from notify.http.person_tokens import shared_secret
 from notify.store import tokens
@@ -86,7 +87,7 @@ def test_letters_can_be_listed_shown_cancelled_retried_and_replayed(notify: Noti
     assert notify("jobs", "retry", number).code == 0
 
     rows = {one.id: (one.status, one.replay_of) for one in office.jobs() if one.username == "ann"}
-    assert rows == {job.id: ("pending", None), replayed["id"]: ("pending", job.id)}
+    assert rows == {job.id: ("pending", None), replayed["ids"][0]: ("pending", job.id)}
 
 
 @pytest.mark.parametrize("action", ["retry", "cancel", "replay", "show"])
@@ -102,7 +103,7 @@ def test_a_sent_letter_is_not_sent_again_by_retry(notify: Notify, database: Data
     (job,) = [one for one in office.letters_wait("ann") if one.status == "pending"]
     office.drain()
 
-    assert isinstance(notify("jobs", "retry", str(job.id)).error, NotifyError)
+    assert isinstance(notify("jobs", "retry", str(job.id)).error, NotPossible)
     assert office.drain()["claimed"] == 0
 
 

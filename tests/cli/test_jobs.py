@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import insert, select
 
 from notify.channels.links import SignedLinks
-from notify.cli.by_hand import NoSuchJob, NothingAsked
+from notify.cli.job_actions import NoSuchJob, NothingAsked
 from notify.delivery.by_hand import PAGE
 from notify.store import jobs
 from notify.store.database import Database
@@ -126,7 +126,8 @@ def test_more_than_one_letter_is_asked_about_first(
 
 @pytest.mark.usefixtures("letters")
 def test_a_single_letter_is_not_asked_about(notify: Notify) -> None:
-    assert notify("jobs", "cancel", "--username", "waits", "--json").json == {"matched": 1, "cancelled": 1}
+    said = notify("jobs", "cancel", "--username", "waits", "--json").json
+    assert (said["matched"], said["cancelled"]) == (1, 1)
 
 
 @pytest.mark.usefixtures("letters")
@@ -147,7 +148,9 @@ def test_several_ids_are_several_letters_and_an_unknown_one_stops_all(
     assert isinstance(notify("jobs", "retry", *ids, "999999", "--yes").error, NoSuchJob)
     assert statuses(database) == before
 
-    assert notify("jobs", "retry", *ids, "--yes", "--json").json == {"matched": 3, "retried": 2}
+    said = notify("jobs", "retry", *ids, "--yes", "--json").json
+    assert (said["matched"], said["retried"]) == (3, 2)
+    assert said["ids"] == [letters["template"], letters["poison"]]
     assert changed(before, statuses(database)) == {"template", "poison"}
 
 
@@ -174,9 +177,11 @@ def test_however_many_letters_there_are_each_is_replayed_once(notify: Notify, da
 
     said = notify("jobs", "replay", "--reason", "refused", "--yes", "--json")
 
-    assert said.json == {"matched": MORE_THAN_TWO_PAGES, "replayed": MORE_THAN_TWO_PAGES}
+    assert (said.json["matched"], said.json["replayed"]) == (MORE_THAN_TWO_PAGES, MORE_THAN_TWO_PAGES)
     with database.begin() as connection:
-        originals = connection.scalars(select(row.replay_of).where(row.replay_of.is_not(None))).all()
+        replays = connection.execute(select(row.id, row.replay_of).where(row.replay_of.is_not(None)))
+        written, originals = zip(*replays, strict=True)
+    assert sorted(said.json["ids"]) == sorted(written)
     assert len(originals) == len(set(originals)) == MORE_THAN_TWO_PAGES
 
 
@@ -205,16 +210,16 @@ def test_a_letter_is_shown_with_tries_event_rules_and_words(notify: Notify, data
         (job,) = [one for one in office.letters_wait("ann") if one.username == "ann"]
         office.drain()
 
-    said = notify("jobs", "show", str(job.id), "--letter", "--json").json
+    said = notify("jobs", "show", str(job.id), "--email", "--json").json
     (attempt,) = said["attempts"]
     assert (attempt["phase"], attempt["code"], attempt["relay"]) == ("rcpt", 450, relay.url.removeprefix("smtp://"))
     assert 0 <= attempt["took_ms"] < 60_000
     assert (said["event"]["key"], said["trace"][-1]["rule"]) == ("k1", "default")
-    assert "The jitter comes after the cap." in said["letter"]["text"]
+    assert "The jitter comes after the cap." in said["email"]["text"]
     theirs = SignedLinks(secrets=["k" * 32], public_url="https://notify.example.com").preferences("ann")
-    assert theirs.rpartition("/")[0] in said["letter"]["text"]
-    assert theirs not in said["letter"]["text"]
-    shown = notify("jobs", "show", str(job.id), "--letter").output
+    assert theirs.rpartition("/")[0] in said["email"]["text"]
+    assert theirs not in said["email"]["text"]
+    shown = notify("jobs", "show", str(job.id), "--email").output
     assert all(words in shown for words in ("450", "default", "Subject: ", "The jitter comes after the cap."))
     assert "Subject: " not in notify("jobs", "show", str(job.id)).output
 

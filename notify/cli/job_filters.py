@@ -1,4 +1,4 @@
-"""The options that say which letters are meant, the same for every command that takes them."""
+"""The options that filter jobs, the same for every command that takes them."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -27,19 +27,19 @@ def instant(text: str) -> datetime:
 
 
 Status = Annotated[str | None, Option(help="pending, sending, sent, skipped, dead, expired or cancelled.")]
-Cl = Annotated[str | None, Option(help="Only letters about this change list.")]
-Username = Annotated[str | None, Option(help="Only letters to this person.")]
-EventKey = Annotated[str | None, Option(help="Only letters about the event with this key.")]
-Reason = Annotated[str | None, Option(help="Only letters that stand as they do for this reason: template_error.")]
-Code = Annotated[int | None, Option(help="Only letters whose last try was answered with this SMTP code: 554.")]
-Address = Annotated[str | None, Option(help="Only letters to this address.")]
-MessageId = Annotated[str | None, Option(help="Only the letter with this Message-ID, and all that it told of.")]
-QueueId = Annotated[str | None, Option(help="Only letters that the relay took with these words: its queue id.")]
+Cl = Annotated[str | None, Option(help="Only jobs about this change list.")]
+Username = Annotated[str | None, Option(help="Only jobs for this person.")]
+EventKey = Annotated[str | None, Option(help="Only jobs about the event with this key.")]
+Reason = Annotated[str | None, Option(help="Only jobs whose status has this reason: template_error.")]
+Code = Annotated[int | None, Option(help="Only jobs whose last attempt got this SMTP code: 554.")]
+Address = Annotated[str | None, Option(help="Only emails to this address.")]
+MessageId = Annotated[str | None, Option(help="Only the email with this Message-ID, and all that it told of.")]
+QueueId = Annotated[str | None, Option(help="Only emails that the relay took with these words: its queue id.")]
 After = Annotated[
-    datetime | None, Option(parser=instant, metavar="INSTANT", help="Only letters written at this instant or later.")
+    datetime | None, Option(parser=instant, metavar="INSTANT", help="Only jobs written at this instant or later.")
 ]
 Before = Annotated[
-    datetime | None, Option(parser=instant, metavar="INSTANT", help="Only letters written before this instant.")
+    datetime | None, Option(parser=instant, metavar="INSTANT", help="Only jobs written before this instant.")
 ]
 
 
@@ -57,7 +57,7 @@ def chosen(
     after: After = None,
     before: Before = None,
 ) -> Which:
-    """The letters to which all of this applies."""
+    """The filter that these options state."""
     return Which(
         status=status,
         cl_link=cl,
@@ -74,7 +74,7 @@ def chosen(
 
 
 def filtered(command: Callable[..., None]) -> Callable[..., None]:
-    """The command with these options besides its own; it is given their meaning as ``which``."""
+    """Add these options to the command, which gets their meaning as ``which``."""
     options = signature(chosen).parameters
 
     @wraps(command)
