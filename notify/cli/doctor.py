@@ -6,8 +6,8 @@ from typer import Exit
 
 from notify.cli.checks import Check, Finding
 from notify.cli.checks.database import database, transactions
+from notify.cli.checks.delivery import delivery
 from notify.cli.checks.deployment import broker, callers, connections, settings
-from notify.cli.checks.letters import letters
 from notify.cli.checks.mail import breaker, relay, templates
 from notify.cli.checks.people import time_zones
 from notify.cli.checks.sender import sender
@@ -19,15 +19,15 @@ CHECKS: Sequence[Check] = (
     broker,
     relay,
     sender,
-    letters,
+    delivery,
     connections,
     callers,
     settings,
     templates,
     time_zones,
 )
-# What can be asked every other second: no session with the relay, no template, no name server.
-QUICK: Sequence[Check] = (transactions, broker, breaker, letters)
+# Cheap enough for every other second: no session with the relay, no template, no name server.
+QUICK: Sequence[Check] = (transactions, broker, breaker, delivery)
 
 
 def doctor(*, as_json: AsJson = False) -> None:
@@ -36,7 +36,7 @@ def doctor(*, as_json: AsJson = False) -> None:
 
     Database, schema, who keeps it from cleaning up, autovacuum, clocks; broker; a session with the relay
     and its certificate; what the sender's domain says of itself, where a name server answers;
-    workers, queues and what letters died of; settings that make no sense together; every template; people's
+    workers, queues and what emails died of; settings that make no sense together; every template; people's
     time zones.
     """
     with place() as here:
@@ -51,7 +51,7 @@ def doctor(*, as_json: AsJson = False) -> None:
 
 
 def examined(here: Place, checks: Sequence[Check]) -> list[Finding]:
-    """What these checks find."""
+    """The findings of these checks."""
     return [finding for check in checks for finding in check(here)]
 
 

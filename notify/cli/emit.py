@@ -30,7 +30,7 @@ class UnreadableFile(NotifyError):
 
 @dataclass(slots=True)
 class Report:
-    """What became of the lines; ``refused`` names line numbers from 1, fields and reasons."""
+    """What became of the lines; ``refused`` holds line (from 1), field and reason of each that was not stored."""
 
     accepted: int = 0
     duplicates: int = 0
@@ -49,9 +49,9 @@ def emit(
     the exit code is then 1.
     """
     report = Report()
-    with place() as here, _lines(source) as lines, Progress(console=Console(stderr=True), transient=True) as progress:
+    with place() as here, lines(source) as opened, Progress(console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task("events", total=None)
-        numbered = enumerate(lines, start=1)
+        numbered = enumerate(opened, start=1)
         while chunk := list(islice(numbered, AT_ONCE)):
             _store(here, dict(_parsed(chunk, report)), report)
             progress.update(task, advance=len(chunk))
@@ -87,13 +87,19 @@ def _parsed(chunk: Iterable[tuple[int, bytes]], report: Report) -> Iterator[tupl
 
 
 @contextmanager
-def _lines(source: Path) -> Iterator[Iterable[bytes]]:
+def lines(source: Path) -> Iterator[Iterable[bytes]]:
+    """
+    The lines of a file, or of standard input.
+
+    Raises:
+        UnreadableFile: It cannot be opened.
+    """
     if source == STANDARD_INPUT:
         yield sys.stdin.buffer
         return
     try:
-        with source.open("rb") as lines:
-            yield lines
+        with source.open("rb") as opened:
+            yield opened
     except OSError as error:
         raise UnreadableFile(file=str(source), reason=error.strerror) from None
 

@@ -1,7 +1,6 @@
 """``notify explain``: why somebody is told of an event, or is not."""
 
 import json
-import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
@@ -9,7 +8,7 @@ from typing import Annotated, Any
 from sqlalchemy import Connection
 from typer import Argument, Option
 
-from notify.cli.emit import STANDARD_INPUT, UnreadableFile
+from notify.cli.emit import UnreadableFile, lines
 from notify.cli.output import AsJson, console, print_json, print_table
 from notify.cli.place import place
 from notify.domain.errors import NotifyError
@@ -41,16 +40,19 @@ def explain(
     """Why a person is told of an event or is not, by what is known today: every rule that is asked, in order."""
     given = None if dry_run is None else _given(dry_run, event)
     with place() as here, here.database.engine.connect() as connection:
-        found, letters = _of_stored(connection, event, user) if given is None else _of_given(connection, given, user)
+        if given is None:
+            found, written = _of_stored(connection, event, user)
+        else:
+            found, written = before_the_fact(connection, given, user), []
         connection.rollback()
     if as_json:
-        print_json({"event": event, **asdict(found), "letters": letters})
+        print_json({"event": event, **asdict(found), "jobs": written})
         return
     told = "told" if found.told else "not told"
     console.print(f"{user} is {told} of {event} ({found.event_type}): {found.why}\n", markup=False)
     print_table(["rule", "found"], [(step.rule, step.found) for step in found.trace])
-    for one in letters:
-        console.print(f"\njob {one.id}: {one.status} {one.outcome_reason or ''}".rstrip(), markup=False)
+    for job in written:
+        console.print(f"\njob {job.id}: {job.status} {job.outcome_reason or ''}".rstrip(), markup=False)
 
 
 def _of_stored(connection: Connection, key: str, user: str) -> tuple[Explanation, list[JobView]]:
@@ -59,10 +61,6 @@ def _of_stored(connection: Connection, key: str, user: str) -> tuple[Explanation
         raise NoSuchEvent(key=key)
     event = events.load(connection, [view.id])[view.id]
     return explained(connection, event, user), [one for one in view.people if one.username == user]
-
-
-def _of_given(connection: Connection, given: EventIn, user: str) -> tuple[Explanation, list[JobView]]:
-    return before_the_fact(connection, given, user), []
 
 
 def _given(source: Path, key: str) -> EventIn:
@@ -82,20 +80,19 @@ def _given(source: Path, key: str) -> EventIn:
 
 
 def _objects(source: Path) -> list[dict[str, Any]]:
+    with lines(source) as opened:
+        content = b"".join(opened)
     try:
-        text = sys.stdin.read() if source == STANDARD_INPUT else source.read_text(encoding="utf-8")
-        found = _documents(text)
-    except OSError as error:
-        raise UnreadableFile(file=str(source), reason=error.strerror) from None
+        found = _documents(content)
     except (ValueError, RecursionError):
-        raise UnreadableFile(file=str(source), reason="expected JSON objects in UTF-8") from None
+        found = [None]
     if not all(isinstance(one, dict) for one in found):
         raise UnreadableFile(file=str(source), reason="expected JSON objects in UTF-8")
     return found
 
 
-def _documents(text: str) -> list[Any]:
+def _documents(content: bytes) -> list[Any]:
     try:
-        return [json.loads(text)]
+        return [json.loads(content)]
     except ValueError:
-        return [json.loads(line) for line in text.splitlines() if line.strip()]
+        return [json.loads(line) for line in content.splitlines() if line.strip()]

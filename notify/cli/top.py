@@ -1,4 +1,4 @@
-"""``notify top``: what goes on, at a glance, again and again."""
+"""``notify top``: the state of the outbox at a glance, refreshed until Ctrl-C."""
 
 from dataclasses import asdict
 from time import sleep
@@ -13,7 +13,7 @@ from notify.cli.checks.database import database
 from notify.cli.doctor import QUICK, examined
 from notify.cli.output import AsJson, console, print_json
 from notify.cli.place import Place, place
-from notify.cli.top_screen import Standings, screen
+from notify.cli.top_screen import OutboxState, screen
 from notify.store import gauges, overview, server
 from notify.store.database import AWAY
 
@@ -23,13 +23,13 @@ SHORTEST_SECONDS = 0.5
 def top(
     *,
     once: Annotated[bool, Option("--once", help="Show it once and exit; 1 if something is wrong.")] = False,
-    every: Annotated[float, Option(min=SHORTEST_SECONDS, help="Seconds between two looks.")] = 2.0,
+    every: Annotated[float, Option(min=SHORTEST_SECONDS, help="Seconds between two refreshes.")] = 2.0,
     as_json: AsJson = False,
 ) -> None:
     """
-    Watch the outbox: queues, outcomes a minute, workers with what they hold, breakers, what tries end with.
+    Watch the outbox: queues, outcomes a minute, workers with what they hold, breakers, refused attempts.
 
-    What quick checks find wrong stands first, with what mends it; notify doctor looks deeper.
+    What quick checks find wrong comes first, with what mends it; notify doctor looks deeper.
     """
     if as_json and not once:
         raise BadParameter("--json shows one moment: add --once")
@@ -41,17 +41,17 @@ def top(
 
 
 def _once(here: Place, *, as_json: bool) -> None:
-    standings, wrong = _look(here)
+    state, wrong = _look(here)
     if as_json:
-        print_json({**(asdict(standings) if standings else {}), "wrong": wrong})
+        print_json({**(asdict(state) if state else {}), "wrong": wrong})
     else:
-        console.print(screen(standings, wrong))
+        console.print(screen(state, wrong))
     if wrong:
         raise Exit(1)
 
 
 def _watch(here: Place, every: float) -> None:
-    """Until Ctrl-C. A database that is away is said so, and asked again."""
+    """Refresh until Ctrl-C, also while the database is away."""
     with Live(console=console, screen=True, auto_refresh=False) as live:
         try:
             while True:
@@ -61,19 +61,19 @@ def _watch(here: Place, every: float) -> None:
             return
 
 
-def _look(here: Place) -> tuple[Standings | None, list[Finding]]:
-    """How things stand, None if the database does not answer; and what is wrong."""
+def _look(here: Place) -> tuple[OutboxState | None, list[Finding]]:
+    """The state, None if the database does not answer; and what is wrong."""
     try:
-        standings = _read(here)
+        state, checks = _read(here), QUICK
     except AWAY:
-        return None, [one for one in examined(here, [database, *QUICK]) if not one.ok]
-    return standings, [one for one in examined(here, QUICK) if not one.ok]
+        state, checks = None, (database, *QUICK)
+    return state, [one for one in examined(here, checks) if not one.ok]
 
 
-def _read(here: Place) -> Standings:
+def _read(here: Place) -> OutboxState:
     known = relays.known(here)
     with here.database.begin() as connection:
-        return Standings(
+        return OutboxState(
             at=server.clock(connection),
             stages=gauges.read(connection),
             rates=overview.rates(connection),

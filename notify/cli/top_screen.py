@@ -1,4 +1,4 @@
-"""How ``notify top`` looks. Words of relays and names of people are shown as they are, never as markup."""
+"""The screen of ``notify top``; everything is shown as plain text, never as markup."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,8 +22,8 @@ BAD = frozenset({"dead", "lapse", "lease_lost", "duplicate_sent"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Standings:
-    """What the outbox showed at one instant of the database's clock."""
+class OutboxState:
+    """The outbox at one instant of the database's clock."""
 
     at: datetime
     stages: Mapping[Stage, Gauges]
@@ -33,18 +33,18 @@ class Standings:
     troubles: Sequence[Trouble]
 
 
-def screen(standings: Standings | None, wrong: Sequence[Finding]) -> RenderableType:
-    """The whole of it; *standings* None: the database does not answer."""
-    if standings is None:
+def screen(state: OutboxState | None, wrong: Sequence[Finding]) -> RenderableType:
+    """The whole screen; *state* None: the database does not answer."""
+    if state is None:
         return Group(Text("notify top", style="bold"), _wrong(wrong))
     parts = (
-        _queues(standings.stages),
-        _rates(standings.rates),
-        _workers(standings.workers, standings.at),
-        _relays(standings.relays),
-        _troubles(standings.troubles, standings.at),
+        _queues(state.stages),
+        _rates(state.rates),
+        _workers(state.workers, state.at),
+        _relays(state.relays),
+        _troubles(state.troubles, state.at),
     )
-    title = Text.assemble(("notify top", "bold"), f"  {standings.at:%Y-%m-%d %H:%M:%S} UTC")
+    title = Text.assemble(("notify top", "bold"), f"  {state.at:%Y-%m-%d %H:%M:%S} UTC")
     return Group(title, _wrong(wrong), *(line for part in parts for line in (Text(), part)))
 
 
@@ -79,11 +79,11 @@ def _rates(rates: Mapping[str, Rate]) -> Table:
     for outcome, rate in rates.items():
         style = "green" if outcome in GOOD else "red" if outcome in BAD else ""
         table.add_row(Text(outcome, style=style), _number(rate.last_minute), Text(f"{rate.per_minute:,.1f}"))
-    return _or_nothing(table, "no letter came to an end in the five minutes before this one")
+    return _or_nothing(table, "no email ended in the five minutes before this one")
 
 
 def _workers(workers: Sequence[AtWork], now: datetime) -> Table:
-    table = _table("worker", ">letters held", ">events held", ">lease ends", ">sent in five minutes")
+    table = _table("worker", ">emails held", ">events held", ">lease ends", ">sent in five minutes")
     for one in workers[:MOST_ROWS]:
         ends = "" if one.until is None else _until(one.until, now)
         style = "red" if one.until is not None and one.until < now else ""
@@ -108,18 +108,18 @@ def _relays(relays: Sequence[Mapping[str, Any]]) -> Table:
 
 
 def _troubles(troubles: Sequence[Trouble], now: datetime) -> Table:
-    table = _table(">tries", "code", "phase", "ended as", ">ago", "the newest words")
+    table = _table(">attempts", "code", "phase", "ended as", ">ago", "the newest words")
     for one in islice(troubles, MOST_ROWS):
         code = " ".join(str(part) for part in (one.code, one.enhanced_code) if part is not None)
         ago = _duration((now - one.last_at).total_seconds())
         table.add_row(
             _number(one.count), Text(code), Text(one.phase or ""), Text(one.verdict), Text(ago), _line(one.words)
         )
-    return _or_nothing(table, "every try of the last hour ended in sent")
+    return _or_nothing(table, "every attempt of the last hour ended in sent")
 
 
 def _table(*columns: str) -> Table:
-    """An empty table; a heading that begins with > is that of numbers."""
+    """An empty table; a heading that begins with > is for numbers."""
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, header_style="bold", expand=False)
     for column in columns:
         table.add_column(column.lstrip(">"), justify="right" if column.startswith(">") else "left", overflow="fold")

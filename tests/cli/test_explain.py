@@ -45,7 +45,7 @@ def test_a_letter_that_went_is_explained_by_every_rule_down_to_the_default(notif
     said = notify("explain", "m1", "bob", "--json").json
     assert (said["told"], said["why"], said["reason"], said["event_type"]) == (True, "default", "reviewer", "cl.merged")
     assert rules(said) == ORDER
-    assert [one["status"] for one in said["letters"]] == ["pending"]
+    assert [one["status"] for one in said["jobs"]] == ["pending"]
 
 
 def test_a_choice_made_since_is_what_decides_now_and_the_row_says_what_did_then(notify: Notify, office: Office) -> None:
@@ -59,7 +59,7 @@ def test_a_choice_made_since_is_what_decides_now_and_the_row_says_what_did_then(
     said = notify("explain", "m1", "bob", "--json").json
     assert (said["told"], said["why"]) == (True, "chosen_event")
     assert rules(said) == ORDER[:-1]
-    assert [(one["status"], one["outcome_reason"]) for one in said["letters"]] == [("skipped", "muted_cl")]
+    assert [(one["status"], one["outcome_reason"]) for one in said["jobs"]] == [("skipped", "muted_cl")]
 
 
 def test_who_has_a_digest_is_told_when_the_letter_would_leave(notify: Notify, office: Office) -> None:
@@ -107,7 +107,7 @@ def test_before_the_fact_everything_is_as_it_would_be_and_nothing_is_stored(noti
     said = notify("explain", "m1", "bob", "--dry-run", "-", "--json", stdin=json.dumps(mention)).json
     assert (said["told"], said["reason"], said["event_type"]) == (True, "mentioned", "cl.comment.mentioned")
     assert rules(said) == ORDER
-    assert said["letters"] == []
+    assert said["jobs"] == []
     assert rows.count_of(office.database, events) == rows.count_of(office.database, cl_reviewers) == 0
     with office.database.begin() as connection:
         assert directory.change_list(connection, "CL-7") is None

@@ -16,7 +16,7 @@ from rich.console import Console
 from sqlalchemy import insert
 
 from notify.cli.checks import Finding
-from notify.cli.top_screen import Standings, screen
+from notify.cli.top_screen import OutboxState, screen
 from notify.domain.jobs import Stage
 from notify.store.database import Database
 from notify.store.gauges import Gauges
@@ -141,7 +141,7 @@ def test_words_of_others_are_shown_as_they_are() -> None:
     gauges = Gauges(
         due=1_234, oldest_due_seconds=3_725, scheduled=0, in_flight=2, expired_leases=0, dead_last_day={"poison": 3}
     )
-    standings = Standings(
+    standings = OutboxState(
         at=datetime(2026, 1, 31, 12, tzinfo=UTC),
         stages={Stage.DELIVER: gauges},
         rates={},

@@ -1,4 +1,4 @@
-"""How letters fare: whether they leave in time, who takes them, and what they die of."""
+"""Delivery: whether there are workers, whether emails leave in time, and what they die of."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
@@ -14,8 +14,8 @@ from notify.store import gauges, process_totals
 from notify.store.gauges import Gauges
 
 LONGEST_WAIT_SECONDS = 120
-WAITS = {Stage.FAN_OUT: "events wait to be fanned out", Stage.DELIVER: "letters wait to be sent"}
-# What notify or its deployment is to blame for, not the relay or the reader.
+WAITS = {Stage.FAN_OUT: "events wait to be fanned out", Stage.DELIVER: "emails wait to be sent"}
+# Reasons that are notify's fault or its deployment's, not the relay's or the reader's.
 OURS: Mapping[str, str] = MappingProxyType(
     {
         "poison": "look at how the workers ended and at the event's comment; then notify jobs retry --reason poison",
@@ -27,8 +27,8 @@ OURS: Mapping[str, str] = MappingProxyType(
 )
 
 
-def letters(here: Place) -> Sequence[Finding]:
-    """All of it; nothing if the database does not answer."""
+def delivery(here: Place) -> Sequence[Finding]:
+    """Workers, queues and deaths; nothing if the database does not answer."""
     try:
         with here.database.begin() as connection:
             stages, seen = gauges.read(connection), process_totals.alive(connection)
@@ -40,9 +40,9 @@ def letters(here: Place) -> Sequence[Finding]:
 
 def _workers(stages: Mapping[Stage, Gauges], seen: Mapping[str, int]) -> Iterator[Finding]:
     workers, due = seen.get(Role.WORKER, 0), sum(numbers.due for numbers in stages.values())
-    words = f"{workers} processes heard of within a minute, {due:,} rows are due"
+    words = f"{workers} processes seen within a minute, {due:,} rows are due"
     mend = "python -m celery -A notify.worker.app worker --queues notify.fan_out,notify.deliver,notify.upkeep -E"
-    yield Finding("workers", workers > 0 or due == 0, words, "Nobody else sends letters.", mend)
+    yield Finding("workers", workers > 0 or due == 0, words, "Nobody else sends emails.", mend)
 
 
 def _waits(stages: Mapping[Stage, Gauges]) -> Iterator[Finding]:
@@ -60,7 +60,7 @@ def _waits(stages: Mapping[Stage, Gauges]) -> Iterator[Finding]:
 
 
 def _wave(found: Wave | None) -> Finding:
-    why = "So many seldom die of what is in them: the next ones will die too, until the cause is mended."
+    why = "It is seldom the emails' own fault: the next ones will die too, until the cause is mended."
     if found is None:
         return Finding("wave of deaths", True, "most emails of the last minutes did not die of one reason", why, "")
     mend = f"{found.listing}; mend the cause; then notify jobs retry --reason {found.deaths.reason}"
@@ -71,4 +71,4 @@ def _deaths(stages: Mapping[Stage, Gauges]) -> Iterator[Finding]:
     for stage, numbers in stages.items():
         for reason in sorted(numbers.dead_last_day.keys() & OURS.keys()):
             words = f"{numbers.dead_last_day[reason]:,} ended as dead by {reason} within a day"
-            yield Finding(f"dead in {stage}", False, words, "Whom they were for was not told.", OURS[reason])
+            yield Finding(f"dead in {stage}", False, words, "The people they were for were not told.", OURS[reason])
