@@ -10,7 +10,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
 from notify import logs, wiring
-from notify.api import connections, directory, events, health, jobs, metrics, next_calls, preferences, reference
+from notify.api import connections, directory, events, health, jobs, metrics, preferences
 from notify.channels.links import ForgedLink
 from notify.domain.errors import InvalidSettings, MalformedEvent
 from notify.domain.measures import Role, uncounted
@@ -35,7 +35,6 @@ ROUTERS = (
     preferences_page.router,
     preferences_page.mine,
     health.router,
-    reference.router,
 )
 
 
@@ -80,8 +79,8 @@ def build_app(context: Context) -> FastAPI:
         title="notify",
         summary="One event in, one letter per person out.",
         redirect_slashes=False,
-        docs_url=None,
         redoc_url=None,
+        swagger_ui_oauth2_redirect_url=None,
         responses=problems.OF_ALL,
         lifespan=_serving,
     )
@@ -102,7 +101,6 @@ def build_app(context: Context) -> FastAPI:
     document = app.openapi()
     document["components"]["schemas"].update(problems.schemas())
     bodies.describe(document, doors)
-    next_calls.describe(document)
     return app
 
 

@@ -35,6 +35,7 @@ KEPT_BETWEEN = {api_tokens, notification_event_types}
 FORGET = (
     f"TRUNCATE {', '.join(one.fullname for one in metadata.sorted_tables if one not in KEPT_BETWEEN)} RESTART IDENTITY"
 )
+EVENT_OF_A_KEY = "/api/v1/events/{key}"
 CONFIG = "/api/v1/user/notification/config"
 EVENT = {
     "key": "1",
@@ -112,6 +113,15 @@ def beyond_a_schema(path: str) -> list[CheckFunction]:
     return [positive_data_acceptance] if path == CONFIG else []
 
 
+def lead_on(document: dict[str, Any]) -> None:
+    """Say which call these answers lead to. Where an answer with a job leads, schemathesis finds by itself."""
+    paths = document["paths"]
+    outcome = {"operationId": paths[EVENT_OF_A_KEY]["get"]["operationId"], "parameters": {"key": "$response.body#/key"}}
+    put_back = {"operationId": paths[CONFIG]["put"]["operationId"], "requestBody": "$response.body"}
+    paths["/api/v1/events"]["post"]["responses"]["202"]["links"] = {"outcome": outcome}
+    paths[CONFIG]["get"]["responses"]["200"]["links"] = {"put_back": put_back}
+
+
 def test_calls_that_follow_each_other_keep_the_documents_word_whatever_came_before(
     app: FastAPI, visitor: Callable[[str], Visitor], database: Database
 ) -> None:
@@ -119,6 +129,7 @@ def test_calls_that_follow_each_other_keep_the_documents_word_whatever_came_befo
     office = Office(database, relay_url=None)
     followed: Counter[str] = Counter()
 
+    lead_on(app.openapi())
     schema = schemathesis.openapi.from_asgi("/openapi.json", app).include(path_regex="^/api/")
     schema.config.generation.update(modes=[GenerationMode.POSITIVE])
 
@@ -164,29 +175,12 @@ def test_calls_that_follow_each_other_keep_the_documents_word_whatever_came_befo
     )
 
     assert {
-        "GET /api/v1/events/{key}",
+        f"GET {EVENT_OF_A_KEY}",
         "GET /api/v1/jobs/{job_id}",
         "POST /api/v1/jobs/{job_id}/retry",
         "POST /api/v1/jobs/{job_id}/cancel",
-        "PUT /api/v1/user/notification/config",
+        f"PUT {CONFIG}",
     } <= set(followed)
-
-
-def test_every_link_gives_its_call_parameters_that_it_has(api: httpx.Client) -> None:
-    document = api.get("/openapi.json").json()
-    calls = {one["operationId"]: one for path in document["paths"].values() for one in path.values()}
-    links = [
-        link
-        for call in calls.values()
-        for answer in call["responses"].values()
-        for link in answer.get("links", {}).values()
-    ]
-
-    assert len(links) > 20
-    for link in links:
-        known = {one["name"] for one in calls[link["operationId"]].get("parameters", ())}
-        needed = {one["name"] for one in calls[link["operationId"]].get("parameters", ()) if one["in"] == "path"}
-        assert needed <= link.get("parameters", {}).keys() <= known
 
 
 @pytest.fixture
