@@ -15,18 +15,20 @@ each of them set the same prefix for all that it does with that broker.
 
 from kombu.entity import Exchange, Queue
 
+from notify.domain.stages import FAN_OUT, queue
+from notify.wiring import STAGE_NAMES
+
 imports = ("notify.worker.tasks",)
 
 task_queues = tuple(
     Queue(name, Exchange(name), routing_key=name)  # type: ignore[no-untyped-call]  # kombu is not typed
-    for name in ("notify.fan_out", "notify.deliver", "notify.upkeep")
+    for name in (*map(queue, STAGE_NAMES), "notify.upkeep")
 )
 task_default_queue = "notify.upkeep"
 task_create_missing_queues = False  # a worker for another queue would take its messages and throw them away
 task_routes = {
-    "notify.fan_out": {"queue": "notify.fan_out"},
-    "notify.receive": {"queue": "notify.fan_out"},
-    "notify.deliver": {"queue": "notify.deliver"},
+    **{queue(name): {"queue": queue(name)} for name in STAGE_NAMES},
+    "notify.receive": {"queue": queue(FAN_OUT)},
     "notify.upkeep.*": {"queue": "notify.upkeep"},
 }
 control_exchange = "notify"

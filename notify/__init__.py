@@ -52,7 +52,7 @@ def emit(
     """
     from sqlalchemy.orm import scoped_session  # noqa: PLC0415 - importing notify must cost an application nothing
 
-    from notify.domain.jobs import Stage  # noqa: PLC0415 - the same
+    from notify.domain.stages import FAN_OUT  # noqa: PLC0415 - the same
     from notify.intake.after_commit import after_commit  # noqa: PLC0415 - the same
     from notify.intake.receive import receive  # noqa: PLC0415 - the same
     from notify.intake.schema import parse  # noqa: PLC0415 - the same
@@ -63,5 +63,5 @@ def emit(
     caller = session_or_connection() if isinstance(session_or_connection, scoped_session) else session_or_connection
     (receipt,) = receive(caller, [parse(event)], traceparent=current_traceparent())
     if not receipt.duplicate:
-        after_commit(caller, lambda: bell.ring(Stage.FAN_OUT))
+        after_commit(caller, lambda: bell.ring(FAN_OUT))
     return receipt

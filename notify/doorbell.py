@@ -7,8 +7,8 @@ from time import monotonic
 
 from celery import Celery
 
-from notify.domain.jobs import Stage
 from notify.domain.measures import Count, Measure, uncounted
+from notify.domain.stages import queue
 
 COALESCE_SECONDS = 0.05
 EXPIRES_SECONDS = 300
@@ -19,7 +19,7 @@ log = getLogger(__name__)
 
 class CeleryDoorbell:
     """
-    Sends the empty Celery messages ``notify.fan_out`` and ``notify.deliver``.
+    Sends the empty Celery messages that call the workers of a stage.
 
     Rings of one stage that come within 50 ms are one message, and the last of them is always
     followed by a message. A ring that the broker does not take is counted and forgotten.
@@ -31,12 +31,12 @@ class CeleryDoorbell:
         self._count = count
         self._owner = os.getpid()
         self._changed = Condition()
-        self._wanted: dict[Stage, float] = {}
-        self._next: dict[Stage, float] = {}
+        self._wanted: dict[str, float] = {}
+        self._next: dict[str, float] = {}
         self._thread: Thread | None = None
         self._sending = False
 
-    def ring(self, stage: Stage) -> None:
+    def ring(self, stage: str) -> None:
         """Return at once; never raises, never waits for the broker."""
         self._begin_again_after_fork()
         with self._changed:
@@ -64,7 +64,7 @@ class CeleryDoorbell:
                 self._sending = False
                 self._changed.notify_all()
 
-    def _await_due(self) -> Stage:
+    def _await_due(self) -> str:
         with self._changed:
             while True:
                 now = monotonic()
@@ -76,12 +76,12 @@ class CeleryDoorbell:
                     return due[0]
                 self._changed.wait(min(self._wanted.values()) - now if self._wanted else None)
 
-    def _send(self, stage: Stage) -> None:
+    def _send(self, stage: str) -> None:
         try:
-            self._app.send_task(stage.queue, queue=stage.queue, expires=EXPIRES_SECONDS, retry=False)
+            self._app.send_task(queue(stage), queue=queue(stage), expires=EXPIRES_SECONDS, retry=False)
         except Exception as error:  # noqa: BLE001 - whatever the broker does, the table has the row
             self._count(Measure.DOORBELL_FAILED, stage)
-            log.warning("doorbell.failed: %s for %s", type(error).__name__, stage.value)
+            log.warning("doorbell.failed: %s for %s", type(error).__name__, stage)
         else:
             self._count(Measure.DOORBELL_SENT, stage)
 
@@ -89,7 +89,7 @@ class CeleryDoorbell:
 class NoDoorbell:
     """Rings nothing: workers find the rows by sweeping, within seconds."""
 
-    def ring(self, stage: Stage) -> None:
+    def ring(self, stage: str) -> None:
         """Do nothing."""
 
     def flush(self, *, at_most_seconds: float) -> None:

@@ -1,7 +1,6 @@
 """The one place that knows every concrete class: from settings to the parts that work together."""
 
-from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import cache, partial
 from importlib.util import find_spec
@@ -9,7 +8,7 @@ from logging import getLogger
 from os import environ
 from random import SystemRandom
 from secrets import token_urlsafe
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 from urllib.parse import urlsplit
 from uuid import UUID
 
@@ -24,21 +23,29 @@ from notify.channels.links import SignedLinks
 from notify.checkpoints import CRASH_AT, Checkpoint, armed
 from notify.delivery.engine import Engine
 from notify.delivery.journal import Journal
+from notify.delivery.sweeper import LONGEST_WORK_SECONDS
 from notify.dns_names import is_full_name
 from notify.domain.errors import InvalidSettings
+from notify.domain.liveness import Promise, unwatched
 from notify.domain.measures import Count, uncounted
 from notify.domain.ports import Doorbell
 from notify.domain.rates import stated
+from notify.domain.stages import DELIVER, FAN_OUT
 from notify.doorbell import CeleryDoorbell, NoDoorbell
 from notify.intake.fan_out import FanOut
 from notify.settings import Settings, load, load_or_exit
 from notify.store.database import POOL_SIZE, Database
+from notify.work.stage import BatchStage, Stage
 
 if TYPE_CHECKING:
     from notify.channels.email.writing.dkim import Signer
 
 CELERY_CONFIG = ("notify.celeryconfig", "celeryconfig")
 FAN_OUT_BATCH = 200
+ENGINE = "engine"
+PULSE_SECONDS = 1
+# Enough for another process to take the place of one that is gone, on a busy machine too.
+SILENT_ENGINE_SECONDS = 20
 NO_MAIL = "NOTIFY_SMTP_URL is not set: nothing is claimed"
 NO_BROKER = "NOTIFY_BROKER_URL is not set; Celery's worker, beat and Flower need one: redis://… or amqp://…"
 NO_DATABASE = "NOTIFY_DATABASE_URL is not set; expected postgresql://user:password@host:port/database"
@@ -224,21 +231,35 @@ def checkpoint() -> Checkpoint:
 
 
 def fan_out(
-    settings: Settings, database: Database, *, doorbell: Doorbell, worker: UUID, count: Count = uncounted
-) -> FanOut:
+    settings: Settings,
+    database: Database,
+    *,
+    doorbell: Doorbell,
+    worker: UUID,
+    count: Count = uncounted,
+    promise: Promise = unwatched,  # noqa: ARG001 - each of its batches is short
+) -> BatchStage:
     """The fan-out of one worker process."""
-    return FanOut(
+    handler = FanOut(
         database,
         doorbell=doorbell,
-        worker=worker,
         message_host=message_host(settings),
-        lease=settings.lease,
-        batch=FAN_OUT_BATCH,
         rng=SystemRandom(),
         together=timedelta(seconds=settings.together_seconds),
         checkpoint=checkpoint(),
         count=count,
         traced=tracing.fanned_out(),
+    )
+    return BatchStage(
+        handler,
+        database,
+        ring=partial(doorbell.ring, handler.name),
+        worker=worker,
+        lease=settings.lease,
+        batch=FAN_OUT_BATCH,
+        at_most=timedelta(seconds=settings.drain_seconds),
+        rng=SystemRandom(),
+        checkpoint=checkpoint(),
     )
 
 
@@ -249,10 +270,10 @@ def engine(
     doorbell: Doorbell,
     worker: UUID,
     count: Count = uncounted,
-    moved: Callable[[], None] = lambda: None,
+    promise: Promise = unwatched,
 ) -> Engine:
-    """The delivery engine of one worker process."""
-    return Engine(
+    """The delivery engine of one worker process; its event loop gives signs of life of its own."""
+    made = Engine(
         database,
         channels=channels(settings, count=count),
         doorbell=doorbell,
@@ -265,8 +286,45 @@ def engine(
         count=count,
         domains=stated(settings.domain_rates or ""),
         journal=tracing.journal(Journal(logs.per_letter(level=settings.log_level, style=settings.log_format))),
-        moved=moved,
+        moved=partial(promise, DELIVER, LONGEST_WORK_SECONDS),
     )
+    if promise is not unwatched:
+        made.every(PULSE_SECONDS, partial(promise, ENGINE, SILENT_ENGINE_SECONDS))
+    return made
+
+
+class MakeStage(Protocol):
+    """Makes a stage of one worker process, which promises signs of life."""
+
+    def __call__(
+        self,
+        settings: Settings,
+        database: Database,
+        *,
+        doorbell: Doorbell,
+        worker: UUID,
+        count: Count,
+        promise: Promise,
+    ) -> Stage: ...
+
+
+@dataclass(frozen=True, slots=True)
+class StageKind:
+    """A stage before it is made. ``waiting`` says in the plural what waits for what."""
+
+    name: str
+    waiting: str
+    make: MakeStage
+
+
+# What Celery's queues and tasks, sweepers, gauges, liveness, top and doctor follow from.
+STAGES = (
+    StageKind(FAN_OUT, "events wait to be fanned out", fan_out),
+    StageKind(DELIVER, "emails wait to be sent", engine),
+)
+STAGE_NAMES = tuple(kind.name for kind in STAGES)
+# The sweeper has a thread for each stage, and the engine an event loop.
+HEARTBEATS = (*STAGE_NAMES, ENGINE)
 
 
 def _broker(settings: Settings | None) -> Broker:

@@ -1,7 +1,7 @@
 """
-Create the directory: people, change_lists, cl_reviewers.
+Create the directory: people, change lists and who reviews them.
 
-Phase: add          Locks: three new tables, nobody waits
+Phase: add          Locks: 3 new tables, nobody waits
 Runs:  before the code that reads them          Undo: drops the tables and what is in them
 """
 
@@ -25,6 +25,8 @@ SCHEMA = """
         CONSTRAINT people_pkey PRIMARY KEY (username),
         CONSTRAINT people_undeliverable_with_instant_check CHECK ((undeliverable_email IS NULL) = (undeliverable_at IS NULL))
     );
+    CREATE INDEX people_undeliverable ON notify.people (username) WHERE undeliverable_email IS NOT NULL;
+    COMMENT ON INDEX notify.people_undeliverable IS 'Metrics ask how many addresses are undeliverable.';
     COMMENT ON TABLE notify.people IS 'The directory: who reads mail where.';
     COMMENT ON COLUMN notify.people.username IS 'The name the code review tool knows the person by.';
     COMMENT ON COLUMN notify.people.email IS 'Where the person reads mail; null means unknown.';
@@ -44,6 +46,9 @@ SCHEMA = """
         repository TEXT,
         author TEXT,
         state TEXT DEFAULT 'open' NOT NULL,
+        state_at TIMESTAMP WITH TIME ZONE,
+        first_title TEXT,
+        first_repository TEXT,
         CONSTRAINT change_lists_pkey PRIMARY KEY (link),
         CONSTRAINT change_lists_state_check CHECK (state IN ('open', 'merged', 'closed'))
     );
@@ -54,6 +59,9 @@ SCHEMA = """
     COMMENT ON COLUMN notify.change_lists.repository IS 'Repository, for the subject of letters; null means unknown.';
     COMMENT ON COLUMN notify.change_lists.author IS 'Username of the author; null means unknown. Need not be in people yet.';
     COMMENT ON COLUMN notify.change_lists.state IS 'open, merged or closed.';
+    COMMENT ON COLUMN notify.change_lists.state_at IS 'Since when the state is so, by who stated it; null means that nobody has.';
+    COMMENT ON COLUMN notify.change_lists.first_title IS 'The first known title, which the subject keeps; null means that there was no other.';
+    COMMENT ON COLUMN notify.change_lists.first_repository IS 'The first known repository, which the subject keeps; null means that there was no other.';
 
     CREATE TABLE notify.cl_reviewers (
         cl_link TEXT NOT NULL,

@@ -10,7 +10,7 @@ from fastapi import APIRouter, Depends, Header, HTTPException
 from pydantic import Field, TypeAdapter
 
 from notify.api.schemas import BatchAccepted, EventAccepted, EventOut, InPath, Told
-from notify.domain.jobs import Stage
+from notify.domain.stages import FAN_OUT
 from notify.domain.traces import well_formed
 from notify.http import auth
 from notify.http.bodies import JsonBody
@@ -44,7 +44,7 @@ def post_event(event: OneEvent, context: InContext, traceparent: InTrace = None)
     with context.database.begin() as connection:
         (receipt,) = receive(connection, [event], traceparent=well_formed(traceparent))
         _refuse_others(_differences(receipt))
-    context.doorbell.ring(Stage.FAN_OUT)
+    context.doorbell.ring(FAN_OUT)
     return EventAccepted.model_validate(receipt)
 
 
@@ -54,7 +54,7 @@ def post_events(events: Batch, context: InContext, traceparent: InTrace = None) 
     with context.database.begin() as connection:
         receipts = receive(connection, events, traceparent=well_formed(traceparent))
         _refuse_others(error for index, one in enumerate(receipts) for error in _differences(one, index=index))
-    context.doorbell.ring(Stage.FAN_OUT)
+    context.doorbell.ring(FAN_OUT)
     duplicates = sum(receipt.duplicate for receipt in receipts)
     return BatchAccepted(accepted=len(receipts) - duplicates, duplicates=duplicates)
 

@@ -10,7 +10,7 @@ from sqlalchemy import Connection
 
 from notify.api.schemas import Id, JobFilter, JobPage, JobWithAttempts, WrittenLetter
 from notify.delivery import shown
-from notify.domain.jobs import Stage
+from notify.domain.stages import DELIVER
 from notify.http import auth
 from notify.http.context import InContext
 from notify.http.problems import documented
@@ -78,7 +78,7 @@ def retry_job(job_id: Id, context: InContext) -> JobView:
         before = _known(connection, job_id)
         _allowed(jobs.retry(connection, job_id), before, "retried")
         after = _known(connection, job_id)
-    context.doorbell.ring(Stage.DELIVER)
+    context.doorbell.ring(DELIVER)
     return after
 
 
@@ -98,7 +98,7 @@ def replay_job(job_id: Id, context: InContext) -> JobView:
         before = _known(connection, job_id)
         fresh = _allowed(jobs.replay(connection, job_id), before, "replayed")
         written = _known(connection, fresh)
-    context.doorbell.ring(Stage.DELIVER)
+    context.doorbell.ring(DELIVER)
     return written
 
 

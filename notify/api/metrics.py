@@ -15,7 +15,6 @@ from prometheus_client.core import (
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-from notify.domain.jobs import Stage
 from notify.domain.measures import BUCKETS, Measure, Role
 from notify.domain.outcomes import Blame, Phase
 from notify.domain.rates import Bucket
@@ -29,6 +28,7 @@ from notify.store.outbox import AMBIGUOUS, DUPLICATE_SENT, LAPSE, LATE_SUCCESS, 
 from notify.store.process_totals import Total
 from notify.store.relays import MUTED, Standing
 from notify.store.server import HotTable
+from notify.wiring import STAGE_NAMES
 
 FRESH_SECONDS = 15
 NOTHING = Total(0, 0.0)
@@ -81,7 +81,7 @@ RINGS = {Measure.DOORBELL_SENT: "sent", Measure.DOORBELL_FAILED: "failed"}
 class Reading:
     """What was read of the outbox at one instant; ``breakers`` by relay, ``buckets`` by the name of their rate."""
 
-    stages: Mapping[Stage, Gauges] = field(default_factory=dict)
+    stages: Mapping[str, Gauges] = field(default_factory=dict)
     wave: Wave | None = None
     breakers: Mapping[str, Standing] = field(default_factory=dict)
     buckets: Mapping[str, Bucket] = field(default_factory=dict)
@@ -100,11 +100,20 @@ class OutboxCollector(Collector):
 
     Args:
         relays: Whose breakers to show even if they never failed.
+        stages: Those to show, each with a series for every label it can have.
         now: Seconds that never run backwards.
     """
 
-    def __init__(self, database: Database, *, relays: Sequence[str] = (), now: Callable[[], float] = monotonic) -> None:
+    def __init__(
+        self,
+        database: Database,
+        *,
+        relays: Sequence[str] = (),
+        stages: Sequence[str] = STAGE_NAMES,
+        now: Callable[[], float] = monotonic,
+    ) -> None:
         self._database = database
+        self._stages = stages
         self._relays = tuple(relays)
         self._now = now
         self._lock = Lock()
@@ -123,7 +132,7 @@ class OutboxCollector(Collector):
         yield _breakers(reading.breakers)
         yield from _buckets(reading.buckets)
         yield from _letters(reading.outcomes)
-        yield from _processes(reading.processes, reading.alive)
+        yield from _processes(reading.processes, reading.alive, stages=self._stages)
         yield from _server(reading)
         yield GaugeMetricFamily(
             _name("undeliverable_addresses"), HELP["undeliverable_addresses"], value=reading.undeliverable
@@ -142,7 +151,7 @@ class OutboxCollector(Collector):
             known = dict.fromkeys(self._relays, Standing())
             unused = {rates.of_relay(name): Bucket() for name in self._relays}
             return Reading(
-                stages=gauges.read(connection),
+                stages=gauges.read(connection, self._stages),
                 wave=wave(gauges.ended_of_late(connection)),
                 breakers={**known, **breakers.standings(connection)},
                 buckets={**unused, **rates.standings(connection)},
@@ -156,10 +165,10 @@ class OutboxCollector(Collector):
             )
 
 
-def registry(database: Database, *, relays: Sequence[str]) -> CollectorRegistry:
+def registry(database: Database, *, relays: Sequence[str], stages: Sequence[str] = STAGE_NAMES) -> CollectorRegistry:
     """What ``/metrics`` shows. The database is asked at the first scrape."""
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(OutboxCollector(database, relays=relays))
+    registry.register(OutboxCollector(database, relays=relays, stages=stages))
     return registry
 
 
@@ -181,7 +190,7 @@ def _counter(name: str, labels: Sequence[str], series: Iterable[Sample]) -> Metr
     return family
 
 
-def _stages(stages: Mapping[Stage, Gauges]) -> Iterable[Metric]:
+def _stages(stages: Mapping[str, Gauges]) -> Iterable[Metric]:
     for name in OF_STAGES:
         yield _gauge(name, ["stage"], {(stage,): getattr(numbers, name) for stage, numbers in stages.items()}.items())
     dead = {(stage, POISON): 0.0 for stage in stages} | {
@@ -217,14 +226,16 @@ def _letters(outcomes: Mapping[tuple[str, str], int]) -> Iterable[Metric]:
         )
 
 
-def _processes(totals: Mapping[str, Mapping[str, Total]], alive: Mapping[str, int]) -> Iterable[Metric]:
+def _processes(
+    totals: Mapping[str, Mapping[str, Total]], alive: Mapping[str, int], *, stages: Sequence[str]
+) -> Iterable[Metric]:
     def counted(measure: Measure, label: str) -> float:
         return totals.get(measure, {}).get(label, NOTHING).count
 
-    rings = {(stage, how): counted(one, stage) for stage in Stage for one, how in RINGS.items()}
+    rings = {(stage, how): counted(one, stage) for stage in stages for one, how in RINGS.items()}
     yield _counter("doorbells_total", ["stage", "result"], rings.items())
-    yield _counter("sweeps_total", ["stage"], {(one,): counted(Measure.SWEEP, one) for one in Stage}.items())
-    found = {(one,): counted(Measure.SWEEP_FOUND, one) for one in Stage}
+    yield _counter("sweeps_total", ["stage"], {(one,): counted(Measure.SWEEP, one) for one in stages}.items())
+    found = {(one,): counted(Measure.SWEEP_FOUND, one) for one in stages}
     yield _counter("sweeps_that_found_work_total", ["stage"], found.items())
     for measure, name in LATENCIES.items():
         yield _histogram(name, totals.get(measure, {}))

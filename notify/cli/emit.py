@@ -16,7 +16,7 @@ from typer import Argument, Exit
 from notify.cli.output import AsJson, console, print_json
 from notify.cli.place import Place, place
 from notify.domain.errors import MalformedEvent, NotifyError
-from notify.domain.jobs import Stage
+from notify.domain.stages import FAN_OUT
 from notify.intake.receive import receive
 from notify.intake.schema import EventIn, parse
 
@@ -63,7 +63,7 @@ def emit(
 def _store(here: Place, events: Mapping[int, EventIn], report: Report) -> None:
     with here.database.begin() as connection:
         receipts = receive(connection, list(events.values()))
-    here.doorbell.ring(Stage.FAN_OUT)
+    here.doorbell.ring(FAN_OUT)
     for number, receipt in zip(events, receipts, strict=True):
         if receipt.differs:
             reason = f"differs from the event that is stored with the key {receipt.key}"

@@ -13,7 +13,7 @@ from notify.cli.output import AsJson, console, print_json, print_table
 from notify.cli.place import Place, place
 from notify.delivery.by_hand import pages
 from notify.domain.errors import NotifyError
-from notify.domain.jobs import Stage
+from notify.domain.stages import DELIVER
 from notify.store import by_hand, jobs
 from notify.store.by_hand import Action, Tally
 from notify.store.jobs import JobView
@@ -115,5 +115,5 @@ def _do(here: Place, action: Action, which: Which, tally: Tally) -> list[int]:
         for page in pages(here.database, action, which, last_id=tally.last_id):
             done += page.done
             progress.update(bar, completed=len(done))
-            here.doorbell.ring(Stage.DELIVER)
+            here.doorbell.ring(DELIVER)
     return done

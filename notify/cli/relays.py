@@ -13,9 +13,9 @@ from notify.channels.email.smtp.relay import Relay
 from notify.cli.output import AsJson, console, print_json, print_table
 from notify.cli.place import Place, place
 from notify.domain.errors import NotifyError
-from notify.domain.jobs import Stage
 from notify.domain.outcomes import Released
 from notify.domain.rates import Bucket, Rate
+from notify.domain.stages import DELIVER
 from notify.store import rates, relays, shares
 from notify.store.relays import Standing
 
@@ -112,7 +112,7 @@ def unmute(relay: RelayName) -> None:
             if not relays.unmute(connection, relay):
                 raise NotMuted(relay=relay)
             standing = relays.standing(connection, relay)
-        here.doorbell.ring(Stage.DELIVER)
+        here.doorbell.ring(DELIVER)
     console.print(f"{relay}: {in_words(standing)}", markup=False)
 
 
@@ -144,7 +144,7 @@ def closes(here: Place, relay: str) -> bool:
     with here.database.begin() as connection:
         closed = relays.note_probe(connection, relay)
     if closed:
-        here.doorbell.ring(Stage.DELIVER)
+        here.doorbell.ring(DELIVER)
     return closed
 
 

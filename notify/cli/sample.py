@@ -7,9 +7,10 @@ from typing import Any
 
 from notify.domain import events
 from notify.domain.audience import Reason
+from notify.domain.claims import Claim
 from notify.domain.errors import NotifyError
 from notify.domain.events import ChangeList, Event
-from notify.domain.jobs import Claim, Letter
+from notify.domain.jobs import Letter
 from notify.domain.preferences import Person
 from notify.domain.threads import message_id
 from notify.intake.schema import part_of

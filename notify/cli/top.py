@@ -16,6 +16,7 @@ from notify.cli.place import Place, place
 from notify.cli.top_screen import OutboxState, screen
 from notify.store import gauges, overview, server
 from notify.store.database import AWAY
+from notify.wiring import STAGE_NAMES
 
 SHORTEST_SECONDS = 0.5
 
@@ -75,7 +76,7 @@ def _read(here: Place) -> OutboxState:
     with here.database.begin() as connection:
         return OutboxState(
             at=server.clock(connection),
-            stages=gauges.read(connection),
+            stages=gauges.read(connection, STAGE_NAMES),
             rates=overview.rates(connection),
             workers=overview.at_work(connection),
             relays=[relays.as_facts(one) for one in known],

@@ -12,7 +12,6 @@ from rich.table import Table
 from rich.text import Text
 
 from notify.cli.checks import Finding
-from notify.domain.jobs import Stage
 from notify.store.gauges import Gauges
 from notify.store.overview import AtWork, Rate, Trouble
 
@@ -26,7 +25,7 @@ class OutboxState:
     """The outbox at one instant of the database's clock."""
 
     at: datetime
-    stages: Mapping[Stage, Gauges]
+    stages: Mapping[str, Gauges]
     rates: Mapping[str, Rate]
     workers: Sequence[AtWork]
     relays: Sequence[Mapping[str, Any]]
@@ -59,7 +58,7 @@ def _wrong(wrong: Sequence[Finding]) -> RenderableType:
     return table
 
 
-def _queues(stages: Mapping[Stage, Gauges]) -> Table:
+def _queues(stages: Mapping[str, Gauges]) -> Table:
     table = _table("queue", ">due", ">oldest", ">scheduled", ">in flight", ">lapsed", ">dead in a day")
     for stage, one in stages.items():
         table.add_row(

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import asdict
 from datetime import timedelta
 from importlib import import_module
 from importlib.util import find_spec
@@ -20,10 +21,10 @@ from notify.delivery.drain import Drain, DrainReport
 from notify.delivery.journal import Journal, Notes
 from notify.delivery.ledger import NO_RATES, Ledger
 from notify.delivery.routes import Route, Routes
-from notify.domain.jobs import Stage
 from notify.domain.measures import Count, uncounted
 from notify.domain.ports import Channel, Doorbell
 from notify.domain.rates import DomainRates
+from notify.domain.stages import DELIVER
 from notify.store.database import Database
 from notify.store.leases import Outlook
 from notify.store.outbox import LEASES
@@ -47,6 +48,8 @@ class Engine:
         moved: Called whenever a drain gets on with its work, even if the database is away.
         domains: How fast letters go to these domains of recipients.
     """
+
+    name = DELIVER
 
     def __init__(
         self,
@@ -99,7 +102,7 @@ class Engine:
         with self._database.begin() as connection:
             return LEASES.any_due(connection)
 
-    def drain(self) -> DrainReport:
+    def drain(self) -> dict[str, float]:
         """
         Send until nothing is due. A call during another has that one look again; if it is not about to
         end, that is all, so that a silent server holds up no more than one caller.
@@ -108,11 +111,11 @@ class Engine:
         """
         self._tell(self._nudge)
         if not self._one_at_a_time.acquire(timeout=ABOUT_TO_END_SECONDS):
-            return DrainReport()
+            return asdict(DrainReport())
         try:
             if not self._routes or self._stopped:
-                return DrainReport()
-            return self._wait_for(self._drain())
+                return asdict(DrainReport())
+            return asdict(self._wait_for(self._drain()))
         finally:
             self._one_at_a_time.release()
 
@@ -197,7 +200,7 @@ class Engine:
             self._draining.nudge()
 
     def _ring(self) -> None:
-        self._doorbell.ring(Stage.DELIVER)
+        self._doorbell.ring(DELIVER)
 
     def _wait_for(self, work: Coroutine[Any, Any, Result]) -> Result:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()

@@ -2,41 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Any
 
 from notify.domain.audience import Reason
+from notify.domain.claims import Claim
 from notify.domain.events import ChangeList, Event
 from notify.domain.preferences import Choices, EventType, Person
 from notify.domain.schedule import Hold
-
-
-class Stage(StrEnum):
-    """The two stages of the outbox."""
-
-    FAN_OUT = "fan_out"
-    DELIVER = "deliver"
-
-    @property
-    def queue(self) -> str:
-        """The name of its Celery queue and of its task: prefixed, because brokers are shared."""
-        return f"notify.{self}"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Claim:
-    """
-    The right to work on one leased row until its lease ends.
-
-    ``(id, attempt)`` names this try for ever. ``failures`` and ``lapses`` count what happened
-    before it; ``max_failures`` is the retry budget.
-    """
-
-    id: int
-    attempt: int
-    failures: int
-    max_failures: int
-    lapses: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

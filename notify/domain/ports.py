@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Protocol
 
-from notify.domain.jobs import Letter, Stage
+from notify.domain.jobs import Letter
 from notify.domain.outcomes import Outcome, Released
 from notify.domain.rates import Rate
 
@@ -75,7 +75,7 @@ class Channel(Protocol):
 class Doorbell(Protocol):
     """Tells idle workers to look at a table now. Losing every ring costs seconds, never a letter."""
 
-    def ring(self, stage: Stage) -> None:
+    def ring(self, stage: str) -> None:
         """Return at once; never raises, never waits for a broker."""
 
     def flush(self, *, at_most_seconds: float) -> None:

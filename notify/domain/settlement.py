@@ -6,7 +6,7 @@ from random import Random
 from typing import assert_never
 
 from notify.domain.backoff import next_delay
-from notify.domain.jobs import Claim
+from notify.domain.claims import Claim
 from notify.domain.outcomes import Answer, Blame, Dead, Expired, Outcome, Phase, Released, Retry, Sent, Skipped
 
 AT_ONCE = timedelta(0)

@@ -5,7 +5,6 @@ from dataclasses import asdict, dataclass, replace
 from datetime import timedelta
 from json import dumps, loads
 from typing import Any
-from uuid import UUID
 
 from sqlalchemy import (
     BigInteger,
@@ -17,6 +16,7 @@ from sqlalchemy import (
     Interval,
     Row,
     Text,
+    any_,
     bindparam,
     case,
     cast,
@@ -25,26 +25,22 @@ from sqlalchemy import (
     extract,
     func,
     literal,
-    or_,
     select,
-    text,
-    tuple_,
     type_coerce,
+    update,
 )
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB, insert
 
 from notify.domain.events import Event
 from notify.domain.fan_out import Priority
-from notify.domain.jobs import Claim
+from notify.domain.stages import FAN_OUT
 from notify.store.database import Run
-from notify.store.leases import ENDING, POISON, WORKING, Leases
 from notify.store.records import records
-from notify.store.tables import change_lists, cl_reviewers, events, first_known, notification_event_types
+from notify.store.tables import change_lists, cl_reviewers, events, first_known, notification_event_types, work_items
 
 OPEN = "open"
 FINALITY = (OPEN, "closed", "merged")
 MOST_AHEAD = timedelta(minutes=5)
-LEASES = Leases(events, held=WORKING, alike=("cl_link", "priority"))
 FACTS_OF_EVENT: Sequence[ColumnElement[Any]] = (
     events.c.id,
     events.c.key,
@@ -55,39 +51,6 @@ FACTS_OF_EVENT: Sequence[ColumnElement[Any]] = (
     events.c.payload,
     events.c.traceparent,
     cast(extract("epoch", func.now() - events.c.created_at), Float).label("age_seconds"),
-)
-_earlier = events.alias("earlier")
-_TURN = ("cl_link", "priority", "id")
-# As it was when the claim began: a row that another claim is taking at this moment still waits.
-# What has failed holds up no other, or a change list that nobody knows would hold up all that is said on it.
-# One step back in the index, whatever the planner believes: no other has this order, and that of the due rows,
-# which the planner takes to be empty when it has last looked in a quiet hour, has another condition.
-_before = (
-    select(*(_earlier.c[name] for name in _TURN))
-    .where(
-        or_(_earlier.c.status == text("'pending'"), _earlier.c.status == text("'working'")),
-        _earlier.c.failures == text("0"),
-        tuple_(*(_earlier.c[name] for name in _TURN)) < tuple_(*(events.c[name] for name in _TURN)),
-    )
-    .order_by(*(_earlier.c[name].desc() for name in _TURN))
-    .limit(1)
-    .correlate(events)
-    .lateral("before")
-)
-_FOLLOWS = (
-    select(_before.c.id)
-    .where(_before.c.cl_link == events.c.cl_link, _before.c.priority == events.c.priority)
-    .correlate(events)
-    .scalar_subquery()
-    .label("follows")
-)
-WANTED: Sequence[ColumnElement[Any]] = (
-    *FACTS_OF_EVENT,
-    events.c.attempt,
-    events.c.failures,
-    events.c.max_failures,
-    events.c.lapses,
-    _FOLLOWS,
 )
 
 
@@ -153,35 +116,6 @@ class StatedFacts:
         return replace(self, **facts)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ClaimedEvent:
-    """
-    An event that the fan-out has taken, and the right to work on it.
-
-    ``follows``: the id of the last event before it on its change list that had neither ended nor failed
-    when this one was claimed, perhaps by the same claim; None: there was none.
-    """
-
-    claim: Claim
-    event: Event
-    follows: int | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EventEnding:
-    """
-    The end of one try. ``delay`` in seconds, None for the final states done and dead.
-
-    ``failed`` is 1 where the try counts against the budget; ``error`` None leaves the last words as they are.
-    """
-
-    claim: Claim
-    status: str
-    delay: float | None = None
-    failed: int = 0
-    error: str | None = None
-
-
 # What the caller's session gives back is numbers: it may have an encoding in which a key cannot be said.
 _new = records(
     "new",
@@ -198,11 +132,10 @@ _new = records(
 # The clock at this moment, not the transaction's: what happened in a long one did not happen in the future.
 _any = _new.alias("any_of_them")
 AHEAD = select(_any.c.number).where(_any.c.occurred_at > func.clock_timestamp() + literal(MOST_AHEAD, Interval))
-_urgent = exists().where(notification_event_types.c.code == _new.c.type, notification_event_types.c.system_required)
 _stored = (
     insert(events)
     .from_select(
-        ["key", "type", "cl_link", "actor", "occurred_at", "payload", "key_hash", "traceparent", "priority"],
+        ["key", "type", "cl_link", "actor", "occurred_at", "payload", "key_hash", "traceparent"],
         select(
             _new.c.key,
             _new.c.type,
@@ -212,14 +145,30 @@ _stored = (
             _new.c.payload,
             _new.c.key_hash,
             _new.c.traceparent,
-            case((_urgent, literal(int(Priority.URGENT))), else_=literal(int(Priority.NORMAL))),
         ).where(~AHEAD.exists()),
     )
     .on_conflict_do_nothing(index_elements=[events.c.key])
-    .returning(events.c.id, events.c.key)
+    .returning(events.c.id, events.c.key, events.c.cl_link, events.c.type)
     .cte("stored")
 )
-INSERT = select(_new.c.number, _stored.c.id).where(_new.c.key == _stored.c.key)
+# What is urgent waits for nothing that is not.
+_is_urgent = exists().where(
+    notification_event_types.c.code == _stored.c.type, notification_event_types.c.system_required
+)
+_to_do = (
+    insert(work_items)
+    .from_select(
+        ["stage", "id", "lane", "order_key"],
+        select(
+            literal(FAN_OUT, Text),
+            _stored.c.id,
+            case((_is_urgent, literal(int(Priority.URGENT))), else_=literal(int(Priority.NORMAL))),
+            case((_is_urgent, literal("urgent ", Text) + _stored.c.cl_link), else_=_stored.c.cl_link),
+        ),
+    )
+    .cte("to_do")
+)
+INSERT = select(_new.c.number, _stored.c.id).where(_new.c.key == _stored.c.key).add_cte(_to_do)
 
 _wanted = records("wanted", number=Integer, key=Text)
 # As text: an application's connection may read JSON in a way of its own.
@@ -344,36 +293,14 @@ def learn(run: Run, facts: Sequence[StatedFacts]) -> None:
         run(ADD_REVIEWERS, {"reviewers": reviewers})
 
 
-def claim(connection: Connection, *, limit: int, lease: timedelta, worker: UUID) -> list[ClaimedEvent]:
-    """Take up to *limit* events that are due, urgent ones first."""
-    return [_claimed(row) for row in LEASES.claim(connection, limit=limit, lease=lease, worker=worker, wanted=WANTED)]
-
-
-def claim_lapsed(connection: Connection, *, lease: timedelta, worker: UUID) -> ClaimedEvent | None:
-    """Take one event of which some worker vanished; None when none is due."""
-    row = LEASES.claim_lapsed(connection, lease=lease, worker=worker, wanted=WANTED)
-    return _claimed(row) if row else None
-
-
-def bury_poison(connection: Connection, *, limit: int = 100) -> int:
-    """End the events that have outlived three workers; how many there were."""
-    return len(LEASES.bury_poison(connection, limit=limit, wanted=[events.c.id], last_error=POISON))
-
-
-_ending = records("endings", **ENDING, error=Text)
-_SETTLE = (
-    LEASES.settle(_ending).values(last_error=func.coalesce(_ending.c.error, events.c.last_error)).returning(events.c.id)
-)
-
-
 _LOAD = select(*FACTS_OF_EVENT).where(events.c.id == func.any(bindparam("ids", type_=ARRAY(BigInteger))))
 
 
-def record(connection: Connection, endings: Sequence[EventEnding]) -> set[int]:
-    """Write what became of these tries; the ids whose lease was still ours."""
-    if not endings:
-        return set()
-    return set(connection.scalars(_SETTLE, {"endings": dumps([_row(one) for one in endings])}))
+def end(connection: Connection, ids: Sequence[int], status: str) -> None:
+    """Write that these events are done or dead; why one is dead stands in ``work_items``."""
+    if ids:
+        ended = update(events).where(events.c.id == any_(literal(list(ids), ARRAY(BigInteger))))
+        connection.execute(ended.values(status=status, finished_at=func.now()))
 
 
 def load(connection: Connection, ids: Sequence[int]) -> dict[int, Event]:
@@ -385,24 +312,6 @@ def any_emptied(connection: Connection, ids: Sequence[int]) -> bool:
     """Whether any of these events has lost its words."""
     emptied = select(events.c.id).where(events.c.id.in_(ids), events.c.emptied_at.is_not(None))
     return connection.scalar(emptied.limit(1)) is not None
-
-
-def _row(ending: EventEnding) -> dict[str, Any]:
-    return {
-        "id": ending.claim.id,
-        "attempt": ending.claim.attempt,
-        "status": ending.status,
-        "delay": ending.delay,
-        "failed": ending.failed,
-        "error": ending.error,
-    }
-
-
-def _claimed(row: Row[Any]) -> ClaimedEvent:
-    claimed = Claim(
-        id=row.id, attempt=row.attempt, failures=row.failures, max_failures=row.max_failures, lapses=row.lapses
-    )
-    return ClaimedEvent(claim=claimed, event=_event(row), follows=row.follows)
 
 
 def _event(row: Row[Any]) -> Event:

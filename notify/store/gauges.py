@@ -5,11 +5,10 @@ How the outbox stands at this moment, in a few numbers; what they cost does not 
 number that is larger says enough, and a scrape must not cost more the worse things stand.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cache
-from types import MappingProxyType
 from typing import Any
 
 from sqlalchemy import (
@@ -18,6 +17,8 @@ from sqlalchemy import (
     Float,
     Select,
     Table,
+    Text,
+    bindparam,
     case,
     cast,
     extract,
@@ -29,12 +30,13 @@ from sqlalchemy import (
     union_all,
 )
 
+from notify.domain.claims import WAITING, Lane
 from notify.domain.fan_out import Priority
-from notify.domain.jobs import Stage
+from notify.domain.stages import DELIVER
 from notify.domain.waves import WINDOW, Deaths, Ended
-from notify.store.leases import DEAD, SENDING, WORKING
+from notify.store.leases import DEAD, SENDING
 from notify.store.outbox import SENT
-from notify.store.tables import email_jobs, events, people, user_notification_settings
+from notify.store.tables import email_jobs, people, user_notification_settings, work_items
 
 MOST = 100_000
 NEWEST = 1_000
@@ -59,9 +61,9 @@ class Gauges:
     dead_last_day: Mapping[str, int]
 
 
-def read(connection: Connection) -> dict[Stage, Gauges]:
-    """The numbers of both stages, two statements for each."""
-    return {stage: _read(connection, *of) for stage, of in _STAGES.items()}
+def read(connection: Connection, stages: Sequence[str]) -> dict[str, Gauges]:
+    """The numbers of these stages, two statements for each."""
+    return {stage: _of_letters(connection) if stage == DELIVER else _of_items(connection, stage) for stage in stages}
 
 
 def ended_of_late(connection: Connection) -> Ended:
@@ -80,9 +82,15 @@ def undeliverable_addresses(connection: Connection) -> int:
     return connection.execute(_UNDELIVERABLE).scalar_one()
 
 
-def _read(connection: Connection, table: Table, held: str, reason: ColumnElement[str]) -> Gauges:
-    numbers = connection.execute(_standing(table, held)).mappings().one()
-    dead = {why or UNKNOWN: count for why, count in connection.execute(_dead(table, reason))}
+def _of_items(connection: Connection, stage: str) -> Gauges:
+    numbers = connection.execute(_ITEMS, {"stage": stage}).mappings().one()
+    dead = connection.execute(_DEAD_ITEMS, {"stage": stage})
+    return Gauges(**numbers, dead_last_day={one.reason: one.items for one in dead})
+
+
+def _of_letters(connection: Connection) -> Gauges:
+    numbers = connection.execute(_standing(email_jobs, SENDING)).mappings().one()
+    dead = {why or UNKNOWN: count for why, count in connection.execute(_dead(email_jobs, email_jobs.c.outcome_reason))}
     return Gauges(**numbers, dead_last_day=dead)
 
 
@@ -124,12 +132,42 @@ def _count(rows: Select[Any]) -> ColumnElement[int]:
     return select(func.count()).select_from(rows.limit(MOST).subquery()).scalar_subquery()
 
 
-_STAGES: Mapping[Stage, tuple[Table, str, ColumnElement[str]]] = MappingProxyType(
-    {
-        Stage.FAN_OUT: (events, WORKING, func.split_part(events.c.last_error, ":", 1)),
-        Stage.DELIVER: (email_jobs, SENDING, email_jobs.c.outcome_reason),
-    }
+_item = work_items.c
+_of_stage = _item.stage == bindparam("stage", type_=Text)
+_now = func.now()
+
+
+def _first_due(lane: Lane) -> ColumnElement[Any]:
+    return select(func.min(_item.due_at)).where(_of_stage, _item.lane == int(lane)).scalar_subquery()
+
+
+def _in_lanes(*lanes: Lane, condition: ColumnElement[bool]) -> Select[Any]:
+    """Items of these lanes, each of which is one range of the index that the claim uses."""
+    ranges = [_rows(work_items, _of_stage, _item.lane == int(lane), condition).subquery() for lane in lanes]
+    return select(union_all(*(one.select() for one in ranges)).subquery())
+
+
+_WAITS = (*WAITING, Lane.LAPSED)
+_ITEMS = select(
+    _count(_in_lanes(*_WAITS, Lane.LEASED, condition=_item.due_at <= _now)).label("due"),
+    cast(
+        func.greatest(
+            func.coalesce(extract("epoch", _now - func.least(*map(_first_due, (*_WAITS, Lane.LEASED)))), 0), 0
+        ),
+        Float,
+    ).label("oldest_due_seconds"),
+    _count(_in_lanes(*_WAITS, condition=_item.due_at > _now)).label("scheduled"),
+    _count(_in_lanes(Lane.LEASED, condition=_item.due_at > _now)).label("in_flight"),
+    _count(_in_lanes(Lane.LEASED, condition=_item.due_at <= _now)).label("expired_leases"),
 )
+_latest_dead = (
+    select(func.split_part(_item.reason, ":", 1).label("reason"))
+    .where(_of_stage, _item.lane == int(Lane.DEAD), _item.due_at > _now - literal(timedelta(days=1)))
+    .order_by(_item.due_at.desc())
+    .limit(MOST)
+    .subquery()
+)
+_DEAD_ITEMS = select(_latest_dead.c.reason, func.count().label("items")).group_by(_latest_dead.c.reason)
 _address = func.coalesce(user_notification_settings.c.email, people.c.email)
 _UNDELIVERABLE = (
     select(func.count())

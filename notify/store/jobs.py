@@ -4,21 +4,25 @@ Where is my letter: what people and operators read of the outbox, and what they 
 The API answers with these views: a field's name, type and ``description`` stand in OpenAPI as they stand here.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from types import MappingProxyType
 from typing import Any, Literal
 
-from sqlalchemy import ColumnElement, Connection, Select, func, select
+from sqlalchemy import ColumnElement, Connection, Select, case, func, select
 from sqlalchemy.exc import IntegrityError
 
+from notify.domain.claims import Lane
+from notify.domain.stages import FAN_OUT
 from notify.store import by_hand
 from notify.store.by_hand import Action
-from notify.store.tables import email_attempts, email_jobs, events
+from notify.store.tables import email_attempts, email_jobs, events, work_items
 from notify.store.which import Which, first_id_after, first_id_since, meant
 
 # Letters that a question without an index reads at most: some 50 ms.
 SPAN = 100_000
+WORKING = "working"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,7 +110,18 @@ _JOB: Sequence[ColumnElement[Any]] = tuple(
     events.c.key.label("event_key") if name == "event_key" else email_jobs.c[name] for name in JobView.__slots__
 )
 _ATTEMPT: Sequence[ColumnElement[Any]] = tuple(email_attempts.c[name] for name in AttemptView.__slots__)
-_EVENT: Sequence[ColumnElement[Any]] = tuple(events.c[name] for name in EventView.__slots__)
+_item = work_items.c
+_OF_EVENT: Mapping[str, ColumnElement[Any]] = MappingProxyType(
+    {
+        **events.c,
+        "status": case((_item.lane == int(Lane.LEASED), WORKING), else_=events.c.status).label("status"),
+        "failures": func.coalesce(_item.failures, 0).label("failures"),
+        "last_error": _item.reason.label("last_error"),
+    }
+)
+_EVENT = select(*(_OF_EVENT[name] for name in EventView.__slots__)).outerjoin(
+    work_items, (_item.stage == FAN_OUT) & (_item.id == events.c.id)
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,7 +204,7 @@ def attempts(connection: Connection, job_id: int) -> list[AttemptView]:
 
 def of_event(connection: Connection, key: str) -> EventWithJobs | None:
     """One event with everyone it concerned; None if the key is unknown."""
-    row = connection.execute(select(*_EVENT).where(events.c.key == key)).mappings().one_or_none()
+    row = connection.execute(_EVENT.where(events.c.key == key)).mappings().one_or_none()
     if row is None:
         return None
     people = _views(connection, _jobs().where(email_jobs.c.event_id == row["id"]).order_by(email_jobs.c.id))
@@ -197,8 +212,8 @@ def of_event(connection: Connection, key: str) -> EventWithJobs | None:
 
 
 def event(connection: Connection, event_id: int) -> EventView:
-    """The event that a letter is about."""
-    return EventView(**connection.execute(select(*_EVENT).where(events.c.id == event_id)).mappings().one())
+    """One event by itself."""
+    return EventView(**connection.execute(_EVENT.where(events.c.id == event_id)).mappings().one())
 
 
 def retry(connection: Connection, job_id: int) -> bool:

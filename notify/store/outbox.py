@@ -31,7 +31,8 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from notify.domain.audience import Reason
-from notify.domain.jobs import Claim, Job
+from notify.domain.claims import Claim
+from notify.domain.jobs import Job
 from notify.domain.outcomes import Answer
 from notify.domain.schedule import Hold
 from notify.domain.settlement import Settlement

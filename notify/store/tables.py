@@ -214,12 +214,6 @@ Index(
     info={SERVES: "Metrics ask how many addresses are undeliverable."},
 )
 
-Index(
-    "people_called",
-    func.lower(func.normalize(people.c.username)),
-    info={SERVES: "The fan-out asks who is called so in a mention."},
-)
-
 change_lists = Table(
     "change_lists",
     metadata,
@@ -404,6 +398,92 @@ Index(
     info={SERVES: "People ask what they have subscribed to."},
 )
 
+work_items = Table(
+    "work_items",
+    metadata,
+    Column("stage", Text, comment="Which stage works it off: fan_out."),
+    Column("id", BigInteger, comment="Id of the row in the stage's own table: an event."),
+    Column(
+        "lane",
+        SmallInteger,
+        nullable=False,
+        comment="0 urgent, 1 normal, 2 bulk, claimed in that order; 4 lapsed, claimed alone; 8 leased; 9 dead.",
+    ),
+    Column(
+        "due_at",
+        INSTANT,
+        nullable=False,
+        server_default=NOW,
+        comment="Nobody may claim it before this instant. Leased: when the lease ends; dead: when it died.",
+    ),
+    Column(
+        "attempt",
+        Integer,
+        nullable=False,
+        server_default=text("0"),
+        comment="Rises by one at every claim and never falls; (stage, id, attempt) names one attempt for ever.",
+    ),
+    Column(
+        "failures",
+        SmallInteger,
+        nullable=False,
+        server_default=text("0"),
+        comment="Attempts that ended in: no, later.",
+    ),
+    Column(
+        "max_failures",
+        SmallInteger,
+        nullable=False,
+        server_default=text("10"),
+        comment="Retry budget; the failure that reaches it ends the item.",
+    ),
+    Column(
+        "lapses",
+        SmallInteger,
+        nullable=False,
+        server_default=text("0"),
+        comment="Leases that ran out with no outcome recorded; the third ends the item.",
+    ),
+    Column("leased_by", Uuid, comment="Worker process that claimed it last; null before the first claim."),
+    Column(
+        "order_key",
+        Text,
+        comment="Items of one key are worked on in the order of their ids, by one worker at a time; null: in any.",
+    ),
+    Column("reason", Text, comment="Why the last attempt failed, or why it is dead; null: none has failed."),
+    PrimaryKeyConstraint("stage", "id"),
+    CheckConstraint("lane IN (0, 1, 2, 4, 8, 9)", name="lane"),
+    CheckConstraint("lane > 4 OR (lane = 4) = (lapses > 0)", name="alone_since_lapsed"),
+    CheckConstraint("lane <> 8 OR leased_by IS NOT NULL", name="leased_by_somebody"),
+    CheckConstraint("lane <> 9 OR reason IS NOT NULL", name="dead_for_a_reason"),
+    CheckConstraint("attempt >= 0", name="attempt"),
+    CheckConstraint("failures >= 0 AND failures <= max_failures", name="failures"),
+    CheckConstraint("lapses >= 0", name="lapses"),
+    CheckConstraint("octet_length(reason) <= 1024", name="reason"),
+    postgresql_with=OFTEN,
+    comment="What is to be done: one row from birth to outcome, whatever the stage. Dead items stay until they are"
+    " retried by hand or pruned.",
+)
+
+Index(
+    "work_items_due",
+    work_items.c.stage,
+    work_items.c.lane,
+    work_items.c.due_at,
+    work_items.c.id,
+    info={SERVES: "Workers claim what is due, lane by lane; people list what is leased, lapsed or dead."},
+)
+Index(
+    "work_items_order",
+    work_items.c.stage,
+    work_items.c.order_key,
+    work_items.c.id,
+    postgresql_where=work_items.c.order_key.is_not(None)
+    & (work_items.c.failures == text("0"))
+    & (work_items.c.lane < text("9")),
+    info={SERVES: "A claim asks what comes before an item of the same key. What has failed holds up no other."},
+)
+
 events = Table(
     "events",
     metadata,
@@ -426,9 +506,13 @@ events = Table(
         server_default=text("'{}'::jsonb"),
         comment="What the type carries besides: for cl.comment.created the comment.",
     ),
-    Column("status", Text, nullable=False, server_default=text("'pending'"), comment="Where it stands."),
-    *_leased(max_failures=10),
-    Column("last_error", Text, comment="Why the last try failed or the event is dead; null before."),
+    Column(
+        "status",
+        Text,
+        nullable=False,
+        server_default=text("'pending'"),
+        comment="pending, done or dead; who works on it is in work_items.",
+    ),
     Column("created_at", INSTANT, nullable=False, server_default=NOW, comment="When it was received."),
     Column("finished_at", INSTANT, comment="When it was fanned out or died; null before."),
     Column(
@@ -445,59 +529,20 @@ events = Table(
     ),
     PrimaryKeyConstraint("id"),
     UniqueConstraint("key"),
-    CheckConstraint("status IN ('pending', 'working', 'done', 'dead')", name="status"),
-    *_leased_rules(final="status IN ('done', 'dead')"),
-    CheckConstraint("octet_length(last_error) <= 1024", name="last_error"),
+    CheckConstraint("status IN ('pending', 'done', 'dead')", name="status"),
+    CheckConstraint("(finished_at IS NOT NULL) = (status IN ('done', 'dead'))", name="finished_when_final"),
     CheckConstraint("octet_length(traceparent) = 55", name="traceparent"),
-    CheckConstraint("emptied_at IS NULL OR payload = '{}' AND due_at IS NULL", name="empty_when_emptied"),
+    CheckConstraint("emptied_at IS NULL OR payload = '{}' AND finished_at IS NOT NULL", name="empty_when_emptied"),
     postgresql_with=OFTEN,
     comment="What happened, until it is fanned out and after.",
 )
 
-Index(
-    "events_due",
-    events.c.priority,
-    events.c.due_at,
-    events.c.id,
-    postgresql_where=events.c.due_at.is_not(None),
-    info={SERVES: "The fan-out claims due events, urgent first."},
-)
-Index(
-    "events_alone",
-    events.c.due_at,
-    postgresql_where=events.c.due_at.is_not(None)
-    & or_(events.c.status == text("'working'"), events.c.lapses > text("0")),
-    info={SERVES: "The fan-out finds events of which some worker vanished."},
-)
-Index(
-    "events_turn",
-    events.c.cl_link,
-    events.c.priority,
-    events.c.id,
-    postgresql_where=or_(events.c.status == text("'pending'"), events.c.status == text("'working'"))
-    & (events.c.failures == text("0")),
-    info={SERVES: "The fan-out asks what is to be done on a change list before an event."},
-)
-Index(
-    "events_taken",
-    events.c.cl_link,
-    events.c.priority,
-    postgresql_where=events.c.status == text("'working'"),
-    info={SERVES: "The fan-out asks on which change lists another works."},
-)
 Index(
     "events_finished",
     events.c.finished_at,
     postgresql_where=events.c.finished_at.is_not(None),
     info={SERVES: "Upkeep prunes old events."},
 )
-Index(
-    "events_dead",
-    events.c.finished_at,
-    postgresql_where=events.c.status == text("'dead'"),
-    info={SERVES: "Metrics ask why events died of late."},
-)
-
 Index(
     "events_said",
     events.c.cl_link,

@@ -35,8 +35,9 @@ from sqlalchemy import (
 )
 
 from notify.domain.retention import Kept
+from notify.domain.stages import FAN_OUT
 from notify.store import stats
-from notify.store.tables import delivery_stats, email_jobs, events
+from notify.store.tables import delivery_stats, email_jobs, events, work_items
 
 EMPTY: dict[str, object] = {}
 TURN = literal(0x7072756E65, BigInteger)
@@ -82,7 +83,7 @@ def prune_jobs(connection: Connection, kept: Kept, *, limit: int, after: Place |
 def prune_events(connection: Connection, kept: Kept, *, limit: int, after: Place | None = None) -> Batch:
     """Delete those of the next *limit* events that ended long enough ago and have no letter left."""
     childless = ~exists().where(email_jobs.c.event_id == events.c.id)
-    return _prune(connection, events, kept.events, childless, limit=limit, after=after)
+    return _prune(connection, events, kept.events, childless, limit=limit, after=after, stage=FAN_OUT)
 
 
 def empty_events(connection: Connection, kept: Kept, *, limit: int, after: Place | None = None) -> Batch:
@@ -145,9 +146,10 @@ def _prune(
     *,
     limit: int,
     after: Place | None,
+    stage: str | None = None,
 ) -> Batch:
     may_go = _old(table, kept) & condition
-    return _batch(connection, table, min(kept.values()), may_go, delete(table), limit=limit, after=after)
+    return _batch(connection, table, min(kept.values()), may_go, delete(table), limit=limit, after=after, stage=stage)
 
 
 def _batch(
@@ -159,8 +161,14 @@ def _batch(
     *,
     limit: int,
     after: Place | None,
+    stage: str | None = None,
 ) -> Batch:
-    """Do it to those of the next rows that ended at least so long ago for which the condition holds."""
+    """
+    Do it to those of the next rows that ended at least so long ago for which the condition holds.
+
+    Args:
+        stage: Whose dead items of these rows go with them.
+    """
     row = table.c
     page = select(row.id, row.finished_at).where(row.finished_at < func.now() - literal(least))
     if after is not None:
@@ -172,7 +180,12 @@ def _batch(
     last = select(seen).order_by(seen.c.finished_at.desc(), seen.c.id.desc()).limit(1).subquery("last")
     numbers = (select(func.count()).select_from(one).scalar_subquery() for one in (seen, gone))
     counts = select(*(number.label(name) for number, name in zip(numbers, ("seen", "gone"), strict=True))).subquery()
-    found = connection.execute(select(counts, last).select_from(counts.outerjoin(last, true()))).one()
+    query = select(counts, last).select_from(counts.outerjoin(last, true()))
+    if stage is not None:
+        item = work_items.c
+        forgotten = delete(work_items).where(item.stage == stage, item.id.in_(select(gone.c.id)))
+        query = query.add_cte(forgotten.cte("forgotten"))
+    found = connection.execute(query).one()
     reached = None if found.id is None else (found.finished_at, found.id)
     return Batch(seen=found.seen, gone=found.gone, reached=reached)
 

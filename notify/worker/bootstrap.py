@@ -25,26 +25,22 @@ from celery.signals import (
 
 from notify import logs, wiring
 from notify.delivery.retention import Pruned, Pruning
-from notify.delivery.sweeper import LONGEST_WORK_SECONDS, Beat, Sweeper
+from notify.delivery.sweeper import Beat, Sweeper
 from notify.domain.errors import InvalidSettings
-from notify.domain.jobs import Stage
 from notify.domain.liveness import STOPPING, Liveness, Promise, liveness, unwatched
 from notify.domain.measures import Role
+from notify.domain.stages import FAN_OUT, queue
 from notify.intake.receive import receive
 from notify.intake.schema import parse
 from notify.settings import Settings, load, load_or_exit
 from notify.store import gauges, process_totals, stats
 from notify.tally import Tally
+from notify.wiring import StageKind
 from notify.worker.livez import Heartbeats, Livez
 
 LOOK_FOR_SHUTDOWN_SECONDS = 0.2
 GOODBYE_SECONDS = 10
 UNREAD_RESULT_TENTHS = 20
-PULSE_SECONDS = 1
-# Beside the stages, whose sweepers have a thread each: the event loop that sends.
-ENGINE = "engine"
-# Enough for another process to take the place of one that is gone, on a busy machine too.
-SILENT_ENGINE_SECONDS = 20
 FIRST_HEARTBEAT_SECONDS = 60
 # Shorter than Celery's time limit for a task; the next run goes on.
 LONGEST_PRUNE = timedelta(minutes=10)
@@ -57,32 +53,40 @@ class Runtime:
     The working parts of one worker process.
 
     Args:
+        kinds: What is worked off here.
         serves: The stages whose queues this worker consumes; its sweeper looks after those only.
         promise: Takes the heartbeats of this process.
     """
 
-    def __init__(self, settings: Settings, *, serves: frozenset[Stage], promise: Promise = unwatched) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        serves: frozenset[str],
+        promise: Promise = unwatched,
+        kinds: Sequence[StageKind] = wiring.STAGES,
+    ) -> None:
         self.worker = uuid4()
-        self._at_most = timedelta(seconds=settings.drain_seconds)
         self._kept = settings.kept
         self._pruning: Pruning | None = None
         self._stopped = False
         self._leaves_at = 0.0
-        self._promise = promise
         self._database = wiring.database(settings)
         self._tally = Tally(self._database, process=self.worker, role=Role.WORKER)
         self._doorbell = wiring.doorbell(settings, count=self._tally.count)
-        parts: dict[str, Any] = {"doorbell": self._doorbell, "worker": self.worker, "count": self._tally.count}
-        self._fan_out = wiring.fan_out(settings, self._database, **parts)
-        self._engine = wiring.engine(
-            settings, self._database, **parts, moved=partial(promise, Stage.DELIVER, LONGEST_WORK_SECONDS)
-        )
-        beats = [
-            Beat(Stage.FAN_OUT, self._fan_out.is_due, self.fan_out),
-            Beat(Stage.DELIVER, self._engine.is_due, self.deliver),
-        ]
+        self._stages = {
+            kind.name: kind.make(
+                settings,
+                self._database,
+                doorbell=self._doorbell,
+                worker=self.worker,
+                count=self._tally.count,
+                promise=promise,
+            )
+            for kind in kinds
+        }
         self._sweeper = Sweeper(
-            [beat for beat in beats if beat.name in serves],
+            [Beat(stage.name, stage.is_due, stage.drain) for stage in self._stages.values() if stage.name in serves],
             seconds=settings.sweep_seconds,
             rng=SystemRandom(),
             count=self._tally.count,
@@ -90,10 +94,9 @@ class Runtime:
         )
 
     def start(self) -> None:
-        """Begin to sweep, to write what is counted, and to promise heartbeats."""
+        """Begin to sweep and to write what is counted."""
         self._sweeper.start()
         self._tally.start()
-        self._engine.every(PULSE_SECONDS, partial(self._promise, ENGINE, SILENT_ENGINE_SECONDS))
 
     def stop(self) -> None:
         """Give back what is not begun, finish what is on its way, but not for ever. Repeated, it ends no later."""
@@ -101,19 +104,15 @@ class Runtime:
             self._leaves_at, self._stopped = monotonic() + GOODBYE_SECONDS, True
         if self._pruning is not None:
             self._pruning.stop()
-        self._fan_out.stop()
-        self._engine.stop(at_most_seconds=max(0.0, self._leaves_at - monotonic()))
+        for stage in self._stages.values():
+            stage.stop(at_most_seconds=max(0.0, self._leaves_at - monotonic()))
         self._sweeper.stop(timeout_seconds=max(1.0, self._leaves_at - monotonic()))
         self._tally.stop()
         self._database.close()
 
-    def fan_out(self) -> dict[str, Any]:
-        """Fan out until nothing is due."""
-        return asdict(self._fan_out.drain(at_most=self._at_most))
-
-    def deliver(self) -> dict[str, Any]:
-        """Send until nothing is due."""
-        return asdict(self._engine.drain())
+    def drain(self, stage: str) -> dict[str, Any]:
+        """Work off what is due in this stage."""
+        return dict(self._stages[stage].drain())
 
     def receive(self, items: Sequence[object]) -> dict[str, Any]:
         """
@@ -125,7 +124,7 @@ class Runtime:
         events = [parse(item, index=index) for index, item in enumerate(items)]
         with self._database.begin() as connection:
             receipts = receive(connection, events)
-        self._doorbell.ring(Stage.FAN_OUT)
+        self._doorbell.ring(FAN_OUT)
         differing = [one for one in receipts if one.differs]
         for one in differing:
             log.warning("receive.differs", event_id=one.id, fields=one.differs)
@@ -144,13 +143,13 @@ class Runtime:
         with self._database.begin() as connection:
             stats.fold(connection)
             process_totals.fold(connection)
-            return {stage: asdict(numbers) for stage, numbers in gauges.read(connection).items()}
+            return {stage: asdict(one) for stage, one in gauges.read(connection, tuple(self._stages)).items()}
 
 
 class _Served:
     """The stages of this worker, and its health address if it has one, noted before the fork."""
 
-    stages: frozenset[Stage] = frozenset(Stage)
+    stages: frozenset[str] = frozenset(wiring.STAGE_NAMES)
     livez: Livez | None = None
     heartbeats: Heartbeats | None = None
 
@@ -189,7 +188,7 @@ def _configure_logs(**_: object) -> None:
 def _note_queues(instance: Any, **_: object) -> None:  # noqa: ANN401 - Celery's worker is not typed
     _refuse_incomplete(load())
     queues: Mapping[str, object] = instance.app.amqp.queues.consume_from
-    _Served.stages = frozenset(stage for stage in Stage if stage.queue in queues)
+    _Served.stages = frozenset(stage for stage in wiring.STAGE_NAMES if queue(stage) in queues)
 
 
 def _guard_remote_control(**_: object) -> None:
@@ -207,9 +206,9 @@ def _answer_for_health(instance: Any, **_: object) -> None:  # noqa: ANN401 - th
         return
     least: int = instance.min_concurrency
     processes = instance.max_concurrency or least
-    _Served.heartbeats = heartbeats = Heartbeats((*Stage, ENGINE), processes=processes)
+    _Served.heartbeats = heartbeats = Heartbeats(wiring.HEARTBEATS, processes=processes)
     for place in range(least):
-        heartbeats.of(place)(ENGINE, FIRST_HEARTBEAT_SECONDS)
+        heartbeats.of(place)(wiring.ENGINE, FIRST_HEARTBEAT_SECONDS)
     try:
         ask = partial(_liveness, heartbeats, processes=least)
         _Served.livez = Livez(port, ask=ask, host=settings.worker_health_host)

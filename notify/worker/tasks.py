@@ -7,7 +7,9 @@ from typing import Any
 
 from celery.exceptions import Reject
 
+from notify.domain.stages import queue
 from notify.store.database import AWAY
+from notify.wiring import STAGE_NAMES
 from notify.worker.app import app
 from notify.worker.bootstrap import runtime
 from notify.worker.requests import OurTask
@@ -15,16 +17,15 @@ from notify.worker.requests import OurTask
 DATABASE_PAUSE_SECONDS = 1
 
 
-@app.task(base=OurTask, name="notify.fan_out")
-def fan_out() -> dict[str, Any]:
-    """Fan out what is due."""
-    return runtime().fan_out()
+def _task_of(stage: str) -> None:
+    def drain() -> dict[str, Any]:
+        return runtime().drain(stage)
+
+    app.task(drain, base=OurTask, name=queue(stage))
 
 
-@app.task(base=OurTask, name="notify.deliver")
-def deliver() -> dict[str, Any]:
-    """Send what is due."""
-    return runtime().deliver()
+for name in STAGE_NAMES:
+    _task_of(name)
 
 
 @app.task(base=OurTask, name="notify.receive", acks_late=True, reject_on_worker_lost=True)

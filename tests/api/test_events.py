@@ -7,7 +7,7 @@ import httpx
 import pytest
 from sqlalchemy import func, select
 
-from notify.domain.jobs import Stage
+from notify.domain.stages import FAN_OUT
 from notify.store.database import Database
 from notify.store.tables import change_lists, events
 from notify.store.tokens import Scope
@@ -46,7 +46,7 @@ def test_an_accepted_event_is_durable_and_rings_the_fan_out(
     assert answer.status_code == 202
     assert answer.json() == {"id": answer.json()["id"], "key": "comment-1", "duplicate": False}
     assert stored(database) == 1
-    assert doorbell.rung == [Stage.FAN_OUT]
+    assert doorbell.rung == [FAN_OUT]
 
 
 def test_the_same_event_again_is_accepted_and_changes_nothing(writer: httpx.Client, database: Database) -> None:

@@ -1,10 +1,7 @@
 """Where is my letter, over HTTP, and what operators may do by hand."""
 
 from dataclasses import fields
-from datetime import timedelta
-from random import Random
 from typing import Any
-from uuid import uuid4
 
 import httpx
 import pytest
@@ -12,9 +9,8 @@ from pydantic_core import to_jsonable_python
 from sqlalchemy import func, insert, select, update
 
 from notify.channels.links import SignedLinks
-from notify.domain.jobs import Stage
 from notify.domain.preferences import Person
-from notify.intake.fan_out import FanOut
+from notify.domain.stages import DELIVER
 from notify.store import directory, jobs
 from notify.store.database import Database
 from notify.store.jobs import JobView
@@ -23,6 +19,7 @@ from notify.store.tokens import Scope
 from tests.support import rows
 from tests.support.callers import Person as PersonHeaders
 from tests.support.callers import Program, Rings
+from tests.support.office import Office
 
 HISTORY = {"due_at": None, "finished_at": func.now(), "outcome_reason": "550 5.1.1", "attempt": 3, "failures": 2}
 
@@ -60,16 +57,7 @@ def comment(number: int) -> dict[str, Any]:
 
 
 def fan_out(database: Database) -> None:
-    stage = FanOut(
-        database,
-        doorbell=Rings(),
-        worker=uuid4(),
-        message_host="notify.test",
-        lease=timedelta(minutes=1),
-        batch=10,
-        rng=Random(0),
-    )
-    stage.drain(at_most=timedelta(seconds=10))
+    Office(database, None).fan_out()
 
 
 def end(database: Database, job_id: int, status: str) -> None:
@@ -239,7 +227,7 @@ def test_a_dead_letter_is_retried_with_its_history(
     assert answer.status_code == 200
     assert answer.json()["status"] == "pending"
     assert (answer.json()["attempt"], answer.json()["failures"]) == (3, 2)
-    assert doorbell.rung == [Stage.DELIVER]
+    assert doorbell.rung == [DELIVER]
 
 
 def test_a_letter_that_waits_is_cancelled_and_a_cancelled_one_is_not_cancelled_twice(
@@ -263,7 +251,7 @@ def test_a_letter_that_was_sent_is_replayed_as_a_new_one(
     assert answer.status_code == 201
     assert (answer.json()["replay_of"], answer.json()["status"]) == (job["id"], "pending")
     assert answer.json()["message_id"] != job["message_id"]
-    assert doorbell.rung == [Stage.DELIVER]
+    assert doorbell.rung == [DELIVER]
 
 
 @pytest.mark.parametrize("forbidden", [("retry", "sent"), ("cancel", "dead"), ("replay", "pending")])

@@ -10,9 +10,9 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from notify.api.app import build_app
 from notify.api.metrics import HELP, OutboxCollector
-from notify.domain.jobs import Stage
 from notify.domain.measures import Measure, Role, bucket
 from notify.domain.rates import Bucket
+from notify.domain.stages import DELIVER, FAN_OUT
 from notify.domain.waves import LEAST
 from notify.http.context import Context
 from notify.intake.receive import receive
@@ -115,8 +115,8 @@ def test_a_wave_of_deaths_is_shown_by_why(context: Context) -> None:
 def test_what_processes_counted_is_shown_over_all_of_them(context: Context) -> None:
     age = 0.3
     counts: dict[tuple[str, str], tuple[int, float]] = {
-        (Measure.DOORBELL_SENT, Stage.DELIVER): (5, 0.0),
-        (Measure.SWEEP_FOUND, Stage.FAN_OUT): (2, 0.0),
+        (Measure.DOORBELL_SENT, DELIVER): (5, 0.0),
+        (Measure.SWEEP_FOUND, FAN_OUT): (2, 0.0),
         (Measure.SMTP, "final_dot"): (4, 1.5),
         (Measure.TO_SENT, bucket(age)): (3, 3 * age),
         (Measure.TO_SENT, bucket(90)): (1, 90.0),
@@ -150,7 +150,7 @@ def test_an_api_process_has_written_what_it_counted_when_it_ends(context: Contex
     async def serve() -> None:
         app = build_app(replace(context, tally=tally))
         async with app.router.lifespan_context(app):
-            tally.count(Measure.DOORBELL_SENT, Stage.FAN_OUT)
+            tally.count(Measure.DOORBELL_SENT, FAN_OUT)
 
     asyncio.run(serve())
 

@@ -21,9 +21,9 @@ WITHIN_THE_WINDOW = 10
 LARGE = {"events", "email_jobs", "people"}
 
 FILL = """
-    INSERT INTO notify.events (key, type, cl_link, actor, status, due_at, finished_at, last_error)
-    SELECT 'old-' || n, 'cl.comment.created', 'CL-1', 'dana', CASE WHEN n <= :dead THEN 'dead' ELSE 'done' END, NULL,
-        now() - n * interval '1 minute', CASE WHEN n <= :dead THEN 'unknown_cl' END
+    INSERT INTO notify.events (key, type, cl_link, actor, status, finished_at)
+    SELECT 'old-' || n, 'cl.comment.created', 'CL-1', 'dana', CASE WHEN n <= :dead THEN 'dead' ELSE 'done' END,
+        now() - n * interval '1 minute'
     FROM generate_series(1, :history) AS n;
     INSERT INTO notify.email_jobs
         (event_id, event_type, cl_link, username, to_email, reason, message_id, status, due_at, finished_at,
@@ -31,6 +31,8 @@ FILL = """
     SELECT event.id, 'cl.comment.created', 'CL-1', 'user-' || n, 'a@example.com', 'author', 'old-' || n,
         CASE WHEN n <= :dead THEN 'dead' ELSE 'sent' END, NULL, now() - n * interval '1 minute', 'refused'
     FROM generate_series(1, :history) AS n, (SELECT min(id) AS id FROM notify.events) AS event;
+    INSERT INTO notify.work_items (stage, id, lane, due_at, reason)
+    SELECT 'fan_out', id, 9, finished_at, 'unknown_cl' FROM notify.events WHERE status = 'dead';
     INSERT INTO notify.people (username, email)
     SELECT 'user-' || n, n || '@example.com' FROM generate_series(1, :history) AS n;
     INSERT INTO notify.email_jobs (event_id, event_type, cl_link, username, to_email, reason, message_id)

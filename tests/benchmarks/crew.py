@@ -11,11 +11,12 @@ from sqlalchemy import Connection, text
 
 from notify import wiring
 from notify.domain.errors import NotifyError
-from notify.domain.jobs import Stage
+from notify.domain.stages import DELIVER, FAN_OUT
 from notify.embedded.processes import last_lines
 from notify.settings import Settings
-from notify.store import events, outbox, relays
+from notify.store import outbox, relays
 from notify.store.database import Database
+from notify.work import items
 from tests.support.worker import RunningWorker, worker
 
 ROOT = Path(__file__).parents[2]
@@ -26,7 +27,7 @@ FLUSH_SECONDS = 5
 IN_FLIGHT = text("""
     SELECT coalesce(
         (SELECT min(due_at) FROM notify.email_jobs WHERE status = 'sending'),
-        (SELECT min(due_at) FROM notify.events WHERE status = 'working')
+        (SELECT min(due_at) FROM notify.work_items WHERE lane = 8)
     ) IS NOT NULL
 """)
 
@@ -63,13 +64,13 @@ class Crew:
 
     def ring(self) -> None:
         """Ring for the workers; returns when the doorbell has left."""
-        self._bell.ring(Stage.DELIVER)
+        self._bell.ring(DELIVER)
         self._bell.flush(at_most_seconds=FLUSH_SECONDS)
 
     def start(self) -> None:
         """Let the workers go at once."""
         let_go(self._database, self._relay)
-        self._bell.ring(Stage.DELIVER)
+        self._bell.ring(DELIVER)
 
     def finish(self) -> None:
         """
@@ -140,7 +141,7 @@ def let_go(database: Database, relay: str) -> None:
 
 def busy(connection: Connection) -> bool:
     """Whether anything is due or on its way; what waits for a later hour is not."""
-    due = any(leases.any_due(connection) for leases in (outbox.LEASES, events.LEASES))
+    due = outbox.LEASES.any_due(connection) or items.is_due(connection, FAN_OUT)
     return due or bool(connection.scalar(IN_FLIGHT))
 
 

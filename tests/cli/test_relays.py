@@ -284,7 +284,7 @@ def test_a_probe_by_hand_beside_a_workers_own_sends_every_email_once(
         by_hand = threads.submit(lambda: notify("relays", "probe", name).code)
         relay.wait_until(lambda: relay.count("NOOP") == 2)
         gate.release()
-        assert draining.result(60).sent == 2
+        assert draining.result(60)["sent"] == 2
         assert by_hand.result(60) == 0
 
     assert len(relay.letters) == 2

@@ -17,7 +17,7 @@ from sqlalchemy import insert
 
 from notify.cli.checks import Finding
 from notify.cli.top_screen import OutboxState, screen
-from notify.domain.jobs import Stage
+from notify.domain.stages import DELIVER
 from notify.store.database import Database
 from notify.store.gauges import Gauges
 from notify.store.tables import email_attempts
@@ -143,7 +143,7 @@ def test_words_of_others_are_shown_as_they_are() -> None:
     )
     standings = OutboxState(
         at=datetime(2026, 1, 31, 12, tzinfo=UTC),
-        stages={Stage.DELIVER: gauges},
+        stages={DELIVER: gauges},
         rates={},
         workers=[],
         relays=[],

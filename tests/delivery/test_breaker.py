@@ -164,8 +164,8 @@ def test_a_relay_that_is_muted_while_letters_flow_gets_no_more_than_were_claimed
         gate.release()
         report = draining.result(60)
 
-    assert 0 < report.sent < 20
-    assert report.released == report.claimed - report.sent
-    assert len(relay.letters) == report.sent
+    assert 0 < report["sent"] < 20
+    assert report["released"] == report["claimed"] - report["sent"]
+    assert len(relay.letters) == report["sent"]
     untouched = [job for job in office.jobs() if job.to_email and job.attempt == 0]
-    assert len(untouched) == 20 - report.claimed
+    assert len(untouched) == 20 - report["claimed"]

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from notify.domain.measures import BUCKETS, Measure
+from tests.support import rows
 from tests.support.counted import Counted
 from tests.support.office import Office
 from tests.support.smtp import EXTENSIONS, ScriptedRelay
@@ -61,7 +62,7 @@ def test_an_event_that_is_fanned_out_is_timed_and_one_that_must_wait_is_not(coun
     assert sum(counted.of(Measure.TO_FAN_OUT).values()) == 1
 
     counting.now("DELETE FROM notify.change_lists CASCADE")
-    counting.now("UPDATE notify.events SET status = 'pending', due_at = now(), finished_at = NULL")
+    counting.now(rows.FAN_OUT_AGAIN)
     counting.fan_out()
     assert sum(counted.of(Measure.TO_FAN_OUT).values()) == 1
 

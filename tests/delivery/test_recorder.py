@@ -16,8 +16,9 @@ from notify.delivery.engine import Engine
 from notify.delivery.ledger import Ledger
 from notify.delivery.recorder import MOST_ROWS, Flush, Recorder
 from notify.domain.audience import Reason
+from notify.domain.claims import Claim
 from notify.domain.events import COMMENT_CREATED
-from notify.domain.jobs import Claim, Job
+from notify.domain.jobs import Job
 from notify.domain.outcomes import Answer, Outcome, Phase, Sent
 from notify.domain.ports import ClaimedEmail
 from notify.domain.settlement import Settlement
@@ -118,7 +119,7 @@ def test_a_table_that_is_slower_than_the_relay_holds_the_letters_back(database: 
             relay.wait_until(lambda: len(relay.letters) == 4 + MOST_ROWS)
             with pytest.raises(AssertionError):
                 until(lambda: len(relay.letters) > 4 + MOST_ROWS, seconds=0.5)
-        assert draining.result(20).sent == 4 * MOST_ROWS
+        assert draining.result(20)["sent"] == 4 * MOST_ROWS
 
 
 def test_letters_that_land_at_one_instant_do_not_all_let_others_set_out(database: Database) -> None:
@@ -144,7 +145,7 @@ def test_letters_that_land_at_one_instant_do_not_all_let_others_set_out(database
                 until(lambda: channel.begun >= most, seconds=20)
                 with pytest.raises(AssertionError):
                     until(lambda: channel.begun > most, seconds=0.5)
-            assert draining.result(20).sent == LETTERS
+            assert draining.result(20)["sent"] == LETTERS
     finally:
         engine.stop()
 

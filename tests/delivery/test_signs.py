@@ -52,7 +52,7 @@ def test_a_drain_gets_on_while_the_database_is_away(
         office.letters_wait("ann")
         moves: list[int] = []
         engine = wiring.engine(
-            office.settings, far, doorbell=RecordingDoorbell(), worker=uuid4(), moved=lambda: moves.append(1)
+            office.settings, far, doorbell=RecordingDoorbell(), worker=uuid4(), promise=lambda *_: moves.append(1)
         )
         gate = relay.hold("DOT")
         with meanwhile(engine.drain) as draining:
@@ -65,7 +65,7 @@ def test_a_drain_gets_on_while_the_database_is_away(
                 until(lambda: len(moves) > before + 2)
             finally:
                 line.heal()
-        assert draining.result(0).sent == 1
+        assert draining.result(0)["sent"] == 1
         engine.stop()
         far.close()
 

@@ -5,7 +5,6 @@ from datetime import timedelta
 from email import policy
 from email.message import EmailMessage
 from email.parser import BytesParser
-from functools import partial
 from typing import Any
 from uuid import uuid4
 
@@ -122,9 +121,9 @@ def test_what_was_fanned_out_late_stands_where_it_happened(office: Office, relay
     said(office, 0)
     office.drain()
     tell(office, 1, 2, 3)
-    office.now("UPDATE notify.events SET due_at = now() + interval '1 hour', failures = 1 WHERE key = 'k1'")
+    office.now("UPDATE notify.work_items SET due_at = now() + interval '1 hour', failures = 1 WHERE stage = 'fan_out'")
     office.fan_out()
-    office.now("UPDATE notify.events SET due_at = now() WHERE key = 'k1'")
+    office.now("UPDATE notify.work_items SET due_at = now() WHERE stage = 'fan_out'")
     office.fan_out()
     office.now(WINDOW_ENDS)
     office.drain()
@@ -445,7 +444,7 @@ def test_workers_that_fan_out_at_once_write_one_first_letter_and_one_of_the_othe
     ]
     for fan in fans:
         fan._batch = 3  # noqa: SLF001 - small batches, so that they interleave
-    all_at_once([partial(fan.drain, at_most=timedelta(minutes=1)) for fan in fans])
+    all_at_once([fan.drain for fan in fans])
     office.fan_out()  # as the next sweep does, where each has stood aside for another
     office.drain()
     office.now(WINDOW_ENDS)
@@ -458,7 +457,7 @@ def test_workers_that_fan_out_at_once_write_one_first_letter_and_one_of_the_othe
 def test_an_event_fanned_out_again_joins_nothing_and_leads_nothing(office: Office, relay: ScriptedRelay) -> None:
     held(office, count=2)
     for _ in range(2):
-        office.now("UPDATE notify.events SET status = 'pending', due_at = now(), finished_at = NULL")
+        office.now(rows.FAN_OUT_AGAIN)
         office.fan_out()
         assert office.now("SELECT DISTINCT status FROM notify.events") == [("done",)]
         office.now(WINDOW_ENDS)

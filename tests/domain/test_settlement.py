@@ -5,7 +5,7 @@ from random import Random
 
 import pytest
 
-from notify.domain.jobs import Claim
+from notify.domain.claims import Claim
 from notify.domain.outcomes import Answer, Blame, Dead, Expired, Outcome, Phase, Released, Retry, Sent, Skipped
 from notify.domain.settlement import AFTER_TROUBLE, AT_ONCE, Settlement, settle
 

@@ -9,10 +9,11 @@ import pytest
 import redis
 
 from notify import wiring
-from notify.domain.jobs import Stage
 from notify.domain.ports import Doorbell
+from notify.domain.stages import FAN_OUT
 from notify.embedded.valkey import ValkeyServer
 from notify.settings import Settings
+from notify.wiring import STAGE_NAMES
 from tests.support.proxy import Flow, Proxy
 from tests.support.scene import Scene
 from tests.support.smtp import ScriptedRelay
@@ -90,7 +91,7 @@ def test_letters_arrive_whatever_becomes_of_the_broker_and_no_producer_waits_for
 
         trouble(broker)
         began = monotonic()
-        doorbell.ring(Stage.FAN_OUT)
+        doorbell.ring(FAN_OUT)
         waited = monotonic() - began
         scene.producer.emit("bob")
         scene.until_all_ended()
@@ -130,7 +131,7 @@ def test_a_doorbell_that_rings_within_the_transaction_finds_nothing_and_the_one_
         def ring_too_early() -> None:
             before = running.log.read_text().count(ANSWERED)
             ring_often(doorbell)
-            until(lambda: running.log.read_text().count(ANSWERED) >= before + 2 * len(Stage))
+            until(lambda: running.log.read_text().count(ANSWERED) >= before + 2 * len(STAGE_NAMES))
             assert relay.connections == 0
 
         scene.producer.emit("ann", before_the_end=ring_too_early)
@@ -144,6 +145,6 @@ def test_a_doorbell_that_rings_within_the_transaction_finds_nothing_and_the_one_
 def ring_often(doorbell: Doorbell) -> None:
     """Three messages for each stage; rings that come closer together than a flush are one."""
     for _ in range(3):
-        for stage in Stage:
+        for stage in STAGE_NAMES:
             doorbell.ring(stage)
         doorbell.flush(at_most_seconds=5)

@@ -11,8 +11,8 @@ import pytest
 import redis
 
 from notify import wiring
-from notify.domain.jobs import Stage
 from notify.domain.ports import Doorbell
+from notify.domain.stages import DELIVER
 from notify.embedded.valkey import ValkeyServer
 from notify.settings import Settings
 from tests.support.scene import Scene
@@ -144,7 +144,7 @@ def broker(scene: Scene, tmp_path: Path) -> Iterator[Broker]:
 def doorbell(broker: Broker) -> Doorbell:
     """A producer's way to ring, which has been used."""
     bell = wiring.doorbell(Settings(_env_file=None, broker_url=broker.url))
-    bell.ring(Stage.DELIVER)
+    bell.ring(DELIVER)
     bell.flush(at_most_seconds=10)
     return bell
 
@@ -161,7 +161,7 @@ def until_doorbells_are_heard(doorbell: Doorbell, running: RunningWorker) -> Non
     before = running.log.read_text().count(TASK_ENDED)
 
     def heard() -> bool:
-        doorbell.ring(Stage.DELIVER)
+        doorbell.ring(DELIVER)
         doorbell.flush(at_most_seconds=5)
         return running.log.read_text().count(TASK_ENDED) > before
 

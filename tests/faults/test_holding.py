@@ -61,7 +61,7 @@ def test_a_worker_killed_while_it_writes_a_digest_leaves_nobody_out(scene: Scene
     talk(scene)
     with scene.loner({**scene.environment, CRASH_AT: FAN_OUT_WRITTEN}) as doomed:
         doomed.wait_until_dead()
-    office.now("UPDATE notify.events SET due_at = now() - interval '1 s' WHERE status = 'working'")
+    office.now("UPDATE notify.work_items SET due_at = now() - interval '1 s' WHERE lane = 8")
     office.fan_out()
     office.now(ITS_HOUR_COMES)
     office.drain()

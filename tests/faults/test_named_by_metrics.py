@@ -12,8 +12,8 @@ from sqlalchemy import text
 
 from notify import wiring
 from notify.api.app import build_app, context_of
-from notify.domain.jobs import Stage
 from notify.domain.measures import Role
+from notify.domain.stages import DELIVER
 from notify.domain.waves import LEAST
 from notify.settings import Settings
 from notify.store.database import Database
@@ -133,7 +133,7 @@ def test_emails_that_all_die_of_one_reason_are_named_long_before_a_hundred_have(
 def test_a_dead_broker_is_named(database: Database, relay: ScriptedRelay) -> None:
     with nobody_listening() as port, watched(database, relay.url, broker_url=f"redis://127.0.0.1:{port}/0") as seen:
         doorbell = wiring.doorbell(seen.office.settings, count=seen.tally.count)
-        doorbell.ring(Stage.DELIVER)
+        doorbell.ring(DELIVER)
         doorbell.flush(at_most_seconds=60)
 
         assert seen.causes() == {"NotifyBrokerGone"}

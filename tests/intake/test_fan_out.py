@@ -5,6 +5,7 @@ from contextlib import AbstractContextManager, contextmanager
 from datetime import timedelta
 from functools import partial
 from random import Random
+from types import SimpleNamespace
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -13,17 +14,19 @@ from sqlalchemy import Connection, delete, func, insert, select, text, update
 from sqlalchemy.exc import OperationalError
 from structlog.testing import capture_logs
 
+from notify.domain.claims import Lane
 from notify.domain.events import ChangeList
-from notify.domain.jobs import Stage
 from notify.domain.preferences import Person
+from notify.domain.stages import DELIVER, FAN_OUT
 from notify.domain.threads import message_id
-from notify.intake.fan_out import FanOut, FanOutReport
+from notify.intake.fan_out import FanOut
 from notify.intake.receive import receive
 from notify.intake.schema import parse
-from notify.store import directory, preferences
-from notify.store import events as stored
+from notify.store import directory, jobs, preferences
 from notify.store.database import Database
-from notify.store.tables import email_jobs, events, notification_event_types, people
+from notify.store.tables import email_jobs, events, notification_event_types, people, work_items
+from notify.work import items
+from notify.work.stage import BatchStage
 from tests.support import rows
 from tests.support.race import all_at_once, blocked_session, meanwhile
 from tests.support.rings import Rings
@@ -48,20 +51,29 @@ def directory_of_four(database: Database) -> None:
             directory.put_person(connection, Person(username=name, email=f"{name}@example.com"))
 
 
-def worker(database: Database, *, doorbell: Rings | None = None, batch: int = 200) -> FanOut:
-    return FanOut(
+def worker(
+    database: Database, *, doorbell: Rings | None = None, batch: int = 200, at_most: timedelta = timedelta(seconds=30)
+) -> BatchStage:
+    doorbell = doorbell or Rings()
+    return BatchStage(
+        FanOut(database, doorbell=doorbell, message_host=HOST, rng=Random(1)),
         database,
-        doorbell=doorbell or Rings(),
+        ring=partial(doorbell.ring, FAN_OUT),
         worker=uuid4(),
-        message_host=HOST,
         lease=timedelta(minutes=1),
         batch=batch,
+        at_most=at_most,
         rng=Random(1),
     )
 
 
-def drain(database: Database, *, doorbell: Rings | None = None, batch: int = 200) -> FanOutReport:
-    return worker(database, doorbell=doorbell, batch=batch).drain(at_most=timedelta(seconds=30))
+def drain(database: Database, *, doorbell: Rings | None = None, batch: int = 200) -> SimpleNamespace:
+    return SimpleNamespace(**worker(database, doorbell=doorbell, batch=batch).drain())
+
+
+def counts(report: SimpleNamespace) -> dict[str, float]:
+    """What the report says that is not nothing."""
+    return {name: count for name, count in vars(report).items() if name != "seconds" and count}
 
 
 def emit(database: Database, key: str = "k1", *, cl: dict[str, Any] | None = None, actor: str = "dana") -> int:
@@ -71,6 +83,14 @@ def emit(database: Database, key: str = "k1", *, cl: dict[str, Any] | None = Non
     with database.begin() as connection:
         (receipt,) = receive(connection, [parse(event)])
     return receipt.id
+
+
+def standing(database: Database, event_id: int) -> tuple[str, int, str | None]:
+    """Where the event stands: status, failures and why."""
+    with database.begin() as connection:
+        found = jobs.event(connection, event_id)
+    assert found is not None
+    return found.status, found.failures, found.last_error
 
 
 def fates(database: Database, event_id: int) -> dict[str, tuple[str, str, str | None]]:
@@ -85,7 +105,7 @@ def fates(database: Database, event_id: int) -> dict[str, tuple[str, str, str | 
 def come_due(database: Database) -> None:
     """What time does to events that wait."""
     with database.begin() as connection:
-        connection.execute(update(events).where(events.c.due_at.is_not(None)).values(due_at=rows.ago(seconds=1)))
+        connection.execute(update(work_items).values(due_at=rows.ago(seconds=1)))
 
 
 def test_everyone_concerned_gets_one_row_and_nobody_needs_to_have_chosen_anything(database: Database) -> None:
@@ -96,7 +116,7 @@ def test_everyone_concerned_gets_one_row_and_nobody_needs_to_have_chosen_anythin
         "bob": ("reviewer", "pending", None),
         "dana": ("reviewer", "skipped", "is_actor"),
     }
-    assert report == FanOutReport(claimed=1, letters=2, skipped=1)
+    assert counts(report) == {"claimed": 1, "letters": 2, "skipped": 1}
     assert rows.row(database, events, event_id)["status"] == "done"
 
 
@@ -414,7 +434,8 @@ def test_an_event_fanned_out_again_writes_nothing_and_rings_for_nobody(database:
     event_id = emit(database)
     drain(database)
     before = fates(database, event_id)
-    rows.change(database, events, event_id, status="pending", due_at=func.now(), finished_at=None)
+    with database.begin() as connection:
+        connection.execute(text(rows.FAN_OUT_AGAIN))
     report = drain(database, doorbell=doorbell)
     assert fates(database, event_id) == before
     assert (report.claimed, report.letters, report.skipped) == (1, 0, 0)
@@ -436,7 +457,7 @@ def test_two_workers_at_once_write_each_persons_row_once(database: Database) -> 
 def taken_by_another(database: Database) -> Iterator[None]:
     """Another worker's claim of everything that is due, which it has not yet committed."""
     with database.begin() as connection:
-        stored.claim(connection, limit=10, lease=timedelta(minutes=1), worker=uuid4())
+        items.claim(connection, FAN_OUT, limit=10, lease=timedelta(minutes=1), worker=uuid4(), ordered=True)
         yield
 
 
@@ -461,8 +482,9 @@ def test_an_event_waits_for_those_before_it_on_its_change_list_whoever_has_them(
     assert (report.claimed - report.released, report.letters) == (1, 1)
     assert fates(database, second) == fates(database, third) == {}
     assert set(fates(database, elsewhere)) == {"alice"}
-    waiting = rows.row(database, events, second)
-    assert (waiting["status"], waiting["failures"], waiting["lapses"]) == ("pending", 0, 0)
+    waiting = rows.item_of(database, FAN_OUT, second)
+    assert waiting is not None
+    assert (waiting["lane"], waiting["failures"], waiting["lapses"]) == (Lane.NORMAL, 0, 0)
     come_due(database)
     drain(database)
     assert written_in_order(database) == [elsewhere, first, second, third]
@@ -474,7 +496,7 @@ def test_an_event_that_was_taken_too_early_keeps_its_place(database: Database) -
         second = emit(database, "second")
         assert drain(database).released == 1
         third = emit(database, "third")
-    rows.change(database, events, first, status="done", due_at=None, finished_at=func.now())
+    rows.change_item(database, FAN_OUT, first, lane=Lane.DEAD, reason="test")
     drain(database, batch=1)
     assert written_in_order(database) == [second, third]
 
@@ -495,7 +517,7 @@ def test_a_worker_leaves_off_when_everything_it_takes_waits_for_another(database
     with taken_by_another(database):
         for number in range(6):
             emit(database, f"k{number}")
-        assert drain(database, batch=2) == FanOutReport(claimed=2, released=2)
+        assert counts(drain(database, batch=2)) == {"claimed": 2, "released": 2}
 
 
 def test_an_urgent_event_waits_for_no_other(database: Database) -> None:
@@ -525,12 +547,12 @@ def written_in_order(database: Database) -> list[int]:
 def test_the_delivery_is_rung_for_once_a_batch_and_only_for_letters(database: Database, doorbell: Rings) -> None:
     only_the_actor = {"link": "CL-1", "author": "dana", "reviewers": []}
     emit(database, "nobody", cl=only_the_actor)
-    assert drain(database, doorbell=doorbell) == FanOutReport(claimed=1, skipped=1)
+    assert counts(drain(database, doorbell=doorbell)) == {"claimed": 1, "skipped": 1}
     assert doorbell.rung == []
     for number in range(3):
         emit(database, f"k{number}")
     drain(database, doorbell=doorbell)
-    assert doorbell.rung == [Stage.DELIVER]
+    assert doorbell.rung == [DELIVER]
 
 
 def test_when_the_doorbell_rings_the_letters_are_there_to_be_seen(database: Database) -> None:
@@ -539,7 +561,7 @@ def test_when_the_doorbell_rings_the_letters_are_there_to_be_seen(database: Data
     class Looks(Rings):
         """Looks at the table, as a worker would."""
 
-        def ring(self, stage: Stage) -> None:
+        def ring(self, stage: str) -> None:
             super().ring(stage)
             seen.append(rows.count_of(database, email_jobs))
 
@@ -556,10 +578,9 @@ def test_when_the_doorbell_rings_the_letters_are_there_to_be_seen(database: Data
 def test_an_event_about_an_unknown_change_list_waits_for_the_directory(database: Database, cl: dict[str, Any]) -> None:
     event_id = emit(database, "early", cl=cl)
     other = emit(database, "ordinary")
-    assert drain(database) == FanOutReport(claimed=2, letters=2, skipped=1, retried=1)
+    assert counts(drain(database)) == {"claimed": 2, "letters": 2, "skipped": 1, "retried": 1}
     assert set(fates(database, other)) == {"alice", "bob", "dana"}
-    waiting = rows.row(database, events, event_id)
-    assert (waiting["status"], waiting["failures"], waiting["last_error"]) == ("pending", 1, "unknown_cl")
+    assert standing(database, event_id) == ("pending", 1, "unknown_cl")
     with database.begin() as connection:
         directory.put_change_list(connection, ChangeList(link="CL-9", author="carol"))
     come_due(database)
@@ -574,14 +595,13 @@ def test_an_event_waits_ever_longer_for_the_directory_and_is_dead_after_ten_trie
     for _ in range(9):
         assert drain(database).retried == 1
         with database.begin() as connection:
-            waits.append(connection.scalar(select(events.c.due_at - func.now()).where(events.c.id == event_id)))
+            waits.append(connection.scalar(select(work_items.c.due_at - func.now()).where(work_items.c.id == event_id)))
         come_due(database)
     for number, wait in enumerate(waits):
         longest = min(LONGEST_WAIT, FIRST_WAIT * 2**number)
         assert longest / 2 - timedelta(seconds=5) < wait <= longest
-    assert drain(database) == FanOutReport(claimed=1, dead=1)
-    dead = rows.row(database, events, event_id)
-    assert (dead["status"], dead["last_error"], dead["failures"]) == ("dead", "unknown_cl", 10)
+    assert counts(drain(database)) == {"claimed": 1, "dead": 1}
+    assert standing(database, event_id) == ("dead", 10, "unknown_cl")
 
 
 def test_an_event_whose_type_nobody_can_choose_about_is_not_fanned_out(database: Database) -> None:
@@ -589,7 +609,7 @@ def test_an_event_whose_type_nobody_can_choose_about_is_not_fanned_out(database:
     with database.begin() as connection:
         connection.execute(delete(notification_event_types))
     assert drain(database).retried == 1
-    assert rows.row(database, events, event_id)["last_error"] == "unknown_type"
+    assert standing(database, event_id) == ("pending", 1, "unknown_type")
 
 
 def test_an_event_of_a_type_without_a_trigger_is_not_fanned_out(database: Database) -> None:
@@ -598,7 +618,7 @@ def test_an_event_of_a_type_without_a_trigger_is_not_fanned_out(database: Databa
         kind = {"code": "cl.abandoned", "category": "Ends", "description": "…"}
         connection.execute(insert(notification_event_types).values(kind))
     assert drain(database).retried == 1
-    assert rows.row(database, events, event_id)["last_error"] == "unknown_type"
+    assert standing(database, event_id) == ("pending", 1, "unknown_type")
 
 
 def test_one_bad_event_stops_no_other(database: Database, doorbell: Rings) -> None:
@@ -612,11 +632,9 @@ def test_one_bad_event_stops_no_other(database: Database, doorbell: Rings) -> No
     assert (report.claimed, report.letters, report.retried) == (4, 6, 1)
     for event_id in good:
         assert rows.row(database, events, event_id)["status"] == "done"
-    put_off = rows.row(database, events, bad)
-    assert (put_off["status"], put_off["failures"]) == ("pending", 1)
-    assert put_off["last_error"] == "internal_error: IntegrityError"
+    assert standing(database, bad) == ("pending", 1, "internal_error: IntegrityError")
     assert fates(database, bad) == {}
-    assert set(doorbell.rung) == {Stage.DELIVER}
+    assert set(doorbell.rung) == {DELIVER}
 
 
 def test_a_database_that_goes_away_is_no_events_fault(database: Database) -> None:
@@ -627,8 +645,7 @@ def test_a_database_that_goes_away_is_no_events_fault(database: Database) -> Non
             other.execute(select(func.pg_terminate_backend(blocked_session(database))))
             with pytest.raises(OperationalError):
                 draining.result()
-    left = rows.row(database, events, event_id)
-    assert (left["status"], left["failures"], left["last_error"]) == ("working", 0, None)
+    assert standing(database, event_id) == ("working", 0, None)
     come_due(database)
     assert drain(database).letters == 2
 
@@ -645,32 +662,33 @@ def test_an_event_whose_worker_vanished_is_fanned_out_by_the_next(database: Data
 def test_an_event_that_outlived_three_workers_is_dead(database: Database) -> None:
     event_id = emit(database)
     vanish(database, event_id)
-    for lapses in (1, 2):
-        rows.change(database, events, event_id, lapses=lapses)
-    assert drain(database) == FanOutReport(dead=1)
-    assert rows.row(database, events, event_id)["last_error"] == "poison"
+    rows.change_item(database, FAN_OUT, event_id, lapses=2)
+    report = drain(database)
+    assert (report.claimed, report.dead) == (0, 1)
+    assert standing(database, event_id) == ("dead", 0, "poison")
 
 
 def vanish(database: Database, event_id: int) -> None:
     """A worker claims everything, and its lease on this event runs out."""
     with database.begin() as connection:
-        stored.claim(connection, limit=10, lease=timedelta(minutes=1), worker=UUID(int=9))
-    rows.let_lease_end(database, events, event_id)
+        items.claim(connection, FAN_OUT, limit=10, lease=timedelta(minutes=1), worker=UUID(int=9), ordered=True)
+    rows.change_item(database, FAN_OUT, event_id, due_at=rows.ago(seconds=1))
 
 
 def test_a_drain_whose_time_is_up_rings_for_the_rest(database: Database, doorbell: Rings) -> None:
     for number in range(3):
         emit(database, f"k{number}")
-    report = worker(database, doorbell=doorbell, batch=1).drain(at_most=timedelta(0))
-    assert report.claimed == 1
-    assert doorbell.rung == [Stage.DELIVER, Stage.FAN_OUT]
+    report = worker(database, doorbell=doorbell, batch=1, at_most=timedelta(0)).drain()
+    assert report["claimed"] == 1
+    assert doorbell.rung == [DELIVER, FAN_OUT]
     assert worker(database).is_due()
     assert drain(database, batch=1).claimed == 2
     assert not worker(database).is_due()
 
 
 def test_a_drain_of_nothing_does_nothing(database: Database, doorbell: Rings) -> None:
-    assert drain(database, doorbell=doorbell) == FanOutReport()
+    report = drain(database, doorbell=doorbell)
+    assert counts(report) == {}
     assert doorbell.rung == []
 
 

@@ -7,8 +7,10 @@ from typing import Any
 import pytest
 from sqlalchemy import func, null, select, text, update
 
+from notify.domain.claims import Lane
 from notify.domain.errors import MalformedEvent, UnsupportedConnection
 from notify.domain.events import ChangeList
+from notify.domain.stages import FAN_OUT
 from notify.intake.receive import receive
 from notify.intake.schema import EventIn, parse
 from notify.store import directory
@@ -81,7 +83,10 @@ def test_a_committed_event_is_stored_with_what_it_states(caller: Caller, databas
     assert (found["key"], found["type"], found["cl_link"]) == ("k1", "cl.comment.created", "CL-1")
     assert (found["actor"], found["occurred_at"]) == ("dana", when)
     assert found["payload"] == {"comment": {"id": "1", "body": "Why?"}}
-    assert (found["status"], found["priority"], found["attempt"]) == ("pending", 1, 0)
+    assert found["status"] == "pending"
+    item = rows.item_of(database, FAN_OUT, receipt.id)
+    assert item is not None
+    assert (item["lane"], item["attempt"], item["order_key"]) == (Lane.NORMAL, 0, "CL-1")
     assert known(database) == ChangeList(
         link="CL-1", title="Cap the retry", repository="monorepo", author="alice", reviewers=("bob",)
     )
@@ -110,14 +115,14 @@ def test_the_same_instant_and_the_same_names_are_the_same_however_they_are_writt
     assert (receipt.duplicate, receipt.differs) == (True, ())
 
 
-@pytest.mark.parametrize("changed", [{"key_hash": null()}, {"payload": {}, "emptied_at": func.now(), "due_at": None}])
+@pytest.mark.parametrize("changed", [{"key_hash": null()}, {"payload": {}, "emptied_at": func.now()}])
 def test_what_nobody_knows_any_more_of_an_event_makes_no_difference(
     database: Database, changed: dict[str, Any]
 ) -> None:
     """Stored before digests were, or emptied of its words since: the digests of those are kept."""
     store(database, comment())
     with database.begin() as connection:
-        ended = {"status": "done", "finished_at": func.now(), "due_at": None}
+        ended = {"status": "done", "finished_at": func.now()}
         connection.execute(update(events).values(**(ended | changed)))
     (receipt,) = store(database, comment())
     assert (receipt.duplicate, receipt.differs) == (True, ())
@@ -183,7 +188,9 @@ def test_an_event_of_a_required_type_is_urgent(database: Database) -> None:
     with database.begin() as connection:
         connection.execute(update(notification_event_types).values(system_required=True))
     (receipt,) = store(database, comment())
-    assert rows.row(database, events, receipt.id)["priority"] == 0
+    found = rows.item_of(database, FAN_OUT, receipt.id)
+    assert found is not None
+    assert (found["lane"], found["order_key"]) == (Lane.URGENT, "urgent CL-1")
 
 
 FULL = ChangeList(

@@ -27,6 +27,7 @@ from notify.store.tables import (
     smtp_relays,
     user_notification_preferences,
     user_notification_settings,
+    work_items,
 )
 from tests.support import rows
 
@@ -50,6 +51,7 @@ def attempt(connection: Connection, **columns: Any) -> None:
 
 
 ADD: dict[Table, Add] = {
+    work_items: adds(work_items, stage="toy", id=1, lane=1),
     events: rows.event,
     email_jobs: rows.letter,
     email_attempts: attempt,
@@ -83,9 +85,20 @@ LEASED: list[tuple[str, dict[str, Any]]] = [
     ("last_error", {"last_error": TOO_LONG}),
 ]
 IMPOSSIBLE: list[tuple[Table, str, dict[str, Any]]] = [
-    *((table, name, columns) for table in (events, email_jobs) for name, columns in LEASED),
-    *((events, "due_until_final", {"status": status, **ENDED}) for status in rows.FINAL_EVENT),
-    *((events, "finished_when_final", {"status": status, **NO_TIME}) for status in rows.FINAL_EVENT),
+    *((email_jobs, name, columns) for name, columns in LEASED),
+    (events, "status", {"status": "lost"}),
+    (events, "finished_when_final", ENDED),
+    *((events, "finished_when_final", {"status": status, "finished_at": None}) for status in rows.FINAL_EVENT),
+    (work_items, "lane", {"lane": 3}),
+    (work_items, "alone_since_lapsed", {"lapses": 1}),
+    (work_items, "alone_since_lapsed", {"lane": 4}),
+    (work_items, "leased_by_somebody", {"lane": 8}),
+    (work_items, "dead_for_a_reason", {"lane": 9}),
+    (work_items, "attempt", {"attempt": -1}),
+    (work_items, "failures", {"failures": -1}),
+    (work_items, "failures", {"failures": 2, "max_failures": 1}),
+    (work_items, "lapses", {"lapses": -1}),
+    (work_items, "reason", {"reason": TOO_LONG}),
     *((email_jobs, "due_until_final", {"status": status, **ENDED}) for status in rows.FINAL_LETTER),
     *((email_jobs, "finished_when_final", {"status": status, **NO_TIME}) for status in rows.FINAL_LETTER),
     (email_jobs, "relay_reply", {"relay_reply": TOO_LONG}),

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from alembic.config import Config
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, select, text, update
+from sqlalchemy import Connection, select, text
 from sqlalchemy.schema import CreateSchema
 
 from notify.domain.events import COMMENT_MENTIONED
@@ -150,30 +150,27 @@ def test_a_second_run_waits_for_the_first_and_finds_its_work_done(empty: Databas
 
 
 def test_an_event_type_that_an_operator_has_edited_stays_as_it_is(empty: Database, empty_url: str) -> None:
-    migrate.upgrade(empty_url, target="0005")
+    migrate.upgrade(empty_url, target="0002")
     edited = {"category": "Talk", "description": "Ours.", "system_required": True, "default_enabled": False}
     with empty.begin() as connection:
-        connection.execute(notification_event_types.insert().values(code="cl.comment.created", **edited))
-    migrate.upgrade(empty_url, target="0008")
-    assert event_types(empty) == [{"code": "cl.comment.created", **edited, **BY_DEFAULT}]
-    with empty.begin() as connection:
-        connection.execute(update(notification_event_types).values(category="Chat"))
-        connection.execute(notification_event_types.insert().values(code="cl.merged", **edited))
+        for code in ("cl.comment.created", "cl.merged"):
+            connection.execute(notification_event_types.insert().values(code=code, **edited))
     migrate.upgrade(empty_url)
     stored = {str(one["code"]): one for one in event_types(empty)}
-    assert stored["cl.comment.created"] == {"code": "cl.comment.created", **edited, **BY_DEFAULT, "category": "Chat"}
-    assert stored["cl.merged"] == {"code": "cl.merged", **edited, **BY_DEFAULT}
+    for code in ("cl.comment.created", "cl.merged"):
+        assert stored[code] == {"code": code, **edited, **BY_DEFAULT}
+    assert stored["cl.closed"]["category"] == "Change lists"
 
 
 def test_a_migration_that_cannot_get_its_lock_gives_up_and_leaves_no_half(empty: Database, empty_url: str) -> None:
     migrate.upgrade(empty_url)
-    migrate.downgrade(empty_url, target="0005")
+    migrate.downgrade(empty_url, target="0007")
     with empty.engine.connect() as application:
         application.execute(text("LOCK TABLE notify.api_tokens IN ACCESS SHARE MODE"))
         with pytest.raises(Exception, match="lock timeout"):
-            migrate.downgrade(empty_url, target="0004")
+            migrate.downgrade(empty_url, target="0006")
     assert "api_tokens" in tables(empty)
-    assert revision(empty) == "0005"
+    assert revision(empty) == "0007"
 
 
 def test_the_revisions_are_one_line_and_numbered() -> None:

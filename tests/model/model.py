@@ -45,6 +45,10 @@ class Row:
         """The same row, finished."""
         return replace(self, status=status, due_at=None)
 
+    def forgotten(self) -> "Row":
+        """The same row, when nothing is known any more of how it came to its end."""
+        return Row(id=self.id, status=self.status, due_at=None, max_failures=0)
+
     def repeats(self, one: int) -> "Row":
         """The same row, as a replay of another."""
         return replace(self, replay_of=one)

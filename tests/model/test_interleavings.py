@@ -14,8 +14,9 @@ import pytest
 from sqlalchemy import Connection, delete, func, select, update
 
 from notify.domain.audience import Reason
+from notify.domain.claims import Claim
 from notify.domain.events import COMMENT_CREATED
-from notify.domain.jobs import Claim, Job
+from notify.domain.jobs import Job
 from notify.domain.outcomes import Answer, Outcome, Phase, Retry, Sent
 from notify.domain.settlement import settle
 from notify.store import outbox

@@ -18,21 +18,23 @@ from hypothesis import HealthCheck, settings
 from hypothesis import Phase as Effort
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
-from sqlalchemy import Connection, Interval, RowMapping, func, literal, select, update
+from sqlalchemy import Connection, Interval, RowMapping, func, literal, select, text, update
 
+from notify.domain.claims import Claim, Lane
 from notify.domain.events import ChangeList
 from notify.domain.jobs import Job
 from notify.domain.outcomes import Answer, Blame, Dead, Expired, Outcome, Phase, Released, Retry, Sent, Skipped
 from notify.domain.preferences import Person
 from notify.domain.settlement import settle
+from notify.domain.stages import FAN_OUT
 from notify.intake.fan_out import facts_about, plan
 from notify.intake.receive import receive
 from notify.intake.schema import parse
 from notify.store import directory, events, jobs, outbox
 from notify.store.database import Database
-from notify.store.events import ClaimedEvent
 from notify.store.outbox import Ending
-from notify.store.tables import delivery_stats, email_attempts, email_jobs
+from notify.store.tables import delivery_stats, email_attempts, email_jobs, work_items
+from notify.work import items
 from tests.model.model import (
     BACK,
     DONE,
@@ -81,6 +83,14 @@ EVERYTHING = {
 }
 OFTEN = {"sent", "retry", "lease_lost", "late_success", "lapsed", "event done"}
 
+# What is known of an event once it is done is that it is.
+EVENTS = text("""
+    SELECT events.id, CASE WHEN lane = 8 THEN 'working' ELSE status END AS status,
+        CASE WHEN lane < 9 THEN due_at END AS due_at, coalesce(max_failures, 0) AS max_failures,
+        coalesce(attempt, 0) AS attempt, coalesce(failures, 0) AS failures, coalesce(lapses, 0) AS lapses
+    FROM notify.events LEFT JOIN notify.work_items ON stage = 'fan_out' AND work_items.id = events.id
+""")
+
 picks = st.lists(st.integers(min_value=0, max_value=5), min_size=1, max_size=3)
 pick = st.integers(min_value=0, max_value=8)
 workers = st.sampled_from(WORKERS)
@@ -122,7 +132,7 @@ class Life(RuleBasedStateMachine):
         self.actors: dict[int, str] = {}
         self.fanned_out: set[int] = set()
         self.links_known = {KNOWN}
-        self.fan_outs: list[tuple[UUID, ClaimedEvent]] = []
+        self.fan_outs: list[tuple[UUID, Claim]] = []
         self.tries: dict[UUID, list[Job]] = {worker: [] for worker in WORKERS}
         self.names: dict[int, str | None] = {}
         self.out: dict[int, dict[str, Any]] = {}
@@ -156,8 +166,7 @@ class Life(RuleBasedStateMachine):
             if not commits:
                 connection.rollback()
                 return
-            rows_of = update(events.LEASES.table).where(events.LEASES.table.c.id == receipt.id)
-            connection.execute(rows_of.values(max_failures=BUDGET))
+            connection.execute(update(work_items).where(work_items.c.id == receipt.id).values(max_failures=BUDGET))
         self.events.add(Row(id=receipt.id, status="pending", due_at=now, max_failures=BUDGET))
         self.links[receipt.id], self.actors[receipt.id] = link, actor
 
@@ -180,10 +189,10 @@ class Life(RuleBasedStateMachine):
     @rule(worker=workers, limit=limits)
     def claim_events(self, worker: UUID, limit: int) -> None:
         with self.moment() as (connection, now):
-            claimed = events.claim(connection, limit=limit, lease=LEASE, worker=worker)
+            claimed = items.claim(connection, FAN_OUT, limit=limit, lease=LEASE, worker=worker, ordered=True)
         busy = {self.links[row.id] for row in self.events.rows.values() if row.status == "working"}
         expected = [one for one in self.events.waiting(now) if self.links[one] not in busy][:limit]
-        assert [one.claim.id for one in claimed] == expected
+        assert [one.id for one in claimed] == expected
         self.events.claim(expected, now=now, lease=LEASE)
         self.fan_outs += [(worker, one) for one in claimed]
 
@@ -191,11 +200,13 @@ class Life(RuleBasedStateMachine):
     def rescue_events(self, worker: UUID) -> None:
         """The poisonous are buried, and one event is taken over from a worker that vanished."""
         with self.moment() as (connection, now):
-            assert events.bury_poison(connection) == len(self.events.bury(worker, now=now))
-            found = events.claim_lapsed(connection, lease=LEASE, worker=worker)
-        assert_is_one_of(found.claim.id if found else None, self.events.lapsed(now))
+            buried = items.bury_poison(connection, FAN_OUT, limit=100)
+            assert sorted(buried) == sorted(self.events.bury(worker, now=now))
+            events.end(connection, buried, "dead")
+            found = items.claim_lapsed(connection, FAN_OUT, lease=LEASE, worker=worker)
+        assert_is_one_of(found.id if found else None, self.events.lapsed(now))
         if found:
-            self.events.claim([found.claim.id], now=now, lease=LEASE)
+            self.events.claim([found.id], now=now, lease=LEASE)
             self.fan_outs.append((worker, found))
             self.reached.add("event lapsed")
 
@@ -206,15 +217,19 @@ class Life(RuleBasedStateMachine):
             return
         worker, claimed = self.fan_outs[::-1][which % len(self.fan_outs)]
         with self.moment() as (connection, now):
-            drawn_up = plan([claimed], facts_about([claimed.event], connection), host="h", rng=Highest())
+            event = events.load(connection, [claimed.id])[claimed.id]
+            drawn_up = plan([(claimed, event)], facts_about([event], connection), host="h", rng=Highest())
             outbox.add(connection, drawn_up.jobs)
-            ended = events.record(connection, drawn_up.endings)
+            ended = items.settle(connection, FAN_OUT, drawn_up.endings)
+            (end,) = drawn_up.endings
+            if ended and end.lane in {None, Lane.DEAD}:
+                events.end(connection, [end.id], "done" if end.lane is None else "dead")
             connection.execute(
                 update(email_jobs).where(email_jobs.c.created_at == func.now()).values(max_failures=BUDGET)
             )
             born = connection.execute(select(email_jobs.c.id, email_jobs.c.username, email_jobs.c.event_id)).all()
-        one, is_known = claimed.claim.id, self.links[claimed.claim.id] in self.links_known
-        report = Report(id=one, attempt=claimed.claim.attempt, says=DONE if is_known else LATER)
+        one, is_known = claimed.id, self.links[claimed.id] in self.links_known
+        report = Report(id=one, attempt=claimed.attempt, says=DONE if is_known else LATER)
         (verdict,) = self.events.record([report], worker, now=now)
         assert (one in ended) == (verdict != "lease_lost")
         self.reached.add(f"event {'put off' if verdict == 'retry' else verdict}")
@@ -365,7 +380,7 @@ class Life(RuleBasedStateMachine):
     def advance(self, by: timedelta) -> None:
         """Time passes."""
         with self.moment() as (connection, _):
-            for table in (events.LEASES.table, email_jobs):
+            for table in (work_items, email_jobs):
                 instants = [table.c[name] for name in ("due_at", "expires_at") if name in table.c]
                 earlier = {instant: instant - literal(by, Interval) for instant in instants}
                 connection.execute(update(table).values(earlier))
@@ -374,12 +389,14 @@ class Life(RuleBasedStateMachine):
     @invariant()
     def says_the_same(self) -> None:
         with self.moment() as (connection, now):
-            found_events = mappings(connection, events.LEASES.table)
+            found_events = connection.execute(EVENTS).mappings().all()
             found = mappings(connection, email_jobs)
             kept = Counter(map(tuple, connection.execute(select(email_attempts.c.job_id, email_attempts.c.attempt))))
             counts = counted(connection)
-            due = events.LEASES.any_due(connection), outbox.LEASES.any_due(connection)
-        assert {row["id"]: self.row(row) for row in found_events} == self.events.rows
+            due = items.is_due(connection, FAN_OUT), outbox.LEASES.any_due(connection)
+        assert {row["id"]: self.row(row) for row in found_events} == {
+            one: row.forgotten() if row.status == "done" else row for one, row in self.events.rows.items()
+        }
         assert {row["id"]: self.row(row) for row in found} == self.letters.rows
         assert kept == self.letters.kept
         assert counts == self.letters.counts

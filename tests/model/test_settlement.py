@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from notify.domain.backoff import CAP
-from notify.domain.jobs import Claim
+from notify.domain.claims import Claim
 from notify.domain.outcomes import Answer, Blame, Dead, Expired, Outcome, Phase, Released, Retry, Sent, Skipped
 from notify.domain.settlement import settle
 

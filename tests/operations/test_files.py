@@ -9,9 +9,9 @@ import pytest
 import yaml
 
 from notify.api import metrics
-from notify.domain.jobs import Stage
 from notify.domain.measures import Role
 from notify.store.leases import POISON
+from notify.wiring import STAGE_NAMES
 from tests.support.alerts import rules
 from tests.support.promtool import needs_promtool, promtool
 
@@ -22,7 +22,7 @@ COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8
 NAME = re.compile(r"\bnotify_\w+")
 MATCHER = re.compile(r'(\w+)=~?"([^"]*)"')
 KNOWN_VALUES: Mapping[str, set[str]] = {
-    "stage": set(Stage),
+    "stage": set(STAGE_NAMES),
     "role": set(Role),
     "reason": {*metrics.HELD_BY, POISON},
     "outcome": set(metrics.OUTCOMES),

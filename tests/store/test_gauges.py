@@ -4,12 +4,13 @@ from datetime import timedelta
 
 from sqlalchemy import Connection, func, select, update
 
-from notify.domain.jobs import Stage
 from notify.domain.preferences import Person
+from notify.domain.stages import DELIVER, FAN_OUT
 from notify.store import directory, gauges
 from notify.store.directory import Undeliverable
 from notify.store.gauges import Gauges
 from notify.store.tables import people
+from notify.wiring import STAGE_NAMES
 from tests.support import rows
 from tests.support.rows import ago, ended
 
@@ -17,7 +18,7 @@ EMPTY = Gauges(due=0, oldest_due_seconds=0, scheduled=0, in_flight=0, expired_le
 
 
 def test_an_empty_outbox_stands_at_nothing(connection: Connection) -> None:
-    assert gauges.read(connection) == {Stage.FAN_OUT: EMPTY, Stage.DELIVER: EMPTY}
+    assert gauges.read(connection, STAGE_NAMES) == {FAN_OUT: EMPTY, DELIVER: EMPTY}
 
 
 def test_each_row_is_counted_where_it_stands(connection: Connection) -> None:
@@ -30,7 +31,7 @@ def test_each_row_is_counted_where_it_stands(connection: Connection) -> None:
     rows.event(connection, **ended("dead", at=ago(hours=25)), last_error="unknown_cl")
     rows.event(connection, **ended("done", at=ago(hours=1)))
 
-    assert gauges.read(connection)[Stage.FAN_OUT] == Gauges(
+    assert gauges.read(connection, STAGE_NAMES)[FAN_OUT] == Gauges(
         due=2,
         oldest_due_seconds=90,
         scheduled=1,
@@ -45,7 +46,7 @@ def test_letters_that_died_are_counted_by_why(connection: Connection) -> None:
         rows.letter(connection, **ended("dead"), outcome_reason=reason)
     rows.letter(connection, **ended("sent"))
 
-    assert gauges.read(connection)[Stage.DELIVER].dead_last_day == {"refused": 2, "poison": 1}
+    assert gauges.read(connection, STAGE_NAMES)[DELIVER].dead_last_day == {"refused": 2, "poison": 1}
 
 
 def test_what_ended_of_late_is_counted_in_emails_and_what_was_never_to_be_sent_is_not(connection: Connection) -> None:

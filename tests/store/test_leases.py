@@ -1,4 +1,4 @@
-"""Due, claim, lease, attempt: what holds for every table whose rows are worked off, events and letters alike."""
+"""Due, claim, lease, attempt: what holds for letters."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from sqlalchemy import Connection, Row, Table, event, select, text, update
 from sqlalchemy.engine.interfaces import CacheStats
 
 from notify.domain.fan_out import Priority
-from notify.store import events, outbox
+from notify.store import outbox
 from notify.store.database import Database
 from notify.store.leases import Leases, Outlook
 from tests.support import rows
@@ -48,13 +48,7 @@ class Kind:
         return [self.table.c.id, self.table.c.attempt, self.table.c.lapses, self.table.c.leased_by]
 
 
-def event_elsewhere(connection: Connection, **columns: Any) -> int:
-    """An event on a change list of its own: those of one change list wait for one another."""
-    return rows.event(connection, **{"cl_link": f"CL-{uuid4()}", **columns})
-
-
 KINDS = [
-    pytest.param(Kind(leases=events.LEASES, add=event_elsewhere), id="events"),
     pytest.param(Kind(leases=outbox.LEASES, add=rows.letter), id="letters"),
 ]
 
@@ -121,25 +115,6 @@ def test_many_workers_together_take_every_row_exactly_once(database: Database, k
 
     taken = [row_id for worker in all_at_once([work] * 4) for row_id in worker]
     assert sorted(taken) == sorted(there)
-
-
-def taken(connection: Connection, *, limit: int = 10) -> list[int]:
-    """What a claim of events takes."""
-    return [one.claim.id for one in events.claim(connection, limit=limit, lease=LEASE, worker=WORKER)]
-
-
-def test_while_an_event_is_worked_on_no_other_of_its_change_list_is_taken(database: Database) -> None:
-    with database.begin() as connection:
-        first = rows.event(connection, cl_link="CL-1")
-        assert taken(connection, limit=1) == [first]
-        urgent = rows.event(connection, cl_link="CL-1", priority=Priority.URGENT)
-        elsewhere = rows.event(connection, cl_link="CL-2")
-        second = rows.event(connection, cl_link="CL-1")
-    with database.begin() as connection:
-        assert taken(connection) == [urgent, elsewhere]
-        table = events.LEASES.table
-        connection.execute(update(table).where(table.c.id == first).values(rows.ended("done")))
-        assert taken(connection) == [second]
 
 
 def test_a_row_that_another_session_holds_is_passed_over_without_waiting(database: Database, kind: Kind) -> None:

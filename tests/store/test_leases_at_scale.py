@@ -9,12 +9,13 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from sqlalchemy import ColumnElement, Connection, func, text, update
+from sqlalchemy import ColumnElement, Connection, delete, func, text, update
 
-from notify.store import events, outbox
+from notify.store import outbox
 from notify.store.database import Database
 from notify.store.leases import Leases
 from notify.store.migrate import upgrade
+from notify.store.tables import email_jobs, work_items
 from tests.support import plans, rows
 from tests.support.plans import indexes_read, rows_read
 from tests.support.servers import empty, new_database
@@ -29,9 +30,13 @@ LEASE = timedelta(minutes=1)
 MOST_ROWS = 2 * 7 * LIMIT
 
 EVENTS = text("""
-    INSERT INTO notify.events (key, type, cl_link, actor, priority, due_at)
-    SELECT 'many-' || n, 'cl.comment.created', 'CL-1', 'dana', n % 3, now() + CAST(:due_in AS interval)
-    FROM generate_series(1, :count) AS n
+    WITH stored AS (
+        INSERT INTO notify.events (key, type, cl_link, actor)
+        SELECT 'many-' || n, 'cl.comment.created', 'CL-1', 'dana' FROM generate_series(1, :count) AS n
+        RETURNING id
+    )
+    INSERT INTO notify.work_items (stage, id, lane, due_at, order_key)
+    SELECT 'fan_out', id, id % 3, now() + CAST(:due_in AS interval), 'CL-1' FROM stored
 """)
 LETTERS = text("""
     INSERT INTO notify.email_jobs
@@ -86,8 +91,8 @@ def know_another_time(connection: Connection) -> None:
 def know_a_quiet_hour(connection: Connection) -> None:
     """The planner has looked when everything was finished."""
     fill(connection, count=1000, due_in=-timedelta(hours=1))
-    for table, end in ((events.LEASES.table, "done"), (outbox.LEASES.table, "sent")):
-        connection.execute(update(table).values(status=end, due_at=None, finished_at=func.now()))
+    connection.execute(update(email_jobs).values(status="sent", due_at=None, finished_at=func.now()))
+    connection.execute(delete(work_items))
     connection.execute(text("ANALYZE"))
     empty(connection)
 
@@ -114,7 +119,7 @@ def crowded_url(request: pytest.FixtureRequest, database_server: str, waiting: i
     with new_database(database_server) as url:
         upgrade(url)
         with closing(Database(url)) as opened, opened.begin() as connection:
-            for table in ("events", "email_jobs"):
+            for table in ("work_items", "events", "email_jobs"):
                 connection.execute(text(f"ALTER TABLE notify.{table} SET (autovacuum_enabled = false)"))
             know(connection)
             fill(connection, count=waiting, due_in=timedelta(hours=1))
@@ -125,7 +130,6 @@ def crowded_url(request: pytest.FixtureRequest, database_server: str, waiting: i
 
 @pytest.fixture(
     params=[
-        pytest.param((events.LEASES, rows.event, events.WANTED, {"events_turn"}, {"events_taken"}), id="events"),
         pytest.param((outbox.LEASES, rows.letter, outbox.WANTED), id="letters"),
     ]
 )

@@ -20,8 +20,8 @@ LIMIT = 50
 MOST_ROWS = 8 * LIMIT
 KEPT = Kept()
 EVENTS = text("""
-    INSERT INTO notify.events (key, type, cl_link, actor, status, due_at, finished_at)
-    SELECT 'e' || n, 'cl.comment.created', 'CL-' || n % 100, 'dana', 'done', NULL,
+    INSERT INTO notify.events (key, type, cl_link, actor, status, finished_at)
+    SELECT 'e' || n, 'cl.comment.created', 'CL-' || n % 100, 'dana', 'done',
         now() - interval '20 days' + n * interval '1 minute'
     FROM generate_series(1, 2000) AS n
 """)

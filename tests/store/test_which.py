@@ -24,8 +24,8 @@ LIMIT = 10
 # Ten rows, their entries, and what a page of an index holds besides.
 FEW = 100 * LIMIT
 EVENTS = text("""
-    INSERT INTO notify.events (key, type, cl_link, actor, status, due_at, finished_at)
-    SELECT 'e' || n, 'cl.comment.created', 'CL-' || n, 'dana', 'done', NULL, now()
+    INSERT INTO notify.events (key, type, cl_link, actor, status, finished_at)
+    SELECT 'e' || n, 'cl.comment.created', 'CL-' || n, 'dana', 'done', now()
     FROM generate_series(0, :many / 10) AS n
 """)
 LETTERS = text("""

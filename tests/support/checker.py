@@ -34,8 +34,10 @@ LETTERS = text("""
       FROM notify.email_jobs j JOIN notify.events e ON e.id = j.event_id
 """)
 EVENTS = text("""
-    SELECT key, status, failures, max_failures, lapses, status = 'working' AND due_at < now() - :grace AS stuck
-      FROM notify.events
+    SELECT key, CASE WHEN lane = 8 THEN 'working' ELSE status END AS status, coalesce(failures, 0) AS failures,
+           coalesce(max_failures, 0) AS max_failures, coalesce(lapses, 0) AS lapses,
+           coalesce(lane = 8 AND due_at < now() - :grace, false) AS stuck
+      FROM notify.events LEFT JOIN notify.work_items ON stage = 'fan_out' AND work_items.id = events.id
 """)
 OUTCOMES = text("SELECT outcome, sum(count)::int AS times FROM notify.delivery_stats GROUP BY outcome")
 UNDONE = text("SELECT message_id || ': ' || became FROM faults.undone")

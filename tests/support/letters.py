@@ -9,8 +9,9 @@ from typing import Any
 from notify.channels.email.writing.compose import Composer
 from notify.channels.links import SignedLinks
 from notify.domain.audience import Reason
+from notify.domain.claims import Claim
 from notify.domain.events import COMMENT_CREATED, ChangeList, Event
-from notify.domain.jobs import Claim, Letter
+from notify.domain.jobs import Letter
 from notify.domain.preferences import Person
 from notify.domain.threads import message_id
 

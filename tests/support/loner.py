@@ -10,8 +10,8 @@ from subprocess import STDOUT, Popen, TimeoutExpired
 
 import psutil
 
-from notify.domain.jobs import Stage
 from notify.settings import load
+from notify.wiring import STAGE_NAMES
 from notify.worker.bootstrap import Runtime
 from tests.support.wait import until
 
@@ -78,7 +78,7 @@ def loner(environment: Mapping[str, str], log: Path) -> Iterator[Loner]:
 
 def main() -> None:
     """Sweep until told to stop."""
-    runtime = Runtime(load(), serves=frozenset(Stage))
+    runtime = Runtime(load(), serves=frozenset(STAGE_NAMES))
     signal(SIGTERM, lambda *_: sys.exit())
     runtime.start()
     try:

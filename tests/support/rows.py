@@ -3,15 +3,25 @@
 from datetime import timedelta
 from itertools import count
 from typing import Any
+from uuid import UUID
 
 from sqlalchemy import ColumnElement, Connection, RowMapping, Table, func, insert, literal, select, update
 
+from notify.domain.claims import Lane
 from notify.domain.events import COMMENT_CREATED
+from notify.domain.stages import FAN_OUT
 from notify.store.database import Database
-from notify.store.tables import email_jobs, events
+from notify.store.tables import email_jobs, events, work_items
 
 FINAL_EVENT = ("done", "dead")
 FINAL_LETTER = ("sent", "skipped", "dead", "expired", "cancelled")
+
+# Every event that is done is to be fanned out once more.
+FAN_OUT_AGAIN = """
+    INSERT INTO notify.work_items (stage, id, lane, order_key)
+    SELECT 'fan_out', id, 1, cl_link FROM notify.events WHERE status = 'done';
+    UPDATE notify.events SET status = 'pending', finished_at = NULL WHERE status = 'done'
+"""
 
 _numbers = count(1)
 
@@ -27,9 +37,50 @@ def ended(status: str, *, at: object = None) -> dict[str, Any]:
 
 
 def event(connection: Connection, **columns: Any) -> int:
-    """A pending event, due now; its id."""
+    """
+    A pending event, due now, and its work item, unless it is done; its id.
+
+    Columns of the item go there: ``priority`` is its lane, ``status`` *working* means that it is leased.
+    """
     defaults = {"key": f"event-{next(_numbers)}", "type": COMMENT_CREATED, "cl_link": "CL-1", "actor": "dana"}
-    return _insert(connection, events, {**defaults, **columns})
+    status = columns.pop("status", "pending")
+    stored = "pending" if status == "working" else status
+    own = {name: value for name, value in columns.items() if name in events.c}
+    row_id = _insert(connection, events, {**defaults, "status": stored, **own})
+    if status == "done":
+        return row_id
+    lanes = {"working": Lane.LEASED, "dead": Lane.DEAD}
+    more: dict[str, Any] = {"lane": lanes.get(status, columns.get("priority", Lane.NORMAL))}
+    if status == "working":
+        more["leased_by"] = UUID(int=1)
+    if status == "dead":
+        more |= {"due_at": own["finished_at"], "reason": columns.pop("last_error", "test")}
+        columns.pop("due_at", None)
+    if columns.get("lapses"):
+        more["lane"] = max(int(more["lane"]), Lane.LAPSED)
+    if "last_error" in columns:
+        more["reason"] = columns["last_error"]
+    of_item = {name: value for name, value in columns.items() if name in work_items.c}
+    return item(connection, FAN_OUT, row_id, **{"order_key": own.get("cl_link", "CL-1"), **more, **of_item})
+
+
+def item(connection: Connection, stage: str, row_id: int, **columns: Any) -> int:
+    """A work item that is due now; its id."""
+    values = {"stage": stage, "id": row_id, "lane": Lane.NORMAL, **columns}
+    connection.execute(insert(work_items).values({**values, "lane": int(values["lane"])}))
+    return row_id
+
+
+def item_of(database: Database, stage: str, row_id: int) -> RowMapping | None:
+    """The work item as it stands; None: it is done."""
+    with database.begin() as connection:
+        return connection.execute(select(work_items).where(*_named(stage, row_id))).mappings().one_or_none()
+
+
+def change_item(database: Database, stage: str, row_id: int, **columns: Any) -> None:
+    """Make the work item say this."""
+    with database.begin() as connection:
+        connection.execute(update(work_items).where(*_named(stage, row_id)).values(**columns))
 
 
 def letter(connection: Connection, **columns: Any) -> int:
@@ -70,6 +121,10 @@ def change(database: Database, table: Table, row_id: int, **columns: Any) -> Non
 def let_lease_end(database: Database, table: Table, row_id: int) -> None:
     """What time does to a row whose worker has vanished."""
     change(database, table, row_id, due_at=ago(seconds=1))
+
+
+def _named(stage: str, row_id: int) -> tuple[ColumnElement[bool], ...]:
+    return work_items.c.stage == stage, work_items.c.id == row_id
 
 
 def _insert(connection: Connection, table: Table, columns: dict[str, Any]) -> int:

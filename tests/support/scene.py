@@ -23,7 +23,7 @@ from tests.support.worker import RunningWorker, worker
 
 LEASE_SECONDS = 2
 OPEN = text("""
-    SELECT (SELECT count(*) FROM notify.events WHERE due_at IS NOT NULL)
+    SELECT (SELECT count(*) FROM notify.work_items WHERE lane < 9)
          + (SELECT count(*) FROM notify.email_jobs WHERE due_at IS NOT NULL)
 """)
 TIME_PASSES = """
@@ -31,7 +31,7 @@ TIME_PASSES = """
     UPDATE notify.smtp_relays SET probe_at = now() WHERE state = 'open';
 """
 LEASES_END = """
-    UPDATE notify.events SET due_at = now() - interval '1 second' WHERE status = 'working';
+    UPDATE notify.work_items SET due_at = now() - interval '1 second' WHERE lane = 8;
     UPDATE notify.email_jobs SET due_at = now() - interval '1 second' WHERE status = 'sending';
 """
 

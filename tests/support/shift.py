@@ -4,8 +4,8 @@ import sys
 from collections.abc import Mapping
 from subprocess import run
 
-from notify.domain.jobs import Stage
 from notify.settings import load
+from notify.wiring import STAGE_NAMES
 from notify.worker.bootstrap import Runtime
 
 SHIFT_SECONDS = 60
@@ -25,9 +25,9 @@ def work(environment: Mapping[str, str]) -> tuple[int, str]:
 
 def main() -> None:
     """Work once, in this process."""
-    runtime = Runtime(load(), serves=frozenset(Stage))
-    runtime.fan_out()
-    runtime.deliver()
+    runtime = Runtime(load(), serves=frozenset(STAGE_NAMES))
+    for stage in STAGE_NAMES:
+        runtime.drain(stage)
     runtime.stop()
 
 

@@ -8,7 +8,7 @@ import psutil
 import pytest
 
 from notify.embedded.ports import LOOPBACK, free_port
-from notify.worker.bootstrap import SILENT_ENGINE_SECONDS
+from notify.wiring import SILENT_ENGINE_SECONDS
 from tests.support.wait import until
 from tests.support.worker import RunningWorker, worker
 

@@ -13,7 +13,7 @@ import redis
 from celery import Celery
 
 from notify import wiring
-from notify.domain.jobs import Stage
+from notify.domain.stages import DELIVER
 from notify.embedded.valkey import ValkeyServer
 from notify.settings import Settings
 from notify.store.database import Database
@@ -64,7 +64,7 @@ def test_a_worker_and_another_application_on_one_redis_take_and_end_nothing_of_e
 
     with stranger, worker({**environment, **changes}, tmp_path, processes=1) as running:
         running.wait_until_serving()
-        wiring.doorbell(settings).ring(Stage.DELIVER)
+        wiring.doorbell(settings).ring(DELIVER)
         until(lambda: TASK_ENDED in running.log.read_text())
         stranger.control.shutdown()
         stranger.send_task("notify.receive", [[comment(key=key)]], queue="notify.fan_out")

@@ -15,6 +15,7 @@ from notify.intake.fan_out import FanOut
 from notify.intake.receive import receive
 from notify.intake.schema import parse
 from notify.store.database import Database
+from notify.work.stage import BatchStage
 from tests.support.office import MINUTE, Office, comment, many
 from tests.support.smtp import ScriptedRelay
 from tests.support.wait import until
@@ -94,18 +95,18 @@ def test_a_fan_out_told_to_stop_claims_nothing_more(database: Database) -> None:
         if name == FAN_OUT_COMMITTED:
             fan_out.stop()
 
-    fan_out = FanOut(
+    handler = FanOut(
         database,
         doorbell=NoDoorbell(),
-        worker=uuid4(),
         message_host="example.com",
-        lease=MINUTE,
-        batch=1,
         rng=Random(1),
         checkpoint=stop_after_the_first,
     )
+    fan_out = BatchStage(
+        handler, database, ring=lambda: None, worker=uuid4(), lease=MINUTE, batch=1, at_most=MINUTE, rng=Random(1)
+    )
 
-    assert fan_out.drain(at_most=MINUTE).claimed == 1
+    assert fan_out.drain()["claimed"] == 1
 
     office = Office(database, None)
     assert office.now("SELECT status, count(*) FROM notify.events GROUP BY status ORDER BY status") == [

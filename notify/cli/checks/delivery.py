@@ -7,14 +7,15 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from notify.cli.checks import Finding
 from notify.cli.place import Place
-from notify.domain.jobs import Stage
 from notify.domain.measures import Role
+from notify.domain.stages import queue
 from notify.domain.waves import Wave, wave
 from notify.store import gauges, process_totals
 from notify.store.gauges import Gauges
+from notify.wiring import STAGES
 
 LONGEST_WAIT_SECONDS = 120
-WAITS = {Stage.FAN_OUT: "events wait to be fanned out", Stage.DELIVER: "emails wait to be sent"}
+WAITING = {kind.name: kind.waiting for kind in STAGES}
 # Reasons that are notify's fault or its deployment's, not the relay's or the reader's.
 OURS: Mapping[str, str] = MappingProxyType(
     {
@@ -31,24 +32,25 @@ def delivery(here: Place) -> Sequence[Finding]:
     """Workers, queues and deaths; nothing if the database does not answer."""
     try:
         with here.database.begin() as connection:
-            stages, seen = gauges.read(connection), process_totals.alive(connection)
+            stages, seen = gauges.read(connection, tuple(WAITING)), process_totals.alive(connection)
             ended = gauges.ended_of_late(connection)
     except SQLAlchemyError:
         return []
     return [*_workers(stages, seen), *_waits(stages), _wave(wave(ended)), *_deaths(stages)]
 
 
-def _workers(stages: Mapping[Stage, Gauges], seen: Mapping[str, int]) -> Iterator[Finding]:
+def _workers(stages: Mapping[str, Gauges], seen: Mapping[str, int]) -> Iterator[Finding]:
     workers, due = seen.get(Role.WORKER, 0), sum(numbers.due for numbers in stages.values())
+    queues = ",".join(map(queue, WAITING))
     words = f"{workers} processes seen within a minute, {due:,} rows are due"
-    mend = "python -m celery -A notify.worker.app worker --queues notify.fan_out,notify.deliver,notify.upkeep -E"
+    mend = f"python -m celery -A notify.worker.app worker --queues {queues},notify.upkeep -E"
     yield Finding("workers", workers > 0 or due == 0, words, "Nobody else sends emails.", mend)
 
 
-def _waits(stages: Mapping[Stage, Gauges]) -> Iterator[Finding]:
+def _waits(stages: Mapping[str, Gauges]) -> Iterator[Finding]:
     for stage, numbers in stages.items():
         waited = numbers.oldest_due_seconds
-        words = f"{numbers.due:,} {WAITS[stage]}, the oldest for {waited:,.0f} s"
+        words = f"{numbers.due:,} {WAITING[stage]}, the oldest for {waited:,.0f} s"
         why = "No worker takes them, or the relay does not, or its rate leaves no room (notify relays list)."
         yield Finding(
             f"queue {stage}",
@@ -67,7 +69,7 @@ def _wave(found: Wave | None) -> Finding:
     return Finding("wave of deaths", False, found.in_words, why, mend)
 
 
-def _deaths(stages: Mapping[Stage, Gauges]) -> Iterator[Finding]:
+def _deaths(stages: Mapping[str, Gauges]) -> Iterator[Finding]:
     for stage, numbers in stages.items():
         for reason in sorted(numbers.dead_last_day.keys() & OURS.keys()):
             words = f"{numbers.dead_last_day[reason]:,} ended as dead by {reason} within a day"

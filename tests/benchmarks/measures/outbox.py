@@ -32,8 +32,8 @@ LEASE = timedelta(minutes=1)
 WORKER = UUID(int=1)
 HISTORY, BACKLOG = "history", "backlog"
 EVENT = text("""
-    INSERT INTO notify.events (key, type, cl_link, actor, status, due_at, finished_at)
-    VALUES ('bench', 'cl.comment.created', 'CL-1', 'bench-actor', 'done', NULL, now()) RETURNING id
+    INSERT INTO notify.events (key, type, cl_link, actor, status, finished_at)
+    VALUES ('bench', 'cl.comment.created', 'CL-1', 'bench-actor', 'done', now()) RETURNING id
 """)
 # Foreign keys are not checked meanwhile: the one event exists.
 UNCHECKED = text("SET LOCAL session_replication_role = replica")

@@ -23,8 +23,8 @@ KEPT = Kept()
 EVENTS_AT_ONCE = 2_000
 NO_LIMIT = text("SET LOCAL statement_timeout = 0")
 EVENTS = text("""
-    INSERT INTO notify.events (key, type, cl_link, actor, status, due_at, finished_at, created_at, payload)
-    SELECT 'old-' || n, 'cl.comment.created', 'CL-' || n % 10000, 'bench-actor', 'done', NULL, old.at, old.at,
+    INSERT INTO notify.events (key, type, cl_link, actor, status, finished_at, created_at, payload)
+    SELECT 'old-' || n, 'cl.comment.created', 'CL-' || n % 10000, 'bench-actor', 'done', old.at, old.at,
         jsonb_build_object('comment', jsonb_build_object('id', n::text, 'body', repeat('The jitter comes first. ', 10)))
     FROM generate_series(CAST(:first AS bigint), CAST(:last AS bigint)) AS n,
         LATERAL (SELECT now() - interval '60 days' + n * interval '1 second' AS at) AS old

@@ -1,14 +1,14 @@
 """
 Create the bearer tokens of programs.
 
-Phase: add          Locks: one new table, nobody waits
+Phase: add          Locks: 1 new table, nobody waits
 Runs:  before the code that reads them          Undo: drops the table and what is in them
 """
 
 from alembic import op
 
-revision = "0005"
-down_revision = "0004"
+revision = "0007"
+down_revision = "0006"
 
 SCHEMA = """
     CREATE TABLE notify.api_tokens (
@@ -18,6 +18,7 @@ SCHEMA = """
         scopes TEXT[] NOT NULL,
         created_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
         revoked_at TIMESTAMP WITH TIME ZONE,
+        last_used_at TIMESTAMP WITH TIME ZONE,
         CONSTRAINT api_tokens_pkey PRIMARY KEY (id),
         CONSTRAINT api_tokens_token_hash_key UNIQUE (token_hash),
         CONSTRAINT api_tokens_scopes_check CHECK (cardinality(scopes) > 0 AND scopes <@ ARRAY['events:write', 'directory:write', 'ops'])
@@ -29,6 +30,7 @@ SCHEMA = """
     COMMENT ON COLUMN notify.api_tokens.scopes IS 'events:write, directory:write, ops.';
     COMMENT ON COLUMN notify.api_tokens.created_at IS 'When it was made.';
     COMMENT ON COLUMN notify.api_tokens.revoked_at IS 'When it was revoked; null while valid.';
+    COMMENT ON COLUMN notify.api_tokens.last_used_at IS 'When it last opened something, to the minute; null if it never did.';
 """
 
 

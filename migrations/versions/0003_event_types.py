@@ -1,7 +1,7 @@
 """
-Seed the event types of a change list's life, of reviews and of mentions.
+Seed the kinds of events.
 
-Phase: fill         Locks: eight rows
+Phase: fill         Locks: nine rows
 Runs:  before the code that emits them          Undo: removes the rows and the choices about them
 
 A row that is already there, perhaps edited by an operator, is left as it is.
@@ -9,8 +9,8 @@ A row that is already there, perhaps edited by an operator, is left as it is.
 
 from alembic import op
 
-revision = "0009"
-down_revision = "0008"
+revision = "0003"
+down_revision = "0002"
 
 
 def upgrade() -> None:
@@ -18,6 +18,7 @@ def upgrade() -> None:
     op.execute("""
         INSERT INTO notify.notification_event_types (code, category, description, system_required, default_enabled)
         VALUES
+            ('cl.comment.created', 'Comments', 'Somebody comments on a change list you wrote or review.', false, true),
             ('cl.comment.mentioned', 'Comments', 'Somebody mentions you in a comment or a review.', false, true),
             ('cl.review.requested', 'Reviews', 'Somebody asks you for a review.', false, true),
             ('cl.review.submitted', 'Reviews', 'Somebody reviews a change list you wrote or review.', false, true),
@@ -35,7 +36,7 @@ def downgrade() -> None:
     op.execute("""
         DELETE FROM notify.notification_event_types
         WHERE code IN (
-            'cl.comment.mentioned', 'cl.review.requested', 'cl.review.submitted',
+            'cl.comment.created', 'cl.comment.mentioned', 'cl.review.requested', 'cl.review.submitted',
             'cl.created', 'cl.updated', 'cl.merged', 'cl.closed', 'cl.reopened'
         )
     """)

@@ -1,19 +1,32 @@
 """
-Keep what metrics are made of: delivery_totals, process_totals, events.traceparent, and indexes of the dead and the undeliverable.
+Create the counts: of outcomes by minute, their totals, and what single processes count.
 
-Phase: add          Locks: events and email_jobs, writes wait while each is read once (seconds for millions of rows); people, likewise
-Runs:  before the code that reads them          Undo: drops what was added; counters begin again at what delivery_stats holds
-
-Code of the version before writes no totals and reads none; what it counts is in delivery_stats, and is added up
-before it is pruned.
+Phase: add          Locks: 3 new tables, nobody waits
+Runs:  before the code that reads them          Undo: drops the tables and what is in them
 """
 
 from alembic import op
 
-revision = "0013"
-down_revision = "0012"
+revision = "0006"
+down_revision = "0005"
 
 SCHEMA = """
+    CREATE TABLE notify.delivery_stats (
+        minute TIMESTAMP WITH TIME ZONE NOT NULL,
+        worker UUID NOT NULL,
+        event_type TEXT NOT NULL,
+        outcome TEXT NOT NULL,
+        count INTEGER NOT NULL,
+        CONSTRAINT delivery_stats_pkey PRIMARY KEY (minute, worker, event_type, outcome),
+        CONSTRAINT delivery_stats_count_check CHECK (count > 0)
+    ) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000, fillfactor = 70);
+    COMMENT ON TABLE notify.delivery_stats IS 'Counts of outcomes, written in the transaction that records them.';
+    COMMENT ON COLUMN notify.delivery_stats.minute IS 'Start of the minute.';
+    COMMENT ON COLUMN notify.delivery_stats.worker IS 'Worker process.';
+    COMMENT ON COLUMN notify.delivery_stats.event_type IS 'Event type of the letters.';
+    COMMENT ON COLUMN notify.delivery_stats.outcome IS 'sent, retry, dead, …, late_success, duplicate_sent, lease_lost; besides them ambiguous and lapse.';
+    COMMENT ON COLUMN notify.delivery_stats.count IS 'How many.';
+
     CREATE TABLE notify.delivery_totals (
         event_type TEXT NOT NULL,
         outcome TEXT NOT NULL,
@@ -46,35 +59,16 @@ SCHEMA = """
     COMMENT ON COLUMN notify.process_totals.count IS 'How many.';
     COMMENT ON COLUMN notify.process_totals.seconds IS 'How long they took together; 0 where nothing takes time.';
     COMMENT ON COLUMN notify.process_totals.changed_at IS 'When the process added to it last.';
-
-    ALTER TABLE notify.events
-        ADD COLUMN traceparent TEXT,
-        ADD CONSTRAINT events_traceparent_check CHECK (octet_length(traceparent) = 55);
-    COMMENT ON COLUMN notify.events.traceparent IS 'Trace in which the producer emitted it (W3C Trace Context, version 00); null: in none.';
-
-    CREATE INDEX events_dead ON notify.events (finished_at) WHERE status = 'dead';
-    COMMENT ON INDEX notify.events_dead IS 'Metrics ask why events died of late.';
-    CREATE INDEX email_jobs_dead ON notify.email_jobs (finished_at) WHERE status = 'dead';
-    COMMENT ON INDEX notify.email_jobs_dead IS 'Metrics ask why letters died of late.';
-    CREATE INDEX people_undeliverable ON notify.people (username) WHERE undeliverable_email IS NOT NULL;
-    COMMENT ON INDEX notify.people_undeliverable IS 'Metrics ask how many addresses are undeliverable.';
-"""
-
-UNDO = """
-    DROP INDEX notify.people_undeliverable;
-    DROP INDEX notify.email_jobs_dead;
-    DROP INDEX notify.events_dead;
-    ALTER TABLE notify.events DROP COLUMN traceparent;
-    DROP TABLE notify.process_totals;
-    DROP TABLE notify.delivery_totals;
 """
 
 
 def upgrade() -> None:
-    """Add the tables, the column and the indexes."""
+    """Create the tables."""
     op.execute(SCHEMA)
 
 
 def downgrade() -> None:
-    """Drop them."""
-    op.execute(UNDO)
+    """Drop the tables."""
+    op.execute("DROP TABLE notify.process_totals")
+    op.execute("DROP TABLE notify.delivery_totals")
+    op.execute("DROP TABLE notify.delivery_stats")

@@ -1,0 +1,122 @@
+"""
+Create what people choose: kinds of events, settings, preferences, mutes and subscriptions.
+
+Phase: add          Locks: 5 new tables, nobody waits
+Runs:  before the code that reads them          Undo: drops the tables and what is in them
+"""
+
+from alembic import op
+
+revision = "0002"
+down_revision = "0001"
+
+SCHEMA = """
+    CREATE TABLE notify.notification_event_types (
+        code TEXT NOT NULL,
+        category TEXT NOT NULL,
+        description TEXT NOT NULL,
+        system_required BOOLEAN DEFAULT false NOT NULL,
+        default_enabled BOOLEAN DEFAULT true NOT NULL,
+        expires_after INTERVAL DEFAULT '72 hours' NOT NULL,
+        together_within INTERVAL,
+        CONSTRAINT notification_event_types_pkey PRIMARY KEY (code),
+        CONSTRAINT notification_event_types_together_within_check CHECK (together_within BETWEEN interval '0' AND interval '1 day'),
+        CONSTRAINT notification_event_types_expires_after_check CHECK (expires_after > interval '0')
+    );
+    COMMENT ON TABLE notify.notification_event_types IS 'Kinds of events people can choose about; seeded by migrations.';
+    COMMENT ON COLUMN notify.notification_event_types.code IS 'Event type, past participle, dotted: cl.comment.created.';
+    COMMENT ON COLUMN notify.notification_event_types.category IS 'Heading under which people find the type.';
+    COMMENT ON COLUMN notify.notification_event_types.description IS 'One sentence for the preferences page.';
+    COMMENT ON COLUMN notify.notification_event_types.system_required IS 'True means that nobody can switch it off.';
+    COMMENT ON COLUMN notify.notification_event_types.default_enabled IS 'What holds for people who have chosen nothing.';
+    COMMENT ON COLUMN notify.notification_event_types.expires_after IS 'How long after it is written a letter of this type is worth sending.';
+    COMMENT ON COLUMN notify.notification_event_types.together_within IS 'So long after a letter further ones to the person about the change list wait to leave as one; null: the deployment''s default, 0: never.';
+
+    CREATE TABLE notify.user_notification_settings (
+        username TEXT NOT NULL,
+        email TEXT,
+        enabled BOOLEAN DEFAULT true NOT NULL,
+        delivery_mode TEXT DEFAULT 'realtime' NOT NULL,
+        participating BOOLEAN DEFAULT false NOT NULL,
+        own_actions BOOLEAN DEFAULT false NOT NULL,
+        mentions_pierce_mutes BOOLEAN DEFAULT false NOT NULL,
+        digest_hour SMALLINT DEFAULT 9 NOT NULL,
+        digest_weekday SMALLINT DEFAULT 1 NOT NULL,
+        timezone TEXT,
+        quiet_days SMALLINT[],
+        quiet_start TIME WITHOUT TIME ZONE,
+        quiet_end TIME WITHOUT TIME ZONE,
+        paused_until TIMESTAMP WITH TIME ZONE,
+        CONSTRAINT user_notification_settings_pkey PRIMARY KEY (username),
+        CONSTRAINT user_notification_settings_delivery_mode_check CHECK (delivery_mode IN ('realtime', 'hourly', 'daily', 'weekly')),
+        CONSTRAINT user_notification_settings_digest_hour_check CHECK (digest_hour BETWEEN 0 AND 23),
+        CONSTRAINT user_notification_settings_digest_weekday_check CHECK (digest_weekday BETWEEN 1 AND 7),
+        CONSTRAINT user_notification_settings_quiet_whole_check CHECK (num_nulls(quiet_days, quiet_start, quiet_end) IN (0, 3)),
+        CONSTRAINT user_notification_settings_quiet_days_check CHECK (cardinality(quiet_days) > 0 AND quiet_days <@ '{1,2,3,4,5,6,7}'::smallint[]),
+        CONSTRAINT user_notification_settings_quiet_end_check CHECK (quiet_start <> quiet_end),
+        CONSTRAINT user_notification_settings_paused_until_check CHECK (isfinite(paused_until))
+    );
+    CREATE INDEX user_notification_settings_participating ON notify.user_notification_settings (username) WHERE participating;
+    COMMENT ON INDEX notify.user_notification_settings_participating IS 'The fan-out asks who wants letters where they have said something.';
+    COMMENT ON TABLE notify.user_notification_settings IS 'Choices about all letters. No row means the defaults.';
+    COMMENT ON COLUMN notify.user_notification_settings.username IS 'Whose choice.';
+    COMMENT ON COLUMN notify.user_notification_settings.email IS 'Where letters go; null means the directory''s address.';
+    COMMENT ON COLUMN notify.user_notification_settings.enabled IS 'The master switch.';
+    COMMENT ON COLUMN notify.user_notification_settings.delivery_mode IS 'realtime: letters go at once; hourly, daily, weekly: together, at that hour.';
+    COMMENT ON COLUMN notify.user_notification_settings.participating IS 'Whether they want letters about change lists on which they have said something.';
+    COMMENT ON COLUMN notify.user_notification_settings.own_actions IS 'Whether they want letters about what they do themselves.';
+    COMMENT ON COLUMN notify.user_notification_settings.mentions_pierce_mutes IS 'Whether a mention reaches them on a change list that they have muted.';
+    COMMENT ON COLUMN notify.user_notification_settings.digest_hour IS 'Hour of the daily and the weekly digest, by the person''s clock.';
+    COMMENT ON COLUMN notify.user_notification_settings.digest_weekday IS 'ISO weekday of the weekly digest; 1 is Monday.';
+    COMMENT ON COLUMN notify.user_notification_settings.timezone IS 'IANA time zone; null means the directory''s.';
+    COMMENT ON COLUMN notify.user_notification_settings.quiet_days IS 'ISO weekdays on which quiet hours begin; null means that there are none.';
+    COMMENT ON COLUMN notify.user_notification_settings.quiet_start IS 'When quiet hours begin, by the person''s clock; null with quiet_days.';
+    COMMENT ON COLUMN notify.user_notification_settings.quiet_end IS 'When quiet hours end, the next day if that is before quiet_start; null with quiet_days.';
+    COMMENT ON COLUMN notify.user_notification_settings.paused_until IS 'No letter before this instant but required ones; null means not paused.';
+
+    CREATE TABLE notify.user_notification_preferences (
+        username TEXT NOT NULL,
+        event_type_code TEXT NOT NULL,
+        enabled BOOLEAN NOT NULL,
+        CONSTRAINT user_notification_preferences_pkey PRIMARY KEY (username, event_type_code),
+        CONSTRAINT user_notification_preferences_event_type_code_fkey FOREIGN KEY(event_type_code) REFERENCES notify.notification_event_types (code) ON DELETE CASCADE
+    );
+    COMMENT ON TABLE notify.user_notification_preferences IS 'Choices about single kinds of events. No row means the type''s default.';
+    COMMENT ON COLUMN notify.user_notification_preferences.username IS 'Whose choice.';
+    COMMENT ON COLUMN notify.user_notification_preferences.event_type_code IS 'The kind of event.';
+    COMMENT ON COLUMN notify.user_notification_preferences.enabled IS 'The explicit choice.';
+
+    CREATE TABLE notify.cl_mutes (
+        cl_link TEXT NOT NULL,
+        username TEXT NOT NULL,
+        CONSTRAINT cl_mutes_pkey PRIMARY KEY (username, cl_link)
+    );
+    COMMENT ON TABLE notify.cl_mutes IS 'Change lists that people do not want letters about. Need not be in change_lists yet.';
+    COMMENT ON COLUMN notify.cl_mutes.cl_link IS 'The change list that the person has muted.';
+    COMMENT ON COLUMN notify.cl_mutes.username IS 'Whose choice.';
+
+    CREATE TABLE notify.cl_subscriptions (
+        cl_link TEXT NOT NULL,
+        username TEXT NOT NULL,
+        CONSTRAINT cl_subscriptions_pkey PRIMARY KEY (cl_link, username)
+    );
+    CREATE INDEX cl_subscriptions_person ON notify.cl_subscriptions (username);
+    COMMENT ON INDEX notify.cl_subscriptions_person IS 'People ask what they have subscribed to.';
+    COMMENT ON TABLE notify.cl_subscriptions IS 'Change lists whose letters people have asked for. Need not be in change_lists yet.';
+    COMMENT ON COLUMN notify.cl_subscriptions.cl_link IS 'The change list.';
+    COMMENT ON COLUMN notify.cl_subscriptions.username IS 'Who has asked for its letters.';
+"""
+
+
+def upgrade() -> None:
+    """Create the tables."""
+    op.execute(SCHEMA)
+
+
+def downgrade() -> None:
+    """Drop the tables."""
+    op.execute("DROP TABLE notify.cl_subscriptions")
+    op.execute("DROP TABLE notify.cl_mutes")
+    op.execute("DROP TABLE notify.user_notification_preferences")
+    op.execute("DROP TABLE notify.user_notification_settings")
+    op.execute("DROP TABLE notify.notification_event_types")
