@@ -113,9 +113,9 @@ def erase_letters(connection: Connection, username: str, *, alias: str, limit: i
 
 def erase_events(connection: Connection, username: str, *, alias: str, after_id: int, limit: int) -> Walked:
     """Take the person and their words out of what they did among the next *limit* events, once it is fanned out."""
-    page = select(_said.id, _said.actor, _said.due_at).where(_said.id > after_id).order_by(_said.id).limit(limit)
+    page = select(_said.id, _said.actor, _said.finished_at).where(_said.id > after_id).order_by(_said.id).limit(limit)
     found = connection.execute(page).all()
-    ids = [one.id for one in found if one.actor == username and one.due_at is None]
+    ids = [one.id for one in found if one.actor == username and one.finished_at is not None]
     waits = exists().where(_row.event_id == _said.id, _row.due_at.is_not(None))
     emptied = update(events).where(_said.id.in_(ids), ~waits)
     done = connection.execute(
