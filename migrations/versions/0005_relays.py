@@ -48,7 +48,7 @@ SCHEMA = """
         spent_until TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
         queued_until TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
         CONSTRAINT rate_buckets_pkey PRIMARY KEY (bucket),
-        CONSTRAINT rate_buckets_bucket_check CHECK (bucket LIKE 'relay %%' OR bucket LIKE 'domain %%')
+        CONSTRAINT rate_buckets_bucket_check CHECK (bucket LIKE 'relay %' OR bucket LIKE 'domain %')
     );
     COMMENT ON TABLE notify.rate_buckets IS 'How much of a rate is used up, over all workers.';
     COMMENT ON COLUMN notify.rate_buckets.bucket IS 'relay and its host:port, or domain and its name in NOTIFY_DOMAIN_RATES.';

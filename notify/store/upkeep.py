@@ -183,7 +183,7 @@ def _batch(
     query = select(counts, last).select_from(counts.outerjoin(last, true()))
     if stage is not None:
         item = work_items.c
-        forgotten = delete(work_items).where(item.stage == stage, item.id.in_(select(gone.c.id)))
+        forgotten = delete(work_items).where(item.stage == stage, item.id == _any_of(gone))
         query = query.add_cte(forgotten.cte("forgotten"))
     found = connection.execute(query).one()
     reached = None if found.id is None else (found.finished_at, found.id)

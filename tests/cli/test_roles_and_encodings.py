@@ -117,7 +117,7 @@ def test_the_documented_roles_migrate_emit_and_work(
         assert notify("prune", "--json").json["jobs"] > 0
         assert notify("migrate", "--json").error is None
 
-        migrate.downgrade(as_role(empty, OWNER), target="0020")
+        migrate.downgrade(as_role(empty, OWNER), target="0007")
         assert isinstance(notify("migrate", "--json").error, UnsuitableDatabase)
         with opened.begin() as connection:
-            assert migrate.current(connection) == "0020"
+            assert migrate.current(connection) == "0007"

@@ -34,6 +34,11 @@ LETTERS = text("""
     FROM notify.events AS e, generate_series(1, 10) AS n
 """)
 TIED = text("UPDATE notify.email_jobs SET leader_id = id - 1, carried_as = message_id WHERE id % 10 = 0")
+# Others wait, far more than any batch.
+BACKLOG = text("""
+    INSERT INTO notify.work_items (stage, id, lane, due_at)
+    SELECT 'fan_out', 1000000 + n, 1, now() + interval '1 hour' FROM generate_series(1, 20000) AS n
+""")
 TRIED = text("""
     INSERT INTO notify.email_attempts (job_id, attempt, verdict)
     SELECT id, 1, 'retry: later' FROM notify.email_jobs WHERE id % 3 = 0
@@ -46,7 +51,7 @@ def history_url(database_server: str) -> Iterator[str]:
     with new_database(database_server) as url:
         upgrade(url)
         with closing(Database(url)) as opened, opened.begin() as connection:
-            for statement in (EVENTS, LETTERS, TIED, TRIED):
+            for statement in (EVENTS, LETTERS, TIED, TRIED, BACKLOG):
                 connection.execute(statement)
             connection.execute(text("ANALYZE"))
         yield url
