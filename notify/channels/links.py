@@ -1,16 +1,24 @@
-"""Signed links in letters: what one may do without logging in, and for whom."""
+"""
+Signed links in emails: what one may do without logging in, and for whom.
 
+*Decided*: an email has one seal (BLAKE2b with a key, 128 bits) for all that its reader may stop; a letter at the end of
+each link says what that link stops at one click. Who has one link may stop as much as who has another, so the letter
+needs no seal. The preferences have a seal of their own.
+"""
+
+from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
-
-from itsdangerous import BadData, Serializer, Signer, URLSafeSerializer
-from itsdangerous.encoding import base64_encode
+from hashlib import blake2b
+from hmac import compare_digest
 
 from notify.domain.errors import NotifyError
 
-MOST_BYTES = 400
+# Of a header's longest line, what is left for a name and what the email is about.
+MOST_CHARACTERS = 540
+SEAL_BYTES = 16
+KEY_BYTES = 32
 
 
 class ForgedLink(NotifyError):
@@ -25,13 +33,17 @@ class Scope(StrEnum):
     EVERYTHING = "everything"
 
 
+BY_LETTER = {b"t": Scope.EVENT_TYPE, b"c": Scope.CHANGE_LIST, b"a": Scope.EVERYTHING}
+LETTERS = {scope: letter for letter, scope in BY_LETTER.items()}
+
+
 @dataclass(frozen=True, slots=True)
 class Unsubscribe:
     """
-    The right to stop and resume letters to one person.
+    The right to stop and resume emails to one person.
 
     ``scope`` and ``target``, a code or a link, are what one click stops. ``beside`` is the target
-    of the other narrow scope, which the letter was about too; None where it is not known.
+    of the other narrow scope, which the email was about too; None where it is not known.
     """
 
     username: str
@@ -50,61 +62,90 @@ class Unsubscribe:
 _BESIDE = {Scope.EVENT_TYPE: Scope.CHANGE_LIST, Scope.CHANGE_LIST: Scope.EVENT_TYPE}
 
 
-class _Tokens(URLSafeSerializer):
-    """Tokens without the library's try to compress them, at a quarter of its cost: a link's few words only grow."""
+class _Seal:
+    """Seals by the first of some secrets, and knows the seals of all."""
 
-    def __init__(self, secrets: Sequence[str], *, salt: str) -> None:
-        # The library signs with the last of its keys, and tries it first.
-        super().__init__(list(reversed(secrets)), salt=salt)
-        self._sealer = super().make_signer()
+    def __init__(self, secrets: Sequence[str], *, purpose: bytes) -> None:
+        keys = [blake2b(secret.encode(), digest_size=KEY_BYTES, person=purpose).digest() for secret in secrets]
+        self._all = [blake2b(key=key, digest_size=SEAL_BYTES) for key in keys]
+        self._first = self._all[0]
 
-    def make_signer(self, salt: str | bytes | None = None) -> Signer:
-        return self._sealer if salt is None else super().make_signer(salt)
+    def sealed(self, said: bytes) -> bytes:
+        """What was said, with its seal behind the last full stop."""
+        hashed = self._first.copy()
+        hashed.update(said)
+        return said + b"." + urlsafe_b64encode(hashed.digest())[:-2]
 
-    def dump_payload(self, obj: Any) -> bytes:  # noqa: ANN401 - the library's signature
-        return base64_encode(Serializer.dump_payload(self, obj))
+    def opened(self, sealed: bytes) -> bytes:
+        """
+        What was said.
+
+        Raises:
+            ForgedLink: None of the secrets has sealed it.
+        """
+        said, _, seal = sealed.rpartition(b".")
+        for one in self._all:
+            hashed = one.copy()
+            hashed.update(said)
+            if compare_digest(urlsafe_b64encode(hashed.digest())[:-2], seal):
+                return said
+        raise ForgedLink
 
 
 class SignedLinks:
     """
-    Makes and reads the links. They do not expire: a letter may be read years later.
+    Makes and reads the links. They do not expire: an email may be read years later.
 
     Args:
-        secrets: The first signs, and each opens what it signed: the next key goes before those that letters still
+        secrets: The first signs, and each opens what it signed: the next key goes before those that emails still
             carry. Whoever knows one can sign links.
         public_url: Where people reach the API, without a trailing slash.
     """
 
     def __init__(self, *, secrets: Sequence[str], public_url: str) -> None:
         self.public_url = public_url
-        self._unsubscribe = _Tokens(secrets, salt="notify.unsubscribe")
-        self._preferences = _Tokens(secrets, salt="notify.preferences")
+        self._stopping = f"{public_url}/unsubscribe/".encode()
+        self._unsubscribe = _Seal(secrets, purpose=b"unsubscribe")
+        self._preferences = _Seal(secrets, purpose=b"preferences")
 
     def stop_event_type(self, username: str, code: str, *, beside: str | None = None) -> str:
         """
         URL of the page that switches one kind of event off and on; POST acts at once (RFC 8058).
 
         Args:
-            beside: Link of the change list that the letter is about, which the page offers to mute.
+            beside: Link of the change list that the email is about, which the page offers to mute. Left out where the
+                URL would be too long for a header.
         """
-        return self._stop(username, Scope.EVENT_TYPE, code, beside)
+        both = beside if beside and fits(encoded(username), subject(code, beside)) else ""
+        return self._stop(username, subject(code, both), Scope.EVENT_TYPE)
 
     def mute_change_list(self, username: str, cl_link: str, *, beside: str | None = None) -> str:
         """
         URL of the page that mutes one change list, and unmutes it.
 
         Args:
-            beside: Code of the letter's kind of event, which the page offers to switch off.
+            beside: Code of the email's kind of event, which the page offers to switch off; may be left out as above.
         """
-        return self._stop(username, Scope.CHANGE_LIST, cl_link, beside)
+        both = beside if beside and fits(encoded(username), subject(beside, cl_link)) else ""
+        return self._stop(username, subject(both, cl_link), Scope.CHANGE_LIST)
 
     def stop_everything(self, username: str) -> str:
-        """URL of the page that stops every letter that is not required."""
-        return self._stop(username, Scope.EVERYTHING, "", None)
+        """URL of the page that stops every email that is not required."""
+        return self._stop(username, subject("", ""), Scope.EVERYTHING)
+
+    def stopping(self, reader: bytes, about: bytes) -> bytes:
+        """
+        The URLs of all pages that stop emails, each without its last letter, which is one of ``LETTERS``.
+
+        Args:
+            reader: The username, ``encoded``.
+            about: The ``subject`` of the email; what makes the URLs too long does not fit.
+        """
+        return self._stopping + self._unsubscribe.sealed(reader + b"." + about) + b"."
 
     def preferences(self, username: str) -> str:
         """URL of the person's preferences page."""
-        return f"{self.public_url}/preferences/{_text(self._preferences.dumps([username]))}"
+        return f"{self.public_url}/preferences/{self._preferences.sealed(encoded(username)).decode('ascii')}"
 
     def read_unsubscribe(self, token: str) -> Unsubscribe:
         """
@@ -114,10 +155,16 @@ class SignedLinks:
             ForgedLink: The token is not ours.
         """
         try:
-            username, scope, target, *beside = self._unsubscribe.loads("".join(token.split()))
-            return Unsubscribe(str(username), Scope(scope), str(target), *map(str, beside))
-        except (BadData, ValueError, TypeError):
+            sealed, _, letter = "".join(token.split()).encode("ascii").rpartition(b".")
+            username, code, cl_link = map(_decoded, self._unsubscribe.opened(sealed).split(b"."))
+            scope = BY_LETTER[letter]
+        except (ValueError, KeyError):
             raise ForgedLink from None
+        targets = {Scope.EVENT_TYPE: (code, cl_link), Scope.CHANGE_LIST: (cl_link, code), Scope.EVERYTHING: ("", "")}
+        target, beside = targets[scope]
+        if not target and scope is not Scope.EVERYTHING:
+            raise ForgedLink
+        return Unsubscribe(username, scope, target, beside or None)
 
     def read_preferences(self, token: str) -> str:
         """
@@ -127,17 +174,28 @@ class SignedLinks:
             ForgedLink: The token is not ours.
         """
         try:
-            (username,) = self._preferences.loads(token)
-            return str(username)
-        except (BadData, ValueError, TypeError):
+            return _decoded(self._preferences.opened(token.encode("ascii")))
+        except ValueError:
             raise ForgedLink from None
 
-    def _stop(self, username: str, scope: Scope, target: str, beside: str | None) -> str:
-        """What makes the link too long for a header is left out: the page then offers one scope less."""
-        short = len(f"{username}{target}{beside}".encode()) <= MOST_BYTES
-        right = [username, scope.value, target, *([beside] if beside and short else [])]
-        return f"{self.public_url}/unsubscribe/{_text(self._unsubscribe.dumps(right))}"
+    def _stop(self, username: str, about: bytes, scope: Scope) -> str:
+        return (self.stopping(encoded(username), about) + LETTERS[scope]).decode()
 
 
-def _text(token: str | bytes) -> str:
-    return token if isinstance(token, str) else token.decode("ascii")
+def encoded(text: str) -> bytes:
+    """A name as one part of a token."""
+    return urlsafe_b64encode(text.encode()).rstrip(b"=")
+
+
+def subject(code: str, cl_link: str) -> bytes:
+    """What an email is about, as two parts of a token: its kind of event and its change list; empty where not known."""
+    return encoded(code) + b"." + encoded(cl_link)
+
+
+def fits(reader: bytes, about: bytes) -> bool:
+    """Whether the URLs of this reader and subject are short enough for a header."""
+    return len(reader) + len(about) <= MOST_CHARACTERS
+
+
+def _decoded(part: bytes) -> str:
+    return urlsafe_b64decode(part + b"=" * (-len(part) % 4)).decode()

@@ -1,8 +1,13 @@
-"""One letter from its facts: bytes for the relay, and the same words for people who preview it."""
+"""
+One email from its facts: bytes for the relay, and the same words for people who preview it.
+
+*Decided*: what the emails about one event have in common is written once for each language (``_Edition``) and encoded
+once for each reason that somebody is told for (``_Issue``), so that one more reader costs a seal and a join.
+"""
 
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from email.utils import format_datetime
 from functools import lru_cache
@@ -11,7 +16,6 @@ from re import compile as pattern
 
 from notify.channels.email.writing.comments import unsteered
 from notify.channels.email.writing.headers import (
-    Address,
     UnusableAddress,
     address,
     mailbox_field,
@@ -20,10 +24,10 @@ from notify.channels.email.writing.headers import (
     token_field,
     url_field,
 )
-from notify.channels.email.writing.message import Shared, assemble, finish, share
-from notify.channels.email.writing.render import Place, Rendered, Renderer
+from notify.channels.email.writing.message import LONGEST_VALUE, assemble, assemble_pieces, part, quoted, spliced
+from notify.channels.email.writing.render import Part, Place, Rendered, Renderer
 from notify.channels.languages import marked
-from notify.channels.links import SignedLinks
+from notify.channels.links import LETTERS, Scope, SignedLinks, encoded, fits, subject
 from notify.domain.audience import Reason
 from notify.domain.errors import InvalidSettings
 from notify.domain.events import ChangeList, Event
@@ -35,6 +39,7 @@ from notify.domain.traces import trace_id
 
 EVENTS_KEPT = 256
 READERS_KEPT = 4096
+LOCALES_KEPT = 256
 LONGEST_LABEL = 63
 MOST_NAMES = 3
 MOST_ACTORS = 20
@@ -55,6 +60,8 @@ WHY_HELD = {
     Hold.QUIET_HOURS: marked("this came in your quiet hours"),
     Hold.PAUSE: marked("this came during your pause"),
 }
+LINKS = (Place.MUTE_URL, Place.PREFERENCES_URL)
+PLAIN_ADDRESS = pattern(r"[A-Za-z0-9:/._~\[\]-]+")
 NOT_IN_A_LABEL = pattern(r"[^a-z0-9]+")
 
 SAME_ON_EVERY_LETTER = (
@@ -66,9 +73,66 @@ SAME_ON_EVERY_LETTER = (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class _Reader:
+    """Whom an email is for, as its bytes name them."""
+
+    recipient: str
+    international: bool
+    to_field: bytes
+    token: bytes
+    preferences: bytes
+    preferences_quoted: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class _Encoded:
+    """
+    A message but for the links of its reader.
+
+    Args:
+        pieces: With an empty one where each link goes.
+        links: Which those are: 0 mutes, 1 leads to the preferences, 2 and 3 are the same in quoted-printable.
+    """
+
+    pieces: tuple[bytes, ...]
+    links: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Issue:
+    """
+    What the emails about one event to readers of one language and reason have in common.
+
+    Args:
+        token: What the email is about, as its links say it.
+        way_out: What one click stops.
+        headers: Those that are the same for all.
+        encoded: All that follows a reader's own headers; None: a part of it is base64.
+    """
+
+    token: bytes
+    way_out: Scope
+    headers: bytes
+    text: Part
+    html: Part
+    encoded: _Encoded | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Edition:
+    """What the emails about one event in one language have in common, and the facts it was made of."""
+
+    facts: tuple[Event, ChangeList, Person, str]
+    rendered: Rendered
+    locale: str
+    headers: bytes
+    issues: dict[Reason, _Issue] = field(default_factory=dict)
+
+
+@dataclass(slots=True, kw_only=True)
 class Composed:
     """
-    One letter, written. ``content`` is all that follows DATA, before dot-stuffing.
+    One email, written. ``content`` is all that follows DATA, before dot-stuffing.
 
     ``international`` means that the relay must offer SMTPUTF8 to carry it.
     """
@@ -77,25 +141,26 @@ class Composed:
     international: bool
     content: bytes
     subject: str
-    text: str
-    html: str
+    issue: _Issue = field(repr=False, compare=False)
+    mute: bytes
+    preferences: bytes
 
+    @property
+    def text(self) -> str:
+        return self.issue.text.filled(self._links)
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Issue:
-    """What all letters about one event have in common, already encoded, and the facts it was made of."""
+    @property
+    def html(self) -> str:
+        return self.issue.html.filled(self._links)
 
-    facts: tuple[Event, ChangeList, Person, str]
-    rendered: Rendered
-    reasons: Mapping[Reason, str]
-    headers: bytes
-    text: Shared
-    html: Shared
+    @property
+    def _links(self) -> Mapping[Place, str]:
+        return {Place.MUTE_URL: self.mute.decode(), Place.PREFERENCES_URL: self.preferences.decode()}
 
 
 class Composer:
     """
-    Writes letters. Keeps what the letters of the latest events share; not for several threads.
+    Writes emails. Keeps what those about the latest events have in common; not for several threads.
 
     Args:
         mail_from: The service's address, in the From of every letter.
@@ -113,9 +178,11 @@ class Composer:
             raise InvalidSettings(f"NOTIFY_MAIL_FROM is {mail_from!r}: expected a bare address") from None
         self._mail_from_name = mail_from_name
         self._links = links
-        self._preferences = lru_cache(READERS_KEPT)(links.preferences)
+        self._is_plain = PLAIN_ADDRESS.fullmatch(links.public_url) is not None
         self._renderer = Renderer(templates_dir)
-        self._issues: OrderedDict[tuple[int, str, str], _Issue] = OrderedDict()
+        self._best = lru_cache(LOCALES_KEPT)(self._renderer.languages.best)
+        self._reader = lru_cache(READERS_KEPT)(self._new_reader)
+        self._editions: OrderedDict[tuple[int, str, str], _Edition] = OrderedDict()
 
     @property
     def languages(self) -> tuple[str, ...]:
@@ -131,41 +198,102 @@ class Composer:
             UnsafeHeader: A name, a title or another value could end its header early.
             UnusableAddress: The recipient's address is none.
         """
-        to, to_field = _recipient(letter.recipient.name, letter.to_email)
-        issue = self._issue(letter)
-        values = self._values(letter, issue)
-        text, html = (part.ended(values) for part in (issue.rendered.text, issue.rendered.html))
+        person = letter.recipient
+        reader = self._reader(person.username, person.name, letter.to_email)
+        edition = self._edition(letter)
+        issue = edition.issues.get(letter.reason) or self._new_issue(edition, letter)
+        stop, mute = self._ways_out(letter, issue, reader)
+        own_headers = (
+            reader.to_field,
+            _date(date.replace(microsecond=0)),
+            token_field("Message-ID", f"<{letter.message_id}>"),
+            url_field("List-Unsubscribe", stop.decode()),
+        )
         return Composed(
-            recipient=to.text,
-            international=to.international or self._mail_from.international,
-            content=assemble(
-                to_field + self._own_headers(letter, date) + issue.headers,
-                text=finish(issue.text, text),
-                html=finish(issue.html, html),
-            ),
-            subject=issue.rendered.subject,
-            text=issue.rendered.text.beginning + text,
-            html=issue.rendered.html.beginning + html,
+            recipient=reader.recipient,
+            international=reader.international,
+            content=b"".join((*own_headers, *self._after_them(issue, mute, reader))),
+            subject=edition.rendered.subject,
+            issue=issue,
+            mute=mute,
+            preferences=reader.preferences,
         )
 
-    def _issue(self, letter: Letter) -> _Issue:
-        """The issue that the letter belongs to; facts that have changed since make a new one."""
-        locale = self._renderer.languages.best(letter.recipient.locale)
+    def _ways_out(self, letter: Letter, issue: _Issue, reader: _Reader) -> tuple[bytes, bytes]:
+        """What one click stops, and what mutes the change list."""
+        if fits(reader.token, issue.token):
+            links = self._links.stopping(reader.token, issue.token)
+            return links + LETTERS[issue.way_out], links + LETTERS[Scope.CHANGE_LIST]
+        username, cl_link = letter.recipient.username, letter.change_list.link
+        mute = self._links.mute_change_list(username, cl_link).encode()
+        match issue.way_out:
+            case Scope.EVERYTHING:
+                return self._links.stop_everything(username).encode(), mute
+            case Scope.CHANGE_LIST:
+                return mute, mute
+            case Scope.EVENT_TYPE:
+                return self._links.stop_event_type(username, letter.event.type).encode(), mute
+
+    def _after_them(self, issue: _Issue, mute: bytes, reader: _Reader) -> Sequence[bytes]:
+        """What follows a reader's own headers, in pieces."""
+        if issue.encoded is None or max(len(mute), len(reader.preferences)) > LONGEST_VALUE:
+            values = {Place.MUTE_URL: mute.decode(), Place.PREFERENCES_URL: reader.preferences.decode()}
+            text, html = issue.text.filled(values), issue.html.filled(values)
+            return (assemble(issue.headers, text=part(text), html=part(html)),)
+        links = (mute, reader.preferences, quoted(mute), reader.preferences_quoted)
+        pieces = list(issue.encoded.pieces)
+        pieces[1::2] = [links[number] for number in issue.encoded.links]
+        return pieces
+
+    def _new_reader(self, username: str, name: str, email: str) -> _Reader:
+        """
+        Raises:
+            UnsafeHeader: The name could end its header early.
+            UnusableAddress: The address is none.
+        """
+        to, preferences = address(email), self._links.preferences(username).encode()
+        return _Reader(
+            recipient=to.text,
+            international=to.international or self._mail_from.international,
+            to_field=mailbox_field("To", name, to),
+            token=encoded(username),
+            preferences=preferences,
+            preferences_quoted=quoted(preferences),
+        )
+
+    def _edition(self, letter: Letter) -> _Edition:
+        """The edition that the email is of; facts that have changed since make a new one."""
+        locale = self._best(letter.recipient.locale)
         facts = (letter.event, letter.change_list, letter.actor, letter.message_id.rpartition("@")[2])
         if letter.digest:
             return self._new_digest(letter, letter.digest, locale, facts)
         if letter.entries:
-            return self._new_issue(letter, locale, facts)
+            return self._new_edition(letter, locale, facts)
         key = (letter.event.id, letter.event.type, locale)
-        issue = self._issues.get(key)
-        if issue is None or issue.facts != facts:
-            issue = self._issues[key] = self._new_issue(letter, locale, facts)
-        self._issues.move_to_end(key)
-        if len(self._issues) > EVENTS_KEPT:
-            self._issues.popitem(last=False)
+        edition = self._editions.get(key)
+        if edition is None or edition.facts != facts:
+            edition = self._editions[key] = self._new_edition(letter, locale, facts)
+        self._editions.move_to_end(key)
+        if len(self._editions) > EVENTS_KEPT:
+            self._editions.popitem(last=False)
+        return edition
+
+    def _new_issue(self, edition: _Edition, letter: Letter) -> _Issue:
+        why = WHY_HELD[letter.digest] if letter.digest else WHY[letter.reason]
+        known = {Place.REASON: self._renderer.said(why, locale=edition.locale, cl=letter.change_list.link)}
+        text, html = edition.rendered.text.knowing(known), edition.rendered.html.knowing(known)
+        headers = token_field("X-Notify-Reason", letter.reason.value) + edition.headers
+        issue = edition.issues[letter.reason] = _Issue(
+            token=subject(letter.event.type, letter.change_list.link),
+            way_out=_way_out(letter),
+            headers=headers,
+            text=text,
+            html=html,
+            encoded=_encoded(headers, text, html) if self._is_plain else None,
+        )
         return issue
 
-    def _new_issue(self, letter: Letter, locale: str, facts: tuple[Event, ChangeList, Person, str]) -> _Issue:
+    def _new_edition(self, letter: Letter, locale: str, facts: tuple[Event, ChangeList, Person, str]) -> _Edition:
         cl, link, host = letter.change_list, letter.change_list.link, facts[-1]
         stated = {"title": cl.title, "repository": cl.repository} | {
             "first title": cl.first_title,
@@ -187,19 +315,12 @@ class Composer:
             _traces(letter),
             SAME_ON_EVERY_LETTER,
         )
-        return _Issue(
-            facts=facts,
-            rendered=rendered,
-            reasons={reason: self._renderer.said(why, locale=locale, cl=link) for reason, why in WHY.items()},
-            headers=b"".join(headers),
-            text=share(rendered.text.beginning, before=rendered.text.ending),
-            html=share(rendered.html.beginning, before=rendered.html.ending),
-        )
+        return _Edition(facts=facts, rendered=rendered, locale=locale, headers=b"".join(headers))
 
     def _new_digest(
         self, letter: Letter, kind: Hold, locale: str, facts: tuple[Event, ChangeList, Person, str]
-    ) -> _Issue:
-        """A letter about several change lists stands in no thread but that of its kind."""
+    ) -> _Edition:
+        """An email about several change lists stands in no thread but that of its kind."""
         rendered, host = self._renderer.render(letter, locale=locale), facts[-1]
         root = f"<{digest_root_id(kind, host=host)}>"
         headers = (
@@ -211,65 +332,38 @@ class Composer:
             _traces(letter),
             SAME_ON_EVERY_LETTER,
         )
-        why = self._renderer.said(WHY_HELD[kind], locale=locale)
-        return _Issue(
-            facts=facts,
-            rendered=rendered,
-            reasons=dict.fromkeys(Reason, why),
-            headers=b"".join(headers),
-            text=share(rendered.text.beginning),
-            html=share(rendered.html.beginning),
-        )
-
-    def _own_headers(self, letter: Letter, date: datetime) -> bytes:
-        fields = (
-            _date(date.replace(microsecond=0)),
-            token_field("Message-ID", f"<{letter.message_id}>"),
-            self._way_out(letter),
-            token_field("X-Notify-Reason", letter.reason.value),
-        )
-        return b"".join(fields)
-
-    def _way_out(self, letter: Letter) -> bytes:
-        """
-        What one click stops: this kind of event, or the change list where the letter tells of several kinds.
-
-        Of a digest it is everything that is not required.
-        """
-        username, link, event_type = letter.recipient.username, letter.change_list.link, letter.event.type
-        if letter.digest:
-            url = self._links.stop_everything(username)
-        elif len(_event_types(letter)) > 1:
-            url = self._links.mute_change_list(username, link, beside=event_type)
-        else:
-            url = self._links.stop_event_type(username, event_type, beside=link)
-        return url_field("List-Unsubscribe", url)
-
-    def _values(self, letter: Letter, issue: _Issue) -> Mapping[Place, str]:
-        username, link = letter.recipient.username, letter.change_list.link
-        return {
-            Place.REASON: issue.reasons[letter.reason],
-            Place.MUTE_URL: self._links.mute_change_list(username, link, beside=letter.event.type),
-            Place.PREFERENCES_URL: self._preferences(username),
-        }
+        return _Edition(facts=facts, rendered=rendered, locale=locale, headers=b"".join(headers))
 
 
-@lru_cache(READERS_KEPT)
-def _recipient(name: str, email: str) -> tuple[Address, bytes]:
-    """
-    Where a letter goes, and its To.
-
-    Raises:
-        UnsafeHeader: The name could end its header early.
-        UnusableAddress: The address is none.
-    """
-    to = address(email)
-    return to, mailbox_field("To", name, to)
+def _encoded(headers: bytes, text: Part, html: Part) -> _Encoded | None:
+    """The message in pieces; None where a part would be base64."""
+    in_text, in_html = spliced(text.pieces), spliced(html.pieces)
+    if in_text is None or in_html is None:
+        return None
+    links = [
+        LINKS.index(place) + 2 * encoding.is_quoted
+        for rendered, encoding in ((text, in_text), (html, in_html))
+        for place in rendered.places
+    ]
+    pieces = [b""] * (2 * len(links) + 1)
+    pieces[::2] = assemble_pieces(headers, text=in_text, html=in_html)
+    return _Encoded(tuple(pieces), tuple(links))
 
 
 @lru_cache(2)
 def _date(second: datetime) -> bytes:
     return token_field("Date", format_datetime(second))
+
+
+def _way_out(letter: Letter) -> Scope:
+    """
+    What one click stops: this kind of event, or the change list where the email tells of several kinds.
+
+    Of a digest it is everything that is not required.
+    """
+    if letter.digest:
+        return Scope.EVERYTHING
+    return Scope.CHANGE_LIST if len(_event_types(letter)) > 1 else Scope.EVENT_TYPE
 
 
 def _entries(letter: Letter) -> Sequence[Letter]:

@@ -1,19 +1,22 @@
 """
-The bytes of a letter: a header block over one text and one HTML part.
+The bytes of a message: a header block over one text and one HTML part.
 
-*Decided*: what the letters about one event share is encoded once (``Shared``); a letter adds its
-own end, where its reader's links stand. *Rejected*: splicing into encoded text, which breaks
-lines of quoted-printable and groups of base64.
+*Decided*: what the emails about one event have in common is encoded once, in pieces between the values that differ
+(``spliced``). In quoted-printable a value stands on lines of its own, which soft breaks join to those around it. Base64
+has no such joint: a part that must travel so is encoded anew for each email.
 """
 
 from binascii import b2a_base64, b2a_qp
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from re import compile as pattern
 
 LONGEST_PLAIN_LINE = 998
-BASE64_LINE = 57
+LONGEST_VALUE = 600
+BASE64_LINE = 76
 PRINTABLE = b"\t\n" + bytes(range(0x20, 0x7F))
+SOFT_BREAK = b"=\r\n"
 
 # "=_" cannot occur in quoted-printable or base64, and a body that holds it is not sent as 7bit.
 BOUNDARY = "=_notify"
@@ -31,45 +34,52 @@ class Transfer(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Shared:
+class Spliced:
     """
-    The beginning of a part, encoded once for all letters about an event.
+    A part in pieces, with a value between each two.
 
     Args:
-        plain: The beginning, unencoded, in the line ends that ``transfer`` wants.
-        transfer: How it travels.
-        encoded: As much of it as can be encoded without knowing what follows.
-        rest: The end of *plain* that *encoded* leaves over.
+        is_quoted: The values go in as ``quoted`` makes them, else as they are.
     """
 
-    plain: bytes
-    transfer: Transfer
-    encoded: bytes
-    rest: bytes
+    pieces: tuple[bytes, ...]
+    is_quoted: bool
 
 
-def share(text: str, *, before: str = "") -> Shared:
-    """
-    The beginning of a part, ready to be ended differently for each letter.
-
-    Args:
-        before: What all of the endings have in common. A beginning that could not travel with it
-            as it is would be encoded again for each letter.
-    """
+def part(text: str) -> bytes:
+    """A whole part, with the last of its own headers."""
     plain = wire_text(text)
-    transfer = cheapest(wire_text(text + before))
-    plain = canonical(plain, transfer)
-    cut = len(plain) // BASE64_LINE * BASE64_LINE if transfer is Transfer.BASE64 else plain.rfind(b"\n") + 1
-    return Shared(plain, transfer, encode(plain[:cut], transfer), plain[cut:])
+    transfer = cheapest(plain)
+    return _transfer_field(transfer) + encode(plain, transfer)
 
 
-def finish(shared: Shared, ending: str) -> bytes:
-    """The whole part with the last of its own headers, ended by *ending*."""
-    tail = wire_text(ending)
-    if shared.transfer is Transfer.SEVEN_BIT and cheapest(shared.rest + tail) is not Transfer.SEVEN_BIT:
-        return _transfer_field(Transfer.QUOTED) + encode(shared.plain + tail, Transfer.QUOTED)
-    tail = shared.rest + canonical(tail, shared.transfer)
-    return _transfer_field(shared.transfer) + shared.encoded + encode(tail, shared.transfer)
+def spliced(pieces: Sequence[str]) -> Spliced | None:
+    """
+    A part with a value between each two of its pieces; None where it would have to be base64.
+
+    Values are ASCII, hold no "=_" and have at most ``LONGEST_VALUE`` characters.
+    """
+    plain = [wire_text(piece) for piece in pieces]
+    transfer = cheapest((b"x" * LONGEST_VALUE).join(plain))
+    if transfer is Transfer.BASE64:
+        return None
+    is_quoted = transfer is Transfer.QUOTED
+    first, *others = _joints(plain) if is_quoted else (encode(piece, transfer) for piece in plain)
+    return Spliced((_transfer_field(transfer) + first, *others), is_quoted)
+
+
+def quoted(plain: bytes) -> bytes:
+    """Quoted-printable with CRLF line ends; the last line leaves room for a soft break."""
+    return b2a_qp(plain + b"x", istext=True)[:-1].removesuffix(b"=\n").replace(b"\n", b"\r\n")
+
+
+def _joints(plain: Sequence[bytes]) -> Iterator[bytes]:
+    """The pieces, each begun and ended so that a value fits on lines of its own before and after it."""
+    for number, piece in enumerate(plain):
+        is_last = number == len(plain) - 1
+        joined = b"" if number == 0 or piece.startswith(b"\n") else SOFT_BREAK
+        joined += encode(piece, Transfer.QUOTED) if is_last else quoted(piece)
+        yield joined if is_last or joined.endswith(b"\n") or not joined else joined + SOFT_BREAK
 
 
 def wire_text(text: str) -> bytes:
@@ -87,43 +97,49 @@ def cheapest(plain: bytes) -> Transfer:
     if b"=_" not in plain and not plain.translate(None, PRINTABLE) and _longest_line(plain) <= LONGEST_PLAIN_LINE:
         return Transfer.SEVEN_BIT
     printable = len(plain.translate(None, bytes(range(0x80, 0x100))))
-    quoted = printable + 3 * (len(plain) - printable)
-    return Transfer.QUOTED if quoted * 3 <= len(plain) * 4 else Transfer.BASE64
+    quoted_length = printable + 3 * (len(plain) - printable)
+    return Transfer.QUOTED if quoted_length * 3 <= len(plain) * 4 else Transfer.BASE64
 
 
 def _longest_line(plain: bytes) -> int:
     return max(map(len, plain.split(b"\n")))
 
 
-def canonical(plain: bytes, transfer: Transfer) -> bytes:
+def encode(plain: bytes, transfer: Transfer) -> bytes:
     """
-    *plain* (LF line ends) in the line ends that ``encode`` wants.
+    *plain* (LF line ends) as it travels, with CRLF line ends.
 
     Source: RFC 2045 §6.8: text is in CRLF before base64 sees it. Of quoted-printable, binascii
     guesses the soft breaks from the first line end, so there LF goes in and is replaced after.
     """
-    return plain.replace(b"\n", b"\r\n") if transfer is Transfer.BASE64 else plain
-
-
-def encode(plain: bytes, transfer: Transfer) -> bytes:
-    """What ``canonical`` returned, as it travels, with CRLF line ends."""
     if transfer is Transfer.BASE64:
-        starts = range(0, len(plain), BASE64_LINE)
-        return b"".join(b2a_base64(plain[at : at + BASE64_LINE], newline=False) + b"\r\n" for at in starts)
+        encoded = b2a_base64(plain.replace(b"\n", b"\r\n"), newline=False)
+        starts = range(0, len(encoded), BASE64_LINE)
+        return b"".join([encoded[at : at + BASE64_LINE] + b"\r\n" for at in starts])
     lines = b2a_qp(plain, istext=True) if transfer is Transfer.QUOTED else plain
     return lines.replace(b"\n", b"\r\n")
 
 
 def assemble(header_block: bytes, *, text: bytes, html: bytes) -> bytes:
     """
-    The letter: headers, then both parts, the richer one last (RFC 2046 §5.1.4).
+    The message: headers, then both parts, the richer one last (RFC 2046 §5.1.4).
 
     Args:
         header_block: Complete lines, each ended by CRLF, without the blank line.
-        text: What ``finish`` made of the text part.
-        html: What ``finish`` made of the HTML part.
+        text: The text as a ``part``.
+        html: The HTML as a ``part``.
     """
     return b"".join((header_block, _OPENING, _TEXT_PART, text, _HTML_PART, html, _CLOSING))
+
+
+def assemble_pieces(header_block: bytes, *, text: Spliced, html: Spliced) -> list[bytes]:
+    """What ``assemble`` makes, in pieces between the values of the text, followed by those of the HTML."""
+    pieces = list(text.pieces)
+    pieces[0] = header_block + _OPENING + _TEXT_PART + pieces[0]
+    pieces[-1] += _HTML_PART + html.pieces[0]
+    pieces += html.pieces[1:]
+    pieces[-1] += _CLOSING
+    return pieces
 
 
 def _transfer_field(transfer: Transfer) -> bytes:

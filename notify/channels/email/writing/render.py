@@ -45,22 +45,30 @@ class Place(StrEnum):
 @dataclass(frozen=True, slots=True)
 class Part:
     """
-    One rendered part: the beginning that all readers share, and what follows from the first place on.
+    One rendered part in pieces, with one of ``places`` between each two.
 
     Args:
-        ending: With ``%s`` for each of ``places``, in their order.
         is_html: Whether values are escaped when they are put in.
     """
 
-    beginning: str
-    ending: str
+    pieces: tuple[str, ...]
     places: tuple[Place, ...]
     is_html: bool
 
-    def ended(self, values: Mapping[Place, str]) -> str:
-        """The ending for one reader."""
-        filled = (values[place] for place in self.places)
-        return self.ending % tuple(map(escape, filled) if self.is_html else filled)
+    def filled(self, values: Mapping[Place, str]) -> str:
+        """The part for one reader."""
+        return "".join(self.knowing(values).pieces)
+
+    def knowing(self, values: Mapping[Place, str]) -> "Part":
+        """The same part with these values put in."""
+        pieces, places = [self.pieces[0]], []
+        for place, piece in zip(self.places, self.pieces[1:], strict=True):
+            if place in values:
+                pieces[-1] += (escape(values[place]) if self.is_html else values[place]) + piece
+            else:
+                places.append(place)
+                pieces.append(piece)
+        return Part(tuple(pieces), tuple(places), self.is_html)
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,7 +240,5 @@ class Renderer:
         return self._environments[locale]
 
     def _part(self, rendered: str, *, is_html: bool) -> Part:
-        beginning, *rest = self._split(rendered)
-        ending = "".join("%s" if piece in self._places else piece.replace("%", "%%") for piece in rest)
-        places = tuple(self._places[piece] for piece in rest if piece in self._places)
-        return Part(beginning, ending, places, is_html)
+        found = self._split(rendered)
+        return Part(tuple(found[::2]), tuple(self._places[token] for token in found[1::2]), is_html)

@@ -194,7 +194,7 @@ def test_what_is_kept_for_the_next_reader_has_a_bound() -> None:
     shared = composer()
     for number in range(EVENTS_KEPT + 10):
         shared.compose(letter(number, comment={"body": "short"}), date=NOON)
-    assert len(shared._issues) == EVENTS_KEPT  # noqa: SLF001 - memory has no other face
+    assert len(shared._editions) == EVENTS_KEPT  # noqa: SLF001 - memory has no other face
 
 
 @settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -1,12 +1,22 @@
 """Bodies read back as they were written, whatever they hold, through any seven-bit relay."""
 
 from email import message_from_bytes, policy
+from itertools import zip_longest
 from re import sub
 
-from hypothesis import example, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
-from notify.channels.email.writing.message import Transfer, assemble, cheapest, finish, share
+from notify.channels.email.writing.message import (
+    LONGEST_VALUE,
+    Transfer,
+    assemble,
+    assemble_pieces,
+    cheapest,
+    part,
+    quoted,
+    spliced,
+)
 
 BODY = st.text(st.characters(), max_size=400)
 TRICKS = st.lists(
@@ -34,9 +44,11 @@ TRICKS = st.lists(
 ).map("".join)
 
 
-def letter(*, text: tuple[str, str], html: tuple[str, str]) -> bytes:
-    """A letter whose parts each have a shared beginning and an ending of their own."""
-    return assemble(b"Subject: s\r\n", text=finish(share(text[0]), text[1]), html=finish(share(html[0]), html[1]))
+VALUE = st.text("abcXYZ012-_./:~", min_size=1, max_size=LONGEST_VALUE)
+
+
+def letter(*, text: str, html: str) -> bytes:
+    return assemble(b"Subject: s\r\n", text=part(text), html=part(html))
 
 
 def bodies(content: bytes) -> tuple[str, str]:
@@ -54,33 +66,59 @@ def expected(body: str) -> str:
     return sub(r"[\ud800-\udfff]", "\ufffd", sub(r"\r\n|\r|\n", "\n", body))
 
 
-@given(BODY | TRICKS, BODY | TRICKS, BODY | TRICKS)
-@example(".\n..\n.leading\n", "a" * 5_000, "\n.\n")
-@example("=_notify", "--=_notify--", "\r\n--=_notify--\r\n")
-@example("שלום \u202e", "trailing space ", "tab\t")
-@example("half \ud800 a pair", "", "")
-@example("a\r", "\nb", "")
-def test_any_body_reads_back_as_it_was(beginning: str, ending: str, html: str) -> None:
-    content = letter(text=(beginning, ending), html=(html, ending))
-    text_end = expected(beginning) + expected(ending)
-    assert bodies(content) == (text_end, expected(html) + expected(ending))
+@given(BODY | TRICKS, BODY | TRICKS)
+@example(".\n..\n.leading\n" + "a" * 5_000, "\n.\n")
+@example("=_notify--=_notify--", "\r\n--=_notify--\r\n")
+@example("שלום \u202etrailing space ", "tab\t")
+@example("half \ud800 a pair", "")
+@example("a\r", "\nb")
+def test_any_body_reads_back_as_it_was(text: str, html: str) -> None:
+    assert bodies(letter(text=text, html=html)) == (expected(text), expected(html))
 
 
 @given(BODY | TRICKS, BODY | TRICKS)
 @example("a" * 5_000, "b" * 5_000)
 @example("é" * 5_000, "張" * 5_000)
 def test_every_relay_can_carry_every_line(text: str, html: str) -> None:
-    content = letter(text=(text, text), html=(html, html))
+    carried_by_every_relay(letter(text=text * 2, html=html * 2))
+
+
+def carried_by_every_relay(content: bytes) -> None:
     assert content.isascii()
     assert content.replace(b"\r\n", b"").translate(None, b"\r\n") == content.replace(b"\r\n", b"")
     assert max(map(len, content.split(b"\r\n"))) <= 998
+
+
+@settings(max_examples=300)
+@given(
+    pieces=st.lists(st.text(st.characters(max_codepoint=0xFF), max_size=200) | TRICKS, min_size=1, max_size=4),
+    values=st.lists(VALUE, min_size=3, max_size=3),
+)
+@example(pieces=["é" + "a" * 75, "\nb", ""], values=["x" * 75, "y" * 76, "z"])
+@example(pieces=["é" + "a" * 74, "", " \n"], values=["x" * 74, "y" * 600, "z"])
+@example(pieces=["é: ", " \n", " "], values=["x", "y", "z"])
+@example(pieces=["a" * 300, "b" * 99], values=["x" * 600, "y", "z"])
+def test_a_part_in_pieces_reads_as_if_it_had_been_written_whole(pieces: list[str], values: list[str]) -> None:
+    made = spliced(pieces)
+    assume(made is not None)
+    assert made is not None
+    links = [quoted(value.encode()) if made.is_quoted else value.encode() for value in values[: len(pieces) - 1]]
+    message = assemble_pieces(b"Subject: s\r\n", text=made, html=made)
+    content = b"".join(piece + value for piece, value in zip_longest(message, links * 2, fillvalue=b""))
+    whole = "".join(
+        expected(piece) + value for piece, value in zip_longest(pieces, values[: len(pieces) - 1], fillvalue="")
+    )
+    assert bodies(content) == (whole, whole)
+    carried_by_every_relay(content)
+    if made.is_quoted:
+        assert max(map(len, content.split(b"\r\n"))) <= 76
 
 
 @settings(max_examples=5, deadline=None)
 @given(st.sampled_from(["x", "é", "張", "😀", "line of text\n", "=", "\u0590 "]))
 def test_a_hundred_kilobytes_read_back_as_they_were(piece: str) -> None:
     body = piece * (100_000 // len(piece.encode()))
-    assert bodies(letter(text=(body, "end"), html=(body, ""))) == (body + "end", body)
+    assert bodies(letter(text=body + "end", html=body)) == (body + "end", body)
 
 
 def test_a_body_costs_no_more_than_it_must() -> None:
@@ -88,19 +126,3 @@ def test_a_body_costs_no_more_than_it_must() -> None:
     assert cheapest("Größtenteils ASCII, mit Umlauten.\n".encode()) is Transfer.QUOTED
     assert cheapest("張偉在評論\n".encode()) is Transfer.BASE64
     assert cheapest(b"a" * 999) is not Transfer.SEVEN_BIT
-
-
-@given(BODY | TRICKS, BODY | TRICKS)
-@example("Plain.\n", "Ein Grüß.\n")
-@example("Plain.\n", "張偉在評論\n")
-def test_the_beginning_of_a_part_is_encoded_once_for_all_that_end_as_was_said(beginning: str, ending: str) -> None:
-    shared = share(beginning, before=ending)
-    part = finish(shared, ending)
-    assert f": {shared.transfer}\r\n\r\n".encode() + shared.encoded in part
-    content = assemble(b"Subject: s\r\n", text=part, html=part)
-    assert bodies(content) == (expected(beginning) + expected(ending),) * 2
-
-
-def test_the_same_letter_has_the_same_bytes_at_every_try() -> None:
-    parts = {"text": ("begins é ", "ends"), "html": ("<p>", "</p>")}
-    assert letter(**parts) == letter(**parts)

@@ -1,0 +1,70 @@
+"""Links in emails open what they say, for whom they say, and nothing that somebody has made of them."""
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from notify.channels.links import ForgedLink, Scope, SignedLinks, Unsubscribe, encoded, fits, subject
+
+LINKS = SignedLinks(secrets=["k" * 32], public_url="https://notify.example")
+NAME = st.text(st.characters(blacklist_categories=["Cs"]), min_size=1, max_size=150)
+
+
+def token(url: str) -> str:
+    return url.rpartition("/")[2]
+
+
+@given(username=NAME, code=NAME, cl_link=NAME)
+@example(username="a.b", code="cl.comment.created", cl_link="team/x.y.z")
+def test_every_name_comes_back_as_it_was(username: str, code: str, cl_link: str) -> None:
+    beside = fits(encoded(username), subject(code, cl_link))
+    stop, mute = LINKS.stop_event_type(username, code, beside=cl_link), LINKS.mute_change_list(username, cl_link)
+    assert LINKS.read_unsubscribe(token(stop)) == Unsubscribe(
+        username, Scope.EVENT_TYPE, code, cl_link if beside else None
+    )
+    assert LINKS.read_unsubscribe(token(mute)) == Unsubscribe(username, Scope.CHANGE_LIST, cl_link)
+    assert LINKS.read_unsubscribe(token(LINKS.stop_everything(username))) == Unsubscribe(username, Scope.EVERYTHING, "")
+    assert LINKS.read_preferences(token(LINKS.preferences(username))) == username
+
+
+def test_whoever_changes_the_letter_of_a_link_stops_nothing_that_it_did_not_reach() -> None:
+    for url in (
+        LINKS.stop_event_type("alice", "cl.merged", beside="CL-1"),
+        LINKS.stop_event_type("alice", "cl.merged"),
+        LINKS.mute_change_list("alice", "CL-1"),
+        LINKS.stop_everything("alice"),
+    ):
+        reached = LINKS.read_unsubscribe(token(url)).targets
+        for letter in "tcaxT.":
+            try:
+                changed = LINKS.read_unsubscribe(token(url)[:-1] + letter)
+            except ForgedLink:
+                continue
+            assert changed.username == "alice"
+            assert changed.targets.items() <= reached.items()
+
+
+@pytest.mark.parametrize("url", [LINKS.mute_change_list("alice", "CL-1"), LINKS.preferences("alice")])
+def test_a_link_with_another_character_anywhere_opens_nothing(url: str) -> None:
+    whole = token(url)
+    read = LINKS.read_unsubscribe if "unsubscribe" in url else LINKS.read_preferences
+    for at, character in enumerate(whole):
+        other = "B" if character != "B" else "C"
+        for forged in (
+            whole[:at] + other + whole[at + 1 :],
+            whole[:at] + whole[at + 1 :],
+            whole[:at] + "." + whole[at:],
+        ):
+            with pytest.raises(ForgedLink):
+                read(forged)
+
+
+def test_no_link_opens_the_page_of_another_kind() -> None:
+    stop, preferences = token(LINKS.stop_everything("alice")), token(LINKS.preferences("alice"))
+    for forged in (stop, stop[:-2], stop.rpartition(".")[0]):
+        with pytest.raises(ForgedLink):
+            LINKS.read_preferences(forged)
+    name, _, seal = preferences.partition(".")
+    for forged in (f"{name}...{seal}.a", f"{preferences}.a"):
+        with pytest.raises(ForgedLink):
+            LINKS.read_unsubscribe(forged)
