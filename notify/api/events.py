@@ -7,9 +7,9 @@ from itertools import islice
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Header, HTTPException
-from pydantic import Field, TypeAdapter
+from pydantic import Field
 
-from notify.api.schemas import BatchAccepted, EventAccepted, EventOut, InPath, Told
+from notify.api.schemas import BatchAccepted, EventAccepted, EventOut, InPath, NotificationOut
 from notify.domain.stages import FAN_OUT
 from notify.domain.traces import well_formed
 from notify.http import auth
@@ -30,10 +30,10 @@ OF_EVENTS = OF_BODIES | documented(HTTPStatus.CONFLICT)
 router = APIRouter(prefix="/api/v1/events", tags=["events"], responses=auth.REFUSALS)
 may_write = auth.program_with(Scope.EVENTS_WRITE)
 InTrace = Annotated[str | None, Header(description="W3C Trace Context: of events that state no trace of their own.")]
-OneEvent = Annotated[EventIn, Depends(JsonBody(TypeAdapter(EventIn)))]
+OneEvent = Annotated[EventIn, Depends(JsonBody(EventIn))]
 Batch = Annotated[
     list[EventIn],
-    Depends(JsonBody(TypeAdapter(Annotated[list[EventIn], Field(max_length=LARGEST_BATCH, fail_fast=True)]))),
+    Depends(JsonBody(Annotated[list[EventIn], Field(max_length=LARGEST_BATCH, fail_fast=True)])),
 ]
 may_read = auth.program_with(Scope.EVENTS_WRITE, Scope.OPS)
 
@@ -67,7 +67,7 @@ def get_event(key: InPath, context: InContext) -> EventOut:
         if event is None:
             raise HTTPException(HTTPStatus.NOT_FOUND, f"no event has the key {key}")
         found = traces(connection, event.people)
-    told = [Told.model_validate({**asdict(one), "trace": found[one.id]}) for one in event.people]
+    told = [NotificationOut.model_validate({**asdict(one), "trace": found[one.id]}) for one in event.people]
     return EventOut(**asdict(event) | {"people": told})
 
 

@@ -1,4 +1,4 @@
-"""Letters, for operators: where one is, what was tried, and what can be done by hand."""
+"""Email jobs, for operators: where one is, what was tried, and what can be done by hand."""
 
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -8,7 +8,7 @@ from typing import Annotated
 from fastapi import APIRouter, HTTPException, Query
 from sqlalchemy import Connection
 
-from notify.api.schemas import Id, JobFilter, JobPage, JobWithAttempts, WrittenLetter
+from notify.api.schemas import Id, JobFilter, JobPage, JobWithAttempts, WrittenEmail
 from notify.delivery import shown
 from notify.domain.stages import DELIVER
 from notify.http import auth
@@ -29,10 +29,10 @@ NOT_NOW = documented(HTTPStatus.CONFLICT)
 @router.get("")
 def list_jobs(asked: Annotated[JobFilter, Query()], context: InContext) -> JobPage:
     """
-    The newest letters that match everything asked for, a page at a time.
+    The newest jobs that match everything asked for, a page at a time.
 
     Ask for a person, a change list, an event, a Message-ID or what is not sent, and a page is full while
-    there are more. What no index finds is looked for among a hundred thousand letters at a time: a page
+    there are more. What no index finds is looked for among a hundred thousand jobs at a time: a page
     may then be empty and still have a next_cursor.
     """
     which = Which(**asked.model_dump(exclude={"cursor", "limit"}))
@@ -43,7 +43,7 @@ def list_jobs(asked: Annotated[JobFilter, Query()], context: InContext) -> JobPa
 
 @router.get("/{job_id}")
 def get_job(job_id: Id, context: InContext) -> JobWithAttempts:
-    """One letter, every attempt that did not end in sent, its event, and the rules that say why."""
+    """One job, every attempt that did not end in sent, its event, and the rules that say why."""
     with context.database.begin() as connection:
         job = _known(connection, job_id)
         attempts = jobs.attempts(connection, job_id)
@@ -52,19 +52,19 @@ def get_job(job_id: Id, context: InContext) -> JobWithAttempts:
     return JobWithAttempts(**asdict(job), attempts=attempts, event=event, trace=trace)
 
 
-@router.get("/{job_id}/letter", responses=NOT_NOW)
-def get_letter(job_id: Id, context: InContext) -> WrittenLetter:
-    """The letter as it would be written today, with all that it tells of; its links open nothing."""
+@router.get("/{job_id}/email", responses=NOT_NOW)
+def get_email(job_id: Id, context: InContext) -> WrittenEmail:
+    """The email as it would be written today, with all that it tells of; its links open nothing."""
     with context.database.begin() as connection:
         _known(connection, job_id)
         try:
-            letter = shown.letter(connection, job_id)
+            email = shown.letter(connection, job_id)
         except shown.NothingToShow as error:
             raise HTTPException(HTTPStatus.CONFLICT, str(error)) from None
-    written = context.showing.compose(letter, date=datetime.now(UTC))
-    return WrittenLetter(
-        message_id=letter.message_id,
-        to_email=letter.to_email,
+    written = context.showing.compose(email, date=datetime.now(UTC))
+    return WrittenEmail(
+        message_id=email.message_id,
+        to_email=email.to_email,
         subject=written.subject,
         text=written.text,
         html=written.html,
@@ -73,7 +73,7 @@ def get_letter(job_id: Id, context: InContext) -> WrittenLetter:
 
 @router.post("/{job_id}/retry", responses=NOT_NOW)
 def retry_job(job_id: Id, context: InContext) -> JobView:
-    """Make a letter due now that waits or has ended without being sent. Its history stays."""
+    """Make a job due now that waits or has ended without being sent. Its history stays."""
     with context.database.begin() as connection:
         before = _known(connection, job_id)
         _allowed(jobs.retry(connection, job_id), before, "retried")
@@ -84,7 +84,7 @@ def retry_job(job_id: Id, context: InContext) -> JobView:
 
 @router.post("/{job_id}/cancel", responses=NOT_NOW)
 def cancel_job(job_id: Id, context: InContext) -> JobView:
-    """End a letter that is not out. One that is on its way at this moment may still arrive."""
+    """End a job whose email is not out. One that is on its way at this moment may still arrive."""
     with context.database.begin() as connection:
         before = _known(connection, job_id)
         _allowed(jobs.cancel(connection, job_id), before, "cancelled")
@@ -93,7 +93,7 @@ def cancel_job(job_id: Id, context: InContext) -> JobView:
 
 @router.post("/{job_id}/replay", status_code=HTTPStatus.CREATED, responses=NOT_NOW)
 def replay_job(job_id: Id, context: InContext) -> JobView:
-    """Write a new letter like one that has ended, with a new Message-ID, and return it."""
+    """Write a new job like one that has ended, with a new Message-ID, and return it."""
     with context.database.begin() as connection:
         before = _known(connection, job_id)
         fresh = _allowed(jobs.replay(connection, job_id), before, "replayed")

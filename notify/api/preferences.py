@@ -5,7 +5,6 @@ from dataclasses import asdict
 from typing import Annotated, cast
 
 from fastapi import APIRouter, Depends, Query
-from pydantic import TypeAdapter
 from sqlalchemy import Connection
 
 from notify.api.schemas import (
@@ -17,7 +16,7 @@ from notify.api.schemas import (
     HistoryFilter,
     HistoryPage,
     InPath,
-    LetterOut,
+    OwnNotification,
     PreferenceIn,
 )
 from notify.domain.preferences import NO_CHOICES, Choices, EventType
@@ -29,8 +28,10 @@ from notify.intake.choosing import choose
 from notify.intake.explain import traces
 from notify.store import directory, jobs, preferences
 from notify.store.preferences import Settings, quiet
+from notify.store.which import Which
 
-NULL_STAYS = {"enabled", "delivery_mode", "participating", "own_actions", "mentions_pierce_mutes"}
+SWITCHES = {"enabled", "delivery_mode", "participating", "own_actions", "mentions_pierce_mutes"}
+NULL_TAKES_BACK = {"email", "timezone", "paused_until"}
 
 router = APIRouter(prefix="/api/v1/user/notification", tags=["preferences"], responses=auth.REFUSALS)
 
@@ -51,9 +52,7 @@ def get_config(me: auth.Me, context: InContext) -> ConfigOut:
 
 
 @router.put("/config", responses=OF_BODIES)
-def put_config(
-    me: auth.Me, given: Annotated[ConfigIn, Depends(JsonBody(TypeAdapter(ConfigIn)))], context: InContext
-) -> ConfigOut:
+def put_config(me: auth.Me, given: Annotated[ConfigIn, Depends(JsonBody(ConfigIn))], context: InContext) -> ConfigOut:
     """Change any part of the person's choices, all of it or nothing, and return what holds now."""
     with context.database.begin() as connection:
         event_types = preferences.event_types(connection)
@@ -74,7 +73,7 @@ def get_change_lists(me: auth.Me, context: InContext) -> list[ChangeListChoiceOu
 def put_change_list(
     me: auth.Me,
     link: InPath,
-    given: Annotated[ChangeListChoiceIn, Depends(JsonBody(TypeAdapter(ChangeListChoiceIn)))],
+    given: Annotated[ChangeListChoiceIn, Depends(JsonBody(ChangeListChoiceIn))],
     context: InContext,
 ) -> ChangeListChoiceOut:
     """Mute a change list or subscribe to it, or end either. It need not be in the directory. Safe to repeat."""
@@ -97,33 +96,24 @@ def delete_change_list(me: auth.Me, link: InPath, context: InContext) -> ChangeL
 
 @router.get("/history")
 def get_history(me: auth.Me, asked: Annotated[HistoryFilter, Query()], context: InContext) -> HistoryPage:
-    """The person's own letters and skips, newest first, a page at a time, each with the rules that say why."""
+    """What became of events for the person, newest first, a page at a time, each with the rules that say why."""
     with context.database.begin() as connection:
-        found = jobs.search(
-            connection, username=me, cl_link=asked.cl_link, before_id=asked.cursor, limit=asked.limit + 1
-        )
-        page = found[: asked.limit]
-        why = traces(connection, page)
-    letters = [LetterOut.model_validate({**asdict(one), "trace": why[one.id]}) for one in page]
-    return HistoryPage(letters=letters, next_cursor=page[-1].id if len(found) > asked.limit else None)
+        mine = Which(username=me, cl_link=asked.cl_link)
+        page = jobs.page(connection, mine, below=asked.cursor, limit=asked.limit)
+        why = traces(connection, page.jobs)
+    notifications = [OwnNotification.model_validate({**asdict(one), "trace": why[one.id]}) for one in page.jobs]
+    return HistoryPage(notifications=notifications, next_cursor=page.below)
 
 
 def settings(given: ConfigIn) -> Settings:
-    """What was given about all letters. A null is given where it means something; any other is not."""
-    stated = cast("Settings", given.model_dump(include=NULL_STAYS, exclude_none=True))
-    named = given.model_fields_set
-    if "email" in named:
-        stated["email"] = given.email
-    if "timezone" in named:
-        stated["timezone"] = given.timezone
-    if "paused_until" in named:
-        stated["paused_until"] = given.paused_until
-    if "quiet_hours" in named:
-        stated |= quiet(given.quiet_hours.chosen() if given.quiet_hours else None)
+    """What was given about all emails. A null is given where it means something; any other is not."""
+    stated = given.model_dump(include=SWITCHES | NULL_TAKES_BACK, exclude_unset=True)
     if given.digest:
-        digest = {"digest_hour": given.digest.hour, "digest_weekday": given.digest.weekday}
-        stated |= cast("Settings", {name: value for name, value in digest.items() if value is not None})
-    return stated
+        stated |= {"digest_hour": given.digest.hour, "digest_weekday": given.digest.weekday}
+    stated = {name: value for name, value in stated.items() if value is not None or name in NULL_TAKES_BACK}
+    if "quiet_hours" in given.model_fields_set:
+        stated |= quiet(given.quiet_hours.hours if given.quiet_hours else None)
+    return cast("Settings", stated)
 
 
 def choices(given: Sequence[PreferenceIn], event_types: Mapping[str, EventType]) -> dict[str, bool | None]:

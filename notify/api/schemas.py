@@ -130,7 +130,7 @@ class BatchAccepted(View):
     duplicates: int = Field(description="Events whose key was known before; they changed nothing.")
 
 
-class Told(View):
+class NotificationOut(View):
     """What became of an event for one person."""
 
     username: str
@@ -139,41 +139,31 @@ class Told(View):
     status: str
     why: str | None = Field(validation_alias="outcome_reason", description="Why skipped, dead or cancelled, if so.")
     message_id: str | None
-    trace: list[Step] = Field(
-        default=[], description="Every rule that is asked by what holds today, in order; the last one decides."
-    )
+    trace: list[Step] = Field(description="Every rule that is asked by what holds today, in order; the last decides.")
 
 
-class LetterOut(View):
-    """One letter to the person, or why there is none."""
+class OwnNotification(NotificationOut):
+    """What became of an event for the person who asks."""
 
     id: int
     event_key: str
-    event_type: str
     cl_link: str
-    reason: Reason = Field(description="Why the event concerned the person.")
-    status: str
-    why: str | None = Field(validation_alias="outcome_reason", description="Why skipped, dead or cancelled, if so.")
     to_email: str | None
-    message_id: str | None
     due_at: datetime | None = Field(description="Not before this instant; null: finished.")
     held_by: Hold | None = Field(description="What it waits or has waited for; null: nothing.")
     created_at: datetime
     finished_at: datetime | None
-    trace: list[Step] = Field(
-        default=[], description="Every rule that is asked by what holds today, in order; the last one decides."
-    )
 
 
 class HistoryPage(View):
-    """A person's letters, newest first."""
+    """A person's notifications, newest first."""
 
-    letters: list[LetterOut]
+    notifications: list[OwnNotification]
     next_cursor: int | None = Field(description="Where the next page begins; null: this is the last.")
 
 
 class HistoryFilter(Strict):
-    """Which of the person's letters to list, and from where."""
+    """Which of the person's notifications to list, and from where."""
 
     cl_link: Name | None = None
     cursor: int | None = Field(default=None, ge=1, le=LARGEST_ID, description="next_cursor of the page before.")
@@ -184,7 +174,7 @@ class HistoryFilter(Strict):
 class EventOut(EventView):
     """An event as it stands, and what became of it for everyone it concerned."""
 
-    people: Sequence[Told]
+    people: Sequence[NotificationOut]
 
 
 class PersonIn(Strict):
@@ -195,26 +185,13 @@ class PersonIn(Strict):
     locale: Locale | None = Field(default=None, description="BCP 47 language tag.", examples=["en-GB"])
     timezone: Timezone | None = Field(default=None, description="IANA time zone.", examples=["Europe/Berlin"])
     is_bot: StrictBool = Field(
-        default=False, description="Bots get letters only of the kinds that are switched on for them."
+        default=False, description="Bots get emails only of the kinds that are switched on for them."
     )
-    active: StrictBool = Field(default=True, description="False: has left, gets no letters.")
+    active: StrictBool = Field(default=True, description="False: has left, gets no emails.")
 
     def named(self, username: str) -> Person:
         """The person of this name."""
         return Person(username=username, **self.model_dump())
-
-
-class PersonOut(View):
-    """A person as the directory knows them."""
-
-    username: str
-    email: str | None
-    display_name: str | None
-    locale: str | None
-    timezone: str | None
-    is_bot: bool
-    active: bool
-    undeliverable_email: str | None = Field(description="Address that a relay refused for good.")
 
 
 class ChangeListFacts(Strict):
@@ -222,21 +199,14 @@ class ChangeListFacts(Strict):
 
     title: Line | None = Field(default=None, description="One line.")
     url: WebAddress | None = Field(default=None, description="Page of the change list.")
-    repository: Name | None = Field(default=None, description="Repository, for the subject of letters.")
+    repository: Name | None = Field(default=None, description="Repository, for the subject of emails.")
     author: Name | None = Field(default=None, description="Username of the author.")
     reviewers: list[Name] = Field(default=[], max_length=1_000, fail_fast=True, description="Usernames.")
     state: State = State.OPEN
 
     def linked(self, link: str) -> ChangeList:
         """The change list of this link."""
-        return ChangeList(
-            link=link,
-            title=self.title,
-            url=self.url,
-            repository=self.repository,
-            author=self.author,
-            reviewers=tuple(self.reviewers),
-        )
+        return ChangeList(link=link, **self.model_dump(exclude={"state", "reviewers"}), reviewers=tuple(self.reviewers))
 
 
 class ChangeListOut(View):
@@ -249,18 +219,6 @@ class ChangeListOut(View):
     author: str | None
     reviewers: list[str]
     state: State
-
-    @classmethod
-    def of(cls, change_list: ChangeList, state: State) -> Self:
-        return cls(
-            link=change_list.link,
-            title=change_list.title,
-            url=change_list.url,
-            repository=change_list.repository,
-            author=change_list.author,
-            reviewers=list(change_list.reviewers),
-            state=state,
-        )
 
 
 class EventTypeOut(View):
@@ -296,15 +254,7 @@ class PreferenceOut(View):
     overridden: bool = Field(description="The person has chosen; false: it is the default.")
 
 
-class Undeliverable(View):
-    """The person's address was refused for good: no letters go there until it changes or an operator clears it."""
-
-    email: str
-    at: datetime
-    reply: str | None = Field(description="The relay's words.")
-
-
-class DigestIn(Strict):
+class Digest(Strict):
     """When digests come; what is absent stays as it is."""
 
     hour: Annotated[StrictInt, Field(ge=0, le=23)] | None = Field(
@@ -313,15 +263,8 @@ class DigestIn(Strict):
     weekday: Weekday | None = Field(default=None, description="Of the weekly digest; 1 is Monday. Null: stays.")
 
 
-class DigestOut(View):
-    """When digests come."""
-
-    hour: int
-    weekday: int
-
-
-class QuietHoursIn(Strict):
-    """Hours in which no letter comes, by the person's clock."""
+class Quiet(Strict):
+    """Hours in which no email comes, by the person's clock."""
 
     days: list[Weekday] = Field(min_length=1, max_length=7, description="On which they begin; 1 is Monday.")
     start: WallTime = Field(examples=["22:00"])
@@ -339,22 +282,15 @@ class QuietHoursIn(Strict):
             raise ValueError(msg)
         return end
 
-    def chosen(self) -> QuietHours:
+    @property
+    def hours(self) -> QuietHours:
         """What they are to the domain."""
         start, end = time.fromisoformat(self.start), time.fromisoformat(self.end)
         return QuietHours(days=frozenset(self.days), start=start, end=end)
 
-
-class QuietHoursOut(View):
-    """Hours in which no letter comes, by the person's clock."""
-
-    days: list[int]
-    start: str
-    end: str
-
     @classmethod
-    def of(cls, quiet: QuietHours) -> Self:
-        return cls(days=sorted(quiet.days), start=f"{quiet.start:%H:%M}", end=f"{quiet.end:%H:%M}")
+    def of(cls, hours: QuietHours) -> Self:
+        return cls(days=sorted(hours.days), start=f"{hours.start:%H:%M}", end=f"{hours.end:%H:%M}")
 
 
 class ConfigIn(Strict):
@@ -362,26 +298,26 @@ class ConfigIn(Strict):
 
     enabled: StrictBool | None = Field(default=None, description="The master switch. Null: stays.")
     delivery_mode: Mode | None = Field(
-        default=None, description="Letters at once, or together at the hour of a digest. Null: stays."
+        default=None, description="Emails at once, or together at the hour of a digest. Null: stays."
     )
-    digest: DigestIn | None = Field(default=None, description="When digests come. Null: stays.")
+    digest: Digest | None = Field(default=None, description="When digests come. Null: stays.")
     timezone: Timezone | None = Field(
         default=None, description="IANA time zone. Null: the directory's again.", examples=["Europe/Berlin"]
     )
-    quiet_hours: QuietHoursIn | None = Field(default=None, description="Null: none any more.")
-    paused_until: Instant | None = Field(default=None, description="No letter before it. Null: not paused any more.")
-    email: Address | None = Field(default=None, description="Where letters go. Null: the directory's address again.")
+    quiet_hours: Quiet | None = Field(default=None, description="Null: none any more.")
+    paused_until: Instant | None = Field(default=None, description="No email before it. Null: not paused any more.")
+    email: Address | None = Field(default=None, description="Where emails go. Null: the directory's address again.")
     participating: StrictBool | None = Field(
-        default=None, description="Letters about change lists on which the person has said something. Null: stays."
+        default=None, description="Emails about change lists on which the person has said something. Null: stays."
     )
     own_actions: StrictBool | None = Field(
-        default=None, description="Letters about what the person does themselves. Null: stays."
+        default=None, description="Emails about what the person does themselves. Null: stays."
     )
     mentions_pierce_mutes: StrictBool | None = Field(
         default=None, description="A mention reaches the person on a change list that they have muted. Null: stays."
     )
     preferences: list[PreferenceIn] = Field(default=[], max_length=200, fail_fast=True)
-    undeliverable: Undeliverable | None = Field(
+    undeliverable: Refusal | None = Field(
         default=None, description="Changes nothing; taken so that what was read can be put back."
     )
 
@@ -391,18 +327,18 @@ class ConfigOut(View):
 
     enabled: bool
     delivery_mode: Mode
-    digest: DigestOut
+    digest: Digest
     timezone: str | None = Field(description="The person's own choice; null: the directory's.")
-    quiet_hours: QuietHoursOut | None = Field(description="Null: none.")
-    paused_until: datetime | None = Field(description="No letter before it; null: not paused.")
+    quiet_hours: Quiet | None = Field(description="Null: none.")
+    paused_until: datetime | None = Field(description="No email before it; null: not paused.")
     email: str | None = Field(description="The person's own choice; null: the directory's address.")
-    participating: bool = Field(description="Letters about change lists on which the person has said something.")
-    own_actions: bool = Field(description="Letters about what the person does themselves.")
+    participating: bool = Field(description="Emails about change lists on which the person has said something.")
+    own_actions: bool = Field(description="Emails about what the person does themselves.")
     mentions_pierce_mutes: bool = Field(
         description="A mention reaches the person on a change list that they have muted."
     )
     preferences: list[PreferenceOut]
-    undeliverable: Undeliverable | None = Field(description="Why letters have stopped; null: they have not.")
+    undeliverable: Refusal | None = Field(description="Why emails have stopped; null: they have not.")
 
     @classmethod
     def of(cls, choices: Choices, event_types: dict[str, EventType], *, undeliverable: Refusal | None) -> Self:
@@ -410,9 +346,9 @@ class ConfigOut(View):
         return cls(
             enabled=choices.enabled,
             delivery_mode=schedule.mode,
-            digest=DigestOut(hour=schedule.hour, weekday=schedule.weekday),
+            digest=Digest(hour=schedule.hour, weekday=schedule.weekday),
             timezone=schedule.timezone,
-            quiet_hours=QuietHoursOut.of(schedule.quiet_hours) if schedule.quiet_hours else None,
+            quiet_hours=Quiet.of(schedule.quiet_hours) if schedule.quiet_hours else None,
             paused_until=schedule.paused_until,
             email=choices.email,
             participating=choices.participating,
@@ -426,16 +362,16 @@ class ConfigOut(View):
                 )
                 for code, event_type in event_types.items()
             ],
-            undeliverable=None if undeliverable is None else Undeliverable.model_validate(undeliverable),
+            undeliverable=undeliverable,
         )
 
 
 class ChangeListChoiceIn(Strict):
     """What a person wants of one change list; what is absent stays as it is."""
 
-    muted: StrictBool | None = Field(default=None, description="No letters about it, whatever the role. Null: stays.")
+    muted: StrictBool | None = Field(default=None, description="No emails about it, whatever the role. Null: stays.")
     subscribed: StrictBool | None = Field(
-        default=None, description="Letters about it, also without a role. A mute is stronger. Null: stays."
+        default=None, description="Emails about it, also without a role. A mute is stronger. Null: stays."
     )
 
 
@@ -449,17 +385,17 @@ class ChangeListChoiceOut(View):
 
 
 class JobFilter(Strict):
-    """Which letters to list, and from where."""
+    """Which jobs to list, and from where."""
 
     username: Name | None = None
     cl_link: Name | None = None
     status: Literal["pending", "sending", "sent", "skipped", "dead", "expired", "cancelled"] | None = None
     event_key: Name | None = None
     outcome_reason: Name | None = Field(default=None, description="Why it stands as it does: template_error.")
-    last_code: int | None = Field(default=None, ge=200, le=599, description="SMTP code of the last try.")
+    last_code: int | None = Field(default=None, ge=200, le=599, description="SMTP code of the last attempt.")
     to_email: Name | None = None
-    message_id: Name | None = Field(default=None, description="Without brackets; finds all that the letter told of.")
-    queue_id: Name | None = Field(default=None, description="Part of the relay's words when it took the letter.")
+    message_id: Name | None = Field(default=None, description="Without brackets; finds all that the email told of.")
+    queue_id: Name | None = Field(default=None, description="Part of the relay's words when it took the email.")
     created_from: Instant | None = Field(default=None, description="Written at this instant or later.")
     created_before: Instant | None = Field(default=None, description="Written before this instant.")
     cursor: int | None = Field(default=None, ge=1, le=LARGEST_ID, description="next_cursor of the page before.")
@@ -468,7 +404,7 @@ class JobFilter(Strict):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobWithAttempts(JobView):
-    """One letter as it stands, every attempt that did not end in sent, its event, and why it is told today."""
+    """One job as it stands, every attempt that did not end in sent, its event, and why it is told today."""
 
     attempts: Sequence[AttemptView]
     event: EventView
@@ -477,8 +413,8 @@ class JobWithAttempts(JobView):
     )
 
 
-class WrittenLetter(View):
-    """A letter as it would be written today; its links open nothing."""
+class WrittenEmail(View):
+    """An email as it would be written today; its links open nothing."""
 
     message_id: str
     to_email: str
@@ -488,7 +424,7 @@ class WrittenLetter(View):
 
 
 class JobPage(View):
-    """Letters, newest first."""
+    """Jobs, newest first."""
 
     jobs: list[JobView]
     next_cursor: int | None = Field(

@@ -9,7 +9,6 @@ Rejected: the process's pool of threads for large bodies too: forty of them at o
 from asyncio import Semaphore, timeout
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractAsyncContextManager, nullcontext
-from dataclasses import dataclass
 from http import HTTPStatus
 from json import JSONDecodeError, loads
 from re import compile as pattern
@@ -32,16 +31,11 @@ MOST_CONTAINERS = 50_000
 STRING = pattern(r'"[^"\\]*(?:\\.[^"\\]*)*"?')
 
 
-@dataclass(frozen=True, slots=True, eq=False)
 class JsonBody:
-    """
-    The dependency that reads a body of JSON. Put it after the one that asks who is calling.
+    """The dependency that reads a body of JSON. Put it after the one that asks who is calling."""
 
-    Args:
-        shape: What the body must be.
-    """
-
-    shape: TypeAdapter[Any]
+    def __init__(self, shape: Any) -> None:  # noqa: ANN401 - whatever pydantic takes for a type
+        self.shape = TypeAdapter[Any](shape)
 
     async def __call__(self, request: Request) -> Any:  # noqa: ANN401 - what the shape says
         """

@@ -40,7 +40,7 @@ def ann(office: Office, api: httpx.Client, person: Headers) -> httpx.Client:
 
 
 def told(answer: httpx.Response) -> list[tuple[str, str, str | None]]:
-    return [(one["event_key"], one["status"], one["why"]) for one in answer.json()["letters"]]
+    return [(one["event_key"], one["status"], one["why"]) for one in answer.json()["notifications"]]
 
 
 def test_a_person_sees_their_own_letters_and_skips_newest_first(ann: httpx.Client) -> None:
@@ -48,11 +48,11 @@ def test_a_person_sees_their_own_letters_and_skips_newest_first(ann: httpx.Clien
         ("k4", "skipped", "muted_cl"),
         *((f"k{number}", "pending", None) for number in (3, 2, 1, 0)),
     ]
-    assert not PRIVATE & ann.get(HISTORY).json()["letters"][0].keys()
+    assert not PRIVATE & ann.get(HISTORY).json()["notifications"][0].keys()
 
 
 def test_each_row_has_the_rules_that_decide_it_now(ann: httpx.Client) -> None:
-    skipped, waiting, *_ = ann.get(HISTORY).json()["letters"]
+    skipped, waiting, *_ = ann.get(HISTORY).json()["notifications"]
     assert skipped["trace"][-1]["rule"] == "mute"
     assert (waiting["trace"][0]["rule"], waiting["trace"][-1]["rule"]) == ("audience", "default")
     assert all(step["found"] for step in waiting["trace"])
@@ -63,7 +63,7 @@ def test_pages_follow_each_other_without_a_gap(ann: httpx.Client) -> None:
     cursor: dict[str, Any] = {}
     while True:
         page = ann.get(HISTORY, params={"limit": 2, **cursor}).json()
-        seen += [one["event_key"] for one in page["letters"]]
+        seen += [one["event_key"] for one in page["notifications"]]
         if page["next_cursor"] is None:
             break
         cursor = {"cursor": page["next_cursor"]}
@@ -75,7 +75,7 @@ def test_one_change_list_is_asked_for_by_its_link(ann: httpx.Client) -> None:
 
 
 def test_nobody_sees_anybody_elses(ann: httpx.Client, person: Headers, program: Program) -> None:
-    assert ann.get(HISTORY, headers=person("carol")).json() == {"letters": [], "next_cursor": None}
+    assert ann.get(HISTORY, headers=person("carol")).json() == {"notifications": [], "next_cursor": None}
     assert ann.get(HISTORY, params={"username": "bob"}).status_code == 422
     assert ann.get(HISTORY, headers=program(Scope.OPS)).status_code == 403
 
@@ -117,7 +117,7 @@ def test_a_letter_that_is_held_says_for_what_and_until_when(ann: httpx.Client, o
     ann.put("/api/v1/user/notification/config", json={"paused_until": "2099-07-01T10:00:00Z"})
     ann.put("/api/v1/user/notification/config", json={"timezone": "Asia/Tokyo"})
 
-    letters = {one["event_key"]: one for one in ann.get(HISTORY).json()["letters"]}
+    letters = {one["event_key"]: one for one in ann.get(HISTORY).json()["notifications"]}
     held = [letters[key] for key in ("k0", "k1", "k2", "k3")]
 
     assert {one["held_by"] for one in held} == {"pause"}

@@ -195,7 +195,7 @@ def test_a_letter_is_rendered_on_demand_with_links_that_open_nothing(
     operator: httpx.Client, letters: list[dict[str, Any]], links: SignedLinks
 ) -> None:
     job = of(letters, "bob")
-    shown = operator.get(f"/api/v1/jobs/{job['id']}/letter").json()
+    shown = operator.get(f"/api/v1/jobs/{job['id']}/email").json()
 
     assert (shown["to_email"], shown["message_id"]) == ("bob@example.com", job["message_id"])
     assert "Why?" in shown["text"]
@@ -204,14 +204,14 @@ def test_a_letter_is_rendered_on_demand_with_links_that_open_nothing(
 
 
 def test_who_was_not_told_has_no_letter_to_render(operator: httpx.Client, letters: list[dict[str, Any]]) -> None:
-    assert operator.get(f"/api/v1/jobs/{of(letters, 'dana')['id']}/letter").status_code == 409
-    assert operator.get("/api/v1/jobs/999999/letter").status_code == 404
+    assert operator.get(f"/api/v1/jobs/{of(letters, 'dana')['id']}/email").status_code == 409
+    assert operator.get("/api/v1/jobs/999999/email").status_code == 404
 
 
 def test_a_letter_is_rendered_for_operators_only(
     operator: httpx.Client, letters: list[dict[str, Any]], program: Program, person: PersonHeaders
 ) -> None:
-    address = f"/api/v1/jobs/{of(letters, 'bob')['id']}/letter"
+    address = f"/api/v1/jobs/{of(letters, 'bob')['id']}/email"
     for headers in (program(Scope.EVENTS_WRITE), person("bob"), {"Authorization": ""}):
         assert operator.get(address, headers=headers).status_code in {401, 403}
 
