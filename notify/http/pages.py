@@ -1,19 +1,50 @@
-"""Pages for people who follow a link from a letter: no script, no cookie, nothing loaded from elsewhere."""
+"""Pages for people who follow a link from an email: no script, no cookie, nothing loaded from elsewhere."""
 
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from hashlib import sha256
+from http import HTTPStatus
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 from fastapi import HTTPException, Request
 from fastapi.responses import HTMLResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from notify.channels.languages import DEFAULT, Languages
+from notify.channels.languages import DEFAULT, Languages, marked
 from notify.http.edge import route_path
 from notify.resources import folder
 
 PATHS = ("/unsubscribe/", "/preferences/")
+FORGED = marked(
+    "It is incomplete or was not made by this service; nothing was changed. Follow the link in the letter again."
+)
+UNREACHABLE = marked(
+    "The database does not answer; nobody knows whether anything was stored. Repeat the call in a moment."
+)
+FAILED = marked("This is a fault of the service, and it is logged.")
+LATER = marked("Please try again in a moment")
+BUSY = marked("This was asked for too often in one minute; nothing was changed.")
+# Title and words of a refusal that brings none of its own.
+REFUSALS: Mapping[int, tuple[str, str]] = MappingProxyType(
+    {
+        HTTPStatus.NOT_FOUND: (marked("This link does not work"), FORGED),
+        HTTPStatus.CONFLICT: (marked("This cannot be switched off"), marked("Nothing was changed.")),
+        HTTPStatus.TOO_MANY_REQUESTS: (LATER, BUSY),
+        HTTPStatus.INTERNAL_SERVER_ERROR: (marked("Something went wrong"), FAILED),
+        HTTPStatus.SERVICE_UNAVAILABLE: (LATER, UNREACHABLE),
+    }
+)
+OTHERWISE = (
+    marked("This was not understood"),
+    marked("Nothing was changed. Open the link in the letter again, and use the form of its page."),
+)
+OF_PAGES: dict[int | str, dict[str, Any]] = {
+    int(status): {"description": status.phrase, "content": {"text/html": {"schema": {"type": "string"}}}}
+    for status in HTTPStatus
+    if status in {*REFUSALS, 400, 408, 413, 415}
+}
 
 
 class Refusal(HTTPException):
@@ -57,16 +88,23 @@ class Pages:
         html = environment.get_template(f"pages/{page}.html").render(facts)
         return HTMLResponse(html, status_code=status, headers=self._headers)
 
-    def refusal(self, request: Request, status: int, *, title: str, detail: str, language: str | None) -> HTMLResponse:
-        """
-        A page that says what is wrong, in the reader's language or else in the one that their browser asks for.
-
-        Args:
-            title: As ``detail``, a sentence that the catalogues translate.
-        """
-        chosen = self.languages.best(language or self.languages.asked_for(request.headers.get("accept-language")))
-        said = self.languages.translations(chosen).gettext
-        return self.render("message", {"title": said(title), "detail": said(detail)}, language=chosen, status=status)
+    def refusal(
+        self,
+        request: Request,
+        status: int,
+        refusal: Refusal | None = None,
+        *,
+        headers: Mapping[str, str] | None = None,
+    ) -> HTMLResponse:
+        """A page that says what is wrong: in the reader's language, or else in the one that their browser asks for."""
+        title, detail = REFUSALS.get(status, OTHERWISE)
+        accepted = self.languages.asked_for(request.headers.get("accept-language"))
+        language = self.languages.best((refusal and refusal.language) or accepted)
+        said = self.languages.translations(language).gettext
+        facts = {"title": said(title), "detail": said(refusal.detail if refusal else detail)}
+        page = self.render("message", facts, language=language, status=status)
+        page.headers.update(headers or {})
+        return page
 
     def _environment(self, folders: Sequence[Path], language: str) -> Environment:
         environment = Environment(

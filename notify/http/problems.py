@@ -1,8 +1,7 @@
-"""Every refusal as a problem document (RFC 9457), and the same words as a page where people look at it."""
+"""Every refusal as a problem document (RFC 9457), or as a page where people look at it."""
 
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
-from types import MappingProxyType
 from typing import Any
 
 import structlog
@@ -14,37 +13,15 @@ from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException as AnyHTTPException
 from starlette.routing import Match
 
-from notify.channels.languages import marked
 from notify.domain.errors import MalformedEvent
 from notify.http import context
-from notify.http.pages import Refusal, is_page
+from notify.http.pages import FAILED, FORGED, UNREACHABLE, Refusal, is_page
 
 log = structlog.get_logger(__name__)
 
 PROBLEM_JSON = "application/problem+json"
 MOST_ERRORS = 20
 SCHEMA_PATH = "#/components/schemas/"
-FORGED = marked(
-    "It is incomplete or was not made by this service; nothing was changed. Follow the link in the letter again."
-)
-UNREACHABLE = marked(
-    "The database does not answer; nobody knows whether anything was stored. Repeat the call in a moment."
-)
-BUSY = marked("This was asked for too often in one minute; nothing was changed.")
-FAILED = marked("This is a fault of the service, and it is logged.")
-ON_PAGES: Mapping[int, tuple[str, str]] = MappingProxyType(
-    {
-        HTTPStatus.NOT_FOUND: (marked("This link does not work"), FORGED),
-        HTTPStatus.CONFLICT: (marked("This cannot be switched off"), marked("Nothing was changed.")),
-        HTTPStatus.TOO_MANY_REQUESTS: (marked("Please try again in a moment"), BUSY),
-        HTTPStatus.INTERNAL_SERVER_ERROR: (marked("Something went wrong"), FAILED),
-        HTTPStatus.SERVICE_UNAVAILABLE: (marked("Please try again in a moment"), UNREACHABLE),
-    }
-)
-ELSE_ON_PAGES = (
-    marked("This was not understood"),
-    marked("Nothing was changed. Open the link in the letter again, and use the form of its page."),
-)
 
 
 class FieldError(BaseModel):
@@ -94,15 +71,11 @@ def answer(
     headers: Mapping[str, str] | None = None,
 ) -> Response:
     """One refusal, as a problem document, or as a page where people look."""
-    title = HTTPStatus(status).phrase
     if is_page(request):
-        return _page(request, status, headers=headers)
+        return context.of(request).pages.refusal(request, status, headers=headers)
+    title = HTTPStatus(status).phrase
     problem = Problem(
-        title=title,
-        status=status,
-        detail=detail or title,
-        instance=request.url.path,
-        errors=list(errors) or None,
+        title=title, status=status, detail=detail or title, instance=request.url.path, errors=list(errors) or None
     )
     return JSONResponse(
         problem.model_dump(exclude_none=True), status_code=status, headers=headers, media_type=PROBLEM_JSON
@@ -112,7 +85,7 @@ def answer(
 def refused(request: Request, error: AnyHTTPException) -> Response:
     """What was refused on purpose, by us or by the framework."""
     if isinstance(error, Refusal):
-        return _page(request, error.status_code, error)
+        return context.of(request).pages.refusal(request, error.status_code, error)
     errors = error.errors if isinstance(error, RefusedFields) else ()
     headers = _allowed(request) if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED else error.headers
     return answer(request, error.status_code, detail=error.detail, errors=errors, headers=headers or error.headers)
@@ -160,20 +133,6 @@ OF_BODIES = documented(
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
 )
-OF_PAGES: dict[int | str, dict[str, Any]] = {
-    int(status): {"description": status.phrase, "content": {"text/html": {"schema": {"type": "string"}}}}
-    for status in (
-        HTTPStatus.BAD_REQUEST,
-        HTTPStatus.NOT_FOUND,
-        HTTPStatus.REQUEST_TIMEOUT,
-        HTTPStatus.CONFLICT,
-        HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-        HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
-        HTTPStatus.TOO_MANY_REQUESTS,
-        HTTPStatus.INTERNAL_SERVER_ERROR,
-        HTTPStatus.SERVICE_UNAVAILABLE,
-    )
-}
 OF_ALL = documented(
     HTTPStatus.NOT_FOUND,
     HTTPStatus.UNPROCESSABLE_ENTITY,
@@ -199,17 +158,6 @@ def _allowed(request: Request) -> dict[str, str]:
     here = [door for door in doors if door.matches(request.scope)[0] is not Match.NONE]
     methods = {method for door in here for method in door.methods or ()}
     return {"Allow": ", ".join(sorted(methods))} if methods else {}
-
-
-def _page(
-    request: Request, status: int, refusal: Refusal | None = None, *, headers: Mapping[str, str] | None = None
-) -> Response:
-    """What people see: words of ours, not those of the framework, and in their language."""
-    title, usual = ON_PAGES.get(status, ELSE_ON_PAGES)
-    detail, language = (refusal.detail, refusal.language) if refusal else (usual, None)
-    page = context.of(request).pages.refusal(request, status, title=title, detail=detail, language=language)
-    page.headers.update(headers or {})
-    return page
 
 
 def _field_error(error: Mapping[str, Any]) -> FieldError:

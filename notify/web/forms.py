@@ -64,6 +64,11 @@ def is_of(posted: Form, fields: Mapping[str, Sequence[str]]) -> bool:
     return all(value in fields.get(name, [value]) for name, value in posted)
 
 
+def values(posted: Form, field: str) -> set[str]:
+    """Those of every field with this name."""
+    return {value for name, value in posted if name == field}
+
+
 def fields(content_type: str, body: str) -> Form:
     """The fields of a form, in order; none where it is malformed."""
     if media_type(content_type) == PARTS:

@@ -1,6 +1,8 @@
 """The part of the preferences page about time: what it shows of a schedule, and what its fields say."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime, time
 from gettext import NullTranslations
 from http import HTTPStatus
@@ -12,7 +14,7 @@ from notify.domain.preferences import Person
 from notify.domain.schedule import Mode, QuietHours, Schedule, clock, instant, is_foreseeable, is_zone
 from notify.http.pages import Refusal
 from notify.store.preferences import Settings, quiet
-from notify.web.forms import Form
+from notify.web.forms import Form, values
 
 MODES: Mapping[Mode, str] = MappingProxyType(
     {
@@ -22,6 +24,7 @@ MODES: Mapping[Mode, str] = MappingProxyType(
         Mode.WEEKLY: marked("Together, once a week"),
     }
 )
+WEEKDAYS = range(1, 8)
 USUAL_NIGHT = (time(22), time(7))
 TO_THE_MINUTE = "%Y-%m-%dT%H:%M"
 NOT_THE_FORM = marked("Nothing was changed: expected the form of this page.")
@@ -55,18 +58,26 @@ def settings(posted: Form, *, before: Schedule, person: Person) -> Settings:
     Raises:
         Refusal: A field makes no sense.
     """
-    fields = dict(posted)
-    if "shown_schedule" not in fields:
+    fields = defaultdict(str, posted)
+    if not fields["shown_schedule"]:
         return Settings()
-    stated = Settings(
-        delivery_mode=_mode(fields),
-        digest_hour=_number(fields, "hour", least=0, most=23),
-        digest_weekday=_number(fields, "weekday", least=1, most=7),
-        timezone=_timezone(fields, before),
-    )
-    stated |= quiet(_quiet_hours(posted, fields))
-    if stated["timezone"] != before.timezone or fields.get("paused_until", "") != _wall(before, person):
-        stated["paused_until"] = _paused_until(fields, stated["timezone"] or person.timezone)
+    zone = fields["timezone"].strip() or None
+    # A zone that is stored and unknown here is in nobody's way who changes something else.
+    if zone and zone != before.timezone and not is_zone(zone):
+        raise Refusal(HTTPStatus.BAD_REQUEST, NO_SUCH_TIMEZONE)
+    with _refusing(NOT_THE_FORM):
+        stated = Settings(
+            delivery_mode=Mode(fields["mode"]).value,
+            digest_hour=_number(fields["hour"], range(24)),
+            digest_weekday=_number(fields["weekday"], WEEKDAYS),
+            timezone=zone,
+        )
+        days = frozenset(_number(day, WEEKDAYS) for day in values(posted, "quiet_day"))
+    with _refusing(NO_SUCH_QUIET_HOURS):
+        stated |= quiet(_quiet_hours(days, fields["quiet_start"], fields["quiet_end"]) if days else None)
+    if zone != before.timezone or fields["paused_until"] != _wall(before, person):
+        with _refusing(NO_SUCH_PAUSE):
+            stated["paused_until"] = _paused_until(fields["paused_until"], zone or person.timezone)
     return stated
 
 
@@ -77,18 +88,15 @@ def changes(before: Schedule, now: Schedule, person: Person, *, language: str, w
     if before.mode != now.mode:
         found.append(said(marked("Letters come: %(how)s")) % {"how": said(MODES[now.mode])})
     if (before.hour, before.weekday) != (now.hour, now.weekday):
-        when = f"{now.hour:02}:00"
-        when = f"{days[now.weekday - 1]}, {when}" if now.mode is Mode.WEEKLY else when
-        found.append(said(marked("Digest: %(when)s")) % {"when": when})
+        day = f"{days[now.weekday - 1]}, " if now.mode is Mode.WEEKLY else ""
+        found.append(said(marked("Digest: %(when)s")) % {"when": f"{day}{now.hour:02}:00"})
     if before.timezone != now.timezone:
         found.append(said(marked("Time zone: %(name)s")) % {"name": now.timezone or person.timezone or "UTC"})
     if before.quiet_hours != now.quiet_hours:
         found.append(_said_of_quiet(now.quiet_hours, days, said))
     if before.paused_until != now.paused_until:
-        until = _wall(now, person).replace("T", " ")
-        found.append(
-            said(marked("Paused until %(instant)s")) % {"instant": until} if until else said(marked("No pause"))
-        )
+        until = {"instant": _wall(now, person).replace("T", " ")}
+        found.append(said(marked("Paused until %(instant)s")) % until if now.paused_until else said(marked("No pause")))
     return found
 
 
@@ -110,53 +118,32 @@ def _wall(schedule: Schedule, person: Person) -> str:
     return f"{schedule.paused_until.astimezone(zone):{TO_THE_MINUTE}}"
 
 
-def _mode(fields: Mapping[str, str]) -> str:
+@contextmanager
+def _refusing(words: str) -> Iterator[None]:
+    """Refuse with these words what makes no sense."""
     try:
-        return Mode(fields.get("mode", "")).value
+        yield
     except ValueError:
-        raise Refusal(HTTPStatus.BAD_REQUEST, NOT_THE_FORM) from None
+        raise Refusal(HTTPStatus.BAD_REQUEST, words) from None
 
 
-def _number(fields: Mapping[str, str], name: str, *, least: int, most: int) -> int:
-    stated = fields.get(name, "")
-    if not (stated.isascii() and stated.isdigit() and len(stated) <= len(str(most)) and least <= int(stated) <= most):
-        raise Refusal(HTTPStatus.BAD_REQUEST, NOT_THE_FORM)
+def _number(stated: str, allowed: range) -> int:
+    if not (stated.isascii() and stated.isdigit() and int(stated) in allowed):
+        raise ValueError(stated)
     return int(stated)
 
 
-def _timezone(fields: Mapping[str, str], before: Schedule) -> str | None:
-    """A zone that is stored and unknown here is in nobody's way who changes something else."""
-    name = fields.get("timezone", "").strip()
-    if name == before.timezone:
-        return name
-    if name and not is_zone(name):
-        raise Refusal(HTTPStatus.BAD_REQUEST, NO_SUCH_TIMEZONE)
-    return name or None
-
-
-def _quiet_hours(posted: Form, fields: Mapping[str, str]) -> QuietHours | None:
-    days = {value for name, value in posted if name == "quiet_day"}
-    if not days:
-        return None
-    if not days <= set("1234567"):
-        raise Refusal(HTTPStatus.BAD_REQUEST, NOT_THE_FORM)
-    try:
-        start, end = (datetime.strptime(fields.get(name, ""), "%H:%M").time() for name in ("quiet_start", "quiet_end"))  # noqa: DTZ007 - a wall clock's reading
-    except ValueError:
-        raise Refusal(HTTPStatus.BAD_REQUEST, NO_SUCH_QUIET_HOURS) from None
+def _quiet_hours(days: frozenset[int], *walls: str) -> QuietHours:
+    start, end = (datetime.strptime(wall, "%H:%M").time() for wall in walls)  # noqa: DTZ007 - a wall clock's reading
     if start == end:
-        raise Refusal(HTTPStatus.BAD_REQUEST, NO_SUCH_QUIET_HOURS)
-    return QuietHours(days=frozenset(map(int, days)), start=start, end=end)
+        raise ValueError(end)
+    return QuietHours(days=days, start=start, end=end)
 
 
-def _paused_until(fields: Mapping[str, str], timezone: str | None) -> datetime | None:
-    stated = fields.get("paused_until", "")
+def _paused_until(stated: str, timezone: str | None) -> datetime | None:
     if not stated:
         return None
-    try:
-        wall = datetime.strptime(stated, TO_THE_MINUTE)  # noqa: DTZ007 - a wall clock's reading
-    except ValueError:
-        raise Refusal(HTTPStatus.BAD_REQUEST, NO_SUCH_PAUSE) from None
+    wall = datetime.strptime(stated, TO_THE_MINUTE)  # noqa: DTZ007 - a wall clock's reading
     if not is_foreseeable(wall.replace(tzinfo=UTC)):
-        raise Refusal(HTTPStatus.BAD_REQUEST, NO_SUCH_PAUSE)
+        raise ValueError(stated)
     return instant(wall.date(), wall.time(), clock(timezone).zone)

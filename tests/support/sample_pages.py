@@ -8,12 +8,11 @@ from notify.channels.languages import moment
 from notify.channels.links import Scope
 from notify.cli.sample import LINK, RECIPIENT
 from notify.domain.schedule import AT_ONCE, Mode, QuietHours, Schedule
-from notify.http.pages import Pages
-from notify.http.problems import FORGED
+from notify.http.pages import FORGED, Pages
 from notify.store.directory import Refusal
 from notify.web import schedule_form
 from notify.web.preferences_page import OPTIONS
-from notify.web.unsubscribe import Standing
+from notify.web.unsubscribe import Stoppable
 
 TITLE = "Cap the upload retry"
 COMMENTS = "Somebody comments on a change list you wrote or review."
@@ -60,10 +59,10 @@ def pages(templates: Pages, language: str, *, at: datetime) -> Iterator[tuple[st
 
 def unsubscribe(*, changed: bool) -> dict[str, Any]:
     """What the unsubscribe page shows: before, or after one click."""
-    kind = Standing(scope=Scope.EVENT_TYPE, target="cl.comment.created", words=COMMENTS, stopped=changed)
+    kind = Stoppable(Scope.EVENT_TYPE, "cl.comment.created", COMMENTS, stopped=changed)
     others = [
-        Standing(scope=Scope.CHANGE_LIST, target=LINK, words=TITLE, stopped=False),
-        Standing(scope=Scope.EVERYTHING, target="", words=None, stopped=False),
+        Stoppable(Scope.CHANGE_LIST, LINK, TITLE, stopped=False),
+        Stoppable(Scope.EVERYTHING, "", None, stopped=False),
     ]
     return {"name": RECIPIENT.name, "main": kind, "others": others, "all_off": False, "changed": changed}
 
