@@ -77,7 +77,7 @@ def build_app(context: Context) -> FastAPI:
     """The application that answers from *context*. Building it touches nothing outside the process."""
     app = FastAPI(
         title="notify",
-        summary="One event in, one letter per person out.",
+        summary="One event in, one email per person out.",
         redirect_slashes=False,
         redoc_url=None,
         swagger_ui_oauth2_redirect_url=None,

@@ -1,4 +1,4 @@
-"""Kubernetes' and Prometheus' words. Open to everybody; they name no person and no letter."""
+"""Kubernetes' and Prometheus' words. Open to everybody; they name no person and no email."""
 
 from collections.abc import Sequence
 from http import HTTPStatus
@@ -26,7 +26,7 @@ async def livez() -> Check:
 
 @router.get("/readyz", responses={int(HTTPStatus.SERVICE_UNAVAILABLE): {"model": Readiness}})
 def readyz(context: InContext, response: Response) -> Readiness:
-    """Whether calls can be answered (503: they cannot), and whether letters flow (degraded: they do not)."""
+    """Whether calls can be answered (503: they cannot), and whether emails flow (degraded: they do not)."""
     checks = {**_database(context.database), "mail": _mail(context.no_mail)}
     if not all(checks[name].ok for name in ("database", "schema")):
         response.status_code = HTTPStatus.SERVICE_UNAVAILABLE
@@ -80,7 +80,7 @@ def _relays(database: Database, names: Sequence[str]) -> dict[str, Check]:
     with database.begin() as connection:
         found = relays.standings(connection)
     standings = {name: found.get(name, Standing()) for name in names}
-    effect = "nothing is claimed" if all(one.is_open for one in standings.values()) else "others take the letters"
+    effect = "nothing is claimed" if all(one.is_open for one in standings.values()) else "others take the emails"
     first, *others = (_relay(one, effect) for one in standings.values())
     return {"relay": first, **{f"relay {name}": check for name, check in zip(names[1:], others, strict=True)}}
 

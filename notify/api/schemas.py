@@ -1,9 +1,9 @@
 """What the API takes and gives, as OpenAPI shows it. Unknown fields are refused: a typo must not be silence."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, time
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from fastapi import Path
 from pydantic import (
@@ -33,35 +33,37 @@ from notify.store.jobs import AttemptView, EventView, JobView
 
 LARGEST_ID = 2**63 - 1
 LONGEST_ADDRESS = 254
+ENABLED = "The master switch: only required emails come while it is off."
+DELIVERY_MODE = "Emails at once, or together at the hour of a digest."
+PARTICIPATING = "Emails about change lists on which the person has said something."
+OWN_ACTIONS = "Emails about what the person does themselves."
+MENTIONS_PIERCE_MUTES = "A mention reaches the person on a change list that they have muted."
 CASES = {2: str.upper, 4: str.capitalize}
 
 
-def address(value: str) -> str:
-    """
-    The value, if it can be written on the wire: the door asks what the mail channel asks.
+def _expected(words: str, is_right: Callable[[Any], bool]) -> AfterValidator:
+    """Refuses, in these words, all that is not right."""
 
-    Raises:
-        ValueError: It is not a bare address.
-    """
+    def check(value: Any) -> Any:  # noqa: ANN401 - what it was given
+        """
+        Raises:
+            ValueError: It is not right.
+        """
+        if not is_right(value):
+            msg = f"expected {words}"
+            raise ValueError(msg)
+        return value
+
+    return AfterValidator(check)
+
+
+def _goes_on_the_wire(address: str) -> bool:
+    """The door asks what the mail channel asks."""
     try:
-        headers.address(value)
+        headers.address(address)
     except (UnusableAddress, UnsafeHeader):
-        msg = "expected a bare address such as dana@example.com"
-        raise ValueError(msg) from None
-    return value
-
-
-def timezone(value: str) -> str:
-    """
-    The value, if it is a zone of the IANA database.
-
-    Raises:
-        ValueError: It is none.
-    """
-    if not is_zone(value):
-        msg = "expected an IANA time zone such as Europe/Berlin"
-        raise ValueError(msg)
-    return value
+        return False
+    return True
 
 
 def language_tag(value: str) -> str:
@@ -76,33 +78,26 @@ def language_tag(value: str) -> str:
     return "-".join([language, *cased, *parts[plain:]])
 
 
-def foreseeable(value: datetime) -> datetime:
-    """
-    The value, if anybody can mean it.
-
-    Raises:
-        ValueError: It is in another century.
-    """
-    if not is_foreseeable(value):
-        msg = f"expected an instant from {FORESEEABLE[0]:%Y} to before {FORESEEABLE[1]:%Y}"
-        raise ValueError(msg)
-    return value
-
-
 # What no pattern can say has a name as its format, for those who read the document.
 Address = Annotated[
     str,
     Field(max_length=LONGEST_ADDRESS, json_schema_extra={"format": "email"}),
     AfterValidator(one_line),
-    AfterValidator(address),
+    _expected("a bare address such as dana@example.com", _goes_on_the_wire),
 ]
 Locale = Annotated[
     str, Field(max_length=35, pattern=r"^[A-Za-z]{2,8}([-_][A-Za-z0-9]{1,8})*$"), AfterValidator(language_tag)
 ]
 Timezone = Annotated[
-    str, Field(max_length=64, json_schema_extra={"format": "iana-time-zone"}), AfterValidator(timezone)
+    str,
+    Field(max_length=64, json_schema_extra={"format": "iana-time-zone"}),
+    _expected("an IANA time zone such as Europe/Berlin", is_zone),
 ]
-Instant = Annotated[AwareDatetime, BeforeValidator(written_out), AfterValidator(foreseeable)]
+Instant = Annotated[
+    AwareDatetime,
+    BeforeValidator(written_out),
+    _expected(f"an instant from {FORESEEABLE[0]:%Y} to before {FORESEEABLE[1]:%Y}", is_foreseeable),
+]
 Weekday = Annotated[StrictInt, Field(ge=1, le=7)]
 WallTime = Annotated[str, Field(pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]$")]
 InPath = Annotated[Name, Path()]
@@ -255,12 +250,10 @@ class PreferenceOut(View):
 
 
 class Digest(Strict):
-    """When digests come; what is absent stays as it is."""
+    """When digests come, by the person's clock; what is absent or null stays as it is."""
 
-    hour: Annotated[StrictInt, Field(ge=0, le=23)] | None = Field(
-        default=None, description="Of the daily and the weekly digest, by the person's clock. Null: stays."
-    )
-    weekday: Weekday | None = Field(default=None, description="Of the weekly digest; 1 is Monday. Null: stays.")
+    hour: Annotated[StrictInt, Field(ge=0, le=23)] | None = Field(default=None, description="Unless it is hourly.")
+    weekday: Weekday | None = Field(default=None, description="Of the weekly digest; 1 is Monday.")
 
 
 class Quiet(Strict):
@@ -294,28 +287,20 @@ class Quiet(Strict):
 
 
 class ConfigIn(Strict):
-    """Any part of a person's choices; what is absent stays as it is."""
+    """Any part of a person's choices. What is absent stays as it is, and so does what is null and says nothing else."""
 
-    enabled: StrictBool | None = Field(default=None, description="The master switch. Null: stays.")
-    delivery_mode: Mode | None = Field(
-        default=None, description="Emails at once, or together at the hour of a digest. Null: stays."
-    )
-    digest: Digest | None = Field(default=None, description="When digests come. Null: stays.")
+    enabled: StrictBool | None = Field(default=None, description=ENABLED)
+    delivery_mode: Mode | None = Field(default=None, description=DELIVERY_MODE)
+    digest: Digest | None = None
     timezone: Timezone | None = Field(
         default=None, description="IANA time zone. Null: the directory's again.", examples=["Europe/Berlin"]
     )
     quiet_hours: Quiet | None = Field(default=None, description="Null: none any more.")
     paused_until: Instant | None = Field(default=None, description="No email before it. Null: not paused any more.")
     email: Address | None = Field(default=None, description="Where emails go. Null: the directory's address again.")
-    participating: StrictBool | None = Field(
-        default=None, description="Emails about change lists on which the person has said something. Null: stays."
-    )
-    own_actions: StrictBool | None = Field(
-        default=None, description="Emails about what the person does themselves. Null: stays."
-    )
-    mentions_pierce_mutes: StrictBool | None = Field(
-        default=None, description="A mention reaches the person on a change list that they have muted. Null: stays."
-    )
+    participating: StrictBool | None = Field(default=None, description=PARTICIPATING)
+    own_actions: StrictBool | None = Field(default=None, description=OWN_ACTIONS)
+    mentions_pierce_mutes: StrictBool | None = Field(default=None, description=MENTIONS_PIERCE_MUTES)
     preferences: list[PreferenceIn] = Field(default=[], max_length=200, fail_fast=True)
     undeliverable: Refusal | None = Field(
         default=None, description="Changes nothing; taken so that what was read can be put back."
@@ -325,18 +310,16 @@ class ConfigIn(Strict):
 class ConfigOut(View):
     """A person's choices as they stand."""
 
-    enabled: bool
-    delivery_mode: Mode
+    enabled: bool = Field(description=ENABLED)
+    delivery_mode: Mode = Field(description=DELIVERY_MODE)
     digest: Digest
     timezone: str | None = Field(description="The person's own choice; null: the directory's.")
     quiet_hours: Quiet | None = Field(description="Null: none.")
     paused_until: datetime | None = Field(description="No email before it; null: not paused.")
     email: str | None = Field(description="The person's own choice; null: the directory's address.")
-    participating: bool = Field(description="Emails about change lists on which the person has said something.")
-    own_actions: bool = Field(description="Emails about what the person does themselves.")
-    mentions_pierce_mutes: bool = Field(
-        description="A mention reaches the person on a change list that they have muted."
-    )
+    participating: bool = Field(description=PARTICIPATING)
+    own_actions: bool = Field(description=OWN_ACTIONS)
+    mentions_pierce_mutes: bool = Field(description=MENTIONS_PIERCE_MUTES)
     preferences: list[PreferenceOut]
     undeliverable: Refusal | None = Field(description="Why emails have stopped; null: they have not.")
 
@@ -367,12 +350,10 @@ class ConfigOut(View):
 
 
 class ChangeListChoiceIn(Strict):
-    """What a person wants of one change list; what is absent stays as it is."""
+    """What a person wants of one change list; what is absent or null stays as it is."""
 
-    muted: StrictBool | None = Field(default=None, description="No emails about it, whatever the role. Null: stays.")
-    subscribed: StrictBool | None = Field(
-        default=None, description="Emails about it, also without a role. A mute is stronger. Null: stays."
-    )
+    muted: StrictBool | None = Field(default=None, description="No emails about it, whatever the role.")
+    subscribed: StrictBool | None = Field(default=None, description="Emails about it, whatever the role, unless muted.")
 
 
 class ChangeListChoiceOut(View):

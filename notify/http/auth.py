@@ -28,14 +28,14 @@ class Program:
 
 
 @dataclass(frozen=True, slots=True)
-class Somebody:
+class User:
     """A person, who may see and change their own choices; ``claim`` of their token holds the name."""
 
     username: str
     claim: str
 
 
-Caller = Program | Somebody
+Caller = Program | User
 
 _bearer = HTTPBearer(auto_error=False, description="A program's token (ntf_…), or a person's JWT.")
 
@@ -47,11 +47,11 @@ async def _caller(
 ) -> Caller:
     if credentials is None:
         raise _unauthorized("expected Authorization: Bearer and a token", error="")
-    token, trial = credentials.credentials, rates.trial(request)
-    examine = _program if token.startswith(tokens.PREFIX) else _somebody
-    async with trial.turn:
+    token, check = credentials.credentials, rates.key_check(request)
+    examine = _program if token.startswith(tokens.PREFIX) else _user
+    async with check.turn:
         caller: Caller = await run_in_threadpool(examine, context, token)
-    trial.proven = True
+    check.passed = True
     return caller
 
 
@@ -63,11 +63,11 @@ def _program(context: Context, token: str) -> Program:
     return Program(scopes)
 
 
-def _somebody(context: Context, token: str) -> Somebody:
+def _user(context: Context, token: str) -> User:
     if context.people is None:
         raise _unauthorized("people's tokens are not accepted: neither NOTIFY_JWT_SECRET nor NOTIFY_JWKS_URL is set")
     try:
-        return Somebody(context.people.username(token), context.people.claim)
+        return User(context.people.username(token), context.people.claim)
     except BadToken as error:
         raise _unauthorized(str(error)) from None
     except KeysUnavailable as error:

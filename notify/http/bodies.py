@@ -146,7 +146,7 @@ def _not_json(words: str, *, at: int) -> RequestValidationError:
 
 
 def media_type(content_type: str) -> str:
-    """The type that a Content-Type names, without its parameters, in small letters; empty: none."""
+    """The type that a Content-Type names, without its parameters, in lower case; empty: none."""
     return content_type.partition(";")[0].strip().lower()
 
 

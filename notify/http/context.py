@@ -22,7 +22,7 @@ class Context:
 
     ``links`` and ``people`` None mean that no secret is configured, so that no signed link and
     no person's token can be genuine. ``no_mail`` says why nothing is claimed; None: mail is
-    configured. ``showing`` writes letters whose links open nothing.
+    configured. ``showing`` writes emails whose links open nothing.
     ``relays`` names those whose breakers health tells of, by priority. ``tally`` writes
     what this process counts; None: nothing does. ``calls_per_minute`` limits each caller; None: nothing does.
     ``client_seconds`` is how long a caller may take to send a body. ``names`` are those by which the API may be

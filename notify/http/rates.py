@@ -16,6 +16,7 @@ from hashlib import sha256
 from http import HTTPStatus
 from math import ceil
 from time import monotonic
+from typing import TypeVar
 
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -30,7 +31,8 @@ WITHOUT_LIMIT = frozenset({"/livez", "/readyz", "/metrics"})
 WRONG_KEYS_PER_MINUTE = 60
 MOST_CALLERS = 10_000
 MINUTE = 60.0
-TRIAL = "notify.trial"
+Value = TypeVar("Value")
+KEY_CHECK = "notify.key_check"
 
 
 class Allowance:
@@ -52,32 +54,29 @@ class Allowance:
     def spend(self, caller: str) -> None:
         """Count one call."""
         now = self._clock()
-        self._spent_until[caller] = now + self._rate.spent(self._owed(caller, now), 1)
-        self._spent_until.move_to_end(caller)
-        if len(self._spent_until) > MOST_CALLERS:
-            self._spent_until.popitem(last=False)
+        _remember(self._spent_until, caller, now + self._rate.spent(self._owed(caller, now), 1))
 
     def _owed(self, caller: str, now: float) -> float:
         return max(0.0, self._spent_until.get(caller, now) - now)
 
 
 @dataclass(slots=True)
-class Trial:
+class KeyCheck:
     """
-    A call on its way to what examines its key.
+    How a call's key is checked.
 
     Args:
-        turn: Under which to examine it.
-        proven: Whether the key opens something, said by whoever has examined it.
+        turn: Held while the key is checked.
+        passed: Set by whoever has checked the key: it opens something.
     """
 
     turn: AbstractAsyncContextManager[object]
-    proven: bool = False
+    passed: bool = False
 
 
-def trial(request: Request) -> Trial:
+def key_check(request: Request) -> KeyCheck:
     """That of this call."""
-    found: Trial = request.scope.get(TRIAL) or Trial(nullcontext())
+    found: KeyCheck = request.scope.get(KEY_CHECK) or KeyCheck(nullcontext())
     return found
 
 
@@ -96,7 +95,7 @@ class Rates:
         self._app = app
         self._calls = Allowance(per_minute, clock=clock)
         self._wrong_keys = Allowance(WRONG_KEYS_PER_MINUTE, clock=clock)
-        self._proven: OrderedDict[str, None] = OrderedDict()
+        self._valid: OrderedDict[str, bool] = OrderedDict()
         self._turn = Semaphore(1)
         self._count = count
 
@@ -107,7 +106,7 @@ class Rates:
         request = Request(scope)
         address, key = _address(request), _key(request)
         self._count(Measure.CALL, _way(request, address))
-        known = key is not None and key in self._proven
+        known = key is not None and key in self._valid
         caller = key if key is not None and known else address
         seconds = self._calls.wait(caller)
         if key is not None and not known:
@@ -117,39 +116,44 @@ class Rates:
             return
         if not seconds:
             self._calls.spend(caller)
-        scope[TRIAL] = tried = Trial(self._turn if seconds else nullcontext())
-        await self._app(scope, receive, send if key is None else self._judging(request, key, tried, seconds, send))
+        scope[KEY_CHECK] = check = KeyCheck(self._turn if seconds else nullcontext())
+        await self._app(scope, receive, send if key is None else self._answering(request, key, check, seconds, send))
 
-    def _judging(self, request: Request, key: str, tried: Trial, seconds: float, send: Send) -> Send:
-        """What sends the answer, or a refusal in its place where the key had to open something and did not."""
+    def _answering(self, request: Request, key: str, check: KeyCheck, seconds: float, send: Send) -> Send:
+        """Sends the answer, or a refusal in its place where the key had to open something and did not."""
         refused = False
 
-        async def judged(message: Message) -> None:
+        async def answering(message: Message) -> None:
             nonlocal refused
             if message["type"] == "http.response.start":
-                self._note(request, key, proven=tried.proven, status=message["status"])
-                refused = bool(seconds) and not tried.proven and message["status"] < HTTPStatus.INTERNAL_SERVER_ERROR
+                self._note(request, key, passed=check.passed, status=message["status"])
+                refused = bool(seconds) and not check.passed and message["status"] < HTTPStatus.INTERNAL_SERVER_ERROR
                 if refused:
                     await _refusal(request, seconds)(request.scope, request.receive, send)
             if not refused:
                 await send(message)
 
-        return judged
+        return answering
 
-    def _note(self, request: Request, key: str, *, proven: bool, status: int) -> None:
+    def _note(self, request: Request, key: str, *, passed: bool, status: int) -> None:
         """Remember what the key has turned out to be."""
         wrong = status == HTTPStatus.UNAUTHORIZED or (status == HTTPStatus.NOT_FOUND and is_page(request))
-        if proven:
-            if key not in self._proven:
+        if passed:
+            if key not in self._valid:
                 self._calls.spend(key)
-            self._proven[key] = None
-            self._proven.move_to_end(key)
-            if len(self._proven) > MOST_CALLERS:
-                self._proven.popitem(last=False)
+            _remember(self._valid, key, value=True)
         elif wrong:
-            self._proven.pop(key, None)
+            self._valid.pop(key, None)
             if not self._wrong_keys.wait(_address(request)):
                 self._wrong_keys.spend(_address(request))
+
+
+def _remember(callers: OrderedDict[str, Value], caller: str, value: Value) -> None:
+    """Store this about the latest caller, and forget who has been away longest when they are too many."""
+    callers[caller] = value
+    callers.move_to_end(caller)
+    if len(callers) > MOST_CALLERS:
+        callers.popitem(last=False)
 
 
 def _address(request: Request) -> str:

@@ -98,5 +98,5 @@ def _parts(body: str, boundary: str) -> Iterator[tuple[str, str]]:
 
 
 def _parameters(header: str) -> dict[str, str]:
-    """The parameters of a header's value, by name in small letters."""
+    """The parameters of a header's value, by name in lower case."""
     return {name.lower(): quoted or bare for name, quoted, bare in PARAMETER.findall(header)}

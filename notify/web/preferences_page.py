@@ -38,7 +38,7 @@ BODY = posts(FIELDS, needed=["save"])
 
 def _reader(request: Request, token: str, links: InLinks) -> str:
     username = links.read_preferences(token)
-    rates.trial(request).proven = True
+    rates.key_check(request).passed = True
     return username
 
 

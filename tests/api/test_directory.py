@@ -152,19 +152,19 @@ def test_old_names_of_zones_are_taken_where_the_system_knows_only_some(tmp_path:
     (tmp_path / "Europe").mkdir()
     (tmp_path / "Europe" / "Berlin").write_bytes((files("tzdata") / "zoneinfo/Europe/Berlin").read_bytes())
     code = (
-        "import zoneinfo; from notify.api.schemas import timezone; from notify.domain.schedule import clock\n"
+        "import zoneinfo; from notify.domain.schedule import clock, is_zone\n"
         f"print(zoneinfo.TZPATH == ({str(tmp_path)!r},))\n"
         "for name in ('US/Pacific', 'Asia/Calcutta', 'Europe/Kiev', 'Europe/Berlin'):\n"
-        "    print(timezone(name), clock(name).trouble)"
+        "    print(name, is_zone(name), clock(name).trouble)"
     )
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONTZPATH": str(tmp_path)}
     said = run([executable, "-c", code], env=environment, check=True, capture_output=True, text=True).stdout
     assert said.split("\n")[:-1] == [
         "True",
-        "US/Pacific None",
-        "Asia/Calcutta None",
-        "Europe/Kiev None",
-        "Europe/Berlin None",
+        "US/Pacific True None",
+        "Asia/Calcutta True None",
+        "Europe/Kiev True None",
+        "Europe/Berlin True None",
     ]
 
 
