@@ -1,7 +1,6 @@
 """What Prometheus reads: all of it from tables, so that any process tells it and none forgets when it ends."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from threading import Lock
 from time import monotonic
 
@@ -40,7 +39,7 @@ OF_STAGES = {
     "in_flight": "Rows that a worker holds.",
     "expired_leases": "Rows whose worker has vanished and that nobody has taken since.",
 }
-OF_LETTERS = {LAPSE: "lapses_total", AMBIGUOUS: "ambiguous_total"}
+TOTAL_OF = {LAPSE: "lapses_total", AMBIGUOUS: "ambiguous_total"}
 LATENCIES = {
     Measure.TO_FAN_OUT: "event_to_fan_out_seconds",
     Measure.TO_FIRST_ATTEMPT: "event_to_first_attempt_seconds",
@@ -51,18 +50,18 @@ HELP = {
     "dead_last_day": "Rows that ended dead within a day, by reason.",
     "wave_of_deaths": "Emails of the last minutes that died of this reason, if most did; else 0.",
     "relay_open": "Whether nothing is claimed for the relay, for this reason.",
-    "rate_owed_seconds": "Seconds of this rate that are used up; from two on no letter goes before its time.",
-    "rate_queued_seconds": "Seconds until the last letter has its turn that was put off for this rate.",
+    "rate_owed_seconds": "Seconds of this rate that are used up; from two on no email goes before its time.",
+    "rate_queued_seconds": "Seconds until the last email has its turn that was put off for this rate.",
     "undeliverable_addresses": "People whose present address a relay refused for good.",
-    "outcomes_total": "Tries by what became of them.",
-    "lapses_total": "Letters whose worker vanished.",
-    "ambiguous_total": "Tries after which nobody knows whether the relay took the letter.",
+    "outcomes_total": "Attempts by what became of them.",
+    "lapses_total": "Emails whose worker vanished.",
+    "ambiguous_total": "Attempts after which nobody knows whether the relay took the email.",
     "doorbells_total": "Doorbells rung, by whether the broker took them.",
     "sweeps_total": "Looks at the table by workers that nobody had rung for.",
     "sweeps_that_found_work_total": "Those of them that found something due.",
     "event_to_fan_out_seconds": "From the receipt of an event to the end of its fan-out.",
-    "event_to_first_attempt_seconds": "From the receipt of an event to the first attempt at a letter.",
-    "event_to_sent_seconds": "From the receipt of an event to the relay's yes to a letter.",
+    "event_to_first_attempt_seconds": "From the receipt of an event to the first attempt at an email.",
+    "event_to_sent_seconds": "From the receipt of an event to the relay's yes to an email.",
     "smtp_seconds": "How long the relay took to answer, by phase.",
     "processes": "Processes that have written their counts within a minute.",
     "live_tuples": "Rows that live, as PostgreSQL estimates them.",
@@ -75,23 +74,6 @@ OUTCOMES = (
     SENT, LATE_SUCCESS, DUPLICATE_SENT, "retry", "dead", SKIPPED, "expired", "released", LEASE_LOST,
 )  # fmt: skip
 RINGS = {Measure.DOORBELL_SENT: "sent", Measure.DOORBELL_FAILED: "failed"}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reading:
-    """What was read of the outbox at one instant; ``breakers`` by relay, ``buckets`` by the name of their rate."""
-
-    stages: Mapping[str, Gauges] = field(default_factory=dict)
-    wave: Wave | None = None
-    breakers: Mapping[str, Standing] = field(default_factory=dict)
-    buckets: Mapping[str, Bucket] = field(default_factory=dict)
-    undeliverable: int = 0
-    outcomes: Mapping[tuple[str, str], int] = field(default_factory=dict)
-    processes: Mapping[str, Mapping[str, Total]] = field(default_factory=dict)
-    alive: Mapping[str, int] = field(default_factory=dict)
-    hot_tables: Sequence[HotTable] = ()
-    oldest_snapshot_seconds: float = 0.0
-    seconds: float = 0.0
 
 
 class OutboxCollector(Collector):
@@ -118,7 +100,7 @@ class OutboxCollector(Collector):
         self._now = now
         self._lock = Lock()
         self._read_at = float("-inf")
-        self._reading = Reading()
+        self._families: Sequence[Metric] = ()
 
     def collect(self) -> Iterable[Metric]:
         """
@@ -126,43 +108,30 @@ class OutboxCollector(Collector):
 
         A series for every label value there can be, so that none appears or vanishes as things change.
         """
-        reading = self._fresh()
-        yield from _stages(reading.stages)
-        yield _wave(reading.wave)
-        yield _breakers(reading.breakers)
-        yield from _buckets(reading.buckets)
-        yield from _letters(reading.outcomes)
-        yield from _processes(reading.processes, reading.alive, stages=self._stages)
-        yield from _server(reading)
-        yield GaugeMetricFamily(
-            _name("undeliverable_addresses"), HELP["undeliverable_addresses"], value=reading.undeliverable
-        )
-
-    def _fresh(self) -> Reading:
         with self._lock:
             if self._now() - self._read_at >= FRESH_SECONDS:
-                self._reading = self._read()
+                self._families = self._read()
                 self._read_at = self._now()
-            return self._reading
+            return self._families
 
-    def _read(self) -> Reading:
+    def _read(self) -> Sequence[Metric]:
         began = monotonic()
+        known = dict.fromkeys(self._relays, Standing())
+        unused = {rates.of_relay(name): Bucket() for name in self._relays}
         with self._database.begin() as connection:
-            known = dict.fromkeys(self._relays, Standing())
-            unused = {rates.of_relay(name): Bucket() for name in self._relays}
-            return Reading(
-                stages=gauges.read(connection, self._stages),
-                wave=wave(gauges.ended_of_late(connection)),
-                breakers={**known, **breakers.standings(connection)},
-                buckets={**unused, **rates.standings(connection)},
-                undeliverable=gauges.undeliverable_addresses(connection),
-                outcomes=stats.totals(connection),
-                processes=process_totals.read(connection),
-                alive=process_totals.alive(connection),
-                hot_tables=server.hot_tables(connection),
-                oldest_snapshot_seconds=server.oldest_snapshot_seconds(connection),
-                seconds=monotonic() - began,
-            )
+            found = [
+                *_stages(gauges.read(connection, self._stages)),
+                _wave(wave(gauges.ended_of_late(connection))),
+                _breakers({**known, **breakers.standings(connection)}),
+                *_buckets({**unused, **rates.standings(connection)}),
+                *_outcomes(stats.totals(connection)),
+                *_processes(process_totals.read(connection), stages=self._stages),
+                _gauge("processes", ["role"], _by_name({**dict.fromkeys(Role, 0), **process_totals.alive(connection)})),
+                *_tables(server.hot_tables(connection)),
+                _gauge("oldest_snapshot_seconds", [], [((), server.oldest_snapshot_seconds(connection))]),
+                _gauge("undeliverable_addresses", [], [((), gauges.undeliverable_addresses(connection))]),
+            ]
+        return [*found, _gauge("reading_seconds", [], [((), monotonic() - began)])]
 
 
 def registry(database: Database, *, relays: Sequence[str], stages: Sequence[str] = STAGE_NAMES) -> CollectorRegistry:
@@ -177,33 +146,38 @@ def _name(name: str) -> str:
 
 
 def _gauge(name: str, labels: Sequence[str], series: Iterable[Sample]) -> Metric:
-    family = GaugeMetricFamily(_name(name), HELP[name], labels=labels)
-    for values, value in series:
-        family.add_metric(values, value)
-    return family
+    return _filled(GaugeMetricFamily(_name(name), HELP[name], labels=labels), series)
 
 
 def _counter(name: str, labels: Sequence[str], series: Iterable[Sample]) -> Metric:
-    family = CounterMetricFamily(_name(name), HELP[name], labels=labels)
+    return _filled(CounterMetricFamily(_name(name), HELP[name], labels=labels), series)
+
+
+def _filled(family: GaugeMetricFamily | CounterMetricFamily, series: Iterable[Sample]) -> Metric:
     for values, value in series:
         family.add_metric(values, value)
     return family
+
+
+def _by_name(values: Mapping[str, float]) -> Iterable[Sample]:
+    """A series for each name."""
+    return (((name,), value) for name, value in values.items())
 
 
 def _stages(stages: Mapping[str, Gauges]) -> Iterable[Metric]:
     for name in OF_STAGES:
-        yield _gauge(name, ["stage"], {(stage,): getattr(numbers, name) for stage, numbers in stages.items()}.items())
+        yield _gauge(name, ["stage"], _by_name({stage: getattr(found, name) for stage, found in stages.items()}))
     dead = {(stage, POISON): 0.0 for stage in stages} | {
         (stage, reason): float(count)
-        for stage, numbers in stages.items()
-        for reason, count in numbers.dead_last_day.items()
+        for stage, found in stages.items()
+        for reason, count in found.dead_last_day.items()
     }
     yield _gauge("dead_last_day", ["stage", "reason"], dead.items())
 
 
 def _wave(found: Wave | None) -> Metric:
-    dead = {(POISON,): 0.0} | ({(found.deaths.reason,): float(found.deaths.count)} if found else {})
-    return _gauge("wave_of_deaths", ["reason"], dead.items())
+    dead = {POISON: 0.0} | ({found.deaths.reason: float(found.deaths.count)} if found else {})
+    return _gauge("wave_of_deaths", ["reason"], _by_name(dead))
 
 
 def _breakers(breakers: Mapping[str, Standing]) -> Metric:
@@ -212,35 +186,30 @@ def _breakers(breakers: Mapping[str, Standing]) -> Metric:
 
 
 def _buckets(buckets: Mapping[str, Bucket]) -> Iterable[Metric]:
-    yield _gauge("rate_owed_seconds", ["bucket"], {(name,): one.owed for name, one in buckets.items()}.items())
-    yield _gauge("rate_queued_seconds", ["bucket"], {(name,): one.queued for name, one in buckets.items()}.items())
+    yield _gauge("rate_owed_seconds", ["bucket"], _by_name({name: one.owed for name, one in buckets.items()}))
+    yield _gauge("rate_queued_seconds", ["bucket"], _by_name({name: one.queued for name, one in buckets.items()}))
 
 
-def _letters(outcomes: Mapping[tuple[str, str], int]) -> Iterable[Metric]:
+def _outcomes(outcomes: Mapping[tuple[str, str], int]) -> Iterable[Metric]:
     types = sorted({event_type for event_type, _ in outcomes})
-    tries = {(kind, one): float(outcomes.get((kind, one), 0)) for kind in types for one in OUTCOMES}
-    yield _counter("outcomes_total", ["event_type", "outcome"], tries.items())
-    for outcome, name in OF_LETTERS.items():
-        yield _counter(
-            name, ["event_type"], {(kind,): float(outcomes.get((kind, outcome), 0)) for kind in types}.items()
-        )
+    attempts = {(kind, one): float(outcomes.get((kind, one), 0)) for kind in types for one in OUTCOMES}
+    yield _counter("outcomes_total", ["event_type", "outcome"], attempts.items())
+    for outcome, name in TOTAL_OF.items():
+        yield _counter(name, ["event_type"], _by_name({kind: outcomes.get((kind, outcome), 0) for kind in types}))
 
 
-def _processes(
-    totals: Mapping[str, Mapping[str, Total]], alive: Mapping[str, int], *, stages: Sequence[str]
-) -> Iterable[Metric]:
+def _processes(totals: Mapping[str, Mapping[str, Total]], *, stages: Sequence[str]) -> Iterable[Metric]:
     def counted(measure: Measure, label: str) -> float:
         return totals.get(measure, {}).get(label, NOTHING).count
 
     rings = {(stage, how): counted(one, stage) for stage in stages for one, how in RINGS.items()}
     yield _counter("doorbells_total", ["stage", "result"], rings.items())
-    yield _counter("sweeps_total", ["stage"], {(one,): counted(Measure.SWEEP, one) for one in stages}.items())
-    found = {(one,): counted(Measure.SWEEP_FOUND, one) for one in stages}
-    yield _counter("sweeps_that_found_work_total", ["stage"], found.items())
+    yield _counter("sweeps_total", ["stage"], _by_name({one: counted(Measure.SWEEP, one) for one in stages}))
+    found = {one: counted(Measure.SWEEP_FOUND, one) for one in stages}
+    yield _counter("sweeps_that_found_work_total", ["stage"], _by_name(found))
     for measure, name in LATENCIES.items():
         yield _histogram(name, totals.get(measure, {}))
     yield _smtp(totals.get(Measure.SMTP, {}))
-    yield _gauge("processes", ["role"], {(role,): alive.get(role, 0) for role in Role}.items())
 
 
 def _histogram(name: str, totals: Mapping[str, Total]) -> Metric:
@@ -263,11 +232,6 @@ def _smtp(totals: Mapping[str, Total]) -> Metric:
     return family
 
 
-def _server(reading: Reading) -> Iterable[Metric]:
-    yield _gauge("live_tuples", ["table"], [((one.name,), one.live) for one in reading.hot_tables])
-    yield _gauge("dead_tuples", ["table"], [((one.name,), one.dead) for one in reading.hot_tables])
-    for name, value in (
-        ("oldest_snapshot_seconds", reading.oldest_snapshot_seconds),
-        ("reading_seconds", reading.seconds),
-    ):
-        yield GaugeMetricFamily(_name(name), HELP[name], value=value)
+def _tables(tables: Sequence[HotTable]) -> Iterable[Metric]:
+    yield _gauge("live_tuples", ["table"], _by_name({one.name: one.live for one in tables}))
+    yield _gauge("dead_tuples", ["table"], _by_name({one.name: one.dead for one in tables}))
