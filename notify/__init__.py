@@ -50,17 +50,16 @@ def emit(
         MalformedEvent: Naming the field that is wrong and why; nothing was stored.
         UnsupportedConnection: The first argument is something else.
     """
-    from sqlalchemy.orm import scoped_session  # noqa: PLC0415 - importing notify must cost an application nothing
-
-    from notify.domain.stages import FAN_OUT  # noqa: PLC0415 - the same
-    from notify.intake.after_commit import after_commit  # noqa: PLC0415 - the same
-    from notify.intake.receive import receive  # noqa: PLC0415 - the same
-    from notify.intake.schema import parse  # noqa: PLC0415 - the same
-    from notify.tracing import current_traceparent  # noqa: PLC0415 - the same
-    from notify.wiring import process_doorbell  # noqa: PLC0415 - the same
+    from notify.domain.stages import FAN_OUT
+    from notify.intake.after_commit import after_commit
+    from notify.intake.receive import receive
+    from notify.intake.schema import parse
+    from notify.store.database import is_scoped
+    from notify.tracing import current_traceparent
+    from notify.wiring import process_doorbell
 
     bell = doorbell or process_doorbell()
-    caller = session_or_connection() if isinstance(session_or_connection, scoped_session) else session_or_connection
+    caller = session_or_connection() if is_scoped(session_or_connection) else session_or_connection
     (receipt,) = receive(caller, [parse(event)], traceparent=current_traceparent())
     if not receipt.duplicate:
         after_commit(caller, lambda: bell.ring(FAN_OUT))

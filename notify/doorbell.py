@@ -4,11 +4,13 @@ import os
 from logging import getLogger
 from threading import Condition, Thread
 from time import monotonic
-
-from celery import Celery
+from typing import TYPE_CHECKING
 
 from notify.domain.measures import Count, Measure, uncounted
 from notify.domain.stages import queue
+
+if TYPE_CHECKING:
+    from celery import Celery
 
 COALESCE_SECONDS = 0.05
 EXPIRES_SECONDS = 300
@@ -26,7 +28,7 @@ class CeleryDoorbell:
     Survives a fork.
     """
 
-    def __init__(self, app: Celery, *, count: Count = uncounted) -> None:
+    def __init__(self, app: "Celery", *, count: Count = uncounted) -> None:
         self._app = app
         self._count = count
         self._owner = os.getpid()

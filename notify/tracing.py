@@ -1,5 +1,5 @@
 """
-Spans for OpenTelemetry, where its SDK is installed (``notify[otel]``) and whoever starts the process has set it up.
+Spans for OpenTelemetry, where its SDK is installed (the extra ``otel``) and whoever starts the process has set it up.
 
 *Decided*: a span is made when its work is over, from what is known then: nothing is carried along meanwhile.
 *Rejected*: setting up the SDK ourselves. ``opentelemetry-instrument`` and the application do, from ``OTEL_*``.
@@ -11,7 +11,6 @@ from importlib.util import find_spec
 from time import time_ns
 from typing import TYPE_CHECKING
 
-from notify.delivery.journal import Notes
 from notify.domain.events import Event
 from notify.domain.jobs import Job
 from notify.domain.settlement import Settlement
@@ -19,6 +18,8 @@ from notify.domain.settlement import Settlement
 if TYPE_CHECKING:
     from opentelemetry.context import Context
     from opentelemetry.trace import Span, Tracer
+
+    from notify.delivery.journal import Notes
 
 NAME = "notify"
 NANOSECONDS = 1_000_000_000
@@ -29,7 +30,7 @@ Traced = Callable[[Event, float], None]
 class Spans:
     """A journal that makes a span of each try besides, in the trace of its event."""
 
-    def __init__(self, journal: Notes, tracer: "Tracer") -> None:
+    def __init__(self, journal: "Notes", tracer: "Tracer") -> None:
         self._journal = journal
         self._tracer = tracer
 
@@ -61,7 +62,7 @@ class Spans:
         span.end()
 
 
-def journal(inner: Notes) -> Notes:
+def journal(inner: "Notes") -> "Notes":
     """The journal, with spans where there can be any."""
     tracer = _tracer()
     return inner if tracer is None else Spans(inner, tracer)
@@ -88,7 +89,7 @@ def current_traceparent() -> str | None:
     """The trace that this thread works in at the moment; None: in none that anybody records."""
     if _tracer() is None:
         return None
-    from opentelemetry.trace import get_current_span  # noqa: PLC0415 - an extra
+    from opentelemetry.trace import get_current_span
 
     context = get_current_span().get_span_context()
     if not context.is_valid:
@@ -100,14 +101,14 @@ def current_traceparent() -> str | None:
 def _tracer() -> "Tracer | None":
     if find_spec("opentelemetry") is None or find_spec("opentelemetry.sdk") is None:
         return None
-    from opentelemetry.trace import get_tracer  # noqa: PLC0415 - an extra
+    from opentelemetry.trace import get_tracer
 
     return get_tracer(NAME)
 
 
 def _is_set_up() -> bool:
     """Whether anybody has said where spans go; asked each time, as it may be said late. A span costs 20 µs."""
-    from opentelemetry.trace import ProxyTracerProvider, get_tracer_provider  # noqa: PLC0415 - an extra
+    from opentelemetry.trace import ProxyTracerProvider, get_tracer_provider
 
     return not isinstance(get_tracer_provider(), ProxyTracerProvider)
 
@@ -119,8 +120,8 @@ def _begun(tracer: "Tracer", name: str, seconds: float, traceparent: str | None)
 
 def _in_trace(traceparent: str | None) -> "Context":
     """The caller's trace, as if its span were on another machine, which it is; without one, a trace of its own."""
-    from opentelemetry.context import Context  # noqa: PLC0415 - an extra
-    from opentelemetry.trace import (  # noqa: PLC0415 - an extra
+    from opentelemetry.context import Context
+    from opentelemetry.trace import (
         NonRecordingSpan,
         SpanContext,
         TraceFlags,

@@ -1,5 +1,7 @@
 """The one place that knows every concrete class: from settings to the parts that work together."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import cache, partial
@@ -12,18 +14,9 @@ from typing import TYPE_CHECKING, Protocol
 from urllib.parse import urlsplit
 from uuid import UUID
 
-from celery import Celery
-
-from notify import logs, tracing
+from notify import tracing
 from notify.brokers import Broker, broker
-from notify.channels.email.channel import EmailChannel
-from notify.channels.email.smtp.relay import Relay, in_order
-from notify.channels.email.writing.compose import Composer
-from notify.channels.links import SignedLinks
 from notify.checkpoints import CRASH_AT, Checkpoint, armed
-from notify.delivery.engine import Engine
-from notify.delivery.journal import Journal
-from notify.delivery.sweeper import LONGEST_WORK_SECONDS
 from notify.dns_names import is_full_name
 from notify.domain.errors import InvalidSettings
 from notify.domain.liveness import Promise, unwatched
@@ -32,13 +25,22 @@ from notify.domain.ports import Doorbell
 from notify.domain.rates import stated
 from notify.domain.stages import DELIVER, FAN_OUT
 from notify.doorbell import CeleryDoorbell, NoDoorbell
-from notify.intake.fan_out import FanOut
 from notify.settings import Settings, load, load_or_exit
 from notify.store.database import POOL_SIZE, Database
-from notify.work.stage import BatchStage, Stage
 
 if TYPE_CHECKING:
+    from celery import Celery
+
+    from notify.channels.email.channel import EmailChannel
+    from notify.channels.email.smtp.relay import Relay
+    from notify.channels.email.writing.compose import Composer
     from notify.channels.email.writing.dkim import Signer
+    from notify.channels.links import SignedLinks
+    from notify.delivery.engine import Engine
+    from notify.work.stage import BatchStage, Stage
+
+# Concrete classes are imported by the functions that make them: an application that emits, an API and a worker
+# each have a part of them installed, and pay memory for a part.
 
 CELERY_CONFIG = ("notify.celeryconfig", "celeryconfig")
 FAN_OUT_BATCH = 200
@@ -70,6 +72,8 @@ def celery_app(settings: Settings | None = None) -> Celery:
     Args:
         settings: None: those of the process, read when the application is first used, not when it is made.
     """
+    from celery import Celery
+
     app = Celery("notify", set_as_current=False)
     app.config_from_object(next(name for name in CELERY_CONFIG if _exists(name)))
     app.add_defaults(lambda: _broker_of_celery(_broker(settings)))
@@ -101,6 +105,8 @@ def links(settings: Settings) -> SignedLinks | None:
     """What signs and reads the links in letters; None when no secret or no public address is configured."""
     if settings.secret_keys is None or settings.public_url is None:
         return None
+    from notify.channels.links import SignedLinks
+
     return SignedLinks(secrets=settings.secret_keys.get_secret_value().split(), public_url=settings.public_url)
 
 
@@ -135,6 +141,8 @@ def composer(settings: Settings) -> Composer:
     Raises:
         InvalidSettings: What letters need is not configured.
     """
+    from notify.channels.email.writing.compose import Composer
+
     signed = links(settings)
     if signed is None or settings.mail_from is None:
         missing = "NOTIFY_MAIL_FROM, NOTIFY_PUBLIC_URL and NOTIFY_SECRET_KEYS are needed to write letters"
@@ -149,6 +157,9 @@ def composer(settings: Settings) -> Composer:
 
 def showing(settings: Settings) -> Composer:
     """What writes letters for people whom they are not for: their links open nothing."""
+    from notify.channels.email.writing.compose import Composer
+    from notify.channels.links import SignedLinks
+
     return Composer(
         mail_from=settings.mail_from or "notify@example.com",
         mail_from_name=settings.mail_from_name,
@@ -164,6 +175,8 @@ def relays(settings: Settings) -> tuple[Relay, ...]:
     Raises:
         InvalidSettings: A URL makes no sense.
     """
+    from notify.channels.email.smtp.relay import in_order
+
     if settings.smtp_url is None:
         return ()
     fallbacks = settings.smtp_fallback_urls
@@ -183,6 +196,8 @@ def channels(settings: Settings, *, count: Count = uncounted) -> tuple[EmailChan
     Raises:
         InvalidSettings: What letters need is not configured, or makes no sense.
     """
+    from notify.channels.email.channel import EmailChannel
+
     configured = relays(settings)
     if not configured:
         return ()
@@ -201,7 +216,7 @@ def channels(settings: Settings, *, count: Count = uncounted) -> tuple[EmailChan
     )
 
 
-def signer(settings: Settings) -> "Signer | None":
+def signer(settings: Settings) -> Signer | None:
     """
     What signs emails; None when no key is configured.
 
@@ -211,7 +226,7 @@ def signer(settings: Settings) -> "Signer | None":
     if settings.dkim_selector is None or settings.dkim_key_file is None:
         return None
     # Here and not above: cryptography is 7 MB of every process, and most let the relay sign.
-    from notify.channels.email.writing import dkim  # noqa: PLC0415
+    from notify.channels.email.writing import dkim
 
     return dkim.signer(
         domain=settings.dkim_domain or _mail_domain(settings),
@@ -240,6 +255,9 @@ def fan_out(
     promise: Promise = unwatched,  # noqa: ARG001 - each of its batches is short
 ) -> BatchStage:
     """The fan-out of one worker process."""
+    from notify.intake.fan_out import FanOut
+    from notify.work.stage import BatchStage
+
     handler = FanOut(
         database,
         doorbell=doorbell,
@@ -273,6 +291,11 @@ def engine(
     promise: Promise = unwatched,
 ) -> Engine:
     """The delivery engine of one worker process; its event loop gives signs of life of its own."""
+    from notify import logs
+    from notify.delivery.engine import Engine
+    from notify.delivery.journal import Journal
+    from notify.delivery.sweeper import LONGEST_WORK_SECONDS
+
     made = Engine(
         database,
         channels=channels(settings, count=count),

@@ -17,6 +17,7 @@ import uvicorn
 import yaml
 from celery import Celery
 from celery.bin.celery import celery
+from celery.bin.worker import worker
 from click import Context, Group
 from flower.options import default_options  # type: ignore[import-untyped]
 
@@ -117,9 +118,14 @@ def test_the_api_is_an_application_and_its_server_takes_its_options() -> None:
     accept(uvicorn.main, words[3:])
 
 
-@pytest.mark.parametrize("service", ["worker", "beat"])
-def test_celery_takes_the_options_of_its_processes(service: str) -> None:
-    words = words_of(service)
+def test_celery_takes_the_options_of_the_worker() -> None:
+    words = words_of("worker")
+    assert words[:3] == ["python", "-m", "notify.worker"]
+    worker.make_parser(Context(worker)).parse_args(words[3:])
+
+
+def test_celery_takes_the_options_of_beat() -> None:
+    words = words_of("beat")
     assert words[:4] == ["python", "-m", "celery", "-A"]
     assert isinstance(import_module(words[4]).app, Celery)
     assert isinstance(celery, Group)

@@ -209,7 +209,8 @@ def test_a_virtual_environment_named_like_the_file_is_no_file(tmp_path: Path) ->
     "command",
     [
         pytest.param("uvicorn notify.api.app:create_app --factory --port 1", id="api"),
-        pytest.param("celery -A notify.worker.app worker --concurrency 1", id="worker"),
+        pytest.param("notify.worker --concurrency 1", id="worker"),
+        pytest.param("celery -A notify.worker.app worker --concurrency 1", id="celery-worker"),
     ],
 )
 def test_a_process_that_may_not_start_says_why_and_shows_no_trace(command: str, tmp_path: Path) -> None:

@@ -85,7 +85,7 @@ COMMANDS = (
     ),
     Command(
         name="worker",
-        line="python -m celery -A notify.worker.app worker --queues notify.fan_out,notify.deliver,notify.upkeep"
+        line="python -m notify.worker --queues notify.fan_out,notify.deliver,notify.upkeep"
         " --concurrency {worker_concurrency} -E --hostname {worker_name}",
         answers_at=("worker_health_host", "worker_health_port"),
         health="/livez",

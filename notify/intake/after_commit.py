@@ -3,14 +3,16 @@
 from collections.abc import Callable
 from threading import Lock, Thread
 from time import monotonic, sleep
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 from weakref import WeakKeyDictionary, WeakSet
 
 from psycopg.pq import TransactionStatus
 from sqlalchemy import Connection, event
-from sqlalchemy.orm import Session, SessionTransaction
 
-from notify.store.database import Caller
+from notify.store.database import Caller, is_session
+
+if TYPE_CHECKING:
+    from sqlalchemy.orm import Session, SessionTransaction
 
 LONGEST_TRANSACTION_SECONDS = 60.0
 FIRST_PAUSE_SECONDS = 0.001
@@ -44,7 +46,7 @@ def after_commit(caller: Caller, act: Act) -> None:
         awaited, listened_to = caller in _awaited, caller in _listened_to
         _awaited.setdefault(caller, act)
         _listened_to.add(caller)
-    if isinstance(caller, Session):
+    if is_session(caller):
         if not listened_to:
             event.listen(caller, "after_transaction_end", _session_ended)
     elif isinstance(caller, Connection):
@@ -63,7 +65,7 @@ def _act(caller: Caller) -> None:
         act()
 
 
-def _session_ended(session: Session, transaction: SessionTransaction) -> None:
+def _session_ended(session: "Session", transaction: "SessionTransaction") -> None:
     if transaction.parent is None:
         _act(session)
 

@@ -1,10 +1,11 @@
 """The ways to a PostgreSQL connection: our own small pool, and whatever the application hands us."""
 
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import lru_cache
 from time import monotonic
-from typing import Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
 
 import psycopg
 from psycopg.abc import PQGen
@@ -15,7 +16,6 @@ from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 from sqlalchemy.engine.interfaces import DBAPIConnection, ExceptionContext
 from sqlalchemy.exc import DBAPIError, InterfaceError, InternalError, InvalidatePoolError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolExhausted
-from sqlalchemy.orm import Session
 from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
 from sqlalchemy.sql.compiler import Compiled
 from sqlalchemy.sql.elements import ClauseElement
@@ -23,6 +23,10 @@ from sqlalchemy.sql.elements import ClauseElement
 from notify.domain.errors import UnsupportedConnection
 from notify.store.sessions import READ_ONLY, OwnConnection, usual_limits
 from notify.store.urls import with_our_driver
+
+if TYPE_CHECKING:
+    from sqlalchemy.orm import Session, scoped_session
+    from typing_extensions import TypeIs
 
 # What says nothing about the statement, only that the database cannot answer it now. InternalError: among
 # others, read-only since a failover.
@@ -43,7 +47,7 @@ ANSWER_TIMEOUT_SECONDS = 40.0
 LOOK_SECONDS = 0.1
 
 Result = TypeVar("Result")
-Caller = Session | Connection | psycopg.Connection[Any]
+Caller: TypeAlias = "Session | Connection | psycopg.Connection[Any]"
 Run = Callable[[Executable, Mapping[str, str]], list[tuple[Any, ...]]]
 
 
@@ -201,6 +205,18 @@ def _rests(_: DBAPIConnection | None, record: ConnectionPoolEntry) -> None:
     record.info[RESTS_SINCE] = monotonic()
 
 
+def is_session(caller: object) -> "TypeIs[Session]":
+    """Whether it is a Session. The ORM, 6 MB, is not imported to find out: whoever has one has imported it."""
+    orm = sys.modules.get("sqlalchemy.orm")
+    return orm is not None and isinstance(caller, orm.Session)
+
+
+def is_scoped(caller: object) -> "TypeIs[scoped_session[Session]]":
+    """Whether calling it gives a Session; asked in the same way."""
+    orm = sys.modules.get("sqlalchemy.orm")
+    return orm is not None and isinstance(caller, orm.scoped_session)
+
+
 def runner(caller: object) -> Run:
     """
     How to run a statement in the caller's transaction, whichever library opened it.
@@ -210,7 +226,7 @@ def runner(caller: object) -> Run:
     Raises:
         UnsupportedConnection: The caller is neither a Session, a Connection nor a psycopg connection.
     """
-    if isinstance(caller, Session | Connection):
+    if is_session(caller) or isinstance(caller, Connection):
         return lambda statement, parameters: _run_on_sqlalchemy(caller, statement, parameters)
     if isinstance(caller, psycopg.Connection):
         return lambda statement, parameters: _run_on_psycopg(caller, statement, parameters)
@@ -218,7 +234,7 @@ def runner(caller: object) -> Run:
 
 
 def _run_on_sqlalchemy(
-    caller: Session | Connection, statement: Executable, parameters: Mapping[str, str]
+    caller: "Session | Connection", statement: Executable, parameters: Mapping[str, str]
 ) -> list[tuple[Any, ...]]:
     result = caller.execute(statement, parameters)
     return [tuple(row) for row in result] if isinstance(result, CursorResult) and result.returns_rows else []

@@ -5,6 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import timedelta
 from functools import cache, partial
+from importlib import import_module
+from importlib.util import find_spec
 from mmap import mmap
 from random import SystemRandom
 from threading import Thread
@@ -44,6 +46,18 @@ UNREAD_RESULT_TENTHS = 20
 FIRST_HEARTBEAT_SECONDS = 60
 # Shorter than Celery's time limit for a task; the next run goes on.
 LONGEST_PRUNE = timedelta(minutes=10)
+
+# Else each child would import them for itself, with memory of its own.
+NEEDED_AFTER_THE_FORK = (
+    "notify.delivery.engine",
+    "notify.delivery.journal",
+    "notify.intake.fan_out",
+    "notify.work.stage",
+    *(("uvloop",) if find_spec("uvloop") else ()),
+    "jinja2.ext",
+    "encodings.unicode_escape",
+    "cffi.cparser",  # cmarkgfm's
+)
 
 log = structlog.get_logger(__name__)
 
@@ -229,10 +243,12 @@ def _place() -> int:
 
 def _share_what_is_imported(**_: object) -> None:
     """
-    Let no collection touch what was imported before the fork: a page that is touched is copied.
+    Import now what the children need, and let no collection touch it later: a page that is touched is copied.
 
     Source: the documentation of ``gc.freeze``.
     """
+    for module in NEEDED_AFTER_THE_FORK:
+        import_module(module)
     gc.collect()
     gc.freeze()
 

@@ -13,7 +13,7 @@ import psutil
 
 from tests.support.wait import until
 
-WORKER = ("-m", "celery", "-A", "notify.worker.app", "worker", "-E", "--concurrency")
+WORKER = ("-m", "notify.worker", "-E", "--concurrency")
 STOP_SECONDS = 40
 
 
@@ -57,18 +57,21 @@ class RunningWorker:
 
 
 @contextmanager
-def worker(environment: Mapping[str, str], folder: Path, *, processes: int = 2) -> Iterator[RunningWorker]:
+def worker(
+    environment: Mapping[str, str], folder: Path, *, processes: int = 2, include: str | None = None
+) -> Iterator[RunningWorker]:
     """
     A prefork worker, on every queue, that has not necessarily begun to work.
 
     Args:
         folder: Takes its log.
+        include: A module with tasks of a test's.
     """
     log = folder / "worker.log"
     settings = {**environment, "NOTIFY_LOG_FORMAT": "json"}
     with log.open("wb") as output:
         process = Popen(
-            (sys.executable, *WORKER, str(processes)),
+            (sys.executable, *WORKER, str(processes), *(("--include", include) if include else ())),
             env=settings,
             stdout=output,
             stderr=STDOUT,

@@ -79,7 +79,7 @@ def test_a_worker_and_another_application_on_one_redis_take_and_end_nothing_of_e
 
 
 def test_a_worker_for_a_queue_that_is_none_of_ours_does_not_start(environment: Mapping[str, str]) -> None:
-    command = (executable, "-m", "celery", "-A", "notify.worker.app", "worker", "--queues", "deliver")
+    command = (executable, "-m", "notify.worker", "--queues", "deliver")
     ended = run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
 
     assert ended.returncode != 0

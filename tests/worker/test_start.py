@@ -7,12 +7,20 @@ from sys import executable
 import pytest
 
 
-@pytest.mark.parametrize("command", ["worker", "beat", "flower"])
+@pytest.mark.parametrize(
+    "command",
+    [
+        "notify.worker",
+        "celery -A notify.worker.app worker",
+        "celery -A notify.worker.app beat",
+        "celery -A notify.worker.app flower",
+    ],
+)
 def test_a_process_of_celerys_says_in_one_sentence_that_it_needs_a_broker(
     environment: Mapping[str, str], command: str
 ) -> None:
     without = {name: value for name, value in environment.items() if name != "NOTIFY_BROKER_URL"}
-    started = (executable, "-m", "celery", "-A", "notify.worker.app", command)
+    started = (executable, "-m", *command.split())
     ended = run(started, env=without, capture_output=True, text=True, timeout=60, check=False)
 
     assert ended.returncode != 0

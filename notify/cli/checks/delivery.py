@@ -43,7 +43,7 @@ def _workers(stages: Mapping[str, Gauges], seen: Mapping[str, int]) -> Iterator[
     workers, due = seen.get(Role.WORKER, 0), sum(numbers.due for numbers in stages.values())
     queues = ",".join(map(queue, WAITING))
     words = f"{workers} processes seen within a minute, {due:,} rows are due"
-    mend = f"python -m celery -A notify.worker.app worker --queues {queues},notify.upkeep -E"
+    mend = f"python -m notify.worker --queues {queues},notify.upkeep -E"
     yield Finding("workers", workers > 0 or due == 0, words, "Nobody else sends emails.", mend)
 
 

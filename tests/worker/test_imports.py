@@ -1,0 +1,67 @@
+"""A worker imports what a worker needs, and before it forks, so that its processes share it."""
+
+import json
+from collections.abc import Mapping
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from notify import wiring
+from notify.settings import Settings
+from notify.store.database import Database
+from tests.support import imported
+from tests.support.scene import scene
+from tests.support.smtp import ScriptedRelay
+from tests.support.wait import until
+from tests.support.worker import worker
+
+OTHERS = {
+    "alembic",
+    "celery.bin.celery",
+    "cryptography.hazmat.primitives.asymmetric",
+    "dns",
+    "fastapi",
+    "flower",
+    "httpx",
+    "jwt",
+    "notify.api",
+    "notify.cli",
+    "notify.http",
+    "notify.web",
+    "prometheus_client",
+    "prompt_toolkit",
+    "pygments",
+    "rich",
+    "sqlalchemy.orm",
+    "starlette",
+    "tornado",
+    "typer",
+    "uvicorn",
+}
+
+
+@pytest.fixture
+def modules(
+    database: Database, environment: Mapping[str, str], relay: ScriptedRelay, tmp_path: Path
+) -> tuple[set[str], set[str]]:
+    """What a process of a worker has imported once it has fanned out an event and sent an email; and of it, alone."""
+    with scene(database, environment, relay, tmp_path) as here:
+        here.emit("ann")
+        with worker(here.environment, tmp_path, processes=1, include=imported.__name__) as running:
+            running.wait_until_serving()
+            here.until_all_ended()
+            assert len(relay.letters) == 1
+            found = tmp_path / "modules.json"
+            with closing(wiring.celery_app(Settings(broker_url=here.environment["NOTIFY_BROKER_URL"]))) as app:
+                app.send_task(imported.NAME, [str(found)], queue="notify.upkeep")
+            until(found.exists)
+            all_of_them, own = json.loads(found.read_text(encoding="utf-8"))
+    return set(all_of_them), set(own)
+
+
+def test_a_worker_shares_what_it_needs_and_imports_nothing_else(modules: tuple[set[str], set[str]]) -> None:
+    everything, own = modules
+    assert "notify.delivery.engine" in everything
+    assert everything & OTHERS == set()
+    assert own == set()
