@@ -202,6 +202,7 @@ def channels(settings: Settings, *, count: Count = uncounted) -> tuple[EmailChan
     if not configured:
         return ()
     writing, signing = composer(settings), signer(settings)
+    writing.compile_templates()
     return tuple(
         EmailChannel(
             relay,

@@ -189,6 +189,10 @@ class Composer:
         """The languages that letters can be written in."""
         return self._renderer.languages.known
 
+    def compile_templates(self) -> None:
+        """Compile all templates before a fork, for the processes after it."""
+        self._renderer.compile()
+
     def compose(self, letter: Letter, *, date: datetime) -> Composed:
         """
         The letter as it is sent at *date* (aware UTC). The same facts make the same bytes.

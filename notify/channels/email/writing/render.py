@@ -7,6 +7,7 @@ Templates and facts in; subject, text and HTML out, once per event, with places 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 from html import escape
 from pathlib import Path
 from re import compile as pattern
@@ -27,6 +28,8 @@ from notify.domain.jobs import Letter
 from notify.domain.schedule import Hold
 
 SNIPPETS = 3
+FOLDERS_KEPT = 8
+LANGUAGES_KEPT = 64
 LARGEST_PART = 85_000
 
 
@@ -93,21 +96,30 @@ class Entry:
 
 class Renderer:
     """
-    The templates of this process, compiled once.
+    Renders the templates, which are compiled once for the whole process.
 
     Args:
         templates_dir: Folder whose ``email/…`` files override the built-in ones.
     """
 
     def __init__(self, templates_dir: Path | None = None) -> None:
-        folders = [*([templates_dir] if templates_dir else []), resources.folder("templates")]
-        self.languages = Languages(folders)
-        self._loader = ChoiceLoader([FileSystemLoader(folder / "email") for folder in folders])
-        self._environments: dict[str, Environment] = {}
+        self._templates_dir = templates_dir
+        self.languages = _languages(templates_dir)
         self._inliner = CSSInliner(load_remote_stylesheets=False, keep_at_rules=True)
         self._tokens = {place: f"{place.name}{token_hex(16)}" for place in Place}
         self._places = {token: place for place, token in self._tokens.items()}
         self._split = pattern(f"({'|'.join(self._places)})").split
+
+    def compile(self) -> None:
+        """
+        Compile every template in every language, so that processes forked from this one need not.
+
+        A deployment's own, which may change meanwhile, are compiled as they are used.
+        """
+        for locale in self.languages.known if self._templates_dir is None else ():
+            environment = _environment(self._templates_dir, locale)
+            for name in environment.list_templates(extensions=["html", "txt"]):
+                environment.get_template(name)
 
     def render(self, letter: Letter, *, locale: str) -> Rendered:
         """
@@ -218,27 +230,42 @@ class Renderer:
 
     def _render(self, name: str, facts: Mapping[str, Any]) -> str:
         try:
-            return self._environment(facts["locale"]).get_template(name).render(facts)
+            return _environment(self._templates_dir, facts["locale"]).get_template(name).render(facts)
         except TemplateNotFound as error:
             raise TemplateFailure(template=error.name, error="not found") from error
         except Exception as error:
             raise TemplateFailure(template=name, error=type(error).__name__) from error
 
-    def _environment(self, locale: str) -> Environment:
-        """The templates in one language; a language costs the compilation of the templates that it uses."""
-        if locale not in self._environments:
-            environment = Environment(
-                loader=self._loader,
-                autoescape=select_autoescape(["html"]),
-                undefined=StrictUndefined,
-                trim_blocks=True,
-                lstrip_blocks=True,
-                keep_trailing_newline=True,
-            )
-            environment.filters["fold"] = comments.fold
-            self._environments[locale] = self.languages.speak(environment, locale)
-        return self._environments[locale]
-
     def _part(self, rendered: str, *, is_html: bool) -> Part:
         found = self._split(rendered)
         return Part(tuple(found[::2]), tuple(self._places[token] for token in found[1::2]), is_html)
+
+
+def _folders(templates_dir: Path | None) -> list[Path]:
+    return [*([templates_dir] if templates_dir else []), resources.folder("templates")]
+
+
+@lru_cache(FOLDERS_KEPT)
+def _languages(templates_dir: Path | None) -> Languages:
+    return Languages(_folders(templates_dir))
+
+
+@lru_cache(LANGUAGES_KEPT)
+def _environment(templates_dir: Path | None, locale: str) -> Environment:
+    """
+    The templates in one language; a language costs the compilation of the templates that it uses.
+
+    A deployment's own are read again when they have changed: what died of one that was broken is sent by a worker that
+    has been running all the while.
+    """
+    environment = Environment(
+        loader=ChoiceLoader([FileSystemLoader(folder / "email") for folder in _folders(templates_dir)]),
+        autoescape=select_autoescape(["html"]),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        auto_reload=templates_dir is not None,
+    )
+    environment.filters["fold"] = comments.fold
+    return _languages(templates_dir).speak(environment, locale)

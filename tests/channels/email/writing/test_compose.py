@@ -9,6 +9,8 @@ from html import unescape
 from pathlib import Path
 from re import findall
 from re import search as find
+from subprocess import run
+from sys import executable
 
 import pytest
 from hypothesis import HealthCheck, example, given, settings
@@ -27,6 +29,7 @@ from notify.domain.preferences import Person
 from notify.domain.threads import root_id, thread_index
 from tests.support.letters import ALICE, CHANGE_LIST, HOST, NOON, composer, letter, links
 
+ROOT = Path(__file__).parents[4]
 COMPOSER = composer()
 BOB = Person(username="bob", display_name="Bob")
 ANY_TEXT = st.text(st.characters(blacklist_categories=["Cs"]), max_size=300)
@@ -343,3 +346,22 @@ def test_a_template_that_ignores_the_reader_still_makes_a_letter(tmp_path: Path)
     own.parent.mkdir(parents=True)
     own.write_text("Everybody gets this.")
     assert composer(templates_dir=tmp_path).compose(letter(), date=NOON).text == "Everybody gets this."
+
+
+def test_a_process_forked_after_the_templates_were_compiled_compiles_none() -> None:
+    program = """
+import sys
+from notify.cli import sample
+from tests.support.letters import HOST, NOON, composer
+
+composer().compile_templates()
+compiled = []
+sys.addaudithook(lambda event, args: compiled.append(args[1]) if event == "compile" else None)
+later = composer()
+for language in later.languages:
+    for event_type in sample.PAYLOADS:
+        later.compose(sample.letter(event_type, host=HOST, locale=language), date=NOON)
+print(sorted({name for name in compiled if str(name).endswith((".html", ".txt"))}))
+"""
+    ran = run([executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True, timeout=60)
+    assert ran.stdout == "[]\n"
