@@ -12,7 +12,7 @@ from notify.channels.email.smtp import replies
 from notify.channels.email.smtp.connect import connect, tokens_of, trusting
 from notify.channels.email.smtp.pool import Pool, Wear
 from notify.channels.email.smtp.relay import Relay
-from notify.channels.email.smtp.session import Message, Session, Timeouts, Transaction
+from notify.channels.email.smtp.session import Session, Timeouts, Transaction
 from notify.channels.email.smtp.transactions import Single, Transactions
 from notify.channels.email.writing.compose import Composer
 from notify.channels.email.writing.headers import Address, UnusableAddress, address
@@ -112,7 +112,7 @@ class EmailChannel:
         ended: Callable[[ClaimedEmail, Outcome], None],
     ) -> None:
         """Render and hand over letters, one after the other, on one session if it holds."""
-        transactions = Transactions(self._message, following=following, ended=ended)
+        transactions = Transactions(self._transaction, following=following, ended=ended)
         left = transactions.begun(first)
         fresh = False
         while left is not None:
@@ -131,10 +131,10 @@ class EmailChannel:
         """End all sessions politely. The channel may be opened again."""
         await self._pool.close()
 
-    def _message(self, letter: Letter) -> Message | Outcome:
-        """The letter as it goes on the wire, or why it cannot."""
+    def _transaction(self, email: ClaimedEmail, ended: Callable[[Outcome], None]) -> Transaction | Outcome:
+        """The email as it goes on the wire, or why it cannot."""
         try:
-            composed = self._composer.compose(letter, date=self._now())
+            composed = self._composer.compose(email.letter, date=self._now())
             content = self._sign(composed.content) if self._sign else composed.content
         except TemplateFailure as error:
             _surface(error, Phase.RENDER)
@@ -143,13 +143,16 @@ class EmailChannel:
             return replies.unsendable(reason="unsafe_header", text=str(error))
         except UnusableAddress:
             return Skipped(reason=Why.BAD_ADDRESS)
-        except Exception as error:  # noqa: BLE001 - a bug must not stop the other letters; it is surfaced
-            return _bug(error, Phase.RENDER)
-        return Message(
+        except Exception as error:  # noqa: BLE001 - a bug must not stop the other emails; it is surfaced
+            _surface(error, Phase.RENDER)
+            return replies.internal_error(Phase.RENDER, name=type(error).__name__)
+        return Transaction(
             sender=self._sender.text,
             recipient=composed.recipient,
             international=composed.international or self._sender.international,
             content=content,
+            still_ours=email.still_ours,
+            ended=ended,
         )
 
     async def _connect(self) -> Session | Released:
@@ -163,7 +166,7 @@ class EmailChannel:
                 return session if isinstance(session, Released) else await session.noop()
         except Exception as error:  # noqa: BLE001 - a bug must not stop the worker; it is surfaced
             _surface(error, Phase.CONNECT)
-            return replies.misconfigured(Phase.CONNECT, reason="internal_error", text=type(error).__name__)
+            return replies.misconfigured(Phase.CONNECT, reason=replies.INTERNAL_ERROR, text=type(error).__name__)
 
     async def _carried(self, first: Transaction, transactions: Transactions, *, fresh: bool) -> Transaction | None:
         """Carry on one session; a letter that is left over, for another."""
@@ -177,16 +180,11 @@ class EmailChannel:
         except Exception as error:  # noqa: BLE001 - a bug must not stop the other letters; it is surfaced
             phase = session.phase if isinstance(session, Session) else Phase.CONNECT
             _surface(error, phase)
-            transactions.give_up(phase, bug=type(error).__name__)
+            transactions.give_up(phase, error=type(error).__name__)
             return None
 
     def _next(self, session: Session, transactions: Transactions) -> Transaction | None:
         return transactions.next() if self._pool.lasts(session) else None
-
-
-def _bug(error: Exception, phase: Phase) -> Outcome:
-    _surface(error, phase)
-    return replies.bug(phase, name=type(error).__name__)
 
 
 def _surface(error: Exception, phase: Phase) -> None:

@@ -343,7 +343,7 @@ def test_sessions_stand_side_by_side(relay: ScriptedRelay) -> None:
     assert all(isinstance(outcome, Sent) for outcome in using(channel(relay, sessions=3), work))
 
 
-@pytest.mark.parametrize(("wear", "connections"), [(Wear(letters=2), 3), (Wear(age=timedelta(0)), 5), (Wear(), 1)])
+@pytest.mark.parametrize(("wear", "connections"), [(Wear(emails=2), 3), (Wear(age=timedelta(0)), 5), (Wear(), 1)])
 def test_a_session_is_replaced_when_it_has_served(relay: ScriptedRelay, wear: Wear, connections: int) -> None:
     assert all(isinstance(one, Sent) for one in send(channel(relay, wear=wear), *map(letter, range(5))))
     assert relay.connections == connections

@@ -9,19 +9,17 @@ hides whether the relay can have taken the letter.
 
 import asyncio
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
-from re import DOTALL
-from re import compile as pattern
 from typing import Any
 
 from notify.domain.errors import NotifyError
 
 LONGEST_REPLY = 65_536
 NEVER = float("inf")
-REPLY_LINE = pattern(rb"([2-5]\d\d)(?:([ -])(.*))?", DOTALL)
+FIRST_CODE, LAST_CODE = b"200", b"599"
 
 
 class ConversationBroken(NotifyError):
@@ -48,7 +46,7 @@ class Garbled(ConversationBroken):
     reason = "relay_garbled"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Reply:
     """One reply; its lines are joined by LF."""
 
@@ -63,16 +61,19 @@ class Conversation(asyncio.Protocol):
     *Decided*: one timer serves all replies. It goes off at the earliest instant at which one could
     be too late, and is set again if the relay has answered since: a timer for each reply costs
     more than the reply.
+
+    ``replies`` are those that nobody has taken yet.
     """
 
     def __init__(self, transport: asyncio.Transport) -> None:
         self._transport = transport
         self._unread = b""
         self._lines: list[bytes] = []
-        self._replies: deque[Reply] = deque()
+        self.replies: deque[Reply] = deque()
         self._broken: type[ConversationBroken] | None = None
         self._loop = asyncio.get_running_loop()
         self._listener: asyncio.Future[None] | None = None
+        self._heard: Callable[[], bool] | None = None
         self._too_late_at = NEVER
         self._alarm: asyncio.TimerHandle | None = None
         self._alarm_at = NEVER
@@ -84,7 +85,12 @@ class Conversation(asyncio.Protocol):
     @property
     def quiet(self) -> bool:
         """Whether it stands and the relay has said nothing that was not asked for."""
-        return self._broken is None and not (self._replies or self._lines or self._unread)
+        return self._broken is None and not (self.replies or self.is_in_the_middle_of_a_reply)
+
+    @property
+    def is_in_the_middle_of_a_reply(self) -> bool:
+        """Whether the relay has begun to say something that it has not ended."""
+        return bool(self._lines or self._unread)
 
     @property
     def certificate(self) -> Mapping[str, Any]:
@@ -103,7 +109,7 @@ class Conversation(asyncio.Protocol):
             self._break(Dropped)  # a failed write is known here before connection_lost is called
         if self._broken is None:
             self._transport.write(data)
-        elif not self._replies:
+        elif not self.replies:
             raise self._broken
 
     async def reply(self, *, within: timedelta) -> Reply:
@@ -113,19 +119,43 @@ class Conversation(asyncio.Protocol):
         Raises:
             ConversationBroken: None came in time.
         """
-        if not self._replies:
-            self._too_late_at = self._loop.time() + within.total_seconds()
-        while not self._replies:
+        if not self.replies:
+            self.expect(within)
+        while not self.replies:
             if self._broken is not None:
                 raise self._broken
-            if self._too_late_at < self._alarm_at:
-                self._set_alarm()
-            self._listener = self._loop.create_future()
-            try:
-                await self._listener
-            finally:
-                self._listener = None
-        return self._replies.popleft()
+            await self._next_words()
+        return self.replies.popleft()
+
+    async def watch(self, heard: Callable[[], bool], *, within: timedelta) -> None:
+        """
+        Have *heard* called whenever the relay has said something, by the callback that hears it.
+
+        Returns when it returns False, when the relay has said nothing for so long, or when the conversation has broken;
+        raises what it raises. It takes what it likes from ``replies`` and calls ``expect`` when it waits for more.
+        """
+        self.expect(within)
+        if not heard():
+            return
+        self._heard = heard
+        try:
+            while self._broken is None and self._heard is not None:
+                await self._next_words()
+        finally:
+            self._heard = None
+
+    def expect(self, within: timedelta) -> None:
+        """The relay should say something from now on, within so long."""
+        self._too_late_at = self._loop.time() + within.total_seconds()
+        if self._too_late_at < self._alarm_at:
+            self._set_alarm()
+
+    async def _next_words(self) -> None:
+        self._listener = self._loop.create_future()
+        try:
+            await self._listener
+        finally:
+            self._listener = None
 
     async def room(self, *, within: timedelta) -> None:
         """
@@ -169,7 +199,7 @@ class Conversation(asyncio.Protocol):
         *lines, self._unread = (self._unread + data).split(b"\n")
         for line in lines:
             self._hear(line.rstrip(b"\r"))
-        if len(self._unread) + sum(map(len, self._lines)) > LONGEST_REPLY:
+        if (self._unread or self._lines) and len(self._unread) + sum(map(len, self._lines)) > LONGEST_REPLY:
             self._break(Garbled)
         self._tell()
 
@@ -189,16 +219,20 @@ class Conversation(asyncio.Protocol):
         self._writable.set()
 
     def _hear(self, line: bytes) -> None:
-        found = REPLY_LINE.fullmatch(line)
-        if found is None:
-            self._break(Garbled)
+        """What follows words that are no reply is heard no more: nobody knows which command it answers."""
+        if self._broken is not None:
             return
-        code, separator, text = found.groups(b"")
-        self._lines.append(text)
-        if separator != b"-":
-            said = b"\n".join(self._lines).decode(errors="replace")
+        code, separator = line[:3], line[3:4]
+        if not (FIRST_CODE <= code <= LAST_CODE and code.isdigit() and len(code) == len(FIRST_CODE)):
+            self._break(Garbled)
+        elif separator == b"-":
+            self._lines.append(line[4:])
+        elif separator not in {b" ", b""}:
+            self._break(Garbled)
+        else:
+            text = b"\n".join((*self._lines, line[4:])) if self._lines else line[4:]
             self._lines.clear()
-            self._replies.append(Reply(int(code), said))
+            self.replies.append(Reply(int(code), text.decode(errors="replace")))
 
     def _break(self, why: type[ConversationBroken]) -> None:
         self._broken = self._broken or why
@@ -206,9 +240,19 @@ class Conversation(asyncio.Protocol):
         self._writable.set()
 
     def _tell(self) -> None:
-        """Whoever waits for a reply has something to look at."""
-        if self._listener is not None and not self._listener.done():
-            self._listener.set_result(None)
+        """Whoever waits for the relay's words has something to look at."""
+        waiting = self._listener
+        if waiting is None or waiting.done():
+            return
+        try:
+            if self._heard is not None and self._broken is None and self._heard():
+                return
+        except Exception as error:  # noqa: BLE001 - it belongs to whoever waits, and not to the event loop
+            waiting.set_exception(error)
+        else:
+            self._heard = None
+            if not waiting.done():
+                waiting.set_result(None)
 
     def _set_alarm(self) -> None:
         if self._alarm is not None:
@@ -223,4 +267,4 @@ class Conversation(asyncio.Protocol):
         if self._loop.time() < self._too_late_at:
             self._set_alarm()
         else:
-            self._listener.set_exception(Silent())
+            self._break(Silent)

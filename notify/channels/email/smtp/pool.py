@@ -12,9 +12,9 @@ from notify.domain.outcomes import Released
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wear:
-    """When a session has served: after so many letters, at this age, or after resting so long."""
+    """When a session has served: after so many emails, at this age, or after resting so long."""
 
-    letters: int = 100
+    emails: int = 1_000
     age: timedelta = timedelta(minutes=5)
     rest: timedelta = timedelta(seconds=20)
 
@@ -130,7 +130,7 @@ class Pool:
 
     def lasts(self, session: Session) -> bool:
         """Whether the session may take another letter, as far as its wear goes."""
-        if session.letters >= self._wear.letters:
+        if session.emails >= self._wear.emails:
             return False
         return asyncio.get_running_loop().time() - session.opened_at < self._wear.age.total_seconds()
 

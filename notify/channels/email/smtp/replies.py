@@ -14,7 +14,8 @@ from notify.domain.outcomes import Answer, Blame, Dead, Outcome, Phase, Released
 
 GREYLISTING = timedelta(minutes=5)
 MAILBOX_FULL = timedelta(hours=1)
-ATTEMPTS_OF_A_BUG = 3
+INTERNAL_ERROR = "internal_error"
+ATTEMPTS_AFTER_AN_ERROR = 3
 ATTEMPTS_UNDER_POLICY = 3
 LONGEST_TEXT = 1024
 
@@ -123,7 +124,7 @@ def unsendable(*, reason: str, text: str, phase: Phase = Phase.RENDER) -> Dead:
     return Dead(reason=reason, answer=Answer(phase=phase, text=_kept(text, ())))
 
 
-def bug(phase: Phase, *, name: str) -> Retry:
+def internal_error(phase: Phase, *, name: str) -> Retry:
     """
     Something that nobody foresaw, tried a few times more.
 
@@ -132,7 +133,7 @@ def bug(phase: Phase, *, name: str) -> Retry:
     """
     answer = Answer(phase=phase, text=name)
     ambiguous = phase is Phase.FINAL_DOT
-    return Retry(reason="internal_error", answer=answer, max_failures=ATTEMPTS_OF_A_BUG, ambiguous=ambiguous)
+    return Retry(reason=INTERNAL_ERROR, answer=answer, max_failures=ATTEMPTS_AFTER_AN_ERROR, ambiguous=ambiguous)
 
 
 def heard(phase: Phase, code: int, text: str, *, hide: Collection[str] = ()) -> Answer:

@@ -18,6 +18,8 @@ BLOCK = 65_536
 ORDINARY_BYTES = 16_384
 OFFER = (Phase.MAIL, Phase.RCPT, Phase.DATA)
 AGREES = {Phase.DATA: 3}
+TAKEN = 250
+WELCOME = [250, 250, 354]
 SUCCESS = 2
 REFUSES = (4, 5)
 
@@ -61,43 +63,41 @@ class Timeouts:
         return {Phase.DATA: self.data, Phase.FINAL_DOT: self.final_dot}.get(phase, self.command)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Message:
-    """A letter's bytes in its envelope; ``international`` means that the relay must offer SMTPUTF8."""
+@dataclass(slots=True, kw_only=True)
+class Transaction:
+    """
+    One message in its envelope (RFC 5321 §3.3).
+
+    Args:
+        international: The relay must offer SMTPUTF8.
+        still_ours: Asked immediately before the content goes: False means that nothing may be sent any more.
+        ended: Told once what became of it.
+    """
 
     sender: str
     recipient: str
     international: bool
     content: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Transaction:
-    """
-    A message to be carried.
-
-    Args:
-        still_ours: Asked immediately before the content goes: False means that nothing may be sent any more.
-        ended: Told once what became of it.
-    """
-
-    message: Message
     still_ours: Callable[[], bool]
     ended: Callable[[Outcome], None]
 
 
-Following = Callable[[], Transaction | None]
+NextEmail = Callable[[], Transaction | None]
 
 
 class Session:
     """
-    One letter after another; ``fit`` says whether there may be more, ``rested`` that it has waited
+    One email after another; ``fit`` says whether there may be more, ``rested`` that it has waited
     for one long enough to have been forgotten by the relay. ``largest`` is how many bytes the relay lets
     a message have, None: it states no limit.
 
-    *Decided*: where the relay announces PIPELINING, the content of a letter and the envelope of the
-    next travel together, so that a letter costs one round trip (RFC 2920 §3.1). The next letter is
+    *Decided*: where the relay announces PIPELINING, the content of an email and the envelope of the
+    next travel together, so that an email costs one round trip (RFC 2920 §3.1). The next email is
     at no risk there: its content goes only once the relay has answered for the one before.
+
+    *Decided*: as long as such a relay says nothing but yes, the callback that hears it ends one email and writes
+    the next (``_express``), without waking anybody. It leaves every other answer unread, in a state that the careful
+    path knows: the content of ``_one`` is with the relay, or its envelope is and the one before has ended.
 
     Args:
         extensions: What the relay announced: keyword in lower case to its parameters.
@@ -115,7 +115,7 @@ class Session:
         count: Count = uncounted,
     ) -> None:
         self.opened_at = opened_at
-        self.letters = 0
+        self.emails = 0
         self.rested = False
         self.phase = Phase.MAIL
         self.largest = size_limit(extensions)
@@ -127,12 +127,15 @@ class Session:
         self._count = count
         self._clean = True
         self._over = False
+        self._one: Transaction | None = None
         self._ahead: Transaction | None = None
         self._offered = False
+        self._next_email: NextEmail = lambda: None
+        self._written_at = 0.0
 
     @property
     def fit(self) -> bool:
-        """Whether the last letter came to a clean end and the relay has not hung up since."""
+        """Whether the last email came to a clean end and the relay has not hung up since."""
         return self._clean and self._conversation.quiet
 
     @property
@@ -141,49 +144,55 @@ class Session:
         ends = self._conversation.certificate.get("notAfter")
         return None if ends is None else datetime.fromtimestamp(ssl.cert_time_to_seconds(ends), UTC)
 
-    async def carry(self, first: Transaction, following: Following) -> Transaction | None:
+    async def carry(self, first: Transaction, next_email: NextEmail) -> Transaction | None:
         """
-        Hand over letters until there are no more, or the session is of no more use.
+        Hand over emails until there are no more, or the session is of no more use.
 
         Args:
-            following: The next letter, None if there is none; asked when one is about to be of use.
+            next_email: The next one, None if there is none; asked when one is about to be of use.
 
-        Returns a letter that it had and that the relay has not heard of, for another session.
+        Returns an email that it had and that the relay has not heard of, for another session.
         """
-        one: Transaction | None = first
-        while one is not None:
-            self.letters += 1
-            outcome = await self._outcome(one, following)
+        self._next_email = next_email
+        self._one = first
+        while self._one is not None:
+            self.emails += 1
+            outcome = await self._outcome(self._one)
+            one, ahead, self._ahead = self._one, self._ahead, None
             if outcome is None:
                 return one
             one.ended(outcome)
-            ahead, self._ahead = self._ahead, None
             if ahead is not None and not self._clean:
                 return ahead
-            one = ahead or (following() if self.fit else None)
+            self._one = ahead or (next_email() if self.fit else None)
         return None
 
-    async def _outcome(self, one: Transaction, following: Following) -> Outcome | None:
-        """What became of the letter; None: the relay had forgotten the session and has not heard of the letter."""
-        obstacle = self._cannot_carry(one.message)
+    async def _outcome(self, one: Transaction) -> Outcome | None:
+        """
+        What became of the email, or of the last of those that went by express after it.
+
+        None: the relay had forgotten the session and has not heard of the email.
+        """
+        obstacle = self._cannot_carry(one)
         if obstacle is not None:
             return obstacle
         self.phase = Phase.MAIL
         self._clean = False  # until the end is reached: a time-out, a drop or a cancellation leaves it so
         try:
-            outcome = await self._agreed(one)
-            if outcome is None:
-                outcome = await self._told(one, following)
+            outcome = None
+            while outcome is None:
+                outcome = await self._agreed(one) or await self._told(one)
+                one = self._one or one
         except ConversationBroken as end:
             if isinstance(end, Dropped) and self._forgotten:
                 return None
             return replies.broken(self.phase, reason=end.reason)
-        return None if self._over and self._forgotten else _of_its_size(outcome, one.message)
+        return None if self._over and self._forgotten else _of_its_size(outcome, one)
 
     @property
     def _forgotten(self) -> bool:
-        """Whether the relay hung up between two letters."""
-        return self.phase is Phase.MAIL and (self.rested or self.letters > 1)
+        """Whether the relay hung up between two emails."""
+        return self.phase is Phase.MAIL and (self.rested or self.emails > 1)
 
     async def noop(self) -> Released | None:
         """None when the relay answers, else why the session is of no use."""
@@ -215,11 +224,11 @@ class Session:
         else:
             self._conversation.abort()
 
-    def _cannot_carry(self, message: Message) -> Outcome | None:
-        if message.international and "smtputf8" not in self._extensions:
+    def _cannot_carry(self, one: Transaction) -> Outcome | None:
+        if one.international and "smtputf8" not in self._extensions:
             return replies.unsendable(reason="smtputf8_not_offered", text="", phase=Phase.MAIL)
-        if self.largest is not None and self.largest < len(message.content):
-            text = f"{len(message.content)} bytes; the relay takes {self.largest}"
+        if self.largest is not None and self.largest < len(one.content):
+            text = f"{len(one.content)} bytes; the relay takes {self.largest}"
             return replies.unsendable(reason="oversize", text=text, phase=Phase.MAIL)
         return None
 
@@ -231,12 +240,12 @@ class Session:
             if not one.still_ours():
                 self._clean = True
                 return LEASE_LOST
-            self._conversation.say(self._envelope(one.message))
+            self._conversation.say(self._envelope(one))
         self._offered = False
         return await self._answers_to_envelope()
 
     async def _offer_in_turn(self, one: Transaction) -> Outcome | None:
-        for phase, command in self._commands(one.message).items():
+        for phase, command in self._commands(one).items():
             if phase is Phase.DATA and not one.still_ours():
                 return await self._reset(LEASE_LOST)
             self.phase = phase
@@ -281,20 +290,78 @@ class Session:
         finally:
             self._count(Measure.SMTP, phase, monotonic() - began)
 
-    async def _told(self, one: Transaction, following: Following) -> Outcome:
-        """Hand over the content, the envelope of the next letter behind it; what the relay says to the content."""
+    async def _told(self, one: Transaction) -> Outcome | None:
+        """
+        Hand over the content, the envelope of the next email behind it; what the relay says to the content.
+
+        None: it has been ended by express, and what is next to be heard is the answer to the envelope of ``_one``.
+        """
         if not self._conversation.quiet:
             return replies.broken(Phase.DATA, reason=Garbled.reason)
-        self._ahead = following() if self._pipelining else None
+        self._ahead = self._next_email() if self._pipelining else None
         if not one.still_ours():
             return LEASE_LOST  # and unfit: after 354, hanging up is the only way not to send
-        behind = b""
-        if self._ahead is not None and self._cannot_carry(self._ahead.message) is None:
-            behind, self._offered = self._envelope(self._ahead.message), True
-        await self._write(stuffed(one.message.content), behind)
+        await self._write(stuffed(one.content), self._envelope_behind())
+        if self._offered:
+            self._written_at = monotonic()
+            await self._conversation.watch(self._express, within=self._timeouts.final_dot)
+            if self.phase is not Phase.FINAL_DOT:
+                return None if self.phase is Phase.MAIL else LEASE_LOST
         reply = await self._reply(Phase.FINAL_DOT)
         self._clean = reply.code // 100 != AGREES[Phase.DATA] and reply.code != replies.CLOSING
         return replies.classify(Phase.FINAL_DOT, reply.code, reply.text)
+
+    def _envelope_behind(self) -> bytes:
+        """The envelope of the next email, which may follow a content; nothing if it cannot be carried."""
+        self._offered = self._ahead is not None and self._cannot_carry(self._ahead) is None
+        return self._envelope(self._ahead) if self._ahead is not None and self._offered else b""
+
+    def _express(self) -> bool:
+        """
+        Take the relay's yes to the content of one email, and then to the envelope of the next, whose content it gets.
+
+        False: anything else was said, or there is nothing to be said behind the content; it is left to ``_told``.
+        """
+        heard, ahead = self._conversation.replies, self._ahead
+        if self.phase is Phase.FINAL_DOT and heard:
+            if heard[0].code != TAKEN or ahead is None:
+                return False
+            self._take(heard.popleft(), ahead)
+        if self.phase is Phase.FINAL_DOT:
+            return True
+        codes = [reply.code for reply in heard]
+        if codes != WELCOME[: len(codes)]:
+            return False
+        if len(codes) < len(WELCOME):
+            return True
+        return self._hand_over()
+
+    def _take(self, reply: Reply, ahead: Transaction) -> None:
+        """The relay has the email: the one whose envelope it has is next."""
+        one, self._one, self._ahead = self._one, ahead, None
+        self.phase = Phase.MAIL
+        self.emails += 1
+        self._count(Measure.SMTP, Phase.FINAL_DOT, monotonic() - self._written_at)
+        self._conversation.expect(self._timeouts.command)
+        if one is not None:
+            one.ended(replies.classify(Phase.FINAL_DOT, reply.code, reply.text))
+
+    def _hand_over(self) -> bool:
+        """Write the content of the email whose envelope was agreed to, and the envelope of the next behind it."""
+        one = self._one
+        if one is None or len(one.content) > BLOCK or self._conversation.is_in_the_middle_of_a_reply:
+            return False
+        self._conversation.replies.clear()
+        self.phase = Phase.DATA
+        self._ahead = self._next_email()
+        if not one.still_ours():
+            return False
+        self.phase = Phase.FINAL_DOT
+        self._written_at = monotonic()
+        with suppress(ConversationBroken):
+            self._conversation.say(stuffed(one.content, behind=self._envelope_behind()))
+        self._conversation.expect(self._timeouts.final_dot)
+        return self._offered
 
     async def _write(self, content: bytes, behind: bytes) -> None:
         """The content; only its last block holds the final dot, so only then can the relay have the letter."""
@@ -323,16 +390,16 @@ class Session:
                 self._clean = reply.code // 100 == SUCCESS
         return outcome
 
-    def _envelope(self, message: Message) -> bytes:
-        return b"".join(self._commands(message).values())
+    def _envelope(self, one: Transaction) -> bytes:
+        return b"".join(self._commands(one).values())
 
-    def _commands(self, message: Message) -> Mapping[Phase, bytes]:
+    def _commands(self, one: Transaction) -> Mapping[Phase, bytes]:
         """What is said before the content."""
-        options = f" SIZE={len(message.content)}" if self._announces_size else ""
-        options += " BODY=8BITMIME SMTPUTF8" if message.international else ""
+        options = f" SIZE={len(one.content)}" if self._announces_size else ""
+        options += " BODY=8BITMIME SMTPUTF8" if one.international else ""
         return {
-            Phase.MAIL: f"MAIL FROM:<{message.sender}>{options}\r\n".encode(),
-            Phase.RCPT: f"RCPT TO:<{message.recipient}>\r\n".encode(),
+            Phase.MAIL: f"MAIL FROM:<{one.sender}>{options}\r\n".encode(),
+            Phase.RCPT: f"RCPT TO:<{one.recipient}>\r\n".encode(),
             Phase.DATA: b"DATA\r\n",
         }
 
@@ -358,7 +425,7 @@ def too_small(limit: int) -> Released:
     return replies.misconfigured(Phase.EHLO, reason="size_limit", text=text)
 
 
-def _of_its_size(outcome: Outcome, message: Message) -> Outcome:
+def _of_its_size(outcome: Outcome, one: Transaction) -> Outcome:
     """
     The same outcome, unless the relay refused an ordinary email for its size.
 
@@ -366,7 +433,7 @@ def _of_its_size(outcome: Outcome, message: Message) -> Outcome:
     or of one mailbox (5.2.3).
     """
     match outcome:
-        case Dead(reason="oversize", answer=answer) if len(message.content) <= ORDINARY_BYTES:
+        case Dead(reason="oversize", answer=answer) if len(one.content) <= ORDINARY_BYTES:
             if answer.phase is Phase.MAIL:
                 return Released(reason="oversize", blame=Blame.CONFIGURATION, answer=answer)
             if answer.enhanced == SYSTEM_LIMIT:
@@ -374,9 +441,9 @@ def _of_its_size(outcome: Outcome, message: Message) -> Outcome:
     return outcome
 
 
-def stuffed(content: bytes) -> bytes:
-    """The content as it follows 354 (RFC 5321 §4.5.2): no line of it can pass for its end."""
+def stuffed(content: bytes, *, behind: bytes = b"") -> bytes:
+    """The content as it follows 354 (RFC 5321 §4.5.2): no line of it can pass for its end, which *behind* follows."""
     lines = content.replace(b"\r\n.", b"\r\n..")
     first = b"." if lines.startswith(b".") else b""
     last = b"" if lines.endswith(b"\r\n") else b"\r\n"
-    return b"".join((first, lines, last, b".\r\n"))
+    return b"".join((first, lines, last, b".\r\n", behind))

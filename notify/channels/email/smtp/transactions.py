@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from functools import partial
 
 from notify.channels.email.smtp import replies
-from notify.channels.email.smtp.session import Message, Transaction
+from notify.channels.email.smtp.session import Transaction
 from notify.domain.jobs import Letter
 from notify.domain.outcomes import Outcome, Phase
 from notify.domain.ports import ClaimedEmail
 
-Write = Callable[[Letter], Message | Outcome]
+Write = Callable[[ClaimedEmail, Callable[[Outcome], None]], Transaction | Outcome]
 Following = Callable[[ClaimedEmail], ClaimedEmail | None]
 Ended = Callable[[ClaimedEmail, Outcome], None]
 
@@ -31,7 +31,7 @@ class Transactions:
     Emails one after another.
 
     Args:
-        write: The message of an email, or why there is none.
+        write: The transaction of an email, which is told what became of it; or why there is none.
         following: The email to carry after this one.
         ended: Told once what became of each email.
     """
@@ -44,14 +44,14 @@ class Transactions:
         self._last: ClaimedEmail | None = None
 
     def begun(self, email: ClaimedEmail | None) -> Transaction | None:
-        """The email, or the next of which there is a message; the others have ended."""
+        """The email, or the next that can be written; the others have ended."""
         while email is not None:
             self._last = email
-            message = self._write(email.letter)
-            if isinstance(message, Message):
+            one = self._write(email, partial(self._end, email))
+            if isinstance(one, Transaction):
                 self._open.append(email)
-                return Transaction(message, email.still_ours, partial(self._end, email))
-            self._ended(email, message)
+                return one
+            self._ended(email, one)
             email = self._following(email)
         return None
 
@@ -59,10 +59,10 @@ class Transactions:
         """The one after the last."""
         return None if self._last is None else self.begun(self._following(self._last))
 
-    def give_up(self, phase: Phase, *, bug: str) -> None:
+    def give_up(self, phase: Phase, *, error: str) -> None:
         """End all that have not ended: the first was in this phase, the relay has not heard of the others."""
         for email in tuple(self._open):
-            self._end(email, replies.bug(phase, name=bug))
+            self._end(email, replies.internal_error(phase, name=error))
             phase = Phase.MAIL
 
     def _end(self, email: ClaimedEmail, outcome: Outcome) -> None:

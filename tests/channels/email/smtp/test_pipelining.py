@@ -1,20 +1,24 @@
-"""Letters that travel together: whatever the relay does, none takes another's answer."""
+"""Emails in a row, whatever their way to the relay and whatever it does: none takes another's answer."""
 
 import asyncio
 from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import partial
 from socket import socketpair
 
+import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from notify.channels.email.smtp.conversation import Conversation
-from notify.channels.email.smtp.session import Message, Session, Timeouts, Transaction
+from notify.channels.email.smtp.session import Session, Timeouts, Transaction
 from notify.domain.outcomes import Dead, Outcome, Phase, Released, Retry, Sent
 
 PATIENCE = timedelta(seconds=20)
-EXTENSIONS = {"pipelining": "", "smtputf8": ""}
+PIPELINING = {"pipelining": "", "smtputf8": ""}
+# What the relay announces, and its yes to RCPT: express takes 250 only, and goes on from there as careful as any other.
+EXPRESS, CAREFUL, IN_TURN = (PIPELINING, 250), (PIPELINING, 251), ({"smtputf8": ""}, 250)
 GARBAGE = b"what?\r\n"
 
 
@@ -58,6 +62,7 @@ class Relay:
 
     scripts: Sequence[Script]
     cuts: Sequence[int]
+    yes: int
     reader: asyncio.StreamReader
     writer: asyncio.StreamWriter
     taken: set[int] = field(default_factory=set)
@@ -74,7 +79,7 @@ class Relay:
                 self.refused = False
                 await self.step(Phase.MAIL, 250)
             elif verb == b"RCPT":
-                await self.step(Phase.RCPT, 250)
+                await self.step(Phase.RCPT, 503 if self.refused else self.yes)
             elif verb == b"DATA":
                 await self.data()
             else:
@@ -132,14 +137,17 @@ class Relay:
             start = end
 
 
-async def carried(scripts: Sequence[Script], cuts: Sequence[int]) -> tuple[dict[int, Outcome], int | None, Relay]:
+async def carried(
+    scripts: Sequence[Script], cuts: Sequence[int], way: tuple[dict[str, str], int]
+) -> tuple[dict[int, Outcome], int | None, Relay]:
     """What became of each letter, the one that was left over, and what the relay knows."""
     ours, theirs = socketpair()
     transport, _ = await asyncio.get_running_loop().create_connection(asyncio.Protocol, sock=ours)
     reader, writer = await asyncio.open_connection(sock=theirs)
-    relay = Relay(scripts, cuts, reader, writer)
+    extensions, yes = way
+    relay = Relay(scripts, cuts, yes, reader, writer)
     serving = asyncio.create_task(relay.serve())
-    session = Session(Conversation(transport), extensions=EXTENSIONS, timeouts=Timeouts.all(PATIENCE), opened_at=0.0)
+    session = Session(Conversation(transport), extensions=extensions, timeouts=Timeouts.all(PATIENCE), opened_at=0.0)
     outcomes: dict[int, Outcome] = {}
 
     def ended(number: int, outcome: Outcome) -> None:
@@ -147,9 +155,12 @@ async def carried(scripts: Sequence[Script], cuts: Sequence[int]) -> tuple[dict[
 
     letters = [
         Transaction(
-            Message(sender=f"from-{n}@example.com", recipient="to@example.com", international=False, content=b"x\r\n"),
-            lambda: True,
-            lambda outcome, n=n: ended(n, outcome),  # type: ignore[misc]
+            sender=f"from-{n}@example.com",
+            recipient="to@example.com",
+            international=False,
+            content=b"x\r\n",
+            still_ours=lambda: True,
+            ended=partial(ended, n),
         )
         for n in range(len(scripts))
     ]
@@ -158,9 +169,13 @@ async def carried(scripts: Sequence[Script], cuts: Sequence[int]) -> tuple[dict[
     session.dismiss()
     writer.close()
     await asyncio.gather(serving, return_exceptions=True)
-    return outcomes, None if left is None else letters.index(left), relay
+    return outcomes, None if left is None else [one is left for one in letters].index(True), relay
 
 
+ways = pytest.mark.parametrize("way", [EXPRESS, CAREFUL, IN_TURN], ids=["express", "careful", "in turn"])
+
+
+@ways
 @settings(max_examples=300, deadline=None)
 @given(
     scripts=st.lists(GOOD | REFUSING | ODD, min_size=1, max_size=5),
@@ -172,8 +187,10 @@ async def carried(scripts: Sequence[Script], cuts: Sequence[int]) -> tuple[dict[
 @example(scripts=[Script(extra=Phase.FINAL_DOT)], cuts=[1, 15, 16])
 @example(scripts=[Script(extra=Phase.DATA), Script()], cuts=[])
 @example(scripts=[Script(refuses=Phase.RCPT, content_for_nobody=True), Script()], cuts=[5])
-def test_no_letter_takes_anothers_answer(scripts: Sequence[Script], cuts: Sequence[int]) -> None:
-    outcomes, left, relay = asyncio.run(carried(scripts, cuts))
+def test_no_letter_takes_anothers_answer(
+    way: tuple[dict[str, str], int], scripts: Sequence[Script], cuts: Sequence[int]
+) -> None:
+    outcomes, left, relay = asyncio.run(carried(scripts, cuts, way))
 
     assert left not in outcomes
     begun = {*outcomes, *({left} if left is not None else ())}
@@ -193,26 +210,31 @@ def test_no_letter_takes_anothers_answer(scripts: Sequence[Script], cuts: Sequen
         assert left not in relay.heard_whole
 
 
+@ways
 @given(scripts=st.lists(GOOD, min_size=2, max_size=20), cuts=st.lists(st.integers(1, 40), max_size=3))
 @settings(max_examples=50, deadline=None)
 def test_a_relay_that_keeps_the_rules_gets_every_letter_on_one_session(
-    scripts: Sequence[Script], cuts: Sequence[int]
+    way: tuple[dict[str, str], int], scripts: Sequence[Script], cuts: Sequence[int]
 ) -> None:
-    outcomes, left, relay = asyncio.run(carried(scripts, cuts))
+    outcomes, left, relay = asyncio.run(carried(scripts, cuts, way))
 
     assert left is None
     assert len(outcomes) == len(scripts)
     assert relay.taken == set(outcomes)
 
 
-def test_a_letter_costs_one_round_trip() -> None:
-    outcomes, _, relay = asyncio.run(carried([Script()] * 10, []))
+@pytest.mark.parametrize("way", [EXPRESS, CAREFUL], ids=["express", "careful"])
+def test_a_letter_costs_one_round_trip(way: tuple[dict[str, str], int]) -> None:
+    outcomes, _, relay = asyncio.run(carried([Script()] * 10, [], way))
 
     assert relay.taken == set(outcomes) == set(range(10))
     assert relay.turns == 10 + 1  # the first envelope goes by itself
 
 
-def test_a_letter_whose_session_ended_with_the_one_before_is_left_over_and_blames_nobody() -> None:
-    outcomes, left, relay = asyncio.run(carried([Script(), Script(drops=Phase.MAIL), Script()], []))
+@ways
+def test_a_letter_whose_session_ended_with_the_one_before_is_left_over_and_blames_nobody(
+    way: tuple[dict[str, str], int],
+) -> None:
+    outcomes, left, relay = asyncio.run(carried([Script(), Script(drops=Phase.MAIL), Script()], [], way))
 
     assert (set(outcomes), left, relay.taken) == ({0}, 1, {0})

@@ -6,7 +6,15 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from notify.channels.email.smtp.replies import broken, bug, classify, misconfigured, unopened, unreachable, unsendable
+from notify.channels.email.smtp.replies import (
+    broken,
+    classify,
+    internal_error,
+    misconfigured,
+    unopened,
+    unreachable,
+    unsendable,
+)
 from notify.domain.outcomes import Answer, Blame, Dead, Outcome, Phase, Released, Retry, Sent
 
 OPENING = [Phase.GREETING, Phase.EHLO, Phase.TLS, Phase.AUTH]
@@ -112,9 +120,9 @@ def test_only_an_end_after_the_final_dot_leaves_a_doubt(phase: Phase, reason: st
 
 
 def test_a_bug_is_tried_three_times() -> None:
-    outcome = bug(Phase.RCPT, name="ZeroDivisionError")
+    outcome = internal_error(Phase.RCPT, name="ZeroDivisionError")
     assert (outcome.max_failures, outcome.ambiguous, outcome.answer.text) == (3, False, "ZeroDivisionError")
-    assert bug(Phase.FINAL_DOT, name="ZeroDivisionError").ambiguous
+    assert internal_error(Phase.FINAL_DOT, name="ZeroDivisionError").ambiguous
 
 
 def test_a_relay_out_of_reach_is_not_a_mistake_of_ours_and_a_wrong_certificate_is() -> None:

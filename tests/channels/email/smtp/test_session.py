@@ -15,24 +15,30 @@ from hypothesis import strategies as st
 from notify.channels.email.smtp.connect import connect
 from notify.channels.email.smtp.conversation import Conversation, Dropped, Garbled, Reply
 from notify.channels.email.smtp.relay import Relay
-from notify.channels.email.smtp.session import Message, Session, Timeouts, Transaction, stuffed
+from notify.channels.email.smtp.session import Session, Timeouts, Transaction, stuffed
 from notify.domain.measures import uncounted
 from notify.domain.outcomes import Blame, Dead, Outcome, Phase, Released
 from tests.support.smtp import CONTENT, DATA, DOT, RCPT, Answer, ScriptedRelay
 
 T = TypeVar("T")
 
-MORE_THAN_ANY_BUFFER = Message(
-    sender="a@example.com", recipient="b@example.com", international=False, content=b"a line of text\r\n" * 1_000_000
-)
-SMALL = Message(sender="a@example.com", recipient="b@example.com", international=False, content=b"Subject: s\r\n\r\n")
+MORE_THAN_ANY_BUFFER = b"a line of text\r\n" * 1_000_000
+SMALL = b"Subject: s\r\n\r\n"
 PATIENCE = timedelta(seconds=20)
 
 
-async def delivered(session: Session, message: Message) -> Outcome:
-    """What became of one letter."""
+async def delivered(session: Session, content: bytes) -> Outcome:
+    """What became of one email."""
     outcomes: list[Outcome] = []
-    left = await session.carry(Transaction(message, lambda: True, outcomes.append), lambda: None)
+    one = Transaction(
+        sender="a@example.com",
+        recipient="b@example.com",
+        international=False,
+        content=content,
+        still_ours=lambda: True,
+        ended=outcomes.append,
+    )
+    left = await session.carry(one, lambda: None)
     assert left is None
     return outcomes.pop()
 
@@ -76,7 +82,7 @@ def test_a_relay_that_stops_reading_leaves_no_doubt() -> None:
 def test_a_large_letter_arrives_whole() -> None:
     with ScriptedRelay(extensions=()) as relay:
         with_session(relay, lambda one: delivered(one, MORE_THAN_ANY_BUFFER))
-    assert [one.content for one in relay.letters] == [MORE_THAN_ANY_BUFFER.content]
+    assert [one.content for one in relay.letters] == [MORE_THAN_ANY_BUFFER]
 
 
 def refused_but_asked_for_content(answer_to_nothing: str) -> tuple[Outcome, bool, list[bytes]]:
@@ -147,6 +153,15 @@ def test_the_last_words_before_hanging_up_are_heard() -> None:
         return first, second
 
     assert conversing(work) == (Reply(250, "one\ntwo"), Reply(552, "5.3.4 too much"))
+
+
+def test_nothing_is_believed_that_follows_words_that_are_no_reply() -> None:
+    async def work(conversation: Conversation, _: socket) -> None:
+        conversation.data_received(b"what?\r\n250 2.0.0 the answer to another command\r\n")
+        with pytest.raises(Garbled):
+            await conversation.reply(within=PATIENCE)
+
+    conversing(work)
 
 
 @pytest.mark.parametrize("endless", [b"250-x\r\n" * 100_000, b"250 " + b"x" * 100_000])
