@@ -1,9 +1,8 @@
 """Events in, and what became of them."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Sequence
 from dataclasses import asdict
 from http import HTTPStatus
-from itertools import islice
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Header, HTTPException
@@ -42,10 +41,10 @@ may_read = auth.program_with(Scope.EVENTS_WRITE, Scope.OPS)
 def post_event(event: OneEvent, context: InContext, traceparent: InTrace = None) -> EventAccepted:
     """Store one event. The answer means that it is durable; the same event with its key again changes nothing."""
     with context.database.begin() as connection:
-        (receipt,) = receive(connection, [event], traceparent=well_formed(traceparent))
-        _refuse_others(_differences(receipt))
+        receipts = receive(connection, [event], traceparent=well_formed(traceparent))
+        _refuse_others(receipts, indexed=False)
     context.doorbell.ring(FAN_OUT)
-    return EventAccepted.model_validate(receipt)
+    return EventAccepted.model_validate(receipts[0])
 
 
 @router.post("/batch", status_code=HTTPStatus.ACCEPTED, dependencies=[may_write], responses=OF_EVENTS)
@@ -53,7 +52,7 @@ def post_events(events: Batch, context: InContext, traceparent: InTrace = None) 
     """Store all of these events, or, when one of them is malformed or has the key of another event, none."""
     with context.database.begin() as connection:
         receipts = receive(connection, events, traceparent=well_formed(traceparent))
-        _refuse_others(error for index, one in enumerate(receipts) for error in _differences(one, index=index))
+        _refuse_others(receipts, indexed=True)
     context.doorbell.ring(FAN_OUT)
     duplicates = sum(receipt.duplicate for receipt in receipts)
     return BatchAccepted(accepted=len(receipts) - duplicates, duplicates=duplicates)
@@ -71,18 +70,21 @@ def get_event(key: InPath, context: InContext) -> EventOut:
     return EventOut(**asdict(event) | {"people": told})
 
 
-def _refuse_others(differences: Iterable[FieldError]) -> None:
+def _refuse_others(receipts: Sequence[Receipt], *, indexed: bool) -> None:
     """
     Refuse what has the key of another event.
 
     Raises:
         RefusedFields: There is a difference.
     """
-    found = list(islice(differences, MOST_ERRORS))
+    found = [
+        FieldError(
+            index=index if indexed else None,
+            field=field,
+            reason=f"differs from the event that is stored with the key {receipt.key}",
+        )
+        for index, receipt in enumerate(receipts)
+        for field in receipt.differs
+    ]
     if found:
-        raise RefusedFields(HTTPStatus.CONFLICT, found)
-
-
-def _differences(receipt: Receipt, *, index: int | None = None) -> Iterator[FieldError]:
-    reason = f"differs from the event that is stored with the key {receipt.key}"
-    return (FieldError(index=index, field=path, reason=reason) for path in receipt.differs)
+        raise RefusedFields(HTTPStatus.CONFLICT, found[:MOST_ERRORS])

@@ -1,6 +1,5 @@
 """Who is calling: a program with a bearer token and its scopes, or a person with a JWT."""
 
-from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Annotated, Any
 
@@ -20,22 +19,8 @@ RETRY_SECONDS = "5"
 REFUSALS = documented(HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)
 
 
-@dataclass(frozen=True, slots=True)
-class Program:
-    """A program, and what it may do."""
-
-    scopes: frozenset[Scope]
-
-
-@dataclass(frozen=True, slots=True)
-class User:
-    """A person, who may see and change their own choices; ``claim`` of their token holds the name."""
-
-    username: str
-    claim: str
-
-
-Caller = Program | User
+Caller = frozenset[Scope] | str
+"""What a program may do, or the name of a person, who may see and change their own choices."""
 
 _bearer = HTTPBearer(auto_error=False, description="A program's token (ntf_…), or a person's JWT.")
 
@@ -55,19 +40,19 @@ async def _caller(
     return caller
 
 
-def _program(context: Context, token: str) -> Program:
+def _program(context: Context, token: str) -> frozenset[Scope]:
     with context.database.begin() as connection:
         scopes = tokens.use(connection, token)
     if scopes is None:
         raise _unauthorized("the token is unknown or revoked")
-    return Program(scopes)
+    return scopes
 
 
-def _user(context: Context, token: str) -> User:
+def _user(context: Context, token: str) -> str:
     if context.people is None:
         raise _unauthorized("people's tokens are not accepted: neither NOTIFY_JWT_SECRET nor NOTIFY_JWKS_URL is set")
     try:
-        return User(context.people.username(token), context.people.claim)
+        return context.people.username(token)
     except BadToken as error:
         raise _unauthorized(str(error)) from None
     except KeysUnavailable as error:
@@ -78,8 +63,7 @@ def program_with(*enough: Scope) -> Any:  # noqa: ANN401 - what FastAPI's own De
     """The dependency that lets programs in which have one of these scopes, and nobody else."""
 
     def check(caller: Annotated[Caller, Depends(_caller)]) -> None:
-        held = caller.scopes if isinstance(caller, Program) else frozenset[Scope]()
-        if not held.intersection(enough):
+        if isinstance(caller, str) or not caller.intersection(enough):
             raise HTTPException(HTTPStatus.FORBIDDEN, f"needs a program's token with the scope {' or '.join(enough)}")
 
     return Depends(check)
@@ -87,16 +71,17 @@ def program_with(*enough: Scope) -> Any:  # noqa: ANN401 - what FastAPI's own De
 
 def _person(caller: Annotated[Caller, Depends(_caller)], context: InContext) -> str:
     """Nobody is shown the defaults of a name that is not theirs, nor stores choices that hold for no one."""
-    if isinstance(caller, Program):
+    if not isinstance(caller, str):
         raise HTTPException(HTTPStatus.FORBIDDEN, "needs a person's token; a program has no choices")
+    claim = context.people and context.people.claim
     with context.database.begin() as connection:
-        if not directory.is_known(connection, caller.username):
+        if not directory.is_known(connection, caller):
             raise HTTPException(
                 HTTPStatus.NOT_FOUND,
-                f"nobody is known as {caller.username!r}, which is the claim {caller.claim} of the token: the directory"
-                " has no such person, and nothing is stored of one; NOTIFY_JWT_CLAIM names the claim with the username",
+                f"nobody is known as {caller!r}, which is the claim {claim} of the token: the directory has no such"
+                " person, and nothing is stored of one; NOTIFY_JWT_CLAIM names the claim with the username",
             )
-    return caller.username
+    return caller
 
 
 Me = Annotated[str, Depends(_person)]
