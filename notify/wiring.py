@@ -295,7 +295,7 @@ def engine(
     from notify import logs
     from notify.delivery.engine import Engine
     from notify.delivery.journal import Journal
-    from notify.delivery.sweeper import LONGEST_WORK_SECONDS
+    from notify.work.sweeper import LONGEST_WORK_SECONDS
 
     made = Engine(
         database,

@@ -1,8 +1,8 @@
 """What lives in a worker process besides Celery: engine, fan-out, sweeper; made after the fork."""
 
 import gc
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from datetime import timedelta
 from functools import cache, partial
 from importlib import import_module
@@ -27,10 +27,10 @@ from celery.signals import (
 
 from notify import logs, wiring
 from notify.delivery.retention import Pruned, Pruning
-from notify.delivery.sweeper import Beat, Sweeper
 from notify.domain.errors import InvalidSettings
 from notify.domain.liveness import STOPPING, Liveness, Promise, liveness, unwatched
 from notify.domain.measures import Role
+from notify.domain.ports import Doorbell
 from notify.domain.stages import FAN_OUT, queue
 from notify.intake.receive import receive
 from notify.intake.schema import parse
@@ -38,6 +38,7 @@ from notify.settings import Settings, load, load_or_exit
 from notify.store import gauges, process_totals, stats
 from notify.tally import Tally
 from notify.wiring import StageKind
+from notify.work.sweeper import Beat, Sweeper
 from notify.worker.livez import Heartbeats, Livez
 
 LOOK_FOR_SHUTDOWN_SECONDS = 0.2
@@ -60,6 +61,23 @@ NEEDED_AFTER_THE_FORK = (
 )
 
 log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class OwnBell:
+    """Rings for idle workers, and wakes this process besides: what it made for itself waits for no broker."""
+
+    others: Doorbell
+    wake: Callable[[str], None]
+
+    def ring(self, stage: str) -> None:
+        """Return at once; never raises, never waits for a broker."""
+        self.wake(stage)
+        self.others.ring(stage)
+
+    def flush(self, *, at_most_seconds: float) -> None:
+        """Wait until what was rung so far has left."""
+        self.others.flush(at_most_seconds=at_most_seconds)
 
 
 class Runtime:
@@ -92,7 +110,7 @@ class Runtime:
             kind.name: kind.make(
                 settings,
                 self._database,
-                doorbell=self._doorbell,
+                doorbell=OwnBell(self._doorbell, wake=self._wake),
                 worker=self.worker,
                 count=self._tally.count,
                 promise=promise,
@@ -123,6 +141,9 @@ class Runtime:
         self._sweeper.stop(timeout_seconds=max(1.0, self._leaves_at - monotonic()))
         self._tally.stop()
         self._database.close()
+
+    def _wake(self, stage: str) -> None:
+        self._sweeper.wake(stage)
 
     def drain(self, stage: str) -> dict[str, Any]:
         """Work off what is due in this stage."""

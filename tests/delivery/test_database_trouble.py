@@ -13,12 +13,12 @@ from structlog.testing import capture_logs
 
 from notify import wiring
 from notify.delivery.engine import Engine
-from notify.delivery.sweeper import Beat, Sweeper
 from notify.domain.preferences import Person
 from notify.intake.receive import receive
 from notify.intake.schema import parse
 from notify.store import directory
 from notify.store.database import AWAY, Database
+from notify.work.sweeper import Beat, Sweeper
 from tests.support.office import Office, comment, many
 from tests.support.proxy import CommitAfter, Flow, Proxy, database_target, through
 from tests.support.race import blocked_session, meanwhile

@@ -5,9 +5,9 @@ from threading import Event
 from uuid import uuid4
 
 from notify import wiring
-from notify.delivery.sweeper import LONGEST_LOOK_SECONDS, LONGEST_WORK_SECONDS, Beat, Sweeper
 from notify.domain.measures import Measure
 from notify.store.database import Database
+from notify.work.sweeper import LONGEST_LOOK_SECONDS, LONGEST_WORK_SECONDS, Beat, Sweeper
 from tests.support.office import Office, RecordingDoorbell
 from tests.support.proxy import Proxy, database_target, through
 from tests.support.race import meanwhile

@@ -16,6 +16,7 @@ from structlog.testing import capture_logs
 import celeryconfig
 from notify.api import metrics
 from notify.domain.claims import Claim, Lane
+from notify.domain.ports import Doorbell
 from notify.domain.stages import queue
 from notify.settings import Settings
 from notify.store import gauges
@@ -155,6 +156,25 @@ def test_a_worker_sweeps_what_it_serves_whatever_it_is(
     finally:
         runtime.stop()
     assert promised == {"toy"}
+
+
+def test_what_a_process_makes_for_itself_waits_for_no_broker(database: Database, settings: Settings) -> None:
+    """No broker, and a sweep an hour: a stage that rings for another wakes it in its own process."""
+    toys = Toys(database)
+    patient = settings.model_copy(update={"sweep_seconds": 3_600})
+
+    def makes(*_: object, doorbell: Doorbell, **__: object) -> BatchStage:
+        return stage(toys, ring=partial(doorbell.ring, "toy"), batch=1, at_most=timedelta(0))
+
+    runtime = Runtime(patient, serves=frozenset({"toy"}), kinds=(StageKind("toy", "toys wait", makes),))
+    runtime.start()
+    try:
+        with database.begin() as connection:
+            there = [rows.item(connection, "toy", number) for number in (1, 2, 3)]
+        runtime.drain("toy")
+        until(lambda: toys.painted == there)
+    finally:
+        runtime.stop()
 
 
 def test_gauges_and_metrics_count_what_they_are_told_of(database: Database, three: list[int]) -> None:

@@ -54,7 +54,8 @@ class Sweeper:
         self._count = count
         self._promise = promise
         self._beats = beats
-        self._stopping = Event()
+        self._stopping = False
+        self._awake = {beat.name: Event() for beat in beats}
         self._threads = [
             Thread(target=self._sweep, args=(beat,), name=f"sweeper-{beat.name}", daemon=True) for beat in beats
         ]
@@ -66,16 +67,28 @@ class Sweeper:
         for thread in self._threads:
             thread.start()
 
+    def wake(self, name: str) -> None:
+        """There is work for this stage: look now, if it is looked after here. From any thread."""
+        if name in self._awake:
+            self._awake[name].set()
+
     def stop(self, *, timeout_seconds: float) -> None:
         """Sweep no more; waits for the work at hand, but not longer than this."""
-        self._stopping.set()
+        self._stopping = True
+        for awake in self._awake.values():
+            awake.set()
         ends = monotonic() + timeout_seconds
         for thread in self._threads:
             if thread.is_alive():
                 thread.join(max(0.0, ends - monotonic()))
 
     def _sweep(self, beat: Beat) -> None:
-        while not self._stopping.wait(self._seconds * self._rng.uniform(2 / 3, 4 / 3)):
+        awake = self._awake[beat.name]
+        while True:
+            awake.wait(self._seconds * self._rng.uniform(2 / 3, 4 / 3))
+            awake.clear()
+            if self._stopping:
+                return
             self._look_after(beat)
             self._will_look(beat)
 
@@ -91,7 +104,7 @@ class Sweeper:
 
     def _look_after(self, beat: Beat) -> None:
         try:
-            if not self._stopping.is_set() and self._finds_work(beat):
+            if not self._stopping and self._finds_work(beat):
                 self._promise(beat.name, LONGEST_WORK_SECONDS)
                 beat.work()
         except Exception as error:  # noqa: BLE001 - a sweep that fails must not be the last

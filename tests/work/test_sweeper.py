@@ -4,8 +4,9 @@ from collections.abc import Callable
 from random import Random
 from threading import Event
 
-from notify.delivery.sweeper import Beat, Sweeper
 from notify.domain.measures import Measure
+from notify.store.database import Database
+from notify.work.sweeper import Beat, Sweeper
 from tests.support.counted import Counted
 from tests.support.office import Office
 from tests.support.smtp import ScriptedRelay
@@ -22,7 +23,8 @@ def once(event: Event) -> Callable[[], bool]:
     return lambda: not event.is_set()
 
 
-def test_letters_go_with_no_doorbell_at_all(office: Office, relay: ScriptedRelay) -> None:
+def test_letters_go_with_no_doorbell_at_all(database: Database, relay: ScriptedRelay) -> None:
+    office = Office(database, relay.url)
     office.letters_wait("ann", "bob")
     with office.engine() as engine:
         sweeper = sweeping(Beat("deliver", engine.is_due, engine.drain))
@@ -91,3 +93,17 @@ def test_sweeps_are_counted_and_those_that_found_work() -> None:
     sweeper.stop(timeout_seconds=10)
 
     assert counted.of(Measure.SWEEP_FOUND) == {"deliver": 1}
+
+
+def test_a_stage_that_is_woken_is_looked_after_at_once_and_no_other() -> None:
+    woken, slept = Event(), Event()
+    stages = (Beat("woken", once(woken), woken.set), Beat("asleep", once(slept), slept.set))
+    sweeper = Sweeper(stages, seconds=3_600, rng=Random(1))
+    sweeper.start()
+
+    sweeper.wake("woken")
+    sweeper.wake("looked after elsewhere")
+
+    assert woken.wait(60)
+    sweeper.stop(timeout_seconds=10)
+    assert not slept.is_set()
