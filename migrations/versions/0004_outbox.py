@@ -33,13 +33,13 @@ SCHEMA = """
         CONSTRAINT work_items_lapses_check CHECK (lapses >= 0),
         CONSTRAINT work_items_reason_check CHECK (octet_length(reason) <= 1024)
     ) WITH (autovacuum_vacuum_scale_factor = 0.01, autovacuum_vacuum_threshold = 10000, autovacuum_analyze_scale_factor = 0.02, autovacuum_vacuum_cost_limit = 1000);
-    CREATE INDEX work_items_due ON notify.work_items (stage, lane, due_at, id);
+    CREATE INDEX work_items_due ON notify.work_items (stage, lane, due_at, id) WHERE lane >= 0;
     COMMENT ON INDEX notify.work_items_due IS 'Workers claim what is due, lane by lane; people list what is leased, lapsed or dead.';
     CREATE INDEX work_items_order ON notify.work_items (stage, order_key, id) WHERE order_key IS NOT NULL AND failures = 0 AND lane < 9;
     COMMENT ON INDEX notify.work_items_order IS 'A claim asks what comes before an item of the same key. What has failed holds up no other.';
     COMMENT ON TABLE notify.work_items IS 'What is to be done: one row from birth to outcome, whatever the stage. Dead items stay until they are retried by hand or pruned.';
-    COMMENT ON COLUMN notify.work_items.stage IS 'Which stage works it off: fan_out.';
-    COMMENT ON COLUMN notify.work_items.id IS 'Id of the row in the stage''s own table: an event.';
+    COMMENT ON COLUMN notify.work_items.stage IS 'Which stage works it off: fan_out, deliver.';
+    COMMENT ON COLUMN notify.work_items.id IS 'Id of the row in the stage''s own table: an event, an email job.';
     COMMENT ON COLUMN notify.work_items.lane IS '0 urgent, 1 normal, 2 bulk, claimed in that order; 4 lapsed, claimed alone; 8 leased; 9 dead.';
     COMMENT ON COLUMN notify.work_items.due_at IS 'Nobody may claim it before this instant. Leased: when the lease ends; dead: when it died.';
     COMMENT ON COLUMN notify.work_items.attempt IS 'Rises by one at every claim and never falls; (stage, id, attempt) names one attempt for ever.';
@@ -99,13 +99,8 @@ SCHEMA = """
         to_email TEXT,
         reason TEXT NOT NULL,
         status TEXT DEFAULT 'pending' NOT NULL,
-        due_at TIMESTAMP WITH TIME ZONE DEFAULT now(),
-        attempt INTEGER DEFAULT 0 NOT NULL,
-        failures INTEGER DEFAULT 0 NOT NULL,
-        max_failures INTEGER DEFAULT 12 NOT NULL,
-        lapses INTEGER DEFAULT 0 NOT NULL,
-        leased_by UUID,
-        priority SMALLINT DEFAULT 1 NOT NULL,
+        attempts INTEGER DEFAULT 0 NOT NULL,
+        lapses SMALLINT DEFAULT 0 NOT NULL,
         expires_at TIMESTAMP WITH TIME ZONE DEFAULT now() + interval '72 hours' NOT NULL,
         message_id TEXT,
         outcome_reason TEXT,
@@ -123,20 +118,16 @@ SCHEMA = """
         sent_in_ms INTEGER,
         CONSTRAINT email_jobs_pkey PRIMARY KEY (id),
         CONSTRAINT email_jobs_message_id_key UNIQUE (message_id),
-        CONSTRAINT email_jobs_status_check CHECK (status IN ('pending', 'sending', 'sent', 'skipped', 'dead', 'expired', 'cancelled')),
-        CONSTRAINT email_jobs_due_until_final_check CHECK ((due_at IS NULL) = (status IN ('sent', 'skipped', 'dead', 'expired', 'cancelled'))),
-        CONSTRAINT email_jobs_finished_when_final_check CHECK ((finished_at IS NOT NULL) = (status IN ('sent', 'skipped', 'dead', 'expired', 'cancelled'))),
-        CONSTRAINT email_jobs_attempt_check CHECK (attempt >= 0),
-        CONSTRAINT email_jobs_failures_check CHECK (failures >= 0 AND failures <= max_failures),
+        CONSTRAINT email_jobs_status_check CHECK (status IN ('pending', 'sent', 'skipped', 'dead', 'expired', 'cancelled')),
+        CONSTRAINT email_jobs_finished_when_final_check CHECK ((finished_at IS NULL) = (status = 'pending')),
+        CONSTRAINT email_jobs_attempts_check CHECK (attempts >= 0),
         CONSTRAINT email_jobs_lapses_check CHECK (lapses >= 0),
-        CONSTRAINT email_jobs_priority_check CHECK (priority BETWEEN 0 AND 2),
         CONSTRAINT email_jobs_last_error_check CHECK (octet_length(last_error) <= 1024),
         CONSTRAINT email_jobs_relay_reply_check CHECK (octet_length(relay_reply) <= 1024),
         CONSTRAINT email_jobs_addressed_unless_skipped_check CHECK (status = 'skipped' OR (to_email IS NOT NULL AND message_id IS NOT NULL)),
         CONSTRAINT email_jobs_reasoned_check CHECK (status NOT IN ('skipped', 'dead') OR outcome_reason IS NOT NULL),
         CONSTRAINT email_jobs_carried_with_leader_check CHECK (leader_id IS NULL OR carried_as IS NOT NULL),
         CONSTRAINT email_jobs_held_by_check CHECK (held_by IN ('hourly', 'daily', 'weekly', 'quiet_hours', 'pause')),
-        CONSTRAINT email_jobs_required_not_held_check CHECK (held_by IS NULL OR priority > 0),
         CONSTRAINT email_jobs_sent_in_ms_check CHECK (sent_in_ms >= 0),
         CONSTRAINT email_jobs_event_id_fkey FOREIGN KEY(event_id) REFERENCES notify.events (id),
         CONSTRAINT email_jobs_replay_of_fkey FOREIGN KEY(replay_of) REFERENCES notify.email_jobs (id) ON DELETE SET NULL,
@@ -144,15 +135,11 @@ SCHEMA = """
     ) WITH (autovacuum_vacuum_scale_factor = 0.01, autovacuum_vacuum_threshold = 10000, autovacuum_analyze_scale_factor = 0.02, autovacuum_vacuum_cost_limit = 1000);
     CREATE UNIQUE INDEX email_jobs_once ON notify.email_jobs (event_id, username) WHERE replay_of IS NULL;
     COMMENT ON INDEX notify.email_jobs_once IS 'The fan-out writes one letter a person and event, however often it runs.';
-    CREATE INDEX email_jobs_due ON notify.email_jobs (priority, due_at, id) WHERE due_at IS NOT NULL;
-    COMMENT ON INDEX notify.email_jobs_due IS 'The delivery claims due letters, urgent first.';
-    CREATE INDEX email_jobs_alone ON notify.email_jobs (due_at) WHERE due_at IS NOT NULL AND (status = 'sending' OR lapses > 0);
-    COMMENT ON INDEX notify.email_jobs_alone IS 'The delivery finds letters of which some worker vanished.';
     CREATE INDEX email_jobs_finished ON notify.email_jobs (finished_at) WHERE finished_at IS NOT NULL;
     COMMENT ON INDEX notify.email_jobs_finished IS 'Upkeep prunes old letters.';
     CREATE INDEX email_jobs_dead ON notify.email_jobs (finished_at) WHERE status = 'dead';
-    COMMENT ON INDEX notify.email_jobs_dead IS 'Metrics ask why letters died of late.';
-    CREATE UNIQUE INDEX email_jobs_open_replay ON notify.email_jobs (replay_of) WHERE replay_of IS NOT NULL AND due_at IS NOT NULL;
+    COMMENT ON INDEX notify.email_jobs_dead IS 'People list the letters that died.';
+    CREATE UNIQUE INDEX email_jobs_open_replay ON notify.email_jobs (replay_of) WHERE replay_of IS NOT NULL AND status = 'pending';
     COMMENT ON INDEX notify.email_jobs_open_replay IS 'A letter is replayed once at a time.';
     CREATE INDEX email_jobs_event ON notify.email_jobs (event_id);
     COMMENT ON INDEX notify.email_jobs_event IS 'People ask what became of an event; upkeep asks whether an event still has letters.';
@@ -172,14 +159,9 @@ SCHEMA = """
     COMMENT ON COLUMN notify.email_jobs.username IS 'Whom the event concerned.';
     COMMENT ON COLUMN notify.email_jobs.to_email IS 'Address at the fan-out or the last look; null where none was usable.';
     COMMENT ON COLUMN notify.email_jobs.reason IS 'Why the event concerned the person: author, reviewer.';
-    COMMENT ON COLUMN notify.email_jobs.status IS 'Where it stands.';
-    COMMENT ON COLUMN notify.email_jobs.due_at IS 'Nobody may take the row before this instant; null means finished. A claim pushes it to the end of the lease, a retry by the backoff.';
-    COMMENT ON COLUMN notify.email_jobs.attempt IS 'Rises by one at every claim and never falls; (id, attempt) names one try.';
-    COMMENT ON COLUMN notify.email_jobs.failures IS 'Tries that the other side answered with: no, later.';
-    COMMENT ON COLUMN notify.email_jobs.max_failures IS 'Retry budget; the failure that reaches it ends the row.';
-    COMMENT ON COLUMN notify.email_jobs.lapses IS 'Leases that ran out with no outcome recorded; the third ends the row.';
-    COMMENT ON COLUMN notify.email_jobs.leased_by IS 'Worker process that claimed the row last, for people to look at; null before the first claim.';
-    COMMENT ON COLUMN notify.email_jobs.priority IS '0 urgent (system-required), 1 normal, 2 bulk; claimed in that order.';
+    COMMENT ON COLUMN notify.email_jobs.status IS 'pending, or how it ended; who is sending it is in work_items.';
+    COMMENT ON COLUMN notify.email_jobs.attempts IS 'How many attempts were begun when it ended last; 0: it never has.';
+    COMMENT ON COLUMN notify.email_jobs.lapses IS 'How many workers had vanished with it when it ended last; 0: it never has.';
     COMMENT ON COLUMN notify.email_jobs.expires_at IS 'After this instant the letter is not worth sending.';
     COMMENT ON COLUMN notify.email_jobs.message_id IS 'Message-ID without brackets, the same at every try; null for a row that was born skipped.';
     COMMENT ON COLUMN notify.email_jobs.outcome_reason IS 'Why skipped, dead or cancelled, or why the last try failed; null before.';
@@ -190,7 +172,7 @@ SCHEMA = """
     COMMENT ON COLUMN notify.email_jobs.replay_of IS 'The job that this one repeats by hand; null for the letter itself.';
     COMMENT ON COLUMN notify.email_jobs.created_at IS 'When the fan-out wrote it.';
     COMMENT ON COLUMN notify.email_jobs.finished_at IS 'When it reached its final status; null before.';
-    COMMENT ON COLUMN notify.email_jobs.leader_id IS 'The job whose letter tells of this event too; null: a letter of its own. Until that letter''s end this row is not claimed by itself.';
+    COMMENT ON COLUMN notify.email_jobs.leader_id IS 'The job whose letter tells of this event too; null: a letter of its own. Until that letter''s end this row has no work item.';
     COMMENT ON COLUMN notify.email_jobs.carried_as IS 'Message-ID of the letter that tells of several events; null: a letter of its own.';
     COMMENT ON COLUMN notify.email_jobs.held_by IS 'What the letter waits or has waited for: hourly, daily, weekly (a digest), quiet_hours, pause; null: nothing.';
     COMMENT ON COLUMN notify.email_jobs.relay IS 'host:port of the relay that took the letter; null unless sent.';

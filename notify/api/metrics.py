@@ -17,13 +17,14 @@ from prometheus_client.registry import Collector
 from notify.domain.measures import BUCKETS, Measure, Role
 from notify.domain.outcomes import Blame, Phase
 from notify.domain.rates import Bucket
+from notify.domain.statuses import JobStatus
 from notify.domain.waves import Wave, wave
 from notify.store import gauges, process_totals, rates, server, stats
 from notify.store import relays as breakers
 from notify.store.database import Database
 from notify.store.gauges import Gauges
-from notify.store.leases import POISON
-from notify.store.outbox import AMBIGUOUS, DUPLICATE_SENT, LAPSE, LATE_SUCCESS, LEASE_LOST, SENT, SKIPPED
+from notify.store.items import POISON
+from notify.store.outbox import AMBIGUOUS, DUPLICATE_SENT, LAPSE, LATE_SUCCESS, LEASE_LOST
 from notify.store.process_totals import Total
 from notify.store.relays import MUTED, Standing
 from notify.store.server import HotTable
@@ -47,7 +48,7 @@ LATENCIES = {
 }
 HELP = {
     **OF_STAGES,
-    "dead_last_day": "Rows that ended dead within a day, by reason.",
+    "dead_last_day": "Work items that died within a day, by reason.",
     "wave_of_deaths": "Emails of the last minutes that died of this reason, if most did; else 0.",
     "relay_open": "Whether nothing is claimed for the relay, for this reason.",
     "rate_owed_seconds": "Seconds of this rate that are used up; from two on no email goes before its time.",
@@ -71,7 +72,7 @@ HELP = {
 }
 HELD_BY = (Blame.RELAY, Blame.CONFIGURATION, Blame.THROTTLE, MUTED)
 OUTCOMES = (
-    SENT, LATE_SUCCESS, DUPLICATE_SENT, "retry", "dead", SKIPPED, "expired", "released", LEASE_LOST,
+    JobStatus.SENT, LATE_SUCCESS, DUPLICATE_SENT, "retry", "dead", JobStatus.SKIPPED, "expired", "released", LEASE_LOST,
 )  # fmt: skip
 RINGS = {Measure.DOORBELL_SENT: "sent", Measure.DOORBELL_FAILED: "failed"}
 

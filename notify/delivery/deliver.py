@@ -166,11 +166,11 @@ def _happened(letter: Letter) -> tuple[datetime, int]:
 def _moves(leader_id: int, letter: Sequence[Looked], left: Sequence[Looked]) -> list[Move]:
     if not left:
         return []
-    moves = [Move(id=job.claim.id, leader_id=None, stays=False) for job, _ in left]
+    moves = [Move(id=job.claim.id, was=leader_id, leader_id=None, stays=False) for job, _ in left]
     for job, _ in letter:
         if job.claim.id != leader_id:
-            moves.append(Move(id=job.claim.id, leader_id=None, stays=True))
-            moves += [Move(id=one.claim.id, leader_id=job.claim.id, stays=True) for one in job.followers]
+            moves.append(Move(id=job.claim.id, was=leader_id, leader_id=None, stays=True))
+            moves += [Move(id=one.claim.id, was=leader_id, leader_id=job.claim.id, stays=True) for one in job.followers]
     return moves
 
 

@@ -17,17 +17,19 @@ from notify.delivery.deliver import Looked
 from notify.delivery.holdings import Holdings
 from notify.delivery.journal import Notes
 from notify.delivery.lanes import Held, Lanes
-from notify.delivery.ledger import ClaimUnheard, Ledger, Try
+from notify.delivery.ledger import ClaimUnheard, Ledger
 from notify.delivery.rates import Room
 from notify.delivery.recorder import MOST_ROWS, PAUSE_SECONDS, Recorder
 from notify.delivery.routes import Route
+from notify.domain.claims import Claim
 from notify.domain.jobs import Letter
 from notify.domain.measures import Count, Measure, bucket
 from notify.domain.outcomes import Answer, Blame, Outcome, Phase, Released, Retry, Sent
 from notify.domain.settlement import settle
+from notify.domain.statuses import JobStatus
 from notify.store.database import AWAY
-from notify.store.leases import Outlook
-from notify.store.outbox import DUPLICATE_SENT, LATE_SUCCESS, LEASE_LOST, SENT, Ending
+from notify.store.items import Attempt, Outlook
+from notify.store.outbox import DUPLICATE_SENT, LATE_SUCCESS, LEASE_LOST, Ending
 
 BUG = "internal_error"
 LOOK_AGAIN_SECONDS = 1.0
@@ -96,7 +98,7 @@ class Drain:
         self._claim_size = claim_size
         self._at_most = at_most.total_seconds()
         self._ends = 0.0
-        self._in_time: frozenset[Try] | None = None
+        self._in_time: frozenset[Attempt] | None = None
         self._ring = ring
         self._checkpoint = checkpoint
         self._count = count
@@ -105,7 +107,7 @@ class Drain:
         self._nudged = False
         self._lanes = Lanes()
         self._held = Holdings(ledger.extend, lease=ledger.lease)
-        self._unheard: Sequence[Try] = ()
+        self._unheard: Sequence[Claim] = ()
         self._flights: set[asyncio.Task[None]] = set()
         self._progress = asyncio.Event()
         self._recorder = Recorder(ledger.record, relieved=self._dispatch)
@@ -124,8 +126,8 @@ class Drain:
             await self._stream()
             await self._begun()
         except ClaimUnheard as error:
-            self._unheard = error.tries
-            log.warning("claim.unheard", letters=len(error.tries))
+            self._unheard = error.claims
+            log.warning("claim.unheard", letters=len(error.claims))
         except AWAY as error:
             log.warning("claim.failed", error=type(error).__name__)
         finally:
@@ -386,23 +388,23 @@ class Drain:
         waiting = self._lanes.clear()
         for held in waiting:
             self._held.drop(held)
-        names = [held.name for held in waiting]
-        self._report.released += len(names)
-        await self._insist(self._ledger.release, names)
+        claims = [held.job.claim for held in waiting]
+        self._report.released += len(claims)
+        await self._insist(self._ledger.release, claims)
         await self._insist(self._ledger.take_back, self._unheard)
 
-    async def _insist(self, give_back: Callable[[Sequence[Try]], Awaitable[object]], names: Sequence[Try]) -> None:
-        while names:
+    async def _insist(self, give_back: Callable[[Sequence[Claim]], Awaitable[object]], claims: Sequence[Claim]) -> None:
+        while claims:
             try:
-                await give_back(names)
+                await give_back(claims)
             except AWAY as error:
-                log.warning("release.waiting", letters=len(names), error=type(error).__name__)
+                log.warning("release.waiting", letters=len(claims), error=type(error).__name__)
                 await asyncio.sleep(PAUSE_SECONDS)
             else:
                 return
 
     def _tally(self, counts: Counter[str]) -> None:
-        self._report.sent += counts[SENT] + counts[LATE_SUCCESS] + counts[DUPLICATE_SENT]
+        self._report.sent += counts[JobStatus.SENT] + counts[LATE_SUCCESS] + counts[DUPLICATE_SENT]
         self._report.retried += counts["retry"]
         self._report.dead += counts["dead"]
         self._report.skipped += counts["skipped"] + counts["expired"]

@@ -25,9 +25,9 @@ from notify.domain.measures import Count, uncounted
 from notify.domain.ports import Channel, Doorbell
 from notify.domain.rates import DomainRates
 from notify.domain.stages import DELIVER
+from notify.store import items
 from notify.store.database import Database
-from notify.store.leases import Outlook
-from notify.store.outbox import LEASES
+from notify.store.items import Outlook
 
 DATABASE_THREADS = 3
 LONGEST_GOODBYE_SECONDS = 10
@@ -100,7 +100,7 @@ class Engine:
         if not self._routes or self._one_at_a_time.locked():
             return False
         with self._database.begin() as connection:
-            return LEASES.any_due(connection)
+            return items.is_due(connection, DELIVER)
 
     def drain(self) -> dict[str, float]:
         """

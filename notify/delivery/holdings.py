@@ -9,15 +9,15 @@ from typing import NoReturn
 import structlog
 
 from notify.delivery.lanes import Held
-from notify.delivery.ledger import Try
 from notify.delivery.recorder import PAUSE_SECONDS
 from notify.domain.jobs import Job, Letter
 from notify.store.database import AWAY
+from notify.store.items import Attempt
 
 # A letter is not begun with less than this part of its lease left: the answer would come too late.
 LEAST_PART_LEFT = 0.1
 
-Extend = Callable[[Sequence[Try]], Awaitable[set[int]]]
+Extend = Callable[[Sequence[Attempt]], Awaitable[set[int]]]
 
 log = structlog.get_logger(__name__)
 
@@ -34,7 +34,7 @@ class Holdings:
     def __init__(self, extend: Extend, *, lease: timedelta) -> None:
         self._extend = extend
         self._lease = lease.total_seconds()
-        self._held: dict[Try, Held] = {}
+        self._held: dict[Attempt, Held] = {}
 
     def __len__(self) -> int:
         return len(self._held)
@@ -54,11 +54,11 @@ class Holdings:
         """The letter is at its end here, or was given back."""
         del self._held[held.name]
 
-    def names(self) -> frozenset[Try]:
+    def names(self) -> frozenset[Attempt]:
         """The tries under lease at this moment."""
         return frozenset(self._held)
 
-    def any_of(self, names: Iterable[Try]) -> bool:
+    def any_of(self, names: Iterable[Attempt]) -> bool:
         """Whether one of these tries has not ended."""
         return any(name in self._held for name in names)
 

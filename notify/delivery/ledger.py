@@ -15,27 +15,28 @@ from notify.checkpoints import LETTER_CLAIMED, RECORD_COMMITTED, RECORD_WRITTEN,
 from notify.delivery.deliver import Looked, dossiers, gather, is_required, last_look, resting
 from notify.delivery.rates import within
 from notify.delivery.recorder import CommitUnsettled, Flush
+from notify.domain.claims import Claim
 from notify.domain.errors import NotifyError
 from notify.domain.jobs import Job
 from notify.domain.rates import DomainRates
-from notify.store import commits, directory, groups, outbox
+from notify.domain.stages import DELIVER
+from notify.store import commits, directory, groups, items, outbox
 from notify.store.database import AWAY, Database
 from notify.store.directory import Undeliverable
-from notify.store.leases import Outlook
-from notify.store.outbox import LEASES, Ending
+from notify.store.items import Attempt, Outlook
+from notify.store.outbox import Ending
 
 P = ParamSpec("P")
 Result = TypeVar("Result")
-Try = tuple[int, int]
 NO_RATES = DomainRates()
 
 
 class ClaimUnheard(NotifyError):
     """The database was lost while it committed a claim; nobody knows whether the letters are ours."""
 
-    def __init__(self, *, tries: Sequence[Try]) -> None:
-        super().__init__(letters=len(tries))
-        self.tries = tries
+    def __init__(self, *, claims: Sequence[Claim]) -> None:
+        super().__init__(letters=len(claims))
+        self.claims = claims
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +69,7 @@ class Ledger:
 
     async def outlook(self) -> Outlook:
         """Whether a letter is due, and whether one is that outlived a worker."""
-        return await self._run(LEASES.outlook)
+        return await self._run(lambda connection: items.outlook(connection, DELIVER))
 
     async def claim(self, limit: int) -> Claimed:
         """Take up to *limit* due letters, each with what the last look says; those that must wait are put off."""
@@ -95,17 +96,18 @@ class Ledger:
         """End the letters that have outlived three workers; how many there were."""
         return await self._run(lambda connection: outbox.bury_poison(connection, worker=self.worker))
 
-    async def take_back(self, tries: Sequence[Try]) -> set[int]:
-        """Undo a claim that was never answered; the ids it had taken."""
-        return await self._run(lambda connection: outbox.take_back(connection, tries, worker=self.worker))
+    async def take_back(self, claims: Sequence[Claim]) -> None:
+        """Undo a claim that was never answered."""
+        await self._run(lambda connection: items.take_back(connection, DELIVER, claims, worker=self.worker))
 
-    async def extend(self, tries: Sequence[tuple[int, int]]) -> set[int]:
+    async def extend(self, tries: Sequence[Attempt]) -> set[int]:
         """Renew these leases; the ids that are still ours."""
-        return await self._run(lambda connection: LEASES.extend(connection, tries, lease=self.lease))
+        return await self._run(lambda connection: items.extend(connection, DELIVER, tries, lease=self.lease))
 
-    async def release(self, tries: Sequence[tuple[int, int]]) -> set[int]:
-        """Give these back, due at once; the ids that were still ours."""
-        return await self._run(lambda connection: outbox.release(connection, tries))
+    async def release(self, claims: Sequence[Claim]) -> None:
+        """Give these back with their place in the queue."""
+        endings = list(map(items.released, claims))
+        await self._run(lambda connection: items.settle(connection, DELIVER, endings))
 
     async def record(self, flush: Flush) -> Counter[str]:
         """
@@ -130,7 +132,7 @@ class Ledger:
 
         def asked(connection: Connection) -> bool | None:
             done = commits.took_place(connection, before)
-            return done and not LEASES.any_held(connection, tries, worker=self.worker)
+            return done and not items.any_leased(connection, DELIVER, tries, worker=self.worker)
 
         done = await self._run(asked)
         if done is None:
@@ -159,10 +161,11 @@ class Ledger:
         waits = resting(connection, found)
         groups.postpone(
             connection,
-            {(one.claim.id, one.claim.attempt): waits[one.claim.id] for one in rows if one.claim.id in waits},
+            {job.claim: waits[job.claim.id] for job in jobs if job.claim.id in waits},
+            led={job.claim.id: [one.claim.id for one in job.followers] for job in jobs},
         )
         gathered = gather([(one.job, last_look(one)) for one in found if one.job.claim.id not in waits])
-        groups.move(connection, gathered.moves, lease=self.lease)
+        groups.move(connection, gathered.moves)
         if not self.domains:
             return list(gathered.looked)
         required = {one.job.claim.id for one in found if is_required(one)}
@@ -179,7 +182,7 @@ class Ledger:
             await self._run(lambda connection: found.extend(take(connection)))
         except AWAY as away:
             if found:
-                raise ClaimUnheard(tries=[(job.claim.id, job.claim.attempt) for job, _ in found]) from away
+                raise ClaimUnheard(claims=[job.claim for job, _ in found]) from away
             raise
         if found:
             self.checkpoint(LETTER_CLAIMED)

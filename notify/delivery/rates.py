@@ -17,9 +17,10 @@ from sqlalchemy import Connection
 
 from notify.delivery.deliver import Looked
 from notify.dns_names import of_address
+from notify.domain.claims import Claim
 from notify.domain.jobs import Letter
 from notify.domain.rates import DomainRates, Rate, turns
-from notify.store import rates
+from notify.store import outbox, rates
 from notify.store.database import Database
 
 
@@ -74,15 +75,11 @@ def within(
     if not limited:
         return list(looked)
     buckets = rates.locked(connection, [rates.of_domain(name) for name in limited])
-    delays: dict[tuple[int, int], timedelta] = {}
+    delays: dict[Claim, timedelta] = {}
     for name, letters in limited.items():
         urgent = [one.claim.id in required for one in letters]
         seconds, buckets[rates.of_domain(name)] = turns(buckets[rates.of_domain(name)], by_name[name], urgent=urgent)
-        delays |= {
-            (one.claim.id, one.claim.attempt): timedelta(seconds=delay)
-            for one, delay in zip(letters, seconds, strict=True)
-            if delay
-        }
+        delays |= {one.claim: timedelta(seconds=delay) for one, delay in zip(letters, seconds, strict=True) if delay}
     rates.keep(connection, buckets)
-    rates.put_off(connection, delays)
-    return [(job, one) for job, one in looked if (job.claim.id, job.claim.attempt) not in delays]
+    outbox.put_off(connection, delays)
+    return [(job, one) for job, one in looked if job.claim not in delays]

@@ -11,7 +11,8 @@ from sqlalchemy import Connection
 
 from notify.domain.errors import NotifyError
 from notify.domain.retention import Kept, Look, rest
-from notify.store import groups, outbox, upkeep
+from notify.domain.stages import DELIVER
+from notify.store import groups, items, upkeep
 from notify.store.database import Database
 from notify.store.upkeep import Batch, Place
 
@@ -131,5 +132,5 @@ class Pruning:
 
 def _look(connection: Connection) -> Look:
     began = monotonic()
-    due = outbox.LEASES.any_due(connection)
+    due = items.is_due(connection, DELIVER)
     return Look(seconds=monotonic() - began, due=due)

@@ -11,12 +11,12 @@ from notify.domain.events import Event
 from notify.domain.fan_out import Decision, Priority, Rule, Step, Told, resolve
 from notify.domain.preferences import NO_CHOICES, Choices, Person
 from notify.domain.schedule import Hold, Wait, clock, hold
+from notify.domain.statuses import JobStatus
 from notify.intake.fan_out import UNKNOWN_CL, UNKNOWN_TYPE, Facts, audience_of, facts_about, standing
 from notify.intake.receive import receive
 from notify.intake.schema import EventIn
 from notify.store import directory, events, groups, preferences
 from notify.store.jobs import JobView
-from notify.store.leases import PENDING
 
 NOT_CONCERNED = "not_concerned"
 MOST_NAMES = 5
@@ -83,7 +83,7 @@ def traces(connection: Connection, letters: Sequence[JobView]) -> dict[int, tupl
     What was decided when the row was written stands in the row. Of one that is held comes last for what
     and until when. A constant number of statements.
     """
-    leaving = groups.leaving(connection, [one.id for one in letters if one.held_by and one.status == PENDING])
+    leaving = groups.leaving(connection, [one.id for one in letters if one.held_by and one.status == JobStatus.PENDING])
     told_of = events.load(connection, sorted({one.event_id for one in letters}))
     names = {one.username for one in letters}
     facts = Facts(

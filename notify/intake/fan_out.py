@@ -21,22 +21,20 @@ from notify.domain.mentions import Names, Readings, mentioned
 from notify.domain.ports import Doorbell
 from notify.domain.preferences import NO_CHOICES, Choices, EventType, Person
 from notify.domain.stages import DELIVER, FAN_OUT
+from notify.domain.statuses import EventStatus, JobStatus
 from notify.domain.threads import message_id
 from notify.intake import holding, together
 from notify.intake.together import NEVER
 from notify.intake.triggers import TRIGGERS
 from notify.markdown import prose
-from notify.store import directory, events, preferences
+from notify.store import directory, events, items, preferences
 from notify.store.database import Database
-from notify.store.leases import DEAD, PENDING
-from notify.store.outbox import SKIPPED, NewJob
-from notify.work import items
-from notify.work.items import Ending
+from notify.store.items import Ending
+from notify.store.outbox import NewJob
 from notify.work.stage import counted
 
 UNKNOWN_CL = "unknown_cl"
 UNKNOWN_TYPE = "unknown_type"
-DONE = "done"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,20 +105,20 @@ class FanOut:
             window = partial(self._window, found.event_types)
             written = together.write(connection, drawn_up.jobs, window=window, waits=waits)
             ours = items.settle(connection, FAN_OUT, drawn_up.endings)
-            ended = [one for one in drawn_up.endings if one.id in ours]
+            ended = [one for one in drawn_up.endings if one.name in ours]
             fanned_out = [one.id for one in ended if one.lane is None]
-            events.end(connection, fanned_out, DONE)
+            events.end(connection, fanned_out, EventStatus.DONE)
             self.bury(connection, [one.id for one in ended if one.lane is Lane.DEAD])
             self._checkpoint(FAN_OUT_WRITTEN)
         self._checkpoint(FAN_OUT_COMMITTED)
-        if written[PENDING]:
+        if written[JobStatus.PENDING]:
             self._doorbell.ring(DELIVER)
         self._time([batch[id_] for id_ in fanned_out], seconds=monotonic() - began)
-        return counted(ended) + Counter(letters=written[PENDING], skipped=written[SKIPPED])
+        return counted(ended) + Counter(letters=written[JobStatus.PENDING], skipped=written[JobStatus.SKIPPED])
 
     def bury(self, connection: Connection, ids: Sequence[int]) -> None:
         """Nobody was told of these events, and nobody will be."""
-        events.end(connection, ids, DEAD)
+        events.end(connection, ids, EventStatus.DEAD)
 
     def _time(self, fanned_out: Sequence[Event], *, seconds: float) -> None:
         """Count how old these events are now; their batch took so long."""

@@ -10,7 +10,7 @@ Decided: pages follow each other by id. What a page leaves as it was, such as a 
     is made due now, would else be found again by the next.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
@@ -21,9 +21,12 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     Integer,
+    Subquery,
     Text,
+    any_,
     case,
     cast,
+    delete,
     exists,
     func,
     literal,
@@ -31,26 +34,30 @@ from sqlalchemy import (
     select,
     update,
 )
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.dialects.postgresql import distinct_on
+from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.sql.dml import ReturningInsert, ReturningUpdate
 
-from notify.store.leases import DEAD, PENDING
-from notify.store.outbox import end_of_life
-from notify.store.tables import email_jobs, events
+from notify.domain.claims import Lane
+from notify.domain.stages import DELIVER
+from notify.domain.statuses import JobStatus
+from notify.store.outbox import MAX_FAILURES, end_of_life
+from notify.store.tables import email_jobs, events, notification_event_types, work_items
 from notify.store.which import Which, meant
 
-REVIVABLE = (PENDING, DEAD, "expired", "cancelled")
-REPLAYABLE = ("sent", DEAD, "expired", "cancelled")
-FRESH_BUDGET = 12
+REVIVABLE = (JobStatus.PENDING, JobStatus.DEAD, JobStatus.EXPIRED, JobStatus.CANCELLED)
+REPLAYABLE = (JobStatus.SENT, JobStatus.DEAD, JobStatus.EXPIRED, JobStatus.CANCELLED)
 CANCELLED_BY_HAND = "by_hand"
 REPLAY_NUMBER = r"\.r([0-9]+)@"
 BEFORE_HOST = r"(\.r[0-9]+)?@"
-COPIED = ("event_id", "event_type", "cl_link", "username", "to_email", "reason", "priority")
+COPIED = ("event_id", "event_type", "cl_link", "username", "to_email", "reason")
 
-_row = email_jobs.c
+_row, _item = email_jobs.c, work_items.c
+_REVIVED = (_row.id, _row.leader_id, _row.event_type, _row.attempts, _row.lapses)
 _others = email_jobs.alias("others")
-_leaders = email_jobs.alias("leaders")
 _told_of = events.alias("told_of")
+# Its own name: whoever asks may have joined the table for itself.
+_lease = work_items.alias("lease").c
 
 
 class Action(StrEnum):
@@ -111,17 +118,24 @@ def act(connection: Connection, action: Action, which: Which, *, after_id: int =
         .where(meant(which), allowed(action), _row.id > after_id, _row.id <= last_id)
         .order_by(_row.id)
         .limit(limit)
-        .with_for_update(of=email_jobs)
     )
-    if action is Action.CANCEL:
-        # Whoever joins one of these holds its lock: the statement that follows sees everybody who has.
-        connection.execute(page)
+    if action is not Action.REPLAY:
+        # Whoever claims one of these, or joins it, locks its item: the statement that follows sees what came of that.
+        # Items before letters, as a worker locks them that records; else each would wait for the other.
+        letters = select(func.coalesce(_row.leader_id, _row.id)).where(_row.id.in_(page.scalar_subquery()))
+        locked = select(_item.id).where(_item.stage == DELIVER, _item.id == any_(func.array(letters.scalar_subquery())))
+        connection.execute(locked.order_by(_item.id).with_for_update())
+    page = page.with_for_update(of=email_jobs)
     chosen = page.cte("chosen").prefix_with("MATERIALIZED", dialect="postgresql")
     acted = _ACTS[action](chosen).cte("acted")
     last = select(func.max(chosen.c.id)).scalar_subquery()
     done = select(func.array_agg(acted.c.id)).scalar_subquery()
     query = select(last.label("last_id"), done.label("done"))
-    found = connection.execute(query.add_cte(*(one(chosen) for one in _BESIDES.get(action, ())))).one()
+    if action is Action.CANCEL:
+        query = query.add_cte(_pass_on(chosen), _inherit(chosen), _forget(chosen))
+    else:
+        query = query.add_cte(_due_now(acted))
+    found = connection.execute(query).one()
     return Page(done=tuple(found.done or ()), last_id=found.last_id)
 
 
@@ -138,76 +152,109 @@ def _retry(chosen: CTE) -> ReturningUpdate[Any]:
     Of several replays of one letter that have ended, the first comes back and the others stay. Who
     was to leave with another's letter still does if that one waits or comes back, else goes alone.
     """
-    stays = (_row.status == PENDING) | (_row.leader_id == _any_of(chosen))
+    stays = (_row.status == JobStatus.PENDING) | (_row.leader_id == _any_of(chosen))
     earlier = exists().where(
         _others.c.replay_of == _row.replay_of, _others.c.id < _row.id, _others.c.id.in_(select(chosen.c.id))
     )
     return (
         update(email_jobs)
-        .where(_row.id == _any_of(chosen), or_(_row.status == PENDING, ~earlier))
+        .where(_row.id == _any_of(chosen), or_(_row.status == JobStatus.PENDING, ~earlier))
         .values(
-            status=PENDING,
-            due_at=case(
-                (_row.leader_id.is_not(None) & stays, func.greatest(_row.expires_at, end_of_life(_row.event_type))),
-                else_=func.now(),
-            ),
+            status=JobStatus.PENDING,
             leader_id=case((stays, _row.leader_id)),
             carried_as=case((stays | _row.leader_id.is_(None), _row.carried_as)),
             finished_at=None,
             outcome_reason=None,
-            max_failures=func.greatest(_row.max_failures, _row.failures + FRESH_BUDGET),
             expires_at=func.greatest(_row.expires_at, end_of_life(_row.event_type)),
+        )
+        .returning(*_REVIVED)
+    )
+
+
+def _due_now(acted: CTE) -> CTE:
+    """The letters of these are due now, whoever leads them; their budgets begin anew where they are spent."""
+    letter = func.coalesce(acted.c.leader_id, acted.c.id)
+    fresh = upsert(work_items).from_select(
+        ["stage", "id", "lane", "attempt", "lapses", "max_failures"],
+        select(
+            literal(DELIVER, Text),
+            letter,
+            case((acted.c.lapses > 0, int(Lane.LAPSED)), else_=_lane_of(acted.c.event_type)),
+            acted.c.attempts,
+            acted.c.lapses,
+            literal(MAX_FAILURES),
+        ).ext(distinct_on(letter)),
+    )
+    waits = case(
+        (_item.lapses > 0, int(Lane.LAPSED)),
+        (_item.lane < int(Lane.LAPSED), _item.lane),
+        else_=fresh.excluded.lane,
+    )
+    budget = func.greatest(_item.max_failures, _item.failures + MAX_FAILURES)
+    return fresh.on_conflict_do_update(
+        index_elements=[_item.stage, _item.id],
+        set_={"lane": waits, "due_at": func.now(), "max_failures": budget, "reason": None},
+        where=_item.lane != int(Lane.LEASED),
+    ).cte("due_now")
+
+
+def _cancel(chosen: CTE) -> ReturningUpdate[Any]:
+    its_item = select(_item.attempt).where(_item.stage == DELIVER, _item.id == _row.id)
+    return (
+        update(email_jobs)
+        .where(_row.id == _any_of(chosen))
+        .values(
+            status=JobStatus.CANCELLED,
+            finished_at=func.now(),
+            outcome_reason=CANCELLED_BY_HAND,
+            attempts=func.greatest(_row.attempts, its_item.scalar_subquery()),
+            lapses=func.greatest(_row.lapses, its_item.with_only_columns(_item.lapses).scalar_subquery()),
         )
         .returning(_row.id)
     )
 
 
-def _hurry_leaders(chosen: CTE) -> CTE:
-    """The letters that waiting ones of these leave with are due now."""
-    led = select(_others.c.leader_id).where(_others.c.id.in_(select(chosen.c.id)), _others.c.status == PENDING)
+def _heirs(chosen: CTE) -> Subquery:
+    """Of those who were to leave with one of these, the first, which is to lead the others."""
     return (
-        update(email_jobs)
-        .where(_row.id.in_(led), _row.status == PENDING, _row.id.not_in(select(chosen.c.id)))
-        .values(due_at=func.now())
-        .cte("hurried")
-    )
-
-
-def _pass_on(chosen: CTE) -> CTE:
-    """Of those who were to leave with one of these, the first leads the others, in its place and at its time."""
-    heirs = (
         select(_others.c.leader_id.label("leader_id"), func.min(_others.c.id).label("heir"))
         .where(
             _others.c.leader_id.in_(select(chosen.c.id)),
             _others.c.id.not_in(select(chosen.c.id)),
-            _others.c.due_at.is_not(None),
+            _others.c.status == JobStatus.PENDING,
         )
         .group_by(_others.c.leader_id)
         .subquery("heirs")
     )
+
+
+def _pass_on(chosen: CTE) -> CTE:
+    """The others of a letter follow its heir."""
+    heirs = _heirs(chosen)
     return (
         update(email_jobs)
         .where(
             _row.leader_id == heirs.c.leader_id,
-            _leaders.c.id == heirs.c.leader_id,
             _row.id.not_in(select(chosen.c.id)),
-            _row.due_at.is_not(None),
+            _row.status == JobStatus.PENDING,
         )
-        .values(
-            leader_id=func.nullif(heirs.c.heir, _row.id),
-            due_at=case((_row.id == heirs.c.heir, _leaders.c.due_at), else_=_row.due_at),
-        )
+        .values(leader_id=func.nullif(heirs.c.heir, _row.id))
         .cte("passed_on")
     )
 
 
-def _cancel(chosen: CTE) -> ReturningUpdate[Any]:
-    return (
-        update(email_jobs)
-        .where(_row.id == _any_of(chosen))
-        .values(status="cancelled", due_at=None, finished_at=func.now(), outcome_reason=CANCELLED_BY_HAND)
-        .returning(_row.id)
+def _inherit(chosen: CTE) -> CTE:
+    """The heir has a work item like the one that goes, at the same time."""
+    heirs = _heirs(chosen)
+    columns = ["lane", "due_at", "attempt", "failures", "max_failures", "lapses", "leased_by"]
+    source = select(_item.stage, heirs.c.heir, *(_item[name] for name in columns)).where(
+        _item.stage == DELIVER, _item.id == heirs.c.leader_id
     )
+    return upsert(work_items).from_select(["stage", "id", *columns], source).on_conflict_do_nothing().cte("inherited")
+
+
+def _forget(chosen: CTE) -> CTE:
+    return delete(work_items).where(_item.stage == DELIVER, _item.id == _any_of(chosen)).cte("forgotten")
 
 
 def _replay(chosen: CTE) -> ReturningInsert[Any]:
@@ -226,14 +273,21 @@ def _replay(chosen: CTE) -> ReturningInsert[Any]:
     fresh = func.regexp_replace(_row.message_id, BEFORE_HOST, literal(".r", Text) + number + literal("@", Text))
     source = select(*(_row[name] for name in COPIED), _row.id, fresh, end_of_life(_row.event_type))
     return (
-        insert(email_jobs)
+        upsert(email_jobs)
         .from_select(
             [*COPIED, "replay_of", "message_id", "expires_at"],
             source.where(_row.id == _any_of(chosen)).order_by(_row.id),
         )
         .on_conflict_do_nothing()
-        .returning(email_jobs.c.id)
+        .returning(*_REVIVED)
     )
+
+
+def _lane_of(event_type: ColumnElement[str]) -> ColumnElement[int]:
+    """Where a letter of this type waits."""
+    types = notification_event_types.c
+    required = exists().where(types.code == event_type, types.system_required)
+    return case((required, int(Lane.URGENT)), else_=int(Lane.NORMAL))
 
 
 def _any_of(chosen: CTE) -> ColumnElement[int]:
@@ -242,24 +296,26 @@ def _any_of(chosen: CTE) -> ColumnElement[int]:
 
 # Without its words there is nothing to write a letter from.
 _is_emptied = exists().where(_told_of.c.id == _row.event_id, _told_of.c.emptied_at.is_not(None))
+_is_leased = exists().where(
+    _lease.stage == DELIVER,
+    _lease.id == func.coalesce(_row.leader_id, _row.id),
+    _lease.lane == int(Lane.LEASED),
+)
 _ALLOWED: Mapping[Action, ColumnElement[bool]] = MappingProxyType(
     {
         Action.RETRY: _row.status.in_(REVIVABLE)
         & ~_is_emptied
-        & (
-            (_row.status == PENDING)
-            | ~exists().where(_others.c.replay_of == _row.replay_of, _others.c.due_at.is_not(None))
+        & case(
+            (_row.status == JobStatus.PENDING, ~_is_leased),
+            else_=~exists().where(_others.c.replay_of == _row.replay_of, _others.c.status == JobStatus.PENDING),
         ),
-        Action.CANCEL: _row.due_at.is_not(None),
+        Action.CANCEL: _row.status == JobStatus.PENDING,
         Action.REPLAY: _row.status.in_(REPLAYABLE)
         & _row.message_id.is_not(None)
         & ~_is_emptied
-        & ~exists().where(_others.c.replay_of == _row.id, _others.c.due_at.is_not(None)),
+        & ~exists().where(_others.c.replay_of == _row.id, _others.c.status == JobStatus.PENDING),
     }
 )
 _ACTS: Mapping[Action, Callable[[CTE], ReturningUpdate[Any] | ReturningInsert[Any]]] = MappingProxyType(
     {Action.RETRY: _retry, Action.CANCEL: _cancel, Action.REPLAY: _replay}
-)
-_BESIDES: Mapping[Action, Sequence[Callable[[CTE], CTE]]] = MappingProxyType(
-    {Action.RETRY: (_hurry_leaders,), Action.CANCEL: (_pass_on,)}
 )

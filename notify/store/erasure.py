@@ -12,6 +12,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Table, Text, case, cast, delete, exists, func, literal, select, update
 
+from notify.domain.statuses import JobStatus
 from notify.store.tables import (
     change_lists,
     cl_mutes,
@@ -92,7 +93,12 @@ def erase_choices(connection: Connection, username: str) -> None:
 
 def erase_letters(connection: Connection, username: str, *, alias: str, limit: int) -> int:
     """Take the person out of up to *limit* letters that have ended, and their tries; how many."""
-    page = select(_row.id).where(_row.username == username, _row.due_at.is_(None)).order_by(_row.id).limit(limit)
+    page = (
+        select(_row.id)
+        .where(_row.username == username, _row.status != JobStatus.PENDING)
+        .order_by(_row.id)
+        .limit(limit)
+    )
     ids = connection.scalars(page.with_for_update()).all()
     name = literal(f"{ERASED}.", Text) + cast(_row.id, Text)
     connection.execute(update(email_attempts).where(email_attempts.c.job_id.in_(ids)).values(text=None))
@@ -116,7 +122,7 @@ def erase_events(connection: Connection, username: str, *, alias: str, after_id:
     page = select(_said.id, _said.actor, _said.finished_at).where(_said.id > after_id).order_by(_said.id).limit(limit)
     found = connection.execute(page).all()
     ids = [one.id for one in found if one.actor == username and one.finished_at is not None]
-    waits = exists().where(_row.event_id == _said.id, _row.due_at.is_not(None))
+    waits = exists().where(_row.event_id == _said.id, _row.status == JobStatus.PENDING)
     emptied = update(events).where(_said.id.in_(ids), ~waits)
     done = connection.execute(
         emptied.values(

@@ -8,7 +8,6 @@ number that is larger says enough, and a scrape must not cost more the worse thi
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from functools import cache
 from typing import Any
 
 from sqlalchemy import (
@@ -31,12 +30,9 @@ from sqlalchemy import (
 )
 
 from notify.domain.claims import WAITING, Lane
-from notify.domain.fan_out import Priority
-from notify.domain.stages import DELIVER
+from notify.domain.statuses import JobStatus
 from notify.domain.waves import WINDOW, Deaths, Ended
-from notify.store.leases import DEAD, SENDING
-from notify.store.outbox import SENT
-from notify.store.tables import email_jobs, people, user_notification_settings, work_items
+from notify.store.tables import IN_A_LANE, email_jobs, people, user_notification_settings, work_items
 
 MOST = 100_000
 NEWEST = 1_000
@@ -63,16 +59,18 @@ class Gauges:
 
 def read(connection: Connection, stages: Sequence[str]) -> dict[str, Gauges]:
     """The numbers of these stages, two statements for each."""
-    return {stage: _of_letters(connection) if stage == DELIVER else _of_items(connection, stage) for stage in stages}
+    return {stage: _of_stage(connection, stage) for stage in stages}
 
 
 def ended_of_late(connection: Connection) -> Ended:
     """What became of the newest emails that ended; one range of ``email_jobs_finished``, of at most ``NEWEST`` rows."""
     found = connection.execute(_ENDED).all()
     return Ended(
-        sent=sum(one.emails for one in found if one.status == SENT),
+        sent=sum(one.emails for one in found if one.status == JobStatus.SENT),
         deaths=[
-            Deaths(reason=one.reason, count=one.emails, first_at=one.first_at) for one in found if one.status == DEAD
+            Deaths(reason=one.reason, count=one.emails, first_at=one.first_at)
+            for one in found
+            if one.status == JobStatus.DEAD
         ],
     )
 
@@ -82,46 +80,10 @@ def undeliverable_addresses(connection: Connection) -> int:
     return connection.execute(_UNDELIVERABLE).scalar_one()
 
 
-def _of_items(connection: Connection, stage: str) -> Gauges:
+def _of_stage(connection: Connection, stage: str) -> Gauges:
     numbers = connection.execute(_ITEMS, {"stage": stage}).mappings().one()
     dead = connection.execute(_DEAD_ITEMS, {"stage": stage})
     return Gauges(**numbers, dead_last_day={one.reason: one.items for one in dead})
-
-
-def _of_letters(connection: Connection) -> Gauges:
-    numbers = connection.execute(_standing(email_jobs, SENDING)).mappings().one()
-    dead = {why or UNKNOWN: count for why, count in connection.execute(_dead(email_jobs, email_jobs.c.outcome_reason))}
-    return Gauges(**numbers, dead_last_day=dead)
-
-
-@cache
-def _standing(table: Table, held: str) -> Select[Any]:
-    row, now = table.c, func.now()
-    is_held = row.status == text(f"'{held}'")
-    firsts = [select(func.min(row.due_at)).where(row.priority == int(one)).scalar_subquery() for one in Priority]
-    waited = extract("epoch", now - func.least(*firsts))
-    in_flight = _count(_rows(table, is_held, row.due_at > now))
-    return select(
-        _count(_by_priority(table, row.due_at <= now)).label("due"),
-        cast(func.greatest(func.coalesce(waited, 0), 0), Float).label("oldest_due_seconds"),
-        func.greatest(_count(_by_priority(table, row.due_at > now)) - in_flight, 0).label("scheduled"),
-        in_flight.label("in_flight"),
-        _count(_rows(table, is_held, row.due_at <= now)).label("expired_leases"),
-    )
-
-
-@cache
-def _dead(table: Table, reason: ColumnElement[str]) -> Select[Any]:
-    row = table.c
-    of_late = (row.status == text(f"'{DEAD}'"), row.finished_at > func.now() - literal(timedelta(days=1)))
-    latest = select(reason.label("reason")).where(*of_late).order_by(row.finished_at.desc()).limit(MOST).subquery()
-    return select(latest.c.reason, func.count()).group_by(latest.c.reason)
-
-
-def _by_priority(table: Table, condition: ColumnElement[bool]) -> Select[Any]:
-    """Rows of each priority, which is one range of the index that the claim uses."""
-    ranges = [_rows(table, table.c.priority == int(one), condition).subquery() for one in Priority]
-    return select(union_all(*(one.select() for one in ranges)).subquery())
 
 
 def _rows(table: Table, *conditions: ColumnElement[bool]) -> Select[Any]:
@@ -133,17 +95,17 @@ def _count(rows: Select[Any]) -> ColumnElement[int]:
 
 
 _item = work_items.c
-_of_stage = _item.stage == bindparam("stage", type_=Text)
+_is_of_stage = (_item.stage == bindparam("stage", type_=Text)) & IN_A_LANE
 _now = func.now()
 
 
 def _first_due(lane: Lane) -> ColumnElement[Any]:
-    return select(func.min(_item.due_at)).where(_of_stage, _item.lane == int(lane)).scalar_subquery()
+    return select(func.min(_item.due_at)).where(_is_of_stage, _item.lane == int(lane)).scalar_subquery()
 
 
 def _in_lanes(*lanes: Lane, condition: ColumnElement[bool]) -> Select[Any]:
     """Items of these lanes, each of which is one range of the index that the claim uses."""
-    ranges = [_rows(work_items, _of_stage, _item.lane == int(lane), condition).subquery() for lane in lanes]
+    ranges = [_rows(work_items, _is_of_stage, _item.lane == int(lane), condition).subquery() for lane in lanes]
     return select(union_all(*(one.select() for one in ranges)).subquery())
 
 
@@ -162,7 +124,7 @@ _ITEMS = select(
 )
 _latest_dead = (
     select(func.split_part(_item.reason, ":", 1).label("reason"))
-    .where(_of_stage, _item.lane == int(Lane.DEAD), _item.due_at > _now - literal(timedelta(days=1)))
+    .where(_is_of_stage, _item.lane == int(Lane.DEAD), _item.due_at > _now - literal(timedelta(days=1)))
     .order_by(_item.due_at.desc())
     .limit(MOST)
     .subquery()
@@ -188,10 +150,10 @@ _newest = (
 _ENDED = (
     select(
         _newest.status,
-        case((_newest.status == DEAD, _newest.outcome_reason)).label("reason"),
+        case((_newest.status == JobStatus.DEAD, _newest.outcome_reason)).label("reason"),
         func.count().label("emails"),
         func.min(_newest.finished_at).label("first_at"),
     )
-    .where(_newest.status.in_([SENT, DEAD]), _newest.leader_id.is_(None))
+    .where(_newest.status.in_([JobStatus.SENT, JobStatus.DEAD]), _newest.leader_id.is_(None))
     .group_by(_newest.status, text("reason"))
 )

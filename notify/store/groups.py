@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from json import dumps
 from typing import Any
@@ -13,11 +13,11 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     DateTime,
-    Integer,
     Row,
     Select,
     Text,
     any_,
+    bindparam,
     case,
     delete,
     func,
@@ -29,15 +29,18 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import ARRAY, insert
 
+from notify.domain.claims import Claim
 from notify.domain.schedule import Wait
+from notify.domain.stages import DELIVER
+from notify.domain.statuses import JobStatus
 from notify.domain.together import Group, Leader, Standing
-from notify.store.leases import PENDING, SENDING
+from notify.store import items
+from notify.store.outbox import MAX_FAILURES
 from notify.store.records import records
-from notify.store.tables import email_jobs, letter_groups
+from notify.store.tables import email_jobs, letter_groups, work_items
 
 KEPT = timedelta(days=2)
-
-Try = tuple[int, int]
+LEASE = ("lane", "due_at", "attempt", "failures", "max_failures", "lapses", "leased_by")
 
 _NOT_HELD = literal_column("'-infinity'::timestamptz", DateTime(timezone=True))
 _NAME = (letter_groups.c.username, letter_groups.c.cl_link, letter_groups.c.held_until)
@@ -83,20 +86,35 @@ _REMEMBER = (
     )
     .values(last_at=_changed.c.last_at, leader_id=_changed.c.leader_id)
 )
+_row, _item = email_jobs.c, work_items.c
 _followers = email_jobs.alias("followers")
-_moves = records("moves", id=BigInteger, leader_id=BigInteger, stays=Boolean)
-_MOVE = update(email_jobs).where(email_jobs.c.id == _moves.c.id)
-
-_waits = records("waits", id=BigInteger, attempt=Integer, until=DateTime(timezone=True), held_by=Text)
-_LIVES_UNTIL = email_jobs.c.expires_at + (_waits.c.until - func.now())
+_leaders = email_jobs.alias("leaders")
+_IDS = any_(bindparam("ids", type_=ARRAY(BigInteger)))
+_of_letter = (_item.stage == DELIVER) & (_item.id == func.coalesce(_row.leader_id, _row.id))
+_moves = records("moves", id=BigInteger, was=BigInteger, leader_id=BigInteger, stays=Boolean)
+_MOVE = (
+    update(email_jobs)
+    .where(_row.id == _moves.c.id)
+    .values(leader_id=_moves.c.leader_id, carried_as=case((_moves.c.stays, _row.carried_as)))
+)
+# Who leaves a letter, or leads what is left of it, goes on under a lease like the one that the letter had.
+_SHARE = (
+    insert(work_items)
+    .from_select(
+        ["stage", "id", *LEASE],
+        select(_item.stage, _moves.c.id, *(_item[name] for name in LEASE)).where(
+            _item.stage == DELIVER, _item.id == _moves.c.was, _moves.c.leader_id.is_(None)
+        ),
+    )
+    .on_conflict_do_nothing()
+)
+_waits = records("waits", id=BigInteger, until=DateTime(timezone=True), held_by=Text)
 _POSTPONE = (
     update(email_jobs)
-    .where(email_jobs.c.id == _waits.c.id, email_jobs.c.attempt == _waits.c.attempt, email_jobs.c.status == SENDING)
+    .where(_row.id == _waits.c.id, _row.status == JobStatus.PENDING)
     .values(
-        status=PENDING,
-        due_at=case((email_jobs.c.leader_id.is_(None), _waits.c.until), else_=_LIVES_UNTIL),
-        expires_at=_LIVES_UNTIL,
-        held_by=func.coalesce(email_jobs.c.held_by, _waits.c.held_by),
+        expires_at=_row.expires_at + (_waits.c.until - func.now()),
+        held_by=func.coalesce(_row.held_by, _waits.c.held_by),
     )
 )
 
@@ -119,12 +137,13 @@ class Locked:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Move:
     """
-    A claimed row changes its letter. ``leader_id`` None: it holds a lease of its own from now on.
+    A claimed row changes its letter. ``leader_id`` None: from now on it has a lease of its own, like its letter's.
 
-    ``stays`` False: it is in no letter with others any more.
+    ``was`` is the leader of its letter before; ``stays`` False: it is in no letter with others any more.
     """
 
     id: int
+    was: int
     leader_id: int | None
     stays: bool
 
@@ -175,69 +194,59 @@ def leaving(connection: Connection, ids: Sequence[int]) -> dict[int, datetime]:
     """When the letters of these rows are due, by their ids; what has ended is absent."""
     if not ids:
         return {}
-    leader = email_jobs.alias("leader")
     query = (
-        select(email_jobs.c.id, func.coalesce(leader.c.due_at, email_jobs.c.due_at).label("due_at"))
-        .outerjoin(leader, leader.c.id == email_jobs.c.leader_id)
-        .where(email_jobs.c.id == any_(_ids(ids)), email_jobs.c.due_at.is_not(None))
+        select(_row.id, _item.due_at)
+        .join(work_items, _of_letter)
+        .where(_row.id == any_(_ids(ids)), _row.status == JobStatus.PENDING)
     )
     return {row.id: row.due_at for row in connection.execute(query)}
 
 
-def move(connection: Connection, moves: Sequence[Move], *, lease: timedelta) -> None:
+def move(connection: Connection, moves: Sequence[Move]) -> None:
     """Claimed rows change their letters."""
-    if not moves:
-        return
-    rows = [{"id": one.id, "leader_id": one.leader_id, "stays": one.stays} for one in moves]
-    connection.execute(
-        _MOVE.values(
-            leader_id=_moves.c.leader_id,
-            carried_as=case((_moves.c.stays, email_jobs.c.carried_as)),
-            due_at=case((_moves.c.leader_id.is_(None), func.now() + literal(lease)), else_=email_jobs.c.due_at),
-        ),
-        {"moves": dumps(rows)},
-    )
+    if moves:
+        rows = {"moves": dumps([asdict(one) for one in moves])}
+        connection.execute(_SHARE, rows)
+        connection.execute(_MOVE, rows)
 
 
-def postpone(connection: Connection, waits: Mapping[Try, Wait]) -> None:
+def postpone(connection: Connection, waits: Mapping[Claim, Wait], *, led: Mapping[int, Sequence[int]]) -> None:
     """
-    Claimed rows wait on, by their ids and attempts: no failure counted, and their lives as much longer.
+    Claimed letters wait on: no failure counted, and their lives as much longer.
 
-    Who leaves with another's letter follows it still.
+    Args:
+        led: The rows that leave with them, by the ids of their leaders.
     """
     if not waits:
         return
+    at = now(connection)
+    endings = [replace(items.released(one), due_in=(wait.until - at).total_seconds()) for one, wait in waits.items()]
+    items.settle(connection, DELIVER, endings)
     rows = [
-        {"id": id_, "attempt": attempt, "until": wait.until.isoformat(), "held_by": wait.by}
-        for (id_, attempt), wait in waits.items()
+        {"id": id_, "until": wait.until.isoformat(), "held_by": wait.by}
+        for one, wait in waits.items()
+        for id_ in (one.id, *led.get(one.id, ()))
     ]
     connection.execute(_POSTPONE, {"waits": dumps(rows)})
-
-
-def give_back(connection: Connection, leader_ids: AbstractSet[int]) -> None:
-    """What would have left with these letters waits again."""
-    if leader_ids:
-        row = email_jobs.c
-        connection.execute(
-            update(email_jobs)
-            .where(row.leader_id == any_(_ids(leader_ids)), row.status == SENDING)
-            .values(status=PENDING)
-        )
 
 
 def free_orphans(connection: Connection) -> int:
     """
     Let go by themselves the rows whose leader has ended without them; how many.
 
-    There are none but after a worker of the version before sent a leader alone.
+    There are none but after somebody has changed the tables by hand.
     """
-    row, leader = email_jobs.c, email_jobs.alias("leader")
-    statement = (
+    freed = (
         update(email_jobs)
-        .where(row.leader_id == leader.c.id, leader.c.due_at.is_(None), row.due_at.is_not(None))
-        .values(status=PENDING, leader_id=None, carried_as=None, due_at=func.now())
+        .where(
+            _row.leader_id == _leaders.c.id,
+            _leaders.c.status != JobStatus.PENDING,
+            _row.status == JobStatus.PENDING,
+        )
+        .values(leader_id=None, carried_as=None)
+        .returning(_row.id)
     )
-    return connection.execute(statement).rowcount
+    return items.add(connection, DELIVER, connection.scalars(freed).all(), max_failures=MAX_FAILURES)
 
 
 def prune(connection: Connection) -> int:
@@ -249,13 +258,13 @@ def _open_leaders(connection: Connection, ids: Sequence[int]) -> dict[int, Row[A
     """Those of these letters that nobody has claimed yet, locked, each with its Message-ID and how many follow it."""
     if not ids:
         return {}
-    row = email_jobs.c
-    size = select(func.count()).where(_followers.c.leader_id == row.id).correlate(email_jobs).scalar_subquery()
+    size = select(func.count()).where(_followers.c.leader_id == _row.id).correlate(email_jobs).scalar_subquery()
     query: Select[Any] = (
-        select(row.id, row.carried_as, row.due_at, row.held_by, size.label("size"))
-        .where(row.id == any_(_ids(ids)), row.status == PENDING, row.attempt == 0, row.leader_id.is_(None))
-        .order_by(row.id)
-        .with_for_update(of=email_jobs)
+        select(_row.id, _row.carried_as, _item.due_at, _row.held_by, size.label("size"))
+        .join(work_items, (_item.stage == DELIVER) & (_item.id == _row.id))
+        .where(_row.id == any_(_ids(ids)), _item.attempt == 0, _row.leader_id.is_(None))
+        .order_by(_row.id)
+        .with_for_update(of=work_items)
     )
     return {one.id: one for one in connection.execute(query) if one.carried_as}
 

@@ -14,15 +14,16 @@ from sqlalchemy import ColumnElement, Connection, Select, case, func, select
 from sqlalchemy.exc import IntegrityError
 
 from notify.domain.claims import Lane
-from notify.domain.stages import FAN_OUT
+from notify.domain.stages import DELIVER, FAN_OUT
+from notify.domain.statuses import EventStatus, JobStatus
 from notify.store import by_hand
 from notify.store.by_hand import Action
+from notify.store.outbox import MAX_FAILURES
 from notify.store.tables import email_attempts, email_jobs, events, work_items
 from notify.store.which import Which, first_id_after, first_id_since, meant
 
 # Letters that a question without an index reads at most: some 50 ms.
 SPAN = 100_000
-WORKING = "working"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,11 +40,10 @@ class JobView:
     reason: str
     status: str
     due_at: datetime | None = field(metadata={"description": "Not before this instant; null: finished."})
-    attempt: int
-    failures: int
+    attempt: int = field(metadata={"description": "How many attempts were begun."})
+    failures: int = field(metadata={"description": "Attempts that ended in: no, later; 0 once ended, unless dead."})
     max_failures: int
-    lapses: int
-    priority: int
+    lapses: int = field(metadata={"description": "Workers that vanished with it."})
     expires_at: datetime
     message_id: str | None
     outcome_reason: str | None
@@ -106,15 +106,36 @@ class EventWithJobs(EventView):
     people: Sequence[JobView]
 
 
-_JOB: Sequence[ColumnElement[Any]] = tuple(
-    events.c.key.label("event_key") if name == "event_key" else email_jobs.c[name] for name in JobView.__slots__
+_row, _item = email_jobs.c, work_items.c
+_waits, _is_leased = _row.status == JobStatus.PENDING, _item.lane == int(Lane.LEASED)
+_OF_JOB: Mapping[str, ColumnElement[Any]] = MappingProxyType(
+    {
+        **_row,
+        "event_key": events.c.key.label("event_key"),
+        "status": case((_waits & _is_leased, JobStatus.SENDING), else_=_row.status).label("status"),
+        "due_at": case((_waits, _item.due_at)).label("due_at"),
+        "attempt": func.greatest(_item.attempt, _row.attempts).label("attempt"),
+        "failures": func.coalesce(_item.failures, 0).label("failures"),
+        "max_failures": func.coalesce(_item.max_failures, MAX_FAILURES).label("max_failures"),
+        "lapses": func.greatest(_item.lapses, _row.lapses).label("lapses"),
+    }
+)
+_JOBS = (
+    select(*(_OF_JOB[name] for name in JobView.__slots__))
+    .select_from(email_jobs)
+    .join(events, events.c.id == _row.event_id)
+    .outerjoin(
+        work_items,
+        (_item.stage == DELIVER)
+        & (_item.id == func.coalesce(_row.leader_id, _row.id))
+        & _row.status.in_([JobStatus.PENDING, JobStatus.DEAD]),
+    )
 )
 _ATTEMPT: Sequence[ColumnElement[Any]] = tuple(email_attempts.c[name] for name in AttemptView.__slots__)
-_item = work_items.c
 _OF_EVENT: Mapping[str, ColumnElement[Any]] = MappingProxyType(
     {
         **events.c,
-        "status": case((_item.lane == int(Lane.LEASED), WORKING), else_=events.c.status).label("status"),
+        "status": case((_item.lane == int(Lane.LEASED), EventStatus.WORKING), else_=events.c.status).label("status"),
         "failures": func.coalesce(_item.failures, 0).label("failures"),
         "last_error": _item.reason.label("last_error"),
     }
@@ -180,7 +201,7 @@ def matching(
     Args:
         allowing: Only those whose state allows this; None: all.
     """
-    query = _jobs().where(meant(which)).order_by(email_jobs.c.id.desc()).limit(limit)
+    query = _JOBS.where(meant(which)).order_by(email_jobs.c.id.desc()).limit(limit)
     if allowing is not None:
         query = query.where(by_hand.allowed(allowing))
     if before_id is not None:
@@ -192,7 +213,7 @@ def matching(
 
 def show(connection: Connection, job_id: int) -> JobView | None:
     """One letter; None if there is no such row."""
-    found = _views(connection, _jobs().where(email_jobs.c.id == job_id))
+    found = _views(connection, _JOBS.where(email_jobs.c.id == job_id))
     return found[0] if found else None
 
 
@@ -207,7 +228,7 @@ def of_event(connection: Connection, key: str) -> EventWithJobs | None:
     row = connection.execute(_EVENT.where(events.c.key == key)).mappings().one_or_none()
     if row is None:
         return None
-    people = _views(connection, _jobs().where(email_jobs.c.event_id == row["id"]).order_by(email_jobs.c.id))
+    people = _views(connection, _JOBS.where(email_jobs.c.event_id == row["id"]).order_by(email_jobs.c.id))
     return EventWithJobs(**row, people=people)
 
 
@@ -254,10 +275,6 @@ def _bounds(connection: Connection, which: Which) -> tuple[int, int]:
     bottom = (lowest or 0) if which.created_from is None else first_id_since(connection, which.created_from)
     top = (highest or 0) + 1 if which.created_before is None else first_id_after(connection, which.created_before)
     return bottom, top
-
-
-def _jobs() -> Select[Any]:
-    return select(*_JOB).join(events, events.c.id == email_jobs.c.event_id)
 
 
 def _views(connection: Connection, query: Select[Any]) -> list[JobView]:

@@ -1,11 +1,10 @@
 """Letters in the table: claimed by the delivery, ended by outcomes, counted in the same transaction."""
 
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import timedelta
 from json import dumps
-from operator import attrgetter
 from typing import Any
 from uuid import UUID
 
@@ -19,57 +18,55 @@ from sqlalchemy import (
     Row,
     SmallInteger,
     Text,
-    Uuid,
+    any_,
     bindparam,
     case,
+    delete,
     func,
     insert,
     literal,
+    or_,
     select,
+    union_all,
     update,
 )
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from notify.domain.audience import Reason
-from notify.domain.claims import Claim
+from notify.domain.claims import Claim, Lane
 from notify.domain.jobs import Job
 from notify.domain.outcomes import Answer
 from notify.domain.schedule import Hold
 from notify.domain.settlement import Settlement
-from notify.store import groups, stats
-from notify.store.leases import DEAD, ENDING, PENDING, POISON, SENDING, Leases, after
+from notify.domain.stages import DELIVER
+from notify.domain.statuses import JobStatus
+from notify.store import items, stats
+from notify.store.items import POISON, Attempt
 from notify.store.records import records
-from notify.store.tables import email_attempts, email_jobs, notification_event_types
+from notify.store.tables import email_attempts, email_jobs, notification_event_types, work_items
 
-SENT = "sent"
-SKIPPED = "skipped"
 LATE_SUCCESS = "late_success"
 DUPLICATE_SENT = "duplicate_sent"
 LEASE_LOST = "lease_lost"
 AMBIGUOUS = "ambiguous"
 LAPSE = "lapse"
 LIFE = timedelta(hours=72)
+MAX_FAILURES = 12
 
-Try = tuple[int, int]
-
-LEASES = Leases(email_jobs, held=SENDING)
+_row = email_jobs.c
 WANTED: Sequence[ColumnElement[Any]] = (
-    email_jobs.c.id,
-    email_jobs.c.attempt,
-    email_jobs.c.failures,
-    email_jobs.c.max_failures,
-    email_jobs.c.lapses,
-    email_jobs.c.event_id,
-    email_jobs.c.event_type,
-    email_jobs.c.cl_link,
-    email_jobs.c.username,
-    email_jobs.c.to_email,
-    email_jobs.c.reason,
-    email_jobs.c.message_id,
-    email_jobs.c.leader_id,
-    email_jobs.c.carried_as,
-    email_jobs.c.held_by,
-    (email_jobs.c.expires_at <= func.now()).label("expired"),
+    _row.id,
+    _row.event_id,
+    _row.event_type,
+    _row.cl_link,
+    _row.username,
+    _row.to_email,
+    _row.reason,
+    _row.message_id,
+    _row.leader_id,
+    _row.carried_as,
+    _row.held_by,
+    (_row.expires_at <= func.now()).label("expired"),
 )
 
 
@@ -105,7 +102,7 @@ class NewJob:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ending:
     """
-    The end of one try, to be recorded.
+    The end of one attempt, to be recorded.
 
     ``to_email`` is where the letter went, or None if it never got so far; ``relay`` names who
     was asked, or is None if nobody was; ``took`` is how long it took, None if no letter was written.
@@ -118,14 +115,14 @@ class Ending:
     took: timedelta | None = None
 
     @property
-    def name(self) -> Try:
-        """What names the try for ever."""
+    def name(self) -> Attempt:
+        """What names the attempt for ever."""
         return self.job.claim.id, self.job.claim.attempt
 
     @property
     def says_sent(self) -> bool:
         """Whether the letter is out, which is true whoever holds its lease."""
-        return self.settlement.status == SENT
+        return self.settlement.status == JobStatus.SENT
 
     @property
     def took_ms(self) -> int | None:
@@ -139,17 +136,16 @@ def claim(connection: Connection, *, limit: int, lease: timedelta, worker: UUID)
 
     A letter that tells of several events is one of these: the job of its leader has the others as followers.
     """
-    rows = LEASES.claim(connection, limit=limit, lease=lease, worker=worker, wanted=WANTED)
-    return _with_followers(connection, rows, worker=worker, lapsed=False)
+    return _jobs(connection, items.claim(connection, DELIVER, limit=limit, lease=lease, worker=worker))
 
 
 def claim_lapsed(connection: Connection, *, lease: timedelta, worker: UUID) -> Job | None:
     """Take one letter of which some worker vanished, and count that if it was the last; None when none is due."""
-    row = LEASES.claim_lapsed(connection, lease=lease, worker=worker, wanted=WANTED)
-    if row is None:
+    claimed = items.claim_lapsed(connection, DELIVER, lease=lease, worker=worker)
+    if claimed is None:
         return None
-    (job,) = _with_followers(connection, [row], worker=worker, lapsed=row.has_lapsed)
-    if row.has_lapsed:
+    (job,) = _jobs(connection, [claimed])
+    if claimed.lane == Lane.LEASED:
         lapses = Counter((one.event_type, LAPSE) for one in (job, *job.followers))
         stats.count(connection, worker=worker, counts=lapses)
     return job
@@ -157,48 +153,36 @@ def claim_lapsed(connection: Connection, *, lease: timedelta, worker: UUID) -> J
 
 def aboard(connection: Connection, job_id: int) -> list[Job]:
     """The rows of the letter that this row is on, the leader first, as they stand; empty if there never was one."""
-    row = email_jobs.c
-    leader = select(func.coalesce(row.leader_id, row.id)).where(row.id == job_id).scalar_subquery()
-    whole = select(*WANTED).where((row.id == leader) | (row.leader_id == leader), row.message_id.is_not(None))
-    return [_job(one) for one in connection.execute(whole.order_by(row.leader_id.is_not(None), row.id))]
-
-
-def release(connection: Connection, tries: Sequence[Try]) -> set[int]:
-    """Give these back, due at once, no failure counted, with what was to leave with them; the ids still ours."""
-    ours = LEASES.release(connection, tries)
-    groups.give_back(connection, ours)
-    return ours
-
-
-def take_back(connection: Connection, tries: Sequence[Try], *, worker: UUID) -> set[int]:
-    """Undo a claim that was never answered, with what was to leave with these letters; the ids it had taken."""
-    ours = LEASES.take_back(connection, tries, worker=worker)
-    groups.give_back(connection, ours)
-    return ours
+    leader = select(func.coalesce(_row.leader_id, _row.id)).where(_row.id == job_id).scalar_subquery()
+    whole = select(*WANTED).where((_row.id == leader) | (_row.leader_id == leader), _row.message_id.is_not(None))
+    nobodys = Claim(id=job_id, attempt=0, failures=0, max_failures=MAX_FAILURES, lapses=0)
+    return [
+        _job(one, replace(nobodys, id=one.id))
+        for one in connection.execute(whole.order_by(_row.leader_id.is_not(None), _row.id))
+    ]
 
 
 def bury_poison(connection: Connection, *, worker: UUID, limit: int = 100) -> int:
     """End the letters that have outlived three workers, whole; how many rows there were."""
-    buried = list(LEASES.bury_poison(connection, limit=limit, wanted=WANTED, outcome_reason=POISON))
-    led = [row.id for row in buried if row.carried_as]
-    if led:
-        buried += connection.execute(_BURY, {"leaders": led}).all()
-    if buried:
-        _keep(
-            connection, [{"job_id": row.id, "attempt": row.attempt, "verdict": f"{DEAD}: {POISON}"} for row in buried]
-        )
-        stats.count(connection, worker=worker, counts=Counter((row.event_type, DEAD) for row in buried))
+    attempts = dict(items.bury_poison(connection, DELIVER, limit=limit))
+    if not attempts:
+        return 0
+    buried = connection.execute(_BURY, {"ids": list(attempts)}).all()
+    _keep(
+        connection,
+        [
+            {"job_id": row.id, "attempt": attempts[row.leader_id or row.id], "verdict": f"{JobStatus.DEAD}: {POISON}"}
+            for row in buried
+        ],
+    )
+    stats.count(connection, worker=worker, counts=Counter((row.event_type, JobStatus.DEAD) for row in buried))
     return len(buried)
 
 
-def _with_followers(connection: Connection, rows: Sequence[Row[Any]], *, worker: UUID, lapsed: bool) -> list[Job]:
-    """These letters, each with the rows that it tells of besides, which hold no lease of their own."""
-    led: dict[int, list[Job]] = {row.id: [] for row in rows if row.carried_as}
-    if led:
-        parameters = {"leaders": list(led), "worker": worker, "lapsed": int(lapsed)}
-        for row in sorted(connection.execute(_FOLLOW, parameters), key=attrgetter("id")):
-            led[row.leader_id].append(_job(row))
-    return [replace(_job(row), followers=tuple(led.get(row.id, ()))) if row.id in led else _job(row) for row in rows]
+def put_off(connection: Connection, delays: Mapping[Claim, timedelta]) -> None:
+    """Claimed letters wait so long, but not beyond their end: no failure counted, nothing noted as an attempt."""
+    endings = [replace(items.released(claim), due_in=delay.total_seconds()) for claim, delay in delays.items()]
+    _no_later_than_their_end(connection, items.settle(connection, DELIVER, endings))
 
 
 def end_of_life(event_type: ColumnElement[str], *, leaves_at: ColumnElement[Any] | None = None) -> ColumnElement[Any]:
@@ -232,15 +216,13 @@ _new = records(
 )
 _skipped = _new.c.skipped_because.is_not(None)
 _END = end_of_life(_new.c.event_type, leaves_at=_new.c.leaves_at)
-# Who leaves with another's letter is not due before the end of its own life: then it is found too old, not forgotten.
-_FIRST_DUE = case((_new.c.leader_id.is_not(None), _END), else_=func.coalesce(_new.c.leaves_at, func.now()))
 # In one order everywhere: two workers that write the same letters must not wait for each other.
-_ADD = (
+_add = (
     upsert(email_jobs)
     .from_select(
         [
-            "event_id", "event_type", "cl_link", "username", "reason", "priority", "to_email", "message_id",
-            "status", "due_at", "finished_at", "outcome_reason", "expires_at", "leader_id", "carried_as", "held_by",
+            "event_id", "event_type", "cl_link", "username", "reason", "to_email", "message_id",
+            "status", "finished_at", "outcome_reason", "expires_at", "leader_id", "carried_as", "held_by",
         ],
         select(
             _new.c.event_id,
@@ -248,11 +230,9 @@ _ADD = (
             _new.c.cl_link,
             _new.c.username,
             _new.c.reason,
-            _new.c.priority,
             _new.c.to_email,
             _new.c.message_id,
-            case((_skipped, SKIPPED), else_=PENDING),
-            case((~_skipped, _FIRST_DUE)),
+            case((_skipped, JobStatus.SKIPPED), else_=JobStatus.PENDING),
             case((_skipped, func.now())),
             _new.c.skipped_because,
             _END,
@@ -265,7 +245,28 @@ _ADD = (
         index_elements=[email_jobs.c.event_id, email_jobs.c.username], index_where=email_jobs.c.replay_of.is_(None)
     )
     .returning(email_jobs.c.id, email_jobs.c.event_id, email_jobs.c.username, email_jobs.c.status)
+    .cte("added")
 )  # fmt: skip
+_to_do = (
+    insert(work_items)
+    .from_select(
+        ["stage", "id", "lane", "due_at", "max_failures"],
+        select(
+            literal(DELIVER, Text),
+            _add.c.id,
+            _new.c.priority,
+            func.coalesce(_new.c.leaves_at, func.now()),
+            literal(MAX_FAILURES),
+        ).where(
+            _new.c.event_id == _add.c.event_id,
+            _new.c.username == _add.c.username,
+            ~_skipped,
+            _new.c.leader_id.is_(None),
+        ),
+    )
+    .cte("to_do")
+)
+_ADD = select(_add).add_cte(_to_do)
 
 
 def add(connection: Connection, rows: Sequence[NewJob]) -> Counter[str]:
@@ -282,7 +283,10 @@ def written(connection: Connection, rows: Sequence[NewJob]) -> Sequence[Row[Any]
 
 _ending = records(
     "endings",
-    **ENDING,
+    id=BigInteger,
+    attempt=Integer,
+    lapses=SmallInteger,
+    status=Text,
     reason=Text,
     code=SmallInteger,
     enhanced=Text,
@@ -292,69 +296,75 @@ _ending = records(
     relay=Text,
     sent_in_ms=Integer,
 )
-_FACTS = {
+_is_final = _ending.c.status != JobStatus.PENDING
+_FACTS: Mapping[str, Any] = {
+    "status": _ending.c.status,
+    "finished_at": case((_is_final, func.now())),
+    "attempts": case((_is_final, _ending.c.attempt), else_=_row.attempts),
+    "lapses": case((_is_final, _ending.c.lapses), else_=_row.lapses),
     "outcome_reason": _ending.c.reason,
     "last_code": _ending.c.code,
     "last_enhanced_code": _ending.c.enhanced,
-    "last_error": func.coalesce(_ending.c.error, email_jobs.c.last_error),
+    "last_error": func.coalesce(_ending.c.error, _row.last_error),
     "relay_reply": _ending.c.reply,
-    "to_email": func.coalesce(_ending.c.to_email, email_jobs.c.to_email),
+    "to_email": func.coalesce(_ending.c.to_email, _row.to_email),
     "relay": _ending.c.relay,
     "sent_in_ms": _ending.c.sent_in_ms,
 }
-# A retry must not sleep past the letter's end: it wakes then, to be recorded as expired.
-# Who leaves with another's letter waits for that one, however long.
-_DUE = case(
-    (_ending.c.delay.is_not(None) & email_jobs.c.leader_id.is_not(None), email_jobs.c.due_at),
-    (
-        _ending.c.delay.is_not(None),
-        func.least(
-            after(_ending.c.delay),
-            func.greatest(email_jobs.c.expires_at, func.now()),
-        ),
-    ),
-)
-# The leader's budget is that of its letter; that of another row on it may have been smaller.
-_BUDGET = case(
-    (
-        email_jobs.c.leader_id.is_not(None),
-        func.greatest(email_jobs.c.max_failures, email_jobs.c.failures + _ending.c.failed),
-    ),
-    else_=email_jobs.c.max_failures,
-)
-_SETTLE = (
-    LEASES.settle(_ending)
-    .values(**_FACTS, due_at=_DUE, max_failures=_BUDGET)
-    .returning(email_jobs.c.id, email_jobs.c.attempt)
-)
-_LOCK = (
-    select(email_jobs.c.id, email_jobs.c.status)
-    .where(email_jobs.c.id.in_(select(_ending.c.id)))
-    .order_by(email_jobs.c.id)
-    .with_for_update()
-)
-_led = email_jobs.c.leader_id == func.any(bindparam("leaders", type_=ARRAY(BigInteger)))
-_FOLLOW = (
+_IDS = any_(bindparam("ids", type_=ARRAY(BigInteger)))
+_END_JOBS = (
     update(email_jobs)
-    .where(_led, email_jobs.c.due_at.is_not(None))
+    .where(_row.id == _ending.c.id, _row.id == _IDS, _row.status == JobStatus.PENDING)
+    .values(_FACTS)
+    .returning(_row.id)
+)
+_LOCK = select(_row.id, _row.status).where(_row.id == _IDS).order_by(_row.id).with_for_update()
+_forgotten = (
+    delete(work_items)
+    .where(work_items.c.stage == DELIVER, work_items.c.id == _IDS)
+    .returning(work_items.c.id, work_items.c.attempt, work_items.c.lapses)
+    .cte("forgotten")
+)
+
+
+def _known(column: ColumnElement[int], ending: ColumnElement[int], item: ColumnElement[int]) -> ColumnElement[int]:
+    """The most that anybody knows: the row, who says so, or the work item that goes."""
+    return func.greatest(column, ending, select(item).where(_forgotten.c.id == _row.id).scalar_subquery())
+
+
+_SENT_ANYWAY = (
+    update(email_jobs)
+    .where(_row.id == _ending.c.id, _row.id == _IDS, _row.status != JobStatus.SENT)
     .values(
-        status=SENDING,
-        attempt=email_jobs.c.attempt + 1,
-        lapses=email_jobs.c.lapses + bindparam("lapsed", type_=Integer),
-        leased_by=bindparam("worker", type_=Uuid),
+        {
+            **_FACTS,
+            "attempts": _known(_row.attempts, _ending.c.attempt, _forgotten.c.attempt),
+            "lapses": _known(_row.lapses, _ending.c.lapses, _forgotten.c.lapses),
+        }
     )
-    .returning(*WANTED)
+    .add_cte(_forgotten)
+)
+# A retry must not sleep past the letter's end: it wakes then, to be recorded as expired.
+_WAKE = (
+    update(work_items)
+    .where(
+        work_items.c.stage == DELIVER,
+        work_items.c.id == _IDS,
+        _row.id == work_items.c.id,
+        work_items.c.lane < int(Lane.LEASED),
+        work_items.c.due_at > _row.expires_at,
+    )
+    .values(due_at=func.greatest(_row.expires_at, func.now()))
+)
+_LOAD = union_all(
+    select(*WANTED).where(_row.id == _IDS),
+    select(*WANTED).where(_row.leader_id == _IDS, _row.status == JobStatus.PENDING),
 )
 _BURY = (
     update(email_jobs)
-    .where(_led, email_jobs.c.due_at.is_not(None))
-    .values(status=DEAD, due_at=None, finished_at=func.now(), lapses=email_jobs.c.lapses + 1, outcome_reason=POISON)
-    .returning(*WANTED)
-)
-_SENT_ANYWAY = (
-    update(email_jobs)
-    .where(email_jobs.c.id == _ending.c.id, email_jobs.c.status != SENT)
-    .values(status=SENT, due_at=None, finished_at=func.now(), **_FACTS)
+    .where(or_(_row.id == _IDS, _row.leader_id == _IDS), _row.status == JobStatus.PENDING)
+    .values(status=JobStatus.DEAD, finished_at=func.now(), lapses=items.MOST_LAPSES, outcome_reason=POISON)
+    .returning(_row.id, _row.leader_id, _row.event_type)
 )
 
 _tried = records(
@@ -378,63 +388,115 @@ _KEEP = insert(email_attempts).from_select(
 
 def record(connection: Connection, endings: Sequence[Ending], *, worker: UUID) -> Counter[str]:
     """
-    Write what became of these tries, and count it.
+    Write what became of these attempts, and count it.
 
     A refusal is written only under the attempt that produced it; when the lease was lost it is
     counted (``lease_lost``) and dropped. *Sent* is a fact and is written whatever the row says
     now: ``late_success`` where another outcome or another holder was in its place,
     ``duplicate_sent`` where the row said sent already. ``ambiguous`` is counted besides the
     verdict: the relay may have taken the letter. What became of a letter is written to each row
-    that it tells of, under that row's own attempt.
+    that it tells of.
 
     Returns how many letters by verdict; the statistics count rows.
     """
     if not endings:
         return Counter()
-    whole = [row for one in endings for row in (one, *(replace(one, job=job) for job in one.job.followers))]
-    parameters = {"endings": dumps([_row(one) for one in whole])}
-    settled: set[Try] = {(row.id, row.attempt) for row in connection.execute(_SETTLE, parameters).all()}
-    late = _record_late(connection, [one for one in whole if one.name not in settled and one.says_sent])
+    settled = items.settle(connection, DELIVER, [_end_of_item(one) for one in endings])
+    _no_later_than_their_end(connection, [one.name for one in endings if one.settlement.delay and one.name in settled])
+    whole = [(row, one.name) for one in endings for row in (one, *(replace(one, job=job) for job in one.job.followers))]
+    written = _end_jobs(connection, [row for row, leader in whole if leader in settled])
+    in_time = {row.name for row, leader in whole if leader in settled and row.name[0] in written}
+    late = _record_late(connection, [row for row, _ in whole if row.name not in in_time and row.says_sent])
     verdicts = [
-        (one, one.settlement.verdict if one.name in settled else late.get(one.name, LEASE_LOST)) for one in whole
+        (row, row.settlement.verdict if row.name in in_time else late.get(row.name, LEASE_LOST)) for row, _ in whole
     ]
-    _keep(connection, [_try(one) for one, verdict in verdicts if verdict not in {SENT, LATE_SUCCESS, DUPLICATE_SENT}])
+    sent = {JobStatus.SENT, LATE_SUCCESS, DUPLICATE_SENT}
+    _keep(connection, [_attempt(one) for one, verdict in verdicts if verdict not in sent])
     counts = Counter((one.job.event_type, verdict) for one, verdict in verdicts)
-    counts.update((one.job.event_type, AMBIGUOUS) for one in whole if one.settlement.ambiguous)
+    counts.update((one.job.event_type, AMBIGUOUS) for one, _ in whole if one.settlement.ambiguous)
     stats.count(connection, worker=worker, counts=counts)
     return Counter(verdict for one, verdict in verdicts if one.job.leader_id is None)
 
 
-def _record_late(connection: Connection, endings: Sequence[Ending]) -> dict[Try, str]:
-    """Write that these letters were sent; of several tries of one letter the first is the one that was."""
+def _end_jobs(connection: Connection, endings: Sequence[Ending]) -> set[int]:
+    if not endings:
+        return set()
+    return set(connection.scalars(_END_JOBS, _parameters(endings)))
+
+
+def _record_late(connection: Connection, endings: Sequence[Ending]) -> dict[Attempt, str]:
+    """Write that these letters were sent; of several attempts of one letter the first is the one that was."""
     if not endings:
         return {}
-    parameters = {"endings": dumps([_row(one) for one in endings])}
-    before: dict[int, str] = {row.id: row.status for row in connection.execute(_LOCK, parameters)}
+    parameters = _parameters(endings)
+    before: dict[int, str] = {row.id: row.status for row in connection.execute(_LOCK, {"ids": parameters["ids"]})}
     connection.execute(_SENT_ANYWAY, parameters)
     verdicts = {}
     for one in endings:
         if one.job.claim.id in before:
-            verdicts[one.name] = DUPLICATE_SENT if before[one.job.claim.id] == SENT else LATE_SUCCESS
-            before[one.job.claim.id] = SENT
+            verdicts[one.name] = DUPLICATE_SENT if before[one.job.claim.id] == JobStatus.SENT else LATE_SUCCESS
+            before[one.job.claim.id] = JobStatus.SENT
     return verdicts
 
 
-def _keep(connection: Connection, tries: Sequence[Mapping[str, Any]]) -> None:
-    if tries:
-        connection.execute(_KEEP, {"tries": dumps(tries)})
+def _no_later_than_their_end(connection: Connection, attempts: Collection[Attempt]) -> None:
+    if attempts:
+        connection.execute(_WAKE, {"ids": [id_ for id_, _ in attempts]})
 
 
-def _row(ending: Ending) -> dict[str, Any]:
+def _jobs(connection: Connection, claims: Sequence[Claim]) -> list[Job]:
+    """These letters, each with the rows that it tells of besides, which have no work items of their own."""
+    if not claims:
+        return []
+    by_id = {one.id: one for one in claims}
+    led: dict[int, list[Job]] = defaultdict(list)
+    own: dict[int, Row[Any]] = {}
+    for row in connection.execute(_LOAD, {"ids": list(by_id)}):
+        if row.leader_id is None:
+            own[row.id] = row
+        else:
+            led[row.leader_id].append(_job(row, replace(by_id[row.leader_id], id=row.id)))
+    return [
+        replace(_job(own[one.id], one), followers=tuple(sorted(led[one.id], key=_id)))
+        if one.id in led
+        else _job(own[one.id], one)
+        for one in claims
+    ]
+
+
+def _id(job: Job) -> int:
+    return job.claim.id
+
+
+def _keep(connection: Connection, attempts: Sequence[Mapping[str, Any]]) -> None:
+    if attempts:
+        connection.execute(_KEEP, {"tries": dumps(attempts)})
+
+
+def _end_of_item(ending: Ending) -> items.Ending:
+    settlement, claimed = ending.settlement, ending.job.claim
+    failed = int(settlement.failed)
+    if settlement.delay is not None:
+        back = items.released(claimed)
+        return replace(back, due_in=settlement.delay.total_seconds(), failed=failed, reason=settlement.reason)
+    if settlement.status == JobStatus.DEAD:
+        return items.dead(claimed, settlement.reason or JobStatus.DEAD, failed=failed)
+    return items.done(claimed)
+
+
+def _parameters(endings: Sequence[Ending]) -> dict[str, Any]:
+    return {"endings": dumps([_of_row(one) for one in endings]), "ids": [one.job.claim.id for one in endings]}
+
+
+def _of_row(ending: Ending) -> dict[str, Any]:
     settlement, claimed = ending.settlement, ending.job.claim
     answer = settlement.answer
     text = answer.text if answer else None
     return {
         "id": claimed.id,
         "attempt": claimed.attempt,
+        "lapses": claimed.lapses,
         "status": settlement.status,
-        "delay": None if settlement.delay is None else settlement.delay.total_seconds(),
-        "failed": int(settlement.failed),
         "reason": settlement.reason,
         "code": answer.code if answer else None,
         "enhanced": answer.enhanced if answer else None,
@@ -446,7 +508,7 @@ def _row(ending: Ending) -> dict[str, Any]:
     }
 
 
-def _try(ending: Ending) -> dict[str, Any]:
+def _attempt(ending: Ending) -> dict[str, Any]:
     answer: Answer | None = ending.settlement.answer
     reason = ending.settlement.reason
     return {
@@ -462,15 +524,9 @@ def _try(ending: Ending) -> dict[str, Any]:
     }
 
 
-def _job(row: Row[Any]) -> Job:
+def _job(row: Row[Any], claim: Claim) -> Job:
     return Job(
-        claim=Claim(
-            id=row.id,
-            attempt=row.attempt,
-            failures=row.failures,
-            max_failures=row.max_failures,
-            lapses=row.lapses,
-        ),
+        claim=claim,
         event_id=row.event_id,
         event_type=row.event_type,
         cl_link=row.cl_link,

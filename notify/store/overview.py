@@ -8,6 +8,7 @@ from uuid import UUID
 
 from sqlalchemy import (
     BigInteger,
+    ColumnElement,
     Connection,
     Integer,
     Select,
@@ -22,9 +23,8 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import ARRAY, aggregate_order_by
 
 from notify.domain.claims import Lane
-from notify.domain.stages import FAN_OUT
-from notify.store.leases import SENDING
-from notify.store.tables import delivery_stats, email_attempts, email_jobs, work_items
+from notify.domain.stages import DELIVER, FAN_OUT
+from notify.store.tables import IN_A_LANE, delivery_stats, email_attempts, work_items
 
 MINUTES = 5
 # Tries are few when all is well; when it is not, the newest thousand say enough.
@@ -91,9 +91,9 @@ def at_work(connection: Connection) -> Sequence[AtWork]:
         _NONE.label("letters"),
         _NONE.label("events"),
         row["count"].label("sent"),
-        literal(None, email_jobs.c.due_at.type).label("until"),
+        literal(None, work_items.c.due_at.type).label("until"),
     ).where(row.minute >= func.now() - literal(timedelta(minutes=MINUTES)), row.outcome == "sent")
-    held = (_held_letters(), _held_events())
+    held = (_leased(DELIVER, letters=_ONE, events=_NONE), _leased(FAN_OUT, letters=_NONE, events=_ONE))
     each = union_all(sent, *held).subquery("each").c
     sums = [cast(func.sum(each[name]), BigInteger).label(name) for name in ("letters", "events", "sent")]
     query = select(each.worker, *sums, func.min(each.until).label("until")).group_by(each.worker)
@@ -117,14 +117,9 @@ def troubles(connection: Connection) -> Sequence[Trouble]:
     return [Trouble(**one) for one in connection.execute(query).mappings()]
 
 
-def _held_letters() -> Select[Any]:
-    row = email_jobs.c
-    holds = (_ONE.label("letters"), _NONE.label("events"), _NONE.label("sent"), row.due_at.label("until"))
-    condition = (row.status == text(f"'{SENDING}'"), row.due_at.is_not(None))
-    return select(row.leased_by.label("worker"), *holds).where(*condition)
-
-
-def _held_events() -> Select[Any]:
+def _leased(stage: str, *, letters: ColumnElement[int], events: ColumnElement[int]) -> Select[Any]:
     row = work_items.c
-    holds = (_NONE.label("letters"), _ONE.label("events"), _NONE.label("sent"), row.due_at.label("until"))
-    return select(row.leased_by.label("worker"), *holds).where(row.stage == FAN_OUT, row.lane == int(Lane.LEASED))
+    holds = (letters.label("letters"), events.label("events"), _NONE.label("sent"), row.due_at.label("until"))
+    return select(row.leased_by.label("worker"), *holds).where(
+        row.stage == stage, row.lane == int(Lane.LEASED), IN_A_LANE
+    )

@@ -1,19 +1,14 @@
-"""Buckets: how much of a rate is used up, over all workers. Letters that are beyond it are put off."""
+"""Buckets: how much of a rate is used up, over all workers."""
 
 from collections.abc import Collection, Mapping
-from datetime import timedelta
 from json import dumps
 
-from sqlalchemy import ARRAY, BigInteger, Connection, Float, Integer, Text, bindparam, extract, func, select, update
+from sqlalchemy import ARRAY, Connection, Float, Text, bindparam, extract, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from notify.domain.rates import Bucket
-from notify.store import groups
-from notify.store.leases import PENDING, SENDING, after
-from notify.store.records import records
-from notify.store.tables import email_jobs, rate_buckets
-
-Try = tuple[int, int]
+from notify.store.records import after, records
+from notify.store.tables import rate_buckets
 
 _row = rate_buckets.c
 _NAMES = bindparam("names", type_=ARRAY(Text))
@@ -33,17 +28,6 @@ _KEEP = (
     update(rate_buckets)
     .where(_row.bucket == _changed.c.bucket)
     .values(spent_until=after(_changed.c.owed), queued_until=after(_changed.c.queued))
-)
-_delays = records("delays", id=BigInteger, attempt=Integer, delay=Float)
-# Too old by its turn: it wakes at its end, to be recorded as expired.
-_PUT_OFF = (
-    update(email_jobs)
-    .where(email_jobs.c.id == _delays.c.id, email_jobs.c.attempt == _delays.c.attempt, email_jobs.c.status == SENDING)
-    .values(
-        status=PENDING,
-        due_at=func.least(after(_delays.c.delay), func.greatest(email_jobs.c.expires_at, func.now())),
-    )
-    .returning(email_jobs.c.id)
 )
 
 
@@ -79,14 +63,6 @@ def of_relay(name: str) -> str:
 def of_domain(name: str) -> str:
     """What the bucket of a domain, or of all that share a name, is called."""
     return f"domain {name}"
-
-
-def put_off(connection: Connection, delays: Mapping[Try, timedelta]) -> None:
-    """Claimed letters wait for their turns, by ids and attempts: no failure counted, nothing noted as a try."""
-    if not delays:
-        return
-    rows = [{"id": id_, "attempt": attempt, "delay": delay.total_seconds()} for (id_, attempt), delay in delays.items()]
-    groups.give_back(connection, set(connection.scalars(_PUT_OFF, {"delays": dumps(rows)})))
 
 
 def _locked(connection: Connection, names: Collection[str]) -> dict[str, Bucket]:

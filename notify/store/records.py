@@ -1,8 +1,8 @@
-"""Many rows in one parameter: a JSON array as a table, so that a batch is one statement of one shape."""
+"""Parts of statements: many rows in one parameter, so that a batch is one statement of one shape; instants from now."""
 
 from typing import Any
 
-from sqlalchemy import Text, bindparam, cast, column, func
+from sqlalchemy import ColumnElement, Interval, Text, bindparam, cast, column, func, literal_column
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.sql.selectable import TableValuedAlias
 
@@ -15,3 +15,8 @@ def records(name: str, **columns: Any) -> TableValuedAlias:  # noqa: ANN401 - co
         .table_valued(*(column(key, kind) for key, kind in columns.items()), name=name)
         .render_derived(with_types=True)
     )
+
+
+def after(seconds: ColumnElement[Any]) -> ColumnElement[Any]:
+    """The instant so many seconds from now, on the database's clock."""
+    return func.now() + seconds * literal_column("interval '1 second'", Interval)

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import Connection, case, func, literal, select, update
 from sqlalchemy.dialects.postgresql import insert
 
-from notify.store.leases import after
+from notify.store.records import after
 from notify.store.tables import smtp_relays
 
 CLOSED = "closed"

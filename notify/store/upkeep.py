@@ -35,7 +35,8 @@ from sqlalchemy import (
 )
 
 from notify.domain.retention import Kept
-from notify.domain.stages import FAN_OUT
+from notify.domain.stages import DELIVER, FAN_OUT
+from notify.domain.statuses import JobStatus
 from notify.store import stats
 from notify.store.tables import delivery_stats, email_jobs, events, work_items
 
@@ -77,7 +78,7 @@ def prune_jobs(connection: Connection, kept: Kept, *, limit: int, after: Place |
     """
     replays = email_jobs.alias("replays")
     unreplayed = ~exists().where(replays.c.replay_of == email_jobs.c.id)
-    return _prune(connection, email_jobs, kept.letters, unreplayed, limit=limit, after=after)
+    return _prune(connection, email_jobs, kept.letters, unreplayed, limit=limit, after=after, stage=DELIVER)
 
 
 def prune_events(connection: Connection, kept: Kept, *, limit: int, after: Place | None = None) -> Batch:
@@ -94,7 +95,7 @@ def empty_events(connection: Connection, kept: Kept, *, limit: int, after: Place
     """
     if kept.bodies is None:
         return Batch(seen=0, gone=0, reached=None)
-    waits = exists().where(email_jobs.c.event_id == events.c.id, email_jobs.c.due_at.is_not(None))
+    waits = exists().where(email_jobs.c.event_id == events.c.id, email_jobs.c.status == JobStatus.PENDING)
     full = events.c.emptied_at.is_(None) & (events.c.payload != EMPTY) & ~waits
     act = update(events).values(payload=EMPTY, emptied_at=func.now())
     return _batch(connection, events, kept.bodies, full, act, limit=limit, after=after)
@@ -182,8 +183,7 @@ def _batch(
     counts = select(*(number.label(name) for number, name in zip(numbers, ("seen", "gone"), strict=True))).subquery()
     query = select(counts, last).select_from(counts.outerjoin(last, true()))
     if stage is not None:
-        item = work_items.c
-        forgotten = delete(work_items).where(item.stage == stage, item.id == _any_of(gone))
+        forgotten = delete(work_items).where(work_items.c.stage == stage, work_items.c.id == _any_of(gone))
         query = query.add_cte(forgotten.cte("forgotten"))
     found = connection.execute(query).one()
     reached = None if found.id is None else (found.finished_at, found.id)

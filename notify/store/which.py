@@ -26,15 +26,17 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import ARRAY
 
-from notify.store.leases import DEAD, PENDING, SENDING
-from notify.store.tables import email_jobs, events
+from notify.domain.claims import WAITING, Lane
+from notify.domain.stages import DELIVER
+from notify.domain.statuses import JobStatus
+from notify.store.tables import IN_A_LANE, email_jobs, events, work_items
 
-SAME = ("username", "cl_link", "status", "outcome_reason", "last_code", "to_email")
+SAME = ("username", "cl_link", "outcome_reason", "last_code", "to_email")
 INDEXED = ("ids", "username", "cl_link", "event_key", "message_id")
-OPEN = (PENDING, SENDING)
+OPEN = (JobStatus.PENDING, JobStatus.SENDING)
 DISORDER = timedelta(hours=1)
 
-_row = email_jobs.c
+_row, _item = email_jobs.c, work_items.c
 _others = email_jobs.alias("others")
 _FIRST_ID = text("""
     WITH RECURSIVE halved(low, high) AS (
@@ -80,7 +82,7 @@ class Which:
     @property
     def is_indexed(self) -> bool:
         """Whether an index finds these letters, or all of those among which they are."""
-        return self.status in {*OPEN, DEAD} or any(getattr(self, name) is not None for name in INDEXED)
+        return self.status in {*OPEN, JobStatus.DEAD} or any(getattr(self, name) is not None for name in INDEXED)
 
 
 def meant(which: Which) -> ColumnElement[bool]:
@@ -98,8 +100,8 @@ def meant(which: Which) -> ColumnElement[bool]:
         stated.append(_row.created_at >= which.created_from)
     if which.created_before is not None:
         stated.append(_row.created_at < which.created_before)
-    if which.status in OPEN:
-        stated.append(_row.due_at.is_not(None))
+    if which.status is not None:
+        stated.append(_stands(which.status))
     return and_(true(), *stated)
 
 
@@ -111,6 +113,20 @@ def first_id_since(connection: Connection, instant: datetime) -> int:
 def first_id_after(connection: Connection, instant: datetime) -> int:
     """An id from which on no letter was written before this instant."""
     return connection.scalar(_FIRST_ID, {"instant": instant + DISORDER}) or 0
+
+
+def _stands(status: str) -> ColumnElement[bool]:
+    """Whether a letter stands so; what is pending, or being sent, is found by its work item or that of its letter."""
+    if status not in OPEN:
+        return _row.status == status
+    is_leased = _item.lane == int(Lane.LEASED)
+    found = select(_item.id).where(
+        _item.stage == DELIVER,
+        IN_A_LANE,
+        is_leased if status == JobStatus.SENDING else _item.lane.in_([*map(int, WAITING), int(Lane.LAPSED)]),
+    )
+    led = select(_others.c.id).where(_others.c.leader_id.in_(found), _others.c.status == JobStatus.PENDING)
+    return (_row.status == JobStatus.PENDING) & _row.id.in_(union_all(found, led))
 
 
 def _left_as(message_id: str) -> ColumnElement[bool]:

@@ -86,7 +86,7 @@ def changes(before: Schedule, now: Schedule, person: Person, *, language: str, w
     said, days = words.gettext, weekdays(language)
     found = []
     if before.mode != now.mode:
-        found.append(said(marked("Emails come: %(how)s")) % {"how": said(MODES[now.mode])})
+        found.append(said(marked("Letters come: %(how)s")) % {"how": said(MODES[now.mode])})
     if (before.hour, before.weekday) != (now.hour, now.weekday):
         day = f"{days[now.weekday - 1]}, " if now.mode is Mode.WEEKLY else ""
         found.append(said(marked("Digest: %(when)s")) % {"when": f"{day}{now.hour:02}:00"})

@@ -13,9 +13,9 @@ from sqlalchemy import Connection
 
 from notify.checkpoints import Checkpoint, pass_by
 from notify.domain.claims import Claim, Lane
+from notify.store import items
 from notify.store.database import AWAY, Database
-from notify.work import items
-from notify.work.items import Ending
+from notify.store.items import Ending
 
 MOST_BURIED = 100
 INTERNAL_ERROR = "internal_error"
@@ -159,7 +159,7 @@ class BatchStage:
             if not items.outlook(connection, self.name).alone:
                 return
             buried = items.bury_poison(connection, self.name, limit=MOST_BURIED)
-            self._handler.bury(connection, buried)
+            self._handler.bury(connection, [id_ for id_, _ in buried])
         done["dead"] += len(buried)
         while not self._stopping and (claims := self._claimed(claim)):
             self._take_up(claims, done)

@@ -6,9 +6,10 @@ from typing import Any
 import httpx
 import pytest
 from pydantic_core import to_jsonable_python
-from sqlalchemy import func, insert, select, update
+from sqlalchemy import func, insert, select
 
 from notify.channels.links import SignedLinks
+from notify.domain.claims import Lane
 from notify.domain.preferences import Person
 from notify.domain.stages import DELIVER
 from notify.store import directory, jobs
@@ -21,7 +22,8 @@ from tests.support.callers import Person as PersonHeaders
 from tests.support.callers import Program, Rings
 from tests.support.office import Office
 
-HISTORY = {"due_at": None, "finished_at": func.now(), "outcome_reason": "550 5.1.1", "attempt": 3, "failures": 2}
+ENDED = {"outcome_reason": "550 5.1.1", "attempts": 3}
+DIED = {"lane": Lane.DEAD, "due_at": func.now(), "reason": "550 5.1.1", "attempt": 3, "failures": 2}
 
 
 @pytest.fixture
@@ -61,8 +63,11 @@ def fan_out(database: Database) -> None:
 
 
 def end(database: Database, job_id: int, status: str) -> None:
-    with database.begin() as connection:
-        connection.execute(update(email_jobs).where(email_jobs.c.id == job_id).values(status=status, **HISTORY))
+    rows.change(database, email_jobs, job_id, **rows.ended(status), **ENDED)
+    if status == "dead":
+        rows.change_item(database, DELIVER, job_id, **DIED)
+    else:
+        rows.forget_item(database, DELIVER, job_id)
 
 
 def of(letters: list[dict[str, Any]], username: str) -> dict[str, Any]:

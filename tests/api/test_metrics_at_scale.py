@@ -26,17 +26,19 @@ FILL = """
         now() - n * interval '1 minute'
     FROM generate_series(1, :history) AS n;
     INSERT INTO notify.email_jobs
-        (event_id, event_type, cl_link, username, to_email, reason, message_id, status, due_at, finished_at,
-        outcome_reason)
+        (event_id, event_type, cl_link, username, to_email, reason, message_id, status, finished_at, outcome_reason)
     SELECT event.id, 'cl.comment.created', 'CL-1', 'user-' || n, 'a@example.com', 'author', 'old-' || n,
-        CASE WHEN n <= :dead THEN 'dead' ELSE 'sent' END, NULL, now() - n * interval '1 minute', 'refused'
+        CASE WHEN n <= :dead THEN 'dead' ELSE 'sent' END, now() - n * interval '1 minute', 'refused'
     FROM generate_series(1, :history) AS n, (SELECT min(id) AS id FROM notify.events) AS event;
     INSERT INTO notify.work_items (stage, id, lane, due_at, reason)
-    SELECT 'fan_out', id, 9, finished_at, 'unknown_cl' FROM notify.events WHERE status = 'dead';
+    SELECT 'fan_out', id, 9, finished_at, 'unknown_cl' FROM notify.events WHERE status = 'dead'
+    UNION ALL SELECT 'deliver', id, 9, finished_at, 'refused' FROM notify.email_jobs WHERE status = 'dead';
     INSERT INTO notify.people (username, email)
     SELECT 'user-' || n, n || '@example.com' FROM generate_series(1, :history) AS n;
     INSERT INTO notify.email_jobs (event_id, event_type, cl_link, username, to_email, reason, message_id)
-    SELECT min(id), 'cl.comment.created', 'CL-1', 'new', 'a@example.com', 'author', 'new' FROM notify.events
+    SELECT min(id), 'cl.comment.created', 'CL-1', 'new', 'a@example.com', 'author', 'new' FROM notify.events;
+    INSERT INTO notify.work_items (stage, id, lane)
+    SELECT 'deliver', id, 1 FROM notify.email_jobs WHERE status = 'pending'
 """
 
 

@@ -163,7 +163,7 @@ def test_what_waits_follows_a_put_at_once(dana: httpx.Client, database: Database
     assert (row.held_by, row.due_at) == ("pause", datetime(2099, 1, 1, tzinfo=UTC))
 
     dana.put(CONFIG, json={"preferences": [], "paused_until": None})
-    assert office.now("SELECT due_at <= now() FROM notify.email_jobs WHERE username = 'dana'") == [(True,)]
+    assert office.now("SELECT due_at <= now() FROM jobs WHERE username = 'dana'") == [(True,)]
 
 
 def test_putting_back_what_was_read_stores_no_choice(dana: httpx.Client, database: Database) -> None:

@@ -14,9 +14,8 @@ from notify.domain.errors import NotifyError
 from notify.domain.stages import DELIVER, FAN_OUT
 from notify.embedded.processes import last_lines
 from notify.settings import Settings
-from notify.store import outbox, relays
+from notify.store import items, relays
 from notify.store.database import Database
-from notify.work import items
 from tests.support.worker import RunningWorker, worker
 
 ROOT = Path(__file__).parents[2]
@@ -26,8 +25,8 @@ FLUSH_SECONDS = 5
 # min(), as the planner's statistics may be from an hour when every row was on its way.
 IN_FLIGHT = text("""
     SELECT coalesce(
-        (SELECT min(due_at) FROM notify.email_jobs WHERE status = 'sending'),
-        (SELECT min(due_at) FROM notify.work_items WHERE lane = 8)
+        (SELECT min(due_at) FROM notify.work_items WHERE stage = 'deliver' AND lane = 8),
+        (SELECT min(due_at) FROM notify.work_items WHERE stage = 'fan_out' AND lane = 8)
     ) IS NOT NULL
 """)
 
@@ -141,7 +140,7 @@ def let_go(database: Database, relay: str) -> None:
 
 def busy(connection: Connection) -> bool:
     """Whether anything is due or on its way; what waits for a later hour is not."""
-    due = outbox.LEASES.any_due(connection) or items.is_due(connection, FAN_OUT)
+    due = items.is_due(connection, DELIVER) or items.is_due(connection, FAN_OUT)
     return due or bool(connection.scalar(IN_FLIGHT))
 
 

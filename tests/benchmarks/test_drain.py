@@ -4,11 +4,14 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from subprocess import PIPE, Popen
+from uuid import UUID
 
 import psutil
 import pytest
 from sqlalchemy import func, select
 
+from notify.domain.claims import Lane
+from notify.domain.stages import DELIVER
 from notify.store import relays
 from notify.store.database import Database
 from notify.store.tables import email_jobs
@@ -152,6 +155,7 @@ def test_a_drain_is_over_when_what_waits_waits_for_a_later_hour(database: Databa
         assert not busy(connection)
         mine = rows.letter(connection)
         assert busy(connection)
-    rows.change(database, email_jobs, mine, status="sending", due_at=rows.ago(hours=-1))
+    leased = {"lane": Lane.LEASED, "leased_by": UUID(int=1), "due_at": rows.ago(hours=-1)}
+    rows.change_item(database, DELIVER, mine, **leased)
     with database.begin() as connection:
         assert busy(connection)

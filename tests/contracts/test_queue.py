@@ -10,11 +10,11 @@ import pytest
 from sqlalchemy import Connection, select, text, update
 
 from notify.domain.claims import Claim, Lane
-from notify.domain.stages import FAN_OUT
+from notify.domain.stages import DELIVER, FAN_OUT
+from notify.store import items
 from notify.store.database import Database
+from notify.store.items import Ending, Outlook
 from notify.store.tables import work_items
-from notify.work import items
-from notify.work.items import Ending, Outlook
 from tests.support import rows
 from tests.support.race import all_at_once
 from tests.support.statements import statements
@@ -51,11 +51,11 @@ class Queue:
 
     def bury(self, *, limit: int = 10) -> list[int]:
         with self.database.begin() as connection:
-            return items.bury_poison(connection, self.stage, limit=limit)
+            return [item_id for item_id, _ in items.bury_poison(connection, self.stage, limit=limit)]
 
     def settle(self, *endings: Ending) -> set[int]:
         with self.database.begin() as connection:
-            return items.settle(connection, self.stage, endings)
+            return {item_id for item_id, _ in items.settle(connection, self.stage, endings)}
 
     def outlook(self) -> Outlook:
         with self.database.begin() as connection:
@@ -89,16 +89,17 @@ def event(connection: Connection, **columns: object) -> int:
     return rows.event(connection, **{"cl_link": f"CL-{uuid4()}", **columns})
 
 
-@pytest.fixture(params=[FAN_OUT, TOY])
+@pytest.fixture(params=[FAN_OUT, DELIVER, TOY])
 def queue(request: pytest.FixtureRequest, database: Database) -> Iterator[Queue]:
-    add, ordered = (event, True) if request.param == FAN_OUT else (toy, False)
-    other = toy if request.param == FAN_OUT else event
+    add = {FAN_OUT: event, DELIVER: rows.letter, TOY: toy}
+    others = [stage for stage in add if stage != request.param]
     with database.begin() as connection:
-        stranger = other(connection)
-    yield Queue(database=database, stage=request.param, add=add, ordered=ordered)
-    untouched = rows.item_of(database, TOY if request.param == FAN_OUT else FAN_OUT, stranger)
-    assert untouched is not None
-    assert untouched["attempt"] == 0
+        strangers = {stage: add[stage](connection) for stage in others}
+    yield Queue(database=database, stage=request.param, add=add[request.param], ordered=request.param == FAN_OUT)
+    for stage, stranger in strangers.items():
+        untouched = rows.item_of(database, stage, stranger)
+        assert untouched is not None
+        assert untouched["attempt"] == 0
 
 
 def ids(claims: list[Claim]) -> list[int]:
@@ -376,7 +377,7 @@ def test_a_claim_that_was_never_answered_is_taken_back_by_its_worker_only(queue:
     claims = queue.claim()
     with queue.database.begin() as connection:
         assert items.take_back(connection, queue.stage, claims, worker=uuid4()) == set()
-        assert items.take_back(connection, queue.stage, claims, worker=WORKER) == {item_id}
+        assert items.take_back(connection, queue.stage, claims, worker=WORKER) == {(item_id, 1)}
     again = queue.claim()
     assert [(one.id, one.attempt, one.lapses) for one in again] == [(item_id, 2, 0)]
     with queue.database.begin() as connection:

@@ -10,9 +10,9 @@ from tests.support.smtp import DATA, DOT, EXTENSIONS, RCPT, Said, ScriptedRelay
 
 TIME_PASSES = """
     UPDATE notify.smtp_relays SET probe_at = now() WHERE state = 'open';
-    UPDATE notify.email_jobs SET due_at = now() WHERE status = 'pending'
+    UPDATE notify.work_items SET due_at = now() WHERE stage = 'deliver' AND lane < 8
 """
-DUE_AGAIN = "UPDATE notify.email_jobs SET due_at = now() WHERE status = 'pending'"
+DUE_AGAIN = "UPDATE notify.work_items SET due_at = now() WHERE stage = 'deliver' AND lane < 8"
 BREAKERS = "SELECT state, reason, cardinality(suspects) FROM notify.smtp_relays"
 NOT_OWNED = "553 5.7.1 <notify@example.com>: Sender address rejected: not owned by user notify"
 NOT_RELAYED = "554 5.7.1 <ann@example.com>: Relay access denied"
@@ -189,14 +189,14 @@ def policy_for(recipients: set[str]) -> Callable[[Said], str | None]:
 
 def endings(office: Office) -> set[tuple[str, int]]:
     """How the emails stand, with their failures."""
-    rows = office.now("SELECT DISTINCT status, failures FROM notify.email_jobs WHERE message_id IS NOT NULL")
+    rows = office.now("SELECT DISTINCT status, failures FROM jobs WHERE message_id IS NOT NULL")
     return {(status, failures) for status, failures in rows}
 
 
 def state_of(office: Office, username: str) -> tuple[str, int]:
     """How this person's first email stands, with its failures."""
     statement = """
-        SELECT status, failures FROM notify.email_jobs
+        SELECT status, failures FROM jobs
          WHERE username = :username AND message_id IS NOT NULL ORDER BY id LIMIT 1
     """
     ((status, failures),) = office.now(statement, username=username)

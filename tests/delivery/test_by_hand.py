@@ -1,12 +1,18 @@
 """Many letters by hand, a page at a time, beside workers and other operators."""
 
+from datetime import timedelta
 from itertools import islice
+from uuid import uuid4
+
+from sqlalchemy import select
 
 from notify.delivery import by_hand
-from notify.store import jobs
+from notify.domain.settlement import Settlement
+from notify.store import jobs, outbox
 from notify.store.by_hand import Action, Page
 from notify.store.database import Database
-from notify.store.tables import email_jobs
+from notify.store.outbox import Ending
+from notify.store.tables import email_jobs, work_items
 from notify.store.which import Which
 from tests.support import rows
 from tests.support.race import blocked_session, meanwhile
@@ -17,6 +23,11 @@ MOST_PAGES = 10
 
 def work_off(database: Database, action: Action, which: Which) -> list[Page]:
     return list(islice(by_hand.pages(database, action, which, last_id=LAST), MOST_PAGES))
+
+
+def cancel(database: Database, job_id: int) -> bool:
+    with database.begin() as connection:
+        return jobs.cancel(connection, job_id)
 
 
 def test_letters_that_are_due_again_are_not_found_by_the_next_page(database: Database) -> None:
@@ -55,3 +66,18 @@ def test_a_replay_that_comes_back_at_the_same_moment_stops_no_other_letter(datab
             somebody.commit()
             assert [page.done for page in pages.result()] == [(bystander,)]
     assert rows.row(database, email_jobs, second)["status"] == "dead"
+
+
+def test_who_cancels_a_letter_waits_for_the_worker_that_records_it(database: Database) -> None:
+    with database.begin() as connection:
+        sent = rows.letter(connection)
+        (job,) = outbox.claim(connection, limit=1, lease=timedelta(minutes=1), worker=uuid4())
+    ending = Ending(job=job, settlement=Settlement(verdict="sent", status="sent"))
+    with database.engine.connect() as worker:
+        worker.execute(select(work_items).with_for_update())  # with what recording begins
+        with meanwhile(cancel, database, sent) as cancelled:
+            blocked_session(database)
+            outbox.record(worker, [ending], worker=uuid4())
+            worker.commit()
+            assert not cancelled.result()
+    assert rows.row(database, email_jobs, sent)["status"] == "sent"

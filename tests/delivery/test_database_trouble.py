@@ -26,18 +26,17 @@ from tests.support.smtp import Gate, ScriptedRelay
 from tests.support.wait import until
 
 STATS = "SELECT outcome, sum(count) FROM notify.delivery_stats GROUP BY outcome ORDER BY outcome"
-JOBS = "SELECT status, attempt, failures, lapses FROM notify.email_jobs WHERE to_email IS NOT NULL"
+JOBS = "SELECT status, attempt, failures, lapses FROM jobs WHERE to_email IS NOT NULL"
 EVENTS = """
     SELECT CASE WHEN lane = 8 THEN 'working' ELSE status END, coalesce(failures, 0)
-    FROM notify.events LEFT JOIN notify.work_items USING (id)
+    FROM notify.events AS event LEFT JOIN notify.work_items AS item ON stage = 'fan_out' AND item.id = event.id
 """
-LEASE_END = "SELECT due_at FROM notify.email_jobs WHERE to_email IS NOT NULL"
+LEASE_END = "SELECT due_at FROM jobs WHERE to_email IS NOT NULL"
 LAPSE = "UPDATE notify.work_items SET due_at = now()"
 FORBID = """
     ALTER TABLE notify.email_jobs
     ADD CONSTRAINT forbidden CHECK (NOT (username = 'person-0003' AND status = 'sent'))
 """
-LOCK = text("LOCK TABLE notify.email_jobs IN ACCESS EXCLUSIVE MODE")
 CLAIM = b"LATERAL"
 TERMINATE = text("SELECT pg_terminate_backend(:pid, 10000)")
 
@@ -74,8 +73,8 @@ def patient(database: Database, line: Proxy, relay: ScriptedRelay) -> Iterator[O
 
 
 @contextmanager
-def locked(database: Database) -> Iterator[Callable[[], None]]:
-    """Whoever touches the letters waits; call what you get to end whom it hit."""
+def locked(database: Database, table: str = "email_jobs") -> Iterator[Callable[[], None]]:
+    """Whoever touches this table waits; call what you get to end whom it hit."""
 
     def terminate() -> None:
         pid = blocked_session(database)
@@ -83,7 +82,7 @@ def locked(database: Database) -> Iterator[Callable[[], None]]:
             other.execute(TERMINATE, {"pid": pid})
 
     with database.begin() as connection:
-        connection.execute(LOCK)
+        connection.execute(text(f"LOCK TABLE notify.{table} IN ACCESS EXCLUSIVE MODE"))
         yield terminate
 
 
@@ -144,7 +143,7 @@ def test_a_session_that_is_ended_while_it_renews_costs_no_lease(database: Databa
     office.letters_wait("ann")
     gate = relay.hold("RCPT")
     with office.engine() as engine, sending(engine, gate):
-        with locked(database) as terminate:
+        with locked(database, "work_items") as terminate:
             terminate()
         gate.release()
 

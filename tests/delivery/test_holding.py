@@ -14,6 +14,7 @@ from notify import wiring
 from notify.delivery.deliver import dossiers, resting
 from notify.domain.preferences import Person
 from notify.domain.schedule import Mode
+from notify.domain.stages import DELIVER
 from notify.domain.together import Group
 from notify.intake.choosing import choose
 from notify.intake.receive import receive
@@ -31,7 +32,7 @@ from tests.support.zones import UNKNOWN
 
 HOUR = timedelta(hours=1)
 EVERY_DAY = [1, 2, 3, 4, 5, 6, 7]
-HOURS_END = "UPDATE notify.email_jobs SET due_at = now() WHERE status = 'pending' AND leader_id IS NULL"
+HOURS_END = "UPDATE notify.work_items SET due_at = now() WHERE stage = 'deliver' AND lane < 8"
 FOREVER = datetime(2099, 1, 1, tzinfo=UTC)
 DAILY: dict[str, Any] = {"delivery_mode": "daily", "digest_hour": 9}
 
@@ -108,7 +109,7 @@ def text(letter: EmailMessage) -> str:
 
 def due(office: Office) -> list[datetime]:
     """When the letters leave that wait."""
-    query = "SELECT due_at FROM notify.email_jobs WHERE status = 'pending' AND leader_id IS NULL ORDER BY due_at"
+    query = "SELECT due_at FROM jobs WHERE status = 'pending' AND leader_id IS NULL ORDER BY due_at"
     return [row.due_at.astimezone(UTC) for row in office.now(query)]
 
 
@@ -201,9 +202,7 @@ def test_what_comes_due_in_quiet_hours_waits_for_their_end_without_a_failure(
         preferences.put_config(connection, "alice", settings=cast("Settings", quiet(office)), preferences={})
     office.drain()
     assert told(relay) == []
-    found = office.now(
-        "SELECT status, failures, attempt, expires_at - due_at AS life, leader_id FROM notify.email_jobs"
-    )
+    found = office.now("SELECT status, failures, attempt, expires_at - due_at AS life, leader_id FROM jobs")
     assert [(row.status, row.failures, row.attempt) for row in found] == [("pending", 0, 1)] * 2
     assert [row.life > timedelta(0) for row in found if row.leader_id is None] == [True]
     end_of_rest(office)
@@ -278,11 +277,11 @@ def test_what_waits_for_its_window_follows_a_new_schedule_with_all_that_follows_
 def test_other_choices_leave_what_waits_as_it_is(office: Office) -> None:
     wants(office, **DAILY)
     said(office, 1, 2)
-    before = office.now("SELECT id, due_at, leader_id FROM notify.email_jobs ORDER BY id")
+    before = office.now("SELECT id, due_at, leader_id FROM jobs ORDER BY id")
     office.now(HOURS_END)
     wants(office, participating=True)
     wants(office, **DAILY)
-    after = office.now("SELECT id, due_at <= now() AS due, leader_id FROM notify.email_jobs ORDER BY id")
+    after = office.now("SELECT id, due_at <= now() AS due, leader_id FROM jobs ORDER BY id")
     assert [(row.id, row.leader_id) for row in before] == [(row.id, row.leader_id) for row in after]
     assert after[0].due
 
@@ -402,7 +401,9 @@ def test_who_chooses_waits_for_the_letters_that_are_written_by_the_old_choice(of
             late = rows.letter(fan_out, due_at=FOREVER, held_by="pause")
             fan_out.commit()
             choosing.result()
-    assert rows.row(office.database, email_jobs, late)["due_at"] < datetime.now(UTC) + HOUR
+    item = rows.item_of(office.database, DELIVER, late)
+    assert item is not None
+    assert item["due_at"] < datetime.now(UTC) + HOUR
 
 
 def test_who_joins_a_letter_while_it_is_held_is_held_with_it(office: Office) -> None:

@@ -72,7 +72,7 @@ def test_a_letter_that_the_last_look_ends_says_so(
     office: Office, relay: ScriptedRelay, capsys: pytest.CaptureFixture[str]
 ) -> None:
     traced_letter(office)
-    office.now("UPDATE notify.email_jobs SET expires_at = now() - interval '1 second' WHERE due_at IS NOT NULL")
+    office.now("UPDATE notify.email_jobs SET expires_at = now() - interval '1 second' WHERE status = 'pending'")
     office.drain()
 
     _, (line,) = lines(capsys)

@@ -1,30 +1,64 @@
 """Leases in a worker: renewed while letters are on their way, obeyed when they are lost, taken over when they lapse."""
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from sqlalchemy import func
 
+from notify.domain.claims import Lane
+from notify.domain.stages import DELIVER
 from notify.store import jobs
 from notify.store.database import Database
+from notify.store.items import POISON
 from notify.store.jobs import JobView
+from notify.store.tables import email_jobs, work_items
+from tests.support import rows
 from tests.support.office import Office, many
 from tests.support.smtp import ScriptedRelay
 from tests.support.statements import statements
 from tests.support.wait import until
 
 ABANDON = """
-    UPDATE notify.email_jobs SET status = 'sending', attempt = attempt + 1, due_at = now() - interval '1 second'
-    WHERE due_at IS NOT NULL
+    UPDATE notify.work_items SET lane = 8, attempt = attempt + 1, due_at = now() - interval '1 second',
+        leased_by = gen_random_uuid()
+    WHERE stage = 'deliver' AND lane < 9
 """
-THEFT = "UPDATE notify.email_jobs SET attempt = attempt + 1 WHERE username = 'ann'"
-LEASE_END = "SELECT due_at FROM notify.email_jobs WHERE username = 'ann'"
+LEASE_END = "SELECT due_at FROM jobs WHERE username = 'ann'"
 COUNTED = "SELECT outcome, sum(count) FROM notify.delivery_stats GROUP BY outcome ORDER BY outcome"
-GIVEN_BACK = "UPDATE notify.email_jobs SET lapses = 1 WHERE username = 'ann'"
-RETRIED_BY_HAND = """
-    UPDATE notify.email_jobs SET lapses = 3, status = 'dead', outcome_reason = 'poison', due_at = NULL,
-        finished_at = now() WHERE username = 'ann'
-"""
 EXPIRED_SINCE = "SELECT now() > CAST(:end AS timestamptz) FROM notify.email_jobs LIMIT 1"
+
+
+def ann(office: Office) -> JobView:
+    """Her letter."""
+    return next(job for job in office.jobs() if job.username == "ann")
+
+
+def say_of_hers(office: Office, **columns: object) -> None:
+    """Make the work item of her letter say this."""
+    rows.change_item(office.database, DELIVER, ann(office).id, **columns)
+
+
+def steal_hers(office: Office, **columns: object) -> None:
+    """What another worker does that claims her letter, and what comes of it."""
+    say_of_hers(office, attempt=work_items.c.attempt + 1, **columns)
+
+
+def give_hers_back(office: Office) -> None:
+    """One worker vanished with her letter, and the next has given it back."""
+    say_of_hers(office, lane=int(Lane.LAPSED), lapses=1)
+
+
+def bury_hers(office: Office) -> None:
+    """Three workers vanished with her letter."""
+    say_of_hers(office, lane=int(Lane.DEAD), lapses=3, reason=POISON)
+    end_hers(office, lapses=3)
+
+
+def end_hers(office: Office, **columns: object) -> None:
+    """Her letter is dead."""
+    ending = {"status": "dead", "outcome_reason": POISON, "finished_at": func.now(), **columns}
+    rows.change(office.database, email_jobs, ann(office).id, **ending)
 
 
 def test_a_lease_is_renewed_for_as_long_as_the_relay_takes(database: Database, relay: ScriptedRelay) -> None:
@@ -53,7 +87,7 @@ def test_a_letter_whose_lease_is_lost_is_not_handed_over(database: Database, rel
     with office.engine() as engine, ThreadPoolExecutor(1) as threads:
         draining = threads.submit(engine.drain)
         gate.wait_until_reached()
-        office.now(THEFT)
+        steal_hers(office)
         with statements(database) as sent:
             until(lambda: sum("unnest" in one.sql for one in sent) >= 2)
         gate.release()
@@ -85,12 +119,12 @@ def test_letters_of_a_worker_that_vanished_come_due_by_themselves_and_go_one_at_
     assert office.now(COUNTED) == [("lapse", 4), ("sent", 4)]
 
 
-@pytest.mark.parametrize("revive", [GIVEN_BACK, RETRIED_BY_HAND], ids=["given back", "retried by hand"])
+@pytest.mark.parametrize("vanish", [give_hers_back, bury_hers], ids=["given back", "retried by hand"])
 def test_a_letter_that_has_lapsed_goes_alone_however_it_came_back(
-    office: Office, relay: ScriptedRelay, revive: str
+    office: Office, relay: ScriptedRelay, vanish: Callable[[Office], None]
 ) -> None:
     office.letters_wait("ann", "bob", "cy")
-    office.now(revive)
+    vanish(office)
     with office.database.begin() as connection:
         assert jobs.retry(connection, ann(office).id)
     gate = relay.hold("DOT")
@@ -105,24 +139,19 @@ def test_a_letter_that_has_lapsed_goes_alone_however_it_came_back(
     assert office.now(COUNTED) == [("sent", 3)]
 
 
-def ann(office: Office) -> JobView:
-    """Her letter."""
-    return next(job for job in office.jobs() if job.username == "ann")
-
-
 def test_a_letter_that_outlives_three_workers_is_dead_and_takes_no_neighbour_along(
     office: Office, relay: ScriptedRelay
 ) -> None:
     office.letters_wait("ann", "bob")
-    office.now("UPDATE notify.email_jobs SET lapses = 2 WHERE username = 'ann'")
+    say_of_hers(office, lane=int(Lane.LAPSED), lapses=2)
     office.now(ABANDON)
 
     report = office.drain()
 
     assert (report["sent"], report["dead"]) == (1, 1)
     assert [one.recipient for one in relay.letters] == ["bob@example.com"]
-    ann = next(job for job in office.jobs() if job.username == "ann")
-    assert (ann.status, ann.outcome_reason, ann.lapses) == ("dead", "poison", 3)
+    hers = ann(office)
+    assert (hers.status, hers.outcome_reason, hers.lapses) == ("dead", "poison", 3)
 
 
 def test_a_late_success_is_recorded_over_another_workers_refusal(database: Database, relay: ScriptedRelay) -> None:
@@ -132,10 +161,8 @@ def test_a_late_success_is_recorded_over_another_workers_refusal(database: Datab
     with office.engine() as engine, ThreadPoolExecutor(1) as threads:
         draining = threads.submit(engine.drain)
         gate.wait_until_reached()
-        office.now(
-            """UPDATE notify.email_jobs SET status = 'dead', outcome_reason = 'poison', attempt = attempt + 1,
-               due_at = NULL, finished_at = now() WHERE username = 'ann'"""
-        )
+        steal_hers(office, lane=int(Lane.DEAD), reason=POISON)
+        end_hers(office, attempts=2)
         gate.release()
         assert draining.result(60)["sent"] == 1
 

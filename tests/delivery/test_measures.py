@@ -11,7 +11,7 @@ from tests.support.office import Office
 from tests.support.smtp import EXTENSIONS, ScriptedRelay
 
 HALF_AN_HOUR_AGO = "UPDATE notify.events SET created_at = now() - interval '30 minutes'"
-DUE_AGAIN = "UPDATE notify.email_jobs SET due_at = now() WHERE due_at IS NOT NULL"
+DUE_AGAIN = "UPDATE notify.work_items SET due_at = now() WHERE stage = 'deliver' AND lane < 9"
 OLD = "3600"
 
 

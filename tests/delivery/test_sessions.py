@@ -14,12 +14,12 @@ from tests.support.wait import until
 LIMIT = 3
 CROWDED = "432 4.3.2 STOREDRV.ClientSubmit; sender thread limit exceeded"
 DUE_AGAIN = """
-    UPDATE notify.email_jobs SET due_at = now() WHERE status = 'pending';
+    UPDATE notify.work_items SET due_at = now() WHERE stage = 'deliver' AND lane < 8;
     UPDATE notify.smtp_relays SET probe_at = now() WHERE state = 'open'
 """
 AT_HOME = "UPDATE notify.people SET email = username || '@' || username || '.test'"
 SHARES = "SELECT coalesce(sum(sessions), 0) FROM notify.relay_shares WHERE until > now()"
-ENDINGS = "SELECT DISTINCT status, failures FROM notify.email_jobs WHERE message_id IS NOT NULL"
+ENDINGS = "SELECT DISTINCT status, failures FROM jobs WHERE message_id IS NOT NULL"
 
 
 @dataclass

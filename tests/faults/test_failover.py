@@ -16,7 +16,8 @@ SESSIONS = 8
 PROCESSES = 2
 CLOSED = "421 4.3.2 going down"
 REFUSED_ONES_COME_BACK = """
-    UPDATE notify.email_jobs SET due_at = now() WHERE status = 'pending' AND due_at > now() + interval '10 seconds'
+    UPDATE notify.work_items SET due_at = now()
+    WHERE stage = 'deliver' AND lane < 8 AND due_at > now() + interval '10 seconds'
 """
 
 

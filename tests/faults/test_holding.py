@@ -20,9 +20,9 @@ POINTS = (
     LETTER_ANSWERED,
     pytest.param(RECORD_WRITTEN, marks=pytest.mark.slow),
 )
-ITS_HOUR_COMES = "UPDATE notify.email_jobs SET due_at = now() WHERE status = 'pending' AND leader_id IS NULL"
+ITS_HOUR_COMES = "UPDATE notify.work_items SET due_at = now() WHERE stage = 'deliver' AND lane < 8"
 LEADERS_LEASE_ENDS = """
-    UPDATE notify.email_jobs SET due_at = now() - interval '1 s' WHERE status = 'sending' AND leader_id IS NULL
+    UPDATE notify.work_items SET due_at = now() - interval '1 s' WHERE lane = 8
 """
 
 
@@ -74,7 +74,7 @@ def test_many_workers_without_a_broker_send_a_digest_once_at_its_hour(scene: Sce
         talk(scene)
         office = scene.office()
         until_fanned_out(scene)
-        (row,) = office.now("SELECT due_at FROM notify.email_jobs WHERE status = 'pending' AND leader_id IS NULL")
+        (row,) = office.now("SELECT due_at FROM jobs WHERE status = 'pending' AND leader_id IS NULL")
         there = row.due_at.astimezone(BERLIN)
         assert (there.hour, there.minute) == (9, 0)
         assert scene.told() == []

@@ -17,7 +17,7 @@ from tests.support.worker import worker
 EVENTS, PEOPLE = 100, 20
 LETTERS = EVENTS * PEOPLE
 SESSIONS = 8
-OPEN = "SELECT count(*) FROM notify.email_jobs WHERE due_at IS NOT NULL"
+OPEN = "SELECT count(*) FROM notify.email_jobs WHERE status = 'pending'"
 BY_STATUS = "SELECT status, count(*) FROM notify.email_jobs WHERE to_email IS NOT NULL GROUP BY status"
 
 
@@ -43,7 +43,7 @@ def test_all_letters_arrive_although_a_process_is_killed_while_it_sends(
 
     arrived = Counter(message_id(letter) for letter in relay.letters)
     repeats = arrived.total() - len(arrived)
-    lapsed, most = office.now("SELECT count(*), max(lapses) FROM notify.email_jobs WHERE lapses > 0")[0]
+    lapsed, most = office.now("SELECT count(*), max(lapses) FROM jobs WHERE lapses > 0")[0]
     with capsys.disabled():
         sys.stdout.write(
             f"\nkilled after {killed_at} of {LETTERS}: {repeats} repeated, {lapsed} lapsed, at most {most} times\n"

@@ -22,7 +22,7 @@ KILLS = 30
 FAR_SECONDS = 0.02
 OPENS_AFTER = 5
 WINDOWS_BEGUN = 3
-ANY_ATTEMPT = "SELECT max(attempt) FROM notify.email_jobs"
+ANY_ATTEMPT = "SELECT max(attempt) FROM jobs"
 OUT_FOR_SO_LONG = "SELECT now() - max(changed_at) > interval '20 seconds' FROM notify.smtp_relays WHERE state = 'open'"
 
 

@@ -25,8 +25,9 @@ from tests.support.smtp import Certificate, ScriptedRelay, nobody_listening
 
 API = "http://notify.test"
 OUTLIVED_TWO = """
-    UPDATE notify.email_jobs SET status = 'sending', attempt = 3, lapses = 2, due_at = now() - interval '1 second'
-    WHERE due_at IS NOT NULL
+    UPDATE notify.work_items
+    SET lane = 8, leased_by = gen_random_uuid(), attempt = 3, lapses = 2, due_at = now() - interval '1 second'
+    WHERE stage = 'deliver'
 """
 
 

@@ -29,6 +29,6 @@ def test_a_letter_that_kills_its_worker_every_time_is_dead_after_three_and_its_n
     assert len(set(killed)) == 3
     assert {one.recipient for one in relay.letters} == {address(name) for name in ("first", *NEIGHBOURS)}
     ((status, reason, lapses, failures),) = scene.office().now(
-        "SELECT status, outcome_reason, lapses, failures FROM notify.email_jobs WHERE username = 'mallory'"
+        "SELECT status, outcome_reason, lapses, failures FROM jobs WHERE username = 'mallory'"
     )
     assert (status, reason, lapses, failures) == ("dead", "poison", 3, 0)

@@ -16,7 +16,7 @@ from tests.support.smtp import ScriptedRelay
 from tests.support.wait import until
 
 PEOPLE, EVENTS = 10, 20
-CHARGED = "SELECT count(*) FROM notify.email_jobs WHERE failures > 0 OR lapses > 0"
+CHARGED = "SELECT count(*) FROM jobs WHERE failures > 0 OR lapses > 0"
 
 
 @pytest.fixture

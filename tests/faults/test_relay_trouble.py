@@ -222,7 +222,7 @@ def failures(scene: Scene) -> set[int]:
 
 def attempts(scene: Scene) -> set[int]:
     """How often letters have been claimed."""
-    rows = scene.office().now("SELECT attempt FROM notify.email_jobs WHERE message_id IS NOT NULL")
+    rows = scene.office().now("SELECT attempt FROM jobs WHERE message_id IS NOT NULL")
     return {attempt for (attempt,) in rows}
 
 

@@ -51,5 +51,5 @@ def where_notify_is(environment: Mapping[str, str]) -> str:
 
 
 def workers_that_sent(scene: Scene) -> int:
-    ((number,),) = scene.office().now("SELECT count(DISTINCT leased_by) FROM notify.email_jobs WHERE status = 'sent'")
+    ((number,),) = scene.office().now("SELECT count(DISTINCT worker) FROM notify.delivery_stats WHERE outcome = 'sent'")
     return int(number)

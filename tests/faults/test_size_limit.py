@@ -12,7 +12,7 @@ pytestmark = needs_postfix
 
 TIME_PASSES = """
     UPDATE notify.smtp_relays SET probe_at = now() WHERE state = 'open';
-    UPDATE notify.email_jobs SET due_at = now() WHERE status = 'pending'
+    UPDATE notify.work_items SET due_at = now() WHERE stage = 'deliver' AND lane < 8
 """
 
 

@@ -17,7 +17,7 @@ FORTY = 40
 TEN = 10
 POINTS = (LETTER_ANSWERED, pytest.param(RECORD_WRITTEN, marks=pytest.mark.slow))
 LEADERS_LEASE_ENDS = """
-    UPDATE notify.email_jobs SET due_at = now() - interval '1 s' WHERE status = 'sending' AND leader_id IS NULL
+    UPDATE notify.work_items SET due_at = now() - interval '1 s' WHERE lane = 8
 """
 
 
@@ -70,7 +70,7 @@ def test_a_letter_of_several_whose_worker_is_killed_comes_again_whole(scene: Sce
         scene.producer.emit("ann", on="CL-hurry", by=TALKERS[number % 3])
         office.fan_out()
     office.drain()
-    office.now("UPDATE notify.email_jobs SET due_at = now() WHERE status = 'pending' AND leader_id IS NULL")
+    office.now("UPDATE notify.work_items SET due_at = now() WHERE stage = 'deliver' AND lane < 8")
     with scene.loner({**scene.environment, CRASH_AT: point}) as doomed:
         doomed.wait_until_dead()
     office.now(LEADERS_LEASE_ENDS)

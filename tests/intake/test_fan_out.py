@@ -22,10 +22,9 @@ from notify.domain.threads import message_id
 from notify.intake.fan_out import FanOut
 from notify.intake.receive import receive
 from notify.intake.schema import parse
-from notify.store import directory, jobs, preferences
+from notify.store import directory, items, jobs, preferences
 from notify.store.database import Database
 from notify.store.tables import email_jobs, events, notification_event_types, people, work_items
-from notify.work import items
 from notify.work.stage import BatchStage
 from tests.support import rows
 from tests.support.race import all_at_once, blocked_session, meanwhile
@@ -127,7 +126,7 @@ def test_a_letter_carries_what_the_delivery_needs(database: Database) -> None:
         query = select(email_jobs).where(email_jobs.c.username == "alice")
         found = connection.execute(query).mappings().one()
     assert (found["event_id"], found["event_type"], found["cl_link"]) == (event_id, COMMENT, "CL-1")
-    assert (found["to_email"], found["priority"]) == ("alice@example.com", 1)
+    assert found["to_email"] == "alice@example.com"
     assert found["message_id"] == message_id("CL-1", event_key="k1", username="alice", host=HOST)
 
 
@@ -215,8 +214,9 @@ def test_who_is_told_is_told_at_the_right_address_and_in_the_right_turn(
     emit(database)
     drain(database)
     with database.begin() as connection:
-        columns = (email_jobs.c.to_email, email_jobs.c.priority, email_jobs.c.status)
-        found = connection.execute(select(*columns).where(email_jobs.c.username == "bob")).one()
+        columns = (email_jobs.c.to_email, work_items.c.lane, email_jobs.c.status)
+        its_item = (work_items.c.id == email_jobs.c.id) & (work_items.c.stage == DELIVER)
+        found = connection.execute(select(*columns).where(email_jobs.c.username == "bob", its_item)).one()
     assert tuple(found) == (address, priority, "pending")
 
 
@@ -426,7 +426,7 @@ def test_what_a_bot_does_is_told_after_everything_else(database: Database, *, is
     emit(database)
     drain(database)
     with database.begin() as connection:
-        told = select(email_jobs.c.priority).where(email_jobs.c.status == "pending")
+        told = select(work_items.c.lane).where(work_items.c.stage == DELIVER)
         assert set(connection.scalars(told)) == {priority}
 
 

@@ -70,22 +70,13 @@ ADD: dict[Table, Add] = {
     api_tokens: adds(api_tokens, name="t", token_hash="h", scopes=["ops"]),
 }
 QUIET: dict[str, Any] = {"quiet_days": [1], "quiet_start": time(22), "quiet_end": time(7)}
-NO_TIME: dict[str, Any] = {"due_at": None}
 ENDED = {"finished_at": func.now()}
-LEASED: list[tuple[str, dict[str, Any]]] = [
-    ("status", {"status": "lost"}),
-    ("due_until_final", NO_TIME),
-    ("finished_when_final", ENDED),
-    ("attempt", {"attempt": -1}),
-    ("failures", {"failures": -1}),
-    ("failures", {"failures": 2, "max_failures": 1}),
-    ("lapses", {"lapses": -1}),
-    ("priority", {"priority": 3}),
-    ("priority", {"priority": -1}),
-    ("last_error", {"last_error": TOO_LONG}),
-]
 IMPOSSIBLE: list[tuple[Table, str, dict[str, Any]]] = [
-    *((email_jobs, name, columns) for name, columns in LEASED),
+    (email_jobs, "status", {"status": "lost", "finished_at": func.now()}),
+    (email_jobs, "finished_when_final", ENDED),
+    (email_jobs, "attempts", {"attempts": -1}),
+    (email_jobs, "lapses", {"status": "sent", "finished_at": func.now(), "lapses": -1}),
+    (email_jobs, "last_error", {"last_error": TOO_LONG}),
     (events, "status", {"status": "lost"}),
     (events, "finished_when_final", ENDED),
     *((events, "finished_when_final", {"status": status, "finished_at": None}) for status in rows.FINAL_EVENT),
@@ -99,8 +90,11 @@ IMPOSSIBLE: list[tuple[Table, str, dict[str, Any]]] = [
     (work_items, "failures", {"failures": 2, "max_failures": 1}),
     (work_items, "lapses", {"lapses": -1}),
     (work_items, "reason", {"reason": TOO_LONG}),
-    *((email_jobs, "due_until_final", {"status": status, **ENDED}) for status in rows.FINAL_LETTER),
-    *((email_jobs, "finished_when_final", {"status": status, **NO_TIME}) for status in rows.FINAL_LETTER),
+    *(
+        (email_jobs, "finished_when_final", {"status": status, "finished_at": None})
+        for status in rows.FINAL_LETTER
+        if status != "dead"
+    ),
     (email_jobs, "relay_reply", {"relay_reply": TOO_LONG}),
     (email_jobs, "addressed_unless_skipped", {"to_email": None}),
     (email_jobs, "addressed_unless_skipped", {"message_id": None}),
@@ -108,7 +102,6 @@ IMPOSSIBLE: list[tuple[Table, str, dict[str, Any]]] = [
     (email_jobs, "reasoned", {**rows.ended("dead"), "outcome_reason": None}),
     (email_jobs, "reasoned", {**rows.ended("skipped"), "outcome_reason": None}),
     (email_jobs, "held_by", {"held_by": "yearly"}),
-    (email_jobs, "required_not_held", {"held_by": "daily", "priority": 0}),
     (email_jobs, "sent_in_ms", {"sent_in_ms": -1}),
     (email_attempts, "text", {"text": TOO_LONG}),
     (email_attempts, "took_ms", {"took_ms": -1}),

@@ -49,6 +49,11 @@ class Row:
         """The same row, when nothing is known any more of how it came to its end."""
         return Row(id=self.id, status=self.status, due_at=None, max_failures=0)
 
+    def remembered(self) -> "Row":
+        """The same row, with as much as is known of it: a letter that has ended and is not dead has no budget."""
+        ended = self.due_at is None and self.status != "dead"
+        return replace(self, failures=0, max_failures=0) if ended else self
+
     def repeats(self, one: int) -> "Row":
         """The same row, as a replay of another."""
         return replace(self, replay_of=one)
@@ -177,6 +182,8 @@ class Table:
         row = self.rows[one]
         if row.status not in WAITS_OR_FAILED or self._open_replays(row.replay_of, but=one):
             return False
+        if row.status in {"expired", "cancelled"}:  # how often it failed before is not known any more
+            row = replace(row, failures=0, max_failures=BUDGET_BY_HAND)
         self.rows[one] = replace(
             row,
             status="pending",

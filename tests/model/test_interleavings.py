@@ -14,17 +14,19 @@ import pytest
 from sqlalchemy import Connection, delete, func, select, update
 
 from notify.domain.audience import Reason
-from notify.domain.claims import Claim
+from notify.domain.claims import Claim, Lane
 from notify.domain.events import COMMENT_CREATED
 from notify.domain.jobs import Job
 from notify.domain.outcomes import Answer, Outcome, Phase, Retry, Sent
 from notify.domain.settlement import settle
-from notify.store import outbox
+from notify.domain.stages import DELIVER
+from notify.store import items, outbox
 from notify.store.database import Database
-from notify.store.outbox import LEASES, Ending
-from notify.store.tables import delivery_stats, email_attempts, email_jobs
+from notify.store.outbox import Ending
+from notify.store.tables import delivery_stats, email_attempts, email_jobs, work_items
 from tests.model.model import LATER, LIFE, MINUTE, SENT, Report, Row, Table, Try
 from tests.model.schedules import every_order
+from tests.model.test_lifecycle import LETTERS
 from tests.support import rows
 from tests.support.race import LIMIT_SECONDS, blocked_session, meanwhile
 
@@ -103,13 +105,13 @@ class Session:
 
     def extend(self, *tries: Try) -> Step:
         return Step(
-            on_table=lambda connection: LEASES.extend(connection, tries, lease=LEASE),
+            on_table=lambda connection: items.extend(connection, DELIVER, tries, lease=LEASE),
             on_model=lambda model: model.extend(tries, now=NOW, lease=LEASE),
         )
 
     def release(self, *tries: Try) -> Step:
         return Step(
-            on_table=lambda connection: LEASES.release(connection, tries),
+            on_table=lambda connection: {id_ for id_, _ in items.settle(connection, DELIVER, map_back(tries))},
             on_model=lambda model: model.release(tries, now=NOW),
         )
 
@@ -125,6 +127,14 @@ class Session:
 ANN, BEN = Session(worker=UUID(int=1)), Session(worker=UUID(int=2))
 
 
+def map_back(tries: Sequence[Try]) -> list[items.Ending]:
+    """These are given back, due now."""
+    return [
+        items.Ending(id=id_, attempt=attempt, lane=Lane.LAPSED if attempt > 1 else Lane.NORMAL)
+        for id_, attempt in tries
+    ]
+
+
 def take(model: Table, ids: Ids) -> list[Try]:
     model.claim(ids, now=NOW, lease=LEASE)
     return [(one, model.rows[one].attempt) for one in ids]
@@ -132,7 +142,8 @@ def take(model: Table, ids: Ids) -> list[Try]:
 
 def ending(name: Try, says: str) -> Ending:
     """What a worker reports of a try that it once claimed."""
-    claim = Claim(id=name[0], attempt=name[1], failures=0, max_failures=BUDGET, lapses=0)
+    lapses = max(0, name[1] - 1)
+    claim = Claim(id=name[0], attempt=name[1], failures=0, max_failures=BUDGET, lapses=lapses)
     job = Job(
         claim=claim,
         event_id=1,
@@ -156,11 +167,22 @@ def begin(connection: Connection, ids: Ids, standings: Sequence[Standing]) -> No
     """Nothing has been recorded yet, and the letters stand as they should."""
     connection.execute(delete(email_attempts))
     connection.execute(delete(delivery_stats))
+    connection.execute(delete(work_items))
     for one, standing in zip(ids, standings, strict=True):
-        fresh = {"failures": 0, "finished_at": None, "outcome_reason": None}
-        stands = {"status": standing.status, "attempt": standing.attempt, "lapses": standing.lapses}
-        due_at = rows.ago(seconds=-standing.due_in.total_seconds())
-        connection.execute(update(email_jobs).where(email_jobs.c.id == one).values(due_at=due_at, **stands, **fresh))
+        fresh = {"status": "pending", "attempts": 0, "lapses": 0, "finished_at": None, "outcome_reason": None}
+        connection.execute(update(email_jobs).where(email_jobs.c.id == one).values(fresh))
+        waits = Lane.LAPSED if standing.lapses else Lane.NORMAL
+        rows.item(
+            connection,
+            DELIVER,
+            one,
+            lane=waits if standing.status == "pending" else Lane.LEASED,
+            leased_by=UUID(int=9),
+            max_failures=BUDGET,
+            attempt=standing.attempt,
+            lapses=standing.lapses,
+            due_at=rows.ago(seconds=-standing.due_in.total_seconds()),
+        )
 
 
 def model_of(ids: Ids, standings: Sequence[Standing]) -> Table:
@@ -190,7 +212,7 @@ class End:
 
 
 def found_end(connection: Connection, answers: tuple[Any, Any]) -> End:
-    found = connection.execute(select(email_jobs).order_by(email_jobs.c.id)).mappings()
+    found = connection.execute(LETTERS).mappings()
     names = ("id", "status", "max_failures", "attempt", "failures", "lapses")
     tries = connection.execute(select(email_attempts.c.job_id, email_attempts.c.attempt))
     stats = delivery_stats.c
@@ -214,7 +236,7 @@ def allowed_ends(model: Table, first: Step, second: Step) -> list[End]:
 
 def model_end(model: Table, steps: tuple[Step, Step], order: tuple[int, int]) -> End:
     answers = {number: steps[number].on_model(model) for number in order}
-    letters = [replace(row, due_at=None, expires_at=None) for row in model.rows.values()]
+    letters = [replace(row.remembered(), due_at=None, expires_at=None) for row in model.rows.values()]
     return End(answers=(answers[0], answers[1]), letters=letters, counts=model.counts, kept=model.kept)
 
 
@@ -387,4 +409,4 @@ def lock(connection: Connection, row_id: int) -> None:
     Raises:
         OperationalError: Somebody else has locked it.
     """
-    connection.execute(select(email_jobs.c.id).where(email_jobs.c.id == row_id).with_for_update(nowait=True))
+    connection.execute(select(work_items.c.id).where(work_items.c.id == row_id).with_for_update(nowait=True))

@@ -8,7 +8,7 @@ import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from random import Random
 from typing import Any, cast
@@ -18,7 +18,8 @@ from hypothesis import HealthCheck, settings
 from hypothesis import Phase as Effort
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
-from sqlalchemy import Connection, Interval, RowMapping, func, literal, select, text, update
+from sqlalchemy import ColumnElement, Connection, Interval, RowMapping, func, literal, select, text, update
+from sqlalchemy.sql.dml import Update
 
 from notify.domain.claims import Claim, Lane
 from notify.domain.events import ChangeList
@@ -26,15 +27,14 @@ from notify.domain.jobs import Job
 from notify.domain.outcomes import Answer, Blame, Dead, Expired, Outcome, Phase, Released, Retry, Sent, Skipped
 from notify.domain.preferences import Person
 from notify.domain.settlement import settle
-from notify.domain.stages import FAN_OUT
+from notify.domain.stages import DELIVER, FAN_OUT
 from notify.intake.fan_out import facts_about, plan
 from notify.intake.receive import receive
 from notify.intake.schema import parse
-from notify.store import directory, events, jobs, outbox
+from notify.store import directory, events, items, jobs, outbox
 from notify.store.database import Database
 from notify.store.outbox import Ending
 from notify.store.tables import delivery_stats, email_attempts, email_jobs, work_items
-from notify.work import items
 from tests.model.model import (
     BACK,
     DONE,
@@ -89,6 +89,15 @@ EVENTS = text("""
         CASE WHEN lane < 9 THEN due_at END AS due_at, coalesce(max_failures, 0) AS max_failures,
         coalesce(attempt, 0) AS attempt, coalesce(failures, 0) AS failures, coalesce(lapses, 0) AS lapses
     FROM notify.events LEFT JOIN notify.work_items ON stage = 'fan_out' AND work_items.id = events.id
+""")
+
+# Of what has ended but is not dead, what is known is how many attempts it took and how many workers vanished.
+LETTERS = text("""
+    SELECT j.*, CASE WHEN j.status = 'pending' AND lane = 8 THEN 'sending' ELSE j.status END AS status,
+        CASE WHEN j.status = 'pending' THEN i.due_at END AS due_at, coalesce(i.max_failures, 0) AS max_failures,
+        coalesce(i.attempt, j.attempts) AS attempt, coalesce(i.failures, 0) AS failures,
+        coalesce(i.lapses, j.lapses) AS lapses
+    FROM notify.email_jobs AS j LEFT JOIN notify.work_items AS i ON stage = 'deliver' AND i.id = j.id ORDER BY j.id
 """)
 
 picks = st.lists(st.integers(min_value=0, max_value=5), min_size=1, max_size=3)
@@ -201,8 +210,8 @@ class Life(RuleBasedStateMachine):
         """The poisonous are buried, and one event is taken over from a worker that vanished."""
         with self.moment() as (connection, now):
             buried = items.bury_poison(connection, FAN_OUT, limit=100)
-            assert sorted(buried) == sorted(self.events.bury(worker, now=now))
-            events.end(connection, buried, "dead")
+            assert sorted(id_ for id_, _ in buried) == sorted(self.events.bury(worker, now=now))
+            events.end(connection, [id_ for id_, _ in buried], "dead")
             found = items.claim_lapsed(connection, FAN_OUT, lease=LEASE, worker=worker)
         assert_is_one_of(found.id if found else None, self.events.lapsed(now))
         if found:
@@ -224,14 +233,13 @@ class Life(RuleBasedStateMachine):
             (end,) = drawn_up.endings
             if ended and end.lane in {None, Lane.DEAD}:
                 events.end(connection, [end.id], "done" if end.lane is None else "dead")
-            connection.execute(
-                update(email_jobs).where(email_jobs.c.created_at == func.now()).values(max_failures=BUDGET)
-            )
+            fresh = select(email_jobs.c.id).where(email_jobs.c.created_at == func.now())
+            connection.execute(budget(work_items.c.id.in_(fresh)))
             born = connection.execute(select(email_jobs.c.id, email_jobs.c.username, email_jobs.c.event_id)).all()
         one, is_known = claimed.id, self.links[claimed.id] in self.links_known
         report = Report(id=one, attempt=claimed.attempt, says=DONE if is_known else LATER)
         (verdict,) = self.events.record([report], worker, now=now)
-        assert (one in ended) == (verdict != "lease_lost")
+        assert ({id_ for id_, _ in ended} == {one}) == (verdict != "lease_lost")
         self.reached.add(f"event {'put off' if verdict == 'retry' else verdict}")
         if not is_known:
             return
@@ -329,15 +337,15 @@ class Life(RuleBasedStateMachine):
     def extend(self, worker: UUID, which: list[int]) -> None:
         names = [name_of(job) for job in self.held_once(worker, which)]
         with self.moment() as (connection, now):
-            ours = outbox.LEASES.extend(connection, names, lease=LEASE)
+            ours = items.extend(connection, DELIVER, names, lease=LEASE)
         assert ours == self.letters.extend(names, now=now, lease=LEASE)
 
     @rule(worker=workers, which=picks)
     def release(self, worker: UUID, which: list[int]) -> None:
-        names = [name_of(job) for job in self.held_once(worker, which)]
+        jobs = self.held_once(worker, which)
         with self.moment() as (connection, now):
-            ours = outbox.LEASES.release(connection, names)
-        assert ours == self.letters.release(names, now=now)
+            ours = items.settle(connection, DELIVER, [at_once(job) for job in jobs])
+        assert {id_ for id_, _ in ours} == self.letters.release(map(name_of, jobs), now=now)
 
     @rule(worker=workers, which=picks, says=st.tuples(sayings, sayings, sayings))
     def record(self, worker: UUID, which: list[int], says: tuple[str, str, str]) -> None:
@@ -371,7 +379,7 @@ class Life(RuleBasedStateMachine):
             fresh = jobs.replay(connection, one)
             assert (fresh is not None) == self.letters.may_replay(one)
             if fresh:
-                connection.execute(update(email_jobs).where(email_jobs.c.id == fresh).values(max_failures=BUDGET))
+                connection.execute(budget(work_items.c.id == fresh))
                 row = Row(id=fresh, status="pending", due_at=now, max_failures=BUDGET, expires_at=now + LIFE)
                 self.letters.add(row.repeats(one))
         self.reached.add("replayed" if fresh else "not replayed")
@@ -390,14 +398,16 @@ class Life(RuleBasedStateMachine):
     def says_the_same(self) -> None:
         with self.moment() as (connection, now):
             found_events = connection.execute(EVENTS).mappings().all()
-            found = mappings(connection, email_jobs)
+            found = connection.execute(LETTERS).mappings().all()
             kept = Counter(map(tuple, connection.execute(select(email_attempts.c.job_id, email_attempts.c.attempt))))
             counts = counted(connection)
-            due = items.is_due(connection, FAN_OUT), outbox.LEASES.any_due(connection)
+            due = items.is_due(connection, FAN_OUT), items.is_due(connection, DELIVER)
         assert {row["id"]: self.row(row) for row in found_events} == {
             one: row.forgotten() if row.status == "done" else row for one, row in self.events.rows.items()
         }
-        assert {row["id"]: self.row(row) for row in found} == self.letters.rows
+        assert {row["id"]: self.row(row) for row in found} == {
+            one: row.remembered() for one, row in self.letters.rows.items()
+        }
         assert kept == self.letters.kept
         assert counts == self.letters.counts
         assert due == tuple(any(row.is_due(now) for row in t.rows.values()) for t in (self.events, self.letters))
@@ -454,6 +464,16 @@ def know(connection: Connection, link: str) -> None:
 def assert_is_one_of(found: int | None, expected: Sequence[int]) -> None:
     """Nothing is found exactly when nothing is to be found."""
     assert found in expected if expected else found is None
+
+
+def budget(which: ColumnElement[bool]) -> Update:
+    """The items of these letters have the budget of the model's."""
+    return update(work_items).where(work_items.c.stage == DELIVER, which).values(max_failures=BUDGET)
+
+
+def at_once(job: Job) -> items.Ending:
+    """Given back, due now."""
+    return replace(items.released(job.claim), due_in=0.0)
 
 
 def name_of(job: Job) -> tuple[int, int]:

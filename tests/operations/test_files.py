@@ -10,7 +10,7 @@ import yaml
 
 from notify.api import metrics
 from notify.domain.measures import Role
-from notify.store.leases import POISON
+from notify.store.items import POISON
 from notify.wiring import STAGE_NAMES
 from tests.support.alerts import rules
 from tests.support.promtool import needs_promtool, promtool

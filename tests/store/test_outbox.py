@@ -12,13 +12,15 @@ import pytest
 from sqlalchemy import RowMapping, delete, func, select, update
 
 from notify.domain.audience import Reason
+from notify.domain.claims import Lane
 from notify.domain.jobs import Job
 from notify.domain.outcomes import Answer, Blame, Dead, Expired, Outcome, Phase, Released, Retry, Sent, Skipped
 from notify.domain.settlement import settle
-from notify.store import outbox
+from notify.domain.stages import DELIVER
+from notify.store import items, outbox
 from notify.store.database import Database
-from notify.store.outbox import LEASES, Ending, NewJob
-from notify.store.tables import delivery_stats, email_attempts, email_jobs, notification_event_types
+from notify.store.outbox import Ending, NewJob
+from notify.store.tables import delivery_stats, email_attempts, email_jobs, notification_event_types, work_items
 from tests.support import rows
 from tests.support.race import blocked_session, meanwhile
 from tests.support.statements import statements
@@ -66,7 +68,7 @@ def claim_one(database: Database, **columns: Any) -> Job:
 
 def claim_after_lapse(database: Database, job: Job) -> Job:
     """The next try of a letter whose worker is late, by another worker."""
-    rows.let_lease_end(database, email_jobs, job.claim.id)
+    rows.let_lease_end(database, DELIVER, job.claim.id)
     with database.begin() as connection:
         found = outbox.claim_lapsed(connection, lease=LEASE, worker=OTHER)
     assert found is not None
@@ -104,7 +106,7 @@ def counted(database: Database) -> dict[str, int]:
 
 def waits(database: Database, job: Job) -> timedelta:
     """How long it is until the letter is due, by the database's clock."""
-    query = select(email_jobs.c.due_at - func.now()).where(email_jobs.c.id == job.claim.id)
+    query = select(work_items.c.due_at - func.now()).where(work_items.c.id == job.claim.id)
     with database.begin() as connection:
         left: timedelta = connection.execute(query).scalar_one()
     return left
@@ -126,7 +128,7 @@ def test_a_claimed_letter_says_that_it_has_expired(database: Database) -> None:
 def test_the_letter_that_a_vanished_worker_left_is_claimed_alone(database: Database) -> None:
     job = claim_one(database)
     again = claim_after_lapse(database, job)
-    assert again.claim == replace(job.claim, attempt=2, lapses=1)
+    assert replace(again.claim, waited=0.0) == replace(job.claim, attempt=2, lapses=1, lane=Lane.LEASED, waited=0.0)
     with database.begin() as connection:
         assert outbox.claim_lapsed(connection, lease=LEASE, worker=OTHER) is None
 
@@ -157,10 +159,13 @@ def test_an_outcome_becomes_the_state_of_the_letter(
 ) -> None:
     job = claim_one(database)
     record(database, (job, outcome))
-    found = letter(database, job)
-    assert (found["status"], found["outcome_reason"], found["failures"]) == (status, reason, failures)
-    assert (found["due_at"] is None) == (found["finished_at"] is not None) == (status != "pending")
-    assert found["attempt"] == 1
+    found, item = letter(database, job), rows.item_of(database, DELIVER, job.claim.id)
+    assert (found["status"], found["outcome_reason"]) == (status, reason)
+    assert (found["finished_at"] is not None) == (status != "pending") == (found["attempts"] == 1)
+    assert (item is not None) == (status in {"pending", "dead"})
+    if item is not None:
+        lane = Lane.DEAD if status == "dead" else Lane.NORMAL
+        assert (item["lane"], item["attempt"], item["failures"], item["reason"]) == (lane, 1, failures, reason)
 
 
 def test_the_relays_words_are_kept_apart_for_a_yes_and_for_a_no(database: Database) -> None:
@@ -169,7 +174,7 @@ def test_the_relays_words_are_kept_apart_for_a_yes_and_for_a_no(database: Databa
     refused = letter(database, job)
     assert (refused["last_code"], refused["last_enhanced_code"]) == (451, "4.7.1")
     assert (refused["last_error"], refused["relay_reply"]) == ("come back", None)
-    rows.change(database, email_jobs, job.claim.id, due_at=rows.ago(seconds=1))
+    rows.change_item(database, DELIVER, job.claim.id, due_at=rows.ago(seconds=1))
     (again,) = claim(database)
     record(database, (again, YES))
     sent = letter(database, job)
@@ -184,7 +189,7 @@ def test_a_letter_remembers_which_relay_took_it_and_how_long_that_took(database:
         outbox.record(connection, [slowly], worker=WORKER)
     waiting = letter(database, job)
     assert (waiting["relay"], waiting["sent_in_ms"]) == (None, None)
-    rows.change(database, email_jobs, job.claim.id, due_at=rows.ago(seconds=1))
+    rows.change_item(database, DELIVER, job.claim.id, due_at=rows.ago(seconds=1))
     (again,) = claim(database)
     with database.begin() as connection:
         outbox.record(connection, [replace(ending(again, YES), took=timedelta(seconds=1.2345))], worker=WORKER)
@@ -246,15 +251,12 @@ def test_a_refusal_is_recorded_once(database: Database, outcome: Outcome) -> Non
 
 
 def ends(status: str) -> Callable[[Database, Job], object]:
-    because = {"outcome_reason": "test"}
-    return lambda database, job: rows.change(
-        database, email_jobs, job.claim.id, **rows.ended(status), **(because if status in {"skipped", "dead"} else {})
-    )
+    return lambda database, job: rows.end_letter(database, job.claim.id, status)
 
 
 def is_released(database: Database, job: Job) -> None:
     with database.begin() as connection:
-        LEASES.release(connection, [(job.claim.id, job.claim.attempt)])
+        items.settle(connection, DELIVER, [items.released(job.claim)])
 
 
 @pytest.mark.parametrize(
@@ -275,7 +277,8 @@ def test_a_letter_that_the_relay_took_is_sent_whatever_the_row_says_now(
     meanwhile_it(database, late)
     assert record(database, (late, YES)) == {"late_success": 1}
     found = letter(database, late)
-    assert (found["status"], found["due_at"], found["relay_reply"]) == ("sent", None, "queued as 4711")
+    assert (found["status"], found["relay_reply"]) == ("sent", "queued as 4711")
+    assert rows.item_of(database, DELIVER, late.claim.id) is None
     assert found["finished_at"] is not None
     assert found["outcome_reason"] is None
     assert counted(database) == {"late_success": 1}
@@ -389,8 +392,9 @@ def test_a_retry_comes_back_after_its_backoff(database: Database) -> None:
 def test_a_letter_does_not_sleep_past_its_end(database: Database, left: int, outcome: Outcome) -> None:
     job = claim_one(database, expires_at=rows.ago(seconds=-left))
     record(database, (job, outcome))
-    found = letter(database, job)
-    assert found["due_at"] == found["expires_at"]
+    item = rows.item_of(database, DELIVER, job.claim.id)
+    assert item is not None
+    assert item["due_at"] == letter(database, job)["expires_at"]
 
 
 def test_a_letter_past_its_end_wakes_at_once_to_be_recorded_as_expired(database: Database) -> None:
@@ -402,8 +406,8 @@ def test_a_letter_past_its_end_wakes_at_once_to_be_recorded_as_expired(database:
 
 def test_poison_is_kept_and_counted_like_any_other_end(database: Database) -> None:
     job = claim_one(database)
-    rows.change(database, email_jobs, job.claim.id, lapses=2)
-    rows.let_lease_end(database, email_jobs, job.claim.id)
+    rows.change_item(database, DELIVER, job.claim.id, lapses=2)
+    rows.let_lease_end(database, DELIVER, job.claim.id)
     with database.begin() as connection:
         assert outbox.bury_poison(connection, worker=WORKER) == 1
         assert outbox.bury_poison(connection, worker=WORKER) == 0
@@ -514,3 +518,35 @@ def test_a_letter_whose_event_type_is_gone_is_worth_sending_for_three_days(datab
         connection.execute(delete(notification_event_types))
         outbox.add(connection, letters_about(event_id))
         assert set(connection.scalars(select(email_jobs.c.expires_at - email_jobs.c.created_at))) == {timedelta(days=3)}
+
+
+def test_a_letter_that_is_put_off_waits_for_its_turn_but_not_past_its_end_and_no_failure_is_counted(
+    database: Database,
+) -> None:
+    hour = timedelta(hours=1)
+    letter, old = claim_one(database, failures=2), claim_one(database, expires_at=rows.ago(minutes=-10))
+    lost = claim_one(database)
+    claim_after_lapse(database, lost)
+
+    with database.begin() as connection:
+        outbox.put_off(connection, {letter.claim: hour, old.claim: hour, lost.claim: hour})
+        now = connection.scalar(select(func.now()))
+
+    waits, capped, elsewhere = (rows.item_of(database, DELIVER, one.claim.id) for one in (letter, old, lost))
+    assert now is not None
+    assert waits is not None
+    assert capped is not None
+    assert elsewhere is not None
+    assert (waits["lane"], waits["failures"], waits["due_at"]) == (Lane.NORMAL, 2, now + hour)
+    assert (capped["lane"], capped["due_at"]) == (
+        Lane.NORMAL,
+        rows.row(database, email_jobs, old.claim.id)["expires_at"],
+    )
+    assert (elsewhere["lane"], elsewhere["attempt"]) == (Lane.LEASED, 2)
+    assert tries(database) == []
+
+
+def test_nothing_to_put_off_is_nothing_to_do(database: Database) -> None:
+    with statements(database) as sent, database.begin() as connection:
+        outbox.put_off(connection, {})
+    assert sent == []

@@ -5,14 +5,13 @@ from datetime import timedelta
 from functools import partial
 
 import pytest
-from sqlalchemy import Connection, select, text, update
+from sqlalchemy import Connection, text, update
 from sqlalchemy.exc import OperationalError
 
 from notify.domain.rates import Bucket, Rate
 from notify.store import rates
 from notify.store.database import Database
-from notify.store.tables import email_attempts, email_jobs, rate_buckets
-from tests.support import rows
+from notify.store.tables import rate_buckets
 
 NAMES = ["relay mx:25", "domain example.com"]
 HOUR = timedelta(hours=1)
@@ -72,28 +71,3 @@ def test_two_who_name_the_same_buckets_in_another_order_do_not_wait_for_each_oth
         for turn in (NAMES, NAMES[::-1]):
             for done in [threads.submit(partial(both, turn), number) for number in range(20)]:
                 done.result(30)
-
-
-def test_a_letter_that_is_put_off_waits_for_its_turn_but_not_past_its_end_and_no_failure_is_counted(
-    connection: Connection,
-) -> None:
-    held = {"status": "sending", "attempt": 4, "failures": 2}
-    letter = rows.letter(connection, **held)
-    old = rows.letter(connection, **held, expires_at=rows.ago(minutes=-10))
-    lost = rows.letter(connection, **held)
-
-    rates.put_off(connection, {(letter, 4): HOUR, (old, 4): HOUR, (lost, 3): HOUR})
-
-    row = email_jobs.c
-    found = {
-        one.id: one for one in connection.execute(select(row.id, row.status, row.failures, row.due_at, row.expires_at))
-    }
-    assert (found[letter].status, found[letter].failures) == ("pending", 2)
-    assert found[letter].due_at == connection.scalar(select(rows.ago(hours=-1)))
-    assert (found[old].status, found[old].due_at) == ("pending", found[old].expires_at)
-    assert found[lost].status == "sending"
-    assert connection.execute(select(email_attempts)).all() == []
-
-
-def test_nothing_to_put_off_is_nothing_to_do(connection: Connection) -> None:
-    rates.put_off(connection, {})

@@ -37,6 +37,7 @@ def test_a_transaction_without_a_snapshot_keeps_nobody_from_cleaning_up(database
 def test_the_tables_that_change_all_the_time_are_told_of(database: Database) -> None:
     with database.begin() as connection:
         assert {table.name for table in server.hot_tables(connection)} == {
+            "work_items",
             "events",
             "email_jobs",
             "email_attempts",

@@ -88,7 +88,7 @@ def replay(database: Database, original: int) -> int:
     with database.begin() as connection:
         written = jobs.replay(connection, original)
     assert written is not None
-    rows.change(database, email_jobs, written, **rows.ended("sent"))
+    rows.end_letter(database, written, "sent")
     return written
 
 
@@ -107,7 +107,7 @@ def test_an_event_stays_as_long_as_any_of_its_letters(database: Database) -> Non
         event_id = rows.event(connection, **old("done", age=timedelta(days=400)))
     letter = put(database, event_id=event_id)
     assert prune_events(database) == 0
-    rows.change(database, email_jobs, letter, **old("sent", age=timedelta(days=100)))
+    rows.end_letter(database, letter, "sent", finished_at=rows.ago(days=100))
     assert prune_events(database) == 0
     assert prune_jobs(database) == 1
     assert prune_events(database) == 1

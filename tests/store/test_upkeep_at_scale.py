@@ -28,9 +28,9 @@ EVENTS = text("""
 # Of each event's ten letters one is dead, which stays.
 LETTERS = text("""
     INSERT INTO notify.email_jobs (event_id, event_type, cl_link, username, to_email, reason, message_id, status,
-        outcome_reason, due_at, finished_at)
+        outcome_reason, finished_at)
     SELECT e.id, e.type, e.cl_link, 'u' || n, 'u@example.com', 'author', e.id || '.' || n,
-        CASE n WHEN 1 THEN 'dead' ELSE 'sent' END, 'test', NULL, e.finished_at + n * interval '1 second'
+        CASE n WHEN 1 THEN 'dead' ELSE 'sent' END, 'test', e.finished_at + n * interval '1 second'
     FROM notify.events AS e, generate_series(1, 10) AS n
 """)
 TIED = text("UPDATE notify.email_jobs SET leader_id = id - 1, carried_as = message_id WHERE id % 10 = 0")

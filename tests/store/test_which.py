@@ -30,9 +30,9 @@ EVENTS = text("""
 """)
 LETTERS = text("""
     INSERT INTO notify.email_jobs (event_id, event_type, cl_link, username, to_email, reason, message_id, status,
-        due_at, finished_at, created_at, outcome_reason, relay_reply)
+        finished_at, created_at, outcome_reason, relay_reply)
     SELECT (SELECT min(id) FROM notify.events) + n / 10, 'cl.comment.created', 'CL-' || n / 10, 'u' || n,
-        'u@example.com', 'author', 'm' || n, CASE WHEN n % 1000 = 0 THEN 'dead' ELSE 'sent' END, NULL,
+        'u@example.com', 'author', 'm' || n, CASE WHEN n % 1000 = 0 THEN 'dead' ELSE 'sent' END,
         CAST(:newest AS timestamptz),
         CAST(:newest AS timestamptz) - (:many - n) * interval '1 second', CASE WHEN n % 1000 = 0 THEN 'refused' END,
         '2.0.0 Ok: queued as Q' || n || 'X'

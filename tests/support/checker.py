@@ -24,14 +24,20 @@ HONEST_ENDS = {"skipped", "dead", "expired", "cancelled"}
 COUNTED_BESIDES = {"lapse", "ambiguous"}
 GRACE = timedelta(seconds=5)
 
+# How often a letter has failed is known to its item, and once that is gone to what was recorded of each attempt.
 LETTERS = text("""
-    SELECT e.key, j.username, j.to_email, j.status, j.message_id, coalesce(j.carried_as, j.message_id) AS carried_by,
-           j.replay_of IS NOT NULL AS replay, j.failures,
-           j.max_failures, j.lapses, j.outcome_reason IS NOT DISTINCT FROM 'poison' AS poison,
-           j.status = 'sending' AND j.due_at < now() - :grace AS stuck,
+    SELECT e.key, j.username, j.to_email, j.message_id, coalesce(j.carried_as, j.message_id) AS carried_by,
+           CASE WHEN j.status = 'pending' AND lane = 8 THEN 'sending' ELSE j.status END AS status,
+           j.replay_of IS NOT NULL AS replay, coalesce(i.max_failures, 12) AS max_failures,
+           coalesce(i.failures, (SELECT count(*) FROM notify.email_attempts a
+             WHERE a.job_id = j.id AND a.verdict LIKE 'retry: %')) AS failures,
+           greatest(i.lapses, j.lapses) AS lapses, j.outcome_reason IS NOT DISTINCT FROM 'poison' AS poison,
+           coalesce(lane = 8 AND i.due_at < now() - :grace, false) AS stuck,
            (SELECT count(*) FROM notify.email_attempts a
              WHERE a.job_id = j.id AND a.verdict LIKE '%: no_final_answer') AS unanswered
       FROM notify.email_jobs j JOIN notify.events e ON e.id = j.event_id
+      LEFT JOIN notify.work_items i ON stage = 'deliver' AND i.id = coalesce(j.leader_id, j.id)
+       AND j.status IN ('pending', 'dead')
 """)
 EVENTS = text("""
     SELECT key, CASE WHEN lane = 8 THEN 'working' ELSE status END AS status, coalesce(failures, 0) AS failures,

@@ -1,5 +1,6 @@
 """A worker process's parts, in the test's own process: fan-out and engine on a real database and a real relay."""
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -99,6 +100,10 @@ class Office:
         with self.database.begin() as connection:
             return sorted(jobs.search(connection, event_key=key, limit=1000), key=lambda job: job.id)
 
+    def tries(self, key: str = "k1") -> Sequence[tuple[str, int, int]]:
+        """The letters of an event: how each stands, its tries, and how many of them ended in: no, later."""
+        return [(row.status, row.attempt, row.failures) for row in self.now(TRIES, key=key)]
+
     def now(self, statement: str, **parameters: object) -> Sequence[Any]:
         """Do to the tables what time, another worker or an operator would."""
         with self.database.begin() as connection:
@@ -128,6 +133,31 @@ def many(count: int) -> list[str]:
     return [f"person-{number:04}" for number in range(count)]
 
 
+# What a job is with what its work item, or that of its letter, says of it.
+JOBS = """
+    WITH jobs AS (
+        SELECT j.id, j.event_id, j.event_type, j.cl_link, j.username, j.to_email, j.message_id, j.expires_at,
+            j.leader_id, j.carried_as, j.held_by, j.outcome_reason, j.replay_of, j.created_at, j.finished_at,
+            j.last_code, j.relay,
+            CASE WHEN j.status = 'pending' AND lane = 8 THEN 'sending' ELSE j.status END AS status,
+            CASE WHEN j.status = 'pending' THEN due_at END AS due_at, leased_by, lane,
+            coalesce(max_failures, 0) AS max_failures, coalesce(failures, (
+                SELECT count(*) FROM notify.email_attempts AS a WHERE a.job_id = j.id AND a.verdict LIKE 'retry: %'
+            )) AS failures,
+            greatest(attempt, j.attempts) AS attempt, greatest(i.lapses, j.lapses) AS lapses
+        FROM notify.email_jobs AS j
+        LEFT JOIN notify.work_items AS i ON stage = 'deliver' AND i.id = coalesce(j.leader_id, j.id)
+            AND j.status IN ('pending', 'dead')
+    )
+"""
+TRIES = """
+    SELECT jobs.status, attempt, failures FROM jobs JOIN notify.events ON events.id = event_id
+    WHERE key = :key AND to_email IS NOT NULL ORDER BY jobs.id
+"""
+
+
 def _rows(connection: Connection, statement: str, parameters: Mapping[str, object]) -> Sequence[Any]:
+    if re.search(r"\bFROM jobs\b", statement):
+        statement = JOBS + statement
     result = connection.execute(text(statement), parameters)
     return result.all() if result.returns_rows else []

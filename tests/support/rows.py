@@ -5,11 +5,11 @@ from itertools import count
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Connection, RowMapping, Table, func, insert, literal, select, update
+from sqlalchemy import ColumnElement, Connection, RowMapping, Table, delete, func, insert, literal, select, update
 
 from notify.domain.claims import Lane
 from notify.domain.events import COMMENT_CREATED
-from notify.domain.stages import FAN_OUT
+from notify.domain.stages import DELIVER, FAN_OUT
 from notify.store.database import Database
 from notify.store.tables import email_jobs, events, work_items
 
@@ -33,7 +33,7 @@ def ago(**parts: float) -> ColumnElement[Any]:
 
 def ended(status: str, *, at: object = None) -> dict[str, Any]:
     """The columns of a row that has reached this final status, now or at another instant."""
-    return {"status": status, "due_at": None, "finished_at": func.now() if at is None else at}
+    return {"status": status, "finished_at": func.now() if at is None else at}
 
 
 def event(connection: Connection, **columns: Any) -> int:
@@ -49,19 +49,18 @@ def event(connection: Connection, **columns: Any) -> int:
     row_id = _insert(connection, events, {**defaults, "status": stored, **own})
     if status == "done":
         return row_id
-    lanes = {"working": Lane.LEASED, "dead": Lane.DEAD}
-    more: dict[str, Any] = {"lane": lanes.get(status, columns.get("priority", Lane.NORMAL))}
-    if status == "working":
-        more["leased_by"] = UUID(int=1)
-    if status == "dead":
-        more |= {"due_at": own["finished_at"], "reason": columns.pop("last_error", "test")}
-        columns.pop("due_at", None)
-    if columns.get("lapses"):
-        more["lane"] = max(int(more["lane"]), Lane.LAPSED)
-    if "last_error" in columns:
-        more["reason"] = columns["last_error"]
-    of_item = {name: value for name, value in columns.items() if name in work_items.c}
-    return item(connection, FAN_OUT, row_id, **{"order_key": own.get("cl_link", "CL-1"), **more, **of_item})
+    made = _item_of(
+        connection,
+        FAN_OUT,
+        row_id,
+        status,
+        {"max_failures": 10, "order_key": own.get("cl_link", "CL-1"), **columns},
+        reason=columns.get("last_error", "test"),
+    )
+    reason = columns.get("last_error") or columns.get("reason")
+    if reason and status != "dead":
+        connection.execute(update(work_items).where(*_named(FAN_OUT, row_id)).values(reason=reason))
+    return made
 
 
 def item(connection: Connection, stage: str, row_id: int, **columns: Any) -> int:
@@ -83,8 +82,19 @@ def change_item(database: Database, stage: str, row_id: int, **columns: Any) -> 
         connection.execute(update(work_items).where(*_named(stage, row_id)).values(**columns))
 
 
+def forget_item(database: Database, stage: str, row_id: int) -> None:
+    """The work is done."""
+    with database.begin() as connection:
+        connection.execute(delete(work_items).where(*_named(stage, row_id)))
+
+
 def letter(connection: Connection, **columns: Any) -> int:
-    """A pending letter to alice, due now, about an event of its own; its id."""
+    """
+    A pending letter to alice, due now, about an event of its own, and its work item unless it has ended; its id.
+
+    Columns of the item go there: ``priority`` is its lane, ``status`` *sending* means that it is leased. Who leaves
+    with another's letter has no item.
+    """
     defaults: dict[str, Any] = {
         "event_type": COMMENT_CREATED,
         "cl_link": "CL-1",
@@ -93,11 +103,38 @@ def letter(connection: Connection, **columns: Any) -> int:
         "reason": "author",
         "message_id": f"letter-{next(_numbers)}@review.example",
     }
-    if columns.get("status") in {"skipped", "dead"}:
+    status = columns.pop("status", "pending")
+    if status in {"skipped", "dead"}:
         defaults["outcome_reason"] = "test"
     if "event_id" not in columns:
         defaults["event_id"] = event(connection, **ended("done"))
-    return _insert(connection, email_jobs, {**defaults, **columns})
+    stored = "pending" if status == "sending" else status
+    ended_as = (
+        {"attempts": columns.get("attempt", 0), "lapses": columns.get("lapses", 0)} if stored != "pending" else {}
+    )
+    own = {name: value for name, value in columns.items() if name in email_jobs.c and name != "lapses"}
+    row_id = _insert(connection, email_jobs, {**defaults, **ended_as, "status": stored, **own})
+    if stored not in {"pending", "dead"} or own.get("leader_id"):
+        return row_id
+    return _item_of(connection, DELIVER, row_id, status, columns, reason=own.get("outcome_reason", "test"))
+
+
+def _item_of(
+    connection: Connection, stage: str, row_id: int, status: str, columns: dict[str, Any], *, reason: str
+) -> int:
+    """The work item of a row with this status, by those of the columns that are its own."""
+    of_item = {name: value for name, value in columns.items() if name in work_items.c and name != "reason"}
+    more: dict[str, Any] = {"lane": columns.get("priority", Lane.NORMAL), "max_failures": 12}
+    if columns.get("lapses"):
+        more["lane"] = Lane.LAPSED
+    if status in {"sending", "working"}:
+        more |= {"lane": Lane.LEASED, "leased_by": UUID(int=1)}
+    if status == "dead":
+        of_item.pop("due_at", None)
+        more |= {"lane": Lane.DEAD, "due_at": columns["finished_at"], "reason": reason}
+    if of_item.get("lane") == Lane.DEAD:
+        more["reason"] = "test"
+    return item(connection, stage, row_id, **{**more, **of_item})
 
 
 def row(database: Database, table: Table, row_id: int) -> RowMapping:
@@ -118,9 +155,20 @@ def change(database: Database, table: Table, row_id: int, **columns: Any) -> Non
         connection.execute(update(table).where(table.c.id == row_id).values(**columns))
 
 
-def let_lease_end(database: Database, table: Table, row_id: int) -> None:
-    """What time does to a row whose worker has vanished."""
-    change(database, table, row_id, due_at=ago(seconds=1))
+def end_letter(database: Database, row_id: int, status: str, **columns: Any) -> None:
+    """The letter has reached this final status, now."""
+    because = {"outcome_reason": "test"} if status in {"skipped", "dead"} else {}
+    change(database, email_jobs, row_id, **{"status": status, "finished_at": func.now(), **because, **columns})
+    if status == "dead":
+        change_item(database, DELIVER, row_id, lane=Lane.DEAD, due_at=func.now(), reason="test")
+        return
+    with database.begin() as connection:
+        connection.execute(delete(work_items).where(*_named(DELIVER, row_id)))
+
+
+def let_lease_end(database: Database, stage: str, row_id: int) -> None:
+    """What time does to an item whose worker has vanished."""
+    change_item(database, stage, row_id, due_at=ago(seconds=1))
 
 
 def _named(stage: str, row_id: int) -> tuple[ColumnElement[bool], ...]:

@@ -24,15 +24,15 @@ from tests.support.worker import RunningWorker, worker
 LEASE_SECONDS = 2
 OPEN = text("""
     SELECT (SELECT count(*) FROM notify.work_items WHERE lane < 9)
-         + (SELECT count(*) FROM notify.email_jobs WHERE due_at IS NOT NULL)
+         + (SELECT count(*) FROM notify.email_jobs WHERE status = 'pending')
 """)
 TIME_PASSES = """
-    UPDATE notify.email_jobs SET due_at = now() WHERE status = 'pending';
+    UPDATE notify.work_items SET due_at = now() WHERE stage = 'deliver' AND lane < 8;
     UPDATE notify.smtp_relays SET probe_at = now() WHERE state = 'open';
 """
 LEASES_END = """
     UPDATE notify.work_items SET due_at = now() - interval '1 second' WHERE lane = 8;
-    UPDATE notify.email_jobs SET due_at = now() - interval '1 second' WHERE status = 'sending';
+    UPDATE notify.work_items SET due_at = now() - interval '1 second' WHERE lane = 8;
 """
 
 

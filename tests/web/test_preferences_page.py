@@ -192,9 +192,9 @@ def test_the_page_confirms_what_was_changed_and_only_that(api: httpx.Client, pag
     confirmed = findall(r"<li>(.*?)</li>", post(api, page, left).text)
 
     assert confirmed == [
-        "Off: Emails about code review",
+        "Off: Letters about code review",
         "Off: Somebody comments on a change list you wrote or review.",
-        "On: emails about CL-1",
+        "On: letters about CL-1",
     ]
 
 
@@ -220,10 +220,10 @@ def test_the_page_says_where_letters_go(api: httpx.Client, page: str, database: 
     assert "no address is known" in api.get(page).text
     with database.begin() as connection:
         directory.put_person(connection, Person(username="dana", email="dana@example.com"))
-    assert "Emails go to dana@example.com." in api.get(page).text
+    assert "Letters go to dana@example.com." in api.get(page).text
     with database.begin() as connection:
         preferences.put_config(connection, "dana", settings={"email": "d@other.example"}, preferences={})
-    assert "Emails go to d@other.example." in api.get(page).text
+    assert "Letters go to d@other.example." in api.get(page).text
 
 
 def test_the_page_speaks_the_readers_language_and_their_time_zone(
@@ -282,7 +282,7 @@ def test_when_letters_come_is_chosen_on_the_page_and_confirmed(
 
     assert choices(database).schedule == THEN
     assert findall(r"<li>(.*?)</li>", answer.text) == [
-        "Emails come: Together, once a week",
+        "Letters come: Together, once a week",
         "Digest: Friday, 17:00",
         "Time zone: Europe/Berlin",
         "Quiet hours: Monday, Sunday, 21:30 to 06:00",
@@ -314,7 +314,7 @@ def test_what_waits_follows_what_the_page_is_told(api: httpx.Client, page: str, 
     untouched = FormFields(api.get(page).text).fields
     post(api, page, filled(untouched, paused_until="2099-07-01T09:00"))
     office.letters_wait("dana", link="CL-9")
-    held = "SELECT due_at <= now() FROM notify.email_jobs WHERE username = 'dana'"
+    held = "SELECT due_at <= now() FROM jobs WHERE username = 'dana'"
     assert office.now(held) == [(False,)]
 
     post(api, page, untouched)
@@ -358,7 +358,7 @@ def test_a_subscription_ends_where_its_mark_is_taken_away(api: httpx.Client, pag
     answer = post(api, page, [field for field in shown if field != ("subscribed", "CL-7")])
 
     assert choices(database).subscribed_cls == {"CL-1"}
-    assert "Off: emails about CL-7" in answer.text
+    assert "Off: letters about CL-7" in answer.text
 
 
 def test_a_zone_that_is_stored_and_unknown_is_in_nobodys_way(

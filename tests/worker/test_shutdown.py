@@ -23,7 +23,7 @@ from tests.support.worker import worker
 
 LETTERS, PROCESSES, SESSIONS = 60, 2, 2
 GOODBYE_SECONDS = 30
-JOBS = "SELECT status, failures, lapses FROM notify.email_jobs WHERE to_email IS NOT NULL"
+JOBS = "SELECT status, failures, lapses FROM jobs WHERE to_email IS NOT NULL"
 
 
 @pytest.fixture

@@ -39,16 +39,20 @@ EVENT = text("""
 UNCHECKED = text("SET LOCAL session_replication_role = replica")
 FINISHED = text("""
     INSERT INTO notify.email_jobs (event_id, event_type, cl_link, username, to_email, reason, message_id,
-        status, attempt, due_at, finished_at, created_at)
+        status, attempts, finished_at, created_at)
     SELECT :event, 'cl.comment.created', 'CL-' || n % 1000, 'old-' || n, 'a@example.com', 'author', 'old-' || n,
-        'sent', 1, NULL, now() - n * interval '10 ms', now() - n * interval '10 ms'
+        'sent', 1, now() - n * interval '10 ms', now() - n * interval '10 ms'
     FROM generate_series(CAST(:first AS bigint), CAST(:last AS bigint)) AS n
 """)
 WAITING = text("""
-    INSERT INTO notify.email_jobs (event_id, event_type, cl_link, username, to_email, reason, message_id, due_at)
-    SELECT :event, 'cl.comment.created', 'CL-' || n % 1000, 'new-' || n, 'a@example.com', 'author', 'new-' || n,
-        now() - interval '1 hour' + n * interval '1 microsecond'
-    FROM generate_series(CAST(:first AS bigint), CAST(:last AS bigint)) AS n
+    WITH added AS (
+        INSERT INTO notify.email_jobs (event_id, event_type, cl_link, username, to_email, reason, message_id)
+        SELECT :event, 'cl.comment.created', 'CL-' || n % 1000, 'new-' || n, 'a@example.com', 'author', 'new-' || n
+        FROM generate_series(CAST(:first AS bigint), CAST(:last AS bigint)) AS n
+        RETURNING id
+    )
+    INSERT INTO notify.work_items (stage, id, lane, max_failures, due_at)
+    SELECT 'deliver', id, 1, 12, now() - interval '1 hour' + id * interval '1 microsecond' FROM added
 """)
 
 
@@ -132,7 +136,7 @@ class _Outbox:
         """Load up to so many rows at once, and do to the table what autovacuum would."""
         self._load(FINISHED if self.kind == HISTORY else WAITING, self._rows + 1, rows)
         self._rows = rows
-        vacuum(self._database, "email_jobs")
+        vacuum(self._database, "email_jobs", "work_items")
 
     def prepare(self, claims: int) -> None:
         """Have enough to claim so often; beside a history the letters to claim are few and new."""

@@ -33,10 +33,10 @@ EVENTS = text("""
 # One of a hundred letters is dead, which stays, and with it its event; one of ten was tried before it was sent.
 LETTERS = text("""
     INSERT INTO notify.email_jobs (event_id, event_type, cl_link, username, to_email, reason, message_id, status,
-        attempt, outcome_reason, relay_reply, due_at, finished_at, created_at)
+        attempts, outcome_reason, relay_reply, finished_at, created_at)
     SELECT e.id, e.type, e.cl_link, 'old-' || n, 'old@example.com', 'reviewer', e.id || '.' || n || '@bench',
         CASE WHEN e.id % 100 = 0 THEN 'dead' ELSE 'sent' END, 1, CASE WHEN e.id % 100 = 0 THEN 'refused' END,
-        '2.0.0 Ok: queued as 4XyZ', NULL, e.finished_at + n * interval '1 millisecond', e.created_at
+        '2.0.0 Ok: queued as 4XyZ', e.finished_at + n * interval '1 millisecond', e.created_at
     FROM notify.events AS e, generate_series(1, CAST(:audience AS int)) AS n
     WHERE e.id BETWEEN :first AND :last
 """)
@@ -123,4 +123,4 @@ def _age(database: Database, rows: int) -> None:
             about = {"first": min(ids), "last": max(ids)}
             connection.execute(LETTERS, {**about, "audience": AUDIENCE})
             connection.execute(TRIES, about)
-    vacuum(database, "events", "email_jobs", "email_attempts")
+    vacuum(database, "events", "email_jobs", "email_attempts", "work_items")

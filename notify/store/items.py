@@ -64,6 +64,11 @@ class Ending:
     failed: int = 0
     reason: str | None = None
 
+    @property
+    def name(self) -> Attempt:
+        """What names the attempt for ever."""
+        return self.id, self.attempt
+
 
 def done(claim: Claim) -> Ending:
     """The work is done."""
@@ -122,7 +127,8 @@ def _claim_waiting(*, free: str, follows: str) -> str:
             SELECT ready.id, ready.lane, ready.waited
             FROM unnest(ARRAY[0, 1, 2]) AS lanes(lane) CROSS JOIN LATERAL (
                 SELECT item.id, item.lane, {_WAITED} FROM notify.work_items AS item
-                WHERE item.stage = %(stage)s AND item.lane = lanes.lane AND item.due_at <= now(){free}
+                WHERE item.stage = %(stage)s AND item.lane = lanes.lane AND item.lane >= 0
+                  AND item.due_at <= now(){free}
                 ORDER BY item.due_at, item.id LIMIT %(most)s FOR UPDATE SKIP LOCKED
             ) AS ready
             LIMIT %(most)s
@@ -148,7 +154,8 @@ _CLAIM_LAPSED = f"""
             SELECT alone.id, alone.lane, alone.waited
             FROM unnest(ARRAY[4, 8]) AS lanes(lane) CROSS JOIN LATERAL (
                 SELECT item.id, item.lane, item.due_at, {_WAITED} FROM notify.work_items AS item
-                WHERE item.stage = %(stage)s AND item.lane = lanes.lane AND item.due_at <= now()
+                WHERE item.stage = %(stage)s AND item.lane = lanes.lane AND item.lane >= 0
+                  AND item.due_at <= now()
                   AND (item.lane = 4 OR item.lapses < {MOST_LAPSES - 1})
                 ORDER BY item.due_at, item.id LIMIT 1 FOR UPDATE SKIP LOCKED
             ) AS alone
@@ -164,7 +171,7 @@ _BURY_POISON = f"""
         UPDATE notify.work_items AS item
         SET lane = 9, due_at = now(), lapses = item.lapses + 1, reason = '{POISON}'
         WHERE item.stage = %(stage)s AND item.id = ANY (ARRAY(SELECT chosen.id FROM chosen))
-        RETURNING item.id"""
+        RETURNING item.id, item.attempt"""
 
 
 def _first_due(lane: Lane) -> str:
@@ -174,19 +181,25 @@ def _first_due(lane: Lane) -> str:
 _OUTLOOK = f"""
         SELECT least({", ".join(map(_first_due, [*WAITING, Lane.LAPSED, Lane.LEASED]))}) <= now() AS due,
             least({_first_due(Lane.LAPSED)}, {_first_due(Lane.LEASED)}) <= now() AS alone"""
+_ADD = """
+        INSERT INTO notify.work_items (stage, id, lane, max_failures)
+        SELECT %(stage)s, unnest(%(ids)s::bigint[]), 1, %(most)s ON CONFLICT DO NOTHING RETURNING id"""
 _NAMED = "unnest(%(ids)s::bigint[], %(attempts)s::int[]) AS named(id, attempt)"
 _EXTEND = f"""
         WITH locked AS MATERIALIZED (
-            SELECT item.id FROM notify.work_items AS item
+            SELECT item.id, item.attempt, item.lane FROM notify.work_items AS item
             WHERE item.stage = %(stage)s AND item.id = ANY (%(ids)s::bigint[]) ORDER BY item.id FOR NO KEY UPDATE
         )
         UPDATE notify.work_items AS item SET due_at = now() + %(lease)s
-        FROM locked JOIN {_NAMED} ON named.id = locked.id
-        WHERE item.stage = %(stage)s AND item.id = locked.id AND item.attempt = named.attempt AND item.lane = 8
+        WHERE item.stage = %(stage)s AND item.id = ANY (ARRAY(
+            SELECT locked.id FROM locked JOIN {_NAMED} ON named.id = locked.id AND named.attempt = locked.attempt
+            WHERE locked.lane = 8
+        ))
         RETURNING item.id"""
 _ANY_LEASED = f"""
         SELECT item.id FROM notify.work_items AS item JOIN {_NAMED} ON named.id = item.id
-        WHERE item.stage = %(stage)s AND item.attempt = named.attempt AND item.lane = 8 AND item.leased_by = %(worker)s
+        WHERE item.stage = %(stage)s AND item.id = ANY (%(ids)s::bigint[]) AND item.attempt = named.attempt
+          AND item.lane + 0 = 8 AND item.leased_by = %(worker)s
         LIMIT 1"""
 _SETTLE = """
         WITH locked AS MATERIALIZED (
@@ -206,14 +219,15 @@ _SETTLE = """
             RETURNING item.id
         ), back AS (
             UPDATE notify.work_items AS item
-            SET lane = ours.lane, due_at = now() + ours.due_in * interval '1 second',
+            SET lane = CASE WHEN ours.lane < 4 AND item.lapses > 0 THEN 4 ELSE ours.lane END,
+                due_at = now() + ours.due_in * interval '1 second',
                 failures = item.failures + ours.failed, reason = coalesce(ours.reason, item.reason)
             FROM ours
             WHERE item.stage = %(stage)s AND item.id = ANY (ARRAY(SELECT ours.id FROM ours WHERE ours.lane IS NOT NULL))
               AND item.id = ours.id
             RETURNING item.id
         )
-        SELECT id FROM gone UNION ALL SELECT id FROM back"""
+        SELECT ours.id, ours.attempt FROM ours"""
 
 
 def claim(
@@ -239,9 +253,17 @@ def claim_lapsed(connection: Connection, stage: str, *, lease: timedelta, worker
     return _claimed(rows[0]) if rows else None
 
 
-def bury_poison(connection: Connection, stage: str, *, limit: int) -> list[int]:
-    """End the items whose lease has run out for the third time; their ids."""
-    return _ids(connection, _BURY_POISON, stage=stage, most=limit)
+def bury_poison(connection: Connection, stage: str, *, limit: int) -> list[Attempt]:
+    """End the items whose lease has run out for the third time; their ids and last attempts."""
+    return list(map(_attempt, _run(connection, _BURY_POISON, stage=stage, most=limit)))
+
+
+def add(connection: Connection, stage: str, ids: Sequence[int], *, max_failures: int) -> int:
+    """New items, due now, for these rows of the stage's own table; how many. Safe to repeat."""
+    if not ids:
+        return 0
+    values = {"stage": stage, "ids": list(ids), "most": max_failures}
+    return len(_ids(connection, _ADD, **values))
 
 
 def is_due(connection: Connection, stage: str) -> bool:
@@ -262,18 +284,20 @@ def extend(connection: Connection, stage: str, attempts: Sequence[Attempt], *, l
     return set(_ids(connection, _EXTEND, stage=stage, lease=lease, **_named(attempts)))
 
 
-def take_back(connection: Connection, stage: str, claims: Sequence[Claim], *, worker: UUID) -> set[int]:
+def take_back(connection: Connection, stage: str, claims: Sequence[Claim], *, worker: UUID) -> set[Attempt]:
     """
-    Undo claims whose commit was never answered; the ids of the items that they had taken.
+    Undo claims whose commit was never answered; those that had taken place.
 
     A claim that did not take place leaves its attempt to be given to another: only *worker*'s own are undone.
     """
     return settle(connection, stage, [released(one) for one in claims], worker=worker)
 
 
-def settle(connection: Connection, stage: str, endings: Sequence[Ending], *, worker: UUID | None = None) -> set[int]:
+def settle(
+    connection: Connection, stage: str, endings: Sequence[Ending], *, worker: UUID | None = None
+) -> set[Attempt]:
     """
-    End these attempts; the ids of those whose lease was still ours.
+    End these attempts; those whose lease was still ours.
 
     Args:
         worker: Only what this process has leased; None: whoever has.
@@ -287,7 +311,7 @@ def settle(connection: Connection, stage: str, endings: Sequence[Ending], *, wor
         "faileds": [one.failed for one in endings],
         "reasons": [one.reason for one in endings],
     }
-    return set(_ids(connection, _SETTLE, stage=stage, worker=worker, **columns))
+    return set(map(_attempt, _run(connection, _SETTLE, stage=stage, worker=worker, **columns)))
 
 
 def any_leased(connection: Connection, stage: str, attempts: Sequence[Attempt], *, worker: UUID) -> bool:
@@ -305,6 +329,10 @@ def _ids(connection: Connection, statement: str, **values: object) -> list[int]:
 
 def _claimed(row: Mapping[str, Any]) -> Claim:
     return Claim(**{name: row[name] for name in _OF_CLAIM})
+
+
+def _attempt(row: Mapping[str, Any]) -> Attempt:
+    return row["id"], row["attempt"]
 
 
 def _turn(row: Mapping[str, Any]) -> int:
