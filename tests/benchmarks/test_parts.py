@@ -5,13 +5,16 @@ import socket
 from email import message_from_bytes, policy
 from email.message import EmailMessage
 from pathlib import Path
+from re import sub
+from statistics import mean
 
 import psutil
 import pytest
 
+from notify.channels.email.writing import comments
 from notify.embedded.ports import LOOPBACK
 from notify.intake.schema import parse
-from tests.benchmarks import workload
+from tests.benchmarks import shapes, workload
 from tests.benchmarks.measures.builder import letter_to, read, rebuilt, words
 from tests.benchmarks.meter import metered, proportional_bytes
 from tests.benchmarks.sink import OWN, sink
@@ -32,6 +35,15 @@ def test_the_workload_comes_to_as_many_letters_as_asked_for(letters: int) -> Non
 def test_two_runs_of_the_workload_share_no_key() -> None:
     first, second = ({event["key"] for event in workload.events(40)} for _ in range(2))
     assert first.isdisjoint(second)
+
+
+def test_comments_have_many_shapes_and_the_typical_one_makes_an_email_of_the_mean_size() -> None:
+    shapes_of = {sub(r"[^<]*(<[^>]*>)[^<]*", r"\1", comments.as_html(shapes.body(number))) for number in range(500)}
+    assert len(shapes_of) > 250
+    writer = composer()
+    sizes = [len(writer.compose(letter_to(number, 1), date=NOON).content) for number in range(500)]
+    typical = len(writer.compose(letter_to(shapes.TYPICAL, 1), date=NOON).content)
+    assert typical == pytest.approx(mean(sizes), rel=0.02)
 
 
 def test_no_domain_has_more_than_its_share_of_the_people() -> None:

@@ -13,6 +13,7 @@ from notify.doorbell import NoDoorbell
 from notify.settings import Settings
 from notify.store import directory
 from notify.store.database import Database
+from tests.benchmarks import shapes
 
 AUDIENCE = 20
 PEOPLE = 400
@@ -20,10 +21,6 @@ DOMAINS = 8
 ACTOR = "bench-actor"
 EVENTS_IN_A_TRANSACTION = 100
 LONGEST_FAN_OUT = timedelta(days=1)
-BODY = " ".join(
-    f"{place} the jitter has to come after the cap, otherwise the upper half of the range is lost to `{place.lower()}`."
-    for place in ("Here", "There")
-)
 
 
 class FewerLettersThanAsked(NotifyError):
@@ -91,7 +88,7 @@ def comment(run: str, number: int, audience: Sequence[str]) -> dict[str, Any]:
         },
         "comment": {
             "id": str(number),
-            "body": f"Number {number}. {BODY}",
+            "body": shapes.body(number),
             "url": f"https://review.example.com/{link}#c{number}",
             "path": "src/upload/retry.py",
             "line": 42,

@@ -8,9 +8,10 @@ from time import process_time
 
 from notify.domain.jobs import Letter
 from notify.domain.preferences import Person
+from tests.benchmarks import shapes
 from tests.benchmarks.bench import Bench
 from tests.benchmarks.rows import Row, at_most
-from tests.benchmarks.workload import AUDIENCE, BODY, address, username
+from tests.benchmarks.workload import AUDIENCE, address, username
 from tests.support.letters import NOON, composer, letter
 
 ROUNDS = 5
@@ -56,7 +57,7 @@ def letter_to(event: int, reader: int) -> Letter:
     """A letter about one of many events to one of many people."""
     name = username(reader)
     recipient = Person(username=name, display_name=name.title())
-    return letter(event, to=address(name), recipient=recipient, comment={"body": f"Number {event}. {BODY}"})
+    return letter(event, to=address(name), recipient=recipient, comment={"body": shapes.body(event)})
 
 
 def read(content: bytes) -> EmailMessage:

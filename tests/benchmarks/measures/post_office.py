@@ -15,6 +15,7 @@ from tests.benchmarks.measures.builder import WRITTEN_BY_MIME, letter_to, read, 
 from tests.benchmarks.peers.race import Finish, race
 from tests.benchmarks.place import Place
 from tests.benchmarks.rows import Row, at_least, at_most
+from tests.benchmarks.shapes import TYPICAL
 from tests.benchmarks.sink import Sink, sink
 from tests.support.letters import NOON, composer
 from tests.support.servers import new_database
@@ -98,7 +99,7 @@ def _installed(folder: Path) -> Path:
 
 def _message() -> dict[str, object]:
     """The words of one of our letters, and its headers but for those that post_office writes."""
-    original = read(composer().compose(letter_to(1, 1), date=NOON).content)
+    original = read(composer().compose(letter_to(TYPICAL, 1), date=NOON).content)
     return {
         "subject": str(original["Subject"]),
         "message": words(original, "plain"),

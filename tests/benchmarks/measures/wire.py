@@ -13,6 +13,7 @@ from tests.benchmarks.measures.builder import letter_to
 from tests.benchmarks.peers.race import race
 from tests.benchmarks.place import Place
 from tests.benchmarks.rows import Goal, Row, at_least
+from tests.benchmarks.shapes import TYPICAL
 from tests.benchmarks.sink import Sink, sink
 from tests.support.letters import NOON, composer
 
@@ -27,7 +28,7 @@ SENDER, RECIPIENT = "notify@example.com", "person@example.com"
 def measure(bench: Bench) -> Iterator[Row]:
     """Letters a second with PIPELINING and without, near and far."""
     place, scale = bench.place, bench.scale
-    ready_bytes = composer().compose(letter_to(1, 1), date=NOON).content
+    ready_bytes = composer().compose(letter_to(TYPICAL, 1), date=NOON).content
     (place.folder / "letter").write_bytes(ready_bytes)
     note = f"letters of {len(ready_bytes):,} bytes"
     yield Row(what="worker CPU a letter", unit="µs CPU", figure=bench.near.cpu_microseconds, note=note)
