@@ -1,4 +1,4 @@
-"""The languages of letters and pages: gettext catalogues beside the templates, read as they are written."""
+"""The languages of emails and pages: gettext catalogues beside the templates, read as they are written."""
 
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, tzinfo

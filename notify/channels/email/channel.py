@@ -1,4 +1,4 @@
-"""The mail channel: a letter in, an outcome out, by SMTP."""
+"""The mail channel: an email in, an outcome out, by SMTP."""
 
 import ssl
 from collections.abc import Callable
@@ -32,16 +32,16 @@ log = structlog.get_logger(__name__)
 
 class EmailChannel:
     """
-    Hands letters to an SMTP relay; implements ``notify.domain.ports.Channel``.
+    Hands emails to an SMTP relay; implements ``notify.domain.ports.Channel``.
 
     Args:
-        bounce_address: Envelope sender, where the relay's own letters about ours go.
-        sessions: How many letters may be on their way at once.
+        bounce_address: Envelope sender, where the relay's own emails about ours go.
+        sessions: How many emails may be on their way at once.
         timeout: One limit for every wait; None: those of RFC 5321.
         wear: When a session is replaced by a new one.
-        sign: Puts a signature before a letter; None: nobody signs here.
+        sign: Puts a signature before an email; None: nobody signs here.
         tls: Checks the relay's certificate; None: as its URL says.
-        now: The instant that letters are dated with, aware UTC.
+        now: The instant that emails are dated with, aware UTC.
         count: Told how long the relay takes.
     """
 
@@ -111,7 +111,7 @@ class EmailChannel:
         following: Callable[[ClaimedEmail], ClaimedEmail | None],
         ended: Callable[[ClaimedEmail, Outcome], None],
     ) -> None:
-        """Render and hand over letters, one after the other, on one session if it holds."""
+        """Render and hand over emails, one after the other, on one session if it holds."""
         transactions = Transactions(self._transaction, following=following, ended=ended)
         left = transactions.begun(first)
         fresh = False
@@ -169,7 +169,7 @@ class EmailChannel:
             return replies.misconfigured(Phase.CONNECT, reason=replies.INTERNAL_ERROR, text=type(error).__name__)
 
     async def _carried(self, first: Transaction, transactions: Transactions, *, fresh: bool) -> Transaction | None:
-        """Carry on one session; a letter that is left over, for another."""
+        """Carry on one session; an email that is left over, for another."""
         session: Session | Released | None = None
         try:
             async with self._pool.lend(fresh=fresh) as session:
@@ -177,7 +177,7 @@ class EmailChannel:
                     first.ended(session)
                     return None
                 return await session.carry(first, partial(self._next, session, transactions))
-        except Exception as error:  # noqa: BLE001 - a bug must not stop the other letters; it is surfaced
+        except Exception as error:  # noqa: BLE001 - a bug must not stop the other emails; it is surfaced
             phase = session.phase if isinstance(session, Session) else Phase.CONNECT
             _surface(error, phase)
             transactions.give_up(phase, error=type(error).__name__)

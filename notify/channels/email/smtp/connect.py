@@ -1,4 +1,4 @@
-"""From nothing to a session that is ready for letters: dial, be greeted, TLS, log in."""
+"""From nothing to a session that is ready for emails: dial, be greeted, TLS, log in."""
 
 import asyncio
 import ssl
@@ -70,7 +70,7 @@ async def connect(
     relay: Relay, *, timeouts: Timeouts, tls: ssl.SSLContext, count: Count, tokens: AccessTokens | None = None
 ) -> Session | Released:
     """
-    A session that is ready for letters, or why there is none. No letter is risked.
+    A session that is ready for emails, or why there is none. No email is risked.
 
     A token that the relay refuses is replaced by a new one, once, over another connection.
 

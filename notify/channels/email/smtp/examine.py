@@ -1,4 +1,4 @@
-"""One session with the relay for the sake of looking at it: no letter is risked, and nobody waits for minutes."""
+"""One session with the relay for the sake of looking at it: no email is risked, and nobody waits for minutes."""
 
 import ssl
 from dataclasses import dataclass

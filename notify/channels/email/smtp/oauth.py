@@ -2,7 +2,7 @@
 Access tokens for a relay that takes no password: asked for when one is needed, kept until shortly before they end.
 
 *Decided*: one exchange at a time for each relay and process; whoever comes meanwhile gets what it finds. A token
-endpoint that is away is held against the relay, one that says no against the configuration: no letter is charged.
+endpoint that is away is held against the relay, one that says no against the configuration: no email is charged.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""Sessions that are lent to one letter at a time, kept while they are good, and let go before they spoil."""
+"""Sessions that are lent to one email at a time, kept while they are good, and let go before they spoil."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -48,7 +48,7 @@ class Pool:
 
     @property
     def busy(self) -> bool:
-        """Whether a session is with a letter at the moment, and so stands."""
+        """Whether a session is with an email at the moment, and so stands."""
         return bool(self._lent)
 
     @property
@@ -66,7 +66,7 @@ class Pool:
 
     @property
     def resting(self) -> bool:
-        """Whether a session waits for a letter."""
+        """Whether a session waits for an email."""
         return bool(self._resting)
 
     @asynccontextmanager

@@ -1,5 +1,5 @@
 """
-Where letters are handed over, and how the way there is guarded: ``NOTIFY_SMTP_URL`` and its fallbacks, read once.
+Where emails are handed over, and how the way there is guarded: ``NOTIFY_SMTP_URL`` and its fallbacks, read once.
 
 Decided: what belongs to one relay stands in its URL (``?starttls=``, ``?sessions=``, ``?per_second=``, ``?ca=``, where
 its access tokens come from), so that a second one needs no second set of variables, and one relay needs none of it. A
@@ -49,14 +49,14 @@ class Guard(StrEnum):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Relay:
     """
-    The SMTP server that letters are handed to.
+    The SMTP server that emails are handed to.
 
     ``host`` is without the final dot that its URL may have; ``is_rooted``: it has one, and no search domain is tried.
     ``ehlo_name`` is what we call ourselves; None: the address that we connect from. ``username`` stands with a
     ``password``, or with ``tokens`` (where access tokens come from), and never with ``Guard.PLAIN``. ``ca``: only the
     authorities in this file vouch for the relay; None: the system's. ``sessions`` is how many one worker process opens
     at most; None: as many as to any other. ``fleet_sessions`` is how many all workers together have with it; None: each
-    has its own. ``per_second`` is how many letters it gets from all workers; None: as many
+    has its own. ``per_second`` is how many emails it gets from all workers; None: as many
     as it takes.
     """
 

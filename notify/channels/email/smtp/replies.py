@@ -99,9 +99,9 @@ def _later(answer: Answer) -> Retry:
 
 def broken(phase: Phase, *, reason: str, answer: Answer | None = None) -> Released | Retry:
     """
-    What becomes of a letter when the conversation broke off: silence, a drop, nonsense.
+    What becomes of an email when the conversation broke off: silence, a drop, nonsense.
 
-    After the final dot the relay may have taken the letter; before it, it cannot have.
+    After the final dot the relay may have taken the email; before it, it cannot have.
     """
     answer = answer or Answer(phase=phase, text=reason)
     if phase is Phase.FINAL_DOT:
@@ -120,7 +120,7 @@ def misconfigured(phase: Phase, *, reason: str, text: str) -> Released:
 
 
 def unsendable(*, reason: str, text: str, phase: Phase = Phase.RENDER) -> Dead:
-    """The letter can never be sent as it is; nothing of it was."""
+    """The email can never be sent as it is; nothing of it was."""
     return Dead(reason=reason, answer=Answer(phase=phase, text=_kept(text, ())))
 
 

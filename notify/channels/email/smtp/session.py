@@ -1,4 +1,4 @@
-"""One standing session with the relay: logged in, ready for letters, one after another."""
+"""One standing session with the relay: logged in, ready for emails, one after another."""
 
 import ssl
 from collections.abc import Callable, Mapping
@@ -233,7 +233,7 @@ class Session:
         return None
 
     async def _agreed(self, one: Transaction) -> Outcome | None:
-        """None when the relay waits for the content, else what becomes of the letter."""
+        """None when the relay waits for the content, else what becomes of the email."""
         if not self._pipelining:
             return await self._offer_in_turn(one)
         if not self._offered:
@@ -274,7 +274,7 @@ class Session:
         return await self._end_empty(first)
 
     async def _refusal(self, phase: Phase) -> Outcome | None:
-        """None when the relay agrees, else what becomes of the letter."""
+        """None when the relay agrees, else what becomes of the email."""
         self.phase = phase
         reply = await self._reply(phase)
         kind = reply.code // 100
@@ -382,7 +382,7 @@ class Session:
         return refusal
 
     async def _reset(self, outcome: Outcome) -> Outcome:
-        """The same outcome, after making the session ready for another letter if it can be."""
+        """The same outcome, after making the session ready for another email if it can be."""
         if not self._over:
             with suppress(ConversationBroken):
                 self._conversation.say(b"RSET\r\n")

@@ -64,7 +64,7 @@ LINKS = (Place.MUTE_URL, Place.PREFERENCES_URL)
 PLAIN_ADDRESS = pattern(r"[A-Za-z0-9:/._~\[\]-]+")
 NOT_IN_A_LABEL = pattern(r"[^a-z0-9]+")
 
-SAME_ON_EVERY_LETTER = (
+SAME_ON_EVERY_EMAIL = (
     b"Auto-Submitted: auto-generated\r\n"
     b"X-Auto-Response-Suppress: All\r\n"
     b"Precedence: list\r\n"
@@ -186,7 +186,7 @@ class Composer:
 
     @property
     def languages(self) -> tuple[str, ...]:
-        """The languages that letters can be written in."""
+        """The languages that emails can be written in."""
         return self._renderer.languages.known
 
     def compile_templates(self) -> None:
@@ -195,7 +195,7 @@ class Composer:
 
     def compose(self, letter: Letter, *, date: datetime) -> Composed:
         """
-        The letter as it is sent at *date* (aware UTC). The same facts make the same bytes.
+        The email as it is sent at *date* (aware UTC). The same facts make the same bytes.
 
         Raises:
             TemplateFailure: A template is missing or cannot be rendered.
@@ -224,19 +224,20 @@ class Composer:
         )
 
     def _ways_out(self, letter: Letter, issue: _Issue, reader: _Reader) -> tuple[bytes, bytes]:
-        """What one click stops, and what mutes the change list."""
+        """What one click stops, and what mutes the change list; each under a seal of its own where one is too long."""
         if fits(reader.token, issue.token):
             links = self._links.stopping(reader.token, issue.token)
             return links + LETTERS[issue.way_out], links + LETTERS[Scope.CHANGE_LIST]
-        username, cl_link = letter.recipient.username, letter.change_list.link
-        mute = self._links.mute_change_list(username, cl_link).encode()
-        match issue.way_out:
-            case Scope.EVERYTHING:
-                return self._links.stop_everything(username).encode(), mute
-            case Scope.CHANGE_LIST:
-                return mute, mute
-            case Scope.EVENT_TYPE:
-                return self._links.stop_event_type(username, letter.event.type).encode(), mute
+        alone = {
+            Scope.EVENT_TYPE: subject(letter.event.type, ""),
+            Scope.CHANGE_LIST: subject("", letter.change_list.link),
+            Scope.EVERYTHING: subject("", ""),
+        }
+        stop, mute = (
+            self._links.stopping(reader.token, alone[scope]) + LETTERS[scope]
+            for scope in (issue.way_out, Scope.CHANGE_LIST)
+        )
+        return stop, mute
 
     def _after_them(self, issue: _Issue, mute: bytes, reader: _Reader) -> Sequence[bytes]:
         """What follows a reader's own headers, in pieces."""
@@ -269,9 +270,7 @@ class Composer:
         """The edition that the email is of; facts that have changed since make a new one."""
         locale = self._best(letter.recipient.locale)
         facts = (letter.event, letter.change_list, letter.actor, letter.message_id.rpartition("@")[2])
-        if letter.digest:
-            return self._new_digest(letter, letter.digest, locale, facts)
-        if letter.entries:
+        if letter.entries or letter.digest:
             return self._new_edition(letter, locale, facts)
         key = (letter.event.id, letter.event.type, locale)
         edition = self._editions.get(key)
@@ -298,45 +297,40 @@ class Composer:
         return issue
 
     def _new_edition(self, letter: Letter, locale: str, facts: tuple[Event, ChangeList, Person, str]) -> _Edition:
-        cl, link, host = letter.change_list, letter.change_list.link, facts[-1]
-        stated = {"title": cl.title, "repository": cl.repository} | {
-            "first title": cl.first_title,
-            "first repository": cl.first_repository,
-        }
-        for name, value in ({"link": link} | stated).items():
-            refuse_unsafe(name, value or "")
-        rendered = self._renderer.render(letter, locale=locale)
-        root = f"<{root_id(link, host=host)}>"
-        headers = (
-            mailbox_field("From", f"{_actors(letter)} via {self._mail_from_name}", self._mail_from),
-            _thread(rendered.subject, root=root, index=thread_index(link)),
-            token_field("List-Id", f"<{list_id(cl.repository, host=host)}>"),
-            text_field("X-Notify-Event", ", ".join(_event_types(letter))),
-            text_field("X-Notify-CL", link),
-            text_field(
-                "X-Notify-Actor", ", ".join(_distinct(one.actor.username for one in _entries(letter))[:MOST_ACTORS])
-            ),
-            _traces(letter),
-            SAME_ON_EVERY_LETTER,
-        )
-        return _Edition(facts=facts, rendered=rendered, locale=locale, headers=b"".join(headers))
-
-    def _new_digest(
-        self, letter: Letter, kind: Hold, locale: str, facts: tuple[Event, ChangeList, Person, str]
-    ) -> _Edition:
-        """An email about several change lists stands in no thread but that of its kind."""
         rendered, host = self._renderer.render(letter, locale=locale), facts[-1]
-        root = f"<{digest_root_id(kind, host=host)}>"
-        headers = (
-            mailbox_field("From", self._mail_from_name, self._mail_from),
-            _thread(rendered.subject, root=root, index=thread_index(root)),
-            token_field("List-Id", f"<{list_id(None, host=host)}>"),
-            text_field("X-Notify-Event", ", ".join(_event_types(letter))),
-            token_field("X-Notify-Digest", kind.value),
-            _traces(letter),
-            SAME_ON_EVERY_LETTER,
+        if letter.digest:
+            headers = self._of_digest(letter.digest, rendered.subject, host)
+        else:
+            headers = self._of_thread(letter, rendered.subject, host)
+        headers += text_field("X-Notify-Event", ", ".join(_event_types(letter))) + _traces(letter) + SAME_ON_EVERY_EMAIL
+        return _Edition(facts=facts, rendered=rendered, locale=locale, headers=headers)
+
+    def _of_thread(self, letter: Letter, thread: str, host: str) -> bytes:
+        cl, link = letter.change_list, letter.change_list.link
+        for value in (link, cl.title, cl.repository, cl.first_title, cl.first_repository):
+            refuse_unsafe("X-Notify-CL", value or "")
+        actors = _distinct(one.actor.username for one in _entries(letter))[:MOST_ACTORS]
+        return b"".join(
+            (
+                mailbox_field("From", f"{_actors(letter)} via {self._mail_from_name}", self._mail_from),
+                _thread(thread, root=f"<{root_id(link, host=host)}>", index=thread_index(link)),
+                token_field("List-Id", f"<{list_id(cl.repository, host=host)}>"),
+                text_field("X-Notify-CL", link),
+                text_field("X-Notify-Actor", ", ".join(actors)),
+            )
         )
-        return _Edition(facts=facts, rendered=rendered, locale=locale, headers=b"".join(headers))
+
+    def _of_digest(self, kind: Hold, thread: str, host: str) -> bytes:
+        """An email about several change lists stands in no thread but that of its kind."""
+        root = f"<{digest_root_id(kind, host=host)}>"
+        return b"".join(
+            (
+                mailbox_field("From", self._mail_from_name, self._mail_from),
+                _thread(thread, root=root, index=thread_index(root)),
+                token_field("List-Id", f"<{list_id(None, host=host)}>"),
+                token_field("X-Notify-Digest", kind.value),
+            )
+        )
 
 
 def _encoded(headers: bytes, text: Part, html: Part) -> _Encoded | None:
@@ -379,13 +373,13 @@ def _event_types(letter: Letter) -> list[str]:
 
 
 def _actors(letter: Letter) -> str:
-    """Who did what the letter tells of: the first few by name."""
+    """Who did what the email tells of: the first few by name."""
     names = _distinct(unsteered(one.actor.name) for one in _entries(letter))
     return ", ".join((*names[:MOST_NAMES], "…") if len(names) > MOST_NAMES else names)
 
 
 def _thread(subject: str, *, root: str, index: str) -> bytes:
-    """What puts a letter into its thread, also in Outlook, which reads the last two."""
+    """What puts an email into its thread, also in Outlook, which reads the last two."""
     fields = (
         text_field("Subject", subject),
         token_field("In-Reply-To", root),
@@ -397,7 +391,7 @@ def _thread(subject: str, *, root: str, index: str) -> bytes:
 
 
 def _traces(letter: Letter) -> bytes:
-    """The traces in which the events were emitted that the letter tells of; nothing where there were none."""
+    """The traces in which the events were emitted that the email tells of; nothing where there were none."""
     traces = _distinct(trace_id(one.event.traceparent) for one in _entries(letter) if one.event.traceparent)
     return text_field("X-Notify-Trace", ", ".join(traces[:MOST_TRACES])) if traces else b""
 
@@ -408,7 +402,7 @@ def _distinct(values: Iterable[str]) -> list[str]:
 
 def list_id(repository: str | None, *, host: str) -> str:
     """
-    The list that letters about a repository belong to, so that readers can file them.
+    The list that emails about a repository belong to, so that readers can file them.
 
     Source: RFC 2919 §3: dot-atom-text, in a namespace that its owner controls.
     """

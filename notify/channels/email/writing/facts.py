@@ -44,10 +44,10 @@ LEAST = Room(words=0, name=24, address=200)
 
 def rooms(events: int) -> Iterator[Room]:
     """
-    From as much as a letter ever shows to as little as it needs, until it is small enough.
+    From as much as an email ever shows to as little as it needs, until it is small enough.
 
     Args:
-        events: How many the letter tells of. A letter about one always shows the beginning of what was said.
+        events: How many the email tells of. An email about one always shows the beginning of what was said.
     """
     words = LONGEST_COMMENT // events
     yield Room(words)
@@ -60,7 +60,7 @@ def rooms(events: int) -> Iterator[Room]:
 
 
 def facts_of(letter: Letter, *, room: Room) -> dict[str, Any]:
-    """Everything a template may say about a letter; None where nothing is known."""
+    """Everything a template may say about an email; None where nothing is known."""
     cl, event = letter.change_list, letter.event
     comment, review, request, change = (event.part(name) for name in ("comment", "review", "request", "change"))
     addresses = (one.get("url") for one in (comment, review, change))

@@ -32,7 +32,7 @@ Cost = Callable[[str], int]
 
 
 class UnusableAddress(NotifyError):
-    """No letter can be sent to this address: it is not of the form local@domain."""
+    """No email can be sent to this address: it is not of the form local@domain."""
 
 
 @dataclass(frozen=True, slots=True)

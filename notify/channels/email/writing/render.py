@@ -34,11 +34,11 @@ LARGEST_PART = 85_000
 
 
 class TemplateFailure(NotifyError):
-    """A template of the letter could not be rendered."""
+    """A template of the email could not be rendered."""
 
 
 class Place(StrEnum):
-    """What differs between the letters about one event."""
+    """What differs between the emails about one event."""
 
     REASON = "reason"
     MUTE_URL = "mute_url"
@@ -123,7 +123,7 @@ class Renderer:
 
     def render(self, letter: Letter, *, locale: str) -> Rendered:
         """
-        Subject, text and HTML of every letter about this event, or of the one letter about several.
+        Subject, text and HTML of every email about this event, or of the one email about several.
 
         Args:
             locale: A language that is known.
@@ -142,7 +142,7 @@ class Renderer:
 
     def entry(self, letter: Letter, *, locale: str, room: Room) -> Entry:
         """
-        What one event says as one entry of a letter about several: when, who, the words, the link.
+        What one event says as one entry of an email about several: when, who, the words, the link.
 
         The time is the reader's: their language, their time zone.
 
@@ -171,7 +171,7 @@ class Renderer:
             raise TemplateFailure(template=message, error=type(error).__name__) from error
 
     def _alone(self, letter: Letter, *, room: Room, locale: str) -> Written:
-        """The letter about one event."""
+        """The email about one event."""
         name, facts = letter.event.type, self._facts(letter, room=room, locale=locale)
         html = self._html(f"{name}/body.html", facts | {"layout": "_base/body.html"})
         text = self._render(f"{name}/body.txt", facts | {"layout": "_base/body.txt"})
