@@ -8,7 +8,7 @@ Decided: a reply may repeat the recipient's address, or what the recipient's own
 """
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from enum import StrEnum
 from re import DOTALL, IGNORECASE, Pattern
 from re import compile as pattern
@@ -63,7 +63,7 @@ ABOUT_US = frozenset({Meaning.AUTHENTICATION, Meaning.SENDER, Meaning.RELAYING, 
 TOO_MUCH = frozenset({Meaning.SESSIONS, Meaning.RATE})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Entry:
     """
     One known refusal; all that it states must hold.
@@ -73,6 +73,7 @@ class Entry:
 
     means: Meaning
     source: str
+    _: KW_ONLY
     codes: frozenset[int] = frozenset({4, 5})
     enhanced: Pattern[str] | None = None
     words: Pattern[str] | None = None
@@ -117,152 +118,99 @@ def _codes(*codes: int) -> frozenset[int]:
 TABLE: Collection[Entry] = (
     # What the codes alone would get wrong.
     Entry(
-        means=Meaning.RECIPIENT_BUSY,
-        source=EXCHANGE,
-        enhanced=pattern(r"4\.3\.2"),
-        words=_words("recipient thread limit exceeded"),
+        Meaning.RECIPIENT_BUSY, EXCHANGE, enhanced=pattern(r"4\.3\.2"), words=_words("recipient thread limit exceeded")
     ),
     Entry(
-        means=Meaning.RECIPIENT_POLICY,  # a group that takes emails from its own people only
-        source=EXCHANGE + ": 5.7.124 to 5.7.136",
+        Meaning.RECIPIENT_POLICY,  # a group that takes emails from its own people only
+        EXCHANGE + ": 5.7.124 to 5.7.136",
         codes=_codes(5),
         words=_words(r"RESOLVER\.RST"),
     ),
+    Entry(Meaning.SENDER, EXCHANGE, codes=_codes(5), words=_words(r"SendAsDenied")),
     Entry(
-        means=Meaning.SENDER,
-        source=EXCHANGE,
-        codes=_codes(5),
-        words=_words(r"SendAsDenied"),
-    ),
-    Entry(
-        means=Meaning.ACCOUNT,  # the sender's own mailbox is full of what it has sent
-        source=SUBMISSION,
+        Meaning.ACCOUNT,  # the sender's own mailbox is full of what it has sent
+        SUBMISSION,
         codes=_codes(5),
         enhanced=pattern(r"5\.2\.2"),
         words=_words(r"STOREDRV\.Submission"),
     ),
+    Entry(Meaning.RATE, SUBMISSION, enhanced=pattern(r"5\.2\.0"), words=_words("SubmissionQuotaExceeded")),
+    Entry(Meaning.RATE, GOOGLE, words=_words("SMTP relay (?:message |recipient )?limit exceeded")),
+    Entry(Meaning.RATE, SENDMAIL, words=_words("connection rate limit")),
     Entry(
-        means=Meaning.RATE,
-        source=SUBMISSION,
-        enhanced=pattern(r"5\.2\.0"),
-        words=_words("SubmissionQuotaExceeded"),
-    ),
-    Entry(
-        means=Meaning.RATE,
-        source=GOOGLE,
-        words=_words("SMTP relay (?:message |recipient )?limit exceeded"),
-    ),
-    Entry(
-        means=Meaning.RATE,
-        source=SENDMAIL,
-        words=_words("connection rate limit"),
-    ),
-    Entry(
-        means=Meaning.ERRORS,
-        source=POSTFIX + "#smtpd_hard_error_limit",
+        Meaning.ERRORS,
+        POSTFIX + "#smtpd_hard_error_limit",
         codes=_codes(421),
         words=_words("too many (?:errors|un|invalid|bad|commands|syntax|protocol)"),
     ),
     Entry(
-        means=Meaning.RELAYING,
-        source=f"{POSTFIX}#reject_unauth_destination; {QMAIL}; mailfront says it under 5.1.1",
+        Meaning.RELAYING,
+        f"{POSTFIX}#reject_unauth_destination; {QMAIL}; mailfront says it under 5.1.1",
         codes=_codes(5),
         words=_words("relay access denied", "list of allowed rcpthosts"),
     ),
     # Codes that are agreed on.
     Entry(
-        means=Meaning.AUTHENTICATION,
-        source="RFC 4954 §6: 530, 534, 535, 538; RFC 5248: 525",
-        codes=_codes(525, 530, 534, 535, 538),
+        Meaning.AUTHENTICATION, "RFC 4954 §6: 530, 534, 535, 538; RFC 5248: 525", codes=_codes(525, 530, 534, 535, 538)
     ),
     Entry(
-        means=Meaning.AUTHENTICATION,
-        source="RFC 4954 §6 and RFC 5248: X.7.8 to X.7.14",
+        Meaning.AUTHENTICATION,
+        "RFC 4954 §6 and RFC 5248: X.7.8 to X.7.14",
         codes=_codes(5),
         enhanced=pattern(r"5\.7\.(?:8|9|10|11|12|13|14)"),
     ),
     Entry(
-        means=Meaning.AUTHENTICATION,
-        source="RFC 4954 §6: 432 4.7.12, a password transition is needed",
+        Meaning.AUTHENTICATION,
+        "RFC 4954 §6: 432 4.7.12, a password transition is needed",
         codes=_codes(432),
         enhanced=pattern(r"4\.7\.12"),
     ),
     Entry(
-        means=Meaning.NO_SUCH_ADDRESS,
-        source="RFC 3463 §3.2: X.1.1, X.1.2, X.1.3, X.1.6; RFC 7505 §4.1: X.1.10",
+        Meaning.NO_SUCH_ADDRESS,
+        "RFC 3463 §3.2: X.1.1, X.1.2, X.1.3, X.1.6; RFC 7505 §4.1: X.1.10",
         codes=_codes(5),
         enhanced=pattern(r"5\.1\.(?:1|2|3|6|10)"),
         phases=RCPT_OR_LATER,
     ),
     Entry(
-        means=Meaning.SENDER,
-        source="RFC 3463 §3.2: X.1.7, X.1.8, about the sender's address; RFC 7505 §4.2: X.7.27",
+        Meaning.SENDER,
+        "RFC 3463 §3.2: X.1.7, X.1.8, about the sender's address; RFC 7505 §4.2: X.7.27",
         codes=_codes(5),
         enhanced=pattern(r"5\.1\.[78]|5\.7\.27"),
     ),
+    Entry(Meaning.OVERSIZE, "RFC 3463 §3.3: X.2.3, §3.4: X.3.4", codes=_codes(5), enhanced=pattern(r"5\.2\.3|5\.3\.4")),
+    Entry(Meaning.OVERSIZE, "RFC 1870 §6.1: 552 to MAIL", codes=_codes(552), phases=frozenset({Phase.MAIL})),
+    Entry(Meaning.MAILBOX_FULL, "RFC 3463 §3.3: X.2.2", enhanced=pattern(r"[45]\.2\.2"), phases=WITH_AN_EMAIL),
+    Entry(Meaning.SENDER, EXCHANGE, codes=_codes(5), enhanced=pattern(r"5\.2\.252|5\.7\.60|5\.7\.50[1-3]|5\.7\.750")),
+    Entry(Meaning.AUTHENTICATION, EXCHANGE, codes=_codes(5), enhanced=pattern(r"5\.7\.57")),
     Entry(
-        means=Meaning.OVERSIZE,
-        source="RFC 3463 §3.3: X.2.3, §3.4: X.3.4",
-        codes=_codes(5),
-        enhanced=pattern(r"5\.2\.3|5\.3\.4"),
-    ),
-    Entry(
-        means=Meaning.OVERSIZE,
-        source="RFC 1870 §6.1: 552 to MAIL",
-        codes=_codes(552),
-        phases=frozenset({Phase.MAIL}),
-    ),
-    Entry(
-        means=Meaning.MAILBOX_FULL,
-        source="RFC 3463 §3.3: X.2.2",
-        enhanced=pattern(r"[45]\.2\.2"),
-        phases=WITH_AN_EMAIL,
-    ),
-    Entry(
-        means=Meaning.SENDER,
-        source=EXCHANGE,
-        codes=_codes(5),
-        enhanced=pattern(r"5\.2\.252|5\.7\.60|5\.7\.50[1-3]|5\.7\.750"),
-    ),
-    Entry(
-        means=Meaning.AUTHENTICATION,
-        source=EXCHANGE,
-        codes=_codes(5),
-        enhanced=pattern(r"5\.7\.57"),
-    ),
-    Entry(
-        means=Meaning.RELAYING,
-        source=f"{EXCHANGE} (5.7.64); {CONNECTORS} (5.7.54)",
+        Meaning.RELAYING,
+        f"{EXCHANGE} (5.7.64); {CONNECTORS} (5.7.54)",
         codes=_codes(5),
         enhanced=pattern(r"5\.7\.54|5\.7\.64"),
     ),
+    Entry(Meaning.CLIENT, EXCHANGE, codes=_codes(5), enhanced=pattern(r"5\.7\.(?:6(?:0[6-9]|[1-4]\d)|708)")),
     Entry(
-        means=Meaning.CLIENT,
-        source=EXCHANGE,
-        codes=_codes(5),
-        enhanced=pattern(r"5\.7\.(?:6(?:0[6-9]|[1-4]\d)|708)"),
-    ),
-    Entry(
-        means=Meaning.RATE,
-        source=f"{EXCHANGE}: 4.7.500 to 4.7.699, 5.7.508, 5.7.705; {GOOGLE}: 5.4.5",
+        Meaning.RATE,
+        f"{EXCHANGE}: 4.7.500 to 4.7.699, 5.7.508, 5.7.705; {GOOGLE}: 5.4.5",
         enhanced=pattern(r"4\.7\.[56]\d\d|5\.7\.508|5\.7\.705|5\.4\.5"),
     ),
     # Who may send, who may relay: nobody has agreed on a code.
     Entry(
-        means=Meaning.SENDER,
-        source=f"{SASL} (reject_sender_login_mismatch), {POSTFIX}#smtpd_sender_restrictions",
+        Meaning.SENDER,
+        f"{SASL} (reject_sender_login_mismatch), {POSTFIX}#smtpd_sender_restrictions",
         codes=_codes(5),
         words=_words("sender address rejected"),
     ),
     Entry(
-        means=Meaning.SENDER,
-        source=SES_ERRORS,
+        Meaning.SENDER,
+        SES_ERRORS,
         codes=_codes(554),
         words=_words("email address is not verified", "following identities failed the check"),
     ),
     Entry(
-        means=Meaning.SENDER,
-        source=SENDGRID + " (403 is the code that its page names)",
+        Meaning.SENDER,
+        SENDGRID + " (403 is the code that its page names)",
         codes=_codes(403, 5),
         words=_words(
             "verified sender identity",
@@ -271,8 +219,8 @@ TABLE: Collection[Entry] = (
         ),
     ),
     Entry(
-        means=Meaning.SENDER,
-        source=f"{MAILGUN}; {POSTMARK}; {SPARKPOST}",
+        Meaning.SENDER,
+        f"{MAILGUN}; {POSTMARK}; {SPARKPOST}",
         codes=_codes(5),
         words=_words(
             r"domain\b.{0,80}? is not allowed to send",
@@ -282,23 +230,20 @@ TABLE: Collection[Entry] = (
         ),
     ),
     Entry(
-        means=Meaning.SENDER,
-        source=f"{EXIM} (verify = sender); {QMAIL}",
+        Meaning.SENDER,
+        f"{EXIM} (verify = sender); {QMAIL}",
         codes=_codes(5),
         words=_words("sender verify failed", "envelope sender is in my badmailfrom"),
     ),
     Entry(
-        means=Meaning.SENDER,
-        source=f"{EXCHANGE}; {SENDGRID}",
+        Meaning.SENDER,
+        f"{EXCHANGE}; {SENDGRID}",
         codes=_codes(5),
-        words=_words(
-            r"permissions? to send as\b",
-            r"\bnot (?:allowed|permitted|authori[sz]ed) to send (?:as|from)\b",
-        ),
+        words=_words(r"permissions? to send as\b", r"\bnot (?:allowed|permitted|authori[sz]ed) to send (?:as|from)\b"),
     ),
     Entry(
-        means=Meaning.RELAYING,
-        source=f"{EXIM}; {SENDMAIL}; {CONNECTORS}; {GOOGLE}; {CPANEL}; {ZOHO}",
+        Meaning.RELAYING,
+        f"{EXIM}; {SENDMAIL}; {CONNECTORS}; {GOOGLE}; {CPANEL}; {ZOHO}",
         codes=_codes(5),
         words=_words(
             r"\brelay(?:ing)? (?:is )?(?:access )?(?:denied|not permitted|not allowed|prohibited|disallowed)\b",
@@ -309,14 +254,14 @@ TABLE: Collection[Entry] = (
         ),
     ),
     Entry(
-        means=Meaning.CLIENT,
-        source=f"{POSTFIX}#smtpd_client_restrictions, #smtpd_helo_restrictions, #default_rbl_reply",
+        Meaning.CLIENT,
+        f"{POSTFIX}#smtpd_client_restrictions, #smtpd_helo_restrictions, #default_rbl_reply",
         codes=_codes(5),
         words=_words("client host rejected", "helo command rejected", r"client host \[[^\]]*\] blocked using"),
     ),
     Entry(
-        means=Meaning.ACCOUNT,
-        source=f"{SES}; {GOOGLE} (mail sending denied)",
+        Meaning.ACCOUNT,
+        f"{SES}; {GOOGLE} (mail sending denied)",
         codes=_codes(5),
         words=_words(
             "sending (?:suspended|paused) for this account",
@@ -327,8 +272,8 @@ TABLE: Collection[Entry] = (
         ),
     ),
     Entry(
-        means=Meaning.AUTHENTICATION,
-        source=f"{SES}; {EXIM}; {CPANEL}; {EXCHANGE}; {GOOGLE} (STARTTLS)",
+        Meaning.AUTHENTICATION,
+        f"{SES}; {EXIM}; {CPANEL}; {EXCHANGE}; {GOOGLE} (STARTTLS)",
         codes=_codes(5),
         words=_words(
             r"\bauthentication (?:is )?required\b",
@@ -339,15 +284,10 @@ TABLE: Collection[Entry] = (
         ),
     ),
     # How much: nobody has agreed on a code either.
+    Entry(Meaning.SESSIONS, f"{SUBMISSION}: 432 4.3.2", codes=_codes(432), enhanced=pattern(r"4\.3\.2")),
     Entry(
-        means=Meaning.SESSIONS,
-        source=f"{SUBMISSION}: 432 4.3.2",
-        codes=_codes(432),
-        enhanced=pattern(r"4\.3\.2"),
-    ),
-    Entry(
-        means=Meaning.SESSIONS,
-        source=f"{SUBMISSION}; {POSTFIX}#smtpd_client_connection_count_limit; {EXIM_LIMITS}; {SENDMAIL}; {SES}",
+        Meaning.SESSIONS,
+        f"{SUBMISSION}; {POSTFIX}#smtpd_client_connection_count_limit; {EXIM_LIMITS}; {SENDMAIL}; {SES}",
         words=_words(
             r"\btoo many (?:\w+ ){0,3}(?:connections|sessions|threads)\b",
             r"\b(?:connections?|sessions?|threads?)\b(?: [\w-]+){0,6}? (?:limit|exceed\w*)\b",
@@ -355,8 +295,8 @@ TABLE: Collection[Entry] = (
         ),
     ),
     Entry(
-        means=Meaning.RATE,
-        source=f"{SES}; {GOOGLE}; {SENDGRID}; {POSTFIX}#smtpd_client_message_rate_limit",
+        Meaning.RATE,
+        f"{SES}; {GOOGLE}; {SENDGRID}; {POSTFIX}#smtpd_client_message_rate_limit",
         words=_words(
             r"\bthrottling failure\b",
             r"\bmaximum sending rate\b",
@@ -370,23 +310,18 @@ TABLE: Collection[Entry] = (
         ),
     ),
     Entry(
-        means=Meaning.RATE,
-        source="RFC 3463 §3.8 (X.7.z) and §3.4 (X.3.2) name no rate; the words do",
+        Meaning.RATE,
+        "RFC 3463 §3.8 (X.7.z) and §3.4 (X.3.2) name no rate; the words do",
         codes=_codes(4),
         enhanced=pattern(r"4\.7\.\d+"),
         words=_words(r"\b(?:rate|quota|limits?|limited|throttl\w*|too (?:many|fast|much)|exceed\w*)\b"),
     ),
     Entry(
-        means=Meaning.RATE,
-        source="RFC 3463 §3.4: X.3.2 where it is more than a shutdown, and the words say so",
+        Meaning.RATE,
+        "RFC 3463 §3.4: X.3.2 where it is more than a shutdown, and the words say so",
         codes=_codes(4),
         enhanced=pattern(r"4\.3\.2"),
         words=_words(r"\b(?:rate|limits?|throttl\w*|too many|exceed\w*)\b"),
     ),
-    Entry(
-        means=Meaning.RATE,
-        source=SES + ": 454",
-        codes=_codes(454),
-        phases=WITH_AN_EMAIL,
-    ),
+    Entry(Meaning.RATE, SES + ": 454", codes=_codes(454), phases=WITH_AN_EMAIL),
 )
