@@ -69,11 +69,12 @@ messages: $(READY) ## Bring the words of letters and pages into the catalogues, 
 	@$(BIN)/python -m tests.support.translations
 
 .PHONY: lock
-lock: $(READY) ## Pin the newest versions of all packages, with hashes
-	$(BIN)/uv pip compile --quiet $(LOCK_FLAGS) pyproject.toml -o requirements.lock
+lock: $(READY) ## Pin the newest versions of all packages, with hashes (NEWEST=: only what is new in pyproject.toml)
+	$(BIN)/uv pip compile --quiet $(LOCK_FLAGS) --extra worker --extra api --extra flower pyproject.toml -o requirements.lock
 	$(BIN)/uv pip compile --quiet $(LOCK_FLAGS) --extra embedded pyproject.toml -o requirements-embedded.lock
-	$(BIN)/uv pip compile --quiet $(LOCK_FLAGS) --extra embedded --extra dev pyproject.toml -o requirements-dev.lock
-LOCK_FLAGS := --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --no-header
+	$(BIN)/uv pip compile --quiet $(LOCK_FLAGS) --extra dev pyproject.toml -o requirements-dev.lock
+LOCK_FLAGS = $(NEWEST) --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --no-header
+NEWEST := --upgrade
 
 .PHONY: clean
 clean: ## Remove the environment, caches and embedded data

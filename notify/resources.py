@@ -8,7 +8,7 @@ PACKAGE = Path(__file__).parent
 
 def version() -> str:
     """What of notify is installed."""
-    return version_of("notify")
+    return version_of("notify-outbox")
 
 
 def folder(name: str) -> Path:

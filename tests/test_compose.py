@@ -23,8 +23,8 @@ from flower.options import default_options  # type: ignore[import-untyped]
 
 import celeryconfig
 from notify.channels.email.smtp.relay import Guard, Relay
-from notify.cli import app as notify_app
 from notify.cli.checks.deployment import KNOWN_TO_EVERYBODY
+from notify.cli.commands import app as notify_app
 from notify.embedded.commands import CATCHER, COMMANDS
 from notify.settings import SHORTEST_SECRET, Settings, load
 

@@ -18,8 +18,8 @@ import notify
 from notify.api import app as api
 from notify.api import metrics
 from notify.channels.email.writing.facts import Room, facts_of
-from notify.cli import app as notify_app
 from notify.cli import sample
+from notify.cli.commands import app as notify_app
 from notify.domain.fan_out import Why
 from notify.domain.retention import Kept
 from notify.doorbell import NoDoorbell

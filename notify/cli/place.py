@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
-from types import ModuleType
 
 from notify import wiring
 from notify.domain.errors import NotifyError
@@ -16,7 +15,7 @@ FLUSH_SECONDS = 2.0
 
 
 class NothingToWorkOn(NotifyError):
-    """NOTIFY_DATABASE_URL is not set, and the embedded stack is not installed: pip install notify[embedded]."""
+    """NOTIFY_DATABASE_URL is not set, and no embedded stack is installed: pip install 'notify-outbox[embedded]'."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,27 +29,23 @@ class Place:
 
 @contextmanager
 def settings_here() -> Iterator[Settings]:
-    """The settings; with no database configured, those of the embedded stack, which is started if it is not up."""
+    """
+    The settings; with no database configured, those of the embedded stack, which is started if it is not up.
+
+    Raises:
+        NothingToWorkOn: There is neither.
+    """
     settings = load(completed_later=True)
     if settings.database_url is not None:
         refuse_incomplete(settings)
         yield settings
         return
-    with embedded_module("stack").borrowed(settings) as complete:
-        yield complete
-
-
-def embedded_module(name: str) -> ModuleType:
-    """
-    A module of the embedded stack, which production need not have installed.
-
-    Raises:
-        NothingToWorkOn: The extra is not installed.
-    """
     try:
-        return import_module(f"notify.embedded.{name}")
+        stack = import_module("notify.embedded.stack")
     except ModuleNotFoundError as error:
         raise NothingToWorkOn(missing=error.name) from None
+    with stack.borrowed(settings) as complete:
+        yield complete
 
 
 @contextmanager

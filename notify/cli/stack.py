@@ -1,12 +1,13 @@
 """``notify up``, ``demo`` and ``migrate``: the system as a whole."""
 
+from importlib import import_module
 from typing import Annotated
 
 from typer import Option
 
 from notify import logs, wiring
 from notify.cli.output import AsJson, console, print_json
-from notify.cli.place import embedded_module, settings_here
+from notify.cli.place import settings_here
 from notify.settings import load
 from notify.store import migrate as schema
 
@@ -15,7 +16,7 @@ def up() -> None:
     """Run the whole system on this machine, on real parts, until Ctrl-C. Data stays in NOTIFY_DATA_DIR."""
     settings = load(completed_later=True)
     logs.configure(level=settings.log_level, style=settings.log_format)
-    embedded_module("stack").Stack(settings).run()
+    import_module("notify.embedded.stack").Stack(settings).run()
 
 
 def demo(
@@ -26,7 +27,7 @@ def demo(
     """Start everything embedded, emit sample comments, and show who got a letter, who did not, and why."""
     settings = load(completed_later=True)
     logs.configure(level="warning" if once else settings.log_level, style=settings.log_format)
-    embedded_module("demo").run(settings, once=once, as_json=as_json)
+    import_module("notify.embedded.demo").run(settings, once=once, as_json=as_json)
 
 
 def migrate(*, as_json: AsJson = False) -> None:

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import text
 from typer.testing import CliRunner
 
-from notify.cli import app
+from notify.cli.commands import app
 from notify.store.database import Database
 from tests.support.smtp import ScriptedRelay
 

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from notify.cli import app
+from notify.cli.commands import app
 from notify.cli.job_actions import NotPossible
 from notify.domain.errors import InvalidSettings, NotifyError
 from notify.http.person_tokens import shared_secret

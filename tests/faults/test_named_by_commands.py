@@ -7,7 +7,7 @@ import psycopg
 import pytest
 from typer.testing import CliRunner
 
-from notify.cli import app
+from notify.cli.commands import app
 from notify.store.database import Database
 from tests.support.wait import until
 

@@ -13,7 +13,7 @@ from sqlalchemy import text
 from typer.testing import CliRunner
 
 from notify.api.app import create_app
-from notify.cli import app
+from notify.cli.commands import app
 from notify.embedded.ports import LOOPBACK
 from notify.store import migrate
 from notify.store.database import Database

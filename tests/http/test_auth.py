@@ -312,7 +312,7 @@ def test_who_asks_for_keys_says_who_they_are(trusting: Callable[..., httpx.Clien
     private, asked = rsa_pair(), list[str]()
     with key_server({"keys": [jwk(private, "RS256")]}, asked=asked) as url:
         assert trusting(url).get(MINE, headers=of_key(private, "RS256")).status_code == 200
-    assert asked == [f"notify/{version('notify')}"]
+    assert asked == [f"notify/{version('notify-outbox')}"]
 
 
 def test_tokens_with_made_up_key_ids_cost_the_issuer_one_question(trusting: Callable[..., httpx.Client]) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from notify.cli import app
+from notify.cli.commands import app
 from notify.delivery.engine import Engine
 from notify.store import jobs
 from notify.store.database import Database

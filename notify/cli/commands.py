@@ -1,0 +1,64 @@
+"""The commands. One that needs what is not installed is listed all the same, and says so when it is run."""
+
+from collections.abc import Callable
+from importlib import import_module
+from typing import Any, NoReturn
+
+from typer import Typer
+
+from notify.cli.extras import CLI, EXTRA_OF
+
+# By their names, in the order of the help.
+COMMANDS = {
+    "up": "stack.up",
+    "demo": "stack.demo",
+    "migrate": "stack.migrate",
+    "prune": "prune.prune",
+    "emit": "emit.emit",
+    "explain": "explain.explain",
+    "jobs": "jobs.app",
+    "people": "people.app",
+    "relays": "relays.app",
+    "preview": "preview.preview",
+    "send-test": "preview.send_test",
+    "token": "token.app",
+    "doctor": "doctor.doctor",
+    "top": "top.top",
+}
+
+app = Typer(
+    name="notify",
+    help="A durable notification outbox for code review.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _add(name: str, place: str) -> None:
+    module, _, attribute = place.partition(".")
+    try:
+        found = getattr(import_module(f"notify.cli.{module}"), attribute)
+    except ModuleNotFoundError as missing:
+        app.command(
+            name,
+            help=f"Needs the extra {EXTRA_OF.get(name, CLI)!r}, which is not installed.",
+            add_help_option=False,
+            context_settings={"ignore_unknown_options": True, "allow_extra_args": True},
+        )(_failing(missing))
+        return
+    if isinstance(found, Typer):
+        app.add_typer(found, name=name)
+    else:
+        app.command(name)(found)
+
+
+def _failing(missing: ModuleNotFoundError) -> Callable[[], Any]:
+    def fail() -> NoReturn:
+        raise missing
+
+    return fail
+
+
+for _name, _place in COMMANDS.items():
+    _add(_name, _place)
