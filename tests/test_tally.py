@@ -1,6 +1,7 @@
 """What a process counts reaches the table, late rather than not at all."""
 
 from contextlib import closing
+from threading import Event, Thread
 from uuid import UUID
 
 from notify.domain.measures import BUCKETS, Measure, Role, bucket
@@ -42,6 +43,34 @@ def test_nothing_is_counted_twice(database: Database) -> None:
     tally.flush()
     tally.flush()
     assert read(database)["doorbell_sent"] == {"fan_out": Total(1, 0)}
+
+
+def test_what_threads_count_at_once_is_all_counted_those_that_have_ended_too(database: Database) -> None:
+    tally = Tally(database, process=ONE, role=Role.WORKER)
+    ended, goes_on = Event(), Event()
+
+    def count(*, stays: bool) -> None:
+        for _ in range(10_000):
+            tally.count(Measure.SMTP, "rcpt", 0.5)
+        if stays:
+            ended.set()
+            goes_on.wait()
+            tally.count(Measure.SMTP, "rcpt", 0.5)
+
+    threads = [Thread(target=count, kwargs={"stays": number == 0}, daemon=True) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    while any(thread.is_alive() for thread in threads[1:]):
+        tally.flush()
+    ended.wait()
+    tally.flush()
+    assert read(database)["smtp"] == {"rcpt": Total(40_000, 20_000)}
+
+    goes_on.set()
+    threads[0].join()
+    tally.flush()
+    tally.flush()
+    assert read(database)["smtp"] == {"rcpt": Total(40_001, 20_000.5)}
 
 
 def test_what_is_counted_while_the_database_is_away_is_written_when_it_is_back(database: Database) -> None:
