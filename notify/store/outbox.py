@@ -35,7 +35,7 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 from notify.domain.audience import Reason
 from notify.domain.claims import Claim, Lane
 from notify.domain.jobs import Job
-from notify.domain.outcomes import Answer
+from notify.domain.outcomes import Answer, Phase
 from notify.domain.schedule import Hold
 from notify.domain.settlement import Settlement
 from notify.domain.stages import DELIVER
@@ -123,6 +123,11 @@ class Ending:
     def says_sent(self) -> bool:
         """Whether the letter is out, which is true whoever holds its lease."""
         return self.settlement.status == JobStatus.SENT
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether the letter is out and tells of one event, which is what mostly happens."""
+        return self.says_sent and not self.job.followers
 
     @property
     def took_ms(self) -> int | None:
@@ -318,6 +323,39 @@ _END_JOBS = (
     .values(_FACTS)
     .returning(_row.id)
 )
+_SENT = """
+    WITH ending AS MATERIALIZED (
+        SELECT * FROM unnest(
+            %(ids)s::bigint[], %(attempts)s::int[], %(codes)s::smallint[], %(enhanced)s::text[], %(replies)s::text[],
+            %(addresses)s::text[], %(relays)s::text[], %(took)s::int[]
+        ) AS ending(id, attempt, code, enhanced, reply, address, relay, took)
+    ), locked AS MATERIALIZED (
+        SELECT item.id, item.attempt, item.lane FROM notify.work_items AS item
+        WHERE item.stage = 'deliver' AND item.id = ANY (%(ids)s::bigint[]) ORDER BY item.id FOR UPDATE
+    ), gone AS (
+        DELETE FROM notify.work_items AS item
+        WHERE item.stage = 'deliver' AND item.id = ANY (ARRAY(
+            SELECT locked.id FROM locked JOIN ending ON ending.id = locked.id AND ending.attempt = locked.attempt
+            WHERE locked.lane = 8
+        ))
+        RETURNING item.id, item.attempt, item.lapses
+    ), told AS (
+        UPDATE notify.email_jobs AS job
+        SET status = 'sent', finished_at = now(), attempts = ending.attempt, lapses = gone.lapses,
+            outcome_reason = NULL, last_code = ending.code, last_enhanced_code = ending.enhanced,
+            relay_reply = ending.reply,
+            to_email = coalesce(ending.address, job.to_email), relay = ending.relay, sent_in_ms = ending.took
+        FROM ending JOIN gone ON gone.id = ending.id AND gone.attempt = ending.attempt
+        WHERE job.id = ANY (%(ids)s::bigint[]) AND job.id = ending.id AND job.status = 'pending'
+        RETURNING job.id, job.attempts, job.event_type
+    ), counted AS (
+        INSERT INTO notify.delivery_stats AS stats (minute, worker, event_type, outcome, count)
+        SELECT date_trunc('minute', now()), %(worker)s, told.event_type, 'sent', count(*)
+        FROM told GROUP BY told.event_type
+        ON CONFLICT (minute, worker, event_type, outcome) DO UPDATE SET count = stats.count + excluded.count
+    )
+    SELECT told.id, told.attempts FROM told
+"""
 _LOCK = select(_row.id, _row.status).where(_row.id == _IDS).order_by(_row.id).with_for_update()
 _forgotten = (
     delete(work_items)
@@ -399,6 +437,31 @@ def record(connection: Connection, endings: Sequence[Ending], *, worker: UUID) -
 
     Returns how many letters by verdict; the statistics count rows.
     """
+    told = _record_plain(connection, [one for one in endings if one.is_plain], worker=worker)
+    endings = [one for one in endings if not (one.is_plain and one.name in told)]
+    return Counter({JobStatus.SENT: len(told)} if told else {}) + _record_with_care(connection, endings, worker=worker)
+
+
+def _record_plain(connection: Connection, endings: Sequence[Ending], *, worker: UUID) -> set[Attempt]:
+    """Write and count in one statement what is out and was ours until now; which. The rest is looked at with care."""
+    if not endings:
+        return set()
+    answers = [one.settlement.answer or Answer(phase=Phase.FINAL_DOT) for one in endings]
+    values = {
+        "worker": worker,
+        "ids": [one.job.claim.id for one in endings],
+        "attempts": [one.job.claim.attempt for one in endings],
+        "codes": [answer.code for answer in answers],
+        "enhanced": [answer.enhanced for answer in answers],
+        "replies": [answer.text for answer in answers],
+        "addresses": [one.to_email for one in endings],
+        "relays": [one.relay for one in endings],
+        "took": [one.took_ms for one in endings],
+    }
+    return {(id_, attempt) for id_, attempt in connection.exec_driver_sql(_SENT, values)}
+
+
+def _record_with_care(connection: Connection, endings: Sequence[Ending], *, worker: UUID) -> Counter[str]:
     if not endings:
         return Counter()
     settled = items.settle(connection, DELIVER, [_end_of_item(one) for one in endings])
