@@ -12,7 +12,7 @@ from structlog.typing import EventDict, FilteringBoundLogger, Processor
 
 Style = Literal["auto", "console", "json"]
 
-PER_LETTER = "notify.letters"
+EMAILS = "notify.emails"
 SHARED: tuple[Processor, ...] = (
     structlog.contextvars.merge_contextvars,
     structlog.stdlib.add_log_level,
@@ -45,14 +45,14 @@ def configure(*, level: str, style: Style) -> None:
         logging.getLogger(name).setLevel(logging.WARNING)
 
 
-def per_letter(*, level: str, style: Style) -> FilteringBoundLogger:
+def about_emails(*, level: str, style: Style) -> FilteringBoundLogger:
     """
-    What says one line of each letter, to standard error in the same form.
+    The logger of what becomes of emails, to standard error in the same form.
 
     *Decided*: JSON goes past the standard library's loggers, which cost four times as much as the line.
     """
     if _is_console(style):
-        console: FilteringBoundLogger = structlog.get_logger(PER_LETTER)
+        console: FilteringBoundLogger = structlog.get_logger(EMAILS)
         return console
     json: FilteringBoundLogger = structlog.wrap_logger(
         structlog.WriteLogger(sys.stderr),
@@ -62,7 +62,7 @@ def per_letter(*, level: str, style: Style) -> FilteringBoundLogger:
             structlog.processors.JSONRenderer(serializer=_json),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-    ).bind(logger=PER_LETTER)
+    ).bind(logger=EMAILS)
     return json
 
 

@@ -8,7 +8,7 @@ Spans for OpenTelemetry, where its SDK is installed (the extra ``otel``) and who
 from collections.abc import Callable
 from functools import cache
 from importlib.util import find_spec
-from time import time_ns
+from time import monotonic, time_ns
 from typing import TYPE_CHECKING
 
 from notify.domain.events import Event
@@ -23,16 +23,21 @@ if TYPE_CHECKING:
 
 NAME = "notify"
 NANOSECONDS = 1_000_000_000
+ASK_AGAIN_SECONDS = 1.0
 
 Traced = Callable[[Event, float], None]
 
 
 class Spans:
-    """A journal that makes a span of each try besides, in the trace of its event."""
+    """A journal that also makes a span of each attempt, in the trace of its event."""
 
     def __init__(self, journal: "Notes", tracer: "Tracer") -> None:
         self._journal = journal
         self._tracer = tracer
+        self._wanted = Wanted()
+
+    def flush(self) -> None:
+        self._journal.flush()
 
     def note(
         self,
@@ -44,7 +49,7 @@ class Spans:
         traceparent: str | None = None,
     ) -> None:
         self._journal.note(job, settlement, seconds=seconds, relay=relay, traceparent=traceparent)
-        if seconds is None or not _is_set_up():
+        if seconds is None or not self._wanted():
             return
         span = _begun(self._tracer, "notify.deliver", seconds, traceparent)
         if span.is_recording():
@@ -74,8 +79,10 @@ def fanned_out() -> Traced | None:
     if tracer is None:
         return None
 
+    wanted = Wanted()
+
     def note(event: Event, seconds: float) -> None:
-        if not _is_set_up():
+        if not wanted():
             return
         span = _begun(tracer, "notify.fan_out", seconds, event.traceparent)
         if span.is_recording():
@@ -106,8 +113,20 @@ def _tracer() -> "Tracer | None":
     return get_tracer(NAME)
 
 
+class Wanted:
+    """Whether anybody has said where spans go; asked once a second until somebody has, which may be late."""
+
+    def __init__(self) -> None:
+        self._is_set_up = False
+        self._ask_at = 0.0
+
+    def __call__(self) -> bool:
+        if not self._is_set_up and (now := monotonic()) >= self._ask_at:
+            self._is_set_up, self._ask_at = _is_set_up(), now + ASK_AGAIN_SECONDS
+        return self._is_set_up
+
+
 def _is_set_up() -> bool:
-    """Whether anybody has said where spans go; asked each time, as it may be said late. A span costs 20 µs."""
     from opentelemetry.trace import ProxyTracerProvider, get_tracer_provider
 
     return not isinstance(get_tracer_provider(), ProxyTracerProvider)

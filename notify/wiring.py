@@ -309,7 +309,7 @@ def engine(
         checkpoint=checkpoint(),
         count=count,
         domains=stated(settings.domain_rates or ""),
-        journal=tracing.journal(Journal(logs.per_letter(level=settings.log_level, style=settings.log_format))),
+        journal=tracing.journal(Journal(logs.about_emails(level=settings.log_level, style=settings.log_format))),
         moved=partial(promise, DELIVER, LONGEST_WORK_SECONDS),
     )
     if promise is not unwatched:

@@ -67,20 +67,20 @@ def test_a_trace_does_not_repeat_the_row_that_the_database_refused(
 def test_a_line_is_json_with_its_facts(capsys: pytest.CaptureFixture[str]) -> None:
     logs.configure(level="info", style="json")
 
-    structlog.get_logger("test").info("letter.sent", job=7)
+    structlog.get_logger("test").info("email.sent", job=7)
 
     line = json.loads(capsys.readouterr().err)
-    assert (line["event"], line["job"], line["level"], line["logger"]) == ("letter.sent", 7, "info", "test")
+    assert (line["event"], line["job"], line["level"], line["logger"]) == ("email.sent", 7, "info", "test")
 
 
 @pytest.mark.usefixtures("restored_logging")
 @pytest.mark.parametrize("style", ["json", "console"])
-def test_what_is_said_of_a_letter_has_the_form_of_every_other_line(
+def test_what_is_said_of_an_email_has_the_form_of_every_other_line(
     capsys: pytest.CaptureFixture[str], style: logs.Style
 ) -> None:
     logs.configure(level="info", style=style)
-    structlog.get_logger(logs.PER_LETTER).warning("letter", job=7)
-    logs.per_letter(level="info", style=style).warning("letter", job=7)
+    structlog.get_logger(logs.EMAILS).warning("email", job=7)
+    logs.about_emails(level="info", style=style).warning("email", job=7)
 
     def facts(line: str) -> object:
         if style == "console":

@@ -20,6 +20,17 @@ from tests.support.smtp import ScriptedRelay
 
 EXPORTER = InMemorySpanExporter()
 ADDRESS = "ann@example.com"
+SET_UP_LATE = """
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.trace import set_tracer_provider
+from notify.tracing import Wanted
+wanted = Wanted()
+before = wanted()
+set_tracer_provider(TracerProvider())
+soon = wanted()
+while not wanted(): pass
+print(before, soon, wanted())
+"""
 WITHOUT_THE_EXTRA = """
 import sys
 sys.modules["opentelemetry.sdk"] = None
@@ -117,3 +128,8 @@ def test_an_event_in_no_trace_begins_one_of_its_own_for_each_step(
 def test_without_the_extra_nothing_is_made_and_nothing_is_imported() -> None:
     said = run([executable, "-c", WITHOUT_THE_EXTRA], check=True, stdout=PIPE, text=True).stdout
     assert said.splitlines() == ["True None None", "False"]
+
+
+def test_spans_are_wanted_within_a_second_of_being_asked_for() -> None:
+    said = run([executable, "-c", SET_UP_LATE], check=True, stdout=PIPE, text=True, timeout=30).stdout
+    assert said.split() == ["False", "False", "True"]

@@ -19,7 +19,7 @@ from notify.delivery.journal import Notes
 from notify.delivery.lanes import Held, Lanes
 from notify.delivery.ledger import ClaimUnheard, Ledger
 from notify.delivery.rates import Room
-from notify.delivery.recorder import MOST_ROWS, PAUSE_SECONDS, Recorder
+from notify.delivery.recorder import MOST_ROWS, PAUSE_SECONDS, Flush, Recorder
 from notify.delivery.routes import Route
 from notify.domain.claims import Claim
 from notify.domain.jobs import Letter
@@ -110,7 +110,7 @@ class Drain:
         self._unheard: Sequence[Claim] = ()
         self._flights: set[asyncio.Task[None]] = set()
         self._progress = asyncio.Event()
-        self._recorder = Recorder(ledger.record, relieved=self._dispatch)
+        self._recorder = Recorder(self._record, relieved=self._dispatch)
         self._runs = 0
         self._asked = monotonic()
 
@@ -340,6 +340,10 @@ class Drain:
     async def _suspect(self, refusal: Retry, held: Held) -> None:
         if await self._route.suspect(refusal, recipient=held.letter.to_email):
             self._give_out()
+
+    async def _record(self, flush: Flush) -> Counter[str]:
+        self._journal.flush()
+        return await self._ledger.record(flush)
 
     def _count_age(self, measure: Measure, held: Held) -> None:
         age = held.age_seconds

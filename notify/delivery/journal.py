@@ -1,4 +1,4 @@
-"""One line for each try: what became of which letter, why, and how long it took. Never to whom, nor in whose words."""
+"""Log lines about attempts: which job, what became of it, why, how long it took. No address and nobody's words."""
 
 from typing import Protocol
 
@@ -8,11 +8,15 @@ from notify.domain.jobs import Job
 from notify.domain.settlement import Settlement
 from notify.domain.traces import trace_id
 
-DEAD = "dead"
+DEAD, SENT = "dead", "sent"
+# A line stays below 4,096 bytes, which processes that share a pipe write without mixing.
+EMAILS_A_LINE = 25
+
+Facts = dict[str, object]
 
 
 class Notes(Protocol):
-    """Takes note of what became of each try."""
+    """Is told what became of each attempt."""
 
     def note(
         self,
@@ -24,17 +28,20 @@ class Notes(Protocol):
         traceparent: str | None = None,
     ) -> None: ...
 
+    def flush(self) -> None: ...
+
 
 class Journal:
     """
-    Says what became of letters, as it happens: before it is recorded, and even if it cannot be.
+    One line for each batch of emails that were sent, and one for each attempt that ended otherwise, at once.
 
-    Args:
-        log: Takes a line for each letter.
+    Whoever records outcomes calls ``flush`` before: what was sent is in the log even if it cannot be recorded.
+    Lives in one event loop.
     """
 
     def __init__(self, log: FilteringBoundLogger) -> None:
         self._log = log
+        self._sent: dict[str | None, list[Facts]] = {}
 
     def note(
         self,
@@ -46,31 +53,41 @@ class Journal:
         traceparent: str | None = None,
     ) -> None:
         """
-        Say it, as a warning where the letter is dead.
+        Say it, as a warning where the job is dead; what was sent waits for ``flush`` or a full line.
 
         Args:
-            seconds: How long the try took; None: it was ended by the last look.
+            seconds: How long the attempt took; None: it was ended by the recheck.
             relay: Who was asked, as ``host:port``; None: nobody.
-            traceparent: In which trace the event was emitted; None: in none.
+            traceparent: The trace in which the event was emitted; None: in none.
         """
-        claim, answer = job.claim, settlement.answer
-        facts: dict[str, object] = {
-            "job": claim.id,
-            "attempt": claim.attempt,
-            "event_id": job.event_id,
-            "verdict": settlement.verdict,
-        }
-        if settlement.reason:
-            facts["reason"] = settlement.reason
-        if answer:
-            facts |= {"phase": answer.phase, "code": answer.code}
+        facts: Facts = {"job": job.claim.id, "attempt": job.claim.attempt, "event_id": job.event_id}
         if seconds is not None:
             facts["milliseconds"] = round(seconds * 1000, 1)
-        if relay:
-            facts["relay"] = relay
         if job.followers:
             facts["together_with"] = [one.claim.id for one in job.followers]
         if traceparent:
             facts["trace"] = trace_id(traceparent)
+        if settlement.verdict == SENT:
+            sent = self._sent.setdefault(relay, [])
+            sent.append(facts)
+            if len(sent) == EMAILS_A_LINE:
+                self.flush()
+        else:
+            self._say(facts, settlement, relay)
+
+    def flush(self) -> None:
+        """Say what was sent since the last time."""
+        sent, self._sent = self._sent, {}
+        for relay, emails in sent.items():
+            self._log.info("emails", emails=emails, verdict=SENT, relay=relay)
+
+    def _say(self, facts: Facts, settlement: Settlement, relay: str | None) -> None:
+        facts["verdict"] = settlement.verdict
+        if settlement.reason:
+            facts["reason"] = settlement.reason
+        if answer := settlement.answer:
+            facts |= {"phase": answer.phase, "code": answer.code}
+        if relay:
+            facts["relay"] = relay
         say = self._log.warning if settlement.verdict == DEAD else self._log.info
-        say("letter", **facts)
+        say("email", **facts)

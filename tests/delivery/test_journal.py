@@ -1,8 +1,10 @@
-"""One line for each letter that was tried: it leads from the caller's trace to the relay's answer and names nobody."""
+"""Every attempt is in the log: it leads from the caller's trace to the relay's answer, and names nobody."""
 
 import json
 from dataclasses import replace
+from datetime import datetime
 from email import message_from_bytes
+from select import PIPE_BUF
 from typing import Any
 
 import pytest
@@ -33,10 +35,10 @@ def traced_letter(office: Office, username: str = "ann") -> None:
 
 
 def lines(capsys: pytest.CaptureFixture[str]) -> tuple[str, list[dict[str, Any]]]:
-    """Everything that was said, and of it the lines about letters."""
+    """Everything that was said, and of it the lines about emails."""
     said = capsys.readouterr().err
     found = [json.loads(line) for line in said.splitlines() if line.startswith("{")]
-    return said, [line for line in found if line["logger"] == "notify.letters"]
+    return said, [line for line in found if line["logger"] == "notify.emails"]
 
 
 def test_a_letter_that_is_sent_says_which_it_was_and_how_long_it_took_and_carries_its_trace(
@@ -47,13 +49,50 @@ def test_a_letter_that_is_sent_says_which_it_was_and_how_long_it_took_and_carrie
 
     said, (line,) = lines(capsys)
     (job,) = [job for job in office.jobs() if job.to_email]
-    expected = {"job": job.id, "attempt": 1, "event_id": job.event_id, "verdict": "sent", "code": 250, "trace": TRACE}
     assert line["relay"] == relay.url.removeprefix("smtp://")
-    assert line.items() >= {**expected, "level": "info", "phase": "final_dot"}.items()
-    assert 0 < line["milliseconds"] < 60_000
+    assert (line["event"], line["verdict"], line["level"]) == ("emails", "sent", "info")
+    (email,) = line["emails"]
+    assert 0 < email.pop("milliseconds") < 60_000
+    assert email == {"job": job.id, "attempt": 1, "event_id": job.event_id, "trace": TRACE}
     (letter,) = relay.letters
     assert message_from_bytes(letter.content)["X-Notify-Trace"] == TRACE
     assert not any(word in said for word in ("ann", "@", BODY, "CL-1"))
+
+
+def test_emails_that_were_sent_share_lines_that_a_pipe_takes_whole_and_each_is_found_by_its_id(
+    office: Office, relay: ScriptedRelay, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = [f"person-{number}" for number in range(60)]
+    relay.reply_by_recipient[f"{names[7]}@example.com"] = "450 4.2.0 busy"
+    with office.database.begin() as connection:
+        for name in names:
+            directory.put_person(connection, Person(username=name, email=f"{name}@example.com"))
+        receive(connection, [parse({**comment(reviewers=names), "traceparent": PARENT})])
+    office.fan_out()
+    office.drain()
+
+    said, found = lines(capsys)
+    (late,) = [line for line in found if line["event"] == "email"]
+    batches = [line["emails"] for line in found if line["event"] == "emails"]
+    by_name = {job.username: job.id for job in office.jobs() if job.to_email}
+    assert late["job"] == by_name.pop(names[7])
+    assert sorted(email["job"] for batch in batches for email in batch) == sorted(by_name.values())
+    assert len(batches) < len(by_name) / 2
+    assert all(len(line.encode()) < PIPE_BUF for line in said.splitlines())
+    assert all(f'"job": {job},' in said for job in by_name.values())
+
+
+def test_what_was_sent_is_in_the_log_before_it_is_recorded(
+    office: Office, relay: ScriptedRelay, capsys: pytest.CaptureFixture[str]
+) -> None:
+    traced_letter(office)
+    office.drain()
+
+    _, (line,) = lines(capsys)
+    (job,) = [job for job in office.jobs() if job.to_email]
+    assert job.finished_at is not None
+    assert datetime.fromisoformat(line["timestamp"]) < job.finished_at
+    assert len(relay.letters) == 1
 
 
 def test_a_letter_that_dies_says_so_louder_and_keeps_the_words_of_the_relay_to_itself(
