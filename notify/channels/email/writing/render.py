@@ -10,7 +10,6 @@ from enum import StrEnum
 from functools import lru_cache
 from html import escape
 from pathlib import Path
-from re import compile as pattern
 from secrets import token_hex
 from typing import Any
 
@@ -43,6 +42,9 @@ class Place(StrEnum):
     REASON = "reason"
     MUTE_URL = "mute_url"
     PREFERENCES_URL = "preferences_url"
+
+
+PLACES = tuple(Place)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,9 +108,8 @@ class Renderer:
         self._templates_dir = templates_dir
         self.languages = _languages(templates_dir)
         self._inliner = CSSInliner(load_remote_stylesheets=False, keep_at_rules=True)
-        self._tokens = {place: f"{place.name}{token_hex(16)}" for place in Place}
-        self._places = {token: place for place, token in self._tokens.items()}
-        self._split = pattern(f"({'|'.join(self._places)})").split
+        self._token = token_hex(16)
+        self._tokens = {place: f"{self._token}{number}" for number, place in enumerate(PLACES)}
 
     def compile(self) -> None:
         """
@@ -237,8 +238,9 @@ class Renderer:
             raise TemplateFailure(template=name, error=type(error).__name__) from error
 
     def _part(self, rendered: str, *, is_html: bool) -> Part:
-        found = self._split(rendered)
-        return Part(tuple(found[::2]), tuple(self._places[token] for token in found[1::2]), is_html)
+        first, *others = rendered.split(self._token)
+        places = tuple(PLACES[int(piece[0])] for piece in others)
+        return Part((first, *(piece[1:] for piece in others)), places, is_html)
 
 
 def _folders(templates_dir: Path | None) -> list[Path]:
