@@ -30,7 +30,7 @@ class NotUndeliverable(NotifyError):
 
 @app.command()
 def show(name: Name, *, as_json: AsJson = False) -> None:
-    """What the directory knows of a person, where their letters go, and why they have stopped if they have."""
+    """What the directory knows of a person, where their emails go, and why they have stopped if they have."""
     with place() as here, here.database.begin() as connection:
         person = directory.person(connection, name)
         choices = preferences.config(connection, name)
@@ -53,13 +53,13 @@ def show(name: Name, *, as_json: AsJson = False) -> None:
 
 @app.command()
 def clear(name: Name) -> None:
-    """Forget that a relay refused the person's address for good: later letters go there again."""
+    """Forget that a relay refused the person's address for good: later emails go there again."""
     with place() as here, here.database.begin() as connection:
         if directory.person(connection, name) is None:
             raise NoSuchPerson(name=name)
         if not directory.clear_undeliverable(connection, name):
             raise NotUndeliverable(name=name)
-    console.print(f"{name}: later letters go to this address again", markup=False)
+    console.print(f"{name}: later emails go to this address again", markup=False)
 
 
 @app.command()
@@ -85,10 +85,10 @@ def erase(
     as_json: AsJson = False,
 ) -> None:
     """
-    Erase a person: address, choices, and name and words in letters and events. It cannot be undone.
+    Erase a person: address, choices, and name and words in emails and events. It cannot be undone.
 
-    Letters that wait are cancelled. Letters and events stay as rows without the person, so that counts stay
-    true. Exit code 1: something is left, as letters about what they said wait still; repeat it then.
+    Emails that wait are cancelled. Emails and events stay as rows without the person, so that counts stay
+    true. Exit code 1: something is left, as emails about what they said are still waiting; repeat it then.
     """
     with place() as here:
         held = _held(here, name)

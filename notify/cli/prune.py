@@ -19,10 +19,10 @@ def prune(
     as_json: AsJson = False,
 ) -> None:
     """
-    Delete what is finished and old: letters, events that have none left, tries and counts.
+    Delete what is finished and old: emails, events that have none left, attempts and counts.
 
     How long they are kept is said by NOTIFY_KEEP_SENT_DAYS, NOTIFY_KEEP_DEAD_DAYS and, for the words of
-    events, NOTIFY_KEEP_BODIES_DAYS. Letters that are due go first: it rests meanwhile. Stopped, it keeps
+    events, NOTIFY_KEEP_BODIES_DAYS. Emails that are due go first: it rests meanwhile. Stopped, it keeps
     what it has done; the next run goes on.
     """
     with place() as here:

@@ -50,7 +50,7 @@ class Known:
     """
     A relay and where its breaker stands; ``priority`` from 1, None: it is not configured.
 
-    ``per_second`` None: no rate is stated; ``room_in`` are the seconds until it leaves room for a letter.
+    ``per_second`` None: no rate is stated; ``room_in`` are the seconds until it leaves room for an email.
     ``fleet_sessions`` None: no cap is stated; ``sessions`` are those that workers may have now.
     """
 
@@ -93,7 +93,7 @@ def mute(
     *,
     because: Annotated[str | None, Option(help="Who mutes it and why, for whoever asks.", callback=_short)] = None,
 ) -> None:
-    """Claim no letter for this relay until it is unmuted. Letters wait; none loses an attempt."""
+    """Claim nothing for this relay until it is unmuted. Emails wait; none loses an attempt."""
     with place() as here:
         names = [one.relay for one in known(here)]
         if relay not in names:
@@ -184,7 +184,7 @@ def as_facts(one: Known) -> dict[str, Any]:
 
 def pace(one: Known) -> str:
     """
-    How fast letters may go to the relay, and when the next may if none may now; empty: as it takes them.
+    How fast emails may go to the relay, and when the next may if none may now; empty: as it takes them.
 
     And over how many sessions, where all workers together have a cap.
     """

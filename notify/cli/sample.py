@@ -1,4 +1,4 @@
-"""A letter about nothing that happened, to look at and to test the relay with."""
+"""An email about nothing that happened, to look at and to test the relay with."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -56,7 +56,7 @@ class NoSample(NotifyError):
 
 def letter(event_type: str, *, host: str, to_email: str = "alice@example.com", locale: str | None = None) -> Letter:
     """
-    A letter of this type as a reviewer gets it, or who else gets such letters.
+    An email of this type as a reviewer gets it, or who else gets such emails.
 
     Args:
         locale: What the reader reads, as a BCP 47 tag.

@@ -21,10 +21,10 @@ def up() -> None:
 
 def demo(
     *,
-    once: Annotated[bool, Option("--once", help="Show the letters and exit instead of staying up.")] = False,
+    once: Annotated[bool, Option("--once", help="Show the emails and exit instead of staying up.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Start everything embedded, emit sample comments, and show who got a letter, who did not, and why."""
+    """Start everything embedded, emit sample comments, and show who got an email, who did not, and why."""
     settings = load(completed_later=True)
     logs.configure(level="warning" if once else settings.log_level, style=settings.log_format)
     import_module("notify.embedded.demo").run(settings, once=once, as_json=as_json)

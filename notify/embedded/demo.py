@@ -1,9 +1,8 @@
-"""The demo: three people talk about a change list; who got a letter, who did not, and why."""
+"""The demo: two comments on a change list; who got an email, who did not, and why."""
 
 import json
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from time import monotonic, sleep
 from typing import Any
@@ -28,6 +27,10 @@ from notify.store.jobs import EventWithJobs
 LIMIT_SECONDS = 30
 LOOK_SECONDS = 0.05
 RELAY_ELSEWHERE = "(sent to the configured relay)"
+HEADERS = {"to": "To", "subject": "Subject", "reason": "X-Notify-Reason", "message_id": "Message-ID"}
+LABELS = {**HEADERS, "reason": "Reason"}
+
+Facts = dict[str, Any]
 
 PEOPLE = (
     Person(username="alice", display_name="Alice Meyer", email="alice@example.com"),
@@ -67,47 +70,19 @@ COMMENTS: Sequence[tuple[str, Mapping[str, Any]]] = (
 )
 
 
-class NoLetters(NotifyError):
-    """The sample letters did not arrive in time; the worker's lines above say why."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Delivered:
-    """A letter as it was caught."""
-
-    to: str
-    subject: str
-    reason: str
-    message_id: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NotTold:
-    """Somebody who got no letter about a comment, and the rule that decided it."""
-
-    username: str
-    actor: str
-    why: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Shown:
-    """What the demo has to show."""
-
-    letters: Sequence[Delivered]
-    skipped: Sequence[NotTold]
-    urls: Mapping[str, str]
+class NoEmails(NotifyError):
+    """The sample emails were not sent in time; the worker's lines above say why."""
 
 
 def run(settings: Settings, *, once: bool, as_json: bool) -> None:
     """
-    Start the stack, emit the sample comments and show what came of them. Its letters do not wait for each other.
+    Start the stack, emit the sample comments and show what came of them. Its emails are not bundled.
 
     Args:
         once: Stop then; otherwise stay until Ctrl-C.
 
     Raises:
-        NoLetters: They did not arrive within half a minute.
+        NoEmails: Not all were sent within half a minute.
     """
     stack = Stack(replaced(settings, together_seconds=0), console=Console(stderr=True, quiet=once))
 
@@ -118,24 +93,24 @@ def run(settings: Settings, *, once: bool, as_json: bool) -> None:
     stack.run(show, stay=not once)
 
 
-def play(settings: Settings, running: RunningStack) -> Shown:
-    """Let the people comment, and wait until everybody's letter has reached its end."""
+def play(settings: Settings, running: RunningStack) -> Facts:
+    """Emit the comments, wait until everybody's job has ended, and say what the demo has to show."""
     database = wiring.database(settings, pool_size=1)
     try:
         _introduce_people(database)
         events = _settled(database, _comment(settings, database))
     finally:
         database.close()
-    return Shown(
-        letters=_letters(events, settings.data_dir / LETTERS if "inbox" in running.urls else None),
-        skipped=[
-            NotTold(username=job.username, actor=event.actor, why=job.outcome_reason or "")
+    return {
+        "emails": _emails(events, settings.data_dir / LETTERS if "inbox" in running.urls else None),
+        "skipped": [
+            {"username": job.username, "actor": event.actor, "why": job.outcome_reason or ""}
             for event in events
             for job in event.people
             if job.status != "sent"
         ],
-        urls=running.urls,
-    )
+        "urls": running.urls,
+    }
 
 
 def _introduce_people(database: Database) -> None:
@@ -172,47 +147,42 @@ def _settled(database: Database, keys: Sequence[str]) -> list[EventWithJobs]:
         if all(event.finished_at and all(job.finished_at for job in event.people) for event in events):
             return events
         if monotonic() > end:
-            raise NoLetters
+            raise NoEmails
         sleep(LOOK_SECONDS)
 
 
-def _letters(events: Iterable[EventWithJobs], folder: Path | None) -> list[Delivered]:
-    """The caught letters; with a relay elsewhere, what the table says of them."""
+def _emails(events: Iterable[EventWithJobs], folder: Path | None) -> list[Facts]:
+    """The emails that were caught; with a relay elsewhere, what the table says of them."""
     sent = {f"<{job.message_id}>": job for event in events for job in event.people if job.status == "sent"}
     if folder is None:
         return [
-            Delivered(to=job.to_email or "", subject=RELAY_ELSEWHERE, reason=job.reason, message_id=name)
+            {"to": job.to_email or "", "subject": RELAY_ELSEWHERE, "reason": job.reason, "message_id": name}
             for name, job in sent.items()
         ]
     caught = (read(path.read_bytes()) for path in sorted(folder.glob("*.eml")))
     return [
-        Delivered(
-            to=letter.header("To"),
-            subject=letter.header("Subject"),
-            reason=letter.header("X-Notify-Reason"),
-            message_id=letter.header("Message-ID"),
-        )
-        for letter in caught
-        if letter.header("Message-ID") in sent
+        {name: email.header(header) for name, header in HEADERS.items()}
+        for email in caught
+        if email.header("Message-ID") in sent
     ]
 
 
-def _print_json(shown: Shown) -> None:
-    sys.stdout.write(json.dumps(asdict(shown), ensure_ascii=False, indent=2) + "\n")
+def _print_json(shown: Facts) -> None:
+    sys.stdout.write(json.dumps(shown, ensure_ascii=False, indent=2) + "\n")
 
 
-def _print(shown: Shown) -> None:
+def _print(shown: Facts) -> None:
     console = Console(highlight=False)
     console.print()
-    for letter in shown.letters:
-        _print_facts(console, To=letter.to, Subject=letter.subject, Reason=letter.reason, Message_ID=letter.message_id)
+    for email in shown["emails"]:
+        _print_facts(console, {LABELS[name]: value for name, value in email.items()})
         console.print()
-    for one in shown.skipped:
-        console.print(Text(f"No letter to {one.username} about {one.actor}'s comment: {one.why}"))
+    for one in shown["skipped"]:
+        console.print(Text(f"No email to {one['username']} about {one['actor']}'s comment: {one['why']}"))
     console.print()
-    _print_facts(console, **shown.urls)
+    _print_facts(console, shown["urls"])
 
 
-def _print_facts(console: Console, **facts: str) -> None:
+def _print_facts(console: Console, facts: Mapping[str, str]) -> None:
     for name, value in facts.items():
-        console.print(Text(f"{name.replace('_', '-') + ':':<12} {value}"), soft_wrap=True)
+        console.print(Text(f"{name + ':':<12} {value}"), soft_wrap=True)

@@ -108,7 +108,7 @@ def _clock(connection: Connection) -> Iterator[Finding]:
     answered = datetime.now(UTC)
     skew = abs(there - (asked + (answered - asked) / 2))
     words = f"this machine's differs from the database's by {skew.total_seconds():.1f} s"
-    why = "What is due is told by the database's; dates in letters, logs and the age of tokens by this machine's."
+    why = "What is due is told by the database's; dates in emails, logs and the age of tokens by this machine's."
     yield Finding("clock", skew <= MOST_SKEW, words, why, "set the clock by NTP on both")
 
 

@@ -1,4 +1,4 @@
-"""What is around the way of a letter: the broker, the workers, and settings that make no sense together."""
+"""The deployment: broker, connections, callers, and settings that make no sense together."""
 
 from collections.abc import Iterator, Sequence
 from os import environ
@@ -24,7 +24,7 @@ KNOWN_TO_EVERYBODY = ("development-only", "//guest:guest@")
 
 def broker(here: Place) -> Sequence[Finding]:
     """Whether doorbells can be rung."""
-    why, mend = "Without doorbells letters wait for the next sweep.", "check NOTIFY_BROKER_URL"
+    why, mend = "Without doorbells emails wait for the next sweep.", "check NOTIFY_BROKER_URL"
     if here.settings.broker_url is None:
         return [Finding("broker", False, "not configured", "Celery workers cannot start.", "set NOTIFY_BROKER_URL")]
     app = wiring.celery_app(here.settings)
@@ -109,12 +109,12 @@ def _lease(settings: Settings) -> Iterator[Finding]:
     """A lease is renewed when a third of it is over; the relay's own time-outs may be longer than it."""
     slowest = ANSWER_TIMEOUT_SECONDS
     words = f"NOTIFY_LEASE_SECONDS={settings.lease_seconds:g}, an answer of the database may take {slowest:g} s"
-    why = f"A lease that ends before it is renewed sends a letter twice; the {MOST_LAPSES}rd time ends it as poison."
+    why = f"A lease that ends before it is renewed sends an email twice; the {MOST_LAPSES}rd time ends it as poison."
     yield Finding("lease", settings.lease_seconds > slowest, words, why, f"NOTIFY_LEASE_SECONDS={slowest * 1.5:g}")
 
 
 def _patience(settings: Settings) -> Iterator[Finding]:
-    """Source: RFC 5321 §4.5.3.2: minutes, during which letters wait for the first relay beside another."""
+    """Source: RFC 5321 §4.5.3.2: minutes, during which emails wait for the first relay beside another."""
     if settings.smtp_fallback_urls is None:
         return
     stated = settings.smtp_timeout_seconds
@@ -127,7 +127,7 @@ def _public_url(settings: Settings) -> Iterator[Finding]:
     if settings.public_url is None or all(is_loopback(relay.host) for relay in wiring.relays(settings)):
         return
     address = urlsplit(settings.public_url)
-    why = "Nobody can follow the links in their letters, nor unsubscribe."
+    why = "Nobody can follow the links in their emails, nor unsubscribe."
     if is_loopback(address.hostname or ""):
         yield Finding("public URL", False, f"{settings.public_url} is this machine only", why, "set NOTIFY_PUBLIC_URL")
         return

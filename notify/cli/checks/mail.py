@@ -1,4 +1,4 @@
-"""The way of a letter: the relay, its certificate, its breaker, and whether every letter can be written."""
+"""Mail: the relay, its certificate, its breaker, and whether every email can be written."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
@@ -27,7 +27,7 @@ NONE: Mapping[str, Relay] = MappingProxyType({})
 SOON = timedelta(days=14)
 # Text and HTML stay below 90 KB each, and are a third more as base64; the rest is headers and signatures.
 LARGEST_EMAIL_BYTES = 262_144
-NO_LETTER = "Letters go over the next relay; without one none leaves, none is claimed, and none loses an attempt."
+NO_RELAY = "Emails go over the next relay; without one none leaves, none is claimed, and none loses an attempt."
 RAISE_LIMIT = "raise the limit at the relay (Postfix: message_size_limit)"
 FEWER_SESSIONS = "state ?fleet_sessions= in the relay's URL, or lower ?sessions="
 SEND_TEST = "notify send-test ADDRESS; if that is refused, mend what it names"
@@ -51,7 +51,7 @@ def relay(here: Place) -> Sequence[Finding]:
     """Whether each relay takes a session, whether its certificate lasts, and whether its breaker is closed."""
     configured = wiring.relays(here.settings)
     if not configured:
-        return [Finding("relay", False, wiring.NO_MAIL, NO_LETTER, "set NOTIFY_SMTP_URL")]
+        return [Finding("relay", False, wiring.NO_MAIL, NO_RELAY, "set NOTIFY_SMTP_URL")]
     seen_now = asyncio.run(_examined(configured))
     first, *others = seen_now
     found = [*session(configured[0].name, first.refused), *certificate(first), *size(first)]
@@ -71,9 +71,9 @@ def session(name: str, refused: Released | None, *, fallback: bool = False) -> S
     """Whether it connected, greeted, started TLS, logged in and answered."""
     about = f"relay {name}" if fallback else "relay"
     if refused is None:
-        return [Finding(about, True, f"{name} takes sessions", NO_LETTER, "")]
+        return [Finding(about, True, f"{name} takes sessions", NO_RELAY, "")]
     found = f"{name} {refusal(refused)}"
-    return [Finding(about, False, found, NO_LETTER, _remedy(refused, FALLBACKS if fallback else SETTING))]
+    return [Finding(about, False, found, NO_RELAY, _remedy(refused, FALLBACKS if fallback else SETTING))]
 
 
 def certificate(examined: Examined, *, fallback: str | None = None, now: datetime | None = None) -> Sequence[Finding]:
@@ -89,7 +89,7 @@ def certificate(examined: Examined, *, fallback: str | None = None, now: datetim
     about = f"certificate {fallback}" if fallback else "certificate"
     left = ends - (now or datetime.now(UTC))
     words = f"ends on {ends:%Y-%m-%d}, in {left.days} days"
-    return [Finding(about, left > SOON, words, "After that the relay gets no letter.", "renew it at the relay")]
+    return [Finding(about, left > SOON, words, "After that no email goes to the relay.", "renew it at the relay")]
 
 
 def size(examined: Examined, *, fallback: str | None = None) -> Sequence[Finding]:
@@ -109,7 +109,7 @@ def size(examined: Examined, *, fallback: str | None = None) -> Sequence[Finding
 
 def breaker(here: Place, *, takers: Mapping[str, Relay] = NONE) -> Sequence[Finding]:
     """
-    Whether letters are claimed for each configured relay; nothing if the database does not answer.
+    Whether emails are claimed for each configured relay; nothing if the database does not answer.
 
     Args:
         takers: The relays that have just taken a session: an open breaker of theirs is closed, unless they are muted.
@@ -173,7 +173,7 @@ def templates(here: Place) -> Sequence[Finding]:
     try:
         composer = wiring.composer(here.settings)
     except NotifyError as error:
-        return [Finding("templates", False, str(error), "No letter can be written.", "set what it names")]
+        return [Finding("templates", False, str(error), "No email can be written.", "set what it names")]
     host = wiring.message_host(here.settings)
     return [_rendered(composer, event_type, host) for event_type in sorted({*TRIGGERS, COMMENT_MENTIONED})]
 
@@ -188,7 +188,7 @@ def _rendered(composer: Composer, event_type: str, host: str) -> Finding:
     found = "; ".join(f"{locale}: {words}" for locale, words in failed.items())
     mend = f"notify preview {event_type} --locale {next(iter(failed))}" if failed else ""
     usual = f"renders in {', '.join(composer.languages)}"
-    return Finding(f"template {event_type}", not failed, found or usual, "Letters of this type end dead.", mend)
+    return Finding(f"template {event_type}", not failed, found or usual, "Emails of this type end dead.", mend)
 
 
 def _remedy(refused: Released, setting: str) -> str:

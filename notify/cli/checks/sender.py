@@ -23,7 +23,7 @@ ANYBODY = {"all", "+all"}
 
 
 def sender(here: Place) -> Sequence[Finding]:
-    """What mailboxes find when a letter comes in; nothing where letters do not leave this machine."""
+    """What mailboxes look up when an email comes in; nothing where emails do not leave this machine."""
     mail_from = here.settings.mail_from
     if mail_from is None or all(is_loopback(relay.host) for relay in wiring.relays(here.settings)):
         return []
@@ -61,7 +61,7 @@ def looked_up(resolver: Resolver, domain: str, *, bounces: str, signs: Signer | 
 
 def _spf(resolver: Resolver, domain: str) -> Finding:
     """Source: RFC 7208 §4.5: more than one record is an error, as is none for who wants to be believed."""
-    about, why = f"SPF of {domain}", "Mailboxes refuse or file away letters that anybody could have sent."
+    about, why = f"SPF of {domain}", "Mailboxes refuse or file away emails that anybody could have sent."
     mend = f'TXT record for {domain}: "v=spf1 include:YOUR-RELAY -all"'
     found = [one for one in _texts(resolver, from_text(domain)) if one.lower().split()[:1] == ["v=spf1"]]
     if len(found) != 1:
@@ -72,7 +72,7 @@ def _spf(resolver: Resolver, domain: str) -> Finding:
 
 def _dmarc(resolver: Resolver, domain: str) -> Finding:
     """The record of the domain or of the nearest one above it."""
-    about, why = f"DMARC of {domain}", "Large mailboxes ask for it of everybody who sends many letters."
+    about, why = f"DMARC of {domain}", "Large mailboxes ask for it of everybody who sends many emails."
     name = from_text(domain)
     while len(name) >= LEAST_LABELS:
         for one in _texts(resolver, from_text("_dmarc", name)):
@@ -84,7 +84,7 @@ def _dmarc(resolver: Resolver, domain: str) -> Finding:
 
 def _dkim(resolver: Resolver, domain: str) -> Finding:
     """
-    Whether there can be a key. Which one it is stands in a letter's own DKIM-Signature.
+    Whether there can be a key. Which one it is stands in an email's own DKIM-Signature.
 
     Source: RFC 8020: a name below which something exists is never denied.
     """
@@ -96,8 +96,8 @@ def _dkim(resolver: Resolver, domain: str) -> Finding:
         there = False
     else:
         there = True
-    why = "A letter that is forwarded keeps nothing else that says who sent it."
-    mend = "have the relay sign letters, and publish its key at SELECTOR._domainkey"
+    why = "An email that is forwarded keeps nothing else that says who sent it."
+    mend = "have the relay sign emails, and publish its key at SELECTOR._domainkey"
     return Finding(f"DKIM of {domain}", there, "there are keys" if there else "no key is published", why, mend)
 
 
