@@ -202,7 +202,6 @@ def channels(settings: Settings, *, count: Count = uncounted) -> tuple[EmailChan
     if not configured:
         return ()
     writing, signing = composer(settings), signer(settings)
-    writing.compile_templates()
     return tuple(
         EmailChannel(
             relay,

@@ -7,8 +7,9 @@ what its other commands and its plug-ins need, Flower's web server among it.
 
 import sys
 
-# structlog and Celery's commands import these wherever they are installed, for colours that no worker shows.
-for name in ("pygments", "rich"):
+# Celery, kombu and structlog import these wherever they are installed: for colours that no worker shows, and for
+# messages in other formats than the one that is accepted, JSON.
+for name in ("msgpack", "pygments", "rich", "yaml"):
     sys.modules.setdefault(name, None)  # type: ignore[arg-type]  # the import system's own sign for "not here"
 
 from celery.bin.base import CLIContext  # noqa: E402

@@ -284,6 +284,8 @@ def _refuse_incomplete(settings: Settings) -> None:
         raise SystemExit(str(error)) from None
     if settings.smtp_url is None:
         log.warning("mail.not_configured", effect=wiring.NO_MAIL)
+    else:
+        wiring.composer(settings).compile_templates()
 
 
 def _begin(**_: object) -> None:

@@ -35,9 +35,13 @@ def trusting(relay: Relay) -> ssl.SSLContext:
     """
     What checks the relay's certificate: by its own authorities if its URL names any, else by the system's.
 
+    Without TLS there is none to check, and what would check it trusts nobody: the system's authorities take megabytes.
+
     Raises:
         InvalidSettings: The file of its authorities cannot be read, or holds none.
     """
+    if relay.guard is Guard.PLAIN:
+        return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     try:
         return ssl.create_default_context(cafile=relay.ca)
     except OSError as error:  # an SSLError is one too

@@ -7,9 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from notify.channels.email.smtp.connect import trusting
 from notify.channels.email.smtp.oauth import ClientCredentials, TokenCommand
 from notify.channels.email.smtp.relay import FALLBACKS, Guard, Relay, in_order
 from notify.domain.errors import InvalidSettings
+from tests.support.smtp import Authority
 
 
 @pytest.mark.parametrize(
@@ -198,3 +200,10 @@ def test_a_relay_that_is_named_twice_is_refused_as_it_has_one_breaker(again: str
     with pytest.raises(InvalidSettings, match=FALLBACKS) as refused:
         in_order("smtp://a.example", f"smtp://b.example {again}")
     assert "s3cret" not in str(refused.value)
+
+
+def test_only_a_relay_with_tls_costs_the_memory_of_authorities(tmp_path: Path) -> None:
+    authority = Authority.made(tmp_path)
+    plain, guarded = in_order("smtp://127.0.0.1:25", f"smtp://mail.example.com?starttls=required&ca={authority.file}")
+    assert trusting(plain).get_ca_certs() == []
+    assert len(trusting(guarded).get_ca_certs()) == 1
