@@ -38,6 +38,7 @@ SAID = (COMMENT_CREATED, REVIEW_SUBMITTED)
 SWITCHES = ("enabled", "email", "participating", "own_actions", "mentions_pierce_mutes")
 SCHEDULE = ("delivery_mode", "digest_hour", "digest_weekday", "timezone")
 RESTS = ("quiet_days", "quiet_start", "quiet_end", "paused_until")
+STORED = ("settings", "preferences", "muted", "subscribed")
 EVENT_TYPE = tuple(notification_event_types.c[name] for name in EventType.__slots__)
 
 
@@ -45,10 +46,6 @@ EVENT_TYPE = tuple(notification_event_types.c[name] for name in EventType.__slot
 _USERNAMES = bindparam("usernames", type_=ARRAY(Text))
 _LINKS = bindparam("links", type_=ARRAY(Text))
 _EVENT_TYPES = select(*EVENT_TYPE).order_by(notification_event_types.c.code)
-_SETTINGS = select(
-    user_notification_settings.c.username,
-    *(user_notification_settings.c[name] for name in (*SWITCHES, *SCHEDULE, *RESTS)),
-).where(user_notification_settings.c.username == any_(_USERNAMES))
 _SCHEDULES = (
     select(
         user_notification_settings.c.username,
@@ -58,11 +55,6 @@ _SCHEDULES = (
     .order_by(user_notification_settings.c.username)
     .with_for_update(read=True)
 )
-_PREFERENCES = select(
-    user_notification_preferences.c.username,
-    user_notification_preferences.c.event_type_code,
-    user_notification_preferences.c.enabled,
-).where(user_notification_preferences.c.username == any_(_USERNAMES))
 _SUBSCRIBERS = (
     select(cl_subscriptions.c.cl_link, func.array_agg(cl_subscriptions.c.username))
     .where(cl_subscriptions.c.cl_link == any_(_LINKS))
@@ -124,21 +116,9 @@ def choices(
         cl_links: Load what is muted or subscribed to of these change lists only, which is all a fan-out needs;
             None loads all of it.
     """
-    names = list(usernames)
     links = None if cl_links is None else list(cl_links)
-    stored = _settings(connection, names)
-    chosen = _preferences(connection, names)
-    muted = _links_by_person(connection, cl_mutes, names, links=links)
-    subscribed = _links_by_person(connection, cl_subscriptions, names, links=links)
-    return {
-        name: Choices(
-            **stored.get(name, {}),
-            preferences=chosen.get(name, {}),
-            muted_cls=muted.get(name, frozenset()),
-            subscribed_cls=subscribed.get(name, frozenset()),
-        )
-        for name in {*stored, *chosen, *muted, *subscribed}
-    }
+    rows = connection.execute(_choices(some=links is not None), {"usernames": list(usernames), "links": links})
+    return {row["username"]: _chosen(row) for row in rows.mappings() if any(row[name] for name in STORED)}
 
 
 def subscribers(connection: Connection, cl_links: Iterable[str]) -> dict[str, tuple[str, ...]]:
@@ -226,13 +206,36 @@ def _among(column: ColumnElement[str], values: Sequence[str]) -> ColumnElement[b
     return column == any_(literal(list(values), ARRAY(Text)))
 
 
-def _settings(connection: Connection, usernames: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """What each person who has a row has chosen about all letters, by the names of ``Choices``."""
-    rows = connection.execute(_SETTINGS, {"usernames": list(usernames)})
-    return {
-        row["username"]: {**{name: row[name] for name in SWITCHES}, "schedule": _schedule(row)}
-        for row in rows.mappings()
-    }
+@cache
+def _choices(*, some: bool) -> Select[Any]:
+    """All that each of these people has stored, in one statement, by the primary keys of where it is."""
+    asked = func.unnest(_USERNAMES).table_valued("name", name="asked").render_derived()
+    name = asked.c.name
+    settings, chosen = user_notification_settings.c, user_notification_preferences.c
+    by_type = select(func.jsonb_object_agg(chosen.event_type_code, chosen.enabled)).where(chosen.username == name)
+
+    def links(table: Table) -> ColumnElement[Any]:
+        query = select(func.array_agg(table.c.cl_link)).where(table.c.username == name)
+        return (query.where(table.c.cl_link == any_(_LINKS)) if some else query).scalar_subquery()
+
+    return select(
+        name.label("username"),
+        settings.username.label("settings"),
+        *(settings[column] for column in (*SWITCHES, *SCHEDULE, *RESTS)),
+        by_type.scalar_subquery().label("preferences"),
+        links(cl_mutes).label("muted"),
+        links(cl_subscriptions).label("subscribed"),
+    ).outerjoin_from(asked, user_notification_settings, settings.username == name)
+
+
+def _chosen(row: RowMapping) -> Choices:
+    of_all = {name: row[name] for name in SWITCHES} | {"schedule": _schedule(row)} if row["settings"] else {}
+    return Choices(
+        **of_all,
+        preferences=row["preferences"] or {},
+        muted_cls=frozenset(row["muted"] or ()),
+        subscribed_cls=frozenset(row["subscribed"] or ()),
+    )
 
 
 def _schedule(row: RowMapping) -> Schedule:
@@ -247,31 +250,6 @@ def _schedule(row: RowMapping) -> Schedule:
         paused_until=paused_until,
     )
     return AT_ONCE if found == AT_ONCE else found
-
-
-def _preferences(connection: Connection, usernames: Sequence[str]) -> dict[str, dict[str, bool]]:
-    found: dict[str, dict[str, bool]] = {}
-    for username, code, enabled in connection.execute(_PREFERENCES, {"usernames": list(usernames)}):
-        found.setdefault(username, {})[code] = enabled
-    return found
-
-
-def _links_by_person(
-    connection: Connection, table: Table, usernames: Sequence[str], *, links: Sequence[str] | None
-) -> dict[str, frozenset[str]]:
-    """The change lists that each person has in the table, which is one of those that pair them."""
-    rows = connection.execute(_pairs(table, some=links is not None), {"usernames": list(usernames), "links": links})
-    return {username: frozenset(found) for username, found in rows}
-
-
-@cache
-def _pairs(table: Table, *, some: bool) -> Select[str, Sequence[str]]:
-    query = (
-        select(table.c.username, func.array_agg(table.c.cl_link))
-        .where(table.c.username == any_(_USERNAMES))
-        .group_by(table.c.username)
-    )
-    return query.where(table.c.cl_link == any_(_LINKS)) if some else query
 
 
 def _put_settings(connection: Connection, username: str, given: Settings) -> None:
