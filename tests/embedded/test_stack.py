@@ -4,9 +4,10 @@ import os
 import re
 import smtplib
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from signal import SIGINT, SIGKILL, SIGTERM, Signals
+from socket import socket
 from stat import S_IMODE
 
 import httpx
@@ -65,10 +66,22 @@ def replaced_by_a_listener(process: psutil.Process, port: int) -> Iterator[None]
     assert supervisor is not None
     supervisor.suspend()
     process.kill()
-    until(lambda: process.status() == psutil.STATUS_ZOMBIE)
-    with listen(LOOPBACK, port):
+    with taken_as_soon_as_free(port):
         supervisor.resume()
         yield
+
+
+def taken_as_soon_as_free(port: int) -> socket:
+    """A listener on the port. A process that was killed may be a zombie while another thread of it has the socket."""
+    found: list[socket] = []
+
+    def take() -> bool:
+        with suppress(OSError):
+            found.append(listen(LOOPBACK, port))
+        return bool(found)
+
+    until(take)
+    return found[0]
 
 
 def test_every_part_answers_once_the_stack_is_up(supervisor: Supervisor) -> None:
