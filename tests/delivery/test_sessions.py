@@ -60,7 +60,8 @@ def test_a_relay_that_refuses_the_fourth_session_gets_all_emails_and_none_is_cha
 
     assert len(relay.letters) == 60
     assert office.now(ENDINGS) == [("sent", 0)]
-    assert 0 < len(crowd.refused) <= 8 + 4
+    # Eight sessions, each with an email and the one that is written behind it before the answer, and a few meanwhile.
+    assert 0 < len(crowd.refused) <= 2 * 8 + 4
 
 
 def test_a_relay_that_greets_with_too_many_sessions_is_asked_again_and_no_email_is_charged(
