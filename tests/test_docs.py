@@ -29,7 +29,7 @@ from notify.settings import PREFIX, THEIRS, Settings, load
 from tests.support.readme import shell_lines
 
 ROOT = Path(__file__).parents[1]
-MOST_PAGES = 7
+MOST_PAGES = 8
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
 TEXTS = {page.relative_to(ROOT).as_posix(): page.read_text(encoding="utf-8") for page in PAGES}
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.DOTALL | re.MULTILINE)

@@ -3,7 +3,7 @@ The header block of a letter, as bytes.
 
 *Decided*: ASCII values travel as they are, folded at spaces; everything else as RFC 2047 encoded
 words. Whatever could end a line early is refused, never repaired: a repaired value hides who sent it.
-*Rejected*: ``email.message.EmailMessage``, at forty times the cost (DESIGN §9). It is the oracle of the tests.
+*Rejected*: ``email.message.EmailMessage``, at forty times the cost. It is the oracle of the tests.
 """
 
 from binascii import b2a_base64

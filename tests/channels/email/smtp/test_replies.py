@@ -1,4 +1,4 @@
-"""What an answer of the relay means: the table of DESIGN §10, row by row."""
+"""What an answer of the relay means, row by row."""
 
 from datetime import timedelta
 
