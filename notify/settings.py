@@ -109,11 +109,11 @@ class Settings(BaseModel):
     drain_seconds: float = Field(
         default=20, gt=0, le=600, description="How long one task drains before it rings again."
     )
-    together_seconds: float = Field(
+    bundle_seconds: float = Field(
         default=180,
         ge=0,
         le=86400,
-        description="So long after a letter further ones to the person about the change list wait to leave as one.",
+        description="Later notifications to the same person about the same topic are bundled for this many seconds.",
     )
     claim_size: int = Field(default=200, ge=1, le=1000, description="Rows in one claim.")
     smtp_sessions: int = Field(

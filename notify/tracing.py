@@ -57,7 +57,7 @@ class Spans:
             span.set_attributes({
                 "notify.job": job.claim.id,
                 "notify.attempt": job.claim.attempt,
-                "notify.event_id": job.event_id,
+                "notify.event_id": job.notifications[0].event.id,
                 "notify.event_type": job.event_type,
                 "notify.verdict": settlement.verdict,
                 "notify.relay": relay or "",

@@ -263,7 +263,7 @@ def fan_out(
         doorbell=doorbell,
         message_host=message_host(settings),
         rng=SystemRandom(),
-        together=timedelta(seconds=settings.together_seconds),
+        bundle=timedelta(seconds=settings.bundle_seconds),
         checkpoint=checkpoint(),
         count=count,
         traced=tracing.fanned_out(),

@@ -207,7 +207,7 @@ def test_the_database_that_is_made_is_the_one_that_is_used() -> None:
     assert used == f"postgresql://{login}@postgres:5432/{made['POSTGRES_DB']}"
 
 
-def test_letters_reach_the_catcher_without_tls() -> None:
+def test_emails_reach_the_catcher_without_tls() -> None:
     relay = Relay.from_url(defaults(SERVICES["worker"]["environment"]["NOTIFY_SMTP_URL"]))
     assert (relay.host, relay.port, relay.guard) == ("catcher", int(option("catcher", "--smtp-port")), Guard.PLAIN)
 

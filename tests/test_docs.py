@@ -204,7 +204,7 @@ def test_production_starts_with_the_settings_that_operations_asks_for(
 def test_operations_states_how_long_rows_are_kept() -> None:
     rows = table("docs/operations.md", first="Rows")
     listed = {name: int(re.findall(r"(\d+) days", cells[0])[0]) for name, cells in rows.items() if name != "events"}
-    kept = {**Kept().events, **Kept().letters, "delivery_stats": Kept().dead}
+    kept = {**Kept().events, **Kept().emails, "delivery_stats": Kept().dead}
     assert {name: listed[name] for name in kept} == {name: duration.days for name, duration in kept.items()}
 
 
@@ -273,7 +273,7 @@ def test_the_grants_of_the_events_page_are_enough_to_emit(database_url: str) -> 
         connection.rollback()
 
 
-def test_the_statement_that_changes_how_long_letters_are_worth_sending_is_valid(database_url: str) -> None:
+def test_the_statement_that_changes_how_long_emails_are_worth_sending_is_valid(database_url: str) -> None:
     (statement,) = [one for one in blocks("docs/operations.md", "sql") if one.startswith("UPDATE")]
     with psycopg.connect(database_url) as connection:
         connection.execute(statement.encode())

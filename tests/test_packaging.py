@@ -219,7 +219,7 @@ print(json.dumps([tasks, sorted(queue.name for queue in app.conf.task_queues), "
     assert found == [tasks, ["notify.deliver", "notify.fan_out", "notify.upkeep"], False]
 
 
-def test_letters_and_pages_are_rendered_without_a_checkout(unpacked: Path, tmp_path: Path) -> None:
+def test_emails_and_pages_are_rendered_without_a_checkout(unpacked: Path, tmp_path: Path) -> None:
     code = """
 from notify.http.pages import Pages
 from notify.cli import main
@@ -227,9 +227,9 @@ Pages().render("message", {"title": "", "detail": ""})
 sys.argv = ["notify", "preview", "--json"]
 main()
 """
-    letter = json.loads(installed(unpacked, tmp_path, code))
-    assert "commented on CL-4821" in letter["text"]
-    assert ">CL-4821</strong>" in letter["html"]
+    email = json.loads(installed(unpacked, tmp_path, code))
+    assert "commented on CL-4821" in email["text"]
+    assert ">CL-4821</strong>" in email["html"]
 
 
 def test_the_schema_is_migrated_without_a_checkout(

@@ -350,16 +350,16 @@ def test_an_empty_value_is_no_value(loaded: Loaded, where: str, name: str) -> No
 
 
 @pytest.mark.parametrize("missing", ["NOTIFY_MAIL_FROM", "NOTIFY_PUBLIC_URL", "NOTIFY_SECRET_KEYS"])
-def test_a_relay_without_what_letters_need_is_refused(problems: Problems, missing: str) -> None:
+def test_a_relay_without_what_emails_need_is_refused(problems: Problems, missing: str) -> None:
     (problem,) = problems({name: value for name, value in MAIL.items() if name != missing})
     assert problem.startswith(missing)
 
 
-def test_a_relay_with_all_that_letters_need_is_accepted(loaded: Loaded) -> None:
+def test_a_relay_with_all_that_emails_need_is_accepted(loaded: Loaded) -> None:
     assert loaded(MAIL).mail_from == "notify@example.com"
 
 
-def test_what_letters_need_may_be_there_before_the_relay(loaded: Loaded) -> None:
+def test_what_emails_need_may_be_there_before_the_relay(loaded: Loaded) -> None:
     loaded({name: value for name, value in MAIL.items() if name != "NOTIFY_SMTP_URL"})
 
 

@@ -74,7 +74,7 @@ def by_name(spans: InMemorySpanExporter) -> dict[str, ReadableSpan]:
     return {span.name: span for span in spans.get_finished_spans()}
 
 
-def test_a_letter_stands_in_the_trace_in_which_its_event_was_emitted(
+def test_an_email_stands_in_the_trace_in_which_its_event_was_emitted(
     spans: InMemorySpanExporter, office: tuple[Office, ScriptedRelay]
 ) -> None:
     worker, relay = office
@@ -84,16 +84,16 @@ def test_a_letter_stands_in_the_trace_in_which_its_event_was_emitted(
     worker.drain()
 
     found = by_name(spans)
-    request, fan_out, letter = found["a comment is stored"], found["notify.fan_out"], found["notify.deliver"]
+    request, fan_out, email = found["a comment is stored"], found["notify.fan_out"], found["notify.deliver"]
     assert request.context is not None
-    for one in (fan_out, letter):
+    for one in (fan_out, email):
         assert one.parent is not None
         assert (one.parent.trace_id, one.parent.span_id) == (request.context.trace_id, request.context.span_id)
         assert one.start_time is not None
         assert one.end_time is not None
         assert 0 < one.end_time - one.start_time < 60e9
-    assert letter.attributes is not None
-    assert letter.attributes.items() >= {"notify.verdict": "sent", "notify.code": 250, "notify.attempt": 1}.items()
+    assert email.attributes is not None
+    assert email.attributes.items() >= {"notify.verdict": "sent", "notify.code": 250, "notify.attempt": 1}.items()
     assert f"X-Notify-Trace: {request.context.trace_id:032x}".encode() in relay.letters[0].content
     assert ADDRESS not in "".join(span.to_json() for span in found.values())
 
@@ -108,9 +108,9 @@ def test_a_trace_that_is_stated_counts_more_than_the_one_we_are_in(
     worker.fan_out()
     worker.drain()
 
-    letter = by_name(spans)["notify.deliver"]
-    assert letter.context is not None
-    assert f"{letter.context.trace_id:032x}" == stated
+    email = by_name(spans)["notify.deliver"]
+    assert email.context is not None
+    assert f"{email.context.trace_id:032x}" == stated
 
 
 def test_an_event_in_no_trace_begins_one_of_its_own_for_each_step(

@@ -33,8 +33,8 @@ SCHEMA = """
     COMMENT ON COLUMN notify.people.display_name IS 'The person''s name for others to read; null means the username.';
     COMMENT ON COLUMN notify.people.locale IS 'BCP 47 language tag; null means the deployment''s default.';
     COMMENT ON COLUMN notify.people.timezone IS 'IANA time zone; null means UTC.';
-    COMMENT ON COLUMN notify.people.is_bot IS 'Bots get no optional letters.';
-    COMMENT ON COLUMN notify.people.active IS 'False means has left; gets no letters.';
+    COMMENT ON COLUMN notify.people.is_bot IS 'Bots get no optional emails.';
+    COMMENT ON COLUMN notify.people.active IS 'False means has left; gets no emails.';
     COMMENT ON COLUMN notify.people.undeliverable_email IS 'Address that a relay refused for good; counts only while it is still the person''s address.';
     COMMENT ON COLUMN notify.people.undeliverable_at IS 'When the relay refused it; null with undeliverable_email.';
     COMMENT ON COLUMN notify.people.undeliverable_reply IS 'The relay''s words; null with undeliverable_email.';
@@ -56,7 +56,7 @@ SCHEMA = """
     COMMENT ON COLUMN notify.change_lists.link IS 'Short name of the change list: CL-4821.';
     COMMENT ON COLUMN notify.change_lists.title IS 'One line; null means unknown.';
     COMMENT ON COLUMN notify.change_lists.url IS 'Page of the change list; null means unknown.';
-    COMMENT ON COLUMN notify.change_lists.repository IS 'Repository, for the subject of letters; null means unknown.';
+    COMMENT ON COLUMN notify.change_lists.repository IS 'Repository, for the subject of emails; null means unknown.';
     COMMENT ON COLUMN notify.change_lists.author IS 'Username of the author; null means unknown. Need not be in people yet.';
     COMMENT ON COLUMN notify.change_lists.state IS 'open, merged or closed.';
     COMMENT ON COLUMN notify.change_lists.state_at IS 'Since when the state is so, by who stated it; null means that nobody has.';
@@ -64,13 +64,13 @@ SCHEMA = """
     COMMENT ON COLUMN notify.change_lists.first_repository IS 'The first known repository, which the subject keeps; null means that there was no other.';
 
     CREATE TABLE notify.cl_reviewers (
-        cl_link TEXT NOT NULL,
+        topic TEXT NOT NULL,
         username TEXT NOT NULL,
-        CONSTRAINT cl_reviewers_pkey PRIMARY KEY (cl_link, username),
-        CONSTRAINT cl_reviewers_cl_link_fkey FOREIGN KEY(cl_link) REFERENCES notify.change_lists (link) ON DELETE CASCADE
+        CONSTRAINT cl_reviewers_pkey PRIMARY KEY (topic, username),
+        CONSTRAINT cl_reviewers_topic_fkey FOREIGN KEY(topic) REFERENCES notify.change_lists (link) ON DELETE CASCADE
     );
     COMMENT ON TABLE notify.cl_reviewers IS 'The directory: who reviews what.';
-    COMMENT ON COLUMN notify.cl_reviewers.cl_link IS 'The change list.';
+    COMMENT ON COLUMN notify.cl_reviewers.topic IS 'The change list.';
     COMMENT ON COLUMN notify.cl_reviewers.username IS 'Reviewer. Need not be in people yet.';
 """
 

@@ -18,9 +18,9 @@ SCHEMA = """
         system_required BOOLEAN DEFAULT false NOT NULL,
         default_enabled BOOLEAN DEFAULT true NOT NULL,
         expires_after INTERVAL DEFAULT '72 hours' NOT NULL,
-        together_within INTERVAL,
+        bundle_within INTERVAL,
         CONSTRAINT notification_event_types_pkey PRIMARY KEY (code),
-        CONSTRAINT notification_event_types_together_within_check CHECK (together_within BETWEEN interval '0' AND interval '1 day'),
+        CONSTRAINT notification_event_types_bundle_within_check CHECK (bundle_within BETWEEN interval '0' AND interval '1 day'),
         CONSTRAINT notification_event_types_expires_after_check CHECK (expires_after > interval '0')
     );
     COMMENT ON TABLE notify.notification_event_types IS 'Kinds of events people can choose about; seeded by migrations.';
@@ -29,8 +29,8 @@ SCHEMA = """
     COMMENT ON COLUMN notify.notification_event_types.description IS 'One sentence for the preferences page.';
     COMMENT ON COLUMN notify.notification_event_types.system_required IS 'True means that nobody can switch it off.';
     COMMENT ON COLUMN notify.notification_event_types.default_enabled IS 'What holds for people who have chosen nothing.';
-    COMMENT ON COLUMN notify.notification_event_types.expires_after IS 'How long after it is written a letter of this type is worth sending.';
-    COMMENT ON COLUMN notify.notification_event_types.together_within IS 'So long after a letter further ones to the person about the change list wait to leave as one; null: the deployment''s default, 0: never.';
+    COMMENT ON COLUMN notify.notification_event_types.expires_after IS 'How long after it is written an email of this type is worth sending.';
+    COMMENT ON COLUMN notify.notification_event_types.bundle_within IS 'Later notifications to the same person about the same topic are bundled for this long; null: the deployment''s default, 0: never.';
 
     CREATE TABLE notify.user_notification_settings (
         username TEXT NOT NULL,
@@ -57,14 +57,14 @@ SCHEMA = """
         CONSTRAINT user_notification_settings_paused_until_check CHECK (isfinite(paused_until))
     );
     CREATE INDEX user_notification_settings_participating ON notify.user_notification_settings (username) WHERE participating;
-    COMMENT ON INDEX notify.user_notification_settings_participating IS 'The fan-out asks who wants letters where they have said something.';
-    COMMENT ON TABLE notify.user_notification_settings IS 'Choices about all letters. No row means the defaults.';
+    COMMENT ON INDEX notify.user_notification_settings_participating IS 'The fan-out asks who wants emails where they have said something.';
+    COMMENT ON TABLE notify.user_notification_settings IS 'Choices about all emails. No row means the defaults.';
     COMMENT ON COLUMN notify.user_notification_settings.username IS 'Whose choice.';
-    COMMENT ON COLUMN notify.user_notification_settings.email IS 'Where letters go; null means the directory''s address.';
+    COMMENT ON COLUMN notify.user_notification_settings.email IS 'Where emails go; null means the directory''s address.';
     COMMENT ON COLUMN notify.user_notification_settings.enabled IS 'The master switch.';
-    COMMENT ON COLUMN notify.user_notification_settings.delivery_mode IS 'realtime: letters go at once; hourly, daily, weekly: together, at that hour.';
-    COMMENT ON COLUMN notify.user_notification_settings.participating IS 'Whether they want letters about change lists on which they have said something.';
-    COMMENT ON COLUMN notify.user_notification_settings.own_actions IS 'Whether they want letters about what they do themselves.';
+    COMMENT ON COLUMN notify.user_notification_settings.delivery_mode IS 'realtime: emails go at once; hourly, daily, weekly: together, at that hour.';
+    COMMENT ON COLUMN notify.user_notification_settings.participating IS 'Whether they want emails about change lists on which they have said something.';
+    COMMENT ON COLUMN notify.user_notification_settings.own_actions IS 'Whether they want emails about what they do themselves.';
     COMMENT ON COLUMN notify.user_notification_settings.mentions_pierce_mutes IS 'Whether a mention reaches them on a change list that they have muted.';
     COMMENT ON COLUMN notify.user_notification_settings.digest_hour IS 'Hour of the daily and the weekly digest, by the person''s clock.';
     COMMENT ON COLUMN notify.user_notification_settings.digest_weekday IS 'ISO weekday of the weekly digest; 1 is Monday.';
@@ -72,7 +72,7 @@ SCHEMA = """
     COMMENT ON COLUMN notify.user_notification_settings.quiet_days IS 'ISO weekdays on which quiet hours begin; null means that there are none.';
     COMMENT ON COLUMN notify.user_notification_settings.quiet_start IS 'When quiet hours begin, by the person''s clock; null with quiet_days.';
     COMMENT ON COLUMN notify.user_notification_settings.quiet_end IS 'When quiet hours end, the next day if that is before quiet_start; null with quiet_days.';
-    COMMENT ON COLUMN notify.user_notification_settings.paused_until IS 'No letter before this instant but required ones; null means not paused.';
+    COMMENT ON COLUMN notify.user_notification_settings.paused_until IS 'No email before this instant but required ones; null means not paused.';
 
     CREATE TABLE notify.user_notification_preferences (
         username TEXT NOT NULL,
@@ -87,24 +87,24 @@ SCHEMA = """
     COMMENT ON COLUMN notify.user_notification_preferences.enabled IS 'The explicit choice.';
 
     CREATE TABLE notify.cl_mutes (
-        cl_link TEXT NOT NULL,
+        topic TEXT NOT NULL,
         username TEXT NOT NULL,
-        CONSTRAINT cl_mutes_pkey PRIMARY KEY (username, cl_link)
+        CONSTRAINT cl_mutes_pkey PRIMARY KEY (username, topic)
     );
-    COMMENT ON TABLE notify.cl_mutes IS 'Change lists that people do not want letters about. Need not be in change_lists yet.';
-    COMMENT ON COLUMN notify.cl_mutes.cl_link IS 'The change list that the person has muted.';
+    COMMENT ON TABLE notify.cl_mutes IS 'Change lists that people do not want emails about. Need not be in change_lists yet.';
+    COMMENT ON COLUMN notify.cl_mutes.topic IS 'The change list that the person has muted.';
     COMMENT ON COLUMN notify.cl_mutes.username IS 'Whose choice.';
 
     CREATE TABLE notify.cl_subscriptions (
-        cl_link TEXT NOT NULL,
+        topic TEXT NOT NULL,
         username TEXT NOT NULL,
-        CONSTRAINT cl_subscriptions_pkey PRIMARY KEY (cl_link, username)
+        CONSTRAINT cl_subscriptions_pkey PRIMARY KEY (topic, username)
     );
     CREATE INDEX cl_subscriptions_person ON notify.cl_subscriptions (username);
     COMMENT ON INDEX notify.cl_subscriptions_person IS 'People ask what they have subscribed to.';
-    COMMENT ON TABLE notify.cl_subscriptions IS 'Change lists whose letters people have asked for. Need not be in change_lists yet.';
-    COMMENT ON COLUMN notify.cl_subscriptions.cl_link IS 'The change list.';
-    COMMENT ON COLUMN notify.cl_subscriptions.username IS 'Who has asked for its letters.';
+    COMMENT ON TABLE notify.cl_subscriptions IS 'Change lists whose emails people have asked for. Need not be in change_lists yet.';
+    COMMENT ON COLUMN notify.cl_subscriptions.topic IS 'The change list.';
+    COMMENT ON COLUMN notify.cl_subscriptions.username IS 'Who has asked for its emails.';
 """
 
 

@@ -1,7 +1,7 @@
 """
-Create the outbox: events, what is due, and the emails about them.
+Create the outbox: events, what is due, who is told, and the emails.
 
-Phase: add          Locks: 5 new tables, nobody waits
+Phase: add          Locks: 6 new tables, nobody waits
 Runs:  before the code that reads them          Undo: drops the tables and what is in them
 """
 
@@ -54,7 +54,7 @@ SCHEMA = """
         id BIGINT GENERATED ALWAYS AS IDENTITY,
         key TEXT NOT NULL,
         type TEXT NOT NULL,
-        cl_link TEXT NOT NULL,
+        topic TEXT NOT NULL,
         actor TEXT NOT NULL,
         occurred_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
         payload JSONB DEFAULT '{}'::jsonb NOT NULL,
@@ -70,16 +70,14 @@ SCHEMA = """
         CONSTRAINT events_finished_when_final_check CHECK ((finished_at IS NOT NULL) = (status IN ('done', 'dead'))),
         CONSTRAINT events_traceparent_check CHECK (octet_length(traceparent) = 55),
         CONSTRAINT events_empty_when_emptied_check CHECK (emptied_at IS NULL OR payload = '{}' AND finished_at IS NOT NULL)
-    ) WITH (autovacuum_vacuum_scale_factor = 0.01, autovacuum_vacuum_threshold = 10000, autovacuum_analyze_scale_factor = 0.02, autovacuum_vacuum_cost_limit = 1000);
-    CREATE INDEX events_finished ON notify.events (finished_at) WHERE finished_at IS NOT NULL;
-    COMMENT ON INDEX notify.events_finished IS 'Upkeep prunes old events.';
-    CREATE INDEX events_said ON notify.events (cl_link, actor, id) WHERE type IN ('cl.comment.created', 'cl.review.submitted');
-    COMMENT ON INDEX notify.events_said IS 'The fan-out asks who has said something on a change list before.';
+    ) WITH (autovacuum_vacuum_scale_factor = 0.01, autovacuum_vacuum_threshold = 10000, autovacuum_analyze_scale_factor = 0.02, autovacuum_vacuum_cost_limit = 1000, fillfactor = 70);
+    CREATE INDEX events_topic ON notify.events (topic, id) INCLUDE (actor, type);
+    COMMENT ON INDEX notify.events_topic IS 'People ask for all about a topic; the fan-out asks who has said something on it before.';
     COMMENT ON TABLE notify.events IS 'What happened, until it is fanned out and after.';
     COMMENT ON COLUMN notify.events.id IS 'Ascending number of the row.';
     COMMENT ON COLUMN notify.events.key IS 'The producer''s idempotency key.';
     COMMENT ON COLUMN notify.events.type IS 'Event type: cl.comment.created.';
-    COMMENT ON COLUMN notify.events.cl_link IS 'The change list it happened on.';
+    COMMENT ON COLUMN notify.events.topic IS 'The change list it happened on.';
     COMMENT ON COLUMN notify.events.actor IS 'Username of who did it.';
     COMMENT ON COLUMN notify.events.occurred_at IS 'When it happened, by the producer.';
     COMMENT ON COLUMN notify.events.payload IS 'What the type carries besides: for cl.comment.created the comment.';
@@ -92,30 +90,25 @@ SCHEMA = """
 
     CREATE TABLE notify.email_jobs (
         id BIGINT GENERATED ALWAYS AS IDENTITY,
-        event_id BIGINT NOT NULL,
-        event_type TEXT NOT NULL,
-        cl_link TEXT NOT NULL,
         username TEXT NOT NULL,
-        to_email TEXT,
-        reason TEXT NOT NULL,
+        to_email TEXT NOT NULL,
+        topic TEXT,
+        message_id TEXT NOT NULL,
         status TEXT DEFAULT 'pending' NOT NULL,
         attempts INTEGER DEFAULT 0 NOT NULL,
         lapses SMALLINT DEFAULT 0 NOT NULL,
         expires_at TIMESTAMP WITH TIME ZONE DEFAULT now() + interval '72 hours' NOT NULL,
-        message_id TEXT,
+        deferred_by TEXT,
         outcome_reason TEXT,
         last_code SMALLINT,
         last_enhanced_code TEXT,
         last_error TEXT,
         relay_reply TEXT,
+        relay TEXT,
+        sent_in_ms INTEGER,
         replay_of BIGINT,
         created_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
         finished_at TIMESTAMP WITH TIME ZONE,
-        leader_id BIGINT,
-        carried_as TEXT,
-        held_by TEXT,
-        relay TEXT,
-        sent_in_ms INTEGER,
         CONSTRAINT email_jobs_pkey PRIMARY KEY (id),
         CONSTRAINT email_jobs_message_id_key UNIQUE (message_id),
         CONSTRAINT email_jobs_status_check CHECK (status IN ('pending', 'sent', 'skipped', 'dead', 'expired', 'cancelled')),
@@ -124,74 +117,80 @@ SCHEMA = """
         CONSTRAINT email_jobs_lapses_check CHECK (lapses >= 0),
         CONSTRAINT email_jobs_last_error_check CHECK (octet_length(last_error) <= 1024),
         CONSTRAINT email_jobs_relay_reply_check CHECK (octet_length(relay_reply) <= 1024),
-        CONSTRAINT email_jobs_addressed_unless_skipped_check CHECK (status = 'skipped' OR (to_email IS NOT NULL AND message_id IS NOT NULL)),
         CONSTRAINT email_jobs_reasoned_check CHECK (status NOT IN ('skipped', 'dead') OR outcome_reason IS NOT NULL),
-        CONSTRAINT email_jobs_carried_with_leader_check CHECK (leader_id IS NULL OR carried_as IS NOT NULL),
-        CONSTRAINT email_jobs_held_by_check CHECK (held_by IN ('hourly', 'daily', 'weekly', 'quiet_hours', 'pause')),
+        CONSTRAINT email_jobs_deferred_by_check CHECK (deferred_by IN ('hourly', 'daily', 'weekly', 'quiet_hours', 'pause')),
         CONSTRAINT email_jobs_sent_in_ms_check CHECK (sent_in_ms >= 0),
-        CONSTRAINT email_jobs_event_id_fkey FOREIGN KEY(event_id) REFERENCES notify.events (id),
-        CONSTRAINT email_jobs_replay_of_fkey FOREIGN KEY(replay_of) REFERENCES notify.email_jobs (id) ON DELETE SET NULL,
-        CONSTRAINT email_jobs_leader_id_fkey FOREIGN KEY(leader_id) REFERENCES notify.email_jobs (id) ON DELETE SET NULL
-    ) WITH (autovacuum_vacuum_scale_factor = 0.01, autovacuum_vacuum_threshold = 10000, autovacuum_analyze_scale_factor = 0.02, autovacuum_vacuum_cost_limit = 1000);
-    CREATE UNIQUE INDEX email_jobs_once ON notify.email_jobs (event_id, username) WHERE replay_of IS NULL;
-    COMMENT ON INDEX notify.email_jobs_once IS 'The fan-out writes one letter a person and event, however often it runs.';
-    CREATE INDEX email_jobs_finished ON notify.email_jobs (finished_at) WHERE finished_at IS NOT NULL;
-    COMMENT ON INDEX notify.email_jobs_finished IS 'Upkeep prunes old letters.';
-    CREATE INDEX email_jobs_dead ON notify.email_jobs (finished_at) WHERE status = 'dead';
-    COMMENT ON INDEX notify.email_jobs_dead IS 'People list the letters that died.';
-    CREATE UNIQUE INDEX email_jobs_open_replay ON notify.email_jobs (replay_of) WHERE replay_of IS NOT NULL AND status = 'pending';
-    COMMENT ON INDEX notify.email_jobs_open_replay IS 'A letter is replayed once at a time.';
-    CREATE INDEX email_jobs_event ON notify.email_jobs (event_id);
-    COMMENT ON INDEX notify.email_jobs_event IS 'People ask what became of an event; upkeep asks whether an event still has letters.';
-    CREATE INDEX email_jobs_person ON notify.email_jobs (username, id);
-    COMMENT ON INDEX notify.email_jobs_person IS 'People ask for somebody''s letters, newest first.';
-    CREATE INDEX email_jobs_cl ON notify.email_jobs (cl_link, id);
-    COMMENT ON INDEX notify.email_jobs_cl IS 'People ask for the letters about a change list, newest first.';
+        CONSTRAINT email_jobs_replay_of_fkey FOREIGN KEY(replay_of) REFERENCES notify.email_jobs (id)
+    ) WITH (autovacuum_vacuum_scale_factor = 0.01, autovacuum_vacuum_threshold = 10000, autovacuum_analyze_scale_factor = 0.02, autovacuum_vacuum_cost_limit = 1000, fillfactor = 60);
     CREATE INDEX email_jobs_replays ON notify.email_jobs (replay_of) WHERE replay_of IS NOT NULL;
-    COMMENT ON INDEX notify.email_jobs_replays IS 'Deleting a letter unties its replays.';
-    CREATE INDEX email_jobs_leader ON notify.email_jobs (leader_id) WHERE leader_id IS NOT NULL;
-    COMMENT ON INDEX notify.email_jobs_leader IS 'The delivery takes what leaves with a letter; deleting a letter unties what left with it.';
-    COMMENT ON TABLE notify.email_jobs IS 'One row for every person an event concerned: the letter, or why there is none.';
+    COMMENT ON INDEX notify.email_jobs_replays IS 'People ask whether an email is being replayed; deleting it asks whether a replay needs it.';
+    COMMENT ON TABLE notify.email_jobs IS 'One row for each email: what became of it. Written at its birth and at its end, within its page.';
     COMMENT ON COLUMN notify.email_jobs.id IS 'Ascending number of the row.';
-    COMMENT ON COLUMN notify.email_jobs.event_id IS 'The event it tells of.';
-    COMMENT ON COLUMN notify.email_jobs.event_type IS 'The event''s type.';
-    COMMENT ON COLUMN notify.email_jobs.cl_link IS 'The event''s change list.';
-    COMMENT ON COLUMN notify.email_jobs.username IS 'Whom the event concerned.';
-    COMMENT ON COLUMN notify.email_jobs.to_email IS 'Address at the fan-out or the last look; null where none was usable.';
-    COMMENT ON COLUMN notify.email_jobs.reason IS 'Why the event concerned the person: author, reviewer.';
+    COMMENT ON COLUMN notify.email_jobs.username IS 'Whom the email is for.';
+    COMMENT ON COLUMN notify.email_jobs.to_email IS 'Address at the fan-out, then where the email went.';
+    COMMENT ON COLUMN notify.email_jobs.topic IS 'What the email is about; null: whatever was deferred until one instant.';
+    COMMENT ON COLUMN notify.email_jobs.message_id IS 'Message-ID without brackets, the same at every attempt.';
     COMMENT ON COLUMN notify.email_jobs.status IS 'pending, or how it ended; who is sending it is in work_items.';
     COMMENT ON COLUMN notify.email_jobs.attempts IS 'How many attempts were begun when it ended last; 0: it never has.';
     COMMENT ON COLUMN notify.email_jobs.lapses IS 'How many workers had vanished with it when it ended last; 0: it never has.';
-    COMMENT ON COLUMN notify.email_jobs.expires_at IS 'After this instant the letter is not worth sending.';
-    COMMENT ON COLUMN notify.email_jobs.message_id IS 'Message-ID without brackets, the same at every try; null for a row that was born skipped.';
-    COMMENT ON COLUMN notify.email_jobs.outcome_reason IS 'Why skipped, dead or cancelled, or why the last try failed; null before.';
-    COMMENT ON COLUMN notify.email_jobs.last_code IS 'SMTP reply code of the last try; null if there was no reply.';
-    COMMENT ON COLUMN notify.email_jobs.last_enhanced_code IS 'RFC 3463 code of the last try; null if there was none.';
-    COMMENT ON COLUMN notify.email_jobs.last_error IS 'The relay''s words at the last try that failed; never a credential.';
-    COMMENT ON COLUMN notify.email_jobs.relay_reply IS 'The relay''s words when it took the letter; null unless sent.';
-    COMMENT ON COLUMN notify.email_jobs.replay_of IS 'The job that this one repeats by hand; null for the letter itself.';
+    COMMENT ON COLUMN notify.email_jobs.expires_at IS 'After this instant the email is not worth sending.';
+    COMMENT ON COLUMN notify.email_jobs.deferred_by IS 'What the email waits or has waited for: hourly, daily, weekly (a digest), quiet_hours, pause; null: nothing.';
+    COMMENT ON COLUMN notify.email_jobs.outcome_reason IS 'Why skipped, dead or cancelled, or why the last attempt failed; null before.';
+    COMMENT ON COLUMN notify.email_jobs.last_code IS 'SMTP reply code of the last attempt; null if there was no reply.';
+    COMMENT ON COLUMN notify.email_jobs.last_enhanced_code IS 'RFC 3463 code of the last attempt; null if there was none.';
+    COMMENT ON COLUMN notify.email_jobs.last_error IS 'The relay''s words at the last attempt that failed; never a credential.';
+    COMMENT ON COLUMN notify.email_jobs.relay_reply IS 'The relay''s words when it took the email; null unless sent.';
+    COMMENT ON COLUMN notify.email_jobs.relay IS 'host:port of the relay that took the email; null unless sent.';
+    COMMENT ON COLUMN notify.email_jobs.sent_in_ms IS 'How long the attempt took that the relay ended with yes, from its first word; null unless sent.';
+    COMMENT ON COLUMN notify.email_jobs.replay_of IS 'The job whose notifications this one repeats by hand; null: it has its own.';
     COMMENT ON COLUMN notify.email_jobs.created_at IS 'When the fan-out wrote it.';
     COMMENT ON COLUMN notify.email_jobs.finished_at IS 'When it reached its final status; null before.';
-    COMMENT ON COLUMN notify.email_jobs.leader_id IS 'The job whose letter tells of this event too; null: a letter of its own. Until that letter''s end this row has no work item.';
-    COMMENT ON COLUMN notify.email_jobs.carried_as IS 'Message-ID of the letter that tells of several events; null: a letter of its own.';
-    COMMENT ON COLUMN notify.email_jobs.held_by IS 'What the letter waits or has waited for: hourly, daily, weekly (a digest), quiet_hours, pause; null: nothing.';
-    COMMENT ON COLUMN notify.email_jobs.relay IS 'host:port of the relay that took the letter; null unless sent.';
-    COMMENT ON COLUMN notify.email_jobs.sent_in_ms IS 'How long the try took that the relay ended with yes, from its first word; null unless sent.';
 
-    CREATE TABLE notify.letter_groups (
+    CREATE TABLE notify.notifications (
+        id BIGINT GENERATED ALWAYS AS IDENTITY,
+        event_id BIGINT NOT NULL,
         username TEXT NOT NULL,
-        cl_link TEXT NOT NULL,
+        event_type TEXT NOT NULL,
+        reason TEXT NOT NULL,
+        decision TEXT NOT NULL,
+        why TEXT NOT NULL,
+        email_job_id BIGINT,
+        CONSTRAINT notifications_pkey PRIMARY KEY (id),
+        CONSTRAINT notifications_decision_check CHECK (decision IN ('told', 'skipped')),
+        CONSTRAINT notifications_told_by_an_email_check CHECK ((decision = 'told') = (email_job_id IS NOT NULL)),
+        CONSTRAINT notifications_event_id_fkey FOREIGN KEY(event_id) REFERENCES notify.events (id) ON DELETE CASCADE,
+        CONSTRAINT notifications_email_job_id_fkey FOREIGN KEY(email_job_id) REFERENCES notify.email_jobs (id) ON DELETE CASCADE
+    ) WITH (autovacuum_vacuum_scale_factor = 0.01, autovacuum_vacuum_threshold = 10000, autovacuum_analyze_scale_factor = 0.02, autovacuum_vacuum_cost_limit = 1000);
+    CREATE UNIQUE INDEX notifications_once ON notify.notifications (event_id, username);
+    COMMENT ON INDEX notify.notifications_once IS 'The fan-out decides once about a person and an event; people ask what became of an event.';
+    CREATE INDEX notifications_person ON notify.notifications (username, id);
+    COMMENT ON INDEX notify.notifications_person IS 'People ask what somebody was told of, newest first.';
+    CREATE INDEX notifications_email ON notify.notifications (email_job_id);
+    COMMENT ON INDEX notify.notifications_email IS 'The delivery asks what an email tells of; deleting an email deletes that.';
+    COMMENT ON TABLE notify.notifications IS 'One row for each person whom an event concerned: told, or not, and why.';
+    COMMENT ON COLUMN notify.notifications.id IS 'Ascending number of the row.';
+    COMMENT ON COLUMN notify.notifications.event_id IS 'What happened.';
+    COMMENT ON COLUMN notify.notifications.username IS 'Whom it concerned.';
+    COMMENT ON COLUMN notify.notifications.event_type IS 'The type under which the person is told; of a mention, cl.comment.mentioned.';
+    COMMENT ON COLUMN notify.notifications.reason IS 'Why the event concerned the person: author, reviewer.';
+    COMMENT ON COLUMN notify.notifications.decision IS 'told, by the email of email_job_id; or skipped.';
+    COMMENT ON COLUMN notify.notifications.why IS 'The rule that decided, at the fan-out or the recheck.';
+    COMMENT ON COLUMN notify.notifications.email_job_id IS 'The email that tells of it; null: none does.';
+
+    CREATE TABLE notify.bundles (
+        username TEXT NOT NULL,
+        topic TEXT NOT NULL,
+        deferred_until TIMESTAMP WITH TIME ZONE DEFAULT '-infinity' NOT NULL,
         last_at TIMESTAMP WITH TIME ZONE NOT NULL,
-        leader_id BIGINT,
-        held_until TIMESTAMP WITH TIME ZONE DEFAULT '-infinity' NOT NULL,
-        CONSTRAINT letter_groups_pkey PRIMARY KEY (username, cl_link, held_until)
+        email_job_id BIGINT,
+        CONSTRAINT bundles_pkey PRIMARY KEY (username, topic, deferred_until)
     );
-    COMMENT ON TABLE notify.letter_groups IS 'Letters that leave together: a person''s about a change list, or all that are held until one instant. Whoever writes such a letter locks the row first.';
-    COMMENT ON COLUMN notify.letter_groups.username IS 'To whom.';
-    COMMENT ON COLUMN notify.letter_groups.cl_link IS 'About which change list; empty: about any, held until an instant.';
-    COMMENT ON COLUMN notify.letter_groups.last_at IS 'When the last letter left, or will leave.';
-    COMMENT ON COLUMN notify.letter_groups.leader_id IS 'The job whose letter others join while nobody has claimed it; null: none. May be gone.';
-    COMMENT ON COLUMN notify.letter_groups.held_until IS 'Until when these are held; -infinity: they are not.';
+    COMMENT ON TABLE notify.bundles IS 'The open email of a person and topic, or of all that is deferred until one instant. Whoever writes such a notification locks the row first.';
+    COMMENT ON COLUMN notify.bundles.username IS 'To whom.';
+    COMMENT ON COLUMN notify.bundles.topic IS 'About what; empty: about anything, deferred until an instant.';
+    COMMENT ON COLUMN notify.bundles.deferred_until IS 'Until when these are deferred; -infinity: they are not.';
+    COMMENT ON COLUMN notify.bundles.last_at IS 'When the last email left, or will leave.';
+    COMMENT ON COLUMN notify.bundles.email_job_id IS 'The email that others join while nobody has claimed it; null: none. May be gone.';
 
     CREATE TABLE notify.email_attempts (
         id BIGINT GENERATED ALWAYS AS IDENTITY,
@@ -211,11 +210,11 @@ SCHEMA = """
         CONSTRAINT email_attempts_job_id_fkey FOREIGN KEY(job_id) REFERENCES notify.email_jobs (id) ON DELETE CASCADE
     ) WITH (autovacuum_vacuum_scale_factor = 0.05);
     CREATE INDEX email_attempts_job ON notify.email_attempts (job_id, id);
-    COMMENT ON INDEX notify.email_attempts_job IS 'People ask for the tries of a letter; deleting a letter deletes them.';
-    COMMENT ON TABLE notify.email_attempts IS 'Every try that did not end in sent; append-only.';
+    COMMENT ON INDEX notify.email_attempts_job IS 'People ask for the attempts of an email; deleting an email deletes them.';
+    COMMENT ON TABLE notify.email_attempts IS 'Every attempt that did not end in sent; append-only.';
     COMMENT ON COLUMN notify.email_attempts.id IS 'Ascending number of the row.';
-    COMMENT ON COLUMN notify.email_attempts.job_id IS 'The job that was tried.';
-    COMMENT ON COLUMN notify.email_attempts.attempt IS 'Which try; with job_id it names the try.';
+    COMMENT ON COLUMN notify.email_attempts.job_id IS 'The job that was attempted.';
+    COMMENT ON COLUMN notify.email_attempts.attempt IS 'Which attempt; with job_id it names the attempt.';
     COMMENT ON COLUMN notify.email_attempts.at IS 'When the outcome was recorded.';
     COMMENT ON COLUMN notify.email_attempts.phase IS 'Where in the conversation it ended; null if it never began.';
     COMMENT ON COLUMN notify.email_attempts.code IS 'SMTP reply code; null if the relay said nothing.';
@@ -223,7 +222,7 @@ SCHEMA = """
     COMMENT ON COLUMN notify.email_attempts.text IS 'The relay''s words, at most 1 KiB; never a credential.';
     COMMENT ON COLUMN notify.email_attempts.verdict IS 'retry, dead, skipped, expired or released, then the reason.';
     COMMENT ON COLUMN notify.email_attempts.relay IS 'host:port of the relay; null if none was asked.';
-    COMMENT ON COLUMN notify.email_attempts.took_ms IS 'How long the try took, from its first word to its end; null if no letter was written.';
+    COMMENT ON COLUMN notify.email_attempts.took_ms IS 'How long the attempt took, from its first word to its end; null if no email was written.';
 """
 
 
@@ -235,7 +234,8 @@ def upgrade() -> None:
 def downgrade() -> None:
     """Drop the tables."""
     op.execute("DROP TABLE notify.email_attempts")
-    op.execute("DROP TABLE notify.letter_groups")
+    op.execute("DROP TABLE notify.bundles")
+    op.execute("DROP TABLE notify.notifications")
     op.execute("DROP TABLE notify.email_jobs")
     op.execute("DROP TABLE notify.events")
     op.execute("DROP TABLE notify.work_items")

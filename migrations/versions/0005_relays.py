@@ -32,14 +32,14 @@ SCHEMA = """
     );
     COMMENT ON TABLE notify.smtp_relays IS 'Circuit breakers, one for each relay, shared by all workers.';
     COMMENT ON COLUMN notify.smtp_relays.relay IS 'host:port.';
-    COMMENT ON COLUMN notify.smtp_relays.state IS 'closed: letters flow; open: none is claimed.';
+    COMMENT ON COLUMN notify.smtp_relays.state IS 'closed: emails flow; open: none is claimed.';
     COMMENT ON COLUMN notify.smtp_relays.failures IS 'Relay failures in a row, over all workers.';
     COMMENT ON COLUMN notify.smtp_relays.openings IS 'Openings in a row; doubles the wait.';
     COMMENT ON COLUMN notify.smtp_relays.probe_at IS 'When one worker may try again; null while closed.';
     COMMENT ON COLUMN notify.smtp_relays.reason IS 'Why it opened: relay, configuration; null while it never did.';
     COMMENT ON COLUMN notify.smtp_relays.last_error IS 'The relay''s words at the last failure; never a credential.';
     COMMENT ON COLUMN notify.smtp_relays.changed_at IS 'When the state changed last.';
-    COMMENT ON COLUMN notify.smtp_relays.muted_at IS 'When somebody muted it: whatever its state, no letter is claimed; null while it is not muted.';
+    COMMENT ON COLUMN notify.smtp_relays.muted_at IS 'When somebody muted it: whatever its state, no email is claimed; null while it is not muted.';
     COMMENT ON COLUMN notify.smtp_relays.muted_because IS 'Why, in their words; null if they gave none.';
     COMMENT ON COLUMN notify.smtp_relays.suspects IS 'Digests of the recipients refused for policy since the relay took an email last; three say that it is about us.';
 
@@ -52,8 +52,8 @@ SCHEMA = """
     );
     COMMENT ON TABLE notify.rate_buckets IS 'How much of a rate is used up, over all workers.';
     COMMENT ON COLUMN notify.rate_buckets.bucket IS 'relay and its host:port, or domain and its name in NOTIFY_DOMAIN_RATES.';
-    COMMENT ON COLUMN notify.rate_buckets.spent_until IS 'When it is as if no letter had gone.';
-    COMMENT ON COLUMN notify.rate_buckets.queued_until IS 'When the last letter has its turn that was put off.';
+    COMMENT ON COLUMN notify.rate_buckets.spent_until IS 'When it is as if no email had gone.';
+    COMMENT ON COLUMN notify.rate_buckets.queued_until IS 'When the last email has its turn that was put off.';
 
     CREATE TABLE notify.relay_shares (
         relay TEXT NOT NULL,

@@ -23,7 +23,7 @@ SCHEMA = """
     COMMENT ON TABLE notify.delivery_stats IS 'Counts of outcomes, written in the transaction that records them.';
     COMMENT ON COLUMN notify.delivery_stats.minute IS 'Start of the minute.';
     COMMENT ON COLUMN notify.delivery_stats.worker IS 'Worker process.';
-    COMMENT ON COLUMN notify.delivery_stats.event_type IS 'Event type of the letters.';
+    COMMENT ON COLUMN notify.delivery_stats.event_type IS 'Event type of the emails.';
     COMMENT ON COLUMN notify.delivery_stats.outcome IS 'sent, retry, dead, …, late_success, duplicate_sent, lease_lost; besides them ambiguous and lapse.';
     COMMENT ON COLUMN notify.delivery_stats.count IS 'How many.';
 
@@ -36,7 +36,7 @@ SCHEMA = """
         CONSTRAINT delivery_totals_count_check CHECK (count > 0)
     );
     COMMENT ON TABLE notify.delivery_totals IS 'What delivery_stats has counted since the beginning, but for its last minutes.';
-    COMMENT ON COLUMN notify.delivery_totals.event_type IS 'Event type of the letters.';
+    COMMENT ON COLUMN notify.delivery_totals.event_type IS 'Event type of the emails.';
     COMMENT ON COLUMN notify.delivery_totals.outcome IS 'As in delivery_stats.';
     COMMENT ON COLUMN notify.delivery_totals.count IS 'How many; never falls.';
     COMMENT ON COLUMN notify.delivery_totals.until IS 'The latest of all rows: the minutes before it are counted here.';

@@ -66,7 +66,7 @@ def get_event(key: InPath, context: InContext) -> EventOut:
         if event is None:
             raise HTTPException(HTTPStatus.NOT_FOUND, f"no event has the key {key}")
         found = traces(connection, event.people)
-    told = [NotificationOut.model_validate({**asdict(one), "trace": found[one.id]}) for one in event.people]
+    told = [NotificationOut(**asdict(one), trace=list(found[one.id])) for one in event.people]
     return EventOut(**asdict(event) | {"people": told})
 
 

@@ -8,7 +8,7 @@ from typing import Annotated
 from fastapi import APIRouter, HTTPException, Query
 from sqlalchemy import Connection
 
-from notify.api.schemas import Id, JobFilter, JobPage, JobWithAttempts, WrittenEmail
+from notify.api.schemas import Id, JobFilter, JobPage, JobWithAttempts, OwnNotification, WrittenEmail
 from notify.delivery import shown
 from notify.domain.stages import DELIVER
 from notify.http import auth
@@ -43,13 +43,14 @@ def list_jobs(asked: Annotated[JobFilter, Query()], context: InContext) -> JobPa
 
 @router.get("/{job_id}")
 def get_job(job_id: Id, context: InContext) -> JobWithAttempts:
-    """One job, every attempt that did not end in sent, its event, and the rules that say why."""
+    """One job, every attempt that did not end in sent, what its email tells of, and the rules that say why."""
     with context.database.begin() as connection:
         job = _known(connection, job_id)
         attempts = jobs.attempts(connection, job_id)
-        event = jobs.event(connection, job.event_id)
-        trace = traces(connection, [job])[job_id]
-    return JobWithAttempts(**asdict(job), attempts=attempts, event=event, trace=trace)
+        told = jobs.of_job(connection, job)
+        why = traces(connection, told)
+    notifications = [OwnNotification(**asdict(one), trace=list(why[one.id])) for one in told]
+    return JobWithAttempts(**asdict(job), attempts=attempts, notifications=notifications)
 
 
 @router.get("/{job_id}/email", responses=NOT_NOW)
@@ -58,7 +59,7 @@ def get_email(job_id: Id, context: InContext) -> WrittenEmail:
     with context.database.begin() as connection:
         _known(connection, job_id)
         try:
-            email = shown.letter(connection, job_id)
+            email = shown.email(connection, job_id)
         except shown.NothingToShow as error:
             raise HTTPException(HTTPStatus.CONFLICT, str(error)) from None
     written = context.showing.compose(email, date=datetime.now(UTC))

@@ -182,7 +182,7 @@ def _wave(found: Wave | None) -> Metric:
 
 
 def _breakers(breakers: Mapping[str, Standing]) -> Metric:
-    held = {(relay, reason): float(reason in one.held_by) for relay, one in breakers.items() for reason in HELD_BY}
+    held = {(relay, reason): float(reason in one.deferred_by) for relay, one in breakers.items() for reason in HELD_BY}
     return _gauge("relay_open", ["relay", "reason"], held.items())
 
 

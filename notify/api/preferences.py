@@ -28,7 +28,6 @@ from notify.intake.choosing import choose
 from notify.intake.explain import traces
 from notify.store import directory, jobs, preferences
 from notify.store.preferences import Settings, quiet
-from notify.store.which import Which
 
 SWITCHES = {"enabled", "delivery_mode", "participating", "own_actions", "mentions_pierce_mutes"}
 NULL_TAKES_BACK = {"email", "timezone", "paused_until"}
@@ -98,11 +97,10 @@ def delete_change_list(me: auth.Me, link: InPath, context: InContext) -> ChangeL
 def get_history(me: auth.Me, asked: Annotated[HistoryFilter, Query()], context: InContext) -> HistoryPage:
     """What became of events for the person, newest first, a page at a time, each with the rules that say why."""
     with context.database.begin() as connection:
-        mine = Which(username=me, cl_link=asked.cl_link)
-        page = jobs.page(connection, mine, below=asked.cursor, limit=asked.limit)
-        why = traces(connection, page.jobs)
-    notifications = [OwnNotification.model_validate({**asdict(one), "trace": why[one.id]}) for one in page.jobs]
-    return HistoryPage(notifications=notifications, next_cursor=page.below)
+        mine, below = jobs.history(connection, me, topic=asked.topic, below=asked.cursor, limit=asked.limit)
+        why = traces(connection, mine)
+    notifications = [OwnNotification(**asdict(one), trace=list(why[one.id])) for one in mine]
+    return HistoryPage(notifications=notifications, next_cursor=below)
 
 
 def settings(given: ConfigIn) -> Settings:
@@ -139,7 +137,7 @@ def choices(given: Sequence[PreferenceIn], event_types: Mapping[str, EventType])
 
 
 def _change_list(connection: Connection, me: str, link: str) -> ChangeListChoiceOut:
-    chosen = preferences.choices(connection, [me], cl_links=[link]).get(me, NO_CHOICES)
+    chosen = preferences.choices(connection, [me], topics=[link]).get(me, NO_CHOICES)
     (found,) = _change_lists(connection, chosen, [link])
     return found
 

@@ -1,7 +1,7 @@
 """What the API takes and gives, as OpenAPI shows it. Unknown fields are refused: a typo must not be silence."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, time
 from typing import Annotated, Any, Literal, Self
 
@@ -132,7 +132,7 @@ class NotificationOut(View):
     event_type: str = Field(description="The type under which the person is told; of a mention, cl.comment.mentioned.")
     reason: Reason = Field(description="Why the event concerned the person.")
     status: str
-    why: str | None = Field(validation_alias="outcome_reason", description="Why skipped, dead or cancelled, if so.")
+    why: str | None = Field(description="Why skipped, dead or cancelled, if so.")
     message_id: str | None
     trace: list[Step] = Field(description="Every rule that is asked by what holds today, in order; the last decides.")
 
@@ -142,10 +142,11 @@ class OwnNotification(NotificationOut):
 
     id: int
     event_key: str
-    cl_link: str
+    topic: str
+    job_id: int | None = Field(description="The job whose email tells of it; null: none does.")
     to_email: str | None
     due_at: datetime | None = Field(description="Not before this instant; null: finished.")
-    held_by: Hold | None = Field(description="What it waits or has waited for; null: nothing.")
+    deferred_by: Hold | None = Field(description="What it waits or has waited for; null: nothing.")
     created_at: datetime
     finished_at: datetime | None
 
@@ -160,7 +161,7 @@ class HistoryPage(View):
 class HistoryFilter(Strict):
     """Which of the person's notifications to list, and from where."""
 
-    cl_link: Name | None = None
+    topic: Name | None = None
     cursor: int | None = Field(default=None, ge=1, le=LARGEST_ID, description="next_cursor of the page before.")
     limit: int = Field(default=50, ge=1, le=200)
 
@@ -369,13 +370,13 @@ class JobFilter(Strict):
     """Which jobs to list, and from where."""
 
     username: Name | None = None
-    cl_link: Name | None = None
+    topic: Name | None = None
     status: Literal["pending", "sending", "sent", "skipped", "dead", "expired", "cancelled"] | None = None
     event_key: Name | None = None
     outcome_reason: Name | None = Field(default=None, description="Why it stands as it does: template_error.")
     last_code: int | None = Field(default=None, ge=200, le=599, description="SMTP code of the last attempt.")
     to_email: Name | None = None
-    message_id: Name | None = Field(default=None, description="Without brackets; finds all that the email told of.")
+    message_id: Name | None = Field(default=None, description="Without brackets.")
     queue_id: Name | None = Field(default=None, description="Part of the relay's words when it took the email.")
     created_from: Instant | None = Field(default=None, description="Written at this instant or later.")
     created_before: Instant | None = Field(default=None, description="Written before this instant.")
@@ -385,13 +386,10 @@ class JobFilter(Strict):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobWithAttempts(JobView):
-    """One job as it stands, every attempt that did not end in sent, its event, and why it is told today."""
+    """One job as it stands, every attempt that did not end in sent, and what its email tells of."""
 
     attempts: Sequence[AttemptView]
-    event: EventView
-    trace: Sequence[Step] = field(
-        metadata={"description": "The rules that are asked, in order, by what is known today."}
-    )
+    notifications: Sequence[OwnNotification]
 
 
 class WrittenEmail(View):

@@ -119,15 +119,15 @@ class SignedLinks:
         both = beside if beside and fits(encoded(username), subject(code, beside)) else ""
         return self._stop(username, subject(code, both), Scope.EVENT_TYPE)
 
-    def mute_change_list(self, username: str, cl_link: str, *, beside: str | None = None) -> str:
+    def mute_change_list(self, username: str, topic: str, *, beside: str | None = None) -> str:
         """
         URL of the page that mutes one change list, and unmutes it.
 
         Args:
             beside: Code of the email's kind of event, which the page offers to switch off; may be left out as above.
         """
-        both = beside if beside and fits(encoded(username), subject(beside, cl_link)) else ""
-        return self._stop(username, subject(both, cl_link), Scope.CHANGE_LIST)
+        both = beside if beside and fits(encoded(username), subject(beside, topic)) else ""
+        return self._stop(username, subject(both, topic), Scope.CHANGE_LIST)
 
     def stop_everything(self, username: str) -> str:
         """URL of the page that stops every email that is not required."""
@@ -156,11 +156,11 @@ class SignedLinks:
         """
         try:
             sealed, _, letter = "".join(token.split()).encode("ascii").rpartition(b".")
-            username, code, cl_link = map(_decoded, self._unsubscribe.opened(sealed).split(b"."))
+            username, code, topic = map(_decoded, self._unsubscribe.opened(sealed).split(b"."))
             scope = BY_LETTER[letter]
         except (ValueError, KeyError):
             raise ForgedLink from None
-        targets = {Scope.EVENT_TYPE: (code, cl_link), Scope.CHANGE_LIST: (cl_link, code), Scope.EVERYTHING: ("", "")}
+        targets = {Scope.EVENT_TYPE: (code, topic), Scope.CHANGE_LIST: (topic, code), Scope.EVERYTHING: ("", "")}
         target, beside = targets[scope]
         if not target and scope is not Scope.EVERYTHING:
             raise ForgedLink
@@ -187,9 +187,9 @@ def encoded(text: str) -> bytes:
     return urlsafe_b64encode(text.encode()).rstrip(b"=")
 
 
-def subject(code: str, cl_link: str) -> bytes:
+def subject(code: str, topic: str) -> bytes:
     """What an email is about, as two parts of a token: its kind of event and its change list; empty where not known."""
-    return encoded(code) + b"." + encoded(cl_link)
+    return encoded(code) + b"." + encoded(topic)
 
 
 def fits(reader: bytes, about: bytes) -> bool:

@@ -16,7 +16,7 @@ from notify.intake.explain import Explanation, before_the_fact
 from notify.intake.explain import explain as explained
 from notify.intake.schema import EventIn, parse
 from notify.store import events, jobs
-from notify.store.jobs import JobView
+from notify.store.jobs import NotificationView
 
 
 class NoSuchEvent(NotifyError):
@@ -46,16 +46,17 @@ def explain(
             found, written = before_the_fact(connection, given, user), []
         connection.rollback()
     if as_json:
-        print_json({"event": event, **asdict(found), "jobs": written})
+        print_json({"event": event, **asdict(found), "notifications": written})
         return
     told = "told" if found.told else "not told"
     console.print(f"{user} is {told} of {event} ({found.event_type}): {found.why}\n", markup=False)
     print_table(["rule", "found"], [(step.rule, step.found) for step in found.trace])
-    for job in written:
-        console.print(f"\njob {job.id}: {job.status} {job.outcome_reason or ''}".rstrip(), markup=False)
+    for one in written:
+        where = f"job {one.job_id}" if one.job_id else "decided then"
+        console.print(f"\n{where}: {one.status} {one.why or ''}".rstrip(), markup=False)
 
 
-def _of_stored(connection: Connection, key: str, user: str) -> tuple[Explanation, list[JobView]]:
+def _of_stored(connection: Connection, key: str, user: str) -> tuple[Explanation, list[NotificationView]]:
     view = jobs.of_event(connection, key)
     if view is None:
         raise NoSuchEvent(key=key)

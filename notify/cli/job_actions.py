@@ -101,7 +101,7 @@ def _foretell(action: Action, tally: Tally, first: Sequence[JobView], *, as_json
         print_table(
             ["id", "status", "why", "code", "person", "CL", "event", "written"],
             [
-                (j.id, j.status, j.outcome_reason, j.last_code, j.username, j.cl_link, j.event_type, j.created_at)
+                (j.id, j.status, j.outcome_reason, j.last_code, j.username, j.topic, j.event_type, j.created_at)
                 for j in first
             ],
         )

@@ -27,13 +27,13 @@ def instant(text: str) -> datetime:
 
 
 Status = Annotated[str | None, Option(help="pending, sending, sent, skipped, dead, expired or cancelled.")]
-Cl = Annotated[str | None, Option(help="Only jobs about this change list.")]
+Cl = Annotated[str | None, Option(help="Only emails that tell of this change list.")]
 Username = Annotated[str | None, Option(help="Only jobs for this person.")]
-EventKey = Annotated[str | None, Option(help="Only jobs about the event with this key.")]
+EventKey = Annotated[str | None, Option(help="Only emails that tell of the event with this key.")]
 Reason = Annotated[str | None, Option(help="Only jobs whose status has this reason: template_error.")]
 Code = Annotated[int | None, Option(help="Only jobs whose last attempt got this SMTP code: 554.")]
 Address = Annotated[str | None, Option(help="Only emails to this address.")]
-MessageId = Annotated[str | None, Option(help="Only the email with this Message-ID, and all that it told of.")]
+MessageId = Annotated[str | None, Option(help="Only the email with this Message-ID.")]
 QueueId = Annotated[str | None, Option(help="Only emails that the relay took with these words: its queue id.")]
 After = Annotated[
     datetime | None, Option(parser=instant, metavar="INSTANT", help="Only jobs written at this instant or later.")
@@ -60,7 +60,7 @@ def chosen(
     """The filter that these options state."""
     return Which(
         status=status,
-        cl_link=cl,
+        topic=cl,
         username=username,
         event_key=event,
         outcome_reason=reason,

@@ -31,16 +31,27 @@ def list_(
     limit: Annotated[int, Option(min=1, max=1000, help="At most this many.")] = 50,
     as_json: AsJson = False,
 ) -> None:
-    """Jobs and skipped notifications, newest first."""
+    """Email jobs, newest first."""
     with place() as here:
         found = _newest(here, which, below=below, limit=limit)
     if as_json:
         print_json(found)
         return
     print_table(
-        ["id", "status", "why", "person", "reason", "CL", "event", "failures", "due"],
+        ["id", "status", "why", "person", "reason", "CL", "event", "events", "failures", "due"],
         [
-            (j.id, j.status, j.outcome_reason, j.username, j.reason, j.cl_link, j.event_type, j.failures, j.due_at)
+            (
+                j.id,
+                j.status,
+                j.outcome_reason,
+                j.username,
+                j.reason,
+                j.topic,
+                j.event_type,
+                j.notification_count,
+                j.failures,
+                j.due_at,
+            )
             for j in found
         ],
     )
@@ -53,25 +64,27 @@ def show(
     email: Annotated[bool, Option("--email", help="The email too, as it would be written today.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """One job, every attempt that did not end in sent, its event, and the rules that say why it is told today."""
+    """One job, every attempt that did not end in sent, what it tells of, and the rules that say why it does today."""
     with place() as here:
         with here.database.begin() as connection:
             job = jobs.show(connection, job_id)
             if job is None:
                 raise NoSuchJob(id=job_id)
             attempts = jobs.attempts(connection, job_id)
-            event = jobs.event(connection, job.event_id)
-            trace = traces(connection, [job])[job_id]
-            letter = shown.letter(connection, job_id) if email else None
-        written = letter and wiring.showing(here.settings).compose(letter, date=datetime.now(UTC))
+            told = jobs.of_job(connection, job)
+            trace = traces(connection, told)
+            found = shown.email(connection, job_id) if email else None
+        written = found and wiring.showing(here.settings).compose(found, date=datetime.now(UTC))
     if as_json:
         words = {"email": {part: getattr(written, part) for part in ("subject", "text", "html")}} if written else {}
-        print_json({**asdict(job), "attempts": attempts, "event": event, "trace": trace, **words})
+        notifications = [{**asdict(one), "trace": trace[one.id]} for one in told]
+        print_json({**asdict(job), "attempts": attempts, "notifications": notifications, **words})
         return
     print_table(["", ""], [(name, value) for name, value in asdict(job).items() if value is not None])
     _print_attempts(attempts)
-    console.print(f"\n{event.type} by {event.actor}, key {event.key}", markup=False)
-    print_table(["rule", "found today"], [(step.rule, step.found) for step in trace])
+    for one in told:
+        console.print(f"\n{one.event_type} on {one.topic} as {one.reason}, key {one.event_key}", markup=False)
+        print_table(["rule", "found today"], [(step.rule, step.found) for step in trace[one.id]])
     if written:
         console.print(f"\nSubject: {written.subject}\n\n{written.text}", markup=False)
 

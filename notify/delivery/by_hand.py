@@ -1,8 +1,8 @@
-"""Many letters by hand: a page at a time, each in a transaction of its own, so that no worker waits long."""
+"""Many jobs by hand: a page at a time, each in a transaction of its own, so that no worker waits long."""
 
 from collections.abc import Iterator
 
-from psycopg.errors import DeadlockDetected, UniqueViolation
+from psycopg.errors import DeadlockDetected
 from sqlalchemy.exc import DBAPIError
 
 from notify.store import by_hand
@@ -11,14 +11,13 @@ from notify.store.database import Database
 from notify.store.which import Which
 
 PAGE = 500
+# A worker locked the same jobs in another order, which undoes the page as a whole.
 MOST_RACES = 5
-# Both undo the page as a whole: a worker locked the same letters in another order, or somebody replayed one of them.
-RACED = (DeadlockDetected, UniqueViolation)
 
 
 def pages(database: Database, action: Action, which: Which, *, last_id: int, size: int = PAGE) -> Iterator[Page]:
     """
-    Do it to all of these letters with an id up to *last_id*; what each page did, after its commit.
+    Do it to all of these jobs with an id up to *last_id*; what each page did, after its commit.
 
     What is done stays done when the caller stops, and doing it again goes on from there.
     """
@@ -36,5 +35,5 @@ def _page(database: Database, action: Action, which: Which, *, after_id: int, la
                 return by_hand.act(connection, action, which, after_id=after_id, last_id=last_id, limit=size)
         except DBAPIError as error:
             races += 1
-            if races == MOST_RACES or not isinstance(error.orig, RACED):
+            if races == MOST_RACES or not isinstance(error.orig, DeadlockDetected):
                 raise

@@ -13,12 +13,12 @@ from time import monotonic
 import structlog
 
 from notify.checkpoints import LETTER_ANSWERED, Checkpoint
-from notify.delivery.deliver import Looked
 from notify.delivery.holdings import Holdings
 from notify.delivery.journal import Notes
 from notify.delivery.lanes import Held, Lanes
 from notify.delivery.ledger import ClaimUnheard, Ledger
 from notify.delivery.rates import Room
+from notify.delivery.recheck import Rechecked
 from notify.delivery.recorder import MOST_ROWS, PAUSE_SECONDS, Flush, Recorder
 from notify.delivery.routes import Route
 from notify.domain.claims import Claim
@@ -190,8 +190,8 @@ class Drain:
         """Claim as many letters as there is room for; whether more may be due."""
         began = monotonic()
         claimed = await self._ledger.claim(room.letters)
-        self._take(claimed.looked, began)
-        await self._route.spend(sum(isinstance(one, Letter) for _, one in claimed.looked) - room.letters)
+        self._take(claimed.rechecked, began)
+        await self._route.spend(sum(isinstance(one, Letter) for _, one in claimed.rechecked) - room.letters)
         return claimed.full
 
     async def _soon(self, room: Room) -> bool:
@@ -232,7 +232,7 @@ class Drain:
             await self._wait(at_most=ends - monotonic())
         return bool(self._held)
 
-    def _take(self, found: Sequence[Looked], began: float) -> None:
+    def _take(self, found: Sequence[Rechecked], began: float) -> None:
         self._report.claimed += len(found)
         for job, looked in found:
             if isinstance(looked, Letter):

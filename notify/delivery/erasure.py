@@ -1,4 +1,4 @@
-"""Erasing a person: their letters that wait are cancelled, then everything that names them goes, a page at a time."""
+"""Erasing a person: their emails that wait are cancelled, then everything that names them goes, a page at a time."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,9 +17,9 @@ EVERY_ID = 2**63 - 1
 
 @dataclass(slots=True)
 class Erased:
-    """How many letters and events lost the person; ``waiting`` events keep their words until letters have left."""
+    """How many emails and events lost the person; ``waiting`` events keep their words until emails have left."""
 
-    letters: int = 0
+    emails: int = 0
     events: int = 0
     waiting: int = 0
 
@@ -28,15 +28,17 @@ def erase(database: Database, username: str) -> Iterator[Erased]:
     """
     How much was erased so far, after each page. Safe to stop and to repeat.
 
-    A letter that is on its way at this moment may be recorded afterwards; repeating finds it.
+    An email that is on its way at this moment may be recorded afterwards; repeating finds it.
     """
     alias, done = f"{erasure.ERASED}-{token_hex(4)}", Erased()
     for _ in by_hand.pages(database, Action.CANCEL, Which(username=username), last_id=EVERY_ID):
         yield done
     with database.begin() as connection:
         erasure.erase_choices(connection, username)
-    while count := _letters(database, username, alias):
-        done.letters += count
+    while count := _emails(database, username, alias):
+        done.emails += count
+        yield done
+    while _notifications(database, username, alias):
         yield done
     walked = _events(database, username, alias, after_id=0)
     while walked.last_id is not None:
@@ -46,9 +48,14 @@ def erase(database: Database, username: str) -> Iterator[Erased]:
         walked = _events(database, username, alias, after_id=walked.last_id)
 
 
-def _letters(database: Database, username: str, alias: str) -> int:
+def _emails(database: Database, username: str, alias: str) -> int:
     with database.begin() as connection:
-        return erasure.erase_letters(connection, username, alias=alias, limit=PAGE)
+        return erasure.erase_emails(connection, username, alias=alias, limit=PAGE)
+
+
+def _notifications(database: Database, username: str, alias: str) -> int:
+    with database.begin() as connection:
+        return erasure.erase_notifications(connection, username, alias=alias, limit=PAGE)
 
 
 def _events(database: Database, username: str, alias: str, *, after_id: int) -> erasure.Walked:

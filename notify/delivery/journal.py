@@ -60,11 +60,11 @@ class Journal:
             relay: Who was asked, as ``host:port``; None: nobody.
             traceparent: The trace in which the event was emitted; None: in none.
         """
-        facts: Facts = {"job": job.claim.id, "attempt": job.claim.attempt, "event_id": job.event_id}
+        facts: Facts = {"job": job.claim.id, "attempt": job.claim.attempt, "event_id": job.notifications[0].event.id}
         if seconds is not None:
             facts["milliseconds"] = round(seconds * 1000, 1)
-        if job.followers:
-            facts["together_with"] = [one.claim.id for one in job.followers]
+        if len(job.notifications) > 1:
+            facts["notifications"] = len(job.notifications)
         if traceparent:
             facts["trace"] = trace_id(traceparent)
         if settlement.verdict == SENT:

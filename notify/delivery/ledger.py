@@ -12,15 +12,16 @@ from uuid import UUID
 from sqlalchemy import Connection
 
 from notify.checkpoints import LETTER_CLAIMED, RECORD_COMMITTED, RECORD_WRITTEN, Checkpoint
-from notify.delivery.deliver import Looked, dossiers, gather, is_required, last_look, resting
+from notify.delivery import recheck
 from notify.delivery.rates import within
+from notify.delivery.recheck import Rechecked
 from notify.delivery.recorder import CommitUnsettled, Flush
 from notify.domain.claims import Claim
 from notify.domain.errors import NotifyError
 from notify.domain.jobs import Job
 from notify.domain.rates import DomainRates
 from notify.domain.stages import DELIVER
-from notify.store import commits, directory, groups, items, outbox
+from notify.store import bundles, commits, directory, items, notifications, outbox
 from notify.store.database import AWAY, Database
 from notify.store.directory import Undeliverable
 from notify.store.items import Attempt, Outlook
@@ -41,9 +42,9 @@ class ClaimUnheard(NotifyError):
 
 @dataclass(frozen=True, slots=True)
 class Claimed:
-    """Letters that are ours; ``full`` says that more may be due."""
+    """Jobs that are ours, rechecked; ``full`` says that more may be due."""
 
-    looked: Sequence[Looked]
+    rechecked: Sequence[Rechecked]
     full: bool
 
 
@@ -52,7 +53,7 @@ class Ledger:
     """
     Claims, renews, gives back and records letters under the name of one worker process, to *domains* at their rates.
 
-    A claim and the facts for its last look are one transaction: if the facts cannot be read, the
+    A claim and the facts for its recheck are one transaction: if the facts cannot be read, the
     claim is undone and nobody's lease has to run out.
 
     Attributes:
@@ -72,23 +73,23 @@ class Ledger:
         return await self._run(lambda connection: items.outlook(connection, DELIVER))
 
     async def claim(self, limit: int) -> Claimed:
-        """Take up to *limit* due letters, each with what the last look says; those that must wait are put off."""
+        """Take up to *limit* due letters, each with what the recheck says; those that must wait are put off."""
         rows = 0
 
-        def take(connection: Connection) -> list[Looked]:
+        def take(connection: Connection) -> list[Rechecked]:
             nonlocal rows
             jobs = outbox.claim(connection, limit=limit, lease=self.lease, worker=self.worker)
             rows = len(jobs)
-            return self._looked(connection, jobs)
+            return self._rechecked(connection, jobs)
 
         return Claimed(await self._taken(take), full=rows == limit)
 
-    async def claim_lapsed(self) -> list[Looked]:
-        """Take one letter of which some worker vanished, with what the last look says; empty when none is due."""
+    async def claim_lapsed(self) -> list[Rechecked]:
+        """Take one letter of which some worker vanished, with what the recheck says; empty when none is due."""
 
-        def take(connection: Connection) -> list[Looked]:
+        def take(connection: Connection) -> list[Rechecked]:
             job = outbox.claim_lapsed(connection, lease=self.lease, worker=self.worker)
-            return self._looked(connection, [job] if job else [])
+            return self._rechecked(connection, [job] if job else [])
 
         return await self._taken(take)
 
@@ -153,31 +154,32 @@ class Ledger:
         """Run a blocking function in one of the ledger's threads."""
         return await asyncio.get_running_loop().run_in_executor(self.threads, lambda: function(*args, **kwargs))
 
-    def _looked(self, connection: Connection, jobs: Sequence[Job]) -> list[Looked]:
-        if not jobs:
-            return []
-        rows = [row for job in jobs for row in (job, *job.followers)]
-        found = dossiers(connection, rows)
-        waits = resting(connection, found)
-        groups.postpone(
-            connection,
-            {job.claim: waits[job.claim.id] for job in jobs if job.claim.id in waits},
-            led={job.claim.id: [one.claim.id for one in job.followers] for job in jobs},
-        )
-        gathered = gather([(one.job, last_look(one)) for one in found if one.job.claim.id not in waits])
-        groups.move(connection, gathered.moves)
-        if not self.domains:
-            return list(gathered.looked)
-        required = {one.job.claim.id for one in found if is_required(one)}
-        return within(connection, gathered.looked, self.domains, required=required)
+    def _rechecked(self, connection: Connection, jobs: Sequence[Job]) -> list[Rechecked]:
+        """What the recheck says of these; those that must wait are put off, and what an email leaves out is written."""
+        if any(map(recheck.may_rest, jobs)):
+            now = bundles.now(connection)
+            waits = recheck.resting(jobs, now=now)
+            bundles.postpone(
+                connection, {job.claim: waits[job.claim.id] for job in jobs if job.claim.id in waits}, now=now
+            )
+            jobs = [job for job in jobs if job.claim.id not in waits]
+        found: list[Rechecked] = []
+        dropped: list[tuple[int, str]] = []
+        for job in jobs:
+            email, without = recheck.recheck(job)
+            found.append((job, email))
+            if not job.is_replay:
+                dropped += [(one.id, one.why) for one in without]
+        notifications.drop(connection, dropped)
+        return within(connection, found, self.domains) if self.domains else found
 
-    async def _taken(self, take: Callable[[Connection], list[Looked]]) -> list[Looked]:
+    async def _taken(self, take: Callable[[Connection], list[Rechecked]]) -> list[Rechecked]:
         """
         Raises:
             ClaimUnheard: The database was lost while it committed.
         """
         self.moved()
-        found: list[Looked] = []
+        found: list[Rechecked] = []
         try:
             await self._run(lambda connection: found.extend(take(connection)))
         except AWAY as away:

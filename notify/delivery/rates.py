@@ -9,16 +9,16 @@ Rejected: to pass over a domain's letters in the claim: it would read all of the
 """
 
 from collections import defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from sqlalchemy import Connection
 
-from notify.delivery.deliver import Looked
+from notify.delivery.recheck import Rechecked
 from notify.dns_names import of_address
 from notify.domain.claims import Claim
-from notify.domain.jobs import Letter
+from notify.domain.jobs import Job, Letter
 from notify.domain.rates import DomainRates, Rate, turns
 from notify.store import outbox, rates
 from notify.store.database import Database
@@ -57,29 +57,22 @@ class RelayRate:
             rates.keep(connection, {self._bucket: replace(bucket, owed=self._rate.spent(bucket.owed, letters))})
 
 
-def within(
-    connection: Connection, looked: Sequence[Looked], domains: DomainRates, *, required: Collection[int]
-) -> list[Looked]:
-    """
-    What of this may go now; letters beyond the rates of their domains are put off.
-
-    Args:
-        required: Ids of the letters that are put off by the least.
-    """
-    limited: dict[str, list[Letter]] = defaultdict(list)
+def within(connection: Connection, rechecked: Sequence[Rechecked], domains: DomainRates) -> list[Rechecked]:
+    """What of this may go now; emails beyond the rates of their domains are put off, required ones by the least."""
+    limited: dict[str, list[Job]] = defaultdict(list)
     by_name: dict[str, Rate] = {}
-    for _, one in looked:
+    for job, one in rechecked:
         if isinstance(one, Letter) and (found := domains.of(of_address(one.to_email))):
-            limited[found[0]].append(one)
+            limited[found[0]].append(job)
             by_name[found[0]] = found[1]
     if not limited:
-        return list(looked)
+        return list(rechecked)
     buckets = rates.locked(connection, [rates.of_domain(name) for name in limited])
     delays: dict[Claim, timedelta] = {}
-    for name, letters in limited.items():
-        urgent = [one.claim.id in required for one in letters]
+    for name, jobs in limited.items():
+        urgent = [one.is_required for one in jobs]
         seconds, buckets[rates.of_domain(name)] = turns(buckets[rates.of_domain(name)], by_name[name], urgent=urgent)
-        delays |= {one.claim: timedelta(seconds=delay) for one, delay in zip(letters, seconds, strict=True) if delay}
+        delays |= {one.claim: timedelta(seconds=delay) for one, delay in zip(jobs, seconds, strict=True) if delay}
     rates.keep(connection, buckets)
     outbox.put_off(connection, delays)
-    return [(job, one) for job, one in looked if job.claim not in delays]
+    return [(job, one) for job, one in rechecked if job.claim not in delays]

@@ -1,4 +1,4 @@
-"""Retention: what is finished and old goes, a small batch a transaction, so that no letter waits behind it."""
+"""Retention: what is finished and old goes, a small batch a transaction, so that no email waits behind it."""
 
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
@@ -12,9 +12,9 @@ from sqlalchemy import Connection
 from notify.domain.errors import NotifyError
 from notify.domain.retention import Kept, Look, rest
 from notify.domain.stages import DELIVER
-from notify.store import groups, items, upkeep
+from notify.store import bundles, items, upkeep
 from notify.store.database import Database
-from notify.store.upkeep import Batch, Place
+from notify.store.upkeep import Batch
 
 BATCH = 1_000
 
@@ -43,10 +43,9 @@ class Pruned:
 
 class Pruning:
     """
-    One run: letters, then events that have none left, then the words of others, then counts; made anew for each.
+    One run: emails, then events that none tells of, then the words of others, then counts; made anew for each.
 
-    Letters that wait for one that has ended without them are let go first. What is deleted stays
-    deleted whenever it stops, and the next run goes on from there.
+    What is deleted stays deleted whenever it stops, and the next run goes on from there.
 
     Args:
         batch: Rows that a transaction looks at; between two it rests as ``domain.retention`` says.
@@ -81,8 +80,7 @@ class Pruning:
 
     def _batches(self) -> Iterator[Pruned]:
         with self._turn() as connection:
-            groups.free_orphans(connection)
-            groups.prune(connection)
+            bundles.prune(connection)
             usual = _look(connection).seconds
         for batch in self._in_turn(upkeep.prune_jobs, usual=usual):
             self.pruned.jobs += batch.gone
@@ -111,7 +109,7 @@ class Pruning:
             yield connection
 
     def _in_turn(self, prune: Prune, *, usual: float) -> Iterator[Batch]:
-        reached: Place | None = None
+        reached = 0
         while self._may_go_on():
             began = monotonic()
             with self._turn() as connection:

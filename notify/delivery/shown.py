@@ -1,28 +1,27 @@
-"""A letter as it would be written today, for who asks what somebody gets. Nothing is claimed, and nothing changes."""
+"""An email as it would be written today, for who asks what somebody gets. Nothing is claimed, and nothing changes."""
 
 from sqlalchemy import Connection
 
-from notify.delivery.deliver import as_letter, dossiers, together
+from notify.delivery.recheck import whole
 from notify.domain.errors import NotifyError
 from notify.domain.jobs import Letter
-from notify.store import events, outbox
+from notify.store import events, facts
 
 
 class NothingToShow(NotifyError):
-    """There is no letter to show."""
+    """There is no email to show."""
 
 
-def letter(connection: Connection, job_id: int) -> Letter:
+def email(connection: Connection, job_id: int) -> Letter:
     """
-    The letter that this row is on, whole, whether or not it would still go today.
+    The email of this job, with all that it tells of, whether or not it would still go today.
 
     Raises:
-        NothingToShow: The row was born skipped or is gone, or the words of its event were deleted.
+        NothingToShow: The job is gone, or the words of an event of its were deleted.
     """
-    rows = outbox.aboard(connection, job_id)
-    if not rows:
-        raise NothingToShow(id=job_id, reason="the person was never to get one")
-    if events.any_emptied(connection, [one.event_id for one in rows]):
+    job = facts.of_job(connection, job_id)
+    if job is None:
+        raise NothingToShow(id=job_id, reason="there is no such job")
+    if events.any_emptied(connection, [one.event.id for one in job.notifications]):
         raise NothingToShow(id=job_id, reason="the words of its event were deleted")
-    written = [as_letter(one, to_email=one.job.to_email) for one in dossiers(connection, rows)]
-    return together(written) if len(written) > 1 else written[0]
+    return whole(job)

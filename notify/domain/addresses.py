@@ -1,10 +1,12 @@
 """What a mail address is. Every door takes what this module takes, and everything that it takes can be sent to."""
 
+from functools import lru_cache
 from ipaddress import AddressValueError, IPv4Address, IPv6Address
 from re import compile as pattern
 from unicodedata import category
 
 LONGEST_LOCAL_PART = 64
+ADDRESSES_KEPT = 4096
 
 ATOM = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~\u00a1-\U0010ffff-]"
 DOT_ATOM = pattern(rf"{ATOM}+(?:\.{ATOM}+)*")
@@ -33,6 +35,7 @@ def parted(text: str) -> tuple[str, str] | None:
     return (on_the_wire, domain) if DOMAIN.fullmatch(domain) or _is_literal(domain) else None
 
 
+@lru_cache(ADDRESSES_KEPT)
 def is_address(text: str) -> bool:
     """Whether emails can be sent to it, as far as can be said without the tables of international domains."""
     return parted(text) is not None

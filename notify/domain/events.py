@@ -49,7 +49,7 @@ class Event:
     id: int
     key: str
     type: str
-    cl_link: str
+    topic: str
     actor: str
     occurred_at: datetime
     payload: Mapping[str, Any] = field(default_factory=dict)

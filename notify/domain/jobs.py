@@ -1,4 +1,4 @@
-"""A job: one letter to one person about one event, and what must be known to write it."""
+"""A job: one email to one person, what it tells of, and what must be known to write it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,52 +11,68 @@ from notify.domain.preferences import Choices, EventType, Person
 from notify.domain.schedule import Hold
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Job:
+@dataclass(slots=True, kw_only=True)
+class Notification:
     """
-    A claimed ``email_jobs`` row.
+    One event of which the email tells its person, with what is known today. None means that there is no such row.
 
-    ``message_id`` is that of its letter. A row that leaves with another's letter names it with
-    ``leader_id``; the job of a letter that tells of several events has the other rows as ``followers``.
-    ``held_by`` is what it has waited for besides; None: nothing.
+    Args:
+        type_code: The type under which the person is told.
     """
 
-    claim: Claim
-    event_id: int
-    event_type: str
-    cl_link: str
-    username: str
-    to_email: str
+    id: int
+    type_code: str
     reason: Reason
-    message_id: str
-    expired: bool
-    leader_id: int | None = None
-    held_by: Hold | None = None
-    followers: tuple["Job", ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Dossier:
-    """A claimed job with today's facts, for the last look. None means the directory has no such row."""
-
-    job: Job
     event: Event
     event_type: EventType | None
     change_list: ChangeList | None
-    person: Person | None
-    choices: Choices
     actor: Person | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
+class Job:
+    """
+    A claimed ``email_jobs`` row with what is known today, for the recheck.
+
+    Args:
+        person: None: the directory does not know them.
+        choices: Those that matter to these notifications.
+        deferred_by: What it has waited for; None: nothing.
+        is_replay: Whether its notifications are another job's.
+        notifications: At least one, in the order in which they were written.
+    """
+
+    claim: Claim
+    username: str
+    to_email: str
+    message_id: str
+    expired: bool
+    person: Person | None
+    choices: Choices
+    notifications: tuple[Notification, ...]
+    deferred_by: Hold | None = None
+    is_replay: bool = False
+
+    @property
+    def event_type(self) -> str:
+        """The type of what it tells of first, by which it is counted."""
+        return self.notifications[0].type_code
+
+    @property
+    def is_required(self) -> bool:
+        """Whether the email goes at once, whatever anybody has chosen."""
+        return any(one.event_type is not None and one.event_type.system_required for one in self.notifications)
+
+
+@dataclass(slots=True, kw_only=True)
 class Letter:
     """
-    What a channel needs to write and send one letter. Facts, not words.
+    What a channel needs to write and send one email. Facts, not words.
 
-    ``message_id`` is without angle brackets and the same at every try. The event's type is the one
+    ``message_id`` is without angle brackets and the same at every attempt. The event's type is the one
     under which the person is told, which for a mention is not the one that it has in the table.
-    ``entries`` are the letters that leave as this one, in order and this one among them; empty
-    where it leaves by itself. ``held_by`` is what the letter has waited for; None: for nothing.
+    ``entries`` are the emails that leave as this one, in order and this one among them; empty
+    where it tells of one event. ``deferred_by`` is what it has waited for; None: for nothing.
     """
 
     claim: Claim
@@ -68,15 +84,15 @@ class Letter:
     to_email: str
     reason: Reason
     entries: tuple["Letter", ...] = ()
-    held_by: Hold | None = None
+    deferred_by: Hold | None = None
 
     @property
     def digest(self) -> Hold | None:
-        """What kind of digest the letter is; None: it is about one change list, and stands in its thread."""
-        if self.held_by is None:
+        """What kind of digest the email is; None: it is about one change list, and stands in its thread."""
+        if self.deferred_by is None:
             return None
         links = {one.change_list.link for one in self.entries}
-        return self.held_by if self.held_by.is_digest or len(links) > 1 else None
+        return self.deferred_by if self.deferred_by.is_digest or len(links) > 1 else None
 
     @property
     def comment(self) -> Mapping[str, Any]:

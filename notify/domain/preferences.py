@@ -67,7 +67,7 @@ class EventType:
     """
     One kind of event people can switch on and off, unless it is ``system_required``.
 
-    ``together_within``: so long after a letter further ones wait to leave as one; None means the
+    ``bundle_within``: so long after a letter further ones wait to leave as one; None means the
     deployment's default, zero never.
     """
 
@@ -76,7 +76,7 @@ class EventType:
     description: str
     system_required: bool = False
     default_enabled: bool = True
-    together_within: timedelta | None = None
+    bundle_within: timedelta | None = None
 
     def is_on(self, chosen: bool | None) -> bool:
         """Whether a person has emails of this kind who has stored this about it; None: nothing."""

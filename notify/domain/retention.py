@@ -1,10 +1,10 @@
-"""How long finished rows are kept, and how upkeep makes way for letters."""
+"""How long finished rows are kept, and how upkeep makes way for emails."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 
-# Beside letters that are due, upkeep works a tenth of the time; the whole machine may be one core.
+# Beside emails that are due, upkeep works a tenth of the time; the whole machine may be one core.
 RESTS_PER_BATCH = 9
 SLOW_FACTOR = 3
 SLOW_SECONDS = 0.005
@@ -16,9 +16,9 @@ class Kept:
     """
     How long rows stay after their end.
 
-    ``sent`` is for letters that went as they should and for events that were fanned out, ``dead`` for
-    letters and events that ended otherwise, and for counts. ``bodies`` is for the words that an event
-    carries, once no letter about it waits; None: as long as the event.
+    ``sent`` is for emails that went as they should and for events that were fanned out, ``dead`` for
+    emails and events that ended otherwise, and for counts. ``bodies`` is for the words that an event
+    carries, once no email about it waits; None: as long as the event.
     """
 
     sent: timedelta = timedelta(days=14)
@@ -26,8 +26,8 @@ class Kept:
     bodies: timedelta | None = None
 
     @property
-    def letters(self) -> Mapping[str, timedelta]:
-        """By the final status of a letter."""
+    def emails(self) -> Mapping[str, timedelta]:
+        """By the final status of a job."""
         unsent = dict.fromkeys(("dead", "expired", "cancelled"), self.dead)
         return {"sent": self.sent, "skipped": self.sent, **unsent}
 
@@ -49,7 +49,7 @@ def rest(worked_seconds: float, *, now: Look, usual_seconds: float) -> float:
     """
     For how many seconds upkeep rests after a batch.
 
-    Not at all while no letter is due; nine times as long as it worked while some are; and longer
+    Not at all while no email is due; nine times as long as it worked while some are; and longer
     when asking for them takes several times as long as before upkeep began.
     """
     if now.seconds > max(SLOW_FACTOR * usual_seconds, usual_seconds + SLOW_SECONDS):

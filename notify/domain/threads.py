@@ -16,9 +16,9 @@ def _part(text: str) -> str:
     return text if PLAIN.fullmatch(text) else "=" + sha256(text.encode()).hexdigest()[:24]
 
 
-def root_id(cl_link: str, *, host: str) -> str:
+def root_id(topic: str, *, host: str) -> str:
     """The Message-ID, without brackets, of the letter that never was and that every letter answers."""
-    return f"cl.{_part(cl_link)}@{host}"
+    return f"cl.{_part(topic)}@{host}"
 
 
 def digest_root_id(kind: str, *, host: str) -> str:
@@ -26,7 +26,7 @@ def digest_root_id(kind: str, *, host: str) -> str:
     return f"digest.{kind}@{host}"
 
 
-def message_id(cl_link: str, *, event_key: str, username: str, host: str, replay: int = 0) -> str:
+def message_id(topic: str, *, event_key: str, username: str, host: str, replay: int = 0) -> str:
     """
     The Message-ID, without brackets, of one person's letter about one event. Stable over retries.
 
@@ -37,15 +37,15 @@ def message_id(cl_link: str, *, event_key: str, username: str, host: str, replay
     """
     recipient = sha256(username.encode()).hexdigest()[:12]
     again = f".r{replay}" if replay else ""
-    return f"cl.{_part(cl_link)}.{_part(event_key)}.{recipient}{again}@{host}"
+    return f"cl.{_part(topic)}.{_part(event_key)}.{recipient}{again}@{host}"
 
 
-def thread_index(cl_link: str) -> str:
+def thread_index(topic: str) -> str:
     """
     Outlook's ``Thread-Index`` for a change list: 22 bytes, the same on every letter.
 
     Source: [MS-OXOMSG] §2.2.1.3, PidTagConversationIndex: a reserved byte 0x01, five bytes of
     time, and a GUID. The time is part of the hash, so that it is the same in every process.
     """
-    digest = sha256(cl_link.encode()).digest()
+    digest = sha256(topic.encode()).digest()
     return b64encode(b"\x01" + digest[:21]).decode("ascii")

@@ -22,7 +22,7 @@ from notify.embedded.stack import LETTERS, Stack
 from notify.settings import Settings
 from notify.store import directory, jobs, preferences
 from notify.store.database import Database
-from notify.store.jobs import EventWithJobs
+from notify.store.jobs import EventWithPeople
 
 LIMIT_SECONDS = 30
 LOOK_SECONDS = 0.05
@@ -84,7 +84,7 @@ def run(settings: Settings, *, once: bool, as_json: bool) -> None:
     Raises:
         NoEmails: Not all were sent within half a minute.
     """
-    stack = Stack(replaced(settings, together_seconds=0), console=Console(stderr=True, quiet=once))
+    stack = Stack(replaced(settings, bundle_seconds=0), console=Console(stderr=True, quiet=once))
 
     def show(running: RunningStack) -> None:
         shown = play(stack.settings, running)
@@ -104,7 +104,7 @@ def play(settings: Settings, running: RunningStack) -> Facts:
     return {
         "emails": _emails(events, settings.data_dir / LETTERS if "inbox" in running.urls else None),
         "skipped": [
-            {"username": job.username, "actor": event.actor, "why": job.outcome_reason or ""}
+            {"username": job.username, "actor": event.actor, "why": job.why or ""}
             for event in events
             for job in event.people
             if job.status != "sent"
@@ -139,7 +139,7 @@ def _comment(settings: Settings, database: Database) -> list[str]:
     return keys
 
 
-def _settled(database: Database, keys: Sequence[str]) -> list[EventWithJobs]:
+def _settled(database: Database, keys: Sequence[str]) -> list[EventWithPeople]:
     end = monotonic() + LIMIT_SECONDS
     while True:
         with database.begin() as connection:
@@ -151,7 +151,7 @@ def _settled(database: Database, keys: Sequence[str]) -> list[EventWithJobs]:
         sleep(LOOK_SECONDS)
 
 
-def _emails(events: Iterable[EventWithJobs], folder: Path | None) -> list[Facts]:
+def _emails(events: Iterable[EventWithPeople], folder: Path | None) -> list[Facts]:
     """The emails that were caught; with a relay elsewhere, what the table says of them."""
     sent = {f"<{job.message_id}>": job for event in events for job in event.people if job.status == "sent"}
     if folder is None:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from sqlalchemy import Connection
 
 from notify.domain.schedule import AT_ONCE, hold
-from notify.store import directory, groups, preferences, waiting
+from notify.store import bundles, deferred, directory, preferences
 from notify.store.preferences import RESTS, SCHEDULE, Settings
 
 
@@ -13,7 +13,7 @@ def choose(connection: Connection, username: str, *, settings: Settings, chosen:
     """
     Store any part of a person's choices, and let what waits for them wait by these, in one transaction.
 
-    Who ends a pause, or wants letters at once again, gets what was held now, as one letter.
+    Who ends a pause, or wants letters at once again, gets what was deferred now, as one email.
 
     Args:
         chosen: Event type code to the choice; None forgets the choice, so that the type's default holds.
@@ -25,6 +25,6 @@ def choose(connection: Connection, username: str, *, settings: Settings, chosen:
         schedule = preferences.schedules(connection, [username]).get(username, AT_ONCE)
         if schedule != before:
             person = directory.person(connection, username)
-            home, now = person.timezone if person else None, groups.now(connection)
+            home, now = person.timezone if person else None, bundles.now(connection)
             waits = {by_bot: hold(schedule, home=home, now=now, by_bot=by_bot) for by_bot in (False, True)}
-            waiting.regroup(connection, username, waits)
+            deferred.regroup(connection, username, waits)

@@ -2,21 +2,21 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
 
 from sqlalchemy import Connection
 
 from notify.domain.audience import Concerned, Reason
+from notify.domain.claims import Lane
 from notify.domain.events import Event
-from notify.domain.fan_out import Decision, Priority, Rule, Step, Told, resolve
+from notify.domain.fan_out import Decision, Rule, Step, Told, resolve
 from notify.domain.preferences import NO_CHOICES, Choices, Person
 from notify.domain.schedule import Hold, Wait, clock, hold
-from notify.domain.statuses import JobStatus
 from notify.intake.fan_out import UNKNOWN_CL, UNKNOWN_TYPE, Facts, audience_of, facts_about, standing
 from notify.intake.receive import receive
 from notify.intake.schema import EventIn
-from notify.store import directory, events, groups, preferences
-from notify.store.jobs import JobView
+from notify.store import bundles, directory, events, preferences
+from notify.store.audiences import Known
+from notify.store.jobs import NotificationView
 
 NOT_CONCERNED = "not_concerned"
 MOST_NAMES = 5
@@ -53,7 +53,9 @@ def explain(connection: Connection, event: Event, username: str) -> Explanation:
     if concerned is None:
         return _outside(event, username, why=NOT_CONCERNED, found=_others(audience))
     found = resolve(*standing(event, concerned, facts))
-    wait = _wait(connection, found.decision, facts.people.get(username), facts.choices.get(username, NO_CHOICES))
+    wait = _wait(
+        connection, found.decision, facts.known.people.get(username), facts.known.choices.get(username, NO_CHOICES)
+    )
     return Explanation(
         username=username,
         event_type=concerned.event_type or event.type,
@@ -76,53 +78,49 @@ def before_the_fact(connection: Connection, given: EventIn, username: str) -> Ex
     return explain(connection, event, username)
 
 
-def traces(connection: Connection, letters: Sequence[JobView]) -> dict[int, tuple[Step, ...]]:
+def traces(connection: Connection, notifications: Sequence[NotificationView]) -> dict[int, tuple[Step, ...]]:
     """
-    Every rule that is asked about each of these rows by what is known today, by the id of the row.
+    Every rule that is asked about each of these by what is known today, by its id.
 
-    What was decided when the row was written stands in the row. Of one that is held comes last for what
+    What was decided when it was written stands in the row. Of one that is deferred comes last for what
     and until when. A constant number of statements.
     """
-    leaving = groups.leaving(connection, [one.id for one in letters if one.held_by and one.status == JobStatus.PENDING])
-    told_of = events.load(connection, sorted({one.event_id for one in letters}))
-    names = {one.username for one in letters}
-    facts = Facts(
-        change_lists={},
-        mentioned={},
-        subscribers={},
-        participants={},
+    told_of = events.load(connection, sorted({one.event_id for one in notifications}))
+    names = {one.username for one in notifications}
+    known = Known(
         people=directory.people(connection, names | {event.actor for event in told_of.values()}),
-        choices=preferences.choices(connection, names, cl_links={one.cl_link for one in letters}),
+        choices=preferences.choices(connection, names, topics={one.topic for one in notifications}),
         event_types=preferences.event_types(connection),
     )
+    facts = Facts(known=known, mentioned={})
     return {
-        one.id: (*_trace(one, told_of[one.event_id], facts), *_held(_stored_wait(one, leaving.get(one.id), facts)))
-        for one in letters
+        one.id: (*_trace(one, told_of[one.event_id], facts), *_held(_stored_wait(one, facts))) for one in notifications
     }
 
 
-def _trace(letter: JobView, event: Event, facts: Facts) -> tuple[Step, ...]:
-    if letter.event_type not in facts.event_types:
+def _trace(one: NotificationView, event: Event, facts: Facts) -> tuple[Step, ...]:
+    if one.event_type not in facts.known.event_types:
         return (Step(Rule.AUDIENCE, NOT_YET[UNKNOWN_TYPE]),)
-    reason = Reason(letter.reason)
-    found = resolve(*standing(event, Concerned(letter.username, reason, letter.event_type), facts))
+    reason = Reason(one.reason)
+    found = resolve(*standing(event, Concerned(one.username, reason, one.event_type), facts))
     return (_audience(reason), *found.trace)
 
 
 def _wait(connection: Connection, decision: Decision, person: Person | None, choices: Choices) -> Wait | None:
-    """Until when the letter would wait that is written now; None: it would not, or there would be none."""
-    if not isinstance(decision, Told) or decision.priority is Priority.URGENT or person is None:
+    """Until when the email would wait that is written now; None: it would not, or there would be none."""
+    if not isinstance(decision, Told) or decision.lane is Lane.URGENT or person is None:
         return None
-    by_bot = decision.priority is Priority.BULK
-    return hold(choices.schedule, home=person.timezone, now=groups.now(connection), by_bot=by_bot)
+    by_bot = decision.lane is Lane.BULK
+    return hold(choices.schedule, home=person.timezone, now=bundles.now(connection), by_bot=by_bot)
 
 
-def _stored_wait(letter: JobView, until: datetime | None, facts: Facts) -> Wait | None:
-    """For what a letter waits that is written; None: it does not."""
-    if until is None or letter.held_by is None:
+def _stored_wait(one: NotificationView, facts: Facts) -> Wait | None:
+    """For what its email waits; None: it does not."""
+    if one.due_at is None or one.deferred_by is None:
         return None
-    chosen, person = facts.choices.get(letter.username, NO_CHOICES), facts.people.get(letter.username)
-    return Wait(until, Hold(letter.held_by), clock(chosen.schedule.timezone or (person.timezone if person else None)))
+    chosen, person = facts.known.choices.get(one.username, NO_CHOICES), facts.known.people.get(one.username)
+    at = clock(chosen.schedule.timezone or (person.timezone if person else None))
+    return Wait(one.due_at, Hold(one.deferred_by), at)
 
 
 def _held(wait: Wait | None) -> tuple[Step, ...]:

@@ -1,4 +1,4 @@
-"""Fan-out: a batch of events becomes one row for each person it concerns, letters and skips alike."""
+"""Fan-out: a batch of events becomes one notification for each person it concerns, told or skipped."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -13,7 +13,7 @@ from sqlalchemy import Connection
 
 from notify.checkpoints import FAN_OUT_COMMITTED, FAN_OUT_WRITTEN, Checkpoint, pass_by
 from notify.domain.audience import Circle, Concerned, requested
-from notify.domain.claims import Claim, Lane
+from notify.domain.claims import Claim
 from notify.domain.events import COMMENT_MENTIONED, ChangeList, Event
 from notify.domain.fan_out import Decision, NotTold, Occasion, Told, decide
 from notify.domain.measures import Count, Measure, bucket, uncounted
@@ -21,16 +21,17 @@ from notify.domain.mentions import Names, Readings, mentioned
 from notify.domain.ports import Doorbell
 from notify.domain.preferences import NO_CHOICES, Choices, EventType, Person
 from notify.domain.stages import DELIVER, FAN_OUT
-from notify.domain.statuses import EventStatus, JobStatus
+from notify.domain.statuses import EventStatus
 from notify.domain.threads import message_id
-from notify.intake import holding, together
-from notify.intake.together import NEVER
+from notify.intake import bundling, deferral
+from notify.intake.bundling import NEVER
 from notify.intake.triggers import TRIGGERS
 from notify.markdown import prose
-from notify.store import directory, events, items, preferences
+from notify.store import audiences, events, items
+from notify.store.audiences import Known
 from notify.store.database import Database
 from notify.store.items import Ending
-from notify.store.outbox import NewJob
+from notify.store.notifications import SKIPPED, TOLD, NewNotification
 from notify.work.stage import counted
 
 UNKNOWN_CL = "unknown_cl"
@@ -39,22 +40,17 @@ UNKNOWN_TYPE = "unknown_type"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
-    """What the directory and the people's choices say today about everyone a batch concerns."""
+    """What is known today about everyone a batch concerns, and whom its events mention, by their ids."""
 
-    change_lists: Mapping[str, ChangeList]
+    known: Known
     mentioned: Mapping[int, tuple[str, ...]]
-    subscribers: Mapping[str, Sequence[str]]
-    participants: Mapping[str, Mapping[str, int]]
-    people: Mapping[str, Person]
-    choices: Mapping[str, Choices]
-    event_types: Mapping[str, EventType]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """What a batch comes to: rows to write, and how each event ends."""
+    """What a batch comes to: notifications to write, and how each event ends."""
 
-    jobs: Sequence[NewJob]
+    notifications: Sequence[NewNotification]
     endings: Sequence[Ending]
 
 
@@ -63,15 +59,15 @@ class FanOut:
     Works off the events of one database.
 
     Args:
-        doorbell: Rung for the letters of each batch.
-        message_host: Right-hand side of the letters' Message-IDs.
+        doorbell: Rung for the emails of each batch.
+        message_host: Right-hand side of the emails' Message-IDs.
         traced: Told of each event that was fanned out, and how long its batch took.
-        together: The window of kinds of events that state none; zero: every letter goes at once.
+        bundle: The window of types that state none; zero: every email leaves at once.
     """
 
     name = FAN_OUT
     ordered = True
-    counts = ("letters", "skipped")
+    counts = ("told", "skipped")
 
     def __init__(
         self,
@@ -80,7 +76,7 @@ class FanOut:
         doorbell: Doorbell,
         message_host: str,
         rng: Random,
-        together: timedelta = NEVER,
+        bundle: timedelta = NEVER,
         checkpoint: Checkpoint = pass_by,
         count: Count = uncounted,
         traced: Callable[[Event, float], None] | None = None,
@@ -89,32 +85,31 @@ class FanOut:
         self._doorbell = doorbell
         self._host = message_host
         self._rng = rng
-        self._together = together
+        self._bundle = bundle
         self._checkpoint = checkpoint
         self._count = count
         self._traced = traced
 
     def work(self, claims: Sequence[Claim]) -> Mapping[str, int]:
-        """Write one row for each person whom these events concern, and end the events; all in one transaction."""
+        """Write a notification for each person whom these events concern, and end the events; in one transaction."""
         began = monotonic()
         with self._database.begin() as connection:
             batch = events.load(connection, [one.id for one in claims])
             found = facts_about(list(batch.values()), connection)
             drawn_up = plan([(one, batch[one.id]) for one in claims], found, host=self._host, rng=self._rng)
-            waits = holding.waits(connection, drawn_up.jobs, people=found.people, choices=found.choices)
-            window = partial(self._window, found.event_types)
-            written = together.write(connection, drawn_up.jobs, window=window, waits=waits)
-            ours = items.settle(connection, FAN_OUT, drawn_up.endings)
-            ended = [one for one in drawn_up.endings if one.name in ours]
-            fanned_out = [one.id for one in ended if one.lane is None]
-            events.end(connection, fanned_out, EventStatus.DONE)
-            self.bury(connection, [one.id for one in ended if one.lane is Lane.DEAD])
+            rows = drawn_up.notifications
+            waits = deferral.waits(connection, rows, people=found.known.people, choices=found.known.choices)
+            window = partial(self._window, found.known.event_types)
+            written = bundling.write(connection, rows, window=window, waits=waits)
+            ours = events.settle(connection, drawn_up.endings)
             self._checkpoint(FAN_OUT_WRITTEN)
         self._checkpoint(FAN_OUT_COMMITTED)
-        if written[JobStatus.PENDING]:
+        ended = [one for one in drawn_up.endings if one.name in ours]
+        fanned_out = [batch[one.id] for one in ended if one.lane is None]
+        if written[TOLD]:
             self._doorbell.ring(DELIVER)
-        self._time([batch[id_] for id_ in fanned_out], seconds=monotonic() - began)
-        return counted(ended) + Counter(letters=written[JobStatus.PENDING], skipped=written[JobStatus.SKIPPED])
+        self._time(fanned_out, seconds=monotonic() - began)
+        return counted(ended) + Counter(told=written[TOLD], skipped=written[SKIPPED])
 
     def bury(self, connection: Connection, ids: Sequence[int]) -> None:
         """Nobody was told of these events, and nobody will be."""
@@ -128,34 +123,22 @@ class FanOut:
             if self._traced is not None:
                 self._traced(event, seconds)
 
-    def _window(self, event_types: Mapping[str, EventType], job: NewJob) -> timedelta:
-        stated = event_types[job.event_type].together_within
-        return self._together if stated is None else stated
+    def _window(self, event_types: Mapping[str, EventType], row: NewNotification) -> timedelta:
+        stated = event_types[row.event_type].bundle_within
+        return self._bundle if stated is None else stated
 
 
 def facts_about(batch: Sequence[Event], connection: Connection) -> Facts:
-    """What is known about everyone these events may concern; a constant number of statements."""
-    change_lists = directory.change_lists(connection, {event.cl_link for event in batch})
-    subscribers = preferences.subscribers(connection, change_lists)
-    participants = preferences.participants(connection, change_lists)
+    """What is known about everyone these events may concern; one statement."""
     mentions = {event.id: mentions_in(event) for event in batch}
-    readings = {reading for found in mentions.values() for one in found for reading in one}
-    called = directory.called(connection, readings) if readings else set[str]()
-    names = {event.actor for event in batch}.union(called, *subscribers.values())
-    names = names.union(*participants.values(), *({one.username for one in requested(event)} for event in batch))
-    for cl in change_lists.values():
-        names |= {cl.author or "", *cl.reviewers}
-    people = directory.people(connection, sorted(names - {""}))
-    known = Names(people)
-    return Facts(
-        change_lists=change_lists,
-        mentioned={id_: _distinct(map(known.meant, found)) for id_, found in mentions.items()},
-        subscribers=subscribers,
-        participants=participants,
-        people=people,
-        choices=preferences.choices(connection, sorted(names - {""}), cl_links=sorted(change_lists)),
-        event_types=preferences.event_types(connection),
+    known = audiences.around(
+        connection,
+        {event.topic for event in batch},
+        names={event.actor for event in batch}.union(*({one.username for one in requested(event)} for event in batch)),
+        called={reading for found in mentions.values() for one in found for reading in one},
     )
+    names = Names(known.people)
+    return Facts(known=known, mentioned={id_: _distinct(map(names.meant, found)) for id_, found in mentions.items()})
 
 
 def mentions_in(event: Event) -> tuple[Readings, ...]:
@@ -164,24 +147,24 @@ def mentions_in(event: Event) -> tuple[Readings, ...]:
 
 
 def plan(claimed: Sequence[tuple[Claim, Event]], facts: Facts, *, host: str, rng: Random) -> Plan:
-    """Who gets a letter about these events and who does not, and how each event ends."""
-    jobs: list[NewJob] = []
+    """Who is told of these events and who is not, and how each event ends."""
+    rows: list[NewNotification] = []
     endings = []
     for claim, event in claimed:
         audience = audience_of(event, facts)
         if isinstance(audience, str):
             endings.append(items.later(claim, audience, rng=rng))
         else:
-            jobs.extend(_job(event, person, _decision(event, person, facts), host=host) for person in audience)
+            rows.extend(_notification(event, person, _decision(event, person, facts), host=host) for person in audience)
             endings.append(items.done(claim))
-    return Plan(jobs=jobs, endings=endings)
+    return Plan(notifications=rows, endings=endings)
 
 
 def audience_of(event: Event, facts: Facts) -> Sequence[Concerned] | str:
     """Everyone the event concerns, or why that cannot be said yet."""
-    change_list = facts.change_lists.get(event.cl_link)
+    change_list = facts.known.change_lists.get(event.topic)
     trigger = TRIGGERS.get(event.type)
-    if trigger is None or event.type not in facts.event_types:
+    if trigger is None or event.type not in facts.known.event_types:
         return UNKNOWN_TYPE
     if change_list is None or not (change_list.author or change_list.reviewers):
         return UNKNOWN_CL
@@ -190,46 +173,47 @@ def audience_of(event: Event, facts: Facts) -> Sequence[Concerned] | str:
 
 def circle_of(event: Event, change_list: ChangeList, facts: Facts) -> Circle:
     """Who has to do with the change list when this event happens on it."""
-    said = facts.participants.get(event.cl_link, {})
+    said = facts.known.participants.get(event.topic, {})
     return Circle(
         change_list=change_list,
-        subscribers=tuple(facts.subscribers.get(event.cl_link, ())),
+        subscribers=tuple(facts.known.subscribers.get(event.topic, ())),
         participants=tuple(sorted(name for name, first in said.items() if first < event.id)),
-        mentioned=facts.mentioned[event.id] if COMMENT_MENTIONED in facts.event_types else (),
+        mentioned=facts.mentioned[event.id] if COMMENT_MENTIONED in facts.known.event_types else (),
     )
 
 
 def standing(event: Event, concerned: Concerned, facts: Facts) -> tuple[Person | None, Choices, Occasion]:
     """What ``decide`` and ``resolve`` are asked about one person whom the event concerns."""
-    actor = facts.people.get(event.actor)
+    actor = facts.known.people.get(event.actor)
     occasion = Occasion(
-        event_type=facts.event_types[concerned.event_type or event.type],
-        cl_link=event.cl_link,
+        event_type=facts.known.event_types[concerned.event_type or event.type],
+        topic=event.topic,
         actor=event.actor,
         reason=concerned.reason,
         by_bot=actor is not None and actor.is_bot,
     )
-    return facts.people.get(concerned.username), facts.choices.get(concerned.username, NO_CHOICES), occasion
+    return facts.known.people.get(concerned.username), facts.known.choices.get(concerned.username, NO_CHOICES), occasion
 
 
 def _decision(event: Event, concerned: Concerned, facts: Facts) -> Decision:
     return decide(*standing(event, concerned, facts))
 
 
-def _job(event: Event, concerned: Concerned, decision: Decision, *, host: str) -> NewJob:
-    job = NewJob(
+def _notification(event: Event, concerned: Concerned, decision: Decision, *, host: str) -> NewNotification:
+    row = NewNotification(
         event_id=event.id,
         event_type=concerned.event_type or event.type,
-        cl_link=event.cl_link,
+        topic=event.topic,
         username=concerned.username,
         reason=concerned.reason,
+        why=decision.why,
     )
     match decision:
-        case Told(to_email=to_email, priority=priority):
-            name = message_id(event.cl_link, event_key=event.key, username=concerned.username, host=host)
-            return replace(job, to_email=to_email, priority=int(priority), message_id=name)
-        case NotTold(why=why):
-            return replace(job, skipped_because=why)
+        case Told(to_email=to_email, lane=lane):
+            name = message_id(event.topic, event_key=event.key, username=concerned.username, host=host)
+            return replace(row, to_email=to_email, lane=lane, message_id=name)
+        case NotTold():
+            return row
         case _:
             assert_never(decision)
 

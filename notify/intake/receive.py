@@ -85,7 +85,7 @@ def _row(key: str, event: EventIn, stated: Mapping[str, str], traceparent: str |
     return NewEvent(
         key=key,
         type=event.type,
-        cl_link=event.cl.link,
+        topic=event.cl.link,
         actor=event.actor,
         occurred_at=_in_words(event.occurred_at),
         payload=event.model_dump(include=set(PARTS), exclude_none=True),

@@ -81,7 +81,7 @@ _OF_PEOPLE = (
     tables.user_notification_preferences,
     tables.cl_mutes,
     tables.cl_subscriptions,
-    tables.email_jobs,
+    tables.notifications,
 )
 
 
@@ -118,18 +118,13 @@ def people(connection: Connection, usernames: Iterable[str]) -> dict[str, Person
     return {row["username"]: Person(**row) for row in rows.mappings()}
 
 
-def called(connection: Connection, names: Iterable[str]) -> set[str]:
-    """Everyone who has one of these names, whatever its case and its Unicode form."""
-    return set(connection.scalars(_CALLED, {"names": list(names)}))
-
-
 def person(connection: Connection, username: str) -> Person | None:
     """One person; None if the directory does not know the name."""
     return people(connection, [username]).get(username)
 
 
 def is_known(connection: Connection, username: str) -> bool:
-    """Whether the directory has the person, or anything is stored of them: choices, letters, or that none was sent."""
+    """Whether the directory has the person, or anything is stored of them: preferences, or what they were told."""
     own = (exists().where(table.c.username == username) for table in _OF_PEOPLE)
     return bool(connection.scalar(select(or_(*own))))
 
@@ -258,10 +253,10 @@ def people_in(connection: Connection, zones: Sequence[str]) -> int:
 def _put_reviewers(connection: Connection, change_list: ChangeList) -> None:
     reviewers = tables.cl_reviewers
     wanted = literal(list(change_list.reviewers), ARRAY(Text))
-    gone = delete(reviewers).where(reviewers.c.cl_link == change_list.link, reviewers.c.username != all_(wanted))
+    gone = delete(reviewers).where(reviewers.c.topic == change_list.link, reviewers.c.username != all_(wanted))
     connection.execute(gone)
     added = select(literal(change_list.link, Text), func.unnest(wanted))
-    connection.execute(insert(reviewers).from_select(["cl_link", "username"], added).on_conflict_do_nothing())
+    connection.execute(insert(reviewers).from_select(["topic", "username"], added).on_conflict_do_nothing())
 
 
 def _change_list(row: RowMapping) -> ChangeList:

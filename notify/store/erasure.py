@@ -1,7 +1,7 @@
 """
 What is stored of one person: all of it to be handed out, and all of it to be erased.
 
-Decided: letters and events are kept without the person, so that what was counted stays true. One made-up name
+Decided: emails and events are kept without the person, so that what was counted stays true. One made-up name
     takes the place of theirs in all rows, and whatever is made from an address or a name is replaced.
 Decided: events are walked by their ids. An index by actor would cost every event for a rare question.
 """
@@ -10,10 +10,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Table, Text, case, cast, delete, exists, func, literal, select, update
+from sqlalchemy import Connection, Table, Text, cast, delete, exists, func, literal, select, update
 
 from notify.domain.statuses import JobStatus
 from notify.store.tables import (
+    bundles,
     change_lists,
     cl_mutes,
     cl_reviewers,
@@ -21,13 +22,13 @@ from notify.store.tables import (
     email_attempts,
     email_jobs,
     events,
-    letter_groups,
+    notifications,
     people,
     smtp_relays,
     user_notification_preferences,
     user_notification_settings,
 )
-from notify.store.upkeep import EMPTY
+from notify.store.upkeep import EMPTY, is_awaited
 
 ERASED = "erased"
 # Whose rows name the person and are deleted.
@@ -38,17 +39,20 @@ THEIRS: Sequence[Table] = (
     cl_mutes,
     cl_subscriptions,
     cl_reviewers,
-    letter_groups,
+    bundles,
 )
+# Whose rows stay, under another name.
+KEPT: Sequence[Table] = (notifications, email_jobs)
 
 _row = email_jobs.c
+_note = notifications.c
 _said = events.c
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Walked:
     """
-    A page of the events: how many lost their actor, how many of those keep their words as letters wait for them.
+    A page of the events: how many lost their actor, how many of those keep their words as emails wait for them.
 
     ``last_id`` None: there are no more.
     """
@@ -59,8 +63,8 @@ class Walked:
 
 
 def export(connection: Connection, username: str) -> dict[str, list[dict[str, Any]]]:
-    """Every row that names the person, by table, with the tries of their letters. Reads the events once."""
-    own = {table.name: _rows(connection, table, table.c.username == username) for table in (*THEIRS, email_jobs)}
+    """Every row that names the person, by table, with the attempts of their emails. Reads the events once."""
+    own = {table.name: _rows(connection, table, table.c.username == username) for table in (*THEIRS, *KEPT)}
     tries = email_attempts.c.job_id.in_(select(_row.id).where(_row.username == username))
     return {
         **own,
@@ -72,7 +76,7 @@ def export(connection: Connection, username: str) -> dict[str, list[dict[str, An
 
 def held(connection: Connection, username: str) -> Mapping[str, int]:
     """How many rows name the person, by table, where there are any. Reads the events once."""
-    named = {table.name: (table, table.c.username) for table in (*THEIRS, email_jobs)}
+    named = {table.name: (table, table.c.username) for table in (*THEIRS, *KEPT)}
     named |= {change_lists.name: (change_lists, change_lists.c.author), events.name: (events, _said.actor)}
     counts = [
         select(func.count()).select_from(table).where(column == username).scalar_subquery().label(name)
@@ -91,8 +95,8 @@ def erase_choices(connection: Connection, username: str) -> None:
     connection.execute(update(change_lists).where(change_lists.c.author == username).values(author=None))
 
 
-def erase_letters(connection: Connection, username: str, *, alias: str, limit: int) -> int:
-    """Take the person out of up to *limit* letters that have ended, and their tries; how many."""
+def erase_emails(connection: Connection, username: str, *, alias: str, limit: int) -> int:
+    """Take the person out of up to *limit* emails that have ended, and their attempts; how many."""
     page = (
         select(_row.id)
         .where(_row.username == username, _row.status != JobStatus.PENDING)
@@ -107,13 +111,21 @@ def erase_letters(connection: Connection, username: str, *, alias: str, limit: i
         .where(_row.id.in_(ids))
         .values(
             username=alias,
-            to_email=case((_row.to_email.is_not(None), ERASED)),
-            message_id=case((_row.message_id.is_not(None), name)),
-            carried_as=case((_row.carried_as.is_not(None), ERASED)),
+            to_email=ERASED,
+            message_id=name,
             last_error=None,
             relay_reply=None,
         )
     )
+    return len(ids)
+
+
+def erase_notifications(connection: Connection, username: str, *, alias: str, limit: int) -> int:
+    """Take the person out of up to *limit* notifications, unless their email waits; how many."""
+    waits = exists().where(_row.id == _note.email_job_id, _row.username == username)
+    page = select(_note.id).where(_note.username == username, ~waits).order_by(_note.id).limit(limit)
+    ids = connection.scalars(page.with_for_update()).all()
+    connection.execute(update(notifications).where(_note.id.in_(ids)).values(username=alias))
     return len(ids)
 
 
@@ -122,8 +134,7 @@ def erase_events(connection: Connection, username: str, *, alias: str, after_id:
     page = select(_said.id, _said.actor, _said.finished_at).where(_said.id > after_id).order_by(_said.id).limit(limit)
     found = connection.execute(page).all()
     ids = [one.id for one in found if one.actor == username and one.finished_at is not None]
-    waits = exists().where(_row.event_id == _said.id, _row.status == JobStatus.PENDING)
-    emptied = update(events).where(_said.id.in_(ids), ~waits)
+    emptied = update(events).where(_said.id.in_(ids), ~is_awaited())
     done = connection.execute(
         emptied.values(
             actor=alias, payload=EMPTY, key_hash=None, emptied_at=func.coalesce(_said.emptied_at, func.now())

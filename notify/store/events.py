@@ -31,10 +31,13 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB, insert
 
+from notify.domain.claims import Lane
 from notify.domain.events import Event
-from notify.domain.fan_out import Priority
 from notify.domain.stages import FAN_OUT
+from notify.domain.statuses import EventStatus
+from notify.store import items
 from notify.store.database import Run
+from notify.store.items import Attempt, Ending
 from notify.store.records import records
 from notify.store.tables import change_lists, cl_reviewers, events, first_known, notification_event_types, work_items
 
@@ -45,7 +48,7 @@ FACTS_OF_EVENT: Sequence[ColumnElement[Any]] = (
     events.c.id,
     events.c.key,
     events.c.type,
-    events.c.cl_link,
+    events.c.topic,
     events.c.actor,
     events.c.occurred_at,
     events.c.payload,
@@ -64,7 +67,7 @@ class NewEvent:
 
     key: str
     type: str
-    cl_link: str
+    topic: str
     actor: str
     occurred_at: str | None
     payload: Mapping[str, Any]
@@ -122,7 +125,7 @@ _new = records(
     number=Integer,
     key=Text,
     type=Text,
-    cl_link=Text,
+    topic=Text,
     actor=Text,
     occurred_at=DateTime(timezone=True),
     payload=JSONB,
@@ -135,11 +138,11 @@ AHEAD = select(_any.c.number).where(_any.c.occurred_at > func.clock_timestamp() 
 _stored = (
     insert(events)
     .from_select(
-        ["key", "type", "cl_link", "actor", "occurred_at", "payload", "key_hash", "traceparent"],
+        ["key", "type", "topic", "actor", "occurred_at", "payload", "key_hash", "traceparent"],
         select(
             _new.c.key,
             _new.c.type,
-            _new.c.cl_link,
+            _new.c.topic,
             _new.c.actor,
             func.coalesce(_new.c.occurred_at, func.now()),
             _new.c.payload,
@@ -148,7 +151,7 @@ _stored = (
         ).where(~AHEAD.exists()),
     )
     .on_conflict_do_nothing(index_elements=[events.c.key])
-    .returning(events.c.id, events.c.key, events.c.cl_link, events.c.type)
+    .returning(events.c.id, events.c.key, events.c.topic, events.c.type)
     .cte("stored")
 )
 # What is urgent waits for nothing that is not.
@@ -162,8 +165,8 @@ _to_do = (
         select(
             literal(FAN_OUT, Text),
             _stored.c.id,
-            case((_is_urgent, literal(int(Priority.URGENT))), else_=literal(int(Priority.NORMAL))),
-            case((_is_urgent, literal("urgent ", Text) + _stored.c.cl_link), else_=_stored.c.cl_link),
+            case((_is_urgent, literal(int(Lane.URGENT))), else_=literal(int(Lane.NORMAL))),
+            case((_is_urgent, literal("urgent ", Text) + _stored.c.topic), else_=_stored.c.topic),
         ),
     )
     .cte("to_do")
@@ -195,7 +198,7 @@ def _unchanged(fact: str) -> ColumnElement[bool]:
 
 _reviewer_names = func.coalesce(func.array_agg(cl_reviewers.c.username), literal([], ARRAY(Text)))
 _known_reviewers = type_coerce(
-    select(_reviewer_names).where(cl_reviewers.c.cl_link == _facts.c.link).scalar_subquery(), ARRAY(Text)
+    select(_reviewer_names).where(cl_reviewers.c.topic == _facts.c.link).scalar_subquery(), ARRAY(Text)
 )
 # A state that was true before the known one is no news: events arrive in any order.
 # What states no instant is of this moment, so that of two in one transaction the second is the later one.
@@ -247,13 +250,13 @@ LEARN = _learn.on_conflict_do_update(
 _reviewers = records("reviewers", link=Text, username=Text)
 _complete = records("complete", link=Text)
 DROP_REVIEWERS = delete(cl_reviewers).where(
-    cl_reviewers.c.cl_link.in_(select(_complete.c.link)),
-    ~exists().where(_reviewers.c.link == cl_reviewers.c.cl_link, _reviewers.c.username == cl_reviewers.c.username),
+    cl_reviewers.c.topic.in_(select(_complete.c.link)),
+    ~exists().where(_reviewers.c.link == cl_reviewers.c.topic, _reviewers.c.username == cl_reviewers.c.username),
 )
 ADD_REVIEWERS = (
     insert(cl_reviewers)
     .from_select(
-        ["cl_link", "username"],
+        ["topic", "username"],
         select(_reviewers.c.link, _reviewers.c.username).order_by(_reviewers.c.link, _reviewers.c.username),
     )
     .on_conflict_do_nothing()
@@ -296,6 +299,35 @@ def learn(run: Run, facts: Sequence[StatedFacts]) -> None:
 _LOAD = select(*FACTS_OF_EVENT).where(events.c.id == func.any(bindparam("ids", type_=ARRAY(BigInteger))))
 
 
+# One statement for what mostly happens: the event is done. Rows are locked in the order of their ids.
+_DONE = f"""
+    WITH locked AS MATERIALIZED (
+        SELECT item.id FROM notify.work_items AS item
+        JOIN unnest(%(ids)s::bigint[], %(attempts)s::int[]) AS named(id, attempt)
+            ON named.id = item.id AND named.attempt = item.attempt
+        WHERE item.stage = '{FAN_OUT}' AND item.id = ANY (%(ids)s::bigint[]) AND item.lane + 0 = {Lane.LEASED:d}
+        ORDER BY item.id FOR UPDATE OF item
+    ), gone AS (
+        DELETE FROM notify.work_items AS item
+        WHERE item.stage = '{FAN_OUT}' AND item.id = ANY (ARRAY(SELECT locked.id FROM locked))
+        RETURNING item.id, item.attempt
+    )
+    UPDATE notify.events AS event SET status = '{EventStatus.DONE}', finished_at = now()
+    FROM gone WHERE event.id = ANY (%(ids)s::bigint[]) AND event.id = gone.id
+    RETURNING event.id, gone.attempt"""
+
+
+def settle(connection: Connection, endings: Sequence[Ending]) -> set[Attempt]:
+    """End these attempts to fan out, and the events that are done or dead; those whose lease was still ours."""
+    done, others = [one for one in endings if one.lane is None], [one for one in endings if one.lane is not None]
+    ours = items.settle(connection, FAN_OUT, others)
+    end(connection, [one.id for one in others if one.lane is Lane.DEAD and one.name in ours], EventStatus.DEAD)
+    if not done:
+        return ours
+    named = {"ids": [one.id for one in done], "attempts": [one.attempt for one in done]}
+    return ours | {(id_, attempt) for id_, attempt in connection.exec_driver_sql(_DONE, named)}
+
+
 def end(connection: Connection, ids: Sequence[int], status: str) -> None:
     """Write that these events are done or dead; why one is dead stands in ``work_items``."""
     if ids:
@@ -319,7 +351,7 @@ def _event(row: Row[Any]) -> Event:
         id=row.id,
         key=row.key,
         type=row.type,
-        cl_link=row.cl_link,
+        topic=row.topic,
         actor=row.actor,
         occurred_at=row.occurred_at,
         payload=row.payload,

@@ -11,32 +11,32 @@ from datetime import timedelta
 from typing import Any
 
 from sqlalchemy import (
+    BigInteger,
     ColumnElement,
     Connection,
+    DateTime,
     Float,
     Select,
     Table,
     Text,
     bindparam,
-    case,
     cast,
     extract,
     func,
     literal,
     literal_column,
     select,
-    text,
     union_all,
 )
 
 from notify.domain.claims import WAITING, Lane
+from notify.domain.stages import DELIVER
 from notify.domain.statuses import JobStatus
 from notify.domain.waves import WINDOW, Deaths, Ended
-from notify.store.tables import IN_A_LANE, email_jobs, people, user_notification_settings, work_items
+from notify.store.tables import IN_A_LANE, delivery_stats, people, user_notification_settings, work_items
 
 MOST = 100_000
 NEWEST = 1_000
-UNKNOWN = "unknown"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,16 +63,15 @@ def read(connection: Connection, stages: Sequence[str]) -> dict[str, Gauges]:
 
 
 def ended_of_late(connection: Connection) -> Ended:
-    """What became of the newest emails that ended; one range of ``email_jobs_finished``, of at most ``NEWEST`` rows."""
-    found = connection.execute(_ENDED).all()
-    return Ended(
-        sent=sum(one.emails for one in found if one.status == JobStatus.SENT),
-        deaths=[
-            Deaths(reason=one.reason, count=one.emails, first_at=one.first_at)
-            for one in found
-            if one.status == JobStatus.DEAD
-        ],
-    )
+    """
+    What became of some ``NEWEST`` emails that ended last: counted by whole minutes, and at most so many that died.
+
+    Of more deaths the newest stand for all, and what was sent beside them is counted in proportion.
+    """
+    ended = connection.execute(_ENDED).one()
+    deaths = [Deaths(**one) for one in connection.execute(_DEATHS, {"since": ended.since}).mappings()]
+    is_cut = sum(one.count for one in deaths) == NEWEST < ended.dead
+    return Ended(sent=ended.sent * NEWEST // ended.dead if is_cut else ended.sent, deaths=deaths)
 
 
 def undeliverable_addresses(connection: Connection) -> int:
@@ -137,23 +136,44 @@ _UNDELIVERABLE = (
     .outerjoin(user_notification_settings, user_notification_settings.c.username == people.c.username)
     .where(people.c.undeliverable_email.is_not(None), people.c.undeliverable_email == _address)
 )
-_row = email_jobs.c
+_stats = delivery_stats.c
+
+
+def _counted(outcome: JobStatus) -> ColumnElement[int]:
+    count = func.coalesce(func.sum(_stats["count"]).filter(_stats.outcome == outcome), 0)
+    return cast(count, BigInteger).label(outcome)
+
+
+_minutes = (
+    select(_stats.minute, _counted(JobStatus.SENT), _counted(JobStatus.DEAD))
+    .where(_stats.minute > _now - literal(WINDOW), _stats.outcome.in_([JobStatus.SENT, JobStatus.DEAD]))
+    .group_by(_stats.minute)
+    .subquery("minutes")
+)
+_of_minute = _minutes.c.sent + _minutes.c.dead
+_from_the_newest = select(
+    _minutes, (func.sum(_of_minute).over(order_by=_minutes.c.minute.desc()) - _of_minute).label("newer")
+).subquery("from_the_newest")
+_ENDED = select(
+    *(
+        cast(func.coalesce(func.sum(_from_the_newest.c[outcome]), 0), BigInteger).label(outcome)
+        for outcome in (JobStatus.SENT, JobStatus.DEAD)
+    ),
+    func.min(_from_the_newest.c.minute).label("since"),
+).where(_from_the_newest.c.newer < NEWEST)
 _newest = (
-    select(_row.status, _row.outcome_reason, _row.finished_at, _row.leader_id)
-    .where(_row.finished_at > func.now() - literal(WINDOW))
-    .order_by(_row.finished_at.desc())
+    select(_item.reason, _item.due_at)
+    .where(
+        _item.stage == DELIVER,
+        IN_A_LANE,
+        _item.lane == int(Lane.DEAD),
+        _item.due_at >= func.greatest(_now - literal(WINDOW), bindparam("since", type_=DateTime(timezone=True))),
+    )
+    .order_by(_item.due_at.desc())
     .limit(NEWEST)
     .subquery("newest")
     .c
 )
-# What left on another job's email is that email.
-_ENDED = (
-    select(
-        _newest.status,
-        case((_newest.status == JobStatus.DEAD, _newest.outcome_reason)).label("reason"),
-        func.count().label("emails"),
-        func.min(_newest.finished_at).label("first_at"),
-    )
-    .where(_newest.status.in_([JobStatus.SENT, JobStatus.DEAD]), _newest.leader_id.is_(None))
-    .group_by(_newest.status, text("reason"))
+_DEATHS = select(_newest.reason, func.count().label("count"), func.min(_newest.due_at).label("first_at")).group_by(
+    _newest.reason
 )

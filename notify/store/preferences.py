@@ -17,7 +17,6 @@ from sqlalchemy import (
     delete,
     func,
     literal,
-    literal_column,
     select,
 )
 from sqlalchemy.dialects.postgresql import ARRAY, insert
@@ -28,7 +27,6 @@ from notify.domain.schedule import AT_ONCE, Mode, QuietHours, Schedule
 from notify.store.tables import (
     cl_mutes,
     cl_subscriptions,
-    events,
     notification_event_types,
     user_notification_preferences,
     user_notification_settings,
@@ -54,21 +52,6 @@ _SCHEDULES = (
     .where(user_notification_settings.c.username == any_(_USERNAMES))
     .order_by(user_notification_settings.c.username)
     .with_for_update(read=True)
-)
-_SUBSCRIBERS = (
-    select(cl_subscriptions.c.cl_link, func.array_agg(cl_subscriptions.c.username))
-    .where(cl_subscriptions.c.cl_link == any_(_LINKS))
-    .group_by(cl_subscriptions.c.cl_link)
-)
-_PARTICIPANTS = (
-    select(events.c.cl_link, events.c.actor, func.min(events.c.id))
-    .join(user_notification_settings, user_notification_settings.c.username == events.c.actor)
-    .where(
-        user_notification_settings.c.participating,
-        events.c.cl_link == any_(_LINKS),
-        events.c.type.in_(literal_column(f"'{code}'") for code in SAID),
-    )
-    .group_by(events.c.cl_link, events.c.actor)
 )
 
 
@@ -107,36 +90,18 @@ def event_types(connection: Connection) -> dict[str, EventType]:
 
 
 def choices(
-    connection: Connection, usernames: Iterable[str], *, cl_links: Iterable[str] | None = None
+    connection: Connection, usernames: Iterable[str], *, topics: Iterable[str] | None = None
 ) -> dict[str, Choices]:
     """
     What these people have chosen, by username; who has chosen nothing is absent.
 
     Args:
-        cl_links: Load what is muted or subscribed to of these change lists only, which is all a fan-out needs;
+        topics: Load what is muted or subscribed to of these change lists only, which is all a fan-out needs;
             None loads all of it.
     """
-    links = None if cl_links is None else list(cl_links)
+    links = None if topics is None else list(topics)
     rows = connection.execute(_choices(some=links is not None), {"usernames": list(usernames), "links": links})
     return {row["username"]: _chosen(row) for row in rows.mappings() if any(row[name] for name in STORED)}
-
-
-def subscribers(connection: Connection, cl_links: Iterable[str]) -> dict[str, tuple[str, ...]]:
-    """Who has asked for the letters of these change lists, by link, in order; a link without anybody is absent."""
-    rows = connection.execute(_SUBSCRIBERS, {"links": list(cl_links)})
-    return {link: tuple(sorted(usernames)) for link, usernames in rows}
-
-
-def participants(connection: Connection, cl_links: Iterable[str]) -> dict[str, dict[str, int]]:
-    """
-    Who has said something on these change lists and wants their letters for it, by link.
-
-    With each the id of the first event that they said something in. Only those who have asked are looked for.
-    """
-    found: dict[str, dict[str, int]] = {}
-    for link, actor, event_id in connection.execute(_PARTICIPANTS, {"links": list(cl_links)}):
-        found.setdefault(link, {})[actor] = event_id
-    return found
 
 
 def config(connection: Connection, username: str) -> Choices:
@@ -151,7 +116,7 @@ def schedules(connection: Connection, usernames: Iterable[str]) -> dict[str, Sch
     Who changes one of these choices waits until the end of the transaction, and finds what it wrote.
     """
     rows = connection.execute(_SCHEDULES, {"usernames": list(usernames)})
-    return {row["username"]: _schedule(row) for row in rows.mappings()}
+    return {row["username"]: schedule_of(row) for row in rows.mappings()}
 
 
 def lock(connection: Connection, username: str) -> None:
@@ -180,26 +145,26 @@ def set_preference(connection: Connection, username: str, code: str, *, enabled:
     _choose(connection, username, {code: enabled})
 
 
-def mute(connection: Connection, username: str, cl_link: str) -> None:
+def mute(connection: Connection, username: str, topic: str) -> None:
     """No more letters about the change list, which need not be in the directory. Safe to repeat."""
-    connection.execute(insert(cl_mutes).values(username=username, cl_link=cl_link).on_conflict_do_nothing())
+    connection.execute(insert(cl_mutes).values(username=username, topic=topic).on_conflict_do_nothing())
 
 
-def unmute(connection: Connection, username: str, *cl_links: str) -> None:
+def unmute(connection: Connection, username: str, *topics: str) -> None:
     """Letters about these change lists again. Safe to repeat."""
     mine = cl_mutes.c.username == username
-    connection.execute(delete(cl_mutes).where(mine, _among(cl_mutes.c.cl_link, cl_links)))
+    connection.execute(delete(cl_mutes).where(mine, _among(cl_mutes.c.topic, topics)))
 
 
-def subscribe(connection: Connection, username: str, cl_link: str) -> None:
+def subscribe(connection: Connection, username: str, topic: str) -> None:
     """Letters about the change list, which need not be in the directory. Safe to repeat."""
-    connection.execute(insert(cl_subscriptions).values(username=username, cl_link=cl_link).on_conflict_do_nothing())
+    connection.execute(insert(cl_subscriptions).values(username=username, topic=topic).on_conflict_do_nothing())
 
 
-def unsubscribe(connection: Connection, username: str, *cl_links: str) -> None:
+def unsubscribe(connection: Connection, username: str, *topics: str) -> None:
     """No more letters about these change lists for having asked. Safe to repeat."""
     mine = cl_subscriptions.c.username == username
-    connection.execute(delete(cl_subscriptions).where(mine, _among(cl_subscriptions.c.cl_link, cl_links)))
+    connection.execute(delete(cl_subscriptions).where(mine, _among(cl_subscriptions.c.topic, topics)))
 
 
 def _among(column: ColumnElement[str], values: Sequence[str]) -> ColumnElement[bool]:
@@ -215,8 +180,8 @@ def _choices(*, some: bool) -> Select[Any]:
     by_type = select(func.jsonb_object_agg(chosen.event_type_code, chosen.enabled)).where(chosen.username == name)
 
     def links(table: Table) -> ColumnElement[Any]:
-        query = select(func.array_agg(table.c.cl_link)).where(table.c.username == name)
-        return (query.where(table.c.cl_link == any_(_LINKS)) if some else query).scalar_subquery()
+        query = select(func.array_agg(table.c.topic)).where(table.c.username == name)
+        return (query.where(table.c.topic == any_(_LINKS)) if some else query).scalar_subquery()
 
     return select(
         name.label("username"),
@@ -229,7 +194,7 @@ def _choices(*, some: bool) -> Select[Any]:
 
 
 def _chosen(row: RowMapping) -> Choices:
-    of_all = {name: row[name] for name in SWITCHES} | {"schedule": _schedule(row)} if row["settings"] else {}
+    of_all = {name: row[name] for name in SWITCHES} | {"schedule": schedule_of(row)} if row["settings"] else {}
     return Choices(
         **of_all,
         preferences=row["preferences"] or {},
@@ -238,7 +203,7 @@ def _chosen(row: RowMapping) -> Choices:
     )
 
 
-def _schedule(row: RowMapping) -> Schedule:
+def schedule_of(row: Mapping[str, Any] | RowMapping) -> Schedule:
     """What the columns say; the one object for all who want everything at once, so that these are found fast."""
     days, start, end, paused_until = (row[name] for name in RESTS)
     found = Schedule(

@@ -81,16 +81,16 @@ notification_event_types = Table(
         Interval,
         nullable=False,
         server_default=text("'72 hours'"),
-        comment="How long after it is written a letter of this type is worth sending.",
+        comment="How long after it is written an email of this type is worth sending.",
     ),
     Column(
-        "together_within",
+        "bundle_within",
         Interval,
-        comment="So long after a letter further ones to the person about the change list wait to leave as one;"
+        comment="Later notifications to the same person about the same topic are bundled for this long;"
         " null: the deployment's default, 0: never.",
     ),
     PrimaryKeyConstraint("code"),
-    CheckConstraint("together_within BETWEEN interval '0' AND interval '1 day'", name="together_within"),
+    CheckConstraint("bundle_within BETWEEN interval '0' AND interval '1 day'", name="bundle_within"),
     CheckConstraint("expires_after > interval '0'", name="expires_after"),
     comment="Kinds of events people can choose about; seeded by migrations.",
 )
@@ -112,14 +112,14 @@ people = Table(
         Boolean,
         nullable=False,
         server_default=text("false"),
-        comment="Bots get no optional letters.",
+        comment="Bots get no optional emails.",
     ),
     Column(
         "active",
         Boolean,
         nullable=False,
         server_default=text("true"),
-        comment="False means has left; gets no letters.",
+        comment="False means has left; gets no emails.",
     ),
     Column(
         "undeliverable_email",
@@ -147,19 +147,13 @@ Index(
     info={SERVES: "Metrics ask how many addresses are undeliverable."},
 )
 
-Index(
-    "people_called",
-    func.lower(func.normalize(people.c.username)),
-    info={SERVES: "The fan-out asks who is called so in a mention."},
-)
-
 change_lists = Table(
     "change_lists",
     metadata,
     Column("link", Text, comment="Short name of the change list: CL-4821."),
     Column("title", Text, comment="One line; null means unknown."),
     Column("url", Text, comment="Page of the change list; null means unknown."),
-    Column("repository", Text, comment="Repository, for the subject of letters; null means unknown."),
+    Column("repository", Text, comment="Repository, for the subject of emails; null means unknown."),
     Column(
         "author",
         Text,
@@ -199,13 +193,13 @@ cl_reviewers = Table(
     "cl_reviewers",
     metadata,
     Column(
-        "cl_link",
+        "topic",
         Text,
         ForeignKey(change_lists.c.link, ondelete="CASCADE"),
         comment="The change list.",
     ),
     Column("username", Text, comment="Reviewer. Need not be in people yet."),
-    PrimaryKeyConstraint("cl_link", "username"),
+    PrimaryKeyConstraint("topic", "username"),
     comment="The directory: who reviews what.",
 )
 
@@ -213,7 +207,7 @@ user_notification_settings = Table(
     "user_notification_settings",
     metadata,
     Column("username", Text, comment="Whose choice."),
-    Column("email", Text, comment="Where letters go; null means the directory's address."),
+    Column("email", Text, comment="Where emails go; null means the directory's address."),
     Column(
         "enabled",
         Boolean,
@@ -226,21 +220,21 @@ user_notification_settings = Table(
         Text,
         nullable=False,
         server_default=text("'realtime'"),
-        comment="realtime: letters go at once; hourly, daily, weekly: together, at that hour.",
+        comment="realtime: emails go at once; hourly, daily, weekly: together, at that hour.",
     ),
     Column(
         "participating",
         Boolean,
         nullable=False,
         server_default=text("false"),
-        comment="Whether they want letters about change lists on which they have said something.",
+        comment="Whether they want emails about change lists on which they have said something.",
     ),
     Column(
         "own_actions",
         Boolean,
         nullable=False,
         server_default=text("false"),
-        comment="Whether they want letters about what they do themselves.",
+        comment="Whether they want emails about what they do themselves.",
     ),
     Column(
         "mentions_pierce_mutes",
@@ -278,7 +272,7 @@ user_notification_settings = Table(
     Column(
         "paused_until",
         INSTANT,
-        comment="No letter before this instant but required ones; null means not paused.",
+        comment="No email before this instant but required ones; null means not paused.",
     ),
     PrimaryKeyConstraint("username"),
     CheckConstraint("delivery_mode IN ('realtime', 'hourly', 'daily', 'weekly')", name="delivery_mode"),
@@ -288,14 +282,14 @@ user_notification_settings = Table(
     CheckConstraint("cardinality(quiet_days) > 0 AND quiet_days <@ '{1,2,3,4,5,6,7}'::smallint[]", name="quiet_days"),
     CheckConstraint("quiet_start <> quiet_end", name="quiet_end"),
     CheckConstraint("isfinite(paused_until)", name="paused_until"),
-    comment="Choices about all letters. No row means the defaults.",
+    comment="Choices about all emails. No row means the defaults.",
 )
 
 Index(
     "user_notification_settings_participating",
     user_notification_settings.c.username,
     postgresql_where=user_notification_settings.c.participating,
-    info={SERVES: "The fan-out asks who wants letters where they have said something."},
+    info={SERVES: "The fan-out asks who wants emails where they have said something."},
 )
 
 user_notification_preferences = Table(
@@ -316,19 +310,19 @@ user_notification_preferences = Table(
 cl_mutes = Table(
     "cl_mutes",
     metadata,
-    Column("cl_link", Text, comment="The change list that the person has muted."),
+    Column("topic", Text, comment="The change list that the person has muted."),
     Column("username", Text, comment="Whose choice."),
-    PrimaryKeyConstraint("username", "cl_link"),
-    comment="Change lists that people do not want letters about. Need not be in change_lists yet.",
+    PrimaryKeyConstraint("username", "topic"),
+    comment="Change lists that people do not want emails about. Need not be in change_lists yet.",
 )
 
 cl_subscriptions = Table(
     "cl_subscriptions",
     metadata,
-    Column("cl_link", Text, comment="The change list."),
-    Column("username", Text, comment="Who has asked for its letters."),
-    PrimaryKeyConstraint("cl_link", "username"),
-    comment="Change lists whose letters people have asked for. Need not be in change_lists yet.",
+    Column("topic", Text, comment="The change list."),
+    Column("username", Text, comment="Who has asked for its emails."),
+    PrimaryKeyConstraint("topic", "username"),
+    comment="Change lists whose emails people have asked for. Need not be in change_lists yet.",
 )
 
 Index(
@@ -433,7 +427,7 @@ events = Table(
     _id(),
     Column("key", Text, nullable=False, comment="The producer's idempotency key."),
     Column("type", Text, nullable=False, comment="Event type: cl.comment.created."),
-    Column("cl_link", Text, nullable=False, comment="The change list it happened on."),
+    Column("topic", Text, nullable=False, comment="The change list it happened on."),
     Column("actor", Text, nullable=False, comment="Username of who did it."),
     Column(
         "occurred_at",
@@ -476,50 +470,26 @@ events = Table(
     CheckConstraint("(finished_at IS NOT NULL) = (status IN ('done', 'dead'))", name="finished_when_final"),
     CheckConstraint("octet_length(traceparent) = 55", name="traceparent"),
     CheckConstraint("emptied_at IS NULL OR payload = '{}' AND finished_at IS NOT NULL", name="empty_when_emptied"),
-    postgresql_with=OFTEN,
+    postgresql_with={**OFTEN, "fillfactor": 70},
     comment="What happened, until it is fanned out and after.",
 )
 
 Index(
-    "events_finished",
-    events.c.finished_at,
-    postgresql_where=events.c.finished_at.is_not(None),
-    info={SERVES: "Upkeep prunes old events."},
-)
-Index(
-    "events_said",
-    events.c.cl_link,
-    events.c.actor,
+    "events_topic",
+    events.c.topic,
     events.c.id,
-    postgresql_where=text("type IN ('cl.comment.created', 'cl.review.submitted')"),
-    info={SERVES: "The fan-out asks who has said something on a change list before."},
+    postgresql_include=["actor", "type"],
+    info={SERVES: "People ask for all about a topic; the fan-out asks who has said something on it before."},
 )
 
 email_jobs = Table(
     "email_jobs",
     metadata,
     _id(),
-    Column(
-        "event_id",
-        BigInteger,
-        ForeignKey(events.c.id),
-        nullable=False,
-        comment="The event it tells of.",
-    ),
-    Column("event_type", Text, nullable=False, comment="The event's type."),
-    Column("cl_link", Text, nullable=False, comment="The event's change list."),
-    Column("username", Text, nullable=False, comment="Whom the event concerned."),
-    Column(
-        "to_email",
-        Text,
-        comment="Address at the fan-out or the last look; null where none was usable.",
-    ),
-    Column(
-        "reason",
-        Text,
-        nullable=False,
-        comment="Why the event concerned the person: author, reviewer.",
-    ),
+    Column("username", Text, nullable=False, comment="Whom the email is for."),
+    Column("to_email", Text, nullable=False, comment="Address at the fan-out, then where the email went."),
+    Column("topic", Text, comment="What the email is about; null: whatever was deferred until one instant."),
+    Column("message_id", Text, nullable=False, comment="Message-ID without brackets, the same at every attempt."),
     Column(
         "status",
         Text,
@@ -546,35 +516,42 @@ email_jobs = Table(
         INSTANT,
         nullable=False,
         server_default=text("now() + interval '72 hours'"),
-        comment="After this instant the letter is not worth sending.",
+        comment="After this instant the email is not worth sending.",
     ),
     Column(
-        "message_id",
+        "deferred_by",
         Text,
-        comment="Message-ID without brackets, the same at every try; null for a row that was born skipped.",
+        comment="What the email waits or has waited for: hourly, daily, weekly (a digest), quiet_hours, pause;"
+        " null: nothing.",
     ),
     Column(
         "outcome_reason",
         Text,
-        comment="Why skipped, dead or cancelled, or why the last try failed; null before.",
+        comment="Why skipped, dead or cancelled, or why the last attempt failed; null before.",
     ),
     Column(
         "last_code",
         SmallInteger,
-        comment="SMTP reply code of the last try; null if there was no reply.",
+        comment="SMTP reply code of the last attempt; null if there was no reply.",
     ),
-    Column("last_enhanced_code", Text, comment="RFC 3463 code of the last try; null if there was none."),
+    Column("last_enhanced_code", Text, comment="RFC 3463 code of the last attempt; null if there was none."),
     Column(
         "last_error",
         Text,
-        comment="The relay's words at the last try that failed; never a credential.",
+        comment="The relay's words at the last attempt that failed; never a credential.",
     ),
-    Column("relay_reply", Text, comment="The relay's words when it took the letter; null unless sent."),
+    Column("relay_reply", Text, comment="The relay's words when it took the email; null unless sent."),
+    Column("relay", Text, comment="host:port of the relay that took the email; null unless sent."),
+    Column(
+        "sent_in_ms",
+        Integer,
+        comment="How long the attempt took that the relay ended with yes, from its first word; null unless sent.",
+    ),
     Column(
         "replay_of",
         BigInteger,
-        ForeignKey("notify.email_jobs.id", ondelete="SET NULL"),
-        comment="The job that this one repeats by hand; null for the letter itself.",
+        ForeignKey("notify.email_jobs.id"),
+        comment="The job whose notifications this one repeats by hand; null: it has its own.",
     ),
     Column(
         "created_at",
@@ -584,30 +561,6 @@ email_jobs = Table(
         comment="When the fan-out wrote it.",
     ),
     Column("finished_at", INSTANT, comment="When it reached its final status; null before."),
-    Column(
-        "leader_id",
-        BigInteger,
-        ForeignKey("notify.email_jobs.id", ondelete="SET NULL"),
-        comment="The job whose letter tells of this event too; null: a letter of its own."
-        " Until that letter's end this row has no work item.",
-    ),
-    Column(
-        "carried_as",
-        Text,
-        comment="Message-ID of the letter that tells of several events; null: a letter of its own.",
-    ),
-    Column(
-        "held_by",
-        Text,
-        comment="What the letter waits or has waited for: hourly, daily, weekly (a digest), quiet_hours, pause;"
-        " null: nothing.",
-    ),
-    Column("relay", Text, comment="host:port of the relay that took the letter; null unless sent."),
-    Column(
-        "sent_in_ms",
-        Integer,
-        comment="How long the try took that the relay ended with yes, from its first word; null unless sent.",
-    ),
     PrimaryKeyConstraint("id"),
     UniqueConstraint("message_id"),
     CheckConstraint(
@@ -619,96 +572,93 @@ email_jobs = Table(
     CheckConstraint("lapses >= 0", name="lapses"),
     CheckConstraint("octet_length(last_error) <= 1024", name="last_error"),
     CheckConstraint("octet_length(relay_reply) <= 1024", name="relay_reply"),
-    CheckConstraint(
-        "status = 'skipped' OR (to_email IS NOT NULL AND message_id IS NOT NULL)",
-        name="addressed_unless_skipped",
-    ),
     CheckConstraint("status NOT IN ('skipped', 'dead') OR outcome_reason IS NOT NULL", name="reasoned"),
-    CheckConstraint("leader_id IS NULL OR carried_as IS NOT NULL", name="carried_with_leader"),
-    CheckConstraint("held_by IN ('hourly', 'daily', 'weekly', 'quiet_hours', 'pause')", name="held_by"),
+    CheckConstraint("deferred_by IN ('hourly', 'daily', 'weekly', 'quiet_hours', 'pause')", name="deferred_by"),
     CheckConstraint("sent_in_ms >= 0", name="sent_in_ms"),
-    postgresql_with=OFTEN,
-    comment="One row for every person an event concerned: the letter, or why there is none.",
+    postgresql_with={**OFTEN, "fillfactor": 60},
+    comment="One row for each email: what became of it. Written at its birth and at its end, within its page.",
 )
 
-Index(
-    "email_jobs_once",
-    email_jobs.c.event_id,
-    email_jobs.c.username,
-    unique=True,
-    postgresql_where=email_jobs.c.replay_of.is_(None),
-    info={SERVES: "The fan-out writes one letter a person and event, however often it runs."},
-)
-Index(
-    "email_jobs_finished",
-    email_jobs.c.finished_at,
-    postgresql_where=email_jobs.c.finished_at.is_not(None),
-    info={SERVES: "Upkeep prunes old letters."},
-)
-Index(
-    "email_jobs_dead",
-    email_jobs.c.finished_at,
-    postgresql_where=email_jobs.c.status == text("'dead'"),
-    info={SERVES: "People list the letters that died."},
-)
-Index(
-    "email_jobs_open_replay",
-    email_jobs.c.replay_of,
-    unique=True,
-    postgresql_where=email_jobs.c.replay_of.is_not(None) & (email_jobs.c.status == text("'pending'")),
-    info={SERVES: "A letter is replayed once at a time."},
-)
-Index(
-    "email_jobs_event",
-    email_jobs.c.event_id,
-    info={SERVES: "People ask what became of an event; upkeep asks whether an event still has letters."},
-)
-Index(
-    "email_jobs_person",
-    email_jobs.c.username,
-    email_jobs.c.id,
-    info={SERVES: "People ask for somebody's letters, newest first."},
-)
-Index(
-    "email_jobs_cl",
-    email_jobs.c.cl_link,
-    email_jobs.c.id,
-    info={SERVES: "People ask for the letters about a change list, newest first."},
-)
 Index(
     "email_jobs_replays",
     email_jobs.c.replay_of,
     postgresql_where=email_jobs.c.replay_of.is_not(None),
-    info={SERVES: "Deleting a letter unties its replays."},
+    info={SERVES: "People ask whether an email is being replayed; deleting it asks whether a replay needs it."},
+)
+
+notifications = Table(
+    "notifications",
+    metadata,
+    _id(),
+    Column(
+        "event_id",
+        BigInteger,
+        ForeignKey(events.c.id, ondelete="CASCADE"),
+        nullable=False,
+        comment="What happened.",
+    ),
+    Column("username", Text, nullable=False, comment="Whom it concerned."),
+    Column(
+        "event_type",
+        Text,
+        nullable=False,
+        comment="The type under which the person is told; of a mention, cl.comment.mentioned.",
+    ),
+    Column("reason", Text, nullable=False, comment="Why the event concerned the person: author, reviewer."),
+    Column("decision", Text, nullable=False, comment="told, by the email of email_job_id; or skipped."),
+    Column("why", Text, nullable=False, comment="The rule that decided, at the fan-out or the recheck."),
+    Column(
+        "email_job_id",
+        BigInteger,
+        ForeignKey(email_jobs.c.id, ondelete="CASCADE"),
+        comment="The email that tells of it; null: none does.",
+    ),
+    PrimaryKeyConstraint("id"),
+    CheckConstraint("decision IN ('told', 'skipped')", name="decision"),
+    CheckConstraint("(decision = 'told') = (email_job_id IS NOT NULL)", name="told_by_an_email"),
+    postgresql_with=OFTEN,
+    comment="One row for each person whom an event concerned: told, or not, and why.",
 )
 
 Index(
-    "email_jobs_leader",
-    email_jobs.c.leader_id,
-    postgresql_where=email_jobs.c.leader_id.is_not(None),
-    info={SERVES: "The delivery takes what leaves with a letter; deleting a letter unties what left with it."},
+    "notifications_once",
+    notifications.c.event_id,
+    notifications.c.username,
+    unique=True,
+    info={SERVES: "The fan-out decides once about a person and an event; people ask what became of an event."},
+)
+Index(
+    "notifications_person",
+    notifications.c.username,
+    notifications.c.id,
+    info={SERVES: "People ask what somebody was told of, newest first."},
+)
+Index(
+    "notifications_email",
+    notifications.c.email_job_id,
+    info={SERVES: "The delivery asks what an email tells of; deleting an email deletes that."},
 )
 
-letter_groups = Table(
-    "letter_groups",
+bundles = Table(
+    "bundles",
     metadata,
     Column("username", Text, comment="To whom."),
-    Column("cl_link", Text, comment="About which change list; empty: about any, held until an instant."),
-    Column("last_at", INSTANT, nullable=False, comment="When the last letter left, or will leave."),
+    Column("topic", Text, comment="About what; empty: about anything, deferred until an instant."),
     Column(
-        "leader_id",
-        BigInteger,
-        comment="The job whose letter others join while nobody has claimed it; null: none. May be gone.",
-    ),
-    Column(
-        "held_until",
+        "deferred_until",
         INSTANT,
         server_default=text("'-infinity'"),
-        comment="Until when these are held; -infinity: they are not.",
+        comment="Until when these are deferred; -infinity: they are not.",
     ),
-    PrimaryKeyConstraint("username", "cl_link", "held_until"),
-    comment="Letters that leave together: a person's about a change list, or all that are held until one instant."
-    " Whoever writes such a letter locks the row first.",
+    Column("last_at", INSTANT, nullable=False, comment="When the last email left, or will leave."),
+    Column(
+        "email_job_id",
+        BigInteger,
+        comment="The email that others join while nobody has claimed it; null: none. May be gone.",
+    ),
+    PrimaryKeyConstraint("username", "topic", "deferred_until"),
+    comment="The open email of a person and topic, or of all that is deferred until one instant. Whoever writes such"
+    " a notification locks the row first.",
 )
 
 email_attempts = Table(
@@ -720,9 +670,9 @@ email_attempts = Table(
         BigInteger,
         ForeignKey(email_jobs.c.id, ondelete="CASCADE"),
         nullable=False,
-        comment="The job that was tried.",
+        comment="The job that was attempted.",
     ),
-    Column("attempt", Integer, nullable=False, comment="Which try; with job_id it names the try."),
+    Column("attempt", Integer, nullable=False, comment="Which attempt; with job_id it names the attempt."),
     Column("at", INSTANT, nullable=False, server_default=NOW, comment="When the outcome was recorded."),
     Column("phase", Text, comment="Where in the conversation it ended; null if it never began."),
     Column("code", SmallInteger, comment="SMTP reply code; null if the relay said nothing."),
@@ -738,20 +688,20 @@ email_attempts = Table(
     Column(
         "took_ms",
         Integer,
-        comment="How long the try took, from its first word to its end; null if no letter was written.",
+        comment="How long the attempt took, from its first word to its end; null if no email was written.",
     ),
     PrimaryKeyConstraint("id"),
     CheckConstraint("octet_length(text) <= 1024", name="text"),
     CheckConstraint("took_ms >= 0", name="took_ms"),
     postgresql_with={"autovacuum_vacuum_scale_factor": 0.05},
-    comment="Every try that did not end in sent; append-only.",
+    comment="Every attempt that did not end in sent; append-only.",
 )
 
 Index(
     "email_attempts_job",
     email_attempts.c.job_id,
     email_attempts.c.id,
-    info={SERVES: "People ask for the tries of a letter; deleting a letter deletes them."},
+    info={SERVES: "People ask for the attempts of an email; deleting an email deletes them."},
 )
 
 smtp_relays = Table(
@@ -763,7 +713,7 @@ smtp_relays = Table(
         Text,
         nullable=False,
         server_default=text("'closed'"),
-        comment="closed: letters flow; open: none is claimed.",
+        comment="closed: emails flow; open: none is claimed.",
     ),
     Column(
         "failures",
@@ -792,7 +742,7 @@ smtp_relays = Table(
     Column(
         "muted_at",
         INSTANT,
-        comment="When somebody muted it: whatever its state, no letter is claimed; null while it is not muted.",
+        comment="When somebody muted it: whatever its state, no email is claimed; null while it is not muted.",
     ),
     Column("muted_because", Text, comment="Why, in their words; null if they gave none."),
     Column(
@@ -823,14 +773,14 @@ rate_buckets = Table(
         INSTANT,
         nullable=False,
         server_default=NOW,
-        comment="When it is as if no letter had gone.",
+        comment="When it is as if no email had gone.",
     ),
     Column(
         "queued_until",
         INSTANT,
         nullable=False,
         server_default=NOW,
-        comment="When the last letter has its turn that was put off.",
+        comment="When the last email has its turn that was put off.",
     ),
     PrimaryKeyConstraint("bucket"),
     CheckConstraint("bucket LIKE 'relay %' OR bucket LIKE 'domain %'", name="bucket"),
@@ -861,7 +811,7 @@ delivery_stats = Table(
     metadata,
     Column("minute", INSTANT, comment="Start of the minute."),
     Column("worker", Uuid, comment="Worker process."),
-    Column("event_type", Text, comment="Event type of the letters."),
+    Column("event_type", Text, comment="Event type of the emails."),
     Column(
         "outcome",
         Text,
@@ -877,7 +827,7 @@ delivery_stats = Table(
 delivery_totals = Table(
     "delivery_totals",
     metadata,
-    Column("event_type", Text, comment="Event type of the letters."),
+    Column("event_type", Text, comment="Event type of the emails."),
     Column("outcome", Text, comment="As in delivery_stats."),
     Column("count", BigInteger, nullable=False, comment="How many; never falls."),
     Column("until", INSTANT, nullable=False, comment="The latest of all rows: the minutes before it are counted here."),

@@ -1,20 +1,23 @@
 """
-Which letters somebody means: by person, change list, event, what became of them, where and when.
+Which jobs somebody means: by person, topic, event, what became of them, where and when.
 
-Decided: what no index finds is looked for among a bounded number of letters at a time, newest first,
+Decided: what no index finds is looked for among a bounded number of jobs at a time, newest first,
     and the next look goes on below them (``notify.store.jobs.page``). An index for each question would
-    cost every letter.
-Decided: an instant is found among the ids, which rise with it, by halving them; a letter that a long
+    cost every email.
+Decided: an instant is found among the ids, which rise with it, by halving them; a job that a long
     transaction wrote is at most an hour out of order.
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from types import MappingProxyType
 
 from sqlalchemy import (
     BigInteger,
     ColumnElement,
     Connection,
+    Select,
     and_,
     any_,
     func,
@@ -22,21 +25,23 @@ from sqlalchemy import (
     select,
     text,
     true,
-    union_all,
 )
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from notify.domain.claims import WAITING, Lane
 from notify.domain.stages import DELIVER
 from notify.domain.statuses import JobStatus
-from notify.store.tables import IN_A_LANE, email_jobs, events, work_items
+from notify.store.tables import IN_A_LANE, email_jobs, events, notifications, work_items
 
-SAME = ("username", "cl_link", "outcome_reason", "last_code", "to_email")
-INDEXED = ("ids", "username", "cl_link", "event_key", "message_id")
-OPEN = (JobStatus.PENDING, JobStatus.SENDING)
+SAME = ("username", "message_id", "outcome_reason", "last_code", "to_email")
+INDEXED = ("ids", "username", "topic", "event_key", "message_id")
+IN_LANES: Mapping[str, Sequence[Lane]] = MappingProxyType(
+    {JobStatus.PENDING: (*WAITING, Lane.LAPSED), JobStatus.SENDING: (Lane.LEASED,), JobStatus.DEAD: (Lane.DEAD,)}
+)
+STORED_AS: Mapping[str, str] = MappingProxyType({JobStatus.SENDING: JobStatus.PENDING})
 DISORDER = timedelta(hours=1)
 
-_row, _item = email_jobs.c, work_items.c
+_row, _item, _note = email_jobs.c, work_items.c, notifications.c
 _others = email_jobs.alias("others")
 _FIRST_ID = text("""
     WITH RECURSIVE halved(low, high) AS (
@@ -54,16 +59,17 @@ _FIRST_ID = text("""
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Which:
     """
-    Which letters are meant: those to which everything that is given applies; nothing given means all.
+    Which jobs are meant: those to which everything that is given applies; nothing given means all.
 
-    ``outcome_reason`` and ``last_code`` are what the last try left; ``created_from`` is the first
-    instant that counts and ``created_before`` the first that does not. ``message_id`` is a letter's, without
-    brackets, and means every row that left as it; ``queue_id`` is any part of the relay's words when it took one.
+    ``outcome_reason`` and ``last_code`` are what the last attempt left; ``created_from`` is the first
+    instant that counts and ``created_before`` the first that does not. ``topic`` and ``event_key`` mean every email
+    that tells of such an event, replays too. ``message_id`` is without brackets; ``queue_id`` is any part of the
+    relay's words when it took the email.
     """
 
     ids: tuple[int, ...] | None = None
     username: str | None = None
-    cl_link: str | None = None
+    topic: str | None = None
     status: str | None = None
     event_key: str | None = None
     outcome_reason: str | None = None
@@ -81,19 +87,22 @@ class Which:
 
     @property
     def is_indexed(self) -> bool:
-        """Whether an index finds these letters, or all of those among which they are."""
-        return self.status in {*OPEN, JobStatus.DEAD} or any(getattr(self, name) is not None for name in INDEXED)
+        """Whether an index finds these jobs, or all of those among which they are."""
+        return self.status in IN_LANES or any(getattr(self, name) is not None for name in INDEXED)
 
 
 def meant(which: Which) -> ColumnElement[bool]:
-    """Whether a letter is one of these."""
+    """Whether a job is one of these."""
     stated = [_row[name] == wanted for name in SAME if (wanted := getattr(which, name)) is not None]
     if which.ids is not None:
         stated.append(_row.id == any_(literal(list(which.ids), ARRAY(BigInteger))))
+    if which.username is not None:
+        stated.append(_tells(_note.username == which.username))
+    if which.topic is not None:
+        stated.append(_tells(_note.event_id.in_(select(events.c.id).where(events.c.topic == which.topic))))
     if which.event_key is not None:
-        stated.append(_row.event_id == select(events.c.id).where(events.c.key == which.event_key).scalar_subquery())
-    if which.message_id is not None:
-        stated.append(_left_as(which.message_id))
+        event_id = select(events.c.id).where(events.c.key == which.event_key).scalar_subquery()
+        stated.append(_tells(_note.event_id == event_id))
     if which.queue_id is not None:
         stated.append(func.strpos(_row.relay_reply, which.queue_id) > 0)
     if which.created_from is not None:
@@ -106,33 +115,31 @@ def meant(which: Which) -> ColumnElement[bool]:
 
 
 def first_id_since(connection: Connection, instant: datetime) -> int:
-    """An id below which no letter was written at this instant or later; those above may be older."""
+    """An id below which no job was written at this instant or later; those above may be older."""
     return connection.scalar(_FIRST_ID, {"instant": instant - DISORDER}) or 0
 
 
 def first_id_after(connection: Connection, instant: datetime) -> int:
-    """An id from which on no letter was written before this instant."""
+    """An id from which on no job was written before this instant."""
     return connection.scalar(_FIRST_ID, {"instant": instant + DISORDER}) or 0
 
 
 def _stands(status: str) -> ColumnElement[bool]:
-    """Whether a letter stands so; what is pending, or being sent, is found by its work item or that of its letter."""
-    if status not in OPEN:
+    """Whether a job stands so; what is pending, being sent or dead is found by its work item."""
+    if status not in IN_LANES:
         return _row.status == status
-    is_leased = _item.lane == int(Lane.LEASED)
-    found = select(_item.id).where(
-        _item.stage == DELIVER,
-        IN_A_LANE,
-        is_leased if status == JobStatus.SENDING else _item.lane.in_([*map(int, WAITING), int(Lane.LAPSED)]),
-    )
-    led = select(_others.c.id).where(_others.c.leader_id.in_(found), _others.c.status == JobStatus.PENDING)
-    return (_row.status == JobStatus.PENDING) & _row.id.in_(union_all(found, led))
+    lanes = list(map(int, IN_LANES[status]))
+    found = select(_item.id).where(_item.stage == DELIVER, IN_A_LANE, _item.lane.in_(lanes))
+    return (_row.status == STORED_AS.get(status, status)) & _among(found)
 
 
-def _left_as(message_id: str) -> ColumnElement[bool]:
-    """The row whose letter has this Message-ID, and those that left with it: letters of the same person."""
-    first = select(_others.c.id, _others.c.username).where(_others.c.message_id == message_id).cte("first")
-    others = select(_others.c.id).where(
-        _others.c.username.in_(select(first.c.username)), _others.c.carried_as == message_id
-    )
-    return _row.id.in_(union_all(select(first.c.id), others))
+def _tells(condition: ColumnElement[bool]) -> ColumnElement[bool]:
+    """Whether the email tells of one of these notifications; a replay tells of its original's."""
+    own = select(_note.email_job_id).where(condition, _note.email_job_id.is_not(None))
+    replays = select(_others.c.id).where(_others.c.replay_of == any_(func.array(own.scalar_subquery())))
+    return _among(own) | _among(replays)
+
+
+def _among(ids: Select[int]) -> ColumnElement[bool]:
+    """As an array: the planner then takes it to the primary key, and reads no table to the end for a page."""
+    return _row.id == any_(func.array(ids.scalar_subquery()))

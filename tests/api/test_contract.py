@@ -58,7 +58,7 @@ schemathesis.openapi.format(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Visitor:
-    """A person with every key there is: their own, the links in their letters, and a program's."""
+    """A person with every key there is: their own, the links in their emails, and a program's."""
 
     as_person: dict[str, str]
     as_program: dict[str, str]
@@ -135,7 +135,7 @@ def test_calls_that_follow_each_other_keep_the_documents_word_whatever_came_befo
 
     class Caller(schema.as_state_machine()):  # type: ignore[misc]
         def setup(self) -> None:
-            """Each sequence begins with two letters that wait, so that it means the same however often it is run."""
+            """Each sequence begins with two emails that wait, so that it means the same however often it is run."""
             office.now(FORGET)
             office.letters_wait("dana", "bob")
             self.calls = 0

@@ -1,4 +1,4 @@
-"""The directory over HTTP: a PUT replaces, a GET returns what was put, bad values never reach a letter."""
+"""The directory over HTTP: a PUT replaces, a GET returns what was put, bad values never reach an email."""
 
 import os
 from importlib.resources import files

@@ -57,7 +57,7 @@ def test_a_service_with_its_database_and_a_relay_is_ready(context: Context) -> N
     assert answer.json()["status"] == "ready"
 
 
-def test_without_a_relay_the_service_answers_but_says_that_no_letter_leaves(context: Context) -> None:
+def test_without_a_relay_the_service_answers_but_says_that_no_email_leaves(context: Context) -> None:
     answer = ask(context, "/readyz")
 
     assert answer.status_code == 200
@@ -70,7 +70,7 @@ def test_without_a_relay_the_service_answers_but_says_that_no_letter_leaves(cont
 
 @pytest.fixture
 def sending(context: Context) -> Context:
-    """An API whose letters go to a relay."""
+    """An API whose emails go to a relay."""
     return replace(context, no_mail=None, relays=(RELAY,))
 
 
@@ -134,7 +134,7 @@ def test_a_relay_that_is_muted_degrades_the_service_whatever_else_holds_it(sendi
 def test_a_wave_of_deaths_degrades_the_service_and_says_which_command_lists_them(sending: Context) -> None:
     def die() -> None:
         with sending.database.begin() as connection:
-            rows.letter(connection, **rows.ended("dead"), outcome_reason="oversize")
+            rows.job(connection, **rows.ended("dead"), outcome_reason="oversize")
 
     for _ in range(LEAST - 1):
         die()
@@ -156,7 +156,7 @@ def test_the_breaker_of_another_relay_is_not_this_ones(sending: Context) -> None
     assert ask(replace(sending, relays=(OTHER,)), "/readyz").json()["status"] == "ready"
 
 
-def test_of_two_relays_the_sick_one_is_named_whether_or_not_the_other_takes_the_letters(sending: Context) -> None:
+def test_of_two_relays_the_sick_one_is_named_whether_or_not_the_other_takes_the_emails(sending: Context) -> None:
     both = replace(sending, relays=(RELAY, OTHER))
     refuse_the_password(sending.database)
 

@@ -1,4 +1,4 @@
-"""A person's own letters over HTTP, and the rules that say why: newest first, and nobody else's."""
+"""A person's own notifications over HTTP, and the rules that say why: newest first, and nobody else's."""
 
 from typing import Any
 
@@ -43,7 +43,7 @@ def told(answer: httpx.Response) -> list[tuple[str, str, str | None]]:
     return [(one["event_key"], one["status"], one["why"]) for one in answer.json()["notifications"]]
 
 
-def test_a_person_sees_their_own_letters_and_skips_newest_first(ann: httpx.Client) -> None:
+def test_a_person_sees_what_they_were_told_of_and_what_not_newest_first(ann: httpx.Client) -> None:
     assert told(ann.get(HISTORY)) == [
         ("k4", "skipped", "muted_cl"),
         *((f"k{number}", "pending", None) for number in (3, 2, 1, 0)),
@@ -71,7 +71,7 @@ def test_pages_follow_each_other_without_a_gap(ann: httpx.Client) -> None:
 
 
 def test_one_change_list_is_asked_for_by_its_link(ann: httpx.Client) -> None:
-    assert told(ann.get(HISTORY, params={"cl_link": "CL-2"})) == [("k4", "skipped", "muted_cl")]
+    assert told(ann.get(HISTORY, params={"topic": "CL-2"})) == [("k4", "skipped", "muted_cl")]
 
 
 def test_nobody_sees_anybody_elses(ann: httpx.Client, person: Headers, program: Program) -> None:
@@ -111,16 +111,16 @@ def test_an_event_says_for_each_person_which_rules_decide(
     assert people["bob"]["why"] == "is_actor"
 
 
-def test_a_letter_that_is_held_says_for_what_and_until_when(ann: httpx.Client, office: Office) -> None:
+def test_an_email_that_is_deferred_says_for_what_and_until_when(ann: httpx.Client, office: Office) -> None:
     with office.database.begin() as connection:
         directory.put_person(connection, Person(username="ann", email="ann@example.com", timezone="Europe/Berlin"))
     ann.put("/api/v1/user/notification/config", json={"paused_until": "2099-07-01T10:00:00Z"})
     ann.put("/api/v1/user/notification/config", json={"timezone": "Asia/Tokyo"})
 
-    letters = {one["event_key"]: one for one in ann.get(HISTORY).json()["notifications"]}
-    held = [letters[key] for key in ("k0", "k1", "k2", "k3")]
+    told = {one["event_key"]: one for one in ann.get(HISTORY).json()["notifications"]}
+    deferred = [told[key] for key in ("k0", "k1", "k2", "k3")]
 
-    assert {one["held_by"] for one in held} == {"pause"}
-    assert {one["trace"][-1]["rule"] for one in held} == {"schedule"}
-    assert {one["trace"][-1]["found"] for one in held} == {"held for the end of the pause at 2099-07-01 19:00 JST"}
-    assert letters["k4"]["trace"][-1]["rule"] == "mute"
+    assert {one["deferred_by"] for one in deferred} == {"pause"}
+    assert {one["trace"][-1]["rule"] for one in deferred} == {"schedule"}
+    assert {one["trace"][-1]["found"] for one in deferred} == {"held for the end of the pause at 2099-07-01 19:00 JST"}
+    assert told["k4"]["trace"][-1]["rule"] == "mute"

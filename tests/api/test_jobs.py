@@ -1,4 +1,4 @@
-"""Where is my letter, over HTTP, and what operators may do by hand."""
+"""Where is my email, over HTTP, and what operators may do by hand."""
 
 from dataclasses import fields
 from typing import Any
@@ -34,8 +34,8 @@ def operator(api: httpx.Client, program: Program) -> httpx.Client:
 
 
 @pytest.fixture
-def letters(operator: httpx.Client, database: Database, doorbell: Rings) -> list[dict[str, Any]]:
-    """What two comments on one change list came to: dana's own are skipped, alice and bob get letters."""
+def emails(operator: httpx.Client, database: Database, doorbell: Rings) -> list[dict[str, Any]]:
+    """What two comments on one change list came to: alice and bob get emails; dana, whose own they are, gets none."""
     with database.begin() as connection:
         for name in ("dana", "alice", "bob"):
             directory.put_person(connection, Person(username=name, email=f"{name}@example.com"))
@@ -70,16 +70,16 @@ def end(database: Database, job_id: int, status: str) -> None:
         rows.forget_item(database, DELIVER, job_id)
 
 
-def of(letters: list[dict[str, Any]], username: str) -> dict[str, Any]:
-    """The newest letter of a person."""
-    return next(one for one in letters if one["username"] == username)
+def of(emails: list[dict[str, Any]], username: str) -> dict[str, Any]:
+    """The newest email of a person."""
+    return next(one for one in emails if one["username"] == username)
 
 
 def test_an_operator_reads_all_that_the_store_says_and_openapi_says_what_it_means(
-    operator: httpx.Client, letters: list[dict[str, Any]], database: Database
+    operator: httpx.Client, emails: list[dict[str, Any]], database: Database
 ) -> None:
     with database.begin() as connection:
-        stored = jobs.show(connection, letters[0]["id"])
+        stored = jobs.show(connection, emails[0]["id"])
     assert stored is not None
     answered = operator.get(f"/api/v1/jobs/{stored.id}").json()
     assert {name: answered[name] for name in JobView.__slots__} == to_jsonable_python(stored)
@@ -91,7 +91,7 @@ def test_an_operator_reads_all_that_the_store_says_and_openapi_says_what_it_mean
 
 
 def test_an_event_says_what_became_of_it_for_everyone_it_concerned(
-    operator: httpx.Client, letters: list[dict[str, Any]]
+    operator: httpx.Client, emails: list[dict[str, Any]]
 ) -> None:
     answer = operator.get("/api/v1/events/https://review.example/c/1").json()
     told = {one["username"]: one for one in answer["people"]}
@@ -104,7 +104,9 @@ def test_an_event_says_what_became_of_it_for_everyone_it_concerned(
     }
     assert told["alice"]["message_id"] != told["bob"]["message_id"]
     assert told["dana"]["message_id"] is None
-    assert len(letters) == 6
+    assert (told["dana"]["trace"][-1]["rule"], told["bob"]["trace"][-1]["rule"]) == ("actor", "default")
+    assert [one["username"] for one in emails] == ["bob", "alice"] * 2
+    assert told["bob"]["message_id"] == emails[2]["message_id"]
 
 
 def test_an_event_that_is_not_fanned_out_yet_concerns_nobody_yet(operator: httpx.Client) -> None:
@@ -121,39 +123,44 @@ def test_an_unknown_key_is_not_found(operator: httpx.Client) -> None:
 @pytest.mark.parametrize(
     ("asked", "expected"),
     [
-        ({}, 6),
+        ({}, 4),
         ({"username": "bob"}, 2),
-        ({"status": "skipped"}, 2),
-        ({"event_key": "https://review.example/c/1"}, 3),
-        ({"cl_link": "CL-1", "username": "alice"}, 2),
-        ({"cl_link": "CL-2"}, 0),
+        ({"username": "dana"}, 0),
+        ({"status": "skipped"}, 1),
+        ({"status": "pending"}, 3),
+        ({"event_key": "https://review.example/c/1"}, 2),
+        ({"topic": "CL-1", "username": "alice"}, 2),
+        ({"topic": "CL-2"}, 0),
         ({"to_email": "bob@example.com"}, 2),
-        ({"outcome_reason": "is_actor"}, 2),
+        ({"outcome_reason": "550 5.1.1"}, 1),
         ({"last_code": 554}, 0),
         ({"queue_id": "4XyZ"}, 0),
-        ({"created_from": "2020-01-01T00:00:00Z"}, 6),
+        ({"created_from": "2020-01-01T00:00:00Z"}, 4),
         ({"created_before": "2020-01-01T00:00:00Z"}, 0),
     ],
 )
-def test_letters_are_found_by_everything_that_is_asked_for(
-    operator: httpx.Client, letters: list[dict[str, Any]], asked: dict[str, str], expected: int
+def test_emails_are_found_by_everything_that_is_asked_for(
+    operator: httpx.Client, database: Database, emails: list[dict[str, Any]], asked: dict[str, str], expected: int
 ) -> None:
+    end(database, of(emails, "bob")["id"], "skipped")
+    everything = operator.get("/api/v1/jobs").json()["jobs"]
     found = operator.get("/api/v1/jobs", params=asked).json()["jobs"]
 
+    assert [one["id"] for one in everything] == [one["id"] for one in emails]
     assert len(found) == expected
-    assert all(one in letters for one in found)
+    assert all(one in everything for one in found)
 
 
-def test_pages_follow_one_another_without_gap_or_overlap(operator: httpx.Client, letters: list[dict[str, Any]]) -> None:
-    first = operator.get("/api/v1/jobs", params={"limit": 4}).json()
-    second = operator.get("/api/v1/jobs", params={"limit": 4, "cursor": first["next_cursor"]}).json()
+def test_pages_follow_one_another_without_gap_or_overlap(operator: httpx.Client, emails: list[dict[str, Any]]) -> None:
+    first = operator.get("/api/v1/jobs", params={"limit": 3}).json()
+    second = operator.get("/api/v1/jobs", params={"limit": 3, "cursor": first["next_cursor"]}).json()
 
-    assert first["jobs"] + second["jobs"] == letters
+    assert first["jobs"] + second["jobs"] == emails
     assert second["next_cursor"] is None
 
 
-def test_a_full_last_page_says_that_it_is_the_last(operator: httpx.Client, letters: list[dict[str, Any]]) -> None:
-    assert operator.get("/api/v1/jobs", params={"limit": len(letters)}).json()["next_cursor"] is None
+def test_a_full_last_page_says_that_it_is_the_last(operator: httpx.Client, emails: list[dict[str, Any]]) -> None:
+    assert operator.get("/api/v1/jobs", params={"limit": len(emails)}).json()["next_cursor"] is None
 
 
 @pytest.mark.parametrize(
@@ -166,10 +173,10 @@ def test_a_question_that_makes_no_sense_is_refused(operator: httpx.Client, asked
     assert [error["field"] for error in answer.json()["errors"]] == list(asked)
 
 
-def test_a_letter_is_shown_with_every_try_that_failed(
-    operator: httpx.Client, database: Database, letters: list[dict[str, Any]]
+def test_an_email_is_shown_with_every_attempt_that_failed(
+    operator: httpx.Client, database: Database, emails: list[dict[str, Any]]
 ) -> None:
-    job = of(letters, "bob")
+    job = of(emails, "bob")
     with database.begin() as connection:
         connection.execute(
             insert(email_attempts).values(
@@ -178,28 +185,66 @@ def test_a_letter_is_shown_with_every_try_that_failed(
         )
     shown = operator.get(f"/api/v1/jobs/{job['id']}").json()
     (attempt,) = shown.pop("attempts")
-    event, trace = shown.pop("event"), shown.pop("trace")
+    (told,) = shown.pop("notifications")
 
     assert shown == job
-    assert (event["key"], event["status"], event["emptied_at"]) == (job["event_key"], "done", None)
-    assert (trace[0]["rule"], trace[-1]["rule"]) == ("audience", "default")
+    assert (told["event_key"], told["username"], told["reason"]) == (job["event_key"], "bob", "reviewer")
+    assert (told["job_id"], told["status"], told["message_id"]) == (job["id"], "pending", job["message_id"])
+    assert (told["trace"][0]["rule"], told["trace"][-1]["rule"]) == ("audience", "default")
     assert (attempt["attempt"], attempt["phase"], attempt["code"], attempt["text"]) == (1, "rcpt", 450, "busy")
 
 
-def test_a_letter_that_was_sent_says_over_which_relay_and_how_long_that_took(
+def test_a_bundle_is_one_job_found_by_every_event_and_shown_with_all_that_it_tells_of(
     operator: httpx.Client, database: Database
 ) -> None:
     with database.begin() as connection:
-        job = rows.letter(connection, **rows.ended("sent"), relay="mx:25", sent_in_ms=41)
+        job = rows.job(connection, event_id=rows.event(connection, **rows.ended("done"), key="first"))
+        second = rows.event(connection, **rows.ended("done"), key="second")
+        rows.notification(
+            connection, event_id=second, email_job_id=job, reason="mentioned", event_type="cl.comment.mentioned"
+        )
+
+    for key in ("first", "second"):
+        (listed,) = operator.get("/api/v1/jobs", params={"event_key": key}).json()["jobs"]
+        assert (listed["id"], listed["notification_count"]) == (job, 2)
+        first = (listed["event_key"], listed["event_type"], listed["reason"])
+        assert first == ("first", "cl.comment.created", "author")
+    told = operator.get(f"/api/v1/jobs/{job}").json()["notifications"]
+    assert [(one["event_key"], one["event_type"], one["reason"]) for one in told] == [
+        ("first", "cl.comment.created", "author"),
+        ("second", "cl.comment.mentioned", "mentioned"),
+    ]
+    assert [one["trace"][0]["found"] for one in told] == ["is concerned as author", "is concerned as mentioned"]
+    assert {one["job_id"] for one in told} == {job}
+
+
+def test_a_replay_is_shown_with_what_its_email_tells_of(
+    operator: httpx.Client, database: Database, emails: list[dict[str, Any]]
+) -> None:
+    job = of(emails, "bob")
+    end(database, job["id"], "sent")
+    replay = operator.post(f"/api/v1/jobs/{job['id']}/replay").json()
+
+    (told,) = operator.get(f"/api/v1/jobs/{replay['id']}").json()["notifications"]
+
+    assert (replay["event_key"], replay["notification_count"]) == (job["event_key"], 1)
+    assert (told["event_key"], told["job_id"]) == (job["event_key"], job["id"])
+
+
+def test_an_email_that_was_sent_says_over_which_relay_and_how_long_that_took(
+    operator: httpx.Client, database: Database
+) -> None:
+    with database.begin() as connection:
+        job = rows.job(connection, **rows.ended("sent"), relay="mx:25", sent_in_ms=41)
     shown = operator.get(f"/api/v1/jobs/{job}").json()
 
     assert (shown["relay"], shown["sent_in_ms"]) == ("mx:25", 41)
 
 
-def test_a_letter_is_rendered_on_demand_with_links_that_open_nothing(
-    operator: httpx.Client, letters: list[dict[str, Any]], links: SignedLinks
+def test_an_email_is_rendered_on_demand_with_links_that_open_nothing(
+    operator: httpx.Client, emails: list[dict[str, Any]], links: SignedLinks
 ) -> None:
-    job = of(letters, "bob")
+    job = of(emails, "bob")
     shown = operator.get(f"/api/v1/jobs/{job['id']}/email").json()
 
     assert (shown["to_email"], shown["message_id"]) == ("bob@example.com", job["message_id"])
@@ -208,23 +253,28 @@ def test_a_letter_is_rendered_on_demand_with_links_that_open_nothing(
     assert links.stop_everything("bob").rpartition("/")[2] not in shown["text"]
 
 
-def test_who_was_not_told_has_no_letter_to_render(operator: httpx.Client, letters: list[dict[str, Any]]) -> None:
-    assert operator.get(f"/api/v1/jobs/{of(letters, 'dana')['id']}/email").status_code == 409
+def test_an_email_without_its_words_cannot_be_rendered_and_one_that_is_not_there_is_not_found(
+    operator: httpx.Client, database: Database
+) -> None:
+    with database.begin() as connection:
+        event_id = rows.event(connection, **rows.ended("done"), payload={}, emptied_at=func.now())
+        job = rows.job(connection, event_id=event_id)
+    assert operator.get(f"/api/v1/jobs/{job}/email").status_code == 409
     assert operator.get("/api/v1/jobs/999999/email").status_code == 404
 
 
-def test_a_letter_is_rendered_for_operators_only(
-    operator: httpx.Client, letters: list[dict[str, Any]], program: Program, person: PersonHeaders
+def test_an_email_is_rendered_for_operators_only(
+    operator: httpx.Client, emails: list[dict[str, Any]], program: Program, person: PersonHeaders
 ) -> None:
-    address = f"/api/v1/jobs/{of(letters, 'bob')['id']}/email"
+    address = f"/api/v1/jobs/{of(emails, 'bob')['id']}/email"
     for headers in (program(Scope.EVENTS_WRITE), person("bob"), {"Authorization": ""}):
         assert operator.get(address, headers=headers).status_code in {401, 403}
 
 
-def test_a_dead_letter_is_retried_with_its_history(
-    operator: httpx.Client, database: Database, doorbell: Rings, letters: list[dict[str, Any]]
+def test_a_dead_email_is_retried_with_its_history(
+    operator: httpx.Client, database: Database, doorbell: Rings, emails: list[dict[str, Any]]
 ) -> None:
-    job = of(letters, "bob")
+    job = of(emails, "bob")
     end(database, job["id"], "dead")
 
     answer = operator.post(f"/api/v1/jobs/{job['id']}/retry")
@@ -235,20 +285,20 @@ def test_a_dead_letter_is_retried_with_its_history(
     assert doorbell.rung == [DELIVER]
 
 
-def test_a_letter_that_waits_is_cancelled_and_a_cancelled_one_is_not_cancelled_twice(
-    operator: httpx.Client, doorbell: Rings, letters: list[dict[str, Any]]
+def test_an_email_that_waits_is_cancelled_and_a_cancelled_one_is_not_cancelled_twice(
+    operator: httpx.Client, doorbell: Rings, emails: list[dict[str, Any]]
 ) -> None:
-    path = f"/api/v1/jobs/{of(letters, 'bob')['id']}/cancel"
+    path = f"/api/v1/jobs/{of(emails, 'bob')['id']}/cancel"
 
     assert operator.post(path).json()["status"] == "cancelled"
     assert operator.post(path).status_code == 409
     assert doorbell.rung == []
 
 
-def test_a_letter_that_was_sent_is_replayed_as_a_new_one(
-    operator: httpx.Client, database: Database, doorbell: Rings, letters: list[dict[str, Any]]
+def test_an_email_that_was_sent_is_replayed_as_a_new_one(
+    operator: httpx.Client, database: Database, doorbell: Rings, emails: list[dict[str, Any]]
 ) -> None:
-    job = of(letters, "bob")
+    job = of(emails, "bob")
     end(database, job["id"], "sent")
 
     answer = operator.post(f"/api/v1/jobs/{job['id']}/replay")
@@ -260,15 +310,15 @@ def test_a_letter_that_was_sent_is_replayed_as_a_new_one(
 
 
 @pytest.mark.parametrize("forbidden", [("retry", "sent"), ("cancel", "dead"), ("replay", "pending")])
-def test_what_the_state_of_a_letter_does_not_allow_is_a_conflict_that_names_it(
+def test_what_the_state_of_an_email_does_not_allow_is_a_conflict_that_names_it(
     operator: httpx.Client,
     database: Database,
     doorbell: Rings,
-    letters: list[dict[str, Any]],
+    emails: list[dict[str, Any]],
     forbidden: tuple[str, str],
 ) -> None:
     verb, status = forbidden
-    job = of(letters, "bob")
+    job = of(emails, "bob")
     if status != "pending":
         end(database, job["id"], status)
     before = operator.get(f"/api/v1/jobs/{job['id']}").json()
@@ -280,11 +330,11 @@ def test_what_the_state_of_a_letter_does_not_allow_is_a_conflict_that_names_it(
     assert operator.get(f"/api/v1/jobs/{job['id']}").json() == before
     assert doorbell.rung == []
     with database.begin() as connection:
-        assert connection.scalar(select(func.count()).select_from(email_jobs)) == len(letters)
+        assert connection.scalar(select(func.count()).select_from(email_jobs)) == len(emails)
 
 
 @pytest.mark.parametrize("path", ["1", "1/retry", "1/cancel", "1/replay"])
-def test_a_letter_that_does_not_exist_is_not_found(operator: httpx.Client, path: str) -> None:
+def test_an_email_that_does_not_exist_is_not_found(operator: httpx.Client, path: str) -> None:
     method = "POST" if "/" in path else "GET"
 
     assert operator.request(method, f"/api/v1/jobs/{path}").status_code == 404

@@ -29,7 +29,7 @@ from tests.support.statements import statements
 EVENT = {"type": "cl.comment.created", "actor": "dana", "cl": {"link": "CL-1"}, "comment": {"id": "1", "body": "Why?"}}
 WORKER = UUID(int=1)
 RELAY = "mx.example.com:587"
-MOST_STATEMENTS = 13
+MOST_STATEMENTS = 14
 Series = dict[str, float]
 
 
@@ -90,9 +90,9 @@ def test_outcomes_are_counted_by_type_with_a_series_for_each_there_can_be(contex
     assert series['notify_ambiguous_total{event_type="cl.merged"}'] == 0
 
 
-def test_letters_that_died_are_shown_by_why(context: Context) -> None:
+def test_emails_that_died_are_shown_by_why(context: Context) -> None:
     with context.database.begin() as connection:
-        rows.letter(connection, **ended("dead"), outcome_reason="refused")
+        rows.job(connection, **ended("dead"), outcome_reason="refused")
 
     series = scrape(context)
 
@@ -104,7 +104,7 @@ def test_a_wave_of_deaths_is_shown_by_why(context: Context) -> None:
     assert scrape(context)['notify_wave_of_deaths{reason="poison"}'] == 0
     with context.database.begin() as connection:
         for _ in range(LEAST):
-            rows.letter(connection, **ended("dead"), outcome_reason="oversize")
+            rows.job(connection, **ended("dead"), outcome_reason="oversize")
 
     series = scrape(context)
 
@@ -183,10 +183,10 @@ def test_scrapes_within_a_quarter_of_a_minute_ask_the_database_once(database: Da
     assert due() == 1
 
 
-def test_a_reading_takes_thirteen_statements_however_much_there_is(database: Database) -> None:
+def test_a_reading_takes_fourteen_statements_however_much_there_is(database: Database) -> None:
     with database.begin() as connection:
         for number in range(50):
-            rows.letter(connection, **ended("dead"), outcome_reason=f"reason-{number % 7}")
+            rows.job(connection, **ended("dead"), outcome_reason=f"reason-{number % 7}")
             stats.count(connection, worker=UUID(int=number), counts=Counter({(f"type-{number}", "sent"): 1}))
     with statements(database) as sent:
         list(OutboxCollector(database, relays=(RELAY,)).collect())

@@ -7,6 +7,7 @@ import pytest
 from sqlalchemy import Connection, text
 
 from notify.api.metrics import OutboxCollector
+from notify.domain.waves import wave
 from notify.store.database import Database
 from notify.store.gauges import NEWEST, ended_of_late
 from notify.store.migrate import upgrade
@@ -18,27 +19,50 @@ from tests.support.statements import Sent, statements
 HISTORY = 30_000
 DEAD = 100
 WITHIN_THE_WINDOW = 10
-LARGE = {"events", "email_jobs", "people"}
+LARGE = {"events", "email_jobs", "notifications", "people"}
 
 FILL = """
-    INSERT INTO notify.events (key, type, cl_link, actor, status, finished_at)
+    INSERT INTO notify.events (key, type, topic, actor, status, finished_at)
     SELECT 'old-' || n, 'cl.comment.created', 'CL-1', 'dana', CASE WHEN n <= :dead THEN 'dead' ELSE 'done' END,
         now() - n * interval '1 minute'
     FROM generate_series(1, :history) AS n;
-    INSERT INTO notify.email_jobs
-        (event_id, event_type, cl_link, username, to_email, reason, message_id, status, finished_at, outcome_reason)
-    SELECT event.id, 'cl.comment.created', 'CL-1', 'user-' || n, 'a@example.com', 'author', 'old-' || n,
-        CASE WHEN n <= :dead THEN 'dead' ELSE 'sent' END, now() - n * interval '1 minute', 'refused'
-    FROM generate_series(1, :history) AS n, (SELECT min(id) AS id FROM notify.events) AS event;
+    INSERT INTO notify.email_jobs (username, to_email, topic, message_id, status, finished_at, outcome_reason)
+    SELECT 'user-' || n, 'a@example.com', 'CL-1', 'old-' || n, CASE WHEN n <= :dead THEN 'dead' ELSE 'sent' END,
+        now() - n * interval '1 minute', 'refused'
+    FROM generate_series(1, :history) AS n;
     INSERT INTO notify.work_items (stage, id, lane, due_at, reason)
     SELECT 'fan_out', id, 9, finished_at, 'unknown_cl' FROM notify.events WHERE status = 'dead'
     UNION ALL SELECT 'deliver', id, 9, finished_at, 'refused' FROM notify.email_jobs WHERE status = 'dead';
+    INSERT INTO notify.delivery_stats (minute, worker, event_type, outcome, count)
+    SELECT date_trunc('minute', now()) - n * interval '1 minute', gen_random_uuid(), 'cl.comment.created', 'sent', 1
+    FROM generate_series(1, :history) AS n;
     INSERT INTO notify.people (username, email)
     SELECT 'user-' || n, n || '@example.com' FROM generate_series(1, :history) AS n;
-    INSERT INTO notify.email_jobs (event_id, event_type, cl_link, username, to_email, reason, message_id)
-    SELECT min(id), 'cl.comment.created', 'CL-1', 'new', 'a@example.com', 'author', 'new' FROM notify.events;
+    INSERT INTO notify.email_jobs (username, to_email, topic, message_id)
+    VALUES ('new', 'a@example.com', 'CL-1', 'new');
+    INSERT INTO notify.notifications (event_id, username, event_type, reason, decision, why, email_job_id)
+    SELECT event.id, username, 'cl.comment.created', 'author', 'told', 'default', job.id
+    FROM notify.email_jobs AS job, (SELECT min(id) AS id FROM notify.events) AS event;
     INSERT INTO notify.work_items (stage, id, lane)
     SELECT 'deliver', id, 1 FROM notify.email_jobs WHERE status = 'pending'
+"""
+
+ALL_DEAD_NOW = """
+    INSERT INTO notify.work_items (stage, id, lane, due_at, reason)
+    SELECT 'deliver', id, 9, now(), 'refused' FROM notify.email_jobs
+    ON CONFLICT (stage, id) DO UPDATE SET lane = 9, due_at = now(), reason = 'refused'
+"""
+# Ten times as many in the minute before, and half as many in this one, were sent.
+SENT_BEFORE = """
+    INSERT INTO notify.delivery_stats (minute, worker, event_type, outcome, count)
+    SELECT date_trunc('minute', now()) - ago, gen_random_uuid(), 'cl.merged', outcome, count
+    FROM (VALUES
+        (interval '1 minute', 'sent', 10 * :newest), (interval '0', 'sent', :dead / 2), (interval '0', 'dead', :dead)
+    ) AS counted(ago, outcome, count)
+"""
+DEAD_NOW = """
+    INSERT INTO notify.work_items (stage, id, lane, due_at, reason)
+    SELECT 'deliver', 1000000 + n, 9, now(), 'template_error' FROM generate_series(1, :dead) AS n
 """
 
 
@@ -50,7 +74,7 @@ def fill(connection: Connection) -> None:
 
 @pytest.fixture(scope="module")
 def aged(database_server: str) -> Iterator[Database]:
-    """A database with a history, and one letter that waits."""
+    """A database with a history, and one email that waits."""
     with new_database(database_server) as url:
         upgrade(url)
         with closing(Database(url)) as database:
@@ -65,6 +89,16 @@ def plan_of(database: Database, sent: Sent) -> Plan:
             f"EXPLAIN (ANALYZE, FORMAT JSON) {sent.sql}", sent.parameters
         ).scalar_one()[0]["Plan"]
         return plan
+
+
+def asking(database: Database, session: Connection) -> list[Plan]:
+    """What it comes to to ask what ended of late."""
+    with statements(database) as sent:
+        ended_of_late(session)
+    return [
+        session.exec_driver_sql(f"EXPLAIN (ANALYZE, FORMAT JSON) {one.sql}", one.parameters).scalar_one()[0]["Plan"]
+        for one in sent
+    ]
 
 
 def test_a_reading_reads_no_large_table_from_end_to_end(aged: Database) -> None:
@@ -84,11 +118,24 @@ def test_a_reading_meets_few_rows_of_the_history(aged: Database) -> None:
     assert sum(map(met, scans)) <= 3 * DEAD
 
 
-def test_asking_what_ended_of_late_reads_one_index_and_no_more_of_it_beside_a_history(aged: Database) -> None:
+def test_asking_what_ended_of_late_reads_two_indexes_and_no_more_of_them_beside_a_history(aged: Database) -> None:
     with aged.engine.connect() as session:
-        plan = plans.plan_of(aged, session, lambda: ended_of_late(session))
-        assert plans.indexes_read(plan) == {"email_jobs_finished"}
-        assert plans.rows_read(plan) <= WITHIN_THE_WINDOW
-        session.execute(text("UPDATE notify.email_jobs SET finished_at = now() WHERE finished_at IS NOT NULL"))
-        assert plans.rows_read(plans.plan_of(aged, session, lambda: ended_of_late(session))) <= 2 * NEWEST
+        asked = asking(aged, session)
+        assert [plans.indexes_read(plan) for plan in asked] == [{"delivery_stats_pkey"}, {"work_items_due"}]
+        assert sum(map(plans.rows_read, asked)) <= 3 * WITHIN_THE_WINDOW
+        session.execute(text(ALL_DEAD_NOW))
+        session.execute(text("ANALYZE notify.work_items"))
+        assert sum(map(plans.rows_read, asking(aged, session))) <= 2 * NEWEST
         session.rollback()
+
+
+@pytest.mark.parametrize(("dead", "is_seen"), [(NEWEST // 2, False), (NEWEST, True), (3 * NEWEST, True)])
+def test_many_that_died_at_last_are_seen_however_many_were_sent_before(
+    aged: Database, dead: int, is_seen: bool
+) -> None:
+    with aged.engine.connect() as session:
+        session.execute(text(SENT_BEFORE), {"dead": dead, "newest": NEWEST})
+        session.execute(text(DEAD_NOW), {"dead": dead})
+        found = wave(ended_of_late(session))
+        session.rollback()
+    assert (found is not None and found.deaths.reason) == (is_seen and "template_error")

@@ -160,7 +160,7 @@ def test_what_waits_follows_a_put_at_once(dana: httpx.Client, database: Database
     dana.put(CONFIG, json={"paused_until": "2099-01-01T00:00:00Z"})
     office.letters_wait("dana")
     row = next(one for one in office.jobs() if one.username == "dana")
-    assert (row.held_by, row.due_at) == ("pause", datetime(2099, 1, 1, tzinfo=UTC))
+    assert (row.deferred_by, row.due_at) == ("pause", datetime(2099, 1, 1, tzinfo=UTC))
 
     dana.put(CONFIG, json={"preferences": [], "paused_until": None})
     assert office.now("SELECT due_at <= now() FROM jobs WHERE username = 'dana'") == [(True,)]

@@ -151,9 +151,9 @@ def test_workers_that_a_killed_drain_held_back_can_be_held_and_let_go(database: 
 def test_a_drain_is_over_when_what_waits_waits_for_a_later_hour(database: Database) -> None:
     with database.begin() as connection:
         assert not busy(connection)
-        rows.letter(connection, due_at=rows.ago(hours=-1))
+        rows.job(connection, due_at=rows.ago(hours=-1))
         assert not busy(connection)
-        mine = rows.letter(connection)
+        mine = rows.job(connection)
         assert busy(connection)
     leased = {"lane": Lane.LEASED, "leased_by": UUID(int=1), "due_at": rows.ago(hours=-1)}
     rows.change_item(database, DELIVER, mine, **leased)

@@ -14,15 +14,15 @@ def token(url: str) -> str:
     return url.rpartition("/")[2]
 
 
-@given(username=NAME, code=NAME, cl_link=NAME)
-@example(username="a.b", code="cl.comment.created", cl_link="team/x.y.z")
-def test_every_name_comes_back_as_it_was(username: str, code: str, cl_link: str) -> None:
-    beside = fits(encoded(username), subject(code, cl_link))
-    stop, mute = LINKS.stop_event_type(username, code, beside=cl_link), LINKS.mute_change_list(username, cl_link)
+@given(username=NAME, code=NAME, topic=NAME)
+@example(username="a.b", code="cl.comment.created", topic="team/x.y.z")
+def test_every_name_comes_back_as_it_was(username: str, code: str, topic: str) -> None:
+    beside = fits(encoded(username), subject(code, topic))
+    stop, mute = LINKS.stop_event_type(username, code, beside=topic), LINKS.mute_change_list(username, topic)
     assert LINKS.read_unsubscribe(token(stop)) == Unsubscribe(
-        username, Scope.EVENT_TYPE, code, cl_link if beside else None
+        username, Scope.EVENT_TYPE, code, topic if beside else None
     )
-    assert LINKS.read_unsubscribe(token(mute)) == Unsubscribe(username, Scope.CHANGE_LIST, cl_link)
+    assert LINKS.read_unsubscribe(token(mute)) == Unsubscribe(username, Scope.CHANGE_LIST, topic)
     assert LINKS.read_unsubscribe(token(LINKS.stop_everything(username))) == Unsubscribe(username, Scope.EVERYTHING, "")
     assert LINKS.read_preferences(token(LINKS.preferences(username))) == username
 

@@ -75,7 +75,7 @@ def test_a_line_that_is_refused_is_named_and_loses_no_other(notify: Notify, data
     assert Office(database, None).now("SELECT key FROM notify.events ORDER BY id") == [("good",), ("k2",)]
 
 
-def test_letters_can_be_listed_shown_cancelled_retried_and_replayed(notify: Notify, database: Database) -> None:
+def test_emails_can_be_listed_shown_cancelled_retried_and_replayed(notify: Notify, database: Database) -> None:
     office = Office(database, None)
     (job,) = [one for one in office.letters_wait("ann") if one.status == "pending"]
     number = str(job.id)
@@ -98,7 +98,7 @@ def test_a_job_that_is_not_there_is_an_error(notify: Notify, action: str) -> Non
     assert said.code != 0
 
 
-def test_a_sent_letter_is_not_sent_again_by_retry(notify: Notify, database: Database, relay: ScriptedRelay) -> None:
+def test_a_sent_email_is_not_sent_again_by_retry(notify: Notify, database: Database, relay: ScriptedRelay) -> None:
     office = Office(database, relay.url)
     (job,) = [one for one in office.letters_wait("ann") if one.status == "pending"]
     office.drain()
@@ -146,7 +146,7 @@ def test_a_programs_token_works_until_it_is_revoked(notify: Notify, database: Da
         assert tokens.use(connection, made["token"]) is None
 
 
-def test_a_preview_shows_the_letter_in_every_form(notify: Notify) -> None:
+def test_a_preview_shows_the_email_in_every_form(notify: Notify) -> None:
     shown = notify("preview", "cl.comment.created", "--json").json
 
     assert shown["subject"] == "[monorepo] Cap the upload retry (CL-4821)"
@@ -160,7 +160,7 @@ def test_a_preview_of_an_unknown_type_is_an_error(notify: Notify) -> None:
     assert isinstance(notify("preview", "cl.sneezed").error, NotifyError)
 
 
-def test_a_test_letter_goes_through_the_relay_and_says_what_it_answered(
+def test_a_test_email_goes_through_the_relay_and_says_what_it_answered(
     notify: Notify, relay: ScriptedRelay, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("NOTIFY_SMTP_URL", relay.url)
@@ -171,11 +171,11 @@ def test_a_test_letter_goes_through_the_relay_and_says_what_it_answered(
 
     assert (taken.code, taken.json["outcome"], taken.json["answer"]["code"]) == (0, "sent", 250)
     assert (refused.code, refused.json["outcome"], refused.json["answer"]["code"]) == (1, "dead", 550)
-    assert [letter.recipient for letter in relay.letters] == ["ann@example.com"]
+    assert [email.recipient for email in relay.letters] == ["ann@example.com"]
 
 
 @pytest.mark.parametrize("none", ["ann", "Ann <ann@example.com>", "ann@exa_mple.com"])
-def test_a_test_letter_to_what_is_no_address_is_refused_before_the_relay_is_asked(
+def test_a_test_email_to_what_is_no_address_is_refused_before_the_relay_is_asked(
     notify: Notify, relay: ScriptedRelay, monkeypatch: pytest.MonkeyPatch, none: str
 ) -> None:
     monkeypatch.setenv("NOTIFY_SMTP_URL", relay.url)
@@ -184,7 +184,7 @@ def test_a_test_letter_to_what_is_no_address_is_refused_before_the_relay_is_aske
     assert relay.connections == 0
 
 
-def test_a_test_letter_goes_through_the_relay_that_is_asked_for(
+def test_a_test_email_goes_through_the_relay_that_is_asked_for(
     notify: Notify, relay: ScriptedRelay, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with ScriptedRelay() as second:
@@ -200,7 +200,7 @@ def test_a_test_letter_goes_through_the_relay_that_is_asked_for(
         assert (len(relay.letters), second.connections) == (1, 0)
 
 
-def test_without_a_relay_a_test_letter_is_refused(notify: Notify) -> None:
+def test_without_a_relay_a_test_email_is_refused(notify: Notify) -> None:
     assert isinstance(notify("send-test", "ann@example.com").error, InvalidSettings)
 
 

@@ -90,13 +90,11 @@ def test_a_table_that_nobody_cleans_up_is_named(well: Notify, database: Database
 
 
 @pytest.mark.parametrize("reason", ["poison", "template_error", "internal_error"])
-def test_what_letters_died_of_is_named_with_what_brings_them_back(
-    well: Notify, database: Database, reason: str
-) -> None:
+def test_what_emails_died_of_is_named_with_what_brings_them_back(well: Notify, database: Database, reason: str) -> None:
     with database.begin() as connection:
-        rows.letter(connection, **{**rows.ended("dead"), "outcome_reason": reason})
-        rows.letter(connection, **{**rows.ended("dead"), "outcome_reason": "refused"})
-        rows.letter(connection, **{**rows.ended("dead", at=rows.ago(days=2)), "outcome_reason": "bad_address"})
+        rows.job(connection, **{**rows.ended("dead"), "outcome_reason": reason})
+        rows.job(connection, **{**rows.ended("dead"), "outcome_reason": "refused"})
+        rows.job(connection, **{**rows.ended("dead", at=rows.ago(days=2)), "outcome_reason": "bad_address"})
 
     (finding,) = found(well).values()
     assert finding["about"] == "dead in deliver"
@@ -124,9 +122,9 @@ def test_a_wave_of_deaths_is_named_by_doctor_and_top_long_before_a_hundred_have_
     assert [one["about"] for one in well("top", "--once", "--json").json["wrong"]] == ["wave of deaths"]
 
 
-def test_letters_that_nobody_takes_are_named(well: Notify, database: Database) -> None:
+def test_emails_that_nobody_takes_are_named(well: Notify, database: Database) -> None:
     with database.begin() as connection:
-        rows.letter(connection, due_at=rows.ago(minutes=10))
+        rows.job(connection, due_at=rows.ago(minutes=10))
         rows.event(connection)
 
     assert set(found(well)) == {"workers", "queue deliver"}

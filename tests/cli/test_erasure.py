@@ -18,14 +18,22 @@ WORDS = "only ann says so"
 CHOICES = """
     INSERT INTO notify.user_notification_settings (username, email) VALUES ('ann', 'ann@home.example');
     INSERT INTO notify.user_notification_preferences VALUES ('ann', 'cl.merged', false);
-    INSERT INTO notify.cl_mutes (cl_link, username) VALUES ('CL-9', 'ann');
-    INSERT INTO notify.cl_subscriptions (cl_link, username) VALUES ('CL-8', 'ann')
+    INSERT INTO notify.cl_mutes (topic, username) VALUES ('CL-9', 'ann');
+    INSERT INTO notify.cl_subscriptions (topic, username) VALUES ('CL-8', 'ann')
+"""
+
+OF_BOB = [
+    "SELECT * FROM notify.email_jobs WHERE username = 'bob' ORDER BY id",
+    "SELECT * FROM notify.notifications WHERE username = 'bob' ORDER BY id",
+]
+DECIDED = """
+    SELECT decision, why, count(*), count(DISTINCT email_job_id) FROM notify.notifications GROUP BY 1, 2 ORDER BY 1, 2
 """
 
 
 @pytest.fixture
 def office(database: Database, relay: ScriptedRelay) -> Office:
-    """Ann got a letter, was refused one, waits for one, said something and has made choices; bob is told too."""
+    """Ann got an email, was refused one, waits for one, said something and has made choices; bob is told too."""
     made = Office(database, relay.url)
     made.letters_wait("ann", "bob", key="first")
     made.drain()
@@ -57,7 +65,11 @@ def everything(database: Database) -> str:
 def test_a_person_is_given_everything_that_is_stored_of_them(notify: Notify) -> None:
     given = notify("people", "export", "ann", "--json").json
 
-    assert {one["to_email"] for one in given["email_jobs"] if one["to_email"]} == {"ann@example.com"}
+    assert {one["to_email"] for one in given["email_jobs"]} == {"ann@example.com"}
+    assert {(one["username"], one["decision"]) for one in given["notifications"]} == {
+        ("ann", "told"),
+        ("ann", "skipped"),
+    }
     assert [one["payload"]["comment"]["body"] for one in given["events"]] == [WORDS]
     assert [one["text"] for one in given["email_attempts"]] != []
     for table in ("people", "user_notification_settings", "user_notification_preferences", "cl_mutes"):
@@ -70,7 +82,8 @@ def test_nothing_of_an_erased_person_is_left_and_what_was_counted_is(
 ) -> None:
     before = office.now("SELECT status, count(*) FROM notify.email_jobs GROUP BY 1 ORDER BY 1")
     counted = office.now("SELECT outcome, sum(count) FROM notify.delivery_stats GROUP BY 1 ORDER BY 1")
-    others = office.now("SELECT * FROM notify.email_jobs WHERE username = 'bob' ORDER BY id")
+    others = [office.now(statement) for statement in OF_BOB]
+    decided = office.now(DECIDED)
     assert "ann" in everything(database)
 
     said = notify("people", "erase", "ann", "--yes", "--json")
@@ -84,7 +97,8 @@ def test_nothing_of_an_erased_person_is_left_and_what_was_counted_is(
     assert after == {status: count for status, count in before if status != "pending"}
     assert waiting == dict(before)["pending"]
     assert office.now("SELECT outcome, sum(count) FROM notify.delivery_stats GROUP BY 1 ORDER BY 1") == counted
-    assert office.now("SELECT * FROM notify.email_jobs WHERE username = 'bob' ORDER BY id") == others
+    assert office.now(DECIDED) == decided
+    assert [office.now(statement) for statement in OF_BOB] == others
 
 
 def test_what_others_wait_to_read_is_left_until_they_have(notify: Notify, database: Database, office: Office) -> None:

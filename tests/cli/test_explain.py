@@ -39,13 +39,13 @@ def rules(said: Any) -> list[str]:
     return [step["rule"] for step in said["trace"]]
 
 
-def test_a_letter_that_went_is_explained_by_every_rule_down_to_the_default(notify: Notify, office: Office) -> None:
+def test_an_email_that_went_is_explained_by_every_rule_down_to_the_default(notify: Notify, office: Office) -> None:
     notify("emit", "-", stdin=json.dumps(MERGE))
     office.fan_out()
     said = notify("explain", "m1", "bob", "--json").json
     assert (said["told"], said["why"], said["reason"], said["event_type"]) == (True, "default", "reviewer", "cl.merged")
     assert rules(said) == ORDER
-    assert [one["status"] for one in said["jobs"]] == ["pending"]
+    assert [(one["status"], one["job_id"] is None) for one in said["notifications"]] == [("pending", False)]
 
 
 def test_a_choice_made_since_is_what_decides_now_and_the_row_says_what_did_then(notify: Notify, office: Office) -> None:
@@ -59,10 +59,12 @@ def test_a_choice_made_since_is_what_decides_now_and_the_row_says_what_did_then(
     said = notify("explain", "m1", "bob", "--json").json
     assert (said["told"], said["why"]) == (True, "chosen_event")
     assert rules(said) == ORDER[:-1]
-    assert [(one["status"], one["outcome_reason"]) for one in said["jobs"]] == [("skipped", "muted_cl")]
+    assert [(one["status"], one["why"], one["job_id"]) for one in said["notifications"]] == [
+        ("skipped", "muted_cl", None)
+    ]
 
 
-def test_who_has_a_digest_is_told_when_the_letter_would_leave(notify: Notify, office: Office) -> None:
+def test_who_has_a_digest_is_told_when_the_email_would_leave(notify: Notify, office: Office) -> None:
     notify("emit", "-", stdin=json.dumps(MERGE))
     with office.database.begin() as connection:
         settings = Settings(delivery_mode="daily", digest_hour=7, timezone="Mars/Base")
@@ -107,7 +109,7 @@ def test_before_the_fact_everything_is_as_it_would_be_and_nothing_is_stored(noti
     said = notify("explain", "m1", "bob", "--dry-run", "-", "--json", stdin=json.dumps(mention)).json
     assert (said["told"], said["reason"], said["event_type"]) == (True, "mentioned", "cl.comment.mentioned")
     assert rules(said) == ORDER
-    assert said["jobs"] == []
+    assert said["notifications"] == []
     assert rows.count_of(office.database, events) == rows.count_of(office.database, cl_reviewers) == 0
     with office.database.begin() as connection:
         assert directory.change_list(connection, "CL-7") is None

@@ -1,10 +1,10 @@
-"""One letter or many by hand: what is meant, what is asked first, what is said afterwards."""
+"""One email or many by hand: what is meant, what is asked first, what is said afterwards."""
 
 from collections import Counter
 from typing import Any
 
 import pytest
-from sqlalchemy import insert, select
+from sqlalchemy import select, text
 
 from notify.channels.links import SignedLinks
 from notify.cli.job_actions import NoSuchJob, NothingAsked
@@ -18,12 +18,21 @@ from tests.support.office import Office
 from tests.support.smtp import ScriptedRelay
 
 MORE_THAN_TWO_PAGES = 2 * PAGE + 1
+MANY_DEAD = """
+    WITH dead AS (
+        INSERT INTO notify.email_jobs (username, to_email, message_id, status, finished_at, outcome_reason)
+        SELECT 'person-' || n, 'person@example.com', n || '@review.example', 'dead', now(), 'refused'
+        FROM generate_series(1, :count) AS n RETURNING id, username
+    )
+    INSERT INTO notify.notifications (event_id, username, event_type, reason, decision, why, email_job_id)
+    SELECT :event_id, username, 'cl.comment.created', 'reviewer', 'told', 'default', id FROM dead
+"""
 row = email_jobs.c
 
 
 @pytest.fixture
-def letters(database: Database) -> dict[str, int]:
-    """Three letters that ended dead, each for another reason, one that waits and one that was sent; by name."""
+def emails(database: Database) -> dict[str, int]:
+    """Three emails that ended dead, each for another reason, one that waits and one that was sent; by name."""
     named: dict[str, dict[str, Any]] = {
         "template": {**rows.ended("dead"), "outcome_reason": "template_error", "created_at": rows.ago(hours=3)},
         "refused": {
@@ -37,11 +46,11 @@ def letters(database: Database) -> dict[str, int]:
         "sent": rows.ended("sent"),
     }
     with database.begin() as connection:
-        return {name: rows.letter(connection, username=name, **columns) for name, columns in named.items()}
+        return {name: rows.job(connection, username=name, **columns) for name, columns in named.items()}
 
 
 def statuses(database: Database) -> dict[str, str]:
-    """Where each letter stands, by its person."""
+    """Where each email stands, by its person."""
     with database.begin() as connection:
         return {one.username: one.status for one in connection.execute(select(row.username, row.status))}
 
@@ -50,7 +59,7 @@ def changed(before: dict[str, str], after: dict[str, str]) -> set[str]:
     return {name for name, status in after.items() if before[name] != status}
 
 
-@pytest.mark.usefixtures("letters")
+@pytest.mark.usefixtures("emails")
 @pytest.mark.parametrize(
     ("filters", "retried"),
     [
@@ -62,7 +71,7 @@ def changed(before: dict[str, str], after: dict[str, str]) -> set[str]:
         (["--status", "dead", "--address", "nobody@example.com"], set()),
     ],
 )
-def test_filters_say_which_letters_are_meant(
+def test_filters_say_which_emails_are_meant(
     notify: Notify, database: Database, filters: list[str], retried: set[str]
 ) -> None:
     before = statuses(database)
@@ -74,10 +83,10 @@ def test_filters_say_which_letters_are_meant(
     assert said.json["retried"] == len(retried)
 
 
-def test_letters_of_a_certain_time_are_meant(notify: Notify, database: Database, letters: dict[str, int]) -> None:
+def test_emails_of_a_certain_time_are_meant(notify: Notify, database: Database, emails: dict[str, int]) -> None:
     before = statuses(database)
     with database.begin() as connection:
-        refused, poison = (jobs.show(connection, letters[name]) for name in ("refused", "poison"))
+        refused, poison = (jobs.show(connection, emails[name]) for name in ("refused", "poison"))
     assert refused is not None
     assert poison is not None
     since, until = refused.created_at.isoformat(), poison.created_at.replace(tzinfo=None).isoformat()
@@ -88,22 +97,22 @@ def test_letters_of_a_certain_time_are_meant(notify: Notify, database: Database,
 
 
 def test_a_dry_run_says_how_many_and_which_and_changes_nothing(
-    notify: Notify, database: Database, letters: dict[str, int]
+    notify: Notify, database: Database, emails: dict[str, int]
 ) -> None:
     before = statuses(database)
 
     said = notify("jobs", "replay", "--after", "2020-01-01", "--dry-run", "--json").json
-    shown = notify("jobs", "replay", str(letters["refused"]), "--dry-run")
+    shown = notify("jobs", "replay", str(emails["refused"]), "--dry-run")
 
     assert (said["matched"], said["allowed"]) == (5, 4)
-    assert [one["id"] for one in said["first"]] == [letters[name] for name in ("sent", "poison", "refused", "template")]
+    assert [one["id"] for one in said["first"]] == [emails[name] for name in ("sent", "poison", "refused", "template")]
     assert (shown.code, "1 of 1" in shown.output, "554" in shown.output) == (0, True, True)
     assert statuses(database) == before
 
 
 def test_a_dry_run_shows_no_more_than_ten(notify: Notify, database: Database) -> None:
     with database.begin() as connection:
-        newest = [rows.letter(connection) for _ in range(12)]
+        newest = [rows.job(connection) for _ in range(12)]
 
     said = notify("jobs", "cancel", "--status", "pending", "--dry-run", "--json").json
 
@@ -112,25 +121,25 @@ def test_a_dry_run_shows_no_more_than_ten(notify: Notify, database: Database) ->
 
 
 @pytest.mark.parametrize(("answer", "cancelled"), [("n\n", 0), ("", 0), ("y\n", 2)])
-def test_more_than_one_letter_is_asked_about_first(
+def test_more_than_one_email_is_asked_about_first(
     notify: Notify, database: Database, answer: str, cancelled: int
 ) -> None:
     with database.begin() as connection:
         for username in ("ann", "bob"):
-            rows.letter(connection, username=username)
+            rows.job(connection, username=username)
 
     notify("jobs", "cancel", "--status", "pending", "--json", stdin=answer)
 
     assert Counter(statuses(database).values())["cancelled"] == cancelled
 
 
-@pytest.mark.usefixtures("letters")
-def test_a_single_letter_is_not_asked_about(notify: Notify) -> None:
+@pytest.mark.usefixtures("emails")
+def test_a_single_email_is_not_asked_about(notify: Notify) -> None:
     said = notify("jobs", "cancel", "--username", "waits", "--json").json
     assert (said["matched"], said["cancelled"]) == (1, 1)
 
 
-@pytest.mark.usefixtures("letters")
+@pytest.mark.usefixtures("emails")
 @pytest.mark.parametrize("action", ["retry", "cancel", "replay"])
 def test_nothing_is_done_to_everything(notify: Notify, database: Database, action: str) -> None:
     before = statuses(database)
@@ -139,41 +148,25 @@ def test_nothing_is_done_to_everything(notify: Notify, database: Database, actio
     assert statuses(database) == before
 
 
-def test_several_ids_are_several_letters_and_an_unknown_one_stops_all(
-    notify: Notify, database: Database, letters: dict[str, int]
+def test_several_ids_are_several_emails_and_an_unknown_one_stops_all(
+    notify: Notify, database: Database, emails: dict[str, int]
 ) -> None:
     before = statuses(database)
-    ids = [str(letters[name]) for name in ("template", "poison", "sent")]
+    ids = [str(emails[name]) for name in ("template", "poison", "sent")]
 
     assert isinstance(notify("jobs", "retry", *ids, "999999", "--yes").error, NoSuchJob)
     assert statuses(database) == before
 
     said = notify("jobs", "retry", *ids, "--yes", "--json").json
     assert (said["matched"], said["retried"]) == (3, 2)
-    assert said["ids"] == [letters["template"], letters["poison"]]
+    assert said["ids"] == [emails["template"], emails["poison"]]
     assert changed(before, statuses(database)) == {"template", "poison"}
 
 
-def test_however_many_letters_there_are_each_is_replayed_once(notify: Notify, database: Database) -> None:
+def test_however_many_emails_there_are_each_is_replayed_once(notify: Notify, database: Database) -> None:
     with database.begin() as connection:
         event_id = rows.event(connection, **rows.ended("done"))
-        connection.execute(
-            insert(email_jobs),
-            [
-                {
-                    "event_id": event_id,
-                    "event_type": "cl.comment.created",
-                    "cl_link": "CL-1",
-                    "username": f"person-{number}",
-                    "to_email": "person@example.com",
-                    "reason": "reviewer",
-                    "message_id": f"{number}@review.example",
-                    "outcome_reason": "refused",
-                }
-                for number in range(MORE_THAN_TWO_PAGES)
-            ],
-        )
-        connection.execute(email_jobs.update().values(**rows.ended("dead")))
+        connection.execute(text(MANY_DEAD), {"count": MORE_THAN_TWO_PAGES, "event_id": event_id})
 
     said = notify("jobs", "replay", "--reason", "refused", "--yes", "--json")
 
@@ -185,26 +178,26 @@ def test_however_many_letters_there_are_each_is_replayed_once(notify: Notify, da
     assert len(originals) == len(set(originals)) == MORE_THAN_TWO_PAGES
 
 
-def test_a_list_takes_the_filters_and_goes_on_below_an_id(notify: Notify, letters: dict[str, int]) -> None:
-    dead = [letters[name] for name in ("poison", "refused", "template")]
+def test_a_list_takes_the_filters_and_goes_on_below_an_id(notify: Notify, emails: dict[str, int]) -> None:
+    dead = [emails[name] for name in ("poison", "refused", "template")]
 
     assert [one["id"] for one in notify("jobs", "list", "--status", "dead", "--json").json] == dead
     below = notify("jobs", "list", "--status", "dead", "--below", str(dead[0]), "--json").json
     assert [one["id"] for one in below] == dead[1:]
-    assert [one["id"] for one in notify("jobs", "list", "--code", "554", "--json").json] == [letters["refused"]]
+    assert [one["id"] for one in notify("jobs", "list", "--code", "554", "--json").json] == [emails["refused"]]
 
 
-def test_a_letter_is_found_by_what_the_relay_or_the_mailbox_calls_it(notify: Notify, database: Database) -> None:
+def test_an_email_is_found_by_what_the_relay_or_the_mailbox_calls_it(notify: Notify, database: Database) -> None:
     with database.begin() as connection:
         taken = {**rows.ended("sent"), "relay_reply": "2.0.0 Ok: queued as 4XyZ", "message_id": "cl.1@review.example"}
-        job = rows.letter(connection, **taken)
-        rows.letter(connection)
+        job = rows.job(connection, **taken)
+        rows.job(connection)
 
     for question in (["--queue-id", "4XyZ"], ["--message-id", "<cl.1@review.example>"]):
         assert [one["id"] for one in notify("jobs", "list", *question, "--json").json] == [job]
 
 
-def test_a_letter_is_shown_with_tries_event_rules_and_words(notify: Notify, database: Database) -> None:
+def test_an_email_is_shown_with_attempts_notifications_rules_and_words(notify: Notify, database: Database) -> None:
     with ScriptedRelay(reply_by_recipient={"ann@example.com": "450 4.2.0 busy"}) as relay:
         office = Office(database, relay.url)
         (job,) = [one for one in office.letters_wait("ann") if one.username == "ann"]
@@ -214,7 +207,8 @@ def test_a_letter_is_shown_with_tries_event_rules_and_words(notify: Notify, data
     (attempt,) = said["attempts"]
     assert (attempt["phase"], attempt["code"], attempt["relay"]) == ("rcpt", 450, relay.url.removeprefix("smtp://"))
     assert 0 <= attempt["took_ms"] < 60_000
-    assert (said["event"]["key"], said["trace"][-1]["rule"]) == ("k1", "default")
+    (told,) = said["notifications"]
+    assert (told["event_key"], told["trace"][-1]["rule"], told["job_id"]) == ("k1", "default", job.id)
     assert "The jitter comes after the cap." in said["email"]["text"]
     theirs = SignedLinks(secrets=["k" * 32], public_url="https://notify.example.com").preferences("ann")
     assert theirs.rpartition("/")[0] in said["email"]["text"]
@@ -224,7 +218,22 @@ def test_a_letter_is_shown_with_tries_event_rules_and_words(notify: Notify, data
     assert "Subject: " not in notify("jobs", "show", str(job.id)).output
 
 
-def test_a_letter_that_was_sent_is_shown_with_its_relay_and_how_long_it_took(
+def test_a_bundle_is_listed_once_and_shown_with_the_rules_about_each_event(notify: Notify, database: Database) -> None:
+    with database.begin() as connection:
+        job = rows.job(connection, event_id=rows.event(connection, **rows.ended("done"), key="first"))
+        second = rows.event(connection, **rows.ended("done"), key="second")
+        rows.notification(connection, event_id=second, email_job_id=job, reason="reviewer")
+
+    (listed,) = notify("jobs", "list", "--event", "second", "--json").json
+    assert (listed["id"], listed["event_key"], listed["notification_count"]) == (job, "first", 2)
+    told = notify("jobs", "show", str(job), "--json").json["notifications"]
+    assert [(one["event_key"], one["reason"]) for one in told] == [("first", "author"), ("second", "reviewer")]
+    assert [one["trace"][0]["found"] for one in told] == ["is concerned as author", "is concerned as reviewer"]
+    shown = notify("jobs", "show", str(job)).output
+    assert all(f"key {key}" in shown for key in ("first", "second"))
+
+
+def test_an_email_that_was_sent_is_shown_with_its_relay_and_how_long_it_took(
     notify: Notify, database: Database
 ) -> None:
     with ScriptedRelay() as relay:
@@ -238,7 +247,7 @@ def test_a_letter_that_was_sent_is_shown_with_its_relay_and_how_long_it_took(
     assert "sent_in_ms" in notify("jobs", "show", str(job.id)).output
 
 
-@pytest.mark.usefixtures("letters")
+@pytest.mark.usefixtures("emails")
 def test_an_instant_that_is_none_is_refused(notify: Notify, database: Database) -> None:
     before = statuses(database)
 

@@ -30,7 +30,7 @@ def office(database: Database, relay: ScriptedRelay) -> Office:
 
 
 def became_of(office: Office, key: str) -> list[tuple[str, str | None]]:
-    """What became of ann's letter about an event."""
+    """What became of ann's email about an event."""
     return [(job.status, job.outcome_reason) for job in office.jobs(key) if job.username == "ann"]
 
 

@@ -10,16 +10,16 @@ from tests.support import rows
 
 
 @pytest.fixture
-def letters(database: Database) -> None:
-    """Two letters that ended twenty days ago, one sent and one dead, each about an event of its own."""
+def emails(database: Database) -> None:
+    """Two emails that ended twenty days ago, one sent and one dead, each about an event of its own."""
     with database.begin() as connection:
         for status in ("sent", "dead"):
             aged = rows.ago(days=20)
             event_id = rows.event(connection, **rows.ended("done", at=aged))
-            rows.letter(connection, event_id=event_id, **rows.ended(status, at=aged))
+            rows.job(connection, event_id=event_id, **rows.ended(status, at=aged))
 
 
-@pytest.mark.usefixtures("letters")
+@pytest.mark.usefixtures("emails")
 def test_a_dry_run_says_what_would_go_and_deletes_nothing(notify: Notify, database: Database) -> None:
     said = notify("prune", "--dry-run", "--json")
 
@@ -28,7 +28,7 @@ def test_a_dry_run_says_what_would_go_and_deletes_nothing(notify: Notify, databa
     assert "1 jobs, 1 events" in notify("prune", "--dry-run").output
 
 
-@pytest.mark.usefixtures("letters")
+@pytest.mark.usefixtures("emails")
 def test_what_is_old_goes_and_is_counted(notify: Notify, database: Database) -> None:
     said = notify("prune", "--json")
 
@@ -37,8 +37,8 @@ def test_what_is_old_goes_and_is_counted(notify: Notify, database: Database) -> 
     assert rows.count_of(database, email_jobs) == 1
 
 
-@pytest.mark.usefixtures("letters")
-def test_how_long_letters_are_kept_is_a_setting(notify: Notify, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("emails")
+def test_how_long_emails_are_kept_is_a_setting(notify: Notify, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NOTIFY_KEEP_SENT_DAYS", "30")
     assert notify("prune", "--json").json["jobs"] == 0
 
@@ -46,7 +46,7 @@ def test_how_long_letters_are_kept_is_a_setting(notify: Notify, monkeypatch: pyt
     assert notify("prune", "--json").json["jobs"] == 1
 
 
-@pytest.mark.usefixtures("letters")
+@pytest.mark.usefixtures("emails")
 def test_beside_another_run_nothing_is_deleted_and_it_says_so(notify: Notify, database: Database) -> None:
     with database.engine.connect() as somebody:
         assert upkeep.take_turn(somebody)

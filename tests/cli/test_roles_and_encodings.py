@@ -25,6 +25,10 @@ from tests.support.smtp import ScriptedRelay
 OWNER, WORKER, APPLICATION = ROLES = ("outbox_owner", "outbox_worker", "application")
 SCHEMAS = text("SELECT count(*) FROM pg_namespace WHERE nspname = 'notify'")
 LIBC_IS_ONE_OF_SEVERAL = 150_000
+A_YEAR_LATER = """
+    UPDATE notify.email_jobs
+    SET (created_at, finished_at) = (created_at - interval '1 year', finished_at - interval '1 year')
+"""
 
 
 def documented(page: str, first: str) -> list[str]:
@@ -113,7 +117,7 @@ def test_the_documented_roles_migrate_emit_and_work(
         assert office.drain()["sent"] > 0
         assert notify("top", "--once", "--json").json["wrong"] == []
         assert {one["about"] for one in notify("doctor", "--json").json if not one["ok"]} == set()
-        office.now("UPDATE notify.email_jobs SET finished_at = now() - interval '1 year'")
+        office.now(A_YEAR_LATER)
         assert notify("prune", "--json").json["jobs"] > 0
         assert notify("migrate", "--json").error is None
 

@@ -62,7 +62,7 @@ def test_a_session_names_itself_by_what_everybody_can_look_up(
     assert names(relay) == {said}
 
 
-def test_doctor_worker_and_sample_letter_say_the_same_name(
+def test_doctor_worker_and_sample_email_say_the_same_name(
     well: Notify, relay: ScriptedRelay, database: Database, settings: Callable[..., None]
 ) -> None:
     settings(ehlo_name="out.example.net")

@@ -60,7 +60,7 @@ def test_a_worker_is_shown_with_what_it_holds_and_until_when(well: Notify, datab
     lease = {"status": "sending", "due_at": rows.ago(seconds=-60), "leased_by": WORKER, "attempt": 1}
     with database.begin() as connection:
         for _ in range(3):
-            rows.letter(connection, **lease)
+            rows.job(connection, **lease)
         rows.event(connection, **{**lease, "status": "working", "due_at": rows.ago(seconds=-30)})
 
     (worker,) = well("top", "--once", "--json").json["workers"]
@@ -70,11 +70,11 @@ def test_a_worker_is_shown_with_what_it_holds_and_until_when(well: Notify, datab
     assert timedelta(seconds=0) < left <= timedelta(seconds=30)
 
 
-def test_tries_that_ended_alike_are_one_line_with_the_newest_words(well: Notify, database: Database) -> None:
-    tries = [(450, "first"), (554, "spam"), (450, "second"), (450, None)]
+def test_attempts_that_ended_alike_are_one_line_with_the_newest_words(well: Notify, database: Database) -> None:
+    attempts = [(450, "first"), (554, "spam"), (450, "second"), (450, None)]
     with database.begin() as connection:
-        job = rows.letter(connection, due_at=rows.ago(hours=-1))
-        for number, (code, words) in enumerate(tries):
+        job = rows.job(connection, due_at=rows.ago(hours=-1))
+        for number, (code, words) in enumerate(attempts):
             values = {"job_id": job, "attempt": number, "code": code, "text": words, "verdict": "retry: later"}
             connection.execute(insert(email_attempts).values(values))
         connection.execute(
@@ -124,9 +124,9 @@ def test_a_broker_that_is_gone_is_named(well: Notify, monkeypatch: pytest.Monkey
     assert set(wrong(well("top", "--once", "--json").json)) == {"broker"}
 
 
-def test_a_letter_that_is_poison_is_named(well: Notify, database: Database) -> None:
+def test_an_email_that_is_poison_is_named(well: Notify, database: Database) -> None:
     with database.begin() as connection:
-        rows.letter(connection, **{**rows.ended("dead"), "outcome_reason": "poison"})
+        rows.job(connection, **{**rows.ended("dead"), "outcome_reason": "poison"})
     assert "poison" in wrong(well("top", "--once", "--json").json)["dead in deliver"]
 
 

@@ -86,12 +86,12 @@ def toy(connection: Connection, **columns: object) -> int:
 
 def event(connection: Connection, **columns: object) -> int:
     """An event on a change list of its own."""
-    return rows.event(connection, **{"cl_link": f"CL-{uuid4()}", **columns})
+    return rows.event(connection, **{"topic": f"CL-{uuid4()}", **columns})
 
 
 @pytest.fixture(params=[FAN_OUT, DELIVER, TOY])
 def queue(request: pytest.FixtureRequest, database: Database) -> Iterator[Queue]:
-    add = {FAN_OUT: event, DELIVER: rows.letter, TOY: toy}
+    add = {FAN_OUT: event, DELIVER: rows.job, TOY: toy}
     others = [stage for stage in add if stage != request.param]
     with database.begin() as connection:
         strangers = {stage: add[stage](connection) for stage in others}
@@ -393,10 +393,10 @@ def test_renewing_and_settling_nothing_asks_the_database_nothing(queue: Queue) -
 
 def test_while_an_item_is_leased_no_other_of_its_order_key_is_taken(database: Database) -> None:
     queue = Queue(database=database, stage=FAN_OUT, add=rows.event, ordered=True)
-    first = queue.put(cl_link="CL-1")
+    first = queue.put(topic="CL-1")
     assert ids(queue.claim(limit=1)) == [first]
-    urgent = queue.put(cl_link="CL-1", lane=Lane.URGENT, order_key="urgent CL-1")
-    elsewhere, second = queue.put(cl_link="CL-2"), queue.put(cl_link="CL-1")
+    urgent = queue.put(topic="CL-1", lane=Lane.URGENT, order_key="urgent CL-1")
+    elsewhere, second = queue.put(topic="CL-2"), queue.put(topic="CL-1")
     assert ids(queue.claim()) == [urgent, elsewhere]
     queue.settle(Ending(id=first, attempt=1))
     assert ids(queue.claim()) == [second]
@@ -404,11 +404,11 @@ def test_while_an_item_is_leased_no_other_of_its_order_key_is_taken(database: Da
 
 def test_a_claim_says_what_comes_before_unless_that_has_failed_or_died(database: Database) -> None:
     queue = Queue(database=database, stage=FAN_OUT, add=rows.event, ordered=True)
-    queue.put(cl_link="CL-0")
+    queue.put(topic="CL-0")
     first = queue.put(failures=1, due_at=rows.ago(minutes=-5))
     dead = queue.put(lane=Lane.DEAD, reason="test")
     second, third = queue.put(), queue.put()
-    queue.put(cl_link="CL-2")
+    queue.put(topic="CL-2")
     found = {one.id: one.follows for one in queue.claim()}
     assert first not in found
     assert dead not in found

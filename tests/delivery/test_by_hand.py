@@ -1,4 +1,4 @@
-"""Many letters by hand, a page at a time, beside workers and other operators."""
+"""Many emails by hand, a page at a time, beside workers and other operators."""
 
 from datetime import timedelta
 from itertools import islice
@@ -30,9 +30,9 @@ def cancel(database: Database, job_id: int) -> bool:
         return jobs.cancel(connection, job_id)
 
 
-def test_letters_that_are_due_again_are_not_found_by_the_next_page(database: Database) -> None:
+def test_emails_that_are_due_again_are_not_found_by_the_next_page(database: Database) -> None:
     with database.begin() as connection:
-        there = [rows.letter(connection) for _ in range(5)]
+        there = [rows.job(connection) for _ in range(5)]
 
     pages = by_hand.pages(database, Action.RETRY, Which(status="pending"), last_id=LAST, size=2)
     done = [page.done for page in islice(pages, MOST_PAGES)]
@@ -42,7 +42,7 @@ def test_letters_that_are_due_again_are_not_found_by_the_next_page(database: Dat
 
 def test_what_is_done_stays_done_when_the_operator_gives_up(database: Database) -> None:
     with database.begin() as connection:
-        there = [rows.letter(connection) for _ in range(4)]
+        there = [rows.job(connection) for _ in range(4)]
 
     next(by_hand.pages(database, Action.CANCEL, Which(status="pending"), last_id=LAST, size=2))
 
@@ -50,14 +50,14 @@ def test_what_is_done_stays_done_when_the_operator_gives_up(database: Database) 
     assert stand == ["cancelled", "cancelled", "pending", "pending"]
 
 
-def test_a_replay_that_comes_back_at_the_same_moment_stops_no_other_letter(database: Database) -> None:
+def test_a_replay_that_comes_back_at_the_same_moment_stops_no_other_email(database: Database) -> None:
     with database.begin() as connection:
         event_id = rows.event(connection, **rows.ended("done"))
-        original = rows.letter(connection, event_id=event_id, **rows.ended("sent"))
+        original = rows.job(connection, event_id=event_id, **rows.ended("sent"))
         first, second = (
-            rows.letter(connection, event_id=event_id, replay_of=original, **rows.ended("dead")) for _ in range(2)
+            rows.job(connection, event_id=event_id, replay_of=original, **rows.ended("dead")) for _ in range(2)
         )
-        bystander = rows.letter(connection, **rows.ended("dead"))
+        bystander = rows.job(connection, **rows.ended("dead"))
 
     with database.engine.connect() as somebody:
         assert jobs.retry(somebody, first)
@@ -68,9 +68,9 @@ def test_a_replay_that_comes_back_at_the_same_moment_stops_no_other_letter(datab
     assert rows.row(database, email_jobs, second)["status"] == "dead"
 
 
-def test_who_cancels_a_letter_waits_for_the_worker_that_records_it(database: Database) -> None:
+def test_who_cancels_an_email_waits_for_the_worker_that_records_it(database: Database) -> None:
     with database.begin() as connection:
-        sent = rows.letter(connection)
+        sent = rows.job(connection)
         (job,) = outbox.claim(connection, limit=1, lease=timedelta(minutes=1), worker=uuid4())
     ending = Ending(job=job, settlement=Settlement(verdict="sent", status="sent"))
     with database.engine.connect() as worker:

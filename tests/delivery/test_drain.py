@@ -14,19 +14,20 @@ MAKE_DUE = "UPDATE notify.work_items SET due_at = now() WHERE stage = 'deliver' 
 STATS = "SELECT outcome, sum(count) FROM notify.delivery_stats GROUP BY outcome ORDER BY outcome"
 
 
-def test_every_waiting_letter_arrives_once_and_its_row_says_so(office: Office, relay: ScriptedRelay) -> None:
+def test_every_waiting_email_arrives_once_and_its_row_says_so(office: Office, relay: ScriptedRelay) -> None:
     waiting = office.letters_wait("ann", "bob", "cy")
-    letters = [job for job in waiting if job.status == "pending"]
+    written = [job for job in waiting if job.status == "pending"]
 
     report = office.drain()
 
     assert report["claimed"] == report["sent"] == 3
     assert sorted(one.recipient for one in relay.letters) == [f"{name}@example.com" for name in ("ann", "bob", "cy")]
-    sent = {f"<{job.message_id}>".encode() for job in letters}
+    sent = {f"<{job.message_id}>".encode() for job in written}
     assert sent == {_message_id(one.content) for one in relay.letters}
     after = [job for job in office.jobs() if job.to_email]
     assert {(job.status, job.last_code, job.attempt, job.failures) for job in after} == {("sent", 250, 1, 0)}
-    assert all(job.relay_reply and job.finished_at and job.due_at is None for job in after)
+    assert all(job.finished_at and job.due_at is None for job in after)
+    assert all(row.relay_reply for row in office.now("SELECT relay_reply FROM notify.email_jobs"))
 
 
 def test_a_second_drain_sends_nothing_again(office: Office, relay: ScriptedRelay) -> None:
@@ -63,7 +64,7 @@ def test_what_the_relay_answers_decides_what_becomes_of_the_row(
     assert code == int(reply[:3])
 
 
-def test_a_greylisted_letter_waits_at_least_five_minutes(office: Office, relay: ScriptedRelay) -> None:
+def test_a_greylisted_email_waits_at_least_five_minutes(office: Office, relay: ScriptedRelay) -> None:
     relay.answers["RCPT"] = "450 4.7.1 greylisted"
     office.letters_wait("ann")
 
@@ -74,7 +75,7 @@ def test_a_greylisted_letter_waits_at_least_five_minutes(office: Office, relay: 
     ]
 
 
-def test_an_address_refused_for_good_gets_no_letter_about_the_next_event(office: Office, relay: ScriptedRelay) -> None:
+def test_an_address_refused_for_good_gets_no_email_about_the_next_event(office: Office, relay: ScriptedRelay) -> None:
     relay.reply_by_recipient["ann@example.com"] = "550 5.1.1 no such user"
     office.letters_wait("ann", "bob")
     office.drain()
@@ -85,7 +86,7 @@ def test_an_address_refused_for_good_gets_no_letter_about_the_next_event(office:
     assert following["bob"] == ("pending", None)
 
 
-def test_a_drop_after_the_final_dot_repeats_the_letter_under_the_same_message_id(
+def test_a_drop_after_the_final_dot_repeats_the_email_under_the_same_message_id(
     office: Office, relay: ScriptedRelay
 ) -> None:
     relay.drop_at.add("DOT")
@@ -112,7 +113,7 @@ def test_what_may_be_out_is_counted_although_its_budget_is_spent(office: Office,
     assert office.now(STATS) == [("ambiguous", 1), ("dead", 1)]
 
 
-def test_sessions_are_used_for_many_letters(office: Office, relay: ScriptedRelay) -> None:
+def test_sessions_are_used_for_many_emails(office: Office, relay: ScriptedRelay) -> None:
     office.letters_wait(*many(60))
 
     office.drain()
@@ -130,7 +131,7 @@ def test_a_session_serves_the_next_drain_too(office: Office, relay: ScriptedRela
     assert (len(relay.letters), relay.connections) == (3, 1)
 
 
-def test_a_person_who_mutes_after_the_fan_out_gets_no_letter(office: Office, relay: ScriptedRelay) -> None:
+def test_a_person_who_mutes_after_the_fan_out_gets_no_email(office: Office, relay: ScriptedRelay) -> None:
     office.letters_wait("ann", "bob")
     office.now("INSERT INTO notify.user_notification_settings (username, enabled) VALUES ('ann', false)")
 
@@ -143,7 +144,7 @@ def test_a_person_who_mutes_after_the_fan_out_gets_no_letter(office: Office, rel
     }
 
 
-def test_a_letter_goes_to_the_address_of_today(office: Office, relay: ScriptedRelay) -> None:
+def test_an_email_goes_to_the_address_of_today(office: Office, relay: ScriptedRelay) -> None:
     office.letters_wait("ann")
     office.now("UPDATE notify.people SET email = 'new@example.com' WHERE username = 'ann'")
 
@@ -153,7 +154,7 @@ def test_a_letter_goes_to_the_address_of_today(office: Office, relay: ScriptedRe
     assert [job.to_email for job in office.jobs() if job.username == "ann"] == ["new@example.com"]
 
 
-def test_a_letter_that_is_too_old_is_not_sent(office: Office, relay: ScriptedRelay) -> None:
+def test_an_email_that_is_too_old_is_not_sent(office: Office, relay: ScriptedRelay) -> None:
     office.letters_wait("ann")
     office.now("UPDATE notify.email_jobs SET expires_at = now() WHERE username = 'ann'")
 
@@ -205,7 +206,7 @@ def test_a_full_batch_calls_the_idle_workers_once(database: Database, relay: Scr
     assert len(relay.letters) == 35
 
 
-def test_a_drain_costs_few_statements_however_many_letters_it_sends(office: Office, relay: ScriptedRelay) -> None:
+def test_a_drain_costs_few_statements_however_many_emails_it_sends(office: Office, relay: ScriptedRelay) -> None:
     office.letters_wait(*many(100))
     with statements(office.database) as sent:
         office.drain()

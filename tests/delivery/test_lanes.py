@@ -5,25 +5,13 @@ from dataclasses import replace
 import pytest
 
 from notify.delivery.lanes import LONGEST_RUN, Held, Lanes, share
-from notify.domain.jobs import Job
-from tests.support.letters import letter
+from tests.support.letters import job_of, letter
 
 
 def held(number: int, domain: str) -> Held:
     """A claimed letter to somebody at this domain."""
     written = letter(number, to=f"person-{number}@{domain}")
-    job = Job(
-        claim=written.claim,
-        event_id=written.event.id,
-        event_type=written.event.type,
-        cl_link=written.change_list.link,
-        username=written.recipient.username,
-        to_email=written.to_email,
-        reason=written.reason,
-        message_id=written.message_id,
-        expired=False,
-    )
-    return Held(job=job, letter=written, claimed_at=0.0, until=0.0)
+    return Held(job=job_of(written), letter=written, claimed_at=0.0, until=0.0)
 
 
 def lanes(*domains: str) -> Lanes:

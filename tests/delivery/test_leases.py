@@ -1,17 +1,17 @@
-"""Leases in a worker: renewed while letters are on their way, obeyed when they are lost, taken over when they lapse."""
+"""Leases in a worker: renewed while emails are on their way, obeyed when they are lost, taken over when they lapse."""
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
-from sqlalchemy import func
+from sqlalchemy import Row, func
 
 from notify.domain.claims import Lane
 from notify.domain.stages import DELIVER
 from notify.store import jobs
 from notify.store.database import Database
 from notify.store.items import POISON
-from notify.store.jobs import JobView
 from notify.store.tables import email_jobs, work_items
 from tests.support import rows
 from tests.support.office import Office, many
@@ -29,34 +29,35 @@ COUNTED = "SELECT outcome, sum(count) FROM notify.delivery_stats GROUP BY outcom
 EXPIRED_SINCE = "SELECT now() > CAST(:end AS timestamptz) FROM notify.email_jobs LIMIT 1"
 
 
-def ann(office: Office) -> JobView:
-    """Her letter."""
-    return next(job for job in office.jobs() if job.username == "ann")
+def ann(office: Office) -> Row[Any]:
+    """Her email."""
+    hers: Row[Any] = next(job for job in office.jobs() if job.username == "ann")
+    return hers
 
 
 def say_of_hers(office: Office, **columns: object) -> None:
-    """Make the work item of her letter say this."""
+    """Make the work item of her email say this."""
     rows.change_item(office.database, DELIVER, ann(office).id, **columns)
 
 
 def steal_hers(office: Office, **columns: object) -> None:
-    """What another worker does that claims her letter, and what comes of it."""
+    """What another worker does that claims her email, and what comes of it."""
     say_of_hers(office, attempt=work_items.c.attempt + 1, **columns)
 
 
 def give_hers_back(office: Office) -> None:
-    """One worker vanished with her letter, and the next has given it back."""
+    """One worker vanished with her email, and the next has given it back."""
     say_of_hers(office, lane=int(Lane.LAPSED), lapses=1)
 
 
 def bury_hers(office: Office) -> None:
-    """Three workers vanished with her letter."""
+    """Three workers vanished with her email."""
     say_of_hers(office, lane=int(Lane.DEAD), lapses=3, reason=POISON)
     end_hers(office, lapses=3)
 
 
 def end_hers(office: Office, **columns: object) -> None:
-    """Her letter is dead."""
+    """Her email is dead."""
     ending = {"status": "dead", "outcome_reason": POISON, "finished_at": func.now(), **columns}
     rows.change(office.database, email_jobs, ann(office).id, **ending)
 
@@ -80,7 +81,7 @@ def test_a_lease_is_renewed_for_as_long_as_the_relay_takes(database: Database, r
     assert [(job.status, job.attempt, job.lapses) for job in office.jobs() if job.to_email] == [("sent", 1, 0)]
 
 
-def test_a_letter_whose_lease_is_lost_is_not_handed_over(database: Database, relay: ScriptedRelay) -> None:
+def test_an_email_whose_lease_is_lost_is_not_handed_over(database: Database, relay: ScriptedRelay) -> None:
     office = Office(database, relay.url, {"lease_seconds": 1})
     office.letters_wait("ann")
     gate = relay.hold("RCPT")
@@ -100,7 +101,7 @@ def test_a_letter_whose_lease_is_lost_is_not_handed_over(database: Database, rel
     assert office.now("SELECT outcome, count FROM notify.delivery_stats") == [("lease_lost", 1)]
 
 
-def test_letters_of_a_worker_that_vanished_come_due_by_themselves_and_go_one_at_a_time(
+def test_emails_of_a_worker_that_vanished_come_due_by_themselves_and_go_one_at_a_time(
     office: Office, relay: ScriptedRelay
 ) -> None:
     office.letters_wait(*many(4))
@@ -120,7 +121,7 @@ def test_letters_of_a_worker_that_vanished_come_due_by_themselves_and_go_one_at_
 
 
 @pytest.mark.parametrize("vanish", [give_hers_back, bury_hers], ids=["given back", "retried by hand"])
-def test_a_letter_that_has_lapsed_goes_alone_however_it_came_back(
+def test_an_email_that_has_lapsed_goes_alone_however_it_came_back(
     office: Office, relay: ScriptedRelay, vanish: Callable[[Office], None]
 ) -> None:
     office.letters_wait("ann", "bob", "cy")
@@ -139,7 +140,7 @@ def test_a_letter_that_has_lapsed_goes_alone_however_it_came_back(
     assert office.now(COUNTED) == [("sent", 3)]
 
 
-def test_a_letter_that_outlives_three_workers_is_dead_and_takes_no_neighbour_along(
+def test_an_email_that_outlives_three_workers_is_dead_and_takes_no_neighbour_along(
     office: Office, relay: ScriptedRelay
 ) -> None:
     office.letters_wait("ann", "bob")

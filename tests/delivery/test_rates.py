@@ -1,4 +1,4 @@
-"""Relays and domains get letters at their rates, whoever sends them, and nobody waits for another's."""
+"""Relays and domains get emails at their rates, whoever sends them, and nobody waits for another's."""
 
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -18,7 +18,7 @@ TIME_PASSES = """
     UPDATE notify.rate_buckets SET spent_until = spent_until - make_interval(secs => :seconds),
         queued_until = queued_until - make_interval(secs => :seconds);
 """
-LETTERS_COME_CLOSER = """
+EMAILS_COME_CLOSER = """
     UPDATE notify.work_items SET due_at = due_at - make_interval(secs => :seconds) WHERE lane < 8
 """
 AT_SLOW = "UPDATE notify.people SET email = username || '@' || :domain WHERE username = ANY(:names)"
@@ -30,7 +30,7 @@ WAITING = """
     SELECT username, extract(epoch FROM due_at - now())::int AS seconds FROM jobs
     WHERE status = 'pending' ORDER BY due_at, id
 """
-TRIES = "SELECT count(*) FROM notify.email_attempts"
+ATTEMPTS = "SELECT count(*) FROM notify.email_attempts"
 
 
 def slow(relay: ScriptedRelay) -> str:
@@ -39,7 +39,7 @@ def slow(relay: ScriptedRelay) -> str:
 
 def pass_time(office: Office, seconds: int) -> None:
     office.now(TIME_PASSES, seconds=seconds)
-    office.now(LETTERS_COME_CLOSER, seconds=seconds)
+    office.now(EMAILS_COME_CLOSER, seconds=seconds)
 
 
 def states(office: Office, key: str = "k1") -> Counter[tuple[str, int, int]]:
@@ -47,11 +47,11 @@ def states(office: Office, key: str = "k1") -> Counter[tuple[str, int, int]]:
 
 
 def domains(relay: ScriptedRelay) -> Counter[str]:
-    """How many letters arrived, by domain."""
+    """How many emails arrived, by domain."""
     return Counter(one.recipient.rpartition("@")[2] for one in relay.letters)
 
 
-def test_no_more_letters_are_claimed_than_the_relays_rate_leaves_room_for(
+def test_no_more_emails_are_claimed_than_the_relays_rate_leaves_room_for(
     database: Database, relay: ScriptedRelay
 ) -> None:
     office = Office(database, slow(relay))
@@ -67,7 +67,7 @@ def test_no_more_letters_are_claimed_than_the_relays_rate_leaves_room_for(
     assert len(relay.letters) == 2 * AT_ONCE + 1
 
 
-def test_workers_that_drain_at_once_keep_to_the_rate_together(database: Database, relay: ScriptedRelay) -> None:
+def test_workers_that_drain_at_once_keep_to_one_rate(database: Database, relay: ScriptedRelay) -> None:
     office = Office(database, slow(relay))
     office.letters_wait(*many(30))
 
@@ -77,7 +77,7 @@ def test_workers_that_drain_at_once_keep_to_the_rate_together(database: Database
     assert sum(report["sent"] for report in reports) == len(relay.letters) == AT_ONCE
 
 
-def test_room_that_is_drawn_for_more_letters_than_there_are_is_not_used_up(
+def test_room_that_is_drawn_for_more_emails_than_there_are_is_not_used_up(
     database: Database, relay: ScriptedRelay
 ) -> None:
     office = Office(database, slow(relay))
@@ -118,11 +118,11 @@ def test_each_relay_has_a_rate_of_its_own(database: Database, relay: ScriptedRel
 
 @pytest.fixture
 def office(database: Database, relay: ScriptedRelay) -> Office:
-    """A worker that claims few letters at once, to whom one domain is slow."""
+    """A worker that claims few emails at once, to whom one domain is slow."""
     return Office(database, relay.url, {"domain_rates": f"slow.test={SLOW} *.slow.test={SLOW}", "claim_size": 5})
 
 
-def test_the_letters_of_one_domain_wait_for_its_rate_and_those_of_others_go_past_them(
+def test_the_emails_of_one_domain_wait_for_its_rate_and_those_of_others_go_past_them(
     office: Office, relay: ScriptedRelay
 ) -> None:
     office.letters_wait(*many(23))
@@ -133,7 +133,7 @@ def test_the_letters_of_one_domain_wait_for_its_rate_and_those_of_others_go_past
     assert report["sent"] == AT_ONCE + 3
     assert domains(relay) == {"slow.test": AT_ONCE, "example.com": 3}
     assert states(office) == {("sent", 1, 0): AT_ONCE + 3, ("pending", 1, 0): 20 - AT_ONCE}
-    assert office.now(TRIES) == [(0,)]
+    assert office.now(ATTEMPTS) == [(0,)]
 
 
 def test_those_that_are_put_off_have_their_turns_one_after_the_other_in_order(
@@ -182,16 +182,16 @@ def test_what_is_required_has_the_next_turn_however_many_wait(office: Office) ->
     assert abs(seconds - EACH) < EACH / 2
 
 
-def test_a_letter_of_several_is_put_off_whole_and_arrives_whole(database: Database, relay: ScriptedRelay) -> None:
-    office = Office(database, relay.url, {"domain_rates": f"example.com={SLOW}", "together_seconds": 180})
+def test_a_bundle_is_put_off_whole_and_arrives_whole(database: Database, relay: ScriptedRelay) -> None:
+    office = Office(database, relay.url, {"domain_rates": f"example.com={SLOW}", "bundle_seconds": 180})
     for number in range(4):
         office.letters_wait("ann", key=f"k{number}")
     office.now("UPDATE notify.work_items SET due_at = now() WHERE lane < 8 AND due_at < now() + interval '1 hour'")
     office.now(EMPTY, bucket="domain example.com")
 
     assert office.drain()["sent"] == 0
-    rows = office.now("SELECT status, count(*) FROM notify.email_jobs WHERE username = 'ann' GROUP BY status")
-    assert rows == [("pending", 4)]
+    rows = office.now("SELECT status, count(DISTINCT id), count(*) FROM jobs WHERE username = 'ann' GROUP BY status")
+    assert rows == [("pending", 2, 4)]
 
     office.now("DELETE FROM notify.rate_buckets")
     office.now("UPDATE notify.work_items SET due_at = now() WHERE stage = 'deliver' AND lane < 9")

@@ -15,16 +15,13 @@ from notify.checkpoints import pass_by
 from notify.delivery.engine import Engine
 from notify.delivery.ledger import Ledger
 from notify.delivery.recorder import MOST_ROWS, Flush, Recorder
-from notify.domain.audience import Reason
-from notify.domain.claims import Claim
-from notify.domain.events import COMMENT_CREATED
-from notify.domain.jobs import Job
 from notify.domain.outcomes import Answer, Outcome, Phase, Sent
 from notify.domain.ports import ClaimedEmail
 from notify.domain.settlement import Settlement
 from notify.store import commits, outbox
 from notify.store.database import Database
 from notify.store.outbox import Ending
+from tests.support.letters import job_of, letter
 from tests.support.office import MINUTE, Office, many
 from tests.support.smtp import ScriptedRelay
 from tests.support.wait import until
@@ -74,18 +71,7 @@ class InStep:
 
 def ending(number: int) -> Ending:
     """A letter that was sent."""
-    job = Job(
-        claim=Claim(id=number, attempt=1, failures=0, max_failures=12, lapses=0),
-        event_id=number,
-        event_type=COMMENT_CREATED,
-        cl_link="CL-1",
-        username="alice",
-        to_email="alice@example.com",
-        reason=Reason.AUTHOR,
-        message_id=f"letter-{number}@example.com",
-        expired=False,
-    )
-    return Ending(job=job, settlement=Settlement(verdict="sent", status="sent"))
+    return Ending(job=job_of(letter(number)), settlement=Settlement(verdict="sent", status="sent"))
 
 
 def test_what_is_not_written_yet_is_counted_until_it_is() -> None:

@@ -7,19 +7,19 @@ from notify.delivery.retention import Pruned, Pruning
 from notify.domain.retention import Kept
 from notify.store import upkeep
 from notify.store.database import Database
-from notify.store.tables import email_jobs, events
+from notify.store.tables import email_jobs, events, notifications
 from tests.support import rows
 
 KEPT = Kept()
 
 
 def put_old(database: Database, *statuses: str, **columns: Any) -> list[int]:
-    """Letters that ended twenty days ago, each about an event of its own."""
+    """Emails that ended twenty days ago, each about an event of its own."""
     with database.begin() as connection:
         aged = rows.ago(days=20)
         about = [rows.event(connection, **rows.ended("done", at=aged)) for _ in statuses]
         return [
-            rows.letter(connection, event_id=event_id, **rows.ended(status, at=aged), **columns)
+            rows.job(connection, event_id=event_id, **rows.ended(status, at=aged), **columns)
             for event_id, status in zip(about, statuses, strict=True)
         ]
 
@@ -33,10 +33,21 @@ def test_a_run_deletes_all_that_is_old_however_small_the_batches(database: Datab
     assert (rows.count_of(database, email_jobs), rows.count_of(database, events)) == (2, 2)
 
 
-def test_letters_that_are_due_stay_and_stop_no_run(database: Database) -> None:
+def test_a_bundle_that_is_old_goes_with_all_that_it_told_of(database: Database) -> None:
+    (bundle,) = put_old(database, "sent")
+    with database.begin() as connection:
+        for _ in range(2):
+            event_id = rows.event(connection, **rows.ended("done", at=rows.ago(days=20)))
+            rows.notification(connection, event_id=event_id, email_job_id=bundle)
+
+    assert Pruning(database, KEPT, batch=2).run() == Pruned(jobs=1, events=3)
+    assert rows.count_of(database, notifications) == 0
+
+
+def test_emails_that_are_due_stay_and_stop_no_run(database: Database) -> None:
     put_old(database, "sent", "sent")
     with database.begin() as connection:
-        rows.letter(connection)
+        rows.job(connection)
 
     assert Pruning(database, KEPT, batch=1).run() == Pruned(jobs=2, events=2)
     assert rows.count_of(database, email_jobs) == 1

@@ -1,4 +1,4 @@
-"""A letter for who asks what somebody gets."""
+"""An email for who asks what somebody gets."""
 
 import pytest
 
@@ -6,55 +6,96 @@ from notify.delivery import shown
 from notify.delivery.shown import NothingToShow
 from notify.domain.jobs import Letter
 from notify.domain.retention import Kept
-from notify.store import upkeep
+from notify.store import jobs, upkeep
 from notify.store.database import Database
 from tests.support.office import Office
+from tests.support.smtp import ScriptedRelay
 
 
 def show(database: Database, job_id: int) -> Letter:
     with database.begin() as connection:
-        return shown.letter(connection, job_id)
+        return shown.email(connection, job_id)
 
 
 def of(office: Office, username: str, key: str = "k1") -> int:
-    return next(job.id for job in office.jobs(key) if job.username == username)
+    """The job whose email tells this person of this event."""
+    found: int = next(job.id for job in office.jobs(key) if job.username == username)
+    return found
 
 
-def test_a_letter_is_shown_as_it_went_and_stays_as_it_is(office: Office, database: Database) -> None:
+def bundled(database: Database, relay_url: str | None = None) -> Office:
+    """An email about one event goes to ann, and one about two more waits."""
+    office = Office(database, relay_url, changes={"bundle_seconds": 600})
+    for key in ("k1", "k2", "k3"):
+        office.letters_wait("ann", key=key)
+    return office
+
+
+def test_an_email_is_shown_as_it_went_and_stays_as_it_is(office: Office, database: Database) -> None:
     office.letters_wait("ann")
     before = office.jobs()
-    letter = show(database, of(office, "ann"))
-    assert (letter.to_email, letter.event.key) == ("ann@example.com", "k1")
+    email = show(database, of(office, "ann"))
+    assert (email.to_email, email.event.key) == ("ann@example.com", "k1")
     assert office.jobs() == before
     office.drain()
     office.now("INSERT INTO notify.user_notification_settings (username, enabled) VALUES ('ann', false)")
-    assert show(database, of(office, "ann")).message_id == letter.message_id
+    assert show(database, of(office, "ann")).message_id == email.message_id
 
 
-def test_a_row_of_a_letter_about_several_events_shows_it_whole(database: Database) -> None:
-    office = Office(database, None, changes={"together_seconds": 600})
-    for key in ("k1", "k2", "k3"):
-        office.letters_wait("ann", key=key)
-    second, third = (show(database, of(office, "ann", key)) for key in ("k2", "k3"))
-    assert [one.event.key for one in second.entries] == ["k2", "k3"]
-    assert third == second
+def test_an_email_about_several_events_is_shown_whole(database: Database) -> None:
+    office = bundled(database)
+    assert of(office, "ann", "k2") == of(office, "ann", "k3")
+    assert [one.event.key for one in show(database, of(office, "ann", "k3")).entries] == ["k2", "k3"]
     assert show(database, of(office, "ann", "k1")).entries == ()
 
 
-def test_who_was_never_to_get_a_letter_has_none_to_show(office: Office, database: Database) -> None:
+def test_what_an_email_has_dropped_is_not_shown(database: Database, relay: ScriptedRelay) -> None:
+    office = bundled(database, relay.url)
+    job_id = of(office, "ann", "k2")
+    office.now("UPDATE notify.events SET actor = 'ann' WHERE key = 'k2'")
+    office.now("UPDATE notify.work_items SET due_at = now() WHERE stage = 'deliver'")
+    office.drain()
+    email = show(database, job_id)
+    assert (email.event.key, email.entries) == ("k3", ())
+
+
+def test_a_replay_is_shown_with_all_that_its_original_tells_of(database: Database, relay: ScriptedRelay) -> None:
+    office = bundled(database, relay.url)
+    original = of(office, "ann", "k2")
+    office.now("UPDATE notify.work_items SET due_at = now() WHERE stage = 'deliver'")
+    office.drain()
+    with database.begin() as connection:
+        again = jobs.replay(connection, original)
+    assert again is not None
+    repeated = show(database, again)
+    assert [one.event.key for one in repeated.entries] == ["k2", "k3"]
+    assert repeated.message_id != show(database, original).message_id
+
+
+def test_who_was_never_to_get_an_email_has_none_to_show(office: Office, database: Database) -> None:
     office.letters_wait("ann")
-    with pytest.raises(NothingToShow):
-        show(database, of(office, "somebody"))
+    assert [job.id for job in office.jobs() if job.username == "somebody"] == [None]
     with pytest.raises(NothingToShow):
         show(database, 999_999)
 
 
-def test_a_letter_without_words_is_not_shown(office: Office, database: Database) -> None:
+def test_an_email_without_words_is_not_shown(office: Office, database: Database) -> None:
     office.letters_wait("ann")
     office.drain()
-    office.now("UPDATE notify.events SET finished_at = now() - interval '9 days'")
+    office.now(
+        "UPDATE notify.events SET (created_at, finished_at) = (now() - interval '9 days', now() - interval '9 days')"
+    )
     kept = Kept(bodies=Kept().sent / 2)
     with database.begin() as connection:
         assert upkeep.empty_events(connection, kept, limit=10).gone == 1
     with pytest.raises(NothingToShow):
         show(database, of(office, "ann"))
+
+
+def test_a_bundle_of_which_one_event_has_no_words_is_not_shown(database: Database, relay: ScriptedRelay) -> None:
+    office = bundled(database, relay.url)
+    office.now("UPDATE notify.work_items SET due_at = now() WHERE stage = 'deliver'")
+    office.drain()
+    office.now("UPDATE notify.events SET payload = '{}', emptied_at = now() WHERE key = 'k3'")
+    with pytest.raises(NothingToShow):
+        show(database, of(office, "ann", "k2"))

@@ -33,7 +33,7 @@ def circle(author: str | None = None, reviewers: tuple[str, ...] = (), **others:
 
 def event(event_type: str, **payload: Any) -> Event:
     """Dana does it on CL-1."""
-    return Event(id=1, key="k1", type=event_type, cl_link="CL-1", actor="dana", occurred_at=NOON, payload=payload)
+    return Event(id=1, key="k1", type=event_type, topic="CL-1", actor="dana", occurred_at=NOON, payload=payload)
 
 
 def comment(body: str) -> Event:

@@ -5,17 +5,20 @@ from itertools import combinations
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from notify.domain.audience import Reason
+from notify.domain.claims import Lane
 from notify.domain.fan_out import (
     NotTold,
     Occasion,
-    Priority,
     Resolution,
     Rule,
     Told,
     Why,
     decide,
+    plain_address,
     resolve,
     usable_address,
 )
@@ -45,7 +48,7 @@ class Case:
 
     def asked(self) -> tuple[Person, Choices, Occasion]:
         event_type = EventType(**{"code": CODE, "category": "Comments", "description": "…"} | self.event_type)
-        usual: dict[str, Any] = {"cl_link": LINK, "actor": "dana", "reason": Reason.REVIEWER}
+        usual: dict[str, Any] = {"topic": LINK, "actor": "dana", "reason": Reason.REVIEWER}
         return (
             Person(**{"username": "bob", "email": ADDRESS} | self.person),
             Choices(**self.choices),
@@ -62,7 +65,7 @@ class Case:
         return decision
 
 
-NORMALLY = Told(ADDRESS, Priority.NORMAL, Why.DEFAULT)
+NORMALLY = Told(ADDRESS, Lane.NORMAL, Why.DEFAULT)
 GONE = Case(person={"active": False})
 REQUIRED = Case(event_type={"system_required": True})
 ACTOR = Case(occasion={"actor": "bob"})
@@ -77,7 +80,7 @@ OFF_BY_DEFAULT = Case(event_type={"default_enabled": False})
 # Strongest first; each beats all that come after it.
 RULES: list[tuple[Case, Told | NotTold]] = [
     (GONE, NotTold(Why.NO_ADDRESS)),
-    (REQUIRED, Told(ADDRESS, Priority.URGENT, Why.SYSTEM_REQUIRED)),
+    (REQUIRED, Told(ADDRESS, Lane.URGENT, Why.SYSTEM_REQUIRED)),
     (ACTOR, NotTold(Why.IS_ACTOR)),
     (BOT, NotTold(Why.IS_BOT)),
     (MUTED_ALL, NotTold(Why.MUTED_ALL)),
@@ -109,12 +112,12 @@ def test_of_two_rules_the_stronger_one_decides(
 
 def test_required_mail_reaches_even_those_who_have_switched_everything_off() -> None:
     everything = REQUIRED | ACTOR | BOT | MUTED_ALL | MUTED_CL | MUTED_EVENT | OFF_BY_DEFAULT
-    assert everything.decision() == Told(ADDRESS, Priority.URGENT, Why.SYSTEM_REQUIRED)
+    assert everything.decision() == Told(ADDRESS, Lane.URGENT, Why.SYSTEM_REQUIRED)
 
 
 def test_an_explicit_yes_beats_a_default_of_no() -> None:
     asked_for = Case(choices={"preferences": {CODE: True}})
-    assert (asked_for | OFF_BY_DEFAULT).decision() == Told(ADDRESS, Priority.NORMAL, Why.CHOSEN_EVENT)
+    assert (asked_for | OFF_BY_DEFAULT).decision() == Told(ADDRESS, Lane.NORMAL, Why.CHOSEN_EVENT)
 
 
 @pytest.mark.parametrize(
@@ -132,7 +135,7 @@ def test_a_choice_about_something_else_silences_nothing(elsewhere: Case) -> None
 
 def test_somebody_the_directory_does_not_know_has_no_address() -> None:
     event_type = EventType(code=CODE, category="Comments", description="…", system_required=True)
-    occasion = Occasion(event_type=event_type, cl_link=LINK, actor="dana", reason=Reason.AUTHOR)
+    occasion = Occasion(event_type=event_type, topic=LINK, actor="dana", reason=Reason.AUTHOR)
     assert decide(None, NO_CHOICES, occasion) == NotTold(Why.NO_ADDRESS)
 
 
@@ -154,7 +157,7 @@ def test_letters_go_to_the_chosen_address_else_to_the_directorys_unless_it_was_r
 ) -> None:
     assert usable_address(Person(username="bob", **person), Choices(**choices)) == address
     decision = Case(person=person, choices=choices).decision()
-    expected = NotTold(Why.NO_ADDRESS) if address is None else Told(address, Priority.NORMAL, Why.DEFAULT)
+    expected = NotTold(Why.NO_ADDRESS) if address is None else Told(address, Lane.NORMAL, Why.DEFAULT)
     assert decision == expected
 
 
@@ -190,18 +193,18 @@ def test_what_a_person_asks_for_goes_as_far_as_it_says_and_no_further(case: Case
 
 
 @pytest.mark.parametrize(
-    ("case", "priority"),
+    ("case", "lane"),
     [
-        (Case(occasion={"by_bot": True}), Priority.BULK),
-        (Case(occasion={"by_bot": True}, choices={"preferences": {CODE: True}}), Priority.BULK),
-        (Case(occasion={"by_bot": True}) | REQUIRED, Priority.URGENT),
-        (Case(), Priority.NORMAL),
+        (Case(occasion={"by_bot": True}), Lane.BULK),
+        (Case(occasion={"by_bot": True}, choices={"preferences": {CODE: True}}), Lane.BULK),
+        (Case(occasion={"by_bot": True}) | REQUIRED, Lane.URGENT),
+        (Case(), Lane.NORMAL),
     ],
 )
-def test_what_a_bot_says_lets_others_pass_unless_it_is_required(case: Case, priority: Priority) -> None:
+def test_what_a_bot_says_lets_others_pass_unless_it_is_required(case: Case, lane: Lane) -> None:
     decision = case.decision()
     assert isinstance(decision, Told)
-    assert decision.priority is priority
+    assert decision.lane is lane
 
 
 @pytest.mark.parametrize(
@@ -220,3 +223,37 @@ def test_a_trace_says_what_each_rule_found_so_that_two_cases_can_be_told_apart()
     assert found[0][Rule.ADDRESS] == found[1][Rule.ADDRESS]
     assert found[0][Rule.ACTOR] != found[1][Rule.ACTOR]
     assert all(found[1].values())
+
+
+@given(
+    person=st.fixed_dictionaries(
+        {},
+        optional={
+            "email": st.sampled_from([None, "", "bob at example.com", ADDRESS]),
+            "undeliverable_email": st.sampled_from([None, ADDRESS]),
+            "is_bot": st.booleans(),
+            "active": st.booleans(),
+        },
+    ),
+    choices=st.sampled_from([NO_CHOICES, Choices(enabled=False), Choices(email="b@example.com"), Choices()]),
+    event_type=st.fixed_dictionaries({}, optional={"system_required": st.booleans(), "default_enabled": st.booleans()}),
+    actor=st.sampled_from(["bob", "dana"]),
+    reason=st.sampled_from(Reason),
+)
+def test_who_is_plain_is_told_by_all_the_rules_at_that_address(
+    person: dict[str, Any], choices: Choices, event_type: dict[str, Any], actor: str, reason: Reason
+) -> None:
+    somebody, _, occasion = Case(
+        person=person, event_type=event_type, occasion={"actor": actor, "reason": reason}
+    ).asked()
+    address = plain_address(somebody, choices, occasion.event_type, actor=actor, reason=reason)
+    if address is not None:
+        assert decide(somebody, choices, occasion) == Told(address, Lane.NORMAL, Why.DEFAULT)
+
+
+def test_an_ordinary_person_is_plain() -> None:
+    person, choices, occasion = Case().asked()
+    plain = plain_address(person, NO_CHOICES, occasion.event_type, actor="dana", reason=Reason.REVIEWER)
+    assert plain == ADDRESS
+    assert plain_address(person, choices, occasion.event_type, actor="dana", reason=Reason.REVIEWER) is None
+    assert plain_address(None, NO_CHOICES, occasion.event_type, actor="dana", reason=Reason.REVIEWER) is None

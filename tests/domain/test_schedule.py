@@ -1,4 +1,4 @@
-"""When a letter may go, as tables: digests, quiet hours and pauses, by clocks that jump."""
+"""When an email may go, as tables: digests, quiet hours and pauses, by clocks that jump."""
 
 from datetime import UTC, datetime, time, timedelta
 from zoneinfo import ZoneInfo
@@ -130,9 +130,7 @@ def test_quiet_hours_end_when_the_clock_says_so_for_the_last_time(
         ),
     ],
 )
-def test_what_holds_together_holds_to_the_end_of_all_of_it(
-    schedule: Schedule, until: str | None, by: Hold | None
-) -> None:
+def test_what_overlaps_lasts_to_the_end_of_all_of_it(schedule: Schedule, until: str | None, by: Hold | None) -> None:
     wait = hold(schedule, home=None, now=at(f"{MONDAY}T12:00"))
     assert (wait.until, wait.by) == (at(until), by) if wait and until else wait is None and until is None
 
@@ -210,7 +208,7 @@ def jumps_near(instant: datetime, zone: ZoneInfo) -> bool:
 
 
 @given(QUIET, st.one_of(st.none(), INSTANTS), INSTANTS, ZONES)
-def test_a_letter_goes_at_the_first_instant_that_is_neither_quiet_nor_paused(
+def test_an_email_goes_at_the_first_instant_that_is_neither_quiet_nor_paused(
     quiet_hours: QuietHours, paused_until: datetime | None, now: datetime, name: str
 ) -> None:
     paused_until = paused_until if paused_until and paused_until < now + timedelta(days=3) else None

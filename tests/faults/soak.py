@@ -1,7 +1,7 @@
 """
 A stack that is disturbed for minutes while applications emit: ``make soak MINUTES=10``.
 
-Ends with the checker and one table. Exit code 1 if a letter was lost, one was repeated without
+Ends with the checker and one table. Exit code 1 if an email was lost, one was repeated without
 a reason, or any other promise was broken.
 """
 
@@ -53,7 +53,7 @@ SESSIONS = 4
 LEASE_SECONDS = 5
 SETTLE_SECONDS = 900
 PAUSE_BETWEEN_FAULTS = (2.0, 6.0)
-# Far enough for processes to have letters in hand most of the time: a kill that hits an idle one proves nothing.
+# Far enough for processes to have emails in hand most of the time: a kill that hits an idle one proves nothing.
 LATENCY_SECONDS = 0.02
 OUTAGE_SECONDS = (1.0, 8.0)
 # What one process may have in its hands, taken by the relay and not recorded yet.
@@ -224,7 +224,7 @@ def run(minutes: float, *, seed: int, folder: Path, console: Console) -> tuple[E
             Event().wait(minutes * 60)
             chaos.stop()
             applications.stop()
-        with console.status("waiting for the last letter …"):
+        with console.status("waiting for the last email …"):
             settle(database)
         with database.begin() as connection:
             believed = tables(connection)
@@ -245,10 +245,10 @@ def report(figures: Summary, done: Counter[str], *, minutes: float, seed: int) -
     table.add_column("figure", justify="right")
     rows = {
         "events emitted and committed": figures.emitted,
-        "letters owed": figures.letters,
+        "people to be told": figures.owed,
         "lost": figures.lost,
         "repeated": figures.repeated,
-        "tries whose end nobody saw": figures.explained,
+        "attempts whose end nobody saw": figures.explained,
         "bound on repeats": figures.bound,
         "longest delay": f"{figures.longest_delay.total_seconds():.1f} s",
         **dict(sorted(done.items())),

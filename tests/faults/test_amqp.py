@@ -65,4 +65,4 @@ def test_an_event_that_comes_over_rabbitmq_is_sent_and_workers_are_seen_there(
         until(lambda: running.log.read_text().count(TASK_ENDED) >= len(("receive", "fan_out", "deliver")))
         assert application.control.ping(timeout=10, limit=1)
 
-    assert [letter.recipient for letter in scene.relay.letters] == ["ann@example.com"]
+    assert [email.recipient for email in scene.relay.letters] == ["ann@example.com"]

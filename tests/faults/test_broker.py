@@ -1,4 +1,4 @@
-"""The broker carries doorbells only: whatever becomes of it, letters arrive, and nobody waits for it."""
+"""The broker carries doorbells only: whatever becomes of it, emails arrive, and nobody waits for it."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -79,7 +79,7 @@ def doorbell(broker: Broker) -> Doorbell:
     [Broker.flush, Broker.stop, Broker.freeze, Broker.fill, Broker.swallow],
     ids=["flushed", "stopped", "paused", "full", "black hole"],
 )
-def test_letters_arrive_whatever_becomes_of_the_broker_and_no_producer_waits_for_it(
+def test_emails_arrive_whatever_becomes_of_the_broker_and_no_producer_waits_for_it(
     scene: Scene, broker: Broker, doorbell: Doorbell, trouble: Trouble
 ) -> None:
     scene.environment["NOTIFY_BROKER_URL"] = broker.line.broker_url

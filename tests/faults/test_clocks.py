@@ -22,7 +22,7 @@ def test_workers_whose_clocks_are_an_hour_wrong_keep_and_lose_their_leases_like_
     with scene.loner(skewed(scene.environment, HOUR)) as ahead:
         scene.emit("ann")
         relay.wait_until(lambda: relay.count(DOT) == 1)
-        ahead.freeze()  # so that bob's letter is taken by the other
+        ahead.freeze()  # so that bob's email is taken by the other
         with scene.loner(skewed(scene.environment, -HOUR)):
             scene.emit("bob")
             relay.wait_until(lambda: relay.count(DOT) == 2)
@@ -46,7 +46,7 @@ def test_a_lease_taken_by_a_clock_that_is_an_hour_behind_has_its_full_length(
     with scene.loner(skewed(scene.environment, -HOUR)) as behind:
         scene.emit("ann")
         relay.wait_until(lambda: relay.count(DOT) == 1)
-        behind.freeze()  # so that bob's letter is taken by the other, which looks for lapsed ones first
+        behind.freeze()  # so that bob's email is taken by the other, which looks for lapsed ones first
         with scene.loner():
             scene.emit("bob")
             relay.wait_until(lambda: relay.count(DOT) == 2)
@@ -59,6 +59,6 @@ def test_a_lease_taken_by_a_clock_that_is_an_hour_behind_has_its_full_length(
 
 
 def hours_off(relay: ScriptedRelay) -> set[int]:
-    """By how many hours the letters' dates are wrong."""
+    """By how many hours the emails' dates are wrong."""
     now = datetime.now(UTC)
     return {round((parsedate_to_datetime(header(one.content, "Date")) - now) / HOUR) for one in relay.letters}

@@ -21,7 +21,7 @@ def line(scene: Scene) -> Iterator[Proxy]:
         yield proxy
 
 
-def test_a_letter_whose_outcome_was_committed_unheard_is_counted_once(scene: Scene, line: Proxy) -> None:
+def test_an_email_whose_outcome_was_committed_unheard_is_counted_once(scene: Scene, line: Proxy) -> None:
     line.cut_the_reply_to(CommitAfter(b"delivery_stats"))
     with scene.loner():
         scene.emit("ann")
@@ -45,7 +45,7 @@ def test_an_event_whose_fan_out_was_committed_unheard_tells_nobody_twice(scene: 
 @pytest.mark.parametrize(
     "cut", [Proxy.reset, Proxy.refuse, lambda line: line.block(*Flow)], ids=["reset", "gone", "black hole"]
 )
-def test_an_outcome_waits_for_a_database_that_is_away_and_no_letter_is_repeated(
+def test_an_outcome_waits_for_a_database_that_is_away_and_no_email_is_repeated(
     scene: Scene, relay: ScriptedRelay, line: Proxy, cut: Callable[[Proxy], None]
 ) -> None:
     on_its_way = relay.hold(DOT)

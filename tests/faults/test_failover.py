@@ -11,7 +11,7 @@ from tests.support.smtp import ScriptedRelay
 from tests.support.wait import until
 
 EVENTS, PEOPLE = 40, 20
-LETTERS = EVENTS * PEOPLE
+EMAILS = EVENTS * PEOPLE
 SESSIONS = 8
 PROCESSES = 2
 CLOSED = "421 4.3.2 going down"
@@ -28,31 +28,31 @@ def second() -> Iterator[ScriptedRelay]:
         yield scripted
 
 
-def test_a_relay_that_dies_in_the_middle_and_a_worker_that_is_killed_then_lose_no_letter(
+def test_a_relay_that_dies_in_the_middle_and_a_worker_that_is_killed_then_lose_no_email(
     scene: Scene, relay: ScriptedRelay, second: ScriptedRelay
 ) -> None:
-    relay.answers["GREETING"] = lambda _: CLOSED if len(relay.letters) >= LETTERS // 4 else None
-    relay.answers["MAIL"] = lambda _: CLOSED if len(relay.letters) >= LETTERS // 4 else None
+    relay.answers["GREETING"] = lambda _: CLOSED if len(relay.letters) >= EMAILS // 4 else None
+    relay.answers["MAIL"] = lambda _: CLOSED if len(relay.letters) >= EMAILS // 4 else None
     people = many(PEOPLE)
     scene.producer.employ(people)
     for _ in range(EVENTS):
         scene.producer.emit(*people)
-    changes = {"smtp_fallback_urls": second.url, "smtp_sessions": str(SESSIONS), "together_seconds": "0"}
+    changes = {"smtp_fallback_urls": second.url, "smtp_sessions": str(SESSIONS), "bundle_seconds": "0"}
 
     with scene.worker(processes=PROCESSES, **changes) as running:
-        relay.wait_for(LETTERS // 4)
+        relay.wait_for(EMAILS // 4)
         relay.hang_up()
-        second.wait_for(LETTERS // 4)
+        second.wait_for(EMAILS // 4)
         running.kill_one_child()
         until(lambda: all_ended(scene), seconds=90)
 
     figures = scene.check(second, bound=PROCESSES * SESSIONS + SESSIONS + MOST_ROWS)
-    assert len(relay.letters) >= LETTERS // 4
-    assert len(relay.letters) + len(second.letters) == LETTERS + figures.repeated
+    assert len(relay.letters) >= EMAILS // 4
+    assert len(relay.letters) + len(second.letters) == EMAILS + figures.repeated
     assert figures.lost == 0
 
 
 def all_ended(scene: Scene) -> bool:
-    """Whether every row has reached its end; time passes for those that wait for their next try."""
+    """Whether every row has reached its end; time passes for those that wait for their next attempt."""
     scene.office().now(REFUSED_ONES_COME_BACK)
     return still_open(scene.database) == 0

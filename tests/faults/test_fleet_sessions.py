@@ -56,4 +56,4 @@ def test_processes_never_have_more_sessions_together_than_the_cap_and_a_killed_o
 
     assert max(together) == CAP
     assert {one.recipient for one in relay.letters} == {f"{name}@{name}.test" for name in many(20)}
-    assert office.now("SELECT DISTINCT status, failures FROM jobs WHERE message_id IS NOT NULL") == [("sent", 0)]
+    assert office.now("SELECT DISTINCT status, failures FROM jobs WHERE status <> 'skipped'") == [("sent", 0)]

@@ -1,4 +1,4 @@
-"""A worker process that dies between any two steps loses nothing, and repeats a letter only where it must."""
+"""A worker process that dies between any two steps loses nothing, and repeats an email only where it must."""
 
 import pytest
 
@@ -14,7 +14,7 @@ SOME_BYTES_OF_A_LETTER = 700
 
 
 @pytest.mark.parametrize("point", checkpoints.NAMES)
-def test_a_process_that_dies_between_two_steps_repeats_a_letter_only_if_it_was_taken_and_not_recorded(
+def test_a_process_that_dies_between_two_steps_repeats_an_email_only_if_it_was_taken_and_not_recorded(
     scene: Scene, point: str
 ) -> None:
     scene.emit("ann")
@@ -29,7 +29,7 @@ def test_a_process_that_dies_between_two_steps_repeats_a_letter_only_if_it_was_t
 
 
 @pytest.mark.parametrize(("step", "repeats"), [(MAIL, 0), (RCPT, 0), (DATA, 0), (CONTENT, 1), (DOT, 1)])
-def test_a_process_that_dies_in_the_conversation_repeats_a_letter_only_if_all_of_it_was_said(
+def test_a_process_that_dies_in_the_conversation_repeats_an_email_only_if_all_of_it_was_said(
     scene: Scene, relay: ScriptedRelay, step: str, repeats: int
 ) -> None:
     gate = relay.hold(step)
@@ -44,7 +44,7 @@ def test_a_process_that_dies_in_the_conversation_repeats_a_letter_only_if_all_of
     assert scene.check(bound=repeats).repeated == repeats
 
 
-def test_a_letter_that_is_cut_off_within_its_content_arrives_once(scene: Scene, relay: ScriptedRelay) -> None:
+def test_an_email_that_is_cut_off_within_its_content_arrives_once(scene: Scene, relay: ScriptedRelay) -> None:
     with Proxy(("127.0.0.1", relay.port)) as proxy:
         proxy.let_through(Flow.TO_SERVER, at_most=SOME_BYTES_OF_A_LETTER)
         scene.emit("ann")

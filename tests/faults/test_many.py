@@ -1,4 +1,4 @@
-"""Thousands of letters under lasting trouble: slow, and the closest to a bad day."""
+"""Thousands of emails under lasting trouble: slow, and the closest to a bad day."""
 
 from collections import Counter
 from contextlib import ExitStack
@@ -26,7 +26,7 @@ ANY_ATTEMPT = "SELECT max(attempt) FROM jobs"
 OUT_FOR_SO_LONG = "SELECT now() - max(changed_at) > interval '20 seconds' FROM notify.smtp_relays WHERE state = 'open'"
 
 
-def test_eight_workers_of_which_one_loses_its_process_every_second_lose_none_of_twenty_thousand_letters(
+def test_eight_workers_of_which_one_loses_its_process_every_second_lose_none_of_twenty_thousand_emails(
     scene: Scene, relay: ScriptedRelay, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with ExitStack() as stack:
@@ -46,12 +46,12 @@ def test_eight_workers_of_which_one_loses_its_process_every_second_lose_none_of_
     figures = scene.check(bound=kills * (SESSIONS + MOST_ROWS))
     with capsys.disabled():
         print(f"\n{kills} kills: {figures}")  # noqa: T201 - the figures are what the test is for
-    assert figures.letters == 20_000
+    assert figures.owed == 20_000
     assert kills > KILLS / 2
     assert statuses(scene) == {"sent": 20_000}
 
 
-def test_an_outage_with_fifty_thousand_letters_waiting_costs_none_an_attempt_and_one_probe_a_window(
+def test_an_outage_with_fifty_thousand_emails_waiting_costs_none_an_attempt_and_one_probe_a_window(
     scene: Scene, relay: ScriptedRelay
 ) -> None:
     wait_in_the_table(scene, events=250)
@@ -86,5 +86,5 @@ def pass_a_second(scene: Scene) -> None:
 
 
 def statuses(scene: Scene) -> Counter[str]:
-    """Where the letters stand."""
-    return Counter(row.status for row in scene.tables().letters if row.message_id)
+    """Where the emails stand."""
+    return Counter(row.status for row in scene.tables().emails)

@@ -65,7 +65,7 @@ def watched(database: Database, relay_url: str, **changes: object) -> Iterator[W
     yield Watched(office, tally, scrape(office.settings))
 
 
-def test_nothing_fires_while_letters_flow(database: Database, relay: ScriptedRelay) -> None:
+def test_nothing_fires_while_emails_flow(database: Database, relay: ScriptedRelay) -> None:
     with watched(database, relay.url) as seen:
         seen.office.letters_wait("ann", "bob")
         seen.office.drain()
@@ -73,7 +73,7 @@ def test_nothing_fires_while_letters_flow(database: Database, relay: ScriptedRel
         assert (seen.causes(), seen.symptoms()) == (set(), set())
 
 
-def test_a_sick_relay_is_named_although_another_takes_its_letters(database: Database, relay: ScriptedRelay) -> None:
+def test_a_sick_relay_is_named_although_another_takes_its_emails(database: Database, relay: ScriptedRelay) -> None:
     with (
         nobody_listening() as port,
         watched(database, f"smtp://127.0.0.1:{port}", smtp_fallback_urls=relay.url) as seen,
@@ -93,7 +93,7 @@ def test_a_sick_relay_is_named(database: Database) -> None:
             seen.office.drain()
 
         assert seen.causes() == {"NotifyRelayDown"}
-        assert seen.symptoms() == {"NotifyLettersWait"}
+        assert seen.symptoms() == {"NotifyEmailsWait"}
 
 
 def test_a_wrong_password_is_named(
@@ -110,7 +110,7 @@ def test_a_wrong_password_is_named(
         assert seen.causes() == {"NotifyRelayMisconfigured"}
 
 
-def test_a_poison_letter_is_named(database: Database, relay: ScriptedRelay) -> None:
+def test_a_poison_email_is_named(database: Database, relay: ScriptedRelay) -> None:
     with watched(database, relay.url) as seen:
         seen.office.letters_wait("ann")
         seen.office.now(OUTLIVED_TWO)

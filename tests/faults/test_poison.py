@@ -1,4 +1,4 @@
-"""A letter that kills its worker every time ends by itself, and takes no other letter along."""
+"""An email that kills its worker every time ends by itself, and takes no other email along."""
 
 from tests.support.chaos import kill_the_one_who_said
 from tests.support.office import many
@@ -9,7 +9,7 @@ from tests.support.smtp import RCPT, Said, ScriptedRelay
 NEIGHBOURS = many(6)
 
 
-def test_a_letter_that_kills_its_worker_every_time_is_dead_after_three_and_its_neighbours_arrive(
+def test_an_email_that_kills_its_worker_every_time_is_dead_after_three_and_its_neighbours_arrive(
     scene: Scene, relay: ScriptedRelay
 ) -> None:
     killed: list[int] = []

@@ -30,7 +30,10 @@ from tests.support.wait import until
 pytestmark = needs_pgbouncer
 STATED = ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout", "search_path", "datestyle")
 LOCKS = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'"
-OLD = "UPDATE notify.email_jobs SET finished_at = now() - interval '1 year' WHERE finished_at IS NOT NULL"
+OLD = """
+    UPDATE notify.email_jobs SET created_at = now() - interval '1 year', finished_at = now() - interval '1 year'
+    WHERE finished_at IS NOT NULL
+"""
 TWO_LEASES_LATER = "SELECT now() > max(created_at) + interval '4 seconds' FROM notify.email_jobs"
 
 

@@ -56,7 +56,7 @@ def test_workers_and_emit_go_on_at_the_replica_and_nothing_is_lost_and_nobody_ch
     with scene_on(servers, environment, relay, tmp_path) as scene:
         people = many(PEOPLE)
         scene.producer.employ(people)
-        with scene.worker(together_seconds="0", lease_seconds="30"):
+        with scene.worker(bundle_seconds="0", lease_seconds="30"):
             for _ in range(EVENTS):
                 scene.producer.emit(*people)
             relay.wait_for(EVENTS * PEOPLE // 4)

@@ -1,4 +1,4 @@
-"""A relay may refuse, stall, hang up, talk nonsense or lose its own answer: letters wait, and none is lost."""
+"""A relay may refuse, stall, hang up, talk nonsense or lose its own answer: emails wait, and none is lost."""
 
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -47,7 +47,7 @@ def test_a_wrong_answer_at_any_step_loses_and_repeats_nothing(
 
 
 @pytest.mark.parametrize("step", [*STEPS, CONTENT])
-def test_a_relay_that_hangs_up_at_any_step_gets_a_letter_again_only_after_it_had_all_of_it(
+def test_a_relay_that_hangs_up_at_any_step_gets_an_email_again_only_after_it_had_all_of_it(
     scene: Scene, relay: ScriptedRelay, step: str
 ) -> None:
     relay.drop_at.add(step)
@@ -76,7 +76,7 @@ def test_a_relay_that_falls_silent_at_any_step_loses_nothing(scene: Scene, relay
     assert scene.check(bound=had).repeated == had == (len(PEOPLE) if step == DOT else 0)
 
 
-def test_a_yes_that_comes_after_our_patience_repeats_the_letter_under_its_own_name(
+def test_a_yes_that_comes_after_our_patience_repeats_the_email_under_its_own_name(
     scene: Scene, relay: ScriptedRelay
 ) -> None:
     late = relay.hold(DOT)
@@ -90,7 +90,7 @@ def test_a_yes_that_comes_after_our_patience_repeats_the_letter_under_its_own_na
     assert len({message_id(one.content) for one in relay.letters}) == 1
 
 
-def test_a_greeting_that_comes_too_late_costs_no_letter_an_attempt(scene: Scene, relay: ScriptedRelay) -> None:
+def test_a_greeting_that_comes_too_late_costs_no_email_an_attempt(scene: Scene, relay: ScriptedRelay) -> None:
     late = relay.hold(GREETING)
     scene.emit(*PEOPLE)
     scene.drain(smtp_timeout_seconds=SHORT_SECONDS)
@@ -102,7 +102,7 @@ def test_a_greeting_that_comes_too_late_costs_no_letter_an_attempt(scene: Scene,
     assert scene.check().repeated == 0
 
 
-def test_a_relay_that_nobody_reaches_costs_no_letter_an_attempt(scene: Scene, relay: ScriptedRelay) -> None:
+def test_a_relay_that_nobody_reaches_costs_no_email_an_attempt(scene: Scene, relay: ScriptedRelay) -> None:
     with Proxy(("127.0.0.1", relay.port)) as line:
         line.refuse()
         scene.emit(*PEOPLE)
@@ -141,7 +141,7 @@ def test_a_slow_line_delivers_everything_once(scene: Scene, relay: ScriptedRelay
     assert scene.check().repeated == 0
 
 
-def test_a_yes_that_is_lost_on_the_way_repeats_the_letter_and_nothing_else(scene: Scene, relay: ScriptedRelay) -> None:
+def test_a_yes_that_is_lost_on_the_way_repeats_the_email_and_nothing_else(scene: Scene, relay: ScriptedRelay) -> None:
     with Proxy(("127.0.0.1", relay.port)) as line:
         line.cut_the_reply_to(lambda said: said.endswith(b"\r\n.\r\n"))
         scene.emit(*PEOPLE)
@@ -152,7 +152,7 @@ def test_a_yes_that_is_lost_on_the_way_repeats_the_letter_and_nothing_else(scene
     assert scene.check(bound=1).repeated == 1
 
 
-def test_a_wrong_password_kills_no_letter(
+def test_a_wrong_password_kills_no_email(
     scene: Scene, relay: ScriptedRelay, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     relay.certificate = Certificate.made(tmp_path)
@@ -162,7 +162,7 @@ def test_a_wrong_password_kills_no_letter(
     scene.emit(*PEOPLE)
     scene.drain(smtp_url=url.format("wrong"))
     assert relay.count(AUTH)
-    assert {row.status for row in scene.tables().letters if row.message_id} == {"pending"}
+    assert {row.status for row in scene.tables().emails} == {"pending"}
     assert attempts(scene) == {0}
 
     scene.drain(smtp_url=url.format("right"))
@@ -170,23 +170,23 @@ def test_a_wrong_password_kills_no_letter(
     assert scene.check().repeated == 0
 
 
-def test_a_letter_cancelled_while_it_is_on_its_way_is_recorded_as_sent(scene: Scene, relay: ScriptedRelay) -> None:
+def test_an_email_cancelled_while_it_is_on_its_way_is_recorded_as_sent(scene: Scene, relay: ScriptedRelay) -> None:
     on_its_way = relay.hold(DOT)
     scene.emit("ann")
     with ThreadPoolExecutor(1) as threads:
         draining = threads.submit(scene.drain)
         on_its_way.wait_until_reached()
         with scene.database.begin() as connection:
-            assert jobs.cancel(connection, letter_id(scene))
+            assert jobs.cancel(connection, email_id(scene))
         on_its_way.release()
         draining.result()
 
     assert scene.check().repeated == 0
     assert scene.tables().verdicts == {"late_success": 1}
-    assert [row.status for row in scene.tables().letters if row.message_id] == ["sent"]
+    assert [row.status for row in scene.tables().emails] == ["sent"]
 
 
-def test_a_letter_cannot_be_replayed_while_it_is_on_its_way(scene: Scene, relay: ScriptedRelay) -> None:
+def test_an_email_cannot_be_replayed_while_it_is_on_its_way(scene: Scene, relay: ScriptedRelay) -> None:
     on_its_way = relay.hold(DOT)
     scene.emit("ann")
     with ThreadPoolExecutor(1) as threads:
@@ -203,29 +203,29 @@ def test_a_letter_cannot_be_replayed_while_it_is_on_its_way(scene: Scene, relay:
     assert len(names(relay.letters)) == len(relay.letters) == 2
 
 
-def letter_id(scene: Scene) -> int:
-    """The row of the one letter there is."""
-    ((number,),) = scene.office().now("SELECT id FROM notify.email_jobs WHERE message_id IS NOT NULL")
+def email_id(scene: Scene) -> int:
+    """The row of the one email there is."""
+    ((number,),) = scene.office().now("SELECT id FROM notify.email_jobs")
     return int(number)
 
 
 def replayed(scene: Scene) -> int | None:
-    """The row of a replay of the one letter there is, if it may be replayed."""
+    """The row of a replay of the one email there is, if it may be replayed."""
     with scene.database.begin() as connection:
-        return jobs.replay(connection, letter_id(scene))
+        return jobs.replay(connection, email_id(scene))
 
 
 def failures(scene: Scene) -> set[int]:
-    """How often letters have failed."""
-    return {row.failures for row in scene.tables().letters if row.message_id}
+    """How often emails have failed."""
+    return {row.failures for row in scene.tables().emails}
 
 
 def attempts(scene: Scene) -> set[int]:
-    """How often letters have been claimed."""
-    rows = scene.office().now("SELECT attempt FROM jobs WHERE message_id IS NOT NULL")
+    """How often emails have been claimed."""
+    rows = scene.office().now("SELECT attempt FROM jobs WHERE status <> 'skipped'")
     return {attempt for (attempt,) in rows}
 
 
-def names(letters: list[Received]) -> set[str]:
-    """The Message-IDs of these letters."""
-    return {message_id(one.content) for one in letters}
+def names(emails: list[Received]) -> set[str]:
+    """The Message-IDs of these emails."""
+    return {message_id(one.content) for one in emails}

@@ -1,4 +1,4 @@
-"""A rescue and a record of the same letter, in every order: one of them has the row, and the other learns it."""
+"""A rescue and a record of the same email, in every order: one of them has the row, and the other learns it."""
 
 from concurrent.futures import ThreadPoolExecutor
 from threading import Event
@@ -50,7 +50,7 @@ def test_an_outcome_that_comes_after_its_lease_but_before_a_rescue_is_in_time(
     [((1, 2), {"late_success": 1, "duplicate_sent": 1}), ((2, 1), {"sent": 1, "duplicate_sent": 1})],
     ids=["the late one first", "the rescuer first"],
 )
-def test_two_that_have_one_letter_say_yes_in_either_order_and_it_is_sent_and_counted_twice(
+def test_two_that_have_one_email_say_yes_in_either_order_and_it_is_sent_and_counted_twice(
     scene: Scene, relay: ScriptedRelay, order: tuple[int, int], verdicts: dict[str, int]
 ) -> None:
     turns = InTurn(relay)

@@ -11,7 +11,7 @@ from tests.support import earlier
 from tests.support.scene import Scene
 from tests.support.worker import worker
 
-LETTERS = 40
+EMAILS = 40
 
 
 @pytest.fixture
@@ -35,13 +35,13 @@ def test_old_and_new_code_share_the_work_on_the_new_schema(scene: Scene, before:
         scene.emit("ann")
         scene.until_all_ended()
         with scene.worker(processes=1):
-            for number in range(LETTERS):
+            for number in range(EMAILS):
                 scene.emit(f"reader-{number}")
             assert replaced.stop() == 0
             scene.emit("bob")
             scene.until_all_ended()
 
-    assert scene.check().letters == LETTERS + 2
+    assert scene.check().owed == EMAILS + 2
     assert workers_that_sent(scene) == 2
 
 

@@ -418,7 +418,7 @@ def test_a_person_nobody_knows_is_told_so_and_nothing_is_stored(
         assert not any(erasure.export(connection, name).values())
 
 
-@pytest.mark.parametrize("stored", ["setting", "preference", "mute", "subscription", "letter"])
+@pytest.mark.parametrize("stored", ["setting", "preference", "mute", "subscription", "email"])
 def test_a_person_of_whom_anything_is_stored_is_known(api: httpx.Client, database: Database, stored: str) -> None:
     with database.begin() as connection:
         if stored == "setting":
@@ -431,7 +431,7 @@ def test_a_person_of_whom_anything_is_stored_is_known(api: httpx.Client, databas
             preferences.subscribe(connection, "ann", "CL-1")
         else:
             receive(connection, [parse(comment(reviewers=["ann"]))])
-    if stored == "letter":
+    if stored == "email":
         Office(database, relay_url=None).fan_out()
 
     assert api.get(MINE, headers=of_key(JWT_SECRET, "HS256", sub="ann")).status_code == 200

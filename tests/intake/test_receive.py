@@ -80,7 +80,7 @@ def test_a_committed_event_is_stored_with_what_it_states(caller: Caller, databas
     caller.commit()
     assert (receipt.key, receipt.duplicate) == ("k1", False)
     found = rows.row(database, events, receipt.id)
-    assert (found["key"], found["type"], found["cl_link"]) == ("k1", "cl.comment.created", "CL-1")
+    assert (found["key"], found["type"], found["topic"]) == ("k1", "cl.comment.created", "CL-1")
     assert (found["actor"], found["occurred_at"]) == ("dana", when)
     assert found["payload"] == {"comment": {"id": "1", "body": "Why?"}}
     assert found["status"] == "pending"

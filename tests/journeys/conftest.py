@@ -29,7 +29,7 @@ BODY = "The jitter comes *after* the cap."
 
 @dataclass(frozen=True, slots=True)
 class System:
-    """A running system as its users see it: a program with a token, people with theirs, letters in inboxes."""
+    """A running system as its users see it: a program with a token, people with theirs, emails in inboxes."""
 
     stack: Stack
     program: httpx.Client
@@ -44,10 +44,10 @@ class System:
         token = issue_user_token(plain(self.settings.jwt_secret), username, ttl=timedelta(minutes=5))
         return httpx.Client(base_url=self.stack.state.urls["api"], headers={"Authorization": f"Bearer {token}"})
 
-    def letters(self, *, about: str) -> list[Letter]:
-        """The letters in the catcher about the event with this key, oldest first."""
+    def emails(self, *, about: str) -> list[Letter]:
+        """The emails in the catcher about the event with this key, oldest first."""
         found = [read(path.read_bytes()) for path in sorted((self.settings.data_dir / LETTERS).glob("*.eml"))]
-        return [letter for letter in found if f".{about}." in letter.header("Message-ID")]
+        return [email for email in found if f".{about}." in email.header("Message-ID")]
 
     def outcome(self, key: str) -> dict[str, tuple[str, str | None]]:
         """Status and reason for each person, once the event and everything that came of it has ended."""

@@ -1,4 +1,4 @@
-"""One event of each type in, and the letters on the wire: who got one, under which type, and why."""
+"""One event of each type in, and the emails on the wire: who got one, under which type, and why."""
 
 from typing import Any
 
@@ -33,15 +33,15 @@ def tell(office: Office, event_type: str, **parts: Any) -> None:
 
 
 def arrived(relay: ScriptedRelay) -> dict[str, tuple[str, str]]:
-    """The letters by recipient: the type and the reason in their headers."""
-    letters = relay.letters
-    assert len({one.recipient for one in letters}) == len(letters)
+    """The emails by recipient: the type and the reason in their headers."""
+    emails = relay.letters
+    assert len({one.recipient for one in emails}) == len(emails)
     return {
         one.recipient.partition("@")[0]: (
             header(one.content, "X-Notify-Event"),
             header(one.content, "X-Notify-Reason"),
         )
-        for one in letters
+        for one in emails
     }
 
 
@@ -84,7 +84,7 @@ def test_the_last_look_asks_about_the_mention_and_not_about_the_comment(office: 
     assert (bob.status, bob.outcome_reason) == ("skipped", "muted_event")
 
 
-def test_who_ends_a_subscription_gets_no_letter_that_still_waits(office: Office, relay: ScriptedRelay) -> None:
+def test_who_ends_a_subscription_gets_no_email_that_still_waits(office: Office, relay: ScriptedRelay) -> None:
     with office.database.begin() as connection:
         preferences.subscribe(connection, "carol", "CL-1")
         preferences.subscribe(connection, "erin", "CL-1")

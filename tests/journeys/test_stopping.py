@@ -1,4 +1,4 @@
-"""Stopping letters from the letter: what waits is skipped, what scanners follow changes nothing."""
+"""Stopping emails from the email: what waits is skipped, what scanners follow changes nothing."""
 
 from collections.abc import Iterator
 from email import message_from_bytes, policy
@@ -34,7 +34,7 @@ def api(office: Office) -> Iterator[httpx.Client]:
     context.database.close()
 
 
-def test_one_click_stops_its_scope_and_the_letter_that_waits_is_skipped_for_it(
+def test_one_click_stops_its_scope_and_the_email_that_waits_is_skipped_for_it(
     office: Office, relay: ScriptedRelay, api: httpx.Client
 ) -> None:
     office.letters_wait("ann", "ben", "cat", "dan")
@@ -57,16 +57,16 @@ def test_one_click_stops_its_scope_and_the_letter_that_waits_is_skipped_for_it(
         "dan": ("sent", None),
         "somebody": ("skipped", "no_address"),
     }
-    assert [letter.recipient for letter in relay.letters] == ["dan@example.com"]
+    assert [email.recipient for email in relay.letters] == ["dan@example.com"]
 
 
-def test_a_scanner_that_follows_every_link_of_a_letter_changes_nothing(
+def test_a_scanner_that_follows_every_link_of_an_email_changes_nothing(
     office: Office, relay: ScriptedRelay, api: httpx.Client
 ) -> None:
     office.letters_wait("ann")
     office.drain()
-    (letter,) = relay.letters
-    message = message_from_bytes(letter.content, policy=policy.default)
+    (email,) = relay.letters
+    message = message_from_bytes(email.content, policy=policy.default)
     parts = [part.get_content() for part in message.walk() if not part.is_multipart()]
     words = "\n".join([str(message["List-Unsubscribe"]), *map(str, parts)])
     followed = set(findall(r"https://notify\.example\.com/[^\s<>\"]+", words))

@@ -20,7 +20,7 @@ FIXED = "Once more: {{ comment.quoted }}\n"
 
 @pytest.fixture
 def template(tmp_path: Path) -> Path:
-    """A deployment's own text of a letter, in the folder that it has configured."""
+    """A deployment's own text of an email, in the folder that it has configured."""
     path = tmp_path / "email" / "cl.comment.created" / "body.txt"
     path.parent.mkdir(parents=True)
     return path
@@ -39,12 +39,12 @@ def engine(office: Office) -> Iterator[Engine]:
 
 
 def texts(relay: ScriptedRelay) -> dict[str, str]:
-    """The text of every letter that the relay took, by recipient."""
+    """The text of every email that the relay took, by recipient."""
     found = {}
-    for letter in relay.letters:
-        body = message_from_bytes(letter.content, policy=policy.default).get_body(("plain",))
+    for email in relay.letters:
+        body = message_from_bytes(email.content, policy=policy.default).get_body(("plain",))
         assert body is not None
-        found[letter.recipient] = body.get_content()
+        found[email.recipient] = body.get_content()
     return found
 
 
@@ -54,7 +54,7 @@ def became_of(office: Office, key: str, username: str) -> tuple[str, str | None]
 
 
 @pytest.mark.parametrize("broken", BROKEN.values(), ids=BROKEN)
-def test_letters_that_wait_while_a_template_is_broken_go_out_fixed(
+def test_emails_that_wait_while_a_template_is_broken_go_out_fixed(
     office: Office, engine: Engine, relay: ScriptedRelay, template: Path, broken: str
 ) -> None:
     template.write_text(broken)
@@ -73,7 +73,7 @@ def test_letters_that_wait_while_a_template_is_broken_go_out_fixed(
 
 
 @pytest.mark.parametrize("broken", BROKEN.values(), ids=BROKEN)
-def test_letters_that_died_of_a_template_go_out_fixed_when_they_are_retried(
+def test_emails_that_died_of_a_template_go_out_fixed_when_they_are_retried(
     office: Office,
     engine: Engine,
     relay: ScriptedRelay,
@@ -93,7 +93,7 @@ def test_letters_that_died_of_a_template_go_out_fixed_when_they_are_retried(
     engine.drain()
 
     assert said.exit_code == 0
-    names = {message_from_bytes(letter.content)["Message-ID"] for letter in relay.letters}
+    names = {message_from_bytes(email.content)["Message-ID"] for email in relay.letters}
     assert names == {f"<{job.message_id}>" for job in written if job.message_id}
     assert texts(relay).keys() == {"ann@example.com", "bob@example.com"}
     assert all(text.startswith("Once more: > The jitter") for text in texts(relay).values())

@@ -7,7 +7,7 @@ from uuid import UUID
 
 import pytest
 from psycopg.errors import CheckViolation, ForeignKeyViolation, NotNullViolation, UniqueViolation
-from sqlalchemy import Connection, Table, func, insert, select, text
+from sqlalchemy import Connection, Table, func, insert, text
 from sqlalchemy.exc import DatabaseError
 
 from notify.store.tables import (
@@ -20,6 +20,7 @@ from notify.store.tables import (
     email_jobs,
     events,
     notification_event_types,
+    notifications,
     people,
     process_totals,
     rate_buckets,
@@ -46,14 +47,15 @@ def adds(table: Table, **valid: Any) -> Add:
 
 
 def attempt(connection: Connection, **columns: Any) -> None:
-    valid = {"job_id": rows.letter(connection), "attempt": 1, "verdict": "retry"}
+    valid = {"job_id": rows.job(connection), "attempt": 1, "verdict": "retry"}
     connection.execute(insert(email_attempts).values(**{**valid, **columns}))
 
 
 ADD: dict[Table, Add] = {
     work_items: adds(work_items, stage="toy", id=1, lane=1),
     events: rows.event,
-    email_jobs: rows.letter,
+    email_jobs: rows.job,
+    notifications: rows.notification,
     email_attempts: attempt,
     people: adds(people, username="alice"),
     change_lists: adds(change_lists, link="CL-1"),
@@ -92,16 +94,15 @@ IMPOSSIBLE: list[tuple[Table, str, dict[str, Any]]] = [
     (work_items, "reason", {"reason": TOO_LONG}),
     *(
         (email_jobs, "finished_when_final", {"status": status, "finished_at": None})
-        for status in rows.FINAL_LETTER
+        for status in rows.FINAL_JOB
         if status != "dead"
     ),
     (email_jobs, "relay_reply", {"relay_reply": TOO_LONG}),
-    (email_jobs, "addressed_unless_skipped", {"to_email": None}),
-    (email_jobs, "addressed_unless_skipped", {"message_id": None}),
-    (email_jobs, "carried_with_leader", {"leader_id": 1}),
+    (notifications, "decision", {"decision": "lost"}),
+    (notifications, "told_by_an_email", {"decision": "told"}),
     (email_jobs, "reasoned", {**rows.ended("dead"), "outcome_reason": None}),
     (email_jobs, "reasoned", {**rows.ended("skipped"), "outcome_reason": None}),
-    (email_jobs, "held_by", {"held_by": "yearly"}),
+    (email_jobs, "deferred_by", {"deferred_by": "yearly"}),
     (email_jobs, "sent_in_ms", {"sent_in_ms": -1}),
     (email_attempts, "text", {"text": TOO_LONG}),
     (email_attempts, "took_ms", {"took_ms": -1}),
@@ -127,8 +128,8 @@ IMPOSSIBLE: list[tuple[Table, str, dict[str, Any]]] = [
     (relay_shares, "wanted", {"wanted": 0}),
     (relay_shares, "sessions", {"sessions": -1}),
     (notification_event_types, "expires_after", {"expires_after": timedelta(0)}),
-    (notification_event_types, "together_within", {"together_within": timedelta(seconds=-1)}),
-    (notification_event_types, "together_within", {"together_within": timedelta(days=2)}),
+    (notification_event_types, "bundle_within", {"bundle_within": timedelta(seconds=-1)}),
+    (notification_event_types, "bundle_within", {"bundle_within": timedelta(days=2)}),
     (delivery_stats, "count", {"count": 0}),
     (delivery_totals, "count", {"count": 0}),
     (process_totals, "count", {"count": 0}),
@@ -169,17 +170,10 @@ def test_every_check_in_the_database_is_tried(connection: Connection) -> None:
     assert set(there) == {f"{table.name}_{name}_check" for table, name, _ in IMPOSSIBLE}
 
 
-def second_letter_of_a_person(connection: Connection) -> None:
+def second_decision_about_a_person(connection: Connection) -> None:
     event_id = rows.event(connection)
     for _ in range(2):
-        rows.letter(connection, event_id=event_id, username="alice")
-
-
-def two_open_replays(connection: Connection) -> None:
-    original = rows.letter(connection, **rows.ended("sent"))
-    event_id = connection.scalar(select(email_jobs.c.event_id))
-    for _ in range(2):
-        rows.letter(connection, event_id=event_id, replay_of=original)
+        rows.notification(connection, event_id=event_id, username="alice")
 
 
 def second_event_of_a_key(connection: Connection) -> None:
@@ -187,22 +181,23 @@ def second_event_of_a_key(connection: Connection) -> None:
         rows.event(connection, key="k1")
 
 
-def two_letters_of_one_name(connection: Connection) -> None:
+def two_emails_of_one_name(connection: Connection) -> None:
     for username in ("alice", "bob"):
-        rows.letter(connection, username=username, message_id="1@x")
+        rows.job(connection, username=username, message_id="1@x")
 
 
-def letter_about_nothing(connection: Connection) -> None:
-    rows.letter(connection, event_id=0)
+def notification_of_nothing(connection: Connection) -> None:
+    rows.notification(connection, event_id=0)
 
 
-def event_deleted_before_its_letters(connection: Connection) -> None:
-    rows.letter(connection)
-    connection.execute(events.delete())
+def email_deleted_before_its_replay(connection: Connection) -> None:
+    original = rows.job(connection, **rows.ended("sent"))
+    rows.job(connection, replay_of=original)
+    connection.execute(email_jobs.delete().where(email_jobs.c.id == original))
 
 
 def reviewer_of_nothing(connection: Connection) -> None:
-    connection.execute(insert(cl_reviewers).values(cl_link="CL-0", username="bob"))
+    connection.execute(insert(cl_reviewers).values(topic="CL-0", username="bob"))
 
 
 def choice_about_nothing(connection: Connection) -> None:
@@ -217,12 +212,11 @@ def event_without_an_actor(connection: Connection) -> None:
 @pytest.mark.parametrize(
     ("attempted", "because"),
     [
-        (second_letter_of_a_person, UniqueViolation),
-        (two_open_replays, UniqueViolation),
+        (second_decision_about_a_person, UniqueViolation),
         (second_event_of_a_key, UniqueViolation),
-        (two_letters_of_one_name, UniqueViolation),
-        (letter_about_nothing, ForeignKeyViolation),
-        (event_deleted_before_its_letters, ForeignKeyViolation),
+        (two_emails_of_one_name, UniqueViolation),
+        (notification_of_nothing, ForeignKeyViolation),
+        (email_deleted_before_its_replay, ForeignKeyViolation),
         (reviewer_of_nothing, ForeignKeyViolation),
         (choice_about_nothing, ForeignKeyViolation),
         (event_without_an_actor, NotNullViolation),

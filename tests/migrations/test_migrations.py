@@ -27,7 +27,7 @@ from tests.support.schema_catalog import described
 
 VERSIONS = sorted((folder("migrations") / "versions").glob("*.py"))
 ADVISORY_LOCK = 0x6E6F74696679
-EVENT_TYPES = select(*(column for column in notification_event_types.c if column.name != "together_within"))
+EVENT_TYPES = select(*(column for column in notification_event_types.c if column.name != "bundle_within"))
 BY_DEFAULT = {"expires_after": timedelta(hours=72)}
 
 

@@ -24,12 +24,12 @@ SENT, LATER, NO, BACK, TROUBLE, MUTED, OLD, DONE = "sent", "later", "no", "back"
 ENDS_AS = {SENT: "sent", NO: "dead", MUTED: "skipped", OLD: "expired", DONE: "done"}
 GIVES_BACK_FOR = {BACK: timedelta(0), TROUBLE: AFTER_TROUBLE}
 WAITS_OR_FAILED = {"pending", "dead", "expired", "cancelled"}
-ENDED_AS_A_LETTER = {"sent", "dead", "expired", "cancelled"}
+ENDED_AS_AN_EMAIL = {"sent", "dead", "expired", "cancelled"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """An event or a letter. ``due_at`` None means finished; only letters expire or repeat another."""
+    """An event or a job. ``due_at`` None means finished; only jobs expire or repeat another."""
 
     id: int
     status: str
@@ -50,7 +50,7 @@ class Row:
         return Row(id=self.id, status=self.status, due_at=None, max_failures=0)
 
     def remembered(self) -> "Row":
-        """The same row, with as much as is known of it: a letter that has ended and is not dead has no budget."""
+        """The same row, with as much as is known of it: a job that has ended and is not dead has no budget."""
         ended = self.due_at is None and self.status != "dead"
         return replace(self, failures=0, max_failures=0) if ended else self
 
@@ -157,7 +157,7 @@ class Table:
 
     def record(self, reports: Sequence[Report], worker: UUID, *, now: datetime) -> Counter[str]:
         """
-        Who holds a row may say anything of it; who lost it may only say that the letter is out.
+        Who holds a row may say anything of it; who lost it may only say that the email is out.
 
         A yes is written whatever the row says, and nothing is ever written over it.
         """
@@ -201,8 +201,12 @@ class Table:
         return row.due_at is not None
 
     def may_replay(self, one: int) -> bool:
-        """Whether a letter may be written again: it has ended, and no other repeats it at this moment."""
-        return self.rows[one].status in ENDED_AS_A_LETTER and not self._open_replays(one)
+        """Whether an email may be sent again: it has ended, and none repeats it at this moment."""
+        return self.rows[one].status in ENDED_AS_AN_EMAIL and not self._open_replays(self.original(one))
+
+    def original(self, one: int) -> int:
+        """The job whose notifications this one tells of."""
+        return self.rows[one].replay_of or one
 
     def _abandoned(self, now: datetime) -> list[Row]:
         return [row for row in self.rows.values() if self.is_abandoned(row.id, now)]
@@ -230,7 +234,7 @@ class Table:
 
 
 def _back(row: Row, *, now: datetime, wait: timedelta) -> Row:
-    """Waiting again, but not beyond the letter's end: it wakes then, to be found too old."""
+    """Waiting again, but not beyond the email's end: it wakes then, to be found too old."""
     due_at = now + wait
     if row.expires_at is not None:
         due_at = min(due_at, max(row.expires_at, now))

@@ -13,10 +13,7 @@ from uuid import UUID
 import pytest
 from sqlalchemy import Connection, delete, func, select, update
 
-from notify.domain.audience import Reason
 from notify.domain.claims import Claim, Lane
-from notify.domain.events import COMMENT_CREATED
-from notify.domain.jobs import Job
 from notify.domain.outcomes import Answer, Outcome, Phase, Retry, Sent
 from notify.domain.settlement import settle
 from notify.domain.stages import DELIVER
@@ -28,6 +25,7 @@ from tests.model.model import LATER, LIFE, MINUTE, SENT, Report, Row, Table, Try
 from tests.model.schedules import every_order
 from tests.model.test_lifecycle import LETTERS
 from tests.support import rows
+from tests.support.letters import job_of, letter
 from tests.support.race import LIMIT_SECONDS, blocked_session, meanwhile
 
 LEASE = 10 * MINUTE
@@ -144,23 +142,13 @@ def ending(name: Try, says: str) -> Ending:
     """What a worker reports of a try that it once claimed."""
     lapses = max(0, name[1] - 1)
     claim = Claim(id=name[0], attempt=name[1], failures=0, max_failures=BUDGET, lapses=lapses)
-    job = Job(
-        claim=claim,
-        event_id=1,
-        event_type=COMMENT_CREATED,
-        cl_link="CL-1",
-        username="alice",
-        to_email="alice@example.com",
-        reason=Reason.AUTHOR,
-        message_id="m",
-        expired=False,
-    )
+    job = replace(job_of(letter()), claim=claim)
     return Ending(job=job, settlement=settle(OUTCOMES[says], claim, rng=Random(1)))
 
 
 def put(connection: Connection, standings: Sequence[Standing]) -> list[int]:
     """As many letters as there are standings; their ids."""
-    return [rows.letter(connection, username=f"user-{number}") for number, _ in enumerate(standings)]
+    return [rows.job(connection, username=f"user-{number}") for number, _ in enumerate(standings)]
 
 
 def begin(connection: Connection, ids: Ids, standings: Sequence[Standing]) -> None:

@@ -1,15 +1,16 @@
 """How the outbox stands, counted from rows in every state."""
 
 from datetime import timedelta
+from uuid import UUID
 
-from sqlalchemy import Connection, func, select, update
+from sqlalchemy import Connection, func, insert, select, update
 
 from notify.domain.preferences import Person
 from notify.domain.stages import DELIVER, FAN_OUT
 from notify.store import directory, gauges
 from notify.store.directory import Undeliverable
 from notify.store.gauges import Gauges
-from notify.store.tables import people
+from notify.store.tables import delivery_stats, people
 from notify.wiring import STAGE_NAMES
 from tests.support import rows
 from tests.support.rows import ago, ended
@@ -43,24 +44,26 @@ def test_each_row_is_counted_where_it_stands(connection: Connection) -> None:
 
 def test_letters_that_died_are_counted_by_why(connection: Connection) -> None:
     for reason in ("refused", "poison", "refused"):
-        rows.letter(connection, **ended("dead"), outcome_reason=reason)
-    rows.letter(connection, **ended("sent"))
+        rows.job(connection, **ended("dead"), outcome_reason=reason)
+    rows.job(connection, **ended("sent"))
 
     assert gauges.read(connection, STAGE_NAMES)[DELIVER].dead_last_day == {"refused": 2, "poison": 1}
 
 
-def test_what_ended_of_late_is_counted_in_emails_and_what_was_never_to_be_sent_is_not(connection: Connection) -> None:
+def test_what_ended_of_late_is_what_was_counted_as_sent_and_the_newest_dead(connection: Connection) -> None:
     for seconds, reason in ((30, "oversize"), (10, "oversize"), (20, "refused")):
-        rows.letter(connection, **ended("dead", at=ago(seconds=seconds)), outcome_reason=reason)
-    leader = rows.letter(connection, **ended("sent"), outcome_reason="later", carried_as="a@b")
-    rows.letter(connection, **ended("sent"), leader_id=leader, carried_as="a@b")
-    rows.letter(connection, **ended("skipped"))
-    rows.letter(connection, **ended("dead", at=ago(minutes=11)), outcome_reason="oversize")
-    rows.letter(connection)
+        rows.job(connection, **ended("dead", at=ago(seconds=seconds)), outcome_reason=reason)
+    for outcome, minutes in (("sent", 0), ("sent", 5), ("retry", 0), ("sent", 20)):
+        minute = func.date_trunc("minute", ago(minutes=minutes))
+        values = {"minute": minute, "worker": UUID(int=1), "event_type": "t", "outcome": outcome, "count": 2}
+        connection.execute(insert(delivery_stats).values(**values))
+    rows.job(connection, **ended("skipped"))
+    rows.job(connection, **ended("dead", at=ago(minutes=11)), outcome_reason="oversize")
+    rows.job(connection)
 
     found = gauges.ended_of_late(connection)
 
-    assert found.sent == 1
+    assert found.sent == 4
     deaths = {one.reason: (one.count, one.first_at) for one in found.deaths}
     now = connection.execute(select(func.now())).scalar_one()
     assert deaths == {"oversize": (2, now - timedelta(seconds=30)), "refused": (1, now - timedelta(seconds=20))}

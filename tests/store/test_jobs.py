@@ -13,17 +13,18 @@ from notify.store import jobs, outbox, upkeep
 from notify.store.database import Database
 from notify.store.jobs import JobView
 from notify.store.tables import email_attempts, email_jobs
+from notify.store.which import Which
 from tests.support import rows
 from tests.support.race import blocked_session, meanwhile
 
 WAITING: dict[str, dict[str, Any]] = {"pending": {}, "sending": {"status": "sending"}}
-STATES: dict[str, dict[str, Any]] = {**WAITING, **{status: rows.ended(status) for status in rows.FINAL_LETTER}}
+STATES: dict[str, dict[str, Any]] = {**WAITING, **{status: rows.ended(status) for status in rows.FINAL_JOB}}
 HISTORY = {"attempt": 14, "failures": 12, "lapses": 1, "last_code": 451, "last_error": "come back"}
 
 
 def put(database: Database, **columns: Any) -> int:
     with database.begin() as connection:
-        return rows.letter(connection, **columns)
+        return rows.job(connection, **columns)
 
 
 def show(database: Database, job_id: int) -> JobView:
@@ -56,7 +57,7 @@ def replayed(database: Database, job_id: int) -> int:
 
 
 def end(database: Database, job_id: int, status: str) -> None:
-    rows.end_letter(database, job_id, status)
+    rows.end_job(database, job_id, status)
 
 
 @pytest.fixture
@@ -64,14 +65,15 @@ def found_by(database: Database) -> Callable[..., list[str]]:
     """The Message-IDs that a search finds among four letters."""
     with database.begin() as connection:
         event_id = rows.event(connection, key="k1", **rows.ended("done"))
-        rows.letter(connection, message_id="1@h", event_id=event_id, username="alice", cl_link="CL-1")
-        rows.letter(connection, message_id="2@h", event_id=event_id, username="bob", cl_link="CL-1")
-        rows.letter(connection, message_id="3@h", username="alice", cl_link="CL-2", **rows.ended("sent"))
-        rows.letter(connection, message_id="4@h", username="alice", cl_link="CL-1", **rows.ended("dead"))
+        rows.job(connection, message_id="1@h", event_id=event_id, username="alice", topic="CL-1")
+        rows.job(connection, message_id="2@h", event_id=event_id, username="bob", topic="CL-1")
+        rows.job(connection, message_id="3@h", username="alice", topic="CL-2", **rows.ended("sent"))
+        rows.job(connection, message_id="4@h", username="alice", topic="CL-1", **rows.ended("dead"))
 
     def search(**asked: Any) -> list[str]:
         with database.begin() as connection:
-            return [one.message_id or "" for one in jobs.search(connection, **asked)]
+            limit = asked.pop("limit", 50)
+            return [one.message_id for one in jobs.matching(connection, Which(**asked), limit=limit)]
 
     return search
 
@@ -81,10 +83,10 @@ def found_by(database: Database) -> Callable[..., list[str]]:
     [
         ({}, ["4@h", "3@h", "2@h", "1@h"]),
         ({"username": "alice"}, ["4@h", "3@h", "1@h"]),
-        ({"cl_link": "CL-1"}, ["4@h", "2@h", "1@h"]),
+        ({"topic": "CL-1"}, ["4@h", "2@h", "1@h"]),
         ({"status": "pending"}, ["2@h", "1@h"]),
         ({"event_key": "k1"}, ["2@h", "1@h"]),
-        ({"username": "alice", "cl_link": "CL-1", "status": "dead"}, ["4@h"]),
+        ({"username": "alice", "topic": "CL-1", "status": "dead"}, ["4@h"]),
         ({"username": "alice", "event_key": "k1"}, ["1@h"]),
         ({"username": "nobody"}, []),
         ({"limit": 2}, ["4@h", "3@h"]),
@@ -102,7 +104,8 @@ def test_pages_follow_each_other_without_gap_or_repeat(database: Database) -> No
     before = None
     while not pages or pages[-1]:
         with database.begin() as connection:
-            pages.append([one.id for one in jobs.search(connection, username="alice", before_id=before, limit=2)])
+            alice = Which(username="alice")
+            pages.append([one.id for one in jobs.matching(connection, alice, before_id=before, limit=2)])
         before = pages[-1][-1] if pages[-1] else None
         put(database, username="alice")  # a letter that comes meanwhile moves no page
     assert [row_id for page in pages for row_id in page] == there
@@ -134,9 +137,9 @@ def test_the_tries_of_a_letter_come_oldest_first_and_no_others(database: Databas
 def test_an_event_shows_what_became_of_it_for_everyone(database: Database) -> None:
     with database.begin() as connection:
         event_id = rows.event(connection, key="comment-1", **rows.ended("done"))
-        rows.letter(connection, event_id=event_id, username="alice")
-        rows.letter(connection, event_id=event_id, username="bob", **rows.ended("skipped"))
-        rows.letter(connection, username="carol")
+        rows.job(connection, event_id=event_id, username="alice")
+        rows.notification(connection, event_id=event_id, username="bob")
+        rows.job(connection, username="carol")
     with database.begin() as connection:
         found = jobs.of_event(connection, "comment-1")
     assert found is not None
@@ -207,17 +210,13 @@ def test_what_does_not_exist_cannot_be_retried_cancelled_or_replayed(database: D
     assert replay(database, 1) is None
 
 
-def test_a_skip_without_a_letter_cannot_be_replayed(database: Database) -> None:
-    assert replay(database, put(database, **rows.ended("skipped"), to_email=None, message_id=None)) is None
-
-
 def test_a_replay_is_a_new_letter_under_a_new_name_and_leaves_the_old_one_alone(database: Database) -> None:
     original = put(database, **rows.ended("dead"), reason="reviewer", **HISTORY)
     before = show(database, original)
     fresh = show(database, replayed(database, original))
     assert (fresh.replay_of, fresh.status) == (original, "pending")
     assert (fresh.attempt, fresh.failures, fresh.lapses, fresh.last_error) == (0, 0, 0, None)
-    for fact in ("event_key", "event_type", "cl_link", "username", "to_email", "reason"):
+    for fact in ("event_key", "event_type", "topic", "username", "to_email", "reason"):
         assert getattr(fresh, fact) == getattr(before, fact)
     assert fresh.message_id != before.message_id
     assert (fresh.message_id or "").endswith("@review.example")
@@ -287,7 +286,8 @@ def test_a_letter_can_be_replayed_after_an_earlier_replay_was_pruned(database: D
     end(database, first, "sent")
     second = replayed(database, original)
     end(database, second, "dead")
-    rows.change(database, email_jobs, first, finished_at=rows.ago(days=20))
+    rows.change(database, email_jobs, first, created_at=rows.ago(days=20), finished_at=rows.ago(days=20))
+    rows.change(database, email_jobs, original, created_at=rows.ago(days=20))
     with database.begin() as connection:
         assert upkeep.prune_jobs(connection, Kept(), limit=10).gone == 1
     third = replayed(database, original)

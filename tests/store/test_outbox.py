@@ -1,7 +1,7 @@
 """What is written of a letter: who may write it, what a late yes does, and that the counts add up."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 from random import Random
@@ -9,7 +9,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from sqlalchemy import RowMapping, delete, func, select, update
+from sqlalchemy import RowMapping, delete, func, select
 
 from notify.domain.audience import Reason
 from notify.domain.claims import Lane
@@ -19,10 +19,9 @@ from notify.domain.settlement import settle
 from notify.domain.stages import DELIVER
 from notify.store import items, outbox
 from notify.store.database import Database
-from notify.store.outbox import Ending, NewJob
-from notify.store.tables import delivery_stats, email_attempts, email_jobs, notification_event_types, work_items
+from notify.store.outbox import Ending
+from notify.store.tables import delivery_stats, email_attempts, email_jobs, work_items
 from tests.support import rows
-from tests.support.race import blocked_session, meanwhile
 from tests.support.statements import statements
 
 LEASE = timedelta(minutes=1)
@@ -51,7 +50,7 @@ REFUSALS = [
 
 def put(database: Database, **columns: Any) -> int:
     with database.begin() as connection:
-        return rows.letter(connection, **columns)
+        return rows.job(connection, **columns)
 
 
 def claim(database: Database, *, limit: int = 100, worker: UUID = WORKER) -> list[Job]:
@@ -115,7 +114,8 @@ def waits(database: Database, job: Job) -> timedelta:
 def test_a_claimed_letter_says_whom_it_is_for_and_what_happened_before(database: Database) -> None:
     first = claim_one(database, failures=2, attempt=3, max_failures=9, reason="reviewer")
     job = claim_after_lapse(database, first)
-    assert (job.username, job.to_email, job.reason) == ("alice", "alice@example.com", Reason.REVIEWER)
+    (told,) = job.notifications
+    assert (job.username, job.to_email, told.reason) == ("alice", "alice@example.com", Reason.REVIEWER)
     assert (job.claim.attempt, job.claim.failures, job.claim.max_failures, job.claim.lapses) == (5, 2, 9, 1)
     assert job.message_id == letter(database, job)["message_id"]
     assert not job.expired
@@ -251,7 +251,7 @@ def test_a_refusal_is_recorded_once(database: Database, outcome: Outcome) -> Non
 
 
 def ends(status: str) -> Callable[[Database, Job], object]:
-    return lambda database, job: rows.end_letter(database, job.claim.id, status)
+    return lambda database, job: rows.end_job(database, job.claim.id, status)
 
 
 def is_released(database: Database, job: Job) -> None:
@@ -443,91 +443,10 @@ def test_a_batch_of_letters_that_are_out_is_one_statement(database: Database) ->
     assert counted(database) == {"sent": 3}
 
 
-def test_recording_nothing_and_adding_nothing_ask_the_database_nothing(database: Database) -> None:
+def test_recording_nothing_asks_the_database_nothing(database: Database) -> None:
     with statements(database) as sent, database.begin() as connection:
         assert outbox.record(connection, [], worker=WORKER) == {}
-        assert outbox.add(connection, []) == {}
     assert sent == []
-
-
-def letters_about(event_id: int) -> Sequence[NewJob]:
-    alice = NewJob(
-        event_id=event_id,
-        event_type="cl.comment.created",
-        cl_link="CL-1",
-        username="alice",
-        reason="author",
-        to_email="alice@example.com",
-        message_id="1@example.com",
-    )
-    bob = replace(alice, username="bob", reason="reviewer", to_email=None, message_id=None, skipped_because="is_bot")
-    return [alice, bob]
-
-
-@pytest.fixture
-def event_id(database: Database) -> int:
-    with database.begin() as connection:
-        return rows.event(connection, **rows.ended("done"))
-
-
-def test_a_letter_is_born_due_and_a_skip_is_born_finished(database: Database, event_id: int) -> None:
-    assert add(database, event_id) == {"pending": 1, "skipped": 1}
-    with database.begin() as connection:
-        found = connection.execute(select(email_jobs).order_by(email_jobs.c.username)).mappings().all()
-    assert [(one["username"], one["status"], one["outcome_reason"]) for one in found] == [
-        ("alice", "pending", None),
-        ("bob", "skipped", "is_bot"),
-    ]
-    (job,) = claim(database)
-    assert job.username == "alice"
-    assert job.event_id == event_id
-
-
-def add(database: Database, event_id: int) -> Counter[str]:
-    with database.begin() as connection:
-        return outbox.add(connection, letters_about(event_id))
-
-
-def test_letters_that_are_there_are_not_written_again(database: Database, event_id: int) -> None:
-    for expected in ({"pending": 1, "skipped": 1}, {}):
-        assert add(database, event_id) == expected
-    assert rows.count_of(database, email_jobs) == 2
-
-
-def adding(database: Database, event_id: int) -> Counter[str]:
-    with database.begin() as connection:
-        return outbox.add(connection, letters_about(event_id))
-
-
-@pytest.mark.parametrize(("first_commits", "second_writes"), [(True, {}), (False, {"pending": 1, "skipped": 1})])
-def test_letters_that_two_workers_write_at_once_are_written_once(
-    database: Database, event_id: int, *, first_commits: bool, second_writes: dict[str, int]
-) -> None:
-    with database.engine.connect() as first:
-        outbox.add(first, letters_about(event_id))
-        with meanwhile(add, database, event_id) as second:
-            blocked_session(database)
-            first.commit() if first_commits else first.rollback()
-            assert second.result() == second_writes
-    assert rows.count_of(database, email_jobs) == 2
-
-
-@pytest.mark.parametrize("life", [timedelta(minutes=30), timedelta(days=30)], ids=str)
-def test_a_letter_is_worth_sending_for_as_long_as_its_event_type_says(
-    database: Database, event_id: int, life: timedelta
-) -> None:
-    query = select(email_jobs.c.expires_at - email_jobs.c.created_at)
-    with database.begin() as connection:
-        connection.execute(update(notification_event_types).values(expires_after=life))
-        outbox.add(connection, letters_about(event_id))
-        assert set(connection.scalars(query)) == {life}
-
-
-def test_a_letter_whose_event_type_is_gone_is_worth_sending_for_three_days(database: Database, event_id: int) -> None:
-    with database.begin() as connection:
-        connection.execute(delete(notification_event_types))
-        outbox.add(connection, letters_about(event_id))
-        assert set(connection.scalars(select(email_jobs.c.expires_at - email_jobs.c.created_at))) == {timedelta(days=3)}
 
 
 def test_a_letter_that_is_put_off_waits_for_its_turn_but_not_past_its_end_and_no_failure_is_counted(

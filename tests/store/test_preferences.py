@@ -1,7 +1,6 @@
 """People's choices in the table: absent means the default, and nothing is stored by looking."""
 
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 import pytest
 from sqlalchemy import Connection, event, func, select, text
@@ -13,7 +12,6 @@ from notify.store import preferences
 from notify.store.database import Database
 from notify.store.preferences import Settings
 from notify.store.tables import user_notification_preferences, user_notification_settings
-from tests.support import rows
 
 
 def test_who_has_chosen_nothing_is_absent_and_has_the_defaults(connection: Connection) -> None:
@@ -40,10 +38,10 @@ def test_a_fan_out_loads_the_mutes_of_its_own_change_lists_only(connection: Conn
     for link in ("CL-1", "CL-2"):
         preferences.mute(connection, "bob", link)
 
-    found = preferences.choices(connection, ["bob"], cl_links=["CL-2", "CL-3"])
+    found = preferences.choices(connection, ["bob"], topics=["CL-2", "CL-3"])
 
     assert found == {"bob": Choices(muted_cls=frozenset({"CL-2"}))}
-    assert preferences.choices(connection, ["bob"], cl_links=[]) == {}
+    assert preferences.choices(connection, ["bob"], topics=[]) == {}
 
 
 def test_however_many_people_are_asked_about_the_statements_are_as_many(connection: Connection) -> None:
@@ -93,55 +91,18 @@ def test_muting_twice_is_muting_once_and_unmuting_touches_nobody_else(connection
     }
 
 
-def test_a_subscription_is_found_from_both_ends_and_ends_for_its_owner_only(connection: Connection) -> None:
+def test_a_subscription_ends_for_its_owner_only(connection: Connection) -> None:
     for name, link in (("dana", "CL-1"), ("dana", "CL-1"), ("dana", "CL-2"), ("alice", "CL-1")):
         preferences.subscribe(connection, name, link)
-    assert preferences.subscribers(connection, ["CL-1", "CL-2", "CL-3"]) == {
-        "CL-1": ("alice", "dana"),
-        "CL-2": ("dana",),
-    }
 
     preferences.unsubscribe(connection, "dana", "CL-1")
     preferences.unsubscribe(connection, "dana", "CL-3")
 
-    assert preferences.subscribers(connection, ["CL-1"]) == {"CL-1": ("alice",)}
     assert preferences.choices(connection, ["dana", "alice"]) == {
         "dana": Choices(subscribed_cls=frozenset({"CL-2"})),
         "alice": Choices(subscribed_cls=frozenset({"CL-1"})),
     }
-    assert preferences.choices(connection, ["alice"], cl_links=["CL-2"]) == {}
-
-
-def test_who_has_said_something_and_wants_its_letters_is_found_with_the_first_time(connection: Connection) -> None:
-    def said(actor: str, **columns: str) -> int:
-        return rows.event(connection, actor=actor, **columns)
-
-    for name in ("alice", "bob", "carol"):
-        preferences.put_config(connection, name, settings={"participating": name != "carol"}, preferences={})
-    first = said("alice")
-    said("alice")
-    review = said("bob", cl_link="CL-2", type="cl.review.submitted")
-    for actor, columns in (
-        ("bob", {"type": "cl.merged"}),
-        ("carol", {}),
-        ("dana", {}),
-        ("alice", {"cl_link": "CL-3"}),
-    ):
-        said(actor, **columns)
-
-    assert preferences.participants(connection, ["CL-1", "CL-2"]) == {"CL-1": {"alice": first}, "CL-2": {"bob": review}}
-    assert preferences.participants(connection, []) == {}
-
-
-def test_the_search_for_those_who_said_something_uses_the_index_that_is_there_for_it(connection: Connection) -> None:
-    preferences.put_config(connection, "alice", settings={"participating": True}, preferences={})
-    connection.execute(text("SET LOCAL enable_seqscan = off"))
-    sent: list[tuple[str, Any]] = []
-    event.listen(connection, "before_cursor_execute", lambda *call: sent.append((call[2], call[3])))
-    preferences.participants(connection, ["CL-1"])
-    ((sql, parameters),) = list(sent)
-    plan = "\n".join(connection.exec_driver_sql(f"EXPLAIN {sql}", parameters).scalars())
-    assert "events_said" in plan
+    assert preferences.choices(connection, ["alice"], topics=["CL-2"]) == {}
 
 
 def test_two_writers_of_one_person_take_turns_and_keep_nobody_else_waiting(database: Database) -> None:

@@ -24,19 +24,27 @@ LIMIT = 10
 # Ten rows, their entries, and what a page of an index holds besides.
 FEW = 100 * LIMIT
 EVENTS = text("""
-    INSERT INTO notify.events (key, type, cl_link, actor, status, finished_at)
+    INSERT INTO notify.events (key, type, topic, actor, status, finished_at)
     SELECT 'e' || n, 'cl.comment.created', 'CL-' || n, 'dana', 'done', now()
     FROM generate_series(0, :many / 10) AS n
 """)
 LETTERS = text("""
-    INSERT INTO notify.email_jobs (event_id, event_type, cl_link, username, to_email, reason, message_id, status,
-        finished_at, created_at, outcome_reason, relay_reply)
-    SELECT (SELECT min(id) FROM notify.events) + n / 10, 'cl.comment.created', 'CL-' || n / 10, 'u' || n,
-        'u@example.com', 'author', 'm' || n, CASE WHEN n % 1000 = 0 THEN 'dead' ELSE 'sent' END,
+    INSERT INTO notify.email_jobs (username, topic, to_email, message_id, status, finished_at, created_at,
+        outcome_reason, relay_reply)
+    SELECT 'u' || n, 'CL-' || n / 10, 'u@example.com', 'm' || n, CASE WHEN n % 1000 = 0 THEN 'dead' ELSE 'sent' END,
         CAST(:newest AS timestamptz),
         CAST(:newest AS timestamptz) - (:many - n) * interval '1 second', CASE WHEN n % 1000 = 0 THEN 'refused' END,
         '2.0.0 Ok: queued as Q' || n || 'X'
     FROM generate_series(1, :many) AS n
+""")
+TOLD = text("""
+    INSERT INTO notify.notifications (event_id, username, event_type, reason, decision, why, email_job_id)
+    SELECT (SELECT min(id) FROM notify.events) + n / 10, 'u' || n, 'cl.comment.created', 'author', 'told', 'default', n
+    FROM generate_series(1, :many) AS n
+""")
+DEAD = text("""
+    INSERT INTO notify.work_items (stage, id, lane, reason)
+    SELECT 'deliver', id, 9, 'refused' FROM notify.email_jobs WHERE status = 'dead'
 """)
 
 
@@ -49,6 +57,8 @@ def history(database_server: str) -> Iterator[Database]:
             with opened.begin() as connection:
                 connection.execute(EVENTS, {"many": MANY})
                 connection.execute(LETTERS, {"many": MANY, "newest": NEWEST})
+                connection.execute(TOLD, {"many": MANY})
+                connection.execute(DEAD)
                 connection.execute(text("ANALYZE"))
             yield opened
 
@@ -80,8 +90,8 @@ def found(session: Connection, which: Which) -> list[str | None]:
         ({"queue_id": "queued as Q149999X"}, ["m149999"]),
         ({"queue_id": "Q7_"}, []),
         ({"to_email": "nobody@example.com"}, []),
-        ({"cl_link": "CL-1", "queue_id": "Q12X"}, ["m12"]),
-        ({"status": "dead", "cl_link": "CL-100"}, ["m1000"]),
+        ({"topic": "CL-1", "queue_id": "Q12X"}, ["m12"]),
+        ({"status": "dead", "topic": "CL-100"}, ["m1000"]),
         ({"outcome_reason": "refused", "created_before": NEWEST - timedelta(seconds=MANY - 2001)}, ["m2000", "m1000"]),
         ({"created_from": NEWEST - timedelta(seconds=1)}, ["m150000", "m149999"]),
         ({"created_before": NEWEST - timedelta(seconds=MANY - 3)}, ["m2", "m1"]),
@@ -99,7 +109,7 @@ def test_letters_are_found_by_what_is_known_of_them(
     "asked",
     [
         {"username": "u7"},
-        {"cl_link": "CL-7"},
+        {"topic": "CL-7"},
         {"message_id": "m7"},
         {"event_key": "e7"},
         {"status": "pending"},
@@ -141,18 +151,21 @@ def test_where_there_are_no_letters_none_are_found(database: Database) -> None:
             assert jobs.page(connection, which, limit=LIMIT) == jobs.Page([], None)
 
 
-def test_a_message_id_finds_all_that_its_letter_told_of(database: Database) -> None:
+def test_a_person_an_event_and_a_topic_find_what_tells_of_them_replays_too(database: Database) -> None:
     with database.begin() as connection:
-        leader = rows.letter(connection, message_id="one@x", carried_as="one@x", **rows.ended("sent"))
-        follower = rows.letter(connection, carried_as="one@x", leader_id=leader, **rows.ended("sent"))
-        rows.letter(connection)
-        page = jobs.page(connection, Which(message_id="one@x"), limit=LIMIT)
-    assert [one.id for one in page.jobs] == [follower, leader]
+        original = rows.job(connection, topic="CL-7", **rows.ended("sent"))
+        event_id = rows.event(connection, key="k1", topic="CL-7", **rows.ended("done"))
+        rows.notification(connection, event_id=event_id, email_job_id=original)
+        replay = rows.job(connection, replay_of=original)
+        rows.job(connection, username="bob")
+        for which in (Which(username="alice"), Which(event_key="k1"), Which(topic="CL-7")):
+            page = jobs.page(connection, which, limit=LIMIT)
+            assert [(one.id, one.notification_count) for one in page.jobs] == [(replay, 2), (original, 2)]
 
 
 def test_pages_of_an_indexed_question_are_full_while_there_are_more(database: Database) -> None:
     with database.begin() as connection:
-        there = [rows.letter(connection) for _ in range(5)]
+        there = [rows.job(connection) for _ in range(5)]
         first = jobs.page(connection, Which(username="alice"), limit=3)
         second = jobs.page(connection, Which(username="alice"), below=first.below, limit=3)
     assert [one.id for one in (*first.jobs, *second.jobs)] == there[::-1]

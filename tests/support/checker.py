@@ -17,16 +17,16 @@ from sqlalchemy import Connection, text
 
 from notify.store.database import Database
 from tests.support.producer import Emitted, address
-from tests.support.rows import FINAL_EVENT, FINAL_LETTER
+from tests.support.rows import FINAL_EVENT, FINAL_JOB
 from tests.support.wire import Holding, Wire
 
 HONEST_ENDS = {"skipped", "dead", "expired", "cancelled"}
 COUNTED_BESIDES = {"lapse", "ambiguous"}
 GRACE = timedelta(seconds=5)
 
-# How often a letter has failed is known to its item, and once that is gone to what was recorded of each attempt.
-LETTERS = text("""
-    SELECT e.key, j.username, j.to_email, j.message_id, coalesce(j.carried_as, j.message_id) AS carried_by,
+# How often an email has failed is known to its item, and once that is gone to what was recorded of each attempt.
+EMAILS = text("""
+    SELECT j.message_id, j.username, j.to_email,
            CASE WHEN j.status = 'pending' AND lane = 8 THEN 'sending' ELSE j.status END AS status,
            j.replay_of IS NOT NULL AS replay, coalesce(i.max_failures, 12) AS max_failures,
            coalesce(i.failures, (SELECT count(*) FROM notify.email_attempts a
@@ -35,9 +35,13 @@ LETTERS = text("""
            coalesce(lane = 8 AND i.due_at < now() - :grace, false) AS stuck,
            (SELECT count(*) FROM notify.email_attempts a
              WHERE a.job_id = j.id AND a.verdict LIKE '%: no_final_answer') AS unanswered
-      FROM notify.email_jobs j JOIN notify.events e ON e.id = j.event_id
-      LEFT JOIN notify.work_items i ON stage = 'deliver' AND i.id = coalesce(j.leader_id, j.id)
-       AND j.status IN ('pending', 'dead')
+      FROM notify.email_jobs j
+      LEFT JOIN notify.work_items i ON stage = 'deliver' AND i.id = j.id AND j.status IN ('pending', 'dead')
+""")
+NOTIFICATIONS = text("""
+    SELECT e.key, n.username, j.message_id AS told_by
+      FROM notify.notifications n JOIN notify.events e ON e.id = n.event_id
+      LEFT JOIN notify.email_jobs j ON j.id = n.email_job_id
 """)
 EVENTS = text("""
     SELECT key, CASE WHEN lane = 8 THEN 'working' ELSE status END AS status, coalesce(failures, 0) AS failures,
@@ -55,6 +59,14 @@ WATCH = """
         $$ BEGIN INSERT INTO faults.undone VALUES (old.message_id, new.status); RETURN NULL; END $$;
     CREATE TRIGGER sent_is_a_fact AFTER UPDATE ON notify.email_jobs FOR EACH ROW
         WHEN (old.status = 'sent' AND new.status <> 'sent') EXECUTE FUNCTION faults.note();
+    CREATE FUNCTION faults.note_taken_out() RETURNS trigger LANGUAGE plpgsql AS
+        $$ BEGIN
+            INSERT INTO faults.undone SELECT message_id, 'not told of event ' || old.event_id
+            FROM notify.email_jobs WHERE id = old.email_job_id AND status = 'sent';
+            RETURN NULL;
+        END $$;
+    CREATE TRIGGER told_is_a_fact AFTER UPDATE ON notify.notifications FOR EACH ROW
+        WHEN (old.email_job_id IS DISTINCT FROM new.email_job_id) EXECUTE FUNCTION faults.note_taken_out();
 """
 
 
@@ -63,18 +75,13 @@ class Broken(AssertionError):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LetterRow:
-    """
-    A letter as the table has it. ``unanswered`` counts recorded tries whose final dot was never answered.
+class EmailRow:
+    """An email as the table has it. ``unanswered`` counts recorded attempts whose final dot was never answered."""
 
-    ``carried_by`` is the Message-ID of the letter that it went or goes with, which may be another's; None: its own.
-    """
-
-    key: str
+    message_id: str
     username: str
-    to_email: str | None
+    to_email: str
     status: str
-    message_id: str | None
     replay: bool
     failures: int
     max_failures: int
@@ -82,12 +89,25 @@ class LetterRow:
     poison: bool
     stuck: bool
     unanswered: int
-    carried_by: str | None = None
+
+    @property
+    def name(self) -> str:
+        """What violations call it."""
+        return self.message_id
 
     @property
     def unknown_ends(self) -> int:
-        """How many tries ended without anybody knowing whether the relay took the letter."""
+        """How many attempts ended without anybody knowing whether the relay took the email."""
         return self.lapses + self.unanswered
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NotificationRow:
+    """What the table says of a person and an event; ``told_by`` is the Message-ID of the email, None: skipped."""
+
+    key: str
+    username: str
+    told_by: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,19 +121,25 @@ class EventRow:
     lapses: int
     stuck: bool
 
+    @property
+    def name(self) -> str:
+        """What violations call it."""
+        return self.key
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tables:
-    """What notify believes: rows, outcomes as counted, and every letter that was sent once and is not any more."""
+    """What notify believes: rows, outcomes as counted, and what was sent once and is not any more."""
 
-    letters: Sequence[LetterRow]
+    emails: Sequence[EmailRow]
+    notifications: Sequence[NotificationRow]
     events: Sequence[EventRow]
     outcomes: Mapping[str, int]
     undone: Sequence[str]
 
     @property
     def verdicts(self) -> dict[str, int]:
-        """What tries came to; how they came to it is counted besides."""
+        """What attempts came to; how they came to it is counted besides."""
         return {name: times for name, times in self.outcomes.items() if name not in COUNTED_BESIDES}
 
 
@@ -138,14 +164,14 @@ class Evidence:
         return [one for one in self.emitted if one.committed or (one.committed is None and one.key in stored)]
 
     @cached_property
-    def owed(self) -> dict[str, Emitted]:
-        """The Message-ID of every letter that must go out, and the event it tells of."""
-        return {name: one for one in self.committed for name in one.message_ids.values()}
+    def owed(self) -> dict[str, tuple[Emitted, str]]:
+        """Each event and person to be told of it, by the Message-ID that an email about nothing else has."""
+        return {name: (one, who) for one in self.committed for who, name in one.message_ids.items()}
 
     @property
-    def rows(self) -> list[LetterRow | EventRow]:
+    def rows(self) -> list[EmailRow | EventRow]:
         """Every leased row."""
-        return [*self.tables.letters, *self.tables.events]
+        return [*self.tables.emails, *self.tables.events]
 
     @cached_property
     def copies(self) -> Counter[str]:
@@ -153,42 +179,39 @@ class Evidence:
         return Counter(one.message_id for one in self.wire.copies)
 
     @cached_property
-    def letters(self) -> dict[str, LetterRow]:
-        """The rows that are letters, by Message-ID."""
-        return {row.message_id: row for row in self.tables.letters if row.message_id}
+    def emails(self) -> dict[str, EmailRow]:
+        """The emails by Message-ID."""
+        return {row.message_id: row for row in self.tables.emails}
 
     @cached_property
-    def aboard(self) -> dict[str, list[LetterRow]]:
-        """The rows that each letter tells of, by its Message-ID."""
-        found: dict[str, list[LetterRow]] = {}
-        for name, row in self.letters.items():
-            found.setdefault(row.carried_by or name, []).append(row)
-        return found
+    def told_by(self) -> dict[tuple[str, str], str | None]:
+        """The Message-ID of the email that tells a person of an event, by key and person; None: it is skipped."""
+        return {(row.key, row.username): row.told_by for row in self.tables.notifications}
 
     def unknown_ends(self, name: str) -> int:
-        """How many tries of the letter with this Message-ID ended unseen."""
-        return max((row.unknown_ends for row in self.aboard.get(name, ())), default=0)
+        """How many attempts of the email with this Message-ID ended unseen."""
+        return self.emails[name].unknown_ends if name in self.emails else 0
 
-    def carrier(self, name: str) -> str:
-        """The Message-ID of the letter that told what the letter of this name would have told."""
-        row = self.letters.get(name)
-        return row.carried_by or name if row else name
+    def carrier(self, name: str) -> str | None:
+        """The Message-ID of the email that tells what one of this name would have told; None: the row says none."""
+        event, who = self.owed[name]
+        return self.told_by.get((event.key, who), name)
 
     @property
     def repeated(self) -> int:
-        """Copies beyond the first of each letter."""
+        """Copies beyond the first of each email."""
         return self.copies.total() - len(self.copies)
 
     @property
     def unsent(self) -> list[str]:
-        """Letters that never left, for whatever reason."""
+        """What nobody was told of, for whatever reason."""
         return [name for name in self.owed if self.carrier(name) not in self.copies]
 
     @property
     def lost(self) -> list[str]:
-        """Letters that never left, and whose row does not say why."""
-        ended = {name for name, row in self.letters.items() if row.status in HONEST_ENDS}
-        return [name for name in self.unsent if name not in ended]
+        """What nobody was told of, where no email says why; in these runs nobody chooses not to be told."""
+        ended = {name for name, row in self.emails.items() if row.status in HONEST_ENDS}
+        return [name for name in self.unsent if self.carrier(name) not in ended]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -196,12 +219,12 @@ class Summary:
     """
     One run in figures.
 
-    ``unsent`` counts the lost and those whose row says why; ``explained`` the tries whose end
-    nobody saw, as the tables report them.
+    ``owed`` counts the people to be told, once for each event, and ``unsent`` those of them who were not, be it
+    that their email says why or not; ``explained`` the attempts whose end nobody saw, as the tables report them.
     """
 
     emitted: int
-    letters: int
+    owed: int
     unsent: int
     lost: int
     repeated: int
@@ -211,20 +234,23 @@ class Summary:
 
 
 def everyone_concerned_reaches_an_end(evidence: Evidence) -> Iterator[str]:
-    """I1: every person whom a committed event concerns has one row, and its status is final."""
+    """I1: a committed event has one notification for each person it concerns; every email has one, and ends."""
     ended = {row.key: row.status for row in evidence.tables.events}
-    rows = Counter((row.key, row.username) for row in evidence.tables.letters if not row.replay)
+    rows = Counter((row.key, row.username) for row in evidence.tables.notifications)
+    telling = {row.told_by for row in evidence.tables.notifications}
     for one in evidence.committed:
         if ended.get(one.key) not in FINAL_EVENT:
             yield f"{one.key} is {ended.get(one.key, 'not there')}"
         yield from (
-            f"{one.key} has {rows[one.key, name]} rows for {name}" for name in one.people if rows[one.key, name] != 1
+            f"{one.key} has {rows[one.key, name]} notifications for {name}"
+            for name in one.people
+            if rows[one.key, name] != 1
         )
-    yield from (
-        f"{row.key} for {row.username} is {row.status}"
-        for row in evidence.tables.letters
-        if row.status not in FINAL_LETTER
-    )
+    for row in evidence.tables.emails:
+        if row.status not in FINAL_JOB:
+            yield f"{row.name} for {row.username} is {row.status}"
+        if not row.replay and row.name not in telling:
+            yield f"{row.name} for {row.username} tells of nothing"
 
 
 def nothing_rolled_back_reaches_the_wire(evidence: Evidence) -> Iterator[str]:
@@ -243,42 +269,42 @@ def nothing_rolled_back_reaches_the_wire(evidence: Evidence) -> Iterator[str]:
 
 
 def sent_means_accepted(evidence: Evidence) -> Iterator[str]:
-    """I3: a row says sent only if the relay took the letter."""
-    for name, row in evidence.letters.items():
-        if row.status == "sent" and not evidence.copies[evidence.carrier(name)]:
+    """I3: a row says sent only if the relay took the email."""
+    for name, row in evidence.emails.items():
+        if row.status == "sent" and not evidence.copies[name]:
             yield f"{name} is sent, and the relay never had it"
 
 
 def every_repeat_is_explained(evidence: Evidence) -> Iterator[str]:
-    """I4: a letter is repeated only after a try whose end nobody saw, and no more often than the faults allow."""
+    """I4: an email is repeated only after an attempt whose end nobody saw, and no more often than the faults allow."""
     for name, copies in evidence.copies.items():
         unknown = evidence.unknown_ends(name)
         if copies - 1 > unknown:
-            yield f"{name} arrived {copies} times, and {unknown} tries ended unseen"
+            yield f"{name} arrived {copies} times, and {unknown} attempts ended unseen"
     if evidence.repeated > evidence.bound:
         yield f"{evidence.repeated} copies are repeats, the faults allow {evidence.bound}"
 
 
 def unseen_ends_are_counted(evidence: Evidence) -> Iterator[str]:
     """I4 again: the counters that we report are those ends; a burial is told by its row, not as a lapse."""
-    letters = evidence.tables.letters
+    emails = evidence.tables.emails
     facts = {
-        "lapse": sum(row.lapses - row.poison for row in letters),
-        "ambiguous": sum(row.unanswered for row in letters),
+        "lapse": sum(row.lapses - row.poison for row in emails),
+        "ambiguous": sum(row.unanswered for row in emails),
     }
     for name, times in facts.items():
         if (counted := evidence.tables.outcomes.get(name, 0)) != times:
             yield f"{counted} counted as {name}, there were {times}"
 
 
-def no_two_hold_a_letter_in_data_at_once(evidence: Evidence) -> Iterator[str]:
+def no_two_have_an_email_in_data_at_once(evidence: Evidence) -> Iterator[str]:
     """I5: a second worker comes to DATA while the first is there only after a lapse, or after the first gave up."""
-    by_letter: dict[str, list[Holding]] = {}
+    by_email: dict[str, list[Holding]] = {}
     for one in evidence.wire.holdings:
-        by_letter.setdefault(one.message_id, []).append(one)
-    for name, holdings in by_letter.items():
+        by_email.setdefault(one.message_id, []).append(one)
+    for name, holdings in by_email.items():
         overlaps = sum(first.overlaps(second) for first, second in pairwise(holdings))
-        if name in evidence.letters and overlaps > evidence.unknown_ends(name):
+        if name in evidence.emails and overlaps > evidence.unknown_ends(name):
             yield f"{name} was in DATA twice at once, {overlaps} times"
 
 
@@ -286,28 +312,32 @@ def failures_stay_within_the_budget(evidence: Evidence) -> Iterator[str]:
     """I6: no row has failed more often than it may."""
     for row in evidence.rows:
         if row.failures > row.max_failures:
-            yield f"{row.key} failed {row.failures} times of {row.max_failures}"
+            yield f"{row.name} failed {row.failures} times of {row.max_failures}"
 
 
 def nothing_stays_claimed_past_its_lease(evidence: Evidence) -> Iterator[str]:
     """I7: a row whose lease ran out is taken up again by the next sweep."""
     for row in evidence.rows:
         if row.stuck:
-            yield f"{row.key} is still {row.status}"
+            yield f"{row.name} is still {row.status}"
 
 
 def sent_never_changes(evidence: Evidence) -> Iterator[str]:
-    """I8: once a row says sent, it says so for ever."""
+    """I8: once a row says sent, it says so for ever, and of what it has told."""
     yield from (f"{one} after it was sent" for one in evidence.tables.undone)
 
 
 def all_copies_carry_one_message_id(evidence: Evidence) -> Iterator[str]:
-    """I9: a copy bears the one Message-ID of its letter, or that of a replay, and goes to that letter's person."""
+    """I9: a copy bears the one Message-ID of its email, or that of a replay, and goes to its person; nobody else's."""
     expected = {name: address(who) for one in evidence.emitted for who, name in one.message_ids.items()}
-    expected |= {name: row.to_email or "" for name, row in evidence.letters.items() if row.replay}
+    expected |= {name: row.to_email for name, row in evidence.emails.items() if row.replay}
     for one in evidence.wire.copies:
         if expected.get(one.message_id) != one.recipient:
-            yield f"{one.recipient} got {one.message_id}, which is not their letter"
+            yield f"{one.recipient} got {one.message_id}, which is not their email"
+    for told in evidence.tables.notifications:
+        email = evidence.emails.get(told.told_by or "")
+        if told.told_by is not None and (email is None or email.username != told.username):
+            yield f"{told.username} is told of {told.key} by {told.told_by}, which is not their email"
 
 
 INVARIANTS: tuple[Callable[[Evidence], Iterator[str]], ...] = (
@@ -316,7 +346,7 @@ INVARIANTS: tuple[Callable[[Evidence], Iterator[str]], ...] = (
     sent_means_accepted,
     every_repeat_is_explained,
     unseen_ends_are_counted,
-    no_two_hold_a_letter_in_data_at_once,
+    no_two_have_an_email_in_data_at_once,
     failures_stay_within_the_budget,
     nothing_stays_claimed_past_its_lease,
     sent_never_changes,
@@ -346,15 +376,16 @@ def check(evidence: Evidence) -> Summary:
 def summary(evidence: Evidence) -> Summary:
     """The run in figures, whether it kept its promises or not."""
     first = {one.message_id: one.at for one in reversed(evidence.wire.copies)}
-    carried = {name: evidence.carrier(name) for name in evidence.owed}
-    delays = [first[carried[name]] - one.at for name, one in evidence.owed.items() if carried[name] in first]
+    delays = [
+        first[by] - event.at for name, (event, _) in evidence.owed.items() if (by := evidence.carrier(name)) in first
+    ]
     return Summary(
         emitted=len(evidence.committed),
-        letters=len(evidence.owed),
+        owed=len(evidence.owed),
         unsent=len(evidence.unsent),
         lost=len(evidence.lost),
         repeated=evidence.repeated,
-        explained=sum(row.unknown_ends for row in evidence.tables.letters),
+        explained=sum(row.unknown_ends for row in evidence.tables.emails),
         bound=evidence.bound,
         longest_delay=max(delays, default=timedelta(0)),
     )
@@ -362,7 +393,7 @@ def summary(evidence: Evidence) -> Summary:
 
 @contextmanager
 def watched(database: Database) -> Iterator[None]:
-    """For the length of the block, the database itself notes every letter that was sent and is changed."""
+    """For the length of the block, the database itself notes every email that was sent and is changed, or told."""
     with database.begin() as connection:
         connection.execute(text("DROP SCHEMA IF EXISTS faults CASCADE"))
         connection.execute(text(WATCH))
@@ -377,7 +408,8 @@ def tables(connection: Connection) -> Tables:
     """What notify believes now; the database must be ``watched``."""
     grace = {"grace": GRACE}
     return Tables(
-        letters=[LetterRow(**row) for row in connection.execute(LETTERS, grace).mappings()],
+        emails=[EmailRow(**row) for row in connection.execute(EMAILS, grace).mappings()],
+        notifications=[NotificationRow(**row) for row in connection.execute(NOTIFICATIONS).mappings()],
         events=[EventRow(**row) for row in connection.execute(EVENTS, grace).mappings()],
         outcomes={row.outcome: row.times for row in connection.execute(OUTCOMES)},
         undone=connection.scalars(UNDONE).all(),

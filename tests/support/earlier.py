@@ -20,7 +20,8 @@ def unpack(into: Path) -> None:
     Put the code that does not know the newest migration into a folder.
 
     Raises:
-        NoHistory: This is no checkout, or one that does not go back so far.
+        NoHistory: This is no checkout, or one that does not go back so far; or the tables of before are not
+            those that the newest migration changes, so that nothing was ever upgraded from them.
     """
     newest = max(path.name for path in (ROOT / MIGRATIONS).glob("*.py"))
     added = _git("log", "--no-renames", "--diff-filter=A", "--format=%H", "-1", "--", f"{MIGRATIONS}/{newest}")
@@ -28,6 +29,18 @@ def unpack(into: Path) -> None:
     with ZipFile(BytesIO(archive)) as packed:
         packed.extractall(into)
     assert not (into / MIGRATIONS / newest).exists()
+    ours = _statements(ROOT)
+    if _statements(into) != {name: ours[name] for name in ours if name != newest}:
+        raise NoHistory(f"the baseline was rewritten after {newest}")
+
+
+def _statements(checkout: Path) -> dict[str, list[str]]:
+    """What each migration does, but for comments, by its file."""
+    found = {path.name: path.read_text(encoding="utf-8") for path in (checkout / MIGRATIONS).glob("*.py")}
+    return {
+        name: [line for line in source.partition("revision =")[2].splitlines() if "COMMENT ON" not in line]
+        for name, source in found.items()
+    }
 
 
 def _git(*arguments: str) -> bytes:

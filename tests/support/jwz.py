@@ -1,5 +1,5 @@
 """
-How mail readers gather letters into conversations.
+How mail readers gather emails into conversations.
 
 Source: Jamie Zawinski, "Message Threading", https://www.jwz.org/doc/threading.html, steps 1 to 5.
 """

@@ -11,8 +11,8 @@ from notify.channels.links import SignedLinks
 from notify.domain.audience import Reason
 from notify.domain.claims import Claim
 from notify.domain.events import COMMENT_CREATED, ChangeList, Event
-from notify.domain.jobs import Letter
-from notify.domain.preferences import Person
+from notify.domain.jobs import Job, Letter, Notification
+from notify.domain.preferences import NO_CHOICES, Person
 from notify.domain.threads import message_id
 
 HOST = "review.example"
@@ -74,7 +74,7 @@ def letter(
             id=number,
             key=key,
             type=event_type,
-            cl_link=change_list.link,
+            topic=change_list.link,
             actor=actor.username,
             occurred_at=NOON,
             payload={"comment": {**COMMENT, **(comment or {})}},
@@ -84,4 +84,28 @@ def letter(
         recipient=replace(recipient, email=to),
         to_email=to,
         reason=reason,
+    )
+
+
+def job_of(written: Letter) -> Job:
+    """The claimed job whose email this is."""
+    event = written.event
+    told = Notification(
+        id=event.id,
+        type_code=event.type,
+        reason=written.reason,
+        event=event,
+        event_type=None,
+        change_list=written.change_list,
+        actor=written.actor,
+    )
+    return Job(
+        claim=written.claim,
+        username=written.recipient.username,
+        to_email=written.to_email,
+        message_id=written.message_id,
+        expired=False,
+        person=written.recipient,
+        choices=NO_CHOICES,
+        notifications=(told,),
     )

@@ -17,9 +17,8 @@ from notify.domain.preferences import Person
 from notify.intake.receive import receive
 from notify.intake.schema import parse
 from notify.settings import Settings
-from notify.store import directory, jobs
+from notify.store import directory
 from notify.store.database import Database
-from notify.store.jobs import JobView
 
 MINUTE = timedelta(minutes=1)
 
@@ -63,7 +62,7 @@ class Office:
             "public_url": "https://notify.example.com",
             "secret_keys": "k" * 32,
             "smtp_timeout_seconds": 60,
-            "together_seconds": 0,
+            "bundle_seconds": 0,
         }
         return Settings(**{**usual, **self.changes})
 
@@ -81,7 +80,7 @@ class Office:
         with self.engine() as engine:
             return engine.drain()
 
-    def letters_wait(self, *usernames: str, key: str = "k1", link: str = "CL-1") -> list[JobView]:
+    def letters_wait(self, *usernames: str, key: str = "k1", link: str = "CL-1") -> Sequence[Any]:
         """Fan out one comment by a stranger on a change list that these people review; their letters, in order."""
         with self.database.begin() as connection:
             for username in usernames:
@@ -95,10 +94,9 @@ class Office:
         made = wiring.fan_out(self.settings, self.database, doorbell=self.doorbell, worker=uuid4(), count=self.count)
         made.drain()
 
-    def jobs(self, key: str = "k1") -> list[JobView]:
-        """The rows of an event as they stand, in the order they were written."""
-        with self.database.begin() as connection:
-            return sorted(jobs.search(connection, event_key=key, limit=1000), key=lambda job: job.id)
+    def jobs(self, key: str = "k1") -> Sequence[Any]:
+        """What became of an event for each person as it stands, in the order in which it was written."""
+        return self.now("SELECT * FROM jobs WHERE event_key = :key ORDER BY note_id, id", key=key)
 
     def tries(self, key: str = "k1") -> Sequence[tuple[str, int, int]]:
         """The letters of an event: how each stands, its tries, and how many of them ended in: no, later."""
@@ -133,26 +131,26 @@ def many(count: int) -> list[str]:
     return [f"person-{number:04}" for number in range(count)]
 
 
-# What a job is with what its work item, or that of its letter, says of it.
+# What became of an event for a person: the notification, with what its job and that one's work item say of it.
 JOBS = """
     WITH jobs AS (
-        SELECT j.id, j.event_id, j.event_type, j.cl_link, j.username, j.to_email, j.message_id, j.expires_at,
-            j.leader_id, j.carried_as, j.held_by, j.outcome_reason, j.replay_of, j.created_at, j.finished_at,
-            j.last_code, j.relay,
-            CASE WHEN j.status = 'pending' AND lane = 8 THEN 'sending' ELSE j.status END AS status,
+        SELECT j.id, n.id AS note_id, n.event_id, e.key AS event_key, n.event_type, e.topic, n.username, n.reason,
+            j.to_email, j.message_id, j.expires_at, j.deferred_by, j.replay_of, j.created_at, j.finished_at,
+            j.last_code, j.last_error, j.relay,
+            CASE WHEN n.decision = 'skipped' THEN n.why ELSE j.outcome_reason END AS outcome_reason,
+            CASE WHEN n.decision = 'skipped' THEN 'skipped' WHEN lane = 8 THEN 'sending' ELSE j.status END AS status,
             CASE WHEN j.status = 'pending' THEN due_at END AS due_at, leased_by, lane,
-            coalesce(max_failures, 0) AS max_failures, coalesce(failures, (
+            coalesce(max_failures, 0) AS max_failures, coalesce(i.failures, (
                 SELECT count(*) FROM notify.email_attempts AS a WHERE a.job_id = j.id AND a.verdict LIKE 'retry: %'
             )) AS failures,
             greatest(attempt, j.attempts) AS attempt, greatest(i.lapses, j.lapses) AS lapses
-        FROM notify.email_jobs AS j
-        LEFT JOIN notify.work_items AS i ON stage = 'deliver' AND i.id = coalesce(j.leader_id, j.id)
-            AND j.status IN ('pending', 'dead')
+        FROM notify.notifications AS n JOIN notify.events AS e ON e.id = n.event_id
+        LEFT JOIN notify.email_jobs AS j ON coalesce(j.replay_of, j.id) = n.email_job_id
+        LEFT JOIN notify.work_items AS i ON stage = 'deliver' AND i.id = j.id
     )
 """
 TRIES = """
-    SELECT jobs.status, attempt, failures FROM jobs JOIN notify.events ON events.id = event_id
-    WHERE key = :key AND to_email IS NOT NULL ORDER BY jobs.id
+    SELECT status, attempt, failures FROM jobs WHERE event_key = :key AND to_email IS NOT NULL ORDER BY id
 """
 
 

@@ -35,7 +35,7 @@ class Emitted:
 
     @property
     def message_ids(self) -> dict[str, str]:
-        """Each person to the Message-ID of their letter, worked out without looking at any table."""
+        """Each person to the Message-ID of their email, worked out without looking at any table."""
         return {name: message_id(self.link, event_key=self.key, username=name, host=HOST) for name in self.people}
 
 

@@ -11,15 +11,15 @@ from notify.domain.claims import Lane
 from notify.domain.events import COMMENT_CREATED
 from notify.domain.stages import DELIVER, FAN_OUT
 from notify.store.database import Database
-from notify.store.tables import email_jobs, events, work_items
+from notify.store.tables import email_jobs, events, notifications, work_items
 
 FINAL_EVENT = ("done", "dead")
-FINAL_LETTER = ("sent", "skipped", "dead", "expired", "cancelled")
+FINAL_JOB = ("sent", "skipped", "dead", "expired", "cancelled")
 
 # Every event that is done is to be fanned out once more.
 FAN_OUT_AGAIN = """
     INSERT INTO notify.work_items (stage, id, lane, order_key)
-    SELECT 'fan_out', id, 1, cl_link FROM notify.events WHERE status = 'done';
+    SELECT 'fan_out', id, 1, topic FROM notify.events WHERE status = 'done';
     UPDATE notify.events SET status = 'pending', finished_at = NULL WHERE status = 'done'
 """
 
@@ -42,11 +42,11 @@ def event(connection: Connection, **columns: Any) -> int:
 
     Columns of the item go there: ``priority`` is its lane, ``status`` *working* means that it is leased.
     """
-    defaults = {"key": f"event-{next(_numbers)}", "type": COMMENT_CREATED, "cl_link": "CL-1", "actor": "dana"}
+    defaults = {"key": f"event-{next(_numbers)}", "type": COMMENT_CREATED, "topic": "CL-1", "actor": "dana"}
     status = columns.pop("status", "pending")
     stored = "pending" if status == "working" else status
     own = {name: value for name, value in columns.items() if name in events.c}
-    row_id = _insert(connection, events, {**defaults, "status": stored, **own})
+    row_id = _insert(connection, events, {**defaults, "status": stored, **_born(own), **own})
     if status == "done":
         return row_id
     made = _item_of(
@@ -54,7 +54,7 @@ def event(connection: Connection, **columns: Any) -> int:
         FAN_OUT,
         row_id,
         status,
-        {"max_failures": 10, "order_key": own.get("cl_link", "CL-1"), **columns},
+        {"max_failures": 10, "order_key": own.get("topic", "CL-1"), **columns},
         reason=columns.get("last_error", "test"),
     )
     reason = columns.get("last_error") or columns.get("reason")
@@ -88,35 +88,56 @@ def forget_item(database: Database, stage: str, row_id: int) -> None:
         connection.execute(delete(work_items).where(*_named(stage, row_id)))
 
 
-def letter(connection: Connection, **columns: Any) -> int:
+def job(connection: Connection, **columns: Any) -> int:
     """
-    A pending letter to alice, due now, about an event of its own, and its work item unless it has ended; its id.
+    A pending email to alice, due now, about an event of its own, and its work item unless it has ended; its id.
 
-    Columns of the item go there: ``priority`` is its lane, ``status`` *sending* means that it is leased. Who leaves
-    with another's letter has no item.
+    Columns of the notification and of the item go there: ``priority`` is its lane, ``status`` *sending* means that it
+    is leased. A replay has no notification of its own.
     """
     defaults: dict[str, Any] = {
-        "event_type": COMMENT_CREATED,
-        "cl_link": "CL-1",
+        "topic": "CL-1",
         "username": "alice",
         "to_email": "alice@example.com",
-        "reason": "author",
-        "message_id": f"letter-{next(_numbers)}@review.example",
+        "message_id": f"email-{next(_numbers)}@review.example",
     }
     status = columns.pop("status", "pending")
     if status in {"skipped", "dead"}:
         defaults["outcome_reason"] = "test"
-    if "event_id" not in columns:
-        defaults["event_id"] = event(connection, **ended("done"))
     stored = "pending" if status == "sending" else status
     ended_as = (
         {"attempts": columns.get("attempt", 0), "lapses": columns.get("lapses", 0)} if stored != "pending" else {}
     )
     own = {name: value for name, value in columns.items() if name in email_jobs.c and name != "lapses"}
-    row_id = _insert(connection, email_jobs, {**defaults, **ended_as, "status": stored, **own})
-    if stored not in {"pending", "dead"} or own.get("leader_id"):
+    row_id = _insert(connection, email_jobs, {**defaults, **ended_as, **_born(own), "status": stored, **own})
+    if "replay_of" not in columns:
+        event_id = columns.get("event_id") or event(
+            connection, **ended("done"), topic=own.get("topic") or "CL-1", **_only(columns, "type", "payload")
+        )
+        told = {"username": own.get("username", "alice"), **_only(columns, "event_type", "reason")}
+        notification(connection, event_id=event_id, email_job_id=row_id, **told)
+    if stored not in {"pending", "dead"}:
         return row_id
     return _item_of(connection, DELIVER, row_id, status, columns, reason=own.get("outcome_reason", "test"))
+
+
+def notification(connection: Connection, **columns: Any) -> int:
+    """Alice is told of an event by a job, or skipped where none is given; its id."""
+    told = columns.get("email_job_id") is not None
+    defaults: dict[str, Any] = {"username": "alice", "event_type": COMMENT_CREATED, "reason": "author"}
+    defaults |= {"decision": "told", "why": "default"} if told else {"decision": "skipped", "why": "muted_all"}
+    if "event_id" not in columns:
+        defaults["event_id"] = event(connection, **ended("done"))
+    return _insert(connection, notifications, {**defaults, **columns})
+
+
+def _only(columns: dict[str, Any], *names: str) -> dict[str, Any]:
+    return {name: columns[name] for name in names if name in columns}
+
+
+def _born(columns: dict[str, Any]) -> dict[str, Any]:
+    """When a row was written that ended at an instant."""
+    return {"created_at": columns["finished_at"]} if columns.get("finished_at") is not None else {}
 
 
 def _item_of(
@@ -155,8 +176,8 @@ def change(database: Database, table: Table, row_id: int, **columns: Any) -> Non
         connection.execute(update(table).where(table.c.id == row_id).values(**columns))
 
 
-def end_letter(database: Database, row_id: int, status: str, **columns: Any) -> None:
-    """The letter has reached this final status, now."""
+def end_job(database: Database, row_id: int, status: str, **columns: Any) -> None:
+    """The job has reached this final status, now."""
     because = {"outcome_reason": "test"} if status in {"skipped", "dead"} else {}
     change(database, email_jobs, row_id, **{"status": status, "finished_at": func.now(), **because, **columns})
     if status == "dead":

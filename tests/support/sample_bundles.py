@@ -48,7 +48,7 @@ def digest(*, host: str, at: datetime, locale: str | None = None) -> Letter:
     made = together(host=host, at=at, locale=locale)
     elsewhere = replace(made.change_list, link="CL-4790", title="Retire the old uploader", url=None)
     entries = tuple(
-        replace(one, change_list=elsewhere, event=replace(one.event, cl_link=elsewhere.link)) if number == 1 else one
+        replace(one, change_list=elsewhere, event=replace(one.event, topic=elsewhere.link)) if number == 1 else one
         for number, one in enumerate(made.entries)
     )
-    return replace(made, entries=entries, held_by=Hold.DAILY)
+    return replace(made, entries=entries, deferred_by=Hold.DAILY)

@@ -102,25 +102,25 @@ class Scene:
 
     def told(self) -> list[list[int]]:
         """
-        The numbers of the events that each letter tells of, in the order in which the letters came.
+        The numbers of the events that each email tells of, in the order in which the emails came.
 
         Copies count once, and must tell of the same.
         """
         found: dict[str, list[int]] = {}
         for one in self.relay.letters:
-            letter = BytesParser(EmailMessage, policy=policy.SMTP).parsebytes(one.content)
-            part = letter.get_body(("plain",))
+            email = BytesParser(EmailMessage, policy=policy.SMTP).parsebytes(one.content)
+            part = email.get_body(("plain",))
             assert part is not None
             words = [int(number) for number in re.findall(r"^> event-(\d+)", part.get_content(), re.MULTILINE)]
-            assert found.setdefault(letter["Message-ID"], words) == words
+            assert found.setdefault(email["Message-ID"], words) == words
         return list(found.values())
 
     def check(self, *others: ScriptedRelay, bound: int = 0, unsent: int = 0) -> Summary:
         """
-        The run in figures, if every promise was kept and every letter but *unsent* has arrived.
+        The run in figures, if every promise was kept and every email but *unsent* has arrived.
 
         Args:
-            others: Relays that took letters besides the scene's own.
+            others: Relays that took emails besides the scene's own.
             bound: How many copies beyond the first the faults may have caused.
         """
         figures = check(Evidence(self.producer.log, seen_by(self.relay, *others), self.tables(), bound))

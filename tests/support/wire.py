@@ -1,4 +1,4 @@
-"""What the relay saw, letter by letter: the outside effect that every promise is about."""
+"""What the relay saw, email by email: the outside effect that every promise is about."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -8,7 +8,7 @@ from tests.support.smtp import ScriptedRelay
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Copy:
-    """A letter that the relay took; ``answered`` says whether it told us so."""
+    """An email that the relay took; ``answered`` says whether it told us so."""
 
     message_id: str
     recipient: str
@@ -18,7 +18,7 @@ class Copy:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Holding:
-    """A worker in DATA with a letter: from the relay's 354 until the relay saw the end of it."""
+    """A worker in DATA with an email: from the relay's 354 until the relay saw the end of it."""
 
     message_id: str
     connection: int
@@ -39,7 +39,7 @@ class Wire:
 
 
 def seen_by(*relays: ScriptedRelay) -> Wire:
-    """The wire log of these relays up to now. A content that broke off before its Message-ID holds no letter yet."""
+    """The wire log of these relays up to now. A content that broke off before its Message-ID holds no email yet."""
     copies = (
         Copy(message_id=message_id(one.content), recipient=one.recipient, at=one.at, answered=one.answered)
         for relay in relays
@@ -66,5 +66,5 @@ def header(content: bytes, name: str) -> str:
 
 
 def message_id(content: bytes) -> str:
-    """The letter's Message-ID without brackets; empty if it is not there yet."""
+    """The email's Message-ID without brackets; empty if it is not there yet."""
     return header(content, "Message-ID").strip("<>")

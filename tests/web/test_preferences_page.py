@@ -314,11 +314,11 @@ def test_what_waits_follows_what_the_page_is_told(api: httpx.Client, page: str, 
     untouched = FormFields(api.get(page).text).fields
     post(api, page, filled(untouched, paused_until="2099-07-01T09:00"))
     office.letters_wait("dana", link="CL-9")
-    held = "SELECT due_at <= now() FROM jobs WHERE username = 'dana'"
-    assert office.now(held) == [(False,)]
+    is_due = "SELECT due_at <= now() FROM jobs WHERE username = 'dana'"
+    assert office.now(is_due) == [(False,)]
 
     post(api, page, untouched)
-    assert office.now(held) == [(True,)]
+    assert office.now(is_due) == [(True,)]
 
 
 @pytest.mark.parametrize(

@@ -35,7 +35,7 @@ def office(database: Database, relay: ScriptedRelay) -> Office:
 
 @pytest.fixture
 def shift(environment: dict[str, str], relay: ScriptedRelay) -> dict[str, str]:
-    """The environment of a worker that sends one letter after the other."""
+    """The environment of a worker that sends one email after the other."""
     return {**environment, "NOTIFY_SMTP_URL": relay.url, "NOTIFY_SMTP_SESSIONS": "1"}
 
 
@@ -70,7 +70,7 @@ def test_a_process_dies_where_it_was_told_and_the_next_one_finishes(
     office.now(LAPSE)
     assert work(shift)[0] == 0
     assert office.now(ROWS) == [("sent",)]
-    assert {letter.recipient for letter in relay.letters} == {"ann@example.com"}
+    assert {email.recipient for email in relay.letters} == {"ann@example.com"}
 
 
 def test_only_the_time_that_is_named_is_fatal(office: Office, shift: Mapping[str, str], relay: ScriptedRelay) -> None:

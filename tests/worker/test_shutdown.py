@@ -21,16 +21,16 @@ from tests.support.smtp import ScriptedRelay
 from tests.support.wait import until
 from tests.support.worker import worker
 
-LETTERS, PROCESSES, SESSIONS = 60, 2, 2
+EMAILS, PROCESSES, SESSIONS = 60, 2, 2
 GOODBYE_SECONDS = 30
 JOBS = "SELECT status, failures, lapses FROM jobs WHERE to_email IS NOT NULL"
 
 
 @pytest.fixture
 def office(database: Database, relay: ScriptedRelay) -> Office:
-    """Sixty letters that wait."""
+    """Sixty emails that wait."""
     office = Office(database, relay.url)
-    office.letters_wait(*many(LETTERS))
+    office.letters_wait(*many(EMAILS))
     office.now("UPDATE notify.people SET email = username || '@' || username || '.test'")
     return office
 
@@ -60,10 +60,10 @@ def test_a_worker_told_to_stop_gives_back_what_it_has_not_begun_and_finishes_wha
         gate.release()
         assert running.process.wait(GOODBYE_SECONDS) == 0
 
-    arrived = Counter(letter.recipient for letter in relay.letters)
+    arrived = Counter(email.recipient for email in relay.letters)
     assert len(arrived) == PROCESSES * SESSIONS
     assert max(arrived.values()) == 1
-    assert statuses(office) == {"sent": len(arrived), "pending": LETTERS - len(arrived)}
+    assert statuses(office) == {"sent": len(arrived), "pending": EMAILS - len(arrived)}
     assert {row[1:] for row in office.now(JOBS)} == {(0, 0)}
 
 
@@ -80,11 +80,11 @@ def test_a_worker_told_to_go_at_once_strands_nothing(
     begun = relay.count("DOT")
 
     with worker(settings, tmp_path):
-        until(lambda: statuses(office) == {"sent": LETTERS}, seconds=60)
+        until(lambda: statuses(office) == {"sent": EMAILS}, seconds=60)
 
-    arrived = Counter(letter.recipient for letter in relay.letters)
-    assert len(arrived) == LETTERS
-    assert arrived.total() - LETTERS <= begun <= PROCESSES * SESSIONS
+    arrived = Counter(email.recipient for email in relay.letters)
+    assert len(arrived) == EMAILS
+    assert arrived.total() - EMAILS <= begun <= PROCESSES * SESSIONS
 
 
 def test_a_fan_out_told_to_stop_claims_nothing_more(database: Database) -> None:

@@ -9,7 +9,7 @@ from tests.support.smtp import AUTH, Authority, ScriptedRelay
 from tests.support.token_endpoint import TokenEndpoint
 from tests.support.worker import worker
 
-LETTERS = 6
+EMAILS = 6
 
 
 def test_a_worker_shows_each_relay_a_token_of_its_own_and_says_none_in_its_log(
@@ -30,9 +30,9 @@ def test_a_worker_shows_each_relay_a_token_of_its_own_and_says_none_in_its_log(
             "NOTIFY_SMTP_FALLBACK_URLS": _url(second, authority, asking),
         }
         office = Office(database, settings["NOTIFY_SMTP_URL"])
-        office.letters_wait(*many(LETTERS))
+        office.letters_wait(*many(EMAILS))
         with worker(settings, tmp_path) as running:
-            second.wait_for(LETTERS)
+            second.wait_for(EMAILS)
             assert running.stop() == 0
 
         assert {one.line for one in first.journal.said if one.step == AUTH} == {

@@ -21,19 +21,19 @@ def runtime(environment: Mapping[str, str]) -> Iterator[Runtime]:
 
 
 @pytest.fixture
-def old_letter(database: Database) -> int:
-    """A letter that was sent four days ago."""
+def old_email(database: Database) -> int:
+    """An email that was sent four days ago."""
     with database.begin() as connection:
-        return rows.letter(connection, **rows.ended("sent", at=rows.ago(days=4)))
+        return rows.job(connection, **rows.ended("sent", at=rows.ago(days=4)))
 
 
-@pytest.mark.usefixtures("old_letter")
-def test_a_worker_keeps_letters_as_long_as_the_settings_say(runtime: Runtime, database: Database) -> None:
+@pytest.mark.usefixtures("old_email")
+def test_a_worker_keeps_emails_as_long_as_the_settings_say(runtime: Runtime, database: Database) -> None:
     assert runtime.prune().jobs == 1
     assert rows.count_of(database, email_jobs) == 0
 
 
-@pytest.mark.usefixtures("old_letter")
+@pytest.mark.usefixtures("old_email")
 def test_a_worker_that_was_told_to_stop_deletes_nothing_more(runtime: Runtime, database: Database) -> None:
     runtime.stop()
 

@@ -32,24 +32,31 @@ LEASE = timedelta(minutes=1)
 WORKER = UUID(int=1)
 HISTORY, BACKLOG = "history", "backlog"
 EVENT = text("""
-    INSERT INTO notify.events (key, type, cl_link, actor, status, finished_at)
+    INSERT INTO notify.events (key, type, topic, actor, status, finished_at)
     VALUES ('bench', 'cl.comment.created', 'CL-1', 'bench-actor', 'done', now()) RETURNING id
 """)
 # Foreign keys are not checked meanwhile: the one event exists.
 UNCHECKED = text("SET LOCAL session_replication_role = replica")
 FINISHED = text("""
-    INSERT INTO notify.email_jobs (event_id, event_type, cl_link, username, to_email, reason, message_id,
-        status, attempts, finished_at, created_at)
-    SELECT :event, 'cl.comment.created', 'CL-' || n % 1000, 'old-' || n, 'a@example.com', 'author', 'old-' || n,
-        'sent', 1, now() - n * interval '10 ms', now() - n * interval '10 ms'
-    FROM generate_series(CAST(:first AS bigint), CAST(:last AS bigint)) AS n
+    WITH added AS (
+        INSERT INTO notify.email_jobs (topic, username, to_email, message_id, status, attempts, finished_at, created_at)
+        SELECT 'CL-' || n % 1000, 'old-' || n, 'a@example.com', 'old-' || n,
+            'sent', 1, now() - n * interval '10 ms', now() - n * interval '10 ms'
+        FROM generate_series(CAST(:first AS bigint), CAST(:last AS bigint)) AS n
+        RETURNING id, username
+    )
+    INSERT INTO notify.notifications (event_id, username, event_type, reason, decision, why, email_job_id)
+    SELECT :event, username, 'cl.comment.created', 'author', 'told', 'default', id FROM added
 """)
 WAITING = text("""
     WITH added AS (
-        INSERT INTO notify.email_jobs (event_id, event_type, cl_link, username, to_email, reason, message_id)
-        SELECT :event, 'cl.comment.created', 'CL-' || n % 1000, 'new-' || n, 'a@example.com', 'author', 'new-' || n
+        INSERT INTO notify.email_jobs (topic, username, to_email, message_id)
+        SELECT 'CL-' || n % 1000, 'new-' || n, 'a@example.com', 'new-' || n
         FROM generate_series(CAST(:first AS bigint), CAST(:last AS bigint)) AS n
-        RETURNING id
+        RETURNING id, username
+    ), told AS (
+        INSERT INTO notify.notifications (event_id, username, event_type, reason, decision, why, email_job_id)
+        SELECT :event, username, 'cl.comment.created', 'author', 'told', 'default', id FROM added
     )
     INSERT INTO notify.work_items (stage, id, lane, max_failures, due_at)
     SELECT 'deliver', id, 1, 12, now() - interval '1 hour' + id * interval '1 microsecond' FROM added
@@ -136,7 +143,7 @@ class _Outbox:
         """Load up to so many rows at once, and do to the table what autovacuum would."""
         self._load(FINISHED if self.kind == HISTORY else WAITING, self._rows + 1, rows)
         self._rows = rows
-        vacuum(self._database, "email_jobs", "work_items")
+        vacuum(self._database, "email_jobs", "notifications", "work_items")
 
     def prepare(self, claims: int) -> None:
         """Have enough to claim so often; beside a history the letters to claim are few and new."""

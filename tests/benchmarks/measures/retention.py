@@ -23,7 +23,7 @@ KEPT = Kept()
 EVENTS_AT_ONCE = 2_000
 NO_LIMIT = text("SET LOCAL statement_timeout = 0")
 EVENTS = text("""
-    INSERT INTO notify.events (key, type, cl_link, actor, status, finished_at, created_at, payload)
+    INSERT INTO notify.events (key, type, topic, actor, status, finished_at, created_at, payload)
     SELECT 'old-' || n, 'cl.comment.created', 'CL-' || n % 10000, 'bench-actor', 'done', old.at, old.at,
         jsonb_build_object('comment', jsonb_build_object('id', n::text, 'body', repeat('The jitter comes first. ', 10)))
     FROM generate_series(CAST(:first AS bigint), CAST(:last AS bigint)) AS n,
@@ -32,18 +32,24 @@ EVENTS = text("""
 """)
 # One of a hundred letters is dead, which stays, and with it its event; one of ten was tried before it was sent.
 LETTERS = text("""
-    INSERT INTO notify.email_jobs (event_id, event_type, cl_link, username, to_email, reason, message_id, status,
-        attempts, outcome_reason, relay_reply, finished_at, created_at)
-    SELECT e.id, e.type, e.cl_link, 'old-' || n, 'old@example.com', 'reviewer', e.id || '.' || n || '@bench',
-        CASE WHEN e.id % 100 = 0 THEN 'dead' ELSE 'sent' END, 1, CASE WHEN e.id % 100 = 0 THEN 'refused' END,
-        '2.0.0 Ok: queued as 4XyZ', e.finished_at + n * interval '1 millisecond', e.created_at
-    FROM notify.events AS e, generate_series(1, CAST(:audience AS int)) AS n
-    WHERE e.id BETWEEN :first AND :last
+    WITH written AS (
+        INSERT INTO notify.email_jobs (topic, username, to_email, message_id, status,
+            attempts, outcome_reason, relay_reply, finished_at, created_at)
+        SELECT e.topic, 'old-' || n, 'old@example.com', e.id || '.' || n || '@bench',
+            CASE WHEN e.id % 100 = 0 THEN 'dead' ELSE 'sent' END, 1, CASE WHEN e.id % 100 = 0 THEN 'refused' END,
+            '2.0.0 Ok: queued as 4XyZ', e.finished_at + n * interval '1 millisecond', e.created_at
+        FROM notify.events AS e, generate_series(1, CAST(:audience AS int)) AS n
+        WHERE e.id BETWEEN :first AND :last
+        RETURNING id, username, split_part(message_id, '.', 1)::bigint AS event_id
+    )
+    INSERT INTO notify.notifications (event_id, username, event_type, reason, decision, why, email_job_id)
+    SELECT event_id, username, 'cl.comment.created', 'reviewer', 'told', 'default', id FROM written
 """)
 TRIES = text("""
     INSERT INTO notify.email_attempts (job_id, attempt, at, phase, code, text, verdict, relay)
     SELECT id, 1, finished_at, 'rcpt', 451, '4.7.1 come back later', 'retry: later', 'relay:25'
-    FROM notify.email_jobs WHERE event_id BETWEEN :first AND :last AND id % 10 = 0
+    FROM notify.email_jobs WHERE id % 10 = 0
+        AND id IN (SELECT email_job_id FROM notify.notifications WHERE event_id BETWEEN :first AND :last)
 """)
 
 
@@ -123,4 +129,4 @@ def _age(database: Database, rows: int) -> None:
             about = {"first": min(ids), "last": max(ids)}
             connection.execute(LETTERS, {**about, "audience": AUDIENCE})
             connection.execute(TRIES, about)
-    vacuum(database, "events", "email_jobs", "email_attempts", "work_items")
+    vacuum(database, "events", "email_jobs", "notifications", "email_attempts", "work_items")

@@ -25,7 +25,7 @@ def letter(event_type: str, change_list: ChangeList, *, number: int, locale: str
     made = sample.letter(event_type, host=HOST, locale=locale)
     key = f"{event_type}-{number}"
     name = message_id(change_list.link, event_key=key, username="alice", host=HOST, replay=replay)
-    event = replace(made.event, id=number, key=key, cl_link=change_list.link)
+    event = replace(made.event, id=number, key=key, topic=change_list.link)
     return replace(made, event=event, change_list=change_list, message_id=name)
 
 

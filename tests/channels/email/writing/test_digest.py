@@ -29,7 +29,7 @@ def about(number: int, link: str, *, words: str = "", recipient: Person = ALICE)
 def digest(entries: Sequence[Letter], kind: Hold = Hold.DAILY) -> Composed:
     first = entries[0]
     return composer().compose(
-        replace(first, entries=tuple(entries) if len(entries) > 1 else (), held_by=kind), date=NOON
+        replace(first, entries=tuple(entries) if len(entries) > 1 else (), deferred_by=kind), date=NOON
     )
 
 

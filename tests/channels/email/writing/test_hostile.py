@@ -59,7 +59,7 @@ def replaced(value: Any, words: str) -> Any:
 def attacked(event_type: str, words: str) -> Letter:
     """A letter in which everything that people choose says this."""
     made = sample.letter(event_type, host=HOST)
-    event = replace(made.event, payload=replaced(made.event.payload, words), cl_link=words)
+    event = replace(made.event, payload=replaced(made.event.payload, words), topic=words)
     cl = ChangeList(link=words, title=words, url=words, repository=words)
     eve = Person(username="eve", display_name=words)
     return replace(made, event=event, change_list=cl, actor=eve, recipient=replace(made.recipient, display_name=words))
@@ -164,7 +164,7 @@ def test_a_title_of_ten_thousand_characters_makes_a_subject_that_can_be_read(tit
 def test_a_change_list_of_any_name_has_letters_links_and_a_thread(link: str) -> None:
     cl = ChangeList(link=link)
     one = letter(change_list=cl)
-    one = replace(one, event=replace(one.event, cl_link=link))
+    one = replace(one, event=replace(one.event, topic=link))
     composed = written(one)
     message = read(composed)
     assert [len(findall(r"<[!-~]+@[!-~]+>", str(message[name]))) for name in ("Message-ID", "References")] == [1, 1]

@@ -1,5 +1,6 @@
-"""Digests, quiet hours and pauses: what is held leaves as one letter when its time comes, and nothing is dropped."""
+"""Digests, quiet hours and pauses: what is deferred leaves as one email when its time comes, and nothing is lost."""
 
+import asyncio
 from datetime import UTC, datetime, timedelta
 from email import policy
 from email.message import EmailMessage
@@ -11,18 +12,17 @@ from uuid import uuid4
 import pytest
 
 from notify import wiring
-from notify.delivery.deliver import dossiers, resting
+from notify.domain.bundles import MOST_DEFERRED, BundleKey
 from notify.domain.preferences import Person
 from notify.domain.schedule import Mode
 from notify.domain.stages import DELIVER
-from notify.domain.together import Group
 from notify.intake.choosing import choose
 from notify.intake.receive import receive
 from notify.intake.schema import parse
-from notify.store import directory, groups, jobs, outbox, preferences
+from notify.store import bundles, by_hand, directory, jobs, outbox, preferences
+from notify.store.by_hand import Action
 from notify.store.database import Database
 from notify.store.preferences import Settings
-from notify.store.tables import email_jobs
 from tests.support import rows
 from tests.support.office import Office, comment
 from tests.support.race import all_at_once, blocked_session, meanwhile
@@ -32,7 +32,9 @@ from tests.support.zones import UNKNOWN
 
 HOUR = timedelta(hours=1)
 EVERY_DAY = [1, 2, 3, 4, 5, 6, 7]
+MINUTE = timedelta(minutes=1)
 HOURS_END = "UPDATE notify.work_items SET due_at = now() WHERE stage = 'deliver' AND lane < 8"
+WAITING = "SELECT * FROM jobs WHERE status = 'pending'"
 FOREVER = datetime(2099, 1, 1, tzinfo=UTC)
 DAILY: dict[str, Any] = {"delivery_mode": "daily", "digest_hour": 9}
 
@@ -44,7 +46,7 @@ def office(database: Database, relay: ScriptedRelay) -> Office:
         for name in ("alice", "dana", "robot"):
             person = Person(username=name, email=f"{name}@example.com", is_bot=name == "robot")
             directory.put_person(connection, person)
-    return Office(database, relay.url, {"together_seconds": 180})
+    return Office(database, relay.url, {"bundle_seconds": 180})
 
 
 def wants(office: Office, **settings: Any) -> None:
@@ -67,13 +69,13 @@ def test_a_zone_that_is_unknown_holds_up_no_email(office: Office, relay: Scripte
             directory.put_person(connection, Person(username=name, email=f"{name}@example.com", timezone=zone))
             wanted: dict[str, Any] = {"timezone": zone} | (DAILY if name in {"r0", "r1"} else quiet(office))
             choose(connection, name, settings=cast("Settings", wanted), chosen={})
-        receive(connection, [parse(comment(key="held", reviewers=[*names]))])
+        receive(connection, [parse(comment(key="deferred", reviewers=[*names]))])
     office.fan_out()
-    assert {one.held_by for one in office.jobs("held") if one.username in names} == {"daily", "quiet_hours"}
+    assert {one.deferred_by for one in office.jobs("deferred") if one.username in names} == {"daily", "quiet_hours"}
     office.now("UPDATE notify.user_notification_settings SET quiet_days = NULL, quiet_start = NULL, quiet_end = NULL")
     office.now(HOURS_END)
     office.drain()
-    assert {one.status for one in office.jobs("held") if one.username in names} == {"sent"}
+    assert {one.status for one in office.jobs("deferred") if one.username in names} == {"sent"}
     assert relay.count(RCPT) == len(names)
 
 
@@ -93,7 +95,7 @@ def tell(office: Office, *numbers: int, by: str = "dana", link: str | None = Non
 
 
 def told(relay: ScriptedRelay) -> list[list[int]]:
-    """The numbers of what was said, in the order of the letters and of their text."""
+    """The numbers of what was said, in the order of the emails and of their text."""
     return [[int(one) for one in findall(r"^> Word (\d+)\.", text(one), MULTILINE)] for one in arrived(relay)]
 
 
@@ -101,24 +103,28 @@ def arrived(relay: ScriptedRelay) -> list[EmailMessage]:
     return [BytesParser(EmailMessage, policy=policy.SMTP).parsebytes(one.content) for one in relay.letters]
 
 
-def text(letter: EmailMessage) -> str:
-    part = letter.get_body(("plain",))
+def text(email: EmailMessage) -> str:
+    part = email.get_body(("plain",))
     assert part is not None
     return str(part.get_content())
 
 
 def due(office: Office) -> list[datetime]:
-    """When the letters leave that wait."""
-    query = "SELECT due_at FROM jobs WHERE status = 'pending' AND leader_id IS NULL ORDER BY due_at"
-    return [row.due_at.astimezone(UTC) for row in office.now(query)]
+    """When the emails leave that wait."""
+    return sorted({row.id: row.due_at.astimezone(UTC) for row in office.now(WAITING)}.values())
 
 
-def statuses(office: Office) -> list[str]:
-    return [row.status for row in office.now("SELECT status FROM notify.email_jobs ORDER BY id")]
+def emails(office: Office) -> list[tuple[str, int]]:
+    """How each email stands, and of how many events it tells."""
+    query = """
+        SELECT status, (SELECT count(*) FROM notify.notifications WHERE email_job_id = job.id)
+        FROM notify.email_jobs AS job ORDER BY id
+    """
+    return [tuple(row) for row in office.now(query)]
 
 
 @pytest.mark.parametrize("mode", [Mode.HOURLY, Mode.DAILY, Mode.WEEKLY])
-def test_a_digest_is_one_letter_about_all_that_happened_until_its_hour(
+def test_a_digest_is_one_email_about_all_that_happened_until_its_hour(
     office: Office, relay: ScriptedRelay, mode: Mode
 ) -> None:
     wants(office, delivery_mode=mode.value)
@@ -131,7 +137,7 @@ def test_a_digest_is_one_letter_about_all_that_happened_until_its_hour(
     report = office.drain()
     assert told(relay) == [[1, 2, 3]]
     assert (report["claimed"], report["sent"]) == (1, 1)
-    assert statuses(office) == ["sent"] * 3
+    assert emails(office) == [("sent", 3)]
     assert arrived(relay)[0]["X-Notify-Digest"] == mode.value
 
 
@@ -150,7 +156,7 @@ def test_nothing_to_say_sends_nothing(office: Office, relay: ScriptedRelay) -> N
 
 
 @pytest.mark.parametrize("rest", ["quiet", "paused"])
-def test_what_comes_in_quiet_hours_or_a_pause_leaves_as_one_letter_when_they_end(
+def test_what_comes_in_quiet_hours_or_a_pause_leaves_as_one_email_when_they_end(
     office: Office, relay: ScriptedRelay, rest: str
 ) -> None:
     wants(office, **(quiet(office) if rest == "quiet" else {"paused_until": FOREVER}))
@@ -179,7 +185,7 @@ def test_what_is_required_passes_everything(office: Office, relay: ScriptedRelay
     assert told(relay) == [[1]]
 
 
-def test_a_letter_does_not_grow_too_old_while_it_is_held(office: Office) -> None:
+def test_an_email_does_not_grow_too_old_while_it_is_deferred(office: Office) -> None:
     office.now("UPDATE notify.notification_event_types SET expires_after = '1 minute'")
     wants(office, paused_until=FOREVER)
     said(office, 1, 2)
@@ -202,27 +208,42 @@ def test_what_comes_due_in_quiet_hours_waits_for_their_end_without_a_failure(
         preferences.put_config(connection, "alice", settings=cast("Settings", quiet(office)), preferences={})
     office.drain()
     assert told(relay) == []
-    found = office.now("SELECT status, failures, attempt, expires_at - due_at AS life, leader_id FROM jobs")
+    found = office.now("SELECT id, status, failures, attempt, expires_at - due_at AS life FROM jobs")
     assert [(row.status, row.failures, row.attempt) for row in found] == [("pending", 0, 1)] * 2
-    assert [row.life > timedelta(0) for row in found if row.leader_id is None] == [True]
+    assert {(row.id, row.life > timedelta(0)) for row in found} == {(found[0].id, True)}
     end_of_rest(office)
     office.now(HOURS_END)
     office.drain()
     assert told(relay) == [[1, 2]]
 
 
+def test_what_is_dropped_from_a_digest_is_skipped_and_the_rest_arrives(office: Office, relay: ScriptedRelay) -> None:
+    wants(office, **DAILY)
+    said(office, 1, 2, 3)
+    with office.database.begin() as connection:
+        preferences.mute(connection, "alice", "CL-2")
+    office.now(HOURS_END)
+    office.drain()
+    assert told(relay) == [[1, 3]]
+    found = [office.jobs(f"k{number}")[0] for number in (1, 2, 3)]
+    assert [(row.status, row.outcome_reason) for row in found] == [
+        ("sent", None),
+        ("skipped", "muted_cl"),
+        ("sent", None),
+    ]
+
+
 def test_a_claim_that_finds_nobody_resting_asks_nothing_more(office: Office) -> None:
+    """Three statements for the claim and its facts, one for the clock, two to put off what must wait."""
     costs = []
-    for number, settings in ((1, {}), (2, {"participating": True}), (3, quiet(office))):
+    for number, settings in enumerate(({}, {"participating": True}, DAILY, quiet(office)), start=1):
         wants(office, **settings)
         said(office, number)
         office.now(HOURS_END)
-        with office.database.begin() as connection:
-            found = dossiers(connection, outbox.claim(connection, limit=1, lease=HOUR, worker=uuid4()))
-            with statements(office.database) as sent:
-                resting(connection, found)
-        costs.append(len(sent))
-    assert costs == [0, 0, 1]
+        with office.engine() as engine, statements(office.database) as sent:
+            claimed = asyncio.run(engine._ledger.claim(1))  # noqa: SLF001 - what one claim costs, without the sending
+        costs.append((len(claimed.rechecked), len(sent)))
+    assert costs == [(1, 3), (1, 3), (1, 4), (0, 6)]
 
 
 @pytest.mark.parametrize("mode", ["realtime", "hourly"])
@@ -237,7 +258,7 @@ def test_what_a_bot_does_waits_for_the_digest(office: Office, relay: ScriptedRel
     assert told(relay) == ([[3], [1, 2]] if mode == "realtime" else [[1, 2, 3]])
 
 
-def test_who_wants_letters_at_once_again_gets_what_was_held_as_one(office: Office, relay: ScriptedRelay) -> None:
+def test_who_wants_emails_at_once_again_gets_what_was_deferred_as_one(office: Office, relay: ScriptedRelay) -> None:
     wants(office, **DAILY)
     said(office, 1, 2)
     wants(office, delivery_mode="realtime")
@@ -246,7 +267,7 @@ def test_who_wants_letters_at_once_again_gets_what_was_held_as_one(office: Offic
     assert sorted(told(relay)) == [[1, 2], [3]]
 
 
-def test_who_ends_a_pause_gets_what_was_held_but_not_what_the_digest_still_holds(
+def test_who_ends_a_pause_gets_what_was_deferred_but_not_what_still_waits_for_the_digest(
     office: Office, relay: ScriptedRelay
 ) -> None:
     wants(office, **DAILY, paused_until=FOREVER)
@@ -258,7 +279,7 @@ def test_who_ends_a_pause_gets_what_was_held_but_not_what_the_digest_still_holds
     assert (at.hour, at.year < 2099) == (9, True)
 
 
-def test_what_waits_for_its_window_follows_a_new_schedule_with_all_that_follows_it(
+def test_what_waits_for_its_window_follows_a_new_schedule_with_all_that_it_tells_of(
     office: Office, relay: ScriptedRelay
 ) -> None:
     said(office, 1)
@@ -274,19 +295,98 @@ def test_what_waits_for_its_window_follows_a_new_schedule_with_all_that_follows_
     assert told(relay) == [[1], [9, 2]]
 
 
+def test_what_is_deferred_anew_moves_to_the_email_that_was_written_first(office: Office, relay: ScriptedRelay) -> None:
+    for link in ("CL-1", "CL-2", "CL-3"):
+        tell(office, int(link[-1]), link=link)
+    office.fan_out()
+    office.drain()
+    for number, link in ((11, "CL-1"), (12, "CL-2"), (13, "CL-3"), (14, "CL-1")):
+        tell(office, number, link=link)
+    office.fan_out()
+    first, *others = [office.jobs(f"k{number}")[0] for number in (11, 12, 13)]
+    wants(office, **DAILY)
+    assert {row.id for number in (11, 12, 13, 14) for row in office.jobs(f"k{number}")} == {first.id}
+    assert emails(office) == [("sent", 1)] * 3 + [("pending", 4)]
+    assert [rows.item_of(office.database, DELIVER, other.id) for other in others] == [None, None]
+    said(office, 15)
+    office.now(HOURS_END)
+    office.drain()
+    assert sorted(told(relay)[-1]) == [11, 12, 13, 14, 15]
+    assert arrived(relay)[-1]["Message-ID"] == f"<{first.message_id}>"
+
+
+def test_an_email_that_takes_what_others_told_of_lives_as_long_as_the_longest_lived(office: Office) -> None:
+    lives = {"cl.comment.created": 1, "cl.comment.mentioned": 5, "cl.review.submitted": 3}
+    for code, minutes in lives.items():
+        office.now(
+            "UPDATE notify.notification_event_types SET expires_after = make_interval(mins => :minutes)"
+            " WHERE code = :code",
+            minutes=minutes,
+            code=code,
+        )
+    with office.database.begin() as connection:
+        for code in lives:
+            rows.job(connection, event_type=code, due_at=FOREVER, expires_at=rows.ago(minutes=-1))
+    wants(office, paused_until=FOREVER)
+    (waiting,) = office.now("SELECT DISTINCT id, expires_at - due_at AS life FROM jobs WHERE status = 'pending'")
+    assert waiting.life == 5 * MINUTE
+
+
+def test_an_email_of_what_is_deferred_anew_tells_of_so_many_events_at_most(office: Office) -> None:
+    with office.database.begin() as connection:
+        there = [rows.job(connection, topic=f"CL-{number}", due_at=FOREVER) for number in range(3)]
+    fill(office, {there[0]: 499, there[1]: 399, there[2]: 149})
+    before = [row.id for row in office.now("SELECT id FROM notify.notifications ORDER BY email_job_id, id")]
+    wants(office, **DAILY)
+    assert emails(office) == [("pending", MOST_DEFERRED), ("pending", 50)]
+    after = office.now("SELECT email_job_id, array_agg(id) AS ids FROM notify.notifications GROUP BY 1 ORDER BY 1")
+    assert [row.email_job_id for row in after] == there[:2]
+    assert [set(row.ids) for row in after] == [set(before[:MOST_DEFERRED]), set(before[MOST_DEFERRED:])]
+    said(office, 1)
+    assert office.jobs("k1")[0].id == there[1]
+
+
+def fill(office: Office, sizes: dict[int, int]) -> None:
+    """These jobs tell of so many more events."""
+    for job_id, count in sizes.items():
+        office.now(
+            "WITH made AS (INSERT INTO notify.events (key, type, topic, actor, status, finished_at)"
+            " SELECT :job_id || '-' || number, 'cl.comment.created', 'CL-1', 'dana', 'done', now()"
+            " FROM generate_series(1, :count) AS number RETURNING id)"
+            " INSERT INTO notify.notifications (event_id, username, event_type, reason, decision, why, email_job_id)"
+            " SELECT id, 'alice', 'cl.comment.created', 'author', 'told', 'default', :job_id FROM made ORDER BY id",
+            job_id=job_id,
+            count=count,
+        )
+
+
+def test_what_a_replay_has_repeated_stays_as_it_is(office: Office, relay: ScriptedRelay) -> None:
+    for number, link in ((8, "CL-8"), (9, "CL-9"), (18, "CL-8"), (19, "CL-9"), (29, "CL-9")):
+        tell(office, number, link=link)
+        office.fan_out()
+        office.drain()
+    (first,), (again,) = office.jobs("k18"), office.jobs("k19")
+    for action in (Action.CANCEL, Action.REPLAY, Action.RETRY):
+        with office.database.begin() as connection:
+            by_hand.act_on(connection, action, again.id)
+    wants(office, **DAILY)
+    office.drain()
+    assert told(relay) == [[8], [9], [19, 29], [19, 29]]
+    assert [(row.id, row.deferred_by) for row in office.now(WAITING)] == [(first.id, "daily")]
+
+
 def test_other_choices_leave_what_waits_as_it_is(office: Office) -> None:
     wants(office, **DAILY)
     said(office, 1, 2)
-    before = office.now("SELECT id, due_at, leader_id FROM jobs ORDER BY id")
+    before = office.now("SELECT id, note_id FROM jobs ORDER BY note_id")
     office.now(HOURS_END)
     wants(office, participating=True)
     wants(office, **DAILY)
-    after = office.now("SELECT id, due_at <= now() AS due, leader_id FROM jobs ORDER BY id")
-    assert [(row.id, row.leader_id) for row in before] == [(row.id, row.leader_id) for row in after]
-    assert after[0].due
+    after = office.now("SELECT id, note_id, due_at <= now() AS due FROM jobs ORDER BY note_id")
+    assert [(*row, True) for row in before] == after
 
 
-def test_a_letter_that_was_tried_keeps_what_it_tells_of(office: Office, relay: ScriptedRelay) -> None:
+def test_an_email_that_was_attempted_keeps_what_it_tells_of(office: Office, relay: ScriptedRelay) -> None:
     wants(office, **DAILY)
     said(office, 1, 2)
     office.now(HOURS_END)
@@ -310,7 +410,7 @@ def test_to_choose_anew_costs_the_same_however_much_waits(office: Office) -> Non
     assert costs[0] == costs[1]
 
 
-def test_those_that_are_held_cost_the_same_number_of_statements_however_many(office: Office) -> None:
+def test_those_that_are_deferred_cost_the_same_number_of_statements_however_many(office: Office) -> None:
     wants(office, **DAILY)
     said(office, 0)
     costs = []
@@ -336,7 +436,7 @@ def test_workers_that_fan_out_at_once_make_one_digest(office: Office, relay: Scr
     assert [sorted(one) for one in told(relay)] == [list(range(1, 31))]
 
 
-def test_who_chooses_while_letters_are_written_leaves_none_behind(office: Office, relay: ScriptedRelay) -> None:
+def test_who_chooses_while_emails_are_written_leaves_none_behind(office: Office, relay: ScriptedRelay) -> None:
     """Each of these would wait for years if it were overlooked."""
     wants(office, paused_until=FOREVER)
 
@@ -351,7 +451,7 @@ def test_who_chooses_while_letters_are_written_leaves_none_behind(office: Office
     all_at_once([choose_often, talk])
     wants(office, paused_until=None)
     office.drain()
-    assert sorted(number for letter in told(relay) for number in letter) == list(range(1, 21))
+    assert sorted(number for email in told(relay) for number in email) == list(range(1, 21))
 
 
 def test_two_claims_take_a_digest_once_and_whole(office: Office) -> None:
@@ -359,25 +459,25 @@ def test_two_claims_take_a_digest_once_and_whole(office: Office) -> None:
     said(office, 1, 2, 3)
     office.now(HOURS_END)
     with office.database.begin() as connection:
-        (letter,) = outbox.claim(connection, limit=1, lease=timedelta(minutes=1), worker=uuid4())
-    assert [row.cl_link for row in letter.followers] == ["CL-2", "CL-3"]
+        (job,) = outbox.claim(connection, limit=1, lease=MINUTE, worker=uuid4())
+    assert [one.event.topic for one in job.notifications] == ["CL-1", "CL-2", "CL-3"]
     with office.database.begin() as connection:
-        assert outbox.claim(connection, limit=10, lease=timedelta(minutes=1), worker=uuid4()) == []
+        assert outbox.claim(connection, limit=10, lease=MINUTE, worker=uuid4()) == []
 
 
 def test_what_comes_after_a_digest_was_made_due_by_hand_waits_for_its_hour(office: Office) -> None:
     wants(office, **DAILY)
     said(office, 1, 2)
-    (leader,) = office.jobs("k1")
+    (first,) = office.jobs("k1")
     with office.database.begin() as connection:
-        jobs.retry(connection, leader.id)
+        jobs.retry(connection, first.id)
     said(office, 3)
     (row,) = office.jobs("k3")
-    assert row.leader_id is None
-    assert row.due_at == leader.due_at
+    assert row.id != first.id
+    assert row.due_at == first.due_at
 
 
-def test_nobody_joins_a_letter_about_a_change_list_that_has_been_held_meanwhile(office: Office) -> None:
+def test_nobody_joins_an_email_about_a_change_list_that_has_been_deferred_meanwhile(office: Office) -> None:
     """A fan-out that has read the choices before they were changed."""
     said(office, 1)
     office.drain()
@@ -387,18 +487,18 @@ def test_nobody_joins_a_letter_about_a_change_list_that_has_been_held_meanwhile(
     end_of_rest(office)
     tell(office, 9, link="CL-1")
     office.fan_out()
-    (row,) = office.jobs("k9")
-    assert row.leader_id is None
-    assert row.held_by is None
+    (before,), (row,) = office.jobs("k8"), office.jobs("k9")
+    assert (before.deferred_by, row.deferred_by) == ("pause", None)
+    assert row.id != before.id
 
 
-def test_who_chooses_waits_for_the_letters_that_are_written_by_the_old_choice(office: Office) -> None:
+def test_who_chooses_waits_for_the_emails_that_are_written_by_the_old_choice(office: Office) -> None:
     wants(office, paused_until=FOREVER)
     with office.database.engine.connect() as fan_out:
         preferences.schedules(fan_out, ["alice"])
         with meanwhile(wants, office, paused_until=None) as choosing:
             blocked_session(office.database)
-            late = rows.letter(fan_out, due_at=FOREVER, held_by="pause")
+            late = rows.job(fan_out, due_at=FOREVER, deferred_by="pause")
             fan_out.commit()
             choosing.result()
     item = rows.item_of(office.database, DELIVER, late)
@@ -406,25 +506,31 @@ def test_who_chooses_waits_for_the_letters_that_are_written_by_the_old_choice(of
     assert item["due_at"] < datetime.now(UTC) + HOUR
 
 
-def test_who_joins_a_letter_while_it_is_held_is_held_with_it(office: Office) -> None:
-    said(office, 1)
-    office.drain()
-    tell(office, 8, link="CL-1")
-    office.fan_out()
-    (leader,) = office.jobs("k8")
+def test_what_joins_an_email_while_it_is_deferred_is_deferred_with_it(office: Office, relay: ScriptedRelay) -> None:
+    """The email that it joins is emptied into one that was written before."""
+    for number, link in ((1, "CL-1"), (2, "CL-2"), (11, "CL-1"), (12, "CL-2")):
+        tell(office, number, link=link)
+        office.fan_out()
+        office.drain()
+    (first,), (second,) = office.jobs("k11"), office.jobs("k12")
     with office.database.engine.connect() as fan_out:
-        groups.lock(fan_out, {Group("alice", "CL-1")})
+        bundles.lock(fan_out, {BundleKey("alice", "CL-2")})
         with meanwhile(wants, office, paused_until=FOREVER) as choosing:
-            blocked_session(office.database)
-            late = rows.letter(fan_out, leader_id=leader.id, carried_as=leader.message_id)
+            assert blocked_session(office.database)
+            payload = {"comment": {"body": "Word 22."}}
+            event_id = rows.event(fan_out, key="k22", topic="CL-2", payload=payload, **rows.ended("done"))
+            rows.notification(fan_out, event_id=event_id, email_job_id=second.id)
             fan_out.commit()
             choosing.result()
-    row = rows.row(office.database, email_jobs, late)
-    assert (row["leader_id"], row["held_by"]) == (leader.id, "pause")
-    assert row["expires_at"] > FOREVER
+    (late,) = office.jobs("k22")
+    assert (late.id, late.deferred_by) == (first.id, "pause")
+    assert late.expires_at > FOREVER
+    wants(office, paused_until=None)
+    office.drain()
+    assert told(relay) == [[1], [2], [11, 12, 22]]
 
 
-def test_a_letter_tells_the_time_of_what_it_tells_by_the_clock_that_its_reader_has_chosen(
+def test_an_email_tells_the_time_of_what_it_tells_by_the_clock_that_its_reader_has_chosen(
     office: Office, relay: ScriptedRelay
 ) -> None:
     wants(office, **DAILY, timezone="Asia/Kathmandu")

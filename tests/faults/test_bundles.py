@@ -1,4 +1,4 @@
-"""What is said in a hurry on one change list arrives in few letters, in order, whatever happens meanwhile."""
+"""What is said in a hurry on one change list arrives in few emails, in order, whatever happens meanwhile."""
 
 from pathlib import Path
 
@@ -16,15 +16,15 @@ TALKERS = ("bob", "carol", "dana")
 FORTY = 40
 TEN = 10
 POINTS = (LETTER_ANSWERED, pytest.param(RECORD_WRITTEN, marks=pytest.mark.slow))
-LEADERS_LEASE_ENDS = """
+LEASES_END = """
     UPDATE notify.work_items SET due_at = now() - interval '1 s' WHERE lane = 8
 """
 
 
-def test_forty_comments_by_three_people_are_at_most_three_letters_in_order_when_a_worker_is_killed(
+def test_forty_comments_by_three_people_are_at_most_three_emails_in_order_when_a_worker_is_killed(
     scene: Scene,
 ) -> None:
-    scene.environment["NOTIFY_TOGETHER_SECONDS"] = "2"
+    scene.environment["NOTIFY_BUNDLE_SECONDS"] = "2"
     scene.producer.employ(["ann", *TALKERS])
     with scene.loner(), scene.loner() as doomed:
         for number in range(FORTY):
@@ -33,17 +33,17 @@ def test_forty_comments_by_three_people_are_at_most_three_letters_in_order_when_
                 until(lambda: scene.relay.letters)
                 doomed.kill()
         scene.until_all_ended()
-    letters = scene.told()
-    assert [number for letter in letters for number in letter] == list(range(1, FORTY + 1))
-    assert 1 < len(letters) <= 3
+    emails = scene.told()
+    assert [number for email in emails for number in email] == list(range(1, FORTY + 1))
+    assert 1 < len(emails) <= 3
     scene.check(bound=1)
 
 
-def test_forty_comments_are_at_most_three_letters_in_order_when_workers_are_killed_and_redis_is_emptied(
+def test_forty_comments_are_at_most_three_emails_in_order_when_workers_are_killed_and_redis_is_emptied(
     scene: Scene, tmp_path: Path
 ) -> None:
     with ValkeyServer(tmp_path / "broker") as server, redis.Redis.from_url(server.url) as broker:
-        scene.environment |= {"NOTIFY_TOGETHER_SECONDS": "5", "NOTIFY_BROKER_URL": server.url}
+        scene.environment |= {"NOTIFY_BUNDLE_SECONDS": "5", "NOTIFY_BROKER_URL": server.url}
         scene.producer.doorbell = wiring.doorbell(Settings(broker_url=server.url))
         scene.producer.employ(["ann", *TALKERS])
         with scene.worker() as running:
@@ -56,16 +56,16 @@ def test_forty_comments_are_at_most_three_letters_in_order_when_workers_are_kill
                     running.kill_one_child()
             scene.until_all_ended()
             running.vanish()
-    letters = scene.told()
-    assert [number for letter in letters for number in letter] == list(range(1, FORTY + 1))
-    assert 1 < len(letters) <= 3
+    emails = scene.told()
+    assert [number for email in emails for number in email] == list(range(1, FORTY + 1))
+    assert 1 < len(emails) <= 3
     scene.check(bound=3)
 
 
 @pytest.mark.parametrize("point", POINTS)
-def test_a_letter_of_several_whose_worker_is_killed_comes_again_whole(scene: Scene, point: str) -> None:
+def test_a_bundle_whose_worker_is_killed_comes_again_whole(scene: Scene, point: str) -> None:
     scene.producer.employ(["ann", *TALKERS])
-    office = scene.office(together_seconds=60)
+    office = scene.office(bundle_seconds=60)
     for number in range(4):
         scene.producer.emit("ann", on="CL-hurry", by=TALKERS[number % 3])
         office.fan_out()
@@ -73,7 +73,7 @@ def test_a_letter_of_several_whose_worker_is_killed_comes_again_whole(scene: Sce
     office.now("UPDATE notify.work_items SET due_at = now() WHERE stage = 'deliver' AND lane < 8")
     with scene.loner({**scene.environment, CRASH_AT: point}) as doomed:
         doomed.wait_until_dead()
-    office.now(LEADERS_LEASE_ENDS)
+    office.now(LEASES_END)
     office.drain()
     assert scene.told() == [[1], [2, 3, 4]]
     scene.check(bound=1)

@@ -1,4 +1,4 @@
-"""A comment goes in at each of the doors and comes out as one letter a person, or with the reason why not."""
+"""A comment goes in at each of the doors and comes out as one email a person, or with the reason why not."""
 
 from datetime import timedelta
 from re import findall
@@ -20,7 +20,7 @@ from tests.support import servers
 from tests.support.wait import until
 
 
-def test_a_comment_over_rest_becomes_one_letter_for_everyone_but_the_actor(system: System) -> None:
+def test_a_comment_over_rest_becomes_one_email_for_everyone_but_the_actor(system: System) -> None:
     alice, bob, dana = system.town("alice", "bob", "dana")
 
     key = system.say(dana, author=alice, reviewers=[alice, bob, dana, "unknown"])
@@ -31,16 +31,16 @@ def test_a_comment_over_rest_becomes_one_letter_for_everyone_but_the_actor(syste
         dana: ("skipped", "is_actor"),
         "unknown": ("skipped", "no_address"),
     }
-    reasons = {letter.header("Delivered-To"): letter.header("X-Notify-Reason") for letter in system.letters(about=key)}
+    reasons = {email.header("Delivered-To"): email.header("X-Notify-Reason") for email in system.emails(about=key)}
     assert reasons == {f"{alice}@example.com": "author", f"{bob}@example.com": "reviewer"}
 
 
-def test_forty_comments_by_three_people_are_at_most_three_letters_in_order_whatever_becomes_of_the_broker(
+def test_forty_comments_by_three_people_are_at_most_three_emails_in_order_whatever_becomes_of_the_broker(
     system: System,
 ) -> None:
     alice, *talkers = system.town("alice", "bob", "carol", "dana")
     with system.database.begin() as connection:
-        window = {"together_within": timedelta(seconds=2)}
+        window = {"bundle_within": timedelta(seconds=2)}
         connection.execute(update(notification_event_types).values(**window))
     keys = []
     for number in range(40):
@@ -50,12 +50,12 @@ def test_forty_comments_by_three_people_are_at_most_three_letters_in_order_whate
 
     assert [system.outcome(key)[alice] for key in keys] == [("sent", None)] * 40
 
-    letters = [letter for key in keys for letter in system.letters(about=key)]
-    assert 1 < len(letters) <= 3
-    assert findall(r"> Word (\d+)\.", "".join(letter.text for letter in letters)) == [str(n) for n in range(40)]
+    emails = [email for key in keys for email in system.emails(about=key)]
+    assert 1 < len(emails) <= 3
+    assert findall(r"> Word (\d+)\.", "".join(email.text for email in emails)) == [str(n) for n in range(40)]
 
 
-def test_an_event_over_celery_becomes_a_letter(system: System) -> None:
+def test_an_event_over_celery_becomes_an_email(system: System) -> None:
     (alice,) = system.town("alice")
     key = uuid4().hex
 
@@ -80,7 +80,7 @@ def test_an_event_emitted_in_a_transaction_is_sent_if_and_only_if_it_commits(sys
         assert system.outcome(key) == {alice: ("sent", None)}
     else:
         assert system.program.get(f"/api/v1/events/{key}").status_code == 404
-    assert len(system.letters(about=key)) == int(commits)
+    assert len(system.emails(about=key)) == int(commits)
 
 
 def test_an_event_that_is_repeated_sends_nothing_again(system: System) -> None:
@@ -93,16 +93,16 @@ def test_an_event_that_is_repeated_sends_nothing_again(system: System) -> None:
 
     assert answer.json()["duplicate"] is True
     assert system.outcome(later) == {alice: ("sent", None)}
-    assert len(system.letters(about=key)) == 1
+    assert len(system.emails(about=key)) == 1
 
 
-def test_one_click_in_the_letter_stops_that_kind_of_letter(system: System) -> None:
+def test_one_click_in_the_email_stops_that_kind_of_email(system: System) -> None:
     (alice,) = system.town("alice")
     key = system.say("dana", author=alice)
     system.outcome(key)
-    (letter,) = system.letters(about=key)
-    link = letter.header("List-Unsubscribe").strip("<>")
-    assert letter.header("List-Unsubscribe-Post") == "List-Unsubscribe=One-Click"
+    (email,) = system.emails(about=key)
+    link = email.header("List-Unsubscribe").strip("<>")
+    assert email.header("List-Unsubscribe-Post") == "List-Unsubscribe=One-Click"
 
     clicked = httpx.post(link, data={"List-Unsubscribe": "One-Click"})
 
@@ -118,13 +118,13 @@ def test_a_choice_made_over_rest_holds_for_the_next_event(system: System) -> Non
     assert system.outcome(system.say("dana", author=alice)) == {alice: ("skipped", "muted_all")}
 
 
-def test_every_link_in_a_letter_to_the_service_leads_to_a_page(system: System) -> None:
+def test_every_link_in_an_email_to_the_service_leads_to_a_page(system: System) -> None:
     (alice,) = system.town("alice")
     key = system.say("dana", author=alice)
     system.outcome(key)
-    (letter,) = system.letters(about=key)
+    (email,) = system.emails(about=key)
 
-    links = [word for word in letter.text.split() if word.startswith(system.stack.state.urls["api"])]
+    links = [word for word in email.text.split() if word.startswith(system.stack.state.urls["api"])]
 
     assert len(links) == 2
     for link in links:
@@ -149,12 +149,12 @@ def test_flower_shows_both_stages_with_what_they_did(system: System) -> None:
     found = until(results, seconds=60)
 
     assert found is not None
-    assert any("'letters': 1" in result and "'claimed': 1" in result for result in found["notify.fan_out"])
+    assert any("'told': 1" in result and "'claimed': 1" in result for result in found["notify.fan_out"])
     keys = ("claimed", "sent", "retried", "dead", "skipped", "released", "seconds")
     assert all(f"'{key}':" in result for key in keys for result in found["notify.deliver"])
 
 
-def test_readiness_says_that_letters_flow(system: System) -> None:
+def test_readiness_says_that_emails_flow(system: System) -> None:
     answer = system.program.get("/readyz")
 
     assert (answer.status_code, answer.json()["status"]) == (200, "ready")

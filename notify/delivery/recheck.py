@@ -1,0 +1,131 @@
+"""The recheck: before an email is written, today's preferences and address decide once more."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import assert_never
+
+from notify.domain.audience import STRENGTH
+from notify.domain.events import ChangeList
+from notify.domain.fan_out import NotTold, Occasion, Told, decide, plain_address
+from notify.domain.jobs import Job, Letter, Notification
+from notify.domain.outcomes import Expired, Skipped
+from notify.domain.preferences import Person
+from notify.domain.schedule import AT_ONCE, Wait, rest
+
+UNKNOWN_TYPE = "unknown_type"
+
+Rechecked = tuple[Job, Letter | Skipped | Expired]
+
+
+@dataclass(frozen=True, slots=True)
+class Dropped:
+    """A notification that its email does not tell of after all, and why."""
+
+    id: int
+    why: str
+
+
+def recheck(job: Job) -> tuple[Letter | Skipped | Expired, Sequence[Dropped]]:
+    """
+    The email as it should go today, or why it should not; and what it leaves out.
+
+    An email that tells of nothing any more is skipped for the reason of the first notification, which it keeps.
+    """
+    if job.expired:
+        return Expired(), ()
+    told: list[Letter] = []
+    dropped: list[Dropped] = []
+    for one in job.notifications:
+        decision = _decided(job, one)
+        if isinstance(decision, Dropped):
+            dropped.append(decision)
+        else:
+            told.append(as_letter(job, one, to_email=decision))
+    if not told:
+        first, *others = dropped
+        return Skipped(reason=first.why), others
+    return together(told), dropped
+
+
+def resting(jobs: Iterable[Job], *, now: datetime) -> dict[int, Wait]:
+    """
+    How long the emails wait that came due in quiet hours or a pause, by the ids of their jobs.
+
+    Such are those that an outage held up, and those whose person has begun a pause since.
+    """
+    found = {
+        one.claim.id: rest(one.choices.schedule, home=one.person.timezone if one.person else None, now=now)
+        for one in jobs
+        if may_rest(one)
+    }
+    return {id_: wait for id_, wait in found.items() if wait}
+
+
+def may_rest(job: Job) -> bool:
+    """Whether the person has quiet hours, a pause or the like, and the email is not required."""
+    return job.choices.schedule is not AT_ONCE and not job.is_required
+
+
+def whole(job: Job) -> Letter:
+    """The email with all that it tells of, whether or not it would still go today."""
+    return together([as_letter(job, one, to_email=job.to_email) for one in job.notifications])
+
+
+def as_letter(job: Job, one: Notification, *, to_email: str) -> Letter:
+    """The email that these facts make, to that address, about this event alone."""
+    event = one.event
+    return Letter(
+        claim=job.claim,
+        message_id=job.message_id,
+        event=event if event.type == one.type_code else replace(event, type=one.type_code),
+        change_list=one.change_list or ChangeList(link=event.topic),
+        actor=one.actor or Person(username=event.actor),
+        recipient=_reader(job),
+        to_email=to_email,
+        reason=one.reason,
+        deferred_by=job.deferred_by,
+    )
+
+
+def together(told: Sequence[Letter]) -> Letter:
+    """All of these as one email, in the order in which they happened."""
+    if len(told) == 1:
+        return told[0]
+    entries = tuple(sorted(told, key=_happened))
+    return replace(entries[0], entries=entries, reason=min((one.reason for one in told), key=STRENGTH.index))
+
+
+def _decided(job: Job, one: Notification) -> str | Dropped:
+    """The address at which the person is told of this, or why not."""
+    if one.event_type is None:
+        return Dropped(one.id, UNKNOWN_TYPE)
+    plain = plain_address(job.person, job.choices, one.event_type, actor=one.event.actor, reason=one.reason)
+    if plain is not None:
+        return plain
+    occasion = Occasion(
+        event_type=one.event_type,
+        topic=one.event.topic,
+        actor=one.event.actor,
+        reason=one.reason,
+        by_bot=one.actor is not None and one.actor.is_bot,
+    )
+    decision = decide(job.person, job.choices, occasion)
+    match decision:
+        case NotTold(why=why):
+            return Dropped(one.id, why)
+        case Told(to_email=to_email):
+            return to_email
+        case _:
+            assert_never(decision)
+
+
+def _happened(letter: Letter) -> tuple[datetime, int]:
+    """Rows are written in the order of the fan-out, which a process that is killed leaves to another, later."""
+    return letter.event.occurred_at, letter.event.id
+
+
+def _reader(job: Job) -> Person:
+    """Whom the email is for, with the time zone that they have chosen."""
+    person, chosen = job.person or Person(username=job.username), job.choices.schedule.timezone
+    return replace(person, timezone=chosen) if chosen else person
