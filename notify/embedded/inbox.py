@@ -1,26 +1,22 @@
 """The web inbox of the catcher: letters in a list, and each as HTML, text, headers and raw bytes."""
 
-import re
 from collections.abc import Awaitable, Callable
 from functools import cache
 from http import HTTPStatus
 from secrets import token_urlsafe
-from typing import Annotated, Any
+from typing import Annotated
 from urllib.parse import urlsplit
 
 from fastapi import APIRouter, Depends, FastAPI, HTTPException, Request, Response
-from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse
+from fastapi.responses import FileResponse, HTMLResponse, RedirectResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup, escape
 
 from notify.embedded.mailbox import Caught, Mailbox
 from notify.hosts import is_local
 from notify.resources import folder
 
-PAGE = 100
 RAW_BYTES = 256 * 1024
 VIEWS = ("html", "text", "headers", "raw")
-LINK = re.compile(r"https?://[^\s<>\"]*[^\s<>\".,;:!?)\]}']")
 
 LETTER_POLICY = (
     "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:; form-action 'none'; frame-ancestors 'self'"
@@ -63,21 +59,17 @@ Letters = Annotated[Mailbox, Depends(_mailbox)]
 
 
 @router.get("/")
-async def show_list(mailbox: Letters, before: str | None = None) -> Response:
-    """A page of the list; the next one begins *before* the last id of this one."""
-    found = [one for one in mailbox.newest_first() if before is None or one.id < before]
-    older = found[PAGE - 1].id if len(found) > PAGE else None
-    return _page("inbox.html", letters=found[:PAGE], older=older, before=before, total=len(mailbox))
+async def show_list(mailbox: Letters) -> Response:
+    """All of them."""
+    return _page("inbox.html", letters=list(mailbox.newest_first()))
 
 
 @router.get("/letters/{identifier}")
-async def show_letter(
-    caught: Annotated[Caught, Depends(_caught)], mailbox: Letters, view: str | None = None
-) -> Response:
+async def show_letter(caught: Annotated[Caught, Depends(_caught)], view: str | None = None) -> Response:
     """A letter, as HTML if it has any, else as text, unless another view is asked for."""
     usual = "html" if caught.letter.html else "text"
     chosen = view if view in VIEWS else usual
-    raw = (mailbox.content(caught.id) or b"")[:RAW_BYTES] if chosen == "raw" else b""
+    raw = caught.path.read_bytes()[:RAW_BYTES] if chosen == "raw" else b""
     return _page(
         "inbox_letter.html",
         caught=caught,
@@ -95,35 +87,18 @@ async def show_html(caught: Annotated[Caught, Depends(_caught)]) -> Response:
 
 
 @router.get("/letters/{identifier}/download")
-async def download(caught: Annotated[Caught, Depends(_caught)], mailbox: Letters) -> Response:
-    """The file."""
-    attachment = {"Content-Disposition": f'attachment; filename="{caught.id}.eml"'}
-    return Response(mailbox.content(caught.id), media_type="message/rfc822", headers=attachment)
+async def download(caught: Annotated[Caught, Depends(_caught)]) -> Response:
+    return FileResponse(caught.path, media_type="message/rfc822", filename=caught.path.name)
 
 
 @router.post("/delete")
 async def delete_all(mailbox: Letters) -> Response:
-    """Delete every letter."""
     mailbox.clear()
     return RedirectResponse("/", status_code=HTTPStatus.SEE_OTHER)
 
 
-@router.get("/api/letters")
-async def list_as_json(mailbox: Letters) -> Response:
-    """Every letter, newest first, without its words."""
-    return JSONResponse([_facts(one) for one in mailbox.newest_first()])
-
-
-@router.get("/api/letters/{identifier}")
-async def letter_as_json(caught: Annotated[Caught, Depends(_caught)]) -> Response:
-    """One letter with its words."""
-    letter = caught.letter
-    return JSONResponse(_facts(caught) | {"headers": letter.headers, "text": letter.text, "html": letter.html})
-
-
 @router.get("/livez")
 async def live() -> Response:
-    """Say that the inbox runs."""
     return Response(status_code=HTTPStatus.NO_CONTENT)
 
 
@@ -145,34 +120,15 @@ def _from_elsewhere(request: Request) -> bool:
     return origin is not None and urlsplit(origin).netloc != request.headers.get("host")
 
 
-def _facts(caught: Caught) -> dict[str, Any]:
-    letter = caught.letter
-    return {
-        "id": caught.id,
-        "received_at": caught.received_at.isoformat(),
-        "size": caught.size,
-        "sender": letter.header("Return-Path").strip("<>"),
-        "recipients": letter.header("Delivered-To").split(", "),
-        "from": letter.header("From"),
-        "to": letter.header("To"),
-        "subject": letter.header("Subject"),
-        "message_id": letter.header("Message-ID"),
-        "reason": letter.header("X-Notify-Reason"),
-        "event": letter.header("X-Notify-Event"),
-    }
-
-
 @cache
 def _pages() -> Environment:
-    environment = Environment(
+    return Environment(
         loader=FileSystemLoader(folder("templates") / "pages"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["linked"] = linked
-    return environment
 
 
 def _page(template: str, **facts: object) -> Response:
@@ -184,13 +140,3 @@ def _page(template: str, **facts: object) -> Response:
     )
     html = _pages().get_template(template).render(nonce=nonce, **facts)
     return HTMLResponse(html, headers={"Content-Security-Policy": policy})
-
-
-def linked(text: str) -> Markup:
-    """The text escaped, its web addresses made links."""
-    parts, end = [], 0
-    for link in LINK.finditer(text):
-        address = escape(link.group())
-        parts += [escape(text[end : link.start()]), Markup('<a href="{0}" rel="noreferrer">{0}</a>').format(address)]
-        end = link.end()
-    return Markup("").join([*parts, escape(text[end:])])

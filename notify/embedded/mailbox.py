@@ -21,9 +21,11 @@ class Caught:
 
     Attributes:
         id: Names the letter in addresses; greater for later ones.
+        path: The file of it, envelope first.
     """
 
     id: str
+    path: Path
     received_at: datetime
     size: int
     letter: Letter
@@ -61,7 +63,6 @@ class Mailbox:
         return identifier
 
     def newest_first(self) -> Iterator[Caught]:
-        """Every letter, the newest first."""
         for identifier in reversed(self._ids):
             if caught := self.find(identifier):
                 yield caught
@@ -75,17 +76,7 @@ class Mailbox:
         except FileNotFoundError:
             return None
 
-    def content(self, identifier: str) -> bytes | None:
-        """The letter's bytes behind its envelope; None if there is none."""
-        if identifier not in self._ids:
-            return None
-        try:
-            return self._path(identifier).read_bytes()
-        except FileNotFoundError:
-            return None
-
     def clear(self) -> None:
-        """Delete every letter."""
         self._keep(0)
 
     def __len__(self) -> int:
@@ -108,6 +99,7 @@ def _caught(path: Path) -> Caught:
     stamp, _, _ = path.stem.partition("-")
     return Caught(
         id=path.stem,
+        path=path,
         received_at=datetime.strptime(stamp, STAMP).replace(tzinfo=UTC),
         size=len(content),
         letter=read(content),
