@@ -1,22 +1,26 @@
-"""A child of the supervisor: its output goes under its name, and it is started again when it ends."""
+"""A child of the supervisor: its output goes under its name, and it is started again when it ends or hangs."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from signal import SIGTERM, Signals
-from socket import create_connection
+from http.client import HTTPException
+from signal import Signals
 from subprocess import DEVNULL, PIPE, STDOUT, Popen
 from threading import Thread
-from time import monotonic
+from time import monotonic, sleep
+from urllib.request import ProxyHandler, build_opener
 
 from notify.domain.errors import NotifyError
+from notify.embedded.commands import Command
 from notify.embedded.processes import stop
-from notify.embedded.pulse import Pulse
 
 QUICK_SECONDS = 10
 MANY_QUICK_ENDS = 5
 FIRST_DELAY_SECONDS = 0.25
 LONGEST_DELAY_SECONDS = 30
 DRAIN_SECONDS = 1
+LOOK_SECONDS = 0.2
+PATIENCE_AT_START = 300  # looks
+UNANSWERED = 4
 
 Say = Callable[[str, str], None]
 """Takes the name of a process and a line about it or from it."""
@@ -31,39 +35,26 @@ class Child:
     A process that should run for as long as the stack does.
 
     One that ends is started again, after a quarter of a second, then after twice as long each time that it ended within
-    ten seconds, up to half a minute. One that no longer answers is ended, and started again like that.
+    ten seconds, up to half a minute. One that no longer answers is ended, and started again like that. Questions are
+    counted and not seconds: a supervisor that was stopped for a while asks before it judges.
 
     Args:
-        address: The host and the port where it answers once it is up; None if it does not.
-        health: The URL that answers while it does well; None if nothing does.
-        probe_seconds: How often it is asked, and how long an answer may take.
+        facts: What the command names.
     """
 
     def __init__(
-        self,
-        name: str,
-        argv: Sequence[str],
-        *,
-        environment: Mapping[str, str],
-        say: Say,
-        address: tuple[str, int] | None = None,
-        health: str | None = None,
-        probe_seconds: float = 5,
-        stop_signal: Signals = SIGTERM,
-        stop_seconds: float = 5,
+        self, command: Command, facts: Mapping[str, object], *, environment: Mapping[str, str], say: Say
     ) -> None:
-        self.name = name
-        self.argv = argv
-        self.environment = environment
-        self.say = say
-        self.address = address
-        self.health = health
-        self.probe_seconds = probe_seconds
-        self.stop_signal = stop_signal
-        self.stop_seconds = stop_seconds
+        self.name = command.name
+        self.argv = command.argv(**facts)
+        self.health = command.health and command.health.format(**facts)
         self.process: Popen[bytes] | None = None
+        self._command = command
+        self._environment = environment
+        self._say = say
         self._output: Thread | None = None
-        self._pulse: Pulse | None = None
+        self._answered = False
+        self._unanswered = 0
         self._started_at = 0.0
         self._quick_ends = 0
         self._start_again_at: float | None = None
@@ -72,19 +63,25 @@ class Child:
         """Start it in a group of its own, out of reach of a terminal's Ctrl-C."""
         self._start_again_at = None
         self._started_at = monotonic()
+        self._answered, self._unanswered = False, -PATIENCE_AT_START
         self.process = Popen(  # noqa: S603
-            self.argv, stdin=DEVNULL, stdout=PIPE, stderr=STDOUT, env=self.environment, start_new_session=True
+            self.argv, stdin=DEVNULL, stdout=PIPE, stderr=STDOUT, env=self._environment, start_new_session=True
         )
         self._output = Thread(target=self._pass_on, args=[self.process], name=f"output of {self.name}", daemon=True)
         self._output.start()
-        if self.health is not None:
-            self._pulse = Pulse(self.health, seconds=self.probe_seconds)
-            self._pulse.start()
+        if self.health:
+            args = [self.process, self.health]
+            Thread(target=self._ask_on, args=args, name=f"health of {self.name}", daemon=True).start()
 
     @property
     def keeps_ending(self) -> bool:
         """Whether it has ended so often in a row, right after its start, that it seems a mistake."""
         return self._quick_ends >= MANY_QUICK_ENDS
+
+    @property
+    def is_up(self) -> bool:
+        """Whether it runs and, if it can be asked, has answered."""
+        return self.process is not None and self.process.poll() is None and (self._answered or not self.health)
 
     def watch(self) -> bool:
         """Start it again if it ended and its time has come, and end it if it hangs; True when it was started."""
@@ -95,31 +92,21 @@ class Child:
             return True
         if self.process is not None and self.process.poll() is not None:
             self._ended(f"ended with {how(self.process.returncode)}")
-        elif self._pulse is not None and self._pulse.stopped:
+        elif self._unanswered >= UNANSWERED:
             self._ended("no longer answers")
         return False
-
-    def answers(self) -> bool:
-        """Whether it is up, as far as that can be seen from outside."""
-        if self.process is None or self.process.poll() is not None:
-            return False
-        if self.address is None:
-            return True
-        try:
-            create_connection(self.address, timeout=1).close()
-        except OSError:
-            return False
-        return True
 
     def stop(self) -> None:
         """Ask it to end, wait, and kill what is left of its group; harmless when it is gone."""
         process, self.process = self.process, None
         self._start_again_at = None
-        if self._pulse is not None:
-            self._pulse.end()
-        if process is not None:
-            stop(process, (self.stop_signal, self.stop_seconds))
-            self._close_output(process)
+        if process is None:
+            return
+        stop(process, (self._command.stop_signal, self._command.stop_seconds))
+        if self._output is not None:
+            self._output.join(DRAIN_SECONDS)
+        if process.stdout is not None and not (self._output and self._output.is_alive()):
+            process.stdout.close()
 
     def _ended(self, words: str) -> None:
         quick = monotonic() - self._started_at < QUICK_SECONDS
@@ -128,19 +115,30 @@ class Child:
         delay = min(LONGEST_DELAY_SECONDS, FIRST_DELAY_SECONDS * 2 ** max(self._quick_ends - 1, 0))
         self._start_again_at = monotonic() + delay
         often = f", {self._quick_ends} times in a row" if self._quick_ends > 1 else ""
-        self.say(self.name, f"{words}{often}; starting it again in {delay:g} s")
+        self._say(self.name, f"{words}{often}; starting it again in {delay:g} s")
 
     def _pass_on(self, process: Popen[bytes]) -> None:
         if process.stdout is not None:
             for line in process.stdout:
                 if words := line.decode("utf-8", "replace").rstrip():
-                    self.say(self.name, words)
+                    self._say(self.name, words)
 
-    def _close_output(self, process: Popen[bytes]) -> None:
-        if self._output is not None:
-            self._output.join(DRAIN_SECONDS)
-        if process.stdout is not None and not (self._output and self._output.is_alive()):
-            process.stdout.close()
+    def _ask_on(self, process: Popen[bytes], url: str) -> None:
+        """Ask from a thread, so that nobody waits for a process that hangs."""
+        while self.process is process:
+            answered = _answers(url, self._command.probe_seconds)
+            if self.process is process:
+                self._answered |= answered
+                self._unanswered = 0 if answered else self._unanswered + 1
+            sleep(self._command.probe_seconds if self._answered else LOOK_SECONDS)
+
+
+def _answers(url: str, seconds: float) -> bool:
+    try:
+        build_opener(ProxyHandler({})).open(url, timeout=seconds).close()
+    except (OSError, HTTPException):
+        return False
+    return True
 
 
 def how(code: int) -> str:

@@ -8,12 +8,9 @@ from pathlib import Path
 from signal import SIGQUIT, SIGTERM, Signals
 
 from notify.embedded.completion import plain
-from notify.embedded.ports import LOOPBACK
 from notify.settings import PREFIX, Settings
 
 FLOWER_CONF = Path(__file__).with_name("flowerconfig.py")
-EVERYWHERE = {"0.0.0.0": LOOPBACK, "::": "::1"}  # noqa: S104
-"""Who listens at every address is asked at this one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,17 +20,14 @@ class Command:
 
     Attributes:
         line: What starts it, with {names} to be filled in.
-        answers_at: Which of the names are the host and the port that answer once it is up; None if nothing does.
-        health: The path there that answers while it does well; None if there is none.
+        health: The URL that answers while it does well, with {names} too; None if there is none.
         probe_seconds: How often it is asked, and how long an answer may take.
         environment: What it needs besides the settings.
-        stop_signal: What asks it to end.
-        stop_seconds: How long it has to end by itself then.
+        stop_seconds: How long it has to end by itself after *stop_signal*.
     """
 
     name: str
     line: str
-    answers_at: tuple[str, str] | None = None
     health: str | None = None
     probe_seconds: float = 5
     environment: Mapping[str, str] = field(default_factory=dict)
@@ -45,29 +39,13 @@ class Command:
         _, *rest = (part.format(**facts) for part in self.line.split())
         return [sys.executable, *rest]
 
-    def address(self, **facts: object) -> tuple[str, int] | None:
-        """The host and the port that answer once it is up."""
-        if self.answers_at is None:
-            return None
-        host, port = self.answers_at
-        return EVERYWHERE.get(str(facts[host]), str(facts[host])), int(str(facts[port]))
-
-    def health_url(self, **facts: object) -> str | None:
-        """Where it is asked whether it does well."""
-        address = self.address(**facts)
-        if address is None or self.health is None:
-            return None
-        host, port = address
-        return f"http://{f'[{host}]' if ':' in host else host}:{port}{self.health}"
-
 
 COMMANDS = (
     Command(
         name="api",
         line="python -m uvicorn notify.api.app:create_app --factory --http notify.api.connections:Connection"
         " --host {api_host} --port {api_port} --no-access-log",
-        answers_at=("api_host", "api_port"),
-        health="/livez",
+        health="{api_url}/livez",
     ),
     Command(name="beat", line="python -m celery -A notify.worker.app beat --schedule {beat_schedule}"),
     Command(
@@ -76,8 +54,7 @@ COMMANDS = (
         line="python -m celery -A notify.worker.app flower --address={flower_host} --port={flower_port}"
         " --read_only --max_tasks=10000 --purge_offline_workers=300"
         " --tasks_columns=name,state,result,received,runtime,worker,uuid",
-        answers_at=("flower_host", "flower_port"),
-        health="/healthcheck",
+        health="{flower_url}/healthcheck",
         # It asks nobody who is there, so it answers to local names only.
         environment={"FLOWER_UNAUTHENTICATED_API": "true", "FLOWER_CONF": str(FLOWER_CONF)},
         # After SIGTERM and SIGINT Flower 2.2 waits for a thread that does not end. It has nothing to lose.
@@ -87,8 +64,7 @@ COMMANDS = (
         name="worker",
         line="python -m notify.worker --queues notify.fan_out,notify.deliver,notify.upkeep"
         " --concurrency {worker_concurrency} -E --hostname {worker_name}",
-        answers_at=("worker_health_host", "worker_health_port"),
-        health="/livez",
+        health="{worker_health_url}/livez",
         stop_seconds=10,
     ),
 )
@@ -98,7 +74,6 @@ CATCHER = Command(
     name="catcher",
     line="python -m notify.embedded.catcher --host {catcher_host} --smtp-port {catcher_port}"
     " --inbox-port {inbox_port} --folder {letters}",
-    answers_at=("catcher_host", "catcher_port"),
 )
 """The embedded stack has the catcher in its own process; elsewhere it is one by itself."""
 

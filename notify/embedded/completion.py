@@ -6,8 +6,8 @@ from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
-from notify.embedded.keys import keys
 from notify.embedded.ports import LOOPBACK
+from notify.embedded.private import keys
 from notify.settings import Settings
 
 MAIL_FROM = "notify@localhost"
@@ -22,22 +22,17 @@ def replaced(settings: Settings, **values: object) -> Settings:
 
 def completed(settings: Settings) -> Settings:
     """The settings with an address for links and for letters, and the secrets of their data folder."""
-    made = keys(settings.data_dir)
-    people = {} if settings.jwks_url else {"jwt_secret": made.jwt_secret}
+    # The API of one machine is called by local names, by the one in links, and by the one that it listens on.
+    linked = urlsplit(settings.public_url or "").hostname or "localhost"
     usual = {
+        **keys(settings.data_dir),
         "mail_from": MAIL_FROM,
         "public_url": f"http://{LOOPBACK}:{settings.api_port}",
-        "api_hosts": _names_of_the_api(settings),
-        "secret_keys": made.secret_keys,
-        **people,
+        "api_hosts": f"{linked} {settings.api_host}",
     }
+    if settings.jwks_url:
+        del usual["jwt_secret"]
     return replaced(settings, **{name: value for name, value in usual.items() if getattr(settings, name) is None})
-
-
-def _names_of_the_api(settings: Settings) -> str:
-    """The API of one machine is called by local names, by the one in links, and by the one that it listens on."""
-    linked = urlsplit(settings.public_url or "").hostname
-    return " ".join(sorted({linked or "localhost", settings.api_host}))
 
 
 def told(settings: Settings) -> dict[str, str]:

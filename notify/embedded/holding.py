@@ -14,6 +14,7 @@ from typing import Self, TextIO
 import psutil
 
 from notify.domain.errors import NotifyError
+from notify.embedded.private import write_private
 from notify.embedded.processes import POLL_SECONDS, wait_for_the_end
 
 LOCK_FILE = "lock"
@@ -25,15 +26,6 @@ KILL_SECONDS = 5
 
 class AlreadyRunning(NotifyError):
     """notify is already up on this data folder."""
-
-    def __init__(self, *, pid: int, urls: Mapping[str, str]) -> None:
-        """
-        Args:
-            pid: The process that is up.
-            urls: Where its parts answer.
-        """
-        super().__init__(pid=pid, **urls)
-        self.pid, self.urls = pid, urls
 
 
 class DataFolderBusy(NotifyError):
@@ -85,17 +77,8 @@ class RunningStack:
     settings: Mapping[str, str] = field(default_factory=dict)
     children: tuple[Identity, ...] = ()
 
-    @property
-    def pid(self) -> int:
-        """The process that ends everything when it is sent SIGTERM."""
-        return self.supervisor.pid
-
     def save(self, data_dir: Path) -> None:
-        """Write it down, whole or not at all, for its owner only."""
-        unfinished = data_dir / f"{STACK_FILE}.unfinished"
-        unfinished.touch(mode=0o600)
-        unfinished.write_text(json.dumps(asdict(self), indent=2))
-        unfinished.rename(data_dir / STACK_FILE)
+        write_private(data_dir / STACK_FILE, json.dumps(asdict(self), indent=2))
 
     @classmethod
     def saved(cls, data_dir: Path) -> Self | None:
@@ -138,7 +121,7 @@ def held(data_dir: Path, *, seconds: float) -> Iterator[None]:
         end = monotonic() + seconds
         while not _lock(file):
             if stack := running(data_dir):
-                raise AlreadyRunning(pid=stack.pid, urls=stack.urls)
+                raise AlreadyRunning(pid=stack.supervisor.pid, **stack.urls)
             if monotonic() > end:
                 raise DataFolderBusy(folder=str(data_dir), pid=(data_dir / LOCK_FILE).read_text() or "unknown")
             sleep(POLL_SECONDS)

@@ -1,10 +1,13 @@
-"""TCP ports on the loopback interface that nothing listens on."""
+"""TCP ports that nothing listens on, and where a server that listens is asked."""
 
 from collections.abc import Collection
-from socket import AF_INET, AF_INET6, SO_REUSEADDR, SOCK_STREAM, SOL_SOCKET, socket
+from contextlib import suppress
+from socket import AF_INET, AF_INET6, create_server, socket
 
 LOOPBACK = "127.0.0.1"
 HIGHEST = 65535
+EVERYWHERE = {"0.0.0.0": LOOPBACK, "::": "::1"}  # noqa: S104
+"""Who listens at every address is asked at this one."""
 
 
 def free_port(wanted: int = 0, *, host: str = LOOPBACK, taken: Collection[int] = ()) -> int:
@@ -17,20 +20,10 @@ def free_port(wanted: int = 0, *, host: str = LOOPBACK, taken: Collection[int] =
         taken: Ports promised to others that have not bound them yet.
     """
     for port in range(wanted, HIGHEST + 1):
-        if port in taken:
-            continue
-        try:
-            return _bind(host, port)
-        except OSError:
-            continue
-    return _bind(host, 0)
-
-
-def _bind(host: str, port: int) -> int:
-    with socket(AF_INET, SOCK_STREAM) as probe:
-        probe.setsockopt(SOL_SOCKET, SO_REUSEADDR, 1)
-        probe.bind((host, port))
-        return int(probe.getsockname()[1])
+        if port not in taken:
+            with suppress(OSError), listen(host, port) as probe:
+                return int(probe.getsockname()[1])
+    return free_port(host=host)
 
 
 def listen(host: str, port: int) -> socket:
@@ -40,13 +33,10 @@ def listen(host: str, port: int) -> socket:
     Raises:
         OSError: The port is taken.
     """
-    family = AF_INET6 if ":" in host else AF_INET
-    opened = socket(family, SOCK_STREAM)
-    try:
-        opened.setsockopt(SOL_SOCKET, SO_REUSEADDR, 1)
-        opened.bind((host, port))
-        opened.listen()
-    except OSError:
-        opened.close()
-        raise
-    return opened
+    return create_server((host, port), family=AF_INET6 if ":" in host else AF_INET)
+
+
+def url(host: str, port: int) -> str:
+    """Where the HTTP server that listens there is asked."""
+    at = EVERYWHERE.get(host, host)
+    return f"http://{f'[{at}]' if ':' in at else at}:{port}"

@@ -17,7 +17,7 @@ from rich.text import Text
 from notify.domain.errors import NotifyError
 from notify.embedded.catcher import Catcher
 from notify.embedded.child import FIRST_DELAY_SECONDS, LONGEST_DELAY_SECONDS, Child, ChildKeepsEnding, how
-from notify.embedded.commands import COMMANDS, EVERYWHERE, Command, environment
+from notify.embedded.commands import COMMANDS, Command, environment
 from notify.embedded.completion import MAIL_FROM, absolute, completed, plain, replaced, taken_over, told
 from notify.embedded.holding import (
     STACK_FILE,
@@ -28,7 +28,7 @@ from notify.embedded.holding import (
     held,
     running,
 )
-from notify.embedded.ports import LOOPBACK, free_port
+from notify.embedded.ports import LOOPBACK, free_port, url
 from notify.embedded.postgres import PostgresServer
 from notify.embedded.processes import POLL_SECONDS, ServerDidNotStart
 from notify.embedded.valkey import ValkeyServer
@@ -136,12 +136,12 @@ class Stack:
             NotReady: Something did not answer in time.
         """
         end = monotonic() + READY_SECONDS
-        while waiting := [child for child in self._children if not child.answers()]:
+        while waiting := [child for child in self._children if not child.is_up]:
             if self.stopping.wait(TICK_SECONDS):
                 return
             self._look_after_them()
             for child in waiting:
-                if child.address is not None and child.keeps_ending:
+                if child.health and child.keeps_ending:
                     raise ChildKeepsEnding(process=child.name, command=" ".join(child.argv))
             if monotonic() > end:
                 raise NotReady(waiting_for=", ".join(child.name for child in waiting))
@@ -205,9 +205,7 @@ class Stack:
     def _complete_settings(self) -> None:
         api = self._port("API", self.settings.api_port, host=self.settings.api_host)
         flower = self._port("Flower", self.settings.flower_port, taken=[api])
-        at = EVERYWHERE.get(self.settings.api_host, self.settings.api_host)
-        at = f"[{at}]" if ":" in at else at
-        urls = {"api": f"http://{at}:{api}", "flower": f"http://{LOOPBACK}:{flower}"}
+        urls = {"api": url(self.settings.api_host, api), "flower": url(LOOPBACK, flower)}
         self._fill(api_port=api, flower_port=flower)
         if self.settings.mail_from is None and "inbox" not in self.state.urls:
             self.say(SUPERVISOR, f"NOTIFY_MAIL_FROM is not set: emails leave the machine as {MAIL_FROM}")
@@ -223,26 +221,19 @@ class Stack:
         return port
 
     def _start_children(self) -> None:
+        health_host, health_port = self.settings.worker_health_host or LOOPBACK, self.settings.worker_health_port
         facts = {
             **self.settings.model_dump(),
+            "api_url": self.state.urls["api"],
+            "flower_url": self.state.urls["flower"],
+            "worker_health_url": url(health_host, health_port or 0),
             "beat_schedule": self.data_dir / BEAT_SCHEDULE,
             "flower_host": LOOPBACK,
-            "worker_health_host": self.settings.worker_health_host or LOOPBACK,
             "worker_name": WORKER_NAME,
         }
-        surroundings = environment(self._with_our_log_format())
+        surroundings = {**environment(self._with_our_log_format()), "PYTHONUNBUFFERED": "1"}
         for command in reversed(self.commands):
-            child = Child(
-                command.name,
-                command.argv(**facts),
-                environment={**surroundings, **command.environment, "PYTHONUNBUFFERED": "1"},
-                say=self.say,
-                address=command.address(**facts),
-                health=command.health_url(**facts),
-                probe_seconds=command.probe_seconds,
-                stop_signal=command.stop_signal,
-                stop_seconds=command.stop_seconds,
-            )
+            child = Child(command, facts, environment={**surroundings, **command.environment}, say=self.say)
             self._stops.callback(child.stop)
             child.start()
             self._children.append(child)
@@ -305,9 +296,6 @@ def borrowed(settings: Settings) -> Iterator[Settings]:
         NotReady: A stack is starting and did not come up in time.
     """
     settings = absolute(settings)
-    if settings.database_url is not None:
-        yield completed(settings)
-        return
     with ExitStack() as borrowing:
         try:
             borrowing.enter_context(held(settings.data_dir, seconds=HELD_SECONDS))

