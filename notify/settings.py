@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
 from dotenv import dotenv_values
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 from pydantic_core import ErrorDetails
 
 from notify.brokers import broker
@@ -37,6 +37,95 @@ SELECTOR = re.compile(r"[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?(\.[a-z0-9_]([a-z0-9_-]*
 USERINFO = re.compile(r"://[^/@\s]*@")
 SECRET = {"database_url", "broker_url", "smtp_url", "smtp_fallback_urls", "secret_keys", "jwt_secret"}
 
+
+def _postgresql(value: SecretStr) -> SecretStr:
+    with_our_driver(value.get_secret_value())
+    return value
+
+
+def _broker(value: SecretStr) -> SecretStr:
+    broker(value.get_secret_value())
+    return value
+
+
+def _long_enough(value: SecretStr) -> SecretStr:
+    if len(value.get_secret_value()) < SHORTEST_SECRET:
+        msg = f"expected at least {SHORTEST_SECRET} characters"
+        raise ValueError(msg)
+    return value
+
+
+def _each_long_enough(value: SecretStr) -> SecretStr:
+    if min(map(len, value.get_secret_value().split()), default=0) < SHORTEST_SECRET:
+        msg = f"expected keys of at least {SHORTEST_SECRET} characters with space between them"
+        raise ValueError(msg)
+    return value
+
+
+def _ascii(domain: str) -> str:
+    """
+    The domain as DNS spells it.
+
+    Raises:
+        ValueError: It is none, by IDNA 2008.
+    """
+    try:
+        return ascii_domain(domain)
+    except NotADomain:
+        msg = "expected a domain such as mail.example.com (IDNA 2008)"
+        raise ValueError(msg) from None
+
+
+def _web_address(value: str) -> str:
+    """With its host as DNS spells it."""
+    parts = urlsplit(value)
+    if not parts.netloc.isascii():
+        user, at, place = parts.netloc.rpartition("@")
+        host, colon, port = place.partition(":")
+        value = parts._replace(netloc=f"{user}{at}{_ascii(host)}{colon}{port}").geturl()
+    if not (value.startswith(("http://", "https://")) and value.isascii()):
+        msg = "expected http://… or https://…, in ASCII behind the host"
+        raise ValueError(msg)
+    return value
+
+
+def _begins_links(value: str) -> str:
+    if not {"?", "#"}.isdisjoint(value):
+        msg = "expected an address to which paths can be added, without ? and #"
+        raise ValueError(msg)
+    return value.rstrip("/")
+
+
+def _rates(value: str) -> str:
+    """Each with its domain, as in ``*.example.org=0.5``, as DNS spells it."""
+    rates = []
+    for rate in value.split():
+        name, equals, number = rate.partition("=")
+        stars, dot, domain = name.rpartition("*.")
+        rates.append(rate if rate.isascii() else f"{stars}{dot}{_ascii(domain)}{equals}{number}")
+    stated(" ".join(rates))
+    return " ".join(rates)
+
+
+def _address(value: str) -> str:
+    if not is_address(value):
+        msg = "expected a bare address such as notify@example.com"
+        raise ValueError(msg)
+    local, _, domain = value.rpartition("@")
+    return f"{local}@{_ascii(domain)}"
+
+
+def _selectors(value: str) -> str:
+    names = value.lower().split()
+    if not all(SELECTOR.fullmatch(name) for name in names) or len(set(names)) < len(names):
+        msg = "expected names such as mail-2026, letters, digits, hyphens and dots, each once"
+        raise ValueError(msg)
+    return value
+
+
+Domain = Annotated[str, AfterValidator(_ascii)]
+Address = Annotated[str, AfterValidator(_address)]
+WebAddress = Annotated[str, AfterValidator(_web_address)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 
 
@@ -49,10 +138,10 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    database_url: SecretStr | None = Field(
+    database_url: Annotated[SecretStr, AfterValidator(_postgresql)] | None = Field(
         default=None, description="postgresql://…; none: the embedded stack in NOTIFY_DATA_DIR."
     )
-    broker_url: SecretStr | None = Field(
+    broker_url: Annotated[SecretStr, AfterValidator(_broker)] | None = Field(
         default=None,
         description="redis://…, sentinel://…?master_name=… or amqp://…. The API, emit and commands do without: nobody "
         "rings then, and workers find work by sweeping. Celery's worker, beat and Flower need one; it may be away.",
@@ -65,18 +154,18 @@ class Settings(BaseModel):
         default=None,
         description="Relays that take letters while those before them do not, by priority, with space between them.",
     )
-    domain_rates: str | None = Field(
+    domain_rates: Annotated[str, AfterValidator(_rates)] | None = Field(
         default=None,
         description="Letters a second, over all workers, to these domains: example.com=5 *.example.org=0.5.",
     )
-    ehlo_name: str | None = Field(
+    ehlo_name: Domain | None = Field(
         default=None,
         description="Our name in EHLO; none: the host of NOTIFY_PUBLIC_URL, else the domain of NOTIFY_MAIL_FROM.",
     )
-    mail_from: str | None = Field(default=None, description="Address that letters come from.")
+    mail_from: Address | None = Field(default=None, description="Address that letters come from.")
     mail_from_name: str = Field(default="Review", description="The service's name in From: 'Dana via Review'.")
-    bounce_address: str | None = Field(default=None, description="Envelope sender; none: NOTIFY_MAIL_FROM.")
-    dkim_selector: str | None = Field(
+    bounce_address: Address | None = Field(default=None, description="Envelope sender; none: NOTIFY_MAIL_FROM.")
+    dkim_selector: Annotated[str, AfterValidator(_selectors)] | None = Field(
         default=None,
         description="Signs emails: receivers find each key at SELECTOR._domainkey.DOMAIN; two with space between them."
         " None: unsigned.",
@@ -85,16 +174,20 @@ class Settings(BaseModel):
         default=None,
         description="File with the RSA or Ed25519 key of each selector, as PEM, in the same order, with space between.",
     )
-    dkim_domain: str | None = Field(default=None, description="The domain that signs; none: that of NOTIFY_MAIL_FROM.")
-    public_url: str | None = Field(default=None, description="Where people reach the API, for links in letters.")
-    secret_keys: SecretStr | None = Field(
+    dkim_domain: Domain | None = Field(
+        default=None, description="The domain that signs; none: that of NOTIFY_MAIL_FROM."
+    )
+    public_url: Annotated[WebAddress, AfterValidator(_begins_links)] | None = Field(
+        default=None, description="Where people reach the API, for links in letters."
+    )
+    secret_keys: Annotated[SecretStr, AfterValidator(_each_long_enough)] | None = Field(
         default=None,
         description="Sign the links in letters, newest first, with space between them; at least 32 characters each.",
     )
-    jwt_secret: SecretStr | None = Field(
+    jwt_secret: Annotated[SecretStr, AfterValidator(_long_enough)] | None = Field(
         default=None, description="HS256 secret of people's tokens; at least 32 characters."
     )
-    jwks_url: str | None = Field(
+    jwks_url: WebAddress | None = Field(
         default=None, description="Where people's token keys are published, instead of a secret."
     )
     jwt_claim: str = Field(default="sub", description="The claim of people's tokens that holds the username.")
@@ -183,93 +276,12 @@ class Settings(BaseModel):
             raise ValueError(msg)
         return value
 
-    @field_validator("database_url")
-    @classmethod
-    def _postgresql(cls, value: SecretStr | None) -> SecretStr | None:
-        if value is not None:
-            with_our_driver(value.get_secret_value())
-        return value
-
-    @field_validator("broker_url")
-    @classmethod
-    def _broker(cls, value: SecretStr | None) -> SecretStr | None:
-        if value is not None:
-            broker(value.get_secret_value())
-        return value
-
-    @field_validator("secret_keys")
-    @classmethod
-    def _each_long_enough(cls, value: SecretStr | None) -> SecretStr | None:
-        if value is not None and min(map(len, value.get_secret_value().split()), default=0) < SHORTEST_SECRET:
-            msg = f"expected keys of at least {SHORTEST_SECRET} characters with space between them"
-            raise ValueError(msg)
-        return value
-
-    @field_validator("jwt_secret")
-    @classmethod
-    def _long_enough(cls, value: SecretStr | None) -> SecretStr | None:
-        if value is not None and len(value.get_secret_value()) < SHORTEST_SECRET:
-            msg = f"expected at least {SHORTEST_SECRET} characters"
-            raise ValueError(msg)
-        return value
-
-    @field_validator("public_url", "jwks_url")
-    @classmethod
-    def _web_address(cls, value: str | None) -> str | None:
-        spelled = _with_ascii_host(value or "http://")
-        if not (spelled.startswith(("http://", "https://")) and spelled.isascii()):
-            msg = "expected http://… or https://…, in ASCII behind the host"
-            raise ValueError(msg)
-        return spelled if value else value
-
-    @field_validator("public_url")
-    @classmethod
-    def _begins_links(cls, value: str | None) -> str | None:
-        if value is not None and not {"?", "#"}.isdisjoint(value):
-            msg = "expected an address to which paths can be added, without ? and #"
-            raise ValueError(msg)
-        return value.rstrip("/") if value else value
-
-    @field_validator("domain_rates")
-    @classmethod
-    def _rates(cls, value: str | None) -> str | None:
-        words = " ".join(_with_ascii_domain(word) for word in (value or "").split())
-        stated(words)
-        return words or None
-
-    @field_validator("mail_from", "bounce_address")
-    @classmethod
-    def _address(cls, value: str | None) -> str | None:
-        if value is None:
-            return None
-        if not is_address(value):
-            msg = "expected a bare address such as notify@example.com"
-            raise ValueError(msg)
-        local, _, domain = value.rpartition("@")
-        return f"{local}@{_ascii(domain)}"
-
-    @field_validator("dkim_selector")
-    @classmethod
-    def _selectors(cls, value: str | None) -> str | None:
-        names = (value or "none").lower().split()
-        if not all(SELECTOR.fullmatch(name) for name in names) or len(set(names)) < len(names):
-            msg = "expected names such as mail-2026, letters, digits, hyphens and dots, each once"
-            raise ValueError(msg)
-        return value
-
-    @field_validator("ehlo_name", "dkim_domain")
-    @classmethod
-    def _domain(cls, value: str | None) -> str | None:
-        return _ascii(value) if value else value
-
     @property
     def lease(self) -> timedelta:
-        """How long a claim holds without being renewed."""
         return timedelta(seconds=self.lease_seconds)
 
     @property
     def kept(self) -> Kept:
-        """How long finished rows stay."""
         bodies = None if self.keep_bodies_days is None else timedelta(days=self.keep_bodies_days)
         return Kept(sent=timedelta(days=self.keep_sent_days), dead=timedelta(days=self.keep_dead_days), bodies=bodies)
 
@@ -375,23 +387,14 @@ def _filed(path: Path) -> Mapping[str, str | None]:
     Raises:
         InvalidSettings: The file is there and is no text that can be read.
     """
-    expected = "expected a text file in UTF-8"
+    if not (path.exists() or path.is_symlink()) or (path / "pyvenv.cfg").exists():
+        return {}
     try:
         text = path.read_bytes().decode("utf-8-sig")
-    except FileNotFoundError:
-        if path.is_symlink():
-            raise InvalidSettings(f"{path} is a link to a file that does not exist; {expected}") from None
-        return {}
-    except IsADirectoryError:
-        if (path / "pyvenv.cfg").exists():
-            return {}
-        raise InvalidSettings(f"{path} is a folder; {expected}") from None
-    except OSError as error:
-        raise InvalidSettings(f"{path} cannot be read: {error.strerror}; {expected}") from None
-    except UnicodeDecodeError as error:
-        raise InvalidSettings(f"{path} is not in UTF-8 (byte {error.start + 1}); {expected}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidSettings(f"{path} cannot be read: {error}; expected a text file in UTF-8") from None
     if "\0" in text:
-        raise InvalidSettings(f"{path} holds NUL bytes, as UTF-16 does; {expected}")
+        raise InvalidSettings(f"{path} holds NUL bytes, as UTF-16 does; expected a text file in UTF-8")
     return dotenv_values(stream=StringIO(text))
 
 
@@ -409,37 +412,6 @@ def _ours(variables: Mapping[str, str | None]) -> dict[str, str | None]:
 def _printable(words: str) -> str:
     """The words with what is no text in them, such as undecodable bytes of the environment, spelled out."""
     return words.encode("utf-8", "backslashreplace").decode("utf-8")
-
-
-def _ascii(domain: str) -> str:
-    """
-    The domain as DNS spells it.
-
-    Raises:
-        ValueError: It is none, by IDNA 2008.
-    """
-    try:
-        return ascii_domain(domain)
-    except NotADomain:
-        msg = "expected a domain such as mail.example.com (IDNA 2008)"
-        raise ValueError(msg) from None
-
-
-def _with_ascii_host(url: str) -> str:
-    """The address of a page with its host as DNS spells it."""
-    parts = urlsplit(url)
-    if parts.netloc.isascii():
-        return url
-    user, at, place = parts.netloc.rpartition("@")
-    host, colon, port = place.partition(":")
-    return parts._replace(netloc=f"{user}{at}{_ascii(host)}{colon}{port}").geturl()
-
-
-def _with_ascii_domain(rate: str) -> str:
-    """One rate, such as ``*.example.org=0.5``, with its domain as DNS spells it."""
-    name, equals, number = rate.partition("=")
-    stars, dot, domain = name.rpartition("*.")
-    return rate if rate.isascii() else f"{stars}{dot}{_ascii(domain)}{equals}{number}"
 
 
 def _sentence(error: ErrorDetails) -> str:
