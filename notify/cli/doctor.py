@@ -1,7 +1,9 @@
 """``notify doctor``: what is wrong, why it matters, and the command that mends it."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 
+from sqlalchemy.exc import SQLAlchemyError
 from typer import Exit
 
 from notify.cli.checks import Check, Finding
@@ -51,8 +53,12 @@ def doctor(*, as_json: AsJson = False) -> None:
 
 
 def examined(here: Place, checks: Sequence[Check]) -> list[Finding]:
-    """The findings of these checks."""
-    return [finding for check in checks for finding in check(here)]
+    """What these checks find, as far as the database answers."""
+    found: list[Finding] = []
+    for check in checks:
+        with suppress(SQLAlchemyError):
+            found.extend(check(here))
+    return found
 
 
 def _print(finding: Finding) -> None:

@@ -1,6 +1,6 @@
 """What ``notify doctor`` looks at: one file for each thing that notify needs."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from notify.cli.place import Place
@@ -17,4 +17,5 @@ class Finding:
     mend: str
 
 
-Check = Callable[[Place], Sequence[Finding]]
+Check = Callable[[Place], Iterable[Finding]]
+"""Those that read the database raise SQLAlchemyError if it does not answer, which the first of them says."""

@@ -34,12 +34,9 @@ def database(here: Place) -> Sequence[Finding]:
 
 
 def transactions(here: Place, *, longer: timedelta = LONG) -> Sequence[Finding]:
-    """Who keeps it from cleaning up, for longer than that; nothing if it does not answer."""
-    try:
-        with here.database.begin() as connection:
-            return list(_snapshots(connection, longer=longer))
-    except SQLAlchemyError:
-        return []
+    """Who keeps it from cleaning up, for longer than that."""
+    with here.database.begin() as connection:
+        return list(_snapshots(connection, longer=longer))
 
 
 def _version(connection: Connection) -> Iterator[Finding]:
@@ -81,8 +78,7 @@ def _snapshots(connection: Connection, *, longer: timedelta = LONG) -> Iterator[
 
 
 def _vacuum(connection: Connection) -> Iterator[Finding]:
-    for table in server.hot_tables(connection):
-        yield _cleaned(table)
+    return map(_cleaned, server.hot_tables(connection))
 
 
 def _cleaned(table: HotTable) -> Finding:

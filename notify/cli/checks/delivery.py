@@ -3,8 +3,6 @@
 from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
 
-from sqlalchemy.exc import SQLAlchemyError
-
 from notify.cli.checks import Finding
 from notify.cli.place import Place
 from notify.domain.measures import Role
@@ -29,13 +27,10 @@ OURS: Mapping[str, str] = MappingProxyType(
 
 
 def delivery(here: Place) -> Sequence[Finding]:
-    """Workers, queues and deaths; nothing if the database does not answer."""
-    try:
-        with here.database.begin() as connection:
-            stages, seen = gauges.read(connection, tuple(WAITING)), process_totals.alive(connection)
-            ended = gauges.ended_of_late(connection)
-    except SQLAlchemyError:
-        return []
+    """Workers, queues and deaths."""
+    with here.database.begin() as connection:
+        stages, seen = gauges.read(connection, tuple(WAITING)), process_totals.alive(connection)
+        ended = gauges.ended_of_late(connection)
     return [*_workers(stages, seen), *_waits(stages), _wave(wave(ended)), *_deaths(stages)]
 
 
@@ -52,13 +47,8 @@ def _waits(stages: Mapping[str, Gauges]) -> Iterator[Finding]:
         waited = numbers.oldest_due_seconds
         words = f"{numbers.due:,} {WAITING[stage]}, the oldest for {waited:,.0f} s"
         why = "No worker takes them, or the relay does not, or its rate leaves no room (notify relays list)."
-        yield Finding(
-            f"queue {stage}",
-            waited < LONGEST_WAIT_SECONDS,
-            words,
-            why,
-            "start workers, or mend what else is named here",
-        )
+        mend = "start workers, or mend what else is named here"
+        yield Finding(f"queue {stage}", waited < LONGEST_WAIT_SECONDS, words, why, mend)
 
 
 def _wave(found: Wave | None) -> Finding:

@@ -4,9 +4,6 @@ from collections.abc import Iterator, Sequence
 from os import environ
 from urllib.parse import urlsplit
 
-from pydantic import SecretStr
-from sqlalchemy.exc import SQLAlchemyError
-
 from notify import wiring
 from notify.channels.email.smtp.relay import is_loopback
 from notify.cli.checks import Finding
@@ -48,13 +45,10 @@ def settings(here: Place) -> Sequence[Finding]:
 
 
 def connections(here: Place) -> Sequence[Finding]:
-    """Whether the database has room for every process; nothing if it does not answer."""
-    try:
-        with here.database.begin() as connection:
-            room, pooled = server.connections(connection), is_pooled(connection)
-            seen = process_totals.alive(connection)
-    except SQLAlchemyError:
-        return []
+    """Whether the database has room for every process."""
+    with here.database.begin() as connection:
+        room, pooled = server.connections(connection), is_pooled(connection)
+        seen = process_totals.alive(connection)
     processes = max(sum(seen.values()), here.settings.worker_concurrency + 1)
     needed, left = processes * POOL_SIZE, room.allowed - room.others
     if pooled:
@@ -66,12 +60,9 @@ def connections(here: Place) -> Sequence[Finding]:
 
 
 def callers(here: Place) -> Sequence[Finding]:
-    """Whether the API knows its callers apart; nothing where none has called, or the database does not answer."""
-    try:
-        with here.database.begin() as connection:
-            calls = process_totals.calls(connection)
-    except SQLAlchemyError:
-        return []
+    """Whether the API knows its callers apart; nothing where none has called."""
+    with here.database.begin() as connection:
+        calls = process_totals.calls(connection)
     if not calls:
         return []
     total, untrusted = sum(calls.values()), calls.get(Way.UNTRUSTED, 0)
@@ -88,21 +79,14 @@ def _published(settings: Settings) -> Iterator[Finding]:
     """Passwords and secrets that stand in docker-compose.yml, where everybody can read them."""
     if settings.public_url is None or is_loopback(urlsplit(settings.public_url).hostname or ""):
         return
-    held = {PREFIX + name.upper(): str(secret.get_secret_value()) for name, secret in _secrets(settings)}
+    secrets = {name: getattr(settings, name) for name in sorted(SECRET)}
+    held = {PREFIX + name.upper(): secret.get_secret_value() for name, secret in secrets.items() if secret is not None}
     held |= {name: environ[name] for name in ("POSTGRES_PASSWORD", "FLOWER_BASIC_AUTH") if name in environ}
     known = [name for name, value in held.items() if any(one in value for one in KNOWN_TO_EVERYBODY)]
     words = f"known to everybody: {', '.join(known)}" if known else "none that is known to everybody"
     why = "Whoever knows them can sign links and tokens in anybody's name, read what is stored, and ring for workers."
-    yield Finding(
-        "secrets", not known, words, why, f"set {', '.join(known)} to values of your own: openssl rand -hex 32"
-    )
-
-
-def _secrets(settings: Settings) -> Iterator[tuple[str, SecretStr]]:
-    for name in sorted(SECRET):
-        value = getattr(settings, name)
-        if isinstance(value, SecretStr):
-            yield name, value
+    mend = f"set {', '.join(known)} to values of your own: openssl rand -hex 32"
+    yield Finding("secrets", not known, words, why, mend)
 
 
 def _lease(settings: Settings) -> Iterator[Finding]:
@@ -132,10 +116,8 @@ def _public_url(settings: Settings) -> Iterator[Finding]:
         yield Finding("public URL", False, f"{settings.public_url} is this machine only", why, "set NOTIFY_PUBLIC_URL")
         return
     why = "RFC 8058: mailboxes unsubscribe by https only, and links that act can be read on their way."
-    secure = address.scheme == "https"
-    yield Finding(
-        "public URL", secure, settings.public_url, why, f"NOTIFY_PUBLIC_URL=https://{address.netloc}{address.path}"
-    )
+    mend = f"NOTIFY_PUBLIC_URL=https://{address.netloc}{address.path}"
+    yield Finding("public URL", address.scheme == "https", settings.public_url, why, mend)
 
 
 def _kept(settings: Settings) -> Iterator[Finding]:

@@ -1,12 +1,9 @@
 """Mail: the relay, its certificate, its breaker, and whether every email can be written."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
-
-from sqlalchemy.exc import SQLAlchemyError
 
 from notify import wiring
 from notify.channels.email.smtp.examine import Examined, examine
@@ -47,106 +44,83 @@ MENDS = {
 }
 
 
-def relay(here: Place) -> Sequence[Finding]:
-    """Whether each relay takes a session, whether its certificate lasts, and whether its breaker is closed."""
+def relay(here: Place) -> Iterator[Finding]:
+    """
+    Whether each relay takes a session, whether its certificate lasts, and whether its breaker is closed.
+
+    The first goes by its role, the others by their names.
+    """
     configured = wiring.relays(here.settings)
     if not configured:
-        return [Finding("relay", False, wiring.NO_MAIL, NO_RELAY, "set NOTIFY_SMTP_URL")]
-    seen_now = asyncio.run(_examined(configured))
-    first, *others = seen_now
-    found = [*session(configured[0].name, first.refused), *certificate(first), *size(first)]
-    for one, seen in zip(configured[1:], others, strict=True):
-        found += session(one.name, seen.refused, fallback=True)
-        found += [*certificate(seen, fallback=one.name), *size(seen, fallback=one.name)]
-    found += shared(here)
-    takers = {one.name: one for one, seen in zip(configured, seen_now, strict=True) if seen.refused is None}
-    return [*found, *breaker(here, takers=takers)]
+        yield Finding("relay", False, wiring.NO_MAIL, NO_RELAY, "set NOTIFY_SMTP_URL")
+        return
+    takers = {}
+    for one, seen in zip(configured, asyncio.run(_examined(configured)), strict=True):
+        which = "" if one is configured[0] else f" {one.name}"
+        yield _session(one.name, seen.refused, which=which)
+        yield from certificate(seen, which=which)
+        yield from _size(seen, which=which)
+        if seen.refused is None:
+            takers[one.name] = one
+    yield from _shared(here)
+    yield from breaker(here, takers=takers)
 
 
 async def _examined(configured: Sequence[Relay]) -> Sequence[Examined]:
     return await asyncio.gather(*(examine(one) for one in configured))
 
 
-def session(name: str, refused: Released | None, *, fallback: bool = False) -> Sequence[Finding]:
+def _session(name: str, refused: Released | None, *, which: str) -> Finding:
     """Whether it connected, greeted, started TLS, logged in and answered."""
-    about = f"relay {name}" if fallback else "relay"
     if refused is None:
-        return [Finding(about, True, f"{name} takes sessions", NO_RELAY, "")]
-    found = f"{name} {refusal(refused)}"
-    return [Finding(about, False, found, NO_RELAY, _remedy(refused, FALLBACKS if fallback else SETTING))]
+        return Finding(f"relay{which}", True, f"{name} takes sessions", NO_RELAY, "")
+    mend = _remedy(refused, FALLBACKS if which else SETTING)
+    return Finding(f"relay{which}", False, f"{name} {refusal(refused)}", NO_RELAY, mend)
 
 
-def certificate(examined: Examined, *, fallback: str | None = None, now: datetime | None = None) -> Sequence[Finding]:
-    """
-    How long the relay's certificate lasts; nothing where it has none.
-
-    Args:
-        fallback: The name of the relay if it is not the first.
-    """
+def certificate(examined: Examined, *, which: str = "", now: datetime | None = None) -> Sequence[Finding]:
+    """How long the relay's certificate lasts; nothing where it has none."""
     ends = examined.certificate_ends
     if ends is None:
         return []
-    about = f"certificate {fallback}" if fallback else "certificate"
     left = ends - (now or datetime.now(UTC))
-    words = f"ends on {ends:%Y-%m-%d}, in {left.days} days"
-    return [Finding(about, left > SOON, words, "After that no email goes to the relay.", "renew it at the relay")]
+    words, why = f"ends on {ends:%Y-%m-%d}, in {left.days} days", "After that no email goes to the relay."
+    return [Finding(f"certificate{which}", left > SOON, words, why, "renew it at the relay")]
 
 
-def size(examined: Examined, *, fallback: str | None = None) -> Sequence[Finding]:
-    """
-    Whether the relay takes the largest emails; nothing where it states no limit.
-
-    Args:
-        fallback: The name of the relay if it is not the first.
-    """
+def _size(examined: Examined, *, which: str) -> Sequence[Finding]:
+    """Whether the relay takes the largest emails; nothing where it states no limit."""
     if examined.largest is None:
         return []
-    about = f"size limit {fallback}" if fallback else "size limit"
     words = f"takes messages of up to {examined.largest:,} bytes; the largest email has up to {LARGEST_EMAIL_BYTES:,}"
     enough = examined.largest >= LARGEST_EMAIL_BYTES
-    return [Finding(about, enough, words, "A larger email ends as dead (oversize).", RAISE_LIMIT)]
+    return [Finding(f"size limit{which}", enough, words, "A larger email ends as dead (oversize).", RAISE_LIMIT)]
 
 
-def breaker(here: Place, *, takers: Mapping[str, Relay] = NONE) -> Sequence[Finding]:
+def breaker(here: Place, *, takers: Mapping[str, Relay] = NONE) -> Iterator[Finding]:
     """
-    Whether emails are claimed for each configured relay; nothing if the database does not answer.
+    Whether emails are claimed for each configured relay.
 
     Args:
         takers: The relays that have just taken a session: an open breaker of theirs is closed, unless they are muted.
     """
     names = wiring.relay_names(here.settings)
     if not names:
-        return []
-    try:
-        with here.database.begin() as connection:
-            found = relays.standings(connection)
-    except SQLAlchemyError:
-        return []
-    standings = {name: found.get(name, Standing()) for name in names}
-    closed = {name: one for name, one in takers.items() if _close(here, name, standings[name])}
-    return [
-        _breaker(name, standing, about="breaker" if name == names[0] else f"breaker {name}", closed=closed.get(name))
-        for name, standing in standings.items()
-    ]
+        return
+    with here.database.begin() as connection:
+        found = relays.standings(connection)
+    for name in names:
+        standing = found.get(name, Standing())
+        closes_now = name in takers and standing.state == OPEN and not standing.is_muted and closes(here, name)
+        closed = takers[name] if closes_now else None
+        yield _breaker(name, standing, about="breaker" if name == names[0] else f"breaker {name}", closed=closed)
 
 
-def shared(here: Place) -> Sequence[Finding]:
+def _shared(here: Place) -> Sequence[Finding]:
     """How many sessions workers have of those that they may have together; nothing where no cap is stated."""
-    try:
-        stated = [one for one in known(here) if one.fleet_sessions is not None]
-    except SQLAlchemyError:
-        return []
+    stated = [one for one in known(here) if one.fleet_sessions is not None]
     why = "Emails wait for a session while other workers have all of them."
     return [Finding(f"sessions {one.relay}", True, f"workers have {cap(one)} together", why, "") for one in stated]
-
-
-def _close(here: Place, name: str, standing: Standing) -> bool:
-    """Whether the breaker was open, and no longer is."""
-    if standing.state != OPEN or standing.is_muted:
-        return False
-    with suppress(SQLAlchemyError):
-        return closes(here, name)
-    return False
 
 
 def _breaker(name: str, standing: Standing, *, about: str, closed: Relay | None) -> Finding:

@@ -2,8 +2,6 @@
 
 from collections.abc import Sequence
 
-from sqlalchemy.exc import SQLAlchemyError
-
 from notify.cli.checks import Finding
 from notify.cli.place import Place
 from notify.domain.schedule import clock
@@ -14,13 +12,10 @@ LONGEST_NAME = 40
 
 
 def time_zones(here: Place) -> Sequence[Finding]:
-    """Whose zone is unknown to this machine; nothing if the database does not answer."""
-    try:
-        with here.database.begin() as connection:
-            unknown = [name for name in directory.time_zones(connection) if clock(name).trouble]
-            people = directory.people_in(connection, unknown)
-    except SQLAlchemyError:
-        return []
+    """Whose zone is unknown to this machine."""
+    with here.database.begin() as connection:
+        unknown = [name for name in directory.time_zones(connection) if clock(name).trouble]
+        people = directory.people_in(connection, unknown)
     named = ", ".join(ascii(name[:LONGEST_NAME]) for name in unknown[:MOST_NAMED]) + (
         ", …" if len(unknown) > MOST_NAMED else ""
     )
