@@ -40,9 +40,6 @@ def armed(where: str | None) -> Checkpoint:
     Args:
         where: ``name`` or ``name:n``: the n-th time (at first the first) that this process reaches
             the name, it is gone, with no chance to clean up. None or empty: it never is.
-
-    Raises:
-        InvalidSettings: There is no such point; names those there are.
     """
     if not where:
         return pass_by

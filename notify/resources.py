@@ -7,17 +7,11 @@ PACKAGE = Path(__file__).parent
 
 
 def version() -> str:
-    """What of notify is installed."""
     return version_of("notify-outbox")
 
 
 def folder(name: str) -> Path:
-    """
-    The folder ``templates`` or ``migrations``.
-
-    Raises:
-        FileNotFoundError: The installation is incomplete.
-    """
+    """The folder ``templates`` or ``migrations``."""
     for candidate in (PACKAGE / name, PACKAGE.parent / name):
         if candidate.is_dir():
             return candidate

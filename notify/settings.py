@@ -63,12 +63,7 @@ def _each_long_enough(value: SecretStr) -> SecretStr:
 
 
 def _ascii(domain: str) -> str:
-    """
-    The domain as DNS spells it.
-
-    Raises:
-        ValueError: It is none, by IDNA 2008.
-    """
+    """The domain as DNS spells it."""
     try:
         return ascii_domain(domain)
     except NotADomain:
@@ -296,9 +291,6 @@ def load(*, env_file: Path | None = Path(".env"), completed_later: bool = False)
 
     Args:
         completed_later: What emails need besides a relay may be missing; the embedded stack fills it in.
-
-    Raises:
-        InvalidSettings: A name is unknown, a value is senseless, one that is needed is missing, or the file is no text.
     """
     sources = [_ours(_filed(env_file) if env_file else {}), _ours(environ)]
     refuse_unknown(name for source in sources for name in source)
@@ -322,12 +314,7 @@ def load_or_exit() -> Settings:
 
 
 def refuse_unknown(names: Iterable[str]) -> None:
-    """
-    Refuse names that look like settings and are none; a typo must not be silence.
-
-    Raises:
-        InvalidSettings: Naming the nearest known setting.
-    """
+    """Refuse names that look like settings and are none; a typo must not be silence."""
     known = [name.removeprefix(PREFIX) for name in VARIABLES]
     problems = []
     for name in sorted(set(names) - VARIABLES.keys()):
@@ -339,12 +326,7 @@ def refuse_unknown(names: Iterable[str]) -> None:
 
 
 def refuse_half_configured(settings: Settings) -> None:
-    """
-    Refuse fallbacks without a first relay, half a signature, and two ways to trust people's tokens at once.
-
-    Raises:
-        InvalidSettings: Naming each variable that is missing or too many, and why.
-    """
+    """Refuse fallbacks without a first relay, half a signature, and two ways to trust people's tokens at once."""
     if settings.jwt_secret is not None and settings.jwks_url is not None:
         raise InvalidSettings("NOTIFY_JWT_SECRET and NOTIFY_JWKS_URL are both set; expected one of them")
     selectors, key_files = (len((one or "").split()) for one in (settings.dkim_selector, settings.dkim_key_file))
@@ -358,12 +340,7 @@ def refuse_half_configured(settings: Settings) -> None:
 
 
 def refuse_incomplete(settings: Settings) -> None:
-    """
-    Refuse a relay without what emails need besides.
-
-    Raises:
-        InvalidSettings: Naming each variable that is missing, and why.
-    """
+    """Refuse a relay without what emails need besides."""
     if settings.smtp_url is None:
         return
     needed = {
@@ -381,12 +358,7 @@ def refuse_incomplete(settings: Settings) -> None:
 
 
 def _filed(path: Path) -> Mapping[str, str | None]:
-    """
-    What the file says; a UTF-8 byte order mark is passed over, and so is a virtual environment of this name.
-
-    Raises:
-        InvalidSettings: The file is there and is no text that can be read.
-    """
+    """What the file says; a UTF-8 byte order mark is passed over, and so is a virtual environment of this name."""
     if not (path.exists() or path.is_symlink()) or (path / "pyvenv.cfg").exists():
         return {}
     try:

@@ -54,7 +54,6 @@ class Tally:
         sums[1] += seconds
 
     def start(self) -> None:
-        """Begin to write."""
         self._thread = Thread(target=self._run, name="tally", daemon=True)
         self._thread.start()
 

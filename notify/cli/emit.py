@@ -88,12 +88,7 @@ def _parsed(chunk: Iterable[tuple[int, bytes]], report: Report) -> Iterator[tupl
 
 @contextmanager
 def lines(source: Path) -> Iterator[Iterable[bytes]]:
-    """
-    The lines of a file, or of standard input.
-
-    Raises:
-        UnreadableFile: It cannot be opened.
-    """
+    """The lines of a file, or of standard input."""
     if source == STANDARD_INPUT:
         yield sys.stdin.buffer
         return

@@ -29,12 +29,7 @@ class Place:
 
 @contextmanager
 def settings_here() -> Iterator[Settings]:
-    """
-    The settings; with no database configured, those of the embedded stack, which is started if it is not up.
-
-    Raises:
-        NothingToWorkOn: There is neither.
-    """
+    """The settings; with no database configured, those of the embedded stack, which is started if it is not up."""
     settings = load(completed_later=True)
     if settings.database_url is not None:
         refuse_incomplete(settings)

@@ -88,11 +88,6 @@ def send_test(
 
 
 def _chosen(channels: Sequence[EmailChannel], relay: str | None) -> EmailChannel:
-    """
-    Raises:
-        InvalidSettings: No mail is configured.
-        NotConfigured: Not for this relay.
-    """
     if not channels:
         raise InvalidSettings(wiring.NO_MAIL)
     for one in channels:

@@ -155,13 +155,7 @@ def refusal(refused: Released) -> str:
 
 
 def _probable(here: Place, name: str) -> tuple[Relay, Standing]:
-    """
-    A configured relay that may be asked, and where its breaker stands.
-
-    Raises:
-        NotConfigured: No relay of this name is configured.
-        Muted: It is to be left alone.
-    """
+    """A configured relay that may be asked, and where its breaker stands."""
     configured = {one.name: one for one in wiring.relays(here.settings)}
     if name not in configured:
         raise NotConfigured(relay=name, configured=", ".join(configured) or "none")
@@ -199,7 +193,6 @@ def cap(one: Known) -> str:
 
 
 def in_words(standing: Standing) -> str:
-    """Where a breaker stands, and since when or until when."""
     if standing.muted_at is not None:
         because = f": {standing.muted_because}" if standing.muted_because else ""
         return f"muted since {standing.muted_at:%Y-%m-%d %H:%M:%S} UTC{because}"

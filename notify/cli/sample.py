@@ -55,15 +55,7 @@ class NoSample(NotifyError):
 
 
 def letter(event_type: str, *, host: str, to_email: str = "alice@example.com", locale: str | None = None) -> Letter:
-    """
-    An email of this type as a reviewer gets it, or who else gets such emails.
-
-    Args:
-        locale: What the reader reads, as a BCP 47 tag.
-
-    Raises:
-        NoSample: Naming the known types.
-    """
+    """An email of this type as a reviewer gets it, or who else gets such emails."""
     if event_type not in PAYLOADS:
         raise NoSample(given=event_type, known=", ".join(sorted(PAYLOADS)))
     now = datetime.now(UTC)

@@ -42,21 +42,14 @@ class Catcher:
 
     @property
     def smtp_url(self) -> str:
-        """Where letters are handed in, as ``smtp://…``."""
         return f"smtp://{self.host}:{self.smtp_port}"
 
     @property
     def inbox_url(self) -> str:
-        """Where people read them."""
         return f"http://{self.host}:{self.inbox_port}"
 
     def start(self) -> None:
-        """
-        Listen on both ports. Again is a no-op.
-
-        Raises:
-            OSError: A port is taken.
-        """
+        """Listen on both ports. Again is a no-op."""
         if self._thread is not None:
             return
         mailbox = Mailbox(self.folder)
@@ -102,7 +95,6 @@ class Keeper:
 
 
 async def _serve(mailbox: Mailbox, server: uvicorn.Server, smtp_socket: socket, web_socket: socket) -> None:
-    """Run both servers in this loop until *server* is asked to exit."""
     loop = asyncio.get_running_loop()
     smtp = await loop.create_server(
         lambda: SMTP(Keeper(mailbox), enable_SMTPUTF8=True, hostname="catcher", data_size_limit=LARGEST_LETTER),

@@ -16,7 +16,6 @@ COMPLETED = ("database_url", "broker_url", "smtp_url", "mail_from", "public_url"
 
 
 def replaced(settings: Settings, **values: object) -> Settings:
-    """The settings with these values, checked like any."""
     return Settings(**{**settings.model_dump(), **values})
 
 

@@ -34,12 +34,7 @@ class DataFolderBusy(NotifyError):
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """
-    A process and no other that gets its pid later.
-
-    Attributes:
-        created: Seconds since the epoch, as psutil says.
-    """
+    """A process and no other that gets its pid later: *created* is what psutil says."""
 
     name: str
     pid: int

@@ -32,12 +32,7 @@ class Caught:
 
 
 class Mailbox:
-    """
-    The letters in *folder*, which is this object's alone as long as it lives. Not thread-safe.
-
-    Args:
-        kept: How many letters stay; the oldest go.
-    """
+    """The letters in *folder*, which is this object's alone as long as it lives. Not thread-safe."""
 
     def __init__(self, folder: Path, *, kept: int = KEPT) -> None:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)

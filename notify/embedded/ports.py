@@ -27,12 +27,7 @@ def free_port(wanted: int = 0, *, host: str = LOOPBACK, taken: Collection[int] =
 
 
 def listen(host: str, port: int) -> socket:
-    """
-    A socket that listens on the port; 0 is any. Connections queue until somebody serves it.
-
-    Raises:
-        OSError: The port is taken.
-    """
+    """A socket that listens on the port; 0 is any. Connections queue until somebody serves it."""
     return create_server((host, port), family=AF_INET6 if ":" in host else AF_INET)
 
 

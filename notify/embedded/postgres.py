@@ -77,17 +77,10 @@ class PostgresServer:
 
     @property
     def url(self) -> str:
-        """Where the database ``notify`` is, as ``postgresql://…``."""
         return self._url(DATABASE)
 
     def start(self) -> None:
-        """
-        Bring the server up, with an empty database ``notify`` at the first start. Again is a no-op.
-
-        Raises:
-            ServerDidNotStart: With the end of the log.
-            CannotLeaveRoot: We are root, and there is no account or no ``setpriv`` to change to it.
-        """
+        """Bring the server up, with an empty database ``notify`` at the first start. Again is a no-op."""
         if self.process is not None:
             return
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -202,9 +195,6 @@ def unprivileged(command: Sequence[str], *, owner_of: Path) -> list[str]:
 
     Rejected: opening those folders to everybody, which changes what is not ours; copying 40 MB of binaries and
     the data elsewhere, where nobody looks for them; a user namespace, which Docker forbids.
-
-    Raises:
-        CannotLeaveRoot: There is no such account, or no ``setpriv`` (util-linux) to change to it.
     """
     if geteuid() != 0:
         return list(command)

@@ -21,12 +21,6 @@ class ServerDidNotStart(NotifyError):
     """An embedded server did not come up; the end of its log says why."""
 
     def __init__(self, *, command: str, log: Path, exit_code: int | None) -> None:
-        """
-        Args:
-            command: The program that was started.
-            log: Where it wrote.
-            exit_code: Its exit code; None if it was still running when the time was over.
-        """
         super().__init__(command=command, log=str(log), exit_code=exit_code)
         self.last_lines = last_lines(log)
 
@@ -45,12 +39,7 @@ def spawn(command: Sequence[str], *, log: Path, env: Mapping[str, str] | None = 
 
 
 def wait_until_ready(process: Popen[bytes], probe: Callable[[], bool], *, log: Path, seconds: float) -> None:
-    """
-    Return as soon as *probe* says yes.
-
-    Raises:
-        ServerDidNotStart: The process ended, or *seconds* went by.
-    """
+    """Return as soon as *probe* says yes; the process may neither end before that nor take longer."""
     end = monotonic() + seconds
     while not probe():
         exited = process.poll() is not None
@@ -63,12 +52,7 @@ def wait_until_ready(process: Popen[bytes], probe: Callable[[], bool], *, log: P
 
 
 def wait_until_done(process: Popen[bytes], *, log: Path, seconds: float) -> None:
-    """
-    Return when a process that is to do one thing has done it.
-
-    Raises:
-        ServerDidNotStart: It failed, or *seconds* went by.
-    """
+    """Return when a process that is to do one thing has done it."""
     with suppress(TimeoutExpired):
         process.wait(seconds)
     if process.returncode != 0:

@@ -84,14 +84,7 @@ class Stack:
         self._stops = ExitStack()
 
     def start(self) -> None:
-        """
-        Start everything, without waiting for the processes to answer.
-
-        Raises:
-            AlreadyRunning: Another stack is up on the data folder.
-            DataFolderBusy: Another command works on it and did not finish in time.
-            ServerDidNotStart: PostgreSQL or Valkey did not come up.
-        """
+        """Start everything, without waiting for the processes to answer."""
         try:
             self._start()
         except BaseException:
@@ -112,10 +105,6 @@ class Stack:
 
         Args:
             stay: False stops as soon as *on_ready* returns.
-
-        Raises:
-            ChildKeepsEnding: A process that must answer kept ending instead; everything is stopped.
-            NotReady: Something did not answer in time; everything is stopped.
         """
         with _signals(self.stopping), self:
             self.wait_until_ready()
@@ -128,13 +117,7 @@ class Stack:
             self.say(SUPERVISOR, "stopping")
 
     def wait_until_ready(self) -> None:
-        """
-        Return when every process answers that can be asked, or we are to stop.
-
-        Raises:
-            ChildKeepsEnding: A process that must answer keeps ending instead.
-            NotReady: Something did not answer in time.
-        """
+        """Return when every process answers that can be asked, or we are to stop."""
         end = monotonic() + READY_SECONDS
         while waiting := [child for child in self._children if not child.is_up]:
             if self.stopping.wait(TICK_SECONDS):
@@ -147,12 +130,10 @@ class Stack:
                 raise NotReady(waiting_for=", ".join(child.name for child in waiting))
 
     def watch(self) -> None:
-        """Look after the processes until we are to stop."""
         while not self.stopping.wait(TICK_SECONDS):
             self._look_after_them()
 
     def say(self, name: str, line: str) -> None:
-        """A line of output under the name of a process."""
         prefix = Text(f"{name:<8}", style=COLOURS.get(name, ""))
         self.console.print(prefix.append(" "), Text.from_ansi(line), sep="", soft_wrap=True)
 
@@ -290,10 +271,6 @@ def borrowed(settings: Settings) -> Iterator[Settings]:
 
     With no stack up, PostgreSQL is started on the data folder, migrated, and stopped at the end; letters then
     wait for the stack. Another command that does the same is waited for.
-
-    Raises:
-        DataFolderBusy: Another command works on the data folder and did not finish in time.
-        NotReady: A stack is starting and did not come up in time.
     """
     settings = absolute(settings)
     with ExitStack() as borrowing:

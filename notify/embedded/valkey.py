@@ -42,12 +42,7 @@ class ValkeyServer:
         return f"redis://{user}{LOOPBACK}:{self.port}/0"
 
     def start(self) -> None:
-        """
-        Bring the server up. Again is a no-op.
-
-        Raises:
-            ServerDidNotStart: With the end of the log.
-        """
+        """Bring the server up. Again is a no-op."""
         if self.process is not None:
             return
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -38,13 +38,6 @@ class JsonBody:
         self.shape = TypeAdapter[Any](shape)
 
     async def __call__(self, request: Request) -> Any:  # noqa: ANN401 - what the shape says
-        """
-        The body, as its shape says.
-
-        Raises:
-            HTTPException: It is too large, too slow, or not called JSON.
-            RequestValidationError: It is not JSON, or not of the shape.
-        """
         raw = await read(request, at_most=LARGEST_BODY)
         if raw and not _is_json(request.headers.get("content-type", "")):
             raise HTTPException(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "expected Content-Type: application/json")
@@ -77,12 +70,7 @@ def _of(routes: Iterable[BaseRoute]) -> Iterator[tuple[str, Iterable[str], JsonB
 
 
 async def read(request: Request, *, at_most: int) -> bytes:
-    """
-    The body.
-
-    Raises:
-        HTTPException: It is larger than *at_most* bytes, announced or not, or does not come in time.
-    """
+    """The body; refused if it is larger, announced or not, or does not come in time."""
     _refuse_over(at_most, _announced(request))
     body = bytearray()
     try:
@@ -98,13 +86,6 @@ async def read(request: Request, *, at_most: int) -> bytes:
 
 
 def parsed(shape: TypeAdapter[Any], raw: bytes) -> Any:  # noqa: ANN401 - what the shape says
-    """
-    What the bytes say, as the shape has it.
-
-    Raises:
-        HTTPException: It would take much longer than its size says.
-        RequestValidationError: It is not JSON, or not of the shape.
-    """
     if not raw:
         raise RequestValidationError([{"type": "missing", "loc": ("body",), "msg": "Field required"}])
     try:

@@ -30,14 +30,7 @@ class FormBody:
     at_most: int
 
     async def __call__(self, request: Request) -> Form:
-        """
-        The fields, in order.
-
-        Source: RFC 8058 §3.2 lets mail providers choose between the two encodings of forms.
-
-        Raises:
-            HTTPException: It is too large, too slow, or no form.
-        """
+        """Source: RFC 8058 §3.2 lets mail providers choose between the two encodings of forms."""
         content_type = request.headers.get("content-type", "")
         if media_type(content_type) not in TAKEN:
             raise HTTPException(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, f"expected {URL_ENCODED} or {PARTS}")

@@ -34,7 +34,6 @@ NO_SUCH_PAUSE = marked("Nothing was changed: a pause needs a day and a time, suc
 
 
 def facts(schedule: Schedule, person: Person, *, language: str, words: NullTranslations) -> dict[str, Any]:
-    """What the page shows of a schedule."""
     hours = schedule.quiet_hours
     start, end = (hours.start, hours.end) if hours else USUAL_NIGHT
     return {
@@ -52,12 +51,7 @@ def facts(schedule: Schedule, person: Person, *, language: str, words: NullTrans
 
 
 def settings(posted: Form, *, before: Schedule, person: Person) -> Settings:
-    """
-    What the form says about time; nothing where it did not ask.
-
-    Raises:
-        Refusal: A field makes no sense.
-    """
+    """What the form says about time; nothing where it did not ask."""
     fields = defaultdict(str, posted)
     if not fields["shown_schedule"]:
         return Settings()

@@ -126,7 +126,6 @@ class Runtime:
         )
 
     def start(self) -> None:
-        """Begin to sweep and to write what is counted."""
         self._sweeper.start()
         self._tally.start()
 
@@ -146,16 +145,10 @@ class Runtime:
         self._sweeper.wake(stage)
 
     def drain(self, stage: str) -> dict[str, Any]:
-        """Work off what is due in this stage."""
         return dict(self._stages[stage].drain())
 
     def receive(self, items: Sequence[object]) -> dict[str, Any]:
-        """
-        Store events, all or none. What has the key of another event is counted, said in the log, and not stored.
-
-        Raises:
-            MalformedEvent: Naming the event, the field and the reason.
-        """
+        """Store events, all or none. What has the key of another event is counted, said in the log, and not stored."""
         events = [parse(item, index=index) for index, item in enumerate(items)]
         with self._database.begin() as connection:
             receipts = receive(connection, events)

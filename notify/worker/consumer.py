@@ -58,12 +58,7 @@ class PatientConsumer(Consumer):  # type: ignore[misc]  # Celery is not typed
 
 
 def _wait(seconds: float) -> None:
-    """
-    Let the time go by.
-
-    Raises:
-        WorkerShutdown: The worker was told to stop meanwhile.
-    """
+    """Let the time go by, unless the worker is told to stop: then WorkerShutdown is raised."""
     end = monotonic() + seconds
     while (left := end - monotonic()) > 0:
         sleep(min(left, LOOK_FOR_SHUTDOWN_SECONDS))

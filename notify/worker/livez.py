@@ -51,12 +51,7 @@ class Heartbeats:
 
 
 class Livez:
-    """
-    Answers 200 or 503 at *host*, or at every address of this machine; holds no lock and logs nothing.
-
-    Raises:
-        OSError: The port is taken, or not ours to take.
-    """
+    """Answers 200 or 503 at *host*, or at every address of this machine; holds no lock and logs nothing."""
 
     def __init__(self, port: int, *, ask: Callable[[], Liveness], host: str | None = None) -> None:
         class Answer(_Answer):
@@ -68,7 +63,6 @@ class Livez:
         self._server.socket = _everywhere(port) if host is None else _at(host, port)
 
     def start(self) -> None:
-        """Begin to answer."""
         Thread(target=self._server.serve_forever, name="livez", daemon=True).start()
 
     def let_go(self) -> None:

@@ -45,9 +45,6 @@ def looked_up(resolver: Resolver, domain: str, *, bounces: str, signs: Signer | 
     Args:
         bounces: The domain of the envelope sender, which is the one that SPF is about.
         signs: What signs emails here; None: the relay does, or nobody.
-
-    Raises:
-        DNSException: No name server answers.
     """
     yield _dmarc(resolver, domain)
     yield _spf(resolver, bounces)
