@@ -27,7 +27,8 @@ async def livez() -> Check:
 @router.get("/readyz", responses={int(HTTPStatus.SERVICE_UNAVAILABLE): {"model": Readiness}})
 def readyz(context: InContext, response: Response) -> Readiness:
     """Whether calls can be answered (503: they cannot), and whether emails flow (degraded: they do not)."""
-    checks = {**_database(context.database), "mail": _mail(context.no_mail)}
+    mail = Check(ok=context.no_mail is None, detail=context.no_mail or "configured")
+    checks = {**_database(context.database), "mail": mail}
     if not all(checks[name].ok for name in ("database", "schema")):
         response.status_code = HTTPStatus.SERVICE_UNAVAILABLE
         return Readiness(status="unavailable", checks=checks)
@@ -59,10 +60,6 @@ def _schema(revision: str | None, head: str) -> Check:
     if revision < head:
         return Check(ok=False, detail=f"at {revision}, but this code needs {head}: run notify migrate")
     return Check(ok=True, detail=f"at {revision}")
-
-
-def _mail(problem: str | None) -> Check:
-    return Check(ok=problem is None, detail=problem or "configured")
 
 
 def _emails(database: Database) -> Check:

@@ -86,7 +86,15 @@ class Stack:
     def start(self) -> None:
         """Start everything, without waiting for the processes to answer."""
         try:
-            self._start()
+            self._stops.enter_context(held(self.data_dir, seconds=HELD_SECONDS))
+            for child in end_leftovers(self.data_dir):
+                self.say(SUPERVISOR, f"ended {child.name} (pid {child.pid}), which a killed stack had left running")
+            self._record()
+            self._stops.callback((self.data_dir / STACK_FILE).unlink, missing_ok=True)
+            self._start_servers()
+            self._complete_settings()
+            self._record(ready=True)
+            self._start_children()
         except BaseException:
             self.stop()
             raise
@@ -143,20 +151,6 @@ class Stack:
 
     def __exit__(self, *_: object) -> None:
         self.stop()
-
-    def _start(self) -> None:
-        self._stops.enter_context(held(self.data_dir, seconds=HELD_SECONDS))
-        self._end_leftovers()
-        self._record()
-        self._stops.callback((self.data_dir / STACK_FILE).unlink, missing_ok=True)
-        self._start_servers()
-        self._complete_settings()
-        self._record(ready=True)
-        self._start_children()
-
-    def _end_leftovers(self) -> None:
-        for child in end_leftovers(self.data_dir):
-            self.say(SUPERVISOR, f"ended {child.name} (pid {child.pid}), which a killed stack had left running")
 
     def _start_servers(self) -> None:
         """Start what no setting names, and migrate the database."""

@@ -8,7 +8,7 @@ Rejected: the process's pool of threads for large bodies too: forty of them at o
 
 from asyncio import Semaphore, timeout
 from collections.abc import Iterable, Iterator
-from contextlib import AbstractAsyncContextManager, nullcontext
+from contextlib import nullcontext
 from http import HTTPStatus
 from json import JSONDecodeError, loads
 from re import compile as pattern
@@ -41,7 +41,9 @@ class JsonBody:
         raw = await read(request, at_most=LARGEST_BODY)
         if raw and not _is_json(request.headers.get("content-type", "")):
             raise HTTPException(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "expected Content-Type: application/json")
-        async with _turn(request, len(raw)):
+        # A large body waits until few others are parsed.
+        turns: Semaphore = request.app.state.large_bodies
+        async with turns if len(raw) > LARGE else nullcontext():
             return await run_in_threadpool(parsed, self.shape, raw)
 
 
@@ -134,12 +136,6 @@ def media_type(content_type: str) -> str:
 def _is_json(content_type: str) -> bool:
     kind, _, subtype = media_type(content_type).partition("/")
     return kind == "application" and (subtype == "json" or subtype.endswith("+json"))
-
-
-def _turn(request: Request, size: int) -> AbstractAsyncContextManager[None]:
-    """A large body waits until few others are parsed."""
-    turns: Semaphore = request.app.state.large_bodies
-    return turns if size > LARGE else nullcontext()
 
 
 def _announced(request: Request) -> int:

@@ -25,11 +25,11 @@ class KnownNames:
         self._names = {name.lower() for name in names}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or self._knows(Request(scope).url.hostname or ""):
-            await self._app(scope, receive, send)
-            return
-        refusal = problems.answer(Request(scope), HTTPStatus.MISDIRECTED_REQUEST, detail=UNKNOWN)
-        await refusal(scope, receive, send)
-
-    def _knows(self, host: str) -> bool:
-        return is_local(host) or host.lower() in self._names
+        if scope["type"] == "http":
+            request = Request(scope)
+            host = request.url.hostname or ""
+            if not is_local(host) and host.lower() not in self._names:
+                refusal = problems.answer(request, HTTPStatus.MISDIRECTED_REQUEST, detail=UNKNOWN)
+                await refusal(scope, receive, send)
+                return
+        await self._app(scope, receive, send)

@@ -141,11 +141,7 @@ def _usable(document: Mapping[str, Any]) -> Iterator[tuple[tuple[str | None, str
             verifies = one.get("use", "sig") == "sig" and "verify" in one.get("key_ops", ["verify"])
             for algorithm in ALGORITHMS.get((one["kty"], one.get("crv")), ()) if verifies else ():
                 if one.get("alg") in {None, algorithm}:
-                    yield (_kid(one), algorithm), jwt.PyJWK(one, algorithm)
+                    kid = one.get("kid")
+                    yield (kid if kid is None else str(kid), algorithm), jwt.PyJWK(one, algorithm)
         except (jwt.PyJWTError, AttributeError, LookupError, TypeError, ValueError) as error:
             log.warning("published_keys.unusable", error=type(error).__name__)
-
-
-def _kid(key: Mapping[str, Any]) -> str | None:
-    kid = key.get("kid")
-    return kid if kid is None else str(kid)

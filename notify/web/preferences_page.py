@@ -1,9 +1,9 @@
 """The page with every choice of one person, reached from an email without logging in."""
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from gettext import NullTranslations
 from http import HTTPStatus
-from itertools import groupby
 from types import MappingProxyType
 from typing import Annotated, Any, cast
 
@@ -178,17 +178,12 @@ def _changes(
 
 
 def _by_category(event_types: Iterable[EventType], choices: Choices) -> list[tuple[str, list[dict[str, Any]]]]:
-    ordered = sorted(event_types, key=lambda one: (one.category, one.code))
-    return [
-        (category, [_choice(one, choices) for one in members])
-        for category, members in groupby(ordered, key=lambda one: one.category)
-    ]
-
-
-def _choice(event_type: EventType, choices: Choices) -> dict[str, object]:
-    return {
-        "code": event_type.code,
-        "description": event_type.description,
-        "required": event_type.system_required,
-        "enabled": event_type.is_on(choices.preferences.get(event_type.code)),
-    }
+    found = defaultdict(list)
+    for one in sorted(event_types, key=lambda one: (one.category, one.code)):
+        found[one.category].append({
+            "code": one.code,
+            "description": one.description,
+            "required": one.system_required,
+            "enabled": one.is_on(choices.preferences.get(one.code)),
+        })  # fmt: skip
+    return list(found.items())

@@ -190,7 +190,9 @@ _closing = mmap(-1, 1)
 @cache
 def runtime() -> Runtime:
     """The runtime of this process."""
-    promise = unwatched if _Served.heartbeats is None else _Served.heartbeats.of(_place())
+    # A process that ends leaves its index to the next.
+    index = getattr(current_process(), "index", 0)
+    promise = unwatched if _Served.heartbeats is None else _Served.heartbeats.of(index)
     made = Runtime(load(), serves=_Served.stages, promise=promise)
     log.info("worker.ready", worker=str(made.worker), serves=sorted(_Served.stages))
     return made
@@ -247,12 +249,6 @@ def _answer_for_health(instance: Any, **_: object) -> None:  # noqa: ANN401 - th
 
 def _liveness(heartbeats: Heartbeats, *, processes: int) -> Liveness:
     return STOPPING if _closing[0] else liveness(heartbeats.promised(), now=monotonic(), processes=processes)
-
-
-def _place() -> int:
-    """Which of the worker's processes this is; one that ends leaves its place to the next."""
-    place: int = getattr(current_process(), "index", 0)
-    return place
 
 
 def _share_what_is_imported(**_: object) -> None:

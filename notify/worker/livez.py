@@ -7,7 +7,7 @@ from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from json import dumps
 from mmap import mmap
-from socket import AF_INET, AF_INET6, create_server, has_dualstack_ipv6, socket
+from socket import AF_INET, AF_INET6, create_server, has_dualstack_ipv6
 from struct import calcsize
 from threading import Thread
 from time import monotonic
@@ -60,7 +60,9 @@ class Livez:
         # Binding it by its own means would ask a name server for this machine's name first.
         self._server = ThreadingHTTPServer(("", port), Answer, bind_and_activate=False)
         self._server.socket.close()
-        self._server.socket = _everywhere(port) if host is None else _at(host, port)
+        both = host is None and has_dualstack_ipv6()
+        family = AF_INET6 if both or ":" in (host or "") else AF_INET
+        self._server.socket = create_server((host or "", port), family=family, dualstack_ipv6=both)
 
     def start(self) -> None:
         Thread(target=self._server.serve_forever, name="livez", daemon=True).start()
@@ -93,13 +95,3 @@ class _Answer(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
-
-
-def _at(host: str, port: int) -> socket:
-    return create_server((host, port), family=AF_INET6 if ":" in host else AF_INET)
-
-
-def _everywhere(port: int) -> socket:
-    """A listening socket, of both families where the machine has them."""
-    both = has_dualstack_ipv6()
-    return create_server(("", port), family=AF_INET6 if both else AF_INET, dualstack_ipv6=both)

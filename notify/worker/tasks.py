@@ -5,16 +5,34 @@ from dataclasses import asdict
 from time import sleep
 from typing import Any
 
+from celery import Task
 from celery.exceptions import Reject
+from celery.worker.request import Request
 
 from notify.domain.stages import queue
 from notify.store.database import AWAY
 from notify.wiring import STAGE_NAMES
 from notify.worker.app import app
 from notify.worker.bootstrap import runtime
-from notify.worker.requests import OurTask
 
 DATABASE_PAUSE_SECONDS = 1
+
+
+class OurRequest(Request):  # type: ignore[misc]  # Celery is not typed
+    """
+    A request without the time limits that its message asks for.
+
+    Whoever can write to the broker could otherwise have a worker's process killed in the middle of its work: a hard
+    limit of a millisecond does that. Our own are in ``celeryconfig``.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - the arguments are Celery's own
+        super().__init__(*args, **kwargs)
+        self.time_limits = (None, None)
+
+
+class OurTask(Task):  # type: ignore[misc]  # Celery is not typed
+    Request = OurRequest
 
 
 def _task_of(stage: str) -> None:

@@ -1,7 +1,7 @@
 """What the doctor finds: each thing that is wrong by its own name, with what mends it."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -58,8 +58,7 @@ def changed(here: Place, **values: object) -> Place:
     return Place(here.settings.model_copy(update=values), here.database, here.doorbell)
 
 
-def wrong(findings: object) -> dict[str, Finding]:
-    assert isinstance(findings, list)
+def wrong(findings: Iterable[Finding]) -> dict[str, Finding]:
     return {one.about: one for one in findings if not one.ok}
 
 
