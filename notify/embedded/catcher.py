@@ -2,12 +2,13 @@
 
 import asyncio
 from argparse import ArgumentParser
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from signal import SIG_BLOCK, SIGINT, SIGTERM, pthread_sigmask, sigwait
 from socket import socket
 from threading import Thread
-from typing import Self
 
 import uvicorn
 from aiosmtpd.smtp import SMTP, Envelope, Session
@@ -20,65 +21,38 @@ STOP_SECONDS = 5
 LARGEST_LETTER = 32 * 1024 * 1024
 
 
+@dataclass(frozen=True, slots=True)
 class Catcher:
-    """
-    An SMTP server and its web inbox, in a thread of their own; a context manager.
+    """Where letters are handed in, and where people read them."""
 
-    Both ports answer from the moment that ``start`` returns. There is no TLS and no password: it is for the
-    loopback interface, or for a network of containers.
+    smtp_url: str
+    inbox_url: str
+
+
+@contextmanager
+def catching(folder: Path, *, host: str = LOOPBACK, smtp_port: int = 0, inbox_port: int = 0) -> Iterator[Catcher]:
+    """
+    An SMTP server and its web inbox, in a thread of their own.
+
+    Both ports answer from the beginning. There is no TLS and no password: it is for the loopback interface, or for
+    a network of containers.
 
     Args:
         folder: Where the letters lie; made when missing, kept between runs.
         smtp_port: 0 takes any free one, as does *inbox_port*.
     """
-
-    def __init__(self, folder: Path, *, host: str = LOOPBACK, smtp_port: int = 0, inbox_port: int = 0) -> None:
-        self.folder = folder
-        self.host = host
-        self.smtp_port = smtp_port
-        self.inbox_port = inbox_port
-        self._thread: Thread | None = None
-        self._server: uvicorn.Server | None = None
-
-    @property
-    def smtp_url(self) -> str:
-        return f"smtp://{self.host}:{self.smtp_port}"
-
-    @property
-    def inbox_url(self) -> str:
-        return f"http://{self.host}:{self.inbox_port}"
-
-    def start(self) -> None:
-        """Listen on both ports. Again is a no-op."""
-        if self._thread is not None:
-            return
-        mailbox = Mailbox(self.folder)
-        smtp = listen(self.host, self.smtp_port)
-        try:
-            web = listen(self.host, self.inbox_port)
-        except OSError:
-            smtp.close()
-            raise
-        self.smtp_port, self.inbox_port = smtp.getsockname()[1], web.getsockname()[1]
-        self._server = server = uvicorn.Server(
+    mailbox = Mailbox(folder)
+    with listen(host, smtp_port) as smtp, listen(host, inbox_port) as web:
+        server = uvicorn.Server(
             uvicorn.Config(inbox.create_app(mailbox), log_level="warning", lifespan="off", timeout_graceful_shutdown=1)
         )
-        self._thread = Thread(target=lambda: asyncio.run(_serve(mailbox, server, smtp, web)), name="catcher")
-        self._thread.start()
-
-    def stop(self) -> None:
-        """Close both ports; harmless when they are closed."""
-        thread, self._thread = self._thread, None
-        if thread is not None and self._server is not None:
-            self._server.should_exit = True
+        thread = Thread(target=lambda: asyncio.run(_serve(mailbox, server, smtp, web)), name="catcher")
+        thread.start()
+        try:
+            yield Catcher(f"smtp://{host}:{smtp.getsockname()[1]}", f"http://{host}:{web.getsockname()[1]}")
+        finally:
+            server.should_exit = True
             thread.join(STOP_SECONDS)
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.stop()
 
 
 class Keeper:
@@ -116,7 +90,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     chosen = parser.parse_args(arguments)
     # Blocked before the thread starts, which inherits it, so that the signals wait for sigwait.
     pthread_sigmask(SIG_BLOCK, {SIGINT, SIGTERM})
-    with Catcher(chosen.folder, host=chosen.host, smtp_port=chosen.smtp_port, inbox_port=chosen.inbox_port) as catcher:
+    with catching(chosen.folder, host=chosen.host, smtp_port=chosen.smtp_port, inbox_port=chosen.inbox_port) as catcher:
         print(f"catching letters at {catcher.smtp_url}, showing them at {catcher.inbox_url}", flush=True)  # noqa: T201
         sigwait({SIGINT, SIGTERM})
 

@@ -38,9 +38,8 @@ class Mailbox:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.folder = folder
         self.kept = kept
-        self._ids = dict.fromkeys(sorted(path.stem for path in folder.glob(f"*{SUFFIX}")))
         self._numbers = count()
-        self._keep(self.kept)
+        self._keep(kept)
 
     def add(self, content: bytes, *, sender: str, recipients: Sequence[str]) -> str:
         """
@@ -52,39 +51,27 @@ class Mailbox:
         envelope = [f"Return-Path: <{sender}>", f"Delivered-To: {', '.join(recipients)}"]
         unfinished = self.folder / f"{identifier}.unfinished"
         unfinished.write_bytes(b"".join(_line(one) for one in envelope) + content)
-        unfinished.rename(self._path(identifier))
-        self._ids[identifier] = None
+        unfinished.rename(self.folder / f"{identifier}{SUFFIX}")
         self._keep(self.kept)
         return identifier
 
     def newest_first(self) -> Iterator[Caught]:
-        for identifier in reversed(self._ids):
-            if caught := self.find(identifier):
-                yield caught
+        return map(_caught, self._files())
 
     def find(self, identifier: str) -> Caught | None:
         """The letter with this id; None if there is none."""
-        if identifier not in self._ids:
-            return None
-        try:
-            return _caught(self._path(identifier))
-        except FileNotFoundError:
-            return None
+        return next((_caught(file) for file in self._files() if file.stem == identifier), None)
 
     def clear(self) -> None:
         self._keep(0)
 
-    def __len__(self) -> int:
-        return len(self._ids)
-
     def _keep(self, newest: int) -> None:
-        while len(self._ids) > newest:
-            oldest = next(iter(self._ids))
-            del self._ids[oldest]
-            self._path(oldest).unlink(missing_ok=True)
+        for file in self._files()[newest:]:
+            file.unlink()
 
-    def _path(self, identifier: str) -> Path:
-        return self.folder / f"{identifier}{SUFFIX}"
+    def _files(self) -> Sequence[Path]:
+        """The newest first."""
+        return sorted(self.folder.glob(f"*{SUFFIX}"), reverse=True)
 
 
 @lru_cache(maxsize=KEPT)

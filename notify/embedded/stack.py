@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.text import Text
 
 from notify.domain.errors import NotifyError
-from notify.embedded.catcher import Catcher
+from notify.embedded.catcher import catching
 from notify.embedded.child import FIRST_DELAY_SECONDS, LONGEST_DELAY_SECONDS, Child, ChildKeepsEnding, how
 from notify.embedded.commands import COMMANDS, Command, environment
 from notify.embedded.completion import MAIL_FROM, absolute, completed, plain, replaced, taken_over, told
@@ -173,7 +173,7 @@ class Stack:
     def _start_catcher(self) -> None:
         smtp = self._port("catcher", self.settings.catcher_port)
         web = self._port("inbox", self.settings.inbox_port, taken=[smtp])
-        catcher = self._stops.enter_context(Catcher(self.data_dir / LETTERS, smtp_port=smtp, inbox_port=web))
+        catcher = self._stops.enter_context(catching(self.data_dir / LETTERS, smtp_port=smtp, inbox_port=web))
         self._fill(smtp_url=catcher.smtp_url, catcher_port=smtp, inbox_port=web)
         self.state = replace(self.state, urls={**self.state.urls, "inbox": catcher.inbox_url})
 

@@ -6,46 +6,56 @@ from collections.abc import Iterator
 from pathlib import Path
 from signal import SIGTERM
 from subprocess import PIPE, Popen
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
 
-from notify.embedded.catcher import Catcher
+from notify.embedded.catcher import Catcher, catching
 from notify.embedded.mailbox import Caught, Mailbox
-from notify.embedded.ports import LOOPBACK
+from notify.embedded.ports import LOOPBACK, free_port
 
 LETTER = b"From: a@example.com\r\nSubject: Hello\r\n\r\n.dot\r\n..dots\r\n"
 
 
 @pytest.fixture
-def catcher(tmp_path: Path) -> Iterator[Catcher]:
-    with Catcher(tmp_path / "letters") as running:
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "letters"
+
+
+@pytest.fixture
+def catcher(folder: Path) -> Iterator[Catcher]:
+    with catching(folder) as running:
         yield running
 
 
+def port(url: str) -> int:
+    return urlsplit(url).port or 0
+
+
 def send(catcher: Catcher, content: bytes, *, to: str = "b@example.com") -> None:
-    with smtplib.SMTP(LOOPBACK, catcher.smtp_port) as session:
+    with smtplib.SMTP(LOOPBACK, port(catcher.smtp_url)) as session:
         session.sendmail("a@example.com", to, content)
 
 
-def letters(catcher: Catcher) -> list[Caught]:
-    return list(Mailbox(catcher.folder).newest_first())
+def letters(folder: Path) -> list[Caught]:
+    return list(Mailbox(folder).newest_first())
 
 
-def files(catcher: Catcher) -> list[Path]:
-    return sorted(catcher.folder.glob("*.eml"))
+def files(folder: Path) -> list[Path]:
+    return sorted(folder.glob("*.eml"))
 
 
-def test_a_letter_is_on_disk_when_the_relay_has_said_yes(catcher: Catcher) -> None:
+def test_a_letter_is_on_disk_when_the_relay_has_said_yes(catcher: Catcher, folder: Path) -> None:
     send(catcher, LETTER)
-    (kept,) = files(catcher)
+    (kept,) = files(folder)
     assert kept.read_bytes() == b"Return-Path: <a@example.com>\r\nDelivered-To: b@example.com\r\n" + LETTER
 
 
-def test_letters_are_listed_newest_first(catcher: Catcher) -> None:
+def test_letters_are_listed_newest_first(catcher: Catcher, folder: Path) -> None:
     for number in range(3):
         send(catcher, b"Subject: %d\r\n\r\n" % number)
-    assert [one.letter.header("Subject") for one in letters(catcher)] == ["2", "1", "0"]
+    assert [one.letter.header("Subject") for one in letters(folder)] == ["2", "1", "0"]
 
 
 @pytest.mark.parametrize(
@@ -53,28 +63,28 @@ def test_letters_are_listed_newest_first(catcher: Catcher) -> None:
     [bytes(range(256)), b"", b"\r\n", b"Content-Type: multipart/mixed\r\n\r\n", b"Subject: \xff\xfe\r\n\r\n\x00"],
     ids=["every byte", "nothing", "an empty line", "no boundary", "no charset"],
 )
-def test_a_hostile_letter_is_kept_and_the_next_one_too(catcher: Catcher, content: bytes) -> None:
+def test_a_hostile_letter_is_kept_and_the_next_one_too(catcher: Catcher, folder: Path, content: bytes) -> None:
     send(catcher, content)
     send(catcher, LETTER)
-    assert len(letters(catcher)) == 2
-    assert all(httpx.get(f"{catcher.inbox_url}/letters/{one.id}").is_success for one in letters(catcher))
+    assert len(letters(folder)) == 2
+    assert all(httpx.get(f"{catcher.inbox_url}/letters/{one.id}").is_success for one in letters(folder))
 
 
-def test_an_address_beyond_ascii_is_accepted(catcher: Catcher) -> None:
-    with smtplib.SMTP(LOOPBACK, catcher.smtp_port) as session:
+def test_an_address_beyond_ascii_is_accepted(catcher: Catcher, folder: Path) -> None:
+    with smtplib.SMTP(LOOPBACK, port(catcher.smtp_url)) as session:
         session.ehlo()
         session.sendmail("zoë@example.com", ["jürgen@example.com"], LETTER, mail_options=["SMTPUTF8"])
-    (kept,) = letters(catcher)
+    (kept,) = letters(folder)
     assert kept.letter.header("Return-Path") == "<zoë@example.com>"
 
 
-def test_letters_survive_a_restart(catcher: Catcher) -> None:
-    send(catcher, LETTER)
-    before = letters(catcher)
-    catcher.stop()
-    catcher.start()
-    send(catcher, LETTER)
-    assert letters(catcher)[1:] == before
+def test_letters_survive_a_restart(folder: Path) -> None:
+    with catching(folder) as first:
+        send(first, LETTER)
+    before = letters(folder)
+    with catching(folder) as second:
+        send(second, LETTER)
+    assert letters(folder)[1:] == before
 
 
 def test_only_the_newest_letters_are_kept(tmp_path: Path) -> None:
@@ -94,22 +104,24 @@ def test_an_envelope_cannot_add_a_header(tmp_path: Path) -> None:
 
 def test_a_letter_cut_off_while_it_was_written_is_not_listed(tmp_path: Path) -> None:
     (tmp_path / "20260101T000000.000000Z-000000000.unfinished").write_bytes(b"Subject: half")
-    assert len(Mailbox(tmp_path)) == 0
+    assert len(letters(tmp_path)) == 0
 
 
 def test_a_taken_port_is_reported_and_the_other_one_freed(catcher: Catcher, tmp_path: Path) -> None:
-    second = Catcher(tmp_path / "second", inbox_port=catcher.inbox_port)
-    with pytest.raises(OSError, match="in use"):
-        second.start()
+    other = free_port()
+    second = catching(tmp_path / "second", smtp_port=other, inbox_port=port(catcher.inbox_url))
+    with pytest.raises(OSError, match="in use"), second:
+        pass
+    assert free_port(other) == other
 
 
 def test_the_process_catches_letters_until_it_is_asked_to_end(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "notify.embedded.catcher", "--smtp-port", "0", "--inbox-port", "0"]
     with Popen([*command, "--folder", str(tmp_path)], stdout=PIPE, text=True) as process:
         assert process.stdout is not None
-        port = int(process.stdout.readline().split(",")[0].rpartition(":")[2])
-        with smtplib.SMTP(LOOPBACK, port) as session:
+        smtp = int(process.stdout.readline().split(",")[0].rpartition(":")[2])
+        with smtplib.SMTP(LOOPBACK, smtp) as session:
             session.sendmail("a@example.com", "b@example.com", LETTER)
         process.send_signal(SIGTERM)
         assert process.wait(60) == 0
-    assert len(Mailbox(tmp_path)) == 1
+    assert len(letters(tmp_path)) == 1
