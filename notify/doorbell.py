@@ -39,7 +39,6 @@ class CeleryDoorbell:
         self._sending = False
 
     def ring(self, stage: str) -> None:
-        """Return at once; never raises, never waits for the broker."""
         self._begin_again_after_fork()
         with self._changed:
             self._wanted.setdefault(stage, max(monotonic(), self._next.get(stage, 0.0)))
@@ -49,7 +48,6 @@ class CeleryDoorbell:
             self._changed.notify_all()
 
     def flush(self, *, at_most_seconds: float) -> None:
-        """Wait until what was rung so far has left, but not longer than this; for processes that are about to end."""
         with self._changed:
             self._changed.wait_for(lambda: not self._wanted and not self._sending, at_most_seconds)
 

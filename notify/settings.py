@@ -63,7 +63,6 @@ def _each_long_enough(value: SecretStr) -> SecretStr:
 
 
 def _ascii(domain: str) -> str:
-    """The domain as DNS spells it."""
     try:
         return ascii_domain(domain)
     except NotADomain:

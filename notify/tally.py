@@ -45,7 +45,6 @@ class Tally:
         self._thread: Thread | None = None
 
     def count(self, measure: Measure, label: str, seconds: float = 0.0) -> None:
-        """Count one more, which took so long."""
         try:
             sums = self._mine.sums[measure, label]
         except (AttributeError, KeyError):

@@ -18,7 +18,6 @@ console = Console(highlight=False)
 
 
 def print_json(value: object) -> None:
-    """One JSON document on standard output."""
     sys.stdout.write(json.dumps(value, default=_plain, ensure_ascii=False, indent=2) + "\n")
 
 

@@ -10,7 +10,7 @@ from signal import SIGQUIT, SIGTERM, Signals
 from notify.embedded.completion import plain
 from notify.settings import PREFIX, Settings
 
-FLOWER_CONF = Path(__file__).with_name("flowerconfig.py")
+FLOWER_CONF = Path(__file__).with_name("flower_guard.py")
 
 
 @dataclass(frozen=True, slots=True)

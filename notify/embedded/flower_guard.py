@@ -1,7 +1,12 @@
-"""The Flower of the embedded stack: it asks nobody for a password, so it answers to this machine only."""
+"""
+The Flower of the embedded stack: it asks nobody for a password, so it answers to this machine only.
+
+Flower reads this when it starts (FLOWER_CONF), in the place of a file of its options.
+"""
 
 from typing import Any
 
+from flower import command  # type: ignore[import-untyped]
 from flower.app import Flower  # type: ignore[import-untyped]
 from tornado.httputil import HTTPHeaders, HTTPServerRequest
 from tornado.web import ErrorHandler, OutputTransform
@@ -24,7 +29,6 @@ class LocalFlower(Flower):  # type: ignore[misc]  # Flower is not typed
         self.add_transform(_OwnPagesOnly)
 
     def find_handler(self, request: HTTPServerRequest, **kwargs: Any) -> Any:  # noqa: ANN401 - the same
-        """What answers this call."""
         if is_local(request.host_name):
             return super().find_handler(request, **kwargs)
         return self.get_handler_delegate(request, ErrorHandler, {"status_code": FORBIDDEN})
@@ -40,3 +44,6 @@ class _OwnPagesOnly(OutputTransform):
     ) -> tuple[int, HTTPHeaders, bytes]:
         headers.pop(LETS_OTHER_SITES_READ, None)
         return super().transform_first_chunk(status_code, headers, chunk, finishing)
+
+
+command.Flower = LocalFlower

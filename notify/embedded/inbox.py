@@ -60,7 +60,6 @@ Letters = Annotated[Mailbox, Depends(_mailbox)]
 
 @router.get("/")
 async def show_list(mailbox: Letters) -> Response:
-    """All of them."""
     return _page("inbox.html", letters=list(mailbox.newest_first()))
 
 
@@ -82,7 +81,6 @@ async def show_letter(caught: Annotated[Caught, Depends(_caught)], view: str | N
 
 @router.get("/letters/{identifier}/html")
 async def show_html(caught: Annotated[Caught, Depends(_caught)]) -> Response:
-    """The HTML of a letter, for the frame it is shown in."""
     return HTMLResponse(caught.letter.html, headers={"Content-Security-Policy": LETTER_POLICY})
 
 

@@ -59,7 +59,6 @@ class Mailbox:
         return map(_caught, self._files())
 
     def find(self, identifier: str) -> Caught | None:
-        """The letter with this id; None if there is none."""
         return next((_caught(file) for file in self._files() if file.stem == identifier), None)
 
     def clear(self) -> None:

@@ -52,7 +52,6 @@ def wait_until_ready(process: Popen[bytes], probe: Callable[[], bool], *, log: P
 
 
 def wait_until_done(process: Popen[bytes], *, log: Path, seconds: float) -> None:
-    """Return when a process that is to do one thing has done it."""
     with suppress(TimeoutExpired):
         process.wait(seconds)
     if process.returncode != 0:

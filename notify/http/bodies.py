@@ -63,7 +63,6 @@ def describe(document: dict[str, Any], routes: Iterable[BaseRoute]) -> None:
 
 
 def _of(routes: Iterable[BaseRoute]) -> Iterator[tuple[str, Iterable[str], JsonBody]]:
-    """Path, methods and body of each route that takes JSON."""
     for route in routes:
         if isinstance(route, APIRoute):
             for one in route.dependant.dependencies:

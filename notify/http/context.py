@@ -44,7 +44,6 @@ class Context:
 
 
 def of(request: Request) -> Context:
-    """The context of the application that answers this call."""
     context: Context = request.app.state.context
     return context
 

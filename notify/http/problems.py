@@ -106,7 +106,6 @@ def malformed(request: Request, error: MalformedEvent) -> Response:
 
 
 def forged(request: Request, _: Exception) -> Response:
-    """A signed link that we did not sign."""
     return answer(request, HTTPStatus.NOT_FOUND, detail=FORGED)
 
 

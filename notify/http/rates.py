@@ -52,7 +52,6 @@ class Allowance:
         return self._rate.wait(self._owed(caller, self._clock()))
 
     def spend(self, caller: str) -> None:
-        """Count one call."""
         now = self._clock()
         _remember(self._spent_until, caller, now + self._rate.spent(self._owed(caller, now), 1))
 
@@ -75,7 +74,6 @@ class KeyCheck:
 
 
 def key_check(request: Request) -> KeyCheck:
-    """That of this call."""
     found: KeyCheck = request.scope.get(KEY_CHECK) or KeyCheck(nullcontext())
     return found
 
@@ -136,7 +134,6 @@ class Rates:
         return answering
 
     def _note(self, request: Request, key: str, *, passed: bool, status: int) -> None:
-        """Remember what the key has turned out to be."""
         wrong = status == HTTPStatus.UNAUTHORIZED or (status == HTTPStatus.NOT_FOUND and is_page(request))
         if passed:
             if key not in self._valid:

@@ -58,7 +58,6 @@ def is_of(posted: Form, fields: Mapping[str, Sequence[str]]) -> bool:
 
 
 def values(posted: Form, field: str) -> set[str]:
-    """Those of every field with this name."""
     return {value for name, value in posted if name == field}
 
 

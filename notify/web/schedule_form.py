@@ -114,7 +114,6 @@ def _wall(schedule: Schedule, person: Person) -> str:
 
 @contextmanager
 def _refusing(words: str) -> Iterator[None]:
-    """Refuse with these words what makes no sense."""
     try:
         yield
     except ValueError:

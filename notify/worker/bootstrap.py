@@ -71,12 +71,10 @@ class OwnBell:
     wake: Callable[[str], None]
 
     def ring(self, stage: str) -> None:
-        """Return at once; never raises, never waits for a broker."""
         self.wake(stage)
         self.others.ring(stage)
 
     def flush(self, *, at_most_seconds: float) -> None:
-        """Wait until what was rung so far has left."""
         self.others.flush(at_most_seconds=at_most_seconds)
 
 
@@ -189,7 +187,6 @@ _closing = mmap(-1, 1)
 
 @cache
 def runtime() -> Runtime:
-    """The runtime of this process."""
     # A process that ends leaves its index to the next.
     index = getattr(current_process(), "index", 0)
     promise = unwatched if _Served.heartbeats is None else _Served.heartbeats.of(index)

@@ -63,7 +63,6 @@ def receive(events: Sequence[object]) -> dict[str, Any]:
 
 @app.task(base=OurTask, name="notify.upkeep.prune")
 def prune() -> dict[str, Any]:
-    """Delete what is finished and old."""
     return asdict(runtime().prune())
 
 

@@ -27,7 +27,6 @@ OURS: Mapping[str, str] = MappingProxyType(
 
 
 def delivery(here: Place) -> Sequence[Finding]:
-    """Workers, queues and deaths."""
     with here.database.begin() as connection:
         stages, seen = gauges.read(connection, tuple(WAITING)), process_totals.alive(connection)
         ended = gauges.ended_of_late(connection)

@@ -20,7 +20,6 @@ KNOWN_TO_EVERYBODY = ("development-only", "//guest:guest@")
 
 
 def broker(here: Place) -> Sequence[Finding]:
-    """Whether doorbells can be rung."""
     why, mend = "Without doorbells emails wait for the next sweep.", "check NOTIFY_BROKER_URL"
     if here.settings.broker_url is None:
         return [Finding("broker", False, "not configured", "Celery workers cannot start.", "set NOTIFY_BROKER_URL")]
