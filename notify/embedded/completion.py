@@ -1,7 +1,6 @@
 """Settings made complete: what nobody set is what the embedded stack has."""
 
 from collections.abc import Mapping
-from pathlib import Path
 from urllib.parse import urlsplit
 
 from pydantic import SecretStr
@@ -50,8 +49,3 @@ def taken_over(settings: Settings, facts: Mapping[str, str]) -> Settings:
 def plain(value: object) -> str:
     """A setting as its environment variable holds it."""
     return value.get_secret_value() if isinstance(value, SecretStr) else str(value)
-
-
-def absolute(settings: Settings) -> Settings:
-    """The settings with a data folder that is the same from every working folder."""
-    return replaced(settings, data_dir=Path(settings.data_dir).resolve())

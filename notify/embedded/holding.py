@@ -12,6 +12,7 @@ from time import monotonic, sleep
 from typing import Self, TextIO
 
 import psutil
+from pydantic import TypeAdapter
 
 from notify.domain.errors import NotifyError
 from notify.embedded.private import write_private
@@ -79,11 +80,8 @@ class RunningStack:
     def saved(cls, data_dir: Path) -> Self | None:
         """What was last written down; None if nothing was, or it makes no sense."""
         try:
-            found = json.loads((data_dir / STACK_FILE).read_text())
-            supervisor = Identity(**found.pop("supervisor"))
-            children = tuple(Identity(**child) for child in found.pop("children"))
-            return cls(**found, supervisor=supervisor, children=children)
-        except (OSError, ValueError, KeyError, TypeError):
+            return TypeAdapter(cls).validate_json((data_dir / STACK_FILE).read_bytes())
+        except (OSError, ValueError):
             return None
 
 
@@ -94,9 +92,7 @@ def running(data_dir: Path) -> RunningStack | None:
     It holds the folder's lock for as long as its process lives, and says so before it starts anything.
     """
     stack = RunningStack.saved(data_dir)
-    if stack is None or stack.supervisor.alive() is None:
-        return None
-    return stack if _is_locked(data_dir) else None
+    return stack if stack and stack.supervisor.alive() else None
 
 
 @contextmanager
@@ -155,11 +151,3 @@ def _lock(file: TextIO) -> bool:
     except BlockingIOError:
         return False
     return True
-
-
-def _is_locked(data_dir: Path) -> bool:
-    try:
-        with (data_dir / LOCK_FILE).open() as file:
-            return not _lock(file)
-    except FileNotFoundError:
-        return False

@@ -18,7 +18,7 @@ from notify.domain.errors import NotifyError
 from notify.embedded.catcher import catching
 from notify.embedded.child import FIRST_DELAY_SECONDS, LONGEST_DELAY_SECONDS, Child, ChildKeepsEnding, how
 from notify.embedded.commands import COMMANDS, Command, environment
-from notify.embedded.completion import MAIL_FROM, absolute, completed, plain, replaced, taken_over, told
+from notify.embedded.completion import MAIL_FROM, completed, plain, replaced, taken_over, told
 from notify.embedded.holding import (
     STACK_FILE,
     AlreadyRunning,
@@ -71,7 +71,7 @@ class Stack:
     def __init__(
         self, settings: Settings, *, commands: Sequence[Command] = COMMANDS, console: Console | None = None
     ) -> None:
-        self.settings = absolute(settings)
+        self.settings = replaced(settings, data_dir=settings.data_dir.resolve())
         self.data_dir = self.settings.data_dir
         self.commands = commands
         self.console = console or Console()
@@ -266,7 +266,7 @@ def borrowed(settings: Settings) -> Iterator[Settings]:
     With no stack up, PostgreSQL is started on the data folder, migrated, and stopped at the end; letters then
     wait for the stack. Another command that does the same is waited for.
     """
-    settings = absolute(settings)
+    settings = replaced(settings, data_dir=settings.data_dir.resolve())
     with ExitStack() as borrowing:
         try:
             borrowing.enter_context(held(settings.data_dir, seconds=HELD_SECONDS))
