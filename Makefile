@@ -46,7 +46,7 @@ soak: $(READY) ## Disturb a running stack for MINUTES=10 and count what was lost
 MINUTES ?= 10
 
 .PHONY: bench
-bench: $(READY) ## Measure it beside its peers (ARGS=--quick: in two minutes)
+bench: $(READY) ## Measure it beside its peers (ARGS=--quick: in three minutes)
 	@$(BIN)/python -m tests.benchmarks $(ARGS)
 
 .PHONY: check

@@ -1,4 +1,4 @@
-"""A relay that takes every letter and keeps none, in one process: ``python -m tests.benchmarks.asyncio_sink PORT``."""
+"""A relay that takes every email and keeps none, in one process: ``python -m tests.benchmarks.asyncio_sink PORT``."""
 
 import asyncio
 from argparse import ArgumentParser
@@ -14,7 +14,7 @@ BACKLOG = 1_000
 
 @dataclass(slots=True)
 class Book:
-    """What was taken: the names of the letters, and when each was answered, in monotonic seconds."""
+    """What was taken: the names of the emails, and when each was answered, in monotonic seconds."""
 
     names: set[bytes] = field(default_factory=set)
     answered: list[float] = field(default_factory=list)
@@ -27,7 +27,7 @@ class Book:
         self.changed.set()
 
     async def standing(self, least: int) -> str:
-        """Letters, different letters, and the instant of letter number *least*, once there are so many."""
+        """Emails, different emails, and the instant of email number *least*, once there are so many."""
         while len(self.answered) < least:
             self.changed.clear()
             await self.changed.wait()
@@ -37,7 +37,7 @@ class Book:
 
 class Conversation(asyncio.Protocol):
     """
-    One client's connection. Besides SMTP it knows ``STAT N``, which waits for N letters and tells of them.
+    One client's connection. Besides SMTP it knows ``STAT N``, which waits for N emails and tells of them.
 
     Args:
         delay: Seconds before each answer, as if the relay were so far away there and back.
@@ -101,7 +101,7 @@ class Conversation(asyncio.Protocol):
 
 
 async def serve(port: int, *, delay: float, pipelining: bool) -> None:
-    """Take letters until the process ends."""
+    """Take emails until the process ends."""
     extensions = ("PIPELINING", "8BITMIME", "SMTPUTF8") if pipelining else ("8BITMIME", "SMTPUTF8")
     book = Book()
     loop = asyncio.get_running_loop()

@@ -36,7 +36,7 @@ class NoRelay(NotifyError):
 
 
 class RelayIsMuted(NotifyError):
-    """Somebody has muted the relay: no letter would be sent."""
+    """Somebody has muted the relay: no email would be sent."""
 
 
 class WorkersDidNotServe(NotifyError):
@@ -133,7 +133,7 @@ def hold(database: Database, relay: str) -> None:
 
 
 def let_go(database: Database, relay: str) -> None:
-    """Letters may be claimed again."""
+    """Emails may be claimed again."""
     with database.begin() as connection:
         relays.unmute(connection, relay)
 

@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from operator import attrgetter
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import perf_counter
@@ -18,7 +17,7 @@ from tests.benchmarks.sink import Sink
 
 
 class Miscounted(NotifyError):
-    """The sink did not take each letter exactly once."""
+    """The sink did not take each email exactly once."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,7 +29,7 @@ class Drained:
     ``peak_bytes`` the worker's proportional memory if it was asked for.
     """
 
-    letters: int
+    emails: int
     seconds: float
     cpu_seconds: float
     server_seconds: float
@@ -38,21 +37,21 @@ class Drained:
 
     @property
     def rate(self) -> float:
-        """Letters a second."""
-        return self.letters / self.seconds
+        """Emails a second."""
+        return self.emails / self.seconds
 
     @property
     def cpu_microseconds(self) -> float:
-        """Processor time of the workers, a letter."""
-        return self.cpu_seconds / self.letters * 1e6
+        """Processor time of the workers, an email."""
+        return self.cpu_seconds / self.emails * 1e6
 
     @property
     def server_microseconds(self) -> float:
-        """Processor time of PostgreSQL, a letter."""
-        return self.server_seconds / self.letters * 1e6
+        """Processor time of PostgreSQL, an email."""
+        return self.server_seconds / self.emails * 1e6
 
 
-def drained(place: Place, sink: Sink, *, letters: int, memory: bool = False) -> Drained:
+def drained(place: Place, sink: Sink, *, emails: int, memory: bool = False) -> Drained:
     """
     Enqueue so many on an empty database and have them sent.
 
@@ -60,7 +59,7 @@ def drained(place: Place, sink: Sink, *, letters: int, memory: bool = False) -> 
         Miscounted: The sink has more or fewer.
     """
     with place.database() as database:
-        return drained_from(database, place, sink, letters=letters, memory=memory)
+        return drained_from(database, place, sink, emails=emails, memory=memory)
 
 
 def drained_from(
@@ -68,7 +67,7 @@ def drained_from(
     place: Place,
     sink: Sink,
     *,
-    letters: int,
+    emails: int,
     memory: bool = False,
     beside: Callable[[], AbstractContextManager[object]] = nullcontext,
 ) -> Drained:
@@ -81,30 +80,25 @@ def drained_from(
     Raises:
         Miscounted: The sink has more or fewer.
     """
-    before = sink.letters()
+    before = sink.emails()
     with TemporaryDirectory(dir=place.folder) as folder:
         environment = place.environment(database, sink.url)
         here = settings(environment)
         workload.fill_directory(database)
-        workload.enqueue(here, database, letters=letters)
+        workload.enqueue(here, database, emails=emails)
         with crew(here, database, Path(folder), environment=environment) as workers:
             with beside(), metered(workers.pids, memory=memory) as meter:
                 began, server = perf_counter(), family_seconds(place.database_pid)
                 workers.start()
                 workers.finish()
                 seconds, server = perf_counter() - began, family_seconds(place.database_pid) - server
-            taken = sink.wait_for(before + letters) - before
-    if taken != letters:
-        raise Miscounted(sent=letters, taken=taken, sink=sink.kind)
+            taken = sink.wait_for(before + emails) - before
+    if taken != emails:
+        raise Miscounted(sent=emails, taken=taken, sink=sink.kind)
     return Drained(
-        letters=letters,
+        emails=emails,
         seconds=seconds,
         cpu_seconds=meter.cpu_seconds,
         server_seconds=server,
         peak_bytes=meter.peak_bytes,
     )
-
-
-def best(place: Place, sink: Sink, *, letters: int, repeats: int, memory: bool = False) -> Drained:
-    """The fastest of a few drains: neighbours on the machine only ever slow it down."""
-    return max((drained(place, sink, letters=letters, memory=memory) for _ in range(repeats)), key=attrgetter("rate"))

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from re import MULTILINE
 from re import compile as pattern
+from resource import RUSAGE_CHILDREN, RUSAGE_SELF, getrusage
 from threading import Event, Thread
 
 import psutil
@@ -53,6 +54,20 @@ def cpu_seconds(processes: Sequence[psutil.Process]) -> float:
             spent = process.cpu_times()
             total += spent.user + spent.system
     return total
+
+
+def processor_seconds() -> tuple[float, float]:
+    """
+    What the machine's processors have done so far, and how much of it for us.
+
+    Time that other virtual machines stole counts as done; ours is that of this process and of the children that it
+    has waited for, with theirs.
+    """
+    spent = psutil.cpu_times()
+    idle = spent.idle + getattr(spent, "iowait", 0.0)
+    guests = getattr(spent, "guest", 0.0) + getattr(spent, "guest_nice", 0.0)  # within user and nice already
+    ours = [getrusage(who) for who in (RUSAGE_SELF, RUSAGE_CHILDREN)]
+    return sum(spent) - idle - guests, sum(one.ru_utime + one.ru_stime for one in ours)
 
 
 def family_seconds(pid: int) -> float:

@@ -14,7 +14,7 @@ BAR_WIDTH = 48
 MOST_GOALS = 2.0
 """A bar ends here, however far beyond its goal the figure is."""
 
-SMALL = 10
+LARGE, SMALL, TINY = 100, 10, 0.1
 
 
 def table(rows: Iterable[Row], *, title: str) -> Table:
@@ -32,17 +32,19 @@ def table(rows: Iterable[Row], *, title: str) -> Table:
 
 
 def bars(rows: Sequence[Row]) -> RenderableType:
-    """How much of its goal each figure reached; the mark is the goal."""
+    """How much of its goal each figure reached; the mark is the goal. What could not be measured has no bar."""
     made = Table(
         title=f"part of the goal (│ is the goal, a bar ends at {MOST_GOALS:g}×)", title_justify="left", box=None
     )
     made.add_column(justify="right")
     made.add_column()
-    made.add_column(justify="right")
+    for heading in ("", "measured", "goal", "best imaginable"):
+        made.add_column(heading, justify="right")
     for row in rows:
-        part = reached(row)
-        if part is not None:
-            made.add_row(row.what, _bar(part, met=bool(row.met)), f"{part:.2f}×")
+        if row.goal is not None:
+            part = reached(row)
+            bar, words = ("", "") if part is None else (_bar(part, met=bool(row.met)), f"{part:.2f}×")
+            made.add_row(row.what, bar, words, number(row.judged), str(row.goal), number(row.goal.best))
     return Group(made)
 
 
@@ -70,9 +72,9 @@ def number(value: float | None) -> str:
     """A figure with as many places as mean something."""
     if value is None:
         return ""
-    if abs(value) >= SMALL * SMALL:
-        return f"{value:,.0f}"
-    return f"{value:.1f}" if abs(value) >= SMALL else f"{value:.2f}"
+    size = abs(value)
+    places = 0 if size >= LARGE else 1 if size >= SMALL else 3 if 0 < size < TINY else 2
+    return f"{value:,.{places}f}"
 
 
 def _what(row: Row) -> Text:

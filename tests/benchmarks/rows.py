@@ -6,10 +6,16 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Goal:
-    """What a ratio, or a figure that stands alone, should be."""
+    """
+    What a ratio, or a figure that stands alone, should be.
+
+    Args:
+        best: The best we can imagine.
+    """
 
     limit: float
     at_least: bool = True
+    best: float | None = None
 
     def met(self, figure: float) -> bool:
         """Whether the figure is as good as that."""
@@ -30,14 +36,14 @@ class Goal:
         return f"{'≥' if self.at_least else '≤'} {self.limit:g}"
 
 
-def at_least(limit: float) -> Goal:
+def at_least(limit: float, *, best: float | None = None) -> Goal:
     """More is better."""
-    return Goal(limit)
+    return Goal(limit, best=best)
 
 
-def at_most(limit: float) -> Goal:
+def at_most(limit: float, *, best: float | None = None) -> Goal:
     """Less is better."""
-    return Goal(limit, at_least=False)
+    return Goal(limit, at_least=False, best=best)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,5 +90,5 @@ class Row:
 
     def as_json(self) -> dict[str, Any]:
         """Everything, for a line of JSON."""
-        goal = str(self.goal) if self.goal else None
-        return {**asdict(self), "goal": goal, "ratio": self.ratio, "met": self.met}
+        goal, best = (str(self.goal), self.goal.best) if self.goal else (None, None)
+        return {**asdict(self), "goal": goal, "best": best, "ratio": self.ratio, "met": self.met}

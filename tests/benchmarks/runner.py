@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import MappingProxyType
 
+from tests.benchmarks import before
 from tests.benchmarks.bench import Bench
 from tests.benchmarks.measures import (
     builder,
@@ -28,6 +29,7 @@ MEASURES: Mapping[str, Measure] = MappingProxyType(
         "latency": latency.measure,
         "duplicates": duplicates.measure,
         "wire": wire.measure,
+        "before": before.measure,
         "post_office": post_office.measure,
         "memory": memory.measure,
         "outbox": outbox.measure,

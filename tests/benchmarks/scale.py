@@ -9,50 +9,50 @@ class Scale:
     Sizes of one run.
 
     Args:
-        letters: In a drain; ``far_letters`` where the relay is 5 ms away.
+        emails: In a drain; ``far_emails`` where the relay is 5 ms away.
         repeats: How often a drain and what it stands beside are measured; the best counts for both.
         outbox_rows: Sizes of the outbox, ascending.
         samples: Of a latency.
-        pruned_rows: Letters that are old enough to be deleted.
-        many_letters: In the drain whose memory is measured beside that of ``letters``.
+        pruned_rows: Emails that are old enough to be deleted.
+        many_emails: In the drain whose memory is measured beside that of ``emails``.
     """
 
-    letters: int
-    far_letters: int
+    emails: int
+    far_emails: int
     repeats: int
     built: int
     events: int
     outbox_rows: tuple[int, ...]
     claims: int
     samples: int
-    many_letters: int
-    killed_letters: int
+    many_emails: int
+    killed_emails: int
     pruned_rows: int
 
 
 FULL = Scale(
-    letters=20_000,
-    far_letters=10_000,
+    emails=20_000,
+    far_emails=10_000,
     repeats=3,
     built=4_000,
     events=1_000,
     outbox_rows=(10_000, 1_000_000, 5_000_000),
     claims=100,
     samples=200,
-    many_letters=100_000,
-    killed_letters=6_000,
+    many_emails=100_000,
+    killed_emails=6_000,
     pruned_rows=10_000_000,
 )
 QUICK = Scale(
-    letters=2_000,
-    far_letters=1_000,
+    emails=2_000,
+    far_emails=1_000,
     repeats=1,
     built=400,
     events=100,
     outbox_rows=(10_000, 100_000),
     claims=30,
     samples=20,
-    many_letters=5_000,
-    killed_letters=2_000,
+    many_emails=5_000,
+    killed_emails=2_000,
     pruned_rows=200_000,
 )

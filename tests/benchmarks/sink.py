@@ -1,4 +1,4 @@
-"""Where the letters go and are counted: Postfix's C ``smtp-sink`` where installed, else a sink of our own."""
+"""Where the emails go and are counted: Postfix's C ``smtp-sink`` where it can be had, else a sink of our own."""
 
 import socket
 import sys
@@ -15,9 +15,9 @@ from subprocess import Popen
 from notify.embedded.ports import LOOPBACK, free_port
 from notify.embedded.processes import spawn, stop, wait_until_ready
 from tests.benchmarks.crew import ROOT
+from tests.benchmarks.peers import postfix
 from tests.support.wait import until
 
-SMTP_SINK = "smtp-sink"
 OWN = "asyncio sink"
 UNPRIVILEGED = "nobody"
 START_SECONDS = 20
@@ -28,9 +28,9 @@ TAIL_BYTES = 200
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """Letters taken, different ones among them, and when the one asked about was answered, in monotonic seconds."""
+    """Emails taken, different ones among them, and when the one asked about was answered, in monotonic seconds."""
 
-    letters: int
+    emails: int
     different: int
     answered_at: float
 
@@ -48,17 +48,17 @@ class Sink:
         """The sink as ``NOTIFY_SMTP_URL``."""
         return f"smtp://{LOOPBACK}:{self.port}"
 
-    def letters(self) -> int:
+    def emails(self) -> int:
         """How many it has taken."""
         if self.kind == OWN:
-            return self.ask().letters
+            return self.ask().emails
         return _count(self.log)
 
-    def wait_for(self, letters: int) -> int:
+    def wait_for(self, emails: int) -> int:
         """How many it has taken, once that is so many: a C sink's log may be a moment behind."""
         with suppress(AssertionError):
-            until(lambda: self.letters() >= letters, seconds=START_SECONDS)
-        return self.letters()
+            until(lambda: self.emails() >= emails, seconds=START_SECONDS)
+        return self.emails()
 
     def ask(self, *, least: int = 0) -> Standing:
         """What only our own sink knows, once it has taken so many."""
@@ -66,8 +66,8 @@ class Sink:
         with line, line.makefile("rb") as answers:
             answers.readline()
             line.sendall(f"STAT {least}\r\n".encode())
-            _, letters, different, at = answers.readline().decode().split()
-        return Standing(int(letters), int(different), float(at))
+            _, emails, different, at = answers.readline().decode().split()
+        return Standing(int(emails), int(different), float(at))
 
 
 @contextmanager
@@ -81,7 +81,7 @@ def sink(folder: Path, *, delay: float = 0.0, pipelining: bool = True, own: bool
         own: Ours even so: it knows names and instants.
     """
     port = free_port()
-    kind = OWN if own or delay or not which(SMTP_SINK) else SMTP_SINK
+    kind = OWN if own or delay or not which(postfix.SINK) else postfix.SINK
     log = folder / f"sink-{port}.log"
     command = _own(port, delay=delay, pipelining=pipelining) if kind == OWN else _c(port, pipelining=pipelining)
     process: Popen[bytes] = spawn(command, log=log)
@@ -101,7 +101,7 @@ def _own(port: int, *, delay: float, pipelining: bool) -> list[str]:
 def _c(port: int, *, pipelining: bool) -> list[str]:
     account = ["-u", UNPRIVILEGED] if geteuid() == 0 else []
     plain = [] if pipelining else ["-p"]
-    return [SMTP_SINK, *account, *plain, "-c", f"{LOOPBACK}:{port}", "1000"]
+    return [postfix.SINK, *account, *plain, "-c", f"{LOOPBACK}:{port}", "1000"]
 
 
 def _count(log: Path) -> int:

@@ -62,14 +62,14 @@ def run(arguments: Sequence[str]) -> int:
     return 0
 
 
-def enqueue(settings: Settings, database: Database, *, letters: int) -> None:
-    """Letters wait, the directory having been filled before; none is sent."""
+def enqueue(settings: Settings, database: Database, *, emails: int) -> None:
+    """Emails wait, the directory having been filled before; none is sent."""
     workload.fill_directory(database)
     _await_go()
     began = monotonic()
-    workload.enqueue(settings, database, letters=letters)
+    workload.enqueue(settings, database, emails=emails)
     _say(DONE)
-    _note(letters=letters, seconds=monotonic() - began)
+    _note(emails=emails, seconds=monotonic() - began)
 
 
 def drain(settings: Settings, database: Database, folder: Path) -> None:
@@ -88,15 +88,15 @@ def drain(settings: Settings, database: Database, folder: Path) -> None:
 def _parser() -> ArgumentParser:
     parser = ArgumentParser(prog="python -m tests.benchmarks.drain")
     steps = parser.add_subparsers(dest="step", required=True)
-    first = steps.add_parser("enqueue", help="emit and fan out until so many more letters wait")
-    first.add_argument("letters", type=_count, metavar="N")
+    first = steps.add_parser("enqueue", help="emit and fan out until so many more emails wait")
+    first.add_argument("emails", type=_count, metavar="N")
     steps.add_parser("drain", help="let Celery workers send until nothing is due")
     return parser
 
 
 def _count(word: str) -> int:
     if not word.isdigit() or not int(word):
-        message = f"{word!r} is not a number of letters; expected 1 or more"
+        message = f"{word!r} is not a number of emails; expected 1 or more"
         raise ArgumentTypeError(message)
     return int(word)
 
@@ -106,7 +106,7 @@ def _do(asked: Namespace, folder: Path) -> None:
     with closing(wiring.database(settings)) as database:
         upgrade(database.url)
         if asked.step == "enqueue":
-            enqueue(settings, database, letters=asked.letters)
+            enqueue(settings, database, emails=asked.emails)
         else:
             drain(settings, database, folder)
 

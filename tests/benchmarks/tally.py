@@ -1,4 +1,4 @@
-"""What became of the letters since an instant, as the table has it."""
+"""What became of the emails since an instant, as the table has it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,9 +12,9 @@ from notify.store.tables import email_jobs
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tally:
-    """Letters that ended, by status, and how many seconds after the instant the first and the last were recorded."""
+    """Emails that ended, by status, and how many seconds after the instant the first and the last were recorded."""
 
-    letters: Mapping[str, int]
+    emails: Mapping[str, int]
     first_seconds: float | None
     last_seconds: float | None
 
@@ -33,7 +33,7 @@ def tally(database: Database, *, since: datetime) -> Tally:
     with database.begin() as connection:
         rows = connection.execute(question.where(ended >= since)).all()
     return Tally(
-        letters={status: count for status, count, _, _ in rows},
+        emails={status: count for status, count, _, _ in rows},
         first_seconds=min(((first - since).total_seconds() for *_, first, _ in rows), default=None),
         last_seconds=max(((last - since).total_seconds() for *_, last in rows), default=None),
     )

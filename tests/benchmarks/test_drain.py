@@ -29,7 +29,7 @@ SECONDS = 90
 # What the processes imported is shared by them; if each had a copy it would be a third more.
 MOST_BYTES_IDLE = 195_000_000
 RELAY = "127.0.0.1:25"
-LETTERS = 2 * AUDIENCE + 5
+EMAILS = 2 * AUDIENCE + 5
 
 
 @pytest.fixture
@@ -63,22 +63,22 @@ def by_status(database: Database) -> dict[str, int]:
         return {status: count for status, count in connection.execute(question)}  # noqa: C416 - rows are typed one by one
 
 
-def test_letters_are_written_after_the_line_and_sent_after_the_next_one_by_workers_that_share_their_memory(
+def test_emails_are_written_after_the_line_and_sent_after_the_next_one_by_workers_that_share_their_memory(
     database: Database, bare: dict[str, str]
 ) -> None:
     with ScriptedRelay() as relay:
         surroundings = {**bare, "NOTIFY_SMTP_URL": relay.url}
-        with step(surroundings, *BY_PATH, "enqueue", str(LETTERS)) as enqueue:
+        with step(surroundings, *BY_PATH, "enqueue", str(EMAILS)) as enqueue:
             assert enqueue.stdout is not None
             assert enqueue.stdout.readline() == "ready\n"
             assert by_status(database) == {}
             assert finish(enqueue, word="\n")[0] == "done\n"
-        assert by_status(database) == {"pending": LETTERS}
+        assert by_status(database) == {"pending": EMAILS}
 
         with step(surroundings, *BY_NAME, "drain") as drain:
             assert drain.stdout is not None
             assert drain.stdout.readline() == "ready\n"
-            assert by_status(database) == {"pending": LETTERS}
+            assert by_status(database) == {"pending": EMAILS}
             with database.begin() as connection:
                 assert relays.standing(connection, f"127.0.0.1:{relay.port}").is_muted
             crew = psutil.Process(drain.pid).children(recursive=True)
@@ -86,8 +86,8 @@ def test_letters_are_written_after_the_line_and_sent_after_the_next_one_by_worke
             assert (proportional_bytes(crew) or 0) < MOST_BYTES_IDLE
             assert finish(drain, word="go\n")[0] == "done\n"
         assert drain.returncode == 0
-        assert by_status(database) == {"sent": LETTERS}
-        assert len({letter.recipient for letter in relay.letters}) == len(relay.letters) == LETTERS
+        assert by_status(database) == {"sent": EMAILS}
+        assert len({email.recipient for email in relay.letters}) == len(relay.letters) == EMAILS
         assert not any(one.is_running() for one in crew)
 
 
@@ -123,7 +123,7 @@ def test_arguments_that_make_no_sense_end_it_before_anything_is_touched(words: t
         steps.run(words)
 
 
-def test_a_harness_that_leaves_gets_no_letter(database: Database, bare: dict[str, str]) -> None:
+def test_a_harness_that_leaves_gets_no_email(database: Database, bare: dict[str, str]) -> None:
     with step(bare, *BY_NAME, "enqueue", "1") as enqueue:
         printed, errors = finish(enqueue, word="")
         assert (enqueue.returncode, printed) == (1, "ready\n")

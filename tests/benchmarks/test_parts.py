@@ -15,19 +15,21 @@ from notify.channels.email.writing import comments
 from notify.embedded.ports import LOOPBACK
 from notify.intake.schema import parse
 from tests.benchmarks import shapes, workload
-from tests.benchmarks.measures.builder import letter_to, read, rebuilt, words
-from tests.benchmarks.meter import metered, proportional_bytes
+from tests.benchmarks.emails import email_to, ready_bytes
+from tests.benchmarks.measures.builder import read, rebuilt, words
+from tests.benchmarks.meter import metered, processor_seconds, proportional_bytes
+from tests.benchmarks.peers import postfix
 from tests.benchmarks.sink import OWN, sink
 from tests.support.letters import NOON, composer
 
-LETTER = b"MAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\nDATA\r\n"
+EMAIL = b"MAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\nDATA\r\n"
 
 
-@pytest.mark.parametrize("letters", [1, 19, 20, 21, 405])
-def test_the_workload_comes_to_as_many_letters_as_asked_for(letters: int) -> None:
-    events = [parse(event) for event in workload.events(letters)]
+@pytest.mark.parametrize("emails", [1, 19, 20, 21, 405])
+def test_the_workload_comes_to_as_many_emails_as_asked_for(emails: int) -> None:
+    events = [parse(event) for event in workload.events(emails)]
     audiences = [{event.cl.author, *(event.cl.reviewers or ())} for event in events]
-    assert sum(map(len, audiences)) == letters
+    assert sum(map(len, audiences)) == emails
     assert all(len(one) == workload.AUDIENCE for one in audiences[:-1])
     assert len({event.key for event in events}) == len({event.cl.link for event in events}) == len(events)
 
@@ -41,8 +43,8 @@ def test_comments_have_many_shapes_and_the_typical_one_makes_an_email_of_the_mea
     shapes_of = {sub(r"[^<]*(<[^>]*>)[^<]*", r"\1", comments.as_html(shapes.body(number))) for number in range(500)}
     assert len(shapes_of) > 250
     writer = composer()
-    sizes = [len(writer.compose(letter_to(number, 1), date=NOON).content) for number in range(500)]
-    typical = len(writer.compose(letter_to(shapes.TYPICAL, 1), date=NOON).content)
+    sizes = [len(writer.compose(email_to(number, 1), date=NOON).content) for number in range(500)]
+    typical = len(ready_bytes())
     assert typical == pytest.approx(mean(sizes), rel=0.02)
 
 
@@ -52,8 +54,8 @@ def test_no_domain_has_more_than_its_share_of_the_people() -> None:
     assert max(map(domains.count, set(domains))) < workload.PEOPLE / 2
 
 
-def test_the_library_builds_the_letter_that_is_compared() -> None:
-    ours = read(composer().compose(letter_to(1, 1), date=NOON).content)
+def test_the_library_builds_the_email_that_is_compared() -> None:
+    ours = read(composer().compose(email_to(1, 1), date=NOON).content)
     theirs = message_from_bytes(bytes(rebuilt(ours)), policy=policy.SMTP)
     assert isinstance(theirs, EmailMessage)
     for name in ("From", "To", "Subject", "Message-ID", "List-Unsubscribe"):
@@ -62,13 +64,13 @@ def test_the_library_builds_the_letter_that_is_compared() -> None:
     assert words(theirs, "html").split() == words(ours, "html").split()
 
 
-def test_our_sink_counts_letters_and_different_ones(tmp_path: Path) -> None:
+def test_our_sink_counts_emails_and_different_ones(tmp_path: Path) -> None:
     with sink(tmp_path, own=True) as made, socket.create_connection((LOOPBACK, made.port), timeout=10) as line:
         assert made.kind == OWN
         for name, body in ((b"<one>", b"words"), (b"<two>", b"words"), (b"<one>", b"others")):
-            line.sendall(LETTER + b"Message-ID: " + name + b"\r\n\r\n" + body + b"\r\n.\r\n")
+            line.sendall(EMAIL + b"Message-ID: " + name + b"\r\n\r\n" + body + b"\r\n.\r\n")
         standing = made.ask(least=3)
-        assert (standing.letters, standing.different) == (3, 2)
+        assert (standing.emails, standing.different) == (3, 2)
         assert made.ask(least=1).answered_at <= standing.answered_at
 
 
@@ -80,6 +82,25 @@ def test_our_sink_announces_pipelining_only_when_it_is_asked_to(tmp_path: Path) 
                 answers.readline()
                 line.sendall(b"EHLO me\r\nQUIT\r\n")
                 assert (b"250-PIPELINING\r\n" in answers.readlines()) is pipelining
+
+
+def test_a_machine_that_has_no_postfix_and_cannot_fetch_it_is_measured_with_our_own_sink(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    monkeypatch.setenv("PATH", str(empty))
+    with postfix.on_path(tmp_path), sink(tmp_path) as made:
+        assert made.kind == OWN
+    assert os.environ["PATH"] == str(empty)
+
+
+def test_the_processors_are_seen_to_work_for_us() -> None:
+    done, ours = processor_seconds()
+    sum(number * number for number in range(3_000_000))
+    done_since, ours_since = processor_seconds()
+    assert done_since > done
+    assert ours_since > ours
 
 
 def test_the_meter_sees_work_and_memory() -> None:

@@ -65,6 +65,16 @@ def test_the_table_and_the_bars_say_what_was_met_and_what_was_not() -> None:
     assert any("1.50×" in line for line in lines)
 
 
+def test_the_bars_have_every_goal_what_was_measured_and_the_best_imaginable() -> None:
+    console = Console(width=140)
+    wished = Row(what="wished", figure=1, beside="a peer", other=14, goal=at_most(1 / 10, best=1 / 14))
+    with console.capture() as said:
+        console.print(bars([MET_ROW, wished, SKIPPED]))
+    lines = said.get().splitlines()
+    assert next(line for line in lines if "wished" in line).split()[-4:] == ["0.071", "≤", "0.1", "0.071"]
+    assert "≥ 2" in next(line for line in lines if SKIPPED.what in line)
+
+
 def test_the_picture_has_a_bar_for_each_goal(tmp_path: Path) -> None:
     draw([MET_ROW, UNMET_ROW, SKIPPED, FAILED], tmp_path / "bars.png", title="here")
     with Image.open(tmp_path / "bars.png") as picture:

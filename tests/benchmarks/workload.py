@@ -23,20 +23,20 @@ EVENTS_IN_A_TRANSACTION = 100
 LONGEST_FAN_OUT = timedelta(days=1)
 
 
-class FewerLettersThanAsked(NotifyError):
-    """The fan-out wrote fewer letters than were asked for: somebody in the directory has made choices."""
+class FewerEmailsThanAsked(NotifyError):
+    """The fan-out wrote fewer emails than were asked for: somebody in the directory has made choices."""
 
 
 def fill_directory(database: Database) -> None:
-    """Put the actor and everyone who may get a letter into the directory. Safe to repeat."""
+    """Put the actor and everyone who may get an email into the directory. Safe to repeat."""
     with database.begin() as connection:
         for name in (ACTOR, *map(username, range(PEOPLE))):
             directory.put_person(connection, Person(username=name, email=address(name), display_name=name.title()))
 
 
-def emit(database: Database, *, letters: int) -> None:
-    """Emit events that come to exactly so many letters, a hundred events a transaction; nobody is rung for."""
-    waiting = list(events(letters))
+def emit(database: Database, *, emails: int) -> None:
+    """Emit events that come to exactly so many emails, a hundred events a transaction; nobody is rung for."""
+    waiting = list(events(emails))
     for start in range(0, len(waiting), EVENTS_IN_A_TRANSACTION):
         with database.begin() as connection:
             for event in waiting[start : start + EVENTS_IN_A_TRANSACTION]:
@@ -44,29 +44,29 @@ def emit(database: Database, *, letters: int) -> None:
 
 
 def fan_out(settings: Settings, database: Database) -> int:
-    """Fan out all that is due, as a worker would; how many letters it came to."""
+    """Fan out all that is due, as a worker would; how many emails it came to."""
     office = wiring.fan_out(settings, database, doorbell=NoDoorbell(), worker=uuid4())
     return int(office.drain()["told"])
 
 
-def enqueue(settings: Settings, database: Database, *, letters: int) -> None:
+def enqueue(settings: Settings, database: Database, *, emails: int) -> None:
     """
-    Emit and fan out until so many more letters wait.
+    Emit and fan out until so many more emails wait.
 
     Raises:
-        FewerLettersThanAsked: There are fewer.
+        FewerEmailsThanAsked: There are fewer.
     """
-    emit(database, letters=letters)
+    emit(database, emails=emails)
     written = fan_out(settings, database)
-    if written < letters:
-        raise FewerLettersThanAsked(asked=letters, written=written)
+    if written < emails:
+        raise FewerEmailsThanAsked(asked=emails, written=written)
 
 
-def events(letters: int, *, audience: int = AUDIENCE) -> Iterator[Mapping[str, Any]]:
+def events(emails: int, *, audience: int = AUDIENCE) -> Iterator[Mapping[str, Any]]:
     """Comments on as many change lists, under keys that nobody has used, the last one for whom is left."""
     run = uuid4().hex[:12]
-    for number, first in enumerate(range(0, letters, audience)):
-        size = min(audience, letters - first)
+    for number, first in enumerate(range(0, emails, audience)):
+        size = min(audience, emails - first)
         yield comment(run, number, [username((first + one) % PEOPLE) for one in range(size)])
 
 

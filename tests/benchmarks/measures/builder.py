@@ -1,4 +1,4 @@
-"""What it costs to write a letter, beside the standard library's ``EmailMessage`` with the same words."""
+"""What it costs to write an email, beside the standard library's ``EmailMessage`` with the same words."""
 
 from collections.abc import Callable, Iterator, Sequence
 from email import message_from_bytes, policy
@@ -7,68 +7,60 @@ from functools import partial
 from time import process_time
 
 from notify.domain.jobs import Letter
-from notify.domain.preferences import Person
-from tests.benchmarks import shapes
 from tests.benchmarks.bench import Bench
+from tests.benchmarks.emails import email_to
 from tests.benchmarks.rows import Row, at_most
-from tests.benchmarks.workload import AUDIENCE, address, username
-from tests.support.letters import NOON, composer, letter
+from tests.benchmarks.workload import AUDIENCE
+from tests.support.letters import NOON, composer
 
 ROUNDS = 5
 WRITTEN_BY_MIME = frozenset({"mime-version", "content-type", "content-transfer-encoding"})
 
 
 def measure(bench: Bench) -> Iterator[Row]:
-    """Processor time a letter, the best of a few rounds."""
-    letters = [letter_to(number // AUDIENCE, number % AUDIENCE) for number in range(bench.scale.built)]
-    known = letters[:AUDIENCE]
+    """Processor time an email, the best of a few rounds."""
+    emails = [email_to(number // AUDIENCE, number % AUDIENCE) for number in range(bench.scale.built)]
+    known = emails[:AUDIENCE]
     warm = composer()
     write = partial(warm.compose, date=NOON)
     copies = [read(write(one).content) for one in known]
-    by_library = per_letter(lambda: [bytes(rebuilt(one)) for one in copies], len(copies))
+    by_library = per_email(lambda: [bytes(rebuilt(one)) for one in copies], len(copies))
     yield Row(
-        what="builder: a letter of a known event",
+        what="builder: an email of a known event",
         unit="µs CPU",
-        figure=per_letter(lambda: [write(one) for one in known], len(known)),
+        figure=per_email(lambda: [write(one) for one in known], len(known)),
         beside="EmailMessage",
         other=by_library,
         goal=at_most(1 / 20),
     )
     yield Row(
-        what=f"builder: {AUDIENCE} letters an event, templates included",
+        what=f"builder: {AUDIENCE} emails an event, templates included",
         unit="µs CPU",
-        figure=per_letter(lambda: _all_anew(letters), len(letters)),
+        figure=per_email(lambda: _all_anew(emails), len(emails)),
         beside="EmailMessage, without templates",
         other=by_library,
     )
 
 
-def per_letter(work: Callable[[], object], letters: int) -> float:
+def per_email(work: Callable[[], object], emails: int) -> float:
     """Microseconds of processor time, the best round of a few."""
     rounds = []
     for _ in range(ROUNDS):
         began = process_time()
         work()
         rounds.append(process_time() - began)
-    return min(rounds) / letters * 1e6
-
-
-def letter_to(event: int, reader: int) -> Letter:
-    """A letter about one of many events to one of many people."""
-    name = username(reader)
-    recipient = Person(username=name, display_name=name.title())
-    return letter(event, to=address(name), recipient=recipient, comment={"body": shapes.body(event)})
+    return min(rounds) / emails * 1e6
 
 
 def read(content: bytes) -> EmailMessage:
-    """The letter as the standard library reads it."""
+    """The email as the standard library reads it."""
     found = message_from_bytes(content, policy=policy.SMTP)
     assert isinstance(found, EmailMessage)
     return found
 
 
 def rebuilt(original: EmailMessage) -> EmailMessage:
-    """The same letter, built the way the standard library wants it built."""
+    """The same email, built the way the standard library wants it built."""
     made = EmailMessage(policy=policy.SMTP)
     for name, value in original.items():
         if name.lower() not in WRITTEN_BY_MIME:
@@ -79,13 +71,13 @@ def rebuilt(original: EmailMessage) -> EmailMessage:
 
 
 def words(message: EmailMessage, subtype: str) -> str:
-    """What one part of the letter says."""
+    """What one part of the email says."""
     part = message.get_body((subtype,))
     assert part is not None
     return str(part.get_content())
 
 
-def _all_anew(letters: Sequence[Letter]) -> None:
+def _all_anew(emails: Sequence[Letter]) -> None:
     fresh = composer()
-    for one in letters:
+    for one in emails:
         fresh.compose(one, date=NOON)

@@ -11,7 +11,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from notify.channels.email.writing.dkim import Signer, signer
 from tests.benchmarks.bench import Bench
-from tests.benchmarks.measures.builder import letter_to, per_letter
+from tests.benchmarks.emails import email_to
+from tests.benchmarks.measures.builder import per_email
 from tests.benchmarks.rows import Row, at_most
 from tests.support.letters import NOON, composer
 
@@ -21,14 +22,14 @@ DOMAIN, RELAXED = "example.com", (b"relaxed", b"relaxed")
 
 def measure(_: Bench) -> Iterator[Row]:
     """Processor time an email, the best of a few rounds."""
-    emails = [composer().compose(letter_to(1, reader), date=NOON).content for reader in range(EMAILS)]
+    emails = [composer().compose(email_to(1, reader), date=NOON).content for reader in range(EMAILS)]
     first, second = rsa.generate_private_key(65537, 2048), ed25519.Ed25519PrivateKey.generate()
     with TemporaryDirectory(prefix="notify-bench-") as folder:
         paths = [str(_written(Path(folder) / name, key)) for name, key in (("rsa", first), ("ed25519", second))]
         one = signer(domain=DOMAIN, selectors="one", key_files=paths[0])
         both = signer(domain=DOMAIN, selectors="one two", key_files=" ".join(paths))
     key = first.private_bytes(Encoding.PEM, PrivateFormat.TraditionalOpenSSL, NoEncryption())
-    theirs = per_letter(
+    theirs = per_email(
         lambda: [dkimpy.DKIM(email).sign(b"one", DOMAIN.encode(), key, canonicalize=RELAXED) for email in emails],
         len(emails),
     )
@@ -36,7 +37,7 @@ def measure(_: Bench) -> Iterator[Row]:
         yield Row(
             what=f"signing: an email, {what}",
             unit="µs CPU",
-            figure=per_letter(partial(_each, signs, emails), len(emails)),
+            figure=per_email(partial(_each, signs, emails), len(emails)),
             beside="dkimpy, RSA 2048",
             other=theirs,
             goal=at_most(1 / 5),

@@ -1,8 +1,9 @@
 """Processes that are ready first and go at one word, so that no start-up is measured."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from subprocess import PIPE, Popen
 from tempfile import TemporaryFile
 from time import perf_counter
@@ -32,43 +33,68 @@ def race(commands: Sequence[Sequence[str]]) -> Finish:
     Start all, wait until all are ready, say go, and wait until all are done.
 
     Raises:
-        PeerFailed: One ended before it was done; with the end of what it wrote to standard error.
+        PeerFailed: One ended before it was done.
     """
-    with TemporaryFile() as errors, _started(commands, errors) as running:
+    with ready(commands) as running:
+        began = perf_counter()
+        for one in running:
+            go(one)
+        spent = [float(expect(one, "done")) for one in running]
+        return Finish(seconds=perf_counter() - began, cpu_seconds=sum(spent))
+
+
+@contextmanager
+def ready(
+    commands: Sequence[Sequence[str]], *, folder: Path | None = None, environment: Mapping[str, str] | None = None
+) -> Iterator[list[Popen[str]]]:
+    """
+    Processes that have said that they are ready to go; all have ended after the block.
+
+    Raises:
+        PeerFailed: One ended before it said what was awaited; with the end of what it wrote to standard error.
+    """
+    with TemporaryFile() as errors, _started(commands, errors, folder, environment) as running:
         try:
-            return _raced(running)
+            for one in running:
+                expect(one, "ready")
+            yield running
         except StoppedShort as short:
             errors.seek(0)
             words = errors.read().decode(errors="replace").strip().splitlines()
             raise PeerFailed(**short.facts, last_words=words[-1] if words else "") from None
 
 
-def _raced(running: Sequence[Popen[str]]) -> Finish:
-    for one in running:
-        _expect(one, "ready")
-    began = perf_counter()
-    for one in running:
-        assert one.stdin is not None
-        one.stdin.write("go\n")
-        one.stdin.flush()
-    spent = [float(_expect(one, "done")) for one in running]
-    return Finish(seconds=perf_counter() - began, cpu_seconds=sum(spent))
+def go(process: Popen[str]) -> None:
+    """Let it do its work."""
+    assert process.stdin is not None
+    process.stdin.write("go\n")
+    process.stdin.flush()
 
 
-@contextmanager
-def _started(commands: Sequence[Sequence[str]], errors: IO[bytes]) -> Iterator[list[Popen[str]]]:
-    running = [Popen(command, stdin=PIPE, stdout=PIPE, stderr=errors, text=True) for command in commands]
-    try:
-        yield running
-    finally:
-        for one in running:
-            one.communicate()
+def expect(process: Popen[str], word: str) -> str:
+    """
+    What follows the word on the line that it begins.
 
-
-def _expect(process: Popen[str], word: str) -> str:
-    """What follows the word on the line that it begins."""
+    Raises:
+        StoppedShort: The process ended before.
+    """
     assert process.stdout is not None
     for line in process.stdout:
         if line.startswith(word):
             return line.removeprefix(word).strip()
     raise StoppedShort(awaited=word)
+
+
+@contextmanager
+def _started(
+    commands: Sequence[Sequence[str]], errors: IO[bytes], folder: Path | None, environment: Mapping[str, str] | None
+) -> Iterator[list[Popen[str]]]:
+    running = [
+        Popen(command, stdin=PIPE, stdout=PIPE, stderr=errors, text=True, cwd=folder, env=environment)
+        for command in commands
+    ]
+    try:
+        yield running
+    finally:
+        for one in running:
+            one.communicate()

@@ -1,5 +1,5 @@
 """
-Ready-made bytes over aiosmtplib, and nothing else: ``python raw_aiosmtplib.py PORT LETTERS SESSIONS FILE``.
+Ready-made bytes over aiosmtplib, and nothing else: ``python raw_aiosmtplib.py PORT EMAILS SESSIONS FILE``.
 
 Connects, prints ``ready``, waits for a line, sends, and prints ``done`` with the seconds of processor time it took.
 """
@@ -15,18 +15,18 @@ SENDER = "notify@example.com"
 
 
 async def send(client: SMTP, numbers: list[int], content: bytes) -> None:
-    """Letters over one session until none is left, in turn with the other sessions."""
+    """Emails over one session until none is left, in turn with the other sessions."""
     while numbers:
         await client.sendmail(SENDER, [f"person-{numbers.pop()}@example.com"], content)
 
 
-async def main(port: int, letters: int, sessions: int, content: bytes) -> None:
+async def main(port: int, emails: int, sessions: int, content: bytes) -> None:
     """Be ready, send everything, say what it cost."""
     clients = [SMTP(hostname="127.0.0.1", port=port, start_tls=False) for _ in range(sessions)]
     await asyncio.gather(*(client.connect() for client in clients))
     print("ready", flush=True)  # noqa: T201 - what the harness reads
     await asyncio.get_running_loop().run_in_executor(None, sys.stdin.readline)
-    numbers = list(range(letters))
+    numbers = list(range(emails))
     began = process_time()
     await asyncio.gather(*(send(client, numbers, content) for client in clients))
     print("done", process_time() - began, flush=True)  # noqa: T201 - the same

@@ -1,5 +1,5 @@
 """
-django-post_office, tuned, in an environment of its own: ``python tuned_post_office.py DATABASE PORT LETTERS MESSAGE``.
+django-post_office, tuned, in an environment of its own: ``python tuned_post_office.py DATABASE PORT EMAILS MESSAGE``.
 
 Migrates, enqueues, prints ``ready``, waits for a line, sends with two processes of eight threads in batches of a
 thousand, and prints ``done`` with the seconds of processor time it took.
@@ -44,11 +44,11 @@ def configure(database: str, port: int) -> None:
     import_module("django").setup()
 
 
-def enqueue(letters: int, message: dict[str, Any]) -> None:
-    """So many letters with the same words, each to somebody else."""
+def enqueue(emails: int, message: dict[str, Any]) -> None:
+    """So many emails with the same words, each to somebody else."""
     mail = import_module("post_office.mail")
-    for start in range(0, letters, BATCH):
-        numbers = range(start, min(start + BATCH, letters))
+    for start in range(0, emails, BATCH):
+        numbers = range(start, min(start + BATCH, emails))
         mail.send_many([{"recipients": f"person-{n}@example.com", "sender": SENDER, **message} for n in numbers])
 
 
@@ -58,12 +58,12 @@ def cpu_seconds() -> float:
     return sum(one.ru_utime + one.ru_stime for one in spent)
 
 
-def main(database: str, port: str, letters: str, message: str) -> None:
+def main(database: str, port: str, emails: str, message: str) -> None:
     """Be ready, send everything, say what it cost."""
     configure(database, int(port))
     call_command = import_module("django.core.management").call_command
     call_command("migrate", verbosity=0)
-    enqueue(int(letters), json.loads(Path(message).read_text(encoding="utf-8")))
+    enqueue(int(emails), json.loads(Path(message).read_text(encoding="utf-8")))
     print("ready", flush=True)  # noqa: T201 - what the harness reads
     sys.stdin.readline()
     began = cpu_seconds()

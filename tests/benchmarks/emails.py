@@ -1,0 +1,19 @@
+"""Emails as the composer is given and writes them, without a database."""
+
+from notify.domain.jobs import Letter
+from notify.domain.preferences import Person
+from tests.benchmarks import shapes
+from tests.benchmarks.workload import address, username
+from tests.support.letters import NOON, composer, letter
+
+
+def email_to(event: int, reader: int) -> Letter:
+    """An email about one of many events to one of many people."""
+    name = username(reader)
+    recipient = Person(username=name, display_name=name.title())
+    return letter(event, to=address(name), recipient=recipient, comment={"body": shapes.body(event)})
+
+
+def ready_bytes() -> bytes:
+    """An email of the mean size, written."""
+    return composer().compose(email_to(shapes.TYPICAL, 1), date=NOON).content
