@@ -28,6 +28,7 @@ from sqlalchemy import (
     text,
 )
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
+from sqlalchemy.schema import SchemaItem
 
 SCHEMA = "notify"
 
@@ -52,6 +53,16 @@ OFTEN = {
 }
 
 
+def required(name: str, kind: Any, comment: str, *more: SchemaItem, default: Any = None) -> Column[Any]:  # noqa: ANN401
+    """A column that holds something in every row."""
+    return Column(name, kind, *more, nullable=False, server_default=default, comment=comment)
+
+
+def optional(name: str, kind: Any, comment: str, *more: SchemaItem) -> Column[Any]:  # noqa: ANN401
+    """A column of which *comment* says what null means."""
+    return Column(name, kind, *more, comment=comment)
+
+
 def _id() -> Column[int]:
     return Column("id", BigInteger, Identity(always=True), comment="Ascending number of the row.")
 
@@ -59,35 +70,22 @@ def _id() -> Column[int]:
 notification_event_types = Table(
     "notification_event_types",
     metadata,
-    Column("code", Text, comment="Event type, past participle, dotted: cl.comment.created."),
-    Column("category", Text, nullable=False, comment="Heading under which people find the type."),
-    Column("description", Text, nullable=False, comment="One sentence for the preferences page."),
-    Column(
-        "system_required",
-        Boolean,
-        nullable=False,
-        server_default=text("false"),
-        comment="True means that nobody can switch it off.",
-    ),
-    Column(
-        "default_enabled",
-        Boolean,
-        nullable=False,
-        server_default=text("true"),
-        comment="What holds for people who have chosen nothing.",
-    ),
-    Column(
+    required("code", Text, "Event type, past participle, dotted: cl.comment.created."),
+    required("category", Text, "Heading under which people find the type."),
+    required("description", Text, "One sentence for the preferences page."),
+    required("system_required", Boolean, "True means that nobody can switch it off.", default=text("false")),
+    required("default_enabled", Boolean, "What holds for people who have chosen nothing.", default=text("true")),
+    required(
         "expires_after",
         Interval,
-        nullable=False,
-        server_default=text("'72 hours'"),
-        comment="How long after it is written an email of this type is worth sending.",
+        "How long after it is written an email of this type is worth sending.",
+        default=text("'72 hours'"),
     ),
-    Column(
+    optional(
         "bundle_within",
         Interval,
-        comment="Later notifications to the same person about the same topic are bundled for this long;"
-        " null: the deployment's default, 0: never.",
+        "Later notifications to the same person about the same topic are bundled for this long; null: the"
+        " deployment's default, 0: never.",
     ),
     PrimaryKeyConstraint("code"),
     CheckConstraint("bundle_within BETWEEN interval '0' AND interval '1 day'", name="bundle_within"),
@@ -98,45 +96,22 @@ notification_event_types = Table(
 people = Table(
     "people",
     metadata,
-    Column("username", Text, comment="The name the code review tool knows the person by."),
-    Column("email", Text, comment="Where the person reads mail; null means unknown."),
-    Column(
-        "display_name",
-        Text,
-        comment="The person's name for others to read; null means the username.",
-    ),
-    Column("locale", Text, comment="BCP 47 language tag; null means the deployment's default."),
-    Column("timezone", Text, comment="IANA time zone; null means UTC."),
-    Column(
-        "is_bot",
-        Boolean,
-        nullable=False,
-        server_default=text("false"),
-        comment="Bots get no optional emails.",
-    ),
-    Column(
-        "active",
-        Boolean,
-        nullable=False,
-        server_default=text("true"),
-        comment="False means has left; gets no emails.",
-    ),
-    Column(
+    required("username", Text, "The name the code review tool knows the person by."),
+    optional("email", Text, "Where the person reads mail; null means unknown."),
+    optional("display_name", Text, "The person's name for others to read; null means the username."),
+    optional("locale", Text, "BCP 47 language tag; null means the deployment's default."),
+    optional("timezone", Text, "IANA time zone; null means UTC."),
+    required("is_bot", Boolean, "Bots get no optional emails.", default=text("false")),
+    required("active", Boolean, "False means has left; gets no emails.", default=text("true")),
+    optional(
         "undeliverable_email",
         Text,
-        comment="Address that a relay refused for good; counts only while it is still the person's address.",
+        "Address that a relay refused for good; counts only while it is still the person's address.",
     ),
-    Column(
-        "undeliverable_at",
-        INSTANT,
-        comment="When the relay refused it; null with undeliverable_email.",
-    ),
-    Column("undeliverable_reply", Text, comment="The relay's words; null with undeliverable_email."),
+    optional("undeliverable_at", INSTANT, "When the relay refused it; null with undeliverable_email."),
+    optional("undeliverable_reply", Text, "The relay's words; null with undeliverable_email."),
     PrimaryKeyConstraint("username"),
-    CheckConstraint(
-        "(undeliverable_email IS NULL) = (undeliverable_at IS NULL)",
-        name="undeliverable_with_instant",
-    ),
+    CheckConstraint("(undeliverable_email IS NULL) = (undeliverable_at IS NULL)", name="undeliverable_with_instant"),
     comment="The directory: who reads mail where.",
 )
 
@@ -150,32 +125,20 @@ Index(
 change_lists = Table(
     "change_lists",
     metadata,
-    Column("link", Text, comment="Short name of the change list: CL-4821."),
-    Column("title", Text, comment="One line; null means unknown."),
-    Column("url", Text, comment="Page of the change list; null means unknown."),
-    Column("repository", Text, comment="Repository, for the subject of emails; null means unknown."),
-    Column(
-        "author",
-        Text,
-        comment="Username of the author; null means unknown. Need not be in people yet.",
+    required("link", Text, "Short name of the change list: CL-4821."),
+    optional("title", Text, "One line; null means unknown."),
+    optional("url", Text, "Page of the change list; null means unknown."),
+    optional("repository", Text, "Repository, for the subject of emails; null means unknown."),
+    optional("author", Text, "Username of the author; null means unknown. Need not be in people yet."),
+    required("state", Text, "open, merged or closed.", default=text("'open'")),
+    optional("state_at", INSTANT, "Since when the state is so, by who stated it; null means that nobody has."),
+    optional(
+        "first_title", Text, "The first known title, which the subject keeps; null means that there was no other."
     ),
-    Column(
-        "state",
-        Text,
-        nullable=False,
-        server_default=text("'open'"),
-        comment="open, merged or closed.",
-    ),
-    Column("state_at", INSTANT, comment="Since when the state is so, by who stated it; null means that nobody has."),
-    Column(
-        "first_title",
-        Text,
-        comment="The first known title, which the subject keeps; null means that there was no other.",
-    ),
-    Column(
+    optional(
         "first_repository",
         Text,
-        comment="The first known repository, which the subject keeps; null means that there was no other.",
+        "The first known repository, which the subject keeps; null means that there was no other.",
     ),
     PrimaryKeyConstraint("link"),
     CheckConstraint("state IN ('open', 'merged', 'closed')", name="state"),
@@ -192,13 +155,8 @@ def first_known(fact: str, stated: ColumnElement[Any]) -> ColumnElement[Any]:
 cl_reviewers = Table(
     "cl_reviewers",
     metadata,
-    Column(
-        "topic",
-        Text,
-        ForeignKey(change_lists.c.link, ondelete="CASCADE"),
-        comment="The change list.",
-    ),
-    Column("username", Text, comment="Reviewer. Need not be in people yet."),
+    required("topic", Text, "The change list.", ForeignKey(change_lists.c.link, ondelete="CASCADE")),
+    required("username", Text, "Reviewer. Need not be in people yet."),
     PrimaryKeyConstraint("topic", "username"),
     comment="The directory: who reviews what.",
 )
@@ -206,74 +164,44 @@ cl_reviewers = Table(
 user_notification_settings = Table(
     "user_notification_settings",
     metadata,
-    Column("username", Text, comment="Whose choice."),
-    Column("email", Text, comment="Where emails go; null means the directory's address."),
-    Column(
-        "enabled",
-        Boolean,
-        nullable=False,
-        server_default=text("true"),
-        comment="The master switch.",
-    ),
-    Column(
+    required("username", Text, "Whose choice."),
+    optional("email", Text, "Where emails go; null means the directory's address."),
+    required("enabled", Boolean, "The master switch.", default=text("true")),
+    required(
         "delivery_mode",
         Text,
-        nullable=False,
-        server_default=text("'realtime'"),
-        comment="realtime: emails go at once; hourly, daily, weekly: together, at that hour.",
+        "realtime: emails go at once; hourly, daily, weekly: together, at that hour.",
+        default=text("'realtime'"),
     ),
-    Column(
+    required(
         "participating",
         Boolean,
-        nullable=False,
-        server_default=text("false"),
-        comment="Whether they want emails about change lists on which they have said something.",
+        "Whether they want emails about change lists on which they have said something.",
+        default=text("false"),
     ),
-    Column(
-        "own_actions",
-        Boolean,
-        nullable=False,
-        server_default=text("false"),
-        comment="Whether they want emails about what they do themselves.",
-    ),
-    Column(
+    required("own_actions", Boolean, "Whether they want emails about what they do themselves.", default=text("false")),
+    required(
         "mentions_pierce_mutes",
         Boolean,
-        nullable=False,
-        server_default=text("false"),
-        comment="Whether a mention reaches them on a change list that they have muted.",
+        "Whether a mention reaches them on a change list that they have muted.",
+        default=text("false"),
     ),
-    Column(
+    required(
         "digest_hour",
         SmallInteger,
-        nullable=False,
-        server_default=text("9"),
-        comment="Hour of the daily and the weekly digest, by the person's clock.",
+        "Hour of the daily and the weekly digest, by the person's clock.",
+        default=text("9"),
     ),
-    Column(
-        "digest_weekday",
-        SmallInteger,
-        nullable=False,
-        server_default=text("1"),
-        comment="ISO weekday of the weekly digest; 1 is Monday.",
+    required("digest_weekday", SmallInteger, "ISO weekday of the weekly digest; 1 is Monday.", default=text("1")),
+    optional("timezone", Text, "IANA time zone; null means the directory's."),
+    optional(
+        "quiet_days", ARRAY(SmallInteger), "ISO weekdays on which quiet hours begin; null means that there are none."
     ),
-    Column("timezone", Text, comment="IANA time zone; null means the directory's."),
-    Column(
-        "quiet_days",
-        ARRAY(SmallInteger),
-        comment="ISO weekdays on which quiet hours begin; null means that there are none.",
+    optional("quiet_start", Time, "When quiet hours begin, by the person's clock; null with quiet_days."),
+    optional(
+        "quiet_end", Time, "When quiet hours end, the next day if that is before quiet_start; null with quiet_days."
     ),
-    Column("quiet_start", Time, comment="When quiet hours begin, by the person's clock; null with quiet_days."),
-    Column(
-        "quiet_end",
-        Time,
-        comment="When quiet hours end, the next day if that is before quiet_start; null with quiet_days.",
-    ),
-    Column(
-        "paused_until",
-        INSTANT,
-        comment="No email before this instant but required ones; null means not paused.",
-    ),
+    optional("paused_until", INSTANT, "No email before this instant but required ones; null means not paused."),
     PrimaryKeyConstraint("username"),
     CheckConstraint("delivery_mode IN ('realtime', 'hourly', 'daily', 'weekly')", name="delivery_mode"),
     CheckConstraint("digest_hour BETWEEN 0 AND 23", name="digest_hour"),
@@ -295,14 +223,11 @@ Index(
 user_notification_preferences = Table(
     "user_notification_preferences",
     metadata,
-    Column("username", Text, comment="Whose choice."),
-    Column(
-        "event_type_code",
-        Text,
-        ForeignKey(notification_event_types.c.code, ondelete="CASCADE"),
-        comment="The kind of event.",
+    required("username", Text, "Whose choice."),
+    required(
+        "event_type_code", Text, "The kind of event.", ForeignKey(notification_event_types.c.code, ondelete="CASCADE")
     ),
-    Column("enabled", Boolean, nullable=False, comment="The explicit choice."),
+    required("enabled", Boolean, "The explicit choice."),
     PrimaryKeyConstraint("username", "event_type_code"),
     comment="Choices about single kinds of events. No row means the type's default.",
 )
@@ -310,8 +235,8 @@ user_notification_preferences = Table(
 cl_mutes = Table(
     "cl_mutes",
     metadata,
-    Column("topic", Text, comment="The change list that the person has muted."),
-    Column("username", Text, comment="Whose choice."),
+    required("topic", Text, "The change list that the person has muted."),
+    required("username", Text, "Whose choice."),
     PrimaryKeyConstraint("username", "topic"),
     comment="Change lists that people do not want emails about. Need not be in change_lists yet.",
 )
@@ -319,8 +244,8 @@ cl_mutes = Table(
 cl_subscriptions = Table(
     "cl_subscriptions",
     metadata,
-    Column("topic", Text, comment="The change list."),
-    Column("username", Text, comment="Who has asked for its emails."),
+    required("topic", Text, "The change list."),
+    required("username", Text, "Who has asked for its emails."),
     PrimaryKeyConstraint("topic", "username"),
     comment="Change lists whose emails people have asked for. Need not be in change_lists yet.",
 )
@@ -334,56 +259,42 @@ Index(
 work_items = Table(
     "work_items",
     metadata,
-    Column("stage", Text, comment="Which stage works it off: fan_out, deliver."),
-    Column("id", BigInteger, comment="Id of the row in the stage's own table: an event, an email job."),
-    Column(
+    required("stage", Text, "Which stage works it off: fan_out, deliver."),
+    required("id", BigInteger, "Id of the row in the stage's own table: an event, an email job."),
+    required(
         "lane",
         SmallInteger,
-        nullable=False,
-        comment="0 urgent, 1 normal, 2 bulk, claimed in that order; 4 lapsed, claimed alone; 8 leased; 9 dead.",
+        "0 urgent, 1 normal, 2 bulk, claimed in that order; 4 lapsed, claimed alone; 8 leased; 9 dead.",
     ),
-    Column(
+    required(
         "due_at",
         INSTANT,
-        nullable=False,
-        server_default=NOW,
-        comment="Nobody may claim it before this instant. Leased: when the lease ends; dead: when it died.",
+        "Nobody may claim it before this instant. Leased: when the lease ends; dead: when it died.",
+        default=NOW,
     ),
-    Column(
+    required(
         "attempt",
         Integer,
-        nullable=False,
-        server_default=text("0"),
-        comment="Rises by one at every claim and never falls; (stage, id, attempt) names one attempt for ever.",
+        "Rises by one at every claim and never falls; (stage, id, attempt) names one attempt for ever.",
+        default=text("0"),
     ),
-    Column(
-        "failures",
-        SmallInteger,
-        nullable=False,
-        server_default=text("0"),
-        comment="Attempts that ended in: no, later.",
+    required("failures", SmallInteger, "Attempts that ended in: no, later.", default=text("0")),
+    required(
+        "max_failures", SmallInteger, "Retry budget; the failure that reaches it ends the item.", default=text("10")
     ),
-    Column(
-        "max_failures",
-        SmallInteger,
-        nullable=False,
-        server_default=text("10"),
-        comment="Retry budget; the failure that reaches it ends the item.",
-    ),
-    Column(
+    required(
         "lapses",
         SmallInteger,
-        nullable=False,
-        server_default=text("0"),
-        comment="Leases that ran out with no outcome recorded; the third ends the item.",
+        "Leases that ran out with no outcome recorded; the third ends the item.",
+        default=text("0"),
     ),
-    Column("leased_by", Uuid, comment="Worker process that claimed it last; null before the first claim."),
-    Column(
+    optional("leased_by", Uuid, "Worker process that claimed it last; null before the first claim."),
+    optional(
         "order_key",
         Text,
-        comment="Items of one key are worked on in the order of their ids, by one worker at a time; null: in any.",
+        "Items of one key are worked on in the order of their ids, by one worker at a time; null: in any.",
     ),
-    Column("reason", Text, comment="Why the last attempt failed, or why it is dead; null: none has failed."),
+    optional("reason", Text, "Why the last attempt failed, or why it is dead; null: none has failed."),
     PrimaryKeyConstraint("stage", "id"),
     CheckConstraint("lane IN (0, 1, 2, 4, 8, 9)", name="lane"),
     CheckConstraint("lane > 4 OR (lane = 4) = (lapses > 0)", name="alone_since_lapsed"),
@@ -425,43 +336,28 @@ events = Table(
     "events",
     metadata,
     _id(),
-    Column("key", Text, nullable=False, comment="The producer's idempotency key."),
-    Column("type", Text, nullable=False, comment="Event type: cl.comment.created."),
-    Column("topic", Text, nullable=False, comment="The change list it happened on."),
-    Column("actor", Text, nullable=False, comment="Username of who did it."),
-    Column(
-        "occurred_at",
-        INSTANT,
-        nullable=False,
-        server_default=NOW,
-        comment="When it happened, by the producer.",
-    ),
-    Column(
+    required("key", Text, "The producer's idempotency key."),
+    required("type", Text, "Event type: cl.comment.created."),
+    required("topic", Text, "The change list it happened on."),
+    required("actor", Text, "Username of who did it."),
+    required("occurred_at", INSTANT, "When it happened, by the producer.", default=NOW),
+    required(
         "payload",
         JSONB,
-        nullable=False,
-        server_default=text("'{}'::jsonb"),
-        comment="What the type carries besides: for cl.comment.created the comment.",
+        "What the type carries besides: for cl.comment.created the comment.",
+        default=text("'{}'::jsonb"),
     ),
-    Column(
-        "status",
-        Text,
-        nullable=False,
-        server_default=text("'pending'"),
-        comment="pending, done or dead; who works on it is in work_items.",
+    required("status", Text, "pending, done or dead; who works on it is in work_items.", default=text("'pending'")),
+    required("created_at", INSTANT, "When it was received.", default=NOW),
+    optional("finished_at", INSTANT, "When it was fanned out or died; null before."),
+    optional(
+        "traceparent", Text, "Trace in which the producer emitted it (W3C Trace Context, version 00); null: in none."
     ),
-    Column("created_at", INSTANT, nullable=False, server_default=NOW, comment="When it was received."),
-    Column("finished_at", INSTANT, comment="When it was fanned out or died; null before."),
-    Column(
-        "traceparent",
-        Text,
-        comment="Trace in which the producer emitted it (W3C Trace Context, version 00); null: in none.",
-    ),
-    Column("emptied_at", INSTANT, comment="When the words it carried were deleted; null: it has them still."),
-    Column(
+    optional("emptied_at", INSTANT, "When the words it carried were deleted; null: it has them still."),
+    optional(
         "key_hash",
         JSONB,
-        comment="Digest of each field that the producer stated, to tell the same event from another with its key;"
+        "Digest of each field that the producer stated, to tell the same event from another with its key;"
         " null: not known.",
     ),
     PrimaryKeyConstraint("id"),
@@ -486,87 +382,55 @@ email_jobs = Table(
     "email_jobs",
     metadata,
     _id(),
-    Column("username", Text, nullable=False, comment="Whom the email is for."),
-    Column("to_email", Text, nullable=False, comment="Address at the fan-out, then where the email went."),
-    Column("topic", Text, comment="What the email is about; null: whatever was deferred until one instant."),
-    Column("message_id", Text, nullable=False, comment="Message-ID without brackets, the same at every attempt."),
-    Column(
-        "status",
-        Text,
-        nullable=False,
-        server_default=text("'pending'"),
-        comment="pending, or how it ended; who is sending it is in work_items.",
+    required("username", Text, "Whom the email is for."),
+    required("to_email", Text, "Address at the fan-out, then where the email went."),
+    optional("topic", Text, "What the email is about; null: whatever was deferred until one instant."),
+    required("message_id", Text, "Message-ID without brackets, the same at every attempt."),
+    required(
+        "status", Text, "pending, or how it ended; who is sending it is in work_items.", default=text("'pending'")
     ),
-    Column(
-        "attempts",
-        Integer,
-        nullable=False,
-        server_default=text("0"),
-        comment="How many attempts were begun when it ended last; 0: it never has.",
+    required(
+        "attempts", Integer, "How many attempts were begun when it ended last; 0: it never has.", default=text("0")
     ),
-    Column(
+    required(
         "lapses",
         SmallInteger,
-        nullable=False,
-        server_default=text("0"),
-        comment="How many workers had vanished with it when it ended last; 0: it never has.",
+        "How many workers had vanished with it when it ended last; 0: it never has.",
+        default=text("0"),
     ),
-    Column(
+    required(
         "expires_at",
         INSTANT,
-        nullable=False,
-        server_default=text("now() + interval '72 hours'"),
-        comment="After this instant the email is not worth sending.",
+        "After this instant the email is not worth sending.",
+        default=text("now() + interval '72 hours'"),
     ),
-    Column(
+    optional(
         "deferred_by",
         Text,
-        comment="What the email waits or has waited for: hourly, daily, weekly (a digest), quiet_hours, pause;"
-        " null: nothing.",
+        "What the email waits or has waited for: hourly, daily, weekly (a digest), quiet_hours, pause; null: nothing.",
     ),
-    Column(
-        "outcome_reason",
-        Text,
-        comment="Why skipped, dead or cancelled, or why the last attempt failed; null before.",
-    ),
-    Column(
-        "last_code",
-        SmallInteger,
-        comment="SMTP reply code of the last attempt; null if there was no reply.",
-    ),
-    Column("last_enhanced_code", Text, comment="RFC 3463 code of the last attempt; null if there was none."),
-    Column(
-        "last_error",
-        Text,
-        comment="The relay's words at the last attempt that failed; never a credential.",
-    ),
-    Column("relay_reply", Text, comment="The relay's words when it took the email; null unless sent."),
-    Column("relay", Text, comment="host:port of the relay that took the email; null unless sent."),
-    Column(
+    optional("outcome_reason", Text, "Why skipped, dead or cancelled, or why the last attempt failed; null before."),
+    optional("last_code", SmallInteger, "SMTP reply code of the last attempt; null if there was no reply."),
+    optional("last_enhanced_code", Text, "RFC 3463 code of the last attempt; null if there was none."),
+    optional("last_error", Text, "The relay's words at the last attempt that failed; never a credential."),
+    optional("relay_reply", Text, "The relay's words when it took the email; null unless sent."),
+    optional("relay", Text, "host:port of the relay that took the email; null unless sent."),
+    optional(
         "sent_in_ms",
         Integer,
-        comment="How long the attempt took that the relay ended with yes, from its first word; null unless sent.",
+        "How long the attempt took that the relay ended with yes, from its first word; null unless sent.",
     ),
-    Column(
+    optional(
         "replay_of",
         BigInteger,
+        "The job whose notifications this one repeats by hand; null: it has its own.",
         ForeignKey("notify.email_jobs.id"),
-        comment="The job whose notifications this one repeats by hand; null: it has its own.",
     ),
-    Column(
-        "created_at",
-        INSTANT,
-        nullable=False,
-        server_default=NOW,
-        comment="When the fan-out wrote it.",
-    ),
-    Column("finished_at", INSTANT, comment="When it reached its final status; null before."),
+    required("created_at", INSTANT, "When the fan-out wrote it.", default=NOW),
+    optional("finished_at", INSTANT, "When it reached its final status; null before."),
     PrimaryKeyConstraint("id"),
     UniqueConstraint("message_id"),
-    CheckConstraint(
-        "status IN ('pending', 'sent', 'skipped', 'dead', 'expired', 'cancelled')",
-        name="status",
-    ),
+    CheckConstraint("status IN ('pending', 'sent', 'skipped', 'dead', 'expired', 'cancelled')", name="status"),
     CheckConstraint("(finished_at IS NULL) = (status = 'pending')", name="finished_when_final"),
     CheckConstraint("attempts >= 0", name="attempts"),
     CheckConstraint("lapses >= 0", name="lapses"),
@@ -590,28 +454,17 @@ notifications = Table(
     "notifications",
     metadata,
     _id(),
-    Column(
-        "event_id",
-        BigInteger,
-        ForeignKey(events.c.id, ondelete="CASCADE"),
-        nullable=False,
-        comment="What happened.",
-    ),
-    Column("username", Text, nullable=False, comment="Whom it concerned."),
-    Column(
-        "event_type",
-        Text,
-        nullable=False,
-        comment="The type under which the person is told; of a mention, cl.comment.mentioned.",
-    ),
-    Column("reason", Text, nullable=False, comment="Why the event concerned the person: author, reviewer."),
-    Column("decision", Text, nullable=False, comment="told, by the email of email_job_id; or skipped."),
-    Column("why", Text, nullable=False, comment="The rule that decided, at the fan-out or the recheck."),
-    Column(
+    required("event_id", BigInteger, "What happened.", ForeignKey(events.c.id, ondelete="CASCADE")),
+    required("username", Text, "Whom it concerned."),
+    required("event_type", Text, "The type under which the person is told; of a mention, cl.comment.mentioned."),
+    required("reason", Text, "Why the event concerned the person: author, reviewer."),
+    required("decision", Text, "told, by the email of email_job_id; or skipped."),
+    required("why", Text, "The rule that decided, at the fan-out or the recheck."),
+    optional(
         "email_job_id",
         BigInteger,
+        "The email that tells of it; null: none does.",
         ForeignKey(email_jobs.c.id, ondelete="CASCADE"),
-        comment="The email that tells of it; null: none does.",
     ),
     PrimaryKeyConstraint("id"),
     CheckConstraint("decision IN ('told', 'skipped')", name="decision"),
@@ -642,19 +495,17 @@ Index(
 bundles = Table(
     "bundles",
     metadata,
-    Column("username", Text, comment="To whom."),
-    Column("topic", Text, comment="About what; empty: about anything, deferred until an instant."),
-    Column(
+    required("username", Text, "To whom."),
+    required("topic", Text, "About what; empty: about anything, deferred until an instant."),
+    required(
         "deferred_until",
         INSTANT,
-        server_default=text("'-infinity'"),
-        comment="Until when these are deferred; -infinity: they are not.",
+        "Until when these are deferred; -infinity: they are not.",
+        default=text("'-infinity'"),
     ),
-    Column("last_at", INSTANT, nullable=False, comment="When the last email left, or will leave."),
-    Column(
-        "email_job_id",
-        BigInteger,
-        comment="The email that others join while nobody has claimed it; null: none. May be gone.",
+    required("last_at", INSTANT, "When the last email left, or will leave."),
+    optional(
+        "email_job_id", BigInteger, "The email that others join while nobody has claimed it; null: none. May be gone."
     ),
     PrimaryKeyConstraint("username", "topic", "deferred_until"),
     comment="The open email of a person and topic, or of all that is deferred until one instant. Whoever writes such"
@@ -665,30 +516,17 @@ email_attempts = Table(
     "email_attempts",
     metadata,
     _id(),
-    Column(
-        "job_id",
-        BigInteger,
-        ForeignKey(email_jobs.c.id, ondelete="CASCADE"),
-        nullable=False,
-        comment="The job that was attempted.",
-    ),
-    Column("attempt", Integer, nullable=False, comment="Which attempt; with job_id it names the attempt."),
-    Column("at", INSTANT, nullable=False, server_default=NOW, comment="When the outcome was recorded."),
-    Column("phase", Text, comment="Where in the conversation it ended; null if it never began."),
-    Column("code", SmallInteger, comment="SMTP reply code; null if the relay said nothing."),
-    Column("enhanced_code", Text, comment="RFC 3463 code; null if there was none."),
-    Column("text", Text, comment="The relay's words, at most 1 KiB; never a credential."),
-    Column(
-        "verdict",
-        Text,
-        nullable=False,
-        comment="retry, dead, skipped, expired or released, then the reason.",
-    ),
-    Column("relay", Text, comment="host:port of the relay; null if none was asked."),
-    Column(
-        "took_ms",
-        Integer,
-        comment="How long the attempt took, from its first word to its end; null if no email was written.",
+    required("job_id", BigInteger, "The job that was attempted.", ForeignKey(email_jobs.c.id, ondelete="CASCADE")),
+    required("attempt", Integer, "Which attempt; with job_id it names the attempt."),
+    required("at", INSTANT, "When the outcome was recorded.", default=NOW),
+    optional("phase", Text, "Where in the conversation it ended; null if it never began."),
+    optional("code", SmallInteger, "SMTP reply code; null if the relay said nothing."),
+    optional("enhanced_code", Text, "RFC 3463 code; null if there was none."),
+    optional("text", Text, "The relay's words, at most 1 KiB; never a credential."),
+    required("verdict", Text, "retry, dead, skipped, expired or released, then the reason."),
+    optional("relay", Text, "host:port of the relay; null if none was asked."),
+    optional(
+        "took_ms", Integer, "How long the attempt took, from its first word to its end; null if no email was written."
     ),
     PrimaryKeyConstraint("id"),
     CheckConstraint("octet_length(text) <= 1024", name="text"),
@@ -707,53 +545,26 @@ Index(
 smtp_relays = Table(
     "smtp_relays",
     metadata,
-    Column("relay", Text, comment="host:port."),
-    Column(
-        "state",
-        Text,
-        nullable=False,
-        server_default=text("'closed'"),
-        comment="closed: emails flow; open: none is claimed.",
-    ),
-    Column(
-        "failures",
-        Integer,
-        nullable=False,
-        server_default=text("0"),
-        comment="Relay failures in a row, over all workers.",
-    ),
-    Column(
-        "openings",
-        Integer,
-        nullable=False,
-        server_default=text("0"),
-        comment="Openings in a row; doubles the wait.",
-    ),
-    Column("probe_at", INSTANT, comment="When one worker may try again; null while closed."),
-    Column("reason", Text, comment="Why it opened: relay, configuration; null while it never did."),
-    Column("last_error", Text, comment="The relay's words at the last failure; never a credential."),
-    Column(
-        "changed_at",
-        INSTANT,
-        nullable=False,
-        server_default=NOW,
-        comment="When the state changed last.",
-    ),
-    Column(
+    required("relay", Text, "host:port."),
+    required("state", Text, "closed: emails flow; open: none is claimed.", default=text("'closed'")),
+    required("failures", Integer, "Relay failures in a row, over all workers.", default=text("0")),
+    required("openings", Integer, "Openings in a row; doubles the wait.", default=text("0")),
+    optional("probe_at", INSTANT, "When one worker may try again; null while closed."),
+    optional("reason", Text, "Why it opened: relay, configuration; null while it never did."),
+    optional("last_error", Text, "The relay's words at the last failure; never a credential."),
+    required("changed_at", INSTANT, "When the state changed last.", default=NOW),
+    optional(
         "muted_at",
         INSTANT,
-        comment="When somebody muted it: whatever its state, no email is claimed; null while it is not muted.",
+        "When somebody muted it: whatever its state, no email is claimed; null while it is not muted.",
     ),
-    Column("muted_because", Text, comment="Why, in their words; null if they gave none."),
-    Column(
+    optional("muted_because", Text, "Why, in their words; null if they gave none."),
+    required(
         "suspects",
         ARRAY(Text, as_tuple=True),
-        nullable=False,
-        server_default=text("'{}'"),
-        comment=(
-            "Digests of the recipients refused for policy since the relay took an email last; "
-            "three say that it is about us."
-        ),
+        "Digests of the recipients refused for policy since the relay took an email last; three say that it"
+        " is about us.",
+        default=text("'{}'"),
     ),
     PrimaryKeyConstraint("relay"),
     CheckConstraint("state IN ('closed', 'open')", name="state"),
@@ -767,21 +578,9 @@ smtp_relays = Table(
 rate_buckets = Table(
     "rate_buckets",
     metadata,
-    Column("bucket", Text, comment="relay and its host:port, or domain and its name in NOTIFY_DOMAIN_RATES."),
-    Column(
-        "spent_until",
-        INSTANT,
-        nullable=False,
-        server_default=NOW,
-        comment="When it is as if no email had gone.",
-    ),
-    Column(
-        "queued_until",
-        INSTANT,
-        nullable=False,
-        server_default=NOW,
-        comment="When the last email has its turn that was put off.",
-    ),
+    required("bucket", Text, "relay and its host:port, or domain and its name in NOTIFY_DOMAIN_RATES."),
+    required("spent_until", INSTANT, "When it is as if no email had gone.", default=NOW),
+    required("queued_until", INSTANT, "When the last email has its turn that was put off.", default=NOW),
     PrimaryKeyConstraint("bucket"),
     CheckConstraint("bucket LIKE 'relay %' OR bucket LIKE 'domain %'", name="bucket"),
     comment="How much of a rate is used up, over all workers.",
@@ -790,16 +589,11 @@ rate_buckets = Table(
 relay_shares = Table(
     "relay_shares",
     metadata,
-    Column("relay", Text, comment="host:port."),
-    Column("worker", Uuid, comment="Worker process."),
-    Column("wanted", Integer, nullable=False, comment="How many it has a use for."),
-    Column(
-        "sessions",
-        Integer,
-        nullable=False,
-        comment="How many it may have, 0: it waits for others to give up theirs.",
-    ),
-    Column("until", INSTANT, nullable=False, comment="When they are free again if it asks for no more time."),
+    required("relay", Text, "host:port."),
+    required("worker", Uuid, "Worker process."),
+    required("wanted", Integer, "How many it has a use for."),
+    required("sessions", Integer, "How many it may have, 0: it waits for others to give up theirs."),
+    required("until", INSTANT, "When they are free again if it asks for no more time."),
     PrimaryKeyConstraint("relay", "worker"),
     CheckConstraint("wanted > 0", name="wanted"),
     CheckConstraint("sessions >= 0", name="sessions"),
@@ -809,15 +603,15 @@ relay_shares = Table(
 delivery_stats = Table(
     "delivery_stats",
     metadata,
-    Column("minute", INSTANT, comment="Start of the minute."),
-    Column("worker", Uuid, comment="Worker process."),
-    Column("event_type", Text, comment="Event type of the emails."),
-    Column(
+    required("minute", INSTANT, "Start of the minute."),
+    required("worker", Uuid, "Worker process."),
+    required("event_type", Text, "Event type of the emails."),
+    required(
         "outcome",
         Text,
-        comment="sent, retry, dead, …, late_success, duplicate_sent, lease_lost; besides them ambiguous and lapse.",
+        "sent, retry, dead, …, late_success, duplicate_sent, lease_lost; besides them ambiguous and lapse.",
     ),
-    Column("count", Integer, nullable=False, comment="How many."),
+    required("count", Integer, "How many."),
     PrimaryKeyConstraint("minute", "worker", "event_type", "outcome"),
     CheckConstraint("count > 0", name="count"),
     postgresql_with={"autovacuum_vacuum_scale_factor": 0, "autovacuum_vacuum_threshold": 1_000, "fillfactor": 70},
@@ -827,10 +621,10 @@ delivery_stats = Table(
 delivery_totals = Table(
     "delivery_totals",
     metadata,
-    Column("event_type", Text, comment="Event type of the emails."),
-    Column("outcome", Text, comment="As in delivery_stats."),
-    Column("count", BigInteger, nullable=False, comment="How many; never falls."),
-    Column("until", INSTANT, nullable=False, comment="The latest of all rows: the minutes before it are counted here."),
+    required("event_type", Text, "Event type of the emails."),
+    required("outcome", Text, "As in delivery_stats."),
+    required("count", BigInteger, "How many; never falls."),
+    required("until", INSTANT, "The latest of all rows: the minutes before it are counted here."),
     PrimaryKeyConstraint("event_type", "outcome"),
     CheckConstraint("count > 0", name="count"),
     comment="What delivery_stats has counted since the beginning, but for its last minutes.",
@@ -839,12 +633,12 @@ delivery_totals = Table(
 process_totals = Table(
     "process_totals",
     metadata,
-    Column("process", Uuid, comment="Process that counted; all zeros: all those that are gone."),
-    Column("measure", Text, comment="What was counted: doorbell_sent, sweep_found, smtp, to_sent and the like."),
-    Column("label", Text, comment="Of which kind: a stage, a phase, the upper bound of a bucket in seconds."),
-    Column("count", BigInteger, nullable=False, comment="How many."),
-    Column("seconds", Double, nullable=False, comment="How long they took together; 0 where nothing takes time."),
-    Column("changed_at", INSTANT, nullable=False, server_default=NOW, comment="When the process added to it last."),
+    required("process", Uuid, "Process that counted; all zeros: all those that are gone."),
+    required("measure", Text, "What was counted: doorbell_sent, sweep_found, smtp, to_sent and the like."),
+    required("label", Text, "Of which kind: a stage, a phase, the upper bound of a bucket in seconds."),
+    required("count", BigInteger, "How many."),
+    required("seconds", Double, "How long they took together; 0 where nothing takes time."),
+    required("changed_at", INSTANT, "When the process added to it last.", default=NOW),
     PrimaryKeyConstraint("process", "measure", "label"),
     CheckConstraint("count > 0", name="count"),
     CheckConstraint("seconds >= 0", name="seconds"),
@@ -855,17 +649,12 @@ api_tokens = Table(
     "api_tokens",
     metadata,
     _id(),
-    Column("name", Text, nullable=False, comment="What the token is for, for people to read."),
-    Column(
-        "token_hash",
-        Text,
-        nullable=False,
-        comment="SHA-256 of the token, hex; the token itself is never stored.",
-    ),
-    Column("scopes", ARRAY(Text), nullable=False, comment="events:write, directory:write, ops."),
-    Column("created_at", INSTANT, nullable=False, server_default=NOW, comment="When it was made."),
-    Column("revoked_at", INSTANT, comment="When it was revoked; null while valid."),
-    Column("last_used_at", INSTANT, comment="When it last opened something, to the minute; null if it never did."),
+    required("name", Text, "What the token is for, for people to read."),
+    required("token_hash", Text, "SHA-256 of the token, hex; the token itself is never stored."),
+    required("scopes", ARRAY(Text), "events:write, directory:write, ops."),
+    required("created_at", INSTANT, "When it was made.", default=NOW),
+    optional("revoked_at", INSTANT, "When it was revoked; null while valid."),
+    optional("last_used_at", INSTANT, "When it last opened something, to the minute; null if it never did."),
     PrimaryKeyConstraint("id"),
     UniqueConstraint("token_hash"),
     CheckConstraint(
