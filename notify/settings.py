@@ -203,6 +203,12 @@ class Settings(BaseModel):
         description="Later notifications to the same person about the same topic are bundled for this many seconds.",
     )
     claim_size: int = Field(default=200, ge=1, le=1000, description="Rows in one claim.")
+    record_rows: int = Field(
+        default=50,
+        ge=1,
+        le=1000,
+        description="Outcomes in one record; a killed process repeats no more emails than these and one a session.",
+    )
     smtp_sessions: int = Field(
         default=8,
         ge=1,

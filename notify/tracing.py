@@ -11,9 +11,11 @@ from importlib.util import find_spec
 from time import monotonic, time_ns
 from typing import TYPE_CHECKING
 
+from notify.domain.attempts import EmailAttempt
 from notify.domain.events import Event
 from notify.domain.jobs import Job
 from notify.domain.settlement import Settlement
+from notify.domain.statuses import JobStatus, Verdict
 
 if TYPE_CHECKING:
     from opentelemetry.context import Context
@@ -39,6 +41,12 @@ class Spans:
     def flush(self) -> None:
         self._journal.flush()
 
+    def sent(self, email: EmailAttempt) -> None:
+        self._journal.sent(email)
+        if self._wanted():
+            settlement = Settlement(verdict=Verdict.SENT, status=JobStatus.SENT, answer=email.answer)
+            self._span(email.job, settlement, email.seconds, email.relay, email.letter.event.traceparent)
+
     def note(
         self,
         job: Job,
@@ -49,8 +57,12 @@ class Spans:
         traceparent: str | None = None,
     ) -> None:
         self._journal.note(job, settlement, seconds=seconds, relay=relay, traceparent=traceparent)
-        if seconds is None or not self._wanted():
-            return
+        if seconds is not None and self._wanted():
+            self._span(job, settlement, seconds, relay, traceparent)
+
+    def _span(
+        self, job: Job, settlement: Settlement, seconds: float, relay: str | None, traceparent: str | None
+    ) -> None:
         span = _begun(self._tracer, "notify.deliver", seconds, traceparent)
         if span.is_recording():
             answer = settlement.answer

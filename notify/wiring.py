@@ -304,6 +304,7 @@ def engine(
         lease=settings.lease,
         at_most=timedelta(seconds=settings.drain_seconds),
         claim_size=settings.claim_size,
+        record_rows=settings.record_rows,
         rng=SystemRandom(),
         checkpoint=checkpoint(),
         count=count,

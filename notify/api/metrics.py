@@ -15,16 +15,14 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from notify.domain.measures import BUCKETS, Measure, Role
-from notify.domain.outcomes import Blame, Phase
+from notify.domain.outcomes import POISON, Blame, Phase
 from notify.domain.rates import Bucket
-from notify.domain.statuses import JobStatus
+from notify.domain.statuses import AMBIGUOUS, LAPSE, Verdict
 from notify.domain.waves import Wave, wave
 from notify.store import gauges, process_totals, rates, server, stats
 from notify.store import relays as breakers
 from notify.store.database import Database
 from notify.store.gauges import Gauges
-from notify.store.items import POISON
-from notify.store.outbox import AMBIGUOUS, DUPLICATE_SENT, LAPSE, LATE_SUCCESS, LEASE_LOST
 from notify.store.process_totals import Total
 from notify.store.relays import MUTED, Standing
 from notify.store.server import HotTable
@@ -71,9 +69,6 @@ HELP = {
     "reading_seconds": "How long it took to read all this from the tables.",
 }
 HELD_BY = (Blame.RELAY, Blame.CONFIGURATION, Blame.THROTTLE, MUTED)
-OUTCOMES = (
-    JobStatus.SENT, LATE_SUCCESS, DUPLICATE_SENT, "retry", "dead", JobStatus.SKIPPED, "expired", "released", LEASE_LOST,
-)  # fmt: skip
 RINGS = {Measure.DOORBELL_SENT: "sent", Measure.DOORBELL_FAILED: "failed"}
 
 
@@ -182,7 +177,7 @@ def _wave(found: Wave | None) -> Metric:
 
 
 def _breakers(breakers: Mapping[str, Standing]) -> Metric:
-    held = {(relay, reason): float(reason in one.deferred_by) for relay, one in breakers.items() for reason in HELD_BY}
+    held = {(relay, reason): float(reason in one.held_open_by) for relay, one in breakers.items() for reason in HELD_BY}
     return _gauge("relay_open", ["relay", "reason"], held.items())
 
 
@@ -193,7 +188,7 @@ def _buckets(buckets: Mapping[str, Bucket]) -> Iterable[Metric]:
 
 def _outcomes(outcomes: Mapping[tuple[str, str], int]) -> Iterable[Metric]:
     types = sorted({event_type for event_type, _ in outcomes})
-    attempts = {(kind, one): float(outcomes.get((kind, one), 0)) for kind in types for one in OUTCOMES}
+    attempts = {(kind, one): float(outcomes.get((kind, one), 0)) for kind in types for one in Verdict}
     yield _counter("outcomes_total", ["event_type", "outcome"], attempts.items())
     for outcome, name in TOTAL_OF.items():
         yield _counter(name, ["event_type"], _by_name({kind: outcomes.get((kind, outcome), 0) for kind in types}))
@@ -227,7 +222,7 @@ def _histogram(name: str, totals: Mapping[str, Total]) -> Metric:
 def _smtp(totals: Mapping[str, Total]) -> Metric:
     family = SummaryMetricFamily(_name("smtp_seconds"), HELP["smtp_seconds"], labels=["phase"])
     for phase in Phase:
-        if phase not in {Phase.LAST_LOOK, Phase.RENDER}:
+        if phase not in {Phase.RECHECK, Phase.RENDER}:
             total = totals.get(phase, NOTHING)
             family.add_metric([phase], total.count, total.seconds)
     return family

@@ -27,6 +27,7 @@ from notify.domain.events import ChangeList
 from notify.domain.fan_out import Step
 from notify.domain.preferences import Choices, EventType, Person
 from notify.domain.schedule import FORESEEABLE, Hold, Mode, QuietHours, is_foreseeable, is_zone
+from notify.domain.statuses import JobStatus
 from notify.intake.schema import Line, Name, Strict, WebAddress, one_line, written_out
 from notify.store.directory import Refusal, State
 from notify.store.jobs import AttemptView, EventView, JobView
@@ -371,7 +372,7 @@ class JobFilter(Strict):
 
     username: Name | None = None
     topic: Name | None = None
-    status: Literal["pending", "sending", "sent", "skipped", "dead", "expired", "cancelled"] | None = None
+    status: JobStatus | None = None
     event_key: Name | None = None
     outcome_reason: Name | None = Field(default=None, description="Why it stands as it does: template_error.")
     last_code: int | None = Field(default=None, ge=200, le=599, description="SMTP code of the last attempt.")

@@ -19,6 +19,7 @@ from notify.cli.output import AsJson, console, print_json
 from notify.cli.place import settings_here
 from notify.cli.relays import NotConfigured
 from notify.domain.addresses import is_address
+from notify.domain.attempts import EmailAttempt
 from notify.domain.errors import InvalidSettings
 from notify.domain.events import COMMENT_CREATED
 from notify.domain.jobs import Letter
@@ -98,6 +99,6 @@ def _chosen(channels: Sequence[EmailChannel], relay: str | None) -> EmailChannel
 
 async def _send(channel: EmailChannel, letter: Letter) -> Outcome:
     try:
-        return await channel.open() or await channel.send(letter, still_ours=lambda: True)
+        return await channel.open() or await channel.send(EmailAttempt(letter=letter))
     finally:
         await channel.close()

@@ -12,12 +12,13 @@ from rich.table import Table
 from rich.text import Text
 
 from notify.cli.checks import Finding
+from notify.domain.statuses import LAPSE, Verdict
 from notify.store.gauges import Gauges
 from notify.store.overview import AtWork, Rate, Trouble
 
 MOST_ROWS = 12
-GOOD = frozenset({"sent"})
-BAD = frozenset({"dead", "lapse", "lease_lost", "duplicate_sent"})
+GOOD = frozenset({Verdict.SENT})
+BAD = frozenset({Verdict.DEAD, LAPSE, Verdict.LEASE_LOST, Verdict.DUPLICATE_SENT})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,1 +1,1 @@
-"""Letters out: claim, last look, send, record, again and again."""
+"""Emails out: claim, recheck, send, record, again and again."""

@@ -15,23 +15,23 @@ import structlog
 from notify.checkpoints import LETTER_ANSWERED, Checkpoint
 from notify.delivery.holdings import Holdings
 from notify.delivery.journal import Notes
-from notify.delivery.lanes import Held, Lanes
+from notify.delivery.lanes import Lanes
 from notify.delivery.ledger import ClaimUnheard, Ledger
 from notify.delivery.rates import Room
 from notify.delivery.recheck import Rechecked
-from notify.delivery.recorder import MOST_ROWS, PAUSE_SECONDS, Flush, Recorder
+from notify.delivery.recorder import PAUSE_SECONDS, Flush, Recorder, ending_of
 from notify.delivery.routes import Route
+from notify.domain.attempts import EmailAttempt
 from notify.domain.claims import Claim
 from notify.domain.jobs import Letter
 from notify.domain.measures import Count, Measure, bucket
-from notify.domain.outcomes import Answer, Blame, Outcome, Phase, Released, Retry, Sent
+from notify.domain.outcomes import INTERNAL_ERROR, LEASE_LOST, Answer, Blame, Outcome, Phase, Released, Retry, Sent
 from notify.domain.settlement import settle
-from notify.domain.statuses import JobStatus
+from notify.domain.statuses import Verdict
 from notify.store.database import AWAY
-from notify.store.items import Attempt, Outlook
-from notify.store.outbox import DUPLICATE_SENT, LATE_SUCCESS, LEASE_LOST, Ending
+from notify.store.items import Outlook
+from notify.store.outbox import Ending
 
-BUG = "internal_error"
 LOOK_AGAIN_SECONDS = 1.0
 ASK_AGAIN_SECONDS = 0.25
 
@@ -53,9 +53,9 @@ class DrainReport:
 
 @dataclass(slots=True)
 class _Run:
-    """Letters one after another on one session: those that are under way, and what was held against the relay."""
+    """Emails one after another on one session: those that are under way, and what was held against the relay."""
 
-    aboard: list[Held] = field(default_factory=list)
+    aboard: list[EmailAttempt] = field(default_factory=list)
     trouble: list[Released] = field(default_factory=list)
 
 
@@ -82,6 +82,7 @@ class Drain:
         report: DrainReport,
         rng: Random,
         claim_size: int,
+        record_rows: int,
         at_most: timedelta,
         ring: Callable[[], None],
         checkpoint: Checkpoint,
@@ -92,13 +93,15 @@ class Drain:
         self.gave_out = False
         self._route = route
         self._channel = route.channel
+        self._relay = route.channel.relay
+        self._most_unrecorded = route.channel.sessions + record_rows
         self._ledger = ledger
         self._report = report
         self._rng = rng
         self._claim_size = claim_size
         self._at_most = at_most.total_seconds()
         self._ends = 0.0
-        self._in_time: frozenset[Attempt] | None = None
+        self._in_time: frozenset[EmailAttempt] | None = None
         self._ring = ring
         self._checkpoint = checkpoint
         self._count = count
@@ -110,8 +113,9 @@ class Drain:
         self._unheard: Sequence[Claim] = ()
         self._flights: set[asyncio.Task[None]] = set()
         self._progress = asyncio.Event()
-        self._recorder = Recorder(self._record, relieved=self._dispatch)
+        self._recorder = Recorder(self._record, relieved=self._dispatch, most=record_rows)
         self._runs = 0
+        self._under_way = 0
         self._asked = monotonic()
 
     async def run(self, outlook: Outlook) -> None:
@@ -221,7 +225,7 @@ class Drain:
         if monotonic() < self._ends:
             return True
         if self._in_time is None:
-            self._in_time = self._held.names()
+            self._in_time = self._held.all()
         return self._held.any_of(self._in_time)
 
     async def _still_busy(self) -> bool:
@@ -244,8 +248,9 @@ class Drain:
         self._dispatch()
 
     def _dispatch(self) -> None:
-        while not self._holds_back and (held := self._lanes.take(sessions=self._route.sessions)):
-            self._fly(self._run(held))
+        while not self._holds_back and (email := self._lanes.take(sessions=self._route.sessions)):
+            self._under_way += 1
+            self._fly(self._run(email))
 
     @property
     def _holds_back(self) -> bool:
@@ -257,8 +262,7 @@ class Drain:
         """
         if self._stopping:
             return True
-        on_their_way = len(self._held) - len(self._lanes)
-        if on_their_way + self._recorder.unwritten < self._channel.sessions + MOST_ROWS:
+        if self._under_way + self._recorder.unwritten < self._most_unrecorded:
             return False
         self._recorder.hurry()
         return True
@@ -273,21 +277,24 @@ class Drain:
         self._progress.set()
         self._dispatch()
 
-    async def _run(self, first: Held) -> None:
-        """Letters one after another, on one session."""
+    async def _run(self, first: EmailAttempt) -> None:
+        """Emails one after another, on one session."""
         run = _Run()
         self._runs += 1
         try:
-            begun = self._begin(first, run) or self._follow(run, first)
+            begun = first if self._begin(first, run) else self._follow(run, first)
             if begun:
                 await self._channel.carry(
-                    begun, following=partial(self._follow, run), ended=partial(self._answered, run)
+                    begun,
+                    following=partial(self._follow, run),
+                    sent=partial(self._sent, run),
+                    ended=partial(self._ended, run),
                 )
         except Exception as bug:
-            log.exception("letters.failed", jobs=[one.name for one in run.aboard])
+            log.exception("letters.failed", jobs=[one.job.claim.id for one in run.aboard])
             answer = Answer(phase=Phase.RENDER, text=type(bug).__name__)
-            for held in tuple(run.aboard):
-                self._end(held, run, Retry(reason=BUG, answer=answer, max_failures=3, ambiguous=True))
+            for email in tuple(run.aboard):
+                self._end(email, run, Retry(reason=INTERNAL_ERROR, answer=answer, max_failures=3, ambiguous=True))
         finally:
             for outcome in run.trouble:
                 if await self._route.blame(outcome):
@@ -295,81 +302,89 @@ class Drain:
             self._runs -= 1
             self._lanes.landed(first)
 
-    def _begin(self, held: Held, run: _Run) -> Held | None:
-        """The letter, or None if too little of its lease is left, which is its end."""
-        run.aboard.append(held)
-        held.begun = monotonic()
-        if self._held.lasts(held):
-            if held.job.claim.attempt == 1:
-                self._count_age(Measure.TO_FIRST_ATTEMPT, held)
-            return held
-        self._end(held, run, Released(reason=LEASE_LOST))
-        return None
+    def _begin(self, email: EmailAttempt, run: _Run) -> bool:
+        """Whether the email may go; if too little of its lease is left, that was its end."""
+        email.begun_at = now = monotonic()
+        email.relay = self._relay
+        run.aboard.append(email)
+        if not self._held.lasts(email, now=now):
+            self._end(email, run, Released(reason=LEASE_LOST))
+            return False
+        if email.letter.claim.attempt == 1:
+            self._count_age(Measure.TO_FIRST_ATTEMPT, email, now)
+        return True
 
-    def _follow(self, run: _Run, held: Held) -> Held | None:
-        """What goes after this letter on the same session; None when that is to be free."""
+    def _follow(self, run: _Run, email: EmailAttempt) -> EmailAttempt | None:
+        """What goes after this email on the same session; None when that is to be free."""
         while not (self._holds_back or run.trouble) and self._runs <= self._route.sessions:
-            following = self._lanes.follow(held)
+            following = self._lanes.follow(email)
             if len(self._lanes) < self._claim_size:
                 self._progress.set()
             if following is None:
                 return None
-            held = following
-            if self._begin(held, run):
-                return held
+            self._under_way += 1
+            if self._begin(following, run):
+                return following
+            email = following
         return None
 
-    def _answered(self, run: _Run, held: Held, outcome: Outcome) -> None:
+    def _sent(self, run: _Run, email: EmailAttempt) -> None:
+        """The relay has the email, which is all that there is to say of it."""
+        self._checkpoint(LETTER_ANSWERED)
+        now = monotonic()
+        email.seconds = now - email.begun_at
+        self._drop(email, run)
+        self._journal.sent(email)
+        self._recorder.put(email)
+        self._count_age(Measure.TO_SENT, email, now)
+        if self._route.took():
+            self._fly(self._route.worked())
+
+    def _ended(self, run: _Run, email: EmailAttempt, outcome: Outcome) -> None:
+        """Anything else became of the email than a plain yes, or it was heard in another way."""
+        if isinstance(outcome, Sent):
+            answer = outcome.answer
+            email.code, email.enhanced_code, email.reply = answer.code, answer.enhanced, answer.text
+            self._sent(run, email)
+            return
         self._checkpoint(LETTER_ANSWERED)
         if isinstance(outcome, Retry) and outcome.suspicious:
-            refusal, outcome = outcome, self._route.judged(outcome, recipient=held.letter.to_email)
-            self._fly(self._suspect(refusal, held))
-        self._end(held, run, outcome)
+            refusal, outcome = outcome, self._route.judged(outcome, recipient=email.letter.to_email)
+            self._fly(self._suspect(refusal, email))
+        self._end(email, run, outcome)
         match outcome:
-            case Sent():
-                self._count_age(Measure.TO_SENT, held)
-                if self._route.took():
-                    self._fly(self._route.worked())
-            case Released(blame=Blame.THROTTLE) if self._route.throttled(outcome, begun=held.begun or 0.0):
-                log.warning("relay.throttles", relay=self._channel.relay, sessions=self._route.sessions)
+            case Released(blame=Blame.THROTTLE) if self._route.throttled(outcome, begun=email.begun_at):
+                log.warning("relay.throttles", relay=self._relay, sessions=self._route.sessions)
             case Released(blame=blame) if blame is not Blame.NOBODY:
                 run.trouble.append(outcome)
             case _:
                 return
 
-    async def _suspect(self, refusal: Retry, held: Held) -> None:
-        if await self._route.suspect(refusal, recipient=held.letter.to_email):
+    async def _suspect(self, refusal: Retry, email: EmailAttempt) -> None:
+        if await self._route.suspect(refusal, recipient=email.letter.to_email):
             self._give_out()
 
-    async def _record(self, flush: Flush) -> Counter[str]:
+    async def _record(self, flush: Flush) -> None:
         self._journal.flush()
-        return await self._ledger.record(flush)
+        await self._ledger.record(flush)
 
-    def _count_age(self, measure: Measure, held: Held) -> None:
-        age = held.age_seconds
+    def _count_age(self, measure: Measure, email: EmailAttempt, now: float) -> None:
+        """How long ago the event was received that the email tells of."""
+        age = email.letter.event.age_seconds + now - email.claimed_at
         self._count(measure, bucket(age), age)
 
-    def _end(self, held: Held, run: _Run, outcome: Outcome) -> None:
-        run.aboard.remove(held)
-        self._held.drop(held)
-        settlement = settle(outcome, held.job.claim, rng=self._rng)
-        seconds = monotonic() - (held.begun or 0.0)
-        self._journal.note(
-            held.job,
-            settlement,
-            seconds=seconds,
-            relay=self._channel.relay,
-            traceparent=held.letter.event.traceparent,
-        )
-        self._recorder.put(
-            Ending(
-                job=held.job,
-                settlement=settlement,
-                to_email=held.letter.to_email,
-                relay=self._channel.relay,
-                took=timedelta(seconds=seconds),
-            )
-        )
+    def _drop(self, email: EmailAttempt, run: _Run) -> None:
+        run.aboard.remove(email)
+        self._under_way -= 1
+        self._held.drop(email)
+
+    def _end(self, email: EmailAttempt, run: _Run, outcome: Outcome) -> None:
+        self._drop(email, run)
+        settlement = settle(outcome, email.letter.claim, rng=self._rng)
+        email.seconds = monotonic() - email.begun_at
+        traceparent = email.letter.event.traceparent
+        self._journal.note(email.job, settlement, seconds=email.seconds, relay=self._relay, traceparent=traceparent)
+        self._recorder.put(ending_of(email, settlement))
 
     async def _begun(self) -> None:
         """Wait until every claimed letter is on its way or has landed; not once it is time to stop."""
@@ -390,9 +405,9 @@ class Drain:
     async def _give_back(self) -> None:
         """What was never begun goes back, due at once, heard of or not; however long the database is away."""
         waiting = self._lanes.clear()
-        for held in waiting:
-            self._held.drop(held)
-        claims = [held.job.claim for held in waiting]
+        for one in waiting:
+            self._held.drop(one)
+        claims = [one.letter.claim for one in waiting]
         self._report.released += len(claims)
         await self._insist(self._ledger.release, claims)
         await self._insist(self._ledger.take_back, self._unheard)
@@ -408,8 +423,8 @@ class Drain:
                 return
 
     def _tally(self, counts: Counter[str]) -> None:
-        self._report.sent += counts[JobStatus.SENT] + counts[LATE_SUCCESS] + counts[DUPLICATE_SENT]
-        self._report.retried += counts["retry"]
-        self._report.dead += counts["dead"]
-        self._report.skipped += counts["skipped"] + counts["expired"]
-        self._report.released += counts["released"] + counts[LEASE_LOST]
+        self._report.sent += counts[Verdict.SENT] + counts[Verdict.LATE_SUCCESS] + counts[Verdict.DUPLICATE_SENT]
+        self._report.retried += counts[Verdict.RETRY]
+        self._report.dead += counts[Verdict.DEAD]
+        self._report.skipped += counts[Verdict.SKIPPED] + counts[Verdict.EXPIRED]
+        self._report.released += counts[Verdict.RELEASED] + counts[Verdict.LEASE_LOST]

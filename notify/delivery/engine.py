@@ -20,6 +20,7 @@ from notify.checkpoints import Checkpoint, pass_by
 from notify.delivery.drain import Drain, DrainReport
 from notify.delivery.journal import Journal, Notes
 from notify.delivery.ledger import NO_RATES, Ledger
+from notify.delivery.recorder import MOST_ROWS
 from notify.delivery.routes import Route, Routes
 from notify.domain.measures import Count, uncounted
 from notify.domain.ports import Channel, Doorbell
@@ -28,6 +29,7 @@ from notify.domain.stages import DELIVER
 from notify.store import items
 from notify.store.database import Database
 from notify.store.items import Outlook
+from notify.store.sent import Line
 
 DATABASE_THREADS = 3
 LONGEST_GOODBYE_SECONDS = 10
@@ -44,7 +46,8 @@ class Engine:
     Args:
         channels: By priority; none means that no mail is configured: then nothing is ever claimed.
         at_most: How long one drain may claim.
-        claim_size: Letters in one claim.
+        claim_size: Jobs in one claim.
+        record_rows: Outcomes in one record; a killed process repeats no more than these and one email a session.
         moved: Called whenever a drain gets on with its work, even if the database is away.
         domains: How fast letters go to these domains of recipients.
     """
@@ -61,6 +64,7 @@ class Engine:
         lease: timedelta,
         at_most: timedelta,
         claim_size: int,
+        record_rows: int = MOST_ROWS,
         rng: Random,
         checkpoint: Checkpoint = pass_by,
         count: Count = uncounted,
@@ -72,11 +76,13 @@ class Engine:
         self._doorbell = doorbell
         self._at_most = at_most
         self._claim_size = claim_size
+        self._record_rows = record_rows
         self._rng = rng
         self._checkpoint = checkpoint
         self._count = count
         self._journal = journal or Journal(log)
         self._threads = ThreadPoolExecutor(DATABASE_THREADS, thread_name_prefix="ledger")
+        self._line = Line(database, worker=worker)
         self._ledger = Ledger(
             database=database,
             worker=worker,
@@ -85,6 +91,7 @@ class Engine:
             checkpoint=checkpoint,
             domains=domains,
             moved=moved,
+            line=self._line,
         )
         call = self._ledger.call
         self._routes = Routes([Route(one, database, worker=worker, call=call) for one in channels])
@@ -148,6 +155,7 @@ class Engine:
 
     def _end_sessions(self) -> None:
         self._wait_for(self._routes.close())
+        self._wait_for(self._line.close())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(LONGEST_GOODBYE_SECONDS)
         self._threads.shutdown(wait=True)
@@ -172,6 +180,7 @@ class Engine:
             report=report,
             rng=self._rng,
             claim_size=self._claim_size,
+            record_rows=self._record_rows,
             at_most=self._at_most,
             ring=self._ring,
             checkpoint=self._checkpoint,

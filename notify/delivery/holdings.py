@@ -1,21 +1,23 @@
 """The letters that one drain holds, from their claim to their end, and the renewal of their leases."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
 from time import monotonic
 from typing import NoReturn
 
 import structlog
 
-from notify.delivery.lanes import Held
 from notify.delivery.recorder import PAUSE_SECONDS
+from notify.dns_names import of_address
+from notify.domain.attempts import EmailAttempt
 from notify.domain.jobs import Job, Letter
 from notify.store.database import AWAY
 from notify.store.items import Attempt
 
 # A letter is not begun with less than this part of its lease left: the answer would come too late.
 LEAST_PART_LEFT = 0.1
+LOST = 0.0
 
 Extend = Callable[[Sequence[Attempt]], Awaitable[set[int]]]
 
@@ -34,37 +36,44 @@ class Holdings:
     def __init__(self, extend: Extend, *, lease: timedelta) -> None:
         self._extend = extend
         self._lease = lease.total_seconds()
-        self._held: dict[Attempt, Held] = {}
+        self._least_left = self._lease * LEAST_PART_LEFT
+        self._held: set[EmailAttempt] = set()
 
     def __len__(self) -> int:
         return len(self._held)
 
-    def take(self, job: Job, letter: Letter, *, claimed_at: float) -> Held:
+    def take(self, job: Job, letter: Letter, *, claimed_at: float) -> EmailAttempt:
         """
-        A letter that has been claimed.
+        An email that has been claimed.
 
         Args:
             claimed_at: Monotonic seconds, before the claim: the lease began no earlier.
         """
-        held = Held(job=job, letter=letter, claimed_at=claimed_at, until=claimed_at + self._lease)
-        self._held[held.name] = held
-        return held
+        email = EmailAttempt(
+            letter=letter,
+            row=job,
+            domain=of_address(letter.to_email),
+            claimed_at=claimed_at,
+            leased_until=claimed_at + self._lease,
+        )
+        self._held.add(email)
+        return email
 
-    def drop(self, held: Held) -> None:
-        """The letter is at its end here, or was given back."""
-        del self._held[held.name]
+    def drop(self, email: EmailAttempt) -> None:
+        """The email is at its end here, or was given back."""
+        self._held.remove(email)
 
-    def names(self) -> frozenset[Attempt]:
-        """The tries under lease at this moment."""
+    def all(self) -> frozenset[EmailAttempt]:
+        """Those under lease at this moment."""
         return frozenset(self._held)
 
-    def any_of(self, names: Iterable[Attempt]) -> bool:
-        """Whether one of these tries has not ended."""
-        return any(name in self._held for name in names)
+    def any_of(self, emails: frozenset[EmailAttempt]) -> bool:
+        """Whether one of these has not ended."""
+        return not self._held.isdisjoint(emails)
 
-    def lasts(self, held: Held) -> bool:
-        """Whether enough of the lease is left to begin the letter."""
-        return held.still_ours(margin=self._lease * LEAST_PART_LEFT)
+    def lasts(self, email: EmailAttempt, *, now: float) -> bool:
+        """Whether enough of the lease is left to begin the email."""
+        return now + self._least_left < email.leased_until
 
     async def renew(self) -> NoReturn:
         """
@@ -80,14 +89,13 @@ class Holdings:
 
     async def _renewed(self, *, within: float) -> bool:
         """Whether the database said in time which letters are still ours."""
-        began, held = monotonic(), list(self._held.values())
+        began, held = monotonic(), list(self._held)
         try:
             async with asyncio.timeout(within):
-                ours = await self._extend([one.name for one in held])
+                ours = await self._extend([(one.job.claim.id, one.job.claim.attempt) for one in held])
         except (*AWAY, TimeoutError) as error:
             log.warning("lease.not_renewed", letters=len(held), error=type(error).__name__)
             return False
         for one in held:
-            one.lost = one.job.claim.id not in ours
-            one.until = began + self._lease
+            one.leased_until = began + self._lease if one.job.claim.id in ours else LOST
         return True

@@ -1,7 +1,6 @@
 """The delivery's view of the table, for an event loop: each call is one short transaction in a thread."""
 
 import asyncio
-from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
@@ -15,17 +14,20 @@ from notify.checkpoints import LETTER_CLAIMED, RECORD_COMMITTED, RECORD_WRITTEN,
 from notify.delivery import recheck
 from notify.delivery.rates import within
 from notify.delivery.recheck import Rechecked
-from notify.delivery.recorder import CommitUnsettled, Flush
+from notify.delivery.recorder import CommitUnsettled, Flush, ending_of
+from notify.domain.attempts import EmailAttempt
 from notify.domain.claims import Claim
 from notify.domain.errors import NotifyError
 from notify.domain.jobs import Job
 from notify.domain.rates import DomainRates
 from notify.domain.stages import DELIVER
-from notify.store import bundles, commits, directory, items, notifications, outbox
+from notify.domain.statuses import JobStatus
+from notify.store import bundles, commits, directory, items, notifications, outbox, sent
 from notify.store.database import AWAY, Database
 from notify.store.directory import Undeliverable
 from notify.store.items import Attempt, Outlook
 from notify.store.outbox import Ending
+from notify.store.sent import Line, Row
 
 P = ParamSpec("P")
 Result = TypeVar("Result")
@@ -58,6 +60,7 @@ class Ledger:
 
     Attributes:
         moved: Called before each claim and each recording: the drain gets on, whatever comes of them.
+        line: What was sent is written over it.
     """
 
     database: Database
@@ -66,6 +69,7 @@ class Ledger:
     threads: Executor
     checkpoint: Checkpoint
     moved: Callable[[], None]
+    line: Line
     domains: DomainRates = NO_RATES
 
     async def outlook(self) -> Outlook:
@@ -110,20 +114,34 @@ class Ledger:
         endings = list(map(items.released, claims))
         await self._run(lambda connection: items.settle(connection, DELIVER, endings))
 
-    async def record(self, flush: Flush) -> Counter[str]:
+    async def record(self, flush: Flush) -> None:
         """
-        Write what became of these tries, and which addresses proved wrong; how many by verdict.
+        Write what became of these attempts, and which addresses proved wrong; count them by verdict.
 
         Safe to repeat after an error: a commit that took place unheard is found, not made again.
 
         Raises:
-            CommitUnsettled: The server has not noticed yet that the last try was cut off.
+            CommitUnsettled: The server has not noticed yet that the last attempt was cut off.
         """
         self.moved()
-        if not await self._recorded(flush):
-            await self._run(lambda connection: self._write(connection, flush))
+        if flush.sent:
+            await self._record_sent(flush)
+        if flush.endings:
+            if not await self._recorded(flush):
+                await self._run(lambda connection: self._write(connection, flush))
+            flush.counts += flush.written
         self.checkpoint(RECORD_COMMITTED)
-        return flush.counts
+
+    async def _record_sent(self, flush: Flush) -> None:
+        """Write what was sent over the line; what is not told by it becomes an ending, to be written with care."""
+        if self.line.is_wanted:
+            await self.call(self.line.connect)
+        self.checkpoint(RECORD_WRITTEN)  # nothing of a statement is there before all of it is
+        told = await self.line.record(list(map(_row, flush.sent)))
+        flush.unheard, told = told is None, told or set()
+        flush.counts[JobStatus.SENT] += len(told)
+        late = [ending_of(one) for one in flush.sent if (one.letter.claim.id, one.letter.claim.attempt) not in told]
+        flush.sent, flush.endings = (), [*flush.endings, *late]
 
     async def _recorded(self, flush: Flush) -> bool:
         """Whether the last try was committed unheard: its transaction was, and what it wrote is there."""
@@ -144,8 +162,13 @@ class Ledger:
         """What fails here was not committed; ``flush`` names the transaction only while it may have been."""
         flush.transaction = None
         transaction = commits.name(connection)
-        flush.counts = outbox.record(connection, flush.endings, worker=self.worker)
-        if wrong := _wrong_addresses(flush.endings):
+        ours: set[Attempt] = set()
+        if flush.unheard:
+            ours = sent.already_ours(connection, [one.row for one in flush.endings if one.says_sent])
+        endings = [one for one in flush.endings if not (one.says_sent and one.name in ours)]
+        flush.written = outbox.record(connection, endings, worker=self.worker)
+        flush.written[JobStatus.SENT] += len(ours)
+        if wrong := _wrong_addresses(endings):
             directory.mark_undeliverable(connection, wrong)
         flush.transaction = transaction
         self.checkpoint(RECORD_WRITTEN)
@@ -208,3 +231,18 @@ def _wrong_addresses(endings: Sequence[Ending]) -> list[Undeliverable]:
         for one in endings
         if one.settlement.undeliverable
     ]
+
+
+def _row(email: EmailAttempt) -> Row:
+    claim = email.letter.claim
+    return Row(
+        claim.id,
+        claim.attempt,
+        email.job.event_type,
+        email.code,
+        email.enhanced_code,
+        email.reply,
+        email.letter.to_email,
+        email.relay,
+        round(email.seconds * 1000),
+    )

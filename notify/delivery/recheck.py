@@ -9,11 +9,9 @@ from notify.domain.audience import STRENGTH
 from notify.domain.events import ChangeList
 from notify.domain.fan_out import NotTold, Occasion, Told, decide, plain_address
 from notify.domain.jobs import Job, Letter, Notification
-from notify.domain.outcomes import Expired, Skipped
+from notify.domain.outcomes import UNKNOWN_TYPE, Expired, Skipped
 from notify.domain.preferences import Person
 from notify.domain.schedule import AT_ONCE, Wait, rest
-
-UNKNOWN_TYPE = "unknown_type"
 
 Rechecked = tuple[Job, Letter | Skipped | Expired]
 

@@ -1,19 +1,23 @@
-"""Outcomes on their way to the table: written as they come, in batches of at most 50 rows or 50 ms."""
+"""Outcomes on their way to the table: written as they come, in small batches or after 50 ms."""
 
 import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
 
 import structlog
 
+from notify.domain.attempts import EmailAttempt
 from notify.domain.errors import NotifyError
+from notify.domain.settlement import Settlement
+from notify.domain.statuses import JobStatus, Verdict
 from notify.store.database import AWAY
 from notify.store.outbox import Ending
 
 MOST_ROWS = 50
 # While a batch is being written the next one gathers, and both are what a killed process repeats.
-ENOUGH_ROWS = 20
+ENOUGH_OF_THEM = 0.4
 LONGEST_WAIT_SECONDS = 0.05
 PAUSE_SECONDS = 0.5
 
@@ -25,51 +29,61 @@ class CommitUnsettled(NotifyError):
 @dataclass(slots=True)
 class Flush:
     """
-    A batch, and what is known of the last try to write it.
+    A batch, and what is known of the last attempt to write it.
 
-    ``transaction`` names the try whose commit may have taken place unheard; ``counts`` is what it
-    counted. A lost answer must not turn one letter into a repeated one.
+    ``sent`` are emails that the relay took without more ado; those that cannot be recorded as simply become
+    ``endings``. ``unheard`` says that some of these may have been recorded without anybody hearing of it;
+    ``transaction`` names the last attempt to record ``endings`` if its commit may have taken place unheard, and
+    ``written`` is what it counted. A lost answer must not turn one email into a repeated one. ``counts`` is what is
+    known to be recorded.
     """
 
-    endings: Sequence[Ending]
+    sent: Sequence[EmailAttempt] = ()
+    endings: Sequence[Ending] = ()
+    unheard: bool = False
     transaction: str | None = None
+    written: Counter[str] = field(default_factory=Counter)
     counts: Counter[str] = field(default_factory=Counter)
 
 
-Write = Callable[[Flush], Awaitable[Counter[str]]]
+Write = Callable[[Flush], Awaitable[None]]
+Recorded = EmailAttempt | Ending
 
 log = structlog.get_logger(__name__)
 
 
 class Recorder:
     """
-    Collects endings and writes them soon. Lives in one event loop.
+    Collects what became of emails and writes it soon. Lives in one event loop.
 
-    While the database is away the endings wait here, ``stuck`` says so, and nothing is dropped.
+    While the database is away all of it waits here, ``stuck`` says so, and nothing is dropped.
     ``unwritten`` of them would be sent again if the process were killed now.
 
     Args:
-        write: Records a batch in a transaction of its own.
+        write: Records a batch, and counts it there.
+        most: Rows in a batch.
         relieved: Called after each batch.
     """
 
-    def __init__(self, write: Write, *, relieved: Callable[[], None]) -> None:
+    def __init__(self, write: Write, *, relieved: Callable[[], None], most: int = MOST_ROWS) -> None:
         self.counts: Counter[str] = Counter()
         self.stuck = False
         self._write = write
         self._relieved = relieved
+        self._most = most
+        self._enough_rows = max(1, round(ENOUGH_OF_THEM * most))
         self.unwritten = 0
-        self._waiting: list[Ending] = []
+        self._waiting: list[Recorded] = []
         self._enough = asyncio.Event()
         self._any = asyncio.Event()
         self._closing = False
 
-    def put(self, ending: Ending) -> None:
-        """Take an ending; it is written within 50 ms if the database is there."""
+    def put(self, one: Recorded) -> None:
+        """Take an email that was sent, or another ending; it is written within 50 ms if the database is there."""
         self.unwritten += 1
-        self._waiting.append(ending)
+        self._waiting.append(one)
         self._any.set()
-        if len(self._waiting) >= ENOUGH_ROWS:
+        if len(self._waiting) >= self._enough_rows:
             self._enough.set()
 
     def hurry(self) -> None:
@@ -87,13 +101,18 @@ class Recorder:
         while not self._closing or self._waiting:
             await self._any.wait()
             await self._gather()
-            batch, self._waiting = self._waiting[:MOST_ROWS], self._waiting[MOST_ROWS:]
+            batch, self._waiting = self._waiting[: self._most], self._waiting[self._most :]
             if not self._waiting and not self._closing:
                 self._any.clear()
-            if len(self._waiting) < ENOUGH_ROWS and not self._closing:
+            if len(self._waiting) < self._enough_rows and not self._closing:
                 self._enough.clear()
             if batch:
-                await self._record(batch)
+                await self._record(
+                    Flush(
+                        sent=[one for one in batch if isinstance(one, EmailAttempt)],
+                        endings=[one for one in batch if isinstance(one, Ending)],
+                    )
+                )
                 self.unwritten -= len(batch)
                 self._relieved()
 
@@ -104,24 +123,44 @@ class Recorder:
         except TimeoutError:
             return
 
-    async def _record(self, batch: Sequence[Ending]) -> None:
+    async def _record(self, flush: Flush) -> None:
         """Write the batch; if that fails for good, each ending by itself, so that one costs no other its record."""
+        left: Sequence[Ending] = ()
+        unheard = bool(flush.unheard or flush.sent)
         try:
-            self.counts += await self._written(Flush(batch))
+            await self._insist(flush)
         except Exception:
-            log.exception("outcomes.refused", jobs=[one.name for one in batch])
-            if len(batch) > 1:
-                for one in batch:
-                    await self._record([one])
+            left = [*map(ending_of, flush.sent), *flush.endings]
+            log.exception("outcomes.refused", jobs=[one.name for one in left])
+        self.counts += flush.counts
+        for one in left if len(left) > 1 else ():
+            await self._record(Flush(endings=[one], unheard=unheard))
 
-    async def _written(self, flush: Flush) -> Counter[str]:
+    async def _insist(self, flush: Flush) -> None:
+        rows = len(flush.sent) + len(flush.endings)
         while True:
             try:
-                counts = await self._write(flush)
+                await self._write(flush)
             except (*AWAY, CommitUnsettled) as error:
                 self.stuck = True
-                log.warning("outcomes.waiting", rows=len(flush.endings), error=type(error).__name__)
+                log.warning("outcomes.waiting", rows=rows, error=type(error).__name__)
                 await asyncio.sleep(PAUSE_SECONDS)
             else:
                 self.stuck = False
-                return counts
+                return
+
+
+def ending_of(email: EmailAttempt, settlement: Settlement | None = None) -> Ending:
+    """
+    The end of this attempt.
+
+    Args:
+        settlement: None: the email was sent.
+    """
+    return Ending(
+        job=email.job,
+        settlement=settlement or Settlement(verdict=Verdict.SENT, status=JobStatus.SENT, answer=email.answer),
+        to_email=email.letter.to_email,
+        relay=email.relay,
+        took=timedelta(seconds=email.seconds),
+    )

@@ -33,6 +33,8 @@ class Route:
         self.channel = channel
         self.troubled = False
         self.resized: Callable[[], None] = _nobody
+        self._most = channel.sessions
+        self._is_shared = channel.fleet_sessions is not None
         self._pace = Pace(channel.sessions)
         self._share = FleetShare(channel, database, worker=worker, call=call, changed=self._resize)
         self._suspicion = Suspicion()
@@ -43,7 +45,7 @@ class Route:
     @property
     def sessions(self) -> int:
         """How many emails may be on their way at once."""
-        return min(self._pace.sessions, self._share.sessions)
+        return min(self._pace.sessions, self._share.sessions) if self._is_shared else self._pace.sessions
 
     async def has_room(self) -> bool:
         """Whether this process may have a session, of those that all workers share; ``rest`` must be called after."""
@@ -118,12 +120,13 @@ class Route:
 
     def took(self) -> bool:
         """The relay took an email; whether that is news: then ``worked`` must be called."""
-        if self._pace.taken():
+        if self._pace.sessions < self._most and self._pace.taken():
             self._resize()
-        news, self.troubled = self.troubled, False
-        if news:
-            self._suspicion.cleared()
-        return news
+        if not self.troubled:
+            return False
+        self.troubled = False
+        self._suspicion.cleared()
+        return True
 
     async def draw(self, most: int) -> Room:
         """Take the room for as many letters as the relay's rate leaves, at most so many."""

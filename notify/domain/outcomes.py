@@ -8,7 +8,7 @@ from enum import StrEnum
 class Phase(StrEnum):
     """Where in the conversation with the relay something happened."""
 
-    LAST_LOOK = "last_look"
+    RECHECK = "recheck"
     RENDER = "render"
     CONNECT = "connect"
     GREETING = "greeting"
@@ -36,6 +36,12 @@ class Answer:
     text: str = ""
 
 
+# Reasons that several parts give.
+POISON = "poison"
+INTERNAL_ERROR = "internal_error"
+UNKNOWN_TYPE = "unknown_type"
+UNKNOWN_TOPIC = "unknown_topic"
+LEASE_LOST = "lease_lost"
 # The reason of a release where it is the sessions that are too many, not the emails.
 TOO_MANY_SESSIONS = "too_many_sessions"
 

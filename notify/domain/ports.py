@@ -3,22 +3,9 @@
 from collections.abc import Callable
 from typing import Protocol
 
-from notify.domain.jobs import Letter
+from notify.domain.attempts import EmailAttempt
 from notify.domain.outcomes import Outcome, Released
 from notify.domain.rates import Rate
-
-
-class ClaimedEmail(Protocol):
-    """One email that this process has claimed and is about to send."""
-
-    @property
-    def letter(self) -> Letter: ...
-
-    def still_ours(self) -> bool:
-        """
-        Whether the lease holds. Asked immediately before the content is handed over: False means
-        that nothing may be sent any more (the outcome is ``Released``).
-        """
 
 
 class Channel(Protocol):
@@ -54,18 +41,23 @@ class Channel(Protocol):
 
     async def carry(
         self,
-        first: ClaimedEmail,
+        first: EmailAttempt,
         *,
-        following: Callable[[ClaimedEmail], ClaimedEmail | None],
-        ended: Callable[[ClaimedEmail, Outcome], None],
+        following: Callable[[EmailAttempt], EmailAttempt | None],
+        sent: Callable[[EmailAttempt], None],
+        ended: Callable[[EmailAttempt, Outcome], None],
     ) -> None:
         """
-        Render and hand over letters, one after the other. Never raises for what a relay or a template can do.
+        Render and hand over emails, one after the other. Never raises for what a relay or a template can do.
+
+        Of each email either *sent* or *ended* is told, once. Immediately before the content is handed over, the lease
+        is looked at; if it is over, nothing is sent (the outcome is ``Released``).
 
         Args:
-            following: The letter to carry after this one; None: there is none. Asked as late as can
-                be; at most one letter is under way besides the one it follows.
-            ended: Told once of each letter what became of it.
+            following: The email to carry after this one; None: there is none. Asked as late as can
+                be; at most one email is under way besides the one it follows.
+            sent: The relay has taken the email with a plain yes, which is noted on it.
+            ended: Anything else became of it.
         """
 
     async def close(self) -> None:

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 
+from notify.domain.statuses import EventStatus, JobStatus
+
 # Beside emails that are due, upkeep works a tenth of the time; the whole machine may be one core.
 RESTS_PER_BATCH = 9
 SLOW_FACTOR = 3
@@ -28,13 +30,15 @@ class Kept:
     @property
     def emails(self) -> Mapping[str, timedelta]:
         """By the final status of a job."""
-        unsent = dict.fromkeys(("dead", "expired", "cancelled"), self.dead)
-        return {"sent": self.sent, "skipped": self.sent, **unsent}
+        unsent: dict[str, timedelta] = dict.fromkeys(
+            (JobStatus.DEAD, JobStatus.EXPIRED, JobStatus.CANCELLED), self.dead
+        )
+        return {JobStatus.SENT: self.sent, JobStatus.SKIPPED: self.sent, **unsent}
 
     @property
     def events(self) -> Mapping[str, timedelta]:
         """By the final status of an event."""
-        return {"done": self.sent, "dead": self.dead}
+        return {EventStatus.DONE: self.sent, EventStatus.DEAD: self.dead}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,6 +8,7 @@ from typing import assert_never
 from notify.domain.backoff import next_delay
 from notify.domain.claims import Claim
 from notify.domain.outcomes import Answer, Blame, Dead, Expired, Outcome, Phase, Released, Retry, Sent, Skipped
+from notify.domain.statuses import JobStatus, Verdict
 
 AT_ONCE = timedelta(0)
 # A letter that the relay hangs up on every time, while it takes all others, must not spin.
@@ -27,8 +28,8 @@ class Settlement:
     ``ambiguous`` is counted besides, whatever becomes of the row: the letter may be out.
     """
 
-    verdict: str
-    status: str
+    verdict: Verdict
+    status: JobStatus
     delay: timedelta | None = None
     failed: bool = False
     reason: str | None = None
@@ -41,20 +42,24 @@ def settle(outcome: Outcome, claim: Claim, *, rng: Random) -> Settlement:
     """What the row becomes: a retry beyond the budget is dead, everything else is what it says."""
     match outcome:
         case Sent(answer=answer):
-            return Settlement(verdict="sent", status="sent", answer=answer)
+            return Settlement(verdict=Verdict.SENT, status=JobStatus.SENT, answer=answer)
         case Retry():
             return _later_or_dead(outcome, claim, rng=rng)
         case Dead(reason=reason, answer=answer, undeliverable=undeliverable):
-            return Settlement(verdict="dead", status="dead", reason=reason, answer=answer, undeliverable=undeliverable)
+            return Settlement(
+                verdict=Verdict.DEAD, status=JobStatus.DEAD, reason=reason, answer=answer, undeliverable=undeliverable
+            )
         case Skipped(reason=reason):
-            answer = Answer(phase=Phase.LAST_LOOK)
-            return Settlement(verdict="skipped", status="skipped", reason=reason, answer=answer)
+            answer = Answer(phase=Phase.RECHECK)
+            return Settlement(verdict=Verdict.SKIPPED, status=JobStatus.SKIPPED, reason=reason, answer=answer)
         case Expired():
-            answer = Answer(phase=Phase.LAST_LOOK)
-            return Settlement(verdict="expired", status="expired", reason=EXPIRED, answer=answer)
+            answer = Answer(phase=Phase.RECHECK)
+            return Settlement(verdict=Verdict.EXPIRED, status=JobStatus.EXPIRED, reason=EXPIRED, answer=answer)
         case Released(reason=reason, blame=blame, answer=answer):
             delay = _pause(blame, answer)
-            return Settlement(verdict="released", status="pending", delay=delay, reason=reason, answer=answer)
+            return Settlement(
+                verdict=Verdict.RELEASED, status=JobStatus.PENDING, delay=delay, reason=reason, answer=answer
+            )
         case _:
             assert_never(outcome)
 
@@ -72,8 +77,8 @@ def _later_or_dead(outcome: Retry, claim: Claim, *, rng: Random) -> Settlement:
     budget = min(claim.max_failures, outcome.max_failures or claim.max_failures)
     spent = failures >= budget
     return Settlement(
-        verdict="dead" if spent else "retry",
-        status="dead" if spent else "pending",
+        verdict=Verdict.DEAD if spent else Verdict.RETRY,
+        status=JobStatus.DEAD if spent else JobStatus.PENDING,
         delay=None if spent else next_delay(failures, rng=rng, floor=outcome.floor),
         failed=True,
         reason=outcome.reason,

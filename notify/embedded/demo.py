@@ -15,6 +15,7 @@ import notify
 from notify import wiring
 from notify.domain.errors import NotifyError
 from notify.domain.preferences import Person
+from notify.domain.statuses import JobStatus
 from notify.embedded.completion import replaced
 from notify.embedded.holding import RunningStack
 from notify.embedded.letter import read
@@ -107,7 +108,7 @@ def play(settings: Settings, running: RunningStack) -> Facts:
             {"username": job.username, "actor": event.actor, "why": job.why or ""}
             for event in events
             for job in event.people
-            if job.status != "sent"
+            if job.status != JobStatus.SENT
         ],
         "urls": running.urls,
     }
@@ -153,7 +154,7 @@ def _settled(database: Database, keys: Sequence[str]) -> list[EventWithPeople]:
 
 def _emails(events: Iterable[EventWithPeople], folder: Path | None) -> list[Facts]:
     """The emails that were caught; with a relay elsewhere, what the table says of them."""
-    sent = {f"<{job.message_id}>": job for event in events for job in event.people if job.status == "sent"}
+    sent = {f"<{job.message_id}>": job for event in events for job in event.people if job.status == JobStatus.SENT}
     if folder is None:
         return [
             {"to": job.to_email or "", "subject": RELAY_ELSEWHERE, "reason": job.reason, "message_id": name}

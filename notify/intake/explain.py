@@ -9,9 +9,10 @@ from notify.domain.audience import Concerned, Reason
 from notify.domain.claims import Lane
 from notify.domain.events import Event
 from notify.domain.fan_out import Decision, Rule, Step, Told, resolve
+from notify.domain.outcomes import UNKNOWN_TOPIC, UNKNOWN_TYPE
 from notify.domain.preferences import NO_CHOICES, Choices, Person
 from notify.domain.schedule import Hold, Wait, clock, hold
-from notify.intake.fan_out import UNKNOWN_CL, UNKNOWN_TYPE, Facts, audience_of, facts_about, standing
+from notify.intake.fan_out import Facts, audience_of, facts_about, standing
 from notify.intake.receive import receive
 from notify.intake.schema import EventIn
 from notify.store import bundles, directory, events, preferences
@@ -21,7 +22,7 @@ from notify.store.jobs import NotificationView
 NOT_CONCERNED = "not_concerned"
 MOST_NAMES = 5
 NOT_YET = {
-    UNKNOWN_CL: "the directory knows neither author nor reviewers of the change list; the event waits",
+    UNKNOWN_TOPIC: "the directory knows neither author nor reviewers of the change list; the event waits",
     UNKNOWN_TYPE: "nobody can choose about this kind of event yet; the event waits",
 }
 

@@ -18,6 +18,7 @@ from notify.domain.events import COMMENT_MENTIONED, ChangeList, Event
 from notify.domain.fan_out import Decision, NotTold, Occasion, Told, decide
 from notify.domain.measures import Count, Measure, bucket, uncounted
 from notify.domain.mentions import Names, Readings, mentioned
+from notify.domain.outcomes import UNKNOWN_TOPIC, UNKNOWN_TYPE
 from notify.domain.ports import Doorbell
 from notify.domain.preferences import NO_CHOICES, Choices, EventType, Person
 from notify.domain.stages import DELIVER, FAN_OUT
@@ -33,9 +34,6 @@ from notify.store.database import Database
 from notify.store.items import Ending
 from notify.store.notifications import SKIPPED, TOLD, NewNotification
 from notify.work.stage import counted
-
-UNKNOWN_CL = "unknown_cl"
-UNKNOWN_TYPE = "unknown_type"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -167,7 +165,7 @@ def audience_of(event: Event, facts: Facts) -> Sequence[Concerned] | str:
     if trigger is None or event.type not in facts.known.event_types:
         return UNKNOWN_TYPE
     if change_list is None or not (change_list.author or change_list.reviewers):
-        return UNKNOWN_CL
+        return UNKNOWN_TOPIC
     return trigger(event, circle_of(event, change_list, facts))
 
 

@@ -149,7 +149,7 @@ def _event_type(code: str, category: str, description: str, required: bool, defa
 def _choices(rows: Sequence[tuple[Any, ...]]) -> Choices:
     """What the person has stored that these notifications depend on; the one object for all who have nothing."""
     stored = rows[0][_OF_TOLD + len(PERSON) :]
-    if stored[0] is None and all([row[16] is None and not row[17] and not row[18] for row in rows]):
+    if stored[0] is None and all(row[16] is None and not row[17] and not row[18] for row in rows):
         return NO_CHOICES
     named = dict(zip(STORED, stored, strict=True))
     of_all = {name: named[name] for name in SWITCHES} | {"schedule": schedule_of(named)} if stored[0] else {}

@@ -29,8 +29,8 @@ from sqlalchemy import Connection
 
 from notify.domain.backoff import next_delay
 from notify.domain.claims import WAITING, Claim, Lane
+from notify.domain.outcomes import POISON
 
-POISON = "poison"
 MOST_LAPSES = 3
 # With ten attempts: 30 s doubling to 15 min, about an hour in all.
 FIRST_WAIT = timedelta(seconds=30)

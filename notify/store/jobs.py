@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Select, case, func, select, true
 
@@ -107,7 +107,7 @@ class EventView:
     topic: str
     actor: str
     occurred_at: datetime
-    status: Literal["pending", "working", "done", "dead"]
+    status: EventStatus
     failures: int
     last_error: str | None
     created_at: datetime
@@ -264,7 +264,7 @@ def of_event(connection: Connection, key: str) -> EventWithPeople | None:
     if row is None:
         return None
     people = _told(connection, _NOTIFICATIONS.where(_note.event_id == row["id"]).order_by(_note.id))
-    return EventWithPeople(**row, people=people)
+    return EventWithPeople(**{**row, "status": EventStatus(row["status"])}, people=people)
 
 
 def of_job(connection: Connection, job: JobView) -> list[NotificationView]:

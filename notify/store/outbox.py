@@ -28,21 +28,15 @@ from sqlalchemy import (
 
 from notify.domain.claims import Claim, Lane
 from notify.domain.jobs import Job
-from notify.domain.outcomes import Answer, Phase
+from notify.domain.outcomes import POISON, Answer, Phase
 from notify.domain.settlement import Settlement
 from notify.domain.stages import DELIVER
-from notify.domain.statuses import JobStatus
-from notify.store import facts, items, stats
-from notify.store.items import POISON, Attempt
+from notify.domain.statuses import AMBIGUOUS, LAPSE, JobStatus, Verdict
+from notify.store import facts, items, sent, stats
+from notify.store.items import Attempt
 from notify.store.notifications import first_type
 from notify.store.records import records
 from notify.store.tables import email_attempts, email_jobs, work_items
-
-LATE_SUCCESS = "late_success"
-DUPLICATE_SENT = "duplicate_sent"
-LEASE_LOST = "lease_lost"
-AMBIGUOUS = "ambiguous"
-LAPSE = "lapse"
 
 _row = email_jobs.c
 
@@ -71,6 +65,22 @@ class Ending:
     def says_sent(self) -> bool:
         """Whether the email is out, which is true whoever holds its lease."""
         return self.settlement.status == JobStatus.SENT
+
+    @property
+    def row(self) -> sent.Row:
+        """The same for an email that is out."""
+        answer = self.settlement.answer or Answer(phase=Phase.FINAL_DOT)
+        return sent.Row(
+            id=self.job.claim.id,
+            attempt=self.job.claim.attempt,
+            event_type=self.job.event_type,
+            code=answer.code,
+            enhanced=answer.enhanced,
+            reply=answer.text,
+            address=self.to_email,
+            relay=self.relay,
+            took_ms=self.took_ms,
+        )
 
     @property
     def took_ms(self) -> int | None:
@@ -153,39 +163,6 @@ _END_JOBS = (
     .values(_FACTS)
     .returning(_row.id)
 )
-_SENT = """
-    WITH ending AS MATERIALIZED (
-        SELECT * FROM unnest(
-            %(ids)s::bigint[], %(attempts)s::int[], %(codes)s::smallint[], %(enhanced)s::text[], %(replies)s::text[],
-            %(addresses)s::text[], %(relays)s::text[], %(took)s::int[], %(types)s::text[]
-        ) AS ending(id, attempt, code, enhanced, reply, address, relay, took, event_type)
-    ), locked AS MATERIALIZED (
-        SELECT item.id, item.attempt, item.lane FROM notify.work_items AS item
-        WHERE item.stage = 'deliver' AND item.id = ANY (%(ids)s::bigint[]) ORDER BY item.id FOR UPDATE
-    ), gone AS (
-        DELETE FROM notify.work_items AS item
-        WHERE item.stage = 'deliver' AND item.id = ANY (ARRAY(
-            SELECT locked.id FROM locked JOIN ending ON ending.id = locked.id AND ending.attempt = locked.attempt
-            WHERE locked.lane = 8
-        ))
-        RETURNING item.id, item.attempt, item.lapses
-    ), told AS (
-        UPDATE notify.email_jobs AS job
-        SET status = 'sent', finished_at = now(), attempts = ending.attempt, lapses = gone.lapses,
-            outcome_reason = NULL, last_code = ending.code, last_enhanced_code = ending.enhanced,
-            relay_reply = ending.reply,
-            to_email = coalesce(ending.address, job.to_email), relay = ending.relay, sent_in_ms = ending.took
-        FROM ending JOIN gone ON gone.id = ending.id AND gone.attempt = ending.attempt
-        WHERE job.id = ANY (%(ids)s::bigint[]) AND job.id = ending.id AND job.status = 'pending'
-        RETURNING job.id, job.attempts, ending.event_type
-    ), counted AS (
-        INSERT INTO notify.delivery_stats AS stats (minute, worker, event_type, outcome, count)
-        SELECT date_trunc('minute', now()), %(worker)s, told.event_type, 'sent', count(*)
-        FROM told GROUP BY told.event_type
-        ON CONFLICT (minute, worker, event_type, outcome) DO UPDATE SET count = stats.count + excluded.count
-    )
-    SELECT told.id, told.attempts FROM told
-"""
 _LOCK = select(_row.id, _row.status).where(_row.id == _IDS).order_by(_row.id).with_for_update()
 _forgotten = (
     delete(work_items)
@@ -262,29 +239,9 @@ def record(connection: Connection, endings: Sequence[Ending], *, worker: UUID) -
 
     Returns how many by verdict.
     """
-    told = _record_plain(connection, [one for one in endings if one.says_sent], worker=worker)
+    told = sent.record(connection, [one.row for one in endings if one.says_sent], worker=worker)
     endings = [one for one in endings if not (one.says_sent and one.name in told)]
     return Counter({JobStatus.SENT: len(told)} if told else {}) + _record_with_care(connection, endings, worker=worker)
-
-
-def _record_plain(connection: Connection, endings: Sequence[Ending], *, worker: UUID) -> set[Attempt]:
-    """Write and count in one statement what is out and was ours until now; which. The rest is looked at with care."""
-    if not endings:
-        return set()
-    answers = [one.settlement.answer or Answer(phase=Phase.FINAL_DOT) for one in endings]
-    values = {
-        "worker": worker,
-        "ids": [one.job.claim.id for one in endings],
-        "attempts": [one.job.claim.attempt for one in endings],
-        "codes": [answer.code for answer in answers],
-        "enhanced": [answer.enhanced for answer in answers],
-        "replies": [answer.text for answer in answers],
-        "addresses": [one.to_email for one in endings],
-        "relays": [one.relay for one in endings],
-        "took": [one.took_ms for one in endings],
-        "types": [one.job.event_type for one in endings],
-    }
-    return {(id_, attempt) for id_, attempt in connection.exec_driver_sql(_SENT, values)}
 
 
 def _record_with_care(connection: Connection, endings: Sequence[Ending], *, worker: UUID) -> Counter[str]:
@@ -296,11 +253,12 @@ def _record_with_care(connection: Connection, endings: Sequence[Ending], *, work
     in_time = {one.name for one in endings if one.name in settled and one.name[0] in written}
     late = _record_late(connection, [one for one in endings if one.name not in in_time and one.says_sent])
     verdicts = [
-        (one, one.settlement.verdict if one.name in in_time else late.get(one.name, LEASE_LOST)) for one in endings
+        (one, one.settlement.verdict if one.name in in_time else late.get(one.name, Verdict.LEASE_LOST))
+        for one in endings
     ]
-    sent = {JobStatus.SENT, LATE_SUCCESS, DUPLICATE_SENT}
+    sent = {Verdict.SENT, Verdict.LATE_SUCCESS, Verdict.DUPLICATE_SENT}
     _keep(connection, [_attempt(one) for one, verdict in verdicts if verdict not in sent])
-    counts = Counter((one.job.event_type, verdict) for one, verdict in verdicts)
+    counts = Counter[tuple[str, str]]((one.job.event_type, verdict) for one, verdict in verdicts)
     counts.update((one.job.event_type, AMBIGUOUS) for one in endings if one.settlement.ambiguous)
     stats.count(connection, worker=worker, counts=counts)
     return Counter(verdict for _, verdict in verdicts)
@@ -312,7 +270,7 @@ def _end_jobs(connection: Connection, endings: Sequence[Ending]) -> set[int]:
     return set(connection.scalars(_END_JOBS, _parameters(endings)))
 
 
-def _record_late(connection: Connection, endings: Sequence[Ending]) -> dict[Attempt, str]:
+def _record_late(connection: Connection, endings: Sequence[Ending]) -> dict[Attempt, Verdict]:
     """Write that these emails were sent; of several attempts of one job the first is the one that was."""
     if not endings:
         return {}
@@ -322,7 +280,9 @@ def _record_late(connection: Connection, endings: Sequence[Ending]) -> dict[Atte
     verdicts = {}
     for one in endings:
         if one.job.claim.id in before:
-            verdicts[one.name] = DUPLICATE_SENT if before[one.job.claim.id] == JobStatus.SENT else LATE_SUCCESS
+            verdicts[one.name] = (
+                Verdict.DUPLICATE_SENT if before[one.job.claim.id] == JobStatus.SENT else Verdict.LATE_SUCCESS
+            )
             before[one.job.claim.id] = JobStatus.SENT
     return verdicts
 

@@ -24,6 +24,7 @@ from sqlalchemy.dialects.postgresql import ARRAY, aggregate_order_by
 
 from notify.domain.claims import Lane
 from notify.domain.stages import DELIVER, FAN_OUT
+from notify.domain.statuses import Verdict
 from notify.store.tables import IN_A_LANE, delivery_stats, email_attempts, work_items
 
 MINUTES = 5
@@ -92,7 +93,7 @@ def at_work(connection: Connection) -> Sequence[AtWork]:
         _NONE.label("events"),
         row["count"].label("sent"),
         literal(None, work_items.c.due_at.type).label("until"),
-    ).where(row.minute >= func.now() - literal(timedelta(minutes=MINUTES)), row.outcome == "sent")
+    ).where(row.minute >= func.now() - literal(timedelta(minutes=MINUTES)), row.outcome == Verdict.SENT)
     held = (_leased(DELIVER, letters=_ONE, events=_NONE), _leased(FAN_OUT, letters=_NONE, events=_ONE))
     each = union_all(sent, *held).subquery("each").c
     sums = [cast(func.sum(each[name]), BigInteger).label(name) for name in ("letters", "events", "sent")]

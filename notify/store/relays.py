@@ -48,10 +48,10 @@ class Standing:
     @property
     def is_open(self) -> bool:
         """Whether letters must wait."""
-        return bool(self.deferred_by)
+        return bool(self.held_open_by)
 
     @property
-    def deferred_by(self) -> frozenset[str]:
+    def held_open_by(self) -> frozenset[str]:
         """What makes letters wait: whom failures were held against, ``muted``, both, or nothing."""
         blamed = {(self.reason or "").partition(":")[0]} if self.state == OPEN else set()
         return frozenset(blamed | ({MUTED} if self.is_muted else set()))

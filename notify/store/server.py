@@ -8,7 +8,7 @@ from sqlalchemy import Connection, bindparam, text
 
 from notify.store.tables import SCHEMA
 
-HOT_TABLES = ("work_items", "events", "email_jobs", "email_attempts", "delivery_stats")
+HOT_TABLES = ("work_items", "events", "notifications", "email_jobs", "bundles", "email_attempts", "delivery_stats")
 LONG = timedelta(minutes=1)
 
 # A vacuum's own snapshot keeps no other vacuum from anything; one in another database keeps nobody here.

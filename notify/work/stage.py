@@ -13,12 +13,12 @@ from sqlalchemy import Connection
 
 from notify.checkpoints import Checkpoint, pass_by
 from notify.domain.claims import Claim, Lane
+from notify.domain.outcomes import INTERNAL_ERROR
 from notify.store import items
 from notify.store.database import AWAY, Database
 from notify.store.items import Ending
 
 MOST_BURIED = 100
-INTERNAL_ERROR = "internal_error"
 
 log = structlog.get_logger(__name__)
 

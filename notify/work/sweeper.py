@@ -68,7 +68,7 @@ class Sweeper:
             thread.start()
 
     def wake(self, name: str) -> None:
-        """There is work for this stage: look now, if it is looked after here. From any thread."""
+        """There is work for this stage: begin now, if it is looked after here. From any thread."""
         if name in self._awake:
             self._awake[name].set()
 
@@ -85,11 +85,11 @@ class Sweeper:
     def _sweep(self, beat: Beat) -> None:
         awake = self._awake[beat.name]
         while True:
-            awake.wait(self._seconds * self._rng.uniform(2 / 3, 4 / 3))
+            woken = awake.wait(self._seconds * self._rng.uniform(2 / 3, 4 / 3))
             awake.clear()
             if self._stopping:
                 return
-            self._look_after(beat)
+            self._look_after(beat, woken=woken)
             self._will_look(beat)
 
     def _will_look(self, beat: Beat) -> None:
@@ -102,9 +102,9 @@ class Sweeper:
             self._count(Measure.SWEEP_FOUND, beat.name)
         return found
 
-    def _look_after(self, beat: Beat) -> None:
+    def _look_after(self, beat: Beat, *, woken: bool) -> None:
         try:
-            if not self._stopping and self._finds_work(beat):
+            if woken or self._finds_work(beat):
                 self._promise(beat.name, LONGEST_WORK_SECONDS)
                 beat.work()
         except Exception as error:  # noqa: BLE001 - a sweep that fails must not be the last

@@ -31,7 +31,7 @@ FILL = """
         now() - n * interval '1 minute', 'refused'
     FROM generate_series(1, :history) AS n;
     INSERT INTO notify.work_items (stage, id, lane, due_at, reason)
-    SELECT 'fan_out', id, 9, finished_at, 'unknown_cl' FROM notify.events WHERE status = 'dead'
+    SELECT 'fan_out', id, 9, finished_at, 'unknown_topic' FROM notify.events WHERE status = 'dead'
     UNION ALL SELECT 'deliver', id, 9, finished_at, 'refused' FROM notify.email_jobs WHERE status = 'dead';
     INSERT INTO notify.delivery_stats (minute, worker, event_type, outcome, count)
     SELECT date_trunc('minute', now()) - n * interval '1 minute', gen_random_uuid(), 'cl.comment.created', 'sent', 1
@@ -108,7 +108,7 @@ def test_a_reading_reads_no_large_table_from_end_to_end(aged: Database) -> None:
     assert not {table for one in sent for table in tables_scanned(plan_of(aged, one))} & LARGE
     assert [one.value for one in families["notify_due"].samples] == [0, 1]
     dead = {tuple(one.labels.values()): one.value for one in families["notify_dead_last_day"].samples}
-    assert dead["fan_out", "unknown_cl"] == dead["deliver", "refused"] == DEAD
+    assert dead["fan_out", "unknown_topic"] == dead["deliver", "refused"] == DEAD
 
 
 def test_a_reading_meets_few_rows_of_the_history(aged: Database) -> None:

@@ -87,7 +87,7 @@ def test_who_is_not_concerned_is_told_whom_it_concerns(notify: Notify, office: O
 @pytest.mark.usefixtures("office")
 def test_an_event_that_waits_for_the_directory_says_so(notify: Notify) -> None:
     notify("emit", "-", stdin=json.dumps(MERGE | {"cl": {"link": "CL-9"}}))
-    assert notify("explain", "m1", "bob", "--json").json["why"] == "unknown_cl"
+    assert notify("explain", "m1", "bob", "--json").json["why"] == "unknown_topic"
 
 
 @pytest.mark.usefixtures("office")

@@ -269,7 +269,7 @@ def test_a_burial_ends_no_more_than_its_limit(queue: Queue) -> None:
 
 
 def test_a_dead_item_is_due_no_more(queue: Queue) -> None:
-    queue.put(lane=Lane.DEAD, reason="unknown_cl")
+    queue.put(lane=Lane.DEAD, reason="unknown_topic")
     assert queue.claim() == []
     assert queue.claim_lapsed() is None
     assert queue.outlook() == Outlook(due=False, alone=False)
@@ -332,23 +332,23 @@ def test_what_is_given_back_keeps_its_place_and_has_not_failed(queue: Queue) -> 
 def test_what_failed_waits_twice_as_long_each_time(queue: Queue, failures: int) -> None:
     item_id = queue.put(failures=failures, lane=Lane.URGENT)
     (found,) = queue.claim()
-    ending = items.later(found, "unknown_cl", rng=Random(1))
+    ending = items.later(found, "unknown_topic", rng=Random(1))
     assert queue.settle(ending) == {item_id}
     expected = min(15 * 60, 30 * 2**failures)
     assert expected / 2 <= ending.due_in <= expected
     waits = queue.standing(item_id)
     assert waits is not None
-    assert (waits["lane"], waits["failures"], waits["reason"]) == (Lane.URGENT, failures + 1, "unknown_cl")
+    assert (waits["lane"], waits["failures"], waits["reason"]) == (Lane.URGENT, failures + 1, "unknown_topic")
     assert queue.claim() == []
 
 
 def test_the_failure_that_spends_the_budget_ends_the_item(queue: Queue) -> None:
     item_id = queue.put(failures=1, max_failures=2)
     (found,) = queue.claim()
-    assert queue.settle(items.later(found, "unknown_cl", rng=Random(1))) == {item_id}
+    assert queue.settle(items.later(found, "unknown_topic", rng=Random(1))) == {item_id}
     ended = queue.standing(item_id)
     assert ended is not None
-    assert (ended["lane"], ended["failures"], ended["reason"]) == (Lane.DEAD, 2, "unknown_cl")
+    assert (ended["lane"], ended["failures"], ended["reason"]) == (Lane.DEAD, 2, "unknown_topic")
 
 
 def test_a_late_worker_settles_nothing(queue: Queue) -> None:

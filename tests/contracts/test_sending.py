@@ -16,10 +16,10 @@ import pytest
 
 from notify.channels.email.channel import EmailChannel
 from notify.channels.email.smtp.relay import Relay
+from notify.domain.attempts import EmailAttempt
 from notify.domain.jobs import Letter
 from notify.domain.measures import Measure
 from notify.domain.outcomes import Answer, Blame, Dead, Expired, Outcome, Phase, Released, Retry, Sent, Skipped
-from notify.domain.ports import ClaimedEmail
 from tests.support.letters import NOON, composer, letter
 from tests.support.smtp import DATA, DOT, MAIL, RCPT, Said, ScriptedRelay
 
@@ -69,22 +69,11 @@ class Script:
         return self.says
 
 
-@dataclass(slots=True)
-class Claimed:
-    """One email; ``ours`` False: its lease has run out."""
-
-    letter: Letter
-    ours: bool = True
-
-    def still_ours(self) -> bool:
-        return self.ours
-
-
 @dataclass
 class Run:
     """What became of emails that one session was to carry, and what the relay has."""
 
-    emails: Sequence[Claimed]
+    emails: Sequence[EmailAttempt]
     relay: ScriptedRelay
     timeout: timedelta = LONG
     outcomes: dict[str, Outcome] = field(default_factory=dict)
@@ -95,7 +84,7 @@ class Run:
         asyncio.run(self._carried(left))
         self.taken = Counter(one.recipient for one in self.relay.letters)
 
-    async def _carried(self, left: list[Claimed]) -> None:
+    async def _carried(self, left: list[EmailAttempt]) -> None:
         channel = EmailChannel(
             Relay.from_url(self.relay.url),
             WRITER,
@@ -107,10 +96,15 @@ class Run:
             count=self._count,
         )
         while left:
-            await channel.carry(left.pop(0), following=lambda _: left.pop(0) if left else None, ended=self._ended)
+            await channel.carry(
+                left.pop(0), following=lambda _: left.pop(0) if left else None, sent=self._sent, ended=self._ended
+            )
         await channel.close()
 
-    def _ended(self, email: ClaimedEmail, outcome: Outcome) -> None:
+    def _sent(self, email: EmailAttempt) -> None:
+        self._ended(email, Sent(answer=email.answer))
+
+    def _ended(self, email: EmailAttempt, outcome: Outcome) -> None:
         name = email.letter.to_email
         assert name not in self.outcomes
         self.outcomes[name] = outcome
@@ -121,8 +115,8 @@ class Run:
         self.phases[label] += 1
 
 
-def emails(count: int = EMAILS) -> list[Claimed]:
-    return [Claimed(letter(number, to=f"{number}@example.com")) for number in range(1, count + 1)]
+def emails(count: int = EMAILS) -> list[EmailAttempt]:
+    return [EmailAttempt(letter=letter(number, to=f"{number}@example.com")) for number in range(1, count + 1)]
 
 
 def speaking(way: Way, script: Script) -> ScriptedRelay:
@@ -228,7 +222,7 @@ def test_a_relay_that_ends_it_takes_one_email_at_most_with_it_and_the_others_go_
 @ways
 def test_an_email_whose_lease_has_run_out_does_not_reach_the_relay_and_keeps_no_other_from_it(way: Way) -> None:
     waiting = emails()
-    waiting[ODD_ONE - 1].ours = False
+    waiting[ODD_ONE - 1].leased_until = 0.0
     with speaking(way, Script()) as relay:
         run = Run(waiting, relay)
     assert in_short(odd_one(run)) == (Released, "lease_lost", None)
@@ -252,7 +246,7 @@ def test_an_email_that_cannot_be_sent_stands_in_no_others_way(
     way: Way, odd: Letter, expected: tuple[type, str, Phase | None]
 ) -> None:
     waiting = emails()
-    waiting[ODD_ONE - 1] = Claimed(odd)
+    waiting[ODD_ONE - 1] = EmailAttempt(letter=odd)
     with speaking(way, Script()) as relay:
         run = Run(waiting, relay)
         assert relay.connections == 1
@@ -299,6 +293,7 @@ class Stopped:
             channel.carry(
                 left.pop(0),
                 following=lambda _: left.pop(0) if left else None,
+                sent=lambda email: self.outcomes.append(Sent(answer=email.answer)),
                 ended=lambda _, outcome: self.outcomes.append(outcome),
             )
         )

@@ -8,6 +8,7 @@ from sqlalchemy import select
 
 from notify.delivery import by_hand
 from notify.domain.settlement import Settlement
+from notify.domain.statuses import JobStatus, Verdict
 from notify.store import jobs, outbox
 from notify.store.by_hand import Action, Page
 from notify.store.database import Database
@@ -72,7 +73,7 @@ def test_who_cancels_an_email_waits_for_the_worker_that_records_it(database: Dat
     with database.begin() as connection:
         sent = rows.job(connection)
         (job,) = outbox.claim(connection, limit=1, lease=timedelta(minutes=1), worker=uuid4())
-    ending = Ending(job=job, settlement=Settlement(verdict="sent", status="sent"))
+    ending = Ending(job=job, settlement=Settlement(verdict=Verdict.SENT, status=JobStatus.SENT))
     with database.engine.connect() as worker:
         worker.execute(select(work_items).with_for_update())  # with what recording begins
         with meanwhile(cancel, database, sent) as cancelled:

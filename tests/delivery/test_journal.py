@@ -115,7 +115,7 @@ def test_a_letter_that_the_last_look_ends_says_so(
     office.drain()
 
     _, (line,) = lines(capsys)
-    assert (line["verdict"], line["phase"], "milliseconds" in line) == ("expired", "last_look", False)
+    assert (line["verdict"], line["phase"], "milliseconds" in line) == ("expired", "recheck", False)
     assert relay.letters == []
 
 

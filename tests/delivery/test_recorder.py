@@ -1,7 +1,6 @@
 """Outcomes that wait to be written are never so many that a killed worker would repeat more than it may."""
 
 import asyncio
-from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -15,12 +14,14 @@ from notify.checkpoints import pass_by
 from notify.delivery.engine import Engine
 from notify.delivery.ledger import Ledger
 from notify.delivery.recorder import MOST_ROWS, Flush, Recorder
+from notify.domain.attempts import EmailAttempt
 from notify.domain.outcomes import Answer, Outcome, Phase, Sent
-from notify.domain.ports import ClaimedEmail
 from notify.domain.settlement import Settlement
+from notify.domain.statuses import JobStatus, Verdict
 from notify.store import commits, outbox
 from notify.store.database import Database
 from notify.store.outbox import Ending
+from notify.store.sent import Line
 from tests.support.letters import job_of, letter
 from tests.support.office import MINUTE, Office, many
 from tests.support.smtp import ScriptedRelay
@@ -50,10 +51,11 @@ class InStep:
 
     async def carry(
         self,
-        first: ClaimedEmail,
+        first: EmailAttempt,
         *,
-        following: Callable[[ClaimedEmail], ClaimedEmail | None],  # noqa: ARG002 - a session for each letter
-        ended: Callable[[ClaimedEmail, Outcome], None],
+        following: Callable[[EmailAttempt], EmailAttempt | None],  # noqa: ARG002 - a session for each letter
+        sent: Callable[[EmailAttempt], None],  # noqa: ARG002 - the careful way is another
+        ended: Callable[[EmailAttempt, Outcome], None],
     ) -> None:
         self.begun += 1
         taken = asyncio.get_running_loop().create_future()
@@ -71,16 +73,16 @@ class InStep:
 
 def ending(number: int) -> Ending:
     """A letter that was sent."""
-    return Ending(job=job_of(letter(number)), settlement=Settlement(verdict="sent", status="sent"))
+    return Ending(job=job_of(letter(number)), settlement=Settlement(verdict=Verdict.SENT, status=JobStatus.SENT))
 
 
 def test_what_is_not_written_yet_is_counted_until_it_is() -> None:
     async def main() -> None:
         answer = asyncio.Event()
 
-        async def write(flush: Flush) -> Counter[str]:
+        async def write(flush: Flush) -> None:
             await answer.wait()
-            return Counter(sent=len(flush.endings))
+            flush.counts["sent"] += len(flush.endings)
 
         recorder = Recorder(write, relieved=lambda: None)
         running = asyncio.create_task(recorder.run())
@@ -143,7 +145,7 @@ def test_an_outcome_is_written_although_its_transactions_name_was_given_again(da
     with database.begin() as connection:
         (job,) = outbox.claim(connection, limit=1, lease=MINUTE, worker=worker)
         another = commits.name(connection)
-    flush = Flush([replace(ending(1), job=job)], transaction=another)
+    flush = Flush(endings=[replace(ending(1), job=job)], transaction=another)
     with ThreadPoolExecutor(1) as threads:
         ledger = Ledger(
             database=database,
@@ -152,6 +154,7 @@ def test_an_outcome_is_written_although_its_transactions_name_was_given_again(da
             threads=threads,
             checkpoint=pass_by,
             moved=lambda: None,
+            line=Line(database, worker=worker),
         )
         asyncio.run(ledger.record(flush))
     assert [one.status for one in office.jobs() if one.username == "ann"] == ["sent"]

@@ -8,11 +8,12 @@ import pytest
 from notify.domain.claims import Claim
 from notify.domain.outcomes import Answer, Blame, Dead, Expired, Outcome, Phase, Released, Retry, Sent, Skipped
 from notify.domain.settlement import AFTER_TROUBLE, AT_ONCE, Settlement, settle
+from notify.domain.statuses import JobStatus, Verdict
 
 YES = Answer(phase=Phase.FINAL_DOT, code=250, enhanced="2.0.0", text="queued as 1")
 NO = Answer(phase=Phase.RCPT, code=550, enhanced="5.1.1", text="no such user")
 LATER = Answer(phase=Phase.RCPT, code=451, enhanced="4.7.1", text="greylisted")
-LOOKED = Answer(phase=Phase.LAST_LOOK)
+LOOKED = Answer(phase=Phase.RECHECK)
 DROPPED = Answer(phase=Phase.MAIL, text="connection lost")
 
 
@@ -28,28 +29,36 @@ def settled(outcome: Outcome, *, failures: int = 0, max_failures: int = 12) -> S
 @pytest.mark.parametrize(
     ("outcome", "settlement"),
     [
-        (Sent(answer=YES), Settlement(verdict="sent", status="sent", answer=YES)),
+        (Sent(answer=YES), Settlement(verdict=Verdict.SENT, status=JobStatus.SENT, answer=YES)),
         (
             Dead(reason="refused", answer=NO),
-            Settlement(verdict="dead", status="dead", reason="refused", answer=NO),
+            Settlement(verdict=Verdict.DEAD, status=JobStatus.DEAD, reason="refused", answer=NO),
         ),
         (
             Dead(reason="bad_address", answer=NO, undeliverable=True),
-            Settlement(verdict="dead", status="dead", reason="bad_address", answer=NO, undeliverable=True),
+            Settlement(
+                verdict=Verdict.DEAD, status=JobStatus.DEAD, reason="bad_address", answer=NO, undeliverable=True
+            ),
         ),
         (
             Skipped(reason="muted_cl"),
-            Settlement(verdict="skipped", status="skipped", reason="muted_cl", answer=LOOKED),
+            Settlement(verdict=Verdict.SKIPPED, status=JobStatus.SKIPPED, reason="muted_cl", answer=LOOKED),
         ),
-        (Expired(), Settlement(verdict="expired", status="expired", reason="expires_at", answer=LOOKED)),
+        (Expired(), Settlement(verdict=Verdict.EXPIRED, status=JobStatus.EXPIRED, reason="expires_at", answer=LOOKED)),
         (
             Released(reason="not_begun"),
-            Settlement(verdict="released", status="pending", delay=AT_ONCE, reason="not_begun"),
+            Settlement(verdict=Verdict.RELEASED, status=JobStatus.PENDING, delay=AT_ONCE, reason="not_begun"),
         ),
         *(
             (
                 Released(reason="trouble", blame=blame, answer=DROPPED),
-                Settlement(verdict="released", status="pending", delay=AFTER_TROUBLE, reason="trouble", answer=DROPPED),
+                Settlement(
+                    verdict=Verdict.RELEASED,
+                    status=JobStatus.PENDING,
+                    delay=AFTER_TROUBLE,
+                    reason="trouble",
+                    answer=DROPPED,
+                ),
             )
             for blame in (Blame.RELAY, Blame.CONFIGURATION, Blame.THROTTLE)
         ),

@@ -582,7 +582,7 @@ def test_an_event_about_an_unknown_change_list_waits_for_the_directory(database:
     other = emit(database, "ordinary")
     assert counts(drain(database)) == {"claimed": 2, "told": 2, "skipped": 1, "retried": 1}
     assert set(fates(database, other)) == {"alice", "bob", "dana"}
-    assert standing(database, event_id) == ("pending", 1, "unknown_cl")
+    assert standing(database, event_id) == ("pending", 1, "unknown_topic")
     with database.begin() as connection:
         directory.put_change_list(connection, ChangeList(link="CL-9", author="carol"))
     come_due(database)
@@ -603,7 +603,7 @@ def test_an_event_waits_ever_longer_for_the_directory_and_is_dead_after_ten_trie
         longest = min(LONGEST_WAIT, FIRST_WAIT * 2**number)
         assert longest / 2 - timedelta(seconds=5) < wait <= longest
     assert counts(drain(database)) == {"claimed": 1, "dead": 1}
-    assert standing(database, event_id) == ("dead", 10, "unknown_cl")
+    assert standing(database, event_id) == ("dead", 10, "unknown_topic")
 
 
 def test_an_event_whose_type_nobody_can_choose_about_is_not_fanned_out(database: Database) -> None:

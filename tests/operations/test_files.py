@@ -10,7 +10,8 @@ import yaml
 
 from notify.api import metrics
 from notify.domain.measures import Role
-from notify.store.items import POISON
+from notify.domain.outcomes import POISON
+from notify.domain.statuses import Verdict
 from notify.wiring import STAGE_NAMES
 from tests.support.alerts import rules
 from tests.support.promtool import needs_promtool, promtool
@@ -25,7 +26,7 @@ KNOWN_VALUES: Mapping[str, set[str]] = {
     "stage": set(STAGE_NAMES),
     "role": set(Role),
     "reason": {*metrics.HELD_BY, POISON},
-    "outcome": set(metrics.OUTCOMES),
+    "outcome": set(Verdict),
     "result": {"sent", "failed"},
 }
 

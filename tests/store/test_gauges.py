@@ -28,8 +28,8 @@ def test_each_row_is_counted_where_it_stands(connection: Connection) -> None:
     rows.event(connection, due_at=ago(seconds=-60), status="working")
     rows.event(connection, due_at=ago(seconds=1), status="working")
     rows.event(connection, **ended("dead", at=ago(hours=1)), last_error="internal_error: KeyError")
-    rows.event(connection, **ended("dead", at=ago(hours=2)), last_error="unknown_cl")
-    rows.event(connection, **ended("dead", at=ago(hours=25)), last_error="unknown_cl")
+    rows.event(connection, **ended("dead", at=ago(hours=2)), last_error="unknown_topic")
+    rows.event(connection, **ended("dead", at=ago(hours=25)), last_error="unknown_topic")
     rows.event(connection, **ended("done", at=ago(hours=1)))
 
     assert gauges.read(connection, STAGE_NAMES)[FAN_OUT] == Gauges(
@@ -38,7 +38,7 @@ def test_each_row_is_counted_where_it_stands(connection: Connection) -> None:
         scheduled=1,
         in_flight=1,
         expired_leases=1,
-        dead_last_day={"internal_error": 1, "unknown_cl": 1},
+        dead_last_day={"internal_error": 1, "unknown_topic": 1},
     )
 
 

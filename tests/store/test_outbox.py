@@ -17,6 +17,7 @@ from notify.domain.jobs import Job
 from notify.domain.outcomes import Answer, Blame, Dead, Expired, Outcome, Phase, Released, Retry, Sent, Skipped
 from notify.domain.settlement import settle
 from notify.domain.stages import DELIVER
+from notify.domain.statuses import LAPSE
 from notify.store import items, outbox
 from notify.store.database import Database
 from notify.store.outbox import Ending
@@ -98,7 +99,7 @@ def counted(database: Database) -> dict[str, int]:
     """The counts of all minutes, by outcome; lapses are counted besides."""
     stats = delivery_stats.c
     total = func.sum(stats.count).label("total")
-    query = select(stats.outcome, total).where(stats.outcome != outbox.LAPSE).group_by(stats.outcome)
+    query = select(stats.outcome, total).where(stats.outcome != LAPSE).group_by(stats.outcome)
     with database.begin() as connection:
         return {row.outcome: row.total for row in connection.execute(query)}
 

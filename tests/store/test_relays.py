@@ -230,7 +230,7 @@ def test_a_relay_that_is_muted_before_it_ever_failed_is_open_and_says_why(databa
     mute(database, because="dana: the relay moves")
     found = standing(database)
     assert found.is_open
-    assert found.deferred_by == {"muted"}
+    assert found.held_open_by == {"muted"}
     assert found.muted_because == "dana: the relay moves"
     assert unmute(database)
     assert standing(database) == Standing()
@@ -253,10 +253,10 @@ def test_what_a_relay_does_while_it_is_muted_is_noted_and_does_not_unmute_it(
     mute(database)
     with database.begin() as connection:
         note(connection, RELAY)
-    assert standing(database).deferred_by == {"muted"}
-    assert fail(database, times=5, opens_after=1).deferred_by == {"muted", "relay"}
+    assert standing(database).held_open_by == {"muted"}
+    assert fail(database, times=5, opens_after=1).held_open_by == {"muted", "relay"}
     assert unmute(database)
-    assert standing(database).deferred_by == {"relay"}
+    assert standing(database).held_open_by == {"relay"}
 
 
 def test_muting_again_changes_why_but_not_since_when(database: Database) -> None:

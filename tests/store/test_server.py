@@ -38,6 +38,8 @@ def test_the_tables_that_change_all_the_time_are_told_of(database: Database) -> 
     with database.begin() as connection:
         assert {table.name for table in server.hot_tables(connection)} == {
             "work_items",
+            "notifications",
+            "bundles",
             "events",
             "email_jobs",
             "email_attempts",

@@ -12,17 +12,15 @@ from notify.channels.email.smtp import replies
 from notify.channels.email.smtp.connect import connect, tokens_of, trusting
 from notify.channels.email.smtp.pool import Pool, Wear
 from notify.channels.email.smtp.relay import Relay
-from notify.channels.email.smtp.session import Session, Timeouts, Transaction
-from notify.channels.email.smtp.transactions import Single, Transactions
+from notify.channels.email.smtp.session import Ended, Following, Session, Timeouts, Told
 from notify.channels.email.writing.compose import Composer
 from notify.channels.email.writing.headers import Address, UnusableAddress, address
 from notify.channels.email.writing.render import TemplateFailure
+from notify.domain.attempts import EmailAttempt
 from notify.domain.errors import InvalidSettings, UnsafeHeader
 from notify.domain.fan_out import Why
-from notify.domain.jobs import Letter
 from notify.domain.measures import Count, uncounted
-from notify.domain.outcomes import Outcome, Phase, Released, Skipped
-from notify.domain.ports import ClaimedEmail
+from notify.domain.outcomes import INTERNAL_ERROR, Outcome, Phase, Released, Sent, Skipped
 from notify.domain.rates import Rate
 
 SESSIONS = 8
@@ -106,24 +104,27 @@ class EmailChannel:
 
     async def carry(
         self,
-        first: ClaimedEmail,
+        first: EmailAttempt,
         *,
-        following: Callable[[ClaimedEmail], ClaimedEmail | None],
-        ended: Callable[[ClaimedEmail, Outcome], None],
+        following: Following,
+        sent: Told,
+        ended: Ended,
     ) -> None:
         """Render and hand over emails, one after the other, on one session if it holds."""
-        transactions = Transactions(self._transaction, following=following, ended=ended)
-        left = transactions.begun(first)
+        left = self._writable(first, following, ended)
         fresh = False
         while left is not None:
-            left = await self._carried(left, transactions, fresh=fresh)
+            left = await self._carried(left, fresh=fresh, following=following, sent=sent, ended=ended)
             fresh = True
 
-    async def send(self, letter: Letter, *, still_ours: Callable[[], bool]) -> Outcome:
-        """Render and hand over one letter."""
+    async def send(self, email: EmailAttempt) -> Outcome:
+        """Render and hand over one email, by itself."""
         outcomes: list[Outcome] = []
         await self.carry(
-            Single(letter, still_ours), following=lambda _: None, ended=lambda _, outcome: outcomes.append(outcome)
+            email,
+            following=lambda _: None,
+            sent=lambda one: outcomes.append(Sent(answer=one.answer)),
+            ended=lambda _, outcome: outcomes.append(outcome),
         )
         return outcomes[0]
 
@@ -131,8 +132,18 @@ class EmailChannel:
         """End all sessions politely. The channel may be opened again."""
         await self._pool.close()
 
-    def _transaction(self, email: ClaimedEmail, ended: Callable[[Outcome], None]) -> Transaction | Outcome:
-        """The email as it goes on the wire, or why it cannot."""
+    def _writable(self, email: EmailAttempt | None, following: Following, ended: Ended) -> EmailAttempt | None:
+        """The email, or the first after it that can be written, written; the others have ended."""
+        while email is not None:
+            obstacle = self._write(email)
+            if obstacle is None:
+                return email
+            ended(email, obstacle)
+            email = following(email)
+        return None
+
+    def _write(self, email: EmailAttempt) -> Outcome | None:
+        """Write the email as it goes on the wire; why it cannot be, None where it can."""
         try:
             composed = self._composer.compose(email.letter, date=self._now())
             content = self._sign(composed.content) if self._sign else composed.content
@@ -146,14 +157,9 @@ class EmailChannel:
         except Exception as error:  # noqa: BLE001 - a bug must not stop the other emails; it is surfaced
             _surface(error, Phase.RENDER)
             return replies.internal_error(Phase.RENDER, name=type(error).__name__)
-        return Transaction(
-            sender=self._sender.text,
-            recipient=composed.recipient,
-            international=composed.international or self._sender.international,
-            content=content,
-            still_ours=email.still_ours,
-            ended=ended,
-        )
+        email.sender, email.recipient, email.content = self._sender.text, composed.recipient, content
+        email.international = composed.international or self._sender.international
+        return None
 
     async def _connect(self) -> Session | Released:
         return await connect(
@@ -166,25 +172,33 @@ class EmailChannel:
                 return session if isinstance(session, Released) else await session.noop()
         except Exception as error:  # noqa: BLE001 - a bug must not stop the worker; it is surfaced
             _surface(error, Phase.CONNECT)
-            return replies.misconfigured(Phase.CONNECT, reason=replies.INTERNAL_ERROR, text=type(error).__name__)
+            return replies.misconfigured(Phase.CONNECT, reason=INTERNAL_ERROR, text=type(error).__name__)
 
-    async def _carried(self, first: Transaction, transactions: Transactions, *, fresh: bool) -> Transaction | None:
+    async def _carried(
+        self, first: EmailAttempt, *, fresh: bool, following: Following, sent: Told, ended: Ended
+    ) -> EmailAttempt | None:
         """Carry on one session; an email that is left over, for another."""
         session: Session | Released | None = None
         try:
             async with self._pool.lend(fresh=fresh) as session:
                 if isinstance(session, Released):
-                    first.ended(session)
+                    ended(first, session)
                     return None
-                return await session.carry(first, partial(self._next, session, transactions))
+                return await session.carry(
+                    first, following=partial(self._next, session, following, ended), sent=sent, ended=ended
+                )
         except Exception as error:  # noqa: BLE001 - a bug must not stop the other emails; it is surfaced
-            phase = session.phase if isinstance(session, Session) else Phase.CONNECT
+            phase, left = Phase.CONNECT, [first]
+            if isinstance(session, Session):
+                phase, left = session.phase, session.under_way
             _surface(error, phase)
-            transactions.give_up(phase, error=type(error).__name__)
+            for one in left:
+                ended(one, replies.internal_error(phase, name=type(error).__name__))
+                phase = Phase.MAIL  # the relay has not heard of the next
             return None
 
-    def _next(self, session: Session, transactions: Transactions) -> Transaction | None:
-        return transactions.next() if self._pool.lasts(session) else None
+    def _next(self, session: Session, following: Following, ended: Ended, email: EmailAttempt) -> EmailAttempt | None:
+        return self._writable(following(email), following, ended) if self._pool.lasts(session) else None
 
 
 def _surface(error: Exception, phase: Phase) -> None:

@@ -6,6 +6,7 @@ from types import MappingProxyType
 from notify.cli.checks import Finding
 from notify.cli.place import Place
 from notify.domain.measures import Role
+from notify.domain.outcomes import INTERNAL_ERROR, POISON, UNKNOWN_TOPIC, UNKNOWN_TYPE
 from notify.domain.stages import queue
 from notify.domain.waves import Wave, wave
 from notify.store import gauges, process_totals
@@ -17,11 +18,11 @@ WAITING = {kind.name: kind.waiting for kind in STAGES}
 # Reasons that are notify's fault or its deployment's, not the relay's or the reader's.
 OURS: Mapping[str, str] = MappingProxyType(
     {
-        "poison": "look at how the workers ended and at the event's comment; then notify jobs retry --reason poison",
+        POISON: "look at how the workers ended and at the event's comment; then notify jobs retry --reason poison",
         "template_error": "mend the template (notify preview); then notify jobs retry --reason template_error",
-        "internal_error": "report the trace in the workers' log; then notify jobs retry --reason internal_error",
-        "unknown_cl": "state author or reviewers with the event, or by PUT /api/v1/cls/{link}, and emit it again",
-        "unknown_type": "emit events of types that are known",
+        INTERNAL_ERROR: "report the trace in the workers' log; then notify jobs retry --reason internal_error",
+        UNKNOWN_TOPIC: "state author or reviewers with the event, or by PUT /api/v1/cls/{link}, and emit it again",
+        UNKNOWN_TYPE: "emit events of types that are known",
     }
 )
 

@@ -49,7 +49,8 @@ def connections(here: Place) -> Sequence[Finding]:
         room, pooled = server.connections(connection), is_pooled(connection)
         seen = process_totals.alive(connection)
     processes = max(sum(seen.values()), here.settings.worker_concurrency + 1)
-    needed, left = processes * POOL_SIZE, room.allowed - room.others
+    each = POOL_SIZE if pooled else POOL_SIZE + 1  # a worker writes what was sent over one of its own
+    needed, left = processes * each, room.allowed - room.others
     if pooled:
         words = f"{processes} processes need up to {needed} connections of the pooler"
         return [Finding("connections", True, words, "The pooler says how many it takes: max_client_conn.", "")]

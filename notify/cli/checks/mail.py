@@ -187,4 +187,4 @@ def _mend(name: str, standing: Standing) -> str:
         return RAISE_LIMIT
     if standing.is_open and standing.reason == f"{Blame.THROTTLE}: {TOO_MANY_SESSIONS}":
         return FEWER_SESSIONS
-    return next((MENDS[Blame(one)] for one in standing.deferred_by), MENDS[Blame.RELAY])
+    return next((MENDS[Blame(one)] for one in standing.held_open_by), MENDS[Blame.RELAY])

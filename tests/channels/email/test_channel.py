@@ -7,7 +7,6 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
-from threading import Event
 from typing import TypeVar
 from urllib.parse import quote
 
@@ -18,8 +17,10 @@ from notify.channels.email.channel import EmailChannel
 from notify.channels.email.smtp.pool import Wear
 from notify.channels.email.smtp.relay import Relay
 from notify.channels.email.smtp.session import ORDINARY_BYTES
+from notify.domain.attempts import EmailAttempt
 from notify.domain.errors import InvalidSettings
 from notify.domain.jobs import Letter
+from notify.domain.measures import Count, Measure, uncounted
 from notify.domain.outcomes import Blame, Dead, Outcome, Phase, Released, Retry, Sent
 from notify.domain.ports import Channel
 from notify.domain.preferences import Person
@@ -60,6 +61,7 @@ def channel(
     timeout: timedelta = LONG,
     wear: Wear | None = None,
     tls: ssl.SSLContext | None = None,
+    count: Count = uncounted,
 ) -> EmailChannel:
     """A channel to the scripted relay."""
     return EmailChannel(
@@ -71,6 +73,7 @@ def channel(
         wear=wear,
         tls=tls,
         now=lambda: NOON,
+        count=count,
     )
 
 
@@ -86,11 +89,11 @@ def using(opened: EmailChannel, work: Callable[[EmailChannel], Awaitable[T]]) ->
     return asyncio.run(main())
 
 
-def send(opened: EmailChannel, *letters: Letter, still_ours: Callable[[], bool] = lambda: True) -> list[Outcome]:
+def send(opened: EmailChannel, *letters: Letter) -> list[Outcome]:
     """The outcomes of letters sent one after another."""
 
     async def work(opened: EmailChannel) -> list[Outcome]:
-        return [await opened.send(one, still_ours=still_ours) for one in letters or (letter(),)]
+        return [await opened.send(EmailAttempt(letter=one)) for one in letters or (letter(),)]
 
     return using(opened, work)
 
@@ -270,8 +273,8 @@ def test_a_lost_lease_sends_no_data(relay: ScriptedRelay, extensions: tuple[str,
     opened = channel(relay)
 
     async def work(opened: EmailChannel) -> tuple[Outcome, Outcome]:
-        lost = await opened.send(letter(1), still_ours=lambda: False)
-        return lost, await opened.send(letter(2), still_ours=lambda: True)
+        lost = await opened.send(EmailAttempt(letter=letter(1), leased_until=0.0))
+        return lost, await opened.send(EmailAttempt(letter=letter(2)))
 
     lost, sent = using(opened, work)
     assert lost == Released(reason="lease_lost")
@@ -285,13 +288,12 @@ def test_a_lease_lost_while_the_relay_hesitates_sends_no_content(
 ) -> None:
     relay.extensions = extensions
     gate = relay.hold(DATA)
-    ours = Event()
-    ours.set()
+    email = EmailAttempt(letter=letter())
 
     async def work(opened: EmailChannel) -> Outcome:
-        sending = asyncio.create_task(opened.send(letter(), still_ours=ours.is_set))
+        sending = asyncio.create_task(opened.send(email))
         await asyncio.to_thread(gate.wait_until_reached)
-        ours.clear()
+        email.leased_until = 0.0
         gate.release()
         return await sending
 
@@ -309,13 +311,13 @@ def test_a_cancelled_letter_takes_its_session_along(
     gate = relay.hold(step)
 
     async def work(opened: EmailChannel) -> Outcome:
-        sending = asyncio.create_task(opened.send(letter(1), still_ours=lambda: True))
+        sending = asyncio.create_task(opened.send(EmailAttempt(letter=letter(1))))
         await asyncio.to_thread(gate.wait_until_reached)
         sending.cancel()
         with pytest.raises(asyncio.CancelledError):
             await sending
         gate.release()
-        return await opened.send(letter(2), still_ours=lambda: True)
+        return await opened.send(EmailAttempt(letter=letter(2)))
 
     assert isinstance(using(channel(relay), work), Sent)
     assert relay.connections == 2
@@ -323,7 +325,7 @@ def test_a_cancelled_letter_takes_its_session_along(
 
 def test_many_letters_share_few_sessions(relay: ScriptedRelay) -> None:
     async def work(opened: EmailChannel) -> list[Outcome]:
-        return await asyncio.gather(*(opened.send(letter(n), still_ours=lambda: True) for n in range(40)))
+        return await asyncio.gather(*(opened.send(EmailAttempt(letter=letter(n))) for n in range(40)))
 
     outcomes = using(channel(relay, sessions=3), work)
     assert all(isinstance(outcome, Sent) for outcome in outcomes)
@@ -335,7 +337,7 @@ def test_sessions_stand_side_by_side(relay: ScriptedRelay) -> None:
     gate = relay.hold(DOT)
 
     async def work(opened: EmailChannel) -> list[Outcome]:
-        sending = asyncio.gather(*(opened.send(letter(n), still_ours=lambda: True) for n in range(3)))
+        sending = asyncio.gather(*(opened.send(EmailAttempt(letter=letter(n))) for n in range(3)))
         await asyncio.to_thread(relay.wait_until, lambda: relay.open_connections == 3)
         gate.release()
         return await sending
@@ -351,7 +353,7 @@ def test_a_session_is_replaced_when_it_has_served(relay: ScriptedRelay, wear: We
 
 def test_a_resting_session_is_let_go_before_the_relay_loses_patience(relay: ScriptedRelay) -> None:
     async def work(opened: EmailChannel) -> None:
-        await opened.send(letter(), still_ours=lambda: True)
+        await opened.send(EmailAttempt(letter=letter()))
         await asyncio.to_thread(relay.wait_until, lambda: relay.open_connections == 0)
 
     using(channel(relay, wear=Wear(rest=timedelta(milliseconds=20))), work)
@@ -367,7 +369,7 @@ def test_a_session_that_the_relay_closed_while_it_rested_costs_no_letter(
     async def work(opened: EmailChannel) -> Outcome:
         await opened.open()
         relay.answers[MAIL] = answers("421 4.4.2 idle for too long")
-        return await opened.send(letter(2), still_ours=lambda: True)
+        return await opened.send(EmailAttempt(letter=letter(2)))
 
     assert isinstance(using(channel(relay), work), Sent)
     assert (relay.connections, len(relay.letters)) == (2, 1)
@@ -375,9 +377,9 @@ def test_a_session_that_the_relay_closed_while_it_rested_costs_no_letter(
 
 def test_a_connection_lost_while_it_rested_costs_no_letter(relay: ScriptedRelay) -> None:
     async def work(opened: EmailChannel) -> Outcome:
-        await opened.send(letter(1), still_ours=lambda: True)
+        await opened.send(EmailAttempt(letter=letter(1)))
         relay.hang_up()
-        return await opened.send(letter(2), still_ours=lambda: True)
+        return await opened.send(EmailAttempt(letter=letter(2)))
 
     assert isinstance(using(channel(relay), work), Sent)
     assert (relay.connections, len(relay.letters)) == (2, 2)
@@ -391,9 +393,9 @@ def test_sessions_are_ended_politely(relay: ScriptedRelay) -> None:
 
 def test_a_closed_channel_can_be_used_again(relay: ScriptedRelay) -> None:
     async def work(opened: EmailChannel) -> Outcome:
-        await opened.send(letter(1), still_ours=lambda: True)
+        await opened.send(EmailAttempt(letter=letter(1)))
         await opened.close()
-        return await opened.send(letter(2), still_ours=lambda: True)
+        return await opened.send(EmailAttempt(letter=letter(2)))
 
     assert isinstance(using(channel(relay), work), Sent)
     assert relay.connections == 2
@@ -402,7 +404,7 @@ def test_a_closed_channel_can_be_used_again(relay: ScriptedRelay) -> None:
 def test_opening_proves_the_whole_way_and_risks_no_letter(relay: ScriptedRelay) -> None:
     async def work(opened: EmailChannel) -> list[object]:
         first, second = await opened.open(), await opened.open()
-        return [first, second, await opened.send(letter(), still_ours=lambda: True)]
+        return [first, second, await opened.send(EmailAttempt(letter=letter()))]
 
     first, second, sent = using(channel(relay), work)
     assert (first, second) == (None, None)
@@ -431,7 +433,7 @@ def test_opening_does_not_wait_for_a_letter_that_is_on_its_way(relay: ScriptedRe
     gate = relay.hold(DOT)
 
     async def work(opened: EmailChannel) -> Released | None:
-        sending = asyncio.create_task(opened.send(letter(), still_ours=lambda: True))
+        sending = asyncio.create_task(opened.send(EmailAttempt(letter=letter())))
         await asyncio.to_thread(gate.wait_until_reached)
         found = await opened.open()
         gate.release()
@@ -666,16 +668,17 @@ def test_an_unforeseen_failure_is_tried_again_and_surfaces_without_a_word_of_the
 ) -> None:
     relay.extensions = extensions
 
-    def broken() -> bool:
-        message = "about alice@example.com"
-        raise ZeroDivisionError(message)
+    def broken(measure: Measure, label: str, seconds: float = 0.0) -> None:  # noqa: ARG001 - a Count
+        if label == Phase.MAIL:
+            message = "about alice@example.com"
+            raise ZeroDivisionError(message)
 
     with capture_logs() as logged:
-        bug, *_ = send(channel(relay), still_ours=broken)
+        bug, *_ = send(channel(relay, count=broken))
     assert isinstance(bug, Retry)
     assert (bug.reason, bug.max_failures, bug.ambiguous) == ("internal_error", 3, False)
     assert "alice@example.com" not in f"{logged} {bug}"
-    assert "still_ours" in logged[0]["trace"]
+    assert "broken" in logged[0]["trace"]
     relay.wait_until(lambda: relay.open_connections == 0)
 
 

@@ -15,9 +15,9 @@ import pytest
 from notify.channels.email.channel import EmailChannel
 from notify.channels.email.smtp.relay import Relay
 from notify.channels.email.writing.compose import Composer
+from notify.domain.attempts import EmailAttempt
 from notify.domain.jobs import Letter
 from notify.domain.outcomes import Blame, Dead, Outcome, Released, Retry, Sent
-from notify.domain.ports import ClaimedEmail
 from tests.support.letters import composer, letter
 from tests.support.proxy import Flow, Proxy
 from tests.support.smtp import (
@@ -45,16 +45,6 @@ POSSIBLE = {"sent": (1,), "ambiguous": (0, 1), "not sent": (0,)}
 LONG, SHORT = timedelta(seconds=20), timedelta(seconds=0.3)
 
 
-@dataclass(frozen=True, slots=True)
-class OneOf:
-    """A letter to be carried, whose lease holds."""
-
-    letter: Letter
-
-    def still_ours(self) -> bool:
-        return True
-
-
 @dataclass(slots=True)
 class Run:
     """Letters for one session, and what became of those that were begun."""
@@ -63,11 +53,16 @@ class Run:
     outcomes: dict[str, list[Outcome]] = field(default_factory=dict)
 
     async def carried_by(self, channel: EmailChannel) -> None:
-        left = [OneOf(one) for one in self.letters]
-        await channel.carry(left.pop(0), following=lambda _: left.pop(0) if left else None, ended=self._ended)
+        left = [EmailAttempt(letter=one) for one in self.letters]
+        await channel.carry(
+            left.pop(0), following=lambda _: left.pop(0) if left else None, sent=self._sent, ended=self._ended
+        )
         self.outcomes |= {one.letter.message_id: [] for one in left}
 
-    def _ended(self, email: ClaimedEmail, outcome: Outcome) -> None:
+    def _sent(self, email: EmailAttempt) -> None:
+        self._ended(email, Sent(answer=email.answer))
+
+    def _ended(self, email: EmailAttempt, outcome: Outcome) -> None:
         self.outcomes.setdefault(email.letter.message_id, []).append(outcome)
 
 
@@ -188,11 +183,11 @@ def test_a_relay_that_ends_it_beside_a_letter_does_not_keep_the_next_one(
             trouble.add(step)
             relay.reply_by_recipient.update({"nobody@example.com": "550 5.1.1 unknown"} if step == RSET else {})
             refused = await opened.open() if step == NOOP else None
-            first = await opened.send(letter(1, to="nobody@example.com"), still_ours=lambda: True)
+            first = await opened.send(EmailAttempt(letter=letter(1, to="nobody@example.com")))
             if step == QUIT:
                 await opened.close()
             trouble.clear()
-            second = await opened.send(letter(2), still_ours=lambda: True)
+            second = await opened.send(EmailAttempt(letter=letter(2)))
             await opened.close()
             return refused, first, second
 

@@ -132,7 +132,7 @@ async def _opened(
         Conversation(cast("asyncio.Transport", client.transport)),
         extensions=extensions,
         timeouts=timeouts,
-        opened_at=asyncio.get_running_loop().time(),
+        opened_at=monotonic(),
         count=count,
     )
 

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from time import monotonic
 
 from notify.channels.email.smtp.session import Session
 from notify.domain.outcomes import Released
@@ -38,6 +39,7 @@ class Pool:
     ) -> None:
         self._connect = connect
         self._wear = wear
+        self._age = wear.age.total_seconds()
         self._counted = counted
         self._room = asyncio.Semaphore(size)
         self._most = size
@@ -130,9 +132,7 @@ class Pool:
 
     def lasts(self, session: Session) -> bool:
         """Whether the session may take another letter, as far as its wear goes."""
-        if session.emails >= self._wear.emails:
-            return False
-        return asyncio.get_running_loop().time() - session.opened_at < self._wear.age.total_seconds()
+        return session.emails < self._wear.emails and monotonic() - session.opened_at < self._age
 
     def _is_good(self, session: Session) -> bool:
         return session.fit and self.lasts(session)

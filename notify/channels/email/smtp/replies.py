@@ -10,11 +10,10 @@ from datetime import timedelta
 from re import compile as pattern
 
 from notify.channels.email.smtp.known_replies import ABOUT_US, TOO_MUCH, Meaning, meaning
-from notify.domain.outcomes import Answer, Blame, Dead, Outcome, Phase, Released, Retry, Sent
+from notify.domain.outcomes import INTERNAL_ERROR, Answer, Blame, Dead, Outcome, Phase, Released, Retry, Sent
 
 GREYLISTING = timedelta(minutes=5)
 MAILBOX_FULL = timedelta(hours=1)
-INTERNAL_ERROR = "internal_error"
 ATTEMPTS_AFTER_AN_ERROR = 3
 ATTEMPTS_UNDER_POLICY = 3
 LONGEST_TEXT = 1024
@@ -138,7 +137,13 @@ def internal_error(phase: Phase, *, name: str) -> Retry:
 
 def heard(phase: Phase, code: int, text: str, *, hide: Collection[str] = ()) -> Answer:
     """The relay's reply, fit to be stored: one line, at most 1 KiB, no credential."""
-    return Answer(phase=phase, code=code, enhanced=enhanced_code(code, text), text=_kept(text, hide))
+    enhanced, kept = noted(code, text, hide=hide)
+    return Answer(phase=phase, code=code, enhanced=enhanced, text=kept)
+
+
+def noted(code: int, text: str, *, hide: Collection[str] = ()) -> tuple[str | None, str]:
+    """The enhanced status code of a reply, and its words as they are stored."""
+    return enhanced_code(code, text), _kept(text, hide)
 
 
 def enhanced_code(code: int, text: str) -> str | None:
@@ -148,7 +153,10 @@ def enhanced_code(code: int, text: str) -> str | None:
     Source: RFC 2034 §4 (it begins each line, its class is the reply's first digit; some have it on the last line
     only); qmail writes it at the end, as ``(#5.1.1)``.
     """
-    found = next(filter(None, map(ENHANCED.match, text.split("\n"))), None) or ENHANCED_AT_THE_END.search(text)
+    found = ENHANCED.match(text)
+    if not found:
+        others = map(ENHANCED.match, text.split("\n")[1:])
+        found = next(filter(None, others), None) or ENHANCED_AT_THE_END.search(text)
     return found[1] if found and found[1][0] == str(code)[0] else None
 
 

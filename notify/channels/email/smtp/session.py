@@ -10,8 +10,9 @@ from time import monotonic
 
 from notify.channels.email.smtp import replies
 from notify.channels.email.smtp.conversation import Conversation, ConversationBroken, Dropped, Garbled, Reply
+from notify.domain.attempts import EmailAttempt
 from notify.domain.measures import Count, Measure, uncounted
-from notify.domain.outcomes import Blame, Dead, Outcome, Phase, Released
+from notify.domain.outcomes import LEASE_LOST, Blame, Dead, Outcome, Phase, Released
 
 BLOCK = 65_536
 # What the sample emails of every event type stay below, signed twice and whatever the language.
@@ -29,7 +30,7 @@ SIZE = pattern(r"[0-9]{1,20}")
 # Relays hang up at once after their 221, and until then they count the session.
 LAST_MOMENT = timedelta(seconds=1)
 
-LEASE_LOST = Released(reason="lease_lost")
+NOT_OURS = Released(reason=LEASE_LOST)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,26 +64,9 @@ class Timeouts:
         return {Phase.DATA: self.data, Phase.FINAL_DOT: self.final_dot}.get(phase, self.command)
 
 
-@dataclass(slots=True, kw_only=True)
-class Transaction:
-    """
-    One message in its envelope (RFC 5321 §3.3).
-
-    Args:
-        international: The relay must offer SMTPUTF8.
-        still_ours: Asked immediately before the content goes: False means that nothing may be sent any more.
-        ended: Told once what became of it.
-    """
-
-    sender: str
-    recipient: str
-    international: bool
-    content: bytes
-    still_ours: Callable[[], bool]
-    ended: Callable[[Outcome], None]
-
-
-NextEmail = Callable[[], Transaction | None]
+Following = Callable[[EmailAttempt], EmailAttempt | None]
+Told = Callable[[EmailAttempt], None]
+Ended = Callable[[EmailAttempt, Outcome], None]
 
 
 class Session:
@@ -101,7 +85,7 @@ class Session:
 
     Args:
         extensions: What the relay announced: keyword in lower case to its parameters.
-        opened_at: Seconds of the event loop's clock.
+        opened_at: Monotonic seconds.
         count: Told how long the relay took, by phase.
     """
 
@@ -127,10 +111,11 @@ class Session:
         self._count = count
         self._clean = True
         self._over = False
-        self._one: Transaction | None = None
-        self._ahead: Transaction | None = None
+        self._one: EmailAttempt | None = None
+        self._ahead: EmailAttempt | None = None
         self._offered = False
-        self._next_email: NextEmail = lambda: None
+        self._following: Following
+        self._sent: Told
         self._written_at = 0.0
 
     @property
@@ -144,30 +129,40 @@ class Session:
         ends = self._conversation.certificate.get("notAfter")
         return None if ends is None else datetime.fromtimestamp(ssl.cert_time_to_seconds(ends), UTC)
 
-    async def carry(self, first: Transaction, next_email: NextEmail) -> Transaction | None:
+    @property
+    def under_way(self) -> list[EmailAttempt]:
+        """The emails that have not ended, the first of them in ``phase``."""
+        return [one for one in (self._one, self._ahead) if one is not None]
+
+    async def carry(
+        self, first: EmailAttempt, *, following: Following, sent: Told, ended: Ended
+    ) -> EmailAttempt | None:
         """
         Hand over emails until there are no more, or the session is of no more use.
 
         Args:
-            next_email: The next one, None if there is none; asked when one is about to be of use.
+            following: The one after this, written; None if there is none. Asked when one is about to be of use.
+            sent: Told of an email that went by express, with what the relay said noted on it.
+            ended: Told what became of any other.
 
         Returns an email that it had and that the relay has not heard of, for another session.
         """
-        self._next_email = next_email
+        self._following, self._sent = following, sent
         self._one = first
         while self._one is not None:
             self.emails += 1
             outcome = await self._outcome(self._one)
-            one, ahead, self._ahead = self._one, self._ahead, None
+            one, self._one, self._ahead = self._one, self._ahead, None
             if outcome is None:
                 return one
-            one.ended(outcome)
-            if ahead is not None and not self._clean:
-                return ahead
-            self._one = ahead or (next_email() if self.fit else None)
+            ended(one, outcome)
+            if self._one is None:
+                self._one = following(one) if self.fit else None
+            elif not self._clean:
+                return self._one
         return None
 
-    async def _outcome(self, one: Transaction) -> Outcome | None:
+    async def _outcome(self, one: EmailAttempt) -> Outcome | None:
         """
         What became of the email, or of the last of those that went by express after it.
 
@@ -224,7 +219,7 @@ class Session:
         else:
             self._conversation.abort()
 
-    def _cannot_carry(self, one: Transaction) -> Outcome | None:
+    def _cannot_carry(self, one: EmailAttempt) -> Outcome | None:
         if one.international and "smtputf8" not in self._extensions:
             return replies.unsendable(reason="smtputf8_not_offered", text="", phase=Phase.MAIL)
         if self.largest is not None and self.largest < len(one.content):
@@ -232,22 +227,22 @@ class Session:
             return replies.unsendable(reason="oversize", text=text, phase=Phase.MAIL)
         return None
 
-    async def _agreed(self, one: Transaction) -> Outcome | None:
+    async def _agreed(self, one: EmailAttempt) -> Outcome | None:
         """None when the relay waits for the content, else what becomes of the email."""
         if not self._pipelining:
             return await self._offer_in_turn(one)
         if not self._offered:
-            if not one.still_ours():
+            if monotonic() >= one.leased_until:
                 self._clean = True
-                return LEASE_LOST
+                return NOT_OURS
             self._conversation.say(self._envelope(one))
         self._offered = False
         return await self._answers_to_envelope()
 
-    async def _offer_in_turn(self, one: Transaction) -> Outcome | None:
-        for phase, command in self._commands(one).items():
-            if phase is Phase.DATA and not one.still_ours():
-                return await self._reset(LEASE_LOST)
+    async def _offer_in_turn(self, one: EmailAttempt) -> Outcome | None:
+        for phase, command in zip(OFFER, self._envelope(one).splitlines(keepends=True), strict=True):
+            if phase is Phase.DATA and monotonic() >= one.leased_until:
+                return await self._reset(NOT_OURS)
             self.phase = phase
             self._conversation.say(command)
             refusal = await self._refusal(phase)
@@ -290,7 +285,7 @@ class Session:
         finally:
             self._count(Measure.SMTP, phase, monotonic() - began)
 
-    async def _told(self, one: Transaction) -> Outcome | None:
+    async def _told(self, one: EmailAttempt) -> Outcome | None:
         """
         Hand over the content, the envelope of the next email behind it; what the relay says to the content.
 
@@ -298,15 +293,15 @@ class Session:
         """
         if not self._conversation.quiet:
             return replies.broken(Phase.DATA, reason=Garbled.reason)
-        self._ahead = self._next_email() if self._pipelining else None
-        if not one.still_ours():
-            return LEASE_LOST  # and unfit: after 354, hanging up is the only way not to send
+        self._ahead = self._following(one) if self._pipelining else None
+        if monotonic() >= one.leased_until:
+            return NOT_OURS  # and unfit: after 354, hanging up is the only way not to send
         await self._write(stuffed(one.content), self._envelope_behind())
         if self._offered:
             self._written_at = monotonic()
             await self._conversation.watch(self._express, within=self._timeouts.final_dot)
             if self.phase is not Phase.FINAL_DOT:
-                return None if self.phase is Phase.MAIL else LEASE_LOST
+                return None if self.phase is Phase.MAIL else NOT_OURS
         reply = await self._reply(Phase.FINAL_DOT)
         self._clean = reply.code // 100 != AGREES[Phase.DATA] and reply.code != replies.CLOSING
         return replies.classify(Phase.FINAL_DOT, reply.code, reply.text)
@@ -326,25 +321,24 @@ class Session:
         if self.phase is Phase.FINAL_DOT and heard:
             if heard[0].code != TAKEN or ahead is None:
                 return False
-            self._take(heard.popleft(), ahead)
+            self._take(heard.popleft().text, ahead)
         if self.phase is Phase.FINAL_DOT:
             return True
         codes = [reply.code for reply in heard]
-        if codes != WELCOME[: len(codes)]:
-            return False
-        if len(codes) < len(WELCOME):
-            return True
-        return self._hand_over()
+        if codes == WELCOME:
+            return self._hand_over()
+        self._conversation.expect(self._timeouts.command)
+        return codes == WELCOME[: len(codes)]
 
-    def _take(self, reply: Reply, ahead: Transaction) -> None:
+    def _take(self, text: str, ahead: EmailAttempt) -> None:
         """The relay has the email: the one whose envelope it has is next."""
         one, self._one, self._ahead = self._one, ahead, None
         self.phase = Phase.MAIL
         self.emails += 1
         self._count(Measure.SMTP, Phase.FINAL_DOT, monotonic() - self._written_at)
-        self._conversation.expect(self._timeouts.command)
         if one is not None:
-            one.ended(replies.classify(Phase.FINAL_DOT, reply.code, reply.text))
+            one.code, one.enhanced_code, one.reply = TAKEN, *replies.noted(TAKEN, text)
+            self._sent(one)
 
     def _hand_over(self) -> bool:
         """Write the content of the email whose envelope was agreed to, and the envelope of the next behind it."""
@@ -353,11 +347,11 @@ class Session:
             return False
         self._conversation.replies.clear()
         self.phase = Phase.DATA
-        self._ahead = self._next_email()
-        if not one.still_ours():
+        self._ahead = self._following(one)
+        self._written_at = monotonic()
+        if self._written_at >= one.leased_until:
             return False
         self.phase = Phase.FINAL_DOT
-        self._written_at = monotonic()
         with suppress(ConversationBroken):
             self._conversation.say(stuffed(one.content, behind=self._envelope_behind()))
         self._conversation.expect(self._timeouts.final_dot)
@@ -390,18 +384,11 @@ class Session:
                 self._clean = reply.code // 100 == SUCCESS
         return outcome
 
-    def _envelope(self, one: Transaction) -> bytes:
-        return b"".join(self._commands(one).values())
-
-    def _commands(self, one: Transaction) -> Mapping[Phase, bytes]:
-        """What is said before the content."""
+    def _envelope(self, one: EmailAttempt) -> bytes:
+        """What is said before the content, a line for each phase of ``OFFER``."""
         options = f" SIZE={len(one.content)}" if self._announces_size else ""
         options += " BODY=8BITMIME SMTPUTF8" if one.international else ""
-        return {
-            Phase.MAIL: f"MAIL FROM:<{one.sender}>{options}\r\n".encode(),
-            Phase.RCPT: f"RCPT TO:<{one.recipient}>\r\n".encode(),
-            Phase.DATA: b"DATA\r\n",
-        }
+        return f"MAIL FROM:<{one.sender}>{options}\r\nRCPT TO:<{one.recipient}>\r\nDATA\r\n".encode()
 
 
 def size_limit(extensions: Mapping[str, str]) -> int | None:
@@ -425,7 +412,7 @@ def too_small(limit: int) -> Released:
     return replies.misconfigured(Phase.EHLO, reason="size_limit", text=text)
 
 
-def _of_its_size(outcome: Outcome, one: Transaction) -> Outcome:
+def _of_its_size(outcome: Outcome, one: EmailAttempt) -> Outcome:
     """
     The same outcome, unless the relay refused an ordinary email for its size.
 

@@ -183,8 +183,8 @@ class Renderer:
         facts = self._facts(letter, room=Room(SHORTEST_COMMENT), locale=locale) | {"several": True}
         facts |= {"snippets": [opening(entry) for entry in letter.entries[:SNIPPETS]], "brief": not room.words}
         entries = [self.entry(entry, locale=locale, room=room) for entry in letter.entries]
-        html = self._html("_together/body.html", facts | {"entries": [entry.html for entry in entries]})
-        text = self._render("_together/body.txt", facts | {"entries": [entry.text for entry in entries]})
+        html = self._html("_bundle/body.html", facts | {"entries": [entry.html for entry in entries]})
+        text = self._render("_bundle/body.txt", facts | {"entries": [entry.text for entry in entries]})
         return facts["subject"], text, html
 
     def _digest(self, letter: Letter, kind: Hold, *, locale: str) -> Rendered:

@@ -18,6 +18,7 @@ from notify.channels.email.channel import EmailChannel
 from notify.channels.email.smtp.oauth import AccessTokens, ClientCredentials
 from notify.channels.email.smtp.pool import Wear
 from notify.channels.email.smtp.relay import Relay
+from notify.domain.attempts import EmailAttempt
 from notify.domain.errors import InvalidSettings
 from notify.domain.outcomes import Blame, Outcome, Phase, Released, Sent
 from notify.store.database import Database
@@ -91,7 +92,7 @@ def send(opened: EmailChannel, *, letters: int = 1, between: Callable[[], None] 
         outcomes = []
         try:
             for number in range(letters):
-                outcomes.append(await opened.send(letter(number), still_ours=lambda: True))
+                outcomes.append(await opened.send(EmailAttempt(letter=letter(number))))
                 between()
         finally:
             await opened.close()
@@ -145,10 +146,10 @@ def test_sessions_that_open_together_share_one_exchange_and_later_ones_its_token
 
     async def main() -> list[Outcome]:
         opened = channel(tenant.asking(endpoint.url), sessions=4, wear=Wear(emails=1))
-        first = asyncio.gather(*(opened.send(letter(n), still_ours=lambda: True) for n in range(4)))
+        first = asyncio.gather(*(opened.send(EmailAttempt(letter=letter(n))) for n in range(4)))
         await asyncio.to_thread(tenant.relay.wait_until, lambda: tenant.relay.open_connections == 4)
         gate.release()
-        outcomes = [*await first, await opened.send(letter(5), still_ours=lambda: True)]
+        outcomes = [*await first, await opened.send(EmailAttempt(letter=letter(5)))]
         await opened.close()
         return outcomes
 
@@ -260,7 +261,7 @@ def test_an_endpoint_that_hangs_holds_all_sessions_up_once_and_not_each_in_its_t
 
     async def main() -> list[Outcome]:
         opened = channel(tenant.asking(endpoint.url), timeout=SHORT)
-        return await asyncio.gather(*(opened.send(letter(n), still_ours=lambda: True) for n in range(4)))
+        return await asyncio.gather(*(opened.send(EmailAttempt(letter=letter(n))) for n in range(4)))
 
     outcomes = asyncio.run(main())
     assert {(one.blame, one.reason) for one in outcomes if isinstance(one, Released)} == {

@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
-from functools import partial
 from socket import socketpair
 
 import pytest
@@ -12,13 +11,16 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from notify.channels.email.smtp.conversation import Conversation
-from notify.channels.email.smtp.session import Session, Timeouts, Transaction
+from notify.channels.email.smtp.session import Session, Timeouts
+from notify.domain.attempts import EmailAttempt
 from notify.domain.outcomes import Dead, Outcome, Phase, Released, Retry, Sent
+from tests.support.letters import letter
 
 PATIENCE = timedelta(seconds=20)
 PIPELINING = {"pipelining": "", "smtputf8": ""}
 # What the relay announces, and its yes to RCPT: express takes 250 only, and goes on from there as careful as any other.
 EXPRESS, CAREFUL, IN_TURN = (PIPELINING, 250), (PIPELINING, 251), ({"smtputf8": ""}, 250)
+LETTER = letter()
 GARBAGE = b"what?\r\n"
 
 
@@ -150,26 +152,25 @@ async def carried(
     session = Session(Conversation(transport), extensions=extensions, timeouts=Timeouts.all(PATIENCE), opened_at=0.0)
     outcomes: dict[int, Outcome] = {}
 
-    def ended(number: int, outcome: Outcome) -> None:
+    def ended(email: EmailAttempt, outcome: Outcome) -> None:
+        number = emails.index(email)
         assert outcomes.setdefault(number, outcome) is outcome
 
-    letters = [
-        Transaction(
-            sender=f"from-{n}@example.com",
-            recipient="to@example.com",
-            international=False,
-            content=b"x\r\n",
-            still_ours=lambda: True,
-            ended=partial(ended, n),
-        )
+    emails = [
+        EmailAttempt(letter=LETTER, sender=f"from-{n}@example.com", recipient="to@example.com", content=b"x\r\n")
         for n in range(len(scripts))
     ]
-    waiting = iter(letters[1:])
-    left = await session.carry(letters[0], lambda: next(waiting, None))
+    waiting = iter(emails[1:])
+    left = await session.carry(
+        emails[0],
+        following=lambda _: next(waiting, None),
+        sent=lambda email: ended(email, Sent(answer=email.answer)),
+        ended=ended,
+    )
     session.dismiss()
     writer.close()
     await asyncio.gather(serving, return_exceptions=True)
-    return outcomes, None if left is None else [one is left for one in letters].index(True), relay
+    return outcomes, None if left is None else emails.index(left), relay
 
 
 ways = pytest.mark.parametrize("way", [EXPRESS, CAREFUL, IN_TURN], ids=["express", "careful", "in turn"])

@@ -15,9 +15,11 @@ from hypothesis import strategies as st
 from notify.channels.email.smtp.connect import connect
 from notify.channels.email.smtp.conversation import Conversation, Dropped, Garbled, Reply
 from notify.channels.email.smtp.relay import Relay
-from notify.channels.email.smtp.session import Session, Timeouts, Transaction, stuffed
+from notify.channels.email.smtp.session import Session, Timeouts, stuffed
+from notify.domain.attempts import EmailAttempt
 from notify.domain.measures import uncounted
 from notify.domain.outcomes import Blame, Dead, Outcome, Phase, Released
+from tests.support.letters import letter
 from tests.support.smtp import CONTENT, DATA, DOT, RCPT, Answer, ScriptedRelay
 
 T = TypeVar("T")
@@ -30,15 +32,10 @@ PATIENCE = timedelta(seconds=20)
 async def delivered(session: Session, content: bytes) -> Outcome:
     """What became of one email."""
     outcomes: list[Outcome] = []
-    one = Transaction(
-        sender="a@example.com",
-        recipient="b@example.com",
-        international=False,
-        content=content,
-        still_ours=lambda: True,
-        ended=outcomes.append,
+    one = EmailAttempt(letter=letter(), sender="a@example.com", recipient="b@example.com", content=content)
+    left = await session.carry(
+        one, following=lambda _: None, sent=lambda _: None, ended=lambda _, outcome: outcomes.append(outcome)
     )
-    left = await session.carry(one, lambda: None)
     assert left is None
     return outcomes.pop()
 

@@ -24,6 +24,7 @@ from hypothesis import strategies as st
 
 from notify import wiring
 from notify.channels.email.writing.dkim import Signer, relaxed_body, signer
+from notify.domain.attempts import EmailAttempt
 from notify.domain.errors import InvalidSettings
 from notify.domain.jobs import Letter
 from notify.domain.outcomes import Sent
@@ -94,7 +95,7 @@ def arrived(key_file: str | None, *, body: str = "Why?", **more: object) -> byte
         (channel,) = wiring.channels(settings(key_file or "", smtp_url=relay.url, **more))
 
         async def send() -> object:
-            outcome = await channel.send(letter(comment={"body": body}), still_ours=lambda: True)
+            outcome = await channel.send(EmailAttempt(letter=letter(comment={"body": body})))
             await channel.close()
             return outcome
 
