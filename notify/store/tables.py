@@ -122,6 +122,12 @@ Index(
     info={SERVES: "Metrics ask how many addresses are undeliverable."},
 )
 
+Index(
+    "people_called",
+    func.lower(func.normalize(people.c.username)),
+    info={SERVES: "The fan-out asks who is called so in a mention."},
+)
+
 change_lists = Table(
     "change_lists",
     metadata,
