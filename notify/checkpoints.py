@@ -12,16 +12,16 @@ CRASH_AT = "NOTIFY_TEST_CRASH_AT"
 FAN_OUT_CLAIMED = "fan_out.claimed"
 FAN_OUT_WRITTEN = "fan_out.written"
 FAN_OUT_COMMITTED = "fan_out.committed"
-LETTER_CLAIMED = "letter.claimed"
-LETTER_ANSWERED = "letter.answered"
+EMAIL_CLAIMED = "email.claimed"
+EMAIL_ANSWERED = "email.answered"
 RECORD_WRITTEN = "record.written"
 RECORD_COMMITTED = "record.committed"
 NAMES = (
     FAN_OUT_CLAIMED,
     FAN_OUT_WRITTEN,
     FAN_OUT_COMMITTED,
-    LETTER_CLAIMED,
-    LETTER_ANSWERED,
+    EMAIL_CLAIMED,
+    EMAIL_ANSWERED,
     RECORD_WRITTEN,
     RECORD_COMMITTED,
 )

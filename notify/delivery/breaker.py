@@ -95,6 +95,6 @@ class Breaker:
             relays.note_probe(connection, self._relay)
 
     def worked(self) -> None:
-        """The relay took a letter after trouble."""
+        """The relay took an email after trouble."""
         with self._database.begin() as connection:
             relays.note_success(connection, self._relay)

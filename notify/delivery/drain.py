@@ -12,10 +12,10 @@ from time import monotonic
 
 import structlog
 
-from notify.checkpoints import LETTER_ANSWERED, Checkpoint
-from notify.delivery.holdings import Holdings
+from notify.checkpoints import EMAIL_ANSWERED, Checkpoint
 from notify.delivery.journal import Notes
 from notify.delivery.lanes import Lanes
+from notify.delivery.leases import LeasedEmails
 from notify.delivery.ledger import ClaimUnheard, Ledger
 from notify.delivery.rates import Room
 from notify.delivery.recheck import Rechecked
@@ -40,7 +40,7 @@ log = structlog.get_logger(__name__)
 
 @dataclass(slots=True, kw_only=True)
 class DrainReport:
-    """What a drain did, in letters; ``skipped`` counts the expired too, ``released`` the lost leases."""
+    """What a drain did, in emails; ``skipped`` counts the expired too, ``released`` the lost leases."""
 
     claimed: int = 0
     sent: int = 0
@@ -55,13 +55,13 @@ class DrainReport:
 class _Run:
     """Emails one after another on one session: those that are under way, and what was held against the relay."""
 
-    aboard: list[EmailAttempt] = field(default_factory=list)
+    emails: list[EmailAttempt] = field(default_factory=list)
     trouble: list[Released] = field(default_factory=list)
 
 
 class Drain:
     """
-    Letters to one relay, for as long as it takes them, in one event loop; made anew for each time.
+    Emails to one relay, for as long as it takes them, in one event loop; made anew for each time.
 
     ``unfinished`` says that the time was up first, ``gave_out`` that the relay's breaker was open first.
 
@@ -69,7 +69,7 @@ class Drain:
         route: To a relay that has just taken a session.
         report: Is added to.
         ring: Calls other idle workers, once, when there is more than one batch.
-        at_most: So long after the relay was reached nothing more is claimed, unless a letter claimed by
+        at_most: So long after the relay was reached nothing more is claimed, unless an email claimed by
             then has not ended: nobody waits behind a server that has gone silent. What is claimed is
             finished.
     """
@@ -109,9 +109,9 @@ class Drain:
         self._stopping = False
         self._nudged = False
         self._lanes = Lanes()
-        self._held = Holdings(ledger.extend, lease=ledger.lease)
+        self._leases = LeasedEmails(ledger.extend, lease=ledger.lease)
         self._unheard: Sequence[Claim] = ()
-        self._flights: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
         self._progress = asyncio.Event()
         self._recorder = Recorder(self._record, relieved=self._dispatch, most=record_rows)
         self._runs = 0
@@ -122,7 +122,7 @@ class Drain:
         """Drain until nothing is due, the time is up, the relay gives out or ``stop`` is called."""
         self._ends = monotonic() + self._at_most
         self._route.resized = self._dispatch
-        renewal = asyncio.create_task(self._held.renew())
+        renewal = asyncio.create_task(self._leases.renew())
         recording = asyncio.create_task(self._recorder.run())
         try:
             if outlook.alone:
@@ -131,13 +131,13 @@ class Drain:
             await self._begun()
         except ClaimUnheard as error:
             self._unheard = error.claims
-            log.warning("claim.unheard", letters=len(error.claims))
+            log.warning("claim.unheard", emails=len(error.claims))
         except AWAY as error:
             log.warning("claim.failed", error=type(error).__name__)
         finally:
             self.stop()
             await self._give_back()
-            await self._landed()
+            await self._finished()
             renewal.cancel()
             self._recorder.close()
             await recording
@@ -155,7 +155,7 @@ class Drain:
         self._progress.set()
 
     async def _lapsed_alone(self) -> None:
-        """Letters of which some worker vanished, one at a time: one of them may be what killed it."""
+        """Emails of which some worker vanished, one at a time: one of them may be what killed it."""
         self._report.dead += await self._ledger.bury_poison()
         while self._may_claim():
             began = monotonic()
@@ -165,11 +165,11 @@ class Drain:
             await self._route.spend(1)
             self._take(found, began)
             await self._begun()
-            await self._landed()
+            await self._finished()
 
     async def _stream(self) -> None:
         """
-        Claim ahead of the sessions; and, while a letter is on its way, look for those that come meanwhile.
+        Claim ahead of the sessions; and, while an email is on its way, look for those that come meanwhile.
 
         The breaker is asked before a claim: another worker or an operator may have opened it.
         """
@@ -182,20 +182,20 @@ class Drain:
                 self._give_out()
                 return
             room = await self._route.draw(self._claim_size)
-            full = await self._claim(room) if room.letters else await self._soon(room)
+            full = await self._claim(room) if room.emails else await self._soon(room)
             if not full and not await self._still_busy():
                 return
-            if full and room.letters == self._claim_size and not rung:
+            if full and room.emails == self._claim_size and not rung:
                 self._ring()
                 rung = True
         self.unfinished = monotonic() >= self._ends
 
     async def _claim(self, room: Room) -> bool:
-        """Claim as many letters as there is room for; whether more may be due."""
+        """Claim as many emails as there is room for; whether more may be due."""
         began = monotonic()
-        claimed = await self._ledger.claim(room.letters)
+        claimed = await self._ledger.claim(room.emails)
         self._take(claimed.rechecked, began)
-        await self._route.spend(sum(isinstance(one, Letter) for _, one in claimed.rechecked) - room.letters)
+        await self._route.spend(sum(isinstance(one, Letter) for _, one in claimed.rechecked) - room.emails)
         return claimed.full
 
     async def _soon(self, room: Room) -> bool:
@@ -225,24 +225,24 @@ class Drain:
         if monotonic() < self._ends:
             return True
         if self._in_time is None:
-            self._in_time = self._held.all()
-        return self._held.any_of(self._in_time)
+            self._in_time = self._leases.all()
+        return self._leases.any_of(self._in_time)
 
     async def _still_busy(self) -> bool:
-        """Wait a moment, or until somebody nudges; False once there is no letter left here to wait for."""
+        """Wait a moment, or until somebody nudges; False once there is no email left here to wait for."""
         self._nudged = False
         ends = monotonic() + LOOK_AGAIN_SECONDS
-        while self._held and not self._nudged and not self._stopping and monotonic() < ends:
+        while self._leases and not self._nudged and not self._stopping and monotonic() < ends:
             await self._wait(at_most=ends - monotonic())
-        return bool(self._held)
+        return bool(self._leases)
 
     def _take(self, found: Sequence[Rechecked], began: float) -> None:
         self._report.claimed += len(found)
-        for job, looked in found:
-            if isinstance(looked, Letter):
-                self._lanes.put(self._held.take(job, looked, claimed_at=began))
+        for job, rechecked in found:
+            if isinstance(rechecked, Letter):
+                self._lanes.put(self._leases.take(job, rechecked, claimed_at=began))
             else:
-                settlement = settle(looked, job.claim, rng=self._rng)
+                settlement = settle(rechecked, job.claim, rng=self._rng)
                 self._journal.note(job, settlement)
                 self._recorder.put(Ending(job=job, settlement=settlement))
         self._dispatch()
@@ -250,15 +250,15 @@ class Drain:
     def _dispatch(self) -> None:
         while not self._holds_back and (email := self._lanes.take(sessions=self._route.sessions)):
             self._under_way += 1
-            self._fly(self._run(email))
+            self._start(self._run(email))
 
     @property
     def _holds_back(self) -> bool:
         """
-        Whether no further letter sets out: it is time to stop, or the table is slower than the relay.
+        Whether no further email sets out: it is time to stop, or the table is slower than the relay.
 
         A killed process repeats what it has on its way and what is not written yet: at most one
-        letter a session and one batch, however slow the table is.
+        email a session and one batch, however slow the table is.
         """
         if self._stopping:
             return True
@@ -267,13 +267,13 @@ class Drain:
         self._recorder.hurry()
         return True
 
-    def _fly(self, work: Coroutine[None, None, None]) -> None:
-        flight = asyncio.create_task(work)
-        self._flights.add(flight)
-        flight.add_done_callback(self._flown)
+    def _start(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._task_done)
 
-    def _flown(self, flight: asyncio.Task[None]) -> None:
-        self._flights.discard(flight)
+    def _task_done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
         self._progress.set()
         self._dispatch()
 
@@ -291,23 +291,23 @@ class Drain:
                     ended=partial(self._ended, run),
                 )
         except Exception as bug:
-            log.exception("letters.failed", jobs=[one.job.claim.id for one in run.aboard])
+            log.exception("emails.failed", jobs=[one.job.claim.id for one in run.emails])
             answer = Answer(phase=Phase.RENDER, text=type(bug).__name__)
-            for email in tuple(run.aboard):
+            for email in tuple(run.emails):
                 self._end(email, run, Retry(reason=INTERNAL_ERROR, answer=answer, max_failures=3, ambiguous=True))
         finally:
             for outcome in run.trouble:
                 if await self._route.blame(outcome):
                     self._give_out()
             self._runs -= 1
-            self._lanes.landed(first)
+            self._lanes.free(first)
 
     def _begin(self, email: EmailAttempt, run: _Run) -> bool:
         """Whether the email may go; if too little of its lease is left, that was its end."""
         email.begun_at = now = monotonic()
         email.relay = self._relay
-        run.aboard.append(email)
-        if not self._held.lasts(email, now=now):
+        run.emails.append(email)
+        if not self._leases.lasts(email, now=now):
             self._end(email, run, Released(reason=LEASE_LOST))
             return False
         if email.letter.claim.attempt == 1:
@@ -330,7 +330,7 @@ class Drain:
 
     def _sent(self, run: _Run, email: EmailAttempt) -> None:
         """The relay has the email, which is all that there is to say of it."""
-        self._checkpoint(LETTER_ANSWERED)
+        self._checkpoint(EMAIL_ANSWERED)
         now = monotonic()
         email.seconds = now - email.begun_at
         self._drop(email, run)
@@ -338,7 +338,7 @@ class Drain:
         self._recorder.put(email)
         self._count_age(Measure.TO_SENT, email, now)
         if self._route.took():
-            self._fly(self._route.worked())
+            self._start(self._route.worked())
 
     def _ended(self, run: _Run, email: EmailAttempt, outcome: Outcome) -> None:
         """Anything else became of the email than a plain yes, or it was heard in another way."""
@@ -347,10 +347,10 @@ class Drain:
             email.code, email.enhanced_code, email.reply = answer.code, answer.enhanced, answer.text
             self._sent(run, email)
             return
-        self._checkpoint(LETTER_ANSWERED)
+        self._checkpoint(EMAIL_ANSWERED)
         if isinstance(outcome, Retry) and outcome.suspicious:
             refusal, outcome = outcome, self._route.judged(outcome, recipient=email.letter.to_email)
-            self._fly(self._suspect(refusal, email))
+            self._start(self._suspect(refusal, email))
         self._end(email, run, outcome)
         match outcome:
             case Released(blame=Blame.THROTTLE) if self._route.throttled(outcome, begun=email.begun_at):
@@ -374,9 +374,9 @@ class Drain:
         self._count(measure, bucket(age), age)
 
     def _drop(self, email: EmailAttempt, run: _Run) -> None:
-        run.aboard.remove(email)
+        run.emails.remove(email)
         self._under_way -= 1
-        self._held.drop(email)
+        self._leases.drop(email)
 
     def _end(self, email: EmailAttempt, run: _Run, outcome: Outcome) -> None:
         self._drop(email, run)
@@ -387,13 +387,13 @@ class Drain:
         self._recorder.put(ending_of(email, settlement))
 
     async def _begun(self) -> None:
-        """Wait until every claimed letter is on its way or has landed; not once it is time to stop."""
+        """Wait until every claimed email is on its way or has ended; not once it is time to stop."""
         while self._lanes and not self._stopping:
             await self._wait()
 
-    async def _landed(self) -> None:
+    async def _finished(self) -> None:
         """Wait until nothing is on its way."""
-        while self._flights:
+        while self._tasks:
             await self._wait()
 
     async def _wait(self, *, at_most: float | None = None) -> None:
@@ -406,7 +406,7 @@ class Drain:
         """What was never begun goes back, due at once, heard of or not; however long the database is away."""
         waiting = self._lanes.clear()
         for one in waiting:
-            self._held.drop(one)
+            self._leases.drop(one)
         claims = [one.letter.claim for one in waiting]
         self._report.released += len(claims)
         await self._insist(self._ledger.release, claims)
@@ -417,7 +417,7 @@ class Drain:
             try:
                 await give_back(claims)
             except AWAY as error:
-                log.warning("release.waiting", letters=len(claims), error=type(error).__name__)
+                log.warning("release.waiting", emails=len(claims), error=type(error).__name__)
                 await asyncio.sleep(PAUSE_SECONDS)
             else:
                 return

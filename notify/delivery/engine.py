@@ -49,7 +49,7 @@ class Engine:
         claim_size: Jobs in one claim.
         record_rows: Outcomes in one record; a killed process repeats no more than these and one email a session.
         moved: Called whenever a drain gets on with its work, even if the database is away.
-        domains: How fast letters go to these domains of recipients.
+        domains: How fast emails go to these domains of recipients.
     """
 
     name = DELIVER
@@ -173,7 +173,7 @@ class Engine:
         return report
 
     async def _gave_out(self, route: Route, outlook: Outlook, report: DrainReport) -> bool:
-        """Drain over this relay; whether it gave out before the letters did."""
+        """Drain over this relay; whether it gave out before the emails did."""
         drain = Drain(
             route=route,
             ledger=self._ledger,

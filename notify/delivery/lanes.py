@@ -1,4 +1,4 @@
-"""Letters that wait in this process, in fair order: no domain of recipients stands in the way of another."""
+"""Emails that wait in this process, in fair order: no domain of recipients stands in the way of another."""
 
 from collections import Counter, deque
 
@@ -10,24 +10,24 @@ LONGEST_RUN = 20
 
 class Lanes:
     """
-    One lane for each domain; letters leave the lanes in turn, within a lane in the order they came.
+    One lane for each domain; emails leave the lanes in turn, within a lane in the order they came.
 
-    Decided: a domain may use half of the sessions while letters to others wait, and all but one
+    Decided: a domain may use half of the sessions while emails to others wait, and all but one
         while none do: a domain that has gone silent leaves room for those that come later.
-    Decided: on a session a letter is followed by one to the same domain, so that no letter waits
+    Decided: on a session an email is followed by one to the same domain, so that no email waits
         behind another domain's; after a while, if others wait, the session is free for them.
     """
 
     def __init__(self) -> None:
         self._waiting: dict[str, deque[EmailAttempt]] = {}
         self._count = 0
-        self._flying: Counter[str] = Counter()
+        self._on_sessions: Counter[str] = Counter()
 
     def __len__(self) -> int:
         return self._count
 
     def put(self, email: EmailAttempt) -> None:
-        """A letter begins to wait."""
+        """An email begins to wait."""
         self._waiting.setdefault(email.domain, deque()).append(email)
         self._count += 1
 
@@ -35,19 +35,19 @@ class Lanes:
         """
         The email whose turn it is to be the first on a session; None when none may go now.
 
-        Callers must call ``landed`` when its session is free again.
+        Callers must call ``free`` when its session is free again.
         """
-        if self._flying.total() >= sessions:
+        if self._on_sessions.total() >= sessions:
             return None
         most = share(sessions, others_wait=len(self._waiting) > 1)
         for domain in self._waiting:
-            if self._flying[domain] < most:
-                self._flying[domain] += 1
+            if self._on_sessions[domain] < most:
+                self._on_sessions[domain] += 1
                 return self._next_to(domain)
         return None
 
     def follow(self, email: EmailAttempt) -> EmailAttempt | None:
-        """The letter that goes after this one on the same session; None when the session should be free."""
+        """The email that goes after this one on the same session; None when the session should be free."""
         domain = email.domain
         if domain not in self._waiting or (email.place >= LONGEST_RUN and len(self._waiting) > 1):
             return None
@@ -55,14 +55,14 @@ class Lanes:
         following.place = email.place + 1
         return following
 
-    def landed(self, email: EmailAttempt) -> None:
-        """The session that took this letter, or one that followed it, is free."""
-        self._flying[email.domain] -= 1
-        if not self._flying[email.domain]:
-            del self._flying[email.domain]
+    def free(self, email: EmailAttempt) -> None:
+        """The session that took this email, or one that followed it, is free."""
+        self._on_sessions[email.domain] -= 1
+        if not self._on_sessions[email.domain]:
+            del self._on_sessions[email.domain]
 
     def clear(self) -> list[EmailAttempt]:
-        """All letters that wait, which then wait no more."""
+        """All emails that wait, which then wait no more."""
         waiting = [email for lane in self._waiting.values() for email in lane]
         self._waiting.clear()
         self._count = 0

@@ -10,7 +10,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection
 
-from notify.checkpoints import LETTER_CLAIMED, RECORD_COMMITTED, RECORD_WRITTEN, Checkpoint
+from notify.checkpoints import EMAIL_CLAIMED, RECORD_COMMITTED, RECORD_WRITTEN, Checkpoint
 from notify.delivery import recheck
 from notify.delivery.rates import within
 from notify.delivery.recheck import Rechecked
@@ -35,10 +35,10 @@ NO_RATES = DomainRates()
 
 
 class ClaimUnheard(NotifyError):
-    """The database was lost while it committed a claim; nobody knows whether the letters are ours."""
+    """The database was lost while it committed a claim; nobody knows whether the emails are ours."""
 
     def __init__(self, *, claims: Sequence[Claim]) -> None:
-        super().__init__(letters=len(claims))
+        super().__init__(emails=len(claims))
         self.claims = claims
 
 
@@ -53,7 +53,7 @@ class Claimed:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ledger:
     """
-    Claims, renews, gives back and records letters under the name of one worker process, to *domains* at their rates.
+    Claims, renews, gives back and records emails under the name of one worker process, to *domains* at their rates.
 
     A claim and the facts for its recheck are one transaction: if the facts cannot be read, the
     claim is undone and nobody's lease has to run out.
@@ -73,11 +73,11 @@ class Ledger:
     domains: DomainRates = NO_RATES
 
     async def outlook(self) -> Outlook:
-        """Whether a letter is due, and whether one is that outlived a worker."""
+        """Whether an email is due, and whether one is that outlived a worker."""
         return await self._run(lambda connection: items.outlook(connection, DELIVER))
 
     async def claim(self, limit: int) -> Claimed:
-        """Take up to *limit* due letters, each with what the recheck says; those that must wait are put off."""
+        """Take up to *limit* due emails, each with what the recheck says; those that must wait are put off."""
         rows = 0
 
         def take(connection: Connection) -> list[Rechecked]:
@@ -89,7 +89,7 @@ class Ledger:
         return Claimed(await self._taken(take), full=rows == limit)
 
     async def claim_lapsed(self) -> list[Rechecked]:
-        """Take one letter of which some worker vanished, with what the recheck says; empty when none is due."""
+        """Take one email of which some worker vanished, with what the recheck says; empty when none is due."""
 
         def take(connection: Connection) -> list[Rechecked]:
             job = outbox.claim_lapsed(connection, lease=self.lease, worker=self.worker)
@@ -98,16 +98,16 @@ class Ledger:
         return await self._taken(take)
 
     async def bury_poison(self) -> int:
-        """End the letters that have outlived three workers; how many there were."""
+        """End the jobs that have outlived three workers; how many there were."""
         return await self._run(lambda connection: outbox.bury_poison(connection, worker=self.worker))
 
     async def take_back(self, claims: Sequence[Claim]) -> None:
         """Undo a claim that was never answered."""
         await self._run(lambda connection: items.take_back(connection, DELIVER, claims, worker=self.worker))
 
-    async def extend(self, tries: Sequence[Attempt]) -> set[int]:
+    async def extend(self, attempts: Sequence[Attempt]) -> set[int]:
         """Renew these leases; the ids that are still ours."""
-        return await self._run(lambda connection: items.extend(connection, DELIVER, tries, lease=self.lease))
+        return await self._run(lambda connection: items.extend(connection, DELIVER, attempts, lease=self.lease))
 
     async def release(self, claims: Sequence[Claim]) -> None:
         """Give these back with their place in the queue."""
@@ -144,14 +144,14 @@ class Ledger:
         flush.sent, flush.endings = (), [*flush.endings, *late]
 
     async def _recorded(self, flush: Flush) -> bool:
-        """Whether the last try was committed unheard: its transaction was, and what it wrote is there."""
-        before, tries = flush.transaction, [one.name for one in flush.endings]
+        """Whether the last attempt was committed unheard: its transaction was, and what it wrote is there."""
+        before, attempts = flush.transaction, [one.name for one in flush.endings]
         if before is None:
             return False
 
         def asked(connection: Connection) -> bool | None:
             done = commits.took_place(connection, before)
-            return done and not items.any_leased(connection, DELIVER, tries, worker=self.worker)
+            return done and not items.any_leased(connection, DELIVER, attempts, worker=self.worker)
 
         done = await self._run(asked)
         if done is None:
@@ -210,7 +210,7 @@ class Ledger:
                 raise ClaimUnheard(claims=[job.claim for job, _ in found]) from away
             raise
         if found:
-            self.checkpoint(LETTER_CLAIMED)
+            self.checkpoint(EMAIL_CLAIMED)
         return found
 
     async def _run(self, work: Callable[[Connection], Result]) -> Result:

@@ -1,4 +1,4 @@
-"""How many letters this process has on their way at once: half when the relay says "slower", more as it takes them."""
+"""How many emails this process has on their way at once: half when the relay says "slower", more as it takes them."""
 
 from time import monotonic
 
@@ -27,7 +27,7 @@ class Pace:
         self.sessions = min(self.sessions, AFTER_AN_OUTAGE)
 
     def taken(self) -> bool:
-        """The relay took a letter: one session more, unless that was too many a moment ago; whether there is one."""
+        """The relay took an email: one session more, unless that was too many a moment ago; whether there is one."""
         if self.sessions >= self._ceiling and self._ceiling < self._most:
             self._raise_ceiling()
         wider = self.sessions < self._ceiling
@@ -39,9 +39,9 @@ class Pace:
         The relay said "slower": half the sessions. False when a single one was too many already.
 
         Args:
-            begun: When the letter set out, on the monotonic clock. Letters that were on their way
+            begun: When the email set out, on the monotonic clock. Emails that were on their way
                 at the last halving say nothing about the pace since.
-            crowded: It is the sessions that are too many, not the letters.
+            crowded: It is the sessions that are too many, not the emails.
         """
         if begun < self._narrowed_at:
             return True

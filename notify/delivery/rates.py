@@ -1,11 +1,11 @@
 """
-How fast letters leave: a bucket for each relay and for each domain that has a rate, shared by all workers.
+How fast emails leave: a bucket for each relay and for each domain that has a rate, shared by all workers.
 
-Decided: a letter counts when it is claimed. What is claimed for a relay is not more than its bucket holds; a letter
+Decided: an email counts when it is claimed. What is claimed for a relay is not more than its bucket holds; an email
     to a domain whose bucket is empty is put off in the transaction of its claim, and others go past it.
-Decided: a relay at its rate is not a relay that is down; its letters wait and do not go over the next.
+Decided: a relay at its rate is not a relay that is down; its emails wait and do not go over the next.
 Rejected: counting in each process: the rate would depend on how many there are.
-Rejected: to pass over a domain's letters in the claim: it would read all of them each time.
+Rejected: to pass over a domain's emails in the claim: it would read all of them each time.
 """
 
 from collections import defaultdict
@@ -26,9 +26,9 @@ from notify.store.database import Database
 
 @dataclass(frozen=True, slots=True)
 class Room:
-    """How many letters may be claimed now; where that is none, in how many seconds one may."""
+    """How many emails may be claimed now; where that is none, in how many seconds one may."""
 
-    letters: int
+    emails: int
     seconds: float = 0.0
 
 
@@ -41,20 +41,20 @@ class RelayRate:
         self._bucket = rates.of_relay(relay)
 
     def draw(self, most: int) -> Room:
-        """Take the room for as many letters as there is, at most so many."""
+        """Take the room for as many emails as there is, at most so many."""
         with self._database.begin() as connection:
             bucket = rates.locked(connection, [self._bucket])[self._bucket]
-            letters = min(most, self._rate.free(bucket.owed))
-            if letters:
-                owed = self._rate.spent(bucket.owed, letters)
+            emails = min(most, self._rate.free(bucket.owed))
+            if emails:
+                owed = self._rate.spent(bucket.owed, emails)
                 rates.keep(connection, {self._bucket: replace(bucket, owed=owed)})
-            return Room(letters, self._rate.wait(bucket.owed))
+            return Room(emails, self._rate.wait(bucket.owed))
 
-    def spend(self, letters: int) -> None:
+    def spend(self, emails: int) -> None:
         """Count these, whether or not there is room; fewer than none gives back what was drawn."""
         with self._database.begin() as connection:
             bucket = rates.locked(connection, [self._bucket])[self._bucket]
-            rates.keep(connection, {self._bucket: replace(bucket, owed=self._rate.spent(bucket.owed, letters))})
+            rates.keep(connection, {self._bucket: replace(bucket, owed=self._rate.spent(bucket.owed, emails))})
 
 
 def within(connection: Connection, rechecked: Sequence[Rechecked], domains: DomainRates) -> list[Rechecked]:

@@ -1,4 +1,4 @@
-"""The relays in order of priority, and which of them takes letters now."""
+"""The relays in order of priority, and which of them takes emails now."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -25,7 +25,7 @@ class Route:
     """
     The way to one relay: its channel, its breaker, its rate, its share and its pace. Lives as long as its process.
 
-    ``troubled`` says whether a letter that the relay takes is news for its breaker. ``resized`` is called when there
+    ``troubled`` says whether an email that the relay takes is news for its breaker. ``resized`` is called when there
     may be more or fewer sessions than before.
     """
 
@@ -81,7 +81,7 @@ class Route:
 
     async def opens(self, standing: Standing) -> bool:
         """
-        Whether the relay takes a session: connect before claiming, so that an outage costs no letter an attempt.
+        Whether the relay takes a session: connect before claiming, so that an outage costs no email an attempt.
 
         Args:
             standing: Where the breaker stood before; a session closes it.
@@ -129,16 +129,16 @@ class Route:
         return True
 
     async def draw(self, most: int) -> Room:
-        """Take the room for as many letters as the relay's rate leaves, at most so many."""
+        """Take the room for as many emails as the relay's rate leaves, at most so many."""
         return Room(most) if self._rate is None else await self._call(self._rate.draw, most)
 
-    async def spend(self, letters: int) -> None:
-        """Count letters that no room was drawn for; fewer than none gives back what was drawn for none."""
-        if self._rate is not None and letters:
-            await self._call(self._rate.spend, letters)
+    async def spend(self, emails: int) -> None:
+        """Count emails that no room was drawn for; fewer than none gives back what was drawn for none."""
+        if self._rate is not None and emails:
+            await self._call(self._rate.spend, emails)
 
     async def worked(self) -> None:
-        """The relay took a letter after trouble."""
+        """The relay took an email after trouble."""
         with suppress(*AWAY):
             async with self._suspicion.in_turn():
                 await self._call(self._breaker.worked)
@@ -158,9 +158,9 @@ def _about_us(refusal: Retry) -> Released:
 
 class Routes:
     """
-    Which relay gets the letters: the first by priority that takes a session. Lives in one event loop.
+    Which relay gets the emails: the first by priority that takes a session. Lives in one event loop.
 
-    Decided: an open relay is probed beside the letters where another takes them, so that a server that has gone
+    Decided: an open relay is probed beside the emails where another takes them, so that a server that has gone
         silent holds up nobody; what the probe finds is for the next drain.
     Decided: a relay whose sessions other workers have is no relay that is down: its emails are left to them.
     Decided: a relay that refuses a session is passed over at once, before it has failed often enough to open
@@ -175,7 +175,7 @@ class Routes:
         return len(self._routes)
 
     async def admitted(self) -> Route | None:
-        """The way that letters go now; None when no relay takes any. Risks no letter."""
+        """The way that emails go now; None when no relay takes any. Risks no email."""
         probes = []
         for route in self._routes:
             standing = await route.standing()

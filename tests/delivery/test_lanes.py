@@ -6,8 +6,8 @@ from datetime import timedelta
 
 import pytest
 
-from notify.delivery.holdings import Holdings
 from notify.delivery.lanes import LONGEST_RUN, Lanes, share
+from notify.delivery.leases import LeasedEmails
 from notify.domain.attempts import EmailAttempt
 from notify.store.items import Attempt
 from tests.support.letters import job_of, letter
@@ -63,7 +63,7 @@ def test_one_session_is_kept_for_those_that_come_after_a_domain_went_silent() ->
 def test_a_letter_that_landed_makes_room_for_another_of_its_domain() -> None:
     waiting = lanes(*["a.test"] * 10)
     gone = on_their_way(waiting, sessions=4)
-    waiting.landed(gone[0])
+    waiting.free(gone[0])
     assert numbers(on_their_way(waiting, sessions=4)) == [4]
 
 
@@ -84,7 +84,7 @@ def test_a_session_stays_with_a_domain_for_a_while_and_for_as_long_as_no_other_w
     while following := waiting.follow(row[-1]):
         row.append(following)
     assert len(row) == 1 + followed
-    waiting.landed(row[-1])
+    waiting.free(row[-1])
     assert [one.domain for one in on_their_way(waiting, sessions=1)] == ["b.test"] * others
 
 
@@ -108,7 +108,7 @@ def test_the_share_of_one_domain(sessions: int, alone: int, with_others: int) ->
 def test_the_domain_of_todays_address_counts_however_it_is_spelt(address: str) -> None:
     written = letter(to=address)
     job = replace(job_of(written), to_email="ann@old.test")
-    assert Holdings(nobody, lease=MINUTE).take(job, written, claimed_at=0.0).domain == "a.test"
+    assert LeasedEmails(nobody, lease=MINUTE).take(job, written, claimed_at=0.0).domain == "a.test"
 
 
 async def nobody(_: Sequence[Attempt]) -> set[int]:

@@ -6,7 +6,7 @@ import pytest
 import redis
 
 from notify import wiring
-from notify.checkpoints import CRASH_AT, LETTER_ANSWERED, RECORD_WRITTEN
+from notify.checkpoints import CRASH_AT, EMAIL_ANSWERED, RECORD_WRITTEN
 from notify.embedded.valkey import ValkeyServer
 from notify.settings import Settings
 from tests.support.scene import Scene
@@ -15,7 +15,7 @@ from tests.support.wait import until
 TALKERS = ("bob", "carol", "dana")
 FORTY = 40
 TEN = 10
-POINTS = (LETTER_ANSWERED, pytest.param(RECORD_WRITTEN, marks=pytest.mark.slow))
+POINTS = (EMAIL_ANSWERED, pytest.param(RECORD_WRITTEN, marks=pytest.mark.slow))
 LEASES_END = """
     UPDATE notify.work_items SET due_at = now() - interval '1 s' WHERE lane = 8
 """

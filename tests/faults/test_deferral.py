@@ -5,7 +5,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from notify.checkpoints import CRASH_AT, FAN_OUT_WRITTEN, LETTER_ANSWERED, LETTER_CLAIMED, RECORD_WRITTEN
+from notify.checkpoints import CRASH_AT, EMAIL_ANSWERED, EMAIL_CLAIMED, FAN_OUT_WRITTEN, RECORD_WRITTEN
 from notify.domain.preferences import Person
 from notify.intake.choosing import choose
 from notify.store import directory
@@ -16,8 +16,8 @@ from tests.support.wait import until
 BERLIN = ZoneInfo("Europe/Berlin")
 COUNT = 6
 POINTS = (
-    LETTER_CLAIMED,
-    LETTER_ANSWERED,
+    EMAIL_CLAIMED,
+    EMAIL_ANSWERED,
     pytest.param(RECORD_WRITTEN, marks=pytest.mark.slow),
 )
 ITS_HOUR_COMES = "UPDATE notify.work_items SET due_at = now() WHERE stage = 'deliver' AND lane < 8"

@@ -9,7 +9,7 @@ from tests.support.scene import Scene
 from tests.support.smtp import CONTENT, DATA, DOT, MAIL, RCPT, ScriptedRelay
 
 KILLED = -9
-TAKEN_BUT_NOT_RECORDED = {checkpoints.LETTER_ANSWERED, checkpoints.RECORD_WRITTEN}
+TAKEN_BUT_NOT_RECORDED = {checkpoints.EMAIL_ANSWERED, checkpoints.RECORD_WRITTEN}
 SOME_BYTES_OF_A_LETTER = 700
 
 

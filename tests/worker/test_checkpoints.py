@@ -45,8 +45,8 @@ def shift(environment: dict[str, str], relay: ScriptedRelay) -> dict[str, str]:
         ("fan_out.claimed", "working", None, 0),
         ("fan_out.written", "working", None, 0),
         ("fan_out.committed", "done", "pending", 0),
-        ("letter.claimed", "done", "sending", 0),
-        ("letter.answered", "done", "sending", 1),
+        ("email.claimed", "done", "sending", 0),
+        ("email.answered", "done", "sending", 1),
         ("record.written", "done", "sending", 1),
         ("record.committed", "done", "sent", 1),
     ],
@@ -76,17 +76,17 @@ def test_a_process_dies_where_it_was_told_and_the_next_one_finishes(
 def test_only_the_time_that_is_named_is_fatal(office: Office, shift: Mapping[str, str], relay: ScriptedRelay) -> None:
     office.letters_wait("bob", "cy", key="k2", link="CL-2")
 
-    assert work({**shift, CRASH_AT: "letter.answered:2"})[0] == -SIGKILL
+    assert work({**shift, CRASH_AT: "email.answered:2"})[0] == -SIGKILL
 
     assert len(relay.letters) == 2
 
 
 def test_a_process_that_does_not_get_so_far_lives(office: Office, shift: Mapping[str, str]) -> None:
-    assert work({**shift, CRASH_AT: "letter.answered:2"})[0] == 0
+    assert work({**shift, CRASH_AT: "email.answered:2"})[0] == 0
     assert office.now(ROWS) == [("sent",)]
 
 
-@pytest.mark.parametrize("senseless", ["letter.lost", "letter.claimed:0", "letter.claimed:soon"])
+@pytest.mark.parametrize("senseless", ["email.lost", "email.claimed:0", "email.claimed:soon"])
 def test_a_point_that_does_not_exist_stops_the_start_and_those_that_do_are_named(
     environment: dict[str, str], senseless: str
 ) -> None:
@@ -99,7 +99,7 @@ def test_a_point_that_does_not_exist_stops_the_start_and_those_that_do_are_named
 def test_a_worker_armed_for_a_point_that_does_not_exist_never_forks(
     environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    with worker({**environment, CRASH_AT: "letter.lost"}, tmp_path_factory.mktemp("worker")) as refused:
+    with worker({**environment, CRASH_AT: "email.lost"}, tmp_path_factory.mktemp("worker")) as refused:
         assert refused.process.wait(30) == 1
-        assert "letter.lost" in refused.log.read_text()
+        assert "email.lost" in refused.log.read_text()
         assert "worker.ready" not in refused.log.read_text()

@@ -1,4 +1,4 @@
-"""The letters that one drain holds, from their claim to their end, and the renewal of their leases."""
+"""The emails that one drain has leased, from their claim to their end, and the renewal of their leases."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
@@ -15,7 +15,7 @@ from notify.domain.jobs import Job, Letter
 from notify.store.database import AWAY
 from notify.store.items import Attempt
 
-# A letter is not begun with less than this part of its lease left: the answer would come too late.
+# An email is not begun with less than this part of its lease left: the answer would come too late.
 LEAST_PART_LEFT = 0.1
 LOST = 0.0
 
@@ -24,12 +24,12 @@ Extend = Callable[[Sequence[Attempt]], Awaitable[set[int]]]
 log = structlog.get_logger(__name__)
 
 
-class Holdings:
+class LeasedEmails:
     """
-    Letters under lease. Lives in one event loop; false while there is none.
+    Emails under lease. Lives in one event loop; false while there is none.
 
     Args:
-        extend: Renews the leases of these tries; the ids that are still ours.
+        extend: Renews the leases of these attempts; the ids that are still ours.
         lease: How long a lease lasts from its claim, or from its renewal.
     """
 
@@ -37,10 +37,10 @@ class Holdings:
         self._extend = extend
         self._lease = lease.total_seconds()
         self._least_left = self._lease * LEAST_PART_LEFT
-        self._held: set[EmailAttempt] = set()
+        self._emails: set[EmailAttempt] = set()
 
     def __len__(self) -> int:
-        return len(self._held)
+        return len(self._emails)
 
     def take(self, job: Job, letter: Letter, *, claimed_at: float) -> EmailAttempt:
         """
@@ -56,20 +56,20 @@ class Holdings:
             claimed_at=claimed_at,
             leased_until=claimed_at + self._lease,
         )
-        self._held.add(email)
+        self._emails.add(email)
         return email
 
     def drop(self, email: EmailAttempt) -> None:
         """The email is at its end here, or was given back."""
-        self._held.remove(email)
+        self._emails.remove(email)
 
     def all(self) -> frozenset[EmailAttempt]:
         """Those under lease at this moment."""
-        return frozenset(self._held)
+        return frozenset(self._emails)
 
     def any_of(self, emails: frozenset[EmailAttempt]) -> bool:
         """Whether one of these has not ended."""
-        return not self._held.isdisjoint(emails)
+        return not self._emails.isdisjoint(emails)
 
     def lasts(self, email: EmailAttempt, *, now: float) -> bool:
         """Whether enough of the lease is left to begin the email."""
@@ -77,7 +77,7 @@ class Holdings:
 
     async def renew(self) -> NoReturn:
         """
-        Renew every third of a lease; a letter whose lease does not come back must not reach DATA.
+        Renew every third of a lease; an email whose lease does not come back must not reach DATA.
 
         Decided: a third without an answer is enough, however long the database's own limit is: another
             try, over another connection, may still be in time.
@@ -88,13 +88,13 @@ class Holdings:
             pause = third if await self._renewed(within=third) else min(PAUSE_SECONDS, third)
 
     async def _renewed(self, *, within: float) -> bool:
-        """Whether the database said in time which letters are still ours."""
-        began, held = monotonic(), list(self._held)
+        """Whether the database said in time which emails are still ours."""
+        began, held = monotonic(), list(self._emails)
         try:
             async with asyncio.timeout(within):
                 ours = await self._extend([(one.job.claim.id, one.job.claim.attempt) for one in held])
         except (*AWAY, TimeoutError) as error:
-            log.warning("lease.not_renewed", letters=len(held), error=type(error).__name__)
+            log.warning("lease.not_renewed", emails=len(held), error=type(error).__name__)
             return False
         for one in held:
             one.leased_until = began + self._lease if one.job.claim.id in ours else LOST
