@@ -37,6 +37,9 @@ def _one(table: str, condition: str) -> str:
     return f"LEFT JOIN LATERAL (SELECT * FROM notify.{table} WHERE {condition} OFFSET 0)"
 
 
+_IS_SUBSCRIPTION = """
+        told.reason = 'subscriber'
+            AND (cl_subscriptions.topic, cl_subscriptions.username) = (about.topic, job.username)"""
 _JOBS = f"""
     SELECT job.id, job.username, job.to_email, job.message_id, job.deferred_by, job.expires_at <= now(),
         job.replay_of IS NOT NULL, told.id, told.event_id, told.event_type, told.reason, about.topic,
@@ -56,13 +59,7 @@ _JOBS = f"""
     {_one("user_notification_preferences", "(username, event_type_code) = (job.username, told.event_type)")}
         AS chosen ON true
     {_one("cl_mutes", "(cl_mutes.username, cl_mutes.topic) = (job.username, about.topic)")} AS mute ON true
-    {
-    _one(
-        "cl_subscriptions",
-        "told.reason = 'subscriber'"
-        " AND (cl_subscriptions.topic, cl_subscriptions.username) = (about.topic, job.username)",
-    )
-} AS subscription ON true
+    {_one("cl_subscriptions", _IS_SUBSCRIPTION)} AS subscription ON true
     WHERE job.id = ANY (%(ids)s::bigint[])"""
 _OF_TOLD = 19
 _EVENTS = f"""

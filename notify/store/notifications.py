@@ -84,8 +84,7 @@ _WRITE = f"""
         )
     ), written AS (
         INSERT INTO notify.email_jobs (username, to_email, topic, message_id, expires_at, deferred_by)
-        SELECT username, to_email, CASE WHEN deferred_by IS NULL THEN topic END, message_id, ends,
-            deferred_by
+        SELECT username, to_email, CASE WHEN deferred_by IS NULL THEN topic END, message_id, ends, deferred_by
         FROM new WHERE message_id IS NOT NULL ORDER BY event_id, username
         ON CONFLICT (message_id) DO NOTHING
         RETURNING id, message_id
@@ -109,6 +108,17 @@ _WRITE = f"""
     ), noted AS ({REMEMBER.format("(SELECT written.id FROM written WHERE written.message_id = changed.message_id)")}
     )
     SELECT decision, count(*) FROM told GROUP BY decision UNION ALL SELECT NULL, count(*) FROM new"""
+
+
+_TAKE_BACK = f"""
+    WITH gone AS (
+        DELETE FROM notify.email_jobs AS job
+        WHERE job.message_id = ANY (%(ids)s::text[]) AND NOT EXISTS (
+            SELECT FROM notify.notifications AS note WHERE note.email_job_id = job.id
+        )
+        RETURNING job.id
+    )
+    DELETE FROM notify.work_items AS item USING gone WHERE item.stage = '{DELIVER}' AND item.id = gone.id"""
 
 
 class MessageIdTaken(NotifyError):
@@ -137,11 +147,16 @@ def write(connection: Connection, rows: Sequence[NewNotification], *, bundles: S
 
 
 def _see_whose(connection: Connection, rows: Sequence[NewNotification]) -> None:
-    """What was not written is another worker's, which fans out the same events at this moment; or else is lost."""
+    """
+    What was not written is another worker's, which fans out the same events at this moment; or else is lost.
+
+    Where that worker decided otherwise, by what was known then, our email would tell of nothing: there is none.
+    """
     there = known(connection, sorted({row.event_id for row in rows}))
     for row in rows:
         if row.name not in there:
             raise MessageIdTaken(event=row.event_id)
+    connection.exec_driver_sql(_TAKE_BACK, {"ids": [row.message_id for row in rows if row.message_id]})
 
 
 def known(connection: Connection, event_ids: Sequence[int]) -> set[tuple[int, str]]:

@@ -13,7 +13,7 @@ from notify.domain.stages import DELIVER
 from notify.store import notifications
 from notify.store.database import Database
 from notify.store.notifications import MessageIdTaken, NewNotification
-from notify.store.tables import email_jobs, notification_event_types
+from notify.store.tables import email_jobs, notification_event_types, work_items
 from notify.store.tables import notifications as table
 from tests.support import rows
 from tests.support.race import blocked_session, meanwhile
@@ -86,6 +86,20 @@ def test_what_two_workers_write_at_once_is_written_once(
             first.commit() if first_commits else first.rollback()
             assert second.result() == second_writes
     assert rows.count_of(database, email_jobs) == 1
+
+
+def test_who_decides_otherwise_at_the_same_moment_leaves_no_email_that_tells_of_nothing(
+    database: Database, event_id: int
+) -> None:
+    alice, _ = about(event_id)
+    with database.engine.connect() as first:
+        notifications.write(first, [replace(alice, to_email=None, message_id=None, why="muted_cl")])
+        with meanwhile(write, database, alice) as second:
+            blocked_session(database)
+            first.commit()
+            assert second.result() == {}
+    assert [row.decision for row in written(database)] == ["skipped"]
+    assert [rows.count_of(database, email_jobs), rows.count_of(database, work_items)] == [0, 0]
 
 
 def test_an_email_whose_message_id_is_another_ones_is_an_error_and_not_lost(database: Database, event_id: int) -> None:
