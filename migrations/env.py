@@ -10,7 +10,7 @@ from sqlalchemy.exc import ProgrammingError
 
 from notify.domain.errors import NotifyError
 from notify.store.database import Database
-from notify.store.migrate import make_schema, refuse
+from notify.store.operations.migrate import make_schema, refuse
 from notify.store.sessions import LIMITS
 from notify.store.tables import SCHEMA, metadata
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from notify.domain.ports import Doorbell
     from notify.intake.schema import EventIn
     from notify.store.database import Caller
-    from notify.store.events import Receipt
+    from notify.store.outbox.events import Receipt
 
 __all__ = ["MalformedEvent", "NotifyError", "UnsupportedConnection", "emit"]
 

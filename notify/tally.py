@@ -8,8 +8,8 @@ from uuid import UUID
 import structlog
 
 from notify.domain.measures import Measure, Role
-from notify.store import process_totals
 from notify.store.database import Database
+from notify.store.operations import process_totals
 
 FLUSH_SECONDS = 15.0
 

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, settings
 from sqlalchemy import Connection
 
 from notify.store.database import Database
-from notify.store.migrate import upgrade
+from notify.store.operations.migrate import upgrade
 from tests.support import servers
 from tests.support.smtp import ScriptedRelay
 

@@ -46,7 +46,7 @@ def test_the_domain_needs_nothing_but_the_standard_library(path: Path) -> None:
     assert foreign == set()
 
 
-@pytest.mark.parametrize("path", sorted((PACKAGE / "store").glob("*.py")), ids=lambda path: path.name)
+@pytest.mark.parametrize("path", sorted((PACKAGE / "store").rglob("*.py")), ids=lambda path: path.name)
 def test_the_store_never_ends_its_callers_transaction(path: Path) -> None:
     calls = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Attribute)]
     assert {call.attr for call in calls}.isdisjoint({"commit", "rollback"})

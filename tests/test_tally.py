@@ -5,9 +5,9 @@ from threading import Event, Thread
 from uuid import UUID
 
 from notify.domain.measures import BUCKETS, Measure, Role, bucket
-from notify.store import process_totals
 from notify.store.database import Database
-from notify.store.process_totals import Total
+from notify.store.operations import process_totals
+from notify.store.operations.process_totals import Total
 from notify.tally import Tally
 from tests.support.proxy import Proxy, database_target, through
 from tests.support.statements import statements

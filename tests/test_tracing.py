@@ -13,8 +13,8 @@ from opentelemetry.trace import get_tracer, set_tracer_provider
 import notify
 from notify.domain.preferences import Person
 from notify.doorbell import NoDoorbell
-from notify.store import directory
 from notify.store.database import Database
+from notify.store.directory import directory
 from tests.support.office import Office, comment
 from tests.support.smtp import ScriptedRelay
 

@@ -13,8 +13,8 @@ from notify.http import auth
 from notify.http.bodies import JsonBody
 from notify.http.context import InContext
 from notify.http.problems import OF_BODIES
-from notify.store import directory
-from notify.store.tokens import Scope
+from notify.store.directory import directory
+from notify.store.directory.tokens import Scope
 
 router = APIRouter(
     prefix="/api/v1",

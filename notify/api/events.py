@@ -18,9 +18,9 @@ from notify.http.problems import MOST_ERRORS, OF_BODIES, FieldError, RefusedFiel
 from notify.intake.explain import traces
 from notify.intake.receive import receive
 from notify.intake.schema import EventIn
-from notify.store import jobs
-from notify.store.events import Receipt
-from notify.store.tokens import Scope
+from notify.store.directory.tokens import Scope
+from notify.store.outbox import jobs
+from notify.store.outbox.events import Receipt
 
 LARGEST_BATCH = 1_000
 

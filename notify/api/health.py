@@ -11,9 +11,9 @@ from sqlalchemy.exc import SQLAlchemyError
 from notify.api.schemas import Check, Readiness
 from notify.domain.waves import wave
 from notify.http.context import InContext
-from notify.store import gauges, migrate, relays, server
 from notify.store.database import Database
-from notify.store.relays import Standing
+from notify.store.operations import gauges, migrate, relays, server
+from notify.store.operations.relays import Standing
 
 router = APIRouter(tags=["health"])
 

@@ -15,10 +15,10 @@ from notify.http import auth
 from notify.http.context import InContext
 from notify.http.problems import documented
 from notify.intake.explain import traces
-from notify.store import jobs
-from notify.store.jobs import JobView
-from notify.store.tokens import Scope
-from notify.store.which import Which
+from notify.store.directory.tokens import Scope
+from notify.store.outbox import jobs
+from notify.store.outbox.jobs import JobView
+from notify.store.outbox.which import Which
 
 router = APIRouter(
     prefix="/api/v1/jobs", tags=["jobs"], dependencies=[auth.program_with(Scope.OPS)], responses=auth.REFUSALS

@@ -19,13 +19,13 @@ from notify.domain.outcomes import POISON, Blame, Phase
 from notify.domain.rates import Bucket
 from notify.domain.statuses import AMBIGUOUS, LAPSE, Verdict
 from notify.domain.waves import Wave, wave
-from notify.store import gauges, process_totals, rates, server, stats
-from notify.store import relays as breakers
 from notify.store.database import Database
-from notify.store.gauges import Gauges
-from notify.store.process_totals import Total
-from notify.store.relays import MUTED, Standing
-from notify.store.server import HotTable
+from notify.store.operations import gauges, process_totals, rates, server, stats
+from notify.store.operations import relays as breakers
+from notify.store.operations.gauges import Gauges
+from notify.store.operations.process_totals import Total
+from notify.store.operations.relays import MUTED, Standing
+from notify.store.operations.server import HotTable
 from notify.wiring import STAGE_NAMES
 
 FRESH_SECONDS = 15

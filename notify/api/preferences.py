@@ -26,8 +26,9 @@ from notify.http.context import InContext
 from notify.http.problems import OF_BODIES, RefusedField
 from notify.intake.choosing import choose
 from notify.intake.explain import traces
-from notify.store import directory, jobs, preferences
-from notify.store.preferences import Settings, quiet
+from notify.store.directory import directory, preferences
+from notify.store.directory.preferences import Settings, quiet
+from notify.store.outbox import jobs
 
 SWITCHES = {"enabled", "delivery_mode", "participating", "own_actions", "mentions_pierce_mutes"}
 NULL_TAKES_BACK = {"email", "timezone", "paused_until"}

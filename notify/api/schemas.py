@@ -29,8 +29,8 @@ from notify.domain.preferences import Choices, EventType, Person
 from notify.domain.schedule import FORESEEABLE, Hold, Mode, QuietHours, is_foreseeable, is_zone
 from notify.domain.statuses import JobStatus
 from notify.intake.schema import Line, Name, Strict, WebAddress, one_line, written_out
-from notify.store.directory import Refusal, State
-from notify.store.jobs import AttemptView, EventView, JobView
+from notify.store.directory.directory import Refusal, State
+from notify.store.outbox.jobs import AttemptView, EventView, JobView
 
 LARGEST_ID = 2**63 - 1
 LONGEST_ADDRESS = 254

@@ -15,8 +15,8 @@ from notify.domain.errors import NotifyError
 from notify.intake.explain import Explanation, before_the_fact
 from notify.intake.explain import explain as explained
 from notify.intake.schema import EventIn, parse
-from notify.store import events, jobs
-from notify.store.jobs import NotificationView
+from notify.store.outbox import events, jobs
+from notify.store.outbox.jobs import NotificationView
 
 
 class NoSuchEvent(NotifyError):

@@ -14,10 +14,10 @@ from notify.cli.place import Place, place
 from notify.delivery.by_hand import pages
 from notify.domain.errors import NotifyError
 from notify.domain.stages import DELIVER
-from notify.store import by_hand, jobs
-from notify.store.by_hand import Action, Tally
-from notify.store.jobs import JobView
-from notify.store.which import Which
+from notify.store.outbox import by_hand, jobs
+from notify.store.outbox.by_hand import Action, Tally
+from notify.store.outbox.jobs import JobView
+from notify.store.outbox.which import Which
 
 FIRST = 10
 DONE = {Action.RETRY: "retried", Action.CANCEL: "cancelled", Action.REPLAY: "replayed"}

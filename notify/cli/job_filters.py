@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from typer import BadParameter, Option
 
-from notify.store.which import Which
+from notify.store.outbox.which import Which
 
 
 def instant(text: str) -> datetime:

@@ -14,10 +14,10 @@ from notify.cli.output import AsJson, console, print_json, print_table
 from notify.cli.place import Place, place
 from notify.delivery import shown
 from notify.intake.explain import traces
-from notify.store import jobs
-from notify.store.by_hand import Action
-from notify.store.jobs import AttemptView, JobView
-from notify.store.which import Which
+from notify.store.outbox import jobs
+from notify.store.outbox.by_hand import Action
+from notify.store.outbox.jobs import AttemptView, JobView
+from notify.store.outbox.which import Which
 
 app = Typer(help="What became of emails, and what may be done about them by hand.", no_args_is_help=True)
 

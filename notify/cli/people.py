@@ -13,7 +13,7 @@ from notify.cli.place import Place, place
 from notify.delivery.erasure import erase as erasure_of
 from notify.domain.errors import NotifyError
 from notify.domain.fan_out import usable_address
-from notify.store import directory, erasure, preferences
+from notify.store.directory import directory, erasure, preferences
 
 app = Typer(help="What is known of people, trying a refused address again, forgetting somebody.", no_args_is_help=True)
 

@@ -9,8 +9,8 @@ from typer import Option
 from notify.cli.output import AsJson, console, print_json
 from notify.cli.place import place
 from notify.delivery.retention import Pruned, Pruning
-from notify.store import upkeep
-from notify.store.upkeep import Old
+from notify.store.operations import upkeep
+from notify.store.operations.upkeep import Old
 
 
 def prune(

@@ -16,8 +16,8 @@ from notify.domain.errors import NotifyError
 from notify.domain.outcomes import Released
 from notify.domain.rates import Bucket, Rate
 from notify.domain.stages import DELIVER
-from notify.store import rates, relays, shares
-from notify.store.relays import Standing
+from notify.store.operations import rates, relays, shares
+from notify.store.operations.relays import Standing
 
 app = Typer(
     help="Where the breakers of the relays stand, holding one open by hand, and asking a relay now.",

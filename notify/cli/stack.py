@@ -9,7 +9,7 @@ from notify import logs, wiring
 from notify.cli.output import AsJson, console, print_json
 from notify.cli.place import settings_here
 from notify.settings import load
-from notify.store import migrate as schema
+from notify.store.operations import migrate as schema
 
 
 def up() -> None:

@@ -9,8 +9,8 @@ from notify.cli.output import AsJson, print_json, print_table
 from notify.cli.place import place, settings_here
 from notify.domain.errors import InvalidSettings, NotifyError
 from notify.http.person_tokens import issue_user_token
-from notify.store import tokens
-from notify.store.tokens import Scope
+from notify.store.directory import tokens
+from notify.store.directory.tokens import Scope
 
 app = Typer(help="Tokens for programs and for people.", no_args_is_help=True)
 

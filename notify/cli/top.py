@@ -14,8 +14,8 @@ from notify.cli.doctor import QUICK, examined
 from notify.cli.output import AsJson, console, print_json
 from notify.cli.place import Place, place
 from notify.cli.top_screen import OutboxState, screen
-from notify.store import gauges, overview, server
 from notify.store.database import AWAY
+from notify.store.operations import gauges, overview, server
 from notify.wiring import STAGE_NAMES
 
 SHORTEST_SECONDS = 0.5

@@ -13,8 +13,8 @@ from rich.text import Text
 
 from notify.cli.checks import Finding
 from notify.domain.statuses import LAPSE, Verdict
-from notify.store.gauges import Gauges
-from notify.store.overview import AtWork, Rate, Trouble
+from notify.store.operations.gauges import Gauges
+from notify.store.operations.overview import AtWork, Rate, Trouble
 
 MOST_ROWS = 12
 GOOD = frozenset({Verdict.SENT})

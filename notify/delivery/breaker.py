@@ -7,9 +7,9 @@ from hashlib import sha256
 from types import MappingProxyType
 
 from notify.domain.outcomes import TOO_MANY_SESSIONS, Blame, Released
-from notify.store import relays
 from notify.store.database import Database
-from notify.store.relays import Standing
+from notify.store.operations import relays
+from notify.store.operations.relays import Standing
 
 PROBE = timedelta(seconds=60)
 # So many different recipients refused for policy, one after another and no email taken between: it is about us.

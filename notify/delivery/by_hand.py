@@ -5,10 +5,10 @@ from collections.abc import Iterator
 from psycopg.errors import DeadlockDetected
 from sqlalchemy.exc import DBAPIError
 
-from notify.store import by_hand
-from notify.store.by_hand import Action, Page
 from notify.store.database import Database
-from notify.store.which import Which
+from notify.store.outbox import by_hand
+from notify.store.outbox.by_hand import Action, Page
+from notify.store.outbox.which import Which
 
 PAGE = 500
 # A worker locked the same jobs in another order, which undoes the page as a whole.

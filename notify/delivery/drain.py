@@ -29,8 +29,8 @@ from notify.domain.outcomes import INTERNAL_ERROR, LEASE_LOST, Answer, Blame, Ou
 from notify.domain.settlement import settle
 from notify.domain.statuses import Verdict
 from notify.store.database import AWAY
-from notify.store.items import Outlook
-from notify.store.outbox import Ending
+from notify.store.outbox.items import Outlook
+from notify.store.outbox.outbox import Ending
 
 LOOK_AGAIN_SECONDS = 1.0
 ASK_AGAIN_SECONDS = 0.25

@@ -26,10 +26,10 @@ from notify.domain.measures import Count, uncounted
 from notify.domain.ports import Channel, Doorbell
 from notify.domain.rates import DomainRates
 from notify.domain.stages import DELIVER
-from notify.store import items
 from notify.store.database import Database
-from notify.store.items import Outlook
-from notify.store.sent import Line
+from notify.store.outbox import items
+from notify.store.outbox.items import Outlook
+from notify.store.outbox.sent import Line
 
 DATABASE_THREADS = 3
 LONGEST_GOODBYE_SECONDS = 10

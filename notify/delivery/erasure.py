@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from secrets import token_hex
 
 from notify.delivery import by_hand
-from notify.store import erasure
-from notify.store.by_hand import Action
 from notify.store.database import Database
-from notify.store.which import Which
+from notify.store.directory import erasure
+from notify.store.outbox.by_hand import Action
+from notify.store.outbox.which import Which
 
 PAGE = 1_000
 EVENTS = 10_000

@@ -13,7 +13,7 @@ from notify.dns_names import of_address
 from notify.domain.attempts import EmailAttempt
 from notify.domain.jobs import Job, Letter
 from notify.store.database import AWAY
-from notify.store.items import Attempt
+from notify.store.outbox.items import Attempt
 
 # An email is not begun with less than this part of its lease left: the answer would come too late.
 LEAST_PART_LEFT = 0.1

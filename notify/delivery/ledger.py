@@ -22,12 +22,13 @@ from notify.domain.jobs import Job
 from notify.domain.rates import DomainRates
 from notify.domain.stages import DELIVER
 from notify.domain.statuses import JobStatus
-from notify.store import bundles, commits, directory, items, notifications, outbox, sent
 from notify.store.database import AWAY, Database
-from notify.store.directory import Undeliverable
-from notify.store.items import Attempt, Outlook
-from notify.store.outbox import Ending
-from notify.store.sent import Line, Row
+from notify.store.directory import directory
+from notify.store.directory.directory import Undeliverable
+from notify.store.outbox import bundles, commits, items, notifications, outbox, sent
+from notify.store.outbox.items import Attempt, Outlook
+from notify.store.outbox.outbox import Ending
+from notify.store.outbox.sent import Line, Row
 
 P = ParamSpec("P")
 Result = TypeVar("Result")

@@ -20,8 +20,9 @@ from notify.dns_names import of_address
 from notify.domain.claims import Claim
 from notify.domain.jobs import Job, Letter
 from notify.domain.rates import DomainRates, Rate, turns
-from notify.store import outbox, rates
 from notify.store.database import Database
+from notify.store.operations import rates
+from notify.store.outbox import outbox
 
 
 @dataclass(frozen=True, slots=True)

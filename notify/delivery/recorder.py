@@ -13,7 +13,7 @@ from notify.domain.errors import NotifyError
 from notify.domain.settlement import Settlement
 from notify.domain.statuses import JobStatus, Verdict
 from notify.store.database import AWAY
-from notify.store.outbox import Ending
+from notify.store.outbox.outbox import Ending
 
 MOST_ROWS = 50
 # While a batch is being written the next one gathers, and both are what a killed process repeats.

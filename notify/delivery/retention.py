@@ -12,9 +12,10 @@ from sqlalchemy import Connection
 from notify.domain.errors import NotifyError
 from notify.domain.retention import Kept, Look, rest
 from notify.domain.stages import DELIVER
-from notify.store import bundles, items, upkeep
 from notify.store.database import Database
-from notify.store.upkeep import Batch
+from notify.store.operations import upkeep
+from notify.store.operations.upkeep import Batch
+from notify.store.outbox import bundles, items
 
 BATCH = 1_000
 

@@ -16,7 +16,7 @@ from notify.delivery.suspicion import Suspicion
 from notify.domain.outcomes import TOO_MANY_SESSIONS, Blame, Released, Retry
 from notify.domain.ports import Channel
 from notify.store.database import AWAY, Database
-from notify.store.relays import Standing
+from notify.store.operations.relays import Standing
 
 log = structlog.get_logger(__name__)
 

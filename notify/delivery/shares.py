@@ -12,8 +12,8 @@ import structlog
 from notify.delivery.call import Call
 from notify.domain.ports import Channel
 from notify.domain.shares import Claimant
-from notify.store import shares
 from notify.store.database import AWAY, Database
+from notify.store.operations import shares
 
 # What a killed process had is free again after so long; an answer that takes longer ends the share.
 LASTS = timedelta(seconds=15)

@@ -5,7 +5,7 @@ from sqlalchemy import Connection
 from notify.delivery.recheck import whole
 from notify.domain.errors import NotifyError
 from notify.domain.jobs import Letter
-from notify.store import events, facts
+from notify.store.outbox import events, facts
 
 
 class NothingToShow(NotifyError):

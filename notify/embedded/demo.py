@@ -21,9 +21,10 @@ from notify.embedded.holding import RunningStack
 from notify.embedded.letter import read
 from notify.embedded.stack import LETTERS, Stack
 from notify.settings import Settings
-from notify.store import directory, jobs, preferences
 from notify.store.database import Database
-from notify.store.jobs import EventWithPeople
+from notify.store.directory import directory, preferences
+from notify.store.outbox import jobs
+from notify.store.outbox.jobs import EventWithPeople
 
 LIMIT_SECONDS = 30
 LOOK_SECONDS = 0.05

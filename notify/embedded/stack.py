@@ -33,7 +33,7 @@ from notify.embedded.postgres import PostgresServer
 from notify.embedded.processes import POLL_SECONDS, ServerDidNotStart
 from notify.embedded.valkey import ValkeyServer
 from notify.settings import Settings
-from notify.store.migrate import upgrade
+from notify.store.operations.migrate import upgrade
 
 LETTERS = "letters"
 BEAT_SCHEDULE = "beat-schedule"

@@ -12,8 +12,8 @@ from notify.http.context import Context, InContext
 from notify.http.person_tokens import BadToken
 from notify.http.problems import documented
 from notify.http.published_keys import KeysUnavailable
-from notify.store import directory, tokens
-from notify.store.tokens import Scope
+from notify.store.directory import directory, tokens
+from notify.store.directory.tokens import Scope
 
 RETRY_SECONDS = "5"
 REFUSALS = documented(HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)

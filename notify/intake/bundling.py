@@ -11,9 +11,9 @@ from sqlalchemy import Connection
 from notify.domain.bundles import BundleKey, BundleState, Placement, place
 from notify.domain.claims import Lane
 from notify.domain.schedule import Wait
-from notify.store import bundles, notifications
-from notify.store.bundles import Changed, Locked
-from notify.store.notifications import NewNotification
+from notify.store.outbox import bundles, notifications
+from notify.store.outbox.bundles import Changed, Locked
+from notify.store.outbox.notifications import NewNotification
 
 NEVER = timedelta(0)
 Window = Callable[[NewNotification], timedelta]

@@ -5,8 +5,9 @@ from collections.abc import Mapping
 from sqlalchemy import Connection
 
 from notify.domain.schedule import AT_ONCE, hold
-from notify.store import bundles, deferred, directory, preferences
-from notify.store.preferences import RESTS, SCHEDULE, Settings
+from notify.store.directory import directory, preferences
+from notify.store.directory.preferences import RESTS, SCHEDULE, Settings
+from notify.store.outbox import bundles, deferred
 
 
 def choose(connection: Connection, username: str, *, settings: Settings, chosen: Mapping[str, bool | None]) -> None:

@@ -8,8 +8,9 @@ from notify.domain.claims import Lane
 from notify.domain.preferences import NO_CHOICES, Choices, Person
 from notify.domain.schedule import AT_ONCE, Wait, hold
 from notify.intake.bundling import NO_WAITS, may_wait
-from notify.store import bundles, preferences
-from notify.store.notifications import NewNotification
+from notify.store.directory import preferences
+from notify.store.outbox import bundles
+from notify.store.outbox.notifications import NewNotification
 
 
 def waits(

@@ -15,9 +15,10 @@ from notify.domain.schedule import Hold, Wait, clock, hold
 from notify.intake.fan_out import Facts, audience_of, facts_about, standing
 from notify.intake.receive import receive
 from notify.intake.schema import EventIn
-from notify.store import bundles, directory, events, preferences
-from notify.store.audiences import Known
-from notify.store.jobs import NotificationView
+from notify.store.directory import directory, preferences
+from notify.store.outbox import bundles, events
+from notify.store.outbox.audiences import Known
+from notify.store.outbox.jobs import NotificationView
 
 NOT_CONCERNED = "not_concerned"
 MOST_NAMES = 5

@@ -28,11 +28,11 @@ from notify.intake import bundling, deferral
 from notify.intake.bundling import NEVER
 from notify.intake.triggers import TRIGGERS
 from notify.markdown import prose
-from notify.store import audiences, events, items
-from notify.store.audiences import Known
 from notify.store.database import Database
-from notify.store.items import Ending
-from notify.store.notifications import SKIPPED, TOLD, NewNotification
+from notify.store.outbox import audiences, events, items
+from notify.store.outbox.audiences import Known
+from notify.store.outbox.items import Ending
+from notify.store.outbox.notifications import SKIPPED, TOLD, NewNotification
 from notify.work.stage import counted
 
 

@@ -9,10 +9,10 @@ from notify.domain.errors import MalformedEvent
 from notify.domain.events import CLOSED, CREATED, MERGED, REOPENED
 from notify.intake.sameness import differing, digests
 from notify.intake.schema import PARTS, EventIn
-from notify.store import events
 from notify.store.database import Caller, runner
-from notify.store.directory import State
-from notify.store.events import FINALITY, KnownEvent, NewEvent, Receipt, StatedFacts
+from notify.store.directory.directory import State
+from notify.store.outbox import events
+from notify.store.outbox.events import FINALITY, KnownEvent, NewEvent, Receipt, StatedFacts
 
 STATE_AFTER: Mapping[str, State] = MappingProxyType(
     {CREATED: State.OPEN, REOPENED: State.OPEN, MERGED: State.MERGED, CLOSED: State.CLOSED}

@@ -19,8 +19,8 @@ from notify.http.context import Context, InContext, InLinks
 from notify.http.pages import OF_PAGES, Refusal
 from notify.http.problems import OF_BODIES
 from notify.intake.choosing import choose
-from notify.store import directory, preferences
-from notify.store.preferences import Settings
+from notify.store.directory import directory, preferences
+from notify.store.directory.preferences import Settings
 from notify.web import schedule_form
 from notify.web.forms import Form, FormBody, is_of, posts, values
 

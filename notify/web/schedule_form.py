@@ -13,7 +13,7 @@ from notify.channels.languages import marked, weekdays
 from notify.domain.preferences import Person
 from notify.domain.schedule import Mode, QuietHours, Schedule, clock, instant, is_foreseeable, is_zone
 from notify.http.pages import Refusal
-from notify.store.preferences import Settings, quiet
+from notify.store.directory.preferences import Settings, quiet
 from notify.web.forms import Form, values
 
 MODES: Mapping[Mode, str] = MappingProxyType(

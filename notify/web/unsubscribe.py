@@ -15,7 +15,7 @@ from notify.domain.preferences import Choices, EventType, Person
 from notify.http import rates
 from notify.http.context import Context, InContext, InLinks
 from notify.http.pages import OF_PAGES, Refusal
-from notify.store import directory, preferences
+from notify.store.directory import directory, preferences
 from notify.web.forms import Form, FormBody, is_of, posts, values
 
 ASKS = {"List-Unsubscribe": ["One-Click"], "action": ["stop", "resume"]}

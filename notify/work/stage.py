@@ -14,9 +14,9 @@ from sqlalchemy import Connection
 from notify.checkpoints import Checkpoint, pass_by
 from notify.domain.claims import Claim, Lane
 from notify.domain.outcomes import INTERNAL_ERROR
-from notify.store import items
 from notify.store.database import AWAY, Database
-from notify.store.items import Ending
+from notify.store.outbox import items
+from notify.store.outbox.items import Ending
 
 MOST_BURIED = 100
 

@@ -35,7 +35,7 @@ from notify.domain.stages import FAN_OUT, queue
 from notify.intake.receive import receive
 from notify.intake.schema import parse
 from notify.settings import Settings, load, load_or_exit
-from notify.store import gauges, process_totals, stats
+from notify.store.operations import gauges, process_totals, stats
 from notify.tally import Tally
 from notify.wiring import StageKind
 from notify.work.sweeper import Beat, Sweeper

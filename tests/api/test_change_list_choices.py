@@ -5,8 +5,8 @@ import pytest
 
 from notify.domain.events import ChangeList
 from notify.domain.preferences import Choices
-from notify.store import directory, preferences
 from notify.store.database import Database
+from notify.store.directory import directory, preferences
 from tests.support.callers import Person as Headers
 
 CLS = "/api/v1/user/notification/cls"

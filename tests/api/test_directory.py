@@ -11,10 +11,10 @@ import httpx
 import pytest
 
 from notify.domain.preferences import Person
-from notify.store import directory
 from notify.store.database import Database
-from notify.store.directory import Undeliverable
-from notify.store.tokens import Scope
+from notify.store.directory import directory
+from notify.store.directory.directory import Undeliverable
+from notify.store.directory.tokens import Scope
 from tests.support.callers import Program
 
 ROOT = Path(__file__).parents[2]

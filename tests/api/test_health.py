@@ -16,8 +16,8 @@ from notify.api.app import build_app
 from notify.domain.measures import Role
 from notify.domain.waves import LEAST
 from notify.http.context import Context
-from notify.store import relays
 from notify.store.database import Database
+from notify.store.operations import relays
 from notify.tally import Tally
 from tests.support import rows
 from tests.support.defaults import defaults

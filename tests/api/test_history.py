@@ -8,9 +8,9 @@ import pytest
 from notify.domain.preferences import Person
 from notify.intake.receive import receive
 from notify.intake.schema import parse
-from notify.store import directory, preferences
 from notify.store.database import Database
-from notify.store.tokens import Scope
+from notify.store.directory import directory, preferences
+from notify.store.directory.tokens import Scope
 from tests.support.callers import Person as Headers
 from tests.support.callers import Program
 from tests.support.office import Office, comment

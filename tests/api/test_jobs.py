@@ -12,11 +12,12 @@ from notify.channels.links import SignedLinks
 from notify.domain.claims import Lane
 from notify.domain.preferences import Person
 from notify.domain.stages import DELIVER
-from notify.store import directory, jobs
 from notify.store.database import Database
-from notify.store.jobs import JobView
+from notify.store.directory import directory
+from notify.store.directory.tokens import Scope
+from notify.store.outbox import jobs
+from notify.store.outbox.jobs import JobView
 from notify.store.tables import email_attempts, email_jobs
-from notify.store.tokens import Scope
 from tests.support import rows
 from tests.support.callers import Person as PersonHeaders
 from tests.support.callers import Program, Rings

@@ -17,8 +17,8 @@ from notify.domain.waves import LEAST
 from notify.http.context import Context
 from notify.intake.receive import receive
 from notify.intake.schema import parse
-from notify.store import process_totals, rates, stats
 from notify.store.database import Database
+from notify.store.operations import process_totals, rates, stats
 from notify.tally import Tally
 from tests.support import rows
 from tests.support.in_process import InProcess

@@ -9,8 +9,8 @@ from sqlalchemy import Connection, text
 from notify.api.metrics import OutboxCollector
 from notify.domain.waves import wave
 from notify.store.database import Database
-from notify.store.gauges import NEWEST, ended_of_late
-from notify.store.migrate import upgrade
+from notify.store.operations.gauges import NEWEST, ended_of_late
+from notify.store.operations.migrate import upgrade
 from tests.support import plans
 from tests.support.plans import Plan, met, nodes, tables_scanned
 from tests.support.servers import new_database

@@ -11,9 +11,9 @@ from sqlalchemy import func, insert, select
 from notify.domain.events import COMMENT_CREATED, COMMENT_MENTIONED
 from notify.domain.preferences import Person
 from notify.intake.triggers import TRIGGERS
-from notify.store import directory
 from notify.store.database import Database
-from notify.store.directory import Undeliverable
+from notify.store.directory import directory
+from notify.store.directory.directory import Undeliverable
 from notify.store.tables import notification_event_types, people, user_notification_preferences
 from tests.support.callers import Person as Headers
 from tests.support.office import Office

@@ -14,8 +14,9 @@ from notify.domain.errors import NotifyError
 from notify.domain.stages import DELIVER, FAN_OUT
 from notify.embedded.processes import last_lines
 from notify.settings import Settings
-from notify.store import items, relays
 from notify.store.database import Database
+from notify.store.operations import relays
+from notify.store.outbox import items
 from tests.support.worker import RunningWorker, worker
 
 ROOT = Path(__file__).parents[2]

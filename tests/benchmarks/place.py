@@ -11,7 +11,7 @@ from notify.embedded.postgres import PostgresServer
 from notify.embedded.valkey import ValkeyServer
 from notify.settings import PREFIX, Settings
 from notify.store.database import Database
-from notify.store.migrate import upgrade
+from notify.store.operations.migrate import upgrade
 from tests.support.servers import empty_broker, new_database
 
 MAIL = {

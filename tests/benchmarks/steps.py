@@ -22,7 +22,7 @@ from notify.channels.email.smtp.relay import Relay
 from notify.domain.errors import InvalidSettings, NotifyError
 from notify.settings import Settings, load
 from notify.store.database import Database
-from notify.store.migrate import upgrade
+from notify.store.operations.migrate import upgrade
 from tests.benchmarks import workload
 from tests.benchmarks.crew import NoRelay, crew
 from tests.benchmarks.place import MAIL

@@ -12,8 +12,8 @@ from sqlalchemy import func, select
 
 from notify.domain.claims import Lane
 from notify.domain.stages import DELIVER
-from notify.store import relays
 from notify.store.database import Database
+from notify.store.operations import relays
 from notify.store.tables import email_jobs
 from tests.benchmarks import steps
 from tests.benchmarks.crew import ROOT, RelayIsMuted, busy, hold, let_go

@@ -11,8 +11,8 @@ from notify.domain.errors import NotifyError
 from notify.domain.preferences import Person
 from notify.doorbell import NoDoorbell
 from notify.settings import Settings
-from notify.store import directory
 from notify.store.database import Database
+from notify.store.directory import directory
 from tests.benchmarks import shapes
 
 AUDIENCE = 20

@@ -8,9 +8,9 @@ from notify.cli.commands import app
 from notify.cli.job_actions import NotPossible
 from notify.domain.errors import InvalidSettings, NotifyError
 from notify.http.person_tokens import shared_secret
-from notify.store import tokens
 from notify.store.database import Database
-from notify.store.tokens import Scope
+from notify.store.directory import tokens
+from notify.store.directory.tokens import Scope
 from tests.cli.conftest import Notify
 from tests.support.office import Office, comment
 from tests.support.smtp import ScriptedRelay

@@ -29,8 +29,9 @@ from notify.domain.measures import Measure, Role, Way
 from notify.domain.preferences import Person
 from notify.domain.waves import LEAST
 from notify.doorbell import NoDoorbell
-from notify.store import directory, preferences, relays
 from notify.store.database import Database
+from notify.store.directory import directory, preferences
+from notify.store.operations import relays
 from notify.tally import Tally
 from tests.benchmarks.place import settings
 from tests.cli.conftest import Notify

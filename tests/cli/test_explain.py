@@ -8,9 +8,9 @@ import pytest
 
 from notify.domain.errors import MalformedEvent, NotifyError
 from notify.domain.preferences import Person
-from notify.store import directory, preferences
 from notify.store.database import Database
-from notify.store.preferences import Settings
+from notify.store.directory import directory, preferences
+from notify.store.directory.preferences import Settings
 from notify.store.tables import cl_reviewers, events
 from tests.cli.conftest import Notify
 from tests.support import rows

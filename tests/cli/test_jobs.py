@@ -9,8 +9,8 @@ from sqlalchemy import select, text
 from notify.channels.links import SignedLinks
 from notify.cli.job_actions import NoSuchJob, NothingAsked
 from notify.delivery.by_hand import PAGE
-from notify.store import jobs
 from notify.store.database import Database
+from notify.store.outbox import jobs
 from notify.store.tables import email_jobs
 from tests.cli.conftest import Notify
 from tests.support import rows

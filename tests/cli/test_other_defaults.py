@@ -12,8 +12,8 @@ from sqlalchemy import delete, func, select
 from notify.domain.preferences import Person
 from notify.intake.receive import receive
 from notify.intake.schema import parse
-from notify.store import directory
 from notify.store.database import AWAY, Database
+from notify.store.directory import directory
 from notify.store.tables import email_jobs
 from tests.cli.conftest import Notify
 from tests.support.defaults import DEFAULTS, defaults

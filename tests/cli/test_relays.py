@@ -9,8 +9,8 @@ import pytest
 
 from notify.domain.errors import NotifyError
 from notify.domain.shares import Claimant
-from notify.store import relays, shares
 from notify.store.database import Database
+from notify.store.operations import relays, shares
 from tests.cli.conftest import Notify
 from tests.support.office import Office
 from tests.support.smtp import ScriptedRelay

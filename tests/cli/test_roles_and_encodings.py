@@ -12,9 +12,10 @@ import notify as notify_package
 from notify.domain.preferences import Person
 from notify.doorbell import NoDoorbell
 from notify.resources import folder
-from notify.store import directory, migrate
 from notify.store.database import Database
-from notify.store.migrate import UnsuitableDatabase
+from notify.store.directory import directory
+from notify.store.operations import migrate
+from notify.store.operations.migrate import UnsuitableDatabase
 from tests.cli.conftest import Notify
 from tests.support.applications import driver
 from tests.support.office import Office, comment

@@ -19,7 +19,7 @@ from notify.cli.checks import Finding
 from notify.cli.top_screen import OutboxState, screen
 from notify.domain.stages import DELIVER
 from notify.store.database import Database
-from notify.store.gauges import Gauges
+from notify.store.operations.gauges import Gauges
 from notify.store.tables import email_attempts
 from tests.cli.conftest import Notify
 from tests.support import rows

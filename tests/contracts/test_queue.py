@@ -11,9 +11,9 @@ from sqlalchemy import Connection, select, text, update
 
 from notify.domain.claims import Claim, Lane
 from notify.domain.stages import DELIVER, FAN_OUT
-from notify.store import items
 from notify.store.database import Database
-from notify.store.items import Ending, Outlook
+from notify.store.outbox import items
+from notify.store.outbox.items import Ending, Outlook
 from notify.store.tables import work_items
 from tests.support import rows
 from tests.support.race import all_at_once

@@ -7,8 +7,8 @@ from time import monotonic
 import pytest
 
 from notify.delivery.drain import ASK_AGAIN_SECONDS
-from notify.store import relays
 from notify.store.database import Database
+from notify.store.operations import relays
 from tests.support.office import Office, many
 from tests.support.smtp import Certificate, ScriptedRelay, nobody_listening
 from tests.support.wait import until

@@ -21,12 +21,13 @@ from notify.domain.stages import DELIVER, FAN_OUT
 from notify.intake.fan_out import FanOut
 from notify.intake.receive import receive
 from notify.intake.schema import parse
-from notify.store import bundles, by_hand, directory, items, jobs, outbox, preferences
-from notify.store.by_hand import Action
 from notify.store.database import Database
-from notify.store.jobs import JobView
+from notify.store.directory import directory, preferences
+from notify.store.outbox import bundles, by_hand, items, jobs, outbox
+from notify.store.outbox.by_hand import Action
+from notify.store.outbox.jobs import JobView
+from notify.store.outbox.which import Which
 from notify.store.tables import notification_event_types
-from notify.store.which import Which
 from tests.support import rows
 from tests.support.office import Office, comment
 from tests.support.race import all_at_once, blocked_session, meanwhile

@@ -9,12 +9,12 @@ from sqlalchemy import select
 from notify.delivery import by_hand
 from notify.domain.settlement import Settlement
 from notify.domain.statuses import JobStatus, Verdict
-from notify.store import jobs, outbox
-from notify.store.by_hand import Action, Page
 from notify.store.database import Database
-from notify.store.outbox import Ending
+from notify.store.outbox import jobs, outbox
+from notify.store.outbox.by_hand import Action, Page
+from notify.store.outbox.outbox import Ending
+from notify.store.outbox.which import Which
 from notify.store.tables import email_jobs, work_items
-from notify.store.which import Which
 from tests.support import rows
 from tests.support.race import blocked_session, meanwhile
 

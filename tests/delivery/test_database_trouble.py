@@ -16,8 +16,8 @@ from notify.delivery.engine import Engine
 from notify.domain.preferences import Person
 from notify.intake.receive import receive
 from notify.intake.schema import parse
-from notify.store import directory
 from notify.store.database import AWAY, Database
+from notify.store.directory import directory
 from notify.work.sweeper import Beat, Sweeper
 from tests.support.office import Office, comment, many
 from tests.support.proxy import CommitAfter, Flow, Proxy, database_target, through

@@ -19,10 +19,11 @@ from notify.domain.stages import DELIVER
 from notify.intake.choosing import choose
 from notify.intake.receive import receive
 from notify.intake.schema import parse
-from notify.store import bundles, by_hand, directory, jobs, outbox, preferences
-from notify.store.by_hand import Action
 from notify.store.database import Database
-from notify.store.preferences import Settings
+from notify.store.directory import directory, preferences
+from notify.store.directory.preferences import Settings
+from notify.store.outbox import bundles, by_hand, jobs, outbox
+from notify.store.outbox.by_hand import Action
 from tests.support import rows
 from tests.support.office import Office, comment
 from tests.support.race import all_at_once, blocked_session, meanwhile

@@ -12,8 +12,8 @@ from notify.domain.preferences import Person
 from notify.domain.rates import LEAST_AT_ONCE
 from notify.intake.receive import receive
 from notify.intake.schema import parse
-from notify.store import directory
 from notify.store.database import Database
+from notify.store.directory import directory
 from tests.support.dkim import tags
 from tests.support.office import Office, comment
 from tests.support.smtp import ScriptedRelay

@@ -12,7 +12,7 @@ import pytest
 from notify.domain.preferences import Person
 from notify.intake.receive import receive
 from notify.intake.schema import parse
-from notify.store import directory
+from notify.store.directory import directory
 from tests.support.office import Office, comment
 from tests.support.smtp import ScriptedRelay
 

@@ -9,7 +9,7 @@ import pytest
 from notify.delivery.lanes import LONGEST_RUN, Lanes, share
 from notify.delivery.leases import LeasedEmails
 from notify.domain.attempts import EmailAttempt
-from notify.store.items import Attempt
+from notify.store.outbox.items import Attempt
 from tests.support.letters import job_of, letter
 
 MINUTE = timedelta(minutes=1)

@@ -10,8 +10,8 @@ from sqlalchemy import Row, func
 from notify.domain.claims import Lane
 from notify.domain.outcomes import POISON
 from notify.domain.stages import DELIVER
-from notify.store import jobs
 from notify.store.database import Database
+from notify.store.outbox import jobs
 from notify.store.tables import email_jobs, work_items
 from tests.support import rows
 from tests.support.office import Office, many

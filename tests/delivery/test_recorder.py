@@ -18,10 +18,10 @@ from notify.domain.attempts import EmailAttempt
 from notify.domain.outcomes import Answer, Outcome, Phase, Sent
 from notify.domain.settlement import Settlement
 from notify.domain.statuses import JobStatus, Verdict
-from notify.store import commits, outbox
 from notify.store.database import Database
-from notify.store.outbox import Ending
-from notify.store.sent import Line
+from notify.store.outbox import commits, outbox
+from notify.store.outbox.outbox import Ending
+from notify.store.outbox.sent import Line
 from tests.support.letters import job_of, letter
 from tests.support.office import MINUTE, Office, many
 from tests.support.smtp import ScriptedRelay

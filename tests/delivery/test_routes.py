@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from notify.store import relays
 from notify.store.database import Database
+from notify.store.operations import relays
 from tests.support.office import Office, many
 from tests.support.smtp import Certificate, ScriptedRelay, nobody_listening
 from tests.support.wait import until

@@ -6,8 +6,9 @@ from notify.delivery import shown
 from notify.delivery.shown import NothingToShow
 from notify.domain.jobs import Letter
 from notify.domain.retention import Kept
-from notify.store import jobs, upkeep
 from notify.store.database import Database
+from notify.store.operations import upkeep
+from notify.store.outbox import jobs
 from tests.support.office import Office
 from tests.support.smtp import ScriptedRelay
 

@@ -31,7 +31,7 @@ from notify.embedded.postgres import PostgresServer
 from notify.embedded.valkey import ValkeyServer
 from notify.settings import Settings
 from notify.store.database import Database
-from notify.store.migrate import upgrade
+from notify.store.operations.migrate import upgrade
 from tests.support.checker import Evidence, Summary, summary, tables, violations, watched
 from tests.support.office import many
 from tests.support.producer import Producer

@@ -8,8 +8,8 @@ import pytest
 from notify.checkpoints import CRASH_AT, EMAIL_ANSWERED, EMAIL_CLAIMED, FAN_OUT_WRITTEN, RECORD_WRITTEN
 from notify.domain.preferences import Person
 from notify.intake.choosing import choose
-from notify.store import directory
-from notify.store.preferences import Settings
+from notify.store.directory import directory
+from notify.store.directory.preferences import Settings
 from tests.support.scene import Scene
 from tests.support.wait import until
 

@@ -15,8 +15,8 @@ from typer.testing import CliRunner
 from notify.api.app import create_app
 from notify.cli.commands import app
 from notify.embedded.ports import LOOPBACK
-from notify.store import migrate
 from notify.store.database import Database
+from notify.store.operations import migrate
 from tests.migrations.test_migrations import upgrade_in_a_process_of_its_own
 from tests.support.defaults import DEFAULTS, defaults
 from tests.support.in_process import InProcess

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from notify.store.database import Database
-from notify.store.migrate import upgrade
+from notify.store.operations.migrate import upgrade
 from tests.support.office import many
 from tests.support.replica import Pair, pair
 from tests.support.scene import Scene

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from notify.store import jobs
+from notify.store.outbox import jobs
 from tests.support.office import many
 from tests.support.proxy import Flow, Proxy
 from tests.support.scene import Scene

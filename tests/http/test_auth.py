@@ -30,9 +30,9 @@ from notify.http.person_tokens import published_keys, shared_secret
 from notify.http.published_keys import KeysUnavailable, PublishedKeys
 from notify.intake.receive import receive
 from notify.intake.schema import parse
-from notify.store import directory, erasure, preferences, tokens
 from notify.store.database import Database
-from notify.store.tokens import Scope
+from notify.store.directory import directory, erasure, preferences, tokens
+from notify.store.directory.tokens import Scope
 from tests.support.callers import JWT_SECRET, Person, Program
 from tests.support.in_process import InProcess
 from tests.support.office import Office, comment

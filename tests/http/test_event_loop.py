@@ -11,7 +11,7 @@ import httpx
 
 from notify.channels.links import SignedLinks
 from notify.domain.events import COMMENT_CREATED
-from notify.store.tokens import Scope
+from notify.store.directory.tokens import Scope
 from tests.support import heartbeat
 from tests.support.callers import Person, Program
 from tests.support.served import PATIENCE_SECONDS, served

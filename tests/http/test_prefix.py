@@ -15,8 +15,8 @@ import pytest
 from notify.api.app import build_app
 from notify.channels.links import SignedLinks
 from notify.http.context import Context
-from notify.store import preferences
 from notify.store.database import Database
+from notify.store.directory import preferences
 from tests.support.in_process import InProcess
 from tests.support.served import PATIENCE_SECONDS, served
 

@@ -13,7 +13,7 @@ from notify.channels.links import SignedLinks
 from notify.http.bodies import LARGEST_BODY
 from notify.http.context import Context
 from notify.store.database import Database
-from notify.store.tokens import Scope
+from notify.store.directory.tokens import Scope
 from tests.support.callers import Program, Rings
 from tests.support.defaults import defaults
 from tests.support.in_process import InProcess

@@ -14,9 +14,9 @@ from notify.domain.measures import Way
 from notify.http.context import Context
 from notify.http.person_tokens import BadToken, PersonTokens
 from notify.http.rates import MOST_CALLERS, WRONG_KEYS_PER_MINUTE, Allowance, Rates
-from notify.store import tokens
 from notify.store.database import Database
-from notify.store.tokens import Scope
+from notify.store.directory import tokens
+from notify.store.directory.tokens import Scope
 from tests.support.callers import Person, Program
 from tests.support.in_process import InProcess
 

@@ -22,8 +22,9 @@ from notify.domain.threads import message_id
 from notify.intake.fan_out import FanOut
 from notify.intake.receive import receive
 from notify.intake.schema import parse
-from notify.store import directory, items, jobs, preferences
 from notify.store.database import Database
+from notify.store.directory import directory, preferences
+from notify.store.outbox import items, jobs
 from notify.store.tables import email_jobs, events, notification_event_types, notifications, people, work_items
 from notify.work.stage import BatchStage
 from tests.support import rows

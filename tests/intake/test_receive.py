@@ -13,9 +13,9 @@ from notify.domain.events import ChangeList
 from notify.domain.stages import FAN_OUT
 from notify.intake.receive import receive
 from notify.intake.schema import EventIn, parse
-from notify.store import directory
 from notify.store.database import Caller, Database, runner
-from notify.store.events import Receipt
+from notify.store.directory import directory
+from notify.store.outbox.events import Receipt
 from notify.store.tables import change_lists, cl_reviewers, events, notification_event_types
 from tests.support import applications, rows
 from tests.support.race import blocked_session, meanwhile

@@ -17,9 +17,9 @@ from notify.embedded.ports import free_port
 from notify.embedded.stack import LETTERS, Stack
 from notify.http.person_tokens import issue_user_token
 from notify.settings import Settings
-from notify.store import tokens
 from notify.store.database import Database
-from notify.store.tokens import Scope
+from notify.store.directory import tokens
+from notify.store.directory.tokens import Scope
 from tests.support import servers
 from tests.support.wait import until
 

@@ -7,8 +7,8 @@ import pytest
 from notify.domain.preferences import Person
 from notify.intake.receive import receive
 from notify.intake.schema import parse
-from notify.store import directory, preferences
 from notify.store.database import Database
+from notify.store.directory import directory, preferences
 from tests.support.office import Office
 from tests.support.smtp import ScriptedRelay
 from tests.support.wire import header

@@ -11,8 +11,8 @@ from notify.api.app import build_app, context_of
 from notify.channels.links import SignedLinks
 from notify.domain.events import COMMENT_CREATED
 from notify.domain.preferences import NO_CHOICES
-from notify.store import preferences
 from notify.store.database import Database
+from notify.store.directory import preferences
 from tests.support.in_process import InProcess
 from tests.support.office import Office
 from tests.support.smtp import ScriptedRelay

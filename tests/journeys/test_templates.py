@@ -9,8 +9,8 @@ from typer.testing import CliRunner
 
 from notify.cli.commands import app
 from notify.delivery.engine import Engine
-from notify.store import jobs
 from notify.store.database import Database
+from notify.store.outbox import jobs
 from tests.support.office import Office
 from tests.support.smtp import ScriptedRelay
 

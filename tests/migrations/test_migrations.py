@@ -19,8 +19,8 @@ from sqlalchemy.schema import CreateSchema
 from notify.domain.events import COMMENT_MENTIONED
 from notify.intake.triggers import TRIGGERS
 from notify.resources import folder
-from notify.store import migrate
 from notify.store.database import Database
+from notify.store.operations import migrate
 from notify.store.tables import SCHEMA, SERVES, metadata, notification_event_types
 from tests.support.race import all_at_once, blocked_session, meanwhile
 from tests.support.schema_catalog import described
@@ -134,7 +134,7 @@ def test_two_upgrades_of_an_empty_database_at_once_both_succeed(empty: Database,
 
 def upgrade_in_a_process_of_its_own(url: str) -> None:
     """Alembic's context is global to a process."""
-    program = "import sys; from notify.store.migrate import upgrade; upgrade(sys.argv[1])"
+    program = "import sys; from notify.store.operations.migrate import upgrade; upgrade(sys.argv[1])"
     subprocess.run([sys.executable, "-c", program, url], check=True, timeout=60, capture_output=True)
 
 

@@ -17,9 +17,9 @@ from notify.domain.claims import Claim, Lane
 from notify.domain.outcomes import Answer, Outcome, Phase, Retry, Sent
 from notify.domain.settlement import settle
 from notify.domain.stages import DELIVER
-from notify.store import items, outbox
 from notify.store.database import Database
-from notify.store.outbox import Ending
+from notify.store.outbox import items, outbox
+from notify.store.outbox.outbox import Ending
 from notify.store.tables import delivery_stats, email_attempts, email_jobs, work_items
 from tests.model.model import LATER, LIFE, MINUTE, SENT, Report, Row, Table, Try
 from tests.model.schedules import every_order

@@ -31,9 +31,10 @@ from notify.domain.stages import DELIVER, FAN_OUT
 from notify.intake.fan_out import facts_about, plan
 from notify.intake.receive import receive
 from notify.intake.schema import parse
-from notify.store import directory, events, items, jobs, notifications, outbox
 from notify.store.database import Database
-from notify.store.outbox import Ending
+from notify.store.directory import directory
+from notify.store.outbox import events, items, jobs, notifications, outbox
+from notify.store.outbox.outbox import Ending
 from notify.store.tables import delivery_stats, email_attempts, email_jobs, work_items
 from notify.store.tables import notifications as notification_rows
 from tests.model.model import (

@@ -13,9 +13,9 @@ from notify.domain import preferences as domain
 from notify.http.context import Context
 from notify.http.pages import Pages
 from notify.http.person_tokens import issue_user_token, shared_secret
-from notify.store import directory, tokens
 from notify.store.database import Database
-from notify.store.tokens import Scope
+from notify.store.directory import directory, tokens
+from notify.store.directory.tokens import Scope
 from tests.support.in_process import InProcess
 from tests.support.letters import composer
 

@@ -17,8 +17,8 @@ from notify.domain.preferences import Person
 from notify.intake.receive import receive
 from notify.intake.schema import parse
 from notify.settings import Settings
-from notify.store import directory
 from notify.store.database import Database
+from notify.store.directory import directory
 
 MINUTE = timedelta(minutes=1)
 

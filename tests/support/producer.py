@@ -11,8 +11,8 @@ from notify.domain.ports import Doorbell
 from notify.domain.preferences import Person
 from notify.domain.threads import message_id
 from notify.doorbell import NoDoorbell
-from notify.store import directory
 from notify.store.database import AWAY, Database
+from notify.store.directory import directory
 from tests.support.office import comment
 
 HOST = "example.com"

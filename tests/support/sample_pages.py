@@ -9,7 +9,7 @@ from notify.channels.links import Scope
 from notify.cli.sample import LINK, RECIPIENT
 from notify.domain.schedule import AT_ONCE, Mode, QuietHours, Schedule
 from notify.http.pages import FORGED, Pages
-from notify.store.directory import Refusal
+from notify.store.directory.directory import Refusal
 from notify.web import schedule_form
 from notify.web.preferences_page import OPTIONS
 from notify.web.unsubscribe import Stoppable

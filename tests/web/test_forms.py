@@ -7,8 +7,8 @@ import pytest
 
 from notify.channels.links import SignedLinks
 from notify.domain.events import COMMENT_CREATED
-from notify.store import preferences
 from notify.store.database import Database
+from notify.store.directory import preferences
 from notify.web.forms import fields
 
 CLICK = ("List-Unsubscribe", "One-Click")

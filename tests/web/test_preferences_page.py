@@ -13,11 +13,11 @@ from notify.channels.links import SignedLinks
 from notify.domain.events import COMMENT_CREATED, ChangeList
 from notify.domain.preferences import NO_CHOICES, Choices, Person
 from notify.domain.schedule import Mode, QuietHours, Schedule
-from notify.store import directory, preferences
 from notify.store.database import Database
-from notify.store.directory import Undeliverable
+from notify.store.directory import directory, preferences
+from notify.store.directory.directory import Undeliverable
+from notify.store.directory.tokens import Scope
 from notify.store.tables import notification_event_types, people
-from notify.store.tokens import Scope
 from notify.web.preferences_page import OPTIONS
 from tests.support.callers import Person as Headers
 from tests.support.callers import Program

@@ -14,8 +14,8 @@ from notify.domain.events import COMMENT_CREATED, ChangeList
 from notify.domain.preferences import NO_CHOICES, Choices, Person
 from notify.http.context import Context
 from notify.settings import Settings
-from notify.store import directory, preferences
 from notify.store.database import Database
+from notify.store.directory import directory, preferences
 from notify.store.tables import notification_event_types
 from tests.support.in_process import InProcess
 

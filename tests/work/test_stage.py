@@ -19,8 +19,9 @@ from notify.domain.claims import Claim, Lane
 from notify.domain.ports import Doorbell
 from notify.domain.stages import queue
 from notify.settings import Settings
-from notify.store import gauges, items
 from notify.store.database import Database
+from notify.store.operations import gauges
+from notify.store.outbox import items
 from notify.wiring import STAGE_NAMES, StageKind
 from notify.work.stage import BatchStage, counted
 from notify.worker.bootstrap import Runtime

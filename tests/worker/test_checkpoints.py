@@ -9,8 +9,8 @@ from notify.checkpoints import CRASH_AT, NAMES
 from notify.domain.preferences import Person
 from notify.intake.receive import receive
 from notify.intake.schema import parse
-from notify.store import directory
 from notify.store.database import Database
+from notify.store.directory import directory
 from tests.support.office import Office, comment
 from tests.support.shift import work
 from tests.support.smtp import ScriptedRelay

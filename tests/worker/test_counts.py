@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from notify.store import process_totals
 from notify.store.database import Database
-from notify.store.process_totals import Total
+from notify.store.operations import process_totals
+from notify.store.operations.process_totals import Total
 from tests.support.worker import worker
 
 

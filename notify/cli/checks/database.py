@@ -8,9 +8,9 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from notify.cli.checks import Finding
 from notify.cli.place import Place
-from notify.store import migrate, server
 from notify.store.database import is_pooled, refusal
-from notify.store.server import LONG, HotTable
+from notify.store.operations import migrate, server
+from notify.store.operations.server import LONG, HotTable
 
 OLDEST_SUPPORTED = 14
 MOST_SKEW = timedelta(seconds=5)

@@ -9,8 +9,8 @@ from notify.domain.measures import Role
 from notify.domain.outcomes import INTERNAL_ERROR, POISON, UNKNOWN_TOPIC, UNKNOWN_TYPE
 from notify.domain.stages import queue
 from notify.domain.waves import Wave, wave
-from notify.store import gauges, process_totals
-from notify.store.gauges import Gauges
+from notify.store.operations import gauges, process_totals
+from notify.store.operations.gauges import Gauges
 from notify.wiring import STAGES
 
 LONGEST_WAIT_SECONDS = 120

@@ -10,9 +10,9 @@ from notify.cli.checks import Finding
 from notify.cli.place import Place
 from notify.domain.measures import Way
 from notify.settings import PREFIX, SECRET, Settings
-from notify.store import process_totals, server
 from notify.store.database import ANSWER_TIMEOUT_SECONDS, POOL_SIZE, is_pooled
-from notify.store.items import MOST_LAPSES
+from notify.store.operations import process_totals, server
+from notify.store.outbox.items import MOST_LAPSES
 
 BROKER_SECONDS = 3
 # The defaults in docker-compose.yml, and RabbitMQ's own.

@@ -17,8 +17,8 @@ from notify.domain.errors import NotifyError
 from notify.domain.events import COMMENT_MENTIONED
 from notify.domain.outcomes import TOO_MANY_SESSIONS, Blame, Phase, Released
 from notify.intake.triggers import TRIGGERS
-from notify.store import relays
-from notify.store.relays import OPEN, Standing
+from notify.store.operations import relays
+from notify.store.operations.relays import OPEN, Standing
 
 NONE: Mapping[str, Relay] = MappingProxyType({})
 SOON = timedelta(days=14)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from notify.cli.checks import Finding
 from notify.cli.place import Place
 from notify.domain.schedule import clock
-from notify.store import directory
+from notify.store.directory import directory
 
 MOST_NAMED = 3
 LONGEST_NAME = 40

@@ -16,9 +16,9 @@ from sqlalchemy import Connection
 
 from notify.domain.outcomes import Answer, Phase, Sent
 from notify.domain.settlement import settle
-from notify.store import outbox
 from notify.store.database import Database
-from notify.store.outbox import Ending
+from notify.store.outbox import outbox
+from notify.store.outbox.outbox import Ending
 from tests.benchmarks import workload
 from tests.benchmarks.bench import Bench
 from tests.benchmarks.bulk import Bulk

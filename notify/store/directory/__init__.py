@@ -1,0 +1,1 @@
+"""Who reads mail where, what people have chosen, and who may call."""

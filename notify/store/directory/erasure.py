@@ -1,0 +1,149 @@
+"""
+What is stored of one person: all of it to be handed out, and all of it to be erased.
+
+Decided: emails and events are kept without the person, so that what was counted stays true. One made-up name
+    takes the place of theirs in all rows, and whatever is made from an address or a name is replaced.
+Decided: events are walked by their ids. An index by actor would cost every event for a rare question.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, Table, Text, cast, delete, exists, func, literal, select, update
+
+from notify.domain.statuses import JobStatus
+from notify.store.operations.upkeep import EMPTY, is_awaited
+from notify.store.tables import (
+    bundles,
+    change_lists,
+    cl_mutes,
+    cl_reviewers,
+    cl_subscriptions,
+    email_attempts,
+    email_jobs,
+    events,
+    notifications,
+    people,
+    smtp_relays,
+    user_notification_preferences,
+    user_notification_settings,
+)
+
+ERASED = "erased"
+# Whose rows name the person and are deleted.
+THEIRS: Sequence[Table] = (
+    people,
+    user_notification_settings,
+    user_notification_preferences,
+    cl_mutes,
+    cl_subscriptions,
+    cl_reviewers,
+    bundles,
+)
+# Whose rows stay, under another name.
+KEPT: Sequence[Table] = (notifications, email_jobs)
+
+_row = email_jobs.c
+_note = notifications.c
+_said = events.c
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Walked:
+    """
+    A page of the events: how many lost their actor, how many of those keep their words as emails wait for them.
+
+    ``last_id`` None: there are no more.
+    """
+
+    erased: int
+    waiting: int
+    last_id: int | None
+
+
+def export(connection: Connection, username: str) -> dict[str, list[dict[str, Any]]]:
+    """Every row that names the person, by table, with the attempts of their emails. Reads the events once."""
+    own = {table.name: _rows(connection, table, table.c.username == username) for table in (*THEIRS, *KEPT)}
+    tries = email_attempts.c.job_id.in_(select(_row.id).where(_row.username == username))
+    return {
+        **own,
+        email_attempts.name: _rows(connection, email_attempts, tries),
+        change_lists.name: _rows(connection, change_lists, change_lists.c.author == username),
+        events.name: _rows(connection, events, _said.actor == username),
+    }
+
+
+def held(connection: Connection, username: str) -> Mapping[str, int]:
+    """How many rows name the person, by table, where there are any. Reads the events once."""
+    named = {table.name: (table, table.c.username) for table in (*THEIRS, *KEPT)}
+    named |= {change_lists.name: (change_lists, change_lists.c.author), events.name: (events, _said.actor)}
+    counts = [
+        select(func.count()).select_from(table).where(column == username).scalar_subquery().label(name)
+        for name, (table, column) in named.items()
+    ]
+    return {name: count for name, count in connection.execute(select(*counts)).mappings().one().items() if count}
+
+
+def erase_choices(connection: Connection, username: str) -> None:
+    """Their row in the directory, what they have chosen, what they review and wrote, and a relay's words about them."""
+    addresses = select(people.c.email).where(people.c.username == username, people.c.email.is_not(None))
+    about = func.strpos(smtp_relays.c.last_error, addresses.scalar_subquery()) > 0
+    connection.execute(update(smtp_relays).where(about).values(last_error=None))
+    for table in THEIRS:
+        connection.execute(delete(table).where(table.c.username == username))
+    connection.execute(update(change_lists).where(change_lists.c.author == username).values(author=None))
+
+
+def erase_emails(connection: Connection, username: str, *, alias: str, limit: int) -> int:
+    """Take the person out of up to *limit* emails that have ended, and their attempts; how many."""
+    page = (
+        select(_row.id)
+        .where(_row.username == username, _row.status != JobStatus.PENDING)
+        .order_by(_row.id)
+        .limit(limit)
+    )
+    ids = connection.scalars(page.with_for_update()).all()
+    name = literal(f"{ERASED}.", Text) + cast(_row.id, Text)
+    connection.execute(update(email_attempts).where(email_attempts.c.job_id.in_(ids)).values(text=None))
+    connection.execute(
+        update(email_jobs)
+        .where(_row.id.in_(ids))
+        .values(
+            username=alias,
+            to_email=ERASED,
+            message_id=name,
+            last_error=None,
+            relay_reply=None,
+        )
+    )
+    return len(ids)
+
+
+def erase_notifications(connection: Connection, username: str, *, alias: str, limit: int) -> int:
+    """Take the person out of up to *limit* notifications, unless their email waits; how many."""
+    waits = exists().where(_row.id == _note.email_job_id, _row.username == username)
+    page = select(_note.id).where(_note.username == username, ~waits).order_by(_note.id).limit(limit)
+    ids = connection.scalars(page.with_for_update()).all()
+    connection.execute(update(notifications).where(_note.id.in_(ids)).values(username=alias))
+    return len(ids)
+
+
+def erase_events(connection: Connection, username: str, *, alias: str, after_id: int, limit: int) -> Walked:
+    """Take the person and their words out of what they did among the next *limit* events, once it is fanned out."""
+    page = select(_said.id, _said.actor, _said.finished_at).where(_said.id > after_id).order_by(_said.id).limit(limit)
+    found = connection.execute(page).all()
+    ids = [one.id for one in found if one.actor == username and one.finished_at is not None]
+    emptied = update(events).where(_said.id.in_(ids), ~is_awaited())
+    done = connection.execute(
+        emptied.values(
+            actor=alias, payload=EMPTY, key_hash=None, emptied_at=func.coalesce(_said.emptied_at, func.now())
+        )
+    ).rowcount
+    theirs = sum(one.actor == username for one in found)
+    return Walked(erased=done, waiting=theirs - done, last_id=found[-1].id if found else None)
+
+
+def _rows(connection: Connection, table: Table, condition: Any) -> list[dict[str, Any]]:  # noqa: ANN401 - a condition
+    query = select(table).where(condition).order_by(*table.primary_key.columns)
+    return [dict(row) for row in connection.execute(query).mappings()]

@@ -1,0 +1,1 @@
+"""What keeps the outbox well and what people watch: relays, rates, counts, upkeep."""

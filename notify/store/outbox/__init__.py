@@ -1,0 +1,1 @@
+"""What is due, who is told and by which email: from an event to the end of an attempt."""

@@ -1,0 +1,181 @@
+"""
+What is known today of jobs, for the recheck and for those who ask what somebody gets: two statements for any number.
+
+Decided: each fact is looked up by itself (LATERAL, fenced by OFFSET). As plain joins the planner reads whole
+    tables where it knows nothing yet of how many notifications an email has.
+Decided: what belongs to an event comes in a statement of its own. Its readers would each repeat it.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from typing import Any
+
+from sqlalchemy import Connection
+
+from notify.domain.audience import Reason
+from notify.domain.claims import Claim
+from notify.domain.events import ChangeList, Event
+from notify.domain.jobs import Job, Notification
+from notify.domain.preferences import NO_CHOICES, Choices, EventType, Person
+from notify.domain.schedule import Hold
+from notify.store.directory.preferences import RESTS, SCHEDULE, SWITCHES, schedule_of
+
+PERSON = tuple(Person.__slots__)
+# One object for each that is known of: nearly all of them come again.
+PEOPLE_KEPT = 4096
+CHANGE_LIST = ("link", "title", "url", "repository", "author", "first_title", "first_repository")
+STORED = ("username", *SWITCHES, *SCHEDULE, *RESTS)
+
+
+def _columns(table: str, names: Iterable[str]) -> str:
+    return ", ".join(f"{table}.{name}" for name in names)
+
+
+def _one(table: str, condition: str) -> str:
+    """The row of this table, or nulls."""
+    return f"LEFT JOIN LATERAL (SELECT * FROM notify.{table} WHERE {condition} OFFSET 0)"
+
+
+_IS_SUBSCRIPTION = """
+        told.reason = 'subscriber'
+            AND (cl_subscriptions.topic, cl_subscriptions.username) = (about.topic, job.username)"""
+_JOBS = f"""
+    SELECT job.id, job.username, job.to_email, job.message_id, job.deferred_by, job.expires_at <= now(),
+        job.replay_of IS NOT NULL, told.id, told.event_id, told.event_type, told.reason, about.topic,
+        kind.category, kind.description, kind.system_required, kind.default_enabled, chosen.enabled,
+        mute.topic IS NOT NULL, subscription.topic IS NOT NULL,
+        {_columns("person", PERSON)}, {_columns("stored", STORED)}
+    FROM notify.email_jobs AS job
+    CROSS JOIN LATERAL (
+        SELECT * FROM notify.notifications AS note WHERE note.email_job_id = coalesce(job.replay_of, job.id) OFFSET 0
+    ) AS told
+    CROSS JOIN LATERAL (
+        SELECT coalesce(job.topic, (SELECT topic FROM notify.events WHERE events.id = told.event_id)) AS topic OFFSET 0
+    ) AS about
+    {_one("notification_event_types", "code = told.event_type")} AS kind ON true
+    {_one("people", "people.username = job.username")} AS person ON true
+    {_one("user_notification_settings", "username = job.username")} AS stored ON true
+    {_one("user_notification_preferences", "(username, event_type_code) = (job.username, told.event_type)")}
+        AS chosen ON true
+    {_one("cl_mutes", "(cl_mutes.username, cl_mutes.topic) = (job.username, about.topic)")} AS mute ON true
+    {_one("cl_subscriptions", _IS_SUBSCRIPTION)} AS subscription ON true
+    WHERE job.id = ANY (%(ids)s::bigint[])"""
+_OF_TOLD = 19
+_EVENTS = f"""
+    SELECT event.id, event.key, event.type, event.topic, event.actor, event.occurred_at, event.payload,
+        event.traceparent, extract(epoch FROM now() - event.created_at)::float8,
+        {_columns("cl", CHANGE_LIST)}, {_columns("person", PERSON)}
+    FROM notify.events AS event
+    {_one("change_lists", "link = event.topic")} AS cl ON true
+    {_one("people", "people.username = event.actor")} AS person ON true
+    WHERE event.id = ANY (%(ids)s::bigint[])"""
+_OF_EVENT = 9
+
+_About = tuple[Event, ChangeList | None, Person | None]
+
+
+def of_claims(connection: Connection, claims: Sequence[Claim]) -> list[Job]:
+    """These jobs, in this order."""
+    if not claims:
+        return []
+    rows = defaultdict(list)
+    for row in _run(connection, _JOBS, [one.id for one in claims]):
+        rows[row[0]].append(row)
+    events = _events(connection, {row[8] for found in rows.values() for row in found})
+    return [_job(one, sorted(rows[one.id], key=_of_notification), events) for one in claims if one.id in rows]
+
+
+def of_job(connection: Connection, job_id: int) -> Job | None:
+    """One job, claimed by nobody; None if there is none."""
+    nobodys = Claim(id=job_id, attempt=0, failures=0, max_failures=0, lapses=0)
+    return next(iter(of_claims(connection, [nobodys])), None)
+
+
+def _events(connection: Connection, ids: Iterable[int]) -> dict[int, _About]:
+    return {row[0]: _about(row) for row in _run(connection, _EVENTS, list(ids))}
+
+
+def _run(connection: Connection, statement: str, ids: Sequence[int]) -> Sequence[tuple[Any, ...]]:
+    """As the driver has them: a row is read once, by position."""
+    found: Sequence[tuple[Any, ...]] = connection.exec_driver_sql(statement, {"ids": ids}).cursor.fetchall()
+    return found
+
+
+def _of_notification(row: tuple[Any, ...]) -> int:
+    id_: int = row[7]
+    return id_
+
+
+def _job(claim: Claim, rows: Sequence[tuple[Any, ...]], events: dict[int, _About]) -> Job:
+    _, username, to_email, message_id, deferred_by, expired, is_replay, *_ = first = rows[0]
+    return Job(
+        claim=claim,
+        username=username,
+        to_email=to_email,
+        message_id=message_id,
+        expired=expired,
+        person=_person(first[_OF_TOLD : _OF_TOLD + len(PERSON)]),
+        choices=_choices(rows),
+        notifications=tuple([_notification(row, events) for row in rows]),
+        deferred_by=Hold(deferred_by) if deferred_by else None,
+        is_replay=is_replay,
+    )
+
+
+def _notification(row: tuple[Any, ...], events: dict[int, _About]) -> Notification:
+    event, change_list, actor = events[row[8]]
+    return Notification(
+        id=row[7],
+        type_code=row[9],
+        reason=Reason(row[10]),
+        event=event,
+        event_type=_event_type(row[9], *row[12:16]) if row[12] is not None else None,
+        change_list=change_list,
+        actor=actor,
+    )
+
+
+@lru_cache(256)
+def _event_type(code: str, category: str, description: str, required: bool, default: bool) -> EventType:
+    return EventType(
+        code=code, category=category, description=description, system_required=required, default_enabled=default
+    )
+
+
+def _choices(rows: Sequence[tuple[Any, ...]]) -> Choices:
+    """What the person has stored that these notifications depend on; the one object for all who have nothing."""
+    stored = rows[0][_OF_TOLD + len(PERSON) :]
+    if stored[0] is None and all(row[16] is None and not row[17] and not row[18] for row in rows):
+        return NO_CHOICES
+    named = dict(zip(STORED, stored, strict=True))
+    of_all = {name: named[name] for name in SWITCHES} | {"schedule": schedule_of(named)} if stored[0] else {}
+    return Choices(
+        **of_all,
+        preferences={row[9]: row[16] for row in rows if row[16] is not None},
+        muted_cls=frozenset([row[11] for row in rows if row[17]]),
+        subscribed_cls=frozenset([row[11] for row in rows if row[18]]),
+    )
+
+
+def _about(row: tuple[Any, ...]) -> _About:
+    id_, key, type_, topic, actor, occurred_at, payload, traceparent, age = row[:_OF_EVENT]
+    event = Event(
+        id=id_,
+        key=key,
+        type=type_,
+        topic=topic,
+        actor=actor,
+        occurred_at=occurred_at,
+        payload=payload,
+        traceparent=traceparent,
+        age_seconds=age,
+    )
+    known, person = row[_OF_EVENT : _OF_EVENT + len(CHANGE_LIST)], row[_OF_EVENT + len(CHANGE_LIST) :]
+    change_list = None if known[0] is None else ChangeList(**dict(zip(CHANGE_LIST, known, strict=True)))
+    return event, change_list, _person(person)
+
+
+@lru_cache(PEOPLE_KEPT)
+def _person(row: tuple[Any, ...]) -> Person | None:
+    return None if row[0] is None else Person(**dict(zip(PERSON, row, strict=True)))

@@ -1,0 +1,133 @@
+"""People's choices in the table: absent means the default, and nothing is stored by looking."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from sqlalchemy import Connection, event, func, select, text
+from sqlalchemy.exc import OperationalError
+
+from notify.domain.events import COMMENT_CREATED
+from notify.domain.preferences import NO_CHOICES, Choices
+from notify.store.database import Database
+from notify.store.directory import preferences
+from notify.store.directory.preferences import Settings
+from notify.store.tables import user_notification_preferences, user_notification_settings
+
+
+def test_who_has_chosen_nothing_is_absent_and_has_the_defaults(connection: Connection) -> None:
+    assert preferences.choices(connection, ["dana"]) == {}
+    assert preferences.config(connection, "dana") == NO_CHOICES
+
+
+def test_every_kind_of_choice_is_found_again_and_kept_apart_by_person(connection: Connection) -> None:
+    preferences.put_config(
+        connection, "dana", settings={"enabled": False, "email": "d@home.example"}, preferences={COMMENT_CREATED: False}
+    )
+    preferences.set_preference(connection, "alice", COMMENT_CREATED, enabled=True)
+    preferences.mute(connection, "bob", "CL-1")
+    preferences.mute(connection, "bob", "CL-2")
+
+    assert preferences.choices(connection, ["dana", "alice", "bob", "carol"]) == {
+        "dana": Choices(enabled=False, email="d@home.example", preferences={COMMENT_CREATED: False}),
+        "alice": Choices(preferences={COMMENT_CREATED: True}),
+        "bob": Choices(muted_cls=frozenset({"CL-1", "CL-2"})),
+    }
+
+
+def test_a_fan_out_loads_the_mutes_of_its_own_change_lists_only(connection: Connection) -> None:
+    for link in ("CL-1", "CL-2"):
+        preferences.mute(connection, "bob", link)
+
+    found = preferences.choices(connection, ["bob"], topics=["CL-2", "CL-3"])
+
+    assert found == {"bob": Choices(muted_cls=frozenset({"CL-2"}))}
+    assert preferences.choices(connection, ["bob"], topics=[]) == {}
+
+
+def test_however_many_people_are_asked_about_the_statements_are_as_many(connection: Connection) -> None:
+    statements: list[object] = []
+    event.listen(connection, "before_cursor_execute", lambda *call: statements.append(call[2]))
+
+    preferences.choices(connection, ["one"])
+    for_one = len(statements)
+    preferences.choices(connection, [f"person{number}" for number in range(100)])
+
+    assert len(statements) == 2 * for_one
+
+
+def test_a_part_that_is_not_given_stays(connection: Connection) -> None:
+    preferences.put_config(
+        connection, "dana", settings={"enabled": False, "email": "d@home.example"}, preferences={COMMENT_CREATED: False}
+    )
+
+    preferences.put_config(connection, "dana", settings={}, preferences={})
+    preferences.put_config(connection, "dana", settings={"email": None}, preferences={})
+
+    assert preferences.config(connection, "dana") == Choices(
+        enabled=False, email=None, preferences={COMMENT_CREATED: False}
+    )
+
+
+def test_a_choice_that_is_forgotten_leaves_no_row(connection: Connection) -> None:
+    preferences.set_preference(connection, "dana", COMMENT_CREATED, enabled=False)
+    preferences.set_preference(connection, "alice", COMMENT_CREATED, enabled=False)
+
+    preferences.put_config(connection, "dana", settings={}, preferences={COMMENT_CREATED: None})
+
+    assert connection.scalars(select(user_notification_preferences.c.username)).all() == ["alice"]
+
+
+def test_muting_twice_is_muting_once_and_unmuting_touches_nobody_else(connection: Connection) -> None:
+    for name in ("dana", "dana", "alice"):
+        preferences.mute(connection, name, "CL-1")
+    preferences.mute(connection, "dana", "CL-2")
+
+    preferences.unmute(connection, "dana", "CL-1", "CL-3")
+    preferences.unmute(connection, "dana")
+
+    assert preferences.choices(connection, ["dana", "alice"]) == {
+        "dana": Choices(muted_cls=frozenset({"CL-2"})),
+        "alice": Choices(muted_cls=frozenset({"CL-1"})),
+    }
+
+
+def test_a_subscription_ends_for_its_owner_only(connection: Connection) -> None:
+    for name, link in (("dana", "CL-1"), ("dana", "CL-1"), ("dana", "CL-2"), ("alice", "CL-1")):
+        preferences.subscribe(connection, name, link)
+
+    preferences.unsubscribe(connection, "dana", "CL-1")
+    preferences.unsubscribe(connection, "dana", "CL-3")
+
+    assert preferences.choices(connection, ["dana", "alice"]) == {
+        "dana": Choices(subscribed_cls=frozenset({"CL-2"})),
+        "alice": Choices(subscribed_cls=frozenset({"CL-1"})),
+    }
+    assert preferences.choices(connection, ["alice"], topics=["CL-2"]) == {}
+
+
+def test_two_writers_of_one_person_take_turns_and_keep_nobody_else_waiting(database: Database) -> None:
+    """Whatever they write: rows of choices locked in different orders would be a deadlock."""
+    with database.begin() as first, database.engine.connect() as second:
+        preferences.put_config(first, "dana", settings={}, preferences={})
+        second.execute(text("SET lock_timeout = '50ms'"))
+        preferences.put_config(second, "alice", settings={}, preferences={COMMENT_CREATED: False})
+
+        with pytest.raises(OperationalError):
+            preferences.put_config(second, "dana", settings={}, preferences={COMMENT_CREATED: False})
+
+
+def test_first_choices_made_at_once_are_all_kept(database: Database) -> None:
+    """Both the settings row and the preference row are missing when the writers start."""
+    given: list[Settings] = [{"enabled": False}, {"email": "d@home.example"}]
+
+    def put(number: int) -> None:
+        with database.begin() as connection:
+            chosen = {COMMENT_CREATED: bool(number % 3)} if number % 2 else {COMMENT_CREATED: None}
+            preferences.put_config(connection, "dana", settings=given[number % 2], preferences=chosen)
+
+    with ThreadPoolExecutor(max_workers=5) as pool:
+        assert list(pool.map(put, range(40))) == [None] * 40
+    with database.begin() as connection:
+        choices = preferences.config(connection, "dana")
+        assert (choices.enabled, choices.email) == (False, "d@home.example")
+        assert connection.scalar(select(func.count()).select_from(user_notification_settings)) == 1

@@ -1,0 +1,73 @@
+"""Buckets that all workers draw from."""
+
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from functools import partial
+
+import pytest
+from sqlalchemy import Connection, text, update
+from sqlalchemy.exc import OperationalError
+
+from notify.domain.rates import Bucket, Rate
+from notify.store.database import Database
+from notify.store.operations import rates
+from notify.store.tables import rate_buckets
+
+NAMES = ["relay mx:25", "domain example.com"]
+HOUR = timedelta(hours=1)
+
+
+def test_a_bucket_from_which_nobody_drew_is_full_and_keeps_what_is_written(connection: Connection) -> None:
+    assert rates.locked(connection, NAMES) == dict.fromkeys(NAMES, Bucket())
+
+    rates.keep(connection, {NAMES[0]: Bucket(owed=7.25, queued=30.5)})
+
+    found = rates.locked(connection, NAMES)
+    assert (found[NAMES[0]].owed, found[NAMES[0]].queued) == (7.25, 30.5)
+    assert found[NAMES[1]] == Bucket()
+
+
+def test_what_is_owed_is_made_up_for_as_time_passes(connection: Connection) -> None:
+    rates.locked(connection, NAMES)
+    rates.keep(connection, {NAMES[0]: Bucket(owed=7, queued=30)})
+    row = rate_buckets.c
+    connection.execute(update(rate_buckets).values(spent_until=row.spent_until - timedelta(seconds=5)))
+    assert rates.locked(connection, NAMES)[NAMES[0]] == Bucket(owed=2, queued=30)
+    connection.execute(update(rate_buckets).values(queued_until=row.queued_until - HOUR))
+    assert rates.locked(connection, NAMES)[NAMES[0]] == Bucket(owed=2)
+
+
+def test_nobody_draws_from_a_bucket_that_another_draws_from(database: Database) -> None:
+    with database.begin() as connection:
+        rates.locked(connection, NAMES)
+    with database.engine.connect() as first, database.engine.connect() as second:
+        rates.locked(first, NAMES[:1])
+        second.execute(text("SET LOCAL lock_timeout = '100ms'"))
+        assert rates.locked(second, NAMES[1:])
+        with pytest.raises(OperationalError, match="lock timeout"):
+            rates.locked(second, NAMES[:1])
+
+
+def test_those_who_draw_at_once_get_together_what_there_is(database: Database) -> None:
+    rate = Rate(each=1000, burst=20)
+
+    def draw(_: int) -> int:
+        with database.begin() as connection:
+            bucket = rates.locked(connection, NAMES[:1])[NAMES[0]]
+            letters = min(3, rate.free(bucket.owed))
+            rates.keep(connection, {NAMES[0]: Bucket(owed=rate.spent(bucket.owed, letters))})
+            return letters
+
+    with ThreadPoolExecutor(4) as threads:
+        assert sum(threads.map(draw, range(12))) == 20
+
+
+def test_two_who_name_the_same_buckets_in_another_order_do_not_wait_for_each_other(database: Database) -> None:
+    def both(names: list[str], _: int) -> None:
+        with database.begin() as connection:
+            rates.keep(connection, rates.locked(connection, names))
+
+    with ThreadPoolExecutor(4) as threads:
+        for turn in (NAMES, NAMES[::-1]):
+            for done in [threads.submit(partial(both, turn), number) for number in range(20)]:
+                done.result(30)

@@ -1,0 +1,282 @@
+"""The circuit breaker that all workers share."""
+
+from collections.abc import Callable
+from datetime import timedelta
+
+import pytest
+from sqlalchemy import ColumnElement, Connection, Text, func, literal_column, select, update
+
+from notify.store.database import Database
+from notify.store.operations import relays
+from notify.store.operations.relays import Standing
+from notify.store.tables import smtp_relays
+from tests.support import rows
+from tests.support.race import blocked_session, meanwhile
+
+RELAY = "mx.example.com:25"
+FIRST = timedelta(seconds=5)
+LONGEST = timedelta(minutes=5)
+PROBE = timedelta(minutes=1)
+XMIN: ColumnElement[str] = literal_column("xmin::text", Text)
+
+
+def fail_on(connection: Connection, *, opens_after: int = 5, first: timedelta = FIRST) -> Standing:
+    return relays.note_failure(
+        connection, RELAY, reason="relay: dropped", error="421", opens_after=opens_after, first=first, longest=LONGEST
+    )
+
+
+def fail(database: Database, *, times: int = 1, opens_after: int = 5) -> Standing:
+    for _ in range(times):
+        with database.begin() as connection:
+            last = fail_on(connection, opens_after=opens_after)
+    return last
+
+
+def opened(database: Database) -> Standing:
+    return fail(database, times=5)
+
+
+def standing(database: Database) -> Standing:
+    with database.begin() as connection:
+        return relays.standing(connection, RELAY)
+
+
+def take_probe(database: Database) -> bool:
+    with database.begin() as connection:
+        return relays.take_probe(connection, RELAY, within=PROBE)
+
+
+def probe_comes_due(database: Database) -> None:
+    """What time does to an open breaker."""
+    with database.begin() as connection:
+        connection.execute(update(smtp_relays).values(probe_at=rows.ago(seconds=1)))
+
+
+def wait(database: Database) -> timedelta:
+    """From the last change of the breaker to its next probe, by the database's clock."""
+    with database.begin() as connection:
+        left: timedelta = connection.execute(select(smtp_relays.c.probe_at - func.now())).scalar_one()
+    return left
+
+
+def after_a_failed_probe(database: Database) -> Standing:
+    probe_comes_due(database)
+    assert take_probe(database)
+    return fail(database)
+
+
+def after_a_probe_that_lost_its_letter(database: Database) -> Standing:
+    probe_comes_due(database)
+    assert take_probe(database)
+    with database.begin() as connection:
+        relays.note_probe(connection, RELAY)
+    assert not standing(database).is_open
+    return fail(database)
+
+
+def test_a_relay_nobody_has_failed_with_is_closed(database: Database) -> None:
+    assert standing(database) == Standing()
+    assert not take_probe(database)
+
+
+def test_the_fifth_failure_in_a_row_opens_whoever_counted_the_others(database: Database) -> None:
+    for number in range(4):
+        with database.engine.begin() as one_of_many:  # another connection each time is as good as another worker
+            assert not fail_on(one_of_many).is_open, number
+    found = fail(database)
+    assert found == standing(database)
+    assert (found.is_open, found.failures, found.openings) == (True, 5, 1)
+    assert (found.reason, found.last_error) == ("relay: dropped", "421")
+    assert FIRST - timedelta(seconds=2) < wait(database) <= FIRST
+
+
+def test_failures_that_two_workers_count_at_once_are_both_counted(database: Database) -> None:
+    fail(database, times=3)
+    with database.engine.connect() as first:
+        assert not fail_on(first).is_open
+        with meanwhile(fail, database) as second:
+            blocked_session(database)
+            first.commit()
+            assert second.result().is_open
+
+
+def test_a_letter_that_arrives_ends_the_row_of_failures(database: Database) -> None:
+    fail(database, times=4)
+    with database.begin() as connection:
+        relays.note_success(connection, RELAY)
+    assert not fail(database, times=4).is_open
+    assert fail(database).is_open
+
+
+def test_trouble_that_cannot_pass_by_itself_opens_at_once(database: Database) -> None:
+    found = fail(database, opens_after=1)
+    assert (found.is_open, found.failures, found.openings) == (True, 1, 1)
+
+
+@pytest.mark.parametrize("again", [after_a_failed_probe, after_a_probe_that_lost_its_letter])
+def test_a_single_failure_after_a_probe_opens_again_for_twice_as_long(
+    database: Database, again: Callable[[Database], Standing]
+) -> None:
+    opened(database)
+    for opening in range(2, 6):
+        found = again(database)
+        assert (found.is_open, found.openings) == (True, opening)
+        expected = FIRST * 2 ** (opening - 1)
+        assert expected - timedelta(seconds=2) < wait(database) <= expected
+
+
+def test_no_wait_is_longer_than_the_longest(database: Database) -> None:
+    opened(database)
+    for _ in range(40):
+        after_a_failed_probe(database)
+    assert standing(database).openings == 41
+    assert LONGEST - timedelta(seconds=2) < wait(database) <= LONGEST
+
+
+def test_letters_that_were_on_their_way_when_it_opened_do_not_prolong_the_wait(database: Database) -> None:
+    opened(database)
+    before = standing(database)
+    found = fail(database, times=20)
+    assert (found.openings, found.probe_at) == (1, before.probe_at)
+    assert found.failures == 25
+
+
+def test_letters_that_were_on_their_way_at_a_failed_probe_double_the_wait_once(database: Database) -> None:
+    opened(database)
+    after_a_failed_probe(database)
+    before = standing(database)
+    found = fail(database, times=20)
+    assert (found.openings, found.probe_at) == (2, before.probe_at)
+
+
+def test_nobody_probes_before_it_is_time(database: Database) -> None:
+    opened(database)
+    assert not take_probe(database)
+
+
+def test_of_two_workers_at_once_one_probes(database: Database) -> None:
+    opened(database)
+    probe_comes_due(database)
+    with database.engine.connect() as first:
+        assert relays.take_probe(first, RELAY, within=PROBE)
+        with meanwhile(take_probe, database) as second:
+            blocked_session(database)
+            first.commit()
+            assert not second.result()
+
+
+def test_a_prober_that_vanishes_is_followed_by_another(database: Database) -> None:
+    opened(database)
+    probe_comes_due(database)
+    assert take_probe(database)
+    assert PROBE - timedelta(seconds=5) < wait(database) <= PROBE
+    assert standing(database).is_open
+    probe_comes_due(database)
+    assert take_probe(database)
+
+
+def test_after_a_probe_letters_flow_but_the_long_wait_is_not_forgotten(database: Database) -> None:
+    opened(database)
+    with database.begin() as connection:
+        relays.note_probe(connection, RELAY)
+    found = standing(database)
+    assert (found.is_open, found.failures, found.openings, found.probe_at) == (False, 0, 1, None)
+
+
+def test_a_letter_that_arrives_makes_everything_forgotten(database: Database) -> None:
+    opened(database)
+    with database.begin() as connection:
+        relays.note_success(connection, RELAY)
+    found = standing(database)
+    assert (found.is_open, found.failures, found.openings, found.probe_at) == (False, 0, 0, None)
+    opened(database)
+    assert FIRST - timedelta(seconds=2) < wait(database) <= FIRST
+
+
+@pytest.mark.parametrize("note", [relays.note_success, relays.note_probe])
+def test_good_news_about_a_relay_in_good_standing_writes_nothing(
+    database: Database, note: Callable[[Connection, str], None]
+) -> None:
+    with database.begin() as connection:
+        note(connection, RELAY)
+    assert rows.count_of(database, smtp_relays) == 0
+    fail(database)
+    with database.begin() as connection:
+        relays.note_success(connection, RELAY)
+    with database.begin() as connection:
+        before = connection.execute(select(smtp_relays.c.relay, XMIN)).one()
+        note(connection, RELAY)
+        assert connection.execute(select(smtp_relays.c.relay, XMIN)).one() == before
+
+
+def test_relays_do_not_answer_for_each_other(database: Database) -> None:
+    opened(database)
+    with database.begin() as connection:
+        assert not relays.standing(connection, "other.example.com:25").is_open
+
+
+def mute(database: Database, *, because: str | None = None) -> None:
+    with database.begin() as connection:
+        relays.mute(connection, RELAY, because=because)
+
+
+def unmute(database: Database) -> bool:
+    with database.begin() as connection:
+        return relays.unmute(connection, RELAY)
+
+
+def test_a_relay_that_is_muted_before_it_ever_failed_is_open_and_says_why(database: Database) -> None:
+    mute(database, because="dana: the relay moves")
+    found = standing(database)
+    assert found.is_open
+    assert found.held_open_by == {"muted"}
+    assert found.muted_because == "dana: the relay moves"
+    assert unmute(database)
+    assert standing(database) == Standing()
+
+
+def test_nobody_probes_a_relay_that_is_muted(database: Database) -> None:
+    opened(database)
+    probe_comes_due(database)
+    mute(database)
+    assert not take_probe(database)
+    assert unmute(database)
+    assert take_probe(database)
+
+
+@pytest.mark.parametrize("note", [relays.note_probe, relays.note_success])
+def test_what_a_relay_does_while_it_is_muted_is_noted_and_does_not_unmute_it(
+    database: Database, note: Callable[[Connection, str], None]
+) -> None:
+    opened(database)
+    mute(database)
+    with database.begin() as connection:
+        note(connection, RELAY)
+    assert standing(database).held_open_by == {"muted"}
+    assert fail(database, times=5, opens_after=1).held_open_by == {"muted", "relay"}
+    assert unmute(database)
+    assert standing(database).held_open_by == {"relay"}
+
+
+def test_muting_again_changes_why_but_not_since_when(database: Database) -> None:
+    mute(database, because="first")
+    before = standing(database)
+    mute(database, because="second")
+    found = standing(database)
+    assert (found.muted_at, found.muted_because) == (before.muted_at, "second")
+
+
+def test_only_a_relay_that_is_muted_can_be_unmuted(database: Database) -> None:
+    assert not unmute(database)
+    opened(database)
+    assert not unmute(database)
+    assert standing(database).is_open
+
+
+def test_every_relay_that_was_ever_in_trouble_is_listed_as_it_stands(database: Database) -> None:
+    opened(database)
+    with database.begin() as connection:
+        relays.mute(connection, "another.example.com:25", because=None)
+        found = relays.standings(connection)
+        assert found == {relay: relays.standing(connection, relay) for relay in ("another.example.com:25", RELAY)}

@@ -1,0 +1,243 @@
+"""What upkeep deletes, and what it leaves alone."""
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+import pytest
+from sqlalchemy import func, insert, literal, select
+
+from notify.domain.retention import Kept
+from notify.store.database import Database
+from notify.store.operations import upkeep
+from notify.store.operations.upkeep import Batch, Old
+from notify.store.outbox import jobs
+from notify.store.tables import delivery_stats, email_attempts, email_jobs, events, notifications
+from tests.support import rows
+from tests.support.wait import until
+
+A_MINUTE = timedelta(minutes=1)
+KEPT = Kept()
+
+
+def put(database: Database, **columns: Any) -> int:
+    with database.begin() as connection:
+        return rows.job(connection, **columns)
+
+
+def old(status: str, *, age: timedelta) -> dict[str, Any]:
+    return rows.ended(status, at=rows.ago(seconds=age.total_seconds()))
+
+
+def prune_jobs(database: Database, *, limit: int = 100) -> int:
+    with database.begin() as connection:
+        return upkeep.prune_jobs(connection, KEPT, limit=limit).gone
+
+
+def prune_events(database: Database, *, limit: int = 100) -> int:
+    with database.begin() as connection:
+        return upkeep.prune_events(connection, KEPT, limit=limit).gone
+
+
+@pytest.mark.parametrize("status", KEPT.emails)
+@pytest.mark.parametrize(("beyond", "gone"), [(A_MINUTE, 1), (-A_MINUTE, 0)], ids=["old", "young"])
+def test_a_letter_goes_when_it_ended_long_enough_ago(
+    database: Database, status: str, beyond: timedelta, gone: int
+) -> None:
+    put(database, **old(status, age=KEPT.emails[status] + beyond))
+    assert prune_jobs(database) == gone
+    assert rows.count_of(database, email_jobs) == 1 - gone
+
+
+@pytest.mark.parametrize("status", ["pending", "sending"])
+def test_a_letter_that_has_not_ended_stays_however_old_it_is(database: Database, status: str) -> None:
+    put(database, status=status, created_at=rows.ago(days=400), due_at=rows.ago(days=400))
+    assert prune_jobs(database) == 0
+
+
+def test_every_final_status_of_letters_and_events_has_an_age() -> None:
+    assert set(KEPT.emails) == set(rows.FINAL_JOB)
+    assert set(KEPT.events) == set(rows.FINAL_EVENT)
+
+
+def test_the_tries_of_a_letter_go_with_it_and_no_others(database: Database) -> None:
+    gone, stays = put(database, **old("dead", age=timedelta(days=91))), put(database)
+    with database.begin() as connection:
+        for job_id in (gone, stays):
+            connection.execute(insert(email_attempts).values(job_id=job_id, attempt=1, verdict="retry: later"))
+    prune_jobs(database)
+    with database.begin() as connection:
+        assert connection.scalars(select(email_attempts.c.job_id)).all() == [stays]
+
+
+@pytest.mark.parametrize("replays", [1, 2, 3])
+def test_a_letter_stays_until_the_last_of_its_replays_has_gone(database: Database, replays: int) -> None:
+    original = put(database, **old("sent", age=timedelta(days=50)))
+    written = [replay(database, original) for _ in range(replays)]
+    assert prune_jobs(database) == 0
+    for job_id in written:
+        rows.change(database, email_jobs, job_id, created_at=rows.ago(days=20), finished_at=rows.ago(days=20))
+    gone = 0
+    while found := prune_jobs(database):
+        gone += found
+    assert gone == 1 + replays
+
+
+def replay(database: Database, original: int) -> int:
+    """A replay that was sent a moment ago."""
+    with database.begin() as connection:
+        written = jobs.replay(connection, original)
+    assert written is not None
+    rows.end_job(database, written, "sent")
+    return written
+
+
+@pytest.mark.parametrize("status", KEPT.events)
+@pytest.mark.parametrize(("beyond", "gone"), [(A_MINUTE, 1), (-A_MINUTE, 0)], ids=["old", "young"])
+def test_an_event_without_letters_goes_when_it_ended_long_enough_ago(
+    database: Database, status: str, beyond: timedelta, gone: int
+) -> None:
+    with database.begin() as connection:
+        rows.event(connection, **old(status, age=KEPT.events[status] + beyond))
+    assert prune_events(database) == gone
+
+
+def test_an_event_stays_as_long_as_any_of_its_letters(database: Database) -> None:
+    with database.begin() as connection:
+        event_id = rows.event(connection, **old("done", age=timedelta(days=400)))
+    job = put(database, event_id=event_id, created_at=rows.ago(days=100))
+    assert prune_events(database) == 0
+    rows.end_job(database, job, "sent", finished_at=rows.ago(days=100))
+    assert prune_events(database) == 0
+    assert prune_jobs(database) == 1
+    assert prune_events(database) == 1
+
+
+def test_a_batch_looks_at_the_first_rows_and_no_more_than_its_limit(database: Database) -> None:
+    there = [put(database, **old("sent", age=timedelta(days=age))) for age in (60, 50, 40, 30)]
+    assert prune_jobs(database, limit=2) == 2
+    with database.begin() as connection:
+        assert connection.scalars(select(email_jobs.c.id).order_by(email_jobs.c.id)).all() == there[2:]
+    assert prune_jobs(database, limit=10) == 2
+
+
+def test_a_batch_goes_on_after_the_last_row_of_the_one_before_up_to_the_first_young_one(database: Database) -> None:
+    for status, age in (("dead", 60), ("dead", 60), ("sent", 50), ("sent", 40), ("sent", 1), ("sent", 1)):
+        put(database, **old(status, age=timedelta(days=age)))
+    reached, found = 0, []
+    with database.begin() as connection:
+        for _ in range(6):
+            batch = upkeep.prune_jobs(connection, KEPT, limit=1, after=reached)
+            reached = batch.reached
+            found.append((batch.seen, batch.gone))
+    assert found == [(1, 0), (1, 0), (1, 1), (1, 1), (0, 0), (0, 0)]
+
+
+def test_what_was_skipped_goes_with_its_event_and_what_was_told_with_its_email(database: Database) -> None:
+    with database.begin() as connection:
+        event_id = rows.event(connection, **old("done", age=timedelta(days=20)))
+        rows.job(connection, event_id=event_id, **old("sent", age=timedelta(days=20)))
+        rows.notification(connection, event_id=event_id, username="bob")
+    assert prune_jobs(database) == 1
+    assert rows.count_of(database, notifications) == 1
+    assert prune_events(database) == 1
+    assert rows.count_of(database, notifications) == 0
+
+
+def test_how_long_rows_are_kept_can_be_said(database: Database) -> None:
+    brief = Kept(sent=timedelta(days=2), dead=timedelta(days=1))
+    for status in ("sent", "dead"):
+        put(database, **old(status, age=timedelta(hours=36)))
+    with database.begin() as connection:
+        assert upkeep.prune_jobs(connection, brief, limit=10).gone == 1
+        assert connection.scalars(select(email_jobs.c.status)).all() == ["sent"]
+
+
+def test_what_would_be_deleted_is_counted_as_it_then_is(database: Database) -> None:
+    with database.begin() as connection:
+        aged = old("done", age=timedelta(days=100))
+        whole, half, waits, bare = (rows.event(connection, **aged) for _ in range(4))
+        for event_id, columns in (
+            (whole, old("sent", age=timedelta(days=20))),
+            (half, old("sent", age=timedelta(days=20))),
+            (half, {**old("dead", age=timedelta(days=20)), "username": "bob"}),
+            (waits, {}),
+        ):
+            rows.job(connection, event_id=event_id, **columns)
+        original = rows.job(connection, **old("sent", age=timedelta(days=20)))
+        rows.job(connection, replay_of=original)
+        foretold = upkeep.old(connection, KEPT)
+        done = upkeep.prune_jobs(connection, KEPT, limit=10), upkeep.prune_events(connection, KEPT, limit=10)
+        left = connection.scalars(select(events.c.id).where(events.c.id.in_((whole, half, waits, bare)))).all()
+    assert foretold == Old(jobs=2, events=2, stats=0) == Old(jobs=done[0].gone, events=done[1].gone, stats=0)
+    assert left == [half, waits]
+
+
+def test_only_one_at_a_time_has_the_turn_and_who_is_gone_has_it_no_more(database: Database) -> None:
+    with database.engine.connect() as first, database.engine.connect() as second:
+        assert upkeep.take_turn(first)
+        assert not upkeep.take_turn(second)
+        first.rollback()
+        assert upkeep.take_turn(second)
+        second.invalidate()
+        assert until(lambda: upkeep.take_turn(first))
+
+
+WORDS = {"comment": {"id": "1", "body": "Why?"}}
+
+
+@pytest.mark.parametrize(
+    ("age", "letter", "emptied"),
+    [
+        (8, rows.ended("sent"), 1),
+        (8, rows.ended("dead"), 1),
+        (8, {}, 0),
+        (6, rows.ended("sent"), 0),
+    ],
+    ids=["old", "of a dead letter", "a letter waits", "young"],
+)
+def test_the_words_of_an_event_go_earlier_on_wish_once_no_letter_waits_for_them(
+    database: Database, age: int, letter: dict[str, Any], emptied: int
+) -> None:
+    with database.begin() as connection:
+        event_id = rows.event(connection, payload=WORDS, **old("done", age=timedelta(days=age)))
+        rows.job(connection, event_id=event_id, **letter)
+        assert upkeep.empty_events(connection, KEPT, limit=10) == Batch(seen=0, gone=0, reached=0)
+        assert upkeep.empty_events(connection, Kept(bodies=timedelta(days=7)), limit=10).gone == emptied
+        assert upkeep.empty_events(connection, Kept(bodies=timedelta(days=7)), limit=10).gone == 0
+    stands = rows.row(database, events, event_id)
+    assert (stands["payload"], stands["emptied_at"] is not None) == (({}, True) if emptied else (WORDS, False))
+
+
+@pytest.mark.parametrize("act", [jobs.retry, jobs.replay])
+def test_a_letter_without_words_is_not_written_again(database: Database, act: Callable[..., object]) -> None:
+    with database.begin() as connection:
+        event_id = rows.event(connection, payload=WORDS, **old("done", age=timedelta(days=8)))
+        letter = rows.job(connection, event_id=event_id, **rows.ended("dead"))
+        upkeep.empty_events(connection, Kept(bodies=timedelta(days=7)), limit=10)
+        assert not act(connection, letter)
+
+
+def test_rows_that_somebody_else_deletes_are_not_waited_for(database: Database) -> None:
+    for _ in range(5):
+        put(database, **old("sent", age=timedelta(days=30)))
+    with database.begin() as first, database.begin() as second:
+        assert upkeep.prune_jobs(first, KEPT, limit=3).gone == 3
+        assert upkeep.prune_jobs(second, KEPT, limit=5).gone == 2
+
+
+def test_counts_go_when_their_minute_is_long_past(database: Database) -> None:
+    edge = func.now() - literal(KEPT.dead)
+    with database.begin() as connection:
+        for minute in (edge - A_MINUTE, edge + A_MINUTE):
+            values = {"minute": minute, "worker": UUID(int=1), "event_type": "t", "outcome": "sent", "count": 1}
+            connection.execute(insert(delivery_stats).values(**values))
+        assert upkeep.prune_stats(connection, KEPT) == 1
+        assert upkeep.prune_stats(connection, KEPT) == 0
+
+
+def test_nothing_old_means_nothing_deleted(database: Database) -> None:
+    put(database)
+    assert prune_jobs(database) == prune_events(database) == 0
+    assert rows.count_of(database, events) == 1

@@ -1,0 +1,220 @@
+"""What is done by hand to many letters at once is what would be done to each of them alone."""
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+import pytest
+from sqlalchemy import func, select
+
+from notify.domain.threads import message_id
+from notify.store.database import Database
+from notify.store.outbox import by_hand, jobs, outbox
+from notify.store.outbox.by_hand import Action, Page
+from notify.store.outbox.which import Which
+from notify.store.tables import email_jobs, notification_event_types, work_items
+from tests.support import rows
+from tests.support.office import Office
+from tests.support.race import blocked_session, meanwhile
+from tests.support.statements import statements
+
+STATES: dict[str, dict[str, Any]] = {
+    "pending": {"due_at": rows.ago(hours=-1)},
+    "sending": {"status": "sending", "due_at": rows.ago(hours=-1)},
+    **{status: rows.ended(status) for status in rows.FINAL_JOB},
+}
+ONE_BY_ONE: dict[Action, Callable[..., object]] = {
+    Action.RETRY: jobs.retry,
+    Action.CANCEL: jobs.cancel,
+    Action.REPLAY: jobs.replay,
+}
+EVERYTHING = Which()
+LAST = 2**62
+MANY = 100
+
+
+def put(database: Database, **columns: Any) -> int:
+    with database.begin() as connection:
+        return rows.job(connection, **columns)
+
+
+def one_of_each(database: Database) -> list[int]:
+    return [put(database, username=state, **columns) for state, columns in STATES.items()]
+
+
+def act(
+    database: Database,
+    action: Action,
+    which: Which = EVERYTHING,
+    *,
+    after: int = 0,
+    last: int = LAST,
+    limit: int = MANY,
+) -> Page:
+    with database.begin() as connection:
+        return by_hand.act(connection, action, which, after_id=after, last_id=last, limit=limit)
+
+
+def as_they_stand(database: Database) -> list[tuple[Any, ...]]:
+    """What can be told apart about the letters of two runs, which have other ids and instants."""
+    return [
+        tuple(found)
+        for found in Office(database, None).now("""
+            SELECT username, status, failures, max_failures, attempt, lapses, lane, outcome_reason,
+                replay_of IS NOT NULL, due_at <= now(), finished_at IS NOT NULL, expires_at > now()
+            FROM jobs ORDER BY username, id
+        """)
+    ]
+
+
+@pytest.mark.parametrize("action", Action)
+def test_many_letters_end_up_as_each_would_alone(database: Database, action: Action) -> None:
+    worn = {"failures": 12, "attempt": 14, "expires_at": rows.ago(hours=1)}
+    for state, columns in STATES.items():
+        put(database, username=f"alone-{state}", **columns, **worn)
+    with database.begin() as connection:
+        for job in jobs.matching(connection, EVERYTHING, limit=MANY):
+            ONE_BY_ONE[action](connection, job.id)
+    expected = [(name.removeprefix("alone-"), *rest) for name, *rest in as_they_stand(database)]
+    with database.begin() as connection:
+        connection.execute(email_jobs.delete())
+        connection.execute(work_items.delete())
+    for state, columns in STATES.items():
+        put(database, username=state, **columns, **worn)
+
+    page = act(database, action)
+
+    assert as_they_stand(database) == expected
+    assert page.done
+
+
+@pytest.mark.parametrize("action", Action)
+def test_the_tally_says_what_will_be_done_and_does_nothing(database: Database, action: Action) -> None:
+    one_of_each(database)
+    before = as_they_stand(database)
+    with database.begin() as connection:
+        tally = by_hand.tally(connection, action, EVERYTHING)
+    assert as_they_stand(database) == before
+
+    page = act(database, action, last=tally.last_id)
+
+    assert (tally.matched, tally.allowed) == (len(STATES), len(page.done))
+
+
+@pytest.mark.parametrize(
+    ("which", "meant"),
+    [
+        (Which(), {"a", "b", "c"}),
+        (Which(username="alice"), {"a", "c"}),
+        (Which(topic="CL-2"), {"b"}),
+        (Which(status="dead"), {"a", "b"}),
+        (Which(event_key="k1"), {"a"}),
+        (Which(outcome_reason="template_error"), {"b"}),
+        (Which(last_code=554), {"c"}),
+        (Which(username="alice", status="dead"), {"a"}),
+        (Which(ids=()), set()),
+        (Which(username="nobody"), set()),
+    ],
+)
+def test_letters_are_meant_if_everything_that_is_given_applies(
+    database: Database, which: Which, meant: set[str]
+) -> None:
+    with database.begin() as connection:
+        event_id = rows.event(connection, key="k1")
+        rows.job(connection, message_id="a", event_id=event_id, **rows.ended("dead"))
+        template = {"username": "bob", "topic": "CL-2", "outcome_reason": "template_error"}
+        rows.job(connection, message_id="b", **rows.ended("dead"), **template)
+        rows.job(connection, message_id="c", last_code=554)
+        assert {job.message_id for job in jobs.matching(connection, which, limit=MANY)} == meant
+
+
+def test_the_first_instant_counts_and_the_last_does_not(database: Database) -> None:
+    early, middle, late = (put(database, created_at=rows.ago(hours=hours)) for hours in (3, 2, 1))
+    with database.begin() as connection:
+        at = {job.id: job.created_at for job in jobs.matching(connection, EVERYTHING, limit=MANY)}
+        which = Which(created_from=at[early], created_before=at[late])
+        assert {job.id for job in jobs.matching(connection, which, limit=MANY)} == {early, middle}
+
+
+@pytest.mark.parametrize("action", Action)
+def test_pages_follow_each_other_until_nothing_is_left_and_take_every_letter_once(
+    database: Database, action: Action
+) -> None:
+    state = STATES["dead"] if action is Action.REPLAY else STATES["pending"]
+    there = [put(database, **state) for _ in range(5)]
+    taken: list[int] = []
+    page = act(database, action, last=there[-1], limit=2)
+    while page.last_id is not None:
+        taken.append(len(page.done))
+        page = act(database, action, after=page.last_id, last=there[-1], limit=2)
+    assert taken == [2, 2, 1]
+
+
+def test_a_letter_that_was_written_after_the_count_is_not_meant(database: Database) -> None:
+    counted, later = put(database), put(database)
+    assert act(database, Action.CANCEL, last=counted).done == (counted,)
+    assert rows.row(database, email_jobs, later)["status"] == "pending"
+
+
+def test_a_page_of_many_jobs_is_locked_by_two_statements_before_one_that_changes_them(
+    database: Database,
+) -> None:
+    for _ in range(20):
+        put(database, **rows.ended("dead"))
+    for action in (Action.REPLAY, Action.RETRY, Action.CANCEL):
+        with statements(database) as said, database.begin() as connection:
+            assert len(by_hand.act(connection, action, EVERYTHING, last_id=LAST, limit=MANY).done) >= 20
+        assert len(said) == 3
+
+
+def test_of_several_replays_that_ended_one_comes_back_and_the_page_goes_on(database: Database) -> None:
+    original = put(database, **rows.ended("sent"))
+    with database.begin() as connection:
+        first, second = (rows.job(connection, replay_of=original, **rows.ended("dead")) for _ in range(2))
+    bystander = put(database, **rows.ended("dead"))
+
+    assert set(act(database, Action.RETRY).done) == {first, bystander}
+    assert rows.row(database, email_jobs, second)["status"] == "dead"
+
+
+def test_a_letter_and_its_replay_are_replayed_together_under_names_of_their_own(database: Database) -> None:
+    with database.begin() as connection:
+        event_id = rows.event(connection, key="k1")
+        name = message_id("CL-1", event_key="k1", username="alice", host="h.example")
+        rows.job(connection, event_id=event_id, message_id=name, **rows.ended("dead"))
+    (replay,) = act(database, Action.REPLAY).done
+    rows.end_job(database, replay, "dead", outcome_reason="refused")
+
+    act(database, Action.REPLAY)
+
+    with database.begin() as connection:
+        names = {job.message_id for job in jobs.matching(connection, EVERYTHING, limit=MANY)}
+    assert names == {
+        message_id("CL-1", event_key="k1", username="alice", host="h.example", replay=number) for number in range(4)
+    }
+
+
+@pytest.mark.parametrize(("action", "changed"), [(Action.RETRY, False), (Action.CANCEL, True)])
+def test_a_letter_that_is_being_claimed_is_waited_for_and_judged_as_it_is_then(
+    database: Database, action: Action, *, changed: bool
+) -> None:
+    job_id = put(database)
+    with database.engine.connect() as worker:
+        outbox.claim(worker, limit=1, lease=timedelta(minutes=1), worker=UUID(int=1))
+        with meanwhile(act, database, action) as by_an_operator:
+            blocked_session(database)
+            worker.commit()
+            assert bool(by_an_operator.result().done) is changed
+    assert rows.row(database, email_jobs, job_id)["status"] == ("cancelled" if changed else "pending")
+
+
+@pytest.mark.parametrize("action", [Action.RETRY, Action.REPLAY])
+def test_a_letter_lives_as_long_again_as_its_event_type_says(database: Database, action: Action) -> None:
+    put(database, **rows.ended("dead"), expires_at=rows.ago(days=1))
+    life = timedelta(minutes=30)
+    with database.begin() as connection:
+        connection.execute(notification_event_types.update().values(expires_after=life))
+        (done,) = by_hand.act(connection, action, EVERYTHING, last_id=LAST, limit=MANY).done
+        query = select(email_jobs.c.expires_at - func.now()).where(email_jobs.c.id == done)
+        assert connection.scalar(query) == life

@@ -1,0 +1,172 @@
+"""Which letters are found by what is known of them, and what it costs to look."""
+
+from collections.abc import Iterator
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import Any
+
+import pytest
+from sqlalchemy import Connection, text
+
+from notify.store.database import Database
+from notify.store.operations.migrate import upgrade
+from notify.store.outbox import jobs
+from notify.store.outbox.jobs import SPAN
+from notify.store.outbox.which import Which, first_id_after, first_id_since
+from tests.support import rows
+from tests.support.plans import plan_of, rows_read, tables_scanned
+from tests.support.servers import new_database
+
+MANY = SPAN + 50_000
+NEWEST = datetime(2026, 1, 31, tzinfo=UTC)
+LIMIT = 10
+# Ten rows, their entries, and what a page of an index holds besides.
+FEW = 100 * LIMIT
+EVENTS = text("""
+    INSERT INTO notify.events (key, type, topic, actor, status, finished_at)
+    SELECT 'e' || n, 'cl.comment.created', 'CL-' || n, 'dana', 'done', now()
+    FROM generate_series(0, :many / 10) AS n
+""")
+LETTERS = text("""
+    INSERT INTO notify.email_jobs (username, topic, to_email, message_id, status, finished_at, created_at,
+        outcome_reason, relay_reply)
+    SELECT 'u' || n, 'CL-' || n / 10, 'u@example.com', 'm' || n, CASE WHEN n % 1000 = 0 THEN 'dead' ELSE 'sent' END,
+        CAST(:newest AS timestamptz),
+        CAST(:newest AS timestamptz) - (:many - n) * interval '1 second', CASE WHEN n % 1000 = 0 THEN 'refused' END,
+        '2.0.0 Ok: queued as Q' || n || 'X'
+    FROM generate_series(1, :many) AS n
+""")
+TOLD = text("""
+    INSERT INTO notify.notifications (event_id, username, event_type, reason, decision, why, email_job_id)
+    SELECT (SELECT min(id) FROM notify.events) + n / 10, 'u' || n, 'cl.comment.created', 'author', 'told', 'default', n
+    FROM generate_series(1, :many) AS n
+""")
+DEAD = text("""
+    INSERT INTO notify.work_items (stage, id, lane, reason)
+    SELECT 'deliver', id, 9, 'refused' FROM notify.email_jobs WHERE status = 'dead'
+""")
+
+
+@pytest.fixture(scope="module")
+def history(database_server: str) -> Iterator[Database]:
+    """A hundred and fifty thousand letters, one a second, the first of a thousand dead; nobody changes them."""
+    with new_database(database_server) as url:
+        upgrade(url)
+        with closing(Database(url)) as opened:
+            with opened.begin() as connection:
+                connection.execute(EVENTS, {"many": MANY})
+                connection.execute(LETTERS, {"many": MANY, "newest": NEWEST})
+                connection.execute(TOLD, {"many": MANY})
+                connection.execute(DEAD)
+                connection.execute(text("ANALYZE"))
+            yield opened
+
+
+@pytest.fixture
+def session(history: Database) -> Iterator[Connection]:
+    with history.engine.connect() as connection:
+        yield connection
+
+
+def found(session: Connection, which: Which) -> list[str | None]:
+    """The Message-IDs of all of them, however many pages that takes."""
+    below, letters = None, list[str | None]()
+    for _ in range(10):
+        page = jobs.page(session, which, below=below, limit=LIMIT)
+        letters += [one.message_id for one in page.jobs]
+        below = page.below
+        if below is None:
+            return letters
+    raise AssertionError(letters)
+
+
+@pytest.mark.parametrize(
+    ("asked", "letters"),
+    [
+        ({"username": "u7"}, ["m7"]),
+        ({"message_id": "m7"}, ["m7"]),
+        ({"queue_id": "Q7X"}, ["m7"]),
+        ({"queue_id": "queued as Q149999X"}, ["m149999"]),
+        ({"queue_id": "Q7_"}, []),
+        ({"to_email": "nobody@example.com"}, []),
+        ({"topic": "CL-1", "queue_id": "Q12X"}, ["m12"]),
+        ({"status": "dead", "topic": "CL-100"}, ["m1000"]),
+        ({"outcome_reason": "refused", "created_before": NEWEST - timedelta(seconds=MANY - 2001)}, ["m2000", "m1000"]),
+        ({"created_from": NEWEST - timedelta(seconds=1)}, ["m150000", "m149999"]),
+        ({"created_before": NEWEST - timedelta(seconds=MANY - 3)}, ["m2", "m1"]),
+        ({"status": "pending"}, []),
+    ],
+    ids=str,
+)
+def test_letters_are_found_by_what_is_known_of_them(
+    session: Connection, asked: dict[str, Any], letters: list[str]
+) -> None:
+    assert found(session, Which(**asked)) == letters
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"username": "u7"},
+        {"topic": "CL-7"},
+        {"message_id": "m7"},
+        {"event_key": "e7"},
+        {"status": "pending"},
+        {"status": "sending", "outcome_reason": "later"},
+        {},
+        {"status": "sent"},
+    ],
+    ids=str,
+)
+def test_what_an_index_finds_is_read_and_little_more(
+    history: Database, session: Connection, asked: dict[str, Any]
+) -> None:
+    plan = plan_of(history, session, partial(jobs.matching, session, Which(**asked), limit=LIMIT))
+    assert "email_jobs" not in tables_scanned(plan)
+    assert rows_read(plan) <= FEW
+
+
+def test_what_no_index_finds_is_looked_for_among_a_bounded_number_at_a_time(
+    history: Database, session: Connection
+) -> None:
+    which = Which(queue_id="nowhere")
+    first = jobs.page(session, which, limit=LIMIT)
+    assert (first.jobs, first.below) == ([], MANY + 1 - SPAN)
+    look = partial(jobs.matching, session, which, before_id=MANY + 1, from_id=MANY + 1 - SPAN, limit=LIMIT)
+    assert rows_read(plan_of(history, session, look)) <= SPAN + FEW
+
+
+@pytest.mark.parametrize("n", [1, 100_000, MANY])
+def test_the_letters_of_a_time_are_found_among_their_ids(session: Connection, n: int) -> None:
+    written = NEWEST - timedelta(seconds=MANY - n)
+    slack = int(timedelta(hours=1).total_seconds())
+    assert first_id_since(session, written) == max(1, n - slack)
+    assert first_id_after(session, written) == min(MANY + 1, n + slack)
+
+
+def test_where_there_are_no_letters_none_are_found(database: Database) -> None:
+    with database.begin() as connection:
+        for which in (Which(), Which(queue_id="x"), Which(created_from=NEWEST, created_before=NEWEST)):
+            assert jobs.page(connection, which, limit=LIMIT) == jobs.Page([], None)
+
+
+def test_a_person_an_event_and_a_topic_find_what_tells_of_them_replays_too(database: Database) -> None:
+    with database.begin() as connection:
+        original = rows.job(connection, topic="CL-7", **rows.ended("sent"))
+        event_id = rows.event(connection, key="k1", topic="CL-7", **rows.ended("done"))
+        rows.notification(connection, event_id=event_id, email_job_id=original)
+        replay = rows.job(connection, replay_of=original)
+        rows.job(connection, username="bob")
+        for which in (Which(username="alice"), Which(event_key="k1"), Which(topic="CL-7")):
+            page = jobs.page(connection, which, limit=LIMIT)
+            assert [(one.id, one.notification_count) for one in page.jobs] == [(replay, 2), (original, 2)]
+
+
+def test_pages_of_an_indexed_question_are_full_while_there_are_more(database: Database) -> None:
+    with database.begin() as connection:
+        there = [rows.job(connection) for _ in range(5)]
+        first = jobs.page(connection, Which(username="alice"), limit=3)
+        second = jobs.page(connection, Which(username="alice"), below=first.below, limit=3)
+    assert [one.id for one in (*first.jobs, *second.jobs)] == there[::-1]
+    assert (first.below, second.below) == (there[2], None)
