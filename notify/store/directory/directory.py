@@ -4,10 +4,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
 
 from sqlalchemy import (
-    ColumnElement,
     Connection,
     RowMapping,
     Text,
@@ -84,14 +82,7 @@ _OF_PEOPLE = (
     tables.notifications,
 )
 
-
-def _folded(name: ColumnElement[Any]) -> ColumnElement[Any]:
-    return func.lower(func.normalize(name))
-
-
 _PEOPLE = select(*PERSON).where(tables.people.c.username == any_(bindparam("usernames", type_=ARRAY(Text))))
-_name = func.unnest(bindparam("names", type_=ARRAY(Text))).column_valued("name")
-_CALLED = select(tables.people.c.username).where(_folded(tables.people.c.username).in_(select(_folded(_name))))
 _reviewer_names = func.array_agg(tables.cl_reviewers.c.username)
 _CHANGE_LISTS = (
     select(

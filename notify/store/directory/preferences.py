@@ -21,7 +21,6 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import ARRAY, insert
 
-from notify.domain.events import COMMENT_CREATED, REVIEW_SUBMITTED
 from notify.domain.preferences import NO_CHOICES, Choices, EventType
 from notify.domain.schedule import AT_ONCE, Mode, QuietHours, Schedule
 from notify.store.tables import (
@@ -32,7 +31,6 @@ from notify.store.tables import (
     user_notification_settings,
 )
 
-SAID = (COMMENT_CREATED, REVIEW_SUBMITTED)
 SWITCHES = ("enabled", "email", "participating", "own_actions", "mentions_pierce_mutes")
 SCHEDULE = ("delivery_mode", "digest_hour", "digest_weekday", "timezone")
 RESTS = ("quiet_days", "quiet_start", "quiet_end", "paused_until")

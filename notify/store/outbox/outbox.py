@@ -242,7 +242,7 @@ def record(connection: Connection, endings: Sequence[Ending], *, worker: UUID) -
     """
     told = sent.record(connection, [one.row for one in endings if one.says_sent], worker=worker)
     endings = [one for one in endings if not (one.says_sent and one.name in told)]
-    return Counter({JobStatus.SENT: len(told)} if told else {}) + _record_with_care(connection, endings, worker=worker)
+    return Counter({Verdict.SENT: len(told)} if told else {}) + _record_with_care(connection, endings, worker=worker)
 
 
 def _record_with_care(connection: Connection, endings: Sequence[Ending], *, worker: UUID) -> Counter[str]:
@@ -257,8 +257,8 @@ def _record_with_care(connection: Connection, endings: Sequence[Ending], *, work
         (one, one.settlement.verdict if one.name in in_time else late.get(one.name, Verdict.LEASE_LOST))
         for one in endings
     ]
-    sent = {Verdict.SENT, Verdict.LATE_SUCCESS, Verdict.DUPLICATE_SENT}
-    _keep(connection, [_attempt(one) for one, verdict in verdicts if verdict not in sent])
+    went_out = {Verdict.SENT, Verdict.LATE_SUCCESS, Verdict.DUPLICATE_SENT}
+    _keep(connection, [_attempt(one) for one, verdict in verdicts if verdict not in went_out])
     counts = Counter[tuple[str, str]]((one.job.event_type, verdict) for one, verdict in verdicts)
     counts.update((one.job.event_type, AMBIGUOUS) for one in endings if one.settlement.ambiguous)
     stats.count(connection, worker=worker, counts=counts)
