@@ -1,6 +1,7 @@
 """Letters on the wire: what a relay says or does, and what becomes of the letter and of the session."""
 
 import asyncio
+import gc
 import socket
 import ssl
 from collections.abc import Awaitable, Callable
@@ -115,8 +116,9 @@ def folder(within: Path, name: str) -> Path:
     return made
 
 
-def guarded(relay: ScriptedRelay, *, credentials: str = "", query: str = "?starttls=required") -> str:
-    return f"smtp://{credentials}127.0.0.1:{relay.port}{query}"
+def guarded(relay: ScriptedRelay, *, credentials: str = "", implicit: bool = False) -> str:
+    scheme, query = ("smtps", "") if implicit else ("smtp", "?starttls=required")
+    return f"{scheme}://{credentials}127.0.0.1:{relay.port}{query}"
 
 
 @BOTH_WAYS
@@ -447,12 +449,28 @@ def test_opening_does_not_wait_for_a_letter_that_is_on_its_way(relay: ScriptedRe
 @pytest.mark.parametrize("password", ["s3cret", "gehéim:@/?#"])
 def test_a_password_crosses_the_wire_only_under_tls(certificate: Certificate, password: str, *, implicit: bool) -> None:
     with ScriptedRelay(certificate=certificate, implicit_tls=implicit, credentials=("ann", password)) as relay:
-        scheme, query = ("smtps", "") if implicit else ("smtp", "?starttls=required")
-        url = f"{scheme}://ann:{quote(password, safe='')}@127.0.0.1:{relay.port}{query}"
+        url = guarded(relay, credentials=f"ann:{quote(password, safe='')}@", implicit=implicit)
         first, second = send(channel(relay, url=url, tls=certificate.trusted()), letter(1), letter(2))
     assert isinstance(first, Sent)
     assert isinstance(second, Sent)
     assert (relay.connections, relay.count(AUTH), relay.count(STARTTLS)) == (1, 1, 0 if implicit else 1)
+
+
+@pytest.mark.parametrize(("step", "answer"), [(EHLO, None), (AUTH, None), (AUTH, "421 4.3.2 not now"), (QUIT, None)])
+@pytest.mark.parametrize("implicit", [False, True], ids=["starttls", "implicit tls"])
+def test_no_connection_outlives_the_channel(
+    certificate: Certificate, step: str, answer: str | None, *, implicit: bool
+) -> None:
+    def hold(_: Said) -> str | None:
+        if answer is None:
+            relay.hold(step).pass_through()
+        return answer
+
+    with ScriptedRelay(certificate=certificate, implicit_tls=implicit, credentials=("ann", "right")) as relay:
+        url = guarded(relay, credentials="ann:right@", implicit=implicit)
+        relay.answers[step] = hold
+        send(channel(relay, url=url, tls=certificate.trusted(), timeout=SHORT, wear=Wear(emails=1)))
+        gc.collect()  # a transport that was not closed says so here, which fails the test
 
 
 def test_a_refused_password_is_a_mistake_of_ours_and_is_not_repeated(certificate: Certificate) -> None:
@@ -496,7 +514,7 @@ def test_a_relay_that_cannot_take_what_we_have_is_shown_nothing_and_what_it_offe
     certificate: Certificate, offered: str, options: str, told: str
 ) -> None:
     with ScriptedRelay(certificate=certificate, credentials=("ann", "s3cret"), mechanisms=(offered,)) as relay:
-        url = guarded(relay, credentials="ann@" if options else "ann:s3cret@", query=f"?starttls=required{options}")
+        url = guarded(relay, credentials="ann@" if options else "ann:s3cret@") + options
         (outcome,) = send(channel(relay, url=url, tls=certificate.trusted()))
     assert isinstance(outcome, Released)
     assert (outcome.blame, outcome.reason) == (Blame.CONFIGURATION, "auth_not_offered")

@@ -27,6 +27,20 @@ CREDENTIALS_INVALID = 535
 Step = Callable[[], Awaitable[object]]
 
 
+class _Client(SMTP):
+    """
+    aiosmtplib's client, which is never left with half a connection.
+
+    Its own ``close`` takes leave of TLS and waits for the relay to do so too: a relay that is silent never does.
+    """
+
+    def close(self) -> None:
+        """Close at once."""
+        if self.transport is not None:
+            cast("asyncio.Transport", self.transport).abort()
+        super().close()
+
+
 class StarttlsNotOffered(RelayUnavailable):
     """The relay does not offer STARTTLS, which the settings require."""
 
@@ -107,7 +121,7 @@ async def _opened(
     relay: Relay, *, timeouts: Timeouts, tls: ssl.SSLContext, count: Count, token: str | None
 ) -> Session | Released:
     phase = Phase.CONNECT
-    client = SMTP(
+    client = _Client(
         hostname=relay.host,
         use_tls=relay.guard is Guard.IMPLICIT_TLS,
         start_tls=False,
@@ -118,15 +132,15 @@ async def _opened(
         for phase, step in _steps(client, relay, timeouts, token):
             await _timed(phase, step, count)
     except (SMTPException, OSError, RelayUnavailable) as error:
-        _hang_up(client)
+        client.close()
         return _why(phase, error, hide=secrets(relay, token))
     except BaseException:
-        _hang_up(client)
+        client.close()
         raise
     extensions = dict(client.esmtp_extensions)
     limit = size_limit(extensions)
     if limit is not None and limit < ORDINARY_BYTES:
-        _hang_up(client)
+        client.close()
         return too_small(limit)
     return Session(
         Conversation(cast("asyncio.Transport", client.transport)),
@@ -198,13 +212,6 @@ async def _start_tls(client: SMTP) -> None:
     if not client.supports_extension("starttls"):
         raise StarttlsNotOffered
     await client.starttls()
-
-
-def _hang_up(client: SMTP) -> None:
-    transport = cast("asyncio.Transport | None", client.transport)
-    if transport is not None:
-        transport.abort()
-    client.close()
 
 
 def _why(phase: Phase, error: BaseException, *, hide: Collection[str]) -> Released:  # noqa: PLR0911 - one line a cause

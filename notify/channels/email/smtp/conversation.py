@@ -182,14 +182,9 @@ class Conversation(asyncio.Protocol):
         """Close, and return when nothing of the connection is left."""
         self._transport.close()
         try:
-            async with asyncio.timeout(within.total_seconds()):
-                await self._closed.wait()
-        except TimeoutError:
+            await self.hung_up(within=within)
+        finally:
             self._transport.abort()
-
-    def close(self) -> None:
-        """Close once what was written has been sent."""
-        self._transport.close()
 
     def abort(self) -> None:
         """Close at once; what was written may never arrive."""

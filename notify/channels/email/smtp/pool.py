@@ -55,7 +55,7 @@ class Pool:
 
     @property
     def standing(self) -> int:
-        """How many sessions stand, those included that are on their way to or from it."""
+        """How many sessions stand, those included that are being opened or closed."""
         return len(self._resting) + len(self._lent) + self._connecting + len(self._leaving)
 
     def limit(self, most: int) -> None:
@@ -95,7 +95,7 @@ class Pool:
     async def _connected(self) -> Session | Released:
         self._connecting += 1
         try:
-            while self._leaving:
+            while self._counted and self._leaving:
                 await asyncio.wait(self._leaving)
             return await self._connect()
         finally:
@@ -148,9 +148,9 @@ class Pool:
         self._part(session)
 
     def _part(self, session: Session) -> None:
-        """Take leave; where sessions are counted, it stands until the relay has hung up."""
-        if not (self._counted and session.fit):
-            session.dismiss()
+        """Take leave; it stands until the relay has hung up."""
+        if not session.fit:
+            session.abort()
             return
         leaving = asyncio.create_task(session.quit())
         self._leaving.add(leaving)

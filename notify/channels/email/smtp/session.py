@@ -211,13 +211,9 @@ class Session:
         finally:
             await self._conversation.end(within=self._timeouts.goodbye)
 
-    def dismiss(self) -> None:
-        """Take leave without waiting; hang up where the relay might be in the middle of a letter."""
-        if self.fit:
-            self._conversation.say(b"QUIT\r\n")
-            self._conversation.close()
-        else:
-            self._conversation.abort()
+    def abort(self) -> None:
+        """Hang up without a word: the relay might be in the middle of an email."""
+        self._conversation.abort()
 
     def _cannot_carry(self, one: EmailAttempt) -> Outcome | None:
         if one.international and "smtputf8" not in self._extensions:

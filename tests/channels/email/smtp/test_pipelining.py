@@ -167,7 +167,7 @@ async def carried(
         sent=lambda email: ended(email, Sent(answer=email.answer)),
         ended=ended,
     )
-    session.dismiss()
+    session.abort()
     writer.close()
     await asyncio.gather(serving, return_exceptions=True)
     return outcomes, None if left is None else emails.index(left), relay

@@ -50,7 +50,7 @@ def with_session(relay: ScriptedRelay, work: Callable[[Session], Awaitable[Outco
         )
         assert isinstance(session, Session)
         outcome = await work(session)
-        session.dismiss()
+        session.abort()
         return outcome
 
     return asyncio.run(main())
