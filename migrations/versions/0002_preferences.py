@@ -1,7 +1,7 @@
 """
-Create what people choose: kinds of events, settings, preferences, mutes and subscriptions.
+Create what people choose: kinds of events, settings, preferences, and preferences about single topics.
 
-Phase: add          Locks: 5 new tables, nobody waits
+Phase: add          Locks: 4 new tables, nobody waits
 Runs:  before the code that reads them          Undo: drops the tables and what is in them
 """
 
@@ -86,25 +86,21 @@ SCHEMA = """
     COMMENT ON COLUMN notify.user_notification_preferences.event_type_code IS 'The kind of event.';
     COMMENT ON COLUMN notify.user_notification_preferences.enabled IS 'The explicit choice.';
 
-    CREATE TABLE notify.cl_mutes (
-        topic TEXT NOT NULL,
+    CREATE TABLE notify.topic_preferences (
         username TEXT NOT NULL,
-        CONSTRAINT cl_mutes_pkey PRIMARY KEY (username, topic)
-    );
-    COMMENT ON TABLE notify.cl_mutes IS 'Change lists that people do not want emails about. Need not be in change_lists yet.';
-    COMMENT ON COLUMN notify.cl_mutes.topic IS 'The change list that the person has muted.';
-    COMMENT ON COLUMN notify.cl_mutes.username IS 'Whose choice.';
-
-    CREATE TABLE notify.cl_subscriptions (
         topic TEXT NOT NULL,
-        username TEXT NOT NULL,
-        CONSTRAINT cl_subscriptions_pkey PRIMARY KEY (topic, username)
+        muted BOOLEAN DEFAULT false NOT NULL,
+        subscribed BOOLEAN DEFAULT false NOT NULL,
+        CONSTRAINT topic_preferences_pkey PRIMARY KEY (username, topic),
+        CONSTRAINT topic_preferences_says_something_check CHECK (muted OR subscribed)
     );
-    CREATE INDEX cl_subscriptions_person ON notify.cl_subscriptions (username);
-    COMMENT ON INDEX notify.cl_subscriptions_person IS 'People ask what they have subscribed to.';
-    COMMENT ON TABLE notify.cl_subscriptions IS 'Change lists whose emails people have asked for. Need not be in change_lists yet.';
-    COMMENT ON COLUMN notify.cl_subscriptions.topic IS 'The change list.';
-    COMMENT ON COLUMN notify.cl_subscriptions.username IS 'Who has asked for its emails.';
+    CREATE INDEX topic_preferences_subscribers ON notify.topic_preferences (topic, username) WHERE subscribed;
+    COMMENT ON INDEX notify.topic_preferences_subscribers IS 'The fan-out asks who has subscribed to a topic.';
+    COMMENT ON TABLE notify.topic_preferences IS 'Preferences about single topics. No row means neither. The topic need not be in change_lists yet.';
+    COMMENT ON COLUMN notify.topic_preferences.username IS 'Whose preference.';
+    COMMENT ON COLUMN notify.topic_preferences.topic IS 'The change list.';
+    COMMENT ON COLUMN notify.topic_preferences.muted IS 'True: no emails about it, even if subscribed.';
+    COMMENT ON COLUMN notify.topic_preferences.subscribed IS 'True: emails about it, whatever the role.';
 """
 
 
@@ -115,8 +111,7 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     """Drop the tables."""
-    op.execute("DROP TABLE notify.cl_subscriptions")
-    op.execute("DROP TABLE notify.cl_mutes")
+    op.execute("DROP TABLE notify.topic_preferences")
     op.execute("DROP TABLE notify.user_notification_preferences")
     op.execute("DROP TABLE notify.user_notification_settings")
     op.execute("DROP TABLE notify.notification_event_types")

@@ -238,28 +238,24 @@ user_notification_preferences = Table(
     comment="Choices about single kinds of events. No row means the type's default.",
 )
 
-cl_mutes = Table(
-    "cl_mutes",
+topic_preferences = Table(
+    "topic_preferences",
     metadata,
-    required("topic", Text, "The change list that the person has muted."),
-    required("username", Text, "Whose choice."),
-    PrimaryKeyConstraint("username", "topic"),
-    comment="Change lists that people do not want emails about. Need not be in change_lists yet.",
-)
-
-cl_subscriptions = Table(
-    "cl_subscriptions",
-    metadata,
+    required("username", Text, "Whose preference."),
     required("topic", Text, "The change list."),
-    required("username", Text, "Who has asked for its emails."),
-    PrimaryKeyConstraint("topic", "username"),
-    comment="Change lists whose emails people have asked for. Need not be in change_lists yet.",
+    required("muted", Boolean, "True: no emails about it, even if subscribed.", default=text("false")),
+    required("subscribed", Boolean, "True: emails about it, whatever the role.", default=text("false")),
+    PrimaryKeyConstraint("username", "topic"),
+    CheckConstraint("muted OR subscribed", name="says_something"),
+    comment="Preferences about single topics. No row means neither. The topic need not be in change_lists yet.",
 )
 
 Index(
-    "cl_subscriptions_person",
-    cl_subscriptions.c.username,
-    info={SERVES: "People ask what they have subscribed to."},
+    "topic_preferences_subscribers",
+    topic_preferences.c.topic,
+    topic_preferences.c.username,
+    postgresql_where=topic_preferences.c.subscribed,
+    info={SERVES: "The fan-out asks who has subscribed to a topic."},
 )
 
 work_items = Table(

@@ -18,8 +18,7 @@ WORDS = "only ann says so"
 CHOICES = """
     INSERT INTO notify.user_notification_settings (username, email) VALUES ('ann', 'ann@home.example');
     INSERT INTO notify.user_notification_preferences VALUES ('ann', 'cl.merged', false);
-    INSERT INTO notify.cl_mutes (topic, username) VALUES ('CL-9', 'ann');
-    INSERT INTO notify.cl_subscriptions (topic, username) VALUES ('CL-8', 'ann')
+    INSERT INTO notify.topic_preferences (topic, username, muted) VALUES ('CL-9', 'ann', true)
 """
 
 OF_BOB = [
@@ -72,7 +71,7 @@ def test_a_person_is_given_everything_that_is_stored_of_them(notify: Notify) -> 
     }
     assert [one["payload"]["comment"]["body"] for one in given["events"]] == [WORDS]
     assert [one["text"] for one in given["email_attempts"]] != []
-    for table in ("people", "user_notification_settings", "user_notification_preferences", "cl_mutes"):
+    for table in ("people", "user_notification_settings", "user_notification_preferences", "topic_preferences"):
         assert [one["username"] for one in given[table]] == ["ann"], table
     assert "bob@example.com" not in str(given)
 

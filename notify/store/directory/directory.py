@@ -77,8 +77,7 @@ _OF_PEOPLE = (
     tables.people,
     tables.user_notification_settings,
     tables.user_notification_preferences,
-    tables.cl_mutes,
-    tables.cl_subscriptions,
+    tables.topic_preferences,
     tables.notifications,
 )
 

@@ -17,15 +17,14 @@ from notify.store.operations.upkeep import EMPTY, is_awaited
 from notify.store.tables import (
     bundles,
     change_lists,
-    cl_mutes,
     cl_reviewers,
-    cl_subscriptions,
     email_attempts,
     email_jobs,
     events,
     notifications,
     people,
     smtp_relays,
+    topic_preferences,
     user_notification_preferences,
     user_notification_settings,
 )
@@ -36,8 +35,7 @@ THEIRS: Sequence[Table] = (
     people,
     user_notification_settings,
     user_notification_preferences,
-    cl_mutes,
-    cl_subscriptions,
+    topic_preferences,
     cl_reviewers,
     bundles,
 )

@@ -6,27 +6,28 @@ from functools import cache
 from typing import Any, TypedDict
 
 from sqlalchemy import (
+    Column,
     ColumnElement,
     Connection,
     RowMapping,
     Select,
-    Table,
     Text,
+    and_,
     any_,
     bindparam,
     delete,
     func,
     literal,
     select,
+    update,
 )
 from sqlalchemy.dialects.postgresql import ARRAY, insert
 
 from notify.domain.preferences import NO_CHOICES, Choices, EventType
 from notify.domain.schedule import AT_ONCE, Mode, QuietHours, Schedule
 from notify.store.tables import (
-    cl_mutes,
-    cl_subscriptions,
     notification_event_types,
+    topic_preferences,
     user_notification_preferences,
     user_notification_settings,
 )
@@ -40,7 +41,7 @@ EVENT_TYPE = tuple(notification_event_types.c[name] for name in EventType.__slot
 
 # Built once: building a statement and deriving its cache key costs several times what sending it does.
 _USERNAMES = bindparam("usernames", type_=ARRAY(Text))
-_LINKS = bindparam("links", type_=ARRAY(Text))
+_TOPICS = bindparam("topics", type_=ARRAY(Text))
 _EVENT_TYPES = select(*EVENT_TYPE).order_by(notification_event_types.c.code)
 _SCHEDULES = (
     select(
@@ -97,8 +98,8 @@ def choices(
         topics: Load what is muted or subscribed to of these change lists only, which is all a fan-out needs;
             None loads all of it.
     """
-    links = None if topics is None else list(topics)
-    rows = connection.execute(_choices(some=links is not None), {"usernames": list(usernames), "links": links})
+    some = None if topics is None else list(topics)
+    rows = connection.execute(_choices(some=some is not None), {"usernames": list(usernames), "topics": some})
     return {row["username"]: _chosen(row) for row in rows.mappings() if any(row[name] for name in STORED)}
 
 
@@ -144,25 +145,40 @@ def set_preference(connection: Connection, username: str, code: str, *, enabled:
 
 
 def mute(connection: Connection, username: str, topic: str) -> None:
-    """No more letters about the change list, which need not be in the directory. Safe to repeat."""
-    connection.execute(insert(cl_mutes).values(username=username, topic=topic).on_conflict_do_nothing())
+    """No more emails about the change list, which need not be in the directory. Safe to repeat."""
+    _begin(connection, username, topic, topic_preferences.c.muted)
 
 
 def unmute(connection: Connection, username: str, *topics: str) -> None:
-    """Letters about these change lists again. Safe to repeat."""
-    mine = cl_mutes.c.username == username
-    connection.execute(delete(cl_mutes).where(mine, _among(cl_mutes.c.topic, topics)))
+    """Emails about these change lists again. Safe to repeat."""
+    _end(connection, username, topics, topic_preferences.c.muted, other=topic_preferences.c.subscribed)
 
 
 def subscribe(connection: Connection, username: str, topic: str) -> None:
-    """Letters about the change list, which need not be in the directory. Safe to repeat."""
-    connection.execute(insert(cl_subscriptions).values(username=username, topic=topic).on_conflict_do_nothing())
+    """Emails about the change list, which need not be in the directory, unless it is muted. Safe to repeat."""
+    _begin(connection, username, topic, topic_preferences.c.subscribed)
 
 
 def unsubscribe(connection: Connection, username: str, *topics: str) -> None:
-    """No more letters about these change lists for having asked. Safe to repeat."""
-    mine = cl_subscriptions.c.username == username
-    connection.execute(delete(cl_subscriptions).where(mine, _among(cl_subscriptions.c.topic, topics)))
+    """No more emails about these change lists for having asked. Safe to repeat."""
+    _end(connection, username, topics, topic_preferences.c.subscribed, other=topic_preferences.c.muted)
+
+
+def _begin(connection: Connection, username: str, topic: str, column: Column[bool]) -> None:
+    statement = insert(topic_preferences).values(username=username, topic=topic, **{column.name: True})
+    connection.execute(statement.on_conflict_do_update(index_elements=["username", "topic"], set_={column.name: True}))
+
+
+def _end(
+    connection: Connection, username: str, topics: Sequence[str], ended: Column[bool], *, other: Column[bool]
+) -> None:
+    """Locks the rows first, so that nobody changes *other* between the two statements that depend on it."""
+    mine = and_(topic_preferences.c.username == username, _among(topic_preferences.c.topic, topics))
+    connection.execute(
+        select(topic_preferences.c.topic).where(mine).order_by(*topic_preferences.primary_key).with_for_update()
+    )
+    connection.execute(delete(topic_preferences).where(mine, ~other))
+    connection.execute(update(topic_preferences).where(mine, other, ended).values({ended: False}))
 
 
 def _among(column: ColumnElement[str], values: Sequence[str]) -> ColumnElement[bool]:
@@ -174,20 +190,20 @@ def _choices(*, some: bool) -> Select[Any]:
     """All that each of these people has stored, in one statement, by the primary keys of where it is."""
     asked = func.unnest(_USERNAMES).table_valued("name", name="asked").render_derived()
     name = asked.c.name
-    settings, chosen = user_notification_settings.c, user_notification_preferences.c
+    settings, chosen, of_topic = user_notification_settings.c, user_notification_preferences.c, topic_preferences.c
     by_type = select(func.jsonb_object_agg(chosen.event_type_code, chosen.enabled)).where(chosen.username == name)
 
-    def links(table: Table) -> ColumnElement[Any]:
-        query = select(func.array_agg(table.c.topic)).where(table.c.username == name)
-        return (query.where(table.c.topic == any_(_LINKS)) if some else query).scalar_subquery()
+    def topics(wanted: ColumnElement[bool]) -> ColumnElement[Any]:
+        query = select(func.array_agg(of_topic.topic)).where(of_topic.username == name, wanted)
+        return (query.where(of_topic.topic == any_(_TOPICS)) if some else query).scalar_subquery()
 
     return select(
         name.label("username"),
         settings.username.label("settings"),
         *(settings[column] for column in (*SWITCHES, *SCHEDULE, *RESTS)),
         by_type.scalar_subquery().label("preferences"),
-        links(cl_mutes).label("muted"),
-        links(cl_subscriptions).label("subscribed"),
+        topics(of_topic.muted).label("muted"),
+        topics(of_topic.subscribed).label("subscribed"),
     ).outerjoin_from(asked, user_notification_settings, settings.username == name)
 
 

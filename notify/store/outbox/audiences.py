@@ -26,7 +26,7 @@ _ASK = f"""
         ) AS reviewers
         FROM notify.change_lists WHERE link = ANY (%(topics)s::text[])
     ), subscriber AS MATERIALIZED (
-        SELECT topic, username FROM notify.cl_subscriptions WHERE topic = ANY (%(topics)s::text[])
+        SELECT topic, username FROM notify.topic_preferences WHERE topic = ANY (%(topics)s::text[]) AND subscribed
     ), participant AS MATERIALIZED (
         SELECT topic, actor AS username, min(id) AS since FROM notify.events
         WHERE topic = ANY (%(topics)s::text[]) AND type IN ('{COMMENT_CREATED}', '{REVIEW_SUBMITTED}')
@@ -54,8 +54,8 @@ _ASK = f"""
         WHERE own.username = who.username
     ) AS found WHERE found.chosen IS NOT NULL
     UNION ALL SELECT 'muted', who.username, found.topics FROM who CROSS JOIN LATERAL (
-        SELECT jsonb_agg(topic) AS topics FROM notify.cl_mutes AS own
-        WHERE own.username = who.username AND own.topic = ANY (%(topics)s::text[])
+        SELECT jsonb_agg(topic) AS topics FROM notify.topic_preferences AS own
+        WHERE own.username = who.username AND own.topic = ANY (%(topics)s::text[]) AND own.muted
     ) AS found WHERE found.topics IS NOT NULL
     UNION ALL SELECT 'type', code, to_jsonb(kind) || jsonb_build_object(
         'bundle_within', extract(epoch FROM bundle_within)

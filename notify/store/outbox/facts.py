@@ -37,14 +37,11 @@ def _one(table: str, condition: str) -> str:
     return f"LEFT JOIN LATERAL (SELECT * FROM notify.{table} WHERE {condition} OFFSET 0)"
 
 
-_IS_SUBSCRIPTION = """
-        told.reason = 'subscriber'
-            AND (cl_subscriptions.topic, cl_subscriptions.username) = (about.topic, job.username)"""
 _JOBS = f"""
     SELECT job.id, job.username, job.to_email, job.message_id, job.deferred_by, job.expires_at <= now(),
         job.replay_of IS NOT NULL, told.id, told.event_id, told.event_type, told.reason, about.topic,
         kind.category, kind.description, kind.system_required, kind.default_enabled, chosen.enabled,
-        mute.topic IS NOT NULL, subscription.topic IS NOT NULL,
+        of_topic.muted, of_topic.subscribed AND told.reason = 'subscriber',
         {_columns("person", PERSON)}, {_columns("stored", STORED)}
     FROM notify.email_jobs AS job
     CROSS JOIN LATERAL (
@@ -58,8 +55,8 @@ _JOBS = f"""
     {_one("user_notification_settings", "username = job.username")} AS stored ON true
     {_one("user_notification_preferences", "(username, event_type_code) = (job.username, told.event_type)")}
         AS chosen ON true
-    {_one("cl_mutes", "(cl_mutes.username, cl_mutes.topic) = (job.username, about.topic)")} AS mute ON true
-    {_one("cl_subscriptions", _IS_SUBSCRIPTION)} AS subscription ON true
+    {_one("topic_preferences", "(username, topic_preferences.topic) = (job.username, about.topic)")}
+        AS of_topic ON true
     WHERE job.id = ANY (%(ids)s::bigint[])"""
 _OF_TOLD = 19
 _EVENTS = f"""

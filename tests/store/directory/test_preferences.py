@@ -1,5 +1,6 @@
 """People's choices in the table: absent means the default, and nothing is stored by looking."""
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -11,7 +12,8 @@ from notify.domain.preferences import NO_CHOICES, Choices
 from notify.store.database import Database
 from notify.store.directory import preferences
 from notify.store.directory.preferences import Settings
-from notify.store.tables import user_notification_preferences, user_notification_settings
+from notify.store.tables import topic_preferences, user_notification_preferences, user_notification_settings
+from tests.support.race import blocked_session, meanwhile
 
 
 def test_who_has_chosen_nothing_is_absent_and_has_the_defaults(connection: Connection) -> None:
@@ -103,6 +105,44 @@ def test_a_subscription_ends_for_its_owner_only(connection: Connection) -> None:
         "alice": Choices(subscribed_cls=frozenset({"CL-1"})),
     }
     assert preferences.choices(connection, ["alice"], topics=["CL-2"]) == {}
+
+
+@pytest.mark.parametrize(
+    ("ended", "stays"),
+    [
+        (preferences.unmute, Choices(subscribed_cls=frozenset({"CL-1"}))),
+        (preferences.unsubscribe, Choices(muted_cls=frozenset({"CL-1"}))),
+    ],
+)
+def test_a_mute_and_a_subscription_of_one_topic_end_each_by_itself(
+    connection: Connection, ended: Callable[[Connection, str, str], None], stays: Choices
+) -> None:
+    preferences.mute(connection, "dana", "CL-1")
+    preferences.subscribe(connection, "dana", "CL-1")
+
+    ended(connection, "dana", "CL-1")
+
+    assert preferences.config(connection, "dana") == stays
+
+
+def test_ending_a_mute_and_a_subscription_at_once_leaves_no_row(database: Database) -> None:
+    with database.begin() as connection:
+        preferences.mute(connection, "dana", "CL-1")
+        preferences.subscribe(connection, "dana", "CL-1")
+
+    def unsubscribe() -> None:
+        with database.begin() as connection:
+            preferences.unsubscribe(connection, "dana", "CL-1")
+
+    with database.engine.connect() as first:
+        preferences.unmute(first, "dana", "CL-1")
+        with meanwhile(unsubscribe) as second:
+            blocked_session(database)
+            first.commit()
+            second.result()
+
+    with database.begin() as connection:
+        assert connection.execute(select(topic_preferences)).all() == []
 
 
 def test_two_writers_of_one_person_take_turns_and_keep_nobody_else_waiting(database: Database) -> None:
