@@ -13,7 +13,7 @@ from notify.domain.waves import wave
 from notify.http.context import InContext
 from notify.store.database import Database
 from notify.store.operations import gauges, migrate, relays, server
-from notify.store.operations.relays import Standing
+from notify.store.operations.relays import BreakerState
 
 router = APIRouter(tags=["health"])
 
@@ -75,14 +75,14 @@ def _relays(database: Database, names: Sequence[str]) -> dict[str, Check]:
     if not names:
         return {}
     with database.begin() as connection:
-        found = relays.standings(connection)
-    standings = {name: found.get(name, Standing()) for name in names}
+        found = relays.breakers(connection)
+    standings = {name: found.get(name, BreakerState()) for name in names}
     effect = "nothing is claimed" if all(one.is_open for one in standings.values()) else "others take the emails"
     first, *others = (_relay(one, effect) for one in standings.values())
     return {"relay": first, **{f"relay {name}": check for name, check in zip(names[1:], others, strict=True)}}
 
 
-def _relay(standing: Standing, effect: str) -> Check:
+def _relay(standing: BreakerState, effect: str) -> Check:
     if standing.is_muted:
         return Check(ok=False, detail=f"muted by hand: {effect}")
     if standing.is_open:

@@ -8,7 +8,7 @@ from typing import Annotated
 from fastapi import APIRouter, HTTPException, Query
 from sqlalchemy import Connection
 
-from notify.api.schemas import Id, JobFilter, JobPage, JobWithAttempts, OwnNotification, WrittenEmail
+from notify.api.schemas import Id, JobPage, JobQuery, JobWithAttempts, OwnNotification, WrittenEmail
 from notify.delivery import shown
 from notify.domain.stages import DELIVER
 from notify.http import auth
@@ -17,8 +17,8 @@ from notify.http.problems import documented
 from notify.intake.explain import traces
 from notify.store.directory.tokens import Scope
 from notify.store.outbox import jobs
+from notify.store.outbox.job_filter import JobFilter
 from notify.store.outbox.jobs import JobView
-from notify.store.outbox.which import Which
 
 router = APIRouter(
     prefix="/api/v1/jobs", tags=["jobs"], dependencies=[auth.program_with(Scope.OPS)], responses=auth.REFUSALS
@@ -27,7 +27,7 @@ NOT_NOW = documented(HTTPStatus.CONFLICT)
 
 
 @router.get("")
-def list_jobs(asked: Annotated[JobFilter, Query()], context: InContext) -> JobPage:
+def list_jobs(asked: Annotated[JobQuery, Query()], context: InContext) -> JobPage:
     """
     The newest jobs that match everything asked for, a page at a time.
 
@@ -35,7 +35,7 @@ def list_jobs(asked: Annotated[JobFilter, Query()], context: InContext) -> JobPa
     there are more. What no index finds is looked for among a hundred thousand jobs at a time: a page
     may then be empty and still have a next_cursor.
     """
-    which = Which(**asked.model_dump(exclude={"cursor", "limit"}))
+    which = JobFilter(**asked.model_dump(exclude={"cursor", "limit"}))
     with context.database.begin() as connection:
         page = jobs.page(connection, which, below=asked.cursor, limit=asked.limit)
     return JobPage(jobs=list(page.jobs), next_cursor=page.below)

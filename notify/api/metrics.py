@@ -24,7 +24,7 @@ from notify.store.operations import gauges, process_totals, rates, server, stats
 from notify.store.operations import relays as breakers
 from notify.store.operations.gauges import Gauges
 from notify.store.operations.process_totals import Total
-from notify.store.operations.relays import MUTED, Standing
+from notify.store.operations.relays import MUTED, BreakerState
 from notify.store.operations.server import HotTable
 from notify.wiring import STAGE_NAMES
 
@@ -112,14 +112,14 @@ class OutboxCollector(Collector):
 
     def _read(self) -> Sequence[Metric]:
         began = monotonic()
-        known = dict.fromkeys(self._relays, Standing())
+        known = dict.fromkeys(self._relays, BreakerState())
         unused = {rates.of_relay(name): Bucket() for name in self._relays}
         with self._database.begin() as connection:
             found = [
                 *_stages(gauges.read(connection, self._stages)),
                 _wave(wave(gauges.ended_of_late(connection))),
-                _breakers({**known, **breakers.standings(connection)}),
-                *_buckets({**unused, **rates.standings(connection)}),
+                _breakers({**known, **breakers.breakers(connection)}),
+                *_buckets({**unused, **rates.buckets(connection)}),
                 *_outcomes(stats.totals(connection)),
                 *_processes(process_totals.read(connection), stages=self._stages),
                 _gauge("processes", ["role"], _by_name({**dict.fromkeys(Role, 0), **process_totals.alive(connection)})),
@@ -176,7 +176,7 @@ def _wave(found: Wave | None) -> Metric:
     return _gauge("wave_of_deaths", ["reason"], _by_name(dead))
 
 
-def _breakers(breakers: Mapping[str, Standing]) -> Metric:
+def _breakers(breakers: Mapping[str, BreakerState]) -> Metric:
     held = {(relay, reason): float(reason in one.held_open_by) for relay, one in breakers.items() for reason in HELD_BY}
     return _gauge("relay_open", ["relay", "reason"], held.items())
 

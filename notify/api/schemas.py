@@ -367,7 +367,7 @@ class ChangeListChoiceOut(View):
     subscribed: bool
 
 
-class JobFilter(Strict):
+class JobQuery(Strict):
     """Which jobs to list, and from where."""
 
     username: Name | None = None

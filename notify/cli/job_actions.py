@@ -16,8 +16,8 @@ from notify.domain.errors import NotifyError
 from notify.domain.stages import DELIVER
 from notify.store.outbox import by_hand, jobs
 from notify.store.outbox.by_hand import Action, Tally
+from notify.store.outbox.job_filter import JobFilter
 from notify.store.outbox.jobs import JobView
-from notify.store.outbox.which import Which
 
 FIRST = 10
 DONE = {Action.RETRY: "retried", Action.CANCEL: "cancelled", Action.REPLAY: "replayed"}
@@ -43,7 +43,7 @@ def command(action: Action) -> Callable[..., None]:
     def command(
         ids: Ids = None,
         *,
-        which: Which,
+        which: JobFilter,
         dry_run: Annotated[bool, Option("--dry-run", help="Only say how many jobs, and which first.")] = False,
         yes: Annotated[bool, Option("--yes", "-y", help="Do not ask, however many jobs it is.")] = False,
         as_json: AsJson = False,
@@ -56,7 +56,7 @@ def command(action: Action) -> Callable[..., None]:
     return command
 
 
-def _run(here: Place, action: Action, which: Which, *, dry_run: bool, yes: bool, as_json: bool) -> None:
+def _run(here: Place, action: Action, which: JobFilter, *, dry_run: bool, yes: bool, as_json: bool) -> None:
     """
     Raises:
         NothingAsked: Nothing says which jobs are meant, which would be all of them.
@@ -67,7 +67,9 @@ def _run(here: Place, action: Action, which: Which, *, dry_run: bool, yes: bool,
         raise NothingAsked(action=action)
     with here.database.begin() as connection:
         known = (
-            _known(jobs.matching(connection, Which(ids=which.ids), limit=len(which.ids)), which) if which.ids else ()
+            _known(jobs.matching(connection, JobFilter(ids=which.ids), limit=len(which.ids)), which)
+            if which.ids
+            else ()
         )
         tally = by_hand.tally(connection, action, which)
         first = jobs.matching(connection, which, allowing=action, limit=FIRST)
@@ -85,7 +87,7 @@ def _run(here: Place, action: Action, which: Which, *, dry_run: bool, yes: bool,
         console.print(f"{DONE[action]} {len(done):,} of {tally.matched:,} matching jobs")
 
 
-def _known(known: Sequence[JobView], which: Which) -> Sequence[JobView]:
+def _known(known: Sequence[JobView], which: JobFilter) -> Sequence[JobView]:
     unknown = sorted(set(which.ids or ()) - {job.id for job in known})
     if unknown:
         raise NoSuchJob(id=", ".join(map(str, unknown)))
@@ -107,7 +109,7 @@ def _foretell(action: Action, tally: Tally, first: Sequence[JobView], *, as_json
         )
 
 
-def _do(here: Place, action: Action, which: Which, tally: Tally) -> list[int]:
+def _do(here: Place, action: Action, which: JobFilter, tally: Tally) -> list[int]:
     """The ids of the jobs changed or written; fewer than were counted if others changed some meanwhile."""
     done: list[int] = []
     with Progress(*Progress.get_default_columns(), MofNCompleteColumn(), console=Console(stderr=True)) as progress:

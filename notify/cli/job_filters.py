@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from typer import BadParameter, Option
 
-from notify.store.outbox.which import Which
+from notify.store.outbox.job_filter import JobFilter
 
 
 def instant(text: str) -> datetime:
@@ -56,9 +56,9 @@ def chosen(
     queue_id: QueueId = None,
     after: After = None,
     before: Before = None,
-) -> Which:
+) -> JobFilter:
     """The filter that these options state."""
-    return Which(
+    return JobFilter(
         status=status,
         topic=cl,
         username=username,

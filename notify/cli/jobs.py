@@ -16,8 +16,8 @@ from notify.delivery import shown
 from notify.intake.explain import traces
 from notify.store.outbox import jobs
 from notify.store.outbox.by_hand import Action
+from notify.store.outbox.job_filter import JobFilter
 from notify.store.outbox.jobs import AttemptView, JobView
-from notify.store.outbox.which import Which
 
 app = Typer(help="What became of emails, and what may be done about them by hand.", no_args_is_help=True)
 
@@ -26,7 +26,7 @@ app = Typer(help="What became of emails, and what may be done about them by hand
 @filtered
 def list_(
     *,
-    which: Which,
+    which: JobFilter,
     below: Annotated[int | None, Option(metavar="ID", help="Only ids below this one: the next page.")] = None,
     limit: Annotated[int, Option(min=1, max=1000, help="At most this many.")] = 50,
     as_json: AsJson = False,
@@ -113,7 +113,7 @@ def _took(attempt: AttemptView) -> str | None:
     return None if attempt.took_ms is None else f"{attempt.took_ms:,} ms"
 
 
-def _newest(here: Place, which: Which, *, below: int | None, limit: int) -> list[JobView]:
+def _newest(here: Place, which: JobFilter, *, below: int | None, limit: int) -> list[JobView]:
     """Up to *limit* jobs; the store looks at a bounded part of the table at a time."""
     found: list[JobView] = []
     with here.database.begin() as connection:

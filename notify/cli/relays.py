@@ -17,7 +17,7 @@ from notify.domain.outcomes import Released
 from notify.domain.rates import Bucket, Rate
 from notify.domain.stages import DELIVER
 from notify.store.operations import rates, relays, shares
-from notify.store.operations.relays import Standing
+from notify.store.operations.relays import BreakerState
 
 app = Typer(
     help="Where the breakers of the relays stand, holding one open by hand, and asking a relay now.",
@@ -55,7 +55,7 @@ class Known:
     """
 
     relay: str
-    standing: Standing
+    standing: BreakerState
     priority: int | None = None
     per_second: float | None = None
     room_in: float = 0.0
@@ -100,7 +100,7 @@ def mute(
             raise NoSuchRelay(relay=relay, known=", ".join(names) or "none")
         with here.database.begin() as connection:
             relays.mute(connection, relay, because=because)
-            standing = relays.standing(connection, relay)
+            standing = relays.breaker(connection, relay)
     console.print(f"{relay}: {in_words(standing)}", markup=False)
 
 
@@ -111,7 +111,7 @@ def unmute(relay: RelayName) -> None:
         with here.database.begin() as connection:
             if not relays.unmute(connection, relay):
                 raise NotMuted(relay=relay)
-            standing = relays.standing(connection, relay)
+            standing = relays.breaker(connection, relay)
         here.doorbell.ring(DELIVER)
     console.print(f"{relay}: {in_words(standing)}", markup=False)
 
@@ -128,7 +128,7 @@ def probe(relay: RelayName, *, as_json: AsJson = False) -> None:
         refused = asyncio.run(examine(where)).refused
         closed = refused is None and closes(here, relay)
         with here.database.begin() as connection:
-            after = relays.standing(connection, relay)
+            after = relays.breaker(connection, relay)
     if as_json:
         facts = {"relay": relay, "takes_sessions": refused is None, "refused": refused, "closed": closed}
         print_json({**facts, "was": in_words(before), "is_open": after.is_open, "in_words": in_words(after)})
@@ -154,13 +154,13 @@ def refusal(refused: Released) -> str:
     return " ".join(str(one) for one in (refused.reason, *((answer.code, answer.text) if answer else ())) if one)
 
 
-def _probable(here: Place, name: str) -> tuple[Relay, Standing]:
+def _probable(here: Place, name: str) -> tuple[Relay, BreakerState]:
     """A configured relay that may be asked, and where its breaker stands."""
     configured = {one.name: one for one in wiring.relays(here.settings)}
     if name not in configured:
         raise NotConfigured(relay=name, configured=", ".join(configured) or "none")
     with here.database.begin() as connection:
-        standing = relays.standing(connection, name)
+        standing = relays.breaker(connection, name)
     if standing.is_muted:
         raise Muted(relay=name, breaker=in_words(standing))
     return configured[name], standing
@@ -192,7 +192,7 @@ def cap(one: Known) -> str:
     return "" if one.fleet_sessions is None else f"{one.sessions} of {one.fleet_sessions} sessions"
 
 
-def in_words(standing: Standing) -> str:
+def in_words(standing: BreakerState) -> str:
     if standing.muted_at is not None:
         because = f": {standing.muted_because}" if standing.muted_because else ""
         return f"muted since {standing.muted_at:%Y-%m-%d %H:%M:%S} UTC{because}"
@@ -204,12 +204,12 @@ def in_words(standing: Standing) -> str:
 def known(here: Place) -> list[Known]:
     """The configured relays by priority, then the others."""
     with here.database.begin() as connection:
-        found, buckets = relays.standings(connection), rates.standings(connection)
-        shared = shares.standings(connection)
+        found, buckets = relays.breakers(connection), rates.buckets(connection)
+        shared = shares.sessions(connection)
     first = [
         Known(
             relay=one.name,
-            standing=found.pop(one.name, Standing()),
+            standing=found.pop(one.name, BreakerState()),
             priority=place,
             per_second=one.per_second,
             room_in=_room_in(one, buckets),

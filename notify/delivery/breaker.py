@@ -9,7 +9,7 @@ from types import MappingProxyType
 from notify.domain.outcomes import TOO_MANY_SESSIONS, Blame, Released
 from notify.store.database import Database
 from notify.store.operations import relays
-from notify.store.operations.relays import Standing
+from notify.store.operations.relays import BreakerState
 
 PROBE = timedelta(seconds=60)
 # So many different recipients refused for policy, one after another and no email taken between: it is about us.
@@ -50,17 +50,17 @@ class Breaker:
         self._database = database
         self._relay = relay
 
-    def standing(self) -> Standing:
+    def standing(self) -> BreakerState:
         """Where it stands now."""
         with self._database.begin() as connection:
-            return relays.standing(connection, self._relay)
+            return relays.breaker(connection, self._relay)
 
     def take_probe(self) -> bool:
         """Whether this worker, alone in the fleet, may try an open relay now."""
         with self._database.begin() as connection:
             return relays.take_probe(connection, self._relay, within=PROBE)
 
-    def failed(self, released: Released) -> Standing:
+    def failed(self, released: Released) -> BreakerState:
         """Hold a release against the relay; where the breaker stands after it."""
         crowded = released.blame is Blame.THROTTLE and released.reason == TOO_MANY_SESSIONS
         policy = CROWDED if crowded else POLICIES.get(released.blame)
@@ -77,7 +77,7 @@ class Breaker:
                 longest=policy.longest,
             )
 
-    def suspected(self, recipient: str, refusal: Released) -> Standing:
+    def suspected(self, recipient: str, refusal: Released) -> BreakerState:
         """
         Remember that this recipient was refused for policy; the third different one opens the breaker.
 

@@ -8,14 +8,14 @@ from sqlalchemy.exc import DBAPIError
 from notify.store.database import Database
 from notify.store.outbox import by_hand
 from notify.store.outbox.by_hand import Action, Page
-from notify.store.outbox.which import Which
+from notify.store.outbox.job_filter import JobFilter
 
 PAGE = 500
 # A worker locked the same jobs in another order, which undoes the page as a whole.
 MOST_RACES = 5
 
 
-def pages(database: Database, action: Action, which: Which, *, last_id: int, size: int = PAGE) -> Iterator[Page]:
+def pages(database: Database, action: Action, which: JobFilter, *, last_id: int, size: int = PAGE) -> Iterator[Page]:
     """
     Do it to all of these jobs with an id up to *last_id*; what each page did, after its commit.
 
@@ -27,7 +27,7 @@ def pages(database: Database, action: Action, which: Which, *, last_id: int, siz
         page = _page(database, action, which, after_id=page.last_id, last_id=last_id, size=size)
 
 
-def _page(database: Database, action: Action, which: Which, *, after_id: int, last_id: int, size: int) -> Page:
+def _page(database: Database, action: Action, which: JobFilter, *, after_id: int, last_id: int, size: int) -> Page:
     races = 0
     while True:
         try:

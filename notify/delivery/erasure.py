@@ -8,7 +8,7 @@ from notify.delivery import by_hand
 from notify.store.database import Database
 from notify.store.directory import erasure
 from notify.store.outbox.by_hand import Action
-from notify.store.outbox.which import Which
+from notify.store.outbox.job_filter import JobFilter
 
 PAGE = 1_000
 EVENTS = 10_000
@@ -31,7 +31,7 @@ def erase(database: Database, username: str) -> Iterator[Erased]:
     An email that is on its way at this moment may be recorded afterwards; repeating finds it.
     """
     alias, done = f"{erasure.ERASED}-{token_hex(4)}", Erased()
-    for _ in by_hand.pages(database, Action.CANCEL, Which(username=username), last_id=EVERY_ID):
+    for _ in by_hand.pages(database, Action.CANCEL, JobFilter(username=username), last_id=EVERY_ID):
         yield done
     with database.begin() as connection:
         erasure.erase_choices(connection, username)

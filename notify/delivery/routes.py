@@ -16,7 +16,7 @@ from notify.delivery.suspicion import Suspicion
 from notify.domain.outcomes import TOO_MANY_SESSIONS, Blame, Released, Retry
 from notify.domain.ports import Channel
 from notify.store.database import AWAY, Database
-from notify.store.operations.relays import Standing
+from notify.store.operations.relays import BreakerState
 
 log = structlog.get_logger(__name__)
 
@@ -67,7 +67,7 @@ class Route:
         self._resize()
         return narrower
 
-    async def standing(self) -> Standing:
+    async def standing(self) -> BreakerState:
         """Where the breaker stands; what other workers have learned of the relay is known here from now on."""
         before = self._suspicion.changes
         standing = await self._call(self._breaker.standing)
@@ -79,7 +79,7 @@ class Route:
         """Whether this worker, alone in the fleet, may try an open relay now."""
         return await self._call(self._breaker.take_probe)
 
-    async def opens(self, standing: Standing) -> bool:
+    async def opens(self, standing: BreakerState) -> bool:
         """
         Whether the relay takes a session: connect before claiming, so that an outage costs no email an attempt.
 
@@ -204,14 +204,14 @@ class Routes:
         for route in self._routes:
             await route.close()
 
-    def _probe(self, route: Route, standing: Standing) -> "asyncio.Task[Route | None]":
+    def _probe(self, route: Route, standing: BreakerState) -> "asyncio.Task[Route | None]":
         probe = asyncio.create_task(_probed(route, standing))
         self._probes.add(probe)
         probe.add_done_callback(self._probes.discard)
         return probe
 
 
-async def _probed(route: Route, standing: Standing) -> Route | None:
+async def _probed(route: Route, standing: BreakerState) -> Route | None:
     """The way, if its relay is back; nobody may be there to hear of a database that is away."""
     try:
         return route if await route.opens(standing) else None

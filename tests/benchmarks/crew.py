@@ -127,7 +127,7 @@ def hold(database: Database, relay: str) -> None:
         RelayIsMuted: By somebody else, who may not want it unmuted.
     """
     with database.begin() as connection:
-        standing = relays.standing(connection, relay)
+        standing = relays.breaker(connection, relay)
         if standing.is_muted and standing.muted_because != BECAUSE:
             raise RelayIsMuted(relay=relay, because=standing.muted_because)
         relays.mute(connection, relay, because=BECAUSE)

@@ -80,7 +80,7 @@ def test_emails_are_written_after_the_line_and_sent_after_the_next_one_by_worker
             assert drain.stdout.readline() == "ready\n"
             assert by_status(database) == {"pending": EMAILS}
             with database.begin() as connection:
-                assert relays.standing(connection, f"127.0.0.1:{relay.port}").is_muted
+                assert relays.breaker(connection, f"127.0.0.1:{relay.port}").is_muted
             crew = psutil.Process(drain.pid).children(recursive=True)
             assert len(crew) >= 3
             assert (proportional_bytes(crew) or 0) < MOST_BYTES_IDLE
@@ -137,7 +137,7 @@ def test_a_relay_that_somebody_has_muted_stays_muted(database: Database) -> None
     with pytest.raises(RelayIsMuted):
         hold(database, RELAY)
     with database.begin() as connection:
-        assert relays.standing(connection, RELAY).muted_because == "they asked us to wait"
+        assert relays.breaker(connection, RELAY).muted_because == "they asked us to wait"
 
 
 def test_workers_that_a_killed_drain_held_back_can_be_held_and_let_go(database: Database) -> None:
@@ -145,7 +145,7 @@ def test_workers_that_a_killed_drain_held_back_can_be_held_and_let_go(database: 
     hold(database, RELAY)
     let_go(database, RELAY)
     with database.begin() as connection:
-        assert not relays.standing(connection, RELAY).is_open
+        assert not relays.breaker(connection, RELAY).is_open
 
 
 def test_a_drain_is_over_when_what_waits_waits_for_a_later_hour(database: Database) -> None:

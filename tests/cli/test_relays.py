@@ -161,14 +161,14 @@ def test_a_name_that_is_mistyped_mutes_nothing(notify: Notify, database: Databas
     assert isinstance(notify("relays", "unmute", name).error, NotifyError)
 
     with database.begin() as connection:
-        assert relays.standings(connection) == {}
+        assert relays.breakers(connection) == {}
 
 
 def test_words_that_are_too_long_are_refused(notify: Notify, database: Database, name: str) -> None:
     assert notify("relays", "mute", name, "--because", "é" * 513).code == 2
 
     with database.begin() as connection:
-        assert not relays.standing(connection, name).is_muted
+        assert not relays.breaker(connection, name).is_muted
 
 
 def after_an_outage(database: Database, relay: ScriptedRelay) -> Office:
@@ -270,7 +270,7 @@ def test_probing_a_relay_in_good_standing_writes_nothing(notify: Notify, databas
     assert notify("relays", "probe", name).code == 0
     assert isinstance(notify("relays", "probe", f"{name}0").error, NotifyError)
     with database.begin() as connection:
-        assert relays.standings(connection) == {}
+        assert relays.breakers(connection) == {}
 
 
 def test_a_probe_by_hand_beside_a_workers_own_sends_every_email_once(

@@ -25,8 +25,8 @@ from notify.store.database import Database
 from notify.store.directory import directory, preferences
 from notify.store.outbox import bundles, by_hand, items, jobs, outbox
 from notify.store.outbox.by_hand import Action
+from notify.store.outbox.job_filter import JobFilter
 from notify.store.outbox.jobs import JobView
-from notify.store.outbox.which import Which
 from notify.store.tables import notification_event_types
 from tests.support import rows
 from tests.support.office import Office, comment
@@ -130,15 +130,15 @@ def claimed(office: Office) -> None:
         outbox.claim(connection, limit=10, lease=MINUTE, worker=uuid4())
 
 
-def act(office: Office, action: Action, which: Which) -> tuple[int, ...]:
+def act(office: Office, action: Action, which: JobFilter) -> tuple[int, ...]:
     """An operator does it; the ids of the jobs that were changed or written."""
     with office.database.begin() as connection:
         return by_hand.act(connection, action, which, last_id=2**62, limit=100).done
 
 
-def about(number: int) -> Which:
+def about(number: int) -> JobFilter:
     """Emails that tell of this."""
-    return Which(event_key=f"k{number}")
+    return JobFilter(event_key=f"k{number}")
 
 
 def fan_out(office: Office, *, before_it_commits: Callable[[], object]) -> None:
@@ -542,7 +542,7 @@ def test_a_dead_bundle_is_retried_whole_once_whoever_is_named(office: Office, re
     relay.answers[RCPT] = "550 5.4.4 no"
     office.drain()
     del relay.answers[RCPT]
-    assert act(office, Action.RETRY, Which(topic="CL-1", status="dead")) == (waiting.id,)
+    assert act(office, Action.RETRY, JobFilter(topic="CL-1", status="dead")) == (waiting.id,)
     office.drain()
     assert told(relay) == [[0], [1, 2, 3, 4]]
     assert message_ids(relay)[-1] == waiting.message_id
@@ -594,7 +594,7 @@ def test_nobody_joins_an_email_that_a_replay_has_repeated(office: Office, relay:
     waiting = bundled(office, count=2)
     act(office, Action.CANCEL, about(1))
     (again,) = act(office, Action.REPLAY, about(1))
-    act(office, Action.RETRY, Which(ids=(waiting.id,)))
+    act(office, Action.RETRY, JobFilter(ids=(waiting.id,)))
     said(office, 3)
     assert job(office, again).notification_count == 2
     office.drain()

@@ -12,8 +12,8 @@ from notify.domain.statuses import JobStatus, Verdict
 from notify.store.database import Database
 from notify.store.outbox import jobs, outbox
 from notify.store.outbox.by_hand import Action, Page
+from notify.store.outbox.job_filter import JobFilter
 from notify.store.outbox.outbox import Ending
-from notify.store.outbox.which import Which
 from notify.store.tables import email_jobs, work_items
 from tests.support import rows
 from tests.support.race import blocked_session, meanwhile
@@ -22,7 +22,7 @@ LAST = 2**62
 MOST_PAGES = 10
 
 
-def work_off(database: Database, action: Action, which: Which) -> list[Page]:
+def work_off(database: Database, action: Action, which: JobFilter) -> list[Page]:
     return list(islice(by_hand.pages(database, action, which, last_id=LAST), MOST_PAGES))
 
 
@@ -35,7 +35,7 @@ def test_emails_that_are_due_again_are_not_found_by_the_next_page(database: Data
     with database.begin() as connection:
         there = [rows.job(connection) for _ in range(5)]
 
-    pages = by_hand.pages(database, Action.RETRY, Which(status="pending"), last_id=LAST, size=2)
+    pages = by_hand.pages(database, Action.RETRY, JobFilter(status="pending"), last_id=LAST, size=2)
     done = [page.done for page in islice(pages, MOST_PAGES)]
 
     assert [sorted(page) for page in done] == [there[:2], there[2:4], there[4:]]
@@ -45,7 +45,7 @@ def test_what_is_done_stays_done_when_the_operator_gives_up(database: Database) 
     with database.begin() as connection:
         there = [rows.job(connection) for _ in range(4)]
 
-    next(by_hand.pages(database, Action.CANCEL, Which(status="pending"), last_id=LAST, size=2))
+    next(by_hand.pages(database, Action.CANCEL, JobFilter(status="pending"), last_id=LAST, size=2))
 
     stand = [rows.row(database, email_jobs, job_id)["status"] for job_id in there]
     assert stand == ["cancelled", "cancelled", "pending", "pending"]
@@ -62,7 +62,7 @@ def test_a_replay_that_comes_back_at_the_same_moment_stops_no_other_email(databa
 
     with database.engine.connect() as somebody:
         assert jobs.retry(somebody, first)
-        with meanwhile(work_off, database, Action.RETRY, Which(ids=(second, bystander))) as pages:
+        with meanwhile(work_off, database, Action.RETRY, JobFilter(ids=(second, bystander))) as pages:
             blocked_session(database)
             somebody.commit()
             assert [page.done for page in pages.result()] == [(bystander,)]

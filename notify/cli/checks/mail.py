@@ -18,7 +18,7 @@ from notify.domain.events import COMMENT_MENTIONED
 from notify.domain.outcomes import TOO_MANY_SESSIONS, Blame, Phase, Released
 from notify.intake.triggers import TRIGGERS
 from notify.store.operations import relays
-from notify.store.operations.relays import OPEN, Standing
+from notify.store.operations.relays import OPEN, BreakerState
 
 NONE: Mapping[str, Relay] = MappingProxyType({})
 SOON = timedelta(days=14)
@@ -108,9 +108,9 @@ def breaker(here: Place, *, takers: Mapping[str, Relay] = NONE) -> Iterator[Find
     if not names:
         return
     with here.database.begin() as connection:
-        found = relays.standings(connection)
+        found = relays.breakers(connection)
     for name in names:
-        standing = found.get(name, Standing())
+        standing = found.get(name, BreakerState())
         closes_now = name in takers and standing.state == OPEN and not standing.is_muted and closes(here, name)
         closed = takers[name] if closes_now else None
         yield _breaker(name, standing, about="breaker" if name == names[0] else f"breaker {name}", closed=closed)
@@ -123,7 +123,7 @@ def _shared(here: Place) -> Sequence[Finding]:
     return [Finding(f"sessions {one.relay}", True, f"workers have {cap(one)} together", why, "") for one in stated]
 
 
-def _breaker(name: str, standing: Standing, *, about: str, closed: Relay | None) -> Finding:
+def _breaker(name: str, standing: BreakerState, *, about: str, closed: Relay | None) -> Finding:
     words = f"; its last words: {standing.last_error}" if standing.is_open and standing.last_error else ""
     why = "While it is open nothing is claimed for this relay."
     if closed is None:
@@ -134,7 +134,7 @@ def _breaker(name: str, standing: Standing, *, about: str, closed: Relay | None)
     )
 
 
-def _is_answered(standing: Standing, relay: Relay) -> bool:
+def _is_answered(standing: BreakerState, relay: Relay) -> bool:
     """Whether a session that stands shows that what opened the breaker is over; of logging in, if it logs in."""
     blame, _, reason = (standing.reason or "").partition(": ")
     if reason == "auth_refused" and relay.username is None:
@@ -180,7 +180,7 @@ def _remedy(refused: Released, setting: str) -> str:
     return f"check that the relay runs and can be reached from here, and {setting}"
 
 
-def _mend(name: str, standing: Standing) -> str:
+def _mend(name: str, standing: BreakerState) -> str:
     if standing.is_muted:
         return f"notify relays unmute {name}"
     if standing.is_open and standing.reason == f"{Blame.CONFIGURATION}: size_limit":

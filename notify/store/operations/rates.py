@@ -33,7 +33,7 @@ _KEEP = (
 
 def locked(connection: Connection, names: Collection[str]) -> dict[str, Bucket]:
     """
-    How these buckets stand, which nobody else can draw from until the end of the transaction.
+    These buckets, from which nobody else can draw until the end of the transaction.
 
     One from which nobody has ever drawn is full.
     """
@@ -44,13 +44,13 @@ def locked(connection: Connection, names: Collection[str]) -> dict[str, Bucket]:
     return found
 
 
-def standings(connection: Connection) -> dict[str, Bucket]:
-    """How every bucket stands from which anybody has drawn, by name; others may draw meanwhile."""
+def buckets(connection: Connection) -> dict[str, Bucket]:
+    """Every bucket from which anybody has drawn, by name; others may draw meanwhile."""
     return {row.bucket: Bucket(owed=row.owed, queued=row.queued) for row in connection.execute(_READ)}
 
 
 def keep(connection: Connection, buckets: Mapping[str, Bucket]) -> None:
-    """How these buckets, which are locked, stand from now on."""
+    """Store these buckets, which must be locked."""
     rows = [{"bucket": name, "owed": one.owed, "queued": one.queued} for name, one in buckets.items()]
     connection.execute(_KEEP, {"changed": dumps(rows)})
 

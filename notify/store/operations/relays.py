@@ -1,7 +1,7 @@
 """
-Circuit breakers, one for each relay, shared by all workers: while one is open or muted, no letter is claimed.
+Circuit breakers, one for each relay, shared by all workers: while one is open or muted, no email is claimed.
 
-Decided: muting is a mark beside the state, not a state. What workers learn meanwhile from letters
+Decided: muting is a mark beside the state, not a state. What workers learn meanwhile from emails
     that were on their way is recorded as ever, and unmuting finds the breaker as the relay left it.
 """
 
@@ -21,9 +21,9 @@ MUTED = "muted"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Standing:
+class BreakerState:
     """
-    Where a breaker stands.
+    The breaker of one relay.
 
     ``probe_at`` None means closed; ``reason`` None means that it never opened. ``muted_at`` is when
     somebody muted the relay, None if it is not muted; ``muted_because`` is why, in their words.
@@ -42,39 +42,39 @@ class Standing:
 
     @property
     def is_muted(self) -> bool:
-        """Whether letters must wait until somebody unmutes the relay, whatever it answers."""
+        """Whether emails must wait until somebody unmutes the relay, whatever it answers."""
         return self.muted_at is not None
 
     @property
     def is_open(self) -> bool:
-        """Whether letters must wait."""
+        """Whether emails must wait."""
         return bool(self.held_open_by)
 
     @property
     def held_open_by(self) -> frozenset[str]:
-        """What makes letters wait: whom failures were held against, ``muted``, both, or nothing."""
+        """What makes emails wait: whom failures were held against, ``muted``, both, or nothing."""
         blamed = {(self.reason or "").partition(":")[0]} if self.state == OPEN else set()
         return frozenset(blamed | ({MUTED} if self.is_muted else set()))
 
 
-STANDING = tuple(smtp_relays.c[name] for name in Standing.__slots__)
+_BREAKER = tuple(smtp_relays.c[name] for name in BreakerState.__slots__)
 
 
-def standing(connection: Connection, relay: str) -> Standing:
-    """Where the relay's breaker stands; a relay nobody has failed with is closed."""
-    found = connection.execute(select(*STANDING).where(smtp_relays.c.relay == relay)).mappings().one_or_none()
-    return Standing(**found) if found else Standing()
+def breaker(connection: Connection, relay: str) -> BreakerState:
+    """The relay's breaker; a relay nobody has failed with is closed."""
+    found = connection.execute(select(*_BREAKER).where(smtp_relays.c.relay == relay)).mappings().one_or_none()
+    return BreakerState(**found) if found else BreakerState()
 
 
-def standings(connection: Connection) -> dict[str, Standing]:
-    """Where every breaker stands that was ever needed, by relay."""
-    rows = connection.execute(select(smtp_relays.c.relay, *STANDING).order_by(smtp_relays.c.relay)).mappings()
-    return {row["relay"]: Standing(**{name: row[name] for name in Standing.__slots__}) for row in rows}
+def breakers(connection: Connection) -> dict[str, BreakerState]:
+    """Every breaker that was ever needed, by relay."""
+    rows = connection.execute(select(smtp_relays.c.relay, *_BREAKER).order_by(smtp_relays.c.relay)).mappings()
+    return {row["relay"]: BreakerState(**{name: row[name] for name in BreakerState.__slots__}) for row in rows}
 
 
 def mute(connection: Connection, relay: str, *, because: str | None) -> None:
     """
-    No letter is claimed for the relay from now on, and nobody probes it, until it is unmuted.
+    No email is claimed for the relay from now on, and nobody probes it, until it is unmuted.
 
     Muting it again changes why, not since when.
     """
@@ -89,7 +89,7 @@ def mute(connection: Connection, relay: str, *, because: str | None) -> None:
 
 
 def unmute(connection: Connection, relay: str) -> bool:
-    """Let the breaker decide again, where it stands; False if the relay was not muted."""
+    """Let the breaker decide again; False if the relay was not muted."""
     row = smtp_relays.c
     statement = update(smtp_relays).where(row.relay == relay, row.muted_at.is_not(None))
     return connection.execute(statement.values(muted_at=None, muted_because=None)).rowcount > 0
@@ -99,7 +99,7 @@ def take_probe(connection: Connection, relay: str, *, within: timedelta) -> bool
     """
     The right to probe an open relay, for one worker in the fleet; False if it is muted, not time or not ours.
 
-    Failures are counted anew from here, so that the probe's own is told from those of letters
+    Failures are counted anew from here, so that the probe's own is told from those of emails
     that were on their way when the breaker opened.
 
     Args:
@@ -124,12 +124,12 @@ def note_failure(
     opens_after: int,
     longest: timedelta,
     first: timedelta,
-) -> Standing:
+) -> BreakerState:
     """
     Count a failure of the relay; the one that makes *opens_after* in a row opens the breaker.
 
-    After a probe a single failure opens it again: no letter has arrived yet. Each opening in a
-    row waits twice as long, from *first* to at most *longest*. The failures of letters that were
+    After a probe a single failure opens it again: no email has arrived yet. Each opening in a
+    row waits twice as long, from *first* to at most *longest*. The failures of emails that were
     on their way when it opened are counted and prolong nothing.
     """
     row = smtp_relays.c
@@ -158,8 +158,8 @@ def note_failure(
             "probe_at": case((opens, opened), else_=row.probe_at),
             "changed_at": case((opens & (row.state == CLOSED), func.now()), else_=row.changed_at),
         },
-    ).returning(*STANDING)
-    return Standing(**connection.execute(statement).mappings().one())
+    ).returning(*_BREAKER)
+    return BreakerState(**connection.execute(statement).mappings().one())
 
 
 def note_suspect(connection: Connection, relay: str, *, recipient: str, most: int) -> int:
@@ -184,7 +184,7 @@ def note_suspect(connection: Connection, relay: str, *, recipient: str, most: in
 
 def note_probe(connection: Connection, relay: str) -> bool:
     """
-    The relay took a session: letters may flow again, and the wait stays long until one has arrived.
+    The relay took a session: emails may flow again, and the wait stays long until one has arrived.
 
     False if its breaker was not open.
     """
@@ -195,7 +195,7 @@ def note_probe(connection: Connection, relay: str) -> bool:
 
 
 def note_success(connection: Connection, relay: str) -> None:
-    """The relay took a letter: forget what it did before. Writes nothing when there is nothing to forget."""
+    """The relay took a email: forget what it did before. Writes nothing when there is nothing to forget."""
     row = smtp_relays.c
     connection.execute(
         update(smtp_relays)

@@ -53,7 +53,7 @@ def give_back(connection: Connection, relay: str, worker: UUID) -> None:
     connection.execute(delete(relay_shares).where(_row.relay == relay, over))
 
 
-def standings(connection: Connection) -> Mapping[str, int]:
+def sessions(connection: Connection) -> Mapping[str, int]:
     """How many sessions all worker processes together may have now, by relay."""
     statement = select(_row.relay, func.sum(_row.sessions)).where(_row.until > func.now()).group_by(_row.relay)
     return {relay: int(sessions) for relay, sessions in connection.execute(statement)}

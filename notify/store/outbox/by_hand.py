@@ -37,8 +37,8 @@ from sqlalchemy.sql.dml import ReturningInsert, ReturningUpdate
 from notify.domain.claims import Lane
 from notify.domain.stages import DELIVER
 from notify.domain.statuses import JobStatus
+from notify.store.outbox.job_filter import JobFilter, matches
 from notify.store.outbox.notifications import MAX_FAILURES, end_of_life, is_required, of_email
-from notify.store.outbox.which import Which, meant
 from notify.store.tables import email_jobs, events, notifications, work_items
 
 REVIVABLE = (JobStatus.PENDING, JobStatus.DEAD, JobStatus.EXPIRED, JobStatus.CANCELLED)
@@ -91,7 +91,7 @@ def allowed(action: Action) -> ColumnElement[bool]:
     return _ALLOWED[action]
 
 
-def tally(connection: Connection, action: Action, which: Which) -> Tally:
+def tally(connection: Connection, action: Action, wanted: JobFilter) -> Tally:
     """How many jobs are meant, and to how many of them this can be done now."""
     may = allowed(action)
     query = select(
@@ -99,10 +99,12 @@ def tally(connection: Connection, action: Action, which: Which) -> Tally:
         func.count().filter(may).label("allowed"),
         func.coalesce(func.max(_row.id).filter(may), 0).label("last_id"),
     )
-    return Tally(**connection.execute(query.where(meant(which))).mappings().one())
+    return Tally(**connection.execute(query.where(matches(wanted))).mappings().one())
 
 
-def act(connection: Connection, action: Action, which: Which, *, after_id: int = 0, last_id: int, limit: int) -> Page:
+def act(
+    connection: Connection, action: Action, wanted: JobFilter, *, after_id: int = 0, last_id: int, limit: int
+) -> Page:
     """
     Do it to the first *limit* of these jobs with an id above *after_id* and up to *last_id*.
 
@@ -111,7 +113,7 @@ def act(connection: Connection, action: Action, which: Which, *, after_id: int =
     """
     page = (
         select(_row.id)
-        .where(meant(which), allowed(action), _row.id > after_id, _row.id <= last_id)
+        .where(matches(wanted), allowed(action), _row.id > after_id, _row.id <= last_id)
         .order_by(_row.id)
         .limit(limit)
     )
@@ -134,7 +136,7 @@ def act(connection: Connection, action: Action, which: Which, *, after_id: int =
 
 def act_on(connection: Connection, action: Action, job_id: int) -> int | None:
     """Do it to one job; the id of the job changed or written, None if its state does not allow it."""
-    page = act(connection, action, Which(ids=(job_id,)), last_id=job_id, limit=1)
+    page = act(connection, action, JobFilter(ids=(job_id,)), last_id=job_id, limit=1)
     return page.done[0] if page.done else None
 
 

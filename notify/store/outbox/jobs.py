@@ -17,8 +17,8 @@ from notify.domain.stages import DELIVER, FAN_OUT
 from notify.domain.statuses import EventStatus, JobStatus
 from notify.store.outbox import by_hand
 from notify.store.outbox.by_hand import Action
+from notify.store.outbox.job_filter import JobFilter, first_id_after, first_id_since, matches
 from notify.store.outbox.notifications import MAX_FAILURES, SKIPPED, of_email
-from notify.store.outbox.which import Which, first_id_after, first_id_since, meant
 from notify.store.tables import email_attempts, email_jobs, events, notifications, work_items
 
 # Jobs that a question without an index reads at most: some 50 ms.
@@ -203,19 +203,19 @@ class Page:
     below: int | None
 
 
-def page(connection: Connection, which: Which, *, below: int | None = None, limit: int) -> Page:
+def page(connection: Connection, wanted: JobFilter, *, below: int | None = None, limit: int) -> Page:
     """
     The newest *limit* of these jobs with an id below *below*.
 
     Where no index finds them, a page is of those among the next ``SPAN`` jobs, however few.
     """
-    if which.is_indexed:
-        found = matching(connection, which, before_id=below, limit=limit + 1)
+    if wanted.is_indexed:
+        found = matching(connection, wanted, before_id=below, limit=limit + 1)
         return Page(found[:limit], found[limit - 1].id if len(found) > limit else None)
-    bottom, top = _bounds(connection, which)
+    bottom, top = _bounds(connection, wanted)
     top = top if below is None else min(top, below)
     floor = max(bottom, top - SPAN)
-    found = matching(connection, which, before_id=top, from_id=floor, limit=limit + 1)
+    found = matching(connection, wanted, before_id=top, from_id=floor, limit=limit + 1)
     if len(found) > limit:
         return Page(found[:limit], found[limit - 1].id)
     return Page(found, floor if floor > bottom else None)
@@ -223,7 +223,7 @@ def page(connection: Connection, which: Which, *, below: int | None = None, limi
 
 def matching(
     connection: Connection,
-    which: Which,
+    wanted: JobFilter,
     *,
     allowing: Action | None = None,
     before_id: int | None = None,
@@ -236,7 +236,7 @@ def matching(
     Args:
         allowing: Only those whose state allows this; None: all.
     """
-    query = _JOBS.where(meant(which)).order_by(email_jobs.c.id.desc()).limit(limit)
+    query = _JOBS.where(matches(wanted)).order_by(email_jobs.c.id.desc()).limit(limit)
     if allowing is not None:
         query = query.where(by_hand.allowed(allowing))
     if before_id is not None:
@@ -314,11 +314,11 @@ def replay(connection: Connection, job_id: int) -> int | None:
     return by_hand.act_on(connection, Action.REPLAY, job_id)
 
 
-def _bounds(connection: Connection, which: Which) -> tuple[int, int]:
+def _bounds(connection: Connection, wanted: JobFilter) -> tuple[int, int]:
     """Ids between which all of these letters are: from the first on, below the second."""
     lowest, highest = connection.execute(select(func.min(email_jobs.c.id), func.max(email_jobs.c.id))).one()
-    bottom = (lowest or 0) if which.created_from is None else first_id_since(connection, which.created_from)
-    top = (highest or 0) + 1 if which.created_before is None else first_id_after(connection, which.created_before)
+    bottom = (lowest or 0) if wanted.created_from is None else first_id_since(connection, wanted.created_from)
+    top = (highest or 0) + 1 if wanted.created_before is None else first_id_after(connection, wanted.created_before)
     return bottom, top
 
 

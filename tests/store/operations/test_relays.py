@@ -8,7 +8,7 @@ from sqlalchemy import ColumnElement, Connection, Text, func, literal_column, se
 
 from notify.store.database import Database
 from notify.store.operations import relays
-from notify.store.operations.relays import Standing
+from notify.store.operations.relays import BreakerState
 from notify.store.tables import smtp_relays
 from tests.support import rows
 from tests.support.race import blocked_session, meanwhile
@@ -20,26 +20,26 @@ PROBE = timedelta(minutes=1)
 XMIN: ColumnElement[str] = literal_column("xmin::text", Text)
 
 
-def fail_on(connection: Connection, *, opens_after: int = 5, first: timedelta = FIRST) -> Standing:
+def fail_on(connection: Connection, *, opens_after: int = 5, first: timedelta = FIRST) -> BreakerState:
     return relays.note_failure(
         connection, RELAY, reason="relay: dropped", error="421", opens_after=opens_after, first=first, longest=LONGEST
     )
 
 
-def fail(database: Database, *, times: int = 1, opens_after: int = 5) -> Standing:
+def fail(database: Database, *, times: int = 1, opens_after: int = 5) -> BreakerState:
     for _ in range(times):
         with database.begin() as connection:
             last = fail_on(connection, opens_after=opens_after)
     return last
 
 
-def opened(database: Database) -> Standing:
+def opened(database: Database) -> BreakerState:
     return fail(database, times=5)
 
 
-def standing(database: Database) -> Standing:
+def standing(database: Database) -> BreakerState:
     with database.begin() as connection:
-        return relays.standing(connection, RELAY)
+        return relays.breaker(connection, RELAY)
 
 
 def take_probe(database: Database) -> bool:
@@ -60,13 +60,13 @@ def wait(database: Database) -> timedelta:
     return left
 
 
-def after_a_failed_probe(database: Database) -> Standing:
+def after_a_failed_probe(database: Database) -> BreakerState:
     probe_comes_due(database)
     assert take_probe(database)
     return fail(database)
 
 
-def after_a_probe_that_lost_its_letter(database: Database) -> Standing:
+def after_a_probe_that_lost_its_letter(database: Database) -> BreakerState:
     probe_comes_due(database)
     assert take_probe(database)
     with database.begin() as connection:
@@ -76,7 +76,7 @@ def after_a_probe_that_lost_its_letter(database: Database) -> Standing:
 
 
 def test_a_relay_nobody_has_failed_with_is_closed(database: Database) -> None:
-    assert standing(database) == Standing()
+    assert standing(database) == BreakerState()
     assert not take_probe(database)
 
 
@@ -116,7 +116,7 @@ def test_trouble_that_cannot_pass_by_itself_opens_at_once(database: Database) ->
 
 @pytest.mark.parametrize("again", [after_a_failed_probe, after_a_probe_that_lost_its_letter])
 def test_a_single_failure_after_a_probe_opens_again_for_twice_as_long(
-    database: Database, again: Callable[[Database], Standing]
+    database: Database, again: Callable[[Database], BreakerState]
 ) -> None:
     opened(database)
     for opening in range(2, 6):
@@ -213,7 +213,7 @@ def test_good_news_about_a_relay_in_good_standing_writes_nothing(
 def test_relays_do_not_answer_for_each_other(database: Database) -> None:
     opened(database)
     with database.begin() as connection:
-        assert not relays.standing(connection, "other.example.com:25").is_open
+        assert not relays.breaker(connection, "other.example.com:25").is_open
 
 
 def mute(database: Database, *, because: str | None = None) -> None:
@@ -233,7 +233,7 @@ def test_a_relay_that_is_muted_before_it_ever_failed_is_open_and_says_why(databa
     assert found.held_open_by == {"muted"}
     assert found.muted_because == "dana: the relay moves"
     assert unmute(database)
-    assert standing(database) == Standing()
+    assert standing(database) == BreakerState()
 
 
 def test_nobody_probes_a_relay_that_is_muted(database: Database) -> None:
@@ -278,5 +278,5 @@ def test_every_relay_that_was_ever_in_trouble_is_listed_as_it_stands(database: D
     opened(database)
     with database.begin() as connection:
         relays.mute(connection, "another.example.com:25", because=None)
-        found = relays.standings(connection)
-        assert found == {relay: relays.standing(connection, relay) for relay in ("another.example.com:25", RELAY)}
+        found = relays.breakers(connection)
+        assert found == {relay: relays.breaker(connection, relay) for relay in ("another.example.com:25", RELAY)}

@@ -12,7 +12,7 @@ from notify.domain.threads import message_id
 from notify.store.database import Database
 from notify.store.outbox import by_hand, jobs, outbox
 from notify.store.outbox.by_hand import Action, Page
-from notify.store.outbox.which import Which
+from notify.store.outbox.job_filter import JobFilter
 from notify.store.tables import email_jobs, notification_event_types, work_items
 from tests.support import rows
 from tests.support.office import Office
@@ -29,7 +29,7 @@ ONE_BY_ONE: dict[Action, Callable[..., object]] = {
     Action.CANCEL: jobs.cancel,
     Action.REPLAY: jobs.replay,
 }
-EVERYTHING = Which()
+EVERYTHING = JobFilter()
 LAST = 2**62
 MANY = 100
 
@@ -46,7 +46,7 @@ def one_of_each(database: Database) -> list[int]:
 def act(
     database: Database,
     action: Action,
-    which: Which = EVERYTHING,
+    which: JobFilter = EVERYTHING,
     *,
     after: int = 0,
     last: int = LAST,
@@ -105,20 +105,20 @@ def test_the_tally_says_what_will_be_done_and_does_nothing(database: Database, a
 @pytest.mark.parametrize(
     ("which", "meant"),
     [
-        (Which(), {"a", "b", "c"}),
-        (Which(username="alice"), {"a", "c"}),
-        (Which(topic="CL-2"), {"b"}),
-        (Which(status="dead"), {"a", "b"}),
-        (Which(event_key="k1"), {"a"}),
-        (Which(outcome_reason="template_error"), {"b"}),
-        (Which(last_code=554), {"c"}),
-        (Which(username="alice", status="dead"), {"a"}),
-        (Which(ids=()), set()),
-        (Which(username="nobody"), set()),
+        (JobFilter(), {"a", "b", "c"}),
+        (JobFilter(username="alice"), {"a", "c"}),
+        (JobFilter(topic="CL-2"), {"b"}),
+        (JobFilter(status="dead"), {"a", "b"}),
+        (JobFilter(event_key="k1"), {"a"}),
+        (JobFilter(outcome_reason="template_error"), {"b"}),
+        (JobFilter(last_code=554), {"c"}),
+        (JobFilter(username="alice", status="dead"), {"a"}),
+        (JobFilter(ids=()), set()),
+        (JobFilter(username="nobody"), set()),
     ],
 )
 def test_letters_are_meant_if_everything_that_is_given_applies(
-    database: Database, which: Which, meant: set[str]
+    database: Database, which: JobFilter, meant: set[str]
 ) -> None:
     with database.begin() as connection:
         event_id = rows.event(connection, key="k1")
@@ -133,7 +133,7 @@ def test_the_first_instant_counts_and_the_last_does_not(database: Database) -> N
     early, middle, late = (put(database, created_at=rows.ago(hours=hours)) for hours in (3, 2, 1))
     with database.begin() as connection:
         at = {job.id: job.created_at for job in jobs.matching(connection, EVERYTHING, limit=MANY)}
-        which = Which(created_from=at[early], created_before=at[late])
+        which = JobFilter(created_from=at[early], created_before=at[late])
         assert {job.id for job in jobs.matching(connection, which, limit=MANY)} == {early, middle}
 
 

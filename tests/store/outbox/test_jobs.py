@@ -12,8 +12,8 @@ from notify.domain.retention import Kept
 from notify.store.database import Database
 from notify.store.operations import upkeep
 from notify.store.outbox import jobs, outbox
+from notify.store.outbox.job_filter import JobFilter
 from notify.store.outbox.jobs import JobView
-from notify.store.outbox.which import Which
 from notify.store.tables import email_attempts, email_jobs
 from tests.support import rows
 from tests.support.race import blocked_session, meanwhile
@@ -74,7 +74,7 @@ def found_by(database: Database) -> Callable[..., list[str]]:
     def search(**asked: Any) -> list[str]:
         with database.begin() as connection:
             limit = asked.pop("limit", 50)
-            return [one.message_id for one in jobs.matching(connection, Which(**asked), limit=limit)]
+            return [one.message_id for one in jobs.matching(connection, JobFilter(**asked), limit=limit)]
 
     return search
 
@@ -105,7 +105,7 @@ def test_pages_follow_each_other_without_gap_or_repeat(database: Database) -> No
     before = None
     while not pages or pages[-1]:
         with database.begin() as connection:
-            alice = Which(username="alice")
+            alice = JobFilter(username="alice")
             pages.append([one.id for one in jobs.matching(connection, alice, before_id=before, limit=2)])
         before = pages[-1][-1] if pages[-1] else None
         put(database, username="alice")  # a letter that comes meanwhile moves no page

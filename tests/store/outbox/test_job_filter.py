@@ -12,8 +12,8 @@ from sqlalchemy import Connection, text
 from notify.store.database import Database
 from notify.store.operations.migrate import upgrade
 from notify.store.outbox import jobs
+from notify.store.outbox.job_filter import JobFilter, first_id_after, first_id_since
 from notify.store.outbox.jobs import SPAN
-from notify.store.outbox.which import Which, first_id_after, first_id_since
 from tests.support import rows
 from tests.support.plans import plan_of, rows_read, tables_scanned
 from tests.support.servers import new_database
@@ -69,7 +69,7 @@ def session(history: Database) -> Iterator[Connection]:
         yield connection
 
 
-def found(session: Connection, which: Which) -> list[str | None]:
+def found(session: Connection, which: JobFilter) -> list[str | None]:
     """The Message-IDs of all of them, however many pages that takes."""
     below, letters = None, list[str | None]()
     for _ in range(10):
@@ -102,7 +102,7 @@ def found(session: Connection, which: Which) -> list[str | None]:
 def test_letters_are_found_by_what_is_known_of_them(
     session: Connection, asked: dict[str, Any], letters: list[str]
 ) -> None:
-    assert found(session, Which(**asked)) == letters
+    assert found(session, JobFilter(**asked)) == letters
 
 
 @pytest.mark.parametrize(
@@ -122,7 +122,7 @@ def test_letters_are_found_by_what_is_known_of_them(
 def test_what_an_index_finds_is_read_and_little_more(
     history: Database, session: Connection, asked: dict[str, Any]
 ) -> None:
-    plan = plan_of(history, session, partial(jobs.matching, session, Which(**asked), limit=LIMIT))
+    plan = plan_of(history, session, partial(jobs.matching, session, JobFilter(**asked), limit=LIMIT))
     assert "email_jobs" not in tables_scanned(plan)
     assert rows_read(plan) <= FEW
 
@@ -130,7 +130,7 @@ def test_what_an_index_finds_is_read_and_little_more(
 def test_what_no_index_finds_is_looked_for_among_a_bounded_number_at_a_time(
     history: Database, session: Connection
 ) -> None:
-    which = Which(queue_id="nowhere")
+    which = JobFilter(queue_id="nowhere")
     first = jobs.page(session, which, limit=LIMIT)
     assert (first.jobs, first.below) == ([], MANY + 1 - SPAN)
     look = partial(jobs.matching, session, which, before_id=MANY + 1, from_id=MANY + 1 - SPAN, limit=LIMIT)
@@ -147,7 +147,7 @@ def test_the_letters_of_a_time_are_found_among_their_ids(session: Connection, n:
 
 def test_where_there_are_no_letters_none_are_found(database: Database) -> None:
     with database.begin() as connection:
-        for which in (Which(), Which(queue_id="x"), Which(created_from=NEWEST, created_before=NEWEST)):
+        for which in (JobFilter(), JobFilter(queue_id="x"), JobFilter(created_from=NEWEST, created_before=NEWEST)):
             assert jobs.page(connection, which, limit=LIMIT) == jobs.Page([], None)
 
 
@@ -158,7 +158,7 @@ def test_a_person_an_event_and_a_topic_find_what_tells_of_them_replays_too(datab
         rows.notification(connection, event_id=event_id, email_job_id=original)
         replay = rows.job(connection, replay_of=original)
         rows.job(connection, username="bob")
-        for which in (Which(username="alice"), Which(event_key="k1"), Which(topic="CL-7")):
+        for which in (JobFilter(username="alice"), JobFilter(event_key="k1"), JobFilter(topic="CL-7")):
             page = jobs.page(connection, which, limit=LIMIT)
             assert [(one.id, one.notification_count) for one in page.jobs] == [(replay, 2), (original, 2)]
 
@@ -166,7 +166,7 @@ def test_a_person_an_event_and_a_topic_find_what_tells_of_them_replays_too(datab
 def test_pages_of_an_indexed_question_are_full_while_there_are_more(database: Database) -> None:
     with database.begin() as connection:
         there = [rows.job(connection) for _ in range(5)]
-        first = jobs.page(connection, Which(username="alice"), limit=3)
-        second = jobs.page(connection, Which(username="alice"), below=first.below, limit=3)
+        first = jobs.page(connection, JobFilter(username="alice"), limit=3)
+        second = jobs.page(connection, JobFilter(username="alice"), below=first.below, limit=3)
     assert [one.id for one in (*first.jobs, *second.jobs)] == there[::-1]
     assert (first.below, second.below) == (there[2], None)

@@ -1,5 +1,5 @@
 """
-Which jobs somebody means: by person, topic, event, what became of them, where and when.
+Filters of jobs: by person, topic, event, status, relay's answer and time.
 
 Decided: what no index finds is looked for among a bounded number of jobs at a time, newest first,
     and the next look goes on below them (``notify.store.outbox.jobs.page``). An index for each question would
@@ -57,9 +57,9 @@ _FIRST_ID = text("""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Which:
+class JobFilter:
     """
-    Which jobs are meant: those to which everything that is given applies; nothing given means all.
+    The jobs to which everything that is given applies; nothing given means all.
 
     ``outcome_reason`` and ``last_code`` are what the last attempt left; ``created_from`` is the first
     instant that counts and ``created_before`` the first that does not. ``topic`` and ``event_key`` mean every email
@@ -83,7 +83,7 @@ class Which:
     @property
     def is_everything(self) -> bool:
         """Whether nothing is given."""
-        return self == Which()
+        return self == JobFilter()
 
     @property
     def is_indexed(self) -> bool:
@@ -91,26 +91,26 @@ class Which:
         return self.status in IN_LANES or any(getattr(self, name) is not None for name in INDEXED)
 
 
-def meant(which: Which) -> ColumnElement[bool]:
-    """Whether a job is one of these."""
-    stated = [_row[name] == wanted for name in SAME if (wanted := getattr(which, name)) is not None]
-    if which.ids is not None:
-        stated.append(_row.id == any_(literal(list(which.ids), ARRAY(BigInteger))))
-    if which.username is not None:
-        stated.append(_tells(_note.username == which.username))
-    if which.topic is not None:
-        stated.append(_tells(_note.event_id.in_(select(events.c.id).where(events.c.topic == which.topic))))
-    if which.event_key is not None:
-        event_id = select(events.c.id).where(events.c.key == which.event_key).scalar_subquery()
+def matches(wanted: JobFilter) -> ColumnElement[bool]:
+    """Whether a job passes the filter."""
+    stated = [_row[name] == value for name in SAME if (value := getattr(wanted, name)) is not None]
+    if wanted.ids is not None:
+        stated.append(_row.id == any_(literal(list(wanted.ids), ARRAY(BigInteger))))
+    if wanted.username is not None:
+        stated.append(_tells(_note.username == wanted.username))
+    if wanted.topic is not None:
+        stated.append(_tells(_note.event_id.in_(select(events.c.id).where(events.c.topic == wanted.topic))))
+    if wanted.event_key is not None:
+        event_id = select(events.c.id).where(events.c.key == wanted.event_key).scalar_subquery()
         stated.append(_tells(_note.event_id == event_id))
-    if which.queue_id is not None:
-        stated.append(func.strpos(_row.relay_reply, which.queue_id) > 0)
-    if which.created_from is not None:
-        stated.append(_row.created_at >= which.created_from)
-    if which.created_before is not None:
-        stated.append(_row.created_at < which.created_before)
-    if which.status is not None:
-        stated.append(_stands(which.status))
+    if wanted.queue_id is not None:
+        stated.append(func.strpos(_row.relay_reply, wanted.queue_id) > 0)
+    if wanted.created_from is not None:
+        stated.append(_row.created_at >= wanted.created_from)
+    if wanted.created_before is not None:
+        stated.append(_row.created_at < wanted.created_before)
+    if wanted.status is not None:
+        stated.append(_has_status(wanted.status))
     return and_(true(), *stated)
 
 
@@ -124,8 +124,8 @@ def first_id_after(connection: Connection, instant: datetime) -> int:
     return connection.scalar(_FIRST_ID, {"instant": instant + DISORDER}) or 0
 
 
-def _stands(status: str) -> ColumnElement[bool]:
-    """Whether a job stands so; what is pending, being sent or dead is found by its work item."""
+def _has_status(status: str) -> ColumnElement[bool]:
+    """Whether a job has this status; what is pending, being sent or dead is found by its work item."""
     if status not in IN_LANES:
         return _row.status == status
     lanes = list(map(int, IN_LANES[status]))
