@@ -23,7 +23,7 @@ from sqlalchemy import select
 from notify.cli.commands import COMMANDS
 from notify.cli.extras import CLI, EXTRA_OF
 from notify.store.database import Database
-from notify.store.tables import events
+from notify.store.tables.emails import events
 from tests.support.servers import in_words
 
 ROOT = Path(__file__).parents[1]

@@ -35,7 +35,7 @@ SCHEMA = """
     COMMENT ON COLUMN notify.people.timezone IS 'IANA time zone; null means UTC.';
     COMMENT ON COLUMN notify.people.is_bot IS 'Bots get no optional emails.';
     COMMENT ON COLUMN notify.people.active IS 'False means has left; gets no emails.';
-    COMMENT ON COLUMN notify.people.undeliverable_email IS 'Address that a relay refused for good; counts only while it is still the person''s address.';
+    COMMENT ON COLUMN notify.people.undeliverable_email IS 'Address that a relay refused for good; void once the person has another.';
     COMMENT ON COLUMN notify.people.undeliverable_at IS 'When the relay refused it; null with undeliverable_email.';
     COMMENT ON COLUMN notify.people.undeliverable_reply IS 'The relay''s words; null with undeliverable_email.';
 
@@ -60,8 +60,8 @@ SCHEMA = """
     COMMENT ON COLUMN notify.change_lists.author IS 'Username of the author; null means unknown. Need not be in people yet.';
     COMMENT ON COLUMN notify.change_lists.state IS 'open, merged or closed.';
     COMMENT ON COLUMN notify.change_lists.state_at IS 'Since when the state is so, by who stated it; null means that nobody has.';
-    COMMENT ON COLUMN notify.change_lists.first_title IS 'The first known title, which the subject keeps; null means that there was no other.';
-    COMMENT ON COLUMN notify.change_lists.first_repository IS 'The first known repository, which the subject keeps; null means that there was no other.';
+    COMMENT ON COLUMN notify.change_lists.first_title IS 'The title before the first change, for the subject; null: never changed.';
+    COMMENT ON COLUMN notify.change_lists.first_repository IS 'The same of the repository; null: never changed.';
 
     CREATE TABLE notify.cl_reviewers (
         topic TEXT NOT NULL,

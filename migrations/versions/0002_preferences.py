@@ -29,8 +29,8 @@ SCHEMA = """
     COMMENT ON COLUMN notify.notification_event_types.description IS 'One sentence for the preferences page.';
     COMMENT ON COLUMN notify.notification_event_types.system_required IS 'True means that nobody can switch it off.';
     COMMENT ON COLUMN notify.notification_event_types.default_enabled IS 'What holds for people who have chosen nothing.';
-    COMMENT ON COLUMN notify.notification_event_types.expires_after IS 'How long after it is written an email of this type is worth sending.';
-    COMMENT ON COLUMN notify.notification_event_types.bundle_within IS 'Later notifications to the same person about the same topic are bundled for this long; null: the deployment''s default, 0: never.';
+    COMMENT ON COLUMN notify.notification_event_types.expires_after IS 'How long an email of this type is worth sending.';
+    COMMENT ON COLUMN notify.notification_event_types.bundle_within IS 'How long notifications are bundled; null: the deployment''s default, 0: never.';
 
     CREATE TABLE notify.user_notification_settings (
         username TEXT NOT NULL,
@@ -62,16 +62,16 @@ SCHEMA = """
     COMMENT ON COLUMN notify.user_notification_settings.username IS 'Whose choice.';
     COMMENT ON COLUMN notify.user_notification_settings.email IS 'Where emails go; null means the directory''s address.';
     COMMENT ON COLUMN notify.user_notification_settings.enabled IS 'The master switch.';
-    COMMENT ON COLUMN notify.user_notification_settings.delivery_mode IS 'realtime: emails go at once; hourly, daily, weekly: together, at that hour.';
-    COMMENT ON COLUMN notify.user_notification_settings.participating IS 'Whether they want emails about change lists on which they have said something.';
+    COMMENT ON COLUMN notify.user_notification_settings.delivery_mode IS 'realtime: at once; hourly, daily, weekly: in a digest.';
+    COMMENT ON COLUMN notify.user_notification_settings.participating IS 'Whether they want emails about what they have commented on.';
     COMMENT ON COLUMN notify.user_notification_settings.own_actions IS 'Whether they want emails about what they do themselves.';
-    COMMENT ON COLUMN notify.user_notification_settings.mentions_pierce_mutes IS 'Whether a mention reaches them on a change list that they have muted.';
-    COMMENT ON COLUMN notify.user_notification_settings.digest_hour IS 'Hour of the daily and the weekly digest, by the person''s clock.';
+    COMMENT ON COLUMN notify.user_notification_settings.mentions_pierce_mutes IS 'Whether a mention reaches them in spite of a mute.';
+    COMMENT ON COLUMN notify.user_notification_settings.digest_hour IS 'Hour of daily and weekly digests, by the person''s clock.';
     COMMENT ON COLUMN notify.user_notification_settings.digest_weekday IS 'ISO weekday of the weekly digest; 1 is Monday.';
     COMMENT ON COLUMN notify.user_notification_settings.timezone IS 'IANA time zone; null means the directory''s.';
-    COMMENT ON COLUMN notify.user_notification_settings.quiet_days IS 'ISO weekdays on which quiet hours begin; null means that there are none.';
+    COMMENT ON COLUMN notify.user_notification_settings.quiet_days IS 'ISO weekdays on which quiet hours begin; null means none.';
     COMMENT ON COLUMN notify.user_notification_settings.quiet_start IS 'When quiet hours begin, by the person''s clock; null with quiet_days.';
-    COMMENT ON COLUMN notify.user_notification_settings.quiet_end IS 'When quiet hours end, the next day if that is before quiet_start; null with quiet_days.';
+    COMMENT ON COLUMN notify.user_notification_settings.quiet_end IS 'When they end, the next day if before quiet_start; null with quiet_days.';
     COMMENT ON COLUMN notify.user_notification_settings.paused_until IS 'No email before this instant but required ones; null means not paused.';
 
     CREATE TABLE notify.user_notification_preferences (

@@ -34,20 +34,20 @@ SCHEMA = """
         CONSTRAINT work_items_reason_check CHECK (octet_length(reason) <= 1024)
     ) WITH (autovacuum_vacuum_scale_factor = 0.01, autovacuum_vacuum_threshold = 10000, autovacuum_analyze_scale_factor = 0.02, autovacuum_vacuum_cost_limit = 1000);
     CREATE INDEX work_items_due ON notify.work_items (stage, lane, due_at, id) WHERE lane >= 0;
-    COMMENT ON INDEX notify.work_items_due IS 'Workers claim what is due, lane by lane; people list what is leased, lapsed or dead.';
+    COMMENT ON INDEX notify.work_items_due IS 'Workers claim what is due, by lane; people list what is leased, lapsed or dead.';
     CREATE INDEX work_items_order ON notify.work_items (stage, order_key, id) WHERE order_key IS NOT NULL AND failures = 0 AND lane < 9;
     COMMENT ON INDEX notify.work_items_order IS 'A claim asks what comes before an item of the same key. What has failed holds up no other.';
     COMMENT ON TABLE notify.work_items IS 'What is to be done: one row from birth to outcome, whatever the stage. Dead items stay until they are retried by hand or pruned.';
     COMMENT ON COLUMN notify.work_items.stage IS 'Which stage works it off: fan_out, deliver.';
     COMMENT ON COLUMN notify.work_items.id IS 'Id of the row in the stage''s own table: an event, an email job.';
-    COMMENT ON COLUMN notify.work_items.lane IS '0 urgent, 1 normal, 2 bulk, claimed in that order; 4 lapsed, claimed alone; 8 leased; 9 dead.';
-    COMMENT ON COLUMN notify.work_items.due_at IS 'Nobody may claim it before this instant. Leased: when the lease ends; dead: when it died.';
-    COMMENT ON COLUMN notify.work_items.attempt IS 'Rises by one at every claim and never falls; (stage, id, attempt) names one attempt for ever.';
+    COMMENT ON COLUMN notify.work_items.lane IS '0 urgent, 1 normal, 2 bulk, in that order; 4 lapsed, alone; 8 leased; 9 dead.';
+    COMMENT ON COLUMN notify.work_items.due_at IS 'Not before this instant; leased: when the lease ends; dead: when it died.';
+    COMMENT ON COLUMN notify.work_items.attempt IS 'Rises at every claim, never falls; (stage, id, attempt) is unique for ever.';
     COMMENT ON COLUMN notify.work_items.failures IS 'Attempts that ended in: no, later.';
     COMMENT ON COLUMN notify.work_items.max_failures IS 'Retry budget; the failure that reaches it ends the item.';
-    COMMENT ON COLUMN notify.work_items.lapses IS 'Leases that ran out with no outcome recorded; the third ends the item.';
+    COMMENT ON COLUMN notify.work_items.lapses IS 'Leases that ran out with no outcome; the third ends the item.';
     COMMENT ON COLUMN notify.work_items.leased_by IS 'Worker process that claimed it last; null before the first claim.';
-    COMMENT ON COLUMN notify.work_items.order_key IS 'Items of one key are worked on in the order of their ids, by one worker at a time; null: in any.';
+    COMMENT ON COLUMN notify.work_items.order_key IS 'Items of one key are worked on one at a time, by id; null: in any order.';
     COMMENT ON COLUMN notify.work_items.reason IS 'Why the last attempt failed, or why it is dead; null: none has failed.';
 
     CREATE TABLE notify.events (
@@ -80,13 +80,13 @@ SCHEMA = """
     COMMENT ON COLUMN notify.events.topic IS 'The change list it happened on.';
     COMMENT ON COLUMN notify.events.actor IS 'Username of who did it.';
     COMMENT ON COLUMN notify.events.occurred_at IS 'When it happened, by the producer.';
-    COMMENT ON COLUMN notify.events.payload IS 'What the type carries besides: for cl.comment.created the comment.';
+    COMMENT ON COLUMN notify.events.payload IS 'What the type carries: for cl.comment.created the comment.';
     COMMENT ON COLUMN notify.events.status IS 'pending, done or dead; who works on it is in work_items.';
     COMMENT ON COLUMN notify.events.created_at IS 'When it was received.';
     COMMENT ON COLUMN notify.events.finished_at IS 'When it was fanned out or died; null before.';
-    COMMENT ON COLUMN notify.events.traceparent IS 'Trace in which the producer emitted it (W3C Trace Context, version 00); null: in none.';
+    COMMENT ON COLUMN notify.events.traceparent IS 'The producer''s trace (W3C Trace Context, version 00); null: none.';
     COMMENT ON COLUMN notify.events.emptied_at IS 'When the words it carried were deleted; null: it has them still.';
-    COMMENT ON COLUMN notify.events.key_hash IS 'Digest of each field that the producer stated, to tell the same event from another with its key; null: not known.';
+    COMMENT ON COLUMN notify.events.key_hash IS 'Digest of each stated field: two events of one key differ by it; null: not known.';
 
     CREATE TABLE notify.email_jobs (
         id BIGINT GENERATED ALWAYS AS IDENTITY,
@@ -132,16 +132,16 @@ SCHEMA = """
     COMMENT ON COLUMN notify.email_jobs.message_id IS 'Message-ID without brackets, the same at every attempt.';
     COMMENT ON COLUMN notify.email_jobs.status IS 'pending, or how it ended; who is sending it is in work_items.';
     COMMENT ON COLUMN notify.email_jobs.attempts IS 'How many attempts were begun when it ended last; 0: it never has.';
-    COMMENT ON COLUMN notify.email_jobs.lapses IS 'How many workers had vanished with it when it ended last; 0: it never has.';
-    COMMENT ON COLUMN notify.email_jobs.expires_at IS 'After this instant the email is not worth sending.';
-    COMMENT ON COLUMN notify.email_jobs.deferred_by IS 'What the email waits or has waited for: hourly, daily, weekly (a digest), quiet_hours, pause; null: nothing.';
+    COMMENT ON COLUMN notify.email_jobs.lapses IS 'How many leases had run out when it ended last; 0: it never has.';
+    COMMENT ON COLUMN notify.email_jobs.expires_at IS 'From then on it is not worth sending.';
+    COMMENT ON COLUMN notify.email_jobs.deferred_by IS 'Why it waits or waited: hourly, daily, weekly, quiet_hours, pause; null: not.';
     COMMENT ON COLUMN notify.email_jobs.outcome_reason IS 'Why skipped, dead or cancelled, or why the last attempt failed; null before.';
     COMMENT ON COLUMN notify.email_jobs.last_code IS 'SMTP reply code of the last attempt; null if there was no reply.';
     COMMENT ON COLUMN notify.email_jobs.last_enhanced_code IS 'RFC 3463 code of the last attempt; null if there was none.';
     COMMENT ON COLUMN notify.email_jobs.last_error IS 'The relay''s words at the last attempt that failed; never a credential.';
     COMMENT ON COLUMN notify.email_jobs.relay_reply IS 'The relay''s words when it took the email; null unless sent.';
     COMMENT ON COLUMN notify.email_jobs.relay IS 'host:port of the relay that took the email; null unless sent.';
-    COMMENT ON COLUMN notify.email_jobs.sent_in_ms IS 'How long the attempt took that the relay ended with yes, from its first word; null unless sent.';
+    COMMENT ON COLUMN notify.email_jobs.sent_in_ms IS 'How long the attempt took that sent it, in milliseconds; null unless sent.';
     COMMENT ON COLUMN notify.email_jobs.replay_of IS 'The job whose notifications this one repeats by hand; null: it has its own.';
     COMMENT ON COLUMN notify.email_jobs.created_at IS 'When the fan-out wrote it.';
     COMMENT ON COLUMN notify.email_jobs.finished_at IS 'When it reached its final status; null before.';
@@ -166,7 +166,7 @@ SCHEMA = """
     CREATE INDEX notifications_person ON notify.notifications (username, id);
     COMMENT ON INDEX notify.notifications_person IS 'People ask what somebody was told of, newest first.';
     CREATE INDEX notifications_email ON notify.notifications (email_job_id);
-    COMMENT ON INDEX notify.notifications_email IS 'The delivery asks what an email tells of; deleting an email deletes that.';
+    COMMENT ON INDEX notify.notifications_email IS 'The delivery asks what an email tells of; so does its deletion.';
     COMMENT ON TABLE notify.notifications IS 'One row for each person whom an event concerned: told, or not, and why.';
     COMMENT ON COLUMN notify.notifications.id IS 'Ascending number of the row.';
     COMMENT ON COLUMN notify.notifications.event_id IS 'What happened.';
@@ -188,9 +188,9 @@ SCHEMA = """
     COMMENT ON TABLE notify.bundles IS 'The open email of a person and topic, or of all that is deferred until one instant. Whoever writes such a notification locks the row first.';
     COMMENT ON COLUMN notify.bundles.username IS 'To whom.';
     COMMENT ON COLUMN notify.bundles.topic IS 'About what; empty: about anything, deferred until an instant.';
-    COMMENT ON COLUMN notify.bundles.deferred_until IS 'Until when these are deferred; -infinity: they are not.';
+    COMMENT ON COLUMN notify.bundles.deferred_until IS 'Until when; -infinity: not deferred.';
     COMMENT ON COLUMN notify.bundles.last_at IS 'When the last email left, or will leave.';
-    COMMENT ON COLUMN notify.bundles.email_job_id IS 'The email that others join while nobody has claimed it; null: none. May be gone.';
+    COMMENT ON COLUMN notify.bundles.email_job_id IS 'The email that others join until it is claimed; null: none. May be gone.';
 
     CREATE TABLE notify.email_attempts (
         id BIGINT GENERATED ALWAYS AS IDENTITY,
@@ -210,7 +210,7 @@ SCHEMA = """
         CONSTRAINT email_attempts_job_id_fkey FOREIGN KEY(job_id) REFERENCES notify.email_jobs (id) ON DELETE CASCADE
     ) WITH (autovacuum_vacuum_scale_factor = 0.05);
     CREATE INDEX email_attempts_job ON notify.email_attempts (job_id, id);
-    COMMENT ON INDEX notify.email_attempts_job IS 'People ask for the attempts of an email; deleting an email deletes them.';
+    COMMENT ON INDEX notify.email_attempts_job IS 'People ask for the attempts of an email; so does its deletion.';
     COMMENT ON TABLE notify.email_attempts IS 'Every attempt that did not end in sent; append-only.';
     COMMENT ON COLUMN notify.email_attempts.id IS 'Ascending number of the row.';
     COMMENT ON COLUMN notify.email_attempts.job_id IS 'The job that was attempted.';
@@ -222,7 +222,7 @@ SCHEMA = """
     COMMENT ON COLUMN notify.email_attempts.text IS 'The relay''s words, at most 1 KiB; never a credential.';
     COMMENT ON COLUMN notify.email_attempts.verdict IS 'retry, dead, skipped, expired or released, then the reason.';
     COMMENT ON COLUMN notify.email_attempts.relay IS 'host:port of the relay; null if none was asked.';
-    COMMENT ON COLUMN notify.email_attempts.took_ms IS 'How long the attempt took, from its first word to its end; null if no email was written.';
+    COMMENT ON COLUMN notify.email_attempts.took_ms IS 'How long the attempt took, in milliseconds; null if no email was written.';
 """
 
 

@@ -39,9 +39,9 @@ SCHEMA = """
     COMMENT ON COLUMN notify.smtp_relays.reason IS 'Why it opened: relay, configuration; null while it never did.';
     COMMENT ON COLUMN notify.smtp_relays.last_error IS 'The relay''s words at the last failure; never a credential.';
     COMMENT ON COLUMN notify.smtp_relays.changed_at IS 'When the state changed last.';
-    COMMENT ON COLUMN notify.smtp_relays.muted_at IS 'When somebody muted it: whatever its state, no email is claimed; null while it is not muted.';
+    COMMENT ON COLUMN notify.smtp_relays.muted_at IS 'When somebody muted it: nothing is claimed; null while it is not muted.';
     COMMENT ON COLUMN notify.smtp_relays.muted_because IS 'Why, in their words; null if they gave none.';
-    COMMENT ON COLUMN notify.smtp_relays.suspects IS 'Digests of the recipients refused for policy since the relay took an email last; three say that it is about us.';
+    COMMENT ON COLUMN notify.smtp_relays.suspects IS 'Digests of the recipients refused for policy since the last success.';
 
     CREATE TABLE notify.rate_buckets (
         bucket TEXT NOT NULL,

@@ -24,7 +24,7 @@ SCHEMA = """
     COMMENT ON COLUMN notify.delivery_stats.minute IS 'Start of the minute.';
     COMMENT ON COLUMN notify.delivery_stats.worker IS 'Worker process.';
     COMMENT ON COLUMN notify.delivery_stats.event_type IS 'Event type of the emails.';
-    COMMENT ON COLUMN notify.delivery_stats.outcome IS 'sent, retry, dead, …, late_success, duplicate_sent, lease_lost; besides them ambiguous and lapse.';
+    COMMENT ON COLUMN notify.delivery_stats.outcome IS 'sent, retry, dead, …, late_success, duplicate_sent, lease_lost, ambiguous, lapse.';
     COMMENT ON COLUMN notify.delivery_stats.count IS 'How many.';
 
     CREATE TABLE notify.delivery_totals (

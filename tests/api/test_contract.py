@@ -24,7 +24,8 @@ from notify.channels.links import SignedLinks
 from notify.domain.events import COMMENT_CREATED
 from notify.store.database import Database
 from notify.store.directory.tokens import Scope
-from notify.store.tables import api_tokens, metadata, notification_event_types
+from notify.store.tables import metadata
+from notify.store.tables.people import api_tokens, notification_event_types
 from tests.support.callers import Person, Program
 from tests.support.office import Office, comment
 

@@ -10,7 +10,8 @@ from sqlalchemy import func, select
 from notify.domain.stages import FAN_OUT
 from notify.store.database import Database
 from notify.store.directory.tokens import Scope
-from notify.store.tables import change_lists, events
+from notify.store.tables.emails import events
+from notify.store.tables.people import change_lists
 from tests.support.callers import Program, Rings
 
 EVENT: dict[str, Any] = {

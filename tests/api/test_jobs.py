@@ -17,7 +17,7 @@ from notify.store.directory import directory
 from notify.store.directory.tokens import Scope
 from notify.store.outbox import jobs
 from notify.store.outbox.jobs import JobView
-from notify.store.tables import email_attempts, email_jobs
+from notify.store.tables.emails import email_attempts, email_jobs
 from tests.support import rows
 from tests.support.callers import Person as PersonHeaders
 from tests.support.callers import Program, Rings

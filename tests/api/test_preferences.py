@@ -14,7 +14,7 @@ from notify.intake.triggers import TRIGGERS
 from notify.store.database import Database
 from notify.store.directory import directory
 from notify.store.directory.directory import Undeliverable
-from notify.store.tables import notification_event_types, people, user_notification_preferences
+from notify.store.tables.people import notification_event_types, people, user_notification_preferences
 from tests.support.callers import Person as Headers
 from tests.support.office import Office
 

@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import Column, Connection, Table, TextClause, delete, insert, select, text
 
 from notify.store.database import Database
-from notify.store.tables import email_jobs, notifications, work_items
+from notify.store.tables.emails import email_jobs, notifications, work_items
 from tests.benchmarks.tidy import vacuum
 
 ROWS_AT_ONCE = 100_000

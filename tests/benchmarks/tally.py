@@ -7,7 +7,7 @@ from datetime import datetime
 from sqlalchemy import func, select
 
 from notify.store.database import Database
-from notify.store.tables import email_jobs
+from notify.store.tables.emails import email_jobs
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,7 +14,7 @@ from notify.domain.claims import Lane
 from notify.domain.stages import DELIVER
 from notify.store.database import Database
 from notify.store.operations import relays
-from notify.store.tables import email_jobs
+from notify.store.tables.emails import email_jobs
 from tests.benchmarks import steps
 from tests.benchmarks.crew import ROOT, RelayIsMuted, busy, hold, let_go
 from tests.benchmarks.meter import proportional_bytes

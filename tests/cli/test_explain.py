@@ -11,7 +11,8 @@ from notify.domain.preferences import Person
 from notify.store.database import Database
 from notify.store.directory import directory, preferences
 from notify.store.directory.preferences import Settings
-from notify.store.tables import cl_reviewers, events
+from notify.store.tables.emails import events
+from notify.store.tables.people import cl_reviewers
 from tests.cli.conftest import Notify
 from tests.support import rows
 from tests.support.office import Office

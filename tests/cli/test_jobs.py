@@ -11,7 +11,7 @@ from notify.cli.job_actions import NoSuchJob, NothingAsked
 from notify.delivery.by_hand import PAGE
 from notify.store.database import Database
 from notify.store.outbox import jobs
-from notify.store.tables import email_jobs
+from notify.store.tables.emails import email_jobs
 from tests.cli.conftest import Notify
 from tests.support import rows
 from tests.support.office import Office

@@ -14,7 +14,7 @@ from notify.intake.receive import receive
 from notify.intake.schema import parse
 from notify.store.database import AWAY, Database
 from notify.store.directory import directory
-from notify.store.tables import email_jobs
+from notify.store.tables.emails import email_jobs
 from tests.cli.conftest import Notify
 from tests.support.defaults import DEFAULTS, defaults
 from tests.support.office import Office, comment

@@ -4,7 +4,7 @@ import pytest
 
 from notify.store.database import Database
 from notify.store.operations import upkeep
-from notify.store.tables import email_jobs
+from notify.store.tables.emails import email_jobs
 from tests.cli.conftest import Notify
 from tests.support import rows
 

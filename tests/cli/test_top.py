@@ -20,7 +20,7 @@ from notify.cli.top_screen import OutboxState, screen
 from notify.domain.stages import DELIVER
 from notify.store.database import Database
 from notify.store.operations.gauges import Gauges
-from notify.store.tables import email_attempts
+from notify.store.tables.emails import email_attempts
 from tests.cli.conftest import Notify
 from tests.support import rows
 from tests.support.office import Office

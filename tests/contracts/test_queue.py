@@ -14,7 +14,7 @@ from notify.domain.stages import DELIVER, FAN_OUT
 from notify.store.database import Database
 from notify.store.outbox import items
 from notify.store.outbox.items import Ending, Outlook
-from notify.store.tables import work_items
+from notify.store.tables.emails import work_items
 from tests.support import rows
 from tests.support.race import all_at_once
 from tests.support.statements import statements

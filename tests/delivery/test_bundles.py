@@ -27,7 +27,7 @@ from notify.store.outbox import bundles, by_hand, items, jobs, outbox
 from notify.store.outbox.by_hand import Action
 from notify.store.outbox.job_filter import JobFilter
 from notify.store.outbox.jobs import JobView
-from notify.store.tables import notification_event_types
+from notify.store.tables.people import notification_event_types
 from tests.support import rows
 from tests.support.office import Office, comment
 from tests.support.race import all_at_once, blocked_session, meanwhile

@@ -14,7 +14,7 @@ from notify.store.outbox import jobs, outbox
 from notify.store.outbox.by_hand import Action, Page
 from notify.store.outbox.job_filter import JobFilter
 from notify.store.outbox.outbox import Ending
-from notify.store.tables import email_jobs, work_items
+from notify.store.tables.emails import email_jobs, work_items
 from tests.support import rows
 from tests.support.race import blocked_session, meanwhile
 

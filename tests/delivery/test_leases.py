@@ -12,7 +12,7 @@ from notify.domain.outcomes import POISON
 from notify.domain.stages import DELIVER
 from notify.store.database import Database
 from notify.store.outbox import jobs
-from notify.store.tables import email_jobs, work_items
+from notify.store.tables.emails import email_jobs, work_items
 from tests.support import rows
 from tests.support.office import Office, many
 from tests.support.smtp import ScriptedRelay

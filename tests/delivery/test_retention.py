@@ -7,7 +7,7 @@ from notify.delivery.retention import Pruned, Pruning
 from notify.domain.retention import Kept
 from notify.store.database import Database
 from notify.store.operations import upkeep
-from notify.store.tables import email_jobs, events, notifications
+from notify.store.tables.emails import email_jobs, events, notifications
 from tests.support import rows
 
 KEPT = Kept()

@@ -15,7 +15,8 @@ from sqlalchemy.orm import Session, scoped_session, sessionmaker
 import notify
 from notify.domain.stages import FAN_OUT
 from notify.store.database import Caller, Database
-from notify.store.tables import cl_reviewers, events
+from notify.store.tables.emails import events
+from notify.store.tables.people import cl_reviewers
 from notify.wiring import process_doorbell
 from tests.support import applications, rows
 from tests.support.applications import driver

@@ -25,7 +25,8 @@ from notify.intake.schema import parse
 from notify.store.database import Database
 from notify.store.directory import directory, preferences
 from notify.store.outbox import items, jobs
-from notify.store.tables import email_jobs, events, notification_event_types, notifications, people, work_items
+from notify.store.tables.emails import email_jobs, events, notifications, work_items
+from notify.store.tables.people import notification_event_types, people
 from notify.work.stage import BatchStage
 from tests.support import rows
 from tests.support.race import all_at_once, blocked_session, meanwhile

@@ -16,7 +16,8 @@ from notify.intake.schema import EventIn, parse
 from notify.store.database import Caller, Database, runner
 from notify.store.directory import directory
 from notify.store.outbox.events import Receipt
-from notify.store.tables import change_lists, cl_reviewers, events, notification_event_types
+from notify.store.tables.emails import events
+from notify.store.tables.people import change_lists, cl_reviewers, notification_event_types
 from tests.support import applications, rows
 from tests.support.race import blocked_session, meanwhile
 from tests.support.servers import in_words

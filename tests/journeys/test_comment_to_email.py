@@ -14,7 +14,7 @@ from sqlalchemy import update
 import notify
 from notify import wiring
 from notify.embedded.completion import plain
-from notify.store.tables import notification_event_types
+from notify.store.tables.people import notification_event_types
 from tests.journeys.conftest import System, comment
 from tests.support import servers
 from tests.support.wait import until

@@ -10,26 +10,24 @@ from psycopg.errors import CheckViolation, ForeignKeyViolation, NotNullViolation
 from sqlalchemy import Connection, Table, func, insert, text
 from sqlalchemy.exc import DatabaseError
 
-from notify.store.tables import (
-    api_tokens,
-    change_lists,
-    cl_reviewers,
+from notify.store.tables.emails import email_attempts, email_jobs, events, notifications, work_items
+from notify.store.tables.operations import (
     delivery_stats,
     delivery_totals,
-    email_attempts,
-    email_jobs,
-    events,
-    notification_event_types,
-    notifications,
-    people,
     process_totals,
     rate_buckets,
     relay_shares,
     smtp_relays,
+)
+from notify.store.tables.people import (
+    api_tokens,
+    change_lists,
+    cl_reviewers,
+    notification_event_types,
+    people,
     topic_preferences,
     user_notification_preferences,
     user_notification_settings,
-    work_items,
 )
 from tests.support import rows
 

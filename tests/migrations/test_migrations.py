@@ -21,7 +21,8 @@ from notify.intake.triggers import TRIGGERS
 from notify.resources import folder
 from notify.store.database import Database
 from notify.store.operations import migrate
-from notify.store.tables import SCHEMA, SERVES, metadata, notification_event_types
+from notify.store.tables import SCHEMA, SERVES, metadata
+from notify.store.tables.people import notification_event_types
 from tests.support.race import all_at_once, blocked_session, meanwhile
 from tests.support.schema_catalog import described
 

@@ -20,7 +20,8 @@ from notify.domain.stages import DELIVER
 from notify.store.database import Database
 from notify.store.outbox import items, outbox
 from notify.store.outbox.outbox import Ending
-from notify.store.tables import delivery_stats, email_attempts, email_jobs, work_items
+from notify.store.tables.emails import email_attempts, email_jobs, work_items
+from notify.store.tables.operations import delivery_stats
 from tests.model.model import LATER, LIFE, MINUTE, SENT, Report, Row, Table, Try
 from tests.model.schedules import every_order
 from tests.model.test_lifecycle import LETTERS

@@ -35,8 +35,9 @@ from notify.store.database import Database
 from notify.store.directory import directory
 from notify.store.outbox import events, items, jobs, notifications, outbox
 from notify.store.outbox.outbox import Ending
-from notify.store.tables import delivery_stats, email_attempts, email_jobs, work_items
-from notify.store.tables import notifications as notification_rows
+from notify.store.tables.emails import email_attempts, email_jobs, work_items
+from notify.store.tables.emails import notifications as notification_rows
+from notify.store.tables.operations import delivery_stats
 from tests.model.model import (
     BACK,
     DONE,

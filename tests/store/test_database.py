@@ -9,7 +9,7 @@ from sqlalchemy.exc import DBAPIError
 
 from notify.domain.errors import UnsupportedConnection
 from notify.store.database import AWAY, Database, runner
-from notify.store.tables import people
+from notify.store.tables.people import people
 from notify.store.urls import with_our_driver
 from tests.support.servers import in_words
 

@@ -11,7 +11,7 @@ from notify.domain.claims import Lane
 from notify.domain.events import COMMENT_CREATED
 from notify.domain.stages import DELIVER, FAN_OUT
 from notify.store.database import Database
-from notify.store.tables import email_jobs, events, notifications, work_items
+from notify.store.tables.emails import email_jobs, events, notifications, work_items
 
 FINAL_EVENT = ("done", "dead")
 FINAL_JOB = ("sent", "skipped", "dead", "expired", "cancelled")

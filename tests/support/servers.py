@@ -10,7 +10,8 @@ from sqlalchemy import URL, Connection, create_engine, delete, insert, make_url,
 
 from notify.embedded.postgres import PostgresServer
 from notify.embedded.valkey import ValkeyServer
-from notify.store.tables import metadata, notification_event_types
+from notify.store.tables import metadata
+from notify.store.tables.people import notification_event_types
 from notify.store.urls import with_our_driver
 
 HIGHEST_BROKER_DATABASE = 15

@@ -17,7 +17,7 @@ from notify.store.database import Database
 from notify.store.directory import directory, preferences
 from notify.store.directory.directory import Undeliverable
 from notify.store.directory.tokens import Scope
-from notify.store.tables import notification_event_types, people
+from notify.store.tables.people import notification_event_types, people
 from notify.web.preferences_page import OPTIONS
 from tests.support.callers import Person as Headers
 from tests.support.callers import Program

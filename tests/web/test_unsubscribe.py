@@ -16,7 +16,7 @@ from notify.http.context import Context
 from notify.settings import Settings
 from notify.store.database import Database
 from notify.store.directory import directory, preferences
-from notify.store.tables import notification_event_types
+from notify.store.tables.people import notification_event_types
 from tests.support.in_process import InProcess
 
 ONE_CLICK = {"List-Unsubscribe": "One-Click"}

@@ -7,7 +7,7 @@ from sqlalchemy import select
 from structlog.testing import capture_logs
 
 from notify.store.database import Database
-from notify.store.tables import events
+from notify.store.tables.emails import events
 from notify.worker.bootstrap import Runtime
 from tests.benchmarks.place import settings
 from tests.support.office import comment

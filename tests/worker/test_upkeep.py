@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 import pytest
 
 from notify.store.database import Database
-from notify.store.tables import email_jobs
+from notify.store.tables.emails import email_jobs
 from notify.worker.bootstrap import Runtime
 from tests.benchmarks.place import settings
 from tests.support import rows

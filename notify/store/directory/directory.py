@@ -25,7 +25,8 @@ from sqlalchemy.dialects.postgresql import ARRAY, insert
 
 from notify.domain.events import ChangeList
 from notify.domain.preferences import Person
-from notify.store import tables
+from notify.store.tables import people as tables
+from notify.store.tables.emails import notifications
 
 PERSON = (
     tables.people.c.username,
@@ -78,7 +79,7 @@ _OF_PEOPLE = (
     tables.user_notification_settings,
     tables.user_notification_preferences,
     tables.topic_preferences,
-    tables.notifications,
+    notifications,
 )
 
 _PEOPLE = select(*PERSON).where(tables.people.c.username == any_(bindparam("usernames", type_=ARRAY(Text))))

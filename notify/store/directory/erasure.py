@@ -14,16 +14,12 @@ from sqlalchemy import Connection, Table, Text, cast, delete, exists, func, lite
 
 from notify.domain.statuses import JobStatus
 from notify.store.operations.upkeep import EMPTY, is_awaited
-from notify.store.tables import (
-    bundles,
+from notify.store.tables.emails import bundles, email_attempts, email_jobs, events, notifications
+from notify.store.tables.operations import smtp_relays
+from notify.store.tables.people import (
     change_lists,
     cl_reviewers,
-    email_attempts,
-    email_jobs,
-    events,
-    notifications,
     people,
-    smtp_relays,
     topic_preferences,
     user_notification_preferences,
     user_notification_settings,

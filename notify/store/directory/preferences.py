@@ -25,7 +25,7 @@ from sqlalchemy.dialects.postgresql import ARRAY, insert
 
 from notify.domain.preferences import NO_CHOICES, Choices, EventType
 from notify.domain.schedule import AT_ONCE, Mode, QuietHours, Schedule
-from notify.store.tables import (
+from notify.store.tables.people import (
     notification_event_types,
     topic_preferences,
     user_notification_preferences,

@@ -9,7 +9,7 @@ from secrets import token_urlsafe
 
 from sqlalchemy import Connection, false, func, insert, select, update
 
-from notify.store.tables import api_tokens
+from notify.store.tables.people import api_tokens
 
 PREFIX = "ntf_"
 RANDOM_BYTES = 32

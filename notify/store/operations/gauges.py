@@ -33,7 +33,9 @@ from notify.domain.claims import WAITING, Lane
 from notify.domain.stages import DELIVER
 from notify.domain.statuses import JobStatus
 from notify.domain.waves import WINDOW, Deaths, Ended
-from notify.store.tables import IN_A_LANE, delivery_stats, people, user_notification_settings, work_items
+from notify.store.tables.emails import IN_A_LANE, work_items
+from notify.store.tables.operations import delivery_stats
+from notify.store.tables.people import people, user_notification_settings
 
 MOST = 100_000
 NEWEST = 1_000

@@ -25,7 +25,8 @@ from sqlalchemy.dialects.postgresql import ARRAY, aggregate_order_by
 from notify.domain.claims import Lane
 from notify.domain.stages import DELIVER, FAN_OUT
 from notify.domain.statuses import Verdict
-from notify.store.tables import IN_A_LANE, delivery_stats, email_attempts, work_items
+from notify.store.tables.emails import IN_A_LANE, email_attempts, work_items
+from notify.store.tables.operations import delivery_stats
 
 MINUTES = 5
 # Tries are few when all is well; when it is not, the newest thousand say enough.

@@ -16,7 +16,7 @@ from sqlalchemy.dialects.postgresql import Insert, insert
 
 from notify.domain.measures import Measure
 from notify.store.records import records
-from notify.store.tables import process_totals
+from notify.store.tables.operations import process_totals
 
 GONE = UUID(int=0)
 SILENT = timedelta(hours=1)

@@ -8,7 +8,7 @@ from sqlalchemy.dialects.postgresql import insert
 
 from notify.domain.rates import Bucket
 from notify.store.records import after, records
-from notify.store.tables import rate_buckets
+from notify.store.tables.operations import rate_buckets
 
 _row = rate_buckets.c
 _NAMES = bindparam("names", type_=ARRAY(Text))

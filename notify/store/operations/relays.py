@@ -13,7 +13,7 @@ from sqlalchemy import Connection, case, func, literal, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from notify.store.records import after
-from notify.store.tables import smtp_relays
+from notify.store.tables.operations import smtp_relays
 
 CLOSED = "closed"
 OPEN = "open"

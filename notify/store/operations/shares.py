@@ -8,7 +8,7 @@ from sqlalchemy import Connection, delete, func, select
 from sqlalchemy.dialects.postgresql import insert
 
 from notify.domain.shares import Claimant, share
-from notify.store.tables import relay_shares
+from notify.store.tables.operations import relay_shares
 
 _row = relay_shares.c
 

@@ -16,7 +16,7 @@ from sqlalchemy import Connection, DateTime, Integer, Text, Uuid, bindparam, fun
 from sqlalchemy.dialects.postgresql import insert
 
 from notify.store.records import records
-from notify.store.tables import delivery_stats, delivery_totals
+from notify.store.tables.operations import delivery_stats, delivery_totals
 
 # Longer than any transaction that counts can last.
 SETTLED = timedelta(minutes=15)

@@ -38,7 +38,8 @@ from notify.domain.retention import Kept
 from notify.domain.stages import DELIVER, FAN_OUT
 from notify.domain.statuses import JobStatus
 from notify.store.operations import stats
-from notify.store.tables import delivery_stats, email_jobs, events, notifications, work_items
+from notify.store.tables.emails import email_jobs, events, notifications, work_items
+from notify.store.tables.operations import delivery_stats
 
 EMPTY: dict[str, object] = {}
 TURN = literal(0x7072756E65, BigInteger)

@@ -30,7 +30,7 @@ from notify.domain.stages import DELIVER
 from notify.domain.statuses import JobStatus
 from notify.store.outbox import items
 from notify.store.records import records
-from notify.store.tables import bundles, email_jobs, notifications, work_items
+from notify.store.tables.emails import bundles, email_jobs, notifications, work_items
 
 KEPT = timedelta(days=2)
 

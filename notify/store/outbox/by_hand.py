@@ -39,7 +39,7 @@ from notify.domain.stages import DELIVER
 from notify.domain.statuses import JobStatus
 from notify.store.outbox.job_filter import JobFilter, matches
 from notify.store.outbox.notifications import MAX_FAILURES, end_of_life, is_required, of_email
-from notify.store.tables import email_jobs, events, notifications, work_items
+from notify.store.tables.emails import email_jobs, events, notifications, work_items
 
 REVIVABLE = (JobStatus.PENDING, JobStatus.DEAD, JobStatus.EXPIRED, JobStatus.CANCELLED)
 REPLAYABLE = (JobStatus.SENT, JobStatus.DEAD, JobStatus.EXPIRED, JobStatus.CANCELLED)

@@ -39,7 +39,8 @@ from notify.store.database import Run
 from notify.store.outbox import items
 from notify.store.outbox.items import Attempt, Ending
 from notify.store.records import records
-from notify.store.tables import change_lists, cl_reviewers, events, first_known, notification_event_types, work_items
+from notify.store.tables.emails import events, work_items
+from notify.store.tables.people import change_lists, cl_reviewers, first_known, notification_event_types
 
 OPEN = "open"
 FINALITY = (OPEN, "closed", "merged")

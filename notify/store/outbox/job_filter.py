@@ -31,7 +31,7 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from notify.domain.claims import WAITING, Lane
 from notify.domain.stages import DELIVER
 from notify.domain.statuses import JobStatus
-from notify.store.tables import IN_A_LANE, email_jobs, events, notifications, work_items
+from notify.store.tables.emails import IN_A_LANE, email_jobs, events, notifications, work_items
 
 SAME = ("username", "message_id", "outcome_reason", "last_code", "to_email")
 INDEXED = ("ids", "username", "topic", "event_key", "message_id")

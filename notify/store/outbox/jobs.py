@@ -19,7 +19,7 @@ from notify.store.outbox import by_hand
 from notify.store.outbox.by_hand import Action
 from notify.store.outbox.job_filter import JobFilter, first_id_after, first_id_since, matches
 from notify.store.outbox.notifications import MAX_FAILURES, SKIPPED, of_email
-from notify.store.tables import email_attempts, email_jobs, events, notifications, work_items
+from notify.store.tables.emails import email_attempts, email_jobs, events, notifications, work_items
 
 # Jobs that a question without an index reads at most: some 50 ms.
 SPAN = 100_000

@@ -26,7 +26,8 @@ from notify.domain.errors import NotifyError
 from notify.domain.stages import DELIVER
 from notify.store.outbox.bundles import REMEMBER, Changed, noted
 from notify.store.records import records
-from notify.store.tables import email_jobs, notification_event_types, notifications
+from notify.store.tables.emails import email_jobs, notifications
+from notify.store.tables.people import notification_event_types
 
 LIFE = timedelta(hours=72)
 MAX_FAILURES = 12

@@ -37,7 +37,7 @@ from notify.store.outbox import facts, items, sent
 from notify.store.outbox.items import Attempt
 from notify.store.outbox.notifications import first_type
 from notify.store.records import records
-from notify.store.tables import email_attempts, email_jobs, work_items
+from notify.store.tables.emails import email_attempts, email_jobs, work_items
 
 _row = email_jobs.c
 

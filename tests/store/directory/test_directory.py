@@ -9,7 +9,7 @@ from notify.domain.events import ChangeList
 from notify.domain.preferences import Person
 from notify.store.directory import directory
 from notify.store.directory.directory import Refusal, State, Undeliverable
-from notify.store.tables import cl_reviewers, people
+from notify.store.tables.people import cl_reviewers, people
 
 DANA = Person(
     username="dana",

@@ -12,7 +12,7 @@ from notify.domain.preferences import NO_CHOICES, Choices
 from notify.store.database import Database
 from notify.store.directory import preferences
 from notify.store.directory.preferences import Settings
-from notify.store.tables import topic_preferences, user_notification_preferences, user_notification_settings
+from notify.store.tables.people import topic_preferences, user_notification_preferences, user_notification_settings
 from tests.support.race import blocked_session, meanwhile
 
 

@@ -9,7 +9,7 @@ from sqlalchemy.exc import IntegrityError
 from notify.store.database import Database
 from notify.store.directory import tokens
 from notify.store.directory.tokens import Scope
-from notify.store.tables import api_tokens
+from notify.store.tables.people import api_tokens
 from tests.support.statements import statements
 
 

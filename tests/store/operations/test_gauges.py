@@ -11,7 +11,8 @@ from notify.store.directory import directory
 from notify.store.directory.directory import Undeliverable
 from notify.store.operations import gauges
 from notify.store.operations.gauges import Gauges
-from notify.store.tables import delivery_stats, people
+from notify.store.tables.operations import delivery_stats
+from notify.store.tables.people import people
 from notify.wiring import STAGE_NAMES
 from tests.support import rows
 from tests.support.rows import ago, ended

@@ -8,7 +8,7 @@ from notify.domain.measures import Measure, Role
 from notify.store.database import Database
 from notify.store.operations import process_totals
 from notify.store.operations.process_totals import Total
-from notify.store.tables import process_totals as table
+from notify.store.tables.operations import process_totals as table
 from tests.support.rows import ago
 
 ONE, OTHER = UUID(int=1), UUID(int=2)

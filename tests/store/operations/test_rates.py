@@ -11,7 +11,7 @@ from sqlalchemy.exc import OperationalError
 from notify.domain.rates import Bucket, Rate
 from notify.store.database import Database
 from notify.store.operations import rates
-from notify.store.tables import rate_buckets
+from notify.store.tables.operations import rate_buckets
 
 NAMES = ["relay mx:25", "domain example.com"]
 HOUR = timedelta(hours=1)

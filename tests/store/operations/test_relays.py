@@ -9,7 +9,7 @@ from sqlalchemy import ColumnElement, Connection, Text, func, literal_column, se
 from notify.store.database import Database
 from notify.store.operations import relays
 from notify.store.operations.relays import BreakerState
-from notify.store.tables import smtp_relays
+from notify.store.tables.operations import smtp_relays
 from tests.support import rows
 from tests.support.race import blocked_session, meanwhile
 

@@ -8,7 +8,7 @@ from sqlalchemy import func, select, update
 from notify.domain.retention import Kept
 from notify.store.database import Database
 from notify.store.operations import stats, upkeep
-from notify.store.tables import delivery_stats
+from notify.store.tables.operations import delivery_stats
 from tests.support.race import blocked_session, meanwhile
 from tests.support.statements import statements
 

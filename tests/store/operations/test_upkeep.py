@@ -13,7 +13,8 @@ from notify.store.database import Database
 from notify.store.operations import upkeep
 from notify.store.operations.upkeep import Batch, Old
 from notify.store.outbox import jobs
-from notify.store.tables import delivery_stats, email_attempts, email_jobs, events, notifications
+from notify.store.tables.emails import email_attempts, email_jobs, events, notifications
+from notify.store.tables.operations import delivery_stats
 from tests.support import rows
 from tests.support.wait import until
 

@@ -11,7 +11,7 @@ from notify.domain.retention import Kept
 from notify.store.database import Database
 from notify.store.operations import upkeep
 from notify.store.operations.migrate import upgrade
-from notify.store.tables import email_jobs, notifications
+from notify.store.tables.emails import email_jobs, notifications
 from tests.support.plans import indexes_read, plan_of, read_end_to_end, rows_read, tables_scanned
 from tests.support.servers import new_database
 

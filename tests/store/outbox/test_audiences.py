@@ -11,7 +11,7 @@ from notify.store.directory import directory, preferences
 from notify.store.directory.preferences import Settings
 from notify.store.outbox import audiences
 from notify.store.outbox.audiences import Known
-from notify.store.tables import notification_event_types
+from notify.store.tables.people import notification_event_types
 from tests.support import rows
 
 

@@ -13,7 +13,8 @@ from notify.store.database import Database
 from notify.store.outbox import by_hand, jobs, outbox
 from notify.store.outbox.by_hand import Action, Page
 from notify.store.outbox.job_filter import JobFilter
-from notify.store.tables import email_jobs, notification_event_types, work_items
+from notify.store.tables.emails import email_jobs, work_items
+from notify.store.tables.people import notification_event_types
 from tests.support import rows
 from tests.support.office import Office
 from tests.support.race import blocked_session, meanwhile

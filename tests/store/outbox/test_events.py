@@ -6,7 +6,7 @@ from sqlalchemy import func, select
 
 from notify.store.database import Database
 from notify.store.outbox import events
-from notify.store.tables import events as table
+from notify.store.tables.emails import events as table
 from tests.support import rows
 from tests.support.statements import statements
 

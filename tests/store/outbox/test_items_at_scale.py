@@ -15,7 +15,7 @@ from notify.domain.stages import DELIVER, FAN_OUT
 from notify.store.database import Database
 from notify.store.operations.migrate import upgrade
 from notify.store.outbox import items
-from notify.store.tables import work_items
+from notify.store.tables.emails import work_items
 from tests.support import plans, rows
 from tests.support.plans import indexes_read, rows_read
 from tests.support.servers import empty, new_database

@@ -14,7 +14,7 @@ from notify.store.operations import upkeep
 from notify.store.outbox import jobs, outbox
 from notify.store.outbox.job_filter import JobFilter
 from notify.store.outbox.jobs import JobView
-from notify.store.tables import email_attempts, email_jobs
+from notify.store.tables.emails import email_attempts, email_jobs
 from tests.support import rows
 from tests.support.race import blocked_session, meanwhile
 

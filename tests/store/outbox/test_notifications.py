@@ -13,8 +13,9 @@ from notify.domain.stages import DELIVER
 from notify.store.database import Database
 from notify.store.outbox import notifications
 from notify.store.outbox.notifications import MessageIdTaken, NewNotification
-from notify.store.tables import email_jobs, notification_event_types, work_items
-from notify.store.tables import notifications as table
+from notify.store.tables.emails import email_jobs, work_items
+from notify.store.tables.emails import notifications as table
+from notify.store.tables.people import notification_event_types
 from tests.support import rows
 from tests.support.race import blocked_session, meanwhile
 from tests.support.statements import statements

@@ -21,7 +21,8 @@ from notify.domain.statuses import LAPSE
 from notify.store.database import Database
 from notify.store.outbox import items, outbox
 from notify.store.outbox.outbox import Ending
-from notify.store.tables import delivery_stats, email_attempts, email_jobs, work_items
+from notify.store.tables.emails import email_attempts, email_jobs, work_items
+from notify.store.tables.operations import delivery_stats
 from tests.support import rows
 from tests.support.statements import statements
 

@@ -12,7 +12,8 @@ from sqlalchemy import select, text
 from notify.store.database import Database
 from notify.store.outbox import outbox, sent
 from notify.store.outbox.sent import Line, Row
-from notify.store.tables import delivery_stats, email_jobs
+from notify.store.tables.emails import email_jobs
+from notify.store.tables.operations import delivery_stats
 from tests.support import rows
 
 T = TypeVar("T")
