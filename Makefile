@@ -27,7 +27,7 @@ $(READY): requirements-dev.lock pyproject.toml
 	@touch $@
 
 .PHONY: demo
-demo: $(READY) ## Start everything embedded, send sample letters, show them (ARGS=--once exits)
+demo: $(READY) ## Start everything embedded, send sample emails, show them (ARGS=--once exits)
 	@$(BIN)/notify demo $(ARGS)
 
 .PHONY: test
@@ -65,7 +65,7 @@ format: $(READY) ## Rewrite the code in the project's format
 	$(BIN)/ruff check --fix .
 
 .PHONY: messages
-messages: $(READY) ## Bring the words of letters and pages into the catalogues, for translators
+messages: $(READY) ## Bring the words of emails and pages into the catalogues, for translators
 	@$(BIN)/python -m tests.support.translations
 
 .PHONY: lock

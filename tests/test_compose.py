@@ -39,7 +39,7 @@ COPIED = re.compile(r"^COPY (?!--from)(.+) \S+$", re.MULTILINE)
 SECRET = re.compile(r"PASSWORD|SECRET|AUTH")
 LOOPBACK = "127.0.0.1"
 PLACE = re.compile(r"\{(\w+)\}")
-DIFFERS = re.compile(r"host|port|name|schedule|letters")
+DIFFERS = re.compile(r"host|port|name|schedule|emails")
 """What a container names otherwise: addresses, itself, and where it may write."""
 
 

@@ -1,4 +1,4 @@
-"""The catcher: a relay that takes every letter, sends none on, and shows them in a web inbox."""
+"""The catcher: a relay that takes every email, sends none on, and shows them in a web inbox."""
 
 import asyncio
 from argparse import ArgumentParser
@@ -18,12 +18,12 @@ from notify.embedded.mailbox import Mailbox
 from notify.embedded.ports import LOOPBACK, listen
 
 STOP_SECONDS = 5
-LARGEST_LETTER = 32 * 1024 * 1024
+LARGEST_MESSAGE = 32 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
 class Catcher:
-    """Where letters are handed in, and where people read them."""
+    """Where the running catcher takes emails, and where people read them."""
 
     smtp_url: str
     inbox_url: str
@@ -38,7 +38,7 @@ def catching(folder: Path, *, host: str = LOOPBACK, smtp_port: int = 0, inbox_po
     a network of containers.
 
     Args:
-        folder: Where the letters lie; made when missing, kept between runs.
+        folder: Where emails are kept between runs; made when missing.
         smtp_port: 0 takes any free one, as does *inbox_port*.
     """
     mailbox = Mailbox(folder)
@@ -55,14 +55,13 @@ def catching(folder: Path, *, host: str = LOOPBACK, smtp_port: int = 0, inbox_po
             thread.join(STOP_SECONDS)
 
 
-class Keeper:
-    """What aiosmtpd calls with each letter: keep it, and only then say yes."""
+class Handler:
+    """What aiosmtpd calls with each message: keep it, and only then say yes."""
 
     def __init__(self, mailbox: Mailbox) -> None:
         self.mailbox = mailbox
 
-    async def handle_DATA(self, _server: SMTP, _session: Session, envelope: Envelope) -> str:  # noqa: N802
-        """Keep the letter. The name and the arguments are aiosmtpd's."""
+    async def handle_DATA(self, _server: SMTP, _session: Session, envelope: Envelope) -> str:  # noqa: N802 - aiosmtpd's name
         content = envelope.content if isinstance(envelope.content, bytes) else b""
         identifier = self.mailbox.add(content, sender=envelope.mail_from or "", recipients=envelope.rcpt_tos)
         return f"250 2.0.0 kept as {identifier}"
@@ -71,7 +70,7 @@ class Keeper:
 async def _serve(mailbox: Mailbox, server: uvicorn.Server, smtp_socket: socket, web_socket: socket) -> None:
     loop = asyncio.get_running_loop()
     smtp = await loop.create_server(
-        lambda: SMTP(Keeper(mailbox), enable_SMTPUTF8=True, hostname="catcher", data_size_limit=LARGEST_LETTER),
+        lambda: SMTP(Handler(mailbox), enable_SMTPUTF8=True, hostname="catcher", data_size_limit=LARGEST_MESSAGE),
         sock=smtp_socket,
     )
     try:
@@ -84,14 +83,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the catcher as a process, until SIGINT or SIGTERM."""
     parser = ArgumentParser(prog="python -m notify.embedded.catcher", description=__doc__)
     parser.add_argument("--host", default=LOOPBACK, help="address both ports listen on")
-    parser.add_argument("--smtp-port", type=int, default=1025, help="port that takes letters")
+    parser.add_argument("--smtp-port", type=int, default=1025, help="port that takes emails")
     parser.add_argument("--inbox-port", type=int, default=8025, help="port of the web inbox")
-    parser.add_argument("--folder", type=Path, required=True, help="where the letters are kept")
-    chosen = parser.parse_args(arguments)
+    parser.add_argument("--folder", type=Path, required=True, help="where emails are kept")
+    options = parser.parse_args(arguments)
     # Blocked before the thread starts, which inherits it, so that the signals wait for sigwait.
     pthread_sigmask(SIG_BLOCK, {SIGINT, SIGTERM})
-    with catching(chosen.folder, host=chosen.host, smtp_port=chosen.smtp_port, inbox_port=chosen.inbox_port) as catcher:
-        print(f"catching letters at {catcher.smtp_url}, showing them at {catcher.inbox_url}", flush=True)  # noqa: T201
+    with catching(
+        options.folder, host=options.host, smtp_port=options.smtp_port, inbox_port=options.inbox_port
+    ) as catcher:
+        print(f"catching emails at {catcher.smtp_url}, showing them at {catcher.inbox_url}", flush=True)  # noqa: T201
         sigwait({SIGINT, SIGTERM})
 
 

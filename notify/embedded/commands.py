@@ -73,7 +73,7 @@ COMMANDS = (
 CATCHER = Command(
     name="catcher",
     line="python -m notify.embedded.catcher --host {catcher_host} --smtp-port {catcher_port}"
-    " --inbox-port {inbox_port} --folder {letters}",
+    " --inbox-port {inbox_port} --folder {emails}",
 )
 """The embedded stack has the catcher in its own process; elsewhere it is one by itself."""
 

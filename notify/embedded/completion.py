@@ -5,8 +5,8 @@ from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
+from notify.embedded.data_folder import secrets
 from notify.embedded.ports import LOOPBACK
-from notify.embedded.private import keys
 from notify.settings import Settings
 
 MAIL_FROM = "notify@localhost"
@@ -19,30 +19,30 @@ def replaced(settings: Settings, **values: object) -> Settings:
 
 
 def completed(settings: Settings) -> Settings:
-    """The settings with an address for links and for letters, and the secrets of their data folder."""
+    """The settings with a sender, an address for links, and the secrets of the data folder."""
     # The API of one machine is called by local names, by the one in links, and by the one that it listens on.
     linked = urlsplit(settings.public_url or "").hostname or "localhost"
-    usual = {
-        **keys(settings.data_dir),
+    defaults = {
+        **secrets(settings.data_dir),
         "mail_from": MAIL_FROM,
         "public_url": f"http://{LOOPBACK}:{settings.api_port}",
         "api_hosts": f"{linked} {settings.api_host}",
     }
     if settings.jwks_url:
-        del usual["jwt_secret"]
-    return replaced(settings, **{name: value for name, value in usual.items() if getattr(settings, name) is None})
+        del defaults["jwt_secret"]
+    return replaced(settings, **{name: value for name, value in defaults.items() if getattr(settings, name) is None})
 
 
-def told(settings: Settings) -> dict[str, str]:
-    """What one process tells another, in plain words: ports and what was completed. It holds secrets."""
+def shared(settings: Settings) -> dict[str, str]:
+    """The settings that a stack shares with other commands, as plain text. They hold secrets."""
     values = {name: getattr(settings, name) for name in (*COMPLETED, *PORTS)}
     return {name: plain(value) for name, value in values.items() if value is not None}
 
 
-def taken_over(settings: Settings, facts: Mapping[str, str]) -> Settings:
-    """The settings with the ports that were told, and completed by what was."""
+def joined(settings: Settings, stack: Mapping[str, str]) -> Settings:
+    """The settings of a command that works on a stack: its ports, and whatever else nobody set here."""
     return replaced(
-        settings, **{name: value for name, value in facts.items() if name in PORTS or getattr(settings, name) is None}
+        settings, **{name: value for name, value in stack.items() if name in PORTS or getattr(settings, name) is None}
     )
 
 

@@ -17,9 +17,9 @@ from notify.domain.errors import NotifyError
 from notify.domain.preferences import Person
 from notify.domain.statuses import JobStatus
 from notify.embedded.completion import replaced
-from notify.embedded.holding import RunningStack
-from notify.embedded.letter import read
-from notify.embedded.stack import LETTERS, Stack
+from notify.embedded.data_folder import RunningStack
+from notify.embedded.mailbox import read
+from notify.embedded.stack import EMAILS, Stack
 from notify.settings import Settings
 from notify.store.database import Database
 from notify.store.directory import directory, preferences
@@ -104,7 +104,7 @@ def play(settings: Settings, running: RunningStack) -> Facts:
     finally:
         database.close()
     return {
-        "emails": _emails(events, settings.data_dir / LETTERS if "inbox" in running.urls else None),
+        "emails": _emails(events, settings.data_dir / EMAILS if "inbox" in running.urls else None),
         "skipped": [
             {"username": job.username, "actor": event.actor, "why": job.why or ""}
             for event in events

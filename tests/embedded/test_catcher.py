@@ -12,15 +12,15 @@ import httpx
 import pytest
 
 from notify.embedded.catcher import Catcher, catching
-from notify.embedded.mailbox import Caught, Mailbox
+from notify.embedded.mailbox import CaughtEmail, Mailbox
 from notify.embedded.ports import LOOPBACK, free_port
 
-LETTER = b"From: a@example.com\r\nSubject: Hello\r\n\r\n.dot\r\n..dots\r\n"
+MESSAGE = b"From: a@example.com\r\nSubject: Hello\r\n\r\n.dot\r\n..dots\r\n"
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    return tmp_path / "letters"
+    return tmp_path / "emails"
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ def send(catcher: Catcher, content: bytes, *, to: str = "b@example.com") -> None
         session.sendmail("a@example.com", to, content)
 
 
-def letters(folder: Path) -> list[Caught]:
+def emails(folder: Path) -> list[CaughtEmail]:
     return list(Mailbox(folder).newest_first())
 
 
@@ -46,16 +46,16 @@ def files(folder: Path) -> list[Path]:
     return sorted(folder.glob("*.eml"))
 
 
-def test_a_letter_is_on_disk_when_the_relay_has_said_yes(catcher: Catcher, folder: Path) -> None:
-    send(catcher, LETTER)
+def test_an_email_is_on_disk_when_the_relay_has_said_yes(catcher: Catcher, folder: Path) -> None:
+    send(catcher, MESSAGE)
     (kept,) = files(folder)
-    assert kept.read_bytes() == b"Return-Path: <a@example.com>\r\nDelivered-To: b@example.com\r\n" + LETTER
+    assert kept.read_bytes() == b"Return-Path: <a@example.com>\r\nDelivered-To: b@example.com\r\n" + MESSAGE
 
 
-def test_letters_are_listed_newest_first(catcher: Catcher, folder: Path) -> None:
+def test_emails_are_listed_newest_first(catcher: Catcher, folder: Path) -> None:
     for number in range(3):
         send(catcher, b"Subject: %d\r\n\r\n" % number)
-    assert [one.letter.header("Subject") for one in letters(folder)] == ["2", "1", "0"]
+    assert [one.email.header("Subject") for one in emails(folder)] == ["2", "1", "0"]
 
 
 @pytest.mark.parametrize(
@@ -63,48 +63,48 @@ def test_letters_are_listed_newest_first(catcher: Catcher, folder: Path) -> None
     [bytes(range(256)), b"", b"\r\n", b"Content-Type: multipart/mixed\r\n\r\n", b"Subject: \xff\xfe\r\n\r\n\x00"],
     ids=["every byte", "nothing", "an empty line", "no boundary", "no charset"],
 )
-def test_a_hostile_letter_is_kept_and_the_next_one_too(catcher: Catcher, folder: Path, content: bytes) -> None:
+def test_a_hostile_email_is_kept_and_the_next_one_too(catcher: Catcher, folder: Path, content: bytes) -> None:
     send(catcher, content)
-    send(catcher, LETTER)
-    assert len(letters(folder)) == 2
-    assert all(httpx.get(f"{catcher.inbox_url}/letters/{one.id}").is_success for one in letters(folder))
+    send(catcher, MESSAGE)
+    assert len(emails(folder)) == 2
+    assert all(httpx.get(f"{catcher.inbox_url}/emails/{one.id}").is_success for one in emails(folder))
 
 
 def test_an_address_beyond_ascii_is_accepted(catcher: Catcher, folder: Path) -> None:
     with smtplib.SMTP(LOOPBACK, port(catcher.smtp_url)) as session:
         session.ehlo()
-        session.sendmail("zoë@example.com", ["jürgen@example.com"], LETTER, mail_options=["SMTPUTF8"])
-    (kept,) = letters(folder)
-    assert kept.letter.header("Return-Path") == "<zoë@example.com>"
+        session.sendmail("zoë@example.com", ["jürgen@example.com"], MESSAGE, mail_options=["SMTPUTF8"])
+    (kept,) = emails(folder)
+    assert kept.email.header("Return-Path") == "<zoë@example.com>"
 
 
-def test_letters_survive_a_restart(folder: Path) -> None:
+def test_emails_survive_a_restart(folder: Path) -> None:
     with catching(folder) as first:
-        send(first, LETTER)
-    before = letters(folder)
+        send(first, MESSAGE)
+    before = emails(folder)
     with catching(folder) as second:
-        send(second, LETTER)
-    assert letters(folder)[1:] == before
+        send(second, MESSAGE)
+    assert emails(folder)[1:] == before
 
 
-def test_only_the_newest_letters_are_kept(tmp_path: Path) -> None:
+def test_only_the_newest_emails_are_kept(tmp_path: Path) -> None:
     mailbox = Mailbox(tmp_path, kept=2)
-    identifiers = [mailbox.add(LETTER, sender="a@example.com", recipients=["b@example.com"]) for _ in range(4)]
+    identifiers = [mailbox.add(MESSAGE, sender="a@example.com", recipients=["b@example.com"]) for _ in range(4)]
     assert [one.id for one in mailbox.newest_first()] == identifiers[:1:-1]
     assert sorted(path.stem for path in tmp_path.iterdir()) == identifiers[2:]
 
 
 def test_an_envelope_cannot_add_a_header(tmp_path: Path) -> None:
     mailbox = Mailbox(tmp_path)
-    identifier = mailbox.add(LETTER, sender="a@example.com>\r\nX-Notify-Reason: forged", recipients=["b@example.com"])
+    identifier = mailbox.add(MESSAGE, sender="a@example.com>\r\nX-Notify-Reason: forged", recipients=["b@example.com"])
     caught = mailbox.find(identifier)
     assert caught is not None
-    assert caught.letter.header("X-Notify-Reason") == ""
+    assert caught.email.header("X-Notify-Reason") == ""
 
 
-def test_a_letter_cut_off_while_it_was_written_is_not_listed(tmp_path: Path) -> None:
+def test_an_email_cut_off_while_it_was_written_is_not_listed(tmp_path: Path) -> None:
     (tmp_path / "20260101T000000.000000Z-000000000.unfinished").write_bytes(b"Subject: half")
-    assert len(letters(tmp_path)) == 0
+    assert len(emails(tmp_path)) == 0
 
 
 def test_a_taken_port_is_reported_and_the_other_one_freed(catcher: Catcher, tmp_path: Path) -> None:
@@ -115,13 +115,13 @@ def test_a_taken_port_is_reported_and_the_other_one_freed(catcher: Catcher, tmp_
     assert free_port(other) == other
 
 
-def test_the_process_catches_letters_until_it_is_asked_to_end(tmp_path: Path) -> None:
+def test_the_process_catches_emails_until_it_is_asked_to_end(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "notify.embedded.catcher", "--smtp-port", "0", "--inbox-port", "0"]
     with Popen([*command, "--folder", str(tmp_path)], stdout=PIPE, text=True) as process:
         assert process.stdout is not None
         smtp = int(process.stdout.readline().split(",")[0].rpartition(":")[2])
         with smtplib.SMTP(LOOPBACK, smtp) as session:
-            session.sendmail("a@example.com", "b@example.com", LETTER)
+            session.sendmail("a@example.com", "b@example.com", MESSAGE)
         process.send_signal(SIGTERM)
         assert process.wait(60) == 0
-    assert len(letters(tmp_path)) == 1
+    assert len(emails(tmp_path)) == 1

@@ -7,8 +7,8 @@ from string import Formatter
 import pytest
 
 from notify.embedded.commands import CATCHER, COMMANDS, environment
-from notify.embedded.completion import completed, replaced, taken_over, told
-from notify.embedded.private import keys
+from notify.embedded.completion import completed, joined, replaced, shared
+from notify.embedded.data_folder import secrets
 from notify.settings import SECRET, Settings
 
 
@@ -18,8 +18,8 @@ def settings(tmp_path: Path) -> Settings:
 
 
 def test_a_folder_with_a_space_in_its_name_stays_one_argument() -> None:
-    folder = Path("/a folder/letters")
-    argv = CATCHER.argv(catcher_host="127.0.0.1", catcher_port=1025, inbox_port=8025, letters=folder)
+    folder = Path("/a folder/emails")
+    argv = CATCHER.argv(catcher_host="127.0.0.1", catcher_port=1025, inbox_port=8025, emails=folder)
     assert argv[0] == sys.executable
     assert argv[-2:] == ["--folder", str(folder)]
 
@@ -43,17 +43,17 @@ def test_a_process_gets_the_settings_of_the_stack_and_no_others(
     handed = environment(replaced(settings, smtp_url=None, api_port=18000))
     assert "NOTIFY_SMTP_URL" not in handed
     assert handed["NOTIFY_API_PORT"] == "18000"
-    assert handed["NOTIFY_SECRET_KEYS"] == keys(settings.data_dir)["secret_keys"]
+    assert handed["NOTIFY_SECRET_KEYS"] == secrets(settings.data_dir)["secret_keys"]
 
 
 def test_what_somebody_set_is_not_completed(tmp_path: Path) -> None:
     chosen = {"mail_from": "review@example.com", "secret_keys": "k" * 32, "jwks_url": "https://example.com/keys"}
     settings = completed(Settings(data_dir=tmp_path, **chosen))
     assert settings.mail_from == chosen["mail_from"]
-    assert told(settings)["secret_keys"] == chosen["secret_keys"]
+    assert shared(settings)["secret_keys"] == chosen["secret_keys"]
     assert settings.jwt_secret is None
 
 
-def test_settings_told_to_another_process_arrive_unchanged(settings: Settings) -> None:
+def test_settings_shared_with_another_process_arrive_unchanged(settings: Settings) -> None:
     other = Settings(data_dir=settings.data_dir)
-    assert told(taken_over(other, told(settings))) == told(settings)
+    assert shared(joined(other, shared(settings))) == shared(settings)

@@ -1,4 +1,4 @@
-"""The inbox shows letters from anybody: everything is readable, nothing in them acts."""
+"""The inbox shows emails from anybody: everything is readable, nothing in them acts."""
 
 import asyncio
 from email.message import EmailMessage
@@ -63,13 +63,13 @@ def browser(mailbox: Mailbox) -> Browser:
 
 
 def add(mailbox: Mailbox, *, text: str = "", html: str = "", **headers: str) -> str:
-    letter = EmailMessage()
+    email = EmailMessage()
     for name, value in headers.items():
-        letter[name.replace("_", "-")] = value
-    letter.set_content(text)
+        email[name.replace("_", "-")] = value
+    email.set_content(text)
     if html:
-        letter.add_alternative(html, subtype="html")
-    return mailbox.add(letter.as_bytes(), sender="notify@example.com", recipients=["alice@example.com"])
+        email.add_alternative(html, subtype="html")
+    return mailbox.add(email.as_bytes(), sender="notify@example.com", recipients=["alice@example.com"])
 
 
 def test_the_list_says_who_wrote_what_to_whom_and_why(browser: Browser, mailbox: Mailbox) -> None:
@@ -80,7 +80,7 @@ def test_the_list_says_who_wrote_what_to_whom_and_why(browser: Browser, mailbox:
 
 @pytest.mark.parametrize("view", ["", "?view=html", "?view=text", "?view=headers", "?view=raw"])
 @pytest.mark.parametrize("hostile", [SCRIPT, ATTRIBUTE])
-def test_a_hostile_letter_cannot_script_the_inbox(browser: Browser, mailbox: Mailbox, hostile: str, view: str) -> None:
+def test_a_hostile_email_cannot_script_the_inbox(browser: Browser, mailbox: Mailbox, hostile: str, view: str) -> None:
     address = f'"{hostile}" <a@example.com>'.replace('"" ', "")
     identifier = mailbox.add(
         f"From: {address}\r\nTo: {address}\r\nSubject: {hostile}\r\nX-Notify-Reason: {hostile}\r\n"
@@ -88,33 +88,33 @@ def test_a_hostile_letter_cannot_script_the_inbox(browser: Browser, mailbox: Mai
         sender=hostile,
         recipients=[hostile],
     )
-    for answer in (browser.get("/"), browser.get(f"/letters/{identifier}{view}")):
+    for answer in (browser.get("/"), browser.get(f"/emails/{identifier}{view}")):
         page = Page(answer.text)
         assert (page.all("script"), page.all("img"), page.handlers) == ([], [], [])
         assert "script-src" not in (policy := answer.headers["content-security-policy"])
         assert policy.startswith("default-src 'none'")
 
 
-def test_the_html_of_a_letter_is_framed_without_any_right(browser: Browser, mailbox: Mailbox) -> None:
+def test_the_html_of_an_email_is_framed_without_any_right(browser: Browser, mailbox: Mailbox) -> None:
     identifier = add(mailbox, html=SCRIPT)
-    (frame,) = Page(browser.get(f"/letters/{identifier}").text).all("iframe")
+    (frame,) = Page(browser.get(f"/emails/{identifier}").text).all("iframe")
     assert frame["sandbox"] == ""
-    letter = browser.get(str(frame["src"]))
-    assert {"sandbox", "default-src 'none'"} <= set(letter.headers["content-security-policy"].split("; "))
-    assert SCRIPT in letter.text
+    email = browser.get(str(frame["src"]))
+    assert {"sandbox", "default-src 'none'"} <= set(email.headers["content-security-policy"].split("; "))
+    assert SCRIPT in email.text
 
 
 def test_links_in_the_text_can_be_followed(browser: Browser, mailbox: Mailbox) -> None:
     identifier = add(mailbox, text="See https://review.example/CL-1?a=1&b=2#c. Not javascript:alert(1).")
-    links = [one["href"] for one in Page(browser.get(f"/letters/{identifier}?view=text").text).all("a")]
+    links = [one["href"] for one in Page(browser.get(f"/emails/{identifier}?view=text").text).all("a")]
     assert "https://review.example/CL-1?a=1&b=2#c" in links
     assert not [link for link in links if link and link.startswith("javascript")]
 
 
-def test_the_download_is_the_letter_to_the_byte(browser: Browser, mailbox: Mailbox) -> None:
+def test_the_download_is_the_email_to_the_byte(browser: Browser, mailbox: Mailbox) -> None:
     content = bytes(range(256))
     identifier = mailbox.add(content, sender="a@example.com", recipients=["b@example.com"])
-    answer = browser.get(f"/letters/{identifier}/download")
+    answer = browser.get(f"/emails/{identifier}/download")
     assert answer.content.endswith(b"\r\n" + content)
     assert answer.headers["content-disposition"].startswith("attachment")
 
@@ -122,18 +122,18 @@ def test_the_download_is_the_letter_to_the_byte(browser: Browser, mailbox: Mailb
 def test_one_button_deletes_everything(browser: Browser, mailbox: Mailbox) -> None:
     add(mailbox)
     assert browser.post("/delete").is_success
-    assert "No letters yet" in browser.get("/").text
+    assert "No emails yet" in browser.get("/").text
     assert list(mailbox.folder.iterdir()) == []
 
 
-def test_another_site_cannot_delete_the_letters(browser: Browser, mailbox: Mailbox) -> None:
+def test_another_site_cannot_delete_the_emails(browser: Browser, mailbox: Mailbox) -> None:
     add(mailbox)
     for origin in ("http://evil.example", "null"):
         assert browser.post("/delete", headers={"origin": origin}).status_code == 403
     assert len(list(mailbox.newest_first())) == 1
 
 
-def test_another_site_cannot_read_the_letters_by_pointing_its_name_here(browser: Browser) -> None:
+def test_another_site_cannot_read_the_emails_by_pointing_its_name_here(browser: Browser) -> None:
     assert browser.get("/", headers={"host": "evil.example:8025"}).status_code == 403
     for host in ("localhost:8025", "catcher:8025", "[::1]:8025"):
         assert browser.get("/", headers={"host": host}).is_success
@@ -141,5 +141,5 @@ def test_another_site_cannot_read_the_letters_by_pointing_its_name_here(browser:
 
 @pytest.mark.parametrize("identifier", ["nothing", "..%2f..%2fetc%2fpasswd", "%00"])
 def test_what_is_not_there_is_not_found(browser: Browser, identifier: str) -> None:
-    for path in ("/letters/{}", "/letters/{}/html", "/letters/{}/download"):
+    for path in ("/emails/{}", "/emails/{}/html", "/emails/{}/download"):
         assert browser.get(path.format(identifier)).status_code == 404

@@ -136,6 +136,15 @@ def test_a_broken_cluster_is_reported_with_the_words_of_the_log(tmp_path: Path) 
     assert not processes_on(server)
 
 
+def test_a_cluster_that_cannot_be_made_is_reported_with_the_words_of_the_log(tmp_path: Path) -> None:
+    (tmp_path / "postgres.unfinished").write_text("no folder")
+    with pytest.raises(ServerDidNotStart) as refused:
+        PostgresServer(tmp_path).start()
+    assert "postgres.unfinished" in refused.value.last_lines
+    assert refused.value.facts["exit_code"] == 1
+    assert not (tmp_path / "postgres").exists()
+
+
 def test_valkey_answers_and_leaves_no_process(tmp_path: Path) -> None:
     with ValkeyServer(tmp_path) as server, redis.Redis.from_url(server.url) as client:
         assert client.ping()

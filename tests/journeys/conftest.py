@@ -12,9 +12,9 @@ import pytest
 from rich.console import Console
 
 from notify.embedded.completion import plain
-from notify.embedded.letter import Letter, read
+from notify.embedded.mailbox import Email, read
 from notify.embedded.ports import free_port
-from notify.embedded.stack import LETTERS, Stack
+from notify.embedded.stack import EMAILS, Stack
 from notify.http.person_tokens import issue_user_token
 from notify.settings import Settings
 from notify.store.database import Database
@@ -23,7 +23,7 @@ from notify.store.directory.tokens import Scope
 from tests.support import servers
 from tests.support.wait import until
 
-LETTER_SECONDS = 20
+EMAIL_SECONDS = 20
 BODY = "The jitter comes *after* the cap."
 
 
@@ -44,9 +44,9 @@ class System:
         token = issue_user_token(plain(self.settings.jwt_secret), username, ttl=timedelta(minutes=5))
         return httpx.Client(base_url=self.stack.state.urls["api"], headers={"Authorization": f"Bearer {token}"})
 
-    def emails(self, *, about: str) -> list[Letter]:
+    def emails(self, *, about: str) -> list[Email]:
         """The emails in the catcher about the event with this key, oldest first."""
-        found = [read(path.read_bytes()) for path in sorted((self.settings.data_dir / LETTERS).glob("*.eml"))]
+        found = [read(path.read_bytes()) for path in sorted((self.settings.data_dir / EMAILS).glob("*.eml"))]
         return [email for email in found if f".{about}." in email.header("Message-ID")]
 
     def outcome(self, key: str) -> dict[str, tuple[str, str | None]]:
@@ -57,7 +57,7 @@ class System:
             over = event["status"] in {"done", "dead"}
             return event if over and all(_over(one["status"]) for one in event["people"]) else None
 
-        event = until(ended, seconds=LETTER_SECONDS)
+        event = until(ended, seconds=EMAIL_SECONDS)
         assert event is not None
         return {one["username"]: (one["status"], one["why"]) for one in event["people"]}
 

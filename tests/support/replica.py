@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from subprocess import DEVNULL, run
 from urllib.parse import quote
 
 import psycopg
@@ -10,7 +11,6 @@ from psycopg import sql
 from sqlalchemy import make_url
 
 from notify.embedded.postgres import PORT, SUPERUSER, PostgresServer, program, unprivileged
-from notify.embedded.processes import spawn, wait_until_done
 from tests.support.wait import until
 
 COPY_SECONDS = 60
@@ -70,8 +70,7 @@ class Pair:
         where = [f"--host={self.first.sockets}", f"--port={PORT}", f"--username={SUPERUSER}"]
         how = [f"--pgdata={self.second.cluster}", "--write-recovery-conf", "--checkpoint=fast", "--no-sync"]
         command = [str(program("pg_basebackup")), *where, *how]
-        process = spawn(unprivileged(command, owner_of=self.first.cluster), log=self.second.log)
-        wait_until_done(process, log=self.second.log, seconds=COPY_SECONDS)
+        run(unprivileged(command, owner_of=self.first.cluster), stdin=DEVNULL, check=True, timeout=COPY_SECONDS)
 
 
 @contextmanager

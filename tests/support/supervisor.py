@@ -12,7 +12,7 @@ from subprocess import STDOUT, Popen
 import psutil
 
 from notify.embedded.commands import COMMANDS, Command
-from notify.embedded.holding import RunningStack
+from notify.embedded.data_folder import RunningStack
 from notify.embedded.postgres import PostgresServer
 from notify.embedded.stack import Stack
 from notify.settings import load

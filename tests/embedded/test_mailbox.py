@@ -1,4 +1,4 @@
-"""Reading caught letters: the words a person would see, and no bytes that stop the reader."""
+"""Reading caught emails: the words a person would see, and no bytes that stop the reader."""
 
 from email.message import EmailMessage
 
@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from notify.embedded.letter import UNREADABLE, read
+from notify.embedded.mailbox import UNREADABLE, read
 
 HEADER_VALUES = st.sampled_from(
     [
@@ -39,23 +39,23 @@ def test_a_person_reads_what_was_written() -> None:
     written["Subject"] = "Grüße ✓"
     written.set_content("Text ✓\n")
     written.add_alternative("<p>HTML ✓</p>", subtype="html")
-    letter = read(written.as_bytes())
-    assert (letter.writer, letter.header("subject")) == ("Zoë", "Grüße ✓")
-    assert (letter.text, letter.html.strip()) == ("Text ✓\n", "<p>HTML ✓</p>")
+    email = read(written.as_bytes())
+    assert (email.sender, email.header("subject")) == ("Zoë", "Grüße ✓")
+    assert (email.text, email.html.strip()) == ("Text ✓\n", "<p>HTML ✓</p>")
 
 
 def test_raw_utf_8_in_headers_is_readable() -> None:
     assert read("Subject: Grüße\r\n\r\n".encode()).header("Subject") == "Grüße"
 
 
-def test_an_attachment_is_not_taken_for_the_words_of_the_letter() -> None:
+def test_an_attachment_is_not_taken_for_the_words_of_the_email() -> None:
     written = EmailMessage()
-    written.set_content("The letter.")
-    written.add_attachment("<p>Not the letter.</p>", subtype="html", filename="page.html")
+    written.set_content("The email.")
+    written.add_attachment("<p>Not the email.</p>", subtype="html", filename="page.html")
     assert read(written.as_bytes()).html == ""
 
 
-def test_a_letter_nested_beyond_measure_says_where_it_can_still_be_read() -> None:
+def test_an_email_nested_beyond_measure_says_where_it_can_still_be_read() -> None:
     nested = b"Subject: deep\r\n" + b"".join(
         b'Content-Type: multipart/mixed; boundary="%d"\r\n\r\n--%d\r\n' % (depth, depth) for depth in range(3000)
     )
@@ -69,10 +69,10 @@ def test_a_body_that_breaks_its_encoding_is_shown_as_far_as_it_goes(encoding: st
 
 
 @given(headers=HEADERS, body=BODIES)
-def test_no_letter_stops_the_reader(headers: list[bytes], body: list[bytes]) -> None:
-    letter = read(b"\r\n".join([*headers, b"", *body]))
-    assert all("\n" not in value for _, value in letter.headers)
-    assert isinstance(letter.writer, str)
+def test_no_email_stops_the_reader(headers: list[bytes], body: list[bytes]) -> None:
+    email = read(b"\r\n".join([*headers, b"", *body]))
+    assert all("\n" not in value for _, value in email.headers)
+    assert isinstance(email.sender, str)
 
 
 @given(st.binary())
