@@ -13,6 +13,7 @@ import pytest
 
 from notify import wiring
 from notify.domain.bundles import MOST_DEFERRED, BundleKey
+from notify.domain.claims import Lane
 from notify.domain.preferences import Person
 from notify.domain.schedule import Mode
 from notify.domain.stages import DELIVER
@@ -278,6 +279,47 @@ def test_who_ends_a_pause_gets_what_was_deferred_but_not_what_still_waits_for_th
     assert told(relay) == []
     (at,) = due(office)
     assert (at.hour, at.year < 2099) == (9, True)
+
+
+@pytest.mark.parametrize("order", [(1, 2), (2, 1), (2, 1, 4, 3), (1, 2, 3, 4)])
+@pytest.mark.parametrize("before", [DAILY, {"paused_until": FOREVER}])
+def test_a_new_schedule_takes_what_a_bot_did_from_what_a_person_did_as_fan_out_would(
+    office: Office, relay: ScriptedRelay, order: tuple[int, ...], before: dict[str, Any]
+) -> None:
+    wants(office, **before)
+    for number in order:
+        said(office, number, by="robot" if number % 2 else "dana")
+    assert emails(office) == [("pending", len(order))]
+    bots, peoples = ([number for number in order if number % 2 == odd] for odd in (1, 0))
+    wants(office, delivery_mode="realtime", paused_until=None)
+    lanes = office.now("SELECT lane, due_at <= now() AS due, count(*) AS events FROM jobs GROUP BY 1, 2 ORDER BY 1")
+    assert lanes == [(Lane.NORMAL, True, len(peoples)), (Lane.BULK, False, len(bots))]
+    assert sorted(int(row.id) for row in office.now("SELECT DISTINCT id FROM jobs")) == sorted(
+        row.id for row in office.now("SELECT id FROM notify.work_items WHERE stage = 'deliver'")
+    )
+    office.drain()
+    assert told(relay) == [peoples]
+    said(office, 5, by="robot")
+    office.now(HOURS_END)
+    office.drain()
+    assert told(relay) == [peoples, [*bots, 5]]
+    assert len({one["Message-ID"] for one in arrived(relay)}) == 2
+
+
+def test_an_email_of_what_bots_and_people_did_goes_in_the_lane_of_the_first(office: Office) -> None:
+    lanes = []
+    for number, by in ((1, "robot"), (11, "dana")):
+        office.now("DELETE FROM notify.work_items WHERE stage = 'deliver'")
+        wants(office, delivery_mode="realtime")
+        said(office, number, by=by)
+        said(office, number + 1, by="dana" if by == "robot" else "robot")
+        wants(office, paused_until=FOREVER)
+        (row,) = office.now("SELECT DISTINCT lane FROM notify.work_items WHERE stage = 'deliver'")
+        lanes.append(row.lane)
+        wants(office, paused_until=None)
+        for one, its in ((number, by), (number + 1, "dana" if by == "robot" else "robot")):
+            assert office.jobs(f"k{one}")[0].lane == (Lane.BULK if its == "robot" else Lane.NORMAL)
+    assert lanes == [Lane.BULK, Lane.NORMAL]
 
 
 def test_what_waits_for_its_window_follows_a_new_schedule_with_all_that_it_tells_of(

@@ -11,6 +11,7 @@ from notify.domain.schedule import Wait
 from notify.domain.stages import DELIVER
 from notify.store.outbox import bundles
 from notify.store.outbox.bundles import Changed
+from notify.store.outbox.notifications import MAX_FAILURES
 
 # A job that was claimed once may be out already, and so may one that a replay has repeated, which was cancelled and is
 # retried: what their Message-IDs tell of stays as it is.
@@ -20,61 +21,82 @@ _MINE = f"""
         AND job.status = 'pending' AND item.attempt = 0 AND item.lane IN ({Lane.NORMAL:d}, {Lane.BULK:d})
         AND NOT EXISTS (SELECT FROM notify.email_jobs AS replay WHERE replay.replay_of = job.id)"""
 _LOCK = f"SELECT job.id {_MINE} ORDER BY job.id FOR UPDATE OF item"
-# Of all emails that leave at one instant the first take what the others tell of, as much as there is room for.
+# Each notification leaves when fan-out would have it leave today. What leaves at one instant is one email, in the lane
+# of its first notification. Emails are written into the jobs that are there; one may be missing where what a bot did
+# leaves what a person did.
 _REGROUP = f"""
     WITH target AS (
         SELECT * FROM jsonb_to_recordset(%(targets)s::jsonb) AS target(
             by_bot boolean, until timestamptz, deferred_by text
         )
-    ), mine AS MATERIALIZED (
-        SELECT job.id, job.topic, job.expires_at, job.deferred_by AS before, target.until, target.deferred_by,
-            row_number() OVER (PARTITION BY target.until ORDER BY job.id) - 1 AS place
-        FROM (SELECT job.*, item.lane = {Lane.BULK:d} AS by_bot {_MINE}) AS job JOIN target USING (by_bot)
-        WHERE job.deferred_by IS NOT NULL OR target.until IS NOT NULL
+    ), waiting AS (
+        SELECT job.*, note.id AS note_id, note.event_type, target.by_bot, target.until, target.deferred_by AS waits_by,
+            count(target.until) OVER (PARTITION BY job.id) AS deferred
+        FROM (SELECT job.* {_MINE}) AS job JOIN notify.notifications AS note ON note.email_job_id = job.id
+        JOIN notify.events AS event ON event.id = note.event_id
+        LEFT JOIN notify.people AS actor ON actor.username = event.actor
+        JOIN target ON target.by_bot = coalesce(actor.is_bot, false)
     ), told AS MATERIALIZED (
-        SELECT note.id, note.event_type, mine.id AS was, mine.until, mine.expires_at,
-            div(row_number() OVER (PARTITION BY mine.until ORDER BY mine.id, note.id) - 1, {MOST_DEFERRED}) AS place
-        FROM mine JOIN notify.notifications AS note ON note.email_job_id = mine.id
+        SELECT *, row_number() OVER (ORDER BY id, note_id) AS place,
+            div(row_number() OVER (PARTITION BY until ORDER BY id, note_id) - 1, {MOST_DEFERRED}) AS part
+        FROM waiting WHERE deferred_by IS NOT NULL OR deferred > 0
+    ), email AS (
+        SELECT until, part, min(place) AS first, count(DISTINCT id) AS jobs,
+            row_number() OVER (ORDER BY min(place)) AS number, max(greatest(
+                expires_at, coalesce(until, now()) + coalesce(kind.expires_after, interval '72 hours')
+            )) AS ends
+        FROM told LEFT JOIN notify.notification_event_types AS kind ON kind.code = told.event_type
+        GROUP BY until, part
+    ), mine AS (
+        SELECT id, row_number() OVER (ORDER BY id) AS number FROM (SELECT DISTINCT id FROM told) AS job
     ), placed AS MATERIALIZED (
-        SELECT told.id, told.was, mine.id AS job_id, greatest(
-                told.expires_at, coalesce(mine.until, now()) + coalesce(kind.expires_after, interval '72 hours')
-            ) AS ends
-        FROM told JOIN mine ON mine.until IS NOT DISTINCT FROM told.until AND mine.place = told.place
-        LEFT JOIN notify.notification_event_types AS kind ON kind.code = told.event_type
+        SELECT email.until, email.part, email.ends, mine.id IS NULL AS is_new,
+            coalesce(mine.id, nextval(pg_get_serial_sequence('notify.email_jobs', 'id'))) AS job_id,
+            first.username, first.to_email, first.message_id,
+            CASE WHEN email.until IS NULL AND email.jobs = 1 THEN first.topic END AS topic,
+            coalesce(first.waits_by, first.deferred_by) AS deferred_by,
+            CASE WHEN first.by_bot THEN {Lane.BULK:d} ELSE {Lane.NORMAL:d} END AS lane
+        FROM email JOIN told AS first ON first.place = email.first LEFT JOIN mine USING (number)
+        ORDER BY number
     ), moved AS (
         UPDATE notify.notifications AS note SET email_job_id = placed.job_id
-        FROM placed WHERE note.id = placed.id AND placed.was <> placed.job_id
+        FROM told JOIN placed ON placed.until IS NOT DISTINCT FROM told.until AND placed.part = told.part
+        WHERE note.id = told.note_id AND told.id <> placed.job_id
     ), kept AS (
         UPDATE notify.email_jobs AS job
-        SET deferred_by = coalesce(mine.deferred_by, mine.before), expires_at = email.ends,
-            topic = CASE WHEN mine.until IS NULL AND email.jobs = 1 THEN mine.topic END
-        FROM mine JOIN (
-            SELECT job_id, max(ends) AS ends, count(DISTINCT was) AS jobs FROM placed GROUP BY job_id
-        ) AS email ON email.job_id = mine.id
-        WHERE job.id = mine.id
-        RETURNING job.id, mine.until
+        SET deferred_by = placed.deferred_by, expires_at = placed.ends, topic = placed.topic
+        FROM placed WHERE job.id = placed.job_id
+    ), due AS (
+        UPDATE notify.work_items AS item SET due_at = coalesce(placed.until, now()), lane = placed.lane
+        FROM placed WHERE item.stage = '{DELIVER}' AND item.id = placed.job_id
+    ), written AS (
+        INSERT INTO notify.email_jobs (id, username, to_email, topic, message_id, expires_at, deferred_by)
+        OVERRIDING SYSTEM VALUE
+        SELECT job_id, username, to_email, topic,
+            regexp_replace(message_id, '(\\.s\\d+)?@', '.s' || job_id || '@'), ends, deferred_by
+        FROM placed WHERE is_new
+    ), written_item AS (
+        INSERT INTO notify.work_items (stage, id, lane, due_at, max_failures)
+        SELECT '{DELIVER}', job_id, lane, coalesce(until, now()), {MAX_FAILURES} FROM placed WHERE is_new
     ), gone AS (
         DELETE FROM notify.email_jobs AS job
         WHERE job.id IN (SELECT id FROM mine EXCEPT SELECT job_id FROM placed) RETURNING job.id
     ), done AS (
         DELETE FROM notify.work_items AS item USING gone WHERE item.stage = '{DELIVER}' AND item.id = gone.id
-    ), due AS (
-        UPDATE notify.work_items AS item SET due_at = coalesce(kept.until, now())
-        FROM kept WHERE item.stage = '{DELIVER}' AND item.id = kept.id
     )
-    SELECT id, until FROM kept"""
+    SELECT job_id, until FROM placed"""
 
 
 def regroup(connection: Connection, username: str, waits: Mapping[bool, Wait | None]) -> int:
     """
-    Let the person's emails that nobody has claimed wait as long as this, or let go what was deferred; how many.
+    Have the person's notifications whose emails nobody has claimed wait this long, or leave now; how many emails.
 
     What waits until one instant, or goes now, leaves as one email; the expiry is extended if that makes it later.
     A constant number of statements. The person's settings must be locked; then no email that is
     written meanwhile is overlooked.
 
     Args:
-        waits: By whether a bot did what the email tells of; None: it is not deferred.
+        waits: By whether a bot did what the notification tells of; None: it is not deferred.
     """
     keys = {BundleKey(username, until=wait.until) for wait in waits.values() if wait}
     if keys:
