@@ -1,6 +1,7 @@
 """Events in: stored once for each key, in the caller's transaction; the directory learns what they state."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from types import MappingProxyType
 from uuid import uuid4
@@ -64,11 +65,11 @@ def merged(stated: Iterable[EventIn]) -> list[StatedFacts]:
         link, state, at = event.cl.link, STATE_AFTER.get(event.type), event.occurred_at or NOW
         known = facts.get(link, StatedFacts(link=link))
         if event.cl.states_facts:
-            facts[link] = known = known.updated(**event.cl.model_dump(exclude_none=True))
+            facts[link] = known = replace(known, **event.cl.model_dump(exclude_none=True))
         final = FINALITY.index(state) if state and event.occurred_at else 0
         if state and (at, final) >= since.get(link, (at, final)):
             since[link] = (at, final)
-            facts[link] = known.updated(state=state, state_at=_in_words(event.occurred_at))
+            facts[link] = replace(known, state=state, state_at=_in_words(event.occurred_at))
     return [facts[link] for link in sorted(facts)]
 
 

@@ -1,9 +1,11 @@
 """The directory: who reads mail where, who wrote which change list, who reviews it."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from enum import StrEnum
+from json import dumps
+from typing import Any
 
 from sqlalchemy import (
     Connection,
@@ -11,13 +13,13 @@ from sqlalchemy import (
     Text,
     all_,
     any_,
-    bindparam,
     delete,
     exists,
     func,
     literal,
     or_,
     select,
+    text,
     union_all,
     update,
 )
@@ -27,19 +29,10 @@ from notify.domain.events import ChangeList
 from notify.domain.preferences import Person
 from notify.store.tables import people as tables
 from notify.store.tables.emails import notifications
+from notify.store.tables.people import first_known
 
-PERSON = (
-    tables.people.c.username,
-    tables.people.c.email,
-    tables.people.c.display_name,
-    tables.people.c.locale,
-    tables.people.c.timezone,
-    tables.people.c.is_bot,
-    tables.people.c.active,
-    tables.people.c.undeliverable_email,
-)
-
-_STATED = union_all(
+STATED_OF_PERSON = ("email", "display_name", "locale", "timezone", "is_bot", "active")
+_STATED_ZONES = union_all(
     *(
         select(table.c.username, table.c.timezone).where(table.c.timezone.is_not(None))
         for table in (tables.people, tables.user_notification_settings)
@@ -48,7 +41,7 @@ _STATED = union_all(
 
 
 class State(StrEnum):
-    """Where a change list stands."""
+    """The state of a change list."""
 
     OPEN = "open"
     MERGED = "merged"
@@ -82,30 +75,38 @@ _OF_PEOPLE = (
     notifications,
 )
 
-_PEOPLE = select(*PERSON).where(tables.people.c.username == any_(bindparam("usernames", type_=ARRAY(Text))))
-_reviewer_names = func.array_agg(tables.cl_reviewers.c.username)
-_CHANGE_LISTS = (
-    select(
-        tables.change_lists.c.link,
-        tables.change_lists.c.title,
-        tables.change_lists.c.url,
-        tables.change_lists.c.repository,
-        tables.change_lists.c.author,
-        tables.change_lists.c.first_title,
-        tables.change_lists.c.first_repository,
-        func.coalesce(
-            _reviewer_names.filter(tables.cl_reviewers.c.username.is_not(None)), literal([], ARRAY(Text))
-        ).label("reviewers"),
+_PEOPLE = f"""
+    SELECT {", ".join(Person.__slots__)} FROM notify.people WHERE username = ANY (%(names)s::text[])"""
+CHANGE_LIST = tuple(name for name in ChangeList.__slots__ if name != "reviewers")
+CHANGE_LISTS = f"""
+        SELECT {", ".join(CHANGE_LIST)}, ARRAY(
+            SELECT username FROM notify.cl_reviewers WHERE topic = link ORDER BY username
+        ) AS reviewers
+        FROM notify.change_lists WHERE link = ANY (%(topics)s::text[])"""
+_PUT_CHANGE_LIST = text(f"""
+    INSERT INTO notify.change_lists AS known (link, title, url, repository, author, state, state_at)
+    VALUES (:link, :title, :url, :repository, :author, :state, clock_timestamp())
+    ON CONFLICT (link) DO UPDATE SET
+        title = excluded.title, url = excluded.url, repository = excluded.repository, author = excluded.author,
+        state = excluded.state, state_at = excluded.state_at,
+        first_title = {first_known("title", "excluded.title")},
+        first_repository = {first_known("repository", "excluded.repository")}""")
+# Rows are locked in the order of their names, so that two workers with the same people cannot deadlock.
+_MARK_UNDELIVERABLE = """
+    WITH locked AS MATERIALIZED (
+        SELECT username, refused.email, refused.reply
+        FROM jsonb_to_recordset(%(refused)s::jsonb) AS refused(username text, email text, reply text)
+        JOIN notify.people AS person USING (username)
+        ORDER BY username FOR UPDATE OF person
     )
-    .select_from(tables.change_lists.outerjoin(tables.cl_reviewers))
-    .where(tables.change_lists.c.link == any_(bindparam("links", type_=ARRAY(Text))))
-    .group_by(tables.change_lists.c.link)
-)
+    UPDATE notify.people AS person
+    SET undeliverable_email = locked.email, undeliverable_at = now(), undeliverable_reply = locked.reply
+    FROM locked WHERE person.username = locked.username"""
 
 
 def people(connection: Connection, usernames: Iterable[str]) -> dict[str, Person]:
     """The people of these names, by username; whom the directory does not know is absent."""
-    rows = connection.execute(_PEOPLE, {"usernames": list(usernames)})
+    rows = connection.exec_driver_sql(_PEOPLE, {"names": list(usernames)})
     return {row["username"]: Person(**row) for row in rows.mappings()}
 
 
@@ -122,8 +123,8 @@ def is_known(connection: Connection, username: str) -> bool:
 
 def change_lists(connection: Connection, links: Iterable[str]) -> dict[str, ChangeList]:
     """The change lists of these links, by link, reviewers sorted; what is unknown is absent."""
-    rows = connection.execute(_CHANGE_LISTS, {"links": list(links)})
-    return {row["link"]: _change_list(row) for row in rows.mappings()}
+    rows = connection.exec_driver_sql(CHANGE_LISTS, {"topics": list(links)})
+    return {row["link"]: change_list_of(row) for row in rows.mappings()}
 
 
 def change_list(connection: Connection, link: str) -> ChangeList | None:
@@ -132,7 +133,7 @@ def change_list(connection: Connection, link: str) -> ChangeList | None:
 
 
 def state(connection: Connection, link: str) -> State | None:
-    """Where a change list stands; None if the directory does not know the link."""
+    """The state of a change list; None if the directory does not know the link."""
     query = select(tables.change_lists.c.state).where(tables.change_lists.c.link == link)
     found = connection.scalar(query)
     return State(found) if found is not None else None
@@ -140,14 +141,7 @@ def state(connection: Connection, link: str) -> State | None:
 
 def put_person(connection: Connection, person: Person) -> None:
     """Store a person in place of what was known, except which address proved undeliverable."""
-    fields = {
-        "email": person.email,
-        "display_name": person.display_name,
-        "locale": person.locale,
-        "timezone": person.timezone,
-        "is_bot": person.is_bot,
-        "active": person.active,
-    }
+    fields = {name: getattr(person, name) for name in STATED_OF_PERSON}
     statement = insert(tables.people).values(username=person.username, **fields)
     connection.execute(statement.on_conflict_do_update(index_elements=["username"], set_=fields))
 
@@ -159,58 +153,23 @@ def put_change_list(connection: Connection, change_list: ChangeList, *, state: S
     The state is so from now on: events that happened before do not undo it.
     The first statement locks the row, so that of two callers the later one's reviewers stand, unmixed.
     """
-    fields = {
-        "title": change_list.title,
-        "url": change_list.url,
-        "repository": change_list.repository,
-        "author": change_list.author,
-        "state": state,
-        "state_at": func.clock_timestamp(),
-    }
-    statement = insert(tables.change_lists).values(link=change_list.link, **fields)
-    kept = {f"first_{fact}": tables.first_known(fact, statement.excluded[fact]) for fact in ("title", "repository")}
-    connection.execute(statement.on_conflict_do_update(index_elements=["link"], set_=fields | kept))
+    fields = {name: getattr(change_list, name) for name in ("link", "title", "url", "repository", "author")}
+    connection.execute(_PUT_CHANGE_LIST, {**fields, "state": state})
     _put_reviewers(connection, change_list)
 
 
 def mark_undeliverable(connection: Connection, refused: Iterable[Undeliverable]) -> None:
-    """
-    Remember for each person the address that a relay refused for good; unknown people are passed over.
-
-    Rows are locked in the order of their names, so that two workers with the same people cannot deadlock.
-    """
-    given = {one.username: one for one in refused}
-    columns = [list(given), [one.email for one in given.values()], [one.reply for one in given.values()]]
-    marks = (
-        func.unnest(*(literal(column, ARRAY(Text)) for column in columns))
-        .table_valued("username", "email", "reply")
-        .render_derived(name="marks")
-    )
-    locked = (
-        select(tables.people.c.username, marks.c.email, marks.c.reply)
-        .join_from(tables.people, marks, tables.people.c.username == marks.c.username)
-        .order_by(tables.people.c.username)
-        .with_for_update(of=tables.people)
-        .cte("locked")
-    )
-    statement = (
-        update(tables.people)
-        .where(tables.people.c.username == locked.c.username)
-        .values(
-            undeliverable_email=locked.c.email,
-            undeliverable_at=func.now(),
-            undeliverable_reply=locked.c.reply,
-        )
-    )
-    connection.execute(statement)
+    """Remember for each person the address that a relay refused for good; unknown people are passed over."""
+    given = {one.username: asdict(one) for one in refused}
+    connection.exec_driver_sql(_MARK_UNDELIVERABLE, {"refused": dumps(list(given.values()))})
 
 
 def undeliverable(connection: Connection, username: str, *, chosen_email: str | None) -> Refusal | None:
     """
-    Why letters to this person have stopped; None while their address is not one that was refused for good.
+    Why emails to this person have stopped; None while their address is not one that was refused for good.
 
     Args:
-        chosen_email: Where the person wants letters; None means the directory's address.
+        chosen_email: Where the person wants emails; None means the directory's address.
     """
     row = tables.people.c
     address = func.coalesce(literal(chosen_email, Text), row.email)
@@ -232,23 +191,25 @@ def clear_undeliverable(connection: Connection, username: str) -> bool:
 
 def time_zones(connection: Connection) -> Sequence[str]:
     """Every time zone that the directory or a person states. Reads both tables once."""
-    return connection.scalars(select(_STATED.c.timezone).distinct().order_by(_STATED.c.timezone)).all()
+    return connection.scalars(select(_STATED_ZONES.c.timezone).distinct().order_by(_STATED_ZONES.c.timezone)).all()
 
 
 def people_in(connection: Connection, zones: Sequence[str]) -> int:
     """How many people these time zones are stated for."""
-    among = _STATED.c.timezone == any_(literal(list(zones), ARRAY(Text)))
-    return connection.scalar(select(func.count(_STATED.c.username.distinct())).where(among)) or 0
+    among = _STATED_ZONES.c.timezone == any_(literal(list(zones), ARRAY(Text)))
+    return connection.scalar(select(func.count(_STATED_ZONES.c.username.distinct())).where(among)) or 0
 
 
 def _put_reviewers(connection: Connection, change_list: ChangeList) -> None:
     reviewers = tables.cl_reviewers
     wanted = literal(list(change_list.reviewers), ARRAY(Text))
-    gone = delete(reviewers).where(reviewers.c.topic == change_list.link, reviewers.c.username != all_(wanted))
-    connection.execute(gone)
+    connection.execute(
+        delete(reviewers).where(reviewers.c.topic == change_list.link, reviewers.c.username != all_(wanted))
+    )
     added = select(literal(change_list.link, Text), func.unnest(wanted))
     connection.execute(insert(reviewers).from_select(["topic", "username"], added).on_conflict_do_nothing())
 
 
-def _change_list(row: RowMapping) -> ChangeList:
-    return ChangeList(**{**row, "reviewers": tuple(sorted(row["reviewers"]))})
+def change_list_of(row: Mapping[str, Any] | RowMapping) -> ChangeList:
+    """What a row of ``CHANGE_LISTS`` says."""
+    return ChangeList(**{**row, "reviewers": tuple(row["reviewers"])})

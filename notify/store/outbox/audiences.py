@@ -15,16 +15,11 @@ from sqlalchemy import Connection
 
 from notify.domain.events import COMMENT_CREATED, REVIEW_SUBMITTED, ChangeList
 from notify.domain.preferences import Choices, EventType, Person
+from notify.store.directory.directory import CHANGE_LISTS, change_list_of
 from notify.store.directory.preferences import SWITCHES, schedule_of
 
-PERSON = tuple(Person.__slots__)
-
 _ASK = f"""
-    WITH cl AS MATERIALIZED (
-        SELECT link, title, url, repository, author, first_title, first_repository, ARRAY(
-            SELECT username FROM notify.cl_reviewers WHERE topic = link ORDER BY username
-        ) AS reviewers
-        FROM notify.change_lists WHERE link = ANY (%(topics)s::text[])
+    WITH cl AS MATERIALIZED ({CHANGE_LISTS}
     ), subscriber AS MATERIALIZED (
         SELECT topic, username FROM notify.topic_preferences WHERE topic = ANY (%(topics)s::text[]) AND subscribed
     ), participant AS MATERIALIZED (
@@ -44,7 +39,7 @@ _ASK = f"""
     UNION ALL SELECT 'subscribers', topic, jsonb_agg(username ORDER BY username) FROM subscriber GROUP BY topic
     UNION ALL SELECT 'participants', topic, jsonb_object_agg(username, since) FROM participant GROUP BY topic
     UNION ALL SELECT 'person', who.username, to_jsonb(person) FROM who CROSS JOIN LATERAL (
-        SELECT {", ".join(PERSON)} FROM notify.people WHERE people.username = who.username OFFSET 0
+        SELECT {", ".join(Person.__slots__)} FROM notify.people WHERE people.username = who.username OFFSET 0
     ) AS person
     UNION ALL SELECT 'settings', who.username, to_jsonb(stored) FROM who CROSS JOIN LATERAL (
         SELECT * FROM notify.user_notification_settings AS own WHERE own.username = who.username OFFSET 0
@@ -94,10 +89,7 @@ def around(connection: Connection, topics: Iterable[str], *, names: Iterable[str
         found.setdefault(kind, {})[name] = document
     subscribers = {topic: tuple(names) for topic, names in found.get("subscribers", {}).items()}
     return Known(
-        change_lists={
-            link: ChangeList(**{**one, "reviewers": tuple(one["reviewers"])})
-            for link, one in found.get("cl", {}).items()
-        },
+        change_lists={link: change_list_of(one) for link, one in found.get("cl", {}).items()},
         subscribers=subscribers,
         participants=found.get("participants", {}),
         people={name: Person(**one) for name, one in found.get("person", {}).items()},

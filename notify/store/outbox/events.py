@@ -1,35 +1,12 @@
 """Events in the table: stored once for each key, claimed by the fan-out, finished with a reason."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from datetime import timedelta
+from dataclasses import asdict, dataclass
 from json import dumps, loads
 from typing import Any
 
-from sqlalchemy import (
-    BigInteger,
-    ColumnElement,
-    Connection,
-    DateTime,
-    Float,
-    Integer,
-    Interval,
-    Row,
-    Text,
-    any_,
-    bindparam,
-    case,
-    cast,
-    delete,
-    exists,
-    extract,
-    func,
-    literal,
-    select,
-    type_coerce,
-    update,
-)
-from sqlalchemy.dialects.postgresql import ARRAY, JSONB, insert
+from sqlalchemy import BigInteger, Connection, any_, func, literal, select, text, update
+from sqlalchemy.dialects.postgresql import ARRAY
 
 from notify.domain.claims import Lane
 from notify.domain.events import Event
@@ -38,24 +15,14 @@ from notify.domain.statuses import EventStatus
 from notify.store.database import Run
 from notify.store.outbox import items
 from notify.store.outbox.items import Attempt, Ending
-from notify.store.records import records
-from notify.store.tables.emails import events, work_items
-from notify.store.tables.people import change_lists, cl_reviewers, first_known, notification_event_types
+from notify.store.tables.emails import events
+from notify.store.tables.people import first_known
 
-OPEN = "open"
-FINALITY = (OPEN, "closed", "merged")
-MOST_AHEAD = timedelta(minutes=5)
-FACTS_OF_EVENT: Sequence[ColumnElement[Any]] = (
-    events.c.id,
-    events.c.key,
-    events.c.type,
-    events.c.topic,
-    events.c.actor,
-    events.c.occurred_at,
-    events.c.payload,
-    events.c.traceparent,
-    cast(extract("epoch", func.now() - events.c.created_at), Float).label("age_seconds"),
-)
+FINALITY = ("open", "closed", "merged")
+# For a SELECT from notify.events AS event.
+COLUMNS_OF_EVENT = """
+    event.id, event.key, event.type, event.topic, event.actor, event.occurred_at, event.payload,
+    extract(epoch FROM now() - event.created_at)::float8 AS age_seconds, event.traceparent"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,165 +82,107 @@ class StatedFacts:
     state: str | None = None
     state_at: str | None = None
 
-    def updated(self, **facts: Any) -> "StatedFacts":  # noqa: ANN401 - the fields of this very class
-        """The same with later facts over earlier ones."""
-        return replace(self, **facts)
-
 
 # What the caller's session gives back is numbers: it may have an encoding in which a key cannot be said.
-_new = records(
-    "new",
-    number=Integer,
-    key=Text,
-    type=Text,
-    topic=Text,
-    actor=Text,
-    occurred_at=DateTime(timezone=True),
-    payload=JSONB,
-    key_hash=JSONB,
-    traceparent=Text,
-)
+_NEW = """jsonb_to_recordset(CAST(:new AS jsonb)) AS new(
+            number int, key text, type text, topic text, actor text, occurred_at timestamptz, payload jsonb,
+            key_hash jsonb, traceparent text
+        )"""
 # The clock at this moment, not the transaction's: what happened in a long one did not happen in the future.
-_any = _new.alias("any_of_them")
-AHEAD = select(_any.c.number).where(_any.c.occurred_at > func.clock_timestamp() + literal(MOST_AHEAD, Interval))
-_stored = (
-    insert(events)
-    .from_select(
-        ["key", "type", "topic", "actor", "occurred_at", "payload", "key_hash", "traceparent"],
-        select(
-            _new.c.key,
-            _new.c.type,
-            _new.c.topic,
-            _new.c.actor,
-            func.coalesce(_new.c.occurred_at, func.now()),
-            _new.c.payload,
-            _new.c.key_hash,
-            _new.c.traceparent,
-        ).where(~AHEAD.exists()),
-    )
-    .on_conflict_do_nothing(index_elements=[events.c.key])
-    .returning(events.c.id, events.c.key, events.c.topic, events.c.type)
-    .cte("stored")
-)
+_AHEAD = f"SELECT number FROM {_NEW} WHERE occurred_at > clock_timestamp() + interval '5 minutes'"
+_FIND_AHEAD = text(_AHEAD)
 # What is urgent waits for nothing that is not.
-_is_urgent = exists().where(
-    notification_event_types.c.code == _stored.c.type, notification_event_types.c.system_required
-)
-_to_do = (
-    insert(work_items)
-    .from_select(
-        ["stage", "id", "lane", "order_key"],
-        select(
-            literal(FAN_OUT, Text),
-            _stored.c.id,
-            case((_is_urgent, literal(int(Lane.URGENT))), else_=literal(int(Lane.NORMAL))),
-            case((_is_urgent, literal("urgent ", Text) + _stored.c.topic), else_=_stored.c.topic),
-        ),
+_STORE = text(f"""
+    WITH new AS MATERIALIZED (
+        SELECT * FROM {_NEW} WHERE NOT EXISTS ({_AHEAD})
+    ), stored AS (
+        INSERT INTO notify.events (key, type, topic, actor, occurred_at, payload, key_hash, traceparent)
+        SELECT key, type, topic, actor, coalesce(occurred_at, now()), payload, key_hash, traceparent FROM new
+        ON CONFLICT (key) DO NOTHING
+        RETURNING id, key, topic, type
+    ), to_do AS (
+        INSERT INTO notify.work_items (stage, id, lane, order_key)
+        SELECT '{FAN_OUT}', stored.id, CASE WHEN kind.system_required THEN {Lane.URGENT:d} ELSE {Lane.NORMAL:d} END,
+            CASE WHEN kind.system_required THEN 'urgent ' ELSE '' END || stored.topic
+        FROM stored LEFT JOIN notify.notification_event_types AS kind ON kind.code = stored.type
     )
-    .cte("to_do")
-)
-INSERT = select(_new.c.number, _stored.c.id).where(_new.c.key == _stored.c.key).add_cte(_to_do)
-
-_wanted = records("wanted", number=Integer, key=Text)
+    SELECT new.number, stored.id FROM new JOIN stored USING (key)""")
 # As text: an application's connection may read JSON in a way of its own.
-FIND = select(_wanted.c.number, events.c.id, cast(events.c.key_hash, Text)).where(events.c.key == _wanted.c.key)
+_FIND = text("""
+    SELECT wanted.number, event.id, CAST(event.key_hash AS text)
+    FROM jsonb_to_recordset(CAST(:wanted AS jsonb)) AS wanted(number int, key text)
+    JOIN notify.events AS event USING (key)""")
 
-_facts = records(
-    "facts",
-    link=Text,
-    title=Text,
-    url=Text,
-    repository=Text,
-    author=Text,
-    reviewers=ARRAY(Text),
-    state=Text,
-    state_at=DateTime(timezone=True),
-)
-FACTS = ("title", "url", "repository", "author")
+_FACTS = """jsonb_to_recordset(CAST(:facts AS jsonb)) AS facts(
+            link text, title text, url text, repository text, author text, reviewers text[], state text,
+            state_at timestamptz
+        )"""
 
 
-def _unchanged(fact: str) -> ColumnElement[bool]:
-    stated, known = _facts.c[fact], change_lists.c[fact]
-    return stated.is_(None) | stated.is_not_distinct_from(known)
+def _takes_over(stated: str) -> str:
+    """
+    Whether a state takes the place of the known one: it is of later, or of the same instant and no less final.
 
-
-_reviewer_names = func.coalesce(func.array_agg(cl_reviewers.c.username), literal([], ARRAY(Text)))
-_known_reviewers = type_coerce(
-    select(_reviewer_names).where(cl_reviewers.c.topic == _facts.c.link).scalar_subquery(), ARRAY(Text)
-)
-# A state that was true before the known one is no news: events arrive in any order.
-# What states no instant is of this moment, so that of two in one transaction the second is the later one.
-_state_at = case((_facts.c.state.is_not(None), func.coalesce(_facts.c.state_at, func.clock_timestamp())))
-# One that was stated for the future, which no door takes any more, counts as none.
-_known_since = case(
-    (change_lists.c.state_at <= func.now() + literal(MOST_AHEAD, Interval), change_lists.c.state_at),
-    else_=literal("-infinity", DateTime(timezone=True)),
-)
-_same_reviewers = _known_reviewers.contains(_facts.c.reviewers) & _known_reviewers.contained_by(_facts.c.reviewers)
-
-
-def _stands(state: ColumnElement[Any], since: ColumnElement[Any]) -> ColumnElement[bool]:
-    """Whether a state takes the place of the known one: it is of later, or of the same instant and no less final."""
-    as_final = func.array_position(literal(list(FINALITY), ARRAY(Text)), cast(state, Text))
-    known = func.array_position(literal(list(FINALITY), ARRAY(Text)), change_lists.c.state)
-    return (since > _known_since) | ((since == _known_since) & (as_final >= known))
+    Events arrive in any order. One that is known for the future, which no door takes any more, counts as none.
+    """
+    known_at = "CASE WHEN known.state_at <= now() + interval '5 minutes' THEN known.state_at ELSE '-infinity' END"
+    finality = f"array_position(ARRAY{list(FINALITY)}, {{}}.state)"
+    return f"({stated}.state_at, {finality.format(stated)}) >= ({known_at}, {finality.format('known')})"
 
 
 # A change list about which nothing new is said is left out before the conflict, not after it: a conflict
 # locks the row until the application's transaction ends, and makes others' events on it wait.
 # New reviewers need that lock, or those of two transactions would mix.
-_old_news = exists().where(
-    change_lists.c.link == _facts.c.link,
-    *(_unchanged(fact) for fact in FACTS),
-    _facts.c.reviewers.is_(None) | _same_reviewers,
-    _facts.c.state.is_(None) | ~_stands(_facts.c.state, _state_at),
-)
-_learn = insert(change_lists).from_select(
-    ["link", *FACTS, "state", "state_at"],
-    select(_facts.c.link, *(_facts.c[fact] for fact in FACTS), func.coalesce(_facts.c.state, OPEN), _state_at)
-    .where(~_old_news)
-    .order_by(_facts.c.link),
-)
-_newer = _stands(_learn.excluded.state, _learn.excluded.state_at)
-LEARN = _learn.on_conflict_do_update(
-    index_elements=[change_lists.c.link],
-    set_={
-        **{fact: func.coalesce(_learn.excluded[fact], change_lists.c[fact]) for fact in FACTS},
-        **{
-            f"first_{fact}": first_known(fact, func.coalesce(_learn.excluded[fact], change_lists.c[fact]))
-            for fact in ("title", "repository")
-        },
-        "state": case((_newer, _learn.excluded.state), else_=change_lists.c.state),
-        "state_at": case((_newer, _learn.excluded.state_at), else_=change_lists.c.state_at),
-    },
-)
-
-_reviewers = records("reviewers", link=Text, username=Text)
-_complete = records("complete", link=Text)
-DROP_REVIEWERS = delete(cl_reviewers).where(
-    cl_reviewers.c.topic.in_(select(_complete.c.link)),
-    ~exists().where(_reviewers.c.link == cl_reviewers.c.topic, _reviewers.c.username == cl_reviewers.c.username),
-)
-ADD_REVIEWERS = (
-    insert(cl_reviewers)
-    .from_select(
-        ["topic", "username"],
-        select(_reviewers.c.link, _reviewers.c.username).order_by(_reviewers.c.link, _reviewers.c.username),
+# What states no instant is of this moment, so that of two in one transaction the second is the later one.
+_LEARN = text(f"""
+    WITH stated AS MATERIALIZED (
+        SELECT link, title, url, repository, author, reviewers, state,
+            CASE WHEN state IS NOT NULL THEN coalesce(state_at, clock_timestamp()) END AS state_at
+        FROM {_FACTS}
     )
-    .on_conflict_do_nothing()
-)
+    INSERT INTO notify.change_lists AS known (link, title, url, repository, author, state, state_at)
+    SELECT link, title, url, repository, author, coalesce(state, 'open'), state_at FROM stated
+    WHERE NOT EXISTS (
+        SELECT FROM notify.change_lists AS known, LATERAL (
+            SELECT coalesce(array_agg(username), ARRAY[]::text[]) AS names
+            FROM notify.cl_reviewers WHERE topic = known.link
+        ) AS reviewer
+        WHERE known.link = stated.link
+            AND coalesce(stated.title, known.title) IS NOT DISTINCT FROM known.title
+            AND coalesce(stated.url, known.url) IS NOT DISTINCT FROM known.url
+            AND coalesce(stated.repository, known.repository) IS NOT DISTINCT FROM known.repository
+            AND coalesce(stated.author, known.author) IS NOT DISTINCT FROM known.author
+            AND (stated.reviewers IS NULL OR stated.reviewers <@ reviewer.names AND stated.reviewers @> reviewer.names)
+            AND (stated.state IS NULL OR NOT {_takes_over("stated")})
+    )
+    ORDER BY link
+    ON CONFLICT (link) DO UPDATE SET
+        title = coalesce(excluded.title, known.title), url = coalesce(excluded.url, known.url),
+        repository = coalesce(excluded.repository, known.repository), author = coalesce(excluded.author, known.author),
+        first_title = {first_known("title", "coalesce(excluded.title, known.title)")},
+        first_repository = {first_known("repository", "coalesce(excluded.repository, known.repository)")},
+        state = CASE WHEN {_takes_over("excluded")} THEN excluded.state ELSE known.state END,
+        state_at = CASE WHEN {_takes_over("excluded")} THEN excluded.state_at ELSE known.state_at END""")
+_PUT_REVIEWERS = text(f"""
+    WITH stated AS MATERIALIZED (
+        SELECT link, reviewers FROM {_FACTS} WHERE reviewers IS NOT NULL
+    ), gone AS (
+        DELETE FROM notify.cl_reviewers AS known USING stated
+        WHERE known.topic = stated.link AND known.username <> ALL (stated.reviewers)
+    )
+    INSERT INTO notify.cl_reviewers (topic, username)
+    SELECT link, unnest(reviewers) AS username FROM stated ORDER BY link, username
+    ON CONFLICT (topic, username) DO NOTHING""")
 
 
 def store_new(run: Run, rows: Sequence[NewEvent]) -> dict[str, int]:
     """Store the rows whose key is new; the ids of those by key. None is stored if one is ``ahead``."""
-    new = [{"number": number, **asdict(row)} for number, row in enumerate(rows)]
-    return {rows[number].key: id_ for number, id_ in run(INSERT, {"new": dumps(new)})}
+    return {rows[number].key: id_ for number, id_ in run(_STORE, _numbered(rows))}
 
 
 def ahead(run: Run, rows: Sequence[NewEvent]) -> list[int]:
     """Which of these happen more than five minutes from now by the database's clock: the reason to store none."""
-    new = [{"number": number, **asdict(row)} for number, row in enumerate(rows)]
-    return sorted(number for (number,) in run(AHEAD, {"new": dumps(new)}))
+    return sorted(number for (number,) in run(_FIND_AHEAD, _numbered(rows)))
 
 
 def find(run: Run, keys: Sequence[str]) -> dict[str, KnownEvent]:
@@ -281,25 +190,24 @@ def find(run: Run, keys: Sequence[str]) -> dict[str, KnownEvent]:
     wanted = [{"number": number, "key": key} for number, key in enumerate(keys)]
     return {
         keys[number]: KnownEvent(id_, loads(key_hash) if key_hash else None)
-        for number, id_, key_hash in run(FIND, {"wanted": dumps(wanted)})
+        for number, id_, key_hash in run(_FIND, {"wanted": dumps(wanted)})
     }
 
 
 def learn(run: Run, facts: Sequence[StatedFacts]) -> None:
-    """Bring the directory up to what was stated; one entry for each change list, three statements in all."""
-    if not facts:
-        return
-    run(LEARN, {"facts": dumps([asdict(one) for one in facts])})
-    complete = [one for one in facts if one.reviewers is not None]
-    if complete:
-        reviewers = dumps([{"link": one.link, "username": name} for one in complete for name in one.reviewers or ()])
-        run(DROP_REVIEWERS, {"complete": dumps([{"link": one.link} for one in complete]), "reviewers": reviewers})
-        run(ADD_REVIEWERS, {"reviewers": reviewers})
+    """Bring the directory up to what was stated; one entry for each change list, at most two statements in all."""
+    stated = {"facts": dumps([asdict(one) for one in facts])}
+    if facts:
+        run(_LEARN, stated)
+    if any(one.reviewers is not None for one in facts):
+        run(_PUT_REVIEWERS, stated)
 
 
-_LOAD = select(*FACTS_OF_EVENT).where(events.c.id == func.any(bindparam("ids", type_=ARRAY(BigInteger))))
+def _numbered(rows: Sequence[NewEvent]) -> dict[str, str]:
+    return {"new": dumps([{"number": number, **asdict(row)} for number, row in enumerate(rows)])}
 
 
+_LOAD = f"SELECT {COLUMNS_OF_EVENT} FROM notify.events AS event WHERE event.id = ANY (%(ids)s::bigint[])"
 # One statement for what mostly happens: the event is done. Rows are locked in the order of their ids.
 _DONE = f"""
     WITH locked AS MATERIALIZED (
@@ -338,24 +246,11 @@ def end(connection: Connection, ids: Sequence[int], status: str) -> None:
 
 def load(connection: Connection, ids: Sequence[int]) -> dict[int, Event]:
     """The events with these ids, by id."""
-    return {row.id: _event(row) for row in connection.execute(_LOAD, {"ids": list(ids)}).all()}
+    found = connection.exec_driver_sql(_LOAD, {"ids": list(ids)}).mappings()
+    return {row["id"]: Event(**row) for row in found}
 
 
 def any_emptied(connection: Connection, ids: Sequence[int]) -> bool:
     """Whether any of these events has lost its words."""
     emptied = select(events.c.id).where(events.c.id.in_(ids), events.c.emptied_at.is_not(None))
     return connection.scalar(emptied.limit(1)) is not None
-
-
-def _event(row: Row[Any]) -> Event:
-    return Event(
-        id=row.id,
-        key=row.key,
-        type=row.type,
-        topic=row.topic,
-        actor=row.actor,
-        occurred_at=row.occurred_at,
-        payload=row.payload,
-        traceparent=row.traceparent,
-        age_seconds=row.age_seconds,
-    )

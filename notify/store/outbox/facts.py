@@ -19,12 +19,13 @@ from notify.domain.events import ChangeList, Event
 from notify.domain.jobs import Job, Notification
 from notify.domain.preferences import NO_CHOICES, Choices, EventType, Person
 from notify.domain.schedule import Hold
+from notify.store.directory.directory import CHANGE_LIST
 from notify.store.directory.preferences import RESTS, SCHEDULE, SWITCHES, schedule_of
+from notify.store.outbox.events import COLUMNS_OF_EVENT
 
-PERSON = tuple(Person.__slots__)
+PERSON = Person.__slots__
 # One object for each that is known of: nearly all of them come again.
 PEOPLE_KEPT = 4096
-CHANGE_LIST = ("link", "title", "url", "repository", "author", "first_title", "first_repository")
 STORED = ("username", *SWITCHES, *SCHEDULE, *RESTS)
 
 
@@ -60,14 +61,12 @@ _JOBS = f"""
     WHERE job.id = ANY (%(ids)s::bigint[])"""
 _OF_TOLD = 19
 _EVENTS = f"""
-    SELECT event.id, event.key, event.type, event.topic, event.actor, event.occurred_at, event.payload,
-        event.traceparent, extract(epoch FROM now() - event.created_at)::float8,
-        {_columns("cl", CHANGE_LIST)}, {_columns("person", PERSON)}
+    SELECT {COLUMNS_OF_EVENT}, {_columns("cl", CHANGE_LIST)}, {_columns("person", PERSON)}
     FROM notify.events AS event
     {_one("change_lists", "link = event.topic")} AS cl ON true
     {_one("people", "people.username = event.actor")} AS person ON true
     WHERE event.id = ANY (%(ids)s::bigint[])"""
-_OF_EVENT = 9
+_OF_EVENT = len(Event.__slots__)
 
 _About = tuple[Event, ChangeList | None, Person | None]
 
@@ -156,18 +155,7 @@ def _choices(rows: Sequence[tuple[Any, ...]]) -> Choices:
 
 
 def _about(row: tuple[Any, ...]) -> _About:
-    id_, key, type_, topic, actor, occurred_at, payload, traceparent, age = row[:_OF_EVENT]
-    event = Event(
-        id=id_,
-        key=key,
-        type=type_,
-        topic=topic,
-        actor=actor,
-        occurred_at=occurred_at,
-        payload=payload,
-        traceparent=traceparent,
-        age_seconds=age,
-    )
+    event = Event(**dict(zip(Event.__slots__, row[:_OF_EVENT], strict=True)))
     known, person = row[_OF_EVENT : _OF_EVENT + len(CHANGE_LIST)], row[_OF_EVENT + len(CHANGE_LIST) :]
     change_list = None if known[0] is None else ChangeList(**dict(zip(CHANGE_LIST, known, strict=True)))
     return event, change_list, _person(person)

@@ -1,11 +1,8 @@
 """Tables of who reads mail where, what they prefer, which change lists there are, and which programs may call."""
 
-from typing import Any
-
 from sqlalchemy import (
     Boolean,
     CheckConstraint,
-    ColumnElement,
     ForeignKey,
     Interval,
     PrimaryKeyConstraint,
@@ -14,8 +11,6 @@ from sqlalchemy import (
     Text,
     Time,
     UniqueConstraint,
-    case,
-    func,
 )
 from sqlalchemy.dialects.postgresql import ARRAY
 
@@ -64,10 +59,10 @@ change_lists = Table(
 )
 
 
-def first_known(fact: str, stated: ColumnElement[Any]) -> ColumnElement[Any]:
-    """What ``first_title`` or ``first_repository`` becomes when the title or the repository does."""
-    column, first = change_lists.c[fact], change_lists.c[f"first_{fact}"]
-    return case((column.is_distinct_from(stated), func.coalesce(first, column)), else_=first)
+def first_known(fact: str, stated: str) -> str:
+    """What first_title or first_repository of the row ``known`` becomes when the fact does, as SQL."""
+    changed = f"CASE WHEN known.{fact} IS DISTINCT FROM {stated} THEN known.{fact} END"
+    return f"coalesce(known.first_{fact}, {changed})"
 
 
 cl_reviewers = Table(
