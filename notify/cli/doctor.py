@@ -1,4 +1,4 @@
-"""``notify doctor``: what is wrong, why it matters, and the command that mends it."""
+"""``notify doctor``: what is wrong, why it matters, and how to fix it."""
 
 from collections.abc import Sequence
 from contextlib import suppress
@@ -9,12 +9,11 @@ from typer import Exit
 from notify.cli.checks import Check, Finding
 from notify.cli.checks.database import database, transactions
 from notify.cli.checks.delivery import delivery
-from notify.cli.checks.deployment import broker, callers, connections, settings
+from notify.cli.checks.deployment import broker, callers, connections, settings, time_zones
 from notify.cli.checks.mail import breaker, relay, templates
-from notify.cli.checks.people import time_zones
 from notify.cli.checks.sender import sender
+from notify.cli.connect import Deployment, connect
 from notify.cli.output import AsJson, console, print_json
-from notify.cli.place import Place, place
 
 CHECKS: Sequence[Check] = (
     database,
@@ -41,8 +40,8 @@ def doctor(*, as_json: AsJson = False) -> None:
     workers, queues and what emails died of; settings that make no sense together; every template; people's
     time zones.
     """
-    with place() as here:
-        findings = examined(here, CHECKS)
+    with connect() as deployment:
+        findings = examined(deployment, CHECKS)
     if as_json:
         print_json(findings)
     else:
@@ -52,16 +51,16 @@ def doctor(*, as_json: AsJson = False) -> None:
         raise Exit(1)
 
 
-def examined(here: Place, checks: Sequence[Check]) -> list[Finding]:
+def examined(deployment: Deployment, checks: Sequence[Check]) -> list[Finding]:
     """What these checks find, as far as the database answers."""
     found: list[Finding] = []
     for check in checks:
         with suppress(SQLAlchemyError):
-            found.extend(check(here))
+            found.extend(check(deployment))
     return found
 
 
 def _print(finding: Finding) -> None:
     console.print(f"{'ok  ' if finding.ok else 'BAD '} {finding.about}: {finding.found}", markup=False)
     if not finding.ok:
-        console.print(f"     {finding.why}\n     Mend: {finding.mend}", markup=False)
+        console.print(f"     {finding.why}\n     Fix: {finding.fix}", markup=False)

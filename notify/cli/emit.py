@@ -13,8 +13,8 @@ from rich.console import Console
 from rich.progress import Progress
 from typer import Argument, Exit
 
+from notify.cli.connect import Deployment, connect
 from notify.cli.output import AsJson, console, print_json
-from notify.cli.place import Place, place
 from notify.domain.errors import MalformedEvent, NotifyError
 from notify.domain.stages import FAN_OUT
 from notify.intake.receive import receive
@@ -49,21 +49,25 @@ def emit(
     the exit code is then 1.
     """
     report = Report()
-    with place() as here, lines(source) as opened, Progress(console=Console(stderr=True), transient=True) as progress:
+    with (
+        connect() as deployment,
+        lines(source) as opened,
+        Progress(console=Console(stderr=True), transient=True) as progress,
+    ):
         task = progress.add_task("events", total=None)
         numbered = enumerate(opened, start=1)
         while chunk := list(islice(numbered, AT_ONCE)):
-            _store(here, dict(_parsed(chunk, report)), report)
+            _store(deployment, dict(_parsed(chunk, report)), report)
             progress.update(task, advance=len(chunk))
     _print(report, as_json=as_json)
     if report.refused:
         raise Exit(1)
 
 
-def _store(here: Place, events: Mapping[int, EventIn], report: Report) -> None:
-    with here.database.begin() as connection:
+def _store(deployment: Deployment, events: Mapping[int, EventIn], report: Report) -> None:
+    with deployment.database.begin() as connection:
         receipts = receive(connection, list(events.values()))
-    here.doorbell.ring(FAN_OUT)
+    deployment.doorbell.ring(FAN_OUT)
     for number, receipt in zip(events, receipts, strict=True):
         if receipt.differs:
             reason = f"differs from the event that is stored with the key {receipt.key}"

@@ -8,9 +8,9 @@ from typing import Annotated, Any
 from sqlalchemy import Connection
 from typer import Argument, Option
 
+from notify.cli.connect import connect
 from notify.cli.emit import UnreadableFile, lines
 from notify.cli.output import AsJson, console, print_json, print_table
-from notify.cli.place import place
 from notify.domain.errors import NotifyError
 from notify.intake.explain import Explanation, before_the_fact
 from notify.intake.explain import explain as explained
@@ -39,7 +39,7 @@ def explain(
 ) -> None:
     """Why a person is told of an event or is not, by what is known today: every rule that is asked, in order."""
     given = None if dry_run is None else _given(dry_run, event)
-    with place() as here, here.database.engine.connect() as connection:
+    with connect() as deployment, deployment.database.engine.connect() as connection:
         if given is None:
             found, written = _of_stored(connection, event, user)
         else:

@@ -8,9 +8,9 @@ from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress
 from typer import Argument, Option, confirm
 
+from notify.cli.connect import Deployment, connect
 from notify.cli.job_filters import filtered
 from notify.cli.output import AsJson, console, print_json, print_table
-from notify.cli.place import Place, place
 from notify.delivery.by_hand import pages
 from notify.domain.errors import NotifyError
 from notify.domain.stages import DELIVER
@@ -48,15 +48,20 @@ def command(action: Action) -> Callable[..., None]:
         yes: Annotated[bool, Option("--yes", "-y", help="Do not ask, however many jobs it is.")] = False,
         as_json: AsJson = False,
     ) -> None:
-        with place() as here:
+        with connect() as deployment:
             _run(
-                here, action, replace(which, ids=tuple(ids) if ids else None), dry_run=dry_run, yes=yes, as_json=as_json
+                deployment,
+                action,
+                replace(which, ids=tuple(ids) if ids else None),
+                dry_run=dry_run,
+                yes=yes,
+                as_json=as_json,
             )
 
     return command
 
 
-def _run(here: Place, action: Action, which: JobFilter, *, dry_run: bool, yes: bool, as_json: bool) -> None:
+def _run(deployment: Deployment, action: Action, which: JobFilter, *, dry_run: bool, yes: bool, as_json: bool) -> None:
     """
     Raises:
         NothingAsked: Nothing says which jobs are meant, which would be all of them.
@@ -65,7 +70,7 @@ def _run(here: Place, action: Action, which: JobFilter, *, dry_run: bool, yes: b
     """
     if which.is_everything:
         raise NothingAsked(action=action)
-    with here.database.begin() as connection:
+    with deployment.database.begin() as connection:
         known = (
             _known(jobs.matching(connection, JobFilter(ids=which.ids), limit=len(which.ids)), which)
             if which.ids
@@ -80,7 +85,7 @@ def _run(here: Place, action: Action, which: JobFilter, *, dry_run: bool, yes: b
         raise NotPossible(id=known[0].id, status=known[0].status)
     if tally.allowed > 1 and not yes:
         confirm(f"{action.capitalize()} {tally.allowed:,} jobs?", abort=True, err=True)
-    done = _do(here, action, which, tally)
+    done = _do(deployment, action, which, tally)
     if as_json:
         print_json({"matched": tally.matched, DONE[action]: len(done), "ids": done})
     else:
@@ -109,13 +114,13 @@ def _foretell(action: Action, tally: Tally, first: Sequence[JobView], *, as_json
         )
 
 
-def _do(here: Place, action: Action, which: JobFilter, tally: Tally) -> list[int]:
+def _do(deployment: Deployment, action: Action, which: JobFilter, tally: Tally) -> list[int]:
     """The ids of the jobs changed or written; fewer than were counted if others changed some meanwhile."""
     done: list[int] = []
     with Progress(*Progress.get_default_columns(), MofNCompleteColumn(), console=Console(stderr=True)) as progress:
         bar = progress.add_task(action, total=tally.allowed)
-        for page in pages(here.database, action, which, last_id=tally.last_id):
+        for page in pages(deployment.database, action, which, last_id=tally.last_id):
             done += page.done
             progress.update(bar, completed=len(done))
-            here.doorbell.ring(DELIVER)
+            deployment.doorbell.ring(DELIVER)
     return done

@@ -8,10 +8,10 @@ from typing import Annotated
 from typer import Argument, Option, Typer
 
 from notify import wiring
+from notify.cli.connect import Deployment, connect
 from notify.cli.job_actions import NoSuchJob, command
 from notify.cli.job_filters import filtered
 from notify.cli.output import AsJson, console, print_json, print_table
-from notify.cli.place import Place, place
 from notify.delivery import shown
 from notify.intake.explain import traces
 from notify.store.outbox import jobs
@@ -32,8 +32,8 @@ def list_(
     as_json: AsJson = False,
 ) -> None:
     """Email jobs, newest first."""
-    with place() as here:
-        found = _newest(here, which, below=below, limit=limit)
+    with connect() as deployment:
+        found = _newest(deployment, which, below=below, limit=limit)
     if as_json:
         print_json(found)
         return
@@ -65,8 +65,8 @@ def show(
     as_json: AsJson = False,
 ) -> None:
     """One job, every attempt that did not end in sent, what it tells of, and the rules that say why it does today."""
-    with place() as here:
-        with here.database.begin() as connection:
+    with connect() as deployment:
+        with deployment.database.begin() as connection:
             job = jobs.show(connection, job_id)
             if job is None:
                 raise NoSuchJob(id=job_id)
@@ -74,7 +74,7 @@ def show(
             told = jobs.of_job(connection, job)
             trace = traces(connection, told)
             found = shown.email(connection, job_id) if email else None
-        written = found and wiring.showing(here.settings).compose(found, date=datetime.now(UTC))
+        written = found and wiring.showing(deployment.settings).compose(found, date=datetime.now(UTC))
     if as_json:
         words = {"email": {part: getattr(written, part) for part in ("subject", "text", "html")}} if written else {}
         notifications = [{**asdict(one), "trace": trace[one.id]} for one in told]
@@ -113,10 +113,10 @@ def _took(attempt: AttemptView) -> str | None:
     return None if attempt.took_ms is None else f"{attempt.took_ms:,} ms"
 
 
-def _newest(here: Place, which: JobFilter, *, below: int | None, limit: int) -> list[JobView]:
+def _newest(deployment: Deployment, which: JobFilter, *, below: int | None, limit: int) -> list[JobView]:
     """Up to *limit* jobs; the store looks at a bounded part of the table at a time."""
     found: list[JobView] = []
-    with here.database.begin() as connection:
+    with deployment.database.begin() as connection:
         while len(found) < limit:
             page = jobs.page(connection, which, below=below, limit=limit - len(found))
             found += page.jobs

@@ -8,8 +8,8 @@ from rich.console import Console
 from rich.progress import Progress
 from typer import Argument, Exit, Option, Typer, confirm
 
+from notify.cli.connect import Deployment, connect
 from notify.cli.output import AsJson, console, print_json, print_table
-from notify.cli.place import Place, place
 from notify.delivery.erasure import erase as erasure_of
 from notify.domain.errors import NotifyError
 from notify.domain.fan_out import usable_address
@@ -31,7 +31,7 @@ class NotUndeliverable(NotifyError):
 @app.command()
 def show(name: Name, *, as_json: AsJson = False) -> None:
     """What the directory knows of a person, where their emails go, and why they have stopped if they have."""
-    with place() as here, here.database.begin() as connection:
+    with connect() as deployment, deployment.database.begin() as connection:
         person = directory.person(connection, name)
         choices = preferences.config(connection, name)
         refused = directory.undeliverable(connection, name, chosen_email=choices.email)
@@ -54,7 +54,7 @@ def show(name: Name, *, as_json: AsJson = False) -> None:
 @app.command()
 def clear(name: Name) -> None:
     """Forget that a relay refused the person's address for good: later emails go there again."""
-    with place() as here, here.database.begin() as connection:
+    with connect() as deployment, deployment.database.begin() as connection:
         if directory.person(connection, name) is None:
             raise NoSuchPerson(name=name)
         if not directory.clear_undeliverable(connection, name):
@@ -65,7 +65,7 @@ def clear(name: Name) -> None:
 @app.command()
 def export(name: Name, *, as_json: AsJson = False) -> None:
     """Everything that is stored of a person, for them: with --json every row, else how many there are."""
-    with place() as here, here.database.begin() as connection:
+    with connect() as deployment, deployment.database.begin() as connection:
         held = erasure.held(connection, name)
         stored = erasure.export(connection, name) if as_json else {}
     if not held:
@@ -90,8 +90,8 @@ def erase(
     Emails that wait are cancelled. Emails and events stay as rows without the person, so that counts stay
     true. Exit code 1: something is left, as emails about what they said are still waiting; repeat it then.
     """
-    with place() as here:
-        held = _held(here, name)
+    with connect() as deployment:
+        held = _held(deployment, name)
         if not held:
             raise NoSuchPerson(name=name)
         if not dry_run:
@@ -99,9 +99,9 @@ def erase(
                 confirm(f"Erase {name}, named in {sum(held.values()):,} rows, for ever?", abort=True, err=True)
             with Progress(console=Console(stderr=True), transient=True) as progress:
                 progress.add_task("erasing", total=None)
-                for _ in erasure_of(here.database, name):
+                for _ in erasure_of(deployment.database, name):
                     progress.refresh()
-        left = _held(here, name)
+        left = _held(deployment, name)
     if as_json:
         print_json({"held": held, "left": left})
     else:
@@ -110,6 +110,6 @@ def erase(
         raise Exit(1)
 
 
-def _held(here: Place, name: str) -> Mapping[str, int]:
-    with here.database.begin() as connection:
+def _held(deployment: Deployment, name: str) -> Mapping[str, int]:
+    with deployment.database.begin() as connection:
         return erasure.held(connection, name)

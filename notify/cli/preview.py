@@ -15,9 +15,9 @@ from notify.channels.email.writing.compose import Composer
 from notify.channels.languages import DEFAULT
 from notify.channels.links import SignedLinks
 from notify.cli import sample
+from notify.cli.connect import complete_settings
 from notify.cli.output import AsJson, console, print_json
-from notify.cli.place import settings_here
-from notify.cli.relays import NotConfigured
+from notify.cli.relays import NoSuchRelay
 from notify.domain.addresses import is_address
 from notify.domain.attempts import EmailAttempt
 from notify.domain.errors import InvalidSettings
@@ -74,7 +74,7 @@ def send_test(
     if not is_address(address):
         message = "expected a bare address such as dana@example.com"
         raise BadParameter(message)
-    with settings_here() as settings:
+    with complete_settings() as settings:
         channel = _chosen(wiring.channels(settings), relay)
         letter = sample.letter(COMMENT_CREATED, host=wiring.message_host(settings), to_email=address)
         outcome = asyncio.run(_send(channel, letter))
@@ -94,7 +94,7 @@ def _chosen(channels: Sequence[EmailChannel], relay: str | None) -> EmailChannel
     for one in channels:
         if relay in {None, one.relay}:
             return one
-    raise NotConfigured(relay=relay, configured=", ".join(one.relay for one in channels))
+    raise NoSuchRelay(relay=relay, configured=", ".join(one.relay for one in channels))
 
 
 async def _send(channel: EmailChannel, letter: Letter) -> Outcome:

@@ -6,8 +6,8 @@ from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress
 from typer import Option
 
+from notify.cli.connect import connect
 from notify.cli.output import AsJson, console, print_json
-from notify.cli.place import place
 from notify.delivery.retention import Pruned, Pruning
 from notify.store.operations import upkeep
 from notify.store.operations.upkeep import Old
@@ -25,11 +25,11 @@ def prune(
     events, NOTIFY_KEEP_BODIES_DAYS. Emails that are due go first: it rests meanwhile. Stopped, it keeps
     what it has done; the next run goes on.
     """
-    with place() as here:
-        kept = here.settings.kept
-        with here.database.begin() as connection:
+    with connect() as deployment:
+        kept = deployment.settings.kept
+        with deployment.database.begin() as connection:
             old = upkeep.old(connection, kept)
-        pruned = None if dry_run else _run(Pruning(here.database, kept), old)
+        pruned = None if dry_run else _run(Pruning(deployment.database, kept), old)
     if as_json:
         print_json(pruned or old)
     elif pruned is None:

@@ -6,8 +6,8 @@ from typing import Annotated
 from typer import Option
 
 from notify import logs, wiring
+from notify.cli.connect import complete_settings
 from notify.cli.output import AsJson, console, print_json
-from notify.cli.place import settings_here
 from notify.settings import load
 from notify.store.operations import migrate as schema
 
@@ -32,7 +32,7 @@ def demo(
 
 def migrate(*, as_json: AsJson = False) -> None:
     """Bring the database's schema up to this code. Safe to repeat and to run from several places at once."""
-    with settings_here() as settings:
+    with complete_settings() as settings:
         database = wiring.database(settings, pool_size=1)
         with database.begin() as connection:
             before = schema.current(connection)

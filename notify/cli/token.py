@@ -5,8 +5,8 @@ from typing import Annotated
 
 from typer import Argument, Option, Typer
 
+from notify.cli.connect import complete_settings, connect
 from notify.cli.output import AsJson, print_json, print_table
-from notify.cli.place import place, settings_here
 from notify.domain.errors import InvalidSettings, NotifyError
 from notify.http.person_tokens import issue_user_token
 from notify.store.directory import tokens
@@ -27,7 +27,7 @@ def create(
     as_json: AsJson = False,
 ) -> None:
     """Make a program's token. It is shown now and never again; only its hash is stored."""
-    with place() as here, here.database.begin() as connection:
+    with connect() as deployment, deployment.database.begin() as connection:
         token = tokens.create(connection, name, scopes=scope)
     _print_token(token, as_json=as_json, name=name, scopes=sorted(set(scope)))
 
@@ -35,7 +35,7 @@ def create(
 @app.command("list")
 def list_(*, as_json: AsJson = False) -> None:
     """Every program's token that was ever made, without the tokens themselves."""
-    with place() as here, here.database.begin() as connection:
+    with connect() as deployment, deployment.database.begin() as connection:
         issued = tokens.issued(connection)
     if as_json:
         print_json(issued)
@@ -52,7 +52,7 @@ def list_(*, as_json: AsJson = False) -> None:
 @app.command()
 def revoke(token_id: Annotated[int, Argument(metavar="ID", help="As `notify token list` shows it.")]) -> None:
     """End a program's token at once."""
-    with place() as here, here.database.begin() as connection:
+    with connect() as deployment, deployment.database.begin() as connection:
         if not tokens.revoke(connection, token_id):
             raise NoSuchToken(id=token_id)
 
@@ -65,7 +65,7 @@ def user(
     as_json: AsJson = False,
 ) -> None:
     """Make a person's JWT, signed with NOTIFY_JWT_SECRET."""
-    with settings_here() as settings:
+    with complete_settings() as settings:
         if settings.jwt_secret is None:
             raise InvalidSettings("NOTIFY_JWT_SECRET is not set; expected the secret that signs people's tokens")
         token = issue_user_token(

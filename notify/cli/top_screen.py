@@ -4,7 +4,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
-from typing import Any
 
 from rich import box
 from rich.console import Group, RenderableType
@@ -12,13 +11,21 @@ from rich.table import Table
 from rich.text import Text
 
 from notify.cli.checks import Finding
+from notify.cli.relay_states import RelayState, in_words
 from notify.domain.statuses import LAPSE, Verdict
 from notify.store.operations.gauges import Gauges
 from notify.store.operations.overview import AtWork, Rate, Trouble
 
 MOST_ROWS = 12
-GOOD = frozenset({Verdict.SENT})
-BAD = frozenset({Verdict.DEAD, LAPSE, Verdict.LEASE_LOST, Verdict.DUPLICATE_SENT})
+STYLES: Mapping[str, str] = {
+    Verdict.SENT: "green",
+    Verdict.DEAD: "red",
+    LAPSE: "red",
+    Verdict.LEASE_LOST: "red",
+    Verdict.DUPLICATE_SENT: "red",
+}
+
+Cell = Text | str | int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,7 +36,7 @@ class OutboxState:
     stages: Mapping[str, Gauges]
     rates: Mapping[str, Rate]
     workers: Sequence[AtWork]
-    relays: Sequence[Mapping[str, Any]]
+    relays: Sequence[RelayState]
     troubles: Sequence[Trouble]
 
 
@@ -37,7 +44,7 @@ def screen(state: OutboxState | None, wrong: Sequence[Finding]) -> RenderableTyp
     """The whole screen; *state* None: the database does not answer."""
     if state is None:
         return Group(Text("notify top", style="bold"), _wrong(wrong))
-    parts = (
+    sections = (
         _queues(state.stages),
         _rates(state.rates),
         _workers(state.workers, state.at),
@@ -45,105 +52,109 @@ def screen(state: OutboxState | None, wrong: Sequence[Finding]) -> RenderableTyp
         _troubles(state.troubles, state.at),
     )
     title = Text.assemble(("notify top", "bold"), f"  {state.at:%Y-%m-%d %H:%M:%S} UTC")
-    return Group(title, _wrong(wrong), *(line for part in parts for line in (Text(), part)))
+    return Group(title, _wrong(wrong), *(line for section in sections for line in (Text(), section)))
 
 
 def _wrong(wrong: Sequence[Finding]) -> RenderableType:
     if not wrong:
         return Text("nothing wrong is known; notify doctor looks deeper", style="green")
-    table = Table(box=None, show_header=False, padding=(0, 1, 0, 0))
-    table.add_column(style="bold red", no_wrap=True)
-    table.add_column(overflow="fold")
+    table = Table.grid(padding=(0, 1))
     for one in wrong:
-        table.add_row(one.about, Text.assemble(one.found, ("\n" + one.mend, "dim")))
+        table.add_row(Text(one.about, style="bold red"), Text.assemble(one.found, ("\n" + one.fix, "dim")))
     return table
 
 
-def _queues(stages: Mapping[str, Gauges]) -> Table:
-    table = _table("queue", ">due", ">oldest", ">scheduled", ">in flight", ">lapsed", ">dead in a day")
-    for stage, one in stages.items():
-        table.add_row(
-            Text(stage),
-            _number(one.due),
-            Text(_duration(one.oldest_due_seconds)),
-            _number(one.scheduled),
-            _number(one.in_flight),
-            _number(one.expired_leases, style="red"),
-            _number(sum(one.dead_last_day.values()), style="red"),
+def _queues(stages: Mapping[str, Gauges]) -> RenderableType:
+    rows = [
+        (
+            stage,
+            one.due,
+            _duration(one.oldest_due_seconds),
+            one.scheduled,
+            one.in_flight,
+            _bad(one.expired_leases),
+            _bad(sum(one.dead_last_day.values())),
         )
-    return table
+        for stage, one in stages.items()
+    ]
+    return _table(["queue", ">due", ">oldest", ">scheduled", ">in flight", ">lapsed", ">dead in a day"], rows)
 
 
-def _rates(rates: Mapping[str, Rate]) -> Table:
-    table = _table("outcome", ">last minute", ">a minute, over five")
-    for outcome, rate in rates.items():
-        style = "green" if outcome in GOOD else "red" if outcome in BAD else ""
-        table.add_row(Text(outcome, style=style), _number(rate.last_minute), Text(f"{rate.per_minute:,.1f}"))
-    return _or_nothing(table, "no email ended in the five minutes before this one")
+def _rates(rates: Mapping[str, Rate]) -> RenderableType:
+    rows = [
+        (Text(outcome, style=STYLES.get(outcome, "")), rate.last_minute, f"{rate.per_minute:,.1f}")
+        for outcome, rate in rates.items()
+    ]
+    return _table(
+        ["outcome", ">last minute", ">a minute, over five"], rows, empty="no email ended in the last five minutes"
+    )
 
 
-def _workers(workers: Sequence[AtWork], now: datetime) -> Table:
-    table = _table("worker", ">emails held", ">events held", ">lease ends", ">sent in five minutes")
-    for one in workers[:MOST_ROWS]:
-        ends = "" if one.until is None else _until(one.until, now)
-        style = "red" if one.until is not None and one.until < now else ""
-        table.add_row(
-            Text(str(one.worker)), _number(one.letters), _number(one.events), Text(ends, style=style), _number(one.sent)
+def _workers(workers: Sequence[AtWork], now: datetime) -> RenderableType:
+    rows = [(str(one.worker), one.letters, one.events, _until(one.until, now), one.sent) for one in workers[:MOST_ROWS]]
+    columns = ["worker", ">emails leased", ">events leased", ">lease ends", ">sent in five minutes"]
+    return _table(columns, rows, empty="no worker has leased or sent anything within five minutes")
+
+
+def _relays(relays: Sequence[RelayState]) -> RenderableType:
+    rows = [
+        (
+            str(one.priority or ""),
+            one.relay,
+            Text(in_words(one.breaker), style="red" if one.breaker.is_open else "green"),
+            one.limits,
+            one.breaker.failures,
+            one.breaker.last_error or "",
         )
-    return _or_nothing(table, "no worker holds anything or has sent anything within five minutes")
+        for one in relays
+    ]
+    columns = [">priority", "relay", "breaker", "limits", ">failures", "last error"]
+    return _table(columns, rows, empty="no relay is configured: nothing is claimed")
 
 
-def _relays(relays: Sequence[Mapping[str, Any]]) -> Table:
-    table = _table(">priority", "relay", "breaker", "rate", ">failures", "its last words")
-    for one in relays:
-        table.add_row(
-            Text(str(one["priority"] or "")),
-            Text(one["relay"]),
-            Text(one["in_words"], style="red" if one["is_open"] else "green"),
-            Text(one["pace"]),
-            _number(one["failures"]),
-            Text(one["last_error"] or ""),
+def _troubles(troubles: Sequence[Trouble], now: datetime) -> RenderableType:
+    rows = [
+        (
+            one.count,
+            " ".join(str(part) for part in (one.code, one.enhanced_code) if part is not None),
+            one.phase or "",
+            one.verdict,
+            _duration((now - one.last_at).total_seconds()),
+            " ".join((one.words or "").split()),
         )
-    return _or_nothing(table, "no relay is configured: nothing is claimed")
+        for one in troubles[:MOST_ROWS]
+    ]
+    columns = [">attempts", "code", "phase", "ended as", ">ago", "newest answer"]
+    return _table(columns, rows, empty="every attempt of the last hour ended in sent")
 
 
-def _troubles(troubles: Sequence[Trouble], now: datetime) -> Table:
-    table = _table(">attempts", "code", "phase", "ended as", ">ago", "the newest words")
-    for one in islice(troubles, MOST_ROWS):
-        code = " ".join(str(part) for part in (one.code, one.enhanced_code) if part is not None)
-        ago = _duration((now - one.last_at).total_seconds())
-        table.add_row(
-            _number(one.count), Text(code), Text(one.phase or ""), Text(one.verdict), Text(ago), _line(one.words)
-        )
-    return _or_nothing(table, "every attempt of the last hour ended in sent")
-
-
-def _table(*columns: str) -> Table:
-    """An empty table; a heading that begins with > is for numbers."""
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, header_style="bold", expand=False)
+def _table(columns: Sequence[str], rows: Sequence[Sequence[Cell]], *, empty: str = "") -> RenderableType:
+    """Rows under headings, or *empty* if there are none; a heading that begins with > aligns its column right."""
+    if not rows:
+        return Text(empty, style="dim")
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, header_style="bold")
     for column in columns:
         table.add_column(column.lstrip(">"), justify="right" if column.startswith(">") else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(_cell(value) for value in row))
     return table
 
 
-def _or_nothing(table: Table, words: str) -> Table:
-    if not table.row_count:
-        table = Table(box=None, show_header=False, pad_edge=False)
-        table.add_row(Text(words, style="dim"))
-    return table
+def _cell(value: Cell) -> Text:
+    if isinstance(value, int):
+        return Text(f"{value:,}", style="" if value else "dim")
+    return value if isinstance(value, Text) else Text(value)
 
 
-def _number(number: int, *, style: str = "") -> Text:
-    return Text(f"{number:,}", style=style if number else "dim")
+def _bad(number: int) -> Cell:
+    return Text(f"{number:,}", style="red") if number else 0
 
 
-def _line(words: str | None) -> Text:
-    return Text(" ".join((words or "").split()))
-
-
-def _until(ends: datetime, now: datetime) -> str:
+def _until(ends: datetime | None, now: datetime) -> Text:
+    if ends is None:
+        return Text()
     left = (ends - now).total_seconds()
-    return f"in {_duration(left)}" if left >= 0 else f"{_duration(-left)} ago"
+    return Text(f"in {_duration(left)}") if left >= 0 else Text(f"{_duration(-left)} ago", style="red")
 
 
 def _duration(seconds: float) -> str:

@@ -236,7 +236,7 @@ def test_the_doctor_names_what_is_wrong_and_what_mends_it(
 
     assert said.code == 1
     assert {one["about"] for one in said.json if not one["ok"]} == {about}
-    assert all(one["why"] and one["mend"] for one in said.json if not one["ok"])
+    assert all(one["why"] and one["fix"] for one in said.json if not one["ok"])
 
 
 def test_migrating_twice_changes_nothing(notify: Notify) -> None:

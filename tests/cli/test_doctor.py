@@ -24,7 +24,7 @@ from notify.cli.checks.deployment import settings as together
 from notify.cli.checks.mail import certificate
 from notify.cli.checks.mail import relay as relays_found
 from notify.cli.checks.sender import looked_up
-from notify.cli.place import Place
+from notify.cli.connect import Deployment
 from notify.domain.measures import Measure, Role, Way
 from notify.domain.preferences import Person
 from notify.domain.waves import LEAST
@@ -49,14 +49,14 @@ WELL = {"mail.example": [SPF], "_dmarc.mail.example": [DMARC], "k1._domainkey.ma
 
 
 @pytest.fixture
-def here(environment: Mapping[str, str], database: Database) -> Place:
+def here(environment: Mapping[str, str], database: Database) -> Deployment:
     """A deployment that is complete but for a relay."""
     ours = {name: value for name, value in environment.items() if name.startswith("NOTIFY_") and "TEST" not in name}
-    return Place(settings(ours), database, NoDoorbell())
+    return Deployment(settings(ours), database, NoDoorbell())
 
 
-def changed(here: Place, **values: object) -> Place:
-    return Place(here.settings.model_copy(update=values), here.database, here.doorbell)
+def changed(here: Deployment, **values: object) -> Deployment:
+    return Deployment(here.settings.model_copy(update=values), here.database, here.doorbell)
 
 
 def wrong(findings: Iterable[Finding]) -> dict[str, Finding]:
@@ -68,13 +68,13 @@ def found(notify: Notify) -> dict[str, dict[str, str]]:
     return {one["about"]: one for one in notify("doctor", "--json").json if not one["ok"]}
 
 
-def test_a_transaction_that_is_left_open_is_named_with_what_ends_it(here: Place, database: Database) -> None:
+def test_a_transaction_that_is_left_open_is_named_with_what_ends_it(here: Deployment, database: Database) -> None:
     assert wrong(transactions(here, longer=NOW)) == {}
     with database.engine.connect() as stuck:
         pid = stuck.scalar(text("SELECT pg_backend_pid()"))
         finding = wrong(transactions(here, longer=NOW))["transactions"]
         assert f"pid {pid}" in finding.found
-        assert f"pg_terminate_backend({pid})" in finding.mend
+        assert f"pg_terminate_backend({pid})" in finding.fix
         assert wrong(transactions(here)) == {}
 
 
@@ -99,7 +99,7 @@ def test_what_emails_died_of_is_named_with_what_brings_them_back(well: Notify, d
     (finding,) = found(well).values()
     assert finding["about"] == "dead in deliver"
     assert f"1 ended as dead by {reason}" in finding["found"]
-    assert f"notify jobs retry --reason {reason}" in finding["mend"]
+    assert f"notify jobs retry --reason {reason}" in finding["fix"]
 
 
 def test_a_wave_of_deaths_is_named_by_doctor_and_top_long_before_a_hundred_have_died(
@@ -116,7 +116,7 @@ def test_a_wave_of_deaths_is_named_by_doctor_and_top_long_before_a_hundred_have_
     finding = found(well)["wave of deaths"]
 
     assert f"{LEAST} died of refused" in finding["found"]
-    assert finding["mend"].startswith("notify jobs list --status dead --reason refused;")
+    assert finding["fix"].startswith("notify jobs list --status dead --reason refused;")
     listed = well("jobs", "list", "--status", "dead", "--reason", "refused", "--json").json
     assert len(listed) == LEAST
     assert [one["about"] for one in well("top", "--once", "--json").json["wrong"]] == ["wave of deaths"]
@@ -142,7 +142,7 @@ def test_a_wrong_password_is_not_taken_for_a_relay_that_is_down(
         assert set(found(notify)) == {"certificate"}
 
     assert "auth_refused" in finding["found"]
-    assert "password" in finding["mend"]
+    assert "password" in finding["fix"]
     assert "wrong" not in finding["found"]
 
 
@@ -181,7 +181,7 @@ class Offered:
     ids=lambda case: case.found,
 )
 def test_why_a_relay_lets_nobody_in_is_named_with_the_option_that_mends_it(
-    here: Place, tmp_path: Path, case: Offered
+    here: Deployment, tmp_path: Path, case: Offered
 ) -> None:
     ours, other = (Authority.made(folder) for folder in (tmp_path, _made(tmp_path / "other")))
     (tmp_path / "secret").write_text("s3cret")
@@ -197,8 +197,8 @@ def test_why_a_relay_lets_nobody_in_is_named_with_the_option_that_mends_it(
         url = f"smtp://{user}127.0.0.1:{relay.port}?starttls=required{trust}&{options}"
         finding = wrong(relays_found(changed(here, smtp_url=SecretStr(url))))["relay"]
     assert case.found in finding.found
-    assert case.mend in finding.mend
-    assert "NOTIFY_SMTP_URL" in finding.mend
+    assert case.mend in finding.fix
+    assert "NOTIFY_SMTP_URL" in finding.fix
     assert "s3cret" not in f"{finding}"
     assert "token-" not in f"{finding}"
 
@@ -212,7 +212,7 @@ def test_a_database_that_was_never_migrated_is_named_and_stops_no_other_check(
     well: Notify, unmigrated_database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("NOTIFY_DATABASE_URL", unmigrated_database_url)
-    assert {about: one["mend"] for about, one in found(well).items()} == {"schema": "notify migrate"}
+    assert {about: one["fix"] for about, one in found(well).items()} == {"schema": "notify migrate"}
 
 
 def test_a_sick_relay_is_named_with_its_words(well: Notify, relay: ScriptedRelay) -> None:
@@ -225,7 +225,7 @@ def test_a_relay_that_takes_no_ordinary_email_is_named_before_one_is_spent(well:
     finding = found(well)["relay"]
     assert "size_limit" in finding["found"]
     assert "3000" in finding["found"]
-    assert "message_size_limit" in finding["mend"]
+    assert "message_size_limit" in finding["fix"]
     assert relay.count("MAIL") == 0
 
 
@@ -250,7 +250,7 @@ def test_of_two_relays_the_sick_one_is_named(
         second.answers["GREETING"] = "451 4.3.2 out of disk"
         finding = found(well)[f"relay {name}"]
         assert "451 4.3.2 out of disk" in finding["found"]
-        assert "NOTIFY_SMTP_FALLBACK_URLS" in finding["mend"]
+        assert "NOTIFY_SMTP_FALLBACK_URLS" in finding["fix"]
 
         del second.answers["GREETING"]
         relay.answers["GREETING"] = "451 4.3.2 out of disk"
@@ -287,7 +287,7 @@ def test_until_when_the_relays_certificate_holds_is_told(tmp_path: Path) -> None
     ids=str,
 )
 def test_settings_that_make_no_sense_together_are_named(
-    here: Place, changes: dict[str, object], about: set[str]
+    here: Deployment, changes: dict[str, object], about: set[str]
 ) -> None:
     abroad = here.settings.model_validate({"smtp_url": "smtp://relay.example.com"}).smtp_url
     assert set(wrong(together(changed(here, smtp_url=abroad, **changes)))) == about
@@ -324,7 +324,7 @@ def test_a_template_that_breaks_in_one_language_only_is_named(
     (finding,) = found(well).values()
     assert finding["about"] == "template cl.merged"
     assert finding["found"].startswith("de: ")
-    assert finding["mend"] == "notify preview cl.merged --locale de"
+    assert finding["fix"] == "notify preview cl.merged --locale de"
 
 
 def test_a_sender_that_says_everything_of_itself_is_well() -> None:
@@ -430,7 +430,7 @@ def test_no_name_server_is_no_fault_of_the_sender() -> None:
 
 @pytest.mark.parametrize(("untrusted", "names"), [(10, set()), (11, {"callers"})])
 def test_callers_behind_a_proxy_that_is_not_believed_are_one_caller_and_the_doctor_says_so(
-    here: Place, untrusted: int, names: set[str]
+    here: Deployment, untrusted: int, names: set[str]
 ) -> None:
     assert callers(here) == []
 
@@ -442,7 +442,7 @@ def test_callers_behind_a_proxy_that_is_not_believed_are_one_caller_and_the_doct
 
     findings = wrong(callers(here))
     assert set(findings) == names
-    assert all("FORWARDED_ALLOW_IPS" in one.mend for one in findings.values())
+    assert all("FORWARDED_ALLOW_IPS" in one.fix for one in findings.values())
 
 
 def published() -> dict[str, object]:
@@ -457,7 +457,7 @@ def published() -> dict[str, object]:
 
 @pytest.mark.parametrize(("public_url", "wrongs"), [("https://notify.example", 1), ("http://127.0.0.1:8000", 0)])
 def test_secrets_that_everybody_knows_are_wrong_where_others_can_reach_the_api(
-    here: Place, public_url: str, wrongs: int
+    here: Deployment, public_url: str, wrongs: int
 ) -> None:
     exposed = changed(here, public_url=public_url, **published())
     found = [one for one in together(exposed) if one.about == "secrets" and not one.ok]
@@ -469,7 +469,7 @@ def test_secrets_that_everybody_knows_are_wrong_where_others_can_reach_the_api(
 
 
 @pytest.mark.parametrize("name", list(published()))
-def test_one_secret_that_everybody_knows_is_named(here: Place, name: str) -> None:
+def test_one_secret_that_everybody_knows_is_named(here: Deployment, name: str) -> None:
     well = changed(here, public_url="https://notify.example")
     assert "secrets" not in wrong(list(together(well)))
 

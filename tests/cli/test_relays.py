@@ -52,7 +52,7 @@ def test_the_doctor_says_who_muted_a_relay_and_what_unmutes_it(notify: Notify, n
 
     assert not breaker(notify)["ok"]
     assert "dana: the [bold]relay moves" in breaker(notify)["found"]
-    assert breaker(notify)["mend"] == f"notify relays unmute {name}"
+    assert breaker(notify)["fix"] == f"notify relays unmute {name}"
     assert "[bold]relay moves" in notify("relays", "list").output
 
 
@@ -86,7 +86,7 @@ def test_a_relay_that_has_no_room_for_our_sessions_is_told_of_with_the_setting_t
 
     (listed,) = notify("relays", "list", "--json").json
     assert (listed["is_open"], listed["reason"]) == (True, "throttle: too_many_sessions")
-    assert "?fleet_sessions=" in breaker(notify)["mend"]
+    assert "?fleet_sessions=" in breaker(notify)["fix"]
 
 
 def test_the_doctor_has_the_words_with_which_a_relay_refused_the_password(
@@ -110,7 +110,7 @@ def test_the_doctor_has_the_words_with_which_a_relay_refused_the_password(
     assert not found["ok"]
     assert "configuration: auth_refused" in found["found"]
     assert "535 5.7.8 bad password" in found["found"]
-    assert "NOTIFY_SMTP_URL" in found["mend"]
+    assert "NOTIFY_SMTP_URL" in found["fix"]
 
 
 def test_the_list_has_the_configured_relay_and_every_other_that_was_in_trouble(
@@ -230,7 +230,7 @@ def test_the_doctor_does_not_call_well_what_a_session_does_not_show(
 
     assert not finding["ok"]
     assert refusal[4:] in finding["found"]
-    assert "send-test" in finding["mend"]
+    assert "send-test" in finding["fix"]
     assert office.now("SELECT state FROM notify.smtp_relays") == [("closed",)]
 
 

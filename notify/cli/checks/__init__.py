@@ -3,19 +3,19 @@
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from notify.cli.place import Place
+from notify.cli.connect import Deployment
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that was looked at; why it matters, and the command or setting that mends it."""
+    """One thing that was looked at; why it matters, and the command or setting that fixes it."""
 
     about: str
     ok: bool
     found: str
     why: str
-    mend: str
+    fix: str
 
 
-Check = Callable[[Place], Iterable[Finding]]
-"""Those that read the database raise SQLAlchemyError if it does not answer, which the first of them says."""
+Check = Callable[[Deployment], Iterable[Finding]]
+"""One that reads the database may raise SQLAlchemyError if it does not answer; ``database`` reports that."""

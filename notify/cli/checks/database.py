@@ -7,7 +7,7 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from notify.cli.checks import Finding
-from notify.cli.place import Place
+from notify.cli.connect import Deployment
 from notify.store.database import is_pooled, refusal
 from notify.store.operations import migrate, server
 from notify.store.operations.server import LONG, HotTable
@@ -22,10 +22,10 @@ NAMED = 3
 Look = Callable[[Connection], Iterator[Finding]]
 
 
-def database(here: Place) -> Sequence[Finding]:
+def database(deployment: Deployment) -> Sequence[Finding]:
     """Everything about it; one finding if it does not answer."""
     try:
-        with here.database.begin() as connection:
+        with deployment.database.begin() as connection:
             return [finding for look in LOOKS for finding in look(connection)]
     except SQLAlchemyError as error:
         why = "Nothing works without it."
@@ -33,9 +33,9 @@ def database(here: Place) -> Sequence[Finding]:
         return [Finding("database", False, words, why, "check NOTIFY_DATABASE_URL")]
 
 
-def transactions(here: Place, *, longer: timedelta = LONG) -> Sequence[Finding]:
+def transactions(deployment: Deployment, *, longer: timedelta = LONG) -> Sequence[Finding]:
     """Who keeps it from cleaning up, for longer than that."""
-    with here.database.begin() as connection:
+    with deployment.database.begin() as connection:
         return list(_snapshots(connection, longer=longer))
 
 
@@ -47,15 +47,15 @@ def _version(connection: Connection) -> Iterator[Finding]:
 
 def _encoding(connection: Connection) -> Iterator[Finding]:
     found, why = migrate.encoding(connection), "Other encodings cannot hold what people write."
-    mend = f"CREATE DATABASE … ENCODING '{migrate.ENCODING}' TEMPLATE template0, and move there"
-    yield Finding("encoding", found == migrate.ENCODING, found, why, mend)
+    fix = f"CREATE DATABASE … ENCODING '{migrate.ENCODING}' TEMPLATE template0, and move there"
+    yield Finding("encoding", found == migrate.ENCODING, found, why, fix)
 
 
 def _writes(connection: Connection) -> Iterator[Finding]:
     taken, why = server.takes_writes(connection), "Nothing is stored, claimed or recorded there; that costs only time."
     words = "are taken" if taken else "are not taken: it is a replica, or default_transaction_read_only is on"
-    mend = "NOTIFY_DATABASE_URL=postgresql://…@host1,host2/…?target_session_attrs=read-write finds the primary"
-    yield Finding("writes", taken, words, why, mend)
+    fix = "NOTIFY_DATABASE_URL=postgresql://…@host1,host2/…?target_session_attrs=read-write finds the primary"
+    yield Finding("writes", taken, words, why, fix)
 
 
 def _pooler(connection: Connection) -> Iterator[Finding]:
@@ -73,8 +73,8 @@ def _snapshots(connection: Connection, *, longer: timedelta = LONG) -> Iterator[
     why = "Dead rows cannot be cleaned up behind them, and each claim gets slower."
     open_ = server.snapshots(connection, longer=longer)
     words = ", ".join(f"{one.who} (pid {one.pid}, {one.state}) for {one.seconds:,.0f} s" for one in open_[:NAMED])
-    mend = f"end it where it was begun, or: SELECT pg_terminate_backend({open_[0].pid})" if open_ else ""
-    yield Finding("transactions", not open_, words or "none open for over a minute", why, mend)
+    fix = f"end it where it was begun, or: SELECT pg_terminate_backend({open_[0].pid})" if open_ else ""
+    yield Finding("transactions", not open_, words or "none open for over a minute", why, fix)
 
 
 def _vacuum(connection: Connection) -> Iterator[Finding]:

@@ -1,4 +1,4 @@
-"""The deployment: broker, connections, callers, and settings that make no sense together."""
+"""The deployment: broker, connections, callers, time zones, and settings that make no sense together."""
 
 from collections.abc import Iterator, Sequence
 from os import environ
@@ -7,48 +7,52 @@ from urllib.parse import urlsplit
 from notify import wiring
 from notify.channels.email.smtp.relay import is_loopback
 from notify.cli.checks import Finding
-from notify.cli.place import Place
+from notify.cli.connect import Deployment
 from notify.domain.measures import Way
+from notify.domain.schedule import clock
 from notify.settings import PREFIX, SECRET, Settings
 from notify.store.database import ANSWER_TIMEOUT_SECONDS, POOL_SIZE, is_pooled
+from notify.store.directory import directory
 from notify.store.operations import process_totals, server
 from notify.store.outbox.items import MOST_LAPSES
 
 BROKER_SECONDS = 3
+MOST_ZONES = 3
+LONGEST_ZONE = 40
 # The defaults in docker-compose.yml, and RabbitMQ's own.
 KNOWN_TO_EVERYBODY = ("development-only", "//guest:guest@")
 
 
-def broker(here: Place) -> Sequence[Finding]:
-    why, mend = "Without doorbells emails wait for the next sweep.", "check NOTIFY_BROKER_URL"
-    if here.settings.broker_url is None:
+def broker(deployment: Deployment) -> Sequence[Finding]:
+    why, fix = "Without doorbells emails wait for the next sweep.", "check NOTIFY_BROKER_URL"
+    if deployment.settings.broker_url is None:
         return [Finding("broker", False, "not configured", "Celery workers cannot start.", "set NOTIFY_BROKER_URL")]
-    app = wiring.celery_app(here.settings)
+    app = wiring.celery_app(deployment.settings)
     try:
         with app.connection_for_write(connect_timeout=BROKER_SECONDS) as connection:
             connection.ensure_connection(max_retries=1, timeout=BROKER_SECONDS)
-            return [Finding("broker", True, f"{connection.transport.driver_type} answers", why, mend)]
+            return [Finding("broker", True, f"{connection.transport.driver_type} answers", why, fix)]
     except Exception as error:  # noqa: BLE001 - every transport has errors of its own
-        return [Finding("broker", False, f"no answer: {type(error).__name__}", why, mend)]
+        return [Finding("broker", False, f"no answer: {type(error).__name__}", why, fix)]
 
 
-def settings(here: Place) -> Sequence[Finding]:
+def settings(deployment: Deployment) -> Sequence[Finding]:
     """What each setting allows by itself, and all of them together do not."""
     return [
-        *_published(here.settings),
-        *_lease(here.settings),
-        *_patience(here.settings),
-        *_public_url(here.settings),
-        *_kept(here.settings),
+        *_published(deployment.settings),
+        *_lease(deployment.settings),
+        *_patience(deployment.settings),
+        *_public_url(deployment.settings),
+        *_kept(deployment.settings),
     ]
 
 
-def connections(here: Place) -> Sequence[Finding]:
+def connections(deployment: Deployment) -> Sequence[Finding]:
     """Whether the database has room for every process."""
-    with here.database.begin() as connection:
+    with deployment.database.begin() as connection:
         room, pooled = server.connections(connection), is_pooled(connection)
         seen = process_totals.alive(connection)
-    processes = max(sum(seen.values()), here.settings.worker_concurrency + 1)
+    processes = max(sum(seen.values()), deployment.settings.worker_concurrency + 1)
     each = POOL_SIZE if pooled else POOL_SIZE + 1  # a worker writes what was sent over one of its own
     needed, left = processes * each, room.allowed - room.others
     if pooled:
@@ -59,9 +63,9 @@ def connections(here: Place) -> Sequence[Finding]:
     return [Finding("connections", needed <= left, words, why, "raise max_connections, or run fewer processes")]
 
 
-def callers(here: Place) -> Sequence[Finding]:
+def callers(deployment: Deployment) -> Sequence[Finding]:
     """Whether the API knows its callers apart; nothing where none has called."""
-    with here.database.begin() as connection:
+    with deployment.database.begin() as connection:
         calls = process_totals.calls(connection)
     if not calls:
         return []
@@ -71,8 +75,23 @@ def callers(here: Place) -> Sequence[Finding]:
         "All callers behind it are one address: they share NOTIFY_API_CALLS_PER_MINUTE until they show a key,"
         " and each other's wrong keys slow down theirs."
     )
-    mend = "set FORWARDED_ALLOW_IPS to the proxy's address in the environment of the API, and restart it"
-    return [Finding("callers", untrusted * 2 <= total, words, why, mend)]
+    fix = "set FORWARDED_ALLOW_IPS to the proxy's address in the environment of the API, and restart it"
+    return [Finding("callers", untrusted * 2 <= total, words, why, fix)]
+
+
+def time_zones(deployment: Deployment) -> Sequence[Finding]:
+    """Whose zone is unknown to this machine."""
+    with deployment.database.begin() as connection:
+        unknown = [name for name in directory.time_zones(connection) if clock(name).trouble]
+        people = directory.people_in(connection, unknown)
+    named = ", ".join(ascii(name[:LONGEST_ZONE]) for name in unknown[:MOST_ZONES])
+    more = ", …" if len(unknown) > MOST_ZONES else ""
+    words = (
+        f"{people:,} people are in zones unknown here: {named}{more}" if unknown else "every zone of people is known"
+    )
+    why = "Their digests, quiet hours and times are by UTC."
+    fix = "PUT /api/v1/people/{username} with a zone of the IANA database; SELECT username FROM notify.people has them"
+    return [Finding("time zones", not unknown, words, why, fix)]
 
 
 def _published(settings: Settings) -> Iterator[Finding]:
@@ -85,8 +104,8 @@ def _published(settings: Settings) -> Iterator[Finding]:
     known = [name for name, value in held.items() if any(one in value for one in KNOWN_TO_EVERYBODY)]
     words = f"known to everybody: {', '.join(known)}" if known else "none that is known to everybody"
     why = "Whoever knows them can sign links and tokens in anybody's name, read what is stored, and ring for workers."
-    mend = f"set {', '.join(known)} to values of your own: openssl rand -hex 32"
-    yield Finding("secrets", not known, words, why, mend)
+    fix = f"set {', '.join(known)} to values of your own: openssl rand -hex 32"
+    yield Finding("secrets", not known, words, why, fix)
 
 
 def _lease(settings: Settings) -> Iterator[Finding]:
@@ -116,8 +135,8 @@ def _public_url(settings: Settings) -> Iterator[Finding]:
         yield Finding("public URL", False, f"{settings.public_url} is this machine only", why, "set NOTIFY_PUBLIC_URL")
         return
     why = "RFC 8058: mailboxes unsubscribe by https only, and links that act can be read on their way."
-    mend = f"NOTIFY_PUBLIC_URL=https://{address.netloc}{address.path}"
-    yield Finding("public URL", address.scheme == "https", settings.public_url, why, mend)
+    fix = f"NOTIFY_PUBLIC_URL=https://{address.netloc}{address.path}"
+    yield Finding("public URL", address.scheme == "https", settings.public_url, why, fix)
 
 
 def _kept(settings: Settings) -> Iterator[Finding]:

@@ -14,7 +14,7 @@ from notify import wiring
 from notify.channels.email.smtp.relay import is_loopback
 from notify.channels.email.writing.dkim import ENOUGH_BITS, Key, Signer
 from notify.cli.checks import Finding
-from notify.cli.place import Place
+from notify.cli.connect import Deployment
 from notify.domain.errors import InvalidSettings
 
 PATIENCE_SECONDS = 3.0
@@ -22,14 +22,14 @@ LEAST_LABELS = 3  # of a domain that somebody owns, with the root's empty one
 ANYBODY = {"all", "+all"}
 
 
-def sender(here: Place) -> Sequence[Finding]:
+def sender(deployment: Deployment) -> Sequence[Finding]:
     """What mailboxes look up when an email comes in; nothing where emails do not leave this machine."""
-    mail_from = here.settings.mail_from
-    if mail_from is None or all(is_loopback(relay.host) for relay in wiring.relays(here.settings)):
+    mail_from = deployment.settings.mail_from
+    if mail_from is None or all(is_loopback(relay.host) for relay in wiring.relays(deployment.settings)):
         return []
-    bounces = _domain(here.settings.bounce_address or mail_from)
+    bounces = _domain(deployment.settings.bounce_address or mail_from)
     try:
-        signs = wiring.signer(here.settings)
+        signs = wiring.signer(deployment.settings)
     except InvalidSettings as error:
         return [Finding("DKIM", False, str(error), "Workers do not start.", "correct NOTIFY_DKIM_KEY_FILE")]
     try:
@@ -59,12 +59,12 @@ def looked_up(resolver: Resolver, domain: str, *, bounces: str, signs: Signer | 
 def _spf(resolver: Resolver, domain: str) -> Finding:
     """Source: RFC 7208 §4.5: more than one record is an error, as is none for who wants to be believed."""
     about, why = f"SPF of {domain}", "Mailboxes refuse or file away emails that anybody could have sent."
-    mend = f'TXT record for {domain}: "v=spf1 include:YOUR-RELAY -all"'
+    fix = f'TXT record for {domain}: "v=spf1 include:YOUR-RELAY -all"'
     found = [one for one in _texts(resolver, from_text(domain)) if one.lower().split()[:1] == ["v=spf1"]]
     if len(found) != 1:
-        return Finding(about, False, f"{len(found)} records, expected one", why, mend)
+        return Finding(about, False, f"{len(found)} records, expected one", why, fix)
     open_to_all = bool(ANYBODY & set(found[0].lower().split()))
-    return Finding(about, not open_to_all, found[0], why, mend)
+    return Finding(about, not open_to_all, found[0], why, fix)
 
 
 def _dmarc(resolver: Resolver, domain: str) -> Finding:
@@ -94,8 +94,8 @@ def _dkim(resolver: Resolver, domain: str) -> Finding:
     else:
         there = True
     why = "An email that is forwarded keeps nothing else that says who sent it."
-    mend = "have the relay sign emails, and publish its key at SELECTOR._domainkey"
-    return Finding(f"DKIM of {domain}", there, "there are keys" if there else "no key is published", why, mend)
+    fix = "have the relay sign emails, and publish its key at SELECTOR._domainkey"
+    return Finding(f"DKIM of {domain}", there, "there are keys" if there else "no key is published", why, fix)
 
 
 def _published(resolver: Resolver, domain: str, key: Key) -> Finding:
@@ -103,8 +103,8 @@ def _published(resolver: Resolver, domain: str, key: Key) -> Finding:
     name = f"{key.selector}._domainkey.{domain}"
     problem = unlike(_texts(resolver, from_text(name)), key)
     why = "Mailboxes take emails for unsigned, or forged, that this key has signed."
-    mend = f'TXT record for {name}: "{key.record}"'
-    return Finding(f"DKIM {name}", problem is None, problem or "the configured key is published", why, mend)
+    fix = f'TXT record for {name}: "{key.record}"'
+    return Finding(f"DKIM {name}", problem is None, problem or "the configured key is published", why, fix)
 
 
 def unlike(records: Sequence[str], key: Key) -> str | None:  # noqa: PLR0911 - one line a problem
@@ -135,8 +135,8 @@ def _strength(key: Key) -> Iterator[Finding]:
     """Source: RFC 8301 §3.2."""
     if key.bits is not None:
         why = f"Mailboxes may ignore signatures by RSA keys of fewer than {ENOUGH_BITS:,} bits."
-        mend = f"openssl genrsa -out dkim.pem {ENOUGH_BITS}; publish it under another selector, then set both"
-        yield Finding(f"DKIM key {key.selector}", key.bits >= ENOUGH_BITS, f"RSA, {key.bits:,} bits", why, mend)
+        fix = f"openssl genrsa -out dkim.pem {ENOUGH_BITS}; publish it under another selector, then set both"
+        yield Finding(f"DKIM key {key.selector}", key.bits >= ENOUGH_BITS, f"RSA, {key.bits:,} bits", why, fix)
 
 
 def _texts(resolver: Resolver, name: Name) -> list[str]:

@@ -19,7 +19,7 @@ class NothingToWorkOn(NotifyError):
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class Deployment:
     """Complete settings, and the parts that a command needs of what they describe."""
 
     settings: Settings
@@ -28,7 +28,7 @@ class Place:
 
 
 @contextmanager
-def settings_here() -> Iterator[Settings]:
+def complete_settings() -> Iterator[Settings]:
     """The settings; with no database configured, those of the embedded stack, which is started if it is not up."""
     settings = load(completed_later=True)
     if settings.database_url is not None:
@@ -44,12 +44,12 @@ def settings_here() -> Iterator[Settings]:
 
 
 @contextmanager
-def place() -> Iterator[Place]:
+def connect() -> Iterator[Deployment]:
     """The parts, until the command is done; then doorbells that were rung are let out."""
-    with settings_here() as settings:
-        here = Place(settings, wiring.database(settings, pool_size=1), wiring.doorbell(settings))
+    with complete_settings() as settings:
+        deployment = Deployment(settings, wiring.database(settings, pool_size=1), wiring.doorbell(settings))
         try:
-            yield here
+            yield deployment
         finally:
-            here.doorbell.flush(at_most_seconds=FLUSH_SECONDS)
-            here.database.close()
+            deployment.doorbell.flush(at_most_seconds=FLUSH_SECONDS)
+            deployment.database.close()
