@@ -319,7 +319,7 @@ def test_every_name_a_template_may_use_is_listed() -> None:
         "preferences_url",
     }
     for event_type in sample.PAYLOADS:
-        for name, value in facts_of(sample.letter(event_type, host="example.com"), room=Room(100)).items():
+        for name, value in facts_of(sample.email(event_type, host="example.com"), room=Room(100)).items():
             used |= {name, *(f"{name}.{inner}" for inner in value)} if isinstance(value, dict) else {name}
     used -= {"cl"}
     assert listed == used

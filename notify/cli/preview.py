@@ -52,7 +52,7 @@ def preview(
         links=wiring.links(settings) or SignedLinks(secrets=[PREVIEW_SECRET], public_url="http://127.0.0.1:8000"),
         templates_dir=settings.templates_dir,
     )
-    letter = sample.letter(event_type, host=wiring.message_host(settings), locale=locale)
+    letter = sample.email(event_type, host=wiring.message_host(settings), locale=locale)
     composed = composer.compose(letter, date=datetime.now(UTC))
     raw = composed.content.decode("utf-8", errors="replace")
     forms = {Part.TEXT: composed.text, Part.HTML: composed.html, Part.RAW: raw}
@@ -76,7 +76,7 @@ def send_test(
         raise BadParameter(message)
     with complete_settings() as settings:
         channel = _chosen(wiring.channels(settings), relay)
-        letter = sample.letter(COMMENT_CREATED, host=wiring.message_host(settings), to_email=address)
+        letter = sample.email(COMMENT_CREATED, host=wiring.message_host(settings), to_email=address)
         outcome = asyncio.run(_send(channel, letter))
     answer = outcome.answer if isinstance(outcome, Sent | Retry | Dead | Released) else None
     name = type(outcome).__name__.lower()

@@ -54,7 +54,7 @@ class NoSample(NotifyError):
     """There is no sample of this event type."""
 
 
-def letter(event_type: str, *, host: str, to_email: str = "alice@example.com", locale: str | None = None) -> Letter:
+def email(event_type: str, *, host: str, to_email: str = "alice@example.com", locale: str | None = None) -> Letter:
     """An email of this type as a reviewer gets it, or who else gets such emails."""
     if event_type not in PAYLOADS:
         raise NoSample(given=event_type, known=", ".join(sorted(PAYLOADS)))

@@ -3,7 +3,7 @@
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from notify.cli.sample import COMMENT, letter
+from notify.cli.sample import COMMENT, email
 from notify.domain.events import COMMENT_CREATED
 from notify.domain.jobs import Letter
 from notify.domain.preferences import Person
@@ -35,7 +35,7 @@ def together(*, host: str, at: datetime, locale: str | None = None) -> Letter:
     """An email about several comments, a minute apart and the last at this instant, to a reader in Berlin."""
     entries = []
     for before, (actor, comment) in zip(reversed(range(len(TALK))), TALK, strict=True):
-        made = letter(COMMENT_CREATED, host=host, locale=locale)
+        made = email(COMMENT_CREATED, host=host, locale=locale)
         event = replace(made.event, actor=actor.username, payload={"comment": comment})
         event = replace(event, occurred_at=at - timedelta(minutes=before))
         reader = replace(made.recipient, timezone="Europe/Berlin")

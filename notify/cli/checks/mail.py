@@ -177,7 +177,7 @@ def _rendered(composer: Composer, event_type: str, host: str) -> Finding:
     failed = {}
     for locale in composer.languages:
         try:
-            composer.compose(sample.letter(event_type, host=host, locale=locale), date=datetime.now(UTC))
+            composer.compose(sample.email(event_type, host=host, locale=locale), date=datetime.now(UTC))
         except NotifyError as error:
             failed[locale] = str(error)
     found = "; ".join(f"{locale}: {words}" for locale, words in failed.items())

@@ -46,7 +46,7 @@ def sent(name: str, locale: str) -> tuple[Composed, EmailMessage]:
     made: Letter = (
         SEVERAL[name](host=HOST, at=NOON, locale=locale)
         if name in SEVERAL
-        else sample.letter(name, host=HOST, locale=locale)
+        else sample.email(name, host=HOST, locale=locale)
     )
     composed = COMPOSER.compose(made, date=NOON)
     message = message_from_bytes(composed.content, policy=policy.SMTP)

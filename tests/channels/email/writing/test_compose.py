@@ -360,7 +360,7 @@ sys.addaudithook(lambda event, args: compiled.append(args[1]) if event == "compi
 later = composer()
 for language in later.languages:
     for event_type in sample.PAYLOADS:
-        later.compose(sample.letter(event_type, host=HOST, locale=language), date=NOON)
+        later.compose(sample.email(event_type, host=HOST, locale=language), date=NOON)
 print(sorted({name for name in compiled if str(name).endswith((".html", ".txt"))}))
 """
     ran = run([executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True, timeout=60)

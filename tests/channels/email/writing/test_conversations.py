@@ -22,7 +22,7 @@ COMPOSER = composer()
 
 
 def letter(event_type: str, change_list: ChangeList, *, number: int, locale: str = "en", replay: int = 0) -> Letter:
-    made = sample.letter(event_type, host=HOST, locale=locale)
+    made = sample.email(event_type, host=HOST, locale=locale)
     key = f"{event_type}-{number}"
     name = message_id(change_list.link, event_key=key, username="alice", host=HOST, replay=replay)
     event = replace(made.event, id=number, key=key, topic=change_list.link)

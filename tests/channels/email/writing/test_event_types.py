@@ -54,7 +54,7 @@ def test_every_type_that_can_be_told_has_a_sample() -> None:
 
 @pytest.mark.parametrize("event_type", sample.PAYLOADS)
 def test_each_type_says_who_did_what_on_what_and_where_to_look(event_type: str) -> None:
-    one = sample.letter(event_type, host=HOST)
+    one = sample.email(event_type, host=HOST)
     text, html = parts(one)
     assert text.startswith(f'Dana Reyes {HEADLINES[event_type]} CL-4821, "Cap the upload retry"')
     assert f"</strong> {HEADLINES[event_type]} <strong" in html
@@ -66,7 +66,7 @@ def test_each_type_says_who_did_what_on_what_and_where_to_look(event_type: str) 
 
 @pytest.mark.parametrize("event_type", sorted({*sample.PAYLOADS} - {events.COMMENT_CREATED, events.REVIEW_REQUESTED}))
 def test_the_words_that_an_event_carries_stand_in_both_parts(event_type: str) -> None:
-    text, html = parts(sample.letter(event_type, host=HOST))
+    text, html = parts(sample.email(event_type, host=HOST))
     words = {"review": "one", "change": "after", "comment": "jitter"}[next(iter(sample.PAYLOADS[event_type]))]
     assert words in text
     assert f">{words}</" in html

@@ -58,7 +58,7 @@ def replaced(value: Any, words: str) -> Any:
 
 def attacked(event_type: str, words: str) -> Letter:
     """A letter in which everything that people choose says this."""
-    made = sample.letter(event_type, host=HOST)
+    made = sample.email(event_type, host=HOST)
     event = replace(made.event, payload=replaced(made.event.payload, words), topic=words)
     cl = ChangeList(link=words, title=words, url=words, repository=words)
     eve = Person(username="eve", display_name=words)

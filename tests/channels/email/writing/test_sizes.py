@@ -99,7 +99,7 @@ def test_no_part_of_a_letter_is_too_large_and_every_event_is_named_with_its_link
 
 @pytest.mark.parametrize("event_type", sample.PAYLOADS)
 def test_a_hundred_events_of_a_kind_with_all_that_they_may_carry_are_a_letter_that_names_each(event_type: str) -> None:
-    made = sample.letter(event_type, host=HOST)
+    made = sample.email(event_type, host=HOST)
     full: dict[str, dict[str, Any]] = {
         "comment": {"body": "word " * 90_000, "code": "x\n" * 5_000, "path": "p" * 1_000},
         "review": {
@@ -128,7 +128,7 @@ def test_a_hundred_events_of_a_kind_with_all_that_they_may_carry_are_a_letter_th
 
 def test_no_sample_email_is_larger_than_what_is_called_an_ordinary_one() -> None:
     for locale in COMPOSER.languages:
-        samples = [sample.letter(event_type, host=HOST, locale=locale) for event_type in sample.PAYLOADS]
+        samples = [sample.email(event_type, host=HOST, locale=locale) for event_type in sample.PAYLOADS]
         samples += [
             made(host=HOST, at=NOON, locale=locale) for made in (sample_bundles.together, sample_bundles.digest)
         ]
