@@ -11,89 +11,55 @@ from importlib.util import find_spec
 from time import monotonic, time_ns
 from typing import TYPE_CHECKING
 
-from notify.domain.attempts import EmailAttempt
 from notify.domain.events import Event
-from notify.domain.jobs import Job
-from notify.domain.settlement import Settlement
-from notify.domain.statuses import JobStatus, Verdict
 
 if TYPE_CHECKING:
     from opentelemetry.context import Context
     from opentelemetry.trace import Span, Tracer
 
-    from notify.delivery.journal import Notes
+    from notify.store.outbox.outbox import Ending
 
 NAME = "notify"
 NANOSECONDS = 1_000_000_000
 ASK_AGAIN_SECONDS = 1.0
 
-Traced = Callable[[Event, float], None]
 
+def attempts() -> "Callable[[Ending], None] | None":
+    """What makes a span of an attempt to send an email, in the trace of its event; None where there are no spans."""
+    tracer = _tracer()
+    if tracer is None:
+        return None
+    wanted = Wanted()
 
-class Spans:
-    """A journal that also makes a span of each attempt, in the trace of its event."""
-
-    def __init__(self, journal: "Notes", tracer: "Tracer") -> None:
-        self._journal = journal
-        self._tracer = tracer
-        self._wanted = Wanted()
-
-    def flush(self) -> None:
-        self._journal.flush()
-
-    def sent(self, email: EmailAttempt) -> None:
-        self._journal.sent(email)
-        if self._wanted():
-            settlement = Settlement(verdict=Verdict.SENT, status=JobStatus.SENT, answer=email.answer)
-            self._span(email.job, settlement, email.seconds, email.relay, email.letter.event.traceparent)
-
-    def note(
-        self,
-        job: Job,
-        settlement: Settlement,
-        *,
-        seconds: float | None = None,
-        relay: str | None = None,
-        traceparent: str | None = None,
-    ) -> None:
-        self._journal.note(job, settlement, seconds=seconds, relay=relay, traceparent=traceparent)
-        if seconds is not None and self._wanted():
-            self._span(job, settlement, seconds, relay, traceparent)
-
-    def _span(
-        self, job: Job, settlement: Settlement, seconds: float, relay: str | None, traceparent: str | None
-    ) -> None:
-        span = _begun(self._tracer, "notify.deliver", seconds, traceparent)
+    def trace(ending: "Ending") -> None:
+        if not wanted():
+            return
+        event, settlement = ending.job.notifications[0].event, ending.settlement
+        span = _begun(tracer, "notify.deliver", ending.took.total_seconds() if ending.took else 0.0, event.traceparent)
         if span.is_recording():
-            answer = settlement.answer
             span.set_attributes({
-                "notify.job": job.claim.id,
-                "notify.attempt": job.claim.attempt,
-                "notify.event_id": job.notifications[0].event.id,
-                "notify.event_type": job.event_type,
+                "notify.job": ending.job.claim.id,
+                "notify.attempt": ending.job.claim.attempt,
+                "notify.event_id": event.id,
+                "notify.event_type": ending.job.event_type,
                 "notify.verdict": settlement.verdict,
-                "notify.relay": relay or "",
+                "notify.relay": ending.relay or "",
                 "notify.reason": settlement.reason or "",
-                "notify.code": (answer.code if answer else None) or 0,
+                "notify.code": (settlement.answer.code if settlement.answer else None) or 0,
             })  # fmt: skip
         span.end()
 
-
-def journal(inner: "Notes") -> "Notes":
-    """The journal, with spans where there can be any."""
-    tracer = _tracer()
-    return inner if tracer is None else Spans(inner, tracer)
+    return trace
 
 
-def fanned_out() -> Traced | None:
+def fanned_out() -> Callable[[Event, float], None] | None:
     """What makes a span of the fan-out of an event that took so many seconds; None where there are no spans."""
     tracer = _tracer()
     if tracer is None:
         return None
-
     wanted = Wanted()
 
-    def note(event: Event, seconds: float) -> None:
+    def trace(event: Event, seconds: float) -> None:
         if not wanted():
             return
         span = _begun(tracer, "notify.fan_out", seconds, event.traceparent)
@@ -101,7 +67,7 @@ def fanned_out() -> Traced | None:
             span.set_attributes({"notify.event_id": event.id, "notify.event_type": event.type})
         span.end()
 
-    return note
+    return trace
 
 
 def current_traceparent() -> str | None:

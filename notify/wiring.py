@@ -309,7 +309,9 @@ def engine(
         checkpoint=checkpoint(),
         count=count,
         domains=stated(settings.domain_rates or ""),
-        journal=tracing.journal(Journal(logs.about_emails(level=settings.log_level, style=settings.log_format))),
+        journal=Journal(
+            logs.about_emails(level=settings.log_level, style=settings.log_format), traced=tracing.attempts()
+        ),
         moved=partial(promise, DELIVER, LONGEST_WORK_SECONDS),
     )
     if promise is not unwatched:

@@ -13,7 +13,7 @@ from time import monotonic
 import structlog
 
 from notify.checkpoints import EMAIL_ANSWERED, Checkpoint
-from notify.delivery.journal import Notes
+from notify.delivery.journal import Journal
 from notify.delivery.lanes import Lanes
 from notify.delivery.leases import LeasedEmails
 from notify.delivery.ledger import ClaimUnheard, Ledger
@@ -87,7 +87,7 @@ class Drain:
         ring: Callable[[], None],
         checkpoint: Checkpoint,
         count: Count,
-        journal: Notes,
+        journal: Journal,
     ) -> None:
         self.unfinished = False
         self.gave_out = False
@@ -242,9 +242,7 @@ class Drain:
             if isinstance(rechecked, Letter):
                 self._lanes.put(self._leases.take(job, rechecked, claimed_at=began))
             else:
-                settlement = settle(rechecked, job.claim, rng=self._rng)
-                self._journal.note(job, settlement)
-                self._recorder.put(Ending(job=job, settlement=settlement))
+                self._note(Ending(job=job, settlement=settle(rechecked, job.claim, rng=self._rng)))
         self._dispatch()
 
     def _dispatch(self) -> None:
@@ -382,9 +380,11 @@ class Drain:
         self._drop(email, run)
         settlement = settle(outcome, email.letter.claim, rng=self._rng)
         email.seconds = monotonic() - email.begun_at
-        traceparent = email.letter.event.traceparent
-        self._journal.note(email.job, settlement, seconds=email.seconds, relay=self._relay, traceparent=traceparent)
-        self._recorder.put(ending_of(email, settlement))
+        self._note(ending_of(email, settlement))
+
+    def _note(self, ending: Ending) -> None:
+        self._journal.ended(ending)
+        self._recorder.put(ending)
 
     async def _begun(self) -> None:
         """Wait until every claimed email is on its way or has ended; not once it is time to stop."""

@@ -18,7 +18,7 @@ import structlog
 
 from notify.checkpoints import Checkpoint, pass_by
 from notify.delivery.drain import Drain, DrainReport
-from notify.delivery.journal import Journal, Notes
+from notify.delivery.journal import Journal
 from notify.delivery.ledger import NO_RATES, Ledger
 from notify.delivery.recorder import MOST_ROWS
 from notify.delivery.routes import Route, Routes
@@ -68,7 +68,7 @@ class Engine:
         rng: Random,
         checkpoint: Checkpoint = pass_by,
         count: Count = uncounted,
-        journal: Notes | None = None,
+        journal: Journal | None = None,
         moved: Callable[[], None] = lambda: None,
         domains: DomainRates = NO_RATES,
     ) -> None:
