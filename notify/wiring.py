@@ -19,9 +19,8 @@ from notify.brokers import Broker, broker
 from notify.checkpoints import CRASH_AT, Checkpoint, armed
 from notify.dns_names import is_full_name
 from notify.domain.errors import InvalidSettings
-from notify.domain.liveness import Promise, unwatched
 from notify.domain.measures import Count, uncounted
-from notify.domain.ports import Doorbell
+from notify.domain.ports import Doorbell, Promise, unwatched
 from notify.domain.rates import stated
 from notify.domain.stages import DELIVER, FAN_OUT
 from notify.doorbell import CeleryDoorbell, NoDoorbell
@@ -336,7 +335,7 @@ class MakeStage(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class StageKind:
-    """A stage before it is made. ``waiting`` says in the plural what waits for what."""
+    """A stage before it is made. ``waiting`` describes its backlog, in the plural."""
 
     name: str
     waiting: str

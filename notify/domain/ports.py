@@ -72,3 +72,13 @@ class Doorbell(Protocol):
 
     def flush(self, *, at_most_seconds: float) -> None:
         """Wait until what was rung so far has left; for processes that are about to end."""
+
+
+class Promise(Protocol):
+    """Promises a heartbeat from this part of a process within *seconds*. Cheap, thread-safe, never raises."""
+
+    def __call__(self, part: str, seconds: float) -> None: ...
+
+
+def unwatched(part: str, seconds: float) -> None:
+    """For a process whose heartbeats nobody reads."""

@@ -28,9 +28,8 @@ from celery.signals import (
 from notify import logs, wiring
 from notify.delivery.retention import Pruned, Pruning
 from notify.domain.errors import InvalidSettings
-from notify.domain.liveness import STOPPING, Liveness, Promise, liveness, unwatched
 from notify.domain.measures import Role
-from notify.domain.ports import Doorbell
+from notify.domain.ports import Doorbell, Promise, unwatched
 from notify.domain.stages import FAN_OUT, queue
 from notify.intake.receive import receive
 from notify.intake.schema import parse
@@ -38,8 +37,8 @@ from notify.settings import Settings, load, load_or_exit
 from notify.store.operations import gauges, process_totals, stats
 from notify.tally import Tally
 from notify.wiring import StageKind
-from notify.work.sweeper import Beat, Sweeper
-from notify.worker.livez import Heartbeats, Livez
+from notify.work.sweeper import Sweeper
+from notify.worker.livez import STOPPING, Heartbeats, Liveness, Livez, liveness
 
 LOOK_FOR_SHUTDOWN_SECONDS = 0.2
 GOODBYE_SECONDS = 10
@@ -118,7 +117,7 @@ class Runtime:
             for kind in kinds
         }
         self._sweeper = Sweeper(
-            [Beat(stage.name, stage.is_due, stage.drain) for stage in self._stages.values() if stage.name in serves],
+            [stage for stage in self._stages.values() if stage.name in serves],
             seconds=settings.sweep_seconds,
             rng=SystemRandom(),
             count=self._tally.count,

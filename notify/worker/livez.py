@@ -1,7 +1,7 @@
 """A worker's heartbeats, in memory that its processes share, and ``GET /livez``, which answers from them."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from functools import partial
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -13,11 +13,40 @@ from threading import Thread
 from time import monotonic
 from typing import Literal
 
-from notify.domain.liveness import Liveness, Promise, unwatched
+from notify.domain.ports import Promise, unwatched
 
 PATH = "/livez"
 PATIENCE_SECONDS = 5
 INSTANT: Literal["d"] = "d"
+
+
+@dataclass(frozen=True, slots=True)
+class Liveness:
+    """Whether a worker is alive, in a sentence."""
+
+    ok: bool
+    detail: str
+
+
+STOPPING = Liveness(ok=True, detail="stopping")
+
+
+def liveness(promised: Mapping[int, Mapping[str, float]], *, now: float, processes: int) -> Liveness:
+    """
+    Whether at least *processes* of them keep their promises.
+
+    A process that has died counts as alive until its promises run out; by then another has taken its place.
+
+    Args:
+        promised: For each process, until when each of its parts may be silent, on the clock of *now*.
+    """
+    silent = {
+        process: ", ".join(part for part, until in parts.items() if until < now) for process, parts in promised.items()
+    }
+    alive = sum(not parts for parts in silent.values())
+    words = [f"{alive} of {processes} processes are alive"]
+    words += [f"process {process} is silent: {parts}" for process, parts in silent.items() if parts]
+    return Liveness(ok=alive >= processes, detail="; ".join(words))
 
 
 class Heartbeats:
@@ -30,11 +59,11 @@ class Heartbeats:
 
     def __init__(self, parts: Sequence[str], *, processes: int) -> None:
         self._processes = processes
-        self._places = {part: place for place, part in enumerate(parts)}
+        self._offsets = {part: offset for offset, part in enumerate(parts)}
         self._until = memoryview(mmap(-1, processes * len(parts) * calcsize(INSTANT))).cast(INSTANT)
 
     def of(self, process: int) -> Promise:
-        """Takes the promises of this process; one beyond *processes* is not watched."""
+        """Where this process promises its heartbeats; one beyond *processes* is not watched."""
         return partial(self._promise, process) if process < self._processes else unwatched
 
     def promised(self) -> dict[int, dict[str, float]]:
@@ -43,11 +72,11 @@ class Heartbeats:
         return {process: parts for process, parts in found.items() if parts}
 
     def _of(self, process: int) -> dict[str, float]:
-        first = process * len(self._places)
-        return {part: until for part, place in self._places.items() if (until := self._until[first + place])}
+        first = process * len(self._offsets)
+        return {part: until for part, offset in self._offsets.items() if (until := self._until[first + offset])}
 
     def _promise(self, process: int, part: str, seconds: float) -> None:
-        self._until[process * len(self._places) + self._places[part]] = monotonic() + seconds
+        self._until[process * len(self._offsets) + self._offsets[part]] = monotonic() + seconds
 
 
 class Livez:

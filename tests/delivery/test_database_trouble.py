@@ -18,7 +18,7 @@ from notify.intake.receive import receive
 from notify.intake.schema import parse
 from notify.store.database import AWAY, Database
 from notify.store.directory import directory
-from notify.work.sweeper import Beat, Sweeper
+from notify.work.sweeper import Sweeper
 from tests.support.office import Office, comment, many
 from tests.support.proxy import CommitAfter, Flow, Proxy, database_target, through
 from tests.support.race import blocked_session, meanwhile
@@ -332,7 +332,7 @@ def test_a_worker_sweeps_on_when_the_database_comes_back(
     office: Office, far: Office, line: Proxy, relay: ScriptedRelay, trouble: Callable[[Proxy], None]
 ) -> None:
     with far.engine() as engine, capture_logs() as said:
-        sweeper = Sweeper([Beat("deliver", engine.is_due, engine.drain)], seconds=0.01, rng=Random(1))
+        sweeper = Sweeper([engine], seconds=0.01, rng=Random(1))
         sweeper.start()
         trouble(line)
         if trouble is Proxy.refuse:

@@ -6,16 +6,18 @@ from threading import Event
 
 from notify.domain.measures import Measure
 from notify.store.database import Database
-from notify.work.sweeper import Beat, Sweeper
+from notify.work.stage import Stage
+from notify.work.sweeper import Sweeper
 from tests.support.counted import Counted
 from tests.support.office import Office
 from tests.support.smtp import ScriptedRelay
+from tests.support.stages import FakeStage
 from tests.support.wait import until
 
 
-def sweeping(*beats: Beat) -> Sweeper:
+def sweeping(*stages: Stage) -> Sweeper:
     """A sweeper in a hurry."""
-    return Sweeper(beats, seconds=0.01, rng=Random(1))
+    return Sweeper(stages, seconds=0.01, rng=Random(1))
 
 
 def once(event: Event) -> Callable[[], bool]:
@@ -27,7 +29,7 @@ def test_letters_go_with_no_doorbell_at_all(database: Database, relay: ScriptedR
     office = Office(database, relay.url)
     office.letters_wait("ann", "bob")
     with office.engine() as engine:
-        sweeper = sweeping(Beat("deliver", engine.is_due, engine.drain))
+        sweeper = sweeping(engine)
         sweeper.start()
         relay.wait_for(2)
         sweeper.stop(timeout_seconds=10)
@@ -45,7 +47,9 @@ def test_a_stage_that_fails_stops_neither_the_others_nor_the_next_sweep() -> Non
             failed_twice.set()
         raise RuntimeError
 
-    sweeper = sweeping(Beat("broken", once(failed_twice), fail), Beat("other", once(other_done), other_done.set))
+    sweeper = sweeping(
+        FakeStage("broken", once(failed_twice), fail), FakeStage("other", once(other_done), other_done.set)
+    )
     sweeper.start()
 
     assert failed_twice.wait(60)
@@ -60,7 +64,7 @@ def test_a_stage_that_is_held_up_holds_up_no_other() -> None:
         held_up.set()
         release.wait(60)
 
-    sweeper = sweeping(Beat("slow", once(held_up), wait), Beat("other", once(other_done), other_done.set))
+    sweeper = sweeping(FakeStage("slow", once(held_up), wait), FakeStage("other", once(other_done), other_done.set))
     sweeper.start()
 
     assert held_up.wait(60)
@@ -76,7 +80,7 @@ def test_nothing_is_done_where_nothing_is_due() -> None:
         asked.set()
         return False
 
-    sweeper = sweeping(Beat("idle", nothing_due, worked.set))
+    sweeper = sweeping(FakeStage("idle", nothing_due, worked.set))
     sweeper.start()
     assert asked.wait(60)
     sweeper.stop(timeout_seconds=10)
@@ -86,7 +90,7 @@ def test_nothing_is_done_where_nothing_is_due() -> None:
 
 def test_sweeps_are_counted_and_those_that_found_work() -> None:
     counted, found = Counted(), Event()
-    sweeper = Sweeper([Beat("deliver", once(found), found.set)], seconds=0.01, rng=Random(1), count=counted.note)
+    sweeper = Sweeper([FakeStage("deliver", once(found), found.set)], seconds=0.01, rng=Random(1), count=counted.note)
     sweeper.start()
     assert found.wait(60)
     until(lambda: counted.of(Measure.SWEEP)["deliver"] > 1)
@@ -97,7 +101,7 @@ def test_sweeps_are_counted_and_those_that_found_work() -> None:
 
 def test_a_stage_that_is_woken_is_looked_after_at_once_and_no_other() -> None:
     woken, slept = Event(), Event()
-    stages = (Beat("woken", once(woken), woken.set), Beat("asleep", once(slept), slept.set))
+    stages = (FakeStage("woken", once(woken), woken.set), FakeStage("asleep", once(slept), slept.set))
     sweeper = Sweeper(stages, seconds=3_600, rng=Random(1))
     sweeper.start()
 

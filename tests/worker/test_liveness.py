@@ -2,7 +2,7 @@
 
 import pytest
 
-from notify.domain.liveness import liveness
+from notify.worker.livez import liveness
 
 NOW = 100.0
 KEPT: dict[str, float] = {"engine": NOW + 1, "deliver": NOW + 9}

@@ -1,4 +1,4 @@
-"""What an engine and a sweeper say of themselves, by which a worker that stands still is told from one that waits."""
+"""How a worker that stands still is told from one that waits: by the heartbeats of its engine and its sweeper."""
 
 from random import Random
 from threading import Event
@@ -7,11 +7,12 @@ from uuid import uuid4
 from notify import wiring
 from notify.domain.measures import Measure
 from notify.store.database import Database
-from notify.work.sweeper import LONGEST_LOOK_SECONDS, LONGEST_WORK_SECONDS, Beat, Sweeper
+from notify.work.sweeper import LONGEST_QUERY_SECONDS, LONGEST_WORK_SECONDS, Sweeper
 from tests.support.office import Office, RecordingDoorbell
 from tests.support.proxy import Proxy, database_target, through
 from tests.support.race import meanwhile
 from tests.support.smtp import ScriptedRelay
+from tests.support.stages import FakeStage
 from tests.support.wait import until
 
 SECONDS = 0.01
@@ -73,15 +74,15 @@ def test_a_drain_gets_on_while_the_database_is_away(
 def test_a_sweeper_says_when_it_will_be_back_from_a_look_and_from_work() -> None:
     said: list[tuple[str, float]] = []
     worked = Event()
-    beat = Beat("deliver", lambda: not worked.is_set(), worked.set)
+    stage = FakeStage("deliver", lambda: not worked.is_set(), worked.set)
     sweeper = Sweeper(
-        [beat], seconds=SECONDS, rng=Random(1), promise=lambda part, seconds: said.append((part, seconds))
+        [stage], seconds=SECONDS, rng=Random(1), promise=lambda part, seconds: said.append((part, seconds))
     )
     sweeper.start()
     assert worked.wait(60)
     until(lambda: len(said) > 3)
     sweeper.stop(timeout_seconds=10)
 
-    look, work = ("deliver", LONGEST_LOOK_SECONDS + 2 * SECONDS), ("deliver", LONGEST_WORK_SECONDS)
+    look, work = ("deliver", LONGEST_QUERY_SECONDS + 2 * SECONDS), ("deliver", LONGEST_WORK_SECONDS)
     assert said[:3] == [look, work, look]
     assert set(said[3:]) == {look}
