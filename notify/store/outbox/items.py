@@ -181,9 +181,6 @@ def _first_due(lane: Lane) -> str:
 _OUTLOOK = f"""
         SELECT least({", ".join(map(_first_due, [*WAITING, Lane.LAPSED, Lane.LEASED]))}) <= now() AS due,
             least({_first_due(Lane.LAPSED)}, {_first_due(Lane.LEASED)}) <= now() AS alone"""
-_ADD = """
-        INSERT INTO notify.work_items (stage, id, lane, max_failures)
-        SELECT %(stage)s, unnest(%(ids)s::bigint[]), 1, %(most)s ON CONFLICT DO NOTHING RETURNING id"""
 _NAMED = "unnest(%(ids)s::bigint[], %(attempts)s::int[]) AS named(id, attempt)"
 _EXTEND = f"""
         WITH locked AS MATERIALIZED (
@@ -256,14 +253,6 @@ def claim_lapsed(connection: Connection, stage: str, *, lease: timedelta, worker
 def bury_poison(connection: Connection, stage: str, *, limit: int) -> list[Attempt]:
     """End the items whose lease has run out for the third time; their ids and last attempts."""
     return list(map(_attempt, _run(connection, _BURY_POISON, stage=stage, most=limit)))
-
-
-def add(connection: Connection, stage: str, ids: Sequence[int], *, max_failures: int) -> int:
-    """New items, due now, for these rows of the stage's own table; how many. Safe to repeat."""
-    if not ids:
-        return 0
-    values = {"stage": stage, "ids": list(ids), "most": max_failures}
-    return len(_ids(connection, _ADD, **values))
 
 
 def is_due(connection: Connection, stage: str) -> bool:

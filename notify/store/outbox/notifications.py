@@ -11,7 +11,6 @@ from sqlalchemy import (
     BigInteger,
     ColumnElement,
     Connection,
-    ScalarSelect,
     Text,
     any_,
     func,
@@ -186,12 +185,6 @@ def drop(connection: Connection, whys: Sequence[tuple[int, str]]) -> None:
 def of_email() -> ColumnElement[bool]:
     """Whether a notification is told by the email that a statement on ``email_jobs`` is about, perhaps a replay."""
     return _note.email_job_id == func.coalesce(_job.replay_of, _job.id)
-
-
-def first_type() -> ScalarSelect[str]:
-    """The type of what an email tells of first, by which it is counted."""
-    query = select(_note.event_type).where(of_email()).order_by(_note.id).limit(1)
-    return query.correlate(email_jobs).scalar_subquery()
 
 
 def is_required() -> ColumnElement[bool]:

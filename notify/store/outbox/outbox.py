@@ -1,30 +1,14 @@
 """Jobs in the table: claimed by the delivery, ended by outcomes, counted in the same transaction."""
 
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from json import dumps
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import (
-    ARRAY,
-    BigInteger,
-    ColumnElement,
-    Connection,
-    Integer,
-    SmallInteger,
-    Text,
-    any_,
-    bindparam,
-    case,
-    delete,
-    func,
-    insert,
-    select,
-    update,
-)
+from sqlalchemy import Connection
 
 from notify.domain.claims import Claim, Lane
 from notify.domain.jobs import Job
@@ -35,11 +19,6 @@ from notify.domain.statuses import AMBIGUOUS, LAPSE, JobStatus, Verdict
 from notify.store.operations import stats
 from notify.store.outbox import facts, items, sent
 from notify.store.outbox.items import Attempt
-from notify.store.outbox.notifications import first_type
-from notify.store.records import records
-from notify.store.tables.emails import email_attempts, email_jobs, work_items
-
-_row = email_jobs.c
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,9 +93,9 @@ def bury_poison(connection: Connection, *, worker: UUID, limit: int = 100) -> in
     attempts = dict(items.bury_poison(connection, DELIVER, limit=limit))
     if not attempts:
         return 0
-    buried = connection.execute(_BURY, {"ids": list(attempts)}).all()
+    buried = connection.exec_driver_sql(_BURY, {"ids": list(attempts)}).all()
     verdict = f"{JobStatus.DEAD}: {POISON}"
-    _keep(connection, [{"job_id": row.id, "attempt": attempts[row.id], "verdict": verdict} for row in buried])
+    _keep_attempts(connection, [{"id": row.id, "attempt": attempts[row.id], "verdict": verdict} for row in buried])
     stats.count(connection, worker=worker, counts=Counter((row.event_type, JobStatus.DEAD) for row in buried))
     return len(buried)
 
@@ -127,105 +106,57 @@ def put_off(connection: Connection, delays: Mapping[Claim, timedelta]) -> None:
     _no_later_than_their_end(connection, items.settle(connection, DELIVER, endings))
 
 
-_ending = records(
-    "endings",
-    id=BigInteger,
-    attempt=Integer,
-    lapses=SmallInteger,
-    status=Text,
-    reason=Text,
-    code=SmallInteger,
-    enhanced=Text,
-    error=Text,
-    reply=Text,
-    to_email=Text,
-    relay=Text,
-    sent_in_ms=Integer,
-)
-_is_final = _ending.c.status != JobStatus.PENDING
-_FACTS: Mapping[str, Any] = {
-    "status": _ending.c.status,
-    "finished_at": case((_is_final, func.now())),
-    "attempts": case((_is_final, _ending.c.attempt), else_=_row.attempts),
-    "lapses": case((_is_final, _ending.c.lapses), else_=_row.lapses),
-    "outcome_reason": _ending.c.reason,
-    "last_code": _ending.c.code,
-    "last_enhanced_code": _ending.c.enhanced,
-    "last_error": func.coalesce(_ending.c.error, _row.last_error),
-    "relay_reply": _ending.c.reply,
-    "to_email": func.coalesce(_ending.c.to_email, _row.to_email),
-    "relay": _ending.c.relay,
-    "sent_in_ms": _ending.c.sent_in_ms,
-}
-_IDS = any_(bindparam("ids", type_=ARRAY(BigInteger)))
-_END_JOBS = (
-    update(email_jobs)
-    .where(_row.id == _ending.c.id, _row.id == _IDS, _row.status == JobStatus.PENDING)
-    .values(_FACTS)
-    .returning(_row.id)
-)
-_LOCK = select(_row.id, _row.status).where(_row.id == _IDS).order_by(_row.id).with_for_update()
-_forgotten = (
-    delete(work_items)
-    .where(work_items.c.stage == DELIVER, work_items.c.id == _IDS)
-    .returning(work_items.c.id, work_items.c.attempt, work_items.c.lapses)
-    .cte("forgotten")
-)
-
-
-def _known(column: ColumnElement[int], ending: ColumnElement[int], item: ColumnElement[int]) -> ColumnElement[int]:
-    """The most that anybody knows: the row, who says so, or the work item that goes."""
-    return func.greatest(column, ending, select(item).where(_forgotten.c.id == _row.id).scalar_subquery())
-
-
-_SENT_ANYWAY = (
-    update(email_jobs)
-    .where(_row.id == _ending.c.id, _row.id == _IDS, _row.status != JobStatus.SENT)
-    .values(
-        {
-            **_FACTS,
-            "attempts": _known(_row.attempts, _ending.c.attempt, _forgotten.c.attempt),
-            "lapses": _known(_row.lapses, _ending.c.lapses, _forgotten.c.lapses),
-        }
+_ENDING = """jsonb_to_recordset(%(endings)s::jsonb) AS ending(
+        id bigint, attempt int, lapses smallint, status text, reason text, verdict text, phase text, code smallint,
+        enhanced text, text text, to_email text, relay text, took_ms int
+    )"""
+_OUTCOME = """
+        status = ending.status, outcome_reason = ending.reason, to_email = coalesce(ending.to_email, job.to_email),
+        last_code = ending.code, last_enhanced_code = ending.enhanced,
+        last_error = CASE WHEN ending.status = 'sent' OR ending.text = '' THEN job.last_error
+            ELSE coalesce(ending.text, job.last_error) END,
+        relay_reply = CASE WHEN ending.status = 'sent' THEN ending.text END,
+        relay = CASE WHEN ending.status = 'sent' THEN ending.relay END,
+        sent_in_ms = CASE WHEN ending.status = 'sent' THEN ending.took_ms END"""
+_END_JOBS = f"""
+    UPDATE notify.email_jobs AS job SET {_OUTCOME},
+        finished_at = CASE WHEN ending.status <> 'pending' THEN now() END,
+        attempts = CASE WHEN ending.status <> 'pending' THEN ending.attempt ELSE job.attempts END,
+        lapses = CASE WHEN ending.status <> 'pending' THEN ending.lapses ELSE job.lapses END
+    FROM {_ENDING}
+    WHERE job.id = ending.id AND job.id = ANY (%(ids)s::bigint[]) AND job.status = 'pending'
+    RETURNING job.id"""
+_LOCK = "SELECT id, status FROM notify.email_jobs WHERE id = ANY (%(ids)s::bigint[]) ORDER BY id FOR UPDATE"
+# Attempts and lapses become the most that anybody knows: the row, who says so, or the work item that goes.
+_SENT_ANYWAY = f"""
+    WITH gone AS (
+        DELETE FROM notify.work_items WHERE stage = '{DELIVER}' AND id = ANY (%(ids)s::bigint[])
+        RETURNING id, attempt, lapses
     )
-    .add_cte(_forgotten)
-)
+    UPDATE notify.email_jobs AS job SET {_OUTCOME}, finished_at = now(),
+        attempts = greatest(job.attempts, ending.attempt, gone.attempt),
+        lapses = greatest(job.lapses, ending.lapses, gone.lapses)
+    FROM {_ENDING} LEFT JOIN gone ON gone.id = ending.id
+    WHERE job.id = ending.id AND job.id = ANY (%(ids)s::bigint[]) AND job.status <> 'sent'"""
 # A retry must not sleep past the email's end: it wakes then, to be recorded as expired.
-_WAKE = (
-    update(work_items)
-    .where(
-        work_items.c.stage == DELIVER,
-        work_items.c.id == _IDS,
-        _row.id == work_items.c.id,
-        work_items.c.lane < int(Lane.LEASED),
-        work_items.c.due_at > _row.expires_at,
-    )
-    .values(due_at=func.greatest(_row.expires_at, func.now()))
-)
-_BURY = (
-    update(email_jobs)
-    .where(_row.id == _IDS, _row.status == JobStatus.PENDING)
-    .values(status=JobStatus.DEAD, finished_at=func.now(), lapses=items.MOST_LAPSES, outcome_reason=POISON)
-    .returning(_row.id, first_type().label("event_type"))
-)
-
-_tried = records(
-    "tries",
-    job_id=BigInteger,
-    attempt=Integer,
-    phase=Text,
-    code=SmallInteger,
-    enhanced_code=Text,
-    text=Text,
-    verdict=Text,
-    relay=Text,
-    took_ms=Integer,
-)
+_WAKE = f"""
+    UPDATE notify.work_items AS item SET due_at = greatest(job.expires_at, now())
+    FROM notify.email_jobs AS job
+    WHERE item.stage = '{DELIVER}' AND item.id = ANY (%(ids)s::bigint[]) AND job.id = item.id
+        AND item.lane < {Lane.LEASED:d} AND item.due_at > job.expires_at"""
+_BURY = f"""
+    UPDATE notify.email_jobs AS job
+    SET status = 'dead', finished_at = now(), lapses = {items.MOST_LAPSES}, outcome_reason = '{POISON}'
+    WHERE job.id = ANY (%(ids)s::bigint[]) AND job.status = 'pending'
+    RETURNING job.id, (
+        SELECT event_type FROM notify.notifications AS note
+        WHERE note.email_job_id = coalesce(job.replay_of, job.id) ORDER BY note.id LIMIT 1
+    ) AS event_type"""
 # A job that somebody has deleted meanwhile keeps no attempts, and stops no other's.
-_KEEP = insert(email_attempts).from_select(
-    [column.name for column in _tried.c],
-    select(*_tried.c).where(_tried.c.job_id.in_(select(email_jobs.c.id))),
-)
+_KEEP_ATTEMPTS = f"""
+    INSERT INTO notify.email_attempts (job_id, attempt, phase, code, enhanced_code, text, verdict, relay, took_ms)
+    SELECT id, attempt, phase, code, enhanced, nullif(text, ''), verdict, relay, took_ms
+    FROM {_ENDING} WHERE id IN (SELECT id FROM notify.email_jobs)"""
 
 
 def record(connection: Connection, endings: Sequence[Ending], *, worker: UUID) -> Counter[str]:
@@ -258,7 +189,7 @@ def _record_with_care(connection: Connection, endings: Sequence[Ending], *, work
         for one in endings
     ]
     went_out = {Verdict.SENT, Verdict.LATE_SUCCESS, Verdict.DUPLICATE_SENT}
-    _keep(connection, [_attempt(one) for one, verdict in verdicts if verdict not in went_out])
+    _keep_attempts(connection, [_as_row(one) for one, verdict in verdicts if verdict not in went_out])
     counts = Counter[tuple[str, str]]((one.job.event_type, verdict) for one, verdict in verdicts)
     counts.update((one.job.event_type, AMBIGUOUS) for one in endings if one.settlement.ambiguous)
     stats.count(connection, worker=worker, counts=counts)
@@ -268,7 +199,7 @@ def _record_with_care(connection: Connection, endings: Sequence[Ending], *, work
 def _end_jobs(connection: Connection, endings: Sequence[Ending]) -> set[int]:
     if not endings:
         return set()
-    return set(connection.scalars(_END_JOBS, _parameters(endings)))
+    return set(connection.exec_driver_sql(_END_JOBS, _parameters(endings)).scalars())
 
 
 def _record_late(connection: Connection, endings: Sequence[Ending]) -> dict[Attempt, Verdict]:
@@ -276,26 +207,25 @@ def _record_late(connection: Connection, endings: Sequence[Ending]) -> dict[Atte
     if not endings:
         return {}
     parameters = _parameters(endings)
-    before: dict[int, str] = {row.id: row.status for row in connection.execute(_LOCK, {"ids": parameters["ids"]})}
-    connection.execute(_SENT_ANYWAY, parameters)
+    before = {row.id: row.status for row in connection.exec_driver_sql(_LOCK, {"ids": parameters["ids"]})}
+    connection.exec_driver_sql(_SENT_ANYWAY, parameters)
     verdicts = {}
     for one in endings:
         if one.job.claim.id in before:
-            verdicts[one.name] = (
-                Verdict.DUPLICATE_SENT if before[one.job.claim.id] == JobStatus.SENT else Verdict.LATE_SUCCESS
-            )
+            was_sent = before[one.job.claim.id] == JobStatus.SENT
+            verdicts[one.name] = Verdict.DUPLICATE_SENT if was_sent else Verdict.LATE_SUCCESS
             before[one.job.claim.id] = JobStatus.SENT
     return verdicts
 
 
-def _no_later_than_their_end(connection: Connection, attempts: Collection[Attempt]) -> None:
-    if attempts:
-        connection.execute(_WAKE, {"ids": [id_ for id_, _ in attempts]})
+def _no_later_than_their_end(connection: Connection, attempts: Iterable[Attempt]) -> None:
+    if ids := [id_ for id_, _ in attempts]:
+        connection.exec_driver_sql(_WAKE, {"ids": ids})
 
 
-def _keep(connection: Connection, attempts: Sequence[Mapping[str, Any]]) -> None:
-    if attempts:
-        connection.execute(_KEEP, {"tries": dumps(attempts)})
+def _keep_attempts(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
+    if rows:
+        connection.exec_driver_sql(_KEEP_ATTEMPTS, {"endings": dumps(rows)})
 
 
 def _end_of_item(ending: Ending) -> items.Ending:
@@ -310,40 +240,23 @@ def _end_of_item(ending: Ending) -> items.Ending:
 
 
 def _parameters(endings: Sequence[Ending]) -> dict[str, Any]:
-    return {"endings": dumps([_of_row(one) for one in endings]), "ids": [one.job.claim.id for one in endings]}
+    return {"endings": dumps(list(map(_as_row, endings))), "ids": [one.job.claim.id for one in endings]}
 
 
-def _of_row(ending: Ending) -> dict[str, Any]:
+def _as_row(ending: Ending) -> dict[str, Any]:
+    """Absent fields are null."""
     settlement, claimed = ending.settlement, ending.job.claim
-    answer = settlement.answer
-    text = answer.text if answer else None
-    return {
+    row = {
         "id": claimed.id,
         "attempt": claimed.attempt,
         "lapses": claimed.lapses,
         "status": settlement.status,
         "reason": settlement.reason,
-        "code": answer.code if answer else None,
-        "enhanced": answer.enhanced if answer else None,
-        "error": None if ending.says_sent else text or None,
-        "reply": text if ending.says_sent else None,
+        "verdict": f"{settlement.verdict}: {settlement.reason}" if settlement.reason else settlement.verdict,
         "to_email": ending.to_email,
-        "relay": ending.relay if ending.says_sent else None,
-        "sent_in_ms": ending.took_ms if ending.says_sent else None,
-    }
-
-
-def _attempt(ending: Ending) -> dict[str, Any]:
-    answer: Answer | None = ending.settlement.answer
-    reason = ending.settlement.reason
-    return {
-        "job_id": ending.job.claim.id,
-        "attempt": ending.job.claim.attempt,
-        "phase": answer.phase if answer else None,
-        "code": answer.code if answer else None,
-        "enhanced_code": answer.enhanced if answer else None,
-        "text": answer.text or None if answer else None,
-        "verdict": f"{ending.settlement.verdict}: {reason}" if reason else ending.settlement.verdict,
         "relay": ending.relay,
         "took_ms": ending.took_ms,
     }
+    if answer := settlement.answer:
+        row |= {"phase": answer.phase, "code": answer.code, "enhanced": answer.enhanced, "text": answer.text}
+    return row
