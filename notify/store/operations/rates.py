@@ -1,34 +1,23 @@
 """Buckets: how much of a rate is used up, over all workers."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from json import dumps
 
-from sqlalchemy import ARRAY, Connection, Float, Text, bindparam, extract, func, select, update
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import Connection
 
 from notify.domain.rates import Bucket
-from notify.store.records import after, records
-from notify.store.tables.operations import rate_buckets
 
-_row = rate_buckets.c
-_NAMES = bindparam("names", type_=ARRAY(Text))
-_CREATE = (
-    insert(rate_buckets)
-    .from_select([_row.bucket], select(func.unnest(_NAMES).label("bucket")))
-    .on_conflict_do_nothing()
-)
-_READ = select(
-    _row.bucket,
-    func.greatest(extract("epoch", _row.spent_until - func.now()), 0).cast(Float).label("owed"),
-    func.greatest(extract("epoch", _row.queued_until - func.now()), 0).cast(Float).label("queued"),
-)
-_LOCK = _READ.where(_row.bucket == func.any(_NAMES)).order_by(_row.bucket).with_for_update()
-_changed = records("changed", bucket=Text, owed=Float, queued=Float)
-_KEEP = (
-    update(rate_buckets)
-    .where(_row.bucket == _changed.c.bucket)
-    .values(spent_until=after(_changed.c.owed), queued_until=after(_changed.c.queued))
-)
+_CREATE = "INSERT INTO notify.rate_buckets (bucket) SELECT unnest(%(names)s::text[]) ON CONFLICT DO NOTHING"
+_READ = """
+    SELECT bucket, greatest(extract(epoch FROM spent_until - now()), 0)::float8 AS owed,
+        greatest(extract(epoch FROM queued_until - now()), 0)::float8 AS queued
+    FROM notify.rate_buckets"""
+_LOCK = f"{_READ} WHERE bucket = ANY (%(names)s::text[]) ORDER BY bucket FOR UPDATE"
+_KEEP = """
+    UPDATE notify.rate_buckets AS known SET spent_until = now() + changed.owed * interval '1 second',
+        queued_until = now() + changed.queued * interval '1 second'
+    FROM jsonb_to_recordset(%(changed)s::jsonb) AS changed(bucket text, owed float8, queued float8)
+    WHERE known.bucket = changed.bucket"""
 
 
 def locked(connection: Connection, names: Collection[str]) -> dict[str, Bucket]:
@@ -37,22 +26,23 @@ def locked(connection: Connection, names: Collection[str]) -> dict[str, Bucket]:
 
     One from which nobody has ever drawn is full.
     """
-    found = _locked(connection, names)
+    given = {"names": sorted(names)}
+    found = _buckets(connection, _LOCK, given)
     if len(found) < len(names):
-        connection.execute(_CREATE, {"names": sorted(names)})
-        found = _locked(connection, names)
+        connection.exec_driver_sql(_CREATE, given)
+        found = _buckets(connection, _LOCK, given)
     return found
 
 
 def buckets(connection: Connection) -> dict[str, Bucket]:
     """Every bucket from which anybody has drawn, by name; others may draw meanwhile."""
-    return {row.bucket: Bucket(owed=row.owed, queued=row.queued) for row in connection.execute(_READ)}
+    return _buckets(connection, _READ, {})
 
 
 def keep(connection: Connection, buckets: Mapping[str, Bucket]) -> None:
     """Store these buckets, which must be locked."""
     rows = [{"bucket": name, "owed": one.owed, "queued": one.queued} for name, one in buckets.items()]
-    connection.execute(_KEEP, {"changed": dumps(rows)})
+    connection.exec_driver_sql(_KEEP, {"changed": dumps(rows)})
 
 
 def of_relay(name: str) -> str:
@@ -65,6 +55,6 @@ def of_domain(name: str) -> str:
     return f"domain {name}"
 
 
-def _locked(connection: Connection, names: Collection[str]) -> dict[str, Bucket]:
-    rows = connection.execute(_LOCK, {"names": sorted(names)})
+def _buckets(connection: Connection, statement: str, given: Mapping[str, Sequence[str]]) -> dict[str, Bucket]:
+    rows = connection.exec_driver_sql(statement, dict(given))
     return {row.bucket: Bucket(owed=row.owed, queued=row.queued) for row in rows}

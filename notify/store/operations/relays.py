@@ -12,7 +12,6 @@ from datetime import datetime, timedelta
 from sqlalchemy import Connection, case, func, literal, select, update
 from sqlalchemy.dialects.postgresql import insert
 
-from notify.store.records import after
 from notify.store.tables.operations import smtp_relays
 
 CLOSED = "closed"
@@ -57,18 +56,19 @@ class BreakerState:
         return frozenset(blamed | ({MUTED} if self.is_muted else set()))
 
 
-_BREAKER = tuple(smtp_relays.c[name] for name in BreakerState.__slots__)
+_row = smtp_relays.c
+_BREAKER = tuple(_row[name] for name in BreakerState.__slots__)
 
 
 def breaker(connection: Connection, relay: str) -> BreakerState:
     """The relay's breaker; a relay nobody has failed with is closed."""
-    found = connection.execute(select(*_BREAKER).where(smtp_relays.c.relay == relay)).mappings().one_or_none()
+    found = connection.execute(select(*_BREAKER).where(_row.relay == relay)).mappings().one_or_none()
     return BreakerState(**found) if found else BreakerState()
 
 
 def breakers(connection: Connection) -> dict[str, BreakerState]:
     """Every breaker that was ever needed, by relay."""
-    rows = connection.execute(select(smtp_relays.c.relay, *_BREAKER).order_by(smtp_relays.c.relay)).mappings()
+    rows = connection.execute(select(_row.relay, *_BREAKER).order_by(_row.relay)).mappings()
     return {row["relay"]: BreakerState(**{name: row[name] for name in BreakerState.__slots__}) for row in rows}
 
 
@@ -78,20 +78,14 @@ def mute(connection: Connection, relay: str, *, because: str | None) -> None:
 
     Muting it again changes why, not since when.
     """
-    row = smtp_relays.c
-    statement = insert(smtp_relays).values(relay=relay, muted_at=func.now(), muted_because=because)
-    connection.execute(
-        statement.on_conflict_do_update(
-            index_elements=[row.relay],
-            set_={"muted_at": func.coalesce(row.muted_at, func.now()), "muted_because": because},
-        )
-    )
+    _add(connection, relay)
+    muted = update(smtp_relays).where(_row.relay == relay)
+    connection.execute(muted.values(muted_at=func.coalesce(_row.muted_at, func.now()), muted_because=because))
 
 
 def unmute(connection: Connection, relay: str) -> bool:
     """Let the breaker decide again; False if the relay was not muted."""
-    row = smtp_relays.c
-    statement = update(smtp_relays).where(row.relay == relay, row.muted_at.is_not(None))
+    statement = update(smtp_relays).where(_row.relay == relay, _row.muted_at.is_not(None))
     return connection.execute(statement.values(muted_at=None, muted_because=None)).rowcount > 0
 
 
@@ -105,12 +99,11 @@ def take_probe(connection: Connection, relay: str, *, within: timedelta) -> bool
     Args:
         within: How long the probe may take before somebody else may try.
     """
-    row = smtp_relays.c
     statement = (
         update(smtp_relays)
-        .where(row.relay == relay, row.state == OPEN, row.probe_at <= func.now(), row.muted_at.is_(None))
+        .where(_row.relay == relay, _row.state == OPEN, _row.probe_at <= func.now(), _row.muted_at.is_(None))
         .values(probe_at=func.now() + within, failures=0)
-        .returning(row.relay)
+        .returning(_row.relay)
     )
     return connection.scalar(statement) is not None
 
@@ -132,34 +125,21 @@ def note_failure(
     row waits twice as long, from *first* to at most *longest*. The failures of emails that were
     on their way when it opened are counted and prolong nothing.
     """
-    row = smtp_relays.c
-    enough = (row.failures + 1 >= opens_after) | (row.openings > 0)
-    opens = case((row.state == CLOSED, enough), else_=row.failures == 0)
-    opened = after(
-        func.least(longest.total_seconds(), first.total_seconds() * func.power(2, func.least(row.openings, 20)))
-    )
-    fresh = insert(smtp_relays).values(
-        relay=relay,
-        failures=1,
+    _add(connection, relay)
+    enough = (_row.failures + 1 >= opens_after) | (_row.openings > 0)
+    opens = case((_row.state == CLOSED, enough), else_=_row.failures == 0)
+    wait = func.least(longest, first * func.power(2, func.least(_row.openings, 20)))
+    statement = update(smtp_relays).where(_row.relay == relay)
+    failed = statement.values(
+        failures=_row.failures + 1,
         reason=reason,
         last_error=error or None,
-        state=OPEN if opens_after <= 1 else CLOSED,
-        openings=1 if opens_after <= 1 else 0,
-        probe_at=func.now() + first if opens_after <= 1 else None,
+        state=case((opens, OPEN), else_=_row.state),
+        openings=_row.openings + case((opens, 1), else_=0),
+        probe_at=case((opens, func.now() + wait), else_=_row.probe_at),
+        changed_at=case((opens & (_row.state == CLOSED), func.now()), else_=_row.changed_at),
     )
-    statement = fresh.on_conflict_do_update(
-        index_elements=[row.relay],
-        set_={
-            "failures": row.failures + 1,
-            "reason": reason,
-            "last_error": error or None,
-            "state": case((opens, OPEN), else_=row.state),
-            "openings": row.openings + case((opens, 1), else_=0),
-            "probe_at": case((opens, opened), else_=row.probe_at),
-            "changed_at": case((opens & (row.state == CLOSED), func.now()), else_=row.changed_at),
-        },
-    ).returning(*_BREAKER)
-    return BreakerState(**connection.execute(statement).mappings().one())
+    return BreakerState(**connection.execute(failed.returning(*_BREAKER)).mappings().one())
 
 
 def note_suspect(connection: Connection, relay: str, *, recipient: str, most: int) -> int:
@@ -170,16 +150,12 @@ def note_suspect(connection: Connection, relay: str, *, recipient: str, most: in
         recipient: A digest of the address.
         most: No more than so many are kept: they say enough.
     """
-    row = smtp_relays.c
-    known = func.array_position(row.suspects, recipient).is_not(None) | (func.cardinality(row.suspects) >= most)
-    statement = insert(smtp_relays).values(relay=relay, suspects=[recipient])
-    found = connection.scalar(
-        statement.on_conflict_do_update(
-            index_elements=[row.relay],
-            set_={"suspects": case((known, row.suspects), else_=func.array_append(row.suspects, recipient))},
-        ).returning(func.cardinality(row.suspects))
-    )
-    return int(found or 0)
+    _add(connection, relay)
+    known = func.array_position(_row.suspects, recipient).is_not(None) | (func.cardinality(_row.suspects) >= most)
+    suspects = case((known, _row.suspects), else_=func.array_append(_row.suspects, recipient))
+    statement = update(smtp_relays).where(_row.relay == relay).values(suspects=suspects)
+    refused: int = connection.execute(statement.returning(func.cardinality(_row.suspects))).scalar_one()
+    return refused
 
 
 def note_probe(connection: Connection, relay: str) -> bool:
@@ -188,23 +164,21 @@ def note_probe(connection: Connection, relay: str) -> bool:
 
     False if its breaker was not open.
     """
-    row = smtp_relays.c
-    statement = update(smtp_relays).where(row.relay == relay, row.state == OPEN)
+    statement = update(smtp_relays).where(_row.relay == relay, _row.state == OPEN)
     closed = statement.values(state=CLOSED, failures=0, probe_at=None, changed_at=func.now())
     return connection.execute(closed).rowcount > 0
 
 
 def note_success(connection: Connection, relay: str) -> None:
-    """The relay took a email: forget what it did before. Writes nothing when there is nothing to forget."""
-    row = smtp_relays.c
+    """The relay took an email: forget what it did before. Writes nothing when there is nothing to forget."""
     connection.execute(
         update(smtp_relays)
         .where(
-            row.relay == relay,
-            (row.failures > 0)
-            | (row.openings > 0)
-            | (row.state == literal(OPEN))
-            | (func.cardinality(row.suspects) > 0),
+            _row.relay == relay,
+            (_row.failures > 0)
+            | (_row.openings > 0)
+            | (_row.state == literal(OPEN))
+            | (func.cardinality(_row.suspects) > 0),
         )
         .values(
             state=CLOSED,
@@ -212,6 +186,11 @@ def note_success(connection: Connection, relay: str) -> None:
             openings=0,
             suspects=[],
             probe_at=None,
-            changed_at=case((row.state == OPEN, func.now()), else_=row.changed_at),
+            changed_at=case((_row.state == OPEN, func.now()), else_=_row.changed_at),
         )
     )
+
+
+def _add(connection: Connection, relay: str) -> None:
+    """A closed breaker, unless there is one."""
+    connection.execute(insert(smtp_relays).values(relay=relay).on_conflict_do_nothing())

@@ -10,16 +10,13 @@ from typing import Any
 from sqlalchemy import (
     BigInteger,
     Connection,
-    DateTime,
     Row,
     Select,
-    Text,
     any_,
     delete,
     func,
     literal,
     select,
-    update,
 )
 from sqlalchemy.dialects.postgresql import ARRAY
 
@@ -27,9 +24,7 @@ from notify.domain.bundles import BundleKey, BundleState, OpenEmail
 from notify.domain.claims import Claim
 from notify.domain.schedule import Wait
 from notify.domain.stages import DELIVER
-from notify.domain.statuses import JobStatus
 from notify.store.outbox import items
-from notify.store.records import records
 from notify.store.tables.emails import bundles, email_jobs, notifications, work_items
 
 KEPT = timedelta(days=2)
@@ -51,15 +46,11 @@ REMEMBER = """
             AND bundle.deferred_until = coalesce(changed.until, '-infinity')"""
 _job, _item = email_jobs.c, work_items.c
 _replays = email_jobs.alias("replays").c
-_waits = records("waits", id=BigInteger, until=DateTime(timezone=True), deferred_by=Text)
-_POSTPONE = (
-    update(email_jobs)
-    .where(_job.id == _waits.c.id, _job.status == JobStatus.PENDING)
-    .values(
-        expires_at=_job.expires_at + (_waits.c.until - func.now()),
-        deferred_by=func.coalesce(_job.deferred_by, _waits.c.deferred_by),
-    )
-)
+_POSTPONE = """
+    UPDATE notify.email_jobs AS job SET expires_at = job.expires_at + (wait.until - now()),
+        deferred_by = coalesce(job.deferred_by, wait.deferred_by)
+    FROM jsonb_to_recordset(%(waits)s::jsonb) AS wait(id bigint, until timestamptz, deferred_by text)
+    WHERE job.id = wait.id AND job.status = 'pending'"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,7 +127,7 @@ def postpone(connection: Connection, waits: Mapping[Claim, Wait], *, now: dateti
     endings = [replace(items.released(one), due_in=(wait.until - now).total_seconds()) for one, wait in waits.items()]
     items.settle(connection, DELIVER, endings)
     rows = [{"id": one.id, "until": wait.until.isoformat(), "deferred_by": wait.by} for one, wait in waits.items()]
-    connection.execute(_POSTPONE, {"waits": dumps(rows)})
+    connection.exec_driver_sql(_POSTPONE, {"waits": dumps(rows)})
 
 
 def prune(connection: Connection) -> int:

@@ -11,12 +11,10 @@ from sqlalchemy import (
     BigInteger,
     ColumnElement,
     Connection,
-    Text,
     any_,
     func,
     literal,
     select,
-    update,
 )
 from sqlalchemy.dialects.postgresql import ARRAY
 
@@ -24,7 +22,6 @@ from notify.domain.claims import Lane
 from notify.domain.errors import NotifyError
 from notify.domain.stages import DELIVER
 from notify.store.outbox.bundles import REMEMBER, Changed, noted
-from notify.store.records import records
 from notify.store.tables.emails import email_jobs, notifications
 from notify.store.tables.people import notification_event_types
 
@@ -168,18 +165,15 @@ def known(connection: Connection, event_ids: Sequence[int]) -> set[tuple[int, st
     }
 
 
-_dropped = records("dropped", id=BigInteger, why=Text)
-_DROP = (
-    update(notifications)
-    .where(_note.id == _dropped.c.id)
-    .values(decision=SKIPPED, why=_dropped.c.why, email_job_id=None)
-)
+_DROP = f"""
+    UPDATE notify.notifications AS note SET decision = '{SKIPPED}', why = dropped.why, email_job_id = NULL
+    FROM jsonb_to_recordset(%(dropped)s::jsonb) AS dropped(id bigint, why text) WHERE note.id = dropped.id"""
 
 
 def drop(connection: Connection, whys: Sequence[tuple[int, str]]) -> None:
     """The emails of these, which the caller has claimed, do not tell of them after all, for these reasons."""
     if whys:
-        connection.execute(_DROP, {"dropped": dumps([{"id": id_, "why": why} for id_, why in whys])})
+        connection.exec_driver_sql(_DROP, {"dropped": dumps([{"id": id_, "why": why} for id_, why in whys])})
 
 
 def of_email() -> ColumnElement[bool]:
