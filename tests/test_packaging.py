@@ -20,8 +20,8 @@ from packaging.utils import canonicalize_name
 from redis import Redis
 from sqlalchemy import select
 
+from notify.cli import CLI, EXTRA_OF
 from notify.cli.commands import COMMANDS
-from notify.cli.extras import CLI, EXTRA_OF
 from notify.store.database import Database
 from notify.store.tables.emails import events
 from tests.support.servers import in_words

@@ -1,20 +1,34 @@
 """The command ``notify``: parse, call one thing, print."""
 
 import sys
+from collections.abc import Sequence
 from importlib import import_module
 from typing import NoReturn
 
 from sqlalchemy.exc import DBAPIError
 
-from notify.cli.extras import what_to_install
 from notify.domain.errors import NotifyError
 from notify.store.database import refusal
 
 USAGE = 2
+CLI = "cli"
+EXTRA_OF = {
+    "up": "embedded",
+    "demo": "embedded",
+    "explain": "worker",
+    "jobs": "worker",
+    "relays": "worker",
+    "preview": "worker",
+    "send-test": "worker",
+    "token": "api",
+    "doctor": "worker",
+    "top": "worker",
+}
+"""The extra that a command needs, if it needs more than CLI."""
 
 
 def main() -> None:
-    """Run the command line; what notify refuses, and a database that does, is said in words, without a trace."""
+    """Run the command line; an error of notify or of the database is one sentence, without a trace."""
     try:
         import_module("notify.cli.commands").app()
     except NotifyError as error:
@@ -29,6 +43,18 @@ def main() -> None:
         if why is None:
             raise
         _end(why)
+
+
+def what_to_install(arguments: Sequence[str], missing: ModuleNotFoundError) -> str | None:
+    """What to install for the command that needs this module; None: the module is one of ours."""
+    module = (missing.name or "notify").partition(".")[0]
+    if module == "notify":
+        return None
+    command = next((word for word in arguments if not word.startswith("-")), "")
+    extra = EXTRA_OF.get(command, CLI)
+    return (
+        f"{command or 'the command line'} needs {module}, which is not installed: pip install 'notify-outbox[{extra}]'"
+    )
 
 
 def _end(why: str) -> NoReturn:

@@ -1,4 +1,4 @@
-"""The commands. One that needs what is not installed is listed all the same, and says so when it is run."""
+"""The commands. One whose extra is not installed is listed all the same, and says so when it is run."""
 
 from collections.abc import Callable
 from importlib import import_module
@@ -6,9 +6,8 @@ from typing import Any, NoReturn
 
 from typer import Typer
 
-from notify.cli.extras import CLI, EXTRA_OF
+from notify.cli import CLI, EXTRA_OF
 
-# By their names, in the order of the help.
 COMMANDS = {
     "up": "stack.up",
     "demo": "stack.demo",
@@ -25,6 +24,7 @@ COMMANDS = {
     "doctor": "doctor.doctor",
     "top": "top.top",
 }
+"""Module and attribute of each command, in the order of the help."""
 
 app = Typer(
     name="notify",
@@ -35,8 +35,8 @@ app = Typer(
 )
 
 
-def _add(name: str, place: str) -> None:
-    module, _, attribute = place.partition(".")
+def _add(name: str, target: str) -> None:
+    module, _, attribute = target.partition(".")
     try:
         found = getattr(import_module(f"notify.cli.{module}"), attribute)
     except ModuleNotFoundError as missing:
@@ -60,5 +60,5 @@ def _failing(missing: ModuleNotFoundError) -> Callable[[], Any]:
     return fail
 
 
-for _name, _place in COMMANDS.items():
-    _add(_name, _place)
+for _name, _target in COMMANDS.items():
+    _add(_name, _target)

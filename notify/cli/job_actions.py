@@ -1,16 +1,15 @@
-"""``notify jobs retry``, ``cancel`` and ``replay``: count, ask, then act on a page at a time under a progress bar."""
+"""``notify jobs retry``, ``cancel`` and ``replay``: count, ask, then act on a page at a time."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Annotated
 
-from rich.console import Console
-from rich.progress import MofNCompleteColumn, Progress
-from typer import Argument, Option, confirm
+from sqlalchemy import Connection
+from typer import Argument, confirm
 
 from notify.cli.connect import Deployment, connect
 from notify.cli.job_filters import filtered
-from notify.cli.output import AsJson, console, print_json, print_table
+from notify.cli.output import AsJson, DryRun, Yes, console, print_json, print_records, progress_bar
 from notify.delivery.by_hand import pages
 from notify.domain.errors import NotifyError
 from notify.domain.stages import DELIVER
@@ -21,15 +20,25 @@ from notify.store.outbox.jobs import JobView
 
 FIRST = 10
 DONE = {Action.RETRY: "retried", Action.CANCEL: "cancelled", Action.REPLAY: "replayed"}
-Ids = Annotated[list[int] | None, Argument(metavar="ID", help="Ids, as `notify jobs list` shows them.")]
+
+COLUMNS = {
+    "id": "id",
+    "status": "status",
+    "why": "outcome_reason",
+    "code": "last_code",
+    "person": "username",
+    "CL": "topic",
+    "event": "event_type",
+    "created": "created_at",
+}
 
 
 class NoSuchJob(NotifyError):
     """There is no job with this id."""
 
 
-class NothingAsked(NotifyError):
-    """Neither an id nor a filter says which jobs are meant."""
+class NothingSelected(NotifyError):
+    """Neither an id nor a filter selects jobs."""
 
 
 class NotPossible(NotifyError):
@@ -37,90 +46,72 @@ class NotPossible(NotifyError):
 
 
 def command(action: Action) -> Callable[..., None]:
-    """The command that does this to the jobs that ids or filters name."""
+    """The command that does this to the jobs that ids and filters select."""
 
     @filtered
     def command(
-        ids: Ids = None,
+        ids: Annotated[list[int] | None, Argument(metavar="ID", help="Ids, as `notify jobs list` shows them.")] = None,
         *,
-        which: JobFilter,
-        dry_run: Annotated[bool, Option("--dry-run", help="Only say how many jobs, and which first.")] = False,
-        yes: Annotated[bool, Option("--yes", "-y", help="Do not ask, however many jobs it is.")] = False,
+        job_filter: JobFilter,
+        dry_run: DryRun = False,
+        yes: Yes = False,
         as_json: AsJson = False,
     ) -> None:
+        selected = replace(job_filter, ids=tuple(ids) if ids else None)
         with connect() as deployment:
-            _run(
-                deployment,
-                action,
-                replace(which, ids=tuple(ids) if ids else None),
-                dry_run=dry_run,
-                yes=yes,
-                as_json=as_json,
-            )
+            _run(deployment, action, selected, dry_run=dry_run, yes=yes, as_json=as_json)
 
     return command
 
 
-def _run(deployment: Deployment, action: Action, which: JobFilter, *, dry_run: bool, yes: bool, as_json: bool) -> None:
+def _run(
+    deployment: Deployment, action: Action, selected: JobFilter, *, dry_run: bool, yes: bool, as_json: bool
+) -> None:
     """
     Raises:
-        NothingAsked: Nothing says which jobs are meant, which would be all of them.
+        NothingSelected: That would be every job.
         NoSuchJob: Some of the ids are unknown; nothing is done.
-        NotPossible: The only job that was named does not allow it.
+        NotPossible: There is one id, and its job's status does not allow it.
     """
-    if which.is_everything:
-        raise NothingAsked(action=action)
+    if selected.is_everything:
+        raise NothingSelected(action=action)
     with deployment.database.begin() as connection:
-        known = (
-            _known(jobs.matching(connection, JobFilter(ids=which.ids), limit=len(which.ids)), which)
-            if which.ids
-            else ()
-        )
-        tally = by_hand.tally(connection, action, which)
-        first = jobs.matching(connection, which, allowing=action, limit=FIRST)
+        named = _named(connection, selected.ids or ())
+        tally = by_hand.tally(connection, action, selected)
+        first = jobs.matching(connection, selected, allowing=action, limit=FIRST)
     if dry_run:
-        _foretell(action, tally, first, as_json=as_json)
+        _print_dry_run(action, tally, first, as_json=as_json)
         return
-    if len(known) == 1 and not tally.allowed:
-        raise NotPossible(id=known[0].id, status=known[0].status)
+    if len(named) == 1 and not tally.allowed:
+        raise NotPossible(id=named[0].id, status=named[0].status)
     if tally.allowed > 1 and not yes:
         confirm(f"{action.capitalize()} {tally.allowed:,} jobs?", abort=True, err=True)
-    done = _do(deployment, action, which, tally)
+    # Fewer than were counted if others changed some meanwhile.
+    done: list[int] = []
+    with progress_bar() as progress:
+        bar = progress.add_task(action, total=tally.allowed)
+        for page in pages(deployment.database, action, selected, last_id=tally.last_id):
+            done += page.done
+            progress.update(bar, completed=len(done))
+            deployment.doorbell.ring(DELIVER)
     if as_json:
         print_json({"matched": tally.matched, DONE[action]: len(done), "ids": done})
     else:
         console.print(f"{DONE[action]} {len(done):,} of {tally.matched:,} matching jobs")
 
 
-def _known(known: Sequence[JobView], which: JobFilter) -> Sequence[JobView]:
-    unknown = sorted(set(which.ids or ()) - {job.id for job in known})
+def _named(connection: Connection, ids: Sequence[int]) -> Sequence[JobView]:
+    found = jobs.matching(connection, JobFilter(ids=tuple(ids)), limit=len(ids)) if ids else ()
+    unknown = sorted(set(ids) - {job.id for job in found})
     if unknown:
         raise NoSuchJob(id=", ".join(map(str, unknown)))
-    return known
+    return found
 
 
-def _foretell(action: Action, tally: Tally, first: Sequence[JobView], *, as_json: bool) -> None:
+def _print_dry_run(action: Action, tally: Tally, first: Sequence[JobView], *, as_json: bool) -> None:
     if as_json:
         print_json({"matched": tally.matched, "allowed": tally.allowed, "first": first})
         return
     console.print(f"{tally.allowed:,} of {tally.matched:,} matching jobs would be {DONE[action]}")
     if first:
-        print_table(
-            ["id", "status", "why", "code", "person", "CL", "event", "written"],
-            [
-                (j.id, j.status, j.outcome_reason, j.last_code, j.username, j.topic, j.event_type, j.created_at)
-                for j in first
-            ],
-        )
-
-
-def _do(deployment: Deployment, action: Action, which: JobFilter, tally: Tally) -> list[int]:
-    """The ids of the jobs changed or written; fewer than were counted if others changed some meanwhile."""
-    done: list[int] = []
-    with Progress(*Progress.get_default_columns(), MofNCompleteColumn(), console=Console(stderr=True)) as progress:
-        bar = progress.add_task(action, total=tally.allowed)
-        for page in pages(deployment.database, action, which, last_id=tally.last_id):
-            done += page.done
-            progress.update(bar, completed=len(done))
-            deployment.doorbell.ring(DELIVER)
-    return done
+        print_records(first, COLUMNS)

@@ -1,4 +1,4 @@
-"""The options that filter jobs, the same for every command that takes them."""
+"""The options that select jobs, the same for every command that takes them."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -26,38 +26,24 @@ def instant(text: str) -> datetime:
     return named if named.tzinfo else named.replace(tzinfo=UTC)
 
 
-Status = Annotated[str | None, Option(help="pending, sending, sent, skipped, dead, expired or cancelled.")]
-Cl = Annotated[str | None, Option(help="Only emails that tell of this change list.")]
-Username = Annotated[str | None, Option(help="Only jobs for this person.")]
-EventKey = Annotated[str | None, Option(help="Only emails that tell of the event with this key.")]
-Reason = Annotated[str | None, Option(help="Only jobs whose status has this reason: template_error.")]
-Code = Annotated[int | None, Option(help="Only jobs whose last attempt got this SMTP code: 554.")]
-Address = Annotated[str | None, Option(help="Only emails to this address.")]
-MessageId = Annotated[str | None, Option(help="Only the email with this Message-ID.")]
-QueueId = Annotated[str | None, Option(help="Only emails that the relay took with these words: its queue id.")]
-After = Annotated[
-    datetime | None, Option(parser=instant, metavar="INSTANT", help="Only jobs written at this instant or later.")
-]
-Before = Annotated[
-    datetime | None, Option(parser=instant, metavar="INSTANT", help="Only jobs written before this instant.")
-]
-
-
-def chosen(
+def _job_filter(
     *,
-    status: Status = None,
-    cl: Cl = None,
-    username: Username = None,
-    event: EventKey = None,
-    reason: Reason = None,
-    code: Code = None,
-    address: Address = None,
-    message_id: MessageId = None,
-    queue_id: QueueId = None,
-    after: After = None,
-    before: Before = None,
+    status: Annotated[str | None, Option(help="pending, sending, sent, skipped, dead, expired or cancelled.")] = None,
+    cl: Annotated[str | None, Option(help="Only emails about this change list.")] = None,
+    username: Annotated[str | None, Option(help="Only jobs for this person.")] = None,
+    event: Annotated[str | None, Option(help="Only emails about the event with this key.")] = None,
+    reason: Annotated[str | None, Option(help="Only jobs that ended for this reason: template_error.")] = None,
+    code: Annotated[int | None, Option(help="Only jobs whose last attempt got this SMTP code: 554.")] = None,
+    address: Annotated[str | None, Option(help="Only emails to this address.")] = None,
+    message_id: Annotated[str | None, Option(help="Only the email with this Message-ID.")] = None,
+    queue_id: Annotated[str | None, Option(help="Only emails that the relay accepted under this queue id.")] = None,
+    after: Annotated[
+        datetime | None, Option(parser=instant, metavar="INSTANT", help="Only jobs created at this instant or later.")
+    ] = None,
+    before: Annotated[
+        datetime | None, Option(parser=instant, metavar="INSTANT", help="Only jobs created before this instant.")
+    ] = None,
 ) -> JobFilter:
-    """The filter that these options state."""
     return JobFilter(
         status=status,
         topic=cl,
@@ -74,16 +60,16 @@ def chosen(
 
 
 def filtered(command: Callable[..., None]) -> Callable[..., None]:
-    """Add these options to the command, which gets their meaning as ``which``."""
-    options = signature(chosen).parameters
+    """Add these options to a command, which gets the filter that they state as ``job_filter``."""
+    options = signature(_job_filter).parameters
 
     @wraps(command)
     def with_options(**given: Any) -> None:  # noqa: ANN401 - whatever the options hold
-        which = chosen(**{name: given.pop(name) for name in options})
-        command(which=which, **given)
+        job_filter = _job_filter(**{name: given.pop(name) for name in options})
+        command(job_filter=job_filter, **given)
 
-    own = [one for one in signature(command).parameters.values() if one.name != "which"]
-    everything = sorted([*own, *options.values()], key=lambda one: one.kind is Parameter.KEYWORD_ONLY)
-    with_options.__signature__ = signature(command).replace(parameters=everything)  # type: ignore[attr-defined]
-    with_options.__annotations__ = {one.name: one.annotation for one in everything}
+    own = [one for one in signature(command).parameters.values() if one.name != "job_filter"]
+    parameters = sorted([*own, *options.values()], key=lambda one: one.kind is Parameter.KEYWORD_ONLY)
+    with_options.__signature__ = signature(command).replace(parameters=parameters)  # type: ignore[attr-defined]
+    with_options.__annotations__ = {one.name: one.annotation for one in parameters}
     return with_options

@@ -2,19 +2,27 @@
 
 import json
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, is_dataclass
 from datetime import datetime
 from typing import Annotated, Any
 
 from rich.console import Console
+from rich.progress import MofNCompleteColumn, Progress
 from rich.table import Table
 from rich.text import Text
 from typer import Option
 
 AsJson = Annotated[bool, Option("--json", help="Print JSON instead of text.")]
+DryRun = Annotated[bool, Option("--dry-run", help="Change nothing; only say what would be done.")]
+Yes = Annotated[bool, Option("--yes", "-y", help="Do not ask for confirmation.")]
 
 console = Console(highlight=False)
+
+
+def progress_bar() -> Progress:
+    """A progress bar on standard error."""
+    return Progress(*Progress.get_default_columns(), MofNCompleteColumn(), console=Console(stderr=True))
 
 
 def print_json(value: object) -> None:
@@ -22,7 +30,7 @@ def print_json(value: object) -> None:
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Rows under headings; None is shown as nothing. Values are shown as they are, never as markup."""
+    """Rows under headings; None is an empty cell. Values are shown as they are, never as markup."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in columns:
         table.add_column(column, overflow="fold")
@@ -31,11 +39,18 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Non
     console.print(table)
 
 
+def print_records(records: Iterable[object], columns: Mapping[str, str]) -> None:
+    """Records under headings, each of which names an attribute."""
+    print_table(list(columns), [[getattr(record, name) for name in columns.values()] for record in records])
+
+
 def _cell(value: object) -> Text:
     if value is None:
         return Text("")
     if isinstance(value, datetime):
         return Text(f"{value:%Y-%m-%d %H:%M:%S}")
+    if isinstance(value, frozenset):
+        return Text(", ".join(sorted(map(str, value))))
     return Text(str(value))
 
 

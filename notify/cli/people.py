@@ -1,21 +1,21 @@
-"""``notify people``: what is known of somebody, trying a refused address again, and forgetting somebody."""
+"""``notify people``: show, export or erase what is stored about a person, and allow a refused address again."""
 
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Annotated
 
-from rich.console import Console
-from rich.progress import Progress
-from typer import Argument, Exit, Option, Typer, confirm
+from typer import Argument, Exit, Typer, confirm
 
 from notify.cli.connect import Deployment, connect
-from notify.cli.output import AsJson, console, print_json, print_table
+from notify.cli.output import AsJson, DryRun, Yes, console, print_json, print_table, progress_bar
 from notify.delivery.erasure import erase as erasure_of
 from notify.domain.errors import NotifyError
 from notify.domain.fan_out import usable_address
 from notify.store.directory import directory, erasure, preferences
 
-app = Typer(help="What is known of people, trying a refused address again, forgetting somebody.", no_args_is_help=True)
+app = Typer(
+    help="Show, export or erase what is stored about a person; allow a refused address again.", no_args_is_help=True
+)
 
 Name = Annotated[str, Argument(metavar="NAME", help="The person's username.")]
 
@@ -30,7 +30,7 @@ class NotUndeliverable(NotifyError):
 
 @app.command()
 def show(name: Name, *, as_json: AsJson = False) -> None:
-    """What the directory knows of a person, where their emails go, and why they have stopped if they have."""
+    """What the directory knows about a person, where their emails go, and why if they no longer do."""
     with connect() as deployment, deployment.database.begin() as connection:
         person = directory.person(connection, name)
         choices = preferences.config(connection, name)
@@ -40,7 +40,7 @@ def show(name: Name, *, as_json: AsJson = False) -> None:
     known = {
         **asdict(person),
         "chosen_email": choices.email,
-        "letters_go_to": usable_address(person, choices) if person.active else None,
+        "emails_go_to": usable_address(person, choices) if person.active else None,
     }
     if as_json:
         print_json({**known, "undeliverable": refused})
@@ -53,7 +53,7 @@ def show(name: Name, *, as_json: AsJson = False) -> None:
 
 @app.command()
 def clear(name: Name) -> None:
-    """Forget that a relay refused the person's address for good: later emails go there again."""
+    """Send to a person's address again that a relay has refused for good."""
     with connect() as deployment, deployment.database.begin() as connection:
         if directory.person(connection, name) is None:
             raise NoSuchPerson(name=name)
@@ -64,31 +64,32 @@ def clear(name: Name) -> None:
 
 @app.command()
 def export(name: Name, *, as_json: AsJson = False) -> None:
-    """Everything that is stored of a person, for them: with --json every row, else how many there are."""
+    """Everything that is stored about a person: with --json every row, else how many there are."""
     with connect() as deployment, deployment.database.begin() as connection:
-        held = erasure.held(connection, name)
+        rows = erasure.held(connection, name)
         stored = erasure.export(connection, name) if as_json else {}
-    if not held:
+    if not rows:
         raise NoSuchPerson(name=name)
     if as_json:
         print_json(stored)
     else:
-        print_table(["stored in", "rows"], list(held.items()))
+        print_table(["stored in", "rows"], list(rows.items()))
 
 
 @app.command()
 def erase(
     name: Name,
     *,
-    dry_run: Annotated[bool, Option("--dry-run", help="Only say how many rows name the person.")] = False,
-    yes: Annotated[bool, Option("--yes", "-y", help="Do not ask.")] = False,
+    dry_run: DryRun = False,
+    yes: Yes = False,
     as_json: AsJson = False,
 ) -> None:
     """
-    Erase a person: address, choices, and name and words in emails and events. It cannot be undone.
+    Erase a person: address, preferences, and their name and text in emails and events. It cannot be undone.
 
-    Emails that wait are cancelled. Emails and events stay as rows without the person, so that counts stay
-    true. Exit code 1: something is left, as emails about what they said are still waiting; repeat it then.
+    Pending emails to them are cancelled. The rows of emails and events stay, without the person, so that counts
+    stay true. Exit code 1 means that something is left, because emails about what they wrote are still pending:
+    run it again later.
     """
     with connect() as deployment:
         held = _held(deployment, name)
@@ -97,10 +98,10 @@ def erase(
         if not dry_run:
             if not yes:
                 confirm(f"Erase {name}, named in {sum(held.values()):,} rows, for ever?", abort=True, err=True)
-            with Progress(console=Console(stderr=True), transient=True) as progress:
-                progress.add_task("erasing", total=None)
+            with progress_bar() as progress:
+                bar = progress.add_task("erasing", total=None)
                 for _ in erasure_of(deployment.database, name):
-                    progress.refresh()
+                    progress.advance(bar)
         left = _held(deployment, name)
     if as_json:
         print_json({"held": held, "left": left})

@@ -29,9 +29,7 @@ from notify.settings import load
 PREVIEW_SECRET = "only for emails that nobody gets"  # noqa: S105 - it signs links of a sample
 
 
-class Part(StrEnum):
-    """Which form of the email to print."""
-
+class Form(StrEnum):
     TEXT = "text"
     HTML = "html"
     RAW = "raw"
@@ -40,7 +38,7 @@ class Part(StrEnum):
 def preview(
     event_type: Annotated[str, Argument(help="The event type whose email to show.")] = COMMENT_CREATED,
     *,
-    part: Annotated[Part, Option(help="Which form to print; raw is all that goes to the relay.")] = Part.TEXT,
+    part: Annotated[Form, Option(help="What to print; raw is the whole message that goes to the relay.")] = Form.TEXT,
     locale: Annotated[str, Option(help="The reader's language, such as de.")] = DEFAULT,
     as_json: AsJson = False,
 ) -> None:
@@ -52,12 +50,12 @@ def preview(
         links=wiring.links(settings) or SignedLinks(secrets=[PREVIEW_SECRET], public_url="http://127.0.0.1:8000"),
         templates_dir=settings.templates_dir,
     )
-    letter = sample.email(event_type, host=wiring.message_host(settings), locale=locale)
-    composed = composer.compose(letter, date=datetime.now(UTC))
+    email = sample.email(event_type, host=wiring.message_host(settings), locale=locale)
+    composed = composer.compose(email, date=datetime.now(UTC))
     raw = composed.content.decode("utf-8", errors="replace")
-    forms = {Part.TEXT: composed.text, Part.HTML: composed.html, Part.RAW: raw}
+    forms: dict[str, str] = {Form.TEXT: composed.text, Form.HTML: composed.html, Form.RAW: raw}
     if as_json:
-        print_json({"subject": composed.subject, **{form.value: words for form, words in forms.items()}})
+        print_json({"subject": composed.subject, **forms})
     else:
         sys.stdout.write(forms[part].rstrip() + "\n")
 
@@ -66,22 +64,22 @@ def send_test(
     address: Annotated[str, Argument(help="Who gets the sample email.")],
     *,
     relay: Annotated[
-        str | None, Option(metavar="RELAY", help="host:port of the relay to try; none: the first by priority.")
+        str | None, Option(metavar="RELAY", help="host:port of the relay to use, if not the first by priority.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Send a sample email through a configured relay at once, past the outbox, and say what it answered."""
+    """Send a sample email through a configured relay at once, bypassing the outbox, and print its answer."""
     if not is_address(address):
         message = "expected a bare address such as dana@example.com"
         raise BadParameter(message)
     with complete_settings() as settings:
         channel = _chosen(wiring.channels(settings), relay)
-        letter = sample.email(COMMENT_CREATED, host=wiring.message_host(settings), to_email=address)
-        outcome = asyncio.run(_send(channel, letter))
+        email = sample.email(COMMENT_CREATED, host=wiring.message_host(settings), to_email=address)
+        outcome = asyncio.run(_send(channel, email))
     answer = outcome.answer if isinstance(outcome, Sent | Retry | Dead | Released) else None
     name = type(outcome).__name__.lower()
     if as_json:
-        print_json({"outcome": name, "relay": channel.relay, "message_id": letter.message_id, "answer": answer})
+        print_json({"outcome": name, "relay": channel.relay, "message_id": email.message_id, "answer": answer})
     else:
         console.print(f"{name}: {answer.code or ''} {answer.text}" if answer else name, markup=False)
     if not isinstance(outcome, Sent):
@@ -91,14 +89,14 @@ def send_test(
 def _chosen(channels: Sequence[EmailChannel], relay: str | None) -> EmailChannel:
     if not channels:
         raise InvalidSettings(wiring.NO_MAIL)
-    for one in channels:
-        if relay in {None, one.relay}:
-            return one
-    raise NoSuchRelay(relay=relay, configured=", ".join(one.relay for one in channels))
+    for channel in channels:
+        if relay in {None, channel.relay}:
+            return channel
+    raise NoSuchRelay(relay=relay, configured=", ".join(channel.relay for channel in channels))
 
 
-async def _send(channel: EmailChannel, letter: Letter) -> Outcome:
+async def _send(channel: EmailChannel, email: Letter) -> Outcome:
     try:
-        return await channel.open() or await channel.send(EmailAttempt(letter=letter))
+        return await channel.open() or await channel.send(EmailAttempt(letter=email))
     finally:
         await channel.close()

@@ -1,13 +1,7 @@
-"""``notify prune``: what is finished and old goes now, rather than when beat says so."""
-
-from typing import Annotated
-
-from rich.console import Console
-from rich.progress import MofNCompleteColumn, Progress
-from typer import Option
+"""``notify prune``: delete what is finished and old now, rather than at the next scheduled time."""
 
 from notify.cli.connect import connect
-from notify.cli.output import AsJson, console, print_json
+from notify.cli.output import AsJson, DryRun, console, print_json, progress_bar
 from notify.delivery.retention import Pruned, Pruning
 from notify.store.operations import upkeep
 from notify.store.operations.upkeep import Old
@@ -15,15 +9,14 @@ from notify.store.operations.upkeep import Old
 
 def prune(
     *,
-    dry_run: Annotated[bool, Option("--dry-run", help="Only say how many rows are old enough to go.")] = False,
+    dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
     """
     Delete what is finished and old: emails, events that have none left, attempts and counts.
 
-    How long they are kept is said by NOTIFY_KEEP_SENT_DAYS, NOTIFY_KEEP_DEAD_DAYS and, for the words of
-    events, NOTIFY_KEEP_BODIES_DAYS. Emails that are due go first: it rests meanwhile. Stopped, it keeps
-    what it has done; the next run goes on.
+    NOTIFY_KEEP_SENT_DAYS, NOTIFY_KEEP_DEAD_DAYS and, for the text of events, NOTIFY_KEEP_BODIES_DAYS say how
+    long they are kept. It pauses while emails are due. It can be stopped at any time; the next run goes on.
     """
     with connect() as deployment:
         kept = deployment.settings.kept
@@ -35,18 +28,16 @@ def prune(
     elif pruned is None:
         console.print(f"{old.jobs:,} jobs, {old.events:,} events and {old.stats:,} rows of statistics would be deleted")
     elif pruned.elsewhere:
-        console.print("nothing deleted: another run is at it")
+        console.print("nothing deleted: another run is under way")
     else:
         console.print(f"{pruned.jobs:,} jobs, {pruned.events:,} events and {pruned.stats:,} rows of statistics deleted")
         if pruned.emptied:
-            console.print(f"{pruned.emptied:,} events have lost their words")
+            console.print(f"{pruned.emptied:,} events have lost their text")
 
 
 def _run(pruning: Pruning, old: Old) -> Pruned:
-    with Progress(*Progress.get_default_columns(), MofNCompleteColumn(), console=Console(stderr=True)) as progress:
-        jobs, events = (
-            progress.add_task(name, total=total) for name, total in (("jobs", old.jobs), ("events", old.events))
-        )
+    with progress_bar() as progress:
+        jobs, events = progress.add_task("jobs", total=old.jobs), progress.add_task("events", total=old.events)
         for pruned in pruning.batches():
             progress.update(jobs, completed=pruned.jobs)
             progress.update(events, completed=pruned.events)

@@ -6,7 +6,7 @@ from typing import Annotated
 from typer import Argument, Option, Typer
 
 from notify.cli.connect import complete_settings, connect
-from notify.cli.output import AsJson, print_json, print_table
+from notify.cli.output import AsJson, print_json, print_records
 from notify.domain.errors import InvalidSettings, NotifyError
 from notify.http.person_tokens import issue_user_token
 from notify.store.directory import tokens
@@ -40,13 +40,8 @@ def list_(*, as_json: AsJson = False) -> None:
     if as_json:
         print_json(issued)
         return
-    print_table(
-        ["id", "name", "scopes", "made", "last used", "revoked"],
-        [
-            (one.id, one.name, ", ".join(sorted(one.scopes)), one.created_at, one.last_used_at, one.revoked_at)
-            for one in issued
-        ],
-    )
+    columns = {"id": "id", "name": "name", "scopes": "scopes", "made": "created_at"}
+    print_records(issued, {**columns, "last used": "last_used_at", "revoked": "revoked_at"})
 
 
 @app.command()

@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import select, text
 
 from notify.channels.links import SignedLinks
-from notify.cli.job_actions import NoSuchJob, NothingAsked
+from notify.cli.job_actions import NoSuchJob, NothingSelected
 from notify.delivery.by_hand import PAGE
 from notify.store.database import Database
 from notify.store.outbox import jobs
@@ -144,7 +144,7 @@ def test_a_single_email_is_not_asked_about(notify: Notify) -> None:
 def test_nothing_is_done_to_everything(notify: Notify, database: Database, action: str) -> None:
     before = statuses(database)
 
-    assert isinstance(notify("jobs", action, "--yes").error, NothingAsked)
+    assert isinstance(notify("jobs", action, "--yes").error, NothingSelected)
     assert statuses(database) == before
 
 

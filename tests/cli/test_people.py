@@ -38,7 +38,7 @@ def test_an_address_that_was_refused_for_good_is_shown_and_gets_nothing_until_it
     notify: Notify, office: Office, relay: ScriptedRelay
 ) -> None:
     shown = notify("people", "show", "ann", "--json").json
-    assert shown["letters_go_to"] is None
+    assert shown["emails_go_to"] is None
     assert shown["undeliverable"]["email"] == "ann@example.com"
     assert "no such user [here]" in shown["undeliverable"]["reply"]
     assert "[here]" in notify("people", "show", "ann").output
@@ -52,7 +52,7 @@ def test_an_address_that_was_refused_for_good_is_shown_and_gets_nothing_until_it
 
     assert became_of(office, "third") == [("sent", None)]
     shown = notify("people", "show", "ann", "--json").json
-    assert (shown["letters_go_to"], shown["undeliverable"]) == ("ann@example.com", None)
+    assert (shown["emails_go_to"], shown["undeliverable"]) == ("ann@example.com", None)
 
 
 @pytest.mark.usefixtures("office")
