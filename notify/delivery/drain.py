@@ -17,10 +17,10 @@ from notify.delivery.journal import Journal
 from notify.delivery.lanes import Lanes
 from notify.delivery.leases import LeasedEmails
 from notify.delivery.ledger import ClaimUnheard, Ledger
-from notify.delivery.rates import Room
 from notify.delivery.recheck import Rechecked
 from notify.delivery.recorder import PAUSE_SECONDS, Flush, Recorder, ending_of
-from notify.delivery.routes import Route
+from notify.delivery.routes.rate_limits import Allowance
+from notify.delivery.routes.route import Route
 from notify.domain.attempts import EmailAttempt
 from notify.domain.claims import Claim
 from notify.domain.jobs import Letter
@@ -162,7 +162,7 @@ class Drain:
             found = await self._ledger.claim_lapsed()
             if not found:
                 return
-            await self._route.spend(1)
+            await self._route.rate.spend(1)
             self._take(found, began)
             await self._begun()
             await self._finished()
@@ -181,28 +181,28 @@ class Drain:
             if await self._relay_is_off():
                 self._give_out()
                 return
-            room = await self._route.draw(self._claim_size)
-            full = await self._claim(room) if room.emails else await self._soon(room)
+            allowed = await self._route.rate.draw(self._claim_size)
+            full = await self._claim(allowed) if allowed.emails else await self._soon(allowed)
             if not full and not await self._still_busy():
                 return
-            if full and room.emails == self._claim_size and not rung:
+            if full and allowed.emails == self._claim_size and not rung:
                 self._ring()
                 rung = True
         self.unfinished = monotonic() >= self._ends
 
-    async def _claim(self, room: Room) -> bool:
-        """Claim as many emails as there is room for; whether more may be due."""
+    async def _claim(self, allowed: Allowance) -> bool:
+        """Claim as many emails as are allowed; whether more may be due."""
         began = monotonic()
-        claimed = await self._ledger.claim(room.emails)
+        claimed = await self._ledger.claim(allowed.emails)
         self._take(claimed.rechecked, began)
-        await self._route.spend(sum(isinstance(one, Letter) for _, one in claimed.rechecked) - room.emails)
+        await self._route.rate.spend(sum(isinstance(one, Letter) for _, one in claimed.rechecked) - allowed.emails)
         return claimed.full
 
-    async def _soon(self, room: Room) -> bool:
-        """Wait until the relay's rate leaves room again; False where that takes longer than a sweep's pause."""
-        if room.seconds > LOOK_AGAIN_SECONDS:
+    async def _soon(self, allowed: Allowance) -> bool:
+        """Wait until the relay's rate allows an email; False where that takes longer than a sweep's pause."""
+        if allowed.seconds > LOOK_AGAIN_SECONDS:
             return False
-        ends = monotonic() + max(room.seconds, ASK_AGAIN_SECONDS)
+        ends = monotonic() + max(allowed.seconds, ASK_AGAIN_SECONDS)
         while not self._stopping and monotonic() < ends:
             await self._wait(at_most=ends - monotonic())
         return True
@@ -212,7 +212,7 @@ class Drain:
         if monotonic() < self._asked + ASK_AGAIN_SECONDS:
             return False
         self._asked = monotonic()
-        return (await self._route.standing()).is_open
+        return (await self._route.breaker.state()).is_open
 
     def _give_out(self) -> None:
         """The breaker is open."""
@@ -295,7 +295,7 @@ class Drain:
                 self._end(email, run, Retry(reason=INTERNAL_ERROR, answer=answer, max_failures=3, ambiguous=True))
         finally:
             for outcome in run.trouble:
-                if await self._route.blame(outcome):
+                if await self._route.breaker.failed(outcome):
                     self._give_out()
             self._runs -= 1
             self._lanes.free(first)
@@ -336,7 +336,7 @@ class Drain:
         self._recorder.put(email)
         self._count_age(Measure.TO_SENT, email, now)
         if self._route.took():
-            self._start(self._route.worked())
+            self._start(self._route.breaker.worked())
 
     def _ended(self, run: _Run, email: EmailAttempt, outcome: Outcome) -> None:
         """Anything else became of the email than a plain yes, or it was heard in another way."""
@@ -347,7 +347,7 @@ class Drain:
             return
         self._checkpoint(EMAIL_ANSWERED)
         if isinstance(outcome, Retry) and outcome.suspicious:
-            refusal, outcome = outcome, self._route.judged(outcome, recipient=email.letter.to_email)
+            refusal, outcome = outcome, self._route.breaker.judge(outcome, recipient=email.letter.to_email)
             self._start(self._suspect(refusal, email))
         self._end(email, run, outcome)
         match outcome:
@@ -359,7 +359,7 @@ class Drain:
                 return
 
     async def _suspect(self, refusal: Retry, email: EmailAttempt) -> None:
-        if await self._route.suspect(refusal, recipient=email.letter.to_email):
+        if await self._route.breaker.suspect(refusal, recipient=email.letter.to_email):
             self._give_out()
 
     async def _record(self, flush: Flush) -> None:

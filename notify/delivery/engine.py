@@ -21,7 +21,8 @@ from notify.delivery.drain import Drain, DrainReport
 from notify.delivery.journal import Journal
 from notify.delivery.ledger import NO_RATES, Ledger
 from notify.delivery.recorder import MOST_ROWS
-from notify.delivery.routes import Route, Routes
+from notify.delivery.routes.route import Route, Routes
+from notify.delivery.transactions import Transactions
 from notify.domain.measures import Count, uncounted
 from notify.domain.ports import Channel, Doorbell
 from notify.domain.rates import DomainRates
@@ -83,18 +84,17 @@ class Engine:
         self._journal = journal or Journal(log)
         self._threads = ThreadPoolExecutor(DATABASE_THREADS, thread_name_prefix="ledger")
         self._line = Line(database, worker=worker)
+        transactions = Transactions(database, self._threads)
         self._ledger = Ledger(
-            database=database,
+            transactions=transactions,
             worker=worker,
             lease=lease,
-            threads=self._threads,
             checkpoint=checkpoint,
             domains=domains,
             moved=moved,
             line=self._line,
         )
-        call = self._ledger.call
-        self._routes = Routes([Route(one, database, worker=worker, call=call) for one in channels])
+        self._routes = Routes([Route(one, transactions, worker=worker) for one in channels])
         self._one_at_a_time = Lock()
         self._draining: Drain | None = None
         self._stopped = False

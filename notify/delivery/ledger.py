@@ -1,20 +1,18 @@
 """The delivery's view of the table, for an event loop: each call is one short transaction in a thread."""
 
-import asyncio
 from collections.abc import Callable, Sequence
-from concurrent.futures import Executor
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import ParamSpec, TypeVar
 from uuid import UUID
 
 from sqlalchemy import Connection
 
 from notify.checkpoints import EMAIL_CLAIMED, RECORD_COMMITTED, RECORD_WRITTEN, Checkpoint
 from notify.delivery import recheck
-from notify.delivery.rates import within
 from notify.delivery.recheck import Rechecked
 from notify.delivery.recorder import CommitUnsettled, Flush, ending_of
+from notify.delivery.routes.rate_limits import within
+from notify.delivery.transactions import Transactions
 from notify.domain.attempts import EmailAttempt
 from notify.domain.claims import Claim
 from notify.domain.errors import NotifyError
@@ -22,7 +20,7 @@ from notify.domain.jobs import Job
 from notify.domain.rates import DomainRates
 from notify.domain.stages import DELIVER
 from notify.domain.statuses import JobStatus
-from notify.store.database import AWAY, Database
+from notify.store.database import AWAY
 from notify.store.directory import directory
 from notify.store.directory.directory import Undeliverable
 from notify.store.outbox import bundles, commits, items, notifications, outbox, sent
@@ -30,8 +28,6 @@ from notify.store.outbox.items import Attempt, Outlook
 from notify.store.outbox.outbox import Ending
 from notify.store.outbox.sent import Line, Row
 
-P = ParamSpec("P")
-Result = TypeVar("Result")
 NO_RATES = DomainRates()
 
 
@@ -64,10 +60,9 @@ class Ledger:
         line: What was sent is written over it.
     """
 
-    database: Database
+    transactions: Transactions
     worker: UUID
     lease: timedelta
-    threads: Executor
     checkpoint: Checkpoint
     moved: Callable[[], None]
     line: Line
@@ -75,7 +70,7 @@ class Ledger:
 
     async def outlook(self) -> Outlook:
         """Whether an email is due, and whether one is that outlived a worker."""
-        return await self._run(lambda connection: items.outlook(connection, DELIVER))
+        return await self.transactions.run(items.outlook, DELIVER)
 
     async def claim(self, limit: int) -> Claimed:
         """Take up to *limit* due emails, each with what the recheck says; those that must wait are put off."""
@@ -100,20 +95,19 @@ class Ledger:
 
     async def bury_poison(self) -> int:
         """End the jobs that have outlived three workers; how many there were."""
-        return await self._run(lambda connection: outbox.bury_poison(connection, worker=self.worker))
+        return await self.transactions.run(outbox.bury_poison, worker=self.worker)
 
     async def take_back(self, claims: Sequence[Claim]) -> None:
         """Undo a claim that was never answered."""
-        await self._run(lambda connection: items.take_back(connection, DELIVER, claims, worker=self.worker))
+        await self.transactions.run(items.take_back, DELIVER, claims, worker=self.worker)
 
     async def extend(self, attempts: Sequence[Attempt]) -> set[int]:
         """Renew these leases; the ids that are still ours."""
-        return await self._run(lambda connection: items.extend(connection, DELIVER, attempts, lease=self.lease))
+        return await self.transactions.run(items.extend, DELIVER, attempts, lease=self.lease)
 
     async def release(self, claims: Sequence[Claim]) -> None:
         """Give these back with their place in the queue."""
-        endings = list(map(items.released, claims))
-        await self._run(lambda connection: items.settle(connection, DELIVER, endings))
+        await self.transactions.run(items.settle, DELIVER, list(map(items.released, claims)))
 
     async def record(self, flush: Flush) -> None:
         """
@@ -129,19 +123,21 @@ class Ledger:
             await self._record_sent(flush)
         if flush.endings:
             if not await self._recorded(flush):
-                await self._run(lambda connection: self._write(connection, flush))
+                await self.transactions.run(self._write, flush)
             flush.counts += flush.written
         self.checkpoint(RECORD_COMMITTED)
 
     async def _record_sent(self, flush: Flush) -> None:
-        """Write what was sent over the line; what is not told by it becomes an ending, to be written with care."""
+        """Write what was sent over the line; what it does not confirm becomes an ending, to be written with care."""
         if self.line.is_wanted:
-            await self.call(self.line.connect)
+            await self.transactions.call(self.line.connect)
         self.checkpoint(RECORD_WRITTEN)  # nothing of a statement is there before all of it is
-        told = await self.line.record(list(map(_row, flush.sent)))
-        flush.unheard, told = told is None, told or set()
-        flush.counts[JobStatus.SENT] += len(told)
-        late = [ending_of(one) for one in flush.sent if (one.letter.claim.id, one.letter.claim.attempt) not in told]
+        confirmed = await self.line.record(list(map(_row, flush.sent)))
+        flush.unheard, confirmed = confirmed is None, confirmed or set()
+        flush.counts[JobStatus.SENT] += len(confirmed)
+        late = [
+            ending_of(one) for one in flush.sent if (one.letter.claim.id, one.letter.claim.attempt) not in confirmed
+        ]
         flush.sent, flush.endings = (), [*flush.endings, *late]
 
     async def _recorded(self, flush: Flush) -> bool:
@@ -154,7 +150,7 @@ class Ledger:
             done = commits.took_place(connection, before)
             return done and not items.any_leased(connection, DELIVER, attempts, worker=self.worker)
 
-        done = await self._run(asked)
+        done = await self.transactions.run(asked)
         if done is None:
             raise CommitUnsettled(transaction=before)
         return done
@@ -173,10 +169,6 @@ class Ledger:
             directory.mark_undeliverable(connection, wrong)
         flush.transaction = transaction
         self.checkpoint(RECORD_WRITTEN)
-
-    async def call(self, function: Callable[P, Result], *args: P.args, **kwargs: P.kwargs) -> Result:
-        """Run a blocking function in one of the ledger's threads."""
-        return await asyncio.get_running_loop().run_in_executor(self.threads, lambda: function(*args, **kwargs))
 
     def _rechecked(self, connection: Connection, jobs: Sequence[Job]) -> list[Rechecked]:
         """What the recheck says of these; those that must wait are put off, and what an email leaves out is written."""
@@ -205,7 +197,7 @@ class Ledger:
         self.moved()
         found: list[Rechecked] = []
         try:
-            await self._run(lambda connection: found.extend(take(connection)))
+            await self.transactions.run(lambda connection: found.extend(take(connection)))
         except AWAY as away:
             if found:
                 raise ClaimUnheard(claims=[job.claim for job, _ in found]) from away
@@ -213,13 +205,6 @@ class Ledger:
         if found:
             self.checkpoint(EMAIL_CLAIMED)
         return found
-
-    async def _run(self, work: Callable[[Connection], Result]) -> Result:
-        def transact() -> Result:
-            with self.database.begin() as connection:
-                return work(connection)
-
-        return await self.call(transact)
 
 
 def _wrong_addresses(endings: Sequence[Ending]) -> list[Undeliverable]:

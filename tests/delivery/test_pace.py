@@ -9,7 +9,7 @@ from time import monotonic
 import pytest
 from sqlalchemy import text
 
-from notify.delivery.pace import Pace
+from notify.delivery.routes.pace import Pace
 from notify.store.database import Database
 from tests.support.office import Office, many
 from tests.support.race import blocked_session

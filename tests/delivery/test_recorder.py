@@ -14,6 +14,7 @@ from notify.checkpoints import pass_by
 from notify.delivery.engine import Engine
 from notify.delivery.ledger import Ledger
 from notify.delivery.recorder import MOST_ROWS, Flush, Recorder
+from notify.delivery.transactions import Transactions
 from notify.domain.attempts import EmailAttempt
 from notify.domain.outcomes import Answer, Outcome, Phase, Sent
 from notify.domain.settlement import Settlement
@@ -148,10 +149,9 @@ def test_an_outcome_is_written_although_its_transactions_name_was_given_again(da
     flush = Flush(endings=[replace(ending(1), job=job)], transaction=another)
     with ThreadPoolExecutor(1) as threads:
         ledger = Ledger(
-            database=database,
+            transactions=Transactions(database, threads),
             worker=worker,
             lease=MINUTE,
-            threads=threads,
             checkpoint=pass_by,
             moved=lambda: None,
             line=Line(database, worker=worker),

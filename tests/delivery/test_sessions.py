@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from notify.delivery.pace import Pace
+from notify.delivery.routes.pace import Pace
 from notify.store.database import Database
 from tests.support.office import Office, many
 from tests.support.smtp import DOT, EHLO, GREETING, MAIL, PATIENCE, RCPT, Said, ScriptedRelay

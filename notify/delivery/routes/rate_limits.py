@@ -16,17 +16,17 @@ from datetime import timedelta
 from sqlalchemy import Connection
 
 from notify.delivery.recheck import Rechecked
+from notify.delivery.transactions import Transactions
 from notify.dns_names import of_address
 from notify.domain.claims import Claim
 from notify.domain.jobs import Job, Letter
 from notify.domain.rates import DomainRates, Rate, turns
-from notify.store.database import Database
 from notify.store.operations import rates
 from notify.store.outbox import outbox
 
 
 @dataclass(frozen=True, slots=True)
-class Room:
+class Allowance:
     """How many emails may be claimed now; where that is none, in how many seconds one may."""
 
     emails: int
@@ -34,28 +34,39 @@ class Room:
 
 
 class RelayRate:
-    """The bucket of one relay. Every method is one short transaction."""
+    """
+    The bucket of one relay. Every method is one short transaction.
 
-    def __init__(self, database: Database, rate: Rate, *, relay: str) -> None:
-        self._database = database
+    Args:
+        rate: None: as fast as the relay takes emails; then there is no bucket, and no transaction.
+    """
+
+    def __init__(self, transactions: Transactions, rate: Rate | None, *, relay: str) -> None:
+        self._run = transactions.run
         self._rate = rate
         self._bucket = rates.of_relay(relay)
 
-    def draw(self, most: int) -> Room:
-        """Take the room for as many emails as there is, at most so many."""
-        with self._database.begin() as connection:
-            bucket = rates.locked(connection, [self._bucket])[self._bucket]
-            emails = min(most, self._rate.free(bucket.owed))
-            if emails:
-                owed = self._rate.spent(bucket.owed, emails)
-                rates.keep(connection, {self._bucket: replace(bucket, owed=owed)})
-            return Room(emails, self._rate.wait(bucket.owed))
+    async def draw(self, most: int) -> Allowance:
+        """Take as many emails from the bucket as it holds, at most so many."""
+        return Allowance(most) if self._rate is None else await self._run(_draw, self._bucket, self._rate, most)
 
-    def spend(self, emails: int) -> None:
-        """Count these, whether or not there is room; fewer than none gives back what was drawn."""
-        with self._database.begin() as connection:
-            bucket = rates.locked(connection, [self._bucket])[self._bucket]
-            rates.keep(connection, {self._bucket: replace(bucket, owed=self._rate.spent(bucket.owed, emails))})
+    async def spend(self, emails: int) -> None:
+        """Count these, whatever the bucket holds; fewer than none gives back what was drawn."""
+        if self._rate is not None and emails:
+            await self._run(_spend, self._bucket, self._rate, emails)
+
+
+def _draw(connection: Connection, name: str, rate: Rate, most: int) -> Allowance:
+    bucket = rates.locked(connection, [name])[name]
+    emails = min(most, rate.free(bucket.owed))
+    if emails:
+        rates.keep(connection, {name: replace(bucket, owed=rate.spent(bucket.owed, emails))})
+    return Allowance(emails, rate.wait(bucket.owed))
+
+
+def _spend(connection: Connection, name: str, rate: Rate, emails: int) -> None:
+    bucket = rates.locked(connection, [name])[name]
+    rates.keep(connection, {name: replace(bucket, owed=rate.spent(bucket.owed, emails))})
 
 
 def within(connection: Connection, rechecked: Sequence[Rechecked], domains: DomainRates) -> list[Rechecked]:

@@ -1,4 +1,4 @@
-"""The part that one process has of the sessions that all workers together may have with a relay."""
+"""The share of one process in the sessions that all workers together may have with a relay."""
 
 import asyncio
 from collections.abc import Callable
@@ -9,10 +9,10 @@ from uuid import UUID
 
 import structlog
 
-from notify.delivery.call import Call
+from notify.delivery.transactions import Transactions
 from notify.domain.ports import Channel
 from notify.domain.shares import Claimant
-from notify.store.database import AWAY, Database
+from notify.store.database import AWAY
 from notify.store.operations import shares
 
 # What a killed process had is free again after so long; an answer that takes longer ends the share.
@@ -42,15 +42,14 @@ class FleetShare:
     """
 
     def __init__(
-        self, channel: Channel, database: Database, *, worker: UUID, call: Call, changed: Callable[[], None]
+        self, channel: Channel, transactions: Transactions, *, worker: UUID, changed: Callable[[], None]
     ) -> None:
         self.in_use = False
         self._changed = changed
         self._channel = channel
-        self._database = database
+        self._run = transactions.run
         self._worker = worker
-        self._call = call
-        self._granted = self._told = 0
+        self._granted = self._announced = 0
         self._until = 0.0
         self._over = False
         self._rested = asyncio.Event()
@@ -59,7 +58,7 @@ class FleetShare:
 
     @property
     def sessions(self) -> int:
-        """How many may stand now."""
+        """How many may be open now."""
         if self._channel.fleet_sessions is None:
             return self._channel.sessions
         return self._granted if monotonic() < self._until else 0
@@ -88,7 +87,7 @@ class FleetShare:
         done, _ = await asyncio.wait([self._keeping], timeout=ASK_SECONDS)
         if done:  # else the database is silent, and the share ends by itself
             with suppress(*AWAY):
-                await self._call(self._forget)
+                await self._run(shares.give_back, self._channel.relay, self._worker)
 
     async def _keep(self) -> None:
         """Ask again until there is nothing left to ask for."""
@@ -98,7 +97,7 @@ class FleetShare:
                 await self._insist()
 
     def _needs_time(self) -> bool:
-        return not self._over and (self.in_use or bool(self._told or self._channel.standing))
+        return not self._over and (self.in_use or bool(self._announced or self._channel.standing))
 
     async def _insist(self) -> None:
         try:
@@ -120,16 +119,14 @@ class FleetShare:
                 mine = Claimant(wanted=self._channel.sessions, sessions=max(standing, self.sessions))
             else:
                 mine = Claimant(wanted=min(standing, KEPT_WARM), sessions=standing, is_idle=True)
-            self._granted = await self._call(self._granted_by_all, mine)
+            self._granted = await self._run(
+                shares.ask,
+                self._channel.relay,
+                self._worker,
+                cap=self._channel.fleet_sessions or self._channel.sessions,
+                mine=mine,
+                lasts=LASTS,
+            )
             self._until = asked + LASTS.total_seconds()
-            self._told = max(self._granted, mine.sessions)
+            self._announced = max(self._granted, mine.sessions)
         self._changed()
-
-    def _granted_by_all(self, mine: Claimant) -> int:
-        cap = self._channel.fleet_sessions or self._channel.sessions
-        with self._database.begin() as connection:
-            return shares.ask(connection, self._channel.relay, self._worker, cap=cap, mine=mine, lasts=LASTS)
-
-    def _forget(self) -> None:
-        with self._database.begin() as connection:
-            shares.give_back(connection, self._channel.relay, self._worker)

@@ -1,0 +1,161 @@
+"""The relays in order of priority, and which of them takes emails now."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from uuid import UUID
+
+import structlog
+
+from notify.delivery.routes.breaker import Breaker
+from notify.delivery.routes.fleet_share import FleetShare
+from notify.delivery.routes.pace import Pace
+from notify.delivery.routes.rate_limits import RelayRate
+from notify.delivery.transactions import Transactions
+from notify.domain.outcomes import TOO_MANY_SESSIONS, Released
+from notify.domain.ports import Channel
+from notify.store.database import AWAY
+from notify.store.operations.relays import BreakerState
+
+log = structlog.get_logger(__name__)
+
+
+class Route:
+    """
+    The way to one relay. Lives as long as its process.
+
+    ``resized`` is called when there may be more or fewer sessions than before.
+    """
+
+    def __init__(self, channel: Channel, transactions: Transactions, *, worker: UUID) -> None:
+        self.channel = channel
+        self.breaker = Breaker(transactions, relay=channel.relay)
+        self.rate = RelayRate(transactions, channel.rate, relay=channel.relay)
+        self.resized: Callable[[], None] = _no_drain
+        self._most = channel.sessions
+        self._is_shared = channel.fleet_sessions is not None
+        self._pace = Pace(channel.sessions)
+        self._share = FleetShare(channel, transactions, worker=worker, changed=self._resize)
+
+    @property
+    def sessions(self) -> int:
+        """How many emails may be on their way at once."""
+        return min(self._pace.sessions, self._share.sessions) if self._is_shared else self._pace.sessions
+
+    async def has_session(self) -> bool:
+        """Whether this process may have one of the sessions that all workers share; ``rest`` must be called after."""
+        return await self._share.take()
+
+    def rest(self) -> None:
+        """Nobody uses the sessions now."""
+        self._share.rest()
+        self.resized = _no_drain
+
+    async def close(self) -> None:
+        """End all sessions politely, and let other workers have them."""
+        await self.channel.close()
+        await self._share.give_back()
+
+    def throttled(self, released: Released, *, begun: float) -> bool:
+        """The relay said that there is too much at once: fewer sessions. False when a single one was too many."""
+        narrower = self._pace.throttled(begun=begun, crowded=released.reason == TOO_MANY_SESSIONS)
+        self._resize()
+        return narrower
+
+    async def opens(self, state: BreakerState) -> bool:
+        """
+        Whether the relay takes a session: connect before claiming, so that an outage costs no email an attempt.
+
+        Args:
+            state: Of the breaker, before; a session closes it.
+        """
+        refused = await self.channel.open()
+        if refused:
+            await self.breaker.failed(refused)
+            return False
+        await self.breaker.connected(state)
+        if state.openings:
+            self._pace.begin_slowly()
+        return True
+
+    def took(self) -> bool:
+        """The relay took an email; whether that is news: then ``breaker.worked`` must be called."""
+        if self._pace.sessions < self._most and self._pace.taken():
+            self._resize()
+        if not self.breaker.is_troubled:
+            return False
+        self.breaker.took()
+        return True
+
+    def _resize(self) -> None:
+        self.channel.limit(self.sessions)
+        self.resized()
+
+
+def _no_drain() -> None:
+    """No drain runs that could use more sessions."""
+
+
+class Routes:
+    """
+    Which relay gets the emails: the first by priority that takes a session. Lives in one event loop.
+
+    Decided: an open relay is probed beside the emails where another takes them, so that a server that has gone
+        silent delays nobody; what the probe finds is for the next drain.
+    Decided: a relay whose sessions other workers have is no relay that is down: its emails are left to them.
+    Decided: a relay that refuses a session is passed over at once, before it has failed often enough to open
+        its breaker.
+    """
+
+    def __init__(self, routes: Sequence[Route]) -> None:
+        self._routes = tuple(routes)
+        self._probes: set[asyncio.Task[Route | None]] = set()
+
+    def __len__(self) -> int:
+        return len(self._routes)
+
+    async def admitted(self) -> Route | None:
+        """The way that emails go now; None when no relay takes any. Risks no email."""
+        probes = []
+        for route in self._routes:
+            state = await route.breaker.state()
+            if state.is_open:
+                if await route.has_session() and await route.breaker.take_probe():
+                    probes.append(self._probe(route, state))
+                else:
+                    route.rest()
+            elif not await route.has_session():
+                route.rest()
+                return None
+            elif await route.opens(state):
+                return route
+            else:
+                route.rest()
+        for probe in probes:
+            if found := await probe:
+                return found
+        return None
+
+    async def close(self) -> None:
+        """Stop probing, and end all sessions politely."""
+        for probe in self._probes:
+            probe.cancel()
+        await asyncio.gather(*self._probes, return_exceptions=True)
+        for route in self._routes:
+            await route.close()
+
+    def _probe(self, route: Route, state: BreakerState) -> "asyncio.Task[Route | None]":
+        probe = asyncio.create_task(_probed(route, state))
+        self._probes.add(probe)
+        probe.add_done_callback(self._probes.discard)
+        return probe
+
+
+async def _probed(route: Route, state: BreakerState) -> Route | None:
+    """The route, if its relay is back. A database that is away is logged: nobody may be waiting for this."""
+    try:
+        return route if await route.opens(state) else None
+    except AWAY as error:
+        log.warning("probe.failed", relay=route.channel.relay, error=type(error).__name__)
+        return None
+    finally:
+        route.rest()

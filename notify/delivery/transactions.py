@@ -1,0 +1,39 @@
+"""Short transactions for an event loop, which must not wait for the database: each runs in a thread."""
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import Executor
+from typing import Concatenate, ParamSpec, TypeVar
+
+from sqlalchemy import Connection
+
+from notify.store.database import Database
+
+P = ParamSpec("P")
+Result = TypeVar("Result")
+
+
+class Transactions:
+    """
+    Decided: threads of their own. The loop's default ones look up names, and a resolver that is silent would stop
+        leases from being renewed.
+    """
+
+    def __init__(self, database: Database, threads: Executor) -> None:
+        self._database = database
+        self._threads = threads
+
+    async def run(
+        self, work: Callable[Concatenate[Connection, P], Result], *args: P.args, **kwargs: P.kwargs
+    ) -> Result:
+        """What *work* returns, once its transaction is committed."""
+
+        def transact() -> Result:
+            with self._database.begin() as connection:
+                return work(connection, *args, **kwargs)
+
+        return await self.call(transact)
+
+    async def call(self, function: Callable[[], Result]) -> Result:
+        """What a blocking function returns that needs no transaction of ours."""
+        return await asyncio.get_running_loop().run_in_executor(self._threads, function)
