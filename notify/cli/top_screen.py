@@ -91,7 +91,7 @@ def _rates(rates: Mapping[str, Rate]) -> RenderableType:
 
 
 def _workers(workers: Sequence[AtWork], now: datetime) -> RenderableType:
-    rows = [(str(one.worker), one.letters, one.events, _until(one.until, now), one.sent) for one in workers[:MOST_ROWS]]
+    rows = [(str(one.worker), one.emails, one.events, _until(one.until, now), one.sent) for one in workers[:MOST_ROWS]]
     columns = ["worker", ">emails leased", ">events leased", ">lease ends", ">sent in five minutes"]
     return _table(columns, rows, empty="no worker has leased or sent anything within five minutes")
 

@@ -49,7 +49,7 @@ def test_how_things_stand_is_shown_at_once_and_again_for_programs(
     assert said.json["rates"]["sent"] == {"last_minute": 1, "per_minute": 0.2}
     assert (said.json["stages"]["deliver"]["due"], said.json["stages"]["deliver"]["scheduled"]) == (0, 1)
     (worker,) = said.json["workers"]
-    assert (worker["letters"], worker["events"], worker["sent"]) == (0, 0, 1)
+    assert (worker["emails"], worker["events"], worker["sent"]) == (0, 0, 1)
     (trouble,) = said.json["troubles"]
     assert (trouble["count"], trouble["code"], trouble["phase"]) == (1, 450, "rcpt")
     shown = well("top", "--once").output
@@ -65,7 +65,7 @@ def test_a_worker_is_shown_with_what_it_holds_and_until_when(well: Notify, datab
 
     (worker,) = well("top", "--once", "--json").json["workers"]
 
-    assert (worker["worker"], worker["letters"], worker["events"]) == (str(WORKER), 3, 1)
+    assert (worker["worker"], worker["emails"], worker["events"]) == (str(WORKER), 3, 1)
     left = datetime.fromisoformat(worker["until"]) - datetime.now(UTC)
     assert timedelta(seconds=0) < left <= timedelta(seconds=30)
 

@@ -1,39 +1,40 @@
-"""What goes on at this moment, for who watches: rates, who holds what, what relays say. Its cost is bounded."""
+"""What goes on at this moment: rates, who has leased what, what relays say. Its cost is bounded."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
-from typing import Any
+from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import (
-    BigInteger,
-    ColumnElement,
-    Connection,
-    Integer,
-    Select,
-    Text,
-    cast,
-    func,
-    literal,
-    select,
-    text,
-    union_all,
-)
-from sqlalchemy.dialects.postgresql import ARRAY, aggregate_order_by
+from sqlalchemy import Connection
 
 from notify.domain.claims import Lane
 from notify.domain.stages import DELIVER, FAN_OUT
-from notify.domain.statuses import Verdict
-from notify.store.tables.emails import IN_A_LANE, email_attempts, work_items
-from notify.store.tables.operations import delivery_stats
 
 MINUTES = 5
-# Tries are few when all is well; when it is not, the newest thousand say enough.
-NEWEST = 1_000
-OF_LATE = timedelta(hours=1)
-
-_NONE, _ONE = literal(0, Integer), literal(1, Integer)
+_RATES = f"""
+    SELECT outcome, coalesce(sum(count) FILTER (WHERE minute >= date_trunc('minute', now()) - interval '1 minute'), 0),
+        sum(count)
+    FROM notify.delivery_stats
+    WHERE minute >= date_trunc('minute', now()) - interval '{MINUTES} minutes' AND minute < date_trunc('minute', now())
+    GROUP BY outcome ORDER BY outcome"""
+_AT_WORK = f"""
+    SELECT worker, sum(emails)::bigint AS emails, sum(events)::bigint AS events, sum(sent)::bigint AS sent,
+        min(until) AS until
+    FROM (
+        SELECT worker, 0 AS emails, 0 AS events, count AS sent, NULL::timestamptz AS until
+        FROM notify.delivery_stats WHERE minute >= now() - interval '{MINUTES} minutes' AND outcome = 'sent'
+        UNION ALL SELECT leased_by, 1, 0, 0, due_at
+        FROM notify.work_items WHERE stage = '{DELIVER}' AND lane = {Lane.LEASED:d}
+        UNION ALL SELECT leased_by, 0, 1, 0, due_at
+        FROM notify.work_items WHERE stage = '{FAN_OUT}' AND lane = {Lane.LEASED:d}
+    ) AS each GROUP BY worker ORDER BY sum(emails + events) DESC, sum(sent) DESC, worker"""
+# Attempts that failed are few when all is well; when it is not, the newest thousand say enough.
+_TROUBLES = """
+    SELECT count(*) AS count, code, enhanced_code, phase, verdict, relay, max(at) AS last_at,
+        (array_agg(text ORDER BY id DESC) FILTER (WHERE text IS NOT NULL))[1] AS words
+    FROM (SELECT * FROM notify.email_attempts ORDER BY id DESC LIMIT 1000) AS newest
+    WHERE at > now() - interval '1 hour'
+    GROUP BY code, enhanced_code, phase, verdict, relay ORDER BY count(*) DESC, max(at) DESC"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,10 +47,10 @@ class Rate:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AtWork:
-    """A worker process: what it holds, until when, and what it has sent in the last five minutes."""
+    """A worker process: what it has leased, until when, and what it has sent in the last five minutes."""
 
     worker: UUID
-    letters: int
+    emails: int
     events: int
     until: datetime | None
     sent: int
@@ -57,7 +58,7 @@ class AtWork:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trouble:
-    """Tries of the last hour that ended in the same way; ``words`` are the newest of them."""
+    """Attempts of the last hour that ended in the same way; ``words`` are the newest of them."""
 
     count: int
     code: int | None
@@ -70,58 +71,18 @@ class Trouble:
 
 
 def rates(connection: Connection) -> Mapping[str, Rate]:
-    """How many letters a minute by outcome, over the last minutes that are over."""
-    row, this = delivery_stats.c, func.date_trunc("minute", func.now())
-    last = func.sum(row["count"]).filter(row.minute >= this - literal(timedelta(minutes=1)))
-    query = (
-        select(row.outcome, func.coalesce(last, 0).label("last"), func.sum(row["count"]).label("all"))
-        .where(row.minute >= this - literal(timedelta(minutes=MINUTES)), row.minute < this)
-        .group_by(row.outcome)
-        .order_by(row.outcome)
-    )
+    """How many emails a minute by outcome, over the last minutes that are over."""
     return {
-        one.outcome: Rate(last_minute=int(one.last), per_minute=float(one.all) / MINUTES)
-        for one in connection.execute(query)
+        outcome: Rate(last_minute=int(last), per_minute=float(all_) / MINUTES)
+        for outcome, last, all_ in connection.exec_driver_sql(_RATES)
     }
 
 
 def at_work(connection: Connection) -> Sequence[AtWork]:
-    """The workers that hold something or have sent something of late, the busiest first."""
-    row = delivery_stats.c
-    sent = select(
-        row.worker,
-        _NONE.label("letters"),
-        _NONE.label("events"),
-        row["count"].label("sent"),
-        literal(None, work_items.c.due_at.type).label("until"),
-    ).where(row.minute >= func.now() - literal(timedelta(minutes=MINUTES)), row.outcome == Verdict.SENT)
-    held = (_leased(DELIVER, letters=_ONE, events=_NONE), _leased(FAN_OUT, letters=_NONE, events=_ONE))
-    each = union_all(sent, *held).subquery("each").c
-    sums = [cast(func.sum(each[name]), BigInteger).label(name) for name in ("letters", "events", "sent")]
-    query = select(each.worker, *sums, func.min(each.until).label("until")).group_by(each.worker)
-    found = [AtWork(**one) for one in connection.execute(query).mappings()]
-    return sorted(found, key=lambda one: (-one.letters - one.events, -one.sent, one.worker))
+    """The workers that have leased something or have sent something of late, the busiest first."""
+    return [AtWork(**one) for one in connection.exec_driver_sql(_AT_WORK).mappings()]
 
 
 def troubles(connection: Connection) -> Sequence[Trouble]:
-    """What the newest tries ended with that did not end in sent, the most frequent first."""
-    row = email_attempts.c
-    newest = select(email_attempts).order_by(row.id.desc()).limit(NEWEST).subquery("newest").c
-    same = (newest.code, newest.enhanced_code, newest.phase, newest.verdict, newest.relay)
-    in_order = aggregate_order_by(newest.text, newest.id.desc())
-    words = func.array_agg(in_order, type_=ARRAY(Text)).filter(newest.text.is_not(None))[1]
-    query = (
-        select(func.count().label("count"), *same, func.max(newest.at).label("last_at"), words.label("words"))
-        .where(newest.at > func.now() - literal(OF_LATE))
-        .group_by(*same)
-        .order_by(text("count DESC"), text("last_at DESC"))
-    )
-    return [Trouble(**one) for one in connection.execute(query).mappings()]
-
-
-def _leased(stage: str, *, letters: ColumnElement[int], events: ColumnElement[int]) -> Select[Any]:
-    row = work_items.c
-    holds = (letters.label("letters"), events.label("events"), _NONE.label("sent"), row.due_at.label("until"))
-    return select(row.leased_by.label("worker"), *holds).where(
-        row.stage == stage, row.lane == int(Lane.LEASED), IN_A_LANE
-    )
+    """What the newest attempts ended with that did not end in sent, the most frequent first."""
+    return [Trouble(**one) for one in connection.exec_driver_sql(_TROUBLES).mappings()]

@@ -174,13 +174,14 @@ _BURY_POISON = f"""
         RETURNING item.id, item.attempt"""
 
 
-def _first_due(lane: Lane) -> str:
+def first_due(lane: Lane) -> str:
+    """When the first item of this lane and the stage is due, as SQL."""
     return f"(SELECT min(due_at) FROM notify.work_items WHERE stage = %(stage)s AND lane = {lane:d})"
 
 
 _OUTLOOK = f"""
-        SELECT least({", ".join(map(_first_due, [*WAITING, Lane.LAPSED, Lane.LEASED]))}) <= now() AS due,
-            least({_first_due(Lane.LAPSED)}, {_first_due(Lane.LEASED)}) <= now() AS alone"""
+        SELECT least({", ".join(map(first_due, [*WAITING, Lane.LAPSED, Lane.LEASED]))}) <= now() AS due,
+            least({first_due(Lane.LAPSED)}, {first_due(Lane.LEASED)}) <= now() AS alone"""
 _NAMED = "unnest(%(ids)s::bigint[], %(attempts)s::int[]) AS named(id, attempt)"
 _EXTEND = f"""
         WITH locked AS MATERIALIZED (

@@ -31,7 +31,7 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from notify.domain.claims import WAITING, Lane
 from notify.domain.stages import DELIVER
 from notify.domain.statuses import JobStatus
-from notify.store.tables.emails import IN_A_LANE, email_jobs, events, notifications, work_items
+from notify.store.tables.emails import email_jobs, events, notifications, work_items
 
 SAME = ("username", "message_id", "outcome_reason", "last_code", "to_email")
 INDEXED = ("ids", "username", "topic", "event_key", "message_id")
@@ -129,7 +129,8 @@ def _has_status(status: str) -> ColumnElement[bool]:
     if status not in IN_LANES:
         return _row.status == status
     lanes = list(map(int, IN_LANES[status]))
-    found = select(_item.id).where(_item.stage == DELIVER, IN_A_LANE, _item.lane.in_(lanes))
+    # The index of what is due holds lanes from 0 on: without that condition the planner cannot know that it may use it.
+    found = select(_item.id).where(_item.stage == DELIVER, _item.lane >= text("0"), _item.lane.in_(lanes))
     return (_row.status == STORED_AS.get(status, status)) & _among(found)
 
 

@@ -11,7 +11,6 @@ from sqlalchemy import (
     Text,
     UniqueConstraint,
     Uuid,
-    text,
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
@@ -60,10 +59,6 @@ work_items = Table(
     comment="What is to be done: one row from birth to outcome, whatever the stage. Dead items stay until they are"
     " retried by hand or pruned.",
 )
-
-# Every item is. What names items and not lanes does not say so, and is planned without the index of what is due: a
-# planner that has last looked when nothing was to be done would read all of that index to find one item.
-IN_A_LANE = work_items.c.lane >= text("0")
 
 events = Table(
     "events",
