@@ -17,8 +17,8 @@ from pydantic_core import ErrorDetails
 
 from notify.brokers import broker
 from notify.dns_names import NotADomain, ascii_domain
-from notify.domain.addresses import is_address
 from notify.domain.errors import InvalidSettings
+from notify.domain.grammar import is_address
 from notify.domain.rates import stated
 from notify.domain.retention import Kept
 from notify.store.urls import with_our_driver

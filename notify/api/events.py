@@ -9,8 +9,8 @@ from fastapi import APIRouter, Depends, Header, HTTPException
 from pydantic import Field
 
 from notify.api.schemas import BatchAccepted, EventAccepted, EventOut, InPath, NotificationOut
+from notify.domain.grammar import valid_traceparent
 from notify.domain.stages import FAN_OUT
-from notify.domain.traces import well_formed
 from notify.http import auth
 from notify.http.bodies import JsonBody
 from notify.http.context import InContext
@@ -41,7 +41,7 @@ may_read = auth.program_with(Scope.EVENTS_WRITE, Scope.OPS)
 def post_event(event: OneEvent, context: InContext, traceparent: InTrace = None) -> EventAccepted:
     """Store one event. The answer means that it is durable; the same event with its key again changes nothing."""
     with context.database.begin() as connection:
-        receipts = receive(connection, [event], traceparent=well_formed(traceparent))
+        receipts = receive(connection, [event], traceparent=valid_traceparent(traceparent))
         _refuse_others(receipts, indexed=False)
     context.doorbell.ring(FAN_OUT)
     return EventAccepted.model_validate(receipts[0])
@@ -51,7 +51,7 @@ def post_event(event: OneEvent, context: InContext, traceparent: InTrace = None)
 def post_events(events: Batch, context: InContext, traceparent: InTrace = None) -> BatchAccepted:
     """Store all of these events, or, when one of them is malformed or has the key of another event, none."""
     with context.database.begin() as connection:
-        receipts = receive(connection, events, traceparent=well_formed(traceparent))
+        receipts = receive(connection, events, traceparent=valid_traceparent(traceparent))
         _refuse_others(receipts, indexed=True)
     context.doorbell.ring(FAN_OUT)
     duplicates = sum(receipt.duplicate for receipt in receipts)

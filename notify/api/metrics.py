@@ -15,9 +15,8 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from notify.domain.measures import BUCKETS, Measure, Role
-from notify.domain.outcomes import POISON, Blame, Phase
+from notify.domain.outcomes import AMBIGUOUS, LAPSE, POISON, Blame, Phase, Verdict
 from notify.domain.rates import Bucket
-from notify.domain.statuses import AMBIGUOUS, LAPSE, Verdict
 from notify.domain.waves import Wave, wave
 from notify.store.database import Database
 from notify.store.operations import gauges, process_totals, rates, server, stats

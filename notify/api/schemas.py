@@ -25,9 +25,9 @@ from notify.domain.audience import Reason
 from notify.domain.errors import UnsafeHeader
 from notify.domain.events import ChangeList
 from notify.domain.fan_out import Step
+from notify.domain.outcomes import JobStatus
 from notify.domain.preferences import Choices, EventType, Person
 from notify.domain.schedule import FORESEEABLE, Hold, Mode, QuietHours, is_foreseeable, is_zone
-from notify.domain.statuses import JobStatus
 from notify.intake.schema import Line, Name, Strict, WebAddress, one_line, written_out
 from notify.store.directory.directory import Refusal, State
 from notify.store.outbox.jobs import AttemptView, EventView, JobView

@@ -18,11 +18,10 @@ from notify.cli import sample
 from notify.cli.connect import complete_settings
 from notify.cli.output import AsJson, console, print_json
 from notify.cli.relays import NoSuchRelay
-from notify.domain.addresses import is_address
-from notify.domain.attempts import EmailAttempt
 from notify.domain.errors import InvalidSettings
 from notify.domain.events import COMMENT_CREATED
-from notify.domain.jobs import Letter
+from notify.domain.grammar import is_address
+from notify.domain.jobs import EmailAttempt, Letter
 from notify.domain.outcomes import Dead, Outcome, Released, Retry, Sent
 from notify.settings import load
 

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from notify.cli.checks import Finding
 from notify.cli.relay_states import RelayState, in_words
-from notify.domain.statuses import LAPSE, Verdict
+from notify.domain.outcomes import LAPSE, Verdict
 from notify.store.operations.gauges import Gauges
 from notify.store.operations.overview import AtWork, Rate, Trouble
 

@@ -21,13 +21,22 @@ from notify.delivery.recheck import Rechecked
 from notify.delivery.recorder import PAUSE_SECONDS, Flush, Recorder, ending_of
 from notify.delivery.routes.rate_limits import Allowance
 from notify.delivery.routes.route import Route
-from notify.domain.attempts import EmailAttempt
 from notify.domain.claims import Claim
-from notify.domain.jobs import Letter
+from notify.domain.jobs import EmailAttempt, Letter
 from notify.domain.measures import Count, Measure, bucket
-from notify.domain.outcomes import INTERNAL_ERROR, LEASE_LOST, Answer, Blame, Outcome, Phase, Released, Retry, Sent
-from notify.domain.settlement import settle
-from notify.domain.statuses import Verdict
+from notify.domain.outcomes import (
+    INTERNAL_ERROR,
+    LEASE_LOST,
+    Answer,
+    Blame,
+    Outcome,
+    Phase,
+    Released,
+    Retry,
+    Sent,
+    Verdict,
+    settle,
+)
 from notify.store.database import AWAY
 from notify.store.outbox.items import Outlook
 from notify.store.outbox.outbox import Ending

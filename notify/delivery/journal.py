@@ -7,10 +7,9 @@ from operator import attrgetter
 from structlog.typing import FilteringBoundLogger
 
 from notify.delivery.recorder import ending_of
-from notify.domain.attempts import EmailAttempt
-from notify.domain.jobs import Job
-from notify.domain.statuses import Verdict
-from notify.domain.traces import trace_id
+from notify.domain.grammar import trace_id
+from notify.domain.jobs import EmailAttempt, Job
+from notify.domain.outcomes import Verdict
 from notify.store.outbox.outbox import Ending
 
 # A line stays below 4,096 bytes, which processes that share a pipe write without mixing.

@@ -2,7 +2,7 @@
 
 from collections import Counter, deque
 
-from notify.domain.attempts import EmailAttempt
+from notify.domain.jobs import EmailAttempt
 
 FEW = 2
 LONGEST_RUN = 20

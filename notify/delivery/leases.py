@@ -10,8 +10,7 @@ import structlog
 
 from notify.delivery.recorder import PAUSE_SECONDS
 from notify.dns_names import of_address
-from notify.domain.attempts import EmailAttempt
-from notify.domain.jobs import Job, Letter
+from notify.domain.jobs import EmailAttempt, Job, Letter
 from notify.store.database import AWAY
 from notify.store.outbox.items import Attempt
 

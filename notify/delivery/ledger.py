@@ -13,13 +13,12 @@ from notify.delivery.recheck import Rechecked
 from notify.delivery.recorder import CommitUnsettled, Flush, ending_of
 from notify.delivery.routes.rate_limits import within
 from notify.delivery.transactions import Transactions
-from notify.domain.attempts import EmailAttempt
 from notify.domain.claims import Claim
 from notify.domain.errors import NotifyError
-from notify.domain.jobs import Job
+from notify.domain.jobs import EmailAttempt, Job
+from notify.domain.outcomes import JobStatus
 from notify.domain.rates import DomainRates
 from notify.domain.stages import DELIVER
-from notify.domain.statuses import JobStatus
 from notify.store.database import AWAY
 from notify.store.directory import directory
 from notify.store.directory.directory import Undeliverable

@@ -8,10 +8,9 @@ from datetime import timedelta
 
 import structlog
 
-from notify.domain.attempts import EmailAttempt
 from notify.domain.errors import NotifyError
-from notify.domain.settlement import Settlement
-from notify.domain.statuses import JobStatus, Verdict
+from notify.domain.jobs import EmailAttempt
+from notify.domain.outcomes import JobStatus, Settlement, Verdict
 from notify.store.database import AWAY
 from notify.store.outbox.outbox import Ending
 

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
 
-from notify.domain.addresses import is_address
 from notify.domain.audience import Reason
 from notify.domain.claims import Lane
+from notify.domain.grammar import is_address
 from notify.domain.preferences import NO_CHOICES, Choices, EventType, Person
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Protocol
 
-from notify.domain.attempts import EmailAttempt
+from notify.domain.jobs import EmailAttempt
 from notify.domain.outcomes import Outcome, Released
 from notify.domain.rates import Rate
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 
-from notify.domain.statuses import EventStatus, JobStatus
+from notify.domain.outcomes import EventStatus, JobStatus
 
 # Beside emails that are due, upkeep works a tenth of the time; the whole machine may be one core.
 RESTS_PER_BATCH = 9

@@ -14,8 +14,8 @@ from rich.text import Text
 import notify
 from notify import wiring
 from notify.domain.errors import NotifyError
+from notify.domain.outcomes import JobStatus
 from notify.domain.preferences import Person
-from notify.domain.statuses import JobStatus
 from notify.embedded.completion import replaced
 from notify.embedded.data_folder import RunningStack
 from notify.embedded.mailbox import read

@@ -18,11 +18,10 @@ from notify.domain.events import COMMENT_MENTIONED, ChangeList, Event
 from notify.domain.fan_out import Decision, NotTold, Occasion, Told, decide
 from notify.domain.measures import Count, Measure, bucket, uncounted
 from notify.domain.mentions import Names, Readings, mentioned
-from notify.domain.outcomes import UNKNOWN_TOPIC, UNKNOWN_TYPE
+from notify.domain.outcomes import UNKNOWN_TOPIC, UNKNOWN_TYPE, EventStatus
 from notify.domain.ports import Doorbell
 from notify.domain.preferences import NO_CHOICES, Choices, EventType, Person
 from notify.domain.stages import DELIVER, FAN_OUT
-from notify.domain.statuses import EventStatus
 from notify.domain.threads import message_id
 from notify.intake import bundling, deferral
 from notify.intake.bundling import NEVER

@@ -21,10 +21,9 @@ from pydantic import (
     model_validator,
 )
 
-from notify.domain import events, web
+from notify.domain import events
 from notify.domain.errors import MalformedEvent
-from notify.domain.traces import SHAPE, well_formed
-from notify.domain.web import is_web_address
+from notify.domain.grammar import TRACEPARENT, WEB_ADDRESS, is_web_address, valid_traceparent
 from notify.intake.triggers import TRIGGERS
 
 Part = TypeVar("Part", bound=BaseModel | None)
@@ -88,7 +87,7 @@ def of_a_trace(value: str) -> str:
     Raises:
         ValueError: It is not of the form of version 00 of W3C Trace Context.
     """
-    if well_formed(value) is None:
+    if valid_traceparent(value) is None:
         msg = "expected 00-<32 hexadecimal digits>-<16>-<2>, in lower case"
         raise ValueError(msg)
     return value
@@ -143,10 +142,10 @@ Body = Annotated[
 ]
 Code = Annotated[str, Field(max_length=10_000, json_schema_extra={"pattern": TEXT_SHAPE}), AfterValidator(storable)]
 Instant = Annotated[AwareDatetime, BeforeValidator(written_out), AfterValidator(in_utc)]
-Trace = Annotated[str, AfterValidator(of_a_trace), Field(json_schema_extra={"pattern": SHAPE})]
+Trace = Annotated[str, AfterValidator(of_a_trace), Field(json_schema_extra={"pattern": f"^{TRACEPARENT}$"})]
 WebAddress = Annotated[
     str,
-    Field(max_length=2_000, json_schema_extra={"pattern": web.SHAPE}),
+    Field(max_length=2_000, json_schema_extra={"pattern": f"^{WEB_ADDRESS}$"}),
     AfterValidator(one_line),
     AfterValidator(web_address),
 ]

@@ -8,7 +8,7 @@ from uuid import UUID
 import pytest
 
 from notify.domain.errors import NotifyError
-from notify.domain.shares import Claimant
+from notify.domain.rates import Claimant
 from notify.store.database import Database
 from notify.store.operations import relays, shares
 from tests.cli.conftest import Notify

@@ -16,8 +16,7 @@ import pytest
 
 from notify.channels.email.channel import EmailChannel
 from notify.channels.email.smtp.relay import Relay
-from notify.domain.attempts import EmailAttempt
-from notify.domain.jobs import Letter
+from notify.domain.jobs import EmailAttempt, Letter
 from notify.domain.measures import Measure
 from notify.domain.outcomes import Answer, Blame, Dead, Expired, Outcome, Phase, Released, Retry, Sent, Skipped
 from tests.support.letters import NOON, composer, letter

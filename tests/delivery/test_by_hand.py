@@ -7,8 +7,7 @@ from uuid import uuid4
 from sqlalchemy import select
 
 from notify.delivery import by_hand
-from notify.domain.settlement import Settlement
-from notify.domain.statuses import JobStatus, Verdict
+from notify.domain.outcomes import JobStatus, Settlement, Verdict
 from notify.store.database import Database
 from notify.store.outbox import jobs, outbox
 from notify.store.outbox.by_hand import Action, Page

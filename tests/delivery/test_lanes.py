@@ -8,7 +8,7 @@ import pytest
 
 from notify.delivery.lanes import LONGEST_RUN, Lanes, share
 from notify.delivery.leases import LeasedEmails
-from notify.domain.attempts import EmailAttempt
+from notify.domain.jobs import EmailAttempt
 from notify.store.outbox.items import Attempt
 from tests.support.letters import job_of, letter
 

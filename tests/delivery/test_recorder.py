@@ -15,10 +15,8 @@ from notify.delivery.engine import Engine
 from notify.delivery.ledger import Ledger
 from notify.delivery.recorder import MOST_ROWS, Flush, Recorder
 from notify.delivery.transactions import Transactions
-from notify.domain.attempts import EmailAttempt
-from notify.domain.outcomes import Answer, Outcome, Phase, Sent
-from notify.domain.settlement import Settlement
-from notify.domain.statuses import JobStatus, Verdict
+from notify.domain.jobs import EmailAttempt
+from notify.domain.outcomes import Answer, JobStatus, Outcome, Phase, Sent, Settlement, Verdict
 from notify.store.database import Database
 from notify.store.outbox import commits, outbox
 from notify.store.outbox.outbox import Ending

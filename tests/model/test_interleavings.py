@@ -14,8 +14,7 @@ import pytest
 from sqlalchemy import Connection, delete, func, select, update
 
 from notify.domain.claims import Claim, Lane
-from notify.domain.outcomes import Answer, Outcome, Phase, Retry, Sent
-from notify.domain.settlement import settle
+from notify.domain.outcomes import Answer, Outcome, Phase, Retry, Sent, settle
 from notify.domain.stages import DELIVER
 from notify.store.database import Database
 from notify.store.outbox import items, outbox

@@ -24,9 +24,8 @@ from sqlalchemy.sql.dml import Update
 from notify.domain.claims import Claim, Lane
 from notify.domain.events import ChangeList
 from notify.domain.jobs import Job
-from notify.domain.outcomes import Answer, Blame, Dead, Expired, Outcome, Phase, Released, Retry, Sent, Skipped
+from notify.domain.outcomes import Answer, Blame, Dead, Expired, Outcome, Phase, Released, Retry, Sent, Skipped, settle
 from notify.domain.preferences import Person
-from notify.domain.settlement import settle
 from notify.domain.stages import DELIVER, FAN_OUT
 from notify.intake.fan_out import facts_about, plan
 from notify.intake.receive import receive

@@ -9,8 +9,7 @@ from hypothesis import strategies as st
 
 from notify.domain.backoff import CAP
 from notify.domain.claims import Claim
-from notify.domain.outcomes import Answer, Blame, Dead, Expired, Outcome, Phase, Released, Retry, Sent, Skipped
-from notify.domain.settlement import settle
+from notify.domain.outcomes import Answer, Blame, Dead, Expired, Outcome, Phase, Released, Retry, Sent, Skipped, settle
 
 FINAL = {"sent", "skipped", "dead", "expired"}
 NEEDS_A_REASON = {"skipped", "dead"}  # a CHECK of the table

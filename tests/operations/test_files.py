@@ -10,8 +10,7 @@ import yaml
 
 from notify.api import metrics
 from notify.domain.measures import Role
-from notify.domain.outcomes import POISON
-from notify.domain.statuses import Verdict
+from notify.domain.outcomes import POISON, Verdict
 from notify.wiring import STAGE_NAMES
 from tests.support.alerts import rules
 from tests.support.promtool import needs_promtool, promtool

@@ -16,9 +16,9 @@ from notify.channels.email.smtp.session import Ended, Following, Session, Timeou
 from notify.channels.email.writing.compose import Composer
 from notify.channels.email.writing.headers import Address, UnusableAddress, address
 from notify.channels.email.writing.render import TemplateFailure
-from notify.domain.attempts import EmailAttempt
 from notify.domain.errors import InvalidSettings, UnsafeHeader
 from notify.domain.fan_out import Why
+from notify.domain.jobs import EmailAttempt
 from notify.domain.measures import Count, uncounted
 from notify.domain.outcomes import INTERNAL_ERROR, Outcome, Phase, Released, Sent, Skipped
 from notify.domain.rates import Rate

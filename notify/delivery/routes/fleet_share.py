@@ -11,7 +11,7 @@ import structlog
 
 from notify.delivery.transactions import Transactions
 from notify.domain.ports import Channel
-from notify.domain.shares import Claimant
+from notify.domain.rates import Claimant
 from notify.store.database import AWAY
 from notify.store.operations import shares
 

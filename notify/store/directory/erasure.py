@@ -12,7 +12,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Table, Text, cast, delete, exists, func, literal, select, update
 
-from notify.domain.statuses import JobStatus
+from notify.domain.outcomes import JobStatus
 from notify.store.operations.upkeep import EMPTY, is_awaited
 from notify.store.tables.emails import bundles, email_attempts, email_jobs, events, notifications
 from notify.store.tables.operations import smtp_relays

@@ -7,7 +7,7 @@ from uuid import UUID
 from sqlalchemy import Connection, delete, func, select
 from sqlalchemy.dialects.postgresql import insert
 
-from notify.domain.shares import Claimant, share
+from notify.domain.rates import Claimant, share
 from notify.store.tables.operations import relay_shares
 
 _row = relay_shares.c

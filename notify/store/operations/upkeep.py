@@ -34,9 +34,9 @@ from sqlalchemy import (
     update,
 )
 
+from notify.domain.outcomes import JobStatus
 from notify.domain.retention import Kept
 from notify.domain.stages import DELIVER, FAN_OUT
-from notify.domain.statuses import JobStatus
 from notify.store.operations import stats
 from notify.store.tables.emails import email_jobs, events, notifications, work_items
 from notify.store.tables.operations import delivery_stats

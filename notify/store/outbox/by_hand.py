@@ -35,8 +35,8 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.sql.dml import ReturningInsert, ReturningUpdate
 
 from notify.domain.claims import Lane
+from notify.domain.outcomes import JobStatus
 from notify.domain.stages import DELIVER
-from notify.domain.statuses import JobStatus
 from notify.store.outbox.job_filter import JobFilter, matches
 from notify.store.outbox.notifications import MAX_FAILURES, end_of_life, is_required, of_email
 from notify.store.tables.emails import email_jobs, events, notifications, work_items

@@ -10,8 +10,8 @@ from sqlalchemy.dialects.postgresql import ARRAY
 
 from notify.domain.claims import Lane
 from notify.domain.events import Event
+from notify.domain.outcomes import EventStatus
 from notify.domain.stages import FAN_OUT
-from notify.domain.statuses import EventStatus
 from notify.store.database import Run
 from notify.store.outbox import items
 from notify.store.outbox.items import Attempt, Ending

@@ -29,8 +29,8 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from notify.domain.claims import WAITING, Lane
+from notify.domain.outcomes import JobStatus
 from notify.domain.stages import DELIVER
-from notify.domain.statuses import JobStatus
 from notify.store.tables.emails import email_jobs, events, notifications, work_items
 
 SAME = ("username", "message_id", "outcome_reason", "last_code", "to_email")

@@ -13,8 +13,8 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Select, case, func, select, true
 
 from notify.domain.claims import Lane
+from notify.domain.outcomes import EventStatus, JobStatus
 from notify.domain.stages import DELIVER, FAN_OUT
-from notify.domain.statuses import EventStatus, JobStatus
 from notify.store.outbox import by_hand
 from notify.store.outbox.by_hand import Action
 from notify.store.outbox.job_filter import JobFilter, first_id_after, first_id_since, matches

@@ -12,10 +12,8 @@ from sqlalchemy import Connection
 
 from notify.domain.claims import Claim, Lane
 from notify.domain.jobs import Job
-from notify.domain.outcomes import POISON, Answer, Phase
-from notify.domain.settlement import Settlement
+from notify.domain.outcomes import AMBIGUOUS, LAPSE, POISON, Answer, JobStatus, Phase, Settlement, Verdict
 from notify.domain.stages import DELIVER
-from notify.domain.statuses import AMBIGUOUS, LAPSE, JobStatus, Verdict
 from notify.store.operations import stats
 from notify.store.outbox import facts, items, sent
 from notify.store.outbox.items import Attempt

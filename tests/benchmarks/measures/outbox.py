@@ -14,8 +14,7 @@ from uuid import UUID
 import psycopg
 from sqlalchemy import Connection
 
-from notify.domain.outcomes import Answer, Phase, Sent
-from notify.domain.settlement import settle
+from notify.domain.outcomes import Answer, Phase, Sent, settle
 from notify.store.database import Database
 from notify.store.outbox import outbox
 from notify.store.outbox.outbox import Ending

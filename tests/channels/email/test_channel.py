@@ -18,9 +18,8 @@ from notify.channels.email.channel import EmailChannel
 from notify.channels.email.smtp.pool import Wear
 from notify.channels.email.smtp.relay import Relay
 from notify.channels.email.smtp.session import ORDINARY_BYTES
-from notify.domain.attempts import EmailAttempt
 from notify.domain.errors import InvalidSettings
-from notify.domain.jobs import Letter
+from notify.domain.jobs import EmailAttempt, Letter
 from notify.domain.measures import Count, Measure, uncounted
 from notify.domain.outcomes import Blame, Dead, Outcome, Phase, Released, Retry, Sent
 from notify.domain.ports import Channel

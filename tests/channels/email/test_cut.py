@@ -15,8 +15,7 @@ import pytest
 from notify.channels.email.channel import EmailChannel
 from notify.channels.email.smtp.relay import Relay
 from notify.channels.email.writing.compose import Composer
-from notify.domain.attempts import EmailAttempt
-from notify.domain.jobs import Letter
+from notify.domain.jobs import EmailAttempt, Letter
 from notify.domain.outcomes import Blame, Dead, Outcome, Released, Retry, Sent
 from tests.support.letters import composer, letter
 from tests.support.proxy import Flow, Proxy

@@ -10,8 +10,7 @@ import pytest
 from sqlalchemy import Connection, text
 
 from notify.domain.claims import Claim
-from notify.domain.outcomes import Answer, Phase, Sent
-from notify.domain.settlement import settle
+from notify.domain.outcomes import Answer, Phase, Sent, settle
 from notify.store.database import Database
 from notify.store.operations.migrate import upgrade
 from notify.store.outbox import audiences, facts, jobs, notifications, outbox

@@ -14,10 +14,21 @@ from sqlalchemy import RowMapping, delete, func, select
 from notify.domain.audience import Reason
 from notify.domain.claims import Lane
 from notify.domain.jobs import Job
-from notify.domain.outcomes import Answer, Blame, Dead, Expired, Outcome, Phase, Released, Retry, Sent, Skipped
-from notify.domain.settlement import settle
+from notify.domain.outcomes import (
+    LAPSE,
+    Answer,
+    Blame,
+    Dead,
+    Expired,
+    Outcome,
+    Phase,
+    Released,
+    Retry,
+    Sent,
+    Skipped,
+    settle,
+)
 from notify.domain.stages import DELIVER
-from notify.domain.statuses import LAPSE
 from notify.store.database import Database
 from notify.store.outbox import items, outbox
 from notify.store.outbox.outbox import Ending

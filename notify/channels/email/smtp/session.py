@@ -10,7 +10,7 @@ from time import monotonic
 
 from notify.channels.email.smtp import replies
 from notify.channels.email.smtp.conversation import Conversation, ConversationBroken, Dropped, Garbled, Reply
-from notify.domain.attempts import EmailAttempt
+from notify.domain.jobs import EmailAttempt
 from notify.domain.measures import Count, Measure, uncounted
 from notify.domain.outcomes import LEASE_LOST, Blame, Dead, Outcome, Phase, Released
 

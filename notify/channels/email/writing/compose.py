@@ -31,11 +31,11 @@ from notify.channels.links import LETTERS, Scope, SignedLinks, encoded, fits, su
 from notify.domain.audience import Reason
 from notify.domain.errors import InvalidSettings
 from notify.domain.events import ChangeList, Event
+from notify.domain.grammar import trace_id
 from notify.domain.jobs import Letter
 from notify.domain.preferences import Person
 from notify.domain.schedule import Hold
 from notify.domain.threads import digest_root_id, root_id, thread_index
-from notify.domain.traces import trace_id
 
 EVENTS_KEPT = 256
 READERS_KEPT = 4096

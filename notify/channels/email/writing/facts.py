@@ -9,8 +9,8 @@ from markupsafe import Markup
 
 from notify.channels.email.writing import comments, graphemes
 from notify.domain.events import ChangeList
+from notify.domain.grammar import is_web_address
 from notify.domain.jobs import Letter
-from notify.domain.web import is_web_address
 from notify.markdown import without_comments
 
 LONGEST_COMMENT = 20_000

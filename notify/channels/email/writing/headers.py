@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from re import compile as pattern
 
 from notify.dns_names import NotADomain, ascii_domain
-from notify.domain.addresses import parted
 from notify.domain.errors import NotifyError, UnsafeHeader
+from notify.domain.grammar import split_address
 
 FOLD = 78
 LONGEST_LINE = 998
@@ -52,7 +52,7 @@ def address(text: str) -> Address:
         UnusableAddress: It is not an address.
     """
     refuse_unsafe("address", text)
-    sides = parted(text)
+    sides = split_address(text)
     if sides is None:
         raise UnusableAddress
     local, domain = sides

@@ -18,8 +18,8 @@ from notify.channels.email.channel import EmailChannel
 from notify.channels.email.smtp.oauth import AccessTokens, ClientCredentials
 from notify.channels.email.smtp.pool import Wear
 from notify.channels.email.smtp.relay import Relay
-from notify.domain.attempts import EmailAttempt
 from notify.domain.errors import InvalidSettings
+from notify.domain.jobs import EmailAttempt
 from notify.domain.outcomes import Blame, Outcome, Phase, Released, Sent
 from notify.store.database import Database
 from tests.support.letters import NOON, composer, letter

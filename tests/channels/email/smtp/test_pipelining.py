@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from notify.channels.email.smtp.conversation import Conversation
 from notify.channels.email.smtp.session import Session, Timeouts
-from notify.domain.attempts import EmailAttempt
+from notify.domain.jobs import EmailAttempt
 from notify.domain.outcomes import Dead, Outcome, Phase, Released, Retry, Sent
 from tests.support.letters import letter
 

@@ -16,7 +16,7 @@ from notify.channels.email.smtp.connect import connect
 from notify.channels.email.smtp.conversation import Conversation, Dropped, Garbled, Reply
 from notify.channels.email.smtp.relay import Relay
 from notify.channels.email.smtp.session import Session, Timeouts, stuffed
-from notify.domain.attempts import EmailAttempt
+from notify.domain.jobs import EmailAttempt
 from notify.domain.measures import uncounted
 from notify.domain.outcomes import Blame, Dead, Outcome, Phase, Released
 from tests.support.letters import letter

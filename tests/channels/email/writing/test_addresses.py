@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
 from notify.api.schemas import Address
-from notify.domain.addresses import is_address
+from notify.domain.grammar import is_address
 from notify.domain.outcomes import Outcome, Sent, Skipped
 from tests.channels.email.test_channel import channel, send
 from tests.support.letters import NOON, composer, letter

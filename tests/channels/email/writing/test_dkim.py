@@ -24,9 +24,8 @@ from hypothesis import strategies as st
 
 from notify import wiring
 from notify.channels.email.writing.dkim import Signer, relaxed_body, signer
-from notify.domain.attempts import EmailAttempt
 from notify.domain.errors import InvalidSettings
-from notify.domain.jobs import Letter
+from notify.domain.jobs import EmailAttempt, Letter
 from notify.domain.outcomes import Sent
 from notify.domain.preferences import Person
 from notify.settings import Settings, refuse_half_configured

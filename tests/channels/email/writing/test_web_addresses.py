@@ -10,7 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from notify.api.schemas import ChangeListFacts
 from notify.channels.email.writing.facts import rooms, web_address
-from notify.domain.web import SHAPE
+from notify.domain.grammar import WEB_ADDRESS
 from notify.intake.schema import ChangeIn, ChangeListIn, CommentIn, ReviewIn, WebAddress
 
 DOOR = TypeAdapter[str](WebAddress)
@@ -25,7 +25,7 @@ def taken(url: str) -> bool:
     return True
 
 
-@given(one_of(text(), from_regex(SHAPE), from_regex(r"https?://[\s\S]*", fullmatch=True)))
+@given(one_of(text(), from_regex(WEB_ADDRESS, fullmatch=True), from_regex(r"https?://[\s\S]*", fullmatch=True)))
 @example("HTTPS://review.example/CL-1")
 @example('https://review.example/"')
 @example("https://review.example/<")

@@ -2,13 +2,13 @@
 
 import pytest
 
-from notify.domain.traces import trace_id, well_formed
+from notify.domain.grammar import trace_id, valid_traceparent
 
 TRACE, SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 
 
 def test_a_trace_is_known_by_its_id() -> None:
-    assert well_formed(f"00-{TRACE}-{SPAN}-01") == f"00-{TRACE}-{SPAN}-01"
+    assert valid_traceparent(f"00-{TRACE}-{SPAN}-01") == f"00-{TRACE}-{SPAN}-01"
     assert trace_id(f"00-{TRACE}-{SPAN}-01") == TRACE
 
 
@@ -27,4 +27,4 @@ def test_a_trace_is_known_by_its_id() -> None:
     ],
 )
 def test_what_cannot_be_read_names_no_trace(value: str | None) -> None:
-    assert well_formed(value) is None
+    assert valid_traceparent(value) is None

@@ -6,9 +6,24 @@ from random import Random
 import pytest
 
 from notify.domain.claims import Claim
-from notify.domain.outcomes import Answer, Blame, Dead, Expired, Outcome, Phase, Released, Retry, Sent, Skipped
-from notify.domain.settlement import AFTER_TROUBLE, AT_ONCE, Settlement, settle
-from notify.domain.statuses import JobStatus, Verdict
+from notify.domain.outcomes import (
+    AFTER_TROUBLE,
+    AT_ONCE,
+    Answer,
+    Blame,
+    Dead,
+    Expired,
+    JobStatus,
+    Outcome,
+    Phase,
+    Released,
+    Retry,
+    Sent,
+    Settlement,
+    Skipped,
+    Verdict,
+    settle,
+)
 
 YES = Answer(phase=Phase.FINAL_DOT, code=250, enhanced="2.0.0", text="queued as 1")
 NO = Answer(phase=Phase.RCPT, code=550, enhanced="5.1.1", text="no such user")
