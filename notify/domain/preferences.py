@@ -45,7 +45,7 @@ class Choices:
         participating: Whether change lists on which the person has said something concern them.
         own_actions: Whether the person wants letters about what they do themselves.
         mentions_pierce_mutes: Whether a mention reaches the person on a muted change list.
-        schedule: When letters come.
+        schedule: When emails arrive.
     """
 
     enabled: bool = True

@@ -18,7 +18,7 @@ from notify.resources import folder
 
 PATHS = ("/unsubscribe/", "/preferences/")
 FORGED = marked(
-    "It is incomplete or was not made by this service; nothing was changed. Follow the link in the letter again."
+    "It is incomplete or was not made by this service; nothing was changed. Follow the link in the email again."
 )
 UNREACHABLE = marked(
     "The database does not answer; nobody knows whether anything was stored. Repeat the call in a moment."
@@ -38,7 +38,7 @@ REFUSALS: Mapping[int, tuple[str, str]] = MappingProxyType(
 )
 OTHERWISE = (
     marked("This was not understood"),
-    marked("Nothing was changed. Open the link in the letter again, and use the form of its page."),
+    marked("Nothing was changed. Open the link in the email again, and use the form of its page."),
 )
 OF_PAGES: dict[int | str, dict[str, Any]] = {
     int(status): {"description": status.phrase, "content": {"text/html": {"schema": {"type": "string"}}}}

@@ -26,9 +26,9 @@ from notify.web.forms import Form, FormBody, is_of, posts, values
 
 OPTIONS: Mapping[str, str] = MappingProxyType(
     {
-        "participating": marked("Letters about change lists on which you have said something."),
-        "own_actions": marked("Letters about what you do yourself."),
-        "mentions_pierce_mutes": marked("Letters when you are mentioned, even about muted change lists."),
+        "participating": marked("Emails about change lists that you have taken part in."),
+        "own_actions": marked("Emails about what you do yourself."),
+        "mentions_pierce_mutes": marked("Emails when you are mentioned, even about muted change lists."),
     }
 )
 LARGEST_FORM = 256 * 1024
@@ -163,9 +163,9 @@ def _changes(
     before: Choices, now: Choices, event_types: Mapping[str, EventType], words: NullTranslations
 ) -> list[dict[str, object]]:
     """What is otherwise than it was, in the order of the page."""
-    about = words.gettext(marked("letters about %(cl)s"))
+    about = words.gettext(marked("emails about %(cl)s"))
     switches = [
-        (words.gettext(marked("Letters about code review")), before.enabled, now.enabled),
+        (words.gettext(marked("Emails about code review")), before.enabled, now.enabled),
         *((words.gettext(said), getattr(before, code), getattr(now, code)) for code, said in OPTIONS.items()),
         *(
             (words.pgettext("kind", one.description), *(one.is_on(at.preferences.get(code)) for at in (before, now)))

@@ -19,9 +19,9 @@ from notify.web.forms import Form, values
 MODES: Mapping[Mode, str] = MappingProxyType(
     {
         Mode.REALTIME: marked("At once"),
-        Mode.HOURLY: marked("Together, every hour"),
-        Mode.DAILY: marked("Together, once a day"),
-        Mode.WEEKLY: marked("Together, once a week"),
+        Mode.HOURLY: marked("In an hourly digest"),
+        Mode.DAILY: marked("In a daily digest"),
+        Mode.WEEKLY: marked("In a weekly digest"),
     }
 )
 WEEKDAYS = range(1, 8)
@@ -80,7 +80,7 @@ def changes(before: Schedule, now: Schedule, person: Person, *, language: str, w
     said, days = words.gettext, weekdays(language)
     found = []
     if before.mode != now.mode:
-        found.append(said(marked("Letters come: %(how)s")) % {"how": said(MODES[now.mode])})
+        found.append(said(marked("Emails arrive: %(how)s")) % {"how": said(MODES[now.mode])})
     if (before.hour, before.weekday) != (now.hour, now.weekday):
         day = f"{days[now.weekday - 1]}, " if now.mode is Mode.WEEKLY else ""
         found.append(said(marked("Digest: %(when)s")) % {"when": f"{day}{now.hour:02}:00"})

@@ -25,8 +25,8 @@ NOT_ASKED = marked(
     "Nothing was changed: expected List-Unsubscribe=One-Click, or the form of the page behind this link."
 )
 BEYOND = marked("This link does not reach what was asked for; nothing was changed.")
-NO_MORE = marked("There are no letters of this kind any more.")
-REQUIRED = marked("These letters are required and cannot be switched off.")
+NO_MORE = marked("There are no emails of this kind any more.")
+REQUIRED = marked("These emails are required and cannot be switched off.")
 
 
 def _right(request: Request, token: str, links: InLinks) -> Unsubscribe:

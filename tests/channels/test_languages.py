@@ -94,7 +94,7 @@ def test_a_letter_speaks_the_readers_language(locale: str) -> None:
 )
 def test_the_nearest_catalogue_is_found(tmp_path: Path, wanted: str, found: str) -> None:
     for language in ("zh", "zh_Hant", "pt_BR"):
-        catalogue(tmp_path, language, ("Fewer letters", language))
+        catalogue(tmp_path, language, ("Notification settings", language))
     assert Languages([tmp_path, folder("templates")]).best(wanted) == found
 
 
@@ -118,14 +118,14 @@ def test_readers_of_several_languages_do_not_get_each_others_letter() -> None:
 
 
 def test_a_deployments_word_takes_the_place_of_ours_and_the_others_stay(tmp_path: Path) -> None:
-    own = catalogue(tmp_path, "de", ("Fewer letters", "Weniger Post"))
+    own = catalogue(tmp_path, "de", ("Notification settings", "Weniger Post"))
     text = composer(templates_dir=own).compose(letter(recipient=of_alice("de")), date=NOON).text
     assert "Weniger Post: https://" in text
     assert "CL-4821 stummschalten: https://" in text
 
 
 def test_a_deployment_adds_a_language_and_what_it_leaves_out_is_english(tmp_path: Path) -> None:
-    own = catalogue(tmp_path, "ar", ("Fewer letters", "رسائل أقل"))
+    own = catalogue(tmp_path, "ar", ("Notification settings", "رسائل أقل"))
     composed = composer(templates_dir=own).compose(letter(recipient=of_alice("ar-EG")), date=NOON)
     assert '<html lang="ar" dir="rtl">' in composed.html
     assert "رسائل أقل: https://" in composed.text
@@ -143,7 +143,7 @@ def test_a_catalogue_that_cannot_be_used_is_named(tmp_path: Path, language: str,
 
 
 def test_a_translation_that_asks_for_what_there_is_not_ends_no_other_letter(tmp_path: Path) -> None:
-    own = catalogue(tmp_path, "de", ("Fewer letters", "Weniger"), ("you wrote %(cl)s", "%(nonsense)s"))
+    own = catalogue(tmp_path, "de", ("Notification settings", "Weniger"), ("you wrote %(cl)s", "%(nonsense)s"))
     assert composer(templates_dir=own).compose(letter(recipient=ALICE), date=NOON).text
     with pytest.raises(TemplateFailure):
         composer(templates_dir=own).compose(letter(recipient=of_alice("de")), date=NOON)

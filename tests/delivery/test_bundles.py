@@ -432,7 +432,7 @@ def test_where_one_is_left_the_email_is_an_ordinary_one(office: Office, relay: S
     office.now(WINDOW_ENDS)
     office.drain()
     assert told(relay) == [[0], [2]]
-    assert "messages on" not in arrived(relay)[1].get_body(("plain",)).get_content()  # type: ignore[union-attr]
+    assert "updates on" not in arrived(relay)[1].get_body(("plain",)).get_content()  # type: ignore[union-attr]
 
 
 def test_an_email_whose_worker_vanished_comes_again_whole_and_is_counted_once(

@@ -1,4 +1,4 @@
-"""Which letters go at once and which wait, as tables."""
+"""Which emails go at once and which wait, as tables."""
 
 from datetime import UTC, datetime, timedelta
 

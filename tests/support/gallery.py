@@ -117,7 +117,7 @@ def exhibits(composer: Composer, pages: Pages, *, host: str, at: datetime) -> It
 def _letters(*, host: str, at: datetime, language: str) -> Iterator[tuple[str, Letter]]:
     for event_type in sample.PAYLOADS:
         yield event_type, sample.email(event_type, host=host, locale=language)
-    yield "together", sample_bundles.together(host=host, at=at, locale=language)
+    yield "bundle", sample_bundles.together(host=host, at=at, locale=language)
     yield "digest", sample_bundles.digest(host=host, at=at, locale=language)
 
 

@@ -73,7 +73,7 @@ def preferences(templates: Pages, language: str, *, at: datetime, saved: bool) -
     refused = Refusal(email="alice@example.com", at=at, reply=REFUSED) if saved else None
     changes = [
         {"what": said.pgettext("kind", "Somebody reviews a change list you wrote or review."), "on": False},
-        {"what": said.gettext("letters about %(cl)s") % {"cl": "CL-4790"}, "on": True},
+        {"what": said.gettext("emails about %(cl)s") % {"cl": "CL-4790"}, "on": True},
     ]
     return {
         "saved": saved,

@@ -192,9 +192,9 @@ def test_the_page_confirms_what_was_changed_and_only_that(api: httpx.Client, pag
     confirmed = findall(r"<li>(.*?)</li>", post(api, page, left).text)
 
     assert confirmed == [
-        "Off: Letters about code review",
+        "Off: Emails about code review",
         "Off: Somebody comments on a change list you wrote or review.",
-        "On: letters about CL-1",
+        "On: emails about CL-1",
     ]
 
 
@@ -220,10 +220,10 @@ def test_the_page_says_where_letters_go(api: httpx.Client, page: str, database: 
     assert "no address is known" in api.get(page).text
     with database.begin() as connection:
         directory.put_person(connection, Person(username="dana", email="dana@example.com"))
-    assert "Letters go to dana@example.com." in api.get(page).text
+    assert "Emails go to dana@example.com." in api.get(page).text
     with database.begin() as connection:
         preferences.put_config(connection, "dana", settings={"email": "d@other.example"}, preferences={})
-    assert "Letters go to d@other.example." in api.get(page).text
+    assert "Emails go to d@other.example." in api.get(page).text
 
 
 def test_the_page_speaks_the_readers_language_and_their_time_zone(
@@ -235,7 +235,7 @@ def test_the_page_speaks_the_readers_language_and_their_time_zone(
         refused = Undeliverable("dana", "dana@example.com", "550 no")
         directory.mark_undeliverable(connection, [refused])
     text = api.get(page).text
-    assert "Welche Nachrichten dana bekommt" in text
+    assert "Benachrichtigungen für dana" in text
     assert search(r"Am \d+\. \w+ \d{4} \d\d:\d\d \+0545 hat der Mailserver", text)
 
 
@@ -282,7 +282,7 @@ def test_when_letters_come_is_chosen_on_the_page_and_confirmed(
 
     assert choices(database).schedule == THEN
     assert findall(r"<li>(.*?)</li>", answer.text) == [
-        "Letters come: Together, once a week",
+        "Emails arrive: In a weekly digest",
         "Digest: Friday, 17:00",
         "Time zone: Europe/Berlin",
         "Quiet hours: Monday, Sunday, 21:30 to 06:00",
@@ -358,7 +358,7 @@ def test_a_subscription_ends_where_its_mark_is_taken_away(api: httpx.Client, pag
     answer = post(api, page, [field for field in shown if field != ("subscribed", "CL-7")])
 
     assert choices(database).subscribed_cls == {"CL-1"}
-    assert "Off: letters about CL-7" in answer.text
+    assert "Off: emails about CL-7" in answer.text
 
 
 def test_a_zone_that_is_stored_and_unknown_is_in_nobodys_way(

@@ -145,7 +145,7 @@ def test_where_everything_is_off_the_page_says_that_less_makes_no_difference(
 ) -> None:
     url = links.stop_event_type("dana", COMMENT_CREATED, beside="CL-4821")
     api.post(url, data={"action": "stop", "scope": "everything"})
-    assert "All letters are off at present" in api.post(url, data={"action": "resume"}).text
+    assert "All emails are off" in api.post(url, data={"action": "resume"}).text
 
 
 def test_the_page_speaks_the_readers_language_and_names_the_kind_in_it(
@@ -285,7 +285,7 @@ def test_that_required_letters_still_arrive_is_said_wherever_everything_can_be_s
     api: httpx.Client, links: SignedLinks
 ) -> None:
     narrow, everything = links.stop_event_type("dana", COMMENT_CREATED), links.stop_everything("dana")
-    said = "Only required letters still arrive then."
+    said = "Only required emails will still arrive."
     resumed = api.post(everything, data={"action": "resume"})
     pages = [api.get(narrow), api.post(narrow, data=ONE_CLICK), api.get(everything), resumed]
     assert [page.text.count(said) for page in pages] == [1, 1, 1, 0]

@@ -1,4 +1,4 @@
-"""Which letters are found by what is known of them, and what it costs to look."""
+"""Which emails are found by what is known of them, and what it costs to look."""
 
 from collections.abc import Iterator
 from contextlib import closing

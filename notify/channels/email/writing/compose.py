@@ -51,14 +51,14 @@ WHY = {
     Reason.REQUESTED: marked("you are asked to review %(cl)s"),
     Reason.REVIEWER: marked("you review %(cl)s"),
     Reason.SUBSCRIBER: marked("you subscribed to %(cl)s"),
-    Reason.PARTICIPANT: marked("you have said something on %(cl)s"),
+    Reason.PARTICIPANT: marked("you took part in %(cl)s"),
 }
 WHY_HELD = {
-    Hold.HOURLY: marked("this waited for your hourly digest"),
-    Hold.DAILY: marked("this waited for your daily digest"),
-    Hold.WEEKLY: marked("this waited for your weekly digest"),
-    Hold.QUIET_HOURS: marked("this came in your quiet hours"),
-    Hold.PAUSE: marked("this came during your pause"),
+    Hold.HOURLY: marked("you chose an hourly digest"),
+    Hold.DAILY: marked("you chose a daily digest"),
+    Hold.WEEKLY: marked("you chose a weekly digest"),
+    Hold.QUIET_HOURS: marked("it arrived in your quiet hours"),
+    Hold.PAUSE: marked("it arrived during your pause"),
 }
 LINKS = (Place.MUTE_URL, Place.PREFERENCES_URL)
 PLAIN_ADDRESS = pattern(r"[A-Za-z0-9:/._~\[\]-]+")

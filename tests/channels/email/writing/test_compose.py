@@ -73,7 +73,7 @@ def test_the_text_reads_as_designed() -> None:
         "-- \n"
         "You get this because you review CL-4821.\n"
         f"Mute CL-4821: {mute}\n"
-        f"Fewer letters: {fewer}\n"
+        f"Notification settings: {fewer}\n"
     )
 
 
@@ -116,7 +116,7 @@ def test_the_text_and_the_html_say_the_same() -> None:
         "The jitter has to come after the cap",
         "You get this because you review CL-4821.",
         "Mute CL-4821",
-        "Fewer letters",
+        "Notification settings",
     ):
         assert words in said
     for url in findall(r"https://\S+", composed.text):

@@ -41,7 +41,7 @@ def test_entries_can_follow_one_another_and_hold_nothing_of_a_letters_frame(even
     assert entry.html.startswith('<div class="entry">')
     assert entry.html.count("<div") == entry.html.count("</div>")
     assert "<body" not in entry.html
-    assert "Fewer letters" not in entry.text + entry.html
+    assert "Notification settings" not in entry.text + entry.html
 
 
 @pytest.mark.parametrize(
