@@ -19,7 +19,7 @@ from notify.api.schemas import (
     OwnNotification,
     PreferenceIn,
 )
-from notify.domain.preferences import NO_CHOICES, Choices, EventType
+from notify.domain.preferences import NO_PREFERENCES, EventType, Preferences
 from notify.http import auth
 from notify.http.bodies import JsonBody
 from notify.http.context import InContext
@@ -65,7 +65,7 @@ def put_config(me: auth.Me, given: Annotated[ConfigIn, Depends(JsonBody(ConfigIn
 def get_change_lists(me: auth.Me, context: InContext) -> list[ChangeListChoiceOut]:
     """Every change list that the person has muted or subscribed to, by link."""
     with context.database.begin() as connection:
-        chosen = preferences.choices(connection, [me]).get(me, NO_CHOICES)
+        chosen = preferences.choices(connection, [me]).get(me, NO_PREFERENCES)
         return _change_lists(connection, chosen, sorted(chosen.muted_cls | chosen.subscribed_cls))
 
 
@@ -138,12 +138,12 @@ def choices(given: Sequence[PreferenceIn], event_types: Mapping[str, EventType])
 
 
 def _change_list(connection: Connection, me: str, link: str) -> ChangeListChoiceOut:
-    chosen = preferences.choices(connection, [me], topics=[link]).get(me, NO_CHOICES)
+    chosen = preferences.choices(connection, [me], topics=[link]).get(me, NO_PREFERENCES)
     (found,) = _change_lists(connection, chosen, [link])
     return found
 
 
-def _change_lists(connection: Connection, chosen: Choices, links: Sequence[str]) -> list[ChangeListChoiceOut]:
+def _change_lists(connection: Connection, chosen: Preferences, links: Sequence[str]) -> list[ChangeListChoiceOut]:
     known = directory.change_lists(connection, links)
     return [
         ChangeListChoiceOut(

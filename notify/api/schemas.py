@@ -26,8 +26,8 @@ from notify.domain.errors import UnsafeHeader
 from notify.domain.events import ChangeList
 from notify.domain.fan_out import Step
 from notify.domain.outcomes import JobStatus
-from notify.domain.preferences import Choices, EventType, Person
-from notify.domain.schedule import FORESEEABLE, Hold, Mode, QuietHours, is_foreseeable, is_zone
+from notify.domain.preferences import EventType, Person, Preferences
+from notify.domain.schedule import FORESEEABLE, DeferredBy, Mode, QuietHours, is_foreseeable, is_zone
 from notify.intake.schema import Line, Name, Strict, WebAddress, one_line, written_out
 from notify.store.directory.directory import Refusal, State
 from notify.store.outbox.jobs import AttemptView, EventView, JobView
@@ -147,7 +147,7 @@ class OwnNotification(NotificationOut):
     job_id: int | None = Field(description="The job whose email tells of it; null: none does.")
     to_email: str | None
     due_at: datetime | None = Field(description="Not before this instant; null: finished.")
-    deferred_by: Hold | None = Field(description="What it waits or has waited for; null: nothing.")
+    deferred_by: DeferredBy | None = Field(description="What it waits or has waited for; null: nothing.")
     created_at: datetime
     finished_at: datetime | None
 
@@ -326,7 +326,7 @@ class ConfigOut(View):
     undeliverable: Refusal | None = Field(description="Why emails have stopped; null: they have not.")
 
     @classmethod
-    def of(cls, choices: Choices, event_types: dict[str, EventType], *, undeliverable: Refusal | None) -> Self:
+    def of(cls, choices: Preferences, event_types: dict[str, EventType], *, undeliverable: Refusal | None) -> Self:
         chosen, schedule = choices.preferences, choices.schedule
         return cls(
             enabled=choices.enabled,

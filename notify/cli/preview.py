@@ -21,7 +21,7 @@ from notify.cli.relays import NoSuchRelay
 from notify.domain.errors import InvalidSettings
 from notify.domain.events import COMMENT_CREATED
 from notify.domain.grammar import is_address
-from notify.domain.jobs import EmailAttempt, Letter
+from notify.domain.jobs import EmailAttempt, EmailFacts
 from notify.domain.outcomes import Dead, Outcome, Released, Retry, Sent
 from notify.settings import load
 
@@ -94,8 +94,8 @@ def _chosen(channels: Sequence[EmailChannel], relay: str | None) -> EmailChannel
     raise NoSuchRelay(relay=relay, configured=", ".join(channel.relay for channel in channels))
 
 
-async def _send(channel: EmailChannel, email: Letter) -> Outcome:
+async def _send(channel: EmailChannel, email: EmailFacts) -> Outcome:
     try:
-        return await channel.open() or await channel.send(EmailAttempt(letter=email))
+        return await channel.open() or await channel.send(EmailAttempt(facts=email))
     finally:
         await channel.close()

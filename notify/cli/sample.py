@@ -10,7 +10,7 @@ from notify.domain.audience import Reason
 from notify.domain.claims import Claim
 from notify.domain.errors import NotifyError
 from notify.domain.events import ChangeList, Event
-from notify.domain.jobs import Letter
+from notify.domain.jobs import EmailFacts
 from notify.domain.preferences import Person
 from notify.domain.threads import message_id
 from notify.intake.schema import part_of
@@ -54,7 +54,7 @@ class NoSample(NotifyError):
     """There is no sample of this event type."""
 
 
-def email(event_type: str, *, host: str, to_email: str = "alice@example.com", locale: str | None = None) -> Letter:
+def email(event_type: str, *, host: str, to_email: str = "alice@example.com", locale: str | None = None) -> EmailFacts:
     """An email of this type as a reviewer gets it, or who else gets such emails."""
     if event_type not in PAYLOADS:
         raise NoSample(given=event_type, known=", ".join(sorted(PAYLOADS)))
@@ -69,7 +69,7 @@ def email(event_type: str, *, host: str, to_email: str = "alice@example.com", lo
         occurred_at=now,
         payload=PAYLOADS[event_type],
     )
-    return Letter(
+    return EmailFacts(
         claim=Claim(id=0, attempt=1, failures=0, max_failures=1, lapses=0),
         message_id=message_id(LINK, event_key=key, username=RECIPIENT.username, host=host),
         event=event,

@@ -22,7 +22,7 @@ from notify.delivery.recorder import PAUSE_SECONDS, Flush, Recorder, ending_of
 from notify.delivery.routes.rate_limits import Allowance
 from notify.delivery.routes.route import Route
 from notify.domain.claims import Claim
-from notify.domain.jobs import EmailAttempt, Letter
+from notify.domain.jobs import EmailAttempt, EmailFacts
 from notify.domain.measures import Count, Measure, bucket
 from notify.domain.outcomes import (
     INTERNAL_ERROR,
@@ -204,7 +204,7 @@ class Drain:
         began = monotonic()
         claimed = await self._ledger.claim(allowed.emails)
         self._take(claimed.rechecked, began)
-        await self._route.rate.spend(sum(isinstance(one, Letter) for _, one in claimed.rechecked) - allowed.emails)
+        await self._route.rate.spend(sum(isinstance(one, EmailFacts) for _, one in claimed.rechecked) - allowed.emails)
         return claimed.full
 
     async def _soon(self, allowed: Allowance) -> bool:
@@ -248,7 +248,7 @@ class Drain:
     def _take(self, found: Sequence[Rechecked], began: float) -> None:
         self._report.claimed += len(found)
         for job, rechecked in found:
-            if isinstance(rechecked, Letter):
+            if isinstance(rechecked, EmailFacts):
                 self._lanes.put(self._leases.take(job, rechecked, claimed_at=began))
             else:
                 self._note(Ending(job=job, settlement=settle(rechecked, job.claim, rng=self._rng)))
@@ -317,7 +317,7 @@ class Drain:
         if not self._leases.lasts(email, now=now):
             self._end(email, run, Released(reason=LEASE_LOST))
             return False
-        if email.letter.claim.attempt == 1:
+        if email.facts.claim.attempt == 1:
             self._count_age(Measure.TO_FIRST_ATTEMPT, email, now)
         return True
 
@@ -356,7 +356,7 @@ class Drain:
             return
         self._checkpoint(EMAIL_ANSWERED)
         if isinstance(outcome, Retry) and outcome.suspicious:
-            refusal, outcome = outcome, self._route.breaker.judge(outcome, recipient=email.letter.to_email)
+            refusal, outcome = outcome, self._route.breaker.judge(outcome, recipient=email.facts.to_email)
             self._start(self._suspect(refusal, email))
         self._end(email, run, outcome)
         match outcome:
@@ -368,7 +368,7 @@ class Drain:
                 return
 
     async def _suspect(self, refusal: Retry, email: EmailAttempt) -> None:
-        if await self._route.breaker.suspect(refusal, recipient=email.letter.to_email):
+        if await self._route.breaker.suspect(refusal, recipient=email.facts.to_email):
             self._give_out()
 
     async def _record(self, flush: Flush) -> None:
@@ -377,7 +377,7 @@ class Drain:
 
     def _count_age(self, measure: Measure, email: EmailAttempt, now: float) -> None:
         """How long ago the event was received that the email tells of."""
-        age = email.letter.event.age_seconds + now - email.claimed_at
+        age = email.facts.event.age_seconds + now - email.claimed_at
         self._count(measure, bucket(age), age)
 
     def _drop(self, email: EmailAttempt, run: _Run) -> None:
@@ -387,7 +387,7 @@ class Drain:
 
     def _end(self, email: EmailAttempt, run: _Run, outcome: Outcome) -> None:
         self._drop(email, run)
-        settlement = settle(outcome, email.letter.claim, rng=self._rng)
+        settlement = settle(outcome, email.facts.claim, rng=self._rng)
         email.seconds = monotonic() - email.begun_at
         self._note(ending_of(email, settlement))
 
@@ -416,7 +416,7 @@ class Drain:
         waiting = self._lanes.clear()
         for one in waiting:
             self._leases.drop(one)
-        claims = [one.letter.claim for one in waiting]
+        claims = [one.facts.claim for one in waiting]
         self._report.released += len(claims)
         await self._insist(self._ledger.release, claims)
         await self._insist(self._ledger.take_back, self._unheard)

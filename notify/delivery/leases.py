@@ -10,7 +10,7 @@ import structlog
 
 from notify.delivery.recorder import PAUSE_SECONDS
 from notify.dns_names import of_address
-from notify.domain.jobs import EmailAttempt, Job, Letter
+from notify.domain.jobs import EmailAttempt, EmailFacts, Job
 from notify.store.database import AWAY
 from notify.store.outbox.items import Attempt
 
@@ -41,7 +41,7 @@ class LeasedEmails:
     def __len__(self) -> int:
         return len(self._emails)
 
-    def take(self, job: Job, letter: Letter, *, claimed_at: float) -> EmailAttempt:
+    def take(self, job: Job, letter: EmailFacts, *, claimed_at: float) -> EmailAttempt:
         """
         An email that has been claimed.
 
@@ -49,7 +49,7 @@ class LeasedEmails:
             claimed_at: Monotonic seconds, before the claim: the lease began no earlier.
         """
         email = EmailAttempt(
-            letter=letter,
+            facts=letter,
             row=job,
             domain=of_address(letter.to_email),
             claimed_at=claimed_at,

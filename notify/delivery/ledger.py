@@ -134,9 +134,7 @@ class Ledger:
         confirmed = await self.line.record(list(map(_row, flush.sent)))
         flush.unheard, confirmed = confirmed is None, confirmed or set()
         flush.counts[JobStatus.SENT] += len(confirmed)
-        late = [
-            ending_of(one) for one in flush.sent if (one.letter.claim.id, one.letter.claim.attempt) not in confirmed
-        ]
+        late = [ending_of(one) for one in flush.sent if (one.facts.claim.id, one.facts.claim.attempt) not in confirmed]
         flush.sent, flush.endings = (), [*flush.endings, *late]
 
     async def _recorded(self, flush: Flush) -> bool:
@@ -219,7 +217,7 @@ def _wrong_addresses(endings: Sequence[Ending]) -> list[Undeliverable]:
 
 
 def _row(email: EmailAttempt) -> Row:
-    claim = email.letter.claim
+    claim = email.facts.claim
     return Row(
         claim.id,
         claim.attempt,
@@ -227,7 +225,7 @@ def _row(email: EmailAttempt) -> Row:
         email.code,
         email.enhanced_code,
         email.reply,
-        email.letter.to_email,
+        email.facts.to_email,
         email.relay,
         round(email.seconds * 1000),
     )

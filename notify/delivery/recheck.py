@@ -8,12 +8,12 @@ from typing import assert_never
 from notify.domain.audience import STRENGTH
 from notify.domain.events import ChangeList
 from notify.domain.fan_out import NotTold, Occasion, Told, decide, plain_address
-from notify.domain.jobs import Job, Letter, Notification
+from notify.domain.jobs import EmailFacts, Job, Notification
 from notify.domain.outcomes import UNKNOWN_TYPE, Expired, Skipped
 from notify.domain.preferences import Person
 from notify.domain.schedule import AT_ONCE, Wait, rest
 
-Rechecked = tuple[Job, Letter | Skipped | Expired]
+Rechecked = tuple[Job, EmailFacts | Skipped | Expired]
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +24,7 @@ class Dropped:
     why: str
 
 
-def recheck(job: Job) -> tuple[Letter | Skipped | Expired, Sequence[Dropped]]:
+def recheck(job: Job) -> tuple[EmailFacts | Skipped | Expired, Sequence[Dropped]]:
     """
     The email as it should go today, or why it should not; and what it leaves out.
 
@@ -32,7 +32,7 @@ def recheck(job: Job) -> tuple[Letter | Skipped | Expired, Sequence[Dropped]]:
     """
     if job.expired:
         return Expired(), ()
-    told: list[Letter] = []
+    told: list[EmailFacts] = []
     dropped: list[Dropped] = []
     for one in job.notifications:
         decision = _decided(job, one)
@@ -65,15 +65,15 @@ def may_rest(job: Job) -> bool:
     return job.choices.schedule is not AT_ONCE and not job.is_required
 
 
-def whole(job: Job) -> Letter:
+def whole(job: Job) -> EmailFacts:
     """The email with all that it tells of, whether or not it would still go today."""
     return together([as_letter(job, one, to_email=job.to_email) for one in job.notifications])
 
 
-def as_letter(job: Job, one: Notification, *, to_email: str) -> Letter:
+def as_letter(job: Job, one: Notification, *, to_email: str) -> EmailFacts:
     """The email that these facts make, to that address, about this event alone."""
     event = one.event
-    return Letter(
+    return EmailFacts(
         claim=job.claim,
         message_id=job.message_id,
         event=event if event.type == one.type_code else replace(event, type=one.type_code),
@@ -86,7 +86,7 @@ def as_letter(job: Job, one: Notification, *, to_email: str) -> Letter:
     )
 
 
-def together(told: Sequence[Letter]) -> Letter:
+def together(told: Sequence[EmailFacts]) -> EmailFacts:
     """All of these as one email, in the order in which they happened."""
     if len(told) == 1:
         return told[0]
@@ -118,7 +118,7 @@ def _decided(job: Job, one: Notification) -> str | Dropped:
             assert_never(decision)
 
 
-def _happened(letter: Letter) -> tuple[datetime, int]:
+def _happened(letter: EmailFacts) -> tuple[datetime, int]:
     """Rows are written in the order of the fan-out, which a process that is killed leaves to another, later."""
     return letter.event.occurred_at, letter.event.id
 

@@ -159,7 +159,7 @@ def ending_of(email: EmailAttempt, settlement: Settlement | None = None) -> Endi
     return Ending(
         job=email.job,
         settlement=settlement or Settlement(verdict=Verdict.SENT, status=JobStatus.SENT, answer=email.answer),
-        to_email=email.letter.to_email,
+        to_email=email.facts.to_email,
         relay=email.relay,
         took=timedelta(seconds=email.seconds),
     )

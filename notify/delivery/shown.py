@@ -4,7 +4,7 @@ from sqlalchemy import Connection
 
 from notify.delivery.recheck import whole
 from notify.domain.errors import NotifyError
-from notify.domain.jobs import Letter
+from notify.domain.jobs import EmailFacts
 from notify.store.outbox import events, facts
 
 
@@ -12,7 +12,7 @@ class NothingToShow(NotifyError):
     """There is no email to show."""
 
 
-def email(connection: Connection, job_id: int) -> Letter:
+def email(connection: Connection, job_id: int) -> EmailFacts:
     """
     The email of this job, with all that it tells of, whether or not it would still go today.
 

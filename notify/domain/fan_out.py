@@ -8,7 +8,7 @@ from typing import NamedTuple
 from notify.domain.audience import Reason
 from notify.domain.claims import Lane
 from notify.domain.grammar import is_address
-from notify.domain.preferences import NO_CHOICES, Choices, EventType, Person
+from notify.domain.preferences import NO_PREFERENCES, EventType, Person, Preferences
 
 
 class Rule(StrEnum):
@@ -107,7 +107,7 @@ class _Case(NamedTuple):
 
     person: Person
     address: str
-    choices: Choices
+    choices: Preferences
     occasion: Occasion
 
     @property
@@ -123,13 +123,13 @@ _Answer = tuple[Decision | None, str]
 ASKED_FOR = frozenset({Reason.SUBSCRIBER, Reason.PARTICIPANT})
 
 
-def usable_address(person: Person, choices: Choices) -> str | None:
+def usable_address(person: Person, choices: Preferences) -> str | None:
     """Where the person reads mail: their own choice, else the directory's; None if refused for good or no address."""
     address = choices.email or person.email
     return None if not address or address == person.undeliverable_email or not is_address(address) else address
 
 
-def resolve(person: Person | None, choices: Choices, occasion: Occasion) -> Resolution:
+def resolve(person: Person | None, choices: Preferences, occasion: Occasion) -> Resolution:
     """
     Whether one person is told about one event, and how that came about. The first rule that matches decides.
 
@@ -150,7 +150,7 @@ def resolve(person: Person | None, choices: Choices, occasion: Occasion) -> Reso
     return Resolution(decision, (*trace, Step(Rule.DEFAULT, found)))
 
 
-def decide(person: Person | None, choices: Choices, occasion: Occasion) -> Decision:
+def decide(person: Person | None, choices: Preferences, occasion: Occasion) -> Decision:
     """The decision of ``resolve`` without its trace, for a third of its time: every letter is asked about twice."""
     case = _case(person, choices, occasion)
     if case is None:
@@ -163,27 +163,27 @@ def decide(person: Person | None, choices: Choices, occasion: Occasion) -> Decis
 
 
 def plain_address(
-    person: Person | None, choices: Choices, event_type: EventType, *, actor: str, reason: Reason
+    person: Person | None, choices: Preferences, event_type: EventType, *, actor: str, reason: Reason
 ) -> str | None:
     """
     The address at which ``decide`` tells an ordinary person, who has stored nothing, of what is on by default.
 
     None: ask ``decide``. Nearly every email passes here, at a fraction of what the rules cost.
     """
-    if choices is not NO_CHOICES or person is None or reason in ASKED_FOR or person.username == actor:
+    if choices is not NO_PREFERENCES or person is None or reason in ASKED_FOR or person.username == actor:
         return None
     if person.is_bot or not person.active or event_type.system_required or not event_type.default_enabled:
         return None
     return usable_address(person, choices)
 
 
-def _case(person: Person | None, choices: Choices, occasion: Occasion) -> _Case | None:
+def _case(person: Person | None, choices: Preferences, occasion: Occasion) -> _Case | None:
     """What the rules are asked about; None where nobody could be told."""
     address = usable_address(person, choices) if person and person.active else None
     return None if person is None or address is None else _Case(person, address, choices, occasion)
 
 
-def _no_address(person: Person | None, choices: Choices) -> tuple[Why, str]:
+def _no_address(person: Person | None, choices: Preferences) -> tuple[Why, str]:
     if person is None:
         return Why.NO_ADDRESS, "the directory does not know the person"
     if not person.active:

@@ -10,8 +10,8 @@ from notify.domain.claims import Claim
 from notify.domain.errors import NotifyError
 from notify.domain.events import ChangeList, Event
 from notify.domain.outcomes import Answer, Phase
-from notify.domain.preferences import Choices, EventType, Person
-from notify.domain.schedule import Hold
+from notify.domain.preferences import EventType, Person, Preferences
+from notify.domain.schedule import DeferredBy
 
 
 @dataclass(slots=True, kw_only=True)
@@ -51,9 +51,9 @@ class Job:
     message_id: str
     expired: bool
     person: Person | None
-    choices: Choices
+    choices: Preferences
     notifications: tuple[Notification, ...]
-    deferred_by: Hold | None = None
+    deferred_by: DeferredBy | None = None
     is_replay: bool = False
 
     @property
@@ -68,7 +68,7 @@ class Job:
 
 
 @dataclass(slots=True, kw_only=True)
-class Letter:
+class EmailFacts:
     """
     What a channel needs to write and send one email. Facts, not words.
 
@@ -86,11 +86,11 @@ class Letter:
     recipient: Person
     to_email: str
     reason: Reason
-    entries: tuple["Letter", ...] = ()
-    deferred_by: Hold | None = None
+    entries: tuple["EmailFacts", ...] = ()
+    deferred_by: DeferredBy | None = None
 
     @property
-    def digest(self) -> Hold | None:
+    def digest(self) -> DeferredBy | None:
         """What kind of digest the email is; None: it is about one change list, and stands in its thread."""
         if self.deferred_by is None:
             return None
@@ -127,7 +127,7 @@ class EmailAttempt:
             it took since *begun_at*.
     """
 
-    letter: Letter
+    facts: EmailFacts
     row: Job | None = None
     domain: str = ""
     claimed_at: float = 0.0
@@ -153,7 +153,7 @@ class EmailAttempt:
             NoJob: Nothing was.
         """
         if self.row is None:
-            raise NoJob(message_id=self.letter.message_id)
+            raise NoJob(message_id=self.facts.message_id)
         return self.row
 
     @property

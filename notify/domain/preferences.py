@@ -32,7 +32,7 @@ class Person:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Choices:
+class Preferences:
     """
     A person's stored choices. The defaults are what holds when nothing is stored.
 
@@ -59,7 +59,7 @@ class Choices:
     schedule: Schedule = AT_ONCE
 
 
-NO_CHOICES = Choices()
+NO_PREFERENCES = Preferences()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -36,7 +36,7 @@ class Mode(StrEnum):
     WEEKLY = "weekly"
 
 
-class Hold(StrEnum):
+class DeferredBy(StrEnum):
     """What a letter waits for."""
 
     HOURLY = "hourly"
@@ -48,7 +48,7 @@ class Hold(StrEnum):
     @property
     def is_digest(self) -> bool:
         """Whether it is the hour of a digest."""
-        return self not in {Hold.QUIET_HOURS, Hold.PAUSE}
+        return self not in {DeferredBy.QUIET_HOURS, DeferredBy.PAUSE}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,7 +102,7 @@ class Wait:
     """That a letter waits: until when (aware UTC), for what, and by which clock."""
 
     until: datetime
-    by: Hold
+    by: DeferredBy
     clock: Clock = Clock(UTC)
 
     def __str__(self) -> str:
@@ -113,8 +113,8 @@ class Wait:
         return f"held for {what} at {there:%Y-%m-%d %H:%M} {there.tzname()}{trouble}"
 
 
-_NAMES = {Hold.QUIET_HOURS: "quiet hours", Hold.PAUSE: "pause"}
-_DIGESTS = {Mode.HOURLY: Hold.HOURLY, Mode.DAILY: Hold.DAILY, Mode.WEEKLY: Hold.WEEKLY}
+_NAMES = {DeferredBy.QUIET_HOURS: "quiet hours", DeferredBy.PAUSE: "pause"}
+_DIGESTS = {Mode.HOURLY: DeferredBy.HOURLY, Mode.DAILY: DeferredBy.DAILY, Mode.WEEKLY: DeferredBy.WEEKLY}
 
 
 def is_zone(name: str) -> bool:
@@ -136,7 +136,7 @@ def clock(name: str | None) -> Clock:
         return Clock(UTC, f"the time zone {name!r} is unknown: UTC")
 
 
-def hold(schedule: Schedule, *, home: str | None, now: datetime, by_bot: bool = False) -> Wait | None:
+def defer(schedule: Schedule, *, home: str | None, now: datetime, by_bot: bool = False) -> Wait | None:
     """
     Until when an optional letter waits that could go *now*, and for what; None: it waits for nothing.
 
@@ -161,11 +161,11 @@ def rest(schedule: Schedule, *, home: str | None, now: datetime) -> Wait | None:
     if schedule.quiet_hours is None and schedule.paused_until is None:
         return None
     at = clock(schedule.timezone or home)
-    until, by = now, Hold.PAUSE
+    until, by = now, DeferredBy.PAUSE
     if schedule.paused_until and schedule.paused_until > now:
         until = schedule.paused_until.astimezone(UTC)
     while schedule.quiet_hours and (ends := _quiet_until(schedule.quiet_hours, until, at.zone)):
-        until, by = ends, Hold.QUIET_HOURS
+        until, by = ends, DeferredBy.QUIET_HOURS
     return Wait(until, by, at) if until > now else None
 
 
@@ -185,14 +185,14 @@ def instant(day: date, at: time, zone: tzinfo, *, last: bool = False) -> datetim
     return datetime.fromtimestamp(seconds[0] + index, UTC)
 
 
-def _slot(digest: Hold, schedule: Schedule, *, now: datetime, zone: tzinfo) -> datetime:
+def _slot(digest: DeferredBy, schedule: Schedule, *, now: datetime, zone: tzinfo) -> datetime:
     """When the next digest is, which may be now."""
     there = now.astimezone(zone)
-    if digest is Hold.HOURLY:
+    if digest is DeferredBy.HOURLY:
         into = timedelta(minutes=there.minute, seconds=there.second, microseconds=there.microsecond)
         return now + HOUR - into if into else now
     days = (there.date() + ahead * DAY for ahead in range(DAYS_AHEAD))
-    wanted = (day for day in days if digest is Hold.DAILY or day.isoweekday() == schedule.weekday)
+    wanted = (day for day in days if digest is DeferredBy.DAILY or day.isoweekday() == schedule.weekday)
     slots = (instant(day, time(schedule.hour), zone) for day in wanted)
     return next(slot for slot in slots if slot >= now)
 

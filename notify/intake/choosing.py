@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from sqlalchemy import Connection
 
-from notify.domain.schedule import AT_ONCE, hold
+from notify.domain.schedule import AT_ONCE, defer
 from notify.store.directory import directory, preferences
 from notify.store.directory.preferences import RESTS, SCHEDULE, Settings
 from notify.store.outbox import bundles, deferred
@@ -27,5 +27,5 @@ def choose(connection: Connection, username: str, *, settings: Settings, chosen:
         if schedule != before:
             person = directory.person(connection, username)
             home, now = person.timezone if person else None, bundles.now(connection)
-            waits = {by_bot: hold(schedule, home=home, now=now, by_bot=by_bot) for by_bot in (False, True)}
+            waits = {by_bot: defer(schedule, home=home, now=now, by_bot=by_bot) for by_bot in (False, True)}
             deferred.regroup(connection, username, waits)

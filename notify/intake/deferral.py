@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from sqlalchemy import Connection
 
 from notify.domain.claims import Lane
-from notify.domain.preferences import NO_CHOICES, Choices, Person
-from notify.domain.schedule import AT_ONCE, Wait, hold
+from notify.domain.preferences import NO_PREFERENCES, Person, Preferences
+from notify.domain.schedule import AT_ONCE, Wait, defer
 from notify.intake.bundling import NO_WAITS, may_wait
 from notify.store.directory import preferences
 from notify.store.outbox import bundles
@@ -18,7 +18,7 @@ def waits(
     rows: Sequence[NewNotification],
     *,
     people: Mapping[str, Person],
-    choices: Mapping[str, Choices],
+    choices: Mapping[str, Preferences],
 ) -> Mapping[tuple[int, str], Wait]:
     """
     How long each of these waits that is deferred, by its name.
@@ -32,7 +32,7 @@ def waits(
     schedules = preferences.schedules(connection, {row.username for row in asked})
     now = bundles.now(connection)
     found = {
-        row.name: hold(
+        row.name: defer(
             schedules.get(row.username, AT_ONCE),
             home=people[row.username].timezone,
             now=now,
@@ -47,5 +47,5 @@ def _by_bot(row: NewNotification) -> bool:
     return row.lane == Lane.BULK
 
 
-def _scheduled(chosen: Choices | None) -> bool:
-    return (chosen or NO_CHOICES).schedule is not AT_ONCE
+def _scheduled(chosen: Preferences | None) -> bool:
+    return (chosen or NO_PREFERENCES).schedule is not AT_ONCE

@@ -10,8 +10,8 @@ from notify.domain.claims import Lane
 from notify.domain.events import Event
 from notify.domain.fan_out import Decision, Rule, Step, Told, resolve
 from notify.domain.outcomes import UNKNOWN_TOPIC, UNKNOWN_TYPE
-from notify.domain.preferences import NO_CHOICES, Choices, Person
-from notify.domain.schedule import Hold, Wait, clock, hold
+from notify.domain.preferences import NO_PREFERENCES, Person, Preferences
+from notify.domain.schedule import DeferredBy, Wait, clock, defer
 from notify.intake.fan_out import Facts, audience_of, facts_about, standing
 from notify.intake.receive import receive
 from notify.intake.schema import EventIn
@@ -56,7 +56,7 @@ def explain(connection: Connection, event: Event, username: str) -> Explanation:
         return _outside(event, username, why=NOT_CONCERNED, found=_others(audience))
     found = resolve(*standing(event, concerned, facts))
     wait = _wait(
-        connection, found.decision, facts.known.people.get(username), facts.known.choices.get(username, NO_CHOICES)
+        connection, found.decision, facts.known.people.get(username), facts.known.choices.get(username, NO_PREFERENCES)
     )
     return Explanation(
         username=username,
@@ -108,21 +108,21 @@ def _trace(one: NotificationView, event: Event, facts: Facts) -> tuple[Step, ...
     return (_audience(reason), *found.trace)
 
 
-def _wait(connection: Connection, decision: Decision, person: Person | None, choices: Choices) -> Wait | None:
+def _wait(connection: Connection, decision: Decision, person: Person | None, choices: Preferences) -> Wait | None:
     """Until when the email would wait that is written now; None: it would not, or there would be none."""
     if not isinstance(decision, Told) or decision.lane is Lane.URGENT or person is None:
         return None
     by_bot = decision.lane is Lane.BULK
-    return hold(choices.schedule, home=person.timezone, now=bundles.now(connection), by_bot=by_bot)
+    return defer(choices.schedule, home=person.timezone, now=bundles.now(connection), by_bot=by_bot)
 
 
 def _stored_wait(one: NotificationView, facts: Facts) -> Wait | None:
     """For what its email waits; None: it does not."""
     if one.due_at is None or one.deferred_by is None:
         return None
-    chosen, person = facts.known.choices.get(one.username, NO_CHOICES), facts.known.people.get(one.username)
+    chosen, person = facts.known.choices.get(one.username, NO_PREFERENCES), facts.known.people.get(one.username)
     at = clock(chosen.schedule.timezone or (person.timezone if person else None))
-    return Wait(one.due_at, Hold(one.deferred_by), at)
+    return Wait(one.due_at, DeferredBy(one.deferred_by), at)
 
 
 def _held(wait: Wait | None) -> tuple[Step, ...]:

@@ -20,7 +20,7 @@ from notify.domain.measures import Count, Measure, bucket, uncounted
 from notify.domain.mentions import Names, Readings, mentioned
 from notify.domain.outcomes import UNKNOWN_TOPIC, UNKNOWN_TYPE, EventStatus
 from notify.domain.ports import Doorbell
-from notify.domain.preferences import NO_CHOICES, Choices, EventType, Person
+from notify.domain.preferences import NO_PREFERENCES, EventType, Person, Preferences
 from notify.domain.stages import DELIVER, FAN_OUT
 from notify.domain.threads import message_id
 from notify.intake import bundling, deferral
@@ -179,7 +179,7 @@ def circle_of(event: Event, change_list: ChangeList, facts: Facts) -> Circle:
     )
 
 
-def standing(event: Event, concerned: Concerned, facts: Facts) -> tuple[Person | None, Choices, Occasion]:
+def standing(event: Event, concerned: Concerned, facts: Facts) -> tuple[Person | None, Preferences, Occasion]:
     """What ``decide`` and ``resolve`` are asked about one person whom the event concerns."""
     actor = facts.known.people.get(event.actor)
     occasion = Occasion(
@@ -189,7 +189,11 @@ def standing(event: Event, concerned: Concerned, facts: Facts) -> tuple[Person |
         reason=concerned.reason,
         by_bot=actor is not None and actor.is_bot,
     )
-    return facts.known.people.get(concerned.username), facts.known.choices.get(concerned.username, NO_CHOICES), occasion
+    return (
+        facts.known.people.get(concerned.username),
+        facts.known.choices.get(concerned.username, NO_PREFERENCES),
+        occasion,
+    )
 
 
 def _decision(event: Event, concerned: Concerned, facts: Facts) -> Decision:

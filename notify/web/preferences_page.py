@@ -13,7 +13,7 @@ from sqlalchemy import Connection
 
 from notify.channels.languages import marked, moment
 from notify.domain.events import ChangeList
-from notify.domain.preferences import Choices, EventType, Person
+from notify.domain.preferences import EventType, Person, Preferences
 from notify.http import auth, rates
 from notify.http.context import Context, InContext, InLinks
 from notify.http.pages import OF_PAGES, Refusal
@@ -105,7 +105,7 @@ def _settings(posted: Form) -> Settings:
     return cast("Settings", {"enabled": ("enabled", "on") in posted, **options})
 
 
-def _chosen(posted: Form, event_types: Mapping[str, EventType], before: Choices) -> dict[str, bool | None]:
+def _chosen(posted: Form, event_types: Mapping[str, EventType], before: Preferences) -> dict[str, bool | None]:
     """The choices that the form makes otherwise than they stand; what the form did not show is left alone."""
     on, shown = values(posted, "type"), values(posted, "shown_type")
     return {
@@ -120,7 +120,9 @@ def _unticked(posted: Form, field: str) -> set[str]:
     return values(posted, f"shown_{field}") - values(posted, field)
 
 
-def _page(context: Context, connection: Connection, username: str, *, before: Choices | None = None) -> HTMLResponse:
+def _page(
+    context: Context, connection: Connection, username: str, *, before: Preferences | None = None
+) -> HTMLResponse:
     """
     The page as it stands.
 
@@ -160,7 +162,7 @@ def _titled(links: Iterable[str], known: Mapping[str, ChangeList]) -> list[dict[
 
 
 def _changes(
-    before: Choices, now: Choices, event_types: Mapping[str, EventType], words: NullTranslations
+    before: Preferences, now: Preferences, event_types: Mapping[str, EventType], words: NullTranslations
 ) -> list[dict[str, object]]:
     """What is otherwise than it was, in the order of the page."""
     about = words.gettext(marked("emails about %(cl)s"))
@@ -177,7 +179,7 @@ def _changes(
     return [{"what": what, "on": on} for what, was, on in switches if was != on]
 
 
-def _by_category(event_types: Iterable[EventType], choices: Choices) -> list[tuple[str, list[dict[str, Any]]]]:
+def _by_category(event_types: Iterable[EventType], choices: Preferences) -> list[tuple[str, list[dict[str, Any]]]]:
     found = defaultdict(list)
     for one in sorted(event_types, key=lambda one: (one.category, one.code)):
         found[one.category].append({

@@ -11,7 +11,7 @@ from sqlalchemy import Connection
 
 from notify.channels.languages import marked
 from notify.channels.links import Scope, Unsubscribe
-from notify.domain.preferences import Choices, EventType, Person
+from notify.domain.preferences import EventType, Person, Preferences
 from notify.http import rates
 from notify.http.context import Context, InContext, InLinks
 from notify.http.pages import OF_PAGES, Refusal
@@ -117,7 +117,7 @@ def _put(connection: Connection, right: Unsubscribe, scope: Scope, *, stop: bool
 
 
 def _stoppable(
-    connection: Connection, right: Unsubscribe, scope: Scope, event_types: Mapping[str, EventType], chosen: Choices
+    connection: Connection, right: Unsubscribe, scope: Scope, event_types: Mapping[str, EventType], chosen: Preferences
 ) -> Stoppable | None:
     """What the scope of this link stops, as it stands; None: nothing that can be stopped."""
     target = right.targets[scope]

@@ -4,7 +4,7 @@ import httpx
 import pytest
 
 from notify.domain.events import ChangeList
-from notify.domain.preferences import Choices
+from notify.domain.preferences import Preferences
 from notify.store.database import Database
 from notify.store.directory import directory, preferences
 from tests.support.callers import Person as Headers
@@ -20,9 +20,9 @@ def dana(api: httpx.Client, person: Headers) -> httpx.Client:
     return api
 
 
-def chosen(database: Database) -> Choices:
+def chosen(database: Database) -> Preferences:
     with database.begin() as connection:
-        return preferences.choices(connection, ["dana"]).get("dana", Choices())
+        return preferences.choices(connection, ["dana"]).get("dana", Preferences())
 
 
 @pytest.mark.parametrize(
@@ -53,7 +53,7 @@ def test_each_part_is_ended_by_itself_and_a_delete_ends_both(dana: httpx.Client,
     dana.put(f"{CLS}/CL-1", json={"muted": True})
     for _ in range(2):
         assert dana.delete(f"{CLS}/CL-1").json() == NOTHING
-    assert chosen(database) == Choices()
+    assert chosen(database) == Preferences()
 
 
 def test_all_of_them_are_listed_by_link_with_the_title_that_is_known(dana: httpx.Client, database: Database) -> None:
@@ -83,7 +83,7 @@ def test_a_put_that_is_wrong_changes_nothing(
     answer = dana.put(f"{CLS}/CL-1", json={"muted": True, "subscribed": True, **given})
     assert answer.status_code == 422
     assert answer.json()["errors"][0]["field"] == field
-    assert chosen(database) == Choices()
+    assert chosen(database) == Preferences()
 
 
 def test_they_are_a_persons_own(dana: httpx.Client, person: Headers) -> None:

@@ -1,13 +1,13 @@
 """Emails as the composer is given and writes them, without a database."""
 
-from notify.domain.jobs import Letter
+from notify.domain.jobs import EmailFacts
 from notify.domain.preferences import Person
 from tests.benchmarks import shapes
 from tests.benchmarks.workload import address, username
 from tests.support.letters import NOON, composer, letter
 
 
-def email_to(event: int, reader: int) -> Letter:
+def email_to(event: int, reader: int) -> EmailFacts:
     """An email about one of many events to one of many people."""
     name = username(reader)
     recipient = Person(username=name, display_name=name.title())

@@ -16,7 +16,7 @@ import pytest
 
 from notify.channels.email.channel import EmailChannel
 from notify.channels.email.smtp.relay import Relay
-from notify.domain.jobs import EmailAttempt, Letter
+from notify.domain.jobs import EmailAttempt, EmailFacts
 from notify.domain.measures import Measure
 from notify.domain.outcomes import Answer, Blame, Dead, Expired, Outcome, Phase, Released, Retry, Sent, Skipped
 from tests.support.letters import NOON, composer, letter
@@ -104,7 +104,7 @@ class Run:
         self._ended(email, Sent(answer=email.answer))
 
     def _ended(self, email: EmailAttempt, outcome: Outcome) -> None:
-        name = email.letter.to_email
+        name = email.facts.to_email
         assert name not in self.outcomes
         self.outcomes[name] = outcome
 
@@ -115,7 +115,7 @@ class Run:
 
 
 def emails(count: int = EMAILS) -> list[EmailAttempt]:
-    return [EmailAttempt(letter=letter(number, to=f"{number}@example.com")) for number in range(1, count + 1)]
+    return [EmailAttempt(facts=letter(number, to=f"{number}@example.com")) for number in range(1, count + 1)]
 
 
 def speaking(way: Way, script: Script) -> ScriptedRelay:
@@ -128,7 +128,7 @@ def speaking(way: Way, script: Script) -> ScriptedRelay:
 
 def odd_one(run: Run) -> Outcome:
     """What became of the third email; all others have been sent, once."""
-    odd = run.emails[ODD_ONE - 1].letter.to_email
+    odd = run.emails[ODD_ONE - 1].facts.to_email
     others = {name: outcome for name, outcome in run.outcomes.items() if name != odd}
     assert [in_short(outcome) for outcome in others.values()] == [(Sent, "", Phase.FINAL_DOT)] * (len(run.emails) - 1)
     assert all(run.taken[name] == 1 for name in others)
@@ -152,10 +152,10 @@ def test_emails_to_a_relay_that_says_yes_share_one_session(way: Way) -> None:
     with speaking(way, Script()) as relay:
         run = Run(emails(), relay)
     assert [in_short(outcome) for outcome in run.outcomes.values()] == [(Sent, "", Phase.FINAL_DOT)] * EMAILS
-    assert list(run.outcomes) == [one.letter.to_email for one in run.emails]
+    assert list(run.outcomes) == [one.facts.to_email for one in run.emails]
     assert (relay.connections, set(run.taken.values())) == (1, {1})
     assert [one.content for one in relay.letters] == [
-        WRITER.compose(one.letter, date=NOON).content for one in run.emails
+        WRITER.compose(one.facts, date=NOON).content for one in run.emails
     ]
     assert run.phases["final_dot"] == EMAILS
     # The first is always sent carefully, and the answers to the envelopes of the others are express's if nobody waits.
@@ -242,10 +242,10 @@ def test_an_email_whose_lease_has_run_out_does_not_reach_the_relay_and_keeps_no_
     ids=["too large", "foreign domain", "foreign name", "no address", "unsafe"],
 )
 def test_an_email_that_cannot_be_sent_stands_in_no_others_way(
-    way: Way, odd: Letter, expected: tuple[type, str, Phase | None]
+    way: Way, odd: EmailFacts, expected: tuple[type, str, Phase | None]
 ) -> None:
     waiting = emails()
-    waiting[ODD_ONE - 1] = EmailAttempt(letter=odd)
+    waiting[ODD_ONE - 1] = EmailAttempt(facts=odd)
     with speaking(way, Script()) as relay:
         run = Run(waiting, relay)
         assert relay.connections == 1

@@ -17,7 +17,7 @@ MINUTE = timedelta(minutes=1)
 
 def held(number: int, domain: str) -> EmailAttempt:
     """A claimed email to somebody at this domain."""
-    return EmailAttempt(letter=letter(number), domain=domain)
+    return EmailAttempt(facts=letter(number), domain=domain)
 
 
 def lanes(*domains: str) -> Lanes:
@@ -34,7 +34,7 @@ def on_their_way(waiting: Lanes, *, sessions: int) -> list[EmailAttempt]:
 
 
 def numbers(letters: list[EmailAttempt]) -> list[int]:
-    return [one.letter.claim.id for one in letters]
+    return [one.facts.claim.id for one in letters]
 
 
 def test_domains_take_turns_and_each_keeps_its_own_order() -> None:

@@ -4,7 +4,7 @@ import pytest
 
 from notify.delivery import shown
 from notify.delivery.shown import NothingToShow
-from notify.domain.jobs import Letter
+from notify.domain.jobs import EmailFacts
 from notify.domain.retention import Kept
 from notify.store.database import Database
 from notify.store.operations import upkeep
@@ -13,7 +13,7 @@ from tests.support.office import Office
 from tests.support.smtp import ScriptedRelay
 
 
-def show(database: Database, job_id: int) -> Letter:
+def show(database: Database, job_id: int) -> EmailFacts:
     with database.begin() as connection:
         return shown.email(connection, job_id)
 

@@ -22,7 +22,7 @@ from notify.domain.fan_out import (
     resolve,
     usable_address,
 )
-from notify.domain.preferences import NO_CHOICES, Choices, EventType, Person
+from notify.domain.preferences import NO_PREFERENCES, EventType, Person, Preferences
 
 CODE = "cl.comment.created"
 LINK = "CL-4821"
@@ -46,12 +46,12 @@ class Case:
             occasion=self.occasion | other.occasion,
         )
 
-    def asked(self) -> tuple[Person, Choices, Occasion]:
+    def asked(self) -> tuple[Person, Preferences, Occasion]:
         event_type = EventType(**{"code": CODE, "category": "Comments", "description": "…"} | self.event_type)
         usual: dict[str, Any] = {"topic": LINK, "actor": "dana", "reason": Reason.REVIEWER}
         return (
             Person(**{"username": "bob", "email": ADDRESS} | self.person),
-            Choices(**self.choices),
+            Preferences(**self.choices),
             Occasion(event_type=event_type, **usual | self.occasion),
         )
 
@@ -136,7 +136,7 @@ def test_a_choice_about_something_else_silences_nothing(elsewhere: Case) -> None
 def test_somebody_the_directory_does_not_know_has_no_address() -> None:
     event_type = EventType(code=CODE, category="Comments", description="…", system_required=True)
     occasion = Occasion(event_type=event_type, topic=LINK, actor="dana", reason=Reason.AUTHOR)
-    assert decide(None, NO_CHOICES, occasion) == NotTold(Why.NO_ADDRESS)
+    assert decide(None, NO_PREFERENCES, occasion) == NotTold(Why.NO_ADDRESS)
 
 
 @pytest.mark.parametrize(
@@ -155,7 +155,7 @@ def test_somebody_the_directory_does_not_know_has_no_address() -> None:
 def test_letters_go_to_the_chosen_address_else_to_the_directorys_unless_it_was_refused_for_good(
     person: dict[str, Any], choices: dict[str, Any], address: str | None
 ) -> None:
-    assert usable_address(Person(username="bob", **person), Choices(**choices)) == address
+    assert usable_address(Person(username="bob", **person), Preferences(**choices)) == address
     decision = Case(person=person, choices=choices).decision()
     expected = NotTold(Why.NO_ADDRESS) if address is None else Told(address, Lane.NORMAL, Why.DEFAULT)
     assert decision == expected
@@ -235,13 +235,15 @@ def test_a_trace_says_what_each_rule_found_so_that_two_cases_can_be_told_apart()
             "active": st.booleans(),
         },
     ),
-    choices=st.sampled_from([NO_CHOICES, Choices(enabled=False), Choices(email="b@example.com"), Choices()]),
+    choices=st.sampled_from(
+        [NO_PREFERENCES, Preferences(enabled=False), Preferences(email="b@example.com"), Preferences()]
+    ),
     event_type=st.fixed_dictionaries({}, optional={"system_required": st.booleans(), "default_enabled": st.booleans()}),
     actor=st.sampled_from(["bob", "dana"]),
     reason=st.sampled_from(Reason),
 )
 def test_who_is_plain_is_told_by_all_the_rules_at_that_address(
-    person: dict[str, Any], choices: Choices, event_type: dict[str, Any], actor: str, reason: Reason
+    person: dict[str, Any], choices: Preferences, event_type: dict[str, Any], actor: str, reason: Reason
 ) -> None:
     somebody, _, occasion = Case(
         person=person, event_type=event_type, occasion={"actor": actor, "reason": reason}
@@ -253,7 +255,7 @@ def test_who_is_plain_is_told_by_all_the_rules_at_that_address(
 
 def test_an_ordinary_person_is_plain() -> None:
     person, choices, occasion = Case().asked()
-    plain = plain_address(person, NO_CHOICES, occasion.event_type, actor="dana", reason=Reason.REVIEWER)
+    plain = plain_address(person, NO_PREFERENCES, occasion.event_type, actor="dana", reason=Reason.REVIEWER)
     assert plain == ADDRESS
     assert plain_address(person, choices, occasion.event_type, actor="dana", reason=Reason.REVIEWER) is None
-    assert plain_address(None, NO_CHOICES, occasion.event_type, actor="dana", reason=Reason.REVIEWER) is None
+    assert plain_address(None, NO_PREFERENCES, occasion.event_type, actor="dana", reason=Reason.REVIEWER) is None

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from notify.domain.schedule import AT_ONCE, Hold, Mode, QuietHours, Schedule, Wait, clock, hold, rest
+from notify.domain.schedule import AT_ONCE, DeferredBy, Mode, QuietHours, Schedule, Wait, clock, defer, rest
 
 EVERY_DAY = frozenset(range(1, 8))
 WORKDAYS = frozenset(range(1, 6))
@@ -61,8 +61,8 @@ def quiet(start: str, end: str, *, days: frozenset[int] = EVERY_DAY) -> Schedule
 def test_a_digest_comes_at_its_hour_where_the_person_lives(
     schedule: Schedule, home: str | None, now: str, until: str
 ) -> None:
-    wait = hold(schedule, home=home, now=at(now))
-    assert wait == Wait(at(until), Hold(schedule.mode), clock(home))
+    wait = defer(schedule, home=home, now=at(now))
+    assert wait == Wait(at(until), DeferredBy(schedule.mode), clock(home))
 
 
 @pytest.mark.parametrize(
@@ -101,63 +101,71 @@ def test_a_digest_comes_at_its_hour_where_the_person_lives(
 def test_quiet_hours_end_when_the_clock_says_so_for_the_last_time(
     schedule: Schedule, home: str | None, now: str, until: str | None
 ) -> None:
-    wait = hold(schedule, home=home, now=at(now))
-    assert wait == (Wait(at(until), Hold.QUIET_HOURS, clock(home)) if until else None)
+    wait = defer(schedule, home=home, now=at(now))
+    assert wait == (Wait(at(until), DeferredBy.QUIET_HOURS, clock(home)) if until else None)
 
 
 @pytest.mark.parametrize(
     ("schedule", "until", "by"),
     [
-        pytest.param(Schedule(paused_until=at(f"{MONDAY}T15:00")), f"{MONDAY}T15:00", Hold.PAUSE, id="paused"),
+        pytest.param(Schedule(paused_until=at(f"{MONDAY}T15:00")), f"{MONDAY}T15:00", DeferredBy.PAUSE, id="paused"),
         pytest.param(Schedule(paused_until=at(f"{MONDAY}T12:00")), None, None, id="over"),
         pytest.param(
             Schedule(paused_until=at(f"{MONDAY}T23:00"), quiet_hours=NIGHT),
             "2026-03-03T07:00",
-            Hold.QUIET_HOURS,
+            DeferredBy.QUIET_HOURS,
             id="paused into the night",
         ),
         pytest.param(
             Schedule(mode=Mode.DAILY, hour=23, quiet_hours=NIGHT),
             "2026-03-03T07:00",
-            Hold.DAILY,
+            DeferredBy.DAILY,
             id="a digest by night",
         ),
         pytest.param(
             Schedule(mode=Mode.HOURLY, paused_until=at(f"{MONDAY}T15:30")),
             f"{MONDAY}T15:30",
-            Hold.HOURLY,
+            DeferredBy.HOURLY,
             id="a digest in a pause",
         ),
     ],
 )
-def test_what_overlaps_lasts_to_the_end_of_all_of_it(schedule: Schedule, until: str | None, by: Hold | None) -> None:
-    wait = hold(schedule, home=None, now=at(f"{MONDAY}T12:00"))
+def test_what_overlaps_lasts_to_the_end_of_all_of_it(
+    schedule: Schedule, until: str | None, by: DeferredBy | None
+) -> None:
+    wait = defer(schedule, home=None, now=at(f"{MONDAY}T12:00"))
     assert (wait.until, wait.by) == (at(until), by) if wait and until else wait is None and until is None
 
 
 @pytest.mark.parametrize(
-    ("mode", "by"), [("realtime", Hold.DAILY), ("hourly", Hold.HOURLY), ("daily", Hold.DAILY), ("weekly", Hold.WEEKLY)]
+    ("mode", "by"),
+    [
+        ("realtime", DeferredBy.DAILY),
+        ("hourly", DeferredBy.HOURLY),
+        ("daily", DeferredBy.DAILY),
+        ("weekly", DeferredBy.WEEKLY),
+    ],
 )
-def test_what_a_bot_does_waits_for_the_digest(mode: str, by: Hold) -> None:
-    wait = hold(digest(mode), home=None, now=at(f"{MONDAY}T12:00"), by_bot=True)
+def test_what_a_bot_does_waits_for_the_digest(mode: str, by: DeferredBy) -> None:
+    wait = defer(digest(mode), home=None, now=at(f"{MONDAY}T12:00"), by_bot=True)
     assert wait is not None
     assert wait.by is by
 
 
 def test_who_has_chosen_nothing_waits_for_nothing() -> None:
-    assert hold(AT_ONCE, home="Mars/Base", now=at(f"{MONDAY}T03:00")) is None
+    assert defer(AT_ONCE, home="Mars/Base", now=at(f"{MONDAY}T03:00")) is None
 
 
 def test_ones_own_time_zone_comes_before_the_directorys() -> None:
     schedule = Schedule(mode=Mode.DAILY, timezone="Asia/Tokyo")
-    wait = hold(schedule, home=BERLIN, now=at(f"{MONDAY}T12:00"))
+    wait = defer(schedule, home=BERLIN, now=at(f"{MONDAY}T12:00"))
     assert wait is not None
     assert wait.until == at("2026-03-03T09:00+09:00")
 
 
 @pytest.mark.parametrize("name", ["Mars/Base", "../../etc/passwd", "Europe", "Europe/Berlin\0", "x" * 300])
 def test_a_time_zone_that_nobody_knows_is_utc_and_that_is_said(name: str) -> None:
-    wait = hold(digest("daily"), home=name, now=at(f"{MONDAY}T12:00"))
+    wait = defer(digest("daily"), home=name, now=at(f"{MONDAY}T12:00"))
     assert wait is not None
     assert wait.until == at("2026-03-03T09:00")
     assert repr(name) in str(wait)
@@ -172,7 +180,7 @@ def test_a_time_zone_that_nobody_knows_is_utc_and_that_is_said(name: str) -> Non
     ],
 )
 def test_a_wait_says_for_what_and_until_when_by_the_persons_clock(schedule: Schedule, words: str) -> None:
-    assert str(hold(schedule, home=BERLIN, now=at(f"{MONDAY}T12:00"))) == words
+    assert str(defer(schedule, home=BERLIN, now=at(f"{MONDAY}T12:00"))) == words
 
 
 ZONES = st.sampled_from([BERLIN, NEW_YORK, LORD_HOWE, "Asia/Kathmandu", "Pacific/Apia", "Antarctica/Troll", "UTC"])
@@ -228,7 +236,7 @@ def test_an_email_goes_at_the_first_instant_that_is_neither_quiet_nor_paused(
 def test_a_digest_is_never_in_the_past_and_never_further_than_its_rhythm(
     mode: Mode, hour: int, weekday: int, now: datetime, name: str
 ) -> None:
-    wait = hold(Schedule(mode=mode, hour=hour, weekday=weekday), home=name, now=now)
+    wait = defer(Schedule(mode=mode, hour=hour, weekday=weekday), home=name, now=now)
     longest = {Mode.HOURLY: timedelta(hours=1), Mode.DAILY: timedelta(hours=26), Mode.WEEKLY: timedelta(days=8)}[mode]
     assert wait is not None
     assert now <= wait.until <= now + longest

@@ -10,7 +10,7 @@ import pytest
 from notify.api.app import build_app, context_of
 from notify.channels.links import SignedLinks
 from notify.domain.events import COMMENT_CREATED
-from notify.domain.preferences import NO_CHOICES
+from notify.domain.preferences import NO_PREFERENCES
 from notify.store.database import Database
 from notify.store.directory import preferences
 from tests.support.in_process import InProcess
@@ -77,4 +77,4 @@ def test_a_scanner_that_follows_every_link_of_an_email_changes_nothing(
             api.request(method, url)
 
     with office.database.begin() as connection:
-        assert preferences.choices(connection, ["ann"]).get("ann", NO_CHOICES) == NO_CHOICES
+        assert preferences.choices(connection, ["ann"]).get("ann", NO_PREFERENCES) == NO_PREFERENCES

@@ -17,7 +17,7 @@ from tempfile import TemporaryDirectory
 
 from notify.channels.email.writing.compose import Composer
 from notify.cli import sample
-from notify.domain.jobs import Letter
+from notify.domain.jobs import EmailFacts
 from notify.http.pages import Pages
 from tests.support import sample_bundles, sample_pages
 from tests.support.letters import HOST, composer
@@ -114,7 +114,7 @@ def exhibits(composer: Composer, pages: Pages, *, host: str, at: datetime) -> It
             yield Exhibit(f"page.{name}", language, html)
 
 
-def _letters(*, host: str, at: datetime, language: str) -> Iterator[tuple[str, Letter]]:
+def _letters(*, host: str, at: datetime, language: str) -> Iterator[tuple[str, EmailFacts]]:
     for event_type in sample.PAYLOADS:
         yield event_type, sample.email(event_type, host=host, locale=language)
     yield "bundle", sample_bundles.together(host=host, at=at, locale=language)

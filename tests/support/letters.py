@@ -11,8 +11,8 @@ from notify.channels.links import SignedLinks
 from notify.domain.audience import Reason
 from notify.domain.claims import Claim
 from notify.domain.events import COMMENT_CREATED, ChangeList, Event
-from notify.domain.jobs import Job, Letter, Notification
-from notify.domain.preferences import NO_CHOICES, Person
+from notify.domain.jobs import EmailFacts, Job, Notification
+from notify.domain.preferences import NO_PREFERENCES, Person
 from notify.domain.threads import message_id
 
 HOST = "review.example"
@@ -58,7 +58,7 @@ def letter(
     change_list: ChangeList = CHANGE_LIST,
     reason: Reason = Reason.AUTHOR,
     event_type: str = COMMENT_CREATED,
-) -> Letter:
+) -> EmailFacts:
     """
     Dana's comment on Alice's change list, to Alice.
 
@@ -67,7 +67,7 @@ def letter(
         comment: Replaces what it names in the sample comment.
     """
     key = f"comment-{number}"
-    return Letter(
+    return EmailFacts(
         claim=Claim(id=number, attempt=1, failures=0, max_failures=12, lapses=0),
         message_id=message_id(change_list.link, event_key=key, username=recipient.username, host=HOST),
         event=Event(
@@ -87,7 +87,7 @@ def letter(
     )
 
 
-def job_of(written: Letter) -> Job:
+def job_of(written: EmailFacts) -> Job:
     """The claimed job whose email this is."""
     event = written.event
     told = Notification(
@@ -106,6 +106,6 @@ def job_of(written: Letter) -> Job:
         message_id=written.message_id,
         expired=False,
         person=written.recipient,
-        choices=NO_CHOICES,
+        choices=NO_PREFERENCES,
         notifications=(told,),
     )

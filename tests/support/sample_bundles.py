@@ -5,9 +5,9 @@ from datetime import datetime, timedelta
 
 from notify.cli.sample import COMMENT, email
 from notify.domain.events import COMMENT_CREATED
-from notify.domain.jobs import Letter
+from notify.domain.jobs import EmailFacts
 from notify.domain.preferences import Person
-from notify.domain.schedule import Hold
+from notify.domain.schedule import DeferredBy
 
 TALK = (
     (Person(username="dana", display_name="Dana Reyes"), COMMENT),
@@ -31,7 +31,7 @@ TALK = (
 )
 
 
-def together(*, host: str, at: datetime, locale: str | None = None) -> Letter:
+def together(*, host: str, at: datetime, locale: str | None = None) -> EmailFacts:
     """An email about several comments, a minute apart and the last at this instant, to a reader in Berlin."""
     entries = []
     for before, (actor, comment) in zip(reversed(range(len(TALK))), TALK, strict=True):
@@ -43,7 +43,7 @@ def together(*, host: str, at: datetime, locale: str | None = None) -> Letter:
     return replace(entries[0], entries=tuple(entries))
 
 
-def digest(*, host: str, at: datetime, locale: str | None = None) -> Letter:
+def digest(*, host: str, at: datetime, locale: str | None = None) -> EmailFacts:
     """A daily digest of several comments on two change lists."""
     made = together(host=host, at=at, locale=locale)
     elsewhere = replace(made.change_list, link="CL-4790", title="Retire the old uploader", url=None)
@@ -51,4 +51,4 @@ def digest(*, host: str, at: datetime, locale: str | None = None) -> Letter:
         replace(one, change_list=elsewhere, event=replace(one.event, topic=elsewhere.link)) if number == 1 else one
         for number, one in enumerate(made.entries)
     )
-    return replace(made, entries=entries, deferred_by=Hold.DAILY)
+    return replace(made, entries=entries, deferred_by=DeferredBy.DAILY)

@@ -11,7 +11,7 @@ from sqlalchemy import insert, update
 
 from notify.channels.links import SignedLinks
 from notify.domain.events import COMMENT_CREATED, ChangeList
-from notify.domain.preferences import NO_CHOICES, Choices, Person
+from notify.domain.preferences import NO_PREFERENCES, Person, Preferences
 from notify.domain.schedule import Mode, QuietHours, Schedule
 from notify.store.database import Database
 from notify.store.directory import directory, preferences
@@ -80,9 +80,9 @@ def post(api: httpx.Client, page: str, fields: Fields) -> httpx.Response:
     return api.post(page, data=data)
 
 
-def choices(database: Database) -> Choices:
+def choices(database: Database) -> Preferences:
     with database.begin() as connection:
-        return preferences.choices(connection, ["dana"]).get("dana", NO_CHOICES)
+        return preferences.choices(connection, ["dana"]).get("dana", NO_PREFERENCES)
 
 
 def test_the_page_shows_every_choice_and_escapes_what_people_wrote(api: httpx.Client, page: str) -> None:
@@ -138,16 +138,16 @@ def test_saving_the_page_as_it_is_chooses_nothing(api: httpx.Client, page: str, 
 @pytest.mark.parametrize(
     ("unticked", "expected"),
     [
-        (("enabled", "on"), Choices(enabled=False, muted_cls=frozenset({"CL-1", "CL-2"}))),
+        (("enabled", "on"), Preferences(enabled=False, muted_cls=frozenset({"CL-1", "CL-2"}))),
         (
             ("type", COMMENT_CREATED),
-            Choices(preferences={COMMENT_CREATED: False}, muted_cls=frozenset({"CL-1", "CL-2"})),
+            Preferences(preferences={COMMENT_CREATED: False}, muted_cls=frozenset({"CL-1", "CL-2"})),
         ),
-        (("muted", "CL-1"), Choices(muted_cls=frozenset({"CL-2"}))),
+        (("muted", "CL-1"), Preferences(muted_cls=frozenset({"CL-2"}))),
     ],
 )
 def test_taking_one_mark_away_changes_that_one_thing_and_putting_it_back_undoes_it(
-    api: httpx.Client, page: str, database: Database, unticked: tuple[str, str], expected: Choices
+    api: httpx.Client, page: str, database: Database, unticked: tuple[str, str], expected: Preferences
 ) -> None:
     shown = FormFields(api.get(page).text).fields
 
@@ -165,7 +165,7 @@ def test_a_form_changes_nothing_that_it_did_not_show(api: httpx.Client, page: st
 
     post(api, page, old)
 
-    assert choices(database) == Choices(muted_cls=frozenset({"CL-1", "CL-2"}))
+    assert choices(database) == Preferences(muted_cls=frozenset({"CL-1", "CL-2"}))
 
 
 def test_a_required_kind_of_event_is_not_switched_off_by_a_made_up_form(
@@ -345,7 +345,7 @@ def test_what_makes_no_sense_is_refused_in_words_and_changes_nothing(
 
     assert answer.status_code == 400
     assert words in answer.text
-    assert choices(database) == Choices(muted_cls=frozenset({"CL-1", "CL-2"}))
+    assert choices(database) == Preferences(muted_cls=frozenset({"CL-1", "CL-2"}))
 
 
 def test_a_subscription_ends_where_its_mark_is_taken_away(api: httpx.Client, page: str, database: Database) -> None:

@@ -11,7 +11,7 @@ from notify import wiring
 from notify.api.app import build_app
 from notify.channels.links import SignedLinks
 from notify.domain.events import COMMENT_CREATED, ChangeList
-from notify.domain.preferences import NO_CHOICES, Choices, Person
+from notify.domain.preferences import NO_PREFERENCES, Person, Preferences
 from notify.http.context import Context
 from notify.settings import Settings
 from notify.store.database import Database
@@ -21,11 +21,11 @@ from tests.support.in_process import InProcess
 
 ONE_CLICK = {"List-Unsubscribe": "One-Click"}
 STOPPED = {
-    "type": Choices(preferences={COMMENT_CREATED: False}),
-    "cl": Choices(muted_cls=frozenset({"CL-4821"})),
-    "everything": Choices(enabled=False),
+    "type": Preferences(preferences={COMMENT_CREATED: False}),
+    "cl": Preferences(muted_cls=frozenset({"CL-4821"})),
+    "everything": Preferences(enabled=False),
 }
-RESUMED = {"type": Choices(preferences={COMMENT_CREATED: True}), "cl": NO_CHOICES, "everything": NO_CHOICES}
+RESUMED = {"type": Preferences(preferences={COMMENT_CREATED: True}), "cl": NO_PREFERENCES, "everything": NO_PREFERENCES}
 SCOPES = {"type": "event_type", "cl": "change_list", "everything": "everything"}
 
 
@@ -50,17 +50,17 @@ def token_of(url: str) -> str:
     return url.rpartition("/")[2]
 
 
-def choices(database: Database) -> Choices:
+def choices(database: Database) -> Preferences:
     with database.begin() as connection:
         assert set(preferences.choices(connection, ["dana", "alice"])) <= {"dana"}
-        return preferences.choices(connection, ["dana"]).get("dana", NO_CHOICES)
+        return preferences.choices(connection, ["dana"]).get("dana", NO_PREFERENCES)
 
 
 def test_looking_at_the_page_changes_nothing(api: httpx.Client, database: Database, link: str) -> None:
     answer = api.get(link)
 
     assert answer.status_code == 200
-    assert choices(database) == NO_CHOICES
+    assert choices(database) == NO_PREFERENCES
 
 
 @pytest.mark.parametrize(
@@ -120,7 +120,7 @@ def test_a_link_reaches_what_its_letter_was_about_and_nothing_beyond(
 
     assert answer.status_code == 400
     assert "nothing was changed" in answer.text
-    assert choices(database) == NO_CHOICES
+    assert choices(database) == NO_PREFERENCES
 
 
 def test_a_form_that_names_two_scopes_changes_neither(
@@ -128,7 +128,7 @@ def test_a_form_that_names_two_scopes_changes_neither(
 ) -> None:
     url = links.stop_event_type("dana", COMMENT_CREATED, beside="CL-4821")
     assert api.post(url, data={"action": "stop", "scope": ["change_list", "everything"]}).status_code == 400
-    assert choices(database) == NO_CHOICES
+    assert choices(database) == NO_PREFERENCES
 
 
 def test_a_link_of_a_letter_from_before_there_were_three_scopes_still_works(
@@ -136,7 +136,7 @@ def test_a_link_of_a_letter_from_before_there_were_three_scopes_still_works(
 ) -> None:
     assert api.post(links.stop_event_type("dana", COMMENT_CREATED), data=ONE_CLICK).status_code == 200
     assert api.post(links.mute_change_list("dana", "CL-4821"), data=ONE_CLICK).status_code == 200
-    both = Choices(preferences={COMMENT_CREATED: False}, muted_cls=frozenset({"CL-4821"}))
+    both = Preferences(preferences={COMMENT_CREATED: False}, muted_cls=frozenset({"CL-4821"}))
     assert choices(database) == both
 
 
@@ -172,7 +172,7 @@ def test_a_post_that_asks_for_nothing_we_know_changes_nothing(
     api: httpx.Client, database: Database, link: str, body: dict[str, str]
 ) -> None:
     assert api.post(link, data=body).status_code == 400
-    assert choices(database) == NO_CHOICES
+    assert choices(database) == NO_PREFERENCES
 
 
 @pytest.mark.parametrize("method", ["GET", "POST"])
@@ -202,7 +202,7 @@ def test_a_link_we_did_not_sign_says_so_and_changes_nothing(
         assert answer.status_code == 404
         assert answer.headers["Content-Type"].startswith("text/html")
         assert "nothing was changed" in answer.text
-    assert choices(database) == NO_CHOICES
+    assert choices(database) == NO_PREFERENCES
 
 
 def test_a_link_opens_as_long_as_the_key_that_signed_it_is_kept(context: Context) -> None:
@@ -237,7 +237,7 @@ def test_required_letters_cannot_be_stopped_and_the_page_says_so(
 
     assert answer.status_code == 409
     assert "required" in answer.text
-    assert choices(database) == NO_CHOICES
+    assert choices(database) == NO_PREFERENCES
 
 
 def test_a_kind_of_letter_that_is_no_more_is_not_found(api: httpx.Client, links: SignedLinks) -> None:

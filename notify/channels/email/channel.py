@@ -145,7 +145,7 @@ class EmailChannel:
     def _write(self, email: EmailAttempt) -> Outcome | None:
         """Write the email as it goes on the wire; why it cannot be, None where it can."""
         try:
-            composed = self._composer.compose(email.letter, date=self._now())
+            composed = self._composer.compose(email.facts, date=self._now())
             content = self._sign(composed.content) if self._sign else composed.content
         except TemplateFailure as error:
             _surface(error, Phase.RENDER)

@@ -19,7 +19,7 @@ from notify.delivery.recheck import Rechecked
 from notify.delivery.transactions import Transactions
 from notify.dns_names import of_address
 from notify.domain.claims import Claim
-from notify.domain.jobs import Job, Letter
+from notify.domain.jobs import EmailFacts, Job
 from notify.domain.rates import DomainRates, Rate, turns
 from notify.store.operations import rates
 from notify.store.outbox import outbox
@@ -74,7 +74,7 @@ def within(connection: Connection, rechecked: Sequence[Rechecked], domains: Doma
     limited: dict[str, list[Job]] = defaultdict(list)
     by_name: dict[str, Rate] = {}
     for job, one in rechecked:
-        if isinstance(one, Letter) and (found := domains.of(of_address(one.to_email))):
+        if isinstance(one, EmailFacts) and (found := domains.of(of_address(one.to_email))):
             limited[found[0]].append(job)
             by_name[found[0]] = found[1]
     if not limited:

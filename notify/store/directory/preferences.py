@@ -23,7 +23,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import ARRAY, insert
 
-from notify.domain.preferences import NO_CHOICES, Choices, EventType
+from notify.domain.preferences import NO_PREFERENCES, EventType, Preferences
 from notify.domain.schedule import AT_ONCE, Mode, QuietHours, Schedule
 from notify.store.tables.people import (
     notification_event_types,
@@ -90,7 +90,7 @@ def event_types(connection: Connection) -> dict[str, EventType]:
 
 def choices(
     connection: Connection, usernames: Iterable[str], *, topics: Iterable[str] | None = None
-) -> dict[str, Choices]:
+) -> dict[str, Preferences]:
     """
     What these people have chosen, by username; who has chosen nothing is absent.
 
@@ -103,9 +103,9 @@ def choices(
     return {row["username"]: _chosen(row) for row in rows.mappings() if any(row[name] for name in STORED)}
 
 
-def config(connection: Connection, username: str) -> Choices:
+def config(connection: Connection, username: str) -> Preferences:
     """One person's choices as they stand, with every muted change list and the defaults where nothing is stored."""
-    return choices(connection, [username]).get(username, NO_CHOICES)
+    return choices(connection, [username]).get(username, NO_PREFERENCES)
 
 
 def schedules(connection: Connection, usernames: Iterable[str]) -> dict[str, Schedule]:
@@ -207,9 +207,9 @@ def _choices(*, some: bool) -> Select[Any]:
     ).outerjoin_from(asked, user_notification_settings, settings.username == name)
 
 
-def _chosen(row: RowMapping) -> Choices:
+def _chosen(row: RowMapping) -> Preferences:
     of_all = {name: row[name] for name in SWITCHES} | {"schedule": schedule_of(row)} if row["settings"] else {}
-    return Choices(
+    return Preferences(
         **of_all,
         preferences=row["preferences"] or {},
         muted_cls=frozenset(row["muted"] or ()),

@@ -14,7 +14,7 @@ from typing import Any
 from sqlalchemy import Connection
 
 from notify.domain.events import COMMENT_CREATED, REVIEW_SUBMITTED, ChangeList
-from notify.domain.preferences import Choices, EventType, Person
+from notify.domain.preferences import EventType, Person, Preferences
 from notify.store.directory.directory import CHANGE_LISTS, change_list_of
 from notify.store.directory.preferences import SWITCHES, schedule_of
 
@@ -72,7 +72,7 @@ class Known:
     subscribers: Mapping[str, Sequence[str]] = field(default_factory=dict)
     participants: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     people: Mapping[str, Person] = field(default_factory=dict)
-    choices: Mapping[str, Choices] = field(default_factory=dict)
+    choices: Mapping[str, Preferences] = field(default_factory=dict)
     event_types: Mapping[str, EventType] = field(default_factory=dict)
 
 
@@ -98,14 +98,14 @@ def around(connection: Connection, topics: Iterable[str], *, names: Iterable[str
     )
 
 
-def _choices(found: Mapping[str, _Documents], subscribers: Mapping[str, Sequence[str]]) -> dict[str, Choices]:
+def _choices(found: Mapping[str, _Documents], subscribers: Mapping[str, Sequence[str]]) -> dict[str, Preferences]:
     subscribed: dict[str, list[str]] = {}
     for topic, names in subscribers.items():
         for name in names:
             subscribed.setdefault(name, []).append(topic)
     settings, preferences, muted = (found.get(kind, {}) for kind in ("settings", "preferences", "muted"))
     return {
-        name: Choices(
+        name: Preferences(
             **_of_all(settings[name]) if name in settings else {},
             preferences=preferences.get(name, {}),
             muted_cls=frozenset(muted.get(name, ())),

@@ -17,8 +17,8 @@ from notify.domain.audience import Reason
 from notify.domain.claims import Claim
 from notify.domain.events import ChangeList, Event
 from notify.domain.jobs import Job, Notification
-from notify.domain.preferences import NO_CHOICES, Choices, EventType, Person
-from notify.domain.schedule import Hold
+from notify.domain.preferences import NO_PREFERENCES, EventType, Person, Preferences
+from notify.domain.schedule import DeferredBy
 from notify.store.directory.directory import CHANGE_LIST
 from notify.store.directory.preferences import RESTS, SCHEDULE, SWITCHES, schedule_of
 from notify.store.outbox.events import COLUMNS_OF_EVENT
@@ -114,7 +114,7 @@ def _job(claim: Claim, rows: Sequence[tuple[Any, ...]], events: dict[int, _About
         person=_person(first[_OF_TOLD : _OF_TOLD + len(PERSON)]),
         choices=_choices(rows),
         notifications=tuple([_notification(row, events) for row in rows]),
-        deferred_by=Hold(deferred_by) if deferred_by else None,
+        deferred_by=DeferredBy(deferred_by) if deferred_by else None,
         is_replay=is_replay,
     )
 
@@ -139,14 +139,14 @@ def _event_type(code: str, category: str, description: str, required: bool, defa
     )
 
 
-def _choices(rows: Sequence[tuple[Any, ...]]) -> Choices:
+def _choices(rows: Sequence[tuple[Any, ...]]) -> Preferences:
     """What the person has stored that these notifications depend on; the one object for all who have nothing."""
     stored = rows[0][_OF_TOLD + len(PERSON) :]
     if stored[0] is None and all(row[16] is None and not row[17] and not row[18] for row in rows):
-        return NO_CHOICES
+        return NO_PREFERENCES
     named = dict(zip(STORED, stored, strict=True))
     of_all = {name: named[name] for name in SWITCHES} | {"schedule": schedule_of(named)} if stored[0] else {}
-    return Choices(
+    return Preferences(
         **of_all,
         preferences={row[9]: row[16] for row in rows if row[16] is not None},
         muted_cls=frozenset([row[11] for row in rows if row[17]]),

@@ -6,7 +6,7 @@ from email.message import EmailMessage
 from functools import partial
 from time import process_time
 
-from notify.domain.jobs import Letter
+from notify.domain.jobs import EmailFacts
 from tests.benchmarks.bench import Bench
 from tests.benchmarks.emails import email_to
 from tests.benchmarks.rows import Row, at_most
@@ -77,7 +77,7 @@ def words(message: EmailMessage, subtype: str) -> str:
     return str(part.get_content())
 
 
-def _all_anew(emails: Sequence[Letter]) -> None:
+def _all_anew(emails: Sequence[EmailFacts]) -> None:
     fresh = composer()
     for one in emails:
         fresh.compose(one, date=NOON)

@@ -19,7 +19,7 @@ from notify.channels.email.smtp.pool import Wear
 from notify.channels.email.smtp.relay import Relay
 from notify.channels.email.smtp.session import ORDINARY_BYTES
 from notify.domain.errors import InvalidSettings
-from notify.domain.jobs import EmailAttempt, Letter
+from notify.domain.jobs import EmailAttempt, EmailFacts
 from notify.domain.measures import Count, Measure, uncounted
 from notify.domain.outcomes import Blame, Dead, Outcome, Phase, Released, Retry, Sent
 from notify.domain.ports import Channel
@@ -89,11 +89,11 @@ def using(opened: EmailChannel, work: Callable[[EmailChannel], Awaitable[T]]) ->
     return asyncio.run(main())
 
 
-def send(opened: EmailChannel, *letters: Letter) -> list[Outcome]:
+def send(opened: EmailChannel, *letters: EmailFacts) -> list[Outcome]:
     """The outcomes of letters sent one after another."""
 
     async def work(opened: EmailChannel) -> list[Outcome]:
-        return [await opened.send(EmailAttempt(letter=one)) for one in letters or (letter(),)]
+        return [await opened.send(EmailAttempt(facts=one)) for one in letters or (letter(),)]
 
     return using(opened, work)
 
@@ -274,8 +274,8 @@ def test_a_lost_lease_sends_no_data(relay: ScriptedRelay, extensions: tuple[str,
     opened = channel(relay)
 
     async def work(opened: EmailChannel) -> tuple[Outcome, Outcome]:
-        lost = await opened.send(EmailAttempt(letter=letter(1), leased_until=0.0))
-        return lost, await opened.send(EmailAttempt(letter=letter(2)))
+        lost = await opened.send(EmailAttempt(facts=letter(1), leased_until=0.0))
+        return lost, await opened.send(EmailAttempt(facts=letter(2)))
 
     lost, sent = using(opened, work)
     assert lost == Released(reason="lease_lost")
@@ -289,7 +289,7 @@ def test_a_lease_lost_while_the_relay_hesitates_sends_no_content(
 ) -> None:
     relay.extensions = extensions
     gate = relay.hold(DATA)
-    email = EmailAttempt(letter=letter())
+    email = EmailAttempt(facts=letter())
 
     async def work(opened: EmailChannel) -> Outcome:
         sending = asyncio.create_task(opened.send(email))
@@ -312,13 +312,13 @@ def test_a_cancelled_letter_takes_its_session_along(
     gate = relay.hold(step)
 
     async def work(opened: EmailChannel) -> Outcome:
-        sending = asyncio.create_task(opened.send(EmailAttempt(letter=letter(1))))
+        sending = asyncio.create_task(opened.send(EmailAttempt(facts=letter(1))))
         await asyncio.to_thread(gate.wait_until_reached)
         sending.cancel()
         with pytest.raises(asyncio.CancelledError):
             await sending
         gate.release()
-        return await opened.send(EmailAttempt(letter=letter(2)))
+        return await opened.send(EmailAttempt(facts=letter(2)))
 
     assert isinstance(using(channel(relay), work), Sent)
     assert relay.connections == 2
@@ -326,7 +326,7 @@ def test_a_cancelled_letter_takes_its_session_along(
 
 def test_many_letters_share_few_sessions(relay: ScriptedRelay) -> None:
     async def work(opened: EmailChannel) -> list[Outcome]:
-        return await asyncio.gather(*(opened.send(EmailAttempt(letter=letter(n))) for n in range(40)))
+        return await asyncio.gather(*(opened.send(EmailAttempt(facts=letter(n))) for n in range(40)))
 
     outcomes = using(channel(relay, sessions=3), work)
     assert all(isinstance(outcome, Sent) for outcome in outcomes)
@@ -338,7 +338,7 @@ def test_sessions_stand_side_by_side(relay: ScriptedRelay) -> None:
     gate = relay.hold(DOT)
 
     async def work(opened: EmailChannel) -> list[Outcome]:
-        sending = asyncio.gather(*(opened.send(EmailAttempt(letter=letter(n))) for n in range(3)))
+        sending = asyncio.gather(*(opened.send(EmailAttempt(facts=letter(n))) for n in range(3)))
         await asyncio.to_thread(relay.wait_until, lambda: relay.open_connections == 3)
         gate.release()
         return await sending
@@ -354,7 +354,7 @@ def test_a_session_is_replaced_when_it_has_served(relay: ScriptedRelay, wear: We
 
 def test_a_resting_session_is_let_go_before_the_relay_loses_patience(relay: ScriptedRelay) -> None:
     async def work(opened: EmailChannel) -> None:
-        await opened.send(EmailAttempt(letter=letter()))
+        await opened.send(EmailAttempt(facts=letter()))
         await asyncio.to_thread(relay.wait_until, lambda: relay.open_connections == 0)
 
     using(channel(relay, wear=Wear(rest=timedelta(milliseconds=20))), work)
@@ -370,7 +370,7 @@ def test_a_session_that_the_relay_closed_while_it_rested_costs_no_letter(
     async def work(opened: EmailChannel) -> Outcome:
         await opened.open()
         relay.answers[MAIL] = answers("421 4.4.2 idle for too long")
-        return await opened.send(EmailAttempt(letter=letter(2)))
+        return await opened.send(EmailAttempt(facts=letter(2)))
 
     assert isinstance(using(channel(relay), work), Sent)
     assert (relay.connections, len(relay.letters)) == (2, 1)
@@ -378,9 +378,9 @@ def test_a_session_that_the_relay_closed_while_it_rested_costs_no_letter(
 
 def test_a_connection_lost_while_it_rested_costs_no_letter(relay: ScriptedRelay) -> None:
     async def work(opened: EmailChannel) -> Outcome:
-        await opened.send(EmailAttempt(letter=letter(1)))
+        await opened.send(EmailAttempt(facts=letter(1)))
         relay.hang_up()
-        return await opened.send(EmailAttempt(letter=letter(2)))
+        return await opened.send(EmailAttempt(facts=letter(2)))
 
     assert isinstance(using(channel(relay), work), Sent)
     assert (relay.connections, len(relay.letters)) == (2, 2)
@@ -394,9 +394,9 @@ def test_sessions_are_ended_politely(relay: ScriptedRelay) -> None:
 
 def test_a_closed_channel_can_be_used_again(relay: ScriptedRelay) -> None:
     async def work(opened: EmailChannel) -> Outcome:
-        await opened.send(EmailAttempt(letter=letter(1)))
+        await opened.send(EmailAttempt(facts=letter(1)))
         await opened.close()
-        return await opened.send(EmailAttempt(letter=letter(2)))
+        return await opened.send(EmailAttempt(facts=letter(2)))
 
     assert isinstance(using(channel(relay), work), Sent)
     assert relay.connections == 2
@@ -405,7 +405,7 @@ def test_a_closed_channel_can_be_used_again(relay: ScriptedRelay) -> None:
 def test_opening_proves_the_whole_way_and_risks_no_letter(relay: ScriptedRelay) -> None:
     async def work(opened: EmailChannel) -> list[object]:
         first, second = await opened.open(), await opened.open()
-        return [first, second, await opened.send(EmailAttempt(letter=letter()))]
+        return [first, second, await opened.send(EmailAttempt(facts=letter()))]
 
     first, second, sent = using(channel(relay), work)
     assert (first, second) == (None, None)
@@ -434,7 +434,7 @@ def test_opening_does_not_wait_for_a_letter_that_is_on_its_way(relay: ScriptedRe
     gate = relay.hold(DOT)
 
     async def work(opened: EmailChannel) -> Released | None:
-        sending = asyncio.create_task(opened.send(EmailAttempt(letter=letter())))
+        sending = asyncio.create_task(opened.send(EmailAttempt(facts=letter())))
         await asyncio.to_thread(gate.wait_until_reached)
         found = await opened.open()
         gate.release()
@@ -671,7 +671,7 @@ def test_a_relay_without_a_limit_takes_any_size(relay: ScriptedRelay, limit: str
     ],
 )
 def test_a_letter_that_cannot_be_written_is_dead_and_nothing_is_sent(
-    relay: ScriptedRelay, impossible: Letter, reason: str
+    relay: ScriptedRelay, impossible: EmailFacts, reason: str
 ) -> None:
     (outcome,) = send(channel(relay), impossible)
     assert isinstance(outcome, Dead)

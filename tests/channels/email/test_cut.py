@@ -15,7 +15,7 @@ import pytest
 from notify.channels.email.channel import EmailChannel
 from notify.channels.email.smtp.relay import Relay
 from notify.channels.email.writing.compose import Composer
-from notify.domain.jobs import EmailAttempt, Letter
+from notify.domain.jobs import EmailAttempt, EmailFacts
 from notify.domain.outcomes import Blame, Dead, Outcome, Released, Retry, Sent
 from tests.support.letters import composer, letter
 from tests.support.proxy import Flow, Proxy
@@ -48,21 +48,21 @@ LONG, SHORT = timedelta(seconds=20), timedelta(seconds=0.3)
 class Run:
     """Letters for one session, and what became of those that were begun."""
 
-    letters: Sequence[Letter]
+    letters: Sequence[EmailFacts]
     outcomes: dict[str, list[Outcome]] = field(default_factory=dict)
 
     async def carried_by(self, channel: EmailChannel) -> None:
-        left = [EmailAttempt(letter=one) for one in self.letters]
+        left = [EmailAttempt(facts=one) for one in self.letters]
         await channel.carry(
             left.pop(0), following=lambda _: left.pop(0) if left else None, sent=self._sent, ended=self._ended
         )
-        self.outcomes |= {one.letter.message_id: [] for one in left}
+        self.outcomes |= {one.facts.message_id: [] for one in left}
 
     def _sent(self, email: EmailAttempt) -> None:
         self._ended(email, Sent(answer=email.answer))
 
     def _ended(self, email: EmailAttempt, outcome: Outcome) -> None:
-        self.outcomes.setdefault(email.letter.message_id, []).append(outcome)
+        self.outcomes.setdefault(email.facts.message_id, []).append(outcome)
 
 
 @pytest.fixture
@@ -94,7 +94,7 @@ def channel(url: str, *, timeout: timedelta = LONG, certificate: Certificate | N
     )
 
 
-def carry(url: str, letters: Sequence[Letter] = LETTERS) -> dict[str, list[Outcome]]:
+def carry(url: str, letters: Sequence[EmailFacts] = LETTERS) -> dict[str, list[Outcome]]:
     """What becomes of letters that may share a session; of those that were never begun, nothing."""
     run = Run(letters)
 
@@ -182,11 +182,11 @@ def test_a_relay_that_ends_it_beside_a_letter_does_not_keep_the_next_one(
             trouble.add(step)
             relay.reply_by_recipient.update({"nobody@example.com": "550 5.1.1 unknown"} if step == RSET else {})
             refused = await opened.open() if step == NOOP else None
-            first = await opened.send(EmailAttempt(letter=letter(1, to="nobody@example.com")))
+            first = await opened.send(EmailAttempt(facts=letter(1, to="nobody@example.com")))
             if step == QUIT:
                 await opened.close()
             trouble.clear()
-            second = await opened.send(EmailAttempt(letter=letter(2)))
+            second = await opened.send(EmailAttempt(facts=letter(2)))
             await opened.close()
             return refused, first, second
 

@@ -8,7 +8,7 @@ from sqlalchemy import Connection, event, func, select, text
 from sqlalchemy.exc import OperationalError
 
 from notify.domain.events import COMMENT_CREATED
-from notify.domain.preferences import NO_CHOICES, Choices
+from notify.domain.preferences import NO_PREFERENCES, Preferences
 from notify.store.database import Database
 from notify.store.directory import preferences
 from notify.store.directory.preferences import Settings
@@ -18,7 +18,7 @@ from tests.support.race import blocked_session, meanwhile
 
 def test_who_has_chosen_nothing_is_absent_and_has_the_defaults(connection: Connection) -> None:
     assert preferences.choices(connection, ["dana"]) == {}
-    assert preferences.config(connection, "dana") == NO_CHOICES
+    assert preferences.config(connection, "dana") == NO_PREFERENCES
 
 
 def test_every_kind_of_choice_is_found_again_and_kept_apart_by_person(connection: Connection) -> None:
@@ -30,9 +30,9 @@ def test_every_kind_of_choice_is_found_again_and_kept_apart_by_person(connection
     preferences.mute(connection, "bob", "CL-2")
 
     assert preferences.choices(connection, ["dana", "alice", "bob", "carol"]) == {
-        "dana": Choices(enabled=False, email="d@home.example", preferences={COMMENT_CREATED: False}),
-        "alice": Choices(preferences={COMMENT_CREATED: True}),
-        "bob": Choices(muted_cls=frozenset({"CL-1", "CL-2"})),
+        "dana": Preferences(enabled=False, email="d@home.example", preferences={COMMENT_CREATED: False}),
+        "alice": Preferences(preferences={COMMENT_CREATED: True}),
+        "bob": Preferences(muted_cls=frozenset({"CL-1", "CL-2"})),
     }
 
 
@@ -42,7 +42,7 @@ def test_a_fan_out_loads_the_mutes_of_its_own_change_lists_only(connection: Conn
 
     found = preferences.choices(connection, ["bob"], topics=["CL-2", "CL-3"])
 
-    assert found == {"bob": Choices(muted_cls=frozenset({"CL-2"}))}
+    assert found == {"bob": Preferences(muted_cls=frozenset({"CL-2"}))}
     assert preferences.choices(connection, ["bob"], topics=[]) == {}
 
 
@@ -65,7 +65,7 @@ def test_a_part_that_is_not_given_stays(connection: Connection) -> None:
     preferences.put_config(connection, "dana", settings={}, preferences={})
     preferences.put_config(connection, "dana", settings={"email": None}, preferences={})
 
-    assert preferences.config(connection, "dana") == Choices(
+    assert preferences.config(connection, "dana") == Preferences(
         enabled=False, email=None, preferences={COMMENT_CREATED: False}
     )
 
@@ -88,8 +88,8 @@ def test_muting_twice_is_muting_once_and_unmuting_touches_nobody_else(connection
     preferences.unmute(connection, "dana")
 
     assert preferences.choices(connection, ["dana", "alice"]) == {
-        "dana": Choices(muted_cls=frozenset({"CL-2"})),
-        "alice": Choices(muted_cls=frozenset({"CL-1"})),
+        "dana": Preferences(muted_cls=frozenset({"CL-2"})),
+        "alice": Preferences(muted_cls=frozenset({"CL-1"})),
     }
 
 
@@ -101,8 +101,8 @@ def test_a_subscription_ends_for_its_owner_only(connection: Connection) -> None:
     preferences.unsubscribe(connection, "dana", "CL-3")
 
     assert preferences.choices(connection, ["dana", "alice"]) == {
-        "dana": Choices(subscribed_cls=frozenset({"CL-2"})),
-        "alice": Choices(subscribed_cls=frozenset({"CL-1"})),
+        "dana": Preferences(subscribed_cls=frozenset({"CL-2"})),
+        "alice": Preferences(subscribed_cls=frozenset({"CL-1"})),
     }
     assert preferences.choices(connection, ["alice"], topics=["CL-2"]) == {}
 
@@ -110,12 +110,12 @@ def test_a_subscription_ends_for_its_owner_only(connection: Connection) -> None:
 @pytest.mark.parametrize(
     ("ended", "stays"),
     [
-        (preferences.unmute, Choices(subscribed_cls=frozenset({"CL-1"}))),
-        (preferences.unsubscribe, Choices(muted_cls=frozenset({"CL-1"}))),
+        (preferences.unmute, Preferences(subscribed_cls=frozenset({"CL-1"}))),
+        (preferences.unsubscribe, Preferences(muted_cls=frozenset({"CL-1"}))),
     ],
 )
 def test_a_mute_and_a_subscription_of_one_topic_end_each_by_itself(
-    connection: Connection, ended: Callable[[Connection, str, str], None], stays: Choices
+    connection: Connection, ended: Callable[[Connection, str, str], None], stays: Preferences
 ) -> None:
     preferences.mute(connection, "dana", "CL-1")
     preferences.subscribe(connection, "dana", "CL-1")

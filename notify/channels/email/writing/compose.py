@@ -32,9 +32,9 @@ from notify.domain.audience import Reason
 from notify.domain.errors import InvalidSettings
 from notify.domain.events import ChangeList, Event
 from notify.domain.grammar import trace_id
-from notify.domain.jobs import Letter
+from notify.domain.jobs import EmailFacts
 from notify.domain.preferences import Person
-from notify.domain.schedule import Hold
+from notify.domain.schedule import DeferredBy
 from notify.domain.threads import digest_root_id, root_id, thread_index
 
 EVENTS_KEPT = 256
@@ -54,11 +54,11 @@ WHY = {
     Reason.PARTICIPANT: marked("you took part in %(cl)s"),
 }
 WHY_HELD = {
-    Hold.HOURLY: marked("you chose an hourly digest"),
-    Hold.DAILY: marked("you chose a daily digest"),
-    Hold.WEEKLY: marked("you chose a weekly digest"),
-    Hold.QUIET_HOURS: marked("it arrived in your quiet hours"),
-    Hold.PAUSE: marked("it arrived during your pause"),
+    DeferredBy.HOURLY: marked("you chose an hourly digest"),
+    DeferredBy.DAILY: marked("you chose a daily digest"),
+    DeferredBy.WEEKLY: marked("you chose a weekly digest"),
+    DeferredBy.QUIET_HOURS: marked("it arrived in your quiet hours"),
+    DeferredBy.PAUSE: marked("it arrived during your pause"),
 }
 LINKS = (Place.MUTE_URL, Place.PREFERENCES_URL)
 PLAIN_ADDRESS = pattern(r"[A-Za-z0-9:/._~\[\]-]+")
@@ -193,7 +193,7 @@ class Composer:
         """Compile all templates before a fork, for the processes after it."""
         self._renderer.compile()
 
-    def compose(self, letter: Letter, *, date: datetime) -> Composed:
+    def compose(self, letter: EmailFacts, *, date: datetime) -> Composed:
         """
         The email as it is sent at *date* (aware UTC). The same facts make the same bytes.
 
@@ -223,7 +223,7 @@ class Composer:
             preferences=reader.preferences,
         )
 
-    def _ways_out(self, letter: Letter, issue: _Issue, reader: _Reader) -> tuple[bytes, bytes]:
+    def _ways_out(self, letter: EmailFacts, issue: _Issue, reader: _Reader) -> tuple[bytes, bytes]:
         """What one click stops, and what mutes the change list; each under a seal of its own where one is too long."""
         if fits(reader.token, issue.token):
             links = self._links.stopping(reader.token, issue.token)
@@ -266,7 +266,7 @@ class Composer:
             preferences_quoted=quoted(preferences),
         )
 
-    def _edition(self, letter: Letter) -> _Edition:
+    def _edition(self, letter: EmailFacts) -> _Edition:
         """The edition that the email is of; facts that have changed since make a new one."""
         locale = self._best(letter.recipient.locale)
         facts = (letter.event, letter.change_list, letter.actor, letter.message_id.rpartition("@")[2])
@@ -281,7 +281,7 @@ class Composer:
             self._editions.popitem(last=False)
         return edition
 
-    def _new_issue(self, edition: _Edition, letter: Letter) -> _Issue:
+    def _new_issue(self, edition: _Edition, letter: EmailFacts) -> _Issue:
         why = WHY_HELD[letter.digest] if letter.digest else WHY[letter.reason]
         known = {Place.REASON: self._renderer.said(why, locale=edition.locale, cl=letter.change_list.link)}
         text, html = edition.rendered.text.knowing(known), edition.rendered.html.knowing(known)
@@ -296,7 +296,7 @@ class Composer:
         )
         return issue
 
-    def _new_edition(self, letter: Letter, locale: str, facts: tuple[Event, ChangeList, Person, str]) -> _Edition:
+    def _new_edition(self, letter: EmailFacts, locale: str, facts: tuple[Event, ChangeList, Person, str]) -> _Edition:
         rendered, host = self._renderer.render(letter, locale=locale), facts[-1]
         if letter.digest:
             headers = self._of_digest(letter.digest, rendered.subject, host)
@@ -305,7 +305,7 @@ class Composer:
         headers += text_field("X-Notify-Event", ", ".join(_event_types(letter))) + _traces(letter) + SAME_ON_EVERY_EMAIL
         return _Edition(facts=facts, rendered=rendered, locale=locale, headers=headers)
 
-    def _of_thread(self, letter: Letter, thread: str, host: str) -> bytes:
+    def _of_thread(self, letter: EmailFacts, thread: str, host: str) -> bytes:
         cl, link = letter.change_list, letter.change_list.link
         for value in (link, cl.title, cl.repository, cl.first_title, cl.first_repository):
             refuse_unsafe("X-Notify-CL", value or "")
@@ -320,7 +320,7 @@ class Composer:
             )
         )
 
-    def _of_digest(self, kind: Hold, thread: str, host: str) -> bytes:
+    def _of_digest(self, kind: DeferredBy, thread: str, host: str) -> bytes:
         """An email about several change lists stands in no thread but that of its kind."""
         root = f"<{digest_root_id(kind, host=host)}>"
         return b"".join(
@@ -353,7 +353,7 @@ def _date(second: datetime) -> bytes:
     return token_field("Date", format_datetime(second))
 
 
-def _way_out(letter: Letter) -> Scope:
+def _way_out(letter: EmailFacts) -> Scope:
     """
     What one click stops: this kind of event, or the change list where the email tells of several kinds.
 
@@ -364,15 +364,15 @@ def _way_out(letter: Letter) -> Scope:
     return Scope.CHANGE_LIST if len(_event_types(letter)) > 1 else Scope.EVENT_TYPE
 
 
-def _entries(letter: Letter) -> Sequence[Letter]:
+def _entries(letter: EmailFacts) -> Sequence[EmailFacts]:
     return letter.entries or (letter,)
 
 
-def _event_types(letter: Letter) -> list[str]:
+def _event_types(letter: EmailFacts) -> list[str]:
     return _distinct(one.event.type for one in _entries(letter))
 
 
-def _actors(letter: Letter) -> str:
+def _actors(letter: EmailFacts) -> str:
     """Who did what the email tells of: the first few by name."""
     names = _distinct(unsteered(one.actor.name) for one in _entries(letter))
     return ", ".join((*names[:MOST_NAMES], "…") if len(names) > MOST_NAMES else names)
@@ -390,7 +390,7 @@ def _thread(subject: str, *, root: str, index: str) -> bytes:
     return b"".join(fields)
 
 
-def _traces(letter: Letter) -> bytes:
+def _traces(letter: EmailFacts) -> bytes:
     """The traces in which the events were emitted that the email tells of; nothing where there were none."""
     traces = _distinct(trace_id(one.event.traceparent) for one in _entries(letter) if one.event.traceparent)
     return text_field("X-Notify-Trace", ", ".join(traces[:MOST_TRACES])) if traces else b""

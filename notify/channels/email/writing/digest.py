@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from itertools import islice
 
 from notify.channels.email.writing.facts import Room
-from notify.domain.jobs import Letter
+from notify.domain.jobs import EmailFacts
 
 MOST_SHOWN = 100
 MOST_WORDS = 2_000
@@ -29,15 +29,15 @@ class Extent:
 class Section:
     """One change list in a digest: its first letter, for the facts, and those whose words are shown, in order."""
 
-    first: Letter
-    shown: tuple[Letter, ...]
+    first: EmailFacts
+    shown: tuple[EmailFacts, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Left:
     """How many messages about a change list are left out, and one of them."""
 
-    one: Letter
+    one: EmailFacts
     count: int
 
 
@@ -71,7 +71,7 @@ def extents(count: int) -> Iterator[Extent]:
         yield Extent(messages, Room(words, name=SHORT_NAME, address=SHORT_ADDRESS))
 
 
-def contents(entries: Sequence[Letter], extent: Extent) -> Contents:
+def contents(entries: Sequence[EmailFacts], extent: Extent) -> Contents:
     """What a digest of these has room for: the newest stay."""
     shown, dropped = entries[-extent.messages :], entries[: -extent.messages]
     links = dict.fromkeys(one.change_list.link for one in shown)
@@ -86,6 +86,6 @@ def contents(entries: Sequence[Letter], extent: Extent) -> Contents:
     )
 
 
-def _section(link: str, shown: Sequence[Letter]) -> Section:
+def _section(link: str, shown: Sequence[EmailFacts]) -> Section:
     about = tuple(one for one in shown if one.change_list.link == link)
     return Section(about[0], about)

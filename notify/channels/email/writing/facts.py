@@ -10,7 +10,7 @@ from markupsafe import Markup
 from notify.channels.email.writing import comments, graphemes
 from notify.domain.events import ChangeList
 from notify.domain.grammar import is_web_address
-from notify.domain.jobs import Letter
+from notify.domain.jobs import EmailFacts
 from notify.markdown import without_comments
 
 LONGEST_COMMENT = 20_000
@@ -59,7 +59,7 @@ def rooms(events: int) -> Iterator[Room]:
         yield LEAST
 
 
-def facts_of(letter: Letter, *, room: Room) -> dict[str, Any]:
+def facts_of(letter: EmailFacts, *, room: Room) -> dict[str, Any]:
     """Everything a template may say about an email; None where nothing is known."""
     cl, event = letter.change_list, letter.event
     comment, review, request, change = (event.part(name) for name in ("comment", "review", "request", "change"))
@@ -96,7 +96,7 @@ def thread_facts(cl: ChangeList, *, room: Room) -> dict[str, str | None]:
     return cl_facts(began, room=room)
 
 
-def opening(letter: Letter) -> str:
+def opening(letter: EmailFacts) -> str:
     """The beginning of what was said, or who did something."""
     facts = facts_of(letter, room=Room(SHORTEST_COMMENT))
     return str(facts["comment"]["snippet"] if facts["comment"] else facts["actor"])

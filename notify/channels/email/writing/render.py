@@ -23,8 +23,8 @@ from notify.channels.email.writing.digest import Contents, Extent, contents, ext
 from notify.channels.email.writing.facts import SHORTEST_COMMENT, Room, cl_facts, facts_of, opening, rooms, thread_facts
 from notify.channels.languages import Languages, moment
 from notify.domain.errors import NotifyError
-from notify.domain.jobs import Letter
-from notify.domain.schedule import Hold
+from notify.domain.jobs import EmailFacts
+from notify.domain.schedule import DeferredBy
 
 SNIPPETS = 3
 FOLDERS_KEPT = 8
@@ -122,7 +122,7 @@ class Renderer:
             for name in environment.list_templates(extensions=["html", "txt"]):
                 environment.get_template(name)
 
-    def render(self, letter: Letter, *, locale: str) -> Rendered:
+    def render(self, letter: EmailFacts, *, locale: str) -> Rendered:
         """
         Subject, text and HTML of every email about this event, or of the one email about several.
 
@@ -141,7 +141,7 @@ class Renderer:
                 break
         return Rendered(subject, self._part(text, is_html=False), self._part(html, is_html=True))
 
-    def entry(self, letter: Letter, *, locale: str, room: Room) -> Entry:
+    def entry(self, letter: EmailFacts, *, locale: str, room: Room) -> Entry:
         """
         What one event says as one entry of an email about several: when, who, the words, the link.
 
@@ -171,14 +171,14 @@ class Renderer:
         except (KeyError, ValueError, TypeError) as error:
             raise TemplateFailure(template=message, error=type(error).__name__) from error
 
-    def _alone(self, letter: Letter, *, room: Room, locale: str) -> Written:
+    def _alone(self, letter: EmailFacts, *, room: Room, locale: str) -> Written:
         """The email about one event."""
         name, facts = letter.event.type, self._facts(letter, room=room, locale=locale)
         html = self._html(f"{name}/body.html", facts | {"layout": "_base/body.html"})
         text = self._render(f"{name}/body.txt", facts | {"layout": "_base/body.txt"})
         return facts["subject"], text, html
 
-    def _several(self, letter: Letter, *, room: Room, locale: str) -> Written:
+    def _several(self, letter: EmailFacts, *, room: Room, locale: str) -> Written:
         """The words of each entry, one after the other, below what they have in common."""
         facts = self._facts(letter, room=Room(SHORTEST_COMMENT), locale=locale) | {"several": True}
         facts |= {"snippets": [opening(entry) for entry in letter.entries[:SNIPPETS]], "brief": not room.words}
@@ -187,7 +187,7 @@ class Renderer:
         text = self._render("_bundle/body.txt", facts | {"entries": [entry.text for entry in entries]})
         return facts["subject"], text, html
 
-    def _digest(self, letter: Letter, kind: Hold, *, locale: str) -> Rendered:
+    def _digest(self, letter: EmailFacts, kind: DeferredBy, *, locale: str) -> Rendered:
         """Sections by change list, with as much of the newest as fits."""
         entries = letter.entries or (letter,)
         facts: dict[str, Any] = {place.value: token for place, token in self._tokens.items()}
@@ -220,7 +220,7 @@ class Renderer:
         html = self._html("_digest/body.html", facts | {"sections": htmls})
         return self._render("_digest/body.txt", facts | {"sections": texts}), html
 
-    def _facts(self, letter: Letter, *, room: Room, locale: str) -> dict[str, Any]:
+    def _facts(self, letter: EmailFacts, *, room: Room, locale: str) -> dict[str, Any]:
         facts = facts_of(letter, room=room) | {"locale": locale, "several": False}
         facts |= {place.value: token for place, token in self._tokens.items()}
         thread = facts | {"cl": thread_facts(letter.change_list, room=room)}

@@ -92,7 +92,7 @@ def send(opened: EmailChannel, *, letters: int = 1, between: Callable[[], None] 
         outcomes = []
         try:
             for number in range(letters):
-                outcomes.append(await opened.send(EmailAttempt(letter=letter(number))))
+                outcomes.append(await opened.send(EmailAttempt(facts=letter(number))))
                 between()
         finally:
             await opened.close()
@@ -146,10 +146,10 @@ def test_sessions_that_open_together_share_one_exchange_and_later_ones_its_token
 
     async def main() -> list[Outcome]:
         opened = channel(tenant.asking(endpoint.url), sessions=4, wear=Wear(emails=1))
-        first = asyncio.gather(*(opened.send(EmailAttempt(letter=letter(n))) for n in range(4)))
+        first = asyncio.gather(*(opened.send(EmailAttempt(facts=letter(n))) for n in range(4)))
         await asyncio.to_thread(tenant.relay.wait_until, lambda: tenant.relay.open_connections == 4)
         gate.release()
-        outcomes = [*await first, await opened.send(EmailAttempt(letter=letter(5)))]
+        outcomes = [*await first, await opened.send(EmailAttempt(facts=letter(5)))]
         await opened.close()
         return outcomes
 
@@ -261,7 +261,7 @@ def test_an_endpoint_that_hangs_holds_all_sessions_up_once_and_not_each_in_its_t
 
     async def main() -> list[Outcome]:
         opened = channel(tenant.asking(endpoint.url), timeout=SHORT)
-        return await asyncio.gather(*(opened.send(EmailAttempt(letter=letter(n))) for n in range(4)))
+        return await asyncio.gather(*(opened.send(EmailAttempt(facts=letter(n))) for n in range(4)))
 
     outcomes = asyncio.run(main())
     assert {(one.blame, one.reason) for one in outcomes if isinstance(one, Released)} == {

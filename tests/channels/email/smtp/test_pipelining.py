@@ -157,7 +157,7 @@ async def carried(
         assert outcomes.setdefault(number, outcome) is outcome
 
     emails = [
-        EmailAttempt(letter=LETTER, sender=f"from-{n}@example.com", recipient="to@example.com", content=b"x\r\n")
+        EmailAttempt(facts=LETTER, sender=f"from-{n}@example.com", recipient="to@example.com", content=b"x\r\n")
         for n in range(len(scripts))
     ]
     waiting = iter(emails[1:])

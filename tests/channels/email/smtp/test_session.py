@@ -32,7 +32,7 @@ PATIENCE = timedelta(seconds=20)
 async def delivered(session: Session, content: bytes) -> Outcome:
     """What became of one email."""
     outcomes: list[Outcome] = []
-    one = EmailAttempt(letter=letter(), sender="a@example.com", recipient="b@example.com", content=content)
+    one = EmailAttempt(facts=letter(), sender="a@example.com", recipient="b@example.com", content=content)
     left = await session.carry(
         one, following=lambda _: None, sent=lambda _: None, ended=lambda _, outcome: outcomes.append(outcome)
     )

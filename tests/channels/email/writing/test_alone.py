@@ -9,7 +9,7 @@ import pytest
 
 from notify.channels.email.writing.compose import Composed
 from notify.cli import sample
-from notify.domain.jobs import Letter
+from notify.domain.jobs import EmailFacts
 from tests.support import sample_bundles
 from tests.support.letters import HOST, NOON, composer
 
@@ -43,7 +43,7 @@ class Seen(HTMLParser):
 
 
 def sent(name: str, locale: str) -> tuple[Composed, EmailMessage]:
-    made: Letter = (
+    made: EmailFacts = (
         SEVERAL[name](host=HOST, at=NOON, locale=locale)
         if name in SEVERAL
         else sample.email(name, host=HOST, locale=locale)

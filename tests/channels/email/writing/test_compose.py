@@ -24,7 +24,7 @@ from notify.channels.links import Scope, Unsubscribe
 from notify.domain.audience import Reason
 from notify.domain.errors import InvalidSettings, UnsafeHeader
 from notify.domain.events import COMMENT_CREATED, ChangeList
-from notify.domain.jobs import Letter
+from notify.domain.jobs import EmailFacts
 from notify.domain.preferences import Person
 from notify.domain.threads import root_id, thread_index
 from tests.support.letters import ALICE, CHANGE_LIST, HOST, NOON, composer, letter, links
@@ -37,7 +37,7 @@ ANY_NAME = st.text(st.characters(blacklist_categories=["Cc", "Cs"]), min_size=1,
 MOST_BYTES = 90_000
 
 
-def written(one: Letter) -> Composed:
+def written(one: EmailFacts) -> Composed:
     return COMPOSER.compose(one, date=NOON)
 
 
@@ -239,7 +239,7 @@ def test_nothing_people_write_leaves_its_place(words: str, name: str, title: str
     ],
     ids=["actor", "username", "recipient", "title", "repository", "link", "address"],
 )
-def test_a_value_that_could_end_its_header_is_never_sent(poisoned: Callable[[str], Letter], evil: str) -> None:
+def test_a_value_that_could_end_its_header_is_never_sent(poisoned: Callable[[str], EmailFacts], evil: str) -> None:
     with pytest.raises(UnsafeHeader):
         written(poisoned(f"a{evil}Bcc: eve@example.com"))
 

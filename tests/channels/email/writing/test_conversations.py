@@ -11,7 +11,7 @@ import pytest
 
 from notify.cli import sample
 from notify.domain.events import COMMENT_CREATED, ChangeList
-from notify.domain.jobs import Letter
+from notify.domain.jobs import EmailFacts
 from notify.domain.threads import message_id, root_id
 from tests.support.jwz import conversations, trees
 from tests.support.letters import HOST, NOON, composer
@@ -21,7 +21,7 @@ THERE = ChangeList(link="team/retries #7 <ü>", title="Cap the upload retry of o
 COMPOSER = composer()
 
 
-def letter(event_type: str, change_list: ChangeList, *, number: int, locale: str = "en", replay: int = 0) -> Letter:
+def letter(event_type: str, change_list: ChangeList, *, number: int, locale: str = "en", replay: int = 0) -> EmailFacts:
     made = sample.email(event_type, host=HOST, locale=locale)
     key = f"{event_type}-{number}"
     name = message_id(change_list.link, event_key=key, username="alice", host=HOST, replay=replay)
@@ -29,7 +29,7 @@ def letter(event_type: str, change_list: ChangeList, *, number: int, locale: str
     return replace(made, event=event, change_list=change_list, message_id=name)
 
 
-def received(one: Letter) -> EmailMessage:
+def received(one: EmailFacts) -> EmailMessage:
     message = message_from_bytes(COMPOSER.compose(one, date=NOON).content, policy=policy.SMTP)
     assert isinstance(message, EmailMessage)
     return message

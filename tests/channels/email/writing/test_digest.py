@@ -10,23 +10,23 @@ import pytest
 
 from notify.channels.email.writing.compose import Composed
 from notify.channels.email.writing.digest import MOST_LEFT, contents, extents
-from notify.domain.jobs import Letter
+from notify.domain.jobs import EmailFacts
 from notify.domain.preferences import Person
-from notify.domain.schedule import Hold
+from notify.domain.schedule import DeferredBy
 from tests.support.letters import ALICE, CHANGE_LIST, NOON, composer, letter, links
 
 LARGEST = 90_000
 GERMAN = Person(username="alice", email="alice@example.com", locale="de")
 
 
-def about(number: int, link: str, *, words: str = "", recipient: Person = ALICE) -> Letter:
+def about(number: int, link: str, *, words: str = "", recipient: Person = ALICE) -> EmailFacts:
     """A comment on a change list."""
     cl = replace(CHANGE_LIST, link=link, title=f"Title of {link}", url=f"https://review.example/{link}")
     comment = {"body": words or f"Word {number}.", "url": f"https://review.example/{link}#{number}"}
     return letter(number, comment=comment, change_list=cl, recipient=recipient)
 
 
-def digest(entries: Sequence[Letter], kind: Hold = Hold.DAILY) -> Composed:
+def digest(entries: Sequence[EmailFacts], kind: DeferredBy = DeferredBy.DAILY) -> Composed:
     first = entries[0]
     return composer().compose(
         replace(first, entries=tuple(entries) if len(entries) > 1 else (), deferred_by=kind), date=NOON
@@ -46,8 +46,8 @@ def test_each_change_list_has_a_section_with_its_entries_in_order_in_text_and_ht
         assert part.count("Dana Reyes") == 3
 
 
-@pytest.mark.parametrize("kind", Hold)
-def test_digests_of_a_kind_are_one_thread_and_no_change_lists(kind: Hold) -> None:
+@pytest.mark.parametrize("kind", DeferredBy)
+def test_digests_of_a_kind_are_one_thread_and_no_change_lists(kind: DeferredBy) -> None:
     first = parsed(digest([about(1, "CL-1"), about(2, "CL-2")], kind))
     second = parsed(digest([about(3, "CL-3"), about(4, "CL-4")], kind))
     of_cl = parsed(composer().compose(about(1, "CL-1"), date=NOON))
@@ -61,8 +61,8 @@ def test_digests_of_a_kind_are_one_thread_and_no_change_lists(kind: Hold) -> Non
 
 
 def test_each_kind_of_digest_is_called_by_its_name() -> None:
-    subjects = {digest([about(1, "CL-1"), about(2, "CL-2")], kind).subject for kind in Hold}
-    assert len(subjects) == len(Hold)
+    subjects = {digest([about(1, "CL-1"), about(2, "CL-2")], kind).subject for kind in DeferredBy}
+    assert len(subjects) == len(DeferredBy)
 
 
 def test_one_click_stops_everything_that_is_not_required() -> None:
@@ -71,8 +71,8 @@ def test_one_click_stops_everything_that_is_not_required() -> None:
     assert (right.username, right.scope.value) == ("alice", "everything")
 
 
-@pytest.mark.parametrize("kind", [Hold.QUIET_HOURS, Hold.PAUSE])
-def test_what_waited_for_the_end_of_a_rest_and_is_about_one_change_list_stands_in_its_thread(kind: Hold) -> None:
+@pytest.mark.parametrize("kind", [DeferredBy.QUIET_HOURS, DeferredBy.PAUSE])
+def test_what_waited_for_the_end_of_a_rest_and_is_about_one_change_list_stands_in_its_thread(kind: DeferredBy) -> None:
     letters = [about(1, "CL-1"), about(2, "CL-1")]
     held, alone = parsed(digest(letters, kind)), parsed(composer().compose(letters[0], date=NOON))
     assert held["References"] == alone["References"]

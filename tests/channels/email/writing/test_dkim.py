@@ -25,7 +25,7 @@ from hypothesis import strategies as st
 from notify import wiring
 from notify.channels.email.writing.dkim import Signer, relaxed_body, signer
 from notify.domain.errors import InvalidSettings
-from notify.domain.jobs import EmailAttempt, Letter
+from notify.domain.jobs import EmailAttempt, EmailFacts
 from notify.domain.outcomes import Sent
 from notify.domain.preferences import Person
 from notify.settings import Settings, refuse_half_configured
@@ -76,7 +76,7 @@ def records(signs: Signer) -> dict[str, str]:
     return {f"{key.selector}._domainkey.{signs.domain}": key.record for key in signs.keys}
 
 
-def written(one: Letter | None = None) -> bytes:
+def written(one: EmailFacts | None = None) -> bytes:
     return composer().compose(one or letter(), date=NOON).content
 
 
@@ -94,7 +94,7 @@ def arrived(key_file: str | None, *, body: str = "Why?", **more: object) -> byte
         (channel,) = wiring.channels(settings(key_file or "", smtp_url=relay.url, **more))
 
         async def send() -> object:
-            outcome = await channel.send(EmailAttempt(letter=letter(comment={"body": body})))
+            outcome = await channel.send(EmailAttempt(facts=letter(comment={"body": body})))
             await channel.close()
             return outcome
 

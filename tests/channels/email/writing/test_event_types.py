@@ -10,7 +10,7 @@ import pytest
 from notify.cli import sample
 from notify.domain import events
 from notify.domain.audience import Reason
-from notify.domain.jobs import Letter
+from notify.domain.jobs import EmailFacts
 from notify.intake.triggers import TRIGGERS
 from tests.support.letters import COMMENT, HOST, NOON, composer, letter
 
@@ -29,13 +29,13 @@ HEADLINES = {
 }
 
 
-def about(event_type: str, **payload: Any) -> Letter:
+def about(event_type: str, **payload: Any) -> EmailFacts:
     """A letter about an event of this type that carries this."""
     one = letter(event_type=event_type, reason=Reason.REVIEWER)
     return replace(one, event=replace(one.event, payload=payload))
 
 
-def parts(one: Letter) -> tuple[str, str]:
+def parts(one: EmailFacts) -> tuple[str, str]:
     """The letter's text and its HTML, as the standard library reads them; it finds no fault."""
     message = message_from_bytes(COMPOSER.compose(one, date=NOON).content, policy=policy.SMTP)
     assert isinstance(message, EmailMessage)

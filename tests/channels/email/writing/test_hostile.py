@@ -14,7 +14,7 @@ from notify.channels.email.writing.compose import Composed
 from notify.channels.links import Scope
 from notify.cli import sample
 from notify.domain.events import COMMENT_CREATED, MERGED, ChangeList
-from notify.domain.jobs import Letter
+from notify.domain.jobs import EmailFacts
 from notify.domain.preferences import Person
 from tests.support.letters import ALICE, HOST, NOON, composer, letter, links
 
@@ -56,7 +56,7 @@ def replaced(value: Any, words: str) -> Any:
     return [replaced(inner, words) for inner in value] if isinstance(value, list) else words
 
 
-def attacked(event_type: str, words: str) -> Letter:
+def attacked(event_type: str, words: str) -> EmailFacts:
     """A letter in which everything that people choose says this."""
     made = sample.email(event_type, host=HOST)
     event = replace(made.event, payload=replaced(made.event.payload, words), topic=words)
@@ -65,7 +65,7 @@ def attacked(event_type: str, words: str) -> Letter:
     return replace(made, event=event, change_list=cl, actor=eve, recipient=replace(made.recipient, display_name=words))
 
 
-def written(one: Letter) -> Composed:
+def written(one: EmailFacts) -> Composed:
     return COMPOSER.compose(one, date=NOON)
 
 

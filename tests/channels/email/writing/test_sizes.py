@@ -18,7 +18,7 @@ from notify.cli import sample
 from notify.domain import events
 from notify.domain.audience import Reason
 from notify.domain.events import ChangeList
-from notify.domain.jobs import Letter
+from notify.domain.jobs import EmailFacts
 from notify.domain.preferences import Person
 from tests.support import sample_bundles
 from tests.support.letters import CHANGE_LIST, HOST, NOON, composer, letter
@@ -49,11 +49,11 @@ def comments(draw: st.DrawFn) -> dict[str, Any]:
     }
 
 
-def together(entries: Sequence[Letter]) -> Letter:
+def together(entries: Sequence[EmailFacts]) -> EmailFacts:
     return replace(entries[0], entries=tuple(entries))
 
 
-def parts(one: Letter) -> list[str]:
+def parts(one: EmailFacts) -> list[str]:
     """Text and HTML, as the standard library reads them; it finds no fault."""
     message = message_from_bytes(COMPOSER.compose(one, date=NOON).content, policy=policy.SMTP)
     assert isinstance(message, EmailMessage)
