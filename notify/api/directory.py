@@ -5,15 +5,19 @@ from http import HTTPStatus
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, HTTPException
+from pydantic import Field, StrictBool
 from sqlalchemy import Connection
 
-from notify.api.schemas import ChangeListFacts, ChangeListOut, InPath, PersonIn
+from notify.api.schemas import Address, InPath, Locale, Timezone, View
+from notify.domain.events import ChangeList
 from notify.domain.preferences import Person
 from notify.http import auth
 from notify.http.bodies import JsonBody
 from notify.http.context import InContext
 from notify.http.problems import OF_BODIES
+from notify.intake.schema import Line, Name, Strict, WebAddress
 from notify.store.directory import directory
+from notify.store.directory.directory import State
 from notify.store.directory.tokens import Scope
 
 router = APIRouter(
@@ -24,11 +28,47 @@ router = APIRouter(
 )
 
 
+class PersonIn(Strict):
+    """A person in place of what was known; what is absent becomes unknown."""
+
+    email: Address | None = Field(default=None, description="Where the person reads mail.")
+    display_name: Line | None = Field(default=None, description="The person's name for others to read.")
+    locale: Locale | None = Field(default=None, description="BCP 47 language tag.", examples=["en-GB"])
+    timezone: Timezone | None = Field(default=None, description="IANA time zone.", examples=["Europe/Berlin"])
+    is_bot: StrictBool = Field(
+        default=False, description="Bots get emails only of the kinds that are switched on for them."
+    )
+    active: StrictBool = Field(default=True, description="False: has left, gets no emails.")
+
+
+class ChangeListFacts(Strict):
+    """A change list in place of what was known; what is absent becomes unknown."""
+
+    title: Line | None = Field(default=None, description="One line.")
+    url: WebAddress | None = Field(default=None, description="Page of the change list.")
+    repository: Name | None = Field(default=None, description="Repository, for the subject of emails.")
+    author: Name | None = Field(default=None, description="Username of the author.")
+    reviewers: tuple[Name, ...] = Field(default=(), max_length=1_000, fail_fast=True, description="Usernames.")
+    state: State = State.OPEN
+
+
+class ChangeListOut(View):
+    """A change list as the directory knows it."""
+
+    link: str
+    title: str | None
+    url: str | None
+    repository: str | None
+    author: str | None
+    reviewers: list[str]
+    state: State
+
+
 @router.put("/people/{username:path}", responses=OF_BODIES)
 def put_person(username: InPath, given: Annotated[PersonIn, Depends(JsonBody(PersonIn))], context: InContext) -> Person:
     """Store a person in place of what was known. Safe to repeat."""
     with context.database.begin() as connection:
-        directory.put_person(connection, given.named(username))
+        directory.put_person(connection, Person(username=username, **given.model_dump()))
         return _person(connection, username)
 
 
@@ -45,7 +85,8 @@ def put_change_list(
 ) -> ChangeListOut:
     """Store a change list and its reviewers in place of what was known. Safe to repeat."""
     with context.database.begin() as connection:
-        directory.put_change_list(connection, given.linked(link), state=given.state)
+        change_list = ChangeList(link=link, **given.model_dump(exclude={"state"}))
+        directory.put_change_list(connection, change_list, state=given.state)
         return _change_list(connection, link)
 
 

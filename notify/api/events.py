@@ -1,29 +1,30 @@
 """Events in, and what became of them."""
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from http import HTTPStatus
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Header, HTTPException
 from pydantic import Field
 
-from notify.api.schemas import BatchAccepted, EventAccepted, EventOut, InPath, NotificationOut
+from notify.api.schemas import InPath, View, explained
+from notify.domain.audience import Reason
+from notify.domain.fan_out import Step
 from notify.domain.grammar import valid_traceparent
 from notify.domain.stages import FAN_OUT
 from notify.http import auth
 from notify.http.bodies import JsonBody
 from notify.http.context import InContext
 from notify.http.problems import MOST_ERRORS, OF_BODIES, FieldError, RefusedFields, documented
-from notify.intake.explain import traces
 from notify.intake.receive import receive
 from notify.intake.schema import EventIn
 from notify.store.directory.tokens import Scope
 from notify.store.outbox import jobs
 from notify.store.outbox.events import Receipt
+from notify.store.outbox.jobs import EventView
 
 LARGEST_BATCH = 1_000
-
 OF_EVENTS = OF_BODIES | documented(HTTPStatus.CONFLICT)
 
 router = APIRouter(prefix="/api/v1/events", tags=["events"], responses=auth.REFUSALS)
@@ -35,6 +36,40 @@ Batch = Annotated[
     Depends(JsonBody(Annotated[list[EventIn], Field(max_length=LARGEST_BATCH, fail_fast=True)])),
 ]
 may_read = auth.program_with(Scope.EVENTS_WRITE, Scope.OPS)
+
+
+class EventAccepted(View):
+    """The event is stored and will be fanned out."""
+
+    id: int
+    key: str = Field(description="The idempotency key, given or made up.")
+    duplicate: bool = Field(description="The key was known before; nothing was changed.")
+
+
+class BatchAccepted(View):
+    """All events of the batch are stored and will be fanned out."""
+
+    accepted: int = Field(description="Events that are new.")
+    duplicates: int = Field(description="Events whose key was known before; they changed nothing.")
+
+
+class PersonOut(View):
+    """What became of the event for one person."""
+
+    username: str
+    event_type: str = Field(description="The type under which the person is told; of a mention, cl.comment.mentioned.")
+    reason: Reason = Field(description="Why the event concerned the person.")
+    status: str
+    why: str | None = Field(description="Why skipped, dead or cancelled, if so.")
+    message_id: str | None
+    trace: list[Step] = Field(description="Every rule that is asked by what holds today, in order; the last decides.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventOut(EventView):
+    """An event as it stands, and what became of it for everyone it concerned."""
+
+    people: Sequence[PersonOut]
 
 
 @router.post("", status_code=HTTPStatus.ACCEPTED, dependencies=[may_write], responses=OF_EVENTS)
@@ -65,17 +100,14 @@ def get_event(key: InPath, context: InContext) -> EventOut:
         event = jobs.of_event(connection, key)
         if event is None:
             raise HTTPException(HTTPStatus.NOT_FOUND, f"no event has the key {key}")
-        found = traces(connection, event.people)
-    told = [NotificationOut(**asdict(one), trace=list(found[one.id])) for one in event.people]
-    return EventOut(**asdict(event) | {"people": told})
+        people = [PersonOut.model_validate(one) for one in explained(connection, event.people)]
+    return EventOut(**asdict(event) | {"people": people})
 
 
 def _refuse_others(receipts: Sequence[Receipt], *, indexed: bool) -> None:
     """
-    Refuse what has the key of another event.
-
     Raises:
-        RefusedFields: There is a difference.
+        RefusedFields: One has the key of another event.
     """
     found = [
         FieldError(

@@ -1,14 +1,15 @@
-"""Kubernetes' and Prometheus' words. Open to everybody; they name no person and no email."""
+"""Health and metrics endpoints. Open to everybody; they name no person and no email."""
 
 from collections.abc import Sequence
 from http import HTTPStatus
+from typing import Literal
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import PlainTextResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from sqlalchemy.exc import SQLAlchemyError
 
-from notify.api.schemas import Check, Readiness
+from notify.api.schemas import View
 from notify.domain.waves import wave
 from notify.http.context import InContext
 from notify.store.database import Database
@@ -16,6 +17,20 @@ from notify.store.operations import gauges, migrate, relays, server
 from notify.store.operations.relays import BreakerState
 
 router = APIRouter(tags=["health"])
+
+
+class Check(View):
+    """One thing the service needs."""
+
+    ok: bool
+    detail: str
+
+
+class Readiness(View):
+    """Whether the service can do its work."""
+
+    status: Literal["ready", "degraded", "unavailable"]
+    checks: dict[str, Check]
 
 
 @router.get("/livez")

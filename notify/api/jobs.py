@@ -1,29 +1,78 @@
 """Email jobs, for operators: where one is, what was tried, and what can be done by hand."""
 
-from dataclasses import asdict
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Annotated
 
 from fastapi import APIRouter, HTTPException, Query
+from pydantic import Field
 from sqlalchemy import Connection
 
-from notify.api.schemas import Id, JobPage, JobQuery, JobWithAttempts, OwnNotification, WrittenEmail
+from notify.api.schemas import Cursor, ExplainedNotification, Id, Instant, Limit, View, explained
 from notify.delivery import shown
+from notify.domain.outcomes import JobStatus
 from notify.domain.stages import DELIVER
 from notify.http import auth
-from notify.http.context import InContext
+from notify.http.context import Context, InContext
 from notify.http.problems import documented
-from notify.intake.explain import traces
+from notify.intake.schema import Name, Strict
 from notify.store.directory.tokens import Scope
-from notify.store.outbox import jobs
+from notify.store.outbox import by_hand, jobs
+from notify.store.outbox.by_hand import Action
 from notify.store.outbox.job_filter import JobFilter
-from notify.store.outbox.jobs import JobView
+from notify.store.outbox.jobs import AttemptView, JobView
 
 router = APIRouter(
     prefix="/api/v1/jobs", tags=["jobs"], dependencies=[auth.program_with(Scope.OPS)], responses=auth.REFUSALS
 )
 NOT_NOW = documented(HTTPStatus.CONFLICT)
+
+
+class JobQuery(Strict):
+    """Which jobs to list, and from where."""
+
+    username: Name | None = None
+    topic: Name | None = None
+    status: JobStatus | None = None
+    event_key: Name | None = None
+    outcome_reason: Name | None = Field(default=None, description="Why it stands as it does: template_error.")
+    last_code: int | None = Field(default=None, ge=200, le=599, description="SMTP code of the last attempt.")
+    to_email: Name | None = None
+    message_id: Name | None = Field(default=None, description="Without brackets.")
+    queue_id: Name | None = Field(default=None, description="Part of the relay's words when it took the email.")
+    created_from: Instant | None = Field(default=None, description="Written at this instant or later.")
+    created_before: Instant | None = Field(default=None, description="Written before this instant.")
+    cursor: Cursor | None = None
+    limit: Limit = 50
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobWithAttempts(JobView):
+    """One job as it stands, every attempt that did not end in sent, and what its email tells of."""
+
+    attempts: Sequence[AttemptView]
+    notifications: Sequence[ExplainedNotification]
+
+
+class WrittenEmail(View):
+    """An email as it would be written today; its links open nothing."""
+
+    message_id: str
+    to_email: str
+    subject: str
+    text: str
+    html: str
+
+
+class JobPage(View):
+    """Jobs, newest first."""
+
+    jobs: list[JobView]
+    next_cursor: int | None = Field(
+        description="Where the next page begins, though this one may be empty; null: this is the last."
+    )
 
 
 @router.get("")
@@ -35,9 +84,9 @@ def list_jobs(asked: Annotated[JobQuery, Query()], context: InContext) -> JobPag
     there are more. What no index finds is looked for among a hundred thousand jobs at a time: a page
     may then be empty and still have a next_cursor.
     """
-    which = JobFilter(**asked.model_dump(exclude={"cursor", "limit"}))
+    wanted = JobFilter(**asked.model_dump(exclude={"cursor", "limit"}))
     with context.database.begin() as connection:
-        page = jobs.page(connection, which, below=asked.cursor, limit=asked.limit)
+        page = jobs.page(connection, wanted, below=asked.cursor, limit=asked.limit)
     return JobPage(jobs=list(page.jobs), next_cursor=page.below)
 
 
@@ -47,9 +96,7 @@ def get_job(job_id: Id, context: InContext) -> JobWithAttempts:
     with context.database.begin() as connection:
         job = _known(connection, job_id)
         attempts = jobs.attempts(connection, job_id)
-        told = jobs.of_job(connection, job)
-        why = traces(connection, told)
-    notifications = [OwnNotification(**asdict(one), trace=list(why[one.id])) for one in told]
+        notifications = explained(connection, jobs.of_job(connection, job))
     return JobWithAttempts(**asdict(job), attempts=attempts, notifications=notifications)
 
 
@@ -75,32 +122,31 @@ def get_email(job_id: Id, context: InContext) -> WrittenEmail:
 @router.post("/{job_id}/retry", responses=NOT_NOW)
 def retry_job(job_id: Id, context: InContext) -> JobView:
     """Make a job due now that waits or has ended without being sent. Its history stays."""
-    with context.database.begin() as connection:
-        before = _known(connection, job_id)
-        _allowed(jobs.retry(connection, job_id), before, "retried")
-        after = _known(connection, job_id)
-    context.doorbell.ring(DELIVER)
-    return after
+    return _act(context, Action.RETRY, job_id)
 
 
 @router.post("/{job_id}/cancel", responses=NOT_NOW)
 def cancel_job(job_id: Id, context: InContext) -> JobView:
     """End a job whose email is not out. One that is on its way at this moment may still arrive."""
-    with context.database.begin() as connection:
-        before = _known(connection, job_id)
-        _allowed(jobs.cancel(connection, job_id), before, "cancelled")
-        return _known(connection, job_id)
+    return _act(context, Action.CANCEL, job_id)
 
 
 @router.post("/{job_id}/replay", status_code=HTTPStatus.CREATED, responses=NOT_NOW)
 def replay_job(job_id: Id, context: InContext) -> JobView:
     """Write a new job like one that has ended, with a new Message-ID, and return it."""
+    return _act(context, Action.REPLAY, job_id)
+
+
+def _act(context: Context, action: Action, job_id: int) -> JobView:
     with context.database.begin() as connection:
         before = _known(connection, job_id)
-        fresh = _allowed(jobs.replay(connection, job_id), before, "replayed")
-        written = _known(connection, fresh)
-    context.doorbell.ring(DELIVER)
-    return written
+        changed_id = by_hand.act_on(connection, action, job_id)
+        if changed_id is None:
+            raise HTTPException(HTTPStatus.CONFLICT, f"cannot {action} job {job_id}: it is {before.status}")
+        after = _known(connection, changed_id)
+    if after.status == JobStatus.PENDING:
+        context.doorbell.ring(DELIVER)
+    return after
 
 
 def _known(connection: Connection, job_id: int) -> JobView:
@@ -108,9 +154,3 @@ def _known(connection: Connection, job_id: int) -> JobView:
     if job is None:
         raise HTTPException(HTTPStatus.NOT_FOUND, f"there is no job {job_id}")
     return job
-
-
-def _allowed(done: int | None, job: JobView, what: str) -> int:
-    if not done:
-        raise HTTPException(HTTPStatus.CONFLICT, f"job {job.id} is {job.status} and cannot be {what}")
-    return done

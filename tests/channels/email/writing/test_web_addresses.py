@@ -8,7 +8,7 @@ from hypothesis import example, given
 from hypothesis.strategies import from_regex, one_of, text
 from pydantic import TypeAdapter, ValidationError
 
-from notify.api.schemas import ChangeListFacts
+from notify.api.directory import ChangeListFacts
 from notify.channels.email.writing.facts import rooms, web_address
 from notify.domain.grammar import WEB_ADDRESS
 from notify.intake.schema import ChangeIn, ChangeListIn, CommentIn, ReviewIn, WebAddress
