@@ -1,11 +1,12 @@
 """One engine for each worker process: an event loop in a thread of its own that outlives tasks."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import asdict
 from datetime import timedelta
+from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
 from random import Random
@@ -17,7 +18,7 @@ from uuid import UUID
 import structlog
 
 from notify.checkpoints import Checkpoint, pass_by
-from notify.delivery.drain import Drain, DrainReport
+from notify.delivery.drain import COUNTS, Drain
 from notify.delivery.journal import Journal
 from notify.delivery.ledger import NO_RATES, Ledger
 from notify.delivery.recorder import MOST_ROWS
@@ -75,13 +76,6 @@ class Engine:
     ) -> None:
         self._database = database
         self._doorbell = doorbell
-        self._at_most = at_most
-        self._claim_size = claim_size
-        self._record_rows = record_rows
-        self._rng = rng
-        self._checkpoint = checkpoint
-        self._count = count
-        self._journal = journal or Journal(log)
         self._threads = ThreadPoolExecutor(DATABASE_THREADS, thread_name_prefix="ledger")
         self._line = Line(database, worker=worker)
         transactions = Transactions(database, self._threads)
@@ -93,6 +87,18 @@ class Engine:
             domains=domains,
             moved=moved,
             line=self._line,
+        )
+        self._new_drain = partial(
+            Drain,
+            ledger=self._ledger,
+            rng=rng,
+            claim_size=claim_size,
+            record_rows=record_rows,
+            at_most=at_most,
+            ring=self._ring,
+            checkpoint=checkpoint,
+            count=count,
+            journal=journal or Journal(log),
         )
         self._routes = Routes([Route(one, transactions, worker=worker) for one in channels])
         self._one_at_a_time = Lock()
@@ -117,14 +123,15 @@ class Engine:
         Rings for itself when the time was up first.
         """
         self._tell(self._nudge)
-        if not self._one_at_a_time.acquire(timeout=ABOUT_TO_END_SECONDS):
-            return asdict(DrainReport())
-        try:
-            if not self._routes or self._stopped:
-                return asdict(DrainReport())
-            return asdict(self._wait_for(self._drain()))
-        finally:
-            self._one_at_a_time.release()
+        began = monotonic()
+        report: Counter[str] = Counter()
+        if self._one_at_a_time.acquire(timeout=ABOUT_TO_END_SECONDS):
+            try:
+                if self._routes and not self._stopped:
+                    self._wait_for(self._drain(report))
+            finally:
+                self._one_at_a_time.release()
+        return {**{name: report[name] for name in COUNTS}, "seconds": round(monotonic() - began, 3)}
 
     def every(self, seconds: float, what: Callable[[], None]) -> None:
         """Have the event loop call this now, and again each time so many seconds are over, until the engine stops."""
@@ -161,33 +168,17 @@ class Engine:
         self._threads.shutdown(wait=True)
         self._loop.close()
 
-    async def _drain(self) -> DrainReport:
+    async def _drain(self, report: Counter[str]) -> None:
         """Over one relay; when that gives out in the middle, what is left goes over the next."""
-        began, report = monotonic(), DrainReport()
         for _ in range(len(self._routes)):
             outlook = await self._ledger.outlook()
             route = await self._routes.admitted() if outlook.due else None
             if route is None or self._stopped or not await self._gave_out(route, outlook, report):
-                break
-        report.seconds = round(monotonic() - began, 3)
-        return report
+                return
 
-    async def _gave_out(self, route: Route, outlook: Outlook, report: DrainReport) -> bool:
+    async def _gave_out(self, route: Route, outlook: Outlook, report: Counter[str]) -> bool:
         """Drain over this relay; whether it gave out before the emails did."""
-        drain = Drain(
-            route=route,
-            ledger=self._ledger,
-            report=report,
-            rng=self._rng,
-            claim_size=self._claim_size,
-            record_rows=self._record_rows,
-            at_most=self._at_most,
-            ring=self._ring,
-            checkpoint=self._checkpoint,
-            count=self._count,
-            journal=self._journal,
-        )
-        self._draining = drain
+        self._draining = drain = self._new_drain(route=route, report=report)
         try:
             await drain.run(outlook)
         finally:

@@ -41,7 +41,7 @@ class LeasedEmails:
     def __len__(self) -> int:
         return len(self._emails)
 
-    def take(self, job: Job, letter: EmailFacts, *, claimed_at: float) -> EmailAttempt:
+    def take(self, job: Job, facts: EmailFacts, *, claimed_at: float) -> EmailAttempt:
         """
         An email that has been claimed.
 
@@ -49,9 +49,9 @@ class LeasedEmails:
             claimed_at: Monotonic seconds, before the claim: the lease began no earlier.
         """
         email = EmailAttempt(
-            facts=letter,
+            facts=facts,
             row=job,
-            domain=of_address(letter.to_email),
+            domain=of_address(facts.to_email),
             claimed_at=claimed_at,
             leased_until=claimed_at + self._lease,
         )
