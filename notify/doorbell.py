@@ -26,11 +26,15 @@ class CeleryDoorbell:
     Rings of one stage that come within 50 ms are one message, and the last of them is always
     followed by a message. A ring that the broker does not take is counted and forgotten.
     Survives a fork.
+
+    Args:
+        delay_seconds: How long the first ring of a stage waits for others.
     """
 
-    def __init__(self, app: "Celery", *, count: Count = uncounted) -> None:
+    def __init__(self, app: "Celery", *, count: Count = uncounted, delay_seconds: float = 0.0) -> None:
         self._app = app
         self._count = count
+        self._delay = delay_seconds
         self._owner = os.getpid()
         self._changed = Condition()
         self._wanted: dict[str, float] = {}
@@ -41,7 +45,7 @@ class CeleryDoorbell:
     def ring(self, stage: str) -> None:
         self._begin_again_after_fork()
         with self._changed:
-            self._wanted.setdefault(stage, max(monotonic(), self._next.get(stage, 0.0)))
+            self._wanted.setdefault(stage, max(monotonic() + self._delay, self._next.get(stage, 0.0)))
             if self._thread is None:
                 self._thread = Thread(target=self._run, name="doorbell", daemon=True)
                 self._thread.start()

@@ -28,6 +28,8 @@ from notify.settings import Settings, load, load_or_exit
 from notify.store.database import POOL_SIZE, Database
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from celery import Celery
 
     from notify.channels.email.channel import EmailChannel
@@ -52,16 +54,19 @@ NO_BROKER = "NOTIFY_BROKER_URL is not set; Celery's worker, beat and Flower need
 NO_DATABASE = "NOTIFY_DATABASE_URL is not set; expected postgresql://user:password@host:port/database"
 
 
-def database(settings: Settings, *, pool_size: int = POOL_SIZE) -> Database:
+def database(settings: Settings, *, pool_size: int = POOL_SIZE, prepared: Mapping[str, str] | None = None) -> Database:
     """
     The database of a process that serves.
+
+    Args:
+        prepared: Settings of the server that make prepared statements better.
 
     Raises:
         InvalidSettings: No database is configured.
     """
     if settings.database_url is None:
         raise InvalidSettings(NO_DATABASE)
-    return Database(settings.database_url.get_secret_value(), pool_size=pool_size)
+    return Database(settings.database_url.get_secret_value(), pool_size=pool_size, prepared=prepared)
 
 
 def celery_app(settings: Settings | None = None) -> Celery:
@@ -80,9 +85,11 @@ def celery_app(settings: Settings | None = None) -> Celery:
     return app
 
 
-def doorbell(settings: Settings, *, count: Count = uncounted) -> Doorbell:
+def doorbell(settings: Settings, *, count: Count = uncounted, delay_seconds: float = 0.0) -> Doorbell:
     """What rings for the workers; without a broker, nothing does, and they sweep."""
-    return NoDoorbell() if settings.broker_url is None else CeleryDoorbell(celery_app(settings), count=count)
+    if settings.broker_url is None:
+        return NoDoorbell()
+    return CeleryDoorbell(celery_app(settings), count=count, delay_seconds=delay_seconds)
 
 
 @cache

@@ -112,7 +112,7 @@ class Engine:
         """Whether there is anything to do, and the engine is idle and able to do it."""
         if not self._routes or self._one_at_a_time.locked():
             return False
-        with self._database.begin() as connection:
+        with self._database.read() as connection:
             return items.is_due(connection, DELIVER)
 
     def drain(self) -> dict[str, float]:

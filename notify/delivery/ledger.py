@@ -69,7 +69,7 @@ class Ledger:
 
     async def outlook(self) -> Outlook:
         """Whether an email is due, and whether one is that outlived a worker."""
-        return await self.transactions.run(items.outlook, DELIVER)
+        return await self.transactions.read(items.outlook, DELIVER)
 
     async def claim(self, limit: int) -> Claimed:
         """Take up to *limit* due emails, each with what the recheck says; those that must wait are put off."""

@@ -34,6 +34,17 @@ class Transactions:
 
         return await self.call(transact)
 
+    async def read(
+        self, work: Callable[Concatenate[Connection, P], Result], *args: P.args, **kwargs: P.kwargs
+    ) -> Result:
+        """What *work* returns, which is one statement that changes nothing."""
+
+        def look() -> Result:
+            with self._database.read() as connection:
+                return work(connection, *args, **kwargs)
+
+        return await self.call(look)
+
     async def call(self, function: Callable[[], Result]) -> Result:
         """What a blocking function returns that needs no transaction of ours."""
         return await asyncio.get_running_loop().run_in_executor(self._threads, function)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from sqlalchemy.orm import Session, SessionTransaction
 
 LONGEST_TRANSACTION_SECONDS = 60.0
-FIRST_PAUSE_SECONDS = 0.001
+FIRST_PAUSE_SECONDS = 0.0002
 LONGEST_PAUSE_SECONDS = 0.05
 PENDING_OVER = {TransactionStatus.IDLE, TransactionStatus.UNKNOWN}
 
@@ -90,5 +90,5 @@ def _await_idle(driver: DriverConnection | None, caller: Caller) -> None:
     pause = FIRST_PAUSE_SECONDS
     while not _is_over(driver) and monotonic() < gives_up:
         sleep(pause)
-        pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
+        pause = min(pause * 1.5, LONGEST_PAUSE_SECONDS)
     _act(caller)

@@ -36,6 +36,8 @@ NEEDED: Mapping[str, str] = MappingProxyType(
         "jit": "off",
     }
 )
+# A worker runs the same few statements, each of them prepared. To plan one anew costs more than to run it for one item.
+PLANNED_ONCE: Mapping[str, str] = MappingProxyType({"plan_cache_mode": "force_generic_plan"})
 LIMITS: Mapping[str, str] = MappingProxyType(
     {
         "statement_timeout": "30s",
@@ -64,12 +66,19 @@ class OwnConnection(psycopg.Connection[Any]):
         """Whether a pooler stands between us and the server."""
         return self.begin is not None
 
-    def set_up(self, limits: Mapping[str, str]) -> None:
-        """State what is needed, and these limits; before the first transaction."""
+    def set_up(self, limits: Mapping[str, str], *, prepared: Mapping[str, str]) -> None:
+        """
+        State what is needed, and these limits; before the first transaction.
+
+        Args:
+            prepared: What makes prepared statements better; a pooler has none.
+        """
         known = {name: value for name, value in limits.items() if SINCE.get(name, 0) <= self.info.server_version}
         wanted = {**NEEDED, **known}
         self.autocommit = True
-        own = sql.SQL("{} WHERE pg_backend_pid() = {}").format(_select(wanted, local=False), self.info.backend_pid)
+        own = sql.SQL("{} WHERE pg_backend_pid() = {}").format(
+            _select({**wanted, **prepared}, local=False), self.info.backend_pid
+        )
         if self.execute(own).fetchone() is not None:
             self.autocommit = False
             return

@@ -35,6 +35,7 @@ from notify.intake.receive import receive
 from notify.intake.schema import parse
 from notify.settings import Settings, load, load_or_exit
 from notify.store.operations import gauges, process_totals, stats
+from notify.store.sessions import PLANNED_ONCE
 from notify.tally import Tally
 from notify.wiring import StageKind
 from notify.work.sweeper import Sweeper
@@ -44,6 +45,8 @@ LOOK_FOR_SHUTDOWN_SECONDS = 0.2
 GOODBYE_SECONDS = 10
 UNREAD_RESULT_TENTHS = 20
 FIRST_HEARTBEAT_SECONDS = 60
+# What a process makes for itself it has sent by then, if it is little; others who looked too would be in its way.
+HEAD_START_SECONDS = 0.05
 # Shorter than Celery's time limit for a task; the next run goes on.
 LONGEST_PRUNE = timedelta(minutes=10)
 
@@ -102,9 +105,9 @@ class Runtime:
         self._pruning: Pruning | None = None
         self._stopped = False
         self._leaves_at = 0.0
-        self._database = wiring.database(settings)
+        self._database = wiring.database(settings, prepared=PLANNED_ONCE)
         self._tally = Tally(self._database, process=self.worker, role=Role.WORKER)
-        self._doorbell = wiring.doorbell(settings, count=self._tally.count)
+        self._doorbell = wiring.doorbell(settings, count=self._tally.count, delay_seconds=HEAD_START_SECONDS)
         self._stages = {
             kind.name: kind.make(
                 settings,

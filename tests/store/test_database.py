@@ -4,7 +4,8 @@ from contextlib import closing
 
 import psycopg
 import pytest
-from sqlalchemy import func, insert, make_url, select, text
+from psycopg.pq import TransactionStatus
+from sqlalchemy import Connection, func, insert, make_url, select, text
 from sqlalchemy.exc import DBAPIError
 
 from notify.domain.errors import UnsupportedConnection
@@ -85,6 +86,19 @@ def test_a_connection_that_was_used_a_moment_ago_is_not_asked_whether_it_stands(
         with pytest.raises(AWAY):
             backend(pool)
         assert backend(pool) != died
+
+
+def in_transaction(connection: Connection) -> bool:
+    connection.execute(text("SELECT 1"))
+    driver = connection.connection.driver_connection
+    return driver is not None and driver.info.transaction_status is TransactionStatus.INTRANS
+
+
+def test_what_only_reads_opens_no_transaction_and_what_writes_next_does(database: Database) -> None:
+    with database.read() as connection:
+        assert not in_transaction(connection)
+    with database.begin() as connection:
+        assert in_transaction(connection)
 
 
 def test_an_error_does_not_repeat_what_was_to_be_stored(database: Database) -> None:

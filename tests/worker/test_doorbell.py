@@ -32,9 +32,9 @@ def line(broker_url: str) -> Iterator[Proxy]:
         yield proxy
 
 
-def doorbell(url: str, counted: Counted | None = None) -> Doorbell:
+def doorbell(url: str, counted: Counted | None = None, *, delay_seconds: float = 0.0) -> Doorbell:
     count = uncounted if counted is None else counted.note
-    return wiring.doorbell(Settings(broker_url=url), count=count)
+    return wiring.doorbell(Settings(broker_url=url), count=count, delay_seconds=delay_seconds)
 
 
 def through(line: Proxy, broker_url: str) -> str:
@@ -124,6 +124,17 @@ def test_a_ring_soon_after_another_leaves_after_a_pause(broker_url: str) -> None
         bell.flush(at_most_seconds=60)
 
     assert waiting(broker_url) == 3
+    assert monotonic() - began >= PAUSE_SECONDS
+
+
+def test_a_delayed_ring_gives_its_caller_a_head_start(broker_url: str) -> None:
+    bell = doorbell(broker_url, delay_seconds=PAUSE_SECONDS)
+    began = monotonic()
+    for _ in range(RINGS):
+        bell.ring(DELIVER)
+    bell.flush(at_most_seconds=60)
+
+    assert waiting(broker_url) == 1
     assert monotonic() - began >= PAUSE_SECONDS
 
 

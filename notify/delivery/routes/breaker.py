@@ -58,7 +58,7 @@ class Breaker:
 
     def __init__(self, transactions: Transactions, *, relay: str) -> None:
         self.is_troubled = False
-        self._run = transactions.run
+        self._run, self._read = transactions.run, transactions.read
         self._relay = relay
         self._suspects: set[str] = set()
         self._changes = 0
@@ -68,7 +68,7 @@ class Breaker:
     async def state(self) -> BreakerState:
         """Its state; what other workers have learned of the relay is known here from now on."""
         before = self._changes
-        state = await self._run(relays.breaker, self._relay)
+        state = await self._read(relays.breaker, self._relay)
         if not self._unwritten and self._changes == before:
             self._suspects = set(state.suspects)
         self.is_troubled = self.is_troubled or state.failures > 0 or bool(state.suspects)

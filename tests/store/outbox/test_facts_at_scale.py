@@ -16,6 +16,7 @@ from notify.store.operations.migrate import upgrade
 from notify.store.outbox import audiences, facts, jobs, notifications, outbox
 from notify.store.outbox.notifications import NewNotification
 from notify.store.outbox.outbox import Ending
+from notify.store.sessions import PLANNED_ONCE
 from tests.support import rows
 from tests.support.plans import read_end_to_end
 from tests.support.servers import new_database
@@ -64,7 +65,7 @@ def history(request: pytest.FixtureRequest, database_server: str, many: int) -> 
     """A database with a long history, of which the planner knows nothing, or all; autovacuum stays away."""
     with new_database(database_server) as url:
         upgrade(url)
-        with closing(Database(url, answer_timeout_seconds=None)) as opened:
+        with closing(Database(url, answer_timeout_seconds=None, prepared=PLANNED_ONCE)) as opened:
             with opened.begin() as connection:
                 for table in BIG:
                     connection.execute(text(QUIET.format(table)))

@@ -15,6 +15,7 @@ from notify.domain.stages import DELIVER, FAN_OUT
 from notify.store.database import Database
 from notify.store.operations.migrate import upgrade
 from notify.store.outbox import items
+from notify.store.sessions import PLANNED_ONCE
 from notify.store.tables.emails import work_items
 from tests.support import plans, rows
 from tests.support.plans import indexes_read, rows_read
@@ -114,7 +115,7 @@ def crowded_url(request: pytest.FixtureRequest, database_server: str, waiting: i
 
 @pytest.fixture(params=[FAN_OUT, DELIVER])
 def crowd(request: pytest.FixtureRequest, crowded_url: str) -> Iterator[Crowd]:
-    database = Database(crowded_url)
+    database = Database(crowded_url, prepared=PLANNED_ONCE)
     yield Crowd(database, request.param)
     database.close()
 
