@@ -108,7 +108,7 @@ class BatchStage:
 
     def is_due(self) -> bool:
         """Whether there is anything to do."""
-        with self._database.begin() as connection:
+        with self._database.read() as connection:
             return items.is_due(connection, self.name)
 
     def drain(self) -> dict[str, float]:
@@ -120,11 +120,14 @@ class BatchStage:
         began = monotonic()
         done: Counter[str] = Counter()
         self._take_back()
-        self._work_on_lapsed(done)
-        while not self._stopping and self._work_on_batch(done):
+        # One batch first: whoever has just rung waits for it, and what has lapsed has waited for longer than a moment.
+        more = self._work_on_batch(done)
+        more = self._work_on_lapsed(done) or more
+        while more and not self._stopping:
             if monotonic() > began + self._at_most:
                 self._ring()
                 break
+            more = self._work_on_batch(done)
         names = ("claimed", *self._handler.counts, "retried", "dead", "released")
         return {**{name: done[name] for name in names}, "seconds": round(monotonic() - began, 3)}
 
@@ -148,21 +151,28 @@ class BatchStage:
         claims = self._claimed(claim)
         return self._take_up(claims, done) and len(claims) == self._batch
 
-    def _work_on_lapsed(self, done: Counter[str]) -> None:
-        """Items whose worker vanished are worked on one at a time: one of them may be the reason."""
+    def _work_on_lapsed(self, done: Counter[str]) -> bool:
+        """
+        Items whose worker vanished are worked on one at a time: one of them may be the reason.
+
+        Whether there was any of them, so that what had to wait for it may be free now.
+        """
 
         def claim(connection: Connection) -> list[Claim]:
             one = items.claim_lapsed(connection, self.name, lease=self._lease, worker=self._worker)
             return [one] if one else []
 
-        with self._database.begin() as connection:
+        with self._database.read() as connection:
             if not items.outlook(connection, self.name).alone:
-                return
+                return False
+        with self._database.begin() as connection:
             buried = items.bury_poison(connection, self.name, limit=MOST_BURIED)
             self._handler.bury(connection, [id_ for id_, _ in buried])
         done["dead"] += len(buried)
+        found = False
         while not self._stopping and (claims := self._claimed(claim)):
-            self._take_up(claims, done)
+            found = self._take_up(claims, done) or found
+        return found or bool(buried)
 
     def _take_up(self, claims: Sequence[Claim], done: Counter[str]) -> bool:
         """Work on what was claimed, but for what has to wait for its turn; whether there was anything."""

@@ -125,7 +125,7 @@ def test_what_outlives_a_third_worker_is_dead_and_buried(database: Database, thr
     report = stage(toys).drain()
     assert (report["claimed"], report["dead"]) == (2, 1)
     assert toys.buried == [three[0]]
-    assert toys.painted == [three[1], three[2]]
+    assert toys.painted == [three[2], three[1]]
 
 
 def test_a_drain_whose_time_is_up_rings_for_the_rest(database: Database, three: list[int]) -> None:
