@@ -298,7 +298,7 @@ def test_each_command_runs_with_the_extra_that_it_names(install: Install, tmp_pa
         ("worker", CODE_OF_A_WORKER),
         ("api", "from notify.api.app import create_app; create_app()"),
         ("flower", "import flower.command, notify.worker.app, notify.worker.tasks"),
-        ("embedded", "import notify.embedded.stack, notify.embedded.demo, notify.embedded.catcher"),
+        ("embedded", "import notify.embedded.stack, notify.cli.demo, notify.embedded.catcher"),
     ],
 )
 def test_each_part_runs_with_its_own_extra(install: Install, extra: str, code: str, tmp_path: Path) -> None:

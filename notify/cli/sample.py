@@ -17,6 +17,12 @@ from notify.intake.schema import part_of
 from notify.intake.triggers import TRIGGERS
 
 LINK = "CL-4821"
+CHANGE_LIST = {
+    "link": LINK,
+    "title": "Cap the upload retry",
+    "url": "https://review.example/CL-4821",
+    "repository": "monorepo",
+}
 ACTOR = Person(username="dana", display_name="Dana Reyes")
 RECIPIENT = Person(username="alice", display_name="Alice Meyer", email="alice@example.com")
 COMMENT = {
@@ -55,7 +61,7 @@ class NoSample(NotifyError):
 
 
 def email(event_type: str, *, host: str, to_email: str = "alice@example.com", locale: str | None = None) -> EmailFacts:
-    """An email of this type as a reviewer gets it, or who else gets such emails."""
+    """An email of this type, as a person gets it whom it concerns."""
     if event_type not in PAYLOADS:
         raise NoSample(given=event_type, known=", ".join(sorted(PAYLOADS)))
     now = datetime.now(UTC)
@@ -73,14 +79,7 @@ def email(event_type: str, *, host: str, to_email: str = "alice@example.com", lo
         claim=Claim(id=0, attempt=1, failures=0, max_failures=1, lapses=0),
         message_id=message_id(LINK, event_key=key, username=RECIPIENT.username, host=host),
         event=event,
-        change_list=ChangeList(
-            link=LINK,
-            title="Cap the upload retry",
-            url="https://review.example/CL-4821",
-            repository="monorepo",
-            author="bob",
-            reviewers=("alice", "dana"),
-        ),
+        change_list=ChangeList(**CHANGE_LIST, author="bob", reviewers=("alice", "dana")),
         actor=ACTOR,
         recipient=replace(RECIPIENT, locale=locale),
         to_email=to_email,

@@ -27,7 +27,7 @@ def demo(
     """Start everything embedded, emit sample comments, and show who got an email, who did not, and why."""
     settings = load(completed_later=True)
     logs.configure(level="warning" if once else settings.log_level, style=settings.log_format)
-    import_module("notify.embedded.demo").run(settings, once=once, as_json=as_json)
+    import_module("notify.cli.demo").run(settings, once=once, as_json=as_json)
 
 
 def migrate(*, as_json: AsJson = False) -> None:

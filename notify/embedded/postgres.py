@@ -79,7 +79,7 @@ class PostgresServer:
         return self._url(DATABASE)
 
     def start(self) -> None:
-        """Bring the server up, with an empty database ``notify`` at the first start. Again is a no-op."""
+        """Start the server, unless it runs; the first start makes an empty database ``notify``."""
         if self.process is not None:
             return
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -87,11 +87,10 @@ class PostgresServer:
         self._remove_stale_locks()
         if not self.cluster.exists():
             self._make_cluster()
-        self._make_socket_folder()
+        self._check_socket_folder()
         self.process = spawn(unprivileged(self._command(), owner_of=self.cluster), log=self.log, env=_environment())
         try:
             wait_until_ready(self.process, self._answers, log=self.log, seconds=START_SECONDS)
-            self._make_database()
         except BaseException:
             self.stop()
             raise
@@ -155,7 +154,7 @@ class PostgresServer:
         (self.cluster / "postmaster.pid").unlink(missing_ok=True)
         (self.sockets / f".s.PGSQL.{PORT}.lock").unlink(missing_ok=True)
 
-    def _make_socket_folder(self) -> None:
+    def _check_socket_folder(self) -> None:
         if self.sockets == self.cluster:
             return
         self.sockets.mkdir(mode=0o700, exist_ok=True)
@@ -176,16 +175,14 @@ class PostgresServer:
         return [str(program("postgres")), "-D", str(self.cluster), *(part for one in settings for part in ("-c", one))]
 
     def _answers(self) -> bool:
+        """Whether it answers, and has its database, which the first start makes."""
         try:
-            psycopg.connect(self._url("postgres")).close()
+            with psycopg.connect(self._url("postgres"), autocommit=True) as connection:
+                if not connection.execute("SELECT FROM pg_database WHERE datname = %s", [DATABASE]).fetchall():
+                    connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(DATABASE)))
         except psycopg.OperationalError:
             return False
         return True
-
-    def _make_database(self) -> None:
-        with psycopg.connect(self._url("postgres"), autocommit=True) as connection:
-            if not connection.execute("SELECT FROM pg_database WHERE datname = %s", [DATABASE]).fetchall():
-                connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(DATABASE)))
 
     def _url(self, database: str) -> str:
         return f"postgresql://{SUPERUSER}@/{database}?host={quote(str(self.sockets), safe='')}&port={PORT}"

@@ -47,10 +47,6 @@ SUPERVISOR = "notify"
 COLOURS = {"api": "cyan", "beat": "magenta", "flower": "yellow", "worker": "green", SUPERVISOR: "bold blue"}
 
 
-class KeepsEnding(NotifyError):
-    """A process that the stack cannot come up without ends again and again right after its start."""
-
-
 class NotReady(NotifyError):
     """The stack did not come up in time."""
 
@@ -119,8 +115,8 @@ class Stack:
                 self.say(SUPERVISOR, f"{name} at {url}")
             if on_ready is not None and not self.stopping.is_set():
                 on_ready(self.state)
-            if stay:
-                self.watch()
+            while stay and not self.stopping.wait(TICK_SECONDS):
+                self._watch()
             self.say(SUPERVISOR, "stopping")
 
     def wait_until_ready(self) -> None:
@@ -129,16 +125,12 @@ class Stack:
         while waiting := [one for one in self._running if not one.is_up]:
             if self.stopping.wait(TICK_SECONDS):
                 return
-            self._watch_once()
+            self._watch()
             for one in waiting:
                 if one.health and one.keeps_ending:
-                    raise KeepsEnding(process=one.name)
+                    raise NotReady(keeps_ending=one.name)
             if monotonic() > end:
                 raise NotReady(waiting_for=", ".join(one.name for one in waiting))
-
-    def watch(self) -> None:
-        while not self.stopping.wait(TICK_SECONDS):
-            self._watch_once()
 
     def say(self, name: str, line: str) -> None:
         prefix = Text(f"{name:<8}", style=COLOURS.get(name, ""))
@@ -196,17 +188,21 @@ class Stack:
         return port
 
     def _start_children(self) -> None:
-        health_host, health_port = self.settings.worker_health_host or LOOPBACK, self.settings.worker_health_port
         facts = {
             **self.settings.model_dump(),
             "api_url": self.state.urls["api"],
             "flower_url": self.state.urls["flower"],
-            "worker_health_url": url(health_host, health_port or 0),
+            "worker_health_url": url(
+                self.settings.worker_health_host or LOOPBACK, self.settings.worker_health_port or 0
+            ),
             "beat_schedule": self.data_dir / BEAT_SCHEDULE,
             "flower_host": LOOPBACK,
             "worker_name": WORKER_NAME,
         }
-        variables = {**environment(self._with_our_log_format()), "PYTHONUNBUFFERED": "1"}
+        settings = self.settings
+        if settings.log_format == "auto":  # the processes see a pipe only
+            settings = replaced(settings, log_format="console" if self.console.is_terminal else "json")
+        variables = {**environment(settings), "PYTHONUNBUFFERED": "1"}
         for command in reversed(self.commands):
             process = NotifyProcess(command, facts, environment=variables, say=self.say)
             health = command.health and command.health.format(**facts)
@@ -214,13 +210,7 @@ class Stack:
                 Supervised(command.name, process, say=self.say, health=health, probe_seconds=command.probe_seconds)
             )
 
-    def _with_our_log_format(self) -> Settings:
-        """The settings with lines for a person if a person reads ours; the processes see a pipe only."""
-        if self.settings.log_format != "auto":
-            return self.settings
-        return replaced(self.settings, log_format="console" if self.console.is_terminal else "json")
-
-    def _watch_once(self) -> None:
+    def _watch(self) -> None:
         if [one for one in self._running if one.watch()]:
             self._record()
 

@@ -13,7 +13,6 @@ from notify.embedded.data_folder import write_private
 from notify.embedded.ports import LOOPBACK, free_port
 from notify.embedded.processes import spawn, stop, wait_until_ready
 
-CONFIGURED = "valkey.conf"
 START_SECONDS = 10
 STOP_SECONDS = 5
 
@@ -42,11 +41,11 @@ class ValkeyServer:
         return f"redis://{user}{LOOPBACK}:{self.port}/0"
 
     def start(self) -> None:
-        """Bring the server up. Again is a no-op."""
+        """Start the server, unless it runs."""
         if self.process is not None:
             return
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self.process = spawn([str(get_binary_path()), str(self._configured())], log=self.log)
+        self.process = spawn([str(get_binary_path()), str(self._write_options())], log=self.log)
         try:
             wait_until_ready(self.process, self._answers, log=self.log, seconds=START_SECONDS)
         except BaseException:
@@ -70,16 +69,16 @@ class ValkeyServer:
         """Whether this very process answers, and not another one that has the port."""
         with redis.Redis.from_url(self.url, socket_timeout=1) as client:
             try:
-                facts = client.info("server")
+                serving = client.info("server")["process_id"]
             except redis.RedisError:
                 return False
-        return self.process is not None and facts["process_id"] == self.process.pid
+        return self.process is not None and serving == self.process.pid
 
-    def _configured(self) -> Path:
-        """The file of its options: on its command line, everybody on this machine could read the password."""
+    def _write_options(self) -> Path:
+        """Its options go into a file: on its command line, everybody on this machine could read the password."""
         options = {"bind": LOOPBACK, "port": str(self.port), "dir": str(self.folder), "save": "", "appendonly": "no"}
         if self.password:
             options["requirepass"] = self.password
-        file = self.folder / CONFIGURED
+        file = self.folder / "valkey.conf"
         write_private(file, "".join(f"{name} {json.dumps(value)}\n" for name, value in options.items()))
         return file

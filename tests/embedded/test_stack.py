@@ -187,8 +187,8 @@ def test_a_process_that_keeps_ending_is_named_and_tried_again_and_the_rest_stays
 def test_a_stack_that_cannot_come_up_says_which_process_kept_ending_and_goes_down(data_dir: Path) -> None:
     failing = Supervisor(data_dir, WITHOUT_WEB)
     assert failing.process.wait(60) != 0
-    assert "KeepsEnding" in failing.output
-    assert "process: api" in failing.output.splitlines()[-1]
+    assert "NotReady" in failing.output
+    assert "keeps_ending: api" in failing.output.splitlines()[-1]
     assert failing.helpers() == []
 
 
