@@ -10,7 +10,7 @@ from notify.http.pages import Pages
 from tests.support import gallery
 from tests.support.letters import HOST, composer
 
-EMAILS = [*sample.PAYLOADS, "together", "digest"]
+EMAILS = [*sample.PAYLOADS, "bundle", "digest"]
 PAGES = [
     "page.unsubscribe",
     "page.confirmation",
