@@ -17,7 +17,7 @@ from flower.options import default_options  # type: ignore[import-untyped]
 import notify
 from notify.api import app as api
 from notify.api import metrics
-from notify.channels.email.writing.facts import Room, facts_of
+from notify.channels.email.writing.facts import Limits, facts_of
 from notify.cli import sample
 from notify.cli.commands import app as notify_app
 from notify.domain.fan_out import Why
@@ -319,7 +319,7 @@ def test_every_name_a_template_may_use_is_listed() -> None:
         "preferences_url",
     }
     for event_type in sample.PAYLOADS:
-        for name, value in facts_of(sample.email(event_type, host="example.com"), room=Room(100)).items():
+        for name, value in facts_of(sample.email(event_type, host="example.com"), limits=Limits(100)).items():
             used |= {name, *(f"{name}.{inner}" for inner in value)} if isinstance(value, dict) else {name}
     used -= {"cl"}
     assert listed == used

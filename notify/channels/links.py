@@ -1,9 +1,9 @@
 """
 Signed links in emails: what one may do without logging in, and for whom.
 
-*Decided*: an email has one seal (BLAKE2b with a key, 128 bits) for all that its reader may stop; a letter at the end of
-each link says what that link stops at one click. Who has one link may stop as much as who has another, so the letter
-needs no seal. The preferences have a seal of their own.
+*Decided*: an email has one seal (BLAKE2b with a key, 128 bits) for all that its reader may stop; the last character of
+each link says what that link stops at one click. Every link of an email allows the same, so that character needs no
+seal. The preferences have a seal of their own.
 """
 
 from base64 import urlsafe_b64decode, urlsafe_b64encode
@@ -15,8 +15,6 @@ from hmac import compare_digest
 
 from notify.domain.errors import NotifyError
 
-# Of a header's longest line, what is left for a name and what the email is about.
-MOST_CHARACTERS = 540
 SEAL_BYTES = 16
 KEY_BYTES = 32
 
@@ -33,8 +31,8 @@ class Scope(StrEnum):
     EVERYTHING = "everything"
 
 
-BY_LETTER = {b"t": Scope.EVENT_TYPE, b"c": Scope.CHANGE_LIST, b"a": Scope.EVERYTHING}
-LETTERS = {scope: letter for letter, scope in BY_LETTER.items()}
+SUFFIXES = {Scope.EVENT_TYPE: b"t", Scope.CHANGE_LIST: b"c", Scope.EVERYTHING: b"a"}
+SCOPES = {suffix: scope for scope, suffix in SUFFIXES.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,24 +40,23 @@ class Unsubscribe:
     """
     The right to stop and resume emails to one person.
 
-    ``scope`` and ``target``, a code or a link, are what one click stops. ``beside`` is the target
-    of the other narrow scope, which the email was about too; None where it is not known.
+    Args:
+        scope: What one click stops.
+        code: The event type of the email; empty where it is not known.
+        topic: Its change list; empty where it is not known.
     """
 
     username: str
     scope: Scope
-    target: str
-    beside: str | None = None
+    code: str = ""
+    topic: str = ""
 
     @property
     def targets(self) -> dict[Scope, str]:
-        """Everything that the right reaches, what one click stops before the rest."""
-        other = _BESIDE.get(self.scope) if self.beside else None
-        narrow = {} if other is None else {other: self.beside or ""}
-        return {self.scope: self.target, **narrow, Scope.EVERYTHING: ""}
-
-
-_BESIDE = {Scope.EVENT_TYPE: Scope.CHANGE_LIST, Scope.CHANGE_LIST: Scope.EVENT_TYPE}
+        """The code or link behind each scope that the right allows to stop, what one click stops first."""
+        narrow = {Scope.EVENT_TYPE: self.code, Scope.CHANGE_LIST: self.topic}
+        first = {self.scope: narrow.get(self.scope, "")}
+        return first | {scope: target for scope, target in narrow.items() if target} | {Scope.EVERYTHING: ""}
 
 
 class _Seal:
@@ -108,26 +105,23 @@ class SignedLinks:
         self._unsubscribe = _Seal(secrets, purpose=b"unsubscribe")
         self._preferences = _Seal(secrets, purpose=b"preferences")
 
-    def stop_event_type(self, username: str, code: str, *, beside: str | None = None) -> str:
+    def stop_event_type(self, username: str, code: str, *, beside: str = "") -> str:
         """
-        URL of the page that switches one kind of event off and on; POST acts at once (RFC 8058).
+        URL of the page that switches one event type off and on; POST acts at once (RFC 8058).
 
         Args:
-            beside: Link of the change list that the email is about, which the page offers to mute. Left out where the
-                URL would be too long for a header.
+            beside: Link of the change list that the email is about, which the page offers to mute.
         """
-        both = beside if beside and fits(encoded(username), subject(code, beside)) else ""
-        return self._stop(username, subject(code, both), Scope.EVENT_TYPE)
+        return self._stop(username, subject(code, beside), Scope.EVENT_TYPE)
 
-    def mute_change_list(self, username: str, topic: str, *, beside: str | None = None) -> str:
+    def mute_change_list(self, username: str, topic: str, *, beside: str = "") -> str:
         """
         URL of the page that mutes one change list, and unmutes it.
 
         Args:
-            beside: Code of the email's kind of event, which the page offers to switch off; may be left out as above.
+            beside: Code of the email's event type, which the page offers to switch off.
         """
-        both = beside if beside and fits(encoded(username), subject(beside, topic)) else ""
-        return self._stop(username, subject(both, topic), Scope.CHANGE_LIST)
+        return self._stop(username, subject(beside, topic), Scope.CHANGE_LIST)
 
     def stop_everything(self, username: str) -> str:
         """URL of the page that stops every email that is not required."""
@@ -135,11 +129,11 @@ class SignedLinks:
 
     def stopping(self, reader: bytes, about: bytes) -> bytes:
         """
-        The URLs of all pages that stop emails, each without its last letter, which is one of ``LETTERS``.
+        The URLs of all pages that stop emails, each without its last character, which is one of ``SUFFIXES``.
 
         Args:
             reader: The username, ``encoded``.
-            about: The ``subject`` of the email; what makes the URLs too long does not fit.
+            about: The ``subject`` of the email.
         """
         return self._stopping + self._unsubscribe.sealed(reader + b"." + about) + b"."
 
@@ -155,16 +149,16 @@ class SignedLinks:
             ForgedLink: The token is not ours.
         """
         try:
-            sealed, _, letter = "".join(token.split()).encode("ascii").rpartition(b".")
+            sealed, _, suffix = "".join(token.split()).encode("ascii").rpartition(b".")
             username, code, topic = map(_decoded, self._unsubscribe.opened(sealed).split(b"."))
-            scope = BY_LETTER[letter]
+            scope = SCOPES[suffix]
         except (ValueError, KeyError):
             raise ForgedLink from None
-        targets = {Scope.EVENT_TYPE: (code, topic), Scope.CHANGE_LIST: (topic, code), Scope.EVERYTHING: ("", "")}
-        target, beside = targets[scope]
-        if not target and scope is not Scope.EVERYTHING:
+        if scope is Scope.EVERYTHING:
+            return Unsubscribe(username, scope)
+        if not (code if scope is Scope.EVENT_TYPE else topic):
             raise ForgedLink
-        return Unsubscribe(username, scope, target, beside or None)
+        return Unsubscribe(username, scope, code, topic)
 
     def read_preferences(self, token: str) -> str:
         """
@@ -179,7 +173,7 @@ class SignedLinks:
             raise ForgedLink from None
 
     def _stop(self, username: str, about: bytes, scope: Scope) -> str:
-        return (self.stopping(encoded(username), about) + LETTERS[scope]).decode()
+        return (self.stopping(encoded(username), about) + SUFFIXES[scope]).decode()
 
 
 def encoded(text: str) -> bytes:
@@ -188,13 +182,8 @@ def encoded(text: str) -> bytes:
 
 
 def subject(code: str, topic: str) -> bytes:
-    """What an email is about, as two parts of a token: its kind of event and its change list; empty where not known."""
+    """What an email is about, as two parts of a token: its event type and its change list; empty where not known."""
     return encoded(code) + b"." + encoded(topic)
-
-
-def fits(reader: bytes, about: bytes) -> bool:
-    """Whether the URLs of this reader and subject are short enough for a header."""
-    return len(reader) + len(about) <= MOST_CHARACTERS
 
 
 def _decoded(part: bytes) -> str:

@@ -79,15 +79,15 @@ def tidy(text: object) -> str:
 
 def one_line(text: object) -> str:
     """Text on one line, for places where a second line, or words in another order, could pass for ours."""
-    return WHITE_SPACE.sub(" ", unsteered(tidy(text))).strip()
+    return WHITE_SPACE.sub(" ", strip_invisible(tidy(text))).strip()
 
 
-def unsteered(text: str) -> str:
+def strip_invisible(text: str) -> str:
     """Text without invisible characters that reorder what stands beside it, or hide a part of a word."""
     return STEERING.sub("", text)
 
 
-def laid_open(code: str) -> str:
+def show_invisible(code: str) -> str:
     """Code in which characters that nobody sees are named, since it may read otherwise than it runs."""
     return STEERING.sub(lambda found: f"<U+{ord(found[0]):04X}>", code)
 

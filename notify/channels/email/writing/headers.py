@@ -1,5 +1,5 @@
 """
-The header block of a letter, as bytes.
+The header block of an email, as bytes.
 
 *Decided*: ASCII values travel as they are, folded at spaces; everything else as RFC 2047 encoded
 words. Whatever could end a line early is refused, never repaired: a repaired value hides who sent it.
@@ -183,12 +183,12 @@ def _encoded_words(text: str, *, taken: int) -> str:
 
 def _chunks(text: str, cost: Cost, *, taken: int) -> Iterator[str]:
     """The text in pieces that each fit one encoded word."""
-    room = min(LONGEST_WORD, LONGEST_WORD + 1 - taken) - WORD_FRAME
+    left = min(LONGEST_WORD, LONGEST_WORD + 1 - taken) - WORD_FRAME
     piece = ""
     for character in text:
-        if piece and cost(piece + character) > room:
+        if piece and cost(piece + character) > left:
             yield piece
-            piece, room = "", LONGEST_WORD - WORD_FRAME
+            piece, left = "", LONGEST_WORD - WORD_FRAME
         piece += character
     yield piece
 

@@ -19,8 +19,16 @@ from markupsafe import Markup
 
 from notify import resources
 from notify.channels.email.writing import comments
-from notify.channels.email.writing.digest import Contents, Extent, contents, extents
-from notify.channels.email.writing.facts import SHORTEST_COMMENT, Room, cl_facts, facts_of, opening, rooms, thread_facts
+from notify.channels.email.writing.digest import Contents, contents, shrinking_sizes
+from notify.channels.email.writing.facts import (
+    SHORTEST_COMMENT,
+    Limits,
+    cl_facts,
+    facts_of,
+    opening,
+    shrinking_limits,
+    thread_facts,
+)
 from notify.channels.languages import Languages, moment
 from notify.domain.errors import NotifyError
 from notify.domain.jobs import EmailFacts
@@ -90,7 +98,7 @@ Written = tuple[str, str, str]
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One event among several in a letter."""
+    """One event among several in a email."""
 
     text: str
     html: Markup
@@ -122,7 +130,7 @@ class Renderer:
             for name in environment.list_templates(extensions=["html", "txt"]):
                 environment.get_template(name)
 
-    def render(self, letter: EmailFacts, *, locale: str) -> Rendered:
+    def render(self, email: EmailFacts, *, locale: str) -> Rendered:
         """
         Subject, text and HTML of every email about this event, or of the one email about several.
 
@@ -132,16 +140,16 @@ class Renderer:
         Raises:
             TemplateFailure: A template is missing or cannot be rendered.
         """
-        if letter.digest:
-            return self._digest(letter, letter.digest, locale=locale)
-        write = self._several if letter.entries else self._alone
-        for room in rooms(len(letter.entries) or 1):
-            subject, text, html = write(letter, room=room, locale=locale)
-            if max(len(text.encode()), len(html.encode())) <= LARGEST_PART:
+        if email.digest:
+            return self._digest(email, email.digest, locale=locale)
+        write = self._several if email.entries else self._alone
+        for limits in shrinking_limits(len(email.entries) or 1):
+            subject, text, html = write(email, limits=limits, locale=locale)
+            if _fits(text, html):
                 break
-        return Rendered(subject, self._part(text, is_html=False), self._part(html, is_html=True))
+        return self._rendered(subject, text, html)
 
-    def entry(self, letter: EmailFacts, *, locale: str, room: Room) -> Entry:
+    def entry(self, email: EmailFacts, *, locale: str, limits: Limits) -> Entry:
         """
         What one event says as one entry of an email about several: when, who, the words, the link.
 
@@ -150,9 +158,9 @@ class Renderer:
         Raises:
             TemplateFailure: A template is missing or cannot be rendered.
         """
-        event_type, layout = letter.event.type, "_base/entry" if room.words else "_base/brief"
-        at = moment(letter.event.occurred_at, language=locale, timezone=letter.recipient.timezone)
-        facts = facts_of(letter, room=room) | {"locale": locale, "several": True, "at": at}
+        event_type, layout = email.event.type, "_base/entry" if limits.words else "_base/brief"
+        at = moment(email.event.occurred_at, language=locale, timezone=email.recipient.timezone)
+        facts = facts_of(email, limits=limits) | {"locale": locale, "several": True, "at": at}
         text, html = (
             self._render(f"{event_type}/body.{form}", {**facts, "layout": f"{layout}.{form}"})
             for form in ("txt", "html")
@@ -171,25 +179,25 @@ class Renderer:
         except (KeyError, ValueError, TypeError) as error:
             raise TemplateFailure(template=message, error=type(error).__name__) from error
 
-    def _alone(self, letter: EmailFacts, *, room: Room, locale: str) -> Written:
+    def _alone(self, email: EmailFacts, *, limits: Limits, locale: str) -> Written:
         """The email about one event."""
-        name, facts = letter.event.type, self._facts(letter, room=room, locale=locale)
+        name, facts = email.event.type, self._facts(email, limits=limits, locale=locale)
         html = self._html(f"{name}/body.html", facts | {"layout": "_base/body.html"})
         text = self._render(f"{name}/body.txt", facts | {"layout": "_base/body.txt"})
         return facts["subject"], text, html
 
-    def _several(self, letter: EmailFacts, *, room: Room, locale: str) -> Written:
+    def _several(self, email: EmailFacts, *, limits: Limits, locale: str) -> Written:
         """The words of each entry, one after the other, below what they have in common."""
-        facts = self._facts(letter, room=Room(SHORTEST_COMMENT), locale=locale) | {"several": True}
-        facts |= {"snippets": [opening(entry) for entry in letter.entries[:SNIPPETS]], "brief": not room.words}
-        entries = [self.entry(entry, locale=locale, room=room) for entry in letter.entries]
+        facts = self._facts(email, limits=Limits(SHORTEST_COMMENT), locale=locale) | {"several": True}
+        facts |= {"snippets": [opening(entry) for entry in email.entries[:SNIPPETS]], "brief": not limits.words}
+        entries = [self.entry(entry, locale=locale, limits=limits) for entry in email.entries]
         html = self._html("_bundle/body.html", facts | {"entries": [entry.html for entry in entries]})
         text = self._render("_bundle/body.txt", facts | {"entries": [entry.text for entry in entries]})
         return facts["subject"], text, html
 
-    def _digest(self, letter: EmailFacts, kind: DeferredBy, *, locale: str) -> Rendered:
+    def _digest(self, email: EmailFacts, kind: DeferredBy, *, locale: str) -> Rendered:
         """Sections by change list, with as much of the newest as fits."""
-        entries = letter.entries or (letter,)
+        entries = email.entries or (email,)
         facts: dict[str, Any] = {place.value: token for place, token in self._tokens.items()}
         facts |= {"locale": locale, "digest": kind.value, "count": len(entries)}
         facts |= {
@@ -197,34 +205,29 @@ class Renderer:
             "snippets": [opening(one) for one in entries[: -SNIPPETS - 1 : -1]],
         }
         facts["subject"] = self._render("_digest/subject.txt", facts).strip()
-        for extent in extents(len(entries)):
-            text, html = self._digested(contents(entries, extent), extent, facts)
-            if max(len(text.encode()), len(html.encode())) <= LARGEST_PART:
+        for size in shrinking_sizes(len(entries)):
+            text, html = self._digest_parts(contents(entries, size.updates), size.limits, facts)
+            if _fits(text, html):
                 break
-        return Rendered(facts["subject"], self._part(text, is_html=False), self._part(html, is_html=True))
+        return self._rendered(facts["subject"], text, html)
 
-    def _digested(self, told: Contents, extent: Extent, facts: dict[str, Any]) -> tuple[str, str]:
-        """The text and the HTML of so much."""
-        room, locale = extent.room, facts["locale"]
-        left = [{"cl": cl_facts(one.one.change_list, room=room), "count": one.count} for one in told.left]
-        facts = facts | {"left": left, "more": told.more, "more_cls": told.more_cls}
-        parts = [
-            (
-                cl_facts(part.first.change_list, room=room),
-                [self.entry(one, locale=locale, room=room) for one in part.shown],
-            )
-            for part in told.sections
-        ]
-        texts = [{"cl": cl, "entries": [one.text for one in entries]} for cl, entries in parts]
-        htmls = [{"cl": cl, "entries": [one.html for one in entries]} for cl, entries in parts]
-        html = self._html("_digest/body.html", facts | {"sections": htmls})
-        return self._render("_digest/body.txt", facts | {"sections": texts}), html
+    def _digest_parts(self, shown: Contents, limits: Limits, facts: Mapping[str, Any]) -> tuple[str, str]:
+        left = [{"cl": cl_facts(one.change_list, limits=limits), "count": count} for one, count in shown.left]
+        facts = {**facts, "left": left, "more": shown.more, "more_cls": shown.more_cls}
+        texts, htmls = [], []
+        for section in shown.sections:
+            cl = cl_facts(section[0].change_list, limits=limits)
+            entries = [self.entry(one, locale=facts["locale"], limits=limits) for one in section]
+            texts.append({"cl": cl, "entries": [one.text for one in entries]})
+            htmls.append({"cl": cl, "entries": [one.html for one in entries]})
+        html = self._html("_digest/body.html", {**facts, "sections": htmls})
+        return self._render("_digest/body.txt", {**facts, "sections": texts}), html
 
-    def _facts(self, letter: EmailFacts, *, room: Room, locale: str) -> dict[str, Any]:
-        facts = facts_of(letter, room=room) | {"locale": locale, "several": False}
+    def _facts(self, email: EmailFacts, *, limits: Limits, locale: str) -> dict[str, Any]:
+        facts = facts_of(email, limits=limits) | {"locale": locale, "several": False}
         facts |= {place.value: token for place, token in self._tokens.items()}
-        thread = facts | {"cl": thread_facts(letter.change_list, room=room)}
-        return facts | {"subject": self._render(f"{letter.event.type}/subject.txt", thread).strip()}
+        thread = facts | {"cl": thread_facts(email.change_list, limits=limits)}
+        return facts | {"subject": self._render(f"{email.event.type}/subject.txt", thread).strip()}
 
     def _html(self, name: str, facts: Mapping[str, Any]) -> str:
         return self._inliner.inline(self._render(name, facts))
@@ -237,10 +240,17 @@ class Renderer:
         except Exception as error:
             raise TemplateFailure(template=name, error=type(error).__name__) from error
 
+    def _rendered(self, subject: str, text: str, html: str) -> Rendered:
+        return Rendered(subject, self._part(text, is_html=False), self._part(html, is_html=True))
+
     def _part(self, rendered: str, *, is_html: bool) -> Part:
         first, *others = rendered.split(self._token)
         places = tuple(PLACES[int(piece[0])] for piece in others)
         return Part((first, *(piece[1:] for piece in others)), places, is_html)
+
+
+def _fits(text: str, html: str) -> bool:
+    return max(len(text.encode()), len(html.encode())) <= LARGEST_PART
 
 
 def _folders(templates_dir: Path | None) -> list[Path]:

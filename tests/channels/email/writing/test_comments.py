@@ -8,8 +8,17 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from notify.channels.email.writing.comments import as_html, as_quote, cut, fold, laid_open, one_line, shortened, tidy
-from notify.channels.email.writing.facts import Room, words_facts
+from notify.channels.email.writing.comments import (
+    as_html,
+    as_quote,
+    cut,
+    fold,
+    one_line,
+    shortened,
+    show_invisible,
+    tidy,
+)
+from notify.channels.email.writing.facts import Limits, words_facts
 from notify.markdown import as_html as markdown_as_html
 from notify.markdown import without_comments
 
@@ -162,7 +171,7 @@ def test_no_name_is_shortened_within_a_character(character: str) -> None:
 
 def test_where_much_is_read_for_little_that_is_shown_the_reading_ends_with_a_character() -> None:
     not_shown = "\x01" * 79
-    assert words_facts(not_shown + FLAG * 100, room=Room(20))["quoted"] in {"", f"> {FLAG}"}
+    assert words_facts(not_shown + FLAG * 100, limits=Limits(20))["quoted"] in {"", f"> {FLAG}"}
 
 
 @pytest.mark.parametrize(
@@ -197,7 +206,7 @@ def test_nothing_is_nested_too_deep_to_be_read(nested: str, depth: int) -> None:
     ],
 )
 def test_a_note_in_an_html_comment_is_shown_nowhere(comment: str) -> None:
-    shown = words_facts(f"Fine.\n\n{comment}", room=Room(20_000))
+    shown = words_facts(f"Fine.\n\n{comment}", limits=Limits(20_000))
     assert "carol" not in "".join(str(form) for form in shown.values())
     assert "Fine." in shown["quoted"]
 
@@ -221,12 +230,12 @@ def test_a_long_comment_of_words_and_code_is_markdown_still() -> None:
 @pytest.mark.parametrize("steering", ["\u202e", "\u202d", "\u202b", "\u2067", "\u2066", "\u200b", "\u2060", "\ufeff"])
 def test_nobody_sees_less_or_in_another_order_than_is_there(steering: str) -> None:
     assert one_line(f"inv{steering}oice.exe") == "invoice.exe"
-    assert laid_open(f"if admin:{steering} return") == f"if admin:<U+{ord(steering):04X}> return"
+    assert show_invisible(f"if admin:{steering} return") == f"if admin:<U+{ord(steering):04X}> return"
 
 
 def test_marks_that_scripts_and_emoji_need_stay() -> None:
     for text in ("نمی\u200cخواهم", "👩\u200d👧", "a\u200eb"):
-        assert one_line(text) == laid_open(text) == text
+        assert one_line(text) == show_invisible(text) == text
 
 
 @given(st.lists(st.text("abcé😀.:/", min_size=1, max_size=100), min_size=1, max_size=30))

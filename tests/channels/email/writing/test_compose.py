@@ -16,7 +16,8 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from notify.channels.email.writing.compose import EVENTS_KEPT, Composed, list_id
+from notify.channels.email.writing.common_headers import list_id
+from notify.channels.email.writing.compose import EVENTS_KEPT, Composed
 from notify.channels.email.writing.facts import LONGEST_COMMENT
 from notify.channels.email.writing.headers import UnusableAddress
 from notify.channels.email.writing.render import TemplateFailure
@@ -197,7 +198,7 @@ def test_what_is_kept_for_the_next_reader_has_a_bound() -> None:
     shared = composer()
     for number in range(EVENTS_KEPT + 10):
         shared.compose(letter(number, comment={"body": "short"}), date=NOON)
-    assert len(shared._editions) == EVENTS_KEPT  # noqa: SLF001 - memory has no other face
+    assert len(shared._kept) == EVENTS_KEPT  # noqa: SLF001 - memory has no other face
 
 
 @settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])

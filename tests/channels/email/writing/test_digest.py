@@ -9,7 +9,7 @@ from email.parser import BytesParser
 import pytest
 
 from notify.channels.email.writing.compose import Composed
-from notify.channels.email.writing.digest import MOST_LEFT, contents, extents
+from notify.channels.email.writing.digest import MOST_LEFT, contents, shrinking_sizes
 from notify.domain.jobs import EmailFacts
 from notify.domain.preferences import Person
 from notify.domain.schedule import DeferredBy
@@ -110,12 +110,12 @@ def test_a_digest_of_any_size_is_a_letter_that_says_what_it_leaves_out(
 
 def test_what_is_left_out_is_the_oldest_by_change_list_with_a_way_to_it() -> None:
     entries = [about(number, f"CL-{number % 60}") for number in range(300)]
-    (*_, smallest) = extents(len(entries))
-    told = contents(entries, smallest)
-    assert [one.event.id for part in told.sections for one in part.shown] == [299]
+    (*_, smallest) = shrinking_sizes(len(entries))
+    told = contents(entries, smallest.updates)
+    assert [one.event.id for section in told.sections for one in section] == [299]
     assert (told.more, told.more_cls, len(told.left)) == (299, 60 - MOST_LEFT, MOST_LEFT)
-    assert told.left[0].one.event.id == 298
-    assert {one.count for one in told.left} == {5}
+    assert told.left[0][0].event.id == 298
+    assert {count for _, count in told.left} == {5}
 
 
 def test_the_digest_speaks_the_readers_language() -> None:

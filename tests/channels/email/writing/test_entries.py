@@ -6,7 +6,7 @@ from re import findall
 
 import pytest
 
-from notify.channels.email.writing.facts import Room
+from notify.channels.email.writing.facts import Limits
 from notify.channels.email.writing.render import Renderer
 from notify.cli import sample
 from tests.support.letters import ALICE, HOST, NOON, composer, letter
@@ -19,7 +19,7 @@ RENDERER = Renderer()
 def test_an_entry_says_what_the_letter_alone_says(event_type: str, locale: str) -> None:
     letter = sample.email(event_type, host=HOST, locale=locale)
     alone = composer().compose(letter, date=NOON)
-    entry = RENDERER.entry(letter, locale=locale, room=Room(20_000))
+    entry = RENDERER.entry(letter, locale=locale, limits=Limits(20_000))
 
     at, _, rest = entry.text.partition("\n")
     headline, _, words = rest.partition("\n\n")
@@ -35,7 +35,7 @@ def test_an_entry_says_what_the_letter_alone_says(event_type: str, locale: str) 
 
 @pytest.mark.parametrize("event_type", sample.PAYLOADS)
 def test_entries_can_follow_one_another_and_hold_nothing_of_a_letters_frame(event_type: str) -> None:
-    entry = RENDERER.entry(sample.email(event_type, host=HOST), locale="en", room=Room(20_000))
+    entry = RENDERER.entry(sample.email(event_type, host=HOST), locale="en", limits=Limits(20_000))
     assert entry.text.endswith("\n\n")
     assert "\n-- \n" not in entry.text
     assert entry.html.startswith('<div class="entry">')

@@ -9,12 +9,12 @@ from hypothesis.strategies import from_regex, one_of, text
 from pydantic import TypeAdapter, ValidationError
 
 from notify.api.directory import ChangeListFacts
-from notify.channels.email.writing.facts import rooms, web_address
+from notify.channels.email.writing.facts import shrinking_limits, web_address
 from notify.domain.grammar import WEB_ADDRESS
 from notify.intake.schema import ChangeIn, ChangeListIn, CommentIn, ReviewIn, WebAddress
 
 DOOR = TypeAdapter[str](WebAddress)
-ROOM = next(rooms(1))
+LIMITS = next(shrinking_limits(1))
 
 
 def taken(url: str) -> bool:
@@ -33,7 +33,7 @@ def taken(url: str) -> bool:
 @example("https://review.example/" + "&" * 1_900)
 @example("https://review.example/CL-1\u2028")
 def test_what_a_door_takes_as_a_link_is_one_in_the_email_and_nothing_else_is(url: str) -> None:
-    shown = web_address(url, room=ROOM)
+    shown = web_address(url, limits=LIMITS)
     if taken(url):
         assert shown == url
         assert escape(url, quote=True).count('"') == 0
