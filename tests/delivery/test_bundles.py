@@ -24,7 +24,7 @@ from notify.intake.schema import parse
 from notify.store.database import Database
 from notify.store.directory import directory, preferences
 from notify.store.outbox import bundles, by_hand, items, jobs, outbox
-from notify.store.outbox.by_hand import Action
+from notify.store.outbox.by_hand import Action, act_on
 from notify.store.outbox.job_filter import JobFilter
 from notify.store.outbox.jobs import JobView
 from notify.store.tables.people import notification_event_types
@@ -518,7 +518,7 @@ def test_what_would_join_an_email_that_was_just_cancelled_has_an_email_of_its_ow
     waiting = bundled(office, count=2)
     tell(office, 3, 4)
     with office.database.engine.connect() as operator:
-        assert jobs.cancel(operator, waiting.id)
+        assert act_on(operator, Action.CANCEL, waiting.id)
         with meanwhile(office.fan_out) as fanning_out:
             assert blocked_session(office.database)
             operator.commit()

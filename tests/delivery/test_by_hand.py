@@ -9,8 +9,8 @@ from sqlalchemy import select
 from notify.delivery import by_hand
 from notify.domain.outcomes import JobStatus, Settlement, Verdict
 from notify.store.database import Database
-from notify.store.outbox import jobs, outbox
-from notify.store.outbox.by_hand import Action, Page
+from notify.store.outbox import outbox
+from notify.store.outbox.by_hand import Action, Page, act_on
 from notify.store.outbox.job_filter import JobFilter
 from notify.store.outbox.outbox import Ending
 from notify.store.tables.emails import email_jobs, work_items
@@ -27,7 +27,7 @@ def work_off(database: Database, action: Action, which: JobFilter) -> list[Page]
 
 def cancel(database: Database, job_id: int) -> bool:
     with database.begin() as connection:
-        return jobs.cancel(connection, job_id)
+        return act_on(connection, Action.CANCEL, job_id) is not None
 
 
 def test_emails_that_are_due_again_are_not_found_by_the_next_page(database: Database) -> None:
@@ -60,7 +60,7 @@ def test_a_replay_that_comes_back_at_the_same_moment_stops_no_other_email(databa
         bystander = rows.job(connection, **rows.ended("dead"))
 
     with database.engine.connect() as somebody:
-        assert jobs.retry(somebody, first)
+        assert act_on(somebody, Action.RETRY, first)
         with meanwhile(work_off, database, Action.RETRY, JobFilter(ids=(second, bystander))) as pages:
             blocked_session(database)
             somebody.commit()

@@ -23,8 +23,8 @@ from notify.intake.schema import parse
 from notify.store.database import Database
 from notify.store.directory import directory, preferences
 from notify.store.directory.preferences import Settings
-from notify.store.outbox import bundles, by_hand, jobs, outbox
-from notify.store.outbox.by_hand import Action
+from notify.store.outbox import bundles, by_hand, outbox
+from notify.store.outbox.by_hand import Action, act_on
 from tests.support import rows
 from tests.support.office import Office, comment
 from tests.support.race import all_at_once, blocked_session, meanwhile
@@ -513,7 +513,7 @@ def test_what_comes_after_a_digest_was_made_due_by_hand_waits_for_its_hour(offic
     said(office, 1, 2)
     (first,) = office.jobs("k1")
     with office.database.begin() as connection:
-        jobs.retry(connection, first.id)
+        act_on(connection, Action.RETRY, first.id)
     said(office, 3)
     (row,) = office.jobs("k3")
     assert row.id != first.id

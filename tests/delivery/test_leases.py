@@ -11,7 +11,7 @@ from notify.domain.claims import Lane
 from notify.domain.outcomes import POISON
 from notify.domain.stages import DELIVER
 from notify.store.database import Database
-from notify.store.outbox import jobs
+from notify.store.outbox.by_hand import Action, act_on
 from notify.store.tables.emails import email_jobs, work_items
 from tests.support import rows
 from tests.support.office import Office, many
@@ -127,7 +127,7 @@ def test_an_email_that_has_lapsed_goes_alone_however_it_came_back(
     office.letters_wait("ann", "bob", "cy")
     vanish(office)
     with office.database.begin() as connection:
-        assert jobs.retry(connection, ann(office).id)
+        assert act_on(connection, Action.RETRY, ann(office).id)
     gate = relay.hold("DOT")
     with office.engine() as engine, ThreadPoolExecutor(1) as threads:
         draining = threads.submit(engine.drain)

@@ -8,7 +8,7 @@ from notify.domain.jobs import EmailFacts
 from notify.domain.retention import Kept
 from notify.store.database import Database
 from notify.store.operations import upkeep
-from notify.store.outbox import jobs
+from notify.store.outbox.by_hand import Action, act_on
 from tests.support.office import Office
 from tests.support.smtp import ScriptedRelay
 
@@ -66,7 +66,7 @@ def test_a_replay_is_shown_with_all_that_its_original_tells_of(database: Databas
     office.now("UPDATE notify.work_items SET due_at = now() WHERE stage = 'deliver'")
     office.drain()
     with database.begin() as connection:
-        again = jobs.replay(connection, original)
+        again = act_on(connection, Action.REPLAY, original)
     assert again is not None
     repeated = show(database, again)
     assert [one.event.key for one in repeated.entries] == ["k2", "k3"]

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from notify.store.outbox import jobs
+from notify.store.outbox.by_hand import Action, act_on
 from tests.support.office import many
 from tests.support.proxy import Flow, Proxy
 from tests.support.scene import Scene
@@ -177,7 +177,7 @@ def test_an_email_cancelled_while_it_is_on_its_way_is_recorded_as_sent(scene: Sc
         draining = threads.submit(scene.drain)
         on_its_way.wait_until_reached()
         with scene.database.begin() as connection:
-            assert jobs.cancel(connection, email_id(scene))
+            assert act_on(connection, Action.CANCEL, email_id(scene))
         on_its_way.release()
         draining.result()
 
@@ -212,7 +212,7 @@ def email_id(scene: Scene) -> int:
 def replayed(scene: Scene) -> int | None:
     """The row of a replay of the one email there is, if it may be replayed."""
     with scene.database.begin() as connection:
-        return jobs.replay(connection, email_id(scene))
+        return act_on(connection, Action.REPLAY, email_id(scene))
 
 
 def failures(scene: Scene) -> set[int]:

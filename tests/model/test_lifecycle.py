@@ -32,7 +32,8 @@ from notify.intake.receive import receive
 from notify.intake.schema import parse
 from notify.store.database import Database
 from notify.store.directory import directory
-from notify.store.outbox import events, items, jobs, notifications, outbox
+from notify.store.outbox import events, items, notifications, outbox
+from notify.store.outbox.by_hand import Action, act_on
 from notify.store.outbox.outbox import Ending
 from notify.store.tables.emails import email_attempts, email_jobs, work_items
 from notify.store.tables.emails import notifications as notification_rows
@@ -366,13 +367,13 @@ class Life(RuleBasedStateMachine):
     def cancel(self, which: int) -> None:
         one = self.letter(which)
         with self.moment() as (connection, _):
-            assert jobs.cancel(connection, one) == self.letters.cancel(one)
+            assert (act_on(connection, Action.CANCEL, one) is not None) == self.letters.cancel(one)
 
     @rule(which=pick)
     def retry(self, which: int) -> None:
         one = self.letter(which)
         with self.moment() as (connection, now):
-            retried = jobs.retry(connection, one)
+            retried = act_on(connection, Action.RETRY, one) is not None
         assert retried == self.letters.retry(one, now=now)
         self.reached.add("retried" if retried else "not retried")
 
@@ -380,7 +381,7 @@ class Life(RuleBasedStateMachine):
     def replay(self, which: int) -> None:
         one = self.letter(which)
         with self.moment() as (connection, now):
-            fresh = jobs.replay(connection, one)
+            fresh = act_on(connection, Action.REPLAY, one)
             assert (fresh is not None) == self.letters.may_replay(one)
             if fresh:
                 connection.execute(budget(work_items.c.id == fresh))

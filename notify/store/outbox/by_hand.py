@@ -1,57 +1,32 @@
 """
 What operators may do to jobs by hand, to one or to many: retry, cancel, replay.
 
-Decided: one statement for each, over a page of jobs in the order of their ids. Their work items are locked first, as a
-    worker does that records, then the jobs and those that they replay: the statement that follows sees what came of
-    whoever had them. One job is a page of one, so that nothing is written twice.
+Decided: one statement for each, over a page of jobs. Their work items are locked first, as a worker does that records,
+    then the jobs that they replay, then the jobs: what they allow then is looked at again. One job is a page of one, so
+    that nothing is written twice.
 Decided: pages follow each other by id. What a page leaves as it was, such as a job that waits and is made due now,
     would else be found again by the next.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
-from typing import Any
 
-from sqlalchemy import (
-    CTE,
-    ColumnElement,
-    Connection,
-    Integer,
-    Text,
-    any_,
-    case,
-    cast,
-    delete,
-    exists,
-    func,
-    literal,
-    or_,
-    select,
-    update,
-)
-from sqlalchemy.dialects.postgresql import insert as upsert
-from sqlalchemy.sql.dml import ReturningInsert, ReturningUpdate
+from sqlalchemy import BigInteger, ColumnElement, Connection, any_, case, exists, func, literal, select
+from sqlalchemy.dialects.postgresql import ARRAY
 
 from notify.domain.claims import Lane
 from notify.domain.outcomes import JobStatus
 from notify.domain.stages import DELIVER
 from notify.store.outbox.job_filter import JobFilter, matches
-from notify.store.outbox.notifications import MAX_FAILURES, end_of_life, is_required, of_email
+from notify.store.outbox.notifications import LIFE, MAX_FAILURES
 from notify.store.tables.emails import email_jobs, events, notifications, work_items
 
 REVIVABLE = (JobStatus.PENDING, JobStatus.DEAD, JobStatus.EXPIRED, JobStatus.CANCELLED)
 REPLAYABLE = (JobStatus.SENT, JobStatus.DEAD, JobStatus.EXPIRED, JobStatus.CANCELLED)
-CANCELLED_BY_HAND = "by_hand"
-REPLAY_NUMBER = r"\.r([0-9]+)@"
-BEFORE_HOST = r"(\.r[0-9]+)?@"
-COPIED = ("username", "to_email", "topic")
 
-_row, _item = email_jobs.c, work_items.c
-_original = func.coalesce(_row.replay_of, _row.id)
-_is_urgent = is_required()
-_REVIVED = (_row.id, _row.attempts, _row.lapses, _is_urgent.label("is_urgent"))
+_row, _note = email_jobs.c, notifications.c
 _others = email_jobs.alias("others")
 # Its own name: whoever asks may have joined the table for itself.
 _lease = work_items.alias("lease").c
@@ -80,7 +55,7 @@ class Tally:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Page:
-    """What one statement did: the ids of the jobs it changed or wrote. ``last_id`` None: nothing was left."""
+    """The ids of the jobs that were changed or written. ``last_id`` None: nothing was left."""
 
     done: tuple[int, ...]
     last_id: int | None
@@ -111,146 +86,108 @@ def act(
     Raises:
         OperationalError: Workers recorded some of them in another order (a deadlock); do it again.
     """
-    page = (
-        select(_row.id)
-        .where(matches(wanted), allowed(action), _row.id > after_id, _row.id <= last_id)
-        .order_by(_row.id)
-        .limit(limit)
-    )
-    ids = func.array(page.scalar_subquery())
-    of_items = select(_item.id).where(_item.stage == DELIVER, _item.id == any_(ids))
-    connection.execute(of_items.order_by(_item.id).with_for_update())
-    originals = select(_others.c.id).where(
-        _others.c.id.in_(select(_original).where(_row.id == any_(ids))),
-    )
-    connection.execute(originals.order_by(_others.c.id).with_for_update())
-    chosen = page.with_for_update(of=email_jobs).cte("chosen").prefix_with("MATERIALIZED", dialect="postgresql")
-    acted = _ACTS[action](chosen).cte("acted")
-    last = select(func.max(chosen.c.id)).scalar_subquery()
-    done = select(func.array_agg(acted.c.id)).scalar_subquery()
-    query = select(last.label("last_id"), done.label("done"))
-    query = query.add_cte(_forget(chosen) if action is Action.CANCEL else _due_now(acted))
-    found = connection.execute(query).one()
-    return Page(done=tuple(found.done or ()), last_id=found.last_id)
+    page = select(_row.id).where(matches(wanted), allowed(action)).order_by(_row.id)
+    ids = connection.scalars(page.where(_row.id > after_id, _row.id <= last_id).limit(limit)).all()
+    if not ids:
+        return Page(done=(), last_id=None)
+    connection.exec_driver_sql(_LOCK_ITEMS, {"ids": ids})
+    connection.exec_driver_sql(_LOCK_ORIGINALS, {"ids": ids})
+    still = page.where(_row.id == any_(literal(ids, ARRAY(BigInteger)))).with_for_update(of=email_jobs)
+    done = connection.exec_driver_sql(_ACTS[action], {"ids": connection.scalars(still).all()})
+    return Page(done=tuple(done.scalars()), last_id=ids[-1])
 
 
 def act_on(connection: Connection, action: Action, job_id: int) -> int | None:
-    """Do it to one job; the id of the job changed or written, None if its state does not allow it."""
+    """
+    Do it to one job; the id of the job changed or written, None if its state does not allow it.
+
+    An email that is cancelled on its way may still arrive; then it is recorded as sent.
+    """
     page = act(connection, action, JobFilter(ids=(job_id,)), last_id=job_id, limit=1)
     return page.done[0] if page.done else None
 
 
-def _retry(chosen: CTE) -> ReturningUpdate[Any]:
-    """
-    Due now, with a fresh budget and life where they are spent; no history is reset.
+def of_email() -> ColumnElement[bool]:
+    """Whether a notification is told by the email that a statement on ``email_jobs`` is about, perhaps a replay."""
+    return _note.email_job_id == func.coalesce(_row.replay_of, _row.id)
 
-    Of several replays of one job that have ended, the first comes back and the others stay.
-    """
-    earlier = exists().where(
-        _others.c.replay_of == _row.replay_of, _others.c.id < _row.id, _others.c.id.in_(select(chosen.c.id))
+
+_LOCK_ITEMS = f"""
+    SELECT id FROM notify.work_items WHERE stage = '{DELIVER}' AND id = ANY (%(ids)s::bigint[])
+    ORDER BY id FOR UPDATE"""
+_LOCK_ORIGINALS = """
+    SELECT id FROM notify.email_jobs WHERE id = ANY (ARRAY(
+        SELECT coalesce(replay_of, id) FROM notify.email_jobs WHERE id = ANY (%(ids)s::bigint[])
+    )) ORDER BY id FOR UPDATE"""
+_TYPES = """
+            FROM notify.notifications AS note
+            JOIN notify.notification_event_types AS kind ON kind.code = note.event_type
+            WHERE note.email_job_id = coalesce(job.replay_of, job.id)"""
+# After that an email that goes now is not worth sending.
+_END_OF_LIFE = f"now() + coalesce((SELECT max(kind.expires_after) {_TYPES}), {LIFE})"
+_ACTED = f"job.id, job.attempts, job.lapses, EXISTS (SELECT {_TYPES} AND kind.system_required) AS is_urgent"
+# Where there is an item, its budget begins anew where it is spent.
+_DUE_NOW = f"""
+    INSERT INTO notify.work_items AS item (stage, id, lane, attempt, lapses, max_failures)
+    SELECT '{DELIVER}', id, CASE WHEN lapses > 0 THEN {Lane.LAPSED:d} WHEN is_urgent THEN {Lane.URGENT:d}
+        ELSE {Lane.NORMAL:d} END, attempts, lapses, {MAX_FAILURES} FROM acted
+    ON CONFLICT (stage, id) DO UPDATE SET due_at = now(), reason = NULL,
+        lane = CASE WHEN item.lapses > 0 THEN {Lane.LAPSED:d} WHEN item.lane < {Lane.LAPSED:d} THEN item.lane
+            ELSE excluded.lane END,
+        max_failures = greatest(item.max_failures, item.failures + {MAX_FAILURES})
+    WHERE item.lane <> {Lane.LEASED:d}"""
+# No history is reset. Of several replays of one job that have ended, the first comes back and the others stay.
+_RETRY = f"""
+    WITH acted AS (
+        UPDATE notify.email_jobs AS job
+        SET status = 'pending', finished_at = NULL, outcome_reason = NULL,
+            expires_at = greatest(job.expires_at, {_END_OF_LIFE})
+        WHERE job.id = ANY (%(ids)s::bigint[]) AND (job.status = 'pending' OR NOT EXISTS (
+            SELECT FROM notify.email_jobs AS earlier WHERE earlier.replay_of = job.replay_of AND earlier.id < job.id
+                AND earlier.id = ANY (%(ids)s::bigint[])
+        ))
+        RETURNING {_ACTED}
+    ), due_now AS ({_DUE_NOW})
+    SELECT id FROM acted"""
+_CANCEL = f"""
+    WITH gone AS (
+        DELETE FROM notify.work_items WHERE stage = '{DELIVER}' AND id = ANY (%(ids)s::bigint[])
+        RETURNING id, attempt, lapses
     )
-    return (
-        update(email_jobs)
-        .where(_row.id == _any_of(chosen), or_(_row.status == JobStatus.PENDING, ~earlier))
-        .values(
-            status=JobStatus.PENDING,
-            finished_at=None,
-            outcome_reason=None,
-            expires_at=func.greatest(_row.expires_at, end_of_life()),
-        )
-        .returning(*_REVIVED)
-    )
-
-
-def _due_now(acted: CTE) -> CTE:
-    """These are due now; their budgets begin anew where they are spent."""
-    fresh = upsert(work_items).from_select(
-        ["stage", "id", "lane", "attempt", "lapses", "max_failures"],
-        select(
-            literal(DELIVER, Text),
-            acted.c.id,
-            case(
-                (acted.c.lapses > 0, int(Lane.LAPSED)),
-                (acted.c.is_urgent, int(Lane.URGENT)),
-                else_=int(Lane.NORMAL),
-            ),
-            acted.c.attempts,
-            acted.c.lapses,
-            literal(MAX_FAILURES),
-        ),
-    )
-    waits = case(
-        (_item.lapses > 0, int(Lane.LAPSED)),
-        (_item.lane < int(Lane.LAPSED), _item.lane),
-        else_=fresh.excluded.lane,
-    )
-    budget = func.greatest(_item.max_failures, _item.failures + MAX_FAILURES)
-    return fresh.on_conflict_do_update(
-        index_elements=[_item.stage, _item.id],
-        set_={"lane": waits, "due_at": func.now(), "max_failures": budget, "reason": None},
-        where=_item.lane != int(Lane.LEASED),
-    ).cte("due_now")
-
-
-def _cancel(chosen: CTE) -> ReturningUpdate[Any]:
-    its_item = select(_item.attempt).where(_item.stage == DELIVER, _item.id == _row.id)
-    return (
-        update(email_jobs)
-        .where(_row.id == _any_of(chosen))
-        .values(
-            status=JobStatus.CANCELLED,
-            finished_at=func.now(),
-            outcome_reason=CANCELLED_BY_HAND,
-            attempts=func.greatest(_row.attempts, its_item.scalar_subquery()),
-            lapses=func.greatest(_row.lapses, its_item.with_only_columns(_item.lapses).scalar_subquery()),
-        )
-        .returning(_row.id)
-    )
-
-
-def _forget(chosen: CTE) -> CTE:
-    return delete(work_items).where(_item.stage == DELIVER, _item.id == _any_of(chosen)).cte("forgotten")
-
-
-def _replay(chosen: CTE) -> ReturningInsert[Any]:
-    """
-    New jobs that tell the same as these, each numbered after the highest replay of the same job.
-
-    Counting the replays would give a number again once upkeep has deleted one of them.
-    """
-    highest = (
-        select(func.max(cast(func.substring(_others.c.message_id, REPLAY_NUMBER), Integer)))
-        .where(_others.c.replay_of == _original)
-        .scalar_subquery()
-    )
-    turn = func.row_number().over(partition_by=_original, order_by=_row.id)
-    number = cast(func.coalesce(highest, 0) + turn, Text)
-    fresh = func.regexp_replace(_row.message_id, BEFORE_HOST, literal(".r", Text) + number + literal("@", Text))
-    source = select(*(_row[name] for name in COPIED), _original, fresh, end_of_life())
-    return (
-        upsert(email_jobs)
-        .from_select(
-            [*COPIED, "replay_of", "message_id", "expires_at"],
-            source.where(_row.id == _any_of(chosen)).order_by(_row.id),
-        )
-        .on_conflict_do_nothing()
-        .returning(*_REVIVED)
-    )
-
-
-def _any_of(chosen: CTE) -> ColumnElement[int]:
-    return func.any(func.array(select(chosen.c.id).scalar_subquery()))
-
+    UPDATE notify.email_jobs AS job
+    SET status = 'cancelled', finished_at = now(), outcome_reason = 'by_hand',
+        attempts = greatest(job.attempts, gone.attempt), lapses = greatest(job.lapses, gone.lapses)
+    FROM unnest(%(ids)s::bigint[]) AS chosen(id) LEFT JOIN gone ON gone.id = chosen.id WHERE job.id = chosen.id
+    RETURNING job.id"""
+# New jobs that tell the same as these, each numbered after the highest replay of the same job. Counting the replays
+# would give a number again once upkeep has deleted one of them.
+_REPLAY = f"""
+    WITH acted AS (
+        INSERT INTO notify.email_jobs AS job (username, to_email, topic, replay_of, message_id, expires_at)
+        SELECT username, to_email, topic, original, regexp_replace(message_id, '(\\.r[0-9]+)?@', '.r' || coalesce((
+            SELECT max(substring(other.message_id FROM '\\.r([0-9]+)@')::int) FROM notify.email_jobs AS other
+            WHERE other.replay_of = original
+        ), 0) + row_number() OVER (PARTITION BY original ORDER BY id) || '@'), {_END_OF_LIFE}
+        FROM (
+            SELECT *, coalesce(replay_of, id) AS original FROM notify.email_jobs WHERE id = ANY (%(ids)s::bigint[])
+        ) AS job ORDER BY id
+        ON CONFLICT DO NOTHING
+        RETURNING {_ACTED}
+    ), due_now AS ({_DUE_NOW})
+    SELECT id FROM acted"""
+_ACTS: Mapping[Action, str] = MappingProxyType({Action.RETRY: _RETRY, Action.CANCEL: _CANCEL, Action.REPLAY: _REPLAY})
 
 # Without its words there is nothing to write an email from.
 _is_emptied = (
     select(events.c.id)
-    .where(of_email(), events.c.id == notifications.c.event_id, events.c.emptied_at.is_not(None))
+    .where(of_email(), events.c.id == _note.event_id, events.c.emptied_at.is_not(None))
     .correlate(email_jobs)
     .exists()
 )
 _is_leased = exists().where(_lease.stage == DELIVER, _lease.id == _row.id, _lease.lane == int(Lane.LEASED))
-_is_replayed = exists().where(_others.c.replay_of == _original, _others.c.status == JobStatus.PENDING)
+_is_replayed = exists().where(
+    _others.c.replay_of == func.coalesce(_row.replay_of, _row.id), _others.c.status == JobStatus.PENDING
+)
 _ALLOWED: Mapping[Action, ColumnElement[bool]] = MappingProxyType(
     {
         Action.RETRY: _row.status.in_(REVIVABLE)
@@ -259,7 +196,4 @@ _ALLOWED: Mapping[Action, ColumnElement[bool]] = MappingProxyType(
         Action.CANCEL: _row.status == JobStatus.PENDING,
         Action.REPLAY: _row.status.in_(REPLAYABLE) & ~_is_emptied & ~_is_replayed,
     }
-)
-_ACTS: Mapping[Action, Callable[[CTE], ReturningUpdate[Any] | ReturningInsert[Any]]] = MappingProxyType(
-    {Action.RETRY: _retry, Action.CANCEL: _cancel, Action.REPLAY: _replay}
 )

@@ -11,7 +11,7 @@ from notify.domain.schedule import Wait
 from notify.domain.stages import DELIVER
 from notify.store.outbox import bundles
 from notify.store.outbox.bundles import Changed
-from notify.store.outbox.notifications import MAX_FAILURES
+from notify.store.outbox.notifications import LIFE, MAX_FAILURES
 
 # A job that was claimed once may be out already, and so may one that a replay has repeated, which was cancelled and is
 # retried: what their Message-IDs tell of stays as it is.
@@ -43,7 +43,7 @@ _REGROUP = f"""
     ), email AS (
         SELECT until, part, min(place) AS first, count(DISTINCT id) AS jobs,
             row_number() OVER (ORDER BY min(place)) AS number, max(greatest(
-                expires_at, coalesce(until, now()) + coalesce(kind.expires_after, interval '72 hours')
+                expires_at, coalesce(until, now()) + coalesce(kind.expires_after, {LIFE})
             )) AS ends
         FROM told LEFT JOIN notify.notification_event_types AS kind ON kind.code = told.event_type
         GROUP BY until, part

@@ -16,9 +16,9 @@ from notify.domain.claims import Lane
 from notify.domain.outcomes import EventStatus, JobStatus
 from notify.domain.stages import DELIVER, FAN_OUT
 from notify.store.outbox import by_hand
-from notify.store.outbox.by_hand import Action
+from notify.store.outbox.by_hand import Action, of_email
 from notify.store.outbox.job_filter import JobFilter, first_id_after, first_id_since, matches
-from notify.store.outbox.notifications import MAX_FAILURES, SKIPPED, of_email
+from notify.store.outbox.notifications import MAX_FAILURES, SKIPPED
 from notify.store.tables.emails import email_attempts, email_jobs, events, notifications, work_items
 
 # Jobs that a question without an index reads at most: some 50 ms.
@@ -284,34 +284,6 @@ def history(
         query = query.where(_note.id < below)
     found = _told(connection, query)
     return found[:limit], found[limit - 1].id if len(found) > limit else None
-
-
-def retry(connection: Connection, job_id: int) -> bool:
-    """
-    Make a job that waits or has ended without being sent due now.
-
-    Raises the budget and the expiry where they are spent; resets no history. False if its state
-    does not allow it, or if it is a replay and another replay of the same job is under way.
-    """
-    return by_hand.act_on(connection, Action.RETRY, job_id) is not None
-
-
-def cancel(connection: Connection, job_id: int) -> bool:
-    """
-    End a job whose email is not out; False if its state does not allow it.
-
-    One that is on its way at this moment may still arrive; then it is recorded as sent.
-    """
-    return by_hand.act_on(connection, Action.CANCEL, job_id) is not None
-
-
-def replay(connection: Connection, job_id: int) -> int | None:
-    """
-    Write a new job that tells the same as one that has ended, with a new Message-ID; its id.
-
-    None if its state does not allow it, or if a replay of it is already under way.
-    """
-    return by_hand.act_on(connection, Action.REPLAY, job_id)
 
 
 def _bounds(connection: Connection, wanted: JobFilter) -> tuple[int, int]:

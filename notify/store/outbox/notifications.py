@@ -3,16 +3,12 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from datetime import timedelta
 from json import dumps
-from typing import Any
 
 from sqlalchemy import (
     BigInteger,
-    ColumnElement,
     Connection,
     any_,
-    func,
     literal,
     select,
 )
@@ -25,7 +21,8 @@ from notify.store.outbox.bundles import REMEMBER, Changed, noted
 from notify.store.tables.emails import email_jobs, notifications
 from notify.store.tables.people import notification_event_types
 
-LIFE = timedelta(hours=72)
+# Of an email about which its event types say nothing, as SQL.
+LIFE = "interval '72 hours'"
 MAX_FAILURES = 12
 TOLD, SKIPPED = "told", "skipped"
 
@@ -69,7 +66,7 @@ class NewNotification:
 _WRITE = f"""
     WITH new AS MATERIALIZED (
         SELECT new.*, max(coalesce(new.leaves_at, now()) + coalesce(
-            (SELECT expires_after FROM notify.notification_event_types WHERE code = new.event_type), interval '72 hours'
+            (SELECT expires_after FROM notify.notification_event_types WHERE code = new.event_type), {LIFE}
         )) OVER (PARTITION BY new.email_job_id, coalesce(new.joins, new.message_id)) AS ends
         FROM jsonb_to_recordset(%(rows)s::jsonb) AS new(
             event_id bigint, event_type text, topic text, username text, reason text, why text, to_email text,
@@ -174,20 +171,3 @@ def drop(connection: Connection, whys: Sequence[tuple[int, str]]) -> None:
     """The emails of these, which the caller has claimed, do not tell of them after all, for these reasons."""
     if whys:
         connection.exec_driver_sql(_DROP, {"dropped": dumps([{"id": id_, "why": why} for id_, why in whys])})
-
-
-def of_email() -> ColumnElement[bool]:
-    """Whether a notification is told by the email that a statement on ``email_jobs`` is about, perhaps a replay."""
-    return _note.email_job_id == func.coalesce(_job.replay_of, _job.id)
-
-
-def is_required() -> ColumnElement[bool]:
-    """Whether an email tells of something that nobody can switch off."""
-    required = select(_note.id).where(of_email(), _types.code == _note.event_type, _types.system_required)
-    return required.correlate(email_jobs).exists()
-
-
-def end_of_life() -> ColumnElement[Any]:
-    """After which instant an email that goes now is not worth sending; 72 hours where nobody has said."""
-    stated = select(func.max(_types.expires_after)).where(of_email(), _types.code == _note.event_type)
-    return func.now() + func.coalesce(stated.correlate(email_jobs).scalar_subquery(), literal(LIFE))

@@ -1,6 +1,5 @@
 """What upkeep deletes, and what it leaves alone."""
 
-from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -12,7 +11,7 @@ from notify.domain.retention import Kept
 from notify.store.database import Database
 from notify.store.operations import upkeep
 from notify.store.operations.upkeep import Batch, Old
-from notify.store.outbox import jobs
+from notify.store.outbox.by_hand import Action, act_on
 from notify.store.tables.emails import email_attempts, email_jobs, events, notifications
 from notify.store.tables.operations import delivery_stats
 from tests.support import rows
@@ -88,7 +87,7 @@ def test_a_letter_stays_until_the_last_of_its_replays_has_gone(database: Databas
 def replay(database: Database, original: int) -> int:
     """A replay that was sent a moment ago."""
     with database.begin() as connection:
-        written = jobs.replay(connection, original)
+        written = act_on(connection, Action.REPLAY, original)
     assert written is not None
     rows.end_job(database, written, "sent")
     return written
@@ -211,13 +210,13 @@ def test_the_words_of_an_event_go_earlier_on_wish_once_no_letter_waits_for_them(
     assert (stands["payload"], stands["emptied_at"] is not None) == (({}, True) if emptied else (WORDS, False))
 
 
-@pytest.mark.parametrize("act", [jobs.retry, jobs.replay])
-def test_a_letter_without_words_is_not_written_again(database: Database, act: Callable[..., object]) -> None:
+@pytest.mark.parametrize("action", [Action.RETRY, Action.REPLAY])
+def test_an_email_without_words_is_not_written_again(database: Database, action: Action) -> None:
     with database.begin() as connection:
         event_id = rows.event(connection, payload=WORDS, **old("done", age=timedelta(days=8)))
         letter = rows.job(connection, event_id=event_id, **rows.ended("dead"))
         upkeep.empty_events(connection, Kept(bodies=timedelta(days=7)), limit=10)
-        assert not act(connection, letter)
+        assert act_on(connection, action, letter) is None
 
 
 def test_rows_that_somebody_else_deletes_are_not_waited_for(database: Database) -> None:

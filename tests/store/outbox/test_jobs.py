@@ -12,6 +12,7 @@ from notify.domain.retention import Kept
 from notify.store.database import Database
 from notify.store.operations import upkeep
 from notify.store.outbox import jobs, outbox
+from notify.store.outbox.by_hand import Action, act_on
 from notify.store.outbox.job_filter import JobFilter
 from notify.store.outbox.jobs import JobView
 from notify.store.tables.emails import email_attempts, email_jobs
@@ -37,17 +38,17 @@ def show(database: Database, job_id: int) -> JobView:
 
 def retry(database: Database, job_id: int) -> bool:
     with database.begin() as connection:
-        return jobs.retry(connection, job_id)
+        return act_on(connection, Action.RETRY, job_id) is not None
 
 
 def cancel(database: Database, job_id: int) -> bool:
     with database.begin() as connection:
-        return jobs.cancel(connection, job_id)
+        return act_on(connection, Action.CANCEL, job_id) is not None
 
 
 def replay(database: Database, job_id: int) -> int | None:
     with database.begin() as connection:
-        return jobs.replay(connection, job_id)
+        return act_on(connection, Action.REPLAY, job_id)
 
 
 def replayed(database: Database, job_id: int) -> int:
@@ -239,7 +240,7 @@ def test_a_letter_is_replayed_once_at_a_time(database: Database) -> None:
 def test_of_two_replays_at_once_one_is_written(database: Database) -> None:
     original = put(database, **rows.ended("sent"))
     with database.engine.connect() as first:
-        assert jobs.replay(first, original) is not None
+        assert act_on(first, Action.REPLAY, original) is not None
         with meanwhile(replay, database, original) as second:
             blocked_session(database)
             first.commit()
@@ -263,7 +264,7 @@ def test_of_a_replay_and_the_retry_of_an_earlier_one_at_once_one_goes(database: 
     earlier = replayed(database, original)
     end(database, earlier, "dead")
     with database.engine.connect() as first:
-        assert jobs.replay(first, original) is not None
+        assert act_on(first, Action.REPLAY, original) is not None
         with meanwhile(retry, database, earlier) as second:
             blocked_session(database)
             first.commit()
@@ -277,8 +278,8 @@ def test_a_refused_retry_leaves_the_callers_transaction_usable(database: Databas
     end(database, first, "dead")
     replayed(database, original)
     with database.begin() as connection:
-        assert not jobs.retry(connection, first)
-        assert jobs.cancel(connection, put(database))
+        assert not act_on(connection, Action.RETRY, first)
+        assert act_on(connection, Action.CANCEL, put(database))
 
 
 def test_a_letter_can_be_replayed_after_an_earlier_replay_was_pruned(database: Database) -> None:
