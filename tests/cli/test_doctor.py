@@ -23,7 +23,7 @@ from notify.cli.checks.deployment import callers
 from notify.cli.checks.deployment import settings as together
 from notify.cli.checks.mail import certificate
 from notify.cli.checks.mail import relay as relays_found
-from notify.cli.checks.sender import looked_up
+from notify.cli.checks.sender import dns_findings
 from notify.cli.connect import Deployment
 from notify.domain.measures import Measure, Role, Way
 from notify.domain.preferences import Person
@@ -329,7 +329,7 @@ def test_a_template_that_breaks_in_one_language_only_is_named(
 
 def test_a_sender_that_says_everything_of_itself_is_well() -> None:
     with name_server(WELL) as resolver:
-        assert wrong(list(looked_up(resolver, "mail.example", bounces="mail.example"))) == {}
+        assert wrong(list(dns_findings(resolver, "mail.example", bounces="mail.example"))) == {}
 
 
 @pytest.mark.parametrize(
@@ -345,7 +345,7 @@ def test_a_sender_that_says_everything_of_itself_is_well() -> None:
 )
 def test_what_the_senders_domain_lacks_is_named(texts: dict[str, list[str]], about: set[str]) -> None:
     with name_server(texts) as resolver:
-        assert set(wrong(list(looked_up(resolver, "mail.example", bounces="mail.example")))) == about
+        assert set(wrong(list(dns_findings(resolver, "mail.example", bounces="mail.example")))) == about
 
 
 @pytest.fixture(scope="module")
@@ -365,7 +365,7 @@ def signs(tmp_path_factory: pytest.TempPathFactory) -> Signer:
 def dkim(signs: Signer, texts: Mapping[str, list[str]]) -> dict[str, str]:
     """What is found wrong with a domain that publishes this, by name."""
     with name_server({"mail.example": [SPF], "_dmarc.mail.example": [DMARC], **texts}) as resolver:
-        found = wrong(list(looked_up(resolver, "mail.example", bounces="mail.example", signs=signs)))
+        found = wrong(list(dns_findings(resolver, "mail.example", bounces="mail.example", signer=signs)))
     return {about.removeprefix("DKIM "): finding.found for about, finding in found.items()}
 
 
@@ -419,13 +419,13 @@ def test_an_rsa_key_that_is_short_is_named_although_it_is_published(signs: Signe
 
 def test_a_domain_is_covered_by_the_dmarc_record_above_it() -> None:
     with name_server(WELL) as resolver:
-        findings = list(looked_up(resolver, "review.mail.example", bounces="mail.example"))
+        findings = list(dns_findings(resolver, "review.mail.example", bounces="mail.example"))
     assert set(wrong(findings)) == {"DKIM of review.mail.example"}
 
 
 def test_no_name_server_is_no_fault_of_the_sender() -> None:
     with pytest.raises(DNSException):
-        list(looked_up(asking(1, patience_seconds=0.2), "mail.example", bounces="mail.example"))
+        list(dns_findings(asking(1, patience_seconds=0.2), "mail.example", bounces="mail.example"))
 
 
 @pytest.mark.parametrize(("untrusted", "names"), [(10, set()), (11, {"callers"})])
