@@ -1,10 +1,9 @@
 """Everyone an event concerns, each with the strongest reason that put them there."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
-from notify.domain.events import COMMENT_MENTIONED, ChangeList, Event
+from notify.domain.events import COMMENT_MENTIONED, ChangeList
 
 
 class Reason(StrEnum):
@@ -26,7 +25,7 @@ class Concerned:
     """
     One person an event concerns.
 
-    ``event_type`` is the type under which the person is told, whose templates and choices hold;
+    ``event_type`` is the type under which the person is told, whose templates and preferences count;
     None means the event's own.
     """
 
@@ -36,49 +35,44 @@ class Concerned:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Circle:
+class Involved:
     """
-    Who has to do with a change list when an event happens on it.
+    Who has to do with an event and its change list.
 
     Args:
-        subscribers: Who has asked for its letters.
-        participants: Who has said something on it before, and asked for the letters of such change lists.
+        subscribers: Who has asked for emails about the change list.
+        participants: Who has said something on it before, and has asked for emails about such change lists.
         mentioned: Whom the actor's words mention, of those who are known.
+        requested: Whose review the event asks for.
     """
 
     change_list: ChangeList
     subscribers: tuple[str, ...] = ()
     participants: tuple[str, ...] = ()
     mentioned: tuple[str, ...] = ()
+    requested: tuple[str, ...] = ()
 
 
-def strongest(people: Iterable[Concerned]) -> tuple[Concerned, ...]:
-    """One entry per person, with the stronger reason where somebody appears in two roles."""
-    found: dict[str, Concerned] = {}
-    for person in sorted(people, key=lambda one: STRENGTH.index(one.reason)):
-        found.setdefault(person.username, person)
-    return tuple(found.values())
-
-
-def around(circle: Circle) -> tuple[Concerned, ...]:
-    """Everyone who has to do with the change list, each once."""
-    change_list = circle.change_list
-    return strongest(
-        [
-            *([Concerned(change_list.author, Reason.AUTHOR)] if change_list.author else []),
-            *(Concerned(username, Reason.REVIEWER) for username in change_list.reviewers),
-            *(Concerned(username, Reason.SUBSCRIBER) for username in circle.subscribers),
-            *(Concerned(username, Reason.PARTICIPANT) for username in circle.participants),
-        ]
+def everyone(involved: Involved) -> tuple[Concerned, ...]:
+    """Everyone who has to do with the change list, and whom the actor's words mention, each once."""
+    author = involved.change_list.author
+    return _each_once(
+        *([Concerned(author, Reason.AUTHOR)] if author else []),
+        *(Concerned(name, Reason.MENTIONED, COMMENT_MENTIONED) for name in involved.mentioned),
+        *(Concerned(name, Reason.REVIEWER) for name in involved.change_list.reviewers),
+        *(Concerned(name, Reason.SUBSCRIBER) for name in involved.subscribers),
+        *(Concerned(name, Reason.PARTICIPANT) for name in involved.participants),
     )
 
 
-def around_and_mentioned(circle: Circle) -> tuple[Concerned, ...]:
-    """Everyone who has to do with the change list, and whom the actor's words mention, each once."""
-    mentioned = (Concerned(name, Reason.MENTIONED, COMMENT_MENTIONED) for name in circle.mentioned)
-    return strongest([*around(circle), *mentioned])
-
-
-def requested(event: Event) -> tuple[Concerned, ...]:
+def requested(involved: Involved) -> tuple[Concerned, ...]:
     """The people whose review the event asks for, each once."""
-    return strongest(Concerned(name, Reason.REQUESTED) for name in event.part("request").get("reviewers", ()))
+    return _each_once(*(Concerned(name, Reason.REQUESTED) for name in involved.requested))
+
+
+def _each_once(*people: Concerned) -> tuple[Concerned, ...]:
+    """Each person with their first reason; the reasons come strongest first."""
+    found: dict[str, Concerned] = {}
+    for person in people:
+        found.setdefault(person.username, person)
+    return tuple(found.values())

@@ -38,7 +38,7 @@ class ChangeList:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
     """
-    One stored event, as the fan-out and the letters see it.
+    One stored event, as the fan-out and the emails see it.
 
     ``payload`` is what the event type carries besides the common fields, by the names that the
     event had at the door: ``comment``, ``review``, ``request``, ``change``; ``occurred_at`` is
@@ -60,6 +60,11 @@ class Event:
         """One part of the payload; empty for event types that carry none of this name."""
         part: Mapping[str, Any] = self.payload.get(name) or {}
         return part
+
+    @property
+    def requested_reviewers(self) -> tuple[str, ...]:
+        """Whose review it asks for."""
+        return tuple(self.part("request").get("reviewers", ()))
 
     @property
     def said(self) -> tuple[str, ...]:

@@ -1,6 +1,6 @@
 """The decision who is told about an event, and why not. One pure function answers everywhere."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
@@ -15,8 +15,8 @@ class Rule(StrEnum):
     """
     What is asked about a person and an event, in this order; the first that matches decides.
 
-    Whom the event concerns at all (``audience``) is settled before ``resolve``, which asks the others. When who is
-    told gets the letter (``schedule``) comes after it.
+    Whom the event concerns at all (``audience``) is settled before ``resolve``, which asks the others. When the
+    email leaves (``schedule``) is decided afterwards.
     """
 
     AUDIENCE = "audience"
@@ -51,7 +51,7 @@ class Why(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """The person gets a letter at this address."""
+    """The person gets an email at this address."""
 
     to_email: str
     lane: Lane
@@ -60,7 +60,7 @@ class Told:
 
 @dataclass(frozen=True, slots=True)
 class NotTold:
-    """The person gets no letter, for this reason."""
+    """The person gets no email, for this reason."""
 
     why: Why
 
@@ -76,14 +76,6 @@ class Step:
     found: str
 
 
-@dataclass(frozen=True, slots=True)
-class Resolution:
-    """A decision, and every rule that was asked on the way to it, in order."""
-
-    decision: Decision
-    trace: tuple[Step, ...]
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Occasion:
     """
@@ -92,7 +84,7 @@ class Occasion:
     Args:
         event_type: The type under which the person is told.
         reason: Why the event concerns the person.
-        by_bot: Whether the actor is a bot; such letters let others pass.
+        by_bot: Whether the actor is a bot; emails about that let others go first.
     """
 
     event_type: EventType
@@ -103,16 +95,16 @@ class Occasion:
 
 
 class _Case(NamedTuple):
-    """What the rules are asked about. A tuple: a letter makes one, and a dataclass takes thrice as long to make."""
+    """What the rules are asked about. A tuple: each email makes one, and a dataclass takes three times as long."""
 
     person: Person
     address: str
-    choices: Preferences
+    preferences: Preferences
     occasion: Occasion
 
     @property
     def chosen(self) -> bool | None:
-        return self.choices.preferences.get(self.occasion.event_type.code)
+        return self.preferences.preferences.get(self.occasion.event_type.code)
 
     def told(self, why: Why) -> Told:
         return Told(self.address, Lane.BULK if self.occasion.by_bot else Lane.NORMAL, why)
@@ -123,75 +115,68 @@ _Answer = tuple[Decision | None, str]
 ASKED_FOR = frozenset({Reason.SUBSCRIBER, Reason.PARTICIPANT})
 
 
-def usable_address(person: Person, choices: Preferences) -> str | None:
-    """Where the person reads mail: their own choice, else the directory's; None if refused for good or no address."""
-    address = choices.email or person.email
+def usable_address(person: Person, preferences: Preferences) -> str | None:
+    """Where the person reads mail: their own address, else the directory's; None if refused for good or no address."""
+    address = preferences.email or person.email
     return None if not address or address == person.undeliverable_email or not is_address(address) else address
 
 
-def resolve(person: Person | None, choices: Preferences, occasion: Occasion) -> Resolution:
+def resolve(person: Person | None, preferences: Preferences, occasion: Occasion) -> tuple[Decision, tuple[Step, ...]]:
     """
-    Whether one person is told about one event, and how that came about. The first rule that matches decides.
+    Whether one person is told about one event, and every rule that was asked on the way, in order.
 
     Args:
         person: None when the directory does not know the username.
     """
-    case = _case(person, choices, occasion)
-    if case is None:
-        why, found = _no_address(person, choices)
-        return Resolution(NotTold(why), (Step(Rule.ADDRESS, found),))
-    trace = [Step(Rule.ADDRESS, "has a usable address")]
+    trace = tuple(Step(rule, found) for rule, (_, found) in _answers(person, preferences, occasion))
+    return decide(person, preferences, occasion), trace
+
+
+def decide(person: Person | None, preferences: Preferences, occasion: Occasion) -> Decision:
+    """The decision of ``resolve`` without its trace, for a third of its time: every email is asked about twice."""
+    return next(decision for _, (decision, _) in _answers(person, preferences, occasion) if decision is not None)
+
+
+def _answers(person: Person | None, preferences: Preferences, occasion: Occasion) -> Iterator[tuple[Rule, _Answer]]:
+    """Every rule that is asked, up to the first that decides."""
+    address = usable_address(person, preferences) if person and person.active else None
+    if person is None or address is None:
+        yield Rule.ADDRESS, _no_address(person, preferences)
+        return
+    yield Rule.ADDRESS, (None, "has a usable address")
+    case = _Case(person, address, preferences, occasion)
     for rule, ask in _RULES:
-        decision, found = ask(case)
-        trace.append(Step(rule, found))
-        if decision is not None:
-            return Resolution(decision, tuple(trace))
-    decision, found = _default(case)
-    return Resolution(decision, (*trace, Step(Rule.DEFAULT, found)))
-
-
-def decide(person: Person | None, choices: Preferences, occasion: Occasion) -> Decision:
-    """The decision of ``resolve`` without its trace, for a third of its time: every letter is asked about twice."""
-    case = _case(person, choices, occasion)
-    if case is None:
-        return NotTold(_no_address(person, choices)[0])
-    for _, ask in _RULES:
-        decision, _ = ask(case)
-        if decision is not None:
-            return decision
-    return _default(case)[0]
+        answer = ask(case)
+        yield rule, answer
+        if answer[0] is not None:
+            return
+    yield Rule.DEFAULT, _default(case)
 
 
 def plain_address(
-    person: Person | None, choices: Preferences, event_type: EventType, *, actor: str, reason: Reason
+    person: Person | None, preferences: Preferences, event_type: EventType, *, actor: str, reason: Reason
 ) -> str | None:
     """
     The address at which ``decide`` tells an ordinary person, who has stored nothing, of what is on by default.
 
     None: ask ``decide``. Nearly every email passes here, at a fraction of what the rules cost.
     """
-    if choices is not NO_PREFERENCES or person is None or reason in ASKED_FOR or person.username == actor:
+    if preferences is not NO_PREFERENCES or person is None or reason in ASKED_FOR or person.username == actor:
         return None
     if person.is_bot or not person.active or event_type.system_required or not event_type.default_enabled:
         return None
-    return usable_address(person, choices)
+    return usable_address(person, preferences)
 
 
-def _case(person: Person | None, choices: Preferences, occasion: Occasion) -> _Case | None:
-    """What the rules are asked about; None where nobody could be told."""
-    address = usable_address(person, choices) if person and person.active else None
-    return None if person is None or address is None else _Case(person, address, choices, occasion)
-
-
-def _no_address(person: Person | None, choices: Preferences) -> tuple[Why, str]:
+def _no_address(person: Person | None, preferences: Preferences) -> _Answer:
     if person is None:
-        return Why.NO_ADDRESS, "the directory does not know the person"
+        return NotTold(Why.NO_ADDRESS), "the directory does not know the person"
     if not person.active:
-        return Why.NO_ADDRESS, "has left"
-    address = choices.email or person.email
+        return NotTold(Why.NO_ADDRESS), "has left"
+    address = preferences.email or person.email
     if address and not is_address(address):
-        return Why.BAD_ADDRESS, "has an address that no email can be sent to"
-    return Why.NO_ADDRESS, "has no usable address"
+        return NotTold(Why.BAD_ADDRESS), "has an address that no email can be sent to"
+    return NotTold(Why.NO_ADDRESS), "has no usable address"
 
 
 def _required(case: _Case) -> _Answer:
@@ -203,8 +188,8 @@ def _required(case: _Case) -> _Answer:
 def _actor(case: _Case) -> _Answer:
     if case.person.username != case.occasion.actor:
         return None, "somebody else did it"
-    if case.choices.own_actions:
-        return None, "did it, and wants letters about own actions"
+    if case.preferences.own_actions:
+        return None, "did it, and wants emails about own actions"
     return NotTold(Why.IS_ACTOR), "did it"
 
 
@@ -217,23 +202,23 @@ def _bot(case: _Case) -> _Answer:
 
 
 def _master_switch(case: _Case) -> _Answer:
-    return (None, "is on") if case.choices.enabled else (NotTold(Why.MUTED_ALL), "is off")
+    return (None, "is on") if case.preferences.enabled else (NotTold(Why.MUTED_ALL), "is off")
 
 
 def _mute(case: _Case) -> _Answer:
-    if case.occasion.topic not in case.choices.muted_cls:
+    if case.occasion.topic not in case.preferences.muted_cls:
         return None, "the change list is not muted"
-    if case.occasion.reason is Reason.MENTIONED and case.choices.mentions_pierce_mutes:
+    if case.occasion.reason is Reason.MENTIONED and case.preferences.mentions_pierce_mutes:
         return None, "the change list is muted, but not for mentions"
     return NotTold(Why.MUTED_CL), "the change list is muted"
 
 
 def _role(case: _Case) -> _Answer:
     reason = case.occasion.reason
-    if reason is Reason.SUBSCRIBER and case.occasion.topic not in case.choices.subscribed_cls:
+    if reason is Reason.SUBSCRIBER and case.occasion.topic not in case.preferences.subscribed_cls:
         return NotTold(Why.UNSUBSCRIBED), "is not subscribed any more"
-    if reason is Reason.PARTICIPANT and not case.choices.participating:
-        return NotTold(Why.NOT_PARTICIPATING), "does not want letters for having said something"
+    if reason is Reason.PARTICIPANT and not case.preferences.participating:
+        return NotTold(Why.NOT_PARTICIPATING), "does not want emails for having said something"
     return None, "still has the role"
 
 
@@ -245,7 +230,7 @@ def _choice(case: _Case) -> _Answer:
     return NotTold(Why.MUTED_EVENT), "has switched this kind of event off"
 
 
-def _default(case: _Case) -> tuple[Decision, str]:
+def _default(case: _Case) -> _Answer:
     if case.occasion.event_type.default_enabled:
         return case.told(Why.DEFAULT), "this kind of event is on by default"
     return NotTold(Why.DEFAULT), "this kind of event is off by default"

@@ -1,29 +1,24 @@
-"""Notifications are written in their places: with an email of their own, or joining one that waits."""
+"""Writes notifications: each with an email of its own, or in one that waits, at the hour that its person wants."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
-from types import MappingProxyType
 
 from sqlalchemy import Connection
 
-from notify.domain.bundles import BundleKey, BundleState, Placement, place
+from notify.domain.bundles import Bundled, BundleKey, BundleState, Placement, place
 from notify.domain.claims import Lane
-from notify.domain.schedule import Wait
+from notify.domain.preferences import NO_PREFERENCES
+from notify.domain.schedule import AT_ONCE, Wait, defer
+from notify.store.directory import preferences
 from notify.store.outbox import bundles, notifications
+from notify.store.outbox.audiences import Known
 from notify.store.outbox.bundles import Changed, Locked
 from notify.store.outbox.notifications import NewNotification
 
-NEVER = timedelta(0)
-Window = Callable[[NewNotification], timedelta]
-Waits = Mapping[tuple[int, str], Wait]
-NO_WAITS: Waits = MappingProxyType({})
 
-
-def write(
-    connection: Connection, rows: Sequence[NewNotification], *, window: Window, waits: Waits = NO_WAITS
-) -> Counter[str]:
+def write(connection: Connection, rows: Sequence[NewNotification], *, known: Known, window: timedelta) -> Counter[str]:
     """
     Write the rows that are not there yet; how many by decision. Safe to repeat.
 
@@ -31,56 +26,86 @@ def write(
     commit. A constant number of statements.
 
     Args:
-        window: How long after an email about its topic this one waits; zero: it goes at once and alone.
-        waits: Which of them are deferred, by their names.
+        window: How long after an email the next about its topic waits where its type does not say; zero: not at all.
     """
-    rows = [replace(row, deferred_by=waits[row.name].by) if row.name in waits else row for row in rows]
-    keys = {row.name: (_key(row, waits), window(row)) for row in rows if row.deferred_by or _follows(row, window)}
-    if not keys:
+    optional = [row for row in rows if row.message_id and row.lane != Lane.URGENT]
+    waits = _waits(connection, optional, known)
+    bundled: dict[tuple[int, str], Bundled] = {}
+    for row in optional:
+        stated, wait = known.event_types[row.event_type].bundle_within, waits.get(row.name)
+        own = window if stated is None else stated
+        if wait or own:
+            key = BundleKey(row.username, until=wait.until) if wait else BundleKey(row.username, row.topic)
+            bundled[row.name] = Bundled(key, row.message_id or "", own)
+    if not bundled:
         return notifications.write(connection, rows)
-    locked = bundles.lock(connection, {key for key, _ in keys.values()})
-    known = notifications.known(connection, sorted({event_id for event_id, _ in keys})) if locked.states else set()
-    in_bundles = [row for row in rows if row.name in keys and row.name not in known]
-    placements = place([keys[row.name] for row in in_bundles], locked.states, now=locked.now)
-    placed = [_placed(row, at, in_bundles) for row, at in zip(in_bundles, placements.each, strict=True)]
-    others = [row for row in rows if row.name not in keys]
-    changed = _changed(placements.states, locked, in_bundles)
-    return notifications.write(connection, [*others, *placed], bundles=changed)
+    locked = bundles.lock(connection, {one.key for one in bundled.values()})
+    decided = notifications.known(connection, sorted({id_ for id_, _ in bundled})) if locked.states else set()
+    new = [name for name in bundled if name not in decided]
+    placements, states = place([bundled[name] for name in new], locked.states, now=locked.now)
+    placed = dict(zip(new, placements, strict=True))
+    return notifications.write(
+        connection,
+        [
+            _placed(row, placed[row.name], waits.get(row.name)) if row.name in placed else row
+            for row in rows
+            if row.name not in decided
+        ],
+        bundles=_changed(states, locked),
+    )
 
 
-def may_wait(row: NewNotification) -> bool:
-    """Whether the person is told, by nothing required."""
-    return row.to_email is not None and row.lane != Lane.URGENT
+def _waits(connection: Connection, rows: Sequence[NewNotification], known: Known) -> Mapping[tuple[int, str], Wait]:
+    """
+    How long each of these waits that is deferred, by its name.
+
+    Two statements where anybody has a schedule or a bot did something, else none. Whose schedule is read changes
+    it only after the rows are there, so that the change reaches them too.
+    """
+    asked = [
+        row
+        for row in rows
+        if row.lane == Lane.BULK or known.choices.get(row.username, NO_PREFERENCES).schedule is not AT_ONCE
+    ]
+    if not asked:
+        return {}
+    schedules = preferences.schedules(connection, {row.username for row in asked})
+    now = bundles.now(connection)
+    found = {
+        row.name: defer(
+            schedules.get(row.username, AT_ONCE),
+            home=known.people[row.username].timezone,
+            now=now,
+            by_bot=row.lane == Lane.BULK,
+        )
+        for row in asked
+    }
+    return {name: wait for name, wait in found.items() if wait}
 
 
-def _placed(row: NewNotification, at: Placement, rows: Sequence[NewNotification]) -> NewNotification:
-    leaves_at = at.leaves_at.isoformat() if at.leaves_at else None
-    if at.joins is None:
-        return replace(row, leaves_at=leaves_at)
-    opened_by = None if at.joins.index is None else rows[at.joins.index].message_id
-    return replace(row, message_id=None, leaves_at=leaves_at, email_job_id=at.joins.job_id, joins=opened_by)
+def _placed(row: NewNotification, at: Placement, wait: Wait | None) -> NewNotification:
+    row = replace(
+        row, leaves_at=at.leaves_at.isoformat() if at.leaves_at else None, deferred_by=wait.by if wait else None
+    )
+    match at.joins:
+        case None:
+            return row
+        case int(job_id):
+            return replace(row, message_id=None, email_job_id=job_id)
+        case str(message_id):
+            return replace(row, message_id=None, joins=message_id)
 
 
-def _changed(states: Mapping[BundleKey, BundleState], locked: Locked, rows: Sequence[NewNotification]) -> list[Changed]:
-    """What differs from what is noted of the bundles; new ones have noted that their email leaves now."""
+def _changed(states: Mapping[BundleKey, BundleState], locked: Locked) -> list[Changed]:
+    """What differs from what is stored of the bundles; new ones are stored as if their email left now."""
     before = {key: locked.states.get(key, BundleState(last_at=key.until or locked.now)) for key in states}
     return [
         Changed(
             key=key,
             last_at=state.last_at or locked.now,
-            job_id=state.email.job_id if state.email else None,
-            message_id=rows[state.email.index].message_id if state.email and state.email.index is not None else None,
+            job_id=state.email if isinstance(state.email, int) else None,
+            message_id=state.email if isinstance(state.email, str) else None,
         )
         for key, state in states.items()
         if (state.last_at, state.email) != (before[key].last_at, before[key].email)
     ]
-
-
-def _follows(row: NewNotification, window: Window) -> bool:
-    return may_wait(row) and window(row) > NEVER
-
-
-def _key(row: NewNotification, waits: Waits) -> BundleKey:
-    if row.deferred_by:
-        return BundleKey(row.username, until=waits[row.name].until)
-    return BundleKey(row.username, row.topic)

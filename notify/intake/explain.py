@@ -8,11 +8,11 @@ from sqlalchemy import Connection
 from notify.domain.audience import Concerned, Reason
 from notify.domain.claims import Lane
 from notify.domain.events import Event
-from notify.domain.fan_out import Decision, Rule, Step, Told, resolve
+from notify.domain.fan_out import Rule, Step, Told, resolve
 from notify.domain.outcomes import UNKNOWN_TOPIC, UNKNOWN_TYPE
-from notify.domain.preferences import NO_PREFERENCES, Person, Preferences
+from notify.domain.preferences import NO_PREFERENCES
 from notify.domain.schedule import DeferredBy, Wait, clock, defer
-from notify.intake.fan_out import Facts, audience_of, facts_about, standing
+from notify.intake.fan_out import audience_of, facts_about, question
 from notify.intake.receive import receive
 from notify.intake.schema import EventIn
 from notify.store.directory import directory, preferences
@@ -24,7 +24,7 @@ NOT_CONCERNED = "not_concerned"
 MOST_NAMES = 5
 NOT_YET = {
     UNKNOWN_TOPIC: "the directory knows neither author nor reviewers of the change list; the event waits",
-    UNKNOWN_TYPE: "nobody can choose about this kind of event yet; the event waits",
+    UNKNOWN_TYPE: "this kind of event is not in the table of event types yet; the event waits",
 }
 
 
@@ -47,24 +47,26 @@ class Explanation:
 
 def explain(connection: Connection, event: Event, username: str) -> Explanation:
     """Whether the person is told of the event by what is known today, and every rule that is asked on the way."""
-    facts = facts_about([event], connection)
-    audience = audience_of(event, facts)
+    known, mentioned = facts_about([event], connection)
+    audience = audience_of(event, known, mentioned)
     if isinstance(audience, str):
-        return _outside(event, username, why=audience, found=NOT_YET[audience])
+        return _not_concerned(event, username, why=audience, found=NOT_YET[audience])
     concerned = next((one for one in audience if one.username == username), None)
     if concerned is None:
-        return _outside(event, username, why=NOT_CONCERNED, found=_others(audience))
-    found = resolve(*standing(event, concerned, facts))
-    wait = _wait(
-        connection, found.decision, facts.known.people.get(username), facts.known.choices.get(username, NO_PREFERENCES)
-    )
+        return _not_concerned(event, username, why=NOT_CONCERNED, found=_others(audience))
+    person, own, occasion = question(event, concerned, known)
+    decision, trace = resolve(person, own, occasion)
+    wait = None
+    if person and isinstance(decision, Told) and decision.lane is not Lane.URGENT:
+        by_bot, now = decision.lane is Lane.BULK, bundles.now(connection)
+        wait = defer(own.schedule, home=person.timezone, now=now, by_bot=by_bot)
     return Explanation(
         username=username,
-        event_type=concerned.event_type or event.type,
+        event_type=occasion.event_type.code,
         reason=concerned.reason,
-        told=isinstance(found.decision, Told),
-        why=found.decision.why,
-        trace=(_audience(concerned.reason), *found.trace, *_held(wait)),
+        told=isinstance(decision, Told),
+        why=decision.why,
+        trace=_trace(concerned.reason, trace, wait),
     )
 
 
@@ -94,53 +96,43 @@ def traces(connection: Connection, notifications: Sequence[NotificationView]) ->
         choices=preferences.choices(connection, names, topics={one.topic for one in notifications}),
         event_types=preferences.event_types(connection),
     )
-    facts = Facts(known=known, mentioned={})
-    return {
-        one.id: (*_trace(one, told_of[one.event_id], facts), *_held(_stored_wait(one, facts))) for one in notifications
-    }
+    return {one.id: _trace_today(one, told_of[one.event_id], known) for one in notifications}
 
 
-def _trace(one: NotificationView, event: Event, facts: Facts) -> tuple[Step, ...]:
-    if one.event_type not in facts.known.event_types:
-        return (Step(Rule.AUDIENCE, NOT_YET[UNKNOWN_TYPE]),)
+def _trace_today(one: NotificationView, event: Event, known: Known) -> tuple[Step, ...]:
+    wait = _stored_wait(one, known)
+    if one.event_type not in known.event_types:
+        return (Step(Rule.AUDIENCE, NOT_YET[UNKNOWN_TYPE]), *_deferred(wait))
     reason = Reason(one.reason)
-    found = resolve(*standing(event, Concerned(one.username, reason, one.event_type), facts))
-    return (_audience(reason), *found.trace)
+    _, trace = resolve(*question(event, Concerned(one.username, reason, one.event_type), known))
+    return _trace(reason, trace, wait)
 
 
-def _wait(connection: Connection, decision: Decision, person: Person | None, choices: Preferences) -> Wait | None:
-    """Until when the email would wait that is written now; None: it would not, or there would be none."""
-    if not isinstance(decision, Told) or decision.lane is Lane.URGENT or person is None:
-        return None
-    by_bot = decision.lane is Lane.BULK
-    return defer(choices.schedule, home=person.timezone, now=bundles.now(connection), by_bot=by_bot)
-
-
-def _stored_wait(one: NotificationView, facts: Facts) -> Wait | None:
-    """For what its email waits; None: it does not."""
+def _stored_wait(one: NotificationView, known: Known) -> Wait | None:
+    """What its email waits for; None: it does not wait."""
     if one.due_at is None or one.deferred_by is None:
         return None
-    chosen, person = facts.known.choices.get(one.username, NO_PREFERENCES), facts.known.people.get(one.username)
-    at = clock(chosen.schedule.timezone or (person.timezone if person else None))
+    own, person = known.choices.get(one.username, NO_PREFERENCES), known.people.get(one.username)
+    at = clock(own.schedule.timezone or (person.timezone if person else None))
     return Wait(one.due_at, DeferredBy(one.deferred_by), at)
 
 
-def _held(wait: Wait | None) -> tuple[Step, ...]:
+def _trace(reason: Reason, rules: Sequence[Step], wait: Wait | None) -> tuple[Step, ...]:
+    return (Step(Rule.AUDIENCE, f"is concerned as {reason}"), *rules, *_deferred(wait))
+
+
+def _deferred(wait: Wait | None) -> tuple[Step, ...]:
     return (Step(Rule.SCHEDULE, str(wait)),) if wait else ()
 
 
-def _audience(reason: Reason) -> Step:
-    return Step(Rule.AUDIENCE, f"is concerned as {reason}")
-
-
 def _others(audience: Sequence[Concerned]) -> str:
-    """Whom the event concerns instead, for people who wonder."""
+    """Whom the event concerns instead."""
     named = ", ".join(f"{one.username} ({one.reason})" for one in audience[:MOST_NAMES])
     more = len(audience) - MOST_NAMES
     return f"the event concerns {named or 'nobody'}" + (f" and {more} more" if more > 0 else "")
 
 
-def _outside(event: Event, username: str, *, why: str, found: str) -> Explanation:
+def _not_concerned(event: Event, username: str, *, why: str, found: str) -> Explanation:
     return Explanation(
         username=username,
         event_type=event.type,

@@ -6,74 +6,82 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from notify.domain.bundles import BundleKey, BundleState, OpenEmail, Placement, place
+from notify.domain.bundles import (
+    MOST_BUNDLED,
+    MOST_DEFERRED,
+    Bundled,
+    BundleKey,
+    BundleState,
+    Placement,
+    place,
+)
 
 NOON = datetime(2026, 3, 2, 12, 0, tzinfo=UTC)
 WINDOW = timedelta(minutes=3)
 LATER = NOON + WINDOW
 ALICE, BOB = BundleKey("alice", "CL-1"), BundleKey("bob", "CL-1")
+TONIGHT = BundleKey("alice", until=LATER)
 
 
-def places(count: int, standing: BundleState | None, *, most: int = 100) -> list[Placement]:
-    standings = {ALICE: standing} if standing else {}
-    return list(place([(ALICE, WINDOW)] * count, standings, now=NOON, most=most).each)
+def placed(count: int, state: BundleState | None, key: BundleKey = ALICE) -> list[Placement]:
+    asked = [Bundled(key, f"email-{number}", WINDOW) for number in range(count)]
+    return place(asked, {key: state} if state else {}, now=NOON)[0]
 
 
 @pytest.mark.parametrize(
-    ("standing", "expected"),
+    ("state", "expected"),
     [
         pytest.param(None, Placement(), id="the first"),
         pytest.param(BundleState(last_at=NOON - WINDOW), Placement(), id="the window is over"),
+        pytest.param(BundleState(last_at=NOON - WINDOW / 3), Placement(NOON + WINDOW * 2 / 3), id="in the window"),
+        pytest.param(BundleState(last_at=LATER, email=7, size=2), Placement(LATER, joins=7), id="an email waits"),
         pytest.param(
-            BundleState(last_at=NOON - WINDOW / 3),
-            Placement(leaves_at=NOON + WINDOW * 2 / 3, opens=True),
-            id="in the window",
+            BundleState(last_at=NOON - WINDOW, email=7, size=2),
+            Placement(NOON - WINDOW, joins=7),
+            id="an email should have left",
         ),
-        pytest.param(
-            BundleState(last_at=LATER, email=OpenEmail(job_id=7), size=2),
-            Placement(leaves_at=LATER, joins=OpenEmail(job_id=7)),
-            id="somebody waits",
-        ),
-        pytest.param(
-            BundleState(last_at=NOON - WINDOW, email=OpenEmail(job_id=7), size=2),
-            Placement(leaves_at=NOON - WINDOW, joins=OpenEmail(job_id=7)),
-            id="somebody should have left",
-        ),
-        pytest.param(
-            BundleState(last_at=LATER), Placement(leaves_at=LATER + WINDOW, opens=True), id="one has been claimed"
-        ),
+        pytest.param(BundleState(last_at=LATER), Placement(LATER + WINDOW), id="one has been claimed"),
     ],
 )
-def test_when_a_letter_leaves_and_with_whom(standing: BundleState | None, expected: Placement) -> None:
-    assert places(1, standing) == [expected]
+def test_when_a_notification_leaves_and_in_which_email(state: BundleState | None, expected: Placement) -> None:
+    assert placed(1, state) == [expected]
 
 
-def test_of_many_at_once_the_first_goes_and_the_second_leads_the_others() -> None:
-    led = Placement(leaves_at=LATER, joins=OpenEmail(index=1))
-    assert places(4, None) == [Placement(), Placement(leaves_at=LATER, opens=True), led, led]
+def test_of_many_at_once_the_first_goes_and_the_others_share_an_email() -> None:
+    joining = Placement(LATER, joins="email-1")
+    assert placed(4, None) == [Placement(), Placement(LATER), joining, joining]
 
 
-def test_a_letter_that_is_full_is_followed_by_another_a_window_later() -> None:
-    found = places(6, None, most=2)
-    assert [place.leaves_at for place in found] == [None, LATER, LATER, *[LATER + WINDOW] * 2, LATER + 2 * WINDOW]
+def test_what_is_deferred_until_one_instant_shares_an_email_from_the_first_on() -> None:
+    joining = Placement(LATER, joins="email-0")
+    assert placed(3, None, TONIGHT) == [Placement(LATER), joining, joining]
+
+
+def test_an_email_that_is_full_is_followed_by_another_a_window_later() -> None:
+    full = BundleState(last_at=LATER, email=7, size=MOST_BUNDLED - 1)
+    joining = Placement(LATER + WINDOW, joins="email-1")
+    assert placed(3, full) == [Placement(LATER, joins=7), Placement(LATER + WINDOW), joining]
+
+
+def test_a_digest_that_is_full_is_followed_by_another_at_the_same_instant() -> None:
+    full = BundleState(last_at=LATER, email=7, size=MOST_DEFERRED - 1)
+    assert placed(2, full, TONIGHT) == [Placement(LATER, joins=7), Placement(LATER)]
 
 
 def test_people_do_not_wait_for_each_other() -> None:
-    placed = place([(ALICE, WINDOW), (BOB, WINDOW)], {}, now=NOON)
-    assert list(placed.each) == [Placement(), Placement()]
+    found, _ = place([Bundled(ALICE, "a", WINDOW), Bundled(BOB, "b", WINDOW)], {}, now=NOON)
+    assert found == [Placement(), Placement()]
 
 
-@given(st.lists(st.tuples(st.sampled_from([ALICE, BOB]), st.integers(1, 300)), max_size=30), st.integers(1, 5))
-def test_whoever_waits_leaves_with_a_leader_of_the_same_group_at_its_time(
-    letters: list[tuple[BundleKey, int]], most: int
+@given(st.lists(st.tuples(st.sampled_from([ALICE, BOB, TONIGHT]), st.integers(1, 300)), max_size=30))
+def test_whoever_joins_an_email_leaves_with_it_and_is_of_the_same_bundle(
+    emails: list[tuple[BundleKey, int]],
 ) -> None:
-    asked = [(group, timedelta(seconds=seconds)) for group, seconds in letters]
-    placed = place(asked, {}, now=NOON, most=most)
-    for number, one in enumerate(placed.each):
-        if one.joins:
-            leader = one.joins.index
-            assert leader is not None
-            assert leader < number
-            assert asked[leader][0] == asked[number][0]
-            assert placed.each[leader].opens
-            assert placed.each[leader].leaves_at == one.leaves_at
+    asked = [Bundled(key, str(n), timedelta(seconds=seconds)) for n, (key, seconds) in enumerate(emails)]
+    found, _ = place(asked, {}, now=NOON)
+    for number, one in enumerate(found):
+        if one.joins is not None:
+            opener = int(one.joins)
+            assert opener < number
+            assert asked[opener].key == asked[number].key
+            assert found[opener] == Placement(one.leaves_at)

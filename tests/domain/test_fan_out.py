@@ -13,8 +13,8 @@ from notify.domain.claims import Lane
 from notify.domain.fan_out import (
     NotTold,
     Occasion,
-    Resolution,
     Rule,
+    Step,
     Told,
     Why,
     decide,
@@ -55,13 +55,14 @@ class Case:
             Occasion(event_type=event_type, **usual | self.occasion),
         )
 
-    def resolution(self) -> Resolution:
-        return resolve(*self.asked())
+    def trace(self) -> tuple[Step, ...]:
+        """Every rule that is asked."""
+        return resolve(*self.asked())[1]
 
     def decision(self) -> Told | NotTold:
         """The decision, which is the same with and without its trace."""
         decision = decide(*self.asked())
-        assert decision == self.resolution().decision
+        assert decision == resolve(*self.asked())[0]
         return decision
 
 
@@ -213,13 +214,13 @@ def test_what_a_bot_says_lets_others_pass_unless_it_is_required(case: Case, lane
     ids=ASKED,
 )
 def test_the_trace_names_every_rule_that_was_asked_and_ends_with_the_one_that_decided(case: Case, last: Rule) -> None:
-    asked = [step.rule for step in case.resolution().trace]
+    asked = [step.rule for step in case.trace()]
     assert asked == ASKED[: ASKED.index(last) + 1]
 
 
 def test_a_trace_says_what_each_rule_found_so_that_two_cases_can_be_told_apart() -> None:
     plain, own = (ACTOR | Case(choices={"own_actions": on}) for on in (False, True))
-    found = [{step.rule: step.found for step in case.resolution().trace} for case in (plain, own)]
+    found = [{step.rule: step.found for step in case.trace()} for case in (plain, own)]
     assert found[0][Rule.ADDRESS] == found[1][Rule.ADDRESS]
     assert found[0][Rule.ACTOR] != found[1][Rule.ACTOR]
     assert all(found[1].values())

@@ -231,10 +231,10 @@ class Life(RuleBasedStateMachine):
         worker, claimed = self.fan_outs[::-1][which % len(self.fan_outs)]
         with self.moment() as (connection, now):
             event = events.load(connection, [claimed.id])[claimed.id]
-            drawn_up = plan([(claimed, event)], facts_about([event], connection), host="h", rng=Highest())
-            notifications.write(connection, drawn_up.notifications)
-            ended = items.settle(connection, FAN_OUT, drawn_up.endings)
-            (end,) = drawn_up.endings
+            rows, endings = plan([(claimed, event)], *facts_about([event], connection), host="h", rng=Highest())
+            notifications.write(connection, rows)
+            ended = items.settle(connection, FAN_OUT, endings)
+            (end,) = endings
             if ended and end.lane in {None, Lane.DEAD}:
                 events.end(connection, [end.id], "done" if end.lane is None else "dead")
             fresh = select(email_jobs.c.id).where(email_jobs.c.created_at == func.now())

@@ -20,7 +20,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import ARRAY
 
-from notify.domain.bundles import BundleKey, BundleState, OpenEmail
+from notify.domain.bundles import BundleKey, BundleState
 from notify.domain.claims import Claim
 from notify.domain.schedule import Wait
 from notify.domain.stages import DELIVER
@@ -159,7 +159,7 @@ def _state(key: BundleKey, row: Row[Any], email: Row[Any] | None) -> BundleState
     """The state; an email that has meanwhile been deferred, or let go, is none of this bundle any more."""
     if email is None or (email.due_at != key.until if key.until else email.deferred_by):
         return BundleState(last_at=row.last_at)
-    return BundleState(last_at=row.last_at, email=OpenEmail(job_id=email.id), size=email.size)
+    return BundleState(last_at=row.last_at, email=email.id, size=email.size)
 
 
 def _key(row: Row[Any]) -> BundleKey:
