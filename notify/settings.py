@@ -1,7 +1,7 @@
 """Settings: environment variables ``NOTIFY_*`` (or a ``.env`` file), read once into one frozen object."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import timedelta
 from difflib import get_close_matches
 from io import StringIO
@@ -25,7 +25,7 @@ from notify.store.urls import with_our_driver
 
 SHORTEST_SECRET = 32
 PREFIX = "NOTIFY_"
-USED_BY_TESTS = {"NOTIFY_TEST_DATABASE_URL", "NOTIFY_TEST_BROKER_URL", "NOTIFY_TEST_CRASH_AT"}
+OF_TESTS = PREFIX + "TEST_"
 # What systemd and Kubernetes set: for a service of Type=notify, and beside Services named notify or notify-….
 # Sources: sd_notify(3); "Discovering services" in Kubernetes' documentation of Services.
 THEIRS = re.compile(
@@ -38,28 +38,25 @@ USERINFO = re.compile(r"://[^/@\s]*@")
 SECRET = {"database_url", "broker_url", "smtp_url", "smtp_fallback_urls", "secret_keys", "jwt_secret"}
 
 
-def _postgresql(value: SecretStr) -> SecretStr:
-    with_our_driver(value.get_secret_value())
-    return value
+def _secret(check: Callable[[str], object]) -> AfterValidator:
+    """Keeps a secret as it was stated, unless the check raises ValueError."""
+
+    def checked(value: SecretStr) -> SecretStr:
+        check(value.get_secret_value())
+        return value
+
+    return AfterValidator(checked)
 
 
-def _broker(value: SecretStr) -> SecretStr:
-    broker(value.get_secret_value())
-    return value
-
-
-def _long_enough(value: SecretStr) -> SecretStr:
-    if len(value.get_secret_value()) < SHORTEST_SECRET:
+def _long(secret: str) -> None:
+    if len(secret) < SHORTEST_SECRET:
         msg = f"expected at least {SHORTEST_SECRET} characters"
         raise ValueError(msg)
-    return value
 
 
-def _each_long_enough(value: SecretStr) -> SecretStr:
-    if min(map(len, value.get_secret_value().split()), default=0) < SHORTEST_SECRET:
-        msg = f"expected keys of at least {SHORTEST_SECRET} characters with space between them"
-        raise ValueError(msg)
-    return value
+def _long_keys(secrets: str) -> None:
+    for key in secrets.split() or [""]:
+        _long(key)
 
 
 def _ascii(domain: str) -> str:
@@ -130,143 +127,100 @@ class Settings(BaseModel):
     Durations carry their unit in the name of the variable, which is that of the field in capitals behind ``NOTIFY_``.
     """
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
 
-    database_url: Annotated[SecretStr, AfterValidator(_postgresql)] | None = Field(
-        default=None, description="postgresql://…; none: the embedded stack in NOTIFY_DATA_DIR."
-    )
-    broker_url: Annotated[SecretStr, AfterValidator(_broker)] | None = Field(
-        default=None,
-        description="redis://…, sentinel://…?master_name=… or amqp://…. The API, emit and commands do without: nobody "
-        "rings then, and workers find work by sweeping. Celery's worker, beat and Flower need one; it may be away.",
-    )
-    smtp_url: SecretStr | None = Field(
-        default=None,
-        description="smtp://user:password@host:587 or smtps://…; ?starttls=required|never. None: nothing is claimed.",
-    )
-    smtp_fallback_urls: SecretStr | None = Field(
-        default=None,
-        description="Relays that take letters while those before them do not, by priority, with space between them.",
-    )
-    domain_rates: Annotated[str, AfterValidator(_rates)] | None = Field(
-        default=None,
-        description="Letters a second, over all workers, to these domains: example.com=5 *.example.org=0.5.",
-    )
-    ehlo_name: Domain | None = Field(
-        default=None,
-        description="Our name in EHLO; none: the host of NOTIFY_PUBLIC_URL, else the domain of NOTIFY_MAIL_FROM.",
-    )
-    mail_from: Address | None = Field(default=None, description="Address that letters come from.")
-    mail_from_name: str = Field(default="Review", description="The service's name in From: 'Dana via Review'.")
-    bounce_address: Address | None = Field(default=None, description="Envelope sender; none: NOTIFY_MAIL_FROM.")
-    dkim_selector: Annotated[str, AfterValidator(_selectors)] | None = Field(
-        default=None,
-        description="Signs emails: receivers find each key at SELECTOR._domainkey.DOMAIN; two with space between them."
-        " None: unsigned.",
-    )
-    dkim_key_file: str | None = Field(
-        default=None,
-        description="File with the RSA or Ed25519 key of each selector, as PEM, in the same order, with space between.",
-    )
-    dkim_domain: Domain | None = Field(
-        default=None, description="The domain that signs; none: that of NOTIFY_MAIL_FROM."
-    )
-    public_url: Annotated[WebAddress, AfterValidator(_begins_links)] | None = Field(
-        default=None, description="Where people reach the API, for links in letters."
-    )
-    secret_keys: Annotated[SecretStr, AfterValidator(_each_long_enough)] | None = Field(
-        default=None,
-        description="Sign the links in letters, newest first, with space between them; at least 32 characters each.",
-    )
-    jwt_secret: Annotated[SecretStr, AfterValidator(_long_enough)] | None = Field(
-        default=None, description="HS256 secret of people's tokens; at least 32 characters."
-    )
-    jwks_url: WebAddress | None = Field(
-        default=None, description="Where people's token keys are published, instead of a secret."
-    )
-    jwt_claim: str = Field(default="sub", description="The claim of people's tokens that holds the username.")
-    jwt_audience: str | None = Field(
-        default=None, description="What people's tokens must name as their audience; none: they must name none."
-    )
-    templates_dir: Path | None = Field(default=None, description="Folder whose files override those of templates/.")
-    data_dir: Path = Field(default=Path(".notify"), description="Folder of the embedded stack.")
+    database_url: Annotated[SecretStr, _secret(with_our_driver)] | None = None
+    """postgresql://…; none: the embedded stack in NOTIFY_DATA_DIR."""
+    broker_url: Annotated[SecretStr, _secret(broker)] | None = None
+    """redis://…, sentinel://…?master_name=… or amqp://…. Celery's worker, beat and Flower need one; it may be down."""
+    smtp_url: SecretStr | None = None
+    """smtp://user:password@host:587 or smtps://…; ?starttls=required|never. None: nothing is claimed."""
+    smtp_fallback_urls: SecretStr | None = None
+    """Relays to use while those before them take no emails, in order of priority, separated by spaces."""
+    domain_rates: Annotated[str, AfterValidator(_rates)] | None = None
+    """Most emails per second to these domains, over all workers: example.com=5 *.example.org=0.5."""
+    ehlo_name: Domain | None = None
+    """Our name in EHLO; none: the host of NOTIFY_PUBLIC_URL, else the domain of NOTIFY_MAIL_FROM."""
+    mail_from: Address | None = None
+    """Address that emails come from."""
+    mail_from_name: str = "Review"
+    """The service's name in From: 'Dana via Review'."""
+    bounce_address: Address | None = None
+    """Envelope sender; none: NOTIFY_MAIL_FROM."""
+    dkim_selector: Annotated[str, AfterValidator(_selectors)] | None = None
+    """Signs emails; receivers find the key at SELECTOR._domainkey.DOMAIN. Two are separated by a space."""
+    dkim_key_file: str | None = None
+    """PEM file with the RSA or Ed25519 key of each selector, in the same order, separated by spaces."""
+    dkim_domain: Domain | None = None
+    """The domain that signs; none: that of NOTIFY_MAIL_FROM."""
+    public_url: Annotated[WebAddress, AfterValidator(_begins_links)] | None = None
+    """Where people reach the API, for links in emails."""
+    secret_keys: Annotated[SecretStr, _secret(_long_keys)] | None = None
+    """Keys that sign the links in emails, newest first, separated by spaces; at least 32 characters each."""
+    jwt_secret: Annotated[SecretStr, _secret(_long)] | None = None
+    """HS256 secret of people's tokens; at least 32 characters."""
+    jwks_url: WebAddress | None = None
+    """Where people's token keys are published, instead of a secret."""
+    jwt_claim: str = "sub"
+    """The claim of people's tokens that holds the username."""
+    jwt_audience: str | None = None
+    """The audience that people's tokens must name; none: they must name none."""
+    templates_dir: Path | None = None
+    """Folder whose files override those of templates/."""
+    data_dir: Path = Path(".notify")
+    """Folder of the embedded stack."""
 
-    lease_seconds: float = Field(default=60, ge=1, le=3600, description="How long a claim holds without being renewed.")
-    sweep_seconds: float = Field(default=1.5, gt=0, le=60, description="How often an idle worker looks for due rows.")
-    drain_seconds: float = Field(
-        default=20, gt=0, le=600, description="How long one task drains before it rings again."
-    )
-    bundle_seconds: float = Field(
-        default=180,
-        ge=0,
-        le=86400,
-        description="Later notifications to the same person about the same topic are bundled for this many seconds.",
-    )
-    claim_size: int = Field(default=200, ge=1, le=1000, description="Rows in one claim.")
-    record_rows: int = Field(
-        default=50,
-        ge=1,
-        le=1000,
-        description="Outcomes in one record; a killed process repeats no more emails than these and one a session.",
-    )
-    smtp_sessions: int = Field(
-        default=8,
-        ge=1,
-        le=256,
-        description="SMTP sessions of one worker process to a relay whose URL does not say ?sessions=.",
-    )
-    smtp_timeout_seconds: float | None = Field(
-        default=None,
-        gt=0,
-        le=3600,
-        description="One limit for every wait of the SMTP conversation; none: those of RFC 5321 §4.5.3.2.",
-    )
-    keep_sent_days: int = Field(
-        default=14, ge=1, le=3650, description="How long sent and skipped letters and their events are kept."
-    )
-    keep_dead_days: int = Field(
-        default=90, ge=1, le=3650, description="How long dead, expired and cancelled letters, and counts, are kept."
-    )
-    keep_bodies_days: int | None = Field(
-        default=None,
-        ge=1,
-        le=3650,
-        description="How long the words of events are kept once no letter waits for them; none: as long as the event.",
-    )
-    worker_concurrency: int = Field(default=2, ge=1, le=256, description="Processes of the embedded worker.")
-    worker_remote_control: bool = Field(
-        default=False,
-        description="Lets commands over the broker change a worker: end, resize, revoke, limit. False: they only look.",
-    )
-    worker_health_port: Port | None = Field(
-        default=None, description="Port on which a worker answers GET /livez; none: it does not."
-    )
-    worker_health_host: str | None = Field(
-        default=None, description="Address at which it answers there; none: every address."
-    )
+    lease_seconds: float = Field(default=60, ge=1, le=3600)
+    """How long a lease lasts unless it is renewed."""
+    sweep_seconds: float = Field(default=1.5, gt=0, le=60)
+    """How often an idle worker looks for due rows."""
+    drain_seconds: float = Field(default=20, gt=0, le=600)
+    """How long one task drains before it rings again."""
+    bundle_seconds: float = Field(default=180, ge=0, le=86400)
+    """Later notifications to the same person about the same topic are bundled for this many seconds."""
+    claim_size: int = Field(default=200, ge=1, le=1000)
+    """Rows in one claim."""
+    record_rows: int = Field(default=50, ge=1, le=1000)
+    """Outcomes in one record; a killed process repeats at most this many emails and one per session."""
+    smtp_sessions: int = Field(default=8, ge=1, le=256)
+    """SMTP sessions of one worker process to a relay whose URL has no ?sessions=."""
+    smtp_timeout_seconds: float | None = Field(default=None, gt=0, le=3600)
+    """One limit for every wait of the SMTP conversation; none: those of RFC 5321 §4.5.3.2."""
+    keep_sent_days: int = Field(default=14, ge=1, le=3650)
+    """How long sent and skipped emails and their events are kept."""
+    keep_dead_days: int = Field(default=90, ge=1, le=3650)
+    """How long dead, expired and cancelled emails, and counts, are kept."""
+    keep_bodies_days: int | None = Field(default=None, ge=1, le=3650)
+    """How long the text of events is kept once no email waits for it; none: as long as the event."""
+    worker_concurrency: int = Field(default=2, ge=1, le=256)
+    """Processes of the embedded worker."""
+    worker_remote_control: bool = False
+    """Whether commands over the broker may change a worker: end, resize, revoke, limit. False: they only read."""
+    worker_health_port: Port | None = None
+    """Port on which a worker answers GET /livez; none: it does not."""
+    worker_health_host: str | None = None
+    """Address at which it answers there; none: every address."""
 
-    api_host: str = Field(default="127.0.0.1", description="Address the API listens on.")
-    api_port: Port = Field(default=8000, description="Port the API listens on.")
-    api_hosts: str | None = Field(
-        default=None,
-        description="Names by which the API may be called, besides addresses and names without a dot; none: any.",
-    )
-    api_calls_per_minute: int = Field(
-        default=6000, ge=1, description="Calls of one caller that one API process answers in a minute."
-    )
-    api_client_seconds: float = Field(
-        default=20,
-        gt=0,
-        le=600,
-        description="How long the API waits for a caller: for the head of a call, for its body, to take the answer.",
-    )
-    flower_port: Port = Field(default=5555, description="Port of the embedded Flower.")
-    catcher_port: Port = Field(default=1025, description="Port of the embedded mail catcher.")
-    inbox_port: Port = Field(default=8025, description="Port of the embedded web inbox.")
-    log_format: Literal["auto", "console", "json"] = Field(
-        default="auto", description="auto: console on a terminal, else json."
-    )
-    log_level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="Least level logged.")
+    api_host: str = "127.0.0.1"
+    """Address the API listens on."""
+    api_port: Port = 8000
+    """Port the API listens on."""
+    api_hosts: str | None = None
+    """Host names that the API answers to, besides addresses and names without a dot; none: any."""
+    api_calls_per_minute: int = Field(default=6000, ge=1)
+    """Calls of one caller that one API process answers in a minute."""
+    api_client_seconds: float = Field(default=20, gt=0, le=600)
+    """How long the API waits for a caller to send headers, to send a body, and to read the answer."""
+    flower_port: Port = 5555
+    """Port of the embedded Flower."""
+    catcher_port: Port = 1025
+    """Port of the embedded mail catcher."""
+    inbox_port: Port = 8025
+    """Port of the embedded web inbox."""
+    log_format: Literal["auto", "console", "json"] = "auto"
+    """auto: console on a terminal, else json."""
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """Minimum log level."""
 
     @field_validator("*", mode="before")
     @classmethod
@@ -297,7 +251,7 @@ def load(*, env_file: Path | None = Path(".env"), completed_later: bool = False)
     Args:
         completed_later: What emails need besides a relay may be missing; the embedded stack fills it in.
     """
-    sources = [_ours(_filed(env_file) if env_file else {}), _ours(environ)]
+    sources = [_ours(_read(env_file) if env_file else {}), _ours(environ)]
     refuse_unknown(name for source in sources for name in source)
     given = {VARIABLES[name]: value for source in sources for name, value in source.items() if value}
     try:
@@ -311,7 +265,7 @@ def load(*, env_file: Path | None = Path(".env"), completed_later: bool = False)
 
 
 def load_or_exit() -> Settings:
-    """The settings of a process that is started by another program's command, which would show a trace instead."""
+    """For processes that another program starts, such as Celery, which would print a traceback."""
     try:
         return load()
     except InvalidSettings as error:
@@ -319,7 +273,7 @@ def load_or_exit() -> Settings:
 
 
 def refuse_unknown(names: Iterable[str]) -> None:
-    """Refuse names that look like settings and are none; a typo must not be silence."""
+    """Refuse names that look like settings and are not: a typo must not be ignored."""
     known = [name.removeprefix(PREFIX) for name in VARIABLES]
     problems = []
     for name in sorted(set(names) - VARIABLES.keys()):
@@ -331,7 +285,7 @@ def refuse_unknown(names: Iterable[str]) -> None:
 
 
 def refuse_half_configured(settings: Settings) -> None:
-    """Refuse fallbacks without a first relay, half a signature, and two ways to trust people's tokens at once."""
+    """Refuse fallbacks without a first relay, half of DKIM, and two ways to verify people's tokens."""
     if settings.jwt_secret is not None and settings.jwks_url is not None:
         raise InvalidSettings("NOTIFY_JWT_SECRET and NOTIFY_JWKS_URL are both set; expected one of them")
     selectors, key_files = (len((one or "").split()) for one in (settings.dkim_selector, settings.dkim_key_file))
@@ -349,8 +303,8 @@ def refuse_incomplete(settings: Settings) -> None:
     if settings.smtp_url is None:
         return
     needed = {
-        "NOTIFY_MAIL_FROM": (settings.mail_from, "the address letters come from"),
-        "NOTIFY_PUBLIC_URL": (settings.public_url, "the address that links in letters point to"),
+        "NOTIFY_MAIL_FROM": (settings.mail_from, "the address that emails come from"),
+        "NOTIFY_PUBLIC_URL": (settings.public_url, "the address that links in emails point to"),
         "NOTIFY_SECRET_KEYS": (settings.secret_keys, "keys of at least 32 characters that sign those links"),
     }
     missing = [
@@ -362,8 +316,8 @@ def refuse_incomplete(settings: Settings) -> None:
         raise InvalidSettings(*missing)
 
 
-def _filed(path: Path) -> Mapping[str, str | None]:
-    """What the file says; a UTF-8 byte order mark is passed over, and so is a virtual environment of this name."""
+def _read(path: Path) -> Mapping[str, str | None]:
+    """The variables of the file; a UTF-8 byte order mark is ignored, and so is a virtual environment of this name."""
     if not (path.exists() or path.is_symlink()) or (path / "pyvenv.cfg").exists():
         return {}
     try:
@@ -376,23 +330,23 @@ def _filed(path: Path) -> Mapping[str, str | None]:
 
 
 def _ours(variables: Mapping[str, str | None]) -> dict[str, str | None]:
-    """What is meant for notify: what begins as a setting does and is not others', and a setting in the wrong case."""
+    """The variables that are meant for notify; a setting in the wrong case is."""
     return {
         name: value
         for name, value in variables.items()
         if (name.startswith(PREFIX) or name.upper() in VARIABLES)
-        and name not in USED_BY_TESTS
+        and not name.startswith(OF_TESTS)
         and not THEIRS.match(f"{name}={value}")
     }
 
 
-def _printable(words: str) -> str:
-    """The words with what is no text in them, such as undecodable bytes of the environment, spelled out."""
-    return words.encode("utf-8", "backslashreplace").decode("utf-8")
+def _printable(text: str) -> str:
+    """The text with undecodable bytes of the environment spelled out."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _sentence(error: ErrorDetails) -> str:
     """One validation error as: the variable, its value unless secret, what was expected."""
     field = str(error["loc"][0])
-    shown = "(not shown)" if field in SECRET else USERINFO.sub("://(not shown)@", repr(error["input"]))
-    return f"{PREFIX}{field.upper()} is {shown}: {error['msg'].removeprefix('Value error, ')}"
+    value = "(not shown)" if field in SECRET else USERINFO.sub("://(not shown)@", repr(error["input"]))
+    return f"{PREFIX}{field.upper()} is {value}: {error['msg'].removeprefix('Value error, ')}"
