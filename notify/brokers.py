@@ -15,17 +15,21 @@ SENTINEL_USER = {"sentinel_username": "username", "sentinel_password": "password
 @dataclass(frozen=True, slots=True)
 class Broker:
     """
-    Where doorbells go.
+    Where doorbells are sent.
 
     Attributes:
         url: For Celery; it may hold a password.
         options: For kombu's transport, which takes none of them from a URL.
-        tls: How the server of a Redis is checked; None without TLS, and for brokers that are none.
+        tls: How the certificate of a Redis server is checked; None without TLS, and for other brokers.
     """
 
     url: str
     options: Mapping[str, object] = field(default_factory=dict)
     tls: Mapping[str, str] | None = None
+
+    @property
+    def celery_settings(self) -> dict[str, object]:
+        return {"broker_url": self.url, **({} if self.tls is None else {"broker_use_ssl": dict(self.tls)})}
 
 
 def broker(stated: str) -> Broker:

@@ -25,7 +25,6 @@ from notify.store.urls import with_our_driver
 
 SHORTEST_SECRET = 32
 PREFIX = "NOTIFY_"
-OF_TESTS = PREFIX + "TEST_"
 # What systemd and Kubernetes set: for a service of Type=notify, and beside Services named notify or notify-….
 # Sources: sd_notify(3); "Discovering services" in Kubernetes' documentation of Services.
 THEIRS = re.compile(
@@ -241,7 +240,6 @@ class Settings(BaseModel):
 
 
 VARIABLES: Mapping[str, str] = MappingProxyType({PREFIX + field.upper(): field for field in Settings.model_fields})
-"""The fields by their environment variables."""
 
 
 def load(*, env_file: Path | None = Path(".env"), completed_later: bool = False) -> Settings:
@@ -335,7 +333,7 @@ def _ours(variables: Mapping[str, str | None]) -> dict[str, str | None]:
         name: value
         for name, value in variables.items()
         if (name.startswith(PREFIX) or name.upper() in VARIABLES)
-        and not name.startswith(OF_TESTS)
+        and not name.startswith("NOTIFY_TEST_")
         and not THEIRS.match(f"{name}={value}")
     }
 

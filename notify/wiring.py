@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import cache, partial
@@ -10,7 +11,7 @@ from logging import getLogger
 from os import environ
 from random import SystemRandom
 from secrets import token_urlsafe
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 from uuid import UUID
 
@@ -41,13 +42,12 @@ if TYPE_CHECKING:
     from notify.work.stage import BatchStage, Stage
 
 # Concrete classes are imported by the functions that make them: an application that emits, an API and a worker
-# each have a part of them installed, and pay memory for a part.
+# each have some of them installed, and pay memory for some.
 
-CELERY_CONFIG = ("notify.celeryconfig", "celeryconfig")
 FAN_OUT_BATCH = 200
 ENGINE = "engine"
 PULSE_SECONDS = 1
-# Enough for another process to take the place of one that is gone, on a busy machine too.
+# Enough to replace a process that is gone, on a busy machine too.
 SILENT_ENGINE_SECONDS = 20
 NO_MAIL = "NOTIFY_SMTP_URL is not set: nothing is claimed"
 NO_BROKER = "NOTIFY_BROKER_URL is not set; Celery's worker, beat and Flower need one: redis://… or amqp://…"
@@ -79,14 +79,14 @@ def celery_app(settings: Settings | None = None) -> Celery:
     from celery import Celery
 
     app = Celery("notify", set_as_current=False)
-    app.config_from_object(next(name for name in CELERY_CONFIG if _exists(name)))
-    app.add_defaults(lambda: _broker_of_celery(_broker(settings)))
+    app.config_from_object(next(name for name in ("notify.celeryconfig", "celeryconfig") if find_spec(name)))
+    app.add_defaults(lambda: _broker(settings).celery_settings)
     app.on_after_configure.connect(partial(_add_transport_options, settings), weak=False)
     return app
 
 
 def doorbell(settings: Settings, *, count: Count = uncounted, delay_seconds: float = 0.0) -> Doorbell:
-    """What rings for the workers; without a broker, nothing does, and they sweep."""
+    """Rings for idle workers; without a broker nothing rings, and they sweep."""
     if settings.broker_url is None:
         return NoDoorbell()
     return CeleryDoorbell(celery_app(settings), count=count, delay_seconds=delay_seconds)
@@ -95,9 +95,9 @@ def doorbell(settings: Settings, *, count: Count = uncounted, delay_seconds: flo
 @cache
 def process_doorbell() -> Doorbell:
     """
-    The doorbell of a process that emits events and has no other part of notify in it; silent if its settings are wrong.
+    The doorbell of a process that only emits events; silent if its settings are wrong.
 
-    They must not fail an application, whose event is stored without any of them.
+    They must not fail an application, whose event is stored without them.
     """
     try:
         return doorbell(load())
@@ -108,7 +108,7 @@ def process_doorbell() -> Doorbell:
 
 
 def links(settings: Settings) -> SignedLinks | None:
-    """What signs and reads the links in letters; None when no secret or no public address is configured."""
+    """Signs and reads the links in emails; None when no key or no public address is configured."""
     if settings.secret_keys is None or settings.public_url is None:
         return None
     from notify.channels.links import SignedLinks
@@ -117,15 +117,15 @@ def links(settings: Settings) -> SignedLinks | None:
 
 
 def message_host(settings: Settings) -> str:
-    """Right-hand side of Message-IDs: the domain letters come from, else the public host."""
+    """Right-hand side of Message-IDs: the domain that emails come from, else the public host."""
     return _mail_domain(settings) or _public_host(settings) or "notify.invalid"
 
 
 def ehlo_name(settings: Settings) -> str | None:
     """
-    What to call ourselves in EHLO; None: nothing here is a name that means us to everybody.
+    Our name in EHLO; None: no setting has a name that DNS knows.
 
-    A machine's own name is not asked for: in a container it is an id, and relays hang up on what no DNS knows.
+    The machine's own name is not used: in a container it is an id, and relays hang up on what no DNS knows.
     """
     if settings.ehlo_name is not None:
         return settings.ehlo_name
@@ -142,17 +142,16 @@ def _public_host(settings: Settings) -> str:
 
 def composer(settings: Settings) -> Composer:
     """
-    What writes letters.
+    Writes emails.
 
     Raises:
-        InvalidSettings: What letters need is not configured.
+        InvalidSettings: What emails need is not configured.
     """
     from notify.channels.email.writing.compose import Composer
 
     signed = links(settings)
     if signed is None or settings.mail_from is None:
-        missing = "NOTIFY_MAIL_FROM, NOTIFY_PUBLIC_URL and NOTIFY_SECRET_KEYS are needed to write letters"
-        raise InvalidSettings(missing)
+        raise InvalidSettings("NOTIFY_MAIL_FROM, NOTIFY_PUBLIC_URL and NOTIFY_SECRET_KEYS are needed to write emails")
     return Composer(
         mail_from=settings.mail_from,
         mail_from_name=settings.mail_from_name,
@@ -161,8 +160,8 @@ def composer(settings: Settings) -> Composer:
     )
 
 
-def showing(settings: Settings) -> Composer:
-    """What writes letters for people whom they are not for: their links open nothing."""
+def preview_composer(settings: Settings) -> Composer:
+    """A composer for previews; its links do nothing."""
     from notify.channels.email.writing.compose import Composer
     from notify.channels.links import SignedLinks
 
@@ -176,7 +175,7 @@ def showing(settings: Settings) -> Composer:
 
 def relays(settings: Settings) -> tuple[Relay, ...]:
     """
-    Where letters are handed over, by priority; empty when no mail is configured.
+    The relays, in order of priority; empty when no mail is configured.
 
     Raises:
         InvalidSettings: A URL makes no sense.
@@ -190,31 +189,26 @@ def relays(settings: Settings) -> tuple[Relay, ...]:
     return tuple(replace(relay, ehlo_name=ehlo_name(settings)) for relay in found)
 
 
-def relay_names(settings: Settings) -> tuple[str, ...]:
-    """What the breakers of the configured relays are found by, by priority."""
-    return tuple(one.name for one in relays(settings))
-
-
 def channels(settings: Settings, *, count: Count = uncounted) -> tuple[EmailChannel, ...]:
     """
-    The ways to the relays, by priority; empty when no mail is configured: then nothing may be claimed.
+    A channel to each relay, in order of priority; empty when no mail is configured: then nothing may be claimed.
 
     Raises:
-        InvalidSettings: What letters need is not configured, or makes no sense.
+        InvalidSettings: What emails need is not configured, or makes no sense.
     """
     from notify.channels.email.channel import EmailChannel
 
     configured = relays(settings)
     if not configured:
         return ()
-    writing, signing = composer(settings), signer(settings)
+    writing, signing, timeout = composer(settings), signer(settings), settings.smtp_timeout_seconds
     return tuple(
         EmailChannel(
             relay,
             writing,
             bounce_address=settings.bounce_address or settings.mail_from or "",
             sessions=relay.sessions or settings.smtp_sessions,
-            timeout=_seconds(settings.smtp_timeout_seconds),
+            timeout=None if timeout is None else timedelta(seconds=timeout),
             sign=signing,
             count=count,
         )
@@ -224,7 +218,7 @@ def channels(settings: Settings, *, count: Count = uncounted) -> tuple[EmailChan
 
 def signer(settings: Settings) -> Signer | None:
     """
-    What signs emails; None when no key is configured.
+    Signs emails; None when no key is configured.
 
     Raises:
         InvalidSettings: A key cannot be read, or cannot sign.
@@ -243,10 +237,10 @@ def signer(settings: Settings) -> Signer | None:
 
 def checkpoint() -> Checkpoint:
     """
-    What happens between two steps: nothing, unless a test has armed this process to die there.
+    Does nothing, unless a test has armed this process to die at one.
 
     Raises:
-        InvalidSettings: It is armed for a point that does not exist.
+        InvalidSettings: It is armed for a checkpoint that does not exist.
     """
     return armed(environ.get(CRASH_AT))
 
@@ -258,7 +252,7 @@ def fan_out(
     doorbell: Doorbell,
     worker: UUID,
     count: Count = uncounted,
-    promise: Promise = unwatched,  # noqa: ARG001 - each of its batches is short
+    promise: Promise = unwatched,  # noqa: ARG001 - its batches are short
 ) -> BatchStage:
     """The fan-out of one worker process."""
     from notify.intake.fan_out import FanOut
@@ -296,7 +290,7 @@ def engine(
     count: Count = uncounted,
     promise: Promise = unwatched,
 ) -> Engine:
-    """The delivery engine of one worker process; its event loop gives signs of life of its own."""
+    """The delivery engine of one worker process; its event loop has a heartbeat of its own."""
     from notify import logs
     from notify.delivery.engine import Engine
     from notify.delivery.journal import Journal
@@ -325,28 +319,17 @@ def engine(
     return made
 
 
-class MakeStage(Protocol):
-    """Makes a stage of one worker process, which promises signs of life."""
-
-    def __call__(
-        self,
-        settings: Settings,
-        database: Database,
-        *,
-        doorbell: Doorbell,
-        worker: UUID,
-        count: Count,
-        promise: Promise,
-    ) -> Stage: ...
-
-
 @dataclass(frozen=True, slots=True)
 class StageKind:
-    """A stage before it is made. ``waiting`` describes its backlog, in the plural."""
+    """
+    A stage before a worker process makes it.
+
+    ``waiting`` describes its backlog, in the plural. ``make`` takes what ``fan_out`` and ``engine`` take.
+    """
 
     name: str
     waiting: str
-    make: MakeStage
+    make: Callable[..., Stage]
 
 
 # What Celery's queues and tasks, sweepers, gauges, liveness, top and doctor follow from.
@@ -368,20 +351,7 @@ def _broker(settings: Settings | None) -> Broker:
     return broker(stated.get_secret_value())
 
 
-def _broker_of_celery(broker: Broker) -> dict[str, object]:
-    """The broker as Celery's own settings."""
-    return {"broker_url": broker.url, **({} if broker.tls is None else {"broker_use_ssl": dict(broker.tls)})}
-
-
 def _add_transport_options(settings: Settings | None, sender: Celery, **_: object) -> None:
-    """What the broker's URL says besides, beside what ``celeryconfig`` says for every broker."""
+    """Add what the broker's URL says to what ``celeryconfig`` says for every broker."""
     if options := _broker(settings).options:
         sender.conf.broker_transport_options = {**sender.conf.broker_transport_options, **options}
-
-
-def _seconds(value: float | None) -> timedelta | None:
-    return None if value is None else timedelta(seconds=value)
-
-
-def _exists(module: str) -> bool:
-    return find_spec(module) is not None

@@ -79,7 +79,7 @@ def show(
             told = jobs.of_job(connection, job)
             trace = traces(connection, told)
             found = shown.email(connection, job_id) if email else None
-        written = found and wiring.showing(deployment.settings).compose(found, date=datetime.now(UTC))
+        written = found and wiring.preview_composer(deployment.settings).compose(found, date=datetime.now(UTC))
     if as_json:
         words = {"email": {part: getattr(written, part) for part in ("subject", "text", "html")}} if written else {}
         notifications = [{**asdict(one), "trace": trace[one.id]} for one in told]

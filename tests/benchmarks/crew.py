@@ -104,7 +104,7 @@ def crew(
         RelayIsMuted: By somebody else.
         WorkersDidNotServe: In time.
     """
-    relay = next(iter(wiring.relay_names(settings)), None)
+    relay = next(iter(tuple(one.name for one in wiring.relays(settings))), None)
     if relay is None:
         raise NoRelay
     hold(database, relay)
