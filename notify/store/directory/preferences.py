@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, time
-from functools import cache
 from typing import Any, TypedDict
 
 from sqlalchemy import (
@@ -10,13 +9,10 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     RowMapping,
-    Select,
     Text,
     and_,
     any_,
-    bindparam,
     delete,
-    func,
     literal,
     select,
     update,
@@ -26,7 +22,6 @@ from sqlalchemy.dialects.postgresql import ARRAY, insert
 from notify.domain.preferences import NO_PREFERENCES, EventType, Preferences
 from notify.domain.schedule import AT_ONCE, Mode, QuietHours, Schedule
 from notify.store.tables.people import (
-    notification_event_types,
     topic_preferences,
     user_notification_preferences,
     user_notification_settings,
@@ -35,28 +30,28 @@ from notify.store.tables.people import (
 SWITCHES = ("enabled", "email", "participating", "own_actions", "mentions_pierce_mutes")
 SCHEDULE = ("delivery_mode", "digest_hour", "digest_weekday", "timezone")
 RESTS = ("quiet_days", "quiet_start", "quiet_end", "paused_until")
-STORED = ("settings", "preferences", "muted", "subscribed")
-EVENT_TYPE = tuple(notification_event_types.c[name] for name in EventType.__slots__)
 
-
-# Built once: building a statement and deriving its cache key costs several times what sending it does.
-_USERNAMES = bindparam("usernames", type_=ARRAY(Text))
-_TOPICS = bindparam("topics", type_=ARRAY(Text))
-_EVENT_TYPES = select(*EVENT_TYPE).order_by(notification_event_types.c.code)
-_SCHEDULES = (
-    select(
-        user_notification_settings.c.username,
-        *(user_notification_settings.c[name] for name in (*SCHEDULE, *RESTS)),
-    )
-    .where(user_notification_settings.c.username == any_(_USERNAMES))
-    .order_by(user_notification_settings.c.username)
-    .with_for_update(read=True)
-)
+_EVENT_TYPES = f"SELECT {', '.join(EventType.__slots__)} FROM notify.notification_event_types ORDER BY code"
+_SCHEDULES = f"""
+    SELECT username, {", ".join((*SCHEDULE, *RESTS))} FROM notify.user_notification_settings
+    WHERE username = ANY (%(usernames)s::text[]) ORDER BY username FOR SHARE"""
+_OF_TOPICS = """(
+            SELECT array_agg(topic) FROM notify.topic_preferences AS own WHERE own.username = asked.username AND {}
+                AND (%(topics)s::text[] IS NULL OR topic = ANY (%(topics)s::text[]))
+        )"""
+_CHOICES = f"""
+    SELECT asked.username, {", ".join((*SWITCHES, *SCHEDULE, *RESTS))}, (
+            SELECT jsonb_object_agg(event_type_code, own.enabled) FROM notify.user_notification_preferences AS own
+            WHERE own.username = asked.username
+        ) AS preferences,
+        {_OF_TOPICS.format("muted")} AS muted, {_OF_TOPICS.format("subscribed")} AS subscribed
+    FROM unnest(%(usernames)s::text[]) AS asked(username)
+    LEFT JOIN notify.user_notification_settings AS settings ON settings.username = asked.username"""
 
 
 class Settings(TypedDict, total=False):
     """
-    Choices about all letters; a missing key leaves what is stored.
+    Preferences about all emails; a missing key leaves what is stored.
 
     ``email`` and ``timezone`` None are the directory's. The three of the quiet hours are given together, None for none.
     """
@@ -85,7 +80,7 @@ def quiet(hours: QuietHours | None) -> Settings:
 
 def event_types(connection: Connection) -> dict[str, EventType]:
     """Every kind of event people can choose about, by code."""
-    return {row["code"]: EventType(**row) for row in connection.execute(_EVENT_TYPES).mappings()}
+    return {row["code"]: EventType(**row) for row in connection.exec_driver_sql(_EVENT_TYPES).mappings()}
 
 
 def choices(
@@ -98,9 +93,9 @@ def choices(
         topics: Load what is muted or subscribed to of these change lists only, which is all a fan-out needs;
             None loads all of it.
     """
-    some = None if topics is None else list(topics)
-    rows = connection.execute(_choices(some=some is not None), {"usernames": list(usernames), "topics": some})
-    return {row["username"]: _chosen(row) for row in rows.mappings() if any(row[name] for name in STORED)}
+    asked = {"usernames": list(usernames), "topics": None if topics is None else list(topics)}
+    rows = connection.exec_driver_sql(_CHOICES, asked).mappings()
+    return {row["username"]: found for row in rows if (found := _choices(row)) is not NO_PREFERENCES}
 
 
 def config(connection: Connection, username: str) -> Preferences:
@@ -110,11 +105,11 @@ def config(connection: Connection, username: str) -> Preferences:
 
 def schedules(connection: Connection, usernames: Iterable[str]) -> dict[str, Schedule]:
     """
-    When these people want letters, by username; who has chosen nothing about anything is absent.
+    When these people want emails, by username; who has chosen nothing about anything is absent.
 
     Who changes one of these choices waits until the end of the transaction, and finds what it wrote.
     """
-    rows = connection.execute(_SCHEDULES, {"usernames": list(usernames)})
+    rows = connection.exec_driver_sql(_SCHEDULES, {"usernames": list(usernames)})
     return {row["username"]: schedule_of(row) for row in rows.mappings()}
 
 
@@ -185,36 +180,22 @@ def _among(column: ColumnElement[str], values: Sequence[str]) -> ColumnElement[b
     return column == any_(literal(list(values), ARRAY(Text)))
 
 
-@cache
-def _choices(*, some: bool) -> Select[Any]:
-    """All that each of these people has stored, in one statement, by the primary keys of where it is."""
-    asked = func.unnest(_USERNAMES).table_valued("name", name="asked").render_derived()
-    name = asked.c.name
-    settings, chosen, of_topic = user_notification_settings.c, user_notification_preferences.c, topic_preferences.c
-    by_type = select(func.jsonb_object_agg(chosen.event_type_code, chosen.enabled)).where(chosen.username == name)
-
-    def topics(wanted: ColumnElement[bool]) -> ColumnElement[Any]:
-        query = select(func.array_agg(of_topic.topic)).where(of_topic.username == name, wanted)
-        return (query.where(of_topic.topic == any_(_TOPICS)) if some else query).scalar_subquery()
-
-    return select(
-        name.label("username"),
-        settings.username.label("settings"),
-        *(settings[column] for column in (*SWITCHES, *SCHEDULE, *RESTS)),
-        by_type.scalar_subquery().label("preferences"),
-        topics(of_topic.muted).label("muted"),
-        topics(of_topic.subscribed).label("subscribed"),
-    ).outerjoin_from(asked, user_notification_settings, settings.username == name)
-
-
-def _chosen(row: RowMapping) -> Preferences:
-    of_all = {name: row[name] for name in SWITCHES} | {"schedule": schedule_of(row)} if row["settings"] else {}
+def _choices(row: RowMapping) -> Preferences:
+    if row["enabled"] is None and not (row["preferences"] or row["muted"] or row["subscribed"]):
+        return NO_PREFERENCES
     return Preferences(
-        **of_all,
+        **of_all_emails(row),
         preferences=row["preferences"] or {},
         muted_cls=frozenset(row["muted"] or ()),
         subscribed_cls=frozenset(row["subscribed"] or ()),
     )
+
+
+def of_all_emails(row: Mapping[str, Any] | RowMapping) -> dict[str, Any]:
+    """The fields of ``Preferences`` about all emails; none where nothing is stored, ``enabled`` then being null."""
+    if row["enabled"] is None:
+        return {}
+    return {name: row[name] for name in SWITCHES} | {"schedule": schedule_of(row)}
 
 
 def schedule_of(row: Mapping[str, Any] | RowMapping) -> Schedule:

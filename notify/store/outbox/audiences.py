@@ -16,7 +16,7 @@ from sqlalchemy import Connection
 from notify.domain.events import COMMENT_CREATED, REVIEW_SUBMITTED, ChangeList
 from notify.domain.preferences import EventType, Person, Preferences
 from notify.store.directory.directory import CHANGE_LISTS, change_list_of
-from notify.store.directory.preferences import SWITCHES, schedule_of
+from notify.store.directory.preferences import of_all_emails
 
 _ASK = f"""
     WITH cl AS MATERIALIZED ({CHANGE_LISTS}
@@ -120,7 +120,7 @@ def _of_all(stored: Mapping[str, Any]) -> dict[str, Any]:
     until = stored["paused_until"]
     instants = {name: _time(stored[name]) for name in ("quiet_start", "quiet_end")}
     row = {**stored, **instants, "paused_until": until and datetime.fromisoformat(until)}
-    return {name: stored[name] for name in SWITCHES} | {"schedule": schedule_of(row)}
+    return of_all_emails(row)
 
 
 def _time(text: str | None) -> time | None:

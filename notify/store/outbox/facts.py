@@ -20,7 +20,7 @@ from notify.domain.jobs import Job, Notification
 from notify.domain.preferences import NO_PREFERENCES, EventType, Person, Preferences
 from notify.domain.schedule import DeferredBy
 from notify.store.directory.directory import CHANGE_LIST
-from notify.store.directory.preferences import RESTS, SCHEDULE, SWITCHES, schedule_of
+from notify.store.directory.preferences import RESTS, SCHEDULE, SWITCHES, of_all_emails
 from notify.store.outbox.events import COLUMNS_OF_EVENT
 
 PERSON = Person.__slots__
@@ -145,9 +145,8 @@ def _choices(rows: Sequence[tuple[Any, ...]]) -> Preferences:
     if stored[0] is None and all(row[16] is None and not row[17] and not row[18] for row in rows):
         return NO_PREFERENCES
     named = dict(zip(STORED, stored, strict=True))
-    of_all = {name: named[name] for name in SWITCHES} | {"schedule": schedule_of(named)} if stored[0] else {}
     return Preferences(
-        **of_all,
+        **of_all_emails(named),
         preferences={row[9]: row[16] for row in rows if row[16] is not None},
         muted_cls=frozenset([row[11] for row in rows if row[17]]),
         subscribed_cls=frozenset([row[11] for row in rows if row[18]]),
