@@ -13,7 +13,7 @@ from typing import Any
 from sqlalchemy import Connection, Table, Text, cast, delete, exists, func, literal, select, update
 
 from notify.domain.outcomes import JobStatus
-from notify.store.operations.upkeep import EMPTY, is_awaited
+from notify.store.operations.upkeep import IS_AWAITED
 from notify.store.tables.emails import bundles, email_attempts, email_jobs, events, notifications
 from notify.store.tables.operations import smtp_relays
 from notify.store.tables.people import (
@@ -41,6 +41,11 @@ KEPT: Sequence[Table] = (notifications, email_jobs)
 _row = email_jobs.c
 _note = notifications.c
 _said = events.c
+
+_ERASE_EVENTS = f"""
+    UPDATE notify.events AS event
+    SET actor = %(alias)s, payload = '{{}}', key_hash = NULL, emptied_at = coalesce(emptied_at, now())
+    WHERE id = ANY (%(ids)s::bigint[]) AND NOT {IS_AWAITED}"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,12 +133,7 @@ def erase_events(connection: Connection, username: str, *, alias: str, after_id:
     page = select(_said.id, _said.actor, _said.finished_at).where(_said.id > after_id).order_by(_said.id).limit(limit)
     found = connection.execute(page).all()
     ids = [one.id for one in found if one.actor == username and one.finished_at is not None]
-    emptied = update(events).where(_said.id.in_(ids), ~is_awaited())
-    done = connection.execute(
-        emptied.values(
-            actor=alias, payload=EMPTY, key_hash=None, emptied_at=func.coalesce(_said.emptied_at, func.now())
-        )
-    ).rowcount
+    done = connection.exec_driver_sql(_ERASE_EVENTS, {"ids": ids, "alias": alias}).rowcount
     theirs = sum(one.actor == username for one in found)
     return Walked(erased=done, waiting=theirs - done, last_id=found[-1].id if found else None)
 

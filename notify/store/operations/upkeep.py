@@ -14,36 +14,16 @@ Rejected: a lock of the session. Behind a pooler, nobody knows whose session it 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from json import dumps
 
-from sqlalchemy import (
-    CTE,
-    BigInteger,
-    ColumnElement,
-    Connection,
-    Delete,
-    Select,
-    Table,
-    Update,
-    delete,
-    exists,
-    false,
-    func,
-    literal,
-    select,
-    update,
-)
+from sqlalchemy import Connection, func, select
 
-from notify.domain.outcomes import JobStatus
 from notify.domain.retention import Kept
 from notify.domain.stages import DELIVER, FAN_OUT
 from notify.store.operations import stats
-from notify.store.tables.emails import email_jobs, events, notifications, work_items
-from notify.store.tables.operations import delivery_stats
 
-EMPTY: dict[str, object] = {}
-TURN = literal(0x7072756E65, BigInteger)
-ENDLESS = literal(2**63 - 1, BigInteger)
+TURN = 0x7072756E65
+ENDLESS = 2**63 - 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +44,76 @@ class Old:
     stats: int
 
 
+# Never one that has not ended.
+_IS_OLD = "({0}.finished_at < now() - (%(kept)s::jsonb ->> {0}.status)::interval)"
+# An email that waits needs the words of its events.
+IS_AWAITED = """EXISTS (
+            SELECT FROM notify.notifications AS note JOIN notify.email_jobs AS job ON job.id = note.email_job_id
+            WHERE note.event_id = event.id AND (job.status = 'pending' OR EXISTS (
+                SELECT FROM notify.email_jobs AS replay WHERE replay.replay_of = job.id AND replay.status = 'pending'
+            ))
+        )"""
+
+
+def _batch(table: str, alias: str, condition: str, act: str, *, also: str = "") -> str:
+    """Do it to those of the next rows that were written at least so long ago for which the condition holds."""
+    return f"""
+    WITH seen AS MATERIALIZED (
+        SELECT id, created_at < now() - %(least)s::interval AS is_old
+        FROM notify.{table} WHERE id > %(after)s ORDER BY id LIMIT %(limit)s
+    ), old AS MATERIALIZED (
+        SELECT id FROM seen WHERE id < (SELECT coalesce(min(id) FILTER (WHERE NOT is_old), {ENDLESS}) FROM seen)
+    ), chosen AS MATERIALIZED (
+        SELECT {alias}.id FROM notify.{table} AS {alias} WHERE {alias}.id = ANY (ARRAY(SELECT id FROM old))
+            AND {condition} FOR UPDATE OF {alias} SKIP LOCKED
+    ), gone AS (
+        {act} WHERE id = ANY (ARRAY(SELECT id FROM chosen)) RETURNING id
+    ){also}
+    SELECT (SELECT count(*) FROM old) AS seen, (SELECT count(*) FROM gone) AS gone,
+        coalesce((SELECT max(id) FROM old), %(after)s) AS reached"""
+
+
+def _prune(table: str, alias: str, condition: str, stage: str) -> str:
+    forgotten = f""", forgotten AS (
+        DELETE FROM notify.work_items WHERE stage = '{stage}' AND id = ANY (ARRAY(SELECT id FROM gone))
+    )"""
+    may_go = f"{_IS_OLD.format(alias)} AND {condition}"
+    return _batch(table, alias, may_go, f"DELETE FROM notify.{table}", also=forgotten)
+
+
+_PRUNE_JOBS = _prune(
+    "email_jobs", "job", "NOT EXISTS (SELECT FROM notify.email_jobs AS replay WHERE replay.replay_of = job.id)", DELIVER
+)
+_PRUNE_EVENTS = _prune(
+    "events",
+    "event",
+    """NOT EXISTS (
+                SELECT FROM notify.notifications AS note
+                WHERE note.event_id = event.id AND note.email_job_id IS NOT NULL
+            )""",
+    FAN_OUT,
+)
+_EMPTY_EVENTS = _batch(
+    "events",
+    "event",
+    f"event.emptied_at IS NULL AND event.payload <> '{{}}' AND event.finished_at < now() - %(least)s::interval"
+    f" AND NOT {IS_AWAITED}",
+    "UPDATE notify.events SET payload = '{}', emptied_at = now()",
+)
+_PRUNE_STATS = "DELETE FROM notify.delivery_stats WHERE minute < now() - %(kept)s::interval"
+_OLD_JOBS = f"""
+    SELECT count(*) FROM notify.email_jobs AS job WHERE {_IS_OLD.format("job")} AND NOT EXISTS (
+        SELECT FROM notify.email_jobs AS replay
+        WHERE replay.replay_of = job.id AND {_IS_OLD.format("replay")} IS NOT TRUE
+    )"""
+_OLD_EVENTS = f"""
+    SELECT count(*) FROM notify.events AS event WHERE {_IS_OLD.format("event")} AND NOT EXISTS (
+        SELECT FROM notify.notifications AS note JOIN notify.email_jobs AS job ON job.id = note.email_job_id
+        WHERE note.event_id = event.id AND {_IS_OLD.format("job")} IS NOT TRUE
+    )"""
+_OLD_STATS = "SELECT count(*) FROM notify.delivery_stats WHERE minute < now() - %(kept)s::interval"
+
+
 def take_turn(connection: Connection) -> bool:
     """The right to delete, until the transaction ends; False if somebody else has it."""
     return bool(connection.scalar(select(func.pg_try_advisory_xact_lock(TURN))))
@@ -75,15 +125,12 @@ def prune_jobs(connection: Connection, kept: Kept, *, limit: int, after: int = 0
 
     A job stays as long as any replay of it, which tells of its notifications.
     """
-    replays = email_jobs.alias("replays")
-    unreplayed = ~exists().where(replays.c.replay_of == email_jobs.c.id)
-    return _prune(connection, email_jobs, kept.emails, unreplayed, limit=limit, after=after, stage=DELIVER)
+    return _run(connection, _PRUNE_JOBS, kept.emails, limit=limit, after=after)
 
 
 def prune_events(connection: Connection, kept: Kept, *, limit: int, after: int = 0) -> Batch:
     """Delete those of the next *limit* events that ended long enough ago and of which no email tells any more."""
-    childless = ~exists().where(notifications.c.event_id == events.c.id, notifications.c.email_job_id.is_not(None))
-    return _prune(connection, events, kept.events, childless, limit=limit, after=after, stage=FAN_OUT)
+    return _run(connection, _PRUNE_EVENTS, kept.events, limit=limit, after=after)
 
 
 def empty_events(connection: Connection, kept: Kept, *, limit: int, after: int = 0) -> Batch:
@@ -94,116 +141,30 @@ def empty_events(connection: Connection, kept: Kept, *, limit: int, after: int =
     """
     if kept.bodies is None:
         return Batch(seen=0, gone=0, reached=after)
-    full = events.c.emptied_at.is_(None) & (events.c.payload != EMPTY) & ~is_awaited()
-    ended = events.c.finished_at < func.now() - literal(kept.bodies)
-    act = update(events).values(payload=EMPTY, emptied_at=func.now())
-    return _batch(connection, events, kept.bodies, full & ended, act, limit=limit, after=after)
-
-
-def is_awaited() -> ColumnElement[bool]:
-    """Whether an email that tells of the event waits, which needs its words."""
-    replays = email_jobs.alias("replays").c
-    told = (notifications.c.event_id == events.c.id) & (notifications.c.email_job_id == email_jobs.c.id)
-    replayed = exists().where(replays.replay_of == email_jobs.c.id, replays.status == JobStatus.PENDING)
-    return exists().where(told, (email_jobs.c.status == JobStatus.PENDING) | replayed)
+    return _run(connection, _EMPTY_EVENTS, {"": kept.bodies}, limit=limit, after=after)
 
 
 def prune_stats(connection: Connection, kept: Kept) -> int:
     """Delete the counts of minutes long past, which the totals have; how many rows."""
     stats.fold(connection)
-    return connection.execute(delete(delivery_stats).where(_past(kept))).rowcount
+    return connection.exec_driver_sql(_PRUNE_STATS, {"kept": kept.dead}).rowcount
 
 
 def old(connection: Connection, kept: Kept) -> Old:
     """What there is to delete: reads every such row once. Events are counted whose emails would all be gone."""
-    replays = email_jobs.alias("replays")
-    ripe = _old(email_jobs, kept.emails)
-    needed = exists().where(replays.c.replay_of == email_jobs.c.id, ~_is(_old(replays, kept.emails)))
-    told = (notifications.c.event_id == events.c.id) & (notifications.c.email_job_id == email_jobs.c.id)
-    stays = exists().where(told, ~_is(ripe))
-    count = func.count()
+    by_status = {"kept": _in_words({**kept.emails, **kept.events})}
     return Old(
-        jobs=_scalar(connection, select(count).select_from(email_jobs).where(ripe, ~needed)),
-        events=_scalar(connection, select(count).select_from(events).where(_old(events, kept.events), ~stays)),
-        stats=_scalar(connection, select(count).select_from(delivery_stats).where(_past(kept))),
+        jobs=connection.exec_driver_sql(_OLD_JOBS, by_status).scalar_one(),
+        events=connection.exec_driver_sql(_OLD_EVENTS, by_status).scalar_one(),
+        stats=connection.exec_driver_sql(_OLD_STATS, {"kept": kept.dead}).scalar_one(),
     )
 
 
-def _is(condition: ColumnElement[bool]) -> ColumnElement[bool]:
-    """False, not unknown, for a row that has not ended."""
-    return func.coalesce(condition, false())
+def _run(connection: Connection, statement: str, kept: Mapping[str, timedelta], *, limit: int, after: int) -> Batch:
+    asked = {"kept": _in_words(kept), "least": min(kept.values()), "limit": limit, "after": after}
+    return Batch(**connection.exec_driver_sql(statement, asked).mappings().one())
 
 
-def _past(kept: Kept) -> ColumnElement[bool]:
-    return delivery_stats.c.minute < func.now() - literal(kept.dead)
-
-
-def _old(table: Any, kept: Mapping[str, timedelta]) -> ColumnElement[bool]:  # noqa: ANN401 - a table or its alias
-    shortest = min(kept.values())
-    condition: ColumnElement[bool] = table.c.finished_at < func.now() - literal(shortest)
-    for status, keep in kept.items():
-        if keep > shortest:
-            condition &= (table.c.status != status) | (table.c.finished_at < func.now() - literal(keep))
-    return condition
-
-
-def _prune(
-    connection: Connection,
-    table: Table,
-    kept: Mapping[str, timedelta],
-    condition: ColumnElement[bool],
-    *,
-    limit: int,
-    after: int,
-    stage: str | None = None,
-) -> Batch:
-    may_go = _old(table, kept) & condition
-    return _batch(connection, table, min(kept.values()), may_go, delete(table), limit=limit, after=after, stage=stage)
-
-
-def _batch(
-    connection: Connection,
-    table: Table,
-    least: timedelta,
-    condition: ColumnElement[bool],
-    act: Delete | Update,
-    *,
-    limit: int,
-    after: int,
-    stage: str | None = None,
-) -> Batch:
-    """
-    Do it to those of the next rows that were written at least so long ago for which the condition holds.
-
-    Args:
-        stage: Whose dead items of these rows go with them.
-    """
-    row = table.c
-    page = select(row.id, (row.created_at < func.now() - literal(least)).label("is_old")).where(row.id > after)
-    seen = _fenced(page.order_by(row.id).limit(limit), "seen")
-    young = func.coalesce(func.min(seen.c.id).filter(~seen.c.is_old), ENDLESS)
-    old = _fenced(select(seen.c.id).where(seen.c.id < select(young).scalar_subquery()), "old")
-    may_go = select(row.id).where(row.id == _any_of(old), condition)
-    chosen = _fenced(may_go.with_for_update(skip_locked=True, of=table), "chosen")
-    gone = act.where(row.id == _any_of(chosen)).returning(row.id).cte("gone")
-    query = select(
-        select(func.count()).select_from(old).scalar_subquery().label("seen"),
-        select(func.count()).select_from(gone).scalar_subquery().label("gone"),
-        func.coalesce(select(func.max(old.c.id)).scalar_subquery(), after).label("reached"),
-    )
-    if stage is not None:
-        forgotten = delete(work_items).where(work_items.c.stage == stage, work_items.c.id == _any_of(gone))
-        query = query.add_cte(forgotten.cte("forgotten"))
-    return Batch(**connection.execute(query).mappings().one())
-
-
-def _fenced(query: Select[Any], name: str) -> CTE:
-    return query.cte(name).prefix_with("MATERIALIZED", dialect="postgresql")
-
-
-def _any_of(rows: CTE) -> ColumnElement[int]:
-    return func.any(func.array(select(rows.c.id).scalar_subquery()))
-
-
-def _scalar(connection: Connection, query: Select[int]) -> int:
-    return connection.scalar(query) or 0
+def _in_words(kept: Mapping[str, timedelta]) -> str:
+    """As PostgreSQL reads intervals, by status."""
+    return dumps({status: f"{keep.total_seconds()} seconds" for status, keep in kept.items()})
