@@ -15,7 +15,7 @@ class Channel(Protocol):
     ``relay`` names the other side without credentials (``host:port``); ``sessions`` is how many
     calls of ``carry`` may be under way at once; ``rate`` is how fast letters may be given to it by
     all processes together, None: as fast as it takes them; ``fleet_sessions`` is how many sessions all
-    processes together may have with it, None: each as many as ``sessions``. ``standing`` are there now.
+    processes together may have with it, None: each as many as ``sessions``. ``open_sessions`` are open now.
     """
 
     @property
@@ -28,16 +28,16 @@ class Channel(Protocol):
     def fleet_sessions(self) -> int | None: ...
 
     @property
-    def standing(self) -> int: ...
+    def open_sessions(self) -> int: ...
 
     def limit(self, sessions: int) -> None:
-        """Let sessions go that rest, until no more than this stand; the caller begins no more than this either."""
+        """Close idle sessions until no more than this are open; the caller begins no more than this either."""
 
     @property
     def rate(self) -> Rate | None: ...
 
     async def open(self) -> Released | None:
-        """Make sure that a session stands. None when it does, else why it does not; risks no letter."""
+        """Make sure that there is a session. None when there is, else why there is none; risks no email."""
 
     async def carry(
         self,

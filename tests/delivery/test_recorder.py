@@ -35,7 +35,7 @@ class InStep:
     relay = "relay.example:25"
     sessions = 8
     fleet_sessions = None
-    standing = 8
+    open_sessions = 8
     rate = None
 
     def limit(self, sessions: int) -> None:

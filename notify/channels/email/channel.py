@@ -1,4 +1,4 @@
-"""The mail channel: an email in, an outcome out, by SMTP."""
+"""The email channel: an email in, an outcome out, by SMTP."""
 
 import ssl
 from collections.abc import Callable
@@ -10,9 +10,10 @@ import structlog
 
 from notify.channels.email.smtp import replies
 from notify.channels.email.smtp.connect import connect, tokens_of, trusting
-from notify.channels.email.smtp.pool import Pool, Wear
+from notify.channels.email.smtp.limits import Timeouts
+from notify.channels.email.smtp.pool import Pool, SessionLimits
 from notify.channels.email.smtp.relay import Relay
-from notify.channels.email.smtp.session import Ended, Following, Session, Timeouts, Told
+from notify.channels.email.smtp.session import Following, OnEnded, OnSent, Session
 from notify.channels.email.writing.compose import Composer
 from notify.channels.email.writing.headers import Address, UnusableAddress, address
 from notify.channels.email.writing.render import TemplateFailure
@@ -30,13 +31,13 @@ log = structlog.get_logger(__name__)
 
 class EmailChannel:
     """
-    Hands emails to an SMTP relay; implements ``notify.domain.ports.Channel``.
+    Sends emails to an SMTP relay; implements ``notify.domain.ports.Channel``.
 
     Args:
         bounce_address: Envelope sender, where the relay's own emails about ours go.
         sessions: How many emails may be on their way at once.
         timeout: One limit for every wait; None: those of RFC 5321.
-        wear: When a session is replaced by a new one.
+        limits: When a session is replaced by a new one.
         sign: Puts a signature before an email; None: nobody signs here.
         tls: Checks the relay's certificate; None: as its URL says.
         now: The instant that emails are dated with, aware UTC.
@@ -51,7 +52,7 @@ class EmailChannel:
         bounce_address: str,
         sessions: int = SESSIONS,
         timeout: timedelta | None = None,
-        wear: Wear | None = None,
+        limits: SessionLimits | None = None,
         sign: Callable[[bytes], bytes] | None = None,
         tls: ssl.SSLContext | None = None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
@@ -61,13 +62,16 @@ class EmailChannel:
         self._composer = composer
         self._sender = _sender(bounce_address)
         self._sessions = sessions
-        self._timeouts = Timeouts.all(timeout)
-        self._tls = tls or trusting(relay)
-        self._tokens = tokens_of(relay, patience=self._timeouts.command)
+        timeouts = Timeouts.all(timeout)
         self._sign = sign
         self._now = now
-        self._count = count
-        self._pool = Pool(self._connect, size=sessions, wear=wear or Wear(), counted=relay.fleet_sessions is not None)
+        tls, tokens = tls or trusting(relay), tokens_of(relay, patience=timeouts.command)
+        self._pool = Pool(
+            partial(connect, relay, timeouts=timeouts, tls=tls, tokens=tokens, count=count),
+            size=sessions,
+            limits=limits or SessionLimits(),
+            counted=relay.fleet_sessions is not None,
+        )
 
     @property
     def relay(self) -> str:
@@ -83,11 +87,11 @@ class EmailChannel:
         return self._relay.fleet_sessions
 
     @property
-    def standing(self) -> int:
-        return self._pool.standing
+    def open_sessions(self) -> int:
+        return self._pool.open_sessions
 
     def limit(self, sessions: int) -> None:
-        """Let sessions go that rest, until no more than this stand."""
+        """Close idle sessions until no more than this are open."""
         self._pool.limit(sessions)
 
     @property
@@ -95,10 +99,10 @@ class EmailChannel:
         return None if self._relay.per_second is None else Rate.a_second(self._relay.per_second)
 
     async def open(self) -> Released | None:
-        """Make sure that a session stands. None when it does, else why it does not; risks no letter."""
-        if self._pool.busy:
+        """Make sure that there is a session. None when there is, else why there is none; risks no email."""
+        if self._pool.is_in_use:
             return None
-        if self._pool.resting and await self._probe(fresh=False) is None:
+        if self._pool.has_idle and await self._probe(fresh=False) is None:
             return None
         return await self._probe(fresh=True)
 
@@ -107,10 +111,10 @@ class EmailChannel:
         first: EmailAttempt,
         *,
         following: Following,
-        sent: Told,
-        ended: Ended,
+        sent: OnSent,
+        ended: OnEnded,
     ) -> None:
-        """Render and hand over emails, one after the other, on one session if it holds."""
+        """Render and send emails, one after the other, over one session while it is usable."""
         left = self._writable(first, following, ended)
         fresh = False
         while left is not None:
@@ -118,7 +122,7 @@ class EmailChannel:
             fresh = True
 
     async def send(self, email: EmailAttempt) -> Outcome:
-        """Render and hand over one email, by itself."""
+        """Render and send one email by itself."""
         outcomes: list[Outcome] = []
         await self.carry(
             email,
@@ -132,7 +136,7 @@ class EmailChannel:
         """End all sessions politely. The channel may be opened again."""
         await self._pool.close()
 
-    def _writable(self, email: EmailAttempt | None, following: Following, ended: Ended) -> EmailAttempt | None:
+    def _writable(self, email: EmailAttempt | None, following: Following, ended: OnEnded) -> EmailAttempt | None:
         """The email, or the first after it that can be written, written; the others have ended."""
         while email is not None:
             obstacle = self._write(email)
@@ -161,11 +165,6 @@ class EmailChannel:
         email.international = composed.international or self._sender.international
         return None
 
-    async def _connect(self) -> Session | Released:
-        return await connect(
-            self._relay, timeouts=self._timeouts, tls=self._tls, tokens=self._tokens, count=self._count
-        )
-
     async def _probe(self, *, fresh: bool) -> Released | None:
         try:
             async with self._pool.lend(fresh=fresh) as session:
@@ -175,7 +174,7 @@ class EmailChannel:
             return replies.misconfigured(Phase.CONNECT, reason=INTERNAL_ERROR, text=type(error).__name__)
 
     async def _carried(
-        self, first: EmailAttempt, *, fresh: bool, following: Following, sent: Told, ended: Ended
+        self, first: EmailAttempt, *, fresh: bool, following: Following, sent: OnSent, ended: OnEnded
     ) -> EmailAttempt | None:
         """Carry on one session; an email that is left over, for another."""
         session: Session | Released | None = None
@@ -190,15 +189,15 @@ class EmailChannel:
         except Exception as error:  # noqa: BLE001 - a bug must not stop the other emails; it is surfaced
             phase, left = Phase.CONNECT, [first]
             if isinstance(session, Session):
-                phase, left = session.phase, session.under_way
+                phase, left = session.phase, session.in_flight
             _surface(error, phase)
             for one in left:
                 ended(one, replies.internal_error(phase, name=type(error).__name__))
                 phase = Phase.MAIL  # the relay has not heard of the next
             return None
 
-    def _next(self, session: Session, following: Following, ended: Ended, email: EmailAttempt) -> EmailAttempt | None:
-        return self._writable(following(email), following, ended) if self._pool.lasts(session) else None
+    def _next(self, session: Session, following: Following, ended: OnEnded, email: EmailAttempt) -> EmailAttempt | None:
+        return self._writable(following(email), following, ended) if self._pool.may_go_on(session) else None
 
 
 def _surface(error: Exception, phase: Phase) -> None:

@@ -92,12 +92,12 @@ class FleetShare:
     async def _keep(self) -> None:
         """Ask again until there is nothing left to ask for."""
         while self._needs_time():
-            await self._pause(SOON_SECONDS if self._channel.standing > self.sessions else ASK_SECONDS)
+            await self._pause(SOON_SECONDS if self._channel.open_sessions > self.sessions else ASK_SECONDS)
             if self._needs_time():
                 await self._insist()
 
     def _needs_time(self) -> bool:
-        return not self._over and (self.in_use or bool(self._announced or self._channel.standing))
+        return not self._over and (self.in_use or bool(self._announced or self._channel.open_sessions))
 
     async def _insist(self) -> None:
         try:
@@ -114,11 +114,11 @@ class FleetShare:
 
     async def _ask(self) -> None:
         async with self._asking:
-            standing, asked = self._channel.standing, monotonic()
+            open_sessions, asked = self._channel.open_sessions, monotonic()
             if self.in_use:
-                mine = Claimant(wanted=self._channel.sessions, sessions=max(standing, self.sessions))
+                mine = Claimant(wanted=self._channel.sessions, sessions=max(open_sessions, self.sessions))
             else:
-                mine = Claimant(wanted=min(standing, KEPT_WARM), sessions=standing, is_idle=True)
+                mine = Claimant(wanted=min(open_sessions, KEPT_WARM), sessions=open_sessions, is_idle=True)
             self._granted = await self._run(
                 shares.ask,
                 self._channel.relay,

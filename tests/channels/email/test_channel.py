@@ -15,9 +15,9 @@ import pytest
 from structlog.testing import capture_logs
 
 from notify.channels.email.channel import EmailChannel
-from notify.channels.email.smtp.pool import Wear
+from notify.channels.email.smtp.limits import ORDINARY_BYTES
+from notify.channels.email.smtp.pool import SessionLimits
 from notify.channels.email.smtp.relay import Relay
-from notify.channels.email.smtp.session import ORDINARY_BYTES
 from notify.domain.errors import InvalidSettings
 from notify.domain.jobs import EmailAttempt, EmailFacts
 from notify.domain.measures import Count, Measure, uncounted
@@ -59,7 +59,7 @@ def channel(
     url: str | None = None,
     sessions: int = 4,
     timeout: timedelta = LONG,
-    wear: Wear | None = None,
+    limits: SessionLimits | None = None,
     tls: ssl.SSLContext | None = None,
     count: Count = uncounted,
 ) -> EmailChannel:
@@ -70,7 +70,7 @@ def channel(
         bounce_address="bounces@example.com",
         sessions=sessions,
         timeout=timeout,
-        wear=wear,
+        limits=limits,
         tls=tls,
         now=lambda: NOON,
         count=count,
@@ -346,9 +346,14 @@ def test_sessions_stand_side_by_side(relay: ScriptedRelay) -> None:
     assert all(isinstance(outcome, Sent) for outcome in using(channel(relay, sessions=3), work))
 
 
-@pytest.mark.parametrize(("wear", "connections"), [(Wear(emails=2), 3), (Wear(age=timedelta(0)), 5), (Wear(), 1)])
-def test_a_session_is_replaced_when_it_has_served(relay: ScriptedRelay, wear: Wear, connections: int) -> None:
-    assert all(isinstance(one, Sent) for one in send(channel(relay, wear=wear), *map(letter, range(5))))
+@pytest.mark.parametrize(
+    ("limits", "connections"),
+    [(SessionLimits(emails=2), 3), (SessionLimits(age=timedelta(0)), 5), (SessionLimits(), 1)],
+)
+def test_a_session_is_replaced_when_it_has_served(
+    relay: ScriptedRelay, limits: SessionLimits, connections: int
+) -> None:
+    assert all(isinstance(one, Sent) for one in send(channel(relay, limits=limits), *map(letter, range(5))))
     assert relay.connections == connections
 
 
@@ -357,7 +362,7 @@ def test_a_resting_session_is_let_go_before_the_relay_loses_patience(relay: Scri
         await opened.send(EmailAttempt(facts=letter()))
         await asyncio.to_thread(relay.wait_until, lambda: relay.open_connections == 0)
 
-    using(channel(relay, wear=Wear(rest=timedelta(milliseconds=20))), work)
+    using(channel(relay, limits=SessionLimits(idle=timedelta(milliseconds=20))), work)
     assert relay.count(QUIT) == 1
 
 
@@ -468,7 +473,7 @@ def test_no_connection_outlives_the_channel(
     with ScriptedRelay(certificate=certificate, implicit_tls=implicit, credentials=("ann", "right")) as relay:
         url = guarded(relay, credentials="ann:right@", implicit=implicit)
         relay.answers[step] = hold
-        send(channel(relay, url=url, tls=certificate.trusted(), timeout=SHORT, wear=Wear(emails=1)))
+        send(channel(relay, url=url, tls=certificate.trusted(), timeout=SHORT, limits=SessionLimits(emails=1)))
         gc.collect()  # a transport that was not closed says so here, which fails the test
 
 

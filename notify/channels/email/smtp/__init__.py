@@ -1,6 +1,6 @@
 """
-From bytes to the relay's word on them.
+How emails get to the relay, and what its answers mean.
 
-``relay`` is where emails go, ``connect`` opens a session, ``conversation`` carries its lines, ``session`` sends one
-email after another, ``pool`` keeps several, ``replies`` says what an answer means.
+``relay`` reads the URL, ``connect`` opens a session (``login``, ``oauth``), ``session`` sends one email after another
+over a ``conversation``, ``pool`` keeps several sessions, ``replies`` says what an answer means for the email.
 """

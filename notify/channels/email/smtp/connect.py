@@ -14,10 +14,11 @@ from aiosmtplib import SMTP, SMTPException, SMTPResponseException
 
 from notify.channels.email.smtp import replies
 from notify.channels.email.smtp.conversation import Conversation
+from notify.channels.email.smtp.limits import ORDINARY_BYTES, Timeouts, size_limit, too_small
 from notify.channels.email.smtp.login import NoMechanism, log_in, secrets
 from notify.channels.email.smtp.oauth import LONGEST_EXCHANGE, AccessTokens, obstacle
 from notify.channels.email.smtp.relay import FALLBACKS, SETTING, Guard, Relay
-from notify.channels.email.smtp.session import ORDINARY_BYTES, Session, Timeouts, size_limit, too_small
+from notify.channels.email.smtp.session import Session
 from notify.domain.errors import InvalidSettings, RelayUnavailable
 from notify.domain.measures import Count, Measure
 from notify.domain.outcomes import Phase, Released

@@ -4,7 +4,7 @@ The lines of an SMTP conversation once it is logged in: commands out, replies in
 *Decided*: aiosmtplib connects, greets, starts TLS and logs in; then its socket speaks to this
 protocol, which can have several commands under way (RFC 2920) and knows of every reply which
 command it answers. *Rejected*: aiosmtplib's ``data()``, whose one exception for two replies
-hides whether the relay can have taken the letter.
+hides whether the relay can have taken the email.
 """
 
 import asyncio
@@ -83,13 +83,13 @@ class Conversation(asyncio.Protocol):
         transport.set_protocol(self)
 
     @property
-    def quiet(self) -> bool:
-        """Whether it stands and the relay has said nothing that was not asked for."""
+    def is_idle(self) -> bool:
+        """Whether it is open and the relay has said nothing that was not asked for."""
         return self._broken is None and not (self.replies or self.is_in_the_middle_of_a_reply)
 
     @property
     def is_in_the_middle_of_a_reply(self) -> bool:
-        """Whether the relay has begun to say something that it has not ended."""
+        """Whether the relay has sent part of a reply."""
         return bool(self._lines or self._unread)
 
     @property
@@ -124,7 +124,7 @@ class Conversation(asyncio.Protocol):
         while not self.replies:
             if self._broken is not None:
                 raise self._broken
-            await self._next_words()
+            await self._more()
         return self.replies.popleft()
 
     async def watch(self, heard: Callable[[], bool], *, within: timedelta) -> None:
@@ -140,7 +140,7 @@ class Conversation(asyncio.Protocol):
         self._heard = heard
         try:
             while self._broken is None and self._heard is not None:
-                await self._next_words()
+                await self._more()
         finally:
             self._heard = None
 
@@ -150,14 +150,14 @@ class Conversation(asyncio.Protocol):
         if self._too_late_at < self._alarm_at:
             self._set_alarm()
 
-    async def _next_words(self) -> None:
+    async def _more(self) -> None:
         self._listener = self._loop.create_future()
         try:
             await self._listener
         finally:
             self._listener = None
 
-    async def room(self, *, within: timedelta) -> None:
+    async def drain(self, *, within: timedelta) -> None:
         """
         Return when the relay has taken most of what was written, or has hung up.
 
@@ -196,7 +196,7 @@ class Conversation(asyncio.Protocol):
             self._hear(line.rstrip(b"\r"))
         if (self._unread or self._lines) and len(self._unread) + sum(map(len, self._lines)) > LONGEST_REPLY:
             self._break(Garbled)
-        self._tell()
+        self._wake_listener()
 
     def eof_received(self) -> None:
         self._break(Dropped)
@@ -231,11 +231,11 @@ class Conversation(asyncio.Protocol):
 
     def _break(self, why: type[ConversationBroken]) -> None:
         self._broken = self._broken or why
-        self._tell()
+        self._wake_listener()
         self._writable.set()
 
-    def _tell(self) -> None:
-        """Whoever waits for the relay's words has something to look at."""
+    def _wake_listener(self) -> None:
+        """Wake whoever waits for the relay's words, unless the callback wants more of them."""
         waiting = self._listener
         if waiting is None or waiting.done():
             return
@@ -253,9 +253,9 @@ class Conversation(asyncio.Protocol):
         if self._alarm is not None:
             self._alarm.cancel()
         self._alarm_at = self._too_late_at
-        self._alarm = self._loop.call_at(self._alarm_at, self._look_at_the_clock)
+        self._alarm = self._loop.call_at(self._alarm_at, self._on_alarm)
 
-    def _look_at_the_clock(self) -> None:
+    def _on_alarm(self) -> None:
         self._alarm, self._alarm_at = None, NEVER
         if self._listener is None or self._listener.done():
             return
@@ -263,3 +263,11 @@ class Conversation(asyncio.Protocol):
             self._set_alarm()
         else:
             self._break(Silent)
+
+
+def stuffed(content: bytes, *, behind: bytes = b"") -> bytes:
+    """The content as it follows 354 (RFC 5321 §4.5.2): no line of it can pass for its end, which *behind* follows."""
+    lines = content.replace(b"\r\n.", b"\r\n..")
+    first = b"." if lines.startswith(b".") else b""
+    last = b"" if lines.endswith(b"\r\n") else b"\r\n"
+    return b"".join((first, lines, last, b".\r\n", behind))

@@ -6,8 +6,8 @@ from datetime import datetime, timedelta
 
 from notify.channels.email.smtp import replies
 from notify.channels.email.smtp.connect import connect, tokens_of, trusting
+from notify.channels.email.smtp.limits import Timeouts
 from notify.channels.email.smtp.relay import Relay
-from notify.channels.email.smtp.session import Timeouts
 from notify.domain.errors import InvalidSettings
 from notify.domain.measures import uncounted
 from notify.domain.outcomes import Phase, Released

@@ -1,4 +1,4 @@
-"""Sessions that are lent to one email at a time, kept while they are good, and let go before they spoil."""
+"""Sessions that are lent to one caller at a time, kept while they are good, and closed before relays do."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -12,12 +12,12 @@ from notify.domain.outcomes import Released
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wear:
-    """When a session has served: after so many emails, at this age, or after resting so long."""
+class SessionLimits:
+    """When a session is closed: after so many emails, at this age, or after waiting so long for an email."""
 
     emails: int = 1_000
     age: timedelta = timedelta(minutes=5)
-    rest: timedelta = timedelta(seconds=20)
+    idle: timedelta = timedelta(seconds=20)
 
 
 class Pool:
@@ -26,7 +26,7 @@ class Pool:
 
     Args:
         connect: Opens one more session, or says why it cannot.
-        counted: Somebody counts the sessions that stand: one that is let go is waited for before another is opened.
+        counted: The relay or the fleet counts sessions: none is opened while another is being closed.
     """
 
     def __init__(
@@ -34,42 +34,40 @@ class Pool:
         connect: Callable[[], Awaitable[Session | Released]],
         *,
         size: int,
-        wear: Wear,
+        limits: SessionLimits,
         counted: bool = False,
     ) -> None:
         self._connect = connect
-        self._wear = wear
-        self._age = wear.age.total_seconds()
+        self._limits = limits
+        self._age = limits.age.total_seconds()
         self._counted = counted
-        self._room = asyncio.Semaphore(size)
+        self._slots = asyncio.Semaphore(size)
         self._most = size
-        self._resting: dict[Session, asyncio.TimerHandle] = {}
-        self._lent: set[Session] = set()
+        self._idle: dict[Session, asyncio.TimerHandle] = {}
+        self._in_use: set[Session] = set()
         self._connecting = 0
-        self._leaving: set[asyncio.Task[None]] = set()
+        self._closing: set[asyncio.Task[None]] = set()
 
     @property
-    def busy(self) -> bool:
-        """Whether a session is with an email at the moment, and so stands."""
-        return bool(self._lent)
+    def is_in_use(self) -> bool:
+        """Whether a session is lent at the moment."""
+        return bool(self._in_use)
 
     @property
-    def standing(self) -> int:
-        """How many sessions stand, those included that are being opened or closed."""
-        return len(self._resting) + len(self._lent) + self._connecting + len(self._leaving)
+    def has_idle(self) -> bool:
+        """Whether a session waits for an email."""
+        return bool(self._idle)
+
+    @property
+    def open_sessions(self) -> int:
+        """How many sessions the relay may count, those included that are being opened or closed."""
+        return len(self._idle) + len(self._in_use) + self._connecting + len(self._closing)
 
     def limit(self, most: int) -> None:
-        """Let sessions go that rest, now and when they come back, until no more than this stand."""
+        """Close idle sessions, now and when they come back, until no more than this are open."""
         self._most = most
-        while self._resting and len(self._resting) + len(self._lent) > most:
-            session, timer = self._resting.popitem()
-            timer.cancel()
-            self._part(session)
-
-    @property
-    def resting(self) -> bool:
-        """Whether a session waits for an email."""
-        return bool(self._resting)
+        while self._idle and len(self._idle) + len(self._in_use) > most:
+            self._close(self._latest_idle())
 
     @asynccontextmanager
     async def lend(self, *, fresh: bool = False) -> AsyncIterator[Session | Released]:
@@ -77,81 +75,79 @@ class Pool:
         A session for the length of the block, or why there is none; waits while all are lent.
 
         Args:
-            fresh: Open a new one, and let those go that rest: what ended one has likely ended all.
+            fresh: Open a new one, and close those that are idle: what ended one has likely ended all.
         """
-        async with self._room:
+        async with self._slots:
             if fresh:
-                self._let_all_go()
-            session = self._rested() or await self._connected()
+                self._close_idle()
+            session = self._reusable() or await self._connected()
             if isinstance(session, Released):
                 yield session
                 return
-            self._lent.add(session)
+            self._in_use.add(session)
             try:
                 yield session
             finally:
                 self._take_back(session)
 
+    def may_go_on(self, session: Session) -> bool:
+        """Whether the limits let the session send another email."""
+        return session.emails < self._limits.emails and monotonic() - session.opened_at < self._age
+
+    async def close(self) -> None:
+        """Close all idle sessions; those that are lent follow when they come back."""
+        self._close_idle()
+        self._in_use.clear()
+        await asyncio.gather(*self._closing)
+
     async def _connected(self) -> Session | Released:
         self._connecting += 1
         try:
-            while self._counted and self._leaving:
-                await asyncio.wait(self._leaving)
+            while self._counted and self._closing:
+                await asyncio.wait(self._closing)
             return await self._connect()
         finally:
             self._connecting -= 1
 
-    async def close(self) -> None:
-        """Take leave of all that rest; those that are lent follow when they come back."""
-        resting = list(self._resting)
-        for timer in self._resting.values():
-            timer.cancel()
-        self._resting.clear()
-        self._lent.clear()
-        await asyncio.gather(*self._leaving, *(session.quit() for session in resting))
-
-    def _rested(self) -> Session | None:
-        """The session that has rested least, if one is still good."""
-        while self._resting:
-            session, timer = self._resting.popitem()
-            timer.cancel()
+    def _reusable(self) -> Session | None:
+        """The session that was idle for the shortest time, if one is still good."""
+        while self._idle:
+            session = self._latest_idle()
             if self._is_good(session):
                 return session
-            self._part(session)
+            self._close(session)
         return None
 
     def _take_back(self, session: Session) -> None:
-        ours = session in self._lent
-        self._lent.discard(session)
-        if ours and self._is_good(session) and len(self._resting) + len(self._lent) < self._most:
-            session.rested = True
+        ours = session in self._in_use
+        self._in_use.discard(session)
+        if ours and self._is_good(session) and len(self._idle) + len(self._in_use) < self._most:
+            session.was_idle = True
             loop = asyncio.get_running_loop()
-            self._resting[session] = loop.call_later(self._wear.rest.total_seconds(), self._let_go, session)
+            self._idle[session] = loop.call_later(self._limits.idle.total_seconds(), self._idle_too_long, session)
         else:
-            self._part(session)
-
-    def lasts(self, session: Session) -> bool:
-        """Whether the session may take another letter, as far as its wear goes."""
-        return session.emails < self._wear.emails and monotonic() - session.opened_at < self._age
+            self._close(session)
 
     def _is_good(self, session: Session) -> bool:
-        return session.fit and self.lasts(session)
+        return session.is_usable and self.may_go_on(session)
 
-    def _let_all_go(self) -> None:
-        while self._resting:
-            session, timer = self._resting.popitem()
-            timer.cancel()
-            self._part(session)
+    def _latest_idle(self) -> Session:
+        session, timer = self._idle.popitem()
+        timer.cancel()
+        return session
 
-    def _let_go(self, session: Session) -> None:
-        del self._resting[session]
-        self._part(session)
+    def _close_idle(self) -> None:
+        while self._idle:
+            self._close(self._latest_idle())
 
-    def _part(self, session: Session) -> None:
-        """Take leave; it stands until the relay has hung up."""
-        if not session.fit:
+    def _idle_too_long(self, session: Session) -> None:
+        del self._idle[session]
+        self._close(session)
+
+    def _close(self, session: Session) -> None:
+        if not session.is_usable:
             session.abort()
             return
-        leaving = asyncio.create_task(session.quit())
-        self._leaving.add(leaving)
-        leaving.add_done_callback(self._leaving.discard)
+        closing = asyncio.create_task(session.quit())
+        self._closing.add(closing)
+        closing.add_done_callback(self._closing.discard)

@@ -1,79 +1,39 @@
-"""One standing session with the relay: logged in, ready for emails, one after another."""
+"""One session with the relay: logged in, ready for emails, one after another."""
 
 import ssl
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from re import compile as pattern
 from time import monotonic
 
 from notify.channels.email.smtp import replies
-from notify.channels.email.smtp.conversation import Conversation, ConversationBroken, Dropped, Garbled, Reply
+from notify.channels.email.smtp.conversation import Conversation, ConversationBroken, Dropped, Garbled, Reply, stuffed
+from notify.channels.email.smtp.limits import Timeouts, blamed_for_size, size_limit
 from notify.domain.jobs import EmailAttempt
 from notify.domain.measures import Count, Measure, uncounted
-from notify.domain.outcomes import LEASE_LOST, Blame, Dead, Outcome, Phase, Released
+from notify.domain.outcomes import LEASE_LOST, Blame, Outcome, Phase, Released
 
 BLOCK = 65_536
-# What the sample emails of every event type stay below, signed twice and whatever the language.
-ORDINARY_BYTES = 16_384
-OFFER = (Phase.MAIL, Phase.RCPT, Phase.DATA)
-AGREES = {Phase.DATA: 3}
+ENVELOPE = (Phase.MAIL, Phase.RCPT, Phase.DATA)
+POSITIVE = {Phase.MAIL: 2, Phase.RCPT: 2, Phase.DATA: 3}
 TAKEN = 250
-WELCOME = [250, 250, 354]
-SUCCESS = 2
+ENVELOPE_TAKEN = [250, 250, 354]
+SUCCESS, INTERMEDIATE = 2, 3
 REFUSES = (4, 5)
-
-SYSTEM_LIMIT = "5.3.4"
-SIZE = pattern(r"[0-9]{1,20}")
 
 # Relays hang up at once after their 221, and until then they count the session.
 LAST_MOMENT = timedelta(seconds=1)
 
 NOT_OURS = Released(reason=LEASE_LOST)
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Timeouts:
-    """
-    How long to wait for the relay.
-
-    Source: RFC 5321 §4.5.3.2, but for ``connect`` and ``goodbye`` (QUIT, RSET), where waiting
-    longer helps nobody.
-    """
-
-    connect: timedelta = timedelta(seconds=30)
-    greeting: timedelta = timedelta(minutes=5)
-    command: timedelta = timedelta(minutes=5)
-    data: timedelta = timedelta(minutes=2)
-    block: timedelta = timedelta(minutes=3)
-    final_dot: timedelta = timedelta(minutes=10)
-    goodbye: timedelta = timedelta(seconds=5)
-
-    @classmethod
-    def all(cls, limit: timedelta | None) -> "Timeouts":
-        """One limit for every wait; None: those of the RFC."""
-        if limit is None:
-            return cls()
-        return cls(
-            connect=limit, greeting=limit, command=limit, data=limit, block=limit, final_dot=limit, goodbye=limit
-        )
-
-    def reply_to(self, phase: Phase) -> timedelta:
-        """How long the relay may take to answer."""
-        return {Phase.DATA: self.data, Phase.FINAL_DOT: self.final_dot}.get(phase, self.command)
-
-
 Following = Callable[[EmailAttempt], EmailAttempt | None]
-Told = Callable[[EmailAttempt], None]
-Ended = Callable[[EmailAttempt, Outcome], None]
+OnSent = Callable[[EmailAttempt], None]
+OnEnded = Callable[[EmailAttempt, Outcome], None]
 
 
 class Session:
     """
-    One email after another; ``fit`` says whether there may be more, ``rested`` that it has waited
-    for one long enough to have been forgotten by the relay. ``largest`` is how many bytes the relay lets
-    a message have, None: it states no limit.
+    Sends one email after another over one connection.
 
     *Decided*: where the relay announces PIPELINING, the content of an email and the envelope of the
     next travel together, so that an email costs one round trip (RFC 2920 §3.1). The next email is
@@ -81,12 +41,18 @@ class Session:
 
     *Decided*: as long as such a relay says nothing but yes, the callback that hears it ends one email and writes
     the next (``_express``), without waking anybody. It leaves every other answer unread, in a state that the careful
-    path knows: the content of ``_one`` is with the relay, or its envelope is and the one before has ended.
+    path knows: the content of ``_current`` is with the relay, or its envelope is and the one before has ended.
 
     Args:
         extensions: What the relay announced: keyword in lower case to its parameters.
         opened_at: Monotonic seconds.
         count: Told how long the relay took, by phase.
+
+    Attributes:
+        emails: How many it has begun to send.
+        was_idle: Whether it has waited for an email long enough to have been forgotten by the relay.
+        phase: What the relay is to answer next.
+        largest: How many bytes the relay lets a message have; None: it states no limit.
     """
 
     def __init__(
@@ -100,7 +66,7 @@ class Session:
     ) -> None:
         self.opened_at = opened_at
         self.emails = 0
-        self.rested = False
+        self.was_idle = False
         self.phase = Phase.MAIL
         self.largest = size_limit(extensions)
         self._conversation = conversation
@@ -111,17 +77,17 @@ class Session:
         self._count = count
         self._clean = True
         self._over = False
-        self._one: EmailAttempt | None = None
-        self._ahead: EmailAttempt | None = None
-        self._offered = False
+        self._current: EmailAttempt | None = None
+        self._next: EmailAttempt | None = None
+        self._envelope_sent = False
         self._following: Following
-        self._sent: Told
+        self._sent: OnSent
         self._written_at = 0.0
 
     @property
-    def fit(self) -> bool:
+    def is_usable(self) -> bool:
         """Whether the last email came to a clean end and the relay has not hung up since."""
-        return self._clean and self._conversation.quiet
+        return self._clean and self._conversation.is_idle
 
     @property
     def certificate_ends(self) -> datetime | None:
@@ -130,15 +96,15 @@ class Session:
         return None if ends is None else datetime.fromtimestamp(ssl.cert_time_to_seconds(ends), UTC)
 
     @property
-    def under_way(self) -> list[EmailAttempt]:
+    def in_flight(self) -> list[EmailAttempt]:
         """The emails that have not ended, the first of them in ``phase``."""
-        return [one for one in (self._one, self._ahead) if one is not None]
+        return [one for one in (self._current, self._next) if one is not None]
 
     async def carry(
-        self, first: EmailAttempt, *, following: Following, sent: Told, ended: Ended
+        self, first: EmailAttempt, *, following: Following, sent: OnSent, ended: OnEnded
     ) -> EmailAttempt | None:
         """
-        Hand over emails until there are no more, or the session is of no more use.
+        Send emails until there are no more, or the session is of no more use.
 
         Args:
             following: The one after this, written; None if there is none. Asked when one is about to be of use.
@@ -148,18 +114,18 @@ class Session:
         Returns an email that it had and that the relay has not heard of, for another session.
         """
         self._following, self._sent = following, sent
-        self._one = first
-        while self._one is not None:
+        self._current = first
+        while self._current is not None:
             self.emails += 1
-            outcome = await self._outcome(self._one)
-            one, self._one, self._ahead = self._one, self._ahead, None
+            outcome = await self._outcome(self._current)
+            one, self._current, self._next = self._current, self._next, None
             if outcome is None:
                 return one
             ended(one, outcome)
-            if self._one is None:
-                self._one = following(one) if self.fit else None
+            if self._current is None:
+                self._current = following(one) if self.is_usable else None
             elif not self._clean:
-                return self._one
+                return self._current
         return None
 
     async def _outcome(self, one: EmailAttempt) -> Outcome | None:
@@ -168,7 +134,7 @@ class Session:
 
         None: the relay had forgotten the session and has not heard of the email.
         """
-        obstacle = self._cannot_carry(one)
+        obstacle = self._obstacle(one)
         if obstacle is not None:
             return obstacle
         self.phase = Phase.MAIL
@@ -176,18 +142,18 @@ class Session:
         try:
             outcome = None
             while outcome is None:
-                outcome = await self._agreed(one) or await self._told(one)
-                one = self._one or one
+                outcome = await self._send_envelope(one) or await self._send_content(one)
+                one = self._current or one
         except ConversationBroken as end:
-            if isinstance(end, Dropped) and self._forgotten:
+            if isinstance(end, Dropped) and self._was_forgotten:
                 return None
             return replies.broken(self.phase, reason=end.reason)
-        return None if self._over and self._forgotten else _of_its_size(outcome, one)
+        return None if self._over and self._was_forgotten else blamed_for_size(outcome, len(one.content))
 
     @property
-    def _forgotten(self) -> bool:
+    def _was_forgotten(self) -> bool:
         """Whether the relay hung up between two emails."""
-        return self.phase is Phase.MAIL and (self.rested or self.emails > 1)
+        return self.phase is Phase.MAIL and (self.was_idle or self.emails > 1)
 
     async def noop(self) -> Released | None:
         """None when the relay answers, else why the session is of no use."""
@@ -201,7 +167,7 @@ class Session:
         return None if self._clean else replies.unopened(Phase.EHLO, reply.code, reply.text)
 
     async def quit(self) -> None:
-        """Take leave and wait, briefly, until the connection is gone."""
+        """Say goodbye and wait, briefly, until the connection is closed."""
         try:
             self._conversation.say(b"QUIT\r\n")
             await self._conversation.reply(within=self._timeouts.goodbye)
@@ -215,7 +181,8 @@ class Session:
         """Hang up without a word: the relay might be in the middle of an email."""
         self._conversation.abort()
 
-    def _cannot_carry(self, one: EmailAttempt) -> Outcome | None:
+    def _obstacle(self, one: EmailAttempt) -> Outcome | None:
+        """Why this relay cannot take the email, by what it announced."""
         if one.international and "smtputf8" not in self._extensions:
             return replies.unsendable(reason="smtputf8_not_offered", text="", phase=Phase.MAIL)
         if self.largest is not None and self.largest < len(one.content):
@@ -223,20 +190,20 @@ class Session:
             return replies.unsendable(reason="oversize", text=text, phase=Phase.MAIL)
         return None
 
-    async def _agreed(self, one: EmailAttempt) -> Outcome | None:
+    async def _send_envelope(self, one: EmailAttempt) -> Outcome | None:
         """None when the relay waits for the content, else what becomes of the email."""
         if not self._pipelining:
-            return await self._offer_in_turn(one)
-        if not self._offered:
+            return await self._send_envelope_line_by_line(one)
+        if not self._envelope_sent:
             if monotonic() >= one.leased_until:
                 self._clean = True
                 return NOT_OURS
             self._conversation.say(self._envelope(one))
-        self._offered = False
+        self._envelope_sent = False
         return await self._answers_to_envelope()
 
-    async def _offer_in_turn(self, one: EmailAttempt) -> Outcome | None:
-        for phase, command in zip(OFFER, self._envelope(one).splitlines(keepends=True), strict=True):
+    async def _send_envelope_line_by_line(self, one: EmailAttempt) -> Outcome | None:
+        for phase, command in zip(ENVELOPE, self._envelope(one).splitlines(keepends=True), strict=True):
             if phase is Phase.DATA and monotonic() >= one.leased_until:
                 return await self._reset(NOT_OURS)
             self.phase = phase
@@ -248,14 +215,14 @@ class Session:
 
     async def _answers_to_envelope(self) -> Outcome | None:
         """
-        The replies to MAIL, RCPT and DATA, which were said at once.
+        The replies to MAIL, RCPT and DATA, which were sent at once.
 
         Source: RFC 2920 §3.1. A relay that says 354 although it refused the recipient waits for
         content that nobody would get: a lone dot ends it.
         """
         first: Outcome | None = None
         refusal: Outcome | None = None
-        for phase in OFFER:
+        for phase in ENVELOPE:
             refusal = await self._refusal(phase)
             first = first or refusal
             if self._over:
@@ -269,9 +236,9 @@ class Session:
         self.phase = phase
         reply = await self._reply(phase)
         kind = reply.code // 100
-        if kind == AGREES.get(phase, SUCCESS):
+        if kind == POSITIVE[phase]:
             return None
-        self._over = kind in {SUCCESS, AGREES[Phase.DATA]} or reply.code == replies.CLOSING
+        self._over = kind in {SUCCESS, INTERMEDIATE} or reply.code == replies.CLOSING
         return replies.classify(phase, reply.code, reply.text)
 
     async def _reply(self, phase: Phase) -> Reply:
@@ -281,54 +248,54 @@ class Session:
         finally:
             self._count(Measure.SMTP, phase, monotonic() - began)
 
-    async def _told(self, one: EmailAttempt) -> Outcome | None:
+    async def _send_content(self, one: EmailAttempt) -> Outcome | None:
         """
-        Hand over the content, the envelope of the next email behind it; what the relay says to the content.
+        Send the content, and the envelope of the next email behind it; what the relay says to the content.
 
-        None: it has been ended by express, and what is next to be heard is the answer to the envelope of ``_one``.
+        None: it has been ended by express, and what is next to be heard is the answer to the envelope of ``_current``.
         """
-        if not self._conversation.quiet:
+        if not self._conversation.is_idle:
             return replies.broken(Phase.DATA, reason=Garbled.reason)
-        self._ahead = self._following(one) if self._pipelining else None
+        self._next = self._following(one) if self._pipelining else None
         if monotonic() >= one.leased_until:
-            return NOT_OURS  # and unfit: after 354, hanging up is the only way not to send
-        await self._write(stuffed(one.content), self._envelope_behind())
-        if self._offered:
+            return NOT_OURS  # and unusable: after 354, hanging up is the only way not to send
+        await self._write(stuffed(one.content), self._next_envelope())
+        if self._envelope_sent:
             self._written_at = monotonic()
             await self._conversation.watch(self._express, within=self._timeouts.final_dot)
             if self.phase is not Phase.FINAL_DOT:
                 return None if self.phase is Phase.MAIL else NOT_OURS
         reply = await self._reply(Phase.FINAL_DOT)
-        self._clean = reply.code // 100 != AGREES[Phase.DATA] and reply.code != replies.CLOSING
+        self._clean = reply.code // 100 != INTERMEDIATE and reply.code != replies.CLOSING
         return replies.classify(Phase.FINAL_DOT, reply.code, reply.text)
 
-    def _envelope_behind(self) -> bytes:
-        """The envelope of the next email, which may follow a content; nothing if it cannot be carried."""
-        self._offered = self._ahead is not None and self._cannot_carry(self._ahead) is None
-        return self._envelope(self._ahead) if self._ahead is not None and self._offered else b""
+    def _next_envelope(self) -> bytes:
+        """The envelope of the next email, which may follow a content; nothing if it cannot be sent."""
+        self._envelope_sent = self._next is not None and self._obstacle(self._next) is None
+        return self._envelope(self._next) if self._next is not None and self._envelope_sent else b""
 
     def _express(self) -> bool:
         """
         Take the relay's yes to the content of one email, and then to the envelope of the next, whose content it gets.
 
-        False: anything else was said, or there is nothing to be said behind the content; it is left to ``_told``.
+        False: anything else was said, or nothing is to be sent behind the content; it is left to ``_send_content``.
         """
-        heard, ahead = self._conversation.replies, self._ahead
+        heard, following = self._conversation.replies, self._next
         if self.phase is Phase.FINAL_DOT and heard:
-            if heard[0].code != TAKEN or ahead is None:
+            if heard[0].code != TAKEN or following is None:
                 return False
-            self._take(heard.popleft().text, ahead)
+            self._end_as_sent(heard.popleft().text, following)
         if self.phase is Phase.FINAL_DOT:
             return True
         codes = [reply.code for reply in heard]
-        if codes == WELCOME:
-            return self._hand_over()
+        if codes == ENVELOPE_TAKEN:
+            return self._send_content_by_express()
         self._conversation.expect(self._timeouts.command)
-        return codes == WELCOME[: len(codes)]
+        return codes == ENVELOPE_TAKEN[: len(codes)]
 
-    def _take(self, text: str, ahead: EmailAttempt) -> None:
+    def _end_as_sent(self, text: str, following: EmailAttempt) -> None:
         """The relay has the email: the one whose envelope it has is next."""
-        one, self._one, self._ahead = self._one, ahead, None
+        one, self._current, self._next = self._current, following, None
         self.phase = Phase.MAIL
         self.emails += 1
         self._count(Measure.SMTP, Phase.FINAL_DOT, monotonic() - self._written_at)
@@ -336,32 +303,32 @@ class Session:
             one.code, one.enhanced_code, one.reply = TAKEN, *replies.noted(TAKEN, text)
             self._sent(one)
 
-    def _hand_over(self) -> bool:
+    def _send_content_by_express(self) -> bool:
         """Write the content of the email whose envelope was agreed to, and the envelope of the next behind it."""
-        one = self._one
+        one = self._current
         if one is None or len(one.content) > BLOCK or self._conversation.is_in_the_middle_of_a_reply:
             return False
         self._conversation.replies.clear()
         self.phase = Phase.DATA
-        self._ahead = self._following(one)
+        self._next = self._following(one)
         self._written_at = monotonic()
         if self._written_at >= one.leased_until:
             return False
         self.phase = Phase.FINAL_DOT
         with suppress(ConversationBroken):
-            self._conversation.say(stuffed(one.content, behind=self._envelope_behind()))
+            self._conversation.say(stuffed(one.content, behind=self._next_envelope()))
         self._conversation.expect(self._timeouts.final_dot)
-        return self._offered
+        return self._envelope_sent
 
     async def _write(self, content: bytes, behind: bytes) -> None:
-        """The content; only its last block holds the final dot, so only then can the relay have the letter."""
+        """The content; only its last block holds the final dot, so only then can the relay have the email."""
         last = max(0, len(content) - 1) // BLOCK * BLOCK
         for start in range(0, last, BLOCK):
             self._conversation.say(content[start : start + BLOCK])
-            await self._conversation.room(within=self._timeouts.block)
+            await self._conversation.drain(within=self._timeouts.block)
         self.phase = Phase.FINAL_DOT
         self._conversation.say((content[last:] if last else content) + behind)
-        await self._conversation.room(within=self._timeouts.block)
+        await self._conversation.drain(within=self._timeouts.block)
 
     async def _end_empty(self, refusal: Outcome) -> Outcome:
         """The refusal, after a content of nothing; a relay that takes even that is no longer spoken to."""
@@ -381,52 +348,7 @@ class Session:
         return outcome
 
     def _envelope(self, one: EmailAttempt) -> bytes:
-        """What is said before the content, a line for each phase of ``OFFER``."""
+        """What is sent before the content, a line for each phase of ``ENVELOPE``."""
         options = f" SIZE={len(one.content)}" if self._announces_size else ""
         options += " BODY=8BITMIME SMTPUTF8" if one.international else ""
         return f"MAIL FROM:<{one.sender}>{options}\r\nRCPT TO:<{one.recipient}>\r\nDATA\r\n".encode()
-
-
-def size_limit(extensions: Mapping[str, str]) -> int | None:
-    """
-    The limit that EHLO announced, in bytes; None where there is none.
-
-    Source: RFC 1870 §4: up to twenty digits; no number, or 0, states no limit.
-    """
-    stated = extensions.get("size", "").strip()
-    return (int(stated) or None) if SIZE.fullmatch(stated) else None
-
-
-def too_small(limit: int) -> Released:
-    """
-    Why there is no session with a relay that would refuse ordinary emails for their size.
-
-    Decided: an email of 200 KB that a relay finds too large ends as dead; it is about that email. A relay that finds
-    an email of 5 KB too large would refuse all of them, one by one: that is its configuration.
-    """
-    text = f"it takes messages of up to {limit} bytes, and an ordinary email has up to {ORDINARY_BYTES}"
-    return replies.misconfigured(Phase.EHLO, reason="size_limit", text=text)
-
-
-def _of_its_size(outcome: Outcome, one: EmailAttempt) -> Outcome:
-    """
-    The same outcome, unless the relay refused an ordinary email for its size.
-
-    Before it knew whom the email was for, that is about us; afterwards it may be the limit of another system behind it,
-    or of one mailbox (5.2.3).
-    """
-    match outcome:
-        case Dead(reason="oversize", answer=answer) if len(one.content) <= ORDINARY_BYTES:
-            if answer.phase is Phase.MAIL:
-                return Released(reason="oversize", blame=Blame.CONFIGURATION, answer=answer)
-            if answer.enhanced == SYSTEM_LIMIT:
-                return replies.suspicious(reason="oversize", answer=answer)
-    return outcome
-
-
-def stuffed(content: bytes, *, behind: bytes = b"") -> bytes:
-    """The content as it follows 354 (RFC 5321 §4.5.2): no line of it can pass for its end, which *behind* follows."""
-    lines = content.replace(b"\r\n.", b"\r\n..")
-    first = b"." if lines.startswith(b".") else b""
-    last = b"" if lines.endswith(b"\r\n") else b"\r\n"
-    return b"".join((first, lines, last, b".\r\n", behind))

@@ -16,7 +16,7 @@ from structlog.testing import capture_logs
 
 from notify.channels.email.channel import EmailChannel
 from notify.channels.email.smtp.oauth import AccessTokens, ClientCredentials
-from notify.channels.email.smtp.pool import Wear
+from notify.channels.email.smtp.pool import SessionLimits
 from notify.channels.email.smtp.relay import Relay
 from notify.domain.errors import InvalidSettings
 from notify.domain.jobs import EmailAttempt
@@ -73,14 +73,16 @@ def tenant(certificate: Certificate, tmp_path: Path) -> Iterator[Tenant]:
         yield Tenant(relay, certificate, secret_file)
 
 
-def channel(url: str, *, timeout: timedelta = LONG, wear: Wear | None = None, sessions: int = 4) -> EmailChannel:
+def channel(
+    url: str, *, timeout: timedelta = LONG, limits: SessionLimits | None = None, sessions: int = 4
+) -> EmailChannel:
     return EmailChannel(
         Relay.from_url(url),
         composer(),
         bounce_address="bounces@example.com",
         sessions=sessions,
         timeout=timeout,
-        wear=wear,
+        limits=limits,
         now=lambda: NOON,
     )
 
@@ -145,7 +147,7 @@ def test_sessions_that_open_together_share_one_exchange_and_later_ones_its_token
     gate = tenant.relay.hold(DOT)
 
     async def main() -> list[Outcome]:
-        opened = channel(tenant.asking(endpoint.url), sessions=4, wear=Wear(emails=1))
+        opened = channel(tenant.asking(endpoint.url), sessions=4, limits=SessionLimits(emails=1))
         first = asyncio.gather(*(opened.send(EmailAttempt(facts=letter(n))) for n in range(4)))
         await asyncio.to_thread(tenant.relay.wait_until, lambda: tenant.relay.open_connections == 4)
         gate.release()
@@ -160,7 +162,7 @@ def test_sessions_that_open_together_share_one_exchange_and_later_ones_its_token
 @pytest.mark.parametrize("life", [0, "0"], ids=["number", "text"])
 def test_a_token_that_has_ended_is_not_shown_again(tenant: Tenant, endpoint: TokenEndpoint, life: int | str) -> None:
     endpoint.life, tenant.relay.tokens = life, {"token-1", "token-2"}
-    outcomes = send(channel(tenant.asking(endpoint.url), wear=Wear(emails=1)), letters=2)
+    outcomes = send(channel(tenant.asking(endpoint.url), limits=SessionLimits(emails=1)), letters=2)
     assert all(isinstance(one, Sent) for one in outcomes)
     assert [one.partition("Bearer ")[2].strip("\x01") for one in shown(tenant.relay)] == ["token-1", "token-2"]
 
@@ -174,7 +176,7 @@ def test_a_token_that_the_relay_refuses_is_replaced_at_once_and_no_letter_notice
     def revoke() -> None:
         tenant.relay.tokens = {"token-2"}
 
-    outcomes = send(channel(tenant.asking(endpoint.url), wear=Wear(emails=1)), letters=3, between=revoke)
+    outcomes = send(channel(tenant.asking(endpoint.url), limits=SessionLimits(emails=1)), letters=3, between=revoke)
     assert all(isinstance(one, Sent) for one in outcomes)
     assert len(endpoint.asked) == 2
     assert (tenant.relay.connections, tenant.relay.count(AUTH)) == (4, 4)
@@ -238,7 +240,7 @@ def test_neither_the_clients_secret_nor_a_token_stands_in_an_outcome_or_a_log(
     tenant: Tenant, endpoint: TokenEndpoint
 ) -> None:
     endpoint.answers = [Says(401, {"error": "invalid_client", "error_description": f"{SECRET} is wrong"})]
-    opened = channel(tenant.asking(endpoint.url), wear=Wear(emails=1))
+    opened = channel(tenant.asking(endpoint.url), limits=SessionLimits(emails=1))
     tenant.relay.answers[AUTH] = "535 5.7.8 not token-2, nor token-3"
     with capture_logs() as logged:
         outcomes = send(opened, letters=2)
@@ -331,7 +333,7 @@ def test_a_secret_that_was_replaced_is_read_anew(tenant: Tenant, endpoint: Token
     def replace_it() -> None:
         tenant.secret_file.write_text("another")
 
-    send(channel(tenant.asking(endpoint.url), wear=Wear(emails=1)), letters=2, between=replace_it)
+    send(channel(tenant.asking(endpoint.url), limits=SessionLimits(emails=1)), letters=2, between=replace_it)
     assert [one["client_secret"] for one in endpoint.asked] == [SECRET, "another"]
 
 

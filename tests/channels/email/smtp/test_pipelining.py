@@ -11,7 +11,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from notify.channels.email.smtp.conversation import Conversation
-from notify.channels.email.smtp.session import Session, Timeouts
+from notify.channels.email.smtp.limits import Timeouts
+from notify.channels.email.smtp.session import Session
 from notify.domain.jobs import EmailAttempt
 from notify.domain.outcomes import Dead, Outcome, Phase, Released, Retry, Sent
 from tests.support.letters import letter

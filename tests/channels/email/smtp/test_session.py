@@ -13,9 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from notify.channels.email.smtp.connect import connect
-from notify.channels.email.smtp.conversation import Conversation, Dropped, Garbled, Reply
+from notify.channels.email.smtp.conversation import Conversation, Dropped, Garbled, Reply, stuffed
+from notify.channels.email.smtp.limits import Timeouts
 from notify.channels.email.smtp.relay import Relay
-from notify.channels.email.smtp.session import Session, Timeouts, stuffed
+from notify.channels.email.smtp.session import Session
 from notify.domain.jobs import EmailAttempt
 from notify.domain.measures import uncounted
 from notify.domain.outcomes import Blame, Dead, Outcome, Phase, Released
@@ -88,7 +89,7 @@ def refused_but_asked_for_content(answer_to_nothing: str) -> tuple[Outcome, bool
 
     async def work(session: Session) -> Outcome:
         outcome = await delivered(session, SMALL)
-        fit.append(session.fit)
+        fit.append(session.is_usable)
         return outcome
 
     answers = {RCPT: "550 5.1.1 unknown", DATA: "354 go ahead", DOT: answer_to_nothing}

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from notify.channels.email.smtp.session import ORDINARY_BYTES
+from notify.channels.email.smtp.limits import ORDINARY_BYTES
 from notify.channels.email.writing.comments import as_quote
 from notify.channels.email.writing.facts import LEAST
 from notify.cli import sample
