@@ -1,8 +1,9 @@
-"""The keys that an issuer of tokens publishes (a JWK Set): fetched in the background, kept, and asked for seldom."""
+"""The public keys of people's tokens, as their issuer publishes them (a JWK Set): fetched rarely and cached."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import timedelta
-from threading import BoundedSemaphore, Event, Lock, Thread
+from threading import BoundedSemaphore, Lock
 from time import monotonic
 from types import MappingProxyType
 from typing import Any
@@ -14,7 +15,6 @@ from notify.domain.errors import NotifyError
 from notify.resources import version
 
 FETCH_SECONDS = 5.0
-ABANDONED_SECONDS = 60.0
 MOST_WAITING = 20
 FRESH = timedelta(minutes=5).total_seconds()
 KEPT = timedelta(days=1).total_seconds()
@@ -50,10 +50,10 @@ class PublishedKeys:
     """
     Finds keys by their id and algorithm, in the set that an issuer publishes.
 
-    A key that is known is given at once. A set older than five minutes is fetched anew meanwhile, and used for a day
-    if the issuer does not answer. A key that is not known is looked for at most twice a minute, whoever asks, so that
-    made-up ids cost the issuer nothing; who waits for it waits five seconds at most, and few wait at a time. Safe for
-    threads; blocks, so it must not be called in an event loop.
+    A known key is returned at once. A set older than five minutes is fetched again in the background, and kept for a
+    day if the issuer does not answer. An unknown key causes at most two fetches a minute, so that made-up ids cost the
+    issuer nothing. At most 20 callers wait for a fetch, for five seconds. Safe for threads; blocks, so it must not be
+    called in an event loop.
     """
 
     def __init__(self, url: str, *, clock: Callable[[], float] = monotonic) -> None:
@@ -62,86 +62,83 @@ class PublishedKeys:
         self._clock = clock
         self._lock = Lock()
         self._waiting = BoundedSemaphore(MOST_WAITING)
+        self._fetcher = ThreadPoolExecutor(max_workers=1, thread_name_prefix="published-keys")
+        self._last_fetch: Future[None] | None = None
         self._keys: Keys = {}
         self._fetched_at = self._asked_at = -KEPT
-        self._fetching: Event | None = None
-        self._failure: str | None = None
 
     def find(self, kid: str | None, algorithm: str) -> jwt.PyJWK | None:
         """
         The key; None if the issuer publishes none such.
 
         Raises:
-            KeysUnavailable: Nobody can say at the moment.
+            KeysUnavailable: The keys could not be fetched.
         """
         if algorithm not in ASYMMETRIC:
             return None
         key = self._known(kid, algorithm)
-        if key is not None:
-            if self._clock() > self._fetched_at + FRESH:
-                self._fetch_aside()
+        if key is not None and self._clock() <= self._fetched_at + FRESH:
             return key
-        fetching = self._fetch_aside()
-        if fetching is not None:
-            self._wait_for(fetching)
-        if self._failure is not None:
-            raise KeysUnavailable(reason=self._failure)
+        fetch = self._latest_fetch()
+        if key is not None:
+            return key
+        self._wait_for(fetch)
         return self._known(kid, algorithm)
 
     def _known(self, kid: str | None, algorithm: str) -> jwt.PyJWK | None:
         return self._keys.get((kid, algorithm)) if self._clock() < self._fetched_at + KEPT else None
 
-    def _fetch_aside(self) -> Event | None:
-        """Begin to fetch, or join the fetch that has begun; None while it is too soon for another one."""
+    def _latest_fetch(self) -> Future[None]:
+        """The fetch under way; else the last one, or a new one if that was long enough ago."""
         with self._lock:
-            now = self._clock()
-            if self._fetching is not None and now < self._asked_at + ABANDONED_SECONDS:
-                return self._fetching
-            if now < self._asked_at + (PAUSE_AFTER_FAILURE_SECONDS if self._failure else PAUSE_SECONDS):
-                return None
-            self._asked_at, self._fetching = now, Event()
-            Thread(target=self._fetch, args=[self._fetching], name="published-keys", daemon=True).start()
-            return self._fetching
+            last, now = self._last_fetch, self._clock()
+            if last is None or (last.done() and now >= self._asked_at + _pause_after(last)):
+                self._asked_at = now
+                last = self._last_fetch = self._fetcher.submit(self._fetch)
+            return last
 
-    def _wait_for(self, fetching: Event) -> None:
-        left = self._asked_at + FETCH_SECONDS - self._clock()
+    def _wait_for(self, fetch: Future[None]) -> None:
         if not self._waiting.acquire(blocking=False):
-            raise KeysUnavailable(reason="too many wait for them")
+            raise KeysUnavailable(reason="too many calls wait for them")
         try:
-            if not fetching.wait(max(left, 0)):
-                raise KeysUnavailable(reason="no answer in time")
+            fetch.result(FETCH_SECONDS)
+        except Exception as error:  # noqa: BLE001 - whatever is published, the next fetch may find something else
+            raise KeysUnavailable(reason=type(error).__name__) from None
         finally:
             self._waiting.release()
 
-    def _fetch(self, done: Event) -> None:
+    def _fetch(self) -> None:
         try:
-            found = dict(_usable(self._client.fetch_data()))
-            failure = None if found else "no usable keys"
-        except Exception as error:  # noqa: BLE001 - whatever is published, the next try may find something else
-            found, failure = {}, type(error).__name__
-        if failure is not None:
-            log.warning("published_keys.unavailable", error=failure)
-        with self._lock:
-            self._failure = failure
-            if found:
-                self._keys, self._fetched_at = found, self._clock()
-            if self._fetching is done:
-                self._fetching = None
-        done.set()
+            found = _usable(self._client.fetch_data())
+        except Exception as error:
+            log.warning("published_keys.unavailable", error=type(error).__name__)
+            raise
+        self._keys, self._fetched_at = found, self._clock()
 
 
-def _usable(document: Mapping[str, Any]) -> Iterator[tuple[tuple[str | None, str], jwt.PyJWK]]:
+def _pause_after(fetch: Future[None]) -> float:
+    return PAUSE_SECONDS if fetch.exception() is None else PAUSE_AFTER_FAILURE_SECONDS
+
+
+def _usable(document: Mapping[str, Any]) -> Keys:
     """
     Every key that may have signed a token, once for each algorithm that it may have been used with.
 
+    Raises:
+        KeysUnavailable: There is none.
+
     Source: RFC 7517 §4.2 to §4.4: ``use``, ``key_ops`` and ``alg`` restrict a key where they are stated.
     """
+    found: dict[tuple[str | None, str], jwt.PyJWK] = {}
     for one in document["keys"]:
         try:
             verifies = one.get("use", "sig") == "sig" and "verify" in one.get("key_ops", ["verify"])
+            kid = None if one.get("kid") is None else str(one["kid"])
             for algorithm in ALGORITHMS.get((one["kty"], one.get("crv")), ()) if verifies else ():
                 if one.get("alg") in {None, algorithm}:
-                    kid = one.get("kid")
-                    yield (kid if kid is None else str(kid), algorithm), jwt.PyJWK(one, algorithm)
+                    found[kid, algorithm] = jwt.PyJWK(one, algorithm)
         except (jwt.PyJWTError, AttributeError, LookupError, TypeError, ValueError) as error:
             log.warning("published_keys.unusable", error=type(error).__name__)
+    if not found:
+        raise KeysUnavailable(reason="no usable keys")
+    return found
