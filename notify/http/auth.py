@@ -10,7 +10,7 @@ from starlette.concurrency import run_in_threadpool
 from notify.http import rates
 from notify.http.context import Context, InContext
 from notify.http.person_tokens import BadToken
-from notify.http.problems import documented
+from notify.http.problems import Unauthorized, documented
 from notify.http.published_keys import KeysUnavailable
 from notify.store.directory import directory, tokens
 from notify.store.directory.tokens import Scope
@@ -30,13 +30,11 @@ async def _caller(
     context: InContext,
     credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
 ) -> Caller:
-    if credentials is None:
-        raise _unauthorized("expected Authorization: Bearer and a token", error="")
-    token, check = credentials.credentials, rates.key_check(request)
-    examine = _program if token.startswith(tokens.PREFIX) else _user
-    async with check.turn:
-        caller: Caller = await run_in_threadpool(examine, context, token)
-    check.passed = True
+    async with rates.key_check(request):
+        if credentials is None:
+            raise Unauthorized("expected Authorization: Bearer and a token", challenge="Bearer")
+        token = credentials.credentials
+        caller: Caller = await run_in_threadpool(_program if token.startswith(tokens.PREFIX) else _user, context, token)
     return caller
 
 
@@ -44,17 +42,17 @@ def _program(context: Context, token: str) -> frozenset[Scope]:
     with context.database.begin() as connection:
         scopes = tokens.use(connection, token)
     if scopes is None:
-        raise _unauthorized("the token is unknown or revoked")
+        raise Unauthorized("the token is unknown or revoked")
     return scopes
 
 
 def _user(context: Context, token: str) -> str:
     if context.people is None:
-        raise _unauthorized("people's tokens are not accepted: neither NOTIFY_JWT_SECRET nor NOTIFY_JWKS_URL is set")
+        raise Unauthorized("people's tokens are not accepted: neither NOTIFY_JWT_SECRET nor NOTIFY_JWKS_URL is set")
     try:
         return context.people.username(token)
     except BadToken as error:
-        raise _unauthorized(str(error)) from None
+        raise Unauthorized(str(error)) from None
     except KeysUnavailable as error:
         raise HTTPException(HTTPStatus.SERVICE_UNAVAILABLE, str(error), {"Retry-After": RETRY_SECONDS}) from None
 
@@ -85,8 +83,3 @@ def _person(caller: Annotated[Caller, Depends(_caller)], context: InContext) -> 
 
 
 Me = Annotated[str, Depends(_person)]
-
-
-def _unauthorized(detail: str, *, error: str = ' error="invalid_token"') -> HTTPException:
-    """Source: RFC 6750 §3: the challenge names an error only where a token was given."""
-    return HTTPException(HTTPStatus.UNAUTHORIZED, detail, {"WWW-Authenticate": f"Bearer{error}"})

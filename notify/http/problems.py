@@ -47,6 +47,17 @@ class Problem(BaseModel):
     errors: list[FieldError] | None = Field(default=None, description="The fields that were refused, if any were.")
 
 
+class Unauthorized(HTTPException):
+    """
+    The token is missing or opens nothing.
+
+    Source: RFC 6750 §3: the challenge names an error only where a token was given.
+    """
+
+    def __init__(self, detail: str, *, challenge: str = 'Bearer error="invalid_token"') -> None:
+        super().__init__(HTTPStatus.UNAUTHORIZED, detail, {"WWW-Authenticate": challenge})
+
+
 class RefusedFields(HTTPException):
     """The body is well-formed, but the values of some fields are not allowed."""
 

@@ -1,33 +1,37 @@
 """
-How often somebody may call: so many times a minute, and after that the answer says when to come back.
+Limits how many calls a minute each caller makes; beyond that the answer is 429 and says when to come back.
 
 Decided: each process counts for itself, in memory. The limit keeps one caller from taking a process
-away from the others, and needs no server that could be away.
-Rejected: one count over all processes in Redis: a round trip a call, and nobody's limit without it.
+away from the others.
+Rejected: one count over all processes in Redis: a round trip for each call, and no limit while Redis is down.
 Rejected: the library ``limits``, whose memory (5.8) starts a thread for a call and forgets no caller.
 """
 
 from asyncio import Semaphore
 from collections import OrderedDict
-from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager, nullcontext
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from functools import partial
 from hashlib import sha256
 from http import HTTPStatus
 from math import ceil
 from time import monotonic
 from typing import TypeVar
 
+from fastapi import HTTPException
 from starlette.requests import Request
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
+from notify.channels.links import ForgedLink
 from notify.domain.measures import Count, Measure, Way, uncounted
 from notify.domain.rates import Rate
 from notify.http import problems
 from notify.http.edge import route_path
 from notify.http.pages import is_page
+from notify.http.problems import Unauthorized
 
 WITHOUT_LIMIT = frozenset({"/livez", "/readyz", "/metrics"})
+WITH_KEYS = ("/api/", "/preferences", "/unsubscribe/")
 WRONG_KEYS_PER_MINUTE = 60
 MOST_CALLERS = 10_000
 MINUTE = 60.0
@@ -39,7 +43,7 @@ class Allowance:
     """
     So many calls a minute for each caller, all at once if they like, and then one by one as the minute passes.
 
-    Remembers the latest callers only, so that inventing new ones fills no memory.
+    Only the latest callers are remembered, so that made-up ones do not fill the memory.
     """
 
     def __init__(self, per_minute: int, *, clock: Callable[[], float]) -> None:
@@ -59,32 +63,19 @@ class Allowance:
         return max(0.0, self._spent_until.get(caller, now) - now)
 
 
-@dataclass(slots=True)
-class KeyCheck:
-    """
-    How a call's key is checked.
-
-    Args:
-        turn: Held while the key is checked.
-        passed: Set by whoever has checked the key: it opens something.
-    """
-
-    turn: AbstractAsyncContextManager[object]
-    passed: bool = False
-
-
-def key_check(request: Request) -> KeyCheck:
-    found: KeyCheck = request.scope.get(KEY_CHECK) or KeyCheck(nullcontext())
-    return found
+def key_check(request: Request) -> AbstractAsyncContextManager[None]:
+    """Surrounds the check of the call's key; refuses beyond the limit where the key turns out to be wrong."""
+    check: Callable[[], AbstractAsyncContextManager[None]] = request.scope.get(KEY_CHECK, nullcontext)
+    return check()
 
 
 class Rates:
     """
-    Refuses calls beyond the limit of their caller: a key that has proved valid, or else an address.
+    Refuses calls beyond the limit of their caller: a key that was valid before, or else an address.
 
-    A key is a token or a signed link. One that has proved valid is counted by itself, whatever others at its address
-    do. The keys of an address that is beyond its limit, or has brought sixty wrong ones in a minute, are examined
-    nevertheless, one at a time: one that opens something is answered, all others are refused alike.
+    A key is a token or a signed link. A valid key has a limit of its own, whatever others at its address do. Keys from
+    an address beyond its limit, or with sixty wrong keys in a minute, are still checked, one at a time: a valid one is
+    answered, all others are refused.
     """
 
     def __init__(
@@ -110,43 +101,33 @@ class Rates:
         if key is not None and not known:
             seconds = max(seconds, self._wrong_keys.wait(address))
         if seconds and (known or key is None):
-            await _refusal(request, seconds)(scope, receive, send)
+            await problems.refused(request, _too_many(seconds))(scope, receive, send)
             return
         if not seconds:
             self._calls.spend(caller)
-        scope[KEY_CHECK] = check = KeyCheck(self._turn if seconds else nullcontext())
-        await self._app(scope, receive, send if key is None else self._answering(request, key, check, seconds, send))
+        if key is not None:
+            scope[KEY_CHECK] = partial(self._check, key, address, seconds)
+        await self._app(scope, receive, send)
 
-    def _answering(self, request: Request, key: str, check: KeyCheck, seconds: float, send: Send) -> Send:
-        """Sends the answer, or a refusal in its place where the key had to open something and did not."""
-        refused = False
-
-        async def answering(message: Message) -> None:
-            nonlocal refused
-            if message["type"] == "http.response.start":
-                self._note(request, key, passed=check.passed, status=message["status"])
-                refused = bool(seconds) and not check.passed and message["status"] < HTTPStatus.INTERNAL_SERVER_ERROR
-                if refused:
-                    await _refusal(request, seconds)(request.scope, request.receive, send)
-            if not refused:
-                await send(message)
-
-        return answering
-
-    def _note(self, request: Request, key: str, *, passed: bool, status: int) -> None:
-        wrong = status == HTTPStatus.UNAUTHORIZED or (status == HTTPStatus.NOT_FOUND and is_page(request))
-        if passed:
-            if key not in self._valid:
-                self._calls.spend(key)
-            _remember(self._valid, key, value=True)
-        elif wrong:
-            self._valid.pop(key, None)
-            if not self._wrong_keys.wait(_address(request)):
-                self._wrong_keys.spend(_address(request))
+    @asynccontextmanager
+    async def _check(self, key: str, address: str, seconds: float) -> AsyncIterator[None]:
+        async with self._turn if seconds else nullcontext():
+            try:
+                yield
+            except (Unauthorized, ForgedLink):
+                self._valid.pop(key, None)
+                if not self._wrong_keys.wait(address):
+                    self._wrong_keys.spend(address)
+                if seconds:
+                    raise _too_many(seconds) from None
+                raise
+        if key not in self._valid:
+            self._calls.spend(key)
+        _remember(self._valid, key, value=True)
 
 
 def _remember(callers: OrderedDict[str, Value], caller: str, value: Value) -> None:
-    """Store this about the latest caller, and forget who has been away longest when they are too many."""
+    """Store this about the latest caller; forget the one who has been away longest when there are too many."""
     callers[caller] = value
     callers.move_to_end(caller)
     if len(callers) > MOST_CALLERS:
@@ -158,24 +139,25 @@ def _address(request: Request) -> str:
 
 
 def _key(request: Request) -> str | None:
-    """A name of what the call shows as its right, that is no secret; None where it shows nothing."""
-    shown = request.headers.get("authorization") or (request.url.path if is_page(request) else None)
-    return sha256(shown.encode()).hexdigest() if shown else None
+    """The hash of the token or signed link; None where there is none or where nobody will check it."""
+    if not route_path(request.scope).startswith(WITH_KEYS):
+        return None
+    key = request.headers.get("authorization") or (request.url.path if is_page(request) else None)
+    return sha256(key.encode()).hexdigest() if key else None
 
 
 def _way(request: Request, address: str) -> Way:
-    """The server has put the caller's address in place of the proxy's where it trusts the proxy."""
+    """Source: uvicorn replaces the proxy's address by the caller's if it trusts the proxy."""
     forwarded = request.headers.get("x-forwarded-for")
     if forwarded is None:
         return Way.DIRECT
     return Way.FORWARDED if address in forwarded else Way.UNTRUSTED
 
 
-def _refusal(request: Request, seconds: float) -> ASGIApp:
+def _too_many(seconds: float) -> HTTPException:
     whole = ceil(seconds)
-    return problems.answer(
-        request,
+    return HTTPException(
         HTTPStatus.TOO_MANY_REQUESTS,
-        detail=f"too many calls: the next one is answered in {whole} s",
-        headers={"Retry-After": str(whole)},
+        f"too many calls: the next one is answered in {whole} s",
+        {"Retry-After": str(whole)},
     )

@@ -36,10 +36,9 @@ FIELDS = {"save": ["yes"], "enabled": ["on"]}
 BODY = posts(FIELDS, needed=["save"])
 
 
-def _reader(request: Request, token: str, links: InLinks) -> str:
-    username = links.read_preferences(token)
-    rates.key_check(request).passed = True
-    return username
+async def _reader(request: Request, token: str, links: InLinks) -> str:
+    async with rates.key_check(request):
+        return links.read_preferences(token)
 
 
 Posted = Annotated[Form, Depends(FormBody(LARGEST_FORM))]

@@ -29,10 +29,9 @@ NO_MORE = marked("There are no emails of this kind any more.")
 REQUIRED = marked("These emails are required and cannot be switched off.")
 
 
-def _right(request: Request, token: str, links: InLinks) -> Unsubscribe:
-    right = links.read_unsubscribe(token)
-    rates.key_check(request).passed = True
-    return right
+async def _right(request: Request, token: str, links: InLinks) -> Unsubscribe:
+    async with rates.key_check(request):
+        return links.read_unsubscribe(token)
 
 
 Posted = Annotated[Form, Depends(FormBody(LARGEST_FORM))]
