@@ -2,7 +2,6 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from gettext import NullTranslations
 from http import HTTPStatus
 from types import MappingProxyType
 from typing import Annotated, Any, cast
@@ -59,7 +58,7 @@ def show(me: Annotated[str, Depends(_reader)], context: InContext) -> HTMLRespon
 
 @router.post("/preferences/{token}", openapi_extra=BODY)
 def save(me: Annotated[str, Depends(_reader)], posted: Posted, context: InContext) -> HTMLResponse:
-    """Store what the form says, and show what was changed and what holds now."""
+    """Store what the form says, and show what holds now."""
     return _saved(context, me, posted)
 
 
@@ -71,13 +70,13 @@ def show_mine(me: auth.Me, context: InContext) -> HTMLResponse:
 
 @mine.post("/preferences", openapi_extra=BODY)
 def save_mine(me: auth.Me, posted: Posted, context: InContext) -> HTMLResponse:
-    """Store what the form says, and show what was changed and what holds now."""
+    """Store what the form says, and show what holds now."""
     return _saved(context, me, posted)
 
 
 def _shown(context: Context, username: str) -> HTMLResponse:
     with context.database.begin() as connection:
-        return _page(context, connection, username)
+        return _page(context, connection, username, saved=False)
 
 
 def _saved(context: Context, username: str, posted: Form) -> HTMLResponse:
@@ -90,7 +89,7 @@ def _saved(context: Context, username: str, posted: Form) -> HTMLResponse:
         choose(connection, username, settings=_settings(posted) | when, chosen=chosen)
         preferences.unmute(connection, username, *_unticked(posted, "muted"))
         preferences.unsubscribe(connection, username, *_unticked(posted, "subscribed"))
-        return _page(context, connection, username, before=before)
+        return _page(context, connection, username, saved=True)
 
 
 def _person(connection: Connection, username: str) -> Person:
@@ -105,7 +104,7 @@ def _settings(posted: Form) -> Settings:
 
 
 def _chosen(posted: Form, event_types: Mapping[str, EventType], before: Preferences) -> dict[str, bool | None]:
-    """The choices that the form makes otherwise than they stand; what the form did not show is left alone."""
+    """The types that the form switches; what the form did not show is left alone."""
     on, shown = values(posted, "type"), values(posted, "shown_type")
     return {
         code: code in on
@@ -115,21 +114,12 @@ def _chosen(posted: Form, event_types: Mapping[str, EventType], before: Preferen
 
 
 def _unticked(posted: Form, field: str) -> set[str]:
-    """What the form showed with a mark that is gone."""
+    """What the form showed checked and was posted unchecked."""
     return values(posted, f"shown_{field}") - values(posted, field)
 
 
-def _page(
-    context: Context, connection: Connection, username: str, *, before: Preferences | None = None
-) -> HTMLResponse:
-    """
-    The page as it stands.
-
-    Args:
-        before: What held before the form was stored; None: the page is only looked at.
-    """
+def _page(context: Context, connection: Connection, username: str, *, saved: bool) -> HTMLResponse:
     now, person = preferences.config(connection, username), _person(connection, username)
-    was = before or now
     event_types = preferences.event_types(connection)
     titles = directory.change_lists(connection, now.muted_cls | now.subscribed_cls)
     refused = directory.undeliverable(connection, username, chosen_email=now.email)
@@ -140,9 +130,7 @@ def _page(
         "address": now.email or person.email,
         "undeliverable": refused,
         "refused_at": moment(refused.at, language=language, timezone=person.timezone) if refused else None,
-        "saved": before is not None,
-        "changes": _changes(was, now, event_types, words),
-        "rescheduled": schedule_form.changes(was.schedule, now.schedule, person, language=language, words=words),
+        "saved": saved,
         "enabled": now.enabled,
         "schedule": schedule_form.facts(now.schedule, person, language=language, words=words),
         "categories": _by_category(event_types.values(), now),
@@ -158,24 +146,6 @@ def _page(
 
 def _titled(links: Iterable[str], known: Mapping[str, ChangeList]) -> list[dict[str, str | None]]:
     return [{"link": link, "title": known[link].title if link in known else None} for link in sorted(links)]
-
-
-def _changes(
-    before: Preferences, now: Preferences, event_types: Mapping[str, EventType], words: NullTranslations
-) -> list[dict[str, object]]:
-    """What is otherwise than it was, in the order of the page."""
-    about = words.gettext(marked("emails about %(cl)s"))
-    switches = [
-        (words.gettext(marked("Emails about code review")), before.enabled, now.enabled),
-        *((words.gettext(said), getattr(before, code), getattr(now, code)) for code, said in OPTIONS.items()),
-        *(
-            (words.pgettext("kind", one.description), *(one.is_on(at.preferences.get(code)) for at in (before, now)))
-            for code, one in event_types.items()
-        ),
-        *((about % {"cl": link}, False, True) for link in sorted(before.muted_cls - now.muted_cls)),
-        *((about % {"cl": link}, True, False) for link in sorted(before.subscribed_cls - now.subscribed_cls)),
-    ]
-    return [{"what": what, "on": on} for what, was, on in switches if was != on]
 
 
 def _by_category(event_types: Iterable[EventType], choices: Preferences) -> list[tuple[str, list[dict[str, Any]]]]:

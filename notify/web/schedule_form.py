@@ -1,7 +1,7 @@
-"""The part of the preferences page about time: what it shows of a schedule, and what its fields say."""
+"""The schedule on the preferences page: what the page shows of it, and what a posted form says about it."""
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime, time
 from gettext import NullTranslations
@@ -51,12 +51,12 @@ def facts(schedule: Schedule, person: Person, *, language: str, words: NullTrans
 
 
 def settings(posted: Form, *, before: Schedule, person: Person) -> Settings:
-    """What the form says about time; nothing where it did not ask."""
+    """The settings in the form; none if it did not show the schedule."""
     fields = defaultdict(str, posted)
     if not fields["shown_schedule"]:
         return Settings()
     zone = fields["timezone"].strip() or None
-    # A zone that is stored and unknown here is in nobody's way who changes something else.
+    # A stored zone that is unknown here must not keep the person from changing something else.
     if zone and zone != before.timezone and not is_zone(zone):
         raise Refusal(HTTPStatus.BAD_REQUEST, NO_SUCH_TIMEZONE)
     with _refusing(NOT_THE_FORM):
@@ -75,37 +75,8 @@ def settings(posted: Form, *, before: Schedule, person: Person) -> Settings:
     return stated
 
 
-def changes(before: Schedule, now: Schedule, person: Person, *, language: str, words: NullTranslations) -> list[str]:
-    """What is otherwise than it was, as sentences, in the order of the page."""
-    said, days = words.gettext, weekdays(language)
-    found = []
-    if before.mode != now.mode:
-        found.append(said(marked("Emails arrive: %(how)s")) % {"how": said(MODES[now.mode])})
-    if (before.hour, before.weekday) != (now.hour, now.weekday):
-        day = f"{days[now.weekday - 1]}, " if now.mode is Mode.WEEKLY else ""
-        found.append(said(marked("Digest: %(when)s")) % {"when": f"{day}{now.hour:02}:00"})
-    if before.timezone != now.timezone:
-        found.append(said(marked("Time zone: %(name)s")) % {"name": now.timezone or person.timezone or "UTC"})
-    if before.quiet_hours != now.quiet_hours:
-        found.append(_said_of_quiet(now.quiet_hours, days, said))
-    if before.paused_until != now.paused_until:
-        until = {"instant": _wall(now, person).replace("T", " ")}
-        found.append(said(marked("Paused until %(instant)s")) % until if now.paused_until else said(marked("No pause")))
-    return found
-
-
-def _said_of_quiet(hours: QuietHours | None, days: Sequence[str], said: Callable[[str], str]) -> str:
-    if hours is None:
-        return said(marked("No quiet hours"))
-    return said(marked("Quiet hours: %(days)s, %(start)s to %(end)s")) % {
-        "days": ", ".join(days[day - 1] for day in sorted(hours.days)),
-        "start": f"{hours.start:%H:%M}",
-        "end": f"{hours.end:%H:%M}",
-    }
-
-
 def _wall(schedule: Schedule, person: Person) -> str:
-    """The end of the pause by the person's clock; empty where there is none."""
+    """The end of the pause in the person's time zone; empty: no pause."""
     if schedule.paused_until is None:
         return ""
     zone = clock(schedule.timezone or person.timezone).zone

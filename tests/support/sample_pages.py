@@ -7,7 +7,7 @@ from typing import Any
 from notify.channels.languages import moment
 from notify.channels.links import Scope
 from notify.cli.sample import LINK, RECIPIENT
-from notify.domain.schedule import AT_ONCE, Mode, QuietHours, Schedule
+from notify.domain.schedule import Mode, QuietHours, Schedule
 from notify.http.pages import FORGED, Pages
 from notify.store.directory.directory import Refusal
 from notify.web import schedule_form
@@ -71,13 +71,8 @@ def preferences(templates: Pages, language: str, *, at: datetime, saved: bool) -
     """What the preferences page shows: as it stands, or once it is saved and the address was refused."""
     said = templates.languages.translations(language)
     refused = Refusal(email="alice@example.com", at=at, reply=REFUSED) if saved else None
-    changes = [
-        {"what": said.pgettext("kind", "Somebody reviews a change list you wrote or review."), "on": False},
-        {"what": said.gettext("emails about %(cl)s") % {"cl": "CL-4790"}, "on": True},
-    ]
     return {
         "saved": saved,
-        "changes": changes if saved else [],
         "categories": [(category, [_choice(*kind) for kind in kinds]) for category, kinds in KINDS],
         "options": [
             {"code": code, "words": said.gettext(words), "enabled": code == "participating"}
@@ -90,9 +85,6 @@ def preferences(templates: Pages, language: str, *, at: datetime, saved: bool) -
         "refused_at": moment(at, language=language, timezone="Europe/Berlin") if refused else None,
         "muted": [{"link": LINK, "title": TITLE}, {"link": "CL-4633", "title": None}],
         "subscribed": [{"link": "CL-4650", "title": "Retire the old uploader"}],
-        "rescheduled": (
-            schedule_form.changes(AT_ONCE, SCHEDULE, RECIPIENT, language=language, words=said) if saved else []
-        ),
         "schedule": schedule_form.facts(SCHEDULE, RECIPIENT, language=language, words=said),
     }
 

@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime, time
 from html.parser import HTMLParser
-from re import findall, search
+from re import search
 from typing import Any
 
 import httpx
@@ -183,19 +183,15 @@ def test_a_post_that_is_not_this_form_switches_nothing_off(api: httpx.Client, pa
     assert choices(database) == before
 
 
-def test_the_page_confirms_what_was_changed_and_only_that(api: httpx.Client, page: str) -> None:
+def test_the_page_confirms_that_it_was_saved_and_shows_what_holds_now(api: httpx.Client, page: str) -> None:
     shown = FormFields(api.get(page).text).fields
     assert 'role="status"' not in api.get(page).text
-    assert "Nothing was changed." in post(api, page, shown).text
 
-    left = [field for field in shown if field not in {("type", COMMENT_CREATED), ("muted", "CL-1"), ("enabled", "on")}]
-    confirmed = findall(r"<li>(.*?)</li>", post(api, page, left).text)
+    left = [field for field in shown if field not in {("type", COMMENT_CREATED), ("enabled", "on")}]
+    saved = post(api, page, left).text
 
-    assert confirmed == [
-        "Off: Emails about code review",
-        "Off: Somebody comments on a change list you wrote or review.",
-        "On: emails about CL-1",
-    ]
+    assert 'role="status"' in saved
+    assert FormFields(saved).fields == left
 
 
 @pytest.mark.parametrize("option", OPTIONS)
@@ -207,7 +203,6 @@ def test_what_only_some_want_is_off_until_they_tick_it_and_off_again_when_they_t
     ticked = post(api, page, [*untouched, ("option", option)])
     assert {code for code in OPTIONS if getattr(choices(database), code)} == {option}
     assert ("option", option) in FormFields(ticked.text).fields
-    assert ticked.text.count("<li>On: ") == 1
 
     post(api, page, [("save", "yes"), ("enabled", "on")])
     assert getattr(choices(database), option)
@@ -273,27 +268,16 @@ THEN = Schedule(
 )
 
 
-def test_when_letters_come_is_chosen_on_the_page_and_confirmed(
-    api: httpx.Client, page: str, database: Database
-) -> None:
+def test_when_emails_arrive_is_chosen_on_the_page(api: httpx.Client, page: str, database: Database) -> None:
     untouched = FormFields(api.get(page).text).fields
 
     answer = post(api, page, filled(untouched, **EVERYTHING))
 
     assert choices(database).schedule == THEN
-    assert findall(r"<li>(.*?)</li>", answer.text) == [
-        "Emails arrive: In a weekly digest",
-        "Digest: Friday, 17:00",
-        "Time zone: Europe/Berlin",
-        "Quiet hours: Monday, Sunday, 21:30 to 06:00",
-        "Paused until 2099-07-01 09:00",
-    ]
     assert sorted(FormFields(answer.text).fields) == sorted(filled(untouched, **EVERYTHING))
 
-    again = post(api, page, untouched)
+    post(api, page, untouched)
     assert choices(database).schedule == Schedule()
-    assert "No quiet hours" in again.text
-    assert "No pause" in again.text
 
 
 def test_a_pause_to_the_second_stays_as_it_is_when_the_page_is_saved_as_it_was(
@@ -303,10 +287,9 @@ def test_a_pause_to_the_second_stays_as_it_is_when_the_page_is_saved_as_it_was(
     with database.begin() as connection:
         preferences.put_config(connection, "dana", settings={"paused_until": until}, preferences={})
 
-    answer = post(api, page, FormFields(api.get(page).text).fields)
+    post(api, page, FormFields(api.get(page).text).fields)
 
     assert choices(database).schedule.paused_until == until
-    assert "Nothing was changed." in answer.text
 
 
 def test_what_waits_follows_what_the_page_is_told(api: httpx.Client, page: str, database: Database) -> None:
@@ -355,10 +338,9 @@ def test_a_subscription_ends_where_its_mark_is_taken_away(api: httpx.Client, pag
     shown = FormFields(api.get(page).text).fields
     assert ("subscribed", "CL-7") in shown
 
-    answer = post(api, page, [field for field in shown if field != ("subscribed", "CL-7")])
+    post(api, page, [field for field in shown if field != ("subscribed", "CL-7")])
 
     assert choices(database).subscribed_cls == {"CL-1"}
-    assert "Off: emails about CL-7" in answer.text
 
 
 def test_a_zone_that_is_stored_and_unknown_is_in_nobodys_way(
