@@ -129,10 +129,11 @@ def test_every_setting_that_is_named_exists(page: str) -> None:
 
 @every_page
 def test_every_command_that_is_shown_would_be_understood(page: str) -> None:
+    values = {"ID": "1", "FILE": "-"}
     for name, words in invocations(page):
         if words:
             assert name in leaves(), f"{page}: {name} {words[0]}"
-            commands()[name].make_context(name, ["1" if word == "ID" else word for word in words])
+            commands()[name].make_context(name, [values.get(word, word) for word in words])
 
 
 @every_page

@@ -92,25 +92,25 @@ def erase(
     run it again later.
     """
     with connect() as deployment:
-        held = _held(deployment, name)
-        if not held:
+        rows = _rows(deployment, name)
+        if not rows:
             raise NoSuchPerson(name=name)
         if not dry_run:
             if not yes:
-                confirm(f"Erase {name}, named in {sum(held.values()):,} rows, for ever?", abort=True, err=True)
+                confirm(f"Erase {name}, named in {sum(rows.values()):,} rows, for ever?", abort=True, err=True)
             with progress_bar() as progress:
                 bar = progress.add_task("erasing", total=None)
                 for _ in erasure_of(deployment.database, name):
                     progress.advance(bar)
-        left = _held(deployment, name)
+        left = _rows(deployment, name)
     if as_json:
-        print_json({"held": held, "left": left})
+        print_json({"held": rows, "left": left})
     else:
-        print_table(["stored in", "named", "left"], [(table, count, left.get(table)) for table, count in held.items()])
+        print_table(["stored in", "named", "left"], [(table, count, left.get(table)) for table, count in rows.items()])
     if left and not dry_run:
         raise Exit(1)
 
 
-def _held(deployment: Deployment, name: str) -> Mapping[str, int]:
+def _rows(deployment: Deployment, name: str) -> Mapping[str, int]:
     with deployment.database.begin() as connection:
         return erasure.held(connection, name)

@@ -59,7 +59,7 @@ def connections(deployment: Deployment) -> Sequence[Finding]:
         words = f"{processes} processes need up to {needed} connections of the pooler"
         return [Finding("connections", True, words, "The pooler says how many it takes: max_client_conn.", "")]
     words = f"{processes} processes need up to {needed} connections, {left} of {room.allowed} are left by others"
-    why = "A process that gets none waits, and what it holds may lapse."
+    why = "A process that gets none waits, and its leases may run out."
     return [Finding("connections", needed <= left, words, why, "raise max_connections, or run fewer processes")]
 
 
@@ -95,13 +95,13 @@ def time_zones(deployment: Deployment) -> Sequence[Finding]:
 
 
 def _published(settings: Settings) -> Iterator[Finding]:
-    """Passwords and secrets that stand in docker-compose.yml, where everybody can read them."""
+    """Passwords and secrets that are in docker-compose.yml, where everybody can read them."""
     if settings.public_url is None or is_loopback(urlsplit(settings.public_url).hostname or ""):
         return
     secrets = {name: getattr(settings, name) for name in sorted(SECRET)}
-    held = {PREFIX + name.upper(): secret.get_secret_value() for name, secret in secrets.items() if secret is not None}
-    held |= {name: environ[name] for name in ("POSTGRES_PASSWORD", "FLOWER_BASIC_AUTH") if name in environ}
-    known = [name for name, value in held.items() if any(one in value for one in KNOWN_TO_EVERYBODY)]
+    values = {PREFIX + name.upper(): one.get_secret_value() for name, one in secrets.items() if one is not None}
+    values |= {name: environ[name] for name in ("POSTGRES_PASSWORD", "FLOWER_BASIC_AUTH") if name in environ}
+    known = [name for name, value in values.items() if any(one in value for one in KNOWN_TO_EVERYBODY)]
     words = f"known to everybody: {', '.join(known)}" if known else "none that is known to everybody"
     why = "Whoever knows them can sign links and tokens in anybody's name, read what is stored, and ring for workers."
     fix = f"set {', '.join(known)} to values of your own: openssl rand -hex 32"
@@ -117,7 +117,7 @@ def _lease(settings: Settings) -> Iterator[Finding]:
 
 
 def _patience(settings: Settings) -> Iterator[Finding]:
-    """Source: RFC 5321 §4.5.3.2: minutes, during which emails wait for the first relay beside another."""
+    """Source: RFC 5321 §4.5.3.2: minutes, for which emails wait for the first relay although there is another."""
     if settings.smtp_fallback_urls is None:
         return
     stated = settings.smtp_timeout_seconds
