@@ -1,4 +1,4 @@
-"""The tasks. A message is a doorbell; what there is to do stands in the table."""
+"""The tasks. A message is a doorbell; the work is in the table."""
 
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -68,5 +68,5 @@ def prune() -> dict[str, Any]:
 
 @app.task(base=OurTask, name="notify.upkeep.stats")
 def stats() -> dict[str, Any]:
-    """Say how the outbox stands, for people to read in Flower."""
-    return runtime().standing()
+    """The backlog of each stage, for people to read in Flower."""
+    return runtime().gauges()

@@ -12,7 +12,7 @@ import psutil
 
 from notify.settings import load
 from notify.wiring import STAGE_NAMES
-from notify.worker.bootstrap import Runtime
+from notify.worker.runtime import Runtime
 from tests.support.wait import until
 
 ROOT = Path(__file__).parents[2]

@@ -6,7 +6,7 @@ from subprocess import run
 
 from notify.settings import load
 from notify.wiring import STAGE_NAMES
-from notify.worker.bootstrap import Runtime
+from notify.worker.runtime import Runtime
 
 SHIFT_SECONDS = 60
 

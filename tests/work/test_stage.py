@@ -24,7 +24,7 @@ from notify.store.operations import gauges
 from notify.store.outbox import items
 from notify.wiring import STAGE_NAMES, StageKind
 from notify.work.stage import BatchStage, counted
-from notify.worker.bootstrap import Runtime
+from notify.worker.runtime import Runtime
 from tests.support import rows
 from tests.support.office import Office
 from tests.support.wait import until
@@ -151,8 +151,8 @@ def test_a_worker_sweeps_what_it_serves_whatever_it_is(
     try:
         until(lambda: toys.painted == three[:2])
         assert runtime.drain("toy")["claimed"] == 0
-        assert set(runtime.standing()) == {"toy"}
-        assert runtime.standing()["toy"]["scheduled"] == 1
+        assert set(runtime.gauges()) == {"toy"}
+        assert runtime.gauges()["toy"]["scheduled"] == 1
     finally:
         runtime.stop()
     assert promised == {"toy"}

@@ -8,7 +8,7 @@ from structlog.testing import capture_logs
 
 from notify.store.database import Database
 from notify.store.tables.emails import events
-from notify.worker.bootstrap import Runtime
+from notify.worker.runtime import Runtime
 from tests.benchmarks.place import settings
 from tests.support.office import comment
 

@@ -1,0 +1,138 @@
+"""What lives in a worker process besides Celery: stages, sweeper, counts; made after the fork."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from datetime import timedelta
+from random import SystemRandom
+from time import monotonic
+from typing import Any
+from uuid import uuid4
+
+import structlog
+
+from notify import wiring
+from notify.delivery.retention import Pruned, Pruning
+from notify.domain.measures import Role
+from notify.domain.ports import Doorbell, Promise, unwatched
+from notify.domain.stages import FAN_OUT
+from notify.intake.receive import receive
+from notify.intake.schema import parse
+from notify.settings import Settings
+from notify.store.operations import gauges, process_totals, stats
+from notify.store.sessions import PLANNED_ONCE
+from notify.tally import Tally
+from notify.wiring import StageKind
+from notify.work.sweeper import Sweeper
+
+GOODBYE_SECONDS = 10
+# What a process makes for itself it has sent by then, if it is little; others who looked too would be in its way.
+HEAD_START_SECONDS = 0.05
+# Shorter than Celery's time limit for a task; the next run goes on.
+LONGEST_PRUNE = timedelta(minutes=10)
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class OwnBell:
+    """Rings for idle workers, and wakes this process too: what it made for itself waits for no broker."""
+
+    others: Doorbell
+    wake: Callable[[str], None]
+
+    def ring(self, stage: str) -> None:
+        self.wake(stage)
+        self.others.ring(stage)
+
+    def flush(self, *, at_most_seconds: float) -> None:
+        self.others.flush(at_most_seconds=at_most_seconds)
+
+
+class Runtime:
+    """
+    The stages of one worker process, its sweeper and its counts.
+
+    Args:
+        serves: The stages whose queues this worker consumes; its sweeper sweeps those only.
+        promise: Promises the heartbeats of this process.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        serves: frozenset[str],
+        promise: Promise = unwatched,
+        kinds: Sequence[StageKind] = wiring.STAGES,
+    ) -> None:
+        self.worker = uuid4()
+        self._kept = settings.kept
+        self._pruning: Pruning | None = None
+        self._stopped = False
+        self._leaves_at = 0.0
+        self._database = wiring.database(settings, prepared=PLANNED_ONCE)
+        self._tally = Tally(self._database, process=self.worker, role=Role.WORKER)
+        self._doorbell = wiring.doorbell(settings, count=self._tally.count, delay_seconds=HEAD_START_SECONDS)
+        self._stages = {
+            kind.name: kind.make(
+                settings,
+                self._database,
+                doorbell=OwnBell(self._doorbell, wake=lambda name: self._sweeper.wake(name)),  # noqa: PLW0108 - made below
+                worker=self.worker,
+                count=self._tally.count,
+                promise=promise,
+            )
+            for kind in kinds
+        }
+        self._sweeper = Sweeper(
+            [stage for stage in self._stages.values() if stage.name in serves],
+            seconds=settings.sweep_seconds,
+            rng=SystemRandom(),
+            count=self._tally.count,
+            promise=promise,
+        )
+
+    def start(self) -> None:
+        self._sweeper.start()
+        self._tally.start()
+
+    def stop(self) -> None:
+        """Give back what is not begun and finish what is under way, within 10 s. Repeated, it ends no later."""
+        if not self._stopped:
+            self._leaves_at, self._stopped = monotonic() + GOODBYE_SECONDS, True
+        if self._pruning is not None:
+            self._pruning.stop()
+        for stage in self._stages.values():
+            stage.stop(at_most_seconds=max(0.0, self._leaves_at - monotonic()))
+        self._sweeper.stop(timeout_seconds=max(1.0, self._leaves_at - monotonic()))
+        self._tally.stop()
+        self._database.close()
+
+    def drain(self, stage: str) -> dict[str, Any]:
+        return dict(self._stages[stage].drain())
+
+    def receive(self, items: Sequence[object]) -> dict[str, Any]:
+        """Store events, all or none. One with the key of another event is counted and logged, and not stored."""
+        events = [parse(item, index=index) for index, item in enumerate(items)]
+        with self._database.begin() as connection:
+            receipts = receive(connection, events)
+        self._doorbell.ring(FAN_OUT)
+        differing = [one for one in receipts if one.differs]
+        for one in differing:
+            log.warning("receive.differs", event_id=one.id, fields=one.differs)
+        duplicates = sum(one.duplicate for one in receipts)
+        return {"accepted": len(receipts) - duplicates, "duplicates": duplicates, "differing": len(differing)}
+
+    def prune(self) -> Pruned:
+        """Delete what is finished and old, in small batches, until nothing is left or the process stops."""
+        self._pruning = Pruning(self._database, self._kept, at_most=LONGEST_PRUNE)
+        if self._stopped:
+            self._pruning.stop()
+        return self._pruning.run()
+
+    def gauges(self) -> dict[str, Any]:
+        """The backlog of each stage; counts of the past are folded on the way."""
+        with self._database.begin() as connection:
+            stats.fold(connection)
+            process_totals.fold(connection)
+            return {stage: asdict(one) for stage, one in gauges.read(connection, tuple(self._stages)).items()}
