@@ -1,8 +1,8 @@
 """Types of fields, and the models that several routers share. Each router has its own beside its operations."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import Path
 from pydantic import (
@@ -22,24 +22,12 @@ from notify.domain.errors import UnsafeHeader
 from notify.domain.fan_out import Step
 from notify.domain.schedule import FORESEEABLE, is_foreseeable, is_zone
 from notify.intake.explain import traces
-from notify.intake.schema import Name, one_line, written_out
+from notify.intake.schema import ONE_LINE, Name, expected, written_out
 from notify.store.outbox.jobs import NotificationView
 
 LARGEST_ID = 2**63 - 1
 LONGEST_ADDRESS = 254
 CASES = {2: str.upper, 4: str.capitalize}
-
-
-def _expected(words: str, is_right: Callable[[Any], bool]) -> AfterValidator:
-    """Refuses every other value, saying what was expected."""
-
-    def check(value: Any) -> Any:  # noqa: ANN401 - any field's
-        if not is_right(value):
-            msg = f"expected {words}"
-            raise ValueError(msg)
-        return value
-
-    return AfterValidator(check)
 
 
 def _is_sendable(address: str) -> bool:
@@ -65,8 +53,8 @@ def language_tag(value: str) -> str:
 Address = Annotated[
     str,
     Field(max_length=LONGEST_ADDRESS, json_schema_extra={"format": "email"}),
-    AfterValidator(one_line),
-    _expected("a bare address such as dana@example.com", _is_sendable),
+    ONE_LINE,
+    expected("a bare address such as dana@example.com", _is_sendable),
 ]
 Locale = Annotated[
     str, Field(max_length=35, pattern=r"^[A-Za-z]{2,8}([-_][A-Za-z0-9]{1,8})*$"), AfterValidator(language_tag)
@@ -74,12 +62,12 @@ Locale = Annotated[
 Timezone = Annotated[
     str,
     Field(max_length=64, json_schema_extra={"format": "iana-time-zone"}),
-    _expected("an IANA time zone such as Europe/Berlin", is_zone),
+    expected("an IANA time zone such as Europe/Berlin", is_zone),
 ]
 Instant = Annotated[
     AwareDatetime,
     BeforeValidator(written_out),
-    _expected(f"an instant from {FORESEEABLE[0]:%Y} to before {FORESEEABLE[1]:%Y}", is_foreseeable),
+    expected(f"an instant from {FORESEEABLE[0]:%Y} to before {FORESEEABLE[1]:%Y}", is_foreseeable),
 ]
 Weekday = Annotated[StrictInt, Field(ge=1, le=7)]
 Cursor = Annotated[int, Field(ge=1, le=LARGEST_ID, description="next_cursor of the page before.")]

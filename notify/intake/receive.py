@@ -37,27 +37,35 @@ def receive(caller: Caller, given: Sequence[EventIn], *, traceparent: str | None
         UnsupportedConnection: The caller is something else.
     """
     run = runner(caller)
-    keys = [event.key or uuid4().hex for event in given]
-    stated = [digests(event) for event in given]
-    first: dict[str, tuple[EventIn, Mapping[str, str]]] = {}
-    for key, event, one in zip(keys, given, stated, strict=True):
-        first.setdefault(key, (event, one))
-    rows = [_row(key, event, one, traceparent) for key, (event, one) in first.items()]
-    new = events.store_new(run, rows)
+    rows = [_row(event, traceparent) for event in given]
+    first: dict[str, tuple[EventIn, NewEvent]] = {}
+    for event, row in zip(given, rows, strict=True):
+        first.setdefault(row.key, (event, row))
+    asked = [row for _, row in first.values()]
+    new = events.store_new(run, asked)
     stored = events.find(run, [key for key in first if key not in new]) if len(new) < len(first) else {}
-    if len(new) + len(stored) < len(first) and (ahead := events.ahead(run, rows)):
-        raise _too_early(keys, rows[ahead[0]].key)
+    if len(new) + len(stored) < len(first) and (ahead := events.ahead(run, asked)):
+        index = rows.index(asked[ahead[0]])
+        reason = "expected an instant not later than five minutes from now"
+        raise MalformedEvent(field="occurred_at", reason=reason, index=index if len(rows) > 1 else None)
     events.learn(run, merged(event for key, (event, _) in first.items() if key in new))
-    known = stored | {key: KnownEvent(id_, first[key][1]) for key, id_ in new.items()}
-    return _receipts(keys, stated, new=new, known=known)
+    known = stored | {key: KnownEvent(id_, first[key][1].key_hash) for key, id_ in new.items()}
+    unclaimed = set(new)
+    receipts = []
+    for row in rows:
+        duplicate = row.key not in unclaimed
+        unclaimed.discard(row.key)
+        differs = differing(known[row.key].key_hash, row.key_hash) if duplicate else ()
+        receipts.append(Receipt(id=known[row.key].id, key=row.key, duplicate=duplicate, differs=differs))
+    return receipts
 
 
 def merged(stated: Iterable[EventIn]) -> list[StatedFacts]:
     """
     What the events of one batch say about each change list; a later fact beats an earlier one.
 
-    The state is that after the event that happened last, whichever order they come in; of two that state
-    the same instant the more final one stands, of two that state none the later one.
+    The state is that after the event that happened last, whichever order they come in. Of two that state the
+    same instant, the more final one counts; of two that state none, the later one.
     """
     facts: dict[str, StatedFacts] = {}
     since: dict[str, tuple[datetime, int]] = {}
@@ -69,48 +77,22 @@ def merged(stated: Iterable[EventIn]) -> list[StatedFacts]:
         final = FINALITY.index(state) if state and event.occurred_at else 0
         if state and (at, final) >= since.get(link, (at, final)):
             since[link] = (at, final)
-            facts[link] = replace(known, state=state, state_at=_in_words(event.occurred_at))
+            facts[link] = replace(known, state=state, state_at=_iso(event.occurred_at))
     return [facts[link] for link in sorted(facts)]
 
 
-def _too_early(keys: Sequence[str], key: str) -> MalformedEvent:
-    """Why none of these events was stored: the one with this key has not happened yet."""
-    return MalformedEvent(
-        field="occurred_at",
-        reason="expected an instant not later than five minutes from now",
-        index=keys.index(key) if len(keys) > 1 else None,
-    )
-
-
-def _row(key: str, event: EventIn, stated: Mapping[str, str], traceparent: str | None) -> NewEvent:
+def _row(event: EventIn, traceparent: str | None) -> NewEvent:
     return NewEvent(
-        key=key,
+        key=event.key or uuid4().hex,
         type=event.type,
         topic=event.cl.link,
         actor=event.actor,
-        occurred_at=_in_words(event.occurred_at),
+        occurred_at=_iso(event.occurred_at),
         payload=event.model_dump(include=set(PARTS), exclude_none=True),
-        key_hash=stated,
+        key_hash=digests(event),
         traceparent=event.traceparent or traceparent,
     )
 
 
-def _in_words(at: datetime | None) -> str | None:
+def _iso(at: datetime | None) -> str | None:
     return at.isoformat() if at else None
-
-
-def _receipts(
-    keys: Sequence[str],
-    stated: Sequence[Mapping[str, str]],
-    *,
-    new: Mapping[str, int],
-    known: Mapping[str, KnownEvent],
-) -> list[Receipt]:
-    unclaimed = set(new)
-    receipts = []
-    for key, one in zip(keys, stated, strict=True):
-        stored, duplicate = known[key], key not in unclaimed
-        differs = differing(stored.key_hash, one) if duplicate else ()
-        receipts.append(Receipt(id=stored.id, key=key, duplicate=duplicate, differs=differs))
-        unclaimed.discard(key)
-    return receipts

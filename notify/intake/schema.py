@@ -1,6 +1,6 @@
 """The shape of an event at every door: Python, REST and Celery refuse the same things with the same words."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from itertools import islice
 from re import compile as pattern
@@ -41,56 +41,20 @@ INSTANT = pattern(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}")
 CONTROL = pattern(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
-def one_line(value: str) -> str:
-    """
-    The value, if it may stand in a header, a log line and a table.
+def expected(words: str, is_right: Callable[[Any], object]) -> AfterValidator:
+    """A validator that refuses any value that is not right, saying what was expected."""
 
-    Raises:
-        ValueError: It holds a line break, NUL or another control character.
-    """
-    if CONTROL.search(value):
-        msg = "expected one line without control characters"
-        raise ValueError(msg)
-    return value
+    def check(value: Any) -> Any:  # noqa: ANN401 - whatever the field holds
+        if not is_right(value):
+            msg = f"expected {words}"
+            raise ValueError(msg)
+        return value
 
-
-def storable(value: str) -> str:
-    """
-    The value, if PostgreSQL can store it.
-
-    Raises:
-        ValueError: It holds NUL.
-    """
-    if "\x00" in value:
-        msg = "expected text without NUL characters"
-        raise ValueError(msg)
-    return value
+    return AfterValidator(check)
 
 
-def web_address(value: str) -> str:
-    """
-    The value, if an email can link to it.
-
-    Raises:
-        ValueError: It is not an absolute http or https URL, or would end where it must not.
-    """
-    if not is_web_address(value):
-        msg = "expected an absolute http:// or https:// URL without spaces, quotes, < and >"
-        raise ValueError(msg)
-    return value
-
-
-def of_a_trace(value: str) -> str:
-    """
-    The value, if it names a trace.
-
-    Raises:
-        ValueError: It is not of the form of version 00 of W3C Trace Context.
-    """
-    if valid_traceparent(value) is None:
-        msg = "expected 00-<32 hexadecimal digits>-<16>-<2>, in lower case"
-        raise ValueError(msg)
-    return value
+ONE_LINE = expected("one line without control characters", lambda text: not CONTROL.search(text))
+STORABLE = expected("text without NUL characters", lambda text: "\x00" not in text)
 
 
 def written_out(value: object) -> object:
@@ -98,7 +62,7 @@ def written_out(value: object) -> object:
     The value, if it is an instant in words, or one of Python's.
 
     Raises:
-        ValueError: It is a bare number or the like, which could be seconds, milliseconds or a slip of the pen.
+        ValueError: It is a bare number or the like, which could be seconds or milliseconds.
     """
     if isinstance(value, datetime) or (isinstance(value, str) and INSTANT.match(value)):
         return value
@@ -128,43 +92,37 @@ TEXT_SHAPE = r"^[^\x00]*$"
 Name = Annotated[
     str,
     Field(min_length=1, max_length=LONGEST_NAME, pattern=r"^\S(.*\S)?$", json_schema_extra={"pattern": NAME_SHAPE}),
-    AfterValidator(one_line),
+    ONE_LINE,
 ]
-Line = Annotated[
-    str,
-    Field(min_length=1, max_length=LONGEST_LINE, json_schema_extra={"pattern": LINE_SHAPE}),
-    AfterValidator(one_line),
-]
-Body = Annotated[
-    str,
-    Field(min_length=1, max_length=LONGEST_BODY, json_schema_extra={"pattern": TEXT_SHAPE}),
-    AfterValidator(storable),
-]
-Code = Annotated[str, Field(max_length=10_000, json_schema_extra={"pattern": TEXT_SHAPE}), AfterValidator(storable)]
+Line = Annotated[str, Field(min_length=1, max_length=LONGEST_LINE, json_schema_extra={"pattern": LINE_SHAPE}), ONE_LINE]
+Body = Annotated[str, Field(min_length=1, max_length=LONGEST_BODY, json_schema_extra={"pattern": TEXT_SHAPE}), STORABLE]
+Code = Annotated[str, Field(max_length=10_000, json_schema_extra={"pattern": TEXT_SHAPE}), STORABLE]
 Instant = Annotated[AwareDatetime, BeforeValidator(written_out), AfterValidator(in_utc)]
-Trace = Annotated[str, AfterValidator(of_a_trace), Field(json_schema_extra={"pattern": f"^{TRACEPARENT}$"})]
+Trace = Annotated[
+    str,
+    expected("00-<32 hexadecimal digits>-<16>-<2>, in lower case", valid_traceparent),
+    Field(json_schema_extra={"pattern": f"^{TRACEPARENT}$"}),
+]
 WebAddress = Annotated[
     str,
     Field(max_length=2_000, json_schema_extra={"pattern": f"^{WEB_ADDRESS}$"}),
-    AfterValidator(one_line),
-    AfterValidator(web_address),
+    ONE_LINE,
+    expected("an absolute http:// or https:// URL without spaces, quotes, < and >", is_web_address),
 ]
 
 
 def fitting(value: Part, info: ValidationInfo) -> Part:
     """
-    The part, if an event of this type has it.
+    The object of this field, if events of this type have it.
 
     Raises:
-        ValueError: The type needs the part and it is absent, or it is there and the type has no such part.
+        ValueError: The type needs the object and it is absent, or it is there and the type has none of this name.
     """
     event_type, name = info.data.get("type"), info.field_name
-    if event_type is None:
-        return value
-    if value is None and NEEDED.get(event_type) == name:
+    if event_type and value is None and NEEDED.get(event_type) == name:
         msg = f"required by {event_type}"
         raise ValueError(msg)
-    if value is not None and name != part_of(event_type):
+    if event_type and value is not None and name != part_of(event_type):
         msg = f"not a part of {event_type}"
         raise ValueError(msg)
     return value
@@ -210,7 +168,7 @@ class ChangeListIn(Strict):
     link: Name = Field(description="Short name of the change list.", examples=["CL-4821"])
     title: Line | None = Field(default=None, description="One line.")
     url: WebAddress | None = Field(default=None, description="Page of the change list.")
-    repository: Name | None = Field(default=None, description="Repository, for the subject of letters.")
+    repository: Name | None = Field(default=None, description="Repository, for the subject of emails.")
     author: Name | None = Field(default=None, description="Username of the author.")
     reviewers: list[Name] | None = Field(
         default=None,
