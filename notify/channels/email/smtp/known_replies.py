@@ -10,13 +10,14 @@ Decided: a reply may repeat the recipient's address, or what the recipient's own
 from collections.abc import Collection
 from dataclasses import KW_ONLY, dataclass
 from enum import StrEnum
-from re import DOTALL, IGNORECASE, Pattern
+from re import DOTALL, IGNORECASE, fullmatch, search
 from re import compile as pattern
 
 from notify.domain.outcomes import TOO_MANY_SESSIONS, Phase
 
 RCPT_OR_LATER = frozenset({Phase.RCPT, Phase.DATA, Phase.FINAL_DOT})
-WITH_AN_EMAIL = RCPT_OR_LATER | {Phase.MAIL}
+AT_MAIL = frozenset({Phase.MAIL})
+WITH_AN_EMAIL = RCPT_OR_LATER | AT_MAIL
 EVERY_PHASE = frozenset(Phase)
 
 POSTFIX = "https://www.postfix.org/postconf.5.html"
@@ -68,23 +69,26 @@ class Entry:
     """
     One known refusal; all that it states must hold.
 
-    ``codes`` are reply codes or, of one digit, their classes. ``words`` are looked for without case, with lines joined.
+    Args:
+        codes: Reply codes or, of one digit, their classes.
+        enhanced: What the whole enhanced code matches.
+        words: One of these is found in the relay's words, without case and with lines joined.
     """
 
     means: Meaning
     source: str
     _: KW_ONLY
-    codes: frozenset[int] = frozenset({4, 5})
-    enhanced: Pattern[str] | None = None
-    words: Pattern[str] | None = None
+    codes: tuple[int, ...] = (5,)
+    enhanced: str | None = None
+    words: tuple[str, ...] = ()
     phases: frozenset[Phase] = EVERY_PHASE
 
     def matches(self, phase: Phase, code: int, enhanced: str | None, words: str) -> bool:
         return (
             phase in self.phases
-            and bool({code, code // 100} & self.codes)
-            and (self.enhanced is None or self.enhanced.fullmatch(enhanced or "") is not None)
-            and (self.words is None or self.words.search(words) is not None)
+            and (code in self.codes or code // 100 in self.codes)
+            and (self.enhanced is None or fullmatch(self.enhanced, enhanced or "") is not None)
+            and (not self.words or search("|".join(self.words), words, IGNORECASE) is not None)
         )
 
 
@@ -106,113 +110,89 @@ CODE = pattern(r"^\s*#?[245]\.\d{1,3}\.\d{1,3}(?!\S)")
 ANOTHERS = pattern(r"\b(?:said|response)\s?:.*", IGNORECASE | DOTALL)
 ADDRESSES = pattern(r'<[^<>]*>|"[^"]*"@\S*|[^\s@]*@\S*')
 
-
-def _words(*alternatives: str) -> Pattern[str]:
-    return pattern("|".join(alternatives), IGNORECASE)
-
-
-def _codes(*codes: int) -> frozenset[int]:
-    return frozenset(codes)
-
-
 TABLE: Collection[Entry] = (
     # What the codes alone would get wrong.
     Entry(
-        Meaning.RECIPIENT_BUSY, EXCHANGE, enhanced=pattern(r"4\.3\.2"), words=_words("recipient thread limit exceeded")
+        Meaning.RECIPIENT_BUSY, EXCHANGE, codes=(4, 5), enhanced=r"4\.3\.2", words=("recipient thread limit exceeded",)
     ),
     Entry(
         Meaning.RECIPIENT_POLICY,  # a group that takes emails from its own people only
         EXCHANGE + ": 5.7.124 to 5.7.136",
-        codes=_codes(5),
-        words=_words(r"RESOLVER\.RST"),
+        words=(r"RESOLVER\.RST",),
     ),
-    Entry(Meaning.SENDER, EXCHANGE, codes=_codes(5), words=_words(r"SendAsDenied")),
+    Entry(Meaning.SENDER, EXCHANGE, words=(r"SendAsDenied",)),
     Entry(
         Meaning.ACCOUNT,  # the sender's own mailbox is full of what it has sent
         SUBMISSION,
-        codes=_codes(5),
-        enhanced=pattern(r"5\.2\.2"),
-        words=_words(r"STOREDRV\.Submission"),
+        enhanced=r"5\.2\.2",
+        words=(r"STOREDRV\.Submission",),
     ),
-    Entry(Meaning.RATE, SUBMISSION, enhanced=pattern(r"5\.2\.0"), words=_words("SubmissionQuotaExceeded")),
-    Entry(Meaning.RATE, GOOGLE, words=_words("SMTP relay (?:message |recipient )?limit exceeded")),
-    Entry(Meaning.RATE, SENDMAIL, words=_words("connection rate limit")),
+    Entry(Meaning.RATE, SUBMISSION, codes=(4, 5), enhanced=r"5\.2\.0", words=("SubmissionQuotaExceeded",)),
+    Entry(Meaning.RATE, GOOGLE, codes=(4, 5), words=("SMTP relay (?:message |recipient )?limit exceeded",)),
+    Entry(Meaning.RATE, SENDMAIL, codes=(4, 5), words=("connection rate limit",)),
     Entry(
         Meaning.ERRORS,
         POSTFIX + "#smtpd_hard_error_limit",
-        codes=_codes(421),
-        words=_words("too many (?:errors|un|invalid|bad|commands|syntax|protocol)"),
+        codes=(421,),
+        words=("too many (?:errors|un|invalid|bad|commands|syntax|protocol)",),
     ),
     Entry(
         Meaning.RELAYING,
         f"{POSTFIX}#reject_unauth_destination; {QMAIL}; mailfront says it under 5.1.1",
-        codes=_codes(5),
-        words=_words("relay access denied", "list of allowed rcpthosts"),
+        words=("relay access denied", "list of allowed rcpthosts"),
     ),
     # Codes that are agreed on.
+    Entry(Meaning.AUTHENTICATION, "RFC 4954 §6: 530, 534, 535, 538; RFC 5248: 525", codes=(525, 530, 534, 535, 538)),
     Entry(
-        Meaning.AUTHENTICATION, "RFC 4954 §6: 530, 534, 535, 538; RFC 5248: 525", codes=_codes(525, 530, 534, 535, 538)
-    ),
-    Entry(
-        Meaning.AUTHENTICATION,
-        "RFC 4954 §6 and RFC 5248: X.7.8 to X.7.14",
-        codes=_codes(5),
-        enhanced=pattern(r"5\.7\.(?:8|9|10|11|12|13|14)"),
+        Meaning.AUTHENTICATION, "RFC 4954 §6 and RFC 5248: X.7.8 to X.7.14", enhanced=r"5\.7\.(?:8|9|10|11|12|13|14)"
     ),
     Entry(
         Meaning.AUTHENTICATION,
         "RFC 4954 §6: 432 4.7.12, a password transition is needed",
-        codes=_codes(432),
-        enhanced=pattern(r"4\.7\.12"),
+        codes=(432,),
+        enhanced=r"4\.7\.12",
     ),
     Entry(
         Meaning.NO_SUCH_ADDRESS,
         "RFC 3463 §3.2: X.1.1, X.1.2, X.1.3, X.1.6; RFC 7505 §4.1: X.1.10",
-        codes=_codes(5),
-        enhanced=pattern(r"5\.1\.(?:1|2|3|6|10)"),
+        enhanced=r"5\.1\.(?:1|2|3|6|10)",
         phases=RCPT_OR_LATER,
     ),
     Entry(
         Meaning.SENDER,
         "RFC 3463 §3.2: X.1.7, X.1.8, about the sender's address; RFC 7505 §4.2: X.7.27",
-        codes=_codes(5),
-        enhanced=pattern(r"5\.1\.[78]|5\.7\.27"),
+        enhanced=r"5\.1\.[78]|5\.7\.27",
     ),
-    Entry(Meaning.OVERSIZE, "RFC 3463 §3.3: X.2.3, §3.4: X.3.4", codes=_codes(5), enhanced=pattern(r"5\.2\.3|5\.3\.4")),
-    Entry(Meaning.OVERSIZE, "RFC 1870 §6.1: 552 to MAIL", codes=_codes(552), phases=frozenset({Phase.MAIL})),
-    Entry(Meaning.MAILBOX_FULL, "RFC 3463 §3.3: X.2.2", enhanced=pattern(r"[45]\.2\.2"), phases=WITH_AN_EMAIL),
-    Entry(Meaning.SENDER, EXCHANGE, codes=_codes(5), enhanced=pattern(r"5\.2\.252|5\.7\.60|5\.7\.50[1-3]|5\.7\.750")),
-    Entry(Meaning.AUTHENTICATION, EXCHANGE, codes=_codes(5), enhanced=pattern(r"5\.7\.57")),
-    Entry(
-        Meaning.RELAYING,
-        f"{EXCHANGE} (5.7.64); {CONNECTORS} (5.7.54)",
-        codes=_codes(5),
-        enhanced=pattern(r"5\.7\.54|5\.7\.64"),
-    ),
-    Entry(Meaning.CLIENT, EXCHANGE, codes=_codes(5), enhanced=pattern(r"5\.7\.(?:6(?:0[6-9]|[1-4]\d)|708)")),
+    Entry(Meaning.OVERSIZE, "RFC 3463 §3.3: X.2.3, §3.4: X.3.4", enhanced=r"5\.2\.3|5\.3\.4"),
+    Entry(Meaning.OVERSIZE, "RFC 1870 §6.1: 552 to MAIL", codes=(552,), phases=AT_MAIL),
+    Entry(Meaning.MAILBOX_FULL, "RFC 3463 §3.3: X.2.2", codes=(4, 5), enhanced=r"[45]\.2\.2", phases=WITH_AN_EMAIL),
+    Entry(Meaning.SENDER, EXCHANGE, enhanced=r"5\.2\.252|5\.7\.60|5\.7\.50[1-3]|5\.7\.750"),
+    Entry(Meaning.AUTHENTICATION, EXCHANGE, enhanced=r"5\.7\.57"),
+    Entry(Meaning.RELAYING, f"{EXCHANGE} (5.7.64); {CONNECTORS} (5.7.54)", enhanced=r"5\.7\.54|5\.7\.64"),
+    Entry(Meaning.CLIENT, EXCHANGE, enhanced=r"5\.7\.(?:6(?:0[6-9]|[1-4]\d)|708)"),
     Entry(
         Meaning.RATE,
         f"{EXCHANGE}: 4.7.500 to 4.7.699, 5.7.508, 5.7.705; {GOOGLE}: 5.4.5",
-        enhanced=pattern(r"4\.7\.[56]\d\d|5\.7\.508|5\.7\.705|5\.4\.5"),
+        codes=(4, 5),
+        enhanced=r"4\.7\.[56]\d\d|5\.7\.508|5\.7\.705|5\.4\.5",
     ),
     # Who may send, who may relay: nobody has agreed on a code.
     Entry(
         Meaning.SENDER,
         f"{SASL} (reject_sender_login_mismatch), {POSTFIX}#smtpd_sender_restrictions",
-        codes=_codes(5),
-        words=_words("sender address rejected"),
+        words=("sender address rejected",),
     ),
     Entry(
         Meaning.SENDER,
         SES_ERRORS,
-        codes=_codes(554),
-        words=_words("email address is not verified", "following identities failed the check"),
+        codes=(554,),
+        words=("email address is not verified", "following identities failed the check"),
     ),
     Entry(
         Meaning.SENDER,
         SENDGRID + " (403 is the code that its page names)",
-        codes=_codes(403, 5),
-        words=_words(
+        codes=(403, 5),
+        words=(
             "verified sender identity",
             "not authorized to send from that email address",
             "unauthenticated senders not allowed",
@@ -221,8 +201,7 @@ TABLE: Collection[Entry] = (
     Entry(
         Meaning.SENDER,
         f"{MAILGUN}; {POSTMARK}; {SPARKPOST}",
-        codes=_codes(5),
-        words=_words(
+        words=(
             r"domain\b.{0,80}? is not allowed to send",
             "for test purposes only",
             "sender signature",
@@ -232,20 +211,17 @@ TABLE: Collection[Entry] = (
     Entry(
         Meaning.SENDER,
         f"{EXIM} (verify = sender); {QMAIL}",
-        codes=_codes(5),
-        words=_words("sender verify failed", "envelope sender is in my badmailfrom"),
+        words=("sender verify failed", "envelope sender is in my badmailfrom"),
     ),
     Entry(
         Meaning.SENDER,
         f"{EXCHANGE}; {SENDGRID}",
-        codes=_codes(5),
-        words=_words(r"permissions? to send as\b", r"\bnot (?:allowed|permitted|authori[sz]ed) to send (?:as|from)\b"),
+        words=(r"permissions? to send as\b", r"\bnot (?:allowed|permitted|authori[sz]ed) to send (?:as|from)\b"),
     ),
     Entry(
         Meaning.RELAYING,
         f"{EXIM}; {SENDMAIL}; {CONNECTORS}; {GOOGLE}; {CPANEL}; {ZOHO}",
-        codes=_codes(5),
-        words=_words(
+        words=(
             r"\brelay(?:ing)? (?:is )?(?:access )?(?:denied|not permitted|not allowed|prohibited|disallowed)\b",
             r"\bunable to relay\b",
             r"\bnot (?:permitted|allowed|authori[sz]ed) to relay\b",
@@ -256,14 +232,12 @@ TABLE: Collection[Entry] = (
     Entry(
         Meaning.CLIENT,
         f"{POSTFIX}#smtpd_client_restrictions, #smtpd_helo_restrictions, #default_rbl_reply",
-        codes=_codes(5),
-        words=_words("client host rejected", "helo command rejected", r"client host \[[^\]]*\] blocked using"),
+        words=("client host rejected", "helo command rejected", r"client host \[[^\]]*\] blocked using"),
     ),
     Entry(
         Meaning.ACCOUNT,
         f"{SES}; {GOOGLE} (mail sending denied)",
-        codes=_codes(5),
-        words=_words(
+        words=(
             "sending (?:suspended|paused) for this account",
             r"not authorized to perform .?ses:",
             r"configuration set\b.{0,80}? (?:does not|doesn.t) exist",
@@ -274,8 +248,7 @@ TABLE: Collection[Entry] = (
     Entry(
         Meaning.AUTHENTICATION,
         f"{SES}; {EXIM}; {CPANEL}; {EXCHANGE}; {GOOGLE} (STARTTLS)",
-        codes=_codes(5),
-        words=_words(
+        words=(
             r"\bauthentication (?:is )?required\b",
             r"\bsmtp auth (?:is )?required\b",
             r"\b(?:please|must) (?:log in|login|authenticate|turn on smtp authentication)\b",
@@ -284,11 +257,12 @@ TABLE: Collection[Entry] = (
         ),
     ),
     # How much: nobody has agreed on a code either.
-    Entry(Meaning.SESSIONS, f"{SUBMISSION}: 432 4.3.2", codes=_codes(432), enhanced=pattern(r"4\.3\.2")),
+    Entry(Meaning.SESSIONS, f"{SUBMISSION}: 432 4.3.2", codes=(432,), enhanced=r"4\.3\.2"),
     Entry(
         Meaning.SESSIONS,
         f"{SUBMISSION}; {POSTFIX}#smtpd_client_connection_count_limit; {EXIM_LIMITS}; {SENDMAIL}; {SES}",
-        words=_words(
+        codes=(4, 5),
+        words=(
             r"\btoo many (?:\w+ ){0,3}(?:connections|sessions|threads)\b",
             r"\b(?:connections?|sessions?|threads?)\b(?: [\w-]+){0,6}? (?:limit|exceed\w*)\b",
             r"\b(?:limit|maximum)(?: [\w-]+){0,5} (?:connections|sessions)\b",
@@ -297,11 +271,12 @@ TABLE: Collection[Entry] = (
     Entry(
         Meaning.RATE,
         f"{SES}; {GOOGLE}; {SENDGRID}; {POSTFIX}#smtpd_client_message_rate_limit",
-        words=_words(
+        codes=(4, 5),
+        words=(
             r"\bthrottling failure\b",
             r"\bmaximum sending rate\b",
-            r"\b(?:daily|email|messaging|sending|submission)(?: \w+){0,3}? (?:quota|limits?|rate)"
-            r"(?: has been| was| is)? exceeded\b",
+            (r"\b(?:daily|email|messaging|sending|submission)(?: \w+){0,3}? (?:quota|limits?|rate)"
+            r"(?: has been| was| is)? exceeded\b"),
             r"\bexceeded (?:your|the|its) (?:messaging|sending|daily) limits?\b",
             r"\bmaximum credits exceeded\b",
             r"\btoo much mail from\b",
@@ -312,16 +287,16 @@ TABLE: Collection[Entry] = (
     Entry(
         Meaning.RATE,
         "RFC 3463 §3.8 (X.7.z) and §3.4 (X.3.2) name no rate; the words do",
-        codes=_codes(4),
-        enhanced=pattern(r"4\.7\.\d+"),
-        words=_words(r"\b(?:rate|quota|limits?|limited|throttl\w*|too (?:many|fast|much)|exceed\w*)\b"),
+        codes=(4,),
+        enhanced=r"4\.7\.\d+",
+        words=(r"\b(?:rate|quota|limits?|limited|throttl\w*|too (?:many|fast|much)|exceed\w*)\b",),
     ),
     Entry(
         Meaning.RATE,
         "RFC 3463 §3.4: X.3.2 where it is more than a shutdown, and the words say so",
-        codes=_codes(4),
-        enhanced=pattern(r"4\.3\.2"),
-        words=_words(r"\b(?:rate|limits?|throttl\w*|too many|exceed\w*)\b"),
+        codes=(4,),
+        enhanced=r"4\.3\.2",
+        words=(r"\b(?:rate|limits?|throttl\w*|too many|exceed\w*)\b",),
     ),
-    Entry(Meaning.RATE, SES + ": 454", codes=_codes(454), phases=WITH_AN_EMAIL),
+    Entry(Meaning.RATE, SES + ": 454", codes=(454,), phases=WITH_AN_EMAIL),
 )
