@@ -275,8 +275,10 @@ TABLE: Collection[Entry] = (
         words=(
             r"\bthrottling failure\b",
             r"\bmaximum sending rate\b",
-            (r"\b(?:daily|email|messaging|sending|submission)(?: \w+){0,3}? (?:quota|limits?|rate)"
-            r"(?: has been| was| is)? exceeded\b"),
+            (
+                r"\b(?:daily|email|messaging|sending|submission)(?: \w+){0,3}? (?:quota|limits?|rate)"
+                r"(?: has been| was| is)? exceeded\b"
+            ),
             r"\bexceeded (?:your|the|its) (?:messaging|sending|daily) limits?\b",
             r"\bmaximum credits exceeded\b",
             r"\btoo much mail from\b",

@@ -1,7 +1,7 @@
 """
 Logging in: by a password or an access token, with one mechanism, once a connection.
 
-*Decided*: a password is told by PLAIN where it is offered, since there is TLS around it; a second mechanism after a
+*Decided*: a password is sent by PLAIN where it is offered, since there is TLS around it; a second mechanism after a
 refusal would count as a second wrong password. *Rejected*: ``SMTP.login``, which tries each in turn.
 """
 
@@ -35,14 +35,11 @@ class NoMechanism(RelayUnavailable):
 
 async def log_in(client: SMTP, relay: Relay, token: str | None) -> None:
     """
-    Tell the relay who we are.
-
-    Args:
-        token: Takes the place of the password, which the relay then has not.
+    Authenticate with the token, or with the password where there is none.
 
     Raises:
-        NoMechanism: There is no way to.
-        SMTPAuthenticationError: The relay says no.
+        NoMechanism: The relay offers nothing that fits.
+        SMTPAuthenticationError: The relay refuses.
     """
     offered, user, password = client.server_auth_methods, relay.username or "", relay.password or ""
     fitting = PASSWORD_MECHANISMS if token is None else TOKEN_MECHANISMS
@@ -57,17 +54,19 @@ async def log_in(client: SMTP, relay: Relay, token: str | None) -> None:
         case "cram-md5":
             await client.auth_crammd5(user, password)
         case _:
-            await _bear(client, mechanism, _responses(relay, token or "")[mechanism])
+            await _present(client, mechanism, _responses(relay, token or "")[mechanism])
 
 
 def secrets(relay: Relay, token: str | None) -> tuple[str, ...]:
     """Every form in which what logs in crosses the wire; none of them may be stored or logged."""
-    if token is None:
-        return relay.secrets
-    return (token, *_responses(relay, token).values())
+    if token is not None:
+        return (token, *_responses(relay, token).values())
+    if relay.username is None or relay.password is None:
+        return ()
+    return (relay.password, *map(_base64, (relay.password, f"\0{relay.username}\0{relay.password}")))
 
 
-async def _bear(client: SMTP, mechanism: str, response: str) -> None:
+async def _present(client: SMTP, mechanism: str, response: str) -> None:
     reply = await client.execute_command(b"AUTH", mechanism.upper().encode("ascii"), response.encode("ascii"))
     if reply.code == CONTINUE:
         reply = await client.execute_command(GIVEN_UP[mechanism])
@@ -77,7 +76,7 @@ async def _bear(client: SMTP, mechanism: str, response: str) -> None:
 
 def _responses(relay: Relay, token: str) -> dict[str, str]:
     """
-    What bears the token, by mechanism.
+    What presents the token, by mechanism.
 
     Source: RFC 7628 §3.1, with a user's name as RFC 5801 §4 escapes it; Google's and Microsoft's XOAUTH2.
     """
@@ -88,7 +87,11 @@ def _responses(relay: Relay, token: str) -> dict[str, str]:
         "oauthbearer": f"n,a={escaped},\x01host={relay.host}\x01port={relay.port}\x01{bearer}",
         "xoauth2": f"user={user}\x01{bearer}",
     }
-    return {name: b64encode(words.encode()).decode("ascii") for name, words in plain.items()}
+    return {name: _base64(words) for name, words in plain.items()}
+
+
+def _base64(text: str) -> str:
+    return b64encode(text.encode()).decode("ascii")
 
 
 def _listed(mechanisms: list[str] | tuple[str, ...]) -> str:

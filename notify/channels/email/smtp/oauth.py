@@ -1,8 +1,8 @@
 """
 Access tokens for a relay that takes no password: asked for when one is needed, kept until shortly before they end.
 
-*Decided*: one exchange at a time for each relay and process; whoever comes meanwhile gets what it finds. A token
-endpoint that is away is held against the relay, one that says no against the configuration: no email is charged.
+*Decided*: one exchange at a time for each relay and process; whoever asks meanwhile shares its result. A token
+endpoint that is down counts against the relay, one that refuses against the configuration: no email is charged.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ from signal import SIGKILL
 from subprocess import DEVNULL, PIPE, Popen
 from threading import Event, Timer
 from time import monotonic
-from typing import IO, TYPE_CHECKING, Any, assert_never, cast
+from typing import IO, TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
 
 from notify.channels.email.smtp import replies
@@ -33,10 +33,11 @@ if TYPE_CHECKING:
 
 LONGEST_EXCHANGE = timedelta(seconds=10)
 LONGEST_ANSWER = 65_536
-# How long a token is kept that does not say when it ends, and how long before its end another is asked for.
+# How long a token is kept that does not say when it ends.
 USUAL_LIFE = timedelta(minutes=5)
-EARLY = timedelta(minutes=5)
-EARLY_PART = 5
+# A token is renewed this long before it ends, or when a fifth of its life is left.
+RENEWAL_MARGIN = timedelta(minutes=5)
+RENEWAL_FRACTION = 5
 TOKEN = pattern(r"[!-~]{1,16384}")
 # Source: RFC 6749 §4.1.2.1; Entra ID says so with a 400 too.
 PASSING = frozenset({"temporarily_unavailable", "server_error"})
@@ -81,7 +82,7 @@ TokenSource = ClientCredentials | TokenCommand
 
 @dataclass(frozen=True, slots=True)
 class _Token:
-    """A token; in the seconds of our clock: from when on another is asked for, and when it ends."""
+    """Instants are in the seconds of our clock."""
 
     text: str = field(repr=False)
     renew_at: float
@@ -123,7 +124,7 @@ class AccessTokens:
         return kept.text if kept and self._clock() < kept.ends_at else found
 
     async def _exchanged(self) -> _Token | Released:
-        """What an exchange finds that ends after this call."""
+        """The result of an exchange that ends after this call."""
         before = self._latest
         async with self._exchange:
             if self._latest is not None and self._latest is not before:
@@ -137,7 +138,11 @@ class AccessTokens:
         asked_at = self._clock()
         try:
             async with asyncio.timeout(self._patience.total_seconds()):
-                text, life = await _asked(self._source, self._patience)
+                if isinstance(self._source, ClientCredentials):
+                    text, life = await _granted(self._source)
+                else:
+                    text = await asyncio.to_thread(_printed, self._source, self._patience.total_seconds())
+                    life = USUAL_LIFE
         except NoToken as refusal:
             if refusal.passing:
                 return replies.unreachable(Phase.AUTH, reason="token_unavailable", text=refusal.words)
@@ -146,8 +151,8 @@ class AccessTokens:
             words = f"{self._source.name} gave no answer within {self._patience.total_seconds():g} s"
             return replies.unreachable(Phase.AUTH, reason="token_unavailable", text=words)
         seconds = life.total_seconds()
-        early = min(EARLY.total_seconds(), seconds / EARLY_PART)
-        return _Token(text, renew_at=asked_at + seconds - early, ends_at=asked_at + seconds)
+        margin = min(RENEWAL_MARGIN.total_seconds(), seconds / RENEWAL_FRACTION)
+        return _Token(text, renew_at=asked_at + seconds - margin, ends_at=asked_at + seconds)
 
 
 def obstacle(source: TokenSource) -> str | None:
@@ -161,29 +166,13 @@ def obstacle(source: TokenSource) -> str | None:
     return None
 
 
-async def _asked(source: TokenSource, patience: timedelta) -> tuple[str, timedelta]:
-    """
-    A new token, and how long it lasts.
-
-    Raises:
-        NoToken: The answer was another.
-    """
-    match source:
-        case ClientCredentials():
-            return await _granted(source)
-        case TokenCommand():
-            return await asyncio.to_thread(_printed, source, patience.total_seconds()), USUAL_LIFE
-        case _:
-            assert_never(source)
-
-
 async def _granted(source: ClientCredentials) -> tuple[str, timedelta]:
     """Source: RFC 6749 §§4.4, 5; the secret in the body, as Entra ID, Okta and Keycloak take it."""
     secret = _secret(source.client_secret_file)
     form = {"grant_type": "client_credentials", "client_id": source.client_id, "client_secret": secret}
     form |= {"scope": source.scope} if source.scope else {}
     status, body = await _posted(source.token_url, form)
-    answer = _facts(body)
+    answer = _json_object(body)
     token = answer.get("access_token")
     if status == HTTPStatus.OK and isinstance(token, str) and TOKEN.fullmatch(token):
         return token, _life(answer.get("expires_in"))
@@ -202,7 +191,7 @@ async def _posted(url: str, form: dict[str, str]) -> tuple[int, bytes]:
     Raises:
         NoToken: Nothing answered, or not in HTTP.
     """
-    client = await asyncio.to_thread(_client, beyond_here=url.startswith("https:"))
+    client = await asyncio.to_thread(_client, url)
     from httpx import HTTPError  # noqa: PLC0415 - loaded above, in the thread
 
     body = b""
@@ -217,24 +206,19 @@ async def _posted(url: str, form: dict[str, str]) -> tuple[int, bytes]:
         raise _unanswered(url, error) from None
 
 
-def _client(*, beyond_here: bool) -> "AsyncClient":
-    """
-    Args:
-        beyond_here: The endpoint may be behind the proxy that the environment names; plain HTTP stays on this machine.
-    """
+def _client(url: str) -> "AsyncClient":
     # Here and not above: 18 MB and a tenth of a second, in a thread, for the processes that ask for tokens only.
     from httpx import AsyncClient  # noqa: PLC0415
 
     return AsyncClient(
         verify=ssl.create_default_context(),
-        trust_env=beyond_here,
+        trust_env=url.startswith("https:"),  # plain HTTP stays on this machine and passes no proxy
         timeout=None,  # noqa: S113 - the whole exchange has a limit
         headers={"Accept": "application/json", "User-Agent": "notify"},
     )
 
 
 def _unanswered(url: str, error: BaseException) -> NoToken:
-    """By what lies deepest in the exception."""
     host, cause, words = urlsplit(url).hostname, error, type(error).__name__
     while (deeper := cause.__cause__ or cause.__context__) is not None:
         cause = deeper
@@ -245,8 +229,7 @@ def _unanswered(url: str, error: BaseException) -> NoToken:
     return NoToken(f"{host} does not answer: {words}", passing=True)
 
 
-def _facts(body: bytes) -> dict[str, Any]:
-    """What the answer says; nothing where it is no JSON object."""
+def _json_object(body: bytes) -> dict[str, Any]:
     try:
         found = json.loads(body)
     except (ValueError, RecursionError):
@@ -263,10 +246,6 @@ def _life(seconds: object) -> timedelta:
 
 
 def _secret(file: Path) -> str:
-    """
-    Raises:
-        NoToken: It cannot be read, or there is none in it.
-    """
     try:
         secret = file.read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
@@ -279,11 +258,11 @@ def _secret(file: Path) -> str:
 
 def _printed(source: TokenCommand, patience: float) -> str:
     """
-    The one word that the program prints; what it writes to standard error goes where our own does.
+    The one word that the program prints; its standard error is ours.
 
     Raises:
-        NoToken: It printed another thing, or failed.
-        TimeoutError: It took too long, and was ended with all that it had started.
+        NoToken: It failed, or printed something else.
+        TimeoutError: It took too long, and was killed with all that it had started.
     """
     name = source.name
     try:

@@ -1,12 +1,11 @@
 """
-Where emails are handed over, and how the way there is guarded: ``NOTIFY_SMTP_URL`` and its fallbacks, read once.
+The relays that emails are sent to, from ``NOTIFY_SMTP_URL`` and ``NOTIFY_SMTP_FALLBACK_URLS``.
 
-Decided: what belongs to one relay stands in its URL (``?starttls=``, ``?sessions=``, ``?per_second=``, ``?ca=``, where
-its access tokens come from), so that a second one needs no second set of variables, and one relay needs none of it. A
-client's secret stands in a file, which the URL names.
+Decided: all that concerns one relay is in its URL (``?starttls=``, ``?sessions=``, ``?per_second=``, ``?ca=``, where
+its access tokens come from), so that a second one needs no second set of variables. A client's secret is in a file,
+which the URL names.
 """
 
-from base64 import b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -39,7 +38,7 @@ NUMBER = pattern(r"[0-9]+(\.[0-9]+)?")
 
 
 class Guard(StrEnum):
-    """How the conversation is kept from being read."""
+    """How the connection is encrypted."""
 
     IMPLICIT_TLS = "implicit"
     STARTTLS = "required"
@@ -49,15 +48,18 @@ class Guard(StrEnum):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Relay:
     """
-    The SMTP server that emails are handed to.
+    The SMTP server that emails are sent to.
 
-    ``host`` is without the final dot that its URL may have; ``is_rooted``: it has one, and no search domain is tried.
-    ``ehlo_name`` is what we call ourselves; None: the address that we connect from. ``username`` stands with a
-    ``password``, or with ``tokens`` (where access tokens come from), and never with ``Guard.PLAIN``. ``ca``: only the
-    authorities in this file vouch for the relay; None: the system's. ``sessions`` is how many one worker process opens
-    at most; None: as many as to any other. ``fleet_sessions`` is how many all workers together have with it; None: each
-    has its own. ``per_second`` is how many emails it gets from all workers; None: as many
-    as it takes.
+    Args:
+        host: Without the final dot that its URL may have.
+        username: With a *password* or with *tokens*, and never with ``Guard.PLAIN``.
+        sessions: How many one worker process opens at most; None: as many as to any other relay.
+        fleet_sessions: How many all workers together may open; None: there is no such limit.
+        per_second: How many emails it gets from all workers; None: as many as it takes.
+        is_rooted: Its URL has a final dot, and no search domain is tried.
+        ca: File with the only authorities that certify the relay; None: the system's.
+        tokens: Where access tokens come from.
+        ehlo_name: What we call ourselves; None: the address that we connect from.
     """
 
     host: str
@@ -78,14 +80,13 @@ class Relay:
         """
         The relay that a URL names. Port 587 with STARTTLS, or 465 for ``smtps``, unless it says otherwise.
 
-        STARTTLS is required except towards loopback, where the default is to do without.
+        STARTTLS is required except on loopback, where the default is to do without.
 
         Args:
-            setting: Where the URL stands, for whoever has to mend it.
+            setting: Where the URL was found, for the message.
 
         Raises:
-            InvalidSettings: The URL makes no sense or would show a password to the network; its
-                own password is never part of the message.
+            InvalidSettings: The URL makes no sense or would expose a password; the message never holds it.
         """
         try:
             return cls._read(url)
@@ -99,7 +100,7 @@ class Relay:
         options = _options(parts)
         guard = _guard(parts.scheme, host, options.get("starttls"))
         tokens = _tokens(options)
-        username, password = _credentials(parts, instead=tokens)
+        username, password = _credentials(parts, tokens)
         if username is not None and guard is Guard.PLAIN:
             _refuse("it logs in, which is never done without TLS; add ?starttls=required")
         if "ca" in options and guard is Guard.PLAIN:
@@ -128,14 +129,6 @@ class Relay:
         """What a name server is asked for."""
         return f"{self.host}." if self.is_rooted else self.host
 
-    @property
-    def secrets(self) -> tuple[str, ...]:
-        """Every form in which the password crosses the wire; none of them may be stored or logged."""
-        if self.username is None or self.password is None:
-            return ()
-        plain = f"\0{self.username}\0{self.password}"
-        return (self.password, _base64(self.password), _base64(plain))
-
 
 def in_order(first: str, fallbacks: str) -> tuple[Relay, ...]:
     """
@@ -145,8 +138,8 @@ def in_order(first: str, fallbacks: str) -> tuple[Relay, ...]:
         InvalidSettings: A URL makes no sense, or two name the same relay, which has one breaker.
     """
     relays = [Relay.from_url(first)]
-    for place, url in enumerate(fallbacks.split(), start=1):
-        relay = Relay.from_url(url, setting=f"{FALLBACKS}, URL {place},")
+    for number, url in enumerate(fallbacks.split(), start=1):
+        relay = Relay.from_url(url, setting=f"{FALLBACKS}, URL {number},")
         if relay.name in (one.name for one in relays):
             raise InvalidSettings(f"{FALLBACKS} names {relay.name}, which stands before it; expected each relay once")
         relays.append(relay)
@@ -165,7 +158,6 @@ def is_loopback(host: str) -> bool:
 
 
 def _split(url: str) -> SplitResult:
-    """The parts of the URL, after refusing what no relay's URL has."""
     try:
         parts = urlsplit(url)
         readable = bool(parts.hostname) and parts.port != 0
@@ -232,14 +224,8 @@ def _per_second(stated: str | None) -> float | None:
     return number
 
 
-def _credentials(parts: SplitResult, *, instead: TokenSource | None) -> tuple[str | None, str | None]:
-    """
-    User and password.
-
-    Args:
-        instead: Where tokens come from, which take the password's place.
-    """
-    if instead is not None:
+def _credentials(parts: SplitResult, tokens: TokenSource | None) -> tuple[str | None, str | None]:
+    if tokens is not None:
         if not parts.username or parts.password:
             _refuse("it says where tokens come from; expected a user and no password besides")
         return unquote(parts.username), None
@@ -251,7 +237,6 @@ def _credentials(parts: SplitResult, *, instead: TokenSource | None) -> tuple[st
 
 
 def _tokens(options: Mapping[str, str]) -> TokenSource | None:
-    """Where access tokens come from; None: none are wanted."""
     given = {name: options[name] for name in OAUTH_OPTIONS if name in options}
     if not given:
         return None
@@ -297,12 +282,8 @@ def _file(options: Mapping[str, str], name: str) -> Path | None:
     return Path(options[name]) if options[name] else _refuse(f"its {name} names no file")
 
 
-def _base64(text: str) -> str:
-    return b64encode(text.encode()).decode("ascii")
-
-
 class _SenselessUrl(Exception):
-    """Its words are fit to be shown."""
+    """Its message holds no secret."""
 
 
 def _refuse(problem: str) -> NoReturn:
