@@ -7,25 +7,14 @@ from datetime import datetime, timedelta
 from json import dumps
 from typing import Any
 
-from sqlalchemy import (
-    BigInteger,
-    Connection,
-    Row,
-    Select,
-    any_,
-    delete,
-    func,
-    literal,
-    select,
-)
-from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy import Connection, Row, delete, func, select
 
 from notify.domain.bundles import BundleKey, BundleState
 from notify.domain.claims import Claim
 from notify.domain.schedule import Wait
 from notify.domain.stages import DELIVER
 from notify.store.outbox import items
-from notify.store.tables.emails import bundles, email_jobs, notifications, work_items
+from notify.store.tables.emails import bundles
 
 KEPT = timedelta(days=2)
 
@@ -44,8 +33,14 @@ REMEMBER = """
         )
         WHERE (bundle.username, bundle.topic) = (changed.username, changed.topic)
             AND bundle.deferred_until = coalesce(changed.until, '-infinity')"""
-_job, _item = email_jobs.c, work_items.c
-_replays = email_jobs.alias("replays").c
+# One that was cancelled and is retried may have a replay, which tells of the same and may be out.
+_UNCLAIMED = f"""
+    SELECT job.id, item.due_at, job.deferred_by,
+        (SELECT count(*) FROM notify.notifications AS note WHERE note.email_job_id = job.id) AS size
+    FROM notify.email_jobs AS job JOIN notify.work_items AS item ON item.stage = '{DELIVER}' AND item.id = job.id
+    WHERE job.id = ANY (%(ids)s::bigint[]) AND item.attempt = 0
+        AND NOT EXISTS (SELECT FROM notify.email_jobs AS replay WHERE replay.replay_of = job.id)
+    ORDER BY job.id FOR UPDATE OF item"""
 _POSTPONE = """
     UPDATE notify.email_jobs AS job SET expires_at = job.expires_at + (wait.until - now()),
         deferred_by = coalesce(job.deferred_by, wait.deferred_by)
@@ -136,23 +131,10 @@ def prune(connection: Connection) -> int:
 
 
 def _unclaimed(connection: Connection, ids: Sequence[int]) -> dict[int, Row[Any]]:
-    """
-    Those of these jobs that nobody has claimed or repeated yet, locked, each with how many events its email tells of.
-
-    One that was cancelled and is retried may have a replay, which tells of the same and may be out.
-    """
+    """Those of these jobs that nobody has claimed or repeated, locked, each with how many events its email tells of."""
     if not ids:
         return {}
-    size = select(func.count()).where(notifications.c.email_job_id == _job.id).scalar_subquery()
-    repeated = select(_replays.id).where(_replays.replay_of == _job.id).exists()
-    query: Select[Any] = (
-        select(_job.id, _item.due_at, _job.deferred_by, size.label("size"))
-        .join(work_items, (_item.stage == DELIVER) & (_item.id == _job.id))
-        .where(_job.id == any_(literal(list(ids), ARRAY(BigInteger))), _item.attempt == 0, ~repeated)
-        .order_by(_job.id)
-        .with_for_update(of=work_items)
-    )
-    return {one.id: one for one in connection.execute(query)}
+    return {one.id: one for one in connection.exec_driver_sql(_UNCLAIMED, {"ids": ids})}
 
 
 def _state(key: BundleKey, row: Row[Any], email: Row[Any] | None) -> BundleState:

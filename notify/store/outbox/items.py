@@ -82,7 +82,8 @@ def dead(claim: Claim, reason: str, *, failed: int = 0) -> Ending:
 
 def released(claim: Claim) -> Ending:
     """Given back with its place in the queue, no failure counted."""
-    return Ending(id=claim.id, attempt=claim.attempt, lane=waiting_lane(claim), due_in=-claim.waited)
+    lane = Lane.LAPSED if claim.lapses else Lane(claim.lane)
+    return Ending(id=claim.id, attempt=claim.attempt, lane=lane, due_in=-claim.waited)
 
 
 def later(claim: Claim, reason: str, *, rng: Random) -> Ending:
@@ -92,11 +93,6 @@ def later(claim: Claim, reason: str, *, rng: Random) -> Ending:
         return dead(claim, reason, failed=1)
     delay = next_delay(failures, rng=rng, base=FIRST_WAIT, cap=LONGEST_WAIT)
     return replace(released(claim), due_in=delay.total_seconds(), failed=1, reason=reason)
-
-
-def waiting_lane(claim: Claim) -> Lane:
-    """Where the item waits if it is given back."""
-    return Lane.LAPSED if claim.lapses else Lane(claim.lane)
 
 
 _NOBODY_ON_ITS_KEY = """
@@ -242,7 +238,7 @@ def claim(
     """
     statement = _CLAIM_ORDERED if ordered else _CLAIM
     rows = _run(connection, statement, stage=stage, most=limit, lease=lease, worker=worker)
-    return [_claimed(row) for row in sorted(rows, key=_turn)]
+    return [_claimed(row) for row in sorted(rows, key=lambda row: row["turn"])]
 
 
 def claim_lapsed(connection: Connection, stage: str, *, lease: timedelta, worker: UUID) -> Claim | None:
@@ -323,11 +319,6 @@ def _claimed(row: Mapping[str, Any]) -> Claim:
 
 def _attempt(row: Mapping[str, Any]) -> Attempt:
     return row["id"], row["attempt"]
-
-
-def _turn(row: Mapping[str, Any]) -> int:
-    turn: int = row["turn"]
-    return turn
 
 
 def _named(attempts: Sequence[Attempt]) -> dict[str, list[int]]:

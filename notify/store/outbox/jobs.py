@@ -1,16 +1,15 @@
 """
-Where is my email: what people and operators read of the outbox, and what they may do by hand.
+Where is my email: what people and operators read of the outbox.
 
 The API answers with these views: a field's name, type and ``description`` stand in OpenAPI as they stand here.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from types import MappingProxyType
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, case, func, select, true
+from sqlalchemy import Connection, Select, case, func, select, true
 
 from notify.domain.claims import Lane
 from notify.domain.outcomes import EventStatus, JobStatus
@@ -19,7 +18,7 @@ from notify.store.outbox import by_hand
 from notify.store.outbox.by_hand import Action, of_email
 from notify.store.outbox.job_filter import JobFilter, first_id_after, first_id_since, matches
 from notify.store.outbox.notifications import MAX_FAILURES, SKIPPED
-from notify.store.tables.emails import email_attempts, email_jobs, events, notifications, work_items
+from notify.store.tables.emails import email_jobs, events, notifications, work_items
 
 # Jobs that a question without an index reads at most: some 50 ms.
 SPAN = 100_000
@@ -27,7 +26,7 @@ SPAN = 100_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobView:
-    """One email as it stands."""
+    """One email job."""
 
     id: int
     username: str
@@ -99,7 +98,7 @@ class AttemptView:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EventView:
-    """One event as it stands."""
+    """One event."""
 
     id: int
     key: str
@@ -119,16 +118,12 @@ class EventView:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EventWithPeople(EventView):
-    """One event as it stands, and what became of it for each person it concerned."""
+    """One event, and what became of it for each person it concerned."""
 
     people: Sequence[NotificationView]
 
 
 _row, _item, _note = email_jobs.c, work_items.c, notifications.c
-_is_leased = _item.lane == int(Lane.LEASED)
-_status = case((_is_leased, JobStatus.SENDING), else_=_row.status)
-_due_at = case((_row.status == JobStatus.PENDING, _item.due_at))
-_of_item = (_item.stage == DELIVER) & (_item.id == _row.id)
 _first = (
     select(events.c.key, _note.event_type, _note.reason, func.count().over().label("count"))
     .join_from(notifications, events, events.c.id == _note.event_id)
@@ -138,61 +133,47 @@ _first = (
     .correlate(email_jobs)
     .lateral("first")
 )
-_OF_JOB: Mapping[str, ColumnElement[Any]] = MappingProxyType(
-    {
-        **_row,
-        "notification_count": _first.c["count"].label("notification_count"),
-        "event_key": _first.c.key.label("event_key"),
-        "event_type": _first.c.event_type,
-        "reason": _first.c.reason,
-        "status": _status.label("status"),
-        "due_at": _due_at.label("due_at"),
-        "attempt": func.greatest(_item.attempt, _row.attempts).label("attempt"),
-        "failures": func.coalesce(_item.failures, 0).label("failures"),
-        "max_failures": func.coalesce(_item.max_failures, MAX_FAILURES).label("max_failures"),
-        "lapses": func.greatest(_item.lapses, _row.lapses).label("lapses"),
-    }
-)
+_OF_JOB = {
+    **_row,
+    "notification_count": _first.c["count"],
+    "event_key": _first.c.key,
+    "event_type": _first.c.event_type,
+    "reason": _first.c.reason,
+    "status": case((_item.lane == int(Lane.LEASED), JobStatus.SENDING), else_=_row.status),
+    "due_at": case((_row.status == JobStatus.PENDING, _item.due_at)),
+    "attempt": func.greatest(_item.attempt, _row.attempts),
+    "failures": func.coalesce(_item.failures, 0),
+    "max_failures": func.coalesce(_item.max_failures, MAX_FAILURES),
+    "lapses": func.greatest(_item.lapses, _row.lapses),
+}
 _JOBS = (
-    select(*(_OF_JOB[name] for name in JobView.__slots__))
+    select(*(_OF_JOB[name].label(name) for name in JobView.__slots__))
     .select_from(email_jobs)
     .join(_first, true())
-    .outerjoin(work_items, _of_item)
+    .outerjoin(work_items, (_item.stage == DELIVER) & (_item.id == _row.id))
 )
-_is_skipped = _note.decision == SKIPPED
-_OF_NOTIFICATION: Mapping[str, ColumnElement[Any]] = MappingProxyType(
-    {
-        **_row,
-        **_note,
-        "event_key": events.c.key.label("event_key"),
-        "topic": events.c.topic,
-        "status": case((_is_skipped, JobStatus.SKIPPED), else_=_status).label("status"),
-        "why": case((_is_skipped, _note.why), else_=_row.outcome_reason).label("why"),
-        "job_id": _note.email_job_id.label("job_id"),
-        "due_at": _due_at.label("due_at"),
-        "created_at": func.coalesce(_row.created_at, events.c.finished_at).label("created_at"),
-        "finished_at": case((_is_skipped, events.c.finished_at), else_=_row.finished_at).label("finished_at"),
-    }
-)
-_NOTIFICATIONS = (
-    select(*(_OF_NOTIFICATION[name] for name in NotificationView.__slots__))
-    .select_from(notifications)
-    .join(events, events.c.id == _note.event_id)
-    .outerjoin(email_jobs, _row.id == _note.email_job_id)
-    .outerjoin(work_items, _of_item)
-)
-_ATTEMPT: Sequence[ColumnElement[Any]] = tuple(email_attempts.c[name] for name in AttemptView.__slots__)
-_OF_EVENT: Mapping[str, ColumnElement[Any]] = MappingProxyType(
-    {
-        **events.c,
-        "status": case((_item.lane == int(Lane.LEASED), EventStatus.WORKING), else_=events.c.status).label("status"),
-        "failures": func.coalesce(_item.failures, 0).label("failures"),
-        "last_error": _item.reason.label("last_error"),
-    }
-)
-_EVENT = select(*(_OF_EVENT[name] for name in EventView.__slots__)).outerjoin(
-    work_items, (_item.stage == FAN_OUT) & (_item.id == events.c.id)
-)
+_NOTIFICATIONS = f"""
+    SELECT note.id, note.event_id, event.key AS event_key, note.event_type, event.topic, note.username, note.reason,
+        CASE WHEN job.id IS NULL THEN '{SKIPPED}' WHEN item.lane = {Lane.LEASED:d} THEN '{JobStatus.SENDING}'
+            ELSE job.status END AS status,
+        CASE WHEN job.id IS NULL THEN note.why ELSE job.outcome_reason END AS why, job.id AS job_id, job.to_email,
+        job.message_id, CASE WHEN job.status = 'pending' THEN item.due_at END AS due_at, job.deferred_by,
+        coalesce(job.created_at, event.finished_at) AS created_at,
+        CASE WHEN job.id IS NULL THEN event.finished_at ELSE job.finished_at END AS finished_at
+    FROM notify.notifications AS note
+    JOIN notify.events AS event ON event.id = note.event_id
+    LEFT JOIN notify.email_jobs AS job ON job.id = note.email_job_id
+    LEFT JOIN notify.work_items AS item ON item.stage = '{DELIVER}' AND item.id = job.id"""
+_OF_EVENT = f"{_NOTIFICATIONS} WHERE note.event_id = %(event_id)s ORDER BY note.id"
+_OF_JOB_ID = f"{_NOTIFICATIONS} WHERE note.email_job_id = %(job_id)s ORDER BY note.id"
+_ATTEMPTS = f"""
+    SELECT {", ".join(AttemptView.__slots__)} FROM notify.email_attempts WHERE job_id = %(job_id)s ORDER BY id"""
+_EVENT = f"""
+    SELECT event.id, key, type, topic, actor, occurred_at, created_at, finished_at, emptied_at,
+        CASE WHEN item.lane = {Lane.LEASED:d} THEN '{EventStatus.WORKING}' ELSE event.status END AS status,
+        coalesce(item.failures, 0) AS failures, item.reason AS last_error
+    FROM notify.events AS event LEFT JOIN notify.work_items AS item ON item.stage = '{FAN_OUT}' AND item.id = event.id
+    WHERE event.key = %(key)s"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,40 +235,38 @@ def show(connection: Connection, job_id: int) -> JobView | None:
 
 def attempts(connection: Connection, job_id: int) -> list[AttemptView]:
     """Every attempt of one job that did not end in sent, oldest first."""
-    query = select(*_ATTEMPT).where(email_attempts.c.job_id == job_id).order_by(email_attempts.c.id)
-    return [AttemptView(**row) for row in connection.execute(query).mappings()]
+    return [AttemptView(**row) for row in connection.exec_driver_sql(_ATTEMPTS, {"job_id": job_id}).mappings()]
 
 
 def of_event(connection: Connection, key: str) -> EventWithPeople | None:
     """One event with everyone it concerned; None if the key is unknown."""
-    row = connection.execute(_EVENT.where(events.c.key == key)).mappings().one_or_none()
+    row = connection.exec_driver_sql(_EVENT, {"key": key}).mappings().one_or_none()
     if row is None:
         return None
-    people = _told(connection, _NOTIFICATIONS.where(_note.event_id == row["id"]).order_by(_note.id))
+    people = _notifications(connection, _OF_EVENT, event_id=row["id"])
     return EventWithPeople(**{**row, "status": EventStatus(row["status"])}, people=people)
 
 
 def of_job(connection: Connection, job: JobView) -> list[NotificationView]:
     """What the email of this job tells of, in the order in which it was written."""
-    own = _note.email_job_id == (job.replay_of or job.id)
-    return _told(connection, _NOTIFICATIONS.where(own).order_by(_note.id))
+    return _notifications(connection, _OF_JOB_ID, job_id=job.replay_of or job.id)
 
 
 def history(
     connection: Connection, username: str, *, topic: str | None = None, below: int | None = None, limit: int
 ) -> tuple[Sequence[NotificationView], int | None]:
     """The newest of a person's notifications below that id, and below which the next page begins; None: nowhere."""
-    query = _NOTIFICATIONS.where(_note.username == username).order_by(_note.id.desc()).limit(limit + 1)
-    if topic is not None:
-        query = query.where(events.c.topic == topic)
-    if below is not None:
-        query = query.where(_note.id < below)
-    found = _told(connection, query)
+    about = "" if topic is None else "AND event.topic = %(topic)s"
+    older = "" if below is None else "AND note.id < %(below)s"
+    statement = (
+        f"{_NOTIFICATIONS} WHERE note.username = %(username)s {about} {older} ORDER BY note.id DESC LIMIT %(most)s"
+    )
+    found = _notifications(connection, statement, username=username, topic=topic, below=below, most=limit + 1)
     return found[:limit], found[limit - 1].id if len(found) > limit else None
 
 
 def _bounds(connection: Connection, wanted: JobFilter) -> tuple[int, int]:
-    """Ids between which all of these letters are: from the first on, below the second."""
+    """Ids between which all of these jobs are: from the first on, below the second."""
     lowest, highest = connection.execute(select(func.min(email_jobs.c.id), func.max(email_jobs.c.id))).one()
     bottom = (lowest or 0) if wanted.created_from is None else first_id_since(connection, wanted.created_from)
     top = (highest or 0) + 1 if wanted.created_before is None else first_id_after(connection, wanted.created_before)
@@ -298,5 +277,5 @@ def _views(connection: Connection, query: Select[Any]) -> list[JobView]:
     return [JobView(**row) for row in connection.execute(query).mappings()]
 
 
-def _told(connection: Connection, query: Select[Any]) -> list[NotificationView]:
-    return [NotificationView(**row) for row in connection.execute(query).mappings()]
+def _notifications(connection: Connection, statement: str, **asked: object) -> list[NotificationView]:
+    return [NotificationView(**row) for row in connection.exec_driver_sql(statement, asked).mappings()]
