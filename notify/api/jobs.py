@@ -11,7 +11,7 @@ from pydantic import Field
 from sqlalchemy import Connection
 
 from notify.api.schemas import Cursor, ExplainedNotification, Id, Instant, Limit, View, explained
-from notify.delivery import shown
+from notify.delivery.recheck import NoEmail, email_of
 from notify.domain.outcomes import JobStatus
 from notify.domain.stages import DELIVER
 from notify.http import auth
@@ -106,8 +106,8 @@ def get_email(job_id: Id, context: InContext) -> WrittenEmail:
     with context.database.begin() as connection:
         _known(connection, job_id)
         try:
-            email = shown.email(connection, job_id)
-        except shown.NothingToShow as error:
+            email = email_of(connection, job_id)
+        except NoEmail as error:
             raise HTTPException(HTTPStatus.CONFLICT, str(error)) from None
     written = context.showing.compose(email, date=datetime.now(UTC))
     return WrittenEmail(

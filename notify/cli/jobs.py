@@ -11,7 +11,7 @@ from notify.cli.connect import Deployment, connect
 from notify.cli.job_actions import NoSuchJob, command
 from notify.cli.job_filters import filtered
 from notify.cli.output import AsJson, console, print_json, print_records, print_table
-from notify.delivery import shown
+from notify.delivery.recheck import email_of
 from notify.intake.explain import traces
 from notify.store.outbox import jobs
 from notify.store.outbox.by_hand import Action
@@ -78,7 +78,7 @@ def show(
             attempts = jobs.attempts(connection, job_id)
             told = jobs.of_job(connection, job)
             trace = traces(connection, told)
-            found = shown.email(connection, job_id) if email else None
+            found = email_of(connection, job_id) if email else None
         written = found and wiring.preview_composer(deployment.settings).compose(found, date=datetime.now(UTC))
     if as_json:
         words = {"email": {part: getattr(written, part) for part in ("subject", "text", "html")}} if written else {}

@@ -165,7 +165,7 @@ class Drain:
         """
         rung = False
         while self._may_claim():
-            if len(self._sender.lanes) >= self._claim_size:
+            if len(self._sender.queues) >= self._claim_size:
                 await self._sender.wait()
                 continue
             if await self._is_breaker_open():
@@ -231,7 +231,7 @@ class Drain:
 
     async def _give_back(self) -> None:
         """Give back what was never begun, and claims that were never answered; however long the database is away."""
-        waiting = self._sender.lanes.clear()
+        waiting = self._sender.queues.clear()
         for one in waiting:
             self._leases.drop(one)
         claims = [one.facts.claim for one in waiting]

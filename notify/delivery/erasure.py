@@ -1,8 +1,11 @@
 """Erasing a person: their emails that wait are cancelled, then everything that names them goes, a page at a time."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from secrets import token_hex
+
+from sqlalchemy import Connection
 
 from notify.delivery import by_hand
 from notify.store.database import Database
@@ -17,7 +20,7 @@ EVERY_ID = 2**63 - 1
 
 @dataclass(slots=True)
 class Erased:
-    """How many emails and events lost the person; ``waiting`` events keep their words until emails have left."""
+    """From how many rows the person was erased; ``waiting`` events keep their text until emails have left."""
 
     emails: int = 0
     events: int = 0
@@ -30,34 +33,30 @@ def erase(database: Database, username: str) -> Iterator[Erased]:
 
     An email that is on its way at this moment may be recorded afterwards; repeating finds it.
     """
-    alias, done = f"{erasure.ERASED}-{token_hex(4)}", Erased()
+    alias, erased = f"{erasure.ERASED}-{token_hex(4)}", Erased()
     for _ in by_hand.pages(database, Action.CANCEL, JobFilter(username=username), last_id=EVERY_ID):
-        yield done
+        yield erased
     with database.begin() as connection:
         erasure.erase_choices(connection, username)
-    while count := _emails(database, username, alias):
-        done.emails += count
-        yield done
-    while _notifications(database, username, alias):
-        yield done
-    walked = _events(database, username, alias, after_id=0)
-    while walked.last_id is not None:
-        done.events += walked.erased
-        done.waiting += walked.waiting
-        yield done
-        walked = _events(database, username, alias, after_id=walked.last_id)
+    for emails in _pages(database, partial(erasure.erase_emails, username=username, alias=alias, limit=PAGE)):
+        erased.emails += emails
+        yield erased
+    for _ in _pages(database, partial(erasure.erase_notifications, username=username, alias=alias, limit=PAGE)):
+        yield erased
+    last_id: int | None = 0
+    while last_id is not None:
+        with database.begin() as connection:
+            walked = erasure.erase_events(connection, username, alias=alias, after_id=last_id, limit=EVENTS)
+        last_id = walked.last_id
+        erased.events += walked.erased
+        erased.waiting += walked.waiting
+        yield erased
 
 
-def _emails(database: Database, username: str, alias: str) -> int:
-    with database.begin() as connection:
-        return erasure.erase_emails(connection, username, alias=alias, limit=PAGE)
-
-
-def _notifications(database: Database, username: str, alias: str) -> int:
-    with database.begin() as connection:
-        return erasure.erase_notifications(connection, username, alias=alias, limit=PAGE)
-
-
-def _events(database: Database, username: str, alias: str, *, after_id: int) -> erasure.Walked:
-    with database.begin() as connection:
-        return erasure.erase_events(connection, username, alias=alias, after_id=after_id, limit=EVENTS)
+def _pages(database: Database, erase_page: Callable[[Connection], int]) -> Iterator[int]:
+    """How many rows each page erased, after its commit, until one finds none."""
+    rows = 1
+    while rows:
+        with database.begin() as connection:
+            rows = erase_page(connection)
+        yield rows

@@ -14,8 +14,8 @@ from notify.domain.jobs import EmailAttempt, EmailFacts, Job
 from notify.store.database import AWAY
 from notify.store.outbox.items import Attempt
 
-# An email is not begun with less than this part of its lease left: the answer would come too late.
-LEAST_PART_LEFT = 0.1
+# An email is not begun with less of its lease left: the answer would come too late.
+LEAST_FRACTION_LEFT = 0.1
 LOST = 0.0
 
 Extend = Callable[[Sequence[Attempt]], Awaitable[set[int]]]
@@ -35,7 +35,7 @@ class LeasedEmails:
     def __init__(self, extend: Extend, *, lease: timedelta) -> None:
         self._extend = extend
         self._lease = lease.total_seconds()
-        self._least_left = self._lease * LEAST_PART_LEFT
+        self._least_left = self._lease * LEAST_FRACTION_LEFT
         self._emails: set[EmailAttempt] = set()
 
     def __len__(self) -> int:
@@ -59,7 +59,7 @@ class LeasedEmails:
         return email
 
     def drop(self, email: EmailAttempt) -> None:
-        """The email is at its end here, or was given back."""
+        """The attempt has ended, or the email was given back."""
         self._emails.remove(email)
 
     def all(self) -> frozenset[EmailAttempt]:
@@ -78,8 +78,8 @@ class LeasedEmails:
         """
         Renew every third of a lease; an email whose lease does not come back must not reach DATA.
 
-        Decided: a third without an answer is enough, however long the database's own limit is: another
-            try, over another connection, may still be in time.
+        Decided: a third without an answer is enough, whatever the database's own limit is: renewing again
+            over another connection may still be in time.
         """
         pause = third = self._lease / 3
         while True:
@@ -88,13 +88,13 @@ class LeasedEmails:
 
     async def _renewed(self, *, within: float) -> bool:
         """Whether the database said in time which emails are still ours."""
-        began, held = monotonic(), list(self._emails)
+        began, emails = monotonic(), list(self._emails)
         try:
             async with asyncio.timeout(within):
-                ours = await self._extend([(one.job.claim.id, one.job.claim.attempt) for one in held])
+                ours = await self._extend([(one.job.claim.id, one.job.claim.attempt) for one in emails])
         except (*AWAY, TimeoutError) as error:
-            log.warning("lease.not_renewed", emails=len(held), error=type(error).__name__)
+            log.warning("lease.not_renewed", emails=len(emails), error=type(error).__name__)
             return False
-        for one in held:
+        for one in emails:
             one.leased_until = began + self._lease if one.job.claim.id in ours else LOST
         return True

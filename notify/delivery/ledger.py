@@ -169,9 +169,9 @@ class Ledger:
 
     def _rechecked(self, connection: Connection, jobs: Sequence[Job]) -> list[Rechecked]:
         """What the recheck says of these; those that must wait are put off, and what an email leaves out is written."""
-        if any(map(recheck.may_rest, jobs)):
+        if any(map(recheck.may_wait, jobs)):
             now = bundles.now(connection)
-            waits = recheck.resting(jobs, now=now)
+            waits = recheck.waits(jobs, now=now)
             bundles.postpone(
                 connection, {job.claim: waits[job.claim.id] for job in jobs if job.claim.id in waits}, now=now
             )

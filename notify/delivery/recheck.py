@@ -5,20 +5,29 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import assert_never
 
+from sqlalchemy import Connection
+
 from notify.domain.audience import STRENGTH
+from notify.domain.errors import NotifyError
 from notify.domain.events import ChangeList
 from notify.domain.fan_out import NotTold, Occasion, Told, decide, plain_address
 from notify.domain.jobs import EmailFacts, Job, Notification
 from notify.domain.outcomes import UNKNOWN_TYPE, Expired, Skipped
 from notify.domain.preferences import Person
 from notify.domain.schedule import AT_ONCE, Wait, rest
+from notify.store.outbox import events, facts
+
+
+class NoEmail(NotifyError):
+    """The job has no email that can be written."""
+
 
 Rechecked = tuple[Job, EmailFacts | Skipped | Expired]
 
 
 @dataclass(frozen=True, slots=True)
 class Dropped:
-    """A notification that its email does not tell of after all, and why."""
+    """A notification that its email leaves out after all, and why."""
 
     id: int
     why: str
@@ -39,39 +48,49 @@ def recheck(job: Job) -> tuple[EmailFacts | Skipped | Expired, Sequence[Dropped]
         if isinstance(decision, Dropped):
             dropped.append(decision)
         else:
-            told.append(as_letter(job, one, to_email=decision))
+            told.append(_facts(job, one, to_email=decision))
     if not told:
         first, *others = dropped
         return Skipped(reason=first.why), others
-    return together(told), dropped
+    return _as_one(told), dropped
 
 
-def resting(jobs: Iterable[Job], *, now: datetime) -> dict[int, Wait]:
+def waits(jobs: Iterable[Job], *, now: datetime) -> dict[int, Wait]:
     """
-    How long the emails wait that came due in quiet hours or a pause, by the ids of their jobs.
+    How long emails wait that came due in quiet hours or a pause, by the ids of their jobs.
 
-    Such are those that an outage held up, and those whose person has begun a pause since.
+    An outage delayed them, or their person has begun a pause since.
     """
     found = {
         one.claim.id: rest(one.choices.schedule, home=one.person.timezone if one.person else None, now=now)
         for one in jobs
-        if may_rest(one)
+        if may_wait(one)
     }
     return {id_: wait for id_, wait in found.items() if wait}
 
 
-def may_rest(job: Job) -> bool:
+def may_wait(job: Job) -> bool:
     """Whether the person has quiet hours, a pause or the like, and the email is not required."""
     return job.choices.schedule is not AT_ONCE and not job.is_required
 
 
-def whole(job: Job) -> EmailFacts:
-    """The email with all that it tells of, whether or not it would still go today."""
-    return together([as_letter(job, one, to_email=job.to_email) for one in job.notifications])
+def email_of(connection: Connection, job_id: int) -> EmailFacts:
+    """
+    The email of this job with everything that it tells of, whether or not it would still go today. Nothing changes.
+
+    Raises:
+        NoEmail: The job is gone, or the text of one of its events was deleted.
+    """
+    job = facts.of_job(connection, job_id)
+    if job is None:
+        raise NoEmail(id=job_id, reason="there is no such job")
+    if events.any_emptied(connection, [one.event.id for one in job.notifications]):
+        raise NoEmail(id=job_id, reason="the text of its event was deleted")
+    return _as_one([_facts(job, one, to_email=job.to_email) for one in job.notifications])
 
 
-def as_letter(job: Job, one: Notification, *, to_email: str) -> EmailFacts:
-    """The email that these facts make, to that address, about this event alone."""
+def _facts(job: Job, one: Notification, *, to_email: str) -> EmailFacts:
+    """What a channel needs to write to this address about this event alone."""
     event = one.event
     return EmailFacts(
         claim=job.claim,
@@ -79,15 +98,15 @@ def as_letter(job: Job, one: Notification, *, to_email: str) -> EmailFacts:
         event=event if event.type == one.type_code else replace(event, type=one.type_code),
         change_list=one.change_list or ChangeList(link=event.topic),
         actor=one.actor or Person(username=event.actor),
-        recipient=_reader(job),
+        recipient=_recipient(job),
         to_email=to_email,
         reason=one.reason,
         deferred_by=job.deferred_by,
     )
 
 
-def together(told: Sequence[EmailFacts]) -> EmailFacts:
-    """All of these as one email, in the order in which they happened."""
+def _as_one(told: Sequence[EmailFacts]) -> EmailFacts:
+    """One email about all of these, in the order in which they happened."""
     if len(told) == 1:
         return told[0]
     entries = tuple(sorted(told, key=_happened))
@@ -118,12 +137,12 @@ def _decided(job: Job, one: Notification) -> str | Dropped:
             assert_never(decision)
 
 
-def _happened(letter: EmailFacts) -> tuple[datetime, int]:
+def _happened(email: EmailFacts) -> tuple[datetime, int]:
     """Rows are written in the order of the fan-out, which a process that is killed leaves to another, later."""
-    return letter.event.occurred_at, letter.event.id
+    return email.event.occurred_at, email.event.id
 
 
-def _reader(job: Job) -> Person:
-    """Whom the email is for, with the time zone that they have chosen."""
+def _recipient(job: Job) -> Person:
+    """The person with the time zone that they have chosen."""
     person, chosen = job.person or Person(username=job.username), job.choices.schedule.timezone
     return replace(person, timezone=chosen) if chosen else person

@@ -11,8 +11,8 @@ from time import monotonic
 import structlog
 
 from notify.checkpoints import EMAIL_ANSWERED, Checkpoint
+from notify.delivery.domain_queues import DomainQueues
 from notify.delivery.journal import Journal
-from notify.delivery.lanes import Lanes
 from notify.delivery.leases import LeasedEmails
 from notify.delivery.recheck import Rechecked
 from notify.delivery.recorder import Flush, Recorder, ending_of
@@ -71,7 +71,7 @@ class Sender:
     ) -> None:
         self.gave_out = False
         self.stopping = False
-        self.lanes = Lanes()
+        self.queues = DomainQueues()
         self.recorder = Recorder(record, relieved=self.dispatch, most=record_rows)
         self._route = route
         self._channel = route.channel
@@ -92,7 +92,7 @@ class Sender:
         """Send these emails, and record why the others are not sent."""
         for job, rechecked in found:
             if isinstance(rechecked, EmailFacts):
-                self.lanes.put(self._leases.take(job, rechecked, claimed_at=claimed_at))
+                self.queues.put(self._leases.take(job, rechecked, claimed_at=claimed_at))
             else:
                 self._note(Ending(job=job, settlement=settle(rechecked, job.claim, rng=self._rng)))
         self.dispatch()
@@ -108,7 +108,7 @@ class Sender:
 
     def dispatch(self) -> None:
         """Begin as many emails as there are sessions for."""
-        while not self._is_held_back and (email := self.lanes.take(sessions=self._route.sessions)):
+        while not self._is_held_back and (email := self.queues.take(sessions=self._route.sessions)):
             self._under_way += 1
             self._start(self._send(email))
 
@@ -121,7 +121,7 @@ class Sender:
 
     async def all_begun(self) -> None:
         """Wait until every claimed email is under way or has ended; not once it is time to stop."""
-        while self.lanes and not self.stopping:
+        while self.queues and not self.stopping:
             await self.wait()
 
     async def all_ended(self) -> None:
@@ -182,7 +182,7 @@ class Sender:
                 if await self._route.breaker.failed(outcome):
                     self.give_out()
             self._sessions -= 1
-            self.lanes.free(first)
+            self.queues.free(first)
 
     def _begin(self, email: EmailAttempt, session: _Session) -> bool:
         """Whether the email may go; if too little of its lease is left, its attempt has ended."""
@@ -199,8 +199,8 @@ class Sender:
     def _follow(self, session: _Session, email: EmailAttempt) -> EmailAttempt | None:
         """The email after this one on the same session; None when the session should be free."""
         while not (self._is_held_back or session.trouble) and self._sessions <= self._route.sessions:
-            following = self.lanes.follow(email)
-            if len(self.lanes) < self._lookahead:
+            following = self.queues.follow(email)
+            if len(self.queues) < self._lookahead:
                 self._progress.set()
             if following is None:
                 return None

@@ -1,4 +1,4 @@
-"""Emails that wait in this process, in fair order: no domain of recipients stands in the way of another."""
+"""Emails that wait in this process, in fair order: no domain of recipients delays another."""
 
 from collections import Counter, deque
 
@@ -8,9 +8,9 @@ FEW = 2
 LONGEST_RUN = 20
 
 
-class Lanes:
+class DomainQueues:
     """
-    One lane for each domain; emails leave the lanes in turn, within a lane in the order they came.
+    A queue for each domain of recipients. The queues take turns.
 
     Decided: a domain may use half of the sessions while emails to others wait, and all but one
         while none do: a domain that has gone silent leaves room for those that come later.
@@ -27,7 +27,7 @@ class Lanes:
         return self._count
 
     def put(self, email: EmailAttempt) -> None:
-        """An email begins to wait."""
+        """Add an email."""
         self._waiting.setdefault(email.domain, deque()).append(email)
         self._count += 1
 
@@ -39,7 +39,7 @@ class Lanes:
         """
         if self._on_sessions.total() >= sessions:
             return None
-        most = share(sessions, others_wait=len(self._waiting) > 1)
+        most = sessions_for_one(sessions, others_wait=len(self._waiting) > 1)
         for domain in self._waiting:
             if self._on_sessions[domain] < most:
                 self._on_sessions[domain] += 1
@@ -56,29 +56,29 @@ class Lanes:
         return following
 
     def free(self, email: EmailAttempt) -> None:
-        """The session that took this email, or one that followed it, is free."""
+        """The session that began with this email is free."""
         self._on_sessions[email.domain] -= 1
         if not self._on_sessions[email.domain]:
             del self._on_sessions[email.domain]
 
     def clear(self) -> list[EmailAttempt]:
-        """All emails that wait, which then wait no more."""
-        waiting = [email for lane in self._waiting.values() for email in lane]
+        """Take all emails out."""
+        waiting = [email for queue in self._waiting.values() for email in queue]
         self._waiting.clear()
         self._count = 0
         return waiting
 
     def _next_to(self, domain: str) -> EmailAttempt:
-        """The first of a lane, which goes to the end of the row of lanes."""
-        lane = self._waiting.pop(domain)
-        email = lane.popleft()
-        if lane:
-            self._waiting[domain] = lane
+        """The first of a queue, whose turn is then the last."""
+        queue = self._waiting.pop(domain)
+        email = queue.popleft()
+        if queue:
+            self._waiting[domain] = queue
         self._count -= 1
         return email
 
 
-def share(sessions: int, *, others_wait: bool) -> int:
+def sessions_for_one(sessions: int, *, others_wait: bool) -> int:
     """How many of so many sessions one domain may use."""
     if sessions <= FEW and not others_wait:
         return sessions

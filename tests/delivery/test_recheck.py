@@ -2,8 +2,7 @@
 
 import pytest
 
-from notify.delivery import shown
-from notify.delivery.shown import NothingToShow
+from notify.delivery.recheck import NoEmail, email_of
 from notify.domain.jobs import EmailFacts
 from notify.domain.retention import Kept
 from notify.store.database import Database
@@ -15,7 +14,7 @@ from tests.support.smtp import ScriptedRelay
 
 def show(database: Database, job_id: int) -> EmailFacts:
     with database.begin() as connection:
-        return shown.email(connection, job_id)
+        return email_of(connection, job_id)
 
 
 def of(office: Office, username: str, key: str = "k1") -> int:
@@ -76,7 +75,7 @@ def test_a_replay_is_shown_with_all_that_its_original_tells_of(database: Databas
 def test_who_was_never_to_get_an_email_has_none_to_show(office: Office, database: Database) -> None:
     office.letters_wait("ann")
     assert [job.id for job in office.jobs() if job.username == "somebody"] == [None]
-    with pytest.raises(NothingToShow):
+    with pytest.raises(NoEmail):
         show(database, 999_999)
 
 
@@ -89,7 +88,7 @@ def test_an_email_without_words_is_not_shown(office: Office, database: Database)
     kept = Kept(bodies=Kept().sent / 2)
     with database.begin() as connection:
         assert upkeep.empty_events(connection, kept, limit=10).gone == 1
-    with pytest.raises(NothingToShow):
+    with pytest.raises(NoEmail):
         show(database, of(office, "ann"))
 
 
@@ -98,5 +97,5 @@ def test_a_bundle_of_which_one_event_has_no_words_is_not_shown(database: Databas
     office.now("UPDATE notify.work_items SET due_at = now() WHERE stage = 'deliver'")
     office.drain()
     office.now("UPDATE notify.events SET payload = '{}', emptied_at = now() WHERE key = 'k3'")
-    with pytest.raises(NothingToShow):
+    with pytest.raises(NoEmail):
         show(database, of(office, "ann", "k2"))

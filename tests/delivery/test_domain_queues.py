@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from notify.delivery.lanes import LONGEST_RUN, Lanes, share
+from notify.delivery.domain_queues import LONGEST_RUN, DomainQueues, sessions_for_one
 from notify.delivery.leases import LeasedEmails
 from notify.domain.jobs import EmailAttempt
 from notify.store.outbox.items import Attempt
@@ -15,21 +15,21 @@ from tests.support.letters import job_of, letter
 MINUTE = timedelta(minutes=1)
 
 
-def held(number: int, domain: str) -> EmailAttempt:
+def leased(number: int, domain: str) -> EmailAttempt:
     """A claimed email to somebody at this domain."""
     return EmailAttempt(facts=letter(number), domain=domain)
 
 
-def lanes(*domains: str) -> Lanes:
-    """Letters to these domains, numbered as they came."""
-    made = Lanes()
+def queues(*domains: str) -> DomainQueues:
+    """Emails to these domains, numbered as they came."""
+    made = DomainQueues()
     for number, domain in enumerate(domains, start=1):
-        made.put(held(number, domain))
+        made.put(leased(number, domain))
     return made
 
 
-def on_their_way(waiting: Lanes, *, sessions: int) -> list[EmailAttempt]:
-    """All letters that may go now, in their order."""
+def on_their_way(waiting: DomainQueues, *, sessions: int) -> list[EmailAttempt]:
+    """All emails that may go now, in their order."""
     return list(iter(lambda: waiting.take(sessions=sessions), None))
 
 
@@ -38,37 +38,37 @@ def numbers(letters: list[EmailAttempt]) -> list[int]:
 
 
 def test_domains_take_turns_and_each_keeps_its_own_order() -> None:
-    waiting = lanes("a.test", "a.test", "a.test", "b.test", "c.test", "b.test")
+    waiting = queues("a.test", "a.test", "a.test", "b.test", "c.test", "b.test")
     assert numbers(on_their_way(waiting, sessions=6)) == [1, 4, 5, 2, 6, 3]
 
 
 def test_a_domain_has_half_of_the_sessions_while_others_wait() -> None:
-    waiting = lanes(*["a.test"] * 9, "b.test")
+    waiting = queues(*["a.test"] * 9, "b.test")
     first = waiting.take(sessions=8)
     assert first is not None
-    waiting.put(held(11, "b.test"))
-    waiting.put(held(12, "b.test"))
+    waiting.put(leased(11, "b.test"))
+    waiting.put(leased(12, "b.test"))
     going = [first, *on_their_way(waiting, sessions=8)]
     assert sum(one.domain == "b.test" for one in going) == 3
     assert len(going) == 8
 
 
 def test_one_session_is_kept_for_those_that_come_after_a_domain_went_silent() -> None:
-    waiting = lanes(*["silent.test"] * 20)
+    waiting = queues(*["silent.test"] * 20)
     assert len(on_their_way(waiting, sessions=8)) == 7
-    waiting.put(held(21, "late.test"))
+    waiting.put(leased(21, "late.test"))
     assert numbers(on_their_way(waiting, sessions=8)) == [21]
 
 
 def test_a_letter_that_landed_makes_room_for_another_of_its_domain() -> None:
-    waiting = lanes(*["a.test"] * 10)
+    waiting = queues(*["a.test"] * 10)
     gone = on_their_way(waiting, sessions=4)
     waiting.free(gone[0])
     assert numbers(on_their_way(waiting, sessions=4)) == [4]
 
 
 def test_no_more_letters_go_than_there_are_sessions() -> None:
-    waiting = lanes(*(f"{number}.test" for number in range(10)))
+    waiting = queues(*(f"{number}.test" for number in range(10)))
     assert len(on_their_way(waiting, sessions=3)) == 3
     assert len(waiting) == 7
 
@@ -77,7 +77,7 @@ def test_no_more_letters_go_than_there_are_sessions() -> None:
 def test_a_session_stays_with_a_domain_for_a_while_and_for_as_long_as_no_other_waits(
     others: int, followed: int
 ) -> None:
-    waiting = lanes(*["a.test"] * (LONGEST_RUN + 6), *["b.test"] * others)
+    waiting = queues(*["a.test"] * (LONGEST_RUN + 6), *["b.test"] * others)
     first = waiting.take(sessions=1)
     assert first is not None
     row = [first]
@@ -89,7 +89,7 @@ def test_a_session_stays_with_a_domain_for_a_while_and_for_as_long_as_no_other_w
 
 
 def test_what_is_cleared_waits_no_more() -> None:
-    waiting = lanes("a.test", "b.test", "a.test")
+    waiting = queues("a.test", "b.test", "a.test")
     waiting.take(sessions=8)
     assert sorted(numbers(waiting.clear())) == [2, 3]
     assert len(waiting) == 0
@@ -100,8 +100,8 @@ def test_what_is_cleared_waits_no_more() -> None:
     ("sessions", "alone", "with_others"), [(1, 1, 1), (2, 2, 1), (3, 2, 2), (4, 3, 2), (8, 7, 4), (32, 31, 16)]
 )
 def test_the_share_of_one_domain(sessions: int, alone: int, with_others: int) -> None:
-    assert share(sessions, others_wait=False) == alone
-    assert share(sessions, others_wait=True) == with_others
+    assert sessions_for_one(sessions, others_wait=False) == alone
+    assert sessions_for_one(sessions, others_wait=True) == with_others
 
 
 @pytest.mark.parametrize("address", ["ann@a.test", "ann@A.test", "ann@a.TEST"])
