@@ -7,7 +7,7 @@ from os import environ
 from pathlib import Path
 from signal import SIGQUIT, SIGTERM, Signals
 
-from notify.embedded.completion import plain
+from notify.embedded.completion import as_text
 from notify.settings import PREFIX, Settings
 
 FLOWER_CONF = Path(__file__).with_name("flower_guard.py")
@@ -81,5 +81,4 @@ CATCHER = Command(
 def environment(settings: Settings) -> dict[str, str]:
     """Our environment with its settings replaced by these, complete but for what is None."""
     inherited = {name: value for name, value in environ.items() if not name.startswith(PREFIX)}
-    values = {name: getattr(settings, name) for name in Settings.model_fields}
-    return inherited | {PREFIX + name.upper(): plain(value) for name, value in values.items() if value is not None}
+    return inherited | {PREFIX + name.upper(): value for name, value in as_text(settings).items()}

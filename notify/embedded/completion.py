@@ -11,7 +11,6 @@ from notify.settings import Settings
 
 MAIL_FROM = "notify@localhost"
 PORTS = ("api_port", "flower_port", "catcher_port", "inbox_port")
-COMPLETED = ("database_url", "broker_url", "smtp_url", "mail_from", "public_url", "secret_keys", "jwt_secret")
 
 
 def replaced(settings: Settings, **values: object) -> Settings:
@@ -33,9 +32,9 @@ def completed(settings: Settings) -> Settings:
     return replaced(settings, **{name: value for name, value in defaults.items() if getattr(settings, name) is None})
 
 
-def shared(settings: Settings) -> dict[str, str]:
-    """The settings that a stack shares with other commands, as plain text. They hold secrets."""
-    values = {name: getattr(settings, name) for name in (*COMPLETED, *PORTS)}
+def as_text(settings: Settings) -> dict[str, str]:
+    """What is not None, as its environment variables hold it, secrets included."""
+    values = {name: getattr(settings, name) for name in Settings.model_fields}
     return {name: plain(value) for name, value in values.items() if value is not None}
 
 

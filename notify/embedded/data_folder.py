@@ -63,7 +63,7 @@ class RunningStack:
     Attributes:
         ready: False until its servers answer and the database is migrated.
         urls: Where people reach it: ``api``, ``flower``, ``inbox``.
-        settings: The settings that other commands need, by field; secrets among them.
+        settings: Its settings as text, by field; secrets among them.
         children: The processes that it started.
     """
 

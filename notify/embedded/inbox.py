@@ -15,7 +15,6 @@ from notify.embedded.mailbox import CaughtEmail, Mailbox
 from notify.hosts import is_local
 from notify.resources import folder
 
-RAW_BYTES = 256 * 1024
 VIEWS = ("html", "text", "headers", "raw")
 
 EMAIL_POLICY = (
@@ -65,8 +64,8 @@ async def show_email(caught: Annotated[CaughtEmail, Depends(_find)], view: str |
     """An email, as HTML if it has any, else as text, unless another view is asked for."""
     if view not in VIEWS:
         view = "html" if caught.email.html else "text"
-    raw = caught.path.read_bytes()[:RAW_BYTES].decode("utf-8", "replace") if view == "raw" else ""
-    return _page("inbox_email.html", caught=caught, view=view, views=VIEWS, raw=raw, cut=caught.size > RAW_BYTES)
+    raw = caught.path.read_bytes().decode("utf-8", "replace") if view == "raw" else ""
+    return _page("inbox_email.html", caught=caught, view=view, views=VIEWS, raw=raw)
 
 
 @router.get("/emails/{identifier}/html")

@@ -45,12 +45,11 @@ class Email:
 
 @dataclass(frozen=True, slots=True)
 class CaughtEmail:
-    """An email in the mailbox; a greater *id* came later, *size* is in bytes."""
+    """An email in the mailbox; a greater *id* came later."""
 
     id: str
     path: Path
     received_at: datetime
-    size: int
     email: Email
 
 
@@ -113,10 +112,9 @@ def _body(message: EmailMessage, kind: str) -> str:
 
 @lru_cache(maxsize=KEPT)
 def _load(path: Path) -> CaughtEmail:
-    content = path.read_bytes()
     stamp, _, _ = path.stem.partition("-")
     received_at = datetime.strptime(stamp, STAMP).replace(tzinfo=UTC)
-    return CaughtEmail(id=path.stem, path=path, received_at=received_at, size=len(content), email=read(content))
+    return CaughtEmail(id=path.stem, path=path, received_at=received_at, email=read(path.read_bytes()))
 
 
 def _header_line(text: str) -> bytes:

@@ -17,7 +17,7 @@ from rich.text import Text
 from notify.domain.errors import NotifyError
 from notify.embedded.catcher import catching
 from notify.embedded.commands import COMMANDS, Command, environment
-from notify.embedded.completion import MAIL_FROM, completed, joined, plain, replaced, shared
+from notify.embedded.completion import MAIL_FROM, as_text, completed, joined, plain, replaced
 from notify.embedded.data_folder import (
     STACK_FILE,
     AlreadyRunning,
@@ -222,7 +222,7 @@ class Stack:
         self.state = replace(
             self.state,
             ready=self.state.ready or ready,
-            settings=shared(self.settings),
+            settings=as_text(self.settings),
             children=tuple(ProcessId.of(one.name, pid) for one in self._running if (pid := one.pid)),
         )
         self.state.save(self.data_dir)

@@ -7,7 +7,7 @@ from signal import Signals
 from subprocess import DEVNULL, PIPE, STDOUT, Popen
 from threading import Thread
 from time import monotonic, sleep
-from typing import Protocol
+from typing import IO, Protocol
 from urllib.request import ProxyHandler, build_opener
 
 from notify.embedded.commands import Command
@@ -56,7 +56,7 @@ class NotifyProcess:
         self.process = Popen(  # noqa: S603
             self._argv, stdin=DEVNULL, stdout=PIPE, stderr=STDOUT, env=self._environment, start_new_session=True
         )
-        self._output = Thread(target=self._pass_on, args=[self.process], daemon=True)
+        self._output = Thread(target=self._pass_on, args=[self.process.stdout], daemon=True)
         self._output.start()
 
     def stop(self) -> None:
@@ -66,12 +66,10 @@ class NotifyProcess:
         stop(process, (self._command.stop_signal, self._command.stop_seconds))
         if self._output is not None:
             self._output.join(DRAIN_SECONDS)
-        if process.stdout is not None and not (self._output and self._output.is_alive()):
-            process.stdout.close()
 
-    def _pass_on(self, process: Popen[bytes]) -> None:
-        if process.stdout is not None:
-            for line in process.stdout:
+    def _pass_on(self, output: IO[bytes]) -> None:
+        with output:
+            for line in output:
                 if words := line.decode("utf-8", "replace").rstrip():
                     self._say(self._command.name, words)
 

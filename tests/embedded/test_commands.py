@@ -7,7 +7,7 @@ from string import Formatter
 import pytest
 
 from notify.embedded.commands import CATCHER, COMMANDS, environment
-from notify.embedded.completion import completed, joined, replaced, shared
+from notify.embedded.completion import as_text, completed, joined, replaced
 from notify.embedded.data_folder import secrets
 from notify.settings import SECRET, Settings
 
@@ -50,10 +50,10 @@ def test_what_somebody_set_is_not_completed(tmp_path: Path) -> None:
     chosen = {"mail_from": "review@example.com", "secret_keys": "k" * 32, "jwks_url": "https://example.com/keys"}
     settings = completed(Settings(data_dir=tmp_path, **chosen))
     assert settings.mail_from == chosen["mail_from"]
-    assert shared(settings)["secret_keys"] == chosen["secret_keys"]
+    assert as_text(settings)["secret_keys"] == chosen["secret_keys"]
     assert settings.jwt_secret is None
 
 
 def test_settings_shared_with_another_process_arrive_unchanged(settings: Settings) -> None:
     other = Settings(data_dir=settings.data_dir)
-    assert shared(joined(other, shared(settings))) == shared(settings)
+    assert as_text(joined(other, as_text(settings))) == as_text(settings)
