@@ -27,7 +27,7 @@ $(READY): requirements-dev.lock pyproject.toml
 	@touch $@
 
 .PHONY: demo
-demo: $(READY) ## Start everything embedded, send sample emails, show them (ARGS=--once exits)
+demo: $(READY) ## Start the embedded stack, send and show sample emails (ARGS=--once exits)
 	@$(BIN)/notify demo $(ARGS)
 
 .PHONY: test
@@ -37,16 +37,16 @@ test: $(READY) ## Run all tests but the slow ones
 SIDE_BY_SIDE := $(if $(NOTIFY_TEST_BROKER_URL),,-n 2 --dist loadgroup)
 
 .PHONY: faults
-faults: $(READY) ## Kill, cut and lie: all fault tests, the slow ones too
+faults: $(READY) ## Run all fault tests (kills, cut connections, false answers), the slow ones too
 	$(BIN)/python -m pytest tests/faults $(SIDE_BY_SIDE) $(ARGS)
 
 .PHONY: soak
-soak: $(READY) ## Disturb a running stack for MINUTES=10 and count what was lost and repeated
+soak: $(READY) ## Disturb a running stack for MINUTES=10; count lost and repeated emails
 	@$(BIN)/python -m tests.faults.soak --minutes $(MINUTES) $(ARGS)
 MINUTES ?= 10
 
 .PHONY: bench
-bench: $(READY) ## Measure it beside its peers (ARGS=--quick: in three minutes)
+bench: $(READY) ## Run the benchmarks, peers included (ARGS=--quick: three minutes)
 	@$(BIN)/python -m tests.benchmarks $(ARGS)
 
 .PHONY: check
@@ -65,11 +65,11 @@ format: $(READY) ## Rewrite the code in the project's format
 	$(BIN)/ruff check --fix .
 
 .PHONY: messages
-messages: $(READY) ## Bring the words of emails and pages into the catalogues, for translators
+messages: $(READY) ## Extract the texts of emails and pages for translators
 	@$(BIN)/python -m tests.support.translations
 
 .PHONY: lock
-lock: $(READY) ## Pin the newest versions of all packages, with hashes (NEWEST=: only what is new in pyproject.toml)
+lock: $(READY) ## Lock the newest versions of all packages, with hashes (NEWEST=: add new ones only)
 	$(BIN)/uv pip compile --quiet $(LOCK_FLAGS) --extra worker --extra api --extra flower pyproject.toml -o requirements.lock
 	$(BIN)/uv pip compile --quiet $(LOCK_FLAGS) --extra embedded pyproject.toml -o requirements-embedded.lock
 	$(BIN)/uv pip compile --quiet $(LOCK_FLAGS) --extra dev pyproject.toml -o requirements-dev.lock
