@@ -1,4 +1,4 @@
-"""Where a command works: on the configured database, or on the embedded stack in the data folder."""
+"""What a command works on: the configured database, or the embedded stack in the data folder."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,7 +20,7 @@ class NothingToWorkOn(NotifyError):
 
 @dataclass(frozen=True, slots=True)
 class Deployment:
-    """Complete settings, and the parts that a command needs of what they describe."""
+    """Complete settings, and the database and doorbell that they name."""
 
     settings: Settings
     database: Database
@@ -45,7 +45,7 @@ def complete_settings() -> Iterator[Settings]:
 
 @contextmanager
 def connect() -> Iterator[Deployment]:
-    """The parts, until the command is done; then doorbells that were rung are let out."""
+    """The deployment that this command works on; at the end, doorbells still in memory are sent."""
     with complete_settings() as settings:
         deployment = Deployment(settings, wiring.database(settings, pool_size=1), wiring.doorbell(settings))
         try:

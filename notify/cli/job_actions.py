@@ -27,9 +27,12 @@ COLUMNS = {
     "why": "outcome_reason",
     "code": "last_code",
     "person": "username",
+    "reason": "reason",
     "CL": "topic",
     "event": "event_type",
-    "created": "created_at",
+    "events": "notification_count",
+    "failures": "failures",
+    "due": "due_at",
 }
 
 

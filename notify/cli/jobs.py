@@ -8,7 +8,7 @@ from typer import Argument, Option, Typer
 
 from notify import wiring
 from notify.cli.connect import Deployment, connect
-from notify.cli.job_actions import NoSuchJob, command
+from notify.cli.job_actions import COLUMNS, NoSuchJob, command
 from notify.cli.job_filters import filtered
 from notify.cli.output import AsJson, console, print_json, print_records, print_table
 from notify.delivery.recheck import email_of
@@ -18,18 +18,6 @@ from notify.store.outbox.by_hand import Action
 from notify.store.outbox.job_filter import JobFilter
 from notify.store.outbox.jobs import JobView
 
-COLUMNS = {
-    "id": "id",
-    "status": "status",
-    "why": "outcome_reason",
-    "person": "username",
-    "reason": "reason",
-    "CL": "topic",
-    "event": "event_type",
-    "events": "notification_count",
-    "failures": "failures",
-    "due": "due_at",
-}
 ATTEMPT_COLUMNS = {
     "attempt": "attempt",
     "at": "at",

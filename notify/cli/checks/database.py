@@ -1,6 +1,6 @@
-"""The database: version, encoding, pooler, schema, who keeps it from cleaning up, and its clock."""
+"""The database: version, encoding, pooler, schema, open transactions, autovacuum, and its clock."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import Connection
@@ -19,14 +19,13 @@ FEW_ROWS = 50_000
 LAZIEST_SCALE_FACTOR = 0.1
 NAMED = 3
 
-Look = Callable[[Connection], Iterator[Finding]]
-
 
 def database(deployment: Deployment) -> Sequence[Finding]:
     """Everything about it; one finding if it does not answer."""
     try:
         with deployment.database.begin() as connection:
-            return [finding for look in LOOKS for finding in look(connection)]
+            tables = map(_table, server.hot_tables(connection))
+            return [*_server(connection), _transactions(connection), *tables, _clock(connection)]
     except SQLAlchemyError as error:
         why = "Nothing works without it."
         words = (refusal(error) if isinstance(error, DBAPIError) else None) or type(error).__name__
@@ -34,54 +33,41 @@ def database(deployment: Deployment) -> Sequence[Finding]:
 
 
 def transactions(deployment: Deployment, *, longer: timedelta = LONG) -> Sequence[Finding]:
-    """Who keeps it from cleaning up, for longer than that."""
+    """Transactions that keep it from cleaning up, and are open for longer than that."""
     with deployment.database.begin() as connection:
-        return list(_snapshots(connection, longer=longer))
+        return [_transactions(connection, longer=longer)]
 
 
-def _version(connection: Connection) -> Iterator[Finding]:
-    version = server.version(connection)
-    oldest = f"{OLDEST_SUPPORTED} is the oldest that is tested."
-    yield Finding("database", version >= OLDEST_SUPPORTED, f"PostgreSQL {version}", oldest, "upgrade PostgreSQL")
+def _server(connection: Connection) -> Iterator[Finding]:
+    version, why = server.version(connection), f"{OLDEST_SUPPORTED} is the oldest that is tested."
+    yield Finding("database", version >= OLDEST_SUPPORTED, f"PostgreSQL {version}", why, "upgrade PostgreSQL")
 
-
-def _encoding(connection: Connection) -> Iterator[Finding]:
-    found, why = migrate.encoding(connection), "Other encodings cannot hold what people write."
+    encoding, why = migrate.encoding(connection), "Other encodings cannot store what people write."
     fix = f"CREATE DATABASE … ENCODING '{migrate.ENCODING}' TEMPLATE template0, and move there"
-    yield Finding("encoding", found == migrate.ENCODING, found, why, fix)
+    yield Finding("encoding", encoding == migrate.ENCODING, encoding, why, fix)
 
-
-def _writes(connection: Connection) -> Iterator[Finding]:
     taken, why = server.takes_writes(connection), "Nothing is stored, claimed or recorded there; that costs only time."
     words = "are taken" if taken else "are not taken: it is a replica, or default_transaction_read_only is on"
     fix = "NOTIFY_DATABASE_URL=postgresql://…@host1,host2/…?target_session_attrs=read-write finds the primary"
     yield Finding("writes", taken, words, why, fix)
 
-
-def _pooler(connection: Connection) -> Iterator[Finding]:
     if is_pooled(connection):
-        words = "one such as PgBouncer stands between: what a session needs goes with each transaction"
+        words = "there is one, such as PgBouncer: what a session needs is set in each transaction"
         yield Finding("pooler", True, words, "Nothing may rely on a session, and no statement is prepared.", "")
 
-
-def _schema(connection: Connection) -> Iterator[Finding]:
     revision, head = migrate.current(connection), migrate.head()
     yield Finding("schema", (revision or "") >= head, f"at {revision}", f"This code needs {head}.", "notify migrate")
 
 
-def _snapshots(connection: Connection, *, longer: timedelta = LONG) -> Iterator[Finding]:
-    why = "Dead rows cannot be cleaned up behind them, and each claim gets slower."
+def _transactions(connection: Connection, *, longer: timedelta = LONG) -> Finding:
+    why = "Dead rows newer than these cannot be cleaned up, and each claim gets slower."
     open_ = server.snapshots(connection, longer=longer)
     words = ", ".join(f"{one.who} (pid {one.pid}, {one.state}) for {one.seconds:,.0f} s" for one in open_[:NAMED])
     fix = f"end it where it was begun, or: SELECT pg_terminate_backend({open_[0].pid})" if open_ else ""
-    yield Finding("transactions", not open_, words or "none open for over a minute", why, fix)
+    return Finding("transactions", not open_, words or "none open for over a minute", why, fix)
 
 
-def _vacuum(connection: Connection) -> Iterator[Finding]:
-    return map(_cleaned, server.hot_tables(connection))
-
-
-def _cleaned(table: HotTable) -> Finding:
+def _table(table: HotTable) -> Finding:
     about, why = f"autovacuum {table.name}", "Dead rows that stay make each claim slower and the table larger."
     on = f"ALTER TABLE notify.{table.name} SET (autovacuum_enabled = true); autovacuum = on in postgresql.conf"
     lazy = f"ALTER TABLE notify.{table.name} SET (autovacuum_vacuum_scale_factor = 0.01)"
@@ -97,15 +83,12 @@ def _cleaned(table: HotTable) -> Finding:
     return Finding(about, True, f"{table.dead:,} dead rows beside {table.live:,}", why, "")
 
 
-def _clock(connection: Connection) -> Iterator[Finding]:
-    """Half of what the question took is not the clock's fault."""
+def _clock(connection: Connection) -> Finding:
+    """Half of the time that the answer took is not the clock's fault."""
     asked = datetime.now(UTC)
     there = server.clock(connection)
     answered = datetime.now(UTC)
     skew = abs(there - (asked + (answered - asked) / 2))
     words = f"this machine's differs from the database's by {skew.total_seconds():.1f} s"
-    why = "What is due is told by the database's; dates in emails, logs and the age of tokens by this machine's."
-    yield Finding("clock", skew <= MOST_SKEW, words, why, "set the clock by NTP on both")
-
-
-LOOKS: Sequence[Look] = (_version, _encoding, _writes, _pooler, _schema, _snapshots, _vacuum, _clock)
+    why = "The database's clock says what is due; this machine's dates emails and logs, and says how old tokens are."
+    return Finding("clock", skew <= MOST_SKEW, words, why, "set the clock by NTP on both")

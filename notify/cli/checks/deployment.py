@@ -36,15 +36,30 @@ def broker(deployment: Deployment) -> Sequence[Finding]:
         return [Finding("broker", False, f"no answer: {type(error).__name__}", why, fix)]
 
 
-def settings(deployment: Deployment) -> Sequence[Finding]:
-    """What each setting allows by itself, and all of them together do not."""
-    return [
-        *_published(deployment.settings),
-        *_lease(deployment.settings),
-        *_patience(deployment.settings),
-        *_public_url(deployment.settings),
-        *_kept(deployment.settings),
-    ]
+def settings(deployment: Deployment) -> Iterator[Finding]:
+    """What each setting allows by itself, but not together with the others."""
+    stated = deployment.settings
+    yield from _secrets(stated)
+
+    # A lease is renewed when a third of it is over; the relay's own time-outs may be longer than it.
+    slowest = ANSWER_TIMEOUT_SECONDS
+    words = f"NOTIFY_LEASE_SECONDS={stated.lease_seconds:g}, an answer of the database may take {slowest:g} s"
+    why = f"A lease that ends before it is renewed sends an email twice; the {MOST_LAPSES}rd time ends it as poison."
+    yield Finding("lease", stated.lease_seconds > slowest, words, why, f"NOTIFY_LEASE_SECONDS={slowest * 1.5:g}")
+
+    if stated.smtp_fallback_urls is not None:
+        # Source: RFC 5321 §4.5.3.2.
+        seconds = stated.smtp_timeout_seconds
+        words = "minutes for each answer of a relay, as the RFC says" if seconds is None else f"{seconds:g} s an answer"
+        why = "Only after that are emails for a relay that has gone silent sent over the next one."
+        yield Finding("patience", seconds is not None, words, why, "NOTIFY_SMTP_TIMEOUT_SECONDS=60")
+
+    yield from _public_url(stated)
+
+    words = f"sent for {stated.keep_sent_days} days, dead for {stated.keep_dead_days}"
+    why = "What went wrong is deleted before what went right, and there is nothing left to retry."
+    sensible = stated.keep_dead_days >= stated.keep_sent_days
+    yield Finding("retention", sensible, words, why, f"NOTIFY_KEEP_DEAD_DAYS={stated.keep_sent_days}")
 
 
 def connections(deployment: Deployment) -> Sequence[Finding]:
@@ -94,7 +109,7 @@ def time_zones(deployment: Deployment) -> Sequence[Finding]:
     return [Finding("time zones", not unknown, words, why, fix)]
 
 
-def _published(settings: Settings) -> Iterator[Finding]:
+def _secrets(settings: Settings) -> Iterator[Finding]:
     """Passwords and secrets that are in docker-compose.yml, where everybody can read them."""
     if settings.public_url is None or is_loopback(urlsplit(settings.public_url).hostname or ""):
         return
@@ -108,24 +123,6 @@ def _published(settings: Settings) -> Iterator[Finding]:
     yield Finding("secrets", not known, words, why, fix)
 
 
-def _lease(settings: Settings) -> Iterator[Finding]:
-    """A lease is renewed when a third of it is over; the relay's own time-outs may be longer than it."""
-    slowest = ANSWER_TIMEOUT_SECONDS
-    words = f"NOTIFY_LEASE_SECONDS={settings.lease_seconds:g}, an answer of the database may take {slowest:g} s"
-    why = f"A lease that ends before it is renewed sends an email twice; the {MOST_LAPSES}rd time ends it as poison."
-    yield Finding("lease", settings.lease_seconds > slowest, words, why, f"NOTIFY_LEASE_SECONDS={slowest * 1.5:g}")
-
-
-def _patience(settings: Settings) -> Iterator[Finding]:
-    """Source: RFC 5321 §4.5.3.2: minutes, for which emails wait for the first relay although there is another."""
-    if settings.smtp_fallback_urls is None:
-        return
-    stated = settings.smtp_timeout_seconds
-    words = "minutes for each answer of a relay, as the RFC has them" if stated is None else f"{stated:g} s an answer"
-    why = "A relay that has gone silent is given up for the next one only after that."
-    yield Finding("patience", stated is not None, words, why, "NOTIFY_SMTP_TIMEOUT_SECONDS=60")
-
-
 def _public_url(settings: Settings) -> Iterator[Finding]:
     if settings.public_url is None or all(is_loopback(relay.host) for relay in wiring.relays(settings)):
         return
@@ -137,10 +134,3 @@ def _public_url(settings: Settings) -> Iterator[Finding]:
     why = "RFC 8058: mailboxes unsubscribe by https only, and links that act can be read on their way."
     fix = f"NOTIFY_PUBLIC_URL=https://{address.netloc}{address.path}"
     yield Finding("public URL", address.scheme == "https", settings.public_url, why, fix)
-
-
-def _kept(settings: Settings) -> Iterator[Finding]:
-    words = f"sent for {settings.keep_sent_days} days, dead for {settings.keep_dead_days}"
-    why = "What went wrong is gone before what went right, and there is nothing left to retry."
-    sensible = settings.keep_dead_days >= settings.keep_sent_days
-    yield Finding("retention", sensible, words, why, f"NOTIFY_KEEP_DEAD_DAYS={settings.keep_sent_days}")
