@@ -62,7 +62,7 @@ def waits(jobs: Iterable[Job], *, now: datetime) -> dict[int, Wait]:
     An outage delayed them, or their person has begun a pause since.
     """
     found = {
-        one.claim.id: rest(one.choices.schedule, home=one.person.timezone if one.person else None, now=now)
+        one.claim.id: rest(one.preferences.schedule, home=one.person.timezone if one.person else None, now=now)
         for one in jobs
         if may_wait(one)
     }
@@ -71,7 +71,7 @@ def waits(jobs: Iterable[Job], *, now: datetime) -> dict[int, Wait]:
 
 def may_wait(job: Job) -> bool:
     """Whether the person has quiet hours, a pause or the like, and the email is not required."""
-    return job.choices.schedule is not AT_ONCE and not job.is_required
+    return job.preferences.schedule is not AT_ONCE and not job.is_required
 
 
 def email_of(connection: Connection, job_id: int) -> EmailFacts:
@@ -117,7 +117,7 @@ def _decided(job: Job, one: Notification) -> str | Dropped:
     """The address at which the person is told of this, or why not."""
     if one.event_type is None:
         return Dropped(one.id, UNKNOWN_TYPE)
-    plain = plain_address(job.person, job.choices, one.event_type, actor=one.event.actor, reason=one.reason)
+    plain = plain_address(job.person, job.preferences, one.event_type, actor=one.event.actor, reason=one.reason)
     if plain is not None:
         return plain
     occasion = Occasion(
@@ -127,7 +127,7 @@ def _decided(job: Job, one: Notification) -> str | Dropped:
         reason=one.reason,
         by_bot=one.actor is not None and one.actor.is_bot,
     )
-    decision = decide(job.person, job.choices, occasion)
+    decision = decide(job.person, job.preferences, occasion)
     match decision:
         case NotTold(why=why):
             return Dropped(one.id, why)
@@ -144,5 +144,5 @@ def _happened(email: EmailFacts) -> tuple[datetime, int]:
 
 def _recipient(job: Job) -> Person:
     """The person with the time zone that they have chosen."""
-    person, chosen = job.person or Person(username=job.username), job.choices.schedule.timezone
+    person, chosen = job.person or Person(username=job.username), job.preferences.schedule.timezone
     return replace(person, timezone=chosen) if chosen else person

@@ -18,8 +18,8 @@ def next_delay(
     """
     How long to wait after the other side has said "later" this many times.
 
-    Doubles from *base* and never exceeds *cap*; the upper half is random, so that letters
-    refused together do not come back together.
+    Doubles from *base* and never exceeds *cap*; the upper half is random, so that emails
+    that were refused at once do not come back at once.
 
     Args:
         failures: How many refusals so far; the first is 1.

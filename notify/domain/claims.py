@@ -1,11 +1,11 @@
-"""Where work items stand, and the right to work on one."""
+"""The lanes of work items, and the right to work on one."""
 
 from dataclasses import dataclass
 from enum import IntEnum
 
 
 class Lane(IntEnum):
-    """Where an item stands; what waits is claimed in this order."""
+    """The state of an item; waiting items are claimed in this order."""
 
     URGENT = 0
     NORMAL = 1

@@ -47,7 +47,7 @@ class UnsupportedConnection(NotifyError):
 
 
 class RelayUnavailable(NotifyError):
-    """The relay would not open a session; no letter was risked."""
+    """The relay would not open a session; no email was risked."""
 
 
 class UnsafeHeader(NotifyError):

@@ -57,7 +57,7 @@ class Event:
     traceparent: str | None = None
 
     def part(self, name: str) -> Mapping[str, Any]:
-        """One part of the payload; empty for event types that carry none of this name."""
+        """One object of the payload; empty for event types that have none of this name."""
         part: Mapping[str, Any] = self.payload.get(name) or {}
         return part
 

@@ -1,9 +1,7 @@
 """A job: one email to one person, what it tells of, and one attempt to send it."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from math import inf
-from typing import Any
 
 from notify.domain.audience import Reason
 from notify.domain.claims import Claim
@@ -39,7 +37,7 @@ class Job:
 
     Args:
         person: None: the directory does not know them.
-        choices: Those that matter to these notifications.
+        preferences: Those that matter to these notifications.
         deferred_by: What it has waited for; None: nothing.
         is_replay: Whether its notifications are another job's.
         notifications: At least one, in the order in which they were written.
@@ -51,7 +49,7 @@ class Job:
     message_id: str
     expired: bool
     person: Person | None
-    choices: Preferences
+    preferences: Preferences
     notifications: tuple[Notification, ...]
     deferred_by: DeferredBy | None = None
     is_replay: bool = False
@@ -63,7 +61,7 @@ class Job:
 
     @property
     def is_required(self) -> bool:
-        """Whether the email goes at once, whatever anybody has chosen."""
+        """Whether the email leaves at once, whatever the person's preferences."""
         return any(one.event_type is not None and one.event_type.system_required for one in self.notifications)
 
 
@@ -91,16 +89,11 @@ class EmailFacts:
 
     @property
     def digest(self) -> DeferredBy | None:
-        """What kind of digest the email is; None: it is about one change list, and stands in its thread."""
+        """What kind of digest the email is; None: it is about one change list, and belongs to its thread."""
         if self.deferred_by is None:
             return None
         links = {one.change_list.link for one in self.entries}
         return self.deferred_by if self.deferred_by.is_digest or len(links) > 1 else None
-
-    @property
-    def comment(self) -> Mapping[str, Any]:
-        """The comment of the event; empty for event types that carry none."""
-        return self.event.part("comment")
 
 
 class NoJob(NotifyError):
@@ -110,15 +103,15 @@ class NoJob(NotifyError):
 @dataclass(slots=True, eq=False, kw_only=True)
 class EmailAttempt:
     """
-    An email from its claim to its record: one object, which everybody on its way writes on.
+    An email from its claim to its record: one object, which each step fills in.
 
     Instants are monotonic seconds.
 
     Attributes:
-        row: What was claimed; None: nothing was, and nothing can be recorded.
+        row: The claimed job; None: an email without a job, of which nothing is recorded.
         domain: The recipient's, whose server may be slow or greylist us.
         claimed_at: Before the claim.
-        leased_until: From then on nothing may be sent any more; lower when the lease was lost.
+        leased_until: Nothing may be sent after it; lowered when the lease was lost.
         begun_at: When it was given to a session of *relay*.
         place: How many emails to its domain went before it on its session.
         sender: As the envelope has it; with *recipient*, *content* (all that follows DATA, before dot-stuffing) and

@@ -10,7 +10,7 @@ from notify.domain.backoff import next_delay
 from notify.domain.claims import Claim
 
 AT_ONCE = timedelta(0)
-# A letter that the relay hangs up on every time, while it takes all others, must not spin.
+# An email that the relay hangs up on every time, while it takes all others, must not spin.
 AFTER_TROUBLE = timedelta(seconds=5)
 # Where the relay names our configuration at one recipient and takes others', that one must not stop them all the time.
 AFTER_NAMING_US = timedelta(minutes=5)
@@ -57,7 +57,7 @@ class Verdict(StrEnum):
     LEASE_LOST = "lease_lost"
 
 
-# Counted besides: the relay may have taken an email that is tried again; a worker vanished with one.
+# Counted besides: the relay may have taken an email that is sent again; a worker vanished with one.
 AMBIGUOUS = "ambiguous"
 LAPSE = "lapse"
 
@@ -84,7 +84,7 @@ WITH_A_RECIPIENT = frozenset({Phase.RCPT, Phase.DATA, Phase.FINAL_DOT})
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
     """
-    The relay's words, or what took their place.
+    The relay's words, or what we say in their stead.
 
     ``code`` and ``enhanced`` are None when the relay said nothing (a drop, a time-out);
     ``text`` is at most 1 KiB and never holds a credential.
@@ -96,7 +96,7 @@ class Answer:
     text: str = ""
 
 
-# Reasons that several parts give.
+# Reasons that several modules give.
 POISON = "poison"
 INTERNAL_ERROR = "internal_error"
 UNKNOWN_TYPE = "unknown_type"
@@ -107,7 +107,7 @@ TOO_MANY_SESSIONS = "too_many_sessions"
 
 
 class Blame(StrEnum):
-    """What a release is held against."""
+    """Who is to blame for a release."""
 
     NOBODY = "nobody"
     RELAY = "relay"
@@ -117,7 +117,7 @@ class Blame(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sent:
-    """The relay took responsibility for the letter."""
+    """The relay took responsibility for the email."""
 
     answer: Answer
 
@@ -127,8 +127,8 @@ class Retry:
     """
     Later: counts as a failure and comes back after the backoff.
 
-    ``floor`` is the least time to wait. ``ambiguous`` means the relay may have taken the letter.
-    ``max_failures`` replaces the row's budget when it is smaller (a bug is tried three times).
+    ``floor`` is the least time to wait. ``ambiguous`` means the relay may have taken the email.
+    ``max_failures`` replaces the row's budget when it is smaller (three for a bug).
     ``suspicious`` means that it may be about us: three different recipients in a row say that it is.
     """
 
@@ -151,19 +151,19 @@ class Dead:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Skipped:
-    """The person is not to be told any more, or there is no address to tell them at."""
+    """The person is no longer to be told, or has no usable address."""
 
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
 class Expired:
-    """The letter is too old to be worth sending."""
+    """The email is too old to be worth sending."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Released:
-    """Given back without a failure: the letter was not at fault or was never begun."""
+    """Given back without a failure: the email was not at fault or was never begun."""
 
     reason: str
     blame: Blame = Blame.NOBODY
@@ -179,7 +179,7 @@ class Settlement:
     What is written to the row. ``delay`` None means that ``status`` is final.
 
     ``verdict`` is the outcome's name for people and statistics; ``reason`` None means nothing to explain.
-    ``ambiguous`` is counted besides, whatever becomes of the row: the letter may be out.
+    ``ambiguous`` is counted besides, whatever becomes of the row: the email may have been delivered.
     """
 
     verdict: Verdict

@@ -10,10 +10,10 @@ from notify.domain.rates import Rate
 
 class Channel(Protocol):
     """
-    Hands letters to somebody who carries them. Lives in one event loop; safe for many tasks in it.
+    Hands emails to a relay. Lives in one event loop; safe for many tasks in it.
 
     ``relay`` names the other side without credentials (``host:port``); ``sessions`` is how many
-    calls of ``carry`` may be under way at once; ``rate`` is how fast letters may be given to it by
+    calls of ``carry`` may be under way at once; ``rate`` is how fast emails may be given to it by
     all processes together, None: as fast as it takes them; ``fleet_sessions`` is how many sessions all
     processes together may have with it, None: each as many as ``sessions``. ``open_sessions`` are open now.
     """
@@ -50,7 +50,7 @@ class Channel(Protocol):
         """
         Render and hand over emails, one after the other. Never raises for what a relay or a template can do.
 
-        Of each email either *sent* or *ended* is told, once. Immediately before the content is handed over, the lease
+        Either *sent* or *ended* is called once for each email. Immediately before the content is handed over, the lease
         is looked at; if it is over, nothing is sent (the outcome is ``Released``).
 
         Args:
@@ -65,7 +65,7 @@ class Channel(Protocol):
 
 
 class Doorbell(Protocol):
-    """Tells idle workers to look at a table now. Losing every ring costs seconds, never a letter."""
+    """Tells idle workers to look at a table now. Losing every ring costs seconds, never an email."""
 
     def ring(self, stage: str) -> None:
         """Return at once; never raises, never waits for a broker."""

@@ -1,4 +1,4 @@
-"""What a person has chosen, and what holds where they have chosen nothing."""
+"""People, their preferences, and the event types that those are about."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -34,16 +34,16 @@ class Person:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Preferences:
     """
-    A person's stored choices. The defaults are what holds when nothing is stored.
+    What a person has stored. The defaults are what holds when nothing is stored.
 
     Args:
         enabled: The master switch.
-        email: Where letters go instead of the directory's address; None means the directory's.
-        preferences: Event type code to the explicit choice; a missing code means the type's default.
+        email: Where emails go instead of the directory's address; None means the directory's.
+        preferences: Whether emails of an event type are wanted, by its code; a missing code means the type's default.
         muted_cls: Links of the change lists that the person has muted.
-        subscribed_cls: Links of the change lists whose letters the person has asked for.
+        subscribed_cls: Links of the change lists about which the person has asked for emails.
         participating: Whether change lists on which the person has said something concern them.
-        own_actions: Whether the person wants letters about what they do themselves.
+        own_actions: Whether the person wants emails about what they do themselves.
         mentions_pierce_mutes: Whether a mention reaches the person on a muted change list.
         schedule: When emails arrive.
     """
@@ -67,8 +67,8 @@ class EventType:
     """
     One kind of event people can switch on and off, unless it is ``system_required``.
 
-    ``bundle_within``: so long after a letter further ones wait to leave as one; None means the
-    deployment's default, zero never.
+    ``bundle_within``: later notifications for the same person and topic are bundled for this long; None means
+    the deployment's default, zero never.
     """
 
     code: str

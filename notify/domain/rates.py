@@ -17,7 +17,7 @@ MOST_PER_SECOND = 10_000.0
 # What is owed has been through a clock of whole microseconds.
 ROUNDING = 1e-4
 STATED = pattern(r"((?:\*\.)?[^\s*@=]+)=(\d+(?:\.\d+)?)")
-EXPECTED = "expected letters a second by domain, such as example.com=5 *.example.org=0.5"
+EXPECTED = "expected emails a second by domain, such as example.com=5 *.example.org=0.5"
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +25,7 @@ class Rate:
     """
     One for every *each* seconds, and *burst* at once after a while of none.
 
-    What has gone is *owed*: in so many seconds it is as if none had.
+    *owed* is the time after which it is as if nothing had gone.
     """
 
     each: float
@@ -54,7 +54,7 @@ class Bucket:
     """
     What is known of everything that goes at one rate, in seconds from now.
 
-    ``queued``: until then the letters have their turns that were put off.
+    ``queued``: until then the turns are given away to emails that were put off.
     """
 
     owed: float = 0.0
@@ -63,11 +63,11 @@ class Bucket:
 
 def turns(bucket: Bucket, rate: Rate, *, urgent: Sequence[bool]) -> tuple[list[float], Bucket]:
     """
-    Seconds that each of these letters is put off, in order, 0: it goes now; and the bucket after that.
+    For how many seconds each of these emails is put off, in order, 0: it goes now; and the bucket after that.
 
-    Who is put off gets a turn of its own behind those who were before, so that nobody comes back in vain; an
-    urgent letter gets the next. No turn is later than an hour from now: who finds no room then gets another, and
-    turns that were given at a rate of yesterday are soon over.
+    An email that is put off gets a turn of its own behind the earlier ones, so that none comes back in vain; an
+    urgent one gets the next turn. No turn is more than an hour away: whatever finds it taken gets another, and
+    turns that were given at an earlier rate are soon over.
     """
     going = min(len(urgent), rate.free(bucket.owed))
     owed = rate.spent(bucket.owed, going)
@@ -137,8 +137,8 @@ def share(cap: int, *, mine: Claimant, others: Sequence[Claimant]) -> int:
     """
     How many of *cap* sessions a process may have from now on; fewer than it has: it has to give up the rest.
 
-    Whoever comes first has what it wants. As soon as another has less than an equal part and wants more, nobody keeps
-    more than an equal part, and who has nothing to send keeps none. Together they never have more than *cap*.
+    The first comer has what it wants. As soon as another has less than an equal share and wants more, nobody keeps
+    more than an equal share, and whoever has nothing to send keeps none. All of them never have more than *cap*.
     """
     equal = max(1, cap // (len(others) + 1))
     free = max(0, cap - sum(one.sessions for one in others))

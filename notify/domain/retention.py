@@ -1,4 +1,4 @@
-"""How long finished rows are kept, and how upkeep makes way for emails."""
+"""How long finished rows are kept, and how upkeep gives way to emails."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -43,7 +43,7 @@ class Kept:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Look:
-    """How long it took to ask for due letters, as every claim does, and whether there were any."""
+    """How long it took to ask for due emails, as every claim does, and whether there were any."""
 
     seconds: float
     due: bool

@@ -1,7 +1,7 @@
 """
-When a letter may go: a person's digests, quiet hours and pause, by the clock where the person lives.
+When an email may go: a person's digests, quiet hours and pause, by the clock where the person lives.
 
-What is held waits, and all that is held until the same instant leaves as one letter; nothing is dropped.
+All that is deferred until the same instant leaves as one email; nothing is dropped.
 What is required is never asked about here: it goes at once.
 
 Decided: a digest's hour that the clock skips is the first instant after the gap, one that it shows twice is the
@@ -28,7 +28,7 @@ _zones = lru_cache(maxsize=1)(available_timezones)
 
 
 class Mode(StrEnum):
-    """How a person wants letters that are not required."""
+    """How a person wants emails that are not required."""
 
     REALTIME = "realtime"
     HOURLY = "hourly"
@@ -37,7 +37,7 @@ class Mode(StrEnum):
 
 
 class DeferredBy(StrEnum):
-    """What a letter waits for."""
+    """What an email waits for."""
 
     HOURLY = "hourly"
     DAILY = "daily"
@@ -54,7 +54,7 @@ class DeferredBy(StrEnum):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QuietHours:
     """
-    Hours in which no letter comes, by the wall clock.
+    Hours in which no email comes, by the wall clock.
 
     Args:
         days: ISO weekdays on which they begin; 1 is Monday.
@@ -69,13 +69,13 @@ class QuietHours:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Schedule:
     """
-    When a person wants letters. The defaults are what holds when nothing is stored.
+    When a person wants emails. The defaults are what holds when nothing is stored.
 
     Args:
         hour: Of the daily and the weekly digest.
         weekday: ISO weekday of the weekly digest; 1 is Monday.
-        timezone: IANA name, in place of the directory's; None means the directory's.
-        paused_until: No letter before this instant; None: not paused.
+        timezone: IANA name, instead of the directory's; None means the directory's.
+        paused_until: No email before this instant; None: not paused.
     """
 
     mode: Mode = Mode.REALTIME
@@ -99,7 +99,7 @@ class Clock:
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """That a letter waits: until when (aware UTC), for what, and by which clock."""
+    """That an email waits: until when (aware UTC), for what, and by which clock."""
 
     until: datetime
     by: DeferredBy
@@ -107,14 +107,11 @@ class Wait:
 
     def __str__(self) -> str:
         """For people who wonder where it is."""
-        what = f"the {self.by} digest" if self.by.is_digest else f"the end of the {_NAMES[self.by]}"
+        name = self.by.replace("_", " ")
+        what = f"the {name} digest" if self.by.is_digest else f"the end of the {name}"
         there = self.until.astimezone(self.clock.zone)
         trouble = f" ({self.clock.trouble})" if self.clock.trouble else ""
-        return f"held for {what} at {there:%Y-%m-%d %H:%M} {there.tzname()}{trouble}"
-
-
-_NAMES = {DeferredBy.QUIET_HOURS: "quiet hours", DeferredBy.PAUSE: "pause"}
-_DIGESTS = {Mode.HOURLY: DeferredBy.HOURLY, Mode.DAILY: DeferredBy.DAILY, Mode.WEEKLY: DeferredBy.WEEKLY}
+        return f"waits for {what} at {there:%Y-%m-%d %H:%M} {there.tzname()}{trouble}"
 
 
 def is_zone(name: str) -> bool:
@@ -138,7 +135,7 @@ def clock(name: str | None) -> Clock:
 
 def defer(schedule: Schedule, *, home: str | None, now: datetime, by_bot: bool = False) -> Wait | None:
     """
-    Until when an optional letter waits that could go *now*, and for what; None: it waits for nothing.
+    Until when an optional email waits that could go *now*, and for what; None: it waits for nothing.
 
     The instant is the first that is in neither quiet hours nor the pause, from the digest's hour on where it is
     for a digest.
@@ -147,9 +144,10 @@ def defer(schedule: Schedule, *, home: str | None, now: datetime, by_bot: bool =
         home: The person's time zone in the directory.
         by_bot: Whether a bot did what it tells of; that waits for the daily digest unless the person has another.
     """
-    digest = _DIGESTS.get(Mode.DAILY if by_bot and schedule.mode is Mode.REALTIME else schedule.mode)
-    if digest is None:
+    mode = Mode.DAILY if by_bot and schedule.mode is Mode.REALTIME else schedule.mode
+    if mode is Mode.REALTIME:
         return rest(schedule, home=home, now=now)
+    digest = DeferredBy(mode)
     at = clock(schedule.timezone or home)
     slot = _slot(digest, schedule, now=now, zone=at.zone)
     later = rest(schedule, home=home, now=slot)

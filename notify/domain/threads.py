@@ -1,4 +1,4 @@
-"""How letters find each other in a mail reader: Message-IDs, the thread's root, Outlook's index."""
+"""What groups emails into threads in a mail reader: Message-IDs, the thread's root, Outlook's index."""
 
 from base64 import b64encode
 from hashlib import sha256
@@ -7,7 +7,7 @@ from re import compile as pattern
 PLAIN = pattern(r"[A-Za-z0-9_+-]{1,64}")
 
 
-def _part(text: str) -> str:
+def _plain(text: str) -> str:
     """
     The text itself if it is short and plain, else a hash of it.
 
@@ -17,8 +17,8 @@ def _part(text: str) -> str:
 
 
 def root_id(topic: str, *, host: str) -> str:
-    """The Message-ID, without brackets, of the letter that never was and that every letter answers."""
-    return f"cl.{_part(topic)}@{host}"
+    """The Message-ID, without brackets, of the thread's root: no such email was sent, and every email answers it."""
+    return f"cl.{_plain(topic)}@{host}"
 
 
 def digest_root_id(kind: str, *, host: str) -> str:
@@ -28,21 +28,21 @@ def digest_root_id(kind: str, *, host: str) -> str:
 
 def message_id(topic: str, *, event_key: str, username: str, host: str, replay: int = 0) -> str:
     """
-    The Message-ID, without brackets, of one person's letter about one event. Stable over retries.
+    The Message-ID, without brackets, of one person's email about one event. Stable over retries.
 
     Args:
-        replay: 0 for the letter itself, else which replay by hand it is.
+        replay: 0 for the email itself, else the number of the replay by hand.
 
     Source: RFC 5322 §3.6.4 (``dot-atom-text`` on both sides).
     """
     recipient = sha256(username.encode()).hexdigest()[:12]
     again = f".r{replay}" if replay else ""
-    return f"cl.{_part(topic)}.{_part(event_key)}.{recipient}{again}@{host}"
+    return f"cl.{_plain(topic)}.{_plain(event_key)}.{recipient}{again}@{host}"
 
 
 def thread_index(topic: str) -> str:
     """
-    Outlook's ``Thread-Index`` for a change list: 22 bytes, the same on every letter.
+    Outlook's ``Thread-Index`` for a change list: 22 bytes, the same on every email.
 
     Source: [MS-OXOMSG] §2.2.1.3, PidTagConversationIndex: a reserved byte 0x01, five bytes of
     time, and a GUID. The time is part of the hash, so that it is the same in every process.

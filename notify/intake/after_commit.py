@@ -1,4 +1,4 @@
-"""To do something after the caller's transaction, whichever library the caller's connection is of."""
+"""Calls a function after the caller's transaction, whichever library the caller's connection comes from."""
 
 from collections.abc import Callable
 from threading import Lock, Thread
@@ -23,7 +23,7 @@ Act = Callable[[], None]
 
 _lock = Lock()
 _awaited: WeakKeyDictionary[Caller, Act] = WeakKeyDictionary()
-# A listener cannot be taken away while it is told, so each caller is listened to once and for all.
+# A listener cannot be removed while it is being called, so each caller is listened to once and for all.
 _listened_to: WeakSet[Caller] = WeakSet()
 
 

@@ -65,7 +65,7 @@ def _waits(connection: Connection, rows: Sequence[NewNotification], known: Known
     asked = [
         row
         for row in rows
-        if row.lane == Lane.BULK or known.choices.get(row.username, NO_PREFERENCES).schedule is not AT_ONCE
+        if row.lane == Lane.BULK or known.preferences.get(row.username, NO_PREFERENCES).schedule is not AT_ONCE
     ]
     if not asked:
         return {}

@@ -1,4 +1,4 @@
-"""A person chooses: what they say is stored, and what waits for them follows it at once."""
+"""Stores a person's preferences, and applies them at once to the emails that wait for them."""
 
 from collections.abc import Mapping
 
@@ -12,12 +12,12 @@ from notify.store.outbox import bundles, deferred
 
 def choose(connection: Connection, username: str, *, settings: Settings, chosen: Mapping[str, bool | None]) -> None:
     """
-    Store any part of a person's choices, and let what waits for them wait by these, in one transaction.
+    Store some of a person's preferences, and regroup what is deferred by the new schedule. The caller commits.
 
-    Who ends a pause, or wants letters at once again, gets what was deferred now, as one email.
+    When a person ends a pause, or wants emails at once again, what was deferred leaves now, as one email.
 
     Args:
-        chosen: Event type code to the choice; None forgets the choice, so that the type's default holds.
+        chosen: By event type code, whether emails are wanted; None removes the preference, so the default holds.
     """
     preferences.lock(connection, username)
     before = preferences.config(connection, username).schedule

@@ -86,14 +86,14 @@ def traces(connection: Connection, notifications: Sequence[NotificationView]) ->
     """
     Every rule that is asked about each of these by what is known today, by its id.
 
-    What was decided when it was written stands in the row. Of one that is deferred comes last for what
-    and until when. A constant number of statements.
+    What was decided when it was written is in the row. For a deferred one, the last step says until when and why.
+    A constant number of statements.
     """
     told_of = events.load(connection, sorted({one.event_id for one in notifications}))
     names = {one.username for one in notifications}
     known = Known(
         people=directory.people(connection, names | {event.actor for event in told_of.values()}),
-        choices=preferences.choices(connection, names, topics={one.topic for one in notifications}),
+        preferences=preferences.choices(connection, names, topics={one.topic for one in notifications}),
         event_types=preferences.event_types(connection),
     )
     return {one.id: _trace_today(one, told_of[one.event_id], known) for one in notifications}
@@ -112,7 +112,7 @@ def _stored_wait(one: NotificationView, known: Known) -> Wait | None:
     """What its email waits for; None: it does not wait."""
     if one.due_at is None or one.deferred_by is None:
         return None
-    own, person = known.choices.get(one.username, NO_PREFERENCES), known.people.get(one.username)
+    own, person = known.preferences.get(one.username, NO_PREFERENCES), known.people.get(one.username)
     at = clock(own.schedule.timezone or (person.timezone if person else None))
     return Wait(one.due_at, DeferredBy(one.deferred_by), at)
 

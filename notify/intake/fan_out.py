@@ -49,7 +49,7 @@ class FanOut:
 
     name = FAN_OUT
     ordered = True
-    counts = ("told", "skipped")
+    counts = (TOLD, SKIPPED)
 
     def __init__(
         self,
@@ -88,7 +88,7 @@ class FanOut:
         if written[TOLD]:
             self._doorbell.ring(DELIVER)
         self._time([batch[one.id] for one in ended if one.lane is None], seconds=monotonic() - began)
-        return counted(ended) + Counter(told=written[TOLD], skipped=written[SKIPPED])
+        return counted(ended) + Counter({name: written[name] for name in self.counts})
 
     def bury(self, connection: Connection, ids: Sequence[int]) -> None:
         """Nobody was told of these events, and nobody will be."""
@@ -166,7 +166,7 @@ def question(event: Event, concerned: Concerned, known: Known) -> tuple[Person |
         reason=concerned.reason,
         by_bot=actor is not None and actor.is_bot,
     )
-    return known.people.get(concerned.username), known.choices.get(concerned.username, NO_PREFERENCES), occasion
+    return known.people.get(concerned.username), known.preferences.get(concerned.username, NO_PREFERENCES), occasion
 
 
 def _notification(event: Event, concerned: Concerned, known: Known, *, host: str) -> NewNotification:

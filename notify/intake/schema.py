@@ -123,18 +123,18 @@ def fitting(value: Part, info: ValidationInfo) -> Part:
         msg = f"required by {event_type}"
         raise ValueError(msg)
     if event_type and value is not None and name != part_of(event_type):
-        msg = f"not a part of {event_type}"
+        msg = f"events of type {event_type} do not have it"
         raise ValueError(msg)
     return value
 
 
 def part_of(event_type: str) -> str:
-    """The one part that events of this type have: the one it needs, or else, optionally, ``change``."""
+    """The one object that events of this type have: the one they need, or else, optionally, ``change``."""
     return NEEDED.get(event_type, CHANGE)
 
 
 def one_kind_each(schema: dict[str, Any]) -> None:
-    """Say in the JSON Schema which type has which part."""
+    """Say in the JSON Schema which type has which object."""
     schema["oneOf"] = [_kind(part) for part in PARTS]
 
 
@@ -147,14 +147,14 @@ def _kind(part: str) -> dict[str, Any]:
 
 
 class Strict(BaseModel):
-    """Unknown fields are refused: a typo must not be silence. Of very many, the first few are."""
+    """A model that refuses unknown fields: a typo must not be ignored. Of very many, it names the first few."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     @model_validator(mode="before")
     @classmethod
     def _few(cls, given: object) -> object:
-        """A refusal costs much more time than a field, and nobody reads a hundred thousand of them."""
+        """Refusing a field costs much more than reading one, and nobody reads a hundred thousand refusals."""
         known = cls.model_fields
         if not isinstance(given, dict) or len(given) <= len(known) + MOST_UNKNOWN:
             return given

@@ -72,7 +72,7 @@ def test_who_has_a_digest_is_told_when_the_email_would_leave(notify: Notify, off
         preferences.put_config(connection, "bob", settings=settings, preferences={})
     said = notify("explain", "m1", "bob", "--json").json
     assert rules(said) == [*ORDER, "schedule"]
-    assert "held for the daily digest at " in said["trace"][-1]["found"]
+    assert "waits for the daily digest at " in said["trace"][-1]["found"]
     assert "07:00 UTC (the time zone 'Mars/Base' is unknown: UTC)" in said["trace"][-1]["found"]
 
 

@@ -147,7 +147,7 @@ def test_without_words_there_are_no_rates() -> None:
     ],
 )
 def test_words_that_make_no_sense_are_named_with_what_was_expected(words: str) -> None:
-    with pytest.raises(ValueError, match="expected letters a second by domain") as refused:
+    with pytest.raises(ValueError, match="expected emails a second by domain") as refused:
         stated(f"fine.test=1 {words}")
     assert words.rsplit(maxsplit=1)[-1] in str(refused.value)
 

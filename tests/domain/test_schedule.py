@@ -174,9 +174,9 @@ def test_a_time_zone_that_nobody_knows_is_utc_and_that_is_said(name: str) -> Non
 @pytest.mark.parametrize(
     ("schedule", "words"),
     [
-        (digest("daily"), "held for the daily digest at 2026-03-03 09:00 CET"),
-        (quiet("11:00", "14:00"), "held for the end of the quiet hours at 2026-03-02 14:00 CET"),
-        (Schedule(paused_until=at(f"{MONDAY}T15:00")), "held for the end of the pause at 2026-03-02 16:00 CET"),
+        (digest("daily"), "waits for the daily digest at 2026-03-03 09:00 CET"),
+        (quiet("11:00", "14:00"), "waits for the end of the quiet hours at 2026-03-02 14:00 CET"),
+        (Schedule(paused_until=at(f"{MONDAY}T15:00")), "waits for the end of the pause at 2026-03-02 16:00 CET"),
     ],
 )
 def test_a_wait_says_for_what_and_until_when_by_the_persons_clock(schedule: Schedule, words: str) -> None:

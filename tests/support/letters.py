@@ -106,6 +106,6 @@ def job_of(written: EmailFacts) -> Job:
         message_id=written.message_id,
         expired=False,
         person=written.recipient,
-        choices=NO_PREFERENCES,
+        preferences=NO_PREFERENCES,
         notifications=(told,),
     )

@@ -62,17 +62,17 @@ _Documents = Mapping[str, Mapping[str, Any]]
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Known:
     """
-    What is known today: change lists, subscribers and participants by topic, people and choices by username.
+    What is known today: change lists, subscribers and participants by topic, people and preferences by username.
 
     Subscribers are in order; with each participant stands the id of the first event in which they said something.
-    Who has stored nothing has no choices.
+    Who has stored nothing has no preferences.
     """
 
     change_lists: Mapping[str, ChangeList] = field(default_factory=dict)
     subscribers: Mapping[str, Sequence[str]] = field(default_factory=dict)
     participants: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     people: Mapping[str, Person] = field(default_factory=dict)
-    choices: Mapping[str, Preferences] = field(default_factory=dict)
+    preferences: Mapping[str, Preferences] = field(default_factory=dict)
     event_types: Mapping[str, EventType] = field(default_factory=dict)
 
 
@@ -93,7 +93,7 @@ def around(connection: Connection, topics: Iterable[str], *, names: Iterable[str
         subscribers=subscribers,
         participants=found.get("participants", {}),
         people={name: Person(**one) for name, one in found.get("person", {}).items()},
-        choices=_choices(found, subscribers),
+        preferences=_choices(found, subscribers),
         event_types={code: _event_type(one) for code, one in found.get("type", {}).items()},
     )
 

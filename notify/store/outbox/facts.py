@@ -112,7 +112,7 @@ def _job(claim: Claim, rows: Sequence[tuple[Any, ...]], events: dict[int, _About
         message_id=message_id,
         expired=expired,
         person=_person(first[_OF_TOLD : _OF_TOLD + len(PERSON)]),
-        choices=_choices(rows),
+        preferences=_choices(rows),
         notifications=tuple([_notification(row, events) for row in rows]),
         deferred_by=DeferredBy(deferred_by) if deferred_by else None,
         is_replay=is_replay,

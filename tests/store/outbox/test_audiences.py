@@ -88,7 +88,7 @@ def test_what_is_known_is_what_each_part_of_the_store_says(connection: Connectio
     names = ["alice", "bob", "carol", "dana", "zoe"]
     assert found.change_lists == directory.change_lists(connection, ["CL-1"])
     assert found.people == directory.people(connection, names)
-    assert found.choices == preferences.choices(connection, names, topics=["CL-1"])
+    assert found.preferences == preferences.choices(connection, names, topics=["CL-1"])
     assert found.event_types == preferences.event_types(connection)
 
 
