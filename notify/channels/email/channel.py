@@ -9,7 +9,7 @@ from traceback import format_tb
 import structlog
 
 from notify.channels.email.smtp import replies
-from notify.channels.email.smtp.connect import connect, tokens_of, trusting
+from notify.channels.email.smtp.connect import Connector
 from notify.channels.email.smtp.limits import Timeouts
 from notify.channels.email.smtp.pool import Pool, SessionLimits
 from notify.channels.email.smtp.relay import Relay
@@ -62,12 +62,11 @@ class EmailChannel:
         self._composer = composer
         self._sender = _sender(bounce_address)
         self._sessions = sessions
-        timeouts = Timeouts.all(timeout)
         self._sign = sign
         self._now = now
-        tls, tokens = tls or trusting(relay), tokens_of(relay, patience=timeouts.command)
+        connector = Connector(relay, timeouts=Timeouts.all(timeout), tls=tls, count=count)
         self._pool = Pool(
-            partial(connect, relay, timeouts=timeouts, tls=tls, tokens=tokens, count=count),
+            connector.connect,
             size=sessions,
             limits=limits or SessionLimits(),
             counted=relay.fleet_sessions is not None,

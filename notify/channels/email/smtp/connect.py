@@ -16,11 +16,11 @@ from notify.channels.email.smtp import replies
 from notify.channels.email.smtp.conversation import Conversation
 from notify.channels.email.smtp.limits import ORDINARY_BYTES, Timeouts, size_limit, too_small
 from notify.channels.email.smtp.login import NoMechanism, log_in, secrets
-from notify.channels.email.smtp.oauth import LONGEST_EXCHANGE, AccessTokens, obstacle
+from notify.channels.email.smtp.oauth import AccessTokens, obstacle
 from notify.channels.email.smtp.relay import FALLBACKS, SETTING, Guard, Relay
 from notify.channels.email.smtp.session import Session
 from notify.domain.errors import InvalidSettings, RelayUnavailable
-from notify.domain.measures import Count, Measure
+from notify.domain.measures import Count, Measure, uncounted
 from notify.domain.outcomes import Phase, Released
 
 CREDENTIALS_INVALID = 535
@@ -64,111 +64,104 @@ def trusting(relay: Relay) -> ssl.SSLContext:
         raise InvalidSettings(_refused(relay, f"ca={str(relay.ca)!r}: {words}")) from None
 
 
-def tokens_of(relay: Relay, *, patience: timedelta = LONGEST_EXCHANGE) -> AccessTokens | None:
+class Connector:
     """
-    The access tokens of the relay; None where it takes none.
+    Opens sessions with one relay.
 
     Args:
-        patience: How long asking for one may take, if that is less than usual.
+        tls: Checks the relay's certificate; None: as its URL says.
+        count: Told how long the relay took, by phase.
 
     Raises:
-        InvalidSettings: There can never be one.
+        InvalidSettings: A file that its URL names cannot be used, or there can never be a token.
     """
-    if relay.tokens is None:
-        return None
-    if (words := obstacle(relay.tokens)) is not None:
-        raise InvalidSettings(_refused(relay, words))
-    return AccessTokens(relay.tokens, patience=patience)
+
+    def __init__(
+        self, relay: Relay, *, timeouts: Timeouts, tls: ssl.SSLContext | None = None, count: Count = uncounted
+    ) -> None:
+        self._relay = relay
+        self._timeouts = timeouts
+        self._tls = tls or trusting(relay)
+        self._count = count
+        self._tokens: AccessTokens | None = None
+        if relay.tokens is not None:
+            if (words := obstacle(relay.tokens)) is not None:
+                raise InvalidSettings(_refused(relay, words))
+            self._tokens = AccessTokens(relay.tokens, patience=timeouts.command)
+
+    async def connect(self) -> Session | Released:
+        """
+        A session that is ready for emails, or why there is none. No email is risked.
+
+        A token that the relay refuses is replaced by a new one, once, over another connection.
+        """
+        if self._tokens is None:
+            return await self._opened(token=None)
+        token = await self._tokens.current()
+        if isinstance(token, Released):
+            return token
+        found = await self._opened(token=token)
+        if not _refuses_the_token(found):
+            return found
+        newer = await self._tokens.current(refused=token)
+        if isinstance(newer, Released):
+            return newer
+        return found if newer == token else await self._opened(token=newer)
+
+    async def _opened(self, *, token: str | None) -> Session | Released:
+        phase = Phase.CONNECT
+        client = _Client(
+            hostname=self._relay.host,
+            use_tls=self._relay.guard is Guard.IMPLICIT_TLS,
+            start_tls=False,
+            tls_context=self._tls,
+            timeout=self._timeouts.command.total_seconds(),
+        )
+        try:
+            for phase, step in self._steps(client, token):
+                began = monotonic()
+                try:
+                    await step()
+                finally:
+                    self._count(Measure.SMTP, phase, monotonic() - began)
+        except (SMTPException, OSError, RelayUnavailable) as error:
+            client.close()
+            return _why(phase, error, hide=secrets(self._relay, token))
+        except BaseException:
+            client.close()
+            raise
+        extensions = dict(client.esmtp_extensions)
+        limit = size_limit(extensions)
+        if limit is not None and limit < ORDINARY_BYTES:
+            client.close()
+            return too_small(limit)
+        return Session(
+            Conversation(cast("asyncio.Transport", client.transport)),
+            extensions=extensions,
+            timeouts=self._timeouts,
+            opened_at=monotonic(),
+            count=self._count,
+        )
+
+    def _steps(self, client: SMTP, token: str | None) -> Iterator[tuple[Phase, Step]]:
+        relay, timeouts = self._relay, self._timeouts
+        yield Phase.CONNECT, partial(_dial, client, relay, within=timeouts.connect)
+        yield Phase.GREETING, partial(client.connect, timeout=timeouts.greeting.total_seconds())
+        yield Phase.EHLO, client.ehlo
+        if relay.guard is Guard.STARTTLS:
+            yield Phase.TLS, partial(_start_tls, client)
+            yield Phase.EHLO, client.ehlo
+        if relay.username is not None:
+            yield Phase.AUTH, partial(log_in, client, relay, token)
 
 
 def _refused(relay: Relay, words: str) -> str:
     return f"the URL of relay {relay.name} in {SETTING} or {FALLBACKS} makes no sense: {words}"
 
 
-async def connect(
-    relay: Relay, *, timeouts: Timeouts, tls: ssl.SSLContext, count: Count, tokens: AccessTokens | None = None
-) -> Session | Released:
-    """
-    A session that is ready for emails, or why there is none. No email is risked.
-
-    A token that the relay refuses is replaced by a new one, once, over another connection.
-
-    Args:
-        tls: Checks the relay's certificate.
-        count: Told how long the relay took, by phase.
-        tokens: What logs in instead of a password.
-    """
-    opened = partial(_opened, relay, timeouts=timeouts, tls=tls, count=count)
-    if tokens is None:
-        return await opened(token=None)
-    token = await tokens.current()
-    if isinstance(token, Released):
-        return token
-    found = await opened(token=token)
-    if not _refuses_the_token(found):
-        return found
-    newer = await tokens.current(refused=token)
-    if isinstance(newer, Released):
-        return newer
-    return found if newer == token else await opened(token=newer)
-
-
 def _refuses_the_token(found: Session | Released) -> bool:
     answer = found.answer if isinstance(found, Released) else None
     return answer is not None and answer.phase is Phase.AUTH and answer.code == CREDENTIALS_INVALID
-
-
-async def _opened(
-    relay: Relay, *, timeouts: Timeouts, tls: ssl.SSLContext, count: Count, token: str | None
-) -> Session | Released:
-    phase = Phase.CONNECT
-    client = _Client(
-        hostname=relay.host,
-        use_tls=relay.guard is Guard.IMPLICIT_TLS,
-        start_tls=False,
-        tls_context=tls,
-        timeout=timeouts.command.total_seconds(),
-    )
-    try:
-        for phase, step in _steps(client, relay, timeouts, token):
-            await _timed(phase, step, count)
-    except (SMTPException, OSError, RelayUnavailable) as error:
-        client.close()
-        return _why(phase, error, hide=secrets(relay, token))
-    except BaseException:
-        client.close()
-        raise
-    extensions = dict(client.esmtp_extensions)
-    limit = size_limit(extensions)
-    if limit is not None and limit < ORDINARY_BYTES:
-        client.close()
-        return too_small(limit)
-    return Session(
-        Conversation(cast("asyncio.Transport", client.transport)),
-        extensions=extensions,
-        timeouts=timeouts,
-        opened_at=monotonic(),
-        count=count,
-    )
-
-
-async def _timed(phase: Phase, step: Step, count: Count) -> None:
-    began = monotonic()
-    try:
-        await step()
-    finally:
-        count(Measure.SMTP, phase, monotonic() - began)
-
-
-def _steps(client: SMTP, relay: Relay, timeouts: Timeouts, token: str | None) -> Iterator[tuple[Phase, Step]]:
-    yield Phase.CONNECT, partial(_dial, client, relay, within=timeouts.connect)
-    yield Phase.GREETING, partial(client.connect, timeout=timeouts.greeting.total_seconds())
-    yield Phase.EHLO, client.ehlo
-    if relay.guard is Guard.STARTTLS:
-        yield Phase.TLS, partial(_start_tls, client)
-        yield Phase.EHLO, client.ehlo
-    if relay.username is not None:
-        yield Phase.AUTH, partial(log_in, client, relay, token)
 
 
 async def _dial(client: SMTP, relay: Relay, *, within: timedelta) -> None:

@@ -1,15 +1,14 @@
-"""One session with the relay for the sake of looking at it: no email is risked, and nobody waits for minutes."""
+"""A look at a relay: no email is risked, and nobody waits for minutes."""
 
 import ssl
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from notify.channels.email.smtp import replies
-from notify.channels.email.smtp.connect import connect, tokens_of, trusting
+from notify.channels.email.smtp.connect import Connector
 from notify.channels.email.smtp.limits import Timeouts
 from notify.channels.email.smtp.relay import Relay
 from notify.domain.errors import InvalidSettings
-from notify.domain.measures import uncounted
 from notify.domain.outcomes import Phase, Released
 
 PATIENCE = timedelta(seconds=10)
@@ -36,12 +35,11 @@ async def examine(relay: Relay, *, tls: ssl.SSLContext | None = None, patience: 
         tls: Checks the relay's certificate; None: as its URL says.
         patience: For each answer; workers have more.
     """
-    timeouts = Timeouts.all(patience)
     try:
-        checks, tokens = tls or trusting(relay), tokens_of(relay, patience=patience)
+        connector = Connector(relay, timeouts=Timeouts.all(patience), tls=tls)
     except InvalidSettings as error:
         return Examined(refused=replies.misconfigured(Phase.CONNECT, reason="url_makes_no_sense", text=str(error)))
-    session = await connect(relay, timeouts=timeouts, tls=checks, tokens=tokens, count=uncounted)
+    session = await connector.connect()
     if isinstance(session, Released):
         return Examined(refused=session)
     try:

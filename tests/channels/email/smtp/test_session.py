@@ -1,7 +1,6 @@
 """What can be known of a letter when the conversation ends in the middle of its content."""
 
 import asyncio
-import ssl
 from collections.abc import Awaitable, Callable
 from contextlib import closing
 from datetime import timedelta
@@ -12,13 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from notify.channels.email.smtp.connect import connect
+from notify.channels.email.smtp.connect import Connector
 from notify.channels.email.smtp.conversation import Conversation, Dropped, Garbled, Reply, stuffed
 from notify.channels.email.smtp.limits import Timeouts
 from notify.channels.email.smtp.relay import Relay
 from notify.channels.email.smtp.session import Session
 from notify.domain.jobs import EmailAttempt
-from notify.domain.measures import uncounted
 from notify.domain.outcomes import Blame, Dead, Outcome, Phase, Released
 from tests.support.letters import letter
 from tests.support.smtp import CONTENT, DATA, DOT, RCPT, Answer, ScriptedRelay
@@ -43,12 +41,7 @@ async def delivered(session: Session, content: bytes) -> Outcome:
 
 def with_session(relay: ScriptedRelay, work: Callable[[Session], Awaitable[Outcome]], **limits: timedelta) -> Outcome:
     async def main() -> Outcome:
-        session = await connect(
-            Relay.from_url(relay.url),
-            timeouts=Timeouts(**limits),
-            tls=ssl.create_default_context(),
-            count=uncounted,
-        )
+        session = await Connector(Relay.from_url(relay.url), timeouts=Timeouts(**limits)).connect()
         assert isinstance(session, Session)
         outcome = await work(session)
         session.abort()
