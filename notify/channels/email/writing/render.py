@@ -4,7 +4,7 @@ Templates and facts in; subject, text and HTML out, once per event, with places 
 *Decided*: the places are marked by a random token of this process, so no comment can hold one.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
@@ -32,7 +32,6 @@ from notify.channels.email.writing.facts import (
 from notify.channels.languages import Languages, moment
 from notify.domain.errors import NotifyError
 from notify.domain.jobs import EmailFacts
-from notify.domain.schedule import DeferredBy
 
 SNIPPETS = 3
 FOLDERS_KEPT = 8
@@ -98,7 +97,7 @@ Written = tuple[str, str, str]
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One event among several in a email."""
+    """One event among several in an email."""
 
     text: str
     html: Markup
@@ -117,7 +116,7 @@ class Renderer:
         self.languages = _languages(templates_dir)
         self._inliner = CSSInliner(load_remote_stylesheets=False, keep_at_rules=True)
         self._token = token_hex(16)
-        self._tokens = {place: f"{self._token}{number}" for number, place in enumerate(PLACES)}
+        self._place_tokens = {place.value: f"{self._token}{number}" for number, place in enumerate(PLACES)}
 
     def compile(self) -> None:
         """
@@ -140,14 +139,11 @@ class Renderer:
         Raises:
             TemplateFailure: A template is missing or cannot be rendered.
         """
-        if email.digest:
-            return self._digest(email, email.digest, locale=locale)
-        write = self._several if email.entries else self._alone
-        for limits in shrinking_limits(len(email.entries) or 1):
-            subject, text, html = write(email, limits=limits, locale=locale)
-            if _fits(text, html):
+        write = self._digest if email.digest else self._several if email.entries else self._alone
+        for subject, text, html in write(email, locale=locale):  # noqa: B007 - the last is taken if none fits
+            if max(len(text.encode()), len(html.encode())) <= LARGEST_PART:
                 break
-        return self._rendered(subject, text, html)
+        return Rendered(subject, self._part(text, is_html=False), self._part(html, is_html=True))
 
     def entry(self, email: EmailFacts, *, locale: str, limits: Limits) -> Entry:
         """
@@ -179,37 +175,39 @@ class Renderer:
         except (KeyError, ValueError, TypeError) as error:
             raise TemplateFailure(template=message, error=type(error).__name__) from error
 
-    def _alone(self, email: EmailFacts, *, limits: Limits, locale: str) -> Written:
+    def _alone(self, email: EmailFacts, *, locale: str) -> Iterator[Written]:
         """The email about one event."""
-        name, facts = email.event.type, self._facts(email, limits=limits, locale=locale)
-        html = self._html(f"{name}/body.html", facts | {"layout": "_base/body.html"})
-        text = self._render(f"{name}/body.txt", facts | {"layout": "_base/body.txt"})
-        return facts["subject"], text, html
+        name = email.event.type
+        for limits in shrinking_limits(1):
+            facts = self._facts(email, limits=limits, locale=locale)
+            html = self._html(f"{name}/body.html", facts | {"layout": "_base/body.html"})
+            yield facts["subject"], self._render(f"{name}/body.txt", facts | {"layout": "_base/body.txt"}), html
 
-    def _several(self, email: EmailFacts, *, limits: Limits, locale: str) -> Written:
+    def _several(self, email: EmailFacts, *, locale: str) -> Iterator[Written]:
         """The words of each entry, one after the other, below what they have in common."""
         facts = self._facts(email, limits=Limits(SHORTEST_COMMENT), locale=locale) | {"several": True}
-        facts |= {"snippets": [opening(entry) for entry in email.entries[:SNIPPETS]], "brief": not limits.words}
-        entries = [self.entry(entry, locale=locale, limits=limits) for entry in email.entries]
-        html = self._html("_bundle/body.html", facts | {"entries": [entry.html for entry in entries]})
-        text = self._render("_bundle/body.txt", facts | {"entries": [entry.text for entry in entries]})
-        return facts["subject"], text, html
+        facts["snippets"] = [opening(entry) for entry in email.entries[:SNIPPETS]]
+        for limits in shrinking_limits(len(email.entries)):
+            facts["brief"] = not limits.words
+            entries = [self.entry(entry, locale=locale, limits=limits) for entry in email.entries]
+            html = self._html("_bundle/body.html", facts | {"entries": [entry.html for entry in entries]})
+            text = self._render("_bundle/body.txt", facts | {"entries": [entry.text for entry in entries]})
+            yield facts["subject"], text, html
 
-    def _digest(self, email: EmailFacts, kind: DeferredBy, *, locale: str) -> Rendered:
-        """Sections by change list, with as much of the newest as fits."""
+    def _digest(self, email: EmailFacts, *, locale: str) -> Iterator[Written]:
+        """Sections by change list; the oldest updates are left out first."""
         entries = email.entries or (email,)
-        facts: dict[str, Any] = {place.value: token for place, token in self._tokens.items()}
-        facts |= {"locale": locale, "digest": kind.value, "count": len(entries)}
-        facts |= {
+        facts: dict[str, Any] = {
+            **self._place_tokens,
+            "locale": locale,
+            "digest": str(email.digest),
+            "count": len(entries),
             "cls": len({one.change_list.link for one in entries}),
             "snippets": [opening(one) for one in entries[: -SNIPPETS - 1 : -1]],
         }
         facts["subject"] = self._render("_digest/subject.txt", facts).strip()
         for size in shrinking_sizes(len(entries)):
-            text, html = self._digest_parts(contents(entries, size.updates), size.limits, facts)
-            if _fits(text, html):
-                break
-        return self._rendered(facts["subject"], text, html)
+            yield facts["subject"], *self._digest_parts(contents(entries, size.updates), size.limits, facts)
 
     def _digest_parts(self, shown: Contents, limits: Limits, facts: Mapping[str, Any]) -> tuple[str, str]:
         left = [{"cl": cl_facts(one.change_list, limits=limits), "count": count} for one, count in shown.left]
@@ -225,7 +223,7 @@ class Renderer:
 
     def _facts(self, email: EmailFacts, *, limits: Limits, locale: str) -> dict[str, Any]:
         facts = facts_of(email, limits=limits) | {"locale": locale, "several": False}
-        facts |= {place.value: token for place, token in self._tokens.items()}
+        facts |= self._place_tokens
         thread = facts | {"cl": thread_facts(email.change_list, limits=limits)}
         return facts | {"subject": self._render(f"{email.event.type}/subject.txt", thread).strip()}
 
@@ -240,17 +238,10 @@ class Renderer:
         except Exception as error:
             raise TemplateFailure(template=name, error=type(error).__name__) from error
 
-    def _rendered(self, subject: str, text: str, html: str) -> Rendered:
-        return Rendered(subject, self._part(text, is_html=False), self._part(html, is_html=True))
-
     def _part(self, rendered: str, *, is_html: bool) -> Part:
         first, *others = rendered.split(self._token)
         places = tuple(PLACES[int(piece[0])] for piece in others)
         return Part((first, *(piece[1:] for piece in others)), places, is_html)
-
-
-def _fits(text: str, html: str) -> bool:
-    return max(len(text.encode()), len(html.encode())) <= LARGEST_PART
 
 
 def _folders(templates_dir: Path | None) -> list[Path]:
