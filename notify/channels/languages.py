@@ -1,4 +1,4 @@
-"""The languages of emails and pages: gettext catalogues beside the templates, read as they are written."""
+"""The languages of emails and pages: gettext catalogues beside the templates."""
 
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, tzinfo
@@ -77,7 +77,7 @@ class Languages:
         return self._translations[language]
 
     def speak(self, environment: Environment, language: str) -> Environment:
-        """The same environment, whose templates translate into a known language."""
+        """The environment, its templates now translated into a known language."""
         environment.add_extension("jinja2.ext.i18n")
         environment.policies["ext.i18n.trimmed"] = True
         environment.install_gettext_translations(self.translations(language), newstyle=True)  # type: ignore[attr-defined]

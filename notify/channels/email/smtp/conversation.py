@@ -100,7 +100,7 @@ class Conversation(asyncio.Protocol):
 
     def say(self, data: bytes) -> None:
         """
-        Write without waiting. What the relay said before it hung up can still be read.
+        Write without waiting. After the relay has hung up, what it said before can still be read.
 
         Raises:
             ConversationBroken: It hung up and said nothing.
@@ -129,10 +129,10 @@ class Conversation(asyncio.Protocol):
 
     async def watch(self, heard: Callable[[], bool], *, within: timedelta) -> None:
         """
-        Have *heard* called whenever the relay has said something, by the callback that hears it.
+        Call *heard* from the event loop's callback whenever the relay has said something.
 
-        Returns when it returns False, when the relay has said nothing for so long, or when the conversation has broken;
-        raises what it raises. It takes what it likes from ``replies`` and calls ``expect`` when it waits for more.
+        It takes what it likes from ``replies`` and calls ``expect`` when it waits for more. Returns when it returns
+        False, when the relay has said nothing for so long, or when the conversation has broken; raises what it raises.
         """
         self.expect(within)
         if not heard():
@@ -145,7 +145,7 @@ class Conversation(asyncio.Protocol):
             self._heard = None
 
     def expect(self, within: timedelta) -> None:
-        """The relay should say something from now on, within so long."""
+        """Give the relay so long, from now on, to say something."""
         self._too_late_at = self._loop.time() + within.total_seconds()
         if self._too_late_at < self._alarm_at:
             self._set_alarm()
@@ -214,7 +214,7 @@ class Conversation(asyncio.Protocol):
         self._writable.set()
 
     def _hear(self, line: bytes) -> None:
-        """What follows words that are no reply is heard no more: nobody knows which command it answers."""
+        """After words that are no reply nothing is heard: nobody knows which command it would answer."""
         if self._broken is not None:
             return
         code, separator = line[:3], line[3:4]

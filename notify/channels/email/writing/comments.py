@@ -48,8 +48,8 @@ def as_html(written: str) -> str:
     """
     The comment as HTML that holds no script, no style, no image and no link but to web and mail.
 
-    Where an image would be fetched from somebody's server stands a link to it; a task's box is a character,
-    since mail readers take form fields away.
+    An image becomes a link to it, since fetching it would tell a server; a task's box becomes a character, since mail
+    readers remove form fields.
     """
     html = TASK.sub(_box, markdown.as_html(written))
     return _sanitiser.clean(LINK_OR_IMAGE.sub(_without_images, html))
@@ -68,12 +68,12 @@ def _without_images(found: Match[str]) -> str:
 
 
 def as_quote(written: str) -> str:
-    """The comment's own words, every line quoted; prose is wrapped, code and addresses are left whole."""
+    """Every line quoted; prose is wrapped, code and addresses are left whole."""
     return "\n".join((QUOTE + line).rstrip() for line in _wrapped(written.strip("\n").split("\n")))
 
 
 def tidy(text: object) -> str:
-    """Text with LF line ends and no character that steers a terminal, ends a line unseen or has no UTF-8."""
+    """Text with LF line ends, without control characters and with U+FFFD for what has no UTF-8."""
     return HALF_A_PAIR.sub("\ufffd", CONTROL.sub("", LINE_END.sub("\n", str(text))))
 
 
@@ -83,12 +83,12 @@ def one_line(text: object) -> str:
 
 
 def strip_invisible(text: str) -> str:
-    """Text without invisible characters that reorder what stands beside it, or hide a part of a word."""
+    """Text without invisible characters that reorder what is beside them or hide part of a word."""
     return STEERING.sub("", text)
 
 
 def show_invisible(code: str) -> str:
-    """Code in which characters that nobody sees are named, since it may read otherwise than it runs."""
+    """Code with its invisible characters named, since it may read differently from how it runs."""
     return STEERING.sub(lambda found: f"<U+{ord(found[0]):04X}>", code)
 
 
@@ -107,7 +107,7 @@ def cut(text: str, most: int) -> str:
 
 
 def shortened(name: str, most: int) -> str:
-    """The name, or so much of it as fits with a sign that it goes on."""
+    """The name, cut with an ellipsis if it is longer."""
     return name if len(name) <= most else f"{graphemes.whole(name, most - 1)}…"
 
 

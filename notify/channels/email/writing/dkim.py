@@ -50,14 +50,14 @@ FOLD = pattern(rb"\r\n(?=[ \t])")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Key:
-    """A key that signs; its other half is published at ``selector._domainkey`` of the domain that signs."""
+    """A private key; its public half is published at ``selector._domainkey`` of the domain that signs."""
 
     selector: str
     private: RSAPrivateKey | Ed25519PrivateKey
 
     @property
     def kind(self) -> str:
-        """As tag k= of the published record has it."""
+        """Tag k= of the published record."""
         return "rsa" if isinstance(self.private, RSAPrivateKey) else "ed25519"
 
     @property
@@ -68,7 +68,7 @@ class Key:
     @property
     def record(self) -> str:
         """
-        What is to be published of it.
+        The DNS record to publish.
 
         Source: RFC 6376 §3.6.1 with erratum 3017 (RSA), RFC 8463 §4.2 (Ed25519).
         """
@@ -82,11 +82,10 @@ class Key:
         except (ValueError, TypeError, UnsupportedAlgorithm):
             return False
 
-    def sign(self, said: bytes) -> bytes:
-        """The signature of these bytes."""
+    def sign(self, signed: bytes) -> bytes:
         if isinstance(self.private, RSAPrivateKey):
-            return self.private.sign(said, PKCS1v15(), SHA256())
-        return self.private.sign(sha256(said).digest())  # RFC 8463 §3: of the hash, not of the text
+            return self.private.sign(signed, PKCS1v15(), SHA256())
+        return self.private.sign(sha256(signed).digest())  # RFC 8463 §3: of the hash, not of the text
 
     @property
     def _public(self) -> bytes:
@@ -109,21 +108,20 @@ class Signer:
         self.domain = domain
         self.keys = tuple(keys)
         self._now = now
-        fields = [_field(domain, key) for key in self.keys]
         self._fields = [
             (key, field, _relaxed_fields(field)[0][1].removesuffix(b"\r\n"))
-            for key, field in zip(self.keys, fields, strict=True)
+            for key, field in ((key, _field(domain, key)) for key in self.keys)
         ]
 
     def __call__(self, content: bytes) -> bytes:
         """The email with its signatures before it."""
         head, _, body = content.partition(b"\r\n\r\n")
-        said, seen = _signed(head), (int(self._now()), b64encode(sha256(relaxed_body(body)).digest()))
+        headers, values = _signed(head), (int(self._now()), b64encode(sha256(relaxed_body(body)).digest()))
         made = []
         for key, field, relaxed in self._fields:
-            signature = b64encode(key.sign(said + relaxed % seen))
+            signature = b64encode(key.sign(headers + relaxed % values))
             lines = (signature[at : at + BASE64_LINE] for at in range(0, len(signature), BASE64_LINE))
-            made.append(field % seen + b"\r\n ".join(lines) + b"\r\n")
+            made.append(field % values + b"\r\n ".join(lines) + b"\r\n")
         return b"".join((*made, content))
 
 

@@ -67,8 +67,6 @@ def address(text: str) -> Address:
 
 def refuse_unsafe(name: str, value: str) -> None:
     """
-    Refuse what could end a header early.
-
     Raises:
         UnsafeHeader: *value* holds CR, LF, NUL, another control character or half a surrogate pair.
     """
@@ -140,7 +138,7 @@ def mailbox_field(name: str, display_name: str, at: Address) -> bytes:
 
 
 def _is_plain(value: str) -> bool:
-    """Whether the value survives folding and every reader's decoding as it is."""
+    """Whether the value survives folding and decoding as it is."""
     return bool(PRINTABLE.fullmatch(value)) and "=?" not in value and "  " not in value and value == value.strip()
 
 
@@ -202,13 +200,8 @@ def _b_cost(text: str) -> int:
 
 
 def _q_word(text: str) -> str:
-    return f"=?utf-8?q?{''.join(_q_byte(byte) for byte in text.encode())}?="
-
-
-def _q_byte(byte: int) -> str:
-    if byte == ord(" "):
-        return "_"
-    return chr(byte) if byte in SAFE_IN_WORD else f"={byte:02X}"
+    encoded = "".join(chr(byte) if byte in SAFE_IN_WORD else f"={byte:02X}" for byte in text.encode())
+    return f"=?utf-8?q?{encoded.replace('=20', '_')}?="
 
 
 def _b_word(text: str) -> str:
