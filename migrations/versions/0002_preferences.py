@@ -1,5 +1,5 @@
 """
-Create what people choose: kinds of events, settings, preferences, and preferences about single topics.
+Create what people prefer: kinds of events, settings, preferences, and preferences about single topics.
 
 Phase: add          Locks: 4 new tables, nobody waits
 Runs:  before the code that reads them          Undo: drops the tables and what is in them
@@ -28,7 +28,7 @@ SCHEMA = """
     COMMENT ON COLUMN notify.notification_event_types.category IS 'Heading under which people find the type.';
     COMMENT ON COLUMN notify.notification_event_types.description IS 'One sentence for the preferences page.';
     COMMENT ON COLUMN notify.notification_event_types.system_required IS 'True means that nobody can switch it off.';
-    COMMENT ON COLUMN notify.notification_event_types.default_enabled IS 'What holds for people who have chosen nothing.';
+    COMMENT ON COLUMN notify.notification_event_types.default_enabled IS 'What holds for people who have stored nothing.';
     COMMENT ON COLUMN notify.notification_event_types.expires_after IS 'How long an email of this type is worth sending.';
     COMMENT ON COLUMN notify.notification_event_types.bundle_within IS 'How long notifications are bundled; null: the deployment''s default, 0: never.';
 
@@ -58,8 +58,8 @@ SCHEMA = """
     );
     CREATE INDEX user_notification_settings_participating ON notify.user_notification_settings (username) WHERE participating;
     COMMENT ON INDEX notify.user_notification_settings_participating IS 'The fan-out asks who wants emails where they have said something.';
-    COMMENT ON TABLE notify.user_notification_settings IS 'Choices about all emails. No row means the defaults.';
-    COMMENT ON COLUMN notify.user_notification_settings.username IS 'Whose choice.';
+    COMMENT ON TABLE notify.user_notification_settings IS 'Preferences about all emails. No row means the defaults.';
+    COMMENT ON COLUMN notify.user_notification_settings.username IS 'Whose preference.';
     COMMENT ON COLUMN notify.user_notification_settings.email IS 'Where emails go; null means the directory''s address.';
     COMMENT ON COLUMN notify.user_notification_settings.enabled IS 'The master switch.';
     COMMENT ON COLUMN notify.user_notification_settings.delivery_mode IS 'realtime: at once; hourly, daily, weekly: in a digest.';
@@ -81,10 +81,10 @@ SCHEMA = """
         CONSTRAINT user_notification_preferences_pkey PRIMARY KEY (username, event_type_code),
         CONSTRAINT user_notification_preferences_event_type_code_fkey FOREIGN KEY(event_type_code) REFERENCES notify.notification_event_types (code) ON DELETE CASCADE
     );
-    COMMENT ON TABLE notify.user_notification_preferences IS 'Choices about single kinds of events. No row means the type''s default.';
-    COMMENT ON COLUMN notify.user_notification_preferences.username IS 'Whose choice.';
+    COMMENT ON TABLE notify.user_notification_preferences IS 'Preferences about single kinds of events. No row means the type''s default.';
+    COMMENT ON COLUMN notify.user_notification_preferences.username IS 'Whose preference.';
     COMMENT ON COLUMN notify.user_notification_preferences.event_type_code IS 'The kind of event.';
-    COMMENT ON COLUMN notify.user_notification_preferences.enabled IS 'The explicit choice.';
+    COMMENT ON COLUMN notify.user_notification_preferences.enabled IS 'The explicit preference.';
 
     CREATE TABLE notify.topic_preferences (
         username TEXT NOT NULL,

@@ -66,7 +66,7 @@ def clear(name: Name) -> None:
 def export(name: Name, *, as_json: AsJson = False) -> None:
     """Everything that is stored about a person: with --json every row, else how many there are."""
     with connect() as deployment, deployment.database.begin() as connection:
-        rows = erasure.held(connection, name)
+        rows = erasure.remaining(connection, name)
         stored = erasure.export(connection, name) if as_json else {}
     if not rows:
         raise NoSuchPerson(name=name)
@@ -113,4 +113,4 @@ def erase(
 
 def _rows(deployment: Deployment, name: str) -> Mapping[str, int]:
     with deployment.database.begin() as connection:
-        return erasure.held(connection, name)
+        return erasure.remaining(connection, name)

@@ -1,1 +1,1 @@
-"""Who reads mail where, what people have chosen, and who may call."""
+"""Who reads mail where, what people prefer, and who may call."""

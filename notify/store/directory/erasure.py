@@ -10,9 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Table, Text, cast, delete, exists, func, literal, select, update
+from sqlalchemy import Connection, Table, delete, func, select, update
 
-from notify.domain.outcomes import JobStatus
 from notify.store.operations.upkeep import IS_AWAITED
 from notify.store.tables.emails import bundles, email_attempts, email_jobs, events, notifications
 from notify.store.tables.operations import smtp_relays
@@ -42,6 +41,23 @@ _row = email_jobs.c
 _note = notifications.c
 _said = events.c
 
+_ERASE_EMAILS = f"""
+    WITH page AS MATERIALIZED (
+        SELECT id FROM notify.email_jobs WHERE username = %(username)s AND status <> 'pending'
+        ORDER BY id LIMIT %(limit)s FOR UPDATE
+    ), emptied AS (
+        UPDATE notify.email_attempts SET text = NULL WHERE job_id = ANY (ARRAY(SELECT id FROM page))
+    )
+    UPDATE notify.email_jobs SET username = %(alias)s, to_email = '{ERASED}', message_id = '{ERASED}.' || id,
+        last_error = NULL, relay_reply = NULL
+    WHERE id = ANY (ARRAY(SELECT id FROM page))"""
+_ERASE_NOTIFICATIONS = """
+    WITH page AS MATERIALIZED (
+        SELECT id FROM notify.notifications AS note WHERE username = %(username)s AND NOT EXISTS (
+            SELECT FROM notify.email_jobs AS job WHERE job.id = note.email_job_id AND job.username = note.username
+        ) ORDER BY id LIMIT %(limit)s FOR UPDATE
+    )
+    UPDATE notify.notifications SET username = %(alias)s WHERE id = ANY (ARRAY(SELECT id FROM page))"""
 _ERASE_EVENTS = f"""
     UPDATE notify.events AS event
     SET actor = %(alias)s, payload = '{{}}', key_hash = NULL, emptied_at = coalesce(emptied_at, now())
@@ -64,16 +80,16 @@ class Walked:
 def export(connection: Connection, username: str) -> dict[str, list[dict[str, Any]]]:
     """Every row that names the person, by table, with the attempts of their emails. Reads the events once."""
     own = {table.name: _rows(connection, table, table.c.username == username) for table in (*THEIRS, *KEPT)}
-    tries = email_attempts.c.job_id.in_(select(_row.id).where(_row.username == username))
+    attempts = email_attempts.c.job_id.in_(select(_row.id).where(_row.username == username))
     return {
         **own,
-        email_attempts.name: _rows(connection, email_attempts, tries),
+        email_attempts.name: _rows(connection, email_attempts, attempts),
         change_lists.name: _rows(connection, change_lists, change_lists.c.author == username),
         events.name: _rows(connection, events, _said.actor == username),
     }
 
 
-def held(connection: Connection, username: str) -> Mapping[str, int]:
+def remaining(connection: Connection, username: str) -> Mapping[str, int]:
     """How many rows name the person, by table, where there are any. Reads the events once."""
     named = {table.name: (table, table.c.username) for table in (*THEIRS, *KEPT)}
     named |= {change_lists.name: (change_lists, change_lists.c.author), events.name: (events, _said.actor)}
@@ -85,7 +101,7 @@ def held(connection: Connection, username: str) -> Mapping[str, int]:
 
 
 def erase_choices(connection: Connection, username: str) -> None:
-    """Their row in the directory, what they have chosen, what they review and wrote, and a relay's words about them."""
+    """Their row in the directory, what they prefer, what they review and wrote, and a relay's words about them."""
     addresses = select(people.c.email).where(people.c.username == username, people.c.email.is_not(None))
     about = func.strpos(smtp_relays.c.last_error, addresses.scalar_subquery()) > 0
     connection.execute(update(smtp_relays).where(about).values(last_error=None))
@@ -96,36 +112,14 @@ def erase_choices(connection: Connection, username: str) -> None:
 
 def erase_emails(connection: Connection, username: str, *, alias: str, limit: int) -> int:
     """Take the person out of up to *limit* emails that have ended, and their attempts; how many."""
-    page = (
-        select(_row.id)
-        .where(_row.username == username, _row.status != JobStatus.PENDING)
-        .order_by(_row.id)
-        .limit(limit)
-    )
-    ids = connection.scalars(page.with_for_update()).all()
-    name = literal(f"{ERASED}.", Text) + cast(_row.id, Text)
-    connection.execute(update(email_attempts).where(email_attempts.c.job_id.in_(ids)).values(text=None))
-    connection.execute(
-        update(email_jobs)
-        .where(_row.id.in_(ids))
-        .values(
-            username=alias,
-            to_email=ERASED,
-            message_id=name,
-            last_error=None,
-            relay_reply=None,
-        )
-    )
-    return len(ids)
+    asked = {"username": username, "alias": alias, "limit": limit}
+    return connection.exec_driver_sql(_ERASE_EMAILS, asked).rowcount
 
 
 def erase_notifications(connection: Connection, username: str, *, alias: str, limit: int) -> int:
     """Take the person out of up to *limit* notifications, unless their email waits; how many."""
-    waits = exists().where(_row.id == _note.email_job_id, _row.username == username)
-    page = select(_note.id).where(_note.username == username, ~waits).order_by(_note.id).limit(limit)
-    ids = connection.scalars(page.with_for_update()).all()
-    connection.execute(update(notifications).where(_note.id.in_(ids)).values(username=alias))
-    return len(ids)
+    asked = {"username": username, "alias": alias, "limit": limit}
+    return connection.exec_driver_sql(_ERASE_NOTIFICATIONS, asked).rowcount
 
 
 def erase_events(connection: Connection, username: str, *, alias: str, after_id: int, limit: int) -> Walked:

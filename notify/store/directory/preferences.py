@@ -1,4 +1,4 @@
-"""What people have chosen: the master switch, kinds of events, muted change lists. Reading creates no row."""
+"""People's preferences: the master switch, kinds of events, topics. Reading creates no row."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, time
@@ -87,7 +87,7 @@ def choices(
     connection: Connection, usernames: Iterable[str], *, topics: Iterable[str] | None = None
 ) -> dict[str, Preferences]:
     """
-    What these people have chosen, by username; who has chosen nothing is absent.
+    What these people have stored, by username; who has stored nothing is absent.
 
     Args:
         topics: Load what is muted or subscribed to of these change lists only, which is all a fan-out needs;
@@ -99,22 +99,22 @@ def choices(
 
 
 def config(connection: Connection, username: str) -> Preferences:
-    """One person's choices as they stand, with every muted change list and the defaults where nothing is stored."""
+    """One person's preferences, with every topic and the defaults where nothing is stored."""
     return choices(connection, [username]).get(username, NO_PREFERENCES)
 
 
 def schedules(connection: Connection, usernames: Iterable[str]) -> dict[str, Schedule]:
     """
-    When these people want emails, by username; who has chosen nothing about anything is absent.
+    When these people want emails, by username; who has stored nothing is absent.
 
-    Who changes one of these choices waits until the end of the transaction, and finds what it wrote.
+    Who changes one of these waits until the end of the transaction, and finds what it wrote.
     """
     rows = connection.exec_driver_sql(_SCHEDULES, {"usernames": list(usernames)})
     return {row["username"]: schedule_of(row) for row in rows.mappings()}
 
 
 def lock(connection: Connection, username: str) -> None:
-    """Nobody else changes the person's choices, or reads the schedule to write by it, before the transaction ends."""
+    """Nobody else changes the person's preferences, or writes by their schedule, before the transaction ends."""
     _put_settings(connection, username, {})
 
 
@@ -122,12 +122,12 @@ def put_config(
     connection: Connection, username: str, *, settings: Settings, preferences: Mapping[str, bool | None]
 ) -> None:
     """
-    Store any part of a person's choices; what is not given stays as it is.
+    Store any part of a person's preferences; what is not given stays as it is.
 
     The first statement always locks the person's settings row, so that two callers take turns and cannot deadlock.
 
     Args:
-        preferences: Event type code to the choice; None forgets the choice, so that the type's default holds.
+        preferences: Event type code to the preference; None forgets it, so that the type's default holds.
     """
     _put_settings(connection, username, settings)
     _forget(connection, username, [code for code, enabled in preferences.items() if enabled is None])
@@ -135,7 +135,7 @@ def put_config(
 
 
 def set_preference(connection: Connection, username: str, code: str, *, enabled: bool) -> None:
-    """Store an explicit choice about one kind of event. Safe to repeat."""
+    """Store an explicit preference about one kind of event. Safe to repeat."""
     _choose(connection, username, {code: enabled})
 
 

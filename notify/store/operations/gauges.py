@@ -25,7 +25,7 @@ class Gauges:
     Rows of one stage.
 
     ``due`` may be claimed now, those with an expired lease included; ``scheduled`` wait for their time;
-    both are counted up to ``MOST``. ``oldest_due_seconds`` is 0 when nothing is due. ``in_flight`` are held
+    both are counted up to ``MOST``. ``oldest_due_seconds`` is 0 when nothing is due. ``in_flight`` are leased
     by a worker, ``expired_leases`` were when it vanished. ``dead_last_day`` ended within a day, by reason.
     """
 

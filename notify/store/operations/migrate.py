@@ -1,4 +1,4 @@
-"""The schema's version: bring it up, take it down, say where it stands, and what a database must be for it."""
+"""The schema's version: upgrade, downgrade, read; and what a database must be for it."""
 
 from typing import NoReturn
 

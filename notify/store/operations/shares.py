@@ -37,11 +37,11 @@ def ask(
         )
     ]
     granted = share(cap, mine=mine, others=others)
-    held = max(granted, mine.sessions)
-    if held == 0 and mine.is_idle:
+    kept = max(granted, mine.sessions)
+    if kept == 0 and mine.is_idle:
         give_back(connection, relay, worker)
         return 0
-    values = {"wanted": max(1, mine.wanted), "sessions": held, "until": func.clock_timestamp() + lasts}
+    values = {"wanted": max(1, mine.wanted), "sessions": kept, "until": func.clock_timestamp() + lasts}
     statement = insert(relay_shares).values(relay=relay, worker=worker, **values)
     connection.execute(statement.on_conflict_do_update(index_elements=[_row.relay, _row.worker], set_=values))
     return granted

@@ -6,7 +6,7 @@ Decided: a batch is a page of ids, which rise with time, of which those rows go 
     too young whatever became of it is the last that is looked at. An index by the end would cost every row a second
     index entry, and its update a place in its own page.
 Decided: nothing but the primary key decides what a page is. With a condition of which the planner knows little
-    (is it told by an email?) beside the limit, it may read the table from end to end for each batch.
+    (does an email tell of it?) beside the limit, it may read the table from end to end for each batch.
 Decided: the turn is a lock of each batch's transaction: a run that meets another's batch leaves the rest to that one.
 Rejected: a lock of the session. Behind a pooler, nobody knows whose session it stays with.
 """

@@ -116,7 +116,7 @@ def _choices(found: Mapping[str, _Documents], subscribers: Mapping[str, Sequence
 
 
 def _of_all(stored: Mapping[str, Any]) -> dict[str, Any]:
-    """The choices about all emails."""
+    """The preferences about all emails."""
     until = stored["paused_until"]
     instants = {name: _time(stored[name]) for name in ("quiet_start", "quiet_end")}
     row = {**stored, **instants, "paused_until": until and datetime.fromisoformat(until)}

@@ -9,6 +9,7 @@ Decided: what belongs to an event comes in a statement of its own. Its readers w
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
+from operator import itemgetter
 from typing import Any
 
 from sqlalchemy import Connection
@@ -40,26 +41,26 @@ def _one(table: str, condition: str) -> str:
 
 _JOBS = f"""
     SELECT job.id, job.username, job.to_email, job.message_id, job.deferred_by, job.expires_at <= now(),
-        job.replay_of IS NOT NULL, told.id, told.event_id, told.event_type, told.reason, about.topic,
-        kind.category, kind.description, kind.system_required, kind.default_enabled, chosen.enabled,
-        of_topic.muted, of_topic.subscribed AND told.reason = 'subscriber',
+        job.replay_of IS NOT NULL, note.id, note.event_id, note.event_type, note.reason, about.topic,
+        kind.category, kind.description, kind.system_required, kind.default_enabled, preference.enabled,
+        of_topic.muted, of_topic.subscribed AND note.reason = 'subscriber',
         {_columns("person", PERSON)}, {_columns("stored", STORED)}
     FROM notify.email_jobs AS job
     CROSS JOIN LATERAL (
-        SELECT * FROM notify.notifications AS note WHERE note.email_job_id = coalesce(job.replay_of, job.id) OFFSET 0
-    ) AS told
+        SELECT * FROM notify.notifications WHERE email_job_id = coalesce(job.replay_of, job.id) OFFSET 0
+    ) AS note
     CROSS JOIN LATERAL (
-        SELECT coalesce(job.topic, (SELECT topic FROM notify.events WHERE events.id = told.event_id)) AS topic OFFSET 0
+        SELECT coalesce(job.topic, (SELECT topic FROM notify.events WHERE events.id = note.event_id)) AS topic OFFSET 0
     ) AS about
-    {_one("notification_event_types", "code = told.event_type")} AS kind ON true
+    {_one("notification_event_types", "code = note.event_type")} AS kind ON true
     {_one("people", "people.username = job.username")} AS person ON true
     {_one("user_notification_settings", "username = job.username")} AS stored ON true
-    {_one("user_notification_preferences", "(username, event_type_code) = (job.username, told.event_type)")}
-        AS chosen ON true
+    {_one("user_notification_preferences", "(username, event_type_code) = (job.username, note.event_type)")}
+        AS preference ON true
     {_one("topic_preferences", "(username, topic_preferences.topic) = (job.username, about.topic)")}
         AS of_topic ON true
     WHERE job.id = ANY (%(ids)s::bigint[])"""
-_OF_TOLD = 19
+_OF_NOTIFICATION = 19
 _EVENTS = f"""
     SELECT {COLUMNS_OF_EVENT}, {_columns("cl", CHANGE_LIST)}, {_columns("person", PERSON)}
     FROM notify.events AS event
@@ -79,7 +80,7 @@ def of_claims(connection: Connection, claims: Sequence[Claim]) -> list[Job]:
     for row in _run(connection, _JOBS, [one.id for one in claims]):
         rows[row[0]].append(row)
     events = _events(connection, {row[8] for found in rows.values() for row in found})
-    return [_job(one, sorted(rows[one.id], key=_of_notification), events) for one in claims if one.id in rows]
+    return [_job(one, sorted(rows[one.id], key=itemgetter(7)), events) for one in claims if one.id in rows]
 
 
 def of_job(connection: Connection, job_id: int) -> Job | None:
@@ -98,11 +99,6 @@ def _run(connection: Connection, statement: str, ids: Sequence[int]) -> Sequence
     return found
 
 
-def _of_notification(row: tuple[Any, ...]) -> int:
-    id_: int = row[7]
-    return id_
-
-
 def _job(claim: Claim, rows: Sequence[tuple[Any, ...]], events: dict[int, _About]) -> Job:
     _, username, to_email, message_id, deferred_by, expired, is_replay, *_ = first = rows[0]
     return Job(
@@ -111,7 +107,7 @@ def _job(claim: Claim, rows: Sequence[tuple[Any, ...]], events: dict[int, _About
         to_email=to_email,
         message_id=message_id,
         expired=expired,
-        person=_person(first[_OF_TOLD : _OF_TOLD + len(PERSON)]),
+        person=_person(first[_OF_NOTIFICATION : _OF_NOTIFICATION + len(PERSON)]),
         preferences=_choices(rows),
         notifications=tuple([_notification(row, events) for row in rows]),
         deferred_by=DeferredBy(deferred_by) if deferred_by else None,
@@ -141,7 +137,7 @@ def _event_type(code: str, category: str, description: str, required: bool, defa
 
 def _choices(rows: Sequence[tuple[Any, ...]]) -> Preferences:
     """What the person has stored that these notifications depend on; the one object for all who have nothing."""
-    stored = rows[0][_OF_TOLD + len(PERSON) :]
+    stored = rows[0][_OF_NOTIFICATION + len(PERSON) :]
     if stored[0] is None and all(row[16] is None and not row[17] and not row[18] for row in rows):
         return NO_PREFERENCES
     named = dict(zip(STORED, stored, strict=True))

@@ -169,9 +169,9 @@ def record(connection: Connection, endings: Sequence[Ending], *, worker: UUID) -
 
     Returns how many by verdict.
     """
-    told = sent.record(connection, [one.row for one in endings if one.says_sent], worker=worker)
-    endings = [one for one in endings if not (one.says_sent and one.name in told)]
-    return Counter({Verdict.SENT: len(told)} if told else {}) + _record_with_care(connection, endings, worker=worker)
+    written = sent.record(connection, [one.row for one in endings if one.says_sent], worker=worker)
+    endings = [one for one in endings if not (one.says_sent and one.name in written)]
+    return _record_with_care(connection, endings, worker=worker) + Counter({Verdict.SENT: len(written)})
 
 
 def _record_with_care(connection: Connection, endings: Sequence[Ending], *, worker: UUID) -> Counter[str]:

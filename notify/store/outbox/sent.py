@@ -54,7 +54,7 @@ _SENT = """
             WHERE locked.lane = 8
         ))
         RETURNING item.id, item.attempt, item.lapses
-    ), told AS (
+    ), ended AS (
         UPDATE notify.email_jobs AS job
         SET status = 'sent', finished_at = now(), attempts = ending.attempt, lapses = gone.lapses,
             outcome_reason = NULL, last_code = ending.code, last_enhanced_code = ending.enhanced,
@@ -65,11 +65,11 @@ _SENT = """
         RETURNING job.id, job.attempts, ending.event_type
     ), counted AS (
         INSERT INTO notify.delivery_stats AS stats (minute, worker, event_type, outcome, count)
-        SELECT date_trunc('minute', now()), %(worker)s::uuid, told.event_type, 'sent', count(*)
-        FROM told GROUP BY told.event_type
+        SELECT date_trunc('minute', now()), %(worker)s::uuid, ended.event_type, 'sent', count(*)
+        FROM ended GROUP BY ended.event_type
         ON CONFLICT (minute, worker, event_type, outcome) DO UPDATE SET count = stats.count + excluded.count
     )
-    SELECT told.id, told.attempts FROM told
+    SELECT ended.id, ended.attempts FROM ended
 """
 # Who writes them at this moment is waited for.
 _LOCK = """

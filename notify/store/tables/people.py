@@ -81,7 +81,7 @@ notification_event_types = Table(
     required("category", Text, "Heading under which people find the type."),
     required("description", Text, "One sentence for the preferences page."),
     required("system_required", Boolean, "True means that nobody can switch it off.", default="false"),
-    required("default_enabled", Boolean, "What holds for people who have chosen nothing.", default="true"),
+    required("default_enabled", Boolean, "What holds for people who have stored nothing.", default="true"),
     required("expires_after", Interval, "How long an email of this type is worth sending.", default="'72 hours'"),
     optional(
         "bundle_within", Interval, "How long notifications are bundled; null: the deployment's default, 0: never."
@@ -95,7 +95,7 @@ notification_event_types = Table(
 user_notification_settings = Table(
     "user_notification_settings",
     metadata,
-    required("username", Text, "Whose choice."),
+    required("username", Text, "Whose preference."),
     optional("email", Text, "Where emails go; null means the directory's address."),
     required("enabled", Boolean, "The master switch.", default="true"),
     required("delivery_mode", Text, "realtime: at once; hourly, daily, weekly: in a digest.", default="'realtime'"),
@@ -123,19 +123,19 @@ user_notification_settings = Table(
         "The fan-out asks who wants emails where they have said something.",
         where="participating",
     ),
-    comment="Choices about all emails. No row means the defaults.",
+    comment="Preferences about all emails. No row means the defaults.",
 )
 
 user_notification_preferences = Table(
     "user_notification_preferences",
     metadata,
-    required("username", Text, "Whose choice."),
+    required("username", Text, "Whose preference."),
     required(
         "event_type_code", Text, "The kind of event.", ForeignKey(notification_event_types.c.code, ondelete="CASCADE")
     ),
-    required("enabled", Boolean, "The explicit choice."),
+    required("enabled", Boolean, "The explicit preference."),
     PrimaryKeyConstraint("username", "event_type_code"),
-    comment="Choices about single kinds of events. No row means the type's default.",
+    comment="Preferences about single kinds of events. No row means the type's default.",
 )
 
 topic_preferences = Table(
