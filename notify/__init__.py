@@ -1,5 +1,5 @@
 """
-A durable notification outbox for code review: one event in, one letter for each person out.
+A durable notification outbox for code review: one event in, one email for each person out.
 
 ``emit`` is the whole of it for an application::
 
@@ -34,17 +34,17 @@ def emit(
     """
     Store an event inside the caller's own transaction: commit means it is ours, rollback that it never was.
 
-    Says which row the event is, and whether its key was known before; a known key changes
-    nothing. ``differs`` of the receipt names the fields in which the event is another than the one
-    that is stored with its key: it will never be told. Workers are rung for after the commit, in the background.
+    The receipt has the id of the event, and whether its key was known before; a known key changes nothing.
+    ``differs`` names the fields in which the event differs from the stored one: nobody will be told of them. Workers
+    are called after the commit, in the background.
 
     Args:
         session_or_connection: A SQLAlchemy Session (a ``scoped_session`` too) or Connection, or a
             psycopg Connection, to the database that holds the schema ``notify``.
         event: The fields of ``POST /api/v1/events``. Without ``traceparent`` it belongs to the trace that
             OpenTelemetry, if it is there, says we are in.
-        doorbell: Stands in for the one that the settings of this process describe; if they make no sense, that is
-            logged, and workers find the event by sweeping.
+        doorbell: Instead of the one that this process's settings describe; if those make no sense, that is logged,
+            and workers find the event by sweeping.
 
     Raises:
         MalformedEvent: Naming the field that is wrong and why; nothing was stored.

@@ -37,7 +37,7 @@ def broker(stated: str) -> Broker:
     The broker that an operator has stated.
 
     ``sentinel://:PASSWORD@one:26379;two:26379/0?master_name=NAME`` names any number of sentinels. User, password and
-    number of the database are those of the Redis servers, and stand once; ``sentinel_username`` and
+    number of the database are those of the Redis servers, and are given once; ``sentinel_username`` and
     ``sentinel_password`` are for the sentinels themselves.
 
     Raises:

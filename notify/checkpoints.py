@@ -1,4 +1,4 @@
-"""Named points between two steps, at which a test process can be told to die as a power cut would have it."""
+"""Named points between two steps, at which a test can have its process die as in a power cut."""
 
 import os
 from collections.abc import Callable
@@ -38,8 +38,8 @@ def armed(where: str | None) -> Checkpoint:
     A checkpoint that kills its process.
 
     Args:
-        where: ``name`` or ``name:n``: the n-th time (at first the first) that this process reaches
-            the name, it is gone, with no chance to clean up. None or empty: it never is.
+        where: ``name`` or ``name:n``: the process is killed when it reaches the name for the n-th time (first by
+            default), with no chance to clean up. None or empty: never.
     """
     if not where:
         return pass_by

@@ -1,4 +1,4 @@
-"""Doorbells over Celery: rung from a thread of their own, coalesced, with one try and short time-outs."""
+"""Doorbells over Celery: rung from a thread of their own, coalesced, with one attempt and short time-outs."""
 
 import os
 from logging import getLogger

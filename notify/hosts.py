@@ -1,4 +1,4 @@
-"""By which names a service on one machine may be called."""
+"""The host names that a service on one machine answers to."""
 
 from ipaddress import ip_address
 

@@ -75,7 +75,7 @@ def _is_console(style: Style) -> bool:
 
 
 def _formatter(*, console: bool) -> logging.Formatter:
-    """A trace is shown without local variables: they hold addresses, bodies and the relay's password."""
+    """A traceback has no local variables: they hold addresses, bodies and the relay's password."""
     renderer: Processor = (
         structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback)
         if console

@@ -92,7 +92,7 @@ def _tracer() -> "Tracer | None":
 
 
 class Wanted:
-    """Whether anybody has said where spans go; asked once a second until somebody has, which may be late."""
+    """Whether a tracer provider is set up; asked once a second until one is."""
 
     def __init__(self) -> None:
         self._is_set_up = False

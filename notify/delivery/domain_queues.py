@@ -13,7 +13,7 @@ class DomainQueues:
     A queue for each domain of recipients. The queues take turns.
 
     Decided: a domain may use half of the sessions while emails to others wait, and all but one
-        while none do: a domain that has gone silent leaves room for those that come later.
+        while none do: a domain that has gone silent leaves a session for those that come later.
     Decided: on a session an email is followed by one to the same domain, so that no email waits
         behind another domain's; after a while, if others wait, the session is free for them.
     """

@@ -214,7 +214,7 @@ class Drain:
         return self._leases.any_of(self._claimed_in_time)
 
     async def _is_still_busy(self) -> bool:
-        """Wait a moment, or until somebody nudges; False once there is no email left here to wait for."""
+        """Wait a moment, or until ``nudge``; False once no email is left here to wait for."""
         self._nudged = False
         ends = monotonic() + CLAIM_AGAIN_SECONDS
         while self._leases and not self._nudged and not self._sender.stopping and monotonic() < ends:

@@ -49,8 +49,8 @@ class Engine:
         channels: By priority; none means that no mail is configured: then nothing is ever claimed.
         at_most: How long one drain may claim.
         claim_size: Jobs in one claim.
-        record_rows: Outcomes in one record; a killed process repeats no more than these and one email a session.
-        moved: Called whenever a drain gets on with its work, even if the database is away.
+        record_rows: Outcomes in one record; a killed process repeats at most these and one email a session.
+        moved: Called whenever a drain makes progress, even if the database is away.
         domains: How fast emails go to these domains of recipients.
     """
 
@@ -117,8 +117,8 @@ class Engine:
 
     def drain(self) -> dict[str, float]:
         """
-        Send until nothing is due. A call during another has that one look again; if it is not about to
-        end, that is all, so that a silent server holds up no more than one caller.
+        Send until nothing is due. A call during another has that one claim again; unless it is about to
+        end, that is all, so that a silent server delays no more than one caller.
 
         Rings for itself when the time was up first.
         """
@@ -134,7 +134,7 @@ class Engine:
         return {**{name: report[name] for name in COUNTS}, "seconds": round(monotonic() - began, 3)}
 
     def every(self, seconds: float, what: Callable[[], None]) -> None:
-        """Have the event loop call this now, and again each time so many seconds are over, until the engine stops."""
+        """Have the event loop call this now and every *seconds*, until the engine stops."""
 
         def call() -> None:
             what()

@@ -1,4 +1,4 @@
-"""Log lines about attempts: which job, what became of it, why, how long it took. No address and nobody's words."""
+"""Log lines about attempts: the job, its outcome, why, how long it took. No address and no text of an event."""
 
 from collections.abc import Callable
 from itertools import groupby

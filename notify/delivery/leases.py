@@ -87,7 +87,7 @@ class LeasedEmails:
             pause = third if await self._renewed(within=third) else min(PAUSE_SECONDS, third)
 
     async def _renewed(self, *, within: float) -> bool:
-        """Whether the database said in time which emails are still ours."""
+        """Whether the database answered in time."""
         began, emails = monotonic(), list(self._emails)
         try:
             async with asyncio.timeout(within):

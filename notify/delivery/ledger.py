@@ -55,8 +55,8 @@ class Ledger:
     claim is undone and nobody's lease has to run out.
 
     Attributes:
-        moved: Called before each claim and each recording: the drain gets on, whatever comes of them.
-        line: What was sent is written over it.
+        moved: Called before each claim and each record, whatever comes of them.
+        line: A connection of its own for what was sent.
     """
 
     transactions: Transactions
@@ -68,11 +68,11 @@ class Ledger:
     domains: DomainRates = NO_RATES
 
     async def outlook(self) -> Outlook:
-        """Whether an email is due, and whether one is that outlived a worker."""
+        """Whether an email is due, and whether one has lapsed."""
         return await self.transactions.read(items.outlook, DELIVER)
 
     async def claim(self, limit: int) -> Claimed:
-        """Take up to *limit* due emails, each with what the recheck says; those that must wait are put off."""
+        """Claim up to *limit* due emails, rechecked; those that must wait are put off."""
         rows = 0
 
         def take(connection: Connection) -> list[Rechecked]:
@@ -84,7 +84,7 @@ class Ledger:
         return Claimed(await self._taken(take), full=rows == limit)
 
     async def claim_lapsed(self) -> list[Rechecked]:
-        """Take one email of which some worker vanished, with what the recheck says; empty when none is due."""
+        """Claim one email whose worker vanished, rechecked; empty when none is due."""
 
         def take(connection: Connection) -> list[Rechecked]:
             job = outbox.claim_lapsed(connection, lease=self.lease, worker=self.worker)
@@ -105,12 +105,12 @@ class Ledger:
         return await self.transactions.run(items.extend, DELIVER, attempts, lease=self.lease)
 
     async def release(self, claims: Sequence[Claim]) -> None:
-        """Give these back with their place in the queue."""
+        """Give these back; they keep their due times."""
         await self.transactions.run(items.settle, DELIVER, list(map(items.released, claims)))
 
     async def record(self, flush: Flush) -> None:
         """
-        Write what became of these attempts, and which addresses proved wrong; count them by verdict.
+        Write these outcomes and the addresses that proved wrong, and count them by verdict.
 
         Safe to repeat after an error: a commit that took place unheard is found, not made again.
 

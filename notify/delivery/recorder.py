@@ -78,7 +78,7 @@ class Recorder:
         self._closing = False
 
     def put(self, one: Recorded) -> None:
-        """Take an email that was sent, or another ending; it is written within 50 ms if the database is there."""
+        """Take an email that was sent, or another ending; it is written within 50 ms unless the database is away."""
         self.unwritten += 1
         self._waiting.append(one)
         self._any.set()
@@ -86,7 +86,7 @@ class Recorder:
             self._enough.set()
 
     def hurry(self) -> None:
-        """Somebody waits until what is here has been written."""
+        """Write what is here without waiting for more."""
         self._enough.set()
 
     def close(self) -> None:

@@ -10,7 +10,7 @@ from time import monotonic
 from sqlalchemy import Connection
 
 from notify.domain.errors import NotifyError
-from notify.domain.retention import Kept, Look, rest
+from notify.domain.retention import Kept
 from notify.domain.stages import DELIVER
 from notify.store.database import Database
 from notify.store.operations import upkeep
@@ -18,20 +18,20 @@ from notify.store.operations.upkeep import Batch
 from notify.store.outbox import bundles, items
 
 BATCH = 1_000
-
-Prune = Callable[..., Batch]
+# While emails are due pruning works a tenth of the time; the whole machine may be one core.
+RESTS_PER_BATCH = 9
 
 
 class TurnTaken(NotifyError):
-    """Somebody else deletes at this moment."""
+    """Another process is pruning."""
 
 
 @dataclass(slots=True)
 class Pruned:
     """
-    How many rows went, and of how many events the words (``emptied``).
+    How many rows were deleted, and from how many events the text (``emptied``).
 
-    ``elsewhere``: none, as somebody else is at it; ``unfinished``: there may be more, perhaps left to somebody else.
+    ``elsewhere``: none, as another process is pruning; ``unfinished``: there may be more.
     """
 
     jobs: int = 0
@@ -44,13 +44,13 @@ class Pruned:
 
 class Pruning:
     """
-    One run: emails, then events that none tells of, then the words of others, then counts; made anew for each.
+    One run: emails, then events without emails, then the text of other events, then counts; made anew for each.
 
     What is deleted stays deleted whenever it stops, and the next run goes on from there.
 
     Args:
-        batch: Rows that a transaction looks at; between two it rests as ``domain.retention`` says.
-        at_most: It begins no batch after that; None: it takes as long as it takes.
+        batch: Rows that a transaction reads.
+        at_most: How long it begins batches; None: until it is done.
     """
 
     def __init__(self, database: Database, kept: Kept, *, batch: int = BATCH, at_most: timedelta | None = None) -> None:
@@ -72,7 +72,7 @@ class Pruning:
         return self.pruned
 
     def batches(self) -> Generator[Pruned]:
-        """How much went so far, after each batch."""
+        """How much was deleted so far, after each batch."""
         try:
             yield from self._batches()
         except TurnTaken:
@@ -82,14 +82,13 @@ class Pruning:
     def _batches(self) -> Iterator[Pruned]:
         with self._turn() as connection:
             bundles.prune(connection)
-            usual = _look(connection).seconds
-        for batch in self._in_turn(upkeep.prune_jobs, usual=usual):
+        for batch in self._in_turn(upkeep.prune_jobs):
             self.pruned.jobs += batch.gone
             yield self.pruned
-        for batch in self._in_turn(upkeep.prune_events, usual=usual):
+        for batch in self._in_turn(upkeep.prune_events):
             self.pruned.events += batch.gone
             yield self.pruned
-        for batch in self._in_turn(upkeep.empty_events, usual=usual):
+        for batch in self._in_turn(upkeep.empty_events):
             self.pruned.emptied += batch.gone
             yield self.pruned
         with self._turn() as connection:
@@ -99,19 +98,19 @@ class Pruning:
     @contextmanager
     def _turn(self) -> Iterator[Connection]:
         """
-        A transaction in which nobody else deletes.
+        A transaction in which no other process prunes.
 
         Raises:
-            TurnTaken: Somebody else does.
+            TurnTaken: Another process does.
         """
         with self._database.begin() as connection:
             if not upkeep.take_turn(connection):
                 raise TurnTaken
             yield connection
 
-    def _in_turn(self, prune: Prune, *, usual: float) -> Iterator[Batch]:
+    def _in_turn(self, prune: Callable[..., Batch]) -> Iterator[Batch]:
         reached = 0
-        while self._may_go_on():
+        while monotonic() < self._ends and not self._stopped.is_set():
             began = monotonic()
             with self._turn() as connection:
                 batch = prune(connection, self._kept, limit=self._batch, after=reached)
@@ -120,16 +119,7 @@ class Pruning:
                 yield batch
             if batch.seen < self._batch:
                 return
-            with self._database.begin() as connection:
-                now = _look(connection)
-            self._stopped.wait(rest(worked, now=now, usual_seconds=usual))
+            with self._database.read() as connection:
+                is_due = items.is_due(connection, DELIVER)
+            self._stopped.wait(RESTS_PER_BATCH * worked if is_due else 0.0)
         self.pruned.unfinished = True
-
-    def _may_go_on(self) -> bool:
-        return monotonic() < self._ends and not self._stopped.is_set()
-
-
-def _look(connection: Connection) -> Look:
-    began = monotonic()
-    due = items.is_due(connection, DELIVER)
-    return Look(seconds=monotonic() - began, due=due)

@@ -38,7 +38,7 @@ log = structlog.get_logger(__name__)
 
 @dataclass(slots=True)
 class _Session:
-    """Emails one after another: those that are under way, and what is to be held against the relay."""
+    """Emails one after another: those that are under way, and failures of the relay."""
 
     emails: list[EmailAttempt] = field(default_factory=list)
     trouble: list[Released] = field(default_factory=list)
@@ -113,7 +113,7 @@ class Sender:
             self._start(self._send(email))
 
     async def wait(self, *, at_most: float | None = None) -> None:
-        """Wait until an email has ended, more can be claimed, or somebody calls ``wake``."""
+        """Wait until an email has ended, more can be claimed, or ``wake`` is called."""
         self._progress.clear()
         with suppress(TimeoutError):
             async with asyncio.timeout(at_most):

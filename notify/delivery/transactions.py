@@ -39,11 +39,11 @@ class Transactions:
     ) -> Result:
         """What *work* returns, which is one statement that changes nothing."""
 
-        def look() -> Result:
+        def execute() -> Result:
             with self._database.read() as connection:
                 return work(connection, *args, **kwargs)
 
-        return await self.call(look)
+        return await self.call(execute)
 
     async def call(self, function: Callable[[], Result]) -> Result:
         """What a blocking function returns that needs no transaction of ours."""

@@ -76,7 +76,7 @@ class BatchStage:
 
     Args:
         ring: Calls idle workers of this stage.
-        worker: This process, for people to look at.
+        worker: The name of this process, for people.
         at_most: How long one drain may claim.
     """
 
@@ -211,7 +211,7 @@ class BatchStage:
         done.update(counted([ending]) if ours else {})
 
     def _give_back(self, claims: Sequence[Claim], done: Counter[str]) -> None:
-        """Whoever works on what comes before them takes them next; until then they keep their place in the queue."""
+        """Whoever works on what comes before them takes them next; until then they keep their due times."""
         with self._database.begin() as connection:
             done["released"] += len(items.settle(connection, self.name, [items.released(one) for one in claims]))
 

@@ -1,4 +1,4 @@
-"""The sweeper: threads that find due rows without being told, so that mail flows with the broker gone."""
+"""The sweeper: threads that find due rows without a doorbell, so that emails flow with the broker gone."""
 
 from collections.abc import Sequence
 from random import Random

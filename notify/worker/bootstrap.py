@@ -100,7 +100,7 @@ def _guard_remote_control(**_: object) -> None:
         # Here and not above: beat and Flower have no worker to command.
         from notify.worker import control  # noqa: PLC0415
 
-        control.only_look()
+        control.only_read()
 
 
 def _answer_for_health(instance: Any, **_: object) -> None:  # noqa: ANN401 - the same
@@ -111,8 +111,8 @@ def _answer_for_health(instance: Any, **_: object) -> None:  # noqa: ANN401 - th
     least: int = instance.min_concurrency
     processes = instance.max_concurrency or least
     _Worker.heartbeats = heartbeats = Heartbeats(wiring.HEARTBEATS, processes=processes)
-    for place in range(least):
-        heartbeats.of(place)(wiring.ENGINE, FIRST_HEARTBEAT_SECONDS)
+    for process in range(least):
+        heartbeats.of(process)(wiring.ENGINE, FIRST_HEARTBEAT_SECONDS)
     try:
         ask = partial(_liveness, heartbeats, processes=least)
         _Worker.livez = Livez(port, ask=ask, host=settings.worker_health_host)
@@ -153,7 +153,7 @@ def _refuse_incomplete(settings: Settings) -> None:
 
 
 def _begin(**_: object) -> None:
-    # A parent that was told to stop twice reads no more results, and its child would wait 30 s for that.
+    # A parent that is stopped twice reads no more results, and its child would wait 30 s for that.
     prefork.GUARANTEE_MESSAGE_CONSUMPTION_RETRY_LIMIT = UNREAD_RESULT_TENTHS
     if _Worker.livez is not None:
         _Worker.livez.let_go()

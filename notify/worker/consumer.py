@@ -10,7 +10,7 @@ from kombu.exceptions import OperationalError
 
 FIRST_PAUSE_SECONDS = 1.0
 LONGEST_PAUSE_SECONDS = 30.0
-# A broker that gave out sooner than this after we connected was not well yet.
+# A broker whose connection lasts less than this is not well yet.
 WELL_SECONDS = 60
 LOOK_FOR_SHUTDOWN_SECONDS = 0.2
 
@@ -20,7 +20,7 @@ class OneAttemptDispatcher(EventDispatcher):  # type: ignore[misc]  # Celery is 
     What tells Flower about the worker, with one attempt each time.
 
     Celery repeats a heartbeat that the broker refuses without end, in the thread that consumes: the worker would
-    neither notice that its broker is away nor stop when it is told to.
+    neither notice that its broker is away nor stop.
     """
 
     def send(self, type: str, **kwargs: Any) -> Any:  # noqa: A002, ANN401 - the arguments are Celery's own
@@ -29,7 +29,7 @@ class OneAttemptDispatcher(EventDispatcher):  # type: ignore[misc]  # Celery is 
 
 class PatientConsumer(Consumer):  # type: ignore[misc]  # Celery is not typed
     """
-    A consumer to which an answer that is an error is an outage like silence.
+    A consumer that treats an error as an outage, like silence.
 
     A broker that has become a replica, misses its replicas, cannot write its snapshot, is full or refuses us a
     command still takes connections, and answers READONLY, NOREPLICAS, MISCONF, OOM or NOPERM later. With
@@ -58,7 +58,7 @@ class PatientConsumer(Consumer):  # type: ignore[misc]  # Celery is not typed
 
 
 def _wait(seconds: float) -> None:
-    """Let the time go by, unless the worker is told to stop: then WorkerShutdown is raised."""
+    """Wait; WorkerShutdown is raised if the worker has to stop."""
     end = monotonic() + seconds
     while (left := end - monotonic()) > 0:
         sleep(min(left, LOOK_FOR_SHUTDOWN_SECONDS))

@@ -1,4 +1,4 @@
-"""What a command that comes over the broker may do to a worker: look, unless an operator allows more."""
+"""What a command over the broker may do to a worker: only read, unless an operator allows more."""
 
 from collections.abc import Mapping
 from functools import partial
@@ -8,7 +8,7 @@ import structlog
 from celery.worker.control import Panel, hello
 
 REFUSED = "refused: commands that change a worker need NOTIFY_WORKER_REMOTE_CONTROL=true where it runs"
-LOOKING = frozenset(
+READING = frozenset(
     {
         "active",
         "active_queues",
@@ -31,7 +31,7 @@ SIGNALLING = frozenset({"enable_events", "heartbeat"})
 log = structlog.get_logger(__name__)
 
 
-def only_look() -> None:
+def only_read() -> None:
     """
     Refuse every command that could change this worker, those of later versions of Celery too.
 
@@ -39,7 +39,7 @@ def only_look() -> None:
     it is doing. ``hello`` is answered and its list of revoked tasks ignored.
     """
     for name, command in Panel.meta.items():
-        if name not in LOOKING | SIGNALLING:
+        if name not in READING | SIGNALLING:
             for known_as in filter(None, (name, command.alias)):
                 Panel.data[known_as] = partial(_refuse, name)
     Panel.data["hello"] = _greet

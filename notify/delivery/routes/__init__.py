@@ -1,1 +1,1 @@
-"""The way to each relay: its breaker, its rate, its share of the sessions, its pace, and which of them is taken."""
+"""The way to each relay: breaker, rate, share of the sessions, pace; and the choice among them."""

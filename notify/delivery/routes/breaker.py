@@ -85,7 +85,7 @@ class Breaker:
         self.is_troubled = self.is_troubled or state.is_open or state.openings > 0
 
     async def failed(self, released: Released) -> bool:
-        """Hold a release against the relay; whether the breaker is open after it."""
+        """Count a failure of the relay; whether the breaker is open after it."""
         self.is_troubled = True
         log.warning("relay.trouble", relay=self._relay, blame=released.blame, reason=released.reason)
         with suppress(*AWAY):
@@ -160,5 +160,5 @@ def _about_us(refusal: Retry) -> Released:
 
 
 def _digest(address: str) -> str:
-    """What stands for a recipient where the address itself has no business."""
+    """A recipient without their address."""
     return sha256(address.lower().encode()).hexdigest()[:16]

@@ -1,4 +1,4 @@
-"""The relays in order of priority, and which of them takes emails now."""
+"""The routes to relays, in order of priority, and the choice of the one that takes emails now."""
 
 import asyncio
 from collections.abc import Callable, Sequence
