@@ -10,7 +10,7 @@ import structlog
 
 from notify.domain.errors import NotifyError
 from notify.domain.jobs import EmailAttempt
-from notify.domain.outcomes import JobStatus, Settlement, Verdict
+from notify.domain.outcomes import Settlement, Verdict
 from notify.store.database import AWAY
 from notify.store.outbox.outbox import Ending
 
@@ -158,7 +158,7 @@ def ending_of(email: EmailAttempt, settlement: Settlement | None = None) -> Endi
     """
     return Ending(
         job=email.job,
-        settlement=settlement or Settlement(verdict=Verdict.SENT, status=JobStatus.SENT, answer=email.answer),
+        settlement=settlement or Settlement(verdict=Verdict.SENT, answer=email.answer),
         to_email=email.facts.to_email,
         relay=email.relay,
         took=timedelta(seconds=email.seconds),

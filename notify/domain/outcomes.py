@@ -176,14 +176,16 @@ Outcome = Sent | Retry | Dead | Skipped | Expired | Released
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settlement:
     """
-    What is written to the row. ``delay`` None means that ``status`` is final.
+    What is written to the row.
 
-    ``verdict`` is the outcome's name for people and statistics; ``reason`` None means nothing to explain.
-    ``ambiguous`` is counted besides, whatever becomes of the row: the email may have been delivered.
+    Args:
+        verdict: The outcome's name for people and statistics.
+        delay: After which the job is due again; None: it has ended.
+        reason: None: there is nothing to explain.
+        ambiguous: Counted besides, whatever becomes of the row: the email may have been delivered.
     """
 
     verdict: Verdict
-    status: JobStatus
     delay: timedelta | None = None
     failed: bool = False
     reason: str | None = None
@@ -191,29 +193,27 @@ class Settlement:
     undeliverable: bool = False
     ambiguous: bool = False
 
+    @property
+    def status(self) -> JobStatus:
+        """The job's status from now on."""
+        return JobStatus(self.verdict) if self.delay is None else JobStatus.PENDING
+
 
 def settle(outcome: Outcome, claim: Claim, *, rng: Random) -> Settlement:
     """What the row becomes: a retry beyond the budget is dead, everything else is what it says."""
     match outcome:
         case Sent(answer=answer):
-            return Settlement(verdict=Verdict.SENT, status=JobStatus.SENT, answer=answer)
+            return Settlement(verdict=Verdict.SENT, answer=answer)
         case Retry():
             return _later_or_dead(outcome, claim, rng=rng)
         case Dead(reason=reason, answer=answer, undeliverable=undeliverable):
-            return Settlement(
-                verdict=Verdict.DEAD, status=JobStatus.DEAD, reason=reason, answer=answer, undeliverable=undeliverable
-            )
+            return Settlement(verdict=Verdict.DEAD, reason=reason, answer=answer, undeliverable=undeliverable)
         case Skipped(reason=reason):
-            answer = Answer(phase=Phase.RECHECK)
-            return Settlement(verdict=Verdict.SKIPPED, status=JobStatus.SKIPPED, reason=reason, answer=answer)
+            return Settlement(verdict=Verdict.SKIPPED, reason=reason, answer=Answer(phase=Phase.RECHECK))
         case Expired():
-            answer = Answer(phase=Phase.RECHECK)
-            return Settlement(verdict=Verdict.EXPIRED, status=JobStatus.EXPIRED, reason=EXPIRED, answer=answer)
+            return Settlement(verdict=Verdict.EXPIRED, reason=EXPIRED, answer=Answer(phase=Phase.RECHECK))
         case Released(reason=reason, blame=blame, answer=answer):
-            delay = _pause(blame, answer)
-            return Settlement(
-                verdict=Verdict.RELEASED, status=JobStatus.PENDING, delay=delay, reason=reason, answer=answer
-            )
+            return Settlement(verdict=Verdict.RELEASED, delay=_pause(blame, answer), reason=reason, answer=answer)
         case _:
             assert_never(outcome)
 
@@ -228,11 +228,9 @@ def _pause(blame: Blame, answer: Answer | None) -> timedelta:
 
 def _later_or_dead(outcome: Retry, claim: Claim, *, rng: Random) -> Settlement:
     failures = claim.failures + 1
-    budget = min(claim.max_failures, outcome.max_failures or claim.max_failures)
-    spent = failures >= budget
+    spent = failures >= min(claim.max_failures, outcome.max_failures or claim.max_failures)
     return Settlement(
         verdict=Verdict.DEAD if spent else Verdict.RETRY,
-        status=JobStatus.DEAD if spent else JobStatus.PENDING,
         delay=None if spent else next_delay(failures, rng=rng, floor=outcome.floor),
         failed=True,
         reason=outcome.reason,

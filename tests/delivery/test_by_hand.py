@@ -7,7 +7,7 @@ from uuid import uuid4
 from sqlalchemy import select
 
 from notify.delivery import by_hand
-from notify.domain.outcomes import JobStatus, Settlement, Verdict
+from notify.domain.outcomes import Settlement, Verdict
 from notify.store.database import Database
 from notify.store.outbox import outbox
 from notify.store.outbox.by_hand import Action, Page, act_on
@@ -72,7 +72,7 @@ def test_who_cancels_an_email_waits_for_the_worker_that_records_it(database: Dat
     with database.begin() as connection:
         sent = rows.job(connection)
         (job,) = outbox.claim(connection, limit=1, lease=timedelta(minutes=1), worker=uuid4())
-    ending = Ending(job=job, settlement=Settlement(verdict=Verdict.SENT, status=JobStatus.SENT))
+    ending = Ending(job=job, settlement=Settlement(verdict=Verdict.SENT))
     with database.engine.connect() as worker:
         worker.execute(select(work_items).with_for_update())  # with what recording begins
         with meanwhile(cancel, database, sent) as cancelled:

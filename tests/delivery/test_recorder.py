@@ -16,7 +16,7 @@ from notify.delivery.ledger import Ledger
 from notify.delivery.recorder import MOST_ROWS, Flush, Recorder
 from notify.delivery.transactions import Transactions
 from notify.domain.jobs import EmailAttempt
-from notify.domain.outcomes import Answer, JobStatus, Outcome, Phase, Sent, Settlement, Verdict
+from notify.domain.outcomes import Answer, Outcome, Phase, Sent, Settlement, Verdict
 from notify.store.database import Database
 from notify.store.outbox import commits, outbox
 from notify.store.outbox.outbox import Ending
@@ -72,7 +72,7 @@ class InStep:
 
 def ending(number: int) -> Ending:
     """A letter that was sent."""
-    return Ending(job=job_of(letter(number)), settlement=Settlement(verdict=Verdict.SENT, status=JobStatus.SENT))
+    return Ending(job=job_of(letter(number)), settlement=Settlement(verdict=Verdict.SENT))
 
 
 def test_what_is_not_written_yet_is_counted_until_it_is() -> None:

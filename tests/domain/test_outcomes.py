@@ -44,32 +44,29 @@ def settled(outcome: Outcome, *, failures: int = 0, max_failures: int = 12) -> S
 @pytest.mark.parametrize(
     ("outcome", "settlement"),
     [
-        (Sent(answer=YES), Settlement(verdict=Verdict.SENT, status=JobStatus.SENT, answer=YES)),
+        (Sent(answer=YES), Settlement(verdict=Verdict.SENT, answer=YES)),
         (
             Dead(reason="refused", answer=NO),
-            Settlement(verdict=Verdict.DEAD, status=JobStatus.DEAD, reason="refused", answer=NO),
+            Settlement(verdict=Verdict.DEAD, reason="refused", answer=NO),
         ),
         (
             Dead(reason="bad_address", answer=NO, undeliverable=True),
-            Settlement(
-                verdict=Verdict.DEAD, status=JobStatus.DEAD, reason="bad_address", answer=NO, undeliverable=True
-            ),
+            Settlement(verdict=Verdict.DEAD, reason="bad_address", answer=NO, undeliverable=True),
         ),
         (
             Skipped(reason="muted_cl"),
-            Settlement(verdict=Verdict.SKIPPED, status=JobStatus.SKIPPED, reason="muted_cl", answer=LOOKED),
+            Settlement(verdict=Verdict.SKIPPED, reason="muted_cl", answer=LOOKED),
         ),
-        (Expired(), Settlement(verdict=Verdict.EXPIRED, status=JobStatus.EXPIRED, reason="expires_at", answer=LOOKED)),
+        (Expired(), Settlement(verdict=Verdict.EXPIRED, reason="expires_at", answer=LOOKED)),
         (
             Released(reason="not_begun"),
-            Settlement(verdict=Verdict.RELEASED, status=JobStatus.PENDING, delay=AT_ONCE, reason="not_begun"),
+            Settlement(verdict=Verdict.RELEASED, delay=AT_ONCE, reason="not_begun"),
         ),
         *(
             (
                 Released(reason="trouble", blame=blame, answer=DROPPED),
                 Settlement(
                     verdict=Verdict.RELEASED,
-                    status=JobStatus.PENDING,
                     delay=AFTER_TROUBLE,
                     reason="trouble",
                     answer=DROPPED,
@@ -127,3 +124,19 @@ def test_the_failure_that_spends_the_budget_is_the_last(
     assert (found.status, found.failed) == (status, True)
     assert (found.delay is None) == (status == "dead")
     assert found.reason == "later"
+
+
+@pytest.mark.parametrize(
+    ("outcome", "status"),
+    [
+        (Sent(answer=YES), JobStatus.SENT),
+        (Dead(reason="refused", answer=NO), JobStatus.DEAD),
+        (Skipped(reason="muted_cl"), JobStatus.SKIPPED),
+        (Expired(), JobStatus.EXPIRED),
+        (Released(reason="not_begun"), JobStatus.PENDING),
+        (Retry(reason="later", answer=NO), JobStatus.PENDING),
+        (Retry(reason="later", answer=NO, max_failures=1), JobStatus.DEAD),
+    ],
+)
+def test_only_what_comes_back_is_still_pending(outcome: Outcome, status: JobStatus) -> None:
+    assert settled(outcome).status is status
