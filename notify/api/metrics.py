@@ -1,40 +1,35 @@
-"""What Prometheus reads: all of it from tables, so that any process tells it and none forgets when it ends."""
+"""The metrics for Prometheus. All are read from tables, so any process can serve them and none are lost with one."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import accumulate
 from threading import Lock
 from time import monotonic
+from typing import Any
 
 from prometheus_client import CollectorRegistry
-from prometheus_client.core import (
-    CounterMetricFamily,
-    GaugeMetricFamily,
-    HistogramMetricFamily,
-    SummaryMetricFamily,
-)
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, SummaryMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
+from sqlalchemy import Connection
 
 from notify.domain.measures import BUCKETS, Measure, Role
 from notify.domain.outcomes import AMBIGUOUS, LAPSE, POISON, Blame, Phase, Verdict
 from notify.domain.rates import Bucket
-from notify.domain.waves import Wave, wave
+from notify.domain.waves import wave
 from notify.store.database import Database
-from notify.store.operations import gauges, process_totals, rates, server, stats
-from notify.store.operations import relays as breakers
-from notify.store.operations.gauges import Gauges
+from notify.store.operations import gauges, process_totals, rates, relays, server, stats
 from notify.store.operations.process_totals import Total
 from notify.store.operations.relays import MUTED, BreakerState
-from notify.store.operations.server import HotTable
 from notify.wiring import STAGE_NAMES
 
 FRESH_SECONDS = 15
 NOTHING = Total(0, 0.0)
-Sample = tuple[Sequence[str], float]
+Series = Mapping[str, float] | Mapping[tuple[str, str], float]
 OF_STAGES = {
     "oldest_due_seconds": "How long the row that is due longest has been due.",
     "due": "Rows that may be claimed now, counted up to 100,000.",
     "scheduled": "Rows that wait for their time, counted up to 100,000.",
-    "in_flight": "Rows that a worker holds.",
+    "in_flight": "Rows that a worker has leased.",
     "expired_leases": "Rows whose worker has vanished and that nobody has taken since.",
 }
 TOTAL_OF = {LAPSE: "lapses_total", AMBIGUOUS: "ambiguous_total"}
@@ -73,12 +68,14 @@ RINGS = {Measure.DOORBELL_SENT: "sent", Measure.DOORBELL_FAILED: "failed"}
 
 class OutboxCollector(Collector):
     """
-    The outbox for Prometheus, read at most every 15 s however many scrape.
+    Every family of ``HELP``, read at most every 15 s however many scrape.
+
+    A series exists for every possible label value, so that none appears or vanishes as things change; only event types
+    come as they are used.
 
     Args:
-        relays: Whose breakers to show even if they never failed.
-        stages: Those to show, each with a series for every label it can have.
-        now: Seconds that never run backwards.
+        relays: Those whose breakers and rates are shown even before they have any.
+        now: Seconds on a monotonic clock.
     """
 
     def __init__(
@@ -98,35 +95,64 @@ class OutboxCollector(Collector):
         self._families: Sequence[Metric] = ()
 
     def collect(self) -> Iterable[Metric]:
-        """
-        Every family of ``HELP``.
-
-        A series for every label value there can be, so that none appears or vanishes as things change.
-        """
         with self._lock:
             if self._now() - self._read_at >= FRESH_SECONDS:
-                self._families = self._read()
+                began = monotonic()
+                with self._database.begin() as connection:
+                    families = list(self._read(connection))
+                self._families = [*families, _gauge("reading_seconds", monotonic() - began)]
                 self._read_at = self._now()
             return self._families
 
-    def _read(self) -> Sequence[Metric]:
-        began = monotonic()
-        known = dict.fromkeys(self._relays, BreakerState())
-        unused = {rates.of_relay(name): Bucket() for name in self._relays}
-        with self._database.begin() as connection:
-            found = [
-                *_stages(gauges.read(connection, self._stages)),
-                _wave(wave(gauges.ended_of_late(connection))),
-                _breakers({**known, **breakers.breakers(connection)}),
-                *_buckets({**unused, **rates.buckets(connection)}),
-                *_outcomes(stats.totals(connection)),
-                *_processes(process_totals.read(connection), stages=self._stages),
-                _gauge("processes", ["role"], _by_name({**dict.fromkeys(Role, 0), **process_totals.alive(connection)})),
-                *_tables(server.hot_tables(connection)),
-                _gauge("oldest_snapshot_seconds", [], [((), server.oldest_snapshot_seconds(connection))]),
-                _gauge("undeliverable_addresses", [], [((), gauges.undeliverable_addresses(connection))]),
-            ]
-        return [*found, _gauge("reading_seconds", [], [((), monotonic() - began)])]
+    def _read(self, connection: Connection) -> Iterator[Metric]:
+        yield from self._of_stages(connection)
+        yield from self._of_relays(connection)
+        yield from _outcomes(stats.totals(connection))
+        yield from self._of_processes(process_totals.read(connection))
+        alive = process_totals.alive(connection)
+        yield _gauge("processes", {role.value: alive.get(role, 0) for role in Role}, "role")
+        tables = server.hot_tables(connection)
+        yield _gauge("live_tuples", {one.name: one.live for one in tables}, "table")
+        yield _gauge("dead_tuples", {one.name: one.dead for one in tables}, "table")
+        yield _gauge("oldest_snapshot_seconds", server.oldest_snapshot_seconds(connection))
+        yield _gauge("undeliverable_addresses", gauges.undeliverable_addresses(connection))
+
+    def _of_stages(self, connection: Connection) -> Iterator[Metric]:
+        stages = gauges.read(connection, self._stages)
+        for name in OF_STAGES:
+            yield _gauge(name, {stage: getattr(found, name) for stage, found in stages.items()}, "stage")
+        dead = {(stage, POISON): 0.0 for stage in stages} | {
+            (stage, reason): count for stage, found in stages.items() for reason, count in found.dead_last_day.items()
+        }
+        yield _gauge("dead_last_day", dead, "stage", "reason")
+        found = wave(gauges.ended_of_late(connection))
+        deaths = {found.deaths.reason: found.deaths.count} if found else {}
+        yield _gauge("wave_of_deaths", {POISON: 0, **deaths}, "reason")
+
+    def _of_relays(self, connection: Connection) -> Iterator[Metric]:
+        breakers = {**dict.fromkeys(self._relays, BreakerState()), **relays.breakers(connection)}
+        is_open = {
+            (name, reason): float(reason in breaker.held_open_by)
+            for name, breaker in breakers.items()
+            for reason in HELD_BY
+        }
+        yield _gauge("relay_open", is_open, "relay", "reason")
+        buckets = {**{rates.of_relay(name): Bucket() for name in self._relays}, **rates.buckets(connection)}
+        yield _gauge("rate_owed_seconds", {name: one.owed for name, one in buckets.items()}, "bucket")
+        yield _gauge("rate_queued_seconds", {name: one.queued for name, one in buckets.items()}, "bucket")
+
+    def _of_processes(self, totals: Mapping[str, Mapping[str, Total]]) -> Iterator[Metric]:
+        def count(measure: Measure, stage: str) -> int:
+            return totals.get(measure, {}).get(stage, NOTHING).count
+
+        rings = {(stage, result): count(ring, stage) for stage in self._stages for ring, result in RINGS.items()}
+        yield _counter("doorbells_total", rings, "stage", "result")
+        yield _counter("sweeps_total", {one: count(Measure.SWEEP, one) for one in self._stages}, "stage")
+        found = {one: count(Measure.SWEEP_FOUND, one) for one in self._stages}
+        yield _counter("sweeps_that_found_work_total", found, "stage")
+        for measure, name in LATENCIES.items():
+            yield _histogram(name, totals.get(measure, {}))
+        yield _smtp(totals.get(Measure.SMTP, {}))
 
 
 def registry(database: Database, *, relays: Sequence[str], stages: Sequence[str] = STAGE_NAMES) -> CollectorRegistry:
@@ -136,97 +162,41 @@ def registry(database: Database, *, relays: Sequence[str], stages: Sequence[str]
     return registry
 
 
-def _name(name: str) -> str:
-    return f"notify_{name}"
+def _gauge(name: str, series: Series | float, *labels: str) -> Metric:
+    family = GaugeMetricFamily(f"notify_{name}", HELP[name], labels=labels)
+    return _filled(family, series if isinstance(series, Mapping) else {(): series})
 
 
-def _gauge(name: str, labels: Sequence[str], series: Iterable[Sample]) -> Metric:
-    return _filled(GaugeMetricFamily(_name(name), HELP[name], labels=labels), series)
+def _counter(name: str, series: Series, *labels: str) -> Metric:
+    return _filled(CounterMetricFamily(f"notify_{name}", HELP[name], labels=labels), series)
 
 
-def _counter(name: str, labels: Sequence[str], series: Iterable[Sample]) -> Metric:
-    return _filled(CounterMetricFamily(_name(name), HELP[name], labels=labels), series)
-
-
-def _filled(family: GaugeMetricFamily | CounterMetricFamily, series: Iterable[Sample]) -> Metric:
-    for values, value in series:
-        family.add_metric(values, value)
+def _filled(family: GaugeMetricFamily | CounterMetricFamily, series: Mapping[Any, float]) -> Metric:
+    for values, value in series.items():
+        family.add_metric(values if isinstance(values, tuple) else (values,), value)
     return family
 
 
-def _by_name(values: Mapping[str, float]) -> Iterable[Sample]:
-    """A series for each name."""
-    return (((name,), value) for name, value in values.items())
-
-
-def _stages(stages: Mapping[str, Gauges]) -> Iterable[Metric]:
-    for name in OF_STAGES:
-        yield _gauge(name, ["stage"], _by_name({stage: getattr(found, name) for stage, found in stages.items()}))
-    dead = {(stage, POISON): 0.0 for stage in stages} | {
-        (stage, reason): float(count)
-        for stage, found in stages.items()
-        for reason, count in found.dead_last_day.items()
-    }
-    yield _gauge("dead_last_day", ["stage", "reason"], dead.items())
-
-
-def _wave(found: Wave | None) -> Metric:
-    dead = {POISON: 0.0} | ({found.deaths.reason: float(found.deaths.count)} if found else {})
-    return _gauge("wave_of_deaths", ["reason"], _by_name(dead))
-
-
-def _breakers(breakers: Mapping[str, BreakerState]) -> Metric:
-    held = {(relay, reason): float(reason in one.held_open_by) for relay, one in breakers.items() for reason in HELD_BY}
-    return _gauge("relay_open", ["relay", "reason"], held.items())
-
-
-def _buckets(buckets: Mapping[str, Bucket]) -> Iterable[Metric]:
-    yield _gauge("rate_owed_seconds", ["bucket"], _by_name({name: one.owed for name, one in buckets.items()}))
-    yield _gauge("rate_queued_seconds", ["bucket"], _by_name({name: one.queued for name, one in buckets.items()}))
-
-
-def _outcomes(outcomes: Mapping[tuple[str, str], int]) -> Iterable[Metric]:
+def _outcomes(outcomes: Mapping[tuple[str, str], int]) -> Iterator[Metric]:
     types = sorted({event_type for event_type, _ in outcomes})
-    attempts = {(kind, one): float(outcomes.get((kind, one), 0)) for kind in types for one in Verdict}
-    yield _counter("outcomes_total", ["event_type", "outcome"], attempts.items())
+    attempts = {(kind, one.value): outcomes.get((kind, one), 0) for kind in types for one in Verdict}
+    yield _counter("outcomes_total", attempts, "event_type", "outcome")
     for outcome, name in TOTAL_OF.items():
-        yield _counter(name, ["event_type"], _by_name({kind: outcomes.get((kind, outcome), 0) for kind in types}))
-
-
-def _processes(totals: Mapping[str, Mapping[str, Total]], *, stages: Sequence[str]) -> Iterable[Metric]:
-    def counted(measure: Measure, label: str) -> float:
-        return totals.get(measure, {}).get(label, NOTHING).count
-
-    rings = {(stage, how): counted(one, stage) for stage in stages for one, how in RINGS.items()}
-    yield _counter("doorbells_total", ["stage", "result"], rings.items())
-    yield _counter("sweeps_total", ["stage"], _by_name({one: counted(Measure.SWEEP, one) for one in stages}))
-    found = {one: counted(Measure.SWEEP_FOUND, one) for one in stages}
-    yield _counter("sweeps_that_found_work_total", ["stage"], _by_name(found))
-    for measure, name in LATENCIES.items():
-        yield _histogram(name, totals.get(measure, {}))
-    yield _smtp(totals.get(Measure.SMTP, {}))
+        yield _counter(name, {one: outcomes.get((one, outcome), 0) for one in types}, "event_type")
 
 
 def _histogram(name: str, totals: Mapping[str, Total]) -> Metric:
-    """The buckets as Prometheus has them: each holds what the smaller ones hold."""
-    family = HistogramMetricFamily(_name(name), HELP[name])
-    below, buckets = 0, []
-    for bound in BUCKETS:
-        below += totals.get(bound, NOTHING).count
-        buckets.append((bound, float(below)))
-    family.add_metric([], buckets, sum(one.seconds for one in totals.values()))
+    """Each bucket counts what the smaller ones count, as Prometheus wants it."""
+    family = HistogramMetricFamily(f"notify_{name}", HELP[name])
+    counts = accumulate(totals.get(bound, NOTHING).count for bound in BUCKETS)
+    family.add_metric([], list(zip(BUCKETS, counts, strict=True)), sum(one.seconds for one in totals.values()))
     return family
 
 
 def _smtp(totals: Mapping[str, Total]) -> Metric:
-    family = SummaryMetricFamily(_name("smtp_seconds"), HELP["smtp_seconds"], labels=["phase"])
+    family = SummaryMetricFamily("notify_smtp_seconds", HELP["smtp_seconds"], labels=["phase"])
     for phase in Phase:
         if phase not in {Phase.RECHECK, Phase.RENDER}:
             total = totals.get(phase, NOTHING)
             family.add_metric([phase], total.count, total.seconds)
     return family
-
-
-def _tables(tables: Sequence[HotTable]) -> Iterable[Metric]:
-    yield _gauge("live_tuples", ["table"], _by_name({one.name: one.live for one in tables}))
-    yield _gauge("dead_tuples", ["table"], _by_name({one.name: one.dead for one in tables}))
