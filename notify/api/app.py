@@ -16,8 +16,7 @@ from notify.domain.errors import InvalidSettings, MalformedEvent
 from notify.domain.measures import Role, uncounted
 from notify.http import bodies, problems
 from notify.http.context import Context
-from notify.http.edge import AccessLog, OnePrefix
-from notify.http.known_names import KnownNames
+from notify.http.edge import AccessLog, KnownNames, OnePrefix
 from notify.http.pages import Pages
 from notify.http.person_tokens import PersonTokens, published_keys, shared_secret
 from notify.http.rates import Rates

@@ -7,6 +7,7 @@ from typing import Literal
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import PlainTextResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
 from notify.api.schemas import View
@@ -35,7 +36,7 @@ class Readiness(View):
 
 @router.get("/livez")
 async def livez() -> Check:
-    """The process answers. Says nothing about what it needs."""
+    """Whether the process answers, whatever the state of what it needs."""
     return Check(ok=True, detail="alive")
 
 
@@ -47,13 +48,14 @@ def readyz(context: InContext, response: Response) -> Readiness:
     if not all(checks[name].ok for name in ("database", "schema")):
         response.status_code = HTTPStatus.SERVICE_UNAVAILABLE
         return Readiness(status="unavailable", checks=checks)
-    checks |= {"emails": _emails(context.database), **_relays(context.database, context.relays)}
+    with context.database.begin() as connection:
+        checks |= {"emails": _emails(connection), **_relays(connection, context.relays)}
     return Readiness(status="ready" if all(one.ok for one in checks.values()) else "degraded", checks=checks)
 
 
 @router.get("/metrics", response_class=PlainTextResponse)
 def metrics(request: Request) -> Response:
-    """How the outbox stands, in the text format of Prometheus."""
+    """The metrics, in Prometheus's text format."""
     return Response(generate_latest(request.app.state.metrics), media_type=CONTENT_TYPE_LATEST)
 
 
@@ -69,7 +71,7 @@ def _database(database: Database) -> dict[str, Check]:
 
 
 def _schema(revision: str | None, head: str) -> Check:
-    """A newer schema is fine: it was migrated for the code that comes next, beside which this code still runs."""
+    """A newer schema is fine: this code still runs beside the next one while a deployment is under way."""
     if revision is None:
         return Check(ok=False, detail="never migrated: run notify migrate")
     if revision < head:
@@ -77,29 +79,25 @@ def _schema(revision: str | None, head: str) -> Check:
     return Check(ok=True, detail=f"at {revision}")
 
 
-def _emails(database: Database) -> Check:
-    with database.begin() as connection:
-        found = wave(gauges.ended_of_late(connection))
+def _emails(connection: Connection) -> Check:
+    found = wave(gauges.ended_of_late(connection))
     if found is None:
         return Check(ok=True, detail="most do not die of one reason")
     return Check(ok=False, detail=f"{found.in_words}: {found.listing}")
 
 
-def _relays(database: Database, names: Sequence[str]) -> dict[str, Check]:
-    """The first by its role, the others by their names; without their words, which may name a person."""
-    if not names:
-        return {}
-    with database.begin() as connection:
-        found = relays.breakers(connection)
-    standings = {name: found.get(name, BreakerState()) for name in names}
-    effect = "nothing is claimed" if all(one.is_open for one in standings.values()) else "others take the emails"
-    first, *others = (_relay(one, effect) for one in standings.values())
-    return {"relay": first, **{f"relay {name}": check for name, check in zip(names[1:], others, strict=True)}}
+def _relays(connection: Connection, names: Sequence[str]) -> dict[str, Check]:
+    """The first is called relay, the others also by name. What they replied is left out, since it may name a person."""
+    found = relays.breakers(connection)
+    breakers = [found.get(name, BreakerState()) for name in names]
+    effect = "nothing is claimed" if all(one.is_open for one in breakers) else "others take the emails"
+    labels = ["relay", *(f"relay {name}" for name in names[1:])]
+    return {label: _relay(one, effect) for label, one in zip(labels, breakers, strict=False)}
 
 
-def _relay(standing: BreakerState, effect: str) -> Check:
-    if standing.is_muted:
+def _relay(breaker: BreakerState, effect: str) -> Check:
+    if breaker.is_muted:
         return Check(ok=False, detail=f"muted by hand: {effect}")
-    if standing.is_open:
-        return Check(ok=False, detail=f"breaker open: {standing.reason}: {effect}")
+    if breaker.is_open:
+        return Check(ok=False, detail=f"breaker open: {breaker.reason}: {effect}")
     return Check(ok=True, detail="breaker closed")

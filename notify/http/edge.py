@@ -1,20 +1,28 @@
-"""What happens to every call: its prefix is told from its path, and how it was answered is logged."""
+"""What every call passes first: its path prefix, the access log, and the names by which the API may be called."""
 
+from collections.abc import Collection
 from http import HTTPStatus
 from time import perf_counter
 
 import structlog
+from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from notify.hosts import is_local
+from notify.http import problems
+from notify.http.pages import route_path
+
+UNKNOWN_NAME = "The API has no such name; NOTIFY_API_HOSTS lists those it has."
 
 log = structlog.get_logger(__name__)
 
 
 class OnePrefix:
     """
-    Takes off a prefix that stands twice before a path.
+    Removes the second of two path prefixes.
 
-    uvicorn puts its ``--root-path`` before every path, because it takes the proxy for one that strips the prefix. Many
-    leave it on.
+    uvicorn puts its ``--root-path`` before every path, because it expects the proxy to strip the prefix. Many proxies
+    do not.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -52,12 +60,23 @@ class AccessLog:
             log.info("http", method=scope["method"], route=route, status=status, milliseconds=milliseconds)
 
 
-def route_path(scope: Scope) -> str:
+class KnownNames:
     """
-    The path as our routes spell it, without the prefix that a proxy serves us under.
+    Refuses calls by a name that is neither known nor local, which a browser was led to use (DNS rebinding).
 
-    Source: in ASGI ``path`` begins with ``root_path``; some servers leave it out, and Starlette takes both.
+    Rejected: Starlette's ``TrustedHostMiddleware``, which knows no local names and would refuse probes by address.
     """
-    path: str = scope["path"]
-    rest = path.removeprefix(scope.get("root_path", ""))
-    return rest if rest.startswith("/") else path
+
+    def __init__(self, app: ASGIApp, *, names: Collection[str]) -> None:
+        self._app = app
+        self._names = {name.lower() for name in names}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            request = Request(scope)
+            host = request.url.hostname or ""
+            if not is_local(host) and host.lower() not in self._names:
+                refusal = problems.answer(request, HTTPStatus.MISDIRECTED_REQUEST, detail=UNKNOWN_NAME)
+                await refusal(scope, receive, send)
+                return
+        await self._app(scope, receive, send)

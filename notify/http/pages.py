@@ -11,9 +11,9 @@ from typing import Any
 from fastapi import HTTPException, Request
 from fastapi.responses import HTMLResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from starlette.types import Scope
 
 from notify.channels.languages import DEFAULT, Languages, marked
-from notify.http.edge import route_path
 from notify.resources import folder
 
 PATHS = ("/unsubscribe/", "/preferences/")
@@ -126,5 +126,16 @@ def _headers(*, css: str) -> dict[str, str]:
 
 
 def is_page(request: Request) -> bool:
-    """Whether somebody looks at the answer, so that a refusal is a page too."""
+    """Whether a person looks at the answer in a browser."""
     return route_path(request.scope).startswith(PATHS)
+
+
+def route_path(scope: Scope) -> str:
+    """
+    The path as our routes spell it, without the prefix that a proxy serves us under.
+
+    Source: in ASGI ``path`` begins with ``root_path``; some servers leave it out, and Starlette takes both.
+    """
+    path: str = scope["path"]
+    rest = path.removeprefix(scope.get("root_path", ""))
+    return rest if rest.startswith("/") else path

@@ -26,8 +26,7 @@ from notify.channels.links import ForgedLink
 from notify.domain.measures import Count, Measure, Way, uncounted
 from notify.domain.rates import Rate
 from notify.http import problems
-from notify.http.edge import route_path
-from notify.http.pages import is_page
+from notify.http.pages import is_page, route_path
 from notify.http.problems import Unauthorized
 
 WITHOUT_LIMIT = frozenset({"/livez", "/readyz", "/metrics"})
