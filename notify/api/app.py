@@ -1,5 +1,6 @@
 """The API as an ASGI application. ``notify.embedded.commands`` has the command that serves it."""
 
+import gc
 from asyncio import Semaphore, to_thread
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -39,21 +40,25 @@ ROUTERS = (
 
 def create_app() -> FastAPI:
     """
-    The application of this process's settings.
+    The application of this process, from its settings.
 
     Raises:
-        SystemExit: They make no sense, or name no database; the server would show a trace of anything else.
+        SystemExit: A setting is invalid, or no database is named. The server would show a trace of any other error.
     """
     settings = load_or_exit()
     logs.configure(level=settings.log_level, style=settings.log_format)
     try:
-        return build_app(context_of(settings))
+        app = build_app(context_of(settings))
     except InvalidSettings as error:
         raise SystemExit(f"notify: {error}") from None
+    # Without this a full garbage collection holds the event loop for a tenth of a second.
+    gc.collect()
+    gc.freeze()
+    return app
 
 
 def context_of(settings: Settings) -> Context:
-    """The parts that these settings describe. Opens no connection."""
+    """What these settings describe. Opens no connection."""
     database = wiring.database(settings)
     tally = Tally(database, process=uuid4(), role=Role.API)
     return Context(
@@ -73,7 +78,7 @@ def context_of(settings: Settings) -> Context:
 
 
 def build_app(context: Context) -> FastAPI:
-    """The application that answers from *context*. Building it touches nothing outside the process."""
+    """The application on this context. Building it touches nothing outside the process."""
     app = FastAPI(
         title="notify",
         summary="One event in, one email per person out.",
@@ -89,7 +94,7 @@ def build_app(context: Context) -> FastAPI:
     app.state.metrics = metrics.registry(context.database, relays=context.relays)
     for router in ROUTERS:
         app.include_router(router)
-    _refuse_in_one_voice(app)
+    _add_error_handlers(app)
     if context.calls_per_minute is not None:
         count = context.tally.count if context.tally is not None else uncounted
         app.add_middleware(Rates, per_minute=context.calls_per_minute, count=count)
@@ -105,7 +110,7 @@ def build_app(context: Context) -> FastAPI:
 
 @asynccontextmanager
 async def _serving(app: FastAPI) -> AsyncIterator[dict[str, float]]:
-    """Write what this process counts for as long as it serves; the state is what its connections ask for."""
+    """Write this process's counts while it serves; the state is for ``notify.api.connections``."""
     context: Context = app.state.context
     if context.tally is not None:
         context.tally.start()
@@ -123,7 +128,7 @@ def _person_tokens(settings: Settings) -> PersonTokens | None:
     return None
 
 
-def _refuse_in_one_voice(app: FastAPI) -> None:
+def _add_error_handlers(app: FastAPI) -> None:
     app.exception_handler(HTTPException)(problems.refused)
     app.exception_handler(RequestValidationError)(problems.invalid)
     app.exception_handler(MalformedEvent)(problems.malformed)
