@@ -12,7 +12,6 @@ from sqlalchemy import (
     RowMapping,
     Text,
     all_,
-    any_,
     delete,
     exists,
     func,
@@ -20,7 +19,6 @@ from sqlalchemy import (
     or_,
     select,
     text,
-    union_all,
     update,
 )
 from sqlalchemy.dialects.postgresql import ARRAY, insert
@@ -32,12 +30,10 @@ from notify.store.tables.emails import notifications
 from notify.store.tables.people import first_known
 
 STATED_OF_PERSON = ("email", "display_name", "locale", "timezone", "is_bot", "active")
-_STATED_ZONES = union_all(
-    *(
-        select(table.c.username, table.c.timezone).where(table.c.timezone.is_not(None))
-        for table in (tables.people, tables.user_notification_settings)
-    )
-).subquery()
+_STATED_ZONES = """(
+    SELECT username, timezone FROM notify.people UNION ALL
+    SELECT username, timezone FROM notify.user_notification_settings
+) AS stated"""
 
 
 class State(StrEnum):
@@ -191,13 +187,15 @@ def clear_undeliverable(connection: Connection, username: str) -> bool:
 
 def time_zones(connection: Connection) -> Sequence[str]:
     """Every time zone that the directory or a person states. Reads both tables once."""
-    return connection.scalars(select(_STATED_ZONES.c.timezone).distinct().order_by(_STATED_ZONES.c.timezone)).all()
+    statement = f"SELECT DISTINCT timezone FROM {_STATED_ZONES} WHERE timezone IS NOT NULL ORDER BY timezone"
+    return connection.exec_driver_sql(statement).scalars().all()
 
 
 def people_in(connection: Connection, zones: Sequence[str]) -> int:
     """How many people these time zones are stated for."""
-    among = _STATED_ZONES.c.timezone == any_(literal(list(zones), ARRAY(Text)))
-    return connection.scalar(select(func.count(_STATED_ZONES.c.username.distinct())).where(among)) or 0
+    statement = f"SELECT count(DISTINCT username) FROM {_STATED_ZONES} WHERE timezone = ANY (%(zones)s::text[])"
+    count: int = connection.exec_driver_sql(statement, {"zones": list(zones)}).scalar_one()
+    return count
 
 
 def _put_reviewers(connection: Connection, change_list: ChangeList) -> None:

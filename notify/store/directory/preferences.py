@@ -39,7 +39,7 @@ _OF_TOPICS = """(
             SELECT array_agg(topic) FROM notify.topic_preferences AS own WHERE own.username = asked.username AND {}
                 AND (%(topics)s::text[] IS NULL OR topic = ANY (%(topics)s::text[]))
         )"""
-_CHOICES = f"""
+_PREFERENCES = f"""
     SELECT asked.username, {", ".join((*SWITCHES, *SCHEDULE, *RESTS))}, (
             SELECT jsonb_object_agg(event_type_code, own.enabled) FROM notify.user_notification_preferences AS own
             WHERE own.username = asked.username
@@ -94,8 +94,8 @@ def choices(
             None loads all of it.
     """
     asked = {"usernames": list(usernames), "topics": None if topics is None else list(topics)}
-    rows = connection.exec_driver_sql(_CHOICES, asked).mappings()
-    return {row["username"]: found for row in rows if (found := _choices(row)) is not NO_PREFERENCES}
+    rows = connection.exec_driver_sql(_PREFERENCES, asked).mappings()
+    return {row["username"]: found for row in rows if (found := _preferences(row)) is not NO_PREFERENCES}
 
 
 def config(connection: Connection, username: str) -> Preferences:
@@ -180,7 +180,7 @@ def _among(column: ColumnElement[str], values: Sequence[str]) -> ColumnElement[b
     return column == any_(literal(list(values), ARRAY(Text)))
 
 
-def _choices(row: RowMapping) -> Preferences:
+def _preferences(row: RowMapping) -> Preferences:
     if row["enabled"] is None and not (row["preferences"] or row["muted"] or row["subscribed"]):
         return NO_PREFERENCES
     return Preferences(

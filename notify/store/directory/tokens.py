@@ -67,14 +67,7 @@ def revoke(connection: Connection, token_id: int) -> bool:
 
 def issued(connection: Connection) -> list[Token]:
     """Every token ever made, oldest first, revoked ones too."""
-    columns = (
-        api_tokens.c.id,
-        api_tokens.c.name,
-        api_tokens.c.scopes,
-        api_tokens.c.created_at,
-        api_tokens.c.revoked_at,
-        api_tokens.c.last_used_at,
-    )
+    columns = (api_tokens.c[name] for name in Token.__slots__)
     rows = connection.execute(select(*columns).order_by(api_tokens.c.id)).mappings()
     return [Token(**{**row, "scopes": frozenset(map(Scope, row["scopes"]))}) for row in rows]
 

@@ -93,12 +93,12 @@ def around(connection: Connection, topics: Iterable[str], *, names: Iterable[str
         subscribers=subscribers,
         participants=found.get("participants", {}),
         people={name: Person(**one) for name, one in found.get("person", {}).items()},
-        preferences=_choices(found, subscribers),
+        preferences=_preferences(found, subscribers),
         event_types={code: _event_type(one) for code, one in found.get("type", {}).items()},
     )
 
 
-def _choices(found: Mapping[str, _Documents], subscribers: Mapping[str, Sequence[str]]) -> dict[str, Preferences]:
+def _preferences(found: Mapping[str, _Documents], subscribers: Mapping[str, Sequence[str]]) -> dict[str, Preferences]:
     subscribed: dict[str, list[str]] = {}
     for topic, names in subscribers.items():
         for name in names:

@@ -5,8 +5,7 @@ from dataclasses import asdict, dataclass
 from json import dumps, loads
 from typing import Any
 
-from sqlalchemy import BigInteger, Connection, any_, func, literal, select, text, update
-from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy import Connection, select, text
 
 from notify.domain.claims import Lane
 from notify.domain.events import Event
@@ -225,6 +224,8 @@ _DONE = f"""
     FROM gone WHERE event.id = ANY (%(ids)s::bigint[]) AND event.id = gone.id
     RETURNING event.id, gone.attempt"""
 
+_END = "UPDATE notify.events SET status = %(status)s, finished_at = now() WHERE id = ANY (%(ids)s::bigint[])"
+
 
 def settle(connection: Connection, endings: Sequence[Ending]) -> set[Attempt]:
     """End these attempts to fan out, and the events that are done or dead; those whose lease was still ours."""
@@ -238,10 +239,9 @@ def settle(connection: Connection, endings: Sequence[Ending]) -> set[Attempt]:
 
 
 def end(connection: Connection, ids: Sequence[int], status: str) -> None:
-    """Write that these events are done or dead; why one is dead stands in ``work_items``."""
+    """Write that these events are done or dead; ``work_items`` says why one is dead."""
     if ids:
-        ended = update(events).where(events.c.id == any_(literal(list(ids), ARRAY(BigInteger))))
-        connection.execute(ended.values(status=status, finished_at=func.now()))
+        connection.exec_driver_sql(_END, {"ids": list(ids), "status": status})
 
 
 def load(connection: Connection, ids: Sequence[int]) -> dict[int, Event]:

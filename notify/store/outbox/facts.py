@@ -108,7 +108,7 @@ def _job(claim: Claim, rows: Sequence[tuple[Any, ...]], events: dict[int, _About
         message_id=message_id,
         expired=expired,
         person=_person(first[_OF_NOTIFICATION : _OF_NOTIFICATION + len(PERSON)]),
-        preferences=_choices(rows),
+        preferences=_preferences(rows),
         notifications=tuple([_notification(row, events) for row in rows]),
         deferred_by=DeferredBy(deferred_by) if deferred_by else None,
         is_replay=is_replay,
@@ -135,7 +135,7 @@ def _event_type(code: str, category: str, description: str, required: bool, defa
     )
 
 
-def _choices(rows: Sequence[tuple[Any, ...]]) -> Preferences:
+def _preferences(rows: Sequence[tuple[Any, ...]]) -> Preferences:
     """What the person has stored that these notifications depend on; the one object for all who have nothing."""
     stored = rows[0][_OF_NOTIFICATION + len(PERSON) :]
     if stored[0] is None and all(row[16] is None and not row[17] and not row[18] for row in rows):

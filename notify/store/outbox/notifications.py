@@ -5,28 +5,17 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from json import dumps
 
-from sqlalchemy import (
-    BigInteger,
-    Connection,
-    any_,
-    literal,
-    select,
-)
-from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy import Connection
 
 from notify.domain.claims import Lane
 from notify.domain.errors import NotifyError
 from notify.domain.stages import DELIVER
 from notify.store.outbox.bundles import REMEMBER, Changed, noted
-from notify.store.tables.emails import email_jobs, notifications
-from notify.store.tables.people import notification_event_types
 
 # Of an email about which its event types say nothing, as SQL.
 LIFE = "interval '72 hours'"
 MAX_FAILURES = 12
 TOLD, SKIPPED = "told", "skipped"
-
-_job, _note, _types = email_jobs.c, notifications.c, notification_event_types.c
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,6 +104,9 @@ _TAKE_BACK = f"""
     DELETE FROM notify.work_items AS item USING gone WHERE item.stage = '{DELIVER}' AND item.id = gone.id"""
 
 
+_KNOWN = "SELECT event_id, username FROM notify.notifications WHERE event_id = ANY (%(ids)s::bigint[])"
+
+
 class MessageIdTaken(NotifyError):
     """Another email has the Message-ID that this event's must have."""
 
@@ -155,11 +147,7 @@ def _see_whose(connection: Connection, rows: Sequence[NewNotification]) -> None:
 
 def known(connection: Connection, event_ids: Sequence[int]) -> set[tuple[int, str]]:
     """The (event, person) of these events about which it was decided before."""
-    of_events = _note.event_id == any_(literal(list(event_ids), ARRAY(BigInteger)))
-    return {
-        (event_id, username)
-        for event_id, username in connection.execute(select(_note.event_id, _note.username).where(of_events))
-    }
+    return set(connection.exec_driver_sql(_KNOWN, {"ids": list(event_ids)}).cursor.fetchall())
 
 
 _DROP = f"""
