@@ -19,7 +19,7 @@ from notify.brokers import broker
 from notify.dns_names import NotADomain, ascii_domain
 from notify.domain.errors import InvalidSettings
 from notify.domain.grammar import is_address
-from notify.domain.rates import stated
+from notify.domain.rates import parse_rates
 from notify.domain.retention import Kept
 from notify.store.urls import with_our_driver
 
@@ -93,7 +93,7 @@ def _rates(value: str) -> str:
         name, equals, number = rate.partition("=")
         stars, dot, domain = name.rpartition("*.")
         rates.append(rate if rate.isascii() else f"{stars}{dot}{_ascii(domain)}{equals}{number}")
-    stated(" ".join(rates))
+    parse_rates(" ".join(rates))
     return " ".join(rates)
 
 

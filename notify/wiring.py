@@ -22,7 +22,7 @@ from notify.dns_names import is_full_name
 from notify.domain.errors import InvalidSettings
 from notify.domain.measures import Count, uncounted
 from notify.domain.ports import Doorbell, Promise, unwatched
-from notify.domain.rates import stated
+from notify.domain.rates import parse_rates
 from notify.domain.stages import DELIVER, FAN_OUT
 from notify.doorbell import CeleryDoorbell, NoDoorbell
 from notify.settings import Settings, load, load_or_exit
@@ -308,7 +308,7 @@ def engine(
         rng=SystemRandom(),
         checkpoint=checkpoint(),
         count=count,
-        domains=stated(settings.domain_rates or ""),
+        domains=parse_rates(settings.domain_rates or ""),
         journal=Journal(
             logs.about_emails(level=settings.log_level, style=settings.log_format), traced=tracing.attempts()
         ),

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import timedelta
@@ -26,7 +26,7 @@ from notify.delivery.routes.route import Route, Routes
 from notify.delivery.transactions import Transactions
 from notify.domain.measures import Count, uncounted
 from notify.domain.ports import Channel, Doorbell
-from notify.domain.rates import DomainRates
+from notify.domain.rates import Rate
 from notify.domain.stages import DELIVER
 from notify.store.database import Database
 from notify.store.outbox import items
@@ -72,7 +72,7 @@ class Engine:
         count: Count = uncounted,
         journal: Journal | None = None,
         moved: Callable[[], None] = lambda: None,
-        domains: DomainRates = NO_RATES,
+        domains: Mapping[str, Rate] = NO_RATES,
     ) -> None:
         self._database = database
         self._doorbell = doorbell

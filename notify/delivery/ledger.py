@@ -1,8 +1,9 @@
 """The delivery's view of the table, for an event loop: each call is one short transaction in a thread."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from types import MappingProxyType
 from uuid import UUID
 
 from sqlalchemy import Connection
@@ -17,7 +18,7 @@ from notify.domain.claims import Claim
 from notify.domain.errors import NotifyError
 from notify.domain.jobs import EmailAttempt, Job
 from notify.domain.outcomes import JobStatus
-from notify.domain.rates import DomainRates
+from notify.domain.rates import Rate
 from notify.domain.stages import DELIVER
 from notify.store.database import AWAY
 from notify.store.directory import directory
@@ -27,7 +28,7 @@ from notify.store.outbox.items import Attempt, Outlook
 from notify.store.outbox.outbox import Ending
 from notify.store.outbox.sent import Line, Row
 
-NO_RATES = DomainRates()
+NO_RATES: Mapping[str, Rate] = MappingProxyType({})
 
 
 class ClaimUnheard(NotifyError):
@@ -65,7 +66,7 @@ class Ledger:
     checkpoint: Checkpoint
     moved: Callable[[], None]
     line: Line
-    domains: DomainRates = NO_RATES
+    domains: Mapping[str, Rate] = NO_RATES
 
     async def outlook(self) -> Outlook:
         """Whether an email is due, and whether one has lapsed."""

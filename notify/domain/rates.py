@@ -4,7 +4,7 @@ How fast emails may go: so many at once, and after that one by one as time passe
 Source: the generic cell rate algorithm, ITU-T I.371 Annex A.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import floor
 from re import compile as pattern
@@ -84,36 +84,32 @@ def turns(bucket: Bucket, rate: Rate, *, urgent: Sequence[bool]) -> tuple[list[f
     return delays, replace(bucket, owed=owed, queued=last)
 
 
-@dataclass(frozen=True, slots=True)
-class DomainRates:
-    """The rates of recipients' domains, by name or by ``*.`` and the end of one, in the order in which they came."""
-
-    rates: tuple[tuple[str, Rate], ...] = ()
-
-    def __bool__(self) -> bool:
-        return bool(self.rates)
-
-    def of(self, domain: str) -> tuple[str, Rate] | None:
-        """The first that the domain falls under, with the name under which all of them share it; None: it has none."""
-        return next((one for one in self.rates if _falls_under(domain, one[0])), None)
-
-
-def stated(words: str) -> DomainRates:
+def rate_of(rates: Mapping[str, Rate], domain: str) -> tuple[str, Rate] | None:
     """
-    The rates that these words say.
+    The first rate that the domain falls under, with the name under which all such domains share it; None: no rate.
+
+    Args:
+        rates: By the name of a domain, or by ``*.`` and the end of one; in the order in which they were stated.
+    """
+    return next((one for one in rates.items() if _falls_under(domain, one[0])), None)
+
+
+def parse_rates(text: str) -> Mapping[str, Rate]:
+    """
+    The rates of recipients' domains that this text states, for ``rate_of``.
 
     Raises:
         ValueError: Naming what makes no sense, and what was expected.
     """
     found: dict[str, Rate] = {}
-    for word in words.split():
+    for word in text.split():
         match = STATED.fullmatch(word)
         number = float(match[2]) if match else 0.0
         if match is None or not 0 < number <= MOST_PER_SECOND or match[1].lower() in found:
             msg = f"{word} makes no sense or comes twice; {EXPECTED}"
             raise ValueError(msg)
         found[match[1].lower()] = Rate.a_second(number)
-    return DomainRates(tuple(found.items()))
+    return found
 
 
 def _falls_under(domain: str, name: str) -> bool:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from notify.domain.rates import MOST_PER_SECOND, Bucket, Claimant, Rate, share, stated, turns
+from notify.domain.rates import MOST_PER_SECOND, Bucket, Claimant, Rate, parse_rates, rate_of, share, turns
 
 FIVE = Rate.a_second(5)
 
@@ -117,14 +117,14 @@ def test_letters_that_come_back_at_their_turns_all_find_room(batches: list[int],
     ],
 )
 def test_a_domain_falls_under_the_first_name_that_fits(domain: str, name: str | None) -> None:
-    rates = stated("example.com=5 *.example.org=2\nSlow.example.net=0.5 *.example.net=7")
-    found = rates.of(domain)
+    rates = parse_rates("example.com=5 *.example.org=2\nSlow.example.net=0.5 *.example.net=7")
+    found = rate_of(rates, domain)
     assert (found and found[0]) == name
 
 
 def test_without_words_there_are_no_rates() -> None:
-    assert not stated("")
-    assert stated("example.com=5").of("example.com") == ("example.com", FIVE)
+    assert not parse_rates("")
+    assert rate_of(parse_rates("example.com=5"), "example.com") == ("example.com", FIVE)
 
 
 @pytest.mark.parametrize(
@@ -148,7 +148,7 @@ def test_without_words_there_are_no_rates() -> None:
 )
 def test_words_that_make_no_sense_are_named_with_what_was_expected(words: str) -> None:
     with pytest.raises(ValueError, match="expected emails a second by domain") as refused:
-        stated(f"fine.test=1 {words}")
+        parse_rates(f"fine.test=1 {words}")
     assert words.rsplit(maxsplit=1)[-1] in str(refused.value)
 
 

@@ -9,7 +9,7 @@ Rejected: to pass over a domain's emails in the claim: it would read all of them
 """
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
@@ -20,7 +20,7 @@ from notify.delivery.transactions import Transactions
 from notify.dns_names import of_address
 from notify.domain.claims import Claim
 from notify.domain.jobs import EmailFacts, Job
-from notify.domain.rates import DomainRates, Rate, turns
+from notify.domain.rates import Rate, rate_of, turns
 from notify.store.operations import rates
 from notify.store.outbox import outbox
 
@@ -69,12 +69,12 @@ def _spend(connection: Connection, name: str, rate: Rate, emails: int) -> None:
     rates.keep(connection, {name: replace(bucket, owed=rate.spent(bucket.owed, emails))})
 
 
-def within(connection: Connection, rechecked: Sequence[Rechecked], domains: DomainRates) -> list[Rechecked]:
+def within(connection: Connection, rechecked: Sequence[Rechecked], domains: Mapping[str, Rate]) -> list[Rechecked]:
     """What of this may go now; emails beyond the rates of their domains are put off, required ones by the least."""
     limited: dict[str, list[Job]] = defaultdict(list)
     by_name: dict[str, Rate] = {}
     for job, one in rechecked:
-        if isinstance(one, EmailFacts) and (found := domains.of(of_address(one.to_email))):
+        if isinstance(one, EmailFacts) and (found := rate_of(domains, of_address(one.to_email))):
             limited[found[0]].append(job)
             by_name[found[0]] = found[1]
     if not limited:
