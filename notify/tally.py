@@ -1,7 +1,7 @@
-"""What this process counts, in memory; written to the table every 15 seconds, so that no email costs a write."""
+"""What a process counts in memory, and writes to the table every 15 seconds: no email costs a write."""
 
-from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from threading import Event, Lock, Thread, current_thread, local
 from uuid import UUID
 
@@ -15,6 +15,16 @@ FLUSH_SECONDS = 15.0
 
 Sums = dict[tuple[str, str], list[float]]
 """How many and how many seconds, by measure and label."""
+
+
+@dataclass(slots=True, eq=False)
+class _Counted:
+    """What one thread has counted, and how much of it is in the table."""
+
+    thread: Thread
+    sums: Sums = field(default_factory=dict)
+    written: Sums = field(default_factory=dict)
+
 
 log = structlog.get_logger(__name__)
 
@@ -38,9 +48,7 @@ class Tally:
         self._every = every_seconds
         self._mine = local()
         self._registering = Lock()
-        self._threads: list[tuple[Thread, Sums]] = []
-        self._ended: Sums = _no_sums()
-        self._written: Sums = _no_sums()
+        self._threads: list[_Counted] = []
         self._stopping = Event()
         self._thread: Thread | None = None
 
@@ -65,16 +73,23 @@ class Tally:
             self.flush()
 
     def flush(self) -> None:
-        """Write what is new; where the database does not take it, it is new the next time too. Never raises."""
+        """Write what is new; what the database does not take is new the next time too. Never raises."""
         self.count(Measure.FLUSH, self._role)
-        totals = self._totals()
+        with self._registering:
+            threads = list(self._threads)
+        ended = [one for one in threads if not one.thread.is_alive()]
+        # Its owner may be counting: a copy is made at one instant, and a sum that is read too early is new next time.
+        read = [{name: list(sums) for name, sums in one.sums.copy().items()} for one in threads]
         try:
             with self._database.begin() as connection:
-                process_totals.add(connection, process=self._process, counts=self._new(totals))
+                process_totals.add(connection, process=self._process, counts=_new(threads, read))
         except Exception as error:  # noqa: BLE001 - what is only counted must stop nothing else
             log.warning("tally.waiting", error=type(error).__name__)
-        else:
-            self._written = totals
+            return
+        for one, sums in zip(threads, read, strict=True):
+            one.written = sums
+        with self._registering:
+            self._threads = [one for one in self._threads if one not in ended]
 
     def _run(self) -> None:
         while not self._stopping.wait(self._every):
@@ -84,40 +99,19 @@ class Tally:
         """The sums of this thread for something that it has not counted yet."""
         mine: Sums | None = getattr(self._mine, "sums", None)
         if mine is None:
-            mine = self._mine.sums = {}
+            counted = _Counted(current_thread())
+            mine = self._mine.sums = counted.sums
             with self._registering:
-                self._threads.append((current_thread(), mine))
+                self._threads.append(counted)
         return mine.setdefault((measure, label), [0, 0.0])
 
-    def _totals(self) -> Sums:
-        """What all threads have counted; those that have ended are kept as one."""
-        with self._registering:
-            threads, self._threads = self._threads, []
-            for thread, sums in threads:
-                if thread.is_alive():
-                    self._threads.append((thread, sums))
-                else:
-                    _add(self._ended, sums)
-            threads = list(self._threads)
-        totals = _no_sums()
-        for sums in (self._ended, *(sums for _, sums in threads)):
-            _add(totals, sums)
-        return totals
 
-    def _new(self, totals: Sums) -> Mapping[tuple[str, str], tuple[int, float]]:
-        before = self._written
-        grown = {
-            name: (count - before[name][0], seconds - before[name][1]) for name, (count, seconds) in totals.items()
-        }
-        return {name: (int(count), seconds) for name, (count, seconds) in grown.items() if count or seconds}
-
-
-def _no_sums() -> Sums:
-    return defaultdict(lambda: [0, 0.0])
-
-
-def _add(totals: Sums, sums: Sums) -> None:
-    """Its owner may be counting: the copy is made at one instant, and a sum that is read too early is new next time."""
-    for name, (count, seconds) in sums.copy().items():
-        totals[name][0] += count
-        totals[name][1] += seconds
+def _new(threads: Sequence[_Counted], read: Sequence[Sums]) -> Mapping[tuple[str, str], tuple[int, float]]:
+    """By how much the sums of all threads have grown since they were written."""
+    grown: dict[tuple[str, str], tuple[int, float]] = {}
+    for one, sums in zip(threads, read, strict=True):
+        for name, (count, seconds) in sums.items():
+            written = one.written.get(name, [0, 0.0])
+            before = grown.get(name, (0, 0.0))
+            grown[name] = (before[0] + int(count - written[0]), before[1] + seconds - written[1])
+    return {name: new for name, new in grown.items() if any(new)}

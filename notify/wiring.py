@@ -56,10 +56,7 @@ NO_DATABASE = "NOTIFY_DATABASE_URL is not set; expected postgresql://user:passwo
 
 def database(settings: Settings, *, pool_size: int = POOL_SIZE, prepared: Mapping[str, str] | None = None) -> Database:
     """
-    The database of a process that serves.
-
-    Args:
-        prepared: Settings of the server that make prepared statements better.
+    The database; *prepared* are settings of the server that make prepared statements better.
 
     Raises:
         InvalidSettings: No database is configured.
@@ -236,12 +233,7 @@ def signer(settings: Settings) -> Signer | None:
 
 
 def checkpoint() -> Checkpoint:
-    """
-    Does nothing, unless a test has armed this process to die at one.
-
-    Raises:
-        InvalidSettings: It is armed for a checkpoint that does not exist.
-    """
+    """Does nothing, unless a test has armed this process to die at one."""
     return armed(environ.get(CRASH_AT))
 
 
