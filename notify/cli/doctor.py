@@ -27,18 +27,17 @@ CHECKS: Sequence[Check] = (
     templates,
     time_zones,
 )
-# Cheap enough for every other second: no session with the relay, no template, no name server.
+# Cheap enough for every two seconds: no session with the relay, no template, no name server.
 QUICK: Sequence[Check] = (transactions, broker, breaker, delivery)
 
 
 def doctor(*, as_json: AsJson = False) -> None:
     """
-    Look at everything notify needs. Exit code 1 if something is wrong.
+    Check everything that notify needs. Exit code 1 if something is wrong.
 
-    Database, schema, who keeps it from cleaning up, autovacuum, clocks; broker; a session with the relay
-    and its certificate; what the sender's domain says of itself, where a name server answers;
-    workers, queues and what emails died of; settings that make no sense together; every template; people's
-    time zones.
+    The database: schema, open transactions, autovacuum, clock. The broker. A session with each relay, its
+    certificate and its breaker. SPF, DKIM and DMARC of the sender's domain, where a name server answers. Workers,
+    queues, and what emails died of. Settings that make no sense together. Every template. People's time zones.
     """
     with connect() as deployment:
         findings = examined(deployment, CHECKS)

@@ -35,7 +35,7 @@ def explain(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Why a person is told of an event or is not: every rule that is asked, in order, with what is known today."""
+    """Explain why a person is told of an event or is not: every rule that is asked, in order, as of today."""
     given = None if dry_run is None else _given(dry_run.read(), event)
     with connect() as deployment, deployment.database.engine.connect() as connection:
         if given is None:

@@ -44,10 +44,7 @@ def list_(
     """Email jobs, newest first."""
     with connect() as deployment:
         found = _newest(deployment, job_filter, below=below, limit=limit)
-    if as_json:
-        print_json(found)
-        return
-    print_records(found, COLUMNS)
+    print_records(found, COLUMNS, as_json=as_json)
 
 
 @app.command()

@@ -39,8 +39,11 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Non
     console.print(table)
 
 
-def print_records(records: Iterable[object], columns: Mapping[str, str]) -> None:
-    """Records under headings, each of which names an attribute."""
+def print_records(records: Sequence[object], columns: Mapping[str, str], *, as_json: bool = False) -> None:
+    """Records under headings, each of which names an attribute; all attributes with *as_json*."""
+    if as_json:
+        print_json(records)
+        return
     print_table(list(columns), [[getattr(record, name) for name in columns.values()] for record in records])
 
 

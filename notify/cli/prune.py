@@ -13,7 +13,7 @@ def prune(
     as_json: AsJson = False,
 ) -> None:
     """
-    Delete what is finished and old: emails, events that have none left, attempts and counts.
+    Delete what is finished and old: emails, attempts, events without emails, and statistics.
 
     NOTIFY_KEEP_SENT_DAYS, NOTIFY_KEEP_DEAD_DAYS and, for the text of events, NOTIFY_KEEP_BODIES_DAYS say how
     long they are kept. It pauses while emails are due. It can be stopped at any time; the next run goes on.

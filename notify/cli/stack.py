@@ -13,7 +13,7 @@ from notify.store.operations import migrate as schema
 
 
 def up() -> None:
-    """Run the whole system on this machine, on real parts, until Ctrl-C. Data stays in NOTIFY_DATA_DIR."""
+    """Run the whole system on this machine until Ctrl-C. Data stays in NOTIFY_DATA_DIR."""
     settings = load(completed_later=True)
     logs.configure(level=settings.log_level, style=settings.log_format)
     import_module("notify.embedded.stack").Stack(settings).run()
@@ -24,14 +24,14 @@ def demo(
     once: Annotated[bool, Option("--once", help="Show the emails and exit instead of staying up.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Start everything embedded, emit sample comments, and show who got an email, who did not, and why."""
+    """Start the embedded stack, emit sample comments, and show who got an email, who did not, and why."""
     settings = load(completed_later=True)
     logs.configure(level="warning" if once else settings.log_level, style=settings.log_format)
     import_module("notify.cli.demo").run(settings, once=once, as_json=as_json)
 
 
 def migrate(*, as_json: AsJson = False) -> None:
-    """Bring the database's schema up to this code. Safe to repeat and to run from several places at once."""
+    """Migrate the database to the schema of this version. Safe to repeat, and to run on several machines at once."""
     with complete_settings() as settings:
         database = wiring.database(settings, pool_size=1)
         with database.begin() as connection:

@@ -1,4 +1,4 @@
-"""``notify token``: who may call the API."""
+"""``notify token``: tokens for the API."""
 
 from datetime import timedelta
 from typing import Annotated
@@ -12,7 +12,7 @@ from notify.http.person_tokens import issue_user_token
 from notify.store.directory import tokens
 from notify.store.directory.tokens import Scope
 
-app = Typer(help="Tokens for programs and for people.", no_args_is_help=True)
+app = Typer(help="Make, list and revoke tokens for the API.", no_args_is_help=True)
 
 
 class NoSuchToken(NotifyError):
@@ -37,11 +37,8 @@ def list_(*, as_json: AsJson = False) -> None:
     """Every program's token that was ever made, without the tokens themselves."""
     with connect() as deployment, deployment.database.begin() as connection:
         issued = tokens.issued(connection)
-    if as_json:
-        print_json(issued)
-        return
     columns = {"id": "id", "name": "name", "scopes": "scopes", "made": "created_at"}
-    print_records(issued, {**columns, "last used": "last_used_at", "revoked": "revoked_at"})
+    print_records(issued, {**columns, "last used": "last_used_at", "revoked": "revoked_at"}, as_json=as_json)
 
 
 @app.command()
@@ -54,7 +51,7 @@ def revoke(token_id: Annotated[int, Argument(metavar="ID", help="As `notify toke
 
 @app.command()
 def user(
-    username: Annotated[str, Argument(help="Whom the token speaks for.")],
+    username: Annotated[str, Argument(help="The person's username.")],
     *,
     hours: Annotated[float, Option(min=0.01, help="How long it is valid.")] = 12,
     as_json: AsJson = False,

@@ -9,7 +9,7 @@ from pathlib import Path
 from pwd import getpwnam
 from shutil import rmtree, which
 from signal import SIGINT, SIGQUIT
-from subprocess import DEVNULL, STDOUT, Popen, TimeoutExpired, run
+from subprocess import Popen, TimeoutExpired
 from tempfile import gettempdir
 from typing import Self
 from urllib.parse import quote
@@ -51,9 +51,8 @@ class PostgresServer:
     """
     PostgreSQL on *folder*, as a context manager; the data stays there between runs.
 
-    The server is a direct child. Whoever may enter its socket's folder (mode 0700) is trusted, nobody else
-    can reach it, and it listens on no network address. What an earlier, killed owner left running on the
-    same folder is ended first, so the caller must rule out two owners at once.
+    Only who may enter its socket's folder (mode 0700) can reach it; it listens on no network address. A server that a
+    killed owner left running on the same folder is ended first, so the caller must rule out two owners at once.
 
     Args:
         folder: Holds the cluster and the log; made when missing.
@@ -79,9 +78,7 @@ class PostgresServer:
         return self._url(DATABASE)
 
     def start(self) -> None:
-        """Start the server, unless it runs; the first start makes an empty database ``notify``."""
-        if self.process is not None:
-            return
+        """Start the server; the first start makes an empty database ``notify``."""
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         end_leftovers(self.name)
         self._remove_stale_locks()
@@ -127,29 +124,21 @@ class PostgresServer:
             "--no-instructions",
             *(() if self.durable else ("--no-sync",)),
         ]
-        command = unprivileged(command, owner_of=self.cluster)
-        exit_code = None
-        with self.log.open("wb") as log, suppress(TimeoutExpired):
-            exit_code = run(  # noqa: S603
-                command,
-                stdin=DEVNULL,
-                stdout=log,
-                stderr=STDOUT,
-                env=_environment(),
-                timeout=INITDB_SECONDS,
-                start_new_session=True,
-                check=False,
-            ).returncode
-        if exit_code != 0:
-            raise ServerDidNotStart(command=str(command), log=self.log, exit_code=exit_code)
+        process = spawn(unprivileged(command, owner_of=self.cluster), log=self.log, env=_environment())
+        try:
+            with suppress(TimeoutExpired):
+                process.wait(INITDB_SECONDS)
+            if process.returncode != 0:
+                raise ServerDidNotStart(command=str(command), log=self.log, exit_code=process.returncode)
+        finally:
+            stop(process)
         unfinished.rename(self.cluster)
 
     def _remove_stale_locks(self) -> None:
         """
-        Remove the lock files of a killed server, when nothing works on the cluster any more.
+        Remove the lock files of a killed server.
 
-        PostgreSQL leaves them alone as long as their pid is taken: by a zombie that nobody reaps, as in a
-        container without an init, or by another program.
+        PostgreSQL respects them while a process has their pid: a zombie that nobody reaps, or another program.
         """
         (self.cluster / "postmaster.pid").unlink(missing_ok=True)
         (self.sockets / f".s.PGSQL.{PORT}.lock").unlink(missing_ok=True)
@@ -192,11 +181,10 @@ def unprivileged(command: Sequence[str], *, owner_of: Path) -> list[str]:
     """
     The command under an account that PostgreSQL agrees to run as; unchanged unless we are root.
 
-    The account is the owner of the cluster *owner_of*, if that exists, else ``postgres`` or ``nobody``. It
-    keeps one right of root's, to pass over file permissions (CAP_DAC_OVERRIDE as an ambient capability), because
-    the wheel and the data often lie where no other account may go: a checkout below /root, a temporary
-    folder of mode 0700. PostgreSQL asks access(2) first, which honours the capability of an ordinary account only
-    under the secure bit NO_SETUID_FIXUP. All of it needs nothing that Docker and Podman do not grant by default.
+    The account is the owner of the cluster *owner_of*, if that exists, else ``postgres`` or ``nobody``. It keeps the
+    ambient capability CAP_DAC_OVERRIDE, because the wheel and the data are often where no other account may go: a
+    checkout below /root, a temporary folder of mode 0700. PostgreSQL calls access(2), which honours the capability of
+    an ordinary account only under the secure bit NO_SETUID_FIXUP. Docker and Podman grant all of it by default.
 
     Rejected: opening those folders to everybody, which changes what is not ours; copying 40 MB of binaries and
     the data elsewhere, where nobody looks for them; a user namespace, which Docker forbids.

@@ -41,9 +41,6 @@ class ValkeyServer:
         return f"redis://{user}{LOOPBACK}:{self.port}/0"
 
     def start(self) -> None:
-        """Start the server, unless it runs."""
-        if self.process is not None:
-            return
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.process = spawn([str(get_binary_path()), str(self._write_options())], log=self.log)
         try:
