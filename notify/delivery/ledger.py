@@ -1,7 +1,7 @@
 """The delivery's view of the table, for an event loop: each call is one short transaction in a thread."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from types import MappingProxyType
 from uuid import UUID
@@ -66,7 +66,7 @@ class Ledger:
     checkpoint: Checkpoint
     moved: Callable[[], None]
     line: Line
-    domains: Mapping[str, Rate] = NO_RATES
+    domains: Mapping[str, Rate] = field(default_factory=dict)
 
     async def outlook(self) -> Outlook:
         """Whether an email is due, and whether one has lapsed."""
