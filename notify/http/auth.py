@@ -20,7 +20,7 @@ REFUSALS = documented(HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)
 
 
 Caller = frozenset[Scope] | str
-"""What a program may do, or the name of a person, who may see and change their own choices."""
+"""The scopes of a program, or the name of a person, who may see and change their own preferences."""
 
 _bearer = HTTPBearer(auto_error=False, description="A program's token (ntf_…), or a person's JWT.")
 
@@ -68,9 +68,9 @@ def program_with(*enough: Scope) -> Any:  # noqa: ANN401 - what FastAPI's own De
 
 
 def _person(caller: Annotated[Caller, Depends(_caller)], context: InContext) -> str:
-    """Nobody is shown the defaults of a name that is not theirs, nor stores choices that hold for no one."""
+    """Only a person known by this name, so that nobody sees or stores preferences under a name that is not theirs."""
     if not isinstance(caller, str):
-        raise HTTPException(HTTPStatus.FORBIDDEN, "needs a person's token; a program has no choices")
+        raise HTTPException(HTTPStatus.FORBIDDEN, "needs a person's token; a program has no preferences")
     claim = context.people and context.people.claim
     with context.database.begin() as connection:
         if not directory.is_known(connection, caller):

@@ -1,4 +1,4 @@
-"""What the API answers from, made once by the wiring and handed to every call."""
+"""Everything that the API's operations use, made once for the process."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -18,15 +18,16 @@ from notify.tally import Tally
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Context:
     """
-    Everything outside the process that a call may touch.
-
-    ``links`` and ``people`` None mean that no secret is configured, so that no signed link and
-    no person's token can be genuine. ``no_mail`` says why nothing is claimed; None: mail is
-    configured. ``showing`` writes emails whose links open nothing.
-    ``relays`` names those whose breakers health tells of, by priority. ``tally`` writes
-    what this process counts; None: nothing does. ``calls_per_minute`` limits each caller; None: nothing does.
-    ``client_seconds`` is how long a caller may take to send a body. ``names`` are those by which the API may be
-    called, besides local ones; None: every name.
+    Attributes:
+        showing: A composer for previews; its links do nothing.
+        links: None: no secret is configured, so every signed link is forged.
+        people: None: neither a secret nor published keys are configured, so no person's token is accepted.
+        no_mail: Why nothing is claimed; None: mail is configured.
+        relays: Names of those whose breakers health reports, by priority.
+        tally: Writes this process's counts; None: nothing is counted.
+        calls_per_minute: Limit for each caller; None: none.
+        client_seconds: How long a caller may take to send a body.
+        names: By which the API may be called, besides local ones; None: by every name.
     """
 
     database: Database

@@ -1,4 +1,4 @@
-"""Pages for people who follow a link from an email: no script, no cookie, nothing loaded from elsewhere."""
+"""Renders pages for people who follow a link from an email: no script, no cookie, nothing from other sites."""
 
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
@@ -26,7 +26,7 @@ UNREACHABLE = marked(
 FAILED = marked("This is a fault of the service, and it is logged.")
 LATER = marked("Please try again in a moment")
 BUSY = marked("This was asked for too often in one minute; nothing was changed.")
-# Title and words of a refusal that brings none of its own.
+# Title and text of a refusal, by its status.
 REFUSALS: Mapping[int, tuple[str, str]] = MappingProxyType(
     {
         HTTPStatus.NOT_FOUND: (marked("This link does not work"), FORGED),
@@ -49,11 +49,11 @@ OF_PAGES: dict[int | str, dict[str, Any]] = {
 
 class Refusal(HTTPException):
     """
-    What a page does not do, and why.
+    A page refuses the call.
 
     Args:
         detail: A sentence that the catalogues translate.
-        language: What the reader reads; None: nobody knows but their browser.
+        language: The reader's, if known; None: the browser's.
     """
 
     def __init__(self, status: int, detail: str, *, language: str | None = None) -> None:
@@ -82,7 +82,7 @@ class Pages:
         The page ``templates/pages/<page>.html`` about these facts.
 
         Args:
-            language: What the reader reads, as a BCP 47 tag; the nearest that is known is taken.
+            language: The reader's, as a BCP 47 tag; the nearest known one is used.
         """
         environment = self._environments[self.languages.best(language)]
         html = environment.get_template(f"pages/{page}.html").render(facts)
@@ -96,7 +96,7 @@ class Pages:
         *,
         headers: Mapping[str, str] | None = None,
     ) -> HTMLResponse:
-        """A page that says what is wrong: in the reader's language, or else in the one that their browser asks for."""
+        """A page that says what is wrong, in the reader's language if known, else in their browser's."""
         title, detail = REFUSALS.get(status, OTHERWISE)
         accepted = self.languages.asked_for(request.headers.get("accept-language"))
         language = self.languages.best((refusal and refusal.language) or accepted)
@@ -114,7 +114,7 @@ class Pages:
 
 
 def _headers(*, css: str) -> dict[str, str]:
-    """The address of such a page is a key: it must not be stored, framed, or told to other sites."""
+    """The page's address is a key: it must not be cached, framed, or leak to other sites."""
     style = b64encode(sha256(css.encode()).digest()).decode("ascii")
     return {
         "Content-Security-Policy": f"default-src 'none'; style-src 'sha256-{style}'; form-action 'self';"

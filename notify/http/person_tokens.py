@@ -1,4 +1,4 @@
-"""People's JWTs: whom one speaks for, and how to issue one."""
+"""Reads and issues people's JWTs."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -26,8 +26,8 @@ class PersonTokens:
     Reads people's JWTs; ``exp`` is required.
 
     Args:
-        key_of: The key that has to have signed a token with this key id and algorithm; None if none may have. One that
-            answers for symmetric and asymmetric algorithms would take a public key for a secret.
+        key_of: The key for this key id and algorithm; None: none. It must never return a key for symmetric and
+            asymmetric algorithms alike, which would take a public key for a secret.
         claim: What holds the username.
         audience: The ``aud`` that tokens must name; None: a token with an ``aud`` is meant for somebody else.
     """
@@ -38,11 +38,11 @@ class PersonTokens:
 
     def username(self, token: str) -> str:
         """
-        Whom the token speaks for.
+        Whose token it is.
 
         Raises:
-            BadToken: It does not speak for anybody.
-            KeysUnavailable: Nobody can say at the moment.
+            BadToken: It is not valid.
+            KeysUnavailable: The keys could not be fetched, so that nobody can say.
         """
         try:
             header = jwt.get_unverified_header(token)

@@ -1,4 +1,4 @@
-"""Every refusal as a problem document (RFC 9457), or as a page where people look at it."""
+"""Writes every refusal as a problem document (RFC 9457), or as a page where a browser shows it."""
 
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
@@ -81,7 +81,6 @@ def answer(
     errors: Sequence[FieldError] = (),
     headers: Mapping[str, str] | None = None,
 ) -> Response:
-    """One refusal, as a problem document, or as a page where people look."""
     if is_page(request):
         return context.of(request).pages.refusal(request, status, headers=headers)
     title = HTTPStatus(status).phrase
@@ -94,7 +93,7 @@ def answer(
 
 
 def refused(request: Request, error: AnyHTTPException) -> Response:
-    """What was refused on purpose, by us or by the framework."""
+    """Raised on purpose, by us or by the framework."""
     if isinstance(error, Refusal):
         return context.of(request).pages.refusal(request, error.status_code, error)
     errors = error.errors if isinstance(error, RefusedFields) else ()
@@ -103,7 +102,7 @@ def refused(request: Request, error: AnyHTTPException) -> Response:
 
 
 def invalid(request: Request, error: RequestValidationError) -> Response:
-    """A call that does not have the shape that was asked for, naming each field."""
+    """The call does not match the schema; every wrong field is named."""
     errors = [_field_error(one) for one in error.errors()[:MOST_ERRORS]]
     not_json = any(one["type"] == "json_invalid" for one in error.errors())
     status = HTTPStatus.BAD_REQUEST if not_json else HTTPStatus.UNPROCESSABLE_ENTITY
@@ -111,7 +110,7 @@ def invalid(request: Request, error: RequestValidationError) -> Response:
 
 
 def malformed(request: Request, error: MalformedEvent) -> Response:
-    """What only the database could know of an event: that it lies in the future by its clock."""
+    """The event lies in the future by the database's clock."""
     errors = [FieldError(index=error.index, field=error.field, reason=error.reason)]
     return answer(request, HTTPStatus.UNPROCESSABLE_ENTITY, detail=_sentence(errors[0]), errors=errors)
 
@@ -121,7 +120,7 @@ def forged(request: Request, _: Exception) -> Response:
 
 
 def unreachable(request: Request, error: Exception) -> Response:
-    """The database did not answer. Its words are not logged: they quote the statement and what was to be stored."""
+    """The database did not answer. Its message is not logged, since it quotes the statement and its values."""
     log.warning("database.unreachable", error=type(error.__cause__ or error).__name__)
     return answer(request, HTTPStatus.SERVICE_UNAVAILABLE, detail=UNREACHABLE, headers={"Retry-After": "5"})
 

@@ -1,4 +1,4 @@
-"""Posted forms, in the encodings of browsers and of those who unsubscribe with one click, parsed in one pass."""
+"""Parses posted forms in one pass, in the encodings of browsers and of one-click unsubscribing."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ Form = list[tuple[str, str]]
 
 @dataclass(frozen=True, slots=True)
 class FormBody:
-    """The dependency that reads a form. Put it after the one that asks whether the caller may send it."""
+    """The dependency that reads a form. Put it after the one that checks the caller's key."""
 
     at_most: int
 
@@ -53,7 +53,7 @@ def posts(fields: Mapping[str, Sequence[str]], *, needed: Sequence[str]) -> dict
 
 
 def is_of(posted: Form, fields: Mapping[str, Sequence[str]]) -> bool:
-    """Whether these fields have values of theirs wherever they stand."""
+    """Whether every posted value of these fields is one of theirs."""
     return all(value in fields.get(name, [value]) for name, value in posted)
 
 

@@ -1,4 +1,4 @@
-"""The page with every choice of one person, reached from an email without logging in."""
+"""The preferences page of one person, reached from an email without logging in."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
@@ -52,7 +52,7 @@ mine = APIRouter(
 
 @router.get("/preferences/{token}")
 def show(me: Annotated[str, Depends(_reader)], context: InContext) -> HTMLResponse:
-    """Every choice of the person, as it stands."""
+    """The person's preferences as they are now."""
     return _shown(context, me)
 
 

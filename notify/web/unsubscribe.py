@@ -1,4 +1,4 @@
-"""The page that stops emails, and one-click unsubscribing. Looking changes nothing; posting does."""
+"""The unsubscribe page and one-click unsubscribing. GET changes nothing; POST does."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -22,7 +22,7 @@ from tests.support.in_process import InProcess
 
 FEW = 5
 TYPES = "/api/v1/user/notification/types"
-LETTERS = "/api/v1/jobs"
+JOBS = "/api/v1/jobs"
 
 
 class Clock:
@@ -82,7 +82,7 @@ def tried(context: Context, clock: Clock) -> httpx.Client:
     app = build_app(context)
     app.add_middleware(Rates, per_minute=10 * WRONG_KEYS_PER_MINUTE, clock=clock)
     api = httpx.Client(transport=InProcess(app), base_url="http://notify.test")
-    answers = {api.get(LETTERS, headers=wrong(f"ntf_{one}")).status_code for one in range(WRONG_KEYS_PER_MINUTE)}
+    answers = {api.get(JOBS, headers=wrong(f"ntf_{one}")).status_code for one in range(WRONG_KEYS_PER_MINUTE)}
     assert answers == {401}
     return api
 
@@ -95,13 +95,13 @@ def test_who_tries_many_keys_is_told_to_wait_until_time_has_passed(
     tried: httpx.Client, links: SignedLinks, clock: Clock
 ) -> None:
     forged = links.preferences("ann")[:-1]
-    assert [tried.get(LETTERS, headers=wrong(key)).status_code for key in ("ntf_other", "a.b.c")] == [429, 429]
+    assert [tried.get(JOBS, headers=wrong(key)).status_code for key in ("ntf_other", "a.b.c")] == [429, 429]
     assert tried.get(forged).status_code == 429
-    refusal = tried.get(LETTERS, headers=wrong("ntf_another"))
+    refusal = tried.get(JOBS, headers=wrong("ntf_another"))
     assert int(refusal.headers["Retry-After"]) == 60 / WRONG_KEYS_PER_MINUTE
 
     clock.now += 60 / WRONG_KEYS_PER_MINUTE
-    assert tried.get(LETTERS, headers=wrong("ntf_other")).status_code == 401
+    assert tried.get(JOBS, headers=wrong("ntf_other")).status_code == 401
 
 
 def test_links_that_were_made_up_are_wrong_keys_too(tried: httpx.Client, clock: Clock) -> None:
@@ -116,8 +116,8 @@ def test_a_key_that_is_valid_is_answered_however_many_wrong_ones_its_address_has
 ) -> None:
     stop = links.stop_event_type("ann", COMMENT_CREATED)
 
-    assert tried.get(LETTERS, headers=program(Scope.OPS)).status_code == 200
-    assert tried.get(LETTERS, headers=program(Scope.EVENTS_WRITE)).status_code == 403
+    assert tried.get(JOBS, headers=program(Scope.OPS)).status_code == 200
+    assert tried.get(JOBS, headers=program(Scope.EVENTS_WRITE)).status_code == 403
     assert tried.get(TYPES, headers=person("ann")).status_code == 200
     assert tried.post(stop, data={"List-Unsubscribe": "One-Click"}).status_code == 200
     assert tried.get(links.preferences("ann")).status_code == 200
@@ -126,12 +126,12 @@ def test_a_key_that_is_valid_is_answered_however_many_wrong_ones_its_address_has
 def test_calls_without_any_key_lock_out_nobody_who_has_one(
     api: httpx.Client, links: SignedLinks, program: Program, person: Person
 ) -> None:
-    answers = [api.get(LETTERS).status_code for _ in range(FEW + 1)]
+    answers = [api.get(JOBS).status_code for _ in range(FEW + 1)]
 
     assert answers == [401] * FEW + [429]
     assert api.get("/openapi.json").status_code == 429
-    assert api.get(LETTERS, headers=wrong("ntf_other")).status_code == 429
-    assert api.get(LETTERS, headers=program(Scope.OPS)).status_code == 200
+    assert api.get(JOBS, headers=wrong("ntf_other")).status_code == 429
+    assert api.get(JOBS, headers=program(Scope.OPS)).status_code == 200
     assert api.get(TYPES, headers=person("ann")).status_code == 200
     assert api.get(links.preferences("ann")).status_code == 200
 
@@ -140,12 +140,12 @@ def test_a_token_that_was_valid_and_is_revoked_is_a_wrong_key(
     api: httpx.Client, program: Program, database: Database
 ) -> None:
     headers = program(Scope.OPS)
-    assert api.get(LETTERS, headers=headers).status_code == 200
+    assert api.get(JOBS, headers=headers).status_code == 200
     with database.begin() as connection:
         (token,) = tokens.issued(connection)
         tokens.revoke(connection, token.id)
 
-    answers = [api.get(LETTERS, headers=headers).status_code for _ in range(FEW + 1)]
+    answers = [api.get(JOBS, headers=headers).status_code for _ in range(FEW + 1)]
     assert answers == [401] * FEW + [429]
 
 
@@ -187,9 +187,9 @@ def test_it_is_counted_which_calls_came_through_a_proxy_that_is_not_believed(con
     app = build_app(context)
     app.add_middleware(Rates, per_minute=FEW, count=lambda _, way, _seconds=0.0: counted.append(way))
     with httpx.Client(transport=InProcess(app), base_url="http://notify.test") as api:
-        api.get(LETTERS)
-        api.get(LETTERS, headers={"X-Forwarded-For": "203.0.113.7, 198.51.100.2"})
-        api.get(LETTERS, headers={"X-Forwarded-For": "127.0.0.1"})
+        api.get(JOBS)
+        api.get(JOBS, headers={"X-Forwarded-For": "203.0.113.7, 198.51.100.2"})
+        api.get(JOBS, headers={"X-Forwarded-For": "127.0.0.1"})
 
     assert counted == [Way.DIRECT, Way.UNTRUSTED, Way.FORWARDED]
 

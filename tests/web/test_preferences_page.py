@@ -108,7 +108,7 @@ def test_the_page_shows_every_choice_and_escapes_what_people_wrote(api: httpx.Cl
     ]
 
 
-def test_the_page_says_why_letters_have_stopped_in_the_relays_own_words_and_no_markup(
+def test_the_page_says_why_emails_have_stopped_in_the_relays_own_words_and_no_markup(
     api: httpx.Client, page: str, database: Database
 ) -> None:
     assert 'role="alert"' not in api.get(page).text
@@ -211,7 +211,7 @@ def test_what_only_some_want_is_off_until_they_tick_it_and_off_again_when_they_t
     assert not getattr(choices(database), option)
 
 
-def test_the_page_says_where_letters_go(api: httpx.Client, page: str, database: Database) -> None:
+def test_the_page_says_where_emails_go(api: httpx.Client, page: str, database: Database) -> None:
     assert "no address is known" in api.get(page).text
     with database.begin() as connection:
         directory.put_person(connection, Person(username="dana", email="dana@example.com"))

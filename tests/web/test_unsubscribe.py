@@ -1,4 +1,4 @@
-"""Stopping letters from the letter itself: one click is enough, looking is not, and it can be undone."""
+"""Stopping emails from the email itself: one click is enough, looking is not, and it can be undone."""
 
 from dataclasses import replace
 
@@ -37,7 +37,7 @@ def kind(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def link(kind: str, links: SignedLinks) -> str:
-    """A genuine link from one of dana's letters."""
+    """A genuine link from one of dana's emails."""
     made = {
         "type": links.stop_event_type("dana", COMMENT_CREATED, beside="CL-4821"),
         "cl": links.mute_change_list("dana", "CL-4821", beside=COMMENT_CREATED),
@@ -71,7 +71,7 @@ def test_looking_at_the_page_changes_nothing(api: httpx.Client, database: Databa
         pytest.param({"data": {"action": "stop"}}, id="button"),
     ],
 )
-def test_one_click_stops_the_letters_at_once_however_often_it_is_repeated(
+def test_one_click_stops_the_emails_at_once_however_often_it_is_repeated(
     api: httpx.Client, database: Database, kind: str, link: str, body: dict[str, object]
 ) -> None:
     for _ in range(2):
@@ -113,7 +113,7 @@ def test_each_of_the_three_scopes_can_be_stopped_and_undone_on_one_page(
 
 
 @pytest.mark.parametrize("beyond", ["event_type", "change_list", "person", "", "EVERYTHING"])
-def test_a_link_reaches_what_its_letter_was_about_and_nothing_beyond(
+def test_a_link_reaches_what_its_email_was_about_and_nothing_beyond(
     api: httpx.Client, database: Database, links: SignedLinks, beyond: str
 ) -> None:
     answer = api.post(links.stop_everything("dana"), data={"action": "stop", "scope": beyond, "username": "alice"})
@@ -131,7 +131,7 @@ def test_a_form_that_names_two_scopes_changes_neither(
     assert choices(database) == NO_PREFERENCES
 
 
-def test_a_link_of_a_letter_from_before_there_were_three_scopes_still_works(
+def test_a_link_of_an_email_from_before_there_were_three_scopes_still_works(
     api: httpx.Client, database: Database, links: SignedLinks
 ) -> None:
     assert api.post(links.stop_event_type("dana", COMMENT_CREATED), data=ONE_CLICK).status_code == 200
@@ -227,7 +227,7 @@ def links_of(*keys: str) -> SignedLinks:
 
 
 @pytest.mark.parametrize("method", ["GET", "POST"])
-def test_required_letters_cannot_be_stopped_and_the_page_says_so(
+def test_required_emails_cannot_be_stopped_and_the_page_says_so(
     api: httpx.Client, database: Database, links: SignedLinks, method: str
 ) -> None:
     with database.begin() as connection:
@@ -240,7 +240,7 @@ def test_required_letters_cannot_be_stopped_and_the_page_says_so(
     assert choices(database) == NO_PREFERENCES
 
 
-def test_a_kind_of_letter_that_is_no_more_is_not_found(api: httpx.Client, links: SignedLinks) -> None:
+def test_a_kind_of_email_that_is_no_more_is_not_found(api: httpx.Client, links: SignedLinks) -> None:
     assert api.post(links.stop_event_type("dana", "cl.gone.away"), data=ONE_CLICK).status_code == 404
 
 
@@ -281,7 +281,7 @@ def test_a_new_kind_of_event_that_is_off_by_default_is_shown_as_stopped(
     assert 'value="resume"' in api.get(links.stop_event_type("dana", "cl.abandoned")).text
 
 
-def test_that_required_letters_still_arrive_is_said_wherever_everything_can_be_stopped(
+def test_that_required_emails_still_arrive_is_said_wherever_everything_can_be_stopped(
     api: httpx.Client, links: SignedLinks
 ) -> None:
     narrow, everything = links.stop_event_type("dana", COMMENT_CREATED), links.stop_everything("dana")
