@@ -24,6 +24,7 @@ CLOSING = "-->"
 AUTOLINK = r"(?:https?://|mailto:)[^\s<>]*>|[^\s<>@]{1,64}@[^\s<>@]{1,255}>"
 LESS_THAN = pattern(rf"<(?!{AUTOLINK})")
 COMMENT = pattern(r"<!--(?!-?>)")
+COMMENT_OR_LESS_THAN = pattern(rf"<!--(?!-?>)|<(?!{AUTOLINK})")
 RAW_COMMENT = pattern(rf"<!--{GUARD}(\d+){GUARD}")
 TOKEN = pattern(r"<(/?)([a-z][a-z0-9]*)([^>]*)>|([^<]+)")
 HREF = pattern(r'href="([^"]*)"')
@@ -32,7 +33,8 @@ CODE = frozenset({"code", "pre"})
 
 def as_html(markdown: str) -> str:
     """The text as HTML, without a tag of the author's; not sanitised: its links lead anywhere."""
-    return _html(LESS_THAN.sub(f"<{GUARD}", _legible(markdown)), Options.CMARK_OPT_HARDBREAKS)
+    guarded = LESS_THAN.sub(f"<{GUARD}", markdown.replace(GUARD, ""))
+    return _parsed(guarded, Options.CMARK_OPT_HARDBREAKS).replace(GUARD, "").replace(GUARD_IN_A_URL, "")
 
 
 def without_comments(markdown: str) -> str:
@@ -43,11 +45,10 @@ def without_comments(markdown: str) -> str:
     """
     if OPENING not in markdown:
         return markdown
-    legible = _legible(markdown)
-    numbered = _numbered(legible)
-    html = _parsed(numbered, Options.CMARK_OPT_UNSAFE)
-    real = {int(number) for number in RAW_COMMENT.findall(html)}
-    return "".join(_left(legible, real))
+    markdown = markdown.replace(GUARD, "")
+    html = _parsed(_numbered(markdown), Options.CMARK_OPT_UNSAFE)
+    comments = {int(number) for number in RAW_COMMENT.findall(html)}
+    return "".join(_without(markdown, comments))
 
 
 def prose(markdown: str) -> Iterator[str]:
@@ -77,10 +78,6 @@ def _is_bare(href: str, text: str) -> bool:
     return href in {text, f"http://{text}", f"mailto:{text}"}
 
 
-def _legible(markdown: str) -> str:
-    return markdown.replace(GUARD, "")
-
-
 def _numbered(markdown: str) -> str:
     numbers = iter(range(len(markdown)))
 
@@ -88,11 +85,11 @@ def _numbered(markdown: str) -> str:
         comment = COMMENT.match(markdown, found.start())
         return f"<{GUARD}" if comment is None else f"<!--{GUARD}{next(numbers)}{GUARD}"
 
-    return pattern(rf"<!--(?!-?>)|<(?!{AUTOLINK})").sub(guarded, markdown)
+    return COMMENT_OR_LESS_THAN.sub(guarded, markdown)
 
 
-def _left(markdown: str, comments: set[int]) -> Iterator[str]:
-    """What is left of the text when the comments of these numbers are taken out."""
+def _without(markdown: str, comments: set[int]) -> Iterator[str]:
+    """The text without the comments of these numbers."""
     at = 0
     for number, found in enumerate(COMMENT.finditer(markdown)):
         if number in comments and found.start() >= at:
@@ -100,10 +97,6 @@ def _left(markdown: str, comments: set[int]) -> Iterator[str]:
             end = markdown.find(CLOSING, found.end())
             at = len(markdown) if end < 0 else end + len(CLOSING)
     yield markdown[at:]
-
-
-def _html(guarded: str, options: int) -> str:
-    return _parsed(guarded, options).replace(GUARD, "").replace(GUARD_IN_A_URL, "")
 
 
 def _parsed(guarded: str, options: int) -> str:

@@ -118,7 +118,7 @@ def _tag(name: str) -> str:
 
 def _ever_wider(tag: str) -> Iterator[str]:
     """
-    The tag, then without its last part, and so on; a script that goes without saying stands in before the language.
+    The tag, then without its last subtag, and so on; before the language alone comes the language in its likely script.
 
     Source: RFC 4647 §3.4; the likely scripts are CLDR's.
     """

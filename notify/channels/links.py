@@ -60,7 +60,7 @@ class Unsubscribe:
 
 
 class _Seal:
-    """Seals by the first of some secrets, and knows the seals of all."""
+    """Seals with the first of some secrets, and recognises the seals of all."""
 
     def __init__(self, secrets: Sequence[str], *, purpose: bytes) -> None:
         keys = [blake2b(secret.encode(), digest_size=KEY_BYTES, person=purpose).digest() for secret in secrets]
@@ -68,17 +68,17 @@ class _Seal:
         self._first = self._all[0]
 
     def sealed(self, said: bytes) -> bytes:
-        """What was said, with its seal behind the last full stop."""
+        """The bytes, with their seal behind the last full stop."""
         hashed = self._first.copy()
         hashed.update(said)
         return said + b"." + urlsafe_b64encode(hashed.digest())[:-2]
 
     def opened(self, sealed: bytes) -> bytes:
         """
-        What was said.
+        The bytes that were sealed.
 
         Raises:
-            ForgedLink: None of the secrets has sealed it.
+            ForgedLink: None of the secrets has sealed them.
         """
         said, _, seal = sealed.rpartition(b".")
         for one in self._all:
@@ -95,7 +95,7 @@ class SignedLinks:
 
     Args:
         secrets: The first signs, and each opens what it signed: the next key goes before those that emails still
-            carry. Whoever knows one can sign links.
+            carry. Who knows one can sign links.
         public_url: Where people reach the API, without a trailing slash.
     """
 

@@ -15,9 +15,9 @@ from notify.channels.email.smtp.pool import Pool, SessionLimits
 from notify.channels.email.smtp.relay import Relay
 from notify.channels.email.smtp.session import Following, OnEnded, OnSent, Session
 from notify.channels.email.writing.compose import Composer
-from notify.channels.email.writing.headers import Address, UnusableAddress, address
+from notify.channels.email.writing.headers import UnusableAddress, stated_address
 from notify.channels.email.writing.render import TemplateFailure
-from notify.domain.errors import InvalidSettings, UnsafeHeader
+from notify.domain.errors import UnsafeHeader
 from notify.domain.fan_out import Why
 from notify.domain.jobs import EmailAttempt
 from notify.domain.measures import Count, uncounted
@@ -60,7 +60,7 @@ class EmailChannel:
     ) -> None:
         self._relay = relay
         self._composer = composer
-        self._sender = _sender(bounce_address)
+        self._sender = stated_address("NOTIFY_BOUNCE_ADDRESS", bounce_address)
         self._sessions = sessions
         self._sign = sign
         self._now = now
@@ -208,10 +208,3 @@ def _surface(error: Exception, phase: Phase) -> None:
         error=type(deepest).__name__,
         trace="".join(format_tb(deepest.__traceback__)),
     )
-
-
-def _sender(bounce_address: str) -> Address:
-    try:
-        return address(bounce_address)
-    except UnusableAddress:
-        raise InvalidSettings(f"NOTIFY_BOUNCE_ADDRESS is {bounce_address!r}: expected a bare address") from None

@@ -209,7 +209,7 @@ async def _start_tls(client: SMTP) -> None:
 
 
 def _why(phase: Phase, error: BaseException, *, hide: Collection[str]) -> Released:  # noqa: PLR0911 - one line a cause
-    """The verdict on a session that could not be opened, by what lies deepest in the exception."""
+    """Why a session could not be opened, by the first cause that is known."""
     cause: BaseException | None = error
     while cause is not None:
         match cause:

@@ -8,12 +8,12 @@ hides whether the relay can have taken the email.
 """
 
 import asyncio
+import ssl
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import timedelta
-from typing import Any
+from datetime import UTC, datetime, timedelta
 
 from notify.domain.errors import NotifyError
 
@@ -93,10 +93,11 @@ class Conversation(asyncio.Protocol):
         return bool(self._lines or self._unread)
 
     @property
-    def certificate(self) -> Mapping[str, Any]:
-        """The relay's certificate as ``ssl.SSLSocket.getpeercert`` has it; empty where there is no TLS."""
-        found: Mapping[str, Any] | None = self._transport.get_extra_info("peercert")
-        return found or {}
+    def certificate_ends(self) -> datetime | None:
+        """Until when the relay's certificate is valid; None where there is no TLS."""
+        certificate = self._transport.get_extra_info("peercert") or {}
+        ends = certificate.get("notAfter")
+        return None if ends is None else datetime.fromtimestamp(ssl.cert_time_to_seconds(ends), UTC)
 
     def say(self, data: bytes) -> None:
         """

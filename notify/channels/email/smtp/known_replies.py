@@ -43,7 +43,7 @@ ZOHO = "https://www.zoho.com/zeptomail/help/api/smtp-error-codes.html"
 
 
 class Meaning(StrEnum):
-    """What a refusal is about; what is held against the relay or against us is recorded under this name."""
+    """What a refusal is about; the name is the reason that is recorded."""
 
     NO_SUCH_ADDRESS = "no_such_address"
     MAILBOX_FULL = "mailbox_full"

@@ -141,7 +141,7 @@ def in_order(first: str, fallbacks: str) -> tuple[Relay, ...]:
     for number, url in enumerate(fallbacks.split(), start=1):
         relay = Relay.from_url(url, setting=f"{FALLBACKS}, URL {number},")
         if relay.name in (one.name for one in relays):
-            raise InvalidSettings(f"{FALLBACKS} names {relay.name}, which stands before it; expected each relay once")
+            raise InvalidSettings(f"{FALLBACKS} names {relay.name}, which is named before it; expected each relay once")
         relays.append(relay)
     return tuple(relays)
 

@@ -37,7 +37,7 @@ def classify(phase: Phase, code: int, text: str, *, hide: Collection[str] = ()) 
 
     Args:
         phase: The command that the reply answers.
-        code: The reply code; whatever does not answer *phase* is a relay that lost the thread.
+        code: The reply code; one that does not answer *phase* means that the conversation is out of step.
         text: The relay's words, lines separated by LF.
         hide: Credentials; words that repeat one are not kept.
     """
@@ -87,7 +87,7 @@ def _refused(answer: Answer, about: Meaning | None) -> Outcome:  # noqa: PLR0911
 
 
 def suspicious(*, reason: str, answer: Answer) -> Retry:
-    """A refusal of an email that may be about us: a few attempts, and others' refusals are held beside it."""
+    """A refusal that may be about us: a few attempts, compared with those of other emails."""
     return Retry(reason=reason, floor=GREYLISTING, max_failures=ATTEMPTS_UNDER_POLICY, suspicious=True, answer=answer)
 
 
@@ -98,7 +98,7 @@ def _later(answer: Answer) -> Retry:
 
 def broken(phase: Phase, *, reason: str, answer: Answer | None = None) -> Released | Retry:
     """
-    What becomes of an email when the conversation broke off: silence, a drop, nonsense.
+    What becomes of an email when the conversation broke off: by silence, a drop or garbled replies.
 
     After the final dot the relay may have taken the email; before it, it cannot have.
     """
@@ -109,12 +109,12 @@ def broken(phase: Phase, *, reason: str, answer: Answer | None = None) -> Releas
 
 
 def unreachable(phase: Phase, *, reason: str, text: str) -> Released:
-    """There is no way to the relay: no connection, no name, no TLS."""
+    """The relay cannot be reached: no connection, no name, no TLS."""
     return Released(reason=reason, blame=Blame.RELAY, answer=Answer(phase=phase, text=_kept(text, ())))
 
 
 def misconfigured(phase: Phase, *, reason: str, text: str) -> Released:
-    """The relay and our settings do not fit each other; somebody must look."""
+    """Our settings do not suit the relay; an operator must look."""
     return Released(reason=reason, blame=Blame.CONFIGURATION, answer=Answer(phase=phase, text=_kept(text, ())))
 
 
@@ -125,7 +125,7 @@ def unsendable(*, reason: str, text: str, phase: Phase = Phase.RENDER) -> Dead:
 
 def internal_error(phase: Phase, *, name: str) -> Retry:
     """
-    Something that nobody foresaw, tried a few times more.
+    A bug, with a few more attempts.
 
     Args:
         name: Of the exception's type; its words may hold an address.

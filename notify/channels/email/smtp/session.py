@@ -1,9 +1,8 @@
 """One session with the relay: logged in, ready for emails, one after another."""
 
-import ssl
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from time import monotonic
 
 from notify.channels.email.smtp import replies
@@ -35,13 +34,13 @@ class Session:
     """
     Sends one email after another over one connection.
 
-    *Decided*: where the relay announces PIPELINING, the content of an email and the envelope of the
-    next travel together, so that an email costs one round trip (RFC 2920 §3.1). The next email is
-    at no risk there: its content goes only once the relay has answered for the one before.
+    *Decided*: where the relay announces PIPELINING, the content of an email and the envelope of the next are written
+    at once, so that an email costs one round trip (RFC 2920 §3.1). That puts the next email at no risk: its content
+    goes only after the relay has answered for the one before.
 
-    *Decided*: as long as such a relay says nothing but yes, the callback that hears it ends one email and writes
-    the next (``_express``), without waking anybody. It leaves every other answer unread, in a state that the careful
-    path knows: the content of ``_current`` is with the relay, or its envelope is and the one before has ended.
+    *Decided*: as long as such a relay only says yes, the callback that hears it ends one email and writes the next
+    (``_express``), without waking a task. It leaves every other answer unread, in a state that the careful path knows:
+    the content of ``_current`` is with the relay, or its envelope is and the one before has ended.
 
     Args:
         extensions: What the relay announced: keyword in lower case to its parameters.
@@ -50,7 +49,7 @@ class Session:
 
     Attributes:
         emails: How many it has begun to send.
-        was_idle: Whether it has waited for an email long enough to have been forgotten by the relay.
+        was_idle: Whether it has waited for an email, and the relay may have closed it meanwhile.
         phase: What the relay is to answer next.
         largest: How many bytes the relay lets a message have; None: it states no limit.
     """
@@ -91,9 +90,7 @@ class Session:
 
     @property
     def certificate_ends(self) -> datetime | None:
-        """Until when the relay's certificate holds; None where there is no TLS."""
-        ends = self._conversation.certificate.get("notAfter")
-        return None if ends is None else datetime.fromtimestamp(ssl.cert_time_to_seconds(ends), UTC)
+        return self._conversation.certificate_ends
 
     @property
     def in_flight(self) -> list[EmailAttempt]:
@@ -104,14 +101,14 @@ class Session:
         self, first: EmailAttempt, *, following: Following, sent: OnSent, ended: OnEnded
     ) -> EmailAttempt | None:
         """
-        Send emails until there are no more, or the session is of no more use.
+        Send emails until there are no more, or the session is unusable.
 
         Args:
-            following: The one after this, written; None if there is none. Asked when one is about to be of use.
-            sent: Told of an email that went by express, with what the relay said noted on it.
-            ended: Told what became of any other.
+            following: The written email to send after this one; None: there is none. Called as late as possible.
+            sent: Called for an email that went by express, with the relay's reply noted on it.
+            ended: Called with what became of any other.
 
-        Returns an email that it had and that the relay has not heard of, for another session.
+        Returns an email that the relay has not heard of, for another session.
         """
         self._following, self._sent = following, sent
         self._current = first
@@ -132,7 +129,7 @@ class Session:
         """
         What became of the email, or of the last of those that went by express after it.
 
-        None: the relay had forgotten the session and has not heard of the email.
+        None: the relay had closed the session and has not heard of the email.
         """
         obstacle = self._obstacle(one)
         if obstacle is not None:
@@ -145,18 +142,18 @@ class Session:
                 outcome = await self._send_envelope(one) or await self._send_content(one)
                 one = self._current or one
         except ConversationBroken as end:
-            if isinstance(end, Dropped) and self._was_forgotten:
+            if isinstance(end, Dropped) and self._closed_between_emails:
                 return None
             return replies.broken(self.phase, reason=end.reason)
-        return None if self._over and self._was_forgotten else blamed_for_size(outcome, len(one.content))
+        return None if self._over and self._closed_between_emails else blamed_for_size(outcome, len(one.content))
 
     @property
-    def _was_forgotten(self) -> bool:
+    def _closed_between_emails(self) -> bool:
         """Whether the relay hung up between two emails."""
         return self.phase is Phase.MAIL and (self.was_idle or self.emails > 1)
 
     async def noop(self) -> Released | None:
-        """None when the relay answers, else why the session is of no use."""
+        """None when the relay answers, else why the session is unusable."""
         self._clean = False
         try:
             self._conversation.say(b"NOOP\r\n")
@@ -221,15 +218,14 @@ class Session:
         content that nobody would get: a lone dot ends it.
         """
         first: Outcome | None = None
-        refusal: Outcome | None = None
         for phase in ENVELOPE:
             refusal = await self._refusal(phase)
             first = first or refusal
             if self._over:
                 return first
-        if first is None or refusal is not None:
-            return None if first is None else await self._reset(first)
-        return await self._end_empty(first)
+        if first is None:
+            return None
+        return await (self._end_empty(first) if refusal is None else self._reset(first))
 
     async def _refusal(self, phase: Phase) -> Outcome | None:
         """None when the relay agrees, else what becomes of the email."""
@@ -331,7 +327,7 @@ class Session:
         await self._conversation.drain(within=self._timeouts.block)
 
     async def _end_empty(self, refusal: Outcome) -> Outcome:
-        """The refusal, after a content of nothing; a relay that takes even that is no longer spoken to."""
+        """The refusal, after an empty content; a session whose relay accepts even that is unusable."""
         with suppress(ConversationBroken):
             self._conversation.say(b".\r\n")
             reply = await self._conversation.reply(within=self._timeouts.final_dot)
@@ -339,7 +335,7 @@ class Session:
         return refusal
 
     async def _reset(self, outcome: Outcome) -> Outcome:
-        """The same outcome, after making the session ready for another email if it can be."""
+        """The same outcome, after RSET where the session can still be used."""
         if not self._over:
             with suppress(ConversationBroken):
                 self._conversation.say(b"RSET\r\n")

@@ -1,4 +1,4 @@
-"""What stands in the headers that all readers of an email share: who, in which thread, about what."""
+"""The headers that all readers of an email share: who did it, the thread, what it is about."""
 
 from collections.abc import Iterable, Sequence
 from re import compile as pattern

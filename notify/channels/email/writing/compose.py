@@ -15,13 +15,12 @@ from pathlib import Path
 from re import compile as pattern
 
 from notify.channels.email.writing.common_headers import common_headers, event_types
-from notify.channels.email.writing.headers import UnusableAddress, address, mailbox_field, token_field, url_field
+from notify.channels.email.writing.headers import address, mailbox_field, stated_address, token_field, url_field
 from notify.channels.email.writing.message import LONGEST_VALUE, assemble, assemble_pieces, part, quoted, spliced
 from notify.channels.email.writing.render import Part, Place, Rendered, Renderer
 from notify.channels.languages import marked
 from notify.channels.links import SUFFIXES, Scope, SignedLinks, encoded, subject
 from notify.domain.audience import Reason
-from notify.domain.errors import InvalidSettings
 from notify.domain.events import ChangeList, Event
 from notify.domain.jobs import EmailFacts
 from notify.domain.preferences import Person
@@ -134,10 +133,7 @@ class Composer:
     def __init__(
         self, *, mail_from: str, mail_from_name: str, links: SignedLinks, templates_dir: Path | None = None
     ) -> None:
-        try:
-            self._mail_from = address(mail_from)
-        except UnusableAddress:
-            raise InvalidSettings(f"NOTIFY_MAIL_FROM is {mail_from!r}: expected a bare address") from None
+        self._mail_from = stated_address("NOTIFY_MAIL_FROM", mail_from)
         self._mail_from_name = mail_from_name
         self._links = links
         self._is_plain = PLAIN_ADDRESS.fullmatch(links.public_url) is not None

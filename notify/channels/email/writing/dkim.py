@@ -2,7 +2,7 @@
 DKIM: the sender's domain vouches for each email (RFC 6376), with RSA keys, Ed25519 keys (RFC 8463) or one of each.
 
 *Decided*: what is signed is what a reader sees, what threads, and what unsubscribes (RFC 8058 §4), but not Message-ID
-and Date: Amazon SES replaces both and asks that they be left out. A name that stands twice in ``SIGNED``, or that no
+and Date: Amazon SES replaces both and asks that they be left out. A name that is twice in ``SIGNED``, or that no
 email has, cannot get another field that a mailbox would show.
 *Rejected*: dkimpy, at 7 ms an email for RSA with 2,048 bits, because it parses the key and the email anew each time. It
 is the oracle of the tests.

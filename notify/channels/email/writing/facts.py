@@ -1,6 +1,6 @@
 """What a template may say about an email, within limits on how much is shown."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from html import escape
 from typing import Any
@@ -28,7 +28,7 @@ class Limits:
     How much is shown of what people chose.
 
     Args:
-        words: Characters of what one event carries; 0: none of it, only who did what and where it stands.
+        words: Characters of what one event carries; 0: none of it, only who did what, and the link.
         name: Characters of a name.
         address: Bytes of an address in HTML; what is longer leads to the change list instead.
     """
@@ -71,9 +71,19 @@ def facts_of(email: EmailFacts, *, limits: Limits) -> dict[str, Any]:
         "cl": cl_facts(cl, limits=limits),
         "comment": comment_facts(comment, limits=limits) if comment else None,
         "review": review_facts(review, limits=limits) if review else None,
-        "request": request_facts(request) if request else None,
-        "change": change_facts(change, limits=limits) if change else None,
+        "request": {"reviewers": _some_names(request["reviewers"])} if request else None,
+        "change": {
+            **words_facts(change.get("summary"), limits=limits),
+            "revision": comments.one_line(change.get("revision") or "") or None,
+        }
+        if change
+        else None,
     }
+
+
+def _some_names(stated: Sequence[str]) -> list[str]:
+    names = [comments.one_line(name) for name in stated]
+    return [*names[:MOST_NAMES], "…"] if len(names) > MOST_NAMES else names
 
 
 def cl_facts(cl: ChangeList, *, limits: Limits) -> dict[str, str | None]:
@@ -127,18 +137,6 @@ def review_facts(review: Mapping[str, Any], *, limits: Limits) -> dict[str, Any]
         left -= SHORTEST_COMMENT // 2 + len(body) + len(comment.get("code") or "")
     snippet = facts["snippet"] or (shown[0]["snippet"] if shown else "")
     return {**facts, "snippet": snippet, "state": review["state"], "comments": shown, "more": len(made) - len(shown)}
-
-
-def request_facts(request: Mapping[str, Any]) -> dict[str, Any]:
-    """What a template may say about who is asked for a review: the first by name."""
-    names = [comments.one_line(name) for name in request["reviewers"]]
-    return {"reviewers": [*names[:MOST_NAMES], "…"] if len(names) > MOST_NAMES else names}
-
-
-def change_facts(change: Mapping[str, Any], *, limits: Limits) -> dict[str, Any]:
-    """What a template may say about what happened to the change list."""
-    revision = comments.one_line(change.get("revision") or "") or None
-    return {**words_facts(change.get("summary"), limits=limits), "revision": revision}
 
 
 def words_facts(stated: object, *, limits: Limits) -> dict[str, Any]:

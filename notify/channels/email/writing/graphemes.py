@@ -31,7 +31,7 @@ def whole(text: str, most: int) -> str:
 
 
 def _joined(text: str, at: int) -> bool:
-    """Whether what stands before and what stands at this place are one character."""
+    """Whether the code points before and at this index are one character."""
     before, after = text[at - 1], text[at]
     code = ord(after)
     return (
@@ -49,7 +49,7 @@ def _joined(text: str, at: int) -> bool:
 
 
 def _indicators_before(text: str, at: int) -> int:
-    """How many regional indicators stand in a row before this place; two are a flag."""
+    """How many regional indicators in a row end before this index; two are a flag."""
     start = at
     while start and ord(text[start - 1]) in REGIONAL_INDICATORS:
         start -= 1

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from re import compile as pattern
 
 from notify.dns_names import NotADomain, ascii_domain
-from notify.domain.errors import NotifyError, UnsafeHeader
+from notify.domain.errors import InvalidSettings, NotifyError, UnsafeHeader
 from notify.domain.grammar import split_address
 
 FOLD = 78
@@ -63,6 +63,19 @@ def address(text: str) -> Address:
     if len(wire.encode()) > LONGEST_ADDRESS:
         raise UnusableAddress
     return Address(wire, international=not wire.isascii())
+
+
+def stated_address(setting: str, text: str) -> Address:
+    """
+    The address that a setting states.
+
+    Raises:
+        InvalidSettings: It is none.
+    """
+    try:
+        return address(text)
+    except (UnusableAddress, UnsafeHeader):
+        raise InvalidSettings(f"{setting} is {text!r}: expected a bare address") from None
 
 
 def refuse_unsafe(name: str, value: str) -> None:
@@ -173,7 +186,7 @@ def _encoded_words(text: str, *, taken: int) -> str:
     The text as RFC 2047 words, one a line, none splitting a character.
 
     Args:
-        taken: Characters that already stand on the first line.
+        taken: Characters that the first line already has.
     """
     encode, cost = (_q_word, _q_cost) if _q_cost(text) <= _b_cost(text) else (_b_word, _b_cost)
     return "\r\n ".join(encode(chunk) for chunk in _chunks(text, cost, taken=taken))

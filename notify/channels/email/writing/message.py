@@ -2,7 +2,7 @@
 The bytes of a message: a header block over one text and one HTML part.
 
 *Decided*: what the emails about one event have in common is encoded once, in pieces between the values that differ
-(``spliced``). In quoted-printable a value stands on lines of its own, which soft breaks join to those around it. Base64
+(``spliced``). In quoted-printable a value is on lines of its own, which soft breaks join to those around it. Base64
 has no such joint: a part that must travel so is encoded anew for each email.
 """
 
