@@ -64,7 +64,7 @@ def test_every_reason_is_said_in_a_sentence_that_can_be_translated() -> None:
 
 
 @pytest.mark.parametrize("locale", ["de", "de-AT", "DE", "de_CH"])
-def test_a_letter_speaks_the_readers_language(locale: str) -> None:
+def test_an_email_speaks_the_readers_language(locale: str) -> None:
     composed = composer().compose(letter(recipient=of_alice(locale)), date=NOON)
     for part in (composed.text, composed.html):
         assert "Sie erhalten dies, weil Sie CL-4821 geschrieben haben." in part
@@ -111,7 +111,7 @@ def test_the_subject_is_the_same_in_every_language_so_that_the_thread_holds() ->
     )
 
 
-def test_readers_of_several_languages_do_not_get_each_others_letter() -> None:
+def test_readers_of_several_languages_do_not_get_each_others_email() -> None:
     shared = composer()
     for locale, words in (("en", "commented"), ("de", "kommentiert"), ("en", "commented"), ("de-DE", "kommentiert")):
         assert words in shared.compose(letter(recipient=of_alice(locale)), date=NOON).text
@@ -142,7 +142,7 @@ def test_a_catalogue_that_cannot_be_used_is_named(tmp_path: Path, language: str,
         composer(templates_dir=tmp_path)
 
 
-def test_a_translation_that_asks_for_what_there_is_not_ends_no_other_letter(tmp_path: Path) -> None:
+def test_a_translation_that_asks_for_what_there_is_not_ends_no_other_email(tmp_path: Path) -> None:
     own = catalogue(tmp_path, "de", ("Notification settings", "Weniger"), ("you wrote %(cl)s", "%(nonsense)s"))
     assert composer(templates_dir=own).compose(letter(recipient=ALICE), date=NOON).text
     with pytest.raises(TemplateFailure):

@@ -1,4 +1,4 @@
-"""Letters on the wire: what a relay says or does, and what becomes of the letter and of the session."""
+"""Emails on the wire: what a relay says or does, and what becomes of the email and of the session."""
 
 import asyncio
 import gc
@@ -89,11 +89,11 @@ def using(opened: EmailChannel, work: Callable[[EmailChannel], Awaitable[T]]) ->
     return asyncio.run(main())
 
 
-def send(opened: EmailChannel, *letters: EmailFacts) -> list[Outcome]:
-    """The outcomes of letters sent one after another."""
+def send(opened: EmailChannel, *emails: EmailFacts) -> list[Outcome]:
+    """The outcomes of emails sent one after another."""
 
     async def work(opened: EmailChannel) -> list[Outcome]:
-        return [await opened.send(EmailAttempt(facts=one)) for one in letters or (letter(),)]
+        return [await opened.send(EmailAttempt(facts=one)) for one in emails or (letter(),)]
 
     return using(opened, work)
 
@@ -121,7 +121,7 @@ def guarded(relay: ScriptedRelay, *, credentials: str = "", implicit: bool = Fal
 
 
 @BOTH_WAYS
-def test_a_letter_arrives_as_it_was_written(relay: ScriptedRelay, extensions: tuple[str, ...]) -> None:
+def test_an_email_arrives_as_it_was_written(relay: ScriptedRelay, extensions: tuple[str, ...]) -> None:
     relay.extensions = extensions
     (outcome,) = send(channel(relay), letter(comment={"body": "first\n.\n..\n.hidden\n\nend é"}))
     (arrived,) = relay.wait_for(1)
@@ -165,7 +165,7 @@ def test_dots_and_long_lines_arrive_intact(relay: ScriptedRelay, extensions: tup
         (DOT, "454 4.7.0 throttled", Released),
     ],
 )
-def test_after_a_refusal_the_session_takes_the_next_letter(
+def test_after_a_refusal_the_session_takes_the_next_email(
     relay: ScriptedRelay, extensions: tuple[str, ...], step: str, reply: str, verdict: type[Outcome]
 ) -> None:
     relay.extensions = extensions
@@ -183,7 +183,7 @@ def test_after_a_refusal_the_session_takes_the_next_letter(
 
 @BOTH_WAYS
 @pytest.mark.parametrize("step", [MAIL, RCPT, DATA, DOT])
-def test_a_relay_that_closes_takes_no_letter_with_it(
+def test_a_relay_that_closes_takes_no_email_with_it(
     relay: ScriptedRelay, extensions: tuple[str, ...], step: str
 ) -> None:
     relay.extensions = extensions
@@ -197,7 +197,7 @@ def test_a_relay_that_closes_takes_no_letter_with_it(
 
 @BOTH_WAYS
 @pytest.mark.parametrize("step", [GREETING, EHLO, MAIL, RCPT, DATA, CONTENT, DOT])
-def test_a_drop_is_held_against_the_relay_until_the_letter_can_have_been_taken(
+def test_a_drop_is_held_against_the_relay_until_the_email_can_have_been_taken(
     relay: ScriptedRelay, extensions: tuple[str, ...], step: str
 ) -> None:
     relay.extensions = extensions
@@ -228,14 +228,14 @@ def test_silence_ends_at_the_limit_and_ends_the_session(
     relay.wait_until(lambda: relay.open_connections == 0)
 
 
-def test_nobody_listening_costs_the_relay_and_not_the_letter(relay: ScriptedRelay) -> None:
+def test_nobody_listening_costs_the_relay_and_not_the_email(relay: ScriptedRelay) -> None:
     with nobody_listening() as port:
         (outcome,) = send(channel(relay, url=f"smtp://127.0.0.1:{port}"))
     assert isinstance(outcome, Released)
     assert (outcome.blame, outcome.reason) == (Blame.RELAY, "relay_unreachable")
 
 
-def test_a_name_that_nobody_knows_costs_the_relay_and_not_the_letter(relay: ScriptedRelay) -> None:
+def test_a_name_that_nobody_knows_costs_the_relay_and_not_the_email(relay: ScriptedRelay) -> None:
     (outcome,) = send(channel(relay, url="smtp://relay.invalid"))
     assert isinstance(outcome, Released)
     assert outcome.blame is Blame.RELAY
@@ -250,7 +250,7 @@ def test_a_name_that_nobody_knows_costs_the_relay_and_not_the_letter(relay: Scri
         ("421 4.3.2 too many connections", Blame.THROTTLE),
     ],
 )
-def test_a_relay_that_greets_with_a_refusal_is_given_no_letter(relay: ScriptedRelay, reply: str, blame: Blame) -> None:
+def test_a_relay_that_greets_with_a_refusal_is_given_no_email(relay: ScriptedRelay, reply: str, blame: Blame) -> None:
     relay.answers[GREETING] = reply
     (outcome,) = send(channel(relay))
     assert isinstance(outcome, Released)
@@ -259,7 +259,7 @@ def test_a_relay_that_greets_with_a_refusal_is_given_no_letter(relay: ScriptedRe
 
 
 @pytest.mark.parametrize("nonsense", ["hello", "99 no", "250x", "\x00\x01"])
-def test_nonsense_ends_the_session_and_not_the_letter(relay: ScriptedRelay, nonsense: str) -> None:
+def test_nonsense_ends_the_session_and_not_the_email(relay: ScriptedRelay, nonsense: str) -> None:
     relay.answers[RCPT] = answers(nonsense)
     released, sent = send(channel(relay), letter(1), letter(2))
     assert isinstance(released, Released)
@@ -305,7 +305,7 @@ def test_a_lease_lost_while_the_relay_hesitates_sends_no_content(
 
 @BOTH_WAYS
 @pytest.mark.parametrize("step", [MAIL, DATA, DOT])
-def test_a_cancelled_letter_takes_its_session_along(
+def test_a_cancelled_email_takes_its_session_along(
     relay: ScriptedRelay, extensions: tuple[str, ...], step: str
 ) -> None:
     relay.extensions = extensions
@@ -324,7 +324,7 @@ def test_a_cancelled_letter_takes_its_session_along(
     assert relay.connections == 2
 
 
-def test_many_letters_share_few_sessions(relay: ScriptedRelay) -> None:
+def test_many_emails_share_few_sessions(relay: ScriptedRelay) -> None:
     async def work(opened: EmailChannel) -> list[Outcome]:
         return await asyncio.gather(*(opened.send(EmailAttempt(facts=letter(n))) for n in range(40)))
 
@@ -367,7 +367,7 @@ def test_a_resting_session_is_let_go_before_the_relay_loses_patience(relay: Scri
 
 
 @BOTH_WAYS
-def test_a_session_that_the_relay_closed_while_it_rested_costs_no_letter(
+def test_a_session_that_the_relay_closed_while_it_rested_costs_no_email(
     relay: ScriptedRelay, extensions: tuple[str, ...]
 ) -> None:
     relay.extensions = extensions
@@ -381,7 +381,7 @@ def test_a_session_that_the_relay_closed_while_it_rested_costs_no_letter(
     assert (relay.connections, len(relay.letters)) == (2, 1)
 
 
-def test_a_connection_lost_while_it_rested_costs_no_letter(relay: ScriptedRelay) -> None:
+def test_a_connection_lost_while_it_rested_costs_no_email(relay: ScriptedRelay) -> None:
     async def work(opened: EmailChannel) -> Outcome:
         await opened.send(EmailAttempt(facts=letter(1)))
         relay.hang_up()
@@ -407,7 +407,7 @@ def test_a_closed_channel_can_be_used_again(relay: ScriptedRelay) -> None:
     assert relay.connections == 2
 
 
-def test_opening_proves_the_whole_way_and_risks_no_letter(relay: ScriptedRelay) -> None:
+def test_opening_proves_the_whole_way_and_risks_no_email(relay: ScriptedRelay) -> None:
     async def work(opened: EmailChannel) -> list[object]:
         first, second = await opened.open(), await opened.open()
         return [first, second, await opened.send(EmailAttempt(facts=letter()))]
@@ -435,7 +435,7 @@ def test_opening_says_why_it_could_not(relay: ScriptedRelay) -> None:
     assert (obstacle.blame, obstacle.reason) == (Blame.RELAY, "relay_refused")
 
 
-def test_opening_does_not_wait_for_a_letter_that_is_on_its_way(relay: ScriptedRelay) -> None:
+def test_opening_does_not_wait_for_an_email_that_is_on_its_way(relay: ScriptedRelay) -> None:
     gate = relay.hold(DOT)
 
     async def work(opened: EmailChannel) -> Released | None:
@@ -538,7 +538,7 @@ def test_a_relay_without_auth_is_given_no_password(certificate: Certificate) -> 
 
 @pytest.mark.parametrize("implicit", [False, True], ids=["starttls", "smtps"])
 @pytest.mark.parametrize("mistake", ["unknown authority", "another host"])
-def test_a_certificate_that_proves_nothing_gets_no_letter_and_no_password(
+def test_a_certificate_that_proves_nothing_gets_no_email_and_no_password(
     certificate: Certificate, tmp_path: Path, mistake: str, *, implicit: bool
 ) -> None:
     other = Certificate.made(tmp_path, address="192.0.2.1")
@@ -675,7 +675,7 @@ def test_a_relay_without_a_limit_takes_any_size(relay: ScriptedRelay, limit: str
         (letter(event_type="cl.never.heard.of"), "template_error"),
     ],
 )
-def test_a_letter_that_cannot_be_written_is_dead_and_nothing_is_sent(
+def test_an_email_that_cannot_be_written_is_dead_and_nothing_is_sent(
     relay: ScriptedRelay, impossible: EmailFacts, reason: str
 ) -> None:
     (outcome,) = send(channel(relay), impossible)
@@ -685,7 +685,7 @@ def test_a_letter_that_cannot_be_written_is_dead_and_nothing_is_sent(
 
 
 @BOTH_WAYS
-def test_an_unforeseen_failure_is_tried_again_and_surfaces_without_a_word_of_the_letter(
+def test_an_unforeseen_failure_is_tried_again_and_surfaces_without_a_word_of_the_email(
     relay: ScriptedRelay, extensions: tuple[str, ...]
 ) -> None:
     relay.extensions = extensions

@@ -39,14 +39,14 @@ AT_ONCE = (*IN_TURN, "PIPELINING")
 COMMAND = rb"EHLO [^\r]*\r\n|MAIL FROM[^\r]*\r\n|RCPT TO[^\r]*\r\n|DATA\r\n|\r\n\.\r\n"
 REPLY = rb"[^\r]*\r\n"
 IN_CONTENT = 400
-# How often the relay can have a letter of which this is said.
+# How often the relay can have an email of which this is said.
 POSSIBLE = {"sent": (1,), "ambiguous": (0, 1), "not sent": (0,)}
 LONG, SHORT = timedelta(seconds=20), timedelta(seconds=0.3)
 
 
 @dataclass(slots=True)
 class Run:
-    """Letters for one session, and what became of those that were begun."""
+    """Emails for one session, and what became of those that were begun."""
 
     letters: Sequence[EmailFacts]
     outcomes: dict[str, list[Outcome]] = field(default_factory=dict)
@@ -79,7 +79,7 @@ def one_composer() -> Composer:
 
 @cache
 def no_certificates() -> ssl.SSLContext:
-    """For plain text; the system's take longer to load than a letter to send."""
+    """For plain text; the system's take longer to load than an email to send."""
     return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
@@ -95,7 +95,7 @@ def channel(url: str, *, timeout: timedelta = LONG, certificate: Certificate | N
 
 
 def carry(url: str, letters: Sequence[EmailFacts] = LETTERS) -> dict[str, list[Outcome]]:
-    """What becomes of letters that may share a session; of those that were never begun, nothing."""
+    """What becomes of emails that may share a session; of those that were never begun, nothing."""
     run = Run(letters)
 
     async def main() -> None:
@@ -141,12 +141,12 @@ def test_wherever_the_line_is_cut_the_outcome_is_true_and_the_next_session_takes
 
 
 def copies(relay: ScriptedRelay) -> Counter[str]:
-    """How often the relay has each letter."""
+    """How often the relay has each email."""
     return Counter(message_id(one.content) for one in relay.letters)
 
 
 def false_outcomes(relay: ScriptedRelay, outcomes: dict[str, list[Outcome]]) -> list[str]:
-    """Letters of which more was said than is true, or which were told of twice."""
+    """Emails of which more was said than is true, or which were told of twice."""
     had = copies(relay)
     return [
         f"{name} is {told}, the relay had it {had[name]} times"
@@ -169,7 +169,7 @@ def in_a_word(outcomes: Sequence[Outcome]) -> str:
 
 @pytest.mark.parametrize("silent", [False, True], ids=["hangs up", "falls silent"])
 @pytest.mark.parametrize("step", [GREETING, EHLO, STARTTLS, AUTH, NOOP, RSET, QUIT])
-def test_a_relay_that_ends_it_beside_a_letter_does_not_keep_the_next_one(
+def test_a_relay_that_ends_it_beside_an_email_does_not_keep_the_next_one(
     tmp_path: Path, step: str, *, silent: bool
 ) -> None:
     certificate = Certificate.made(tmp_path)

@@ -87,13 +87,13 @@ def channel(
     )
 
 
-def send(opened: EmailChannel, *, letters: int = 1, between: Callable[[], None] = lambda: None) -> list[Outcome]:
-    """The outcomes of letters sent one after another, with something done between two."""
+def send(opened: EmailChannel, *, emails: int = 1, between: Callable[[], None] = lambda: None) -> list[Outcome]:
+    """The outcomes of emails sent one after another, with something done between two."""
 
     async def main() -> list[Outcome]:
         outcomes = []
         try:
-            for number in range(letters):
+            for number in range(emails):
                 outcomes.append(await opened.send(EmailAttempt(facts=letter(number))))
                 between()
         finally:
@@ -162,13 +162,13 @@ def test_sessions_that_open_together_share_one_exchange_and_later_ones_its_token
 @pytest.mark.parametrize("life", [0, "0"], ids=["number", "text"])
 def test_a_token_that_has_ended_is_not_shown_again(tenant: Tenant, endpoint: TokenEndpoint, life: int | str) -> None:
     endpoint.life, tenant.relay.tokens = life, {"token-1", "token-2"}
-    outcomes = send(channel(tenant.asking(endpoint.url), limits=SessionLimits(emails=1)), letters=2)
+    outcomes = send(channel(tenant.asking(endpoint.url), limits=SessionLimits(emails=1)), emails=2)
     assert all(isinstance(one, Sent) for one in outcomes)
     assert [one.partition("Bearer ")[2].strip("\x01") for one in shown(tenant.relay)] == ["token-1", "token-2"]
 
 
 @pytest.mark.parametrize("mechanism", ["XOAUTH2", "OAUTHBEARER"])
-def test_a_token_that_the_relay_refuses_is_replaced_at_once_and_no_letter_notices(
+def test_a_token_that_the_relay_refuses_is_replaced_at_once_and_no_email_notices(
     tenant: Tenant, endpoint: TokenEndpoint, mechanism: str
 ) -> None:
     tenant.relay.mechanisms = (mechanism,)
@@ -176,7 +176,7 @@ def test_a_token_that_the_relay_refuses_is_replaced_at_once_and_no_letter_notice
     def revoke() -> None:
         tenant.relay.tokens = {"token-2"}
 
-    outcomes = send(channel(tenant.asking(endpoint.url), limits=SessionLimits(emails=1)), letters=3, between=revoke)
+    outcomes = send(channel(tenant.asking(endpoint.url), limits=SessionLimits(emails=1)), emails=3, between=revoke)
     assert all(isinstance(one, Sent) for one in outcomes)
     assert len(endpoint.asked) == 2
     assert (tenant.relay.connections, tenant.relay.count(AUTH)) == (4, 4)
@@ -243,7 +243,7 @@ def test_neither_the_clients_secret_nor_a_token_stands_in_an_outcome_or_a_log(
     opened = channel(tenant.asking(endpoint.url), limits=SessionLimits(emails=1))
     tenant.relay.answers[AUTH] = "535 5.7.8 not token-2, nor token-3"
     with capture_logs() as logged:
-        outcomes = send(opened, letters=2)
+        outcomes = send(opened, emails=2)
     assert all(isinstance(one, Released) for one in outcomes)
     assert SECRET not in f"{outcomes} {logged} {opened!r} {vars(opened)}"
     assert "token-" not in f"{outcomes} {logged}"
@@ -333,7 +333,7 @@ def test_a_secret_that_was_replaced_is_read_anew(tenant: Tenant, endpoint: Token
     def replace_it() -> None:
         tenant.secret_file.write_text("another")
 
-    send(channel(tenant.asking(endpoint.url), limits=SessionLimits(emails=1)), letters=2, between=replace_it)
+    send(channel(tenant.asking(endpoint.url), limits=SessionLimits(emails=1)), emails=2, between=replace_it)
     assert [one["client_secret"] for one in endpoint.asked] == [SECRET, "another"]
 
 
@@ -362,7 +362,7 @@ def test_a_command_that_prints_a_refused_token_again_is_not_shown_to_the_relay_t
     ],
     ids=lambda one: " ".join(one) if isinstance(one, list) else "",
 )
-def test_a_command_that_gives_no_token_costs_no_letter_and_holds_nobody_up(
+def test_a_command_that_gives_no_token_costs_no_email_and_holds_nobody_up(
     tenant: Tenant, command: list[str], blame: Blame, told: str
 ) -> None:
     began = monotonic()
@@ -401,7 +401,7 @@ def test_a_command_that_is_not_there_stops_the_start(tenant: Tenant) -> None:
         channel(tenant.running("notify-no-such-command"))
 
 
-def test_while_no_token_is_to_be_had_letters_go_over_the_next_relay_and_none_is_charged(
+def test_while_no_token_is_to_be_had_emails_go_over_the_next_relay_and_none_is_charged(
     tenant: Tenant, relay: ScriptedRelay, database: Database
 ) -> None:
     with nobody_listening() as port:

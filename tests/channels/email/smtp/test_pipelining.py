@@ -28,10 +28,10 @@ GARBAGE = b"what?\r\n"
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Script:
     """
-    What the relay does with one letter.
+    What the relay does with one email.
 
     Args:
-        refuses: The step that it answers with *code*; None: it takes the letter.
+        refuses: The step that it answers with *code*; None: it takes the email.
         extra: The step behind whose answer it says something that nobody asked for.
         drops: The step at which it hangs up instead of answering.
         content_for_nobody: It says 354 although it has refused.
@@ -61,7 +61,7 @@ ODD = st.builds(Script, refuses=STEPS, extra=STEPS, garbage=st.booleans(), drops
 
 @dataclass
 class Relay:
-    """The other end of one connection; every answer names the letter that it is about."""
+    """The other end of one connection; every answer names the email that it is about."""
 
     scripts: Sequence[Script]
     cuts: Sequence[int]
@@ -124,7 +124,7 @@ class Relay:
         return not refuses
 
     def reply(self, code: int) -> bytes:
-        words = f"letter-{self.number}."
+        words = f"email-{self.number}."
         return (f"{code}-{words}\r\n" if self.scripts[self.number].multiline else "").encode() + (
             f"{code} {words}\r\n".encode()
         )
@@ -143,7 +143,7 @@ class Relay:
 async def carried(
     scripts: Sequence[Script], cuts: Sequence[int], way: tuple[dict[str, str], int]
 ) -> tuple[dict[int, Outcome], int | None, Relay]:
-    """What became of each letter, the one that was left over, and what the relay knows."""
+    """What became of each email, the one that was left over, and what the relay knows."""
     ours, theirs = socketpair()
     transport, _ = await asyncio.get_running_loop().create_connection(asyncio.Protocol, sock=ours)
     reader, writer = await asyncio.open_connection(sock=theirs)
@@ -189,7 +189,7 @@ ways = pytest.mark.parametrize("way", [EXPRESS, CAREFUL, IN_TURN], ids=["express
 @example(scripts=[Script(extra=Phase.FINAL_DOT)], cuts=[1, 15, 16])
 @example(scripts=[Script(extra=Phase.DATA), Script()], cuts=[])
 @example(scripts=[Script(refuses=Phase.RCPT, content_for_nobody=True), Script()], cuts=[5])
-def test_no_letter_takes_anothers_answer(
+def test_no_email_takes_anothers_answer(
     way: tuple[dict[str, str], int], scripts: Sequence[Script], cuts: Sequence[int]
 ) -> None:
     outcomes, left, relay = asyncio.run(carried(scripts, cuts, way))
@@ -200,7 +200,7 @@ def test_no_letter_takes_anothers_answer(
     for number, outcome in outcomes.items():
         match outcome:
             case Sent(answer=answer):
-                assert f"letter-{number}." in answer.text
+                assert f"email-{number}." in answer.text
                 assert number in relay.taken
             case Retry(ambiguous=True):
                 assert number in relay.heard_whole
@@ -215,7 +215,7 @@ def test_no_letter_takes_anothers_answer(
 @ways
 @given(scripts=st.lists(GOOD, min_size=2, max_size=20), cuts=st.lists(st.integers(1, 40), max_size=3))
 @settings(max_examples=50, deadline=None)
-def test_a_relay_that_keeps_the_rules_gets_every_letter_on_one_session(
+def test_a_relay_that_keeps_the_rules_gets_every_email_on_one_session(
     way: tuple[dict[str, str], int], scripts: Sequence[Script], cuts: Sequence[int]
 ) -> None:
     outcomes, left, relay = asyncio.run(carried(scripts, cuts, way))
@@ -226,7 +226,7 @@ def test_a_relay_that_keeps_the_rules_gets_every_letter_on_one_session(
 
 
 @pytest.mark.parametrize("way", [EXPRESS, CAREFUL], ids=["express", "careful"])
-def test_a_letter_costs_one_round_trip(way: tuple[dict[str, str], int]) -> None:
+def test_an_email_costs_one_round_trip(way: tuple[dict[str, str], int]) -> None:
     outcomes, _, relay = asyncio.run(carried([Script()] * 10, [], way))
 
     assert relay.taken == set(outcomes) == set(range(10))
@@ -234,7 +234,7 @@ def test_a_letter_costs_one_round_trip(way: tuple[dict[str, str], int]) -> None:
 
 
 @ways
-def test_a_letter_whose_session_ended_with_the_one_before_is_left_over_and_blames_nobody(
+def test_an_email_whose_session_ended_with_the_one_before_is_left_over_and_blames_nobody(
     way: tuple[dict[str, str], int],
 ) -> None:
     outcomes, left, relay = asyncio.run(carried([Script(), Script(drops=Phase.MAIL), Script()], [], way))

@@ -1,4 +1,4 @@
-"""One URL says where letters go; what makes no sense or would show a password stops the start."""
+"""One URL says where emails go; what makes no sense or would show a password stops the start."""
 
 from pathlib import Path
 from urllib.parse import quote

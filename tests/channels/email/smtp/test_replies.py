@@ -18,7 +18,7 @@ from notify.channels.email.smtp.replies import (
 from notify.domain.outcomes import Answer, Blame, Dead, Outcome, Phase, Released, Retry, Sent
 
 OPENING = [Phase.GREETING, Phase.EHLO, Phase.TLS, Phase.AUTH]
-IN_A_LETTER = [Phase.MAIL, Phase.RCPT, Phase.DATA, Phase.FINAL_DOT]
+WITH_AN_EMAIL = [Phase.MAIL, Phase.RCPT, Phase.DATA, Phase.FINAL_DOT]
 ABOUT_CONTENT = [Phase.RCPT, Phase.DATA, Phase.FINAL_DOT]
 FIVE_MINUTES, ONE_HOUR, AT_ONCE = timedelta(minutes=5), timedelta(hours=1), timedelta(0)
 
@@ -50,35 +50,35 @@ OVERSIZE = (Dead, False, "oversize")
 TABLE = [
     *[(phase, "554 no service here", (*RELAY, "relay_refused")) for phase in OPENING if phase is not Phase.AUTH],
     *[(phase, "450 4.3.2 not now", (*RELAY, "relay_refused")) for phase in OPENING],
-    *[(phase, "421 4.3.2 going down", (*RELAY, "relay_closing")) for phase in [*OPENING, *IN_A_LETTER]],
-    *[(phase, "421 4.7.0 rate limit, closing", THROTTLE) for phase in [*OPENING, *IN_A_LETTER]],
+    *[(phase, "421 4.3.2 going down", (*RELAY, "relay_closing")) for phase in [*OPENING, *WITH_AN_EMAIL]],
+    *[(phase, "421 4.7.0 rate limit, closing", THROTTLE) for phase in [*OPENING, *WITH_AN_EMAIL]],
     *[
         (phase, "421 4.7.0 relay.test Error: too many errors", (*RELAY, "relay_closing"))
-        for phase in [*OPENING, *IN_A_LETTER]
+        for phase in [*OPENING, *WITH_AN_EMAIL]
     ],
     (Phase.AUTH, "454 4.7.0 temporary failure", (*RELAY, "relay_refused")),
     (Phase.AUTH, "504 5.5.4 mechanism unknown", (*CONFIGURATION, "auth_refused")),
     *[(Phase.AUTH, f"{code} 5.7.8 no", (*CONFIGURATION, "auth_refused")) for code in (530, 534, 535, 538)],
-    *[(phase, "530 5.7.0 log in first", (*CONFIGURATION, "auth_refused")) for phase in IN_A_LETTER],
+    *[(phase, "530 5.7.0 log in first", (*CONFIGURATION, "auth_refused")) for phase in WITH_AN_EMAIL],
     (Phase.MAIL, "550 5.7.1 not you", (*CONFIGURATION, "sender_refused")),
     (Phase.MAIL, "553 5.1.8 no such domain", (*CONFIGURATION, "sender_refused")),
     (Phase.MAIL, "501 what", (*CONFIGURATION, "sender_refused")),
-    *[(phase, f"{code} wait", GREYLISTED) for phase in IN_A_LETTER for code in (450, 451, 452)],
-    *[(phase, "450 4.7.1 greylisted", GREYLISTED) for phase in IN_A_LETTER],
-    *[(phase, "471 4.7.1 wait", GREYLISTED) for phase in IN_A_LETTER],
-    *[(phase, f"{code} try again", LATER) for phase in IN_A_LETTER for code in (431, 441, 447, 455)],
-    *[(phase, "454 throttling failure", THROTTLE) for phase in IN_A_LETTER],
-    *[(phase, "450 4.7.1 rate limit exceeded", THROTTLE) for phase in IN_A_LETTER],
-    *[(phase, "451 4.7.0 daily quota used up", THROTTLE) for phase in IN_A_LETTER],
-    *[(phase, "452 4.7.28 too many messages", THROTTLE) for phase in IN_A_LETTER],
-    *[(phase, "550 5.4.5 daily sending quota exceeded", THROTTLE) for phase in IN_A_LETTER],
-    *[(phase, "450 4.2.1 receiving at a rate that prevents delivery", GREYLISTED) for phase in IN_A_LETTER],
-    *[(phase, "452 4.2.2 over quota", FULL) for phase in IN_A_LETTER],
+    *[(phase, f"{code} wait", GREYLISTED) for phase in WITH_AN_EMAIL for code in (450, 451, 452)],
+    *[(phase, "450 4.7.1 greylisted", GREYLISTED) for phase in WITH_AN_EMAIL],
+    *[(phase, "471 4.7.1 wait", GREYLISTED) for phase in WITH_AN_EMAIL],
+    *[(phase, f"{code} try again", LATER) for phase in WITH_AN_EMAIL for code in (431, 441, 447, 455)],
+    *[(phase, "454 throttling failure", THROTTLE) for phase in WITH_AN_EMAIL],
+    *[(phase, "450 4.7.1 rate limit exceeded", THROTTLE) for phase in WITH_AN_EMAIL],
+    *[(phase, "451 4.7.0 daily quota used up", THROTTLE) for phase in WITH_AN_EMAIL],
+    *[(phase, "452 4.7.28 too many messages", THROTTLE) for phase in WITH_AN_EMAIL],
+    *[(phase, "550 5.4.5 daily sending quota exceeded", THROTTLE) for phase in WITH_AN_EMAIL],
+    *[(phase, "450 4.2.1 receiving at a rate that prevents delivery", GREYLISTED) for phase in WITH_AN_EMAIL],
+    *[(phase, "452 4.2.2 over quota", FULL) for phase in WITH_AN_EMAIL],
     *[(phase, "552 5.2.2 over quota", FULL) for phase in ABOUT_CONTENT],
     *[(phase, "552 mailbox full", FULL) for phase in ABOUT_CONTENT],
     *[(phase, "550 5.2.2 over quota", FULL) for phase in ABOUT_CONTENT],
-    *[(phase, "552 5.3.4 too big", OVERSIZE) for phase in IN_A_LETTER],
-    *[(phase, "550 5.2.3 too big", OVERSIZE) for phase in IN_A_LETTER],
+    *[(phase, "552 5.3.4 too big", OVERSIZE) for phase in WITH_AN_EMAIL],
+    *[(phase, "550 5.2.3 too big", OVERSIZE) for phase in WITH_AN_EMAIL],
     (Phase.MAIL, "552 message size exceeds maximum", OVERSIZE),
     *[(phase, "552 5.7.0 blocked content", POLICY) for phase in ABOUT_CONTENT],
     *[(phase, "550 5.7.26 unauthenticated email is not accepted", POLICY) for phase in ABOUT_CONTENT],
@@ -132,7 +132,7 @@ def test_a_relay_out_of_reach_is_not_a_mistake_of_ours_and_a_wrong_certificate_i
 
 @pytest.mark.parametrize("phase", OPENING)
 @given(code=st.integers(-1, 999), text=st.text(max_size=80))
-def test_no_answer_before_the_first_letter_is_held_against_a_letter(phase: Phase, code: int, text: str) -> None:
+def test_no_answer_before_the_first_email_is_held_against_an_email(phase: Phase, code: int, text: str) -> None:
     assert isinstance(unopened(phase, code, text), Released)
 
 

@@ -1,4 +1,4 @@
-"""What can be known of a letter when the conversation ends in the middle of its content."""
+"""What can be known of an email when the conversation ends in the middle of its content."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -70,14 +70,14 @@ def test_a_relay_that_stops_reading_leaves_no_doubt() -> None:
     assert relay.letters == []
 
 
-def test_a_large_letter_arrives_whole() -> None:
+def test_a_large_email_arrives_whole() -> None:
     with ScriptedRelay(extensions=()) as relay:
         with_session(relay, lambda one: delivered(one, MORE_THAN_ANY_BUFFER))
     assert [one.content for one in relay.letters] == [MORE_THAN_ANY_BUFFER]
 
 
 def refused_but_asked_for_content(answer_to_nothing: str) -> tuple[Outcome, bool, list[bytes]]:
-    """A recipient refused, yet 354: what became of the letter, whether the session is fit, and what the relay has."""
+    """A recipient refused, yet 354: what became of the email, whether the session is fit, and what the relay has."""
     fit = []
 
     async def work(session: Session) -> Outcome:
@@ -94,16 +94,16 @@ def refused_but_asked_for_content(answer_to_nothing: str) -> tuple[Outcome, bool
 def test_a_relay_that_waits_for_content_after_refusing_the_recipient_gets_an_empty_one_and_the_session_goes_on() -> (
     None
 ):
-    outcome, fit, letters = refused_but_asked_for_content("554 5.5.1 no valid recipients")
+    outcome, is_usable, contents = refused_but_asked_for_content("554 5.5.1 no valid recipients")
     assert isinstance(outcome, Dead)
     assert outcome.answer.phase is Phase.RCPT
-    assert (fit, letters) == (True, [])
+    assert (is_usable, contents) == (True, [])
 
 
-def test_a_relay_that_takes_even_an_empty_letter_is_spoken_to_no_more() -> None:
-    outcome, fit, letters = refused_but_asked_for_content("250 2.0.0 taken")
+def test_a_relay_that_takes_even_an_empty_email_is_spoken_to_no_more() -> None:
+    outcome, is_usable, contents = refused_but_asked_for_content("250 2.0.0 taken")
     assert isinstance(outcome, Dead)
-    assert (fit, letters) == (False, [b""])
+    assert (is_usable, contents) == (False, [b""])
 
 
 @given(st.lists(st.sampled_from([b"\r\n", b".", b"a", b"\r\n.\r\n"]), max_size=30).map(b"".join))

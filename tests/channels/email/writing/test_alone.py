@@ -1,4 +1,4 @@
-"""Every letter in every language is whole for every reader: programs find no fault, and the text needs no HTML."""
+"""Every email in every language is whole for every reader: programs find no fault, and the text needs no HTML."""
 
 from email import message_from_bytes, policy
 from email.message import EmailMessage
@@ -54,13 +54,13 @@ def sent(name: str, locale: str) -> tuple[Composed, EmailMessage]:
     return composed, message
 
 
-every_letter = pytest.mark.parametrize(
+every_email = pytest.mark.parametrize(
     ("name", "locale"), [(name, locale) for name in (*sample.PAYLOADS, *SEVERAL) for locale in COMPOSER.languages]
 )
 
 
-@every_letter
-def test_a_letter_parses_without_a_defect_and_on_lines_that_every_relay_takes(name: str, locale: str) -> None:
+@every_email
+def test_an_email_parses_without_a_defect_and_on_lines_that_every_relay_takes(name: str, locale: str) -> None:
     composed, message = sent(name, locale)
     assert [defect for part in message.walk() for defect in part.defects] == []
     assert [field.defects for field in message.values() if getattr(field, "defects", ())] == []
@@ -68,7 +68,7 @@ def test_a_letter_parses_without_a_defect_and_on_lines_that_every_relay_takes(na
     assert max(map(len, composed.content.split(b"\r\n"))) <= 998
 
 
-@every_letter
+@every_email
 def test_the_text_says_everything_that_the_html_says_and_leads_wherever_it_leads(name: str, locale: str) -> None:
     _, message = sent(name, locale)
     text, html = (message.get_body((kind,)) for kind in ("plain", "html"))

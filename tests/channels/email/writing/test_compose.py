@@ -1,4 +1,4 @@
-"""The letter as people read it, and its headers as programs do."""
+"""The email as people read it, and its headers as programs do."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -43,7 +43,7 @@ def written(one: EmailFacts) -> Composed:
 
 
 def read(composed: Composed) -> EmailMessage:
-    """The letter as the standard library reads it."""
+    """The email as the standard library reads it."""
     found = message_from_bytes(composed.content, policy=policy.SMTP)
     assert isinstance(found, EmailMessage)
     return found
@@ -157,14 +157,14 @@ def test_every_header_of_the_design_is_there() -> None:
     )
 
 
-def test_letters_about_one_change_list_find_each_other() -> None:
+def test_emails_about_one_change_list_find_each_other() -> None:
     first, second = read(written(letter(1))), read(written(letter(2, recipient=BOB, reason=Reason.REVIEWER)))
     for header in ("References", "In-Reply-To", "Subject", "Thread-Topic", "Thread-Index", "List-Id"):
         assert first[header] == second[header]
     assert first["Message-ID"] != second["Message-ID"]
 
 
-def test_a_repeated_letter_is_the_same_letter() -> None:
+def test_a_repeated_email_is_the_same_email() -> None:
     assert composer().compose(letter(), date=NOON) == composer().compose(letter(), date=NOON)
     later = composer().compose(letter(), date=datetime(2026, 3, 3, tzinfo=UTC))
     assert read(later)["Message-ID"] == read(written(letter()))["Message-ID"]
@@ -187,7 +187,7 @@ def test_readers_of_one_event_get_their_own_reason_and_links() -> None:
         assert of_alice not in bob.content.replace(b"=\r\n", b"").decode()
 
 
-def test_a_change_in_the_directory_reaches_the_next_letter() -> None:
+def test_a_change_in_the_directory_reaches_the_next_email() -> None:
     shared = composer()
     shared.compose(letter(), date=NOON)
     renamed = letter(change_list=replace(CHANGE_LIST, title="Another title"))
@@ -266,7 +266,7 @@ def test_a_service_without_an_address_does_not_start(mail_from: str) -> None:
         ("a" * 200, "a" * 63 + ".notify.review.example"),
     ],
 )
-def test_letters_can_be_filed_by_repository(repository: str | None, expected: str) -> None:
+def test_emails_can_be_filed_by_repository(repository: str | None, expected: str) -> None:
     assert list_id(repository, host=HOST) == expected
 
 
@@ -300,7 +300,7 @@ def test_a_link_leads_to_the_web_or_nowhere(url: str) -> None:
     assert 'class="button"' not in composed.html
 
 
-def test_nothing_is_fetched_when_the_letter_is_opened() -> None:
+def test_nothing_is_fetched_when_the_email_is_opened() -> None:
     composed = written(
         letter(
             comment={
@@ -342,7 +342,7 @@ def test_a_broken_template_is_named(tmp_path: Path, template: str) -> None:
     assert ".txt" in str(failure.value)
 
 
-def test_a_template_that_ignores_the_reader_still_makes_a_letter(tmp_path: Path) -> None:
+def test_a_template_that_ignores_the_reader_still_makes_an_email(tmp_path: Path) -> None:
     own = tmp_path / "email" / "cl.comment.created" / "body.txt"
     own.parent.mkdir(parents=True)
     own.write_text("Everybody gets this.")

@@ -1,4 +1,4 @@
-"""A change list is one conversation in every mail reader, whatever happens on it and in whatever order letters come."""
+"""A change list is one conversation in every mail reader, whatever happens on it and in whatever order emails come."""
 
 from base64 import b64decode
 from collections.abc import Sequence
@@ -36,7 +36,7 @@ def received(one: EmailFacts) -> EmailMessage:
 
 
 def everything_about(change_list: ChangeList) -> list[EmailMessage]:
-    """A letter of every type, one of them in another language, and one replayed by hand."""
+    """An email of every type, one of them in another language, and one replayed by hand."""
     types = list(sample.PAYLOADS)
     letters = [letter(one, change_list, number=number) for number, one in enumerate(types)]
     letters.append(letter(types[0], change_list, number=90, locale="de"))
@@ -77,14 +77,14 @@ def test_the_order_of_arrival_makes_no_difference() -> None:
     assert all(trees(order) == 1 for order in permutations(some))
 
 
-def test_the_first_letter_names_the_root_so_that_the_second_finds_it_alone() -> None:
+def test_the_first_email_names_the_root_so_that_the_second_finds_it_alone() -> None:
     root = f"<{root_id('CL-4821', host=HOST)}>"
     for message in everything_about(HERE):
         assert str(message["References"]).split()[0] == str(message["In-Reply-To"]) == root
     assert all(trees([one, other]) == 1 for one, other in permutations(everything_about(HERE)[:3], 2))
 
 
-def test_a_persons_reply_to_a_letter_stays_in_the_conversation() -> None:
+def test_a_persons_reply_to_an_email_stays_in_the_conversation() -> None:
     letters = everything_about(HERE)
     reply = EmailMessage()
     reply["Message-ID"] = "<reply@example.com>"
@@ -103,7 +103,7 @@ def test_outlook_and_gmail_see_one_subject_and_one_index() -> None:
     assert str(letters[0]["Thread-Index"]) != str(everything_about(THERE)[0]["Thread-Index"])
 
 
-def test_every_letter_parses_without_a_defect_and_has_a_name_of_its_own() -> None:
+def test_every_email_parses_without_a_defect_and_has_a_name_of_its_own() -> None:
     letters = [*everything_about(HERE), *everything_about(THERE)]
     assert len(names(letters)) == len(letters)
     for message in letters:

@@ -92,7 +92,7 @@ def test_a_digest_of_one_event_is_a_digest_still() -> None:
         pytest.param(1, 1, "<&> " * 100_000, id="one of them endless"),
     ],
 )
-def test_a_digest_of_any_size_is_a_letter_that_says_what_it_leaves_out(
+def test_a_digest_of_any_size_is_an_email_that_says_what_it_leaves_out(
     count: int, change_lists: int, words: str
 ) -> None:
     composed = digest(

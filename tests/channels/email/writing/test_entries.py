@@ -1,4 +1,4 @@
-"""One event among several in a letter: the same words as alone, each with its author and its link."""
+"""One event among several in an email: the same words as alone, each with its author and its link."""
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -16,7 +16,7 @@ RENDERER = Renderer()
 
 @pytest.mark.parametrize("locale", ["en", "de"])
 @pytest.mark.parametrize("event_type", sample.PAYLOADS)
-def test_an_entry_says_what_the_letter_alone_says(event_type: str, locale: str) -> None:
+def test_an_entry_says_what_the_email_alone_says(event_type: str, locale: str) -> None:
     letter = sample.email(event_type, host=HOST, locale=locale)
     alone = composer().compose(letter, date=NOON)
     entry = RENDERER.entry(letter, locale=locale, limits=Limits(20_000))
@@ -34,7 +34,7 @@ def test_an_entry_says_what_the_letter_alone_says(event_type: str, locale: str) 
 
 
 @pytest.mark.parametrize("event_type", sample.PAYLOADS)
-def test_entries_can_follow_one_another_and_hold_nothing_of_a_letters_frame(event_type: str) -> None:
+def test_entries_can_follow_one_another_and_hold_nothing_of_an_emails_frame(event_type: str) -> None:
     entry = RENDERER.entry(sample.email(event_type, host=HOST), locale="en", limits=Limits(20_000))
     assert entry.text.endswith("\n\n")
     assert "\n-- \n" not in entry.text

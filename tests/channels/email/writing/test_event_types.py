@@ -1,4 +1,4 @@
-"""What the letter of each event type says, in text and in HTML."""
+"""What the email of each event type says, in text and in HTML."""
 
 from dataclasses import replace
 from email import message_from_bytes, policy
@@ -30,13 +30,13 @@ HEADLINES = {
 
 
 def about(event_type: str, **payload: Any) -> EmailFacts:
-    """A letter about an event of this type that carries this."""
+    """An email about an event of this type that carries this."""
     one = letter(event_type=event_type, reason=Reason.REVIEWER)
     return replace(one, event=replace(one.event, payload=payload))
 
 
 def parts(one: EmailFacts) -> tuple[str, str]:
-    """The letter's text and its HTML, as the standard library reads them; it finds no fault."""
+    """The email's text and its HTML, as the standard library reads them; it finds no fault."""
     message = message_from_bytes(COMPOSER.compose(one, date=NOON).content, policy=policy.SMTP)
     assert isinstance(message, EmailMessage)
     assert not message.defects
@@ -80,7 +80,7 @@ def test_the_words_that_an_event_carries_stand_in_both_parts(event_type: str) ->
         (events.REVIEW_REQUESTED, {"request": {"reviewers": ["bob"]}}),
     ],
 )
-def test_a_letter_without_words_ends_its_sentence_and_still_leads_to_the_change_list(
+def test_an_email_without_words_ends_its_sentence_and_still_leads_to_the_change_list(
     event_type: str, payload: dict[str, Any]
 ) -> None:
     text, html = parts(about(event_type, **payload))
@@ -114,7 +114,7 @@ def test_the_comments_of_a_review_stand_in_their_order_each_with_its_place_and_l
 
 @pytest.mark.parametrize("body", [None, "z" * 30_000], ids=["no words", "many words"])
 @pytest.mark.parametrize("length", [1, 200, 20_000], ids=["short", "ordinary", "long"])
-def test_a_review_of_a_hundred_comments_is_a_letter_that_says_how_many_it_leaves_out(
+def test_a_review_of_a_hundred_comments_is_an_email_that_says_how_many_it_leaves_out(
     length: int, body: str | None
 ) -> None:
     given = review(*("<b>*x* " + "y" * length for _ in range(100)), body=body)
@@ -126,7 +126,7 @@ def test_a_review_of_a_hundred_comments_is_a_letter_that_says_how_many_it_leaves
         assert (f"{100 - shown} more comments are" in part) == (shown < 100)
 
 
-def test_a_review_whose_markup_swells_is_cut_until_it_is_a_letter() -> None:
+def test_a_review_whose_markup_swells_is_cut_until_it_is_an_email() -> None:
     text, html = parts(about(events.REVIEW_SUBMITTED, review=review(*["`a` " * 60] * 100)))
     assert len(html.encode()) < MOST_BYTES
     assert "more comments are" in text
@@ -150,8 +150,8 @@ def test_what_a_review_or_a_change_says_is_as_harmless_as_a_comment() -> None:
             assert bad not in html
 
 
-def test_letters_of_two_types_about_one_event_keep_their_own_words() -> None:
-    """A reviewer and somebody who is mentioned get letters about the same event from one composer."""
+def test_emails_of_two_types_about_one_event_keep_their_own_words() -> None:
+    """A reviewer and somebody who is mentioned get emails about the same event from one composer."""
     shared = composer()
     first, other = letter(), letter(event_type=events.COMMENT_MENTIONED, reason=Reason.MENTIONED)
     texts = [shared.compose(one, date=NOON).text for one in (first, other, first)]

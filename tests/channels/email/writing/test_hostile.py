@@ -34,7 +34,7 @@ WEB_OR_MAIL = r"(https?://|mailto:)[^\s]*"
 
 
 class Page(HTMLParser):
-    """Every tag and attribute of a letter, and the words that are seen."""
+    """Every tag and attribute of an email, and the words that are seen."""
 
     def __init__(self, html: str) -> None:
         super().__init__()
@@ -57,7 +57,7 @@ def replaced(value: Any, words: str) -> Any:
 
 
 def attacked(event_type: str, words: str) -> EmailFacts:
-    """A letter in which everything that people choose says this."""
+    """An email in which everything that people choose says this."""
     made = sample.email(event_type, host=HOST)
     event = replace(made.event, payload=replaced(made.event.payload, words), topic=words)
     cl = ChangeList(link=words, title=words, url=words, repository=words)
@@ -77,7 +77,7 @@ def read(composed: Composed) -> EmailMessage:
 
 @pytest.mark.parametrize("attack", ATTACKS, ids=["script", "style", "links", "places", "quote"])
 @pytest.mark.parametrize("event_type", sample.PAYLOADS)
-def test_no_name_title_path_or_word_can_act_in_any_letter(event_type: str, attack: str) -> None:
+def test_no_name_title_path_or_word_can_act_in_any_email(event_type: str, attack: str) -> None:
     composed = written(attacked(event_type, attack))
     page = Page(composed.html)
     assert {tag for tag, _ in page.tags} <= TAGS
@@ -90,7 +90,7 @@ def test_no_name_title_path_or_word_can_act_in_any_letter(event_type: str, attac
 
 
 @pytest.mark.parametrize("attack", ATTACKS, ids=["script", "style", "links", "places", "quote"])
-def test_no_name_title_path_or_word_can_act_in_a_letter_about_several_events(attack: str) -> None:
+def test_no_name_title_path_or_word_can_act_in_an_email_about_several_events(attack: str) -> None:
     entries = tuple(attacked(event_type, attack) for event_type in sample.PAYLOADS)
     for one in (replace(entries[0], entries=entries), replace(entries[0], entries=entries * 11)):
         composed = written(one)
@@ -124,14 +124,14 @@ def test_a_name_written_backwards_reorders_nothing_beside_it(event_type: str) ->
             assert tag == "p" or attributes["dir"] == "auto"
 
 
-def test_words_from_right_to_left_are_laid_out_so_and_the_letter_is_not() -> None:
+def test_words_from_right_to_left_are_laid_out_so_and_the_email_is_not() -> None:
     page = Page(written(letter(comment={"body": "שלום עולם"})).html)
     (words,) = [attributes for _, attributes in page.tags if attributes.get("class") == "words"]
     (html,) = [attributes for tag, attributes in page.tags if tag == "html"]
     assert (words["dir"], html["dir"]) == ("auto", "ltr")
 
 
-def test_a_comment_of_nothing_that_is_seen_is_a_letter_still() -> None:
+def test_a_comment_of_nothing_that_is_seen_is_an_email_still() -> None:
     composed = written(letter(comment={"body": "\u200b\u2060\ufeff\u200d", "path": "\u200b", "code": "\u200b"}))
     assert "commented on" in composed.text
     assert "<U+200B>" in composed.text
@@ -141,7 +141,7 @@ def test_a_comment_of_nothing_that_is_seen_is_a_letter_still() -> None:
 @pytest.mark.parametrize(
     "words", ["word " * 200_000, "x" * 1_000_000, "> " * 500_000, "\u202e" * 300_000, "](" * 500_000]
 )
-def test_a_comment_of_a_megabyte_is_cut_to_a_letter(words: str) -> None:
+def test_a_comment_of_a_megabyte_is_cut_to_an_email(words: str) -> None:
     composed = written(letter(comment={"body": words, "code": words, "path": words[:1_000].strip() or "x"}))
     assert len(composed.html.encode()) < 90_000
     assert len(composed.text) < 70_000
@@ -161,7 +161,7 @@ def test_a_title_of_ten_thousand_characters_makes_a_subject_that_can_be_read(tit
 @pytest.mark.parametrize(
     "link", ["a b", "a/b/c", "%0aBcc: e@e.example", "<CL>", "Änderung-7", "a@b", "?x=1&y=2#z", "..", '"', "😀" * 200]
 )
-def test_a_change_list_of_any_name_has_letters_links_and_a_thread(link: str) -> None:
+def test_a_change_list_of_any_name_has_emails_links_and_a_thread(link: str) -> None:
     cl = ChangeList(link=link)
     one = letter(change_list=cl)
     one = replace(one, event=replace(one.event, topic=link))
@@ -180,7 +180,7 @@ def test_a_change_list_of_any_name_has_letters_links_and_a_thread(link: str) -> 
 @pytest.mark.parametrize(
     ("name", "link"), [("😀" * 200, "CL-1"), ("alice", "😀" * 200), ("😀" * 200, "😀" * 200), ("漢" * 200, "a" * 200)]
 )
-def test_a_name_of_any_length_has_a_link_that_stops_its_letters_on_lines_that_every_relay_takes(
+def test_a_name_of_any_length_has_a_link_that_stops_its_emails_on_lines_that_every_relay_takes(
     name: str, link: str, *, several: bool
 ) -> None:
     one = letter(recipient=replace(ALICE, username=name), change_list=ChangeList(link=link))
@@ -195,7 +195,7 @@ def test_a_name_of_any_length_has_a_link_that_stops_its_letters_on_lines_that_ev
     assert fullmatch(r"https://notify\.example/unsubscribe/[\w.-]+", "".join(url.split()))
 
 
-def test_a_hundred_people_with_the_longest_names_leave_a_letter_whose_headers_a_relay_takes() -> None:
+def test_a_hundred_people_with_the_longest_names_leave_an_email_whose_headers_a_relay_takes() -> None:
     crowd = [Person(username=f"{number:03}{'😀' * 197}") for number in range(100)]
     entries = tuple(letter(number, actor=person) for number, person in enumerate(crowd))
     composed = written(replace(entries[0], entries=entries))

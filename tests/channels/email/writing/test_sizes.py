@@ -1,4 +1,4 @@
-"""A letter stays small, however much is said, however long the names are, and tells of every event all the same."""
+"""An email stays small, however much is said, however long the names are, and tells of every event all the same."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -75,7 +75,7 @@ def parts(one: EmailFacts) -> list[str]:
 @example(
     kinds=[{"path": '"' * 1_000, "url": f"https://x.example/{'&' * 1_900}"}], count=100, name='"' * 200, link="&" * 200
 )
-def test_no_part_of_a_letter_is_too_large_and_every_event_is_named_with_its_link(
+def test_no_part_of_an_email_is_too_large_and_every_event_is_named_with_its_link(
     kinds: list[dict[str, Any]], count: int, name: str, link: str
 ) -> None:
     page = ChangeList(link=link, title=link * 5, url="https://review.example/cl")
@@ -98,7 +98,7 @@ def test_no_part_of_a_letter_is_too_large_and_every_event_is_named_with_its_link
 
 
 @pytest.mark.parametrize("event_type", sample.PAYLOADS)
-def test_a_hundred_events_of_a_kind_with_all_that_they_may_carry_are_a_letter_that_names_each(event_type: str) -> None:
+def test_a_hundred_events_of_a_kind_with_all_that_they_may_carry_are_an_email_that_names_each(event_type: str) -> None:
     made = sample.email(event_type, host=HOST)
     full: dict[str, dict[str, Any]] = {
         "comment": {"body": "word " * 90_000, "code": "x\n" * 5_000, "path": "p" * 1_000},

@@ -1,9 +1,9 @@
-"""Letters and pages read as when somebody last looked: a change shows in the diff of ``snapshots``."""
+"""Emails and pages read as when somebody last looked: a change shows in the diff of ``snapshots``."""
 
 from tests.support.snapshots import LETTERS, PAGES, snapshots
 
 
-def test_every_letter_and_every_page_reads_as_it_did_when_somebody_last_looked() -> None:
+def test_every_email_and_every_page_reads_as_it_did_when_somebody_last_looked() -> None:
     """Meant otherwise now? ``python -m tests.support.snapshots``, then read the diff."""
     kept = {path: path.read_text(encoding="utf-8") for folder in (LETTERS, PAGES) for path in folder.iterdir()}
     assert dict(snapshots()) == kept
