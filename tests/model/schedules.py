@@ -1,10 +1,11 @@
 """
 Two transactions side by side, in every order in which their statements can follow each other.
 
-Each runs in a thread of its own and stops before every statement and before its commit; the scheduler lets one of
-them go on at a time. Whether one waits for the other's lock is asked of PostgreSQL, never of a clock.
+Each runs in a thread of its own and stops before its statements and before its commit; the scheduler lets one of them
+go on at a time. Whether one waits for the other's lock is asked of PostgreSQL, never of a clock.
 """
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
@@ -21,6 +22,7 @@ Work = Callable[[Connection], Any]
 BLOCKED = text("SELECT cardinality(pg_blocking_pids(:pid)) > 0")
 A_MOMENT_SECONDS = 0.003
 LIMIT_SECONDS = 60
+ANYTHING = re.compile("")
 
 
 class Session:
@@ -29,10 +31,20 @@ class Session:
 
     Args:
         watcher: Another connection, to ask whether this one is blocked.
+        stops_at: Found in the statements before which it stops.
     """
 
-    def __init__(self, connection: Connection, work: Work, *, watcher: Connection, threads: ThreadPoolExecutor) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        work: Work,
+        *,
+        watcher: Connection,
+        threads: ThreadPoolExecutor,
+        stops_at: re.Pattern[str],
+    ) -> None:
         self.waits = self.has_ended = False
+        self._stops_at = stops_at
         self._watcher = watcher
         self._pid = connection.connection.driver_connection.info.backend_pid  # type: ignore[union-attr]
         self._go = Semaphore(0)
@@ -62,18 +74,22 @@ class Session:
         return self._answer.result(LIMIT_SECONDS)
 
     def _run(self, connection: Connection, work: Work) -> Any:
-        event.listen(connection, "before_cursor_execute", self._stop)
+        event.listen(connection, "before_cursor_execute", self._before)
         try:
             with connection.begin():
                 answer = work(connection)
                 self._stop()
             return answer
         finally:
-            event.remove(connection, "before_cursor_execute", self._stop)
+            event.remove(connection, "before_cursor_execute", self._before)
             self.has_ended = True
             self._stands.release()
 
-    def _stop(self, *_: Any) -> None:
+    def _before(self, _connection: Connection, _cursor: object, statement: str, *_: object) -> None:
+        if self._stops_at.search(statement):
+            self._stop()
+
+    def _stop(self) -> None:
         self._stands.release()
         assert self._go.acquire(timeout=LIMIT_SECONDS), "the scheduler is gone"
 
@@ -87,12 +103,15 @@ class Session:
         self.waits = False
 
 
-def every_order(database: Database, first: Work, second: Work, *, reset: Work) -> Iterator[tuple[Any, Any]]:
+def every_order(
+    database: Database, first: Work, second: Work, *, reset: Work, stops_at: re.Pattern[str] = ANYTHING
+) -> Iterator[tuple[Any, Any]]:
     """
     The answers of both, once for each order in which their steps can follow each other.
 
     Args:
         reset: Makes the tables what they are to be at the beginning.
+        stops_at: Found in the statements whose order matters; others follow the statement before them.
     """
     with ExitStack() as stack:
         threads = stack.enter_context(ThreadPoolExecutor(2))
@@ -103,7 +122,7 @@ def every_order(database: Database, first: Work, second: Work, *, reset: Work) -
             with database.begin() as connection:
                 reset(connection)
             pair = [
-                Session(connection, work, watcher=watcher, threads=threads)
+                Session(connection, work, watcher=watcher, threads=threads, stops_at=stops_at)
                 for connection, work in zip(connections, (first, second), strict=True)
             ]
             taken = _run(pair, turns)

@@ -1,0 +1,300 @@
+"""What joins an email beside whatever else may happen to it, in every order of their statements."""
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from random import Random
+from typing import Any, cast
+from uuid import UUID
+
+import pytest
+from sqlalchemy import Connection, func, select, text
+
+from notify.delivery.erasure import erase
+from notify.domain.claims import Claim
+from notify.domain.retention import Kept
+from notify.intake.choosing import choose
+from notify.intake.fan_out import FanOut
+from notify.store.database import Database
+from notify.store.directory import erasure
+from notify.store.operations import upkeep
+from notify.store.outbox import bundles, by_hand, outbox
+from notify.store.outbox.by_hand import Action
+from notify.store.outbox.job_filter import JobFilter
+from notify.store.tables.emails import bundles as bundle_rows
+from notify.store.tables.emails import email_jobs, notifications
+from tests.model.schedules import every_order
+from tests.support import rows
+from tests.support.office import RecordingDoorbell
+
+LEASE = timedelta(minutes=10)
+WINDOW = timedelta(minutes=15)
+FOREVER = datetime(2099, 1, 1, tzinfo=UTC)
+WORKER = UUID(int=1)
+# The events: the first three are on one change list of alice's, the others on one that bob reviews.
+TOLD_BEFORE, FIRST, SECOND, THIRD, FOURTH = range(1, 6)
+# What locks or writes.
+SHARED = re.compile(
+    "FOR (NO KEY )?UPDATE|FOR SHARE"
+    "|(INSERT INTO|UPDATE|DELETE FROM) notify.(bundles|email_jobs|notifications|work_items)"
+)
+
+RESET = """
+    DELETE FROM notify.bundles; DELETE FROM notify.notifications; DELETE FROM notify.email_jobs;
+    DELETE FROM notify.work_items; DELETE FROM notify.user_notification_settings; DELETE FROM notify.events;
+    INSERT INTO notify.people (username, email) VALUES ('alice', 'alice@a.example'), ('bob', 'bob@a.example')
+        ON CONFLICT (username) DO NOTHING;
+    INSERT INTO notify.change_lists (link, author) VALUES ('CL-1', 'alice'), ('CL-2', 'alice')
+        ON CONFLICT (link) DO UPDATE SET author = 'alice';
+    INSERT INTO notify.cl_reviewers (topic, username) VALUES ('CL-2', 'bob') ON CONFLICT DO NOTHING;
+    INSERT INTO notify.events (id, key, type, topic, actor) OVERRIDING SYSTEM VALUE
+        SELECT id, 'event-' || id, 'cl.comment.created', CASE WHEN id > 3 THEN 'CL-2' ELSE 'CL-1' END, 'dana'
+        FROM generate_series(1, 5) AS id;
+    INSERT INTO notify.work_items (stage, id, lane, attempt, leased_by, due_at)
+        SELECT 'fan_out', id, 8, 1, gen_random_uuid(), 'infinity' FROM notify.events WHERE id > 1;
+"""
+SENT = text("""
+    INSERT INTO notify.bundles (username, topic, last_at, email_job_id)
+    VALUES ('alice', 'CL-1', now() - interval '1 minute', CAST(:job_id AS bigint))
+""")
+EMAILS = text("""
+    SELECT array(
+            SELECT event_id FROM notify.notifications WHERE email_job_id = coalesce(replay_of, job.id) ORDER BY event_id
+        ) AS told,
+        CASE WHEN lane = 8 THEN 'leased' ELSE status END AS status, deferred_by, due_at > now() AS waits,
+        status = 'pending' AND lane IS NULL OR status <> 'pending' AND lane < 9 AS is_broken
+    FROM notify.email_jobs AS job LEFT JOIN notify.work_items AS item ON stage = 'deliver' AND item.id = job.id
+""")
+LOST = text("""
+    SELECT id FROM notify.events WHERE status = 'done' AND id NOT IN (SELECT event_id FROM notify.notifications)
+""")
+Act = Callable[[Connection], Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class End:
+    """What two sessions have come to: the emails, and who was told of each event."""
+
+    answers: tuple[Any, Any]
+    emails: Sequence[tuple[Any, ...]]
+    notifications: Sequence[tuple[Any, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class Lent:
+    """A database whose transaction is somebody else's."""
+
+    connection: Connection
+
+    @contextmanager
+    def begin(self) -> Iterator[Connection]:
+        yield self.connection
+
+
+def fan_out(*event_ids: int) -> Act:
+    """What a worker does that has claimed these events."""
+
+    def act(connection: Connection) -> None:
+        database = cast("Database", Lent(connection))
+        handler = FanOut(database, doorbell=RecordingDoorbell(), message_host="h", rng=Random(1), bundle=WINDOW)
+        handler.work([Claim(id=one, attempt=1, failures=0, max_failures=10, lapses=0) for one in event_ids])
+
+    return act
+
+
+def claim(connection: Connection) -> Sequence[Sequence[int]]:
+    """The events of which the claimed emails tell."""
+    claimed = outbox.claim(connection, limit=10, lease=LEASE, worker=WORKER)
+    return sorted(sorted(one.event.id for one in job.notifications) for job in claimed)
+
+
+def cancel(connection: Connection) -> Sequence[Sequence[int]]:
+    """The events of which the cancelled email tells."""
+    by_hand.act_on(connection, Action.CANCEL, the_job(connection))
+    return [email.told for email in connection.execute(EMAILS) if email.status == "cancelled"]
+
+
+def retry(connection: Connection) -> None:
+    by_hand.act_on(connection, Action.RETRY, the_job(connection))
+
+
+def had_paused(connection: Connection) -> None:
+    """Alice has a schedule, which defers nothing any more."""
+    choose(connection, "alice", settings={"paused_until": datetime(2001, 1, 1, tzinfo=UTC)}, chosen={})
+
+
+def pause(connection: Connection) -> None:
+    choose(connection, "alice", settings={"paused_until": FOREVER}, chosen={})
+
+
+def resume(connection: Connection) -> None:
+    choose(connection, "alice", settings={"paused_until": None}, chosen={})
+
+
+def prune_bundles(connection: Connection) -> None:
+    bundles.prune(connection)
+
+
+def prune_jobs(connection: Connection) -> None:
+    upkeep.prune_jobs(connection, Kept(), limit=100)
+
+
+def cancel_all(connection: Connection) -> None:
+    by_hand.act(connection, Action.CANCEL, JobFilter(username="alice"), last_id=2**40, limit=100)
+
+
+def erase_choices(connection: Connection) -> None:
+    erasure.erase_choices(connection, "alice")
+
+
+def erase_notifications(connection: Connection) -> None:
+    erasure.erase_notifications(connection, "alice", alias="erased-1", limit=100)
+
+
+def the_job(connection: Connection) -> int:
+    """The email that was there at the beginning."""
+    job_id: int = connection.execute(select(func.min(email_jobs.c.id))).scalar_one()
+    return job_id
+
+
+def nothing_sent(_: Connection) -> None:
+    """Alice has had no email about this."""
+
+
+def one_sent(connection: Connection, job_id: int | None = None) -> None:
+    """The first email about this left a moment ago."""
+    connection.execute(SENT, {"job_id": job_id})
+
+
+def one_waits(connection: Connection, **columns: Any) -> None:
+    """An email is due that may be joined until somebody claims it."""
+    job_id = rows.job(connection, event_id=TOLD_BEFORE, due_at=rows.ago(seconds=1), **columns)
+    one_sent(connection, job_id)
+
+
+def one_waits_after_a_pause(connection: Connection) -> None:
+    had_paused(connection)
+    one_waits(connection)
+
+
+def one_is_deferred(connection: Connection) -> None:
+    one_waits(connection)
+    pause(connection)
+
+
+def one_is_cancelled(connection: Connection) -> None:
+    one_waits(connection, status="cancelled", finished_at=rows.ago(days=1000))
+
+
+def one_waits_since_long_ago(connection: Connection) -> None:
+    one_waits(connection)
+    connection.execute(bundle_rows.update().values(last_at=rows.ago(days=3)))
+
+
+def reset(connection: Connection, start: Act) -> None:
+    """Everybody and all events are there, some to be fanned out; the emails are those with which it starts."""
+    connection.exec_driver_sql(RESET)
+    start(connection)
+
+
+def found_end(connection: Connection, answers: tuple[Any, Any]) -> End:
+    """What is true whatever the two have done is asserted here."""
+    emails = connection.execute(EMAILS).all()
+    told = connection.execute(
+        select(notifications.c.event_id, notifications.c.username, notifications.c.email_job_id.is_not(None))
+    ).all()
+    assert connection.execute(LOST).all() == []
+    assert all(email.told and not email.is_broken for email in emails)
+    taken = [email.told for email in emails if email.status != "pending"]
+    assert all(one in taken for answer in answers for one in answer or ())
+    return End(
+        answers=answers,
+        emails=sorted((email.told, email.status, email.deferred_by or "", bool(email.waits)) for email in emails),
+        notifications=sorted(tuple(one) for one in told),
+    )
+
+
+def ends(database: Database, start: Act, first: Act, second: Act) -> Iterator[End]:
+    for answers in every_order(
+        database, first, second, reset=lambda connection: reset(connection, start), stops_at=SHARED
+    ):
+        with database.begin() as connection:
+            yield found_end(connection, answers)
+
+
+def serial_end(database: Database, start: Act, *acts: tuple[int, Act]) -> End:
+    """What comes of these one after the other, each with its place among the answers."""
+    answers: list[Any] = [None, None]
+    with database.begin() as connection:
+        reset(connection, start)
+    for place, act in acts:
+        with database.begin() as connection:
+            answers[place] = act(connection)
+    with database.begin() as connection:
+        return found_end(connection, (answers[0], answers[1]))
+
+
+@pytest.mark.parametrize(
+    ("start", "first", "second"),
+    [
+        pytest.param(nothing_sent, fan_out(FIRST), fan_out(SECOND), id="join, join before the first email"),
+        pytest.param(one_sent, fan_out(FIRST), fan_out(SECOND), id="join, join before there is a bundle"),
+        pytest.param(one_waits, fan_out(FIRST), fan_out(SECOND), id="join, join"),
+        pytest.param(nothing_sent, fan_out(FIRST), fan_out(FIRST), id="the same event twice"),
+        pytest.param(one_sent, fan_out(FIRST), fan_out(FIRST, SECOND), id="the same event twice, in a bundle"),
+        pytest.param(nothing_sent, fan_out(THIRD, FIRST), fan_out(SECOND, FOURTH), id="two topics, two people"),
+        pytest.param(one_waits, fan_out(FIRST), cancel, id="join, cancel"),
+        pytest.param(one_waits, fan_out(FIRST), retry, id="join, retry"),
+        pytest.param(one_is_cancelled, fan_out(FIRST), retry, id="join, retry of what was cancelled"),
+        pytest.param(one_waits_after_a_pause, fan_out(FIRST), pause, id="join, pause"),
+        pytest.param(had_paused, fan_out(FIRST), pause, id="join, pause before the first email"),
+        pytest.param(one_is_deferred, fan_out(FIRST), resume, id="join, resume"),
+        pytest.param(one_waits, pause, cancel, id="pause, cancel"),
+        pytest.param(one_waits_since_long_ago, fan_out(FIRST), prune_bundles, id="join, prune bundles"),
+        pytest.param(one_is_cancelled, fan_out(FIRST), prune_jobs, id="join, prune jobs"),
+    ],
+)
+def test_however_their_statements_mix_the_emails_are_those_of_one_after_the_other(
+    database: Database, start: Act, first: Act, second: Act
+) -> None:
+    allowed = [serial_end(database, start, *order) for order in (((0, first), (1, second)), ((1, second), (0, first)))]
+    found = list(ends(database, start, first, second))
+    assert len(found) > 1
+    assert [end for end in found if end not in allowed] == []
+
+
+@pytest.mark.parametrize(
+    ("start", "act"),
+    [
+        pytest.param(one_waits, fan_out(FIRST), id="join"),
+        pytest.param(one_waits, pause, id="pause"),
+        pytest.param(one_is_deferred, resume, id="resume"),
+        pytest.param(one_waits, cancel, id="cancel"),
+        pytest.param(one_waits, cancel_all, id="erase"),
+    ],
+)
+def test_an_email_tells_of_what_it_told_when_it_was_claimed_or_the_claim_passes_it_over(
+    database: Database, start: Act, act: Act
+) -> None:
+    orders = ([(0, act), (1, claim)], [(1, claim), (0, act)], [(1, lambda _: []), (0, act)])
+    allowed = [serial_end(database, start, *order) for order in orders]
+    found = list(ends(database, start, act, claim))
+    assert len(found) > 1
+    assert [end for end in found if end not in allowed] == []
+
+
+@pytest.mark.parametrize(
+    ("start", "step"),
+    [(one_waits, cancel_all), (one_waits, erase_choices), (one_is_cancelled, erase_notifications)],
+)
+def test_whoever_is_erased_while_an_event_is_fanned_out_can_be_erased_again(
+    database: Database, start: Act, step: Act
+) -> None:
+    for end in ends(database, start, fan_out(FIRST), step):
+        assert [event_id for event_id, *_ in end.notifications] == [TOLD_BEFORE, FIRST]
+        for _ in erase(database, "alice"):
+            pass
+        with database.begin() as connection:
+            assert erasure.remaining(connection, "alice") == {}
