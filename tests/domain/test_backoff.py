@@ -1,4 +1,4 @@
-"""How long a letter waits after a refusal."""
+"""How long an email waits after a refusal."""
 
 from datetime import timedelta
 from random import Random
@@ -51,6 +51,6 @@ def test_the_longest_waits_double_from_a_minute_to_four_hours() -> None:
     assert waits[8:] == [CAP] * 3 == [timedelta(hours=4)] * 3
 
 
-def test_letters_refused_together_do_not_come_back_together() -> None:
+def test_emails_refused_at_once_do_not_come_back_at_once() -> None:
     rng = Random(1)
     assert len({next_delay(3, rng=rng) for _ in range(50)}) == 50

@@ -153,7 +153,7 @@ def test_somebody_the_directory_does_not_know_has_no_address() -> None:
         ({"email": "a@x", "undeliverable_email": "b@x"}, {"email": "b@x"}, None),
     ],
 )
-def test_letters_go_to_the_chosen_address_else_to_the_directorys_unless_it_was_refused_for_good(
+def test_emails_go_to_the_chosen_address_else_to_the_directorys_unless_it_was_refused_for_good(
     person: dict[str, Any], choices: dict[str, Any], address: str | None
 ) -> None:
     assert usable_address(Person(username="bob", **person), Preferences(**choices)) == address

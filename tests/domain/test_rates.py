@@ -79,7 +79,7 @@ def test_who_waits_as_long_as_is_said_finds_room_and_no_sooner(rate: Rate, owed:
         (Bucket(owed=4, queued=7), [], [], Bucket(owed=4, queued=7)),
     ],
 )
-def test_who_is_put_off_gets_a_turn_behind_those_before_and_an_urgent_letter_the_next(
+def test_who_is_put_off_gets_a_turn_behind_those_before_and_an_urgent_email_the_next(
     bucket: Bucket, urgent: list[bool], delays: list[float], after: Bucket
 ) -> None:
     found, left = turns(bucket, Rate(each=1, burst=10), urgent=urgent)
@@ -88,7 +88,7 @@ def test_who_is_put_off_gets_a_turn_behind_those_before_and_an_urgent_letter_the
 
 
 @given(st.lists(st.integers(1, 200), min_size=1, max_size=5), st.floats(1, 100).map(Rate.a_second))
-def test_letters_that_come_back_at_their_turns_all_find_room(batches: list[int], rate: Rate) -> None:
+def test_emails_that_come_back_at_their_turns_all_find_room(batches: list[int], rate: Rate) -> None:
     bucket, delays = Bucket(), []
     for number in batches:
         found, bucket = turns(bucket, rate, urgent=[False] * number)

@@ -1,4 +1,4 @@
-"""Message-IDs that tell letters apart and hold threads together."""
+"""Message-IDs that tell emails apart and hold threads together."""
 
 from base64 import b64decode
 from re import compile as pattern
@@ -18,28 +18,28 @@ DOT_ATOMS = pattern(rf"{ATEXT}(\.{ATEXT})*@{ATEXT}(\.{ATEXT})*")
 # Names that a careless joining would confuse: dots, the hash's mark, and what hashes look like.
 tricky = st.text(alphabet="ab.=-r1", min_size=1, max_size=8)
 names = st.one_of(tricky, st.text(min_size=1, max_size=80).filter(lambda name: name.isprintable()))
-letters = st.tuples(names, names, names, st.integers(min_value=0, max_value=30))
+emails = st.tuples(names, names, names, st.integers(min_value=0, max_value=30))
 
 
-def id_of(letter: tuple[str, str, str, int]) -> str:
-    link, key, username, replay = letter
+def id_of(email: tuple[str, str, str, int]) -> str:
+    link, key, username, replay = email
     return message_id(link, event_key=key, username=username, host=HOST, replay=replay)
 
 
 @settings(deadline=None, derandomize=True)
-@given(letters)
-def test_a_message_id_is_ascii_and_well_formed_whatever_the_names(letter: tuple[str, str, str, int]) -> None:
-    assert DOT_ATOMS.fullmatch(id_of(letter))
-    assert DOT_ATOMS.fullmatch(root_id(letter[0], host=HOST))
-    assert len(id_of(letter)) < 250
+@given(emails)
+def test_a_message_id_is_ascii_and_well_formed_whatever_the_names(email: tuple[str, str, str, int]) -> None:
+    assert DOT_ATOMS.fullmatch(id_of(email))
+    assert DOT_ATOMS.fullmatch(root_id(email[0], host=HOST))
+    assert len(id_of(email)) < 250
 
 
 @settings(deadline=None, derandomize=True)
-@given(letters, letters)
+@given(emails, emails)
 @example(("a.b", "c", "u", 0), ("a", "b.c", "u", 0))
 @example(("a", "b", "u", 1), ("a", "b.r1", "u", 0))
 @example(("CL-1", "K", "u", 0), ("CL-1", "k", "u", 0))
-def test_two_letters_never_share_a_message_id(one: tuple[str, str, str, int], other: tuple[str, str, str, int]) -> None:
+def test_two_emails_never_share_a_message_id(one: tuple[str, str, str, int], other: tuple[str, str, str, int]) -> None:
     assert (id_of(one) == id_of(other)) == (one == other)
 
 
@@ -51,9 +51,9 @@ def test_two_change_lists_never_share_a_thread(one: str, other: str) -> None:
 
 
 @settings(deadline=None, derandomize=True)
-@given(letters)
-def test_no_letter_has_the_id_of_its_threads_root(letter: tuple[str, str, str, int]) -> None:
-    assert id_of(letter) != root_id(letter[0], host=HOST)
+@given(emails)
+def test_no_email_has_the_id_of_its_threads_root(email: tuple[str, str, str, int]) -> None:
+    assert id_of(email) != root_id(email[0], host=HOST)
 
 
 @pytest.mark.parametrize("name", ["=deadbeef", "a=b", "a.b", "a b", "é", "a" * 65])
@@ -64,7 +64,7 @@ def test_a_name_that_is_not_plain_never_shows(name: str) -> None:
 
 
 def test_message_ids_stay_what_they_are_over_releases() -> None:
-    """A changed id would send every letter that waits a second time, under another name."""
+    """A changed id would send every email that waits a second time, under another name."""
     plain = message_id("CL-4821", event_key="comment-8731", username="alice", host=HOST)
     assert plain == "cl.CL-4821.comment-8731.2bd806c97f0e@review.example"
     hashed = message_id("org/repo!7", event_key="k.1", username="alice", host=HOST, replay=2)

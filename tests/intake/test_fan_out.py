@@ -1,4 +1,4 @@
-"""A batch of events becomes one row for each person it concerns: letters, and skips with their reasons."""
+"""A batch of events becomes one row for each person it concerns: emails, and skips with their reasons."""
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -122,7 +122,7 @@ def test_everyone_concerned_gets_one_row_and_nobody_needs_to_have_chosen_anythin
     assert rows.row(database, events, event_id)["status"] == "done"
 
 
-def test_a_letter_carries_what_the_delivery_needs(database: Database) -> None:
+def test_an_email_carries_what_the_delivery_needs(database: Database) -> None:
     event_id = emit(database)
     drain(database)
     with database.begin() as connection:
@@ -133,7 +133,7 @@ def test_a_letter_carries_what_the_delivery_needs(database: Database) -> None:
     assert found["message_id"] == message_id("CL-1", event_key="k1", username="alice", host=HOST)
 
 
-def test_an_author_who_also_reviews_gets_one_letter_as_the_author(database: Database) -> None:
+def test_an_author_who_also_reviews_gets_one_email_as_the_author(database: Database) -> None:
     event_id = emit(database, cl={"link": "CL-1", "author": "alice", "reviewers": ["alice", "bob"]})
     drain(database)
     assert fates(database, event_id) == {"alice": ("author", "pending", None), "bob": ("reviewer", "pending", None)}
@@ -314,7 +314,7 @@ def test_who_asks_for_it_is_told_of_own_actions(database: Database) -> None:
     assert fates(database, event_id)["dana"] == ("reviewer", "pending", None)
 
 
-def test_a_bot_gets_the_kinds_of_letters_that_are_switched_on_for_it(database: Database) -> None:
+def test_a_bot_gets_the_kinds_of_emails_that_are_switched_on_for_it(database: Database) -> None:
     with database.begin() as connection:
         put_bob(is_bot=True)(connection)
         bob_chooses(preferences={COMMENT: True})(connection)
@@ -541,14 +541,14 @@ def test_an_event_that_waits_for_the_directory_holds_up_no_other(database: Datab
 
 
 def written_in_order(database: Database) -> list[int]:
-    """The events of the letters, in the order in which the letters were written."""
+    """The events of the emails, in the order in which the emails were written."""
     with database.begin() as connection:
         told = select(notifications.c.event_id).where(notifications.c.email_job_id.is_not(None))
         found = connection.scalars(told.order_by(notifications.c.email_job_id)).all()
     return list(dict.fromkeys(found))
 
 
-def test_the_delivery_is_rung_for_once_a_batch_and_only_for_letters(database: Database, doorbell: Rings) -> None:
+def test_the_delivery_is_rung_for_once_a_batch_and_only_for_emails(database: Database, doorbell: Rings) -> None:
     only_the_actor = {"link": "CL-1", "author": "dana", "reviewers": []}
     emit(database, "nobody", cl=only_the_actor)
     assert counts(drain(database, doorbell=doorbell)) == {"claimed": 1, "skipped": 1}
@@ -559,7 +559,7 @@ def test_the_delivery_is_rung_for_once_a_batch_and_only_for_letters(database: Da
     assert doorbell.rung == [DELIVER]
 
 
-def test_when_the_doorbell_rings_the_letters_are_there_to_be_seen(database: Database) -> None:
+def test_when_the_doorbell_rings_the_emails_are_there_to_be_seen(database: Database) -> None:
     seen = []
 
     class Looks(Rings):
@@ -629,7 +629,7 @@ def test_one_bad_event_stops_no_other(database: Database, doorbell: Rings) -> No
     good = [emit(database, f"k{number}") for number in range(3)]
     bad = emit(database, "bad")
     taken = message_id("CL-1", event_key="bad", username="alice", host=HOST)
-    with database.begin() as connection:  # another letter has the name that alice's about the bad event must have
+    with database.begin() as connection:  # another email has the name that alice's about the bad event must have
         rows.job(connection, username="somebody", message_id=taken, **rows.ended("sent"))
     with capture_logs():  # unread, but its trace takes seconds to print
         report = drain(database, doorbell=doorbell)
