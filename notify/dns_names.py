@@ -6,6 +6,7 @@ Python's own codec is IDNA 2003, which takes ``straße.example`` for ``strasse.e
 """
 
 from functools import lru_cache
+from ipaddress import ip_address
 from re import compile as pattern
 
 from notify.domain.errors import NotifyError
@@ -54,6 +55,20 @@ def of_address(address: str) -> str:
 def is_full_name(host: str) -> bool:
     """Whether this is a name that means the same host to everybody: no single label, no address, not this machine."""
     return bool(FULL_NAME.fullmatch(host)) and not host.lower().endswith(".localhost")
+
+
+def is_local(host: str) -> bool:
+    """
+    Whether a browser sends this host only for pages of this machine or network.
+
+    A site can point its own name at this machine and read what is served to that name (DNS rebinding); it cannot do so
+    with an address, or with a name without a dot.
+    """
+    try:
+        ip_address(host.strip("[]"))
+    except ValueError:
+        return host != "" and ("." not in host or host.endswith(".localhost"))
+    return True
 
 
 @lru_cache(DOMAINS_KEPT)

@@ -11,7 +11,7 @@ from flower.app import Flower  # type: ignore[import-untyped]
 from tornado.httputil import HTTPHeaders, HTTPServerRequest
 from tornado.web import ErrorHandler, OutputTransform
 
-from notify.hosts import is_local
+from notify.dns_names import is_local
 
 FORBIDDEN = 403
 LETS_OTHER_SITES_READ = "Access-Control-Allow-Origin"

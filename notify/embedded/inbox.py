@@ -11,8 +11,8 @@ from fastapi import APIRouter, Depends, FastAPI, HTTPException, Request, Respons
 from fastapi.responses import FileResponse, HTMLResponse, RedirectResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from notify.dns_names import is_local
 from notify.embedded.mailbox import CaughtEmail, Mailbox
-from notify.hosts import is_local
 from notify.resources import folder
 
 VIEWS = ("html", "text", "headers", "raw")

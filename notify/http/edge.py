@@ -8,7 +8,7 @@ import structlog
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from notify.hosts import is_local
+from notify.dns_names import is_local
 from notify.http import problems
 from notify.http.pages import route_path
 
