@@ -27,7 +27,6 @@ from notify.store.outbox.jobs import NotificationView
 
 LARGEST_ID = 2**63 - 1
 LONGEST_ADDRESS = 254
-CASES = {2: str.upper, 4: str.capitalize}
 
 
 def _is_sendable(address: str) -> bool:
@@ -38,16 +37,9 @@ def _is_sendable(address: str) -> bool:
     return True
 
 
-def language_tag(value: str) -> str:
-    """
-    A language tag as BCP 47 writes it: ``pt-BR`` for ``PT_br``, ``zh-Hant-HK`` for ``zh-hant-hk``.
-
-    Source: RFC 5646 §2.1.1.
-    """
-    language, *parts = value.replace("_", "-").lower().split("-")
-    plain = next((at for at, part in enumerate(parts) if len(part) == 1), len(parts))
-    cased = (CASES.get(len(part), str.lower)(part) for part in parts[:plain])
-    return "-".join([language, *cased, *parts[plain:]])
+def _hyphened(locale: str) -> str:
+    """Source: RFC 5646 §2.1 and §2.1.1: hyphens separate the subtags of a language tag, and case does not matter."""
+    return locale.replace("_", "-")
 
 
 Address = Annotated[
@@ -57,7 +49,7 @@ Address = Annotated[
     expected("a bare address such as dana@example.com", _is_sendable),
 ]
 Locale = Annotated[
-    str, Field(max_length=35, pattern=r"^[A-Za-z]{2,8}([-_][A-Za-z0-9]{1,8})*$"), AfterValidator(language_tag)
+    str, Field(max_length=35, pattern=r"^[A-Za-z]{2,8}([-_][A-Za-z0-9]{1,8})*$"), AfterValidator(_hyphened)
 ]
 Timezone = Annotated[
     str,
