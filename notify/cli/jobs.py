@@ -61,24 +61,25 @@ def show(
             if job is None:
                 raise NoSuchJob(id=job_id)
             attempts = jobs.attempts(connection, job_id)
-            told = jobs.of_job(connection, job)
-            trace = traces(connection, told)
-            found = email_of(connection, job_id) if email else None
-        written = found and wiring.preview_composer(deployment.settings).compose(found, date=datetime.now(UTC))
+            notifications = jobs.of_job(connection, job)
+            trace = traces(connection, notifications)
+            facts = email_of(connection, job_id) if email else None
+        composed = facts and wiring.preview_composer(deployment.settings).compose(facts, date=datetime.now(UTC))
     if as_json:
-        words = {"email": {part: getattr(written, part) for part in ("subject", "text", "html")}} if written else {}
-        notifications = [{**asdict(one), "trace": trace[one.id]} for one in told]
-        print_json({**asdict(job), "attempts": attempts, "notifications": notifications, **words})
+        forms = ("subject", "text", "html")
+        written = {"email": {name: getattr(composed, name) for name in forms}} if composed else {}
+        traced = [{**asdict(one), "trace": trace[one.id]} for one in notifications]
+        print_json({**asdict(job), "attempts": attempts, "notifications": traced, **written})
         return
     print_table(["", ""], [(name, value) for name, value in asdict(job).items() if value is not None])
     if attempts:
         console.print()
         print_records(attempts, ATTEMPT_COLUMNS)
-    for one in told:
+    for one in notifications:
         console.print(f"\n{one.event_type} on {one.topic} as {one.reason}, key {one.event_key}", markup=False)
         print_table(["rule", "found today"], [(step.rule, step.found) for step in trace[one.id]])
-    if written:
-        console.print(f"\nSubject: {written.subject}\n\n{written.text}", markup=False)
+    if composed:
+        console.print(f"\nSubject: {composed.subject}\n\n{composed.text}", markup=False)
 
 
 app.command("retry", help="Make jobs due now. A spent retry budget or expiry is extended; their history stays.")(
