@@ -1,6 +1,6 @@
 """The decision who is told about an event, and why not. One pure function answers everywhere."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
@@ -128,29 +128,36 @@ def resolve(person: Person | None, preferences: Preferences, occasion: Occasion)
     Args:
         person: None when the directory does not know the username.
     """
-    trace = tuple(Step(rule, found) for rule, (_, found) in _answers(person, preferences, occasion))
-    return decide(person, preferences, occasion), trace
+    case = _case(person, preferences, occasion)
+    if case is None:
+        not_told, found = _no_address(person, preferences)
+        return not_told, (Step(Rule.ADDRESS, found),)
+    trace = [Step(Rule.ADDRESS, "has a usable address")]
+    for rule, ask in _RULES:
+        decision, found = ask(case)
+        trace.append(Step(rule, found))
+        if decision is not None:
+            return decision, tuple(trace)
+    by_default, found = _default(case)
+    return by_default, (*trace, Step(Rule.DEFAULT, found))
 
 
 def decide(person: Person | None, preferences: Preferences, occasion: Occasion) -> Decision:
     """The decision of ``resolve`` without its trace, for a third of its time: every email is asked about twice."""
-    return next(decision for _, (decision, _) in _answers(person, preferences, occasion) if decision is not None)
+    case = _case(person, preferences, occasion)
+    if case is None:
+        return _no_address(person, preferences)[0]
+    for _, ask in _RULES:
+        decision, _ = ask(case)
+        if decision is not None:
+            return decision
+    return _default(case)[0]
 
 
-def _answers(person: Person | None, preferences: Preferences, occasion: Occasion) -> Iterator[tuple[Rule, _Answer]]:
-    """Every rule that is asked, up to the first that decides."""
+def _case(person: Person | None, preferences: Preferences, occasion: Occasion) -> _Case | None:
+    """What the rules are asked about; None where nobody could be told."""
     address = usable_address(person, preferences) if person and person.active else None
-    if person is None or address is None:
-        yield Rule.ADDRESS, _no_address(person, preferences)
-        return
-    yield Rule.ADDRESS, (None, "has a usable address")
-    case = _Case(person, address, preferences, occasion)
-    for rule, ask in _RULES:
-        answer = ask(case)
-        yield rule, answer
-        if answer[0] is not None:
-            return
-    yield Rule.DEFAULT, _default(case)
+    return None if person is None or address is None else _Case(person, address, preferences, occasion)
 
 
 def plain_address(
@@ -168,7 +175,7 @@ def plain_address(
     return usable_address(person, preferences)
 
 
-def _no_address(person: Person | None, preferences: Preferences) -> _Answer:
+def _no_address(person: Person | None, preferences: Preferences) -> tuple[Decision, str]:
     if person is None:
         return NotTold(Why.NO_ADDRESS), "the directory does not know the person"
     if not person.active:
@@ -230,7 +237,7 @@ def _choice(case: _Case) -> _Answer:
     return NotTold(Why.MUTED_EVENT), "has switched this kind of event off"
 
 
-def _default(case: _Case) -> _Answer:
+def _default(case: _Case) -> tuple[Decision, str]:
     if case.occasion.event_type.default_enabled:
         return case.told(Why.DEFAULT), "this kind of event is on by default"
     return NotTold(Why.DEFAULT), "this kind of event is off by default"
