@@ -111,7 +111,7 @@ def test_a_refused_address_is_remembered_until_it_is_forgotten_on_purpose(connec
     assert directory.person(connection, "dana") == DANA
 
 
-def test_why_letters_have_stopped_is_known_while_the_address_is_the_refused_one(connection: Connection) -> None:
+def test_why_emails_have_stopped_is_known_while_the_address_is_the_refused_one(connection: Connection) -> None:
     directory.put_person(connection, DANA)
     assert directory.undeliverable(connection, "dana", chosen_email=None) is None
     directory.mark_undeliverable(connection, [Undeliverable("dana", "dana@example.com", "550 5.1.1 unknown")])

@@ -44,7 +44,7 @@ def test_each_row_is_counted_where_it_stands(connection: Connection) -> None:
     )
 
 
-def test_letters_that_died_are_counted_by_why(connection: Connection) -> None:
+def test_emails_that_died_are_counted_by_why(connection: Connection) -> None:
     for reason in ("refused", "poison", "refused"):
         rows.job(connection, **ended("dead"), outcome_reason=reason)
     rows.job(connection, **ended("sent"))

@@ -54,9 +54,9 @@ def test_those_who_draw_at_once_get_together_what_there_is(database: Database) -
     def draw(_: int) -> int:
         with database.begin() as connection:
             bucket = rates.locked(connection, NAMES[:1])[NAMES[0]]
-            letters = min(3, rate.free(bucket.owed))
-            rates.keep(connection, {NAMES[0]: Bucket(owed=rate.spent(bucket.owed, letters))})
-            return letters
+            emails = min(3, rate.free(bucket.owed))
+            rates.keep(connection, {NAMES[0]: Bucket(owed=rate.spent(bucket.owed, emails))})
+            return emails
 
     with ThreadPoolExecutor(4) as threads:
         assert sum(threads.map(draw, range(12))) == 20

@@ -66,7 +66,7 @@ def after_a_failed_probe(database: Database) -> BreakerState:
     return fail(database)
 
 
-def after_a_probe_that_lost_its_letter(database: Database) -> BreakerState:
+def after_a_probe_that_lost_its_email(database: Database) -> BreakerState:
     probe_comes_due(database)
     assert take_probe(database)
     with database.begin() as connection:
@@ -101,7 +101,7 @@ def test_failures_that_two_workers_count_at_once_are_both_counted(database: Data
             assert second.result().is_open
 
 
-def test_a_letter_that_arrives_ends_the_row_of_failures(database: Database) -> None:
+def test_an_email_that_arrives_ends_the_row_of_failures(database: Database) -> None:
     fail(database, times=4)
     with database.begin() as connection:
         relays.note_success(connection, RELAY)
@@ -114,7 +114,7 @@ def test_trouble_that_cannot_pass_by_itself_opens_at_once(database: Database) ->
     assert (found.is_open, found.failures, found.openings) == (True, 1, 1)
 
 
-@pytest.mark.parametrize("again", [after_a_failed_probe, after_a_probe_that_lost_its_letter])
+@pytest.mark.parametrize("again", [after_a_failed_probe, after_a_probe_that_lost_its_email])
 def test_a_single_failure_after_a_probe_opens_again_for_twice_as_long(
     database: Database, again: Callable[[Database], BreakerState]
 ) -> None:
@@ -134,7 +134,7 @@ def test_no_wait_is_longer_than_the_longest(database: Database) -> None:
     assert LONGEST - timedelta(seconds=2) < wait(database) <= LONGEST
 
 
-def test_letters_that_were_on_their_way_when_it_opened_do_not_prolong_the_wait(database: Database) -> None:
+def test_emails_that_were_on_their_way_when_it_opened_do_not_prolong_the_wait(database: Database) -> None:
     opened(database)
     before = standing(database)
     found = fail(database, times=20)
@@ -142,7 +142,7 @@ def test_letters_that_were_on_their_way_when_it_opened_do_not_prolong_the_wait(d
     assert found.failures == 25
 
 
-def test_letters_that_were_on_their_way_at_a_failed_probe_double_the_wait_once(database: Database) -> None:
+def test_emails_that_were_on_their_way_at_a_failed_probe_double_the_wait_once(database: Database) -> None:
     opened(database)
     after_a_failed_probe(database)
     before = standing(database)
@@ -176,7 +176,7 @@ def test_a_prober_that_vanishes_is_followed_by_another(database: Database) -> No
     assert take_probe(database)
 
 
-def test_after_a_probe_letters_flow_but_the_long_wait_is_not_forgotten(database: Database) -> None:
+def test_after_a_probe_emails_flow_but_the_long_wait_is_not_forgotten(database: Database) -> None:
     opened(database)
     with database.begin() as connection:
         relays.note_probe(connection, RELAY)
@@ -184,7 +184,7 @@ def test_after_a_probe_letters_flow_but_the_long_wait_is_not_forgotten(database:
     assert (found.is_open, found.failures, found.openings, found.probe_at) == (False, 0, 1, None)
 
 
-def test_a_letter_that_arrives_makes_everything_forgotten(database: Database) -> None:
+def test_an_email_that_arrives_makes_everything_forgotten(database: Database) -> None:
     opened(database)
     with database.begin() as connection:
         relays.note_success(connection, RELAY)

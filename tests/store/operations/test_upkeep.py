@@ -42,7 +42,7 @@ def prune_events(database: Database, *, limit: int = 100) -> int:
 
 @pytest.mark.parametrize("status", KEPT.emails)
 @pytest.mark.parametrize(("beyond", "gone"), [(A_MINUTE, 1), (-A_MINUTE, 0)], ids=["old", "young"])
-def test_a_letter_goes_when_it_ended_long_enough_ago(
+def test_an_email_goes_when_it_ended_long_enough_ago(
     database: Database, status: str, beyond: timedelta, gone: int
 ) -> None:
     put(database, **old(status, age=KEPT.emails[status] + beyond))
@@ -51,17 +51,17 @@ def test_a_letter_goes_when_it_ended_long_enough_ago(
 
 
 @pytest.mark.parametrize("status", ["pending", "sending"])
-def test_a_letter_that_has_not_ended_stays_however_old_it_is(database: Database, status: str) -> None:
+def test_an_email_that_has_not_ended_stays_however_old_it_is(database: Database, status: str) -> None:
     put(database, status=status, created_at=rows.ago(days=400), due_at=rows.ago(days=400))
     assert prune_jobs(database) == 0
 
 
-def test_every_final_status_of_letters_and_events_has_an_age() -> None:
+def test_every_final_status_of_emails_and_events_has_an_age() -> None:
     assert set(KEPT.emails) == set(rows.FINAL_JOB)
     assert set(KEPT.events) == set(rows.FINAL_EVENT)
 
 
-def test_the_tries_of_a_letter_go_with_it_and_no_others(database: Database) -> None:
+def test_the_attempts_of_an_email_go_with_it_and_no_others(database: Database) -> None:
     gone, stays = put(database, **old("dead", age=timedelta(days=91))), put(database)
     with database.begin() as connection:
         for job_id in (gone, stays):
@@ -72,7 +72,7 @@ def test_the_tries_of_a_letter_go_with_it_and_no_others(database: Database) -> N
 
 
 @pytest.mark.parametrize("replays", [1, 2, 3])
-def test_a_letter_stays_until_the_last_of_its_replays_has_gone(database: Database, replays: int) -> None:
+def test_an_email_stays_until_the_last_of_its_replays_has_gone(database: Database, replays: int) -> None:
     original = put(database, **old("sent", age=timedelta(days=50)))
     written = [replay(database, original) for _ in range(replays)]
     assert prune_jobs(database) == 0
@@ -95,7 +95,7 @@ def replay(database: Database, original: int) -> int:
 
 @pytest.mark.parametrize("status", KEPT.events)
 @pytest.mark.parametrize(("beyond", "gone"), [(A_MINUTE, 1), (-A_MINUTE, 0)], ids=["old", "young"])
-def test_an_event_without_letters_goes_when_it_ended_long_enough_ago(
+def test_an_event_without_emails_goes_when_it_ended_long_enough_ago(
     database: Database, status: str, beyond: timedelta, gone: int
 ) -> None:
     with database.begin() as connection:
@@ -103,7 +103,7 @@ def test_an_event_without_letters_goes_when_it_ended_long_enough_ago(
     assert prune_events(database) == gone
 
 
-def test_an_event_stays_as_long_as_any_of_its_letters(database: Database) -> None:
+def test_an_event_stays_as_long_as_any_of_its_emails(database: Database) -> None:
     with database.begin() as connection:
         event_id = rows.event(connection, **old("done", age=timedelta(days=400)))
     job = put(database, event_id=event_id, created_at=rows.ago(days=100))
@@ -188,21 +188,21 @@ WORDS = {"comment": {"id": "1", "body": "Why?"}}
 
 
 @pytest.mark.parametrize(
-    ("age", "letter", "emptied"),
+    ("age", "email", "emptied"),
     [
         (8, rows.ended("sent"), 1),
         (8, rows.ended("dead"), 1),
         (8, {}, 0),
         (6, rows.ended("sent"), 0),
     ],
-    ids=["old", "of a dead letter", "a letter waits", "young"],
+    ids=["old", "of a dead email", "an email waits", "young"],
 )
-def test_the_words_of_an_event_go_earlier_on_wish_once_no_letter_waits_for_them(
-    database: Database, age: int, letter: dict[str, Any], emptied: int
+def test_the_words_of_an_event_go_earlier_on_wish_once_no_email_waits_for_them(
+    database: Database, age: int, email: dict[str, Any], emptied: int
 ) -> None:
     with database.begin() as connection:
         event_id = rows.event(connection, payload=WORDS, **old("done", age=timedelta(days=age)))
-        rows.job(connection, event_id=event_id, **letter)
+        rows.job(connection, event_id=event_id, **email)
         assert upkeep.empty_events(connection, KEPT, limit=10) == Batch(seen=0, gone=0, reached=0)
         assert upkeep.empty_events(connection, Kept(bodies=timedelta(days=7)), limit=10).gone == emptied
         assert upkeep.empty_events(connection, Kept(bodies=timedelta(days=7)), limit=10).gone == 0
@@ -214,9 +214,9 @@ def test_the_words_of_an_event_go_earlier_on_wish_once_no_letter_waits_for_them(
 def test_an_email_without_words_is_not_written_again(database: Database, action: Action) -> None:
     with database.begin() as connection:
         event_id = rows.event(connection, payload=WORDS, **old("done", age=timedelta(days=8)))
-        letter = rows.job(connection, event_id=event_id, **rows.ended("dead"))
+        email = rows.job(connection, event_id=event_id, **rows.ended("dead"))
         upkeep.empty_events(connection, Kept(bodies=timedelta(days=7)), limit=10)
-        assert act_on(connection, action, letter) is None
+        assert act_on(connection, action, email) is None
 
 
 def test_rows_that_somebody_else_deletes_are_not_waited_for(database: Database) -> None:

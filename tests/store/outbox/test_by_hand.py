@@ -1,4 +1,4 @@
-"""What is done by hand to many letters at once is what would be done to each of them alone."""
+"""What is done by hand to many emails at once is what would be done to each of them alone."""
 
 from datetime import timedelta
 from typing import Any
@@ -52,7 +52,7 @@ def act(
 
 
 def as_they_stand(database: Database) -> list[tuple[Any, ...]]:
-    """What can be told apart about the letters of two runs, which have other ids and instants."""
+    """What can be told apart about the emails of two runs, which have other ids and instants."""
     return [
         tuple(found)
         for found in Office(database, None).now("""
@@ -64,7 +64,7 @@ def as_they_stand(database: Database) -> list[tuple[Any, ...]]:
 
 
 @pytest.mark.parametrize("action", Action)
-def test_many_letters_end_up_as_each_would_alone(database: Database, action: Action) -> None:
+def test_many_emails_end_up_as_each_would_alone(database: Database, action: Action) -> None:
     worn = {"failures": 12, "attempt": 14, "expires_at": rows.ago(hours=1)}
     for state, columns in STATES.items():
         put(database, username=f"alone-{state}", **columns, **worn)
@@ -112,7 +112,7 @@ def test_the_tally_says_what_will_be_done_and_does_nothing(database: Database, a
         (JobFilter(username="nobody"), set()),
     ],
 )
-def test_letters_are_meant_if_everything_that_is_given_applies(
+def test_emails_are_meant_if_everything_that_is_given_applies(
     database: Database, which: JobFilter, meant: set[str]
 ) -> None:
     with database.begin() as connection:
@@ -133,7 +133,7 @@ def test_the_first_instant_counts_and_the_last_does_not(database: Database) -> N
 
 
 @pytest.mark.parametrize("action", Action)
-def test_pages_follow_each_other_until_nothing_is_left_and_take_every_letter_once(
+def test_pages_follow_each_other_until_nothing_is_left_and_take_every_email_once(
     database: Database, action: Action
 ) -> None:
     state = STATES["dead"] if action is Action.REPLAY else STATES["pending"]
@@ -146,7 +146,7 @@ def test_pages_follow_each_other_until_nothing_is_left_and_take_every_letter_onc
     assert taken == [2, 2, 1]
 
 
-def test_a_letter_that_was_written_after_the_count_is_not_meant(database: Database) -> None:
+def test_an_email_that_was_written_after_the_count_is_not_meant(database: Database) -> None:
     counted, later = put(database), put(database)
     assert act(database, Action.CANCEL, last=counted).done == (counted,)
     assert rows.row(database, email_jobs, later)["status"] == "pending"
@@ -173,7 +173,7 @@ def test_of_several_replays_that_ended_one_comes_back_and_the_page_goes_on(datab
     assert rows.row(database, email_jobs, second)["status"] == "dead"
 
 
-def test_a_letter_and_its_replay_are_replayed_together_under_names_of_their_own(database: Database) -> None:
+def test_an_email_and_its_replay_are_replayed_together_under_names_of_their_own(database: Database) -> None:
     with database.begin() as connection:
         event_id = rows.event(connection, key="k1")
         name = message_id("CL-1", event_key="k1", username="alice", host="h.example")
@@ -191,7 +191,7 @@ def test_a_letter_and_its_replay_are_replayed_together_under_names_of_their_own(
 
 
 @pytest.mark.parametrize(("action", "changed"), [(Action.RETRY, False), (Action.CANCEL, True)])
-def test_a_letter_that_is_being_claimed_is_waited_for_and_judged_as_it_is_then(
+def test_an_email_that_is_being_claimed_is_waited_for_and_judged_as_it_is_then(
     database: Database, action: Action, *, changed: bool
 ) -> None:
     job_id = put(database)
@@ -205,7 +205,7 @@ def test_a_letter_that_is_being_claimed_is_waited_for_and_judged_as_it_is_then(
 
 
 @pytest.mark.parametrize("action", [Action.RETRY, Action.REPLAY])
-def test_a_letter_lives_as_long_again_as_its_event_type_says(database: Database, action: Action) -> None:
+def test_an_email_lives_as_long_again_as_its_event_type_says(database: Database, action: Action) -> None:
     put(database, **rows.ended("dead"), expires_at=rows.ago(days=1))
     life = timedelta(minutes=30)
     with database.begin() as connection:

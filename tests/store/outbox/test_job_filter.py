@@ -28,7 +28,7 @@ EVENTS = text("""
     SELECT 'e' || n, 'cl.comment.created', 'CL-' || n, 'dana', 'done', now()
     FROM generate_series(0, :many / 10) AS n
 """)
-LETTERS = text("""
+EMAILS = text("""
     INSERT INTO notify.email_jobs (username, topic, to_email, message_id, status, finished_at, created_at,
         outcome_reason, relay_reply)
     SELECT 'u' || n, 'CL-' || n / 10, 'u@example.com', 'm' || n, CASE WHEN n % 1000 = 0 THEN 'dead' ELSE 'sent' END,
@@ -50,13 +50,13 @@ DEAD = text("""
 
 @pytest.fixture(scope="module")
 def history(database_server: str) -> Iterator[Database]:
-    """A hundred and fifty thousand letters, one a second, the first of a thousand dead; nobody changes them."""
+    """A hundred and fifty thousand emails, one a second, the first of a thousand dead; nobody changes them."""
     with new_database(database_server) as url:
         upgrade(url)
         with closing(Database(url)) as opened:
             with opened.begin() as connection:
                 connection.execute(EVENTS, {"many": MANY})
-                connection.execute(LETTERS, {"many": MANY, "newest": NEWEST})
+                connection.execute(EMAILS, {"many": MANY, "newest": NEWEST})
                 connection.execute(TOLD, {"many": MANY})
                 connection.execute(DEAD)
                 connection.execute(text("ANALYZE"))
@@ -71,18 +71,18 @@ def session(history: Database) -> Iterator[Connection]:
 
 def found(session: Connection, which: JobFilter) -> list[str | None]:
     """The Message-IDs of all of them, however many pages that takes."""
-    below, letters = None, list[str | None]()
+    below, emails = None, list[str | None]()
     for _ in range(10):
         page = jobs.page(session, which, below=below, limit=LIMIT)
-        letters += [one.message_id for one in page.jobs]
+        emails += [one.message_id for one in page.jobs]
         below = page.below
         if below is None:
-            return letters
-    raise AssertionError(letters)
+            return emails
+    raise AssertionError(emails)
 
 
 @pytest.mark.parametrize(
-    ("asked", "letters"),
+    ("asked", "emails"),
     [
         ({"username": "u7"}, ["m7"]),
         ({"message_id": "m7"}, ["m7"]),
@@ -99,10 +99,10 @@ def found(session: Connection, which: JobFilter) -> list[str | None]:
     ],
     ids=str,
 )
-def test_letters_are_found_by_what_is_known_of_them(
-    session: Connection, asked: dict[str, Any], letters: list[str]
+def test_emails_are_found_by_what_is_known_of_them(
+    session: Connection, asked: dict[str, Any], emails: list[str]
 ) -> None:
-    assert found(session, JobFilter(**asked)) == letters
+    assert found(session, JobFilter(**asked)) == emails
 
 
 @pytest.mark.parametrize(
@@ -138,14 +138,14 @@ def test_what_no_index_finds_is_looked_for_among_a_bounded_number_at_a_time(
 
 
 @pytest.mark.parametrize("n", [1, 100_000, MANY])
-def test_the_letters_of_a_time_are_found_among_their_ids(session: Connection, n: int) -> None:
+def test_the_emails_of_a_time_are_found_among_their_ids(session: Connection, n: int) -> None:
     written = NEWEST - timedelta(seconds=MANY - n)
     slack = int(timedelta(hours=1).total_seconds())
     assert first_id_since(session, written) == max(1, n - slack)
     assert first_id_after(session, written) == min(MANY + 1, n + slack)
 
 
-def test_where_there_are_no_letters_none_are_found(database: Database) -> None:
+def test_where_there_are_no_emails_none_are_found(database: Database) -> None:
     with database.begin() as connection:
         for which in (JobFilter(), JobFilter(queue_id="x"), JobFilter(created_from=NEWEST, created_before=NEWEST)):
             assert jobs.page(connection, which, limit=LIMIT) == jobs.Page([], None)

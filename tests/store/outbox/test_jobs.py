@@ -1,4 +1,4 @@
-"""Where is my letter, and what operators may do to it by hand."""
+"""Where is my email, and what operators may do to it by hand."""
 
 from collections.abc import Callable
 from datetime import timedelta
@@ -64,7 +64,7 @@ def end(database: Database, job_id: int, status: str) -> None:
 
 @pytest.fixture
 def found_by(database: Database) -> Callable[..., list[str]]:
-    """The Message-IDs that a search finds among four letters."""
+    """The Message-IDs that a search finds among four emails."""
     with database.begin() as connection:
         event_id = rows.event(connection, key="k1", **rows.ended("done"))
         rows.job(connection, message_id="1@h", event_id=event_id, username="alice", topic="CL-1")
@@ -109,24 +109,24 @@ def test_pages_follow_each_other_without_gap_or_repeat(database: Database) -> No
             alice = JobFilter(username="alice")
             pages.append([one.id for one in jobs.matching(connection, alice, before_id=before, limit=2)])
         before = pages[-1][-1] if pages[-1] else None
-        put(database, username="alice")  # a letter that comes meanwhile moves no page
+        put(database, username="alice")  # an email that comes meanwhile moves no page
     assert [row_id for page in pages for row_id in page] == there
 
 
-def test_a_letter_shows_the_key_of_its_event(database: Database) -> None:
+def test_an_email_shows_the_key_of_its_event(database: Database) -> None:
     with database.begin() as connection:
         event_id = rows.event(connection, key="comment-1")
     assert show(database, put(database, event_id=event_id)).event_key == "comment-1"
 
 
-def test_a_letter_that_does_not_exist_shows_nothing(database: Database) -> None:
+def test_an_email_that_does_not_exist_shows_nothing(database: Database) -> None:
     with database.begin() as connection:
         assert jobs.show(connection, 1) is None
         assert jobs.attempts(connection, 1) == []
         assert jobs.of_event(connection, "unknown") is None
 
 
-def test_the_tries_of_a_letter_come_oldest_first_and_no_others(database: Database) -> None:
+def test_the_attempts_of_an_email_come_oldest_first_and_no_others(database: Database) -> None:
     asked, other = put(database), put(database)
     with database.begin() as connection:
         for job_id, attempt in ((asked, 1), (other, 1), (asked, 2)):
@@ -199,7 +199,7 @@ def test_what_is_not_out_can_be_cancelled(database: Database, state: str) -> Non
 
 
 @pytest.mark.parametrize("state", STATES)
-def test_what_has_ended_can_be_replayed_unless_it_was_never_a_letter(database: Database, state: str) -> None:
+def test_what_has_ended_can_be_replayed_unless_it_was_never_an_email(database: Database, state: str) -> None:
     job_id = put(database, **STATES[state])
     fresh = replay(database, job_id)
     assert (fresh is not None) == (state in {"sent", "dead", "expired", "cancelled"})
@@ -212,7 +212,7 @@ def test_what_does_not_exist_cannot_be_retried_cancelled_or_replayed(database: D
     assert replay(database, 1) is None
 
 
-def test_a_replay_is_a_new_letter_under_a_new_name_and_leaves_the_old_one_alone(database: Database) -> None:
+def test_a_replay_is_a_new_email_under_a_new_name_and_leaves_the_old_one_alone(database: Database) -> None:
     original = put(database, **rows.ended("dead"), reason="reviewer", **HISTORY)
     before = show(database, original)
     fresh = show(database, replayed(database, original))
@@ -225,7 +225,7 @@ def test_a_replay_is_a_new_letter_under_a_new_name_and_leaves_the_old_one_alone(
     assert show(database, original) == before
 
 
-def test_a_letter_is_replayed_once_at_a_time(database: Database) -> None:
+def test_an_email_is_replayed_once_at_a_time(database: Database) -> None:
     original = put(database, **rows.ended("sent"))
     first = replayed(database, original)
     assert replay(database, original) is None
@@ -282,7 +282,7 @@ def test_a_refused_retry_leaves_the_callers_transaction_usable(database: Databas
         assert act_on(connection, Action.CANCEL, put(database))
 
 
-def test_a_letter_can_be_replayed_after_an_earlier_replay_was_pruned(database: Database) -> None:
+def test_an_email_can_be_replayed_after_an_earlier_replay_was_pruned(database: Database) -> None:
     original = put(database, **rows.ended("dead"))
     first = replayed(database, original)
     end(database, first, "sent")

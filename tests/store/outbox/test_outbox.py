@@ -1,4 +1,4 @@
-"""What is written of a letter: who may write it, what a late yes does, and that the counts add up."""
+"""What is written of an email: who may write it, what a late yes does, and that the counts add up."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -72,14 +72,14 @@ def claim(database: Database, *, limit: int = 100, worker: UUID = WORKER) -> lis
 
 
 def claim_one(database: Database, **columns: Any) -> Job:
-    """The first try of a new letter."""
+    """The first try of a new email."""
     put(database, **columns)
     (job,) = claim(database)
     return job
 
 
 def claim_after_lapse(database: Database, job: Job) -> Job:
-    """The next try of a letter whose worker is late, by another worker."""
+    """The next try of an email whose worker is late, by another worker."""
     rows.let_lease_end(database, DELIVER, job.claim.id)
     with database.begin() as connection:
         found = outbox.claim_lapsed(connection, lease=LEASE, worker=OTHER)
@@ -97,7 +97,7 @@ def record(database: Database, *tries: tuple[Job, Outcome]) -> Counter[str]:
         return outbox.record(connection, [ending(*one) for one in tries], worker=WORKER)
 
 
-def letter(database: Database, job: Job) -> RowMapping:
+def email(database: Database, job: Job) -> RowMapping:
     return rows.row(database, email_jobs, job.claim.id)
 
 
@@ -117,28 +117,28 @@ def counted(database: Database) -> dict[str, int]:
 
 
 def waits(database: Database, job: Job) -> timedelta:
-    """How long it is until the letter is due, by the database's clock."""
+    """How long it is until the email is due, by the database's clock."""
     query = select(work_items.c.due_at - func.now()).where(work_items.c.id == job.claim.id)
     with database.begin() as connection:
         left: timedelta = connection.execute(query).scalar_one()
     return left
 
 
-def test_a_claimed_letter_says_whom_it_is_for_and_what_happened_before(database: Database) -> None:
+def test_a_claimed_email_says_whom_it_is_for_and_what_happened_before(database: Database) -> None:
     first = claim_one(database, failures=2, attempt=3, max_failures=9, reason="reviewer")
     job = claim_after_lapse(database, first)
     (told,) = job.notifications
     assert (job.username, job.to_email, told.reason) == ("alice", "alice@example.com", Reason.REVIEWER)
     assert (job.claim.attempt, job.claim.failures, job.claim.max_failures, job.claim.lapses) == (5, 2, 9, 1)
-    assert job.message_id == letter(database, job)["message_id"]
+    assert job.message_id == email(database, job)["message_id"]
     assert not job.expired
 
 
-def test_a_claimed_letter_says_that_it_has_expired(database: Database) -> None:
+def test_a_claimed_email_says_that_it_has_expired(database: Database) -> None:
     assert claim_one(database, expires_at=rows.ago(seconds=1)).expired
 
 
-def test_the_letter_that_a_vanished_worker_left_is_claimed_alone(database: Database) -> None:
+def test_the_email_that_a_vanished_worker_left_is_claimed_alone(database: Database) -> None:
     job = claim_one(database)
     again = claim_after_lapse(database, job)
     assert replace(again.claim, waited=0.0) == replace(job.claim, attempt=2, lapses=1, lane=Lane.LEASED, waited=0.0)
@@ -146,7 +146,7 @@ def test_the_letter_that_a_vanished_worker_left_is_claimed_alone(database: Datab
         assert outbox.claim_lapsed(connection, lease=LEASE, worker=OTHER) is None
 
 
-def test_a_lapse_is_counted_when_it_is_found_and_not_when_the_letter_comes_back(database: Database) -> None:
+def test_a_lapse_is_counted_when_it_is_found_and_not_when_the_email_comes_back(database: Database) -> None:
     again = claim_after_lapse(database, claim_one(database))
     is_released(database, again)
     with database.begin() as connection:
@@ -167,12 +167,12 @@ def test_a_lapse_is_counted_when_it_is_found_and_not_when_the_letter_comes_back(
     ],
     ids=lambda given: type(given).__name__,
 )
-def test_an_outcome_becomes_the_state_of_the_letter(
+def test_an_outcome_becomes_the_state_of_the_email(
     database: Database, outcome: Outcome, status: str, reason: str | None, failures: int
 ) -> None:
     job = claim_one(database)
     record(database, (job, outcome))
-    found, item = letter(database, job), rows.item_of(database, DELIVER, job.claim.id)
+    found, item = email(database, job), rows.item_of(database, DELIVER, job.claim.id)
     assert (found["status"], found["outcome_reason"]) == (status, reason)
     assert (found["finished_at"] is not None) == (status != "pending") == (found["attempts"] == 1)
     assert (item is not None) == (status in {"pending", "dead"})
@@ -184,29 +184,29 @@ def test_an_outcome_becomes_the_state_of_the_letter(
 def test_the_relays_words_are_kept_apart_for_a_yes_and_for_a_no(database: Database) -> None:
     job = claim_one(database)
     record(database, (job, LATER))
-    refused = letter(database, job)
+    refused = email(database, job)
     assert (refused["last_code"], refused["last_enhanced_code"]) == (451, "4.7.1")
     assert (refused["last_error"], refused["relay_reply"]) == ("come back", None)
     rows.change_item(database, DELIVER, job.claim.id, due_at=rows.ago(seconds=1))
     (again,) = claim(database)
     record(database, (again, YES))
-    sent = letter(database, job)
+    sent = email(database, job)
     assert (sent["last_code"], sent["last_enhanced_code"]) == (250, "2.0.0")
     assert (sent["last_error"], sent["relay_reply"]) == ("come back", "queued as 4711")
 
 
-def test_a_letter_remembers_which_relay_took_it_and_how_long_that_took(database: Database) -> None:
+def test_an_email_remembers_which_relay_took_it_and_how_long_that_took(database: Database) -> None:
     job = claim_one(database)
     with database.begin() as connection:
         slowly = replace(ending(job, LATER), took=timedelta(seconds=9))
         outbox.record(connection, [slowly], worker=WORKER)
-    waiting = letter(database, job)
+    waiting = email(database, job)
     assert (waiting["relay"], waiting["sent_in_ms"]) == (None, None)
     rows.change_item(database, DELIVER, job.claim.id, due_at=rows.ago(seconds=1))
     (again,) = claim(database)
     with database.begin() as connection:
         outbox.record(connection, [replace(ending(again, YES), took=timedelta(seconds=1.2345))], worker=WORKER)
-    sent = letter(database, job)
+    sent = email(database, job)
     assert (sent["relay"], sent["sent_in_ms"]) == (RELAY, 1_234)
 
 
@@ -217,31 +217,31 @@ def test_a_second_yes_does_not_change_how_long_the_first_took(database: Database
         with database.begin() as connection:
             said = replace(ending(job, YES), took=timedelta(seconds=seconds))
             outbox.record(connection, [said], worker=WORKER)
-    assert letter(database, late)["sent_in_ms"] == 1_000
+    assert email(database, late)["sent_in_ms"] == 1_000
 
 
-def test_a_letter_remembers_the_address_it_went_to(database: Database) -> None:
+def test_an_email_remembers_the_address_it_went_to(database: Database) -> None:
     job = claim_one(database, to_email="old@example.com")
     with database.begin() as connection:
         moved = replace(ending(job, YES), to_email="new@example.com")
         outbox.record(connection, [moved], worker=WORKER)
-    assert letter(database, job)["to_email"] == "new@example.com"
+    assert email(database, job)["to_email"] == "new@example.com"
 
 
-def test_a_letter_that_never_got_so_far_keeps_its_address(database: Database) -> None:
+def test_an_email_that_never_got_so_far_keeps_its_address(database: Database) -> None:
     job = claim_one(database)
     with database.begin() as connection:
         outbox.record(connection, [replace(ending(job, MUTED), to_email=None)], worker=WORKER)
-    assert letter(database, job)["to_email"] == "alice@example.com"
+    assert email(database, job)["to_email"] == "alice@example.com"
 
 
 @pytest.mark.parametrize("outcome", REFUSALS)
 def test_a_late_worker_cannot_overwrite_what_another_is_doing(database: Database, outcome: Outcome) -> None:
     late = claim_one(database)
     claim_after_lapse(database, late)
-    before = letter(database, late)
+    before = email(database, late)
     assert record(database, (late, outcome)) == {"lease_lost": 1}
-    assert letter(database, late) == before
+    assert email(database, late) == before
     assert counted(database) == {"lease_lost": 1}
 
 
@@ -249,18 +249,18 @@ def test_a_late_worker_cannot_overwrite_what_another_is_doing(database: Database
 def test_a_late_worker_cannot_overwrite_the_outcome(database: Database, outcome: Outcome) -> None:
     late = claim_one(database)
     record(database, (claim_after_lapse(database, late), YES))
-    before = letter(database, late)
+    before = email(database, late)
     assert record(database, (late, outcome)) == {"lease_lost": 1}
-    assert letter(database, late) == before
+    assert email(database, late) == before
 
 
 @pytest.mark.parametrize("outcome", REFUSALS)
 def test_a_refusal_is_recorded_once(database: Database, outcome: Outcome) -> None:
     job = claim_one(database)
     record(database, (job, outcome))
-    before = letter(database, job)
+    before = email(database, job)
     assert record(database, (job, outcome)) == {"lease_lost": 1}
-    assert letter(database, job) == before
+    assert email(database, job) == before
 
 
 def ends(status: str) -> Callable[[Database, Job], object]:
@@ -283,13 +283,13 @@ def is_released(database: Database, job: Job) -> None:
         pytest.param(claim_after_lapse, id="sending by another"),
     ],
 )
-def test_a_letter_that_the_relay_took_is_sent_whatever_the_row_says_now(
+def test_an_email_that_the_relay_took_is_sent_whatever_the_row_says_now(
     database: Database, meanwhile_it: Callable[[Database, Job], object]
 ) -> None:
     late = claim_one(database)
     meanwhile_it(database, late)
     assert record(database, (late, YES)) == {"late_success": 1}
-    found = letter(database, late)
+    found = email(database, late)
     assert (found["status"], found["relay_reply"]) == ("sent", "queued as 4711")
     assert rows.item_of(database, DELIVER, late.claim.id) is None
     assert found["finished_at"] is not None
@@ -302,10 +302,10 @@ def test_a_second_yes_is_counted_and_changes_nothing(database: Database) -> None
     first = claim_one(database)
     second = claim_after_lapse(database, first)
     record(database, (second, YES))
-    before = letter(database, first)
+    before = email(database, first)
     twice = Sent(answer=replace(YES.answer, text="queued as 4712"))
     assert record(database, (first, twice)) == {"duplicate_sent": 1}
-    assert letter(database, first) == before
+    assert email(database, first) == before
     assert counted(database) == {"sent": 1, "duplicate_sent": 1}
     assert tries(database) == []
 
@@ -321,7 +321,7 @@ def test_a_second_yes_is_counted_and_changes_nothing(database: Database) -> None
     ],
 )
 @pytest.mark.parametrize("turned", [False, True], ids=["in order", "turned"])
-def test_two_tries_of_one_letter_in_one_batch_are_told_apart(
+def test_two_attempts_of_one_email_in_one_batch_are_told_apart(
     database: Database,
     *,
     first_says: Outcome,
@@ -334,27 +334,27 @@ def test_two_tries_of_one_letter_in_one_batch_are_told_apart(
     second = claim_after_lapse(database, first)
     batch = [(first, first_says), (second, second_says)]
     assert record(database, *(reversed(batch) if turned else batch)) == verdicts
-    assert letter(database, first)["status"] == status
+    assert email(database, first)["status"] == status
     assert counted(database) == verdicts
 
 
-def test_two_yeses_of_one_letter_that_come_late_together_are_one_success_and_one_repeat(database: Database) -> None:
+def test_two_yeses_of_one_email_that_come_late_together_are_one_success_and_one_repeat(database: Database) -> None:
     first = claim_one(database)
     second = claim_after_lapse(database, first)
     ends("cancelled")(database, first)
     assert record(database, (first, YES), (second, YES)) == {"late_success": 1, "duplicate_sent": 1}
-    assert letter(database, first)["status"] == "sent"
+    assert email(database, first)["status"] == "sent"
 
 
 @pytest.mark.parametrize("outcome", [YES, NO], ids=["sent", "dead"])
-def test_a_letter_that_was_deleted_meanwhile_stops_no_other(database: Database, outcome: Outcome) -> None:
+def test_an_email_that_was_deleted_meanwhile_stops_no_other(database: Database, outcome: Outcome) -> None:
     for _ in range(2):
         put(database)
     gone, there = claim(database)
     with database.begin() as connection:
         connection.execute(delete(email_jobs).where(email_jobs.c.id == gone.claim.id))
     assert record(database, (gone, outcome), (there, YES)) == {"lease_lost": 1, "sent": 1}
-    assert letter(database, there)["status"] == "sent"
+    assert email(database, there)["status"] == "sent"
 
 
 @pytest.mark.parametrize(
@@ -402,15 +402,15 @@ def test_a_retry_comes_back_after_its_backoff(database: Database) -> None:
 
 
 @pytest.mark.parametrize(("left", "outcome"), [(10, LATER), (1, DROPPED)], ids=["retry", "release"])
-def test_a_letter_does_not_sleep_past_its_end(database: Database, left: int, outcome: Outcome) -> None:
+def test_an_email_does_not_sleep_past_its_end(database: Database, left: int, outcome: Outcome) -> None:
     job = claim_one(database, expires_at=rows.ago(seconds=-left))
     record(database, (job, outcome))
     item = rows.item_of(database, DELIVER, job.claim.id)
     assert item is not None
-    assert item["due_at"] == letter(database, job)["expires_at"]
+    assert item["due_at"] == email(database, job)["expires_at"]
 
 
-def test_a_letter_past_its_end_wakes_at_once_to_be_recorded_as_expired(database: Database) -> None:
+def test_an_email_past_its_end_wakes_at_once_to_be_recorded_as_expired(database: Database) -> None:
     job = claim_one(database, expires_at=rows.ago(days=1))
     record(database, (job, LATER))
     (again,) = claim(database)
@@ -424,7 +424,7 @@ def test_poison_is_kept_and_counted_like_any_other_end(database: Database) -> No
     with database.begin() as connection:
         assert outbox.bury_poison(connection, worker=WORKER) == 1
         assert outbox.bury_poison(connection, worker=WORKER) == 0
-    assert letter(database, job)["outcome_reason"] == "poison"
+    assert email(database, job)["outcome_reason"] == "poison"
     assert [one["verdict"] for one in tries(database)] == ["dead: poison"]
     assert counted(database) == {"dead": 1}
 
@@ -446,7 +446,7 @@ def test_a_batch_costs_the_same_number_of_statements_whatever_its_size(database:
     assert costs[0] == costs[1] <= 6
 
 
-def test_a_batch_of_letters_that_are_out_is_one_statement(database: Database) -> None:
+def test_a_batch_of_emails_that_are_out_is_one_statement(database: Database) -> None:
     for _ in range(3):
         put(database)
     jobs = claim(database)
@@ -462,19 +462,19 @@ def test_recording_nothing_asks_the_database_nothing(database: Database) -> None
     assert sent == []
 
 
-def test_a_letter_that_is_put_off_waits_for_its_turn_but_not_past_its_end_and_no_failure_is_counted(
+def test_an_email_that_is_put_off_waits_for_its_turn_but_not_past_its_end_and_no_failure_is_counted(
     database: Database,
 ) -> None:
     hour = timedelta(hours=1)
-    letter, old = claim_one(database, failures=2), claim_one(database, expires_at=rows.ago(minutes=-10))
+    email, old = claim_one(database, failures=2), claim_one(database, expires_at=rows.ago(minutes=-10))
     lost = claim_one(database)
     claim_after_lapse(database, lost)
 
     with database.begin() as connection:
-        outbox.put_off(connection, {letter.claim: hour, old.claim: hour, lost.claim: hour})
+        outbox.put_off(connection, {email.claim: hour, old.claim: hour, lost.claim: hour})
         now = connection.scalar(select(func.now()))
 
-    waits, capped, elsewhere = (rows.item_of(database, DELIVER, one.claim.id) for one in (letter, old, lost))
+    waits, capped, elsewhere = (rows.item_of(database, DELIVER, one.claim.id) for one in (email, old, lost))
     assert now is not None
     assert waits is not None
     assert capped is not None
