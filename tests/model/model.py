@@ -200,6 +200,12 @@ class Table:
             self.rows[one] = row.ended("cancelled")
         return row.due_at is not None
 
+    def may_join(self, one: int) -> bool:
+        """Whether its email may tell of more: nobody has claimed or repeated it."""
+        row = self.rows[one]
+        is_repeated = any(other.replay_of == one for other in self.rows.values())
+        return row.due_at is not None and row.attempt == 0 and not is_repeated
+
     def may_replay(self, one: int) -> bool:
         """Whether an email may be sent again: it has ended, and none repeats it at this moment."""
         return self.rows[one].status in ENDED_AS_AN_EMAIL and not self._open_replays(self.original(one))
@@ -231,6 +237,45 @@ class Table:
             return "lease_lost"
         self.rows[row.id] = row.ended("sent")
         return "duplicate_sent" if row.status == "sent" else "late_success"
+
+
+@dataclass(slots=True, kw_only=True)
+class Told:
+    """
+    Who is told of what, and by which email: the first about a topic goes at once, the next when a window is over.
+
+    Args:
+        by: The job that tells a person of an event; None: nobody does.
+        bundles: When the last email about a topic leaves, and the job that others may join.
+    """
+
+    jobs: Table
+    window: timedelta
+    max_failures: int
+    by: dict[tuple[int, str], int | None] = field(default_factory=dict)
+    bundles: dict[tuple[str, str], tuple[datetime, int | None]] = field(default_factory=dict)
+
+    def tell(self, event_id: int, username: str, topic: str, *, job_id: int, now: datetime) -> bool:
+        """The person is told of the event by a job; whether it had to be this one: the one that waits, or a new one."""
+        self.by[event_id, username] = job_id
+        last_at, waits = self.bundles.get((username, topic), (now - self.window, None))
+        if waits is not None and self.jobs.may_join(waits):
+            row = self.jobs.rows[waits]
+            self.jobs.rows[waits] = replace(row, expires_at=max(row.expires_at or now, last_at + LIFE))
+            return job_id == waits
+        leaves_at = max(now, last_at + self.window)
+        self.bundles[username, topic] = leaves_at, job_id if leaves_at > now else None
+        is_new = job_id not in self.jobs.rows
+        self.jobs.add(
+            Row(
+                id=job_id,
+                status="pending",
+                due_at=leaves_at,
+                max_failures=self.max_failures,
+                expires_at=leaves_at + LIFE,
+            )
+        )
+        return is_new
 
 
 def _back(row: Row, *, now: datetime, wait: timedelta) -> Row:

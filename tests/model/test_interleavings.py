@@ -319,21 +319,6 @@ def test_however_their_statements_mix_two_sessions_end_as_one_after_the_other(
     assert len(ends(database, standings, steps)) > 1
 
 
-@pytest.mark.parametrize(
-    ("standing", "steps"),
-    [
-        pytest.param(WAITS, lambda *_: (ANN.claim(2), BEN.claim(2)), id="claim, claim"),
-        pytest.param(ABANDONED, lambda *_: (ANN.rescue(), BEN.rescue()), id="rescue, rescue"),
-    ],
-)
-def test_no_letter_is_ever_given_to_two_sessions_under_one_attempt(
-    database: Database, standing: Standing, steps: Callable[..., tuple[Step, Step]]
-) -> None:
-    for end in ends(database, [standing] * 2, steps):
-        tries = [*end.answers[0], *end.answers[1]]
-        assert len({*tries}) == len(tries) == 2
-
-
 def test_of_a_rescue_and_a_refusal_the_first_has_the_letter_and_the_other_learns_it(database: Database) -> None:
     found = ends(database, [ABANDONED], lambda a: (ANN.record(LATER, (a, 1)), BEN.rescue()))
     refused = [end for end in found if end.answers == ({"retry": 1}, [])]

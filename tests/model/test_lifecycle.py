@@ -27,6 +27,7 @@ from notify.domain.jobs import Job
 from notify.domain.outcomes import Answer, Blame, Dead, Expired, Outcome, Phase, Released, Retry, Sent, Skipped, settle
 from notify.domain.preferences import Person
 from notify.domain.stages import DELIVER, FAN_OUT
+from notify.intake import bundling
 from notify.intake.fan_out import facts_about, plan
 from notify.intake.receive import receive
 from notify.intake.schema import parse
@@ -35,7 +36,7 @@ from notify.store.directory import directory
 from notify.store.outbox import events, items, notifications, outbox
 from notify.store.outbox.by_hand import Action, act_on
 from notify.store.outbox.outbox import Ending
-from notify.store.tables.emails import email_attempts, email_jobs, work_items
+from notify.store.tables.emails import bundles, email_attempts, email_jobs, work_items
 from notify.store.tables.emails import notifications as notification_rows
 from notify.store.tables.operations import delivery_stats
 from tests.model.model import (
@@ -54,14 +55,16 @@ from tests.model.model import (
     Report,
     Row,
     Table,
+    Told,
 )
 from tests.support import servers
 from tests.support.office import comment
 
 EXAMPLES = "NOTIFY_TEST_MODEL_EXAMPLES"
-FEW = 50
+FEW = 25
 STEPS = 50
 LEASE = 10 * MINUTE
+WINDOW = 5 * MINUTE
 WORKERS = [UUID(int=number) for number in (1, 2, 3)]
 # Small, so that they are spent within the life of an example.
 BUDGET = 2
@@ -81,10 +84,10 @@ OUTCOMES: dict[str, Outcome] = {
 EVERYTHING = {
     *("sent", "retry", "dead", "released", "skipped", "expired", "lease_lost", "late_success", "duplicate_sent"),
     *("lapsed", "poison", "cancelled", "retried", "not retried", "replayed", "not replayed", "too old"),
-    *("back after a lapse", "fourth lapse"),
+    *("back after a lapse", "fourth lapse", "joined", "left out"),
     *("event done", "event dead", "event put off", "event lapsed", "fanned out again", "repeated event"),
 }
-OFTEN = {"sent", "retry", "lease_lost", "late_success", "lapsed", "event done"}
+OFTEN = {"joined", "sent", "retry", "lease_lost", "late_success", "lapsed", "event done"}
 
 # What is known of an event once it is done is that it is.
 EVENTS = text("""
@@ -140,9 +143,10 @@ class Life(RuleBasedStateMachine):
         self.shift = timedelta(0)
         self.events = Table(held="working", first_wait=MINUTE / 2, longest_wait=15 * MINUTE)
         self.letters = Table(held="sending")
+        self.told = Told(jobs=self.letters, window=WINDOW, max_failures=BUDGET)
+        self.contents: dict[int, set[int]] = {}
         self.links: dict[int, str] = {}
         self.actors: dict[int, str] = {}
-        self.fanned_out: set[int] = set()
         self.links_known = {KNOWN}
         self.fan_outs: list[tuple[UUID, Claim]] = []
         self.tries: dict[UUID, list[Job]] = {worker: [] for worker in WORKERS}
@@ -182,6 +186,14 @@ class Life(RuleBasedStateMachine):
             connection.execute(update(work_items).where(its_item).values(max_failures=BUDGET))
         self.events.add(Row(id=receipt.id, status="pending", due_at=now, max_failures=BUDGET))
         self.links[receipt.id], self.actors[receipt.id] = link, actor
+
+    @rule(worker=workers)
+    def emit_in_a_hurry(self, worker: UUID) -> None:
+        """The first waits until the window is over, unless it is the first of all, and the second joins it."""
+        for _ in range(2):
+            self.emit(actor=STRANGER, link=KNOWN, commits=True)
+            self.claim_events(worker, 1)
+            self.fan_out(0)
 
     @rule(which=pick)
     def emit_again(self, which: int) -> None:
@@ -231,8 +243,9 @@ class Life(RuleBasedStateMachine):
         worker, claimed = self.fan_outs[::-1][which % len(self.fan_outs)]
         with self.moment() as (connection, now):
             event = events.load(connection, [claimed.id])[claimed.id]
-            rows, endings = plan([(claimed, event)], *facts_about([event], connection), host="h", rng=Highest())
-            notifications.write(connection, rows)
+            known, mentioned = facts_about([event], connection)
+            rows, endings = plan([(claimed, event)], known, mentioned, host="h", rng=Highest())
+            bundling.write(connection, rows, known=known, window=WINDOW)
             ended = items.settle(connection, FAN_OUT, endings)
             (end,) = endings
             if ended and end.lane in {None, Lane.DEAD}:
@@ -247,17 +260,21 @@ class Life(RuleBasedStateMachine):
         self.reached.add(f"event {'put off' if verdict == 'retry' else verdict}")
         if not is_known:
             return
-        if one in self.fanned_out:
+        if (one, AUTHOR) in self.told.by:
             self.reached.add("fanned out again")
             return
-        self.fanned_out.add(one)
-        people = {row["username"]: row["email_job_id"] for row in born if row["event_id"] == one}
-        assert people.keys() == {AUTHOR, REVIEWER, GONE}
-        for username, job_id in people.items():
-            assert (job_id is not None) == (username not in {GONE, self.actors[one]})
-            if job_id is not None:
-                row = Row(id=job_id, status="pending", due_at=now, max_failures=BUDGET, expires_at=now + LIFE)
-                self.letters.add(row)
+        for row in born:
+            if row["event_id"] == one:
+                self.tell(one, row["username"], row["email_job_id"], now=now)
+
+    def tell(self, event_id: int, username: str, job_id: int | None, *, now: datetime) -> None:
+        """Somebody is told, or is not: who has left, and who did it."""
+        assert (job_id is not None) == (username not in {GONE, self.actors[event_id]})
+        if job_id is None:
+            self.told.by[event_id, username] = None
+            return
+        self.reached |= {"joined"} if job_id in self.letters.rows else set()
+        assert self.told.tell(event_id, username, self.links[event_id], job_id=job_id, now=now)
 
     @rule(worker=workers, limit=limits)
     def claim(self, worker: UUID, limit: int) -> None:
@@ -267,6 +284,20 @@ class Life(RuleBasedStateMachine):
         assert [job.claim.id for job in claimed] == expected
         self.letters.claim(expected, now=now, lease=LEASE)
         self.took(worker, claimed, now)
+
+    @rule(worker=workers)
+    def claim_and_leave_out(self, worker: UUID) -> None:
+        """The recheck finds that the person wants to be told of the first event only."""
+        with self.moment() as (connection, now):
+            claimed = outbox.claim(connection, limit=1, lease=LEASE, worker=worker)
+            others = [one for job in claimed if not job.is_replay for one in job.notifications[1:]]
+            notifications.drop(connection, [(one.id, "muted_all") for one in others])
+        self.letters.claim([job.claim.id for job in claimed], now=now, lease=LEASE)
+        self.took(worker, claimed, now)
+        for job in claimed:
+            for one in others:
+                self.told.by[one.event.id, job.username] = None
+        self.reached |= {"left out"} if others else set()
 
     @rule(worker=workers)
     def rescue(self, worker: UUID) -> None:
@@ -389,12 +420,12 @@ class Life(RuleBasedStateMachine):
                 self.letters.add(row.repeats(self.letters.original(one)))
         self.reached.add("replayed" if fresh else "not replayed")
 
-    @rule(by=st.sampled_from([MINUTE, LEASE, LEASE, LEASE, HOUR, 5 * HOUR, 75 * HOUR]))
+    @rule(by=st.sampled_from([MINUTE, WINDOW, LEASE, LEASE, LEASE, HOUR, 5 * HOUR, 75 * HOUR]))
     def advance(self, by: timedelta) -> None:
         """Time passes."""
         with self.moment() as (connection, _):
-            for table in (work_items, email_jobs):
-                instants = [table.c[name] for name in ("due_at", "expires_at") if name in table.c]
+            for table in (work_items, email_jobs, bundles):
+                instants = [table.c[name] for name in ("due_at", "expires_at", "last_at") if name in table.c]
                 earlier = {instant: instant - literal(by, Interval) for instant in instants}
                 connection.execute(update(table).values(earlier))
         self.shift += by
@@ -407,6 +438,11 @@ class Life(RuleBasedStateMachine):
             kept = Counter(map(tuple, connection.execute(select(email_attempts.c.job_id, email_attempts.c.attempt))))
             counts = counted(connection)
             due = items.is_due(connection, FAN_OUT), items.is_due(connection, DELIVER)
+            told = mappings(connection, notification_rows)
+        assert {(row["event_id"], row["username"]): row["email_job_id"] for row in told} == self.told.by
+        assert len(told) == len(self.told.by)
+        assert {one.id for one in self.letters.rows.values() if not one.replay_of} <= {*self.told.by.values()}
+        self.tells_no_more_once_claimed(told)
         assert {row["id"]: self.row(row) for row in found_events} == {
             one: row.forgotten() if row.status == "done" else row for one, row in self.events.rows.items()
         }
@@ -418,6 +454,12 @@ class Life(RuleBasedStateMachine):
         assert due == tuple(any(row.is_due(now) for row in t.rows.values()) for t in (self.events, self.letters))
         self.holds_for_ever(found)
         self.reached |= {row["status"] for row in found}
+
+    def tells_no_more_once_claimed(self, told: Sequence[RowMapping]) -> None:
+        for one in self.letters.rows.values():
+            if one.attempt:
+                events_told = {row["event_id"] for row in told if row["email_job_id"] == self.letters.original(one.id)}
+                assert events_told <= self.contents.setdefault(one.id, events_told)
 
     def holds_for_ever(self, found: Sequence[RowMapping]) -> None:
         """What is true of the letters whatever the model says."""
@@ -526,7 +568,7 @@ def test_the_table_says_what_the_model_says_of_a_life_in_which_everything_happen
     memory = Memory()
     life = Life(database, memory)
     life.begin()
-    for part in (every_lapse, every_ending, every_late_word, every_event, everything_by_hand):
+    for part in (every_lapse, every_ending, every_bundle, every_late_word, every_event, everything_by_hand):
         part(life)
         life.says_the_same()
     assert memory.reached >= EVERYTHING
@@ -537,6 +579,7 @@ def two_letters(life: Life) -> None:
     life.emit(actor=STRANGER, link=KNOWN, commits=True)
     life.claim_events(WORKERS[0], 3)
     life.fan_out(0)
+    life.advance(WINDOW)
 
 
 def every_ending(life: Life) -> None:
@@ -547,6 +590,17 @@ def every_ending(life: Life) -> None:
         life.record(WORKERS[0], [0, 1, 2], (says, says, says))
     life.advance(75 * HOUR)
     life.claim(WORKERS[0], 3)
+
+
+def every_bundle(life: Life) -> None:
+    """What comes shortly after an email waits, and the next ones join it."""
+    life.emit_in_a_hurry(WORKERS[0])
+    life.emit_in_a_hurry(WORKERS[0])
+    life.claim(WORKERS[0], 3)
+    life.advance(WINDOW)
+    for _ in range(4):
+        life.claim_and_leave_out(WORKERS[0])
+    life.emit_in_a_hurry(WORKERS[0])
 
 
 def every_lapse(life: Life) -> None:
