@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from uuid import UUID
 
-Try = tuple[int, int]
+Attempt = tuple[int, int]
 
 MINUTE = timedelta(minutes=1)
 HOUR = timedelta(hours=1)
@@ -65,34 +65,34 @@ class Row:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """What a worker says of one of its tries, in time or late."""
+    """What a worker says of one of its attempts, in time or late."""
 
     id: int
     attempt: int
     says: str
 
     @property
-    def name(self) -> Try:
-        """What names the try for ever."""
+    def name(self) -> Attempt:
+        """What names the attempt for ever."""
         return self.id, self.attempt
 
 
 @dataclass(slots=True, kw_only=True)
 class Table:
     """
-    Leased rows, and what is remembered of the tries that ended.
+    Leased rows, and what is remembered of the attempts that ended.
 
     Args:
-        held: The status of a row on which somebody works.
+        leased: The status of a row on which somebody works.
         first_wait: How long a row waits after its first failure; each further failure doubles it.
     """
 
-    held: str
+    leased: str
     first_wait: timedelta = MINUTE
     longest_wait: timedelta = 4 * HOUR
     rows: dict[int, Row] = field(default_factory=dict)
     counts: Counter[tuple[UUID, str]] = field(default_factory=Counter)
-    kept: Counter[Try] = field(default_factory=Counter)
+    kept: Counter[Attempt] = field(default_factory=Counter)
 
     def add(self, row: Row) -> None:
         """There is a new row."""
@@ -111,16 +111,16 @@ class Table:
         return [row.id for row in found if row.due_at == first]
 
     def claim(self, ids: Iterable[int], *, now: datetime, lease: timedelta) -> None:
-        """Somebody has these rows until the lease ends; one that was held by another has lapsed."""
+        """Somebody has these rows until the lease ends; one that was leased by another has lapsed."""
         for row in [self.rows[one] for one in ids]:
-            lapses = row.lapses + (row.status == self.held)
+            lapses = row.lapses + (row.status == self.leased)
             self.rows[row.id] = replace(
-                row, status=self.held, attempt=row.attempt + 1, lapses=lapses, due_at=now + lease
+                row, status=self.leased, attempt=row.attempt + 1, lapses=lapses, due_at=now + lease
             )
 
     def rescue(self, one: int, worker: UUID, *, now: datetime, lease: timedelta) -> None:
         """Somebody takes this one alone; that its lease had run out is counted."""
-        self.counts[worker, "lapse"] += self.rows[one].status == self.held
+        self.counts[worker, "lapse"] += self.rows[one].status == self.leased
         self.claim([one], now=now, lease=lease)
 
     def bury(self, worker: UUID, *, now: datetime) -> list[int]:
@@ -134,23 +134,23 @@ class Table:
 
     def is_abandoned(self, one: int, now: datetime) -> bool:
         """Whether somebody holds this row whose lease is over."""
-        return self.rows[one].status == self.held and self.rows[one].is_due(now)
+        return self.rows[one].status == self.leased and self.rows[one].is_due(now)
 
-    def is_held(self, name: Try) -> bool:
-        """Whether this very try still has its row."""
+    def is_leased(self, name: Attempt) -> bool:
+        """Whether this very attempt still has its row."""
         row = self.rows[name[0]]
-        return (row.status, row.attempt) == (self.held, name[1])
+        return (row.status, row.attempt) == (self.leased, name[1])
 
-    def extend(self, tries: Iterable[Try], *, now: datetime, lease: timedelta) -> set[int]:
+    def extend(self, attempts: Iterable[Attempt], *, now: datetime, lease: timedelta) -> set[int]:
         """Renew what is still ours; which."""
-        ours = {name[0] for name in tries if self.is_held(name)}
+        ours = {name[0] for name in attempts if self.is_leased(name)}
         for one in ours:
             self.rows[one] = replace(self.rows[one], due_at=now + lease)
         return ours
 
-    def release(self, tries: Iterable[Try], *, now: datetime) -> set[int]:
+    def release(self, attempts: Iterable[Attempt], *, now: datetime) -> set[int]:
         """Give back what is still ours, at no cost to the row; which."""
-        ours = {name[0] for name in tries if self.is_held(name)}
+        ours = {name[0] for name in attempts if self.is_leased(name)}
         for one in ours:
             self.rows[one] = replace(self.rows[one], status="pending", due_at=now)
         return ours
@@ -161,7 +161,7 @@ class Table:
 
         A yes is written whatever the row says, and nothing is ever written over it.
         """
-        in_time = [one for one in reports if self.is_held(one.name)]
+        in_time = [one for one in reports if self.is_leased(one.name)]
         verdicts = [self._end(one, now=now) for one in in_time]
         verdicts += [self._come_late(one) for one in reports if one not in in_time]
         self.counts.update((worker, verdict) for verdict in verdicts)

@@ -1,4 +1,4 @@
-"""Two sessions on the same letters, in every order of their statements: they end as one after the other would."""
+"""Two sessions on the same emails, in every order of their statements: they end as one after the other would."""
 
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -21,9 +21,9 @@ from notify.store.outbox import items, outbox
 from notify.store.outbox.outbox import Ending
 from notify.store.tables.emails import email_attempts, email_jobs, work_items
 from notify.store.tables.operations import delivery_stats
-from tests.model.model import LATER, LIFE, MINUTE, SENT, Report, Row, Table, Try
+from tests.model.model import LATER, LIFE, MINUTE, SENT, Attempt, Report, Row, Table
 from tests.model.schedules import every_order
-from tests.model.test_lifecycle import LETTERS
+from tests.model.test_lifecycle import EMAILS
 from tests.support import rows
 from tests.support.letters import job_of, letter
 from tests.support.race import LIMIT_SECONDS, blocked_session, meanwhile
@@ -52,8 +52,8 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Standing:
-    """Where a letter stands at the beginning. ``due_in`` negative: its time has come, or its lease is over."""
+class JobState:
+    """Where an email stands at the beginning. ``due_in`` negative: its time has come, or its lease is over."""
 
     status: str = "sending"
     attempt: int = 1
@@ -61,12 +61,12 @@ class Standing:
     due_in: timedelta = -MINUTE
 
 
-WAITS = Standing(status="pending", attempt=0)
-ABANDONED = Standing()
-TAKEN_OVER = Standing(attempt=2, lapses=1, due_in=LEASE)
-BACK_AFTER_A_LAPSE = Standing(status="pending", lapses=1)
-ABANDONED_AGAIN = Standing(attempt=2, lapses=1)
-BEYOND_HOPE = Standing(attempt=3, lapses=2)
+WAITS = JobState(status="pending", attempt=0)
+ABANDONED = JobState()
+TAKEN_OVER = JobState(attempt=2, lapses=1, due_in=LEASE)
+BACK_AFTER_A_LAPSE = JobState(status="pending", lapses=1)
+ABANDONED_AGAIN = JobState(attempt=2, lapses=1)
+BEYOND_HOPE = JobState(attempt=3, lapses=2)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,18 +76,18 @@ class Session:
     worker: UUID
 
     def claim(self, limit: int) -> Step:
-        def on_table(connection: Connection) -> list[Try]:
+        def on_table(connection: Connection) -> list[Attempt]:
             taken = outbox.claim(connection, limit=limit, lease=LEASE, worker=self.worker)
             return [(job.claim.id, job.claim.attempt) for job in taken]
 
         return Step(on_table=on_table, on_model=lambda model: take(model, model.waiting(NOW)[:limit]))
 
     def rescue(self, *, may_pass_over: bool = False) -> Step:
-        def on_table(connection: Connection) -> list[Try]:
+        def on_table(connection: Connection) -> list[Attempt]:
             taken = outbox.claim_lapsed(connection, lease=LEASE, worker=self.worker)
             return [(taken.claim.id, taken.claim.attempt)] if taken else []
 
-        def on_model(model: Table) -> list[Try]:
+        def on_model(model: Table) -> list[Attempt]:
             found = model.lapsed(NOW)[:1]
             for one in found:
                 model.rescue(one, self.worker, now=NOW, lease=LEASE)
@@ -101,21 +101,21 @@ class Session:
             on_model=lambda model: len(model.bury(self.worker, now=NOW)),
         )
 
-    def extend(self, *tries: Try) -> Step:
+    def extend(self, *attempts: Attempt) -> Step:
         return Step(
-            on_table=lambda connection: items.extend(connection, DELIVER, tries, lease=LEASE),
-            on_model=lambda model: model.extend(tries, now=NOW, lease=LEASE),
+            on_table=lambda connection: items.extend(connection, DELIVER, attempts, lease=LEASE),
+            on_model=lambda model: model.extend(attempts, now=NOW, lease=LEASE),
         )
 
-    def release(self, *tries: Try) -> Step:
+    def release(self, *attempts: Attempt) -> Step:
         return Step(
-            on_table=lambda connection: {id_ for id_, _ in items.settle(connection, DELIVER, map_back(tries))},
-            on_model=lambda model: model.release(tries, now=NOW),
+            on_table=lambda connection: {id_ for id_, _ in items.settle(connection, DELIVER, map_back(attempts))},
+            on_model=lambda model: model.release(attempts, now=NOW),
         )
 
-    def record(self, says: str, *tries: Try) -> Step:
-        endings = [ending(name, says) for name in tries]
-        reports = [Report(id=name[0], attempt=name[1], says=says) for name in tries]
+    def record(self, says: str, *attempts: Attempt) -> Step:
+        endings = [ending(name, says) for name in attempts]
+        reports = [Report(id=name[0], attempt=name[1], says=says) for name in attempts]
         return Step(
             on_table=lambda connection: outbox.record(connection, endings, worker=self.worker),
             on_model=lambda model: model.record(reports, self.worker, now=NOW),
@@ -125,63 +125,63 @@ class Session:
 ANN, BEN = Session(worker=UUID(int=1)), Session(worker=UUID(int=2))
 
 
-def map_back(tries: Sequence[Try]) -> list[items.Ending]:
+def map_back(attempts: Sequence[Attempt]) -> list[items.Ending]:
     """These are given back, due now."""
     return [
         items.Ending(id=id_, attempt=attempt, lane=Lane.LAPSED if attempt > 1 else Lane.NORMAL)
-        for id_, attempt in tries
+        for id_, attempt in attempts
     ]
 
 
-def take(model: Table, ids: Ids) -> list[Try]:
+def take(model: Table, ids: Ids) -> list[Attempt]:
     model.claim(ids, now=NOW, lease=LEASE)
     return [(one, model.rows[one].attempt) for one in ids]
 
 
-def ending(name: Try, says: str) -> Ending:
-    """What a worker reports of a try that it once claimed."""
+def ending(name: Attempt, says: str) -> Ending:
+    """What a worker reports of an attempt that it once claimed."""
     lapses = max(0, name[1] - 1)
     claim = Claim(id=name[0], attempt=name[1], failures=0, max_failures=BUDGET, lapses=lapses)
     job = replace(job_of(letter()), claim=claim)
     return Ending(job=job, settlement=settle(OUTCOMES[says], claim, rng=Random(1)))
 
 
-def put(connection: Connection, standings: Sequence[Standing]) -> list[int]:
-    """As many letters as there are standings; their ids."""
-    return [rows.job(connection, username=f"user-{number}") for number, _ in enumerate(standings)]
+def put(connection: Connection, states: Sequence[JobState]) -> list[int]:
+    """As many emails as there are states; their ids."""
+    return [rows.job(connection, username=f"user-{number}") for number, _ in enumerate(states)]
 
 
-def begin(connection: Connection, ids: Ids, standings: Sequence[Standing]) -> None:
-    """Nothing has been recorded yet, and the letters stand as they should."""
+def begin(connection: Connection, ids: Ids, states: Sequence[JobState]) -> None:
+    """Nothing has been recorded yet, and the emails stand as they should."""
     connection.execute(delete(email_attempts))
     connection.execute(delete(delivery_stats))
     connection.execute(delete(work_items))
-    for one, standing in zip(ids, standings, strict=True):
+    for one, state in zip(ids, states, strict=True):
         fresh = {"status": "pending", "attempts": 0, "lapses": 0, "finished_at": None, "outcome_reason": None}
         connection.execute(update(email_jobs).where(email_jobs.c.id == one).values(fresh))
-        waits = Lane.LAPSED if standing.lapses else Lane.NORMAL
+        waits = Lane.LAPSED if state.lapses else Lane.NORMAL
         rows.item(
             connection,
             DELIVER,
             one,
-            lane=waits if standing.status == "pending" else Lane.LEASED,
+            lane=waits if state.status == "pending" else Lane.LEASED,
             leased_by=UUID(int=9),
             max_failures=BUDGET,
-            attempt=standing.attempt,
-            lapses=standing.lapses,
-            due_at=rows.ago(seconds=-standing.due_in.total_seconds()),
+            attempt=state.attempt,
+            lapses=state.lapses,
+            due_at=rows.ago(seconds=-state.due_in.total_seconds()),
         )
 
 
-def model_of(ids: Ids, standings: Sequence[Standing]) -> Table:
-    model = Table(held="sending")
-    for one, standing in zip(ids, standings, strict=True):
+def model_of(ids: Ids, states: Sequence[JobState]) -> Table:
+    model = Table(leased="sending")
+    for one, state in zip(ids, states, strict=True):
         row = Row(
             id=one,
-            status=standing.status,
-            attempt=standing.attempt,
-            lapses=standing.lapses,
-            due_at=NOW + standing.due_in,
+            status=state.status,
+            attempt=state.attempt,
+            lapses=state.lapses,
+            due_at=NOW + state.due_in,
             expires_at=NOW + LIFE,
             max_failures=BUDGET,
         )
@@ -194,23 +194,23 @@ class End:
     """What two sessions have come to, instants left out."""
 
     answers: tuple[Any, Any]
-    letters: Sequence[Row]
+    emails: Sequence[Row]
     counts: Counter[tuple[UUID, str]]
-    kept: Counter[Try]
+    kept: Counter[Attempt]
 
 
 def found_end(connection: Connection, answers: tuple[Any, Any]) -> End:
-    found = connection.execute(LETTERS).mappings()
+    found = connection.execute(EMAILS).mappings()
     names = ("id", "status", "max_failures", "attempt", "failures", "lapses")
-    tries = connection.execute(select(email_attempts.c.job_id, email_attempts.c.attempt))
+    attempts = connection.execute(select(email_attempts.c.job_id, email_attempts.c.attempt))
     stats = delivery_stats.c
     total = func.sum(stats.count).label("total")
     counts = connection.execute(select(stats.worker, stats.outcome, total).group_by(stats.worker, stats.outcome))
     return End(
         answers=answers,
-        letters=[Row(due_at=None, **{name: row[name] for name in names}) for row in found],
+        emails=[Row(due_at=None, **{name: row[name] for name in names}) for row in found],
         counts=Counter({(row.worker, row.outcome): row.total for row in counts}),
-        kept=Counter(map(tuple, tries)),
+        kept=Counter(map(tuple, attempts)),
     )
 
 
@@ -224,19 +224,19 @@ def allowed_ends(model: Table, first: Step, second: Step) -> list[End]:
 
 def model_end(model: Table, steps: tuple[Step, Step], order: tuple[int, int]) -> End:
     answers = {number: steps[number].on_model(model) for number in order}
-    letters = [replace(row.remembered(), due_at=None, expires_at=None) for row in model.rows.values()]
-    return End(answers=(answers[0], answers[1]), letters=letters, counts=model.counts, kept=model.kept)
+    emails = [replace(row.remembered(), due_at=None, expires_at=None) for row in model.rows.values()]
+    return End(answers=(answers[0], answers[1]), emails=emails, counts=model.counts, kept=model.kept)
 
 
-def ends(database: Database, standings: Sequence[Standing], steps: Callable[..., tuple[Step, Step]]) -> list[End]:
+def ends(database: Database, states: Sequence[JobState], steps: Callable[..., tuple[Step, Step]]) -> list[End]:
     """How the two steps end in every order of their statements; the model allows each of these ends."""
     with database.begin() as connection:
-        ids = put(connection, standings)
+        ids = put(connection, states)
     first, second = steps(*ids)
-    allowed = allowed_ends(model_of(ids, standings), first, second)
+    allowed = allowed_ends(model_of(ids, states), first, second)
     found = []
     orders = every_order(
-        database, first.on_table, second.on_table, reset=lambda connection: begin(connection, ids, standings)
+        database, first.on_table, second.on_table, reset=lambda connection: begin(connection, ids, states)
     )
     for answers in orders:
         with database.begin() as connection:
@@ -259,11 +259,11 @@ ONE = [
     *(
         pytest.param(
             [TAKEN_OVER],
-            lambda a, late=late, held=held: (ANN.record(late, (a, 1)), BEN.record(held, (a, 2))),
-            id=f"late {late}, {held}",
+            lambda a, late=late, leased=leased: (ANN.record(late, (a, 1)), BEN.record(leased, (a, 2))),
+            id=f"late {late}, {leased}",
         )
         for late in (SENT, LATER)
-        for held in (SENT, LATER)
+        for leased in (SENT, LATER)
     ),
     *(
         pytest.param(
@@ -312,24 +312,24 @@ TWO = [
 ]
 
 
-@pytest.mark.parametrize(("standings", "steps"), [*ONE, *TWO])
+@pytest.mark.parametrize(("states", "steps"), [*ONE, *TWO])
 def test_however_their_statements_mix_two_sessions_end_as_one_after_the_other(
-    database: Database, standings: Sequence[Standing], steps: Callable[..., tuple[Step, Step]]
+    database: Database, states: Sequence[JobState], steps: Callable[..., tuple[Step, Step]]
 ) -> None:
-    assert len(ends(database, standings, steps)) > 1
+    assert len(ends(database, states, steps)) > 1
 
 
-def test_of_a_rescue_and_a_refusal_the_first_has_the_letter_and_the_other_learns_it(database: Database) -> None:
+def test_of_a_rescue_and_a_refusal_the_first_has_the_email_and_the_other_learns_it(database: Database) -> None:
     found = ends(database, [ABANDONED], lambda a: (ANN.record(LATER, (a, 1)), BEN.rescue()))
     refused = [end for end in found if end.answers == ({"retry": 1}, [])]
     rescued = [end for end in found if end.answers[0] == {"lease_lost": 1}]
     assert len(refused) + len(rescued) == len(found)
-    assert {(row.status, row.attempt, row.failures) for end in refused for row in end.letters} == {("pending", 1, 1)}
-    assert {(row.status, row.attempt, row.failures) for end in rescued for row in end.letters} == {("sending", 2, 0)}
+    assert {(row.status, row.attempt, row.failures) for end in refused for row in end.emails} == {("pending", 1, 1)}
+    assert {(row.status, row.attempt, row.failures) for end in rescued for row in end.emails} == {("sending", 2, 0)}
 
 
 @pytest.mark.parametrize(
-    ("standing", "steps"),
+    ("state", "steps"),
     [
         pytest.param(ABANDONED, lambda a: (ANN.record(SENT, (a, 1)), BEN.rescue()), id="rescue"),
         pytest.param(TAKEN_OVER, lambda a: (ANN.record(SENT, (a, 1)), BEN.record(LATER, (a, 2))), id="refusal"),
@@ -338,10 +338,10 @@ def test_of_a_rescue_and_a_refusal_the_first_has_the_letter_and_the_other_learns
     ],
 )
 def test_a_yes_wins_over_whatever_another_session_does_meanwhile(
-    database: Database, standing: Standing, steps: Callable[..., tuple[Step, Step]]
+    database: Database, state: JobState, steps: Callable[..., tuple[Step, Step]]
 ) -> None:
-    found = ends(database, [standing], steps)
-    assert {row.status for end in found for row in end.letters} == {"sent"}
+    found = ends(database, [state], steps)
+    assert {row.status for end in found for row in end.emails} == {"sent"}
 
 
 @pytest.mark.parametrize(
@@ -354,7 +354,7 @@ def test_a_yes_wins_over_whatever_another_session_does_meanwhile(
         pytest.param(lambda a, b: ANN.record(SENT, (b, 0), (a, 0)), id="late yes"),
     ],
 )
-def test_who_waits_for_a_letter_holds_none_that_comes_after_it(
+def test_who_waits_for_an_email_holds_none_that_comes_after_it(
     database: Database, step: Callable[[int, int], Step]
 ) -> None:
     with database.begin() as connection:

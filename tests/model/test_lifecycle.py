@@ -98,7 +98,7 @@ EVENTS = text("""
 """)
 
 # Of what has ended but is not dead, what is known is how many attempts it took and how many workers vanished.
-LETTERS = text("""
+EMAILS = text("""
     SELECT j.*, CASE WHEN j.status = 'pending' AND lane = 8 THEN 'sending' ELSE j.status END AS status,
         CASE WHEN j.status = 'pending' THEN i.due_at END AS due_at, coalesce(i.max_failures, 0) AS max_failures,
         coalesce(i.attempt, j.attempts) AS attempt, coalesce(i.failures, 0) AS failures,
@@ -141,15 +141,15 @@ class Life(RuleBasedStateMachine):
         self.database = database
         self.reached = memory.reached
         self.shift = timedelta(0)
-        self.events = Table(held="working", first_wait=MINUTE / 2, longest_wait=15 * MINUTE)
-        self.letters = Table(held="sending")
-        self.told = Told(jobs=self.letters, window=WINDOW, max_failures=BUDGET)
+        self.events = Table(leased="working", first_wait=MINUTE / 2, longest_wait=15 * MINUTE)
+        self.emails = Table(leased="sending")
+        self.told = Told(jobs=self.emails, window=WINDOW, max_failures=BUDGET)
         self.contents: dict[int, set[int]] = {}
         self.links: dict[int, str] = {}
         self.actors: dict[int, str] = {}
         self.links_known = {KNOWN}
         self.fan_outs: list[tuple[UUID, Claim]] = []
-        self.tries: dict[UUID, list[Job]] = {worker: [] for worker in WORKERS}
+        self.attempts: dict[UUID, list[Job]] = {worker: [] for worker in WORKERS}
         self.names: dict[int, str | None] = {}
         self.out: dict[int, dict[str, Any]] = {}
 
@@ -161,7 +161,7 @@ class Life(RuleBasedStateMachine):
 
     @initialize()
     def begin(self) -> None:
-        """An empty database but for the directory, and two letters that wait."""
+        """An empty database but for the directory, and two emails that wait."""
         with self.database.begin() as connection:
             servers.empty(connection)
             for username in (AUTHOR, REVIEWER, GONE):
@@ -273,16 +273,16 @@ class Life(RuleBasedStateMachine):
         if job_id is None:
             self.told.by[event_id, username] = None
             return
-        self.reached |= {"joined"} if job_id in self.letters.rows else set()
+        self.reached |= {"joined"} if job_id in self.emails.rows else set()
         assert self.told.tell(event_id, username, self.links[event_id], job_id=job_id, now=now)
 
     @rule(worker=workers, limit=limits)
     def claim(self, worker: UUID, limit: int) -> None:
         with self.moment() as (connection, now):
             claimed = outbox.claim(connection, limit=limit, lease=LEASE, worker=worker)
-        expected = self.letters.waiting(now)[:limit]
+        expected = self.emails.waiting(now)[:limit]
         assert [job.claim.id for job in claimed] == expected
-        self.letters.claim(expected, now=now, lease=LEASE)
+        self.emails.claim(expected, now=now, lease=LEASE)
         self.took(worker, claimed, now)
 
     @rule(worker=workers)
@@ -292,7 +292,7 @@ class Life(RuleBasedStateMachine):
             claimed = outbox.claim(connection, limit=1, lease=LEASE, worker=worker)
             others = [one for job in claimed if not job.is_replay for one in job.notifications[1:]]
             notifications.drop(connection, [(one.id, "muted_all") for one in others])
-        self.letters.claim([job.claim.id for job in claimed], now=now, lease=LEASE)
+        self.emails.claim([job.claim.id for job in claimed], now=now, lease=LEASE)
         self.took(worker, claimed, now)
         for job in claimed:
             for one in others:
@@ -301,19 +301,17 @@ class Life(RuleBasedStateMachine):
 
     @rule(worker=workers)
     def rescue(self, worker: UUID) -> None:
-        """The poisonous are buried, and one letter is taken over from a worker that vanished."""
+        """The poisonous are buried, and one email is taken over from a worker that vanished."""
         with self.moment() as (connection, now):
-            buried = self.letters.bury(worker, now=now)
+            buried = self.emails.bury(worker, now=now)
             assert outbox.bury_poison(connection, worker=worker) == len(buried)
             found = outbox.claim_lapsed(connection, lease=LEASE, worker=worker)
-        assert_is_one_of(found.claim.id if found else None, self.letters.lapsed(now))
+        assert_is_one_of(found.claim.id if found else None, self.emails.lapsed(now))
         self.reached |= {"poison"} if buried else set()
-        self.reached |= (
-            {"fourth lapse"} if any(self.letters.rows[one].lapses > MOST_LAPSES for one in buried) else set()
-        )
+        self.reached |= {"fourth lapse"} if any(self.emails.rows[one].lapses > MOST_LAPSES for one in buried) else set()
         if found:
-            self.reached.add("lapsed" if self.letters.is_abandoned(found.claim.id, now) else "back after a lapse")
-            self.letters.rescue(found.claim.id, worker, now=now, lease=LEASE)
+            self.reached.add("lapsed" if self.emails.is_abandoned(found.claim.id, now) else "back after a lapse")
+            self.emails.rescue(found.claim.id, worker, now=now, lease=LEASE)
             self.took(worker, [found], now)
 
     @rule(worker=workers, limit=limits)
@@ -344,8 +342,8 @@ class Life(RuleBasedStateMachine):
         for _ in range(2):
             self.rescue_and_vanish(worker)
         self.rescue(worker)
-        for place, one in enumerate(sorted(self.letters.rows)):
-            if self.letters.rows[one].lapses == MOST_LAPSES:
+        for place, one in enumerate(sorted(self.emails.rows)):
+            if self.emails.rows[one].lapses == MOST_LAPSES:
                 self.retry(place)
         self.rescue_and_vanish(worker)
         self.rescue(worker)
@@ -371,53 +369,53 @@ class Life(RuleBasedStateMachine):
 
     @rule(worker=workers, which=picks)
     def extend(self, worker: UUID, which: list[int]) -> None:
-        names = [name_of(job) for job in self.held_once(worker, which)]
+        names = [name_of(job) for job in self.leased_once(worker, which)]
         with self.moment() as (connection, now):
             ours = items.extend(connection, DELIVER, names, lease=LEASE)
-        assert ours == self.letters.extend(names, now=now, lease=LEASE)
+        assert ours == self.emails.extend(names, now=now, lease=LEASE)
 
     @rule(worker=workers, which=picks)
     def release(self, worker: UUID, which: list[int]) -> None:
-        jobs = self.held_once(worker, which)
+        jobs = self.leased_once(worker, which)
         with self.moment() as (connection, now):
             ours = items.settle(connection, DELIVER, [at_once(job) for job in jobs])
-        assert {id_ for id_, _ in ours} == self.letters.release(map(name_of, jobs), now=now)
+        assert {id_ for id_, _ in ours} == self.emails.release(map(name_of, jobs), now=now)
 
     @rule(worker=workers, which=picks, says=st.tuples(sayings, sayings, sayings))
     def record(self, worker: UUID, which: list[int], says: tuple[str, str, str]) -> None:
-        """A worker reports on tries of its own, in time or late, and perhaps not for the first time."""
-        said = list(zip(self.held_once(worker, which), says, strict=False))
+        """A worker reports on attempts of its own, in time or late, and perhaps not for the first time."""
+        said = list(zip(self.leased_once(worker, which), says, strict=False))
         endings = [ending(job, word) for job, word in said]
         reports = [Report(id=job.claim.id, attempt=job.claim.attempt, says=word) for job, word in said]
         with self.moment() as (connection, now):
             verdicts = outbox.record(connection, endings, worker=worker)
-        assert verdicts == self.letters.record(reports, worker, now=now)
+        assert verdicts == self.emails.record(reports, worker, now=now)
         self.reached.update(verdicts)
 
     @rule(which=pick)
     def cancel(self, which: int) -> None:
-        one = self.letter(which)
+        one = self.email(which)
         with self.moment() as (connection, _):
-            assert (act_on(connection, Action.CANCEL, one) is not None) == self.letters.cancel(one)
+            assert (act_on(connection, Action.CANCEL, one) is not None) == self.emails.cancel(one)
 
     @rule(which=pick)
     def retry(self, which: int) -> None:
-        one = self.letter(which)
+        one = self.email(which)
         with self.moment() as (connection, now):
             retried = act_on(connection, Action.RETRY, one) is not None
-        assert retried == self.letters.retry(one, now=now)
+        assert retried == self.emails.retry(one, now=now)
         self.reached.add("retried" if retried else "not retried")
 
     @rule(which=pick)
     def replay(self, which: int) -> None:
-        one = self.letter(which)
+        one = self.email(which)
         with self.moment() as (connection, now):
             fresh = act_on(connection, Action.REPLAY, one)
-            assert (fresh is not None) == self.letters.may_replay(one)
+            assert (fresh is not None) == self.emails.may_replay(one)
             if fresh:
                 connection.execute(budget(work_items.c.id == fresh))
                 row = Row(id=fresh, status="pending", due_at=now, max_failures=BUDGET, expires_at=now + LIFE)
-                self.letters.add(row.repeats(self.letters.original(one)))
+                self.emails.add(row.repeats(self.emails.original(one)))
         self.reached.add("replayed" if fresh else "not replayed")
 
     @rule(by=st.sampled_from([MINUTE, WINDOW, LEASE, LEASE, LEASE, HOUR, 5 * HOUR, 75 * HOUR]))
@@ -434,35 +432,35 @@ class Life(RuleBasedStateMachine):
     def says_the_same(self) -> None:
         with self.moment() as (connection, now):
             found_events = connection.execute(EVENTS).mappings().all()
-            found = connection.execute(LETTERS).mappings().all()
+            found = connection.execute(EMAILS).mappings().all()
             kept = Counter(map(tuple, connection.execute(select(email_attempts.c.job_id, email_attempts.c.attempt))))
             counts = counted(connection)
             due = items.is_due(connection, FAN_OUT), items.is_due(connection, DELIVER)
             told = mappings(connection, notification_rows)
         assert {(row["event_id"], row["username"]): row["email_job_id"] for row in told} == self.told.by
         assert len(told) == len(self.told.by)
-        assert {one.id for one in self.letters.rows.values() if not one.replay_of} <= {*self.told.by.values()}
+        assert {one.id for one in self.emails.rows.values() if not one.replay_of} <= {*self.told.by.values()}
         self.tells_no_more_once_claimed(told)
         assert {row["id"]: self.row(row) for row in found_events} == {
             one: row.forgotten() if row.status == "done" else row for one, row in self.events.rows.items()
         }
         assert {row["id"]: self.row(row) for row in found} == {
-            one: row.remembered() for one, row in self.letters.rows.items()
+            one: row.remembered() for one, row in self.emails.rows.items()
         }
-        assert kept == self.letters.kept
-        assert counts == self.letters.counts
-        assert due == tuple(any(row.is_due(now) for row in t.rows.values()) for t in (self.events, self.letters))
+        assert kept == self.emails.kept
+        assert counts == self.emails.counts
+        assert due == tuple(any(row.is_due(now) for row in t.rows.values()) for t in (self.events, self.emails))
         self.holds_for_ever(found)
         self.reached |= {row["status"] for row in found}
 
     def tells_no_more_once_claimed(self, told: Sequence[RowMapping]) -> None:
-        for one in self.letters.rows.values():
+        for one in self.emails.rows.values():
             if one.attempt:
-                events_told = {row["event_id"] for row in told if row["email_job_id"] == self.letters.original(one.id)}
+                events_told = {row["event_id"] for row in told if row["email_job_id"] == self.emails.original(one.id)}
                 assert events_told <= self.contents.setdefault(one.id, events_told)
 
     def holds_for_ever(self, found: Sequence[RowMapping]) -> None:
-        """What is true of the letters whatever the model says."""
+        """What is true of the emails whatever the model says."""
         for row in found:
             assert self.names.setdefault(row["id"], row["message_id"]) == row["message_id"]
             if row["status"] == "sent":
@@ -485,21 +483,25 @@ class Life(RuleBasedStateMachine):
         )
 
     def took(self, worker: UUID, claimed: Sequence[Job], now: datetime) -> None:
-        """The worker remembers its tries for ever, so that it can report on them whenever it likes."""
+        """The worker remembers its attempts for ever, so that it can report on them whenever it likes."""
         for job in claimed:
-            row = self.letters.rows[job.claim.id]
+            row = self.emails.rows[job.claim.id]
             assert name_of(job) == (row.id, row.attempt)
             assert job.expired == (row.expires_at is not None and row.expires_at <= now)
             self.reached |= {"too old"} if job.expired else set()
-        self.tries[worker] += claimed
+        self.attempts[worker] += claimed
 
-    def held_once(self, worker: UUID, which: Sequence[int]) -> list[Job]:
-        """Some of the tries that the worker has or had, the last ones first, none twice."""
-        tries = self.tries[worker][::-1]
-        return list({name_of(tries[one % len(tries)]): tries[one % len(tries)] for one in which if tries}.values())
+    def leased_once(self, worker: UUID, which: Sequence[int]) -> list[Job]:
+        """Some of the attempts that the worker has or had, the last ones first, none twice."""
+        attempts = self.attempts[worker][::-1]
+        return list(
+            {
+                name_of(attempts[one % len(attempts)]): attempts[one % len(attempts)] for one in which if attempts
+            }.values()
+        )
 
-    def letter(self, which: int) -> int:
-        return sorted(self.letters.rows)[which % len(self.letters.rows)]
+    def email(self, which: int) -> int:
+        return sorted(self.emails.rows)[which % len(self.emails.rows)]
 
 
 def know(connection: Connection, link: str) -> None:
@@ -513,7 +515,7 @@ def assert_is_one_of(found: int | None, expected: Sequence[int]) -> None:
 
 
 def budget(which: ColumnElement[bool]) -> Update:
-    """The items of these letters have the budget of the model's."""
+    """The items of these emails have the budget of the model's."""
     return update(work_items).where(work_items.c.stage == DELIVER, which).values(max_failures=BUDGET)
 
 
@@ -574,7 +576,7 @@ def test_the_table_says_what_the_model_says_of_a_life_in_which_everything_happen
     assert memory.reached >= EVERYTHING
 
 
-def two_letters(life: Life) -> None:
+def two_emails(life: Life) -> None:
     """One event more, and what follows from it."""
     life.emit(actor=STRANGER, link=KNOWN, commits=True)
     life.claim_events(WORKERS[0], 3)
@@ -585,7 +587,7 @@ def two_letters(life: Life) -> None:
 def every_ending(life: Life) -> None:
     """A worker says everything that it may say, in time."""
     for says in OUTCOMES:
-        two_letters(life)
+        two_emails(life)
         life.claim(WORKERS[0], 3)
         life.record(WORKERS[0], [0, 1, 2], (says, says, says))
     life.advance(75 * HOUR)
@@ -610,8 +612,8 @@ def every_lapse(life: Life) -> None:
 
 
 def every_late_word(life: Life) -> None:
-    """A worker speaks of a letter that another has taken over."""
-    two_letters(life)
+    """A worker speaks of an email that another has taken over."""
+    two_emails(life)
     life.advance(75 * HOUR)
     for _ in range(8):
         life.claim_and_vanish(WORKERS[0], 1)
@@ -634,10 +636,10 @@ def every_event(life: Life) -> None:
 
 
 def everything_by_hand(life: Life) -> None:
-    """Whatever may be done to a letter is done to all of them, allowed or not."""
-    two_letters(life)
-    letters = range(len(life.letters.rows))
+    """Whatever may be done to an email is done to all of them, allowed or not."""
+    two_emails(life)
+    emails = range(len(life.emails.rows))
     for act in (life.cancel, life.replay, life.replay, life.retry, life.retry):
-        for which in letters:
+        for which in emails:
             act(which)
         life.says_the_same()

@@ -1,4 +1,4 @@
-"""No outcome loses a letter: whatever becomes of a try, its row has ended with a reason or comes due again."""
+"""No outcome loses an email: whatever becomes of an attempt, its row has ended with a reason or comes due again."""
 
 from dataclasses import replace
 from datetime import timedelta
@@ -59,7 +59,7 @@ def claims(draw: st.DrawFn) -> Claim:
 
 @settings(deadline=None, derandomize=True, max_examples=500)
 @given(outcomes, claims(), dice)
-def test_every_outcome_ends_the_letter_with_a_reason_or_brings_it_back(
+def test_every_outcome_ends_the_email_with_a_reason_or_brings_it_back(
     outcome: Outcome, claim: Claim, rng: Random
 ) -> None:
     found = settle(outcome, claim, rng=rng)
@@ -73,7 +73,7 @@ def test_every_outcome_ends_the_letter_with_a_reason_or_brings_it_back(
 
 @settings(deadline=None, derandomize=True, max_examples=500)
 @given(outcomes, claims(), dice)
-def test_a_letter_is_sent_exactly_when_the_relay_took_it(outcome: Outcome, claim: Claim, rng: Random) -> None:
+def test_an_email_is_sent_exactly_when_the_relay_took_it(outcome: Outcome, claim: Claim, rng: Random) -> None:
     assert (settle(outcome, claim, rng=rng).status == "sent") == isinstance(outcome, Sent)
 
 
@@ -91,7 +91,7 @@ def test_only_a_refusal_for_now_spends_the_budget_and_never_more_than_it_has(
 
 @settings(deadline=None, derandomize=True)
 @given(retries, claims(), dice)
-def test_a_letter_that_is_refused_for_ever_is_dead_when_its_budget_is_spent_and_not_before(
+def test_an_email_that_is_refused_for_ever_is_dead_when_its_budget_is_spent_and_not_before(
     refusal: Retry, claim: Claim, rng: Random
 ) -> None:
     for failures in range(claim.failures, claim.max_failures):
