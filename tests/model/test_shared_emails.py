@@ -15,16 +15,18 @@ from sqlalchemy import Connection, func, select, text
 from notify.delivery.erasure import erase
 from notify.domain.claims import Claim
 from notify.domain.retention import Kept
+from notify.domain.stages import FAN_OUT
 from notify.intake.choosing import choose
 from notify.intake.fan_out import FanOut
 from notify.store.database import Database
 from notify.store.directory import erasure
 from notify.store.operations import upkeep
-from notify.store.outbox import bundles, by_hand, outbox
+from notify.store.outbox import bundles, by_hand, items, outbox
 from notify.store.outbox.by_hand import Action
 from notify.store.outbox.job_filter import JobFilter
 from notify.store.tables.emails import bundles as bundle_rows
 from notify.store.tables.emails import email_jobs, notifications
+from notify.work.stage import too_early
 from tests.model.schedules import every_order
 from tests.support import rows
 from tests.support.office import RecordingDoorbell
@@ -102,6 +104,22 @@ def fan_out(*event_ids: int) -> Act:
         handler.work([Claim(id=one, attempt=1, failures=0, max_failures=10, lapses=0) for one in event_ids])
 
     return act
+
+
+def claim_events(limit: int) -> Act:
+    """The events on which a worker begins, of those that it claims."""
+
+    def act(connection: Connection) -> Sequence[int]:
+        claimed = items.claim(connection, FAN_OUT, limit=limit, lease=LEASE, worker=WORKER, ordered=True)
+        return sorted({one.id for one in claimed} - too_early(claimed))
+
+    return act
+
+
+def rescue_event(connection: Connection) -> Sequence[int]:
+    """The same of one whose worker has vanished."""
+    found = items.claim_lapsed(connection, FAN_OUT, lease=LEASE, worker=WORKER)
+    return [found.id] if found and not too_early([found]) else []
 
 
 def claim(connection: Connection) -> Sequence[Sequence[int]]:
@@ -191,6 +209,17 @@ def one_is_cancelled(connection: Connection) -> None:
 def one_waits_since_long_ago(connection: Connection) -> None:
     one_waits(connection)
     connection.execute(bundle_rows.update().values(last_at=rows.ago(days=3)))
+
+
+def events_wait(connection: Connection) -> None:
+    """Nobody has claimed the events yet."""
+    connection.execute(text("UPDATE notify.work_items SET lane = 1, order_key = 'CL', due_at = now()"))
+
+
+def events_have_lapsed(connection: Connection) -> None:
+    """A worker has vanished with the first two, and the others wait."""
+    events_wait(connection)
+    connection.execute(text("UPDATE notify.work_items SET lane = 8, lapses = 0 WHERE id IN (2, 3)"))
 
 
 def reset(connection: Connection, start: Act) -> None:
@@ -298,3 +327,20 @@ def test_whoever_is_erased_while_an_event_is_fanned_out_can_be_erased_again(
             pass
         with database.begin() as connection:
             assert erasure.remaining(connection, "alice") == {}
+
+
+@pytest.mark.parametrize(
+    ("start", "first", "second"),
+    [
+        pytest.param(events_wait, claim_events(1), claim_events(4), id="claim, claim"),
+        pytest.param(events_have_lapsed, rescue_event, claim_events(4), id="rescue, claim"),
+        pytest.param(events_have_lapsed, rescue_event, rescue_event, id="rescue, rescue"),
+    ],
+)
+def test_nobody_begins_with_an_event_while_another_has_one_before_it_with_its_order_key(
+    database: Database, start: Act, first: Act, second: Act
+) -> None:
+    for one, other in every_order(database, first, second, reset=lambda connection: reset(connection, start)):
+        begun = [*one, *other]
+        assert not (one and other)
+        assert begun == [FIRST, SECOND, THIRD, FOURTH][: len(begun)]
