@@ -2,18 +2,25 @@
 GitHub's Markdown, read by one parser: as HTML to be shown, and as the prose in which people are mentioned.
 
 *Decided*: cmark-gfm, which takes time in proportion to the text whatever it holds. *Rejected*: markdown-it-py,
-which is a hundred times slower and drops what is nested deeper than 20; pyromark, which has no bare autolinks.
+which is a hundred times slower and drops what is nested deeper than 20; pyromark, which has no bare autolinks; comrak,
+which a comment of nothing but brackets or quotation marks kills, and the process with it.
+
+*Decided*: what cmarkgfm allocates for a text is freed here, by functions of the library that it does not bind. It frees
+neither the tree nor the HTML (its issue #53), which was 27 kB a comment.
 
 *Decided*: nobody's HTML is HTML here. Comments vanish; all other tags are words like ``List<String>``. For that a
 control character, which no comment may hold, follows every ``<`` while the parser reads, and is taken out again.
 """
 
 from collections.abc import Iterator
+from ctypes import CDLL, c_void_p
+from functools import cache
 from html import unescape
 from re import Match
 from re import compile as pattern
 
-from cmarkgfm.cmark import Options, markdown_to_html_with_extensions
+from cmarkgfm import _cmark, cmark
+from cmarkgfm.cmark import Options
 
 GUARD = "\x1a"
 GUARD_IN_A_URL = "%1A"
@@ -100,5 +107,29 @@ def _without(markdown: str, comments: set[int]) -> Iterator[str]:
 
 
 def _parsed(guarded: str, options: int) -> str:
-    html: str = markdown_to_html_with_extensions(guarded, options=options, extensions=list(EXTENSIONS))
-    return html
+    cmark.core_extensions_ensure_registered()
+    parser = cmark.parser_new(options)
+    try:
+        for extension in EXTENSIONS:
+            cmark.parser_attach_syntax_extension(parser, cmark.find_syntax_extension(extension))
+        cmark.parser_feed(parser, guarded)
+        root = cmark.parser_finish(parser)
+        html = _cmark.lib.cmark_render_html(root, options, cmark.parser_get_syntax_extensions(parser))
+        try:
+            text: str = _cmark.ffi.string(html).decode()
+        finally:
+            _call("free", html)
+            _call("cmark_node_free", root)
+        return text
+    finally:
+        cmark.parser_free(parser)
+
+
+def _call(function: str, pointer: object) -> None:
+    """A function of the library that has no binding."""
+    getattr(_library(), function)(c_void_p(int(_cmark.ffi.cast("intptr_t", pointer))))
+
+
+@cache
+def _library() -> CDLL:
+    return CDLL(_cmark.__file__)

@@ -26,8 +26,8 @@ from notify.domain.jobs import EmailFacts
 from notify.domain.preferences import Person
 from notify.domain.schedule import DeferredBy
 
-EVENTS_KEPT = 256
-RECIPIENTS_KEPT = 4096
+EVENTS_KEPT = 64
+RECIPIENTS_KEPT = 1024
 LOCALES_KEPT = 256
 
 WHY = {

@@ -7,6 +7,7 @@ from time import process_time
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from psutil import Process
 
 from notify.channels.email.writing.comments import (
     as_html,
@@ -244,3 +245,13 @@ def test_a_folded_sentence_fits_a_terminal_and_loses_nothing(words: list[str]) -
     folded = fold(" ".join(words))
     assert folded.split() == words
     assert all(len(line) <= 78 or " " not in line for line in folded.split("\n"))
+
+
+def test_a_comment_that_was_read_leaves_no_memory_behind() -> None:
+    comment = "Some **words** about `code`\n\n- one\n- two\n\n| a | b |\n|---|---|\n| 1 | 2 |\n\n" * 8
+    as_html(comment)
+    process = Process()
+    before = process.memory_info().rss
+    for _ in range(1000):
+        as_html(comment)
+    assert process.memory_info().rss - before < 5_000_000
