@@ -24,18 +24,18 @@ NANOSECONDS = 1_000_000_000
 ASK_AGAIN_SECONDS = 1.0
 
 
-def attempts() -> "Callable[[Ending], None] | None":
-    """What makes a span of an attempt to send an email, in the trace of its event; None where there are no spans."""
-    tracer = _tracer()
-    if tracer is None:
-        return None
-    wanted = Wanted()
+class AttemptSpans:
+    """Makes a span of each attempt to send an email, in the trace of its event; asked whether any ``are_wanted``."""
 
-    def trace(ending: "Ending") -> None:
-        if not wanted():
-            return
+    def __init__(self, tracer: "Tracer") -> None:
+        self._tracer = tracer
+        self.are_wanted = Wanted()
+
+    def add(self, ending: "Ending") -> None:
+        """The span of an attempt that has ended."""
         event, settlement = ending.job.notifications[0].event, ending.settlement
-        span = _begun(tracer, "notify.deliver", ending.took.total_seconds() if ending.took else 0.0, event.traceparent)
+        seconds = ending.took.total_seconds() if ending.took else 0.0
+        span = _begun(self._tracer, "notify.deliver", seconds, event.traceparent)
         if span.is_recording():
             span.set_attributes({
                 "notify.job": ending.job.claim.id,
@@ -49,7 +49,11 @@ def attempts() -> "Callable[[Ending], None] | None":
             })  # fmt: skip
         span.end()
 
-    return trace
+
+def attempt_spans() -> AttemptSpans | None:
+    """None where there can be no spans."""
+    tracer = _tracer()
+    return None if tracer is None else AttemptSpans(tracer)
 
 
 def fanned_out() -> Callable[[Event, float], None] | None:

@@ -302,7 +302,7 @@ def engine(
         count=count,
         domains=parse_rates(settings.domain_rates or ""),
         journal=Journal(
-            logs.about_emails(level=settings.log_level, style=settings.log_format), traced=tracing.attempts()
+            logs.about_emails(level=settings.log_level, style=settings.log_format), spans=tracing.attempt_spans()
         ),
         moved=partial(promise, DELIVER, LONGEST_WORK_SECONDS),
     )

@@ -35,7 +35,7 @@ WITHOUT_THE_EXTRA = """
 import sys
 sys.modules["opentelemetry.sdk"] = None
 from notify import tracing
-print(tracing.attempts(), tracing.fanned_out(), tracing.current_traceparent())
+print(tracing.attempt_spans(), tracing.fanned_out(), tracing.current_traceparent())
 print("opentelemetry.trace" in sys.modules)
 """
 

@@ -1,8 +1,8 @@
 """Log lines about attempts: the job, its outcome, why, how long it took. No address and no text of an event."""
 
-from collections.abc import Callable
 from itertools import groupby
 from operator import attrgetter
+from typing import Protocol
 
 from structlog.typing import FilteringBoundLogger
 
@@ -16,6 +16,14 @@ from notify.store.outbox.outbox import Ending
 EMAILS_A_LINE = 25
 
 
+class AttemptSpans(Protocol):
+    """What makes a span of each attempt, once somebody records spans."""
+
+    def are_wanted(self) -> bool: ...
+
+    def add(self, ending: Ending) -> None: ...
+
+
 class Journal:
     """
     One line for each batch of emails that were sent, and one for each attempt that ended otherwise, at once.
@@ -24,19 +32,19 @@ class Journal:
     Lives in one event loop.
 
     Args:
-        traced: Makes a span of an attempt; None where there are no spans.
+        spans: None where there are none.
     """
 
-    def __init__(self, log: FilteringBoundLogger, *, traced: Callable[[Ending], None] | None = None) -> None:
+    def __init__(self, log: FilteringBoundLogger, *, spans: AttemptSpans | None = None) -> None:
         self._log = log
-        self._traced = traced
+        self._spans = spans
         self._sent: list[EmailAttempt] = []
 
     def sent(self, email: EmailAttempt) -> None:
         """The relay has the email; ``flush`` logs it."""
         self._sent.append(email)
-        if self._traced is not None:
-            self._traced(ending_of(email))
+        if self._spans is not None and self._spans.are_wanted():
+            self._spans.add(ending_of(email))
 
     def ended(self, ending: Ending) -> None:
         """Log how else an attempt ended, as a warning where the job is dead."""
@@ -51,8 +59,8 @@ class Journal:
             facts["relay"] = ending.relay
         write = self._log.warning if settlement.verdict is Verdict.DEAD else self._log.info
         write("email", **facts)
-        if self._traced is not None and ending.took is not None:
-            self._traced(ending)
+        if self._spans is not None and ending.took is not None and self._spans.are_wanted():
+            self._spans.add(ending)
 
     def flush(self) -> None:
         """Log what was sent since the last time."""
