@@ -25,7 +25,7 @@ from notify.wiring import StageKind
 from notify.work.sweeper import Sweeper
 
 GOODBYE_SECONDS = 10
-# What a process makes for itself it has sent by then, if it is little; others who looked too would be in its way.
+# What a process has made for itself it has done by then, if it is little; others who looked too would be in its way.
 HEAD_START_SECONDS = 0.05
 # Shorter than Celery's time limit for a task; the next run goes on.
 LONGEST_PRUNE = timedelta(minutes=10)
@@ -72,12 +72,18 @@ class Runtime:
         self._leaves_at = 0.0
         self._database = wiring.database(settings, prepared=PLANNED_ONCE)
         self._tally = Tally(self._database, process=self.worker, role=Role.WORKER)
-        self._doorbell = wiring.doorbell(settings, count=self._tally.count, delay_seconds=HEAD_START_SECONDS)
+        serves_all = serves.issuperset(kind.name for kind in kinds)
+        self._doorbell = OwnBell(
+            wiring.doorbell(
+                settings, count=self._tally.count, delay_seconds=HEAD_START_SECONDS if serves_all else 0.0
+            ),
+            wake=lambda name: self._sweeper.wake(name),  # noqa: PLW0108 - made below
+        )
         self._stages = {
             kind.name: kind.make(
                 settings,
                 self._database,
-                doorbell=OwnBell(self._doorbell, wake=lambda name: self._sweeper.wake(name)),  # noqa: PLW0108 - made below
+                doorbell=self._doorbell,
                 worker=self.worker,
                 count=self._tally.count,
                 promise=promise,
