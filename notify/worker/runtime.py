@@ -74,9 +74,7 @@ class Runtime:
         self._tally = Tally(self._database, process=self.worker, role=Role.WORKER)
         serves_all = serves.issuperset(kind.name for kind in kinds)
         self._doorbell = OwnBell(
-            wiring.doorbell(
-                settings, count=self._tally.count, delay_seconds=HEAD_START_SECONDS if serves_all else 0.0
-            ),
+            wiring.doorbell(settings, count=self._tally.count, delay_seconds=HEAD_START_SECONDS if serves_all else 0.0),
             wake=lambda name: self._sweeper.wake(name),  # noqa: PLW0108 - made below
         )
         self._stages = {
