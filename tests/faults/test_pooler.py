@@ -124,4 +124,4 @@ def test_a_pooler_that_is_away_costs_no_email_an_attempt(
         pooler.start()
         pooled.until_all_ended(seconds=90)
     assert pooled.check().repeated == 0
-    assert pooled.office().now("SELECT DISTINCT failures, lapses FROM jobs") == [(0, 0)]
+    assert pooled.office().now("SELECT DISTINCT failures, lapses FROM jobs WHERE status <> 'skipped'") == [(0, 0)]
