@@ -181,11 +181,13 @@ class Conversation(asyncio.Protocol):
 
     async def end(self, *, within: timedelta) -> None:
         """Close, and return when nothing of the connection is left."""
-        self._transport.close()
+        if not self._transport.is_closing():
+            self._transport.close()
         try:
             await self.hung_up(within=within)
         finally:
-            self._transport.abort()
+            if not self._closed.is_set():
+                self._transport.abort()  # Python 3.11.2 fails where it is closed already
 
     def abort(self) -> None:
         """Close at once; what was written may never arrive."""
