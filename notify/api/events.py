@@ -67,7 +67,7 @@ class PersonOut(View):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EventOut(EventView):
-    """An event as it stands, and what became of it for everyone it concerned."""
+    """An event, and what became of it for everyone it concerned."""
 
     people: Sequence[PersonOut]
 

@@ -37,7 +37,7 @@ class JobQuery(Strict):
     topic: Name | None = None
     status: JobStatus | None = None
     event_key: Name | None = None
-    outcome_reason: Name | None = Field(default=None, description="Why it stands as it does: template_error.")
+    outcome_reason: Name | None = Field(default=None, description="Why it has its status, such as template_error.")
     last_code: int | None = Field(default=None, ge=200, le=599, description="SMTP code of the last attempt.")
     to_email: Name | None = None
     message_id: Name | None = Field(default=None, description="Without brackets.")
@@ -50,7 +50,7 @@ class JobQuery(Strict):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobWithAttempts(JobView):
-    """One job as it stands, every attempt that did not end in sent, and what its email tells of."""
+    """A job, every attempt that did not end in sent, and what its email tells of."""
 
     attempts: Sequence[AttemptView]
     notifications: Sequence[ExplainedNotification]

@@ -1,4 +1,4 @@
-"""What one person has chosen, and what became of events for them."""
+"""One person's preferences, and what became of events for them."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime, time
@@ -67,17 +67,17 @@ class EventTypeOut(View):
     category: str
     description: str
     system_required: bool = Field(description="Nobody can switch it off.")
-    default_enabled: bool = Field(description="What holds for people who have chosen nothing.")
+    default_enabled: bool = Field(description="What holds for people who have stored nothing.")
 
 
 class PreferenceIn(Strict):
-    """A choice about one kind of event."""
+    """A preference for one event type."""
 
     event_type_code: Name
     enabled: StrictBool
     overridden: StrictBool | None = Field(
         default=None,
-        description="False, together with the default of the type: forget the choice. Else it is stored as a choice.",
+        description="False, together with the default of the type: forget the preference. Else it is stored.",
     )
 
 
@@ -86,7 +86,7 @@ class PreferenceOut(View):
 
     event_type_code: str
     enabled: bool
-    overridden: bool = Field(description="The person has chosen; false: it is the default.")
+    overridden: bool = Field(description="The person has stored this; false: it is the default.")
 
 
 class Digest(Strict):
@@ -121,7 +121,7 @@ class Quiet(Strict):
 
 
 class ConfigIn(Strict):
-    """Any part of a person's choices. What is absent stays as it is, and so does what is null and says nothing else."""
+    """Any part of a person's preferences. Absent fields stay as they are, and so do null ones that have no meaning."""
 
     enabled: StrictBool | None = Field(default=None, description=ENABLED)
     delivery_mode: Mode | None = Field(default=None, description=DELIVERY_MODE)
@@ -142,15 +142,15 @@ class ConfigIn(Strict):
 
 
 class ConfigOut(View):
-    """A person's choices as they stand."""
+    """A person's preferences."""
 
     enabled: bool = Field(description=ENABLED)
     delivery_mode: Mode = Field(description=DELIVERY_MODE)
     digest: Digest
-    timezone: str | None = Field(description="The person's own choice; null: the directory's.")
+    timezone: str | None = Field(description="The person's own; null: the directory's.")
     quiet_hours: Quiet | None = Field(description="Null: none.")
     paused_until: datetime | None = Field(description="No email before it; null: not paused.")
-    email: str | None = Field(description="The person's own choice; null: the directory's address.")
+    email: str | None = Field(description="The person's own; null: the directory's address.")
     participating: bool = Field(description=PARTICIPATING)
     own_actions: bool = Field(description=OWN_ACTIONS)
     mentions_pierce_mutes: bool = Field(description=MENTIONS_PIERCE_MUTES)
@@ -158,24 +158,24 @@ class ConfigOut(View):
     undeliverable: Refusal | None = Field(description="Why emails have stopped; null: they have not.")
 
     @classmethod
-    def of(cls, choices: Preferences, event_types: dict[str, EventType], *, undeliverable: Refusal | None) -> Self:
-        chosen, schedule = choices.preferences, choices.schedule
+    def of(cls, stored: Preferences, event_types: dict[str, EventType], *, undeliverable: Refusal | None) -> Self:
+        by_type, schedule = stored.preferences, stored.schedule
         return cls(
-            enabled=choices.enabled,
+            enabled=stored.enabled,
             delivery_mode=schedule.mode,
             digest=Digest(hour=schedule.hour, weekday=schedule.weekday),
             timezone=schedule.timezone,
             quiet_hours=Quiet.of(schedule.quiet_hours) if schedule.quiet_hours else None,
             paused_until=schedule.paused_until,
-            email=choices.email,
-            participating=choices.participating,
-            own_actions=choices.own_actions,
-            mentions_pierce_mutes=choices.mentions_pierce_mutes,
+            email=stored.email,
+            participating=stored.participating,
+            own_actions=stored.own_actions,
+            mentions_pierce_mutes=stored.mentions_pierce_mutes,
             preferences=[
                 PreferenceOut(
                     event_type_code=code,
-                    enabled=event_type.is_on(chosen.get(code)),
-                    overridden=code in chosen and not event_type.system_required,
+                    enabled=event_type.is_on(by_type.get(code)),
+                    overridden=code in by_type and not event_type.system_required,
                 )
                 for code, event_type in event_types.items()
             ],
@@ -209,14 +209,14 @@ def get_types(_: auth.Me, context: InContext) -> list[EventTypeOut]:
 
 @router.get("/config")
 def get_config(me: auth.Me, context: InContext) -> ConfigOut:
-    """What holds for the person, chosen or by default. Reading stores nothing."""
+    """The preferences that hold for the person, stored or by default. Reading stores nothing."""
     with context.database.begin() as connection:
         return _config(connection, me, preferences.event_types(connection))
 
 
 @router.put("/config", responses=OF_BODIES)
 def put_config(me: auth.Me, given: Annotated[ConfigIn, Depends(JsonBody(ConfigIn))], context: InContext) -> ConfigOut:
-    """Change any part of the person's choices, all of it or nothing, and return what holds now."""
+    """Change any part of the person's preferences, all of it or nothing, and return what holds now."""
     with context.database.begin() as connection:
         event_types = preferences.event_types(connection)
         chosen = _choices(given.preferences, event_types)
@@ -266,7 +266,7 @@ def get_history(me: auth.Me, asked: Annotated[HistoryFilter, Query()], context: 
 
 
 def _settings(given: ConfigIn) -> Settings:
-    """What the call says about all emails; a null counts only where it takes a choice back."""
+    """What the call says about all emails; a null counts only where it takes a preference back."""
     stated = given.model_dump(include=SWITCHES | NULL_TAKES_BACK, exclude_unset=True)
     if given.digest:
         stated |= {"digest_hour": given.digest.hour, "digest_weekday": given.digest.weekday}
