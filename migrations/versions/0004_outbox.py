@@ -33,7 +33,7 @@ SCHEMA = """
         CONSTRAINT work_items_lapses_check CHECK (lapses >= 0),
         CONSTRAINT work_items_reason_check CHECK (octet_length(reason) <= 1024)
     ) WITH (autovacuum_vacuum_scale_factor = 0.01, autovacuum_vacuum_threshold = 10000, autovacuum_analyze_scale_factor = 0.02, autovacuum_vacuum_cost_limit = 1000);
-    CREATE INDEX work_items_due ON notify.work_items (stage, lane, due_at, id) WHERE lane >= 0;
+    CREATE INDEX work_items_due ON notify.work_items ((stage || ''), lane, due_at, id) WHERE lane >= 0;
     COMMENT ON INDEX notify.work_items_due IS 'Workers claim what is due, by lane; people list what is leased, lapsed or dead.';
     CREATE INDEX work_items_order ON notify.work_items (stage, order_key, id) WHERE order_key IS NOT NULL AND failures = 0 AND lane < 9;
     COMMENT ON INDEX notify.work_items_order IS 'A claim asks what comes before an item of the same key. What has failed holds up no other.';

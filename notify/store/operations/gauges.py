@@ -70,7 +70,7 @@ def _of_stage(connection: Connection, stage: str) -> Gauges:
 def _count(lanes: Sequence[Lane], due: str) -> str:
     """How many items of these lanes, each of which is one range of the index that the claim uses."""
     ranges = " UNION ALL ".join(
-        f"(SELECT 1 FROM notify.work_items WHERE stage = %(stage)s AND lane = {lane:d} AND due_at {due} LIMIT {MOST})"
+        f"(SELECT 1 FROM notify.work_items WHERE stage || '' = %(stage)s AND lane = {lane:d} AND due_at {due} LIMIT {MOST})"
         for lane in lanes
     )
     return f"(SELECT count(*) FROM (SELECT 1 FROM ({ranges}) AS one LIMIT {MOST}) AS counted)"
@@ -87,7 +87,7 @@ _ITEMS = f"""
 _DEAD_ITEMS = f"""
     SELECT reason, count(*) FROM (
         SELECT split_part(reason, ':', 1) AS reason FROM notify.work_items
-        WHERE stage = %(stage)s AND lane = {Lane.DEAD:d} AND due_at > now() - interval '1 day'
+        WHERE stage || '' = %(stage)s AND lane = {Lane.DEAD:d} AND due_at > now() - interval '1 day'
         ORDER BY due_at DESC LIMIT {MOST}
     ) AS latest GROUP BY reason"""
 _UNDELIVERABLE = """
@@ -107,6 +107,6 @@ _ENDED = f"""
 _DEATHS = f"""
     SELECT reason, count(*) AS count, min(due_at) AS first_at FROM (
         SELECT reason, due_at FROM notify.work_items
-        WHERE stage = '{DELIVER}' AND lane = {Lane.DEAD:d} AND due_at >= greatest(now() - %(window)s, %(since)s)
+        WHERE stage || '' = '{DELIVER}' AND lane = {Lane.DEAD:d} AND due_at >= greatest(now() - %(window)s, %(since)s)
         ORDER BY due_at DESC LIMIT {NEWEST}
     ) AS newest GROUP BY reason"""

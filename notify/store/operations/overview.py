@@ -24,9 +24,9 @@ _AT_WORK = f"""
         SELECT worker, 0 AS emails, 0 AS events, count AS sent, NULL::timestamptz AS until
         FROM notify.delivery_stats WHERE minute >= now() - interval '{MINUTES} minutes' AND outcome = 'sent'
         UNION ALL SELECT leased_by, 1, 0, 0, due_at
-        FROM notify.work_items WHERE stage = '{DELIVER}' AND lane = {Lane.LEASED:d}
+        FROM notify.work_items WHERE stage || '' = '{DELIVER}' AND lane = {Lane.LEASED:d}
         UNION ALL SELECT leased_by, 0, 1, 0, due_at
-        FROM notify.work_items WHERE stage = '{FAN_OUT}' AND lane = {Lane.LEASED:d}
+        FROM notify.work_items WHERE stage || '' = '{FAN_OUT}' AND lane = {Lane.LEASED:d}
     ) AS each GROUP BY worker ORDER BY sum(emails + events) DESC, sum(sent) DESC, worker"""
 # Attempts that failed are few when all is well; when it is not, the newest thousand say enough.
 _TROUBLES = """

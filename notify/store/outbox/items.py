@@ -98,7 +98,7 @@ def later(claim: Claim, reason: str, *, rng: Random) -> Ending:
 _NOBODY_ON_ITS_KEY = """
               AND (item.order_key IS NULL OR item.order_key NOT IN (
                 SELECT leased.order_key FROM notify.work_items AS leased
-                WHERE leased.stage = %(stage)s AND leased.lane = 8 AND leased.order_key IS NOT NULL
+                WHERE leased.stage || '' = %(stage)s AND leased.lane = 8 AND leased.order_key IS NOT NULL
               ))"""
 # One step back in the index, whatever the planner believes: no other has this order.
 _FOLLOWS = """(
@@ -123,7 +123,7 @@ def _claim_waiting(*, free: str, follows: str) -> str:
             SELECT ready.id, ready.lane, ready.waited
             FROM unnest(ARRAY[0, 1, 2]) AS lanes(lane) CROSS JOIN LATERAL (
                 SELECT item.id, item.lane, {_WAITED} FROM notify.work_items AS item
-                WHERE item.stage = %(stage)s AND item.lane = lanes.lane AND item.lane >= 0
+                WHERE item.stage || '' = %(stage)s AND item.lane = lanes.lane AND item.lane >= 0
                   AND item.due_at <= now(){free}
                 ORDER BY item.due_at, item.id LIMIT %(most)s FOR UPDATE SKIP LOCKED
             ) AS ready
@@ -150,7 +150,7 @@ _CLAIM_LAPSED = f"""
             SELECT alone.id, alone.lane, alone.waited
             FROM unnest(ARRAY[4, 8]) AS lanes(lane) CROSS JOIN LATERAL (
                 SELECT item.id, item.lane, item.due_at, {_WAITED} FROM notify.work_items AS item
-                WHERE item.stage = %(stage)s AND item.lane = lanes.lane AND item.lane >= 0
+                WHERE item.stage || '' = %(stage)s AND item.lane = lanes.lane AND item.lane >= 0
                   AND item.due_at <= now()
                   AND (item.lane = 4 OR item.lapses < {MOST_LAPSES - 1})
                 ORDER BY item.due_at, item.id LIMIT 1 FOR UPDATE SKIP LOCKED
@@ -161,7 +161,7 @@ _CLAIM_LAPSED = f"""
 _BURY_POISON = f"""
         WITH chosen AS MATERIALIZED (
             SELECT item.id FROM notify.work_items AS item
-            WHERE item.stage = %(stage)s AND item.lane = 8 AND item.due_at <= now() AND item.lapses >= {MOST_LAPSES - 1}
+            WHERE item.stage || '' = %(stage)s AND item.lane = 8 AND item.due_at <= now() AND item.lapses >= {MOST_LAPSES - 1}
             ORDER BY item.due_at, item.id LIMIT %(most)s FOR UPDATE SKIP LOCKED
         )
         UPDATE notify.work_items AS item
@@ -172,7 +172,7 @@ _BURY_POISON = f"""
 
 def first_due(lane: Lane) -> str:
     """When the first item of this lane and the stage is due, as SQL."""
-    return f"(SELECT min(due_at) FROM notify.work_items WHERE stage = %(stage)s AND lane = {lane:d})"
+    return f"(SELECT min(due_at) FROM notify.work_items WHERE stage || '' = %(stage)s AND lane = {lane:d})"
 
 
 _OUTLOOK = f"""

@@ -129,8 +129,10 @@ def _has_status(status: str) -> ColumnElement[bool]:
     if status not in IN_LANES:
         return _row.status == status
     lanes = list(map(int, IN_LANES[status]))
-    # The index of what is due holds lanes from 0 on: without that condition the planner cannot know that it may use it.
-    found = select(_item.id).where(_item.stage == DELIVER, _item.lane >= text("0"), _item.lane.in_(lanes))
+    # In the words of work_items_due: with others the planner cannot know that it may use the index.
+    found = select(_item.id).where(
+        _item.stage + text("''") == DELIVER, _item.lane >= text("0"), _item.lane.in_(lanes)
+    )
     return (_row.status == STORED_AS.get(status, status)) & _among(found)
 
 

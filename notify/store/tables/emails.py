@@ -45,7 +45,7 @@ work_items = Table(
     CheckConstraint("octet_length(reason) <= 1024", name="reason"),
     index(
         "work_items_due",
-        "stage, lane, due_at, id",
+        "(stage || ''), lane, due_at, id",
         "Workers claim what is due, by lane; people list what is leased, lapsed or dead.",
         where="lane >= 0",
     ),
