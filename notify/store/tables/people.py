@@ -37,6 +37,7 @@ people = Table(
         "Metrics ask how many addresses are undeliverable.",
         where="undeliverable_email IS NOT NULL",
     ),
+    index("people_called", "lower(normalize(username))", "The fan-out asks who is called so in a mention."),
     comment="The directory: who reads mail where.",
 )
 

@@ -107,3 +107,4 @@ def test_the_search_for_those_who_said_something_uses_the_index_that_is_there_fo
     ((sql, parameters),) = list(sent)
     plan = "\n".join(connection.exec_driver_sql(f"EXPLAIN {sql}", parameters).scalars())
     assert "events_topic" in plan
+    assert "people_called" in plan
