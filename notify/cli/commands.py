@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from importlib import import_module
+from inspect import cleandoc
 from typing import Any, NoReturn
 
 from typer import Typer
@@ -48,9 +49,17 @@ def _add(name: str, target: str) -> None:
         )(_failing(missing))
         return
     if isinstance(found, Typer):
+        for command in found.registered_commands:
+            command.help = _prose(command.help or command.callback.__doc__)
         app.add_typer(found, name=name)
     else:
-        app.command(name)(found)
+        app.command(name, help=_prose(found.__doc__))(found)
+
+
+def _prose(docstring: str | None) -> str:
+    """A docstring with one line for each paragraph, which the terminal then wraps at its own width."""
+    paragraphs = cleandoc(docstring or "").split("\n\n")
+    return "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
 
 
 def _failing(missing: ModuleNotFoundError) -> Callable[[], Any]:

@@ -35,9 +35,9 @@ def doctor(*, as_json: AsJson = False) -> None:
     """
     Check everything that notify needs. Exit code 1 if something is wrong.
 
-    The database: schema, open transactions, autovacuum, clock. The broker. A session with each relay, its
-    certificate and its breaker. SPF, DKIM and DMARC of the sender's domain, where a name server answers. Workers,
-    queues, and what emails died of. Settings that make no sense together. Every template. People's time zones.
+    Checks the database (schema, open transactions, autovacuum, clock), the broker, each relay (session, certificate,
+    breaker), the sender's domain (SPF, DKIM, DMARC), workers and queues, recent failures, contradictory settings, every
+    template, and people's time zones.
     """
     with connect() as deployment:
         findings = examined(deployment, CHECKS)

@@ -1,4 +1,4 @@
-"""``notify emit``: events from a file or standard input, one JSON object a line."""
+"""``notify emit``: events from a file or standard input, one JSON object per line."""
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
@@ -31,15 +31,16 @@ class Report:
 
 
 def emit(
-    source: Annotated[FileBinaryRead, Argument(metavar="FILE", help="One JSON object a line; - reads standard input.")],
+    source: Annotated[
+        FileBinaryRead, Argument(metavar="FILE", help="One JSON object per line; - reads standard input.")
+    ],
     *,
     as_json: AsJson = False,
 ) -> None:
     """
-    Store events, one JSON object a line; safe to repeat with events that carry a key.
+    Store events, one JSON object per line. Safe to repeat if the events have keys.
 
-    A line that is refused is listed with its number, field and reason, and the others are stored;
-    the exit code is then 1.
+    Refused lines are listed with every wrong field; the other lines are stored. Exit code 1 if a line was refused.
     """
     report = Report()
     with connect() as deployment, progress_bar() as progress:

@@ -1,4 +1,4 @@
-"""``notify explain``: why somebody is told of an event, or is not."""
+"""``notify explain``: why somebody is or is not told of an event."""
 
 import json
 from dataclasses import asdict
@@ -29,13 +29,13 @@ def explain(
         FileBinaryRead | None,
         Option(
             metavar="FILE",
-            help="Read the event from this file instead, and store nothing: one JSON object, or one a line; - reads"
-            " standard input. An event without a key needs no matching EVENT if it is the only one.",
+            help="Read the event from this file and store nothing. The file has one JSON object, or one per line;"
+            " - reads standard input. The only event of a file matches any EVENT if it has no key.",
         ),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Explain why a person is told of an event or is not: every rule that is asked, in order, as of today."""
+    """Explain why a person is or is not told of an event: every rule, in order, as it decides today."""
     given = None if dry_run is None else _given(dry_run.read(), event)
     with connect() as deployment, deployment.database.engine.connect() as connection:
         if given is None:

@@ -32,13 +32,13 @@ def _job_filter(
     cl: Annotated[str | None, Option(help="Only emails about this change list.")] = None,
     username: Annotated[str | None, Option(help="Only jobs for this person.")] = None,
     event: Annotated[str | None, Option(help="Only emails about the event with this key.")] = None,
-    reason: Annotated[str | None, Option(help="Only jobs that ended for this reason: template_error.")] = None,
-    code: Annotated[int | None, Option(help="Only jobs whose last attempt got this SMTP code: 554.")] = None,
+    reason: Annotated[str | None, Option(help="Only jobs with this reason, such as template_error.")] = None,
+    code: Annotated[int | None, Option(help="Only jobs whose last attempt got this SMTP code, such as 554.")] = None,
     address: Annotated[str | None, Option(help="Only emails to this address.")] = None,
     message_id: Annotated[str | None, Option(help="Only the email with this Message-ID.")] = None,
-    queue_id: Annotated[str | None, Option(help="Only emails that the relay accepted under this queue id.")] = None,
+    queue_id: Annotated[str | None, Option(help="Only emails that the relay accepted under this queue ID.")] = None,
     after: Annotated[
-        datetime | None, Option(parser=instant, metavar="INSTANT", help="Only jobs created at this instant or later.")
+        datetime | None, Option(parser=instant, metavar="INSTANT", help="Only jobs created at or after this instant.")
     ] = None,
     before: Annotated[
         datetime | None, Option(parser=instant, metavar="INSTANT", help="Only jobs created before this instant.")

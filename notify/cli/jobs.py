@@ -29,7 +29,7 @@ ATTEMPT_COLUMNS = {
     "answer": "text",
 }
 
-app = Typer(help="See what became of emails; retry, cancel or replay them by hand.", no_args_is_help=True)
+app = Typer(help="List email jobs; retry, cancel or replay them.", no_args_is_help=True)
 
 
 @app.command("list")
@@ -37,11 +37,11 @@ app = Typer(help="See what became of emails; retry, cancel or replay them by han
 def list_(
     *,
     job_filter: JobFilter,
-    below: Annotated[int | None, Option(metavar="ID", help="Only ids below this one: the next page.")] = None,
-    limit: Annotated[int, Option(min=1, max=1000, help="At most this many.")] = 50,
+    below: Annotated[int | None, Option(metavar="ID", help="Only ids below this one, for the next page.")] = None,
+    limit: Annotated[int, Option(min=1, max=1000, help="How many jobs to list at most.")] = 50,
     as_json: AsJson = False,
 ) -> None:
-    """Email jobs, newest first."""
+    """List email jobs, newest first."""
     with connect() as deployment:
         found = _newest(deployment, job_filter, below=below, limit=limit)
     print_records(found, COLUMNS, as_json=as_json)
@@ -51,10 +51,10 @@ def list_(
 def show(
     job_id: Annotated[int, Argument(metavar="ID", help="The job's id, as `notify jobs list` shows it.")],
     *,
-    email: Annotated[bool, Option("--email", help="Show the email too, as it would be written today.")] = False,
+    email: Annotated[bool, Option("--email", help="Also show the email as it would be written today.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """One job: its attempts that did not end in sent, its notifications, and the rules that decide about each today."""
+    """Show one job: its failed attempts, its notifications, and the rules that decide about each today."""
     with connect() as deployment:
         with deployment.database.begin() as connection:
             job = jobs.show(connection, job_id)
@@ -82,15 +82,13 @@ def show(
         console.print(f"\nSubject: {composed.subject}\n\n{composed.text}", markup=False)
 
 
-app.command("retry", help="Make jobs due now. A spent retry budget or expiry is extended; their history stays.")(
+app.command("retry", help="Make jobs due now. Extends a spent retry budget or expiry, and keeps the history.")(
     command(Action.RETRY)
 )
 app.command(
-    "cancel", help="Cancel jobs that are not sent yet. An email that is being sent right now may still arrive."
+    "cancel", help="Cancel jobs that have not been sent. An email that is being sent right now may still arrive."
 )(command(Action.CANCEL))
-app.command("replay", help="Send emails again that have ended, as new jobs with new Message-IDs.")(
-    command(Action.REPLAY)
-)
+app.command("replay", help="Send finished emails again, as new jobs with new Message-IDs.")(command(Action.REPLAY))
 
 
 def _newest(deployment: Deployment, job_filter: JobFilter, *, below: int | None, limit: int) -> list[JobView]:

@@ -13,9 +13,7 @@ from notify.domain.errors import NotifyError
 from notify.domain.fan_out import usable_address
 from notify.store.directory import directory, erasure, preferences
 
-app = Typer(
-    help="Show, export or erase what is stored about a person; allow a refused address again.", no_args_is_help=True
-)
+app = Typer(help="Show, export or erase what is stored about a person; clear a refused address.", no_args_is_help=True)
 
 Name = Annotated[str, Argument(metavar="NAME", help="The person's username.")]
 
@@ -53,7 +51,7 @@ def show(name: Name, *, as_json: AsJson = False) -> None:
 
 @app.command()
 def clear(name: Name) -> None:
-    """Send to a person's address again that a relay has refused for good."""
+    """Clear the mark of an address that a relay has refused for good, so that emails go there again."""
     with connect() as deployment, deployment.database.begin() as connection:
         if directory.person(connection, name) is None:
             raise NoSuchPerson(name=name)
@@ -64,7 +62,7 @@ def clear(name: Name) -> None:
 
 @app.command()
 def export(name: Name, *, as_json: AsJson = False) -> None:
-    """Everything that is stored about a person: with --json every row, else how many there are."""
+    """Export everything that is stored about a person: all rows with --json, otherwise how many there are."""
     with connect() as deployment, deployment.database.begin() as connection:
         rows = erasure.remaining(connection, name)
         stored = erasure.export(connection, name) if as_json else {}
@@ -85,10 +83,10 @@ def erase(
     as_json: AsJson = False,
 ) -> None:
     """
-    Erase a person: address, preferences, and their name and text in emails and events. It cannot be undone.
+    Erase a person: address, preferences, and their name and text in emails and events. This cannot be undone.
 
-    Pending emails to them are cancelled. The rows of emails and events stay, without the person, so that counts
-    stay true. Exit code 1 means that something is left, because emails about what they wrote are still pending:
+    Pending emails to the person are cancelled. Rows of emails and events stay, without the person, so that counts
+    stay true. Exit code 1 means that something is left, because emails about what the person wrote are still pending;
     run it again later.
     """
     with connect() as deployment:
@@ -97,7 +95,7 @@ def erase(
             raise NoSuchPerson(name=name)
         if not dry_run:
             if not yes:
-                confirm(f"Erase {name}, named in {sum(rows.values()):,} rows, for ever?", abort=True, err=True)
+                confirm(f"Erase {name} from {sum(rows.values()):,} rows? This cannot be undone.", abort=True, err=True)
             with progress_bar() as progress:
                 bar = progress.add_task("erasing", total=None)
                 for _ in erasure_of(deployment.database, name):

@@ -35,9 +35,11 @@ class Form(StrEnum):
 
 
 def preview(
-    event_type: Annotated[str, Argument(help="The event type whose email to show.")] = COMMENT_CREATED,
+    event_type: Annotated[
+        str, Argument(metavar="EVENT_TYPE", help="Type of the event that the email is about.")
+    ] = COMMENT_CREATED,
     *,
-    part: Annotated[Form, Option(help="What to print; raw is the whole message that goes to the relay.")] = Form.TEXT,
+    part: Annotated[Form, Option(help="What to print; raw is the message as it goes to the relay.")] = Form.TEXT,
     locale: Annotated[str, Option(help="The reader's language, such as de.")] = DEFAULT,
     as_json: AsJson = False,
 ) -> None:
@@ -60,14 +62,14 @@ def preview(
 
 
 def send_test(
-    address: Annotated[str, Argument(help="Who gets the sample email.")],
+    address: Annotated[str, Argument(metavar="ADDRESS", help="Where to send the sample email.")],
     *,
     relay: Annotated[
-        str | None, Option(metavar="RELAY", help="host:port of the relay to use, if not the first by priority.")
+        str | None, Option(metavar="RELAY", help="host:port of the relay to use; by default the first.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Send a sample email through a configured relay at once, bypassing the outbox, and print its answer."""
+    """Send a sample email through a relay now, bypassing the outbox, and print the relay's answer."""
     if not is_address(address):
         message = "expected a bare address such as dana@example.com"
         raise BadParameter(message)

@@ -1,4 +1,4 @@
-"""``notify prune``: delete what is finished and old now, rather than at the next scheduled time."""
+"""``notify prune``: delete old, finished data now rather than at the next scheduled time."""
 
 from notify.cli.connect import connect
 from notify.cli.output import AsJson, DryRun, console, print_json, progress_bar
@@ -13,10 +13,10 @@ def prune(
     as_json: AsJson = False,
 ) -> None:
     """
-    Delete what is finished and old: emails, attempts, events without emails, and statistics.
+    Delete old, finished data now: emails, attempts, events and statistics.
 
-    NOTIFY_KEEP_SENT_DAYS, NOTIFY_KEEP_DEAD_DAYS and, for the text of events, NOTIFY_KEEP_BODIES_DAYS say how
-    long they are kept. It pauses while emails are due. It can be stopped at any time; the next run goes on.
+    NOTIFY_KEEP_SENT_DAYS, NOTIFY_KEEP_DEAD_DAYS and NOTIFY_KEEP_BODIES_DAYS (for the text of events) say how long
+    data is kept. Pruning pauses while emails are due. You can stop it at any time; the next run continues.
     """
     with connect() as deployment:
         kept = deployment.settings.kept
@@ -28,11 +28,11 @@ def prune(
     elif pruned is None:
         console.print(f"{old.jobs:,} jobs, {old.events:,} events and {old.stats:,} rows of statistics would be deleted")
     elif pruned.elsewhere:
-        console.print("nothing deleted: another run is under way")
+        console.print("nothing deleted: another run is in progress")
     else:
         console.print(f"{pruned.jobs:,} jobs, {pruned.events:,} events and {pruned.stats:,} rows of statistics deleted")
         if pruned.emptied:
-            console.print(f"{pruned.emptied:,} events have lost their text")
+            console.print(f"the text of {pruned.emptied:,} events deleted")
 
 
 def _run(pruning: Pruning, old: Old) -> Pruned:

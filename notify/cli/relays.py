@@ -1,4 +1,4 @@
-"""``notify relays``: list the relays, mute one, and probe one now."""
+"""``notify relays``: list the relays; mute, unmute or probe one."""
 
 import asyncio
 from typing import Annotated
@@ -17,7 +17,7 @@ from notify.store.operations import relays
 
 LONGEST_REASON_BYTES = 1024
 
-app = Typer(help="List the relays with their circuit breakers, mute one, and probe one now.", no_args_is_help=True)
+app = Typer(help="List relays with their circuit breakers; mute, unmute or probe one.", no_args_is_help=True)
 RelayName = Annotated[str, Argument(metavar="RELAY", help="host:port, as `notify relays list` shows it.")]
 
 
@@ -42,7 +42,7 @@ def _limited(reason: str | None) -> str | None:
 
 @app.command("list")
 def list_(*, as_json: AsJson = False) -> None:
-    """The configured relays by priority, and every other that was ever in trouble or muted."""
+    """List the configured relays by priority, then any other that has ever failed or been muted."""
     with connect() as deployment:
         found = relay_states(deployment)
     if as_json:
@@ -61,9 +61,9 @@ def list_(*, as_json: AsJson = False) -> None:
 def mute(
     relay: RelayName,
     *,
-    because: Annotated[str | None, Option(help="Who mutes it and why, for whoever asks.", callback=_limited)] = None,
+    because: Annotated[str | None, Option(help="Who mutes it and why, for others to read.", callback=_limited)] = None,
 ) -> None:
-    """Send nothing over this relay until it is unmuted. Its emails wait, and none loses an attempt."""
+    """Stop sending over a relay until it is unmuted. Its emails wait, and none loses an attempt."""
     with connect() as deployment:
         names = [one.relay for one in relay_states(deployment)]
         if relay not in names:
@@ -76,7 +76,7 @@ def mute(
 
 @app.command()
 def unmute(relay: RelayName) -> None:
-    """Send over this relay again, unless its breaker is open."""
+    """Send over a relay again, unless its breaker is open."""
     with connect() as deployment:
         with deployment.database.begin() as connection:
             if not relays.unmute(connection, relay):
@@ -89,9 +89,9 @@ def unmute(relay: RelayName) -> None:
 @app.command()
 def probe(relay: RelayName, *, as_json: AsJson = False) -> None:
     """
-    Ask this relay for a session now, and close its breaker if it takes one. No email is sent.
+    Open a session with a relay now, and close its breaker if that works. No email is sent.
 
-    Exit code 1 if it takes none; its breaker then stays as it is.
+    Exit code 1 if the relay takes no session; its breaker then stays as it is.
     """
     with connect() as deployment:
         configured = {one.name: one for one in wiring.relays(deployment.settings)}

@@ -13,7 +13,7 @@ from notify.store.operations import migrate as schema
 
 
 def up() -> None:
-    """Run the whole system on this machine until Ctrl-C. Data stays in NOTIFY_DATA_DIR."""
+    """Run the whole system on this machine until Ctrl-C. Data is kept in NOTIFY_DATA_DIR."""
     settings = load(completed_later=True)
     logs.configure(level=settings.log_level, style=settings.log_format)
     import_module("notify.embedded.stack").Stack(settings).run()
@@ -21,7 +21,7 @@ def up() -> None:
 
 def demo(
     *,
-    once: Annotated[bool, Option("--once", help="Show the emails and exit instead of staying up.")] = False,
+    once: Annotated[bool, Option("--once", help="Show the emails, then exit.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Start the embedded stack, emit sample comments, and show who got an email, who did not, and why."""
@@ -31,7 +31,7 @@ def demo(
 
 
 def migrate(*, as_json: AsJson = False) -> None:
-    """Migrate the database to the schema of this version. Safe to repeat, and to run on several machines at once."""
+    """Migrate the database to this version's schema. Safe to repeat, and to run on several machines at once."""
     with complete_settings() as settings:
         database = wiring.database(settings, pool_size=1)
         with database.begin() as connection:

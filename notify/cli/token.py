@@ -12,7 +12,7 @@ from notify.http.person_tokens import issue_user_token
 from notify.store.directory import tokens
 from notify.store.directory.tokens import Scope
 
-app = Typer(help="Make, list and revoke tokens for the API.", no_args_is_help=True)
+app = Typer(help="Create, list and revoke API tokens.", no_args_is_help=True)
 
 
 class NoSuchToken(NotifyError):
@@ -22,11 +22,11 @@ class NoSuchToken(NotifyError):
 @app.command()
 def create(
     *,
-    scope: Annotated[list[Scope], Option(help="What the program may do; repeat it for more.")],
+    scope: Annotated[list[Scope], Option(help="What the program may do; repeat for more.")],
     name: Annotated[str, Option(help="What the token is for.")] = "unnamed",
     as_json: AsJson = False,
 ) -> None:
-    """Make a program's token. It is shown now and never again; only its hash is stored."""
+    """Create a program's token. It is shown only once; only its hash is stored."""
     with connect() as deployment, deployment.database.begin() as connection:
         token = tokens.create(connection, name, scopes=scope)
     _print_token(token, as_json=as_json, name=name, scopes=sorted(set(scope)))
@@ -34,7 +34,7 @@ def create(
 
 @app.command("list")
 def list_(*, as_json: AsJson = False) -> None:
-    """Every program's token that was ever made, without the tokens themselves."""
+    """List every program's token ever created, without the secrets."""
     with connect() as deployment, deployment.database.begin() as connection:
         issued = tokens.issued(connection)
     columns = {"id": "id", "name": "name", "scopes": "scopes", "made": "created_at"}
@@ -43,7 +43,7 @@ def list_(*, as_json: AsJson = False) -> None:
 
 @app.command()
 def revoke(token_id: Annotated[int, Argument(metavar="ID", help="As `notify token list` shows it.")]) -> None:
-    """End a program's token at once."""
+    """Revoke a program's token at once."""
     with connect() as deployment, deployment.database.begin() as connection:
         if not tokens.revoke(connection, token_id):
             raise NoSuchToken(id=token_id)
@@ -56,7 +56,7 @@ def user(
     hours: Annotated[float, Option(min=0.01, help="How long it is valid.")] = 12,
     as_json: AsJson = False,
 ) -> None:
-    """Make a person's JWT, signed with NOTIFY_JWT_SECRET."""
+    """Create a JWT for a person, signed with NOTIFY_JWT_SECRET."""
     with complete_settings() as settings:
         if settings.jwt_secret is None:
             raise InvalidSettings("NOTIFY_JWT_SECRET is not set; expected the secret that signs people's tokens")

@@ -22,14 +22,16 @@ from notify.wiring import STAGE_NAMES
 
 def top(
     *,
-    once: Annotated[bool, Option("--once", help="Show it once and exit; 1 if something is wrong.")] = False,
-    every: Annotated[float, Option(min=0.5, help="Seconds between two refreshes.")] = 2.0,
+    once: Annotated[
+        bool, Option("--once", help="Print once and exit; the exit code is 1 if something is wrong.")
+    ] = False,
+    every: Annotated[float, Option(min=0.5, help="Seconds between refreshes.")] = 2.0,
     as_json: AsJson = False,
 ) -> None:
     """
-    Watch the outbox: queues, outcomes a minute, workers and their leases, breakers, attempts that failed.
+    Watch the outbox: queues, outcomes per minute, workers, breakers and failed attempts.
 
-    What quick checks find wrong comes first, with how to fix it; notify doctor looks deeper.
+    Problems found by quick checks come first, each with its fix. `notify doctor` checks more.
     """
     if as_json and not once:
         raise BadParameter("--json shows one moment: add --once")

@@ -1,7 +1,9 @@
 """The commands as an operator types them."""
 
 import json
+import re
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -34,6 +36,15 @@ def test_every_command_explains_itself(command: tuple[str, ...]) -> None:
 
     assert said.exit_code == 0
     assert "Usage:" in said.output
+
+
+@pytest.mark.parametrize("command", [(), *paths(get_command(app))], ids=" ".join)
+def test_help_is_wrapped_at_the_terminals_width_and_nowhere_else(command: tuple[str, ...]) -> None:
+    shown = CliRunner().invoke(app, [*command, "--help"]).output
+    paragraphs = re.split(r"\n\s*\n", shown.partition("Usage:")[2].partition("╭")[0])
+
+    for first, second in (pair for text in paragraphs for pair in pairwise(text.splitlines())):
+        assert len(first.rstrip()) + len(" ") + len(second.split()[0]) > 80 - len(" ")
 
 
 def test_events_on_standard_input_are_stored_line_by_line(notify: Notify, database: Database) -> None:
