@@ -120,7 +120,7 @@ def environment(database: Database, broker_url: str, tmp_path: Path) -> dict[str
     """
     The environment for a process of notify on the empty database: complete but for a relay.
 
-    Letters go nowhere until a test adds NOTIFY_SMTP_URL.
+    Emails go nowhere until a test adds NOTIFY_SMTP_URL.
     """
     return {
         **os.environ,

@@ -8,7 +8,7 @@ import pytest
 from notify.cli import sample
 from notify.http.pages import Pages
 from tests.support import gallery
-from tests.support.letters import HOST, composer
+from tests.support.emails import HOST, composer
 
 EMAILS = [*sample.PAYLOADS, "bundle", "digest"]
 PAGES = [

@@ -15,7 +15,7 @@ from notify.domain.preferences import Person
 from notify.doorbell import NoDoorbell
 from notify.store.database import Database
 from notify.store.directory import directory
-from tests.support.office import Office, comment
+from tests.support.harness import WorkerHarness, comment
 from tests.support.smtp import ScriptedRelay
 
 EXPORTER = InMemorySpanExporter()
@@ -58,9 +58,9 @@ def spans(_collected: None) -> Iterator[InMemorySpanExporter]:
 
 
 @pytest.fixture
-def office(database: Database) -> Iterator[tuple[Office, ScriptedRelay]]:
+def harness(database: Database) -> Iterator[tuple[WorkerHarness, ScriptedRelay]]:
     with ScriptedRelay() as relay:
-        yield Office(database, relay.url), relay
+        yield WorkerHarness(database, relay.url), relay
 
 
 def emit(database: Database, **more: str) -> None:
@@ -74,9 +74,9 @@ def by_name(spans: InMemorySpanExporter) -> dict[str, ReadableSpan]:
 
 
 def test_an_email_stands_in_the_trace_in_which_its_event_was_emitted(
-    spans: InMemorySpanExporter, office: tuple[Office, ScriptedRelay]
+    spans: InMemorySpanExporter, harness: tuple[WorkerHarness, ScriptedRelay]
 ) -> None:
-    worker, relay = office
+    worker, relay = harness
     with get_tracer("application").start_as_current_span("a comment is stored"):
         emit(worker.database)
     worker.fan_out()
@@ -93,14 +93,14 @@ def test_an_email_stands_in_the_trace_in_which_its_event_was_emitted(
         assert 0 < one.end_time - one.start_time < 60e9
     assert email.attributes is not None
     assert email.attributes.items() >= {"notify.verdict": "sent", "notify.code": 250, "notify.attempt": 1}.items()
-    assert f"X-Notify-Trace: {request.context.trace_id:032x}".encode() in relay.letters[0].content
+    assert f"X-Notify-Trace: {request.context.trace_id:032x}".encode() in relay.emails[0].content
     assert ADDRESS not in "".join(span.to_json() for span in found.values())
 
 
 def test_a_trace_that_is_stated_counts_more_than_the_one_we_are_in(
-    spans: InMemorySpanExporter, office: tuple[Office, ScriptedRelay]
+    spans: InMemorySpanExporter, harness: tuple[WorkerHarness, ScriptedRelay]
 ) -> None:
-    worker, _ = office
+    worker, _ = harness
     stated = "4bf92f3577b34da6a3ce929d0e0e4736"
     with get_tracer("application").start_as_current_span("a comment is stored"):
         emit(worker.database, traceparent=f"00-{stated}-00f067aa0ba902b7-01")
@@ -113,15 +113,15 @@ def test_a_trace_that_is_stated_counts_more_than_the_one_we_are_in(
 
 
 def test_an_event_in_no_trace_begins_one_of_its_own_for_each_step(
-    spans: InMemorySpanExporter, office: tuple[Office, ScriptedRelay]
+    spans: InMemorySpanExporter, harness: tuple[WorkerHarness, ScriptedRelay]
 ) -> None:
-    worker, relay = office
+    worker, relay = harness
     emit(worker.database)
     worker.fan_out()
     worker.drain()
 
     assert [span.parent for span in spans.get_finished_spans()] == [None, None]
-    assert b"X-Notify-Trace" not in relay.letters[0].content
+    assert b"X-Notify-Trace" not in relay.emails[0].content
 
 
 def test_without_the_extra_nothing_is_made_and_nothing_is_imported() -> None:

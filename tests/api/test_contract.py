@@ -27,7 +27,7 @@ from notify.store.directory.tokens import Scope
 from notify.store.tables import metadata
 from notify.store.tables.people import api_tokens, notification_event_types
 from tests.support.callers import Person, Program
-from tests.support.office import Office, comment
+from tests.support.harness import WorkerHarness, comment
 
 CASES_OF_AN_OPERATION = 12
 SEQUENCES, CALLS_OF_A_SEQUENCE = 40, 8
@@ -127,7 +127,7 @@ def test_calls_that_follow_each_other_keep_the_documents_word_whatever_came_befo
     app: FastAPI, visitor: Callable[[str], Visitor], database: Database
 ) -> None:
     dana = visitor("dana")
-    office = Office(database, relay_url=None)
+    harness = WorkerHarness(database, relay_url=None)
     followed: Counter[str] = Counter()
 
     lead_on(app.openapi())
@@ -137,8 +137,8 @@ def test_calls_that_follow_each_other_keep_the_documents_word_whatever_came_befo
     class Caller(schema.as_state_machine()):  # type: ignore[misc]
         def setup(self) -> None:
             """Each sequence begins with two emails that wait, so that it means the same however often it is run."""
-            office.now(FORGET)
-            office.letters_wait("dana", "bob")
+            harness.execute(FORGET)
+            harness.pending_emails("dana", "bob")
             self.calls = 0
 
         def get_call_kwargs(self, case: Case[Any]) -> dict[str, Any]:
@@ -156,7 +156,7 @@ def test_calls_that_follow_each_other_keep_the_documents_word_whatever_came_befo
             if response.status_code < HTTPStatus.BAD_REQUEST:
                 followed[f"{case.method} {case.path}"] += 1
             if case.path == "/api/v1/events" and response.status_code == HTTPStatus.ACCEPTED:
-                office.fan_out()
+                harness.fan_out()
 
         def validate_response(self, response: Response, case: Case[Any], **_: object) -> None:
             case.validate_response(

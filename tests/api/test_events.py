@@ -12,7 +12,8 @@ from notify.store.database import Database
 from notify.store.directory.tokens import Scope
 from notify.store.tables.emails import events
 from notify.store.tables.people import change_lists
-from tests.support.callers import Program, Rings
+from tests.support.callers import Program
+from tests.support.doorbell import RecordingDoorbell
 
 EVENT: dict[str, Any] = {
     "key": "comment-1",
@@ -40,14 +41,14 @@ def writer(api: httpx.Client, program: Program) -> httpx.Client:
 
 
 def test_an_accepted_event_is_durable_and_rings_the_fan_out(
-    writer: httpx.Client, database: Database, doorbell: Rings
+    writer: httpx.Client, database: Database, doorbell: RecordingDoorbell
 ) -> None:
     answer = writer.post("/api/v1/events", json=EVENT)
 
     assert answer.status_code == 202
     assert answer.json() == {"id": answer.json()["id"], "key": "comment-1", "duplicate": False}
     assert stored(database) == 1
-    assert doorbell.rung == [FAN_OUT]
+    assert doorbell.rings == [FAN_OUT]
 
 
 def test_the_same_event_again_is_accepted_and_changes_nothing(writer: httpx.Client, database: Database) -> None:
@@ -85,19 +86,19 @@ def test_the_same_key_with_another_body_is_refused_by_the_field_that_differs_and
 
 @pytest.mark.parametrize("known", [True, False], ids=["stored-before", "in-the-same-batch"])
 def test_a_batch_with_the_key_of_another_event_is_refused_whole_and_names_its_index(
-    writer: httpx.Client, database: Database, doorbell: Rings, known: bool
+    writer: httpx.Client, database: Database, doorbell: RecordingDoorbell, known: bool
 ) -> None:
     other = EVENT | {"comment": {"id": "c1", "body": "Other."}}
     if known:
         writer.post("/api/v1/events", json=EVENT)
-        doorbell.rung.clear()
+        doorbell.rings.clear()
     batch = [EVENT | {"key": "comment-2"}, EVENT, EVENT, other]
     answer = writer.post("/api/v1/events/batch", json=batch)
 
     assert answer.status_code == 409
     assert [(one["index"], one["field"]) for one in answer.json()["errors"]] == [(3, "comment.body")]
     assert stored(database) == int(known)
-    assert doorbell.rung == []
+    assert doorbell.rings == []
 
 
 def test_an_event_without_a_key_is_given_one(writer: httpx.Client) -> None:
@@ -113,7 +114,7 @@ def test_a_batch_is_counted_by_what_was_new(writer: httpx.Client, database: Data
 
 
 def test_one_malformed_event_refuses_the_whole_batch_and_is_named_by_its_index(
-    writer: httpx.Client, database: Database, doorbell: Rings
+    writer: httpx.Client, database: Database, doorbell: RecordingDoorbell
 ) -> None:
     good = [EVENT | {"key": str(number)} for number in range(3)]
     answer = writer.post("/api/v1/events/batch", json=[*good, EVENT | {"cl": {"link": "two\nlines"}}])
@@ -122,12 +123,12 @@ def test_one_malformed_event_refuses_the_whole_batch_and_is_named_by_its_index(
     (error,) = answer.json()["errors"]
     assert (error["index"], error["field"]) == (3, "cl.link")
     assert stored(database) == 0
-    assert doorbell.rung == []
+    assert doorbell.rings == []
 
 
 @pytest.mark.parametrize("batch", [False, True])
 def test_an_event_that_has_not_happened_yet_is_refused_by_its_instant(
-    writer: httpx.Client, database: Database, doorbell: Rings, *, batch: bool
+    writer: httpx.Client, database: Database, doorbell: RecordingDoorbell, *, batch: bool
 ) -> None:
     merged = {"type": "cl.merged", "actor": "dana", "cl": {"link": "CL-4821"}, "occurred_at": "2099-01-01T00:00:00Z"}
     answer = writer.post(f"/api/v1/events{'/batch' if batch else ''}", json=[EVENT, merged] if batch else merged)
@@ -135,7 +136,7 @@ def test_an_event_that_has_not_happened_yet_is_refused_by_its_instant(
     assert answer.status_code == 422
     (error,) = answer.json()["errors"]
     assert (error["field"], error.get("index")) == ("occurred_at", 1 if batch else None)
-    assert (stored(database), doorbell.rung) == (0, [])
+    assert (stored(database), doorbell.rings) == (0, [])
 
 
 def test_a_batch_holds_at_most_a_thousand_events(writer: httpx.Client, database: Database) -> None:

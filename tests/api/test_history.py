@@ -13,7 +13,7 @@ from notify.store.directory import directory, preferences
 from notify.store.directory.tokens import Scope
 from tests.support.callers import Person as Headers
 from tests.support.callers import Program
-from tests.support.office import Office, comment
+from tests.support.harness import WorkerHarness, comment
 from tests.support.statements import statements
 
 HISTORY = "/api/v1/user/notification/history"
@@ -21,20 +21,20 @@ PRIVATE = {"relay_reply", "last_error", "leased_by"}
 
 
 @pytest.fixture
-def office(database: Database) -> Office:
+def harness(database: Database) -> WorkerHarness:
     """Ann and bob review CL-1 and CL-2, about which there were five comments."""
-    office = Office(database, relay_url=None)
+    harness = WorkerHarness(database, relay_url=None)
     for number in range(4):
-        office.letters_wait("ann", "bob", key=f"k{number}")
+        harness.pending_emails("ann", "bob", key=f"k{number}")
     with database.begin() as connection:
         preferences.mute(connection, "ann", "CL-2")
-    office.letters_wait("ann", "bob", key="k4", link="CL-2")
-    return office
+    harness.pending_emails("ann", "bob", key="k4", link="CL-2")
+    return harness
 
 
 @pytest.fixture
-def ann(office: Office, api: httpx.Client, person: Headers) -> httpx.Client:
-    assert office.jobs("k4")
+def ann(harness: WorkerHarness, api: httpx.Client, person: Headers) -> httpx.Client:
+    assert harness.jobs("k4")
     api.headers.update(person("ann"))
     return api
 
@@ -90,14 +90,14 @@ def test_a_page_costs_the_same_number_of_statements_whatever_its_size(ann: httpx
 
 
 def test_an_event_says_for_each_person_which_rules_decide(
-    office: Office, api: httpx.Client, program: Program, database: Database
+    harness: WorkerHarness, api: httpx.Client, program: Program, database: Database
 ) -> None:
     with database.begin() as connection:
         directory.put_person(connection, Person(username="carol", email="carol@example.com"))
         preferences.set_preference(connection, "carol", "cl.comment.mentioned", enabled=True)
         given = comment(key="k9", actor="bob", reviewers=["ann", "bob"])
         receive(connection, [parse(given | {"comment": {"id": "1", "body": "@carol?"}})])
-    office.fan_out()
+    harness.fan_out()
     answer = api.get("/api/v1/events/k9", headers=program(Scope.OPS)).json()
     people = {one["username"]: one for one in answer["people"]}
     assert {name: one["trace"][-1]["rule"] for name, one in people.items()} == {
@@ -111,8 +111,8 @@ def test_an_event_says_for_each_person_which_rules_decide(
     assert people["bob"]["why"] == "is_actor"
 
 
-def test_an_email_that_is_deferred_says_for_what_and_until_when(ann: httpx.Client, office: Office) -> None:
-    with office.database.begin() as connection:
+def test_an_email_that_is_deferred_says_for_what_and_until_when(ann: httpx.Client, harness: WorkerHarness) -> None:
+    with harness.database.begin() as connection:
         directory.put_person(connection, Person(username="ann", email="ann@example.com", timezone="Europe/Berlin"))
     ann.put("/api/v1/user/notification/config", json={"paused_until": "2099-07-01T10:00:00Z"})
     ann.put("/api/v1/user/notification/config", json={"timezone": "Asia/Tokyo"})

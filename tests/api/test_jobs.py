@@ -20,8 +20,9 @@ from notify.store.outbox.jobs import JobView
 from notify.store.tables.emails import email_attempts, email_jobs
 from tests.support import rows
 from tests.support.callers import Person as PersonHeaders
-from tests.support.callers import Program, Rings
-from tests.support.office import Office
+from tests.support.callers import Program
+from tests.support.doorbell import RecordingDoorbell
+from tests.support.harness import WorkerHarness
 
 ENDED = {"outcome_reason": "550 5.1.1", "attempts": 3}
 DIED = {"lane": Lane.DEAD, "due_at": func.now(), "reason": "550 5.1.1", "attempt": 3, "failures": 2}
@@ -35,7 +36,7 @@ def operator(api: httpx.Client, program: Program) -> httpx.Client:
 
 
 @pytest.fixture
-def emails(operator: httpx.Client, database: Database, doorbell: Rings) -> list[dict[str, Any]]:
+def emails(operator: httpx.Client, database: Database, doorbell: RecordingDoorbell) -> list[dict[str, Any]]:
     """What two comments on one change list came to: alice and bob get emails; dana, whose own they are, gets none."""
     with database.begin() as connection:
         for name in ("dana", "alice", "bob"):
@@ -44,7 +45,7 @@ def emails(operator: httpx.Client, database: Database, doorbell: Rings) -> list[
         posted = operator.post("/api/v1/events", json=comment(number))
         assert posted.status_code == 202
     fan_out(database)
-    doorbell.rung.clear()
+    doorbell.rings.clear()
     found: list[dict[str, Any]] = operator.get("/api/v1/jobs").json()["jobs"]
     return found
 
@@ -60,7 +61,7 @@ def comment(number: int) -> dict[str, Any]:
 
 
 def fan_out(database: Database) -> None:
-    Office(database, None).fan_out()
+    WorkerHarness(database, None).fan_out()
 
 
 def end(database: Database, job_id: int, status: str) -> None:
@@ -273,7 +274,7 @@ def test_an_email_is_rendered_for_operators_only(
 
 
 def test_a_dead_email_is_retried_with_its_history(
-    operator: httpx.Client, database: Database, doorbell: Rings, emails: list[dict[str, Any]]
+    operator: httpx.Client, database: Database, doorbell: RecordingDoorbell, emails: list[dict[str, Any]]
 ) -> None:
     job = of(emails, "bob")
     end(database, job["id"], "dead")
@@ -283,21 +284,21 @@ def test_a_dead_email_is_retried_with_its_history(
     assert answer.status_code == 200
     assert answer.json()["status"] == "pending"
     assert (answer.json()["attempt"], answer.json()["failures"]) == (3, 2)
-    assert doorbell.rung == [DELIVER]
+    assert doorbell.rings == [DELIVER]
 
 
 def test_an_email_that_waits_is_cancelled_and_a_cancelled_one_is_not_cancelled_twice(
-    operator: httpx.Client, doorbell: Rings, emails: list[dict[str, Any]]
+    operator: httpx.Client, doorbell: RecordingDoorbell, emails: list[dict[str, Any]]
 ) -> None:
     path = f"/api/v1/jobs/{of(emails, 'bob')['id']}/cancel"
 
     assert operator.post(path).json()["status"] == "cancelled"
     assert operator.post(path).status_code == 409
-    assert doorbell.rung == []
+    assert doorbell.rings == []
 
 
 def test_an_email_that_was_sent_is_replayed_as_a_new_one(
-    operator: httpx.Client, database: Database, doorbell: Rings, emails: list[dict[str, Any]]
+    operator: httpx.Client, database: Database, doorbell: RecordingDoorbell, emails: list[dict[str, Any]]
 ) -> None:
     job = of(emails, "bob")
     end(database, job["id"], "sent")
@@ -307,14 +308,14 @@ def test_an_email_that_was_sent_is_replayed_as_a_new_one(
     assert answer.status_code == 201
     assert (answer.json()["replay_of"], answer.json()["status"]) == (job["id"], "pending")
     assert answer.json()["message_id"] != job["message_id"]
-    assert doorbell.rung == [DELIVER]
+    assert doorbell.rings == [DELIVER]
 
 
 @pytest.mark.parametrize("forbidden", [("retry", "sent"), ("cancel", "dead"), ("replay", "pending")])
 def test_what_the_state_of_an_email_does_not_allow_is_a_conflict_that_names_it(
     operator: httpx.Client,
     database: Database,
-    doorbell: Rings,
+    doorbell: RecordingDoorbell,
     emails: list[dict[str, Any]],
     forbidden: tuple[str, str],
 ) -> None:
@@ -329,7 +330,7 @@ def test_what_the_state_of_an_email_does_not_allow_is_a_conflict_that_names_it(
     assert answer.status_code == 409
     assert status in answer.json()["detail"]
     assert operator.get(f"/api/v1/jobs/{job['id']}").json() == before
-    assert doorbell.rung == []
+    assert doorbell.rings == []
     with database.begin() as connection:
         assert connection.scalar(select(func.count()).select_from(email_jobs)) == len(emails)
 

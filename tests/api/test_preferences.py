@@ -16,7 +16,7 @@ from notify.store.directory import directory
 from notify.store.directory.directory import Undeliverable
 from notify.store.tables.people import notification_event_types, people, user_notification_preferences
 from tests.support.callers import Person as Headers
-from tests.support.office import Office
+from tests.support.harness import WorkerHarness
 
 CONFIG = "/api/v1/user/notification/config"
 REQUIRED = "account.locked"
@@ -156,14 +156,14 @@ def test_what_was_chosen_of_time_is_taken_back_by_null_or_by_the_default(dana: h
 
 
 def test_what_waits_follows_a_put_at_once(dana: httpx.Client, database: Database) -> None:
-    office = Office(database, relay_url=None)
+    harness = WorkerHarness(database, relay_url=None)
     dana.put(CONFIG, json={"paused_until": "2099-01-01T00:00:00Z"})
-    office.letters_wait("dana")
-    row = next(one for one in office.jobs() if one.username == "dana")
+    harness.pending_emails("dana")
+    row = next(one for one in harness.jobs() if one.username == "dana")
     assert (row.deferred_by, row.due_at) == ("pause", datetime(2099, 1, 1, tzinfo=UTC))
 
     dana.put(CONFIG, json={"preferences": [], "paused_until": None})
-    assert office.now("SELECT due_at <= now() FROM jobs WHERE username = 'dana'") == [(True,)]
+    assert harness.execute("SELECT due_at <= now() FROM jobs WHERE username = 'dana'") == [(True,)]
 
 
 def test_putting_back_what_was_read_stores_no_choice(dana: httpx.Client, database: Database) -> None:

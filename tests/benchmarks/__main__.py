@@ -21,10 +21,10 @@ from rich.console import Console
 from notify import logs
 from notify.settings import PREFIX
 from tests.benchmarks.bench import Bench
+from tests.benchmarks.benchmark_servers import benchmark_servers
 from tests.benchmarks.chart import draw
 from tests.benchmarks.meter import processor_seconds
 from tests.benchmarks.peers import postfix
-from tests.benchmarks.place import place
 from tests.benchmarks.report import bars, table
 from tests.benchmarks.rows import Row
 from tests.benchmarks.runner import MEASURES, ON_REQUEST, measured
@@ -90,7 +90,7 @@ def _rows(asked: Namespace) -> list[Row]:
     facts = {"machine": machine(), "at": datetime.now(UTC).isoformat(timespec="seconds"), "quick": asked.quick}
     with (
         TemporaryDirectory(prefix="notify-bench-") as folder,
-        place(Path(folder)) as made,
+        benchmark_servers(Path(folder)) as made,
         postfix.on_path(Path(folder)),
         (asked.out / LINES).open("w", encoding="utf-8") as lines,
     ):

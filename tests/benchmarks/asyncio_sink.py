@@ -26,7 +26,7 @@ class Book:
         self.answered.append(monotonic())
         self.changed.set()
 
-    async def standing(self, least: int) -> str:
+    async def counts(self, least: int) -> str:
         """Emails, different emails, and the instant of email number *least*, once there are so many."""
         while len(self.answered) < least:
             self.changed.clear()
@@ -85,7 +85,7 @@ class Conversation(asyncio.Protocol):
         if verb == b"EHLO":
             return self._hello
         if verb == b"STAT":
-            telling = asyncio.ensure_future(self._book.standing(int(line[5:])))
+            telling = asyncio.ensure_future(self._book.counts(int(line[5:])))
             telling.add_done_callback(lambda told: self.transport.write(told.result().encode()))
             return ""
         if verb == b"QUIT":

@@ -20,11 +20,11 @@ import psutil
 from notify.domain.errors import NotifyError
 from tests.benchmarks import workload
 from tests.benchmarks.bench import Bench
-from tests.benchmarks.crew import ROOT
+from tests.benchmarks.benchmark_servers import BenchmarkServers
 from tests.benchmarks.drained import Drained, Miscounted, drained
 from tests.benchmarks.meter import family_seconds, metered
+from tests.benchmarks.paused_workers import ROOT
 from tests.benchmarks.peers.race import expect, go, ready
-from tests.benchmarks.place import Place
 from tests.benchmarks.rows import Goal, Row, at_most
 from tests.benchmarks.sink import Sink, sink
 from tests.support.servers import empty_broker, new_database
@@ -37,7 +37,7 @@ import json, sys
 from pathlib import Path
 from tests.benchmarks import steps, workload
 events = [json.loads(line) for line in Path(sys.argv.pop()).read_text(encoding="utf-8").splitlines()]
-workload.events = lambda letters: events
+workload.events = lambda emails: events
 sys.exit(steps.main())
 """
 
@@ -48,11 +48,11 @@ class NotBuilt(NotifyError):
 
 def measure(bench: Bench) -> Iterator[Row]:
     """Emails a second and processor time an email, either drain in turn; the best of each counts."""
-    place, emails = bench.place, bench.scale.emails
+    servers, emails = bench.servers, bench.scale.emails
     try:
-        with _built(place.folder / "before") as tree, sink(place.folder) as near:
+        with _built(servers.folder / "before") as tree, sink(servers.folder) as near:
             turns = [
-                (drained(place, near, emails=emails), _drained(tree, place, near, emails=emails))
+                (drained(servers, near, emails=emails), _drained(tree, servers, near, emails=emails))
                 for _ in range(bench.scale.repeats)
             ]
     except NotBuilt as missing:
@@ -109,7 +109,7 @@ def _do(command: Sequence[str], surroundings: Mapping[str, str]) -> None:
         raise NotBuilt(because=str(error)) from None
 
 
-def _drained(tree: Path, place: Place, near: Sink, *, emails: int) -> Drained:
+def _drained(tree: Path, servers: BenchmarkServers, near: Sink, *, emails: int) -> Drained:
     """
     The same as ``drained``, by the commit's own code in processes of its own.
 
@@ -118,15 +118,15 @@ def _drained(tree: Path, place: Place, near: Sink, *, emails: int) -> Drained:
         PeerFailed: A step ended before it was done.
     """
     before = near.emails()
-    empty_broker(place.broker)
-    events = place.folder / "events.jsonl"
+    empty_broker(servers.broker)
+    events = servers.folder / "events.jsonl"
     events.write_text("".join(json.dumps(event) + "\n" for event in workload.events(emails)), encoding="utf-8")
-    with new_database(place.database_server) as database:
+    with new_database(servers.database_server) as database:
         surroundings = {
             **environ,
             "PYTHONPATH": str(tree),
             "NOTIFY_DATABASE_URL": database,
-            "NOTIFY_BROKER_URL": place.broker,
+            "NOTIFY_BROKER_URL": servers.broker,
             "NOTIFY_SMTP_URL": near.url,
         }
         step = partial(_step, tree, surroundings)
@@ -136,10 +136,10 @@ def _drained(tree: Path, place: Place, near: Sink, *, emails: int) -> Drained:
         with step("drain", str(events)) as (drain,):
             workers = [child.pid for child in psutil.Process(drain.pid).children(recursive=True)]
             with metered(workers) as meter:
-                began, server = perf_counter(), family_seconds(place.database_pid)
+                began, server = perf_counter(), family_seconds(servers.database_pid)
                 go(drain)
                 expect(drain, "done")
-                seconds, server = perf_counter() - began, family_seconds(place.database_pid) - server
+                seconds, server = perf_counter() - began, family_seconds(servers.database_pid) - server
         taken = near.wait_for(before + emails) - before
     if taken != emails:
         raise Miscounted(sent=emails, taken=taken, sink=near.kind)

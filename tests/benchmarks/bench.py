@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from operator import attrgetter
 
+from tests.benchmarks.benchmark_servers import BenchmarkServers
 from tests.benchmarks.drained import Drained, drained
 from tests.benchmarks.peers.senders import raw_rate, source_rate
-from tests.benchmarks.place import Place
 from tests.benchmarks.scale import Scale
 from tests.benchmarks.sink import sink
 
@@ -28,19 +28,19 @@ class Near:
 class Bench:
     """One run of the benchmark."""
 
-    def __init__(self, place: Place, scale: Scale) -> None:
-        self.place = place
+    def __init__(self, servers: BenchmarkServers, scale: Scale) -> None:
+        self.servers = servers
         self.scale = scale
 
     @cached_property
     def near(self) -> Near:
         """Into a sink that offers PIPELINING, once; all by turns, as a machine that slows down slows all of them."""
-        place, emails = self.place, self.scale.emails
-        with sink(place.folder) as near:
+        servers, emails = self.servers, self.scale.emails
+        with sink(servers.folder) as near:
             turns = [
                 (
-                    drained(place, near, emails=emails, memory=True),
-                    raw_rate(place.folder, near, emails=emails),
+                    drained(servers, near, emails=emails, memory=True),
+                    raw_rate(servers.folder, near, emails=emails),
                     source_rate(near, emails=emails),
                 )
                 for _ in range(self.scale.repeats)

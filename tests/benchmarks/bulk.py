@@ -12,7 +12,7 @@ from sqlalchemy import Column, Connection, Table, TextClause, delete, insert, se
 
 from notify.store.database import Database
 from notify.store.tables.emails import email_jobs, notifications, work_items
-from tests.benchmarks.tidy import vacuum
+from tests.benchmarks.vacuum import vacuum
 
 ROWS_AT_ONCE = 100_000
 EVENTS_AT_ONCE = 2_000

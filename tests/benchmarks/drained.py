@@ -10,9 +10,9 @@ from time import perf_counter
 from notify.domain.errors import NotifyError
 from notify.store.database import Database
 from tests.benchmarks import workload
-from tests.benchmarks.crew import crew
+from tests.benchmarks.benchmark_servers import BenchmarkServers, settings
 from tests.benchmarks.meter import family_seconds, metered
-from tests.benchmarks.place import Place, settings
+from tests.benchmarks.paused_workers import paused_workers
 from tests.benchmarks.sink import Sink
 
 
@@ -51,20 +51,20 @@ class Drained:
         return self.server_seconds / self.emails * 1e6
 
 
-def drained(place: Place, sink: Sink, *, emails: int, memory: bool = False) -> Drained:
+def drained(servers: BenchmarkServers, sink: Sink, *, emails: int, memory: bool = False) -> Drained:
     """
     Enqueue so many on an empty database and have them sent.
 
     Raises:
         Miscounted: The sink has more or fewer.
     """
-    with place.database() as database:
-        return drained_from(database, place, sink, emails=emails, memory=memory)
+    with servers.database() as database:
+        return drained_from(database, servers, sink, emails=emails, memory=memory)
 
 
 def drained_from(
     database: Database,
-    place: Place,
+    servers: BenchmarkServers,
     sink: Sink,
     *,
     emails: int,
@@ -81,17 +81,17 @@ def drained_from(
         Miscounted: The sink has more or fewer.
     """
     before = sink.emails()
-    with TemporaryDirectory(dir=place.folder) as folder:
-        environment = place.environment(database, sink.url)
+    with TemporaryDirectory(dir=servers.folder) as folder:
+        environment = servers.environment(database, sink.url)
         here = settings(environment)
         workload.fill_directory(database)
         workload.enqueue(here, database, emails=emails)
-        with crew(here, database, Path(folder), environment=environment) as workers:
+        with paused_workers(here, database, Path(folder), environment=environment) as workers:
             with beside(), metered(workers.pids, memory=memory) as meter:
-                began, server = perf_counter(), family_seconds(place.database_pid)
+                began, server = perf_counter(), family_seconds(servers.database_pid)
                 workers.start()
                 workers.finish()
-                seconds, server = perf_counter() - began, family_seconds(place.database_pid) - server
+                seconds, server = perf_counter() - began, family_seconds(servers.database_pid) - server
             taken = sink.wait_for(before + emails) - before
     if taken != emails:
         raise Miscounted(sent=emails, taken=taken, sink=sink.kind)

@@ -14,7 +14,7 @@ from subprocess import Popen
 
 from notify.embedded.ports import LOOPBACK, free_port
 from notify.embedded.processes import spawn, stop, wait_until_ready
-from tests.benchmarks.crew import ROOT
+from tests.benchmarks.paused_workers import ROOT
 from tests.benchmarks.peers import postfix
 from tests.support.wait import until
 
@@ -27,7 +27,7 @@ TAIL_BYTES = 200
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class SinkCounts:
     """Emails taken, different ones among them, and when the one asked about was answered, in monotonic seconds."""
 
     emails: int
@@ -60,14 +60,14 @@ class Sink:
             until(lambda: self.emails() >= emails, seconds=START_SECONDS)
         return self.emails()
 
-    def ask(self, *, least: int = 0) -> Standing:
+    def ask(self, *, least: int = 0) -> SinkCounts:
         """What only our own sink knows, once it has taken so many."""
         line = socket.create_connection((LOOPBACK, self.port), timeout=LONGEST_WAIT_SECONDS)
         with line, line.makefile("rb") as answers:
             answers.readline()
             line.sendall(f"STAT {least}\r\n".encode())
             _, emails, different, at = answers.readline().decode().split()
-        return Standing(int(emails), int(different), float(at))
+        return SinkCounts(int(emails), int(different), float(at))
 
 
 @contextmanager

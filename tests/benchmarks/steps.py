@@ -24,8 +24,8 @@ from notify.settings import Settings, load
 from notify.store.database import Database
 from notify.store.operations.migrate import upgrade
 from tests.benchmarks import workload
-from tests.benchmarks.crew import NoRelay, crew
-from tests.benchmarks.place import MAIL
+from tests.benchmarks.benchmark_servers import MAIL
+from tests.benchmarks.paused_workers import NoRelay, paused_workers
 from tests.benchmarks.tally import now, tally
 
 READY, DONE = "ready", "done"
@@ -75,7 +75,7 @@ def enqueue(settings: Settings, database: Database, *, emails: int) -> None:
 def drain(settings: Settings, database: Database, folder: Path) -> None:
     """Nothing is due any more, and the workers, who were up before, have left."""
     _refuse_unreachable(settings)
-    with crew(settings, database, folder) as workers:
+    with paused_workers(settings, database, folder) as workers:
         _await_go()
         began, instant = monotonic(), now(database)
         workers.start()

@@ -16,9 +16,9 @@ from notify.store.database import Database
 from notify.store.operations import relays
 from notify.store.tables.emails import email_jobs
 from tests.benchmarks import steps
-from tests.benchmarks.crew import ROOT, RelayIsMuted, busy, hold, let_go
+from tests.benchmarks.benchmark_servers import MAIL
 from tests.benchmarks.meter import proportional_bytes
-from tests.benchmarks.place import MAIL
+from tests.benchmarks.paused_workers import ROOT, RelayIsMuted, busy, hold, let_go
 from tests.benchmarks.workload import AUDIENCE
 from tests.support import rows
 from tests.support.smtp import ScriptedRelay
@@ -87,7 +87,7 @@ def test_emails_are_written_after_the_line_and_sent_after_the_next_one_by_worker
             assert finish(drain, word="go\n")[0] == "done\n"
         assert drain.returncode == 0
         assert by_status(database) == {"sent": EMAILS}
-        assert len({email.recipient for email in relay.letters}) == len(relay.letters) == EMAILS
+        assert len({email.recipient for email in relay.emails}) == len(relay.emails) == EMAILS
         assert not any(one.is_running() for one in crew)
 
 

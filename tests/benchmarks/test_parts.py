@@ -14,13 +14,13 @@ import pytest
 from notify.channels.email.writing import comments
 from notify.embedded.ports import LOOPBACK
 from notify.intake.schema import parse
-from tests.benchmarks import shapes, workload
-from tests.benchmarks.emails import email_to, ready_bytes
+from tests.benchmarks import comment_bodies, workload
 from tests.benchmarks.measures.builder import read, rebuilt, words
 from tests.benchmarks.meter import metered, processor_seconds, proportional_bytes
 from tests.benchmarks.peers import postfix
+from tests.benchmarks.sample_emails import email_to, ready_bytes
 from tests.benchmarks.sink import OWN, sink
-from tests.support.letters import NOON, composer
+from tests.support.emails import NOON, composer
 
 EMAIL = b"MAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\nDATA\r\n"
 
@@ -40,7 +40,9 @@ def test_two_runs_of_the_workload_share_no_key() -> None:
 
 
 def test_comments_have_many_shapes_and_the_typical_one_makes_an_email_of_the_mean_size() -> None:
-    shapes_of = {sub(r"[^<]*(<[^>]*>)[^<]*", r"\1", comments.as_html(shapes.body(number))) for number in range(500)}
+    shapes_of = {
+        sub(r"[^<]*(<[^>]*>)[^<]*", r"\1", comments.as_html(comment_bodies.body(number))) for number in range(500)
+    }
     assert len(shapes_of) > 250
     writer = composer()
     sizes = [len(writer.compose(email_to(number, 1), date=NOON).content) for number in range(500)]
@@ -69,9 +71,9 @@ def test_our_sink_counts_emails_and_different_ones(tmp_path: Path) -> None:
         assert made.kind == OWN
         for name, body in ((b"<one>", b"words"), (b"<two>", b"words"), (b"<one>", b"others")):
             line.sendall(EMAIL + b"Message-ID: " + name + b"\r\n\r\n" + body + b"\r\n.\r\n")
-        standing = made.ask(least=3)
-        assert (standing.emails, standing.different) == (3, 2)
-        assert made.ask(least=1).answered_at <= standing.answered_at
+        counts = made.ask(least=3)
+        assert (counts.emails, counts.different) == (3, 2)
+        assert made.ask(least=1).answered_at <= counts.answered_at
 
 
 def test_our_sink_announces_pipelining_only_when_it_is_asked_to(tmp_path: Path) -> None:

@@ -10,14 +10,14 @@ from rich.console import Console
 
 from tests.benchmarks import __main__ as command
 from tests.benchmarks.bench import Bench
+from tests.benchmarks.benchmark_servers import BenchmarkServers
 from tests.benchmarks.chart import MET, UNMET, draw
-from tests.benchmarks.place import Place
 from tests.benchmarks.report import bars, reached, table
 from tests.benchmarks.rows import Goal, Row, at_least, at_most
 from tests.benchmarks.runner import measured
 from tests.benchmarks.scale import QUICK
 
-NOWHERE = Bench(Place("postgresql://nobody@nowhere/none", 0, "redis://nowhere", Path()), QUICK)
+NOWHERE = Bench(BenchmarkServers("postgresql://nobody@nowhere/none", 0, "redis://nowhere", Path()), QUICK)
 MET_ROW = Row(what="fast", unit="x/s", figure=300, beside="slow", other=100, goal=at_least(2))
 UNMET_ROW = Row(what="big", unit="MB", figure=300, goal=at_most(150))
 SKIPPED = Row(what="alone", figure=1, beside="a peer", goal=at_least(2), skipped="the peer is not installed")

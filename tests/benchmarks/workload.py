@@ -13,7 +13,7 @@ from notify.doorbell import NoDoorbell
 from notify.settings import Settings
 from notify.store.database import Database
 from notify.store.directory import directory
-from tests.benchmarks import shapes
+from tests.benchmarks import comment_bodies
 
 AUDIENCE = 20
 PEOPLE = 400
@@ -91,7 +91,7 @@ def comment(run: str, number: int, audience: Sequence[str]) -> dict[str, Any]:
         },
         "comment": {
             "id": str(number),
-            "body": shapes.body(number),
+            "body": comment_bodies.body(number),
             "url": f"https://review.example.com/{link}#c{number}",
             "path": "src/upload/retry.py",
             "line": 42,

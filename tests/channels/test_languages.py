@@ -15,7 +15,7 @@ from notify.domain.audience import Reason
 from notify.domain.errors import InvalidSettings
 from notify.domain.preferences import Person
 from notify.resources import folder
-from tests.support.letters import ALICE, NOON, composer, letter
+from tests.support.emails import ALICE, NOON, composer, email_facts
 from tests.support.translations import CATALOGUES, read, spoken
 
 each_catalogue = pytest.mark.parametrize("path", CATALOGUES, ids=lambda path: str(path.parents[1].name))
@@ -65,7 +65,7 @@ def test_every_reason_is_said_in_a_sentence_that_can_be_translated() -> None:
 
 @pytest.mark.parametrize("locale", ["de", "de-AT", "DE", "de_CH"])
 def test_an_email_speaks_the_readers_language(locale: str) -> None:
-    composed = composer().compose(letter(recipient=of_alice(locale)), date=NOON)
+    composed = composer().compose(email_facts(recipient=of_alice(locale)), date=NOON)
     for part in (composed.text, composed.html):
         assert "Sie erhalten dies, weil Sie CL-4821 geschrieben haben." in part
         assert "src/upload/retry.py, Zeile 42" in part
@@ -100,33 +100,33 @@ def test_the_nearest_catalogue_is_found(tmp_path: Path, wanted: str, found: str)
 
 @pytest.mark.parametrize("locale", [None, "en", "en-GB", "xx", "tlh-Latn"])
 def test_a_reader_of_another_language_gets_english(locale: str | None) -> None:
-    assert composer().compose(letter(recipient=of_alice(locale)), date=NOON).text == (
-        composer().compose(letter(), date=NOON).text
+    assert composer().compose(email_facts(recipient=of_alice(locale)), date=NOON).text == (
+        composer().compose(email_facts(), date=NOON).text
     )
 
 
 def test_the_subject_is_the_same_in_every_language_so_that_the_thread_holds() -> None:
-    assert composer().compose(letter(recipient=of_alice("de")), date=NOON).subject == (
-        composer().compose(letter(), date=NOON).subject
+    assert composer().compose(email_facts(recipient=of_alice("de")), date=NOON).subject == (
+        composer().compose(email_facts(), date=NOON).subject
     )
 
 
 def test_readers_of_several_languages_do_not_get_each_others_email() -> None:
     shared = composer()
     for locale, words in (("en", "commented"), ("de", "kommentiert"), ("en", "commented"), ("de-DE", "kommentiert")):
-        assert words in shared.compose(letter(recipient=of_alice(locale)), date=NOON).text
+        assert words in shared.compose(email_facts(recipient=of_alice(locale)), date=NOON).text
 
 
 def test_a_deployments_word_takes_the_place_of_ours_and_the_others_stay(tmp_path: Path) -> None:
     own = catalogue(tmp_path, "de", ("Notification settings", "Weniger Post"))
-    text = composer(templates_dir=own).compose(letter(recipient=of_alice("de")), date=NOON).text
+    text = composer(templates_dir=own).compose(email_facts(recipient=of_alice("de")), date=NOON).text
     assert "Weniger Post: https://" in text
     assert "CL-4821 stummschalten: https://" in text
 
 
 def test_a_deployment_adds_a_language_and_what_it_leaves_out_is_english(tmp_path: Path) -> None:
     own = catalogue(tmp_path, "ar", ("Notification settings", "رسائل أقل"))
-    composed = composer(templates_dir=own).compose(letter(recipient=of_alice("ar-EG")), date=NOON)
+    composed = composer(templates_dir=own).compose(email_facts(recipient=of_alice("ar-EG")), date=NOON)
     assert '<html lang="ar" dir="rtl">' in composed.html
     assert "رسائل أقل: https://" in composed.text
     assert "Mute CL-4821: https://" in composed.text
@@ -144,9 +144,9 @@ def test_a_catalogue_that_cannot_be_used_is_named(tmp_path: Path, language: str,
 
 def test_a_translation_that_asks_for_what_there_is_not_ends_no_other_email(tmp_path: Path) -> None:
     own = catalogue(tmp_path, "de", ("Notification settings", "Weniger"), ("you wrote %(cl)s", "%(nonsense)s"))
-    assert composer(templates_dir=own).compose(letter(recipient=ALICE), date=NOON).text
+    assert composer(templates_dir=own).compose(email_facts(recipient=ALICE), date=NOON).text
     with pytest.raises(TemplateFailure):
-        composer(templates_dir=own).compose(letter(recipient=of_alice("de")), date=NOON)
+        composer(templates_dir=own).compose(email_facts(recipient=of_alice("de")), date=NOON)
 
 
 def test_english_is_known_without_any_catalogue() -> None:

@@ -18,7 +18,7 @@ from notify.store.database import Database
 from notify.store.directory import tokens
 from notify.store.directory.tokens import Scope
 from tests.cli.conftest import Notify
-from tests.support.office import Office, comment
+from tests.support.harness import WorkerHarness, comment
 from tests.support.smtp import ScriptedRelay
 
 
@@ -55,7 +55,7 @@ def test_events_on_standard_input_are_stored_line_by_line(notify: Notify, databa
 
     assert (first.code, first.json) == (0, {"accepted": 3, "duplicates": 0, "refused": []})
     assert again.json == {"accepted": 0, "duplicates": 3, "refused": []}
-    assert Office(database, None).now("SELECT count(*) FROM notify.events") == [(3,)]
+    assert WorkerHarness(database, None).execute("SELECT count(*) FROM notify.events") == [(3,)]
 
 
 def test_a_line_that_is_refused_is_named_and_loses_no_other(notify: Notify, database: Database) -> None:
@@ -68,12 +68,12 @@ def test_a_line_that_is_refused_is_named_and_loses_no_other(notify: Notify, data
     assert said.code == 1
     assert said.json["accepted"] == 2
     assert [(one["line"], one["field"]) for one in said.json["refused"]] == [(2, "cl.link"), (5, ""), (4, "actor")]
-    assert Office(database, None).now("SELECT key FROM notify.events ORDER BY id") == [("good",), ("k2",)]
+    assert WorkerHarness(database, None).execute("SELECT key FROM notify.events ORDER BY id") == [("good",), ("k2",)]
 
 
 def test_emails_can_be_listed_shown_cancelled_retried_and_replayed(notify: Notify, database: Database) -> None:
-    office = Office(database, None)
-    (job,) = [one for one in office.letters_wait("ann") if one.status == "pending"]
+    harness = WorkerHarness(database, None)
+    (job,) = [one for one in harness.pending_emails("ann") if one.status == "pending"]
     number = str(job.id)
 
     assert [one["id"] for one in notify("jobs", "list", "--username", "ann", "--json").json] == [job.id]
@@ -82,7 +82,7 @@ def test_emails_can_be_listed_shown_cancelled_retried_and_replayed(notify: Notif
     replayed = notify("jobs", "replay", number, "--json").json
     assert notify("jobs", "retry", number).code == 0
 
-    rows = {one.id: (one.status, one.replay_of) for one in office.jobs() if one.username == "ann"}
+    rows = {one.id: (one.status, one.replay_of) for one in harness.jobs() if one.username == "ann"}
     assert rows == {job.id: ("pending", None), replayed["ids"][0]: ("pending", job.id)}
 
 
@@ -95,12 +95,12 @@ def test_a_job_that_is_not_there_is_an_error(notify: Notify, action: str) -> Non
 
 
 def test_a_sent_email_is_not_sent_again_by_retry(notify: Notify, database: Database, relay: ScriptedRelay) -> None:
-    office = Office(database, relay.url)
-    (job,) = [one for one in office.letters_wait("ann") if one.status == "pending"]
-    office.drain()
+    harness = WorkerHarness(database, relay.url)
+    (job,) = [one for one in harness.pending_emails("ann") if one.status == "pending"]
+    harness.drain()
 
     assert isinstance(notify("jobs", "retry", str(job.id)).error, NotPossible)
-    assert office.drain()["claimed"] == 0
+    assert harness.drain()["claimed"] == 0
 
 
 @pytest.mark.parametrize("command", [["token", "list", "--json"], ["preview"]], ids=" ".join)
@@ -167,7 +167,7 @@ def test_a_test_email_goes_through_the_relay_and_says_what_it_answered(
 
     assert (taken.code, taken.json["outcome"], taken.json["answer"]["code"]) == (0, "sent", 250)
     assert (refused.code, refused.json["outcome"], refused.json["answer"]["code"]) == (1, "dead", 550)
-    assert [email.recipient for email in relay.letters] == ["ann@example.com"]
+    assert [email.recipient for email in relay.emails] == ["ann@example.com"]
 
 
 @pytest.mark.parametrize("none", ["ann", "Ann <ann@example.com>", "ann@exa_mple.com"])
@@ -193,7 +193,7 @@ def test_a_test_email_goes_through_the_relay_that_is_asked_for(
 
         assert (taken.code, taken.json["relay"]) == (0, name)
         assert isinstance(mistyped.error, NotifyError)
-        assert (len(relay.letters), second.connections) == (1, 0)
+        assert (len(relay.emails), second.connections) == (1, 0)
 
 
 def test_without_a_relay_a_test_email_is_refused(notify: Notify) -> None:

@@ -33,11 +33,11 @@ from notify.store.database import Database
 from notify.store.directory import directory, preferences
 from notify.store.operations import relays
 from notify.tally import Tally
-from tests.benchmarks.place import settings
+from tests.benchmarks.benchmark_servers import settings
 from tests.cli.conftest import Notify
 from tests.support import rows
+from tests.support.harness import WorkerHarness, many
 from tests.support.names import asking, name_server
-from tests.support.office import Office, many
 from tests.support.smtp import Authority, Certificate, ScriptedRelay
 from tests.support.token_endpoint import Says, TokenEndpoint
 
@@ -106,12 +106,12 @@ def test_a_wave_of_deaths_is_named_by_doctor_and_top_long_before_a_hundred_have_
     well: Notify, database: Database, relay: ScriptedRelay
 ) -> None:
     relay.answers["DOT"] = "554 5.6.0 no"
-    office = Office(database, relay.url)
-    office.letters_wait(*many(LEAST - 1))
-    office.drain()
+    harness = WorkerHarness(database, relay.url)
+    harness.pending_emails(*many(LEAST - 1))
+    harness.drain()
     assert found(well) == {}
-    office.letters_wait("one-more", key="k2", link="CL-2")
-    office.drain()
+    harness.pending_emails("one-more", key="k2", link="CL-2")
+    harness.drain()
 
     finding = found(well)["wave of deaths"]
 
@@ -267,7 +267,7 @@ def test_until_when_the_relays_certificate_holds_is_told(tmp_path: Path) -> None
         examined = asyncio.run(examine(where, tls=made.trusted()))
         assert examined.refused is None
         assert relay.count("NOOP") == 1
-        assert relay.letters == []
+        assert relay.emails == []
     ends = examined.certificate_ends
     assert ends is not None
     assert [one.ok for one in certificate(examined, now=ends - timedelta(days=15))] == [True]

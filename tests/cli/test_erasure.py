@@ -11,7 +11,7 @@ from notify.intake.schema import parse
 from notify.store.database import Database
 from notify.store.tables import metadata
 from tests.cli.conftest import Notify
-from tests.support.office import Office, comment
+from tests.support.harness import WorkerHarness, comment
 from tests.support.smtp import ScriptedRelay
 
 WORDS = "only ann says so"
@@ -31,26 +31,26 @@ DECIDED = """
 
 
 @pytest.fixture
-def office(database: Database, relay: ScriptedRelay) -> Office:
+def harness(database: Database, relay: ScriptedRelay) -> WorkerHarness:
     """Ann got an email, was refused one, waits for one, said something and has made choices; bob is told too."""
-    made = Office(database, relay.url)
-    made.letters_wait("ann", "bob", key="first")
+    made = WorkerHarness(database, relay.url)
+    made.pending_emails("ann", "bob", key="first")
     made.drain()
     relay.reply_by_recipient["ann@example.com"] = "554 5.6.0 no mail for ann@example.com"
-    made.letters_wait("ann", "bob", key="second")
+    made.pending_emails("ann", "bob", key="second")
     made.drain()
     emit(made, comment(key="own", actor="ann", reviewers=("ann", "bob"), body=WORDS))
     made.drain()
-    made.letters_wait("ann", key="third")
+    made.pending_emails("ann", key="third")
     for statement in CHOICES.split(";"):
-        made.now(statement)
+        made.execute(statement)
     return made
 
 
-def emit(office: Office, event: dict[str, Any]) -> None:
-    with office.database.begin() as connection:
+def emit(harness: WorkerHarness, event: dict[str, Any]) -> None:
+    with harness.database.begin() as connection:
         receive(connection, [parse(event)])
-    office.fan_out()
+    harness.fan_out()
 
 
 def everything(database: Database) -> str:
@@ -60,7 +60,7 @@ def everything(database: Database) -> str:
         return "\n".join(str(tuple(row)) for row in rows)
 
 
-@pytest.mark.usefixtures("office")
+@pytest.mark.usefixtures("harness")
 def test_a_person_is_given_everything_that_is_stored_of_them(notify: Notify) -> None:
     given = notify("people", "export", "ann", "--json").json
 
@@ -77,12 +77,12 @@ def test_a_person_is_given_everything_that_is_stored_of_them(notify: Notify) -> 
 
 
 def test_nothing_of_an_erased_person_is_left_and_what_was_counted_is(
-    notify: Notify, database: Database, office: Office
+    notify: Notify, database: Database, harness: WorkerHarness
 ) -> None:
-    before = office.now("SELECT status, count(*) FROM notify.email_jobs GROUP BY 1 ORDER BY 1")
-    counted = office.now("SELECT outcome, sum(count) FROM notify.delivery_stats GROUP BY 1 ORDER BY 1")
-    others = [office.now(statement) for statement in OF_BOB]
-    decided = office.now(DECIDED)
+    before = harness.execute("SELECT status, count(*) FROM notify.email_jobs GROUP BY 1 ORDER BY 1")
+    counted = harness.execute("SELECT outcome, sum(count) FROM notify.delivery_stats GROUP BY 1 ORDER BY 1")
+    others = [harness.execute(statement) for statement in OF_BOB]
+    decided = harness.execute(DECIDED)
     assert "ann" in everything(database)
 
     said = notify("people", "erase", "ann", "--yes", "--json")
@@ -91,26 +91,28 @@ def test_nothing_of_an_erased_person_is_left_and_what_was_counted_is(
     left = everything(database)
     assert "ann" not in left
     assert WORDS not in left
-    after = dict(office.now("SELECT status, count(*) FROM notify.email_jobs GROUP BY 1 ORDER BY 1"))
+    after = dict(harness.execute("SELECT status, count(*) FROM notify.email_jobs GROUP BY 1 ORDER BY 1"))
     waiting = after.pop("cancelled")
     assert after == {status: count for status, count in before if status != "pending"}
     assert waiting == dict(before)["pending"]
-    assert office.now("SELECT outcome, sum(count) FROM notify.delivery_stats GROUP BY 1 ORDER BY 1") == counted
-    assert office.now(DECIDED) == decided
-    assert [office.now(statement) for statement in OF_BOB] == others
+    assert harness.execute("SELECT outcome, sum(count) FROM notify.delivery_stats GROUP BY 1 ORDER BY 1") == counted
+    assert harness.execute(DECIDED) == decided
+    assert [harness.execute(statement) for statement in OF_BOB] == others
 
 
-def test_what_others_wait_to_read_is_left_until_they_have(notify: Notify, database: Database, office: Office) -> None:
-    emit(office, comment(key="fresh", actor="ann", reviewers=("bob",), body=WORDS))
+def test_what_others_wait_to_read_is_left_until_they_have(
+    notify: Notify, database: Database, harness: WorkerHarness
+) -> None:
+    emit(harness, comment(key="fresh", actor="ann", reviewers=("bob",), body=WORDS))
 
     first = notify("people", "erase", "ann", "--yes", "--json")
     assert (first.code, first.json["left"]) == (1, {"events": 1})
-    office.drain()
+    harness.drain()
     assert notify("people", "erase", "ann", "--yes", "--json").json["left"] == {}
     assert WORDS not in everything(database)
 
 
-@pytest.mark.usefixtures("office")
+@pytest.mark.usefixtures("harness")
 @pytest.mark.parametrize(("arguments", "answer"), [(["--dry-run"], None), ([], "n\n")], ids=["dry run", "no"])
 def test_nobody_is_erased_by_mistake(
     notify: Notify, database: Database, arguments: list[str], answer: str | None

@@ -15,7 +15,7 @@ from notify.store.tables.emails import events
 from notify.store.tables.people import cl_reviewers
 from tests.cli.conftest import Notify
 from tests.support import rows
-from tests.support.office import Office
+from tests.support.harness import WorkerHarness
 
 ORDER = ["audience", "address", "required", "actor", "bot", "master_switch", "mute", "role", "choice", "default"]
 MERGE = {
@@ -28,33 +28,37 @@ TWO_WITHOUT_A_KEY = "\n".join([json.dumps({name: value for name, value in MERGE.
 
 
 @pytest.fixture
-def office(database: Database) -> Office:
+def harness(database: Database) -> WorkerHarness:
     """Alice and bob read mail."""
     with database.begin() as connection:
         for name in ("alice", "bob", "dana"):
             directory.put_person(connection, Person(username=name, email=f"{name}@example.com"))
-    return Office(database, relay_url=None)
+    return WorkerHarness(database, relay_url=None)
 
 
 def rules(said: Any) -> list[str]:
     return [step["rule"] for step in said["trace"]]
 
 
-def test_an_email_that_went_is_explained_by_every_rule_down_to_the_default(notify: Notify, office: Office) -> None:
+def test_an_email_that_went_is_explained_by_every_rule_down_to_the_default(
+    notify: Notify, harness: WorkerHarness
+) -> None:
     notify("emit", "-", stdin=json.dumps(MERGE))
-    office.fan_out()
+    harness.fan_out()
     said = notify("explain", "m1", "bob", "--json").json
     assert (said["told"], said["why"], said["reason"], said["event_type"]) == (True, "default", "reviewer", "cl.merged")
     assert rules(said) == ORDER
     assert [(one["status"], one["job_id"] is None) for one in said["notifications"]] == [("pending", False)]
 
 
-def test_a_choice_made_since_is_what_decides_now_and_the_row_says_what_did_then(notify: Notify, office: Office) -> None:
+def test_a_choice_made_since_is_what_decides_now_and_the_row_says_what_did_then(
+    notify: Notify, harness: WorkerHarness
+) -> None:
     notify("emit", "-", stdin=json.dumps(MERGE))
-    with office.database.begin() as connection:
+    with harness.database.begin() as connection:
         preferences.mute(connection, "bob", "CL-1")
-    office.fan_out()
-    with office.database.begin() as connection:
+    harness.fan_out()
+    with harness.database.begin() as connection:
         preferences.unmute(connection, "bob", "CL-1")
         preferences.set_preference(connection, "bob", "cl.merged", enabled=True)
     said = notify("explain", "m1", "bob", "--json").json
@@ -65,9 +69,9 @@ def test_a_choice_made_since_is_what_decides_now_and_the_row_says_what_did_then(
     ]
 
 
-def test_who_has_a_digest_is_told_when_the_email_would_leave(notify: Notify, office: Office) -> None:
+def test_who_has_a_digest_is_told_when_the_email_would_leave(notify: Notify, harness: WorkerHarness) -> None:
     notify("emit", "-", stdin=json.dumps(MERGE))
-    with office.database.begin() as connection:
+    with harness.database.begin() as connection:
         settings = Settings(delivery_mode="daily", digest_hour=7, timezone="Mars/Base")
         preferences.put_config(connection, "bob", settings=settings, preferences={})
     said = notify("explain", "m1", "bob", "--json").json
@@ -76,22 +80,22 @@ def test_who_has_a_digest_is_told_when_the_email_would_leave(notify: Notify, off
     assert "07:00 UTC (the time zone 'Mars/Base' is unknown: UTC)" in said["trace"][-1]["found"]
 
 
-def test_who_is_not_concerned_is_told_whom_it_concerns(notify: Notify, office: Office) -> None:
+def test_who_is_not_concerned_is_told_whom_it_concerns(notify: Notify, harness: WorkerHarness) -> None:
     notify("emit", "-", stdin=json.dumps(MERGE))
     said = notify("explain", "m1", "dana", "--json").json
     assert (said["told"], said["why"], said["reason"]) == (False, "not_concerned", None)
     assert rules(said) == ["audience"]
     assert "alice (author), bob (reviewer)" in said["trace"][0]["found"]
-    assert office.jobs("m1") == []
+    assert harness.jobs("m1") == []
 
 
-@pytest.mark.usefixtures("office")
+@pytest.mark.usefixtures("harness")
 def test_an_event_that_waits_for_the_directory_says_so(notify: Notify) -> None:
     notify("emit", "-", stdin=json.dumps(MERGE | {"cl": {"link": "CL-9"}}))
     assert notify("explain", "m1", "bob", "--json").json["why"] == "unknown_topic"
 
 
-@pytest.mark.usefixtures("office")
+@pytest.mark.usefixtures("harness")
 def test_people_can_read_it_too(notify: Notify) -> None:
     notify("emit", "-", stdin=json.dumps(MERGE))
     said = notify("explain", "m1", "bob").output
@@ -100,7 +104,9 @@ def test_people_can_read_it_too(notify: Notify) -> None:
     assert positions == sorted(positions)
 
 
-def test_before_the_fact_everything_is_as_it_would_be_and_nothing_is_stored(notify: Notify, office: Office) -> None:
+def test_before_the_fact_everything_is_as_it_would_be_and_nothing_is_stored(
+    notify: Notify, harness: WorkerHarness
+) -> None:
     mention = {
         **MERGE,
         "type": "cl.comment.created",
@@ -111,12 +117,12 @@ def test_before_the_fact_everything_is_as_it_would_be_and_nothing_is_stored(noti
     assert (said["told"], said["reason"], said["event_type"]) == (True, "mentioned", "cl.comment.mentioned")
     assert rules(said) == ORDER
     assert said["notifications"] == []
-    assert rows.count_of(office.database, events) == rows.count_of(office.database, cl_reviewers) == 0
-    with office.database.begin() as connection:
+    assert rows.count_of(harness.database, events) == rows.count_of(harness.database, cl_reviewers) == 0
+    with harness.database.begin() as connection:
         assert directory.change_list(connection, "CL-7") is None
 
 
-@pytest.mark.usefixtures("office")
+@pytest.mark.usefixtures("harness")
 def test_a_known_key_does_not_stop_a_dry_run_of_another_event(notify: Notify) -> None:
     notify("emit", "-", stdin=json.dumps(MERGE))
     other = {**MERGE, "cl": {"link": "CL-1", "reviewers": ["dana"]}, "actor": "alice"}
@@ -125,7 +131,7 @@ def test_a_known_key_does_not_stop_a_dry_run_of_another_event(notify: Notify) ->
     assert notify("explain", "m1", "dana", "--json").json["why"] == "not_concerned"
 
 
-@pytest.mark.usefixtures("office")
+@pytest.mark.usefixtures("harness")
 @pytest.mark.parametrize(
     "text",
     [
@@ -141,7 +147,7 @@ def test_the_event_is_found_in_a_file_by_its_key(notify: Notify, tmp_path: Path,
     assert notify("explain", "m1", "bob", "--dry-run", str(path), "--json").json["told"]
 
 
-@pytest.mark.usefixtures("office")
+@pytest.mark.usefixtures("harness")
 @pytest.mark.parametrize(
     "text", ["", "nonsense", "[]", "7\n8", json.dumps(MERGE | {"key": "other"}), TWO_WITHOUT_A_KEY]
 )
@@ -151,7 +157,7 @@ def test_a_file_without_the_event_is_an_error(notify: Notify, tmp_path: Path, te
     assert isinstance(notify("explain", "m1", "bob", "--dry-run", str(path)).error, NotifyError | SystemExit)
 
 
-@pytest.mark.usefixtures("office")
+@pytest.mark.usefixtures("harness")
 def test_what_cannot_be_explained_is_an_error(notify: Notify, tmp_path: Path) -> None:
     assert isinstance(notify("explain", "nothing", "bob").error, NotifyError)
     assert notify("explain", "m1", "bob", "--dry-run", str(tmp_path / "none")).code == 2

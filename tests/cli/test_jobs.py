@@ -14,7 +14,7 @@ from notify.store.outbox import jobs
 from notify.store.tables.emails import email_jobs
 from tests.cli.conftest import Notify
 from tests.support import rows
-from tests.support.office import Office
+from tests.support.harness import WorkerHarness
 from tests.support.smtp import ScriptedRelay
 
 MORE_THAN_TWO_PAGES = 2 * PAGE + 1
@@ -199,9 +199,9 @@ def test_an_email_is_found_by_what_the_relay_or_the_mailbox_calls_it(notify: Not
 
 def test_an_email_is_shown_with_attempts_notifications_rules_and_words(notify: Notify, database: Database) -> None:
     with ScriptedRelay(reply_by_recipient={"ann@example.com": "450 4.2.0 busy"}) as relay:
-        office = Office(database, relay.url)
-        (job,) = [one for one in office.letters_wait("ann") if one.username == "ann"]
-        office.drain()
+        harness = WorkerHarness(database, relay.url)
+        (job,) = [one for one in harness.pending_emails("ann") if one.username == "ann"]
+        harness.drain()
 
     said = notify("jobs", "show", str(job.id), "--email", "--json").json
     (attempt,) = said["attempts"]
@@ -237,9 +237,9 @@ def test_an_email_that_was_sent_is_shown_with_its_relay_and_how_long_it_took(
     notify: Notify, database: Database
 ) -> None:
     with ScriptedRelay() as relay:
-        office = Office(database, relay.url)
-        (job,) = [one for one in office.letters_wait("ann") if one.username == "ann"]
-        office.drain()
+        harness = WorkerHarness(database, relay.url)
+        (job,) = [one for one in harness.pending_emails("ann") if one.username == "ann"]
+        harness.drain()
 
     said = notify("jobs", "show", str(job.id), "--json").json
     assert said["relay"] == relay.url.removeprefix("smtp://")

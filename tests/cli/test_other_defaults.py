@@ -17,7 +17,7 @@ from notify.store.directory import directory
 from notify.store.tables.emails import email_jobs
 from tests.cli.conftest import Notify
 from tests.support.defaults import DEFAULTS, defaults
-from tests.support.office import Office, comment
+from tests.support.harness import WorkerHarness, comment
 from tests.support.race import blocked_session
 from tests.support.smtp import ScriptedRelay
 
@@ -63,12 +63,12 @@ def test_a_session_of_ours_is_what_notify_needs(elsewhere: Database) -> None:
 def test_an_email_is_emitted_sent_explained_watched_and_deleted(
     well: Notify, elsewhere: Database, relay: ScriptedRelay
 ) -> None:
-    office = Office(elsewhere, relay.url)
+    harness = WorkerHarness(elsewhere, relay.url)
     with elsewhere.begin() as connection:
         directory.put_person(connection, Person(username="ann", email="ann@example.com"))
     assert well("emit", "-", "--json", stdin=json.dumps(comment(reviewers=["ann"]))).json["accepted"] == 1
-    office.fan_out()
-    assert office.drain()["sent"] == 1
+    harness.fan_out()
+    assert harness.drain()["sent"] == 1
 
     assert well("explain", "k1", "ann", "--json").json["told"] is True
     (listed,) = well("jobs", "list", "--username", "ann", "--json").json
@@ -76,9 +76,9 @@ def test_an_email_is_emitted_sent_explained_watched_and_deleted(
     assert well("top", "--once", "--json").json["stages"]["deliver"]["due"] == 0
     assert {one["about"]: one["ok"] for one in well("doctor", "--json").json}.items() >= ALL_IS_WELL.items()
     for statement in A_YEAR_LATER.split(";"):
-        office.now(statement)
+        harness.execute(statement)
     assert well("prune", "--json").json["jobs"] == 1
-    assert office.jobs() == []
+    assert harness.jobs() == []
 
 
 def test_who_waited_for_anothers_row_goes_on_with_it_as_it_is_then(elsewhere: Database) -> None:

@@ -7,7 +7,7 @@ import pytest
 from notify.domain.errors import NotifyError
 from notify.store.database import Database
 from tests.cli.conftest import Notify
-from tests.support.office import Office
+from tests.support.harness import WorkerHarness
 from tests.support.smtp import ScriptedRelay
 
 REFUSAL = "550 5.1.1 no such user [here]"
@@ -21,47 +21,47 @@ def relay() -> Iterator[ScriptedRelay]:
 
 
 @pytest.fixture
-def office(database: Database, relay: ScriptedRelay) -> Office:
+def harness(database: Database, relay: ScriptedRelay) -> WorkerHarness:
     """A worker that has written to ann once, in vain."""
-    made = Office(database, relay.url)
-    made.letters_wait("ann", key="first")
+    made = WorkerHarness(database, relay.url)
+    made.pending_emails("ann", key="first")
     made.drain()
     return made
 
 
-def became_of(office: Office, key: str) -> list[tuple[str, str | None]]:
+def became_of(harness: WorkerHarness, key: str) -> list[tuple[str, str | None]]:
     """What became of ann's email about an event."""
-    return [(job.status, job.outcome_reason) for job in office.jobs(key) if job.username == "ann"]
+    return [(job.status, job.outcome_reason) for job in harness.jobs(key) if job.username == "ann"]
 
 
 def test_an_address_that_was_refused_for_good_is_shown_and_gets_nothing_until_it_is_cleared(
-    notify: Notify, office: Office, relay: ScriptedRelay
+    notify: Notify, harness: WorkerHarness, relay: ScriptedRelay
 ) -> None:
     shown = notify("people", "show", "ann", "--json").json
     assert shown["emails_go_to"] is None
     assert shown["undeliverable"]["email"] == "ann@example.com"
     assert "no such user [here]" in shown["undeliverable"]["reply"]
     assert "[here]" in notify("people", "show", "ann").output
-    office.letters_wait("ann", key="second")
-    assert became_of(office, "second") == [("skipped", "no_address")]
+    harness.pending_emails("ann", key="second")
+    assert became_of(harness, "second") == [("skipped", "no_address")]
 
     assert notify("people", "clear", "ann").code == 0
     relay.reply_by_recipient.clear()
-    office.letters_wait("ann", key="third")
-    office.drain()
+    harness.pending_emails("ann", key="third")
+    harness.drain()
 
-    assert became_of(office, "third") == [("sent", None)]
+    assert became_of(harness, "third") == [("sent", None)]
     shown = notify("people", "show", "ann", "--json").json
     assert (shown["emails_go_to"], shown["undeliverable"]) == ("ann@example.com", None)
 
 
-@pytest.mark.usefixtures("office")
+@pytest.mark.usefixtures("harness")
 @pytest.mark.parametrize(("action", "name"), [("show", "nobody"), ("clear", "nobody")])
 def test_nobody_of_that_name_is_an_error(notify: Notify, action: str, name: str) -> None:
     assert isinstance(notify("people", action, name).error, NotifyError)
 
 
-@pytest.mark.usefixtures("office")
+@pytest.mark.usefixtures("harness")
 def test_what_is_clear_cannot_be_cleared(notify: Notify) -> None:
     assert notify("people", "clear", "ann").code == 0
     assert isinstance(notify("people", "clear", "ann").error, NotifyError)

@@ -12,7 +12,7 @@ from notify.domain.rates import Claimant
 from notify.store.database import Database
 from notify.store.operations import relays, shares
 from tests.cli.conftest import Notify
-from tests.support.office import Office
+from tests.support.harness import WorkerHarness
 from tests.support.smtp import ScriptedRelay
 
 
@@ -33,16 +33,16 @@ def breaker(notify: Notify) -> dict[str, Any]:
 def test_while_a_relay_is_muted_nothing_is_claimed_and_afterwards_everything_goes_out(
     notify: Notify, database: Database, relay: ScriptedRelay, name: str
 ) -> None:
-    office = Office(database, relay.url)
-    waiting = office.letters_wait("ann", "bob")
+    harness = WorkerHarness(database, relay.url)
+    waiting = harness.pending_emails("ann", "bob")
 
     assert notify("relays", "mute", name, "--because", "dana: the relay moves").code == 0
-    assert office.drain()["claimed"] == 0
-    assert office.jobs() == waiting
-    assert office.tries() == [("pending", 0, 0)] * 2
+    assert harness.drain()["claimed"] == 0
+    assert harness.jobs() == waiting
+    assert harness.attempts() == [("pending", 0, 0)] * 2
 
     assert notify("relays", "unmute", name).code == 0
-    assert office.drain()["sent"] == 2
+    assert harness.drain()["sent"] == 2
 
 
 def test_the_doctor_says_who_muted_a_relay_and_what_unmutes_it(notify: Notify, name: str) -> None:
@@ -79,10 +79,10 @@ def test_a_relay_that_has_no_room_for_our_sessions_is_told_of_with_the_setting_t
     notify: Notify, database: Database, relay: ScriptedRelay
 ) -> None:
     relay.answers["GREETING"] = "421 4.7.0 relay.test Error: too many connections from 127.0.0.1"
-    office = Office(database, relay.url)
-    office.letters_wait("ann")
+    harness = WorkerHarness(database, relay.url)
+    harness.pending_emails("ann")
     for _ in range(5):
-        assert office.drain()["claimed"] == 0
+        assert harness.drain()["claimed"] == 0
 
     (listed,) = notify("relays", "list", "--json").json
     assert (listed["is_open"], listed["reason"]) == (True, "throttle: too_many_sessions")
@@ -144,10 +144,10 @@ def test_a_relay_at_its_rate_is_listed_with_when_there_is_room_again(
 ) -> None:
     url = f"{relay.url}?per_second=0.01"
     monkeypatch.setenv("NOTIFY_SMTP_URL", url)
-    office = Office(database, url)
-    office.letters_wait("ann", "bob", "cy")
+    harness = WorkerHarness(database, url)
+    harness.pending_emails("ann", "bob", "cy")
     assert notify("relays", "list", "--json").json[0]["room_in_seconds"] == 0
-    office.drain()
+    harness.drain()
 
     (listed,) = notify("relays", "list", "--json").json
 
@@ -171,23 +171,23 @@ def test_words_that_are_too_long_are_refused(notify: Notify, database: Database,
         assert not relays.breaker(connection, name).is_muted
 
 
-def after_an_outage(database: Database, relay: ScriptedRelay) -> Office:
-    """An office whose emails wait behind an open breaker, although the relay is back."""
-    office = Office(database, relay.url)
-    office.letters_wait("ann", "bob")
+def after_an_outage(database: Database, relay: ScriptedRelay) -> WorkerHarness:
+    """A worker harness whose emails wait behind an open breaker, although the relay is back."""
+    harness = WorkerHarness(database, relay.url)
+    harness.pending_emails("ann", "bob")
     relay.answers["GREETING"] = "421 4.3.2 closed for today"
     for _ in range(5):
-        office.drain()
-    office.now("UPDATE notify.smtp_relays SET probe_at = now() + interval '5 minutes'")
+        harness.drain()
+    harness.execute("UPDATE notify.smtp_relays SET probe_at = now() + interval '5 minutes'")
     del relay.answers["GREETING"]
-    assert office.drain()["claimed"] == 0
-    return office
+    assert harness.drain()["claimed"] == 0
+    return harness
 
 
 def test_a_relay_that_is_back_gets_its_emails_as_soon_as_somebody_has_it_probed(
     notify: Notify, database: Database, relay: ScriptedRelay, name: str
 ) -> None:
-    office = after_an_outage(database, relay)
+    harness = after_an_outage(database, relay)
 
     said = notify("relays", "probe", name, "--json")
 
@@ -198,15 +198,15 @@ def test_a_relay_that_is_back_gets_its_emails_as_soon_as_somebody_has_it_probed(
     assert (said.json["is_open"], said.json["in_words"]) == (False, "closed")
     assert relay.count("NOOP") == 1
     assert relay.count("MAIL") == 0
-    assert office.drain()["sent"] == 2
+    assert harness.drain()["sent"] == 2
 
 
 def test_a_relay_that_is_back_gets_its_emails_as_soon_as_the_doctor_has_looked(
     well: Notify, database: Database, relay: ScriptedRelay
 ) -> None:
-    office = after_an_outage(database, relay)
+    harness = after_an_outage(database, relay)
     assert well("top", "--once", "--json").json["wrong"][0]["about"] == "breaker"
-    assert office.drain()["claimed"] == 0
+    assert harness.drain()["claimed"] == 0
 
     finding = breaker(well)
 
@@ -214,7 +214,7 @@ def test_a_relay_that_is_back_gets_its_emails_as_soon_as_the_doctor_has_looked(
     assert "was open: relay" in finding["found"]
     assert "closed for today" in finding["found"]
     assert breaker(well)["found"] == "closed"
-    assert office.drain()["sent"] == 2
+    assert harness.drain()["sent"] == 2
 
 
 @pytest.mark.parametrize("refusal", ["550 5.7.1 sender not allowed", "530 5.7.0 authentication required"])
@@ -222,24 +222,24 @@ def test_the_doctor_does_not_call_well_what_a_session_does_not_show(
     well: Notify, database: Database, relay: ScriptedRelay, refusal: str
 ) -> None:
     relay.answers["MAIL"] = refusal
-    office = Office(database, relay.url)
-    office.letters_wait("ann")
-    office.drain()
+    harness = WorkerHarness(database, relay.url)
+    harness.pending_emails("ann")
+    harness.drain()
 
     finding = breaker(well)
 
     assert not finding["ok"]
     assert refusal[4:] in finding["found"]
     assert "send-test" in finding["fix"]
-    assert office.now("SELECT state FROM notify.smtp_relays") == [("closed",)]
+    assert harness.execute("SELECT state FROM notify.smtp_relays") == [("closed",)]
 
 
 def test_a_relay_that_still_refuses_is_quoted_and_its_breaker_stands_as_before(
     notify: Notify, database: Database, relay: ScriptedRelay, name: str
 ) -> None:
-    office = after_an_outage(database, relay)
+    harness = after_an_outage(database, relay)
     relay.answers["GREETING"] = "554 5.3.2 still [bold]closed"
-    before = office.now("SELECT * FROM notify.smtp_relays")
+    before = harness.execute("SELECT * FROM notify.smtp_relays")
 
     said = notify("relays", "probe", name)
     told = notify("relays", "probe", name, "--json").json
@@ -247,23 +247,23 @@ def test_a_relay_that_still_refuses_is_quoted_and_its_breaker_stands_as_before(
     assert said.code == 1
     assert "554 5.3.2 still [bold]closed" in said.output
     assert (told["takes_sessions"], told["closed"], told["refused"]["answer"]["code"]) == (False, False, 554)
-    assert office.now("SELECT * FROM notify.smtp_relays") == before
+    assert harness.execute("SELECT * FROM notify.smtp_relays") == before
     assert notify("doctor", "--json").code == 1
-    assert office.now("SELECT * FROM notify.smtp_relays") == before
+    assert harness.execute("SELECT * FROM notify.smtp_relays") == before
 
 
 def test_a_muted_relay_is_not_asked_and_the_doctor_leaves_it_muted(
     notify: Notify, database: Database, relay: ScriptedRelay, name: str
 ) -> None:
-    office = after_an_outage(database, relay)
+    harness = after_an_outage(database, relay)
     notify("relays", "mute", name)
-    before, connections = office.now("SELECT * FROM notify.smtp_relays"), relay.connections
+    before, connections = harness.execute("SELECT * FROM notify.smtp_relays"), relay.connections
 
     assert isinstance(notify("relays", "probe", name).error, NotifyError)
 
     assert relay.connections == connections
     assert not breaker(notify)["ok"]
-    assert office.now("SELECT * FROM notify.smtp_relays") == before
+    assert harness.execute("SELECT * FROM notify.smtp_relays") == before
 
 
 def test_probing_a_relay_in_good_standing_writes_nothing(notify: Notify, database: Database, name: str) -> None:
@@ -276,10 +276,10 @@ def test_probing_a_relay_in_good_standing_writes_nothing(notify: Notify, databas
 def test_a_probe_by_hand_beside_a_workers_own_sends_every_email_once(
     notify: Notify, database: Database, relay: ScriptedRelay, name: str
 ) -> None:
-    office = after_an_outage(database, relay)
-    office.now("UPDATE notify.smtp_relays SET probe_at = now()")
+    harness = after_an_outage(database, relay)
+    harness.execute("UPDATE notify.smtp_relays SET probe_at = now()")
     gate = relay.hold("NOOP")
-    with office.engine() as engine, ThreadPoolExecutor(2) as threads:
+    with harness.engine() as engine, ThreadPoolExecutor(2) as threads:
         draining = threads.submit(engine.drain)
         gate.wait_until_reached()
         by_hand = threads.submit(lambda: notify("relays", "probe", name).code)
@@ -288,21 +288,21 @@ def test_a_probe_by_hand_beside_a_workers_own_sends_every_email_once(
         assert draining.result(60)["sent"] == 2
         assert by_hand.result(60) == 0
 
-    assert len(relay.letters) == 2
-    assert office.now("SELECT state, failures, openings FROM notify.smtp_relays") == [("closed", 0, 0)]
+    assert len(relay.emails) == 2
+    assert harness.execute("SELECT state, failures, openings FROM notify.smtp_relays") == [("closed", 0, 0)]
 
 
 def test_a_workers_probe_that_fails_after_one_by_hand_has_worked_opens_the_breaker_again(
     database: Database, relay: ScriptedRelay, notify: Notify, name: str
 ) -> None:
-    office = after_an_outage(database, relay)
-    office.now("UPDATE notify.smtp_relays SET probe_at = now()")
+    harness = after_an_outage(database, relay)
+    harness.execute("UPDATE notify.smtp_relays SET probe_at = now()")
     with database.begin() as connection:
         assert relays.take_probe(connection, name, within=timedelta(minutes=1))
 
     assert notify("relays", "probe", name).code == 0
     relay.answers["GREETING"] = "421 4.3.2 closed again"
-    office.drain()
+    harness.drain()
 
-    assert office.now("SELECT state, openings FROM notify.smtp_relays") == [("open", 2)]
-    assert {(job.status, job.attempt) for job in office.jobs() if job.to_email} == {("pending", 0)}
+    assert harness.execute("SELECT state, openings FROM notify.smtp_relays") == [("open", 2)]
+    assert {(job.status, job.attempt) for job in harness.jobs() if job.to_email} == {("pending", 0)}

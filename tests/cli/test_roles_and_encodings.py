@@ -18,7 +18,7 @@ from notify.store.operations import migrate
 from notify.store.operations.migrate import UnsuitableDatabase
 from tests.cli.conftest import Notify
 from tests.support.applications import driver
-from tests.support.office import Office, comment
+from tests.support.harness import WorkerHarness, comment
 from tests.support.roles import PASSWORD, administer, as_role, roles
 from tests.support.servers import in_words, new_database
 from tests.support.smtp import ScriptedRelay
@@ -106,7 +106,7 @@ def test_the_documented_roles_migrate_emit_and_work(
     monkeypatch.setenv("NOTIFY_SMTP_URL", relay.url)
     monkeypatch.setenv("NOTIFY_DATABASE_URL", as_role(empty, WORKER))
     with closing(Database(as_role(empty, WORKER))) as opened:
-        office = Office(opened, relay.url)
+        harness = WorkerHarness(opened, relay.url)
         with opened.begin() as connection:
             directory.put_person(connection, Person(username="ann", email="ann@example.com"))
         with driver()(as_role(empty, APPLICATION)) as application:
@@ -114,11 +114,11 @@ def test_the_documented_roles_migrate_emit_and_work(
             for event in given:
                 notify_package.emit(application, event, doorbell=NoDoorbell())
             application.commit()
-        office.fan_out()
-        assert office.drain()["sent"] > 0
+        harness.fan_out()
+        assert harness.drain()["sent"] > 0
         assert notify("top", "--once", "--json").json["wrong"] == []
         assert {one["about"] for one in notify("doctor", "--json").json if not one["ok"]} == set()
-        office.now(A_YEAR_LATER)
+        harness.execute(A_YEAR_LATER)
         assert notify("prune", "--json").json["jobs"] > 0
         assert notify("migrate", "--json").error is None
 

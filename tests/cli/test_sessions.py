@@ -6,7 +6,7 @@ import pytest
 
 from notify.store.database import Database
 from tests.cli.conftest import Notify
-from tests.support.office import Office
+from tests.support.harness import WorkerHarness
 from tests.support.smtp import EHLO, ScriptedRelay
 
 FROM, PUBLIC = "notify@mail.example.com", "https://review.example.com:8443/notify"
@@ -70,9 +70,9 @@ def test_doctor_worker_and_sample_email_say_the_same_name(
     well("send-test", "ann@example.com")
     assert relay.count(EHLO) == 2
 
-    office = Office(database, relay.url, changes={"ehlo_name": "out.example.net"})
-    office.letters_wait("bob")
-    assert office.drain()["sent"] == 1
+    harness = WorkerHarness(database, relay.url, changes={"ehlo_name": "out.example.net"})
+    harness.pending_emails("bob")
+    assert harness.drain()["sent"] == 1
     assert relay.count(EHLO) == 3
     assert names(relay) == {"out.example.net"}
 

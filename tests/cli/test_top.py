@@ -23,7 +23,7 @@ from notify.store.operations.gauges import Gauges
 from notify.store.tables.emails import email_attempts
 from tests.cli.conftest import Notify
 from tests.support import rows
-from tests.support.office import Office
+from tests.support.harness import WorkerHarness
 from tests.support.smtp import Certificate, ScriptedRelay, nobody_listening
 
 EARLIER = "UPDATE notify.delivery_stats SET minute = minute - interval '1 minute'"
@@ -37,11 +37,11 @@ def wrong(said: Mapping[str, Any]) -> dict[str, str]:
 def test_how_things_stand_is_shown_at_once_and_again_for_programs(
     well: Notify, database: Database, relay: ScriptedRelay
 ) -> None:
-    office = Office(database, relay.url)
-    office.letters_wait("ann", "bob")
+    harness = WorkerHarness(database, relay.url)
+    harness.pending_emails("ann", "bob")
     relay.reply_by_recipient["bob@example.com"] = "450 4.7.1 [greylisted]"
-    office.drain()
-    office.now(EARLIER)
+    harness.drain()
+    harness.execute(EARLIER)
 
     said = well("top", "--once", "--json")
 
@@ -90,10 +90,10 @@ def test_a_relay_that_is_down_is_named(notify: Notify, database: Database, monke
     with nobody_listening() as port:
         url = f"smtp://127.0.0.1:{port}"
         monkeypatch.setenv("NOTIFY_SMTP_URL", url)
-        office = Office(database, url)
-        office.letters_wait("ann")
+        harness = WorkerHarness(database, url)
+        harness.pending_emails("ann")
         for _ in range(5):
-            office.drain()
+            harness.drain()
         said = notify("top", "--once", "--json")
 
     assert said.code == 1
@@ -109,9 +109,9 @@ def test_a_wrong_password_is_named_and_not_a_relay_that_is_down(
     with ScriptedRelay(certificate=trusted, credentials=("ann", "secret")) as relay:
         url = f"smtp://ann:mistyped@127.0.0.1:{relay.port}?starttls=required"
         monkeypatch.setenv("NOTIFY_SMTP_URL", url)
-        office = Office(database, url)
-        office.letters_wait("ann")
-        office.drain()
+        harness = WorkerHarness(database, url)
+        harness.pending_emails("ann")
+        harness.drain()
         said = notify("top", "--once", "--json")
 
     assert "open: configuration" in wrong(said.json)["breaker"]

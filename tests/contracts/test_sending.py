@@ -19,7 +19,7 @@ from notify.channels.email.smtp.relay import Relay
 from notify.domain.jobs import EmailAttempt, EmailFacts
 from notify.domain.measures import Measure
 from notify.domain.outcomes import Answer, Blame, Dead, Expired, Outcome, Phase, Released, Retry, Sent, Skipped
-from tests.support.letters import NOON, composer, letter
+from tests.support.emails import NOON, composer, email_facts
 from tests.support.smtp import DATA, DOT, MAIL, RCPT, Said, ScriptedRelay
 
 LONG, SHORT = timedelta(seconds=20), timedelta(seconds=0.4)
@@ -81,7 +81,7 @@ class Run:
     def __post_init__(self) -> None:
         left = list(self.emails)
         asyncio.run(self._carried(left))
-        self.taken = Counter(one.recipient for one in self.relay.letters)
+        self.taken = Counter(one.recipient for one in self.relay.emails)
 
     async def _carried(self, left: list[EmailAttempt]) -> None:
         channel = EmailChannel(
@@ -115,7 +115,7 @@ class Run:
 
 
 def emails(count: int = EMAILS) -> list[EmailAttempt]:
-    return [EmailAttempt(facts=letter(number, to=f"{number}@example.com")) for number in range(1, count + 1)]
+    return [EmailAttempt(facts=email_facts(number, to=f"{number}@example.com")) for number in range(1, count + 1)]
 
 
 def speaking(way: Way, script: Script) -> ScriptedRelay:
@@ -154,9 +154,7 @@ def test_emails_to_a_relay_that_says_yes_share_one_session(way: Way) -> None:
     assert [in_short(outcome) for outcome in run.outcomes.values()] == [(Sent, "", Phase.FINAL_DOT)] * EMAILS
     assert list(run.outcomes) == [one.facts.to_email for one in run.emails]
     assert (relay.connections, set(run.taken.values())) == (1, {1})
-    assert [one.content for one in relay.letters] == [
-        WRITER.compose(one.facts, date=NOON).content for one in run.emails
-    ]
+    assert [one.content for one in relay.emails] == [WRITER.compose(one.facts, date=NOON).content for one in run.emails]
     assert run.phases["final_dot"] == EMAILS
     # The first is always sent carefully, and the answers to the envelopes of the others are express's if nobody waits.
     assert run.phases["rcpt"] == (1 if way is Way.EXPRESS else EMAILS)
@@ -233,11 +231,11 @@ def test_an_email_whose_lease_has_run_out_does_not_reach_the_relay_and_keeps_no_
 @pytest.mark.parametrize(
     ("odd", "expected"),
     [
-        (letter(3, to="3@example.com", comment={"body": "word " * 6_000}), (Dead, "oversize", Phase.MAIL)),
-        (letter(3, to="drei@müller.example"), (Sent, "", Phase.FINAL_DOT)),
-        (letter(3, to="dreiß@example.com"), (Dead, "smtputf8_not_offered", Phase.MAIL)),
-        (letter(3, to="nobody"), (Skipped, "bad_address", None)),
-        (replace(letter(3, to="3@example.com"), message_id="a\r\nb"), (Dead, "unsafe_header", Phase.RENDER)),
+        (email_facts(3, to="3@example.com", comment={"body": "word " * 6_000}), (Dead, "oversize", Phase.MAIL)),
+        (email_facts(3, to="drei@müller.example"), (Sent, "", Phase.FINAL_DOT)),
+        (email_facts(3, to="dreiß@example.com"), (Dead, "smtputf8_not_offered", Phase.MAIL)),
+        (email_facts(3, to="nobody"), (Skipped, "bad_address", None)),
+        (replace(email_facts(3, to="3@example.com"), message_id="a\r\nb"), (Dead, "unsafe_header", Phase.RENDER)),
     ],
     ids=["too large", "foreign domain", "foreign name", "no address", "unsafe"],
 )

@@ -3,11 +3,11 @@
 import pytest
 
 from notify.store.database import Database
-from tests.support.office import Office
+from tests.support.harness import WorkerHarness
 from tests.support.smtp import ScriptedRelay
 
 
 @pytest.fixture
-def office(database: Database, relay: ScriptedRelay) -> Office:
-    """A worker whose letters go to the relay."""
-    return Office(database, relay.url)
+def harness(database: Database, relay: ScriptedRelay) -> WorkerHarness:
+    """A worker whose emails go to the relay."""
+    return WorkerHarness(database, relay.url)

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from notify.store.database import Database
-from tests.support.office import Office, many
+from tests.support.harness import WorkerHarness, many
 from tests.support.smtp import DATA, DOT, EXTENSIONS, RCPT, Said, ScriptedRelay
 
 TIME_PASSES = """
@@ -22,7 +22,7 @@ POLICY = "554 5.7.1 not today"
 
 @pytest.fixture
 def second() -> Iterator[ScriptedRelay]:
-    """The relay that letters go to when the first takes none."""
+    """The relay that emails go to when the first takes none."""
     with ScriptedRelay() as scripted:
         yield scripted
 
@@ -48,49 +48,49 @@ def test_a_refusal_about_us_kills_and_charges_no_email_and_the_next_relay_takes_
     database: Database, relay: ScriptedRelay, second: ScriptedRelay, step: str, reply: str, reason: str
 ) -> None:
     relay.answers[step] = reply
-    office = Office(database, relay.url, {"smtp_fallback_urls": second.url})
-    office.letters_wait(*many(20))
+    harness = WorkerHarness(database, relay.url, {"smtp_fallback_urls": second.url})
+    harness.pending_emails(*many(20))
 
-    sent = office.drain()["sent"]
-    office.now(DUE_AGAIN)
-    sent += office.drain()["sent"]
+    sent = harness.drain()["sent"]
+    harness.execute(DUE_AGAIN)
+    sent += harness.drain()["sent"]
 
-    assert (sent, len(second.letters), relay.letters) == (20, 20, [])
-    assert endings(office) == {("sent", 0)}
-    assert office.now(BREAKERS) == [("open", f"configuration: {reason}", 0)]
+    assert (sent, len(second.emails), relay.emails) == (20, 20, [])
+    assert endings(harness) == {("sent", 0)}
+    assert harness.execute(BREAKERS) == [("open", f"configuration: {reason}", 0)]
 
 
 def test_once_the_relay_takes_our_emails_again_all_that_waited_arrive(database: Database, relay: ScriptedRelay) -> None:
     relay.answers[RCPT] = NOT_OWNED
-    office = Office(database, relay.url)
-    office.letters_wait(*many(20))
+    harness = WorkerHarness(database, relay.url)
+    harness.pending_emails(*many(20))
     for _ in range(5):
-        report = office.drain()
+        report = harness.drain()
         assert (report["retried"], report["dead"]) == (0, 0)
-        office.now(TIME_PASSES)
-    assert endings(office) == {("pending", 0)}
+        harness.execute(TIME_PASSES)
+    assert endings(harness) == {("pending", 0)}
 
     relay.answers.clear()
 
-    assert office.drain()["sent"] == len(relay.letters) == 20
-    assert endings(office) == {("sent", 0)}
+    assert harness.drain()["sent"] == len(relay.emails) == 20
+    assert endings(harness) == {("sent", 0)}
 
 
 def test_a_recipient_that_is_refused_for_policy_has_three_attempts_while_others_get_theirs(
     database: Database, relay: ScriptedRelay
 ) -> None:
     relay.reply_by_recipient["ann@example.com"] = POLICY
-    office = Office(database, relay.url)
+    harness = WorkerHarness(database, relay.url)
     statuses = []
     for number in range(3):
-        office.letters_wait("ann", "bob", key=f"k{number}", link=f"CL-{number}")
-        office.drain()
-        statuses.append(state_of(office, "ann"))
-        office.now(TIME_PASSES)
+        harness.pending_emails("ann", "bob", key=f"k{number}", link=f"CL-{number}")
+        harness.drain()
+        statuses.append(state_of(harness, "ann"))
+        harness.execute(TIME_PASSES)
 
     assert statuses == [("pending", 1), ("pending", 2), ("dead", 3)]
-    assert [one.recipient for one in relay.letters] == ["bob@example.com"] * 3
-    assert {state for state, _, _ in office.now(BREAKERS)} == {"closed"}
+    assert [one.recipient for one in relay.emails] == ["bob@example.com"] * 3
+    assert {state for state, _, _ in harness.execute(BREAKERS)} == {"closed"}
 
 
 @pytest.mark.parametrize("step", [RCPT, DATA, DOT])
@@ -98,19 +98,19 @@ def test_three_recipients_in_a_row_that_are_refused_for_policy_are_about_us(
     database: Database, relay: ScriptedRelay, step: str
 ) -> None:
     relay.answers[step] = POLICY
-    office = Office(database, relay.url, {"smtp_sessions": 1})
-    office.letters_wait(*many(20))
+    harness = WorkerHarness(database, relay.url, {"smtp_sessions": 1})
+    harness.pending_emails(*many(20))
     for _ in range(5):
-        office.drain()
-        assert office.now(BREAKERS) == [("open", "configuration: policy", 3)]
-        office.now(TIME_PASSES)
-    charged = sorted(failures for _, failures in (state_of(office, name) for name in many(20)))
+        harness.drain()
+        assert harness.execute(BREAKERS) == [("open", "configuration: policy", 3)]
+        harness.execute(TIME_PASSES)
+    charged = sorted(failures for _, failures in (state_of(harness, name) for name in many(20)))
     assert charged == [0] * 18 + [1] * 2
 
     relay.answers.clear()
 
-    assert office.drain()["sent"] == 20
-    assert office.now(BREAKERS) == [("closed", "configuration: policy", 0)]
+    assert harness.drain()["sent"] == 20
+    assert harness.execute(BREAKERS) == [("closed", "configuration: policy", 0)]
 
 
 @pytest.mark.parametrize(("step", "reply"), [(RCPT, "550 5.3.4 too big"), (DOT, "552 5.3.4 message file too big")])
@@ -119,28 +119,28 @@ def test_a_size_limit_that_a_relay_does_not_announce_kills_no_ordinary_email(
 ) -> None:
     relay.extensions = tuple(one for one in relay.extensions if not one.startswith("SIZE"))
     relay.answers[step] = reply
-    office = Office(database, relay.url, {"smtp_sessions": 1})
-    office.letters_wait(*many(20))
+    harness = WorkerHarness(database, relay.url, {"smtp_sessions": 1})
+    harness.pending_emails(*many(20))
     for _ in range(5):
-        office.drain()
-        assert office.now(BREAKERS) == [("open", "configuration: oversize", 3)]
-        office.now(TIME_PASSES)
+        harness.drain()
+        assert harness.execute(BREAKERS) == [("open", "configuration: oversize", 3)]
+        harness.execute(TIME_PASSES)
 
     relay.answers.clear()
 
-    assert office.drain()["sent"] == 20
+    assert harness.drain()["sent"] == 20
 
 
 def test_a_mailbox_that_takes_no_email_of_that_size_is_no_fault_of_ours(
     database: Database, relay: ScriptedRelay
 ) -> None:
     relay.reply_by_recipient = {f"{name}@example.com": "552 5.2.3 too large for this mailbox" for name in many(4)}
-    office = Office(database, relay.url, {"smtp_sessions": 1})
-    office.letters_wait(*many(6))
+    harness = WorkerHarness(database, relay.url, {"smtp_sessions": 1})
+    harness.pending_emails(*many(6))
 
-    office.drain()
+    harness.drain()
 
-    assert endings(office) == {("dead", 0), ("sent", 0)}
+    assert endings(harness) == {("dead", 0), ("sent", 0)}
 
 
 def test_an_email_that_is_taken_between_clears_the_relay_of_the_suspicion(
@@ -148,56 +148,56 @@ def test_an_email_that_is_taken_between_clears_the_relay_of_the_suspicion(
 ) -> None:
     refused = {f"person-{number:04}@example.com" for number in range(20) if number % 3}
     relay.answers[RCPT] = policy_for(refused)
-    office = Office(database, relay.url, {"smtp_sessions": 1})
-    office.letters_wait(*many(20))
+    harness = WorkerHarness(database, relay.url, {"smtp_sessions": 1})
+    harness.pending_emails(*many(20))
 
-    office.drain()
+    harness.drain()
 
-    assert endings(office) == {("sent", 0), ("pending", 1)}
-    assert {state for state, _, _ in office.now(BREAKERS)} == {"closed"}
+    assert endings(harness) == {("sent", 0), ("pending", 1)}
+    assert {state for state, _, _ in harness.execute(BREAKERS)} == {"closed"}
 
 
 def test_recipients_that_different_workers_saw_refused_count_together(database: Database, relay: ScriptedRelay) -> None:
     relay.answers[RCPT] = POLICY
-    office = Office(database, relay.url)
+    harness = WorkerHarness(database, relay.url)
     for name in ("ann", "bob", "cid"):
-        assert office.now("SELECT 1 FROM notify.smtp_relays WHERE state = 'open'") == []
-        office.letters_wait(name, key=name, link=f"CL-{name}")
-        office.drain()  # each by a worker of its own
+        assert harness.execute("SELECT 1 FROM notify.smtp_relays WHERE state = 'open'") == []
+        harness.pending_emails(name, key=name, link=f"CL-{name}")
+        harness.drain()  # each by a worker of its own
 
-    assert [state_of(office, name) for name in ("ann", "bob", "cid")] == [
+    assert [state_of(harness, name) for name in ("ann", "bob", "cid")] == [
         ("pending", 1),
         ("pending", 1),
         ("pending", 0),
     ]
-    assert office.now(BREAKERS) == [("open", "configuration: policy", 3)]
+    assert harness.execute(BREAKERS) == [("open", "configuration: policy", 3)]
 
 
 def test_no_address_is_marked_for_what_the_relay_says_about_us(database: Database, relay: ScriptedRelay) -> None:
     relay.answers[RCPT] = "553 5.1.1 Sorry, that domain isn't in my list of allowed rcpthosts."
-    office = Office(database, relay.url)
-    office.letters_wait("ann")
-    office.drain()
+    harness = WorkerHarness(database, relay.url)
+    harness.pending_emails("ann")
+    harness.drain()
 
-    assert office.now("SELECT undeliverable_at FROM notify.people") == [(None,)]
-    assert endings(office) == {("pending", 0)}
+    assert harness.execute("SELECT undeliverable_at FROM notify.people") == [(None,)]
+    assert endings(harness) == {("pending", 0)}
 
 
 def policy_for(recipients: set[str]) -> Callable[[Said], str | None]:
     return lambda said: POLICY if said.line.partition("<")[2].partition(">")[0] in recipients else None
 
 
-def endings(office: Office) -> set[tuple[str, int]]:
+def endings(harness: WorkerHarness) -> set[tuple[str, int]]:
     """How the emails stand, with their failures."""
-    rows = office.now("SELECT DISTINCT status, failures FROM jobs WHERE message_id IS NOT NULL")
+    rows = harness.execute("SELECT DISTINCT status, failures FROM jobs WHERE message_id IS NOT NULL")
     return {(status, failures) for status, failures in rows}
 
 
-def state_of(office: Office, username: str) -> tuple[str, int]:
+def state_of(harness: WorkerHarness, username: str) -> tuple[str, int]:
     """How this person's first email stands, with its failures."""
     statement = """
         SELECT status, failures FROM jobs
          WHERE username = :username AND message_id IS NOT NULL ORDER BY id LIMIT 1
     """
-    ((status, failures),) = office.now(statement, username=username)
+    ((status, failures),) = harness.execute(statement, username=username)
     return status, failures

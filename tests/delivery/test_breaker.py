@@ -1,4 +1,4 @@
-"""A relay in trouble costs no letter anything, and one that recovers is found by one worker."""
+"""A relay in trouble costs no email anything, and one that recovers is found by one worker."""
 
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -9,7 +9,7 @@ import pytest
 from notify.delivery.drain import ASK_AGAIN_SECONDS
 from notify.store.database import Database
 from notify.store.operations import relays
-from tests.support.office import Office, many
+from tests.support.harness import WorkerHarness, many
 from tests.support.smtp import Certificate, ScriptedRelay, nobody_listening
 from tests.support.wait import until
 
@@ -18,74 +18,74 @@ STANDING = "SELECT state, failures, openings FROM notify.smtp_relays"
 UNTOUCHED = {("pending", 0, 0)}
 
 
-def test_an_outage_costs_no_letter_an_attempt(database: Database) -> None:
+def test_an_outage_costs_no_email_an_attempt(database: Database) -> None:
     with nobody_listening() as port:
-        office = Office(database, f"smtp://127.0.0.1:{port}")
-        office.letters_wait(*many(3))
+        harness = WorkerHarness(database, f"smtp://127.0.0.1:{port}")
+        harness.pending_emails(*many(3))
         for _ in range(7):
-            assert office.drain()["claimed"] == 0
+            assert harness.drain()["claimed"] == 0
 
-    assert set(office.tries()) == UNTOUCHED
-    assert office.now(STANDING) == [("open", 5, 1)]
+    assert set(harness.attempts()) == UNTOUCHED
+    assert harness.execute(STANDING) == [("open", 5, 1)]
 
 
-def test_after_an_outage_one_probe_lets_the_letters_flow(office: Office, relay: ScriptedRelay) -> None:
+def test_after_an_outage_one_probe_lets_the_emails_flow(harness: WorkerHarness, relay: ScriptedRelay) -> None:
     relay.answers["GREETING"] = "421 4.3.2 closed for today"
-    office.letters_wait(*many(3))
+    harness.pending_emails(*many(3))
     for _ in range(5):
-        office.drain()
-    assert office.now(STANDING) == [("open", 5, 1)]
+        harness.drain()
+    assert harness.execute(STANDING) == [("open", 5, 1)]
     del relay.answers["GREETING"]
 
-    assert office.drain()["claimed"] == 0
-    office.now(PROBE_IS_DUE)
-    assert office.drain()["sent"] == 3
+    assert harness.drain()["claimed"] == 0
+    harness.execute(PROBE_IS_DUE)
+    assert harness.drain()["sent"] == 3
 
-    assert office.now(STANDING) == [("closed", 0, 0)]
-    assert {(job.status, job.attempt) for job in office.jobs() if job.to_email} == {("sent", 1)}
+    assert harness.execute(STANDING) == [("closed", 0, 0)]
+    assert {(job.status, job.attempt) for job in harness.jobs() if job.to_email} == {("sent", 1)}
 
 
-def test_a_probe_that_fails_doubles_the_wait(office: Office, relay: ScriptedRelay) -> None:
+def test_a_probe_that_fails_doubles_the_wait(harness: WorkerHarness, relay: ScriptedRelay) -> None:
     relay.answers["GREETING"] = "554 5.3.2 no service"
-    office.letters_wait("ann")
+    harness.pending_emails("ann")
     for _ in range(5):
-        office.drain()
+        harness.drain()
     waits: list[tuple[float]] = []
     for _ in range(3):
-        waits += office.now("SELECT round(extract(epoch FROM probe_at - now())) FROM notify.smtp_relays")
-        office.now(PROBE_IS_DUE)
-        office.drain()
+        waits += harness.execute("SELECT round(extract(epoch FROM probe_at - now())) FROM notify.smtp_relays")
+        harness.execute(PROBE_IS_DUE)
+        harness.drain()
 
     assert [int(wait) for (wait,) in waits] == [5, 10, 20]
-    assert set(office.tries()) == UNTOUCHED
+    assert set(harness.attempts()) == UNTOUCHED
 
 
 def test_a_certificate_that_is_not_trusted_opens_the_breaker_and_nothing_is_claimed(
     database: Database, tmp_path: Path
 ) -> None:
     with ScriptedRelay(certificate=Certificate.made(tmp_path)) as relay:
-        office = Office(database, f"{relay.url}?starttls=required")
-        office.letters_wait("ann")
+        harness = WorkerHarness(database, f"{relay.url}?starttls=required")
+        harness.pending_emails("ann")
 
-        assert office.drain()["claimed"] == 0
+        assert harness.drain()["claimed"] == 0
 
-    assert office.now("SELECT state, reason LIKE 'configuration%' FROM notify.smtp_relays") == [("open", True)]
-    assert set(office.tries()) == UNTOUCHED
+    assert harness.execute("SELECT state, reason LIKE 'configuration%' FROM notify.smtp_relays") == [("open", True)]
+    assert set(harness.attempts()) == UNTOUCHED
 
 
-def test_a_refused_sender_opens_the_breaker_at_once_and_is_held_against_no_letter(
+def test_a_refused_sender_opens_the_breaker_at_once_and_is_held_against_no_email(
     database: Database, relay: ScriptedRelay
 ) -> None:
     relay.answers["MAIL"] = "550 5.7.1 sender not allowed"
-    office = Office(database, relay.url, {"smtp_sessions": 1})
-    office.letters_wait(*many(3))
+    harness = WorkerHarness(database, relay.url, {"smtp_sessions": 1})
+    harness.pending_emails(*many(3))
 
-    report = office.drain()
+    report = harness.drain()
 
     assert (report["sent"], report["retried"], report["dead"]) == (0, 0, 0)
-    assert office.now("SELECT state, reason LIKE 'configuration%' FROM notify.smtp_relays") == [("open", True)]
-    assert {(job.status, job.failures) for job in office.jobs() if job.to_email} == {("pending", 0)}
-    assert relay.letters == []
+    assert harness.execute("SELECT state, reason LIKE 'configuration%' FROM notify.smtp_relays") == [("open", True)]
+    assert {(job.status, job.failures) for job in harness.jobs() if job.to_email} == {("pending", 0)}
+    assert relay.emails == []
 
 
 @pytest.mark.parametrize(
@@ -98,59 +98,59 @@ def test_a_relay_that_takes_no_ordinary_email_kills_none_and_the_next_relay_gets
 ) -> None:
     relay.extensions = extensions
     relay.answers["MAIL"] = "552 5.3.4 message size exceeds fixed limit"
-    alone = Office(database, relay.url)
-    alone.letters_wait(*many(5))
+    alone = WorkerHarness(database, relay.url)
+    alone.pending_emails(*many(5))
     alone.drain()
 
     assert {(job.status, job.failures) for job in alone.jobs() if job.to_email} == {("pending", 0)}
-    assert alone.now("SELECT state, reason FROM notify.smtp_relays") == [("open", reason)]
+    assert alone.execute("SELECT state, reason FROM notify.smtp_relays") == [("open", reason)]
     with ScriptedRelay() as second:
-        alone.now("UPDATE notify.work_items SET due_at = now() WHERE stage = 'deliver' AND lane < 9")
-        assert Office(database, relay.url, {"smtp_fallback_urls": second.url}).drain()["sent"] == 5
-        assert len(second.letters) == 5
-    assert relay.letters == []
+        alone.execute("UPDATE notify.work_items SET due_at = now() WHERE stage = 'deliver' AND lane < 9")
+        assert WorkerHarness(database, relay.url, {"smtp_fallback_urls": second.url}).drain()["sent"] == 5
+        assert len(second.emails) == 5
+    assert relay.emails == []
 
 
-def test_a_relay_that_falls_over_in_the_middle_keeps_no_letter(database: Database, relay: ScriptedRelay) -> None:
-    office = Office(database, relay.url, {"smtp_sessions": 1})
-    office.letters_wait(*many(20))
-    relay.answers["MAIL"] = lambda _: "421 4.3.2 going down" if len(relay.letters) >= 8 else None
+def test_a_relay_that_falls_over_in_the_middle_keeps_no_email(database: Database, relay: ScriptedRelay) -> None:
+    harness = WorkerHarness(database, relay.url, {"smtp_sessions": 1})
+    harness.pending_emails(*many(20))
+    relay.answers["MAIL"] = lambda _: "421 4.3.2 going down" if len(relay.emails) >= 8 else None
 
-    report = office.drain()
+    report = harness.drain()
 
     assert report["sent"] == 8
     assert report["retried"] == report["dead"] == 0
-    assert office.now("SELECT state FROM notify.smtp_relays") == [("open",)]
-    assert {failures for _, _, failures in office.tries()} == {0}
+    assert harness.execute("SELECT state FROM notify.smtp_relays") == [("open",)]
+    assert {failures for _, _, failures in harness.attempts()} == {0}
     relay.answers.clear()
-    office.now(PROBE_IS_DUE)
-    office.now("UPDATE notify.work_items SET due_at = now() WHERE stage = 'deliver' AND lane < 9")
-    assert office.drain()["sent"] == 12
-    assert len(relay.letters) == 20
+    harness.execute(PROBE_IS_DUE)
+    harness.execute("UPDATE notify.work_items SET due_at = now() WHERE stage = 'deliver' AND lane < 9")
+    assert harness.drain()["sent"] == 12
+    assert len(relay.emails) == 20
 
 
 def test_while_one_worker_probes_no_other_does(database: Database, relay: ScriptedRelay) -> None:
     relay.answers["GREETING"] = "421 4.3.2 closed"
-    office = Office(database, relay.url)
-    office.letters_wait("ann")
+    harness = WorkerHarness(database, relay.url)
+    harness.pending_emails("ann")
     for _ in range(5):
-        office.drain()
-    office.now(PROBE_IS_DUE)
+        harness.drain()
+    harness.execute(PROBE_IS_DUE)
     before = relay.connections
-    with office.engine() as first, office.engine() as second:
+    with harness.engine() as first, harness.engine() as second:
         first.drain()
         second.drain()
 
     assert relay.connections == before + 1
 
 
-def test_a_relay_that_is_muted_while_letters_flow_gets_no_more_than_were_claimed(
+def test_a_relay_that_is_muted_while_emails_flow_gets_no_more_than_were_claimed(
     database: Database, relay: ScriptedRelay
 ) -> None:
-    office = Office(database, relay.url, {"claim_size": 5, "smtp_sessions": 1})
-    office.letters_wait(*many(20))
+    harness = WorkerHarness(database, relay.url, {"claim_size": 5, "smtp_sessions": 1})
+    harness.pending_emails(*many(20))
     gate = relay.hold("DOT")
-    with office.engine() as engine, ThreadPoolExecutor(1) as threads:
+    with harness.engine() as engine, ThreadPoolExecutor(1) as threads:
         draining = threads.submit(engine.drain)
         gate.wait_until_reached()
         with database.begin() as connection:
@@ -162,6 +162,6 @@ def test_a_relay_that_is_muted_while_letters_flow_gets_no_more_than_were_claimed
 
     assert 0 < report["sent"] < 20
     assert report["released"] == report["claimed"] - report["sent"]
-    assert len(relay.letters) == report["sent"]
-    untouched = [job for job in office.jobs() if job.to_email and job.attempt == 0]
+    assert len(relay.emails) == report["sent"]
+    untouched = [job for job in harness.jobs() if job.to_email and job.attempt == 0]
     assert len(untouched) == 20 - report["claimed"]

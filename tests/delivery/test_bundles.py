@@ -29,7 +29,7 @@ from notify.store.outbox.job_filter import JobFilter
 from notify.store.outbox.jobs import JobView
 from notify.store.tables.people import notification_event_types
 from tests.support import rows
-from tests.support.office import Office, comment
+from tests.support.harness import WorkerHarness, comment
 from tests.support.race import all_at_once, blocked_session, meanwhile
 from tests.support.smtp import DOT, MAIL, RCPT, ScriptedRelay
 from tests.support.statements import statements
@@ -49,42 +49,42 @@ COUNTED = "SELECT event_type, outcome, sum(count)::int FROM notify.delivery_stat
 
 
 @pytest.fixture
-def office(database: Database, relay: ScriptedRelay) -> Office:
+def harness(database: Database, relay: ScriptedRelay) -> WorkerHarness:
     """A worker that bundles what comes within three minutes."""
     with database.begin() as connection:
         for name in ("alice", *TALKERS):
             directory.put_person(connection, Person(username=name, email=f"{name}@example.com"))
-    return Office(database, relay.url, {"bundle_seconds": WINDOW.total_seconds()})
+    return WorkerHarness(database, relay.url, {"bundle_seconds": WINDOW.total_seconds()})
 
 
-def said(office: Office, *numbers: int, link: str = "CL-1", author: str = "alice") -> None:
+def said(harness: WorkerHarness, *numbers: int, link: str = "CL-1", author: str = "alice") -> None:
     """Somebody says these on a change list of this author's, one after the other, and it is fanned out."""
-    tell(office, *numbers, link=link, author=author)
-    office.fan_out()
+    tell(harness, *numbers, link=link, author=author)
+    harness.fan_out()
 
 
-def tell(office: Office, *numbers: int, link: str = "CL-1", author: str = "alice") -> None:
+def tell(harness: WorkerHarness, *numbers: int, link: str = "CL-1", author: str = "alice") -> None:
     """Somebody says these."""
     for number in numbers:
         event = comment(key=f"k{number}", link=link, actor=TALKERS[number % len(TALKERS)], reviewers=())
         event |= {"comment": {"id": str(number), "body": f"Word {number}.", "url": f"https://x.example/{number}"}}
         event["cl"] |= {"author": author}
-        with office.database.begin() as connection:
+        with harness.database.begin() as connection:
             receive(connection, [parse(event)])
 
 
-def bundled(office: Office, *, count: int = 4) -> JobView:
+def bundled(harness: WorkerHarness, *, count: int = 4) -> JobView:
     """The first email is out, and one that tells of so many more waits: its job."""
-    said(office, 0)
-    office.drain()
-    said(office, *range(1, count + 1))
-    (job_id,) = {row.id for number in range(1, count + 1) for row in office.jobs(f"k{number}")}
-    return job(office, job_id)
+    said(harness, 0)
+    harness.drain()
+    said(harness, *range(1, count + 1))
+    (job_id,) = {row.id for number in range(1, count + 1) for row in harness.jobs(f"k{number}")}
+    return job(harness, job_id)
 
 
-def job(office: Office, job_id: int) -> JobView:
+def job(harness: WorkerHarness, job_id: int) -> JobView:
     """As people are shown it."""
-    with office.database.begin() as connection:
+    with harness.database.begin() as connection:
         found = jobs.show(connection, job_id)
     assert found is not None
     return found
@@ -92,7 +92,7 @@ def job(office: Office, job_id: int) -> JobView:
 
 def arrived(relay: ScriptedRelay) -> list[EmailMessage]:
     """The emails that the relay took, as the standard library reads them."""
-    return [BytesParser(EmailMessage, policy=policy.SMTP).parsebytes(one.content) for one in relay.letters]
+    return [BytesParser(EmailMessage, policy=policy.SMTP).parsebytes(one.content) for one in relay.emails]
 
 
 def message_ids(relay: ScriptedRelay) -> list[str]:
@@ -115,24 +115,24 @@ def keys(numbers: Sequence[int]) -> list[str]:
     return [f"k{number}" for number in numbers]
 
 
-def states(office: Office, numbers: Sequence[int]) -> list[str]:
-    return [row.status for key in keys(numbers) for row in office.jobs(key)]
+def states(harness: WorkerHarness, numbers: Sequence[int]) -> list[str]:
+    return [row.status for key in keys(numbers) for row in harness.jobs(key)]
 
 
-def written(office: Office, *numbers: int) -> list[tuple[str, str, int | None]]:
+def written(harness: WorkerHarness, *numbers: int) -> list[tuple[str, str, int | None]]:
     """What the tables say of alice's notifications about these: decision, why, and the job whose email tells of it."""
-    return [tuple(row) for row in office.now(NOTIFICATIONS, keys=keys(numbers))]
+    return [tuple(row) for row in harness.execute(NOTIFICATIONS, keys=keys(numbers))]
 
 
-def claimed(office: Office) -> None:
+def claimed(harness: WorkerHarness) -> None:
     """A worker takes all that is due, and vanishes."""
-    with office.database.begin() as connection:
+    with harness.database.begin() as connection:
         outbox.claim(connection, limit=10, lease=MINUTE, worker=uuid4())
 
 
-def act(office: Office, action: Action, which: JobFilter) -> tuple[int, ...]:
+def act(harness: WorkerHarness, action: Action, which: JobFilter) -> tuple[int, ...]:
     """An operator does it; the ids of the jobs that were changed or written."""
-    with office.database.begin() as connection:
+    with harness.database.begin() as connection:
         return by_hand.act(connection, action, which, last_id=2**62, limit=100).done
 
 
@@ -141,7 +141,7 @@ def about(number: int) -> JobFilter:
     return JobFilter(event_key=f"k{number}")
 
 
-def fan_out(office: Office, *, before_it_commits: Callable[[], object]) -> None:
+def fan_out(harness: WorkerHarness, *, before_it_commits: Callable[[], object]) -> None:
     """Fan out what is due, as one batch that is held up just before it commits."""
 
     def pause(name: str) -> None:
@@ -149,57 +149,59 @@ def fan_out(office: Office, *, before_it_commits: Callable[[], object]) -> None:
             before_it_commits()
 
     handler = FanOut(
-        office.database,
-        doorbell=office.doorbell,
+        harness.database,
+        doorbell=harness.doorbell,
         message_host="example.com",
         rng=Random(1),
         bundle=WINDOW,
         checkpoint=pause,
     )
-    with office.database.begin() as connection:
+    with harness.database.begin() as connection:
         claims = items.claim(connection, FAN_OUT, limit=100, lease=MINUTE, worker=uuid4(), ordered=True)
     handler.work(claims)
 
 
-def test_the_first_goes_at_once_and_the_others_leave_as_one_in_order(office: Office, relay: ScriptedRelay) -> None:
-    bundled(office)
+def test_the_first_goes_at_once_and_the_others_leave_as_one_in_order(
+    harness: WorkerHarness, relay: ScriptedRelay
+) -> None:
+    bundled(harness)
     assert told(relay) == [[0]]
-    office.drain()
+    harness.drain()
     assert told(relay) == [[0]]
-    office.now(WINDOW_ENDS)
-    report = office.drain()
+    harness.execute(WINDOW_ENDS)
+    report = harness.drain()
     assert told(relay) == [[0], [1, 2, 3, 4]]
     assert (report["claimed"], report["sent"]) == (1, 1)
-    assert states(office, range(5)) == ["sent"] * 5
+    assert states(harness, range(5)) == ["sent"] * 5
 
 
-def test_a_bundle_is_one_job_with_several_notifications(office: Office) -> None:
-    waiting = bundled(office)
-    assert office.now("SELECT id FROM notify.email_jobs WHERE status = 'pending'") == [(waiting.id,)]
-    assert office.now(OWN_ITEMS) == [(waiting.id,)]
-    assert written(office, 1, 2, 3, 4) == [("told", "default", waiting.id)] * 4
+def test_a_bundle_is_one_job_with_several_notifications(harness: WorkerHarness) -> None:
+    waiting = bundled(harness)
+    assert harness.execute("SELECT id FROM notify.email_jobs WHERE status = 'pending'") == [(waiting.id,)]
+    assert harness.execute(OWN_ITEMS) == [(waiting.id,)]
+    assert written(harness, 1, 2, 3, 4) == [("told", "default", waiting.id)] * 4
     assert (waiting.topic, waiting.deferred_by, waiting.notification_count) == ("CL-1", None, 4)
     assert waiting.event_key == "k1"
 
 
-def test_emails_are_counted_by_the_type_of_what_they_tell_of_first(office: Office) -> None:
-    said(office, 0)
-    office.drain()
-    said(office, 1, 2, 3)
-    office.now(
+def test_emails_are_counted_by_the_type_of_what_they_tell_of_first(harness: WorkerHarness) -> None:
+    said(harness, 0)
+    harness.drain()
+    said(harness, 1, 2, 3)
+    harness.execute(
         "UPDATE notify.notifications SET event_type = 'cl.comment.mentioned'"
         " WHERE id = (SELECT min(id) FROM notify.notifications WHERE email_job_id = :id)",
-        id=office.jobs("k1")[0].id,
+        id=harness.jobs("k1")[0].id,
     )
-    office.now(WINDOW_ENDS)
-    office.drain()
-    assert office.now(COUNTED) == [("cl.comment.created", "sent", 1), ("cl.comment.mentioned", "sent", 1)]
+    harness.execute(WINDOW_ENDS)
+    harness.drain()
+    assert harness.execute(COUNTED) == [("cl.comment.created", "sent", 1), ("cl.comment.mentioned", "sent", 1)]
 
 
-def test_each_entry_has_its_author_and_its_link_in_text_and_html(office: Office, relay: ScriptedRelay) -> None:
-    bundled(office)
-    office.now(WINDOW_ENDS)
-    office.drain()
+def test_each_entry_has_its_author_and_its_link_in_text_and_html(harness: WorkerHarness, relay: ScriptedRelay) -> None:
+    bundled(harness)
+    harness.execute(WINDOW_ENDS)
+    harness.drain()
     email = arrived(relay)[-1]
     for kind in ("plain", "html"):
         part = email.get_body((kind,))
@@ -215,480 +217,486 @@ def test_each_entry_has_its_author_and_its_link_in_text_and_html(office: Office,
     assert email.defects == []
 
 
-def test_what_was_fanned_out_late_stands_where_it_happened(office: Office, relay: ScriptedRelay) -> None:
-    said(office, 0)
-    office.drain()
-    tell(office, 1, 2, 3)
-    office.now("UPDATE notify.work_items SET due_at = now() + interval '1 hour', failures = 1 WHERE stage = 'fan_out'")
-    office.fan_out()
-    office.now("UPDATE notify.work_items SET due_at = now() WHERE stage = 'fan_out'")
-    office.fan_out()
-    office.now(WINDOW_ENDS)
-    office.drain()
+def test_what_was_fanned_out_late_stands_where_it_happened(harness: WorkerHarness, relay: ScriptedRelay) -> None:
+    said(harness, 0)
+    harness.drain()
+    tell(harness, 1, 2, 3)
+    harness.execute(
+        "UPDATE notify.work_items SET due_at = now() + interval '1 hour', failures = 1 WHERE stage = 'fan_out'"
+    )
+    harness.fan_out()
+    harness.execute("UPDATE notify.work_items SET due_at = now() WHERE stage = 'fan_out'")
+    harness.fan_out()
+    harness.execute(WINDOW_ENDS)
+    harness.drain()
     assert told(relay) == [[0], [1, 2, 3]]
 
 
-def test_an_email_bears_the_message_id_that_its_job_has(office: Office, relay: ScriptedRelay) -> None:
-    waiting = bundled(office)
-    office.now(WINDOW_ENDS)
-    office.drain()
+def test_an_email_bears_the_message_id_that_its_job_has(harness: WorkerHarness, relay: ScriptedRelay) -> None:
+    waiting = bundled(harness)
+    harness.execute(WINDOW_ENDS)
+    harness.drain()
     assert message_ids(relay)[-1] == waiting.message_id
-    assert {row.message_id for number in range(1, 5) for row in office.jobs(f"k{number}")} == {waiting.message_id}
+    assert {row.message_id for number in range(1, 5) for row in harness.jobs(f"k{number}")} == {waiting.message_id}
 
 
-def test_after_the_window_the_next_goes_at_once_again(office: Office, relay: ScriptedRelay) -> None:
-    bundled(office)
-    office.now(WINDOW_ENDS)
-    office.drain()
-    office.now("UPDATE notify.bundles SET last_at = now() - interval '181 s'")
-    said(office, 7)
-    office.drain()
+def test_after_the_window_the_next_goes_at_once_again(harness: WorkerHarness, relay: ScriptedRelay) -> None:
+    bundled(harness)
+    harness.execute(WINDOW_ENDS)
+    harness.drain()
+    harness.execute("UPDATE notify.bundles SET last_at = now() - interval '181 s'")
+    said(harness, 7)
+    harness.drain()
     assert told(relay) == [[0], [1, 2, 3, 4], [7]]
 
 
-def test_what_comes_right_after_a_bundle_waits_a_window_more(office: Office, relay: ScriptedRelay) -> None:
-    before = bundled(office)
-    office.now(WINDOW_ENDS)
-    office.drain()
-    said(office, 8, 9)
-    office.drain()
+def test_what_comes_right_after_a_bundle_waits_a_window_more(harness: WorkerHarness, relay: ScriptedRelay) -> None:
+    before = bundled(harness)
+    harness.execute(WINDOW_ENDS)
+    harness.drain()
+    said(harness, 8, 9)
+    harness.drain()
     assert told(relay) == [[0], [1, 2, 3, 4]]
-    (after,) = {row.due_at for number in (8, 9) for row in office.jobs(f"k{number}")}
+    (after,) = {row.due_at for number in (8, 9) for row in harness.jobs(f"k{number}")}
     assert after - before.due_at == WINDOW
 
 
-def test_other_change_lists_and_other_people_wait_for_nobody(office: Office, relay: ScriptedRelay) -> None:
-    bundled(office)
-    said(office, 5, link="CL-2")
-    office.drain()
-    said(office, 6, author="carol")
-    office.drain()
+def test_other_change_lists_and_other_people_wait_for_nobody(harness: WorkerHarness, relay: ScriptedRelay) -> None:
+    bundled(harness)
+    said(harness, 5, link="CL-2")
+    harness.drain()
+    said(harness, 6, author="carol")
+    harness.drain()
     assert told(relay) == [[0], [5], [6]]
-    assert relay.letters[-1].recipient == "carol@example.com"
+    assert relay.emails[-1].recipient == "carol@example.com"
 
 
 @pytest.mark.parametrize(
     "facts", [{"bundle_within": timedelta(0)}, {"system_required": True}], ids=["never bundled", "required"]
 )
-def test_what_must_not_wait_goes_at_once(office: Office, relay: ScriptedRelay, facts: dict[str, Any]) -> None:
-    with office.database.begin() as connection:
+def test_what_must_not_wait_goes_at_once(harness: WorkerHarness, relay: ScriptedRelay, facts: dict[str, Any]) -> None:
+    with harness.database.begin() as connection:
         connection.execute(update(notification_event_types).values(**facts))
-    said(office, 0, 1)
-    office.drain()
+    said(harness, 0, 1)
+    harness.drain()
     assert sorted(told(relay)) == [[0], [1]]
 
 
-def test_nobody_joins_an_email_that_somebody_has_claimed(office: Office, relay: ScriptedRelay) -> None:
-    before = bundled(office, count=2)
-    office.now(WINDOW_ENDS)
-    with office.database.begin() as connection:
+def test_nobody_joins_an_email_that_somebody_has_claimed(harness: WorkerHarness, relay: ScriptedRelay) -> None:
+    before = bundled(harness, count=2)
+    harness.execute(WINDOW_ENDS)
+    with harness.database.begin() as connection:
         (one,) = outbox.claim(connection, limit=10, lease=MINUTE, worker=uuid4())
-    said(office, 3, 4)
-    assert before.id not in {row.id for number in (3, 4) for row in office.jobs(f"k{number}")}
-    with office.database.begin() as connection:
+    said(harness, 3, 4)
+    assert before.id not in {row.id for number in (3, 4) for row in harness.jobs(f"k{number}")}
+    with harness.database.begin() as connection:
         items.settle(connection, DELIVER, [items.released(one.claim)])
-    said(office, 5)
-    office.now(WINDOW_ENDS)
-    office.drain()
+    said(harness, 5)
+    harness.execute(WINDOW_ENDS)
+    harness.drain()
     assert sorted(told(relay)) == [[0], [1, 2], [3, 4, 5]]
 
 
-def test_a_bundle_is_one_of_those_that_a_claim_may_take(office: Office) -> None:
-    bundled(office, count=5)
-    office.now(WINDOW_ENDS)
-    with office.database.begin() as connection:
+def test_a_bundle_is_one_of_those_that_a_claim_may_take(harness: WorkerHarness) -> None:
+    bundled(harness, count=5)
+    harness.execute(WINDOW_ENDS)
+    with harness.database.begin() as connection:
         (one,) = outbox.claim(connection, limit=1, lease=MINUTE, worker=uuid4())
     assert [told.event.key for told in one.notifications] == keys(range(1, 6))
-    assert states(office, range(1, 6)) == ["sending"] * 5
-    with office.database.begin() as connection:
+    assert states(harness, range(1, 6)) == ["sending"] * 5
+    with harness.database.begin() as connection:
         assert outbox.claim(connection, limit=10, lease=MINUTE, worker=uuid4()) == []
 
 
-def test_emails_are_claimed_with_three_statements_however_many_events_they_tell_of(office: Office) -> None:
+def test_emails_are_claimed_with_three_statements_however_many_events_they_tell_of(harness: WorkerHarness) -> None:
     costs = []
     for numbers in ((0,), (1, 2), (3, 4, 5, 6)):
-        said(office, *numbers)
-        said(office, *(10 * number + 9 for number in numbers), link=f"CL-{10 + numbers[0]}")
-        office.now(WINDOW_ENDS)
-        with statements(office.database) as sent, office.database.begin() as connection:
+        said(harness, *numbers)
+        said(harness, *(10 * number + 9 for number in numbers), link=f"CL-{10 + numbers[0]}")
+        harness.execute(WINDOW_ENDS)
+        with statements(harness.database) as sent, harness.database.begin() as connection:
             found = outbox.claim(connection, limit=10, lease=MINUTE, worker=uuid4())
         costs.append((len(found) > 1, len(sent)))
     assert costs == [(True, 3)] * 3
 
 
-def test_a_refusal_is_one_of_the_email_which_comes_again_whole(office: Office, relay: ScriptedRelay) -> None:
-    waiting = bundled(office)
-    office.now(WINDOW_ENDS)
+def test_a_refusal_is_one_of_the_email_which_comes_again_whole(harness: WorkerHarness, relay: ScriptedRelay) -> None:
+    waiting = bundled(harness)
+    harness.execute(WINDOW_ENDS)
     relay.answers[MAIL] = "451 4.3.0 later"
-    office.drain()
-    assert [(row.status, row.failures, row.attempt) for number in range(1, 5) for row in office.jobs(f"k{number}")] == [
-        ("pending", 1, 1)
-    ] * 4
-    assert office.now("SELECT job_id, attempt FROM notify.email_attempts") == [(waiting.id, 1)]
-    assert office.now(OWN_ITEMS) == [(waiting.id,)]
+    harness.drain()
+    assert [
+        (row.status, row.failures, row.attempt) for number in range(1, 5) for row in harness.jobs(f"k{number}")
+    ] == [("pending", 1, 1)] * 4
+    assert harness.execute("SELECT job_id, attempt FROM notify.email_attempts") == [(waiting.id, 1)]
+    assert harness.execute(OWN_ITEMS) == [(waiting.id,)]
     del relay.answers[MAIL]
-    said(office, 5)
-    office.now(WINDOW_ENDS)
-    office.drain()
+    said(harness, 5)
+    harness.execute(WINDOW_ENDS)
+    harness.drain()
     assert sorted(told(relay)) == [[0], [1, 2, 3, 4], [5]]
     assert waiting.message_id in message_ids(relay)
 
 
-def test_a_budget_that_was_raised_holds_for_the_whole_email(office: Office, relay: ScriptedRelay) -> None:
-    bundled(office, count=2)
-    office.now("UPDATE notify.work_items SET failures = 11, max_failures = 20 WHERE stage = 'deliver'")
+def test_a_budget_that_was_raised_holds_for_the_whole_email(harness: WorkerHarness, relay: ScriptedRelay) -> None:
+    bundled(harness, count=2)
+    harness.execute("UPDATE notify.work_items SET failures = 11, max_failures = 20 WHERE stage = 'deliver'")
     relay.answers[MAIL] = "451 4.3.0 later"
     for _ in range(2):
-        office.now(WINDOW_ENDS)
-        office.drain()
-    assert [(row.status, row.failures) for number in (1, 2) for row in office.jobs(f"k{number}")] == [
+        harness.execute(WINDOW_ENDS)
+        harness.drain()
+    assert [(row.status, row.failures) for number in (1, 2) for row in harness.jobs(f"k{number}")] == [
         ("pending", 13)
     ] * 2
 
 
-def test_a_refusal_for_good_ends_all_that_the_email_tells_of(office: Office, relay: ScriptedRelay) -> None:
-    bundled(office)
-    office.now(WINDOW_ENDS)
+def test_a_refusal_for_good_ends_all_that_the_email_tells_of(harness: WorkerHarness, relay: ScriptedRelay) -> None:
+    bundled(harness)
+    harness.execute(WINDOW_ENDS)
     relay.answers[RCPT] = "550 5.4.4 no"
-    office.drain()
-    assert states(office, range(1, 5)) == ["dead"] * 4
+    harness.drain()
+    assert states(harness, range(1, 5)) == ["dead"] * 4
 
 
-def test_what_is_not_to_be_told_any_more_is_dropped_from_the_email(office: Office, relay: ScriptedRelay) -> None:
-    waiting = bundled(office)
-    office.now(BY_ALICE, keys=["k1", "k3"])
-    office.now(WINDOW_ENDS)
-    office.drain()
+def test_what_is_not_to_be_told_any_more_is_dropped_from_the_email(
+    harness: WorkerHarness, relay: ScriptedRelay
+) -> None:
+    waiting = bundled(harness)
+    harness.execute(BY_ALICE, keys=["k1", "k3"])
+    harness.execute(WINDOW_ENDS)
+    harness.drain()
     assert told(relay) == [[0], [2, 4]]
-    assert states(office, range(1, 5)) == ["skipped", "sent", "skipped", "sent"]
-    assert written(office, 1, 2, 3, 4) == [
+    assert states(harness, range(1, 5)) == ["skipped", "sent", "skipped", "sent"]
+    assert written(harness, 1, 2, 3, 4) == [
         ("skipped", "is_actor", None),
         ("told", "default", waiting.id),
         ("skipped", "is_actor", None),
         ("told", "default", waiting.id),
     ]
-    assert office.now(COUNTED) == [("cl.comment.created", "sent", 2)]
+    assert harness.execute(COUNTED) == [("cl.comment.created", "sent", 2)]
 
 
 def test_an_email_whose_first_notification_is_dropped_keeps_its_message_id_over_the_next_attempt(
-    office: Office, relay: ScriptedRelay
+    harness: WorkerHarness, relay: ScriptedRelay
 ) -> None:
-    waiting = bundled(office)
-    office.now(BY_ALICE, keys=["k1"])
-    office.now(WINDOW_ENDS)
+    waiting = bundled(harness)
+    harness.execute(BY_ALICE, keys=["k1"])
+    harness.execute(WINDOW_ENDS)
     relay.drop_at.add(DOT)
-    office.drain()
+    harness.drain()
     relay.drop_at.clear()
-    office.now(WINDOW_ENDS)
-    office.drain()
+    harness.execute(WINDOW_ENDS)
+    harness.drain()
     assert told(relay) == [[0], [2, 3, 4], [2, 3, 4]]
     assert message_ids(relay)[1:] == [waiting.message_id] * 2
-    assert states(office, range(1, 5)) == ["skipped", "sent", "sent", "sent"]
+    assert states(harness, range(1, 5)) == ["skipped", "sent", "sent", "sent"]
 
 
-def test_what_was_dropped_once_comes_with_no_later_attempt(office: Office, relay: ScriptedRelay) -> None:
-    bundled(office, count=3)
-    office.now(BY_ALICE, keys=["k2"])
-    office.now(WINDOW_ENDS)
+def test_what_was_dropped_once_comes_with_no_later_attempt(harness: WorkerHarness, relay: ScriptedRelay) -> None:
+    bundled(harness, count=3)
+    harness.execute(BY_ALICE, keys=["k2"])
+    harness.execute(WINDOW_ENDS)
     relay.drop_at.add(DOT)
-    office.drain()
+    harness.drain()
     relay.drop_at.clear()
-    office.now("UPDATE notify.events SET actor = 'bob' WHERE key = 'k2'")
-    office.now(WINDOW_ENDS)
-    office.drain()
+    harness.execute("UPDATE notify.events SET actor = 'bob' WHERE key = 'k2'")
+    harness.execute(WINDOW_ENDS)
+    harness.drain()
     assert told(relay) == [[0], [1, 3], [1, 3]]
 
 
-def test_where_nobody_is_to_be_told_there_is_no_email(office: Office, relay: ScriptedRelay) -> None:
-    waiting = bundled(office)
-    with office.database.begin() as connection:
+def test_where_nobody_is_to_be_told_there_is_no_email(harness: WorkerHarness, relay: ScriptedRelay) -> None:
+    waiting = bundled(harness)
+    with harness.database.begin() as connection:
         preferences.mute(connection, "alice", "CL-1")
-    office.now(WINDOW_ENDS)
-    assert office.drain()["skipped"] == 1
+    harness.execute(WINDOW_ENDS)
+    assert harness.drain()["skipped"] == 1
     assert told(relay) == [[0]]
-    ended = job(office, waiting.id)
+    ended = job(harness, waiting.id)
     assert (ended.status, ended.outcome_reason, ended.notification_count) == ("skipped", "muted_cl", 1)
-    assert [(row.status, row.outcome_reason) for number in range(1, 5) for row in office.jobs(f"k{number}")] == [
+    assert [(row.status, row.outcome_reason) for number in range(1, 5) for row in harness.jobs(f"k{number}")] == [
         ("skipped", "muted_cl")
     ] * 4
-    assert written(office, 1, 2, 3, 4) == [("told", "default", waiting.id), *[("skipped", "muted_cl", None)] * 3]
-    assert office.now(COUNTED) == [("cl.comment.created", "sent", 1), ("cl.comment.created", "skipped", 1)]
+    assert written(harness, 1, 2, 3, 4) == [("told", "default", waiting.id), *[("skipped", "muted_cl", None)] * 3]
+    assert harness.execute(COUNTED) == [("cl.comment.created", "sent", 1), ("cl.comment.created", "skipped", 1)]
 
 
-def test_an_email_that_is_skipped_says_why_of_the_first_that_it_drops(office: Office) -> None:
-    waiting = bundled(office, count=2)
-    office.now(BY_ALICE, keys=["k1"])
-    with office.database.begin() as connection:
+def test_an_email_that_is_skipped_says_why_of_the_first_that_it_drops(harness: WorkerHarness) -> None:
+    waiting = bundled(harness, count=2)
+    harness.execute(BY_ALICE, keys=["k1"])
+    with harness.database.begin() as connection:
         preferences.mute(connection, "alice", "CL-1")
-    office.now(WINDOW_ENDS)
-    office.drain()
-    assert job(office, waiting.id).outcome_reason == "is_actor"
-    assert written(office, 2) == [("skipped", "muted_cl", None)]
+    harness.execute(WINDOW_ENDS)
+    harness.drain()
+    assert job(harness, waiting.id).outcome_reason == "is_actor"
+    assert written(harness, 2) == [("skipped", "muted_cl", None)]
 
 
-def test_where_one_is_left_the_email_is_an_ordinary_one(office: Office, relay: ScriptedRelay) -> None:
-    bundled(office, count=2)
-    office.now(BY_ALICE, keys=["k1"])
-    office.now(WINDOW_ENDS)
-    office.drain()
+def test_where_one_is_left_the_email_is_an_ordinary_one(harness: WorkerHarness, relay: ScriptedRelay) -> None:
+    bundled(harness, count=2)
+    harness.execute(BY_ALICE, keys=["k1"])
+    harness.execute(WINDOW_ENDS)
+    harness.drain()
     assert told(relay) == [[0], [2]]
     assert "updates on" not in arrived(relay)[1].get_body(("plain",)).get_content()  # type: ignore[union-attr]
 
 
 def test_an_email_whose_worker_vanished_comes_again_whole_and_is_counted_once(
-    office: Office, relay: ScriptedRelay
+    harness: WorkerHarness, relay: ScriptedRelay
 ) -> None:
-    bundled(office)
-    office.now(WINDOW_ENDS)
-    claimed(office)
-    office.now(LEASES_END)
-    office.drain()
+    bundled(harness)
+    harness.execute(WINDOW_ENDS)
+    claimed(harness)
+    harness.execute(LEASES_END)
+    harness.drain()
     assert told(relay) == [[0], [1, 2, 3, 4]]
-    assert [(row.lapses, row.attempt) for number in range(1, 5) for row in office.jobs(f"k{number}")] == [(1, 2)] * 4
-    assert office.now("SELECT sum(count) FROM notify.delivery_stats WHERE outcome = 'lapse'") == [(1,)]
+    assert [(row.lapses, row.attempt) for number in range(1, 5) for row in harness.jobs(f"k{number}")] == [(1, 2)] * 4
+    assert harness.execute("SELECT sum(count) FROM notify.delivery_stats WHERE outcome = 'lapse'") == [(1,)]
 
 
-def test_an_email_that_has_outlived_three_workers_is_dead_whole(office: Office, relay: ScriptedRelay) -> None:
-    bundled(office)
-    office.now(WINDOW_ENDS)
+def test_an_email_that_has_outlived_three_workers_is_dead_whole(harness: WorkerHarness, relay: ScriptedRelay) -> None:
+    bundled(harness)
+    harness.execute(WINDOW_ENDS)
     for _ in range(3):
-        with office.database.begin() as connection:
+        with harness.database.begin() as connection:
             if not outbox.claim(connection, limit=10, lease=MINUTE, worker=uuid4()):
                 outbox.claim_lapsed(connection, lease=MINUTE, worker=uuid4())
-        office.now(LEASES_END)
-    office.drain()
+        harness.execute(LEASES_END)
+    harness.drain()
     assert told(relay) == [[0]]
-    assert [row.outcome_reason for number in range(1, 5) for row in office.jobs(f"k{number}")] == ["poison"] * 4
-    assert office.now("SELECT sum(count) FROM notify.delivery_stats WHERE outcome = 'dead'") == [(1,)]
+    assert [row.outcome_reason for number in range(1, 5) for row in harness.jobs(f"k{number}")] == ["poison"] * 4
+    assert harness.execute("SELECT sum(count) FROM notify.delivery_stats WHERE outcome = 'dead'") == [(1,)]
 
 
 def test_to_cancel_one_of_them_is_to_cancel_the_email_and_what_follows_has_another(
-    office: Office, relay: ScriptedRelay
+    harness: WorkerHarness, relay: ScriptedRelay
 ) -> None:
-    waiting = bundled(office)
-    assert act(office, Action.CANCEL, about(2)) == (waiting.id,)
-    assert states(office, range(1, 5)) == ["cancelled"] * 4
-    said(office, 5)
-    office.now(WINDOW_ENDS)
-    office.drain()
+    waiting = bundled(harness)
+    assert act(harness, Action.CANCEL, about(2)) == (waiting.id,)
+    assert states(harness, range(1, 5)) == ["cancelled"] * 4
+    said(harness, 5)
+    harness.execute(WINDOW_ENDS)
+    harness.drain()
     assert told(relay) == [[0], [5]]
 
 
-def test_an_email_that_is_cancelled_on_its_way_is_retried_whole(office: Office, relay: ScriptedRelay) -> None:
-    waiting = bundled(office)
-    office.now(WINDOW_ENDS)
-    claimed(office)
-    act(office, Action.CANCEL, about(1))
-    office.now(LEASES_END)
-    office.drain()
+def test_an_email_that_is_cancelled_on_its_way_is_retried_whole(harness: WorkerHarness, relay: ScriptedRelay) -> None:
+    waiting = bundled(harness)
+    harness.execute(WINDOW_ENDS)
+    claimed(harness)
+    act(harness, Action.CANCEL, about(1))
+    harness.execute(LEASES_END)
+    harness.drain()
     assert told(relay) == [[0]]
-    assert [(row.status, row.outcome_reason) for number in range(1, 5) for row in office.jobs(f"k{number}")] == [
+    assert [(row.status, row.outcome_reason) for number in range(1, 5) for row in harness.jobs(f"k{number}")] == [
         ("cancelled", "by_hand")
     ] * 4
-    act(office, Action.RETRY, about(4))
-    office.drain()
+    act(harness, Action.RETRY, about(4))
+    harness.drain()
     assert told(relay) == [[0], [1, 2, 3, 4]]
     assert message_ids(relay)[-1] == waiting.message_id
 
 
 def test_what_joins_while_the_email_is_cancelled_is_cancelled_with_it_and_not_forgotten(
-    office: Office, relay: ScriptedRelay
+    harness: WorkerHarness, relay: ScriptedRelay
 ) -> None:
-    waiting = bundled(office, count=2)
-    tell(office, 3)
+    waiting = bundled(harness, count=2)
+    tell(harness, 3)
     with ThreadPoolExecutor(1) as operator:
 
         def cancel() -> None:
-            cancelling.append(operator.submit(act, office, Action.CANCEL, about(1)))
-            assert blocked_session(office.database)
+            cancelling.append(operator.submit(act, harness, Action.CANCEL, about(1)))
+            assert blocked_session(harness.database)
 
         cancelling: list[Any] = []
-        fan_out(office, before_it_commits=cancel)
+        fan_out(harness, before_it_commits=cancel)
         assert cancelling[0].result() == (waiting.id,)
-    assert [(row.status, row.outcome_reason) for row in office.jobs("k3")] == [("cancelled", "by_hand")]
-    assert written(office, 3) == [("told", "default", waiting.id)]
-    act(office, Action.RETRY, about(3))
-    office.drain()
+    assert [(row.status, row.outcome_reason) for row in harness.jobs("k3")] == [("cancelled", "by_hand")]
+    assert written(harness, 3) == [("told", "default", waiting.id)]
+    act(harness, Action.RETRY, about(3))
+    harness.drain()
     assert told(relay) == [[0], [1, 2, 3]]
 
 
 def test_what_would_join_an_email_that_was_just_cancelled_has_an_email_of_its_own(
-    office: Office, relay: ScriptedRelay
+    harness: WorkerHarness, relay: ScriptedRelay
 ) -> None:
-    waiting = bundled(office, count=2)
-    tell(office, 3, 4)
-    with office.database.engine.connect() as operator:
+    waiting = bundled(harness, count=2)
+    tell(harness, 3, 4)
+    with harness.database.engine.connect() as operator:
         assert act_on(operator, Action.CANCEL, waiting.id)
-        with meanwhile(office.fan_out) as fanning_out:
-            assert blocked_session(office.database)
+        with meanwhile(harness.fan_out) as fanning_out:
+            assert blocked_session(harness.database)
             operator.commit()
             fanning_out.result()
-    assert states(office, range(1, 5)) == ["cancelled", "cancelled", "pending", "pending"]
-    office.now(WINDOW_ENDS)
-    office.drain()
+    assert states(harness, range(1, 5)) == ["cancelled", "cancelled", "pending", "pending"]
+    harness.execute(WINDOW_ENDS)
+    harness.drain()
     assert told(relay) == [[0], [3, 4]]
 
 
-def test_to_make_one_of_them_due_by_hand_is_to_make_the_email_due(office: Office, relay: ScriptedRelay) -> None:
-    bundled(office)
-    act(office, Action.RETRY, about(4))
-    office.drain()
+def test_to_make_one_of_them_due_by_hand_is_to_make_the_email_due(harness: WorkerHarness, relay: ScriptedRelay) -> None:
+    bundled(harness)
+    act(harness, Action.RETRY, about(4))
+    harness.drain()
     assert told(relay) == [[0], [1, 2, 3, 4]]
 
 
-def test_a_dead_bundle_is_retried_whole_once_whoever_is_named(office: Office, relay: ScriptedRelay) -> None:
-    waiting = bundled(office)
-    office.now(WINDOW_ENDS)
+def test_a_dead_bundle_is_retried_whole_once_whoever_is_named(harness: WorkerHarness, relay: ScriptedRelay) -> None:
+    waiting = bundled(harness)
+    harness.execute(WINDOW_ENDS)
     relay.answers[RCPT] = "550 5.4.4 no"
-    office.drain()
+    harness.drain()
     del relay.answers[RCPT]
-    assert act(office, Action.RETRY, JobFilter(topic="CL-1", status="dead")) == (waiting.id,)
-    office.drain()
+    assert act(harness, Action.RETRY, JobFilter(topic="CL-1", status="dead")) == (waiting.id,)
+    harness.drain()
     assert told(relay) == [[0], [1, 2, 3, 4]]
     assert message_ids(relay)[-1] == waiting.message_id
 
 
 def test_a_replay_repeats_the_whole_email_at_once_under_a_message_id_of_its_own(
-    office: Office, relay: ScriptedRelay
+    harness: WorkerHarness, relay: ScriptedRelay
 ) -> None:
-    waiting = bundled(office)
-    office.now(WINDOW_ENDS)
-    office.drain()
-    (again,) = act(office, Action.REPLAY, about(4))
-    office.drain()
+    waiting = bundled(harness)
+    harness.execute(WINDOW_ENDS)
+    harness.drain()
+    (again,) = act(harness, Action.REPLAY, about(4))
+    harness.drain()
     assert told(relay) == [[0], [1, 2, 3, 4], [1, 2, 3, 4]]
-    assert message_ids(relay)[1:] == [waiting.message_id, job(office, again).message_id]
+    assert message_ids(relay)[1:] == [waiting.message_id, job(harness, again).message_id]
     assert len(set(message_ids(relay))) == 3
-    assert job(office, again).notification_count == 4
-    assert written(office, 1, 2, 3, 4) == [("told", "default", waiting.id)] * 4
+    assert job(harness, again).notification_count == 4
+    assert written(harness, 1, 2, 3, 4) == [("told", "default", waiting.id)] * 4
 
 
-def test_what_a_replay_drops_stays_with_the_original(office: Office, relay: ScriptedRelay) -> None:
-    waiting = bundled(office, count=3)
-    office.now(WINDOW_ENDS)
-    office.drain()
-    office.now(BY_ALICE, keys=["k1"])
-    act(office, Action.REPLAY, about(1))
-    office.drain()
+def test_what_a_replay_drops_stays_with_the_original(harness: WorkerHarness, relay: ScriptedRelay) -> None:
+    waiting = bundled(harness, count=3)
+    harness.execute(WINDOW_ENDS)
+    harness.drain()
+    harness.execute(BY_ALICE, keys=["k1"])
+    act(harness, Action.REPLAY, about(1))
+    harness.drain()
     assert told(relay) == [[0], [1, 2, 3], [2, 3]]
-    assert written(office, 1, 2, 3) == [("told", "default", waiting.id)] * 3
+    assert written(harness, 1, 2, 3) == [("told", "default", waiting.id)] * 3
 
 
 def test_a_replay_that_drops_all_is_skipped_and_leaves_the_original_as_it_is(
-    office: Office, relay: ScriptedRelay
+    harness: WorkerHarness, relay: ScriptedRelay
 ) -> None:
-    waiting = bundled(office, count=3)
-    office.now(WINDOW_ENDS)
-    office.drain()
-    with office.database.begin() as connection:
+    waiting = bundled(harness, count=3)
+    harness.execute(WINDOW_ENDS)
+    harness.drain()
+    with harness.database.begin() as connection:
         preferences.mute(connection, "alice", "CL-1")
-    (again,) = act(office, Action.REPLAY, about(1))
-    office.drain()
+    (again,) = act(harness, Action.REPLAY, about(1))
+    harness.drain()
     assert told(relay) == [[0], [1, 2, 3]]
-    assert (job(office, again).status, job(office, again).outcome_reason) == ("skipped", "muted_cl")
-    assert job(office, waiting.id).status == "sent"
-    assert written(office, 1, 2, 3) == [("told", "default", waiting.id)] * 3
+    assert (job(harness, again).status, job(harness, again).outcome_reason) == ("skipped", "muted_cl")
+    assert job(harness, waiting.id).status == "sent"
+    assert written(harness, 1, 2, 3) == [("told", "default", waiting.id)] * 3
 
 
-def test_nobody_joins_an_email_that_a_replay_has_repeated(office: Office, relay: ScriptedRelay) -> None:
-    waiting = bundled(office, count=2)
-    act(office, Action.CANCEL, about(1))
-    (again,) = act(office, Action.REPLAY, about(1))
-    act(office, Action.RETRY, JobFilter(ids=(waiting.id,)))
-    said(office, 3)
-    assert job(office, again).notification_count == 2
-    office.drain()
-    office.now(WINDOW_ENDS)
-    office.drain()
+def test_nobody_joins_an_email_that_a_replay_has_repeated(harness: WorkerHarness, relay: ScriptedRelay) -> None:
+    waiting = bundled(harness, count=2)
+    act(harness, Action.CANCEL, about(1))
+    (again,) = act(harness, Action.REPLAY, about(1))
+    act(harness, Action.RETRY, JobFilter(ids=(waiting.id,)))
+    said(harness, 3)
+    assert job(harness, again).notification_count == 2
+    harness.drain()
+    harness.execute(WINDOW_ENDS)
+    harness.drain()
     assert sorted(told(relay)) == [[0], [1, 2], [1, 2], [3]]
 
 
-def test_life_begins_when_an_email_may_go(office: Office) -> None:
-    office.now("UPDATE notify.notification_event_types SET expires_after = '1 minute'")
-    bundled(office)
-    assert office.now(
+def test_life_begins_when_an_email_may_go(harness: WorkerHarness) -> None:
+    harness.execute("UPDATE notify.notification_event_types SET expires_after = '1 minute'")
+    bundled(harness)
+    assert harness.execute(
         "SELECT expires_at - (SELECT last_at FROM notify.bundles) FROM notify.email_jobs WHERE status = 'pending'"
     ) == [(MINUTE,)]
 
 
-def test_an_email_lives_as_long_as_the_longest_lived_of_its_notifications(office: Office) -> None:
+def test_an_email_lives_as_long_as_the_longest_lived_of_its_notifications(harness: WorkerHarness) -> None:
     lives = []
-    said(office, 0)
+    said(harness, 0)
     for number, minutes in enumerate((2, 1, 5, 3), start=1):
-        office.now(
+        harness.execute(
             "UPDATE notify.notification_event_types SET expires_after = make_interval(mins => :minutes)",
             minutes=minutes,
         )
-        said(office, number)
-        waiting = job(office, office.jobs(f"k{number}")[0].id)
+        said(harness, number)
+        waiting = job(harness, harness.jobs(f"k{number}")[0].id)
         assert waiting.due_at is not None
         lives.append(waiting.expires_at - waiting.due_at)
     assert lives == [minutes * MINUTE for minutes in (2, 2, 5, 5)]
 
 
 def test_workers_that_fan_out_at_once_write_one_first_email_and_one_of_the_others(
-    office: Office, relay: ScriptedRelay
+    harness: WorkerHarness, relay: ScriptedRelay
 ) -> None:
-    tell(office, *range(40))
+    tell(harness, *range(40))
     fans = [
-        wiring.fan_out(office.settings, office.database, doorbell=office.doorbell, worker=uuid4()) for _ in range(3)
+        wiring.fan_out(harness.settings, harness.database, doorbell=harness.doorbell, worker=uuid4()) for _ in range(3)
     ]
     for fan in fans:
         fan._batch = 3  # noqa: SLF001 - small batches, so that they interleave
     all_at_once([fan.drain for fan in fans])
-    office.fan_out()  # as the next sweep does, where each has stood aside for another
-    office.drain()
-    office.now(WINDOW_ENDS)
-    office.drain()
+    harness.fan_out()  # as the next sweep does, where each has stood aside for another
+    harness.drain()
+    harness.execute(WINDOW_ENDS)
+    harness.drain()
     emails = told(relay)
     assert len(emails) == 2
     assert sorted(number for email in emails for number in email) == list(range(40))
 
 
-def test_an_event_fanned_out_again_joins_nothing_and_opens_nothing(office: Office, relay: ScriptedRelay) -> None:
-    bundled(office, count=2)
+def test_an_event_fanned_out_again_joins_nothing_and_opens_nothing(
+    harness: WorkerHarness, relay: ScriptedRelay
+) -> None:
+    bundled(harness, count=2)
     for _ in range(2):
-        office.now(rows.FAN_OUT_AGAIN)
-        office.fan_out()
-        assert office.now("SELECT DISTINCT status FROM notify.events") == [("done",)]
-        office.now(WINDOW_ENDS)
-        office.drain()
+        harness.execute(rows.FAN_OUT_AGAIN)
+        harness.fan_out()
+        assert harness.execute("SELECT DISTINCT status FROM notify.events") == [("done",)]
+        harness.execute(WINDOW_ENDS)
+        harness.drain()
     assert told(relay) == [[0], [1, 2]]
 
 
 def test_what_comes_with_an_event_fanned_out_again_after_its_bundle_was_pruned_is_not_lost(
-    office: Office, relay: ScriptedRelay
+    harness: WorkerHarness, relay: ScriptedRelay
 ) -> None:
-    bundled(office, count=1)
-    office.now(WINDOW_ENDS)
-    office.drain()
-    office.now("DELETE FROM notify.bundles")
-    office.now(rows.FAN_OUT_AGAIN)
-    said(office, 2, 3)
-    office.now(WINDOW_ENDS)
-    office.drain()
+    bundled(harness, count=1)
+    harness.execute(WINDOW_ENDS)
+    harness.drain()
+    harness.execute("DELETE FROM notify.bundles")
+    harness.execute(rows.FAN_OUT_AGAIN)
+    said(harness, 2, 3)
+    harness.execute(WINDOW_ENDS)
+    harness.drain()
     assert sorted(number for email in told(relay) for number in email) == [0, 1, 2, 3]
 
 
-def test_who_writes_to_a_person_about_a_change_list_waits_for_the_other_who_does(office: Office) -> None:
-    said(office, 0)
-    tell(office, 1)
-    with office.database.engine.connect() as other:
+def test_who_writes_to_a_person_about_a_change_list_waits_for_the_other_who_does(harness: WorkerHarness) -> None:
+    said(harness, 0)
+    tell(harness, 1)
+    with harness.database.engine.connect() as other:
         bundles.lock(other, {BundleKey("alice", "CL-1")})
-        with meanwhile(office.fan_out) as fanning_out:
-            assert blocked_session(office.database)
+        with meanwhile(harness.fan_out) as fanning_out:
+            assert blocked_session(harness.database)
             other.commit()
             fanning_out.result()
-    assert states(office, [1]) == ["pending"]
+    assert states(harness, [1]) == ["pending"]
 
 
-def test_those_that_wait_cost_the_same_number_of_statements_however_many(office: Office) -> None:
-    said(office, 0)
+def test_those_that_wait_cost_the_same_number_of_statements_however_many(harness: WorkerHarness) -> None:
+    said(harness, 0)
     costs = []
     for numbers in (range(1, 30), range(30, 32), range(32, 60)):
-        tell(office, *numbers)
-        with statements(office.database) as sent:
-            office.fan_out()
+        tell(harness, *numbers)
+        with statements(harness.database) as sent:
+            harness.fan_out()
         costs.append(len(sent))
     opening, joining, many_joining = costs
     assert opening <= joining == many_joining

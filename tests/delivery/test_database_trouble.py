@@ -1,4 +1,4 @@
-"""Trouble with PostgreSQL costs time: no letter, no outcome, no worker, and no count that is not true."""
+"""Trouble with PostgreSQL costs time: no email, no outcome, no worker, and no count that is not true."""
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -19,7 +19,7 @@ from notify.intake.schema import parse
 from notify.store.database import AWAY, Database
 from notify.store.directory import directory
 from notify.work.sweeper import Sweeper
-from tests.support.office import Office, comment, many
+from tests.support.harness import WorkerHarness, comment, many
 from tests.support.proxy import CommitAfter, Flow, Proxy, database_target, through
 from tests.support.race import blocked_session, meanwhile
 from tests.support.smtp import Gate, ScriptedRelay
@@ -49,26 +49,26 @@ def line(database_url: str) -> Iterator[Proxy]:
 
 
 @pytest.fixture
-def far(database: Database, line: Proxy, relay: ScriptedRelay) -> Iterator[Office]:
-    """A worker whose database is at the other end of the line, with ten letters to a claim."""
+def far(database: Database, line: Proxy, relay: ScriptedRelay) -> Iterator[WorkerHarness]:
+    """A worker whose database is at the other end of the line, with ten emails to a claim."""
     distant = Database(through(line, database.url), connect_timeout_seconds=1)
-    yield Office(distant, relay.url, {"claim_size": 10})
+    yield WorkerHarness(distant, relay.url, {"claim_size": 10})
     distant.close()
 
 
 @pytest.fixture
-def impatient(database: Database, line: Proxy, relay: ScriptedRelay) -> Iterator[Office]:
+def impatient(database: Database, line: Proxy, relay: ScriptedRelay) -> Iterator[WorkerHarness]:
     """The same, but that it does not wait long for an answer."""
     distant = Database(through(line, database.url), connect_timeout_seconds=2, answer_timeout_seconds=2)
-    yield Office(distant, relay.url, {"lease_seconds": 6})
+    yield WorkerHarness(distant, relay.url, {"lease_seconds": 6})
     distant.close()
 
 
 @pytest.fixture
-def patient(database: Database, line: Proxy, relay: ScriptedRelay) -> Iterator[Office]:
+def patient(database: Database, line: Proxy, relay: ScriptedRelay) -> Iterator[WorkerHarness]:
     """The same, but that it would wait far longer than its leases hold, for a connection and for an answer."""
     distant = Database(through(line, database.url), connect_timeout_seconds=40)
-    yield Office(distant, relay.url, {"lease_seconds": 9})
+    yield WorkerHarness(distant, relay.url, {"lease_seconds": 9})
     distant.close()
 
 
@@ -106,65 +106,69 @@ def sending(engine: Engine, gate: Gate) -> Iterator[None]:
 
 
 def test_outcomes_wait_in_memory_while_the_database_is_away_and_all_are_recorded_on_its_return(
-    office: Office, far: Office, line: Proxy, relay: ScriptedRelay
+    harness: WorkerHarness, far: WorkerHarness, line: Proxy, relay: ScriptedRelay
 ) -> None:
-    office.letters_wait(*many(30))
+    harness.pending_emails(*many(30))
     gate = relay.hold("DOT")
     with far.engine() as engine:
         with sending(engine, gate), away(line), capture_logs() as said:
             gate.release()
             relay.wait_for(1)
             until(lambda: any(one["event"] == "outcomes.waiting" for one in said))
-            assert {status for status, *_ in office.now(JOBS)} <= {"sending", "pending"}
-        arrived = len(relay.letters)
-        recorded = sum(status == "sent" for status, *_ in office.now(JOBS))
+            assert {status for status, *_ in harness.execute(JOBS)} <= {"sending", "pending"}
+        arrived = len(relay.emails)
+        recorded = sum(status == "sent" for status, *_ in harness.execute(JOBS))
         assert recorded == arrived < 30
         engine.drain()
 
-    assert {(status, failures, lapses) for status, _, failures, lapses in office.now(JOBS)} == {("sent", 0, 0)}
-    assert len(relay.letters) == 30
-    assert office.now(STATS) == [("sent", 30)]
+    assert {(status, failures, lapses) for status, _, failures, lapses in harness.execute(JOBS)} == {("sent", 0, 0)}
+    assert len(relay.emails) == 30
+    assert harness.execute(STATS) == [("sent", 30)]
 
 
-def test_a_session_that_is_ended_while_it_records_loses_no_outcome(office: Office, relay: ScriptedRelay) -> None:
-    office.letters_wait("ann")
+def test_a_session_that_is_ended_while_it_records_loses_no_outcome(
+    harness: WorkerHarness, relay: ScriptedRelay
+) -> None:
+    harness.pending_emails("ann")
     gate = relay.hold("DOT")
-    with office.engine() as engine, sending(engine, gate), locked(office.database) as terminate:
+    with harness.engine() as engine, sending(engine, gate), locked(harness.database) as terminate:
         gate.release()
         terminate()
 
-    assert office.now(JOBS) == [("sent", 1, 0, 0)]
-    assert office.now(STATS) == [("sent", 1)]
-    assert len(relay.letters) == 1
+    assert harness.execute(JOBS) == [("sent", 1, 0, 0)]
+    assert harness.execute(STATS) == [("sent", 1)]
+    assert len(relay.emails) == 1
 
 
 def test_a_session_that_is_ended_while_it_renews_costs_no_lease(database: Database, relay: ScriptedRelay) -> None:
-    office = Office(database, relay.url, {"lease_seconds": 3})
-    office.letters_wait("ann")
+    harness = WorkerHarness(database, relay.url, {"lease_seconds": 3})
+    harness.pending_emails("ann")
     gate = relay.hold("RCPT")
-    with office.engine() as engine, sending(engine, gate):
+    with harness.engine() as engine, sending(engine, gate):
         with locked(database, "work_items") as terminate:
             terminate()
         gate.release()
 
-    assert office.now(JOBS) == [("sent", 1, 0, 0)]
-    assert len(relay.letters) == 1
+    assert harness.execute(JOBS) == [("sent", 1, 0, 0)]
+    assert len(relay.emails) == 1
 
 
-def test_a_session_that_is_ended_while_it_claims_takes_no_letter_along(office: Office, relay: ScriptedRelay) -> None:
-    office.letters_wait("ann")
+def test_a_session_that_is_ended_while_it_claims_takes_no_email_along(
+    harness: WorkerHarness, relay: ScriptedRelay
+) -> None:
+    harness.pending_emails("ann")
     gate = relay.hold("DOT")
-    with office.engine() as engine, ThreadPoolExecutor(1) as threads:
+    with harness.engine() as engine, ThreadPoolExecutor(1) as threads:
         with sending(engine, gate):
-            office.letters_wait("bob", key="k2", link="CL-2")
-            with locked(office.database) as terminate:
+            harness.pending_emails("bob", key="k2", link="CL-2")
+            with locked(harness.database) as terminate:
                 following = threads.submit(engine.drain)
                 terminate()
             gate.release()
         following.result(60)
 
-    assert office.now(JOBS) == [("sent", 1, 0, 0)] * 2
-    assert sorted(one.recipient for one in relay.letters) == ["ann@example.com", "bob@example.com"]
+    assert harness.execute(JOBS) == [("sent", 1, 0, 0)] * 2
+    assert sorted(one.recipient for one in relay.emails) == ["ann@example.com", "bob@example.com"]
 
 
 @pytest.mark.parametrize(
@@ -175,8 +179,8 @@ def test_a_session_that_is_ended_while_it_claims_takes_no_letter_along(office: O
     ],
 )
 def test_an_outcome_whose_commit_was_never_answered_counts_once(
-    office: Office,
-    far: Office,
+    harness: WorkerHarness,
+    far: WorkerHarness,
     line: Proxy,
     relay: ScriptedRelay,
     reply: str,
@@ -185,7 +189,7 @@ def test_an_outcome_whose_commit_was_never_answered_counts_once(
     status: str,
     tries: int,
 ) -> None:
-    office.letters_wait("ann")
+    harness.pending_emails("ann")
     relay.answers["RCPT"] = reply
     gate = relay.hold("RCPT")
     with far.engine() as engine, sending(engine, gate):
@@ -193,15 +197,15 @@ def test_an_outcome_whose_commit_was_never_answered_counts_once(
         gate.release()
         assert line.sprung.wait(60)
 
-    assert office.now(STATS) == [(verdict, 1)]
-    assert [row[0] for row in office.now(JOBS)] == [status]
-    assert office.now("SELECT count(*) FROM notify.email_attempts") == [(tries,)]
+    assert harness.execute(STATS) == [(verdict, 1)]
+    assert [row[0] for row in harness.execute(JOBS)] == [status]
+    assert harness.execute("SELECT count(*) FROM notify.email_attempts") == [(tries,)]
 
 
 def test_a_claim_whose_commit_was_never_answered_is_no_lapse_however_often(
-    office: Office, far: Office, line: Proxy, relay: ScriptedRelay
+    harness: WorkerHarness, far: WorkerHarness, line: Proxy, relay: ScriptedRelay
 ) -> None:
-    office.letters_wait("ann", "bob")
+    harness.pending_emails("ann", "bob")
     with far.engine() as engine:
         for _ in range(3):
             line.cut_the_reply_to(CommitAfter(CLAIM))
@@ -209,14 +213,14 @@ def test_a_claim_whose_commit_was_never_answered_is_no_lapse_however_often(
             assert line.sprung.is_set()
         engine.drain()
 
-    assert office.now(JOBS) == [("sent", 4, 0, 0)] * 2
-    assert len(relay.letters) == 2
+    assert harness.execute(JOBS) == [("sent", 4, 0, 0)] * 2
+    assert len(relay.emails) == 2
 
 
 def test_an_event_whose_claim_was_never_answered_is_no_lapse_however_often(
-    office: Office, far: Office, line: Proxy
+    harness: WorkerHarness, far: WorkerHarness, line: Proxy
 ) -> None:
-    with office.database.begin() as connection:
+    with harness.database.begin() as connection:
         directory.put_person(connection, Person(username="ann", email="ann@example.com"))
         receive(connection, [parse(comment(reviewers=["ann"]))])
     fan_out = wiring.fan_out(far.settings, far.database, doorbell=far.doorbell, worker=uuid4())
@@ -227,7 +231,7 @@ def test_an_event_whose_claim_was_never_answered_is_no_lapse_however_often(
         assert line.sprung.is_set()
 
     assert fan_out.drain()["told"] == 1
-    assert office.now("SELECT status FROM notify.events") == [("done",)]
+    assert harness.execute("SELECT status FROM notify.events") == [("done",)]
 
 
 @contextmanager
@@ -243,10 +247,10 @@ def mute(line: Proxy) -> Iterator[None]:
         line.heal()
 
 
-def test_a_claim_that_is_never_answered_ends_and_the_letter_goes_when_the_database_speaks_again(
-    office: Office, impatient: Office, line: Proxy
+def test_a_claim_that_is_never_answered_ends_and_the_email_goes_when_the_database_speaks_again(
+    harness: WorkerHarness, impatient: WorkerHarness, line: Proxy
 ) -> None:
-    office.letters_wait("ann")
+    harness.pending_emails("ann")
     with impatient.engine() as engine:
         assert engine.is_due()
         with ThreadPoolExecutor(1) as threads, mute(line):
@@ -254,82 +258,82 @@ def test_a_claim_that_is_never_answered_ends_and_the_letter_goes_when_the_databa
             assert isinstance(draining.exception(10), AWAY)
         assert engine.drain()["sent"] == 1
 
-    assert office.now(JOBS) == [("sent", 1, 0, 0)]
+    assert harness.execute(JOBS) == [("sent", 1, 0, 0)]
 
 
 def test_a_renewal_that_is_never_answered_does_not_hold_up_the_next(
-    office: Office, patient: Office, line: Proxy, relay: ScriptedRelay
+    harness: WorkerHarness, patient: WorkerHarness, line: Proxy, relay: ScriptedRelay
 ) -> None:
-    office.letters_wait("ann")
+    harness.pending_emails("ann")
     gate = relay.hold("RCPT")
     with patient.engine() as engine, sending(engine, gate):
         with mute(line), capture_logs() as said:
             until(lambda: any(one["event"] == "lease.not_renewed" for one in said))
             line.reset()
-        ((first_end,),) = office.now(LEASE_END)
-        until(lambda: office.now(LEASE_END)[0][0] > first_end)
-        ((second_end,),) = office.now(LEASE_END)
+        ((first_end,),) = harness.execute(LEASE_END)
+        until(lambda: harness.execute(LEASE_END)[0][0] > first_end)
+        ((second_end,),) = harness.execute(LEASE_END)
         gate.release()
 
     assert second_end - patient.settings.lease < first_end
-    assert office.now(JOBS) == [("sent", 1, 0, 0)]
-    assert len(relay.letters) == 1
+    assert harness.execute(JOBS) == [("sent", 1, 0, 0)]
+    assert len(relay.emails) == 1
 
 
 def test_an_outcome_that_is_never_acknowledged_is_written_when_the_database_speaks_again(
-    office: Office, impatient: Office, line: Proxy, relay: ScriptedRelay
+    harness: WorkerHarness, impatient: WorkerHarness, line: Proxy, relay: ScriptedRelay
 ) -> None:
-    office.letters_wait("ann")
+    harness.pending_emails("ann")
     gate = relay.hold("DOT")
     with impatient.engine() as engine, sending(engine, gate), mute(line), capture_logs() as said:
         gate.release()
         until(lambda: any(one["event"] == "outcomes.waiting" for one in said))
 
-    assert office.now(JOBS) == [("sent", 1, 0, 0)]
-    assert office.now(STATS) == [("sent", 1)]
-    assert len(relay.letters) == 1
+    assert harness.execute(JOBS) == [("sent", 1, 0, 0)]
+    assert harness.execute(STATS) == [("sent", 1)]
+    assert len(relay.emails) == 1
 
 
 def test_a_commit_that_never_arrived_is_made_again(
-    office: Office, far: Office, line: Proxy, relay: ScriptedRelay
+    harness: WorkerHarness, far: WorkerHarness, line: Proxy, relay: ScriptedRelay
 ) -> None:
-    office.letters_wait("ann")
+    harness.pending_emails("ann")
     gate = relay.hold("DOT")
     with far.engine() as engine, sending(engine, gate):
         line.cut_the_reply_to(lambda request: b"delivery_stats" in request)
         gate.release()
         assert line.sprung.wait(60)
 
-    assert office.now(JOBS) == [("sent", 1, 0, 0)]
-    assert office.now(STATS) == [("sent", 1)]
+    assert harness.execute(JOBS) == [("sent", 1, 0, 0)]
+    assert harness.execute(STATS) == [("sent", 1)]
 
 
-def test_outcomes_wait_for_a_free_connection(office: Office, relay: ScriptedRelay) -> None:
-    office.letters_wait("ann")
-    narrow = Database(office.database.url, pool_size=1, pool_timeout_seconds=0.05)
+def test_outcomes_wait_for_a_free_connection(harness: WorkerHarness, relay: ScriptedRelay) -> None:
+    harness.pending_emails("ann")
+    narrow = Database(harness.database.url, pool_size=1, pool_timeout_seconds=0.05)
     gate = relay.hold("DOT")
-    with Office(narrow, relay.url).engine() as engine, sending(engine, gate):
+    with WorkerHarness(narrow, relay.url).engine() as engine, sending(engine, gate):
         with narrow.begin(), capture_logs() as said:
             gate.release()
             until(lambda: any(one["event"] == "outcomes.waiting" for one in said))
-        until(lambda: office.now(JOBS) == [("sent", 1, 0, 0)])
+        until(lambda: harness.execute(JOBS) == [("sent", 1, 0, 0)])
     narrow.close()
 
 
-def test_one_outcome_that_cannot_be_written_costs_no_other_its_record(office: Office) -> None:
-    office.letters_wait(*many(8))
-    office.now(FORBID)
+def test_one_outcome_that_cannot_be_written_costs_no_other_its_record(harness: WorkerHarness) -> None:
+    harness.pending_emails(*many(8))
+    harness.execute(FORBID)
     try:
-        office.drain()
+        harness.drain()
     finally:
-        office.now("ALTER TABLE notify.email_jobs DROP CONSTRAINT forbidden")
+        harness.execute("ALTER TABLE notify.email_jobs DROP CONSTRAINT forbidden")
 
-    assert sorted(status for status, *_ in office.now(JOBS)) == ["sending"] + ["sent"] * 7
+    assert sorted(status for status, *_ in harness.execute(JOBS)) == ["sending"] + ["sent"] * 7
 
 
 @pytest.mark.parametrize("trouble", [Proxy.refuse, Proxy.reset])
 def test_a_worker_sweeps_on_when_the_database_comes_back(
-    office: Office, far: Office, line: Proxy, relay: ScriptedRelay, trouble: Callable[[Proxy], None]
+    harness: WorkerHarness, far: WorkerHarness, line: Proxy, relay: ScriptedRelay, trouble: Callable[[Proxy], None]
 ) -> None:
     with far.engine() as engine, capture_logs() as said:
         sweeper = Sweeper([engine], seconds=0.01, rng=Random(1))
@@ -338,33 +342,33 @@ def test_a_worker_sweeps_on_when_the_database_comes_back(
         if trouble is Proxy.refuse:
             until(lambda: sum(one["event"] == "sweep.failed" for one in said) >= 2)
         line.heal()
-        office.letters_wait("ann", "bob")
+        harness.pending_emails("ann", "bob")
         relay.wait_for(2)
         sweeper.stop(timeout_seconds=10)
 
-    assert office.now(JOBS) == [("sent", 1, 0, 0)] * 2
+    assert harness.execute(JOBS) == [("sent", 1, 0, 0)] * 2
 
 
-def test_an_event_pays_nothing_for_a_session_that_was_ended(office: Office) -> None:
-    with office.database.begin() as connection:
+def test_an_event_pays_nothing_for_a_session_that_was_ended(harness: WorkerHarness) -> None:
+    with harness.database.begin() as connection:
         directory.put_person(connection, Person(username="ann", email="ann@example.com"))
         receive(connection, [parse(comment(reviewers=["ann"]))])
-    fan_out = wiring.fan_out(office.settings, office.database, doorbell=office.doorbell, worker=uuid4())
+    fan_out = wiring.fan_out(harness.settings, harness.database, doorbell=harness.doorbell, worker=uuid4())
 
-    with locked(office.database) as terminate, meanwhile(fan_out.drain) as failing:
+    with locked(harness.database) as terminate, meanwhile(fan_out.drain) as failing:
         terminate()
         assert isinstance(failing.exception(10), AWAY)
 
-    assert office.now(EVENTS) == [("working", 0)]
-    office.now(LAPSE)
+    assert harness.execute(EVENTS) == [("working", 0)]
+    harness.execute(LAPSE)
     assert fan_out.drain()["told"] == 1
-    assert office.now(EVENTS) == [("done", 0)]
+    assert harness.execute(EVENTS) == [("done", 0)]
 
 
 def test_stopping_takes_no_longer_than_it_may_although_the_database_is_away(
-    office: Office, far: Office, line: Proxy, relay: ScriptedRelay
+    harness: WorkerHarness, far: WorkerHarness, line: Proxy, relay: ScriptedRelay
 ) -> None:
-    office.letters_wait("ann")
+    harness.pending_emails("ann")
     gate = relay.hold("DOT")
     with far.engine() as engine, sending(engine, gate), away(line):
         gate.release()
@@ -373,4 +377,4 @@ def test_stopping_takes_no_longer_than_it_may_although_the_database_is_away(
         engine.stop(at_most_seconds=0.5)
         assert monotonic() - began < 5
 
-    assert office.now(JOBS) == [("sent", 1, 0, 0)]
+    assert harness.execute(JOBS) == [("sent", 1, 0, 0)]

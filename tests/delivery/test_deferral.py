@@ -26,7 +26,7 @@ from notify.store.directory.preferences import Settings
 from notify.store.outbox import bundles, by_hand, outbox
 from notify.store.outbox.by_hand import Action, act_on
 from tests.support import rows
-from tests.support.office import Office, comment
+from tests.support.harness import WorkerHarness, comment
 from tests.support.race import all_at_once, blocked_session, meanwhile
 from tests.support.smtp import RCPT, ScriptedRelay
 from tests.support.statements import statements
@@ -42,57 +42,59 @@ DAILY: dict[str, Any] = {"delivery_mode": "daily", "digest_hour": 9}
 
 
 @pytest.fixture
-def office(database: Database, relay: ScriptedRelay) -> Office:
+def harness(database: Database, relay: ScriptedRelay) -> WorkerHarness:
     """A worker, and alice, whose change lists dana and a bot talk about."""
     with database.begin() as connection:
         for name in ("alice", "dana", "robot"):
             person = Person(username=name, email=f"{name}@example.com", is_bot=name == "robot")
             directory.put_person(connection, person)
-    return Office(database, relay.url, {"bundle_seconds": 180})
+    return WorkerHarness(database, relay.url, {"bundle_seconds": 180})
 
 
-def wants(office: Office, **settings: Any) -> None:
+def wants(harness: WorkerHarness, **settings: Any) -> None:
     """Alice chooses."""
-    with office.database.begin() as connection:
+    with harness.database.begin() as connection:
         choose(connection, "alice", settings=cast("Settings", settings), chosen={})
 
 
-def quiet(office: Office) -> dict[str, Any]:
+def quiet(harness: WorkerHarness) -> dict[str, Any]:
     """Quiet hours that have begun an hour ago."""
-    (row,) = office.now("SELECT now() AS now")
+    (row,) = harness.execute("SELECT now() AS now")
     begun = row.now.astimezone(UTC).replace(second=0, microsecond=0) - HOUR
     return {"quiet_days": EVERY_DAY, "quiet_start": begun.time(), "quiet_end": (begun + 4 * HOUR).time()}
 
 
-def test_a_zone_that_is_unknown_holds_up_no_email(office: Office, relay: ScriptedRelay) -> None:
+def test_a_zone_that_is_unknown_holds_up_no_email(harness: WorkerHarness, relay: ScriptedRelay) -> None:
     names = {f"r{number}": zone for number, zone in enumerate(UNKNOWN)}
-    with office.database.begin() as connection:
+    with harness.database.begin() as connection:
         for name, zone in names.items():
             directory.put_person(connection, Person(username=name, email=f"{name}@example.com", timezone=zone))
-            wanted: dict[str, Any] = {"timezone": zone} | (DAILY if name in {"r0", "r1"} else quiet(office))
+            wanted: dict[str, Any] = {"timezone": zone} | (DAILY if name in {"r0", "r1"} else quiet(harness))
             choose(connection, name, settings=cast("Settings", wanted), chosen={})
         receive(connection, [parse(comment(key="deferred", reviewers=[*names]))])
-    office.fan_out()
-    assert {one.deferred_by for one in office.jobs("deferred") if one.username in names} == {"daily", "quiet_hours"}
-    office.now("UPDATE notify.user_notification_settings SET quiet_days = NULL, quiet_start = NULL, quiet_end = NULL")
-    office.now(HOURS_END)
-    office.drain()
-    assert {one.status for one in office.jobs("deferred") if one.username in names} == {"sent"}
+    harness.fan_out()
+    assert {one.deferred_by for one in harness.jobs("deferred") if one.username in names} == {"daily", "quiet_hours"}
+    harness.execute(
+        "UPDATE notify.user_notification_settings SET quiet_days = NULL, quiet_start = NULL, quiet_end = NULL"
+    )
+    harness.execute(HOURS_END)
+    harness.drain()
+    assert {one.status for one in harness.jobs("deferred") if one.username in names} == {"sent"}
     assert relay.count(RCPT) == len(names)
 
 
-def said(office: Office, *numbers: int, by: str = "dana") -> None:
+def said(harness: WorkerHarness, *numbers: int, by: str = "dana") -> None:
     """Somebody says these, each on a change list of its own, and it is fanned out."""
-    tell(office, *numbers, by=by)
-    office.fan_out()
+    tell(harness, *numbers, by=by)
+    harness.fan_out()
 
 
-def tell(office: Office, *numbers: int, by: str = "dana", link: str | None = None) -> None:
+def tell(harness: WorkerHarness, *numbers: int, by: str = "dana", link: str | None = None) -> None:
     """Somebody says these."""
     for number in numbers:
         event = comment(key=f"k{number}", link=link or f"CL-{number}", actor=by, body=f"Word {number}.")
         event["cl"]["author"] = "alice"
-        with office.database.begin() as connection:
+        with harness.database.begin() as connection:
             receive(connection, [parse(event)])
 
 
@@ -102,7 +104,7 @@ def told(relay: ScriptedRelay) -> list[list[int]]:
 
 
 def arrived(relay: ScriptedRelay) -> list[EmailMessage]:
-    return [BytesParser(EmailMessage, policy=policy.SMTP).parsebytes(one.content) for one in relay.letters]
+    return [BytesParser(EmailMessage, policy=policy.SMTP).parsebytes(one.content) for one in relay.emails]
 
 
 def text(email: EmailMessage) -> str:
@@ -111,123 +113,125 @@ def text(email: EmailMessage) -> str:
     return str(part.get_content())
 
 
-def due(office: Office) -> list[datetime]:
+def due(harness: WorkerHarness) -> list[datetime]:
     """When the emails leave that wait."""
-    return sorted({row.id: row.due_at.astimezone(UTC) for row in office.now(WAITING)}.values())
+    return sorted({row.id: row.due_at.astimezone(UTC) for row in harness.execute(WAITING)}.values())
 
 
-def emails(office: Office) -> list[tuple[str, int]]:
+def emails(harness: WorkerHarness) -> list[tuple[str, int]]:
     """How each email stands, and of how many events it tells."""
     query = """
         SELECT status, (SELECT count(*) FROM notify.notifications WHERE email_job_id = job.id)
         FROM notify.email_jobs AS job ORDER BY id
     """
-    return [tuple(row) for row in office.now(query)]
+    return [tuple(row) for row in harness.execute(query)]
 
 
 @pytest.mark.parametrize("mode", [Mode.HOURLY, Mode.DAILY, Mode.WEEKLY])
 def test_a_digest_is_one_email_about_all_that_happened_until_its_hour(
-    office: Office, relay: ScriptedRelay, mode: Mode
+    harness: WorkerHarness, relay: ScriptedRelay, mode: Mode
 ) -> None:
-    wants(office, delivery_mode=mode.value)
-    said(office, 1, 2, 3)
-    office.drain()
+    wants(harness, delivery_mode=mode.value)
+    said(harness, 1, 2, 3)
+    harness.drain()
     assert told(relay) == []
-    (at,) = due(office)
+    (at,) = due(harness)
     assert (at.minute, at.second) == (0, 0)
-    office.now(HOURS_END)
-    report = office.drain()
+    harness.execute(HOURS_END)
+    report = harness.drain()
     assert told(relay) == [[1, 2, 3]]
     assert (report["claimed"], report["sent"]) == (1, 1)
-    assert emails(office) == [("sent", 3)]
+    assert emails(harness) == [("sent", 3)]
     assert arrived(relay)[0]["X-Notify-Digest"] == mode.value
 
 
-def test_a_digest_comes_at_the_hour_of_the_persons_own_time_zone(office: Office) -> None:
-    wants(office, **DAILY, timezone="Asia/Kathmandu")
-    said(office, 1)
-    (at,) = due(office)
+def test_a_digest_comes_at_the_hour_of_the_persons_own_time_zone(harness: WorkerHarness) -> None:
+    wants(harness, **DAILY, timezone="Asia/Kathmandu")
+    said(harness, 1)
+    (at,) = due(harness)
     assert (at.hour, at.minute) == (3, 15)
 
 
-def test_nothing_to_say_sends_nothing(office: Office, relay: ScriptedRelay) -> None:
-    wants(office, **DAILY)
-    office.now(HOURS_END)
-    office.drain()
+def test_nothing_to_say_sends_nothing(harness: WorkerHarness, relay: ScriptedRelay) -> None:
+    wants(harness, **DAILY)
+    harness.execute(HOURS_END)
+    harness.drain()
     assert told(relay) == []
 
 
 @pytest.mark.parametrize("rest", ["quiet", "paused"])
 def test_what_comes_in_quiet_hours_or_a_pause_leaves_as_one_email_when_they_end(
-    office: Office, relay: ScriptedRelay, rest: str
+    harness: WorkerHarness, relay: ScriptedRelay, rest: str
 ) -> None:
-    wants(office, **(quiet(office) if rest == "quiet" else {"paused_until": FOREVER}))
-    said(office, 1, 2)
-    said(office, 3)
-    assert len(due(office)) == 1
-    end_of_rest(office)
-    office.now(HOURS_END)
-    office.drain()
+    wants(harness, **(quiet(harness) if rest == "quiet" else {"paused_until": FOREVER}))
+    said(harness, 1, 2)
+    said(harness, 3)
+    assert len(due(harness)) == 1
+    end_of_rest(harness)
+    harness.execute(HOURS_END)
+    harness.drain()
     assert told(relay) == [[1, 2, 3]]
 
 
-def end_of_rest(office: Office) -> None:
+def end_of_rest(harness: WorkerHarness) -> None:
     """What time does."""
-    office.now(
+    harness.execute(
         "UPDATE notify.user_notification_settings"
         " SET quiet_days = NULL, quiet_start = NULL, quiet_end = NULL, paused_until = NULL"
     )
 
 
-def test_what_is_required_passes_everything(office: Office, relay: ScriptedRelay) -> None:
-    office.now("UPDATE notify.notification_event_types SET system_required = true")
-    wants(office, **DAILY, **quiet(office), paused_until=FOREVER)
-    said(office, 1)
-    office.drain()
+def test_what_is_required_passes_everything(harness: WorkerHarness, relay: ScriptedRelay) -> None:
+    harness.execute("UPDATE notify.notification_event_types SET system_required = true")
+    wants(harness, **DAILY, **quiet(harness), paused_until=FOREVER)
+    said(harness, 1)
+    harness.drain()
     assert told(relay) == [[1]]
 
 
-def test_an_email_does_not_grow_too_old_while_it_is_deferred(office: Office) -> None:
-    office.now("UPDATE notify.notification_event_types SET expires_after = '1 minute'")
-    wants(office, paused_until=FOREVER)
-    said(office, 1, 2)
-    lives = office.now("SELECT DISTINCT expires_at FROM notify.email_jobs")
+def test_an_email_does_not_grow_too_old_while_it_is_deferred(harness: WorkerHarness) -> None:
+    harness.execute("UPDATE notify.notification_event_types SET expires_after = '1 minute'")
+    wants(harness, paused_until=FOREVER)
+    said(harness, 1, 2)
+    lives = harness.execute("SELECT DISTINCT expires_at FROM notify.email_jobs")
     assert [row.expires_at for row in lives] == [datetime(2099, 1, 1, 0, 1, tzinfo=UTC)]
-    wants(office, paused_until=datetime(2099, 2, 1, tzinfo=UTC))
-    lives = office.now("SELECT DISTINCT expires_at FROM notify.email_jobs")
+    wants(harness, paused_until=datetime(2099, 2, 1, tzinfo=UTC))
+    lives = harness.execute("SELECT DISTINCT expires_at FROM notify.email_jobs")
     assert [row.expires_at for row in lives] == [datetime(2099, 2, 1, 0, 1, tzinfo=UTC)]
 
 
 def test_what_comes_due_in_quiet_hours_waits_for_their_end_without_a_failure(
-    office: Office, relay: ScriptedRelay
+    harness: WorkerHarness, relay: ScriptedRelay
 ) -> None:
     """An outage, say, has held it up until then."""
-    wants(office, **DAILY)
-    said(office, 1, 2)
-    office.now(HOURS_END)
-    office.now("UPDATE notify.email_jobs SET expires_at = now() + interval '1 minute'")
-    with office.database.begin() as connection:
-        preferences.put_config(connection, "alice", settings=cast("Settings", quiet(office)), preferences={})
-    office.drain()
+    wants(harness, **DAILY)
+    said(harness, 1, 2)
+    harness.execute(HOURS_END)
+    harness.execute("UPDATE notify.email_jobs SET expires_at = now() + interval '1 minute'")
+    with harness.database.begin() as connection:
+        preferences.put_config(connection, "alice", settings=cast("Settings", quiet(harness)), preferences={})
+    harness.drain()
     assert told(relay) == []
-    found = office.now("SELECT id, status, failures, attempt, expires_at - due_at AS life FROM jobs")
+    found = harness.execute("SELECT id, status, failures, attempt, expires_at - due_at AS life FROM jobs")
     assert [(row.status, row.failures, row.attempt) for row in found] == [("pending", 0, 1)] * 2
     assert {(row.id, row.life > timedelta(0)) for row in found} == {(found[0].id, True)}
-    end_of_rest(office)
-    office.now(HOURS_END)
-    office.drain()
+    end_of_rest(harness)
+    harness.execute(HOURS_END)
+    harness.drain()
     assert told(relay) == [[1, 2]]
 
 
-def test_what_is_dropped_from_a_digest_is_skipped_and_the_rest_arrives(office: Office, relay: ScriptedRelay) -> None:
-    wants(office, **DAILY)
-    said(office, 1, 2, 3)
-    with office.database.begin() as connection:
+def test_what_is_dropped_from_a_digest_is_skipped_and_the_rest_arrives(
+    harness: WorkerHarness, relay: ScriptedRelay
+) -> None:
+    wants(harness, **DAILY)
+    said(harness, 1, 2, 3)
+    with harness.database.begin() as connection:
         preferences.mute(connection, "alice", "CL-2")
-    office.now(HOURS_END)
-    office.drain()
+    harness.execute(HOURS_END)
+    harness.drain()
     assert told(relay) == [[1, 3]]
-    found = [office.jobs(f"k{number}")[0] for number in (1, 2, 3)]
+    found = [harness.jobs(f"k{number}")[0] for number in (1, 2, 3)]
     assert [(row.status, row.outcome_reason) for row in found] == [
         ("sent", None),
         ("skipped", "muted_cl"),
@@ -235,164 +239,170 @@ def test_what_is_dropped_from_a_digest_is_skipped_and_the_rest_arrives(office: O
     ]
 
 
-def test_a_claim_that_finds_nobody_resting_asks_nothing_more(office: Office) -> None:
+def test_a_claim_that_finds_nobody_resting_asks_nothing_more(harness: WorkerHarness) -> None:
     """Three statements for the claim and its facts, one for the clock, two to put off what must wait."""
     costs = []
-    for number, settings in enumerate(({}, {"participating": True}, DAILY, quiet(office)), start=1):
-        wants(office, **settings)
-        said(office, number)
-        office.now(HOURS_END)
-        with office.engine() as engine, statements(office.database) as sent:
+    for number, settings in enumerate(({}, {"participating": True}, DAILY, quiet(harness)), start=1):
+        wants(harness, **settings)
+        said(harness, number)
+        harness.execute(HOURS_END)
+        with harness.engine() as engine, statements(harness.database) as sent:
             claimed = asyncio.run(engine._ledger.claim(1))  # noqa: SLF001 - what one claim costs, without the sending
         costs.append((len(claimed.rechecked), len(sent)))
     assert costs == [(1, 3), (1, 3), (1, 4), (0, 6)]
 
 
 @pytest.mark.parametrize("mode", ["realtime", "hourly"])
-def test_what_a_bot_does_waits_for_the_digest(office: Office, relay: ScriptedRelay, mode: str) -> None:
-    wants(office, delivery_mode=mode)
-    said(office, 1, 2, by="robot")
-    said(office, 3)
-    office.drain()
+def test_what_a_bot_does_waits_for_the_digest(harness: WorkerHarness, relay: ScriptedRelay, mode: str) -> None:
+    wants(harness, delivery_mode=mode)
+    said(harness, 1, 2, by="robot")
+    said(harness, 3)
+    harness.drain()
     assert told(relay) == ([[3]] if mode == "realtime" else [])
-    office.now(HOURS_END)
-    office.drain()
+    harness.execute(HOURS_END)
+    harness.drain()
     assert told(relay) == ([[3], [1, 2]] if mode == "realtime" else [[1, 2, 3]])
 
 
-def test_who_wants_emails_at_once_again_gets_what_was_deferred_as_one(office: Office, relay: ScriptedRelay) -> None:
-    wants(office, **DAILY)
-    said(office, 1, 2)
-    wants(office, delivery_mode="realtime")
-    said(office, 3)
-    office.drain()
+def test_who_wants_emails_at_once_again_gets_what_was_deferred_as_one(
+    harness: WorkerHarness, relay: ScriptedRelay
+) -> None:
+    wants(harness, **DAILY)
+    said(harness, 1, 2)
+    wants(harness, delivery_mode="realtime")
+    said(harness, 3)
+    harness.drain()
     assert sorted(told(relay)) == [[1, 2], [3]]
 
 
 def test_who_ends_a_pause_gets_what_was_deferred_but_not_what_still_waits_for_the_digest(
-    office: Office, relay: ScriptedRelay
+    harness: WorkerHarness, relay: ScriptedRelay
 ) -> None:
-    wants(office, **DAILY, paused_until=FOREVER)
-    said(office, 1, 2)
-    wants(office, paused_until=None)
-    office.drain()
+    wants(harness, **DAILY, paused_until=FOREVER)
+    said(harness, 1, 2)
+    wants(harness, paused_until=None)
+    harness.drain()
     assert told(relay) == []
-    (at,) = due(office)
+    (at,) = due(harness)
     assert (at.hour, at.year < 2099) == (9, True)
 
 
 @pytest.mark.parametrize("order", [(1, 2), (2, 1), (2, 1, 4, 3), (1, 2, 3, 4)])
 @pytest.mark.parametrize("before", [DAILY, {"paused_until": FOREVER}])
 def test_a_new_schedule_takes_what_a_bot_did_from_what_a_person_did_as_fan_out_would(
-    office: Office, relay: ScriptedRelay, order: tuple[int, ...], before: dict[str, Any]
+    harness: WorkerHarness, relay: ScriptedRelay, order: tuple[int, ...], before: dict[str, Any]
 ) -> None:
-    wants(office, **before)
+    wants(harness, **before)
     for number in order:
-        said(office, number, by="robot" if number % 2 else "dana")
-    assert emails(office) == [("pending", len(order))]
+        said(harness, number, by="robot" if number % 2 else "dana")
+    assert emails(harness) == [("pending", len(order))]
     bots, peoples = ([number for number in order if number % 2 == odd] for odd in (1, 0))
-    wants(office, delivery_mode="realtime", paused_until=None)
-    lanes = office.now("SELECT lane, due_at <= now() AS due, count(*) AS events FROM jobs GROUP BY 1, 2 ORDER BY 1")
-    assert lanes == [(Lane.NORMAL, True, len(peoples)), (Lane.BULK, False, len(bots))]
-    assert sorted(int(row.id) for row in office.now("SELECT DISTINCT id FROM jobs")) == sorted(
-        row.id for row in office.now("SELECT id FROM notify.work_items WHERE stage = 'deliver'")
+    wants(harness, delivery_mode="realtime", paused_until=None)
+    lanes = harness.execute(
+        "SELECT lane, due_at <= now() AS due, count(*) AS events FROM jobs GROUP BY 1, 2 ORDER BY 1"
     )
-    office.drain()
+    assert lanes == [(Lane.NORMAL, True, len(peoples)), (Lane.BULK, False, len(bots))]
+    assert sorted(int(row.id) for row in harness.execute("SELECT DISTINCT id FROM jobs")) == sorted(
+        row.id for row in harness.execute("SELECT id FROM notify.work_items WHERE stage = 'deliver'")
+    )
+    harness.drain()
     assert told(relay) == [peoples]
-    said(office, 5, by="robot")
-    office.now(HOURS_END)
-    office.drain()
+    said(harness, 5, by="robot")
+    harness.execute(HOURS_END)
+    harness.drain()
     assert told(relay) == [peoples, [*bots, 5]]
     assert len({one["Message-ID"] for one in arrived(relay)}) == 2
 
 
-def test_an_email_of_what_bots_and_people_did_goes_in_the_lane_of_the_first(office: Office) -> None:
+def test_an_email_of_what_bots_and_people_did_goes_in_the_lane_of_the_first(harness: WorkerHarness) -> None:
     lanes = []
     for number, by in ((1, "robot"), (11, "dana")):
-        office.now("DELETE FROM notify.work_items WHERE stage = 'deliver'")
-        wants(office, delivery_mode="realtime")
-        said(office, number, by=by)
-        said(office, number + 1, by="dana" if by == "robot" else "robot")
-        wants(office, paused_until=FOREVER)
-        (row,) = office.now("SELECT DISTINCT lane FROM notify.work_items WHERE stage = 'deliver'")
+        harness.execute("DELETE FROM notify.work_items WHERE stage = 'deliver'")
+        wants(harness, delivery_mode="realtime")
+        said(harness, number, by=by)
+        said(harness, number + 1, by="dana" if by == "robot" else "robot")
+        wants(harness, paused_until=FOREVER)
+        (row,) = harness.execute("SELECT DISTINCT lane FROM notify.work_items WHERE stage = 'deliver'")
         lanes.append(row.lane)
-        wants(office, paused_until=None)
+        wants(harness, paused_until=None)
         for one, its in ((number, by), (number + 1, "dana" if by == "robot" else "robot")):
-            assert office.jobs(f"k{one}")[0].lane == (Lane.BULK if its == "robot" else Lane.NORMAL)
+            assert harness.jobs(f"k{one}")[0].lane == (Lane.BULK if its == "robot" else Lane.NORMAL)
     assert lanes == [Lane.BULK, Lane.NORMAL]
 
 
 def test_what_waits_for_its_window_follows_a_new_schedule_with_all_that_it_tells_of(
-    office: Office, relay: ScriptedRelay
+    harness: WorkerHarness, relay: ScriptedRelay
 ) -> None:
-    said(office, 1)
-    office.drain()
-    tell(office, 9, link="CL-1")
-    office.fan_out()
-    wants(office, **DAILY)
-    said(office, 2)
-    (at,) = due(office)
+    said(harness, 1)
+    harness.drain()
+    tell(harness, 9, link="CL-1")
+    harness.fan_out()
+    wants(harness, **DAILY)
+    said(harness, 2)
+    (at,) = due(harness)
     assert at.hour == 9
-    office.now(HOURS_END)
-    office.drain()
+    harness.execute(HOURS_END)
+    harness.drain()
     assert told(relay) == [[1], [9, 2]]
 
 
-def test_what_is_deferred_anew_moves_to_the_email_that_was_written_first(office: Office, relay: ScriptedRelay) -> None:
+def test_what_is_deferred_anew_moves_to_the_email_that_was_written_first(
+    harness: WorkerHarness, relay: ScriptedRelay
+) -> None:
     for link in ("CL-1", "CL-2", "CL-3"):
-        tell(office, int(link[-1]), link=link)
-    office.fan_out()
-    office.drain()
+        tell(harness, int(link[-1]), link=link)
+    harness.fan_out()
+    harness.drain()
     for number, link in ((11, "CL-1"), (12, "CL-2"), (13, "CL-3"), (14, "CL-1")):
-        tell(office, number, link=link)
-    office.fan_out()
-    first, *others = [office.jobs(f"k{number}")[0] for number in (11, 12, 13)]
-    wants(office, **DAILY)
-    assert {row.id for number in (11, 12, 13, 14) for row in office.jobs(f"k{number}")} == {first.id}
-    assert emails(office) == [("sent", 1)] * 3 + [("pending", 4)]
-    assert [rows.item_of(office.database, DELIVER, other.id) for other in others] == [None, None]
-    said(office, 15)
-    office.now(HOURS_END)
-    office.drain()
+        tell(harness, number, link=link)
+    harness.fan_out()
+    first, *others = [harness.jobs(f"k{number}")[0] for number in (11, 12, 13)]
+    wants(harness, **DAILY)
+    assert {row.id for number in (11, 12, 13, 14) for row in harness.jobs(f"k{number}")} == {first.id}
+    assert emails(harness) == [("sent", 1)] * 3 + [("pending", 4)]
+    assert [rows.item_of(harness.database, DELIVER, other.id) for other in others] == [None, None]
+    said(harness, 15)
+    harness.execute(HOURS_END)
+    harness.drain()
     assert sorted(told(relay)[-1]) == [11, 12, 13, 14, 15]
     assert arrived(relay)[-1]["Message-ID"] == f"<{first.message_id}>"
 
 
-def test_an_email_that_takes_what_others_told_of_lives_as_long_as_the_longest_lived(office: Office) -> None:
+def test_an_email_that_takes_what_others_told_of_lives_as_long_as_the_longest_lived(harness: WorkerHarness) -> None:
     lives = {"cl.comment.created": 1, "cl.comment.mentioned": 5, "cl.review.submitted": 3}
     for code, minutes in lives.items():
-        office.now(
+        harness.execute(
             "UPDATE notify.notification_event_types SET expires_after = make_interval(mins => :minutes)"
             " WHERE code = :code",
             minutes=minutes,
             code=code,
         )
-    with office.database.begin() as connection:
+    with harness.database.begin() as connection:
         for code in lives:
             rows.job(connection, event_type=code, due_at=FOREVER, expires_at=rows.ago(minutes=-1))
-    wants(office, paused_until=FOREVER)
-    (waiting,) = office.now("SELECT DISTINCT id, expires_at - due_at AS life FROM jobs WHERE status = 'pending'")
+    wants(harness, paused_until=FOREVER)
+    (waiting,) = harness.execute("SELECT DISTINCT id, expires_at - due_at AS life FROM jobs WHERE status = 'pending'")
     assert waiting.life == 5 * MINUTE
 
 
-def test_an_email_of_what_is_deferred_anew_tells_of_so_many_events_at_most(office: Office) -> None:
-    with office.database.begin() as connection:
+def test_an_email_of_what_is_deferred_anew_tells_of_so_many_events_at_most(harness: WorkerHarness) -> None:
+    with harness.database.begin() as connection:
         there = [rows.job(connection, topic=f"CL-{number}", due_at=FOREVER) for number in range(3)]
-    fill(office, {there[0]: 499, there[1]: 399, there[2]: 149})
-    before = [row.id for row in office.now("SELECT id FROM notify.notifications ORDER BY email_job_id, id")]
-    wants(office, **DAILY)
-    assert emails(office) == [("pending", MOST_DEFERRED), ("pending", 50)]
-    after = office.now("SELECT email_job_id, array_agg(id) AS ids FROM notify.notifications GROUP BY 1 ORDER BY 1")
+    fill(harness, {there[0]: 499, there[1]: 399, there[2]: 149})
+    before = [row.id for row in harness.execute("SELECT id FROM notify.notifications ORDER BY email_job_id, id")]
+    wants(harness, **DAILY)
+    assert emails(harness) == [("pending", MOST_DEFERRED), ("pending", 50)]
+    after = harness.execute("SELECT email_job_id, array_agg(id) AS ids FROM notify.notifications GROUP BY 1 ORDER BY 1")
     assert [row.email_job_id for row in after] == there[:2]
     assert [set(row.ids) for row in after] == [set(before[:MOST_DEFERRED]), set(before[MOST_DEFERRED:])]
-    said(office, 1)
-    assert office.jobs("k1")[0].id == there[1]
+    said(harness, 1)
+    assert harness.jobs("k1")[0].id == there[1]
 
 
-def fill(office: Office, sizes: dict[int, int]) -> None:
+def fill(harness: WorkerHarness, sizes: dict[int, int]) -> None:
     """These jobs tell of so many more events."""
     for job_id, count in sizes.items():
-        office.now(
+        harness.execute(
             "WITH made AS (INSERT INTO notify.events (key, type, topic, actor, status, finished_at)"
             " SELECT :job_id || '-' || number, 'cl.comment.created', 'CL-1', 'dana', 'done', now()"
             " FROM generate_series(1, :count) AS number RETURNING id)"
@@ -403,181 +413,183 @@ def fill(office: Office, sizes: dict[int, int]) -> None:
         )
 
 
-def test_what_a_replay_has_repeated_stays_as_it_is(office: Office, relay: ScriptedRelay) -> None:
+def test_what_a_replay_has_repeated_stays_as_it_is(harness: WorkerHarness, relay: ScriptedRelay) -> None:
     for number, link in ((8, "CL-8"), (9, "CL-9"), (18, "CL-8"), (19, "CL-9"), (29, "CL-9")):
-        tell(office, number, link=link)
-        office.fan_out()
-        office.drain()
-    (first,), (again,) = office.jobs("k18"), office.jobs("k19")
+        tell(harness, number, link=link)
+        harness.fan_out()
+        harness.drain()
+    (first,), (again,) = harness.jobs("k18"), harness.jobs("k19")
     for action in (Action.CANCEL, Action.REPLAY, Action.RETRY):
-        with office.database.begin() as connection:
+        with harness.database.begin() as connection:
             by_hand.act_on(connection, action, again.id)
-    wants(office, **DAILY)
-    office.drain()
+    wants(harness, **DAILY)
+    harness.drain()
     assert told(relay) == [[8], [9], [19, 29], [19, 29]]
-    assert [(row.id, row.deferred_by) for row in office.now(WAITING)] == [(first.id, "daily")]
+    assert [(row.id, row.deferred_by) for row in harness.execute(WAITING)] == [(first.id, "daily")]
 
 
-def test_other_choices_leave_what_waits_as_it_is(office: Office) -> None:
-    wants(office, **DAILY)
-    said(office, 1, 2)
-    before = office.now("SELECT id, note_id FROM jobs ORDER BY note_id")
-    office.now(HOURS_END)
-    wants(office, participating=True)
-    wants(office, **DAILY)
-    after = office.now("SELECT id, note_id, due_at <= now() AS due FROM jobs ORDER BY note_id")
+def test_other_choices_leave_what_waits_as_it_is(harness: WorkerHarness) -> None:
+    wants(harness, **DAILY)
+    said(harness, 1, 2)
+    before = harness.execute("SELECT id, note_id FROM jobs ORDER BY note_id")
+    harness.execute(HOURS_END)
+    wants(harness, participating=True)
+    wants(harness, **DAILY)
+    after = harness.execute("SELECT id, note_id, due_at <= now() AS due FROM jobs ORDER BY note_id")
     assert [(*row, True) for row in before] == after
 
 
-def test_an_email_that_was_attempted_keeps_what_it_tells_of(office: Office, relay: ScriptedRelay) -> None:
-    wants(office, **DAILY)
-    said(office, 1, 2)
-    office.now(HOURS_END)
+def test_an_email_that_was_attempted_keeps_what_it_tells_of(harness: WorkerHarness, relay: ScriptedRelay) -> None:
+    wants(harness, **DAILY)
+    said(harness, 1, 2)
+    harness.execute(HOURS_END)
     relay.answers[RCPT] = "451 4.3.0 later"
-    office.drain()
-    said(office, 3)
-    wants(office, delivery_mode="weekly")
+    harness.drain()
+    said(harness, 3)
+    wants(harness, delivery_mode="weekly")
     del relay.answers[RCPT]
-    office.now(HOURS_END)
-    office.drain()
+    harness.execute(HOURS_END)
+    harness.drain()
     assert sorted(told(relay)) == [[1, 2], [3]]
 
 
-def test_to_choose_anew_costs_the_same_however_much_waits(office: Office) -> None:
+def test_to_choose_anew_costs_the_same_however_much_waits(harness: WorkerHarness) -> None:
     costs = []
     for mode, numbers in (("daily", range(1, 3)), ("weekly", range(3, 30))):
-        said(office, *numbers)
-        with statements(office.database) as sent:
-            wants(office, delivery_mode=mode)
+        said(harness, *numbers)
+        with statements(harness.database) as sent:
+            wants(harness, delivery_mode=mode)
         costs.append(len(sent))
     assert costs[0] == costs[1]
 
 
-def test_those_that_are_deferred_cost_the_same_number_of_statements_however_many(office: Office) -> None:
-    wants(office, **DAILY)
-    said(office, 0)
+def test_those_that_are_deferred_cost_the_same_number_of_statements_however_many(harness: WorkerHarness) -> None:
+    wants(harness, **DAILY)
+    said(harness, 0)
     costs = []
     for numbers in (range(1, 3), range(3, 30)):
-        tell(office, *numbers)
-        with statements(office.database) as sent:
-            office.fan_out()
+        tell(harness, *numbers)
+        with statements(harness.database) as sent:
+            harness.fan_out()
         costs.append(len(sent))
     assert costs[0] == costs[1]
 
 
-def test_workers_that_fan_out_at_once_make_one_digest(office: Office, relay: ScriptedRelay) -> None:
-    wants(office, **DAILY)
-    tell(office, *range(1, 31))
+def test_workers_that_fan_out_at_once_make_one_digest(harness: WorkerHarness, relay: ScriptedRelay) -> None:
+    wants(harness, **DAILY)
+    tell(harness, *range(1, 31))
     fans = [
-        wiring.fan_out(office.settings, office.database, doorbell=office.doorbell, worker=uuid4()) for _ in range(3)
+        wiring.fan_out(harness.settings, harness.database, doorbell=harness.doorbell, worker=uuid4()) for _ in range(3)
     ]
     for fan in fans:
         fan._batch = 3  # noqa: SLF001 - small batches, so that they interleave
     all_at_once([fan.drain for fan in fans])
-    office.now(HOURS_END)
-    office.drain()
+    harness.execute(HOURS_END)
+    harness.drain()
     assert [sorted(one) for one in told(relay)] == [list(range(1, 31))]
 
 
-def test_who_chooses_while_emails_are_written_leaves_none_behind(office: Office, relay: ScriptedRelay) -> None:
+def test_who_chooses_while_emails_are_written_leaves_none_behind(harness: WorkerHarness, relay: ScriptedRelay) -> None:
     """Each of these would wait for years if it were overlooked."""
-    wants(office, paused_until=FOREVER)
+    wants(harness, paused_until=FOREVER)
 
     def choose_often() -> None:
         for year in range(2098, 2088, -1):
-            wants(office, paused_until=datetime(year, 1, 1, tzinfo=UTC))
+            wants(harness, paused_until=datetime(year, 1, 1, tzinfo=UTC))
 
     def talk() -> None:
         for number in range(1, 21):
-            said(office, number)
+            said(harness, number)
 
     all_at_once([choose_often, talk])
-    wants(office, paused_until=None)
-    office.drain()
+    wants(harness, paused_until=None)
+    harness.drain()
     assert sorted(number for email in told(relay) for number in email) == list(range(1, 21))
 
 
-def test_two_claims_take_a_digest_once_and_whole(office: Office) -> None:
-    wants(office, **DAILY)
-    said(office, 1, 2, 3)
-    office.now(HOURS_END)
-    with office.database.begin() as connection:
+def test_two_claims_take_a_digest_once_and_whole(harness: WorkerHarness) -> None:
+    wants(harness, **DAILY)
+    said(harness, 1, 2, 3)
+    harness.execute(HOURS_END)
+    with harness.database.begin() as connection:
         (job,) = outbox.claim(connection, limit=1, lease=MINUTE, worker=uuid4())
     assert [one.event.topic for one in job.notifications] == ["CL-1", "CL-2", "CL-3"]
-    with office.database.begin() as connection:
+    with harness.database.begin() as connection:
         assert outbox.claim(connection, limit=10, lease=MINUTE, worker=uuid4()) == []
 
 
-def test_what_comes_after_a_digest_was_made_due_by_hand_waits_for_its_hour(office: Office) -> None:
-    wants(office, **DAILY)
-    said(office, 1, 2)
-    (first,) = office.jobs("k1")
-    with office.database.begin() as connection:
+def test_what_comes_after_a_digest_was_made_due_by_hand_waits_for_its_hour(harness: WorkerHarness) -> None:
+    wants(harness, **DAILY)
+    said(harness, 1, 2)
+    (first,) = harness.jobs("k1")
+    with harness.database.begin() as connection:
         act_on(connection, Action.RETRY, first.id)
-    said(office, 3)
-    (row,) = office.jobs("k3")
+    said(harness, 3)
+    (row,) = harness.jobs("k3")
     assert row.id != first.id
     assert row.due_at == first.due_at
 
 
-def test_nobody_joins_an_email_about_a_change_list_that_has_been_deferred_meanwhile(office: Office) -> None:
+def test_nobody_joins_an_email_about_a_change_list_that_has_been_deferred_meanwhile(harness: WorkerHarness) -> None:
     """A fan-out that has read the choices before they were changed."""
-    said(office, 1)
-    office.drain()
-    tell(office, 8, link="CL-1")
-    office.fan_out()
-    wants(office, paused_until=FOREVER)
-    end_of_rest(office)
-    tell(office, 9, link="CL-1")
-    office.fan_out()
-    (before,), (row,) = office.jobs("k8"), office.jobs("k9")
+    said(harness, 1)
+    harness.drain()
+    tell(harness, 8, link="CL-1")
+    harness.fan_out()
+    wants(harness, paused_until=FOREVER)
+    end_of_rest(harness)
+    tell(harness, 9, link="CL-1")
+    harness.fan_out()
+    (before,), (row,) = harness.jobs("k8"), harness.jobs("k9")
     assert (before.deferred_by, row.deferred_by) == ("pause", None)
     assert row.id != before.id
 
 
-def test_who_chooses_waits_for_the_emails_that_are_written_by_the_old_choice(office: Office) -> None:
-    wants(office, paused_until=FOREVER)
-    with office.database.engine.connect() as fan_out:
+def test_who_chooses_waits_for_the_emails_that_are_written_by_the_old_choice(harness: WorkerHarness) -> None:
+    wants(harness, paused_until=FOREVER)
+    with harness.database.engine.connect() as fan_out:
         preferences.schedules(fan_out, ["alice"])
-        with meanwhile(wants, office, paused_until=None) as choosing:
-            blocked_session(office.database)
+        with meanwhile(wants, harness, paused_until=None) as choosing:
+            blocked_session(harness.database)
             late = rows.job(fan_out, due_at=FOREVER, deferred_by="pause")
             fan_out.commit()
             choosing.result()
-    item = rows.item_of(office.database, DELIVER, late)
+    item = rows.item_of(harness.database, DELIVER, late)
     assert item is not None
     assert item["due_at"] < datetime.now(UTC) + HOUR
 
 
-def test_what_joins_an_email_while_it_is_deferred_is_deferred_with_it(office: Office, relay: ScriptedRelay) -> None:
+def test_what_joins_an_email_while_it_is_deferred_is_deferred_with_it(
+    harness: WorkerHarness, relay: ScriptedRelay
+) -> None:
     """The email that it joins is emptied into one that was written before."""
     for number, link in ((1, "CL-1"), (2, "CL-2"), (11, "CL-1"), (12, "CL-2")):
-        tell(office, number, link=link)
-        office.fan_out()
-        office.drain()
-    (first,), (second,) = office.jobs("k11"), office.jobs("k12")
-    with office.database.engine.connect() as fan_out:
+        tell(harness, number, link=link)
+        harness.fan_out()
+        harness.drain()
+    (first,), (second,) = harness.jobs("k11"), harness.jobs("k12")
+    with harness.database.engine.connect() as fan_out:
         bundles.lock(fan_out, {BundleKey("alice", "CL-2")})
-        with meanwhile(wants, office, paused_until=FOREVER) as choosing:
-            assert blocked_session(office.database)
+        with meanwhile(wants, harness, paused_until=FOREVER) as choosing:
+            assert blocked_session(harness.database)
             payload = {"comment": {"body": "Word 22."}}
             event_id = rows.event(fan_out, key="k22", topic="CL-2", payload=payload, **rows.ended("done"))
             rows.notification(fan_out, event_id=event_id, email_job_id=second.id)
             fan_out.commit()
             choosing.result()
-    (late,) = office.jobs("k22")
+    (late,) = harness.jobs("k22")
     assert (late.id, late.deferred_by) == (first.id, "pause")
     assert late.expires_at > FOREVER
-    wants(office, paused_until=None)
-    office.drain()
+    wants(harness, paused_until=None)
+    harness.drain()
     assert told(relay) == [[1], [2], [11, 12, 22]]
 
 
 def test_an_email_tells_the_time_of_what_it_tells_by_the_clock_that_its_reader_has_chosen(
-    office: Office, relay: ScriptedRelay
+    harness: WorkerHarness, relay: ScriptedRelay
 ) -> None:
-    wants(office, **DAILY, timezone="Asia/Kathmandu")
-    said(office, 1, 2)
-    office.now(HOURS_END)
-    office.drain()
+    wants(harness, **DAILY, timezone="Asia/Kathmandu")
+    said(harness, 1, 2)
+    harness.execute(HOURS_END)
+    harness.drain()
     assert "+0545" in text(arrived(relay)[0])

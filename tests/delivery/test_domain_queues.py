@@ -10,14 +10,14 @@ from notify.delivery.domain_queues import LONGEST_RUN, DomainQueues, sessions_fo
 from notify.delivery.leases import LeasedEmails
 from notify.domain.jobs import EmailAttempt
 from notify.store.outbox.items import Attempt
-from tests.support.letters import job_of, letter
+from tests.support.emails import email_facts, job_of
 
 MINUTE = timedelta(minutes=1)
 
 
 def leased(number: int, domain: str) -> EmailAttempt:
     """A claimed email to somebody at this domain."""
-    return EmailAttempt(facts=letter(number), domain=domain)
+    return EmailAttempt(facts=email_facts(number), domain=domain)
 
 
 def queues(*domains: str) -> DomainQueues:
@@ -33,8 +33,8 @@ def on_their_way(waiting: DomainQueues, *, sessions: int) -> list[EmailAttempt]:
     return list(iter(lambda: waiting.take(sessions=sessions), None))
 
 
-def numbers(letters: list[EmailAttempt]) -> list[int]:
-    return [one.facts.claim.id for one in letters]
+def numbers(emails: list[EmailAttempt]) -> list[int]:
+    return [one.facts.claim.id for one in emails]
 
 
 def test_domains_take_turns_and_each_keeps_its_own_order() -> None:
@@ -60,14 +60,14 @@ def test_one_session_is_kept_for_those_that_come_after_a_domain_went_silent() ->
     assert numbers(on_their_way(waiting, sessions=8)) == [21]
 
 
-def test_a_letter_that_landed_makes_room_for_another_of_its_domain() -> None:
+def test_an_email_that_landed_makes_room_for_another_of_its_domain() -> None:
     waiting = queues(*["a.test"] * 10)
     gone = on_their_way(waiting, sessions=4)
     waiting.free(gone[0])
     assert numbers(on_their_way(waiting, sessions=4)) == [4]
 
 
-def test_no_more_letters_go_than_there_are_sessions() -> None:
+def test_no_more_emails_go_than_there_are_sessions() -> None:
     waiting = queues(*(f"{number}.test" for number in range(10)))
     assert len(on_their_way(waiting, sessions=3)) == 3
     assert len(waiting) == 7
@@ -106,7 +106,7 @@ def test_the_share_of_one_domain(sessions: int, alone: int, with_others: int) ->
 
 @pytest.mark.parametrize("address", ["ann@a.test", "ann@A.test", "ann@a.TEST"])
 def test_the_domain_of_todays_address_counts_however_it_is_spelt(address: str) -> None:
-    written = letter(to=address)
+    written = email_facts(to=address)
     job = replace(job_of(written), to_email="ann@old.test")
     assert LeasedEmails(nobody, lease=MINUTE).take(job, written, claimed_at=0.0).domain == "a.test"
 

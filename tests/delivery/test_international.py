@@ -15,7 +15,7 @@ from notify.intake.schema import parse
 from notify.store.database import Database
 from notify.store.directory import directory
 from tests.support.dkim import tags
-from tests.support.office import Office, comment
+from tests.support.harness import WorkerHarness, comment
 from tests.support.smtp import ScriptedRelay
 
 OURS = "xn--bcher-kva.example"
@@ -24,17 +24,17 @@ PLAIN = ("PIPELINING", "8BITMIME")
 
 
 @pytest.mark.parametrize("mail_from", ["notify@bücher.example", "notify@BÜCHER.example", f"notify@{OURS}"])
-def test_letters_from_a_domain_that_is_not_ascii_arrive_at_a_relay_that_speaks_nothing_else(
+def test_emails_from_a_domain_that_is_not_ascii_arrive_at_a_relay_that_speaks_nothing_else(
     database: Database, relay: ScriptedRelay, mail_from: str
 ) -> None:
     relay.extensions = PLAIN
-    office = Office(
+    harness = WorkerHarness(
         database, relay.url, changes={"mail_from": mail_from, "public_url": "https://prüfung.example/notify"}
     )
-    office.letters_wait("alice")
-    assert office.drain()["sent"] == 1
+    harness.pending_emails("alice")
+    assert harness.drain()["sent"] == 1
 
-    (arrived,) = relay.letters
+    (arrived,) = relay.emails
     headers = message_from_bytes(arrived.content)
     assert arrived.sender == f"notify@{OURS}"
     for name in IN_A_THREAD:
@@ -49,11 +49,11 @@ def test_the_envelope_and_the_signature_name_domains_as_dns_does(
     key = rsa.generate_private_key(65537, 2048)
     (tmp_path / "key.pem").write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
     signing = {"dkim_selector": "mail", "dkim_key_file": str(tmp_path / "key.pem"), "dkim_domain": "straße.example"}
-    office = Office(database, relay.url, changes={**signing, "bounce_address": "bounces@straße.example"})
-    office.letters_wait("alice")
-    assert office.drain()["sent"] == 1
+    harness = WorkerHarness(database, relay.url, changes={**signing, "bounce_address": "bounces@straße.example"})
+    harness.pending_emails("alice")
+    assert harness.drain()["sent"] == 1
 
-    (arrived,) = relay.letters
+    (arrived,) = relay.emails
     assert arrived.sender == "bounces@xn--strae-oqa.example"
     assert tags(arrived.content)["d"] == "xn--strae-oqa.example"
 
@@ -64,12 +64,12 @@ def test_a_domain_has_its_rate_however_rate_and_addresses_spell_it(
 ) -> None:
     relay.extensions = PLAIN
     people = {f"reader-{n}": f"reader-{n}@{'bücher.example' if n % 2 else OURS.upper()}" for n in range(6)}
-    office = Office(database, relay.url, changes={"domain_rates": stated})
+    harness = WorkerHarness(database, relay.url, changes={"domain_rates": stated})
     with database.begin() as connection:
         for username, email in people.items():
             directory.put_person(connection, Person(username=username, email=email))
         receive(connection, [parse(comment(reviewers=list(people)))])
-    office.fan_out()
-    office.drain()
-    assert len(relay.letters) == LEAST_AT_ONCE
-    assert {one.recipient.partition("@")[2].lower() for one in relay.letters} == {OURS}
+    harness.fan_out()
+    harness.drain()
+    assert len(relay.emails) == LEAST_AT_ONCE
+    assert {one.recipient.partition("@")[2].lower() for one in relay.emails} == {OURS}

@@ -14,7 +14,7 @@ from notify.store.database import Database
 from notify.store.outbox.by_hand import Action, act_on
 from notify.store.tables.emails import email_jobs, work_items
 from tests.support import rows
-from tests.support.office import Office, many
+from tests.support.harness import WorkerHarness, many
 from tests.support.smtp import ScriptedRelay
 from tests.support.statements import statements
 from tests.support.wait import until
@@ -29,66 +29,66 @@ COUNTED = "SELECT outcome, sum(count) FROM notify.delivery_stats GROUP BY outcom
 EXPIRED_SINCE = "SELECT now() > CAST(:end AS timestamptz) FROM notify.email_jobs LIMIT 1"
 
 
-def ann(office: Office) -> Row[Any]:
+def ann(harness: WorkerHarness) -> Row[Any]:
     """Her email."""
-    hers: Row[Any] = next(job for job in office.jobs() if job.username == "ann")
+    hers: Row[Any] = next(job for job in harness.jobs() if job.username == "ann")
     return hers
 
 
-def say_of_hers(office: Office, **columns: object) -> None:
+def say_of_hers(harness: WorkerHarness, **columns: object) -> None:
     """Make the work item of her email say this."""
-    rows.change_item(office.database, DELIVER, ann(office).id, **columns)
+    rows.change_item(harness.database, DELIVER, ann(harness).id, **columns)
 
 
-def steal_hers(office: Office, **columns: object) -> None:
+def steal_hers(harness: WorkerHarness, **columns: object) -> None:
     """What another worker does that claims her email, and what comes of it."""
-    say_of_hers(office, attempt=work_items.c.attempt + 1, **columns)
+    say_of_hers(harness, attempt=work_items.c.attempt + 1, **columns)
 
 
-def give_hers_back(office: Office) -> None:
+def give_hers_back(harness: WorkerHarness) -> None:
     """One worker vanished with her email, and the next has given it back."""
-    say_of_hers(office, lane=int(Lane.LAPSED), lapses=1)
+    say_of_hers(harness, lane=int(Lane.LAPSED), lapses=1)
 
 
-def bury_hers(office: Office) -> None:
+def bury_hers(harness: WorkerHarness) -> None:
     """Three workers vanished with her email."""
-    say_of_hers(office, lane=int(Lane.DEAD), lapses=3, reason=POISON)
-    end_hers(office, lapses=3)
+    say_of_hers(harness, lane=int(Lane.DEAD), lapses=3, reason=POISON)
+    end_hers(harness, lapses=3)
 
 
-def end_hers(office: Office, **columns: object) -> None:
+def end_hers(harness: WorkerHarness, **columns: object) -> None:
     """Her email is dead."""
     ending = {"status": "dead", "outcome_reason": POISON, "finished_at": func.now(), **columns}
-    rows.change(office.database, email_jobs, ann(office).id, **ending)
+    rows.change(harness.database, email_jobs, ann(harness).id, **ending)
 
 
 def test_a_lease_is_renewed_for_as_long_as_the_relay_takes(database: Database, relay: ScriptedRelay) -> None:
-    office = Office(database, relay.url, {"lease_seconds": 1})
-    other = Office(database, relay.url)
-    office.letters_wait("ann")
+    harness = WorkerHarness(database, relay.url, {"lease_seconds": 1})
+    other = WorkerHarness(database, relay.url)
+    harness.pending_emails("ann")
     gate = relay.hold("DOT")
-    with office.engine() as engine, ThreadPoolExecutor(1) as threads:
+    with harness.engine() as engine, ThreadPoolExecutor(1) as threads:
         draining = threads.submit(engine.drain)
         gate.wait_until_reached()
-        ((first_end,),) = office.now(LEASE_END)
-        until(lambda: office.now(EXPIRED_SINCE, end=first_end) == [(True,)])
+        ((first_end,),) = harness.execute(LEASE_END)
+        until(lambda: harness.execute(EXPIRED_SINCE, end=first_end) == [(True,)])
 
         assert other.drain()["claimed"] == 0
 
         gate.release()
         assert draining.result(60)["sent"] == 1
-    assert len(relay.letters) == 1
-    assert [(job.status, job.attempt, job.lapses) for job in office.jobs() if job.to_email] == [("sent", 1, 0)]
+    assert len(relay.emails) == 1
+    assert [(job.status, job.attempt, job.lapses) for job in harness.jobs() if job.to_email] == [("sent", 1, 0)]
 
 
 def test_an_email_whose_lease_is_lost_is_not_handed_over(database: Database, relay: ScriptedRelay) -> None:
-    office = Office(database, relay.url, {"lease_seconds": 1})
-    office.letters_wait("ann")
+    harness = WorkerHarness(database, relay.url, {"lease_seconds": 1})
+    harness.pending_emails("ann")
     gate = relay.hold("RCPT")
-    with office.engine() as engine, ThreadPoolExecutor(1) as threads:
+    with harness.engine() as engine, ThreadPoolExecutor(1) as threads:
         draining = threads.submit(engine.drain)
         gate.wait_until_reached()
-        steal_hers(office)
+        steal_hers(harness)
         with statements(database) as sent:
             until(lambda: sum("unnest" in one.sql for one in sent) >= 2)
         gate.release()
@@ -96,76 +96,76 @@ def test_an_email_whose_lease_is_lost_is_not_handed_over(database: Database, rel
 
     assert (report["sent"], report["released"]) == (0, 1)
     assert relay.count("CONTENT") == 0
-    assert relay.letters == []
-    assert [(job.status, job.attempt) for job in office.jobs() if job.to_email] == [("sending", 2)]
-    assert office.now("SELECT outcome, count FROM notify.delivery_stats") == [("lease_lost", 1)]
+    assert relay.emails == []
+    assert [(job.status, job.attempt) for job in harness.jobs() if job.to_email] == [("sending", 2)]
+    assert harness.execute("SELECT outcome, count FROM notify.delivery_stats") == [("lease_lost", 1)]
 
 
 def test_emails_of_a_worker_that_vanished_come_due_by_themselves_and_go_one_at_a_time(
-    office: Office, relay: ScriptedRelay
+    harness: WorkerHarness, relay: ScriptedRelay
 ) -> None:
-    office.letters_wait(*many(4))
-    office.now(ABANDON)
+    harness.pending_emails(*many(4))
+    harness.execute(ABANDON)
     gate = relay.hold("DOT")
-    with office.engine() as engine, ThreadPoolExecutor(1) as threads:
+    with harness.engine() as engine, ThreadPoolExecutor(1) as threads:
         draining = threads.submit(engine.drain)
         gate.wait_until_reached()
 
         assert relay.count("MAIL") == 1
-        assert [job.status for job in office.jobs() if job.attempt == 2] == ["sending"]
+        assert [job.status for job in harness.jobs() if job.attempt == 2] == ["sending"]
 
         gate.release()
         assert draining.result(60)["sent"] == 4
-    assert {(job.status, job.attempt, job.lapses) for job in office.jobs() if job.to_email} == {("sent", 2, 1)}
-    assert office.now(COUNTED) == [("lapse", 4), ("sent", 4)]
+    assert {(job.status, job.attempt, job.lapses) for job in harness.jobs() if job.to_email} == {("sent", 2, 1)}
+    assert harness.execute(COUNTED) == [("lapse", 4), ("sent", 4)]
 
 
 @pytest.mark.parametrize("vanish", [give_hers_back, bury_hers], ids=["given back", "retried by hand"])
 def test_an_email_that_has_lapsed_goes_alone_however_it_came_back(
-    office: Office, relay: ScriptedRelay, vanish: Callable[[Office], None]
+    harness: WorkerHarness, relay: ScriptedRelay, vanish: Callable[[WorkerHarness], None]
 ) -> None:
-    office.letters_wait("ann", "bob", "cy")
-    vanish(office)
-    with office.database.begin() as connection:
-        assert act_on(connection, Action.RETRY, ann(office).id)
+    harness.pending_emails("ann", "bob", "cy")
+    vanish(harness)
+    with harness.database.begin() as connection:
+        assert act_on(connection, Action.RETRY, ann(harness).id)
     gate = relay.hold("DOT")
-    with office.engine() as engine, ThreadPoolExecutor(1) as threads:
+    with harness.engine() as engine, ThreadPoolExecutor(1) as threads:
         draining = threads.submit(engine.drain)
         gate.wait_until_reached()
 
-        assert [job.username for job in office.jobs() if job.attempt] == ["ann"]
+        assert [job.username for job in harness.jobs() if job.attempt] == ["ann"]
 
         gate.release()
         assert draining.result(60)["sent"] == 3
-    assert office.now(COUNTED) == [("sent", 3)]
+    assert harness.execute(COUNTED) == [("sent", 3)]
 
 
 def test_an_email_that_outlives_three_workers_is_dead_and_takes_no_neighbour_along(
-    office: Office, relay: ScriptedRelay
+    harness: WorkerHarness, relay: ScriptedRelay
 ) -> None:
-    office.letters_wait("ann", "bob")
-    say_of_hers(office, lane=int(Lane.LAPSED), lapses=2)
-    office.now(ABANDON)
+    harness.pending_emails("ann", "bob")
+    say_of_hers(harness, lane=int(Lane.LAPSED), lapses=2)
+    harness.execute(ABANDON)
 
-    report = office.drain()
+    report = harness.drain()
 
     assert (report["sent"], report["dead"]) == (1, 1)
-    assert [one.recipient for one in relay.letters] == ["bob@example.com"]
-    hers = ann(office)
+    assert [one.recipient for one in relay.emails] == ["bob@example.com"]
+    hers = ann(harness)
     assert (hers.status, hers.outcome_reason, hers.lapses) == ("dead", "poison", 3)
 
 
 def test_a_late_success_is_recorded_over_another_workers_refusal(database: Database, relay: ScriptedRelay) -> None:
-    office = Office(database, relay.url)
-    office.letters_wait("ann")
+    harness = WorkerHarness(database, relay.url)
+    harness.pending_emails("ann")
     gate = relay.hold("DOT")
-    with office.engine() as engine, ThreadPoolExecutor(1) as threads:
+    with harness.engine() as engine, ThreadPoolExecutor(1) as threads:
         draining = threads.submit(engine.drain)
         gate.wait_until_reached()
-        steal_hers(office, lane=int(Lane.DEAD), reason=POISON)
-        end_hers(office, attempts=2)
+        steal_hers(harness, lane=int(Lane.DEAD), reason=POISON)
+        end_hers(harness, attempts=2)
         gate.release()
         assert draining.result(60)["sent"] == 1
 
-    assert [job.status for job in office.jobs() if job.to_email] == ["sent"]
-    assert office.now("SELECT outcome, count FROM notify.delivery_stats") == [("late_success", 1)]
+    assert [job.status for job in harness.jobs() if job.to_email] == ["sent"]
+    assert harness.execute("SELECT outcome, count FROM notify.delivery_stats") == [("late_success", 1)]

@@ -1,4 +1,4 @@
-"""What a worker counts of its letters besides their outcomes: how old their events were, how long the relay took."""
+"""What a worker counts of its emails besides their outcomes: how old their events were, how long the relay took."""
 
 from dataclasses import replace
 
@@ -7,7 +7,7 @@ import pytest
 from notify.domain.measures import BUCKETS, Measure
 from tests.support import rows
 from tests.support.counted import Counted
-from tests.support.office import Office
+from tests.support.harness import WorkerHarness
 from tests.support.smtp import EXTENSIONS, ScriptedRelay
 
 HALF_AN_HOUR_AGO = "UPDATE notify.events SET created_at = now() - interval '30 minutes'"
@@ -21,18 +21,18 @@ def counted() -> Counted:
 
 
 @pytest.fixture
-def counting(office: Office, counted: Counted) -> Office:
+def counting(harness: WorkerHarness, counted: Counted) -> WorkerHarness:
     """A worker that counts."""
-    return replace(office, count=counted.note)
+    return replace(harness, count=counted.note)
 
 
 def times(counted: Counted, measure: Measure) -> list[tuple[str, int]]:
     return sorted(counted.of(measure).items(), key=lambda one: BUCKETS.index(one[0]))
 
 
-def test_a_letter_is_as_old_as_its_event_however_late_it_is_sent(counting: Office, counted: Counted) -> None:
-    counting.letters_wait("ann", "bob")
-    counting.now(HALF_AN_HOUR_AGO)
+def test_an_email_is_as_old_as_its_event_however_late_it_is_sent(counting: WorkerHarness, counted: Counted) -> None:
+    counting.pending_emails("ann", "bob")
+    counting.execute(HALF_AN_HOUR_AGO)
     counting.drain()
 
     assert times(counted, Measure.TO_FIRST_ATTEMPT) == [(OLD, 2)]
@@ -40,39 +40,41 @@ def test_a_letter_is_as_old_as_its_event_however_late_it_is_sent(counting: Offic
     assert 3600 <= counted.seconds[Measure.TO_SENT, OLD] < 3700
 
 
-def test_a_letter_that_is_tried_again_is_attempted_first_once_and_sent_once(
-    counting: Office, counted: Counted, relay: ScriptedRelay
+def test_an_email_that_is_tried_again_is_attempted_first_once_and_sent_once(
+    counting: WorkerHarness, counted: Counted, relay: ScriptedRelay
 ) -> None:
-    counting.letters_wait("ann")
+    counting.pending_emails("ann")
     relay.answers["RCPT"] = "450 4.2.0 greylisted, come back"
     counting.drain()
     assert sum(counted.of(Measure.TO_FIRST_ATTEMPT).values()) == 1
     assert counted.of(Measure.TO_SENT) == {}
 
     relay.answers.clear()
-    counting.now(DUE_AGAIN)
-    counting.now(HALF_AN_HOUR_AGO)
+    counting.execute(DUE_AGAIN)
+    counting.execute(HALF_AN_HOUR_AGO)
     counting.drain()
     assert sum(counted.of(Measure.TO_FIRST_ATTEMPT).values()) == 1
     assert times(counted, Measure.TO_SENT) == [(OLD, 1)]
 
 
-def test_an_event_that_is_fanned_out_is_timed_and_one_that_must_wait_is_not(counting: Office, counted: Counted) -> None:
-    counting.letters_wait("ann")
+def test_an_event_that_is_fanned_out_is_timed_and_one_that_must_wait_is_not(
+    counting: WorkerHarness, counted: Counted
+) -> None:
+    counting.pending_emails("ann")
     assert sum(counted.of(Measure.TO_FAN_OUT).values()) == 1
 
-    counting.now("DELETE FROM notify.change_lists CASCADE")
-    counting.now(rows.FAN_OUT_AGAIN)
+    counting.execute("DELETE FROM notify.change_lists CASCADE")
+    counting.execute(rows.FAN_OUT_AGAIN)
     counting.fan_out()
     assert sum(counted.of(Measure.TO_FAN_OUT).values()) == 1
 
 
 @pytest.mark.parametrize("extensions", [(), EXTENSIONS], ids=["in turn", "pipelined"])
 def test_each_phase_of_the_conversation_is_timed(
-    counting: Office, counted: Counted, relay: ScriptedRelay, extensions: tuple[str, ...]
+    counting: WorkerHarness, counted: Counted, relay: ScriptedRelay, extensions: tuple[str, ...]
 ) -> None:
     relay.extensions = extensions
-    counting.letters_wait("ann")
+    counting.pending_emails("ann")
     counting.drain()
 
     phases = counted.of(Measure.SMTP)

@@ -11,7 +11,7 @@ from sqlalchemy import text
 
 from notify.delivery.routes.pace import Pace
 from notify.store.database import Database
-from tests.support.office import Office, many
+from tests.support.harness import WorkerHarness, many
 from tests.support.race import blocked_session
 from tests.support.smtp import PATIENCE, Said, ScriptedRelay
 from tests.support.wait import until
@@ -26,7 +26,7 @@ SLOWER = "451 4.7.1 rate limit exceeded, slow down"
 
 @dataclass
 class Counter:
-    """A relay's counter: how many letters are being handed over at once, and when the next one is taken."""
+    """A relay's counter: how many emails are being handed over at once, and when the next one is taken."""
 
     relay: ScriptedRelay
     refused: int = 0
@@ -38,48 +38,48 @@ class Counter:
 
     @property
     def busy(self) -> int:
-        """Letters on their way now."""
-        return self.relay.count("MAIL") - self.refused - len(self.relay.letters)
+        """Emails on their way now."""
+        return self.relay.count("MAIL") - self.refused - len(self.relay.emails)
 
-    def take(self, letters: int = 1) -> None:
+    def take(self, emails: int = 1) -> None:
         """Let so many more be taken."""
-        self.permits.release(letters)
+        self.permits.release(emails)
 
     def wait_for(self, busy: int) -> None:
-        """Return when so many letters are on their way."""
+        """Return when so many emails are on their way."""
         until(lambda: self.busy == busy)
 
     def _look(self, _: Said) -> None:
-        self.seen.append((self.busy, len(self.relay.letters)))
+        self.seen.append((self.busy, len(self.relay.emails)))
 
     def _take(self, _: Said) -> None:
         assert self.permits.acquire(timeout=PATIENCE)
 
 
 @pytest.fixture
-def office(database: Database, relay: ScriptedRelay) -> Office:
+def harness(database: Database, relay: ScriptedRelay) -> WorkerHarness:
     """A worker with eight sessions."""
-    return Office(database, relay.url, {"smtp_sessions": SESSIONS})
+    return WorkerHarness(database, relay.url, {"smtp_sessions": SESSIONS})
 
 
-def draining(office: Office, threads: ThreadPoolExecutor) -> "Future[dict[str, float]]":
-    return threads.submit(office.drain)
+def draining(harness: WorkerHarness, threads: ThreadPoolExecutor) -> "Future[dict[str, float]]":
+    return threads.submit(harness.drain)
 
 
-def test_after_an_outage_two_letters_go_at_first_and_one_more_with_each_that_arrives(
-    office: Office, relay: ScriptedRelay
+def test_after_an_outage_two_emails_go_at_first_and_one_more_with_each_that_arrives(
+    harness: WorkerHarness, relay: ScriptedRelay
 ) -> None:
-    office.letters_wait(*many(20))
-    office.now(AT_HOME)
+    harness.pending_emails(*many(20))
+    harness.execute(AT_HOME)
     relay.answers["GREETING"] = "421 4.3.2 closed for today"
     for _ in range(5):
-        office.drain()
+        harness.drain()
     del relay.answers["GREETING"]
-    office.now(PROBE_IS_DUE)
+    harness.execute(PROBE_IS_DUE)
     counter = Counter(relay)
 
     with ThreadPoolExecutor(1) as threads:
-        running = draining(office, threads)
+        running = draining(harness, threads)
         for taken in range(10):
             counter.wait_for(min(2 + taken, SESSIONS))
             counter.take()
@@ -89,23 +89,23 @@ def test_after_an_outage_two_letters_go_at_first_and_one_more_with_each_that_arr
     assert all(busy <= min(2 + taken, SESSIONS) for busy, taken in counter.seen)
 
 
-def test_a_relay_that_says_slower_gets_half_the_letters_at_once_and_more_again_as_it_takes_them(
-    office: Office, relay: ScriptedRelay
+def test_a_relay_that_says_slower_gets_half_the_emails_at_once_and_more_again_as_it_takes_them(
+    harness: WorkerHarness, relay: ScriptedRelay
 ) -> None:
-    office.letters_wait(*many(30))
-    office.now(AT_HOME)
+    harness.pending_emails(*many(30))
+    harness.execute(AT_HOME)
     relay.reply_by_recipient["person-0000@person-0000.test"] = SLOWER
     counter = Counter(relay)
     everybody = relay.hold("RCPT")
 
     with ThreadPoolExecutor(1) as threads:
-        running = draining(office, threads)
+        running = draining(harness, threads)
         relay.wait_until(lambda: relay.count("RCPT") == SESSIONS)
         counter.seen.clear()
         counter.refused = 1
         everybody.release()
         relay.wait_until(lambda: relay.count("DOT") == SESSIONS - 1)
-        until(lambda: office.now("SELECT 1 FROM notify.email_jobs WHERE last_code = 451"))  # the refusal was heard
+        until(lambda: harness.execute("SELECT 1 FROM notify.email_jobs WHERE last_code = 451"))  # the refusal was heard
         for taken in range(1, 8):
             counter.take()
             relay.wait_for(taken)
@@ -115,31 +115,31 @@ def test_a_relay_that_says_slower_gets_half_the_letters_at_once_and_more_again_a
 
     assert (report["sent"], report["released"], report["retried"]) == (29, 1, 0)
     assert all(busy <= min(4 + taken, SESSIONS) for busy, taken in counter.seen)
-    assert office.now("SELECT state FROM notify.smtp_relays WHERE state = 'open'") == []
+    assert harness.execute("SELECT state FROM notify.smtp_relays WHERE state = 'open'") == []
 
 
-def test_a_relay_that_takes_nothing_more_today_is_left_alone_and_no_letter_pays(
-    office: Office, relay: ScriptedRelay
+def test_a_relay_that_takes_nothing_more_today_is_left_alone_and_no_email_pays(
+    harness: WorkerHarness, relay: ScriptedRelay
 ) -> None:
-    office.letters_wait(*many(60))
-    office.now(AT_HOME)
+    harness.pending_emails(*many(60))
+    harness.execute(AT_HOME)
     relay.answers["RCPT"] = SLOWER
 
-    office.drain()
+    harness.drain()
 
     assert relay.count("RCPT") <= 8 + 4 + 2 + 1
-    assert office.now(STANDING) == [("open", "throttle")]
-    assert {(job.status, job.failures) for job in office.jobs() if job.to_email} == {("pending", 0)}
+    assert harness.execute(STANDING) == [("open", "throttle")]
+    assert {(job.status, job.failures) for job in harness.jobs() if job.to_email} == {("pending", 0)}
 
 
-def test_a_drain_that_follows_keeps_the_pace_of_the_one_before(office: Office, relay: ScriptedRelay) -> None:
-    office.letters_wait("ann")
+def test_a_drain_that_follows_keeps_the_pace_of_the_one_before(harness: WorkerHarness, relay: ScriptedRelay) -> None:
+    harness.pending_emails("ann")
     relay.answers["RCPT"] = SLOWER
-    with office.engine() as engine, ThreadPoolExecutor(1) as threads:
+    with harness.engine() as engine, ThreadPoolExecutor(1) as threads:
         engine.drain()
         del relay.answers["RCPT"]
-        office.letters_wait(*many(20), key="k2", link="CL-2")
-        office.now(AT_HOME)
+        harness.pending_emails(*many(20), key="k2", link="CL-2")
+        harness.execute(AT_HOME)
         counter = Counter(relay, refused=1)
         running = threads.submit(engine.drain)
         counter.wait_for(4)
@@ -149,7 +149,7 @@ def test_a_drain_that_follows_keeps_the_pace_of_the_one_before(office: Office, r
     assert all(busy <= min(4 + taken, SESSIONS) for busy, taken in counter.seen)
 
 
-def test_letters_on_their_way_at_a_halving_say_nothing_of_the_pace_since() -> None:
+def test_emails_on_their_way_at_a_halving_say_nothing_of_the_pace_since() -> None:
     pace = Pace(SESSIONS)
     set_out = monotonic()
     assert all(pace.throttled(begun=set_out) for _ in range(SESSIONS))
@@ -158,7 +158,7 @@ def test_letters_on_their_way_at_a_halving_say_nothing_of_the_pace_since() -> No
     assert pace.sessions == SESSIONS // 4
 
 
-def test_a_relay_that_says_slower_to_a_single_letter_can_be_asked_no_slower() -> None:
+def test_a_relay_that_says_slower_to_a_single_email_can_be_asked_no_slower() -> None:
     pace = Pace(1)
     assert not pace.throttled(begun=monotonic())
 
@@ -176,55 +176,55 @@ def silence(relay: ScriptedRelay) -> Event:
 
 
 def others_arrive(relay: ScriptedRelay, count: int) -> Callable[[], bool]:
-    """Whether so many letters to other domains have."""
-    return lambda: sum("@silent.test" not in one.recipient for one in relay.letters) == count
+    """Whether so many emails to other domains have."""
+    return lambda: sum("@silent.test" not in one.recipient for one in relay.emails) == count
 
 
-def test_a_domain_that_has_gone_silent_delays_no_other(office: Office, relay: ScriptedRelay) -> None:
-    office.letters_wait(*many(40))
-    office.now(AT_SILENT, names=many(30))
+def test_a_domain_that_has_gone_silent_delays_no_other(harness: WorkerHarness, relay: ScriptedRelay) -> None:
+    harness.pending_emails(*many(40))
+    harness.execute(AT_SILENT, names=many(30))
     answer = silence(relay)
 
     with ThreadPoolExecutor(1) as threads:
-        running = draining(office, threads)
+        running = draining(harness, threads)
         relay.wait_until(others_arrive(relay, 10))
-        assert len(relay.letters) == 10
+        assert len(relay.emails) == 10
         answer.set()
         assert running.result(PATIENCE)["sent"] == 40
 
 
 @pytest.mark.parametrize("drain_seconds", [20, 0.3])
-def test_letters_that_come_while_a_domain_is_silent_arrive_meanwhile(
+def test_emails_that_come_while_a_domain_is_silent_arrive_meanwhile(
     database: Database, relay: ScriptedRelay, drain_seconds: float
 ) -> None:
-    office = Office(database, relay.url, {"smtp_sessions": SESSIONS, "drain_seconds": drain_seconds})
-    office.letters_wait(*many(20))
-    office.now(AT_SILENT, names=many(20))
+    harness = WorkerHarness(database, relay.url, {"smtp_sessions": SESSIONS, "drain_seconds": drain_seconds})
+    harness.pending_emails(*many(20))
+    harness.execute(AT_SILENT, names=many(20))
     answer = silence(relay)
 
     with ThreadPoolExecutor(1) as threads:
-        running = draining(office, threads)
+        running = draining(harness, threads)
         relay.wait_until(lambda: relay.count("RCPT") == SESSIONS - 1)
         its_time_is_up = monotonic() + drain_seconds if drain_seconds < 1 else 0
         until(lambda: monotonic() > its_time_is_up)
-        office.letters_wait("ann", "bob", "cy", key="k2", link="CL-2")
+        harness.pending_emails("ann", "bob", "cy", key="k2", link="CL-2")
         relay.wait_until(others_arrive(relay, 3))
-        assert len(relay.letters) == 3
+        assert len(relay.emails) == 3
         answer.set()
         assert running.result(PATIENCE)["sent"] == 23
 
 
-def test_letters_that_come_arrive_although_all_that_a_drain_claimed_in_its_time_begins_later(
+def test_emails_that_come_arrive_although_all_that_a_drain_claimed_in_its_time_begins_later(
     database: Database, relay: ScriptedRelay
 ) -> None:
     drain_seconds = 0.3
-    office = Office(database, relay.url, {"smtp_sessions": SESSIONS, "drain_seconds": drain_seconds})
-    office.letters_wait(*many(20))
-    office.now(AT_SILENT, names=many(20))
+    harness = WorkerHarness(database, relay.url, {"smtp_sessions": SESSIONS, "drain_seconds": drain_seconds})
+    harness.pending_emails(*many(20))
+    harness.execute(AT_SILENT, names=many(20))
     answer, greeting = silence(relay), relay.hold("GREETING")
 
     with ThreadPoolExecutor(1) as threads:
-        running = draining(office, threads)
+        running = draining(harness, threads)
         greeting.wait_until_reached()
         with database.begin() as another:
             another.execute(text("LOCK TABLE notify.email_jobs IN ACCESS EXCLUSIVE MODE"))
@@ -233,7 +233,7 @@ def test_letters_that_come_arrive_although_all_that_a_drain_claimed_in_its_time_
             its_time_is_up = monotonic() + drain_seconds
             until(lambda: monotonic() > its_time_is_up)
         relay.wait_until(lambda: relay.count("RCPT") == SESSIONS - 1)
-        office.letters_wait("ann", "bob", "cy", key="k2", link="CL-2")
+        harness.pending_emails("ann", "bob", "cy", key="k2", link="CL-2")
         relay.wait_until(others_arrive(relay, 3), timeout=20)
         answer.set()
         assert running.result(PATIENCE)["sent"] == 23
@@ -243,11 +243,11 @@ def test_a_relay_that_greets_slower_than_a_drain_lasts_is_used_all_the_same(
     database: Database, relay: ScriptedRelay
 ) -> None:
     drain_seconds = 0.3
-    office = Office(database, relay.url, {"drain_seconds": drain_seconds})
-    office.letters_wait("ann")
+    harness = WorkerHarness(database, relay.url, {"drain_seconds": drain_seconds})
+    harness.pending_emails("ann")
     greeting = relay.hold("GREETING")
     with ThreadPoolExecutor(1) as threads:
-        running = draining(office, threads)
+        running = draining(harness, threads)
         greeting.wait_until_reached()
         its_time_is_up = monotonic() + drain_seconds
         until(lambda: monotonic() > its_time_is_up)
@@ -256,11 +256,13 @@ def test_a_relay_that_greets_slower_than_a_drain_lasts_is_used_all_the_same(
         assert running.result(PATIENCE)["sent"] == 1
 
 
-def test_whoever_calls_while_a_domain_is_silent_is_not_held_up_with_it(office: Office, relay: ScriptedRelay) -> None:
-    office.letters_wait("ann")
-    office.now(AT_SILENT, names=["ann"])
+def test_whoever_calls_while_a_domain_is_silent_is_not_held_up_with_it(
+    harness: WorkerHarness, relay: ScriptedRelay
+) -> None:
+    harness.pending_emails("ann")
+    harness.execute(AT_SILENT, names=["ann"])
     answer = silence(relay)
-    with office.engine() as engine, ThreadPoolExecutor(1) as threads:
+    with harness.engine() as engine, ThreadPoolExecutor(1) as threads:
         running = threads.submit(engine.drain)
         relay.wait_until(lambda: relay.count("RCPT") == 1)
         assert engine.drain()["claimed"] == 0

@@ -8,7 +8,8 @@ from notify import wiring
 from notify.domain.measures import Measure
 from notify.store.database import Database
 from notify.work.sweeper import LONGEST_QUERY_SECONDS, LONGEST_WORK_SECONDS, Sweeper
-from tests.support.office import Office, RecordingDoorbell
+from tests.support.doorbell import RecordingDoorbell
+from tests.support.harness import WorkerHarness
 from tests.support.proxy import Proxy, database_target, through
 from tests.support.race import meanwhile
 from tests.support.smtp import ScriptedRelay
@@ -19,8 +20,8 @@ SECONDS = 0.01
 A_WHILE_SECONDS = 0.3
 
 
-def test_an_engine_whose_event_loop_stands_still_is_not_heard_from(office: Office) -> None:
-    office.letters_wait("ann")
+def test_an_engine_whose_event_loop_stands_still_is_not_heard_from(harness: WorkerHarness) -> None:
+    harness.pending_emails("ann")
     heard: list[str] = []
     go_on = Event()
 
@@ -30,8 +31,8 @@ def test_an_engine_whose_event_loop_stands_still_is_not_heard_from(office: Offic
             go_on.wait(A_WHILE_SECONDS)
             heard.append("goes on")
 
-    office.count = stand_still
-    with office.engine() as engine:
+    harness.count = stand_still
+    with harness.engine() as engine:
         engine.every(SECONDS, lambda: heard.append("alive"))
         until(lambda: heard.count("alive") > 1)
         engine.drain()
@@ -46,14 +47,14 @@ def test_an_engine_whose_event_loop_stands_still_is_not_heard_from(office: Offic
 def test_a_drain_gets_on_while_the_database_is_away(
     database: Database, database_url: str, relay: ScriptedRelay
 ) -> None:
-    """It holds outcomes then: whoever ended it would have letters sent twice."""
+    """It holds outcomes then: whoever ended it would have emails sent twice."""
     with Proxy(database_target(database_url)) as line:
         far = Database(through(line, database.url), connect_timeout_seconds=1)
-        office = Office(far, relay.url)
-        office.letters_wait("ann")
+        harness = WorkerHarness(far, relay.url)
+        harness.pending_emails("ann")
         moves: list[int] = []
         engine = wiring.engine(
-            office.settings, far, doorbell=RecordingDoorbell(), worker=uuid4(), promise=lambda *_: moves.append(1)
+            harness.settings, far, doorbell=RecordingDoorbell(), worker=uuid4(), promise=lambda *_: moves.append(1)
         )
         gate = relay.hold("DOT")
         with meanwhile(engine.drain) as draining:

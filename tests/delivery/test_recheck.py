@@ -8,7 +8,7 @@ from notify.domain.retention import Kept
 from notify.store.database import Database
 from notify.store.operations import upkeep
 from notify.store.outbox.by_hand import Action, act_on
-from tests.support.office import Office
+from tests.support.harness import WorkerHarness
 from tests.support.smtp import ScriptedRelay
 
 
@@ -17,53 +17,53 @@ def show(database: Database, job_id: int) -> EmailFacts:
         return email_of(connection, job_id)
 
 
-def of(office: Office, username: str, key: str = "k1") -> int:
+def of(harness: WorkerHarness, username: str, key: str = "k1") -> int:
     """The job whose email tells this person of this event."""
-    found: int = next(job.id for job in office.jobs(key) if job.username == username)
+    found: int = next(job.id for job in harness.jobs(key) if job.username == username)
     return found
 
 
-def bundled(database: Database, relay_url: str | None = None) -> Office:
+def bundled(database: Database, relay_url: str | None = None) -> WorkerHarness:
     """An email about one event goes to ann, and one about two more waits."""
-    office = Office(database, relay_url, changes={"bundle_seconds": 600})
+    harness = WorkerHarness(database, relay_url, changes={"bundle_seconds": 600})
     for key in ("k1", "k2", "k3"):
-        office.letters_wait("ann", key=key)
-    return office
+        harness.pending_emails("ann", key=key)
+    return harness
 
 
-def test_an_email_is_shown_as_it_went_and_stays_as_it_is(office: Office, database: Database) -> None:
-    office.letters_wait("ann")
-    before = office.jobs()
-    email = show(database, of(office, "ann"))
+def test_an_email_is_shown_as_it_went_and_stays_as_it_is(harness: WorkerHarness, database: Database) -> None:
+    harness.pending_emails("ann")
+    before = harness.jobs()
+    email = show(database, of(harness, "ann"))
     assert (email.to_email, email.event.key) == ("ann@example.com", "k1")
-    assert office.jobs() == before
-    office.drain()
-    office.now("INSERT INTO notify.user_notification_settings (username, enabled) VALUES ('ann', false)")
-    assert show(database, of(office, "ann")).message_id == email.message_id
+    assert harness.jobs() == before
+    harness.drain()
+    harness.execute("INSERT INTO notify.user_notification_settings (username, enabled) VALUES ('ann', false)")
+    assert show(database, of(harness, "ann")).message_id == email.message_id
 
 
 def test_an_email_about_several_events_is_shown_whole(database: Database) -> None:
-    office = bundled(database)
-    assert of(office, "ann", "k2") == of(office, "ann", "k3")
-    assert [one.event.key for one in show(database, of(office, "ann", "k3")).entries] == ["k2", "k3"]
-    assert show(database, of(office, "ann", "k1")).entries == ()
+    harness = bundled(database)
+    assert of(harness, "ann", "k2") == of(harness, "ann", "k3")
+    assert [one.event.key for one in show(database, of(harness, "ann", "k3")).entries] == ["k2", "k3"]
+    assert show(database, of(harness, "ann", "k1")).entries == ()
 
 
 def test_what_an_email_has_dropped_is_not_shown(database: Database, relay: ScriptedRelay) -> None:
-    office = bundled(database, relay.url)
-    job_id = of(office, "ann", "k2")
-    office.now("UPDATE notify.events SET actor = 'ann' WHERE key = 'k2'")
-    office.now("UPDATE notify.work_items SET due_at = now() WHERE stage = 'deliver'")
-    office.drain()
+    harness = bundled(database, relay.url)
+    job_id = of(harness, "ann", "k2")
+    harness.execute("UPDATE notify.events SET actor = 'ann' WHERE key = 'k2'")
+    harness.execute("UPDATE notify.work_items SET due_at = now() WHERE stage = 'deliver'")
+    harness.drain()
     email = show(database, job_id)
     assert (email.event.key, email.entries) == ("k3", ())
 
 
 def test_a_replay_is_shown_with_all_that_its_original_tells_of(database: Database, relay: ScriptedRelay) -> None:
-    office = bundled(database, relay.url)
-    original = of(office, "ann", "k2")
-    office.now("UPDATE notify.work_items SET due_at = now() WHERE stage = 'deliver'")
-    office.drain()
+    harness = bundled(database, relay.url)
+    original = of(harness, "ann", "k2")
+    harness.execute("UPDATE notify.work_items SET due_at = now() WHERE stage = 'deliver'")
+    harness.drain()
     with database.begin() as connection:
         again = act_on(connection, Action.REPLAY, original)
     assert again is not None
@@ -72,30 +72,30 @@ def test_a_replay_is_shown_with_all_that_its_original_tells_of(database: Databas
     assert repeated.message_id != show(database, original).message_id
 
 
-def test_who_was_never_to_get_an_email_has_none_to_show(office: Office, database: Database) -> None:
-    office.letters_wait("ann")
-    assert [job.id for job in office.jobs() if job.username == "somebody"] == [None]
+def test_who_was_never_to_get_an_email_has_none_to_show(harness: WorkerHarness, database: Database) -> None:
+    harness.pending_emails("ann")
+    assert [job.id for job in harness.jobs() if job.username == "somebody"] == [None]
     with pytest.raises(NoEmail):
         show(database, 999_999)
 
 
-def test_an_email_without_words_is_not_shown(office: Office, database: Database) -> None:
-    office.letters_wait("ann")
-    office.drain()
-    office.now(
+def test_an_email_without_words_is_not_shown(harness: WorkerHarness, database: Database) -> None:
+    harness.pending_emails("ann")
+    harness.drain()
+    harness.execute(
         "UPDATE notify.events SET (created_at, finished_at) = (now() - interval '9 days', now() - interval '9 days')"
     )
     kept = Kept(bodies=Kept().sent / 2)
     with database.begin() as connection:
         assert upkeep.empty_events(connection, kept, limit=10).gone == 1
     with pytest.raises(NoEmail):
-        show(database, of(office, "ann"))
+        show(database, of(harness, "ann"))
 
 
 def test_a_bundle_of_which_one_event_has_no_words_is_not_shown(database: Database, relay: ScriptedRelay) -> None:
-    office = bundled(database, relay.url)
-    office.now("UPDATE notify.work_items SET due_at = now() WHERE stage = 'deliver'")
-    office.drain()
-    office.now("UPDATE notify.events SET payload = '{}', emptied_at = now() WHERE key = 'k3'")
+    harness = bundled(database, relay.url)
+    harness.execute("UPDATE notify.work_items SET due_at = now() WHERE stage = 'deliver'")
+    harness.drain()
+    harness.execute("UPDATE notify.events SET payload = '{}', emptied_at = now() WHERE key = 'k3'")
     with pytest.raises(NoEmail):
-        show(database, of(office, "ann", "k2"))
+        show(database, of(harness, "ann", "k2"))

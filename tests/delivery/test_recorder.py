@@ -21,16 +21,16 @@ from notify.store.database import Database
 from notify.store.outbox import commits, outbox
 from notify.store.outbox.outbox import Ending
 from notify.store.outbox.sent import Line
-from tests.support.letters import job_of, letter
-from tests.support.office import MINUTE, Office, many
+from tests.support.emails import email_facts, job_of
+from tests.support.harness import MINUTE, WorkerHarness, many
 from tests.support.smtp import ScriptedRelay
 from tests.support.wait import until
 
-LETTERS = 4 * MOST_ROWS
+EMAILS = 4 * MOST_ROWS
 
 
 class InStep:
-    """A channel whose relay takes the letters of all sessions at one instant."""
+    """A channel whose relay takes the emails of all sessions at one instant."""
 
     relay = "relay.example:25"
     sessions = 8
@@ -52,7 +52,7 @@ class InStep:
         self,
         first: EmailAttempt,
         *,
-        following: Callable[[EmailAttempt], EmailAttempt | None],  # noqa: ARG002 - a session for each letter
+        following: Callable[[EmailAttempt], EmailAttempt | None],  # noqa: ARG002 - a session for each email
         sent: Callable[[EmailAttempt], None],  # noqa: ARG002 - the careful way is another
         ended: Callable[[EmailAttempt, Outcome], None],
     ) -> None:
@@ -71,8 +71,8 @@ class InStep:
 
 
 def ending(number: int) -> Ending:
-    """A letter that was sent."""
-    return Ending(job=job_of(letter(number)), settlement=Settlement(verdict=Verdict.SENT))
+    """An email that was sent."""
+    return Ending(job=job_of(email_facts(number)), settlement=Settlement(verdict=Verdict.SENT))
 
 
 def test_what_is_not_written_yet_is_counted_until_it_is() -> None:
@@ -96,31 +96,31 @@ def test_what_is_not_written_yet_is_counted_until_it_is() -> None:
     asyncio.run(main())
 
 
-def test_a_table_that_is_slower_than_the_relay_holds_the_letters_back(database: Database, relay: ScriptedRelay) -> None:
-    office = Office(database, relay.url, {"smtp_sessions": 4})
-    office.letters_wait(*many(4 * MOST_ROWS))
-    with office.engine() as engine, ThreadPoolExecutor(1) as threads:
+def test_a_table_that_is_slower_than_the_relay_holds_the_emails_back(database: Database, relay: ScriptedRelay) -> None:
+    harness = WorkerHarness(database, relay.url, {"smtp_sessions": 4})
+    harness.pending_emails(*many(4 * MOST_ROWS))
+    with harness.engine() as engine, ThreadPoolExecutor(1) as threads:
         with database.begin() as nobody_counts:
             nobody_counts.execute(text("LOCK TABLE notify.delivery_stats IN ACCESS EXCLUSIVE MODE"))
             draining = threads.submit(engine.drain)
-            relay.wait_until(lambda: len(relay.letters) == 4 + MOST_ROWS)
+            relay.wait_until(lambda: len(relay.emails) == 4 + MOST_ROWS)
             with pytest.raises(AssertionError):
-                until(lambda: len(relay.letters) > 4 + MOST_ROWS, seconds=0.5)
+                until(lambda: len(relay.emails) > 4 + MOST_ROWS, seconds=0.5)
         assert draining.result(20)["sent"] == 4 * MOST_ROWS
 
 
-def test_letters_that_land_at_one_instant_do_not_all_let_others_set_out(database: Database) -> None:
-    office, channel = Office(database, relay_url=None), InStep()
-    office.letters_wait(*many(LETTERS))
-    office.now("UPDATE notify.people SET email = 'person@' || username || '.example.com'")
+def test_emails_that_land_at_one_instant_do_not_all_let_others_set_out(database: Database) -> None:
+    harness, channel = WorkerHarness(database, relay_url=None), InStep()
+    harness.pending_emails(*many(EMAILS))
+    harness.execute("UPDATE notify.people SET email = 'person@' || username || '.example.com'")
     engine = Engine(
         database,
         channels=[channel],
-        doorbell=office.doorbell,
+        doorbell=harness.doorbell,
         worker=uuid4(),
         lease=MINUTE,
         at_most=MINUTE,
-        claim_size=LETTERS,
+        claim_size=EMAILS,
         rng=Random(1),
     )
     most = channel.sessions + MOST_ROWS
@@ -132,15 +132,15 @@ def test_letters_that_land_at_one_instant_do_not_all_let_others_set_out(database
                 until(lambda: channel.begun >= most, seconds=20)
                 with pytest.raises(AssertionError):
                     until(lambda: channel.begun > most, seconds=0.5)
-            assert draining.result(20)["sent"] == LETTERS
+            assert draining.result(20)["sent"] == EMAILS
     finally:
         engine.stop()
 
 
 def test_an_outcome_is_written_although_its_transactions_name_was_given_again(database: Database) -> None:
     """As a replica does that was promoted before it heard of the transaction."""
-    worker, office = uuid4(), Office(database, None)
-    office.letters_wait("ann")
+    worker, harness = uuid4(), WorkerHarness(database, None)
+    harness.pending_emails("ann")
     with database.begin() as connection:
         (job,) = outbox.claim(connection, limit=1, lease=MINUTE, worker=worker)
         another = commits.name(connection)
@@ -155,4 +155,4 @@ def test_an_outcome_is_written_although_its_transactions_name_was_given_again(da
             line=Line(database, worker=worker),
         )
         asyncio.run(ledger.record(flush))
-    assert [one.status for one in office.jobs() if one.username == "ann"] == ["sent"]
+    assert [one.status for one in harness.jobs() if one.username == "ann"] == ["sent"]

@@ -7,7 +7,7 @@ import pytest
 
 from notify.delivery.routes.pace import Pace
 from notify.store.database import Database
-from tests.support.office import Office, many
+from tests.support.harness import WorkerHarness, many
 from tests.support.smtp import DOT, EHLO, GREETING, MAIL, PATIENCE, RCPT, Said, ScriptedRelay
 from tests.support.wait import until
 
@@ -50,16 +50,16 @@ class Crowd:
 def test_a_relay_that_refuses_the_fourth_session_gets_all_emails_and_none_is_charged(
     database: Database, relay: ScriptedRelay, step: str
 ) -> None:
-    office = Office(database, relay.url)
-    office.letters_wait(*many(60))
-    office.now(AT_HOME)
+    harness = WorkerHarness(database, relay.url)
+    harness.pending_emails(*many(60))
+    harness.execute(AT_HOME)
     crowd = Crowd(relay, step)
-    with office.engine() as engine:
+    with harness.engine() as engine:
         while engine.drain()["claimed"]:
-            office.now(DUE_AGAIN)
+            harness.execute(DUE_AGAIN)
 
-    assert len(relay.letters) == 60
-    assert office.now(ENDINGS) == [("sent", 0)]
+    assert len(relay.emails) == 60
+    assert harness.execute(ENDINGS) == [("sent", 0)]
     # Eight sessions, each with an email and the one that is written behind it before the answer, and a few meanwhile.
     assert 0 < len(crowd.refused) <= 2 * 8 + 4
 
@@ -67,101 +67,101 @@ def test_a_relay_that_refuses_the_fourth_session_gets_all_emails_and_none_is_cha
 def test_a_relay_that_greets_with_too_many_sessions_is_asked_again_and_no_email_is_charged(
     database: Database, relay: ScriptedRelay
 ) -> None:
-    office = Office(database, relay.url)
-    office.letters_wait(*many(40))
-    office.now(AT_HOME)
+    harness = WorkerHarness(database, relay.url)
+    harness.pending_emails(*many(40))
+    harness.execute(AT_HOME)
     relay.answers[GREETING] = lambda _: (
         "421 4.7.0 relay.test Error: too many connections from 127.0.0.1" if relay.open_connections > LIMIT else None
     )
     for _ in range(20):
-        if office.now(ENDINGS) == [("sent", 0)]:
+        if harness.execute(ENDINGS) == [("sent", 0)]:
             break
-        office.drain()
-        office.now(DUE_AGAIN)
+        harness.drain()
+        harness.execute(DUE_AGAIN)
 
-    assert office.now(ENDINGS) == [("sent", 0)]
-    assert len(relay.letters) == 40
+    assert harness.execute(ENDINGS) == [("sent", 0)]
+    assert len(relay.emails) == 40
 
 
 def test_a_stated_cap_is_never_exceeded(database: Database, relay: ScriptedRelay) -> None:
-    office = Office(database, f"{relay.url}?fleet_sessions={LIMIT}")
+    harness = WorkerHarness(database, f"{relay.url}?fleet_sessions={LIMIT}")
     crowd = Crowd(relay, DOT)
     for number in range(3):
-        office.letters_wait(*many(20), key=f"k{number}", link=f"CL-{number}")
-        office.now(AT_HOME)
-        office.drain()
+        harness.pending_emails(*many(20), key=f"k{number}", link=f"CL-{number}")
+        harness.execute(AT_HOME)
+        harness.drain()
 
-    assert len(relay.letters) == 60
+    assert len(relay.emails) == 60
     assert (crowd.most, crowd.refused) == (LIMIT, [])
-    assert office.now(SHARES) == [(0,)]
+    assert harness.execute(SHARES) == [(0,)]
 
 
 def test_two_workers_together_never_have_more_sessions_than_the_cap(database: Database, relay: ScriptedRelay) -> None:
-    office = Office(database, f"{relay.url}?fleet_sessions=4", {"claim_size": 20})
+    harness = WorkerHarness(database, f"{relay.url}?fleet_sessions=4", {"claim_size": 20})
     crowd = Crowd(relay)
-    office.letters_wait(*many(100))
-    office.now(AT_HOME)
+    harness.pending_emails(*many(100))
+    harness.execute(AT_HOME)
     everybody = relay.hold(RCPT)
-    with office.engine() as first, office.engine() as second, ThreadPoolExecutor(2) as threads:
+    with harness.engine() as first, harness.engine() as second, ThreadPoolExecutor(2) as threads:
         running = [threads.submit(first.drain)]
         relay.wait_until(lambda: relay.count(RCPT) == 4)
         assert second.drain()["claimed"] == 0  # all four are the first's, which is asked to share from now on
         everybody.release()
         running.append(threads.submit(second.drain))
         assert sum(one.result(PATIENCE)["sent"] for one in running) == 100
-        office.letters_wait(*many(20), key="k2", link="CL-2")
-        until(lambda: second.drain()["claimed"] or office.now(ENDINGS) == [("sent", 0)])
+        harness.pending_emails(*many(20), key="k2", link="CL-2")
+        until(lambda: second.drain()["claimed"] or harness.execute(ENDINGS) == [("sent", 0)])
 
-    assert len(relay.letters) == 120
+    assert len(relay.emails) == 120
     assert crowd.most == 4
-    assert office.now(ENDINGS) == [("sent", 0)]
+    assert harness.execute(ENDINGS) == [("sent", 0)]
 
 
 def test_what_one_worker_has_no_use_for_another_has_while_both_work(database: Database, relay: ScriptedRelay) -> None:
-    office = Office(database, f"{relay.url}?fleet_sessions=4", {"claim_size": 8})
-    office.letters_wait(*many(40))
-    office.now(AT_HOME)
+    harness = WorkerHarness(database, f"{relay.url}?fleet_sessions=4", {"claim_size": 8})
+    harness.pending_emails(*many(40))
+    harness.execute(AT_HOME)
     gate = relay.hold(DOT)
-    with office.engine() as first, office.engine() as second, ThreadPoolExecutor(2) as threads:
+    with harness.engine() as first, harness.engine() as second, ThreadPoolExecutor(2) as threads:
         running = threads.submit(first.drain)
         relay.wait_until(lambda: relay.count(DOT) == 4)
         assert second.drain()["claimed"] == 0
         gate.release()
         running.result(PATIENCE)
-        until(lambda: second.drain()["claimed"] or office.now(ENDINGS) == [("sent", 0)])
-        office.letters_wait(*many(4), key="k2", link="CL-2")
+        until(lambda: second.drain()["claimed"] or harness.execute(ENDINGS) == [("sent", 0)])
+        harness.pending_emails(*many(4), key="k2", link="CL-2")
         until(lambda: second.drain()["sent"] == 4)
 
-    assert len(relay.letters) == 44
+    assert len(relay.emails) == 44
 
 
 def test_a_share_that_nobody_asks_for_any_more_is_free_again(database: Database, relay: ScriptedRelay) -> None:
-    office = Office(database, f"{relay.url}?fleet_sessions=4")
-    office.now(
+    harness = WorkerHarness(database, f"{relay.url}?fleet_sessions=4")
+    harness.execute(
         "INSERT INTO notify.relay_shares VALUES (:relay, gen_random_uuid(), 8, 4, now() + interval '15 seconds')",
         relay=relay.url.removeprefix("smtp://"),
     )
-    office.letters_wait("ann")
-    assert (office.drain()["claimed"], relay.connections) == (0, 0)
+    harness.pending_emails("ann")
+    assert (harness.drain()["claimed"], relay.connections) == (0, 0)
 
-    office.now("UPDATE notify.relay_shares SET until = now()")
+    harness.execute("UPDATE notify.relay_shares SET until = now()")
 
-    assert office.drain()["sent"] == 1
-    assert office.now("SELECT * FROM notify.relay_shares") == []
+    assert harness.drain()["sent"] == 1
+    assert harness.execute("SELECT * FROM notify.relay_shares") == []
 
 
 def test_emails_wait_for_the_sessions_of_the_fleet_and_do_not_go_over_the_next_relay(
     database: Database, relay: ScriptedRelay
 ) -> None:
     with ScriptedRelay() as second:
-        office = Office(database, f"{relay.url}?fleet_sessions=1", {"smtp_fallback_urls": second.url})
-        office.now(
+        harness = WorkerHarness(database, f"{relay.url}?fleet_sessions=1", {"smtp_fallback_urls": second.url})
+        harness.execute(
             "INSERT INTO notify.relay_shares VALUES (:relay, gen_random_uuid(), 8, 1, now() + interval '15 seconds')",
             relay=relay.url.removeprefix("smtp://"),
         )
-        office.letters_wait("ann")
+        harness.pending_emails("ann")
 
-        assert (office.drain()["claimed"], relay.connections, second.connections) == (0, 0, 0)
+        assert (harness.drain()["claimed"], relay.connections, second.connections) == (0, 0, 0)
 
 
 def test_as_many_sessions_as_were_too_many_are_not_tried_again_at_once() -> None:

@@ -33,10 +33,10 @@ from notify.settings import Settings
 from notify.store.database import Database
 from notify.store.operations.migrate import upgrade
 from tests.support.checker import Evidence, Summary, summary, tables, violations, watched
-from tests.support.office import many
+from tests.support.fault_scenario import still_open
+from tests.support.harness import many
 from tests.support.producer import Producer
 from tests.support.proxy import Proxy
-from tests.support.scene import still_open
 from tests.support.smtp import ScriptedRelay
 from tests.support.wait import until
 from tests.support.wire import seen_by

@@ -13,8 +13,8 @@ from celery import Celery
 
 from notify import wiring
 from notify.settings import Settings
-from tests.support.office import comment
-from tests.support.scene import Scene
+from tests.support.fault_scenario import FaultScenario
+from tests.support.harness import comment
 from tests.support.wait import until
 
 NAMED = os.environ.get("NOTIFY_TEST_BROKER_URL", "")
@@ -35,13 +35,13 @@ def url_of_a_broker() -> str:
 
 
 @pytest.fixture
-def application(scene: Scene) -> Iterator[Celery]:
+def application(scenario: FaultScenario) -> Iterator[Celery]:
     """Notify's application on an AMQP broker, whose queues are gone at the end. Two runs on a machine take turns."""
     url = url_of_a_broker()
     with (Path(gettempdir()) / HELD).open("a") as file:
         flock(file, LOCK_EX)
         app = wiring.celery_app(Settings(_env_file=None, broker_url=url))
-        scene.environment["NOTIFY_BROKER_URL"] = url
+        scenario.environment["NOTIFY_BROKER_URL"] = url
         remove_queues(app)
         yield app
         remove_queues(app)
@@ -56,13 +56,13 @@ def remove_queues(app: Celery) -> None:
 
 
 def test_an_event_that_comes_over_rabbitmq_is_sent_and_workers_are_seen_there(
-    scene: Scene, application: Celery
+    scenario: FaultScenario, application: Celery
 ) -> None:
-    scene.producer.employ(["ann"])
-    with scene.worker(sweep_seconds="60") as running:
+    scenario.producer.employ(["ann"])
+    with scenario.worker(sweep_seconds="60") as running:
         application.send_task("notify.receive", [[comment(key="over-amqp", reviewers=["ann"])]])
-        until(lambda: scene.tables().verdicts == {"sent": 1})
+        until(lambda: scenario.tables().verdicts == {"sent": 1})
         until(lambda: running.log.read_text().count(TASK_ENDED) >= len(("receive", "fan_out", "deliver")))
         assert application.control.ping(timeout=10, limit=1)
 
-    assert [email.recipient for email in scene.relay.letters] == ["ann@example.com"]
+    assert [email.recipient for email in scenario.relay.emails] == ["ann@example.com"]

@@ -14,8 +14,8 @@ from notify.domain.stages import FAN_OUT
 from notify.embedded.valkey import ValkeyServer
 from notify.settings import Settings
 from notify.wiring import STAGE_NAMES
+from tests.support.fault_scenario import FaultScenario
 from tests.support.proxy import Flow, Proxy
-from tests.support.scene import Scene
 from tests.support.smtp import ScriptedRelay
 from tests.support.wait import until
 
@@ -80,53 +80,53 @@ def doorbell(broker: Broker) -> Doorbell:
     ids=["flushed", "stopped", "paused", "full", "black hole"],
 )
 def test_emails_arrive_whatever_becomes_of_the_broker_and_no_producer_waits_for_it(
-    scene: Scene, broker: Broker, doorbell: Doorbell, trouble: Trouble
+    scenario: FaultScenario, broker: Broker, doorbell: Doorbell, trouble: Trouble
 ) -> None:
-    scene.environment["NOTIFY_BROKER_URL"] = broker.line.broker_url
-    scene.producer.doorbell = doorbell
-    scene.producer.employ(["ann", "bob"])
-    with scene.worker() as running:
-        scene.producer.emit("ann")
-        scene.until_all_ended()
+    scenario.environment["NOTIFY_BROKER_URL"] = broker.line.broker_url
+    scenario.producer.doorbell = doorbell
+    scenario.producer.employ(["ann", "bob"])
+    with scenario.worker() as running:
+        scenario.producer.emit("ann")
+        scenario.until_all_ended()
 
         trouble(broker)
         began = monotonic()
         doorbell.ring(FAN_OUT)
         waited = monotonic() - began
-        scene.producer.emit("bob")
-        scene.until_all_ended()
+        scenario.producer.emit("bob")
+        scenario.until_all_ended()
         running.vanish()
 
-    assert scene.check().repeated == 0
+    assert scenario.check().repeated == 0
     assert waited < LONGEST_CALL_SECONDS
 
 
 def test_doorbells_that_come_twice_too_early_or_never_change_nothing(
-    scene: Scene, broker: Broker, doorbell: Doorbell
+    scenario: FaultScenario, broker: Broker, doorbell: Doorbell
 ) -> None:
-    scene.environment["NOTIFY_BROKER_URL"] = broker.line.broker_url
-    scene.producer.employ(["ann", "bob", "cy"])
-    with scene.worker() as running:
+    scenario.environment["NOTIFY_BROKER_URL"] = broker.line.broker_url
+    scenario.producer.employ(["ann", "bob", "cy"])
+    with scenario.worker() as running:
         ring_often(doorbell)
-        scene.producer.emit("ann")
+        scenario.producer.emit("ann")
         ring_often(doorbell)
-        scene.producer.emit("bob")
+        scenario.producer.emit("bob")
         ring_often(doorbell)
         broker.flush()
-        scene.producer.emit("cy")
-        scene.until_all_ended()
+        scenario.producer.emit("cy")
+        scenario.until_all_ended()
         running.vanish()
 
-    assert scene.check().repeated == 0
-    assert scene.tables().verdicts == {"sent": 3}
+    assert scenario.check().repeated == 0
+    assert scenario.tables().verdicts == {"sent": 3}
 
 
 def test_a_doorbell_that_rings_within_the_transaction_finds_nothing_and_the_one_after_it_may_be_lost(
-    scene: Scene, relay: ScriptedRelay, broker: Broker, doorbell: Doorbell
+    scenario: FaultScenario, relay: ScriptedRelay, broker: Broker, doorbell: Doorbell
 ) -> None:
-    scene.environment["NOTIFY_BROKER_URL"] = broker.line.broker_url
-    scene.producer.employ(["ann"])
-    with scene.worker() as running:
+    scenario.environment["NOTIFY_BROKER_URL"] = broker.line.broker_url
+    scenario.producer.employ(["ann"])
+    with scenario.worker() as running:
 
         def ring_too_early() -> None:
             before = running.log.read_text().count(ANSWERED)
@@ -134,12 +134,12 @@ def test_a_doorbell_that_rings_within_the_transaction_finds_nothing_and_the_one_
             until(lambda: running.log.read_text().count(ANSWERED) >= before + 2 * len(STAGE_NAMES))
             assert relay.connections == 0
 
-        scene.producer.emit("ann", before_the_end=ring_too_early)
-        scene.until_all_ended()
+        scenario.producer.emit("ann", before_the_end=ring_too_early)
+        scenario.until_all_ended()
         running.vanish()
 
-    assert scene.check().repeated == 0
-    assert scene.tables().verdicts == {"sent": 1}
+    assert scenario.check().repeated == 0
+    assert scenario.tables().verdicts == {"sent": 1}
 
 
 def ring_often(doorbell: Doorbell) -> None:

@@ -15,7 +15,7 @@ from notify.domain.ports import Doorbell
 from notify.domain.stages import DELIVER
 from notify.embedded.valkey import ValkeyServer
 from notify.settings import Settings
-from tests.support.scene import Scene
+from tests.support.fault_scenario import FaultScenario
 from tests.support.smtp import ScriptedRelay
 from tests.support.wait import until
 from tests.support.worker import RunningWorker, worker
@@ -131,11 +131,11 @@ class NewPassword(Lost):
 
 
 @pytest.fixture
-def broker(scene: Scene, tmp_path: Path) -> Iterator[Broker]:
-    """The broker of the scene."""
+def broker(scenario: FaultScenario, tmp_path: Path) -> Iterator[Broker]:
+    """The broker of the scenario."""
     with ValkeyServer(tmp_path / "broker") as server, redis.Redis.from_url(server.url, max_connections=1) as client:
         client.ping()
-        scene.environment["NOTIFY_BROKER_URL"] = server.url
+        scenario.environment["NOTIFY_BROKER_URL"] = server.url
         yield Broker(server, client)
         client.config_set("save", "")  # what it cannot save keeps it from stopping
 
@@ -172,35 +172,35 @@ def until_doorbells_are_heard(doorbell: Doorbell, running: RunningWorker) -> Non
     "trouble", [Lost(), ReadOnly(), NoReplicas(), NoSnapshot(), NotPermitted(), Full(), NewPassword()], ids=repr
 )
 def test_a_worker_outlives_what_its_broker_answers_idle_and_at_work_and_hears_doorbells_again(
-    scene: Scene, relay: ScriptedRelay, broker: Broker, doorbell: Doorbell, trouble: Lost
+    scenario: FaultScenario, relay: ScriptedRelay, broker: Broker, doorbell: Doorbell, trouble: Lost
 ) -> None:
-    scene.producer.employ(["ann", "bob", "cy"])
-    with scene.worker() as running:
+    scenario.producer.employ(["ann", "bob", "cy"])
+    with scenario.worker() as running:
         until_noticed(running, partial(trouble.begin, broker))
-        scene.producer.emit("ann")
-        scene.until_all_ended()
+        scenario.producer.emit("ann")
+        scenario.until_all_ended()
         trouble.end(broker)
         until_doorbells_are_heard(doorbell, running)
 
         gate = relay.hold("DOT")
-        scene.producer.doorbell = doorbell
-        scene.producer.emit("bob")
+        scenario.producer.doorbell = doorbell
+        scenario.producer.emit("bob")
         until(lambda: relay.count("DOT") == 2)
         until_noticed(running, partial(trouble.begin, broker))
         gate.release()
-        scene.producer.emit("cy")
-        scene.until_all_ended()
+        scenario.producer.emit("cy")
+        scenario.until_all_ended()
         assert running.process.poll() is None
         assert running.stop() == 0
 
-    assert scene.check().repeated == 0
-    assert scene.tables().verdicts == {"sent": 3}
+    assert scenario.check().repeated == 0
+    assert scenario.tables().verdicts == {"sent": 3}
 
 
 def test_a_worker_whose_heartbeats_are_refused_stops_when_it_is_told_to(
-    scene: Scene, broker: Broker, doorbell: Doorbell
+    scenario: FaultScenario, broker: Broker, doorbell: Doorbell
 ) -> None:
-    with scene.worker() as running:
+    with scenario.worker() as running:
         until_doorbells_are_heard(doorbell, running)
         refused = [f"-{name}" for name in NEEDED if name != "brpop"]
         broker.client.acl_setuser("default", enabled=True, nopass=True, commands=refused)
@@ -209,30 +209,39 @@ def test_a_worker_whose_heartbeats_are_refused_stops_when_it_is_told_to(
 
 
 def test_a_worker_that_starts_on_a_broker_that_answers_with_an_error_sends_and_consumes_later(
-    scene: Scene, broker: Broker, doorbell: Doorbell, tmp_path: Path
+    scenario: FaultScenario, broker: Broker, doorbell: Doorbell, tmp_path: Path
 ) -> None:
     Full().begin(broker)
-    scene.producer.employ(["ann"])
-    with worker(scene.environment, tmp_path) as running:
+    scenario.producer.employ(["ann"])
+    with worker(scenario.environment, tmp_path) as running:
         running.wait_until_ready()
-        scene.producer.emit("ann")
-        scene.until_all_ended()
+        scenario.producer.emit("ann")
+        scenario.until_all_ended()
         assert CONSUMES not in running.log.read_text()
 
         Full().end(broker)
         until_doorbells_are_heard(doorbell, running)
 
-    assert scene.tables().verdicts == {"sent": 1}
+    assert scenario.tables().verdicts == {"sent": 1}
 
 
 def test_beat_outlives_what_its_broker_answers_at_its_start_and_later_and_sends_when_it_is_well(
-    scene: Scene, broker: Broker, tmp_path: Path
+    scenario: FaultScenario, broker: Broker, tmp_path: Path
 ) -> None:
     log, trouble = tmp_path / "beat.log", NoSnapshot()
     trouble.begin(broker)
-    command = (executable, "-m", "celery", "-A", "tests.support.impatient", "beat", "-s", str(tmp_path / "schedule"))
+    command = (
+        executable,
+        "-m",
+        "celery",
+        "-A",
+        "tests.support.frequent_beat",
+        "beat",
+        "-s",
+        str(tmp_path / "schedule"),
+    )
     with log.open("wb") as output:
-        beat = Popen(command, env=scene.environment, stdout=output, stderr=STDOUT)
+        beat = Popen(command, env=scenario.environment, stdout=output, stderr=STDOUT)
     try:
         until(lambda: "Connection error" in log.read_text())
         trouble.end(broker)

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 
-from tests.support.scene import Scene
+from tests.support.fault_scenario import FaultScenario
 from tests.support.skew import skewed
 from tests.support.smtp import DOT, ScriptedRelay
 from tests.support.wait import until
@@ -15,50 +15,50 @@ A_LEASE_LATER = "SELECT now() > max(created_at) + :seconds * interval '1 second'
 
 
 def test_workers_whose_clocks_are_an_hour_wrong_keep_and_lose_their_leases_like_others(
-    scene: Scene, relay: ScriptedRelay
+    scenario: FaultScenario, relay: ScriptedRelay
 ) -> None:
-    scene.environment["NOTIFY_LEASE_SECONDS"] = str(LEASE_SECONDS)
+    scenario.environment["NOTIFY_LEASE_SECONDS"] = str(LEASE_SECONDS)
     on_their_way = relay.hold(DOT)
-    with scene.loner(skewed(scene.environment, HOUR)) as ahead:
-        scene.emit("ann")
+    with scenario.bare_worker(skewed(scenario.environment, HOUR)) as ahead:
+        scenario.emit("ann")
         relay.wait_until(lambda: relay.count(DOT) == 1)
         ahead.freeze()  # so that bob's email is taken by the other
-        with scene.loner(skewed(scene.environment, -HOUR)):
-            scene.emit("bob")
+        with scenario.bare_worker(skewed(scenario.environment, -HOUR)):
+            scenario.emit("bob")
             relay.wait_until(lambda: relay.count(DOT) == 2)
             ahead.thaw()
-            with scene.loner():
-                until(lambda: scene.office().now(A_LEASE_LATER, seconds=1.2 * LEASE_SECONDS) == [(True,)])
+            with scenario.bare_worker():
+                until(lambda: scenario.harness().execute(A_LEASE_LATER, seconds=1.2 * LEASE_SECONDS) == [(True,)])
                 assert relay.count(DOT) == 2
                 ahead.kill()
                 on_their_way.release()
-                scene.until_all_ended()
+                scenario.until_all_ended()
 
-    assert scene.check(bound=2).repeated
+    assert scenario.check(bound=2).repeated
     assert hours_off(relay) >= {1, -1}
 
 
 def test_a_lease_taken_by_a_clock_that_is_an_hour_behind_has_its_full_length(
-    scene: Scene, relay: ScriptedRelay
+    scenario: FaultScenario, relay: ScriptedRelay
 ) -> None:
-    scene.environment["NOTIFY_LEASE_SECONDS"] = "60"  # so that no renewal mends what the claim has done
+    scenario.environment["NOTIFY_LEASE_SECONDS"] = "60"  # so that no renewal mends what the claim has done
     on_their_way = relay.hold(DOT)
-    with scene.loner(skewed(scene.environment, -HOUR)) as behind:
-        scene.emit("ann")
+    with scenario.bare_worker(skewed(scenario.environment, -HOUR)) as behind:
+        scenario.emit("ann")
         relay.wait_until(lambda: relay.count(DOT) == 1)
         behind.freeze()  # so that bob's email is taken by the other, which looks for lapsed ones first
-        with scene.loner():
-            scene.emit("bob")
+        with scenario.bare_worker():
+            scenario.emit("bob")
             relay.wait_until(lambda: relay.count(DOT) == 2)
             behind.thaw()
             on_their_way.release()
-            scene.until_all_ended()
+            scenario.until_all_ended()
 
-    assert scene.check().repeated == 0
-    assert scene.tables().verdicts == {"sent": 2}
+    assert scenario.check().repeated == 0
+    assert scenario.tables().verdicts == {"sent": 2}
 
 
 def hours_off(relay: ScriptedRelay) -> set[int]:
     """By how many hours the emails' dates are wrong."""
     now = datetime.now(UTC)
-    return {round((parsedate_to_datetime(header(one.content, "Date")) - now) / HOUR) for one in relay.letters}
+    return {round((parsedate_to_datetime(header(one.content, "Date")) - now) / HOUR) for one in relay.emails}

@@ -10,7 +10,7 @@ from notify.domain.preferences import Person
 from notify.intake.choosing import choose
 from notify.store.directory import directory
 from notify.store.directory.preferences import Settings
-from tests.support.scene import Scene
+from tests.support.fault_scenario import FaultScenario
 from tests.support.wait import until
 
 BERLIN = ZoneInfo("Europe/Berlin")
@@ -27,65 +27,65 @@ LEASES_END = """
 
 
 @pytest.fixture
-def scene(scene: Scene) -> Scene:
+def scenario(scenario: FaultScenario) -> FaultScenario:
     """Ann wants a daily digest in Berlin, and bob talks about change lists of hers."""
-    scene.producer.employ(["ann", "bob"])
-    with scene.database.begin() as connection:
+    scenario.producer.employ(["ann", "bob"])
+    with scenario.database.begin() as connection:
         directory.put_person(connection, Person(username="ann", email="ann@example.com", timezone="Europe/Berlin"))
         choose(connection, "ann", settings=Settings(delivery_mode="daily", digest_hour=9), chosen={})
-    return scene
+    return scenario
 
 
-def talk(scene: Scene) -> None:
+def talk(scenario: FaultScenario) -> None:
     """Bob says something on as many change lists."""
     for number in range(COUNT):
-        scene.producer.emit("ann", on=f"CL-{number}", by="bob")
+        scenario.producer.emit("ann", on=f"CL-{number}", by="bob")
 
 
 @pytest.mark.parametrize("point", POINTS)
-def test_a_digest_whose_worker_is_killed_comes_whole_and_as_one_email(scene: Scene, point: str) -> None:
-    office = scene.office()
-    talk(scene)
-    office.fan_out()
-    office.now(ITS_HOUR_COMES)
-    with scene.loner({**scene.environment, CRASH_AT: point}) as doomed:
+def test_a_digest_whose_worker_is_killed_comes_whole_and_as_one_email(scenario: FaultScenario, point: str) -> None:
+    harness = scenario.harness()
+    talk(scenario)
+    harness.fan_out()
+    harness.execute(ITS_HOUR_COMES)
+    with scenario.bare_worker({**scenario.environment, CRASH_AT: point}) as doomed:
         doomed.wait_until_dead()
-    office.now(LEASES_END)
-    office.drain()
-    assert scene.told() == [list(range(1, COUNT + 1))]
-    scene.check(bound=1)
+    harness.execute(LEASES_END)
+    harness.drain()
+    assert scenario.told() == [list(range(1, COUNT + 1))]
+    scenario.check(bound=1)
 
 
-def test_a_worker_killed_while_it_writes_a_digest_leaves_nobody_out(scene: Scene) -> None:
-    office = scene.office()
-    talk(scene)
-    with scene.loner({**scene.environment, CRASH_AT: FAN_OUT_WRITTEN}) as doomed:
+def test_a_worker_killed_while_it_writes_a_digest_leaves_nobody_out(scenario: FaultScenario) -> None:
+    harness = scenario.harness()
+    talk(scenario)
+    with scenario.bare_worker({**scenario.environment, CRASH_AT: FAN_OUT_WRITTEN}) as doomed:
         doomed.wait_until_dead()
-    office.now("UPDATE notify.work_items SET due_at = now() - interval '1 s' WHERE lane = 8")
-    office.fan_out()
-    office.now(ITS_HOUR_COMES)
-    office.drain()
-    assert scene.told() == [list(range(1, COUNT + 1))]
-    scene.check()
+    harness.execute("UPDATE notify.work_items SET due_at = now() - interval '1 s' WHERE lane = 8")
+    harness.fan_out()
+    harness.execute(ITS_HOUR_COMES)
+    harness.drain()
+    assert scenario.told() == [list(range(1, COUNT + 1))]
+    scenario.check()
 
 
-def test_many_workers_without_a_broker_send_a_digest_once_at_its_hour(scene: Scene) -> None:
-    with scene.loner(), scene.loner():
-        talk(scene)
-        office = scene.office()
-        until_fanned_out(scene)
-        (row,) = office.now("SELECT due_at FROM jobs WHERE status = 'pending' LIMIT 1")
+def test_many_workers_without_a_broker_send_a_digest_once_at_its_hour(scenario: FaultScenario) -> None:
+    with scenario.bare_worker(), scenario.bare_worker():
+        talk(scenario)
+        harness = scenario.harness()
+        until_fanned_out(scenario)
+        (row,) = harness.execute("SELECT due_at FROM jobs WHERE status = 'pending' LIMIT 1")
         there = row.due_at.astimezone(BERLIN)
         assert (there.hour, there.minute) == (9, 0)
-        assert scene.told() == []
+        assert scenario.told() == []
         assert row.due_at > datetime.now(UTC)
-        office.now(ITS_HOUR_COMES)
-        scene.until_all_ended()
-    assert [sorted(one) for one in scene.told()] == [list(range(1, COUNT + 1))]
-    scene.check()
+        harness.execute(ITS_HOUR_COMES)
+        scenario.until_all_ended()
+    assert [sorted(one) for one in scenario.told()] == [list(range(1, COUNT + 1))]
+    scenario.check()
 
 
-def until_fanned_out(scene: Scene) -> None:
+def until_fanned_out(scenario: FaultScenario) -> None:
     """Every event has its notification."""
     told = "SELECT count(*) FROM notify.notifications WHERE username = 'ann'"
-    until(lambda: scene.office().now(told) == [(COUNT,)])
+    until(lambda: scenario.harness().execute(told) == [(COUNT,)])

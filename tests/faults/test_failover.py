@@ -5,8 +5,8 @@ from collections.abc import Iterator
 import pytest
 
 from notify.delivery.recorder import MOST_ROWS
-from tests.support.office import many
-from tests.support.scene import Scene, still_open
+from tests.support.fault_scenario import FaultScenario, still_open
+from tests.support.harness import many
 from tests.support.smtp import ScriptedRelay
 from tests.support.wait import until
 
@@ -29,30 +29,30 @@ def second() -> Iterator[ScriptedRelay]:
 
 
 def test_a_relay_that_dies_in_the_middle_and_a_worker_that_is_killed_then_lose_no_email(
-    scene: Scene, relay: ScriptedRelay, second: ScriptedRelay
+    scenario: FaultScenario, relay: ScriptedRelay, second: ScriptedRelay
 ) -> None:
-    relay.answers["GREETING"] = lambda _: CLOSED if len(relay.letters) >= EMAILS // 4 else None
-    relay.answers["MAIL"] = lambda _: CLOSED if len(relay.letters) >= EMAILS // 4 else None
+    relay.answers["GREETING"] = lambda _: CLOSED if len(relay.emails) >= EMAILS // 4 else None
+    relay.answers["MAIL"] = lambda _: CLOSED if len(relay.emails) >= EMAILS // 4 else None
     people = many(PEOPLE)
-    scene.producer.employ(people)
+    scenario.producer.employ(people)
     for _ in range(EVENTS):
-        scene.producer.emit(*people)
+        scenario.producer.emit(*people)
     changes = {"smtp_fallback_urls": second.url, "smtp_sessions": str(SESSIONS), "bundle_seconds": "0"}
 
-    with scene.worker(processes=PROCESSES, **changes) as running:
+    with scenario.worker(processes=PROCESSES, **changes) as running:
         relay.wait_for(EMAILS // 4)
         relay.hang_up()
         second.wait_for(EMAILS // 4)
         running.kill_one_child()
-        until(lambda: all_ended(scene), seconds=90)
+        until(lambda: all_ended(scenario), seconds=90)
 
-    figures = scene.check(second, bound=PROCESSES * SESSIONS + SESSIONS + MOST_ROWS)
-    assert len(relay.letters) >= EMAILS // 4
-    assert len(relay.letters) + len(second.letters) == EMAILS + figures.repeated
+    figures = scenario.check(second, bound=PROCESSES * SESSIONS + SESSIONS + MOST_ROWS)
+    assert len(relay.emails) >= EMAILS // 4
+    assert len(relay.emails) + len(second.emails) == EMAILS + figures.repeated
     assert figures.lost == 0
 
 
-def all_ended(scene: Scene) -> bool:
+def all_ended(scenario: FaultScenario) -> bool:
     """Whether every row has reached its end; time passes for those that wait for their next attempt."""
-    scene.office().now(REFUSED_ONES_COME_BACK)
-    return still_open(scene.database) == 0
+    scenario.harness().execute(REFUSED_ONES_COME_BACK)
+    return still_open(scenario.database) == 0

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from notify.store.database import Database
-from tests.support.loner import loner
-from tests.support.office import Office, many
+from tests.support.bare_worker import bare_worker
+from tests.support.harness import WorkerHarness, many
 from tests.support.smtp import DOT, EHLO, Said, ScriptedRelay
 from tests.support.wait import until
 
@@ -23,10 +23,10 @@ TIME_PASSES = """
 def test_processes_never_have_more_sessions_together_than_the_cap_and_a_killed_ones_come_back(
     database: Database, environment: Mapping[str, str], relay: ScriptedRelay, tmp_path: Path
 ) -> None:
-    office = Office(database, relay.url)
+    harness = WorkerHarness(database, relay.url)
     for number in range(4):
-        office.letters_wait(*many(20), key=f"k{number}", link=f"CL-{number}")
-    office.now(AT_HOME)
+        harness.pending_emails(*many(20), key=f"k{number}", link=f"CL-{number}")
+    harness.execute(AT_HOME)
     together: list[int] = []
 
     def count(_: Said) -> None:
@@ -41,19 +41,19 @@ def test_processes_never_have_more_sessions_together_than_the_cap_and_a_killed_o
         "NOTIFY_CLAIM_SIZE": "5",
         "NOTIFY_LEASE_SECONDS": "60",
     }
-    with loner(settings, tmp_path / "one.log") as first, loner(settings, tmp_path / "two.log"):
+    with bare_worker(settings, tmp_path / "one.log") as first, bare_worker(settings, tmp_path / "two.log"):
         relay.wait_until(lambda: relay.count(DOT) == CAP)
-        until(lambda: len(office.now(SHARES)) == 2)
+        until(lambda: len(harness.execute(SHARES)) == 2)
         gate.release()
-        until(lambda: office.now(SHARES) == [(CAP // 2,), (CAP // 2,)] or office.now(OPEN) == [(0,)])
+        until(lambda: harness.execute(SHARES) == [(CAP // 2,), (CAP // 2,)] or harness.execute(OPEN) == [(0,)])
         first.kill()
 
         def all_ended() -> bool:
-            office.now(TIME_PASSES)
-            return office.now(OPEN) == [(0,)]
+            harness.execute(TIME_PASSES)
+            return harness.execute(OPEN) == [(0,)]
 
         until(all_ended, seconds=60)
 
     assert max(together) == CAP
-    assert {one.recipient for one in relay.letters} == {f"{name}@{name}.test" for name in many(20)}
-    assert office.now("SELECT DISTINCT status, failures FROM jobs WHERE status <> 'skipped'") == [("sent", 0)]
+    assert {one.recipient for one in relay.emails} == {f"{name}@{name}.test" for name in many(20)}
+    assert harness.execute("SELECT DISTINCT status, failures FROM jobs WHERE status <> 'skipped'") == [("sent", 0)]

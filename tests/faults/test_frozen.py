@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.support.scene import LEASE_SECONDS, Scene
+from tests.support.fault_scenario import LEASE_SECONDS, FaultScenario
 from tests.support.smtp import DOT, RCPT, ScriptedRelay
 from tests.support.wait import until
 
@@ -18,19 +18,19 @@ THREE_LEASES_LATER = """
     ids=["before the content", "after the final dot"],
 )
 def test_a_process_that_stood_still_for_three_leases_neither_sends_late_nor_undoes_what_another_did(
-    scene: Scene, relay: ScriptedRelay, step: str, outcome: str, repeats: int
+    scenario: FaultScenario, relay: ScriptedRelay, step: str, outcome: str, repeats: int
 ) -> None:
     on_its_way = relay.hold(step)
-    scene.emit("ann")
-    with scene.loner() as sleeper:
+    scenario.emit("ann")
+    with scenario.bare_worker() as sleeper:
         on_its_way.wait_until_reached()
         sleeper.freeze()
         on_its_way.release()
-        with scene.loner():
-            scene.until_all_ended()
-        until(lambda: scene.office().now(THREE_LEASES_LATER, lease=LEASE_SECONDS) == [(True,)])
+        with scenario.bare_worker():
+            scenario.until_all_ended()
+        until(lambda: scenario.harness().execute(THREE_LEASES_LATER, lease=LEASE_SECONDS) == [(True,)])
         sleeper.thaw()
-        until(lambda: scene.office().now(RECORDED) == [(1,)])
+        until(lambda: scenario.harness().execute(RECORDED) == [(1,)])
 
-    assert scene.check(bound=repeats).repeated == repeats
-    assert scene.tables().verdicts == {"sent": 1, outcome: 1}
+    assert scenario.check(bound=repeats).repeated == repeats
+    assert scenario.tables().verdicts == {"sent": 1, outcome: 1}

@@ -9,7 +9,7 @@ import pytest
 
 from notify.delivery.recorder import MOST_ROWS
 from notify.store.database import Database
-from tests.support.office import Office, many
+from tests.support.harness import WorkerHarness, many
 from tests.support.smtp import Received, ScriptedRelay
 from tests.support.wait import until
 from tests.support.worker import worker
@@ -28,29 +28,29 @@ def test_all_emails_arrive_although_a_process_is_killed_while_it_sends(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    office = Office(database, relay.url)
+    harness = WorkerHarness(database, relay.url)
     for number in range(EVENTS):
-        office.letters_wait(*many(PEOPLE), key=f"event-{number}", link=f"CL-{number}")
-    expected = {name for (name,) in office.now("SELECT message_id FROM notify.email_jobs")}
+        harness.pending_emails(*many(PEOPLE), key=f"event-{number}", link=f"CL-{number}")
+    expected = {name for (name,) in harness.execute("SELECT message_id FROM notify.email_jobs")}
     assert len(expected) == EMAILS
     changed = {"NOTIFY_SMTP_URL": relay.url, "NOTIFY_LEASE_SECONDS": "3", "NOTIFY_SMTP_SESSIONS": str(SESSIONS)}
 
     with worker({**environment, **changed}, tmp_path) as running:
         relay.wait_for(EMAILS // 5, timeout=60)
         running.kill_one_child()
-        killed_at = len(relay.letters)
-        until(lambda: office.now(OPEN) == [(0,)], seconds=120)
+        killed_at = len(relay.emails)
+        until(lambda: harness.execute(OPEN) == [(0,)], seconds=120)
 
-    arrived = Counter(message_id(email) for email in relay.letters)
+    arrived = Counter(message_id(email) for email in relay.emails)
     repeats = arrived.total() - len(arrived)
-    lapsed, most = office.now("SELECT count(*), max(lapses) FROM jobs WHERE lapses > 0")[0]
+    lapsed, most = harness.execute("SELECT count(*), max(lapses) FROM jobs WHERE lapses > 0")[0]
     with capsys.disabled():
         sys.stdout.write(
             f"\nkilled after {killed_at} of {EMAILS}: {repeats} repeated, {lapsed} lapsed, at most {most} times\n"
         )
     assert killed_at < EMAILS
     assert set(arrived) == expected
-    assert office.now(BY_STATUS) == [("sent", EMAILS)]
+    assert harness.execute(BY_STATUS) == [("sent", EMAILS)]
     assert repeats <= SESSIONS + MOST_ROWS
 
 

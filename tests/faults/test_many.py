@@ -7,9 +7,9 @@ from itertools import cycle
 import pytest
 
 from notify.delivery.recorder import MOST_ROWS
-from tests.support.office import many
+from tests.support.fault_scenario import TIME_PASSES, FaultScenario, still_open
+from tests.support.harness import many
 from tests.support.proxy import Proxy
-from tests.support.scene import TIME_PASSES, Scene, still_open
 from tests.support.smtp import GREETING, ScriptedRelay
 from tests.support.wait import until
 
@@ -27,64 +27,64 @@ OUT_FOR_SO_LONG = "SELECT now() - max(changed_at) > interval '20 seconds' FROM n
 
 
 def test_eight_workers_of_which_one_loses_its_process_every_second_lose_none_of_twenty_thousand_emails(
-    scene: Scene, relay: ScriptedRelay, capsys: pytest.CaptureFixture[str]
+    scenario: FaultScenario, relay: ScriptedRelay, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with ExitStack() as stack:
         line = stack.enter_context(Proxy(("127.0.0.1", relay.port)))
         line.delay(FAR_SECONDS)
         settings = {"smtp_url": line.smtp_url, "lease_seconds": "3", "smtp_sessions": str(SESSIONS)}
-        fleet = [stack.enter_context(scene.worker(processes=1, **settings)) for _ in range(WORKERS)]
-        wait_in_the_table(scene, events=100)
+        fleet = [stack.enter_context(scenario.worker(processes=1, **settings)) for _ in range(WORKERS)]
+        wait_in_the_table(scenario, events=100)
         victims = cycle(fleet)
         kills = 0
-        while kills < KILLS and still_open(scene.database):
+        while kills < KILLS and still_open(scenario.database):
             next(victims).kill_one_child()
             kills += 1
-            pass_a_second(scene)
-        scene.until_all_ended(seconds=300)
+            pass_a_second(scenario)
+        scenario.until_all_ended(seconds=300)
 
-    figures = scene.check(bound=kills * (SESSIONS + MOST_ROWS))
+    figures = scenario.check(bound=kills * (SESSIONS + MOST_ROWS))
     with capsys.disabled():
         print(f"\n{kills} kills: {figures}")  # noqa: T201 - the figures are what the test is for
     assert figures.owed == 20_000
     assert kills > KILLS / 2
-    assert statuses(scene) == {"sent": 20_000}
+    assert statuses(scenario) == {"sent": 20_000}
 
 
 def test_an_outage_with_fifty_thousand_emails_waiting_costs_none_an_attempt_and_one_probe_a_window(
-    scene: Scene, relay: ScriptedRelay
+    scenario: FaultScenario, relay: ScriptedRelay
 ) -> None:
-    wait_in_the_table(scene, events=250)
+    wait_in_the_table(scenario, events=250)
     relay.answers[GREETING] = "421 4.3.2 down for maintenance"
     with ExitStack() as stack:
         for _ in range(WORKERS):
-            stack.enter_context(scene.worker(processes=1, lease_seconds="30"))
-        until(lambda: scene.office().now(OUT_FOR_SO_LONG) == [(True,)], seconds=60)
-        assert scene.office().now(ANY_ATTEMPT) == [(0,)]
+            stack.enter_context(scenario.worker(processes=1, lease_seconds="30"))
+        until(lambda: scenario.harness().execute(OUT_FOR_SO_LONG) == [(True,)], seconds=60)
+        assert scenario.harness().execute(ANY_ATTEMPT) == [(0,)]
         assert relay.count(GREETING) <= OPENS_AFTER + WORKERS + WINDOWS_BEGUN
 
         relay.answers.clear()
-        scene.office().now(TIME_PASSES)
-        scene.until_all_ended(seconds=400)
+        scenario.harness().execute(TIME_PASSES)
+        scenario.until_all_ended(seconds=400)
 
-    assert scene.check().repeated == 0
-    assert statuses(scene) == {"sent": 50_000}
+    assert scenario.check().repeated == 0
+    assert statuses(scenario) == {"sent": 50_000}
 
 
-def wait_in_the_table(scene: Scene, *, events: int) -> None:
+def wait_in_the_table(scenario: FaultScenario, *, events: int) -> None:
     """Emit events that concern everybody, and fan them out."""
-    scene.producer.employ(PEOPLE)
+    scenario.producer.employ(PEOPLE)
     for _ in range(events):
-        scene.producer.emit(*PEOPLE)
-    scene.office().fan_out()
+        scenario.producer.emit(*PEOPLE)
+    scenario.harness().fan_out()
 
 
-def pass_a_second(scene: Scene) -> None:
+def pass_a_second(scenario: FaultScenario) -> None:
     """On the database's clock."""
-    ((began,),) = scene.office().now("SELECT now()")
-    until(lambda: scene.office().now("SELECT now() > :at + interval '1 second'", at=began) == [(True,)])
+    ((began,),) = scenario.harness().execute("SELECT now()")
+    until(lambda: scenario.harness().execute("SELECT now() > :at + interval '1 second'", at=began) == [(True,)])
 
 
-def statuses(scene: Scene) -> Counter[str]:
+def statuses(scenario: FaultScenario) -> Counter[str]:
     """Where the emails stand."""
-    return Counter(row.status for row in scene.tables().emails)
+    return Counter(row.status for row in scenario.tables().emails)

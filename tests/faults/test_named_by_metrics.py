@@ -19,8 +19,8 @@ from notify.settings import Settings
 from notify.store.database import Database
 from notify.tally import Tally
 from tests.support.alerts import Scrape, firing
+from tests.support.harness import WorkerHarness, many
 from tests.support.in_process import InProcess
-from tests.support.office import Office, many
 from tests.support.smtp import Certificate, ScriptedRelay, nobody_listening
 
 API = "http://notify.test"
@@ -33,9 +33,9 @@ OUTLIVED_TWO = """
 
 @dataclass
 class Watched:
-    """An office that Prometheus watches since before the trouble."""
+    """A worker harness that Prometheus watches since before the trouble."""
 
-    office: Office
+    harness: WorkerHarness
     tally: Tally
     before: Scrape
 
@@ -48,7 +48,7 @@ class Watched:
 
     def _after(self) -> Scrape:
         self.tally.flush()
-        return scrape(self.office.settings).an_hour_later()
+        return scrape(self.harness.settings).an_hour_later()
 
 
 def scrape(settings: Settings) -> Scrape:
@@ -61,14 +61,14 @@ def scrape(settings: Settings) -> Scrape:
 def watched(database: Database, relay_url: str, **changes: object) -> Iterator[Watched]:
     tally = Tally(database, process=uuid4(), role=Role.WORKER)
     tally.flush()
-    office = Office(database, relay_url, changes, count=tally.count)
-    yield Watched(office, tally, scrape(office.settings))
+    harness = WorkerHarness(database, relay_url, changes, count=tally.count)
+    yield Watched(harness, tally, scrape(harness.settings))
 
 
 def test_nothing_fires_while_emails_flow(database: Database, relay: ScriptedRelay) -> None:
     with watched(database, relay.url) as seen:
-        seen.office.letters_wait("ann", "bob")
-        seen.office.drain()
+        seen.harness.pending_emails("ann", "bob")
+        seen.harness.drain()
 
         assert (seen.causes(), seen.symptoms()) == (set(), set())
 
@@ -79,18 +79,18 @@ def test_a_sick_relay_is_named_although_another_takes_its_emails(database: Datab
         watched(database, f"smtp://127.0.0.1:{port}", smtp_fallback_urls=relay.url) as seen,
     ):
         for number in range(5):
-            seen.office.letters_wait("ann", key=f"k{number}", link=f"CL-{number}")
-            seen.office.drain()
+            seen.harness.pending_emails("ann", key=f"k{number}", link=f"CL-{number}")
+            seen.harness.drain()
 
-        assert len(relay.letters) == 5
+        assert len(relay.emails) == 5
         assert (seen.causes(), seen.symptoms()) == ({"NotifyRelayDown"}, set())
 
 
 def test_a_sick_relay_is_named(database: Database) -> None:
     with nobody_listening() as port, watched(database, f"smtp://127.0.0.1:{port}") as seen:
-        seen.office.letters_wait("ann")
+        seen.harness.pending_emails("ann")
         for _ in range(5):
-            seen.office.drain()
+            seen.harness.drain()
 
         assert seen.causes() == {"NotifyRelayDown"}
         assert seen.symptoms() == {"NotifyEmailsWait"}
@@ -104,20 +104,20 @@ def test_a_wrong_password_is_named(
     relay.credentials = ("notify", "right")
     url = relay.url.replace("//", "//notify:wrong@") + "?starttls=required"
     with watched(database, url) as seen:
-        seen.office.letters_wait("ann")
-        seen.office.drain()
+        seen.harness.pending_emails("ann")
+        seen.harness.drain()
 
         assert seen.causes() == {"NotifyRelayMisconfigured"}
 
 
 def test_a_poison_email_is_named(database: Database, relay: ScriptedRelay) -> None:
     with watched(database, relay.url) as seen:
-        seen.office.letters_wait("ann")
-        seen.office.now(OUTLIVED_TWO)
-        seen.office.drain()
+        seen.harness.pending_emails("ann")
+        seen.harness.execute(OUTLIVED_TWO)
+        seen.harness.drain()
 
         assert seen.causes() == {"NotifyPoison"}
-        assert relay.letters == []
+        assert relay.emails == []
 
 
 def test_emails_that_all_die_of_one_reason_are_named_long_before_a_hundred_have(
@@ -125,15 +125,15 @@ def test_emails_that_all_die_of_one_reason_are_named_long_before_a_hundred_have(
 ) -> None:
     relay.answers["DOT"] = "554 5.6.0 no"
     with watched(database, relay.url) as seen:
-        seen.office.letters_wait(*many(LEAST))
-        seen.office.drain()
+        seen.harness.pending_emails(*many(LEAST))
+        seen.harness.drain()
 
         assert (seen.causes(), seen.symptoms()) == (set(), {"NotifyWaveOfDeaths"})
 
 
 def test_a_dead_broker_is_named(database: Database, relay: ScriptedRelay) -> None:
     with nobody_listening() as port, watched(database, relay.url, broker_url=f"redis://127.0.0.1:{port}/0") as seen:
-        doorbell = wiring.doorbell(seen.office.settings, count=seen.tally.count)
+        doorbell = wiring.doorbell(seen.harness.settings, count=seen.tally.count)
         doorbell.ring(DELIVER)
         doorbell.flush(at_most_seconds=60)
 

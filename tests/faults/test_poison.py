@@ -1,16 +1,16 @@
 """An email that kills its worker every time ends by itself, and takes no other email along."""
 
 from tests.support.chaos import kill_the_one_who_said
-from tests.support.office import many
+from tests.support.fault_scenario import FaultScenario
+from tests.support.harness import many
 from tests.support.producer import address
-from tests.support.scene import Scene
 from tests.support.smtp import RCPT, Said, ScriptedRelay
 
 NEIGHBOURS = many(6)
 
 
 def test_an_email_that_kills_its_worker_every_time_is_dead_after_three_and_its_neighbours_arrive(
-    scene: Scene, relay: ScriptedRelay
+    scenario: FaultScenario, relay: ScriptedRelay
 ) -> None:
     killed: list[int] = []
 
@@ -19,16 +19,16 @@ def test_an_email_that_kills_its_worker_every_time_is_dead_after_three_and_its_n
             killed.append(kill_the_one_who_said(relay, said))
 
     relay.answers[RCPT] = kill
-    with scene.worker():
-        scene.emit("first")
-        scene.until_all_ended()
-        scene.emit(*NEIGHBOURS[:3], "mallory", *NEIGHBOURS[3:])
-        scene.until_all_ended(seconds=90)
+    with scenario.worker():
+        scenario.emit("first")
+        scenario.until_all_ended()
+        scenario.emit(*NEIGHBOURS[:3], "mallory", *NEIGHBOURS[3:])
+        scenario.until_all_ended(seconds=90)
 
-    scene.check(bound=len(NEIGHBOURS), unsent=1)
+    scenario.check(bound=len(NEIGHBOURS), unsent=1)
     assert len(set(killed)) == 3
-    assert {one.recipient for one in relay.letters} == {address(name) for name in ("first", *NEIGHBOURS)}
-    ((status, reason, lapses, failures),) = scene.office().now(
+    assert {one.recipient for one in relay.emails} == {address(name) for name in ("first", *NEIGHBOURS)}
+    ((status, reason, lapses, failures),) = scenario.harness().execute(
         "SELECT status, outcome_reason, lapses, failures FROM jobs WHERE username = 'mallory'"
     )
     assert (status, reason, lapses, failures) == ("dead", "poison", 3, 0)

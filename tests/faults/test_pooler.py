@@ -19,11 +19,11 @@ from notify.store.database import Database
 from notify.store.operations import migrate
 from tests.migrations.test_migrations import upgrade_in_a_process_of_its_own
 from tests.support.defaults import DEFAULTS, defaults
+from tests.support.fault_scenario import FaultScenario
 from tests.support.in_process import InProcess
 from tests.support.pgbouncer import PgBouncer, needs_pgbouncer, pgbouncer
 from tests.support.proxy import CommitAfter, Proxy, through
 from tests.support.race import all_at_once
-from tests.support.scene import Scene
 from tests.support.smtp import DOT, ScriptedRelay
 from tests.support.wait import until
 
@@ -44,13 +44,13 @@ def pooler(database_url: str) -> Iterator[PgBouncer]:
 
 
 @pytest.fixture
-def pooled(scene: Scene, pooler: PgBouncer) -> Iterator[Scene]:
+def pooled(scenario: FaultScenario, pooler: PgBouncer) -> Iterator[FaultScenario]:
     """Its producer and workers know the pooler only."""
-    url = pooler.through(scene.environment["NOTIFY_DATABASE_URL"])
-    scene.environment["NOTIFY_DATABASE_URL"] = url
+    url = pooler.through(scenario.environment["NOTIFY_DATABASE_URL"])
+    scenario.environment["NOTIFY_DATABASE_URL"] = url
     with closing(Database(url)) as opened:
-        scene.producer.database = opened
-        yield scene
+        scenario.producer.database = opened
+        yield scenario
 
 
 def session(url: str) -> Mapping[str, str]:
@@ -60,7 +60,7 @@ def session(url: str) -> Mapping[str, str]:
 
 
 def test_emails_flow_all_commands_work_and_no_session_is_left_changed(
-    pooled: Scene, monkeypatch: pytest.MonkeyPatch
+    pooled: FaultScenario, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, value in pooled.environment.items():
         monkeypatch.setenv(name, value)
@@ -74,12 +74,12 @@ def test_emails_flow_all_commands_work_and_no_session_is_left_changed(
         assert answer("explain", pooled.producer.log[0].key, "ann")["told"] is True
         assert answer("top", "--once")["wrong"] == []
         assert {one["about"]: one["ok"] for one in answer("doctor")}.items() >= {("pooler", True), ("schema", True)}
-        pooled.office().now(OLD)
+        pooled.harness().execute(OLD)
         assert answer("prune")["jobs"] > 0
         with httpx.Client(transport=InProcess(create_app()), base_url="http://notify.test") as api:
             assert [api.get(path).status_code for path in ("/readyz", "/metrics")] == [200, 200]
         assert session(url) == before
-    assert pooled.office().now("SELECT count(*) FROM notify.email_jobs") == [(0,)]
+    assert pooled.harness().execute("SELECT count(*) FROM notify.email_jobs") == [(0,)]
 
 
 def answer(*arguments: str) -> Any:
@@ -98,12 +98,12 @@ def test_two_migrations_at_once_both_succeed_and_no_lock_and_no_setting_stays(
     assert session(url) == before
 
 
-def test_an_outcome_whose_commit_was_never_answered_is_counted_once(pooled: Scene, pooler: PgBouncer) -> None:
+def test_an_outcome_whose_commit_was_never_answered_is_counted_once(pooled: FaultScenario, pooler: PgBouncer) -> None:
     url = pooled.environment["NOTIFY_DATABASE_URL"]
     with Proxy((LOOPBACK, pooler.port)) as line:
         pooled.environment["NOTIFY_DATABASE_URL"] = through(line, url)
         line.cut_the_reply_to(CommitAfter(b"delivery_stats"))
-        with pooled.loner():
+        with pooled.bare_worker():
             pooled.emit("ann")
             pooled.until_all_ended()
             assert line.sprung.wait(60)
@@ -112,16 +112,16 @@ def test_an_outcome_whose_commit_was_never_answered_is_counted_once(pooled: Scen
 
 
 def test_a_pooler_that_is_away_costs_no_email_an_attempt(
-    pooled: Scene, pooler: PgBouncer, relay: ScriptedRelay
+    pooled: FaultScenario, pooler: PgBouncer, relay: ScriptedRelay
 ) -> None:
     on_its_way = relay.hold(DOT)
-    with pooled.loner():
+    with pooled.bare_worker():
         pooled.emit("ann")
         on_its_way.wait_until_reached()
         pooler.stop()
         on_its_way.release()
-        until(lambda: pooled.office().now(TWO_LEASES_LATER) == [(True,)])
+        until(lambda: pooled.harness().execute(TWO_LEASES_LATER) == [(True,)])
         pooler.start()
         pooled.until_all_ended(seconds=90)
     assert pooled.check().repeated == 0
-    assert pooled.office().now("SELECT DISTINCT failures, lapses FROM jobs WHERE status <> 'skipped'") == [(0, 0)]
+    assert pooled.harness().execute("SELECT DISTINCT failures, lapses FROM jobs WHERE status <> 'skipped'") == [(0, 0)]

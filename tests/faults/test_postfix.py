@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from notify.store.database import Database
-from tests.support.office import Office, many
+from tests.support.harness import WorkerHarness, many
 from tests.support.postfix import needs_postfix, passwords, postfix
 from tests.support.smtp import Certificate, ScriptedRelay
 
@@ -22,29 +22,29 @@ TIME_PASSES = """
 
 def test_emails_through_a_real_postfix_arrive(database: Database, relay: ScriptedRelay) -> None:
     with postfix(mynetworks=TRUSTED, default_transport=f"smtp:[127.0.0.1]:{relay.port}") as mta:
-        office = Office(database, mta.url)
-        office.letters_wait(*many(20))
+        harness = WorkerHarness(database, mta.url)
+        harness.pending_emails(*many(20))
 
-        assert office.drain()["sent"] == 20
+        assert harness.drain()["sent"] == 20
         relay.wait_for(20)
 
-    assert {one.recipient for one in relay.letters} == {f"{name}@example.com" for name in many(20)}
+    assert {one.recipient for one in relay.emails} == {f"{name}@example.com" for name in many(20)}
 
 
 def test_a_postfix_that_does_not_relay_for_us_kills_no_email(database: Database) -> None:
     with postfix() as mta:
-        office = Office(database, mta.url)
-        office.letters_wait(*many(20))
-        report = office.drain()
+        harness = WorkerHarness(database, mta.url)
+        harness.pending_emails(*many(20))
+        report = harness.drain()
 
         assert "Relay access denied" in mta.log
         assert (report["sent"], report["retried"], report["dead"]) == (0, 0, 0)
-        assert office.now(ENDINGS) == [("pending", 0, 20)]
-        assert office.now(BREAKERS) == [(mta.name, "open", "configuration: relaying_denied")]
+        assert harness.execute(ENDINGS) == [("pending", 0, 20)]
+        assert harness.execute(BREAKERS) == [(mta.name, "open", "configuration: relaying_denied")]
 
         mta.change(mynetworks=TRUSTED)
-        office.now(TIME_PASSES)
-        assert office.drain()["sent"] == 20
+        harness.execute(TIME_PASSES)
+        assert harness.drain()["sent"] == 20
 
 
 @pytest.mark.parametrize("user", ["notify", None], ids=["another's", "not logged in"])
@@ -65,13 +65,13 @@ def test_a_postfix_that_gives_our_sender_to_another_user_kills_no_email(
         ) as mta,
     ):
         url = mta.url if user is None else mta.url.replace("//", f"//{user}:right@") + "?starttls=required"
-        office = Office(database, url, {"smtp_fallback_urls": relay.url})
-        office.letters_wait(*many(20))
-        sent = office.drain()["sent"]
-        office.now("UPDATE notify.work_items SET due_at = now() WHERE stage = 'deliver' AND lane < 8")
-        sent += office.drain()["sent"]
+        harness = WorkerHarness(database, url, {"smtp_fallback_urls": relay.url})
+        harness.pending_emails(*many(20))
+        sent = harness.drain()["sent"]
+        harness.execute("UPDATE notify.work_items SET due_at = now() WHERE stage = 'deliver' AND lane < 8")
+        sent += harness.drain()["sent"]
 
         assert "Sender address rejected: not" in mta.log
-        assert office.now(BREAKERS) == [(mta.name, "open", "configuration: sender_refused")]
-    assert sent == len(relay.letters) == 20
-    assert office.now(ENDINGS) == [("sent", 0, 20)]
+        assert harness.execute(BREAKERS) == [(mta.name, "open", "configuration: sender_refused")]
+    assert sent == len(relay.emails) == 20
+    assert harness.execute(ENDINGS) == [("sent", 0, 20)]

@@ -8,10 +8,9 @@ import pytest
 
 from notify.store.database import Database
 from notify.store.operations.migrate import upgrade
-from tests.support.office import many
+from tests.support.fault_scenario import FaultScenario, fault_scenario
+from tests.support.harness import many
 from tests.support.replica import Pair, pair
-from tests.support.scene import Scene
-from tests.support.scene import scene as a_scene
 from tests.support.smtp import ScriptedRelay
 from tests.support.wait import until
 
@@ -27,12 +26,14 @@ def servers(tmp_path: Path) -> Iterator[Pair]:
 
 
 @contextmanager
-def scene_on(servers: Pair, environment: Mapping[str, str], relay: ScriptedRelay, folder: Path) -> Iterator[Scene]:
+def scenario_on(
+    servers: Pair, environment: Mapping[str, str], relay: ScriptedRelay, folder: Path
+) -> Iterator[FaultScenario]:
     with (
         closing(Database(servers.url)) as database,
-        a_scene(database, {**environment, "NOTIFY_DATABASE_URL": servers.url}, relay, folder) as scene,
+        fault_scenario(database, {**environment, "NOTIFY_DATABASE_URL": servers.url}, relay, folder) as scenario,
     ):
-        yield scene
+        yield scenario
 
 
 def gone(servers: Pair) -> None:
@@ -53,20 +54,20 @@ def test_workers_and_emit_go_on_at_the_replica_and_nothing_is_lost_and_nobody_ch
     relay: ScriptedRelay,
     tmp_path: Path,
 ) -> None:
-    with scene_on(servers, environment, relay, tmp_path) as scene:
+    with scenario_on(servers, environment, relay, tmp_path) as scenario:
         people = many(PEOPLE)
-        scene.producer.employ(people)
-        with scene.worker(bundle_seconds="0", lease_seconds="30"):
+        scenario.producer.employ(people)
+        with scenario.worker(bundle_seconds="0", lease_seconds="30"):
             for _ in range(EVENTS):
-                scene.producer.emit(*people)
+                scenario.producer.emit(*people)
             relay.wait_for(EVENTS * PEOPLE // 4)
             falls(servers)
-            scene.producer.emit(*people)
+            scenario.producer.emit(*people)
             servers.promote()
-            until(lambda: scene.producer.emit(*people).committed)
-            scene.until_all_ended(seconds=90)
+            until(lambda: scenario.producer.emit(*people).committed)
+            scenario.until_all_ended(seconds=90)
 
-        assert scene.check().lost == 0
-        assert scene.office().now(CHARGED) == [(0,)]
-        assert len(relay.letters) >= (EVENTS + 1) * PEOPLE
-        assert scene.office().now("SELECT inet_server_addr() IS NULL AND pg_is_in_recovery()") == [(False,)]
+        assert scenario.check().lost == 0
+        assert scenario.harness().execute(CHARGED) == [(0,)]
+        assert len(relay.emails) >= (EVENTS + 1) * PEOPLE
+        assert scenario.harness().execute("SELECT inet_server_addr() IS NULL AND pg_is_in_recovery()") == [(False,)]

@@ -5,7 +5,7 @@ from threading import Event
 
 import pytest
 
-from tests.support.scene import LEASES_END, Scene
+from tests.support.fault_scenario import LEASES_END, FaultScenario
 from tests.support.smtp import DOT, PATIENCE, Said, ScriptedRelay
 from tests.support.wait import until
 
@@ -27,22 +27,22 @@ class InTurn:
 
 
 def test_an_outcome_that_comes_after_its_lease_but_before_a_rescue_is_in_time(
-    scene: Scene, relay: ScriptedRelay
+    scenario: FaultScenario, relay: ScriptedRelay
 ) -> None:
     turns = InTurn(relay)
-    office = scene.office(lease_seconds=600)
-    scene.emit("ann")
-    office.fan_out()
-    with office.engine() as late, office.engine() as rescuer, ThreadPoolExecutor(1) as threads:
+    harness = scenario.harness(lease_seconds=600)
+    scenario.emit("ann")
+    harness.fan_out()
+    with harness.engine() as late, harness.engine() as rescuer, ThreadPoolExecutor(1) as threads:
         draining = threads.submit(late.drain)
         relay.wait_until(lambda: relay.count(DOT) == 1)
-        office.now(LEASES_END)
+        harness.execute(LEASES_END)
         turns.answer(1)
         assert draining.result(PATIENCE)["sent"] == 1
         assert rescuer.drain()["claimed"] == 0
 
-    assert scene.check().repeated == 0
-    assert scene.tables().outcomes == {"sent": 1}
+    assert scenario.check().repeated == 0
+    assert scenario.tables().outcomes == {"sent": 1}
 
 
 @pytest.mark.parametrize(
@@ -51,22 +51,22 @@ def test_an_outcome_that_comes_after_its_lease_but_before_a_rescue_is_in_time(
     ids=["the late one first", "the rescuer first"],
 )
 def test_two_that_have_one_email_say_yes_in_either_order_and_it_is_sent_and_counted_twice(
-    scene: Scene, relay: ScriptedRelay, order: tuple[int, int], verdicts: dict[str, int]
+    scenario: FaultScenario, relay: ScriptedRelay, order: tuple[int, int], verdicts: dict[str, int]
 ) -> None:
     turns = InTurn(relay)
-    office = scene.office(lease_seconds=600)
-    scene.emit("ann")
-    office.fan_out()
-    with office.engine() as late, office.engine() as rescuer, ThreadPoolExecutor(2) as threads:
+    harness = scenario.harness(lease_seconds=600)
+    scenario.emit("ann")
+    harness.fan_out()
+    with harness.engine() as late, harness.engine() as rescuer, ThreadPoolExecutor(2) as threads:
         draining = [threads.submit(late.drain)]
         relay.wait_until(lambda: relay.count(DOT) == 1)
-        office.now(LEASES_END)
+        harness.execute(LEASES_END)
         draining.append(threads.submit(rescuer.drain))
         relay.wait_until(lambda: relay.count(DOT) == 2)
         turns.answer(order[0])
-        until(lambda: office.now(SENT) == [(1,)])
+        until(lambda: harness.execute(SENT) == [(1,)])
         turns.answer(order[1])
         assert [one.result(PATIENCE)["sent"] for one in draining] == [1, 1]
 
-    assert scene.check(bound=1).repeated == 1
-    assert scene.tables().verdicts == verdicts
+    assert scenario.check(bound=1).repeated == 1
+    assert scenario.tables().verdicts == verdicts

@@ -8,7 +8,7 @@ from subprocess import check_output
 import pytest
 
 from tests.support import earlier
-from tests.support.scene import Scene
+from tests.support.fault_scenario import FaultScenario
 from tests.support.worker import worker
 
 EMAILS = 40
@@ -26,23 +26,25 @@ def before(tmp_path: Path) -> Path:
     return folder
 
 
-def test_old_and_new_code_share_the_work_on_the_new_schema(scene: Scene, before: Path, tmp_path: Path) -> None:
-    old = {**scene.environment, "PYTHONPATH": str(before)}
+def test_old_and_new_code_share_the_work_on_the_new_schema(
+    scenario: FaultScenario, before: Path, tmp_path: Path
+) -> None:
+    old = {**scenario.environment, "PYTHONPATH": str(before)}
     assert Path(where_notify_is(old)).is_relative_to(before)
 
     with worker(old, tmp_path, processes=1) as replaced:
         replaced.wait_until_serving()
-        scene.emit("ann")
-        scene.until_all_ended()
-        with scene.worker(processes=1):
+        scenario.emit("ann")
+        scenario.until_all_ended()
+        with scenario.worker(processes=1):
             for number in range(EMAILS):
-                scene.emit(f"reader-{number}")
+                scenario.emit(f"reader-{number}")
             assert replaced.stop() == 0
-            scene.emit("bob")
-            scene.until_all_ended()
+            scenario.emit("bob")
+            scenario.until_all_ended()
 
-    assert scene.check().owed == EMAILS + 2
-    assert workers_that_sent(scene) == 2
+    assert scenario.check().owed == EMAILS + 2
+    assert workers_that_sent(scenario) == 2
 
 
 def where_notify_is(environment: Mapping[str, str]) -> str:
@@ -50,6 +52,8 @@ def where_notify_is(environment: Mapping[str, str]) -> str:
     return check_output(line, env=environment, text=True).strip()
 
 
-def workers_that_sent(scene: Scene) -> int:
-    ((number,),) = scene.office().now("SELECT count(DISTINCT worker) FROM notify.delivery_stats WHERE outcome = 'sent'")
+def workers_that_sent(scenario: FaultScenario) -> int:
+    ((number,),) = scenario.harness().execute(
+        "SELECT count(DISTINCT worker) FROM notify.delivery_stats WHERE outcome = 'sent'"
+    )
     return int(number)

@@ -16,7 +16,7 @@ from notify.embedded.ports import LOOPBACK, free_port
 from notify.embedded.processes import spawn, stop
 from notify.embedded.valkey import ValkeyServer
 from notify.settings import Settings
-from tests.support.scene import Scene
+from tests.support.fault_scenario import FaultScenario
 from tests.support.wait import until
 from tests.support.worker import RunningWorker
 
@@ -57,8 +57,8 @@ def state_of_the_primary(client: redis.Redis) -> Mapping[str, object]:
 
 
 @pytest.fixture
-def watched(scene: Scene, tmp_path: Path) -> Iterator[redis.Redis]:
-    """A sentinel that has named the scene's broker, which has one replica."""
+def watched(scenario: FaultScenario, tmp_path: Path) -> Iterator[redis.Redis]:
+    """A sentinel that has named the scenario's broker, which has one replica."""
     with ExitStack() as up:
         first, second = (up.enter_context(ValkeyServer(tmp_path / name)) for name in ("first", "second"))
         with redis.Redis.from_url(second.url) as client:
@@ -67,7 +67,7 @@ def watched(scene: Scene, tmp_path: Path) -> Iterator[redis.Redis]:
         port = client.connection_pool.connection_kwargs["port"]
         # A second sentinel that is not there: one that answers is enough.
         url = f"sentinel://{LOOPBACK}:{port};{LOOPBACK}:1/0?master_name=main"
-        scene.environment["NOTIFY_BROKER_URL"] = url
+        scenario.environment["NOTIFY_BROKER_URL"] = url
         yield client
 
 
@@ -83,19 +83,21 @@ def until_doorbells_are_heard(doorbell: Doorbell, running: RunningWorker) -> Non
     until(heard, seconds=60)
 
 
-def test_a_worker_and_a_producer_follow_the_sentinels_to_the_next_primary(scene: Scene, watched: redis.Redis) -> None:
-    url = scene.environment["NOTIFY_BROKER_URL"]
+def test_a_worker_and_a_producer_follow_the_sentinels_to_the_next_primary(
+    scenario: FaultScenario, watched: redis.Redis
+) -> None:
+    url = scenario.environment["NOTIFY_BROKER_URL"]
     doorbell = wiring.doorbell(Settings(_env_file=None, broker_url=url))
-    scene.producer.employ(["ann", "bob"])
-    with scene.worker() as running:
+    scenario.producer.employ(["ann", "bob"])
+    with scenario.worker() as running:
         until_doorbells_are_heard(doorbell, running)
-        scene.producer.emit("ann")
+        scenario.producer.emit("ann")
 
         before = state_of_the_primary(watched)["port"]
         watched.execute_command("SENTINEL", "FAILOVER", "main")  # type: ignore[no-untyped-call]  # redis's own
         until(lambda: state_of_the_primary(watched)["port"] != before)
-        scene.producer.emit("bob")
+        scenario.producer.emit("bob")
         until_doorbells_are_heard(doorbell, running)
-        scene.until_all_ended()
+        scenario.until_all_ended()
 
-    assert scene.tables().verdicts == {"sent": 2}
+    assert scenario.tables().verdicts == {"sent": 2}

@@ -5,7 +5,7 @@ import asyncio
 from notify.channels.email.smtp.examine import examine
 from notify.channels.email.smtp.relay import Relay
 from notify.store.database import Database
-from tests.support.office import Office, many
+from tests.support.harness import WorkerHarness, many
 from tests.support.postfix import needs_postfix, postfix
 
 pytestmark = needs_postfix
@@ -21,28 +21,30 @@ def test_a_postfix_that_takes_no_ordinary_email_kills_none_and_is_known_before_o
         examined = asyncio.run(examine(Relay.from_url(mta.url)))
         assert examined.refused is not None
         assert examined.refused.reason == "size_limit"
-        office = Office(database, mta.url)
-        office.letters_wait(*many(20))
+        harness = WorkerHarness(database, mta.url)
+        harness.pending_emails(*many(20))
 
-        assert office.drain()["claimed"] == 0
+        assert harness.drain()["claimed"] == 0
 
-        assert {(job.status, job.failures) for job in office.jobs() if job.to_email} == {("pending", 0)}
-        assert office.now("SELECT state, reason FROM notify.smtp_relays") == [("open", "configuration: size_limit")]
+        assert {(job.status, job.failures) for job in harness.jobs() if job.to_email} == {("pending", 0)}
+        assert harness.execute("SELECT state, reason FROM notify.smtp_relays") == [
+            ("open", "configuration: size_limit")
+        ]
         mta.change(message_size_limit="10240000")
-        office.now(TIME_PASSES)
-        assert office.drain()["sent"] == 20
+        harness.execute(TIME_PASSES)
+        assert harness.drain()["sent"] == 20
 
 
 def test_a_postfix_that_does_not_announce_its_limit_kills_no_ordinary_email_either(database: Database) -> None:
     hidden = {"message_size_limit": "3000", "smtpd_discard_ehlo_keywords": "size"}
     with postfix(mynetworks="127.0.0.0/8", **hidden) as mta:
-        office = Office(database, mta.url)
-        office.letters_wait(*many(20))
+        harness = WorkerHarness(database, mta.url)
+        harness.pending_emails(*many(20))
 
-        office.drain()
+        harness.drain()
 
-        assert {job.status for job in office.jobs() if job.to_email} == {"pending"}
-        assert office.now("SELECT state, reason FROM notify.smtp_relays") == [("open", "configuration: oversize")]
+        assert {job.status for job in harness.jobs() if job.to_email} == {"pending"}
+        assert harness.execute("SELECT state, reason FROM notify.smtp_relays") == [("open", "configuration: oversize")]
         mta.change(message_size_limit="10240000")
-        office.now(TIME_PASSES)
-        assert office.drain()["sent"] == 20
+        harness.execute(TIME_PASSES)
+        assert harness.drain()["sent"] == 20

@@ -34,8 +34,8 @@ from notify.store.database import Database
 from notify.store.directory import directory, erasure, preferences, tokens
 from notify.store.directory.tokens import Scope
 from tests.support.callers import JWT_SECRET, Person, Program
+from tests.support.harness import WorkerHarness, comment
 from tests.support.in_process import InProcess
-from tests.support.office import Office, comment
 from tests.support.wait import until
 
 MINE = "/api/v1/user/notification/config"
@@ -432,7 +432,7 @@ def test_a_person_of_whom_anything_is_stored_is_known(api: httpx.Client, databas
         else:
             receive(connection, [parse(comment(reviewers=["ann"]))])
     if stored == "email":
-        Office(database, relay_url=None).fan_out()
+        WorkerHarness(database, relay_url=None).fan_out()
 
     assert api.get(MINE, headers=of_key(JWT_SECRET, "HS256", sub="ann")).status_code == 200
     assert api.get(MINE, headers=of_key(JWT_SECRET, "HS256", sub="Ann")).status_code == 404

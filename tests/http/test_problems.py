@@ -14,8 +14,9 @@ from notify.http.bodies import LARGEST_BODY
 from notify.http.context import Context
 from notify.store.database import Database
 from notify.store.directory.tokens import Scope
-from tests.support.callers import Program, Rings
+from tests.support.callers import Program
 from tests.support.defaults import defaults
+from tests.support.doorbell import RecordingDoorbell
 from tests.support.in_process import InProcess
 
 JSON = {"Content-Type": "application/json"}
@@ -168,7 +169,7 @@ def test_a_server_that_takes_no_writes_is_unavailable_and_the_call_may_be_repeat
 
 
 def test_a_fault_of_ours_is_a_problem_document_that_gives_nothing_away(context: Context, program: Program) -> None:
-    class BrokenDoorbell(Rings):
+    class BrokenDoorbell(RecordingDoorbell):
         def ring(self, stage: str) -> None:
             raise ZeroDivisionError(stage)
 

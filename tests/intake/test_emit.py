@@ -21,7 +21,7 @@ from notify.wiring import process_doorbell
 from tests.support import applications, rows
 from tests.support.applications import driver
 from tests.support.defaults import DEFAULTS, defaults
-from tests.support.rings import Rings
+from tests.support.doorbell import RecordingDoorbell
 from tests.support.servers import in_words
 from tests.support.wait import until
 
@@ -37,7 +37,7 @@ def comment(key: str = "k1", **changes: Any) -> Mapping[str, Any]:
     }
 
 
-class Witness(Rings):
+class Witness(RecordingDoorbell):
     """A doorbell that looks, at each ring and over a connection of its own, which events are there to be seen."""
 
     def __init__(self, database: Database) -> None:
@@ -73,13 +73,13 @@ def nothing_is_awaited() -> bool:
 def rings(doorbell: Witness) -> list[str]:
     """Every ring that will come."""
     until(nothing_is_awaited)
-    return doorbell.rung
+    return doorbell.rings
 
 
 def test_the_fan_out_is_rung_for_after_the_commit_and_finds_the_event(caller: Caller, doorbell: Witness) -> None:
     receipt = notify.emit(caller, comment(), doorbell=doorbell)
     assert not receipt.duplicate
-    assert doorbell.rung == []
+    assert doorbell.rings == []
     caller.commit()
     assert rings(doorbell) == [FAN_OUT]
     assert doorbell.saw == [["k1"]]
@@ -141,10 +141,10 @@ def test_a_savepoint_is_not_yet_a_commit(database: Database, doorbell: Witness) 
         with opened(in_words(database.engine.url)) as caller:
             with caller.begin_nested():
                 notify.emit(caller, comment(str(opened)), doorbell=doorbell)
-            assert doorbell.rung == []
+            assert doorbell.rings == []
             caller.commit()
             assert rings(doorbell) == [FAN_OUT]
-            doorbell.rung.clear()
+            doorbell.rings.clear()
 
 
 def test_a_session_that_is_closed_without_a_commit_leaves_nothing(database: Database, doorbell: Witness) -> None:

@@ -29,8 +29,8 @@ from notify.store.tables.emails import email_jobs, events, notifications, work_i
 from notify.store.tables.people import notification_event_types, people
 from notify.work.stage import BatchStage
 from tests.support import rows
+from tests.support.doorbell import RecordingDoorbell
 from tests.support.race import all_at_once, blocked_session, meanwhile
-from tests.support.rings import Rings
 from tests.support.statements import statements
 
 COMMENT = "cl.comment.created"
@@ -40,8 +40,8 @@ Arrange = Callable[[Connection], object]
 
 
 @pytest.fixture
-def doorbell() -> Rings:
-    return Rings()
+def doorbell() -> RecordingDoorbell:
+    return RecordingDoorbell()
 
 
 @pytest.fixture(autouse=True)
@@ -53,9 +53,13 @@ def directory_of_four(database: Database) -> None:
 
 
 def worker(
-    database: Database, *, doorbell: Rings | None = None, batch: int = 200, at_most: timedelta = timedelta(seconds=30)
+    database: Database,
+    *,
+    doorbell: RecordingDoorbell | None = None,
+    batch: int = 200,
+    at_most: timedelta = timedelta(seconds=30),
 ) -> BatchStage:
-    doorbell = doorbell or Rings()
+    doorbell = doorbell or RecordingDoorbell()
     return BatchStage(
         FanOut(database, doorbell=doorbell, message_host=HOST, rng=Random(1)),
         database,
@@ -68,7 +72,7 @@ def worker(
     )
 
 
-def drain(database: Database, *, doorbell: Rings | None = None, batch: int = 200) -> SimpleNamespace:
+def drain(database: Database, *, doorbell: RecordingDoorbell | None = None, batch: int = 200) -> SimpleNamespace:
     return SimpleNamespace(**worker(database, doorbell=doorbell, batch=batch).drain())
 
 
@@ -433,7 +437,9 @@ def test_what_a_bot_does_is_told_after_everything_else(database: Database, *, is
         assert set(connection.scalars(told)) == {priority}
 
 
-def test_an_event_fanned_out_again_writes_nothing_and_rings_for_nobody(database: Database, doorbell: Rings) -> None:
+def test_an_event_fanned_out_again_writes_nothing_and_rings_for_nobody(
+    database: Database, doorbell: RecordingDoorbell
+) -> None:
     event_id = emit(database)
     drain(database)
     before = fates(database, event_id)
@@ -442,7 +448,7 @@ def test_an_event_fanned_out_again_writes_nothing_and_rings_for_nobody(database:
     report = drain(database, doorbell=doorbell)
     assert fates(database, event_id) == before
     assert (report.claimed, report.told, report.skipped) == (1, 0, 0)
-    assert doorbell.rung == []
+    assert doorbell.rings == []
 
 
 def test_two_workers_at_once_write_each_persons_row_once(database: Database) -> None:
@@ -548,21 +554,23 @@ def written_in_order(database: Database) -> list[int]:
     return list(dict.fromkeys(found))
 
 
-def test_the_delivery_is_rung_for_once_a_batch_and_only_for_emails(database: Database, doorbell: Rings) -> None:
+def test_the_delivery_is_rung_for_once_a_batch_and_only_for_emails(
+    database: Database, doorbell: RecordingDoorbell
+) -> None:
     only_the_actor = {"link": "CL-1", "author": "dana", "reviewers": []}
     emit(database, "nobody", cl=only_the_actor)
     assert counts(drain(database, doorbell=doorbell)) == {"claimed": 1, "skipped": 1}
-    assert doorbell.rung == []
+    assert doorbell.rings == []
     for number in range(3):
         emit(database, f"k{number}")
     drain(database, doorbell=doorbell)
-    assert doorbell.rung == [DELIVER]
+    assert doorbell.rings == [DELIVER]
 
 
 def test_when_the_doorbell_rings_the_emails_are_there_to_be_seen(database: Database) -> None:
     seen = []
 
-    class Looks(Rings):
+    class Looks(RecordingDoorbell):
         """Looks at the table, as a worker would."""
 
         def ring(self, stage: str) -> None:
@@ -625,7 +633,7 @@ def test_an_event_of_a_type_without_a_trigger_is_not_fanned_out(database: Databa
     assert standing(database, event_id) == ("pending", 1, "unknown_type")
 
 
-def test_one_bad_event_stops_no_other(database: Database, doorbell: Rings) -> None:
+def test_one_bad_event_stops_no_other(database: Database, doorbell: RecordingDoorbell) -> None:
     good = [emit(database, f"k{number}") for number in range(3)]
     bad = emit(database, "bad")
     taken = message_id("CL-1", event_key="bad", username="alice", host=HOST)
@@ -638,7 +646,7 @@ def test_one_bad_event_stops_no_other(database: Database, doorbell: Rings) -> No
         assert rows.row(database, events, event_id)["status"] == "done"
     assert standing(database, bad) == ("pending", 1, "internal_error: MessageIdTaken")
     assert fates(database, bad) == {}
-    assert set(doorbell.rung) == {DELIVER}
+    assert set(doorbell.rings) == {DELIVER}
 
 
 def test_a_database_that_goes_away_is_no_events_fault(database: Database) -> None:
@@ -679,21 +687,21 @@ def vanish(database: Database, event_id: int) -> None:
     rows.change_item(database, FAN_OUT, event_id, due_at=rows.ago(seconds=1))
 
 
-def test_a_drain_whose_time_is_up_rings_for_the_rest(database: Database, doorbell: Rings) -> None:
+def test_a_drain_whose_time_is_up_rings_for_the_rest(database: Database, doorbell: RecordingDoorbell) -> None:
     for number in range(3):
         emit(database, f"k{number}")
     report = worker(database, doorbell=doorbell, batch=1, at_most=timedelta(0)).drain()
     assert report["claimed"] == 1
-    assert doorbell.rung == [DELIVER, FAN_OUT]
+    assert doorbell.rings == [DELIVER, FAN_OUT]
     assert worker(database).is_due()
     assert drain(database, batch=1).claimed == 2
     assert not worker(database).is_due()
 
 
-def test_a_drain_of_nothing_does_nothing(database: Database, doorbell: Rings) -> None:
+def test_a_drain_of_nothing_does_nothing(database: Database, doorbell: RecordingDoorbell) -> None:
     report = drain(database, doorbell=doorbell)
     assert counts(report) == {}
-    assert doorbell.rung == []
+    assert doorbell.rings == []
 
 
 def test_a_batch_costs_the_same_number_of_statements_whatever_its_size(database: Database) -> None:

@@ -9,7 +9,7 @@ from notify.intake.receive import receive
 from notify.intake.schema import parse
 from notify.store.database import Database
 from notify.store.directory import directory, preferences
-from tests.support.office import Office
+from tests.support.harness import WorkerHarness
 from tests.support.smtp import ScriptedRelay
 from tests.support.wire import header
 
@@ -18,23 +18,23 @@ COMMENT = {"id": "1", "body": "@carol, @bob: see `@erin`."}
 
 
 @pytest.fixture
-def office(database: Database, relay: ScriptedRelay) -> Office:
+def harness(database: Database, relay: ScriptedRelay) -> WorkerHarness:
     """A worker, and five people who read mail."""
     with database.begin() as connection:
         for name in ("alice", "bob", "carol", "dana", "erin"):
             directory.put_person(connection, Person(username=name, email=f"{name}@example.com"))
-    return Office(database, relay.url)
+    return WorkerHarness(database, relay.url)
 
 
-def tell(office: Office, event_type: str, **parts: Any) -> None:
-    with office.database.begin() as connection:
+def tell(harness: WorkerHarness, event_type: str, **parts: Any) -> None:
+    with harness.database.begin() as connection:
         receive(connection, [parse({"key": "k1", "type": event_type, "actor": "dana", "cl": CL, **parts})])
-    office.fan_out()
+    harness.fan_out()
 
 
 def arrived(relay: ScriptedRelay) -> dict[str, tuple[str, str]]:
     """The emails by recipient: the type and the reason in their headers."""
-    emails = relay.letters
+    emails = relay.emails
     assert len({one.recipient for one in emails}) == len(emails)
     return {
         one.recipient.partition("@")[0]: (
@@ -46,10 +46,10 @@ def arrived(relay: ScriptedRelay) -> dict[str, tuple[str, str]]:
 
 
 def test_a_comment_that_mentions_people_reaches_each_under_the_type_that_holds_for_them(
-    office: Office, relay: ScriptedRelay
+    harness: WorkerHarness, relay: ScriptedRelay
 ) -> None:
-    tell(office, "cl.comment.created", comment=COMMENT)
-    office.drain()
+    tell(harness, "cl.comment.created", comment=COMMENT)
+    harness.drain()
     assert arrived(relay) == {
         "alice": ("cl.comment.created", "author"),
         "bob": ("cl.comment.mentioned", "mentioned"),
@@ -66,32 +66,34 @@ def test_a_comment_that_mentions_people_reaches_each_under_the_type_that_holds_f
     ],
 )
 def test_each_type_reaches_those_whom_it_concerns(
-    office: Office, relay: ScriptedRelay, event_type: str, parts: dict[str, Any], told: dict[str, str]
+    harness: WorkerHarness, relay: ScriptedRelay, event_type: str, parts: dict[str, Any], told: dict[str, str]
 ) -> None:
-    tell(office, event_type, **parts)
-    office.drain()
+    tell(harness, event_type, **parts)
+    harness.drain()
     assert arrived(relay) == {name: (event_type, reason) for name, reason in told.items()}
 
 
-def test_the_last_look_asks_about_the_mention_and_not_about_the_comment(office: Office, relay: ScriptedRelay) -> None:
-    tell(office, "cl.comment.created", comment=COMMENT)
-    with office.database.begin() as connection:
+def test_the_last_look_asks_about_the_mention_and_not_about_the_comment(
+    harness: WorkerHarness, relay: ScriptedRelay
+) -> None:
+    tell(harness, "cl.comment.created", comment=COMMENT)
+    with harness.database.begin() as connection:
         preferences.set_preference(connection, "bob", "cl.comment.mentioned", enabled=False)
         preferences.set_preference(connection, "carol", "cl.comment.created", enabled=False)
-    office.drain()
+    harness.drain()
     assert arrived(relay).keys() == {"alice", "carol"}
-    (bob,) = [job for job in office.jobs() if job.username == "bob"]
+    (bob,) = [job for job in harness.jobs() if job.username == "bob"]
     assert (bob.status, bob.outcome_reason) == ("skipped", "muted_event")
 
 
-def test_who_ends_a_subscription_gets_no_email_that_still_waits(office: Office, relay: ScriptedRelay) -> None:
-    with office.database.begin() as connection:
+def test_who_ends_a_subscription_gets_no_email_that_still_waits(harness: WorkerHarness, relay: ScriptedRelay) -> None:
+    with harness.database.begin() as connection:
         preferences.subscribe(connection, "carol", "CL-1")
         preferences.subscribe(connection, "erin", "CL-1")
-    tell(office, "cl.merged")
-    with office.database.begin() as connection:
+    tell(harness, "cl.merged")
+    with harness.database.begin() as connection:
         preferences.unsubscribe(connection, "carol", "CL-1")
-    office.drain()
+    harness.drain()
     assert arrived(relay).keys() == {"alice", "bob", "erin"}
-    (carol,) = [job for job in office.jobs() if job.username == "carol"]
+    (carol,) = [job for job in harness.jobs() if job.username == "carol"]
     assert (carol.status, carol.outcome_reason) == ("skipped", "unsubscribed")

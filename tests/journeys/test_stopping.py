@@ -13,31 +13,31 @@ from notify.domain.events import COMMENT_CREATED
 from notify.domain.preferences import NO_PREFERENCES
 from notify.store.database import Database
 from notify.store.directory import preferences
+from tests.support.harness import WorkerHarness
 from tests.support.in_process import InProcess
-from tests.support.office import Office
 from tests.support.smtp import ScriptedRelay
 
 ONE_CLICK = {"List-Unsubscribe": "One-Click"}
 
 
 @pytest.fixture
-def office(database: Database, relay: ScriptedRelay) -> Office:
-    return Office(database, relay.url)
+def harness(database: Database, relay: ScriptedRelay) -> WorkerHarness:
+    return WorkerHarness(database, relay.url)
 
 
 @pytest.fixture
-def api(office: Office) -> Iterator[httpx.Client]:
+def api(harness: WorkerHarness) -> Iterator[httpx.Client]:
     """Mail providers and readers, who call with no more than the link."""
-    context = context_of(office.settings)
+    context = context_of(harness.settings)
     with httpx.Client(transport=InProcess(build_app(context)), base_url="https://notify.example.com") as client:
         yield client
     context.database.close()
 
 
 def test_one_click_stops_its_scope_and_the_email_that_waits_is_skipped_for_it(
-    office: Office, relay: ScriptedRelay, api: httpx.Client
+    harness: WorkerHarness, relay: ScriptedRelay, api: httpx.Client
 ) -> None:
-    office.letters_wait("ann", "ben", "cat", "dan")
+    harness.pending_emails("ann", "ben", "cat", "dan")
     links = SignedLinks(secrets=["k" * 32], public_url="https://notify.example.com")
     for url in (
         links.stop_event_type("ann", COMMENT_CREATED, beside="CL-1"),
@@ -47,9 +47,9 @@ def test_one_click_stops_its_scope_and_the_email_that_waits_is_skipped_for_it(
         answer = api.post(url, data=ONE_CLICK)
         assert (answer.status_code, answer.headers.get("Set-Cookie")) == (200, None)
 
-    office.drain()
+    harness.drain()
 
-    ends = {job.username: (job.status, job.outcome_reason) for job in office.jobs()}
+    ends = {job.username: (job.status, job.outcome_reason) for job in harness.jobs()}
     assert ends == {
         "ann": ("skipped", "muted_event"),
         "ben": ("skipped", "muted_cl"),
@@ -57,15 +57,15 @@ def test_one_click_stops_its_scope_and_the_email_that_waits_is_skipped_for_it(
         "dan": ("sent", None),
         "somebody": ("skipped", "no_address"),
     }
-    assert [email.recipient for email in relay.letters] == ["dan@example.com"]
+    assert [email.recipient for email in relay.emails] == ["dan@example.com"]
 
 
 def test_a_scanner_that_follows_every_link_of_an_email_changes_nothing(
-    office: Office, relay: ScriptedRelay, api: httpx.Client
+    harness: WorkerHarness, relay: ScriptedRelay, api: httpx.Client
 ) -> None:
-    office.letters_wait("ann")
-    office.drain()
-    (email,) = relay.letters
+    harness.pending_emails("ann")
+    harness.drain()
+    (email,) = relay.emails
     message = message_from_bytes(email.content, policy=policy.default)
     parts = [part.get_content() for part in message.walk() if not part.is_multipart()]
     words = "\n".join([str(message["List-Unsubscribe"]), *map(str, parts)])
@@ -76,5 +76,5 @@ def test_a_scanner_that_follows_every_link_of_an_email_changes_nothing(
         for method in ("GET", "HEAD", "OPTIONS"):
             api.request(method, url)
 
-    with office.database.begin() as connection:
+    with harness.database.begin() as connection:
         assert preferences.choices(connection, ["ann"]).get("ann", NO_PREFERENCES) == NO_PREFERENCES

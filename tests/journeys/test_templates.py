@@ -11,7 +11,7 @@ from notify.cli.commands import app
 from notify.delivery.engine import Engine
 from notify.store.database import Database
 from notify.store.outbox import jobs
-from tests.support.office import Office
+from tests.support.harness import WorkerHarness
 from tests.support.smtp import ScriptedRelay
 
 BROKEN = {"cannot be read": "{% if comment %}", "uses an unknown name": "{{ coment.quoted }}"}
@@ -27,54 +27,54 @@ def template(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def office(database: Database, relay: ScriptedRelay, template: Path) -> Office:
-    return Office(database, relay.url, changes={"templates_dir": template.parents[2]})
+def harness(database: Database, relay: ScriptedRelay, template: Path) -> WorkerHarness:
+    return WorkerHarness(database, relay.url, changes={"templates_dir": template.parents[2]})
 
 
 @pytest.fixture
-def engine(office: Office) -> Iterator[Engine]:
+def engine(harness: WorkerHarness) -> Iterator[Engine]:
     """A worker that runs all the while."""
-    with office.engine() as running:
+    with harness.engine() as running:
         yield running
 
 
 def texts(relay: ScriptedRelay) -> dict[str, str]:
     """The text of every email that the relay took, by recipient."""
     found = {}
-    for email in relay.letters:
+    for email in relay.emails:
         body = message_from_bytes(email.content, policy=policy.default).get_body(("plain",))
         assert body is not None
         found[email.recipient] = body.get_content()
     return found
 
 
-def became_of(office: Office, key: str, username: str) -> tuple[str, str | None]:
-    (found,) = [(job.status, job.outcome_reason) for job in office.jobs(key) if job.username == username]
+def became_of(harness: WorkerHarness, key: str, username: str) -> tuple[str, str | None]:
+    (found,) = [(job.status, job.outcome_reason) for job in harness.jobs(key) if job.username == username]
     return found
 
 
 @pytest.mark.parametrize("broken", BROKEN.values(), ids=BROKEN)
 def test_emails_that_wait_while_a_template_is_broken_go_out_fixed(
-    office: Office, engine: Engine, relay: ScriptedRelay, template: Path, broken: str
+    harness: WorkerHarness, engine: Engine, relay: ScriptedRelay, template: Path, broken: str
 ) -> None:
     template.write_text(broken)
-    office.letters_wait("ann", key="too-early")
+    harness.pending_emails("ann", key="too-early")
     engine.drain()
-    office.letters_wait("bob", key="waits")
-    assert became_of(office, "too-early", "ann") == ("dead", "template_error")
-    assert relay.letters == []
+    harness.pending_emails("bob", key="waits")
+    assert became_of(harness, "too-early", "ann") == ("dead", "template_error")
+    assert relay.emails == []
 
     template.write_text(FIXED)
     engine.drain()
 
-    assert became_of(office, "waits", "bob") == ("sent", None)
+    assert became_of(harness, "waits", "bob") == ("sent", None)
     assert texts(relay).keys() == {"bob@example.com"}
     assert texts(relay)["bob@example.com"].startswith("Once more: > The jitter")
 
 
 @pytest.mark.parametrize("broken", BROKEN.values(), ids=BROKEN)
 def test_emails_that_died_of_a_template_go_out_fixed_when_they_are_retried(
-    office: Office,
+    harness: WorkerHarness,
     engine: Engine,
     relay: ScriptedRelay,
     template: Path,
@@ -82,9 +82,9 @@ def test_emails_that_died_of_a_template_go_out_fixed_when_they_are_retried(
     environment: Mapping[str, str],
 ) -> None:
     template.write_text(broken)
-    written = office.letters_wait("ann", "bob")
+    written = harness.pending_emails("ann", "bob")
     engine.drain()
-    with office.database.begin() as connection:
+    with harness.database.begin() as connection:
         tries = [one.verdict for job in written for one in jobs.attempts(connection, job.id)]
     assert tries == ["dead: template_error"] * 2
 
@@ -93,7 +93,7 @@ def test_emails_that_died_of_a_template_go_out_fixed_when_they_are_retried(
     engine.drain()
 
     assert said.exit_code == 0
-    names = {message_from_bytes(email.content)["Message-ID"] for email in relay.letters}
+    names = {message_from_bytes(email.content)["Message-ID"] for email in relay.emails}
     assert names == {f"<{job.message_id}>" for job in written if job.message_id}
     assert texts(relay).keys() == {"ann@example.com", "bob@example.com"}
     assert all(text.startswith("Once more: > The jitter") for text in texts(relay).values())

@@ -25,7 +25,7 @@ from tests.model.model import LATER, LIFE, MINUTE, SENT, Attempt, Report, Row, T
 from tests.model.schedules import every_order
 from tests.model.test_lifecycle import EMAILS
 from tests.support import rows
-from tests.support.letters import job_of, letter
+from tests.support.emails import email_facts, job_of
 from tests.support.race import LIMIT_SECONDS, blocked_session, meanwhile
 
 LEASE = 10 * MINUTE
@@ -142,7 +142,7 @@ def ending(name: Attempt, says: str) -> Ending:
     """What a worker reports of an attempt that it once claimed."""
     lapses = max(0, name[1] - 1)
     claim = Claim(id=name[0], attempt=name[1], failures=0, max_failures=BUDGET, lapses=lapses)
-    job = replace(job_of(letter()), claim=claim)
+    job = replace(job_of(email_facts()), claim=claim)
     return Ending(job=job, settlement=settle(OUTCOMES[says], claim, rng=Random(1)))
 
 

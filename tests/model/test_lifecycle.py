@@ -58,7 +58,7 @@ from tests.model.model import (
     Told,
 )
 from tests.support import servers
-from tests.support.office import comment
+from tests.support.harness import comment
 
 EXAMPLES = "NOTIFY_TEST_MODEL_EXAMPLES"
 FEW = 25

@@ -29,7 +29,7 @@ from notify.store.tables.emails import email_jobs, notifications
 from notify.work.stage import too_early
 from tests.model.schedules import every_order
 from tests.support import rows
-from tests.support.office import RecordingDoorbell
+from tests.support.doorbell import RecordingDoorbell
 
 LEASE = timedelta(minutes=10)
 WINDOW = timedelta(minutes=15)

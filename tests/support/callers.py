@@ -16,30 +16,18 @@ from notify.http.person_tokens import issue_user_token, shared_secret
 from notify.store.database import Database
 from notify.store.directory import directory, tokens
 from notify.store.directory.tokens import Scope
+from tests.support.doorbell import RecordingDoorbell
+from tests.support.emails import composer
 from tests.support.in_process import InProcess
-from tests.support.letters import composer
 
 JWT_SECRET = "j" * 32
 Program = Callable[..., dict[str, str]]
 Person = Callable[[str], dict[str, str]]
 
 
-class Rings:
-    """A doorbell that remembers who was rung."""
-
-    def __init__(self) -> None:
-        self.rung: list[str] = []
-
-    def ring(self, stage: str) -> None:
-        self.rung.append(stage)
-
-    def flush(self, *, at_most_seconds: float) -> None:
-        """Nothing waits."""
-
-
 @pytest.fixture
-def doorbell() -> Rings:
-    return Rings()
+def doorbell() -> RecordingDoorbell:
+    return RecordingDoorbell()
 
 
 @pytest.fixture
@@ -48,7 +36,7 @@ def links() -> SignedLinks:
 
 
 @pytest.fixture
-def context(database: Database, doorbell: Rings, links: SignedLinks) -> Context:
+def context(database: Database, doorbell: RecordingDoorbell, links: SignedLinks) -> Context:
     """What the API answers from, complete but for a relay."""
     return Context(
         database=database,

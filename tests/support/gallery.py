@@ -20,7 +20,7 @@ from notify.cli import sample
 from notify.domain.jobs import EmailFacts
 from notify.http.pages import Pages
 from tests.support import sample_bundles, sample_pages
-from tests.support.letters import HOST, composer
+from tests.support.emails import HOST, composer
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome", "chrome-headless-shell")
 SCHEMES = {"light": "1", "dark": "0"}  # Blink's numbers for what the reader prefers
@@ -107,14 +107,14 @@ def exhibits(composer: Composer, pages: Pages, *, host: str, at: datetime) -> It
         at: When it was sent, and when its events happened.
     """
     for language in composer.languages:
-        for name, letter in _letters(host=host, at=at, language=language):
-            composed = composer.compose(letter, date=at)
+        for name, email in _emails(host=host, at=at, language=language):
+            composed = composer.compose(email, date=at)
             yield Exhibit(name, language, composed.html, f"Subject: {composed.subject}\n\n{composed.text}")
         for name, html in sample_pages.pages(pages, language, at=at):
             yield Exhibit(f"page.{name}", language, html)
 
 
-def _letters(*, host: str, at: datetime, language: str) -> Iterator[tuple[str, EmailFacts]]:
+def _emails(*, host: str, at: datetime, language: str) -> Iterator[tuple[str, EmailFacts]]:
     for event_type in sample.PAYLOADS:
         yield event_type, sample.email(event_type, host=host, locale=language)
     yield "bundle", sample_bundles.together(host=host, at=at, locale=language)

@@ -13,7 +13,7 @@ from notify.domain.threads import message_id
 from notify.doorbell import NoDoorbell
 from notify.store.database import AWAY, Database
 from notify.store.directory import directory
-from tests.support.office import comment
+from tests.support.harness import comment
 
 HOST = "example.com"
 

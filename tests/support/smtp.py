@@ -31,7 +31,7 @@ EXTENSIONS = ("PIPELINING", "8BITMIME", "SMTPUTF8", "ENHANCEDSTATUSCODES", "SIZE
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Received:
-    """A letter that the relay has in full and has not refused."""
+    """An email that the relay has in full and has not refused."""
 
     content: bytes
     sender: str
@@ -43,7 +43,7 @@ class Received:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Transfer:
-    """A letter's content on its way: from the relay's 354 to its answer, or to the end of the connection."""
+    """An email's content on its way: from the relay's 354 to its answer, or to the end of the connection."""
 
     content: bytes
     connection: int
@@ -92,7 +92,7 @@ class Journal:
 
     def __init__(self) -> None:
         self.changed = Condition()
-        self.letters: list[Received] = []
+        self.emails: list[Received] = []
         self.transfers: list[Transfer] = []
         self.said: list[Said] = []
         self.gates: dict[str, Gate] = {}
@@ -124,9 +124,9 @@ class Journal:
         if said.step in self.gates:
             self.gates[said.step].pass_through()
 
-    def received(self, letter: Received) -> None:
+    def received(self, email: Received) -> None:
         with self.changed:
-            self.letters.append(letter)
+            self.emails.append(email)
             self.changed.notify_all()
 
     def transferred(self, transfer: Transfer) -> None:
@@ -145,7 +145,7 @@ class ScriptedRelay:
     Args:
         answers: Step to the reply, or to a function of what was said; None means the usual reply.
         reply_by_recipient: Address to the reply to its RCPT.
-        drop_at: Steps at which the relay hangs up instead of answering. A letter dropped at ``DOT``
+        drop_at: Steps at which the relay hangs up instead of answering. An email dropped at ``DOT``
             counts as received: the relay has it.
         silent_at: Steps that are never answered, while the connection stays.
         extensions: What EHLO announces, besides STARTTLS and AUTH.
@@ -188,9 +188,9 @@ class ScriptedRelay:
             thread.join(PATIENCE)
 
     @property
-    def letters(self) -> list[Received]:
+    def emails(self) -> list[Received]:
         """What the relay has taken, oldest first."""
-        return list(self.journal.letters)
+        return list(self.journal.emails)
 
     @property
     def transfers(self) -> list[Transfer]:
@@ -226,22 +226,22 @@ class ScriptedRelay:
     def forget(self) -> None:
         """As if nothing had been taken so far."""
         with self.journal.changed:
-            self.journal.letters.clear()
+            self.journal.emails.clear()
 
     def count(self, step: str) -> int:
         """How often a step was reached."""
         with self.journal.changed:
             return Counter(one.step for one in self.journal.said)[step]
 
-    def wait_for(self, letters: int, timeout: float = PATIENCE) -> list[Received]:
+    def wait_for(self, emails: int, timeout: float = PATIENCE) -> list[Received]:
         """
-        The letters received, once there are so many.
+        The emails received, once there are so many.
 
         Raises:
             TimeoutError: There are fewer after *timeout* seconds.
         """
-        self.wait_until(lambda: len(self.journal.letters) >= letters, timeout)
-        return self.letters
+        self.wait_until(lambda: len(self.journal.emails) >= emails, timeout)
+        return self.emails
 
     def wait_until(self, happened: Callable[[], bool], timeout: float = PATIENCE) -> None:
         """
@@ -383,7 +383,7 @@ class _Dialogue:
         reply = self._scripted(said, "250 2.0.0 queued as 4711")
         dropped = DOT in self.relay.drop_at or DOT in self.relay.silent_at
         if dropped or reply.startswith("2"):
-            letter = Received(
+            email = Received(
                 content=content,
                 sender=self.sender,
                 recipient=self.recipient,
@@ -391,7 +391,7 @@ class _Dialogue:
                 connection=self.number,
                 answered=not dropped,
             )
-            self.relay.journal.received(letter)
+            self.relay.journal.received(email)
         self._speak(said, reply)
 
     def _answer(self, step: str, line: str, usual: str) -> bool:

@@ -5,23 +5,23 @@ from pathlib import Path
 
 from notify.http.pages import Pages
 from tests.support import gallery
-from tests.support.letters import HOST, NOON, composer
+from tests.support.emails import HOST, NOON, composer
 
 TESTS = Path(__file__).parents[1]
-LETTERS = TESTS / "channels" / "email" / "writing" / "snapshots"
-PAGES = TESTS / "web" / "snapshots"
+EMAIL_SNAPSHOTS = TESTS / "channels" / "email" / "writing" / "snapshots"
+PAGE_SNAPSHOTS = TESTS / "web" / "snapshots"
 
 
 def snapshots() -> Iterator[tuple[Path, str]]:
     """Path and content of every snapshot: each email as text and as HTML, and each page, in each language."""
     for exhibit in gallery.exhibits(composer(), Pages(), host=HOST, at=NOON):
         if exhibit.text is not None:
-            yield LETTERS / f"{exhibit.stem}.txt", exhibit.text
-        yield (PAGES if exhibit.text is None else LETTERS) / f"{exhibit.stem}.html", exhibit.html
+            yield EMAIL_SNAPSHOTS / f"{exhibit.stem}.txt", exhibit.text
+        yield (PAGE_SNAPSHOTS if exhibit.text is None else EMAIL_SNAPSHOTS) / f"{exhibit.stem}.html", exhibit.html
 
 
 if __name__ == "__main__":
-    for folder in (LETTERS, PAGES):
+    for folder in (EMAIL_SNAPSHOTS, PAGE_SNAPSHOTS):
         folder.mkdir(exist_ok=True)
         for old in folder.iterdir():
             old.unlink()

@@ -26,8 +26,8 @@ WITHOUT_WEB = "without-web"
 WEB = Command(name="api", line="python -m http.server {api_port} --bind {api_host}", health="{api_url}/")
 
 
-def standin(behaviour: str, **options: float) -> Command:
-    return Command(name="worker", line=f"python -m tests.support.standin {behaviour}", **options)  # type: ignore[arg-type]
+def fake_process(behaviour: str, **options: float) -> Command:
+    return Command(name="worker", line=f"python -m tests.support.fake_process {behaviour}", **options)  # type: ignore[arg-type]
 
 
 class Supervisor:
@@ -145,10 +145,12 @@ def main() -> None:
     """Run a stack until a signal comes."""
     web = replace(WEB, probe_seconds=0.3, stop_seconds=0.5) if WATCHED in sys.argv else WEB
     if WITHOUT_WEB in sys.argv:
-        web = replace(WEB, line=standin("fails").line)
+        web = replace(WEB, line=fake_process("fails").line)
     behaviours = [behaviour for behaviour in sys.argv[1:] if behaviour not in {WATCHED, WITHOUT_WEB}]
-    standins = [web, *(standin(behaviour, stop_seconds=0.5) for behaviour in behaviours)]
-    Stack(load(env_file=None, completed_later=True), commands=COMMANDS if REAL in sys.argv else standins).run(say_up)
+    fake_processes = [web, *(fake_process(behaviour, stop_seconds=0.5) for behaviour in behaviours)]
+    Stack(load(env_file=None, completed_later=True), commands=COMMANDS if REAL in sys.argv else fake_processes).run(
+        say_up
+    )
 
 
 if __name__ == "__main__":

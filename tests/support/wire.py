@@ -43,7 +43,7 @@ def seen_by(*relays: ScriptedRelay) -> Wire:
     copies = (
         Copy(message_id=message_id(one.content), recipient=one.recipient, at=one.at, answered=one.answered)
         for relay in relays
-        for one in relay.letters
+        for one in relay.emails
     )
     holdings = (
         Holding(message_id=name, connection=one.connection, began=one.began, ended=one.ended)

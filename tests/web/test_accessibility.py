@@ -9,7 +9,7 @@ import pytest
 from notify.http.pages import Pages
 from notify.resources import folder
 from tests.support import sample_pages
-from tests.support.letters import NOON
+from tests.support.emails import NOON
 
 PAGES = Pages()
 STYLES = (folder("templates") / "pages" / "_base.css").read_text(encoding="utf-8")

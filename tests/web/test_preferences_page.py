@@ -21,7 +21,7 @@ from notify.store.tables.people import notification_event_types, people
 from notify.web.preferences_page import OPTIONS
 from tests.support.callers import Person as Headers
 from tests.support.callers import Program
-from tests.support.office import Office
+from tests.support.harness import WorkerHarness
 from tests.support.translations import CATALOGUES, read
 from tests.support.zones import UNKNOWN
 
@@ -293,15 +293,15 @@ def test_a_pause_to_the_second_stays_as_it_is_when_the_page_is_saved_as_it_was(
 
 
 def test_what_waits_follows_what_the_page_is_told(api: httpx.Client, page: str, database: Database) -> None:
-    office = Office(database, relay_url=None)
+    harness = WorkerHarness(database, relay_url=None)
     untouched = FormFields(api.get(page).text).fields
     post(api, page, filled(untouched, paused_until="2099-07-01T09:00"))
-    office.letters_wait("dana", link="CL-9")
+    harness.pending_emails("dana", link="CL-9")
     is_due = "SELECT due_at <= now() FROM jobs WHERE username = 'dana'"
-    assert office.now(is_due) == [(False,)]
+    assert harness.execute(is_due) == [(False,)]
 
     post(api, page, untouched)
-    assert office.now(is_due) == [(True,)]
+    assert harness.execute(is_due) == [(True,)]
 
 
 @pytest.mark.parametrize(

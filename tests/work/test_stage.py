@@ -26,7 +26,7 @@ from notify.wiring import STAGE_NAMES, StageKind
 from notify.work.stage import BatchStage, counted
 from notify.worker.runtime import Runtime
 from tests.support import rows
-from tests.support.office import Office
+from tests.support.harness import WorkerHarness
 from tests.support.wait import until
 
 LEASE = timedelta(minutes=1)
@@ -78,7 +78,7 @@ def three(database: Database) -> list[int]:
 
 @pytest.fixture
 def settings(database: Database) -> Settings:
-    return Office(database, None, {"sweep_seconds": 0.1}).settings
+    return WorkerHarness(database, None, {"sweep_seconds": 0.1}).settings
 
 
 def test_what_is_due_is_worked_off_and_gone(database: Database, three: list[int]) -> None:

@@ -9,7 +9,7 @@ from notify.store.database import Database
 from notify.work.stage import Stage
 from notify.work.sweeper import Sweeper
 from tests.support.counted import Counted
-from tests.support.office import Office
+from tests.support.harness import WorkerHarness
 from tests.support.smtp import ScriptedRelay
 from tests.support.stages import FakeStage
 from tests.support.wait import until
@@ -25,16 +25,16 @@ def once(event: Event) -> Callable[[], bool]:
     return lambda: not event.is_set()
 
 
-def test_letters_go_with_no_doorbell_at_all(database: Database, relay: ScriptedRelay) -> None:
-    office = Office(database, relay.url)
-    office.letters_wait("ann", "bob")
-    with office.engine() as engine:
+def test_emails_go_with_no_doorbell_at_all(database: Database, relay: ScriptedRelay) -> None:
+    harness = WorkerHarness(database, relay.url)
+    harness.pending_emails("ann", "bob")
+    with harness.engine() as engine:
         sweeper = sweeping(engine)
         sweeper.start()
         relay.wait_for(2)
         sweeper.stop(timeout_seconds=10)
 
-    assert {job.status for job in office.jobs() if job.to_email} == {"sent"}
+    assert {job.status for job in harness.jobs() if job.to_email} == {"sent"}
 
 
 def test_a_stage_that_fails_stops_neither_the_others_nor_the_next_sweep() -> None:

@@ -11,8 +11,8 @@ from notify.intake.receive import receive
 from notify.intake.schema import parse
 from notify.store.database import Database
 from notify.store.directory import directory
-from tests.support.office import Office, comment
-from tests.support.shift import work
+from tests.support.harness import WorkerHarness, comment
+from tests.support.single_drain import drain_once
 from tests.support.smtp import ScriptedRelay
 from tests.support.worker import worker
 
@@ -25,16 +25,16 @@ LAPSE = "UPDATE notify.work_items SET due_at = now()"
 
 
 @pytest.fixture
-def office(database: Database, relay: ScriptedRelay) -> Office:
+def harness(database: Database, relay: ScriptedRelay) -> WorkerHarness:
     """What stands in the tables, where ann awaits the fan-out of one comment."""
     with database.begin() as connection:
         directory.put_person(connection, Person(username="ann", email="ann@example.com"))
         receive(connection, [parse(comment(reviewers=["ann"]))])
-    return Office(database, relay.url)
+    return WorkerHarness(database, relay.url)
 
 
 @pytest.fixture
-def shift(environment: dict[str, str], relay: ScriptedRelay) -> dict[str, str]:
+def worker_environment(environment: dict[str, str], relay: ScriptedRelay) -> dict[str, str]:
     """The environment of a worker that sends one email after the other."""
     return {**environment, "NOTIFY_SMTP_URL": relay.url, "NOTIFY_SMTP_SESSIONS": "1"}
 
@@ -52,45 +52,49 @@ def shift(environment: dict[str, str], relay: ScriptedRelay) -> dict[str, str]:
     ],
 )
 def test_a_process_dies_where_it_was_told_and_the_next_one_finishes(
-    office: Office,
-    shift: Mapping[str, str],
+    harness: WorkerHarness,
+    worker_environment: Mapping[str, str],
     relay: ScriptedRelay,
     name: str,
     event: str,
     job: str | None,
     on_the_wire: int,
 ) -> None:
-    code, _ = work({**shift, CRASH_AT: name})
+    code, _ = drain_once({**worker_environment, CRASH_AT: name})
 
     assert code == -SIGKILL
-    assert office.now(EVENT) == [(event,)]
-    assert office.now(ROWS) == ([(job,)] if job else [])
-    assert len(relay.letters) == on_the_wire
+    assert harness.execute(EVENT) == [(event,)]
+    assert harness.execute(ROWS) == ([(job,)] if job else [])
+    assert len(relay.emails) == on_the_wire
 
-    office.now(LAPSE)
-    assert work(shift)[0] == 0
-    assert office.now(ROWS) == [("sent",)]
-    assert {email.recipient for email in relay.letters} == {"ann@example.com"}
-
-
-def test_only_the_time_that_is_named_is_fatal(office: Office, shift: Mapping[str, str], relay: ScriptedRelay) -> None:
-    office.letters_wait("bob", "cy", key="k2", link="CL-2")
-
-    assert work({**shift, CRASH_AT: "email.answered:2"})[0] == -SIGKILL
-
-    assert len(relay.letters) == 2
+    harness.execute(LAPSE)
+    assert drain_once(worker_environment)[0] == 0
+    assert harness.execute(ROWS) == [("sent",)]
+    assert {email.recipient for email in relay.emails} == {"ann@example.com"}
 
 
-def test_a_process_that_does_not_get_so_far_lives(office: Office, shift: Mapping[str, str]) -> None:
-    assert work({**shift, CRASH_AT: "email.answered:2"})[0] == 0
-    assert office.now(ROWS) == [("sent",)]
+def test_only_the_time_that_is_named_is_fatal(
+    harness: WorkerHarness, worker_environment: Mapping[str, str], relay: ScriptedRelay
+) -> None:
+    harness.pending_emails("bob", "cy", key="k2", link="CL-2")
+
+    assert drain_once({**worker_environment, CRASH_AT: "email.answered:2"})[0] == -SIGKILL
+
+    assert len(relay.emails) == 2
+
+
+def test_a_process_that_does_not_get_so_far_lives(
+    harness: WorkerHarness, worker_environment: Mapping[str, str]
+) -> None:
+    assert drain_once({**worker_environment, CRASH_AT: "email.answered:2"})[0] == 0
+    assert harness.execute(ROWS) == [("sent",)]
 
 
 @pytest.mark.parametrize("senseless", ["email.lost", "email.claimed:0", "email.claimed:soon"])
 def test_a_point_that_does_not_exist_stops_the_start_and_those_that_do_are_named(
     environment: dict[str, str], senseless: str
 ) -> None:
-    code, said = work({**environment, CRASH_AT: senseless})
+    code, said = drain_once({**environment, CRASH_AT: senseless})
     assert code == 1
     assert senseless in said
     assert all(name in said for name in NAMES)

@@ -11,7 +11,7 @@ from notify import wiring
 from notify.settings import Settings
 from notify.store.database import Database
 from tests.support import imported
-from tests.support.scene import scene
+from tests.support.fault_scenario import fault_scenario
 from tests.support.smtp import ScriptedRelay
 from tests.support.wait import until
 from tests.support.worker import worker
@@ -46,12 +46,12 @@ def modules(
     database: Database, environment: Mapping[str, str], relay: ScriptedRelay, tmp_path: Path
 ) -> tuple[set[str], set[str]]:
     """What a process of a worker has imported once it has fanned out an event and sent an email; and of it, alone."""
-    with scene(database, environment, relay, tmp_path) as here:
+    with fault_scenario(database, environment, relay, tmp_path) as here:
         here.emit("ann")
         with worker(here.environment, tmp_path, processes=1, include=imported.__name__) as running:
             running.wait_until_serving()
             here.until_all_ended()
-            assert len(relay.letters) == 1
+            assert len(relay.emails) == 1
             found = tmp_path / "modules.json"
             with closing(wiring.celery_app(Settings(broker_url=here.environment["NOTIFY_BROKER_URL"]))) as app:
                 app.send_task(imported.NAME, [str(found)], queue="notify.upkeep")

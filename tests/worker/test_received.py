@@ -9,8 +9,8 @@ from structlog.testing import capture_logs
 from notify.store.database import Database
 from notify.store.tables.emails import events
 from notify.worker.runtime import Runtime
-from tests.benchmarks.place import settings
-from tests.support.office import comment
+from tests.benchmarks.benchmark_servers import settings
+from tests.support.harness import comment
 
 
 @pytest.fixture

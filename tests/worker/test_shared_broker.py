@@ -17,7 +17,7 @@ from notify.domain.stages import DELIVER
 from notify.embedded.valkey import ValkeyServer
 from notify.settings import Settings
 from notify.store.database import Database
-from tests.support.office import Office, comment
+from tests.support.harness import WorkerHarness, comment
 from tests.support.wait import until
 from tests.support.worker import worker
 
@@ -68,7 +68,7 @@ def test_a_worker_and_another_application_on_one_redis_take_and_end_nothing_of_e
         until(lambda: TASK_ENDED in running.log.read_text())
         stranger.control.shutdown()
         stranger.send_task("notify.receive", [[comment(key=key)]], queue="notify.fan_out")
-        until(lambda: Office(database, None).now("SELECT 1 FROM notify.events WHERE key = :key", key=key))
+        until(lambda: WorkerHarness(database, None).execute("SELECT 1 FROM notify.events WHERE key = :key", key=key))
 
         assert [shared.client.llen(name) for name in THEIR_QUEUES] == [1] * len(THEIR_QUEUES)
         assert shared.client.zrange("unacked_index", 0, -1) == ["tag"]

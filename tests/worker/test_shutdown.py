@@ -16,7 +16,7 @@ from notify.intake.receive import receive
 from notify.intake.schema import parse
 from notify.store.database import Database
 from notify.work.stage import BatchStage
-from tests.support.office import MINUTE, Office, comment, many
+from tests.support.harness import MINUTE, WorkerHarness, comment, many
 from tests.support.smtp import ScriptedRelay
 from tests.support.wait import until
 from tests.support.worker import worker
@@ -27,12 +27,12 @@ JOBS = "SELECT status, failures, lapses FROM jobs WHERE to_email IS NOT NULL"
 
 
 @pytest.fixture
-def office(database: Database, relay: ScriptedRelay) -> Office:
+def harness(database: Database, relay: ScriptedRelay) -> WorkerHarness:
     """Sixty emails that wait."""
-    office = Office(database, relay.url)
-    office.letters_wait(*many(EMAILS))
-    office.now("UPDATE notify.people SET email = username || '@' || username || '.test'")
-    return office
+    harness = WorkerHarness(database, relay.url)
+    harness.pending_emails(*many(EMAILS))
+    harness.execute("UPDATE notify.people SET email = username || '@' || username || '.test'")
+    return harness
 
 
 @pytest.fixture
@@ -42,13 +42,17 @@ def settings(environment: dict[str, str], relay: ScriptedRelay) -> dict[str, str
     return {**environment, **{f"NOTIFY_{name}": value for name, value in changes.items()}}
 
 
-def statuses(office: Office) -> Counter[str]:
-    return Counter(status for status, *_ in office.now(JOBS))
+def statuses(harness: WorkerHarness) -> Counter[str]:
+    return Counter(status for status, *_ in harness.execute(JOBS))
 
 
 @pytest.mark.parametrize("signals", [(SIGTERM,), (SIGTERM, SIGTERM)], ids=["once", "twice"])
 def test_a_worker_told_to_stop_gives_back_what_it_has_not_begun_and_finishes_what_it_has(
-    office: Office, settings: Mapping[str, str], relay: ScriptedRelay, tmp_path: Path, signals: tuple[Signals, ...]
+    harness: WorkerHarness,
+    settings: Mapping[str, str],
+    relay: ScriptedRelay,
+    tmp_path: Path,
+    signals: tuple[Signals, ...],
 ) -> None:
     gate = relay.hold("DOT")
     with worker(settings, tmp_path) as running:
@@ -56,19 +60,19 @@ def test_a_worker_told_to_stop_gives_back_what_it_has_not_begun_and_finishes_wha
         until(lambda: relay.count("DOT") == PROCESSES * SESSIONS, seconds=GOODBYE_SECONDS)
         for signal in signals:
             running.process.send_signal(signal)
-        until(lambda: statuses(office)["sending"] == PROCESSES * SESSIONS, seconds=GOODBYE_SECONDS)
+        until(lambda: statuses(harness)["sending"] == PROCESSES * SESSIONS, seconds=GOODBYE_SECONDS)
         gate.release()
         assert running.process.wait(GOODBYE_SECONDS) == 0
 
-    arrived = Counter(email.recipient for email in relay.letters)
+    arrived = Counter(email.recipient for email in relay.emails)
     assert len(arrived) == PROCESSES * SESSIONS
     assert max(arrived.values()) == 1
-    assert statuses(office) == {"sent": len(arrived), "pending": EMAILS - len(arrived)}
-    assert {row[1:] for row in office.now(JOBS)} == {(0, 0)}
+    assert statuses(harness) == {"sent": len(arrived), "pending": EMAILS - len(arrived)}
+    assert {row[1:] for row in harness.execute(JOBS)} == {(0, 0)}
 
 
 def test_a_worker_told_to_go_at_once_strands_nothing(
-    office: Office, settings: Mapping[str, str], relay: ScriptedRelay, tmp_path: Path
+    harness: WorkerHarness, settings: Mapping[str, str], relay: ScriptedRelay, tmp_path: Path
 ) -> None:
     gate = relay.hold("DOT")
     with worker(settings, tmp_path) as running:
@@ -80,9 +84,9 @@ def test_a_worker_told_to_go_at_once_strands_nothing(
     begun = relay.count("DOT")
 
     with worker(settings, tmp_path):
-        until(lambda: statuses(office) == {"sent": EMAILS}, seconds=60)
+        until(lambda: statuses(harness) == {"sent": EMAILS}, seconds=60)
 
-    arrived = Counter(email.recipient for email in relay.letters)
+    arrived = Counter(email.recipient for email in relay.emails)
     assert len(arrived) == EMAILS
     assert arrived.total() - EMAILS <= begun <= PROCESSES * SESSIONS
 
@@ -108,8 +112,8 @@ def test_a_fan_out_told_to_stop_claims_nothing_more(database: Database) -> None:
 
     assert fan_out.drain()["claimed"] == 1
 
-    office = Office(database, None)
-    assert office.now("SELECT status, count(*) FROM notify.events GROUP BY status ORDER BY status") == [
+    harness = WorkerHarness(database, None)
+    assert harness.execute("SELECT status, count(*) FROM notify.events GROUP BY status ORDER BY status") == [
         ("done", 1),
         ("pending", 2),
     ]

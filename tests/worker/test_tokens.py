@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from notify.store.database import Database
-from tests.support.office import Office, many
+from tests.support.harness import WorkerHarness, many
 from tests.support.smtp import AUTH, Authority, ScriptedRelay
 from tests.support.token_endpoint import TokenEndpoint
 from tests.support.worker import worker
@@ -29,8 +29,8 @@ def test_a_worker_shows_each_relay_a_token_of_its_own_and_says_none_in_its_log(
             "NOTIFY_SMTP_URL": _url(first, authority, "token_command=echo+token-of-the-first"),
             "NOTIFY_SMTP_FALLBACK_URLS": _url(second, authority, asking),
         }
-        office = Office(database, settings["NOTIFY_SMTP_URL"])
-        office.letters_wait(*many(EMAILS))
+        harness = WorkerHarness(database, settings["NOTIFY_SMTP_URL"])
+        harness.pending_emails(*many(EMAILS))
         with worker(settings, tmp_path) as running:
             second.wait_for(EMAILS)
             assert running.stop() == 0
@@ -38,13 +38,13 @@ def test_a_worker_shows_each_relay_a_token_of_its_own_and_says_none_in_its_log(
         assert {one.line for one in first.journal.said if one.step == AUTH} == {
             "XOAUTH2 user=ann\x01auth=Bearer token-of-the-first\x01\x01"
         }
-        assert first.letters == []
+        assert first.emails == []
         assert 1 <= len(endpoint.asked) <= running.processes
     log = running.log.read_text()
     assert "auth_refused" in log
     assert "token-" not in log
     assert "s3cret" not in log
-    assert {(status, failures) for status, _, failures in office.tries()} == {("sent", 0)}
+    assert {(status, failures) for status, _, failures in harness.attempts()} == {("sent", 0)}
 
 
 def _url(relay: ScriptedRelay, authority: Authority, tokens: str) -> str:

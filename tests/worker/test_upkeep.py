@@ -7,7 +7,7 @@ import pytest
 from notify.store.database import Database
 from notify.store.tables.emails import email_jobs
 from notify.worker.runtime import Runtime
-from tests.benchmarks.place import settings
+from tests.benchmarks.benchmark_servers import settings
 from tests.support import rows
 
 

@@ -8,10 +8,10 @@ from time import process_time
 
 from notify.domain.jobs import EmailFacts
 from tests.benchmarks.bench import Bench
-from tests.benchmarks.emails import email_to
 from tests.benchmarks.rows import Row, at_most
+from tests.benchmarks.sample_emails import email_to
 from tests.benchmarks.workload import AUDIENCE
-from tests.support.letters import NOON, composer
+from tests.support.emails import NOON, composer
 
 ROUNDS = 5
 WRITTEN_BY_MIME = frozenset({"mime-version", "content-type", "content-transfer-encoding"})

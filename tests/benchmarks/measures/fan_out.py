@@ -6,8 +6,8 @@ from time import perf_counter
 from notify.store.database import Database
 from tests.benchmarks import workload
 from tests.benchmarks.bench import Bench
+from tests.benchmarks.benchmark_servers import BenchmarkServers, settings
 from tests.benchmarks.bulk import seconds_to_insert_again
-from tests.benchmarks.place import Place, settings
 from tests.benchmarks.rows import Row, at_least
 from tests.benchmarks.workload import AUDIENCE
 
@@ -17,8 +17,8 @@ def measure(bench: Bench) -> Iterator[Row]:
     ours = theirs = 0.0
     emails = bench.scale.events * AUDIENCE
     for _ in range(bench.scale.repeats):
-        with bench.place.database() as database:
-            ours = max(ours, _fanned_out(bench.place, database, emails))
+        with bench.servers.database() as database:
+            ours = max(ours, _fanned_out(bench.servers, database, emails))
             theirs = max(theirs, emails / seconds_to_insert_again(database))
     yield Row(
         what=f"fan-out of {bench.scale.events:,} events to {AUDIENCE} people each",
@@ -30,9 +30,9 @@ def measure(bench: Bench) -> Iterator[Row]:
     )
 
 
-def _fanned_out(place: Place, database: Database, emails: int) -> float:
+def _fanned_out(servers: BenchmarkServers, database: Database, emails: int) -> float:
     workload.fill_directory(database)
     workload.emit(database, emails=emails)
     began = perf_counter()
-    written = workload.fan_out(settings(place.environment(database)), database)
+    written = workload.fan_out(settings(servers.environment(database)), database)
     return written / (perf_counter() - began)

@@ -22,9 +22,9 @@ from notify.embedded.processes import stop
 from notify.store.database import Database
 from tests.benchmarks import workload
 from tests.benchmarks.bench import Bench
-from tests.benchmarks.crew import ROOT, crew
+from tests.benchmarks.benchmark_servers import BenchmarkServers, settings
+from tests.benchmarks.paused_workers import ROOT, paused_workers
 from tests.benchmarks.peers import empty_task
-from tests.benchmarks.place import Place, settings
 from tests.benchmarks.rows import Row, at_most
 from tests.benchmarks.sink import Sink, sink
 from tests.support.servers import empty_broker
@@ -41,7 +41,7 @@ EMPTY_WORKER = ("-m", "celery", "-A", "tests.benchmarks.peers.empty_task", "work
 def measure(bench: Bench) -> Iterator[Row]:
     """Milliseconds from a commit to the relay's 250, one event at a time."""
     samples = bench.scale.samples
-    ours, theirs = _emails(bench.place, samples), _tasks(bench.place, samples)
+    ours, theirs = _emails(bench.servers, samples), _tasks(bench.servers, samples)
     for name, of, goal in (("median", median, at_most(2.5, best=2)), ("p99", p99, at_most(2.5))):
         yield Row(
             what=f"idle, commit to 250, {name}",
@@ -59,17 +59,17 @@ def p99(times: list[float]) -> float:
     return quantiles(times, n=100, method="inclusive")[-1]
 
 
-def _emails(place: Place, samples: int) -> list[float]:
+def _emails(servers: BenchmarkServers, samples: int) -> list[float]:
     with (
-        place.database() as database,
-        sink(place.folder, own=True) as near,
-        TemporaryDirectory(dir=place.folder) as folder,
+        servers.database() as database,
+        sink(servers.folder, own=True) as near,
+        TemporaryDirectory(dir=servers.folder) as folder,
     ):
-        environment = place.environment(database, near.url)
+        environment = servers.environment(database, near.url)
         here = settings(environment)
         workload.fill_directory(database)
         bell = wiring.doorbell(here)
-        with crew(here, database, Path(folder), environment=environment) as workers:
+        with paused_workers(here, database, Path(folder), environment=environment) as workers:
             workers.start()
             one_each = workload.events(samples + WARM_UP, audience=1)
             return [_email(database, event, bell, near, number) for number, event in enumerate(one_each, 1)][WARM_UP:]
@@ -84,12 +84,15 @@ def _email(database: Database, event: Mapping[str, Any], bell: Doorbell, near: S
     return (near.ask(least=number).answered_at - committed) * 1e3
 
 
-def _tasks(place: Place, samples: int) -> list[float]:
-    empty_broker(place.broker)
-    environment = {**os.environ, empty_task.BROKER: place.broker, "PYTHONPATH": str(ROOT)}
+def _tasks(servers: BenchmarkServers, samples: int) -> list[float]:
+    empty_broker(servers.broker)
+    environment = {**os.environ, empty_task.BROKER: servers.broker, "PYTHONPATH": str(ROOT)}
     app = empty_task.app
-    app.conf.broker_url = place.broker
-    with _empty_worker(environment, place.folder / "empty.log"), closing(redis.Redis.from_url(place.broker)) as client:
+    app.conf.broker_url = servers.broker
+    with (
+        _empty_worker(environment, servers.folder / "empty.log"),
+        closing(redis.Redis.from_url(servers.broker)) as client,
+    ):
         return [_task(app, client) for _ in range(samples + WARM_UP)][WARM_UP:]
 
 

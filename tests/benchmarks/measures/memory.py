@@ -22,8 +22,8 @@ def measure(bench: Bench) -> Iterator[Row]:
     yield Row(
         what=f"peak memory of a worker, prefork 2, {few:,} emails", unit="MB", figure=small, goal=at_most(165, best=150)
     )
-    with sink(bench.place.folder) as near:
-        large = megabytes(drained(bench.place, near, emails=many, memory=True))
+    with sink(bench.servers.folder) as near:
+        large = megabytes(drained(bench.servers, near, emails=many, memory=True))
     yield Row(
         what=f"peak memory of a worker, prefork 2, {many:,} emails",
         unit="MB",

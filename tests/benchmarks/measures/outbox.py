@@ -20,8 +20,8 @@ from notify.store.outbox import outbox
 from notify.store.outbox.outbox import Ending
 from tests.benchmarks import workload
 from tests.benchmarks.bench import Bench
+from tests.benchmarks.benchmark_servers import BenchmarkServers, cache, settings
 from tests.benchmarks.bulk import Bulk
-from tests.benchmarks.place import Place, cache, settings
 from tests.benchmarks.rows import Goal, Row, at_most
 
 T = TypeVar("T")
@@ -49,8 +49,8 @@ class Cost:
 def measure(bench: Bench) -> Iterator[Row]:
     """Claim and record at each size, each size beside the smallest, by turns: a machine that slows down slows both."""
     for kind in (HISTORY, BACKLOG):
-        with bench.place.database() as database:
-            yield from _grown(_Outbox(bench.place, database, kind), bench)
+        with bench.servers.database() as database:
+            yield from _grown(_Outbox(bench.servers, database, kind), bench)
 
 
 def _grown(large: "_Outbox", bench: Bench) -> Iterator[Row]:
@@ -58,8 +58,8 @@ def _grown(large: "_Outbox", bench: Bench) -> Iterator[Row]:
     smallest, *sizes = scale.outbox_rows
     for size in sizes:
         large.grow(size)
-        with bench.place.database() as database:
-            small = _Outbox(bench.place, database, kind)
+        with bench.servers.database() as database:
+            small = _Outbox(bench.servers, database, kind)
             small.grow(smallest)
             beside, cost = _by_turns(small, large, scale.claims)
         if size == sizes[0]:
@@ -102,9 +102,9 @@ def _median(times: Sequence[Cost]) -> Cost:
 class _Outbox:
     """An outbox that is made to grow by finished emails, or by emails that wait."""
 
-    def __init__(self, place: Place, database: Database, kind: str) -> None:
+    def __init__(self, servers: BenchmarkServers, database: Database, kind: str) -> None:
         self.kind = kind
-        self._place = place
+        self._servers = servers
         self._database = database
         self._bulk = Bulk(database)
         self._rows = 0
@@ -119,7 +119,7 @@ class _Outbox:
         """Have enough to claim so often; beside a history the emails to claim are few, new and fanned out."""
         if self.kind == HISTORY:
             workload.fill_directory(self._database)
-            here = settings(self._place.environment(self._database))
+            here = settings(self._servers.environment(self._database))
             workload.enqueue(here, self._database, emails=claims * BATCH)
 
     def once(self) -> Cost:

@@ -10,13 +10,13 @@ from subprocess import CalledProcessError, TimeoutExpired, run
 
 from notify.domain.errors import NotifyError
 from tests.benchmarks.bench import Bench
-from tests.benchmarks.crew import ROOT
+from tests.benchmarks.benchmark_servers import BenchmarkServers
 from tests.benchmarks.drained import Drained, Miscounted, drained
-from tests.benchmarks.emails import ready_bytes
 from tests.benchmarks.measures.builder import WRITTEN_BY_MIME, read, words
+from tests.benchmarks.paused_workers import ROOT
 from tests.benchmarks.peers.race import Finish, race
-from tests.benchmarks.place import Place
 from tests.benchmarks.rows import Row, at_least, at_most
+from tests.benchmarks.sample_emails import ready_bytes
 from tests.benchmarks.sink import Sink, sink
 from tests.support.servers import new_database
 
@@ -33,15 +33,15 @@ class NotInstalled(NotifyError):
 
 def measure(bench: Bench) -> Iterator[Row]:
     """Emails a second and processor time an email, with the same words, either in turn; the best of each counts."""
-    place, emails = bench.place, bench.scale.emails
-    with sink(place.folder) as near:
+    servers, emails = bench.servers, bench.scale.emails
+    with sink(servers.folder) as near:
         try:
-            python = _installed(place.folder / "post_office")
+            python = _installed(servers.folder / "post_office")
         except NotInstalled as missing:
             yield from _rows(bench.near.ours, None, near, skipped=str(missing))
             return
         turns = [
-            (drained(place, near, emails=emails), _theirs(python, place, near, emails))
+            (drained(servers, near, emails=emails), _theirs(python, servers, near, emails))
             for _ in range(bench.scale.repeats)
         ]
         drains, finishes = zip(*turns, strict=True)
@@ -70,15 +70,15 @@ def _rows(ours: Drained, theirs: Finish | None, near: Sink, *, skipped: str = ""
     )
 
 
-def _theirs(python: Path, place: Place, near: Sink, emails: int) -> Finish:
+def _theirs(python: Path, servers: BenchmarkServers, near: Sink, emails: int) -> Finish:
     """
     Raises:
         Miscounted: The sink has more or fewer.
     """
-    message = place.folder / "message.json"
+    message = servers.folder / "message.json"
     message.write_text(json.dumps(_message()), encoding="utf-8")
     before = near.emails()
-    with new_database(place.database_server) as database:
+    with new_database(servers.database_server) as database:
         finish = race([[str(python), str(SCRIPT), database, str(near.port), str(emails), str(message)]])
     taken = near.wait_for(before + emails) - before
     if taken != emails:

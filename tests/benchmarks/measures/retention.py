@@ -27,7 +27,7 @@ class NothingLeft(NotifyError):
 def measure(bench: Bench) -> Iterator[Row]:
     """The rate of a drain beside upkeep, beside that of the same drain without; then the rate of upkeep alone."""
     rows = bench.scale.pruned_rows
-    with bench.place.database() as database, sink(bench.place.folder) as near:
+    with bench.servers.database() as database, sink(bench.servers.folder) as near:
         age(database, rows, audience=AUDIENCE)
         alone, beside, pruned = _drains(bench, database, near)
         yield Row(
@@ -51,9 +51,9 @@ def _drains(bench: Bench, database: Database, near: Sink) -> tuple[Drained, Drai
     alone, beside, pruned = [], [], 0
     emails = bench.scale.emails
     for _ in range(bench.scale.repeats):
-        alone.append(drained_from(database, bench.place, near, emails=emails))
+        alone.append(drained_from(database, bench.servers, near, emails=emails))
         work = _Upkeep(database.url)
-        beside.append(drained_from(database, bench.place, near, emails=emails, beside=work.going_on))
+        beside.append(drained_from(database, bench.servers, near, emails=emails, beside=work.going_on))
         pruned += work.pruning.pruned.jobs
     return max(alone, key=attrgetter("rate")), max(beside, key=attrgetter("rate")), pruned
 

@@ -11,10 +11,10 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from notify.channels.email.writing.dkim import Signer, signer
 from tests.benchmarks.bench import Bench
-from tests.benchmarks.emails import email_to
 from tests.benchmarks.measures.builder import per_email
 from tests.benchmarks.rows import Row, at_most
-from tests.support.letters import NOON, composer
+from tests.benchmarks.sample_emails import email_to
+from tests.support.emails import NOON, composer
 
 EMAILS = 20
 DOMAIN, RELAXED = "example.com", (b"relaxed", b"relaxed")

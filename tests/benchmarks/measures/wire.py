@@ -5,10 +5,10 @@ from operator import attrgetter
 
 from tests.benchmarks.bench import Bench
 from tests.benchmarks.drained import Drained, drained
-from tests.benchmarks.emails import ready_bytes
 from tests.benchmarks.peers.postfix import MISSING, SOURCE
 from tests.benchmarks.peers.senders import PROCESSES, SESSIONS, SOURCE_SESSIONS, raw_rate
 from tests.benchmarks.rows import Goal, Row, at_least
+from tests.benchmarks.sample_emails import ready_bytes
 from tests.benchmarks.sink import sink
 
 FAR_SECONDS = 0.005
@@ -37,10 +37,10 @@ def measure(bench: Bench) -> Iterator[Row]:
 
 def _plain(bench: Bench) -> Row:
     """By turns as well, and a round trip for each command."""
-    place, emails = bench.place, bench.scale.emails
-    with sink(place.folder, pipelining=False) as plain:
+    servers, emails = bench.servers, bench.scale.emails
+    with sink(servers.folder, pipelining=False) as plain:
         turns = [
-            (drained(place, plain, emails=emails), raw_rate(place.folder, plain, emails=emails))
+            (drained(servers, plain, emails=emails), raw_rate(servers.folder, plain, emails=emails))
             for _ in range(bench.scale.repeats)
         ]
     drains, rates = zip(*turns, strict=True)
@@ -65,8 +65,8 @@ def _far(bench: Bench) -> Row:
     """The same engine against a distant relay: what a round trip an email is worth."""
     rates = {}
     for pipelining in (True, False):
-        with sink(bench.place.folder, delay=FAR_SECONDS, pipelining=pipelining) as far:
-            rates[pipelining] = drained(bench.place, far, emails=bench.scale.far_emails).rate
+        with sink(bench.servers.folder, delay=FAR_SECONDS, pipelining=pipelining) as far:
+            rates[pipelining] = drained(bench.servers, far, emails=bench.scale.far_emails).rate
     return Row(
         what=f"drain, relay {FAR_SECONDS * 1e3:g} ms away",
         unit="emails/s",

@@ -6,11 +6,11 @@ from shutil import which
 from subprocess import run
 from time import perf_counter
 
-from tests.benchmarks.crew import ROOT
 from tests.benchmarks.drained import Miscounted
-from tests.benchmarks.emails import ready_bytes
+from tests.benchmarks.paused_workers import ROOT
 from tests.benchmarks.peers.postfix import SOURCE
 from tests.benchmarks.peers.race import race
+from tests.benchmarks.sample_emails import ready_bytes
 from tests.benchmarks.sink import Sink
 
 SESSIONS = 8

@@ -24,7 +24,7 @@ from notify.domain.measures import Count, Measure, uncounted
 from notify.domain.outcomes import Blame, Dead, Outcome, Phase, Released, Retry, Sent
 from notify.domain.ports import Channel
 from notify.domain.preferences import Person
-from tests.support.letters import CHANGE_LIST, NOON, composer, letter
+from tests.support.emails import CHANGE_LIST, NOON, composer, email_facts
 from tests.support.smtp import (
     AUTH,
     CONTENT,
@@ -93,7 +93,7 @@ def send(opened: EmailChannel, *emails: EmailFacts) -> list[Outcome]:
     """The outcomes of emails sent one after another."""
 
     async def work(opened: EmailChannel) -> list[Outcome]:
-        return [await opened.send(EmailAttempt(facts=one)) for one in emails or (letter(),)]
+        return [await opened.send(EmailAttempt(facts=one)) for one in emails or (email_facts(),)]
 
     return using(opened, work)
 
@@ -123,7 +123,7 @@ def guarded(relay: ScriptedRelay, *, credentials: str = "", implicit: bool = Fal
 @BOTH_WAYS
 def test_an_email_arrives_as_it_was_written(relay: ScriptedRelay, extensions: tuple[str, ...]) -> None:
     relay.extensions = extensions
-    (outcome,) = send(channel(relay), letter(comment={"body": "first\n.\n..\n.hidden\n\nend é"}))
+    (outcome,) = send(channel(relay), email_facts(comment={"body": "first\n.\n..\n.hidden\n\nend é"}))
     (arrived,) = relay.wait_for(1)
     assert isinstance(outcome, Sent)
     assert (outcome.answer.phase, outcome.answer.code, outcome.answer.text) == (
@@ -132,7 +132,7 @@ def test_an_email_arrives_as_it_was_written(relay: ScriptedRelay, extensions: tu
         "2.0.0 queued as 4711",
     )
     assert (arrived.sender, arrived.recipient) == ("bounces@example.com", "alice@example.com")
-    written = composer().compose(letter(comment={"body": "first\n.\n..\n.hidden\n\nend é"}), date=NOON)
+    written = composer().compose(email_facts(comment={"body": "first\n.\n..\n.hidden\n\nend é"}), date=NOON)
     assert arrived.content == written.content
 
 
@@ -140,11 +140,11 @@ def test_an_email_arrives_as_it_was_written(relay: ScriptedRelay, extensions: tu
 @pytest.mark.parametrize("body", [".\n" * 400, "a" * 15_000, ". " + "x" * 200_000], ids=["dots", "long line", "cut"])
 def test_dots_and_long_lines_arrive_intact(relay: ScriptedRelay, extensions: tuple[str, ...], body: str) -> None:
     relay.extensions = extensions
-    (outcome,) = send(channel(relay), letter(comment={"body": body, "code": ".\n.."}))
+    (outcome,) = send(channel(relay), email_facts(comment={"body": body, "code": ".\n.."}))
     assert isinstance(outcome, Sent)
     assert (
-        relay.letters[0].content
-        == composer().compose(letter(comment={"body": body, "code": ".\n.."}), date=NOON).content
+        relay.emails[0].content
+        == composer().compose(email_facts(comment={"body": body, "code": ".\n.."}), date=NOON).content
     )
 
 
@@ -170,7 +170,7 @@ def test_after_a_refusal_the_session_takes_the_next_email(
 ) -> None:
     relay.extensions = extensions
     relay.answers[step] = answers(reply)
-    refused, sent = send(channel(relay), letter(1), letter(2))
+    refused, sent = send(channel(relay), email_facts(1), email_facts(2))
     assert isinstance(refused, verdict)
     assert isinstance(refused, Retry | Dead | Released)
     assert refused.answer is not None
@@ -178,7 +178,7 @@ def test_after_a_refusal_the_session_takes_the_next_email(
     assert refused.answer.phase.value == {DOT: "final_dot"}.get(step, step.lower())
     assert isinstance(sent, Sent)
     assert relay.connections == 1
-    assert [one.recipient for one in relay.letters] == ["alice@example.com"]
+    assert [one.recipient for one in relay.emails] == ["alice@example.com"]
 
 
 @BOTH_WAYS
@@ -188,7 +188,7 @@ def test_a_relay_that_closes_takes_no_email_with_it(
 ) -> None:
     relay.extensions = extensions
     relay.answers[step] = answers("421 4.3.2 shutting down")
-    released, sent = send(channel(relay), letter(1), letter(2))
+    released, sent = send(channel(relay), email_facts(1), email_facts(2))
     assert isinstance(released, Released)
     assert (released.blame, released.reason) == (Blame.RELAY, "relay_closing")
     assert isinstance(sent, Sent)
@@ -261,7 +261,7 @@ def test_a_relay_that_greets_with_a_refusal_is_given_no_email(relay: ScriptedRel
 @pytest.mark.parametrize("nonsense", ["hello", "99 no", "250x", "\x00\x01"])
 def test_nonsense_ends_the_session_and_not_the_email(relay: ScriptedRelay, nonsense: str) -> None:
     relay.answers[RCPT] = answers(nonsense)
-    released, sent = send(channel(relay), letter(1), letter(2))
+    released, sent = send(channel(relay), email_facts(1), email_facts(2))
     assert isinstance(released, Released)
     assert (released.blame, released.reason) == (Blame.RELAY, "relay_garbled")
     assert isinstance(sent, Sent)
@@ -274,13 +274,13 @@ def test_a_lost_lease_sends_no_data(relay: ScriptedRelay, extensions: tuple[str,
     opened = channel(relay)
 
     async def work(opened: EmailChannel) -> tuple[Outcome, Outcome]:
-        lost = await opened.send(EmailAttempt(facts=letter(1), leased_until=0.0))
-        return lost, await opened.send(EmailAttempt(facts=letter(2)))
+        lost = await opened.send(EmailAttempt(facts=email_facts(1), leased_until=0.0))
+        return lost, await opened.send(EmailAttempt(facts=email_facts(2)))
 
     lost, sent = using(opened, work)
     assert lost == Released(reason="lease_lost")
     assert isinstance(sent, Sent)
-    assert (relay.count(DATA), relay.connections, len(relay.letters)) == (1, 1, 1)
+    assert (relay.count(DATA), relay.connections, len(relay.emails)) == (1, 1, 1)
 
 
 @BOTH_WAYS
@@ -289,7 +289,7 @@ def test_a_lease_lost_while_the_relay_hesitates_sends_no_content(
 ) -> None:
     relay.extensions = extensions
     gate = relay.hold(DATA)
-    email = EmailAttempt(facts=letter())
+    email = EmailAttempt(facts=email_facts())
 
     async def work(opened: EmailChannel) -> Outcome:
         sending = asyncio.create_task(opened.send(email))
@@ -300,7 +300,7 @@ def test_a_lease_lost_while_the_relay_hesitates_sends_no_content(
 
     assert using(channel(relay), work) == Released(reason="lease_lost")
     relay.wait_until(lambda: relay.open_connections == 0)
-    assert relay.letters == []
+    assert relay.emails == []
 
 
 @BOTH_WAYS
@@ -312,13 +312,13 @@ def test_a_cancelled_email_takes_its_session_along(
     gate = relay.hold(step)
 
     async def work(opened: EmailChannel) -> Outcome:
-        sending = asyncio.create_task(opened.send(EmailAttempt(facts=letter(1))))
+        sending = asyncio.create_task(opened.send(EmailAttempt(facts=email_facts(1))))
         await asyncio.to_thread(gate.wait_until_reached)
         sending.cancel()
         with pytest.raises(asyncio.CancelledError):
             await sending
         gate.release()
-        return await opened.send(EmailAttempt(facts=letter(2)))
+        return await opened.send(EmailAttempt(facts=email_facts(2)))
 
     assert isinstance(using(channel(relay), work), Sent)
     assert relay.connections == 2
@@ -326,19 +326,19 @@ def test_a_cancelled_email_takes_its_session_along(
 
 def test_many_emails_share_few_sessions(relay: ScriptedRelay) -> None:
     async def work(opened: EmailChannel) -> list[Outcome]:
-        return await asyncio.gather(*(opened.send(EmailAttempt(facts=letter(n))) for n in range(40)))
+        return await asyncio.gather(*(opened.send(EmailAttempt(facts=email_facts(n))) for n in range(40)))
 
     outcomes = using(channel(relay, sessions=3), work)
     assert all(isinstance(outcome, Sent) for outcome in outcomes)
     assert relay.connections <= 3
-    assert len({one.content for one in relay.letters}) == 40
+    assert len({one.content for one in relay.emails}) == 40
 
 
 def test_sessions_stand_side_by_side(relay: ScriptedRelay) -> None:
     gate = relay.hold(DOT)
 
     async def work(opened: EmailChannel) -> list[Outcome]:
-        sending = asyncio.gather(*(opened.send(EmailAttempt(facts=letter(n))) for n in range(3)))
+        sending = asyncio.gather(*(opened.send(EmailAttempt(facts=email_facts(n))) for n in range(3)))
         await asyncio.to_thread(relay.wait_until, lambda: relay.open_connections == 3)
         gate.release()
         return await sending
@@ -353,13 +353,13 @@ def test_sessions_stand_side_by_side(relay: ScriptedRelay) -> None:
 def test_a_session_is_replaced_when_it_has_served(
     relay: ScriptedRelay, limits: SessionLimits, connections: int
 ) -> None:
-    assert all(isinstance(one, Sent) for one in send(channel(relay, limits=limits), *map(letter, range(5))))
+    assert all(isinstance(one, Sent) for one in send(channel(relay, limits=limits), *map(email_facts, range(5))))
     assert relay.connections == connections
 
 
 def test_a_resting_session_is_let_go_before_the_relay_loses_patience(relay: ScriptedRelay) -> None:
     async def work(opened: EmailChannel) -> None:
-        await opened.send(EmailAttempt(facts=letter()))
+        await opened.send(EmailAttempt(facts=email_facts()))
         await asyncio.to_thread(relay.wait_until, lambda: relay.open_connections == 0)
 
     using(channel(relay, limits=SessionLimits(idle=timedelta(milliseconds=20))), work)
@@ -375,20 +375,20 @@ def test_a_session_that_the_relay_closed_while_it_rested_costs_no_email(
     async def work(opened: EmailChannel) -> Outcome:
         await opened.open()
         relay.answers[MAIL] = answers("421 4.4.2 idle for too long")
-        return await opened.send(EmailAttempt(facts=letter(2)))
+        return await opened.send(EmailAttempt(facts=email_facts(2)))
 
     assert isinstance(using(channel(relay), work), Sent)
-    assert (relay.connections, len(relay.letters)) == (2, 1)
+    assert (relay.connections, len(relay.emails)) == (2, 1)
 
 
 def test_a_connection_lost_while_it_rested_costs_no_email(relay: ScriptedRelay) -> None:
     async def work(opened: EmailChannel) -> Outcome:
-        await opened.send(EmailAttempt(facts=letter(1)))
+        await opened.send(EmailAttempt(facts=email_facts(1)))
         relay.hang_up()
-        return await opened.send(EmailAttempt(facts=letter(2)))
+        return await opened.send(EmailAttempt(facts=email_facts(2)))
 
     assert isinstance(using(channel(relay), work), Sent)
-    assert (relay.connections, len(relay.letters)) == (2, 2)
+    assert (relay.connections, len(relay.emails)) == (2, 2)
 
 
 def test_sessions_are_ended_politely(relay: ScriptedRelay) -> None:
@@ -399,9 +399,9 @@ def test_sessions_are_ended_politely(relay: ScriptedRelay) -> None:
 
 def test_a_closed_channel_can_be_used_again(relay: ScriptedRelay) -> None:
     async def work(opened: EmailChannel) -> Outcome:
-        await opened.send(EmailAttempt(facts=letter(1)))
+        await opened.send(EmailAttempt(facts=email_facts(1)))
         await opened.close()
-        return await opened.send(EmailAttempt(facts=letter(2)))
+        return await opened.send(EmailAttempt(facts=email_facts(2)))
 
     assert isinstance(using(channel(relay), work), Sent)
     assert relay.connections == 2
@@ -410,7 +410,7 @@ def test_a_closed_channel_can_be_used_again(relay: ScriptedRelay) -> None:
 def test_opening_proves_the_whole_way_and_risks_no_email(relay: ScriptedRelay) -> None:
     async def work(opened: EmailChannel) -> list[object]:
         first, second = await opened.open(), await opened.open()
-        return [first, second, await opened.send(EmailAttempt(facts=letter()))]
+        return [first, second, await opened.send(EmailAttempt(facts=email_facts()))]
 
     first, second, sent = using(channel(relay), work)
     assert (first, second) == (None, None)
@@ -439,7 +439,7 @@ def test_opening_does_not_wait_for_an_email_that_is_on_its_way(relay: ScriptedRe
     gate = relay.hold(DOT)
 
     async def work(opened: EmailChannel) -> Released | None:
-        sending = asyncio.create_task(opened.send(EmailAttempt(facts=letter())))
+        sending = asyncio.create_task(opened.send(EmailAttempt(facts=email_facts())))
         await asyncio.to_thread(gate.wait_until_reached)
         found = await opened.open()
         gate.release()
@@ -454,7 +454,7 @@ def test_opening_does_not_wait_for_an_email_that_is_on_its_way(relay: ScriptedRe
 def test_a_password_crosses_the_wire_only_under_tls(certificate: Certificate, password: str, *, implicit: bool) -> None:
     with ScriptedRelay(certificate=certificate, implicit_tls=implicit, credentials=("ann", password)) as relay:
         url = guarded(relay, credentials=f"ann:{quote(password, safe='')}@", implicit=implicit)
-        first, second = send(channel(relay, url=url, tls=certificate.trusted()), letter(1), letter(2))
+        first, second = send(channel(relay, url=url, tls=certificate.trusted()), email_facts(1), email_facts(2))
     assert isinstance(first, Sent)
     assert isinstance(second, Sent)
     assert (relay.connections, relay.count(AUTH), relay.count(STARTTLS)) == (1, 1, 0 if implicit else 1)
@@ -614,16 +614,16 @@ def test_a_relay_is_not_upset_by_a_greeting_of_tls_that_holds_the_end_of_a_line(
 
 
 def test_an_international_address_reaches_an_international_relay(relay: ScriptedRelay) -> None:
-    (outcome,) = send(channel(relay), letter(to="jörg@bücher.example"))
+    (outcome,) = send(channel(relay), email_facts(to="jörg@bücher.example"))
     assert isinstance(outcome, Sent)
-    (arrived,) = relay.letters
+    (arrived,) = relay.emails
     assert arrived.recipient == "jörg@xn--bcher-kva.example"
     assert "<jörg@xn--bcher-kva.example>".encode() in arrived.content
 
 
 def test_an_international_address_is_dead_where_the_relay_cannot_spell_it(relay: ScriptedRelay) -> None:
     relay.extensions = ()
-    dead, sent = send(channel(relay), letter(1, to="jörg@example.com"), letter(2, to="ann@bücher.example"))
+    dead, sent = send(channel(relay), email_facts(1, to="jörg@example.com"), email_facts(2, to="ann@bücher.example"))
     assert isinstance(dead, Dead)
     assert (dead.reason, dead.undeliverable) == ("smtputf8_not_offered", False)
     assert isinstance(sent, Sent)
@@ -632,7 +632,7 @@ def test_an_international_address_is_dead_where_the_relay_cannot_spell_it(relay:
 
 def test_an_email_that_the_relay_would_not_hold_is_not_begun(relay: ScriptedRelay) -> None:
     relay.extensions = (f"SIZE {ORDINARY_BYTES}",)
-    dead, sent = send(channel(relay), letter(1, comment={"body": "word " * 4_000}), letter(2))
+    dead, sent = send(channel(relay), email_facts(1, comment={"body": "word " * 4_000}), email_facts(2))
     assert isinstance(dead, Dead)
     assert dead.reason == "oversize"
     assert isinstance(sent, Sent)
@@ -652,8 +652,8 @@ def test_an_ordinary_email_whose_size_is_refused_before_its_recipient_is_known_i
     relay: ScriptedRelay, refusal: str
 ) -> None:
     relay.answers["MAIL"] = refusal
-    (large,) = send(channel(relay), letter(1, comment={"body": "word " * 4_000}))
-    (ordinary,) = send(channel(relay), letter(2))
+    (large,) = send(channel(relay), email_facts(1, comment={"body": "word " * 4_000}))
+    (ordinary,) = send(channel(relay), email_facts(2))
     assert isinstance(large, Dead)
     assert isinstance(ordinary, Released)
     assert ordinary.blame is Blame.CONFIGURATION
@@ -668,11 +668,11 @@ def test_a_relay_without_a_limit_takes_any_size(relay: ScriptedRelay, limit: str
 @pytest.mark.parametrize(
     ("impossible", "reason"),
     [
-        (letter(actor=Person(username="eve", display_name="Eve\r\nBcc: all@example.com")), "unsafe_header"),
-        (letter(recipient=Person(username="a", display_name="A\nB")), "unsafe_header"),
-        (letter(change_list=replace(CHANGE_LIST, link="CL-1\r\nX-Evil: 1")), "unsafe_header"),
-        (letter(to="alice@example.com\r\nRCPT TO:<eve@example.com>"), "unsafe_header"),
-        (letter(event_type="cl.never.heard.of"), "template_error"),
+        (email_facts(actor=Person(username="eve", display_name="Eve\r\nBcc: all@example.com")), "unsafe_header"),
+        (email_facts(recipient=Person(username="a", display_name="A\nB")), "unsafe_header"),
+        (email_facts(change_list=replace(CHANGE_LIST, link="CL-1\r\nX-Evil: 1")), "unsafe_header"),
+        (email_facts(to="alice@example.com\r\nRCPT TO:<eve@example.com>"), "unsafe_header"),
+        (email_facts(event_type="cl.never.heard.of"), "template_error"),
     ],
 )
 def test_an_email_that_cannot_be_written_is_dead_and_nothing_is_sent(

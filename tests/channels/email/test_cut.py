@@ -17,7 +17,7 @@ from notify.channels.email.smtp.relay import Relay
 from notify.channels.email.writing.compose import Composer
 from notify.domain.jobs import EmailAttempt, EmailFacts
 from notify.domain.outcomes import Blame, Dead, Outcome, Released, Retry, Sent
-from tests.support.letters import composer, letter
+from tests.support.emails import composer, email_facts
 from tests.support.proxy import Flow, Proxy
 from tests.support.smtp import (
     AUTH,
@@ -33,7 +33,7 @@ from tests.support.smtp import (
 )
 from tests.support.wire import message_id
 
-LETTERS = tuple(letter(number) for number in (1, 2, 3))
+EMAILS = tuple(email_facts(number) for number in (1, 2, 3))
 IN_TURN = ("8BITMIME", "SIZE 10485760")
 AT_ONCE = (*IN_TURN, "PIPELINING")
 COMMAND = rb"EHLO [^\r]*\r\n|MAIL FROM[^\r]*\r\n|RCPT TO[^\r]*\r\n|DATA\r\n|\r\n\.\r\n"
@@ -48,11 +48,11 @@ LONG, SHORT = timedelta(seconds=20), timedelta(seconds=0.3)
 class Run:
     """Emails for one session, and what became of those that were begun."""
 
-    letters: Sequence[EmailFacts]
+    emails: Sequence[EmailFacts]
     outcomes: dict[str, list[Outcome]] = field(default_factory=dict)
 
     async def carried_by(self, channel: EmailChannel) -> None:
-        left = [EmailAttempt(facts=one) for one in self.letters]
+        left = [EmailAttempt(facts=one) for one in self.emails]
         await channel.carry(
             left.pop(0), following=lambda _: left.pop(0) if left else None, sent=self._sent, ended=self._ended
         )
@@ -94,9 +94,9 @@ def channel(url: str, *, timeout: timedelta = LONG, certificate: Certificate | N
     )
 
 
-def carry(url: str, letters: Sequence[EmailFacts] = LETTERS) -> dict[str, list[Outcome]]:
+def carry(url: str, emails: Sequence[EmailFacts] = EMAILS) -> dict[str, list[Outcome]]:
     """What becomes of emails that may share a session; of those that were never begun, nothing."""
-    run = Run(letters)
+    run = Run(emails)
 
     async def main() -> None:
         opened = channel(url)
@@ -134,15 +134,15 @@ def test_wherever_the_line_is_cut_the_outcome_is_true_and_the_next_session_takes
         assert false_outcomes(relay, outcomes) == [], cut
         assert sum(one.ambiguous for all_ in outcomes.values() for one in all_ if isinstance(one, Retry)) <= 1, cut
 
-        left = [one for one in LETTERS if not any(isinstance(said, Sent) for said in outcomes[one.message_id])]
+        left = [one for one in EMAILS if not any(isinstance(said, Sent) for said in outcomes[one.message_id])]
         later = carry(line.smtp_url, left) if left else {}
         assert all([type(said) for said in all_] == [Sent] for all_ in later.values()), cut
-        assert copies(relay).keys() == {one.message_id for one in LETTERS}, cut
+        assert copies(relay).keys() == {one.message_id for one in EMAILS}, cut
 
 
 def copies(relay: ScriptedRelay) -> Counter[str]:
     """How often the relay has each email."""
-    return Counter(message_id(one.content) for one in relay.letters)
+    return Counter(message_id(one.content) for one in relay.emails)
 
 
 def false_outcomes(relay: ScriptedRelay, outcomes: dict[str, list[Outcome]]) -> list[str]:
@@ -182,11 +182,11 @@ def test_a_relay_that_ends_it_beside_an_email_does_not_keep_the_next_one(
             trouble.add(step)
             relay.reply_by_recipient.update({"nobody@example.com": "550 5.1.1 unknown"} if step == RSET else {})
             refused = await opened.open() if step == NOOP else None
-            first = await opened.send(EmailAttempt(facts=letter(1, to="nobody@example.com")))
+            first = await opened.send(EmailAttempt(facts=email_facts(1, to="nobody@example.com")))
             if step == QUIT:
                 await opened.close()
             trouble.clear()
-            second = await opened.send(EmailAttempt(facts=letter(2)))
+            second = await opened.send(EmailAttempt(facts=email_facts(2)))
             await opened.close()
             return refused, first, second
 
@@ -198,7 +198,7 @@ def test_a_relay_that_ends_it_beside_an_email_does_not_keep_the_next_one(
     assert (refused is not None) == (step == NOOP)
     assert isinstance(second, Sent)
     before = max(one.connection for one in relay.journal.said if one.step == step and one.connection < last(relay))
-    assert relay.letters[-1].connection == last(relay) > before
+    assert relay.emails[-1].connection == last(relay) > before
     assert relay.count(RCPT) == (1 if step in {GREETING, EHLO, STARTTLS, AUTH} else 2)
 
 

@@ -15,7 +15,7 @@ from notify.store.outbox.job_filter import JobFilter
 from notify.store.tables.emails import email_jobs, work_items
 from notify.store.tables.people import notification_event_types
 from tests.support import rows
-from tests.support.office import Office
+from tests.support.harness import WorkerHarness
 from tests.support.race import blocked_session, meanwhile
 from tests.support.statements import statements
 
@@ -55,7 +55,7 @@ def as_they_stand(database: Database) -> list[tuple[Any, ...]]:
     """What can be told apart about the emails of two runs, which have other ids and instants."""
     return [
         tuple(found)
-        for found in Office(database, None).now("""
+        for found in WorkerHarness(database, None).execute("""
             SELECT username, status, failures, max_failures, attempt, lapses, lane, outcome_reason,
                 replay_of IS NOT NULL, due_at <= now(), finished_at IS NOT NULL, expires_at > now()
             FROM jobs ORDER BY username, id

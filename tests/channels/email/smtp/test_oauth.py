@@ -22,8 +22,8 @@ from notify.domain.errors import InvalidSettings
 from notify.domain.jobs import EmailAttempt
 from notify.domain.outcomes import Blame, Outcome, Phase, Released, Sent
 from notify.store.database import Database
-from tests.support.letters import NOON, composer, letter
-from tests.support.office import Office
+from tests.support.emails import NOON, composer, email_facts
+from tests.support.harness import WorkerHarness
 from tests.support.smtp import AUTH, DOT, Certificate, ScriptedRelay, nobody_listening
 from tests.support.token_endpoint import Says, TokenEndpoint
 
@@ -94,7 +94,7 @@ def send(opened: EmailChannel, *, emails: int = 1, between: Callable[[], None] =
         outcomes = []
         try:
             for number in range(emails):
-                outcomes.append(await opened.send(EmailAttempt(facts=letter(number))))
+                outcomes.append(await opened.send(EmailAttempt(facts=email_facts(number))))
                 between()
         finally:
             await opened.close()
@@ -148,10 +148,10 @@ def test_sessions_that_open_together_share_one_exchange_and_later_ones_its_token
 
     async def main() -> list[Outcome]:
         opened = channel(tenant.asking(endpoint.url), sessions=4, limits=SessionLimits(emails=1))
-        first = asyncio.gather(*(opened.send(EmailAttempt(facts=letter(n))) for n in range(4)))
+        first = asyncio.gather(*(opened.send(EmailAttempt(facts=email_facts(n))) for n in range(4)))
         await asyncio.to_thread(tenant.relay.wait_until, lambda: tenant.relay.open_connections == 4)
         gate.release()
-        outcomes = [*await first, await opened.send(EmailAttempt(facts=letter(5)))]
+        outcomes = [*await first, await opened.send(EmailAttempt(facts=email_facts(5)))]
         await opened.close()
         return outcomes
 
@@ -263,7 +263,7 @@ def test_an_endpoint_that_hangs_holds_all_sessions_up_once_and_not_each_in_its_t
 
     async def main() -> list[Outcome]:
         opened = channel(tenant.asking(endpoint.url), timeout=SHORT)
-        return await asyncio.gather(*(opened.send(EmailAttempt(facts=letter(n))) for n in range(4)))
+        return await asyncio.gather(*(opened.send(EmailAttempt(facts=email_facts(n))) for n in range(4)))
 
     outcomes = asyncio.run(main())
     assert {(one.blame, one.reason) for one in outcomes if isinstance(one, Released)} == {
@@ -405,13 +405,13 @@ def test_while_no_token_is_to_be_had_emails_go_over_the_next_relay_and_none_is_c
     tenant: Tenant, relay: ScriptedRelay, database: Database
 ) -> None:
     with nobody_listening() as port:
-        office = Office(
+        harness = WorkerHarness(
             database,
             tenant.asking(f"http://127.0.0.1:{port}/token"),
             changes={"smtp_fallback_urls": relay.url},
         )
-        office.letters_wait("alice", "bob")
-        assert office.drain()["sent"] == 2
-    assert len(relay.letters) == 2
-    assert office.now("SELECT count(*) FROM notify.email_attempts")[0][0] == 0
-    assert {job.failures for job in office.jobs()} == {0}
+        harness.pending_emails("alice", "bob")
+        assert harness.drain()["sent"] == 2
+    assert len(relay.emails) == 2
+    assert harness.execute("SELECT count(*) FROM notify.email_attempts")[0][0] == 0
+    assert {job.failures for job in harness.jobs()} == {0}

@@ -15,13 +15,13 @@ from notify.channels.email.smtp.limits import Timeouts
 from notify.channels.email.smtp.session import Session
 from notify.domain.jobs import EmailAttempt
 from notify.domain.outcomes import Dead, Outcome, Phase, Released, Retry, Sent
-from tests.support.letters import letter
+from tests.support.emails import email_facts
 
 PATIENCE = timedelta(seconds=20)
 PIPELINING = {"pipelining": "", "smtputf8": ""}
 # What the relay announces, and its yes to RCPT: express takes 250 only, and goes on from there as careful as any other.
 EXPRESS, CAREFUL, IN_TURN = (PIPELINING, 250), (PIPELINING, 251), ({"smtputf8": ""}, 250)
-LETTER = letter()
+FACTS = email_facts()
 GARBAGE = b"what?\r\n"
 
 
@@ -158,7 +158,7 @@ async def carried(
         assert outcomes.setdefault(number, outcome) is outcome
 
     emails = [
-        EmailAttempt(facts=LETTER, sender=f"from-{n}@example.com", recipient="to@example.com", content=b"x\r\n")
+        EmailAttempt(facts=FACTS, sender=f"from-{n}@example.com", recipient="to@example.com", content=b"x\r\n")
         for n in range(len(scripts))
     ]
     waiting = iter(emails[1:])

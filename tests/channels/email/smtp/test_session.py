@@ -18,7 +18,7 @@ from notify.channels.email.smtp.relay import Relay
 from notify.channels.email.smtp.session import Session
 from notify.domain.jobs import EmailAttempt
 from notify.domain.outcomes import Blame, Dead, Outcome, Phase, Released
-from tests.support.letters import letter
+from tests.support.emails import email_facts
 from tests.support.smtp import CONTENT, DATA, DOT, RCPT, Answer, ScriptedRelay
 
 T = TypeVar("T")
@@ -31,7 +31,7 @@ PATIENCE = timedelta(seconds=20)
 async def delivered(session: Session, content: bytes) -> Outcome:
     """What became of one email."""
     outcomes: list[Outcome] = []
-    one = EmailAttempt(facts=letter(), sender="a@example.com", recipient="b@example.com", content=content)
+    one = EmailAttempt(facts=email_facts(), sender="a@example.com", recipient="b@example.com", content=content)
     left = await session.carry(
         one, following=lambda _: None, sent=lambda _: None, ended=lambda _, outcome: outcomes.append(outcome)
     )
@@ -67,13 +67,13 @@ def test_a_relay_that_stops_reading_leaves_no_doubt() -> None:
         )
     assert isinstance(outcome, Released)
     assert (outcome.blame, outcome.reason) == (Blame.RELAY, "relay_silent")
-    assert relay.letters == []
+    assert relay.emails == []
 
 
 def test_a_large_email_arrives_whole() -> None:
     with ScriptedRelay(extensions=()) as relay:
         with_session(relay, lambda one: delivered(one, MORE_THAN_ANY_BUFFER))
-    assert [one.content for one in relay.letters] == [MORE_THAN_ANY_BUFFER]
+    assert [one.content for one in relay.emails] == [MORE_THAN_ANY_BUFFER]
 
 
 def refused_but_asked_for_content(answer_to_nothing: str) -> tuple[Outcome, bool, list[bytes]]:
@@ -88,7 +88,7 @@ def refused_but_asked_for_content(answer_to_nothing: str) -> tuple[Outcome, bool
     answers = {RCPT: "550 5.1.1 unknown", DATA: "354 go ahead", DOT: answer_to_nothing}
     with ScriptedRelay(answers=dict[str, Answer](answers)) as relay:
         outcome = with_session(relay, work)
-    return outcome, fit[0], [one.content for one in relay.letters]
+    return outcome, fit[0], [one.content for one in relay.emails]
 
 
 def test_a_relay_that_waits_for_content_after_refusing_the_recipient_gets_an_empty_one_and_the_session_goes_on() -> (

@@ -11,7 +11,7 @@ from notify.api.schemas import Address
 from notify.domain.grammar import is_address
 from notify.domain.outcomes import Outcome, Sent, Skipped
 from tests.channels.email.test_channel import channel, send
-from tests.support.letters import NOON, composer, letter
+from tests.support.emails import NOON, composer, email_facts
 from tests.support.smtp import ScriptedRelay
 
 COMPOSER = composer()
@@ -19,10 +19,10 @@ DOOR = TypeAdapter[str](Address)
 DOTS_AS_SOME_CARRIERS_GAVE_THEM = ["taro..y.@docomo.example", ".hanako@docomo.example", "a...@ezweb.example"]
 
 ATOMS = st.text(st.sampled_from("abzAZ09!#$%&'*+-/=?^_`{|}~"), min_size=1, max_size=12)
-LETTERS = st.text(st.sampled_from("aé日ßжन्ا-1"), min_size=1, max_size=12)
-LOCAL_PARTS = st.lists(st.one_of(ATOMS, LETTERS, st.just("")), min_size=1, max_size=4).map(".".join)
+CHARACTERS = st.text(st.sampled_from("aé日ßжन्ا-1"), min_size=1, max_size=12)
+LOCAL_PARTS = st.lists(st.one_of(ATOMS, CHARACTERS, st.just("")), min_size=1, max_size=4).map(".".join)
 DOMAINS = st.one_of(
-    st.lists(st.one_of(LETTERS, st.from_regex(r"[a-z0-9-]{1,64}", fullmatch=True)), min_size=1, max_size=4).map(
+    st.lists(st.one_of(CHARACTERS, st.from_regex(r"[a-z0-9-]{1,64}", fullmatch=True)), min_size=1, max_size=4).map(
         ".".join
     ),
     st.sampled_from(["localhost", "example.com.", "a_b.example", "[192.0.2.1]", "[IPv6:2001:db8::1]", "[192.0.2.300]"]),
@@ -53,7 +53,7 @@ def test_an_address_that_a_door_takes_can_be_written_and_reads_back(text: str) -
     if not taken(text):
         return
     assert is_address(text)
-    composed = COMPOSER.compose(letter(to=text), date=NOON)
+    composed = COMPOSER.compose(email_facts(to=text), date=NOON)
     head = composed.content.partition(b"\r\n\r\n")[0].decode()
     (to,) = message_from_string(head, policy=policy.SMTPUTF8)["To"].addresses
     assert to.username == text.rpartition("@")[0]
@@ -65,18 +65,18 @@ def test_an_address_that_a_door_takes_can_be_written_and_reads_back(text: str) -
 @settings(max_examples=2, phases=[Phase.generate], deadline=None, suppress_health_check=[HealthCheck.filter_too_much])
 def test_an_address_that_a_door_takes_is_the_one_that_the_relay_hears(addresses: list[str]) -> None:
     with ScriptedRelay() as relay:
-        outcomes = send(channel(relay), *(letter(number, to=to) for number, to in enumerate(addresses, start=1)))
-        heard = [received.recipient for received in relay.letters]
+        outcomes = send(channel(relay), *(email_facts(number, to=to) for number, to in enumerate(addresses, start=1)))
+        heard = [received.recipient for received in relay.emails]
     assert all(isinstance(outcome, Sent) for outcome in outcomes)
-    assert heard == [COMPOSER.compose(letter(to=to), date=NOON).recipient for to in addresses]
+    assert heard == [COMPOSER.compose(email_facts(to=to), date=NOON).recipient for to in addresses]
 
 
 @pytest.mark.parametrize("address", DOTS_AS_SOME_CARRIERS_GAVE_THEM)
 def test_dots_that_only_a_quoted_name_may_have_reach_the_relay_in_quotes(address: str) -> None:
     local, _, domain = address.partition("@")
     with ScriptedRelay() as relay:
-        send(channel(relay), letter(to=address))
-        (received,) = relay.letters
+        send(channel(relay), email_facts(to=address))
+        (received,) = relay.emails
     assert received.recipient == f'"{local}"@{domain}'
 
 
@@ -112,6 +112,6 @@ def test_what_is_no_address_is_refused_at_the_door(none: str) -> None:
 @pytest.mark.parametrize("none", ["dana", "dana@example.com> SIZE=1", "dana@" + "ü" * 62 + ".example"], ids=ascii)
 def test_what_is_no_address_ends_as_a_skip_and_says_nothing_against_the_person(none: str) -> None:
     with ScriptedRelay() as relay:
-        outcomes: list[Outcome] = send(channel(relay), letter(to=none))
+        outcomes: list[Outcome] = send(channel(relay), email_facts(to=none))
         assert relay.connections == 0
     assert outcomes == [Skipped(reason="bad_address")]

@@ -11,7 +11,7 @@ from notify.channels.email.writing.compose import Composed
 from notify.cli import sample
 from notify.domain.jobs import EmailFacts
 from tests.support import sample_bundles
-from tests.support.letters import HOST, NOON, composer
+from tests.support.emails import HOST, NOON, composer
 
 COMPOSER = composer()
 SEVERAL = {"together": sample_bundles.together, "digest": sample_bundles.digest}

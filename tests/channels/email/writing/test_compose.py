@@ -28,7 +28,7 @@ from notify.domain.events import COMMENT_CREATED, ChangeList
 from notify.domain.jobs import EmailFacts
 from notify.domain.preferences import Person
 from notify.domain.threads import root_id, thread_index
-from tests.support.letters import ALICE, CHANGE_LIST, HOST, NOON, composer, letter, links
+from tests.support.emails import ALICE, CHANGE_LIST, HOST, NOON, composer, email_facts, links
 
 ROOT = Path(__file__).parents[4]
 COMPOSER = composer()
@@ -58,7 +58,7 @@ def body(message: EmailMessage, subtype: str) -> str:
 
 
 def test_the_text_reads_as_designed() -> None:
-    one = letter(recipient=BOB, reason=Reason.REVIEWER)
+    one = email_facts(recipient=BOB, reason=Reason.REVIEWER)
     mute, fewer = links().mute_change_list("bob", "CL-4821", beside=COMMENT_CREATED), links().preferences("bob")
     assert written(one).text == (
         'Dana Reyes commented on CL-4821, "Cap the upload retry":\n'
@@ -79,7 +79,7 @@ def test_the_text_reads_as_designed() -> None:
 
 
 def test_what_is_not_known_is_left_out() -> None:
-    bare = letter(
+    bare = email_facts(
         change_list=ChangeList(link="CL-4821"),
         comment={"path": None, "line": None, "code": None, "url": None, "body": "Yes."},
     )
@@ -100,12 +100,12 @@ def test_what_is_not_known_is_left_out() -> None:
     ],
 )
 def test_the_subject_says_what_is_known(known: dict[str, str], subject: str) -> None:
-    one = letter(change_list=ChangeList(link="CL-1", **known))  # type: ignore[arg-type]
+    one = email_facts(change_list=ChangeList(link="CL-1", **known))  # type: ignore[arg-type]
     assert read(written(one))["Subject"] == subject
 
 
 def test_the_text_and_the_html_say_the_same() -> None:
-    composed = written(letter(recipient=BOB, reason=Reason.REVIEWER))
+    composed = written(email_facts(recipient=BOB, reason=Reason.REVIEWER))
     said = unescape(" ".join(findall(r">([^<]+)<", composed.html.partition("<body")[2])))
     for words in (
         "Dana Reyes",
@@ -125,7 +125,7 @@ def test_the_text_and_the_html_say_the_same() -> None:
 
 
 def test_every_header_of_the_design_is_there() -> None:
-    one = letter()
+    one = email_facts()
     message = read(written(one))
     root = f"<{root_id('CL-4821', host=HOST)}>"
     stop = links().stop_event_type("alice", COMMENT_CREATED, beside="CL-4821")
@@ -158,24 +158,24 @@ def test_every_header_of_the_design_is_there() -> None:
 
 
 def test_emails_about_one_change_list_find_each_other() -> None:
-    first, second = read(written(letter(1))), read(written(letter(2, recipient=BOB, reason=Reason.REVIEWER)))
+    first, second = read(written(email_facts(1))), read(written(email_facts(2, recipient=BOB, reason=Reason.REVIEWER)))
     for header in ("References", "In-Reply-To", "Subject", "Thread-Topic", "Thread-Index", "List-Id"):
         assert first[header] == second[header]
     assert first["Message-ID"] != second["Message-ID"]
 
 
 def test_a_repeated_email_is_the_same_email() -> None:
-    assert composer().compose(letter(), date=NOON) == composer().compose(letter(), date=NOON)
-    later = composer().compose(letter(), date=datetime(2026, 3, 3, tzinfo=UTC))
-    assert read(later)["Message-ID"] == read(written(letter()))["Message-ID"]
-    assert read(later)["Date"] != read(written(letter()))["Date"]
+    assert composer().compose(email_facts(), date=NOON) == composer().compose(email_facts(), date=NOON)
+    later = composer().compose(email_facts(), date=datetime(2026, 3, 3, tzinfo=UTC))
+    assert read(later)["Message-ID"] == read(written(email_facts()))["Message-ID"]
+    assert read(later)["Date"] != read(written(email_facts()))["Date"]
 
 
 def test_readers_of_one_event_get_their_own_reason_and_links() -> None:
     shared = composer()
-    alice = shared.compose(letter(), date=NOON)
-    bob = shared.compose(letter(recipient=BOB, to="bob@example.com", reason=Reason.REVIEWER), date=NOON)
-    assert alice == composer().compose(letter(), date=NOON)
+    alice = shared.compose(email_facts(), date=NOON)
+    bob = shared.compose(email_facts(recipient=BOB, to="bob@example.com", reason=Reason.REVIEWER), date=NOON)
+    assert alice == composer().compose(email_facts(), date=NOON)
     assert "you wrote CL-4821" in alice.text
     assert "you wrote CL-4821" in alice.html
     assert "you review CL-4821" in bob.text
@@ -189,15 +189,15 @@ def test_readers_of_one_event_get_their_own_reason_and_links() -> None:
 
 def test_a_change_in_the_directory_reaches_the_next_email() -> None:
     shared = composer()
-    shared.compose(letter(), date=NOON)
-    renamed = letter(change_list=replace(CHANGE_LIST, title="Another title"))
+    shared.compose(email_facts(), date=NOON)
+    renamed = email_facts(change_list=replace(CHANGE_LIST, title="Another title"))
     assert "Another title" in shared.compose(renamed, date=NOON).subject
 
 
 def test_what_is_kept_for_the_next_reader_has_a_bound() -> None:
     shared = composer()
     for number in range(EVENTS_KEPT + 10):
-        shared.compose(letter(number, comment={"body": "short"}), date=NOON)
+        shared.compose(email_facts(number, comment={"body": "short"}), date=NOON)
     assert len(shared._kept) == EVENTS_KEPT  # noqa: SLF001 - memory has no other face
 
 
@@ -209,7 +209,7 @@ def test_what_is_kept_for_the_next_reader_has_a_bound() -> None:
 @example(words="\r\n--=_notify--\r\n", name="שלום \u202e", title="😀" * 40)
 @example(words="-- \nYou get this because", name="a@b", title=", ; < > [ ] ( )")
 def test_nothing_people_write_leaves_its_place(words: str, name: str, title: str) -> None:
-    one = letter(
+    one = email_facts(
         comment={"body": words, "code": words, "path": words},
         actor=Person(username="eve", display_name=name),
         recipient=replace(ALICE, display_name=name),
@@ -217,7 +217,7 @@ def test_nothing_people_write_leaves_its_place(words: str, name: str, title: str
     )
     composed = written(one)
     message = read(composed)
-    assert len(message.items()) == len(read(written(letter())).items())
+    assert len(message.items()) == len(read(written(email_facts())).items())
     assert [one.addr_spec for one in message["To"].addresses] == ["alice@example.com"]
     assert [one.addr_spec for one in message["From"].addresses] == ["notify@example.com"]
     assert message["Bcc"] is None
@@ -230,13 +230,13 @@ def test_nothing_people_write_leaves_its_place(words: str, name: str, title: str
 @pytest.mark.parametrize(
     "poisoned",
     [
-        lambda text: letter(actor=Person(username="eve", display_name=text)),
-        lambda text: letter(actor=Person(username=text, display_name="Eve")),
-        lambda text: letter(recipient=Person(username="eve", display_name=text)),
-        lambda text: letter(change_list=replace(CHANGE_LIST, title=text)),
-        lambda text: letter(change_list=replace(CHANGE_LIST, repository=text)),
-        lambda text: replace(letter(), change_list=replace(CHANGE_LIST, link=text)),
-        lambda text: letter(to=f"{text}@example.com"),
+        lambda text: email_facts(actor=Person(username="eve", display_name=text)),
+        lambda text: email_facts(actor=Person(username=text, display_name="Eve")),
+        lambda text: email_facts(recipient=Person(username="eve", display_name=text)),
+        lambda text: email_facts(change_list=replace(CHANGE_LIST, title=text)),
+        lambda text: email_facts(change_list=replace(CHANGE_LIST, repository=text)),
+        lambda text: replace(email_facts(), change_list=replace(CHANGE_LIST, link=text)),
+        lambda text: email_facts(to=f"{text}@example.com"),
     ],
     ids=["actor", "username", "recipient", "title", "repository", "link", "address"],
 )
@@ -247,7 +247,7 @@ def test_a_value_that_could_end_its_header_is_never_sent(poisoned: Callable[[str
 
 def test_a_recipient_without_an_address_is_refused() -> None:
     with pytest.raises(UnusableAddress):
-        written(letter(to="nobody"))
+        written(email_facts(to="nobody"))
 
 
 @pytest.mark.parametrize("mail_from", ["nobody", "a b@example.com", ""])
@@ -276,7 +276,7 @@ def test_emails_can_be_filed_by_repository(repository: str | None, expected: str
     ids=["prose", "one line", "code", "escapes", "paragraphs", "emoji", "nesting"],
 )
 def test_a_long_comment_is_cut_with_a_way_to_the_rest(words: str) -> None:
-    composed = written(letter(comment={"body": words}))
+    composed = written(email_facts(comment={"body": words}))
     assert len(composed.html.encode()) < MOST_BYTES
     assert len(composed.text) < 3 * LONGEST_COMMENT
     for said in (composed.text, composed.html):
@@ -286,7 +286,7 @@ def test_a_long_comment_is_cut_with_a_way_to_the_rest(words: str) -> None:
 
 def test_a_comment_that_fits_is_whole() -> None:
     words = ("word " * (LONGEST_COMMENT // 5)).strip()
-    composed = written(letter(comment={"body": words}))
+    composed = written(email_facts(comment={"body": words}))
     assert "[…]" not in composed.text + composed.html
     assert composed.text.count("word") == LONGEST_COMMENT // 5
 
@@ -295,14 +295,14 @@ def test_a_comment_that_fits_is_whole() -> None:
     "url", ["javascript:alert(1)", 'https://x" onclick="alert(1)', "//x", "ftp://x", "https://a\nb"]
 )
 def test_a_link_leads_to_the_web_or_nowhere(url: str) -> None:
-    composed = written(letter(comment={"url": url}, change_list=replace(CHANGE_LIST, url=url)))
+    composed = written(email_facts(comment={"url": url}, change_list=replace(CHANGE_LIST, url=url)))
     assert url not in composed.text + composed.html
     assert 'class="button"' not in composed.html
 
 
 def test_nothing_is_fetched_when_the_email_is_opened() -> None:
     composed = written(
-        letter(
+        email_facts(
             comment={
                 "body": "![x](https://spy.example/pixel.png) <img src=https://spy.example/b.png>\n\n<style>@import url(https://spy.example/c.css)</style>"
             }
@@ -315,7 +315,7 @@ def test_nothing_is_fetched_when_the_email_is_opened() -> None:
 
 
 def test_the_html_works_small_dark_and_read_aloud() -> None:
-    html = written(letter()).html
+    html = written(email_facts()).html
     assert '<html lang="en" dir="ltr">' in html
     assert '<meta name="viewport" content="width=device-width, initial-scale=1">' in html
     assert "@media (prefers-color-scheme: dark)" in html
@@ -327,9 +327,9 @@ def test_a_deployment_changes_one_template_and_keeps_the_others(tmp_path: Path) 
     own = tmp_path / "email" / "cl.comment.created" / "subject.txt"
     own.parent.mkdir(parents=True)
     own.write_text("Look: {{ cl.link }}")
-    changed = composer(templates_dir=tmp_path).compose(letter(), date=NOON)
+    changed = composer(templates_dir=tmp_path).compose(email_facts(), date=NOON)
     assert changed.subject == "Look: CL-4821"
-    assert changed.text == written(letter()).text
+    assert changed.text == written(email_facts()).text
 
 
 @pytest.mark.parametrize("template", ["{{ nonsense }}", "{{ 1 // 0 }}", "{% if %}", "{% include 'missing.txt' %}"])
@@ -338,7 +338,7 @@ def test_a_broken_template_is_named(tmp_path: Path, template: str) -> None:
     own.parent.mkdir(parents=True)
     own.write_text(template)
     with pytest.raises(TemplateFailure) as failure:
-        composer(templates_dir=tmp_path).compose(letter(), date=NOON)
+        composer(templates_dir=tmp_path).compose(email_facts(), date=NOON)
     assert ".txt" in str(failure.value)
 
 
@@ -346,14 +346,14 @@ def test_a_template_that_ignores_the_reader_still_makes_an_email(tmp_path: Path)
     own = tmp_path / "email" / "cl.comment.created" / "body.txt"
     own.parent.mkdir(parents=True)
     own.write_text("Everybody gets this.")
-    assert composer(templates_dir=tmp_path).compose(letter(), date=NOON).text == "Everybody gets this."
+    assert composer(templates_dir=tmp_path).compose(email_facts(), date=NOON).text == "Everybody gets this."
 
 
 def test_a_process_forked_after_the_templates_were_compiled_compiles_none() -> None:
     program = """
 import sys
 from notify.cli import sample
-from tests.support.letters import HOST, NOON, composer
+from tests.support.emails import HOST, NOON, composer
 
 composer().compile_templates()
 compiled = []

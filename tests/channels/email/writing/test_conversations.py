@@ -13,15 +13,17 @@ from notify.cli import sample
 from notify.domain.events import COMMENT_CREATED, ChangeList
 from notify.domain.jobs import EmailFacts
 from notify.domain.threads import message_id, root_id
-from tests.support.jwz import conversations, trees
-from tests.support.letters import HOST, NOON, composer
+from tests.support.conversations import conversations, trees
+from tests.support.emails import HOST, NOON, composer
 
 HERE = ChangeList(link="CL-4821", title="Cap the upload retry", repository="monorepo")
 THERE = ChangeList(link="team/retries #7 <ü>", title="Cap the upload retry of others", repository="monorepo")
 COMPOSER = composer()
 
 
-def letter(event_type: str, change_list: ChangeList, *, number: int, locale: str = "en", replay: int = 0) -> EmailFacts:
+def email_facts(
+    event_type: str, change_list: ChangeList, *, number: int, locale: str = "en", replay: int = 0
+) -> EmailFacts:
     made = sample.email(event_type, host=HOST, locale=locale)
     key = f"{event_type}-{number}"
     name = message_id(change_list.link, event_key=key, username="alice", host=HOST, replay=replay)
@@ -38,10 +40,10 @@ def received(one: EmailFacts) -> EmailMessage:
 def everything_about(change_list: ChangeList) -> list[EmailMessage]:
     """An email of every type, one of them in another language, and one replayed by hand."""
     types = list(sample.PAYLOADS)
-    letters = [letter(one, change_list, number=number) for number, one in enumerate(types)]
-    letters.append(letter(types[0], change_list, number=90, locale="de"))
-    letters.append(letter(types[0], change_list, number=0, replay=1))
-    return [received(one) for one in letters]
+    emails = [email_facts(one, change_list, number=number) for number, one in enumerate(types)]
+    emails.append(email_facts(types[0], change_list, number=90, locale="de"))
+    emails.append(email_facts(types[0], change_list, number=0, replay=1))
+    return [received(one) for one in emails]
 
 
 def names(messages: Sequence[EmailMessage]) -> set[str]:
@@ -61,7 +63,7 @@ def test_another_title_or_repository_leaves_the_subject_and_stands_in_the_body()
     renamed = replace(
         HERE, title="Cap all retries", repository="archive", first_title=HERE.title, first_repository=HERE.repository
     )
-    before, after = letter(COMMENT_CREATED, HERE, number=1), letter(COMMENT_CREATED, renamed, number=2)
+    before, after = email_facts(COMMENT_CREATED, HERE, number=1), email_facts(COMMENT_CREATED, renamed, number=2)
     bundle = replace(after, entries=(before, after))
     messages = [received(one) for one in (before, after, bundle)]
     for header in ("Subject", "Thread-Topic", "Thread-Index", "References"):
@@ -85,27 +87,27 @@ def test_the_first_email_names_the_root_so_that_the_second_finds_it_alone() -> N
 
 
 def test_a_persons_reply_to_an_email_stays_in_the_conversation() -> None:
-    letters = everything_about(HERE)
+    emails = everything_about(HERE)
     reply = EmailMessage()
     reply["Message-ID"] = "<reply@example.com>"
-    reply["Subject"] = f"Re: {letters[3]['Subject']}"
-    reply["In-Reply-To"] = str(letters[3]["Message-ID"])
-    reply["References"] = f"{letters[3]['References']} {letters[3]['Message-ID']}"
-    assert trees([reply, *letters]) == 1
-    assert [len(found) for found in conversations([reply, *letters])] == [len(letters) + 1]
+    reply["Subject"] = f"Re: {emails[3]['Subject']}"
+    reply["In-Reply-To"] = str(emails[3]["Message-ID"])
+    reply["References"] = f"{emails[3]['References']} {emails[3]['Message-ID']}"
+    assert trees([reply, *emails]) == 1
+    assert [len(found) for found in conversations([reply, *emails])] == [len(emails) + 1]
 
 
 def test_outlook_and_gmail_see_one_subject_and_one_index() -> None:
-    letters = everything_about(HERE)
+    emails = everything_about(HERE)
     for header in ("Subject", "Thread-Topic", "Thread-Index"):
-        assert len({str(message[header]) for message in letters}) == 1
-    assert len(b64decode(str(letters[0]["Thread-Index"]))) == 22
-    assert str(letters[0]["Thread-Index"]) != str(everything_about(THERE)[0]["Thread-Index"])
+        assert len({str(message[header]) for message in emails}) == 1
+    assert len(b64decode(str(emails[0]["Thread-Index"]))) == 22
+    assert str(emails[0]["Thread-Index"]) != str(everything_about(THERE)[0]["Thread-Index"])
 
 
 def test_every_email_parses_without_a_defect_and_has_a_name_of_its_own() -> None:
-    letters = [*everything_about(HERE), *everything_about(THERE)]
-    assert len(names(letters)) == len(letters)
-    for message in letters:
+    emails = [*everything_about(HERE), *everything_about(THERE)]
+    assert len(names(emails)) == len(emails)
+    for message in emails:
         assert [defect for part in message.walk() for defect in part.defects] == []
         assert [field.defects for field in message.values() if getattr(field, "defects", ())] == []

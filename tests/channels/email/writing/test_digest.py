@@ -13,7 +13,7 @@ from notify.channels.email.writing.digest import MOST_LEFT, contents, shrinking_
 from notify.domain.jobs import EmailFacts
 from notify.domain.preferences import Person
 from notify.domain.schedule import DeferredBy
-from tests.support.letters import ALICE, CHANGE_LIST, NOON, composer, letter, links
+from tests.support.emails import ALICE, CHANGE_LIST, NOON, composer, email_facts, links
 
 LARGEST = 90_000
 GERMAN = Person(username="alice", email="alice@example.com", locale="de")
@@ -23,7 +23,7 @@ def about(number: int, link: str, *, words: str = "", recipient: Person = ALICE)
     """A comment on a change list."""
     cl = replace(CHANGE_LIST, link=link, title=f"Title of {link}", url=f"https://review.example/{link}")
     comment = {"body": words or f"Word {number}.", "url": f"https://review.example/{link}#{number}"}
-    return letter(number, comment=comment, change_list=cl, recipient=recipient)
+    return email_facts(number, comment=comment, change_list=cl, recipient=recipient)
 
 
 def digest(entries: Sequence[EmailFacts], kind: DeferredBy = DeferredBy.DAILY) -> Composed:
@@ -73,8 +73,8 @@ def test_one_click_stops_everything_that_is_not_required() -> None:
 
 @pytest.mark.parametrize("kind", [DeferredBy.QUIET_HOURS, DeferredBy.PAUSE])
 def test_what_waited_for_the_end_of_a_rest_and_is_about_one_change_list_stands_in_its_thread(kind: DeferredBy) -> None:
-    letters = [about(1, "CL-1"), about(2, "CL-1")]
-    held, alone = parsed(digest(letters, kind)), parsed(composer().compose(letters[0], date=NOON))
+    emails = [about(1, "CL-1"), about(2, "CL-1")]
+    held, alone = parsed(digest(emails, kind)), parsed(composer().compose(emails[0], date=NOON))
     assert held["References"] == alone["References"]
     assert held["Subject"] == alone["Subject"]
 

@@ -30,7 +30,7 @@ from notify.domain.outcomes import Sent
 from notify.domain.preferences import Person
 from notify.settings import Settings, refuse_half_configured
 from tests.support.dkim import holds, second_opinions, tags
-from tests.support.letters import ALICE, NOON, composer, letter
+from tests.support.emails import ALICE, NOON, composer, email_facts
 from tests.support.smtp import ScriptedRelay
 
 RSA, ED25519 = rsa.generate_private_key(65537, 2048), ed25519.Ed25519PrivateKey.generate()
@@ -77,7 +77,7 @@ def records(signs: Signer) -> dict[str, str]:
 
 
 def written(one: EmailFacts | None = None) -> bytes:
-    return composer().compose(one or letter(), date=NOON).content
+    return composer().compose(one or email_facts(), date=NOON).content
 
 
 def both_hold(content: bytes, signs: Signer) -> bool:
@@ -94,12 +94,12 @@ def arrived(key_file: str | None, *, body: str = "Why?", **more: object) -> byte
         (channel,) = wiring.channels(settings(key_file or "", smtp_url=relay.url, **more))
 
         async def send() -> object:
-            outcome = await channel.send(EmailAttempt(facts=letter(comment={"body": body})))
+            outcome = await channel.send(EmailAttempt(facts=email_facts(comment={"body": body})))
             await channel.close()
             return outcome
 
         assert isinstance(asyncio.run(send()), Sent)
-        (received,) = relay.letters
+        (received,) = relay.emails
         return received.content
 
 
@@ -178,7 +178,7 @@ def test_what_is_rewritten_harmlessly_on_the_way_breaks_neither_signature(
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_name_is_written_in_the_form_that_those_leave_as_it_is_who_rewrite_names(both: Signer, name: str) -> None:
-    one = letter(actor=Person(username="x", display_name=name), recipient=replace(ALICE, display_name=name))
+    one = email_facts(actor=Person(username="x", display_name=name), recipient=replace(ALICE, display_name=name))
     content = both(written(one))
     assert requoted(content) == content
     assert both_hold(content, both)

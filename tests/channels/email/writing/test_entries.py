@@ -9,7 +9,7 @@ import pytest
 from notify.channels.email.writing.facts import Limits
 from notify.channels.email.writing.render import Renderer
 from notify.cli import sample
-from tests.support.letters import ALICE, HOST, NOON, composer, letter
+from tests.support.emails import ALICE, HOST, NOON, composer, email_facts
 
 RENDERER = Renderer()
 
@@ -17,9 +17,9 @@ RENDERER = Renderer()
 @pytest.mark.parametrize("locale", ["en", "de"])
 @pytest.mark.parametrize("event_type", sample.PAYLOADS)
 def test_an_entry_says_what_the_email_alone_says(event_type: str, locale: str) -> None:
-    letter = sample.email(event_type, host=HOST, locale=locale)
-    alone = composer().compose(letter, date=NOON)
-    entry = RENDERER.entry(letter, locale=locale, limits=Limits(20_000))
+    facts = sample.email(event_type, host=HOST, locale=locale)
+    alone = composer().compose(facts, date=NOON)
+    entry = RENDERER.entry(facts, locale=locale, limits=Limits(20_000))
 
     at, _, rest = entry.text.partition("\n")
     headline, _, words = rest.partition("\n\n")
@@ -57,7 +57,7 @@ def test_each_entry_says_when_it_happened_by_the_readers_clock_and_in_their_lang
     locale: str, timezone: str | None, times: list[str]
 ) -> None:
     reader = replace(ALICE, locale=locale, timezone=timezone)
-    first, second = (letter(number, recipient=reader) for number in (1, 2))
+    first, second = (email_facts(number, recipient=reader) for number in (1, 2))
     night = datetime(2026, 3, 29, 0, 30, tzinfo=UTC)
     first = replace(first, event=replace(first.event, occurred_at=night))
     second = replace(second, event=replace(second.event, occurred_at=night + timedelta(hours=1)))
@@ -69,5 +69,5 @@ def test_each_entry_says_when_it_happened_by_the_readers_clock_and_in_their_lang
 def test_two_readers_of_one_event_alone_share_what_was_written_whatever_their_clocks() -> None:
     shared = composer()
     berlin, tokyo = (replace(ALICE, timezone=zone) for zone in ("Europe/Berlin", "Asia/Tokyo"))
-    texts = {shared.compose(letter(recipient=reader), date=NOON).content for reader in (berlin, tokyo)}
+    texts = {shared.compose(email_facts(recipient=reader), date=NOON).content for reader in (berlin, tokyo)}
     assert len(texts) == 1

@@ -12,7 +12,7 @@ from notify.domain import events
 from notify.domain.audience import Reason
 from notify.domain.jobs import EmailFacts
 from notify.intake.triggers import TRIGGERS
-from tests.support.letters import COMMENT, HOST, NOON, composer, letter
+from tests.support.emails import COMMENT, HOST, NOON, composer, email_facts
 
 COMPOSER = composer()
 MOST_BYTES = 90_000
@@ -31,7 +31,7 @@ HEADLINES = {
 
 def about(event_type: str, **payload: Any) -> EmailFacts:
     """An email about an event of this type that carries this."""
-    one = letter(event_type=event_type, reason=Reason.REVIEWER)
+    one = email_facts(event_type=event_type, reason=Reason.REVIEWER)
     return replace(one, event=replace(one.event, payload=payload))
 
 
@@ -153,7 +153,7 @@ def test_what_a_review_or_a_change_says_is_as_harmless_as_a_comment() -> None:
 def test_emails_of_two_types_about_one_event_keep_their_own_words() -> None:
     """A reviewer and somebody who is mentioned get emails about the same event from one composer."""
     shared = composer()
-    first, other = letter(), letter(event_type=events.COMMENT_MENTIONED, reason=Reason.MENTIONED)
+    first, other = email_facts(), email_facts(event_type=events.COMMENT_MENTIONED, reason=Reason.MENTIONED)
     texts = [shared.compose(one, date=NOON).text for one in (first, other, first)]
     assert texts[0] == texts[2]
     assert texts[0].startswith("Dana Reyes commented on")

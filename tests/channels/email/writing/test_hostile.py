@@ -16,7 +16,7 @@ from notify.cli import sample
 from notify.domain.events import COMMENT_CREATED, MERGED, ChangeList
 from notify.domain.jobs import EmailFacts
 from notify.domain.preferences import Person
-from tests.support.letters import ALICE, HOST, NOON, composer, letter, links
+from tests.support.emails import ALICE, HOST, NOON, composer, email_facts, links
 
 COMPOSER = composer()
 SCRIPT = "<script>alert(1)</script><img src=x onerror=alert(1)><a href='javascript:alert(1)'>x</a>"
@@ -125,14 +125,14 @@ def test_a_name_written_backwards_reorders_nothing_beside_it(event_type: str) ->
 
 
 def test_words_from_right_to_left_are_laid_out_so_and_the_email_is_not() -> None:
-    page = Page(written(letter(comment={"body": "שלום עולם"})).html)
+    page = Page(written(email_facts(comment={"body": "שלום עולם"})).html)
     (words,) = [attributes for _, attributes in page.tags if attributes.get("class") == "words"]
     (html,) = [attributes for tag, attributes in page.tags if tag == "html"]
     assert (words["dir"], html["dir"]) == ("auto", "ltr")
 
 
 def test_a_comment_of_nothing_that_is_seen_is_an_email_still() -> None:
-    composed = written(letter(comment={"body": "\u200b\u2060\ufeff\u200d", "path": "\u200b", "code": "\u200b"}))
+    composed = written(email_facts(comment={"body": "\u200b\u2060\ufeff\u200d", "path": "\u200b", "code": "\u200b"}))
     assert "commented on" in composed.text
     assert "<U+200B>" in composed.text
     assert read(composed).defects == []
@@ -142,7 +142,7 @@ def test_a_comment_of_nothing_that_is_seen_is_an_email_still() -> None:
     "words", ["word " * 200_000, "x" * 1_000_000, "> " * 500_000, "\u202e" * 300_000, "](" * 500_000]
 )
 def test_a_comment_of_a_megabyte_is_cut_to_an_email(words: str) -> None:
-    composed = written(letter(comment={"body": words, "code": words, "path": words[:1_000].strip() or "x"}))
+    composed = written(email_facts(comment={"body": words, "code": words, "path": words[:1_000].strip() or "x"}))
     assert len(composed.html.encode()) < 90_000
     assert len(composed.text) < 70_000
     assert "[…]" in composed.text
@@ -150,7 +150,9 @@ def test_a_comment_of_a_megabyte_is_cut_to_an_email(words: str) -> None:
 
 @pytest.mark.parametrize("title", ["long " * 2_000, "x" * 10_000, "ü" * 10_000, "😀" * 10_000])
 def test_a_title_of_ten_thousand_characters_makes_a_subject_that_can_be_read(title: str) -> None:
-    first, second = (written(letter(number, change_list=ChangeList(link="CL-1", title=title))) for number in (1, 2))
+    first, second = (
+        written(email_facts(number, change_list=ChangeList(link="CL-1", title=title))) for number in (1, 2)
+    )
     message = read(first)
     assert len(first.subject) < 300
     assert first.subject.endswith("(CL-1)")
@@ -163,7 +165,7 @@ def test_a_title_of_ten_thousand_characters_makes_a_subject_that_can_be_read(tit
 )
 def test_a_change_list_of_any_name_has_emails_links_and_a_thread(link: str) -> None:
     cl = ChangeList(link=link)
-    one = letter(change_list=cl)
+    one = email_facts(change_list=cl)
     one = replace(one, event=replace(one.event, topic=link))
     composed = written(one)
     message = read(composed)
@@ -183,7 +185,7 @@ def test_a_change_list_of_any_name_has_emails_links_and_a_thread(link: str) -> N
 def test_a_name_of_any_length_has_a_link_that_stops_its_emails_on_lines_that_every_relay_takes(
     name: str, link: str, *, several: bool
 ) -> None:
-    one = letter(recipient=replace(ALICE, username=name), change_list=ChangeList(link=link))
+    one = email_facts(recipient=replace(ALICE, username=name), change_list=ChangeList(link=link))
     other = replace(one, event=replace(one.event, type=MERGED, payload={}))
     composed = written(replace(one, entries=(one, other)) if several else one)
     message = read(composed)
@@ -197,7 +199,7 @@ def test_a_name_of_any_length_has_a_link_that_stops_its_emails_on_lines_that_eve
 
 def test_a_hundred_people_with_the_longest_names_leave_an_email_whose_headers_a_relay_takes() -> None:
     crowd = [Person(username=f"{number:03}{'😀' * 197}") for number in range(100)]
-    entries = tuple(letter(number, actor=person) for number, person in enumerate(crowd))
+    entries = tuple(email_facts(number, actor=person) for number, person in enumerate(crowd))
     composed = written(replace(entries[0], entries=entries))
     assert composed.content.index(b"\r\n\r\n") < 50_000
     assert str(read(composed)["X-Notify-Actor"]).split(", ") == [person.username for person in crowd[:20]]

@@ -47,7 +47,7 @@ TRICKS = st.lists(
 VALUE = st.text("abcXYZ012-_./:~", min_size=1, max_size=LONGEST_VALUE)
 
 
-def letter(*, text: str, html: str) -> bytes:
+def content_of(*, text: str, html: str) -> bytes:
     return assemble(b"Subject: s\r\n", text=part(text), html=part(html))
 
 
@@ -73,14 +73,14 @@ def expected(body: str) -> str:
 @example("half \ud800 a pair", "")
 @example("a\r", "\nb")
 def test_any_body_reads_back_as_it_was(text: str, html: str) -> None:
-    assert bodies(letter(text=text, html=html)) == (expected(text), expected(html))
+    assert bodies(content_of(text=text, html=html)) == (expected(text), expected(html))
 
 
 @given(BODY | TRICKS, BODY | TRICKS)
 @example("a" * 5_000, "b" * 5_000)
 @example("é" * 5_000, "張" * 5_000)
 def test_every_relay_can_carry_every_line(text: str, html: str) -> None:
-    carried_by_every_relay(letter(text=text * 2, html=html * 2))
+    carried_by_every_relay(content_of(text=text * 2, html=html * 2))
 
 
 def carried_by_every_relay(content: bytes) -> None:
@@ -118,7 +118,7 @@ def test_a_part_in_pieces_reads_as_if_it_had_been_written_whole(pieces: list[str
 @given(st.sampled_from(["x", "é", "張", "😀", "line of text\n", "=", "\u0590 "]))
 def test_a_hundred_kilobytes_read_back_as_they_were(piece: str) -> None:
     body = piece * (100_000 // len(piece.encode()))
-    assert bodies(letter(text=body + "end", html=body)) == (body + "end", body)
+    assert bodies(content_of(text=body + "end", html=body)) == (body + "end", body)
 
 
 def test_a_body_costs_no_more_than_it_must() -> None:

@@ -21,7 +21,7 @@ from notify.domain.events import ChangeList
 from notify.domain.jobs import EmailFacts
 from notify.domain.preferences import Person
 from tests.support import sample_bundles
-from tests.support.letters import CHANGE_LIST, HOST, NOON, composer, letter
+from tests.support.emails import CHANGE_LIST, HOST, NOON, composer, email_facts
 
 COMPOSER = composer()
 MOST_BYTES = 90_000
@@ -83,7 +83,7 @@ def test_no_part_of_an_email_is_too_large_and_every_event_is_named_with_its_link
     for number, one in enumerate(given):
         one["url"] = f"{one.get('url') or 'https://review.example/'}#{number}."
     entries = [
-        letter(number, comment=one, actor=Person(username="eve", display_name=name), change_list=page)
+        email_facts(number, comment=one, actor=Person(username="eve", display_name=name), change_list=page)
         for number, one in enumerate(given)
     ]
     text, html = parts(entries[0] if count == 1 else together(entries))
@@ -138,11 +138,11 @@ def test_no_sample_email_is_larger_than_what_is_called_an_ordinary_one() -> None
 
 
 def test_what_is_left_out_is_said_and_what_fits_is_whole() -> None:
-    few = [letter(number, comment={"body": f"Word {number}."}) for number in range(20)]
+    few = [email_facts(number, comment={"body": f"Word {number}."}) for number in range(20)]
     for part in parts(together(few)):
         assert "[…]" not in part
         assert all(f"Word {number}." in part for number in range(20))
-    many = [letter(number, comment={"path": "p" * 1_000, "body": "word " * 500}) for number in range(MOST_ENTRIES)]
+    many = [email_facts(number, comment={"path": "p" * 1_000, "body": "word " * 500}) for number in range(MOST_ENTRIES)]
     text, html = parts(together(many))
     assert text.count("[…]") == html.count("[…]") == 1
     assert "word" not in text
@@ -150,7 +150,7 @@ def test_what_is_left_out_is_said_and_what_fits_is_whole() -> None:
 
 
 def test_a_review_asked_of_a_hundred_people_names_the_first() -> None:
-    asked = letter(event_type=events.REVIEW_REQUESTED, reason=Reason.REQUESTED, change_list=CHANGE_LIST)
+    asked = email_facts(event_type=events.REVIEW_REQUESTED, reason=Reason.REQUESTED, change_list=CHANGE_LIST)
     event = replace(asked.event, payload={"request": {"reviewers": [f"person-{number}" for number in range(100)]}})
     for part in parts(replace(asked, event=event)):
         assert "person-19, …" in part.replace("\n", " ")

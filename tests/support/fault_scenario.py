@@ -12,9 +12,9 @@ from tempfile import mkdtemp
 from sqlalchemy import text
 
 from notify.store.database import Database
+from tests.support.bare_worker import BareWorker, bare_worker
 from tests.support.checker import Evidence, Summary, Tables, check, tables, watched
-from tests.support.loner import Loner, loner
-from tests.support.office import Office
+from tests.support.harness import WorkerHarness
 from tests.support.producer import Producer
 from tests.support.smtp import ScriptedRelay
 from tests.support.wait import until
@@ -36,7 +36,7 @@ LEASES_END = """
 """
 
 
-class Scene:
+class FaultScenario:
     """
     What every fault test works with.
 
@@ -63,9 +63,11 @@ class Scene:
         self.producer.emit(*people)
 
     @contextmanager
-    def loner(self, environment: Mapping[str, str] | None = None, **changes: str) -> Iterator[Loner]:
+    def bare_worker(self, environment: Mapping[str, str] | None = None, **changes: str) -> Iterator[BareWorker]:
         """One worker process without Celery; *changes* are settings without their prefix."""
-        with loner({**(environment or self.environment), **_settings(changes)}, self._folder / "loner.log") as running:
+        with bare_worker(
+            {**(environment or self.environment), **_settings(changes)}, self._folder / "bare_worker.log"
+        ) as running:
             yield running
 
     @contextmanager
@@ -76,21 +78,21 @@ class Scene:
             running.wait_until_serving()
             yield running
 
-    def office(self, **changes: object) -> Office:
+    def harness(self, **changes: object) -> WorkerHarness:
         """A worker's parts in this process, to be used step by step."""
-        return Office(self.database, self.relay.url, {"lease_seconds": LEASE_SECONDS, **changes})
+        return WorkerHarness(self.database, self.relay.url, {"lease_seconds": LEASE_SECONDS, **changes})
 
     def rescue(self) -> None:
         """What another worker does once the leases of a vanished one have run out."""
-        self.office().now(LEASES_END)
+        self.harness().execute(LEASES_END)
         self.drain()
 
     def drain(self, **changes: object) -> dict[str, float]:
         """What one worker process does about all that is due now; time passes before it."""
-        office = self.office(**changes)
-        office.now(TIME_PASSES)
-        office.fan_out()
-        return office.drain()
+        harness = self.harness(**changes)
+        harness.execute(TIME_PASSES)
+        harness.fan_out()
+        return harness.drain()
 
     def until_all_ended(self, *, seconds: float = 60) -> None:
         until(lambda: not still_open(self.database), seconds=seconds)
@@ -107,7 +109,7 @@ class Scene:
         Copies count once, and must tell of the same.
         """
         found: dict[str, list[int]] = {}
-        for one in self.relay.letters:
+        for one in self.relay.emails:
             email = BytesParser(EmailMessage, policy=policy.SMTP).parsebytes(one.content)
             part = email.get_body(("plain",))
             assert part is not None
@@ -120,7 +122,7 @@ class Scene:
         The run in figures, if every promise was kept and every email but *unsent* has arrived.
 
         Args:
-            others: Relays that took emails besides the scene's own.
+            others: Relays that took emails besides the scenario's own.
             bound: How many copies beyond the first the faults may have caused.
         """
         figures = check(Evidence(self.producer.log, seen_by(self.relay, *others), self.tables(), bound))
@@ -135,10 +137,12 @@ def still_open(database: Database) -> int:
 
 
 @contextmanager
-def scene(database: Database, environment: Mapping[str, str], relay: ScriptedRelay, folder: Path) -> Iterator[Scene]:
-    """A scene on an empty database, which notes what must never change."""
+def fault_scenario(
+    database: Database, environment: Mapping[str, str], relay: ScriptedRelay, folder: Path
+) -> Iterator[FaultScenario]:
+    """A scenario on an empty database, which notes what must never change."""
     with watched(database):
-        yield Scene(database, environment, relay, folder)
+        yield FaultScenario(database, environment, relay, folder)
 
 
 def _settings(changes: Mapping[str, str]) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""A process that stands in for one of notify's: ``python -m tests.support.standin BEHAVIOUR``."""
+"""A process that stands in for one of notify's: ``python -m tests.support.fake_process BEHAVIOUR``."""
 
 import sys
 from signal import SIG_IGN, SIGTERM, pause, signal
@@ -17,7 +17,7 @@ def main(behaviour: str) -> None:
             sys.stdout.write("ignores\n")
             sys.stdout.flush()
         case "leaves-a-child":
-            Popen([sys.executable, "-m", "tests.support.standin", "ignores"])
+            Popen([sys.executable, "-m", "tests.support.fake_process", "ignores"])
         case unknown:
             raise ValueError(unknown)
     pause()

@@ -23,7 +23,7 @@ MEBIBYTE = 2**20
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class BenchmarkServers:
     """The servers' URLs, PostgreSQL's first process, and a folder for logs."""
 
     database_server: str
@@ -48,7 +48,7 @@ class Place:
 
 
 @contextmanager
-def place(folder: Path) -> Iterator[Place]:
+def benchmark_servers(folder: Path) -> Iterator[BenchmarkServers]:
     """
     The servers, until the block ends; PostgreSQL with the memory that is advised for a server of its own.
 
@@ -59,7 +59,7 @@ def place(folder: Path) -> Iterator[Place]:
         postgres = stack.enter_context(PostgresServer(folder / "database", options=[f"shared_buffers={cache()}"]))
         broker = stack.enter_context(ValkeyServer(folder / "broker"))
         assert postgres.process is not None
-        yield Place(postgres.url, postgres.process.pid, broker.url, folder)
+        yield BenchmarkServers(postgres.url, postgres.process.pid, broker.url, folder)
 
 
 def cache() -> str:

@@ -1,4 +1,4 @@
-"""One shift of a worker in a process of its own, without Celery: ``python -m tests.support.shift``."""
+"""One shift of a worker in a process of its own, without Celery: ``python -m tests.support.single_drain``."""
 
 import sys
 from collections.abc import Mapping
@@ -8,17 +8,17 @@ from notify.settings import load
 from notify.wiring import STAGE_NAMES
 from notify.worker.runtime import Runtime
 
-SHIFT_SECONDS = 60
+LIMIT_SECONDS = 60
 
 
-def work(environment: Mapping[str, str]) -> tuple[int, str]:
+def drain_once(environment: Mapping[str, str]) -> tuple[int, str]:
     """Fan out what is due, send what is due, and leave: the exit code, and what it wrote to standard error."""
     done = run(
-        (sys.executable, "-m", "tests.support.shift"),
+        (sys.executable, "-m", "tests.support.single_drain"),
         env={**environment, "PYTHONPATH": ":".join(sys.path)},
         capture_output=True,
         check=False,
-        timeout=SHIFT_SECONDS,
+        timeout=LIMIT_SECONDS,
     )
     return done.returncode, done.stderr.decode()
 

@@ -1,4 +1,4 @@
-"""Letters to send: sensible facts, of which a test says only what it is about."""
+"""Emails to send: sensible facts, of which a test says only what it is about."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -48,7 +48,7 @@ def composer(*, mail_from: str = "notify@example.com", templates_dir: Path | Non
     return Composer(mail_from=mail_from, mail_from_name="Review", links=links(), templates_dir=templates_dir)
 
 
-def letter(
+def email_facts(
     number: int = 1,
     *,
     to: str = "alice@example.com",
@@ -63,7 +63,7 @@ def letter(
     Dana's comment on Alice's change list, to Alice.
 
     Args:
-        number: Tells letters about different events apart.
+        number: Tells emails about different events apart.
         comment: Replaces what it names in the sample comment.
     """
     key = f"comment-{number}"

@@ -19,25 +19,13 @@ from notify.intake.schema import parse
 from notify.settings import Settings
 from notify.store.database import Database
 from notify.store.directory import directory
+from tests.support.doorbell import RecordingDoorbell
 
 MINUTE = timedelta(minutes=1)
 
 
 @dataclass
-class RecordingDoorbell:
-    """A doorbell that remembers who rang."""
-
-    rings: list[str] = field(default_factory=list)
-
-    def ring(self, stage: str) -> None:
-        self.rings.append(stage)
-
-    def flush(self, *, at_most_seconds: float) -> None:
-        """Nothing is on its way."""
-
-
-@dataclass
-class Office:
+class WorkerHarness:
     """
     What a worker does, to be done step by step.
 
@@ -80,8 +68,8 @@ class Office:
         with self.engine() as engine:
             return engine.drain()
 
-    def letters_wait(self, *usernames: str, key: str = "k1", link: str = "CL-1") -> Sequence[Any]:
-        """Fan out one comment by a stranger on a change list that these people review; their letters, in order."""
+    def pending_emails(self, *usernames: str, key: str = "k1", link: str = "CL-1") -> Sequence[Any]:
+        """Fan out one comment by a stranger on a change list that these people review; their emails, in order."""
         with self.database.begin() as connection:
             for username in usernames:
                 directory.put_person(connection, Person(username=username, email=f"{username}@example.com"))
@@ -96,13 +84,13 @@ class Office:
 
     def jobs(self, key: str = "k1") -> Sequence[Any]:
         """What became of an event for each person as it stands, in the order in which it was written."""
-        return self.now("SELECT * FROM jobs WHERE event_key = :key ORDER BY note_id, id", key=key)
+        return self.execute("SELECT * FROM jobs WHERE event_key = :key ORDER BY note_id, id", key=key)
 
-    def tries(self, key: str = "k1") -> Sequence[tuple[str, int, int]]:
-        """The letters of an event: how each stands, its tries, and how many of them ended in: no, later."""
-        return [(row.status, row.attempt, row.failures) for row in self.now(TRIES, key=key)]
+    def attempts(self, key: str = "k1") -> Sequence[tuple[str, int, int]]:
+        """For each email of an event: its status, its attempts, and how many of them ended in "no, later"."""
+        return [(row.status, row.attempt, row.failures) for row in self.execute(ATTEMPTS, key=key)]
 
-    def now(self, statement: str, **parameters: object) -> Sequence[Any]:
+    def execute(self, statement: str, **parameters: object) -> Sequence[Any]:
         """Do to the tables what time, another worker or an operator would."""
         with self.database.begin() as connection:
             return _rows(connection, statement, parameters)
@@ -149,7 +137,7 @@ JOBS = """
         LEFT JOIN notify.work_items AS i ON stage = 'deliver' AND i.id = j.id
     )
 """
-TRIES = """
+ATTEMPTS = """
     SELECT status, attempt, failures FROM jobs WHERE event_key = :key AND to_email IS NOT NULL ORDER BY id
 """
 

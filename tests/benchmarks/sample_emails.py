@@ -2,18 +2,18 @@
 
 from notify.domain.jobs import EmailFacts
 from notify.domain.preferences import Person
-from tests.benchmarks import shapes
+from tests.benchmarks import comment_bodies
 from tests.benchmarks.workload import address, username
-from tests.support.letters import NOON, composer, letter
+from tests.support.emails import NOON, composer, email_facts
 
 
 def email_to(event: int, reader: int) -> EmailFacts:
     """An email about one of many events to one of many people."""
     name = username(reader)
     recipient = Person(username=name, display_name=name.title())
-    return letter(event, to=address(name), recipient=recipient, comment={"body": shapes.body(event)})
+    return email_facts(event, to=address(name), recipient=recipient, comment={"body": comment_bodies.body(event)})
 
 
 def ready_bytes() -> bytes:
     """An email of the mean size, written."""
-    return composer().compose(email_to(shapes.TYPICAL, 1), date=NOON).content
+    return composer().compose(email_to(comment_bodies.TYPICAL, 1), date=NOON).content

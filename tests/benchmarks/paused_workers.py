@@ -47,7 +47,7 @@ class WorkersDidNotServe(NotifyError):
         return f"{super().__str__()}\n{last_lines(Path(str(self.facts['log'])))}"
 
 
-class Crew:
+class PausedWorkers:
     """Workers that serve and wait. ``start`` lets them go, ``finish`` waits until nothing is left to do."""
 
     def __init__(self, settings: Settings, database: Database, running: RunningWorker, relay: str) -> None:
@@ -87,9 +87,9 @@ class Crew:
 
 
 @contextmanager
-def crew(
+def paused_workers(
     settings: Settings, database: Database, folder: Path, *, environment: Mapping[str, str] = MappingProxyType({})
-) -> Iterator[Crew]:
+) -> Iterator[PausedWorkers]:
     """
     A prefork worker with two processes that serves every queue and sends nothing until it is told to.
 
@@ -114,7 +114,7 @@ def crew(
                 running.wait_until_serving()
             except AssertionError:
                 raise WorkersDidNotServe(log=running.log) from None
-            yield Crew(settings, database, running, relay)
+            yield PausedWorkers(settings, database, running, relay)
     finally:
         let_go(database, relay)
 
@@ -127,9 +127,9 @@ def hold(database: Database, relay: str) -> None:
         RelayIsMuted: By somebody else, who may not want it unmuted.
     """
     with database.begin() as connection:
-        standing = relays.breaker(connection, relay)
-        if standing.is_muted and standing.muted_because != BECAUSE:
-            raise RelayIsMuted(relay=relay, because=standing.muted_because)
+        breaker = relays.breaker(connection, relay)
+        if breaker.is_muted and breaker.muted_because != BECAUSE:
+            raise RelayIsMuted(relay=relay, because=breaker.muted_because)
         relays.mute(connection, relay, because=BECAUSE)
 
 

@@ -1,4 +1,4 @@
-"""One worker process without Celery and without a parent that replaces it: ``python -m tests.support.loner``."""
+"""One worker process without Celery and without a parent that replaces it: ``python -m tests.support.bare_worker``."""
 
 import sys
 from collections.abc import Iterator, Mapping
@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[2]
 GOODBYE_SECONDS = 20
 
 
-class Loner:
+class BareWorker:
     """A running one, to be killed, stopped and continued by whoever started it."""
 
     def __init__(self, process: Popen[bytes]) -> None:
@@ -53,7 +53,7 @@ class Loner:
 
 
 @contextmanager
-def loner(environment: Mapping[str, str], log: Path) -> Iterator[Loner]:
+def bare_worker(environment: Mapping[str, str], log: Path) -> Iterator[BareWorker]:
     """
     A process that sweeps both stages until the block ends.
 
@@ -63,12 +63,12 @@ def loner(environment: Mapping[str, str], log: Path) -> Iterator[Loner]:
     path = pathsep.join(filter(None, (environment.get("PYTHONPATH"), str(ROOT))))
     with log.open("ab") as output:
         process = Popen(
-            (sys.executable, "-m", "tests.support.loner"),
+            (sys.executable, "-m", "tests.support.bare_worker"),
             env={**environment, "PYTHONPATH": path},
             stdout=output,
             stderr=STDOUT,
         )
-    running = Loner(process)
+    running = BareWorker(process)
     try:
         yield running
     finally:
