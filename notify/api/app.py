@@ -11,7 +11,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
 from notify import logs, wiring
-from notify.api import connections, directory, events, health, jobs, metrics, preferences
+from notify.api import connections, directory, events, health, jobs, metrics, preferences, reference
 from notify.channels.links import ForgedLink
 from notify.domain.errors import InvalidSettings, MalformedEvent
 from notify.domain.measures import Role, uncounted
@@ -21,6 +21,7 @@ from notify.http.edge import AccessLog, KnownNames, OnePrefix
 from notify.http.pages import Pages
 from notify.http.person_tokens import PersonTokens, published_keys, shared_secret
 from notify.http.rates import Rates
+from notify.resources import version
 from notify.settings import Settings, load_or_exit
 from notify.store.database import AWAY
 from notify.tally import Tally
@@ -35,6 +36,7 @@ ROUTERS = (
     preferences_page.router,
     preferences_page.mine,
     health.router,
+    reference.router,
 )
 
 
@@ -81,7 +83,11 @@ def build_app(context: Context) -> FastAPI:
     """The application on this context. Building it touches nothing outside the process."""
     app = FastAPI(
         title="notify",
+        version=version(),
         summary="One event in, one email per person out.",
+        description=reference.DESCRIPTION,
+        openapi_tags=reference.TAGS,
+        generate_unique_id_function=reference.operation_id,
         redirect_slashes=False,
         redoc_url=None,
         swagger_ui_oauth2_redirect_url=None,
@@ -102,9 +108,7 @@ def build_app(context: Context) -> FastAPI:
         app.add_middleware(KnownNames, names=context.names)
     app.add_middleware(AccessLog)
     app.add_middleware(OnePrefix)
-    document = app.openapi()
-    document["components"]["schemas"].update(problems.schemas())
-    bodies.describe(document, doors)
+    reference.complete(app.openapi(), doors)
     return app
 
 

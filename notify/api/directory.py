@@ -8,7 +8,8 @@ from fastapi import APIRouter, Depends, HTTPException
 from pydantic import Field, StrictBool
 from sqlalchemy import Connection
 
-from notify.api.schemas import Address, InPath, Locale, Timezone, View
+from notify.api import examples
+from notify.api.schemas import Address, Link, Locale, Timezone, Username, View
 from notify.domain.events import ChangeList
 from notify.domain.preferences import Person
 from notify.http import auth
@@ -29,24 +30,22 @@ router = APIRouter(
 
 
 class PersonIn(Strict):
-    """A person in place of what was known; what is absent becomes unknown."""
+    """A person. Absent fields become unknown."""
 
-    email: Address | None = Field(default=None, description="Where the person reads mail.")
-    display_name: Line | None = Field(default=None, description="The person's name for others to read.")
+    email: Address | None = Field(default=None, description="Where the person receives emails.")
+    display_name: Line | None = Field(default=None, description="Name shown to other people.")
     locale: Locale | None = Field(default=None, description="BCP 47 language tag.", examples=["en-GB"])
     timezone: Timezone | None = Field(default=None, description="IANA time zone.", examples=["Europe/Berlin"])
-    is_bot: StrictBool = Field(
-        default=False, description="Bots get emails only of the kinds that are switched on for them."
-    )
-    active: StrictBool = Field(default=True, description="False: has left, gets no emails.")
+    is_bot: StrictBool = Field(default=False, description="Bots get only emails that were switched on for them.")
+    active: StrictBool = Field(default=True, description="False: the person has left and gets no emails.")
 
 
 class ChangeListFacts(Strict):
-    """A change list in place of what was known; what is absent becomes unknown."""
+    """A change list. Absent fields become unknown."""
 
     title: Line | None = Field(default=None, description="One line.")
-    url: WebAddress | None = Field(default=None, description="Page of the change list.")
-    repository: Name | None = Field(default=None, description="Repository, for the subject of emails.")
+    url: WebAddress | None = Field(default=None, description="URL of the change list.")
+    repository: Name | None = Field(default=None, description="Repository, shown in the subject of emails.")
     author: Name | None = Field(default=None, description="Username of the author.")
     reviewers: tuple[Name, ...] = Field(default=(), max_length=1_000, fail_fast=True, description="Usernames.")
     state: State = State.OPEN
@@ -65,25 +64,39 @@ class ChangeListOut(View):
 
 
 @router.put("/people/{username:path}", responses=OF_BODIES)
-def put_person(username: InPath, given: Annotated[PersonIn, Depends(JsonBody(PersonIn))], context: InContext) -> Person:
-    """Store a person in place of what was known. Safe to repeat."""
+def put_person(
+    username: Username,
+    given: Annotated[PersonIn, Depends(JsonBody(PersonIn, example=examples.PERSON))],
+    context: InContext,
+) -> Person:
+    """
+    Store a person.
+
+    Replaces everything that was known about them. Safe to repeat.
+    """
     with context.database.begin() as connection:
         directory.put_person(connection, Person(username=username, **given.model_dump()))
         return _person(connection, username)
 
 
 @router.get("/people/{username:path}")
-def get_person(username: InPath, context: InContext) -> Person:
-    """One person."""
+def get_person(username: Username, context: InContext) -> Person:
+    """Show a person."""
     with context.database.begin() as connection:
         return _person(connection, username)
 
 
 @router.put("/cls/{link:path}", responses=OF_BODIES)
 def put_change_list(
-    link: InPath, given: Annotated[ChangeListFacts, Depends(JsonBody(ChangeListFacts))], context: InContext
+    link: Link,
+    given: Annotated[ChangeListFacts, Depends(JsonBody(ChangeListFacts, example=examples.CHANGE_LIST))],
+    context: InContext,
 ) -> ChangeListOut:
-    """Store a change list and its reviewers in place of what was known. Safe to repeat."""
+    """
+    Store a change list and its reviewers.
+
+    Replaces everything that was known about it. Safe to repeat.
+    """
     with context.database.begin() as connection:
         change_list = ChangeList(link=link, **given.model_dump(exclude={"state"}))
         directory.put_change_list(connection, change_list, state=given.state)
@@ -91,8 +104,8 @@ def put_change_list(
 
 
 @router.get("/cls/{link:path}")
-def get_change_list(link: InPath, context: InContext) -> ChangeListOut:
-    """One change list with its reviewers."""
+def get_change_list(link: Link, context: InContext) -> ChangeListOut:
+    """Show a change list and its reviewers."""
     with context.database.begin() as connection:
         return _change_list(connection, link)
 

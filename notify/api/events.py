@@ -1,14 +1,16 @@
-"""Events in, and what became of them."""
+"""Emit events, and see what became of them."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from http import HTTPStatus
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Header, HTTPException
 from pydantic import Field
 
-from notify.api.schemas import InPath, View, explained
+from notify.api import examples
+from notify.api.schemas import EventKey, View, explained
 from notify.domain.audience import Reason
 from notify.domain.fan_out import Step
 from notify.domain.grammar import valid_traceparent
@@ -29,11 +31,18 @@ OF_EVENTS = OF_BODIES | documented(HTTPStatus.CONFLICT)
 
 router = APIRouter(prefix="/api/v1/events", tags=["events"], responses=auth.REFUSALS)
 may_write = auth.program_with(Scope.EVENTS_WRITE)
-InTrace = Annotated[str | None, Header(description="W3C Trace Context: of events that state no trace of their own.")]
-OneEvent = Annotated[EventIn, Depends(JsonBody(EventIn))]
+InTrace = Annotated[
+    str | None, Header(description="W3C Trace Context, for events without a `traceparent` of their own.")
+]
+OneEvent = Annotated[EventIn, Depends(JsonBody(EventIn, example=examples.EVENT))]
 Batch = Annotated[
     list[EventIn],
-    Depends(JsonBody(Annotated[list[EventIn], Field(max_length=LARGEST_BATCH, fail_fast=True)])),
+    Depends(
+        JsonBody(
+            Annotated[list[EventIn], Field(max_length=LARGEST_BATCH, fail_fast=True)],
+            example=[examples.EVENT, examples.MERGED],
+        )
+    ),
 ]
 may_read = auth.program_with(Scope.EVENTS_WRITE, Scope.OPS)
 
@@ -42,39 +51,51 @@ class EventAccepted(View):
     """The event is stored and will be fanned out."""
 
     id: int
-    key: str = Field(description="The idempotency key, given or made up.")
-    duplicate: bool = Field(description="The key was known before; nothing was changed.")
+    key: str = Field(description="The idempotency key, given or generated.")
+    duplicate: bool = Field(description="This event was stored before; nothing changed.")
 
 
 class BatchAccepted(View):
     """All events of the batch are stored and will be fanned out."""
 
-    accepted: int = Field(description="Events that are new.")
-    duplicates: int = Field(description="Events whose key was known before; they changed nothing.")
+    accepted: int = Field(description="New events.")
+    duplicates: int = Field(description="Events that were stored before; they changed nothing.")
 
 
 class PersonOut(View):
     """What became of the event for one person."""
 
     username: str
-    event_type: str = Field(description="The type under which the person is told; of a mention, cl.comment.mentioned.")
-    reason: Reason = Field(description="Why the event concerned the person.")
+    event_type: str = Field(
+        description="The event type that applies to this person: `cl.comment.mentioned` if they are mentioned."
+    )
+    reason: Reason = Field(description="Why the event concerns the person.")
     status: str
-    why: str | None = Field(description="Why skipped, dead or cancelled, if so.")
+    why: str | None = Field(description="Why it was skipped, or why the job is dead, expired or cancelled.")
+    job_id: int | None = Field(description="The email job; its email may be about more events. Null: skipped.")
+    due_at: datetime | None = Field(
+        description="When a pending email leaves at the earliest: later than now if it is bundled or deferred."
+    )
+    deferred_by: str | None = Field(description="What it waits or waited for, such as `daily`. Null: nothing.")
     message_id: str | None
-    trace: list[Step] = Field(description="Every rule that is asked by what holds today, in order; the last decides.")
+    trace: list[Step] = Field(description="The rules that decide, in order, evaluated now; the last one decides.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EventOut(EventView):
-    """An event, and what became of it for everyone it concerned."""
+    """An event, and what became of it for everyone it concerns."""
 
     people: Sequence[PersonOut]
 
 
 @router.post("", status_code=HTTPStatus.ACCEPTED, dependencies=[may_write], responses=OF_EVENTS)
-def post_event(event: OneEvent, context: InContext, traceparent: InTrace = None) -> EventAccepted:
-    """Store one event. The answer means that it is durable; the same event with its key again changes nothing."""
+def emit_event(event: OneEvent, context: InContext, traceparent: InTrace = None) -> EventAccepted:
+    """
+    Emit one event.
+
+    202 means that the event is stored. Sending the same event with the same `key` again changes nothing; a different
+    event with that key is refused with 409.
+    """
     with context.database.begin() as connection:
         receipts = receive(connection, [event], traceparent=valid_traceparent(traceparent))
         _refuse_others(receipts, indexed=False)
@@ -83,8 +104,12 @@ def post_event(event: OneEvent, context: InContext, traceparent: InTrace = None)
 
 
 @router.post("/batch", status_code=HTTPStatus.ACCEPTED, dependencies=[may_write], responses=OF_EVENTS)
-def post_events(events: Batch, context: InContext, traceparent: InTrace = None) -> BatchAccepted:
-    """Store all of these events, or, when one of them is malformed or has the key of another event, none."""
+def emit_events(events: Batch, context: InContext, traceparent: InTrace = None) -> BatchAccepted:
+    """
+    Emit up to 1,000 events.
+
+    All or none are stored: one event that is malformed, or has the key of a different event, refuses the batch.
+    """
     with context.database.begin() as connection:
         receipts = receive(connection, events, traceparent=valid_traceparent(traceparent))
         _refuse_others(receipts, indexed=True)
@@ -94,8 +119,12 @@ def post_events(events: Batch, context: InContext, traceparent: InTrace = None) 
 
 
 @router.get("/{key:path}", dependencies=[may_read])
-def get_event(key: InPath, context: InContext) -> EventOut:
-    """The event with this key, and for each person it concerns what became of it, and which rules say so."""
+def get_event(key: EventKey, context: InContext) -> EventOut:
+    """
+    Show an event and what became of it for each person.
+
+    Each person comes with the rules that decide, evaluated as of now.
+    """
     with context.database.begin() as connection:
         event = jobs.of_event(connection, key)
         if event is None:
@@ -113,7 +142,7 @@ def _refuse_others(receipts: Sequence[Receipt], *, indexed: bool) -> None:
         FieldError(
             index=index if indexed else None,
             field=field,
-            reason=f"differs from the event that is stored with the key {receipt.key}",
+            reason=f"differs from the event stored with the key {receipt.key}",
         )
         for index, receipt in enumerate(receipts)
         for field in receipt.differs

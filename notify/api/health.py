@@ -1,4 +1,4 @@
-"""Health and metrics endpoints. Open to everybody; they name no person and no email."""
+"""Probes and metrics. Open to everybody; they name no person and no email."""
 
 from collections.abc import Sequence
 from http import HTTPStatus
@@ -21,7 +21,7 @@ router = APIRouter(tags=["health"])
 
 
 class Check(View):
-    """One thing the service needs."""
+    """One thing that the service needs."""
 
     ok: bool
     detail: str
@@ -35,14 +35,18 @@ class Readiness(View):
 
 
 @router.get("/livez")
-async def livez() -> Check:
-    """Whether the process answers, whatever the state of what it needs."""
+async def get_liveness() -> Check:
+    """Whether the process is alive, whatever the state of its database and relays."""
     return Check(ok=True, detail="alive")
 
 
 @router.get("/readyz", responses={int(HTTPStatus.SERVICE_UNAVAILABLE): {"model": Readiness}})
-def readyz(context: InContext, response: Response) -> Readiness:
-    """Whether calls can be answered (503: they cannot), and whether emails flow (degraded: they do not)."""
+def get_readiness(context: InContext, response: Response) -> Readiness:
+    """
+    Whether the service can answer calls, and whether emails flow.
+
+    503: calls cannot be answered. `degraded`: they can, but emails do not flow.
+    """
     mail = Check(ok=context.no_mail is None, detail=context.no_mail or "configured")
     checks = {**_database(context.database), "mail": mail}
     if not all(checks[name].ok for name in ("database", "schema")):
@@ -54,8 +58,8 @@ def readyz(context: InContext, response: Response) -> Readiness:
 
 
 @router.get("/metrics", response_class=PlainTextResponse)
-def metrics(request: Request) -> Response:
-    """The metrics, in Prometheus's text format."""
+def get_metrics(request: Request) -> Response:
+    """Metrics in Prometheus's text format."""
     return Response(generate_latest(request.app.state.metrics), media_type=CONTENT_TYPE_LATEST)
 
 
@@ -64,7 +68,7 @@ def _database(database: Database) -> dict[str, Check]:
         with database.begin() as connection:
             revision, writable = migrate.current(connection), server.takes_writes(connection)
     except SQLAlchemyError as error:
-        unknown = Check(ok=False, detail="not known while the database does not answer")
+        unknown = Check(ok=False, detail="unknown until the database answers")
         return {"database": Check(ok=False, detail=f"no answer: {type(error).__name__}"), "schema": unknown}
     words = "answers" if writable else "takes no writes"
     return {"database": Check(ok=writable, detail=words), "schema": _schema(revision, migrate.head())}
@@ -82,22 +86,22 @@ def _schema(revision: str | None, head: str) -> Check:
 def _emails(connection: Connection) -> Check:
     found = wave(gauges.ended_of_late(connection))
     if found is None:
-        return Check(ok=True, detail="most do not die of one reason")
+        return Check(ok=True, detail="no common cause of failure")
     return Check(ok=False, detail=f"{found.in_words}: {found.listing}")
 
 
 def _relays(connection: Connection, names: Sequence[str]) -> dict[str, Check]:
-    """The first is called relay, the others also by name. What they replied is left out, since it may name a person."""
+    """The first is called ``relay``. Replies of relays are left out, since they may name a person."""
     found = relays.breakers(connection)
     breakers = [found.get(name, BreakerState()) for name in names]
-    effect = "nothing is claimed" if all(one.is_open for one in breakers) else "others take the emails"
+    effect = "nothing is claimed" if all(one.is_open for one in breakers) else "other relays take the emails"
     labels = ["relay", *(f"relay {name}" for name in names[1:])]
     return {label: _relay(one, effect) for label, one in zip(labels, breakers, strict=False)}
 
 
 def _relay(breaker: BreakerState, effect: str) -> Check:
     if breaker.is_muted:
-        return Check(ok=False, detail=f"muted by hand: {effect}")
+        return Check(ok=False, detail=f"muted by an operator: {effect}")
     if breaker.is_open:
-        return Check(ok=False, detail=f"breaker open: {breaker.reason}: {effect}")
+        return Check(ok=False, detail=f"breaker open ({breaker.reason}): {effect}")
     return Check(ok=True, detail="breaker closed")

@@ -1,4 +1,4 @@
-"""Email jobs, for operators: where one is, what was tried, and what can be done by hand."""
+"""Email jobs, for operators: find them, see their attempts, and retry, cancel or replay them."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -10,7 +10,7 @@ from fastapi import APIRouter, HTTPException, Query
 from pydantic import Field
 from sqlalchemy import Connection
 
-from notify.api.schemas import Cursor, ExplainedNotification, Id, Instant, Limit, View, explained
+from notify.api.schemas import Cursor, ExplainedNotification, Instant, JobId, Limit, View, explained
 from notify.delivery.recheck import NoEmail, email_of
 from notify.domain.outcomes import JobStatus
 from notify.domain.stages import DELIVER
@@ -31,33 +31,35 @@ NOT_NOW = documented(HTTPStatus.CONFLICT)
 
 
 class JobQuery(Strict):
-    """Which jobs to list, and from where."""
+    """Which jobs to list."""
 
     username: Name | None = None
     topic: Name | None = None
     status: JobStatus | None = None
     event_key: Name | None = None
-    outcome_reason: Name | None = Field(default=None, description="Why it has its status, such as template_error.")
-    last_code: int | None = Field(default=None, ge=200, le=599, description="SMTP code of the last attempt.")
+    outcome_reason: Name | None = Field(
+        default=None, description="Why the job has its status, such as `template_error`."
+    )
+    last_code: int | None = Field(default=None, ge=200, le=599, description="SMTP reply code of the last attempt.")
     to_email: Name | None = None
-    message_id: Name | None = Field(default=None, description="Without brackets.")
-    queue_id: Name | None = Field(default=None, description="Part of the relay's words when it took the email.")
-    created_from: Instant | None = Field(default=None, description="Written at this instant or later.")
-    created_before: Instant | None = Field(default=None, description="Written before this instant.")
+    message_id: Name | None = Field(default=None, description="Without angle brackets.")
+    queue_id: Name | None = Field(default=None, description="Part of the relay's reply when it accepted the email.")
+    created_from: Instant | None = Field(default=None, description="Created at this instant or later.")
+    created_before: Instant | None = Field(default=None, description="Created before this instant.")
     cursor: Cursor | None = None
     limit: Limit = 50
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobWithAttempts(JobView):
-    """A job, every attempt that did not end in sent, and what its email tells of."""
+    """A job, every attempt that did not end in `sent`, and the notifications in its email."""
 
     attempts: Sequence[AttemptView]
     notifications: Sequence[ExplainedNotification]
 
 
 class WrittenEmail(View):
-    """An email as it would be written today; its links open nothing."""
+    """An email as it would be written now. Its links do nothing."""
 
     message_id: str
     to_email: str
@@ -70,19 +72,16 @@ class JobPage(View):
     """Jobs, newest first."""
 
     jobs: list[JobView]
-    next_cursor: int | None = Field(
-        description="Where the next page begins, though this one may be empty; null: this is the last."
-    )
+    next_cursor: int | None = Field(description="Where the next page begins, even if this one is empty. Null: no more.")
 
 
 @router.get("")
 def list_jobs(asked: Annotated[JobQuery, Query()], context: InContext) -> JobPage:
     """
-    The newest jobs that match everything asked for, a page at a time.
+    List email jobs, newest first.
 
-    Ask for a person, a change list, an event, a Message-ID or what is not sent, and a page is full while
-    there are more. What no index finds is looked for among a hundred thousand jobs at a time: a page
-    may then be empty and still have a next_cursor.
+    All filters must match. Filters that an index serves (person, topic, event, Message-ID, jobs that are not sent)
+    fill every page. Other filters search 100,000 jobs per page: a page may be empty and still have a `next_cursor`.
     """
     wanted = JobFilter(**asked.model_dump(exclude={"cursor", "limit"}))
     with context.database.begin() as connection:
@@ -91,8 +90,12 @@ def list_jobs(asked: Annotated[JobQuery, Query()], context: InContext) -> JobPag
 
 
 @router.get("/{job_id}")
-def get_job(job_id: Id, context: InContext) -> JobWithAttempts:
-    """One job, every attempt that did not end in sent, what its email tells of, and the rules that say why."""
+def get_job(job_id: JobId, context: InContext) -> JobWithAttempts:
+    """
+    Show a job with its attempts and notifications.
+
+    Attempts that ended in `sent` are not listed. Each notification comes with the rules that decide, evaluated now.
+    """
     with context.database.begin() as connection:
         job = _known(connection, job_id)
         attempts = jobs.attempts(connection, job_id)
@@ -101,8 +104,12 @@ def get_job(job_id: Id, context: InContext) -> JobWithAttempts:
 
 
 @router.get("/{job_id}/email", responses=NOT_NOW)
-def get_email(job_id: Id, context: InContext) -> WrittenEmail:
-    """The email as it would be written today, with all that it tells of; its links open nothing."""
+def get_job_email(job_id: JobId, context: InContext) -> WrittenEmail:
+    """
+    Show the email of a job as it would be written now.
+
+    Its links do nothing. 409: the text of its event was deleted.
+    """
     with context.database.begin() as connection:
         _known(connection, job_id)
         try:
@@ -120,20 +127,32 @@ def get_email(job_id: Id, context: InContext) -> WrittenEmail:
 
 
 @router.post("/{job_id}/retry", responses=NOT_NOW)
-def retry_job(job_id: Id, context: InContext) -> JobView:
-    """Make a job due now that waits or has ended without being sent. Its history stays."""
+def retry_job(job_id: JobId, context: InContext) -> JobView:
+    """
+    Make a job due now.
+
+    For jobs that are waiting, dead, expired or cancelled. Their history is kept.
+    """
     return _act(context, Action.RETRY, job_id)
 
 
 @router.post("/{job_id}/cancel", responses=NOT_NOW)
-def cancel_job(job_id: Id, context: InContext) -> JobView:
-    """End a job whose email is not out. One that is on its way at this moment may still arrive."""
+def cancel_job(job_id: JobId, context: InContext) -> JobView:
+    """
+    Cancel a job that has not been sent.
+
+    An email that is being sent right now may still arrive.
+    """
     return _act(context, Action.CANCEL, job_id)
 
 
 @router.post("/{job_id}/replay", status_code=HTTPStatus.CREATED, responses=NOT_NOW)
-def replay_job(job_id: Id, context: InContext) -> JobView:
-    """Write a new job like one that has ended, with a new Message-ID, and return it."""
+def replay_job(job_id: JobId, context: InContext) -> JobView:
+    """
+    Send an email again as a new job.
+
+    For jobs that have ended. The new job has a new Message-ID.
+    """
     return _act(context, Action.REPLAY, job_id)
 
 
@@ -152,5 +171,5 @@ def _act(context: Context, action: Action, job_id: int) -> JobView:
 def _known(connection: Connection, job_id: int) -> JobView:
     job = jobs.show(connection, job_id)
     if job is None:
-        raise HTTPException(HTTPStatus.NOT_FOUND, f"there is no job {job_id}")
+        raise HTTPException(HTTPStatus.NOT_FOUND, f"no job has the id {job_id}")
     return job

@@ -1,4 +1,4 @@
-"""One person's preferences, and what became of events for them."""
+"""One person's own preferences and history."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime, time
@@ -8,13 +8,14 @@ from fastapi import APIRouter, Depends, Query
 from pydantic import Field, StrictBool, StrictInt, ValidationInfo, field_validator
 from sqlalchemy import Connection
 
+from notify.api import examples
 from notify.api.schemas import (
     Address,
     Cursor,
     ExplainedNotification,
-    InPath,
     Instant,
     Limit,
+    Link,
     Timezone,
     View,
     explained,
@@ -34,13 +35,13 @@ from notify.store.outbox import jobs
 
 Weekday = Annotated[StrictInt, Field(ge=1, le=7)]
 WallTime = Annotated[str, Field(pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]$")]
-ENABLED = "The master switch: only required emails come while it is off."
-DELIVERY_MODE = "Emails at once, or together at the hour of a digest."
-PARTICIPATING = "Emails about change lists on which the person has said something."
-OWN_ACTIONS = "Emails about what the person does themselves."
-MENTIONS_PIERCE_MUTES = "A mention reaches the person on a change list that they have muted."
+ENABLED = "The master switch. While it is off, only required emails are sent."
+DELIVERY_MODE = "`realtime`: every email at once. Otherwise emails are combined into a digest."
+PARTICIPATING = "Emails about change lists that the person has commented on."
+OWN_ACTIONS = "Emails about the person's own actions."
+MENTIONS_PIERCE_MUTES = "Emails about mentions, even on muted change lists."
 SWITCHES = {"enabled", "delivery_mode", "participating", "own_actions", "mentions_pierce_mutes"}
-NULL_TAKES_BACK = {"email", "timezone", "paused_until"}
+NULL_RESETS = {"email", "timezone", "paused_until"}
 
 router = APIRouter(prefix="/api/v1/user/notification", tags=["preferences"], responses=auth.REFUSALS)
 
@@ -49,11 +50,11 @@ class HistoryPage(View):
     """A person's notifications, newest first."""
 
     notifications: list[ExplainedNotification]
-    next_cursor: int | None = Field(description="Where the next page begins; null: this is the last.")
+    next_cursor: int | None = Field(description="Where the next page begins. Null: no more.")
 
 
 class HistoryFilter(Strict):
-    """Which of the person's notifications to list, and from where."""
+    """Which of the person's notifications to list."""
 
     topic: Name | None = None
     cursor: Cursor | None = None
@@ -61,13 +62,13 @@ class HistoryFilter(Strict):
 
 
 class EventTypeOut(View):
-    """One kind of event people can choose about."""
+    """An event type that people can switch on and off."""
 
     code: str
     category: str
     description: str
-    system_required: bool = Field(description="Nobody can switch it off.")
-    default_enabled: bool = Field(description="What holds for people who have stored nothing.")
+    system_required: bool = Field(description="It cannot be switched off.")
+    default_enabled: bool = Field(description="Whether it is on for people who have stored no preference.")
 
 
 class PreferenceIn(Strict):
@@ -77,37 +78,39 @@ class PreferenceIn(Strict):
     enabled: StrictBool
     overridden: StrictBool | None = Field(
         default=None,
-        description="False, together with the default of the type: forget the preference. Else it is stored.",
+        description="False, with `enabled` at its default: forget the preference. Otherwise it is stored.",
     )
 
 
 class PreferenceOut(View):
-    """What holds for one kind of event."""
+    """Whether one event type is on for the person."""
 
     event_type_code: str
     enabled: bool
-    overridden: bool = Field(description="The person has stored this; false: it is the default.")
+    overridden: bool = Field(description="Whether the person has stored this. False: it is the default.")
 
 
-class Digest(Strict):
-    """When digests come, by the person's clock; what is absent or null stays as it is."""
+class DigestTime(Strict):
+    """When digests are sent, in the person's time zone. Absent and null fields keep their value."""
 
-    hour: Annotated[StrictInt, Field(ge=0, le=23)] | None = Field(default=None, description="Unless it is hourly.")
-    weekday: Weekday | None = Field(default=None, description="Of the weekly digest; 1 is Monday.")
+    hour: Annotated[StrictInt, Field(ge=0, le=23)] | None = Field(
+        default=None, description="Of the daily and the weekly digest."
+    )
+    weekday: Weekday | None = Field(default=None, description="Of the weekly digest. 1 is Monday.")
 
 
-class Quiet(Strict):
-    """Hours in which no email comes, by the person's clock."""
+class QuietPeriod(Strict):
+    """Hours without emails, in the person's time zone."""
 
-    days: list[Weekday] = Field(min_length=1, max_length=7, description="On which they begin; 1 is Monday.")
+    days: list[Weekday] = Field(min_length=1, max_length=7, description="Days on which they begin. 1 is Monday.")
     start: WallTime = Field(examples=["22:00"])
-    end: WallTime = Field(description="The next day, if it is before the start. Never the same.", examples=["07:00"])
+    end: WallTime = Field(description="The next day if before `start`. Must differ from it.", examples=["07:00"])
 
     @field_validator("end")
     @classmethod
     def _another(cls, end: str, info: ValidationInfo) -> str:
         if end == info.data.get("start"):
-            msg = "expected another time than start"
+            msg = "expected a time that differs from start"
             raise ValueError(msg)
         return end
 
@@ -121,23 +124,23 @@ class Quiet(Strict):
 
 
 class ConfigIn(Strict):
-    """Any part of a person's preferences. Absent fields stay as they are, and so do null ones that have no meaning."""
+    """Any subset of a person's preferences. Absent fields keep their value, and so do null ones unless stated."""
 
     enabled: StrictBool | None = Field(default=None, description=ENABLED)
     delivery_mode: Mode | None = Field(default=None, description=DELIVERY_MODE)
-    digest: Digest | None = None
+    digest: DigestTime | None = None
     timezone: Timezone | None = Field(
-        default=None, description="IANA time zone. Null: the directory's again.", examples=["Europe/Berlin"]
+        default=None, description="IANA time zone. Null: use the directory's.", examples=["Europe/Berlin"]
     )
-    quiet_hours: Quiet | None = Field(default=None, description="Null: none any more.")
-    paused_until: Instant | None = Field(default=None, description="No email before it. Null: not paused any more.")
-    email: Address | None = Field(default=None, description="Where emails go. Null: the directory's address again.")
+    quiet_hours: QuietPeriod | None = Field(default=None, description="Null: none.")
+    paused_until: Instant | None = Field(default=None, description="No emails until then. Null: end the pause.")
+    email: Address | None = Field(default=None, description="Where emails go. Null: use the directory's address.")
     participating: StrictBool | None = Field(default=None, description=PARTICIPATING)
     own_actions: StrictBool | None = Field(default=None, description=OWN_ACTIONS)
     mentions_pierce_mutes: StrictBool | None = Field(default=None, description=MENTIONS_PIERCE_MUTES)
     preferences: list[PreferenceIn] = Field(default=[], max_length=200, fail_fast=True)
     undeliverable: Refusal | None = Field(
-        default=None, description="Changes nothing; taken so that what was read can be put back."
+        default=None, description="Ignored. Accepted so that a response can be sent back."
     )
 
 
@@ -146,16 +149,16 @@ class ConfigOut(View):
 
     enabled: bool = Field(description=ENABLED)
     delivery_mode: Mode = Field(description=DELIVERY_MODE)
-    digest: Digest
-    timezone: str | None = Field(description="The person's own; null: the directory's.")
-    quiet_hours: Quiet | None = Field(description="Null: none.")
-    paused_until: datetime | None = Field(description="No email before it; null: not paused.")
-    email: str | None = Field(description="The person's own; null: the directory's address.")
+    digest: DigestTime
+    timezone: str | None = Field(description="The person's choice. Null: the directory's.")
+    quiet_hours: QuietPeriod | None = Field(description="Null: none.")
+    paused_until: datetime | None = Field(description="No emails until then. Null: not paused.")
+    email: str | None = Field(description="The person's choice. Null: the directory's.")
     participating: bool = Field(description=PARTICIPATING)
     own_actions: bool = Field(description=OWN_ACTIONS)
     mentions_pierce_mutes: bool = Field(description=MENTIONS_PIERCE_MUTES)
     preferences: list[PreferenceOut]
-    undeliverable: Refusal | None = Field(description="Why emails have stopped; null: they have not.")
+    undeliverable: Refusal | None = Field(description="Why emails to this person have stopped. Null: they have not.")
 
     @classmethod
     def of(cls, stored: Preferences, event_types: dict[str, EventType], *, undeliverable: Refusal | None) -> Self:
@@ -163,9 +166,9 @@ class ConfigOut(View):
         return cls(
             enabled=stored.enabled,
             delivery_mode=schedule.mode,
-            digest=Digest(hour=schedule.hour, weekday=schedule.weekday),
+            digest=DigestTime(hour=schedule.hour, weekday=schedule.weekday),
             timezone=schedule.timezone,
-            quiet_hours=Quiet.of(schedule.quiet_hours) if schedule.quiet_hours else None,
+            quiet_hours=QuietPeriod.of(schedule.quiet_hours) if schedule.quiet_hours else None,
             paused_until=schedule.paused_until,
             email=stored.email,
             participating=stored.participating,
@@ -183,63 +186,81 @@ class ConfigOut(View):
         )
 
 
-class ChangeListChoiceIn(Strict):
-    """What a person wants of one change list; what is absent or null stays as it is."""
+class ChangeListPreferenceIn(Strict):
+    """A person's preference for one change list. Absent and null fields keep their value."""
 
-    muted: StrictBool | None = Field(default=None, description="No emails about it, whatever the role.")
-    subscribed: StrictBool | None = Field(default=None, description="Emails about it, whatever the role, unless muted.")
+    muted: StrictBool | None = Field(default=None, description="No emails about it, whatever the person's role.")
+    subscribed: StrictBool | None = Field(
+        default=None, description="Emails about it, whatever the person's role, unless muted."
+    )
 
 
-class ChangeListChoiceOut(View):
-    """What a person wants of one change list."""
+class ChangeListPreferenceOut(View):
+    """A person's preference for one change list."""
 
     link: str
-    title: str | None = Field(description="Null: the directory does not know it.")
+    title: str | None = Field(description="Null: the directory does not know the change list.")
     muted: bool
     subscribed: bool
 
 
 @router.get("/types")
-def get_types(_: auth.Me, context: InContext) -> list[EventTypeOut]:
-    """Every kind of event people can choose about."""
+def list_event_types(_: auth.Me, context: InContext) -> list[EventTypeOut]:
+    """List the event types that people can switch on and off."""
     with context.database.begin() as connection:
         event_types = preferences.event_types(connection)
     return [EventTypeOut.model_validate(one) for one in event_types.values()]
 
 
 @router.get("/config")
-def get_config(me: auth.Me, context: InContext) -> ConfigOut:
-    """The preferences that hold for the person, stored or by default. Reading stores nothing."""
+def get_preferences(me: auth.Me, context: InContext) -> ConfigOut:
+    """
+    Show the person's preferences.
+
+    Shows the default where nothing is stored. Reading stores nothing.
+    """
     with context.database.begin() as connection:
         return _config(connection, me, preferences.event_types(connection))
 
 
 @router.put("/config", responses=OF_BODIES)
-def put_config(me: auth.Me, given: Annotated[ConfigIn, Depends(JsonBody(ConfigIn))], context: InContext) -> ConfigOut:
-    """Change any part of the person's preferences, all of it or nothing, and return what holds now."""
+def update_preferences(
+    me: auth.Me,
+    given: Annotated[ConfigIn, Depends(JsonBody(ConfigIn, example=examples.PREFERENCES))],
+    context: InContext,
+) -> ConfigOut:
+    """
+    Change the person's preferences.
+
+    Takes any subset of the fields and stores all of them or none. Returns the preferences after the change.
+    """
     with context.database.begin() as connection:
         event_types = preferences.event_types(connection)
-        chosen = _choices(given.preferences, event_types)
+        chosen = _by_type(given.preferences, event_types)
         choose(connection, me, settings=_settings(given), chosen=chosen)
         return _config(connection, me, event_types)
 
 
 @router.get("/cls")
-def get_change_lists(me: auth.Me, context: InContext) -> list[ChangeListChoiceOut]:
-    """Every change list that the person has muted or subscribed to, by link."""
+def list_change_list_preferences(me: auth.Me, context: InContext) -> list[ChangeListPreferenceOut]:
+    """List the change lists that the person has muted or subscribed to."""
     with context.database.begin() as connection:
         chosen = preferences.choices(connection, [me]).get(me, NO_PREFERENCES)
         return _change_lists(connection, chosen, sorted(chosen.muted_cls | chosen.subscribed_cls))
 
 
 @router.put("/cls/{link:path}", responses=OF_BODIES)
-def put_change_list(
+def update_change_list_preference(
     me: auth.Me,
-    link: InPath,
-    given: Annotated[ChangeListChoiceIn, Depends(JsonBody(ChangeListChoiceIn))],
+    link: Link,
+    given: Annotated[ChangeListPreferenceIn, Depends(JsonBody(ChangeListPreferenceIn, example=examples.MUTE))],
     context: InContext,
-) -> ChangeListChoiceOut:
-    """Mute a change list or subscribe to it, or end either. It need not be in the directory. Safe to repeat."""
+) -> ChangeListPreferenceOut:
+    """
+    Mute or subscribe to a change list, or undo either.
+
+    The directory need not know the change list. Safe to repeat.
+    """
     with context.database.begin() as connection:
         if given.muted is not None:
             (preferences.mute if given.muted else preferences.unmute)(connection, me, link)
@@ -249,8 +270,12 @@ def put_change_list(
 
 
 @router.delete("/cls/{link:path}")
-def delete_change_list(me: auth.Me, link: InPath, context: InContext) -> ChangeListChoiceOut:
-    """Forget what the person wants of a change list, so that their role decides again. Safe to repeat."""
+def reset_change_list_preference(me: auth.Me, link: Link, context: InContext) -> ChangeListPreferenceOut:
+    """
+    Forget the person's preference for a change list.
+
+    Their role decides again. Safe to repeat.
+    """
     with context.database.begin() as connection:
         preferences.unmute(connection, me, link)
         preferences.unsubscribe(connection, me, link)
@@ -258,30 +283,34 @@ def delete_change_list(me: auth.Me, link: InPath, context: InContext) -> ChangeL
 
 
 @router.get("/history")
-def get_history(me: auth.Me, asked: Annotated[HistoryFilter, Query()], context: InContext) -> HistoryPage:
-    """What became of events for the person, newest first, a page at a time, each with the rules that say why."""
+def list_history(me: auth.Me, asked: Annotated[HistoryFilter, Query()], context: InContext) -> HistoryPage:
+    """
+    List the person's notifications, newest first.
+
+    Each comes with the rules that decide, evaluated now.
+    """
     with context.database.begin() as connection:
         mine, below = jobs.history(connection, me, topic=asked.topic, below=asked.cursor, limit=asked.limit)
         return HistoryPage(notifications=explained(connection, mine), next_cursor=below)
 
 
 def _settings(given: ConfigIn) -> Settings:
-    """What the call says about all emails; a null counts only where it takes a preference back."""
-    stated = given.model_dump(include=SWITCHES | NULL_TAKES_BACK, exclude_unset=True)
+    """The settings to store. Null is stored only where it resets a preference."""
+    stated = given.model_dump(include=SWITCHES | NULL_RESETS, exclude_unset=True)
     if given.digest:
         stated |= {"digest_hour": given.digest.hour, "digest_weekday": given.digest.weekday}
-    stated = {name: value for name, value in stated.items() if value is not None or name in NULL_TAKES_BACK}
+    stated = {name: value for name, value in stated.items() if value is not None or name in NULL_RESETS}
     if "quiet_hours" in given.model_fields_set:
         stated |= quiet(given.quiet_hours.hours() if given.quiet_hours else None)
     return cast("Settings", stated)
 
 
-def _choices(given: Sequence[PreferenceIn], event_types: Mapping[str, EventType]) -> dict[str, bool | None]:
+def _by_type(given: Sequence[PreferenceIn], event_types: Mapping[str, EventType]) -> dict[str, bool | None]:
     """
-    What to store about each kind of event; None forgets what is stored.
+    What to store for each event type. None forgets what is stored.
 
     Raises:
-        RefusedField: A kind is unknown, named twice, or may not be switched off.
+        RefusedField: A type is unknown, named twice, or cannot be switched off.
     """
     chosen: dict[str, bool | None] = {}
     for number, one in enumerate(given):
@@ -299,16 +328,16 @@ def _choices(given: Sequence[PreferenceIn], event_types: Mapping[str, EventType]
     return chosen
 
 
-def _change_list(connection: Connection, me: str, link: str) -> ChangeListChoiceOut:
+def _change_list(connection: Connection, me: str, link: str) -> ChangeListPreferenceOut:
     chosen = preferences.choices(connection, [me], topics=[link]).get(me, NO_PREFERENCES)
     (found,) = _change_lists(connection, chosen, [link])
     return found
 
 
-def _change_lists(connection: Connection, chosen: Preferences, links: Sequence[str]) -> list[ChangeListChoiceOut]:
+def _change_lists(connection: Connection, chosen: Preferences, links: Sequence[str]) -> list[ChangeListPreferenceOut]:
     known = directory.change_lists(connection, links)
     return [
-        ChangeListChoiceOut(
+        ChangeListPreferenceOut(
             link=link,
             title=known[link].title if link in known else None,
             muted=link in chosen.muted_cls,

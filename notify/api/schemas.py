@@ -1,4 +1,4 @@
-"""Types of fields, and the models that several routers share. Each router has its own beside its operations."""
+"""Field types and models that several routers share."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -62,21 +62,25 @@ Instant = Annotated[
     expected(f"an instant from {FORESEEABLE[0]:%Y} to before {FORESEEABLE[1]:%Y}", is_foreseeable),
 ]
 Weekday = Annotated[StrictInt, Field(ge=1, le=7)]
-Cursor = Annotated[int, Field(ge=1, le=LARGEST_ID, description="next_cursor of the page before.")]
-Limit = Annotated[int, Field(ge=1, le=200)]
-InPath = Annotated[Name, Path()]
-Id = Annotated[int, Path(ge=1, le=LARGEST_ID)]
+Cursor = Annotated[int, Field(ge=1, le=LARGEST_ID, description="`next_cursor` of the previous page.")]
+Limit = Annotated[int, Field(ge=1, le=200, description="Page size.")]
+Username = Annotated[Name, Path(openapi_examples={"alice": {"value": "alice"}})]
+Link = Annotated[
+    Name, Path(description="Short name of the change list.", openapi_examples={"CL-4821": {"value": "CL-4821"}})
+]
+EventKey = Annotated[Name, Path(openapi_examples={"comment-8731": {"value": "comment-8731"}})]
+JobId = Annotated[int, Path(ge=1, le=LARGEST_ID)]
 
 
 class View(BaseModel):
-    """An answer, read from what the store returned."""
+    """A response, built from the attributes of what the store returned."""
 
     model_config = ConfigDict(from_attributes=True, frozen=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExplainedNotification(NotificationView):
-    """What became of an event for one person, and every rule that decides by what holds today, in order."""
+    """What became of an event for one person, and the rules that decide about it, in order, evaluated now."""
 
     trace: Sequence[Step]
 

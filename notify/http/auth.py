@@ -16,6 +16,7 @@ from notify.store.directory import directory, tokens
 from notify.store.directory.tokens import Scope
 
 RETRY_SECONDS = "5"
+JWT_PARTS = 3
 REFUSALS = documented(HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)
 
 
@@ -34,8 +35,17 @@ async def _caller(
         if credentials is None:
             raise Unauthorized("expected Authorization: Bearer and a token", challenge="Bearer")
         token = credentials.credentials
-        caller: Caller = await run_in_threadpool(_program if token.startswith(tokens.PREFIX) else _user, context, token)
+        caller: Caller = await run_in_threadpool(_identify, context, token)
     return caller
+
+
+def _identify(context: Context, token: str) -> Caller:
+    """Source: RFC 7515 §3.1: a signed JWT has three parts with dots between them."""
+    if token.startswith(tokens.PREFIX):
+        return _program(context, token)
+    if len(token.split(".")) != JWT_PARTS:
+        raise Unauthorized(f"unknown token; program tokens begin with {tokens.PREFIX}, people's tokens are JWTs")
+    return _user(context, token)
 
 
 def _program(context: Context, token: str) -> frozenset[Scope]:

@@ -34,8 +34,9 @@ STRING = pattern(r'"[^"\\]*(?:\\.[^"\\]*)*"?')
 class JsonBody:
     """The dependency that reads a JSON body. Put it after the one that authenticates the caller."""
 
-    def __init__(self, shape: Any) -> None:  # noqa: ANN401 - whatever pydantic takes for a type
+    def __init__(self, shape: Any, *, example: object = None) -> None:  # noqa: ANN401 - whatever pydantic takes for a type
         self.shape = TypeAdapter[Any](shape)
+        self.example = example
 
     async def __call__(self, request: Request) -> Any:  # noqa: ANN401 - what the shape says
         raw = await read(request, at_most=LARGEST_BODY)
@@ -49,17 +50,16 @@ class JsonBody:
 
 def describe(document: dict[str, Any], routes: Iterable[BaseRoute]) -> None:
     """Add the JSON bodies that these routes take to their OpenAPI document."""
-    taken = {(path, method.lower()): body.shape for path, methods, body in _of(routes) for method in methods}
+    taken = {(path, method.lower()): body for path, methods, body in _of(routes) for method in methods}
     named, shared = TypeAdapter.json_schemas(
-        [(call, "validation", shape) for call, shape in taken.items()], ref_template="#/components/schemas/{model}"
+        [(call, "validation", body.shape) for call, body in taken.items()], ref_template="#/components/schemas/{model}"
     )
     document["components"]["schemas"].update(shared["$defs"])
-    for path, method in taken:
-        schema = named[(path, method), "validation"]
-        document["paths"][path][method]["requestBody"] = {
-            "required": True,
-            "content": {"application/json": {"schema": schema}},
-        }
+    for (path, method), body in taken.items():
+        content: dict[str, Any] = {"schema": named[(path, method), "validation"]}
+        if body.example is not None:
+            content["example"] = body.example
+        document["paths"][path][method]["requestBody"] = {"required": True, "content": {"application/json": content}}
 
 
 def _of(routes: Iterable[BaseRoute]) -> Iterator[tuple[str, Iterable[str], JsonBody]]:

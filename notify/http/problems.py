@@ -14,7 +14,7 @@ from starlette.exceptions import HTTPException as AnyHTTPException
 from starlette.routing import Match
 
 from notify.domain.errors import MalformedEvent
-from notify.http import context
+from notify.http import context, suggestions
 from notify.http.pages import FAILED, FORGED, UNREACHABLE, Refusal, is_page
 
 log = structlog.get_logger(__name__)
@@ -49,7 +49,7 @@ class Problem(BaseModel):
 
 class Unauthorized(HTTPException):
     """
-    The token is missing or opens nothing.
+    The token is missing or not valid.
 
     Source: RFC 6750 §3: the challenge names an error only where a token was given.
     """
@@ -102,8 +102,8 @@ def refused(request: Request, error: AnyHTTPException) -> Response:
 
 
 def invalid(request: Request, error: RequestValidationError) -> Response:
-    """The call does not match the schema; every wrong field is named."""
-    errors = [_field_error(one) for one in error.errors()[:MOST_ERRORS]]
+    """The call does not match the schema; the first twenty wrong fields are named."""
+    errors = [_field_error(request, one) for one in error.errors()[:MOST_ERRORS]]
     not_json = any(one["type"] == "json_invalid" for one in error.errors())
     status = HTTPStatus.BAD_REQUEST if not_json else HTTPStatus.UNPROCESSABLE_ENTITY
     return answer(request, status, detail=_sentence(errors[0]), errors=errors)
@@ -169,14 +169,16 @@ def _allowed(request: Request) -> dict[str, str]:
     return {"Allow": ", ".join(sorted(methods))} if methods else {}
 
 
-def _field_error(error: Mapping[str, Any]) -> FieldError:
+def _field_error(request: Request, error: Mapping[str, Any]) -> FieldError:
     if error["type"] == "json_invalid":
         return FieldError(field="", reason=f"not JSON: {error['ctx']['error']} at character {error['loc'][-1]}")
     source, *path = error["loc"]
     index = path.pop(0) if source == "body" and path and isinstance(path[0], int) else None
-    return FieldError(
-        index=index, field=".".join(str(part) for part in path), reason=error["msg"].removeprefix("Value error, ")
-    )
+    if error["type"] == "extra_forbidden":
+        reason = suggestions.unknown_field(request, error["loc"])
+    else:
+        reason = error["msg"].removeprefix("Value error, ")
+    return FieldError(index=index, field=".".join(str(part) for part in path), reason=reason)
 
 
 def _sentence(error: FieldError) -> str:

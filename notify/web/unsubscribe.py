@@ -49,13 +49,17 @@ class Stoppable:
     stopped: bool
 
 
-@router.get("/unsubscribe/{token}")
+@router.get("/unsubscribe/{token}", operation_id="showUnsubscribePage")
 def show(right: Annotated[Unsubscribe, Depends(_right)], context: InContext) -> HTMLResponse:
     """Say what the link stops, and offer to stop it or more. Mail scanners follow links: nothing changes."""
     return _page(context, right, right.scope)
 
 
-@router.post("/unsubscribe/{token}", openapi_extra=posts(FIELDS, needed=["List-Unsubscribe", "action"]))
+@router.post(
+    "/unsubscribe/{token}",
+    operation_id="unsubscribe",
+    openapi_extra=posts(FIELDS, needed=["List-Unsubscribe", "action"]),
+)
 def stop_or_resume(right: Annotated[Unsubscribe, Depends(_right)], posted: Posted, context: InContext) -> HTMLResponse:
     """
     Stop these emails at once, or send them again. Safe to repeat.

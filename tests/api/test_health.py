@@ -126,7 +126,7 @@ def test_a_relay_that_is_muted_degrades_the_service_whatever_else_holds_it(sendi
     refuse_the_password(sending.database)
     answer = ask(sending, "/readyz")
 
-    assert answer.json()["checks"]["relay"] == {"ok": False, "detail": "muted by hand: nothing is claimed"}
+    assert answer.json()["checks"]["relay"] == {"ok": False, "detail": "muted by an operator: nothing is claimed"}
     assert "dana" not in answer.text
     assert open_series(sending) == {"relay": 0, "configuration": 1, "throttle": 0, "muted": 1}
 

@@ -154,6 +154,13 @@ def test_a_token_that_is_not_genuine_speaks_for_nobody(api: httpx.Client, token:
     assert answer.headers["Content-Type"] == "application/problem+json"
 
 
+def test_a_token_of_no_known_kind_is_refused_with_how_a_programs_begins(api: httpx.Client) -> None:
+    answer = api.get("/api/v1/jobs", headers=bearer("wrong"))
+
+    assert answer.status_code == 401
+    assert tokens.PREFIX in answer.json()["detail"]
+
+
 @contextmanager
 def key_server(published: object, *, asked: list[str] | None = None) -> Iterator[str]:
     """

@@ -97,6 +97,8 @@ def test_behind_a_prefix_everything_is_where_it_says(
         forged = web.get(f"{api}/preferences/forged", headers={FROM: "203.0.113.2"})
         assert (forged.status_code, forged.headers["Content-Type"][:9]) == (404, "text/html")
 
+        home = web.get(f"{api}/", headers={FROM: "203.0.113.5"}, follow_redirects=True)
+        assert (home.status_code, str(home.url)) == (200, f"{api}/docs")
         reference = web.get(f"{api}/docs", headers={FROM: "203.0.113.3"})
         (described,) = findall(r"url: '([^']+)'", reference.text)
         document = web.get(urljoin(str(reference.url), described), headers={FROM: "203.0.113.3"}).json()

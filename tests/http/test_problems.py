@@ -179,3 +179,36 @@ def test_a_fault_of_ours_is_a_problem_document_that_gives_nothing_away(context: 
 
     problem(answer, 500)
     assert "ZeroDivision" not in answer.text
+
+
+@pytest.mark.parametrize(
+    ("url", "body", "field", "nearest"),
+    [
+        ("/api/v1/events", EVENT | {"actr": "dana"}, "actr", "actor"),
+        ("/api/v1/events", EVENT | {"cl": {"link": "CL-1", "reviewer": []}}, "cl.reviewer", "reviewers"),
+        ("/api/v1/events/batch", [EVENT, EVENT | {"coment": {}}], "coment", "comment"),
+    ],
+)
+def test_an_unknown_field_is_refused_with_the_nearest_known_one(
+    writer: httpx.Client, url: str, body: object, field: str, nearest: str
+) -> None:
+    (error,) = problem(writer.post(url, json=body), 422)["errors"]
+
+    assert (error["field"], error.get("index")) == (field, 1 if isinstance(body, list) else None)
+    assert error["reason"].endswith(f"did you mean {nearest}?")
+
+
+def test_an_unknown_field_that_resembles_none_is_refused_with_all_that_there_are(writer: httpx.Client) -> None:
+    body = EVENT | {"comment": {"id": "1", "body": "Why?", "xyz": 1}}
+    (error,) = problem(writer.post("/api/v1/events", json=body), 422)["errors"]
+
+    assert error["field"] == "comment.xyz"
+    assert error["reason"].endswith("body, code, id, line, path, url")
+
+
+def test_an_unknown_filter_is_refused_with_the_nearest_known_one(api: httpx.Client, program: Program) -> None:
+    answer = api.get("/api/v1/jobs?user=dana", headers=program(Scope.OPS))
+
+    (error,) = problem(answer, 422)["errors"]
+    assert error["field"] == "user"
+    assert error["reason"].endswith("did you mean username?")

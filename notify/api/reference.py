@@ -1,0 +1,53 @@
+"""What ``/openapi.json`` and ``/docs`` say beyond what the operations say themselves."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from fastapi import APIRouter, Request
+from fastapi.responses import RedirectResponse
+from fastapi.routing import APIRoute
+from starlette.routing import BaseRoute
+
+from notify.http import bodies, problems
+
+DESCRIPTION = """\
+Programs authenticate with a token from `notify token create` (it begins with `ntf_` and has scopes). People
+authenticate with a JWT that names them; `notify token user NAME` makes one where `NOTIFY_JWT_SECRET` is set. Send
+either as `Authorization: Bearer TOKEN`.
+
+Errors are problem documents (RFC 9457). `errors` names each field that was refused. Unknown fields are refused.
+"""
+TAGS = [
+    {"name": "events", "description": "Emit events, and see what became of them. Scope `events:write`."},
+    {"name": "directory", "description": "People and change lists. Scope `directory:write`."},
+    {"name": "preferences", "description": "One person's own preferences and history. Needs that person's JWT."},
+    {"name": "jobs", "description": "Email jobs, for operators. Scope `ops`."},
+    {"name": "pages", "description": "HTML pages behind the signed links in emails."},
+    {"name": "health", "description": "Probes and metrics. Open to everybody."},
+]
+
+router = APIRouter(include_in_schema=False)
+
+
+@router.get("/")
+def home(request: Request) -> RedirectResponse:
+    """Source: in ASGI ``root_path`` is the prefix that a proxy serves us under."""
+    return RedirectResponse(f"{request.scope.get('root_path', '').rstrip('/')}/docs")
+
+
+def operation_id(route: APIRoute) -> str:
+    """The name of its function, as clients in other languages write it: ``emitEvent``."""
+    first, *others = route.name.split("_")
+    return first + "".join(word.capitalize() for word in others)
+
+
+def complete(document: dict[str, Any], routes: Iterable[BaseRoute]) -> None:
+    """Add to the document what FastAPI does not know: refusals, bodies, and summaries from docstrings."""
+    document["components"]["schemas"].update(problems.schemas())
+    bodies.describe(document, routes)
+    for operations in document["paths"].values():
+        for operation in operations.values():
+            summary, _, rest = operation.pop("description").partition("\n\n")
+            operation["summary"] = summary.removesuffix(".")
+            if rest:
+                operation["description"] = rest
