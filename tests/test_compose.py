@@ -12,7 +12,6 @@ from sys import executable
 from typing import Any
 
 import pytest
-import typer
 import uvicorn
 import yaml
 from celery import Celery
@@ -24,23 +23,19 @@ from flower.options import default_options  # type: ignore[import-untyped]
 import celeryconfig
 from notify.channels.email.smtp.relay import Guard, Relay
 from notify.cli.checks.deployment import KNOWN_TO_EVERYBODY
-from notify.cli.commands import app as notify_app
-from notify.embedded.commands import CATCHER, COMMANDS
+from notify.embedded.commands import COMMANDS
 from notify.settings import SHORTEST_SECRET, Settings, load
+from tests.support.deployed import EMBEDDED, is_a_command_of_notify, runs_what_the_embedded_stack_runs
 
 ROOT = Path(__file__).parents[1]
 COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))
 SERVICES: Mapping[str, Mapping[str, Any]] = COMPOSE["services"]
 OURS = {name: service for name, service in SERVICES.items() if "build" in service}
-EMBEDDED = {command.name: command for command in (*COMMANDS, CATCHER)}
 DOCKERFILE = (ROOT / "Dockerfile").read_text(encoding="utf-8")
 INTERPOLATED = re.compile(r"\$\{(\w+):?-([^}]*)\}")
 COPIED = re.compile(r"^COPY (?!--from)(.+) \S+$", re.MULTILINE)
 SECRET = re.compile(r"PASSWORD|SECRET|AUTH")
 LOOPBACK = "127.0.0.1"
-PLACE = re.compile(r"\{(\w+)\}")
-DIFFERS = re.compile(r"host|port|name|schedule|emails")
-"""What a container names otherwise: addresses, itself, and where it may write."""
 
 
 def words_of(service: str) -> list[str]:
@@ -74,34 +69,14 @@ def published(*, monitoring: bool = False) -> Iterator[tuple[str, str, int, int]
             yield name, address, int(outside), int(inside)
 
 
-def typer_command(words: Sequence[str]) -> tuple[Any, list[str]]:
-    """The command of ``notify`` that these words name, and the words that are left for it."""
-    command: Any = typer.main.get_command(notify_app)
-    rest = list(words)
-    while hasattr(command, "commands"):
-        assert rest[0] in command.commands, f"notify has no command {rest[0]}"
-        command = command.commands[rest.pop(0)]
-    return command, rest
-
-
 def accept(command: Any, words: Sequence[str]) -> None:
     """Fail if the command does not know an option or wants an argument more."""
     command.make_context(command.name, list(words))
 
 
 def test_every_process_has_a_service_and_runs_what_the_embedded_stack_runs() -> None:
-    usual = {name: field.get_default() for name, field in Settings.model_fields.items()}
     for name, command in EMBEDDED.items():
-        expected = command.line.split()
-        found = words_of(name)
-        assert len(found) == len(expected), f"{name}: {found} is not {expected}"
-        for theirs, ours in zip(expected, found, strict=True):
-            place = PLACE.search(theirs)
-            if place is not None and DIFFERS.search(place[1]):
-                before, _, after = map(re.escape, theirs.partition(place[0]))
-                assert re.fullmatch(rf"{before}\S+{after}", ours), name
-            else:
-                assert ours == theirs.format(**usual), name
+        runs_what_the_embedded_stack_runs(command, words_of(name))
     assert set(OURS) == {*EMBEDDED, "migrate"}
 
 
@@ -169,8 +144,7 @@ def test_the_catcher_takes_its_options() -> None:
 def test_migrations_run_by_a_command_that_exists() -> None:
     program, *words = words_of("migrate")
     assert entry_points(group="console_scripts")[program].value == "notify.cli:main"
-    command, rest = typer_command(words)
-    accept(command, rest)
+    is_a_command_of_notify(words)
 
 
 @pytest.mark.parametrize("service", OURS)
