@@ -14,16 +14,9 @@ help: ## List the targets
 .PHONY: install
 install: $(READY) ## Build the environment in .venv from the locks
 
-# A Python without ensurepip (Debian without python3-venv) still has its own pip, which can fill a bare environment.
-$(READY): requirements-dev.lock pyproject.toml
+$(READY): requirements-dev.lock pyproject.toml .ci/install.py
 	@$(PYTHON) -c 'import sys; sys.exit("notify needs Python 3.11 or newer, found " + sys.version.split()[0]) if sys.version_info < (3, 11) else None'
-	@rm -rf $(VENV)
-	@echo "Building $(VENV) from requirements-dev.lock ..."
-	@if $(PYTHON) -c 'import ensurepip' 2>/dev/null; then $(PYTHON) -m venv $(VENV); else \
-		$(PYTHON) -m venv --without-pip $(VENV) && \
-		$(PYTHON) -m pip --python $(BIN)/python install --quiet --require-hashes --no-deps -r requirements-dev.lock; fi
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements-dev.lock
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps --editable .
+	@$(PYTHON) .ci/install.py $(VENV) requirements-dev.lock
 	@touch $@
 
 .PHONY: demo
