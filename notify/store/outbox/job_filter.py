@@ -130,9 +130,7 @@ def _has_status(status: str) -> ColumnElement[bool]:
         return _row.status == status
     lanes = list(map(int, IN_LANES[status]))
     # In the words of work_items_due: with others the planner cannot know that it may use the index.
-    found = select(_item.id).where(
-        _item.stage + text("''") == DELIVER, _item.lane >= text("0"), _item.lane.in_(lanes)
-    )
+    found = select(_item.id).where(_item.stage + text("''") == DELIVER, _item.lane >= text("0"), _item.lane.in_(lanes))
     return (_row.status == STORED_AS.get(status, status)) & _among(found)
 
 
