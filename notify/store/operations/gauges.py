@@ -70,7 +70,8 @@ def _of_stage(connection: Connection, stage: str) -> Gauges:
 def _count(lanes: Sequence[Lane], due: str) -> str:
     """How many items of these lanes, each of which is one range of the index that the claim uses."""
     ranges = " UNION ALL ".join(
-        f"(SELECT 1 FROM notify.work_items WHERE stage || '' = %(stage)s AND lane = {lane:d} AND due_at {due} LIMIT {MOST})"
+        "(SELECT 1 FROM notify.work_items"
+        f" WHERE stage || '' = %(stage)s AND lane = {lane:d} AND due_at {due} LIMIT {MOST})"
         for lane in lanes
     )
     return f"(SELECT count(*) FROM (SELECT 1 FROM ({ranges}) AS one LIMIT {MOST}) AS counted)"

@@ -161,7 +161,8 @@ _CLAIM_LAPSED = f"""
 _BURY_POISON = f"""
         WITH chosen AS MATERIALIZED (
             SELECT item.id FROM notify.work_items AS item
-            WHERE item.stage || '' = %(stage)s AND item.lane = 8 AND item.due_at <= now() AND item.lapses >= {MOST_LAPSES - 1}
+            WHERE item.stage || '' = %(stage)s AND item.lane = 8
+                AND item.due_at <= now() AND item.lapses >= {MOST_LAPSES - 1}
             ORDER BY item.due_at, item.id LIMIT %(most)s FOR UPDATE SKIP LOCKED
         )
         UPDATE notify.work_items AS item

@@ -111,8 +111,7 @@ _ENDING = """jsonb_to_recordset(%(endings)s::jsonb) AS ending(
 _OUTCOME = """
         status = ending.status, outcome_reason = ending.reason, to_email = coalesce(ending.to_email, job.to_email),
         last_code = ending.code, last_enhanced_code = ending.enhanced,
-        last_error = CASE WHEN ending.status = 'sent' OR ending.text = '' THEN job.last_error
-            ELSE coalesce(ending.text, job.last_error) END,
+        last_error = CASE WHEN ending.status <> 'sent' THEN coalesce(nullif(ending.text, ''), job.last_error) END,
         relay_reply = CASE WHEN ending.status = 'sent' THEN ending.text END,
         relay = CASE WHEN ending.status = 'sent' THEN ending.relay END,
         sent_in_ms = CASE WHEN ending.status = 'sent' THEN ending.took_ms END"""

@@ -58,7 +58,7 @@ _SENT = """
         UPDATE notify.email_jobs AS job
         SET status = 'sent', finished_at = now(), attempts = ending.attempt, lapses = gone.lapses,
             outcome_reason = NULL, last_code = ending.code, last_enhanced_code = ending.enhanced,
-            relay_reply = ending.reply,
+            last_error = NULL, relay_reply = ending.reply,
             to_email = coalesce(ending.address, job.to_email), relay = ending.relay, sent_in_ms = ending.took
         FROM ending JOIN gone ON gone.id = ending.id AND gone.attempt = ending.attempt
         WHERE job.id = ANY (%(ids)s::bigint[]) AND job.id = ending.id AND job.status = 'pending'
