@@ -14,7 +14,11 @@ from notify.store.outbox import jobs
 from tests.support.harness import WorkerHarness
 from tests.support.smtp import ScriptedRelay
 
-BROKEN = {"cannot be read": "{% if comment %}", "uses an unknown name": "{{ coment.quoted }}"}
+# With the line and the message that follow the file's name.
+BROKEN = {
+    "Once\n{% if comment %}\n": ":2, error: TemplateSyntaxError: Unexpected end of template.",
+    "Once\n{{ coment.quoted }}": ":2, error: UndefinedError: 'coment' is undefined",
+}
 FIXED = "Once more: {{ comment.quoted }}\n"
 
 
@@ -53,7 +57,7 @@ def became_of(harness: WorkerHarness, key: str, username: str) -> tuple[str, str
     return found
 
 
-@pytest.mark.parametrize("broken", BROKEN.values(), ids=BROKEN)
+@pytest.mark.parametrize("broken", BROKEN, ids=["syntax", "unknown name"])
 def test_emails_that_wait_while_a_template_is_broken_go_out_fixed(
     harness: WorkerHarness, engine: Engine, relay: ScriptedRelay, template: Path, broken: str
 ) -> None:
@@ -72,18 +76,20 @@ def test_emails_that_wait_while_a_template_is_broken_go_out_fixed(
     assert texts(relay)["bob@example.com"].startswith("Once more: > The jitter")
 
 
-@pytest.mark.parametrize("broken", BROKEN.values(), ids=BROKEN)
+@pytest.mark.parametrize(("broken", "words"), BROKEN.items(), ids=["syntax", "unknown name"])
 def test_emails_that_died_of_a_template_go_out_fixed_when_they_are_retried(
     harness: WorkerHarness,
     engine: Engine,
     relay: ScriptedRelay,
     template: Path,
     broken: str,
+    words: str,
     environment: Mapping[str, str],
 ) -> None:
     template.write_text(broken)
     written = harness.pending_emails("ann", "bob")
     engine.drain()
+    assert all(f"{template}{words}" in one.last_error for one in harness.jobs() if one.to_email)
     with harness.database.begin() as connection:
         tries = [one.verdict for job in written for one in jobs.attempts(connection, job.id)]
     assert tries == ["dead: template_error"] * 2

@@ -11,10 +11,19 @@ from functools import lru_cache
 from html import escape
 from pathlib import Path
 from secrets import token_hex
+from traceback import walk_tb
 from typing import Any
 
 from css_inline import CSSInliner
-from jinja2 import ChoiceLoader, Environment, FileSystemLoader, StrictUndefined, TemplateNotFound, select_autoescape
+from jinja2 import (
+    ChoiceLoader,
+    Environment,
+    FileSystemLoader,
+    StrictUndefined,
+    TemplateError,
+    TemplateSyntaxError,
+    select_autoescape,
+)
 from markupsafe import Markup
 
 from notify import resources
@@ -233,15 +242,24 @@ class Renderer:
     def _render(self, name: str, facts: Mapping[str, Any]) -> str:
         try:
             return _environment(self._templates_dir, facts["locale"]).get_template(name).render(facts)
-        except TemplateNotFound as error:
-            raise TemplateFailure(template=error.name, error="not found") from error
         except Exception as error:
-            raise TemplateFailure(template=name, error=type(error).__name__) from error
+            raise _failure(name, error) from error
 
     def _part(self, rendered: str, *, is_html: bool) -> Part:
         first, *others = rendered.split(self._token)
         places = tuple(PLACES[int(piece[0])] for piece in others)
         return Part((first, *(piece[1:] for piece in others)), places, is_html)
+
+
+def _failure(template: str, error: Exception) -> TemplateFailure:
+    """File, line and Jinja's message. Messages of other errors may repeat what a person wrote and are left out."""
+    for frame, line in walk_tb(error.__traceback__):
+        if frame.f_code.co_filename.endswith((".txt", ".html")):
+            template = f"{frame.f_code.co_filename}:{line}"
+    if isinstance(error, TemplateSyntaxError):
+        template = f"{error.filename or error.name}:{error.lineno}"
+    what = f"{type(error).__name__}: {error.message}" if isinstance(error, TemplateError) else type(error).__name__
+    return TemplateFailure(template=template, error=what)
 
 
 def _folders(templates_dir: Path | None) -> list[Path]:

@@ -332,14 +332,22 @@ def test_a_deployment_changes_one_template_and_keeps_the_others(tmp_path: Path) 
     assert changed.text == written(email_facts()).text
 
 
-@pytest.mark.parametrize("template", ["{{ nonsense }}", "{{ 1 // 0 }}", "{% if %}", "{% include 'missing.txt' %}"])
-def test_a_broken_template_is_named(tmp_path: Path, template: str) -> None:
+@pytest.mark.parametrize(
+    ("template", "words"),
+    [
+        ("{{ nonsense }}", "{file}:1, error: UndefinedError: 'nonsense' is undefined"),
+        ("\n{{ 1 // 0 }}", "{file}:2, error: ZeroDivisionError"),
+        ("{% if %}", "{file}:1, error: TemplateSyntaxError: Expected an expression, got 'end of statement block'"),
+        ("{% include 'missing.txt' %}", "{file}:1, error: TemplateNotFound: missing.txt"),
+    ],
+)
+def test_a_broken_template_is_named_with_the_line_and_what_is_wrong(tmp_path: Path, template: str, words: str) -> None:
     own = tmp_path / "email" / "cl.comment.created" / "body.txt"
     own.parent.mkdir(parents=True)
     own.write_text(template)
     with pytest.raises(TemplateFailure) as failure:
         composer(templates_dir=tmp_path).compose(email_facts(), date=NOON)
-    assert ".txt" in str(failure.value)
+    assert f"(template: {words.format(file=own)})" in str(failure.value)
 
 
 def test_a_template_that_ignores_the_reader_still_makes_an_email(tmp_path: Path) -> None:
