@@ -9,7 +9,7 @@ from notify.domain.audience import Concerned, Reason
 from notify.domain.claims import Lane
 from notify.domain.events import Event
 from notify.domain.fan_out import Rule, Step, Told, resolve
-from notify.domain.outcomes import UNKNOWN_TOPIC, UNKNOWN_TYPE
+from notify.domain.outcomes import UNKNOWN_TOPIC, UNKNOWN_TYPE, JobStatus
 from notify.domain.preferences import NO_PREFERENCES
 from notify.domain.schedule import DeferredBy, Wait, clock, defer
 from notify.intake.fan_out import audience_of, facts_about, question
@@ -66,7 +66,7 @@ def explain(connection: Connection, event: Event, username: str) -> Explanation:
         reason=concerned.reason,
         told=isinstance(decision, Told),
         why=decision.why,
-        trace=_trace(concerned.reason, trace, wait),
+        trace=_trace(concerned.reason, trace, [Step(Rule.SCHEDULE, str(wait))] if wait else []),
     )
 
 
@@ -86,7 +86,8 @@ def traces(connection: Connection, notifications: Sequence[NotificationView]) ->
     """
     Every rule that is asked about each of these by what is known today, by its id.
 
-    What was decided when it was written is in the row. For a deferred one, the last step says until when and why.
+    What was decided when it was written is in the row. For a deferred or bundled one, the last step says when
+    it leaves and as which job.
     A constant number of statements.
     """
     told_of = events.load(connection, sorted({one.event_id for one in notifications}))
@@ -100,29 +101,32 @@ def traces(connection: Connection, notifications: Sequence[NotificationView]) ->
 
 
 def _trace_today(one: NotificationView, event: Event, known: Known) -> tuple[Step, ...]:
-    wait = _stored_wait(one, known)
+    leaves = _leaves(one, known)
     if one.event_type not in known.event_types:
-        return (Step(Rule.AUDIENCE, NOT_YET[UNKNOWN_TYPE]), *_deferred(wait))
+        return (Step(Rule.AUDIENCE, NOT_YET[UNKNOWN_TYPE]), *leaves)
     reason = Reason(one.reason)
     _, trace = resolve(*question(event, Concerned(one.username, reason, one.event_type), known))
-    return _trace(reason, trace, wait)
+    return _trace(reason, trace, leaves)
 
 
-def _stored_wait(one: NotificationView, known: Known) -> Wait | None:
-    """What its email waits for; None: it does not wait."""
-    if one.due_at is None or one.deferred_by is None:
-        return None
+def _leaves(one: NotificationView, known: Known) -> tuple[Step, ...]:
+    """When its email leaves, and as which job; nothing unless it is deferred or bundled."""
+    if one.due_at is None:
+        return ()
     own, person = known.preferences.get(one.username, NO_PREFERENCES), known.people.get(one.username)
     at = clock(own.schedule.timezone or (person.timezone if person else None))
-    return Wait(one.due_at, DeferredBy(one.deferred_by), at)
+    there = one.due_at.astimezone(at.zone)
+    if one.deferred_by:
+        found = str(Wait(one.due_at, DeferredBy(one.deferred_by), at))
+    elif one.status == JobStatus.PENDING and one.why is None and one.due_at > one.created_at:
+        found = f"leaves at {there:%Y-%m-%d %H:%M} {there.tzname()}"
+    else:
+        return ()
+    return (Step(Rule.SCHEDULE, f"{found}, in job {one.job_id}"),)
 
 
-def _trace(reason: Reason, rules: Sequence[Step], wait: Wait | None) -> tuple[Step, ...]:
-    return (Step(Rule.AUDIENCE, f"is concerned as {reason}"), *rules, *_deferred(wait))
-
-
-def _deferred(wait: Wait | None) -> tuple[Step, ...]:
-    return (Step(Rule.SCHEDULE, str(wait)),) if wait else ()
+def _trace(reason: Reason, rules: Sequence[Step], schedule: Sequence[Step]) -> tuple[Step, ...]:
+    return (Step(Rule.AUDIENCE, f"is concerned as {reason}"), *rules, *schedule)
 
 
 def _others(audience: Sequence[Concerned]) -> str:

@@ -122,5 +122,7 @@ def test_an_email_that_is_deferred_says_for_what_and_until_when(ann: httpx.Clien
 
     assert {one["deferred_by"] for one in deferred} == {"pause"}
     assert {one["trace"][-1]["rule"] for one in deferred} == {"schedule"}
-    assert {one["trace"][-1]["found"] for one in deferred} == {"waits for the end of the pause at 2099-07-01 19:00 JST"}
+    assert {one["trace"][-1]["found"] for one in deferred} == {
+        f"waits for the end of the pause at 2099-07-01 19:00 JST, in job {deferred[0]['job_id']}"
+    }
     assert told["k4"]["trace"][-1]["rule"] == "mute"

@@ -1,6 +1,7 @@
 """One email or many by hand: what is meant, what is asked first, what is said afterwards."""
 
 from collections import Counter
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -216,6 +217,25 @@ def test_an_email_is_shown_with_attempts_notifications_rules_and_words(notify: N
     shown = notify("jobs", "show", str(job.id), "--email").output
     assert all(words in shown for words in ("450", "default", "Subject: ", "The jitter comes after the cap."))
     assert "Subject: " not in notify("jobs", "show", str(job.id)).output
+
+
+def test_a_bundled_event_says_when_it_leaves_and_with_which_job(notify: Notify, database: Database) -> None:
+    harness = WorkerHarness(database, relay_url=None, changes={"bundle_seconds": 3600})
+    for key in ("k1", "k2", "k3"):
+        harness.pending_emails("ann", key=key)
+        harness.execute("UPDATE notify.work_items SET attempt = 1 WHERE id = (SELECT min(id) FROM notify.email_jobs)")
+
+    later, first = notify("jobs", "list", "--username", "ann", "--json").json
+    assert (later["notification_count"], first["notification_count"]) == (2, 1)
+    said = {one["event_key"]: one for one in notify("jobs", "show", str(later["id"]), "--json").json["notifications"]}
+    due_at = datetime.fromisoformat(later["due_at"])
+    assert due_at == datetime.fromisoformat(first["due_at"]) + timedelta(hours=1)
+    for key in ("k2", "k3"):
+        assert (said[key]["due_at"], said[key]["job_id"]) == (later["due_at"], later["id"])
+        assert said[key]["trace"][-1] == {
+            "rule": "schedule",
+            "found": f"leaves at {due_at:%Y-%m-%d %H:%M} UTC, in job {later['id']}",
+        }
 
 
 def test_a_bundle_is_listed_once_and_shown_with_the_rules_about_each_event(notify: Notify, database: Database) -> None:
