@@ -16,6 +16,7 @@ COMMANDS = {
     "prune": "prune.prune",
     "emit": "emit.emit",
     "explain": "explain.explain",
+    "events": "events.app",
     "jobs": "jobs.app",
     "people": "people.app",
     "relays": "relays.app",

@@ -8,7 +8,7 @@ from typer import Exit
 
 from notify.cli.checks import Check, Finding
 from notify.cli.checks.database import database, transactions
-from notify.cli.checks.delivery import delivery
+from notify.cli.checks.delivery import delivery, unknown_change_lists
 from notify.cli.checks.deployment import broker, callers, connections, settings, time_zones
 from notify.cli.checks.mail import breaker, relay, templates
 from notify.cli.checks.sender import sender
@@ -21,6 +21,7 @@ CHECKS: Sequence[Check] = (
     relay,
     sender,
     delivery,
+    unknown_change_lists,
     connections,
     callers,
     settings,

@@ -1,7 +1,7 @@
 """``notify emit``: events from a file or standard input, one JSON object per line."""
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Annotated
@@ -13,18 +13,18 @@ from notify.cli.output import AsJson, console, print_json, progress_bar
 from notify.domain.errors import MalformedEvent
 from notify.domain.stages import FAN_OUT
 from notify.intake.receive import receive
-from notify.intake.schema import EventIn, parse
+from notify.intake.schema import EventIn, check
 
 BATCH = 500
 
 
 @dataclass(slots=True)
 class Report:
-    """What became of the lines; ``refused`` holds line (from 1), field and reason of each that was not stored."""
+    """What became of the lines; ``refused`` has the line (from 1), field and reason of everything that is wrong."""
 
     accepted: int = 0
     duplicates: int = 0
-    refused: list[dict[str, object]] = field(default_factory=list)
+    refused: list[dict[str, str | int]] = field(default_factory=list)
 
     def refuse(self, line: int, *, field: str, reason: str) -> None:
         self.refused.append({"line": line, "field": field, "reason": reason})
@@ -52,22 +52,32 @@ def emit(
     if as_json:
         print_json(report)
     else:
-        console.print(f"{report.accepted} accepted, {report.duplicates} duplicates, {len(report.refused)} refused")
+        refused = len({one["line"] for one in report.refused})
+        console.print(f"{report.accepted:,} accepted, {report.duplicates:,} duplicates, {refused:,} refused")
         for one in report.refused:
-            console.print(f"line {one['line']}: {one['field']}: {one['reason']}", markup=False)
+            words = (f"line {one['line']}", one["field"], one["reason"])
+            console.print(": ".join(str(word) for word in words if word), markup=False)
     if report.refused:
         raise Exit(1)
 
 
-def _store(deployment: Deployment, events: Mapping[int, EventIn], report: Report) -> None:
-    with deployment.database.begin() as connection:
-        receipts = receive(connection, list(events.values()))
+def _store(deployment: Deployment, events: dict[int, EventIn], report: Report) -> None:
+    """Store these events by line; those that lie in the future are refused."""
+    try:
+        with deployment.database.begin() as connection:
+            receipts = receive(connection, list(events.values()))
+    except MalformedEvent as error:
+        line = list(events)[error.index or 0]
+        report.refuse(line, field=error.field, reason=error.reason)
+        _store(deployment, {number: event for number, event in events.items() if number != line}, report)
+        return
     deployment.doorbell.ring(FAN_OUT)
     for line, receipt in zip(events, receipts, strict=True):
+        for name in receipt.differs:
+            report.refuse(line, field=name, reason=f"differs from the event stored with the key {receipt.key}")
         if receipt.differs:
-            reason = f"differs from the event that is stored with the key {receipt.key}"
-            report.refuse(line, field=receipt.differs[0], reason=reason)
-        elif receipt.duplicate:
+            continue
+        if receipt.duplicate:
             report.duplicates += 1
         else:
             report.accepted += 1
@@ -78,8 +88,12 @@ def _parsed(batch: Iterable[tuple[int, bytes]], report: Report) -> Iterator[tupl
         if not line.strip():
             continue
         try:
-            yield number, parse(json.loads(line))
+            checked = check(json.loads(line))
         except (ValueError, RecursionError):
             report.refuse(number, field="", reason="expected one JSON object in UTF-8")
-        except MalformedEvent as error:
-            report.refuse(number, field=error.field, reason=error.reason)
+            continue
+        if isinstance(checked, EventIn):
+            yield number, checked
+        else:
+            for wrong in checked:
+                report.refuse(number, field=wrong.field, reason=wrong.reason)

@@ -8,17 +8,15 @@ from sqlalchemy import Connection
 from typer import Argument, BadParameter, FileBinaryRead, Option
 
 from notify.cli.connect import connect
+from notify.cli.events import NoSuchEvent, no_such_event
 from notify.cli.output import AsJson, console, print_json, print_table
-from notify.domain.errors import NotifyError
-from notify.intake.explain import Explanation, before_the_fact
+from notify.cli.people import NoSuchPerson
+from notify.intake.explain import NOT_CONCERNED, Explanation, before_the_fact
 from notify.intake.explain import explain as explain_stored
 from notify.intake.schema import EventIn, parse
+from notify.store.directory import directory
 from notify.store.outbox import events, jobs
 from notify.store.outbox.jobs import NotificationView
-
-
-class NoSuchEvent(NotifyError):
-    """No event has this key."""
 
 
 def explain(
@@ -43,6 +41,8 @@ def explain(
         else:
             found, decided = before_the_fact(connection, given, user), []
         connection.rollback()
+        if found.why == NOT_CONCERNED and directory.person(connection, user) is None:
+            raise NoSuchPerson(name=user, concerned=found.trace[-1].found.removeprefix("the event concerns "))
     if as_json:
         print_json({"event": event, **asdict(found), "notifications": decided})
         return
@@ -57,7 +57,7 @@ def explain(
 def _stored(connection: Connection, key: str, user: str) -> tuple[Explanation, list[NotificationView]]:
     view = jobs.of_event(connection, key)
     if view is None:
-        raise NoSuchEvent(key=key)
+        raise no_such_event(connection, key)
     event = events.load(connection, [view.id])[view.id]
     return explain_stored(connection, event, user), [one for one in view.people if one.username == user]
 
@@ -81,7 +81,7 @@ def _given(content: bytes, key: str) -> EventIn:
     for one in found:
         if one.get("key") == key or (len(found) == 1 and "key" not in one):
             return parse(one)
-    raise NoSuchEvent(key=key)
+    raise NoSuchEvent(key=key, in_the_file=", ".join(str(one.get("key")) for one in found))
 
 
 def _documents(content: bytes) -> list[Any]:

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 from typer import BadParameter, Option
 
+from notify.domain.outcomes import JobStatus
 from notify.store.outbox.job_filter import JobFilter
 
 
@@ -28,7 +29,9 @@ def instant(text: str) -> datetime:
 
 def _job_filter(
     *,
-    status: Annotated[str | None, Option(help="pending, sending, sent, skipped, dead, expired or cancelled.")] = None,
+    status: Annotated[
+        JobStatus | None, Option(metavar="STATUS", help=f"Only jobs with this status: {', '.join(JobStatus)}.")
+    ] = None,
     cl: Annotated[str | None, Option(help="Only emails about this change list.")] = None,
     username: Annotated[str | None, Option(help="Only jobs for this person.")] = None,
     event: Annotated[str | None, Option(help="Only emails about the event with this key.")] = None,

@@ -19,7 +19,7 @@ Name = Annotated[str, Argument(metavar="NAME", help="The person's username.")]
 
 
 class NoSuchPerson(NotifyError):
-    """The directory knows nobody of this name."""
+    """The directory knows no person of this name."""
 
 
 class NotUndeliverable(NotifyError):

@@ -1,13 +1,13 @@
 """Names what a caller may have meant by a field that does not exist, from the OpenAPI document."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from difflib import get_close_matches
 from typing import Any
 
 from fastapi import Request
 
+from notify.domain.similar_names import instead_of
+
 Schema = dict[str, Any]
-SIMILAR = 0.5
 
 
 def unknown_field(request: Request, location: Sequence[str | int]) -> str:
@@ -28,12 +28,6 @@ def unknown_field(request: Request, location: Sequence[str | int]) -> str:
             schemas = [below for one in _flat(document, schemas) for below in _below(one, part)]
         known = {field for one in _flat(document, schemas) for field in one.get("properties", ())}
     return f"unknown field; {instead_of(str(name), known)}"
-
-
-def instead_of(name: str, known: Iterable[str]) -> str:
-    """The nearest known name as a question; all of them if none is near."""
-    nearest = get_close_matches(name, known := sorted(known), n=1, cutoff=SIMILAR)
-    return f"did you mean {nearest[0]}?" if nearest else f"known are: {', '.join(known)}"
 
 
 def _flat(document: Schema, schemas: Iterable[Schema]) -> Iterator[Schema]:

@@ -1,6 +1,7 @@
 """The shape of an event at every door: Python, REST and Celery refuse the same things with the same words."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import islice
 from re import compile as pattern
@@ -24,6 +25,7 @@ from pydantic import (
 from notify.domain import events
 from notify.domain.errors import MalformedEvent
 from notify.domain.grammar import TRACEPARENT, WEB_ADDRESS, is_web_address, valid_traceparent
+from notify.domain.similar_names import instead_of
 from notify.intake.triggers import TRIGGERS
 
 Part = TypeVar("Part", bound=BaseModel | None)
@@ -261,6 +263,27 @@ class EventIn(Strict):
         return value
 
 
+OBJECTS: Mapping[str, type[Strict]] = MappingProxyType(
+    {
+        "cl": ChangeListIn,
+        "comment": CommentIn,
+        "comments": CommentIn,
+        "review": ReviewIn,
+        "request": RequestIn,
+        "change": ChangeIn,
+    }
+)
+"""What the objects within an event are, by the field that has them."""
+
+
+@dataclass(frozen=True, slots=True)
+class WrongField:
+    """Dotted path of a field, empty for the whole event; what is wrong with it or what was expected."""
+
+    field: str
+    reason: str
+
+
 def parse(item: object, *, index: int | None = None) -> EventIn:
     """
     The event that a mapping states.
@@ -268,16 +291,28 @@ def parse(item: object, *, index: int | None = None) -> EventIn:
     Raises:
         MalformedEvent: Naming the first field that is wrong, and why; with *index* in a batch.
     """
+    checked = check(item)
+    if isinstance(checked, EventIn):
+        return checked
+    raise MalformedEvent(field=checked[0].field, reason=checked[0].reason, index=index)
+
+
+def check(item: object) -> EventIn | Sequence[WrongField]:
+    """The event that a mapping states, or every field of it that is wrong."""
     if isinstance(item, EventIn):
         return item
     if not isinstance(item, Mapping):
-        raise MalformedEvent(field="", reason=f"expected an object, found {type(item).__name__}", index=index)
+        return [WrongField("", f"expected an object, found {type(item).__name__}")]
     try:
         return EventIn.model_validate(dict[str, Any](item))
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        raise MalformedEvent(
-            field=".".join(str(part) for part in first["loc"]),
-            reason=first["msg"].removeprefix("Value error, "),
-            index=index,
-        ) from None
+        return [_wrong_field(one) for one in error.errors(include_url=False, include_input=False)]
+
+
+def _wrong_field(error: Mapping[str, Any]) -> WrongField:
+    *outer, name = error["loc"]
+    reason = error["msg"].removeprefix("Value error, ")
+    if error["type"] == "extra_forbidden":
+        model = next((OBJECTS[one] for one in reversed(outer) if one in OBJECTS), EventIn)
+        reason = f"unknown field; {instead_of(str(name), model.model_fields)}"
+    return WrongField(".".join(map(str, error["loc"])), reason)

@@ -16,10 +16,11 @@ from tests.support.smtp import ScriptedRelay
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """What a command printed, and its exit code."""
+    """What a command printed on standard output and standard error, its exit code, and what it raised."""
 
     code: int
     output: str
+    errors: str
     error: BaseException | None
 
     @property
@@ -47,7 +48,7 @@ def notify(environment: Mapping[str, str], monkeypatch: pytest.MonkeyPatch) -> N
 
     def run(*arguments: str, stdin: str | None = None) -> Said:
         result = CliRunner().invoke(app, arguments, input=stdin)
-        return Said(result.exit_code, result.stdout, result.exception)
+        return Said(result.exit_code, result.stdout, result.stderr, result.exception)
 
     return run
 

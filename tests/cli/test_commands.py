@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 from notify.cli.commands import app
 from notify.cli.job_actions import NotPossible
 from notify.domain.errors import InvalidSettings, NotifyError
+from notify.domain.outcomes import JobStatus
 from notify.http.person_tokens import shared_secret
 from notify.store.database import Database
 from notify.store.directory import tokens
@@ -40,7 +41,7 @@ def test_every_command_explains_itself(command: tuple[str, ...]) -> None:
 
 @pytest.mark.parametrize("command", [(), *paths(get_command(app))], ids=" ".join)
 def test_help_is_wrapped_at_the_terminals_width_and_nowhere_else(command: tuple[str, ...]) -> None:
-    shown = CliRunner().invoke(app, [*command, "--help"]).output
+    shown = CliRunner().invoke(app, [*command, "--help"], env={"COLUMNS": "80"}).output
     paragraphs = re.split(r"\n\s*\n", shown.partition("Usage:")[2].partition("╭")[0])
 
     for first, second in (pair for text in paragraphs for pair in pairwise(text.splitlines())):
@@ -69,6 +70,37 @@ def test_a_line_that_is_refused_is_named_and_loses_no_other(notify: Notify, data
     assert said.json["accepted"] == 2
     assert [(one["line"], one["field"]) for one in said.json["refused"]] == [(2, "cl.link"), (5, ""), (4, "actor")]
     assert WorkerHarness(database, None).execute("SELECT key FROM notify.events ORDER BY id") == [("good",), ("k2",)]
+
+
+def test_every_wrong_field_of_a_line_is_named_with_the_nearest_known_one(notify: Notify) -> None:
+    wrong = {**comment(), "acter": "dana", "cl": {"link": "", "titel": "Cap"}, "comment": {"id": "1", "xyz": "?"}}
+    del wrong["actor"]
+
+    said = notify("emit", "-", "--json", stdin=json.dumps(wrong))
+    shown = notify("emit", "-", stdin=json.dumps(wrong)).output
+
+    reasons = {one["field"]: one["reason"] for one in said.json["refused"]}
+    assert set(reasons) == {"actor", "acter", "cl.link", "cl.titel", "comment.body", "comment.xyz"}
+    assert ("mean actor?" in reasons["acter"], "mean title?" in reasons["cl.titel"]) == (True, True)
+    assert "known are: body" in reasons["comment.xyz"]
+    assert "0 accepted, 0 duplicates, 1 refused" in shown
+
+
+def test_a_line_from_the_future_is_refused_and_loses_no_other(notify: Notify, database: Database) -> None:
+    late = {**comment(key="late"), "occurred_at": "2999-01-01T00:00:00Z"}
+    lines = "\n".join(map(json.dumps, [comment(key="k1"), late, comment(key="k2")]))
+
+    said = notify("emit", "-", "--json", stdin=lines).json
+
+    assert (said["accepted"], [(one["line"], one["field"]) for one in said["refused"]]) == (2, [(2, "occurred_at")])
+    assert WorkerHarness(database, None).execute("SELECT key FROM notify.events ORDER BY id") == [("k1",), ("k2",)]
+
+
+def test_a_status_that_does_not_exist_is_an_error_that_lists_those_that_do(notify: Notify) -> None:
+    said = notify("jobs", "list", "--status", "foo")
+
+    assert said.code == 2
+    assert all(status in said.errors for status in JobStatus)
 
 
 def test_emails_can_be_listed_shown_cancelled_retried_and_replayed(notify: Notify, database: Database) -> None:

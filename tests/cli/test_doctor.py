@@ -98,7 +98,7 @@ def test_what_emails_died_of_is_named_with_what_brings_them_back(well: Notify, d
 
     (finding,) = found(well).values()
     assert finding["about"] == "dead in deliver"
-    assert f"1 ended as dead by {reason}" in finding["found"]
+    assert f"1 died of {reason}" in finding["found"]
     assert f"notify jobs retry --reason {reason}" in finding["fix"]
 
 

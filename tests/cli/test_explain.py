@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from notify.cli.people import NoSuchPerson
 from notify.domain.errors import MalformedEvent, NotifyError
 from notify.domain.preferences import Person
 from notify.store.database import Database
@@ -87,6 +88,26 @@ def test_who_is_not_concerned_is_told_whom_it_concerns(notify: Notify, harness: 
     assert rules(said) == ["audience"]
     assert "alice (author), bob (reviewer)" in said["trace"][0]["found"]
     assert harness.jobs("m1") == []
+
+
+def test_a_person_whom_nobody_knows_is_an_error_that_names_whom_the_event_concerns(
+    notify: Notify, harness: WorkerHarness
+) -> None:
+    stranger = {**MERGE, "key": "m2", "cl": {"link": "CL-2", "author": "alice", "reviewers": ["erin"]}}
+    notify("emit", "-", stdin=f"{json.dumps(MERGE)}\n{json.dumps(stranger)}")
+
+    said = notify("explain", "m1", "nobody")
+
+    assert isinstance(said.error, NoSuchPerson)
+    assert "alice (author), bob (reviewer)" in str(said.error)
+    assert notify("explain", "m2", "erin", "--json").json["why"] == "no_address"
+    assert harness.jobs("m1") == []
+
+
+@pytest.mark.usefixtures("harness")
+def test_an_event_that_nobody_knows_is_an_error_that_names_the_newest(notify: Notify) -> None:
+    notify("emit", "-", stdin=json.dumps(MERGE))
+    assert "newest: m1" in str(notify("explain", "nothing", "bob").error)
 
 
 @pytest.mark.usefixtures("harness")

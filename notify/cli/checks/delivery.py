@@ -6,23 +6,26 @@ from types import MappingProxyType
 from notify.cli.checks import Finding
 from notify.cli.connect import Deployment
 from notify.domain.measures import Role
-from notify.domain.outcomes import INTERNAL_ERROR, POISON, UNKNOWN_TOPIC, UNKNOWN_TYPE
-from notify.domain.stages import queue
+from notify.domain.outcomes import INTERNAL_ERROR, POISON, UNKNOWN_TOPIC, UNKNOWN_TYPE, EventStatus
+from notify.domain.stages import FAN_OUT, queue
 from notify.domain.waves import Wave, wave
 from notify.store.operations import gauges, process_totals
 from notify.store.operations.gauges import Gauges
+from notify.store.outbox import event_list
+from notify.store.outbox.event_list import EventFilter
 from notify.wiring import STAGES
 
 LONGEST_WAIT_SECONDS = 120
+NAMED = 3
 WAITING = {kind.name: kind.waiting for kind in STAGES}
-# Reasons that are notify's fault or its deployment's, not the relay's or the reader's.
+# Reasons that are notify's fault or its deployment's, not the relay's or the reader's; what to do before a retry.
 OURS: Mapping[str, str] = MappingProxyType(
     {
-        POISON: "look at how the workers ended and at the event's comment; then notify jobs retry --reason poison",
-        "template_error": "correct the template (notify preview); then notify jobs retry --reason template_error",
-        INTERNAL_ERROR: "report the trace in the workers' log; then notify jobs retry --reason internal_error",
-        UNKNOWN_TOPIC: "state author or reviewers with the event, or by PUT /api/v1/cls/{link}, and emit it again",
-        UNKNOWN_TYPE: "emit events of types that are known",
+        POISON: "see in the workers' log how they ended, and look at the event's comment",
+        "template_error": "correct the template (notify preview)",
+        INTERNAL_ERROR: "report the trace in the workers' log",
+        UNKNOWN_TOPIC: "PUT /api/v1/cls/{link} with author or reviewers",
+        UNKNOWN_TYPE: "notify migrate, if the event type is new",
     }
 )
 
@@ -32,6 +35,21 @@ def delivery(deployment: Deployment) -> Sequence[Finding]:
         stages, seen = gauges.read(connection, tuple(WAITING)), process_totals.alive(connection)
         ended = gauges.ended_of_late(connection)
     return [*_workers(stages, seen), *_waits(stages), _wave(wave(ended)), *_deaths(stages)]
+
+
+def unknown_change_lists(deployment: Deployment) -> Sequence[Finding]:
+    """Which events wait until the directory knows their change list."""
+    wanted = EventFilter(status=EventStatus.PENDING, reason=UNKNOWN_TOPIC)
+    with deployment.database.begin() as connection:
+        waiting = event_list.newest(connection, wanted, limit=NAMED + 1)
+    about, why = "change lists", "Nobody is told of these events; after an hour of attempts they are dead."
+    if not waiting:
+        return [Finding(about, True, "no event waits for one that is unknown", why, "")]
+    named = ", ".join(f"{one.key} for {one.topic}" for one in waiting[:NAMED])
+    more = " and more" if len(waiting) > NAMED else ""
+    found = f"the directory does not know a change list: event {named}{more} waits"
+    fix = f"PUT /api/v1/cls/{waiting[0].topic} with author or reviewers; notify events retry --reason {UNKNOWN_TOPIC}"
+    return [Finding(about, False, found, why, fix)]
 
 
 def _workers(stages: Mapping[str, Gauges], seen: Mapping[str, int]) -> Iterator[Finding]:
@@ -62,5 +80,7 @@ def _wave(found: Wave | None) -> Finding:
 def _deaths(stages: Mapping[str, Gauges]) -> Iterator[Finding]:
     for stage, numbers in stages.items():
         for reason in sorted(numbers.dead_last_day.keys() & OURS.keys()):
-            words = f"{numbers.dead_last_day[reason]:,} ended as dead by {reason} within a day"
-            yield Finding(f"dead in {stage}", False, words, "The people they were for were not told.", OURS[reason])
+            words = f"{numbers.dead_last_day[reason]:,} died of {reason} within a day"
+            retry = f"notify {'events' if stage == FAN_OUT else 'jobs'} retry --reason {reason}"
+            why = "The people concerned were not told."
+            yield Finding(f"dead in {stage}", False, words, why, f"{OURS[reason]}; then {retry}")

@@ -1,0 +1,131 @@
+"""``notify events``: list events, show what became of one, and retry those that wait or are dead."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Annotated
+
+from sqlalchemy import Connection
+from typer import Argument, Option, Typer, confirm
+
+from notify.cli.connect import connect
+from notify.cli.output import AsJson, Yes, console, print_json, print_records, print_table
+from notify.domain.errors import NotifyError
+from notify.domain.outcomes import EventStatus
+from notify.domain.stages import FAN_OUT
+from notify.store.outbox import event_list, jobs
+from notify.store.outbox.event_list import EventFilter, ListedEvent
+
+NEWEST = 3
+PAGE = 1_000
+COLUMNS = {"key": "key", "type": "type", "CL": "topic", "status": "status", "why": "reason", "next attempt": "due_at"}
+PEOPLE_COLUMNS = {"person": "username", "reason": "reason", "status": "status", "why": "why", "job": "job_id"}
+
+app = Typer(help="List events; see what became of one; retry those that wait or are dead.", no_args_is_help=True)
+
+Status = Annotated[
+    EventStatus | None, Option(metavar="STATUS", help=f"Only events with this status: {', '.join(EventStatus)}.")
+]
+Reason = Annotated[str | None, Option(help="Only events whose fan-out failed for this reason, such as unknown_topic.")]
+Link = Annotated[str | None, Option(help="Only events about this change list.")]
+
+
+class NoSuchEvent(NotifyError):
+    """No event has this key."""
+
+
+class NoEventsSelected(NotifyError):
+    """Expected keys, --status, --reason or --cl to say which events to retry."""
+
+
+@app.command("list")
+def list_(
+    *,
+    status: Status = None,
+    reason: Reason = None,
+    cl: Link = None,
+    below: Annotated[int | None, Option(metavar="ID", help="Only ids below this one, for the next page.")] = None,
+    limit: Annotated[int, Option(min=1, max=PAGE, help="How many events to list at most.")] = 50,
+    as_json: AsJson = False,
+) -> None:
+    """List events, newest first."""
+    wanted = EventFilter(topic=cl, status=status, reason=reason)
+    with connect() as deployment, deployment.database.begin() as connection:
+        found = event_list.newest(connection, wanted, below=below, limit=limit)
+    print_records(found, COLUMNS, as_json=as_json)
+
+
+@app.command()
+def show(
+    key: Annotated[str, Argument(metavar="KEY", help="The event's key, as `notify events list` shows it.")],
+    *,
+    as_json: AsJson = False,
+) -> None:
+    """Show one event, and what became of it for each person it concerns."""
+    with connect() as deployment, deployment.database.begin() as connection:
+        event = jobs.of_event(connection, key)
+        if event is None:
+            raise no_such_event(connection, key)
+        (listed,) = event_list.newest(connection, EventFilter(keys=[key]), limit=1)
+    if as_json:
+        print_json({**asdict(event), "due_at": listed.due_at})
+        return
+    facts = {**asdict(event), "due_at": listed.due_at}
+    people = facts.pop("people")
+    print_table(["", ""], [(name, value) for name, value in facts.items() if value is not None])
+    console.print()
+    if people:
+        print_records(event.people, PEOPLE_COLUMNS)
+    else:
+        console.print("nobody has been told of it" if event.finished_at else "not fanned out yet")
+
+
+@app.command()
+def retry(
+    keys: Annotated[list[str] | None, Argument(metavar="KEY", help="Keys, as `notify events list` shows them.")] = None,
+    *,
+    status: Status = None,
+    reason: Reason = None,
+    cl: Link = None,
+    yes: Yes = False,
+    as_json: AsJson = False,
+) -> None:
+    """
+    Fan out events now that wait for their next attempt or are dead.
+
+    Events that are done, or have lost their text to retention, stay as they are.
+    """
+    wanted = EventFilter(keys=keys or None, topic=cl, status=status, reason=reason)
+    if wanted == EventFilter():
+        raise NoEventsSelected
+    with connect() as deployment:
+        with deployment.database.begin() as connection:
+            selected = _all(connection, wanted)
+            unknown = sorted(set(keys or ()) - {one.key for one in selected})
+            if unknown:
+                raise no_such_event(connection, *unknown)
+        if len(selected) > 1 and not yes:
+            confirm(f"Retry {len(selected):,} events?", abort=True, err=True)
+        done: list[int] = []
+        for first in range(0, len(selected), PAGE):
+            with deployment.database.begin() as connection:
+                done += event_list.retry(connection, [one.id for one in selected[first : first + PAGE]])
+            deployment.doorbell.ring(FAN_OUT)
+    if as_json:
+        retried = set(done)
+        print_json({"matched": len(selected), "keys": [one.key for one in selected if one.id in retried]})
+    else:
+        console.print(f"retried {len(done):,} of {len(selected):,} matching events")
+
+
+def no_such_event(connection: Connection, *keys: str) -> NoSuchEvent:
+    """The error that names the newest events beside the keys that are unknown."""
+    newest = event_list.newest(connection, EventFilter(), limit=NEWEST)
+    return NoSuchEvent(key=", ".join(keys), newest=", ".join(one.key for one in newest) or "none")
+
+
+def _all(connection: Connection, wanted: EventFilter) -> Sequence[ListedEvent]:
+    """Every event that may be retried among these."""
+    found: list[ListedEvent] = []
+    while page := event_list.newest(connection, wanted, below=found[-1].id if found else None, limit=PAGE):
+        found += page
+    return found
