@@ -22,7 +22,7 @@ from notify.cli.commands import app as notify_app
 from notify.domain.fan_out import Why
 from notify.domain.retention import Kept
 from notify.doorbell import NoDoorbell
-from notify.intake.schema import EventIn, parse, part_of
+from notify.intake.schema import EventIn, parse, parts_of
 from notify.intake.triggers import TRIGGERS
 from notify.settings import PREFIX, THEIRS, Settings, load
 from tests.support.documentation import PAGES, ROOT, broken_links, examples, prose
@@ -221,9 +221,9 @@ def test_the_fields_of_an_event_are_listed_with_what_is_needed() -> None:
     assert listed == fields_of_events()
 
 
-def test_the_types_of_events_are_listed_with_the_part_that_they_have() -> None:
+def test_the_types_of_events_are_listed_with_the_parts_that_they_have() -> None:
     listed = {name: CODE.findall(cells[0]) for name, cells in table("docs/events.md", first="Type").items()}
-    assert listed == {name: [part_of(name)] for name in TRIGGERS}
+    assert listed == {name: list(parts_of(name)) for name in TRIGGERS}
 
 
 def test_the_grants_of_the_events_page_are_enough_to_emit(database_url: str) -> None:
@@ -269,10 +269,9 @@ def test_every_name_a_template_may_use_is_listed() -> None:
         "locale",
         "direction",
         "layout",
-        "several",
         "at",
         "entries",
-        "snippets",
+        "preheader",
         "brief",
         "digest",
         "sections",

@@ -13,7 +13,8 @@ from notify.domain.events import ChangeList, Event
 from notify.domain.jobs import EmailFacts
 from notify.domain.preferences import Person
 from notify.domain.threads import message_id
-from notify.intake.schema import part_of
+from notify.intake.schema import CHANGE as CHANGE_PART
+from notify.intake.schema import parts_of
 from notify.intake.triggers import TRIGGERS
 
 LINK = "CL-4821"
@@ -44,14 +45,17 @@ REVIEW = {
 CHANGE = {
     "summary": "Caps the wait *after* the jitter.",
     "revision": "Revision 3: 2f1c9e0",
+    "files": 4,
+    "added": 120,
+    "removed": 31,
     "url": "https://review.example/CL-4821/3",
 }
 PAYLOADS: Mapping[str, Mapping[str, Any]] = {
-    **{event_type: {"change": CHANGE} for event_type in TRIGGERS if part_of(event_type) == "change"},
+    **{event_type: {"change": CHANGE} for event_type in TRIGGERS if parts_of(event_type) == (CHANGE_PART,)},
     events.COMMENT_CREATED: {"comment": COMMENT},
     events.COMMENT_MENTIONED: {"comment": {**COMMENT, "body": f"@alice, {COMMENT['body']}"}},
     events.REVIEW_SUBMITTED: {"review": REVIEW},
-    events.REVIEW_REQUESTED: {"request": {"reviewers": ["alice"]}},
+    events.REVIEW_REQUESTED: {"request": {"reviewers": ["alice"]}, "change": CHANGE},
 }
 REASONS = {events.COMMENT_MENTIONED: Reason.MENTIONED, events.REVIEW_REQUESTED: Reason.REQUESTED}
 

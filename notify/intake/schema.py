@@ -39,6 +39,7 @@ NEEDED: Mapping[str, str] = MappingProxyType(
 )
 CHANGE = "change"
 PARTS = (*NEEDED.values(), CHANGE)
+WITHOUT_CHANGE = frozenset({events.COMMENT_CREATED, events.REVIEW_SUBMITTED})
 INSTANT = pattern(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}")
 CONTROL = pattern(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
@@ -99,6 +100,7 @@ Name = Annotated[
 Line = Annotated[str, Field(min_length=1, max_length=LONGEST_LINE, json_schema_extra={"pattern": LINE_SHAPE}), ONE_LINE]
 Body = Annotated[str, Field(min_length=1, max_length=LONGEST_BODY, json_schema_extra={"pattern": TEXT_SHAPE}), STORABLE]
 Code = Annotated[str, Field(max_length=10_000, json_schema_extra={"pattern": TEXT_SHAPE}), STORABLE]
+Count = Annotated[int, Field(ge=0, le=2**31 - 1)]
 Instant = Annotated[AwareDatetime, BeforeValidator(written_out), AfterValidator(in_utc)]
 Trace = Annotated[
     str,
@@ -124,28 +126,31 @@ def fitting(value: Part, info: ValidationInfo) -> Part:
     if event_type and value is None and NEEDED.get(event_type) == name:
         msg = f"required by {event_type}"
         raise ValueError(msg)
-    if event_type and value is not None and name != part_of(event_type):
+    if event_type and value is not None and name not in parts_of(event_type):
         msg = f"events of type {event_type} do not have it"
         raise ValueError(msg)
     return value
 
 
-def part_of(event_type: str) -> str:
-    """The one object that events of this type have: the one they need, or else, optionally, ``change``."""
-    return NEEDED.get(event_type, CHANGE)
+def parts_of(event_type: str) -> tuple[str, ...]:
+    """The objects that events of this type have: first the one they need, if any; ``change`` is optional."""
+    needed = (NEEDED[event_type],) if event_type in NEEDED else ()
+    return needed if event_type in WITHOUT_CHANGE else (*needed, CHANGE)
 
 
-def one_kind_each(schema: dict[str, Any]) -> None:
-    """Say in the JSON Schema which type has which object."""
-    schema["oneOf"] = [_kind(part) for part in PARTS]
+def objects_by_type(schema: dict[str, Any]) -> None:
+    """Say in the JSON Schema which type has which objects."""
+    alike: dict[tuple[str, ...], list[str]] = {}
+    for event_type in sorted(TRIGGERS):
+        alike.setdefault(parts_of(event_type), []).append(event_type)
+    schema["oneOf"] = [_kind(parts, types) for parts, types in alike.items()]
 
 
-def _kind(part: str) -> dict[str, Any]:
-    foreign = {other: {"type": "null"} for other in PARTS if other != part}
-    types = {"type": {"enum": sorted(event_type for event_type in TRIGGERS if part_of(event_type) == part)}}
-    if part == CHANGE:
-        return {"properties": {**types, **foreign}}
-    return {"properties": {**types, **foreign, part: {"type": "object"}}, "required": [part]}
+def _kind(parts: Sequence[str], types: Sequence[str]) -> dict[str, Any]:
+    needed = [part for part in parts if part != CHANGE]
+    foreign = {other: {"type": "null"} for other in PARTS if other not in parts}
+    objects = {part: {"type": "object"} for part in needed}
+    return {"properties": {"type": {"enum": types}, **foreign, **objects}} | ({"required": needed} if needed else {})
 
 
 class Strict(BaseModel):
@@ -217,17 +222,20 @@ class RequestIn(Strict):
 
 
 class ChangeIn(Strict):
-    """What is worth saying about what happened to the change list."""
+    """What the change list changes, and what happened to it."""
 
-    summary: Body | None = Field(default=None, description="Markdown.")
+    summary: Body | None = Field(default=None, description="The description, or what is new. Markdown.")
     revision: Line | None = Field(default=None, description="The revision it is about, in one line.")
+    files: Count | None = Field(default=None, description="How many files it changes.")
+    added: Count | None = Field(default=None, description="How many lines it adds.")
+    removed: Count | None = Field(default=None, description="How many lines it removes.")
     url: WebAddress | None = Field(default=None, description="Where it can be seen.")
 
 
 class EventIn(Strict):
-    """One event, as a producer states it. Which of the last four fields it may have depends on its type."""
+    """One event, as a producer states it. Its type says which of the last four fields it may have."""
 
-    model_config = ConfigDict(json_schema_extra=one_kind_each)
+    model_config = ConfigDict(json_schema_extra=objects_by_type)
 
     key: Name | None = Field(default=None, description="Idempotency key; absent: every call is a new event.")
     type: Name = Field(description="What happened.", json_schema_extra={"enum": list[JsonValue](sorted(TRIGGERS))})
@@ -251,7 +259,7 @@ class EventIn(Strict):
     change: Annotated[ChangeIn | None, AfterValidator(fitting)] = Field(
         default=None,
         validate_default=True,
-        description="Optional with types that need none of the other three, refused by those.",
+        description="Optional; refused by cl.comment.created and cl.review.submitted.",
     )
 
     @field_validator("type")

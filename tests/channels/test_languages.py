@@ -70,7 +70,7 @@ def test_an_email_speaks_the_readers_language(locale: str) -> None:
         assert "Sie erhalten dies, weil Sie CL-4821 geschrieben haben." in part
         assert "src/upload/retry.py, Zeile 42" in part
         assert "The jitter has to come after the cap" in part
-    assert composed.text.startswith("Dana Reyes hat CL-4821, „Cap the upload retry“ kommentiert:\n")
+    assert composed.text.startswith("Dana Reyes hat CL-4821 („Cap the upload retry“) kommentiert:\n")
     assert '<html lang="de" dir="ltr">' in composed.html
 
 

@@ -177,8 +177,16 @@ PARTS: Mapping[str, Any] = {
         "comments": [{"id": "3", "body": "But."}],
     },
     "request": {"reviewers": ["bob", "carol"]},
-    "change": {"summary": "*All* of it.", "revision": "3", "url": "https://review.example/r/3"},
+    "change": {
+        "summary": "*All* of it.",
+        "revision": "3",
+        "files": 2,
+        "added": 40,
+        "removed": 0,
+        "url": "https://review.example/r/3",
+    },
 }
+MAY_HAVE = {"cl.review.requested": "change"}
 PART_OF = {
     "cl.comment.created": "comment",
     "cl.review.submitted": "review",
@@ -192,10 +200,11 @@ def of_type(event_type: str, **parts: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(("event_type", "part"), PART_OF.items())
-def test_each_type_has_one_part_and_refuses_the_others_by_name(event_type: str, part: str) -> None:
-    found = parse(of_type(event_type, **{part: PARTS[part]}))
-    assert found.model_dump(include=set(PARTS), exclude_none=True) == {part: PARTS[part]}
-    for foreign in PARTS.keys() - {part}:
+def test_each_type_has_its_parts_and_refuses_the_others_by_name(event_type: str, part: str) -> None:
+    own = {name: PARTS[name] for name in (part, MAY_HAVE.get(event_type)) if name}
+    found = parse(of_type(event_type, **own))
+    assert found.model_dump(include=set(PARTS), exclude_none=True) == own
+    for foreign in PARTS.keys() - own.keys():
         with pytest.raises(MalformedEvent) as refused:
             parse(of_type(event_type, **{part: PARTS[part], foreign: PARTS[foreign]}))
         assert refused.value.field == foreign
@@ -240,6 +249,9 @@ def test_a_mention_is_not_emitted_but_found() -> None:
         ("change", "summary", "a\x00b"),
         ("change", "revision", "two\nlines"),
         ("change", "url", "ftp://review.example"),
+        ("change", "files", -1),
+        ("change", "added", "many"),
+        ("change", "removed", 2**31),
         ("change", "unknown", 1),
     ],
     ids=lambda given: ascii(given)[:30],
@@ -264,13 +276,13 @@ def test_a_comment_of_a_review_is_refused_by_its_position() -> None:
 def test_the_schema_of_an_event_says_what_each_type_has() -> None:
     kinds = EventIn.model_json_schema()["oneOf"]
     said = {
-        event_type: (part, part in kind.get("required", ()))
+        (event_type, part): part in kind.get("required", ())
         for kind in kinds
         for event_type in kind["properties"]["type"]["enum"]
         for part in PARTS
         if kind["properties"].get(part) != {"type": "null"}
     }
-    assert said == {event_type: (part, part != "change") for event_type, part in PART_OF.items()}
+    assert said == {pair: pair[1] != "change" for pair in (*PART_OF.items(), *MAY_HAVE.items())}
 
 
 @pytest.mark.parametrize(

@@ -106,9 +106,9 @@ def cut(text: str, most: int) -> str:
     return kept[:end] if end > most - min(LONGEST_LOOK_BACK, most // 3) else graphemes.whole(text, most)
 
 
-def shortened(name: str, most: int) -> str:
-    """The name, cut with an ellipsis if it is longer."""
-    return name if len(name) <= most else f"{graphemes.whole(name, most - 1)}…"
+def shortened(text: str, most: int) -> str:
+    """The text on one line, cut with an ellipsis if it is longer."""
+    return text if len(text) <= most else f"{cut(text, most - 1).rstrip()}…"
 
 
 def _wrapped(lines: Sequence[str]) -> Iterator[str]:

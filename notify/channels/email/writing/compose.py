@@ -32,8 +32,8 @@ LOCALES_KEPT = 256
 
 WHY = {
     Reason.AUTHOR: marked("you wrote %(cl)s"),
-    Reason.MENTIONED: marked("you are mentioned on %(cl)s"),
-    Reason.REQUESTED: marked("you are asked to review %(cl)s"),
+    Reason.MENTIONED: marked("you were mentioned on %(cl)s"),
+    Reason.REQUESTED: marked("you were asked to review %(cl)s"),
     Reason.REVIEWER: marked("you review %(cl)s"),
     Reason.SUBSCRIBER: marked("you subscribed to %(cl)s"),
     Reason.PARTICIPANT: marked("you took part in %(cl)s"),
@@ -42,8 +42,8 @@ WHY_A_DIGEST = {
     DeferredBy.HOURLY: marked("you chose an hourly digest"),
     DeferredBy.DAILY: marked("you chose a daily digest"),
     DeferredBy.WEEKLY: marked("you chose a weekly digest"),
-    DeferredBy.QUIET_HOURS: marked("it arrived in your quiet hours"),
-    DeferredBy.PAUSE: marked("it arrived during your pause"),
+    DeferredBy.QUIET_HOURS: marked("your quiet hours are over"),
+    DeferredBy.PAUSE: marked("your pause is over"),
 }
 LINKS = (Place.MUTE_URL, Place.PREFERENCES_URL)
 PLAIN_ADDRESS = pattern(r"[A-Za-z0-9:/._~\[\]-]+")

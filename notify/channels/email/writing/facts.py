@@ -64,20 +64,19 @@ def facts_of(email: EmailFacts, *, limits: Limits) -> dict[str, Any]:
     cl, event = email.change_list, email.event
     comment, review, request, change = (event.part(name) for name in ("comment", "review", "request", "change"))
     addresses = (one.get("url") for one in (comment, review, change))
+    written = {
+        "comment": comment_facts(comment, limits=limits) if comment else None,
+        "review": review_facts(review, limits=limits) if review else None,
+        "change": change_facts(change, limits=limits) if change else None,
+    }
     return {
+        **written,
         "event": event.type,
         "actor": comments.shortened(comments.one_line(email.actor.name), limits.name),
         "url": next((found for url in (*addresses, cl.url) if (found := web_address(url, limits=limits))), None),
         "cl": cl_facts(cl, limits=limits),
-        "comment": comment_facts(comment, limits=limits) if comment else None,
-        "review": review_facts(review, limits=limits) if review else None,
         "request": {"reviewers": _some_names(request["reviewers"])} if request else None,
-        "change": {
-            **words_facts(change.get("summary"), limits=limits),
-            "revision": comments.one_line(change.get("revision") or "") or None,
-        }
-        if change
-        else None,
+        "snippet": next((one["snippet"] for one in written.values() if one), ""),
     }
 
 
@@ -90,7 +89,7 @@ def cl_facts(cl: ChangeList, *, limits: Limits) -> dict[str, str | None]:
     """What a template may say about a change list."""
     return {
         "link": comments.shortened(comments.one_line(cl.link), limits.name),
-        "title": comments.cut(comments.one_line(cl.title or ""), LONGEST_TITLE) or None,
+        "title": comments.shortened(comments.one_line(cl.title or ""), LONGEST_TITLE) or None,
         "repository": comments.one_line(cl.repository or "") or None,
         "url": web_address(cl.url, limits=limits),
     }
@@ -106,17 +105,11 @@ def thread_facts(cl: ChangeList, *, limits: Limits) -> dict[str, str | None]:
     return cl_facts(began, limits=limits)
 
 
-def opening(email: EmailFacts) -> str:
-    """The beginning of what was said, or who did something."""
-    facts = facts_of(email, limits=Limits(SHORTEST_COMMENT))
-    return str(facts["comment"]["snippet"] if facts["comment"] else facts["actor"])
-
-
 def comment_facts(comment: Mapping[str, Any], *, limits: Limits) -> dict[str, Any]:
     """What a template may say about a comment."""
     code = comments.cut(comments.tidy(comment.get("code") or "").strip("\n"), min(LONGEST_CODE, limits.words))
     return {
-        **words_facts(comment.get("body"), limits=limits),
+        **text_facts(comment.get("body"), limits=limits),
         "url": web_address(comment.get("url"), limits=limits),
         "path": comments.one_line(comment.get("path") or "") or None,
         "line": comment.get("line"),
@@ -126,7 +119,7 @@ def comment_facts(comment: Mapping[str, Any], *, limits: Limits) -> dict[str, An
 
 def review_facts(review: Mapping[str, Any], *, limits: Limits) -> dict[str, Any]:
     """What a template may say about a review; ``more`` is how many of its comments are not shown."""
-    facts = words_facts(review.get("body"), limits=limits)
+    facts = text_facts(review.get("body"), limits=limits)
     left, made = limits.words - len(review.get("body") or ""), review.get("comments") or []
     shown: list[dict[str, Any]] = []
     for comment in made if limits.words else ():
@@ -139,7 +132,20 @@ def review_facts(review: Mapping[str, Any], *, limits: Limits) -> dict[str, Any]
     return {**facts, "snippet": snippet, "state": review["state"], "comments": shown, "more": len(made) - len(shown)}
 
 
-def words_facts(stated: object, *, limits: Limits) -> dict[str, Any]:
+def change_facts(change: Mapping[str, Any], *, limits: Limits) -> dict[str, Any]:
+    """What a template may say about a change: ``lines`` is how many it adds and removes, as ``+120 -31``."""
+    counts = (("+", change.get("added")), ("-", change.get("removed")))
+    lines = " ".join(f"{sign}{count}" for sign, count in counts if count is not None)
+    return {
+        **text_facts(change.get("summary"), limits=limits),
+        "revision": comments.one_line(change.get("revision") or "") or None,
+        "files": change.get("files"),
+        "lines": lines,
+        "has_size": bool(lines) or "files" in change,
+    }
+
+
+def text_facts(stated: object, *, limits: Limits) -> dict[str, Any]:
     """What somebody wrote, as it may be shown; ``cut`` when there is more than is shown."""
     written = str(stated or "")
     whole = without_comments(comments.tidy(graphemes.whole(written, READ_FOR_EACH_SHOWN * limits.words)))
@@ -148,7 +154,7 @@ def words_facts(stated: object, *, limits: Limits) -> dict[str, Any]:
     return {
         "quoted": comments.as_quote(body) if body else "",
         "html": html,
-        "snippet": comments.cut(comments.one_line(html.striptags()), LONGEST_SNIPPET),
+        "snippet": comments.shortened(comments.one_line(html.striptags()), LONGEST_SNIPPET),
         "cut": len(body) < len(whole) or len(written) > READ_FOR_EACH_SHOWN * limits.words,
     }
 

@@ -4,7 +4,7 @@ Templates and facts in; subject, text and HTML out, once per event, with places 
 *Decided*: the places are marked by a random token of this process, so no comment can hold one.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
@@ -34,7 +34,6 @@ from notify.channels.email.writing.facts import (
     Limits,
     cl_facts,
     facts_of,
-    opening,
     shrinking_limits,
     thread_facts,
 )
@@ -165,7 +164,7 @@ class Renderer:
         """
         event_type, layout = email.event.type, "_base/entry" if limits.words else "_base/brief"
         at = moment(email.event.occurred_at, language=locale, timezone=email.recipient.timezone)
-        facts = facts_of(email, limits=limits) | {"locale": locale, "several": True, "at": at}
+        facts = facts_of(email, limits=limits) | {"locale": locale, "at": at}
         text, html = (
             self._render(f"{event_type}/body.{form}", {**facts, "layout": f"{layout}.{form}"})
             for form in ("txt", "html")
@@ -189,13 +188,14 @@ class Renderer:
         name = email.event.type
         for limits in shrinking_limits(1):
             facts = self._facts(email, limits=limits, locale=locale)
+            facts["preheader"] = self._opening(facts)
             html = self._html(f"{name}/body.html", facts | {"layout": "_base/body.html"})
             yield facts["subject"], self._render(f"{name}/body.txt", facts | {"layout": "_base/body.txt"}), html
 
     def _several(self, email: EmailFacts, *, locale: str) -> Iterator[Written]:
         """The words of each entry, one after the other, below what they have in common."""
-        facts = self._facts(email, limits=Limits(SHORTEST_COMMENT), locale=locale) | {"several": True}
-        facts["snippets"] = [opening(entry) for entry in email.entries[:SNIPPETS]]
+        facts = self._facts(email, limits=Limits(SHORTEST_COMMENT), locale=locale)
+        facts["preheader"] = self._openings(email.entries[:SNIPPETS], locale=locale)
         for limits in shrinking_limits(len(email.entries)):
             facts["brief"] = not limits.words
             entries = [self.entry(entry, locale=locale, limits=limits) for entry in email.entries]
@@ -212,7 +212,7 @@ class Renderer:
             "digest": str(email.digest),
             "count": len(entries),
             "cls": len({one.change_list.link for one in entries}),
-            "snippets": [opening(one) for one in entries[: -SNIPPETS - 1 : -1]],
+            "preheader": self._openings(entries[: -SNIPPETS - 1 : -1], locale=locale),
         }
         facts["subject"] = self._render("_digest/subject.txt", facts).strip()
         for size in shrinking_sizes(len(entries)):
@@ -230,9 +230,16 @@ class Renderer:
         html = self._html("_digest/body.html", {**facts, "sections": htmls})
         return self._render("_digest/body.txt", {**facts, "sections": texts}), html
 
+    def _openings(self, emails: Sequence[EmailFacts], *, locale: str) -> str:
+        limits = Limits(SHORTEST_COMMENT)
+        return " · ".join(self._opening(facts_of(one, limits=limits) | {"locale": locale}) for one in emails)
+
+    def _opening(self, facts: Mapping[str, Any]) -> str:
+        """Who did what, and the first words: what a mail reader shows beside the subject."""
+        return self._render(f"{facts['event']}/body.txt", {**facts, "layout": "_base/preheader.txt"}).strip()
+
     def _facts(self, email: EmailFacts, *, limits: Limits, locale: str) -> dict[str, Any]:
-        facts = facts_of(email, limits=limits) | {"locale": locale, "several": False}
-        facts |= self._place_tokens
+        facts = facts_of(email, limits=limits) | {"locale": locale} | self._place_tokens
         thread = facts | {"cl": thread_facts(email.change_list, limits=limits)}
         return facts | {"subject": self._render(f"{email.event.type}/subject.txt", thread).strip()}
 

@@ -19,7 +19,7 @@ from notify.channels.email.writing.comments import (
     show_invisible,
     tidy,
 )
-from notify.channels.email.writing.facts import Limits, words_facts
+from notify.channels.email.writing.facts import Limits, text_facts
 from notify.markdown import as_html as markdown_as_html
 from notify.markdown import without_comments
 
@@ -172,7 +172,7 @@ def test_no_name_is_shortened_within_a_character(character: str) -> None:
 
 def test_where_much_is_read_for_little_that_is_shown_the_reading_ends_with_a_character() -> None:
     not_shown = "\x01" * 79
-    assert words_facts(not_shown + FLAG * 100, limits=Limits(20))["quoted"] in {"", f"> {FLAG}"}
+    assert text_facts(not_shown + FLAG * 100, limits=Limits(20))["quoted"] in {"", f"> {FLAG}"}
 
 
 @pytest.mark.parametrize(
@@ -207,7 +207,7 @@ def test_nothing_is_nested_too_deep_to_be_read(nested: str, depth: int) -> None:
     ],
 )
 def test_a_note_in_an_html_comment_is_shown_nowhere(comment: str) -> None:
-    shown = words_facts(f"Fine.\n\n{comment}", limits=Limits(20_000))
+    shown = text_facts(f"Fine.\n\n{comment}", limits=Limits(20_000))
     assert "carol" not in "".join(str(form) for form in shown.values())
     assert "Fine." in shown["quoted"]
 

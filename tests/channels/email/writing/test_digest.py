@@ -120,6 +120,6 @@ def test_what_is_left_out_is_the_oldest_by_change_list_with_a_way_to_it() -> Non
 
 def test_the_digest_speaks_the_readers_language() -> None:
     composed = digest([about(1, "CL-1", recipient=GERMAN), about(2, "CL-2", recipient=GERMAN)])
-    assert composed.subject == "Tägliche Übersicht zur Codeprüfung"
-    assert "2 Neuigkeiten zu 2 Änderungen." in composed.text
+    assert composed.subject == "Tägliche Code-Review-Zusammenfassung"
+    assert "2 Neuigkeiten zu 2 Changelists." in composed.text
     assert 'lang="de"' in composed.html

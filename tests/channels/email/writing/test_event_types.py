@@ -158,4 +158,49 @@ def test_emails_of_two_types_about_one_event_keep_their_own_words() -> None:
     assert texts[0] == texts[2]
     assert texts[0].startswith("Dana Reyes commented on")
     assert texts[1].startswith("Dana Reyes mentioned you on")
-    assert "because you are mentioned on CL-4821" in texts[1]
+    assert "because you were mentioned on CL-4821" in texts[1]
+
+
+SIZED = {"revision": "Revision 3", "files": 4, "added": 120, "removed": 31}
+
+
+@pytest.mark.parametrize("event_type", [events.REVIEW_REQUESTED, events.CREATED, events.UPDATED])
+def test_an_email_shows_the_description_and_the_size_of_the_change(event_type: str) -> None:
+    payload = {"request": {"reviewers": ["alice"]}, "change": {**SIZED, "summary": "Caps the wait."}}
+    for part in parts(about(event_type, **payload)):
+        shown = ("Revision 3", "4 files, +120 -31", "Caps the wait.")
+        at = [part.rindex(words) for words in shown]
+        assert at == sorted(at)
+
+
+@pytest.mark.parametrize(
+    ("size", "shown"),
+    [
+        ({"files": 1}, "    1 file\n"),
+        ({"added": 0, "removed": 2}, "    +0 -2\n"),
+        ({"files": 0, "removed": 1}, "    0 files, -1\n"),
+    ],
+)
+def test_of_the_size_an_email_shows_what_the_event_says(size: dict[str, int], shown: str) -> None:
+    text, _ = parts(about(events.UPDATED, change=size))
+    assert shown in text.replace("\r\n", "\n")
+
+
+@pytest.mark.parametrize("event_type", sample.PAYLOADS)
+def test_beside_the_subject_a_mail_reader_shows_who_did_what_and_the_first_words(event_type: str) -> None:
+    preheader = preheader_of(sample.email(event_type, host=HOST))
+    verb = HEADLINES[event_type].split()[0]
+    assert preheader.startswith(f"Dana Reyes {verb}")
+    assert sample.LINK not in preheader
+    assert preheader.partition(": ")[2]
+
+
+def test_beside_the_subject_of_a_bundle_stands_who_did_what_in_each() -> None:
+    merged, commented = about(events.MERGED), sample.email(events.COMMENT_CREATED, host=HOST)
+    preheader = preheader_of(replace(merged, entries=(merged, commented)))
+    assert preheader.startswith("Dana Reyes merged the change list · Dana Reyes commented: The jitter")
+
+
+def preheader_of(one: EmailFacts) -> str:
+    _, html = parts(one)
+    return html.partition('class="preheader"')[2].partition(">")[2].partition("</div>")[0]

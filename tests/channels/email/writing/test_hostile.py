@@ -16,7 +16,7 @@ from notify.cli import sample
 from notify.domain.events import COMMENT_CREATED, MERGED, ChangeList
 from notify.domain.jobs import EmailFacts
 from notify.domain.preferences import Person
-from tests.support.emails import ALICE, HOST, NOON, composer, email_facts, links
+from tests.support.emails import ALICE, CHANGE_LIST, HOST, NOON, composer, email_facts, links
 
 COMPOSER = composer()
 SCRIPT = "<script>alert(1)</script><img src=x onerror=alert(1)><a href='javascript:alert(1)'>x</a>"
@@ -126,9 +126,9 @@ def test_a_name_written_backwards_reorders_nothing_beside_it(event_type: str) ->
 
 def test_words_from_right_to_left_are_laid_out_so_and_the_email_is_not() -> None:
     page = Page(written(email_facts(comment={"body": "שלום עולם"})).html)
-    (words,) = [attributes for _, attributes in page.tags if attributes.get("class") == "words"]
+    (markdown,) = [attributes for _, attributes in page.tags if attributes.get("class") == "markdown"]
     (html,) = [attributes for tag, attributes in page.tags if tag == "html"]
-    assert (words["dir"], html["dir"]) == ("auto", "ltr")
+    assert (markdown["dir"], html["dir"]) == ("auto", "ltr")
 
 
 def test_a_comment_of_nothing_that_is_seen_is_an_email_still() -> None:
@@ -203,3 +203,11 @@ def test_a_hundred_people_with_the_longest_names_leave_an_email_whose_headers_a_
     composed = written(replace(entries[0], entries=entries))
     assert composed.content.index(b"\r\n\r\n") < 50_000
     assert str(read(composed)["X-Notify-Actor"]).split(", ") == [person.username for person in crowd[:20]]
+
+
+def test_a_title_and_a_snippet_that_are_cut_end_with_an_ellipsis_between_two_words() -> None:
+    one = email_facts(change_list=replace(CHANGE_LIST, title="word " * 100), comment={"body": "word " * 100})
+    composed = written(one)
+    assert "word word… (CL-4821)" in composed.subject
+    assert 'word word…"' in composed.text.replace("\n", " ")
+    assert "word word…</div>" in composed.html
