@@ -1,4 +1,4 @@
-"""A relay with a script, and a worker that sends to it."""
+"""A scripted relay, and a worker that sends to it."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""A relay that refuses us rather than an email or its reader: nothing is charged or dead, the next relay is asked."""
+"""A refusal that concerns us, not an email or its reader: no email is charged or dead, and the next relay is tried."""
 
 from collections.abc import Callable, Iterator
 
@@ -22,14 +22,14 @@ POLICY = "554 5.7.1 not today"
 
 @pytest.fixture
 def second() -> Iterator[ScriptedRelay]:
-    """The relay that emails go to when the first takes none."""
+    """The fallback relay."""
     with ScriptedRelay() as scripted:
         yield scripted
 
 
 @pytest.fixture(params=[EXTENSIONS, EXTENSIONS[1:]], ids=["pipelining", "in turn"])
 def relay(request: pytest.FixtureRequest) -> Iterator[ScriptedRelay]:
-    """A relay whose commands may be said at once, and one that wants them one after the other."""
+    """One relay that offers PIPELINING and one that does not."""
     with ScriptedRelay(extensions=request.param) as scripted:
         yield scripted
 
@@ -44,7 +44,7 @@ def relay(request: pytest.FixtureRequest) -> Iterator[ScriptedRelay]:
         (DOT, "554 5.2.252 SendAsDenied; not allowed to send as", "sender_refused"),
     ],
 )
-def test_a_refusal_about_us_kills_and_charges_no_email_and_the_next_relay_takes_all(
+def test_a_refusal_about_us_costs_no_email_anything_and_the_next_relay_takes_them_all(
     database: Database, relay: ScriptedRelay, second: ScriptedRelay, step: str, reply: str, reason: str
 ) -> None:
     relay.answers[step] = reply
@@ -60,7 +60,7 @@ def test_a_refusal_about_us_kills_and_charges_no_email_and_the_next_relay_takes_
     assert harness.execute(BREAKERS) == [("open", f"configuration: {reason}", 0)]
 
 
-def test_once_the_relay_takes_our_emails_again_all_that_waited_arrive(database: Database, relay: ScriptedRelay) -> None:
+def test_once_the_relay_accepts_us_again_all_waiting_emails_arrive(database: Database, relay: ScriptedRelay) -> None:
     relay.answers[RCPT] = NOT_OWNED
     harness = WorkerHarness(database, relay.url)
     harness.pending_emails(*many(20))
@@ -76,7 +76,7 @@ def test_once_the_relay_takes_our_emails_again_all_that_waited_arrive(database: 
     assert endings(harness) == {("sent", 0)}
 
 
-def test_a_recipient_that_is_refused_for_policy_has_three_attempts_while_others_get_theirs(
+def test_a_recipient_refused_for_policy_gets_three_attempts_while_others_get_their_emails(
     database: Database, relay: ScriptedRelay
 ) -> None:
     relay.reply_by_recipient["ann@example.com"] = POLICY
@@ -94,7 +94,7 @@ def test_a_recipient_that_is_refused_for_policy_has_three_attempts_while_others_
 
 
 @pytest.mark.parametrize("step", [RCPT, DATA, DOT])
-def test_three_recipients_in_a_row_that_are_refused_for_policy_are_about_us(
+def test_three_recipients_in_a_row_refused_for_policy_are_treated_as_a_refusal_of_us(
     database: Database, relay: ScriptedRelay, step: str
 ) -> None:
     relay.answers[step] = POLICY
@@ -114,7 +114,7 @@ def test_three_recipients_in_a_row_that_are_refused_for_policy_are_about_us(
 
 
 @pytest.mark.parametrize(("step", "reply"), [(RCPT, "550 5.3.4 too big"), (DOT, "552 5.3.4 message file too big")])
-def test_a_size_limit_that_a_relay_does_not_announce_kills_no_ordinary_email(
+def test_an_unannounced_size_limit_kills_no_ordinary_email(
     database: Database, relay: ScriptedRelay, step: str, reply: str
 ) -> None:
     relay.extensions = tuple(one for one in relay.extensions if not one.startswith("SIZE"))
@@ -131,7 +131,7 @@ def test_a_size_limit_that_a_relay_does_not_announce_kills_no_ordinary_email(
     assert harness.drain()["sent"] == 20
 
 
-def test_a_mailbox_that_takes_no_email_of_that_size_is_no_fault_of_ours(
+def test_a_mailbox_that_refuses_an_email_for_its_size_does_not_open_the_breaker(
     database: Database, relay: ScriptedRelay
 ) -> None:
     relay.reply_by_recipient = {f"{name}@example.com": "552 5.2.3 too large for this mailbox" for name in many(4)}
@@ -143,7 +143,7 @@ def test_a_mailbox_that_takes_no_email_of_that_size_is_no_fault_of_ours(
     assert endings(harness) == {("dead", 0), ("sent", 0)}
 
 
-def test_an_email_that_is_taken_between_clears_the_relay_of_the_suspicion(
+def test_an_accepted_email_in_between_resets_the_count_of_refused_recipients(
     database: Database, relay: ScriptedRelay
 ) -> None:
     refused = {f"person-{number:04}@example.com" for number in range(20) if number % 3}
@@ -157,13 +157,13 @@ def test_an_email_that_is_taken_between_clears_the_relay_of_the_suspicion(
     assert {state for state, _, _ in harness.execute(BREAKERS)} == {"closed"}
 
 
-def test_recipients_that_different_workers_saw_refused_count_together(database: Database, relay: ScriptedRelay) -> None:
+def test_refused_recipients_are_counted_across_workers(database: Database, relay: ScriptedRelay) -> None:
     relay.answers[RCPT] = POLICY
     harness = WorkerHarness(database, relay.url)
     for name in ("ann", "bob", "cid"):
         assert harness.execute("SELECT 1 FROM notify.smtp_relays WHERE state = 'open'") == []
         harness.pending_emails(name, key=name, link=f"CL-{name}")
-        harness.drain()  # each by a worker of its own
+        harness.drain()  # one worker each
 
     assert [state_of(harness, name) for name in ("ann", "bob", "cid")] == [
         ("pending", 1),
@@ -173,7 +173,7 @@ def test_recipients_that_different_workers_saw_refused_count_together(database: 
     assert harness.execute(BREAKERS) == [("open", "configuration: policy", 3)]
 
 
-def test_no_address_is_marked_for_what_the_relay_says_about_us(database: Database, relay: ScriptedRelay) -> None:
+def test_a_refusal_about_us_marks_no_address_as_undeliverable(database: Database, relay: ScriptedRelay) -> None:
     relay.answers[RCPT] = "553 5.1.1 Sorry, that domain isn't in my list of allowed rcpthosts."
     harness = WorkerHarness(database, relay.url)
     harness.pending_emails("ann")
@@ -188,13 +188,13 @@ def policy_for(recipients: set[str]) -> Callable[[Said], str | None]:
 
 
 def endings(harness: WorkerHarness) -> set[tuple[str, int]]:
-    """How the emails stand, with their failures."""
+    """The statuses of all emails, with their failures."""
     rows = harness.execute("SELECT DISTINCT status, failures FROM jobs WHERE message_id IS NOT NULL")
     return {(status, failures) for status, failures in rows}
 
 
 def state_of(harness: WorkerHarness, username: str) -> tuple[str, int]:
-    """How this person's first email stands, with its failures."""
+    """The status and failures of this person's first email."""
     statement = """
         SELECT status, failures FROM jobs
          WHERE username = :username AND message_id IS NOT NULL ORDER BY id LIMIT 1

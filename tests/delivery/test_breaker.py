@@ -1,4 +1,4 @@
-"""A relay in trouble costs no email anything, and one that recovers is found by one worker."""
+"""A failing relay costs no email an attempt, and one worker discovers its recovery."""
 
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -14,7 +14,7 @@ from tests.support.smtp import Certificate, ScriptedRelay, nobody_listening
 from tests.support.wait import until
 
 PROBE_IS_DUE = "UPDATE notify.smtp_relays SET probe_at = now() WHERE state = 'open'"
-STANDING = "SELECT state, failures, openings FROM notify.smtp_relays"
+BREAKER_STATE = "SELECT state, failures, openings FROM notify.smtp_relays"
 UNTOUCHED = {("pending", 0, 0)}
 
 
@@ -26,26 +26,26 @@ def test_an_outage_costs_no_email_an_attempt(database: Database) -> None:
             assert harness.drain()["claimed"] == 0
 
     assert set(harness.attempts()) == UNTOUCHED
-    assert harness.execute(STANDING) == [("open", 5, 1)]
+    assert harness.execute(BREAKER_STATE) == [("open", 5, 1)]
 
 
-def test_after_an_outage_one_probe_lets_the_emails_flow(harness: WorkerHarness, relay: ScriptedRelay) -> None:
+def test_after_an_outage_one_probe_resumes_delivery(harness: WorkerHarness, relay: ScriptedRelay) -> None:
     relay.answers["GREETING"] = "421 4.3.2 closed for today"
     harness.pending_emails(*many(3))
     for _ in range(5):
         harness.drain()
-    assert harness.execute(STANDING) == [("open", 5, 1)]
+    assert harness.execute(BREAKER_STATE) == [("open", 5, 1)]
     del relay.answers["GREETING"]
 
     assert harness.drain()["claimed"] == 0
     harness.execute(PROBE_IS_DUE)
     assert harness.drain()["sent"] == 3
 
-    assert harness.execute(STANDING) == [("closed", 0, 0)]
+    assert harness.execute(BREAKER_STATE) == [("closed", 0, 0)]
     assert {(job.status, job.attempt) for job in harness.jobs() if job.to_email} == {("sent", 1)}
 
 
-def test_a_probe_that_fails_doubles_the_wait(harness: WorkerHarness, relay: ScriptedRelay) -> None:
+def test_a_failed_probe_doubles_the_wait(harness: WorkerHarness, relay: ScriptedRelay) -> None:
     relay.answers["GREETING"] = "554 5.3.2 no service"
     harness.pending_emails("ann")
     for _ in range(5):
@@ -60,9 +60,7 @@ def test_a_probe_that_fails_doubles_the_wait(harness: WorkerHarness, relay: Scri
     assert set(harness.attempts()) == UNTOUCHED
 
 
-def test_a_certificate_that_is_not_trusted_opens_the_breaker_and_nothing_is_claimed(
-    database: Database, tmp_path: Path
-) -> None:
+def test_an_untrusted_certificate_opens_the_breaker_and_nothing_is_claimed(database: Database, tmp_path: Path) -> None:
     with ScriptedRelay(certificate=Certificate.made(tmp_path)) as relay:
         harness = WorkerHarness(database, f"{relay.url}?starttls=required")
         harness.pending_emails("ann")
@@ -73,7 +71,7 @@ def test_a_certificate_that_is_not_trusted_opens_the_breaker_and_nothing_is_clai
     assert set(harness.attempts()) == UNTOUCHED
 
 
-def test_a_refused_sender_opens_the_breaker_at_once_and_is_held_against_no_email(
+def test_a_refused_sender_opens_the_breaker_at_once_and_charges_no_email(
     database: Database, relay: ScriptedRelay
 ) -> None:
     relay.answers["MAIL"] = "550 5.7.1 sender not allowed"
@@ -93,7 +91,7 @@ def test_a_refused_sender_opens_the_breaker_at_once_and_is_held_against_no_email
     [(("SIZE 3000",), "configuration: size_limit"), ((), "configuration: oversize")],
     ids=["in EHLO", "after MAIL"],
 )
-def test_a_relay_that_takes_no_ordinary_email_kills_none_and_the_next_relay_gets_them(
+def test_a_relay_that_refuses_even_ordinary_emails_kills_none_and_the_next_relay_gets_them(
     database: Database, relay: ScriptedRelay, extensions: tuple[str, ...], reason: str
 ) -> None:
     relay.extensions = extensions
@@ -111,7 +109,7 @@ def test_a_relay_that_takes_no_ordinary_email_kills_none_and_the_next_relay_gets
     assert relay.emails == []
 
 
-def test_a_relay_that_falls_over_in_the_middle_keeps_no_email(database: Database, relay: ScriptedRelay) -> None:
+def test_a_relay_that_fails_in_the_middle_loses_no_email(database: Database, relay: ScriptedRelay) -> None:
     harness = WorkerHarness(database, relay.url, {"smtp_sessions": 1})
     harness.pending_emails(*many(20))
     relay.answers["MAIL"] = lambda _: "421 4.3.2 going down" if len(relay.emails) >= 8 else None
@@ -129,7 +127,7 @@ def test_a_relay_that_falls_over_in_the_middle_keeps_no_email(database: Database
     assert len(relay.emails) == 20
 
 
-def test_while_one_worker_probes_no_other_does(database: Database, relay: ScriptedRelay) -> None:
+def test_only_one_worker_probes_at_a_time(database: Database, relay: ScriptedRelay) -> None:
     relay.answers["GREETING"] = "421 4.3.2 closed"
     harness = WorkerHarness(database, relay.url)
     harness.pending_emails("ann")
@@ -144,7 +142,7 @@ def test_while_one_worker_probes_no_other_does(database: Database, relay: Script
     assert relay.connections == before + 1
 
 
-def test_a_relay_that_is_muted_while_emails_flow_gets_no_more_than_were_claimed(
+def test_a_relay_muted_during_a_drain_gets_only_emails_already_claimed(
     database: Database, relay: ScriptedRelay
 ) -> None:
     harness = WorkerHarness(database, relay.url, {"claim_size": 5, "smtp_sessions": 1})

@@ -1,4 +1,4 @@
-"""Many emails by hand, a page at a time, beside workers and other operators."""
+"""Operators act on many emails, a page at a time, beside workers and other operators."""
 
 from datetime import timedelta
 from itertools import islice
@@ -30,7 +30,7 @@ def cancel(database: Database, job_id: int) -> bool:
         return act_on(connection, Action.CANCEL, job_id) is not None
 
 
-def test_emails_that_are_due_again_are_not_found_by_the_next_page(database: Database) -> None:
+def test_emails_made_due_again_are_not_found_by_the_next_page(database: Database) -> None:
     with database.begin() as connection:
         there = [rows.job(connection) for _ in range(5)]
 
@@ -40,7 +40,7 @@ def test_emails_that_are_due_again_are_not_found_by_the_next_page(database: Data
     assert [sorted(page) for page in done] == [there[:2], there[2:4], there[4:]]
 
 
-def test_what_is_done_stays_done_when_the_operator_gives_up(database: Database) -> None:
+def test_pages_already_changed_stay_changed_when_the_operator_aborts(database: Database) -> None:
     with database.begin() as connection:
         there = [rows.job(connection) for _ in range(4)]
 
@@ -50,7 +50,7 @@ def test_what_is_done_stays_done_when_the_operator_gives_up(database: Database) 
     assert stand == ["cancelled", "cancelled", "pending", "pending"]
 
 
-def test_a_replay_that_comes_back_at_the_same_moment_stops_no_other_email(database: Database) -> None:
+def test_a_replay_that_is_retried_at_the_same_moment_does_not_stop_the_other_emails(database: Database) -> None:
     with database.begin() as connection:
         event_id = rows.event(connection, **rows.ended("done"))
         original = rows.job(connection, event_id=event_id, **rows.ended("sent"))
@@ -68,13 +68,13 @@ def test_a_replay_that_comes_back_at_the_same_moment_stops_no_other_email(databa
     assert rows.row(database, email_jobs, second)["status"] == "dead"
 
 
-def test_who_cancels_an_email_waits_for_the_worker_that_records_it(database: Database) -> None:
+def test_a_cancellation_waits_for_the_worker_that_is_recording_the_email(database: Database) -> None:
     with database.begin() as connection:
         sent = rows.job(connection)
         (job,) = outbox.claim(connection, limit=1, lease=timedelta(minutes=1), worker=uuid4())
     ending = Ending(job=job, settlement=Settlement(verdict=Verdict.SENT))
     with database.engine.connect() as worker:
-        worker.execute(select(work_items).with_for_update())  # with what recording begins
+        worker.execute(select(work_items).with_for_update())  # the first statement of recording
         with meanwhile(cancel, database, sent) as cancelled:
             blocked_session(database)
             outbox.record(worker, [ending], worker=uuid4())

@@ -1,4 +1,4 @@
-"""Trouble with PostgreSQL costs time: no email, no outcome, no worker, and no count that is not true."""
+"""Trouble with PostgreSQL costs time, but no email, no outcome, no worker and no wrong count."""
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -43,14 +43,14 @@ TERMINATE = text("SELECT pg_terminate_backend(:pid, 10000)")
 
 @pytest.fixture
 def line(database_url: str) -> Iterator[Proxy]:
-    """The line to the database."""
+    """A proxy in front of the database."""
     with Proxy(database_target(database_url)) as proxy:
         yield proxy
 
 
 @pytest.fixture
 def far(database: Database, line: Proxy, relay: ScriptedRelay) -> Iterator[WorkerHarness]:
-    """A worker whose database is at the other end of the line, with ten emails to a claim."""
+    """A worker whose database is behind the proxy, with ten emails to a claim."""
     distant = Database(through(line, database.url), connect_timeout_seconds=1)
     yield WorkerHarness(distant, relay.url, {"claim_size": 10})
     distant.close()
@@ -58,7 +58,7 @@ def far(database: Database, line: Proxy, relay: ScriptedRelay) -> Iterator[Worke
 
 @pytest.fixture
 def impatient(database: Database, line: Proxy, relay: ScriptedRelay) -> Iterator[WorkerHarness]:
-    """The same, but that it does not wait long for an answer."""
+    """The same, with a short limit for answers."""
     distant = Database(through(line, database.url), connect_timeout_seconds=2, answer_timeout_seconds=2)
     yield WorkerHarness(distant, relay.url, {"lease_seconds": 6})
     distant.close()
@@ -66,7 +66,7 @@ def impatient(database: Database, line: Proxy, relay: ScriptedRelay) -> Iterator
 
 @pytest.fixture
 def patient(database: Database, line: Proxy, relay: ScriptedRelay) -> Iterator[WorkerHarness]:
-    """The same, but that it would wait far longer than its leases hold, for a connection and for an answer."""
+    """The same, with limits for connections and answers that exceed its leases."""
     distant = Database(through(line, database.url), connect_timeout_seconds=40)
     yield WorkerHarness(distant, relay.url, {"lease_seconds": 9})
     distant.close()
@@ -74,7 +74,7 @@ def patient(database: Database, line: Proxy, relay: ScriptedRelay) -> Iterator[W
 
 @contextmanager
 def locked(database: Database, table: str = "email_jobs") -> Iterator[Callable[[], None]]:
-    """Whoever touches this table waits; call what you get to end whom it hit."""
+    """Block whoever touches this table; the returned function terminates the sessions that were blocked."""
 
     def terminate() -> None:
         pid = blocked_session(database)
@@ -88,7 +88,7 @@ def locked(database: Database, table: str = "email_jobs") -> Iterator[Callable[[
 
 @contextmanager
 def away(line: Proxy) -> Iterator[None]:
-    """For the length of the block, nobody reaches the database; not longer, or a drain would never end."""
+    """Cut the database off during the block; it must end, or a drain never would."""
     line.refuse()
     try:
         yield
@@ -98,23 +98,23 @@ def away(line: Proxy) -> Iterator[None]:
 
 @contextmanager
 def sending(engine: Engine, gate: Gate) -> Iterator[None]:
-    """A drain that has reached the gate, while the block runs; it ends well."""
+    """Run the block while a drain is stopped at the gate; the drain must then end well."""
     with meanwhile(engine.drain) as draining:
         gate.wait_until_reached()
         yield
     draining.result(0)
 
 
-def test_outcomes_wait_in_memory_while_the_database_is_away_and_all_are_recorded_on_its_return(
+def test_outcomes_wait_in_memory_during_a_database_outage_and_are_all_recorded_afterwards(
     harness: WorkerHarness, far: WorkerHarness, line: Proxy, relay: ScriptedRelay
 ) -> None:
     harness.pending_emails(*many(30))
     gate = relay.hold("DOT")
     with far.engine() as engine:
-        with sending(engine, gate), away(line), capture_logs() as said:
+        with sending(engine, gate), away(line), capture_logs() as logged:
             gate.release()
             relay.wait_for(1)
-            until(lambda: any(one["event"] == "outcomes.waiting" for one in said))
+            until(lambda: any(one["event"] == "outcomes.waiting" for one in logged))
             assert {status for status, *_ in harness.execute(JOBS)} <= {"sending", "pending"}
         arrived = len(relay.emails)
         recorded = sum(status == "sent" for status, *_ in harness.execute(JOBS))
@@ -126,9 +126,7 @@ def test_outcomes_wait_in_memory_while_the_database_is_away_and_all_are_recorded
     assert harness.execute(STATS) == [("sent", 30)]
 
 
-def test_a_session_that_is_ended_while_it_records_loses_no_outcome(
-    harness: WorkerHarness, relay: ScriptedRelay
-) -> None:
+def test_a_session_terminated_while_recording_loses_no_outcome(harness: WorkerHarness, relay: ScriptedRelay) -> None:
     harness.pending_emails("ann")
     gate = relay.hold("DOT")
     with harness.engine() as engine, sending(engine, gate), locked(harness.database) as terminate:
@@ -140,7 +138,7 @@ def test_a_session_that_is_ended_while_it_records_loses_no_outcome(
     assert len(relay.emails) == 1
 
 
-def test_a_session_that_is_ended_while_it_renews_costs_no_lease(database: Database, relay: ScriptedRelay) -> None:
+def test_a_session_terminated_while_renewing_costs_no_lease(database: Database, relay: ScriptedRelay) -> None:
     harness = WorkerHarness(database, relay.url, {"lease_seconds": 3})
     harness.pending_emails("ann")
     gate = relay.hold("RCPT")
@@ -153,9 +151,7 @@ def test_a_session_that_is_ended_while_it_renews_costs_no_lease(database: Databa
     assert len(relay.emails) == 1
 
 
-def test_a_session_that_is_ended_while_it_claims_takes_no_email_along(
-    harness: WorkerHarness, relay: ScriptedRelay
-) -> None:
+def test_a_session_terminated_while_claiming_loses_no_email(harness: WorkerHarness, relay: ScriptedRelay) -> None:
     harness.pending_emails("ann")
     gate = relay.hold("DOT")
     with harness.engine() as engine, ThreadPoolExecutor(1) as threads:
@@ -178,7 +174,7 @@ def test_a_session_that_is_ended_while_it_claims_takes_no_email_along(
         ("450 4.7.1 greylisted", b"COMMIT", "retry", "pending", 1),
     ],
 )
-def test_an_outcome_whose_commit_was_never_answered_counts_once(
+def test_an_outcome_whose_commit_was_never_acknowledged_counts_once(
     harness: WorkerHarness,
     far: WorkerHarness,
     line: Proxy,
@@ -202,7 +198,7 @@ def test_an_outcome_whose_commit_was_never_answered_counts_once(
     assert harness.execute("SELECT count(*) FROM notify.email_attempts") == [(tries,)]
 
 
-def test_a_claim_whose_commit_was_never_answered_is_no_lapse_however_often(
+def test_a_claim_whose_commit_was_never_acknowledged_is_never_counted_as_a_lapse(
     harness: WorkerHarness, far: WorkerHarness, line: Proxy, relay: ScriptedRelay
 ) -> None:
     harness.pending_emails("ann", "bob")
@@ -217,7 +213,7 @@ def test_a_claim_whose_commit_was_never_answered_is_no_lapse_however_often(
     assert len(relay.emails) == 2
 
 
-def test_an_event_whose_claim_was_never_answered_is_no_lapse_however_often(
+def test_an_event_whose_claim_was_never_acknowledged_is_never_counted_as_a_lapse(
     harness: WorkerHarness, far: WorkerHarness, line: Proxy
 ) -> None:
     with harness.database.begin() as connection:
@@ -236,18 +232,18 @@ def test_an_event_whose_claim_was_never_answered_is_no_lapse_however_often(
 
 @contextmanager
 def mute(line: Proxy) -> Iterator[None]:
-    """For the length of the block, the database acknowledges everything and answers nothing."""
+    """During the block, the database accepts everything and answers nothing."""
     line.block(*Flow)
     try:
         yield
     except BaseException:
-        line.reset()  # who still waits has waited too long
+        line.reset()  # whatever is still waiting has waited too long
         raise
     finally:
         line.heal()
 
 
-def test_a_claim_that_is_never_answered_ends_and_the_email_goes_when_the_database_speaks_again(
+def test_a_claim_that_is_never_answered_is_given_up_and_the_email_goes_when_the_database_answers_again(
     harness: WorkerHarness, impatient: WorkerHarness, line: Proxy
 ) -> None:
     harness.pending_emails("ann")
@@ -261,14 +257,14 @@ def test_a_claim_that_is_never_answered_ends_and_the_email_goes_when_the_databas
     assert harness.execute(JOBS) == [("sent", 1, 0, 0)]
 
 
-def test_a_renewal_that_is_never_answered_does_not_hold_up_the_next(
+def test_a_renewal_that_is_never_answered_does_not_delay_the_next(
     harness: WorkerHarness, patient: WorkerHarness, line: Proxy, relay: ScriptedRelay
 ) -> None:
     harness.pending_emails("ann")
     gate = relay.hold("RCPT")
     with patient.engine() as engine, sending(engine, gate):
-        with mute(line), capture_logs() as said:
-            until(lambda: any(one["event"] == "lease.not_renewed" for one in said))
+        with mute(line), capture_logs() as logged:
+            until(lambda: any(one["event"] == "lease.not_renewed" for one in logged))
             line.reset()
         ((first_end,),) = harness.execute(LEASE_END)
         until(lambda: harness.execute(LEASE_END)[0][0] > first_end)
@@ -280,21 +276,21 @@ def test_a_renewal_that_is_never_answered_does_not_hold_up_the_next(
     assert len(relay.emails) == 1
 
 
-def test_an_outcome_that_is_never_acknowledged_is_written_when_the_database_speaks_again(
+def test_an_outcome_that_is_never_acknowledged_is_written_when_the_database_answers_again(
     harness: WorkerHarness, impatient: WorkerHarness, line: Proxy, relay: ScriptedRelay
 ) -> None:
     harness.pending_emails("ann")
     gate = relay.hold("DOT")
-    with impatient.engine() as engine, sending(engine, gate), mute(line), capture_logs() as said:
+    with impatient.engine() as engine, sending(engine, gate), mute(line), capture_logs() as logged:
         gate.release()
-        until(lambda: any(one["event"] == "outcomes.waiting" for one in said))
+        until(lambda: any(one["event"] == "outcomes.waiting" for one in logged))
 
     assert harness.execute(JOBS) == [("sent", 1, 0, 0)]
     assert harness.execute(STATS) == [("sent", 1)]
     assert len(relay.emails) == 1
 
 
-def test_a_commit_that_never_arrived_is_made_again(
+def test_a_commit_that_never_arrived_is_repeated(
     harness: WorkerHarness, far: WorkerHarness, line: Proxy, relay: ScriptedRelay
 ) -> None:
     harness.pending_emails("ann")
@@ -313,14 +309,14 @@ def test_outcomes_wait_for_a_free_connection(harness: WorkerHarness, relay: Scri
     narrow = Database(harness.database.url, pool_size=1, pool_timeout_seconds=0.05)
     gate = relay.hold("DOT")
     with WorkerHarness(narrow, relay.url).engine() as engine, sending(engine, gate):
-        with narrow.begin(), capture_logs() as said:
+        with narrow.begin(), capture_logs() as logged:
             gate.release()
-            until(lambda: any(one["event"] == "outcomes.waiting" for one in said))
+            until(lambda: any(one["event"] == "outcomes.waiting" for one in logged))
         until(lambda: harness.execute(JOBS) == [("sent", 1, 0, 0)])
     narrow.close()
 
 
-def test_one_outcome_that_cannot_be_written_costs_no_other_its_record(harness: WorkerHarness) -> None:
+def test_an_outcome_that_cannot_be_written_does_not_stop_the_others(harness: WorkerHarness) -> None:
     harness.pending_emails(*many(8))
     harness.execute(FORBID)
     try:
@@ -332,15 +328,15 @@ def test_one_outcome_that_cannot_be_written_costs_no_other_its_record(harness: W
 
 
 @pytest.mark.parametrize("trouble", [Proxy.refuse, Proxy.reset])
-def test_a_worker_sweeps_on_when_the_database_comes_back(
+def test_a_worker_resumes_sweeping_when_the_database_comes_back(
     harness: WorkerHarness, far: WorkerHarness, line: Proxy, relay: ScriptedRelay, trouble: Callable[[Proxy], None]
 ) -> None:
-    with far.engine() as engine, capture_logs() as said:
+    with far.engine() as engine, capture_logs() as logged:
         sweeper = Sweeper([engine], seconds=0.01, rng=Random(1))
         sweeper.start()
         trouble(line)
         if trouble is Proxy.refuse:
-            until(lambda: sum(one["event"] == "sweep.failed" for one in said) >= 2)
+            until(lambda: sum(one["event"] == "sweep.failed" for one in logged) >= 2)
         line.heal()
         harness.pending_emails("ann", "bob")
         relay.wait_for(2)
@@ -349,7 +345,7 @@ def test_a_worker_sweeps_on_when_the_database_comes_back(
     assert harness.execute(JOBS) == [("sent", 1, 0, 0)] * 2
 
 
-def test_an_event_pays_nothing_for_a_session_that_was_ended(harness: WorkerHarness) -> None:
+def test_a_terminated_session_costs_an_event_no_failure(harness: WorkerHarness) -> None:
     with harness.database.begin() as connection:
         directory.put_person(connection, Person(username="ann", email="ann@example.com"))
         receive(connection, [parse(comment(reviewers=["ann"]))])
@@ -365,7 +361,7 @@ def test_an_event_pays_nothing_for_a_session_that_was_ended(harness: WorkerHarne
     assert harness.execute(EVENTS) == [("done", 0)]
 
 
-def test_stopping_takes_no_longer_than_it_may_although_the_database_is_away(
+def test_stopping_keeps_to_its_limit_during_a_database_outage(
     harness: WorkerHarness, far: WorkerHarness, line: Proxy, relay: ScriptedRelay
 ) -> None:
     harness.pending_emails("ann")

@@ -43,7 +43,7 @@ DAILY: dict[str, Any] = {"delivery_mode": "daily", "digest_hour": 9}
 
 @pytest.fixture
 def harness(database: Database, relay: ScriptedRelay) -> WorkerHarness:
-    """A worker, and alice, whose change lists dana and a bot talk about."""
+    """A worker, and alice, on whose change lists dana and a bot comment."""
     with database.begin() as connection:
         for name in ("alice", "dana", "robot"):
             person = Person(username=name, email=f"{name}@example.com", is_bot=name == "robot")
@@ -51,25 +51,25 @@ def harness(database: Database, relay: ScriptedRelay) -> WorkerHarness:
     return WorkerHarness(database, relay.url, {"bundle_seconds": 180})
 
 
-def wants(harness: WorkerHarness, **settings: Any) -> None:
-    """Alice chooses."""
+def change_preferences(harness: WorkerHarness, **settings: Any) -> None:
+    """Change alice's preferences."""
     with harness.database.begin() as connection:
         choose(connection, "alice", settings=cast("Settings", settings), chosen={})
 
 
-def quiet(harness: WorkerHarness) -> dict[str, Any]:
-    """Quiet hours that have begun an hour ago."""
+def quiet_hours_now(harness: WorkerHarness) -> dict[str, Any]:
+    """Quiet hours that began an hour ago."""
     (row,) = harness.execute("SELECT now() AS now")
     begun = row.now.astimezone(UTC).replace(second=0, microsecond=0) - HOUR
     return {"quiet_days": EVERY_DAY, "quiet_start": begun.time(), "quiet_end": (begun + 4 * HOUR).time()}
 
 
-def test_a_zone_that_is_unknown_holds_up_no_email(harness: WorkerHarness, relay: ScriptedRelay) -> None:
+def test_an_unknown_time_zone_delays_no_email(harness: WorkerHarness, relay: ScriptedRelay) -> None:
     names = {f"r{number}": zone for number, zone in enumerate(UNKNOWN)}
     with harness.database.begin() as connection:
         for name, zone in names.items():
             directory.put_person(connection, Person(username=name, email=f"{name}@example.com", timezone=zone))
-            wanted: dict[str, Any] = {"timezone": zone} | (DAILY if name in {"r0", "r1"} else quiet(harness))
+            wanted: dict[str, Any] = {"timezone": zone} | (DAILY if name in {"r0", "r1"} else quiet_hours_now(harness))
             choose(connection, name, settings=cast("Settings", wanted), chosen={})
         receive(connection, [parse(comment(key="deferred", reviewers=[*names]))])
     harness.fan_out()
@@ -83,14 +83,14 @@ def test_a_zone_that_is_unknown_holds_up_no_email(harness: WorkerHarness, relay:
     assert relay.count(RCPT) == len(names)
 
 
-def said(harness: WorkerHarness, *numbers: int, by: str = "dana") -> None:
-    """Somebody says these, each on a change list of its own, and it is fanned out."""
-    tell(harness, *numbers, by=by)
+def comment_and_fan_out(harness: WorkerHarness, *numbers: int, by: str = "dana") -> None:
+    """Emit these comments, each on a change list of its own, and fan them out."""
+    emit_comments(harness, *numbers, by=by)
     harness.fan_out()
 
 
-def tell(harness: WorkerHarness, *numbers: int, by: str = "dana", link: str | None = None) -> None:
-    """Somebody says these."""
+def emit_comments(harness: WorkerHarness, *numbers: int, by: str = "dana", link: str | None = None) -> None:
+    """Emit these comments."""
     for number in numbers:
         event = comment(key=f"k{number}", link=link or f"CL-{number}", actor=by, body=f"Word {number}.")
         event["cl"]["author"] = "alice"
@@ -98,8 +98,8 @@ def tell(harness: WorkerHarness, *numbers: int, by: str = "dana", link: str | No
             receive(connection, [parse(event)])
 
 
-def told(relay: ScriptedRelay) -> list[list[int]]:
-    """The numbers of what was said, in the order of the emails and of their text."""
+def told_numbers(relay: ScriptedRelay) -> list[list[int]]:
+    """The numbers of the comments, by email and in the order of the text."""
     return [[int(one) for one in findall(r"^> Word (\d+)\.", text(one), MULTILINE)] for one in arrived(relay)]
 
 
@@ -113,13 +113,13 @@ def text(email: EmailMessage) -> str:
     return str(part.get_content())
 
 
-def due(harness: WorkerHarness) -> list[datetime]:
-    """When the emails leave that wait."""
+def due_times(harness: WorkerHarness) -> list[datetime]:
+    """When the pending emails leave."""
     return sorted({row.id: row.due_at.astimezone(UTC) for row in harness.execute(WAITING)}.values())
 
 
-def emails(harness: WorkerHarness) -> list[tuple[str, int]]:
-    """How each email stands, and of how many events it tells."""
+def statuses_and_sizes(harness: WorkerHarness) -> list[tuple[str, int]]:
+    """Each email's status and number of notifications."""
     query = """
         SELECT status, (SELECT count(*) FROM notify.notifications WHERE email_job_id = job.id)
         FROM notify.email_jobs AS job ORDER BY id
@@ -128,109 +128,109 @@ def emails(harness: WorkerHarness) -> list[tuple[str, int]]:
 
 
 @pytest.mark.parametrize("mode", [Mode.HOURLY, Mode.DAILY, Mode.WEEKLY])
-def test_a_digest_is_one_email_about_all_that_happened_until_its_hour(
+def test_a_digest_is_one_email_about_everything_up_to_its_hour(
     harness: WorkerHarness, relay: ScriptedRelay, mode: Mode
 ) -> None:
-    wants(harness, delivery_mode=mode.value)
-    said(harness, 1, 2, 3)
+    change_preferences(harness, delivery_mode=mode.value)
+    comment_and_fan_out(harness, 1, 2, 3)
     harness.drain()
-    assert told(relay) == []
-    (at,) = due(harness)
+    assert told_numbers(relay) == []
+    (at,) = due_times(harness)
     assert (at.minute, at.second) == (0, 0)
     harness.execute(HOURS_END)
     report = harness.drain()
-    assert told(relay) == [[1, 2, 3]]
+    assert told_numbers(relay) == [[1, 2, 3]]
     assert (report["claimed"], report["sent"]) == (1, 1)
-    assert emails(harness) == [("sent", 3)]
+    assert statuses_and_sizes(harness) == [("sent", 3)]
     assert arrived(relay)[0]["X-Notify-Digest"] == mode.value
 
 
-def test_a_digest_comes_at_the_hour_of_the_persons_own_time_zone(harness: WorkerHarness) -> None:
-    wants(harness, **DAILY, timezone="Asia/Kathmandu")
-    said(harness, 1)
-    (at,) = due(harness)
+def test_a_digest_leaves_at_its_hour_in_the_persons_time_zone(harness: WorkerHarness) -> None:
+    change_preferences(harness, **DAILY, timezone="Asia/Kathmandu")
+    comment_and_fan_out(harness, 1)
+    (at,) = due_times(harness)
     assert (at.hour, at.minute) == (3, 15)
 
 
-def test_nothing_to_say_sends_nothing(harness: WorkerHarness, relay: ScriptedRelay) -> None:
-    wants(harness, **DAILY)
+def test_no_digest_is_sent_when_nothing_happened(harness: WorkerHarness, relay: ScriptedRelay) -> None:
+    change_preferences(harness, **DAILY)
     harness.execute(HOURS_END)
     harness.drain()
-    assert told(relay) == []
+    assert told_numbers(relay) == []
 
 
 @pytest.mark.parametrize("rest", ["quiet", "paused"])
-def test_what_comes_in_quiet_hours_or_a_pause_leaves_as_one_email_when_they_end(
+def test_events_during_quiet_hours_or_a_pause_leave_as_one_email_at_their_end(
     harness: WorkerHarness, relay: ScriptedRelay, rest: str
 ) -> None:
-    wants(harness, **(quiet(harness) if rest == "quiet" else {"paused_until": FOREVER}))
-    said(harness, 1, 2)
-    said(harness, 3)
-    assert len(due(harness)) == 1
+    change_preferences(harness, **(quiet_hours_now(harness) if rest == "quiet" else {"paused_until": FOREVER}))
+    comment_and_fan_out(harness, 1, 2)
+    comment_and_fan_out(harness, 3)
+    assert len(due_times(harness)) == 1
     end_of_rest(harness)
     harness.execute(HOURS_END)
     harness.drain()
-    assert told(relay) == [[1, 2, 3]]
+    assert told_numbers(relay) == [[1, 2, 3]]
 
 
 def end_of_rest(harness: WorkerHarness) -> None:
-    """What time does."""
+    """Let the rest end, as time would."""
     harness.execute(
         "UPDATE notify.user_notification_settings"
         " SET quiet_days = NULL, quiet_start = NULL, quiet_end = NULL, paused_until = NULL"
     )
 
 
-def test_what_is_required_passes_everything(harness: WorkerHarness, relay: ScriptedRelay) -> None:
+def test_required_notifications_are_never_deferred(harness: WorkerHarness, relay: ScriptedRelay) -> None:
     harness.execute("UPDATE notify.notification_event_types SET system_required = true")
-    wants(harness, **DAILY, **quiet(harness), paused_until=FOREVER)
-    said(harness, 1)
+    change_preferences(harness, **DAILY, **quiet_hours_now(harness), paused_until=FOREVER)
+    comment_and_fan_out(harness, 1)
     harness.drain()
-    assert told(relay) == [[1]]
+    assert told_numbers(relay) == [[1]]
 
 
-def test_an_email_does_not_grow_too_old_while_it_is_deferred(harness: WorkerHarness) -> None:
+def test_an_email_does_not_expire_while_it_is_deferred(harness: WorkerHarness) -> None:
     harness.execute("UPDATE notify.notification_event_types SET expires_after = '1 minute'")
-    wants(harness, paused_until=FOREVER)
-    said(harness, 1, 2)
+    change_preferences(harness, paused_until=FOREVER)
+    comment_and_fan_out(harness, 1, 2)
     lives = harness.execute("SELECT DISTINCT expires_at FROM notify.email_jobs")
     assert [row.expires_at for row in lives] == [datetime(2099, 1, 1, 0, 1, tzinfo=UTC)]
-    wants(harness, paused_until=datetime(2099, 2, 1, tzinfo=UTC))
+    change_preferences(harness, paused_until=datetime(2099, 2, 1, tzinfo=UTC))
     lives = harness.execute("SELECT DISTINCT expires_at FROM notify.email_jobs")
     assert [row.expires_at for row in lives] == [datetime(2099, 2, 1, 0, 1, tzinfo=UTC)]
 
 
-def test_what_comes_due_in_quiet_hours_waits_for_their_end_without_a_failure(
+def test_an_email_that_comes_due_in_quiet_hours_waits_for_their_end_without_a_failure(
     harness: WorkerHarness, relay: ScriptedRelay
 ) -> None:
-    """An outage, say, has held it up until then."""
-    wants(harness, **DAILY)
-    said(harness, 1, 2)
+    """An outage, for example, has delayed it until then."""
+    change_preferences(harness, **DAILY)
+    comment_and_fan_out(harness, 1, 2)
     harness.execute(HOURS_END)
     harness.execute("UPDATE notify.email_jobs SET expires_at = now() + interval '1 minute'")
     with harness.database.begin() as connection:
-        preferences.put_config(connection, "alice", settings=cast("Settings", quiet(harness)), preferences={})
+        preferences.put_config(connection, "alice", settings=cast("Settings", quiet_hours_now(harness)), preferences={})
     harness.drain()
-    assert told(relay) == []
+    assert told_numbers(relay) == []
     found = harness.execute("SELECT id, status, failures, attempt, expires_at - due_at AS life FROM jobs")
     assert [(row.status, row.failures, row.attempt) for row in found] == [("pending", 0, 1)] * 2
     assert {(row.id, row.life > timedelta(0)) for row in found} == {(found[0].id, True)}
     end_of_rest(harness)
     harness.execute(HOURS_END)
     harness.drain()
-    assert told(relay) == [[1, 2]]
+    assert told_numbers(relay) == [[1, 2]]
 
 
-def test_what_is_dropped_from_a_digest_is_skipped_and_the_rest_arrives(
+def test_what_is_dropped_from_a_digest_is_skipped_and_the_rest_is_sent(
     harness: WorkerHarness, relay: ScriptedRelay
 ) -> None:
-    wants(harness, **DAILY)
-    said(harness, 1, 2, 3)
+    change_preferences(harness, **DAILY)
+    comment_and_fan_out(harness, 1, 2, 3)
     with harness.database.begin() as connection:
         preferences.mute(connection, "alice", "CL-2")
     harness.execute(HOURS_END)
     harness.drain()
-    assert told(relay) == [[1, 3]]
+    assert told_numbers(relay) == [[1, 3]]
     found = [harness.jobs(f"k{number}")[0] for number in (1, 2, 3)]
     assert [(row.status, row.outcome_reason) for row in found] == [
         ("sent", None),
@@ -239,12 +239,12 @@ def test_what_is_dropped_from_a_digest_is_skipped_and_the_rest_arrives(
     ]
 
 
-def test_a_claim_that_finds_nobody_resting_asks_nothing_more(harness: WorkerHarness) -> None:
-    """Three statements for the claim and its facts, one for the clock, two to put off what must wait."""
+def test_a_claim_without_anyone_in_quiet_hours_runs_no_extra_statement(harness: WorkerHarness) -> None:
+    """Three statements for the claim and its facts, one for the clock, two to defer what must wait."""
     costs = []
-    for number, settings in enumerate(({}, {"participating": True}, DAILY, quiet(harness)), start=1):
-        wants(harness, **settings)
-        said(harness, number)
+    for number, settings in enumerate(({}, {"participating": True}, DAILY, quiet_hours_now(harness)), start=1):
+        change_preferences(harness, **settings)
+        comment_and_fan_out(harness, number)
         harness.execute(HOURS_END)
         with harness.engine() as engine, statements(harness.database) as sent:
             claimed = asyncio.run(engine._ledger.claim(1))  # noqa: SLF001 - what one claim costs, without the sending
@@ -253,51 +253,51 @@ def test_a_claim_that_finds_nobody_resting_asks_nothing_more(harness: WorkerHarn
 
 
 @pytest.mark.parametrize("mode", ["realtime", "hourly"])
-def test_what_a_bot_does_waits_for_the_digest(harness: WorkerHarness, relay: ScriptedRelay, mode: str) -> None:
-    wants(harness, delivery_mode=mode)
-    said(harness, 1, 2, by="robot")
-    said(harness, 3)
+def test_events_by_bots_wait_for_the_digest(harness: WorkerHarness, relay: ScriptedRelay, mode: str) -> None:
+    change_preferences(harness, delivery_mode=mode)
+    comment_and_fan_out(harness, 1, 2, by="robot")
+    comment_and_fan_out(harness, 3)
     harness.drain()
-    assert told(relay) == ([[3]] if mode == "realtime" else [])
+    assert told_numbers(relay) == ([[3]] if mode == "realtime" else [])
     harness.execute(HOURS_END)
     harness.drain()
-    assert told(relay) == ([[3], [1, 2]] if mode == "realtime" else [[1, 2, 3]])
+    assert told_numbers(relay) == ([[3], [1, 2]] if mode == "realtime" else [[1, 2, 3]])
 
 
-def test_who_wants_emails_at_once_again_gets_what_was_deferred_as_one(
+def test_switching_back_to_immediate_emails_sends_what_was_deferred_as_one_email(
     harness: WorkerHarness, relay: ScriptedRelay
 ) -> None:
-    wants(harness, **DAILY)
-    said(harness, 1, 2)
-    wants(harness, delivery_mode="realtime")
-    said(harness, 3)
+    change_preferences(harness, **DAILY)
+    comment_and_fan_out(harness, 1, 2)
+    change_preferences(harness, delivery_mode="realtime")
+    comment_and_fan_out(harness, 3)
     harness.drain()
-    assert sorted(told(relay)) == [[1, 2], [3]]
+    assert sorted(told_numbers(relay)) == [[1, 2], [3]]
 
 
-def test_who_ends_a_pause_gets_what_was_deferred_but_not_what_still_waits_for_the_digest(
+def test_ending_a_pause_sends_what_it_deferred_but_not_what_waits_for_the_digest(
     harness: WorkerHarness, relay: ScriptedRelay
 ) -> None:
-    wants(harness, **DAILY, paused_until=FOREVER)
-    said(harness, 1, 2)
-    wants(harness, paused_until=None)
+    change_preferences(harness, **DAILY, paused_until=FOREVER)
+    comment_and_fan_out(harness, 1, 2)
+    change_preferences(harness, paused_until=None)
     harness.drain()
-    assert told(relay) == []
-    (at,) = due(harness)
+    assert told_numbers(relay) == []
+    (at,) = due_times(harness)
     assert (at.hour, at.year < 2099) == (9, True)
 
 
 @pytest.mark.parametrize("order", [(1, 2), (2, 1), (2, 1, 4, 3), (1, 2, 3, 4)])
 @pytest.mark.parametrize("before", [DAILY, {"paused_until": FOREVER}])
-def test_a_new_schedule_takes_what_a_bot_did_from_what_a_person_did_as_fan_out_would(
+def test_a_new_schedule_separates_events_by_bots_from_those_by_people_as_fan_out_would(
     harness: WorkerHarness, relay: ScriptedRelay, order: tuple[int, ...], before: dict[str, Any]
 ) -> None:
-    wants(harness, **before)
+    change_preferences(harness, **before)
     for number in order:
-        said(harness, number, by="robot" if number % 2 else "dana")
-    assert emails(harness) == [("pending", len(order))]
+        comment_and_fan_out(harness, number, by="robot" if number % 2 else "dana")
+    assert statuses_and_sizes(harness) == [("pending", len(order))]
     bots, peoples = ([number for number in order if number % 2 == odd] for odd in (1, 0))
-    wants(harness, delivery_mode="realtime", paused_until=None)
+    change_preferences(harness, delivery_mode="realtime", paused_until=None)
     lanes = harness.execute(
         "SELECT lane, due_at <= now() AS due, count(*) AS events FROM jobs GROUP BY 1, 2 ORDER BY 1"
     )
@@ -306,69 +306,69 @@ def test_a_new_schedule_takes_what_a_bot_did_from_what_a_person_did_as_fan_out_w
         row.id for row in harness.execute("SELECT id FROM notify.work_items WHERE stage = 'deliver'")
     )
     harness.drain()
-    assert told(relay) == [peoples]
-    said(harness, 5, by="robot")
+    assert told_numbers(relay) == [peoples]
+    comment_and_fan_out(harness, 5, by="robot")
     harness.execute(HOURS_END)
     harness.drain()
-    assert told(relay) == [peoples, [*bots, 5]]
+    assert told_numbers(relay) == [peoples, [*bots, 5]]
     assert len({one["Message-ID"] for one in arrived(relay)}) == 2
 
 
-def test_an_email_of_what_bots_and_people_did_goes_in_the_lane_of_the_first(harness: WorkerHarness) -> None:
+def test_an_email_about_events_by_bots_and_people_has_the_priority_of_the_first(harness: WorkerHarness) -> None:
     lanes = []
     for number, by in ((1, "robot"), (11, "dana")):
         harness.execute("DELETE FROM notify.work_items WHERE stage = 'deliver'")
-        wants(harness, delivery_mode="realtime")
-        said(harness, number, by=by)
-        said(harness, number + 1, by="dana" if by == "robot" else "robot")
-        wants(harness, paused_until=FOREVER)
+        change_preferences(harness, delivery_mode="realtime")
+        comment_and_fan_out(harness, number, by=by)
+        comment_and_fan_out(harness, number + 1, by="dana" if by == "robot" else "robot")
+        change_preferences(harness, paused_until=FOREVER)
         (row,) = harness.execute("SELECT DISTINCT lane FROM notify.work_items WHERE stage = 'deliver'")
         lanes.append(row.lane)
-        wants(harness, paused_until=None)
+        change_preferences(harness, paused_until=None)
         for one, its in ((number, by), (number + 1, "dana" if by == "robot" else "robot")):
             assert harness.jobs(f"k{one}")[0].lane == (Lane.BULK if its == "robot" else Lane.NORMAL)
     assert lanes == [Lane.BULK, Lane.NORMAL]
 
 
-def test_what_waits_for_its_window_follows_a_new_schedule_with_all_that_it_tells_of(
+def test_a_bundle_waiting_for_its_window_follows_a_new_schedule_as_a_whole(
     harness: WorkerHarness, relay: ScriptedRelay
 ) -> None:
-    said(harness, 1)
+    comment_and_fan_out(harness, 1)
     harness.drain()
-    tell(harness, 9, link="CL-1")
+    emit_comments(harness, 9, link="CL-1")
     harness.fan_out()
-    wants(harness, **DAILY)
-    said(harness, 2)
-    (at,) = due(harness)
+    change_preferences(harness, **DAILY)
+    comment_and_fan_out(harness, 2)
+    (at,) = due_times(harness)
     assert at.hour == 9
     harness.execute(HOURS_END)
     harness.drain()
-    assert told(relay) == [[1], [9, 2]]
+    assert told_numbers(relay) == [[1], [9, 2]]
 
 
-def test_what_is_deferred_anew_moves_to_the_email_that_was_written_first(
+def test_rescheduled_notifications_move_to_the_email_that_was_written_first(
     harness: WorkerHarness, relay: ScriptedRelay
 ) -> None:
     for link in ("CL-1", "CL-2", "CL-3"):
-        tell(harness, int(link[-1]), link=link)
+        emit_comments(harness, int(link[-1]), link=link)
     harness.fan_out()
     harness.drain()
     for number, link in ((11, "CL-1"), (12, "CL-2"), (13, "CL-3"), (14, "CL-1")):
-        tell(harness, number, link=link)
+        emit_comments(harness, number, link=link)
     harness.fan_out()
     first, *others = [harness.jobs(f"k{number}")[0] for number in (11, 12, 13)]
-    wants(harness, **DAILY)
+    change_preferences(harness, **DAILY)
     assert {row.id for number in (11, 12, 13, 14) for row in harness.jobs(f"k{number}")} == {first.id}
-    assert emails(harness) == [("sent", 1)] * 3 + [("pending", 4)]
+    assert statuses_and_sizes(harness) == [("sent", 1)] * 3 + [("pending", 4)]
     assert [rows.item_of(harness.database, DELIVER, other.id) for other in others] == [None, None]
-    said(harness, 15)
+    comment_and_fan_out(harness, 15)
     harness.execute(HOURS_END)
     harness.drain()
-    assert sorted(told(relay)[-1]) == [11, 12, 13, 14, 15]
+    assert sorted(told_numbers(relay)[-1]) == [11, 12, 13, 14, 15]
     assert arrived(relay)[-1]["Message-ID"] == f"<{first.message_id}>"
 
 
-def test_an_email_that_takes_what_others_told_of_lives_as_long_as_the_longest_lived(harness: WorkerHarness) -> None:
+def test_an_email_that_takes_over_notifications_lives_as_long_as_the_longest_lived(harness: WorkerHarness) -> None:
     lives = {"cl.comment.created": 1, "cl.comment.mentioned": 5, "cl.review.submitted": 3}
     for code, minutes in lives.items():
         harness.execute(
@@ -380,27 +380,27 @@ def test_an_email_that_takes_what_others_told_of_lives_as_long_as_the_longest_li
     with harness.database.begin() as connection:
         for code in lives:
             rows.job(connection, event_type=code, due_at=FOREVER, expires_at=rows.ago(minutes=-1))
-    wants(harness, paused_until=FOREVER)
+    change_preferences(harness, paused_until=FOREVER)
     (waiting,) = harness.execute("SELECT DISTINCT id, expires_at - due_at AS life FROM jobs WHERE status = 'pending'")
     assert waiting.life == 5 * MINUTE
 
 
-def test_an_email_of_what_is_deferred_anew_tells_of_so_many_events_at_most(harness: WorkerHarness) -> None:
+def test_an_email_takes_over_notifications_only_up_to_its_limit(harness: WorkerHarness) -> None:
     with harness.database.begin() as connection:
         there = [rows.job(connection, topic=f"CL-{number}", due_at=FOREVER) for number in range(3)]
     fill(harness, {there[0]: 499, there[1]: 399, there[2]: 149})
     before = [row.id for row in harness.execute("SELECT id FROM notify.notifications ORDER BY email_job_id, id")]
-    wants(harness, **DAILY)
-    assert emails(harness) == [("pending", MOST_DEFERRED), ("pending", 50)]
+    change_preferences(harness, **DAILY)
+    assert statuses_and_sizes(harness) == [("pending", MOST_DEFERRED), ("pending", 50)]
     after = harness.execute("SELECT email_job_id, array_agg(id) AS ids FROM notify.notifications GROUP BY 1 ORDER BY 1")
     assert [row.email_job_id for row in after] == there[:2]
     assert [set(row.ids) for row in after] == [set(before[:MOST_DEFERRED]), set(before[MOST_DEFERRED:])]
-    said(harness, 1)
+    comment_and_fan_out(harness, 1)
     assert harness.jobs("k1")[0].id == there[1]
 
 
 def fill(harness: WorkerHarness, sizes: dict[int, int]) -> None:
-    """These jobs tell of so many more events."""
+    """Add notifications about so many more events to these jobs."""
     for job_id, count in sizes.items():
         harness.execute(
             "WITH made AS (INSERT INTO notify.events (key, type, topic, actor, status, finished_at)"
@@ -413,71 +413,73 @@ def fill(harness: WorkerHarness, sizes: dict[int, int]) -> None:
         )
 
 
-def test_what_a_replay_has_repeated_stays_as_it_is(harness: WorkerHarness, relay: ScriptedRelay) -> None:
+def test_an_email_that_has_been_replayed_is_not_rescheduled(harness: WorkerHarness, relay: ScriptedRelay) -> None:
     for number, link in ((8, "CL-8"), (9, "CL-9"), (18, "CL-8"), (19, "CL-9"), (29, "CL-9")):
-        tell(harness, number, link=link)
+        emit_comments(harness, number, link=link)
         harness.fan_out()
         harness.drain()
     (first,), (again,) = harness.jobs("k18"), harness.jobs("k19")
     for action in (Action.CANCEL, Action.REPLAY, Action.RETRY):
         with harness.database.begin() as connection:
             by_hand.act_on(connection, action, again.id)
-    wants(harness, **DAILY)
+    change_preferences(harness, **DAILY)
     harness.drain()
-    assert told(relay) == [[8], [9], [19, 29], [19, 29]]
+    assert told_numbers(relay) == [[8], [9], [19, 29], [19, 29]]
     assert [(row.id, row.deferred_by) for row in harness.execute(WAITING)] == [(first.id, "daily")]
 
 
-def test_other_choices_leave_what_waits_as_it_is(harness: WorkerHarness) -> None:
-    wants(harness, **DAILY)
-    said(harness, 1, 2)
+def test_other_changes_of_preferences_do_not_touch_pending_emails(harness: WorkerHarness) -> None:
+    change_preferences(harness, **DAILY)
+    comment_and_fan_out(harness, 1, 2)
     before = harness.execute("SELECT id, note_id FROM jobs ORDER BY note_id")
     harness.execute(HOURS_END)
-    wants(harness, participating=True)
-    wants(harness, **DAILY)
+    change_preferences(harness, participating=True)
+    change_preferences(harness, **DAILY)
     after = harness.execute("SELECT id, note_id, due_at <= now() AS due FROM jobs ORDER BY note_id")
     assert [(*row, True) for row in before] == after
 
 
-def test_an_email_that_was_attempted_keeps_what_it_tells_of(harness: WorkerHarness, relay: ScriptedRelay) -> None:
-    wants(harness, **DAILY)
-    said(harness, 1, 2)
+def test_an_email_that_was_attempted_keeps_its_notifications(harness: WorkerHarness, relay: ScriptedRelay) -> None:
+    change_preferences(harness, **DAILY)
+    comment_and_fan_out(harness, 1, 2)
     harness.execute(HOURS_END)
     relay.answers[RCPT] = "451 4.3.0 later"
     harness.drain()
-    said(harness, 3)
-    wants(harness, delivery_mode="weekly")
+    comment_and_fan_out(harness, 3)
+    change_preferences(harness, delivery_mode="weekly")
     del relay.answers[RCPT]
     harness.execute(HOURS_END)
     harness.drain()
-    assert sorted(told(relay)) == [[1, 2], [3]]
+    assert sorted(told_numbers(relay)) == [[1, 2], [3]]
 
 
-def test_to_choose_anew_costs_the_same_however_much_waits(harness: WorkerHarness) -> None:
+def test_rescheduling_costs_the_same_however_many_notifications_wait(harness: WorkerHarness) -> None:
     costs = []
     for mode, numbers in (("daily", range(1, 3)), ("weekly", range(3, 30))):
-        said(harness, *numbers)
+        comment_and_fan_out(harness, *numbers)
         with statements(harness.database) as sent:
-            wants(harness, delivery_mode=mode)
+            change_preferences(harness, delivery_mode=mode)
         costs.append(len(sent))
     assert costs[0] == costs[1]
 
 
-def test_those_that_are_deferred_cost_the_same_number_of_statements_however_many(harness: WorkerHarness) -> None:
-    wants(harness, **DAILY)
-    said(harness, 0)
+def test_the_number_of_statements_does_not_depend_on_how_many_notifications_are_deferred(
+    harness: WorkerHarness,
+) -> None:
+    change_preferences(harness, **DAILY)
+    comment_and_fan_out(harness, 0)
     costs = []
     for numbers in (range(1, 3), range(3, 30)):
-        tell(harness, *numbers)
+        emit_comments(harness, *numbers)
         with statements(harness.database) as sent:
             harness.fan_out()
         costs.append(len(sent))
     assert costs[0] == costs[1]
 
 
-def test_workers_that_fan_out_at_once_make_one_digest(harness: WorkerHarness, relay: ScriptedRelay) -> None:
-    wants(harness, **DAILY)
-    tell(harness, *range(1, 31))
+def test_workers_that_fan_out_concurrently_make_one_digest(harness: WorkerHarness, relay: ScriptedRelay) -> None:
+    change_preferences(harness, **DAILY)
+    emit_comments(harness, *range(1, 31))
     fans = [
         wiring.fan_out(harness.settings, harness.database, doorbell=harness.doorbell, worker=uuid4()) for _ in range(3)
     ]
@@ -486,30 +488,32 @@ def test_workers_that_fan_out_at_once_make_one_digest(harness: WorkerHarness, re
     all_at_once([fan.drain for fan in fans])
     harness.execute(HOURS_END)
     harness.drain()
-    assert [sorted(one) for one in told(relay)] == [list(range(1, 31))]
+    assert [sorted(one) for one in told_numbers(relay)] == [list(range(1, 31))]
 
 
-def test_who_chooses_while_emails_are_written_leaves_none_behind(harness: WorkerHarness, relay: ScriptedRelay) -> None:
+def test_a_change_of_schedule_during_fan_out_leaves_no_notification_behind(
+    harness: WorkerHarness, relay: ScriptedRelay
+) -> None:
     """Each of these would wait for years if it were overlooked."""
-    wants(harness, paused_until=FOREVER)
+    change_preferences(harness, paused_until=FOREVER)
 
     def choose_often() -> None:
         for year in range(2098, 2088, -1):
-            wants(harness, paused_until=datetime(year, 1, 1, tzinfo=UTC))
+            change_preferences(harness, paused_until=datetime(year, 1, 1, tzinfo=UTC))
 
     def talk() -> None:
         for number in range(1, 21):
-            said(harness, number)
+            comment_and_fan_out(harness, number)
 
     all_at_once([choose_often, talk])
-    wants(harness, paused_until=None)
+    change_preferences(harness, paused_until=None)
     harness.drain()
-    assert sorted(number for email in told(relay) for number in email) == list(range(1, 21))
+    assert sorted(number for email in told_numbers(relay) for number in email) == list(range(1, 21))
 
 
-def test_two_claims_take_a_digest_once_and_whole(harness: WorkerHarness) -> None:
-    wants(harness, **DAILY)
-    said(harness, 1, 2, 3)
+def test_of_two_concurrent_claims_one_takes_the_whole_digest(harness: WorkerHarness) -> None:
+    change_preferences(harness, **DAILY)
+    comment_and_fan_out(harness, 1, 2, 3)
     harness.execute(HOURS_END)
     with harness.database.begin() as connection:
         (job,) = outbox.claim(connection, limit=1, lease=MINUTE, worker=uuid4())
@@ -518,38 +522,38 @@ def test_two_claims_take_a_digest_once_and_whole(harness: WorkerHarness) -> None
         assert outbox.claim(connection, limit=10, lease=MINUTE, worker=uuid4()) == []
 
 
-def test_what_comes_after_a_digest_was_made_due_by_hand_waits_for_its_hour(harness: WorkerHarness) -> None:
-    wants(harness, **DAILY)
-    said(harness, 1, 2)
+def test_an_event_after_a_digest_was_made_due_by_hand_waits_for_the_next_hour(harness: WorkerHarness) -> None:
+    change_preferences(harness, **DAILY)
+    comment_and_fan_out(harness, 1, 2)
     (first,) = harness.jobs("k1")
     with harness.database.begin() as connection:
         act_on(connection, Action.RETRY, first.id)
-    said(harness, 3)
+    comment_and_fan_out(harness, 3)
     (row,) = harness.jobs("k3")
     assert row.id != first.id
     assert row.due_at == first.due_at
 
 
-def test_nobody_joins_an_email_about_a_change_list_that_has_been_deferred_meanwhile(harness: WorkerHarness) -> None:
-    """A fan-out that has read the choices before they were changed."""
-    said(harness, 1)
+def test_nothing_joins_an_email_that_was_deferred_in_the_meantime(harness: WorkerHarness) -> None:
+    """A fan-out has read the preferences before they were changed."""
+    comment_and_fan_out(harness, 1)
     harness.drain()
-    tell(harness, 8, link="CL-1")
+    emit_comments(harness, 8, link="CL-1")
     harness.fan_out()
-    wants(harness, paused_until=FOREVER)
+    change_preferences(harness, paused_until=FOREVER)
     end_of_rest(harness)
-    tell(harness, 9, link="CL-1")
+    emit_comments(harness, 9, link="CL-1")
     harness.fan_out()
     (before,), (row,) = harness.jobs("k8"), harness.jobs("k9")
     assert (before.deferred_by, row.deferred_by) == ("pause", None)
     assert row.id != before.id
 
 
-def test_who_chooses_waits_for_the_emails_that_are_written_by_the_old_choice(harness: WorkerHarness) -> None:
-    wants(harness, paused_until=FOREVER)
+def test_a_change_of_schedule_waits_for_emails_that_are_being_written_under_the_old_one(harness: WorkerHarness) -> None:
+    change_preferences(harness, paused_until=FOREVER)
     with harness.database.engine.connect() as fan_out:
         preferences.schedules(fan_out, ["alice"])
-        with meanwhile(wants, harness, paused_until=None) as choosing:
+        with meanwhile(change_preferences, harness, paused_until=None) as choosing:
             blocked_session(harness.database)
             late = rows.job(fan_out, due_at=FOREVER, deferred_by="pause")
             fan_out.commit()
@@ -559,18 +563,18 @@ def test_who_chooses_waits_for_the_emails_that_are_written_by_the_old_choice(har
     assert item["due_at"] < datetime.now(UTC) + HOUR
 
 
-def test_what_joins_an_email_while_it_is_deferred_is_deferred_with_it(
+def test_what_joins_an_email_during_its_deferral_is_deferred_with_it(
     harness: WorkerHarness, relay: ScriptedRelay
 ) -> None:
-    """The email that it joins is emptied into one that was written before."""
+    """The notifications of the joined email move to one that was written earlier."""
     for number, link in ((1, "CL-1"), (2, "CL-2"), (11, "CL-1"), (12, "CL-2")):
-        tell(harness, number, link=link)
+        emit_comments(harness, number, link=link)
         harness.fan_out()
         harness.drain()
     (first,), (second,) = harness.jobs("k11"), harness.jobs("k12")
     with harness.database.engine.connect() as fan_out:
         bundles.lock(fan_out, {BundleKey("alice", "CL-2")})
-        with meanwhile(wants, harness, paused_until=FOREVER) as choosing:
+        with meanwhile(change_preferences, harness, paused_until=FOREVER) as choosing:
             assert blocked_session(harness.database)
             payload = {"comment": {"body": "Word 22."}}
             event_id = rows.event(fan_out, key="k22", topic="CL-2", payload=payload, **rows.ended("done"))
@@ -580,16 +584,16 @@ def test_what_joins_an_email_while_it_is_deferred_is_deferred_with_it(
     (late,) = harness.jobs("k22")
     assert (late.id, late.deferred_by) == (first.id, "pause")
     assert late.expires_at > FOREVER
-    wants(harness, paused_until=None)
+    change_preferences(harness, paused_until=None)
     harness.drain()
-    assert told(relay) == [[1], [2], [11, 12, 22]]
+    assert told_numbers(relay) == [[1], [2], [11, 12, 22]]
 
 
-def test_an_email_tells_the_time_of_what_it_tells_by_the_clock_that_its_reader_has_chosen(
+def test_an_email_shows_times_in_the_time_zone_that_its_reader_has_chosen(
     harness: WorkerHarness, relay: ScriptedRelay
 ) -> None:
-    wants(harness, **DAILY, timezone="Asia/Kathmandu")
-    said(harness, 1, 2)
+    change_preferences(harness, **DAILY, timezone="Asia/Kathmandu")
+    comment_and_fan_out(harness, 1, 2)
     harness.execute(HOURS_END)
     harness.drain()
     assert "+0545" in text(arrived(relay)[0])

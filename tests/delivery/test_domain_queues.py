@@ -1,4 +1,4 @@
-"""Fair order over domains: whose turn it is, and how much one of them may use."""
+"""Fairness between domains: whose turn it is, and how many sessions one of them may use."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -21,15 +21,15 @@ def leased(number: int, domain: str) -> EmailAttempt:
 
 
 def queues(*domains: str) -> DomainQueues:
-    """Emails to these domains, numbered as they came."""
+    """Emails to these domains, numbered in order of arrival."""
     made = DomainQueues()
     for number, domain in enumerate(domains, start=1):
         made.put(leased(number, domain))
     return made
 
 
-def on_their_way(waiting: DomainQueues, *, sessions: int) -> list[EmailAttempt]:
-    """All emails that may go now, in their order."""
+def in_flight(waiting: DomainQueues, *, sessions: int) -> list[EmailAttempt]:
+    """All emails that may go now, in order."""
     return list(iter(lambda: waiting.take(sessions=sessions), None))
 
 
@@ -37,46 +37,44 @@ def numbers(emails: list[EmailAttempt]) -> list[int]:
     return [one.facts.claim.id for one in emails]
 
 
-def test_domains_take_turns_and_each_keeps_its_own_order() -> None:
+def test_domains_take_turns_and_keep_their_own_order() -> None:
     waiting = queues("a.test", "a.test", "a.test", "b.test", "c.test", "b.test")
-    assert numbers(on_their_way(waiting, sessions=6)) == [1, 4, 5, 2, 6, 3]
+    assert numbers(in_flight(waiting, sessions=6)) == [1, 4, 5, 2, 6, 3]
 
 
-def test_a_domain_has_half_of_the_sessions_while_others_wait() -> None:
+def test_a_domain_uses_at_most_half_of_the_sessions_while_others_wait() -> None:
     waiting = queues(*["a.test"] * 9, "b.test")
     first = waiting.take(sessions=8)
     assert first is not None
     waiting.put(leased(11, "b.test"))
     waiting.put(leased(12, "b.test"))
-    going = [first, *on_their_way(waiting, sessions=8)]
+    going = [first, *in_flight(waiting, sessions=8)]
     assert sum(one.domain == "b.test" for one in going) == 3
     assert len(going) == 8
 
 
-def test_one_session_is_kept_for_those_that_come_after_a_domain_went_silent() -> None:
+def test_one_session_stays_free_for_other_domains_when_one_goes_silent() -> None:
     waiting = queues(*["silent.test"] * 20)
-    assert len(on_their_way(waiting, sessions=8)) == 7
+    assert len(in_flight(waiting, sessions=8)) == 7
     waiting.put(leased(21, "late.test"))
-    assert numbers(on_their_way(waiting, sessions=8)) == [21]
+    assert numbers(in_flight(waiting, sessions=8)) == [21]
 
 
-def test_an_email_that_landed_makes_room_for_another_of_its_domain() -> None:
+def test_a_finished_email_makes_room_for_another_of_its_domain() -> None:
     waiting = queues(*["a.test"] * 10)
-    gone = on_their_way(waiting, sessions=4)
+    gone = in_flight(waiting, sessions=4)
     waiting.free(gone[0])
-    assert numbers(on_their_way(waiting, sessions=4)) == [4]
+    assert numbers(in_flight(waiting, sessions=4)) == [4]
 
 
-def test_no_more_emails_go_than_there_are_sessions() -> None:
+def test_no_more_emails_are_in_flight_than_there_are_sessions() -> None:
     waiting = queues(*(f"{number}.test" for number in range(10)))
-    assert len(on_their_way(waiting, sessions=3)) == 3
+    assert len(in_flight(waiting, sessions=3)) == 3
     assert len(waiting) == 7
 
 
 @pytest.mark.parametrize(("others", "followed"), [(1, LONGEST_RUN), (0, LONGEST_RUN + 5)])
-def test_a_session_stays_with_a_domain_for_a_while_and_for_as_long_as_no_other_waits(
-    others: int, followed: int
-) -> None:
+def test_a_session_stays_with_a_domain_for_a_while_or_until_another_domain_waits(others: int, followed: int) -> None:
     waiting = queues(*["a.test"] * (LONGEST_RUN + 6), *["b.test"] * others)
     first = waiting.take(sessions=1)
     assert first is not None
@@ -85,10 +83,10 @@ def test_a_session_stays_with_a_domain_for_a_while_and_for_as_long_as_no_other_w
         row.append(following)
     assert len(row) == 1 + followed
     waiting.free(row[-1])
-    assert [one.domain for one in on_their_way(waiting, sessions=1)] == ["b.test"] * others
+    assert [one.domain for one in in_flight(waiting, sessions=1)] == ["b.test"] * others
 
 
-def test_what_is_cleared_waits_no_more() -> None:
+def test_cleared_emails_wait_no_longer() -> None:
     waiting = queues("a.test", "b.test", "a.test")
     waiting.take(sessions=8)
     assert sorted(numbers(waiting.clear())) == [2, 3]
@@ -105,7 +103,7 @@ def test_the_share_of_one_domain(sessions: int, alone: int, with_others: int) ->
 
 
 @pytest.mark.parametrize("address", ["ann@a.test", "ann@A.test", "ann@a.TEST"])
-def test_the_domain_of_todays_address_counts_however_it_is_spelt(address: str) -> None:
+def test_the_domain_of_the_current_address_counts_whatever_its_spelling(address: str) -> None:
     written = email_facts(to=address)
     job = replace(job_of(written), to_email="ann@old.test")
     assert LeasedEmails(nobody, lease=MINUTE).take(job, written, claimed_at=0.0).domain == "a.test"

@@ -14,7 +14,7 @@ MAKE_DUE = "UPDATE notify.work_items SET due_at = now() WHERE stage = 'deliver' 
 STATS = "SELECT outcome, sum(count) FROM notify.delivery_stats GROUP BY outcome ORDER BY outcome"
 
 
-def test_every_waiting_email_arrives_once_and_its_row_says_so(harness: WorkerHarness, relay: ScriptedRelay) -> None:
+def test_every_due_email_arrives_once_and_its_row_says_so(harness: WorkerHarness, relay: ScriptedRelay) -> None:
     waiting = harness.pending_emails("ann", "bob", "cy")
     written = [job for job in waiting if job.status == "pending"]
 
@@ -49,7 +49,7 @@ def test_a_second_drain_sends_nothing_again(harness: WorkerHarness, relay: Scrip
         ("DATA", "421 4.3.2 shutting down", "pending", 0),
     ],
 )
-def test_what_the_relay_answers_decides_what_becomes_of_the_row(
+def test_the_relays_answer_decides_the_jobs_status(
     harness: WorkerHarness, relay: ScriptedRelay, step: str, reply: str, status: str, failures: int
 ) -> None:
     relay.answers[step] = reply
@@ -92,7 +92,7 @@ def test_an_address_refused_for_good_gets_no_email_about_the_next_event(
     assert following["bob"] == ("pending", None)
 
 
-def test_a_drop_after_the_final_dot_repeats_the_email_under_the_same_message_id(
+def test_a_dropped_connection_after_the_final_dot_repeats_the_email_under_the_same_message_id(
     harness: WorkerHarness, relay: ScriptedRelay
 ) -> None:
     relay.drop_at.add("DOT")
@@ -109,7 +109,9 @@ def test_a_drop_after_the_final_dot_repeats_the_email_under_the_same_message_id(
     assert harness.execute(STATS) == [("ambiguous", 1), ("retry", 1), ("sent", 1)]
 
 
-def test_what_may_be_out_is_counted_although_its_budget_is_spent(harness: WorkerHarness, relay: ScriptedRelay) -> None:
+def test_a_possible_duplicate_is_counted_even_when_the_budget_is_spent(
+    harness: WorkerHarness, relay: ScriptedRelay
+) -> None:
     relay.drop_at.add("DOT")
     harness.pending_emails("ann")
     harness.execute("UPDATE notify.work_items SET max_failures = 1 WHERE stage = 'deliver'")
@@ -119,7 +121,7 @@ def test_what_may_be_out_is_counted_although_its_budget_is_spent(harness: Worker
     assert harness.execute(STATS) == [("ambiguous", 1), ("dead", 1)]
 
 
-def test_sessions_are_used_for_many_emails(harness: WorkerHarness, relay: ScriptedRelay) -> None:
+def test_one_session_carries_many_emails(harness: WorkerHarness, relay: ScriptedRelay) -> None:
     harness.pending_emails(*many(60))
 
     harness.drain()
@@ -128,7 +130,7 @@ def test_sessions_are_used_for_many_emails(harness: WorkerHarness, relay: Script
     assert relay.connections <= harness.settings.smtp_sessions
 
 
-def test_a_session_serves_the_next_drain_too(harness: WorkerHarness, relay: ScriptedRelay) -> None:
+def test_a_session_is_reused_by_the_next_drain(harness: WorkerHarness, relay: ScriptedRelay) -> None:
     with harness.engine() as engine:
         for number in range(3):
             harness.pending_emails("ann", key=f"k{number}", link=f"CL-{number}")
@@ -137,7 +139,7 @@ def test_a_session_serves_the_next_drain_too(harness: WorkerHarness, relay: Scri
     assert (len(relay.emails), relay.connections) == (3, 1)
 
 
-def test_a_person_who_mutes_after_the_fan_out_gets_no_email(harness: WorkerHarness, relay: ScriptedRelay) -> None:
+def test_a_person_who_mutes_after_fan_out_gets_no_email(harness: WorkerHarness, relay: ScriptedRelay) -> None:
     harness.pending_emails("ann", "bob")
     harness.execute("INSERT INTO notify.user_notification_settings (username, enabled) VALUES ('ann', false)")
 
@@ -150,7 +152,7 @@ def test_a_person_who_mutes_after_the_fan_out_gets_no_email(harness: WorkerHarne
     }
 
 
-def test_an_email_goes_to_the_address_of_today(harness: WorkerHarness, relay: ScriptedRelay) -> None:
+def test_an_email_goes_to_the_persons_current_address(harness: WorkerHarness, relay: ScriptedRelay) -> None:
     harness.pending_emails("ann")
     harness.execute("UPDATE notify.people SET email = 'new@example.com' WHERE username = 'ann'")
 
@@ -160,7 +162,7 @@ def test_an_email_goes_to_the_address_of_today(harness: WorkerHarness, relay: Sc
     assert [job.to_email for job in harness.jobs() if job.username == "ann"] == ["new@example.com"]
 
 
-def test_an_email_that_is_too_old_is_not_sent(harness: WorkerHarness, relay: ScriptedRelay) -> None:
+def test_an_expired_email_is_not_sent(harness: WorkerHarness, relay: ScriptedRelay) -> None:
     harness.pending_emails("ann")
     harness.execute("UPDATE notify.email_jobs SET expires_at = now() WHERE username = 'ann'")
 
@@ -181,7 +183,7 @@ def test_without_mail_configured_nothing_is_claimed(database: Database) -> None:
     assert [(job.status, job.attempt) for job in harness.jobs() if job.username == "ann"] == [("pending", 0)]
 
 
-def test_stopping_finishes_what_is_on_its_way_and_gives_back_the_rest(database: Database, relay: ScriptedRelay) -> None:
+def test_stopping_finishes_what_is_in_flight_and_releases_the_rest(database: Database, relay: ScriptedRelay) -> None:
     harness = WorkerHarness(database, relay.url, {"smtp_sessions": 1})
     harness.pending_emails(*many(6))
     gate = relay.hold("DOT")
@@ -201,7 +203,7 @@ def test_stopping_finishes_what_is_on_its_way_and_gives_back_the_rest(database: 
     assert harness.drain()["sent"] == 4
 
 
-def test_a_full_batch_calls_the_idle_workers_once(database: Database, relay: ScriptedRelay) -> None:
+def test_a_full_batch_rings_once_for_idle_workers(database: Database, relay: ScriptedRelay) -> None:
     harness = WorkerHarness(database, relay.url, {"claim_size": 10})
     harness.pending_emails(*many(35))
     harness.doorbell.rings.clear()
@@ -212,7 +214,7 @@ def test_a_full_batch_calls_the_idle_workers_once(database: Database, relay: Scr
     assert len(relay.emails) == 35
 
 
-def test_a_drain_costs_few_statements_however_many_emails_it_sends(
+def test_a_drain_takes_few_statements_however_many_emails_it_sends(
     harness: WorkerHarness, relay: ScriptedRelay
 ) -> None:
     harness.pending_emails(*many(100))

@@ -1,4 +1,4 @@
-"""Domains that are not ASCII: ours, our readers' and those that have a rate."""
+"""Internationalized domains: ours, our readers' and those with a rate."""
 
 import re
 from email import message_from_bytes
@@ -24,7 +24,7 @@ PLAIN = ("PIPELINING", "8BITMIME")
 
 
 @pytest.mark.parametrize("mail_from", ["notify@bücher.example", "notify@BÜCHER.example", f"notify@{OURS}"])
-def test_emails_from_a_domain_that_is_not_ascii_arrive_at_a_relay_that_speaks_nothing_else(
+def test_emails_from_an_internationalized_domain_arrive_at_an_ascii_only_relay(
     database: Database, relay: ScriptedRelay, mail_from: str
 ) -> None:
     relay.extensions = PLAIN
@@ -42,7 +42,7 @@ def test_emails_from_a_domain_that_is_not_ascii_arrive_at_a_relay_that_speaks_no
     assert "https://xn--prfung-4ya.example/notify/" in headers["List-Unsubscribe"]
 
 
-def test_the_envelope_and_the_signature_name_domains_as_dns_does(
+def test_the_envelope_and_the_signature_use_the_ascii_form_of_domains(
     database: Database, relay: ScriptedRelay, tmp_path: Path
 ) -> None:
     relay.extensions = PLAIN
@@ -59,7 +59,7 @@ def test_the_envelope_and_the_signature_name_domains_as_dns_does(
 
 
 @pytest.mark.parametrize("stated", ["bücher.example=0.01", f"{OURS}=0.01", "*.example=0.01"])
-def test_a_domain_has_its_rate_however_rate_and_addresses_spell_it(
+def test_a_domains_rate_applies_however_the_domain_is_spelled(
     database: Database, relay: ScriptedRelay, stated: str
 ) -> None:
     relay.extensions = PLAIN

@@ -1,4 +1,4 @@
-"""Every attempt is in the log: it leads from the caller's trace to the relay's answer, and names nobody."""
+"""Every attempt is logged, from the caller's trace to the relay's answer, without anyone's name."""
 
 import json
 from dataclasses import replace
@@ -35,19 +35,19 @@ def traced_email(harness: WorkerHarness, username: str = "ann") -> None:
 
 
 def lines(capsys: pytest.CaptureFixture[str]) -> tuple[str, list[dict[str, Any]]]:
-    """Everything that was said, and of it the lines about emails."""
-    said = capsys.readouterr().err
-    found = [json.loads(line) for line in said.splitlines() if line.startswith("{")]
-    return said, [line for line in found if line["logger"] == "notify.emails"]
+    """All output, and its lines about emails."""
+    output = capsys.readouterr().err
+    found = [json.loads(line) for line in output.splitlines() if line.startswith("{")]
+    return output, [line for line in found if line["logger"] == "notify.emails"]
 
 
-def test_an_email_that_is_sent_says_which_it_was_and_how_long_it_took_and_carries_its_trace(
+def test_the_log_line_of_a_sent_email_has_its_id_its_duration_and_its_trace(
     harness: WorkerHarness, relay: ScriptedRelay, capsys: pytest.CaptureFixture[str]
 ) -> None:
     traced_email(harness)
     harness.drain()
 
-    said, (line,) = lines(capsys)
+    output, (line,) = lines(capsys)
     (job,) = [job for job in harness.jobs() if job.to_email]
     assert line["relay"] == relay.url.removeprefix("smtp://")
     assert (line["event"], line["verdict"], line["level"]) == ("emails", "sent", "info")
@@ -56,10 +56,10 @@ def test_an_email_that_is_sent_says_which_it_was_and_how_long_it_took_and_carrie
     assert email == {"job": job.id, "attempt": 1, "event_id": job.event_id, "trace": TRACE}
     (received,) = relay.emails
     assert message_from_bytes(received.content)["X-Notify-Trace"] == TRACE
-    assert not any(word in said for word in ("ann", "@", BODY, "CL-1"))
+    assert not any(word in output for word in ("ann", "@", BODY, "CL-1"))
 
 
-def test_emails_that_were_sent_share_lines_that_a_pipe_takes_whole_and_each_is_found_by_its_id(
+def test_sent_emails_share_log_lines_short_enough_for_an_atomic_pipe_write_and_each_is_found_by_its_id(
     harness: WorkerHarness, relay: ScriptedRelay, capsys: pytest.CaptureFixture[str]
 ) -> None:
     names = [f"person-{number}" for number in range(60)]
@@ -71,18 +71,18 @@ def test_emails_that_were_sent_share_lines_that_a_pipe_takes_whole_and_each_is_f
     harness.fan_out()
     harness.drain()
 
-    said, found = lines(capsys)
+    output, found = lines(capsys)
     (late,) = [line for line in found if line["event"] == "email"]
     batches = [line["emails"] for line in found if line["event"] == "emails"]
     by_name = {job.username: job.id for job in harness.jobs() if job.to_email}
     assert late["job"] == by_name.pop(names[7])
     assert sorted(email["job"] for batch in batches for email in batch) == sorted(by_name.values())
     assert len(batches) < len(by_name) / 2
-    assert all(len(line.encode()) < PIPE_BUF for line in said.splitlines())
-    assert all(f'"job": {job},' in said for job in by_name.values())
+    assert all(len(line.encode()) < PIPE_BUF for line in output.splitlines())
+    assert all(f'"job": {job},' in output for job in by_name.values())
 
 
-def test_what_was_sent_is_in_the_log_before_it_is_recorded(
+def test_a_sent_email_is_logged_before_it_is_recorded(
     harness: WorkerHarness, relay: ScriptedRelay, capsys: pytest.CaptureFixture[str]
 ) -> None:
     traced_email(harness)
@@ -95,19 +95,19 @@ def test_what_was_sent_is_in_the_log_before_it_is_recorded(
     assert len(relay.emails) == 1
 
 
-def test_an_email_that_dies_says_so_louder_and_keeps_the_words_of_the_relay_to_itself(
+def test_a_dead_email_is_logged_at_a_higher_level_without_the_relays_words(
     harness: WorkerHarness, relay: ScriptedRelay, capsys: pytest.CaptureFixture[str]
 ) -> None:
     relay.answers["RCPT"] = "550 5.1.1 ann@example.com is unknown"
     traced_email(harness)
     harness.drain()
 
-    said, (line,) = lines(capsys)
+    output, (line,) = lines(capsys)
     assert (line["level"], line["verdict"], line["reason"], line["code"]) == ("warning", "dead", "refused", 550)
-    assert "ann" not in said
+    assert "ann" not in output
 
 
-def test_an_email_that_the_last_look_ends_says_so(
+def test_an_email_ended_by_the_recheck_is_logged(
     harness: WorkerHarness, relay: ScriptedRelay, capsys: pytest.CaptureFixture[str]
 ) -> None:
     traced_email(harness)
@@ -119,7 +119,7 @@ def test_an_email_that_the_last_look_ends_says_so(
     assert relay.emails == []
 
 
-def test_no_line_is_said_of_emails_that_are_well_where_only_warnings_are_wanted(
+def test_successful_emails_are_not_logged_at_level_warning(
     harness: WorkerHarness, relay: ScriptedRelay, capsys: pytest.CaptureFixture[str]
 ) -> None:
     quiet = replace(harness, changes={**harness.changes, "log_level": "warning"})

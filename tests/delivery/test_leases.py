@@ -1,4 +1,4 @@
-"""Leases in a worker: renewed while emails are on their way, obeyed when they are lost, taken over when they lapse."""
+"""Leases in a worker: renewed while emails are in flight, respected when lost, taken over when they lapse."""
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -29,37 +29,37 @@ COUNTED = "SELECT outcome, sum(count) FROM notify.delivery_stats GROUP BY outcom
 EXPIRED_SINCE = "SELECT now() > CAST(:end AS timestamptz) FROM notify.email_jobs LIMIT 1"
 
 
-def ann(harness: WorkerHarness) -> Row[Any]:
-    """Her email."""
+def ann_job(harness: WorkerHarness) -> Row[Any]:
+    """Ann's email."""
     hers: Row[Any] = next(job for job in harness.jobs() if job.username == "ann")
     return hers
 
 
-def say_of_hers(harness: WorkerHarness, **columns: object) -> None:
-    """Make the work item of her email say this."""
-    rows.change_item(harness.database, DELIVER, ann(harness).id, **columns)
+def set_work_item(harness: WorkerHarness, **columns: object) -> None:
+    """Set these columns of the work item of Ann's email."""
+    rows.change_item(harness.database, DELIVER, ann_job(harness).id, **columns)
 
 
-def steal_hers(harness: WorkerHarness, **columns: object) -> None:
-    """What another worker does that claims her email, and what comes of it."""
-    say_of_hers(harness, attempt=work_items.c.attempt + 1, **columns)
+def claim_elsewhere(harness: WorkerHarness, **columns: object) -> None:
+    """Claim Ann's email as another worker, with this result."""
+    set_work_item(harness, attempt=work_items.c.attempt + 1, **columns)
 
 
-def give_hers_back(harness: WorkerHarness) -> None:
-    """One worker vanished with her email, and the next has given it back."""
-    say_of_hers(harness, lane=int(Lane.LAPSED), lapses=1)
+def release_after_a_lapse(harness: WorkerHarness) -> None:
+    """One worker vanished with Ann's email, and the next has released it."""
+    set_work_item(harness, lane=int(Lane.LAPSED), lapses=1)
 
 
-def bury_hers(harness: WorkerHarness) -> None:
-    """Three workers vanished with her email."""
-    say_of_hers(harness, lane=int(Lane.DEAD), lapses=3, reason=POISON)
-    end_hers(harness, lapses=3)
+def bury(harness: WorkerHarness) -> None:
+    """Three workers vanished with Ann's email."""
+    set_work_item(harness, lane=int(Lane.DEAD), lapses=3, reason=POISON)
+    end_job(harness, lapses=3)
 
 
-def end_hers(harness: WorkerHarness, **columns: object) -> None:
-    """Her email is dead."""
+def end_job(harness: WorkerHarness, **columns: object) -> None:
+    """Set Ann's email to dead."""
     ending = {"status": "dead", "outcome_reason": POISON, "finished_at": func.now(), **columns}
-    rows.change(harness.database, email_jobs, ann(harness).id, **ending)
+    rows.change(harness.database, email_jobs, ann_job(harness).id, **ending)
 
 
 def test_a_lease_is_renewed_for_as_long_as_the_relay_takes(database: Database, relay: ScriptedRelay) -> None:
@@ -88,7 +88,7 @@ def test_an_email_whose_lease_is_lost_is_not_handed_over(database: Database, rel
     with harness.engine() as engine, ThreadPoolExecutor(1) as threads:
         draining = threads.submit(engine.drain)
         gate.wait_until_reached()
-        steal_hers(harness)
+        claim_elsewhere(harness)
         with statements(database) as sent:
             until(lambda: sum("unnest" in one.sql for one in sent) >= 2)
         gate.release()
@@ -101,7 +101,7 @@ def test_an_email_whose_lease_is_lost_is_not_handed_over(database: Database, rel
     assert harness.execute("SELECT outcome, count FROM notify.delivery_stats") == [("lease_lost", 1)]
 
 
-def test_emails_of_a_worker_that_vanished_come_due_by_themselves_and_go_one_at_a_time(
+def test_emails_of_a_vanished_worker_come_due_by_themselves_and_are_sent_one_at_a_time(
     harness: WorkerHarness, relay: ScriptedRelay
 ) -> None:
     harness.pending_emails(*many(4))
@@ -120,14 +120,14 @@ def test_emails_of_a_worker_that_vanished_come_due_by_themselves_and_go_one_at_a
     assert harness.execute(COUNTED) == [("lapse", 4), ("sent", 4)]
 
 
-@pytest.mark.parametrize("vanish", [give_hers_back, bury_hers], ids=["given back", "retried by hand"])
-def test_an_email_that_has_lapsed_goes_alone_however_it_came_back(
+@pytest.mark.parametrize("vanish", [release_after_a_lapse, bury], ids=["given back", "retried by hand"])
+def test_an_email_that_lapsed_is_sent_alone_however_it_was_released(
     harness: WorkerHarness, relay: ScriptedRelay, vanish: Callable[[WorkerHarness], None]
 ) -> None:
     harness.pending_emails("ann", "bob", "cy")
     vanish(harness)
     with harness.database.begin() as connection:
-        assert act_on(connection, Action.RETRY, ann(harness).id)
+        assert act_on(connection, Action.RETRY, ann_job(harness).id)
     gate = relay.hold("DOT")
     with harness.engine() as engine, ThreadPoolExecutor(1) as threads:
         draining = threads.submit(engine.drain)
@@ -140,18 +140,18 @@ def test_an_email_that_has_lapsed_goes_alone_however_it_came_back(
     assert harness.execute(COUNTED) == [("sent", 3)]
 
 
-def test_an_email_that_outlives_three_workers_is_dead_and_takes_no_neighbour_along(
+def test_an_email_that_lapsed_three_times_is_dead_and_costs_its_neighbours_nothing(
     harness: WorkerHarness, relay: ScriptedRelay
 ) -> None:
     harness.pending_emails("ann", "bob")
-    say_of_hers(harness, lane=int(Lane.LAPSED), lapses=2)
+    set_work_item(harness, lane=int(Lane.LAPSED), lapses=2)
     harness.execute(ABANDON)
 
     report = harness.drain()
 
     assert (report["sent"], report["dead"]) == (1, 1)
     assert [one.recipient for one in relay.emails] == ["bob@example.com"]
-    hers = ann(harness)
+    hers = ann_job(harness)
     assert (hers.status, hers.outcome_reason, hers.lapses) == ("dead", "poison", 3)
 
 
@@ -162,8 +162,8 @@ def test_a_late_success_is_recorded_over_another_workers_refusal(database: Datab
     with harness.engine() as engine, ThreadPoolExecutor(1) as threads:
         draining = threads.submit(engine.drain)
         gate.wait_until_reached()
-        steal_hers(harness, lane=int(Lane.DEAD), reason=POISON)
-        end_hers(harness, attempts=2)
+        claim_elsewhere(harness, lane=int(Lane.DEAD), reason=POISON)
+        end_job(harness, attempts=2)
         gate.release()
         assert draining.result(60)["sent"] == 1
 

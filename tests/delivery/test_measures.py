@@ -1,4 +1,4 @@
-"""What a worker counts of its emails besides their outcomes: how old their events were, how long the relay took."""
+"""What a worker measures besides outcomes: the age of events, and how long the relay took."""
 
 from dataclasses import replace
 
@@ -22,7 +22,7 @@ def counted() -> Counted:
 
 @pytest.fixture
 def counting(harness: WorkerHarness, counted: Counted) -> WorkerHarness:
-    """A worker that counts."""
+    """A worker whose counts are recorded."""
     return replace(harness, count=counted.note)
 
 
@@ -30,7 +30,9 @@ def times(counted: Counted, measure: Measure) -> list[tuple[str, int]]:
     return sorted(counted.of(measure).items(), key=lambda one: BUCKETS.index(one[0]))
 
 
-def test_an_email_is_as_old_as_its_event_however_late_it_is_sent(counting: WorkerHarness, counted: Counted) -> None:
+def test_the_age_of_an_email_is_that_of_its_event_however_late_it_is_sent(
+    counting: WorkerHarness, counted: Counted
+) -> None:
     counting.pending_emails("ann", "bob")
     counting.execute(HALF_AN_HOUR_AGO)
     counting.drain()
@@ -40,7 +42,7 @@ def test_an_email_is_as_old_as_its_event_however_late_it_is_sent(counting: Worke
     assert 3600 <= counted.seconds[Measure.TO_SENT, OLD] < 3700
 
 
-def test_an_email_that_is_tried_again_is_attempted_first_once_and_sent_once(
+def test_a_retried_email_counts_once_as_attempted_first_and_once_as_sent(
     counting: WorkerHarness, counted: Counted, relay: ScriptedRelay
 ) -> None:
     counting.pending_emails("ann")
@@ -57,9 +59,7 @@ def test_an_email_that_is_tried_again_is_attempted_first_once_and_sent_once(
     assert times(counted, Measure.TO_SENT) == [(OLD, 1)]
 
 
-def test_an_event_that_is_fanned_out_is_timed_and_one_that_must_wait_is_not(
-    counting: WorkerHarness, counted: Counted
-) -> None:
+def test_fan_out_is_timed_except_for_events_that_must_wait(counting: WorkerHarness, counted: Counted) -> None:
     counting.pending_emails("ann")
     assert sum(counted.of(Measure.TO_FAN_OUT).values()) == 1
 
@@ -70,7 +70,7 @@ def test_an_event_that_is_fanned_out_is_timed_and_one_that_must_wait_is_not(
 
 
 @pytest.mark.parametrize("extensions", [(), EXTENSIONS], ids=["in turn", "pipelined"])
-def test_each_phase_of_the_conversation_is_timed(
+def test_each_smtp_phase_is_timed(
     counting: WorkerHarness, counted: Counted, relay: ScriptedRelay, extensions: tuple[str, ...]
 ) -> None:
     relay.extensions = extensions

@@ -1,4 +1,4 @@
-"""A worker goes at the relay's pace: half after "slower", gently after an outage, past a domain that is silent."""
+"""A worker keeps to the relay's pace: half after "slower", gently after an outage, and around a silent domain."""
 
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -18,15 +18,15 @@ from tests.support.wait import until
 
 SESSIONS = 8
 PROBE_IS_DUE = "UPDATE notify.smtp_relays SET probe_at = now() WHERE state = 'open'"
-STANDING = "SELECT state, split_part(reason, ':', 1) FROM notify.smtp_relays"
+BREAKER_STATE = "SELECT state, split_part(reason, ':', 1) FROM notify.smtp_relays"
 AT_HOME = "UPDATE notify.people SET email = username || '@' || username || '.test'"
 AT_SILENT = "UPDATE notify.people SET email = username || '@silent.test' WHERE username = ANY(:names)"
 SLOWER = "451 4.7.1 rate limit exceeded, slow down"
 
 
 @dataclass
-class Counter:
-    """A relay's counter: how many emails are being handed over at once, and when the next one is taken."""
+class GatedRelay:
+    """Takes emails when the test says so, and records how many are in flight."""
 
     relay: ScriptedRelay
     refused: int = 0
@@ -38,15 +38,15 @@ class Counter:
 
     @property
     def busy(self) -> int:
-        """Emails on their way now."""
+        """How many emails are in flight."""
         return self.relay.count("MAIL") - self.refused - len(self.relay.emails)
 
     def take(self, emails: int = 1) -> None:
-        """Let so many more be taken."""
+        """Accept so many more."""
         self.permits.release(emails)
 
     def wait_for(self, busy: int) -> None:
-        """Return when so many emails are on their way."""
+        """Return when so many emails are in flight."""
         until(lambda: self.busy == busy)
 
     def _look(self, _: Said) -> None:
@@ -66,7 +66,7 @@ def draining(harness: WorkerHarness, threads: ThreadPoolExecutor) -> "Future[dic
     return threads.submit(harness.drain)
 
 
-def test_after_an_outage_two_emails_go_at_first_and_one_more_with_each_that_arrives(
+def test_after_an_outage_two_emails_go_first_and_one_more_with_each_success(
     harness: WorkerHarness, relay: ScriptedRelay
 ) -> None:
     harness.pending_emails(*many(20))
@@ -76,49 +76,49 @@ def test_after_an_outage_two_emails_go_at_first_and_one_more_with_each_that_arri
         harness.drain()
     del relay.answers["GREETING"]
     harness.execute(PROBE_IS_DUE)
-    counter = Counter(relay)
+    gated = GatedRelay(relay)
 
     with ThreadPoolExecutor(1) as threads:
         running = draining(harness, threads)
         for taken in range(10):
-            counter.wait_for(min(2 + taken, SESSIONS))
-            counter.take()
-        counter.take(10)
+            gated.wait_for(min(2 + taken, SESSIONS))
+            gated.take()
+        gated.take(10)
         assert running.result(PATIENCE)["sent"] == 20
 
-    assert all(busy <= min(2 + taken, SESSIONS) for busy, taken in counter.seen)
+    assert all(busy <= min(2 + taken, SESSIONS) for busy, taken in gated.seen)
 
 
-def test_a_relay_that_says_slower_gets_half_the_emails_at_once_and_more_again_as_it_takes_them(
+def test_a_relay_that_says_slower_gets_half_as_many_emails_at_once_and_more_again_as_it_accepts_them(
     harness: WorkerHarness, relay: ScriptedRelay
 ) -> None:
     harness.pending_emails(*many(30))
     harness.execute(AT_HOME)
     relay.reply_by_recipient["person-0000@person-0000.test"] = SLOWER
-    counter = Counter(relay)
+    gated = GatedRelay(relay)
     everybody = relay.hold("RCPT")
 
     with ThreadPoolExecutor(1) as threads:
         running = draining(harness, threads)
         relay.wait_until(lambda: relay.count("RCPT") == SESSIONS)
-        counter.seen.clear()
-        counter.refused = 1
+        gated.seen.clear()
+        gated.refused = 1
         everybody.release()
         relay.wait_until(lambda: relay.count("DOT") == SESSIONS - 1)
-        until(lambda: harness.execute("SELECT 1 FROM notify.email_jobs WHERE last_code = 451"))  # the refusal was heard
+        until(lambda: harness.execute("SELECT 1 FROM notify.email_jobs WHERE last_code = 451"))  # the refusal was read
         for taken in range(1, 8):
-            counter.take()
+            gated.take()
             relay.wait_for(taken)
-            counter.wait_for(max(SESSIONS - 1 - taken, min(4 + taken, SESSIONS)))
-        counter.take(30)
+            gated.wait_for(max(SESSIONS - 1 - taken, min(4 + taken, SESSIONS)))
+        gated.take(30)
         report = running.result(PATIENCE)
 
     assert (report["sent"], report["released"], report["retried"]) == (29, 1, 0)
-    assert all(busy <= min(4 + taken, SESSIONS) for busy, taken in counter.seen)
+    assert all(busy <= min(4 + taken, SESSIONS) for busy, taken in gated.seen)
     assert harness.execute("SELECT state FROM notify.smtp_relays WHERE state = 'open'") == []
 
 
-def test_a_relay_that_takes_nothing_more_today_is_left_alone_and_no_email_pays(
+def test_a_relay_whose_daily_limit_is_reached_is_left_alone_and_no_email_is_charged(
     harness: WorkerHarness, relay: ScriptedRelay
 ) -> None:
     harness.pending_emails(*many(60))
@@ -128,11 +128,11 @@ def test_a_relay_that_takes_nothing_more_today_is_left_alone_and_no_email_pays(
     harness.drain()
 
     assert relay.count("RCPT") <= 8 + 4 + 2 + 1
-    assert harness.execute(STANDING) == [("open", "throttle")]
+    assert harness.execute(BREAKER_STATE) == [("open", "throttle")]
     assert {(job.status, job.failures) for job in harness.jobs() if job.to_email} == {("pending", 0)}
 
 
-def test_a_drain_that_follows_keeps_the_pace_of_the_one_before(harness: WorkerHarness, relay: ScriptedRelay) -> None:
+def test_the_next_drain_keeps_the_pace_of_the_last(harness: WorkerHarness, relay: ScriptedRelay) -> None:
     harness.pending_emails("ann")
     relay.answers["RCPT"] = SLOWER
     with harness.engine() as engine, ThreadPoolExecutor(1) as threads:
@@ -140,16 +140,16 @@ def test_a_drain_that_follows_keeps_the_pace_of_the_one_before(harness: WorkerHa
         del relay.answers["RCPT"]
         harness.pending_emails(*many(20), key="k2", link="CL-2")
         harness.execute(AT_HOME)
-        counter = Counter(relay, refused=1)
+        gated = GatedRelay(relay, refused=1)
         running = threads.submit(engine.drain)
-        counter.wait_for(4)
-        counter.take(30)
+        gated.wait_for(4)
+        gated.take(30)
         assert running.result(PATIENCE)["sent"] >= 20
 
-    assert all(busy <= min(4 + taken, SESSIONS) for busy, taken in counter.seen)
+    assert all(busy <= min(4 + taken, SESSIONS) for busy, taken in gated.seen)
 
 
-def test_emails_on_their_way_at_a_halving_say_nothing_of_the_pace_since() -> None:
+def test_emails_in_flight_when_the_pace_was_halved_do_not_raise_it() -> None:
     pace = Pace(SESSIONS)
     set_out = monotonic()
     assert all(pace.throttled(begun=set_out) for _ in range(SESSIONS))
@@ -158,13 +158,13 @@ def test_emails_on_their_way_at_a_halving_say_nothing_of_the_pace_since() -> Non
     assert pace.sessions == SESSIONS // 4
 
 
-def test_a_relay_that_says_slower_to_a_single_email_can_be_asked_no_slower() -> None:
+def test_a_relay_that_says_slower_to_a_single_email_cannot_be_asked_any_slower() -> None:
     pace = Pace(1)
     assert not pace.throttled(begun=monotonic())
 
 
 def silence(relay: ScriptedRelay) -> Event:
-    """Nobody at ``silent.test`` is answered for until this is set."""
+    """Nobody at ``silent.test`` is answered until this is set."""
     answer = Event()
 
     def wait(said: Said) -> None:
@@ -176,11 +176,11 @@ def silence(relay: ScriptedRelay) -> Event:
 
 
 def others_arrive(relay: ScriptedRelay, count: int) -> Callable[[], bool]:
-    """Whether so many emails to other domains have."""
+    """Whether so many emails to other domains have arrived."""
     return lambda: sum("@silent.test" not in one.recipient for one in relay.emails) == count
 
 
-def test_a_domain_that_has_gone_silent_delays_no_other(harness: WorkerHarness, relay: ScriptedRelay) -> None:
+def test_a_silent_domain_delays_no_other(harness: WorkerHarness, relay: ScriptedRelay) -> None:
     harness.pending_emails(*many(40))
     harness.execute(AT_SILENT, names=many(30))
     answer = silence(relay)
@@ -194,7 +194,7 @@ def test_a_domain_that_has_gone_silent_delays_no_other(harness: WorkerHarness, r
 
 
 @pytest.mark.parametrize("drain_seconds", [20, 0.3])
-def test_emails_that_come_while_a_domain_is_silent_arrive_meanwhile(
+def test_emails_that_come_due_while_a_domain_is_silent_arrive_meanwhile(
     database: Database, relay: ScriptedRelay, drain_seconds: float
 ) -> None:
     harness = WorkerHarness(database, relay.url, {"smtp_sessions": SESSIONS, "drain_seconds": drain_seconds})
@@ -214,7 +214,7 @@ def test_emails_that_come_while_a_domain_is_silent_arrive_meanwhile(
         assert running.result(PATIENCE)["sent"] == 23
 
 
-def test_emails_that_come_arrive_although_all_that_a_drain_claimed_in_its_time_begins_later(
+def test_emails_that_come_due_arrive_although_all_that_the_drain_claimed_is_scheduled_for_later(
     database: Database, relay: ScriptedRelay
 ) -> None:
     drain_seconds = 0.3
@@ -239,7 +239,7 @@ def test_emails_that_come_arrive_although_all_that_a_drain_claimed_in_its_time_b
         assert running.result(PATIENCE)["sent"] == 23
 
 
-def test_a_relay_that_greets_slower_than_a_drain_lasts_is_used_all_the_same(
+def test_a_relay_whose_greeting_takes_longer_than_a_drain_is_still_used(
     database: Database, relay: ScriptedRelay
 ) -> None:
     drain_seconds = 0.3
@@ -256,9 +256,7 @@ def test_a_relay_that_greets_slower_than_a_drain_lasts_is_used_all_the_same(
         assert running.result(PATIENCE)["sent"] == 1
 
 
-def test_whoever_calls_while_a_domain_is_silent_is_not_held_up_with_it(
-    harness: WorkerHarness, relay: ScriptedRelay
-) -> None:
+def test_a_caller_is_not_blocked_by_a_silent_domain(harness: WorkerHarness, relay: ScriptedRelay) -> None:
     harness.pending_emails("ann")
     harness.execute(AT_SILENT, names=["ann"])
     answer = silence(relay)

@@ -1,4 +1,4 @@
-"""How a worker that stands still is told from one that waits: by the heartbeats of its engine and its sweeper."""
+"""Heartbeats of the engine and the sweeper tell a stuck worker from a waiting one."""
 
 from random import Random
 from threading import Event
@@ -20,7 +20,7 @@ SECONDS = 0.01
 A_WHILE_SECONDS = 0.3
 
 
-def test_an_engine_whose_event_loop_stands_still_is_not_heard_from(harness: WorkerHarness) -> None:
+def test_an_engine_whose_event_loop_is_blocked_sends_no_heartbeat(harness: WorkerHarness) -> None:
     harness.pending_emails("ann")
     heard: list[str] = []
     go_on = Event()
@@ -44,10 +44,10 @@ def test_an_engine_whose_event_loop_stands_still_is_not_heard_from(harness: Work
     assert set(heard[:began]) == set(heard[ended + 1 :]) == {"alive"}
 
 
-def test_a_drain_gets_on_while_the_database_is_away(
+def test_a_drain_keeps_its_heartbeat_during_a_database_outage(
     database: Database, database_url: str, relay: ScriptedRelay
 ) -> None:
-    """It holds outcomes then: whoever ended it would have emails sent twice."""
+    """It has outcomes to record: killing it would send emails twice."""
     with Proxy(database_target(database_url)) as line:
         far = Database(through(line, database.url), connect_timeout_seconds=1)
         harness = WorkerHarness(far, relay.url)
@@ -72,18 +72,18 @@ def test_a_drain_gets_on_while_the_database_is_away(
         far.close()
 
 
-def test_a_sweeper_says_when_it_will_be_back_from_a_look_and_from_work() -> None:
-    said: list[tuple[str, float]] = []
+def test_a_sweeper_promises_its_next_heartbeat_while_idle_and_at_work() -> None:
+    promises: list[tuple[str, float]] = []
     worked = Event()
     stage = FakeStage("deliver", lambda: not worked.is_set(), worked.set)
     sweeper = Sweeper(
-        [stage], seconds=SECONDS, rng=Random(1), promise=lambda part, seconds: said.append((part, seconds))
+        [stage], seconds=SECONDS, rng=Random(1), promise=lambda part, seconds: promises.append((part, seconds))
     )
     sweeper.start()
     assert worked.wait(60)
-    until(lambda: len(said) > 3)
+    until(lambda: len(promises) > 3)
     sweeper.stop(timeout_seconds=10)
 
     look, work = ("deliver", LONGEST_QUERY_SECONDS + 2 * SECONDS), ("deliver", LONGEST_WORK_SECONDS)
-    assert said[:3] == [look, work, look]
-    assert set(said[3:]) == {look}
+    assert promises[:3] == [look, work, look]
+    assert set(promises[3:]) == {look}

@@ -1,4 +1,4 @@
-"""Relays and domains get emails at their rates, whoever sends them, and nobody waits for another's."""
+"""Relays and domains get emails at their rates, whoever sends them, and delay nobody else."""
 
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -10,7 +10,7 @@ from tests.support.harness import WorkerHarness, many
 from tests.support.smtp import ScriptedRelay
 from tests.support.wire import header
 
-# One in a hundred seconds, after two at once: no test lasts so long.
+# One in a hundred seconds, after two at once: no test lasts that long.
 SLOW = 0.01
 EACH = 100
 AT_ONCE = 2
@@ -51,9 +51,7 @@ def domains(relay: ScriptedRelay) -> Counter[str]:
     return Counter(one.recipient.rpartition("@")[2] for one in relay.emails)
 
 
-def test_no_more_emails_are_claimed_than_the_relays_rate_leaves_room_for(
-    database: Database, relay: ScriptedRelay
-) -> None:
+def test_no_more_emails_are_claimed_than_the_relays_rate_allows(database: Database, relay: ScriptedRelay) -> None:
     harness = WorkerHarness(database, slow(relay))
     harness.pending_emails(*many(10))
 
@@ -67,7 +65,7 @@ def test_no_more_emails_are_claimed_than_the_relays_rate_leaves_room_for(
     assert len(relay.emails) == 2 * AT_ONCE + 1
 
 
-def test_workers_that_drain_at_once_keep_to_one_rate(database: Database, relay: ScriptedRelay) -> None:
+def test_concurrent_workers_share_one_rate(database: Database, relay: ScriptedRelay) -> None:
     harness = WorkerHarness(database, slow(relay))
     harness.pending_emails(*many(30))
 
@@ -77,9 +75,7 @@ def test_workers_that_drain_at_once_keep_to_one_rate(database: Database, relay: 
     assert sum(report["sent"] for report in reports) == len(relay.emails) == AT_ONCE
 
 
-def test_room_that_is_drawn_for_more_emails_than_there_are_is_not_used_up(
-    database: Database, relay: ScriptedRelay
-) -> None:
+def test_tokens_drawn_for_more_emails_than_there_are_are_returned(database: Database, relay: ScriptedRelay) -> None:
     harness = WorkerHarness(database, slow(relay))
     harness.pending_emails("ann")
     assert harness.drain()["sent"] == 1
@@ -88,14 +84,16 @@ def test_room_that_is_drawn_for_more_emails_than_there_are_is_not_used_up(
     assert harness.drain()["sent"] == 1
 
 
-def test_a_rate_that_leaves_room_soon_is_waited_for_in_the_drain(database: Database, relay: ScriptedRelay) -> None:
+def test_a_drain_waits_for_a_token_that_is_available_soon(database: Database, relay: ScriptedRelay) -> None:
     harness = WorkerHarness(database, f"{relay.url}?per_second=2")
     harness.pending_emails(*many(5))
 
     assert harness.drain()["sent"] == 5
 
 
-def test_a_relay_at_its_rate_is_not_down_and_the_next_gets_nothing(database: Database, relay: ScriptedRelay) -> None:
+def test_a_relay_at_its_rate_is_not_treated_as_down_and_the_next_relay_gets_nothing(
+    database: Database, relay: ScriptedRelay
+) -> None:
     with ScriptedRelay() as second:
         harness = WorkerHarness(database, slow(relay), {"smtp_fallback_urls": second.url})
         harness.pending_emails(*many(10))
@@ -104,7 +102,7 @@ def test_a_relay_at_its_rate_is_not_down_and_the_next_gets_nothing(database: Dat
         assert (len(relay.emails), second.connections) == (AT_ONCE, 0)
 
 
-def test_each_relay_has_a_rate_of_its_own(database: Database, relay: ScriptedRelay) -> None:
+def test_each_relay_has_its_own_rate(database: Database, relay: ScriptedRelay) -> None:
     with ScriptedRelay() as second:
         harness = WorkerHarness(database, slow(relay), {"smtp_fallback_urls": slow(second)})
         harness.pending_emails(*many(10))
@@ -118,11 +116,11 @@ def test_each_relay_has_a_rate_of_its_own(database: Database, relay: ScriptedRel
 
 @pytest.fixture
 def harness(database: Database, relay: ScriptedRelay) -> WorkerHarness:
-    """A worker that claims few emails at once, to whom one domain is slow."""
+    """A worker with small claims and one slow domain."""
     return WorkerHarness(database, relay.url, {"domain_rates": f"slow.test={SLOW} *.slow.test={SLOW}", "claim_size": 5})
 
 
-def test_the_emails_of_one_domain_wait_for_its_rate_and_those_of_others_go_past_them(
+def test_emails_to_a_rate_limited_domain_wait_while_others_pass_them(
     harness: WorkerHarness, relay: ScriptedRelay
 ) -> None:
     harness.pending_emails(*many(23))
@@ -136,9 +134,7 @@ def test_the_emails_of_one_domain_wait_for_its_rate_and_those_of_others_go_past_
     assert harness.execute(ATTEMPTS) == [(0,)]
 
 
-def test_those_that_are_put_off_have_their_turns_one_after_the_other_in_order(
-    harness: WorkerHarness, relay: ScriptedRelay
-) -> None:
+def test_delayed_emails_keep_their_order(harness: WorkerHarness, relay: ScriptedRelay) -> None:
     harness.pending_emails(*many(12))
     harness.execute(AT_SLOW, names=many(12), domain="slow.test")
     harness.drain()
@@ -153,9 +149,7 @@ def test_those_that_are_put_off_have_their_turns_one_after_the_other_in_order(
         assert relay.emails[-1].recipient == f"{many(12)[AT_ONCE + turn - 1]}@slow.test"
 
 
-def test_domains_that_share_a_name_share_its_rate_and_no_other_does(
-    harness: WorkerHarness, relay: ScriptedRelay
-) -> None:
+def test_domains_of_one_name_share_a_rate_and_no_others_do(harness: WorkerHarness, relay: ScriptedRelay) -> None:
     harness.pending_emails(*many(10))
     harness.execute(AT_SLOW, names=many(4), domain="a.slow.test")
     harness.execute(AT_SLOW, names=many(8)[4:], domain="B.Slow.test")
@@ -168,7 +162,7 @@ def test_domains_that_share_a_name_share_its_rate_and_no_other_does(
     assert found["notslow.test"] == 2
 
 
-def test_what_is_required_has_the_next_turn_however_many_wait(harness: WorkerHarness) -> None:
+def test_a_required_email_goes_next_however_many_wait(harness: WorkerHarness) -> None:
     harness.pending_emails(*many(9))
     harness.execute(AT_SLOW, names=many(9), domain="slow.test")
     harness.drain()
@@ -186,7 +180,7 @@ def test_what_is_required_has_the_next_turn_however_many_wait(harness: WorkerHar
     assert abs(seconds - EACH) < EACH / 2
 
 
-def test_a_bundle_is_put_off_whole_and_arrives_whole(database: Database, relay: ScriptedRelay) -> None:
+def test_a_bundle_is_delayed_and_sent_as_a_whole(database: Database, relay: ScriptedRelay) -> None:
     harness = WorkerHarness(database, relay.url, {"domain_rates": f"example.com={SLOW}", "bundle_seconds": 180})
     for number in range(4):
         harness.pending_emails("ann", key=f"k{number}")
@@ -206,7 +200,7 @@ def test_a_bundle_is_put_off_whole_and_arrives_whole(database: Database, relay: 
     assert len({header(one.content, "Message-ID") for one in relay.emails}) == len(relay.emails) == AT_ONCE
 
 
-def test_without_rates_no_bucket_is_asked(database: Database, relay: ScriptedRelay) -> None:
+def test_without_rates_no_bucket_is_queried(database: Database, relay: ScriptedRelay) -> None:
     harness = WorkerHarness(database, relay.url)
     harness.pending_emails("ann")
     harness.drain()

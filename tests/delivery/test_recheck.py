@@ -1,4 +1,4 @@
-"""An email for who asks what somebody gets."""
+"""An email rendered for somebody who asks what a person gets."""
 
 import pytest
 
@@ -17,41 +17,41 @@ def show(database: Database, job_id: int) -> EmailFacts:
         return email_of(connection, job_id)
 
 
-def of(harness: WorkerHarness, username: str, key: str = "k1") -> int:
-    """The job whose email tells this person of this event."""
+def job_id_of(harness: WorkerHarness, username: str, key: str = "k1") -> int:
+    """The id of the job about this event to this person."""
     found: int = next(job.id for job in harness.jobs(key) if job.username == username)
     return found
 
 
 def bundled(database: Database, relay_url: str | None = None) -> WorkerHarness:
-    """An email about one event goes to ann, and one about two more waits."""
+    """One email about one event is sent to ann, and one about two more is pending."""
     harness = WorkerHarness(database, relay_url, changes={"bundle_seconds": 600})
     for key in ("k1", "k2", "k3"):
         harness.pending_emails("ann", key=key)
     return harness
 
 
-def test_an_email_is_shown_as_it_went_and_stays_as_it_is(harness: WorkerHarness, database: Database) -> None:
+def test_a_sent_email_is_shown_as_it_was_sent(harness: WorkerHarness, database: Database) -> None:
     harness.pending_emails("ann")
     before = harness.jobs()
-    email = show(database, of(harness, "ann"))
+    email = show(database, job_id_of(harness, "ann"))
     assert (email.to_email, email.event.key) == ("ann@example.com", "k1")
     assert harness.jobs() == before
     harness.drain()
     harness.execute("INSERT INTO notify.user_notification_settings (username, enabled) VALUES ('ann', false)")
-    assert show(database, of(harness, "ann")).message_id == email.message_id
+    assert show(database, job_id_of(harness, "ann")).message_id == email.message_id
 
 
-def test_an_email_about_several_events_is_shown_whole(database: Database) -> None:
+def test_a_bundle_is_shown_whole(database: Database) -> None:
     harness = bundled(database)
-    assert of(harness, "ann", "k2") == of(harness, "ann", "k3")
-    assert [one.event.key for one in show(database, of(harness, "ann", "k3")).entries] == ["k2", "k3"]
-    assert show(database, of(harness, "ann", "k1")).entries == ()
+    assert job_id_of(harness, "ann", "k2") == job_id_of(harness, "ann", "k3")
+    assert [one.event.key for one in show(database, job_id_of(harness, "ann", "k3")).entries] == ["k2", "k3"]
+    assert show(database, job_id_of(harness, "ann", "k1")).entries == ()
 
 
-def test_what_an_email_has_dropped_is_not_shown(database: Database, relay: ScriptedRelay) -> None:
+def test_dropped_notifications_are_not_shown(database: Database, relay: ScriptedRelay) -> None:
     harness = bundled(database, relay.url)
-    job_id = of(harness, "ann", "k2")
+    job_id = job_id_of(harness, "ann", "k2")
     harness.execute("UPDATE notify.events SET actor = 'ann' WHERE key = 'k2'")
     harness.execute("UPDATE notify.work_items SET due_at = now() WHERE stage = 'deliver'")
     harness.drain()
@@ -59,9 +59,9 @@ def test_what_an_email_has_dropped_is_not_shown(database: Database, relay: Scrip
     assert (email.event.key, email.entries) == ("k3", ())
 
 
-def test_a_replay_is_shown_with_all_that_its_original_tells_of(database: Database, relay: ScriptedRelay) -> None:
+def test_a_replay_is_shown_with_all_notifications_of_its_original(database: Database, relay: ScriptedRelay) -> None:
     harness = bundled(database, relay.url)
-    original = of(harness, "ann", "k2")
+    original = job_id_of(harness, "ann", "k2")
     harness.execute("UPDATE notify.work_items SET due_at = now() WHERE stage = 'deliver'")
     harness.drain()
     with database.begin() as connection:
@@ -72,14 +72,14 @@ def test_a_replay_is_shown_with_all_that_its_original_tells_of(database: Databas
     assert repeated.message_id != show(database, original).message_id
 
 
-def test_who_was_never_to_get_an_email_has_none_to_show(harness: WorkerHarness, database: Database) -> None:
+def test_a_person_who_was_skipped_has_no_email_to_show(harness: WorkerHarness, database: Database) -> None:
     harness.pending_emails("ann")
     assert [job.id for job in harness.jobs() if job.username == "somebody"] == [None]
     with pytest.raises(NoEmail):
         show(database, 999_999)
 
 
-def test_an_email_without_words_is_not_shown(harness: WorkerHarness, database: Database) -> None:
+def test_an_email_whose_text_was_pruned_cannot_be_shown(harness: WorkerHarness, database: Database) -> None:
     harness.pending_emails("ann")
     harness.drain()
     harness.execute(
@@ -89,13 +89,13 @@ def test_an_email_without_words_is_not_shown(harness: WorkerHarness, database: D
     with database.begin() as connection:
         assert upkeep.empty_events(connection, kept, limit=10).gone == 1
     with pytest.raises(NoEmail):
-        show(database, of(harness, "ann"))
+        show(database, job_id_of(harness, "ann"))
 
 
-def test_a_bundle_of_which_one_event_has_no_words_is_not_shown(database: Database, relay: ScriptedRelay) -> None:
+def test_a_bundle_with_one_pruned_event_cannot_be_shown(database: Database, relay: ScriptedRelay) -> None:
     harness = bundled(database, relay.url)
     harness.execute("UPDATE notify.work_items SET due_at = now() WHERE stage = 'deliver'")
     harness.drain()
     harness.execute("UPDATE notify.events SET payload = '{}', emptied_at = now() WHERE key = 'k3'")
     with pytest.raises(NoEmail):
-        show(database, of(harness, "ann", "k2"))
+        show(database, job_id_of(harness, "ann", "k2"))

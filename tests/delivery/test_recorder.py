@@ -1,4 +1,4 @@
-"""Outcomes that wait to be written are never so many that a killed worker would repeat more than it may."""
+"""Unrecorded outcomes never exceed what a killed worker may repeat."""
 
 import asyncio
 from collections.abc import Callable
@@ -29,8 +29,8 @@ from tests.support.wait import until
 EMAILS = 4 * MOST_ROWS
 
 
-class InStep:
-    """A channel whose relay takes the emails of all sessions at one instant."""
+class SimultaneousChannel:
+    """A channel whose relay accepts the emails of all sessions at the same instant."""
 
     relay = "relay.example:25"
     sessions = 8
@@ -39,14 +39,14 @@ class InStep:
     rate = None
 
     def limit(self, sessions: int) -> None:
-        """There are always as many."""
+        """The number of sessions is fixed."""
 
     def __init__(self) -> None:
         self.begun = 0
         self._waiting: list[asyncio.Future[None]] = []
 
     async def open(self) -> None:
-        """It always stands."""
+        """It is always open."""
 
     async def carry(
         self,
@@ -71,11 +71,11 @@ class InStep:
 
 
 def ending(number: int) -> Ending:
-    """An email that was sent."""
+    """The outcome of a sent email."""
     return Ending(job=job_of(email_facts(number)), settlement=Settlement(verdict=Verdict.SENT))
 
 
-def test_what_is_not_written_yet_is_counted_until_it_is() -> None:
+def test_an_outcome_counts_as_unrecorded_until_it_is_written() -> None:
     async def main() -> None:
         answer = asyncio.Event()
 
@@ -96,7 +96,7 @@ def test_what_is_not_written_yet_is_counted_until_it_is() -> None:
     asyncio.run(main())
 
 
-def test_a_table_that_is_slower_than_the_relay_holds_the_emails_back(database: Database, relay: ScriptedRelay) -> None:
+def test_a_slow_table_holds_back_new_emails(database: Database, relay: ScriptedRelay) -> None:
     harness = WorkerHarness(database, relay.url, {"smtp_sessions": 4})
     harness.pending_emails(*many(4 * MOST_ROWS))
     with harness.engine() as engine, ThreadPoolExecutor(1) as threads:
@@ -109,8 +109,8 @@ def test_a_table_that_is_slower_than_the_relay_holds_the_emails_back(database: D
         assert draining.result(20)["sent"] == 4 * MOST_ROWS
 
 
-def test_emails_that_land_at_one_instant_do_not_all_let_others_set_out(database: Database) -> None:
-    harness, channel = WorkerHarness(database, relay_url=None), InStep()
+def test_emails_accepted_at_the_same_instant_do_not_each_start_another(database: Database) -> None:
+    harness, channel = WorkerHarness(database, relay_url=None), SimultaneousChannel()
     harness.pending_emails(*many(EMAILS))
     harness.execute("UPDATE notify.people SET email = 'person@' || username || '.example.com'")
     engine = Engine(
@@ -137,8 +137,8 @@ def test_emails_that_land_at_one_instant_do_not_all_let_others_set_out(database:
         engine.stop()
 
 
-def test_an_outcome_is_written_although_its_transactions_name_was_given_again(database: Database) -> None:
-    """As a replica does that was promoted before it heard of the transaction."""
+def test_an_outcome_is_written_even_if_its_transaction_id_was_reused(database: Database) -> None:
+    """A replica that was promoted before it received the transaction reuses its id."""
     worker, harness = uuid4(), WorkerHarness(database, None)
     harness.pending_emails("ann")
     with database.begin() as connection:

@@ -1,4 +1,4 @@
-"""A run of upkeep: all that is old goes, one run at a time, and it leaves off when it is told to."""
+"""Pruning: all old rows go, one run at a time, and a run stops when told to."""
 
 from datetime import timedelta
 from typing import Any
@@ -24,7 +24,7 @@ def put_old(database: Database, *statuses: str, **columns: Any) -> list[int]:
         ]
 
 
-def test_a_run_deletes_all_that_is_old_however_small_the_batches(database: Database) -> None:
+def test_a_run_deletes_everything_old_however_small_the_batches(database: Database) -> None:
     put_old(database, "sent", "dead", "sent", "skipped", "sent", "dead")
 
     pruned = Pruning(database, KEPT, batch=2).run()
@@ -33,7 +33,7 @@ def test_a_run_deletes_all_that_is_old_however_small_the_batches(database: Datab
     assert (rows.count_of(database, email_jobs), rows.count_of(database, events)) == (2, 2)
 
 
-def test_a_bundle_that_is_old_goes_with_all_that_it_told_of(database: Database) -> None:
+def test_an_old_bundle_is_deleted_with_all_its_notifications(database: Database) -> None:
     (bundle,) = put_old(database, "sent")
     with database.begin() as connection:
         for _ in range(2):
@@ -44,7 +44,7 @@ def test_a_bundle_that_is_old_goes_with_all_that_it_told_of(database: Database) 
     assert rows.count_of(database, notifications) == 0
 
 
-def test_emails_that_are_due_stay_and_stop_no_run(database: Database) -> None:
+def test_due_emails_stay_and_do_not_stop_a_run(database: Database) -> None:
     put_old(database, "sent", "sent")
     with database.begin() as connection:
         rows.job(connection)
@@ -53,7 +53,7 @@ def test_emails_that_are_due_stay_and_stop_no_run(database: Database) -> None:
     assert rows.count_of(database, email_jobs) == 1
 
 
-def test_of_two_runs_at_once_one_leaves_it_to_the_other(database: Database) -> None:
+def test_of_two_concurrent_runs_one_gives_way(database: Database) -> None:
     put_old(database, "sent", "sent")
     first = Pruning(database, KEPT, batch=1)
 
@@ -70,7 +70,7 @@ def test_of_two_runs_at_once_one_leaves_it_to_the_other(database: Database) -> N
     assert Pruning(database, KEPT).run() == Pruned(jobs=1, events=2)
 
 
-def test_a_run_that_is_left_in_the_middle_leaves_the_turn_to_the_next(database: Database) -> None:
+def test_an_aborted_run_releases_the_lock_for_the_next(database: Database) -> None:
     put_old(database, "sent", "sent")
     batches = Pruning(database, KEPT, batch=1).batches()
     next(batches)
@@ -80,7 +80,7 @@ def test_a_run_that_is_left_in_the_middle_leaves_the_turn_to_the_next(database: 
     assert Pruning(database, KEPT).run().jobs == 1
 
 
-def test_a_run_that_is_told_to_stop_begins_no_further_batch_and_the_next_goes_on(database: Database) -> None:
+def test_a_run_told_to_stop_starts_no_further_batch_and_the_next_run_continues(database: Database) -> None:
     put_old(database, "sent", "sent", "sent")
     stopped = Pruning(database, KEPT, batch=1)
 
@@ -91,7 +91,7 @@ def test_a_run_that_is_told_to_stop_begins_no_further_batch_and_the_next_goes_on
     assert Pruning(database, KEPT).run() == Pruned(jobs=2, events=3)
 
 
-def test_a_run_leaves_off_when_its_time_is_over(database: Database) -> None:
+def test_a_run_stops_when_its_time_is_up(database: Database) -> None:
     put_old(database, "sent")
 
     assert Pruning(database, KEPT, at_most=timedelta(0)).run() == Pruned(unfinished=True)

@@ -1,4 +1,4 @@
-"""Several relays: emails go over the first that takes them, and come back to it; none is charged for the change."""
+"""Several relays: emails go to the first that accepts them and return to it later; none is charged for the change."""
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -20,7 +20,7 @@ CLOSED = "421 4.3.2 closed for today"
 
 @pytest.fixture
 def second() -> Iterator[ScriptedRelay]:
-    """The relay that takes over."""
+    """The fallback relay."""
     with ScriptedRelay() as scripted:
         yield scripted
 
@@ -36,11 +36,11 @@ def name(relay: ScriptedRelay) -> str:
 
 
 def states(harness: WorkerHarness) -> dict[str, str]:
-    """The relays that were ever in trouble, with where their breakers stand."""
+    """The states of all breakers that were ever used, by relay."""
     return {row.relay: row.state for row in harness.execute("SELECT relay, state FROM notify.smtp_relays")}
 
 
-def test_while_the_first_relay_takes_emails_the_second_hears_nothing(
+def test_while_the_first_relay_accepts_emails_the_second_is_not_contacted(
     harness: WorkerHarness, relay: ScriptedRelay, second: ScriptedRelay
 ) -> None:
     harness.pending_emails(*many(20))
@@ -51,7 +51,7 @@ def test_while_the_first_relay_takes_emails_the_second_hears_nothing(
 
 
 @pytest.mark.parametrize("failures", [1, 7])
-def test_a_relay_that_opens_no_session_is_passed_over_and_no_email_is_charged(
+def test_a_relay_that_opens_no_session_is_skipped_and_no_email_is_charged(
     harness: WorkerHarness, relay: ScriptedRelay, second: ScriptedRelay, failures: int
 ) -> None:
     relay.answers["GREETING"] = CLOSED
@@ -64,7 +64,7 @@ def test_a_relay_that_opens_no_session_is_passed_over_and_no_email_is_charged(
     assert set(harness.attempts("k0")) == {("sent", 1, 0)}
 
 
-def test_while_the_breaker_of_the_first_is_open_it_is_left_alone_and_afterwards_it_gets_the_emails_again(
+def test_a_relay_is_left_alone_while_its_breaker_is_open_and_gets_the_emails_again_afterwards(
     harness: WorkerHarness, relay: ScriptedRelay, second: ScriptedRelay
 ) -> None:
     relay.answers["GREETING"] = CLOSED
@@ -86,7 +86,7 @@ def test_while_the_breaker_of_the_first_is_open_it_is_left_alone_and_afterwards_
     assert (len(relay.emails), len(second.emails)) == (1, 7)
 
 
-def test_a_first_relay_that_is_silent_when_it_is_probed_holds_up_no_email(
+def test_a_probe_of_a_silent_first_relay_delays_no_email(
     harness: WorkerHarness, relay: ScriptedRelay, second: ScriptedRelay
 ) -> None:
     relay.answers["GREETING"] = CLOSED
@@ -107,7 +107,7 @@ def test_a_first_relay_that_is_silent_when_it_is_probed_holds_up_no_email(
     assert len(second.emails) == 6
 
 
-def test_a_worker_that_is_told_to_stop_does_not_wait_for_a_relay_that_it_probes(
+def test_a_stopping_worker_does_not_wait_for_a_probe(
     harness: WorkerHarness, relay: ScriptedRelay, second: ScriptedRelay
 ) -> None:
     relay.answers["GREETING"] = CLOSED
@@ -127,7 +127,7 @@ def test_a_worker_that_is_told_to_stop_does_not_wait_for_a_relay_that_it_probes(
     assert len(second.emails) == 6
 
 
-def test_a_relay_that_falls_over_in_the_middle_leaves_the_rest_to_the_next_in_the_same_drain(
+def test_when_a_relay_fails_in_the_middle_the_same_drain_sends_the_rest_over_the_next(
     database: Database, relay: ScriptedRelay, second: ScriptedRelay
 ) -> None:
     harness = WorkerHarness(database, relay.url, {"smtp_fallback_urls": second.url, "smtp_sessions": 1})
@@ -146,7 +146,7 @@ def test_a_relay_that_falls_over_in_the_middle_leaves_the_rest_to_the_next_in_th
     assert {(status, failures) for status, _, failures in harness.attempts()} == {("sent", 0)}
 
 
-def test_a_relay_that_falls_silent_in_the_middle_leaves_the_rest_to_the_next_once_patience_is_at_its_end(
+def test_when_a_relay_goes_silent_in_the_middle_the_rest_goes_over_the_next_after_the_timeout(
     database: Database, relay: ScriptedRelay, second: ScriptedRelay
 ) -> None:
     relay.silent_at.add("RCPT")
@@ -165,7 +165,7 @@ def test_a_relay_that_falls_silent_in_the_middle_leaves_the_rest_to_the_next_onc
     assert {(status, failures) for status, _, failures in harness.attempts()} == {("sent", 0)}
 
 
-def test_a_wrong_password_at_the_first_is_named_there_and_the_second_takes_the_emails_at_once(
+def test_a_wrong_password_is_reported_for_the_first_relay_and_the_second_takes_the_emails_at_once(
     database: Database, second: ScriptedRelay, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     trusted = Certificate.made(tmp_path)
@@ -196,7 +196,7 @@ def test_while_all_relays_are_down_nothing_is_claimed(database: Database) -> Non
     assert set(harness.attempts()) == {("pending", 0, 0)}
 
 
-def test_of_two_relays_that_were_down_the_one_that_is_back_gets_the_emails(
+def test_of_two_relays_that_were_down_the_one_that_recovers_gets_the_emails(
     harness: WorkerHarness, relay: ScriptedRelay, second: ScriptedRelay
 ) -> None:
     relay.answers["GREETING"] = second.answers["GREETING"] = CLOSED
@@ -212,7 +212,7 @@ def test_of_two_relays_that_were_down_the_one_that_is_back_gets_the_emails(
     assert len(second.emails) == 2
 
 
-def test_a_relay_that_is_muted_sends_its_emails_over_the_next(
+def test_emails_go_over_the_next_relay_while_the_first_is_muted(
     harness: WorkerHarness, relay: ScriptedRelay, second: ScriptedRelay
 ) -> None:
     harness.pending_emails("ann", "bob")
@@ -224,9 +224,7 @@ def test_a_relay_that_is_muted_sends_its_emails_over_the_next(
     assert (relay.connections, len(second.emails)) == (0, 2)
 
 
-def test_a_try_names_the_relay_that_it_was_made_at(
-    harness: WorkerHarness, relay: ScriptedRelay, second: ScriptedRelay
-) -> None:
+def test_an_attempt_names_its_relay(harness: WorkerHarness, relay: ScriptedRelay, second: ScriptedRelay) -> None:
     relay.answers["RCPT"] = second.answers["RCPT"] = "450 4.2.0 greylisted, come back"
     harness.pending_emails("ann")
     harness.drain()
@@ -257,7 +255,7 @@ def test_each_relay_has_as_many_sessions_as_its_url_says(
 
 
 def sessions(harness: WorkerHarness, relay: ScriptedRelay, expected: int) -> int:
-    """With how many sessions a worker drains whose emails are held until so many are on their way."""
+    """How many sessions a drain opens when the relay answers nobody until *expected* emails are in flight."""
     everybody = relay.hold("RCPT")
     with ThreadPoolExecutor(1) as threads:
         running = threads.submit(harness.drain)

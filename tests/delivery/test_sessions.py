@@ -1,4 +1,6 @@
-"""A relay that allows few sessions: emails wait, nobody is charged, and a stated cap holds for all workers together."""
+"""
+A relay that allows few sessions: emails wait, none is charged, and a configured cap holds for all workers together.
+"""
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -23,8 +25,8 @@ ENDINGS = "SELECT DISTINCT status, failures FROM jobs WHERE message_id IS NOT NU
 
 
 @dataclass
-class Crowd:
-    """Counts a relay's sessions, and refuses at one step while there are more than a few."""
+class SessionLimit:
+    """Counts a relay's sessions, and refuses at one step while there are more than *most*."""
 
     relay: ScriptedRelay
     step: str | None = None
@@ -47,24 +49,24 @@ class Crowd:
 
 
 @pytest.mark.parametrize("step", [MAIL, RCPT, DOT])
-def test_a_relay_that_refuses_the_fourth_session_gets_all_emails_and_none_is_charged(
+def test_a_relay_that_refuses_a_fourth_session_gets_all_emails_and_none_is_charged(
     database: Database, relay: ScriptedRelay, step: str
 ) -> None:
     harness = WorkerHarness(database, relay.url)
     harness.pending_emails(*many(60))
     harness.execute(AT_HOME)
-    crowd = Crowd(relay, step)
+    crowd = SessionLimit(relay, step)
     with harness.engine() as engine:
         while engine.drain()["claimed"]:
             harness.execute(DUE_AGAIN)
 
     assert len(relay.emails) == 60
     assert harness.execute(ENDINGS) == [("sent", 0)]
-    # Eight sessions, each with an email and the one that is written behind it before the answer, and a few meanwhile.
+    # Eight sessions, each with one email in flight and one pipelined behind it, and a few meanwhile.
     assert 0 < len(crowd.refused) <= 2 * 8 + 4
 
 
-def test_a_relay_that_greets_with_too_many_sessions_is_asked_again_and_no_email_is_charged(
+def test_a_relay_that_refuses_too_many_sessions_in_its_greeting_is_tried_again_and_no_email_is_charged(
     database: Database, relay: ScriptedRelay
 ) -> None:
     harness = WorkerHarness(database, relay.url)
@@ -83,9 +85,9 @@ def test_a_relay_that_greets_with_too_many_sessions_is_asked_again_and_no_email_
     assert len(relay.emails) == 40
 
 
-def test_a_stated_cap_is_never_exceeded(database: Database, relay: ScriptedRelay) -> None:
+def test_a_configured_session_cap_is_never_exceeded(database: Database, relay: ScriptedRelay) -> None:
     harness = WorkerHarness(database, f"{relay.url}?fleet_sessions={LIMIT}")
-    crowd = Crowd(relay, DOT)
+    crowd = SessionLimit(relay, DOT)
     for number in range(3):
         harness.pending_emails(*many(20), key=f"k{number}", link=f"CL-{number}")
         harness.execute(AT_HOME)
@@ -96,16 +98,18 @@ def test_a_stated_cap_is_never_exceeded(database: Database, relay: ScriptedRelay
     assert harness.execute(SHARES) == [(0,)]
 
 
-def test_two_workers_together_never_have_more_sessions_than_the_cap(database: Database, relay: ScriptedRelay) -> None:
+def test_two_workers_never_exceed_the_session_cap_together(database: Database, relay: ScriptedRelay) -> None:
     harness = WorkerHarness(database, f"{relay.url}?fleet_sessions=4", {"claim_size": 20})
-    crowd = Crowd(relay)
+    crowd = SessionLimit(relay)
     harness.pending_emails(*many(100))
     harness.execute(AT_HOME)
     everybody = relay.hold(RCPT)
     with harness.engine() as first, harness.engine() as second, ThreadPoolExecutor(2) as threads:
         running = [threads.submit(first.drain)]
         relay.wait_until(lambda: relay.count(RCPT) == 4)
-        assert second.drain()["claimed"] == 0  # all four are the first's, which is asked to share from now on
+        assert (
+            second.drain()["claimed"] == 0
+        )  # all four belong to the first worker, which is asked to share from now on
         everybody.release()
         running.append(threads.submit(second.drain))
         assert sum(one.result(PATIENCE)["sent"] for one in running) == 100
@@ -117,7 +121,9 @@ def test_two_workers_together_never_have_more_sessions_than_the_cap(database: Da
     assert harness.execute(ENDINGS) == [("sent", 0)]
 
 
-def test_what_one_worker_has_no_use_for_another_has_while_both_work(database: Database, relay: ScriptedRelay) -> None:
+def test_a_session_that_one_worker_does_not_need_goes_to_another_while_both_work(
+    database: Database, relay: ScriptedRelay
+) -> None:
     harness = WorkerHarness(database, f"{relay.url}?fleet_sessions=4", {"claim_size": 8})
     harness.pending_emails(*many(40))
     harness.execute(AT_HOME)
@@ -135,7 +141,7 @@ def test_what_one_worker_has_no_use_for_another_has_while_both_work(database: Da
     assert len(relay.emails) == 44
 
 
-def test_a_share_that_nobody_asks_for_any_more_is_free_again(database: Database, relay: ScriptedRelay) -> None:
+def test_a_session_share_that_nobody_claims_any_more_becomes_free(database: Database, relay: ScriptedRelay) -> None:
     harness = WorkerHarness(database, f"{relay.url}?fleet_sessions=4")
     harness.execute(
         "INSERT INTO notify.relay_shares VALUES (:relay, gen_random_uuid(), 8, 4, now() + interval '15 seconds')",
@@ -150,7 +156,7 @@ def test_a_share_that_nobody_asks_for_any_more_is_free_again(database: Database,
     assert harness.execute("SELECT * FROM notify.relay_shares") == []
 
 
-def test_emails_wait_for_the_sessions_of_the_fleet_and_do_not_go_over_the_next_relay(
+def test_emails_wait_for_the_fleets_sessions_and_do_not_go_over_the_next_relay(
     database: Database, relay: ScriptedRelay
 ) -> None:
     with ScriptedRelay() as second:
@@ -164,7 +170,7 @@ def test_emails_wait_for_the_sessions_of_the_fleet_and_do_not_go_over_the_next_r
         assert (harness.drain()["claimed"], relay.connections, second.connections) == (0, 0, 0)
 
 
-def test_as_many_sessions_as_were_too_many_are_not_tried_again_at_once() -> None:
+def test_a_number_of_sessions_that_was_refused_is_not_tried_again_at_once() -> None:
     pace = Pace(8)
     assert pace.throttled(begun=float("inf"), crowded=True)
     assert [pace.taken() for _ in range(9)] == [True] * 3 + [False] * 6

@@ -146,7 +146,7 @@ def test_what_overlaps_lasts_to_the_end_of_all_of_it(
         ("weekly", DeferredBy.WEEKLY),
     ],
 )
-def test_what_a_bot_does_waits_for_the_digest(mode: str, by: DeferredBy) -> None:
+def test_events_by_bots_wait_for_the_digest(mode: str, by: DeferredBy) -> None:
     wait = defer(digest(mode), home=None, now=at(f"{MONDAY}T12:00"), by_bot=True)
     assert wait is not None
     assert wait.by is by
