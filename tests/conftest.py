@@ -1,5 +1,5 @@
 """
-What every test can ask for: real servers of its own, a clean environment, an empty database.
+Fixtures for every test: real servers, a clean environment, an empty database.
 
 NOTIFY_TEST_DATABASE_URL and NOTIFY_TEST_BROKER_URL name servers to use instead of the embedded ones.
 """
@@ -24,7 +24,7 @@ PREFIX = "NOTIFY_"
 ABOUT_TESTS = "NOTIFY_TEST_"
 
 
-# A busy machine is no fault of the code: no example has a time limit. In CI the same examples every time.
+# Examples have no time limit, because a busy machine is not a fault of the code. CI runs the same examples every time.
 settings.register_profile(
     "notify", deadline=None, derandomize=bool(os.environ.get("CI")), suppress_health_check=[HealthCheck.too_slow]
 )
@@ -32,7 +32,10 @@ settings.load_profile("notify")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Each file's tests run side by side with others', but no two whole stacks: they look for the same free ports."""
+    """
+    Run each file's tests in one process, and all tests with whole stacks in the same one: they look for the same free
+    ports.
+    """
     for item in items:
         file = item.path.relative_to(HERE)
         item.add_marker(pytest.mark.xdist_group("stacks" if file.parts[0] in STACKS else str(file)))
@@ -40,7 +43,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def clean_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """No setting of the machine's, and a working folder without a ``.env``, reaches a test or its children."""
+    """Keep the machine's settings and any ``.env`` file from tests and their children."""
     with pytest.MonkeyPatch.context() as patch:
         for name in os.environ:
             if name.startswith(PREFIX) and not name.startswith(ABOUT_TESTS):
@@ -51,7 +54,7 @@ def clean_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None
 
 @pytest.fixture(scope="session")
 def database_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The URL of a PostgreSQL server on which databases may be made."""
+    """The URL of a PostgreSQL server on which databases may be created."""
     outside = os.environ.get("NOTIFY_TEST_DATABASE_URL")
     with servers.postgres(outside, tmp_path_factory.mktemp("postgres")) as url:
         yield url
@@ -67,7 +70,7 @@ def database_url(database_server: str) -> Iterator[str]:
 
 @pytest.fixture
 def unmigrated_database_url(database_server: str) -> Iterator[str]:
-    """The URL of a database without any table, of this test alone."""
+    """The URL of a database without any table, for this test alone."""
     with servers.new_database(database_server) as url:
         yield url
 
@@ -84,7 +87,7 @@ def seeded_event_types(database_url: str) -> list[dict[str, object]]:
 
 @pytest.fixture
 def database(database_url: str, seeded_event_types: list[dict[str, object]]) -> Iterator[Database]:
-    """A migrated database that holds nothing but the seeded event types."""
+    """A migrated database that contains nothing but the seeded event types."""
     opened = Database(database_url)
     with opened.begin() as connection:
         servers.empty(connection)
@@ -95,7 +98,7 @@ def database(database_url: str, seeded_event_types: list[dict[str, object]]) -> 
 
 @pytest.fixture
 def connection(database: Database) -> Iterator[Connection]:
-    """A transaction on the empty database, for tests that need one only; rolled back at the end."""
+    """A transaction on the empty database, for tests that need only one; rolled back at the end."""
     with database.engine.connect() as opened:
         yield opened
 
@@ -110,7 +113,7 @@ def broker_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture
 def broker_url(broker_server: str) -> str:
-    """The URL of a broker with nothing in it."""
+    """The URL of an empty broker."""
     servers.empty_broker(broker_server)
     return broker_server
 
@@ -136,6 +139,6 @@ def environment(database: Database, broker_url: str, tmp_path: Path) -> dict[str
 
 @pytest.fixture
 def relay() -> Iterator[ScriptedRelay]:
-    """A relay that takes everything until a test tells it otherwise."""
+    """A relay that accepts everything until a test tells it otherwise."""
     with ScriptedRelay() as scripted:
         yield scripted

@@ -11,8 +11,8 @@ from notify.api.app import context_of
 from notify.channels.links import SignedLinks
 from notify.http.person_tokens import BadToken, issue_user_token
 from notify.settings import Settings
+from tests.support.api_server import PATIENCE_SECONDS, served
 from tests.support.callers import JWT_SECRET
-from tests.support.served import PATIENCE_SECONDS, served
 
 NOWHERE = SecretStr("postgresql://nobody@127.0.0.1:1/nothing")
 

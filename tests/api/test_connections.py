@@ -11,7 +11,7 @@ import pytest
 from psutil import CONN_ESTABLISHED, net_connections
 
 from notify.channels.links import SignedLinks
-from tests.support.served import PATIENCE_SECONDS, served
+from tests.support.api_server import PATIENCE_SECONDS, served
 from tests.support.wait import until
 
 CALLERS = 100

@@ -15,7 +15,7 @@ from tests.support.smtp import ScriptedRelay
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
+class CommandResult:
     """What a command printed on standard output and standard error, its exit code, and what it raised."""
 
     code: int
@@ -29,7 +29,7 @@ class Said:
         return json.loads(self.output)
 
 
-Notify = Callable[..., Said]
+Notify = Callable[..., CommandResult]
 
 
 @pytest.fixture
@@ -46,9 +46,9 @@ def notify(environment: Mapping[str, str], monkeypatch: pytest.MonkeyPatch) -> N
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
 
-    def run(*arguments: str, stdin: str | None = None) -> Said:
+    def run(*arguments: str, stdin: str | None = None) -> CommandResult:
         result = CliRunner().invoke(app, arguments, input=stdin)
-        return Said(result.exit_code, result.stdout, result.stderr, result.exception)
+        return CommandResult(result.exit_code, result.stdout, result.stderr, result.exception)
 
     return run
 

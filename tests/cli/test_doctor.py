@@ -36,8 +36,8 @@ from notify.tally import Tally
 from tests.benchmarks.benchmark_servers import settings
 from tests.cli.conftest import Notify
 from tests.support import rows
-from tests.support.harness import WorkerHarness, many
-from tests.support.names import asking, name_server
+from tests.support.dns_server import dns_server, resolver_for
+from tests.support.harness import WorkerHarness, usernames
 from tests.support.smtp import Authority, Certificate, ScriptedRelay
 from tests.support.token_endpoint import Says, TokenEndpoint
 
@@ -107,7 +107,7 @@ def test_a_wave_of_deaths_is_named_by_doctor_and_top_long_before_a_hundred_have_
 ) -> None:
     relay.answers["DOT"] = "554 5.6.0 no"
     harness = WorkerHarness(database, relay.url)
-    harness.pending_emails(*many(LEAST - 1))
+    harness.pending_emails(*usernames(LEAST - 1))
     harness.drain()
     assert found(well) == {}
     harness.pending_emails("one-more", key="k2", link="CL-2")
@@ -191,8 +191,8 @@ def test_why_a_relay_lets_nobody_in_is_named_with_the_option_that_mends_it(
             certificate=ours.issues(tmp_path), credentials=("ann", "secret"), mechanisms=(case.mechanism,), tokens=set()
         ) as relay,
     ):
-        asking = f"token_url={endpoint.url}&client_id=4711&client_secret_file={tmp_path / 'secret'}"
-        user, _, options = case.login.format(asking=asking, other=other.file).partition(" ")
+        resolver_for = f"token_url={endpoint.url}&client_id=4711&client_secret_file={tmp_path / 'secret'}"
+        user, _, options = case.login.format(asking=resolver_for, other=other.file).partition(" ")
         trust = "" if "ca=" in options else f"&ca={ours.file}"
         url = f"smtp://{user}127.0.0.1:{relay.port}?starttls=required{trust}&{options}"
         finding = wrong(relays_found(changed(here, smtp_url=SecretStr(url))))["relay"]
@@ -328,7 +328,7 @@ def test_a_template_that_breaks_in_one_language_only_is_named(
 
 
 def test_a_sender_that_says_everything_of_itself_is_well() -> None:
-    with name_server(WELL) as resolver:
+    with dns_server(WELL) as resolver:
         assert wrong(list(dns_findings(resolver, "mail.example", bounces="mail.example"))) == {}
 
 
@@ -344,7 +344,7 @@ def test_a_sender_that_says_everything_of_itself_is_well() -> None:
     ids=["nothing", "anybody may send", "two records", "no DMARC", "no keys"],
 )
 def test_what_the_senders_domain_lacks_is_named(texts: dict[str, list[str]], about: set[str]) -> None:
-    with name_server(texts) as resolver:
+    with dns_server(texts) as resolver:
         assert set(wrong(list(dns_findings(resolver, "mail.example", bounces="mail.example")))) == about
 
 
@@ -364,7 +364,7 @@ def signs(tmp_path_factory: pytest.TempPathFactory) -> Signer:
 
 def dkim(signs: Signer, texts: Mapping[str, list[str]]) -> dict[str, str]:
     """What is found wrong with a domain that publishes this, by name."""
-    with name_server({"mail.example": [SPF], "_dmarc.mail.example": [DMARC], **texts}) as resolver:
+    with dns_server({"mail.example": [SPF], "_dmarc.mail.example": [DMARC], **texts}) as resolver:
         found = wrong(list(dns_findings(resolver, "mail.example", bounces="mail.example", signer=signs)))
     return {about.removeprefix("DKIM "): finding.found for about, finding in found.items()}
 
@@ -418,14 +418,14 @@ def test_an_rsa_key_that_is_short_is_named_although_it_is_published(signs: Signe
 
 
 def test_a_domain_is_covered_by_the_dmarc_record_above_it() -> None:
-    with name_server(WELL) as resolver:
+    with dns_server(WELL) as resolver:
         findings = list(dns_findings(resolver, "review.mail.example", bounces="mail.example"))
     assert set(wrong(findings)) == {"DKIM of review.mail.example"}
 
 
 def test_no_name_server_is_no_fault_of_the_sender() -> None:
     with pytest.raises(DNSException):
-        list(dns_findings(asking(1, patience_seconds=0.2), "mail.example", bounces="mail.example"))
+        list(dns_findings(resolver_for(1, patience_seconds=0.2), "mail.example", bounces="mail.example"))
 
 
 @pytest.mark.parametrize(("untrusted", "names"), [(10, set()), (11, {"callers"})])

@@ -278,7 +278,7 @@ def test_a_probe_by_hand_beside_a_workers_own_sends_every_email_once(
 ) -> None:
     harness = after_an_outage(database, relay)
     harness.execute("UPDATE notify.smtp_relays SET probe_at = now()")
-    gate = relay.hold("NOOP")
+    gate = relay.pause_at("NOOP")
     with harness.engine() as engine, ThreadPoolExecutor(2) as threads:
         draining = threads.submit(engine.drain)
         gate.wait_until_reached()

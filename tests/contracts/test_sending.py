@@ -20,7 +20,7 @@ from notify.domain.jobs import EmailAttempt, EmailFacts
 from notify.domain.measures import Measure
 from notify.domain.outcomes import Answer, Blame, Dead, Expired, Outcome, Phase, Released, Retry, Sent, Skipped
 from tests.support.emails import NOON, composer, email_facts
-from tests.support.smtp import DATA, DOT, MAIL, RCPT, Said, ScriptedRelay
+from tests.support.smtp import DATA, DOT, MAIL, RCPT, ClientLine, ScriptedRelay
 
 LONG, SHORT = timedelta(seconds=20), timedelta(seconds=0.4)
 EMAILS, ODD_ONE = 6, 3
@@ -55,7 +55,7 @@ class Script:
     begun: int = 0
     fired: bool = False
 
-    def __call__(self, said: Said) -> str | None:
+    def __call__(self, said: ClientLine) -> str | None:
         self.begun += said.step == MAIL
         self.relay.drop_at.clear()
         self.relay.silent_at.clear()
@@ -278,7 +278,7 @@ class Stopped:
         told = asyncio.Event()
         loop = asyncio.get_running_loop()
 
-        def held(said: Said) -> str | None:
+        def held(said: ClientLine) -> str | None:
             if self._relay.count(self._step) == wanted:
                 loop.call_soon_threadsafe(told.set)
                 self._relay.silent_at.add(self._step)

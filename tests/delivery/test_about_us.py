@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from notify.store.database import Database
-from tests.support.harness import WorkerHarness, many
-from tests.support.smtp import DATA, DOT, EXTENSIONS, RCPT, Said, ScriptedRelay
+from tests.support.harness import WorkerHarness, usernames
+from tests.support.smtp import DATA, DOT, EXTENSIONS, RCPT, ClientLine, ScriptedRelay
 
 TIME_PASSES = """
     UPDATE notify.smtp_relays SET probe_at = now() WHERE state = 'open';
@@ -49,7 +49,7 @@ def test_a_refusal_about_us_costs_no_email_anything_and_the_next_relay_takes_the
 ) -> None:
     relay.answers[step] = reply
     harness = WorkerHarness(database, relay.url, {"smtp_fallback_urls": second.url})
-    harness.pending_emails(*many(20))
+    harness.pending_emails(*usernames(20))
 
     sent = harness.drain()["sent"]
     harness.execute(DUE_AGAIN)
@@ -63,7 +63,7 @@ def test_a_refusal_about_us_costs_no_email_anything_and_the_next_relay_takes_the
 def test_once_the_relay_accepts_us_again_all_waiting_emails_arrive(database: Database, relay: ScriptedRelay) -> None:
     relay.answers[RCPT] = NOT_OWNED
     harness = WorkerHarness(database, relay.url)
-    harness.pending_emails(*many(20))
+    harness.pending_emails(*usernames(20))
     for _ in range(5):
         report = harness.drain()
         assert (report["retried"], report["dead"]) == (0, 0)
@@ -99,12 +99,12 @@ def test_three_recipients_in_a_row_refused_for_policy_are_treated_as_a_refusal_o
 ) -> None:
     relay.answers[step] = POLICY
     harness = WorkerHarness(database, relay.url, {"smtp_sessions": 1})
-    harness.pending_emails(*many(20))
+    harness.pending_emails(*usernames(20))
     for _ in range(5):
         harness.drain()
         assert harness.execute(BREAKERS) == [("open", "configuration: policy", 3)]
         harness.execute(TIME_PASSES)
-    charged = sorted(failures for _, failures in (state_of(harness, name) for name in many(20)))
+    charged = sorted(failures for _, failures in (state_of(harness, name) for name in usernames(20)))
     assert charged == [0] * 18 + [1] * 2
 
     relay.answers.clear()
@@ -120,7 +120,7 @@ def test_an_unannounced_size_limit_kills_no_ordinary_email(
     relay.extensions = tuple(one for one in relay.extensions if not one.startswith("SIZE"))
     relay.answers[step] = reply
     harness = WorkerHarness(database, relay.url, {"smtp_sessions": 1})
-    harness.pending_emails(*many(20))
+    harness.pending_emails(*usernames(20))
     for _ in range(5):
         harness.drain()
         assert harness.execute(BREAKERS) == [("open", "configuration: oversize", 3)]
@@ -134,9 +134,9 @@ def test_an_unannounced_size_limit_kills_no_ordinary_email(
 def test_a_mailbox_that_refuses_an_email_for_its_size_does_not_open_the_breaker(
     database: Database, relay: ScriptedRelay
 ) -> None:
-    relay.reply_by_recipient = {f"{name}@example.com": "552 5.2.3 too large for this mailbox" for name in many(4)}
+    relay.reply_by_recipient = {f"{name}@example.com": "552 5.2.3 too large for this mailbox" for name in usernames(4)}
     harness = WorkerHarness(database, relay.url, {"smtp_sessions": 1})
-    harness.pending_emails(*many(6))
+    harness.pending_emails(*usernames(6))
 
     harness.drain()
 
@@ -149,7 +149,7 @@ def test_an_accepted_email_in_between_resets_the_count_of_refused_recipients(
     refused = {f"person-{number:04}@example.com" for number in range(20) if number % 3}
     relay.answers[RCPT] = policy_for(refused)
     harness = WorkerHarness(database, relay.url, {"smtp_sessions": 1})
-    harness.pending_emails(*many(20))
+    harness.pending_emails(*usernames(20))
 
     harness.drain()
 
@@ -183,7 +183,7 @@ def test_a_refusal_about_us_marks_no_address_as_undeliverable(database: Database
     assert endings(harness) == {("pending", 0)}
 
 
-def policy_for(recipients: set[str]) -> Callable[[Said], str | None]:
+def policy_for(recipients: set[str]) -> Callable[[ClientLine], str | None]:
     return lambda said: POLICY if said.line.partition("<")[2].partition(">")[0] in recipients else None
 
 

@@ -9,7 +9,7 @@ import pytest
 from notify.delivery.drain import ASK_AGAIN_SECONDS
 from notify.store.database import Database
 from notify.store.operations import relays
-from tests.support.harness import WorkerHarness, many
+from tests.support.harness import WorkerHarness, usernames
 from tests.support.smtp import Certificate, ScriptedRelay, nobody_listening
 from tests.support.wait import until
 
@@ -21,7 +21,7 @@ UNTOUCHED = {("pending", 0, 0)}
 def test_an_outage_costs_no_email_an_attempt(database: Database) -> None:
     with nobody_listening() as port:
         harness = WorkerHarness(database, f"smtp://127.0.0.1:{port}")
-        harness.pending_emails(*many(3))
+        harness.pending_emails(*usernames(3))
         for _ in range(7):
             assert harness.drain()["claimed"] == 0
 
@@ -31,7 +31,7 @@ def test_an_outage_costs_no_email_an_attempt(database: Database) -> None:
 
 def test_after_an_outage_one_probe_resumes_delivery(harness: WorkerHarness, relay: ScriptedRelay) -> None:
     relay.answers["GREETING"] = "421 4.3.2 closed for today"
-    harness.pending_emails(*many(3))
+    harness.pending_emails(*usernames(3))
     for _ in range(5):
         harness.drain()
     assert harness.execute(BREAKER_STATE) == [("open", 5, 1)]
@@ -76,7 +76,7 @@ def test_a_refused_sender_opens_the_breaker_at_once_and_charges_no_email(
 ) -> None:
     relay.answers["MAIL"] = "550 5.7.1 sender not allowed"
     harness = WorkerHarness(database, relay.url, {"smtp_sessions": 1})
-    harness.pending_emails(*many(3))
+    harness.pending_emails(*usernames(3))
 
     report = harness.drain()
 
@@ -97,7 +97,7 @@ def test_a_relay_that_refuses_even_ordinary_emails_kills_none_and_the_next_relay
     relay.extensions = extensions
     relay.answers["MAIL"] = "552 5.3.4 message size exceeds fixed limit"
     alone = WorkerHarness(database, relay.url)
-    alone.pending_emails(*many(5))
+    alone.pending_emails(*usernames(5))
     alone.drain()
 
     assert {(job.status, job.failures) for job in alone.jobs() if job.to_email} == {("pending", 0)}
@@ -111,7 +111,7 @@ def test_a_relay_that_refuses_even_ordinary_emails_kills_none_and_the_next_relay
 
 def test_a_relay_that_fails_in_the_middle_loses_no_email(database: Database, relay: ScriptedRelay) -> None:
     harness = WorkerHarness(database, relay.url, {"smtp_sessions": 1})
-    harness.pending_emails(*many(20))
+    harness.pending_emails(*usernames(20))
     relay.answers["MAIL"] = lambda _: "421 4.3.2 going down" if len(relay.emails) >= 8 else None
 
     report = harness.drain()
@@ -146,8 +146,8 @@ def test_a_relay_muted_during_a_drain_gets_only_emails_already_claimed(
     database: Database, relay: ScriptedRelay
 ) -> None:
     harness = WorkerHarness(database, relay.url, {"claim_size": 5, "smtp_sessions": 1})
-    harness.pending_emails(*many(20))
-    gate = relay.hold("DOT")
+    harness.pending_emails(*usernames(20))
+    gate = relay.pause_at("DOT")
     with harness.engine() as engine, ThreadPoolExecutor(1) as threads:
         draining = threads.submit(engine.drain)
         gate.wait_until_reached()

@@ -19,7 +19,7 @@ from notify.intake.schema import parse
 from notify.store.database import AWAY, Database
 from notify.store.directory import directory
 from notify.work.sweeper import Sweeper
-from tests.support.harness import WorkerHarness, comment, many
+from tests.support.harness import WorkerHarness, comment, usernames
 from tests.support.proxy import CommitAfter, Flow, Proxy, database_target, through
 from tests.support.race import blocked_session, meanwhile
 from tests.support.smtp import Gate, ScriptedRelay
@@ -108,8 +108,8 @@ def sending(engine: Engine, gate: Gate) -> Iterator[None]:
 def test_outcomes_wait_in_memory_during_a_database_outage_and_are_all_recorded_afterwards(
     harness: WorkerHarness, far: WorkerHarness, line: Proxy, relay: ScriptedRelay
 ) -> None:
-    harness.pending_emails(*many(30))
-    gate = relay.hold("DOT")
+    harness.pending_emails(*usernames(30))
+    gate = relay.pause_at("DOT")
     with far.engine() as engine:
         with sending(engine, gate), away(line), capture_logs() as logged:
             gate.release()
@@ -128,7 +128,7 @@ def test_outcomes_wait_in_memory_during_a_database_outage_and_are_all_recorded_a
 
 def test_a_session_terminated_while_recording_loses_no_outcome(harness: WorkerHarness, relay: ScriptedRelay) -> None:
     harness.pending_emails("ann")
-    gate = relay.hold("DOT")
+    gate = relay.pause_at("DOT")
     with harness.engine() as engine, sending(engine, gate), locked(harness.database) as terminate:
         gate.release()
         terminate()
@@ -141,7 +141,7 @@ def test_a_session_terminated_while_recording_loses_no_outcome(harness: WorkerHa
 def test_a_session_terminated_while_renewing_costs_no_lease(database: Database, relay: ScriptedRelay) -> None:
     harness = WorkerHarness(database, relay.url, {"lease_seconds": 3})
     harness.pending_emails("ann")
-    gate = relay.hold("RCPT")
+    gate = relay.pause_at("RCPT")
     with harness.engine() as engine, sending(engine, gate):
         with locked(database, "work_items") as terminate:
             terminate()
@@ -153,7 +153,7 @@ def test_a_session_terminated_while_renewing_costs_no_lease(database: Database, 
 
 def test_a_session_terminated_while_claiming_loses_no_email(harness: WorkerHarness, relay: ScriptedRelay) -> None:
     harness.pending_emails("ann")
-    gate = relay.hold("DOT")
+    gate = relay.pause_at("DOT")
     with harness.engine() as engine, ThreadPoolExecutor(1) as threads:
         with sending(engine, gate):
             harness.pending_emails("bob", key="k2", link="CL-2")
@@ -187,7 +187,7 @@ def test_an_outcome_whose_commit_was_never_acknowledged_counts_once(
 ) -> None:
     harness.pending_emails("ann")
     relay.answers["RCPT"] = reply
-    gate = relay.hold("RCPT")
+    gate = relay.pause_at("RCPT")
     with far.engine() as engine, sending(engine, gate):
         line.cut_the_reply_to(lambda request: written_by in request)
         gate.release()
@@ -261,7 +261,7 @@ def test_a_renewal_that_is_never_answered_does_not_delay_the_next(
     harness: WorkerHarness, patient: WorkerHarness, line: Proxy, relay: ScriptedRelay
 ) -> None:
     harness.pending_emails("ann")
-    gate = relay.hold("RCPT")
+    gate = relay.pause_at("RCPT")
     with patient.engine() as engine, sending(engine, gate):
         with mute(line), capture_logs() as logged:
             until(lambda: any(one["event"] == "lease.not_renewed" for one in logged))
@@ -280,7 +280,7 @@ def test_an_outcome_that_is_never_acknowledged_is_written_when_the_database_answ
     harness: WorkerHarness, impatient: WorkerHarness, line: Proxy, relay: ScriptedRelay
 ) -> None:
     harness.pending_emails("ann")
-    gate = relay.hold("DOT")
+    gate = relay.pause_at("DOT")
     with impatient.engine() as engine, sending(engine, gate), mute(line), capture_logs() as logged:
         gate.release()
         until(lambda: any(one["event"] == "outcomes.waiting" for one in logged))
@@ -294,7 +294,7 @@ def test_a_commit_that_never_arrived_is_repeated(
     harness: WorkerHarness, far: WorkerHarness, line: Proxy, relay: ScriptedRelay
 ) -> None:
     harness.pending_emails("ann")
-    gate = relay.hold("DOT")
+    gate = relay.pause_at("DOT")
     with far.engine() as engine, sending(engine, gate):
         line.cut_the_reply_to(lambda request: b"delivery_stats" in request)
         gate.release()
@@ -307,7 +307,7 @@ def test_a_commit_that_never_arrived_is_repeated(
 def test_outcomes_wait_for_a_free_connection(harness: WorkerHarness, relay: ScriptedRelay) -> None:
     harness.pending_emails("ann")
     narrow = Database(harness.database.url, pool_size=1, pool_timeout_seconds=0.05)
-    gate = relay.hold("DOT")
+    gate = relay.pause_at("DOT")
     with WorkerHarness(narrow, relay.url).engine() as engine, sending(engine, gate):
         with narrow.begin(), capture_logs() as logged:
             gate.release()
@@ -317,7 +317,7 @@ def test_outcomes_wait_for_a_free_connection(harness: WorkerHarness, relay: Scri
 
 
 def test_an_outcome_that_cannot_be_written_does_not_stop_the_others(harness: WorkerHarness) -> None:
-    harness.pending_emails(*many(8))
+    harness.pending_emails(*usernames(8))
     harness.execute(FORBID)
     try:
         harness.drain()
@@ -365,7 +365,7 @@ def test_stopping_keeps_to_its_limit_during_a_database_outage(
     harness: WorkerHarness, far: WorkerHarness, line: Proxy, relay: ScriptedRelay
 ) -> None:
     harness.pending_emails("ann")
-    gate = relay.hold("DOT")
+    gate = relay.pause_at("DOT")
     with far.engine() as engine, sending(engine, gate), away(line):
         gate.release()
         relay.wait_for(1)

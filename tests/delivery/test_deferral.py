@@ -30,7 +30,7 @@ from tests.support.harness import WorkerHarness, comment
 from tests.support.race import all_at_once, blocked_session, meanwhile
 from tests.support.smtp import RCPT, ScriptedRelay
 from tests.support.statements import statements
-from tests.support.zones import UNKNOWN
+from tests.support.zones import UNKNOWN_ZONES
 
 HOUR = timedelta(hours=1)
 EVERY_DAY = [1, 2, 3, 4, 5, 6, 7]
@@ -65,7 +65,7 @@ def quiet_hours_now(harness: WorkerHarness) -> dict[str, Any]:
 
 
 def test_an_unknown_time_zone_delays_no_email(harness: WorkerHarness, relay: ScriptedRelay) -> None:
-    names = {f"r{number}": zone for number, zone in enumerate(UNKNOWN)}
+    names = {f"r{number}": zone for number, zone in enumerate(UNKNOWN_ZONES)}
     with harness.database.begin() as connection:
         for name, zone in names.items():
             directory.put_person(connection, Person(username=name, email=f"{name}@example.com", timezone=zone))

@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from notify.store.database import Database
-from tests.support.harness import WorkerHarness, many
+from tests.support.harness import WorkerHarness, usernames
 from tests.support.smtp import ScriptedRelay
 from tests.support.statements import statements
 from tests.support.wait import until
@@ -122,7 +122,7 @@ def test_a_possible_duplicate_is_counted_even_when_the_budget_is_spent(
 
 
 def test_one_session_carries_many_emails(harness: WorkerHarness, relay: ScriptedRelay) -> None:
-    harness.pending_emails(*many(60))
+    harness.pending_emails(*usernames(60))
 
     harness.drain()
 
@@ -185,8 +185,8 @@ def test_without_mail_configured_nothing_is_claimed(database: Database) -> None:
 
 def test_stopping_finishes_what_is_in_flight_and_releases_the_rest(database: Database, relay: ScriptedRelay) -> None:
     harness = WorkerHarness(database, relay.url, {"smtp_sessions": 1})
-    harness.pending_emails(*many(6))
-    gate = relay.hold("DOT")
+    harness.pending_emails(*usernames(6))
+    gate = relay.pause_at("DOT")
     with harness.engine() as engine, ThreadPoolExecutor(2) as threads:
         draining = threads.submit(engine.drain)
         gate.wait_until_reached()
@@ -205,7 +205,7 @@ def test_stopping_finishes_what_is_in_flight_and_releases_the_rest(database: Dat
 
 def test_a_full_batch_rings_once_for_idle_workers(database: Database, relay: ScriptedRelay) -> None:
     harness = WorkerHarness(database, relay.url, {"claim_size": 10})
-    harness.pending_emails(*many(35))
+    harness.pending_emails(*usernames(35))
     harness.doorbell.rings.clear()
 
     assert harness.drain()["sent"] == 35
@@ -217,7 +217,7 @@ def test_a_full_batch_rings_once_for_idle_workers(database: Database, relay: Scr
 def test_a_drain_takes_few_statements_however_many_emails_it_sends(
     harness: WorkerHarness, relay: ScriptedRelay
 ) -> None:
-    harness.pending_emails(*many(100))
+    harness.pending_emails(*usernames(100))
     with statements(harness.database) as sent:
         harness.drain()
     assert len(relay.emails) == 100

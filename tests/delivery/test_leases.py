@@ -14,7 +14,7 @@ from notify.store.database import Database
 from notify.store.outbox.by_hand import Action, act_on
 from notify.store.tables.emails import email_jobs, work_items
 from tests.support import rows
-from tests.support.harness import WorkerHarness, many
+from tests.support.harness import WorkerHarness, usernames
 from tests.support.smtp import ScriptedRelay
 from tests.support.statements import statements
 from tests.support.wait import until
@@ -66,7 +66,7 @@ def test_a_lease_is_renewed_for_as_long_as_the_relay_takes(database: Database, r
     harness = WorkerHarness(database, relay.url, {"lease_seconds": 1})
     other = WorkerHarness(database, relay.url)
     harness.pending_emails("ann")
-    gate = relay.hold("DOT")
+    gate = relay.pause_at("DOT")
     with harness.engine() as engine, ThreadPoolExecutor(1) as threads:
         draining = threads.submit(engine.drain)
         gate.wait_until_reached()
@@ -84,7 +84,7 @@ def test_a_lease_is_renewed_for_as_long_as_the_relay_takes(database: Database, r
 def test_an_email_whose_lease_is_lost_is_not_handed_over(database: Database, relay: ScriptedRelay) -> None:
     harness = WorkerHarness(database, relay.url, {"lease_seconds": 1})
     harness.pending_emails("ann")
-    gate = relay.hold("RCPT")
+    gate = relay.pause_at("RCPT")
     with harness.engine() as engine, ThreadPoolExecutor(1) as threads:
         draining = threads.submit(engine.drain)
         gate.wait_until_reached()
@@ -104,9 +104,9 @@ def test_an_email_whose_lease_is_lost_is_not_handed_over(database: Database, rel
 def test_emails_of_a_vanished_worker_come_due_by_themselves_and_are_sent_one_at_a_time(
     harness: WorkerHarness, relay: ScriptedRelay
 ) -> None:
-    harness.pending_emails(*many(4))
+    harness.pending_emails(*usernames(4))
     harness.execute(ABANDON)
-    gate = relay.hold("DOT")
+    gate = relay.pause_at("DOT")
     with harness.engine() as engine, ThreadPoolExecutor(1) as threads:
         draining = threads.submit(engine.drain)
         gate.wait_until_reached()
@@ -128,7 +128,7 @@ def test_an_email_that_lapsed_is_sent_alone_however_it_was_released(
     vanish(harness)
     with harness.database.begin() as connection:
         assert act_on(connection, Action.RETRY, ann_job(harness).id)
-    gate = relay.hold("DOT")
+    gate = relay.pause_at("DOT")
     with harness.engine() as engine, ThreadPoolExecutor(1) as threads:
         draining = threads.submit(engine.drain)
         gate.wait_until_reached()
@@ -158,7 +158,7 @@ def test_an_email_that_lapsed_three_times_is_dead_and_costs_its_neighbours_nothi
 def test_a_late_success_is_recorded_over_another_workers_refusal(database: Database, relay: ScriptedRelay) -> None:
     harness = WorkerHarness(database, relay.url)
     harness.pending_emails("ann")
-    gate = relay.hold("DOT")
+    gate = relay.pause_at("DOT")
     with harness.engine() as engine, ThreadPoolExecutor(1) as threads:
         draining = threads.submit(engine.drain)
         gate.wait_until_reached()

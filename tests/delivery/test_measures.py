@@ -6,8 +6,8 @@ import pytest
 
 from notify.domain.measures import BUCKETS, Measure
 from tests.support import rows
-from tests.support.counted import Counted
 from tests.support.harness import WorkerHarness
+from tests.support.recording_count import RecordingCount
 from tests.support.smtp import EXTENSIONS, ScriptedRelay
 
 HALF_AN_HOUR_AGO = "UPDATE notify.events SET created_at = now() - interval '30 minutes'"
@@ -16,22 +16,22 @@ OLD = "3600"
 
 
 @pytest.fixture
-def counted() -> Counted:
-    return Counted()
+def counted() -> RecordingCount:
+    return RecordingCount()
 
 
 @pytest.fixture
-def counting(harness: WorkerHarness, counted: Counted) -> WorkerHarness:
+def counting(harness: WorkerHarness, counted: RecordingCount) -> WorkerHarness:
     """A worker whose counts are recorded."""
     return replace(harness, count=counted.note)
 
 
-def times(counted: Counted, measure: Measure) -> list[tuple[str, int]]:
+def times(counted: RecordingCount, measure: Measure) -> list[tuple[str, int]]:
     return sorted(counted.of(measure).items(), key=lambda one: BUCKETS.index(one[0]))
 
 
 def test_the_age_of_an_email_is_that_of_its_event_however_late_it_is_sent(
-    counting: WorkerHarness, counted: Counted
+    counting: WorkerHarness, counted: RecordingCount
 ) -> None:
     counting.pending_emails("ann", "bob")
     counting.execute(HALF_AN_HOUR_AGO)
@@ -43,7 +43,7 @@ def test_the_age_of_an_email_is_that_of_its_event_however_late_it_is_sent(
 
 
 def test_a_retried_email_counts_once_as_attempted_first_and_once_as_sent(
-    counting: WorkerHarness, counted: Counted, relay: ScriptedRelay
+    counting: WorkerHarness, counted: RecordingCount, relay: ScriptedRelay
 ) -> None:
     counting.pending_emails("ann")
     relay.answers["RCPT"] = "450 4.2.0 greylisted, come back"
@@ -59,7 +59,7 @@ def test_a_retried_email_counts_once_as_attempted_first_and_once_as_sent(
     assert times(counted, Measure.TO_SENT) == [(OLD, 1)]
 
 
-def test_fan_out_is_timed_except_for_events_that_must_wait(counting: WorkerHarness, counted: Counted) -> None:
+def test_fan_out_is_timed_except_for_events_that_must_wait(counting: WorkerHarness, counted: RecordingCount) -> None:
     counting.pending_emails("ann")
     assert sum(counted.of(Measure.TO_FAN_OUT).values()) == 1
 
@@ -71,7 +71,7 @@ def test_fan_out_is_timed_except_for_events_that_must_wait(counting: WorkerHarne
 
 @pytest.mark.parametrize("extensions", [(), EXTENSIONS], ids=["in turn", "pipelined"])
 def test_each_smtp_phase_is_timed(
-    counting: WorkerHarness, counted: Counted, relay: ScriptedRelay, extensions: tuple[str, ...]
+    counting: WorkerHarness, counted: RecordingCount, relay: ScriptedRelay, extensions: tuple[str, ...]
 ) -> None:
     relay.extensions = extensions
     counting.pending_emails("ann")

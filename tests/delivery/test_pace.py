@@ -11,9 +11,9 @@ from sqlalchemy import text
 
 from notify.delivery.routes.pace import Pace
 from notify.store.database import Database
-from tests.support.harness import WorkerHarness, many
+from tests.support.harness import WorkerHarness, usernames
 from tests.support.race import blocked_session
-from tests.support.smtp import PATIENCE, Said, ScriptedRelay
+from tests.support.smtp import PATIENCE, ClientLine, ScriptedRelay
 from tests.support.wait import until
 
 SESSIONS = 8
@@ -49,10 +49,10 @@ class GatedRelay:
         """Return when so many emails are in flight."""
         until(lambda: self.busy == busy)
 
-    def _look(self, _: Said) -> None:
+    def _look(self, _: ClientLine) -> None:
         self.seen.append((self.busy, len(self.relay.emails)))
 
-    def _take(self, _: Said) -> None:
+    def _take(self, _: ClientLine) -> None:
         assert self.permits.acquire(timeout=PATIENCE)
 
 
@@ -69,7 +69,7 @@ def draining(harness: WorkerHarness, threads: ThreadPoolExecutor) -> "Future[dic
 def test_after_an_outage_two_emails_go_first_and_one_more_with_each_success(
     harness: WorkerHarness, relay: ScriptedRelay
 ) -> None:
-    harness.pending_emails(*many(20))
+    harness.pending_emails(*usernames(20))
     harness.execute(AT_HOME)
     relay.answers["GREETING"] = "421 4.3.2 closed for today"
     for _ in range(5):
@@ -92,11 +92,11 @@ def test_after_an_outage_two_emails_go_first_and_one_more_with_each_success(
 def test_a_relay_that_says_slower_gets_half_as_many_emails_at_once_and_more_again_as_it_accepts_them(
     harness: WorkerHarness, relay: ScriptedRelay
 ) -> None:
-    harness.pending_emails(*many(30))
+    harness.pending_emails(*usernames(30))
     harness.execute(AT_HOME)
     relay.reply_by_recipient["person-0000@person-0000.test"] = SLOWER
     gated = GatedRelay(relay)
-    everybody = relay.hold("RCPT")
+    everybody = relay.pause_at("RCPT")
 
     with ThreadPoolExecutor(1) as threads:
         running = draining(harness, threads)
@@ -121,7 +121,7 @@ def test_a_relay_that_says_slower_gets_half_as_many_emails_at_once_and_more_agai
 def test_a_relay_whose_daily_limit_is_reached_is_left_alone_and_no_email_is_charged(
     harness: WorkerHarness, relay: ScriptedRelay
 ) -> None:
-    harness.pending_emails(*many(60))
+    harness.pending_emails(*usernames(60))
     harness.execute(AT_HOME)
     relay.answers["RCPT"] = SLOWER
 
@@ -138,7 +138,7 @@ def test_the_next_drain_keeps_the_pace_of_the_last(harness: WorkerHarness, relay
     with harness.engine() as engine, ThreadPoolExecutor(1) as threads:
         engine.drain()
         del relay.answers["RCPT"]
-        harness.pending_emails(*many(20), key="k2", link="CL-2")
+        harness.pending_emails(*usernames(20), key="k2", link="CL-2")
         harness.execute(AT_HOME)
         gated = GatedRelay(relay, refused=1)
         running = threads.submit(engine.drain)
@@ -167,7 +167,7 @@ def silence(relay: ScriptedRelay) -> Event:
     """Nobody at ``silent.test`` is answered until this is set."""
     answer = Event()
 
-    def wait(said: Said) -> None:
+    def wait(said: ClientLine) -> None:
         if "@silent.test" in said.line:
             assert answer.wait(PATIENCE)
 
@@ -181,8 +181,8 @@ def others_arrive(relay: ScriptedRelay, count: int) -> Callable[[], bool]:
 
 
 def test_a_silent_domain_delays_no_other(harness: WorkerHarness, relay: ScriptedRelay) -> None:
-    harness.pending_emails(*many(40))
-    harness.execute(AT_SILENT, names=many(30))
+    harness.pending_emails(*usernames(40))
+    harness.execute(AT_SILENT, names=usernames(30))
     answer = silence(relay)
 
     with ThreadPoolExecutor(1) as threads:
@@ -198,8 +198,8 @@ def test_emails_that_come_due_while_a_domain_is_silent_arrive_meanwhile(
     database: Database, relay: ScriptedRelay, drain_seconds: float
 ) -> None:
     harness = WorkerHarness(database, relay.url, {"smtp_sessions": SESSIONS, "drain_seconds": drain_seconds})
-    harness.pending_emails(*many(20))
-    harness.execute(AT_SILENT, names=many(20))
+    harness.pending_emails(*usernames(20))
+    harness.execute(AT_SILENT, names=usernames(20))
     answer = silence(relay)
 
     with ThreadPoolExecutor(1) as threads:
@@ -219,9 +219,9 @@ def test_emails_that_come_due_arrive_although_all_that_the_drain_claimed_is_sche
 ) -> None:
     drain_seconds = 0.3
     harness = WorkerHarness(database, relay.url, {"smtp_sessions": SESSIONS, "drain_seconds": drain_seconds})
-    harness.pending_emails(*many(20))
-    harness.execute(AT_SILENT, names=many(20))
-    answer, greeting = silence(relay), relay.hold("GREETING")
+    harness.pending_emails(*usernames(20))
+    harness.execute(AT_SILENT, names=usernames(20))
+    answer, greeting = silence(relay), relay.pause_at("GREETING")
 
     with ThreadPoolExecutor(1) as threads:
         running = draining(harness, threads)
@@ -245,7 +245,7 @@ def test_a_relay_whose_greeting_takes_longer_than_a_drain_is_still_used(
     drain_seconds = 0.3
     harness = WorkerHarness(database, relay.url, {"drain_seconds": drain_seconds})
     harness.pending_emails("ann")
-    greeting = relay.hold("GREETING")
+    greeting = relay.pause_at("GREETING")
     with ThreadPoolExecutor(1) as threads:
         running = draining(harness, threads)
         greeting.wait_until_reached()

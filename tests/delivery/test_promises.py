@@ -56,7 +56,7 @@ def test_a_drain_keeps_its_heartbeat_during_a_database_outage(
         engine = wiring.engine(
             harness.settings, far, doorbell=RecordingDoorbell(), worker=uuid4(), promise=lambda *_: moves.append(1)
         )
-        gate = relay.hold("DOT")
+        gate = relay.pause_at("DOT")
         with meanwhile(engine.drain) as draining:
             gate.wait_until_reached()
             line.refuse()

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from notify.store.database import Database
-from tests.support.harness import WorkerHarness, many
+from tests.support.harness import WorkerHarness, usernames
 from tests.support.smtp import ScriptedRelay
 from tests.support.wire import header
 
@@ -53,7 +53,7 @@ def domains(relay: ScriptedRelay) -> Counter[str]:
 
 def test_no_more_emails_are_claimed_than_the_relays_rate_allows(database: Database, relay: ScriptedRelay) -> None:
     harness = WorkerHarness(database, slow(relay))
-    harness.pending_emails(*many(10))
+    harness.pending_emails(*usernames(10))
 
     assert [harness.drain()["sent"] for _ in range(3)] == [AT_ONCE, 0, 0]
     assert states(harness) == {("sent", 1, 0): AT_ONCE, ("pending", 0, 0): 10 - AT_ONCE}
@@ -67,7 +67,7 @@ def test_no_more_emails_are_claimed_than_the_relays_rate_allows(database: Databa
 
 def test_concurrent_workers_share_one_rate(database: Database, relay: ScriptedRelay) -> None:
     harness = WorkerHarness(database, slow(relay))
-    harness.pending_emails(*many(30))
+    harness.pending_emails(*usernames(30))
 
     with ThreadPoolExecutor(3) as threads:
         reports = list(threads.map(lambda _: harness.drain(), range(3)))
@@ -86,7 +86,7 @@ def test_tokens_drawn_for_more_emails_than_there_are_are_returned(database: Data
 
 def test_a_drain_waits_for_a_token_that_is_available_soon(database: Database, relay: ScriptedRelay) -> None:
     harness = WorkerHarness(database, f"{relay.url}?per_second=2")
-    harness.pending_emails(*many(5))
+    harness.pending_emails(*usernames(5))
 
     assert harness.drain()["sent"] == 5
 
@@ -96,7 +96,7 @@ def test_a_relay_at_its_rate_is_not_treated_as_down_and_the_next_relay_gets_noth
 ) -> None:
     with ScriptedRelay() as second:
         harness = WorkerHarness(database, slow(relay), {"smtp_fallback_urls": second.url})
-        harness.pending_emails(*many(10))
+        harness.pending_emails(*usernames(10))
         harness.drain()
 
         assert (len(relay.emails), second.connections) == (AT_ONCE, 0)
@@ -105,7 +105,7 @@ def test_a_relay_at_its_rate_is_not_treated_as_down_and_the_next_relay_gets_noth
 def test_each_relay_has_its_own_rate(database: Database, relay: ScriptedRelay) -> None:
     with ScriptedRelay() as second:
         harness = WorkerHarness(database, slow(relay), {"smtp_fallback_urls": slow(second)})
-        harness.pending_emails(*many(10))
+        harness.pending_emails(*usernames(10))
         harness.drain()
         relay.answers["GREETING"] = "421 4.3.2 closed"
         harness.drain()
@@ -123,8 +123,8 @@ def harness(database: Database, relay: ScriptedRelay) -> WorkerHarness:
 def test_emails_to_a_rate_limited_domain_wait_while_others_pass_them(
     harness: WorkerHarness, relay: ScriptedRelay
 ) -> None:
-    harness.pending_emails(*many(23))
-    harness.execute(AT_SLOW, names=many(20), domain="slow.test")
+    harness.pending_emails(*usernames(23))
+    harness.execute(AT_SLOW, names=usernames(20), domain="slow.test")
 
     report = harness.drain()
 
@@ -135,25 +135,25 @@ def test_emails_to_a_rate_limited_domain_wait_while_others_pass_them(
 
 
 def test_delayed_emails_keep_their_order(harness: WorkerHarness, relay: ScriptedRelay) -> None:
-    harness.pending_emails(*many(12))
-    harness.execute(AT_SLOW, names=many(12), domain="slow.test")
+    harness.pending_emails(*usernames(12))
+    harness.execute(AT_SLOW, names=usernames(12), domain="slow.test")
     harness.drain()
 
     waiting = harness.execute(WAITING)
-    assert [row.username for row in waiting] == many(12)[AT_ONCE:]
+    assert [row.username for row in waiting] == usernames(12)[AT_ONCE:]
     assert all(abs(row.seconds - EACH * turn) < EACH / 2 for turn, row in enumerate(waiting, start=1))
 
     for turn in range(1, 4):
         pass_time(harness, EACH)
         assert harness.drain()["sent"] == 1
-        assert relay.emails[-1].recipient == f"{many(12)[AT_ONCE + turn - 1]}@slow.test"
+        assert relay.emails[-1].recipient == f"{usernames(12)[AT_ONCE + turn - 1]}@slow.test"
 
 
 def test_domains_of_one_name_share_a_rate_and_no_others_do(harness: WorkerHarness, relay: ScriptedRelay) -> None:
-    harness.pending_emails(*many(10))
-    harness.execute(AT_SLOW, names=many(4), domain="a.slow.test")
-    harness.execute(AT_SLOW, names=many(8)[4:], domain="B.Slow.test")
-    harness.execute(AT_SLOW, names=many(10)[8:], domain="notslow.test")
+    harness.pending_emails(*usernames(10))
+    harness.execute(AT_SLOW, names=usernames(4), domain="a.slow.test")
+    harness.execute(AT_SLOW, names=usernames(8)[4:], domain="B.Slow.test")
+    harness.execute(AT_SLOW, names=usernames(10)[8:], domain="notslow.test")
 
     harness.drain()
 
@@ -163,14 +163,14 @@ def test_domains_of_one_name_share_a_rate_and_no_others_do(harness: WorkerHarnes
 
 
 def test_a_required_email_goes_next_however_many_wait(harness: WorkerHarness) -> None:
-    harness.pending_emails(*many(9))
-    harness.execute(AT_SLOW, names=many(9), domain="slow.test")
+    harness.pending_emails(*usernames(9))
+    harness.execute(AT_SLOW, names=usernames(9), domain="slow.test")
     harness.drain()
     harness.execute(
         "UPDATE notify.notification_event_types SET system_required = true WHERE code = 'cl.comment.created'"
     )
     harness.pending_emails("person-0008", key="k2", link="CL-2")
-    harness.execute(AT_SLOW, names=many(9), domain="slow.test")
+    harness.execute(AT_SLOW, names=usernames(9), domain="slow.test")
     harness.drain()
 
     ((seconds,),) = harness.execute(

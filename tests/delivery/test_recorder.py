@@ -22,7 +22,7 @@ from notify.store.outbox import commits, outbox
 from notify.store.outbox.outbox import Ending
 from notify.store.outbox.sent import Line
 from tests.support.emails import email_facts, job_of
-from tests.support.harness import MINUTE, WorkerHarness, many
+from tests.support.harness import MINUTE, WorkerHarness, usernames
 from tests.support.smtp import ScriptedRelay
 from tests.support.wait import until
 
@@ -98,7 +98,7 @@ def test_an_outcome_counts_as_unrecorded_until_it_is_written() -> None:
 
 def test_a_slow_table_holds_back_new_emails(database: Database, relay: ScriptedRelay) -> None:
     harness = WorkerHarness(database, relay.url, {"smtp_sessions": 4})
-    harness.pending_emails(*many(4 * MOST_ROWS))
+    harness.pending_emails(*usernames(4 * MOST_ROWS))
     with harness.engine() as engine, ThreadPoolExecutor(1) as threads:
         with database.begin() as nobody_counts:
             nobody_counts.execute(text("LOCK TABLE notify.delivery_stats IN ACCESS EXCLUSIVE MODE"))
@@ -111,7 +111,7 @@ def test_a_slow_table_holds_back_new_emails(database: Database, relay: ScriptedR
 
 def test_emails_accepted_at_the_same_instant_do_not_each_start_another(database: Database) -> None:
     harness, channel = WorkerHarness(database, relay_url=None), SimultaneousChannel()
-    harness.pending_emails(*many(EMAILS))
+    harness.pending_emails(*usernames(EMAILS))
     harness.execute("UPDATE notify.people SET email = 'person@' || username || '.example.com'")
     engine = Engine(
         database,

@@ -8,7 +8,7 @@ import pytest
 
 from notify.store.database import Database
 from notify.store.operations import relays
-from tests.support.harness import WorkerHarness, many
+from tests.support.harness import WorkerHarness, usernames
 from tests.support.smtp import Certificate, ScriptedRelay, nobody_listening
 from tests.support.wait import until
 
@@ -43,7 +43,7 @@ def states(harness: WorkerHarness) -> dict[str, str]:
 def test_while_the_first_relay_accepts_emails_the_second_is_not_contacted(
     harness: WorkerHarness, relay: ScriptedRelay, second: ScriptedRelay
 ) -> None:
-    harness.pending_emails(*many(20))
+    harness.pending_emails(*usernames(20))
 
     assert harness.drain()["sent"] == 20
 
@@ -94,7 +94,7 @@ def test_a_probe_of_a_silent_first_relay_delays_no_email(
         harness.pending_emails("ann", key=f"k{number}", link=f"CL-{number}")
         harness.drain()
     relay.answers.clear()
-    silent = relay.hold("GREETING")
+    silent = relay.pause_at("GREETING")
     harness.execute(PROBE_IS_DUE)
     harness.pending_emails("ann", key="probed", link="CL-p")
     with harness.engine() as engine:
@@ -115,7 +115,7 @@ def test_a_stopping_worker_does_not_wait_for_a_probe(
         harness.pending_emails("ann", key=f"k{number}", link=f"CL-{number}")
         harness.drain()
     relay.answers.clear()
-    silent = relay.hold("GREETING")
+    silent = relay.pause_at("GREETING")
     harness.execute(PROBE_IS_DUE)
     harness.pending_emails("ann", key="probed", link="CL-p")
     with harness.engine() as engine, ThreadPoolExecutor(1) as threads:
@@ -131,7 +131,7 @@ def test_when_a_relay_fails_in_the_middle_the_same_drain_sends_the_rest_over_the
     database: Database, relay: ScriptedRelay, second: ScriptedRelay
 ) -> None:
     harness = WorkerHarness(database, relay.url, {"smtp_fallback_urls": second.url, "smtp_sessions": 1})
-    harness.pending_emails(*many(20))
+    harness.pending_emails(*usernames(20))
     relay.answers["MAIL"] = lambda _: "421 4.3.2 going down" if len(relay.emails) >= 8 else None
     relay.answers["GREETING"] = lambda _: "421 4.3.2 going down" if len(relay.emails) >= 8 else None
 
@@ -151,7 +151,7 @@ def test_when_a_relay_goes_silent_in_the_middle_the_rest_goes_over_the_next_afte
 ) -> None:
     relay.silent_at.add("RCPT")
     harness = WorkerHarness(database, relay.url, {"smtp_fallback_urls": second.url, "smtp_timeout_seconds": 0.5})
-    harness.pending_emails(*many(20))
+    harness.pending_emails(*usernames(20))
     harness.execute("UPDATE notify.people SET email = username || '@' || username || '.test'")
 
     report = harness.drain()
@@ -188,7 +188,7 @@ def test_while_all_relays_are_down_nothing_is_claimed(database: Database) -> Non
         harness = WorkerHarness(
             database, f"smtp://127.0.0.1:{port}", {"smtp_fallback_urls": f"smtp://127.0.0.1:{other}"}
         )
-        harness.pending_emails(*many(3))
+        harness.pending_emails(*usernames(3))
         for _ in range(7):
             assert harness.drain()["claimed"] == 0
 
@@ -242,13 +242,13 @@ def test_each_relay_has_as_many_sessions_as_its_url_says(
 ) -> None:
     urls = {"smtp_fallback_urls": f"{second.url}?sessions={of_second}", "smtp_sessions": 8}
     harness = WorkerHarness(database, f"{relay.url}?sessions={of_first}", urls)
-    harness.pending_emails(*many(20))
+    harness.pending_emails(*usernames(20))
     harness.execute("UPDATE notify.people SET email = username || '@' || username || '.test'")
 
     assert sessions(harness, relay, of_first) == of_first
 
     relay.answers["GREETING"] = CLOSED
-    harness.pending_emails(*many(20), key="k2", link="CL-2")
+    harness.pending_emails(*usernames(20), key="k2", link="CL-2")
     harness.execute("UPDATE notify.people SET email = username || '@' || username || '.test'")
     harness.execute(DUE_AGAIN)
     assert sessions(harness, second, of_second) == of_second
@@ -256,7 +256,7 @@ def test_each_relay_has_as_many_sessions_as_its_url_says(
 
 def sessions(harness: WorkerHarness, relay: ScriptedRelay, expected: int) -> int:
     """How many sessions a drain opens when the relay answers nobody until *expected* emails are in flight."""
-    everybody = relay.hold("RCPT")
+    everybody = relay.pause_at("RCPT")
     with ThreadPoolExecutor(1) as threads:
         running = threads.submit(harness.drain)
         relay.wait_until(lambda: relay.count("RCPT") >= expected)

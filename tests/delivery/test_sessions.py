@@ -1,6 +1,4 @@
-"""
-A relay that allows few sessions: emails wait, none is charged, and a configured cap holds for all workers together.
-"""
+"""A relay that allows few sessions: emails wait, none is charged, and a cap holds for all workers together."""
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -9,8 +7,8 @@ import pytest
 
 from notify.delivery.routes.pace import Pace
 from notify.store.database import Database
-from tests.support.harness import WorkerHarness, many
-from tests.support.smtp import DOT, EHLO, GREETING, MAIL, PATIENCE, RCPT, Said, ScriptedRelay
+from tests.support.harness import WorkerHarness, usernames
+from tests.support.smtp import DOT, EHLO, GREETING, MAIL, PATIENCE, RCPT, ClientLine, ScriptedRelay
 from tests.support.wait import until
 
 LIMIT = 3
@@ -31,17 +29,17 @@ class SessionLimit:
     relay: ScriptedRelay
     step: str | None = None
     most: int = 0
-    refused: list[Said] = field(default_factory=list)
+    refused: list[ClientLine] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.relay.answers[EHLO] = self._count
         if self.step:
             self.relay.answers[self.step] = self._refuse
 
-    def _count(self, _: Said) -> None:
+    def _count(self, _: ClientLine) -> None:
         self.most = max(self.most, self.relay.open_connections)
 
-    def _refuse(self, said: Said) -> str | None:
+    def _refuse(self, said: ClientLine) -> str | None:
         if self.relay.open_connections <= LIMIT:
             return None
         self.refused.append(said)
@@ -53,7 +51,7 @@ def test_a_relay_that_refuses_a_fourth_session_gets_all_emails_and_none_is_charg
     database: Database, relay: ScriptedRelay, step: str
 ) -> None:
     harness = WorkerHarness(database, relay.url)
-    harness.pending_emails(*many(60))
+    harness.pending_emails(*usernames(60))
     harness.execute(AT_HOME)
     crowd = SessionLimit(relay, step)
     with harness.engine() as engine:
@@ -70,7 +68,7 @@ def test_a_relay_that_refuses_too_many_sessions_in_its_greeting_is_tried_again_a
     database: Database, relay: ScriptedRelay
 ) -> None:
     harness = WorkerHarness(database, relay.url)
-    harness.pending_emails(*many(40))
+    harness.pending_emails(*usernames(40))
     harness.execute(AT_HOME)
     relay.answers[GREETING] = lambda _: (
         "421 4.7.0 relay.test Error: too many connections from 127.0.0.1" if relay.open_connections > LIMIT else None
@@ -89,7 +87,7 @@ def test_a_configured_session_cap_is_never_exceeded(database: Database, relay: S
     harness = WorkerHarness(database, f"{relay.url}?fleet_sessions={LIMIT}")
     crowd = SessionLimit(relay, DOT)
     for number in range(3):
-        harness.pending_emails(*many(20), key=f"k{number}", link=f"CL-{number}")
+        harness.pending_emails(*usernames(20), key=f"k{number}", link=f"CL-{number}")
         harness.execute(AT_HOME)
         harness.drain()
 
@@ -101,9 +99,9 @@ def test_a_configured_session_cap_is_never_exceeded(database: Database, relay: S
 def test_two_workers_never_exceed_the_session_cap_together(database: Database, relay: ScriptedRelay) -> None:
     harness = WorkerHarness(database, f"{relay.url}?fleet_sessions=4", {"claim_size": 20})
     crowd = SessionLimit(relay)
-    harness.pending_emails(*many(100))
+    harness.pending_emails(*usernames(100))
     harness.execute(AT_HOME)
-    everybody = relay.hold(RCPT)
+    everybody = relay.pause_at(RCPT)
     with harness.engine() as first, harness.engine() as second, ThreadPoolExecutor(2) as threads:
         running = [threads.submit(first.drain)]
         relay.wait_until(lambda: relay.count(RCPT) == 4)
@@ -113,7 +111,7 @@ def test_two_workers_never_exceed_the_session_cap_together(database: Database, r
         everybody.release()
         running.append(threads.submit(second.drain))
         assert sum(one.result(PATIENCE)["sent"] for one in running) == 100
-        harness.pending_emails(*many(20), key="k2", link="CL-2")
+        harness.pending_emails(*usernames(20), key="k2", link="CL-2")
         until(lambda: second.drain()["claimed"] or harness.execute(ENDINGS) == [("sent", 0)])
 
     assert len(relay.emails) == 120
@@ -125,9 +123,9 @@ def test_a_session_that_one_worker_does_not_need_goes_to_another_while_both_work
     database: Database, relay: ScriptedRelay
 ) -> None:
     harness = WorkerHarness(database, f"{relay.url}?fleet_sessions=4", {"claim_size": 8})
-    harness.pending_emails(*many(40))
+    harness.pending_emails(*usernames(40))
     harness.execute(AT_HOME)
-    gate = relay.hold(DOT)
+    gate = relay.pause_at(DOT)
     with harness.engine() as first, harness.engine() as second, ThreadPoolExecutor(2) as threads:
         running = threads.submit(first.drain)
         relay.wait_until(lambda: relay.count(DOT) == 4)
@@ -135,7 +133,7 @@ def test_a_session_that_one_worker_does_not_need_goes_to_another_while_both_work
         gate.release()
         running.result(PATIENCE)
         until(lambda: second.drain()["claimed"] or harness.execute(ENDINGS) == [("sent", 0)])
-        harness.pending_emails(*many(4), key="k2", link="CL-2")
+        harness.pending_emails(*usernames(4), key="k2", link="CL-2")
         until(lambda: second.drain()["sent"] == 4)
 
     assert len(relay.emails) == 44

@@ -34,7 +34,7 @@ from notify.store.database import Database
 from notify.store.operations.migrate import upgrade
 from tests.support.checker import Evidence, Summary, summary, tables, violations, watched
 from tests.support.fault_scenario import still_open
-from tests.support.harness import many
+from tests.support.harness import usernames
 from tests.support.producer import Producer
 from tests.support.proxy import Proxy
 from tests.support.smtp import ScriptedRelay
@@ -42,7 +42,7 @@ from tests.support.wait import until
 from tests.support.wire import seen_by
 from tests.support.worker import RunningWorker, worker
 
-PEOPLE = many(40)
+PEOPLE = usernames(40)
 AUDIENCE = 4
 EMITTERS = 2
 EVENTS_PER_SECOND = 12
@@ -216,7 +216,7 @@ def run(minutes: float, *, seed: int, folder: Path, console: Console) -> tuple[E
     with place(folder) as (made, database):
         bell = wiring.doorbell(Settings(broker_url=made.broker.url))
         producer = Producer(database, doorbell=bell)
-        producer.employ(PEOPLE)
+        producer.add_people(PEOPLE)
         applications, chaos = Applications(producer, seed=seed), Chaos(made, seed=seed)
         applications.start()
         chaos.start()

@@ -58,7 +58,7 @@ def remove_queues(app: Celery) -> None:
 def test_an_event_that_comes_over_rabbitmq_is_sent_and_workers_are_seen_there(
     scenario: FaultScenario, application: Celery
 ) -> None:
-    scenario.producer.employ(["ann"])
+    scenario.producer.add_people(["ann"])
     with scenario.worker(sweep_seconds="60") as running:
         application.send_task("notify.receive", [[comment(key="over-amqp", reviewers=["ann"])]])
         until(lambda: scenario.tables().verdicts == {"sent": 1})

@@ -84,7 +84,7 @@ def test_emails_arrive_whatever_becomes_of_the_broker_and_no_producer_waits_for_
 ) -> None:
     scenario.environment["NOTIFY_BROKER_URL"] = broker.line.broker_url
     scenario.producer.doorbell = doorbell
-    scenario.producer.employ(["ann", "bob"])
+    scenario.producer.add_people(["ann", "bob"])
     with scenario.worker() as running:
         scenario.producer.emit("ann")
         scenario.until_all_ended()
@@ -105,7 +105,7 @@ def test_doorbells_that_come_twice_too_early_or_never_change_nothing(
     scenario: FaultScenario, broker: Broker, doorbell: Doorbell
 ) -> None:
     scenario.environment["NOTIFY_BROKER_URL"] = broker.line.broker_url
-    scenario.producer.employ(["ann", "bob", "cy"])
+    scenario.producer.add_people(["ann", "bob", "cy"])
     with scenario.worker() as running:
         ring_often(doorbell)
         scenario.producer.emit("ann")
@@ -125,7 +125,7 @@ def test_a_doorbell_that_rings_within_the_transaction_finds_nothing_and_the_one_
     scenario: FaultScenario, relay: ScriptedRelay, broker: Broker, doorbell: Doorbell
 ) -> None:
     scenario.environment["NOTIFY_BROKER_URL"] = broker.line.broker_url
-    scenario.producer.employ(["ann"])
+    scenario.producer.add_people(["ann"])
     with scenario.worker() as running:
 
         def ring_too_early() -> None:

@@ -174,7 +174,7 @@ def until_doorbells_are_heard(doorbell: Doorbell, running: RunningWorker) -> Non
 def test_a_worker_outlives_what_its_broker_answers_idle_and_at_work_and_hears_doorbells_again(
     scenario: FaultScenario, relay: ScriptedRelay, broker: Broker, doorbell: Doorbell, trouble: Lost
 ) -> None:
-    scenario.producer.employ(["ann", "bob", "cy"])
+    scenario.producer.add_people(["ann", "bob", "cy"])
     with scenario.worker() as running:
         until_noticed(running, partial(trouble.begin, broker))
         scenario.producer.emit("ann")
@@ -182,7 +182,7 @@ def test_a_worker_outlives_what_its_broker_answers_idle_and_at_work_and_hears_do
         trouble.end(broker)
         until_doorbells_are_heard(doorbell, running)
 
-        gate = relay.hold("DOT")
+        gate = relay.pause_at("DOT")
         scenario.producer.doorbell = doorbell
         scenario.producer.emit("bob")
         until(lambda: relay.count("DOT") == 2)
@@ -212,7 +212,7 @@ def test_a_worker_that_starts_on_a_broker_that_answers_with_an_error_sends_and_c
     scenario: FaultScenario, broker: Broker, doorbell: Doorbell, tmp_path: Path
 ) -> None:
     Full().begin(broker)
-    scenario.producer.employ(["ann"])
+    scenario.producer.add_people(["ann"])
     with worker(scenario.environment, tmp_path) as running:
         running.wait_until_ready()
         scenario.producer.emit("ann")

@@ -26,7 +26,7 @@ def test_forty_comments_by_three_people_are_at_most_three_emails_in_order_when_a
     scenario: FaultScenario,
 ) -> None:
     scenario.environment["NOTIFY_BUNDLE_SECONDS"] = "2"
-    scenario.producer.employ(["ann", *TALKERS])
+    scenario.producer.add_people(["ann", *TALKERS])
     with scenario.bare_worker(), scenario.bare_worker() as doomed:
         for number in range(FORTY):
             scenario.producer.emit("ann", on="CL-hurry", by=TALKERS[number % 3])
@@ -44,7 +44,7 @@ def test_forty_comments_are_at_most_three_emails_in_order_when_workers_are_kille
     with ValkeyServer(tmp_path / "broker") as server, redis.Redis.from_url(server.url) as broker:
         scenario.environment |= {"NOTIFY_BUNDLE_SECONDS": "5", "NOTIFY_BROKER_URL": server.url}
         scenario.producer.doorbell = wiring.doorbell(Settings(broker_url=server.url))
-        scenario.producer.employ(["ann", *TALKERS])
+        scenario.producer.add_people(["ann", *TALKERS])
         with scenario.worker() as running:
             for number in range(FORTY):
                 scenario.producer.emit("ann", on="CL-hurry", by=TALKERS[number % 3])
@@ -61,7 +61,7 @@ def test_forty_comments_are_at_most_three_emails_in_order_when_workers_are_kille
 
 @pytest.mark.parametrize("point", POINTS)
 def test_a_bundle_whose_worker_is_killed_comes_again_whole(scenario: FaultScenario, point: str) -> None:
-    scenario.producer.employ(["ann", *TALKERS])
+    scenario.producer.add_people(["ann", *TALKERS])
     harness = scenario.harness(bundle_seconds=60)
     for number in range(4):
         scenario.producer.emit("ann", on="CL-hurry", by=TALKERS[number % 3])

@@ -12,7 +12,7 @@ from notify.store.database import Database
 from tests.support import checker, rows
 from tests.support.checker import EmailRow, EventRow, Evidence, NotificationRow, Tables, violations
 from tests.support.producer import Emitted
-from tests.support.wire import Copy, Holding, Wire
+from tests.support.wire import Copy, DataTransfer, Wire
 
 AT = datetime(2026, 3, 1, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
@@ -20,7 +20,7 @@ EVENT = Emitted(key="k", link="CL-1", people=("ann",), committed=True, at=AT)
 NAME = EVENT.message_ids["ann"]
 OTHER = "other@example.com"
 COPY = Copy(message_id=NAME, recipient="ann@example.com", at=AT + SECOND, answered=True)
-HOLDING = Holding(message_id=NAME, connection=1, began=AT, ended=AT + SECOND)
+TRANSFER = DataTransfer(message_id=NAME, connection=1, began=AT, ended=AT + SECOND)
 ROW = EmailRow(
     message_id=NAME,
     username="ann",
@@ -46,13 +46,13 @@ def evidence(
     *,
     emitted: Emitted = EVENT,
     copies: tuple[Copy, ...] = (COPY,),
-    holdings: tuple[Holding, ...] = (HOLDING,),
+    transfers: tuple[DataTransfer, ...] = (TRANSFER,),
     bound: int = 9,
     **tables: Any,
 ) -> Evidence:
     """An honest run of one email, but for what is given."""
     believed = {"emails": [ROW], "notifications": [TOLD], "events": [DONE], "outcomes": {"sent": 1}, "undone": []}
-    return Evidence([emitted], Wire(copies=copies, holdings=holdings), Tables(**{**believed, **tables}), bound)
+    return Evidence([emitted], Wire(copies=copies, transfers=transfers), Tables(**{**believed, **tables}), bound)
 
 
 def test_an_honest_run_breaks_nothing() -> None:
@@ -87,7 +87,7 @@ def test_an_honest_run_breaks_nothing() -> None:
         ),
         (checker.unseen_ends_are_counted, {"emails": [replace(ROW, lapses=1)]}),
         (checker.unseen_ends_are_counted, {"outcomes": {"sent": 1, "ambiguous": 1}}),
-        (checker.no_two_have_an_email_in_data_at_once, {"holdings": (HOLDING, replace(HOLDING, connection=2))}),
+        (checker.no_two_have_an_email_in_data_at_once, {"transfers": (TRANSFER, replace(TRANSFER, connection=2))}),
         (checker.failures_stay_within_the_budget, {"emails": [replace(ROW, failures=13)]}),
         (checker.failures_stay_within_the_budget, {"events": [replace(DONE, failures=11)]}),
         (checker.nothing_stays_claimed_past_its_lease, {"emails": [replace(ROW, stuck=True)]}),
@@ -126,11 +126,11 @@ def test_a_broken_promise_is_named(broken: Callable[[Evidence], object], given: 
         {"copies": (COPY, COPY), "emails": [replace(ROW, lapses=1)], "outcomes": {"lapse": 1}},
         {"copies": (COPY, COPY), "emails": [replace(ROW, unanswered=1)], "outcomes": {"ambiguous": 1}},
         {
-            "holdings": (HOLDING, replace(HOLDING, connection=2)),
+            "transfers": (TRANSFER, replace(TRANSFER, connection=2)),
             "emails": [replace(ROW, lapses=1)],
             "outcomes": {"lapse": 1},
         },
-        {"holdings": (HOLDING, replace(HOLDING, began=AT + SECOND, ended=AT + 2 * SECOND))},
+        {"transfers": (TRANSFER, replace(TRANSFER, began=AT + SECOND, ended=AT + 2 * SECOND))},
         {"emails": [ROW, AGAIN], "copies": (COPY, REPLAY)},
         {"copies": (), "emails": [replace(ROW, status="dead", lapses=3, poison=True)], "outcomes": {"lapse": 2}},
         {"emitted": replace(EVENT, committed=False), "copies": (), "emails": [], "notifications": [], "events": []},
@@ -142,7 +142,7 @@ def test_what_faults_may_do_is_no_broken_promise(given: dict[str, Any]) -> None:
 
 
 def test_an_email_that_never_left_and_does_not_say_why_is_lost() -> None:
-    without = evidence(copies=(), holdings=())
+    without = evidence(copies=(), transfers=())
     assert without.lost == [NAME]
     assert evidence(copies=(), emails=[replace(ROW, status="expired")]).lost == []
 
@@ -181,12 +181,12 @@ def test_what_a_bundle_leaves_out_is_lost(changes: dict[str, Any]) -> None:
     second = bundled().emitted[1].message_ids["ann"]
 
     assert bundled(**changes).lost == [second]
-    with pytest.raises(checker.Broken, match=f"lost: {second}"):
+    with pytest.raises(checker.BrokenPromise, match=f"lost: {second}"):
         checker.check(bundled(**changes))
 
 
 def test_a_bundle_that_never_left_loses_all_that_it_tells_of_unless_it_says_why() -> None:
-    nothing = Wire(copies=(), holdings=())
+    nothing = Wire(copies=(), transfers=())
     assert len(replace(bundled(), wire=nothing).lost) == 2
     assert replace(bundled(emails=[replace(ROW, status="dead")]), wire=nothing).lost == []
 
@@ -205,8 +205,8 @@ def test_what_a_sent_email_has_told_of_is_watched_by_the_database(database: Data
 
 
 def test_a_run_that_lost_an_email_is_refused_and_the_email_named() -> None:
-    with pytest.raises(checker.Broken, match=f"lost: {NAME}"):
-        checker.check(evidence(copies=(), holdings=()))
+    with pytest.raises(checker.BrokenPromise, match=f"lost: {NAME}"):
+        checker.check(evidence(copies=(), transfers=()))
 
 
 def test_an_event_whose_commit_nobody_saw_counts_if_the_table_has_it() -> None:

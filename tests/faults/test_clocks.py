@@ -18,7 +18,7 @@ def test_workers_whose_clocks_are_an_hour_wrong_keep_and_lose_their_leases_like_
     scenario: FaultScenario, relay: ScriptedRelay
 ) -> None:
     scenario.environment["NOTIFY_LEASE_SECONDS"] = str(LEASE_SECONDS)
-    on_their_way = relay.hold(DOT)
+    on_their_way = relay.pause_at(DOT)
     with scenario.bare_worker(skewed(scenario.environment, HOUR)) as ahead:
         scenario.emit("ann")
         relay.wait_until(lambda: relay.count(DOT) == 1)
@@ -42,7 +42,7 @@ def test_a_lease_taken_by_a_clock_that_is_an_hour_behind_has_its_full_length(
     scenario: FaultScenario, relay: ScriptedRelay
 ) -> None:
     scenario.environment["NOTIFY_LEASE_SECONDS"] = "60"  # so that no renewal mends what the claim has done
-    on_their_way = relay.hold(DOT)
+    on_their_way = relay.pause_at(DOT)
     with scenario.bare_worker(skewed(scenario.environment, -HOUR)) as behind:
         scenario.emit("ann")
         relay.wait_until(lambda: relay.count(DOT) == 1)

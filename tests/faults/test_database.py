@@ -48,7 +48,7 @@ def test_an_event_whose_fan_out_was_committed_unheard_tells_nobody_twice(scenari
 def test_an_outcome_waits_for_a_database_that_is_away_and_no_email_is_repeated(
     scenario: FaultScenario, relay: ScriptedRelay, line: Proxy, cut: Callable[[Proxy], None]
 ) -> None:
-    on_its_way = relay.hold(DOT)
+    on_its_way = relay.pause_at(DOT)
     with scenario.bare_worker():
         scenario.emit("ann")
         on_its_way.wait_until_reached()

@@ -29,7 +29,7 @@ LEASES_END = """
 @pytest.fixture
 def scenario(scenario: FaultScenario) -> FaultScenario:
     """Ann wants a daily digest in Berlin, and bob talks about change lists of hers."""
-    scenario.producer.employ(["ann", "bob"])
+    scenario.producer.add_people(["ann", "bob"])
     with scenario.database.begin() as connection:
         directory.put_person(connection, Person(username="ann", email="ann@example.com", timezone="Europe/Berlin"))
         choose(connection, "ann", settings=Settings(delivery_mode="daily", digest_hour=9), chosen={})

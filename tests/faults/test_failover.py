@@ -6,7 +6,7 @@ import pytest
 
 from notify.delivery.recorder import MOST_ROWS
 from tests.support.fault_scenario import FaultScenario, still_open
-from tests.support.harness import many
+from tests.support.harness import usernames
 from tests.support.smtp import ScriptedRelay
 from tests.support.wait import until
 
@@ -33,8 +33,8 @@ def test_a_relay_that_dies_in_the_middle_and_a_worker_that_is_killed_then_lose_n
 ) -> None:
     relay.answers["GREETING"] = lambda _: CLOSED if len(relay.emails) >= EMAILS // 4 else None
     relay.answers["MAIL"] = lambda _: CLOSED if len(relay.emails) >= EMAILS // 4 else None
-    people = many(PEOPLE)
-    scenario.producer.employ(people)
+    people = usernames(PEOPLE)
+    scenario.producer.add_people(people)
     for _ in range(EVENTS):
         scenario.producer.emit(*people)
     changes = {"smtp_fallback_urls": second.url, "smtp_sessions": str(SESSIONS), "bundle_seconds": "0"}

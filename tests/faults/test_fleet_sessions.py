@@ -5,8 +5,8 @@ from pathlib import Path
 
 from notify.store.database import Database
 from tests.support.bare_worker import bare_worker
-from tests.support.harness import WorkerHarness, many
-from tests.support.smtp import DOT, EHLO, Said, ScriptedRelay
+from tests.support.harness import WorkerHarness, usernames
+from tests.support.smtp import DOT, EHLO, ClientLine, ScriptedRelay
 from tests.support.wait import until
 
 CAP = 4
@@ -25,15 +25,15 @@ def test_processes_never_have_more_sessions_together_than_the_cap_and_a_killed_o
 ) -> None:
     harness = WorkerHarness(database, relay.url)
     for number in range(4):
-        harness.pending_emails(*many(20), key=f"k{number}", link=f"CL-{number}")
+        harness.pending_emails(*usernames(20), key=f"k{number}", link=f"CL-{number}")
     harness.execute(AT_HOME)
     together: list[int] = []
 
-    def count(_: Said) -> None:
+    def count(_: ClientLine) -> None:
         together.append(relay.open_connections)
 
     relay.answers[EHLO] = count
-    gate = relay.hold(DOT)
+    gate = relay.pause_at(DOT)
     settings = {
         **environment,
         "NOTIFY_SMTP_URL": f"{relay.url}?fleet_sessions={CAP}",
@@ -55,5 +55,5 @@ def test_processes_never_have_more_sessions_together_than_the_cap_and_a_killed_o
         until(all_ended, seconds=60)
 
     assert max(together) == CAP
-    assert {one.recipient for one in relay.emails} == {f"{name}@{name}.test" for name in many(20)}
+    assert {one.recipient for one in relay.emails} == {f"{name}@{name}.test" for name in usernames(20)}
     assert harness.execute("SELECT DISTINCT status, failures FROM jobs WHERE status <> 'skipped'") == [("sent", 0)]

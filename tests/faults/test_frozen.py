@@ -20,7 +20,7 @@ THREE_LEASES_LATER = """
 def test_a_process_that_stood_still_for_three_leases_neither_sends_late_nor_undoes_what_another_did(
     scenario: FaultScenario, relay: ScriptedRelay, step: str, outcome: str, repeats: int
 ) -> None:
-    on_its_way = relay.hold(step)
+    on_its_way = relay.pause_at(step)
     scenario.emit("ann")
     with scenario.bare_worker() as sleeper:
         on_its_way.wait_until_reached()

@@ -32,7 +32,7 @@ def test_a_process_that_dies_between_two_steps_repeats_an_email_only_if_it_was_t
 def test_a_process_that_dies_in_the_conversation_repeats_an_email_only_if_all_of_it_was_said(
     scenario: FaultScenario, relay: ScriptedRelay, step: str, repeats: int
 ) -> None:
-    gate = relay.hold(step)
+    gate = relay.pause_at(step)
     scenario.emit("ann")
     with scenario.bare_worker() as doomed:
         gate.wait_until_reached()

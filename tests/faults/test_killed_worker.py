@@ -9,7 +9,7 @@ import pytest
 
 from notify.delivery.recorder import MOST_ROWS
 from notify.store.database import Database
-from tests.support.harness import WorkerHarness, many
+from tests.support.harness import WorkerHarness, usernames
 from tests.support.smtp import Received, ScriptedRelay
 from tests.support.wait import until
 from tests.support.worker import worker
@@ -30,7 +30,7 @@ def test_all_emails_arrive_although_a_process_is_killed_while_it_sends(
 ) -> None:
     harness = WorkerHarness(database, relay.url)
     for number in range(EVENTS):
-        harness.pending_emails(*many(PEOPLE), key=f"event-{number}", link=f"CL-{number}")
+        harness.pending_emails(*usernames(PEOPLE), key=f"event-{number}", link=f"CL-{number}")
     expected = {name for (name,) in harness.execute("SELECT message_id FROM notify.email_jobs")}
     assert len(expected) == EMAILS
     changed = {"NOTIFY_SMTP_URL": relay.url, "NOTIFY_LEASE_SECONDS": "3", "NOTIFY_SMTP_SESSIONS": str(SESSIONS)}

@@ -8,14 +8,14 @@ import pytest
 
 from notify.delivery.recorder import MOST_ROWS
 from tests.support.fault_scenario import TIME_PASSES, FaultScenario, still_open
-from tests.support.harness import many
+from tests.support.harness import usernames
 from tests.support.proxy import Proxy
 from tests.support.smtp import GREETING, ScriptedRelay
 from tests.support.wait import until
 
 pytestmark = pytest.mark.slow
 
-PEOPLE = many(200)
+PEOPLE = usernames(200)
 WORKERS = 8
 SESSIONS = 4
 KILLS = 30
@@ -73,7 +73,7 @@ def test_an_outage_with_fifty_thousand_emails_waiting_costs_none_an_attempt_and_
 
 def wait_in_the_table(scenario: FaultScenario, *, events: int) -> None:
     """Emit events that concern everybody, and fan them out."""
-    scenario.producer.employ(PEOPLE)
+    scenario.producer.add_people(PEOPLE)
     for _ in range(events):
         scenario.producer.emit(*PEOPLE)
     scenario.harness().fan_out()

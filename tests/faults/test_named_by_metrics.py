@@ -19,7 +19,7 @@ from notify.settings import Settings
 from notify.store.database import Database
 from notify.tally import Tally
 from tests.support.alerts import Scrape, firing
-from tests.support.harness import WorkerHarness, many
+from tests.support.harness import WorkerHarness, usernames
 from tests.support.in_process import InProcess
 from tests.support.smtp import Certificate, ScriptedRelay, nobody_listening
 
@@ -125,7 +125,7 @@ def test_emails_that_all_die_of_one_reason_are_named_long_before_a_hundred_have(
 ) -> None:
     relay.answers["DOT"] = "554 5.6.0 no"
     with watched(database, relay.url) as seen:
-        seen.harness.pending_emails(*many(LEAST))
+        seen.harness.pending_emails(*usernames(LEAST))
         seen.harness.drain()
 
         assert (seen.causes(), seen.symptoms()) == (set(), {"NotifyWaveOfDeaths"})

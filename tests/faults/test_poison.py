@@ -1,12 +1,12 @@
 """An email that kills its worker every time ends by itself, and takes no other email along."""
 
-from tests.support.chaos import kill_the_one_who_said
 from tests.support.fault_scenario import FaultScenario
-from tests.support.harness import many
+from tests.support.harness import usernames
+from tests.support.kill_sender import kill_sender_of
 from tests.support.producer import address
-from tests.support.smtp import RCPT, Said, ScriptedRelay
+from tests.support.smtp import RCPT, ClientLine, ScriptedRelay
 
-NEIGHBOURS = many(6)
+NEIGHBOURS = usernames(6)
 
 
 def test_an_email_that_kills_its_worker_every_time_is_dead_after_three_and_its_neighbours_arrive(
@@ -14,9 +14,9 @@ def test_an_email_that_kills_its_worker_every_time_is_dead_after_three_and_its_n
 ) -> None:
     killed: list[int] = []
 
-    def kill(said: Said) -> None:
+    def kill(said: ClientLine) -> None:
         if f"<{address('mallory')}>" in said.line:
-            killed.append(kill_the_one_who_said(relay, said))
+            killed.append(kill_sender_of(relay, said))
 
     relay.answers[RCPT] = kill
     with scenario.worker():

@@ -114,7 +114,7 @@ def test_an_outcome_whose_commit_was_never_answered_is_counted_once(pooled: Faul
 def test_a_pooler_that_is_away_costs_no_email_an_attempt(
     pooled: FaultScenario, pooler: PgBouncer, relay: ScriptedRelay
 ) -> None:
-    on_its_way = relay.hold(DOT)
+    on_its_way = relay.pause_at(DOT)
     with pooled.bare_worker():
         pooled.emit("ann")
         on_its_way.wait_until_reached()

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from notify.store.database import Database
-from tests.support.harness import WorkerHarness, many
+from tests.support.harness import WorkerHarness, usernames
 from tests.support.postfix import needs_postfix, passwords, postfix
 from tests.support.smtp import Certificate, ScriptedRelay
 
@@ -23,18 +23,18 @@ TIME_PASSES = """
 def test_emails_through_a_real_postfix_arrive(database: Database, relay: ScriptedRelay) -> None:
     with postfix(mynetworks=TRUSTED, default_transport=f"smtp:[127.0.0.1]:{relay.port}") as mta:
         harness = WorkerHarness(database, mta.url)
-        harness.pending_emails(*many(20))
+        harness.pending_emails(*usernames(20))
 
         assert harness.drain()["sent"] == 20
         relay.wait_for(20)
 
-    assert {one.recipient for one in relay.emails} == {f"{name}@example.com" for name in many(20)}
+    assert {one.recipient for one in relay.emails} == {f"{name}@example.com" for name in usernames(20)}
 
 
 def test_a_postfix_that_does_not_relay_for_us_kills_no_email(database: Database) -> None:
     with postfix() as mta:
         harness = WorkerHarness(database, mta.url)
-        harness.pending_emails(*many(20))
+        harness.pending_emails(*usernames(20))
         report = harness.drain()
 
         assert "Relay access denied" in mta.log
@@ -66,7 +66,7 @@ def test_a_postfix_that_gives_our_sender_to_another_user_kills_no_email(
     ):
         url = mta.url if user is None else mta.url.replace("//", f"//{user}:right@") + "?starttls=required"
         harness = WorkerHarness(database, url, {"smtp_fallback_urls": relay.url})
-        harness.pending_emails(*many(20))
+        harness.pending_emails(*usernames(20))
         sent = harness.drain()["sent"]
         harness.execute("UPDATE notify.work_items SET due_at = now() WHERE stage = 'deliver' AND lane < 8")
         sent += harness.drain()["sent"]

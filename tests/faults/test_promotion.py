@@ -9,8 +9,8 @@ import pytest
 from notify.store.database import Database
 from notify.store.operations.migrate import upgrade
 from tests.support.fault_scenario import FaultScenario, fault_scenario
-from tests.support.harness import many
-from tests.support.replica import Pair, pair
+from tests.support.harness import usernames
+from tests.support.replica import ReplicatedPostgres, replicated_postgres
 from tests.support.smtp import ScriptedRelay
 from tests.support.wait import until
 
@@ -19,15 +19,15 @@ CHARGED = "SELECT count(*) FROM jobs WHERE failures > 0 OR lapses > 0"
 
 
 @pytest.fixture
-def servers(tmp_path: Path) -> Iterator[Pair]:
-    with pair(tmp_path / "pair") as running:
+def servers(tmp_path: Path) -> Iterator[ReplicatedPostgres]:
+    with replicated_postgres(tmp_path / "pair") as running:
         upgrade(running.url)
         yield running
 
 
 @contextmanager
 def scenario_on(
-    servers: Pair, environment: Mapping[str, str], relay: ScriptedRelay, folder: Path
+    servers: ReplicatedPostgres, environment: Mapping[str, str], relay: ScriptedRelay, folder: Path
 ) -> Iterator[FaultScenario]:
     with (
         closing(Database(servers.url)) as database,
@@ -36,27 +36,27 @@ def scenario_on(
         yield scenario
 
 
-def gone(servers: Pair) -> None:
+def gone(servers: ReplicatedPostgres) -> None:
     """The primary ends with every connection to it."""
     servers.first.stop()
 
 
-def read_only(servers: Pair) -> None:
+def read_only(servers: ReplicatedPostgres) -> None:
     """The primary goes on to answer, and takes no writes."""
     servers.forbid_writes()
 
 
 @pytest.mark.parametrize("falls", [gone, read_only])
 def test_workers_and_emit_go_on_at_the_replica_and_nothing_is_lost_and_nobody_charged(
-    falls: Callable[[Pair], None],
-    servers: Pair,
+    falls: Callable[[ReplicatedPostgres], None],
+    servers: ReplicatedPostgres,
     environment: Mapping[str, str],
     relay: ScriptedRelay,
     tmp_path: Path,
 ) -> None:
     with scenario_on(servers, environment, relay, tmp_path) as scenario:
-        people = many(PEOPLE)
-        scenario.producer.employ(people)
+        people = usernames(PEOPLE)
+        scenario.producer.add_people(people)
         with scenario.worker(bundle_seconds="0", lease_seconds="30"):
             for _ in range(EVENTS):
                 scenario.producer.emit(*people)

@@ -7,7 +7,7 @@ import pytest
 
 from notify.store.outbox.by_hand import Action, act_on
 from tests.support.fault_scenario import FaultScenario
-from tests.support.harness import many
+from tests.support.harness import usernames
 from tests.support.proxy import Flow, Proxy
 from tests.support.smtp import (
     AUTH,
@@ -25,7 +25,7 @@ from tests.support.smtp import (
 from tests.support.wire import message_id
 
 STEPS = (GREETING, EHLO, MAIL, RCPT, DATA, DOT)
-PEOPLE = many(3)
+PEOPLE = usernames(3)
 SHORT_SECONDS = 0.3
 
 
@@ -81,7 +81,7 @@ def test_a_relay_that_falls_silent_at_any_step_loses_nothing(
 def test_a_yes_that_comes_after_our_patience_repeats_the_email_under_its_own_name(
     scenario: FaultScenario, relay: ScriptedRelay
 ) -> None:
-    late = relay.hold(DOT)
+    late = relay.pause_at(DOT)
     scenario.emit("ann")
     scenario.drain(smtp_timeout_seconds=SHORT_SECONDS)
     late.release()
@@ -95,7 +95,7 @@ def test_a_yes_that_comes_after_our_patience_repeats_the_email_under_its_own_nam
 def test_a_greeting_that_comes_too_late_costs_no_email_an_attempt(
     scenario: FaultScenario, relay: ScriptedRelay
 ) -> None:
-    late = relay.hold(GREETING)
+    late = relay.pause_at(GREETING)
     scenario.emit(*PEOPLE)
     scenario.drain(smtp_timeout_seconds=SHORT_SECONDS)
     assert attempts(scenario) == {0}
@@ -179,7 +179,7 @@ def test_a_wrong_password_kills_no_email(
 def test_an_email_cancelled_while_it_is_on_its_way_is_recorded_as_sent(
     scenario: FaultScenario, relay: ScriptedRelay
 ) -> None:
-    on_its_way = relay.hold(DOT)
+    on_its_way = relay.pause_at(DOT)
     scenario.emit("ann")
     with ThreadPoolExecutor(1) as threads:
         draining = threads.submit(scenario.drain)
@@ -195,7 +195,7 @@ def test_an_email_cancelled_while_it_is_on_its_way_is_recorded_as_sent(
 
 
 def test_an_email_cannot_be_replayed_while_it_is_on_its_way(scenario: FaultScenario, relay: ScriptedRelay) -> None:
-    on_its_way = relay.hold(DOT)
+    on_its_way = relay.pause_at(DOT)
     scenario.emit("ann")
     with ThreadPoolExecutor(1) as threads:
         draining = threads.submit(scenario.drain)

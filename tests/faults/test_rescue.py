@@ -6,7 +6,7 @@ from threading import Event
 import pytest
 
 from tests.support.fault_scenario import LEASES_END, FaultScenario
-from tests.support.smtp import DOT, PATIENCE, Said, ScriptedRelay
+from tests.support.smtp import DOT, PATIENCE, ClientLine, ScriptedRelay
 from tests.support.wait import until
 
 SENT = "SELECT count(*) FROM notify.email_jobs WHERE status = 'sent'"
@@ -22,7 +22,7 @@ class InTurn:
     def answer(self, connection: int) -> None:
         self._turns[connection].set()
 
-    def _wait(self, said: Said) -> None:
+    def _wait(self, said: ClientLine) -> None:
         assert self._turns[said.connection].wait(PATIENCE)
 
 

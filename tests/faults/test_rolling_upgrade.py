@@ -7,7 +7,7 @@ from subprocess import check_output
 
 import pytest
 
-from tests.support import earlier
+from tests.support import code_before_migration
 from tests.support.fault_scenario import FaultScenario
 from tests.support.worker import worker
 
@@ -20,8 +20,8 @@ def before(tmp_path: Path) -> Path:
     folder = tmp_path / "before"
     folder.mkdir()
     try:
-        earlier.unpack(folder)
-    except earlier.NoHistory as none:
+        code_before_migration.unpack(folder)
+    except code_before_migration.NoHistory as none:
         pytest.skip(f"needs a checkout with its history: {none}")
     return folder
 

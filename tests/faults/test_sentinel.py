@@ -88,7 +88,7 @@ def test_a_worker_and_a_producer_follow_the_sentinels_to_the_next_primary(
 ) -> None:
     url = scenario.environment["NOTIFY_BROKER_URL"]
     doorbell = wiring.doorbell(Settings(_env_file=None, broker_url=url))
-    scenario.producer.employ(["ann", "bob"])
+    scenario.producer.add_people(["ann", "bob"])
     with scenario.worker() as running:
         until_doorbells_are_heard(doorbell, running)
         scenario.producer.emit("ann")

@@ -5,7 +5,7 @@ import asyncio
 from notify.channels.email.smtp.examine import examine
 from notify.channels.email.smtp.relay import Relay
 from notify.store.database import Database
-from tests.support.harness import WorkerHarness, many
+from tests.support.harness import WorkerHarness, usernames
 from tests.support.postfix import needs_postfix, postfix
 
 pytestmark = needs_postfix
@@ -22,7 +22,7 @@ def test_a_postfix_that_takes_no_ordinary_email_kills_none_and_is_known_before_o
         assert examined.refused is not None
         assert examined.refused.reason == "size_limit"
         harness = WorkerHarness(database, mta.url)
-        harness.pending_emails(*many(20))
+        harness.pending_emails(*usernames(20))
 
         assert harness.drain()["claimed"] == 0
 
@@ -39,7 +39,7 @@ def test_a_postfix_that_does_not_announce_its_limit_kills_no_ordinary_email_eith
     hidden = {"message_size_limit": "3000", "smtpd_discard_ehlo_keywords": "size"}
     with postfix(mynetworks="127.0.0.0/8", **hidden) as mta:
         harness = WorkerHarness(database, mta.url)
-        harness.pending_emails(*many(20))
+        harness.pending_emails(*usernames(20))
 
         harness.drain()
 

@@ -12,9 +12,9 @@ import httpx
 from notify.channels.links import SignedLinks
 from notify.domain.events import COMMENT_CREATED
 from notify.store.directory.tokens import Scope
-from tests.support import heartbeat
+from tests.support import event_loop_monitor
+from tests.support.api_server import PATIENCE_SECONDS, served
 from tests.support.callers import Person, Program
-from tests.support.served import PATIENCE_SECONDS, served
 
 MOST_MILLISECONDS = 50.0
 MEBIBYTE = 1024 * 1024
@@ -187,17 +187,17 @@ def test_nothing_that_arrives_at_any_door_keeps_the_event_loop_from_the_others(
     pages = {"unsubscribe": links.stop_event_type("dana", COMMENT_CREATED), "preferences": links.preferences("dana")}
     environment["NOTIFY_API_CALLS_PER_MINUTE"] = "1000000"
     slow = []
-    beating = "tests.support.heartbeat:create_beating"
+    beating = "tests.support.event_loop_monitor:create_monitored"
     with (
         served(environment, tmp_path / "log", application=beating) as url,
         httpx.Client(base_url=url, timeout=PATIENCE_SECONDS) as api,
     ):
         for _ in range(3):
             warm_up(api, keys, pages)
-        api.get(heartbeat.PATH)
+        api.get(event_loop_monitor.PATH)
         for call in worst_calls(keys, pages):
             status = answer_to(url, call)
-            worst = api.get(heartbeat.PATH).json()
+            worst = api.get(event_loop_monitor.PATH).json()
             if worst["loop"] > MOST_MILLISECONDS or worst["process"] > 4 * MOST_MILLISECONDS or status in {0, 500}:
                 slow.append((call.name, call.method, call.path[:40], status, worst))
         assert api.get("/livez").status_code == 200

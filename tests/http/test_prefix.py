@@ -17,8 +17,8 @@ from notify.channels.links import SignedLinks
 from notify.http.context import Context
 from notify.store.database import Database
 from notify.store.directory import preferences
+from tests.support.api_server import PATIENCE_SECONDS, served
 from tests.support.in_process import InProcess
-from tests.support.served import PATIENCE_SECONDS, served
 
 PREFIX = "/notify"
 FROM = "X-Forwarded-For"

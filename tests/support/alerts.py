@@ -1,8 +1,8 @@
 """
-The alert rules, asked of scrapes: which would fire now, or in an hour if nothing changed.
+Evaluates the alert rules on scrapes: which would fire now, or in an hour if nothing changed.
 
-Of PromQL it knows what the rules use: comparisons of ``sum``, ``max`` and ``absent`` over one metric, ``increase``
-over a range, joined by ``and``. What it does not know it refuses.
+It knows the PromQL that the rules use: comparisons of ``sum``, ``max`` and ``absent`` over one metric, and ``increase``
+over a range, joined by ``and``. It refuses everything else.
 """
 
 import operator
@@ -31,7 +31,7 @@ Labels = frozenset[tuple[str, str]]
 
 @dataclass(frozen=True, slots=True)
 class Scrape:
-    """What ``/metrics`` said: the value of each series by its name and labels."""
+    """One answer of ``/metrics``: the value of each series by its name and labels."""
 
     series: Mapping[tuple[str, Labels], float]
 
@@ -41,19 +41,19 @@ class Scrape:
         return cls({(one.name, frozenset(one.labels.items())): one.value for one in found})
 
     def an_hour_later(self) -> "Scrape":
-        """The same with every age an hour more that has begun to run."""
+        """The same scrape with every running age an hour higher."""
         ages = {"notify_oldest_due_seconds", "notify_oldest_snapshot_seconds"}
         return Scrape({key: value + HOUR * (key[0] in ages and value > 0) for key, value in self.series.items()})
 
 
 def rules() -> dict[str, Any]:
-    """Every rule by the name of its alert."""
+    """All rules by the name of their alert."""
     groups = yaml.safe_load(RULES.read_text(encoding="utf-8"))["groups"]
     return {rule["alert"]: rule for group in groups for rule in group["rules"]}
 
 
 def firing(before: Scrape, after: Scrape, *, kind: str) -> set[str]:
-    """The alerts of this kind whose condition holds after, without their patience."""
+    """The alerts of this kind whose condition holds in *after*, ignoring ``for``."""
     found = {name: rule for name, rule in rules().items() if rule["labels"]["kind"] == kind}
     return {name for name, rule in found.items() if _holds(rule["expr"], before, after)}
 

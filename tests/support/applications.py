@@ -1,4 +1,4 @@
-"""Applications with a database connection of their own, of every library that may hand us one."""
+"""Applications with a database connection of their own, one for each supported library."""
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager

@@ -1,4 +1,4 @@
-"""Whether a locked package has a known vulnerability: ``python -m tests.support.audit requirements*.lock``."""
+"""Checks locked packages for known vulnerabilities: ``python -m tests.support.audit requirements*.lock``."""
 
 import json
 import sys
@@ -19,12 +19,12 @@ LOUD = "*" * 30 + " NOT AUDITED " + "*" * 30
 
 
 class AuditFailed(Exception):
-    """The audit itself did not work, although the database of vulnerabilities answers."""
+    """The audit itself failed, although the vulnerability database answers."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Audit:
-    """What is known of the locked packages; nothing is known of those that were not audited."""
+    """The findings about the locked packages, and which packages were not audited."""
 
     audited: int = 0
     findings: Sequence[str] = ()
@@ -32,7 +32,7 @@ class Audit:
 
     @property
     def words(self) -> str:
-        """What to say of it."""
+        """The message for people."""
         lines = [*self.findings, f"{self.audited} locked packages audited: {len(self.findings)} known vulnerabilities"]
         if self.not_audited:
             gap = f"Nothing is known about these; {self.audited} others were audited."
@@ -45,10 +45,10 @@ def audit(locks: Sequence[str], *, database: str = DATABASE, accepted: Sequence[
     Ask the database about each package of these locks that this platform would install.
 
     Args:
-        accepted: Identifiers of vulnerabilities that are known and not to be told of.
+        accepted: Identifiers of known vulnerabilities that are not reported.
 
     Raises:
-        AuditFailed: Saying what the auditor said.
+        AuditFailed: With the auditor's message.
     """
     files = [word for lock in locks for word in ("--requirement", lock)]
     ignored = [word for one in accepted for word in ("--ignore-vuln", one)]
@@ -63,7 +63,7 @@ def audit(locks: Sequence[str], *, database: str = DATABASE, accepted: Sequence[
 
 
 def read(report: Mapping[str, Any]) -> Audit:
-    """What pip-audit reports, in JSON."""
+    """Parse pip-audit's JSON report."""
     packages = report["dependencies"]
     audited = [one for one in packages if "vulns" in one]
     return Audit(
@@ -78,7 +78,7 @@ def unreachable(database: str, locks: Sequence[str]) -> Audit:
 
 
 def answers(database: str) -> bool:
-    """Whether the database can be asked at all."""
+    """Whether the database can be reached at all."""
     try:
         return httpx.post(database, json=QUESTION, timeout=PATIENCE_SECONDS).is_success
     except httpx.HTTPError:
@@ -91,7 +91,7 @@ def _finding(package: Mapping[str, Any], found: Mapping[str, Any]) -> str:
 
 
 def main() -> int:
-    """1 if there is a finding; 0 if there is none, or if nobody could be asked, which is said."""
+    """The exit code: 1 if there is a finding, else 0, also if the database could not be reached, which is reported."""
     arguments = ArgumentParser(description=__doc__)
     arguments.add_argument("locks", nargs="+", metavar="LOCK")
     arguments.add_argument("--accept", action="append", default=[], metavar="ID", help="say nothing of this one")

@@ -1,4 +1,4 @@
-"""One worker process without Celery and without a parent that replaces it: ``python -m tests.support.bare_worker``."""
+"""One worker process without Celery and without a parent that restarts it: ``python -m tests.support.bare_worker``."""
 
 import sys
 from collections.abc import Iterator, Mapping
@@ -20,7 +20,7 @@ GOODBYE_SECONDS = 20
 
 
 class BareWorker:
-    """A running one, to be killed, stopped and continued by whoever started it."""
+    """A running process that a test can kill, freeze and thaw."""
 
     def __init__(self, process: Popen[bytes]) -> None:
         self._process = process
@@ -31,7 +31,7 @@ class BareWorker:
         self._process.wait(GOODBYE_SECONDS)
 
     def freeze(self) -> None:
-        """Return when it stands still."""
+        """Return when it has stopped."""
         self._process.send_signal(SIGSTOP)
         until(lambda: psutil.Process(self._process.pid).status() == psutil.STATUS_STOPPED)
 
@@ -39,11 +39,11 @@ class BareWorker:
         self._process.send_signal(SIGCONT)
 
     def wait_until_dead(self) -> int:
-        """Its exit code; the negative number of a signal."""
+        """The exit code, or the negative number of the signal."""
         return self._process.wait(GOODBYE_SECONDS)
 
     def leave(self) -> None:
-        """Ask it to stop and wait; the hard way if it does not."""
+        """Ask it to stop and wait; kill it if it does not."""
         self._process.send_signal(SIGCONT)
         self._process.send_signal(SIGTERM)
         try:
@@ -58,7 +58,7 @@ def bare_worker(environment: Mapping[str, str], log: Path) -> Iterator[BareWorke
     A process that sweeps both stages until the block ends.
 
     Args:
-        log: Takes what it writes.
+        log: The file for its output.
     """
     path = pathsep.join(filter(None, (environment.get("PYTHONPATH"), str(ROOT))))
     with log.open("ab") as output:

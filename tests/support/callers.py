@@ -37,7 +37,7 @@ def links() -> SignedLinks:
 
 @pytest.fixture
 def context(database: Database, doorbell: RecordingDoorbell, links: SignedLinks) -> Context:
-    """What the API answers from, complete but for a relay."""
+    """The API's context, complete but for a relay."""
     return Context(
         database=database,
         doorbell=doorbell,
@@ -56,14 +56,14 @@ def app(context: Context) -> FastAPI:
 
 @pytest.fixture
 def api(app: FastAPI) -> Iterator[httpx.Client]:
-    """Somebody who calls the API and has not said who they are."""
+    """A client without credentials."""
     with httpx.Client(transport=InProcess(app), base_url="http://notify.test") as client:
         yield client
 
 
 @pytest.fixture
 def program(database: Database) -> Program:
-    """The headers of a program that has these scopes."""
+    """The headers of a program with these scopes."""
 
     def headers(*scopes: Scope) -> dict[str, str]:
         with database.begin() as connection:
@@ -75,7 +75,7 @@ def program(database: Database) -> Program:
 
 @pytest.fixture
 def person(database: Database) -> Person:
-    """The headers of a person of this name, whom the directory knows."""
+    """The headers of a person with this username, who is in the directory."""
 
     def headers(username: str) -> dict[str, str]:
         with database.begin() as connection:

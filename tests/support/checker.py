@@ -1,7 +1,7 @@
 """
-What must be true after any fault: sentences, held against what was emitted, what the relay saw and the tables.
+What must be true after any fault: sentences, checked against what was emitted, what the relay saw and the tables.
 
-The three sources are independent of each other: Message-IDs are worked out from what was emitted,
+The three sources are independent of each other: Message-IDs are computed from what was emitted,
 copies are counted by the relay, and only the rows say what notify believes.
 """
 
@@ -18,13 +18,13 @@ from sqlalchemy import Connection, text
 from notify.store.database import Database
 from tests.support.producer import Emitted, address
 from tests.support.rows import FINAL_EVENT, FINAL_JOB
-from tests.support.wire import Holding, Wire
+from tests.support.wire import DataTransfer, Wire
 
 HONEST_ENDS = {"skipped", "dead", "expired", "cancelled"}
 COUNTED_BESIDES = {"lapse", "ambiguous"}
 GRACE = timedelta(seconds=5)
 
-# How often an email has failed is known to its item, and once that is gone to what was recorded of each attempt.
+# The work item knows how often an email has failed; once it is gone, the recorded attempts do.
 EMAILS = text("""
     SELECT j.message_id, j.username, j.to_email,
            CASE WHEN j.status = 'pending' AND lane = 8 THEN 'sending' ELSE j.status END AS status,
@@ -70,13 +70,13 @@ WATCH = """
 """
 
 
-class Broken(AssertionError):
-    """What notify promises is not true; one line for each violation."""
+class BrokenPromise(AssertionError):
+    """notify broke a promise; one line for each violation."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EmailRow:
-    """An email as the table has it. ``unanswered`` counts recorded attempts whose final dot was never answered."""
+    """An email in the table. ``unanswered`` counts recorded attempts whose final dot was never answered."""
 
     message_id: str
     username: str
@@ -92,18 +92,18 @@ class EmailRow:
 
     @property
     def name(self) -> str:
-        """What violations call it."""
+        """How violations name it."""
         return self.message_id
 
     @property
     def unknown_ends(self) -> int:
-        """How many attempts ended without anybody knowing whether the relay took the email."""
+        """How many attempts ended without a known answer of the relay."""
         return self.lapses + self.unanswered
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NotificationRow:
-    """What the table says of a person and an event; ``told_by`` is the Message-ID of the email, None: skipped."""
+    """A notification in the table; ``told_by`` is the Message-ID of the email, null if it was skipped."""
 
     key: str
     username: str
@@ -112,7 +112,7 @@ class NotificationRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EventRow:
-    """An event as the table has it."""
+    """An event in the table."""
 
     key: str
     status: str
@@ -123,13 +123,13 @@ class EventRow:
 
     @property
     def name(self) -> str:
-        """What violations call it."""
+        """How violations name it."""
         return self.key
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tables:
-    """What notify believes: rows, outcomes as counted, and what was sent once and is not any more."""
+    """What notify believes: rows, counted outcomes, and changes of emails after they were sent."""
 
     emails: Sequence[EmailRow]
     notifications: Sequence[NotificationRow]
@@ -139,7 +139,7 @@ class Tables:
 
     @property
     def verdicts(self) -> dict[str, int]:
-        """What attempts came to; how they came to it is counted besides."""
+        """How many attempts ended in each outcome, without the counters of special cases."""
         return {name: times for name, times in self.outcomes.items() if name not in COUNTED_BESIDES}
 
 
@@ -159,18 +159,18 @@ class Evidence:
 
     @cached_property
     def committed(self) -> list[Emitted]:
-        """The events that are ours; where the commit's reply was lost, the table decides."""
+        """The committed events; where the commit's reply was lost, the table decides."""
         stored = {row.key for row in self.tables.events}
         return [one for one in self.emitted if one.committed or (one.committed is None and one.key in stored)]
 
     @cached_property
     def owed(self) -> dict[str, tuple[Emitted, str]]:
-        """Each event and person to be told of it, by the Message-ID that an email about nothing else has."""
+        """Each event and person to be notified of it, by the Message-ID that an email about this event alone has."""
         return {name: (one, who) for one in self.committed for who, name in one.message_ids.items()}
 
     @property
     def rows(self) -> list[EmailRow | EventRow]:
-        """Every leased row."""
+        """Every row that can be leased."""
         return [*self.tables.emails, *self.tables.events]
 
     @cached_property
@@ -185,15 +185,15 @@ class Evidence:
 
     @cached_property
     def told_by(self) -> dict[tuple[str, str], str | None]:
-        """The Message-ID of the email that tells a person of an event, by key and person; None: it is skipped."""
+        """The Message-ID of the email about an event to a person, by key and person; null if it was skipped."""
         return {(row.key, row.username): row.told_by for row in self.tables.notifications}
 
     def unknown_ends(self, name: str) -> int:
-        """How many attempts of the email with this Message-ID ended unseen."""
+        """How many attempts of the email with this Message-ID ended without a known answer."""
         return self.emails[name].unknown_ends if name in self.emails else 0
 
     def carrier(self, name: str) -> str | None:
-        """The Message-ID of the email that tells what one of this name would have told; None: the row says none."""
+        """The Message-ID of the email that carries the notification with this name; null if the row names none."""
         event, who = self.owed[name]
         return self.told_by.get((event.key, who), name)
 
@@ -204,12 +204,12 @@ class Evidence:
 
     @property
     def unsent(self) -> list[str]:
-        """What nobody was told of, for whatever reason."""
+        """Notifications that reached nobody, for whatever reason."""
         return [name for name in self.owed if self.carrier(name) not in self.copies]
 
     @property
     def lost(self) -> list[str]:
-        """What nobody was told of, where no email says why; in these runs nobody chooses not to be told."""
+        """Notifications that reached nobody and whose email gives no reason; in these runs nobody opts out."""
         ended = {name for name, row in self.emails.items() if row.status in HONEST_ENDS}
         return [name for name in self.unsent if self.carrier(name) not in ended]
 
@@ -219,8 +219,8 @@ class Summary:
     """
     One run in figures.
 
-    ``owed`` counts the people to be told, once for each event, and ``unsent`` those of them who were not, be it
-    that their email says why or not; ``explained`` the attempts whose end nobody saw, as the tables report them.
+    ``owed`` counts notifications to be delivered, ``unsent`` those that were not, with or without a reason, and
+    ``explained`` the attempts without a known answer, as the tables report them.
     """
 
     emitted: int
@@ -276,7 +276,7 @@ def sent_means_accepted(evidence: Evidence) -> Iterator[str]:
 
 
 def every_repeat_is_explained(evidence: Evidence) -> Iterator[str]:
-    """I4: an email is repeated only after an attempt whose end nobody saw, and no more often than the faults allow."""
+    """I4: an email is repeated only after an attempt without a known answer, as often as the faults allow at most."""
     for name, copies in evidence.copies.items():
         unknown = evidence.unknown_ends(name)
         if copies - 1 > unknown:
@@ -286,7 +286,7 @@ def every_repeat_is_explained(evidence: Evidence) -> Iterator[str]:
 
 
 def unseen_ends_are_counted(evidence: Evidence) -> Iterator[str]:
-    """I4 again: the counters that we report are those ends; a burial is told by its row, not as a lapse."""
+    """I4 again: our counters count exactly those attempts; a dead poison item is known by its row, not as a lapse."""
     emails = evidence.tables.emails
     facts = {
         "lapse": sum(row.lapses - row.poison for row in emails),
@@ -298,12 +298,12 @@ def unseen_ends_are_counted(evidence: Evidence) -> Iterator[str]:
 
 
 def no_two_have_an_email_in_data_at_once(evidence: Evidence) -> Iterator[str]:
-    """I5: a second worker comes to DATA while the first is there only after a lapse, or after the first gave up."""
-    by_email: dict[str, list[Holding]] = {}
-    for one in evidence.wire.holdings:
+    """I5: a second worker reaches DATA while the first is there only after a lapse, or after the first gave up."""
+    by_email: dict[str, list[DataTransfer]] = {}
+    for one in evidence.wire.transfers:
         by_email.setdefault(one.message_id, []).append(one)
-    for name, holdings in by_email.items():
-        overlaps = sum(first.overlaps(second) for first, second in pairwise(holdings))
+    for name, transfers in by_email.items():
+        overlaps = sum(first.overlaps(second) for first, second in pairwise(transfers))
         if name in evidence.emails and overlaps > evidence.unknown_ends(name):
             yield f"{name} was in DATA twice at once, {overlaps} times"
 
@@ -316,19 +316,19 @@ def failures_stay_within_the_budget(evidence: Evidence) -> Iterator[str]:
 
 
 def nothing_stays_claimed_past_its_lease(evidence: Evidence) -> Iterator[str]:
-    """I7: a row whose lease ran out is taken up again by the next sweep."""
+    """I7: the next sweep takes up every row whose lease ran out."""
     for row in evidence.rows:
         if row.stuck:
             yield f"{row.name} is still {row.status}"
 
 
 def sent_never_changes(evidence: Evidence) -> Iterator[str]:
-    """I8: once a row says sent, it says so for ever, and of what it has told."""
+    """I8: once a row says sent, it says so for ever, and so do its notifications."""
     yield from (f"{one} after it was sent" for one in evidence.tables.undone)
 
 
 def all_copies_carry_one_message_id(evidence: Evidence) -> Iterator[str]:
-    """I9: a copy bears the one Message-ID of its email, or that of a replay, and goes to its person; nobody else's."""
+    """I9: a copy has the Message-ID of its email or of a replay, and goes to that person and nobody else."""
     expected = {name: address(who) for one in evidence.emitted for who, name in one.message_ids.items()}
     expected |= {name: row.to_email for name, row in evidence.emails.items() if row.replay}
     for one in evidence.wire.copies:
@@ -355,7 +355,7 @@ INVARIANTS: tuple[Callable[[Evidence], Iterator[str]], ...] = (
 
 
 def violations(evidence: Evidence) -> list[str]:
-    """Everything that is not as promised; each line begins with the sentence that is broken."""
+    """All broken promises; each line begins with the sentence that is broken."""
     return [f"{invariant.__name__}: {what}" for invariant in INVARIANTS for what in invariant(evidence)]
 
 
@@ -364,12 +364,12 @@ def check(evidence: Evidence) -> Summary:
     The run in figures, if it kept every promise.
 
     Raises:
-        Broken: It did not.
+        BrokenPromise: It did not.
     """
     found = violations(evidence)
     found += [f"lost: {name}" for name in evidence.lost]
     if found:
-        raise Broken("\n".join(found))
+        raise BrokenPromise("\n".join(found))
     return summary(evidence)
 
 
@@ -393,7 +393,7 @@ def summary(evidence: Evidence) -> Summary:
 
 @contextmanager
 def watched(database: Database) -> Iterator[None]:
-    """For the length of the block, the database itself notes every email that was sent and is changed, or told."""
+    """During the block, a trigger records every change to a sent email or its notifications."""
     with database.begin() as connection:
         connection.execute(text("DROP SCHEMA IF EXISTS faults CASCADE"))
         connection.execute(text(WATCH))

@@ -1,5 +1,5 @@
 """
-How mail readers gather emails into conversations.
+How mail clients group emails into conversations.
 
 Source: Jamie Zawinski, "Message Threading", https://www.jwz.org/doc/threading.html, steps 1 to 5.
 """
@@ -13,7 +13,7 @@ from re import IGNORECASE, findall, sub
 
 @dataclass(eq=False)
 class Container:
-    """A place in a conversation; ``message`` None while only somebody's reference tells of it."""
+    """A node of a conversation; ``message`` is null while it is known only from references."""
 
     message: EmailMessage | None = None
     parent: "Container | None" = None
@@ -34,12 +34,12 @@ class Container:
 
     @property
     def subject(self) -> str:
-        """Of the first message there is, without what replying puts before it."""
+        """The subject of the first message, without reply prefixes."""
         return sub(r"^(\s*(re|aw|fwd?)(\[\d+\])?:\s*)+", "", str(self.messages()[0]["Subject"]), flags=IGNORECASE)
 
 
 def conversations(messages: Iterable[EmailMessage]) -> list[list[EmailMessage]]:
-    """The messages, in whatever order they came, gathered as a reader shows them."""
+    """Group the messages, in whatever order they came, as a mail client shows them."""
     places: dict[str, Container] = {}
     for message in messages:
         _place(places, message)
@@ -51,7 +51,7 @@ def conversations(messages: Iterable[EmailMessage]) -> list[list[EmailMessage]]:
 
 
 def trees(messages: Iterable[EmailMessage]) -> int:
-    """How many conversations there are for a reader who looks at references only, never at subjects."""
+    """How many conversations a client shows that looks at references only, never at subjects."""
     places: dict[str, Container] = {}
     for message in messages:
         _place(places, message)

@@ -1,4 +1,4 @@
-"""A database whose administrator has other defaults than PostgreSQL has."""
+"""Non-default settings of a database, as an administrator may have made them."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -40,7 +40,7 @@ DEFAULTS: dict[str, Mapping[str, str]] = {
 
 @contextmanager
 def defaults(url: str, settings: Mapping[str, str]) -> Iterator[None]:
-    """For connections that are opened within the block."""
+    """Applies to connections that are opened within the block."""
     parsed = make_url(url)
     alter = sql.SQL("ALTER DATABASE {}").format(sql.Identifier(parsed.database or ""))
     with psycopg.connect(in_words(parsed), autocommit=True) as administrator:
@@ -54,6 +54,6 @@ def defaults(url: str, settings: Mapping[str, str]) -> Iterator[None]:
 
 
 def _value(name: str, value: str) -> sql.Composable:
-    """A search path is a list of names, all others are one text."""
+    """A search path is a list of names; every other value is one text."""
     parts = value.split(", ") if name == "search_path" else [value]
     return sql.SQL(", ").join(sql.Literal(part) for part in parts)

@@ -1,8 +1,8 @@
 """
-Verifiers of DKIM signatures that share nothing with what makes them: one by RFC 6376 §3, and dkimpy's.
+Two independent verifiers of DKIM signatures: one written from RFC 6376 §3, and dkimpy.
 
-dkimpy leaves Ed25519 to PyNaCl. Where that is not installed, OpenSSL's stands in its place; canonical form, hashes and
-records are dkimpy's all the same.
+dkimpy leaves Ed25519 to PyNaCl. Without it, OpenSSL verifies the signature; canonical form, hashes and
+records remain dkimpy's.
 """
 
 import re
@@ -31,7 +31,7 @@ def tags(content: bytes, *, number: int = 0) -> dict[str, str]:
 
 
 def holds(content: bytes, key: RSAPublicKey | Ed25519PublicKey, *, number: int = 0) -> bool:
-    """Whether this signature is that of this key, and the email is as it was signed."""
+    """Whether this signature was made with this key and the email is unchanged."""
     fields, body = _fields(content)
     said, kind = tags(content, number=number), "rsa" if isinstance(key, RSAPublicKey) else "ed25519"
     assert (said["v"], said["a"], said["c"]) == ("1", f"{kind}-sha256", "relaxed/relaxed")
@@ -50,10 +50,10 @@ def holds(content: bytes, key: RSAPublicKey | Ed25519PublicKey, *, number: int =
 
 def second_opinions(content: bytes, records: Mapping[str, str]) -> Sequence[bool]:
     """
-    Whether each signature holds, by dkimpy.
+    Whether dkimpy accepts each signature.
 
     Args:
-        records: What is published, by the names that are asked for.
+        records: What is published in DNS, by name.
     """
 
     def published(name: bytes, **_: object) -> bytes | None:
@@ -79,7 +79,7 @@ def _signatures(content: bytes) -> list[tuple[bytes, bytes]]:
 
 
 def _signed(fields: list[tuple[bytes, bytes]], names: list[str], itself: tuple[bytes, bytes]) -> bytes:
-    """The fields that are named, the last of each name first, then the signature without itself (§3.7)."""
+    """The named fields, the last of each name first, then the signature without its own value (§3.7)."""
     left = [(name, value) for name, value in reversed(fields)]
     chosen = []
     for wanted in names:

@@ -1,4 +1,4 @@
-"""Emails to send: sensible facts, of which a test says only what it is about."""
+"""Sample emails; a test states only the facts that it is about."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -60,11 +60,11 @@ def email_facts(
     event_type: str = COMMENT_CREATED,
 ) -> EmailFacts:
     """
-    Dana's comment on Alice's change list, to Alice.
+    The facts of an email to Alice about Dana's comment on her change list.
 
     Args:
-        number: Tells emails about different events apart.
-        comment: Replaces what it names in the sample comment.
+        number: Differs for emails about different events.
+        comment: Fields that replace those of the sample comment.
     """
     key = f"comment-{number}"
     return EmailFacts(
@@ -88,7 +88,7 @@ def email_facts(
 
 
 def job_of(written: EmailFacts) -> Job:
-    """The claimed job whose email this is."""
+    """The claimed job of this email."""
     event = written.event
     told = Notification(
         id=event.id,

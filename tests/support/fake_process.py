@@ -1,4 +1,4 @@
-"""A process that stands in for one of notify's: ``python -m tests.support.fake_process BEHAVIOUR``."""
+"""A fake process of notify: ``python -m tests.support.fake_process BEHAVIOUR``."""
 
 import sys
 from signal import SIG_IGN, SIGTERM, pause, signal
@@ -6,7 +6,7 @@ from subprocess import Popen
 
 
 def main(behaviour: str) -> None:
-    """Behave as told until a signal comes, or end at once."""
+    """Behave as named until a signal comes, or end at once."""
     match behaviour:
         case "obeys":
             pass

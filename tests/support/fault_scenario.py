@@ -1,4 +1,4 @@
-"""A run to be disturbed: a producer, workers, a relay, and the checker at the end."""
+"""A fault test's set-up: a producer, workers, a relay, and the checker at the end."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -41,8 +41,8 @@ class FaultScenario:
     What every fault test works with.
 
     Args:
-        environment: Of a process of notify, complete but for the relay.
-        folder: Takes the processes' logs.
+        environment: For processes of notify, complete but for the relay.
+        folder: For the processes' logs.
     """
 
     def __init__(self, database: Database, environment: Mapping[str, str], relay: ScriptedRelay, folder: Path) -> None:
@@ -59,7 +59,7 @@ class FaultScenario:
 
     def emit(self, *people: str) -> None:
         """Put these people into the directory and emit one event about them."""
-        self.producer.employ(people)
+        self.producer.add_people(people)
         self.producer.emit(*people)
 
     @contextmanager
@@ -72,23 +72,23 @@ class FaultScenario:
 
     @contextmanager
     def worker(self, *, processes: int = 2, **changes: str) -> Iterator[RunningWorker]:
-        """A Celery worker that serves, in a folder of its own."""
+        """A running Celery worker, in a folder of its own."""
         folder = Path(mkdtemp(dir=self._folder))
         with worker({**self.environment, **_settings(changes)}, folder, processes=processes) as running:
             running.wait_until_serving()
             yield running
 
     def harness(self, **changes: object) -> WorkerHarness:
-        """A worker's parts in this process, to be used step by step."""
+        """A worker's parts in this process, to run step by step."""
         return WorkerHarness(self.database, self.relay.url, {"lease_seconds": LEASE_SECONDS, **changes})
 
     def rescue(self) -> None:
-        """What another worker does once the leases of a vanished one have run out."""
+        """End all leases, and do what another worker would do then."""
         self.harness().execute(LEASES_END)
         self.drain()
 
     def drain(self, **changes: object) -> dict[str, float]:
-        """What one worker process does about all that is due now; time passes before it."""
+        """Make everything due, then fan out and drain once, as one worker process."""
         harness = self.harness(**changes)
         harness.execute(TIME_PASSES)
         harness.fan_out()
@@ -104,9 +104,9 @@ class FaultScenario:
 
     def told(self) -> list[list[int]]:
         """
-        The numbers of the events that each email tells of, in the order in which the emails came.
+        The numbers of the events in each email, in order of arrival.
 
-        Copies count once, and must tell of the same.
+        Copies count once, and must be about the same events.
         """
         found: dict[str, list[int]] = {}
         for one in self.relay.emails:
@@ -122,7 +122,7 @@ class FaultScenario:
         The run in figures, if every promise was kept and every email but *unsent* has arrived.
 
         Args:
-            others: Relays that took emails besides the scenario's own.
+            others: Other relays that took emails.
             bound: How many copies beyond the first the faults may have caused.
         """
         figures = check(Evidence(self.producer.log, seen_by(self.relay, *others), self.tables(), bound))
@@ -131,7 +131,7 @@ class FaultScenario:
 
 
 def still_open(database: Database) -> int:
-    """How many rows have not reached an end."""
+    """How many rows have not ended."""
     with database.begin() as connection:
         return connection.scalar(OPEN) or 0
 
@@ -140,7 +140,7 @@ def still_open(database: Database) -> int:
 def fault_scenario(
     database: Database, environment: Mapping[str, str], relay: ScriptedRelay, folder: Path
 ) -> Iterator[FaultScenario]:
-    """A scenario on an empty database, which notes what must never change."""
+    """A scenario on an empty database that records forbidden changes."""
     with watched(database):
         yield FaultScenario(database, environment, relay, folder)
 

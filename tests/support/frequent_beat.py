@@ -1,4 +1,4 @@
-"""notify's Celery application with something for beat to send every second."""
+"""notify's Celery application with a task for beat to send every second."""
 
 from notify.wiring import celery_app
 

@@ -1,7 +1,7 @@
 """
 Every email and page in every language, small and wide, light and dark: ``python -m tests.support.gallery FOLDER``.
 
-With a Chromium installed they are shown as pictures. The templates are those of a second folder, if one is given.
+With Chromium installed, they are shown as pictures. A second argument names a folder of templates.
 """
 
 import os
@@ -23,7 +23,7 @@ from tests.support import sample_bundles, sample_pages
 from tests.support.emails import HOST, composer
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome", "chrome-headless-shell")
-SCHEMES = {"light": "1", "dark": "0"}  # Blink's numbers for what the reader prefers
+SCHEMES = {"light": "1", "dark": "0"}  # Blink's numbers for the reader's colour scheme
 WIDTHS = (320, 1200)
 HEIGHT = 1600
 HEIGHT_OF_A_FORM = 3400
@@ -65,7 +65,7 @@ class Exhibit:
 
     @property
     def stem(self) -> str:
-        """The name of its files, without what they end in."""
+        """The name of its files, without extension."""
         return f"{self.name}.{self.language}"
 
     @property
@@ -75,16 +75,16 @@ class Exhibit:
 
 
 def browser() -> str | None:
-    """The first Chromium that is installed; None where there is none."""
+    """The first Chromium that is installed, null if there is none."""
     return next((found for name in BROWSERS if (found := shutil.which(name))), None)
 
 
 def write(folder: Path, composer: Composer, pages: Pages, *, host: str, browser: str | None) -> Path:
     """
-    Write the gallery into this folder, which is made if need be, and return its page.
+    Write the gallery into this folder, which is created if missing, and return its page.
 
     Args:
-        browser: Takes the pictures; None: the page shows the emails themselves.
+        browser: Takes the pictures; null shows the emails themselves.
     """
     folder.mkdir(parents=True, exist_ok=True)
     figures = []
@@ -101,7 +101,7 @@ def write(folder: Path, composer: Composer, pages: Pages, *, host: str, browser:
 
 def exhibits(composer: Composer, pages: Pages, *, host: str, at: datetime) -> Iterator[Exhibit]:
     """
-    Everything that people get to see, in each language that there is.
+    Every email and page in each available language.
 
     Args:
         at: When it was sent, and when its events happened.
@@ -117,7 +117,7 @@ def exhibits(composer: Composer, pages: Pages, *, host: str, at: datetime) -> It
 def _emails(*, host: str, at: datetime, language: str) -> Iterator[tuple[str, EmailFacts]]:
     for event_type in sample.PAYLOADS:
         yield event_type, sample.email(event_type, host=host, locale=language)
-    yield "bundle", sample_bundles.together(host=host, at=at, locale=language)
+    yield "bundle", sample_bundles.bundle(host=host, at=at, locale=language)
     yield "digest", sample_bundles.digest(host=host, at=at, locale=language)
 
 
@@ -133,7 +133,7 @@ def _frame(exhibit: Exhibit, width: int) -> str:
 
 
 def _pictures(folder: Path, exhibit: Exhibit, browser: str) -> dict[str, str]:
-    """One picture for each scheme: the email at every width, side by side."""
+    """One picture for each colour scheme: the email at every width, side by side."""
     with TemporaryDirectory() as scratch:
         page = Path(scratch) / "frames.html"
         _write(page, FRAMES.format(frames="".join(_frame(exhibit, width) for width in WIDTHS)))
@@ -164,7 +164,7 @@ def _write(path: Path, words: str) -> None:
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Write the gallery and say where its page is."""
+    """Write the gallery and print where its page is."""
     folder, *templates = map(Path, arguments)
     templates_dir = templates[0] if templates else None
     page = write(folder, composer(templates_dir=templates_dir), Pages(templates_dir), host=HOST, browser=browser())

@@ -1,4 +1,4 @@
-"""A worker process's parts, in the test's own process: fan-out and engine on a real database and a real relay."""
+"""A worker's fan-out and engine in the test's own process, on a real database and a real relay."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -27,10 +27,10 @@ MINUTE = timedelta(minutes=1)
 @dataclass
 class WorkerHarness:
     """
-    What a worker does, to be done step by step.
+    What a worker does, step by step.
 
     Args:
-        relay_url: None means that no mail is configured.
+        relay_url: Null means that no mail is configured.
         changes: Settings that differ from the usual ones.
     """
 
@@ -42,7 +42,6 @@ class WorkerHarness:
 
     @property
     def settings(self) -> Settings:
-        """The settings of this worker."""
         usual = {
             "database_url": self.database.url,
             "smtp_url": self.relay_url,
@@ -64,12 +63,12 @@ class WorkerHarness:
             made.stop()
 
     def drain(self) -> dict[str, float]:
-        """What a worker that starts, drains once and stops would do."""
+        """Start an engine, drain once, and stop."""
         with self.engine() as engine:
             return engine.drain()
 
     def pending_emails(self, *usernames: str, key: str = "k1", link: str = "CL-1") -> Sequence[Any]:
-        """Fan out one comment by a stranger on a change list that these people review; their emails, in order."""
+        """Fan out one comment by a stranger on a change list that these people review; the jobs, in order."""
         with self.database.begin() as connection:
             for username in usernames:
                 directory.put_person(connection, Person(username=username, email=f"{username}@example.com"))
@@ -83,7 +82,7 @@ class WorkerHarness:
         made.drain()
 
     def jobs(self, key: str = "k1") -> Sequence[Any]:
-        """What became of an event for each person as it stands, in the order in which it was written."""
+        """An event's notifications with their jobs and work items, in the order in which they were written."""
         return self.execute("SELECT * FROM jobs WHERE event_key = :key ORDER BY note_id, id", key=key)
 
     def attempts(self, key: str = "k1") -> Sequence[tuple[str, int, int]]:
@@ -91,7 +90,7 @@ class WorkerHarness:
         return [(row.status, row.attempt, row.failures) for row in self.execute(ATTEMPTS, key=key)]
 
     def execute(self, statement: str, **parameters: object) -> Sequence[Any]:
-        """Do to the tables what time, another worker or an operator would."""
+        """Run a statement, in place of time, another worker or an operator; ``jobs`` is a table here."""
         with self.database.begin() as connection:
             return _rows(connection, statement, parameters)
 
@@ -104,7 +103,7 @@ def comment(
     reviewers: Sequence[str] = (),
     body: str = "The jitter comes after the cap.",
 ) -> dict[str, Any]:
-    """A comment on a change list, as a producer states it."""
+    """A comment on a change list, as a producer emits it."""
     return {
         "key": key,
         "type": "cl.comment.created",
@@ -114,12 +113,12 @@ def comment(
     }
 
 
-def many(count: int) -> list[str]:
-    """So many usernames."""
+def usernames(count: int) -> list[str]:
+    """Distinct usernames."""
     return [f"person-{number:04}" for number in range(count)]
 
 
-# What became of an event for a person: the notification, with what its job and that one's work item say of it.
+# Each notification with its job and that job's work item.
 JOBS = """
     WITH jobs AS (
         SELECT j.id, n.id AS note_id, n.event_id, e.key AS event_key, n.event_type, e.topic, n.username, n.reason,

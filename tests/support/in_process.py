@@ -1,4 +1,4 @@
-"""HTTP to an application in this process, from tests that are not asynchronous."""
+"""HTTP requests to an application in this process, for synchronous tests."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -8,7 +8,7 @@ from fastapi import FastAPI
 
 
 class InProcess(httpx.BaseTransport):
-    """Sends requests to an application without a socket; its bugs are answers of 500, as behind a server."""
+    """Sends requests to an application without a socket; its exceptions become answers of 500, as behind a server."""
 
     def __init__(self, app: FastAPI, *, root_path: str = "") -> None:
         self._transport = httpx.ASGITransport(app, raise_app_exceptions=False, root_path=root_path)

@@ -1,4 +1,4 @@
-"""Debian's PgBouncer on a port of loopback, in transaction mode, all else by its own defaults."""
+"""Debian's PgBouncer on a loopback port, in transaction mode, otherwise with its defaults."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -34,9 +34,9 @@ needs_pgbouncer = pytest.mark.skipif(PROGRAM is None, reason="PgBouncer is not i
 
 class PgBouncer:
     """
-    In front of the server of *url*, for every database of it and everybody who asks.
+    A pooler in front of the server at *url*, for all its databases and users.
 
-    As root it runs as the account that PostgreSQL would have: it refuses to be root.
+    Under root it runs as the account that PostgreSQL would use, because it refuses to run as root.
     """
 
     def __init__(self, url: str, folder: Path) -> None:
@@ -46,11 +46,11 @@ class PgBouncer:
         self._process: Popen[bytes] | None = None
 
     def through(self, url: str) -> str:
-        """The same database, reached over the pooler."""
+        """The URL of the same database through the pooler."""
         return in_words(make_url(url).set(host=LOOPBACK, port=self.port, query={}))
 
     def start(self) -> None:
-        """Return once it takes connections."""
+        """Return once it accepts connections."""
         parts = {
             "host": self._server.query.get("host") or self._server.host or LOOPBACK,
             "port": self._server.query.get("port") or self._server.port or 5432,
@@ -66,13 +66,13 @@ class PgBouncer:
         wait_until_ready(self._process, self._answers, log=log, seconds=START_SECONDS)
 
     def stop(self) -> None:
-        """Cut everybody off; harmless when it is not running."""
+        """Cut all connections; harmless when it is not running."""
         process, self._process = self._process, None
         if process is not None:
             stop(process)
 
     def _answers(self) -> bool:
-        """Asks for no database: a session that the pool has then is older than what a test sets."""
+        """Names no database: a session that the pool already had would be older than a test's settings."""
         with suppress(OSError), create_connection((LOOPBACK, self.port), timeout=1):
             return True
         return False
@@ -80,7 +80,7 @@ class PgBouncer:
 
 @contextmanager
 def pgbouncer(url: str) -> Iterator[PgBouncer]:
-    """One that runs."""
+    """A running pooler."""
     with TemporaryDirectory(prefix="pgbouncer-") as folder:
         running = PgBouncer(url, Path(folder))
         try:

@@ -1,4 +1,4 @@
-"""What PostgreSQL does to answer: the plan of a statement as it was carried out, and the rows that it met."""
+"""What PostgreSQL does to answer: the executed plan of a statement, and the rows it read."""
 
 from collections.abc import Callable
 from typing import Any
@@ -13,7 +13,7 @@ END_TO_END = text("SELECT relname FROM pg_stat_xact_user_tables WHERE schemaname
 
 
 def plan_of(database: Database, session: Connection, ask: Callable[[], object]) -> Plan:
-    """What the statement that *ask* sends really does, as EXPLAIN ANALYZE tells it; undone afterwards."""
+    """The EXPLAIN ANALYZE plan of the statement that *ask* sends; rolled back afterwards."""
     with statements(database) as sent, session.begin_nested() as undone:
         ask()
         undone.rollback()
@@ -35,25 +35,25 @@ def indexes_read(plan: Plan) -> set[str]:
 
 
 def tables_scanned(plan: Plan) -> set[str]:
-    """The tables that it reads from end to end."""
+    """The tables that it scans sequentially."""
     return {node["Relation Name"] for node in nodes(plan) if node["Node Type"] == "Seq Scan"}
 
 
 def rows_read(plan: Plan) -> float:
     """
-    Rows and index entries that the scans have met, those included that a filter threw away.
+    Rows and index entries that the scans read, including those removed by filters.
 
-    Pages would tell less: how many a row costs differs with the version, with bloat and with who else is busy.
+    Pages would be less reliable: how many a row costs depends on the version, on bloat and on other activity.
     """
     scans = [one for one in nodes(plan) if one.keys() & {"Relation Name", "Index Name"}]
     return float(sum(met(one) * one["Actual Loops"] for one in scans if one["Node Type"] != "ModifyTable"))
 
 
 def met(scan: Plan) -> float:
-    """Rows of one scan."""
+    """Rows read by one scan."""
     return float(scan["Actual Rows"] + sum(count for name, count in scan.items() if name.startswith("Rows Removed by")))
 
 
 def read_end_to_end(session: Connection) -> set[str]:
-    """The tables that this transaction has read from end to end, foreign keys and triggers included."""
+    """The tables that this transaction has scanned sequentially, also in foreign keys and triggers."""
     return set(session.scalars(END_TO_END))

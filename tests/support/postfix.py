@@ -1,4 +1,4 @@
-"""Debian's Postfix on a port of loopback, with a configuration, queue and data of its own."""
+"""Debian's Postfix on a loopback port, with its own configuration, queue and data."""
 
 import os
 from base64 import b64decode
@@ -30,7 +30,7 @@ needs_postfix = pytest.mark.skipif(
     reason="Postfix is not installed (Debian: postfix), or its master, which starts for root alone, has another user",
 )
 
-# It relays for nobody until a test says for whom, and throws away what it has taken.
+# It relays for nobody until a test allows it, and discards what it accepts.
 PARAMETERS = {
     "compatibility_level": "3.6",
     "daemon_directory": str(DAEMONS),
@@ -66,11 +66,11 @@ OWNED_FOLDERS = "active bounce corrupt defer deferred flush hold incoming privat
 
 class Postfix:
     """
-    A Postfix that runs.
+    A running Postfix.
 
     Args:
-        folder: Its own; other users may look into it.
-        parameters: Of ``main.cf``, besides those that every test needs.
+        folder: For its files; other users may read it.
+        parameters: For ``main.cf``, besides those that every test needs.
     """
 
     def __init__(self, folder: Path, port: int, parameters: Mapping[str, str]) -> None:
@@ -93,23 +93,23 @@ class Postfix:
 
     @property
     def name(self) -> str:
-        """As the relay's row in the database is called."""
+        """The name of the relay's row in the database."""
         return f"{LOOPBACK}:{self.port}"
 
     @property
     def log(self) -> str:
-        """What it has noted so far, among it every refusal."""
+        """Its log so far, including every refusal."""
         return (self._folder / "log").read_text()
 
     def start(self) -> None:
-        """Start it; return once it takes connections."""
+        """Return once it accepts connections."""
         self._lay_out()
         command = [str(DAEMONS / "master"), "-d", "-c", str(self._folder / "conf")]
-        self._master = Popen(command, stderr=DEVNULL, start_new_session=True)  # it ends its group of processes
+        self._master = Popen(command, stderr=DEVNULL, start_new_session=True)  # it ends its process group
         until(self._answers, seconds=PATIENCE_SECONDS)
 
     def change(self, **parameters: str) -> None:
-        """Let it go on with these parameters; return once nobody works by the old ones. No session may stand."""
+        """Reload with these parameters; return once no process uses the old ones. There must be no open session."""
         self._parameters |= parameters
         self._configure()
         assert self._master is not None
@@ -118,7 +118,7 @@ class Postfix:
         until(lambda: not any(one.is_running() for one in servers), seconds=PATIENCE_SECONDS)
 
     def stop(self) -> None:
-        """End it, and all daemons that it has started."""
+        """Stop it and all its daemons."""
         if self._master is None:
             return
         self._master.send_signal(SIGTERM)
@@ -145,7 +145,7 @@ class Postfix:
         lines = [f"{name} = {value}\n" for name, value in self._parameters.items()]
         file = self._folder / "conf" / "main.cf"
         file.write_text("".join(lines))
-        os.utime(file, (0, 0))  # Postfix waits a second or more for a file that somebody may still be writing
+        os.utime(file, (0, 0))  # Postfix waits a second or more for a file that may still be written
 
     def _answers(self) -> bool:
         assert self._master is not None
@@ -158,10 +158,10 @@ class Postfix:
 @contextmanager
 def postfix(**parameters: str) -> Iterator[Postfix]:
     """
-    A Postfix that takes connections, with these parameters of ``main.cf``.
+    A running Postfix with these parameters of ``main.cf``.
 
-    It relays for nobody (``mynetworks`` says for whom it does) and delivers nothing
-    (``default_transport = smtp:[127.0.0.1]:PORT`` hands what it takes to another server).
+    It relays for nobody (``mynetworks`` allows it) and delivers nothing
+    (``default_transport = smtp:[127.0.0.1]:PORT`` forwards what it accepts to another server).
     """
     with TemporaryDirectory(prefix="postfix-") as folder:
         path = Path(folder)
@@ -177,7 +177,7 @@ def postfix(**parameters: str) -> Iterator[Postfix]:
 @contextmanager
 def passwords(known: Mapping[str, str]) -> Iterator[dict[str, str]]:
     """
-    The parameters with which Postfix asks for these users' passwords.
+    The parameters that make Postfix authenticate these users.
 
     Source: Dovecot's authentication protocol, version 1, of which Postfix needs PLAIN.
     """

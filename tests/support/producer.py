@@ -1,4 +1,4 @@
-"""An application that emits: in transactions of its own, some rolled back, and it remembers which."""
+"""An application that emits events in its own transactions, rolls some back, and records which."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -21,10 +21,9 @@ HOST = "example.com"
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Emitted:
     """
-    An event that was emitted, and who must be told.
+    An event that was emitted, and whom it concerns.
 
-    ``committed`` None means that the database went away during the commit, and only the table
-    can say.
+    ``committed`` is null if the database went away during the commit, so that only the table knows.
     """
 
     key: str
@@ -35,17 +34,17 @@ class Emitted:
 
     @property
     def message_ids(self) -> dict[str, str]:
-        """Each person to the Message-ID of their email, worked out without looking at any table."""
+        """The Message-ID of each person's email, computed without looking at any table."""
         return {name: message_id(self.link, event_key=self.key, username=name, host=HOST) for name in self.people}
 
 
 @dataclass
 class Producer:
     """
-    Emits events about change lists that nobody else speaks of. Thread-safe.
+    Emits events about change lists of its own. Thread-safe.
 
     Args:
-        doorbell: None rings for nobody: workers find the rows by sweeping.
+        doorbell: Null rings for nobody; workers find the rows by sweeping.
     """
 
     database: Database
@@ -56,7 +55,7 @@ class Producer:
         self._numbers = count(1)
         self._lock = Lock()
 
-    def employ(self, people: Sequence[str]) -> None:
+    def add_people(self, people: Sequence[str]) -> None:
         """Put these people into the directory, each with an address at example.com."""
         with self.database.begin() as connection:
             for name in people:
@@ -74,9 +73,9 @@ class Producer:
         Emit one event that concerns these people, who must be in the directory.
 
         Args:
-            before_the_end: Called within the transaction, when the event is written.
-            on: The change list; None: one of its own.
-            by: Who says something, which is the event's key.
+            before_the_end: Called within the transaction, once the event is written.
+            on: The change list; null takes a new one.
+            by: The event's actor.
         """
         with self._lock:
             number = next(self._numbers)
@@ -90,7 +89,7 @@ class Producer:
     def _transact(
         self, event: dict[str, object], before_the_end: Callable[[], None], *, roll_back: bool
     ) -> bool | None:
-        """Whether the event is stored; None if nobody knows."""
+        """Whether the event is stored; null if unknown."""
         stage = False
         try:
             with self.database.engine.connect() as connection, connection.begin() as transaction:
@@ -106,5 +105,5 @@ class Producer:
 
 
 def address(name: str) -> str:
-    """Where this person reads mail."""
+    """The address of this person."""
     return f"{name}@{HOST}"

@@ -1,4 +1,4 @@
-"""Prometheus's own checker, for tests that ask it where it is installed."""
+"""Prometheus's own checker, for tests that run where it is installed."""
 
 from pathlib import Path
 from shutil import which
@@ -12,6 +12,6 @@ needs_promtool = pytest.mark.skipif(PROMTOOL is None, reason="promtool is not in
 
 
 def promtool(*words: str, folder: Path | None = None, given: str = "") -> str:
-    """What promtool has to say; empty where it has nothing to find fault with."""
+    """Promtool's complaints; empty if there are none."""
     done = run([str(PROMTOOL), *words], cwd=folder, input=given, capture_output=True, text=True, check=False)
     return "" if done.returncode == 0 and not done.stderr else done.stdout + done.stderr

@@ -1,4 +1,4 @@
-"""A line that can be disturbed: a TCP proxy on loopback before PostgreSQL, the broker or the relay."""
+"""A connection that a test can disturb: a TCP proxy on loopback in front of PostgreSQL, the broker or the relay."""
 
 import socket
 import struct
@@ -24,7 +24,7 @@ Target = tuple[str, int] | Path
 
 
 class Flow(Enum):
-    """Which way bytes go."""
+    """The direction of bytes."""
 
     TO_SERVER = "to server"
     TO_CLIENT = "to client"
@@ -32,7 +32,7 @@ class Flow(Enum):
 
 @dataclass(slots=True)
 class _Line:
-    """One connection and its other half; ``marked`` means that the next reply is its last."""
+    """One connection with both its sockets; ``marked`` means that the next reply must not arrive."""
 
     client: socket.socket
     server: socket.socket
@@ -43,9 +43,9 @@ class _Line:
 
 class Proxy:
     """
-    Forwards every byte until it is told otherwise; what it is told holds for all its connections.
+    Forwards every byte until told otherwise; commands apply to all connections.
 
-    A context manager. Each connection has a thread of its own, and only that thread touches its sockets.
+    A context manager. Each connection has its own thread, and only that thread touches its sockets.
 
     Args:
         server: Host and port, or the path of a Unix socket.
@@ -82,12 +82,12 @@ class Proxy:
 
     @property
     def smtp_url(self) -> str:
-        """The line as ``NOTIFY_SMTP_URL``."""
+        """The proxy as ``NOTIFY_SMTP_URL``."""
         return f"smtp://127.0.0.1:{self.port}"
 
     @property
     def broker_url(self) -> str:
-        """The line as ``NOTIFY_BROKER_URL``."""
+        """The proxy as ``NOTIFY_BROKER_URL``."""
         return f"redis://127.0.0.1:{self.port}/0"
 
     def heal(self) -> None:
@@ -97,35 +97,35 @@ class Proxy:
             self._delay, self._refusing, self._trap = 0.0, False, None
 
     def delay(self, seconds: float) -> None:
-        """Hold every block of bytes for so long."""
+        """Delay every block of bytes by this long."""
         self._delay = seconds
 
     def block(self, *flows: Flow) -> None:
         """
-        Swallow everything that goes these ways, the end of the connection too.
+        Swallow everything in these directions, including the end of the connection.
 
-        Both ways are a black hole, one is a half-open connection. New connections are taken all the same.
+        Both directions are a black hole, one is a half-open connection. New connections are still accepted.
         """
         self._blocked = set(flows)
 
     def let_through(self, flow: Flow, *, at_most: int) -> None:
-        """Swallow what goes this way after so many bytes more."""
+        """Forward this many more bytes in this direction, and swallow the rest."""
         with self._lock:
             self._budget[flow] = at_most
 
     def reset(self) -> None:
-        """Cut every connection that stands, with a reset."""
+        """Reset every connection."""
         with self._lock:
             self._generation += 1
 
     def refuse(self) -> None:
-        """Cut every connection that stands, and every new one at once."""
+        """Reset every connection, and every new one at once."""
         self._refusing = True
         self.reset()
 
     def cut_the_reply_to(self, matches: Callable[[bytes], bool]) -> None:
         """
-        Let the next request that matches reach the server, and cut its connection instead of passing on the reply.
+        Let the next request that matches reach the server, and cut its connection instead of forwarding the reply.
 
         Once; ``sprung`` is set when it has happened.
         """
@@ -135,7 +135,7 @@ class Proxy:
 
     def cut_after(self, flow: Flow, *, at_most: int) -> None:
         """
-        Let so many bytes more go this way, and cut the connection instead of passing on what follows.
+        Forward this many more bytes in this direction, and cut the connection instead of forwarding more.
 
         Once; ``sprung`` is set when it has happened.
         """
@@ -144,7 +144,7 @@ class Proxy:
             self._fuse = flow, at_most
 
     def listen(self) -> None:
-        """Keep what goes either way from now on in ``heard``."""
+        """Record everything from now on, in both directions, in ``heard``."""
         self.heard = {flow: bytearray() for flow in Flow}
 
     def _start(self, work: Callable[[], None]) -> None:
@@ -171,7 +171,7 @@ class Proxy:
         _reset(client)
 
     def _forward(self, line: _Line) -> None:
-        """Until one side ends it, or the line is cut."""
+        """Forward until one side closes or the connection is cut."""
         sides = {
             Flow.TO_SERVER: (line.client, line.server),
             Flow.TO_CLIENT: (line.server, line.client),
@@ -185,7 +185,7 @@ class Proxy:
                     return
 
     def _passed(self, line: _Line, flow: Flow, source: socket.socket, sink: socket.socket) -> bool:
-        """Whether the line stands after what came this way."""
+        """Forward what came in this direction; whether the connection survives."""
         data = source.recv(BLOCK)
         if flow in self._blocked:
             if not data:
@@ -233,7 +233,7 @@ class Proxy:
 
 
 class CommitAfter:
-    """Recognises the commit of the transaction in which these words were said."""
+    """Matches the commit of the transaction that contained these words."""
 
     def __init__(self, words: bytes) -> None:
         self._words = words
@@ -245,7 +245,7 @@ class CommitAfter:
 
 
 def database_target(url: str) -> Target:
-    """Where the server behind a database URL listens: a Unix socket, or host and port."""
+    """The address of the server behind a database URL: a Unix socket, or host and port."""
     parsed = make_url(url)
     folder = parsed.query.get("host")
     port = int(str(parsed.query.get("port") or parsed.port or 5432))
@@ -255,7 +255,7 @@ def database_target(url: str) -> Target:
 
 
 def through(proxy: Proxy, url: str) -> str:
-    """The same database, reached over the proxy."""
+    """The URL of the same database through the proxy."""
     return in_words(make_url(url).set(host="127.0.0.1", port=proxy.port, query={}))
 
 
@@ -271,7 +271,7 @@ def _connected(target: Target) -> socket.socket:
 
 
 def _reset(line: socket.socket) -> None:
-    """Close with a reset instead of a farewell."""
+    """Close with a reset instead of a regular end."""
     with suppress(OSError):
         line.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     line.close()

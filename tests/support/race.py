@@ -1,4 +1,4 @@
-"""Two sessions at once, with the interleaving forced by locks, never by luck or by sleeping."""
+"""Two sessions at once; locks force the interleaving, never luck or sleeping."""
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -20,7 +20,7 @@ LIMIT_SECONDS = 60
 
 @contextmanager
 def meanwhile(function: Callable[P, Result], *args: P.args, **kwargs: P.kwargs) -> Iterator[Future[Result]]:
-    """The function's answer to be, from a thread that runs beside the block."""
+    """Run the function in a thread beside the block; yields its future answer."""
     with ThreadPoolExecutor(1) as threads:
         yield threads.submit(function, *args, **kwargs)
 
@@ -36,7 +36,7 @@ def blocked_session(database: Database) -> int:
 
 
 def all_at_once(functions: list[Callable[[], Result]]) -> list[Result]:
-    """The answers of all functions, which begin at the same moment in threads of their own."""
+    """The answers of all functions, started at the same moment in their own threads."""
     barrier = Barrier(len(functions))
 
     def run(function: Callable[[], Result]) -> Result:

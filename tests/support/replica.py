@@ -1,4 +1,4 @@
-"""A PostgreSQL and its streaming replica, which may take its place."""
+"""A PostgreSQL server and a streaming replica that can replace it."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,15 +14,15 @@ from notify.embedded.postgres import PORT, SUPERUSER, PostgresServer, program, u
 from tests.support.wait import until
 
 COPY_SECONDS = 60
-# What is committed is on the replica too, or a promotion would lose it whatever notify does.
+# Every commit is on the replica too, or a promotion would lose it whatever notify does.
 DURABLE_BY_COPIES = ("synchronous_commit=on",)
 
 
-class Pair:
+class ReplicatedPostgres:
     """
-    Two servers, of which the first takes writes until ``promote``.
+    Two servers, of which the first accepts writes until ``promote``.
 
-    ``url`` names both, and asks for the one that takes writes.
+    ``url`` names both, and asks for the one that accepts writes.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -37,7 +37,7 @@ class Pair:
         return f"postgresql://{SUPERUSER}@{hosts}/{database}?target_session_attrs=read-write"
 
     def start(self) -> None:
-        """Return once the second has all that the first has, and each commit waits for it."""
+        """Return once the replica has everything that the primary has, and each commit waits for it."""
         self.first.start()
         self._copy()
         self.second.start()
@@ -45,22 +45,21 @@ class Pair:
         until(lambda: self.on_first("SELECT FROM pg_stat_replication WHERE sync_state = 'sync'"))
 
     def stop(self) -> None:
-        """Stop both."""
         self.second.stop()
         self.first.stop()
 
     def forbid_writes(self) -> None:
-        """Make the first take no writes any more, and wait for those that are under way."""
+        """Make the primary read-only, and wait for running writes."""
         self.on_first("ALTER SYSTEM SET default_transaction_read_only = on", "SELECT pg_reload_conf()")
         until(lambda: not self.on_first("SELECT FROM pg_stat_activity WHERE backend_xid IS NOT NULL"))
 
     def promote(self) -> None:
-        """Let the second take writes."""
+        """Promote the replica."""
         with psycopg.connect(self.second.url, autocommit=True) as administrator:
             administrator.execute("SELECT pg_promote()")
 
     def on_first(self, *statements: str) -> list[tuple[object, ...]]:
-        """What the first says to the last of these."""
+        """Run these statements on the primary; the answer to the last."""
         with psycopg.connect(self.first.url, autocommit=True) as administrator:
             found = [administrator.execute(sql.SQL(one)) for one in statements]
             return found[-1].fetchall()
@@ -74,9 +73,9 @@ class Pair:
 
 
 @contextmanager
-def pair(folder: Path) -> Iterator[Pair]:
-    """Two that run."""
-    made = Pair(folder)
+def replicated_postgres(folder: Path) -> Iterator[ReplicatedPostgres]:
+    """A running pair of servers."""
+    made = ReplicatedPostgres(folder)
     try:
         made.start()
         yield made

@@ -1,4 +1,4 @@
-"""Roles of a test's own, as an administrator makes them."""
+"""A test's own roles, as an administrator makes them."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -13,20 +13,20 @@ PASSWORD = "known"
 
 
 def administer(url: str, *statements: str) -> None:
-    """Do this as who owns the server, in one session."""
+    """Run these statements as the server's owner, in one session."""
     with psycopg.connect(in_words(make_url(url)), autocommit=True) as administrator:
         for statement in statements:
             administrator.execute(sql.SQL(statement))
 
 
 def as_role(url: str, role: str) -> str:
-    """The same database for this role."""
+    """The URL of the same database for this role."""
     return in_words(make_url(url).set(username=role, password=PASSWORD))
 
 
 @contextmanager
 def roles(url: str, names: Sequence[str]) -> Iterator[None]:
-    """Whatever roles of these names there are in the end, with all that is theirs, is gone."""
+    """Drop these roles at the end, with everything they own."""
     with psycopg.connect(in_words(make_url(url)), autocommit=True) as administrator:
         try:
             yield

@@ -1,4 +1,4 @@
-"""Rows that are simply there: the states from which a test begins, whoever may have written them."""
+"""Rows as a test finds them at its start, whoever may have written them."""
 
 from datetime import timedelta
 from itertools import count
@@ -16,7 +16,7 @@ from notify.store.tables.emails import email_jobs, events, notifications, work_i
 FINAL_EVENT = ("done", "dead")
 FINAL_JOB = ("sent", "skipped", "dead", "expired", "cancelled")
 
-# Every event that is done is to be fanned out once more.
+# Every finished event is to be fanned out again.
 FAN_OUT_AGAIN = """
     INSERT INTO notify.work_items (stage, id, lane, order_key)
     SELECT 'fan_out', id, 1, topic FROM notify.events WHERE status = 'done';
@@ -27,20 +27,20 @@ _numbers = count(1)
 
 
 def ago(**parts: float) -> ColumnElement[Any]:
-    """An instant so long before the database's now."""
+    """An instant this long before the database's now."""
     return func.now() - literal(timedelta(**parts))
 
 
 def ended(status: str, *, at: object = None) -> dict[str, Any]:
-    """The columns of a row that has reached this final status, now or at another instant."""
+    """The columns of a row that reached this final status now, or at another instant."""
     return {"status": status, "finished_at": func.now() if at is None else at}
 
 
 def event(connection: Connection, **columns: Any) -> int:
     """
-    A pending event, due now, and its work item, unless it is done; its id.
+    Insert a pending event, due now, and its work item, unless it has ended; its id.
 
-    Columns of the item go there: ``priority`` is its lane, ``status`` *working* means that it is leased.
+    Columns of the work item go there: ``priority`` is its lane, and ``status`` *working* means that it is leased.
     """
     defaults = {"key": f"event-{next(_numbers)}", "type": COMMENT_CREATED, "topic": "CL-1", "actor": "dana"}
     status = columns.pop("status", "pending")
@@ -64,36 +64,36 @@ def event(connection: Connection, **columns: Any) -> int:
 
 
 def item(connection: Connection, stage: str, row_id: int, **columns: Any) -> int:
-    """A work item that is due now; its id."""
+    """Insert a work item that is due now; its id."""
     values = {"stage": stage, "id": row_id, "lane": Lane.NORMAL, **columns}
     connection.execute(insert(work_items).values({**values, "lane": int(values["lane"])}))
     return row_id
 
 
 def item_of(database: Database, stage: str, row_id: int) -> RowMapping | None:
-    """The work item as it stands; None: it is done."""
+    """The work item; null once it is settled."""
     with database.begin() as connection:
         return connection.execute(select(work_items).where(*_named(stage, row_id))).mappings().one_or_none()
 
 
 def change_item(database: Database, stage: str, row_id: int, **columns: Any) -> None:
-    """Make the work item say this."""
+    """Set these columns of the work item."""
     with database.begin() as connection:
         connection.execute(update(work_items).where(*_named(stage, row_id)).values(**columns))
 
 
 def forget_item(database: Database, stage: str, row_id: int) -> None:
-    """The work is done."""
+    """Delete the work item."""
     with database.begin() as connection:
         connection.execute(delete(work_items).where(*_named(stage, row_id)))
 
 
 def job(connection: Connection, **columns: Any) -> int:
     """
-    A pending email to alice, due now, about an event of its own, and its work item unless it has ended; its id.
+    Insert a pending email to alice, due now, about an event of its own, and its work item unless it has ended; its id.
 
-    Columns of the notification and of the item go there: ``priority`` is its lane, ``status`` *sending* means that it
-    is leased. A replay has no notification of its own.
+    Columns of the notification and of the work item go there: ``priority`` is its lane, and ``status`` *sending* means
+    that it is leased. A replay has no notification of its own.
     """
     defaults: dict[str, Any] = {
         "topic": "CL-1",
@@ -122,7 +122,7 @@ def job(connection: Connection, **columns: Any) -> int:
 
 
 def notification(connection: Connection, **columns: Any) -> int:
-    """Alice is told of an event by a job, or skipped where none is given; its id."""
+    """Insert alice's notification of an event: told by this job, or skipped without one; its id."""
     told = columns.get("email_job_id") is not None
     defaults: dict[str, Any] = {"username": "alice", "event_type": COMMENT_CREATED, "reason": "author"}
     defaults |= {"decision": "told", "why": "default"} if told else {"decision": "skipped", "why": "muted_all"}
@@ -143,7 +143,7 @@ def _born(columns: dict[str, Any]) -> dict[str, Any]:
 def _item_of(
     connection: Connection, stage: str, row_id: int, status: str, columns: dict[str, Any], *, reason: str
 ) -> int:
-    """The work item of a row with this status, by those of the columns that are its own."""
+    """Insert the work item of a row with this status, with those of the columns that belong to it."""
     of_item = {name: value for name, value in columns.items() if name in work_items.c and name != "reason"}
     more: dict[str, Any] = {"lane": columns.get("priority", Lane.NORMAL), "max_failures": 12}
     if columns.get("lapses"):
@@ -159,25 +159,24 @@ def _item_of(
 
 
 def row(database: Database, table: Table, row_id: int) -> RowMapping:
-    """The whole row as it stands."""
+    """The whole row."""
     with database.begin() as connection:
         return connection.execute(select(table).where(table.c.id == row_id)).mappings().one()
 
 
 def count_of(database: Database, table: Table) -> int:
-    """How many rows the table has."""
     with database.begin() as connection:
         return connection.scalar(select(func.count()).select_from(table)) or 0
 
 
 def change(database: Database, table: Table, row_id: int, **columns: Any) -> None:
-    """Make the row say this."""
+    """Set these columns of the row."""
     with database.begin() as connection:
         connection.execute(update(table).where(table.c.id == row_id).values(**columns))
 
 
 def end_job(database: Database, row_id: int, status: str, **columns: Any) -> None:
-    """The job has reached this final status, now."""
+    """Set the job to this final status, now."""
     because = {"outcome_reason": "test"} if status in {"skipped", "dead"} else {}
     change(database, email_jobs, row_id, **{"status": status, "finished_at": func.now(), **because, **columns})
     if status == "dead":
@@ -188,7 +187,7 @@ def end_job(database: Database, row_id: int, status: str, **columns: Any) -> Non
 
 
 def let_lease_end(database: Database, stage: str, row_id: int) -> None:
-    """What time does to an item whose worker has vanished."""
+    """End the lease of an item whose worker has vanished."""
     change_item(database, stage, row_id, due_at=ago(seconds=1))
 
 

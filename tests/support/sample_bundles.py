@@ -31,8 +31,8 @@ TALK = (
 )
 
 
-def together(*, host: str, at: datetime, locale: str | None = None) -> EmailFacts:
-    """An email about several comments, a minute apart and the last at this instant, to a reader in Berlin."""
+def bundle(*, host: str, at: datetime, locale: str | None = None) -> EmailFacts:
+    """A bundle of several comments, a minute apart and the last at this instant, to a reader in Berlin."""
     entries = []
     for before, (actor, comment) in zip(reversed(range(len(TALK))), TALK, strict=True):
         made = email(COMMENT_CREATED, host=host, locale=locale)
@@ -45,7 +45,7 @@ def together(*, host: str, at: datetime, locale: str | None = None) -> EmailFact
 
 def digest(*, host: str, at: datetime, locale: str | None = None) -> EmailFacts:
     """A daily digest of several comments on two change lists."""
-    made = together(host=host, at=at, locale=locale)
+    made = bundle(host=host, at=at, locale=locale)
     elsewhere = replace(made.change_list, link="CL-4790", title="Retire the old uploader", url=None)
     entries = tuple(
         replace(one, change_list=elsewhere, event=replace(one.event, topic=elsewhere.link)) if number == 1 else one

@@ -43,7 +43,7 @@ def pages(templates: Pages, language: str, *, at: datetime) -> Iterator[tuple[st
     Name and HTML of every page in this language.
 
     Args:
-        at: When what the pages tell of happened.
+        at: When the events on the pages happened.
     """
     said = templates.languages.translations(language).gettext
     for name, page, facts in (
@@ -58,7 +58,7 @@ def pages(templates: Pages, language: str, *, at: datetime) -> Iterator[tuple[st
 
 
 def unsubscribe(*, changed: bool) -> dict[str, Any]:
-    """What the unsubscribe page shows: before, or after one click."""
+    """The unsubscribe page's facts: before, or after one click."""
     kind = Stoppable(Scope.EVENT_TYPE, "cl.comment.created", COMMENTS, stopped=changed)
     others = [
         Stoppable(Scope.CHANGE_LIST, LINK, TITLE, stopped=False),
@@ -68,7 +68,7 @@ def unsubscribe(*, changed: bool) -> dict[str, Any]:
 
 
 def preferences(templates: Pages, language: str, *, at: datetime, saved: bool) -> dict[str, Any]:
-    """What the preferences page shows: as it stands, or once it is saved and the address was refused."""
+    """The preferences page's facts: first shown, or saved with an address that was refused."""
     said = templates.languages.translations(language)
     refused = Refusal(email="alice@example.com", at=at, reply=REFUSED) if saved else None
     return {

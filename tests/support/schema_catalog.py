@@ -1,4 +1,4 @@
-"""A schema as PostgreSQL's own catalog describes it, to be compared with another."""
+"""A schema as PostgreSQL's own catalog describes it, for comparison with another."""
 
 from sqlalchemy import Connection, text
 
@@ -46,7 +46,7 @@ QUESTIONS = {
 
 
 def described(connection: Connection) -> dict[str, list[dict[str, object]]]:
-    """Everything in our schema, in an order that depends on names only; nothing where there is no schema."""
+    """Everything in our schema, ordered by name only; empty if there is no schema."""
     return {
         name: sorted((dict(row) for row in connection.execute(text(sql), {"schema": SCHEMA}).mappings()), key=repr)
         for name, sql in QUESTIONS.items()

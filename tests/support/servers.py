@@ -1,4 +1,4 @@
-"""The PostgreSQL database and the broker that a test session works on, its own or one named from outside."""
+"""The PostgreSQL database and the broker that a test session works on, its own or external ones."""
 
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -19,7 +19,7 @@ HIGHEST_BROKER_DATABASE = 15
 
 @contextmanager
 def postgres(outside: str | None, folder: Path) -> Iterator[str]:
-    """The URL of a server on which databases may be made: *outside*, else an embedded one that skips flushes."""
+    """The URL of a server on which databases may be created: *outside*, else an embedded one that skips flushes."""
     if outside:
         yield outside
         return
@@ -29,7 +29,7 @@ def postgres(outside: str | None, folder: Path) -> Iterator[str]:
 
 @contextmanager
 def new_database(server: str, options: str = "") -> Iterator[str]:
-    """The URL of a database, made with these *options*, that did not exist before and does not afterwards."""
+    """The URL of a new database with these *options*, which is dropped at the end."""
     name = f"notify_test_{uuid4().hex[:12]}"
     _administer(server, f"CREATE DATABASE {name} {options}")
     try:
@@ -43,7 +43,7 @@ def broker(outside: str | None, folder: Path) -> Iterator[str]:
     """
     The URL of a broker that nobody else uses: an embedded Valkey, or the highest empty database of *outside*.
 
-    An AMQP broker is used as it is: its virtual host is what sets it apart.
+    An AMQP broker is used as it is: its virtual host separates it.
     """
     if not outside:
         with ValkeyServer(folder) as server:
@@ -77,12 +77,12 @@ def empty(connection: Connection) -> None:
 
 
 def event_types(connection: Connection) -> list[dict[str, object]]:
-    """The rows of the event types, to be put back by ``restore_event_types``."""
+    """The rows of the event types, for ``restore_event_types``."""
     return [dict(row) for row in connection.execute(select(notification_event_types)).mappings()]
 
 
 def restore_event_types(connection: Connection, rows: list[dict[str, object]]) -> None:
-    """Make the event types what they were."""
+    """Restore the event types to these rows."""
     connection.execute(delete(notification_event_types))
     if rows:
         connection.execute(insert(notification_event_types), rows)

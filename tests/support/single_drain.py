@@ -1,4 +1,4 @@
-"""One shift of a worker in a process of its own, without Celery: ``python -m tests.support.single_drain``."""
+"""One drain of both stages in a process of its own, without Celery: ``python -m tests.support.single_drain``."""
 
 import sys
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ LIMIT_SECONDS = 60
 
 
 def drain_once(environment: Mapping[str, str]) -> tuple[int, str]:
-    """Fan out what is due, send what is due, and leave: the exit code, and what it wrote to standard error."""
+    """Fan out what is due, send what is due, and exit: the exit code, and what it wrote to standard error."""
     done = run(
         (sys.executable, "-m", "tests.support.single_drain"),
         env={**environment, "PYTHONPATH": ":".join(sys.path)},
@@ -24,7 +24,7 @@ def drain_once(environment: Mapping[str, str]) -> tuple[int, str]:
 
 
 def main() -> None:
-    """Work once, in this process."""
+    """Drain each stage once, in this process."""
     runtime = Runtime(load(), serves=frozenset(STAGE_NAMES))
     for stage in STAGE_NAMES:
         runtime.drain(stage)

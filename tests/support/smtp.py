@@ -1,4 +1,4 @@
-"""A relay that does as it is told: a real SMTP server on loopback whose answers, drops and silences are scripted."""
+"""A scripted relay: a real SMTP server on loopback whose answers, drops and silences a test decides."""
 
 import hmac
 import socket
@@ -31,7 +31,7 @@ EXTENSIONS = ("PIPELINING", "8BITMIME", "SMTPUTF8", "ENHANCEDSTATUSCODES", "SIZE
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Received:
-    """An email that the relay has in full and has not refused."""
+    """An email that the relay has received in full and has not refused."""
 
     content: bytes
     sender: str
@@ -43,7 +43,7 @@ class Received:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Transfer:
-    """An email's content on its way: from the relay's 354 to its answer, or to the end of the connection."""
+    """The transfer of an email's content: from the relay's 354 to its answer, or to the end of the connection."""
 
     content: bytes
     connection: int
@@ -52,7 +52,7 @@ class Transfer:
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
+class ClientLine:
     """One line from the client: the step it belongs to, the line, the number of its connection."""
 
     step: str
@@ -60,24 +60,24 @@ class Said:
     connection: int
 
 
-Answer = str | Callable[[Said], str | None]
+Answer = str | Callable[[ClientLine], str | None]
 
 
 class Gate:
-    """Holds every conversation that reaches a step until it is released."""
+    """Blocks every conversation that reaches a step until it is released."""
 
     def __init__(self) -> None:
         self.reached = Event()
         self._open = Event()
 
     def release(self) -> None:
-        """Let all go on that wait and all that come."""
+        """Let all blocked conversations continue, and all later ones."""
         self._open.set()
 
     def wait_until_reached(self) -> None:
         """
         Raises:
-            TimeoutError: Nobody came.
+            TimeoutError: No conversation reached it.
         """
         if not self.reached.wait(PATIENCE):
             raise TimeoutError
@@ -94,7 +94,7 @@ class Journal:
         self.changed = Condition()
         self.emails: list[Received] = []
         self.transfers: list[Transfer] = []
-        self.said: list[Said] = []
+        self.said: list[ClientLine] = []
         self.gates: dict[str, Gate] = {}
         self.lines: dict[int, socket.socket] = {}
         self.connections = 0
@@ -116,8 +116,8 @@ class Journal:
             self.lines.pop(number).close()
             self.changed.notify_all()
 
-    def heard(self, said: Said) -> None:
-        """Note it, and wait at its gate if there is one."""
+    def heard(self, said: ClientLine) -> None:
+        """Record it, and wait at its gate if there is one."""
         with self.changed:
             self.said.append(said)
             self.changed.notify_all()
@@ -143,15 +143,15 @@ class ScriptedRelay:
     ``CONTENT`` is the first line after 354, ``DOT`` the end of the content.
 
     Args:
-        answers: Step to the reply, or to a function of what was said; None means the usual reply.
-        reply_by_recipient: Address to the reply to its RCPT.
+        answers: The reply for a step, or a function from the client's line to it; None means the usual reply.
+        reply_by_recipient: The reply to RCPT for an address.
         drop_at: Steps at which the relay hangs up instead of answering. An email dropped at ``DOT``
             counts as received: the relay has it.
-        silent_at: Steps that are never answered, while the connection stays.
+        silent_at: Steps that are never answered, while the connection stays open.
         extensions: What EHLO announces, besides STARTTLS and AUTH.
         credentials: User and password that AUTH asks for.
         mechanisms: What AUTH offers.
-        tokens: The access tokens that are good, for whichever user.
+        tokens: The valid access tokens, for any user.
         certificate: Offers STARTTLS, or speaks TLS at once if ``implicit_tls``.
     """
 
@@ -189,12 +189,12 @@ class ScriptedRelay:
 
     @property
     def emails(self) -> list[Received]:
-        """What the relay has taken, oldest first."""
+        """The emails that the relay accepted, oldest first."""
         return list(self.journal.emails)
 
     @property
     def transfers(self) -> list[Transfer]:
-        """Every content that was begun, complete or cut short, in the order in which they ended."""
+        """Every transfer that was begun, complete or cut short, in the order in which they ended."""
         return list(self.journal.transfers)
 
     @property
@@ -204,7 +204,7 @@ class ScriptedRelay:
 
     @property
     def open_connections(self) -> int:
-        """How many connections there are."""
+        """How many connections are open."""
         return len(self.journal.lines)
 
     @property
@@ -212,19 +212,19 @@ class ScriptedRelay:
         """The relay as ``NOTIFY_SMTP_URL``, without credentials."""
         return f"smtp://127.0.0.1:{self.port}"
 
-    def hold(self, step: str) -> Gate:
+    def pause_at(self, step: str) -> Gate:
         """A gate before the reply to this step."""
         return self.journal.gates.setdefault(step, Gate())
 
     def hang_up(self) -> None:
-        """Drop every connection that stands."""
+        """Drop every open connection."""
         with self.journal.changed:
             for line in self.journal.lines.values():
                 with suppress(OSError):
                     line.shutdown(socket.SHUT_RDWR)
 
     def forget(self) -> None:
-        """As if nothing had been taken so far."""
+        """Forget all received emails."""
         with self.journal.changed:
             self.journal.emails.clear()
 
@@ -235,7 +235,7 @@ class ScriptedRelay:
 
     def wait_for(self, emails: int, timeout: float = PATIENCE) -> list[Received]:
         """
-        The emails received, once there are so many.
+        The received emails, once there are this many.
 
         Raises:
             TimeoutError: There are fewer after *timeout* seconds.
@@ -245,7 +245,7 @@ class ScriptedRelay:
 
     def wait_until(self, happened: Callable[[], bool], timeout: float = PATIENCE) -> None:
         """
-        Return when it has happened; asked after everything that the relay hears.
+        Return when it has happened; checked after every line the relay receives.
 
         Raises:
             TimeoutError: It has not after *timeout* seconds.
@@ -266,7 +266,7 @@ class ScriptedRelay:
             except OSError:
                 return
             line.settimeout(PATIENCE)
-            line.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # each reply leaves by itself
+            line.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # send each reply in its own packet
             self._start(partial(self._converse, line, self.journal.connected(line)))
 
     def _converse(self, line: socket.socket, number: int) -> None:
@@ -295,7 +295,7 @@ class _Dialogue:
             self._secure()
         self._answer(GREETING, "", "220 relay.test ESMTP")
         while True:
-            line = self._read_line().decode(errors="replace")  # whoever begins with TLS speaks no text
+            line = self._read_line().decode(errors="replace")  # implicit TLS has no plain-text start
             verb = line.split(" ", maxsplit=1)[0].upper()
             handler = getattr(self, f"_on_{verb.lower()}", None)
             if handler is None:
@@ -339,7 +339,7 @@ class _Dialogue:
         self._answer(AUTH, shown, "235 2.7.0 welcome" if right else "535 5.7.8 wrong password")
 
     def _asked(self, challenge: str) -> bytes:
-        """What the client answers to a challenge."""
+        """The client's answer to a challenge."""
         self._write(f"334 {b64encode(challenge.encode()).decode()}")
         return b64decode(self._read_line())
 
@@ -401,16 +401,16 @@ class _Dialogue:
         self._speak(said, reply)
         return reply[0] in "23"
 
-    def _reached(self, step: str, line: str) -> Said:
-        said = Said(step, line, self.number)
+    def _reached(self, step: str, line: str) -> ClientLine:
+        said = ClientLine(step, line, self.number)
         self.relay.journal.heard(said)
         return said
 
-    def _scripted(self, said: Said, usual: str) -> str:
+    def _scripted(self, said: ClientLine, usual: str) -> str:
         answer = self.relay.answers.get(said.step, usual)
         return answer if isinstance(answer, str) else answer(said) or usual
 
-    def _speak(self, said: Said, reply: str) -> None:
+    def _speak(self, said: ClientLine, reply: str) -> None:
         if said.step in self.relay.drop_at:
             raise _HangUp
         if said.step in self.relay.silent_at:
@@ -431,7 +431,7 @@ class _Dialogue:
         return line
 
     def _read_content(self) -> bytes:
-        """The content with its dots unstuffed; kept as far as it came when the client breaks off."""
+        """The content with its dots unstuffed; incomplete if the client breaks off."""
         lines: list[bytes] = []
         try:
             while (line := self._read_line()) != b".":
@@ -461,7 +461,7 @@ class _Dialogue:
 
 @dataclass(frozen=True, slots=True)
 class Certificate:
-    """A certificate that signs itself, and its key, in one file."""
+    """A self-signed certificate and its key, in one file."""
 
     file: Path
 
@@ -492,7 +492,7 @@ class Certificate:
 
 @dataclass(frozen=True, slots=True)
 class Authority:
-    """A private authority; ``file`` holds its certificate alone."""
+    """A private authority; ``file`` has its certificate alone."""
 
     file: Path
     _key: ec.EllipticCurvePrivateKey
@@ -555,7 +555,7 @@ def _between(line: str) -> str:
 
 @contextmanager
 def nobody_listening() -> Iterator[int]:
-    """A port of loopback on which no connection is taken, kept from being given to anybody else."""
+    """A loopback port that accepts no connections, reserved so that nobody else gets it."""
     with socket.socket() as held:
         held.bind(("127.0.0.1", 0))
         yield held.getsockname()[1]

@@ -1,4 +1,4 @@
-"""Emails and pages as they were last looked at: ``python -m tests.support.snapshots`` writes them anew."""
+"""Snapshots of emails and pages: ``python -m tests.support.snapshots`` writes them anew."""
 
 from collections.abc import Iterator
 from pathlib import Path

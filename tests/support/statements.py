@@ -1,4 +1,4 @@
-"""The statements that reach the database, as SQLAlchemy sends them."""
+"""The statements that SQLAlchemy sends to the database."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,7 +20,7 @@ class Sent:
 
 @contextmanager
 def statements(database: Database) -> Iterator[list[Sent]]:
-    """Collects what is sent over this database's connections while the block runs."""
+    """Records the statements sent over this database's connections while the block runs."""
     collected: list[Sent] = []
 
     def collect(_connection: Any, _cursor: Any, sql: str, parameters: Any, *_: Any) -> None:

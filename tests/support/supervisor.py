@@ -1,4 +1,4 @@
-"""A supervisor in a process of its own, with stand-ins for notify's processes or the real ones, to be killed."""
+"""A supervisor in a process of its own, with fake or real processes of notify that a test can kill."""
 
 import os
 import sys
@@ -35,8 +35,8 @@ class Supervisor:
     A running supervisor, its output, and every process that works for its data folder.
 
     Args:
-        behaviours: What the stand-ins do, besides a web server in the API's place, which is asked often how it does
-            if WATCHED is among them and ends at once if WITHOUT_WEB is; REAL runs notify itself.
+        behaviours: Of the fake processes. A fake web server in the API's place is added; it is probed often if WATCHED
+            is among them, and fails at once if WITHOUT_WEB is. REAL runs notify itself.
         settings: Environment variables.
     """
 
@@ -95,7 +95,7 @@ class Supervisor:
 
 @contextmanager
 def supervised(data_dir: Path, *behaviours: str, settings: Mapping[str, str] | None = None) -> Iterator[Supervisor]:
-    """A supervisor that is up; whatever the test leaves of it is killed in the end."""
+    """A running supervisor; whatever the test leaves of it is killed at the end."""
     supervisor = Supervisor(data_dir, *behaviours, settings=settings)
     try:
         supervisor.until_up()
@@ -110,9 +110,9 @@ def supervised(data_dir: Path, *behaviours: str, settings: Mapping[str, str] | N
 
 def works_for(process: psutil.Process, data_dir: Path) -> bool:
     """
-    Whether the process says anywhere that it belongs to the folder.
+    Whether the process works for the data folder.
 
-    The servers replace their command, and with it their environment, by a title; but they work in the folder.
+    The servers replace their command and environment by a title, but their working folder is in it.
     """
     cluster = PostgresServer(data_dir).name
     said: list[Callable[[], str]] = [
@@ -128,7 +128,7 @@ def works_for(process: psutil.Process, data_dir: Path) -> bool:
 
 
 def random_ports() -> dict[str, str]:
-    """Ports far from those that a developer's own stack has; the supervisor moves on where one is taken."""
+    """Ports far from those of a developer's own stack; the supervisor moves on where one is taken."""
     first = 20_000 + os.getpid() % 10_000
     return {
         f"NOTIFY_{name}_PORT": str(first + number * 10_000)

@@ -1,4 +1,4 @@
-"""A token endpoint that does as it is told: a real HTTP server on loopback that grants, refuses or waits."""
+"""A scripted token endpoint: a real HTTP server on loopback that grants, refuses or waits."""
 
 import json
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ PATIENCE = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Says:
-    """One answer; ``body`` None: a new token. ``times``: how often the body is said in it."""
+    """One answer; ``body`` null grants a new token. ``times`` repeats the body."""
 
     status: int = 200
     body: bytes | Mapping[str, Any] | None = None
@@ -29,8 +29,8 @@ class TokenEndpoint:
     The server and its script, which may change while it runs. A context manager.
 
     Args:
-        life: Seconds that a token lasts; None: it does not say.
-        answers: Taken in their turn, then every exchange is granted.
+        life: Seconds that a token lasts; null leaves it out.
+        answers: Given in turn; after that every exchange is granted.
         certificate: Speaks TLS.
     """
 
@@ -63,7 +63,7 @@ class TokenEndpoint:
         return f"{scheme}://127.0.0.1:{self._server.server_port}/tenant/oauth2/v2.0/token"
 
     def hang(self) -> None:
-        """Answer nothing until the end."""
+        """Answer nothing from now on."""
         self.go_on.clear()
 
     def answer(self, form: dict[str, str]) -> tuple[Says, bytes]:
@@ -88,11 +88,11 @@ def _handler(endpoint: TokenEndpoint) -> type[BaseHTTPRequestHandler]:
                 self.send_header("Location", endpoint.url)
             self.send_header("Content-Length", str(len(words) * says.times))
             self.end_headers()
-            with suppress(OSError):  # who asked has heard enough
+            with suppress(OSError):  # the client has already given up
                 for _ in range(says.times):
                     self.wfile.write(words)
 
         def log_message(self, *_: object) -> None:
-            """Nobody reads it."""
+            """Log nothing."""
 
     return Handler

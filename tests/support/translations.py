@@ -23,7 +23,7 @@ MessageId = str | tuple[str, ...]
 
 
 def spoken() -> set[MessageId]:
-    """Every message that a template or the code may say; a pair where it depends on a number."""
+    """Every message that a template or the code uses; a pair where it depends on a number."""
     found: set[MessageId] = set()
     for path in (ROOT / "templates").rglob("*.*"):
         if path.suffix in {".txt", ".html"}:
@@ -47,7 +47,7 @@ def read(path: Path) -> Catalog:
 
 
 def bring_up_to_date(path: Path) -> None:
-    """Give the catalogue every message that is said, and take away what is not; kinds of events stay."""
+    """Add missing messages to the catalogue and remove unused ones; event types stay."""
     old = read(path)
     new = Catalog(locale=old.locale)
     kept = {(one.id, one.context): one for one in old if one.id}

@@ -1,4 +1,4 @@
-"""Waiting for a condition, with a limit: the only way in which a test passes time."""
+"""Waiting for a condition, with a limit: the only way in which a test lets time pass."""
 
 from collections.abc import Callable
 from time import monotonic, sleep
@@ -14,7 +14,7 @@ def until(condition: Callable[[], T], *, seconds: float = 30) -> T:
     The first truthy answer of *condition*.
 
     Raises:
-        AssertionError: There was none in time; it shows the last answer.
+        AssertionError: There was none in time; the message has the last answer.
     """
     end = monotonic() + seconds
     while not (answer := condition()):

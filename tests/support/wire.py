@@ -1,4 +1,4 @@
-"""What the relay saw, email by email: the outside effect that every promise is about."""
+"""What the relay saw, by email: the effects that every promise is about."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -8,7 +8,7 @@ from tests.support.smtp import ScriptedRelay
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Copy:
-    """An email that the relay took; ``answered`` says whether it told us so."""
+    """An email that the relay accepted; ``answered`` says whether its answer was sent."""
 
     message_id: str
     recipient: str
@@ -17,7 +17,7 @@ class Copy:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Holding:
+class DataTransfer:
     """A worker in DATA with an email: from the relay's 354 until the relay saw the end of it."""
 
     message_id: str
@@ -25,35 +25,35 @@ class Holding:
     began: datetime
     ended: datetime
 
-    def overlaps(self, later: "Holding") -> bool:
-        """Whether a holding that began no earlier began before this one was over."""
+    def overlaps(self, later: "DataTransfer") -> bool:
+        """Whether a transfer that began no earlier began before this one was over."""
         return later.began < self.ended
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wire:
-    """The copies in the order in which they arrived, and who was in DATA when."""
+    """The copies in order of arrival, and who was in DATA when."""
 
     copies: tuple[Copy, ...]
-    holdings: tuple[Holding, ...]
+    transfers: tuple[DataTransfer, ...]
 
 
 def seen_by(*relays: ScriptedRelay) -> Wire:
-    """The wire log of these relays up to now. A content that broke off before its Message-ID holds no email yet."""
+    """The wire log of these relays so far. A transfer that broke off before its Message-ID counts for no email."""
     copies = (
         Copy(message_id=message_id(one.content), recipient=one.recipient, at=one.at, answered=one.answered)
         for relay in relays
         for one in relay.emails
     )
-    holdings = (
-        Holding(message_id=name, connection=one.connection, began=one.began, ended=one.ended)
+    transfers = (
+        DataTransfer(message_id=name, connection=one.connection, began=one.began, ended=one.ended)
         for relay in relays
         for one in relay.transfers
         if (name := message_id(one.content))
     )
     return Wire(
         copies=tuple(sorted(copies, key=lambda one: one.at)),
-        holdings=tuple(sorted(holdings, key=lambda one: one.began)),
+        transfers=tuple(sorted(transfers, key=lambda one: one.began)),
     )
 
 
@@ -66,5 +66,5 @@ def header(content: bytes, name: str) -> str:
 
 
 def message_id(content: bytes) -> str:
-    """The email's Message-ID without brackets; empty if it is not there yet."""
+    """The email's Message-ID without brackets; empty if there is none yet."""
     return header(content, "Message-ID").strip("<>")

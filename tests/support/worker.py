@@ -1,4 +1,4 @@
-"""A real Celery worker of notify in processes of its own, to be watched, told to stop, or killed."""
+"""A real Celery worker of notify in its own processes, to be watched, stopped or killed."""
 
 import sys
 from collections.abc import Iterator, Mapping
@@ -19,7 +19,7 @@ STOP_SECONDS = 40
 
 @dataclass(frozen=True, slots=True)
 class RunningWorker:
-    """The worker's parent process and where it writes."""
+    """The worker's parent process and its log."""
 
     process: Popen[bytes]
     log: Path
@@ -27,7 +27,7 @@ class RunningWorker:
 
     @property
     def children(self) -> list[int]:
-        """The pids of the processes that do the work."""
+        """The pids of its child processes."""
         return [child.pid for child in psutil.Process(self.process.pid).children()]
 
     def wait_until_ready(self) -> None:
@@ -35,12 +35,12 @@ class RunningWorker:
         until(lambda: self.log.read_text().count("worker.ready") >= self.processes, seconds=60)
 
     def wait_until_serving(self) -> None:
-        """Return when Celery consumes as well; before that it gives up if one of its processes dies."""
+        """Return when Celery consumes as well; fails if one of its processes dies before that."""
         until(lambda: " ready." in self.log.read_text(), seconds=60)
         self.wait_until_ready()
 
     def kill_one_child(self) -> int:
-        """Kill one of its processes, as the kernel would when memory runs out; its pid."""
+        """Kill one child, as the kernel would when memory runs out; its pid."""
         victim = self.children[0]
         psutil.Process(victim).kill()
         return victim
@@ -61,11 +61,11 @@ def worker(
     environment: Mapping[str, str], folder: Path, *, processes: int = 2, include: str | None = None
 ) -> Iterator[RunningWorker]:
     """
-    A prefork worker, on every queue, that has not necessarily begun to work.
+    A prefork worker on every queue, which may not be working yet.
 
     Args:
-        folder: Takes its log.
-        include: A module with tasks of a test's.
+        folder: For its log.
+        include: A module with a test's own tasks.
     """
     log = folder / "worker.log"
     settings = {**environment, "NOTIFY_LOG_FORMAT": "json"}

@@ -1,6 +1,6 @@
-"""Names of time zones that no machine knows, as a table may hold them."""
+"""Time zone names that no machine knows, as a table may contain them."""
 
-UNKNOWN = (
+UNKNOWN_ZONES = (
     "Mars/Olympus",
     "Europe",
     "Europe/",

@@ -23,7 +23,7 @@ from tests.support.callers import Person as Headers
 from tests.support.callers import Program
 from tests.support.harness import WorkerHarness
 from tests.support.translations import CATALOGUES, read
-from tests.support.zones import UNKNOWN
+from tests.support.zones import UNKNOWN_ZONES
 
 REQUIRED = "account.locked"
 WRITTEN = {"hidden", "text", "time", "datetime-local"}
@@ -346,7 +346,7 @@ def test_a_subscription_ends_where_its_mark_is_taken_away(api: httpx.Client, pag
 def test_a_zone_that_is_stored_and_unknown_is_in_nobodys_way(
     api: httpx.Client, page: str, database: Database, person: Headers
 ) -> None:
-    for name in UNKNOWN:
+    for name in UNKNOWN_ZONES:
         with database.begin() as connection:
             connection.execute(update(people).values(timezone=name))
             preferences.put_config(connection, "dana", settings={"timezone": name, "enabled": True}, preferences={})

@@ -8,8 +8,8 @@ from notify.domain.measures import Measure
 from notify.store.database import Database
 from notify.work.stage import Stage
 from notify.work.sweeper import Sweeper
-from tests.support.counted import Counted
 from tests.support.harness import WorkerHarness
+from tests.support.recording_count import RecordingCount
 from tests.support.smtp import ScriptedRelay
 from tests.support.stages import FakeStage
 from tests.support.wait import until
@@ -89,7 +89,7 @@ def test_nothing_is_done_where_nothing_is_due() -> None:
 
 
 def test_sweeps_are_counted_and_those_that_found_work() -> None:
-    counted, found = Counted(), Event()
+    counted, found = RecordingCount(), Event()
     sweeper = Sweeper([FakeStage("deliver", once(found), found.set)], seconds=0.01, rng=Random(1), count=counted.note)
     sweeper.start()
     assert found.wait(60)

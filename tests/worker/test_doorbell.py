@@ -14,8 +14,8 @@ from notify.domain.ports import Doorbell
 from notify.domain.stages import DELIVER, FAN_OUT, queue
 from notify.settings import Settings
 from notify.wiring import STAGE_NAMES
-from tests.support.counted import Counted
 from tests.support.proxy import Flow, Proxy
+from tests.support.recording_count import RecordingCount
 from tests.support.smtp import nobody_listening
 from tests.support.wait import until
 
@@ -32,7 +32,7 @@ def line(broker_url: str) -> Iterator[Proxy]:
         yield proxy
 
 
-def doorbell(url: str, counted: Counted | None = None, *, delay_seconds: float = 0.0) -> Doorbell:
+def doorbell(url: str, counted: RecordingCount | None = None, *, delay_seconds: float = 0.0) -> Doorbell:
     count = uncounted if counted is None else counted.note
     return wiring.doorbell(Settings(broker_url=url), count=count, delay_seconds=delay_seconds)
 
@@ -62,7 +62,7 @@ def waiting(broker_url: str, stage: str = DELIVER) -> int:
 
 def test_a_broker_that_refuses_keeps_no_caller_waiting() -> None:
     with nobody_listening() as port:
-        counted = Counted()
+        counted = RecordingCount()
         bell = doorbell(f"redis://127.0.0.1:{port}/0", counted)
         assert longest_ring(bell) < LONGEST_CALL_SECONDS
         until(lambda: bool(counted.of(Measure.DOORBELL_FAILED)))
@@ -79,7 +79,7 @@ def test_a_broker_that_swallows_everything_keeps_no_caller_waiting(line: Proxy, 
 def test_a_broker_that_falls_silent_in_the_middle_keeps_no_caller_waiting_and_is_rung_again_when_it_answers(
     line: Proxy, broker_url: str
 ) -> None:
-    counted = Counted()
+    counted = RecordingCount()
     bell = doorbell(through(line, broker_url), counted)
     bell.ring(DELIVER)
     until(lambda: waiting(broker_url) == 1)

@@ -10,7 +10,7 @@ import pytest
 from notify import wiring
 from notify.settings import Settings
 from notify.store.database import Database
-from tests.support import imported
+from tests.support import imported_modules
 from tests.support.fault_scenario import fault_scenario
 from tests.support.smtp import ScriptedRelay
 from tests.support.wait import until
@@ -48,13 +48,13 @@ def modules(
     """What a process of a worker has imported once it has fanned out an event and sent an email; and of it, alone."""
     with fault_scenario(database, environment, relay, tmp_path) as here:
         here.emit("ann")
-        with worker(here.environment, tmp_path, processes=1, include=imported.__name__) as running:
+        with worker(here.environment, tmp_path, processes=1, include=imported_modules.__name__) as running:
             running.wait_until_serving()
             here.until_all_ended()
             assert len(relay.emails) == 1
             found = tmp_path / "modules.json"
             with closing(wiring.celery_app(Settings(broker_url=here.environment["NOTIFY_BROKER_URL"]))) as app:
-                app.send_task(imported.NAME, [str(found)], queue="notify.upkeep")
+                app.send_task(imported_modules.NAME, [str(found)], queue="notify.upkeep")
             until(found.exists)
             all_of_them, own = json.loads(found.read_text(encoding="utf-8"))
     return set(all_of_them), set(own)

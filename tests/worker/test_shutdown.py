@@ -16,7 +16,7 @@ from notify.intake.receive import receive
 from notify.intake.schema import parse
 from notify.store.database import Database
 from notify.work.stage import BatchStage
-from tests.support.harness import MINUTE, WorkerHarness, comment, many
+from tests.support.harness import MINUTE, WorkerHarness, comment, usernames
 from tests.support.smtp import ScriptedRelay
 from tests.support.wait import until
 from tests.support.worker import worker
@@ -30,7 +30,7 @@ JOBS = "SELECT status, failures, lapses FROM jobs WHERE to_email IS NOT NULL"
 def harness(database: Database, relay: ScriptedRelay) -> WorkerHarness:
     """Sixty emails that wait."""
     harness = WorkerHarness(database, relay.url)
-    harness.pending_emails(*many(EMAILS))
+    harness.pending_emails(*usernames(EMAILS))
     harness.execute("UPDATE notify.people SET email = username || '@' || username || '.test'")
     return harness
 
@@ -54,7 +54,7 @@ def test_a_worker_told_to_stop_gives_back_what_it_has_not_begun_and_finishes_wha
     tmp_path: Path,
     signals: tuple[Signals, ...],
 ) -> None:
-    gate = relay.hold("DOT")
+    gate = relay.pause_at("DOT")
     with worker(settings, tmp_path) as running:
         running.wait_until_serving()
         until(lambda: relay.count("DOT") == PROCESSES * SESSIONS, seconds=GOODBYE_SECONDS)
@@ -74,7 +74,7 @@ def test_a_worker_told_to_stop_gives_back_what_it_has_not_begun_and_finishes_wha
 def test_a_worker_told_to_go_at_once_strands_nothing(
     harness: WorkerHarness, settings: Mapping[str, str], relay: ScriptedRelay, tmp_path: Path
 ) -> None:
-    gate = relay.hold("DOT")
+    gate = relay.pause_at("DOT")
     with worker(settings, tmp_path) as running:
         running.wait_until_serving()
         until(lambda: relay.count("DOT") == PROCESSES * SESSIONS, seconds=GOODBYE_SECONDS)

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from notify.store.database import Database
-from tests.support.harness import WorkerHarness, many
+from tests.support.harness import WorkerHarness, usernames
 from tests.support.smtp import AUTH, Authority, ScriptedRelay
 from tests.support.token_endpoint import TokenEndpoint
 from tests.support.worker import worker
@@ -30,7 +30,7 @@ def test_a_worker_shows_each_relay_a_token_of_its_own_and_says_none_in_its_log(
             "NOTIFY_SMTP_FALLBACK_URLS": _url(second, authority, asking),
         }
         harness = WorkerHarness(database, settings["NOTIFY_SMTP_URL"])
-        harness.pending_emails(*many(EMAILS))
+        harness.pending_emails(*usernames(EMAILS))
         with worker(settings, tmp_path) as running:
             second.wait_for(EMAILS)
             assert running.stop() == 0

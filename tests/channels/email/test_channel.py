@@ -39,7 +39,7 @@ from tests.support.smtp import (
     STARTTLS,
     Authority,
     Certificate,
-    Said,
+    ClientLine,
     ScriptedRelay,
     nobody_listening,
 )
@@ -98,7 +98,7 @@ def send(opened: EmailChannel, *emails: EmailFacts) -> list[Outcome]:
     return using(opened, work)
 
 
-def answers(*replies: str) -> Callable[[Said], str | None]:
+def answers(*replies: str) -> Callable[[ClientLine], str | None]:
     """These replies in their turn, then the usual ones."""
     left = list(replies)
     return lambda _: left.pop(0) if left else None
@@ -288,7 +288,7 @@ def test_a_lease_lost_while_the_relay_hesitates_sends_no_content(
     relay: ScriptedRelay, extensions: tuple[str, ...]
 ) -> None:
     relay.extensions = extensions
-    gate = relay.hold(DATA)
+    gate = relay.pause_at(DATA)
     email = EmailAttempt(facts=email_facts())
 
     async def work(opened: EmailChannel) -> Outcome:
@@ -309,7 +309,7 @@ def test_a_cancelled_email_takes_its_session_along(
     relay: ScriptedRelay, extensions: tuple[str, ...], step: str
 ) -> None:
     relay.extensions = extensions
-    gate = relay.hold(step)
+    gate = relay.pause_at(step)
 
     async def work(opened: EmailChannel) -> Outcome:
         sending = asyncio.create_task(opened.send(EmailAttempt(facts=email_facts(1))))
@@ -335,7 +335,7 @@ def test_many_emails_share_few_sessions(relay: ScriptedRelay) -> None:
 
 
 def test_sessions_stand_side_by_side(relay: ScriptedRelay) -> None:
-    gate = relay.hold(DOT)
+    gate = relay.pause_at(DOT)
 
     async def work(opened: EmailChannel) -> list[Outcome]:
         sending = asyncio.gather(*(opened.send(EmailAttempt(facts=email_facts(n))) for n in range(3)))
@@ -436,7 +436,7 @@ def test_opening_says_why_it_could_not(relay: ScriptedRelay) -> None:
 
 
 def test_opening_does_not_wait_for_an_email_that_is_on_its_way(relay: ScriptedRelay) -> None:
-    gate = relay.hold(DOT)
+    gate = relay.pause_at(DOT)
 
     async def work(opened: EmailChannel) -> Released | None:
         sending = asyncio.create_task(opened.send(EmailAttempt(facts=email_facts())))
@@ -465,9 +465,9 @@ def test_a_password_crosses_the_wire_only_under_tls(certificate: Certificate, pa
 def test_no_connection_outlives_the_channel(
     certificate: Certificate, step: str, answer: str | None, *, implicit: bool
 ) -> None:
-    def hold(_: Said) -> str | None:
+    def hold(_: ClientLine) -> str | None:
         if answer is None:
-            relay.hold(step).pass_through()
+            relay.pause_at(step).pass_through()
         return answer
 
     with ScriptedRelay(certificate=certificate, implicit_tls=implicit, credentials=("ann", "right")) as relay:

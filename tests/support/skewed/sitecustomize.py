@@ -1,8 +1,8 @@
 """
 A wall clock that is wrong by SKEW_SECONDS, for every process that has this folder on its PYTHONPATH.
 
-Python imports a module of this name before anything else. The monotonic clock stays as it is, as
-it does on a machine whose date is wrong.
+Python imports a module of this name before anything else. The monotonic clock is unaffected, as
+on a machine whose date is wrong.
 """
 
 import datetime as dt
@@ -16,7 +16,7 @@ Right = dt.datetime
 
 
 class _AnyDatetime(type):
-    """What C code makes is a datetime too, although it is not of our class."""
+    """Objects made by C code count as instances too, although they are not of our class."""
 
     def __instancecheck__(cls, value: object) -> bool:
         return isinstance(value, Right)

@@ -144,7 +144,7 @@ def test_a_relay_that_offers_the_standard_mechanism_is_shown_the_token_by_that(
 def test_sessions_that_open_together_share_one_exchange_and_later_ones_its_token(
     tenant: Tenant, endpoint: TokenEndpoint
 ) -> None:
-    gate = tenant.relay.hold(DOT)
+    gate = tenant.relay.pause_at(DOT)
 
     async def main() -> list[Outcome]:
         opened = channel(tenant.asking(endpoint.url), sessions=4, limits=SessionLimits(emails=1))

@@ -59,7 +59,7 @@ def test_a_drop_before_the_last_block_leaves_no_doubt() -> None:
 
 def test_a_relay_that_stops_reading_leaves_no_doubt() -> None:
     with ScriptedRelay(extensions=()) as relay:
-        relay.hold(CONTENT)
+        relay.pause_at(CONTENT)
         outcome = with_session(
             relay,
             lambda one: delivered(one, MORE_THAN_ANY_BUFFER),

@@ -130,7 +130,7 @@ def test_no_sample_email_is_larger_than_what_is_called_an_ordinary_one() -> None
     for locale in COMPOSER.languages:
         samples = [sample.email(event_type, host=HOST, locale=locale) for event_type in sample.PAYLOADS]
         samples += [
-            made(host=HOST, at=NOON, locale=locale) for made in (sample_bundles.together, sample_bundles.digest)
+            made(host=HOST, at=NOON, locale=locale) for made in (sample_bundles.bundle, sample_bundles.digest)
         ]
         for made in samples:
             size = len(COMPOSER.compose(made, date=NOON).content)

@@ -1,4 +1,4 @@
-"""The API with a heart whose beats are heard: how much processor time went by between two of them."""
+"""The API with a monitor that measures how long its event loop is blocked."""
 
 import asyncio
 from dataclasses import dataclass
@@ -15,31 +15,31 @@ PATH = "/heartbeat"
 
 
 @dataclass(slots=True)
-class Worst:
-    """The longest times between two beats, in milliseconds of processor time: of the loop's thread, of the process."""
+class LongestBlocks:
+    """The longest intervals between two ticks, in ms of processor time: of the loop's thread, of the process."""
 
     loop: float = 0.0
     process: float = 0.0
 
 
-class Beating:
+class MonitoredApplication:
     """
-    An application beside which a heart beats; PATH tells the worst since it was last asked.
+    An application with a monitored event loop; PATH returns the worst since the last request.
 
-    It is processor time, so that a busy machine does not matter. The process's own tells of threads that keep
+    It measures processor time, so that a busy machine does not matter. The process's time reveals threads that keep
     the interpreter to themselves.
     """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
-        self._worst = Worst()
+        self._worst = LongestBlocks()
         self._beats: asyncio.Task[None] | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if self._beats is None:
             self._beats = asyncio.create_task(self._beat())
         if scope["type"] == "http" and scope["path"] == PATH:
-            worst, self._worst = self._worst, Worst()
+            worst, self._worst = self._worst, LongestBlocks()
             await JSONResponse({"loop": worst.loop, "process": worst.process})(scope, receive, send)
             return
         await self._app(scope, receive, send)
@@ -54,8 +54,8 @@ class Beating:
             loop, process = now, all_of_it
 
 
-def create_beating() -> FastAPI:
-    """The application of this process's settings, with a heart."""
+def create_monitored() -> FastAPI:
+    """The application of this process's settings, monitored."""
     app = create_app()
-    app.add_middleware(Beating)
+    app.add_middleware(MonitoredApplication)
     return app

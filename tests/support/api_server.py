@@ -18,7 +18,7 @@ APPLICATION = "notify.api.app:create_app"
 def served(
     environment: Mapping[str, str], log: Path, *, application: str = APPLICATION, options: tuple[str, ...] = ()
 ) -> Iterator[str]:
-    """The address of a server; whoever calls before it has started waits in the socket's queue."""
+    """The address of a server; a caller that comes before it has started waits in the socket's queue."""
     with create_server(("127.0.0.1", 0), backlog=2048) as listening, log.open("wb") as output:
         process = subprocess.Popen(
             [*_command(application), "--fd", str(listening.fileno()), *options],
@@ -38,7 +38,7 @@ def served(
 
 
 def _command(application: str) -> list[str]:
-    """What production runs, but for where it listens."""
+    """The production command, except for where it listens."""
     (api,) = (one for one in COMMANDS if one.name == "api")
     _, *words = api.line.split()
     listens = {"--host", "{api_host}", "--port", "{api_port}"}

@@ -1,4 +1,4 @@
-"""A name server on loopback that knows a few texts."""
+"""A DNS server on loopback with a few TXT records."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -20,29 +20,29 @@ PATIENCE_SECONDS = 5.0
 
 
 @contextmanager
-def name_server(texts: Mapping[str, list[str]]) -> Iterator[Resolver]:
-    """What asks a server that knows these texts by name, and denies whatever is not above one of them."""
+def dns_server(texts: Mapping[str, list[str]]) -> Iterator[Resolver]:
+    """A resolver for a server that has these TXT records and answers NXDOMAIN for everything not above one of them."""
     with socket(AF_INET, SOCK_DGRAM) as ours:
         ours.bind(("127.0.0.1", 0))
         thread = Thread(target=_serve, args=(ours, {from_text(name): words for name, words in texts.items()}))
         thread.start()
         try:
-            yield asking(ours.getsockname()[1])
+            yield resolver_for(ours.getsockname()[1])
         finally:
             with socket(AF_INET, SOCK_DGRAM) as last:
                 last.sendto(b"", ours.getsockname())
             thread.join()
 
 
-def asking(port: int, *, patience_seconds: float = PATIENCE_SECONDS) -> Resolver:
-    """What asks the server at this port."""
+def resolver_for(port: int, *, patience_seconds: float = PATIENCE_SECONDS) -> Resolver:
+    """A resolver for the server at this port."""
     resolver = Resolver(configure=False)
     resolver.nameservers, resolver.port, resolver.lifetime = ["127.0.0.1"], port, patience_seconds
     return resolver
 
 
 def _serve(ours: socket, texts: Mapping[Name, list[str]]) -> None:
-    """Until an empty question comes."""
+    """Answer until an empty packet comes."""
     while True:
         question, caller = ours.recvfrom(LARGEST)
         if not question:
@@ -63,5 +63,5 @@ def _answer(question: Message, texts: Mapping[Name, list[str]]) -> Message:
 
 
 def _parts(text: str) -> list[str]:
-    """A text as strings that each fit into a TXT record."""
+    """Split a text into strings that each fit into a TXT record."""
     return [text[at : at + LONGEST_STRING] for at in range(0, len(text), LONGEST_STRING)] or [""]

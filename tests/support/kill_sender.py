@@ -1,14 +1,14 @@
-"""Finding and ending the very process that is about to do something."""
+"""Kills the process that is about to do something."""
 
 from contextlib import suppress
 
 import psutil
 
-from tests.support.smtp import Said, ScriptedRelay
+from tests.support.smtp import ClientLine, ScriptedRelay
 
 
-def kill_the_one_who_said(relay: ScriptedRelay, said: Said) -> int:
-    """Kill the process at the other end of this line, wherever it is on this machine; its pid."""
+def kill_sender_of(relay: ScriptedRelay, said: ClientLine) -> int:
+    """Kill the local process that sent this line, and return its pid."""
     other_end = relay.journal.lines[said.connection].getpeername()
     for connection in psutil.net_connections("tcp4"):
         if connection.laddr == other_end and connection.pid:

@@ -1,7 +1,7 @@
 """
-What a worker's processes have imported, told from inside: ``--include tests.support.imported``.
+Reports what a worker's processes have imported, from inside: ``--include tests.support.imported_modules``.
 
-The task writes two lists to a file: the modules of its process, and those that came after the fork.
+The task writes two lists to a file: all modules of its process, and those imported after the fork.
 """
 
 import json
@@ -18,8 +18,8 @@ _before_the_fork: set[str] = set()
 
 @app.task(name=NAME)  # type: ignore[untyped-decorator]  # Celery is not typed
 def imported(path: str) -> None:
-    """Write what this process has imported; the file appears whole."""
-    modules: dict[str, ModuleType | None] = dict(sys.modules)  # None: not to be imported
+    """Write what this process has imported; the file appears complete."""
+    modules: dict[str, ModuleType | None] = dict(sys.modules)  # None blocks an import
     now = {name for name, module in modules.items() if module}
     draft = Path(f"{path}.draft")
     draft.write_text(json.dumps([sorted(now), sorted(now - _before_the_fork)]), encoding="utf-8")

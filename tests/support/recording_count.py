@@ -1,4 +1,4 @@
-"""A ``Count`` that remembers, for tests of those who count."""
+"""A ``Count`` that records, for tests of what is measured."""
 
 from collections import Counter
 from dataclasses import dataclass, field
@@ -7,8 +7,8 @@ from notify.domain.measures import Measure
 
 
 @dataclass
-class Counted:
-    """What was counted: how often, and how long it took together."""
+class RecordingCount:
+    """What was counted: how often, and the total duration."""
 
     counts: Counter[tuple[Measure, str]] = field(default_factory=Counter)
     seconds: Counter[tuple[Measure, str]] = field(default_factory=Counter)

@@ -1,4 +1,4 @@
-"""The code as it was before the newest migration, from the history of the checkout: what a rolling upgrade replaces."""
+"""The code before the newest migration, from the history of the checkout: what a rolling upgrade replaces."""
 
 from io import BytesIO
 from pathlib import Path
@@ -12,7 +12,7 @@ WHAT_RUNS = ("notify", "templates", "migrations", "celeryconfig.py")
 
 
 class NoHistory(Exception):
-    """The checkout does not go back so far."""
+    """The history of the checkout does not go back far enough."""
 
 
 def unpack(into: Path) -> None:
@@ -20,8 +20,8 @@ def unpack(into: Path) -> None:
     Put the code that does not know the newest migration into a folder.
 
     Raises:
-        NoHistory: This is no checkout, or one that does not go back so far; or the tables of before are not
-            those that the newest migration changes, so that nothing was ever upgraded from them.
+        NoHistory: There is no checkout, or its history is too short, or the baseline was rewritten after the
+            newest migration, so that no such upgrade ever happened.
     """
     newest = max(path.name for path in (ROOT / MIGRATIONS).glob("*.py"))
     added = _git("log", "--no-renames", "--diff-filter=A", "--format=%H", "-1", "--", f"{MIGRATIONS}/{newest}")
@@ -35,7 +35,7 @@ def unpack(into: Path) -> None:
 
 
 def _statements(checkout: Path) -> dict[str, list[str]]:
-    """What each migration does, but for comments, by its file."""
+    """The statements of each migration, without comments, by file."""
     found = {path.name: path.read_text(encoding="utf-8") for path in (checkout / MIGRATIONS).glob("*.py")}
     return {
         name: [line for line in source.partition("revision =")[2].splitlines() if "COMMENT ON" not in line]
