@@ -23,14 +23,14 @@ SCHEMA = """
         CONSTRAINT notification_event_types_bundle_within_check CHECK (bundle_within BETWEEN interval '0' AND interval '1 day'),
         CONSTRAINT notification_event_types_expires_after_check CHECK (expires_after > interval '0')
     );
-    COMMENT ON TABLE notify.notification_event_types IS 'Kinds of events people can choose about; seeded by migrations.';
-    COMMENT ON COLUMN notify.notification_event_types.code IS 'Event type, past participle, dotted: cl.comment.created.';
-    COMMENT ON COLUMN notify.notification_event_types.category IS 'Heading under which people find the type.';
-    COMMENT ON COLUMN notify.notification_event_types.description IS 'One sentence for the preferences page.';
-    COMMENT ON COLUMN notify.notification_event_types.system_required IS 'True means that nobody can switch it off.';
-    COMMENT ON COLUMN notify.notification_event_types.default_enabled IS 'What holds for people who have stored nothing.';
-    COMMENT ON COLUMN notify.notification_event_types.expires_after IS 'How long an email of this type is worth sending.';
-    COMMENT ON COLUMN notify.notification_event_types.bundle_within IS 'How long notifications are bundled; null: the deployment''s default, 0: never.';
+    COMMENT ON TABLE notify.notification_event_types IS 'Event types that people can turn on and off; rows come from migrations.';
+    COMMENT ON COLUMN notify.notification_event_types.code IS 'Event type, such as cl.comment.created.';
+    COMMENT ON COLUMN notify.notification_event_types.category IS 'Group on the preferences page.';
+    COMMENT ON COLUMN notify.notification_event_types.description IS 'Label on the preferences page.';
+    COMMENT ON COLUMN notify.notification_event_types.system_required IS 'True: nobody can turn it off.';
+    COMMENT ON COLUMN notify.notification_event_types.default_enabled IS 'Whether it is on for people without a stored preference.';
+    COMMENT ON COLUMN notify.notification_event_types.expires_after IS 'For how long an email of this type is still sent.';
+    COMMENT ON COLUMN notify.notification_event_types.bundle_within IS 'How long notifications are bundled; null: NOTIFY_BUNDLE_SECONDS; 0: never.';
 
     CREATE TABLE notify.user_notification_settings (
         username TEXT NOT NULL,
@@ -57,22 +57,22 @@ SCHEMA = """
         CONSTRAINT user_notification_settings_paused_until_check CHECK (isfinite(paused_until))
     );
     CREATE INDEX user_notification_settings_participating ON notify.user_notification_settings (username) WHERE participating;
-    COMMENT ON INDEX notify.user_notification_settings_participating IS 'The fan-out asks who wants emails where they have said something.';
-    COMMENT ON TABLE notify.user_notification_settings IS 'Preferences about all emails. No row means the defaults.';
-    COMMENT ON COLUMN notify.user_notification_settings.username IS 'Whose preference.';
-    COMMENT ON COLUMN notify.user_notification_settings.email IS 'Where emails go; null means the directory''s address.';
-    COMMENT ON COLUMN notify.user_notification_settings.enabled IS 'The master switch.';
-    COMMENT ON COLUMN notify.user_notification_settings.delivery_mode IS 'realtime: at once; hourly, daily, weekly: in a digest.';
-    COMMENT ON COLUMN notify.user_notification_settings.participating IS 'Whether they want emails about what they have commented on.';
-    COMMENT ON COLUMN notify.user_notification_settings.own_actions IS 'Whether they want emails about what they do themselves.';
-    COMMENT ON COLUMN notify.user_notification_settings.mentions_pierce_mutes IS 'Whether a mention reaches them in spite of a mute.';
-    COMMENT ON COLUMN notify.user_notification_settings.digest_hour IS 'Hour of daily and weekly digests, by the person''s clock.';
+    COMMENT ON INDEX notify.user_notification_settings_participating IS 'The fan-out looks for people who want emails about change lists they commented on.';
+    COMMENT ON TABLE notify.user_notification_settings IS 'Preferences about all emails; no row: the defaults.';
+    COMMENT ON COLUMN notify.user_notification_settings.username IS 'The person''s username.';
+    COMMENT ON COLUMN notify.user_notification_settings.email IS 'Address for emails; null: the address in people.';
+    COMMENT ON COLUMN notify.user_notification_settings.enabled IS 'The master switch; false: required emails only.';
+    COMMENT ON COLUMN notify.user_notification_settings.delivery_mode IS 'realtime: immediately; hourly, daily, weekly: digests.';
+    COMMENT ON COLUMN notify.user_notification_settings.participating IS 'True: notify them where they have commented.';
+    COMMENT ON COLUMN notify.user_notification_settings.own_actions IS 'True: notify them about their own actions.';
+    COMMENT ON COLUMN notify.user_notification_settings.mentions_pierce_mutes IS 'True: mentions reach them despite a mute.';
+    COMMENT ON COLUMN notify.user_notification_settings.digest_hour IS 'Hour of daily and weekly digests, in the person''s time zone.';
     COMMENT ON COLUMN notify.user_notification_settings.digest_weekday IS 'ISO weekday of the weekly digest; 1 is Monday.';
-    COMMENT ON COLUMN notify.user_notification_settings.timezone IS 'IANA time zone; null means the directory''s.';
-    COMMENT ON COLUMN notify.user_notification_settings.quiet_days IS 'ISO weekdays on which quiet hours begin; null means none.';
-    COMMENT ON COLUMN notify.user_notification_settings.quiet_start IS 'When quiet hours begin, by the person''s clock; null with quiet_days.';
-    COMMENT ON COLUMN notify.user_notification_settings.quiet_end IS 'When they end, the next day if before quiet_start; null with quiet_days.';
-    COMMENT ON COLUMN notify.user_notification_settings.paused_until IS 'No email before this instant but required ones; null means not paused.';
+    COMMENT ON COLUMN notify.user_notification_settings.timezone IS 'IANA time zone; null: the one in people.';
+    COMMENT ON COLUMN notify.user_notification_settings.quiet_days IS 'ISO weekdays on which quiet hours begin; null: no quiet hours.';
+    COMMENT ON COLUMN notify.user_notification_settings.quiet_start IS 'When quiet hours begin, in the person''s time zone; null with quiet_days.';
+    COMMENT ON COLUMN notify.user_notification_settings.quiet_end IS 'When quiet hours end, on the next day if before quiet_start; null with quiet_days.';
+    COMMENT ON COLUMN notify.user_notification_settings.paused_until IS 'Until then only required emails are sent; null: not paused.';
 
     CREATE TABLE notify.user_notification_preferences (
         username TEXT NOT NULL,
@@ -81,10 +81,10 @@ SCHEMA = """
         CONSTRAINT user_notification_preferences_pkey PRIMARY KEY (username, event_type_code),
         CONSTRAINT user_notification_preferences_event_type_code_fkey FOREIGN KEY(event_type_code) REFERENCES notify.notification_event_types (code) ON DELETE CASCADE
     );
-    COMMENT ON TABLE notify.user_notification_preferences IS 'Preferences about single kinds of events. No row means the type''s default.';
-    COMMENT ON COLUMN notify.user_notification_preferences.username IS 'Whose preference.';
-    COMMENT ON COLUMN notify.user_notification_preferences.event_type_code IS 'The kind of event.';
-    COMMENT ON COLUMN notify.user_notification_preferences.enabled IS 'The explicit preference.';
+    COMMENT ON TABLE notify.user_notification_preferences IS 'Preferences about single event types; no row: the type''s default.';
+    COMMENT ON COLUMN notify.user_notification_preferences.username IS 'The person''s username.';
+    COMMENT ON COLUMN notify.user_notification_preferences.event_type_code IS 'The event type.';
+    COMMENT ON COLUMN notify.user_notification_preferences.enabled IS 'True: on; false: off.';
 
     CREATE TABLE notify.topic_preferences (
         username TEXT NOT NULL,
@@ -95,12 +95,12 @@ SCHEMA = """
         CONSTRAINT topic_preferences_says_something_check CHECK (muted OR subscribed)
     );
     CREATE INDEX topic_preferences_subscribers ON notify.topic_preferences (topic, username) WHERE subscribed;
-    COMMENT ON INDEX notify.topic_preferences_subscribers IS 'The fan-out asks who has subscribed to a topic.';
-    COMMENT ON TABLE notify.topic_preferences IS 'Preferences about single topics. No row means neither. The topic need not be in change_lists yet.';
-    COMMENT ON COLUMN notify.topic_preferences.username IS 'Whose preference.';
+    COMMENT ON INDEX notify.topic_preferences_subscribers IS 'The fan-out looks up a topic''s subscribers.';
+    COMMENT ON TABLE notify.topic_preferences IS 'Mutes and subscriptions; no row: neither. The topic need not be in change_lists yet.';
+    COMMENT ON COLUMN notify.topic_preferences.username IS 'The person''s username.';
     COMMENT ON COLUMN notify.topic_preferences.topic IS 'The change list.';
     COMMENT ON COLUMN notify.topic_preferences.muted IS 'True: no emails about it, even if subscribed.';
-    COMMENT ON COLUMN notify.topic_preferences.subscribed IS 'True: emails about it, whatever the role.';
+    COMMENT ON COLUMN notify.topic_preferences.subscribed IS 'True: emails about it, whatever the person''s role.';
 """
 
 

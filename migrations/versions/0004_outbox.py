@@ -34,21 +34,21 @@ SCHEMA = """
         CONSTRAINT work_items_reason_check CHECK (octet_length(reason) <= 1024)
     ) WITH (autovacuum_vacuum_scale_factor = 0.01, autovacuum_vacuum_threshold = 10000, autovacuum_analyze_scale_factor = 0.02, autovacuum_vacuum_cost_limit = 1000);
     CREATE INDEX work_items_due ON notify.work_items ((stage || ''), lane, due_at, id) WHERE lane >= 0;
-    COMMENT ON INDEX notify.work_items_due IS 'Workers claim what is due, by lane; people list what is leased, lapsed or dead.';
+    COMMENT ON INDEX notify.work_items_due IS 'Workers claim due items by lane; operators list leased, lapsed and dead ones.';
     CREATE INDEX work_items_order ON notify.work_items (stage, order_key, id) WHERE order_key IS NOT NULL AND failures = 0 AND lane < 9;
-    COMMENT ON INDEX notify.work_items_order IS 'A claim asks what comes before an item of the same key. What has failed holds up no other.';
-    COMMENT ON TABLE notify.work_items IS 'What is to be done: one row from birth to outcome, whatever the stage. Dead items stay until they are retried by hand or pruned.';
-    COMMENT ON COLUMN notify.work_items.stage IS 'Which stage works it off: fan_out, deliver.';
-    COMMENT ON COLUMN notify.work_items.id IS 'Id of the row in the stage''s own table: an event, an email job.';
-    COMMENT ON COLUMN notify.work_items.lane IS '0 urgent, 1 normal, 2 bulk, in that order; 4 lapsed, alone; 8 leased; 9 dead.';
-    COMMENT ON COLUMN notify.work_items.due_at IS 'Not before this instant; leased: when the lease ends; dead: when it died.';
-    COMMENT ON COLUMN notify.work_items.attempt IS 'Rises at every claim, never falls; (stage, id, attempt) is unique for ever.';
-    COMMENT ON COLUMN notify.work_items.failures IS 'Attempts that ended in: no, later.';
-    COMMENT ON COLUMN notify.work_items.max_failures IS 'Retry budget; the failure that reaches it ends the item.';
-    COMMENT ON COLUMN notify.work_items.lapses IS 'Leases that ran out with no outcome; the third ends the item.';
-    COMMENT ON COLUMN notify.work_items.leased_by IS 'Worker process that claimed it last; null before the first claim.';
+    COMMENT ON INDEX notify.work_items_order IS 'A claim looks for an earlier item with the same order key. Failed items do not block later ones.';
+    COMMENT ON TABLE notify.work_items IS 'Work to do, for every stage. A row exists until its outcome; dead items stay until retried or pruned.';
+    COMMENT ON COLUMN notify.work_items.stage IS 'The stage that works on it: fan_out or deliver.';
+    COMMENT ON COLUMN notify.work_items.id IS 'Id of the event (fan_out) or the email job (deliver).';
+    COMMENT ON COLUMN notify.work_items.lane IS '0 urgent, 1 normal, 2 bulk, claimed in that order; 4 lapsed, claimed alone; 8 leased; 9 dead.';
+    COMMENT ON COLUMN notify.work_items.due_at IS 'When it is due; leased: when the lease ends; dead: when it died.';
+    COMMENT ON COLUMN notify.work_items.attempt IS 'Incremented by each claim; (stage, id, attempt) is unique for ever.';
+    COMMENT ON COLUMN notify.work_items.failures IS 'Failed attempts; reaching max_failures ends the item.';
+    COMMENT ON COLUMN notify.work_items.max_failures IS 'The retry budget.';
+    COMMENT ON COLUMN notify.work_items.lapses IS 'Leases that ran out without an outcome; the third ends the item.';
+    COMMENT ON COLUMN notify.work_items.leased_by IS 'The worker process that claimed it last; null: never claimed.';
     COMMENT ON COLUMN notify.work_items.order_key IS 'Items of one key are worked on one at a time, by id; null: in any order.';
-    COMMENT ON COLUMN notify.work_items.reason IS 'Why the last attempt failed, or why it is dead; null: none has failed.';
+    COMMENT ON COLUMN notify.work_items.reason IS 'Why the last attempt failed, or why the item is dead; null: no attempt failed.';
 
     CREATE TABLE notify.events (
         id BIGINT GENERATED ALWAYS AS IDENTITY,
@@ -72,21 +72,21 @@ SCHEMA = """
         CONSTRAINT events_empty_when_emptied_check CHECK (emptied_at IS NULL OR payload = '{}' AND finished_at IS NOT NULL)
     ) WITH (autovacuum_vacuum_scale_factor = 0.01, autovacuum_vacuum_threshold = 10000, autovacuum_analyze_scale_factor = 0.02, autovacuum_vacuum_cost_limit = 1000, fillfactor = 70);
     CREATE INDEX events_topic ON notify.events (topic, id) INCLUDE (actor, type);
-    COMMENT ON INDEX notify.events_topic IS 'People ask for all about a topic; the fan-out asks who has said something on it before.';
-    COMMENT ON TABLE notify.events IS 'What happened, until it is fanned out and after.';
-    COMMENT ON COLUMN notify.events.id IS 'Ascending number of the row.';
+    COMMENT ON INDEX notify.events_topic IS 'Searches list a topic''s jobs and history; the fan-out looks for earlier participants.';
+    COMMENT ON TABLE notify.events IS 'One row for each event.';
+    COMMENT ON COLUMN notify.events.id IS 'Id; rises with time.';
     COMMENT ON COLUMN notify.events.key IS 'The producer''s idempotency key.';
-    COMMENT ON COLUMN notify.events.type IS 'Event type: cl.comment.created.';
-    COMMENT ON COLUMN notify.events.topic IS 'The change list it happened on.';
-    COMMENT ON COLUMN notify.events.actor IS 'Username of who did it.';
-    COMMENT ON COLUMN notify.events.occurred_at IS 'When it happened, by the producer.';
-    COMMENT ON COLUMN notify.events.payload IS 'What the type carries: for cl.comment.created the comment.';
-    COMMENT ON COLUMN notify.events.status IS 'pending, done or dead; who works on it is in work_items.';
+    COMMENT ON COLUMN notify.events.type IS 'Event type, such as cl.comment.created.';
+    COMMENT ON COLUMN notify.events.topic IS 'The change list, by its link.';
+    COMMENT ON COLUMN notify.events.actor IS 'Username of the person who did it.';
+    COMMENT ON COLUMN notify.events.occurred_at IS 'When it happened, according to the producer.';
+    COMMENT ON COLUMN notify.events.payload IS 'The event''s details; for cl.comment.created, the comment.';
+    COMMENT ON COLUMN notify.events.status IS 'pending, done or dead; leases are in work_items.';
     COMMENT ON COLUMN notify.events.created_at IS 'When it was received.';
-    COMMENT ON COLUMN notify.events.finished_at IS 'When it was fanned out or died; null before.';
+    COMMENT ON COLUMN notify.events.finished_at IS 'When it was fanned out or died; null: pending.';
     COMMENT ON COLUMN notify.events.traceparent IS 'The producer''s trace (W3C Trace Context, version 00); null: none.';
-    COMMENT ON COLUMN notify.events.emptied_at IS 'When the words it carried were deleted; null: it has them still.';
-    COMMENT ON COLUMN notify.events.key_hash IS 'Digest of each stated field: two events of one key differ by it; null: not known.';
+    COMMENT ON COLUMN notify.events.emptied_at IS 'When its payload was deleted; null: it was not.';
+    COMMENT ON COLUMN notify.events.key_hash IS 'Hash of each field, to detect another event with this key; null: unknown.';
 
     CREATE TABLE notify.email_jobs (
         id BIGINT GENERATED ALWAYS AS IDENTITY,
@@ -123,28 +123,28 @@ SCHEMA = """
         CONSTRAINT email_jobs_replay_of_fkey FOREIGN KEY(replay_of) REFERENCES notify.email_jobs (id)
     ) WITH (autovacuum_vacuum_scale_factor = 0.01, autovacuum_vacuum_threshold = 10000, autovacuum_analyze_scale_factor = 0.02, autovacuum_vacuum_cost_limit = 1000, fillfactor = 60);
     CREATE INDEX email_jobs_replays ON notify.email_jobs (replay_of) WHERE replay_of IS NOT NULL;
-    COMMENT ON INDEX notify.email_jobs_replays IS 'People ask whether an email is being replayed; deleting it asks whether a replay needs it.';
-    COMMENT ON TABLE notify.email_jobs IS 'One row for each email: what became of it. Written at its birth and at its end, within its page.';
-    COMMENT ON COLUMN notify.email_jobs.id IS 'Ascending number of the row.';
-    COMMENT ON COLUMN notify.email_jobs.username IS 'Whom the email is for.';
-    COMMENT ON COLUMN notify.email_jobs.to_email IS 'Address at the fan-out, then where the email went.';
-    COMMENT ON COLUMN notify.email_jobs.topic IS 'What the email is about; null: whatever was deferred until one instant.';
-    COMMENT ON COLUMN notify.email_jobs.message_id IS 'Message-ID without brackets, the same at every attempt.';
-    COMMENT ON COLUMN notify.email_jobs.status IS 'pending, or how it ended; who is sending it is in work_items.';
-    COMMENT ON COLUMN notify.email_jobs.attempts IS 'How many attempts were begun when it ended last; 0: it never has.';
-    COMMENT ON COLUMN notify.email_jobs.lapses IS 'How many leases had run out when it ended last; 0: it never has.';
-    COMMENT ON COLUMN notify.email_jobs.expires_at IS 'From then on it is not worth sending.';
-    COMMENT ON COLUMN notify.email_jobs.deferred_by IS 'Why it waits or waited: hourly, daily, weekly, quiet_hours, pause; null: not.';
-    COMMENT ON COLUMN notify.email_jobs.outcome_reason IS 'Why skipped, dead or cancelled, or why the last attempt failed; null before.';
-    COMMENT ON COLUMN notify.email_jobs.last_code IS 'SMTP reply code of the last attempt; null if there was no reply.';
-    COMMENT ON COLUMN notify.email_jobs.last_enhanced_code IS 'RFC 3463 code of the last attempt; null if there was none.';
-    COMMENT ON COLUMN notify.email_jobs.last_error IS 'The relay''s words at the last attempt that failed; never a credential.';
-    COMMENT ON COLUMN notify.email_jobs.relay_reply IS 'The relay''s words when it took the email; null unless sent.';
-    COMMENT ON COLUMN notify.email_jobs.relay IS 'host:port of the relay that took the email; null unless sent.';
-    COMMENT ON COLUMN notify.email_jobs.sent_in_ms IS 'How long the attempt took that sent it, in milliseconds; null unless sent.';
-    COMMENT ON COLUMN notify.email_jobs.replay_of IS 'The job whose notifications this one repeats by hand; null: it has its own.';
-    COMMENT ON COLUMN notify.email_jobs.created_at IS 'When the fan-out wrote it.';
-    COMMENT ON COLUMN notify.email_jobs.finished_at IS 'When it reached its final status; null before.';
+    COMMENT ON INDEX notify.email_jobs_replays IS 'Replaying or deleting a job looks for its replays.';
+    COMMENT ON TABLE notify.email_jobs IS 'One row for each email: to whom, and how it ended.';
+    COMMENT ON COLUMN notify.email_jobs.id IS 'Id; rises with time.';
+    COMMENT ON COLUMN notify.email_jobs.username IS 'The recipient''s username.';
+    COMMENT ON COLUMN notify.email_jobs.to_email IS 'The address: as of the fan-out; once attempted, the one that was used.';
+    COMMENT ON COLUMN notify.email_jobs.topic IS 'The change list; null: a digest, or whatever else was deferred until the same time.';
+    COMMENT ON COLUMN notify.email_jobs.message_id IS 'Message-ID without brackets; the same in every attempt.';
+    COMMENT ON COLUMN notify.email_jobs.status IS 'pending, or how the job ended; leases are in work_items.';
+    COMMENT ON COLUMN notify.email_jobs.attempts IS 'Attempts, copied from work_items when the job ends; 0 until then.';
+    COMMENT ON COLUMN notify.email_jobs.lapses IS 'Lapses, copied from work_items when the job ends; 0 until then.';
+    COMMENT ON COLUMN notify.email_jobs.expires_at IS 'When the email is too old to be sent.';
+    COMMENT ON COLUMN notify.email_jobs.deferred_by IS 'hourly, daily, weekly, quiet_hours or pause; null: not deferred.';
+    COMMENT ON COLUMN notify.email_jobs.outcome_reason IS 'Why the job ended so, or why the last attempt failed; null: neither.';
+    COMMENT ON COLUMN notify.email_jobs.last_code IS 'SMTP reply code of the last attempt; null: no reply.';
+    COMMENT ON COLUMN notify.email_jobs.last_enhanced_code IS 'Enhanced status code (RFC 3463) of the last attempt; null: none.';
+    COMMENT ON COLUMN notify.email_jobs.last_error IS 'Error of the last attempt; no credentials; null: none, or sent.';
+    COMMENT ON COLUMN notify.email_jobs.relay_reply IS 'The relay''s reply when it accepted the email; null: not sent.';
+    COMMENT ON COLUMN notify.email_jobs.relay IS 'host:port of the relay that accepted the email; null: not sent.';
+    COMMENT ON COLUMN notify.email_jobs.sent_in_ms IS 'Duration of the successful attempt in milliseconds; null: not sent.';
+    COMMENT ON COLUMN notify.email_jobs.replay_of IS 'The job that this one sends again; null: not a replay.';
+    COMMENT ON COLUMN notify.email_jobs.created_at IS 'When it was created.';
+    COMMENT ON COLUMN notify.email_jobs.finished_at IS 'When it ended; null: pending.';
 
     CREATE TABLE notify.notifications (
         id BIGINT GENERATED ALWAYS AS IDENTITY,
@@ -162,20 +162,20 @@ SCHEMA = """
         CONSTRAINT notifications_email_job_id_fkey FOREIGN KEY(email_job_id) REFERENCES notify.email_jobs (id) ON DELETE CASCADE
     ) WITH (autovacuum_vacuum_scale_factor = 0.01, autovacuum_vacuum_threshold = 10000, autovacuum_analyze_scale_factor = 0.02, autovacuum_vacuum_cost_limit = 1000);
     CREATE UNIQUE INDEX notifications_once ON notify.notifications (event_id, username);
-    COMMENT ON INDEX notify.notifications_once IS 'The fan-out decides once about a person and an event; people ask what became of an event.';
+    COMMENT ON INDEX notify.notifications_once IS 'The fan-out decides once per event and person; explain and the API list an event''s people.';
     CREATE INDEX notifications_person ON notify.notifications (username, id);
-    COMMENT ON INDEX notify.notifications_person IS 'People ask what somebody was told of, newest first.';
+    COMMENT ON INDEX notify.notifications_person IS 'A person''s history, newest first.';
     CREATE INDEX notifications_email ON notify.notifications (email_job_id);
-    COMMENT ON INDEX notify.notifications_email IS 'The delivery asks what an email tells of; so does its deletion.';
-    COMMENT ON TABLE notify.notifications IS 'One row for each person whom an event concerned: told, or not, and why.';
-    COMMENT ON COLUMN notify.notifications.id IS 'Ascending number of the row.';
-    COMMENT ON COLUMN notify.notifications.event_id IS 'What happened.';
-    COMMENT ON COLUMN notify.notifications.username IS 'Whom it concerned.';
-    COMMENT ON COLUMN notify.notifications.event_type IS 'The type under which the person is told; of a mention, cl.comment.mentioned.';
-    COMMENT ON COLUMN notify.notifications.reason IS 'Why the event concerned the person: author, reviewer.';
-    COMMENT ON COLUMN notify.notifications.decision IS 'told, by the email of email_job_id; or skipped.';
-    COMMENT ON COLUMN notify.notifications.why IS 'The rule that decided, at the fan-out or the recheck.';
-    COMMENT ON COLUMN notify.notifications.email_job_id IS 'The email that tells of it; null: none does.';
+    COMMENT ON INDEX notify.notifications_email IS 'Delivery loads an email''s notifications; deleting a job deletes them.';
+    COMMENT ON TABLE notify.notifications IS 'One row for each event and person it concerns: told or skipped, and why.';
+    COMMENT ON COLUMN notify.notifications.id IS 'Id; rises with time.';
+    COMMENT ON COLUMN notify.notifications.event_id IS 'The event.';
+    COMMENT ON COLUMN notify.notifications.username IS 'The person whom the event concerns.';
+    COMMENT ON COLUMN notify.notifications.event_type IS 'The event type for this person; if mentioned, cl.comment.mentioned.';
+    COMMENT ON COLUMN notify.notifications.reason IS 'Why the event concerns the person, such as author or reviewer.';
+    COMMENT ON COLUMN notify.notifications.decision IS 'told: the email in email_job_id includes it; or skipped.';
+    COMMENT ON COLUMN notify.notifications.why IS 'The rule that decided, at fan-out or at the recheck.';
+    COMMENT ON COLUMN notify.notifications.email_job_id IS 'The email that includes it; null: skipped.';
 
     CREATE TABLE notify.bundles (
         username TEXT NOT NULL,
@@ -185,12 +185,12 @@ SCHEMA = """
         email_job_id BIGINT,
         CONSTRAINT bundles_pkey PRIMARY KEY (username, topic, deferred_until)
     );
-    COMMENT ON TABLE notify.bundles IS 'The open email of a person and topic, or of all that is deferred until one instant. Whoever writes such a notification locks the row first.';
-    COMMENT ON COLUMN notify.bundles.username IS 'To whom.';
-    COMMENT ON COLUMN notify.bundles.topic IS 'About what; empty: about anything, deferred until an instant.';
-    COMMENT ON COLUMN notify.bundles.deferred_until IS 'Until when; -infinity: not deferred.';
-    COMMENT ON COLUMN notify.bundles.last_at IS 'When the last email left, or will leave.';
-    COMMENT ON COLUMN notify.bundles.email_job_id IS 'The email that others join until it is claimed; null: none. May be gone.';
+    COMMENT ON TABLE notify.bundles IS 'The email that further notifications join: one row for each person and topic, or person and deferral time. Writers lock the row first.';
+    COMMENT ON COLUMN notify.bundles.username IS 'The recipient''s username.';
+    COMMENT ON COLUMN notify.bundles.topic IS 'The change list; empty: everything deferred until deferred_until.';
+    COMMENT ON COLUMN notify.bundles.deferred_until IS 'When the email leaves; -infinity: not deferred.';
+    COMMENT ON COLUMN notify.bundles.last_at IS 'When the latest email of this bundle left or will leave.';
+    COMMENT ON COLUMN notify.bundles.email_job_id IS 'The job that others join until it is claimed; null: none. May be deleted.';
 
     CREATE TABLE notify.email_attempts (
         id BIGINT GENERATED ALWAYS AS IDENTITY,
@@ -210,19 +210,19 @@ SCHEMA = """
         CONSTRAINT email_attempts_job_id_fkey FOREIGN KEY(job_id) REFERENCES notify.email_jobs (id) ON DELETE CASCADE
     ) WITH (autovacuum_vacuum_scale_factor = 0.05);
     CREATE INDEX email_attempts_job ON notify.email_attempts (job_id, id);
-    COMMENT ON INDEX notify.email_attempts_job IS 'People ask for the attempts of an email; so does its deletion.';
-    COMMENT ON TABLE notify.email_attempts IS 'Every attempt that did not end in sent; append-only.';
-    COMMENT ON COLUMN notify.email_attempts.id IS 'Ascending number of the row.';
-    COMMENT ON COLUMN notify.email_attempts.job_id IS 'The job that was attempted.';
-    COMMENT ON COLUMN notify.email_attempts.attempt IS 'Which attempt; with job_id it names the attempt.';
+    COMMENT ON INDEX notify.email_attempts_job IS '`jobs show` lists a job''s attempts; deleting the job deletes them.';
+    COMMENT ON TABLE notify.email_attempts IS 'One row for each attempt that did not end in sent.';
+    COMMENT ON COLUMN notify.email_attempts.id IS 'Id; rises with time.';
+    COMMENT ON COLUMN notify.email_attempts.job_id IS 'The job.';
+    COMMENT ON COLUMN notify.email_attempts.attempt IS 'Number of the attempt.';
     COMMENT ON COLUMN notify.email_attempts.at IS 'When the outcome was recorded.';
-    COMMENT ON COLUMN notify.email_attempts.phase IS 'Where in the conversation it ended; null if it never began.';
-    COMMENT ON COLUMN notify.email_attempts.code IS 'SMTP reply code; null if the relay said nothing.';
-    COMMENT ON COLUMN notify.email_attempts.enhanced_code IS 'RFC 3463 code; null if there was none.';
-    COMMENT ON COLUMN notify.email_attempts.text IS 'The relay''s words, at most 1 KiB; never a credential.';
-    COMMENT ON COLUMN notify.email_attempts.verdict IS 'retry, dead, skipped, expired or released, then the reason.';
-    COMMENT ON COLUMN notify.email_attempts.relay IS 'host:port of the relay; null if none was asked.';
-    COMMENT ON COLUMN notify.email_attempts.took_ms IS 'How long the attempt took, in milliseconds; null if no email was written.';
+    COMMENT ON COLUMN notify.email_attempts.phase IS 'The step that failed, such as connect, rcpt or data; null: none was begun.';
+    COMMENT ON COLUMN notify.email_attempts.code IS 'SMTP reply code; null: no reply.';
+    COMMENT ON COLUMN notify.email_attempts.enhanced_code IS 'Enhanced status code (RFC 3463); null: none.';
+    COMMENT ON COLUMN notify.email_attempts.text IS 'The relay''s reply or our error, at most 1 KiB; never contains a credential.';
+    COMMENT ON COLUMN notify.email_attempts.verdict IS 'retry, dead, skipped, expired, released or lease_lost, then a colon and the reason.';
+    COMMENT ON COLUMN notify.email_attempts.relay IS 'host:port of the relay; null: none was contacted.';
+    COMMENT ON COLUMN notify.email_attempts.took_ms IS 'Duration in milliseconds; null: the email was not begun.';
 """
 
 

@@ -30,18 +30,18 @@ SCHEMA = """
         CONSTRAINT smtp_relays_explained_while_muted_check CHECK (muted_because IS NULL OR muted_at IS NOT NULL),
         CONSTRAINT smtp_relays_muted_because_check CHECK (octet_length(muted_because) <= 1024)
     );
-    COMMENT ON TABLE notify.smtp_relays IS 'Circuit breakers, one for each relay, shared by all workers.';
+    COMMENT ON TABLE notify.smtp_relays IS 'One circuit breaker per relay, shared by all workers.';
     COMMENT ON COLUMN notify.smtp_relays.relay IS 'host:port.';
-    COMMENT ON COLUMN notify.smtp_relays.state IS 'closed: emails flow; open: none is claimed.';
-    COMMENT ON COLUMN notify.smtp_relays.failures IS 'Relay failures in a row, over all workers.';
-    COMMENT ON COLUMN notify.smtp_relays.openings IS 'Openings in a row; doubles the wait.';
-    COMMENT ON COLUMN notify.smtp_relays.probe_at IS 'When one worker may try again; null while closed.';
-    COMMENT ON COLUMN notify.smtp_relays.reason IS 'Why it opened: relay, configuration; null while it never did.';
-    COMMENT ON COLUMN notify.smtp_relays.last_error IS 'The relay''s words at the last failure; never a credential.';
-    COMMENT ON COLUMN notify.smtp_relays.changed_at IS 'When the state changed last.';
-    COMMENT ON COLUMN notify.smtp_relays.muted_at IS 'When somebody muted it: nothing is claimed; null while it is not muted.';
-    COMMENT ON COLUMN notify.smtp_relays.muted_because IS 'Why, in their words; null if they gave none.';
-    COMMENT ON COLUMN notify.smtp_relays.suspects IS 'Digests of the recipients refused for policy since the last success.';
+    COMMENT ON COLUMN notify.smtp_relays.state IS 'closed: emails are sent; open: none is claimed.';
+    COMMENT ON COLUMN notify.smtp_relays.failures IS 'Consecutive relay failures, counted across all workers.';
+    COMMENT ON COLUMN notify.smtp_relays.openings IS 'Openings without a success in between; each doubles the wait.';
+    COMMENT ON COLUMN notify.smtp_relays.probe_at IS 'When one worker may probe the relay; null while closed.';
+    COMMENT ON COLUMN notify.smtp_relays.reason IS 'relay, configuration or throttle, then why; null: it never failed.';
+    COMMENT ON COLUMN notify.smtp_relays.last_error IS 'The relay''s reply to the last failure; never contains a credential.';
+    COMMENT ON COLUMN notify.smtp_relays.changed_at IS 'When the state last changed.';
+    COMMENT ON COLUMN notify.smtp_relays.muted_at IS 'When an operator muted it: nothing is claimed; null: not muted.';
+    COMMENT ON COLUMN notify.smtp_relays.muted_because IS 'The operator''s reason; null: none was given.';
+    COMMENT ON COLUMN notify.smtp_relays.suspects IS 'Hashes of recipients refused for policy since the last success.';
 
     CREATE TABLE notify.rate_buckets (
         bucket TEXT NOT NULL,
@@ -50,10 +50,10 @@ SCHEMA = """
         CONSTRAINT rate_buckets_pkey PRIMARY KEY (bucket),
         CONSTRAINT rate_buckets_bucket_check CHECK (bucket LIKE 'relay %' OR bucket LIKE 'domain %')
     );
-    COMMENT ON TABLE notify.rate_buckets IS 'How much of a rate is used up, over all workers.';
-    COMMENT ON COLUMN notify.rate_buckets.bucket IS 'relay and its host:port, or domain and its name in NOTIFY_DOMAIN_RATES.';
-    COMMENT ON COLUMN notify.rate_buckets.spent_until IS 'When it is as if no email had gone.';
-    COMMENT ON COLUMN notify.rate_buckets.queued_until IS 'When the last email has its turn that was put off.';
+    COMMENT ON TABLE notify.rate_buckets IS 'One token bucket per limited relay or domain, shared by all workers.';
+    COMMENT ON COLUMN notify.rate_buckets.bucket IS '''relay HOST:PORT'', or ''domain NAME'' with a name from NOTIFY_DOMAIN_RATES.';
+    COMMENT ON COLUMN notify.rate_buckets.spent_until IS 'When the bucket is full again.';
+    COMMENT ON COLUMN notify.rate_buckets.queued_until IS 'When the last of the postponed emails is due.';
 
     CREATE TABLE notify.relay_shares (
         relay TEXT NOT NULL,
@@ -65,12 +65,12 @@ SCHEMA = """
         CONSTRAINT relay_shares_wanted_check CHECK (wanted > 0),
         CONSTRAINT relay_shares_sessions_check CHECK (sessions >= 0)
     );
-    COMMENT ON TABLE notify.relay_shares IS 'How many of the sessions that all workers may have with a relay each worker process has.';
+    COMMENT ON TABLE notify.relay_shares IS 'How the sessions that all workers together may open with a relay are shared among worker processes.';
     COMMENT ON COLUMN notify.relay_shares.relay IS 'host:port.';
     COMMENT ON COLUMN notify.relay_shares.worker IS 'Worker process.';
-    COMMENT ON COLUMN notify.relay_shares.wanted IS 'How many it has a use for.';
-    COMMENT ON COLUMN notify.relay_shares.sessions IS 'How many it may have, 0: it waits for others to give up theirs.';
-    COMMENT ON COLUMN notify.relay_shares.until IS 'When they are free again if it asks for no more time.';
+    COMMENT ON COLUMN notify.relay_shares.wanted IS 'How many sessions it could use.';
+    COMMENT ON COLUMN notify.relay_shares.sessions IS 'How many sessions it may open; 0: it waits for other workers to give up theirs.';
+    COMMENT ON COLUMN notify.relay_shares.until IS 'When the share ends unless it is renewed.';
 """
 
 

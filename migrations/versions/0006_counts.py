@@ -20,8 +20,8 @@ SCHEMA = """
         CONSTRAINT delivery_stats_pkey PRIMARY KEY (minute, worker, event_type, outcome),
         CONSTRAINT delivery_stats_count_check CHECK (count > 0)
     ) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000, fillfactor = 70);
-    COMMENT ON TABLE notify.delivery_stats IS 'Counts of outcomes, written in the transaction that records them.';
-    COMMENT ON COLUMN notify.delivery_stats.minute IS 'Start of the minute.';
+    COMMENT ON TABLE notify.delivery_stats IS 'Outcomes per minute and worker, counted in the transaction that records them.';
+    COMMENT ON COLUMN notify.delivery_stats.minute IS 'The minute, by its start.';
     COMMENT ON COLUMN notify.delivery_stats.worker IS 'Worker process.';
     COMMENT ON COLUMN notify.delivery_stats.event_type IS 'Event type of the emails.';
     COMMENT ON COLUMN notify.delivery_stats.outcome IS 'sent, retry, dead, …, late_success, duplicate_sent, lease_lost, ambiguous, lapse.';
@@ -35,11 +35,11 @@ SCHEMA = """
         CONSTRAINT delivery_totals_pkey PRIMARY KEY (event_type, outcome),
         CONSTRAINT delivery_totals_count_check CHECK (count > 0)
     );
-    COMMENT ON TABLE notify.delivery_totals IS 'What delivery_stats has counted since the beginning, but for its last minutes.';
+    COMMENT ON TABLE notify.delivery_totals IS 'Running totals of delivery_stats, except for its most recent minutes.';
     COMMENT ON COLUMN notify.delivery_totals.event_type IS 'Event type of the emails.';
     COMMENT ON COLUMN notify.delivery_totals.outcome IS 'As in delivery_stats.';
-    COMMENT ON COLUMN notify.delivery_totals.count IS 'How many; never falls.';
-    COMMENT ON COLUMN notify.delivery_totals.until IS 'The latest of all rows: the minutes before it are counted here.';
+    COMMENT ON COLUMN notify.delivery_totals.count IS 'How many; never decreases.';
+    COMMENT ON COLUMN notify.delivery_totals.until IS 'The maximum over all rows says how far delivery_stats is included here.';
 
     CREATE TABLE notify.process_totals (
         process UUID NOT NULL,
@@ -52,13 +52,13 @@ SCHEMA = """
         CONSTRAINT process_totals_count_check CHECK (count > 0),
         CONSTRAINT process_totals_seconds_check CHECK (seconds >= 0)
     );
-    COMMENT ON TABLE notify.process_totals IS 'What only a process itself knows, counted since its start.';
-    COMMENT ON COLUMN notify.process_totals.process IS 'Process that counted; all zeros: all those that are gone.';
-    COMMENT ON COLUMN notify.process_totals.measure IS 'What was counted: doorbell_sent, sweep_found, smtp, to_sent and the like.';
-    COMMENT ON COLUMN notify.process_totals.label IS 'Of which kind: a stage, a phase, the upper bound of a bucket in seconds.';
+    COMMENT ON TABLE notify.process_totals IS 'Counters of each process that no other table has, such as doorbells and SMTP times.';
+    COMMENT ON COLUMN notify.process_totals.process IS 'The process; all zeros: the sum of all processes that are gone.';
+    COMMENT ON COLUMN notify.process_totals.measure IS 'What is counted, such as doorbell_sent, sweep_found, smtp or to_sent.';
+    COMMENT ON COLUMN notify.process_totals.label IS 'A stage, an SMTP phase, or a histogram bucket''s upper bound in seconds.';
     COMMENT ON COLUMN notify.process_totals.count IS 'How many.';
-    COMMENT ON COLUMN notify.process_totals.seconds IS 'How long they took together; 0 where nothing takes time.';
-    COMMENT ON COLUMN notify.process_totals.changed_at IS 'When the process added to it last.';
+    COMMENT ON COLUMN notify.process_totals.seconds IS 'Total duration; 0 where the measure has none.';
+    COMMENT ON COLUMN notify.process_totals.changed_at IS 'When the process last added to it.';
 """
 
 

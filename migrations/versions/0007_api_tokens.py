@@ -24,13 +24,13 @@ SCHEMA = """
         CONSTRAINT api_tokens_scopes_check CHECK (cardinality(scopes) > 0 AND scopes <@ ARRAY['events:write', 'directory:write', 'ops'])
     );
     COMMENT ON TABLE notify.api_tokens IS 'Bearer tokens of programs.';
-    COMMENT ON COLUMN notify.api_tokens.id IS 'Ascending number of the row.';
-    COMMENT ON COLUMN notify.api_tokens.name IS 'What the token is for, for people to read.';
-    COMMENT ON COLUMN notify.api_tokens.token_hash IS 'SHA-256 of the token, hex; the token itself is never stored.';
-    COMMENT ON COLUMN notify.api_tokens.scopes IS 'events:write, directory:write, ops.';
-    COMMENT ON COLUMN notify.api_tokens.created_at IS 'When it was made.';
-    COMMENT ON COLUMN notify.api_tokens.revoked_at IS 'When it was revoked; null while valid.';
-    COMMENT ON COLUMN notify.api_tokens.last_used_at IS 'When it last opened something, to the minute; null if it never did.';
+    COMMENT ON COLUMN notify.api_tokens.id IS 'Id; rises with time.';
+    COMMENT ON COLUMN notify.api_tokens.name IS 'What the token is for.';
+    COMMENT ON COLUMN notify.api_tokens.token_hash IS 'SHA-256 of the token in hex; the token itself is never stored.';
+    COMMENT ON COLUMN notify.api_tokens.scopes IS 'What it allows: events:write, directory:write, ops.';
+    COMMENT ON COLUMN notify.api_tokens.created_at IS 'When it was created.';
+    COMMENT ON COLUMN notify.api_tokens.revoked_at IS 'When it was revoked; null: valid.';
+    COMMENT ON COLUMN notify.api_tokens.last_used_at IS 'When it was last used, to the minute; null: never.';
 """
 
 

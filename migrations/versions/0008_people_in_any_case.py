@@ -15,7 +15,7 @@ down_revision = "0007"
 
 SCHEMA = """
     CREATE INDEX IF NOT EXISTS people_called ON notify.people (lower(normalize(username)));
-    COMMENT ON INDEX notify.people_called IS 'The fan-out asks who is called so in a mention.';
+    COMMENT ON INDEX notify.people_called IS 'The fan-out looks up people by the name in a mention.';
 """
 
 

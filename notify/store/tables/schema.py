@@ -40,7 +40,7 @@ def optional(name: str, kind: Any, comment: str, *more: SchemaItem) -> Column[An
 
 def row_id() -> Column[int]:
     """The primary key of tables whose rows are numbered."""
-    return Column("id", BigInteger, Identity(always=True), primary_key=True, comment="Ascending number of the row.")
+    return Column("id", BigInteger, Identity(always=True), primary_key=True, comment="Id; rises with time.")
 
 
 def index(
