@@ -92,6 +92,7 @@ class Tally:
             self._threads = [one for one in self._threads if one not in ended]
 
     def _run(self) -> None:
+        self.flush()  # at once, so that the process is seen as soon as it runs
         while not self._stopping.wait(self._every):
             self.flush()
 

@@ -20,11 +20,16 @@ class NothingToWorkOn(NotifyError):
 
 @dataclass(frozen=True, slots=True)
 class Deployment:
-    """Complete settings, and the database and doorbell that they name."""
+    """
+    Complete settings, and the database and doorbell that they name.
+
+    ``stack_is_down``: the database is the embedded one, started for this command alone; nothing else of the stack runs.
+    """
 
     settings: Settings
     database: Database
     doorbell: Doorbell
+    stack_is_down: bool = False
 
 
 @contextmanager
@@ -46,10 +51,21 @@ def complete_settings() -> Iterator[Settings]:
 @contextmanager
 def connect() -> Iterator[Deployment]:
     """The deployment that this command works on; at the end, doorbells still in memory are sent."""
+    is_embedded = load(completed_later=True).database_url is None
     with complete_settings() as settings:
-        deployment = Deployment(settings, wiring.database(settings, pool_size=1), wiring.doorbell(settings))
+        deployment = Deployment(
+            settings,
+            wiring.database(settings, pool_size=1),
+            wiring.doorbell(settings),
+            stack_is_down=is_embedded and not _is_up(settings),
+        )
         try:
             yield deployment
         finally:
             deployment.doorbell.flush(at_most_seconds=FLUSH_SECONDS)
             deployment.database.close()
+
+
+def _is_up(settings: Settings) -> bool:
+    """Whether an embedded stack runs on the data folder."""
+    return import_module("notify.embedded.data_folder").running(settings.data_dir) is not None

@@ -9,13 +9,14 @@ from typer import Exit
 from notify.cli.checks import Check, Finding
 from notify.cli.checks.database import database, transactions
 from notify.cli.checks.delivery import delivery, unknown_change_lists
-from notify.cli.checks.deployment import broker, callers, connections, settings, time_zones
+from notify.cli.checks.deployment import broker, callers, connections, settings, stack, time_zones
 from notify.cli.checks.mail import breaker, relay, templates
 from notify.cli.checks.sender import sender
 from notify.cli.connect import Deployment, connect
-from notify.cli.output import AsJson, console, print_json
+from notify.cli.output import AsJson, console, print_json, print_wrapped
 
 CHECKS: Sequence[Check] = (
+    stack,
     database,
     broker,
     relay,
@@ -29,7 +30,9 @@ CHECKS: Sequence[Check] = (
     time_zones,
 )
 # Cheap enough for every two seconds: no session with the relay, no template, no name server.
-QUICK: Sequence[Check] = (transactions, broker, breaker, delivery)
+QUICK: Sequence[Check] = (stack, transactions, broker, breaker, delivery)
+# What can be known while the embedded stack is down.
+WITHOUT_STACK: Sequence[Check] = (stack, database, transactions, unknown_change_lists, templates, time_zones)
 
 
 def doctor(*, as_json: AsJson = False) -> None:
@@ -45,8 +48,7 @@ def doctor(*, as_json: AsJson = False) -> None:
     if as_json:
         print_json(findings)
     else:
-        for finding in findings:
-            _print(finding)
+        _print(findings)
     if not all(finding.ok for finding in findings):
         raise Exit(1)
 
@@ -55,12 +57,20 @@ def examined(deployment: Deployment, checks: Sequence[Check]) -> list[Finding]:
     """What these checks find, as far as the database answers."""
     found: list[Finding] = []
     for check in checks:
+        if deployment.stack_is_down and check not in WITHOUT_STACK:
+            continue
         with suppress(SQLAlchemyError):
             found.extend(check(deployment))
     return found
 
 
-def _print(finding: Finding) -> None:
-    console.print(f"{'ok  ' if finding.ok else 'BAD '} {finding.about}: {finding.found}", markup=False)
-    if not finding.ok:
-        console.print(f"     {finding.why}\n     Fix: {finding.fix}", markup=False)
+def _print(findings: Sequence[Finding]) -> None:
+    """What is wrong comes last, next to the prompt."""
+    wrong = [one for one in findings if not one.ok]
+    for finding in (*(one for one in findings if one.ok), *wrong):
+        print_wrapped("ok" if finding.ok else "BAD", f"{finding.about}: {finding.found}")
+        if not finding.ok:
+            print_wrapped("", finding.why)
+            print_wrapped("", f"Fix: {finding.fix}")
+    verdict = f"{len(wrong)} of {len(findings)} checks found a problem" if wrong else "no problem found"
+    console.print(f"\n{verdict}")

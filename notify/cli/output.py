@@ -5,6 +5,7 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, is_dataclass
 from datetime import datetime
+from textwrap import wrap
 from typing import Annotated, Any
 
 from rich.console import Console
@@ -12,6 +13,8 @@ from rich.progress import MofNCompleteColumn, Progress
 from rich.table import Table
 from rich.text import Text
 from typer import Option
+
+LABEL_WIDTH = 5
 
 AsJson = Annotated[bool, Option("--json", help="Print JSON instead of text.")]
 DryRun = Annotated[bool, Option("--dry-run", help="Change nothing; only say what would be done.")]
@@ -27,6 +30,13 @@ def progress_bar() -> Progress:
 
 def print_json(value: object) -> None:
     sys.stdout.write(json.dumps(value, default=_plain, ensure_ascii=False, indent=2) + "\n")
+
+
+def print_wrapped(label: str, words: str) -> None:
+    """A label, and beside it the words, wrapped at the terminal's width."""
+    margin = " " * LABEL_WIDTH
+    lines = wrap(words, console.width - LABEL_WIDTH, break_long_words=False, break_on_hyphens=False)
+    console.print(f"{label:<{LABEL_WIDTH}}" + f"\n{margin}".join(lines), markup=False, soft_wrap=True)
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:

@@ -43,7 +43,7 @@ class OutboxState:
 def screen(state: OutboxState | None, wrong: Sequence[Finding]) -> RenderableType:
     """The whole screen; *state* None: the database does not answer."""
     if state is None:
-        return Group(Text("notify top", style="bold"), _wrong(wrong))
+        return Group(Text("notify top", style="bold"), _problems(wrong))
     sections = (
         _queues(state.stages),
         _rates(state.rates),
@@ -52,15 +52,19 @@ def screen(state: OutboxState | None, wrong: Sequence[Finding]) -> RenderableTyp
         _troubles(state.troubles, state.at),
     )
     title = Text.assemble(("notify top", "bold"), f"  {state.at:%Y-%m-%d %H:%M:%S} UTC")
-    return Group(title, _wrong(wrong), *(line for section in sections for line in (Text(), section)))
+    return Group(title, _problems(wrong, state.relays), *(line for section in sections for line in (Text(), section)))
 
 
-def _wrong(wrong: Sequence[Finding]) -> RenderableType:
+def _problems(wrong: Sequence[Finding], relays: Sequence[RelayState] = ()) -> RenderableType:
+    """What is wrong, each with its fix. A relay that is not configured here may be what the workers send over."""
+    open_ = [one.relay for one in relays if one.breaker.is_open]
+    if not wrong and open_:
+        return Text(f"emails for {', '.join(open_)} wait: its breaker is open", style="yellow")
     if not wrong:
-        return Text("nothing wrong is known; notify doctor looks deeper", style="green")
+        return Text("no problem found; notify doctor checks more", style="green")
     table = Table.grid(padding=(0, 1))
     for one in wrong:
-        table.add_row(Text(one.about, style="bold red"), Text.assemble(one.found, ("\n" + one.fix, "dim")))
+        table.add_row(Text(one.about, style="bold red"), Text.assemble(one.found, (f"\nFix: {one.fix}", "dim")))
     return table
 
 

@@ -475,3 +475,18 @@ def test_one_secret_that_everybody_knows_is_named(here: Deployment, name: str) -
 
     exposed = changed(well, **{name: published()[name]})
     assert wrong(list(together(exposed)))["secrets"].found.endswith(f": NOTIFY_{name.upper()}")
+
+
+@pytest.mark.parametrize("command", [["doctor"], ["top", "--once"]], ids=" ".join)
+def test_without_a_running_stack_the_problem_is_just_that(
+    notify: Notify, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, command: list[str]
+) -> None:
+    for name in ("DATABASE_URL", "BROKER_URL", "MAIL_FROM", "PUBLIC_URL", "SECRET_KEYS"):
+        monkeypatch.delenv(f"NOTIFY_{name}")
+    monkeypatch.setenv("NOTIFY_DATA_DIR", str(tmp_path))
+    shown = notify(*command)
+    said = notify(*command, "--json").json
+    wrong = said["wrong"] if "wrong" in said else [one for one in said if not one["ok"]]
+    assert shown.code == 1
+    assert [(one["about"], one["fix"]) for one in wrong] == [("notify", "notify up")]
+    assert "Fix: notify up" in shown.output

@@ -19,6 +19,7 @@ from notify.cli.checks import Finding
 from notify.cli.top_screen import OutboxState, screen
 from notify.domain.stages import DELIVER
 from notify.store.database import Database
+from notify.store.operations import relays
 from notify.store.operations.gauges import Gauges
 from notify.store.tables.emails import email_attempts
 from tests.cli.conftest import Notify
@@ -177,3 +178,12 @@ def test_it_is_watched_until_somebody_stops_it(environment: Mapping[str, str]) -
         finally:
             watching.kill()
     assert b"deliver" in seen
+
+
+def test_all_is_not_said_to_be_well_beside_an_open_breaker(well: Notify, database: Database) -> None:
+    assert "no problem" in well("top", "--once").output
+    with database.begin() as connection:
+        relays.mute(connection, "elsewhere.example:25", because=None)
+    shown = well("top", "--once").output
+    assert "no problem" not in shown
+    assert "elsewhere.example:25 wait" in shown

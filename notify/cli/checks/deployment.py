@@ -1,4 +1,4 @@
-"""The deployment: broker, connections, callers, time zones, and settings that make no sense together."""
+"""The deployment: whether it runs, broker, connections, callers, time zones, and contradictory settings."""
 
 from collections.abc import Iterator, Sequence
 from os import environ
@@ -21,6 +21,13 @@ MOST_ZONES = 3
 LONGEST_ZONE = 40
 # The defaults in docker-compose.yml, and RabbitMQ's own.
 KNOWN_TO_EVERYBODY = ("development-only", "//guest:guest@")
+
+
+def stack(deployment: Deployment) -> Sequence[Finding]:
+    """That the embedded stack does not run; nothing where it does, or where there is none."""
+    if not deployment.stack_is_down:
+        return []
+    return [Finding("notify", False, "not running", "Events and emails wait until it runs.", "notify up")]
 
 
 def broker(deployment: Deployment) -> Sequence[Finding]:
