@@ -40,7 +40,7 @@ def install(pip: list[str], *what: str, total: int = 0) -> None:
     with Popen(command, stdout=PIPE, stderr=STDOUT, text=True, env={**os.environ, "PYTHONUNBUFFERED": "1"}) as process:
         for line in process.stdout or ():
             last.append(line)
-            if line.startswith(("Collecting ", "Ignoring ", "Requirement already")):
+            if line.startswith(("Collecting ", "Processing ", "Ignoring ", "Requirement already")):
                 seen += 1
                 if total and seen % step == 0:
                     print(f"  downloaded {seen} of {total}", flush=True)

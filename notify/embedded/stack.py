@@ -64,16 +64,23 @@ class Stack:
     Args:
         settings: What is None in them is completed; ``settings`` has the result after the start.
         commands: The processes to run, in the order in which they stop.
-        console: Takes the lines of all processes.
+        console: Takes the supervisor's own lines.
+        log: Takes the lines of the processes; None: the console does.
     """
 
     def __init__(
-        self, settings: Settings, *, commands: Sequence[Command] = COMMANDS, console: Console | None = None
+        self,
+        settings: Settings,
+        *,
+        commands: Sequence[Command] = COMMANDS,
+        console: Console | None = None,
+        log: Console | None = None,
     ) -> None:
         self.settings = replaced(settings, data_dir=settings.data_dir.resolve())
         self.data_dir = self.settings.data_dir
         self.commands = commands
         self.console = console or Console()
+        self.log = log or self.console
         self.stopping = Event()
         self.state = RunningStack(supervisor=ProcessId.of(SUPERVISOR, os.getpid()))
         self._running: list[Supervised] = []
@@ -102,19 +109,18 @@ class Stack:
 
     def run(self, on_ready: Callable[[RunningStack], None] | None = None, *, stay: bool = True) -> None:
         """
-        Start, wait until everything answers, say where, call *on_ready*, and stay until SIGINT, SIGTERM or SIGHUP.
+        Start, wait until everything answers, call *on_ready*, and stay until SIGINT, SIGTERM or SIGHUP.
 
         For the main thread. Returns after an orderly stop, in which further signals change nothing.
 
         Args:
+            on_ready: None says where everything is.
             stay: False stops as soon as *on_ready* returns.
         """
         with _signals(self.stopping), self:
             self.wait_until_ready()
-            for name, url in sorted(self.state.urls.items()):
-                self.say(SUPERVISOR, f"{name} at {url}")
-            if on_ready is not None and not self.stopping.is_set():
-                on_ready(self.state)
+            if not self.stopping.is_set():
+                (on_ready or self._say_where)(self.state)
             while stay and not self.stopping.wait(TICK_SECONDS):
                 self._watch()
             self.say(SUPERVISOR, "stopping")
@@ -134,7 +140,8 @@ class Stack:
 
     def say(self, name: str, line: str) -> None:
         prefix = Text(f"{name:<8}", style=COLOURS.get(name, ""))
-        self.console.print(prefix.append(" "), Text.from_ansi(line), sep="", soft_wrap=True)
+        out = self.console if name == SUPERVISOR else self.log
+        out.print(prefix.append(" "), Text.from_ansi(line), sep="", soft_wrap=True)
 
     def __enter__(self) -> Self:
         self.start()
@@ -142,6 +149,10 @@ class Stack:
 
     def __exit__(self, *_: object) -> None:
         self.stop()
+
+    def _say_where(self, state: RunningStack) -> None:
+        for name, at in sorted(state.urls.items()):
+            self.say(SUPERVISOR, f"{name} at {at}")
 
     def _start_servers(self) -> None:
         """Start what no setting names, and migrate the database."""
@@ -201,7 +212,7 @@ class Stack:
         }
         settings = self.settings
         if settings.log_format == "auto":  # the processes see a pipe only
-            settings = replaced(settings, log_format="console" if self.console.is_terminal else "json")
+            settings = replaced(settings, log_format="console" if self.log.is_terminal else "json")
         variables = {**environment(settings), "PYTHONUNBUFFERED": "1"}
         for command in reversed(self.commands):
             process = NotifyProcess(command, facts, environment=variables, say=self.say)
