@@ -11,11 +11,11 @@ from sqlalchemy.exc import ProgrammingError
 from notify.domain.errors import NotifyError
 from notify.store.database import Database
 from notify.store.operations.migrate import make_schema, refuse
-from notify.store.sessions import LIMITS
+from notify.store.sessions import TIMEOUTS
 from notify.store.tables import SCHEMA, metadata
 
 ONE_RUN_AT_A_TIME = 0x6E6F74696679
-NO_LIMITS = dict.fromkeys(LIMITS, "0")
+NO_LIMITS = dict.fromkeys(TIMEOUTS, "0")
 GIVES_UP = {**NO_LIMITS, "lock_timeout": "5s", "statement_timeout": "10min"}
 
 
@@ -27,7 +27,7 @@ def turn(url: str) -> Iterator[None]:
     A transaction of a connection of its own has the lock: behind a pooler nothing else lasts for longer than
     a statement. It waits as long as it takes, and no statement of the application's waits for it.
     """
-    waiting = Database(url, pool_size=1, answer_timeout_seconds=None, limits=NO_LIMITS)
+    waiting = Database(url, pool_size=1, answer_timeout_seconds=None, timeouts=NO_LIMITS)
     with closing(waiting), waiting.begin() as connection:
         connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": ONE_RUN_AT_A_TIME})
         yield
@@ -56,7 +56,7 @@ def run(connection: Connection) -> None:
 
 def migrate(url: str) -> None:
     """Migrate this database when it is our turn."""
-    database = Database(url, pool_size=1, answer_timeout_seconds=None, limits=GIVES_UP)
+    database = Database(url, pool_size=1, answer_timeout_seconds=None, timeouts=GIVES_UP)
     with turn(url), closing(database), database.engine.connect() as connection:
         run(connection)
 

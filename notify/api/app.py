@@ -23,7 +23,7 @@ from notify.http.person_tokens import PersonTokens, published_keys, shared_secre
 from notify.http.rates import Rates
 from notify.resources import version
 from notify.settings import Settings, load_or_exit
-from notify.store.database import AWAY
+from notify.store.database import UNAVAILABLE
 from notify.tally import Tally
 from notify.web import preferences_page, unsubscribe
 
@@ -137,6 +137,6 @@ def _add_error_handlers(app: FastAPI) -> None:
     app.exception_handler(RequestValidationError)(problems.invalid)
     app.exception_handler(MalformedEvent)(problems.malformed)
     app.exception_handler(ForgedLink)(problems.forged)
-    for away in AWAY:
+    for away in UNAVAILABLE:
         app.exception_handler(away)(problems.unreachable)
     app.exception_handler(Exception)(problems.failed)

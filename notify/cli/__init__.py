@@ -8,7 +8,7 @@ from typing import NoReturn
 from sqlalchemy.exc import DBAPIError
 
 from notify.domain.errors import NotifyError
-from notify.store.database import refusal
+from notify.store.database import unusable_because
 
 USAGE = 2
 CLI = "cli"
@@ -34,7 +34,7 @@ def main() -> None:
     except NotifyError as error:
         _end(str(error))
     except DBAPIError as error:
-        why = refusal(error)
+        why = unusable_because(error)
         if why is None:
             raise
         _end(why)

@@ -15,7 +15,7 @@ from notify.cli.doctor import QUICK, examined
 from notify.cli.output import AsJson, console, print_json
 from notify.cli.relay_states import relay_states
 from notify.cli.top_screen import OutboxState, screen
-from notify.store.database import AWAY
+from notify.store.database import UNAVAILABLE
 from notify.store.operations import gauges, overview, server
 from notify.wiring import STAGE_NAMES
 
@@ -61,7 +61,7 @@ def _look(deployment: Deployment) -> tuple[OutboxState | None, list[Finding]]:
     """The state, None if the database does not answer; and what is wrong."""
     try:
         state, checks = _read(deployment), QUICK
-    except AWAY:
+    except UNAVAILABLE:
         state, checks = None, (database, *QUICK)
     return state, [one for one in examined(deployment, checks) if not one.ok]
 

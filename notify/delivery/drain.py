@@ -23,7 +23,7 @@ from notify.domain.claims import Claim
 from notify.domain.jobs import EmailAttempt, EmailFacts
 from notify.domain.measures import Count
 from notify.domain.outcomes import Verdict
-from notify.store.database import AWAY
+from notify.store.database import UNAVAILABLE
 from notify.store.outbox.items import Outlook
 
 CLAIM_AGAIN_SECONDS = 1.0
@@ -122,7 +122,7 @@ class Drain:
         except ClaimUnheard as error:
             self._unheard = error.claims
             log.warning("claim.unheard", emails=len(error.claims))
-        except AWAY as error:
+        except UNAVAILABLE as error:
             log.warning("claim.failed", error=type(error).__name__)
         finally:
             self.stop()
@@ -244,7 +244,7 @@ async def _insist(give_back: Callable[[Sequence[Claim]], Awaitable[object]], cla
     while claims:
         try:
             await give_back(claims)
-        except AWAY as error:
+        except UNAVAILABLE as error:
             log.warning("release.waiting", emails=len(claims), error=type(error).__name__)
             await asyncio.sleep(PAUSE_SECONDS)
         else:

@@ -11,7 +11,7 @@ import structlog
 from notify.delivery.recorder import PAUSE_SECONDS
 from notify.dns_names import of_address
 from notify.domain.jobs import EmailAttempt, EmailFacts, Job
-from notify.store.database import AWAY
+from notify.store.database import UNAVAILABLE
 from notify.store.outbox.items import Attempt
 
 # An email is not begun with less of its lease left: the answer would come too late.
@@ -92,7 +92,7 @@ class LeasedEmails:
         try:
             async with asyncio.timeout(within):
                 ours = await self._extend([(one.job.claim.id, one.job.claim.attempt) for one in emails])
-        except (*AWAY, TimeoutError) as error:
+        except (*UNAVAILABLE, TimeoutError) as error:
             log.warning("lease.not_renewed", emails=len(emails), error=type(error).__name__)
             return False
         for one in emails:

@@ -20,7 +20,7 @@ from notify.domain.jobs import EmailAttempt, Job
 from notify.domain.outcomes import JobStatus
 from notify.domain.rates import Rate
 from notify.domain.stages import DELIVER
-from notify.store.database import AWAY
+from notify.store.database import UNAVAILABLE
 from notify.store.directory import directory
 from notify.store.directory.directory import Undeliverable
 from notify.store.outbox import bundles, commits, items, notifications, outbox, sent
@@ -196,7 +196,7 @@ class Ledger:
         found: list[Rechecked] = []
         try:
             await self.transactions.run(lambda connection: found.extend(take(connection)))
-        except AWAY as away:
+        except UNAVAILABLE as away:
             if found:
                 raise ClaimUnheard(claims=[job.claim for job, _ in found]) from away
             raise

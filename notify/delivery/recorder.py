@@ -11,7 +11,7 @@ import structlog
 from notify.domain.errors import NotifyError
 from notify.domain.jobs import EmailAttempt
 from notify.domain.outcomes import Settlement, Verdict
-from notify.store.database import AWAY
+from notify.store.database import UNAVAILABLE
 from notify.store.outbox.outbox import Ending
 
 MOST_ROWS = 50
@@ -140,7 +140,7 @@ class Recorder:
         while True:
             try:
                 await self._write(flush)
-            except (*AWAY, CommitUnsettled) as error:
+            except (*UNAVAILABLE, CommitUnsettled) as error:
                 self.stuck = True
                 log.warning("outcomes.waiting", rows=rows, error=type(error).__name__)
                 await asyncio.sleep(PAUSE_SECONDS)

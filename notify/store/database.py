@@ -1,4 +1,4 @@
-"""The ways to a PostgreSQL connection: our own small pool, and whatever the application hands us."""
+"""PostgreSQL connections: our own pool, and the connections that applications hand us."""
 
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -21,50 +21,50 @@ from sqlalchemy.sql.compiler import Compiled
 from sqlalchemy.sql.elements import ClauseElement
 
 from notify.domain.errors import UnsupportedConnection
-from notify.store.sessions import READ_ONLY, OwnConnection, usual_limits
+from notify.store.sessions import READ_ONLY, ConfiguredConnection, default_timeouts
 from notify.store.urls import with_our_driver
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session, scoped_session
     from typing_extensions import TypeIs
 
-# What says nothing about the statement, only that the database cannot answer it now. InternalError: among
-# others, read-only since a failover.
-AWAY = (OperationalError, InterfaceError, InternalError, PoolExhausted)
+# Errors that blame the database's availability, not the statement. InternalError: for example, read-only after a
+# failover.
+UNAVAILABLE = (OperationalError, InterfaceError, InternalError, PoolExhausted)
 
 # Source: PostgreSQL's documentation, "PostgreSQL Error Codes": undefined table, column, schema.
 NOT_MIGRATED = frozenset({"42P01", "42703", "3F000"})
 NOT_PRIVILEGED = "42501"
 
-RESTS_SINCE = "rests_since"
+IDLE_SINCE = "idle_since"
 
-# Of one process.
+# Per process.
 POOL_SIZE = 5
-# Longer than the server's own limit for a statement.
+# Longer than the server's statement_timeout.
 ANSWER_TIMEOUT_SECONDS = 40.0
 
-# How often a wait for the database looks up, so that Ctrl-C is heard.
-LOOK_SECONDS = 0.1
+# How often a wait for the database is interrupted, so that Ctrl-C works.
+POLL_SECONDS = 0.1
 
 Result = TypeVar("Result")
 Caller: TypeAlias = "Session | Connection | psycopg.Connection[Any]"
 Run = Callable[[Executable, Mapping[str, str]], list[tuple[Any, ...]]]
 
 
-class Impatient(OwnConnection):
+class TimedConnection(ConfiguredConnection):
     """
-    A connection that is given up when an answer does not come.
+    A connection that is closed when the server does not answer in time.
 
-    A proxy or a host that hangs goes on to acknowledge what it is sent, so that neither keepalives nor
-    the server's own time-out for a statement end the wait.
+    A proxy or host that hangs still acknowledges what it receives, so neither keepalives nor the server's
+    statement_timeout end the wait.
     """
 
     longest_wait_seconds: float | None = None
 
-    def wait(self, gen: PQGen[Result], interval: float = LOOK_SECONDS, timeout: float | None = None) -> Result:
+    def wait(self, gen: PQGen[Result], interval: float = POLL_SECONDS, timeout: float | None = None) -> Result:
         """
         Raises:
-            OperationalError: There was no answer in time, and the connection is closed.
+            OperationalError: There was no answer in time; the connection is closed.
         """
         try:
             return super().wait(gen, interval, self.longest_wait_seconds if timeout is None else timeout)
@@ -76,17 +76,16 @@ class Impatient(OwnConnection):
 
 class Database:
     """
-    A pool of connections to one PostgreSQL database. Thread-safe; make it anew after a fork.
+    A pool of connections to one PostgreSQL database. Thread-safe; create a new one after a fork.
 
-    Opening happens at the first use, so making one costs nothing and cannot fail.
+    Connects on first use, so that creating one costs nothing and cannot fail.
 
     Args:
-        answer_timeout_seconds: A statement that has no answer by then gets none; longer than the server
-            itself takes for one. None: it is waited for.
-        short_rest_seconds: A connection that has rested longer is asked whether it still stands.
-        limits: How long the server itself waits, by the names of its settings; None: as usual, or as the URL's
-            own options say.
-        prepared: Settings of the server that make prepared statements better.
+        answer_timeout_seconds: How long to wait for a statement's answer; longer than the server's own limit.
+            None: for ever.
+        ping_after_seconds: A connection that was idle for longer is checked before use.
+        timeouts: The server's timeouts, by setting name; None: the defaults, or those in the URL's options.
+        prepared: Server settings for prepared statements.
     """
 
     def __init__(
@@ -97,22 +96,22 @@ class Database:
         pool_timeout_seconds: float = 30,
         connect_timeout_seconds: int = 5,
         answer_timeout_seconds: float | None = ANSWER_TIMEOUT_SECONDS,
-        short_rest_seconds: float = 1,
-        limits: Mapping[str, str] | None = None,
+        ping_after_seconds: float = 1,
+        timeouts: Mapping[str, str] | None = None,
         prepared: Mapping[str, str] | None = None,
     ) -> None:
         self.url = url
         self._prepared = prepared or {}
-        self._limits = limits
+        self._timeouts = timeouts
         self._answer_timeout = answer_timeout_seconds
-        self._short_rest = short_rest_seconds
+        self._ping_after = ping_after_seconds
         self.engine = create_engine(
             with_our_driver(url),
             pool_size=pool_size,
             max_overflow=0,
-            pool_use_lifo=True,  # what one connection has prepared, another has to prepare anew
+            pool_use_lifo=True,  # prepared statements belong to their connection
             pool_timeout=pool_timeout_seconds,
-            hide_parameters=True,  # they are addresses and people's words, and errors end in logs
+            hide_parameters=True,  # they contain addresses and people's texts, and errors are logged
             connect_args={
                 "connect_timeout": connect_timeout_seconds,
                 "application_name": "notify",
@@ -125,17 +124,19 @@ class Database:
         )
 
         event.listen(self.engine, "do_connect", self._connect)
-        event.listen(self.engine, "begin", _begins)
-        event.listen(self.engine, "handle_error", _notices_read_only)
-        event.listen(self.engine, "checkin", _rests)
-        event.listen(self.engine, "checkout", self._wakes)
+        event.listen(self.engine, "begin", _set_up_transaction)
+        event.listen(self.engine, "handle_error", _detect_read_only)
+        event.listen(self.engine, "checkin", _mark_idle)
+        event.listen(self.engine, "checkout", self._ping_if_idle)
 
-    def _connect(self, _dialect: object, _entry: object, arguments: list[Any], options: dict[str, Any]) -> Impatient:
-        made = Impatient.connect(*arguments, **options)
+    def _connect(
+        self, _dialect: object, _entry: object, arguments: list[Any], options: dict[str, Any]
+    ) -> TimedConnection:
+        made = TimedConnection.connect(*arguments, **options)
         made.longest_wait_seconds = self._answer_timeout
         try:
-            limits = usual_limits(options.get("options", "")) if self._limits is None else self._limits
-            made.set_up(limits, prepared=self._prepared)
+            timeouts = default_timeouts(options.get("options", "")) if self._timeouts is None else self._timeouts
+            made.set_up(timeouts, prepared=self._prepared)
         except BaseException:
             made.close()
             raise
@@ -143,13 +144,13 @@ class Database:
 
     @contextmanager
     def begin(self) -> Iterator[Connection]:
-        """A transaction that commits when the block ends well and rolls back when it raises."""
+        """A transaction that commits when the block ends and rolls back when it raises."""
         with self.engine.begin() as connection:
             yield connection
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
-        """For one statement that changes nothing: without the two round trips of a transaction, but behind a pooler."""
+        """A connection for one read-only statement; without a pooler it saves the round trips of a transaction."""
         with self.engine.connect() as connection:
             if is_pooled(connection):
                 with connection.begin():
@@ -161,13 +162,13 @@ class Database:
         """Close the pooled connections."""
         self.engine.dispose()
 
-    def _wakes(self, connection: DBAPIConnection, record: ConnectionPoolEntry, _: PoolProxiedConnection) -> None:
+    def _ping_if_idle(self, connection: DBAPIConnection, record: ConnectionPoolEntry, _: PoolProxiedConnection) -> None:
         """
-        Ask a connection that has rested whether it still stands; the pool opens others if not.
+        Ping a connection that was idle; if it is dead the pool opens another.
 
-        *Rejected*: the pool's own ``pool_pre_ping``, which asks each time: one round trip of six in recording.
+        *Rejected*: SQLAlchemy's ``pool_pre_ping``, which pings before every use: one round trip of six in recording.
         """
-        if monotonic() - record.info.get(RESTS_SINCE, monotonic()) < self._short_rest:
+        if monotonic() - record.info.get(IDLE_SINCE, monotonic()) < self._ping_after:
             return
         try:
             self.engine.dialect.do_ping(connection)
@@ -180,63 +181,63 @@ def is_pooled(connection: Connection) -> bool:
     return _own(connection).is_pooled
 
 
-def in_words(error: DBAPIError) -> str:
-    """What the server or the driver says is wrong, in one line; without the details, which may be people's words."""
+def message_of(error: DBAPIError) -> str:
+    """The server's or the driver's error message in one line, without details, which may contain people's texts."""
     orig = error.orig
     said = orig.diag.message_primary if isinstance(orig, psycopg.Error) else None
     return said or " ".join(str(orig).split())
 
 
-def refusal(error: DBAPIError) -> str | None:
-    """Why the database does nothing for us, in a sentence; None: it did, and the statement was wrong."""
-    if isinstance(error, AWAY):
-        return f"the database does not answer: {in_words(error)}"
+def unusable_because(error: DBAPIError) -> str | None:
+    """Why the database refuses to work, in a sentence; None: the statement itself was wrong."""
+    if isinstance(error, UNAVAILABLE):
+        return f"the database does not answer: {message_of(error)}"
     state = getattr(error.orig, "sqlstate", None)
     if state in NOT_MIGRATED:
-        return f"the schema is not there, or is too old: {in_words(error)}; run notify migrate"
+        return f"the schema is missing or too old: {message_of(error)}; run notify migrate"
     if state == NOT_PRIVILEGED:
-        return f"the role lacks a right: {in_words(error)}; docs/operations.md says which each needs"
+        return f"the role lacks a privilege: {message_of(error)}; docs/operations.md lists those that each role needs"
     return None
 
 
-def _own(connection: Connection) -> OwnConnection:
-    return cast("OwnConnection", connection.connection.driver_connection)
+def _own(connection: Connection) -> ConfiguredConnection:
+    return cast("ConfiguredConnection", connection.connection.driver_connection)
 
 
-def _begins(connection: Connection) -> None:
-    """Behind a pooler, what the session is elsewhere comes with each transaction."""
+def _set_up_transaction(connection: Connection) -> None:
+    """Behind a pooler, each transaction begins with our session settings."""
     begin = _own(connection).begin
     if begin is not None:
         connection.exec_driver_sql(begin, execution_options={"no_parameters": True})
 
 
-def _notices_read_only(context: ExceptionContext) -> None:
-    """A server that takes no writes any more, because another has been promoted, is as good as gone."""
+def _detect_read_only(context: ExceptionContext) -> None:
+    """Treat a server that became read-only, because another was promoted, as disconnected."""
     if getattr(context.original_exception, "sqlstate", None) == READ_ONLY:
         context.is_disconnect = True
 
 
-def _rests(_: DBAPIConnection | None, record: ConnectionPoolEntry) -> None:
-    record.info[RESTS_SINCE] = monotonic()
+def _mark_idle(_: DBAPIConnection | None, record: ConnectionPoolEntry) -> None:
+    record.info[IDLE_SINCE] = monotonic()
 
 
 def is_session(caller: object) -> "TypeIs[Session]":
-    """Whether it is a Session. The ORM, 6 MB, is not imported to find out: whoever has one has imported it."""
+    """Whether it is a Session, without importing the ORM (6 MB): a caller that has a Session has imported it."""
     orm = sys.modules.get("sqlalchemy.orm")
     return orm is not None and isinstance(caller, orm.Session)
 
 
 def is_scoped(caller: object) -> "TypeIs[scoped_session[Session]]":
-    """Whether calling it gives a Session; asked in the same way."""
+    """Whether it is a scoped_session, also without importing the ORM."""
     orm = sys.modules.get("sqlalchemy.orm")
     return orm is not None and isinstance(caller, orm.scoped_session)
 
 
 def runner(caller: object) -> Run:
     """
-    How to run a statement in the caller's transaction, whichever library opened it.
+    A function that runs a statement in the caller's transaction, whichever library opened it.
 
-    Parameters are text, so that the same statement means the same to either library.
+    Parameters are text, so that a statement means the same in both libraries.
 
     Raises:
         UnsupportedConnection: The caller is neither a Session, a Connection nor a psycopg connection.
@@ -258,7 +259,7 @@ def _run_on_sqlalchemy(
 def _run_on_psycopg(
     connection: psycopg.Connection[Any], statement: Executable, parameters: Mapping[str, str]
 ) -> list[tuple[Any, ...]]:
-    """On a cursor of our own kind: the connection's may number its parameters or return dictionaries."""
+    """Uses our own cursor class: the connection's may number parameters or return dictionaries."""
     compiled = _compiled(statement)
     with psycopg.Cursor(connection, row_factory=tuple_row) as cursor:
         cursor.execute(str(compiled).encode(), {**compiled.params, **parameters})

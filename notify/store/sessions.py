@@ -1,13 +1,12 @@
 """
-How a PostgreSQL session has to be for notify, whatever the server, the database or the role is set to.
+The session settings that notify needs, whatever the server, the database or the role is configured to.
 
-Decided: a session of our own is set once, when it is opened, by one statement. Behind a pooler that gives each
-    transaction to any of its sessions, the same travels with each BEGIN, in the same message: no round trip more,
-    and nothing of ours stays behind for others.
-Decided: a pooler is known by its process id. It makes one up, so that the one it has told at the start is not the
-    server's.
-Rejected: the start packet's ``options``. PgBouncer refuses them, or has been told to ignore them.
-Rejected: overriding ``default_transaction_read_only``. Who sets it wants nothing written; that is an outage.
+Decided: a direct session is configured once, by one statement when it is opened. Behind a transaction pooler the same
+    settings are sent with each BEGIN, in one message: no extra round trip, and nothing is left for other clients.
+Decided: a pooler is recognised by the backend process id. It invents one, so that the id sent at connect differs from
+    the server's.
+Rejected: the startup packet's ``options``. PgBouncer refuses them, or is configured to ignore them.
+Rejected: overriding ``default_transaction_read_only``. Whoever sets it wants no writes; we treat it as an outage.
 """
 
 import re
@@ -18,11 +17,11 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
-# psycopg reads instants and intervals in one style only. A claim counts on a row being looked at anew when it was
-# waited for, which is what read committed does. No function of the application's stands in for PostgreSQL's. Rows are
-# looked up by their keys, in memory nearly always: at the default, which is for disks that turn, a table of a few
-# hundred rows is read whole for each. To compile a statement costs more than any of ours.
-NEEDED: Mapping[str, str] = MappingProxyType(
+# psycopg parses timestamps and intervals in one style only. Claims rely on rows being re-read after waiting for a lock
+# (read committed). The search path keeps an application's functions from shadowing PostgreSQL's. Rows are looked up by
+# key, nearly always in memory: the default cost, meant for spinning disks, makes the planner scan tables of a few
+# hundred rows. JIT compilation costs more than any of our statements.
+REQUIRED: Mapping[str, str] = MappingProxyType(
     {
         "datestyle": "ISO",
         "intervalstyle": "postgres",
@@ -36,9 +35,9 @@ NEEDED: Mapping[str, str] = MappingProxyType(
         "jit": "off",
     }
 )
-# A worker runs the same few statements, each of them prepared. To plan one anew costs more than to run it for one item.
+# A worker runs few statements, all prepared; planning one costs more than running it for one item.
 PLANNED_ONCE: Mapping[str, str] = MappingProxyType({"plan_cache_mode": "force_generic_plan"})
-LIMITS: Mapping[str, str] = MappingProxyType(
+TIMEOUTS: Mapping[str, str] = MappingProxyType(
     {
         "statement_timeout": "30s",
         "lock_timeout": "0",
@@ -46,17 +45,17 @@ LIMITS: Mapping[str, str] = MappingProxyType(
         "transaction_timeout": "0",
     }
 )
-SINCE: Mapping[str, int] = MappingProxyType({"transaction_timeout": 170_000})
+ADDED_IN: Mapping[str, int] = MappingProxyType({"transaction_timeout": 170_000})
 READ_ONLY = "25006"
 
 _OPTION = re.compile(r"(?:-c\s*|--)([\w-]+)\s*=")
 
 
-class OwnConnection(psycopg.Connection[Any]):
+class ConfiguredConnection(psycopg.Connection[Any]):
     """
-    A connection whose session, or behind a pooler each of whose transactions, is what notify needs.
+    A connection that applies ``REQUIRED``: to its session, or behind a pooler to each transaction.
 
-    ``begin``: the statements that begin a transaction behind a pooler; None: the session is ours alone.
+    ``begin``: the statements that begin a transaction behind a pooler; None: there is no pooler.
     """
 
     begin: str | None = None
@@ -66,15 +65,15 @@ class OwnConnection(psycopg.Connection[Any]):
         """Whether a pooler stands between us and the server."""
         return self.begin is not None
 
-    def set_up(self, limits: Mapping[str, str], *, prepared: Mapping[str, str]) -> None:
+    def set_up(self, timeouts: Mapping[str, str], *, prepared: Mapping[str, str]) -> None:
         """
-        State what is needed, and these limits; before the first transaction.
+        Apply the settings and these timeouts; call it before the first transaction.
 
         Args:
-            prepared: What makes prepared statements better; a pooler has none.
+            prepared: Settings for prepared statements, which are not used behind a pooler.
         """
-        known = {name: value for name, value in limits.items() if SINCE.get(name, 0) <= self.info.server_version}
-        wanted = {**NEEDED, **known}
+        known = {name: value for name, value in timeouts.items() if ADDED_IN.get(name, 0) <= self.info.server_version}
+        wanted = {**REQUIRED, **known}
         self.autocommit = True
         own = sql.SQL("{} WHERE pg_backend_pid() = {}").format(
             _select({**wanted, **prepared}, local=False), self.info.backend_pid
@@ -87,10 +86,10 @@ class OwnConnection(psycopg.Connection[Any]):
         self.begin = begin.as_string(self)
 
 
-def usual_limits(options: str) -> Mapping[str, str]:
-    """What a server puts up with, but for what the URL's own *options* say of it."""
+def default_timeouts(options: str) -> Mapping[str, str]:
+    """The default timeouts, except those that the URL's *options* set."""
     stated = {name.replace("-", "_").lower() for name in _OPTION.findall(options)}
-    return {name: value for name, value in LIMITS.items() if name not in stated}
+    return {name: value for name, value in TIMEOUTS.items() if name not in stated}
 
 
 def _select(wanted: Mapping[str, str], *, local: bool) -> sql.Composed:

@@ -1,4 +1,4 @@
-"""A database's URL in any spelling that SQLAlchemy or libpq takes."""
+"""Database URLs in any spelling that SQLAlchemy or libpq accepts."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -18,7 +18,7 @@ DRIVER = "postgresql+psycopg"
 EXPECTED = "expected postgresql://user:password@host:port/database"
 SCHEMES = frozenset({"postgres", "postgresql"})
 HIGHEST_PORT = 65535
-# libpq looks at these only when it connects.
+# libpq checks these only when it connects.
 # Source: PostgreSQL's documentation, "Parameter Key Words".
 CHOICES: Mapping[str, frozenset[str]] = MappingProxyType(
     {
@@ -28,17 +28,17 @@ CHOICES: Mapping[str, frozenset[str]] = MappingProxyType(
     }
 )
 
-_AUTHORITY = re.compile(r"(?P<user>(?:[^:/@?]*(?::[^@]*)?@)?)(?P<places>[^/?]*)(?P<rest>.*)", re.DOTALL)
-_PLACE = re.compile(r"(?:\[(?P<v6>[^\]]*)\]|(?P<host>[^:]*))(?::(?P<port>\d*))?")
+_AUTHORITY = re.compile(r"(?P<user>(?:[^:/@?]*(?::[^@]*)?@)?)(?P<hosts>[^/?]*)(?P<rest>.*)", re.DOTALL)
+_HOST = re.compile(r"(?:\[(?P<v6>[^\]]*)\]|(?P<host>[^:]*))(?::(?P<port>\d*))?")
 
 
 class UnusableUrl(NotifyError, ValueError):
-    """The URL of the database makes no sense."""
+    """The database URL is invalid."""
 
     def __init__(self, why: str) -> None:
         """
         Args:
-            why: Never a part that may hold the password.
+            why: Must not quote a part of the URL that may contain the password.
         """
         super().__init__()
         self.why = why
@@ -49,16 +49,16 @@ class UnusableUrl(NotifyError, ValueError):
 
 def with_our_driver(url: str) -> URL:
     """
-    The URL as SQLAlchemy has it, with psycopg as its driver, whatever it says and however it names its hosts.
+    The URL for SQLAlchemy, with psycopg as its driver.
 
     Raises:
-        UnusableUrl: It cannot lead to a database.
+        UnusableUrl: It is not a valid PostgreSQL URL.
     """
     scheme, _, rest = url.partition("://")
     if scheme.partition("+")[0] not in SCHEMES or not rest:
         _refuse(EXPECTED)
     try:
-        made = _with_places(rest)
+        made = _with_hosts(rest)
         _, options = PGDialect_psycopg().create_connect_args(made)  # type: ignore[no-untyped-call]
     except (ArgumentError, ValueError):
         raise UnusableUrl(EXPECTED) from None
@@ -66,22 +66,22 @@ def with_our_driver(url: str) -> URL:
     return made
 
 
-def _with_places(rest: str) -> URL:
-    """Hosts as the query's ``host`` and ``port`` where SQLAlchemy does not take them as they stand."""
+def _with_hosts(rest: str) -> URL:
+    """Move hosts that SQLAlchemy cannot parse into the query, as ``host`` and ``port``."""
     parts = _AUTHORITY.fullmatch(rest)
-    if parts is None or not set(parts["places"]) & set(",%"):
+    if parts is None or not set(parts["hosts"]) & set(",%"):
         return _joined(make_url(f"{DRIVER}://{rest}"))
-    found = [_PLACE.fullmatch(one) for one in parts["places"].split(",")]
-    places = [(one["v6"] or unquote(one["host"] or ""), one["port"] or "") for one in found if one]
-    if len(places) < len(found):
+    found = [_HOST.fullmatch(one) for one in parts["hosts"].split(",")]
+    hosts_and_ports = [(one["v6"] or unquote(one["host"] or ""), one["port"] or "") for one in found if one]
+    if len(hosts_and_ports) < len(found):
         _refuse(EXPECTED)
-    hosts, ports = (",".join(column) for column in zip(*places, strict=True))
+    hosts, ports = (",".join(column) for column in zip(*hosts_and_ports, strict=True))
     query = {"host": hosts, **({"port": ports} if ports.strip(",") else {})}
     return make_url(f"{DRIVER}://{parts['user']}{parts['rest']}").update_query_dict(query)
 
 
 def _joined(url: URL) -> URL:
-    """Repeated hosts beside ports are one list of each, which is how libpq has them."""
+    """Join repeated hosts and ports into one list each, as libpq expects."""
     if "port" not in url.query:
         return url
     lists = {name: value for name in ("host", "port") if isinstance(value := url.query.get(name), tuple)}

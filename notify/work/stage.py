@@ -14,7 +14,7 @@ from sqlalchemy import Connection
 from notify.checkpoints import Checkpoint, pass_by
 from notify.domain.claims import Claim, Lane
 from notify.domain.outcomes import INTERNAL_ERROR
-from notify.store.database import AWAY, Database
+from notify.store.database import UNAVAILABLE, Database
 from notify.store.outbox import items
 from notify.store.outbox.items import Ending
 
@@ -192,7 +192,7 @@ class BatchStage:
         """Work on all at once; if that fails, on each by itself, so that one bad item stops no other."""
         try:
             done.update(self._handler.work(claims))
-        except AWAY:
+        except UNAVAILABLE:
             raise
         except Exception as error:
             log.exception("stage.failed", stage=self.name, items=[one.id for one in claims])
@@ -221,7 +221,7 @@ class BatchStage:
         try:
             with self._database.begin() as connection:
                 claims = claim(connection)
-        except AWAY:
+        except UNAVAILABLE:
             self._unheard += claims
             raise
         return claims

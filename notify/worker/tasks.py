@@ -10,7 +10,7 @@ from celery.exceptions import Reject
 from celery.worker.request import Request
 
 from notify.domain.stages import queue
-from notify.store.database import AWAY
+from notify.store.database import UNAVAILABLE
 from notify.wiring import STAGE_NAMES
 from notify.worker.app import app
 from notify.worker.bootstrap import runtime
@@ -56,7 +56,7 @@ def receive(events: Sequence[object]) -> dict[str, Any]:
     """
     try:
         return runtime().receive(events)
-    except AWAY as away:
+    except UNAVAILABLE as away:
         sleep(DATABASE_PAUSE_SECONDS)
         raise Reject(type(away).__name__, requeue=True) from away
 

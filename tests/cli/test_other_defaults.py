@@ -12,7 +12,7 @@ from sqlalchemy import delete, func, select
 from notify.domain.preferences import Person
 from notify.intake.receive import receive
 from notify.intake.schema import parse
-from notify.store.database import AWAY, Database
+from notify.store.database import UNAVAILABLE, Database
 from notify.store.directory import directory
 from notify.store.tables.emails import email_jobs
 from tests.cli.conftest import Notify
@@ -103,7 +103,7 @@ def test_what_the_urls_own_options_say_of_time_outs_holds(database: Database) ->
 
 def test_who_wants_nothing_written_is_heard_and_once_that_is_over_nothing_is_in_the_way(database: Database) -> None:
     with closing(Database(database.url)) as opened:
-        with defaults(database.url, {"default_transaction_read_only": "on"}), pytest.raises(AWAY):
+        with defaults(database.url, {"default_transaction_read_only": "on"}), pytest.raises(UNAVAILABLE):
             delete_all(opened)
         delete_all(opened)
 

@@ -16,7 +16,7 @@ from notify.delivery.engine import Engine
 from notify.domain.preferences import Person
 from notify.intake.receive import receive
 from notify.intake.schema import parse
-from notify.store.database import AWAY, Database
+from notify.store.database import UNAVAILABLE, Database
 from notify.store.directory import directory
 from notify.work.sweeper import Sweeper
 from tests.support.harness import WorkerHarness, comment, usernames
@@ -222,7 +222,7 @@ def test_an_event_whose_claim_was_never_acknowledged_is_never_counted_as_a_lapse
     fan_out = wiring.fan_out(far.settings, far.database, doorbell=far.doorbell, worker=uuid4())
     for _ in range(3):
         line.cut_the_reply_to(CommitAfter(CLAIM))
-        with pytest.raises(AWAY):
+        with pytest.raises(UNAVAILABLE):
             fan_out.drain()
         assert line.sprung.is_set()
 
@@ -251,7 +251,7 @@ def test_a_claim_that_is_never_answered_is_given_up_and_the_email_goes_when_the_
         assert engine.is_due()
         with ThreadPoolExecutor(1) as threads, mute(line):
             draining = threads.submit(engine.drain)
-            assert isinstance(draining.exception(10), AWAY)
+            assert isinstance(draining.exception(10), UNAVAILABLE)
         assert engine.drain()["sent"] == 1
 
     assert harness.execute(JOBS) == [("sent", 1, 0, 0)]
@@ -353,7 +353,7 @@ def test_a_terminated_session_costs_an_event_no_failure(harness: WorkerHarness) 
 
     with locked(harness.database) as terminate, meanwhile(fan_out.drain) as failing:
         terminate()
-        assert isinstance(failing.exception(10), AWAY)
+        assert isinstance(failing.exception(10), UNAVAILABLE)
 
     assert harness.execute(EVENTS) == [("working", 0)]
     harness.execute(LAPSE)

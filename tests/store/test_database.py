@@ -9,7 +9,7 @@ from sqlalchemy import Connection, func, insert, make_url, select, text
 from sqlalchemy.exc import DBAPIError
 
 from notify.domain.errors import UnsupportedConnection
-from notify.store.database import AWAY, Database, runner
+from notify.store.database import UNAVAILABLE, Database, runner
 from notify.store.tables.people import people
 from notify.store.urls import with_our_driver
 from tests.support.servers import in_words
@@ -73,17 +73,17 @@ def end(pid: int | None, database: Database) -> None:
 
 
 def test_a_connection_that_died_while_it_rested_is_replaced(database: Database) -> None:
-    with closing(Database(database.url, short_rest_seconds=0)) as pool:
+    with closing(Database(database.url, ping_after_seconds=0)) as pool:
         died = backend(pool)
         end(died, database)
         assert backend(pool) != died
 
 
 def test_a_connection_that_was_used_a_moment_ago_is_not_asked_whether_it_stands(database: Database) -> None:
-    with closing(Database(database.url, short_rest_seconds=60)) as pool:
+    with closing(Database(database.url, ping_after_seconds=60)) as pool:
         died = backend(pool)
         end(died, database)
-        with pytest.raises(AWAY):
+        with pytest.raises(UNAVAILABLE):
             backend(pool)
         assert backend(pool) != died
 

@@ -11,7 +11,7 @@ from notify.domain.ports import Doorbell
 from notify.domain.preferences import Person
 from notify.domain.threads import message_id
 from notify.doorbell import NoDoorbell
-from notify.store.database import AWAY, Database
+from notify.store.database import UNAVAILABLE, Database
 from notify.store.directory import directory
 from tests.support.harness import comment
 
@@ -99,7 +99,7 @@ class Producer:
                     transaction.rollback()
                     return False
                 stage = True
-        except AWAY:
+        except UNAVAILABLE:
             return None if stage else False
         return True
 

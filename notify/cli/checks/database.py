@@ -8,7 +8,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from notify.cli.checks import Finding
 from notify.cli.connect import Deployment
-from notify.store.database import is_pooled, refusal
+from notify.store.database import is_pooled, unusable_because
 from notify.store.operations import migrate, server
 from notify.store.operations.server import LONG, HotTable
 
@@ -28,7 +28,7 @@ def database(deployment: Deployment) -> Sequence[Finding]:
             return [*_server(connection), _transactions(connection), *tables, _clock(connection)]
     except SQLAlchemyError as error:
         why = "Nothing works without it."
-        words = (refusal(error) if isinstance(error, DBAPIError) else None) or type(error).__name__
+        words = (unusable_because(error) if isinstance(error, DBAPIError) else None) or type(error).__name__
         return [Finding("database", False, words, why, "check NOTIFY_DATABASE_URL")]
 
 

@@ -13,7 +13,7 @@ from sqlalchemy import Connection
 
 from notify.delivery.transactions import Transactions
 from notify.domain.outcomes import TOO_MANY_SESSIONS, Blame, Released, Retry
-from notify.store.database import AWAY
+from notify.store.database import UNAVAILABLE
 from notify.store.operations import relays
 from notify.store.operations.relays import BreakerState
 
@@ -88,7 +88,7 @@ class Breaker:
         """Count a failure of the relay; whether the breaker is open after it."""
         self.is_troubled = True
         log.warning("relay.trouble", relay=self._relay, blame=released.blame, reason=released.reason)
-        with suppress(*AWAY):
+        with suppress(*UNAVAILABLE):
             return (await self._run(_note_failure, self._relay, released)).is_open
         return False
 
@@ -101,7 +101,7 @@ class Breaker:
     async def suspect(self, refusal: Retry, *, recipient: str) -> bool:
         """Tell all workers whom the relay refused for policy; whether the breaker is open after it."""
         self.is_troubled = True
-        with suppress(*AWAY):
+        with suppress(*UNAVAILABLE):
             async with self._in_turn():
                 state = await self._run(_note_suspect, self._relay, _digest(recipient), _about_us(refusal))
             return state.is_open
@@ -115,7 +115,7 @@ class Breaker:
 
     async def worked(self) -> None:
         """Tell all workers that the relay took an email after trouble."""
-        with suppress(*AWAY):
+        with suppress(*UNAVAILABLE):
             async with self._in_turn():
                 await self._run(relays.note_success, self._relay)
 

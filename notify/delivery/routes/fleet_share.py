@@ -12,7 +12,7 @@ import structlog
 from notify.delivery.transactions import Transactions
 from notify.domain.ports import Channel
 from notify.domain.rates import Claimant
-from notify.store.database import AWAY
+from notify.store.database import UNAVAILABLE
 from notify.store.operations import shares
 
 # What a killed process had is free again after so long; an answer that takes longer ends the share.
@@ -86,7 +86,7 @@ class FleetShare:
         self._rested.set()
         done, _ = await asyncio.wait([self._keeping], timeout=ASK_SECONDS)
         if done:  # else the database is silent, and the share ends by itself
-            with suppress(*AWAY):
+            with suppress(*UNAVAILABLE):
                 await self._run(shares.give_back, self._channel.relay, self._worker)
 
     async def _keep(self) -> None:
@@ -102,7 +102,7 @@ class FleetShare:
     async def _insist(self) -> None:
         try:
             await self._ask()
-        except AWAY as error:
+        except UNAVAILABLE as error:
             log.warning("share.not_renewed", relay=self._channel.relay, error=type(error).__name__)
             self._changed()
 

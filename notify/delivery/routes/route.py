@@ -13,7 +13,7 @@ from notify.delivery.routes.rate_limits import RelayRate
 from notify.delivery.transactions import Transactions
 from notify.domain.outcomes import TOO_MANY_SESSIONS, Released
 from notify.domain.ports import Channel
-from notify.store.database import AWAY
+from notify.store.database import UNAVAILABLE
 from notify.store.operations.relays import BreakerState
 
 log = structlog.get_logger(__name__)
@@ -154,7 +154,7 @@ async def _probed(route: Route, state: BreakerState) -> Route | None:
     """The route, if its relay is back. A database that is away is logged: nobody may be waiting for this."""
     try:
         return route if await route.opens(state) else None
-    except AWAY as error:
+    except UNAVAILABLE as error:
         log.warning("probe.failed", relay=route.channel.relay, error=type(error).__name__)
         return None
     finally:

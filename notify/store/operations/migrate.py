@@ -11,7 +11,7 @@ from sqlalchemy.exc import ProgrammingError
 
 from notify.domain.errors import NotifyError
 from notify.resources import folder
-from notify.store.database import NOT_PRIVILEGED, in_words
+from notify.store.database import NOT_PRIVILEGED, message_of
 from notify.store.tables import SCHEMA
 
 ENCODING = "UTF8"
@@ -98,7 +98,7 @@ def refuse(connection: Connection, error: ProgrammingError) -> NoReturn:
         raise error
     role, owner = connection.execute(_ROLE).one().role, connection.scalar(_SCHEMA, {"schema": SCHEMA})
     raise UnsuitableDatabase(
-        f'the role "{role}" may not change the schema {SCHEMA} ({in_words(error)}); '
+        f'the role "{role}" may not change the schema {SCHEMA} ({message_of(error)}); '
         f'expected the role that owns the schema and its tables, or GRANT "{owner}" TO "{role}"'
     ) from None
 

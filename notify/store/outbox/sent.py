@@ -18,7 +18,7 @@ from psycopg.pq import TransactionStatus
 from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
-from notify.store.database import LOOK_SECONDS, Database, Impatient
+from notify.store.database import POLL_SECONDS, Database, TimedConnection
 from notify.store.outbox.items import Attempt
 
 Result = TypeVar("Result")
@@ -142,8 +142,8 @@ class Line:
         self._database = database
         self._worker = worker
         self._usable = True
-        self._made: Impatient | None = None
-        self._line: _ImpatientLine | None = None
+        self._made: TimedConnection | None = None
+        self._line: _TimedConnectionLine | None = None
 
     @property
     def is_wanted(self) -> bool:
@@ -154,7 +154,7 @@ class Line:
         """Connect, if the database answers and no pooler stands between. Waits: not for the event loop."""
         try:
             pooled = self._database.engine.raw_connection()
-            made = cast("Impatient", pooled.driver_connection)
+            made = cast("TimedConnection", pooled.driver_connection)
             pooled.detach()
             if made.is_pooled:
                 self._usable = False
@@ -164,7 +164,7 @@ class Line:
             made.execute("DEALLOCATE ALL")  # the pool may have used it, and names are given again from the first
         except (SQLAlchemyError, psycopg.Error):
             return
-        self._made, self._line = made, _ImpatientLine(made.pgconn)
+        self._made, self._line = made, _TimedConnectionLine(made.pgconn)
         self._line.longest_wait_seconds = made.longest_wait_seconds
         self._line.prepare_threshold = 0
 
@@ -191,12 +191,12 @@ class Line:
         self._made = None
 
 
-class _ImpatientLine(psycopg.AsyncConnection[Any]):
-    """What ``Impatient`` is, in an event loop: given up when an answer does not come."""
+class _TimedConnectionLine(psycopg.AsyncConnection[Any]):
+    """What ``TimedConnection`` is, in an event loop: given up when an answer does not come."""
 
     longest_wait_seconds: float | None = None
 
-    async def wait(self, gen: PQGen[Result], interval: float = LOOK_SECONDS, timeout: float | None = None) -> Result:  # noqa: ASYNC109
+    async def wait(self, gen: PQGen[Result], interval: float = POLL_SECONDS, timeout: float | None = None) -> Result:  # noqa: ASYNC109
         try:
             return await super().wait(gen, interval, self.longest_wait_seconds if timeout is None else timeout)
         except psycopg.OperationalError:

@@ -1,4 +1,4 @@
-"""Every table of the schema ``notify``, as SQLAlchemy Core sees it. Migrations must prove equal to this."""
+"""Every table of the schema ``notify`` for SQLAlchemy Core. A test compares the migrations with it."""
 
 from notify.store.tables import emails, operations, people
 from notify.store.tables.schema import SCHEMA, SERVES, metadata

@@ -1,4 +1,4 @@
-"""Tables of what is to be done and what came of it: work items, events, jobs, notifications, attempts."""
+"""Tables of the outbox: work items, events, jobs, notifications, bundles, attempts."""
 
 from sqlalchemy import (
     BigInteger,

@@ -1,4 +1,4 @@
-"""Tables that the fleet shares: breakers, rates, sessions, and counts."""
+"""Tables that all workers share: breakers, rates, relay sessions and counts."""
 
 from sqlalchemy import BigInteger, CheckConstraint, Double, Integer, PrimaryKeyConstraint, Table, Text, Uuid
 from sqlalchemy.dialects.postgresql import ARRAY

@@ -1,4 +1,4 @@
-"""Tables of who reads mail where, what they prefer, which change lists there are, and which programs may call."""
+"""Tables of people, change lists, preferences and API tokens."""
 
 from sqlalchemy import (
     Boolean,
@@ -60,7 +60,7 @@ change_lists = Table(
 
 
 def first_known(fact: str, stated: str) -> str:
-    """What first_title or first_repository of the row ``known`` becomes when the fact does, as SQL."""
+    """SQL for first_title or first_repository of the row ``known`` when the fact changes to *stated*."""
     changed = f"CASE WHEN known.{fact} IS DISTINCT FROM {stated} THEN known.{fact} END"
     return f"coalesce(known.first_{fact}, {changed})"
 

@@ -1,4 +1,4 @@
-"""The schema ``notify``, and the parts that its tables are made of."""
+"""The schema ``notify``, and helpers to declare its tables."""
 
 from typing import Any
 
@@ -28,25 +28,25 @@ OFTEN = {
 
 
 def required(name: str, kind: Any, comment: str, *more: SchemaItem, default: str | None = None) -> Column[Any]:  # noqa: ANN401
-    """A column that holds something in every row; *default* is SQL."""
+    """A NOT NULL column; *default* is SQL."""
     sql = None if default is None else text(default)
     return Column(name, kind, *more, nullable=False, server_default=sql, comment=comment)
 
 
 def optional(name: str, kind: Any, comment: str, *more: SchemaItem) -> Column[Any]:  # noqa: ANN401
-    """A column of which *comment* says what null means."""
+    """A nullable column; *comment* says what null means."""
     return Column(name, kind, *more, comment=comment)
 
 
 def row_id() -> Column[int]:
-    """The primary key of tables whose rows are numbered."""
+    """A generated primary key."""
     return Column("id", BigInteger, Identity(always=True), primary_key=True, comment="Id; rises with time.")
 
 
 def index(
     name: str, columns: str, serves: str, *, where: str | None = None, include: str = "", unique: bool = False
 ) -> Index:
-    """An index over these columns or expressions, and which query it serves; all of it but *serves* is SQL."""
+    """An index; *serves* says which query needs it, the other arguments are SQL."""
     return Index(
         name,
         *map(text, columns.split(", ")),

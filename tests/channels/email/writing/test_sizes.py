@@ -129,9 +129,7 @@ def test_a_hundred_events_of_a_kind_with_all_that_they_may_carry_are_an_email_th
 def test_no_sample_email_is_larger_than_what_is_called_an_ordinary_one() -> None:
     for locale in COMPOSER.languages:
         samples = [sample.email(event_type, host=HOST, locale=locale) for event_type in sample.PAYLOADS]
-        samples += [
-            made(host=HOST, at=NOON, locale=locale) for made in (sample_bundles.bundle, sample_bundles.digest)
-        ]
+        samples += [made(host=HOST, at=NOON, locale=locale) for made in (sample_bundles.bundle, sample_bundles.digest)]
         for made in samples:
             size = len(COMPOSER.compose(made, date=NOON).content)
             assert size + TWO_SIGNATURES_BYTES <= ORDINARY_BYTES, made.event.type
