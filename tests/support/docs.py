@@ -27,19 +27,18 @@ import yaml
 from psycopg import sql
 from rich.console import Console
 
-from notify.domain.preferences import Person
+from notify.cli import demo
 from notify.embedded.completion import plain
 from notify.embedded.ports import free_port
 from notify.embedded.stack import Stack
 from notify.intake.schema import parse
 from notify.settings import Settings
 from notify.store.database import Database
-from notify.store.directory import directory
+from notify.store.directory import directory, preferences
 from tests.support.documentation import PAGES, ROOT, Example, broken_links, examples
 from tests.support.servers import new_database
 
 API = "http://127.0.0.1:8000"
-PEOPLE_OF_THE_DEMO = ("alice", "bob", "carol", "dana")
 SHELL = ("bash", "-euo", "pipefail", "-c")
 TARGET = re.compile(r"^([a-z]+):.*## ", re.MULTILINE)
 IS_SETTING = re.compile(r"NOTIFY_[A-Z_]+=").match
@@ -154,10 +153,12 @@ def _roll_back(url: str, statements: str) -> None:
 
 
 def introduce_people(database: Database) -> None:
-    """The people whom the demo introduces."""
+    """The people of the demo, with what they have chosen."""
     with database.begin() as connection:
-        for name in PEOPLE_OF_THE_DEMO:
-            directory.put_person(connection, Person(username=name, email=f"{name}@example.com"))
+        for person in demo.PEOPLE:
+            directory.put_person(connection, person)
+        for username, chosen in demo.CHOICES.items():
+            preferences.put_config(connection, username, settings=chosen, preferences={})
 
 
 def _stack(data_dir: Path) -> Stack:
