@@ -29,8 +29,8 @@ from notify.http.problems import OF_BODIES, RefusedField
 from notify.intake.choosing import choose
 from notify.intake.schema import Name, Strict
 from notify.store.directory import directory, preferences
-from notify.store.directory.directory import Refusal
-from notify.store.directory.preferences import Settings, quiet
+from notify.store.directory.directory import AddressRefusal
+from notify.store.directory.preferences import StoredSettings, quiet_columns
 from notify.store.outbox import jobs
 
 Weekday = Annotated[StrictInt, Field(ge=1, le=7)]
@@ -139,7 +139,7 @@ class ConfigIn(Strict):
     own_actions: StrictBool | None = Field(default=None, description=OWN_ACTIONS)
     mentions_pierce_mutes: StrictBool | None = Field(default=None, description=MENTIONS_PIERCE_MUTES)
     preferences: list[PreferenceIn] = Field(default=[], max_length=200, fail_fast=True)
-    undeliverable: Refusal | None = Field(
+    undeliverable: AddressRefusal | None = Field(
         default=None, description="Ignored. Accepted so that a response can be sent back."
     )
 
@@ -158,10 +158,14 @@ class ConfigOut(View):
     own_actions: bool = Field(description=OWN_ACTIONS)
     mentions_pierce_mutes: bool = Field(description=MENTIONS_PIERCE_MUTES)
     preferences: list[PreferenceOut]
-    undeliverable: Refusal | None = Field(description="Why emails to this person have stopped. Null: they have not.")
+    undeliverable: AddressRefusal | None = Field(
+        description="Why emails to this person have stopped. Null: they have not."
+    )
 
     @classmethod
-    def of(cls, stored: Preferences, event_types: dict[str, EventType], *, undeliverable: Refusal | None) -> Self:
+    def of(
+        cls, stored: Preferences, event_types: dict[str, EventType], *, undeliverable: AddressRefusal | None
+    ) -> Self:
         by_type, schedule = stored.preferences, stored.schedule
         return cls(
             enabled=stored.enabled,
@@ -245,7 +249,7 @@ def update_preferences(
 def list_change_list_preferences(me: auth.Me, context: InContext) -> list[ChangeListPreferenceOut]:
     """List the change lists that the person has muted or subscribed to."""
     with context.database.begin() as connection:
-        chosen = preferences.choices(connection, [me]).get(me, NO_PREFERENCES)
+        chosen = preferences.load(connection, [me]).get(me, NO_PREFERENCES)
         return _change_lists(connection, chosen, sorted(chosen.muted_cls | chosen.subscribed_cls))
 
 
@@ -294,15 +298,15 @@ def list_history(me: auth.Me, asked: Annotated[HistoryFilter, Query()], context:
         return HistoryPage(notifications=explained(connection, mine), next_cursor=below)
 
 
-def _settings(given: ConfigIn) -> Settings:
+def _settings(given: ConfigIn) -> StoredSettings:
     """The settings to store. Null is stored only where it resets a preference."""
     stated = given.model_dump(include=SWITCHES | NULL_RESETS, exclude_unset=True)
     if given.digest:
         stated |= {"digest_hour": given.digest.hour, "digest_weekday": given.digest.weekday}
     stated = {name: value for name, value in stated.items() if value is not None or name in NULL_RESETS}
     if "quiet_hours" in given.model_fields_set:
-        stated |= quiet(given.quiet_hours.hours() if given.quiet_hours else None)
-    return cast("Settings", stated)
+        stated |= quiet_columns(given.quiet_hours.hours() if given.quiet_hours else None)
+    return cast("StoredSettings", stated)
 
 
 def _by_type(given: Sequence[PreferenceIn], event_types: Mapping[str, EventType]) -> dict[str, bool | None]:
@@ -329,7 +333,7 @@ def _by_type(given: Sequence[PreferenceIn], event_types: Mapping[str, EventType]
 
 
 def _change_list(connection: Connection, me: str, link: str) -> ChangeListPreferenceOut:
-    chosen = preferences.choices(connection, [me], topics=[link]).get(me, NO_PREFERENCES)
+    chosen = preferences.load(connection, [me], topics=[link]).get(me, NO_PREFERENCES)
     (found,) = _change_lists(connection, chosen, [link])
     return found
 

@@ -49,7 +49,10 @@ PEOPLE = (
     Person(username="carol", display_name="Carol Nguyễn", email="carol@example.com"),
     Person(username="dana", display_name="Dana Reyes", email="dana@example.com"),
 )
-CHOICES = {"bob": preferences.Settings(enabled=False), "carol": preferences.Settings(delivery_mode=Mode.DAILY)}
+CHOICES = {
+    "bob": preferences.StoredSettings(enabled=False),
+    "carol": preferences.StoredSettings(delivery_mode=Mode.DAILY),
+}
 RETRY = {**sample.CHANGE_LIST, "author": "alice", "reviewers": ["bob", "carol", "dana"]}
 INDEX = {
     "link": "CL-4822",

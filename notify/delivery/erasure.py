@@ -37,7 +37,7 @@ def erase(database: Database, username: str) -> Iterator[Erased]:
     for _ in by_hand.pages(database, Action.CANCEL, JobFilter(username=username), last_id=EVERY_ID):
         yield erased
     with database.begin() as connection:
-        erasure.erase_choices(connection, username)
+        erasure.erase_directory(connection, username)
     for emails in _pages(database, partial(erasure.erase_emails, username=username, alias=alias, limit=PAGE)):
         erased.emails += emails
         yield erased

@@ -22,7 +22,7 @@ from notify.domain.rates import Rate
 from notify.domain.stages import DELIVER
 from notify.store.database import UNAVAILABLE
 from notify.store.directory import directory
-from notify.store.directory.directory import Undeliverable
+from notify.store.directory.directory import RefusedAddress
 from notify.store.outbox import bundles, commits, items, notifications, outbox, sent
 from notify.store.outbox.items import Attempt, Outlook
 from notify.store.outbox.outbox import Ending
@@ -205,9 +205,9 @@ class Ledger:
         return found
 
 
-def _wrong_addresses(endings: Sequence[Ending]) -> list[Undeliverable]:
+def _wrong_addresses(endings: Sequence[Ending]) -> list[RefusedAddress]:
     return [
-        Undeliverable(
+        RefusedAddress(
             username=one.job.username,
             email=one.to_email or one.job.to_email,
             reply=one.settlement.answer.text if one.settlement.answer else "",

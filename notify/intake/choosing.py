@@ -6,11 +6,13 @@ from sqlalchemy import Connection
 
 from notify.domain.schedule import AT_ONCE, defer
 from notify.store.directory import directory, preferences
-from notify.store.directory.preferences import RESTS, SCHEDULE, Settings
+from notify.store.directory.preferences import QUIET, SCHEDULE, StoredSettings
 from notify.store.outbox import bundles, deferred
 
 
-def choose(connection: Connection, username: str, *, settings: Settings, chosen: Mapping[str, bool | None]) -> None:
+def choose(
+    connection: Connection, username: str, *, settings: StoredSettings, chosen: Mapping[str, bool | None]
+) -> None:
     """
     Store some of a person's preferences, and regroup what is deferred by the new schedule. The caller commits.
 
@@ -22,7 +24,7 @@ def choose(connection: Connection, username: str, *, settings: Settings, chosen:
     preferences.lock(connection, username)
     before = preferences.config(connection, username).schedule
     preferences.put_config(connection, username, settings=settings, preferences=chosen)
-    if settings.keys() & {*SCHEDULE, *RESTS}:
+    if settings.keys() & {*SCHEDULE, *QUIET}:
         schedule = preferences.schedules(connection, [username]).get(username, AT_ONCE)
         if schedule != before:
             person = directory.person(connection, username)

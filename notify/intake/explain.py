@@ -94,7 +94,7 @@ def traces(connection: Connection, notifications: Sequence[NotificationView]) ->
     names = {one.username for one in notifications}
     known = Known(
         people=directory.people(connection, names | {event.actor for event in told_of.values()}),
-        preferences=preferences.choices(connection, names, topics={one.topic for one in notifications}),
+        preferences=preferences.load(connection, names, topics={one.topic for one in notifications}),
         event_types=preferences.event_types(connection),
     )
     return {one.id: _trace_today(one, told_of[one.event_id], known) for one in notifications}

@@ -19,7 +19,7 @@ from notify.http.pages import OF_PAGES, Refusal
 from notify.http.problems import OF_BODIES
 from notify.intake.choosing import choose
 from notify.store.directory import directory, preferences
-from notify.store.directory.preferences import Settings
+from notify.store.directory.preferences import StoredSettings
 from notify.web import schedule_form
 from notify.web.forms import Form, FormBody, is_of, posts, values
 
@@ -96,11 +96,11 @@ def _person(connection: Connection, username: str) -> Person:
     return directory.person(connection, username) or Person(username=username)
 
 
-def _settings(posted: Form) -> Settings:
+def _settings(posted: Form) -> StoredSettings:
     """What the form says about all emails; options that it did not show are left alone."""
     on, shown = values(posted, "option"), values(posted, "shown_option")
     options = {code: code in on for code in OPTIONS if code in shown}
-    return cast("Settings", {"enabled": ("enabled", "on") in posted, **options})
+    return cast("StoredSettings", {"enabled": ("enabled", "on") in posted, **options})
 
 
 def _chosen(posted: Form, event_types: Mapping[str, EventType], before: Preferences) -> dict[str, bool | None]:

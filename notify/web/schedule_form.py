@@ -13,7 +13,7 @@ from notify.channels.languages import marked, weekdays
 from notify.domain.preferences import Person
 from notify.domain.schedule import Mode, QuietHours, Schedule, clock, instant, is_foreseeable, is_zone
 from notify.http.pages import Refusal
-from notify.store.directory.preferences import Settings, quiet
+from notify.store.directory.preferences import StoredSettings, quiet_columns
 from notify.web.forms import Form, values
 
 MODES: Mapping[Mode, str] = MappingProxyType(
@@ -50,17 +50,17 @@ def facts(schedule: Schedule, person: Person, *, language: str, words: NullTrans
     }
 
 
-def settings(posted: Form, *, before: Schedule, person: Person) -> Settings:
+def settings(posted: Form, *, before: Schedule, person: Person) -> StoredSettings:
     """The settings in the form; none if it did not show the schedule."""
     fields = defaultdict(str, posted)
     if not fields["shown_schedule"]:
-        return Settings()
+        return StoredSettings()
     zone = fields["timezone"].strip() or None
     # A stored zone that is unknown here must not keep the person from changing something else.
     if zone and zone != before.timezone and not is_zone(zone):
         raise Refusal(HTTPStatus.BAD_REQUEST, NO_SUCH_TIMEZONE)
     with _refusing(NOT_THE_FORM):
-        stated = Settings(
+        stated = StoredSettings(
             delivery_mode=Mode(fields["mode"]).value,
             digest_hour=_number(fields["hour"], range(24)),
             digest_weekday=_number(fields["weekday"], WEEKDAYS),
@@ -68,7 +68,7 @@ def settings(posted: Form, *, before: Schedule, person: Person) -> Settings:
         )
         days = frozenset(_number(day, WEEKDAYS) for day in values(posted, "quiet_day"))
     with _refusing(NO_SUCH_QUIET_HOURS):
-        stated |= quiet(_quiet_hours(days, fields["quiet_start"], fields["quiet_end"]) if days else None)
+        stated |= quiet_columns(_quiet_hours(days, fields["quiet_start"], fields["quiet_end"]) if days else None)
     if zone != before.timezone or fields["paused_until"] != _wall(before, person):
         with _refusing(NO_SUCH_PAUSE):
             stated["paused_until"] = _paused_until(fields["paused_until"], zone or person.timezone)

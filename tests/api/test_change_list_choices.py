@@ -22,7 +22,7 @@ def dana(api: httpx.Client, person: Headers) -> httpx.Client:
 
 def chosen(database: Database) -> Preferences:
     with database.begin() as connection:
-        return preferences.choices(connection, ["dana"]).get("dana", Preferences())
+        return preferences.load(connection, ["dana"]).get("dana", Preferences())
 
 
 @pytest.mark.parametrize(

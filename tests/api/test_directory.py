@@ -13,7 +13,7 @@ import pytest
 from notify.domain.preferences import Person
 from notify.store.database import Database
 from notify.store.directory import directory
-from notify.store.directory.directory import Undeliverable
+from notify.store.directory.directory import RefusedAddress
 from notify.store.directory.tokens import Scope
 from tests.support.callers import Program
 
@@ -72,7 +72,7 @@ def test_a_put_does_not_forget_which_address_a_relay_refused(
 ) -> None:
     with database.begin() as connection:
         directory.put_person(connection, Person(username="dana", email="dana@example.com"))
-        directory.mark_undeliverable(connection, [Undeliverable("dana", "dana@example.com", "550 5.1.1")])
+        directory.mark_undeliverable(connection, [RefusedAddress("dana", "dana@example.com", "550 5.1.1")])
 
     answer = directory_writer.put("/api/v1/people/dana", json=DANA)
 

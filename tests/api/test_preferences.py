@@ -13,7 +13,7 @@ from notify.domain.preferences import Person
 from notify.intake.triggers import TRIGGERS
 from notify.store.database import Database
 from notify.store.directory import directory
-from notify.store.directory.directory import Undeliverable
+from notify.store.directory.directory import RefusedAddress
 from notify.store.tables.people import notification_event_types, people, user_notification_preferences
 from tests.support.callers import Person as Headers
 from tests.support.harness import WorkerHarness
@@ -244,7 +244,7 @@ def refused(database: Database) -> None:
     """A relay has refused dana's address for good."""
     with database.begin() as connection:
         directory.put_person(connection, Person(username="dana", email="dana@example.com"))
-        directory.mark_undeliverable(connection, [Undeliverable("dana", "dana@example.com", REPLY)])
+        directory.mark_undeliverable(connection, [RefusedAddress("dana", "dana@example.com", REPLY)])
 
 
 @pytest.mark.usefixtures("refused")

@@ -11,7 +11,7 @@ from notify.domain.errors import MalformedEvent, NotifyError
 from notify.domain.preferences import Person
 from notify.store.database import Database
 from notify.store.directory import directory, preferences
-from notify.store.directory.preferences import Settings
+from notify.store.directory.preferences import StoredSettings
 from notify.store.tables.emails import events
 from notify.store.tables.people import cl_reviewers
 from tests.cli.conftest import Notify
@@ -73,7 +73,7 @@ def test_a_choice_made_since_is_what_decides_now_and_the_row_says_what_did_then(
 def test_who_has_a_digest_is_told_when_the_email_would_leave(notify: Notify, harness: WorkerHarness) -> None:
     notify("emit", "-", stdin=json.dumps(MERGE))
     with harness.database.begin() as connection:
-        settings = Settings(delivery_mode="daily", digest_hour=7, timezone="Mars/Base")
+        settings = StoredSettings(delivery_mode="daily", digest_hour=7, timezone="Mars/Base")
         preferences.put_config(connection, "bob", settings=settings, preferences={})
     said = notify("explain", "m1", "bob", "--json").json
     assert rules(said) == [*ORDER, "schedule"]

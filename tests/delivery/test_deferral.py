@@ -22,7 +22,7 @@ from notify.intake.receive import receive
 from notify.intake.schema import parse
 from notify.store.database import Database
 from notify.store.directory import directory, preferences
-from notify.store.directory.preferences import Settings
+from notify.store.directory.preferences import StoredSettings
 from notify.store.outbox import bundles, by_hand, outbox
 from notify.store.outbox.by_hand import Action, act_on
 from tests.support import rows
@@ -54,7 +54,7 @@ def harness(database: Database, relay: ScriptedRelay) -> WorkerHarness:
 def change_preferences(harness: WorkerHarness, **settings: Any) -> None:
     """Change alice's preferences."""
     with harness.database.begin() as connection:
-        choose(connection, "alice", settings=cast("Settings", settings), chosen={})
+        choose(connection, "alice", settings=cast("StoredSettings", settings), chosen={})
 
 
 def quiet_hours_now(harness: WorkerHarness) -> dict[str, Any]:
@@ -70,7 +70,7 @@ def test_an_unknown_time_zone_delays_no_email(harness: WorkerHarness, relay: Scr
         for name, zone in names.items():
             directory.put_person(connection, Person(username=name, email=f"{name}@example.com", timezone=zone))
             wanted: dict[str, Any] = {"timezone": zone} | (DAILY if name in {"r0", "r1"} else quiet_hours_now(harness))
-            choose(connection, name, settings=cast("Settings", wanted), chosen={})
+            choose(connection, name, settings=cast("StoredSettings", wanted), chosen={})
         receive(connection, [parse(comment(key="deferred", reviewers=[*names]))])
     harness.fan_out()
     assert {one.deferred_by for one in harness.jobs("deferred") if one.username in names} == {"daily", "quiet_hours"}
@@ -209,7 +209,9 @@ def test_an_email_that_comes_due_in_quiet_hours_waits_for_their_end_without_a_fa
     harness.execute(HOURS_END)
     harness.execute("UPDATE notify.email_jobs SET expires_at = now() + interval '1 minute'")
     with harness.database.begin() as connection:
-        preferences.put_config(connection, "alice", settings=cast("Settings", quiet_hours_now(harness)), preferences={})
+        preferences.put_config(
+            connection, "alice", settings=cast("StoredSettings", quiet_hours_now(harness)), preferences={}
+        )
     harness.drain()
     assert told_numbers(relay) == []
     found = harness.execute("SELECT id, status, failures, attempt, expires_at - due_at AS life FROM jobs")

@@ -9,7 +9,7 @@ from notify.checkpoints import CRASH_AT, EMAIL_ANSWERED, EMAIL_CLAIMED, FAN_OUT_
 from notify.domain.preferences import Person
 from notify.intake.choosing import choose
 from notify.store.directory import directory
-from notify.store.directory.preferences import Settings
+from notify.store.directory.preferences import StoredSettings
 from tests.support.fault_scenario import FaultScenario
 from tests.support.wait import until
 
@@ -32,7 +32,7 @@ def scenario(scenario: FaultScenario) -> FaultScenario:
     scenario.producer.add_people(["ann", "bob"])
     with scenario.database.begin() as connection:
         directory.put_person(connection, Person(username="ann", email="ann@example.com", timezone="Europe/Berlin"))
-        choose(connection, "ann", settings=Settings(delivery_mode="daily", digest_hour=9), chosen={})
+        choose(connection, "ann", settings=StoredSettings(delivery_mode="daily", digest_hour=9), chosen={})
     return scenario
 
 

@@ -149,7 +149,7 @@ def put_bob(**facts: Any) -> Arrange:
 
 
 def refuse_bobs_address(connection: Connection) -> None:
-    directory.mark_undeliverable(connection, [directory.Undeliverable("bob", "bob@example.com", "no such user")])
+    directory.mark_undeliverable(connection, [directory.RefusedAddress("bob", "bob@example.com", "no such user")])
 
 
 def bob_chooses(**chosen: Any) -> Arrange:

@@ -77,4 +77,4 @@ def test_a_scanner_that_follows_every_link_of_an_email_changes_nothing(
             api.request(method, url)
 
     with harness.database.begin() as connection:
-        assert preferences.choices(connection, ["ann"]).get("ann", NO_PREFERENCES) == NO_PREFERENCES
+        assert preferences.load(connection, ["ann"]).get("ann", NO_PREFERENCES) == NO_PREFERENCES

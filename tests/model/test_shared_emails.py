@@ -163,8 +163,8 @@ def cancel_all(connection: Connection) -> None:
     by_hand.act(connection, Action.CANCEL, JobFilter(username="alice"), last_id=2**40, limit=100)
 
 
-def erase_choices(connection: Connection) -> None:
-    erasure.erase_choices(connection, "alice")
+def erase_directory(connection: Connection) -> None:
+    erasure.erase_directory(connection, "alice")
 
 
 def erase_notifications(connection: Connection) -> None:
@@ -316,7 +316,7 @@ def test_an_email_tells_of_what_it_told_when_it_was_claimed_or_the_claim_passes_
 
 @pytest.mark.parametrize(
     ("start", "step"),
-    [(one_waits, cancel_all), (one_waits, erase_choices), (one_is_cancelled, erase_notifications)],
+    [(one_waits, cancel_all), (one_waits, erase_directory), (one_is_cancelled, erase_notifications)],
 )
 def test_whoever_is_erased_while_an_event_is_fanned_out_can_be_erased_again(
     database: Database, start: Act, step: Act

@@ -9,7 +9,7 @@ from notify.channels.links import Scope
 from notify.cli.sample import LINK, RECIPIENT
 from notify.domain.schedule import Mode, QuietHours, Schedule
 from notify.http.pages import FORGED, Pages
-from notify.store.directory.directory import Refusal
+from notify.store.directory.directory import AddressRefusal
 from notify.web import schedule_form
 from notify.web.preferences_page import OPTIONS
 from notify.web.unsubscribe import Stoppable
@@ -70,7 +70,7 @@ def unsubscribe(*, changed: bool) -> dict[str, Any]:
 def preferences(templates: Pages, language: str, *, at: datetime, saved: bool) -> dict[str, Any]:
     """The preferences page's facts: first shown, or saved with an address that was refused."""
     said = templates.languages.translations(language)
-    refused = Refusal(email="alice@example.com", at=at, reply=REFUSED) if saved else None
+    refused = AddressRefusal(email="alice@example.com", at=at, reply=REFUSED) if saved else None
     return {
         "saved": saved,
         "categories": [(category, [_choice(*kind) for kind in kinds]) for category, kinds in KINDS],

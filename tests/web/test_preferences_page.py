@@ -15,7 +15,7 @@ from notify.domain.preferences import NO_PREFERENCES, Person, Preferences
 from notify.domain.schedule import Mode, QuietHours, Schedule
 from notify.store.database import Database
 from notify.store.directory import directory, preferences
-from notify.store.directory.directory import Undeliverable
+from notify.store.directory.directory import RefusedAddress
 from notify.store.directory.tokens import Scope
 from notify.store.tables.people import notification_event_types, people
 from notify.web.preferences_page import OPTIONS
@@ -82,7 +82,7 @@ def post(api: httpx.Client, page: str, fields: Fields) -> httpx.Response:
 
 def choices(database: Database) -> Preferences:
     with database.begin() as connection:
-        return preferences.choices(connection, ["dana"]).get("dana", NO_PREFERENCES)
+        return preferences.load(connection, ["dana"]).get("dana", NO_PREFERENCES)
 
 
 def test_the_page_shows_every_choice_and_escapes_what_people_wrote(api: httpx.Client, page: str) -> None:
@@ -114,7 +114,7 @@ def test_the_page_says_why_emails_have_stopped_in_the_relays_own_words_and_no_ma
     assert 'role="alert"' not in api.get(page).text
     with database.begin() as connection:
         directory.put_person(connection, Person(username="dana", email="dana@example.com"))
-        refused = Undeliverable("dana", "dana@example.com", "550 <script>alert(1)</script> no such user")
+        refused = RefusedAddress("dana", "dana@example.com", "550 <script>alert(1)</script> no such user")
         directory.mark_undeliverable(connection, [refused])
 
     text = api.get(page).text
@@ -227,7 +227,7 @@ def test_the_page_speaks_the_readers_language_and_their_time_zone(
     with database.begin() as connection:
         dana = Person(username="dana", email="dana@example.com", locale="de-DE", timezone="Asia/Kathmandu")
         directory.put_person(connection, dana)
-        refused = Undeliverable("dana", "dana@example.com", "550 no")
+        refused = RefusedAddress("dana", "dana@example.com", "550 no")
         directory.mark_undeliverable(connection, [refused])
     text = api.get(page).text
     assert "Benachrichtigungen für dana" in text

@@ -52,8 +52,8 @@ def token_of(url: str) -> str:
 
 def choices(database: Database) -> Preferences:
     with database.begin() as connection:
-        assert set(preferences.choices(connection, ["dana", "alice"])) <= {"dana"}
-        return preferences.choices(connection, ["dana"]).get("dana", NO_PREFERENCES)
+        assert set(preferences.load(connection, ["dana", "alice"])) <= {"dana"}
+        return preferences.load(connection, ["dana"]).get("dana", NO_PREFERENCES)
 
 
 def test_looking_at_the_page_changes_nothing(api: httpx.Client, database: Database, link: str) -> None:

@@ -1,1 +1,1 @@
-"""Who reads mail where, what people prefer, and who may call."""
+"""People, change lists, preferences and API tokens."""

@@ -1,4 +1,4 @@
-"""The directory: who reads mail where, who wrote which change list, who reviews it."""
+"""The directory: people and their addresses, change lists, authors and reviewers."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -29,7 +29,7 @@ from notify.store.tables import people as tables
 from notify.store.tables.emails import notifications
 from notify.store.tables.people import first_known
 
-STATED_OF_PERSON = ("email", "display_name", "locale", "timezone", "is_bot", "active")
+PERSON_COLUMNS = ("email", "display_name", "locale", "timezone", "is_bot", "active")
 _STATED_ZONES = """(
     SELECT username, timezone FROM notify.people UNION ALL
     SELECT username, timezone FROM notify.user_notification_settings
@@ -45,8 +45,8 @@ class State(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Undeliverable:
-    """An address that a relay refused for good, and the relay's words."""
+class RefusedAddress:
+    """An address that a relay refused for good, and the relay's reply."""
 
     username: str
     email: str
@@ -54,16 +54,16 @@ class Undeliverable:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Refusal:
-    """That a relay refused a person's address for good: when, and in which words; None if it had none."""
+class AddressRefusal:
+    """When a relay refused a person's address for good, and its reply; None: it gave none."""
 
     email: str
     at: datetime
     reply: str | None
 
 
-# Their indexes find a username.
-_OF_PEOPLE = (
+# Tables with an index on username.
+_PERSON_TABLES = (
     tables.people,
     tables.user_notification_settings,
     tables.user_notification_preferences,
@@ -87,7 +87,7 @@ _PUT_CHANGE_LIST = text(f"""
         state = excluded.state, state_at = excluded.state_at,
         first_title = {first_known("title", "excluded.title")},
         first_repository = {first_known("repository", "excluded.repository")}""")
-# Rows are locked in the order of their names, so that two workers with the same people cannot deadlock.
+# Rows are locked in the order of usernames, so that two workers cannot deadlock.
 _MARK_UNDELIVERABLE = """
     WITH locked AS MATERIALIZED (
         SELECT username, refused.email, refused.reply
@@ -101,71 +101,71 @@ _MARK_UNDELIVERABLE = """
 
 
 def people(connection: Connection, usernames: Iterable[str]) -> dict[str, Person]:
-    """The people of these names, by username; whom the directory does not know is absent."""
+    """The people with these usernames, by username; unknown ones are absent."""
     rows = connection.exec_driver_sql(_PEOPLE, {"names": list(usernames)})
     return {row["username"]: Person(**row) for row in rows.mappings()}
 
 
 def person(connection: Connection, username: str) -> Person | None:
-    """One person; None if the directory does not know the name."""
+    """One person; None: unknown."""
     return people(connection, [username]).get(username)
 
 
 def is_known(connection: Connection, username: str) -> bool:
-    """Whether the directory has the person, or anything is stored of them: preferences, or what they were told."""
-    own = (exists().where(table.c.username == username) for table in _OF_PEOPLE)
+    """Whether anything is stored about the person: in the directory, preferences or notifications."""
+    own = (exists().where(table.c.username == username) for table in _PERSON_TABLES)
     return bool(connection.scalar(select(or_(*own))))
 
 
 def change_lists(connection: Connection, links: Iterable[str]) -> dict[str, ChangeList]:
-    """The change lists of these links, by link, reviewers sorted; what is unknown is absent."""
+    """The change lists with these links, by link, reviewers sorted; unknown ones are absent."""
     rows = connection.exec_driver_sql(CHANGE_LISTS, {"topics": list(links)})
     return {row["link"]: change_list_of(row) for row in rows.mappings()}
 
 
 def change_list(connection: Connection, link: str) -> ChangeList | None:
-    """One change list; None if the directory does not know the link."""
+    """One change list; None: unknown."""
     return change_lists(connection, [link]).get(link)
 
 
 def state(connection: Connection, link: str) -> State | None:
-    """The state of a change list; None if the directory does not know the link."""
+    """The state of a change list; None: unknown."""
     query = select(tables.change_lists.c.state).where(tables.change_lists.c.link == link)
     found = connection.scalar(query)
     return State(found) if found is not None else None
 
 
 def put_person(connection: Connection, person: Person) -> None:
-    """Store a person in place of what was known, except which address proved undeliverable."""
-    fields = {name: getattr(person, name) for name in STATED_OF_PERSON}
+    """Create or replace a person, keeping the record of an undeliverable address."""
+    fields = {name: getattr(person, name) for name in PERSON_COLUMNS}
     statement = insert(tables.people).values(username=person.username, **fields)
     connection.execute(statement.on_conflict_do_update(index_elements=["username"], set_=fields))
 
 
 def put_change_list(connection: Connection, change_list: ChangeList, *, state: State = State.OPEN) -> None:
     """
-    Store a change list and its reviewers in place of what was known.
+    Create or replace a change list and its reviewers.
 
-    The state is so from now on: events that happened before do not undo it.
-    The first statement locks the row, so that of two callers the later one's reviewers stand, unmixed.
+    The state counts from now: earlier events do not undo it. The first statement locks the row, so that two
+    callers' reviewers are not mixed.
     """
     fields = {name: getattr(change_list, name) for name in ("link", "title", "url", "repository", "author")}
     connection.execute(_PUT_CHANGE_LIST, {**fields, "state": state})
     _put_reviewers(connection, change_list)
 
 
-def mark_undeliverable(connection: Connection, refused: Iterable[Undeliverable]) -> None:
-    """Remember for each person the address that a relay refused for good; unknown people are passed over."""
+def mark_undeliverable(connection: Connection, refused: Iterable[RefusedAddress]) -> None:
+    """Store for each person the address that a relay refused for good; unknown people are ignored."""
     given = {one.username: asdict(one) for one in refused}
     connection.exec_driver_sql(_MARK_UNDELIVERABLE, {"refused": dumps(list(given.values()))})
 
 
-def undeliverable(connection: Connection, username: str, *, chosen_email: str | None) -> Refusal | None:
+def undeliverable(connection: Connection, username: str, *, chosen_email: str | None) -> AddressRefusal | None:
     """
-    Why emails to this person have stopped; None while their address is not one that was refused for good.
+    Why emails to this person have stopped; None: their present address was not refused.
 
     Args:
-        chosen_email: Where the person wants emails; None means the directory's address.
+        chosen_email: The address from their preferences; None: the directory's applies.
     """
     row = tables.people.c
     address = func.coalesce(literal(chosen_email, Text), row.email)
@@ -174,11 +174,11 @@ def undeliverable(connection: Connection, username: str, *, chosen_email: str | 
             row.username == username, row.undeliverable_email == address
         )
     ).one_or_none()
-    return Refusal(email=found[0], at=found[1], reply=found[2] or None) if found else None
+    return AddressRefusal(email=found[0], at=found[1], reply=found[2] or None) if found else None
 
 
 def clear_undeliverable(connection: Connection, username: str) -> bool:
-    """Forget which address of the person proved undeliverable, so that it is tried again; False if none did."""
+    """Forget the person's undeliverable address, so that emails go there again; False: there was none."""
     row = tables.people.c
     statement = update(tables.people).where(row.username == username, row.undeliverable_email.is_not(None))
     forgotten = statement.values(undeliverable_email=None, undeliverable_at=None, undeliverable_reply=None)
@@ -186,13 +186,13 @@ def clear_undeliverable(connection: Connection, username: str) -> bool:
 
 
 def time_zones(connection: Connection) -> Sequence[str]:
-    """Every time zone that the directory or a person states. Reads both tables once."""
+    """Every time zone in the directory or in preferences. Reads both tables fully."""
     statement = f"SELECT DISTINCT timezone FROM {_STATED_ZONES} WHERE timezone IS NOT NULL ORDER BY timezone"
     return connection.exec_driver_sql(statement).scalars().all()
 
 
 def people_in(connection: Connection, zones: Sequence[str]) -> int:
-    """How many people these time zones are stated for."""
+    """How many people have one of these time zones."""
     statement = f"SELECT count(DISTINCT username) FROM {_STATED_ZONES} WHERE timezone = ANY (%(zones)s::text[])"
     count: int = connection.exec_driver_sql(statement, {"zones": list(zones)}).scalar_one()
     return count
@@ -209,5 +209,5 @@ def _put_reviewers(connection: Connection, change_list: ChangeList) -> None:
 
 
 def change_list_of(row: Mapping[str, Any] | RowMapping) -> ChangeList:
-    """What a row of ``CHANGE_LISTS`` says."""
+    """The change list in a row of ``CHANGE_LISTS``."""
     return ChangeList(**{**row, "reviewers": tuple(row["reviewers"])})

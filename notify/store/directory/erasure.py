@@ -1,9 +1,9 @@
 """
-What is stored of one person: all of it to be handed out, and all of it to be erased.
+Everything stored about one person: export and erasure.
 
-Decided: emails and events are kept without the person, so that what was counted stays true. One made-up name
-    takes the place of theirs in all rows, and whatever is made from an address or a name is replaced.
-Decided: events are walked by their ids. An index by actor would cost every event for a rare question.
+Decided: emails and events are kept under a random alias, so that counts stay correct; addresses, Message-IDs and
+    texts are replaced.
+Decided: events are scanned by id. An index by actor would cost every event, for a rare question.
 """
 
 from collections.abc import Mapping, Sequence
@@ -25,8 +25,8 @@ from notify.store.tables.people import (
 )
 
 ERASED = "erased"
-# Whose rows name the person and are deleted.
-THEIRS: Sequence[Table] = (
+# Tables whose rows about the person are deleted.
+DELETED: Sequence[Table] = (
     people,
     user_notification_settings,
     user_notification_preferences,
@@ -34,8 +34,8 @@ THEIRS: Sequence[Table] = (
     cl_reviewers,
     bundles,
 )
-# Whose rows stay, under another name.
-KEPT: Sequence[Table] = (notifications, email_jobs)
+# Tables whose rows stay, under an alias.
+RENAMED: Sequence[Table] = (notifications, email_jobs)
 
 _row = email_jobs.c
 _note = notifications.c
@@ -65,11 +65,11 @@ _ERASE_EVENTS = f"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Walked:
+class ErasedEvents:
     """
-    A page of the events: how many lost their actor, how many of those keep their words as emails wait for them.
+    One page of events: how many were erased, and how many wait because pending emails need them.
 
-    ``last_id`` None: there are no more.
+    ``last_id`` None: there are no more events.
     """
 
     erased: int
@@ -78,8 +78,8 @@ class Walked:
 
 
 def export(connection: Connection, username: str) -> dict[str, list[dict[str, Any]]]:
-    """Every row that names the person, by table, with the attempts of their emails. Reads the events once."""
-    own = {table.name: _rows(connection, table, table.c.username == username) for table in (*THEIRS, *KEPT)}
+    """Every row about the person, by table, with the attempts of their emails. Scans all events."""
+    own = {table.name: _rows(connection, table, table.c.username == username) for table in (*DELETED, *RENAMED)}
     attempts = email_attempts.c.job_id.in_(select(_row.id).where(_row.username == username))
     return {
         **own,
@@ -90,8 +90,8 @@ def export(connection: Connection, username: str) -> dict[str, list[dict[str, An
 
 
 def remaining(connection: Connection, username: str) -> Mapping[str, int]:
-    """How many rows name the person, by table, where there are any. Reads the events once."""
-    named = {table.name: (table, table.c.username) for table in (*THEIRS, *KEPT)}
+    """How many rows are about the person, by table, where there are any. Scans all events."""
+    named = {table.name: (table, table.c.username) for table in (*DELETED, *RENAMED)}
     named |= {change_lists.name: (change_lists, change_lists.c.author), events.name: (events, _said.actor)}
     counts = [
         select(func.count()).select_from(table).where(column == username).scalar_subquery().label(name)
@@ -100,36 +100,36 @@ def remaining(connection: Connection, username: str) -> Mapping[str, int]:
     return {name: count for name, count in connection.execute(select(*counts)).mappings().one().items() if count}
 
 
-def erase_choices(connection: Connection, username: str) -> None:
-    """Their row in the directory, what they prefer, what they review and wrote, and a relay's words about them."""
+def erase_directory(connection: Connection, username: str) -> None:
+    """Delete their person row, preferences, reviews, authorship, and relay errors that contain their address."""
     addresses = select(people.c.email).where(people.c.username == username, people.c.email.is_not(None))
     about = func.strpos(smtp_relays.c.last_error, addresses.scalar_subquery()) > 0
     connection.execute(update(smtp_relays).where(about).values(last_error=None))
-    for table in THEIRS:
+    for table in DELETED:
         connection.execute(delete(table).where(table.c.username == username))
     connection.execute(update(change_lists).where(change_lists.c.author == username).values(author=None))
 
 
 def erase_emails(connection: Connection, username: str, *, alias: str, limit: int) -> int:
-    """Take the person out of up to *limit* emails that have ended, and their attempts; how many."""
+    """Anonymise up to *limit* of their ended emails and attempts; returns how many."""
     asked = {"username": username, "alias": alias, "limit": limit}
     return connection.exec_driver_sql(_ERASE_EMAILS, asked).rowcount
 
 
 def erase_notifications(connection: Connection, username: str, *, alias: str, limit: int) -> int:
-    """Take the person out of up to *limit* notifications, unless their email waits; how many."""
+    """Anonymise up to *limit* of their notifications, except of pending emails; returns how many."""
     asked = {"username": username, "alias": alias, "limit": limit}
     return connection.exec_driver_sql(_ERASE_NOTIFICATIONS, asked).rowcount
 
 
-def erase_events(connection: Connection, username: str, *, alias: str, after_id: int, limit: int) -> Walked:
-    """Take the person and their words out of what they did among the next *limit* events, once it is fanned out."""
+def erase_events(connection: Connection, username: str, *, alias: str, after_id: int, limit: int) -> ErasedEvents:
+    """Anonymise and empty the person's events among the next *limit*; those not fanned out yet, or needed, wait."""
     page = select(_said.id, _said.actor, _said.finished_at).where(_said.id > after_id).order_by(_said.id).limit(limit)
     found = connection.execute(page).all()
     ids = [one.id for one in found if one.actor == username and one.finished_at is not None]
     done = connection.exec_driver_sql(_ERASE_EVENTS, {"ids": ids, "alias": alias}).rowcount
     theirs = sum(one.actor == username for one in found)
-    return Walked(erased=done, waiting=theirs - done, last_id=found[-1].id if found else None)
+    return ErasedEvents(erased=done, waiting=theirs - done, last_id=found[-1].id if found else None)
 
 
 def _rows(connection: Connection, table: Table, condition: Any) -> list[dict[str, Any]]:  # noqa: ANN401 - a condition

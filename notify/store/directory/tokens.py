@@ -13,7 +13,7 @@ from notify.store.tables.people import api_tokens
 
 PREFIX = "ntf_"
 RANDOM_BYTES = 32
-NOTED_EVERY = timedelta(minutes=1)
+LAST_USED_PRECISION = timedelta(minutes=1)
 
 
 class Scope(StrEnum):
@@ -26,7 +26,7 @@ class Scope(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Token:
-    """What is known of a token besides itself; ``revoked_at`` None: valid, ``last_used_at`` None: never used."""
+    """A stored token; ``revoked_at`` None: valid, ``last_used_at`` None: never used."""
 
     id: int
     name: str
@@ -37,16 +37,16 @@ class Token:
 
 
 def create(connection: Connection, name: str, *, scopes: Iterable[Scope]) -> str:
-    """A new token. This is the only time that anybody sees it."""
+    """Create a token. It cannot be read again."""
     token = PREFIX + token_urlsafe(RANDOM_BYTES)
     connection.execute(insert(api_tokens).values(name=name, token_hash=_hash(token), scopes=sorted(set(scopes))))
     return token
 
 
 def use(connection: Connection, token: str) -> frozenset[Scope] | None:
-    """What the token allows, noting at most once a minute that it was used; None if it is unknown or revoked."""
+    """The token's scopes; None: unknown or revoked. Updates ``last_used_at`` at most once a minute."""
     row = api_tokens.c
-    used_lately = func.coalesce(row.last_used_at > func.now() - NOTED_EVERY, false())
+    used_lately = func.coalesce(row.last_used_at > func.now() - LAST_USED_PRECISION, false())
     found = connection.execute(
         select(row.id, row.scopes, used_lately.label("used_lately")).where(
             row.token_hash == _hash(token), row.revoked_at.is_(None)
@@ -60,13 +60,13 @@ def use(connection: Connection, token: str) -> frozenset[Scope] | None:
 
 
 def revoke(connection: Connection, token_id: int) -> bool:
-    """End a token at once. False if there is no such token or it was revoked before."""
+    """Revoke a token at once. False: there is no such token, or it was revoked before."""
     valid = update(api_tokens).where(api_tokens.c.id == token_id, api_tokens.c.revoked_at.is_(None))
     return connection.execute(valid.values(revoked_at=func.now())).rowcount == 1
 
 
 def issued(connection: Connection) -> list[Token]:
-    """Every token ever made, oldest first, revoked ones too."""
+    """Every token, oldest first, including revoked ones."""
     columns = (api_tokens.c[name] for name in Token.__slots__)
     rows = connection.execute(select(*columns).order_by(api_tokens.c.id)).mappings()
     return [Token(**{**row, "scopes": frozenset(map(Scope, row["scopes"]))}) for row in rows]

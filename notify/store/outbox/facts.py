@@ -21,13 +21,13 @@ from notify.domain.jobs import Job, Notification
 from notify.domain.preferences import NO_PREFERENCES, EventType, Person, Preferences
 from notify.domain.schedule import DeferredBy
 from notify.store.directory.directory import CHANGE_LIST
-from notify.store.directory.preferences import RESTS, SCHEDULE, SWITCHES, of_all_emails
+from notify.store.directory.preferences import QUIET, SCHEDULE, SWITCHES, of_all_emails
 from notify.store.outbox.events import COLUMNS_OF_EVENT
 
 PERSON = Person.__slots__
 # One object for each that is known of: nearly all of them come again.
 PEOPLE_KEPT = 4096
-STORED = ("username", *SWITCHES, *SCHEDULE, *RESTS)
+STORED = ("username", *SWITCHES, *SCHEDULE, *QUIET)
 
 
 def _columns(table: str, names: Iterable[str]) -> str:

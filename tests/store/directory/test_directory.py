@@ -8,7 +8,7 @@ from sqlalchemy import Connection, event, func, select
 from notify.domain.events import ChangeList
 from notify.domain.preferences import Person
 from notify.store.directory import directory
-from notify.store.directory.directory import Refusal, State, Undeliverable
+from notify.store.directory.directory import AddressRefusal, RefusedAddress, State
 from notify.store.tables.people import cl_reviewers, people
 
 DANA = Person(
@@ -86,9 +86,9 @@ def test_an_address_that_was_refused_is_remembered_for_those_it_was_refused_for(
     directory.mark_undeliverable(
         connection,
         [
-            Undeliverable("dana", "dana@example.com", "550 5.1.1 unknown"),
-            Undeliverable("alice", "alice@home.example", "550 5.1.1 unknown"),
-            Undeliverable("nobody", "nobody@example.com", "550 5.1.1 unknown"),
+            RefusedAddress("dana", "dana@example.com", "550 5.1.1 unknown"),
+            RefusedAddress("alice", "alice@home.example", "550 5.1.1 unknown"),
+            RefusedAddress("nobody", "nobody@example.com", "550 5.1.1 unknown"),
         ],
     )
 
@@ -102,7 +102,7 @@ def test_an_address_that_was_refused_is_remembered_for_those_it_was_refused_for(
 
 def test_a_refused_address_is_remembered_until_it_is_forgotten_on_purpose(connection: Connection) -> None:
     directory.put_person(connection, DANA)
-    directory.mark_undeliverable(connection, [Undeliverable("dana", "dana@example.com", "550")])
+    directory.mark_undeliverable(connection, [RefusedAddress("dana", "dana@example.com", "550")])
     directory.put_person(connection, DANA)
     assert connection.scalar(select(people.c.undeliverable_reply)) == "550"
 
@@ -114,11 +114,11 @@ def test_a_refused_address_is_remembered_until_it_is_forgotten_on_purpose(connec
 def test_why_emails_have_stopped_is_known_while_the_address_is_the_refused_one(connection: Connection) -> None:
     directory.put_person(connection, DANA)
     assert directory.undeliverable(connection, "dana", chosen_email=None) is None
-    directory.mark_undeliverable(connection, [Undeliverable("dana", "dana@example.com", "550 5.1.1 unknown")])
+    directory.mark_undeliverable(connection, [RefusedAddress("dana", "dana@example.com", "550 5.1.1 unknown")])
 
     found = directory.undeliverable(connection, "dana", chosen_email=None)
 
-    assert found == Refusal(email="dana@example.com", at=now(connection), reply="550 5.1.1 unknown")
+    assert found == AddressRefusal(email="dana@example.com", at=now(connection), reply="550 5.1.1 unknown")
     assert directory.undeliverable(connection, "dana", chosen_email="dana@example.com") == found
     assert directory.undeliverable(connection, "dana", chosen_email="dana@home.example") is None
     directory.put_person(connection, replace(DANA, email="dana@new.example"))
@@ -134,7 +134,7 @@ def now(connection: Connection) -> datetime:
 
 def test_a_relay_that_refused_without_a_word_is_no_empty_quotation(connection: Connection) -> None:
     directory.put_person(connection, DANA)
-    directory.mark_undeliverable(connection, [Undeliverable("dana", "dana@example.com", "")])
+    directory.mark_undeliverable(connection, [RefusedAddress("dana", "dana@example.com", "")])
 
     found = directory.undeliverable(connection, "dana", chosen_email=None)
 
@@ -145,7 +145,7 @@ def test_a_relay_that_refused_without_a_word_is_no_empty_quotation(connection: C
 def test_forgetting_says_whether_there_was_anything_to_forget(connection: Connection) -> None:
     directory.put_person(connection, DANA)
     assert not directory.clear_undeliverable(connection, "dana")
-    directory.mark_undeliverable(connection, [Undeliverable("dana", "dana@example.com", "550")])
+    directory.mark_undeliverable(connection, [RefusedAddress("dana", "dana@example.com", "550")])
     assert directory.clear_undeliverable(connection, "dana")
     assert not directory.clear_undeliverable(connection, "dana")
 

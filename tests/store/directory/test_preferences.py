@@ -11,13 +11,13 @@ from notify.domain.events import COMMENT_CREATED
 from notify.domain.preferences import NO_PREFERENCES, Preferences
 from notify.store.database import Database
 from notify.store.directory import preferences
-from notify.store.directory.preferences import Settings
+from notify.store.directory.preferences import StoredSettings
 from notify.store.tables.people import topic_preferences, user_notification_preferences, user_notification_settings
 from tests.support.race import blocked_session, meanwhile
 
 
 def test_who_has_chosen_nothing_is_absent_and_has_the_defaults(connection: Connection) -> None:
-    assert preferences.choices(connection, ["dana"]) == {}
+    assert preferences.load(connection, ["dana"]) == {}
     assert preferences.config(connection, "dana") == NO_PREFERENCES
 
 
@@ -29,7 +29,7 @@ def test_every_kind_of_choice_is_found_again_and_kept_apart_by_person(connection
     preferences.mute(connection, "bob", "CL-1")
     preferences.mute(connection, "bob", "CL-2")
 
-    assert preferences.choices(connection, ["dana", "alice", "bob", "carol"]) == {
+    assert preferences.load(connection, ["dana", "alice", "bob", "carol"]) == {
         "dana": Preferences(enabled=False, email="d@home.example", preferences={COMMENT_CREATED: False}),
         "alice": Preferences(preferences={COMMENT_CREATED: True}),
         "bob": Preferences(muted_cls=frozenset({"CL-1", "CL-2"})),
@@ -40,19 +40,19 @@ def test_a_fan_out_loads_the_mutes_of_its_own_change_lists_only(connection: Conn
     for link in ("CL-1", "CL-2"):
         preferences.mute(connection, "bob", link)
 
-    found = preferences.choices(connection, ["bob"], topics=["CL-2", "CL-3"])
+    found = preferences.load(connection, ["bob"], topics=["CL-2", "CL-3"])
 
     assert found == {"bob": Preferences(muted_cls=frozenset({"CL-2"}))}
-    assert preferences.choices(connection, ["bob"], topics=[]) == {}
+    assert preferences.load(connection, ["bob"], topics=[]) == {}
 
 
 def test_however_many_people_are_asked_about_the_statements_are_as_many(connection: Connection) -> None:
     statements: list[object] = []
     event.listen(connection, "before_cursor_execute", lambda *call: statements.append(call[2]))
 
-    preferences.choices(connection, ["one"])
+    preferences.load(connection, ["one"])
     for_one = len(statements)
-    preferences.choices(connection, [f"person{number}" for number in range(100)])
+    preferences.load(connection, [f"person{number}" for number in range(100)])
 
     assert len(statements) == 2 * for_one
 
@@ -87,7 +87,7 @@ def test_muting_twice_is_muting_once_and_unmuting_touches_nobody_else(connection
     preferences.unmute(connection, "dana", "CL-1", "CL-3")
     preferences.unmute(connection, "dana")
 
-    assert preferences.choices(connection, ["dana", "alice"]) == {
+    assert preferences.load(connection, ["dana", "alice"]) == {
         "dana": Preferences(muted_cls=frozenset({"CL-2"})),
         "alice": Preferences(muted_cls=frozenset({"CL-1"})),
     }
@@ -100,11 +100,11 @@ def test_a_subscription_ends_for_its_owner_only(connection: Connection) -> None:
     preferences.unsubscribe(connection, "dana", "CL-1")
     preferences.unsubscribe(connection, "dana", "CL-3")
 
-    assert preferences.choices(connection, ["dana", "alice"]) == {
+    assert preferences.load(connection, ["dana", "alice"]) == {
         "dana": Preferences(subscribed_cls=frozenset({"CL-2"})),
         "alice": Preferences(subscribed_cls=frozenset({"CL-1"})),
     }
-    assert preferences.choices(connection, ["alice"], topics=["CL-2"]) == {}
+    assert preferences.load(connection, ["alice"], topics=["CL-2"]) == {}
 
 
 @pytest.mark.parametrize(
@@ -158,7 +158,7 @@ def test_two_writers_of_one_person_take_turns_and_keep_nobody_else_waiting(datab
 
 def test_first_choices_made_at_once_are_all_kept(database: Database) -> None:
     """Both the settings row and the preference row are missing when the writers start."""
-    given: list[Settings] = [{"enabled": False}, {"email": "d@home.example"}]
+    given: list[StoredSettings] = [{"enabled": False}, {"email": "d@home.example"}]
 
     def put(number: int) -> None:
         with database.begin() as connection:

@@ -8,7 +8,7 @@ from sqlalchemy import Connection, func, insert, select, update
 from notify.domain.preferences import Person
 from notify.domain.stages import DELIVER, FAN_OUT
 from notify.store.directory import directory
-from notify.store.directory.directory import Undeliverable
+from notify.store.directory.directory import RefusedAddress
 from notify.store.operations import gauges
 from notify.store.operations.gauges import Gauges
 from notify.store.tables.operations import delivery_stats
@@ -76,7 +76,7 @@ def test_an_address_is_undeliverable_while_it_is_the_persons(connection: Connect
         directory.put_person(connection, Person(username=name, email=f"{name}@example.com"))
     directory.mark_undeliverable(
         connection,
-        [Undeliverable(username=name, email=f"{name}@example.com", reply="no") for name in ("alice", "bob")],
+        [RefusedAddress(username=name, email=f"{name}@example.com", reply="no") for name in ("alice", "bob")],
     )
     assert gauges.undeliverable_addresses(connection) == 2
 

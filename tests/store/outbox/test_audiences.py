@@ -8,7 +8,7 @@ from sqlalchemy import Connection, event, text, update
 from notify.domain.events import ChangeList
 from notify.domain.preferences import Person
 from notify.store.directory import directory, preferences
-from notify.store.directory.preferences import Settings
+from notify.store.directory.preferences import StoredSettings
 from notify.store.outbox import audiences
 from notify.store.outbox.audiences import Known
 from notify.store.tables.people import notification_event_types
@@ -57,12 +57,12 @@ def test_what_is_known_is_what_each_part_of_the_store_says(connection: Connectio
     )
     for person in (alice, Person(username="bob"), Person(username="carol", active=False), Person(username="eve")):
         directory.put_person(connection, person)
-    directory.mark_undeliverable(connection, [directory.Undeliverable("alice", "a@example.com", "no")])
+    directory.mark_undeliverable(connection, [directory.RefusedAddress("alice", "a@example.com", "no")])
     directory.put_change_list(
         connection,
         ChangeList(link="CL-1", title="t", url="https://x.example", author="alice", reviewers=("bob", "zoe")),
     )
-    settings = Settings(
+    settings = StoredSettings(
         enabled=False,
         email="own@example.com",
         own_actions=True,
@@ -88,7 +88,7 @@ def test_what_is_known_is_what_each_part_of_the_store_says(connection: Connectio
     names = ["alice", "bob", "carol", "dana", "zoe"]
     assert found.change_lists == directory.change_lists(connection, ["CL-1"])
     assert found.people == directory.people(connection, names)
-    assert found.preferences == preferences.choices(connection, names, topics=["CL-1"])
+    assert found.preferences == preferences.load(connection, names, topics=["CL-1"])
     assert found.event_types == preferences.event_types(connection)
 
 
