@@ -1,4 +1,4 @@
-"""Due, claim, lease, attempt: the list that every stage's work items are held to, whatever the stage."""
+"""Due, claim, lease, attempt: the contract of every stage's work items."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -34,7 +34,7 @@ class Queue:
     ordered: bool
 
     def put(self, **columns: object) -> int:
-        """One more item, due now; its id."""
+        """Insert an item that is due now; its id."""
         with self.database.begin() as connection:
             return self.add(connection, **columns)
 
@@ -65,15 +65,15 @@ class Queue:
         rows.change_item(self.database, self.stage, item_id, **columns)
 
     def let_lease_end(self, item_id: int) -> None:
-        """What time does to an item whose worker has vanished."""
+        """End the lease of an item whose worker has vanished."""
         self.change(item_id, due_at=rows.ago(seconds=1))
 
-    def standing(self, item_id: int) -> dict[str, object] | None:
+    def state(self, item_id: int) -> dict[str, object] | None:
         found = rows.item_of(self.database, self.stage, item_id)
         return None if found is None else dict(found)
 
     def lane(self, item_id: int) -> Lane:
-        found = self.standing(item_id)
+        found = self.state(item_id)
         assert found is not None
         return Lane(found["lane"])  # type: ignore[arg-type]
 
@@ -130,7 +130,7 @@ def test_many_workers_together_take_every_item_exactly_once(queue: Queue) -> Non
     assert sorted(taken) == sorted(there)
 
 
-def test_an_item_that_another_session_locks_is_passed_over_without_waiting(queue: Queue) -> None:
+def test_an_item_locked_by_another_session_is_passed_over_without_waiting(queue: Queue) -> None:
     locked, free = queue.put(), queue.put()
     with queue.database.begin() as other, queue.database.begin() as worker:
         named = (work_items.c.stage == queue.stage) & (work_items.c.id == locked)
@@ -157,7 +157,7 @@ def test_a_claim_never_takes_more_than_its_limit(queue: Queue, limit: int) -> No
     assert len(queue.claim(limit=limit)) == limit
 
 
-def test_urgent_goes_before_normal_before_bulk_and_then_what_is_due_longest(queue: Queue) -> None:
+def test_urgent_items_go_before_normal_before_bulk_and_then_those_due_longest(queue: Queue) -> None:
     expected = [
         queue.put(lane=lane, due_at=rows.ago(minutes=minutes))
         for lane, minutes in [
@@ -170,7 +170,7 @@ def test_urgent_goes_before_normal_before_bulk_and_then_what_is_due_longest(queu
         ]
     ]
     with queue.database.begin() as connection:
-        for item_id in reversed(expected):  # so that the order on disk is another one
+        for item_id in reversed(expected):  # so that the order on disk is different
             connection.execute(update(work_items).where(work_items.c.id == item_id).values(attempt=0))
     with queue.database.begin() as connection:
         together = ids(queue.claim_in(connection))
@@ -180,14 +180,14 @@ def test_urgent_goes_before_normal_before_bulk_and_then_what_is_due_longest(queu
     assert together == expected
 
 
-def test_a_claim_says_where_the_item_stood_and_how_long_it_had_been_due(queue: Queue) -> None:
+def test_a_claim_has_the_items_state_and_how_long_it_had_been_due(queue: Queue) -> None:
     item_id = queue.put(lane=Lane.BULK, due_at=rows.ago(seconds=90), failures=2, max_failures=7)
     (found,) = queue.claim()
     assert (found.id, found.attempt, found.lane, found.failures, found.max_failures) == (item_id, 1, Lane.BULK, 2, 7)
     assert 90 <= found.waited < 120
 
 
-def test_a_claimed_item_is_nobody_elses_until_its_lease_ends(queue: Queue) -> None:
+def test_nobody_else_gets_a_claimed_item_until_its_lease_ends(queue: Queue) -> None:
     item_id = queue.put()
     assert ids(queue.claim()) == [item_id]
     assert queue.claim() == []
@@ -218,7 +218,7 @@ def test_lapsed_items_are_never_claimed_together_with_others(queue: Queue) -> No
 
 
 @pytest.mark.parametrize("lapses", [1, 2, 3])
-def test_an_item_that_has_lapsed_stays_alone_after_it_was_given_back(queue: Queue, lapses: int) -> None:
+def test_a_lapsed_item_stays_alone_after_it_was_released(queue: Queue, lapses: int) -> None:
     suspect, fresh = queue.put(), queue.put()
     queue.claim()
     queue.change(suspect, lapses=lapses)
@@ -234,7 +234,7 @@ def test_an_item_that_has_lapsed_stays_alone_after_it_was_given_back(queue: Queu
     assert queue.claim_lapsed() is None
 
 
-def test_an_item_that_waits_for_the_future_is_taken_by_nobody(queue: Queue) -> None:
+def test_an_item_due_in_the_future_is_not_claimed(queue: Queue) -> None:
     queue.put(due_at=rows.ago(seconds=-60))
     queue.put(lane=Lane.LAPSED, lapses=1, due_at=rows.ago(seconds=-60))
     assert queue.claim() == []
@@ -253,7 +253,7 @@ def test_the_third_lapse_ends_an_item(queue: Queue) -> None:
     assert queue.outlook() == Outlook(due=True, alone=True)
     assert queue.claim_lapsed() is None
     assert queue.bury() == [item_id]
-    ended = queue.standing(item_id)
+    ended = queue.state(item_id)
     assert ended is not None
     assert (ended["lane"], ended["lapses"], ended["failures"], ended["reason"]) == (Lane.DEAD, 3, 0, "poison")
     assert queue.outlook() == Outlook(due=False, alone=False)
@@ -268,7 +268,7 @@ def test_a_burial_ends_no_more_than_its_limit(queue: Queue) -> None:
     assert len(queue.bury()) == 1
 
 
-def test_a_dead_item_is_due_no_more(queue: Queue) -> None:
+def test_a_dead_item_is_no_longer_due(queue: Queue) -> None:
     queue.put(lane=Lane.DEAD, reason="unknown_topic")
     assert queue.claim() == []
     assert queue.claim_lapsed() is None
@@ -285,10 +285,10 @@ def test_the_attempt_rises_with_every_claim_and_never_falls(queue: Queue) -> Non
     assert seen == [1, 2, 3]
 
 
-def test_an_item_says_which_worker_took_it_last(queue: Queue) -> None:
+def test_an_item_names_the_worker_that_claimed_it_last(queue: Queue) -> None:
     item_id, worker = queue.put(), uuid4()
     queue.claim(worker=worker)
-    found = queue.standing(item_id)
+    found = queue.state(item_id)
     assert found is not None
     assert found["leased_by"] == worker
 
@@ -298,28 +298,28 @@ def test_a_lease_is_renewed_only_under_the_attempt_that_has_it(queue: Queue) -> 
     queue.claim()
     queue.change(lost, attempt=2)
     queue.change(ended, lane=Lane.DEAD, reason="test")
-    before = [queue.standing(one) for one in (ours, lost, ended)]
+    before = [queue.state(one) for one in (ours, lost, ended)]
     with queue.database.begin() as connection:
         named = [(ours, 1), (lost, 1), (ended, 1)]
         assert items.extend(connection, queue.stage, named, lease=timedelta(hours=1)) == {ours}
         assert items.any_leased(connection, queue.stage, named, worker=WORKER)
         assert not items.any_leased(connection, queue.stage, named, worker=uuid4())
         assert not items.any_leased(connection, queue.stage, named[1:], worker=WORKER)
-    after = [queue.standing(one) for one in (ours, lost, ended)]
+    after = [queue.state(one) for one in (ours, lost, ended)]
     assert after[1:] == before[1:]
     assert before[0] is not None
     assert after[0] is not None
     assert after[0]["due_at"] - before[0]["due_at"] > timedelta(minutes=58)  # type: ignore[operator]
 
 
-def test_what_is_done_is_gone(queue: Queue) -> None:
+def test_a_settled_item_is_deleted(queue: Queue) -> None:
     item_id = queue.put()
     (found,) = queue.claim()
     assert queue.settle(items.done(found)) == {item_id}
-    assert queue.standing(item_id) is None
+    assert queue.state(item_id) is None
 
 
-def test_what_is_given_back_keeps_its_place_and_has_not_failed(queue: Queue) -> None:
+def test_a_released_item_keeps_its_place_and_has_not_failed(queue: Queue) -> None:
     first, second = queue.put(due_at=rows.ago(minutes=2)), queue.put(due_at=rows.ago(minutes=1))
     claims = queue.claim()
     assert queue.settle(*(items.released(one) for one in reversed(claims))) == {first, second}
@@ -329,14 +329,14 @@ def test_what_is_given_back_keeps_its_place_and_has_not_failed(queue: Queue) -> 
 
 
 @pytest.mark.parametrize("failures", [0, 1, 4])
-def test_what_failed_waits_twice_as_long_each_time(queue: Queue, failures: int) -> None:
+def test_each_failure_doubles_the_wait(queue: Queue, failures: int) -> None:
     item_id = queue.put(failures=failures, lane=Lane.URGENT)
     (found,) = queue.claim()
     ending = items.later(found, "unknown_topic", rng=Random(1))
     assert queue.settle(ending) == {item_id}
     expected = min(15 * 60, 30 * 2**failures)
     assert expected / 2 <= ending.due_in <= expected
-    waits = queue.standing(item_id)
+    waits = queue.state(item_id)
     assert waits is not None
     assert (waits["lane"], waits["failures"], waits["reason"]) == (Lane.URGENT, failures + 1, "unknown_topic")
     assert queue.claim() == []
@@ -346,7 +346,7 @@ def test_the_failure_that_spends_the_budget_ends_the_item(queue: Queue) -> None:
     item_id = queue.put(failures=1, max_failures=2)
     (found,) = queue.claim()
     assert queue.settle(items.later(found, "unknown_topic", rng=Random(1))) == {item_id}
-    ended = queue.standing(item_id)
+    ended = queue.state(item_id)
     assert ended is not None
     assert (ended["lane"], ended["failures"], ended["reason"]) == (Lane.DEAD, 2, "unknown_topic")
 
@@ -356,23 +356,23 @@ def test_a_late_worker_settles_nothing(queue: Queue) -> None:
     (late,) = queue.claim()
     queue.let_lease_end(item_id)
     assert queue.claim_lapsed() is not None
-    before = queue.standing(item_id)
+    before = queue.state(item_id)
     for ending in (items.done(late), items.released(late), items.dead(late, "test")):
         assert queue.settle(ending) == set()
-    assert queue.standing(item_id) == before
+    assert queue.state(item_id) == before
 
 
-def test_a_batch_is_settled_each_in_its_own_way(queue: Queue) -> None:
+def test_each_item_of_a_batch_gets_its_own_outcome(queue: Queue) -> None:
     there = [queue.put() for _ in range(4)]
     done, back, dead, lost = queue.claim()
     queue.change(lost.id, attempt=9)
     endings = (items.done(done), items.released(back), items.dead(dead, "test"), items.done(lost))
     assert queue.settle(*endings) == {done.id, back.id, dead.id}
-    assert queue.standing(there[0]) is None
+    assert queue.state(there[0]) is None
     assert [queue.lane(one) for one in there[1:]] == [Lane.NORMAL, Lane.DEAD, Lane.LEASED]
 
 
-def test_a_claim_that_was_never_answered_is_taken_back_by_its_worker_only(queue: Queue) -> None:
+def test_only_its_own_worker_takes_back_a_claim_that_was_never_acknowledged(queue: Queue) -> None:
     item_id = queue.put()
     claims = queue.claim()
     with queue.database.begin() as connection:
@@ -384,14 +384,14 @@ def test_a_claim_that_was_never_answered_is_taken_back_by_its_worker_only(queue:
         assert items.take_back(connection, queue.stage, claims, worker=WORKER) == set()
 
 
-def test_renewing_and_settling_nothing_asks_the_database_nothing(queue: Queue) -> None:
+def test_renewing_or_settling_nothing_runs_no_statement(queue: Queue) -> None:
     with statements(queue.database) as sent, queue.database.begin() as connection:
         assert items.extend(connection, queue.stage, [], lease=LEASE) == set()
         assert items.settle(connection, queue.stage, []) == set()
     assert sent == []
 
 
-def test_while_an_item_is_leased_no_other_of_its_order_key_is_taken(database: Database) -> None:
+def test_while_an_item_is_leased_no_other_with_its_order_key_is_claimed(database: Database) -> None:
     queue = Queue(database=database, stage=FAN_OUT, add=rows.event, ordered=True)
     first = queue.put(topic="CL-1")
     assert ids(queue.claim(limit=1)) == [first]
@@ -402,7 +402,7 @@ def test_while_an_item_is_leased_no_other_of_its_order_key_is_taken(database: Da
     assert ids(queue.claim()) == [second]
 
 
-def test_a_claim_says_what_comes_before_unless_that_has_failed_or_died(database: Database) -> None:
+def test_a_claim_has_the_ids_before_it_unless_they_have_failed_or_died(database: Database) -> None:
     queue = Queue(database=database, stage=FAN_OUT, add=rows.event, ordered=True)
     queue.put(topic="CL-0")
     first = queue.put(failures=1, due_at=rows.ago(minutes=-5))

@@ -1,7 +1,7 @@
 """
-How emails are sent, whatever the way: by express, carefully, or in turn to a relay without PIPELINING.
+How emails are sent in every mode: express, careful, or one command at a time without PIPELINING.
 
-The relay decides which: express takes no other yes than 250 and 354, and 251 to RCPT is as good a yes.
+The relay decides the mode: express requires exactly 250 and 354, while 251 to RCPT is as good an acceptance.
 """
 
 import asyncio
@@ -39,11 +39,11 @@ ways = pytest.mark.parametrize("way", Way, ids=lambda way: way.value)
 @dataclass
 class Script:
     """
-    What the relay says to the third email, once; to all others yes.
+    How the relay answers the third email, once; it accepts all others.
 
     Args:
-        at: The step that it answers otherwise.
-        says: Instead of the usual; the empty string: nothing.
+        at: The step with the other answer.
+        says: That answer; the empty string is silence.
         drops: It hangs up instead.
     """
 
@@ -70,7 +70,7 @@ class Script:
 
 @dataclass
 class Run:
-    """What became of emails that one session was to carry, and what the relay has."""
+    """The outcomes of emails that share one session, and what the relay has."""
 
     emails: Sequence[EmailAttempt]
     relay: ScriptedRelay
@@ -127,7 +127,7 @@ def speaking(way: Way, script: Script) -> ScriptedRelay:
 
 
 def odd_one(run: Run) -> Outcome:
-    """What became of the third email; all others have been sent, once."""
+    """The outcome of the third email; all others were sent once."""
     odd = run.emails[ODD_ONE - 1].facts.to_email
     others = {name: outcome for name, outcome in run.outcomes.items() if name != odd}
     assert [in_short(outcome) for outcome in others.values()] == [(Sent, "", Phase.FINAL_DOT)] * (len(run.emails) - 1)
@@ -148,7 +148,7 @@ def in_short(outcome: Outcome) -> tuple[type, str, Phase | None]:
 
 
 @ways
-def test_emails_to_a_relay_that_says_yes_share_one_session(way: Way) -> None:
+def test_accepted_emails_share_one_session(way: Way) -> None:
     with speaking(way, Script()) as relay:
         run = Run(emails(), relay)
     assert [in_short(outcome) for outcome in run.outcomes.values()] == [(Sent, "", Phase.FINAL_DOT)] * EMAILS
@@ -156,7 +156,7 @@ def test_emails_to_a_relay_that_says_yes_share_one_session(way: Way) -> None:
     assert (relay.connections, set(run.taken.values())) == (1, {1})
     assert [one.content for one in relay.emails] == [WRITER.compose(one.facts, date=NOON).content for one in run.emails]
     assert run.phases["final_dot"] == EMAILS
-    # The first is always sent carefully, and the answers to the envelopes of the others are express's if nobody waits.
+    # The first is always sent carefully; express takes the answers to the other envelopes if nobody waits.
     assert run.phases["rcpt"] == (1 if way is Way.EXPRESS else EMAILS)
 
 
@@ -181,7 +181,7 @@ def test_emails_to_a_relay_that_says_yes_share_one_session(way: Way) -> None:
         (DOT, "250-2.0.0 taken\r\n250 2.0.0 indeed", (Sent, "", Phase.FINAL_DOT)),
     ],
 )
-def test_another_answer_is_about_the_email_that_it_came_for_and_the_session_goes_on(
+def test_a_refusal_concerns_only_its_email_and_the_session_continues(
     way: Way, at: str, says: str, expected: tuple[type, str, Phase]
 ) -> None:
     with speaking(way, Script(at=at, says=says)) as relay:
@@ -194,7 +194,7 @@ def test_another_answer_is_about_the_email_that_it_came_for_and_the_session_goes
 @ways
 @pytest.mark.parametrize("at", [MAIL, RCPT, DATA, DOT])
 @pytest.mark.parametrize("ends", ["closes", "hangs up", "falls silent", "says nonsense"])
-def test_a_relay_that_ends_it_takes_one_email_at_most_with_it_and_the_others_go_over_the_next_session(
+def test_a_relay_that_closes_the_session_costs_at_most_one_email_and_the_others_use_the_next_session(
     way: Way, at: str, ends: str
 ) -> None:
     says = {"closes": "421 4.3.2 closing", "says nonsense": "what?"}.get(ends, "")
@@ -217,7 +217,7 @@ def test_a_relay_that_ends_it_takes_one_email_at_most_with_it_and_the_others_go_
 
 
 @ways
-def test_an_email_whose_lease_has_run_out_does_not_reach_the_relay_and_keeps_no_other_from_it(way: Way) -> None:
+def test_an_email_whose_lease_has_run_out_does_not_reach_the_relay_and_delays_no_other(way: Way) -> None:
     waiting = emails()
     waiting[ODD_ONE - 1].leased_until = 0.0
     with speaking(way, Script()) as relay:
@@ -239,7 +239,7 @@ def test_an_email_whose_lease_has_run_out_does_not_reach_the_relay_and_keeps_no_
     ],
     ids=["too large", "foreign domain", "foreign name", "no address", "unsafe"],
 )
-def test_an_email_that_cannot_be_sent_stands_in_no_others_way(
+def test_an_email_that_cannot_be_sent_delays_no_other(
     way: Way, odd: EmailFacts, expected: tuple[type, str, Phase | None]
 ) -> None:
     waiting = emails()
@@ -251,8 +251,8 @@ def test_an_email_that_cannot_be_sent_stands_in_no_others_way(
 
 
 @ways
-def test_when_a_session_is_killed_one_email_is_in_doubt_and_those_before_it_have_been_told(way: Way) -> None:
-    """The relay is held at its answer to the third content, then at its answer to the fourth envelope."""
+def test_when_a_session_is_killed_one_email_is_in_doubt_and_those_before_it_have_been_reported(way: Way) -> None:
+    """The relay is paused at its answer to the third content, then at its answer to the fourth envelope."""
     for step, sent, contents in ((DOT, 2, 3), (RCPT, 3, 3)):
         script = Script()
         with speaking(way, script) as relay:
@@ -261,7 +261,7 @@ def test_when_a_session_is_killed_one_email_is_in_doubt_and_those_before_it_have
 
 
 class Stopped:
-    """A run that is cancelled when the relay has heard this step of the third email, or of the fourth for RCPT."""
+    """A run that is cancelled when the relay has received this step of the third email, or of the fourth for RCPT."""
 
     def __init__(self, relay: ScriptedRelay, *, step: str) -> None:
         self.outcomes: list[Outcome] = []
@@ -301,6 +301,6 @@ class Stopped:
         self.outcomes = [one for one in self.outcomes if isinstance(one, Sent)]
 
     async def _settled(self) -> None:
-        """Whatever the relay has said so far has been heard."""
+        """Return when everything that the relay sent so far has been read."""
         for _ in range(20):
             await asyncio.sleep(0)

@@ -1,4 +1,4 @@
-"""A relay with a script, and a scenario that is checked at the end of every test."""
+"""A scripted relay, and a scenario that is checked at the end of every test."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path

@@ -1,5 +1,5 @@
 """
-A stack that is disturbed for minutes while applications emit: ``make soak MINUTES=10``.
+A stack under faults for minutes while applications emit: ``make soak MINUTES=10``.
 
 Ends with the checker and one table. Exit code 1 if an email was lost, one was repeated without
 a reason, or any other promise was broken.
@@ -53,16 +53,16 @@ SESSIONS = 4
 LEASE_SECONDS = 5
 SETTLE_SECONDS = 900
 PAUSE_BETWEEN_FAULTS = (2.0, 6.0)
-# Far enough for processes to have emails in hand most of the time: a kill that hits an idle one proves nothing.
+# High enough for processes to have emails in flight most of the time: killing an idle one proves nothing.
 LATENCY_SECONDS = 0.02
 OUTAGE_SECONDS = (1.0, 8.0)
-# What one process may have in its hands, taken by the relay and not recorded yet.
+# What one process may have in flight: accepted by the relay and not yet recorded.
 IN_HAND = SESSIONS + MOST_ROWS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
-    """Everything that runs, and the lines that may be cut."""
+class Stack:
+    """Everything that runs, and the connections that can be cut."""
 
     postgres: PostgresServer
     broker: ValkeyServer
@@ -71,27 +71,27 @@ class Place:
     workers: tuple[RunningWorker, ...]
 
     def children(self) -> list[psutil.Process]:
-        """The processes that do the work."""
+        """The workers' child processes."""
         return [psutil.Process(pid) for running in self.workers for pid in running.children]
 
 
 class Chaos:
     """
-    One fault after the other, chosen by seeded dice, until told to stop.
+    One fault after the other, chosen at random with a seed, until told to stop.
 
     ``done`` counts them; ``bound`` is how many copies beyond the first they may have caused.
     """
 
-    def __init__(self, place: Place, *, seed: int) -> None:
+    def __init__(self, stack: Stack, *, seed: int) -> None:
         self.done: Counter[str] = Counter()
-        self._place = place
+        self._stack = stack
         self._dice = Random(seed)
         self._over = Event()
         self._threads = ThreadPoolExecutor(1)
 
     @property
     def bound(self) -> int:
-        """Copies that the faults so far may have caused: what was in the hands of each process that they hit."""
+        """How many copies the faults so far may have caused: whatever was in flight in each process they hit."""
         hit = self.done["kill"] + self.done["freeze"] + PROCESSES * self.done["database restart"]
         return IN_HAND * hit + SESSIONS * PROCESSES * self.done["relay outage"]
 
@@ -99,7 +99,7 @@ class Chaos:
         self._running = self._threads.submit(self._run)
 
     def stop(self) -> None:
-        """Finish the fault at hand, which leaves everything whole; raises what went wrong in the chaos itself."""
+        """Finish the current fault, which repairs everything; raises any error of this class itself."""
         self._over.set()
         self._running.result()
 
@@ -129,30 +129,30 @@ class Chaos:
             frozen.resume()
 
     def _flush(self) -> None:
-        with redis.Redis.from_url(self._place.broker.url) as client:
+        with redis.Redis.from_url(self._stack.broker.url) as client:
             client.flushall()
 
     def _relay_outage(self) -> None:
-        self._place.relay_line.refuse()
+        self._stack.relay_line.refuse()
         self._wait(self._dice.uniform(*OUTAGE_SECONDS))
-        self._place.relay_line.heal()
-        self._place.relay_line.delay(LATENCY_SECONDS)
+        self._stack.relay_line.heal()
+        self._stack.relay_line.delay(LATENCY_SECONDS)
 
     def _restart_database(self) -> None:
-        self._place.postgres.stop()
+        self._stack.postgres.stop()
         self._wait(self._dice.uniform(0, 2))
-        self._place.postgres.start()
+        self._stack.postgres.start()
 
     def _one_child(self) -> psutil.Process:
-        return self._dice.choice(until(self._place.children))
+        return self._dice.choice(until(self._stack.children))
 
     def _wait(self, seconds: float) -> None:
-        """Even when it is time to stop: a fault has its full length."""
+        """Also when it is time to stop: a fault always has its full length."""
         Event().wait(seconds)
 
 
 class Applications:
-    """Threads that emit at a steady pace, and take some of it back."""
+    """Threads that emit at a steady pace, and roll some of it back."""
 
     def __init__(self, producer: Producer, *, seed: int) -> None:
         self._producer = producer
@@ -174,8 +174,8 @@ class Applications:
 
 
 @contextmanager
-def place(folder: Path) -> Iterator[tuple[Place, Database]]:
-    """A durable database, a broker, a relay behind a line, and workers that are ready."""
+def stack(folder: Path) -> Iterator[tuple[Stack, Database]]:
+    """A durable database, a broker, a relay behind a proxy, and running workers."""
     with ExitStack() as stack:
         postgres = stack.enter_context(PostgresServer(folder / "database"))
         broker = stack.enter_context(ValkeyServer(folder / "broker"))
@@ -193,11 +193,11 @@ def place(folder: Path) -> Iterator[tuple[Place, Database]]:
             workers.append(stack.enter_context(worker(settings, folder / f"worker-{number}")))
         for running in workers:
             running.wait_until_serving()
-        yield Place(postgres=postgres, broker=broker, relay=relay, relay_line=line, workers=tuple(workers)), database
+        yield Stack(postgres=postgres, broker=broker, relay=relay, relay_line=line, workers=tuple(workers)), database
 
 
 def environment(postgres: PostgresServer, broker: ValkeyServer, line: Proxy) -> dict[str, str]:
-    """Of a worker."""
+    """A worker's environment."""
     return {
         **{name: value for name, value in os.environ.items() if not name.startswith("NOTIFY_")},
         "NOTIFY_DATABASE_URL": postgres.url,
@@ -212,8 +212,8 @@ def environment(postgres: PostgresServer, broker: ValkeyServer, line: Proxy) -> 
 
 
 def run(minutes: float, *, seed: int, folder: Path, console: Console) -> tuple[Evidence, Counter[str]]:
-    """Disturb for so many minutes, wait until every row has ended, and gather what is known."""
-    with place(folder) as (made, database):
+    """Cause faults for this many minutes, wait until every row has ended, and collect the evidence."""
+    with stack(folder) as (made, database):
         bell = wiring.doorbell(Settings(broker_url=made.broker.url))
         producer = Producer(database, doorbell=bell)
         producer.add_people(PEOPLE)
@@ -232,7 +232,7 @@ def run(minutes: float, *, seed: int, folder: Path, console: Console) -> tuple[E
 
 
 def settle(database: Database) -> None:
-    """Wait until every row has ended; those that have not by then are the checker's to name."""
+    """Wait until every row has ended; the checker names those that have not."""
     with suppress(AssertionError):
         until(lambda: not still_open(database), seconds=SETTLE_SECONDS)
 

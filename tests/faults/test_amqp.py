@@ -1,4 +1,4 @@
-"""RabbitMQ instead of Redis: an event comes in over it, doorbells are heard, and the email is out."""
+"""RabbitMQ instead of Redis: an event arrives over it, doorbells are heard, and the email is sent."""
 
 import os
 from collections.abc import Iterator
@@ -25,7 +25,7 @@ EXCHANGES = ("notify.events", "notify.pidbox", "reply.notify.pidbox")
 
 
 def url_of_a_broker() -> str:
-    """The AMQP broker that is named from outside, or the one of this machine."""
+    """The external AMQP broker, or the one of this machine."""
     if NAMED.startswith("amqp"):
         return NAMED
     with suppress(OSError):
@@ -36,7 +36,7 @@ def url_of_a_broker() -> str:
 
 @pytest.fixture
 def application(scenario: FaultScenario) -> Iterator[Celery]:
-    """Notify's application on an AMQP broker, whose queues are gone at the end. Two runs on a machine take turns."""
+    """Notify's application on an AMQP broker, whose queues are deleted at the end. Two runs on a machine take turns."""
     url = url_of_a_broker()
     with (Path(gettempdir()) / HELD).open("a") as file:
         flock(file, LOCK_EX)
@@ -55,7 +55,7 @@ def remove_queues(app: Celery) -> None:
             connection.default_channel.exchange_delete(exchange)
 
 
-def test_an_event_that_comes_over_rabbitmq_is_sent_and_workers_are_seen_there(
+def test_an_event_over_rabbitmq_is_sent_and_its_workers_are_visible(
     scenario: FaultScenario, application: Celery
 ) -> None:
     scenario.producer.add_people(["ann"])

@@ -1,4 +1,4 @@
-"""The broker carries doorbells only: whatever becomes of it, emails arrive, and nobody waits for it."""
+"""The broker carries doorbells only: whatever happens to it, emails arrive, and nobody waits for it."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -25,7 +25,7 @@ Trouble = Callable[["Broker"], None]
 
 
 class Broker:
-    """A broker of one test, and the line to it."""
+    """A test's own broker, and the proxy in front of it."""
 
     def __init__(self, server: ValkeyServer, line: Proxy) -> None:
         self.server = server
@@ -44,7 +44,7 @@ class Broker:
         self.server.process.send_signal(SIGSTOP)
 
     def fill(self) -> None:
-        """Of this test's own broker only: one that is named from outside is not ours to fill."""
+        """Only a test's own broker: an external one is not ours to fill."""
         with redis.Redis.from_url(self.server.url) as client:
             client.config_set("maxmemory-policy", "noeviction")
             client.config_set("maxmemory", 1)
@@ -53,7 +53,7 @@ class Broker:
         self.line.block(*Flow)
 
     def mend(self) -> None:
-        """So that it can be stopped in order."""
+        """So that it can be stopped normally."""
         if self.server.process is not None:
             self.server.process.send_signal(SIGCONT)
         self.line.heal()
@@ -61,7 +61,7 @@ class Broker:
 
 @pytest.fixture
 def broker(tmp_path: Path) -> Iterator[Broker]:
-    """A broker that may be broken, reached over a line that may be cut."""
+    """A broker that can be broken, behind a proxy that can be cut."""
     with ValkeyServer(tmp_path / "broker") as server, Proxy(("127.0.0.1", server.port)) as line:
         made = Broker(server, line)
         yield made
@@ -70,7 +70,7 @@ def broker(tmp_path: Path) -> Iterator[Broker]:
 
 @pytest.fixture
 def doorbell(broker: Broker) -> Doorbell:
-    """A producer's way to ring."""
+    """A producer's doorbell."""
     return wiring.doorbell(Settings(broker_url=broker.line.broker_url))
 
 
@@ -79,7 +79,7 @@ def doorbell(broker: Broker) -> Doorbell:
     [Broker.flush, Broker.stop, Broker.freeze, Broker.fill, Broker.swallow],
     ids=["flushed", "stopped", "paused", "full", "black hole"],
 )
-def test_emails_arrive_whatever_becomes_of_the_broker_and_no_producer_waits_for_it(
+def test_emails_arrive_whatever_happens_to_the_broker_and_no_producer_waits_for_it(
     scenario: FaultScenario, broker: Broker, doorbell: Doorbell, trouble: Trouble
 ) -> None:
     scenario.environment["NOTIFY_BROKER_URL"] = broker.line.broker_url
@@ -101,7 +101,7 @@ def test_emails_arrive_whatever_becomes_of_the_broker_and_no_producer_waits_for_
     assert waited < LONGEST_CALL_SECONDS
 
 
-def test_doorbells_that_come_twice_too_early_or_never_change_nothing(
+def test_duplicate_early_and_missing_doorbells_change_nothing(
     scenario: FaultScenario, broker: Broker, doorbell: Doorbell
 ) -> None:
     scenario.environment["NOTIFY_BROKER_URL"] = broker.line.broker_url
@@ -121,7 +121,7 @@ def test_doorbells_that_come_twice_too_early_or_never_change_nothing(
     assert scenario.tables().verdicts == {"sent": 3}
 
 
-def test_a_doorbell_that_rings_within_the_transaction_finds_nothing_and_the_one_after_it_may_be_lost(
+def test_emails_arrive_even_if_the_doorbell_rings_before_the_commit_and_the_next_one_is_lost(
     scenario: FaultScenario, relay: ScriptedRelay, broker: Broker, doorbell: Doorbell
 ) -> None:
     scenario.environment["NOTIFY_BROKER_URL"] = broker.line.broker_url
@@ -143,7 +143,7 @@ def test_a_doorbell_that_rings_within_the_transaction_finds_nothing_and_the_one_
 
 
 def ring_often(doorbell: Doorbell) -> None:
-    """Three messages for each stage; rings that come closer together than a flush are one."""
+    """Three messages for each stage; rings closer together than a flush would be one."""
     for _ in range(3):
         for stage in STAGE_NAMES:
             doorbell.ring(stage)

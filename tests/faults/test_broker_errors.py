@@ -1,4 +1,4 @@
-"""A broker that answers with an error is away like one that is silent: workers stay, send, and come back to it."""
+"""A broker that answers with an error counts as down: workers keep sending, and reconnect."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -29,7 +29,7 @@ NEEDED = ("brpop", "lpush", "sadd", "publish", "psubscribe", "ping")
 
 @dataclass(frozen=True, slots=True)
 class Broker:
-    """A broker of this test's own, and a client whose connection stands whatever it refuses to others."""
+    """A test's own broker, and a client whose connection survives whatever it refuses to others."""
 
     server: ValkeyServer
     client: redis.Redis
@@ -39,12 +39,12 @@ class Broker:
         return self.server.url
 
     def cut(self) -> None:
-        """Close every other connection, so that everybody must connect again."""
+        """Close every other connection, so that everybody must reconnect."""
         for kind in ("normal", "pubsub"):
             self.client.client_kill_filter(_type=kind, skipme=True)
 
     def refused_for(self, command: str) -> float:
-        """For how many milliseconds it has refused this command, again and again, to anybody; -1: never."""
+        """For how many milliseconds it has kept refusing this command to anybody; -1 if it never did."""
         spans = (
             float(str(one["timestamp-last-updated"])) - float(str(one["timestamp-created"]))
             for one in self.client.acl_log()
@@ -54,20 +54,20 @@ class Broker:
 
 
 class Lost:
-    """Trouble with a broker, and how it ends; in this one it only loses its connections."""
+    """Trouble with a broker, and how it ends; this one only loses its connections."""
 
     def begin(self, broker: Broker) -> None:
         broker.cut()
 
     def end(self, broker: Broker) -> None:
-        """Nothing is left of it."""
+        """Undo it."""
 
     def __repr__(self) -> str:
         return type(self).__name__
 
 
 class ReadOnly(Lost):
-    """READONLY: it has become a replica, of a primary that is not there."""
+    """READONLY: it has become a replica of a primary that does not exist."""
 
     def begin(self, broker: Broker) -> None:
         broker.client.replicaof("127.0.0.1", 1)
@@ -85,7 +85,7 @@ class NoReplicas(Lost):
 
 
 class NoSnapshot(Lost):
-    """MISCONF, even to PING: a folder is in the place of its snapshot."""
+    """MISCONF, even to PING: there is a folder where its snapshot should be."""
 
     def begin(self, broker: Broker) -> None:
         (broker.server.folder / "dump.rdb").mkdir(exist_ok=True)
@@ -108,7 +108,7 @@ class NotPermitted(Lost):
 
 
 class Full(Lost):
-    """OOM, which is seen when somebody connects."""
+    """OOM, which occurs on connecting."""
 
     def begin(self, broker: Broker) -> None:
         broker.client.config_set("maxmemory-policy", "noeviction")
@@ -120,7 +120,7 @@ class Full(Lost):
 
 
 class NewPassword(Lost):
-    """NOAUTH: there is one now."""
+    """NOAUTH: it now requires a password."""
 
     def begin(self, broker: Broker) -> None:
         broker.client.config_set("requirepass", "another")
@@ -132,17 +132,17 @@ class NewPassword(Lost):
 
 @pytest.fixture
 def broker(scenario: FaultScenario, tmp_path: Path) -> Iterator[Broker]:
-    """The broker of the scenario."""
+    """The scenario's broker."""
     with ValkeyServer(tmp_path / "broker") as server, redis.Redis.from_url(server.url, max_connections=1) as client:
         client.ping()
         scenario.environment["NOTIFY_BROKER_URL"] = server.url
         yield Broker(server, client)
-        client.config_set("save", "")  # what it cannot save keeps it from stopping
+        client.config_set("save", "")  # a failing save would keep it from stopping
 
 
 @pytest.fixture
 def doorbell(broker: Broker) -> Doorbell:
-    """A producer's way to ring, which has been used."""
+    """A producer's doorbell that has been used."""
     bell = wiring.doorbell(Settings(_env_file=None, broker_url=broker.url))
     bell.ring(DELIVER)
     bell.flush(at_most_seconds=10)
@@ -150,14 +150,14 @@ def doorbell(broker: Broker) -> Doorbell:
 
 
 def until_noticed(running: RunningWorker, action: Callable[[], None]) -> None:
-    """The worker has lost its connection to what this does, or it has ended."""
+    """Return when the worker has lost its connection through this action, or has ended."""
     before = running.log.read_text().count(LOST)
     action()
     until(lambda: running.log.read_text().count(LOST) > before or running.process.poll() is not None)
 
 
 def until_doorbells_are_heard(doorbell: Doorbell, running: RunningWorker) -> None:
-    """Both ends are back: a task comes through that was sent after this was called."""
+    """Both ends are back: a task arrives that was sent after this was called."""
     before = running.log.read_text().count(TASK_ENDED)
 
     def heard() -> bool:
@@ -171,7 +171,7 @@ def until_doorbells_are_heard(doorbell: Doorbell, running: RunningWorker) -> Non
 @pytest.mark.parametrize(
     "trouble", [Lost(), ReadOnly(), NoReplicas(), NoSnapshot(), NotPermitted(), Full(), NewPassword()], ids=repr
 )
-def test_a_worker_outlives_what_its_broker_answers_idle_and_at_work_and_hears_doorbells_again(
+def test_a_worker_survives_broker_errors_idle_and_busy_and_hears_doorbells_again(
     scenario: FaultScenario, relay: ScriptedRelay, broker: Broker, doorbell: Doorbell, trouble: Lost
 ) -> None:
     scenario.producer.add_people(["ann", "bob", "cy"])
@@ -197,7 +197,7 @@ def test_a_worker_outlives_what_its_broker_answers_idle_and_at_work_and_hears_do
     assert scenario.tables().verdicts == {"sent": 3}
 
 
-def test_a_worker_whose_heartbeats_are_refused_stops_when_it_is_told_to(
+def test_a_worker_whose_heartbeats_are_refused_stops_when_told_to(
     scenario: FaultScenario, broker: Broker, doorbell: Doorbell
 ) -> None:
     with scenario.worker() as running:
@@ -208,7 +208,7 @@ def test_a_worker_whose_heartbeats_are_refused_stops_when_it_is_told_to(
         assert running.stop() == 0
 
 
-def test_a_worker_that_starts_on_a_broker_that_answers_with_an_error_sends_and_consumes_later(
+def test_a_worker_started_against_a_broker_that_answers_with_an_error_sends_at_once_and_consumes_later(
     scenario: FaultScenario, broker: Broker, doorbell: Doorbell, tmp_path: Path
 ) -> None:
     Full().begin(broker)
@@ -225,7 +225,7 @@ def test_a_worker_that_starts_on_a_broker_that_answers_with_an_error_sends_and_c
     assert scenario.tables().verdicts == {"sent": 1}
 
 
-def test_beat_outlives_what_its_broker_answers_at_its_start_and_later_and_sends_when_it_is_well(
+def test_beat_survives_broker_errors_at_its_start_and_later_and_sends_again_afterwards(
     scenario: FaultScenario, broker: Broker, tmp_path: Path
 ) -> None:
     log, trouble = tmp_path / "beat.log", NoSnapshot()

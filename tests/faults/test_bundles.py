@@ -1,4 +1,4 @@
-"""What is said in a hurry on one change list arrives in few emails, in order, whatever happens meanwhile."""
+"""Many comments at once on one change list arrive in few emails, in order, despite faults."""
 
 from pathlib import Path
 
@@ -22,7 +22,7 @@ LEASES_END = """
 FANNED_OUT = "SELECT event_id FROM notify.notifications WHERE decision = 'told' ORDER BY id"
 
 
-def test_forty_comments_by_three_people_are_at_most_three_emails_in_order_when_a_worker_is_killed(
+def test_forty_comments_by_three_people_are_at_most_three_emails_in_order_although_a_worker_is_killed(
     scenario: FaultScenario,
 ) -> None:
     scenario.environment["NOTIFY_BUNDLE_SECONDS"] = "2"
@@ -38,7 +38,7 @@ def test_forty_comments_by_three_people_are_at_most_three_emails_in_order_when_a
     scenario.check(bound=1)
 
 
-def test_forty_comments_are_at_most_three_emails_in_order_when_workers_are_killed_and_redis_is_emptied(
+def test_forty_comments_are_at_most_three_emails_in_order_although_workers_are_killed_and_redis_is_emptied(
     scenario: FaultScenario, tmp_path: Path
 ) -> None:
     with ValkeyServer(tmp_path / "broker") as server, redis.Redis.from_url(server.url) as broker:
@@ -60,7 +60,7 @@ def test_forty_comments_are_at_most_three_emails_in_order_when_workers_are_kille
 
 
 @pytest.mark.parametrize("point", POINTS)
-def test_a_bundle_whose_worker_is_killed_comes_again_whole(scenario: FaultScenario, point: str) -> None:
+def test_a_bundle_whose_worker_is_killed_is_sent_again_whole(scenario: FaultScenario, point: str) -> None:
     scenario.producer.add_people(["ann", *TALKERS])
     harness = scenario.harness(bundle_seconds=60)
     for number in range(4):
@@ -78,9 +78,9 @@ def test_a_bundle_whose_worker_is_killed_comes_again_whole(scenario: FaultScenar
 
 def assert_forty_in_few_emails(scenario: FaultScenario) -> None:
     """
-    Events were fanned out in order, and each email tells of a run of them, in order.
+    Events were fanned out in order, and each email is about consecutive events, in order.
 
-    The emails may overtake each other: one whose worker was killed waits until its lease runs out.
+    Emails may overtake each other: one whose worker was killed waits until its lease runs out.
     """
     fanned_out = [event_id for (event_id,) in scenario.harness().execute(FANNED_OUT)]
     assert fanned_out == sorted(fanned_out)

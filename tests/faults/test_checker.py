@@ -1,4 +1,4 @@
-"""The checker sees every way in which a promise can be broken; otherwise a green run would mean nothing."""
+"""The checker detects every broken promise; otherwise a passing run would mean nothing."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -50,12 +50,12 @@ def evidence(
     bound: int = 9,
     **tables: Any,
 ) -> Evidence:
-    """An honest run of one email, but for what is given."""
+    """A correct run of one email, with the given changes."""
     believed = {"emails": [ROW], "notifications": [TOLD], "events": [DONE], "outcomes": {"sent": 1}, "undone": []}
     return Evidence([emitted], Wire(copies=copies, transfers=transfers), Tables(**{**believed, **tables}), bound)
 
 
-def test_an_honest_run_breaks_nothing() -> None:
+def test_a_correct_run_breaks_no_promise() -> None:
     figures = checker.check(evidence())
 
     assert (figures.emitted, figures.owed, figures.lost, figures.repeated) == (1, 1, 0, 0)
@@ -137,31 +137,31 @@ def test_a_broken_promise_is_named(broken: Callable[[Evidence], object], given: 
         {"emitted": replace(EVENT, committed=None), "copies": (), "emails": [], "notifications": [], "events": []},
     ],
 )
-def test_what_faults_may_do_is_no_broken_promise(given: dict[str, Any]) -> None:
+def test_effects_that_faults_may_have_break_no_promise(given: dict[str, Any]) -> None:
     assert violations(evidence(**given)) == []
 
 
-def test_an_email_that_never_left_and_does_not_say_why_is_lost() -> None:
+def test_an_email_that_was_never_sent_and_gives_no_reason_is_lost() -> None:
     without = evidence(copies=(), transfers=())
     assert without.lost == [NAME]
     assert evidence(copies=(), emails=[replace(ROW, status="expired")]).lost == []
 
 
-def test_whoever_is_skipped_or_not_written_down_is_lost_unless_the_relay_had_their_email() -> None:
+def test_a_person_without_a_told_notification_is_lost_unless_the_relay_has_their_email() -> None:
     assert evidence(copies=(), emails=[], notifications=[SKIPPED]).lost == [NAME]
     assert evidence(emails=[], notifications=[SKIPPED]).lost == [NAME]
     assert evidence(copies=(), emails=[], notifications=[]).lost == [NAME]
 
 
 def bundled(**changes: Any) -> Evidence:
-    """An honest run in which ann is told of two events by the email about the first, but for what is given."""
+    """A correct run in which the email about the first event tells ann about the second too, with the given changes."""
     second = Emitted(key="l", link="CL-1", people=("ann",), committed=True, at=AT - SECOND)
     honest = evidence(notifications=[TOLD, replace(TOLD, key="l")], events=[DONE, replace(DONE, key="l")])
     believed = replace(honest.tables, **changes)
     return replace(honest, emitted=[EVENT, second], tables=believed)
 
 
-def test_what_a_bundle_tells_of_is_told_by_its_one_message_id() -> None:
+def test_all_events_of_a_bundle_count_as_delivered_by_its_one_message_id() -> None:
     figures = checker.check(bundled())
 
     assert (figures.emitted, figures.owed, figures.lost, figures.repeated) == (2, 2, 0, 0)
@@ -177,7 +177,7 @@ def test_what_a_bundle_tells_of_is_told_by_its_one_message_id() -> None:
     ],
     ids=["left out", "forgotten", "by another"],
 )
-def test_what_a_bundle_leaves_out_is_lost(changes: dict[str, Any]) -> None:
+def test_an_event_missing_from_a_bundle_is_lost(changes: dict[str, Any]) -> None:
     second = bundled().emitted[1].message_ids["ann"]
 
     assert bundled(**changes).lost == [second]
@@ -185,13 +185,13 @@ def test_what_a_bundle_leaves_out_is_lost(changes: dict[str, Any]) -> None:
         checker.check(bundled(**changes))
 
 
-def test_a_bundle_that_never_left_loses_all_that_it_tells_of_unless_it_says_why() -> None:
+def test_all_events_of_a_bundle_that_was_never_sent_are_lost_unless_it_gives_a_reason() -> None:
     nothing = Wire(copies=(), transfers=())
     assert len(replace(bundled(), wire=nothing).lost) == 2
     assert replace(bundled(emails=[replace(ROW, status="dead")]), wire=nothing).lost == []
 
 
-def test_what_a_sent_email_has_told_of_is_watched_by_the_database(database: Database) -> None:
+def test_the_database_records_changes_to_the_notifications_of_a_sent_email(database: Database) -> None:
     with checker.watched(database):
         with database.begin() as connection:
             sent, waits = (rows.job(connection, **columns) for columns in (rows.ended("sent"), {}))
@@ -204,10 +204,10 @@ def test_what_a_sent_email_has_told_of_is_watched_by_the_database(database: Data
     assert "not told of event" in undone
 
 
-def test_a_run_that_lost_an_email_is_refused_and_the_email_named() -> None:
+def test_a_run_that_lost_an_email_fails_and_the_email_is_named() -> None:
     with pytest.raises(checker.BrokenPromise, match=f"lost: {NAME}"):
         checker.check(evidence(copies=(), transfers=()))
 
 
-def test_an_event_whose_commit_nobody_saw_counts_if_the_table_has_it() -> None:
+def test_an_event_whose_commit_was_not_acknowledged_counts_if_the_table_has_it() -> None:
     assert evidence(emitted=replace(EVENT, committed=None), copies=()).lost == [NAME]

@@ -1,4 +1,4 @@
-"""The clocks of worker machines may be wrong by an hour; only the database's decides."""
+"""The clocks of worker machines may be wrong by an hour; only the database's counts."""
 
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
@@ -10,7 +10,7 @@ from tests.support.wait import until
 from tests.support.wire import header
 
 HOUR = timedelta(hours=1)
-LEASE_SECONDS = 10  # the one that is frozen must keep its lease while the other starts
+LEASE_SECONDS = 10  # the frozen worker must keep its lease while the other starts
 A_LEASE_LATER = "SELECT now() > max(created_at) + :seconds * interval '1 second' FROM notify.email_jobs"
 
 
@@ -22,7 +22,7 @@ def test_workers_whose_clocks_are_an_hour_wrong_keep_and_lose_their_leases_like_
     with scenario.bare_worker(skewed(scenario.environment, HOUR)) as ahead:
         scenario.emit("ann")
         relay.wait_until(lambda: relay.count(DOT) == 1)
-        ahead.freeze()  # so that bob's email is taken by the other
+        ahead.freeze()  # so that the other worker takes bob's email
         with scenario.bare_worker(skewed(scenario.environment, -HOUR)):
             scenario.emit("bob")
             relay.wait_until(lambda: relay.count(DOT) == 2)
@@ -38,15 +38,15 @@ def test_workers_whose_clocks_are_an_hour_wrong_keep_and_lose_their_leases_like_
     assert hours_off(relay) >= {1, -1}
 
 
-def test_a_lease_taken_by_a_clock_that_is_an_hour_behind_has_its_full_length(
+def test_a_lease_taken_under_a_clock_an_hour_behind_has_its_full_length(
     scenario: FaultScenario, relay: ScriptedRelay
 ) -> None:
-    scenario.environment["NOTIFY_LEASE_SECONDS"] = "60"  # so that no renewal mends what the claim has done
+    scenario.environment["NOTIFY_LEASE_SECONDS"] = "60"  # so that no renewal repairs what the claim has done
     on_their_way = relay.pause_at(DOT)
     with scenario.bare_worker(skewed(scenario.environment, -HOUR)) as behind:
         scenario.emit("ann")
         relay.wait_until(lambda: relay.count(DOT) == 1)
-        behind.freeze()  # so that bob's email is taken by the other, which looks for lapsed ones first
+        behind.freeze()  # so that the other worker takes bob's email; it looks for lapsed ones first
         with scenario.bare_worker():
             scenario.emit("bob")
             relay.wait_until(lambda: relay.count(DOT) == 2)

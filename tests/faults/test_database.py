@@ -14,14 +14,16 @@ TWO_LEASES_LATER = "SELECT now() > max(created_at) + interval '4 seconds' FROM n
 
 @pytest.fixture
 def line(scenario: FaultScenario) -> Iterator[Proxy]:
-    """The workers' line to the database, which may be cut; the test has another."""
+    """A proxy between workers and the database; the test connects directly."""
     url = scenario.environment["NOTIFY_DATABASE_URL"]
     with Proxy(database_target(url)) as proxy:
         scenario.environment["NOTIFY_DATABASE_URL"] = through(proxy, url)
         yield proxy
 
 
-def test_an_email_whose_outcome_was_committed_unheard_is_counted_once(scenario: FaultScenario, line: Proxy) -> None:
+def test_an_email_whose_recorded_outcome_was_not_acknowledged_is_counted_once(
+    scenario: FaultScenario, line: Proxy
+) -> None:
     line.cut_the_reply_to(CommitAfter(b"delivery_stats"))
     with scenario.bare_worker():
         scenario.emit("ann")
@@ -32,7 +34,9 @@ def test_an_email_whose_outcome_was_committed_unheard_is_counted_once(scenario: 
     assert scenario.tables().verdicts == {"sent": 1}
 
 
-def test_an_event_whose_fan_out_was_committed_unheard_tells_nobody_twice(scenario: FaultScenario, line: Proxy) -> None:
+def test_an_event_whose_fan_out_was_not_acknowledged_notifies_nobody_twice(
+    scenario: FaultScenario, line: Proxy
+) -> None:
     line.cut_the_reply_to(CommitAfter(b"INTO notify.email_jobs"))
     with scenario.bare_worker():
         scenario.emit("ann", "bob")
@@ -45,7 +49,7 @@ def test_an_event_whose_fan_out_was_committed_unheard_tells_nobody_twice(scenari
 @pytest.mark.parametrize(
     "cut", [Proxy.reset, Proxy.refuse, lambda line: line.block(*Flow)], ids=["reset", "gone", "black hole"]
 )
-def test_an_outcome_waits_for_a_database_that_is_away_and_no_email_is_repeated(
+def test_an_outcome_waits_out_a_database_outage_and_no_email_is_repeated(
     scenario: FaultScenario, relay: ScriptedRelay, line: Proxy, cut: Callable[[Proxy], None]
 ) -> None:
     on_its_way = relay.pause_at(DOT)

@@ -28,7 +28,7 @@ LEASES_END = """
 
 @pytest.fixture
 def scenario(scenario: FaultScenario) -> FaultScenario:
-    """Ann wants a daily digest in Berlin, and bob talks about change lists of hers."""
+    """Ann wants a daily digest in Berlin, and bob comments on her change lists."""
     scenario.producer.add_people(["ann", "bob"])
     with scenario.database.begin() as connection:
         directory.put_person(connection, Person(username="ann", email="ann@example.com", timezone="Europe/Berlin"))
@@ -37,13 +37,13 @@ def scenario(scenario: FaultScenario) -> FaultScenario:
 
 
 def talk(scenario: FaultScenario) -> None:
-    """Bob says something on as many change lists."""
+    """Let bob comment on COUNT change lists."""
     for number in range(COUNT):
         scenario.producer.emit("ann", on=f"CL-{number}", by="bob")
 
 
 @pytest.mark.parametrize("point", POINTS)
-def test_a_digest_whose_worker_is_killed_comes_whole_and_as_one_email(scenario: FaultScenario, point: str) -> None:
+def test_a_digest_whose_worker_is_killed_arrives_whole_and_as_one_email(scenario: FaultScenario, point: str) -> None:
     harness = scenario.harness()
     talk(scenario)
     harness.fan_out()
@@ -56,7 +56,7 @@ def test_a_digest_whose_worker_is_killed_comes_whole_and_as_one_email(scenario: 
     scenario.check(bound=1)
 
 
-def test_a_worker_killed_while_it_writes_a_digest_leaves_nobody_out(scenario: FaultScenario) -> None:
+def test_a_worker_killed_while_it_writes_a_digest_loses_no_notification(scenario: FaultScenario) -> None:
     harness = scenario.harness()
     talk(scenario)
     with scenario.bare_worker({**scenario.environment, CRASH_AT: FAN_OUT_WRITTEN}) as doomed:
@@ -86,6 +86,6 @@ def test_many_workers_without_a_broker_send_a_digest_once_at_its_hour(scenario: 
 
 
 def until_fanned_out(scenario: FaultScenario) -> None:
-    """Every event has its notification."""
+    """Return when every event has its notification."""
     told = "SELECT count(*) FROM notify.notifications WHERE username = 'ann'"
     until(lambda: scenario.harness().execute(told) == [(COUNT,)])

@@ -1,4 +1,4 @@
-"""A relay that dies in the middle hands over to the next, while workers are killed: nothing is lost."""
+"""When a relay dies during a drain, the next takes over, although workers are killed: nothing is lost."""
 
 from collections.abc import Iterator
 
@@ -23,12 +23,12 @@ REFUSED_ONES_COME_BACK = """
 
 @pytest.fixture
 def second() -> Iterator[ScriptedRelay]:
-    """The relay that takes over."""
+    """The fallback relay."""
     with ScriptedRelay() as scripted:
         yield scripted
 
 
-def test_a_relay_that_dies_in_the_middle_and_a_worker_that_is_killed_then_lose_no_email(
+def test_no_email_is_lost_when_a_relay_dies_and_then_a_worker_is_killed(
     scenario: FaultScenario, relay: ScriptedRelay, second: ScriptedRelay
 ) -> None:
     relay.answers["GREETING"] = lambda _: CLOSED if len(relay.emails) >= EMAILS // 4 else None
@@ -53,6 +53,6 @@ def test_a_relay_that_dies_in_the_middle_and_a_worker_that_is_killed_then_lose_n
 
 
 def all_ended(scenario: FaultScenario) -> bool:
-    """Whether every row has reached its end; time passes for those that wait for their next attempt."""
+    """Whether every row has ended; makes waiting retries due."""
     scenario.harness().execute(REFUSED_ONES_COME_BACK)
     return still_open(scenario.database) == 0

@@ -1,4 +1,4 @@
-"""Worker processes that share a relay's few sessions, and one of them is killed."""
+"""Worker processes share a relay's few sessions, and one of them is killed."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,14 +13,14 @@ CAP = 4
 AT_HOME = "UPDATE notify.people SET email = username || '@' || username || '.test'"
 SHARES = "SELECT sessions FROM notify.relay_shares WHERE until > now() ORDER BY sessions"
 OPEN = "SELECT count(*) FROM notify.email_jobs WHERE status = 'pending'"
-# The killed process asks for no more time; only the end of its share is brought forward.
+# The killed process does not renew its share; the test only brings its end forward.
 TIME_PASSES = """
     UPDATE notify.relay_shares SET until = now() WHERE until < now() + interval '13 seconds';
     UPDATE notify.work_items SET due_at = now() WHERE lane = 8 AND due_at < now() + interval '58 seconds'
 """
 
 
-def test_processes_never_have_more_sessions_together_than_the_cap_and_a_killed_ones_come_back(
+def test_processes_never_exceed_the_session_cap_together_and_the_sessions_of_a_killed_one_are_used_again(
     database: Database, environment: Mapping[str, str], relay: ScriptedRelay, tmp_path: Path
 ) -> None:
     harness = WorkerHarness(database, relay.url)

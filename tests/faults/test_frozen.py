@@ -1,4 +1,4 @@
-"""A worker process that stands still for longer than its lease, and then goes on as if nothing had happened."""
+"""A worker process that is frozen for longer than its lease, and then continues as if nothing had happened."""
 
 import pytest
 
@@ -17,7 +17,7 @@ THREE_LEASES_LATER = """
     [(RCPT, "lease_lost", 0), (DOT, "duplicate_sent", 1)],
     ids=["before the content", "after the final dot"],
 )
-def test_a_process_that_stood_still_for_three_leases_neither_sends_late_nor_undoes_what_another_did(
+def test_a_process_frozen_for_three_leases_neither_sends_late_nor_undoes_another_workers_outcome(
     scenario: FaultScenario, relay: ScriptedRelay, step: str, outcome: str, repeats: int
 ) -> None:
     on_its_way = relay.pause_at(step)

@@ -14,7 +14,7 @@ SOME_BYTES_OF_AN_EMAIL = 700
 
 
 @pytest.mark.parametrize("point", checkpoints.NAMES)
-def test_a_process_that_dies_between_two_steps_repeats_an_email_only_if_it_was_taken_and_not_recorded(
+def test_a_process_that_dies_between_two_steps_repeats_an_email_only_if_it_was_accepted_and_not_recorded(
     scenario: FaultScenario, point: str
 ) -> None:
     scenario.emit("ann")
@@ -29,7 +29,7 @@ def test_a_process_that_dies_between_two_steps_repeats_an_email_only_if_it_was_t
 
 
 @pytest.mark.parametrize(("step", "repeats"), [(MAIL, 0), (RCPT, 0), (DATA, 0), (CONTENT, 1), (DOT, 1)])
-def test_a_process_that_dies_in_the_conversation_repeats_an_email_only_if_all_of_it_was_said(
+def test_a_process_that_dies_during_the_smtp_conversation_repeats_an_email_only_if_all_of_it_was_sent(
     scenario: FaultScenario, relay: ScriptedRelay, step: str, repeats: int
 ) -> None:
     gate = relay.pause_at(step)
@@ -44,9 +44,7 @@ def test_a_process_that_dies_in_the_conversation_repeats_an_email_only_if_all_of
     assert scenario.check(bound=repeats).repeated == repeats
 
 
-def test_an_email_that_is_cut_off_within_its_content_arrives_once(
-    scenario: FaultScenario, relay: ScriptedRelay
-) -> None:
+def test_an_email_cut_off_within_its_content_arrives_once(scenario: FaultScenario, relay: ScriptedRelay) -> None:
     with Proxy(("127.0.0.1", relay.port)) as proxy:
         proxy.let_through(Flow.TO_SERVER, at_most=SOME_BYTES_OF_AN_EMAIL)
         scenario.emit("ann")

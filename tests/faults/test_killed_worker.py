@@ -1,4 +1,4 @@
-"""A worker that is killed in the middle of a drain strands no email and repeats no more than was in its hands."""
+"""A worker killed during a drain strands no email and repeats no more than it had in flight."""
 
 import sys
 from collections import Counter

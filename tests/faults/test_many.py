@@ -26,7 +26,7 @@ ANY_ATTEMPT = "SELECT max(attempt) FROM jobs"
 OUT_FOR_SO_LONG = "SELECT now() - max(changed_at) > interval '20 seconds' FROM notify.smtp_relays WHERE state = 'open'"
 
 
-def test_eight_workers_of_which_one_loses_its_process_every_second_lose_none_of_twenty_thousand_emails(
+def test_eight_workers_lose_none_of_twenty_thousand_emails_although_a_process_is_killed_every_second(
     scenario: FaultScenario, relay: ScriptedRelay, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with ExitStack() as stack:
@@ -51,7 +51,7 @@ def test_eight_workers_of_which_one_loses_its_process_every_second_lose_none_of_
     assert statuses(scenario) == {"sent": 20_000}
 
 
-def test_an_outage_with_fifty_thousand_emails_waiting_costs_none_an_attempt_and_one_probe_a_window(
+def test_an_outage_with_fifty_thousand_pending_emails_costs_no_attempt_and_one_probe_per_interval(
     scenario: FaultScenario, relay: ScriptedRelay
 ) -> None:
     wait_in_the_table(scenario, events=250)
@@ -80,11 +80,11 @@ def wait_in_the_table(scenario: FaultScenario, *, events: int) -> None:
 
 
 def pass_a_second(scenario: FaultScenario) -> None:
-    """On the database's clock."""
+    """Wait a second on the database's clock."""
     ((began,),) = scenario.harness().execute("SELECT now()")
     until(lambda: scenario.harness().execute("SELECT now() > :at + interval '1 second'", at=began) == [(True,)])
 
 
 def statuses(scenario: FaultScenario) -> Counter[str]:
-    """Where the emails stand."""
+    """How many emails have each status."""
     return Counter(row.status for row in scenario.tables().emails)

@@ -1,4 +1,4 @@
-"""A snapshot that is stuck for longer than a minute is named by the commands that operators ask, while it is stuck."""
+"""Commands name a transaction that has kept its snapshot for longer than a minute, while it lasts."""
 
 import json
 from collections.abc import Mapping
@@ -16,14 +16,14 @@ LONGER_THAN_A_MINUTE = 90
 
 
 @pytest.mark.slow
-def test_a_stuck_snapshot_is_named_by_doctor_and_top(database: Database, environment: Mapping[str, str]) -> None:
+def test_doctor_and_top_name_a_stuck_snapshot(database: Database, environment: Mapping[str, str]) -> None:
     def snapshots(*command: str) -> str:
-        """What the command finds wrong with transactions."""
+        """The command's findings about transactions."""
         said = json.loads(CliRunner().invoke(app, command, env=environment).stdout)
         findings = said["wrong"] if command == TOP else [one for one in said if not one["ok"]]
         return " ".join(one["found"] for one in findings if one["about"] == "transactions")
 
-    with psycopg.connect(database.url) as stuck:  # our own sessions are ended by the server before that
+    with psycopg.connect(database.url) as stuck:  # before that, the server ends our own sessions
         pid = stuck.info.backend_pid
         stuck.execute("SELECT count(*) FROM notify.events")
         assert not snapshots(*TOP)

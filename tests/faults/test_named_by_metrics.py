@@ -1,4 +1,4 @@
-"""Trouble is named by what Prometheus reads: of the alerts that name causes, the right one fires and no other."""
+"""Metrics name the trouble: of the alerts that name causes, the right one fires and no other."""
 
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -33,14 +33,14 @@ OUTLIVED_TWO = """
 
 @dataclass
 class Watched:
-    """A worker harness that Prometheus watches since before the trouble."""
+    """A worker that Prometheus has scraped since before the trouble."""
 
     harness: WorkerHarness
     tally: Tally
     before: Scrape
 
     def causes(self) -> set[str]:
-        """The alerts that fire an hour from now if nothing changes, of those that name causes."""
+        """The alerts naming causes that would fire in an hour if nothing changed."""
         return firing(self.before, self._after(), kind="cause")
 
     def symptoms(self) -> set[str]:
@@ -65,7 +65,7 @@ def watched(database: Database, relay_url: str, **changes: object) -> Iterator[W
     yield Watched(harness, tally, scrape(harness.settings))
 
 
-def test_nothing_fires_while_emails_flow(database: Database, relay: ScriptedRelay) -> None:
+def test_no_alert_fires_while_emails_flow(database: Database, relay: ScriptedRelay) -> None:
     with watched(database, relay.url) as seen:
         seen.harness.pending_emails("ann", "bob")
         seen.harness.drain()
@@ -73,7 +73,7 @@ def test_nothing_fires_while_emails_flow(database: Database, relay: ScriptedRela
         assert (seen.causes(), seen.symptoms()) == (set(), set())
 
 
-def test_a_sick_relay_is_named_although_another_takes_its_emails(database: Database, relay: ScriptedRelay) -> None:
+def test_a_failing_relay_is_named_although_another_takes_its_emails(database: Database, relay: ScriptedRelay) -> None:
     with (
         nobody_listening() as port,
         watched(database, f"smtp://127.0.0.1:{port}", smtp_fallback_urls=relay.url) as seen,
@@ -86,7 +86,7 @@ def test_a_sick_relay_is_named_although_another_takes_its_emails(database: Datab
         assert (seen.causes(), seen.symptoms()) == ({"NotifyRelayDown"}, set())
 
 
-def test_a_sick_relay_is_named(database: Database) -> None:
+def test_a_failing_relay_is_named(database: Database) -> None:
     with nobody_listening() as port, watched(database, f"smtp://127.0.0.1:{port}") as seen:
         seen.harness.pending_emails("ann")
         for _ in range(5):
@@ -120,7 +120,7 @@ def test_a_poison_email_is_named(database: Database, relay: ScriptedRelay) -> No
         assert relay.emails == []
 
 
-def test_emails_that_all_die_of_one_reason_are_named_long_before_a_hundred_have(
+def test_emails_that_all_die_for_one_reason_are_named_long_before_a_hundred_have(
     database: Database, relay: ScriptedRelay
 ) -> None:
     relay.answers["DOT"] = "554 5.6.0 no"
@@ -131,7 +131,7 @@ def test_emails_that_all_die_of_one_reason_are_named_long_before_a_hundred_have(
         assert (seen.causes(), seen.symptoms()) == (set(), {"NotifyWaveOfDeaths"})
 
 
-def test_a_dead_broker_is_named(database: Database, relay: ScriptedRelay) -> None:
+def test_a_broker_outage_is_named(database: Database, relay: ScriptedRelay) -> None:
     with nobody_listening() as port, watched(database, relay.url, broker_url=f"redis://127.0.0.1:{port}/0") as seen:
         doorbell = wiring.doorbell(seen.harness.settings, count=seen.tally.count)
         doorbell.ring(DELIVER)

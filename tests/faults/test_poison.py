@@ -1,4 +1,4 @@
-"""An email that kills its worker every time ends by itself, and takes no other email along."""
+"""An email that kills its worker every time ends by itself, and harms no other email."""
 
 from tests.support.fault_scenario import FaultScenario
 from tests.support.harness import usernames
@@ -9,7 +9,7 @@ from tests.support.smtp import RCPT, ClientLine, ScriptedRelay
 NEIGHBOURS = usernames(6)
 
 
-def test_an_email_that_kills_its_worker_every_time_is_dead_after_three_and_its_neighbours_arrive(
+def test_an_email_that_kills_its_worker_is_dead_after_three_attempts_and_its_neighbours_arrive(
     scenario: FaultScenario, relay: ScriptedRelay
 ) -> None:
     killed: list[int] = []

@@ -1,4 +1,4 @@
-"""A real PgBouncer before the database, in transaction mode: all works, and no session is left changed."""
+"""A real PgBouncer in front of the database, in transaction mode: everything works, and no session is left changed."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -45,7 +45,7 @@ def pooler(database_url: str) -> Iterator[PgBouncer]:
 
 @pytest.fixture
 def pooled(scenario: FaultScenario, pooler: PgBouncer) -> Iterator[FaultScenario]:
-    """Its producer and workers know the pooler only."""
+    """A scenario whose producer and workers know only the pooler."""
     url = pooler.through(scenario.environment["NOTIFY_DATABASE_URL"])
     scenario.environment["NOTIFY_DATABASE_URL"] = url
     with closing(Database(url)) as opened:
@@ -54,12 +54,12 @@ def pooled(scenario: FaultScenario, pooler: PgBouncer) -> Iterator[FaultScenario
 
 
 def session(url: str) -> Mapping[str, str]:
-    """What an application that shares the pool finds its session to be."""
+    """The settings that another application finds in a shared session."""
     with psycopg.connect(url, prepare_threshold=None) as other:
         return {name: other.execute(f"SHOW {name}").fetchall()[0][0] for name in STATED}
 
 
-def test_emails_flow_all_commands_work_and_no_session_is_left_changed(
+def test_emails_flow_and_all_commands_work_through_a_pooler_and_no_session_is_left_changed(
     pooled: FaultScenario, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, value in pooled.environment.items():
@@ -86,7 +86,7 @@ def answer(*arguments: str) -> Any:
     return json.loads(CliRunner().invoke(app, [*arguments, "--json"]).stdout)
 
 
-def test_two_migrations_at_once_both_succeed_and_no_lock_and_no_setting_stays(
+def test_two_concurrent_migrations_both_succeed_and_leave_no_lock_and_no_setting_behind(
     pooler: PgBouncer, unmigrated_database_url: str
 ) -> None:
     url = pooler.through(unmigrated_database_url)
@@ -98,7 +98,9 @@ def test_two_migrations_at_once_both_succeed_and_no_lock_and_no_setting_stays(
     assert session(url) == before
 
 
-def test_an_outcome_whose_commit_was_never_answered_is_counted_once(pooled: FaultScenario, pooler: PgBouncer) -> None:
+def test_an_outcome_whose_commit_was_not_acknowledged_through_a_pooler_is_counted_once(
+    pooled: FaultScenario, pooler: PgBouncer
+) -> None:
     url = pooled.environment["NOTIFY_DATABASE_URL"]
     with Proxy((LOOPBACK, pooler.port)) as line:
         pooled.environment["NOTIFY_DATABASE_URL"] = through(line, url)
@@ -111,7 +113,7 @@ def test_an_outcome_whose_commit_was_never_answered_is_counted_once(pooled: Faul
     assert pooled.tables().verdicts == {"sent": 1}
 
 
-def test_a_pooler_that_is_away_costs_no_email_an_attempt(
+def test_a_pooler_outage_costs_no_email_an_attempt(
     pooled: FaultScenario, pooler: PgBouncer, relay: ScriptedRelay
 ) -> None:
     on_its_way = relay.pause_at(DOT)

@@ -1,4 +1,4 @@
-"""A replica takes the place of its primary: workers and applications go on there, and nothing is lost."""
+"""A replica replaces its primary: workers and applications continue there, and nothing is lost."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
@@ -37,17 +37,17 @@ def scenario_on(
 
 
 def gone(servers: ReplicatedPostgres) -> None:
-    """The primary ends with every connection to it."""
+    """The primary stops, with every connection to it."""
     servers.first.stop()
 
 
 def read_only(servers: ReplicatedPostgres) -> None:
-    """The primary goes on to answer, and takes no writes."""
+    """The primary still answers, but accepts no writes."""
     servers.forbid_writes()
 
 
 @pytest.mark.parametrize("falls", [gone, read_only])
-def test_workers_and_emit_go_on_at_the_replica_and_nothing_is_lost_and_nobody_charged(
+def test_workers_and_emit_continue_on_the_replica_and_nothing_is_lost_or_charged(
     falls: Callable[[ReplicatedPostgres], None],
     servers: ReplicatedPostgres,
     environment: Mapping[str, str],

@@ -47,7 +47,7 @@ def test_a_wrong_answer_at_any_step_loses_and_repeats_nothing(
 
 
 @pytest.mark.parametrize("step", [*STEPS, CONTENT])
-def test_a_relay_that_hangs_up_at_any_step_gets_an_email_again_only_after_it_had_all_of_it(
+def test_a_relay_that_hangs_up_at_any_step_gets_an_email_again_only_if_it_had_all_of_it(
     scenario: FaultScenario, relay: ScriptedRelay, step: str
 ) -> None:
     relay.drop_at.add(step)
@@ -64,7 +64,7 @@ def test_a_relay_that_hangs_up_at_any_step_gets_an_email_again_only_after_it_had
 
 
 @pytest.mark.parametrize("step", [*STEPS, CONTENT])
-def test_a_relay_that_falls_silent_at_any_step_loses_nothing(
+def test_a_relay_that_goes_silent_at_any_step_loses_nothing(
     scenario: FaultScenario, relay: ScriptedRelay, step: str
 ) -> None:
     relay.silent_at.add(step)
@@ -78,7 +78,7 @@ def test_a_relay_that_falls_silent_at_any_step_loses_nothing(
     assert scenario.check(bound=had).repeated == had == (len(PEOPLE) if step == DOT else 0)
 
 
-def test_a_yes_that_comes_after_our_patience_repeats_the_email_under_its_own_name(
+def test_an_acceptance_after_our_timeout_repeats_the_email_under_its_own_message_id(
     scenario: FaultScenario, relay: ScriptedRelay
 ) -> None:
     late = relay.pause_at(DOT)
@@ -106,7 +106,7 @@ def test_a_greeting_that_comes_too_late_costs_no_email_an_attempt(
     assert scenario.check().repeated == 0
 
 
-def test_a_relay_that_nobody_reaches_costs_no_email_an_attempt(scenario: FaultScenario, relay: ScriptedRelay) -> None:
+def test_an_unreachable_relay_costs_no_email_an_attempt(scenario: FaultScenario, relay: ScriptedRelay) -> None:
     with Proxy(("127.0.0.1", relay.port)) as line:
         line.refuse()
         scenario.emit(*PEOPLE)
@@ -121,7 +121,7 @@ def test_a_relay_that_nobody_reaches_costs_no_email_an_attempt(scenario: FaultSc
 
 
 @pytest.mark.parametrize("flow", list(Flow))
-def test_a_half_open_line_loses_and_repeats_nothing_before_the_content(
+def test_a_half_open_connection_loses_and_repeats_nothing_before_the_content(
     scenario: FaultScenario, relay: ScriptedRelay, flow: Flow
 ) -> None:
     with Proxy(("127.0.0.1", relay.port)) as line:
@@ -136,7 +136,7 @@ def test_a_half_open_line_loses_and_repeats_nothing_before_the_content(
     assert scenario.check().repeated == 0
 
 
-def test_a_slow_line_delivers_everything_once(scenario: FaultScenario, relay: ScriptedRelay) -> None:
+def test_a_slow_connection_delivers_everything_once(scenario: FaultScenario, relay: ScriptedRelay) -> None:
     with Proxy(("127.0.0.1", relay.port)) as line:
         line.delay(0.05)
         scenario.emit(*PEOPLE)
@@ -145,7 +145,7 @@ def test_a_slow_line_delivers_everything_once(scenario: FaultScenario, relay: Sc
     assert scenario.check().repeated == 0
 
 
-def test_a_yes_that_is_lost_on_the_way_repeats_the_email_and_nothing_else(
+def test_an_acceptance_lost_on_the_way_repeats_that_email_and_nothing_else(
     scenario: FaultScenario, relay: ScriptedRelay
 ) -> None:
     with Proxy(("127.0.0.1", relay.port)) as line:
@@ -176,9 +176,7 @@ def test_a_wrong_password_kills_no_email(
     assert scenario.check().repeated == 0
 
 
-def test_an_email_cancelled_while_it_is_on_its_way_is_recorded_as_sent(
-    scenario: FaultScenario, relay: ScriptedRelay
-) -> None:
+def test_an_email_cancelled_while_it_is_sent_is_recorded_as_sent(scenario: FaultScenario, relay: ScriptedRelay) -> None:
     on_its_way = relay.pause_at(DOT)
     scenario.emit("ann")
     with ThreadPoolExecutor(1) as threads:
@@ -194,7 +192,7 @@ def test_an_email_cancelled_while_it_is_on_its_way_is_recorded_as_sent(
     assert [row.status for row in scenario.tables().emails] == ["sent"]
 
 
-def test_an_email_cannot_be_replayed_while_it_is_on_its_way(scenario: FaultScenario, relay: ScriptedRelay) -> None:
+def test_an_email_cannot_be_replayed_while_it_is_sent(scenario: FaultScenario, relay: ScriptedRelay) -> None:
     on_its_way = relay.pause_at(DOT)
     scenario.emit("ann")
     with ThreadPoolExecutor(1) as threads:
@@ -212,24 +210,24 @@ def test_an_email_cannot_be_replayed_while_it_is_on_its_way(scenario: FaultScena
 
 
 def email_id(scenario: FaultScenario) -> int:
-    """The row of the one email there is."""
+    """The id of the only job."""
     ((number,),) = scenario.harness().execute("SELECT id FROM notify.email_jobs")
     return int(number)
 
 
 def replayed(scenario: FaultScenario) -> int | None:
-    """The row of a replay of the one email there is, if it may be replayed."""
+    """The id of a replay of the only job; null if it may not be replayed."""
     with scenario.database.begin() as connection:
         return act_on(connection, Action.REPLAY, email_id(scenario))
 
 
 def failures(scenario: FaultScenario) -> set[int]:
-    """How often emails have failed."""
+    """The failures of all emails."""
     return {row.failures for row in scenario.tables().emails}
 
 
 def attempts(scenario: FaultScenario) -> set[int]:
-    """How often emails have been claimed."""
+    """The attempts of all emails."""
     rows = scenario.harness().execute("SELECT attempt FROM jobs WHERE status <> 'skipped'")
     return {attempt for (attempt,) in rows}
 

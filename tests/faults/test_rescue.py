@@ -1,4 +1,4 @@
-"""A rescue and a record of the same email, in every order: one of them has the row, and the other learns it."""
+"""A lapsed email is claimed again while its first worker records an outcome, in every order: one has the row."""
 
 from concurrent.futures import ThreadPoolExecutor
 from threading import Event
@@ -13,7 +13,7 @@ SENT = "SELECT count(*) FROM notify.email_jobs WHERE status = 'sent'"
 
 
 class InTurn:
-    """Final dots that are answered when it is their connection's turn."""
+    """Answers final dots in a chosen order of connections."""
 
     def __init__(self, relay: ScriptedRelay) -> None:
         self._turns = {connection: Event() for connection in (1, 2)}
@@ -26,7 +26,7 @@ class InTurn:
         assert self._turns[said.connection].wait(PATIENCE)
 
 
-def test_an_outcome_that_comes_after_its_lease_but_before_a_rescue_is_in_time(
+def test_an_outcome_recorded_after_the_lease_but_before_the_next_claim_counts(
     scenario: FaultScenario, relay: ScriptedRelay
 ) -> None:
     turns = InTurn(relay)
@@ -50,7 +50,7 @@ def test_an_outcome_that_comes_after_its_lease_but_before_a_rescue_is_in_time(
     [((1, 2), {"late_success": 1, "duplicate_sent": 1}), ((2, 1), {"sent": 1, "duplicate_sent": 1})],
     ids=["the late one first", "the rescuer first"],
 )
-def test_two_that_have_one_email_say_yes_in_either_order_and_it_is_sent_and_counted_twice(
+def test_an_email_accepted_twice_in_either_order_is_sent_and_counted_twice(
     scenario: FaultScenario, relay: ScriptedRelay, order: tuple[int, int], verdicts: dict[str, int]
 ) -> None:
     turns = InTurn(relay)

@@ -1,4 +1,4 @@
-"""Workers are replaced one by one: the code of before works on the new schema, beside the new code."""
+"""Workers are replaced one by one: the previous code works on the new schema, beside the new code."""
 
 import sys
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ EMAILS = 40
 
 @pytest.fixture
 def before(tmp_path: Path) -> Path:
-    """The code of before, unpacked."""
+    """The previous code, unpacked."""
     folder = tmp_path / "before"
     folder.mkdir()
     try:

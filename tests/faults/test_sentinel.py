@@ -1,4 +1,4 @@
-"""Redis Sentinel names the broker: the worker finds it, and finds the next one after a fail-over."""
+"""Redis Sentinel names the broker: the worker finds it, and finds the next one after a failover."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -47,7 +47,7 @@ def sentinel(folder: Path, primary: ValkeyServer) -> Iterator[redis.Redis]:
 
 
 def state_of_the_primary(client: redis.Redis) -> Mapping[str, object]:
-    """What the sentinel knows of it; nothing while the sentinel starts."""
+    """What the sentinel knows about it; empty while the sentinel starts."""
     try:
         found = client.sentinel_master("main")
     except redis.ConnectionError:
@@ -58,21 +58,21 @@ def state_of_the_primary(client: redis.Redis) -> Mapping[str, object]:
 
 @pytest.fixture
 def watched(scenario: FaultScenario, tmp_path: Path) -> Iterator[redis.Redis]:
-    """A sentinel that has named the scenario's broker, which has one replica."""
+    """A sentinel for the scenario's broker, which has one replica."""
     with ExitStack() as up:
         first, second = (up.enter_context(ValkeyServer(tmp_path / name)) for name in ("first", "second"))
         with redis.Redis.from_url(second.url) as client:
             client.replicaof(LOOPBACK, first.port)
         client = up.enter_context(sentinel(tmp_path / "sentinel", first))
         port = client.connection_pool.connection_kwargs["port"]
-        # A second sentinel that is not there: one that answers is enough.
+        # The second sentinel does not exist: one that answers is enough.
         url = f"sentinel://{LOOPBACK}:{port};{LOOPBACK}:1/0?master_name=main"
         scenario.environment["NOTIFY_BROKER_URL"] = url
         yield client
 
 
 def until_doorbells_are_heard(doorbell: Doorbell, running: RunningWorker) -> None:
-    """A task comes through that was sent after this was called."""
+    """Return when a task arrives that was sent after this was called."""
     before = running.log.read_text().count(TASK_ENDED)
 
     def heard() -> bool:
@@ -83,7 +83,7 @@ def until_doorbells_are_heard(doorbell: Doorbell, running: RunningWorker) -> Non
     until(heard, seconds=60)
 
 
-def test_a_worker_and_a_producer_follow_the_sentinels_to_the_next_primary(
+def test_workers_and_producers_follow_sentinel_to_the_next_primary(
     scenario: FaultScenario, watched: redis.Redis
 ) -> None:
     url = scenario.environment["NOTIFY_BROKER_URL"]

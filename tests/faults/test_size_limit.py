@@ -1,4 +1,4 @@
-"""A real Postfix whose limit on the size of messages is below an ordinary email."""
+"""A real Postfix whose size limit is below an ordinary email."""
 
 import asyncio
 
@@ -16,7 +16,9 @@ TIME_PASSES = """
 """
 
 
-def test_a_postfix_that_takes_no_ordinary_email_kills_none_and_is_known_before_one_is_spent(database: Database) -> None:
+def test_a_postfix_whose_announced_size_limit_is_too_low_kills_no_ordinary_email_and_is_detected_before_one_is_sent(
+    database: Database,
+) -> None:
     with postfix(mynetworks="127.0.0.0/8", message_size_limit="3000") as mta:
         examined = asyncio.run(examine(Relay.from_url(mta.url)))
         assert examined.refused is not None
@@ -35,7 +37,7 @@ def test_a_postfix_that_takes_no_ordinary_email_kills_none_and_is_known_before_o
         assert harness.drain()["sent"] == 20
 
 
-def test_a_postfix_that_does_not_announce_its_limit_kills_no_ordinary_email_either(database: Database) -> None:
+def test_a_postfix_that_does_not_announce_its_size_limit_kills_no_ordinary_email_either(database: Database) -> None:
     hidden = {"message_size_limit": "3000", "smtpd_discard_ehlo_keywords": "size"}
     with postfix(mynetworks="127.0.0.0/8", **hidden) as mta:
         harness = WorkerHarness(database, mta.url)

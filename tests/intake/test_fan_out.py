@@ -90,7 +90,7 @@ def emit(database: Database, key: str = "k1", *, cl: dict[str, Any] | None = Non
     return receipt.id
 
 
-def standing(database: Database, event_id: int) -> tuple[str, int, str | None]:
+def state_of_event(database: Database, event_id: int) -> tuple[str, int, str | None]:
     """Where the event stands: status, failures and why."""
     with database.begin() as connection:
         key = connection.scalar(select(events.c.key).where(events.c.id == event_id))
@@ -592,7 +592,7 @@ def test_an_event_about_an_unknown_change_list_waits_for_the_directory(database:
     other = emit(database, "ordinary")
     assert counts(drain(database)) == {"claimed": 2, "told": 2, "skipped": 1, "retried": 1}
     assert set(fates(database, other)) == {"alice", "bob", "dana"}
-    assert standing(database, event_id) == ("pending", 1, "unknown_topic")
+    assert state_of_event(database, event_id) == ("pending", 1, "unknown_topic")
     with database.begin() as connection:
         directory.put_change_list(connection, ChangeList(link="CL-9", author="carol"))
     come_due(database)
@@ -613,7 +613,7 @@ def test_an_event_waits_ever_longer_for_the_directory_and_is_dead_after_ten_trie
         longest = min(LONGEST_WAIT, FIRST_WAIT * 2**number)
         assert longest / 2 - timedelta(seconds=5) < wait <= longest
     assert counts(drain(database)) == {"claimed": 1, "dead": 1}
-    assert standing(database, event_id) == ("dead", 10, "unknown_topic")
+    assert state_of_event(database, event_id) == ("dead", 10, "unknown_topic")
 
 
 def test_an_event_whose_type_nobody_can_choose_about_is_not_fanned_out(database: Database) -> None:
@@ -621,7 +621,7 @@ def test_an_event_whose_type_nobody_can_choose_about_is_not_fanned_out(database:
     with database.begin() as connection:
         connection.execute(delete(notification_event_types))
     assert drain(database).retried == 1
-    assert standing(database, event_id) == ("pending", 1, "unknown_type")
+    assert state_of_event(database, event_id) == ("pending", 1, "unknown_type")
 
 
 def test_an_event_of_a_type_without_a_trigger_is_not_fanned_out(database: Database) -> None:
@@ -630,7 +630,7 @@ def test_an_event_of_a_type_without_a_trigger_is_not_fanned_out(database: Databa
         kind = {"code": "cl.abandoned", "category": "Ends", "description": "…"}
         connection.execute(insert(notification_event_types).values(kind))
     assert drain(database).retried == 1
-    assert standing(database, event_id) == ("pending", 1, "unknown_type")
+    assert state_of_event(database, event_id) == ("pending", 1, "unknown_type")
 
 
 def test_one_bad_event_stops_no_other(database: Database, doorbell: RecordingDoorbell) -> None:
@@ -644,7 +644,7 @@ def test_one_bad_event_stops_no_other(database: Database, doorbell: RecordingDoo
     assert (report.claimed, report.told, report.retried) == (4, 6, 1)
     for event_id in good:
         assert rows.row(database, events, event_id)["status"] == "done"
-    assert standing(database, bad) == ("pending", 1, "internal_error: MessageIdTaken")
+    assert state_of_event(database, bad) == ("pending", 1, "internal_error: MessageIdTaken")
     assert fates(database, bad) == {}
     assert set(doorbell.rings) == {DELIVER}
 
@@ -657,7 +657,7 @@ def test_a_database_that_goes_away_is_no_events_fault(database: Database) -> Non
             other.execute(select(func.pg_terminate_backend(blocked_session(database))))
             with pytest.raises(OperationalError):
                 draining.result()
-    assert standing(database, event_id) == ("working", 0, None)
+    assert state_of_event(database, event_id) == ("working", 0, None)
     come_due(database)
     assert drain(database).told == 2
 
@@ -677,7 +677,7 @@ def test_an_event_that_outlived_three_workers_is_dead(database: Database) -> Non
     rows.change_item(database, FAN_OUT, event_id, lapses=2)
     report = drain(database)
     assert (report.claimed, report.dead) == (0, 1)
-    assert standing(database, event_id) == ("dead", 0, "poison")
+    assert state_of_event(database, event_id) == ("dead", 0, "poison")
 
 
 def vanish(database: Database, event_id: int) -> None:
@@ -687,7 +687,7 @@ def vanish(database: Database, event_id: int) -> None:
     rows.change_item(database, FAN_OUT, event_id, due_at=rows.ago(seconds=1))
 
 
-def test_a_drain_whose_time_is_up_rings_for_the_rest(database: Database, doorbell: RecordingDoorbell) -> None:
+def test_a_drain_that_runs_out_of_time_rings_for_the_rest(database: Database, doorbell: RecordingDoorbell) -> None:
     for number in range(3):
         emit(database, f"k{number}")
     report = worker(database, doorbell=doorbell, batch=1, at_most=timedelta(0)).drain()

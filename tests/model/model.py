@@ -1,8 +1,8 @@
 """
-The life of leased rows as it ought to be: no database, no concurrency, one step after another.
+How leased rows should behave: no database, no concurrency, one step after another.
 
-It states the rules a second time, in the words of the design rather than in those of the code, so that the two can
-be held against each other. Instants come in as arguments.
+It states the rules a second time, in the words of the design rather than those of the code, so that the two can
+be compared. Instants come in as arguments.
 """
 
 from collections import Counter
@@ -29,7 +29,7 @@ ENDED_AS_AN_EMAIL = {"sent", "dead", "expired", "cancelled"}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """An event or a job. ``due_at`` None means finished; only jobs expire or repeat another."""
+    """An event or a job. ``due_at`` is null once it has ended; only jobs expire or repeat another."""
 
     id: int
     status: str
@@ -42,15 +42,15 @@ class Row:
     replay_of: int | None = None
 
     def ended(self, status: str) -> "Row":
-        """The same row, finished."""
+        """The same row, ended."""
         return replace(self, status=status, due_at=None)
 
     def forgotten(self) -> "Row":
-        """The same row, when nothing is known any more of how it came to its end."""
+        """The same row, once nothing is known about how it ended."""
         return Row(id=self.id, status=self.status, due_at=None, max_failures=0)
 
     def remembered(self) -> "Row":
-        """The same row, with as much as is known of it: a job that has ended and is not dead has no budget."""
+        """The same row, reduced to what the tables keep: a job that has ended and is not dead has no budget."""
         ended = self.due_at is None and self.status != "dead"
         return replace(self, failures=0, max_failures=0) if ended else self
 
@@ -59,13 +59,13 @@ class Row:
         return replace(self, replay_of=one)
 
     def is_due(self, now: datetime) -> bool:
-        """Whether somebody may take it."""
+        """Whether it may be claimed."""
         return self.due_at is not None and self.due_at <= now
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """What a worker says of one of its attempts, in time or late."""
+    """A worker's report about one of its attempts, in time or late."""
 
     id: int
     attempt: int
@@ -73,17 +73,17 @@ class Report:
 
     @property
     def name(self) -> Attempt:
-        """What names the attempt for ever."""
+        """The attempt."""
         return self.id, self.attempt
 
 
 @dataclass(slots=True, kw_only=True)
 class Table:
     """
-    Leased rows, and what is remembered of the attempts that ended.
+    Leased rows, and what is recorded of ended attempts.
 
     Args:
-        leased: The status of a row on which somebody works.
+        leased: The status of a leased row.
         first_wait: How long a row waits after its first failure; each further failure doubles it.
     """
 
@@ -95,23 +95,23 @@ class Table:
     kept: Counter[Attempt] = field(default_factory=Counter)
 
     def add(self, row: Row) -> None:
-        """There is a new row."""
+        """Add a new row."""
         self.rows[row.id] = row
 
     def waiting(self, now: datetime) -> list[int]:
-        """What a claim may take, in the order in which it should."""
+        """The rows that a claim may take, in the order in which it should."""
         due = [row for row in self.rows.values() if row.status == "pending" and row.is_due(now) and not row.lapses]
         return [row.id for row in sorted(due, key=lambda row: (row.due_at, row.id))]
 
     def lapsed(self, now: datetime) -> list[int]:
-        """The rows that may be tried again alone and have been due longest: any one of these comes next."""
+        """The lapsed rows that have been due longest: the next lapsed claim takes any one of them."""
         found = [row for row in self._abandoned(now) if row.lapses + 1 < MOST_LAPSES]
         found += [row for row in self.rows.values() if row.status == "pending" and row.is_due(now) and row.lapses]
         first = min((row.due_at for row in found if row.due_at), default=None)
         return [row.id for row in found if row.due_at == first]
 
     def claim(self, ids: Iterable[int], *, now: datetime, lease: timedelta) -> None:
-        """Somebody has these rows until the lease ends; one that was leased by another has lapsed."""
+        """Lease these rows; one that was leased by another has lapsed."""
         for row in [self.rows[one] for one in ids]:
             lapses = row.lapses + (row.status == self.leased)
             self.rows[row.id] = replace(
@@ -119,12 +119,12 @@ class Table:
             )
 
     def rescue(self, one: int, worker: UUID, *, now: datetime, lease: timedelta) -> None:
-        """Somebody takes this one alone; that its lease had run out is counted."""
+        """Claim this one alone, and count its lapse."""
         self.counts[worker, "lapse"] += self.rows[one].status == self.leased
         self.claim([one], now=now, lease=lease)
 
     def bury(self, worker: UUID, *, now: datetime) -> list[int]:
-        """The rows whose third lease has run out are dead; which."""
+        """The rows whose third lease has run out are dead; their ids."""
         buried = [row for row in self._abandoned(now) if row.lapses + 1 >= MOST_LAPSES]
         for row in buried:
             self.rows[row.id] = replace(row, lapses=row.lapses + 1).ended("dead")
@@ -133,7 +133,7 @@ class Table:
         return [row.id for row in buried]
 
     def is_abandoned(self, one: int, now: datetime) -> bool:
-        """Whether somebody holds this row whose lease is over."""
+        """Whether the lease of this row has run out."""
         return self.rows[one].status == self.leased and self.rows[one].is_due(now)
 
     def is_leased(self, name: Attempt) -> bool:
@@ -142,14 +142,14 @@ class Table:
         return (row.status, row.attempt) == (self.leased, name[1])
 
     def extend(self, attempts: Iterable[Attempt], *, now: datetime, lease: timedelta) -> set[int]:
-        """Renew what is still ours; which."""
+        """Renew the leases that are still ours; their ids."""
         ours = {name[0] for name in attempts if self.is_leased(name)}
         for one in ours:
             self.rows[one] = replace(self.rows[one], due_at=now + lease)
         return ours
 
     def release(self, attempts: Iterable[Attempt], *, now: datetime) -> set[int]:
-        """Give back what is still ours, at no cost to the row; which."""
+        """Release what is still ours without a failure; their ids."""
         ours = {name[0] for name in attempts if self.is_leased(name)}
         for one in ours:
             self.rows[one] = replace(self.rows[one], status="pending", due_at=now)
@@ -157,9 +157,9 @@ class Table:
 
     def record(self, reports: Sequence[Report], worker: UUID, *, now: datetime) -> Counter[str]:
         """
-        Who holds a row may say anything of it; who lost it may only say that the email is out.
+        Whoever has the lease may report anything; whoever lost it may only report that the email was sent.
 
-        A yes is written whatever the row says, and nothing is ever written over it.
+        *Sent* is written whatever the row says, and nothing ever overwrites it.
         """
         in_time = [one for one in reports if self.is_leased(one.name)]
         verdicts = [self._end(one, now=now) for one in in_time]
@@ -169,7 +169,7 @@ class Table:
         return Counter(verdicts)
 
     def fail(self, one: int, *, now: datetime) -> str:
-        """The other side said: later. The verdict."""
+        """Record a temporary failure; the verdict."""
         row = self.rows[one]
         row = replace(row, failures=row.failures + 1)
         spent = row.failures >= row.max_failures
@@ -178,11 +178,11 @@ class Table:
         return "dead" if spent else "retry"
 
     def retry(self, one: int, *, now: datetime) -> bool:
-        """By hand: due now, with a budget and a life that suffice; whether that was allowed."""
+        """By hand: due now, with a sufficient budget and lifetime; whether that was allowed."""
         row = self.rows[one]
         if row.status not in WAITS_OR_FAILED or self._open_replays(row.replay_of, but=one):
             return False
-        if row.status in {"expired", "cancelled"}:  # how often it failed before is not known any more
+        if row.status in {"expired", "cancelled"}:  # how often it failed before is no longer known
             row = replace(row, failures=0, max_failures=BUDGET_BY_HAND)
         self.rows[one] = replace(
             row,
@@ -194,24 +194,24 @@ class Table:
         return True
 
     def cancel(self, one: int) -> bool:
-        """By hand: what is not finished is; whether it was not."""
+        """By hand: cancel it unless it has ended; whether it had not."""
         row = self.rows[one]
         if row.due_at is not None:
             self.rows[one] = row.ended("cancelled")
         return row.due_at is not None
 
     def may_join(self, one: int) -> bool:
-        """Whether its email may tell of more: nobody has claimed or repeated it."""
+        """Whether notifications may join it: nobody has claimed or replayed it."""
         row = self.rows[one]
         is_repeated = any(other.replay_of == one for other in self.rows.values())
         return row.due_at is not None and row.attempt == 0 and not is_repeated
 
     def may_replay(self, one: int) -> bool:
-        """Whether an email may be sent again: it has ended, and none repeats it at this moment."""
+        """Whether an email may be replayed: it has ended, and no other replay is pending."""
         return self.rows[one].status in ENDED_AS_AN_EMAIL and not self._open_replays(self.original(one))
 
     def original(self, one: int) -> int:
-        """The job whose notifications this one tells of."""
+        """The job whose notifications this one repeats."""
         return self.rows[one].replay_of or one
 
     def _abandoned(self, now: datetime) -> list[Row]:
@@ -242,10 +242,10 @@ class Table:
 @dataclass(slots=True, kw_only=True)
 class Told:
     """
-    Who is told of what, and by which email: the first about a topic goes at once, the next when a window is over.
+    Who is told about what, and by which email: the first about a topic goes at once, the next after the window.
 
     Args:
-        by: The job that tells a person of an event; None: nobody does.
+        by: The job that tells a person about an event; null if none does.
         bundles: When the last email about a topic leaves, and the job that others may join.
     """
 
@@ -256,7 +256,7 @@ class Told:
     bundles: dict[tuple[str, str], tuple[datetime, int | None]] = field(default_factory=dict)
 
     def tell(self, event_id: int, username: str, topic: str, *, job_id: int, now: datetime) -> bool:
-        """The person is told of the event by a job; whether it had to be this one: the one that waits, or a new one."""
+        """Tell the person about the event in a job; whether it was the right one: the open one, or a new one."""
         self.by[event_id, username] = job_id
         last_at, waits = self.bundles.get((username, topic), (now - self.window, None))
         if waits is not None and self.jobs.may_join(waits):
@@ -279,7 +279,7 @@ class Told:
 
 
 def _back(row: Row, *, now: datetime, wait: timedelta) -> Row:
-    """Waiting again, but not beyond the email's end: it wakes then, to be found too old."""
+    """Due again later, but not after the email expires, so that it is found expired then."""
     due_at = now + wait
     if row.expires_at is not None:
         due_at = min(due_at, max(row.expires_at, now))

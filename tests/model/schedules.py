@@ -1,8 +1,8 @@
 """
-Two transactions side by side, in every order in which their statements can follow each other.
+Two transactions side by side, in every possible order of their statements.
 
 Each runs in a thread of its own and stops before its statements and before its commit; the scheduler lets one of them
-go on at a time. Whether one waits for the other's lock is asked of PostgreSQL, never of a clock.
+continue at a time. PostgreSQL says whether one waits for the other's lock; no clock is involved.
 """
 
 import re
@@ -31,7 +31,7 @@ class Session:
 
     Args:
         watcher: Another connection, to ask whether this one is blocked.
-        stops_at: Found in the statements before which it stops.
+        stops_at: A text in the statements before which it stops.
     """
 
     def __init__(
@@ -54,22 +54,22 @@ class Session:
 
     @property
     def can_go_on(self) -> bool:
-        """Whether it has a step to take, and nobody's lock is in its way."""
+        """Whether it has a step to take, and no lock is in its way."""
         if self.waits:
             self._until_it_stands()
         return not self.waits and not self.has_ended
 
     def step(self) -> None:
-        """Go on to the next statement, the end, or a lock that another holds."""
+        """Continue to the next statement, the end, or a lock that another transaction has."""
         self._go.release()
         self._until_it_stands()
 
     def answer(self) -> Any:
         """
-        What the work has returned.
+        What the work returned.
 
         Raises:
-            Exception: What the work has raised; a deadlock is an OperationalError.
+            Exception: What the work raised; a deadlock is an OperationalError.
         """
         return self._answer.result(LIMIT_SECONDS)
 
@@ -107,11 +107,11 @@ def every_order(
     database: Database, first: Work, second: Work, *, reset: Work, stops_at: re.Pattern[str] = ANYTHING
 ) -> Iterator[tuple[Any, Any]]:
     """
-    The answers of both, once for each order in which their steps can follow each other.
+    The answers of both, once for each possible order of their steps.
 
     Args:
-        reset: Makes the tables what they are to be at the beginning.
-        stops_at: Found in the statements whose order matters; others follow the statement before them.
+        reset: Restores the tables to their initial state.
+        stops_at: A text in the statements whose order matters; others follow the statement before them.
     """
     with ExitStack() as stack:
         threads = stack.enter_context(ThreadPoolExecutor(2))
@@ -144,7 +144,7 @@ def _run(pair: Sequence[Session], turns: Sequence[int]) -> list[int]:
 
 
 def _next(taken: Sequence[int]) -> list[int] | None:
-    """The turns after these, if the turns of a run are counted like a binary number; None after the last."""
+    """The next sequence of turns, counting a run's turns as a binary number; null after the last."""
     chosen = list(taken)
     while chosen and chosen[-1] == 1:
         chosen.pop()

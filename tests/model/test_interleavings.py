@@ -1,4 +1,4 @@
-"""Two sessions on the same emails, in every order of their statements: they end as one after the other would."""
+"""Two sessions on the same emails, in every order of their statements: the result is that of a serial order."""
 
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -41,9 +41,9 @@ Ids = Sequence[int]
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
     """
-    What a session does, and what the model says that it should.
+    What a session does, and what the model says it should do.
 
-    ``may_pass_over``: it may find nothing, because another session looks at the row at this moment.
+    ``may_pass_over``: it may find nothing, because another session has locked the row.
     """
 
     on_table: Callable[[Connection], Any]
@@ -53,7 +53,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobState:
-    """Where an email stands at the beginning. ``due_in`` negative: its time has come, or its lease is over."""
+    """An email's initial state. A negative ``due_in``: it is due, or its lease is over."""
 
     status: str = "sending"
     attempt: int = 1
@@ -71,7 +71,7 @@ BEYOND_HOPE = JobState(attempt=3, lapses=2)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Session:
-    """A worker in the second person: makes the steps that only it can take."""
+    """One worker's steps."""
 
     worker: UUID
 
@@ -126,7 +126,7 @@ ANN, BEN = Session(worker=UUID(int=1)), Session(worker=UUID(int=2))
 
 
 def map_back(attempts: Sequence[Attempt]) -> list[items.Ending]:
-    """These are given back, due now."""
+    """Endings that release these attempts, due now."""
     return [
         items.Ending(id=id_, attempt=attempt, lane=Lane.LAPSED if attempt > 1 else Lane.NORMAL)
         for id_, attempt in attempts
@@ -139,7 +139,7 @@ def take(model: Table, ids: Ids) -> list[Attempt]:
 
 
 def ending(name: Attempt, says: str) -> Ending:
-    """What a worker reports of an attempt that it once claimed."""
+    """A worker's report about an attempt that it once claimed."""
     lapses = max(0, name[1] - 1)
     claim = Claim(id=name[0], attempt=name[1], failures=0, max_failures=BUDGET, lapses=lapses)
     job = replace(job_of(email_facts()), claim=claim)
@@ -147,12 +147,12 @@ def ending(name: Attempt, says: str) -> Ending:
 
 
 def put(connection: Connection, states: Sequence[JobState]) -> list[int]:
-    """As many emails as there are states; their ids."""
+    """Insert one email for each state; their ids."""
     return [rows.job(connection, username=f"user-{number}") for number, _ in enumerate(states)]
 
 
 def begin(connection: Connection, ids: Ids, states: Sequence[JobState]) -> None:
-    """Nothing has been recorded yet, and the emails stand as they should."""
+    """Restore these emails to their initial states, with nothing recorded."""
     connection.execute(delete(email_attempts))
     connection.execute(delete(delivery_stats))
     connection.execute(delete(work_items))
@@ -191,7 +191,7 @@ def model_of(ids: Ids, states: Sequence[JobState]) -> Table:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class End:
-    """What two sessions have come to, instants left out."""
+    """The result of two sessions, without instants."""
 
     answers: tuple[Any, Any]
     emails: Sequence[Row]
@@ -215,7 +215,7 @@ def found_end(connection: Connection, answers: tuple[Any, Any]) -> End:
 
 
 def allowed_ends(model: Table, first: Step, second: Step) -> list[End]:
-    """One after the other, in both orders; and where one may pass over, the other alone."""
+    """The results of both serial orders; and where one may pass over, of the other alone."""
     nothing = replace(second, on_model=lambda _: [])
     orders = [((first, second), (0, 1)), ((first, second), (1, 0))]
     orders += [((first, nothing), (0, 1))] if second.may_pass_over else []
@@ -229,7 +229,7 @@ def model_end(model: Table, steps: tuple[Step, Step], order: tuple[int, int]) ->
 
 
 def ends(database: Database, states: Sequence[JobState], steps: Callable[..., tuple[Step, Step]]) -> list[End]:
-    """How the two steps end in every order of their statements; the model allows each of these ends."""
+    """The results of the two steps in every order of their statements; the model allows each of them."""
     with database.begin() as connection:
         ids = put(connection, states)
     first, second = steps(*ids)
@@ -313,13 +313,13 @@ TWO = [
 
 
 @pytest.mark.parametrize(("states", "steps"), [*ONE, *TWO])
-def test_however_their_statements_mix_two_sessions_end_as_one_after_the_other(
+def test_two_concurrent_sessions_end_like_a_serial_order_whatever_the_order_of_their_statements(
     database: Database, states: Sequence[JobState], steps: Callable[..., tuple[Step, Step]]
 ) -> None:
     assert len(ends(database, states, steps)) > 1
 
 
-def test_of_a_rescue_and_a_refusal_the_first_has_the_email_and_the_other_learns_it(database: Database) -> None:
+def test_of_a_rescue_and_a_refusal_the_first_gets_the_email_and_the_other_is_told(database: Database) -> None:
     found = ends(database, [ABANDONED], lambda a: (ANN.record(LATER, (a, 1)), BEN.rescue()))
     refused = [end for end in found if end.answers == ({"retry": 1}, [])]
     rescued = [end for end in found if end.answers[0] == {"lease_lost": 1}]
@@ -337,7 +337,7 @@ def test_of_a_rescue_and_a_refusal_the_first_has_the_email_and_the_other_learns_
         pytest.param(BEYOND_HOPE, lambda a: (ANN.record(SENT, (a, 3)), BEN.bury()), id="burial"),
     ],
 )
-def test_a_yes_wins_over_whatever_another_session_does_meanwhile(
+def test_an_acceptance_wins_over_whatever_another_session_does_meanwhile(
     database: Database, state: JobState, steps: Callable[..., tuple[Step, Step]]
 ) -> None:
     found = ends(database, [state], steps)
@@ -354,7 +354,7 @@ def test_a_yes_wins_over_whatever_another_session_does_meanwhile(
         pytest.param(lambda a, b: ANN.record(SENT, (b, 0), (a, 0)), id="late yes"),
     ],
 )
-def test_who_waits_for_an_email_holds_none_that_comes_after_it(
+def test_a_session_that_waits_for_an_email_locks_none_with_a_higher_id(
     database: Database, step: Callable[[int, int], Step]
 ) -> None:
     with database.begin() as connection:
@@ -380,6 +380,6 @@ def lock(connection: Connection, row_id: int) -> None:
     Lock the row at once.
 
     Raises:
-        OperationalError: Somebody else has locked it.
+        OperationalError: Another session has locked it.
     """
     connection.execute(select(work_items.c.id).where(work_items.c.id == row_id).with_for_update(nowait=True))

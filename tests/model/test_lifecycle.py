@@ -1,7 +1,7 @@
 """
 Any order of steps, late workers included, does to PostgreSQL what it does to the model.
 
-NOTIFY_TEST_MODEL_EXAMPLES asks for that many random lives instead of the few that are always the same.
+NOTIFY_TEST_MODEL_EXAMPLES asks for that many random runs instead of the few that are always the same.
 """
 
 import os
@@ -66,7 +66,7 @@ STEPS = 50
 LEASE = 10 * MINUTE
 WINDOW = 5 * MINUTE
 WORKERS = [UUID(int=number) for number in (1, 2, 3)]
-# Small, so that they are spent within the life of an example.
+# Small, so that they are spent within one example.
 BUDGET = 2
 KNOWN, KNOWN_LATER, UNKNOWN = "CL-1", "CL-2", "CL-3"
 AUTHOR, REVIEWER, GONE = "alice", "bob", "carol"
@@ -89,7 +89,7 @@ EVERYTHING = {
 }
 OFTEN = {"joined", "sent", "retry", "lease_lost", "late_success", "lapsed", "event done"}
 
-# What is known of an event once it is done is that it is.
+# Of a finished event, only its status is kept.
 EVENTS = text("""
     SELECT events.id, CASE WHEN lane = 8 THEN 'working' ELSE status END AS status,
         CASE WHEN lane < 9 THEN due_at END AS due_at, coalesce(max_failures, 0) AS max_failures,
@@ -97,7 +97,7 @@ EVENTS = text("""
     FROM notify.events LEFT JOIN notify.work_items ON stage = 'fan_out' AND work_items.id = events.id
 """)
 
-# Of what has ended but is not dead, what is known is how many attempts it took and how many workers vanished.
+# Of a job that has ended and is not dead, the numbers of attempts and lapses are kept.
 EMAILS = text("""
     SELECT j.*, CASE WHEN j.status = 'pending' AND lane = 8 THEN 'sending' ELSE j.status END AS status,
         CASE WHEN j.status = 'pending' THEN i.due_at END AS due_at, coalesce(i.max_failures, 0) AS max_failures,
@@ -115,28 +115,28 @@ sayings = st.sampled_from([SENT, SENT, LATER, LATER, LATER, NO, BACK, TROUBLE, M
 
 
 class Highest(Random):
-    """Dice that always show the most, so that a backoff is what the doubling says."""
+    """Always returns the maximum, so that a backoff is exactly the doubling."""
 
     def random(self) -> float:
         return 1.0
 
 
 @dataclass(slots=True)
-class Memory:
-    """What the lives of a run have come to, all together."""
+class Coverage:
+    """What all examples of a run have covered."""
 
     reached: set[str] = field(default_factory=set)
 
 
 class Life(RuleBasedStateMachine):
     """
-    One database and one model, to which the same is done.
+    A database and a model that take the same steps.
 
     Time passes by moving every instant of the table back; the model's instants stay, so the two
-    are apart by ``shift``. Everything is compared to the microsecond.
+    differ by ``shift``. Everything is compared to the microsecond.
     """
 
-    def __init__(self, database: Database, memory: Memory) -> None:
+    def __init__(self, database: Database, memory: Coverage) -> None:
         super().__init__()
         self.database = database
         self.reached = memory.reached
@@ -155,13 +155,13 @@ class Life(RuleBasedStateMachine):
 
     @contextmanager
     def moment(self) -> Iterator[tuple[Connection, datetime]]:
-        """A transaction, and what time it is for the model."""
+        """A transaction, and the model's current time."""
         with self.database.begin() as connection:
             yield connection, connection.execute(select(func.now())).scalar_one() + self.shift
 
     @initialize()
     def begin(self) -> None:
-        """An empty database but for the directory, and two emails that wait."""
+        """Empty database but for the directory, and two pending emails."""
         with self.database.begin() as connection:
             servers.empty(connection)
             for username in (AUTHOR, REVIEWER, GONE):
@@ -174,7 +174,7 @@ class Life(RuleBasedStateMachine):
 
     @rule(actor=st.sampled_from([STRANGER, AUTHOR]), link=links, commits=st.booleans())
     def emit(self, *, actor: str, link: str, commits: bool) -> None:
-        """Something happens, in a transaction that may come to nothing."""
+        """Emit an event in a transaction that may be rolled back."""
         given = {**comment(key=f"event-{len(self.events.rows)}", actor=actor), "cl": {"link": link}}
         with self.moment() as (connection, now):
             (receipt,) = receive(connection, [parse(given)])
@@ -189,7 +189,7 @@ class Life(RuleBasedStateMachine):
 
     @rule(worker=workers)
     def emit_in_a_hurry(self, worker: UUID) -> None:
-        """The first waits until the window is over, unless it is the first of all, and the second joins it."""
+        """Emit two events: the first waits for the window unless it is the first of all, and the second joins it."""
         for _ in range(2):
             self.emit(actor=STRANGER, link=KNOWN, commits=True)
             self.claim_events(worker, 1)
@@ -197,7 +197,7 @@ class Life(RuleBasedStateMachine):
 
     @rule(which=pick)
     def emit_again(self, which: int) -> None:
-        """A producer repeats itself: the key is known, nothing changes."""
+        """Emit a known key again: nothing changes."""
         number = which % len(self.events.rows)
         with self.moment() as (connection, _):
             (receipt,) = receive(connection, [parse(comment(key=f"event-{number}", link="CL-9"))])
@@ -206,7 +206,7 @@ class Life(RuleBasedStateMachine):
 
     @rule()
     def learn(self) -> None:
-        """The directory comes to know the change list that it did not."""
+        """Add the unknown change list to the directory."""
         with self.moment() as (connection, _):
             know(connection, KNOWN_LATER)
         self.links_known.add(KNOWN_LATER)
@@ -223,7 +223,7 @@ class Life(RuleBasedStateMachine):
 
     @rule(worker=workers)
     def rescue_events(self, worker: UUID) -> None:
-        """The poisonous are buried, and one event is taken over from a worker that vanished."""
+        """Bury poison events, and claim one lapsed event."""
         with self.moment() as (connection, now):
             buried = items.bury_poison(connection, FAN_OUT, limit=100)
             assert sorted(id_ for id_, _ in buried) == sorted(self.events.bury(worker, now=now))
@@ -237,7 +237,7 @@ class Life(RuleBasedStateMachine):
 
     @rule(which=pick)
     def fan_out(self, which: int) -> None:
-        """A worker writes what follows from an event it once claimed, perhaps late, perhaps for the second time."""
+        """Fan out an event that a worker once claimed, perhaps late, perhaps for the second time."""
         if not self.fan_outs:
             return
         worker, claimed = self.fan_outs[::-1][which % len(self.fan_outs)]
@@ -268,7 +268,7 @@ class Life(RuleBasedStateMachine):
                 self.tell(one, row["username"], row["email_job_id"], now=now)
 
     def tell(self, event_id: int, username: str, job_id: int | None, *, now: datetime) -> None:
-        """Somebody is told, or is not: who has left, and who did it."""
+        """Tell somebody, unless they have left or are the actor."""
         assert (job_id is not None) == (username not in {GONE, self.actors[event_id]})
         if job_id is None:
             self.told.by[event_id, username] = None
@@ -287,7 +287,7 @@ class Life(RuleBasedStateMachine):
 
     @rule(worker=workers)
     def claim_and_leave_out(self, worker: UUID) -> None:
-        """The recheck finds that the person wants to be told of the first event only."""
+        """The recheck drops every event but the first."""
         with self.moment() as (connection, now):
             claimed = outbox.claim(connection, limit=1, lease=LEASE, worker=worker)
             others = [one for job in claimed if not job.is_replay for one in job.notifications[1:]]
@@ -301,7 +301,7 @@ class Life(RuleBasedStateMachine):
 
     @rule(worker=workers)
     def rescue(self, worker: UUID) -> None:
-        """The poisonous are buried, and one email is taken over from a worker that vanished."""
+        """Bury poison emails, and claim one lapsed email."""
         with self.moment() as (connection, now):
             buried = self.emails.bury(worker, now=now)
             assert outbox.bury_poison(connection, worker=worker) == len(buried)
@@ -316,7 +316,7 @@ class Life(RuleBasedStateMachine):
 
     @rule(worker=workers, limit=limits)
     def claim_and_vanish(self, worker: UUID, limit: int) -> None:
-        """A worker takes what is due and is not heard of until its lease is over."""
+        """Claim what is due, and do nothing until the lease is over."""
         self.claim_events(worker, limit)
         self.claim(worker, limit)
         self.advance(LEASE)
@@ -329,7 +329,7 @@ class Life(RuleBasedStateMachine):
 
     @rule(worker=workers)
     def rescue_and_give_back(self, worker: UUID) -> None:
-        """The next worker that takes it must take it alone."""
+        """Claim a lapsed email and release it; the next claim must take it alone."""
         self.claim_and_vanish(worker, 1)
         self.rescue(worker)
         self.release(worker, [0])
@@ -337,7 +337,7 @@ class Life(RuleBasedStateMachine):
 
     @rule(worker=workers)
     def outlive_a_fourth(self, worker: UUID) -> None:
-        """Three workers vanish; somebody has it tried once more, and so does a fourth."""
+        """Let three workers vanish, retry by hand, and let a fourth vanish."""
         self.claim_and_vanish(worker, 1)
         for _ in range(2):
             self.rescue_and_vanish(worker)
@@ -350,14 +350,14 @@ class Life(RuleBasedStateMachine):
 
     @rule(worker=workers)
     def answer_late(self, worker: UUID) -> None:
-        """A worker vanishes, the next one takes over, and then the first says that the email is out."""
+        """A worker vanishes, the next one takes over, and then the first reports the email as sent."""
         self.claim_and_vanish(worker, 1)
         self.rescue(WORKERS[WORKERS.index(worker) - 1])
         self.record(worker, [0], (SENT, SENT, SENT))
 
     @rule(worker=workers, says=sayings)
     def claim_and_record(self, worker: UUID, says: str) -> None:
-        """What mostly happens."""
+        """Claim and record, the normal case."""
         self.claim(worker, 1)
         self.record(worker, [0], (says, says, says))
 
@@ -383,7 +383,7 @@ class Life(RuleBasedStateMachine):
 
     @rule(worker=workers, which=picks, says=st.tuples(sayings, sayings, sayings))
     def record(self, worker: UUID, which: list[int], says: tuple[str, str, str]) -> None:
-        """A worker reports on attempts of its own, in time or late, and perhaps not for the first time."""
+        """Report on a worker's own attempts, in time or late, perhaps again."""
         said = list(zip(self.leased_once(worker, which), says, strict=False))
         endings = [ending(job, word) for job, word in said]
         reports = [Report(id=job.claim.id, attempt=job.claim.attempt, says=word) for job, word in said]
@@ -420,7 +420,7 @@ class Life(RuleBasedStateMachine):
 
     @rule(by=st.sampled_from([MINUTE, WINDOW, LEASE, LEASE, LEASE, HOUR, 5 * HOUR, 75 * HOUR]))
     def advance(self, by: timedelta) -> None:
-        """Time passes."""
+        """Let time pass."""
         with self.moment() as (connection, _):
             for table in (work_items, email_jobs, bundles):
                 instants = [table.c[name] for name in ("due_at", "expires_at", "last_at") if name in table.c]
@@ -460,7 +460,7 @@ class Life(RuleBasedStateMachine):
                 assert events_told <= self.contents.setdefault(one.id, events_told)
 
     def holds_for_ever(self, found: Sequence[RowMapping]) -> None:
-        """What is true of the emails whatever the model says."""
+        """Check what is true of the emails whatever the model says."""
         for row in found:
             assert self.names.setdefault(row["id"], row["message_id"]) == row["message_id"]
             if row["status"] == "sent":
@@ -473,7 +473,7 @@ class Life(RuleBasedStateMachine):
         assert set(open_replays.values()) <= {1}
 
     def row(self, found: RowMapping) -> Row:
-        """The row as the model would have it."""
+        """The row as the model has it."""
         due_at, expires_at = found["due_at"], found.get("expires_at")
         return Row(
             **{name: found[name] for name in ("id", "status", "max_failures", "attempt", "failures", "lapses")},
@@ -483,7 +483,7 @@ class Life(RuleBasedStateMachine):
         )
 
     def took(self, worker: UUID, claimed: Sequence[Job], now: datetime) -> None:
-        """The worker remembers its attempts for ever, so that it can report on them whenever it likes."""
+        """Remember a worker's attempts, so that it can report on them at any time."""
         for job in claimed:
             row = self.emails.rows[job.claim.id]
             assert name_of(job) == (row.id, row.attempt)
@@ -492,7 +492,7 @@ class Life(RuleBasedStateMachine):
         self.attempts[worker] += claimed
 
     def leased_once(self, worker: UUID, which: Sequence[int]) -> list[Job]:
-        """Some of the attempts that the worker has or had, the last ones first, none twice."""
+        """Some of the attempts that the worker has or had, the last ones first, without repeats."""
         attempts = self.attempts[worker][::-1]
         return list(
             {
@@ -505,22 +505,22 @@ class Life(RuleBasedStateMachine):
 
 
 def know(connection: Connection, link: str) -> None:
-    """The directory knows who wrote and who reviews the change list."""
+    """Put the change list with its author and reviewers into the directory."""
     directory.put_change_list(connection, ChangeList(link=link, author=AUTHOR, reviewers=(REVIEWER, GONE)))
 
 
 def assert_is_one_of(found: int | None, expected: Sequence[int]) -> None:
-    """Nothing is found exactly when nothing is to be found."""
+    """The found item is among the expected; nothing is found exactly when nothing is expected."""
     assert found in expected if expected else found is None
 
 
 def budget(which: ColumnElement[bool]) -> Update:
-    """The items of these emails have the budget of the model's."""
+    """Give the work items of these emails the model's budget."""
     return update(work_items).where(work_items.c.stage == DELIVER, which).values(max_failures=BUDGET)
 
 
 def at_once(job: Job) -> items.Ending:
-    """Given back, due now."""
+    """Released, due now."""
     return replace(items.released(job.claim), due_in=0.0)
 
 
@@ -546,7 +546,7 @@ def counted(connection: Connection) -> Counter[tuple[UUID, str]]:
 
 
 def profile() -> settings:
-    """The same few lives each time, or as many others as the environment asks for."""
+    """The same few examples each time, or as many random ones as the environment asks for."""
     asked = os.environ.get(EXAMPLES)
     return settings(
         max_examples=int(asked or FEW),
@@ -559,15 +559,15 @@ def profile() -> settings:
     )
 
 
-def test_the_table_says_what_the_model_says_whatever_happens_in_whatever_order(database: Database) -> None:
-    memory = Memory()
+def test_the_database_agrees_with_the_model_after_any_sequence_of_steps(database: Database) -> None:
+    memory = Coverage()
     factory = cast("type[Life]", lambda: Life(database, memory))
     run_state_machine_as_test(factory, settings=profile())
     assert memory.reached >= OFTEN
 
 
-def test_the_table_says_what_the_model_says_of_a_life_in_which_everything_happens(database: Database) -> None:
-    memory = Memory()
+def test_the_database_agrees_with_the_model_after_a_run_with_every_kind_of_step(database: Database) -> None:
+    memory = Coverage()
     life = Life(database, memory)
     life.begin()
     for part in (every_lapse, every_ending, every_bundle, every_late_word, every_event, everything_by_hand):
@@ -577,7 +577,7 @@ def test_the_table_says_what_the_model_says_of_a_life_in_which_everything_happen
 
 
 def two_emails(life: Life) -> None:
-    """One event more, and what follows from it."""
+    """One more event, fanned out."""
     life.emit(actor=STRANGER, link=KNOWN, commits=True)
     life.claim_events(WORKERS[0], 3)
     life.fan_out(0)
@@ -585,7 +585,7 @@ def two_emails(life: Life) -> None:
 
 
 def every_ending(life: Life) -> None:
-    """A worker says everything that it may say, in time."""
+    """A worker reports every outcome, in time."""
     for says in OUTCOMES:
         two_emails(life)
         life.claim(WORKERS[0], 3)
@@ -595,7 +595,7 @@ def every_ending(life: Life) -> None:
 
 
 def every_bundle(life: Life) -> None:
-    """What comes shortly after an email waits, and the next ones join it."""
+    """Events soon after an email wait in a bundle, and the next ones join it."""
     life.emit_in_a_hurry(WORKERS[0])
     life.emit_in_a_hurry(WORKERS[0])
     life.claim(WORKERS[0], 3)
@@ -612,7 +612,7 @@ def every_lapse(life: Life) -> None:
 
 
 def every_late_word(life: Life) -> None:
-    """A worker speaks of an email that another has taken over."""
+    """A worker reports on an email that another has taken over."""
     two_emails(life)
     life.advance(75 * HOUR)
     for _ in range(8):
@@ -623,7 +623,7 @@ def every_late_word(life: Life) -> None:
 
 
 def every_event(life: Life) -> None:
-    """Events are repeated, taken over, put off and given up."""
+    """Events are repeated, taken over, deferred and given up."""
     life.emit_again(0)
     life.fan_out(0)
     life.emit(actor=STRANGER, link=UNKNOWN, commits=True)
@@ -636,7 +636,7 @@ def every_event(life: Life) -> None:
 
 
 def everything_by_hand(life: Life) -> None:
-    """Whatever may be done to an email is done to all of them, allowed or not."""
+    """Every action by hand on every email, allowed or not."""
     two_emails(life)
     emails = range(len(life.emails.rows))
     for act in (life.cancel, life.replay, life.replay, life.retry, life.retry):

@@ -1,4 +1,4 @@
-"""No outcome loses an email: whatever becomes of an attempt, its row has ended with a reason or comes due again."""
+"""No outcome loses an email: whatever an attempt ends in, its row has ended with a reason or comes due again."""
 
 from dataclasses import replace
 from datetime import timedelta
@@ -13,7 +13,7 @@ from notify.domain.outcomes import Answer, Blame, Dead, Expired, Outcome, Phase,
 
 FINAL = {"sent", "skipped", "dead", "expired"}
 NEEDS_A_REASON = {"skipped", "dead"}  # a CHECK of the table
-# What makes PostgreSQL refuse the instant is further off than any relay's wish.
+# Far beyond what a relay asks for, but still an instant that PostgreSQL accepts.
 LONGEST_FLOOR = timedelta(days=365)
 
 words = st.text(min_size=1, max_size=20)
@@ -46,7 +46,7 @@ outcomes: st.SearchStrategy[Outcome] = st.one_of(
 
 @st.composite
 def claims(draw: st.DrawFn) -> Claim:
-    """Any row that may be claimed: its budget is not spent."""
+    """Any claimable row: its budget is not spent."""
     max_failures = draw(budgets)
     return Claim(
         id=draw(st.integers(min_value=1)),
@@ -59,7 +59,7 @@ def claims(draw: st.DrawFn) -> Claim:
 
 @settings(deadline=None, derandomize=True, max_examples=500)
 @given(outcomes, claims(), dice)
-def test_every_outcome_ends_the_email_with_a_reason_or_brings_it_back(
+def test_every_outcome_ends_the_email_with_a_reason_or_makes_it_due_again(
     outcome: Outcome, claim: Claim, rng: Random
 ) -> None:
     found = settle(outcome, claim, rng=rng)
@@ -73,13 +73,13 @@ def test_every_outcome_ends_the_email_with_a_reason_or_brings_it_back(
 
 @settings(deadline=None, derandomize=True, max_examples=500)
 @given(outcomes, claims(), dice)
-def test_an_email_is_sent_exactly_when_the_relay_took_it(outcome: Outcome, claim: Claim, rng: Random) -> None:
+def test_an_email_is_sent_exactly_when_the_relay_accepted_it(outcome: Outcome, claim: Claim, rng: Random) -> None:
     assert (settle(outcome, claim, rng=rng).status == "sent") == isinstance(outcome, Sent)
 
 
 @settings(deadline=None, derandomize=True, max_examples=500)
 @given(outcomes, claims(), dice)
-def test_only_a_refusal_for_now_spends_the_budget_and_never_more_than_it_has(
+def test_only_a_temporary_refusal_spends_the_budget_and_never_more_than_it_has(
     outcome: Outcome, claim: Claim, rng: Random
 ) -> None:
     found = settle(outcome, claim, rng=rng)
@@ -91,7 +91,7 @@ def test_only_a_refusal_for_now_spends_the_budget_and_never_more_than_it_has(
 
 @settings(deadline=None, derandomize=True)
 @given(retries, claims(), dice)
-def test_an_email_that_is_refused_for_ever_is_dead_when_its_budget_is_spent_and_not_before(
+def test_an_email_that_is_always_refused_is_dead_when_its_budget_is_spent_and_not_before(
     refusal: Retry, claim: Claim, rng: Random
 ) -> None:
     for failures in range(claim.failures, claim.max_failures):

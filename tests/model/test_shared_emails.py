@@ -1,4 +1,4 @@
-"""What joins an email beside whatever else may happen to it, in every order of their statements."""
+"""Joining an email beside any other change to it, in every order of their statements."""
 
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -37,7 +37,7 @@ FOREVER = datetime(2099, 1, 1, tzinfo=UTC)
 WORKER = UUID(int=1)
 # The events: the first three are on one change list of alice's, the others on one that bob reviews.
 TOLD_BEFORE, FIRST, SECOND, THIRD, FOURTH = range(1, 6)
-# What locks or writes.
+# Statements that lock or write.
 SHARED = re.compile(
     "FOR (NO KEY )?UPDATE|FOR SHARE"
     "|(INSERT INTO|UPDATE|DELETE FROM) notify.(bundles|email_jobs|notifications|work_items)"
@@ -77,7 +77,7 @@ Act = Callable[[Connection], Any]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class End:
-    """What two sessions have come to: the emails, and who was told of each event."""
+    """The result of two sessions: the emails, and who was told about each event."""
 
     answers: tuple[Any, Any]
     emails: Sequence[tuple[Any, ...]]
@@ -85,8 +85,8 @@ class End:
 
 
 @dataclass(frozen=True, slots=True)
-class Lent:
-    """A database whose transaction is somebody else's."""
+class CallersDatabase:
+    """A database whose transaction belongs to the caller."""
 
     connection: Connection
 
@@ -96,10 +96,10 @@ class Lent:
 
 
 def fan_out(*event_ids: int) -> Act:
-    """What a worker does that has claimed these events."""
+    """Fan out these claimed events."""
 
     def act(connection: Connection) -> None:
-        database = cast("Database", Lent(connection))
+        database = cast("Database", CallersDatabase(connection))
         handler = FanOut(database, doorbell=RecordingDoorbell(), message_host="h", rng=Random(1), bundle=WINDOW)
         handler.work([Claim(id=one, attempt=1, failures=0, max_failures=10, lapses=0) for one in event_ids])
 
@@ -107,7 +107,7 @@ def fan_out(*event_ids: int) -> Act:
 
 
 def claim_events(limit: int) -> Act:
-    """The events on which a worker begins, of those that it claims."""
+    """The events that a worker starts on, of those that it claims."""
 
     def act(connection: Connection) -> Sequence[int]:
         claimed = items.claim(connection, FAN_OUT, limit=limit, lease=LEASE, worker=WORKER, ordered=True)
@@ -117,19 +117,19 @@ def claim_events(limit: int) -> Act:
 
 
 def rescue_event(connection: Connection) -> Sequence[int]:
-    """The same of one whose worker has vanished."""
+    """The same for one lapsed event."""
     found = items.claim_lapsed(connection, FAN_OUT, lease=LEASE, worker=WORKER)
     return [found.id] if found and not too_early([found]) else []
 
 
 def claim(connection: Connection) -> Sequence[Sequence[int]]:
-    """The events of which the claimed emails tell."""
+    """The events of the claimed emails."""
     claimed = outbox.claim(connection, limit=10, lease=LEASE, worker=WORKER)
     return sorted(sorted(one.event.id for one in job.notifications) for job in claimed)
 
 
 def cancel(connection: Connection) -> Sequence[Sequence[int]]:
-    """The events of which the cancelled email tells."""
+    """The events of the cancelled email."""
     by_hand.act_on(connection, Action.CANCEL, the_job(connection))
     return [email.told for email in connection.execute(EMAILS) if email.status == "cancelled"]
 
@@ -139,7 +139,7 @@ def retry(connection: Connection) -> None:
 
 
 def had_paused(connection: Connection) -> None:
-    """Alice has a schedule, which defers nothing any more."""
+    """Alice has a schedule, which no longer defers anything."""
     choose(connection, "alice", settings={"paused_until": datetime(2001, 1, 1, tzinfo=UTC)}, chosen={})
 
 
@@ -172,7 +172,7 @@ def erase_notifications(connection: Connection) -> None:
 
 
 def the_job(connection: Connection) -> int:
-    """The email that was there at the beginning."""
+    """The email that existed at the beginning."""
     job_id: int = connection.execute(select(func.min(email_jobs.c.id))).scalar_one()
     return job_id
 
@@ -182,12 +182,12 @@ def nothing_sent(_: Connection) -> None:
 
 
 def one_sent(connection: Connection, job_id: int | None = None) -> None:
-    """The first email about this left a moment ago."""
+    """The first email about this was just sent."""
     connection.execute(SENT, {"job_id": job_id})
 
 
 def one_waits(connection: Connection, **columns: Any) -> None:
-    """An email is due that may be joined until somebody claims it."""
+    """An email is due that may be joined until it is claimed."""
     job_id = rows.job(connection, event_id=TOLD_BEFORE, due_at=rows.ago(seconds=1), **columns)
     one_sent(connection, job_id)
 
@@ -212,24 +212,24 @@ def one_waits_since_long_ago(connection: Connection) -> None:
 
 
 def events_wait(connection: Connection) -> None:
-    """Nobody has claimed the events yet."""
+    """No event is claimed yet."""
     connection.execute(text("UPDATE notify.work_items SET lane = 1, order_key = 'CL', due_at = now()"))
 
 
 def events_have_lapsed(connection: Connection) -> None:
-    """A worker has vanished with the first two, and the others wait."""
+    """A worker has vanished with the first two events, and the others wait."""
     events_wait(connection)
     connection.execute(text("UPDATE notify.work_items SET lane = 8, lapses = 0 WHERE id IN (2, 3)"))
 
 
 def reset(connection: Connection, start: Act) -> None:
-    """Everybody and all events are there, some to be fanned out; the emails are those with which it starts."""
+    """Restore people and events, some of them to be fanned out, and the emails of the start."""
     connection.exec_driver_sql(RESET)
     start(connection)
 
 
 def found_end(connection: Connection, answers: tuple[Any, Any]) -> End:
-    """What is true whatever the two have done is asserted here."""
+    """The result; asserts what is true whatever the two have done."""
     emails = connection.execute(EMAILS).all()
     told = connection.execute(
         select(notifications.c.event_id, notifications.c.username, notifications.c.email_job_id.is_not(None))
@@ -254,7 +254,7 @@ def ends(database: Database, start: Act, first: Act, second: Act) -> Iterator[En
 
 
 def serial_end(database: Database, start: Act, *acts: tuple[int, Act]) -> End:
-    """What comes of these one after the other, each with its place among the answers."""
+    """The result of a serial order, with each answer in its place."""
     answers: list[Any] = [None, None]
     with database.begin() as connection:
         reset(connection, start)
@@ -285,7 +285,7 @@ def serial_end(database: Database, start: Act, *acts: tuple[int, Act]) -> End:
         pytest.param(one_is_cancelled, fan_out(FIRST), prune_jobs, id="join, prune jobs"),
     ],
 )
-def test_however_their_statements_mix_the_emails_are_those_of_one_after_the_other(
+def test_the_emails_are_those_of_a_serial_order_whatever_the_order_of_statements(
     database: Database, start: Act, first: Act, second: Act
 ) -> None:
     allowed = [serial_end(database, start, *order) for order in (((0, first), (1, second)), ((1, second), (0, first)))]
@@ -304,7 +304,7 @@ def test_however_their_statements_mix_the_emails_are_those_of_one_after_the_othe
         pytest.param(one_waits, cancel_all, id="erase"),
     ],
 )
-def test_an_email_tells_of_what_it_told_when_it_was_claimed_or_the_claim_passes_it_over(
+def test_a_claimed_email_contains_what_it_had_when_it_was_claimed_or_the_claim_passes_it_over(
     database: Database, start: Act, act: Act
 ) -> None:
     orders = ([(0, act), (1, claim)], [(1, claim), (0, act)], [(1, lambda _: []), (0, act)])
@@ -318,9 +318,7 @@ def test_an_email_tells_of_what_it_told_when_it_was_claimed_or_the_claim_passes_
     ("start", "step"),
     [(one_waits, cancel_all), (one_waits, erase_directory), (one_is_cancelled, erase_notifications)],
 )
-def test_whoever_is_erased_while_an_event_is_fanned_out_can_be_erased_again(
-    database: Database, start: Act, step: Act
-) -> None:
+def test_a_person_erased_during_a_fan_out_can_be_erased_again(database: Database, start: Act, step: Act) -> None:
     for end in ends(database, start, fan_out(FIRST), step):
         assert [event_id for event_id, *_ in end.notifications] == [TOLD_BEFORE, FIRST]
         for _ in erase(database, "alice"):
@@ -337,7 +335,7 @@ def test_whoever_is_erased_while_an_event_is_fanned_out_can_be_erased_again(
         pytest.param(events_have_lapsed, rescue_event, rescue_event, id="rescue, rescue"),
     ],
 )
-def test_nobody_begins_with_an_event_while_another_has_one_before_it_with_its_order_key(
+def test_no_event_is_started_while_an_earlier_one_with_its_order_key_is_leased(
     database: Database, start: Act, first: Act, second: Act
 ) -> None:
     for one, other in every_order(database, first, second, reset=lambda connection: reset(connection, start)):

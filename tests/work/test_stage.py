@@ -1,4 +1,4 @@
-"""A stage that is new needs a handler and a name; whatever is above the stages sees it without knowing it."""
+"""A new stage needs only a handler and a name; every layer above works with it unchanged."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -33,7 +33,7 @@ LEASE = timedelta(minutes=1)
 
 
 class Toys:
-    """A stage of twenty lines: toys are painted; an item of a broken one raises, of a lost one waits."""
+    """A stage of twenty lines that paints toys; a broken toy raises, a lost one waits."""
 
     name = "toy"
     ordered = False
@@ -71,7 +71,7 @@ def stage(toys: Toys, *, rung: list[str] | None = None, **changes: Any) -> Batch
 
 @pytest.fixture
 def three(database: Database) -> list[int]:
-    """Three toys wait."""
+    """Three toys that are due."""
     with database.begin() as connection:
         return [rows.item(connection, "toy", number) for number in (1, 2, 3)]
 
@@ -81,7 +81,7 @@ def settings(database: Database) -> Settings:
     return WorkerHarness(database, None, {"sweep_seconds": 0.1}).settings
 
 
-def test_what_is_due_is_worked_off_and_gone(database: Database, three: list[int]) -> None:
+def test_due_items_are_worked_off_and_deleted(database: Database, three: list[int]) -> None:
     toys = Toys(database)
     made = stage(toys)
     assert made.is_due()
@@ -93,7 +93,7 @@ def test_what_is_due_is_worked_off_and_gone(database: Database, three: list[int]
     assert not made.is_due()
 
 
-def test_one_bad_item_stops_no_other(database: Database, three: list[int]) -> None:
+def test_one_failing_item_does_not_stop_the_others(database: Database, three: list[int]) -> None:
     toys = Toys(database, broken=[2])
     with capture_logs() as said:
         report = stage(toys).drain()
@@ -109,7 +109,7 @@ def test_one_bad_item_stops_no_other(database: Database, three: list[int]) -> No
     assert {one["event"] for one in said} == {"stage.failed"}
 
 
-def test_an_item_that_raises_as_often_as_it_may_is_dead_and_buried(database: Database, three: list[int]) -> None:
+def test_an_item_that_spends_its_failures_is_dead_and_buried(database: Database, three: list[int]) -> None:
     rows.change_item(database, "toy", three[0], failures=9)
     toys = Toys(database, broken=[three[0]])
     with capture_logs():
@@ -117,7 +117,7 @@ def test_an_item_that_raises_as_often_as_it_may_is_dead_and_buried(database: Dat
     assert toys.buried == [three[0]]
 
 
-def test_what_outlives_a_third_worker_is_dead_and_buried(database: Database, three: list[int]) -> None:
+def test_an_item_that_lapsed_three_times_is_dead_and_buried(database: Database, three: list[int]) -> None:
     lapse = {"lane": Lane.LEASED, "leased_by": UUID(int=9), "due_at": rows.ago(seconds=1)}
     rows.change_item(database, "toy", three[0], lapses=2, **lapse)
     rows.change_item(database, "toy", three[1], lapses=1, **lapse)
@@ -128,7 +128,7 @@ def test_what_outlives_a_third_worker_is_dead_and_buried(database: Database, thr
     assert toys.painted == [three[2], three[1]]
 
 
-def test_a_drain_whose_time_is_up_rings_for_the_rest(database: Database, three: list[int]) -> None:
+def test_a_drain_that_runs_out_of_time_rings_for_the_rest(database: Database, three: list[int]) -> None:
     rung: list[str] = []
     toys = Toys(database)
     assert stage(toys, rung=rung, batch=1, at_most=timedelta(0)).drain()["claimed"] == 1
@@ -136,9 +136,7 @@ def test_a_drain_whose_time_is_up_rings_for_the_rest(database: Database, three: 
     assert rung == ["toy"]
 
 
-def test_a_worker_sweeps_what_it_serves_whatever_it_is(
-    database: Database, settings: Settings, three: list[int]
-) -> None:
+def test_a_worker_sweeps_every_stage_that_it_serves(database: Database, settings: Settings, three: list[int]) -> None:
     toys = Toys(database, lost=three[2:])
     promised: set[str] = set()
 
@@ -158,8 +156,8 @@ def test_a_worker_sweeps_what_it_serves_whatever_it_is(
     assert promised == {"toy"}
 
 
-def test_what_a_process_makes_for_itself_waits_for_no_broker(database: Database, settings: Settings) -> None:
-    """No broker, and a sweep an hour: a stage that rings for another wakes it in its own process."""
+def test_work_that_a_process_makes_for_itself_waits_for_no_broker(database: Database, settings: Settings) -> None:
+    """Without a broker and with one sweep an hour, a stage that rings for another wakes it in its own process."""
     toys = Toys(database)
     patient = settings.model_copy(update={"sweep_seconds": 3_600})
 
@@ -177,7 +175,7 @@ def test_what_a_process_makes_for_itself_waits_for_no_broker(database: Database,
         runtime.stop()
 
 
-def test_gauges_and_metrics_count_what_they_are_told_of(database: Database, three: list[int]) -> None:
+def test_gauges_and_metrics_follow_the_list_of_stages(database: Database, three: list[int]) -> None:
     rows.change_item(database, "toy", three[0], lane=Lane.DEAD, reason="lost: in the post")
     with database.begin() as connection:
         found = gauges.read(connection, ["toy"])["toy"]
@@ -187,7 +185,7 @@ def test_gauges_and_metrics_count_what_they_are_told_of(database: Database, thre
     assert 'notify_dead_last_day{reason="lost",stage="toy"} 1.0' in shown
 
 
-def test_queues_are_those_of_the_stages() -> None:
+def test_the_queues_are_those_of_the_stages() -> None:
     names = {queue(stage) for stage in STAGE_NAMES}
     assert {one.name for one in celeryconfig.task_queues} == {*names, "notify.upkeep"}
     assert {celeryconfig.task_routes[name]["queue"] for name in names} == names

@@ -1,4 +1,4 @@
-"""The sweeper finds work without being told, and outlives whatever a stage does."""
+"""The sweeper finds work without a doorbell, and survives whatever a stage does."""
 
 from collections.abc import Callable
 from random import Random
@@ -16,16 +16,16 @@ from tests.support.wait import until
 
 
 def sweeping(*stages: Stage) -> Sweeper:
-    """A sweeper in a hurry."""
+    """A sweeper with a short interval."""
     return Sweeper(stages, seconds=0.01, rng=Random(1))
 
 
 def once(event: Event) -> Callable[[], bool]:
-    """Due until the event has happened."""
+    """Due until the event is set."""
     return lambda: not event.is_set()
 
 
-def test_emails_go_with_no_doorbell_at_all(database: Database, relay: ScriptedRelay) -> None:
+def test_emails_are_sent_without_any_doorbell(database: Database, relay: ScriptedRelay) -> None:
     harness = WorkerHarness(database, relay.url)
     harness.pending_emails("ann", "bob")
     with harness.engine() as engine:
@@ -37,7 +37,7 @@ def test_emails_go_with_no_doorbell_at_all(database: Database, relay: ScriptedRe
     assert {job.status for job in harness.jobs() if job.to_email} == {"sent"}
 
 
-def test_a_stage_that_fails_stops_neither_the_others_nor_the_next_sweep() -> None:
+def test_a_failing_stage_stops_neither_the_others_nor_the_next_sweep() -> None:
     failed_twice, other_done = Event(), Event()
     failures: list[int] = []
 
@@ -57,7 +57,7 @@ def test_a_stage_that_fails_stops_neither_the_others_nor_the_next_sweep() -> Non
     sweeper.stop(timeout_seconds=10)
 
 
-def test_a_stage_that_is_held_up_holds_up_no_other() -> None:
+def test_a_slow_stage_delays_no_other() -> None:
     held_up, release, other_done = Event(), Event(), Event()
 
     def wait() -> None:
@@ -73,7 +73,7 @@ def test_a_stage_that_is_held_up_holds_up_no_other() -> None:
     sweeper.stop(timeout_seconds=10)
 
 
-def test_nothing_is_done_where_nothing_is_due() -> None:
+def test_a_stage_with_nothing_due_is_not_drained() -> None:
     asked, worked = Event(), Event()
 
     def nothing_due() -> bool:
@@ -88,7 +88,7 @@ def test_nothing_is_done_where_nothing_is_due() -> None:
     assert not worked.is_set()
 
 
-def test_sweeps_are_counted_and_those_that_found_work() -> None:
+def test_sweeps_are_counted_and_so_are_those_that_found_work() -> None:
     counted, found = RecordingCount(), Event()
     sweeper = Sweeper([FakeStage("deliver", once(found), found.set)], seconds=0.01, rng=Random(1), count=counted.note)
     sweeper.start()
@@ -99,7 +99,7 @@ def test_sweeps_are_counted_and_those_that_found_work() -> None:
     assert counted.of(Measure.SWEEP_FOUND) == {"deliver": 1}
 
 
-def test_a_stage_that_is_woken_is_looked_after_at_once_and_no_other() -> None:
+def test_a_woken_stage_is_swept_at_once_and_no_other() -> None:
     woken, slept = Event(), Event()
     stages = (FakeStage("woken", once(woken), woken.set), FakeStage("asleep", once(slept), slept.set))
     sweeper = Sweeper(stages, seconds=3_600, rng=Random(1))

@@ -1,4 +1,4 @@
-"""A process told to die between two steps does, and the tables say which of them were taken."""
+"""A process told to die between two steps does, and the tables show which steps were taken."""
 
 from collections.abc import Mapping
 from signal import SIGKILL
@@ -26,7 +26,7 @@ LAPSE = "UPDATE notify.work_items SET due_at = now()"
 
 @pytest.fixture
 def harness(database: Database, relay: ScriptedRelay) -> WorkerHarness:
-    """What stands in the tables, where ann awaits the fan-out of one comment."""
+    """A harness whose tables contain one comment that is to be fanned out to ann."""
     with database.begin() as connection:
         directory.put_person(connection, Person(username="ann", email="ann@example.com"))
         receive(connection, [parse(comment(reviewers=["ann"]))])
@@ -51,7 +51,7 @@ def worker_environment(environment: dict[str, str], relay: ScriptedRelay) -> dic
         ("record.committed", "done", "sent", 1),
     ],
 )
-def test_a_process_dies_where_it_was_told_and_the_next_one_finishes(
+def test_a_process_dies_at_the_named_checkpoint_and_the_next_one_finishes(
     harness: WorkerHarness,
     worker_environment: Mapping[str, str],
     relay: ScriptedRelay,
@@ -73,7 +73,7 @@ def test_a_process_dies_where_it_was_told_and_the_next_one_finishes(
     assert {email.recipient for email in relay.emails} == {"ann@example.com"}
 
 
-def test_only_the_time_that_is_named_is_fatal(
+def test_only_the_named_occurrence_is_fatal(
     harness: WorkerHarness, worker_environment: Mapping[str, str], relay: ScriptedRelay
 ) -> None:
     harness.pending_emails("bob", "cy", key="k2", link="CL-2")
@@ -83,7 +83,7 @@ def test_only_the_time_that_is_named_is_fatal(
     assert len(relay.emails) == 2
 
 
-def test_a_process_that_does_not_get_so_far_lives(
+def test_a_process_that_does_not_reach_the_checkpoint_survives(
     harness: WorkerHarness, worker_environment: Mapping[str, str]
 ) -> None:
     assert drain_once({**worker_environment, CRASH_AT: "email.answered:2"})[0] == 0
@@ -91,7 +91,7 @@ def test_a_process_that_does_not_get_so_far_lives(
 
 
 @pytest.mark.parametrize("senseless", ["email.lost", "email.claimed:0", "email.claimed:soon"])
-def test_a_point_that_does_not_exist_stops_the_start_and_those_that_do_are_named(
+def test_an_unknown_checkpoint_stops_the_start_and_the_known_ones_are_listed(
     environment: dict[str, str], senseless: str
 ) -> None:
     code, said = drain_once({**environment, CRASH_AT: senseless})
@@ -100,7 +100,7 @@ def test_a_point_that_does_not_exist_stops_the_start_and_those_that_do_are_named
     assert all(name in said for name in NAMES)
 
 
-def test_a_worker_armed_for_a_point_that_does_not_exist_never_forks(
+def test_a_worker_with_an_unknown_checkpoint_never_forks(
     environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     with worker({**environment, CRASH_AT: "email.lost"}, tmp_path_factory.mktemp("worker")) as refused:

@@ -1,4 +1,4 @@
-"""What a worker's processes count reaches the table, the last of it when they stop."""
+"""What a worker's processes count reaches the table, at the latest when they stop."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ def read(database: Database) -> tuple[dict[str, dict[str, Total]], dict[str, int
         return process_totals.read(connection), process_totals.alive(connection)
 
 
-def test_each_process_writes_what_it_counted_when_it_stops(
+def test_each_process_writes_its_counts_when_it_stops(
     database: Database, environment: dict[str, str], tmp_path: Path
 ) -> None:
     with worker({**environment, "NOTIFY_SWEEP_SECONDS": "0.05"}, tmp_path, processes=2) as running:

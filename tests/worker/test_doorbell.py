@@ -1,4 +1,4 @@
-"""A ring never keeps its caller waiting, whatever the broker does, and the last one always leaves."""
+"""A ring never blocks its caller, whatever the broker does, and the last one is always sent."""
 
 from collections.abc import Iterator
 from contextlib import closing
@@ -26,7 +26,7 @@ PAUSE_SECONDS = 0.05
 
 @pytest.fixture
 def line(broker_url: str) -> Iterator[Proxy]:
-    """The line to an empty broker."""
+    """A proxy in front of an empty broker."""
     parsed = make_url(broker_url)
     with Proxy((parsed.host or "127.0.0.1", parsed.port or 6379)) as proxy:
         yield proxy
@@ -38,7 +38,7 @@ def doorbell(url: str, counted: RecordingCount | None = None, *, delay_seconds: 
 
 
 def through(line: Proxy, broker_url: str) -> str:
-    """The broker's database over the line."""
+    """The broker's database through the proxy."""
     return make_url(broker_url).set(host="127.0.0.1", port=line.port).render_as_string(hide_password=False)
 
 
@@ -60,7 +60,7 @@ def waiting(broker_url: str, stage: str = DELIVER) -> int:
     return length
 
 
-def test_a_broker_that_refuses_keeps_no_caller_waiting() -> None:
+def test_a_broker_that_refuses_connections_blocks_no_caller() -> None:
     with nobody_listening() as port:
         counted = RecordingCount()
         bell = doorbell(f"redis://127.0.0.1:{port}/0", counted)
@@ -69,14 +69,14 @@ def test_a_broker_that_refuses_keeps_no_caller_waiting() -> None:
         assert longest_ring(bell) < LONGEST_CALL_SECONDS
 
 
-def test_a_broker_that_swallows_everything_keeps_no_caller_waiting(line: Proxy, broker_url: str) -> None:
+def test_a_broker_that_never_answers_blocks_no_caller(line: Proxy, broker_url: str) -> None:
     line.block(*Flow)
     bell = doorbell(through(line, broker_url))
     assert longest_ring(bell) < LONGEST_CALL_SECONDS
     assert longest_ring(bell) < LONGEST_CALL_SECONDS
 
 
-def test_a_broker_that_falls_silent_in_the_middle_keeps_no_caller_waiting_and_is_rung_again_when_it_answers(
+def test_a_broker_that_goes_silent_blocks_no_caller_and_is_rung_again_when_it_answers(
     line: Proxy, broker_url: str
 ) -> None:
     counted = RecordingCount()
@@ -99,7 +99,7 @@ def test_a_broker_that_falls_silent_in_the_middle_keeps_no_caller_waiting_and_is
     until(lambda: waiting(broker_url) >= 2)
 
 
-def test_rings_that_come_together_are_one_message_and_the_last_is_followed_by_one(broker_url: str) -> None:
+def test_simultaneous_rings_are_one_message_and_the_last_is_followed_by_one(broker_url: str) -> None:
     bell = doorbell(broker_url)
     bell.ring(DELIVER)
     until(lambda: waiting(broker_url) == 1)
@@ -114,7 +114,7 @@ def test_rings_that_come_together_are_one_message_and_the_last_is_followed_by_on
     assert waiting(broker_url) == rung + 1
 
 
-def test_a_ring_soon_after_another_leaves_after_a_pause(broker_url: str) -> None:
+def test_a_ring_soon_after_another_is_sent_after_a_pause(broker_url: str) -> None:
     bell = doorbell(broker_url)
     bell.ring(DELIVER)
     bell.flush(at_most_seconds=60)
@@ -138,7 +138,7 @@ def test_a_delayed_ring_gives_its_caller_a_head_start(broker_url: str) -> None:
     assert monotonic() - began >= PAUSE_SECONDS
 
 
-def test_each_stage_is_rung_for_itself(broker_url: str) -> None:
+def test_each_stage_is_rung_separately(broker_url: str) -> None:
     bell = doorbell(broker_url)
     bell.ring(DELIVER)
     bell.ring(FAN_OUT)

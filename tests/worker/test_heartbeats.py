@@ -8,7 +8,7 @@ from notify.worker.livez import Heartbeats
 PARTS = ("deliver", "engine")
 
 
-def test_what_a_child_promises_its_parent_reads() -> None:
+def test_a_parent_reads_what_its_child_promised() -> None:
     heartbeats = Heartbeats(PARTS, processes=2)
     before = monotonic()
     child = os.fork()
@@ -24,7 +24,7 @@ def test_what_a_child_promises_its_parent_reads() -> None:
     assert before + 60 <= promised[1]["engine"] <= monotonic() + 60
 
 
-def test_each_part_of_each_process_has_a_place_of_its_own() -> None:
+def test_each_part_of_each_process_has_its_own_heartbeat() -> None:
     heartbeats = Heartbeats(PARTS, processes=2)
     for process in (0, 1, 2):
         for number, part in enumerate(PARTS):

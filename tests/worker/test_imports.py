@@ -1,4 +1,4 @@
-"""A worker imports what a worker needs, and before it forks, so that its processes share it."""
+"""A worker imports only what a worker needs, and before it forks, so that its processes share it."""
 
 import json
 from collections.abc import Mapping
@@ -45,7 +45,7 @@ OTHERS = {
 def modules(
     database: Database, environment: Mapping[str, str], relay: ScriptedRelay, tmp_path: Path
 ) -> tuple[set[str], set[str]]:
-    """What a process of a worker has imported once it has fanned out an event and sent an email; and of it, alone."""
+    """What a worker's process has imported after an event and an email; and what it imported after the fork."""
     with fault_scenario(database, environment, relay, tmp_path) as here:
         here.emit("ann")
         with worker(here.environment, tmp_path, processes=1, include=imported_modules.__name__) as running:
@@ -60,7 +60,7 @@ def modules(
     return set(all_of_them), set(own)
 
 
-def test_a_worker_shares_what_it_needs_and_imports_nothing_else(modules: tuple[set[str], set[str]]) -> None:
+def test_a_worker_imports_only_what_it_needs_and_before_the_fork(modules: tuple[set[str], set[str]]) -> None:
     everything, own = modules
     assert "notify.delivery.engine" in everything
     assert everything & OTHERS == set()

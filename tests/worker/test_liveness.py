@@ -1,4 +1,4 @@
-"""A worker is alive while as many processes as it should have keep what they promised."""
+"""A worker is alive while enough of its processes keep their heartbeats."""
 
 import pytest
 
@@ -26,7 +26,7 @@ def test_a_worker_is_alive_while_enough_processes_keep_their_promises(
     assert liveness(promised, now=NOW, processes=processes).ok is ok
 
 
-def test_it_says_which_part_of_which_process_is_silent() -> None:
+def test_it_names_the_silent_part_and_its_process() -> None:
     said = liveness({0: KEPT, 3: BROKEN}, now=NOW, processes=2).detail
 
     assert said == "1 of 2 processes are alive; process 3 is silent: deliver"

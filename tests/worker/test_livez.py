@@ -1,4 +1,4 @@
-"""A worker's health address tells a process that stands still from one that is replaced."""
+"""A worker's health endpoint tells a stuck process from one that is being replaced."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -35,7 +35,7 @@ def ask(port: int, path: str = "/livez") -> httpx.Response:
 
 
 @pytest.mark.usefixtures("running")
-def test_a_worker_says_that_all_its_processes_are_alive(port: int) -> None:
+def test_a_worker_reports_that_all_its_processes_are_alive(port: int) -> None:
     answer = ask(port)
 
     assert answer.status_code == 200
@@ -44,7 +44,7 @@ def test_a_worker_says_that_all_its_processes_are_alive(port: int) -> None:
     assert ask(port, "/").status_code == 404
 
 
-def test_a_process_that_stands_still_makes_the_worker_ill_until_it_goes_on(running: RunningWorker, port: int) -> None:
+def test_a_frozen_process_makes_the_worker_unhealthy_until_it_continues(running: RunningWorker, port: int) -> None:
     sleeper = psutil.Process(running.children[1])
     sleeper.suspend()
     try:
@@ -56,7 +56,7 @@ def test_a_process_that_stands_still_makes_the_worker_ill_until_it_goes_on(runni
     until(lambda: ask(port).status_code == 200)
 
 
-def test_a_process_that_is_replaced_never_makes_the_worker_ill(running: RunningWorker, port: int) -> None:
+def test_a_replaced_process_never_makes_the_worker_unhealthy(running: RunningWorker, port: int) -> None:
     before = set(running.children)
     victim = running.kill_one_child()
     statuses = set()
@@ -71,7 +71,7 @@ def test_a_process_that_is_replaced_never_makes_the_worker_ill(running: RunningW
     assert set(running.children) > before - {victim}
 
 
-def test_the_port_is_the_parents_alone(running: RunningWorker, port: int) -> None:
+def test_only_the_parent_listens_on_the_health_port(running: RunningWorker, port: int) -> None:
     for child in running.children:
         assert not [one for one in psutil.Process(child).net_connections() if one.laddr.port == port]
     assert running.stop() == 0

@@ -1,4 +1,4 @@
-"""What the door by Celery says of events whose key is known."""
+"""What the Celery door logs about events whose key is known."""
 
 from collections.abc import Iterator, Mapping
 
@@ -22,7 +22,7 @@ def runtime(environment: Mapping[str, str]) -> Iterator[Runtime]:
     made.stop()
 
 
-def test_another_event_with_a_known_key_is_counted_and_logged_without_a_word_of_it(
+def test_a_different_event_with_a_known_key_is_counted_and_logged_without_its_content(
     runtime: Runtime, database: Database
 ) -> None:
     known = comment(key="k1")

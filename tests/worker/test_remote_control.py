@@ -1,4 +1,4 @@
-"""Whoever can write to the broker may look at workers; changing one takes a setting."""
+"""Whoever can write to the broker may inspect workers; changing one takes a setting."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -47,12 +47,12 @@ LOOKING = (
 
 @pytest.fixture
 def ours(broker_url: str) -> Celery:
-    """Somebody who can write to the broker and knows our names."""
+    """An application that can write to the broker and knows our names."""
     return wiring.celery_app(Settings(_env_file=None, broker_url=broker_url))
 
 
 def told(app: Celery, command: str, arguments: Mapping[str, object]) -> Mapping[str, object]:
-    """What the one worker answers."""
+    """The worker's answer."""
     replies = app.control.broadcast(command, arguments=dict(arguments), reply=True, timeout=10, limit=1)
     assert replies, f"nobody answers {command}"
     (answer,) = replies[0].values()
@@ -61,7 +61,7 @@ def told(app: Celery, command: str, arguments: Mapping[str, object]) -> Mapping[
 
 
 def until_heard(app: Celery) -> None:
-    """The worker hears what is broadcast: it subscribes a moment after it has said that it is ready."""
+    """Return when the worker hears broadcasts: it subscribes a moment after it reports ready."""
     until(lambda: app.control.ping(timeout=0.5, limit=1))
 
 
@@ -69,7 +69,7 @@ def task_ended(running: RunningWorker) -> bool:
     return "succeeded in" in running.log.read_text()
 
 
-def test_over_the_broker_a_worker_can_be_looked_at_and_not_changed(
+def test_over_the_broker_a_worker_can_be_inspected_but_not_changed(
     environment: Mapping[str, str], ours: Celery, tmp_path: Path
 ) -> None:
     with worker({**environment, "NOTIFY_SWEEP_SECONDS": "60"}, tmp_path, processes=1) as running:
@@ -87,7 +87,7 @@ def test_over_the_broker_a_worker_can_be_looked_at_and_not_changed(
     assert seen["revoked"] == {"listed": []}
 
 
-def test_an_operator_may_let_workers_be_changed_over_the_broker(
+def test_an_operator_may_allow_changing_workers_over_the_broker(
     environment: Mapping[str, str], ours: Celery, tmp_path: Path
 ) -> None:
     with worker({**environment, "NOTIFY_WORKER_REMOTE_CONTROL": "true"}, tmp_path, processes=1) as running:
@@ -97,7 +97,7 @@ def test_an_operator_may_let_workers_be_changed_over_the_broker(
         assert running.process.wait(30) == 0
 
 
-def test_a_task_from_anybody_has_the_limits_of_notify_and_none_of_its_own(
+def test_a_task_from_a_stranger_has_notifys_limits_and_none_of_its_own(
     environment: Mapping[str, str], ours: Celery, tmp_path: Path
 ) -> None:
     with worker(environment, tmp_path, processes=1) as running:

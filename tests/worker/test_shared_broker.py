@@ -1,4 +1,4 @@
-"""notify and another application on one database of a broker keep out of each other's way."""
+"""notify and another application on one broker database do not interfere."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -29,7 +29,7 @@ THEIR_UNACKNOWLEDGED = {"body": "", "headers": {}, "properties": {"delivery_info
 
 @dataclass(frozen=True, slots=True)
 class Shared:
-    """A broker that two applications share, as either of them reaches it, and what is in it."""
+    """A broker that two applications share, as each of them reaches it, and its contents."""
 
     ours: str
     theirs: str
@@ -38,7 +38,7 @@ class Shared:
 
 @pytest.fixture
 def shared(tmp_path: Path) -> Iterator[Shared]:
-    """The rights of notify are those that docs/operations.md asks for."""
+    """Notify's permissions are those that docs/operations.md asks for."""
     with ValkeyServer(tmp_path / "broker") as server, redis.Redis.from_url(server.url, decode_responses=True) as client:
         client.acl_setuser(
             "notify",
@@ -51,7 +51,7 @@ def shared(tmp_path: Path) -> Iterator[Shared]:
         yield Shared(server.url.replace("redis://", "redis://notify:word@"), server.url, client)
 
 
-def test_a_worker_and_another_application_on_one_redis_take_and_end_nothing_of_each_other(
+def test_a_worker_and_another_application_on_one_redis_take_nothing_from_each_other(
     environment: Mapping[str, str], shared: Shared, database: Database, tmp_path: Path
 ) -> None:
     stranger = Celery(broker=shared.theirs, set_as_current=False)
@@ -78,7 +78,7 @@ def test_a_worker_and_another_application_on_one_redis_take_and_end_nothing_of_e
         assert LOST not in running.log.read_text()
 
 
-def test_a_worker_for_a_queue_that_is_none_of_ours_does_not_start(environment: Mapping[str, str]) -> None:
+def test_a_worker_for_a_foreign_queue_does_not_start(environment: Mapping[str, str]) -> None:
     command = (executable, "-m", "notify.worker", "--queues", "deliver")
     ended = run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
 

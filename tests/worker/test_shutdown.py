@@ -1,4 +1,4 @@
-"""A worker that is told to stop under load finishes what it has begun, gives back the rest, and goes in time."""
+"""A worker stopped under load finishes what it has begun, releases the rest, and exits in time."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -28,7 +28,7 @@ JOBS = "SELECT status, failures, lapses FROM jobs WHERE to_email IS NOT NULL"
 
 @pytest.fixture
 def harness(database: Database, relay: ScriptedRelay) -> WorkerHarness:
-    """Sixty emails that wait."""
+    """Sixty pending emails."""
     harness = WorkerHarness(database, relay.url)
     harness.pending_emails(*usernames(EMAILS))
     harness.execute("UPDATE notify.people SET email = username || '@' || username || '.test'")
@@ -47,7 +47,7 @@ def statuses(harness: WorkerHarness) -> Counter[str]:
 
 
 @pytest.mark.parametrize("signals", [(SIGTERM,), (SIGTERM, SIGTERM)], ids=["once", "twice"])
-def test_a_worker_told_to_stop_gives_back_what_it_has_not_begun_and_finishes_what_it_has(
+def test_a_stopping_worker_releases_what_it_has_not_begun_and_finishes_what_it_has(
     harness: WorkerHarness,
     settings: Mapping[str, str],
     relay: ScriptedRelay,
@@ -71,7 +71,7 @@ def test_a_worker_told_to_stop_gives_back_what_it_has_not_begun_and_finishes_wha
     assert {row[1:] for row in harness.execute(JOBS)} == {(0, 0)}
 
 
-def test_a_worker_told_to_go_at_once_strands_nothing(
+def test_a_worker_stopped_at_once_strands_nothing(
     harness: WorkerHarness, settings: Mapping[str, str], relay: ScriptedRelay, tmp_path: Path
 ) -> None:
     gate = relay.pause_at("DOT")
@@ -91,7 +91,7 @@ def test_a_worker_told_to_go_at_once_strands_nothing(
     assert arrived.total() - EMAILS <= begun <= PROCESSES * SESSIONS
 
 
-def test_a_fan_out_told_to_stop_claims_nothing_more(database: Database) -> None:
+def test_a_stopping_fan_out_claims_nothing_more(database: Database) -> None:
     with database.begin() as connection:
         receive(connection, [parse(comment(key=f"k{number}", reviewers=["ann"])) for number in range(3)])
 

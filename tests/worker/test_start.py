@@ -1,4 +1,4 @@
-"""What Celery's commands say when notify cannot run."""
+"""What Celery's commands print when notify cannot run."""
 
 from collections.abc import Mapping
 from subprocess import run
@@ -16,7 +16,7 @@ import pytest
         "celery -A notify.worker.app flower",
     ],
 )
-def test_a_process_of_celerys_says_in_one_sentence_that_it_needs_a_broker(
+def test_celerys_commands_say_in_one_sentence_that_notify_needs_a_broker(
     environment: Mapping[str, str], command: str
 ) -> None:
     without = {name: value for name, value in environment.items() if name != "NOTIFY_BROKER_URL"}

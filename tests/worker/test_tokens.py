@@ -1,4 +1,4 @@
-"""Access tokens in the processes of a real worker, where they are asked for by HTTP and printed by a command."""
+"""Access tokens in the processes of a real worker, obtained over HTTP and from a command."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,7 +12,7 @@ from tests.support.worker import worker
 EMAILS = 6
 
 
-def test_a_worker_shows_each_relay_a_token_of_its_own_and_says_none_in_its_log(
+def test_a_worker_uses_a_separate_token_for_each_relay_and_logs_none(
     environment: Mapping[str, str], database: Database, tmp_path: Path
 ) -> None:
     authority = Authority.made(tmp_path)

@@ -1,4 +1,4 @@
-"""Upkeep as a worker process does it."""
+"""Upkeep in a worker process."""
 
 from collections.abc import Iterator, Mapping
 
@@ -34,7 +34,7 @@ def test_a_worker_keeps_emails_as_long_as_the_settings_say(runtime: Runtime, dat
 
 
 @pytest.mark.usefixtures("old_email")
-def test_a_worker_that_was_told_to_stop_deletes_nothing_more(runtime: Runtime, database: Database) -> None:
+def test_a_stopped_worker_deletes_nothing_more(runtime: Runtime, database: Database) -> None:
     runtime.stop()
 
     assert runtime.prune().unfinished

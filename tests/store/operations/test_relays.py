@@ -37,7 +37,7 @@ def opened(database: Database) -> BreakerState:
     return fail(database, times=5)
 
 
-def standing(database: Database) -> BreakerState:
+def breaker_state(database: Database) -> BreakerState:
     with database.begin() as connection:
         return relays.breaker(connection, RELAY)
 
@@ -71,12 +71,12 @@ def after_a_probe_that_lost_its_email(database: Database) -> BreakerState:
     assert take_probe(database)
     with database.begin() as connection:
         relays.note_probe(connection, RELAY)
-    assert not standing(database).is_open
+    assert not breaker_state(database).is_open
     return fail(database)
 
 
 def test_a_relay_nobody_has_failed_with_is_closed(database: Database) -> None:
-    assert standing(database) == BreakerState()
+    assert breaker_state(database) == BreakerState()
     assert not take_probe(database)
 
 
@@ -85,7 +85,7 @@ def test_the_fifth_failure_in_a_row_opens_whoever_counted_the_others(database: D
         with database.engine.begin() as one_of_many:  # another connection each time is as good as another worker
             assert not fail_on(one_of_many).is_open, number
     found = fail(database)
-    assert found == standing(database)
+    assert found == breaker_state(database)
     assert (found.is_open, found.failures, found.openings) == (True, 5, 1)
     assert (found.reason, found.last_error) == ("relay: dropped", "421")
     assert FIRST - timedelta(seconds=2) < wait(database) <= FIRST
@@ -130,13 +130,13 @@ def test_no_wait_is_longer_than_the_longest(database: Database) -> None:
     opened(database)
     for _ in range(40):
         after_a_failed_probe(database)
-    assert standing(database).openings == 41
+    assert breaker_state(database).openings == 41
     assert LONGEST - timedelta(seconds=2) < wait(database) <= LONGEST
 
 
 def test_emails_that_were_on_their_way_when_it_opened_do_not_prolong_the_wait(database: Database) -> None:
     opened(database)
-    before = standing(database)
+    before = breaker_state(database)
     found = fail(database, times=20)
     assert (found.openings, found.probe_at) == (1, before.probe_at)
     assert found.failures == 25
@@ -145,7 +145,7 @@ def test_emails_that_were_on_their_way_when_it_opened_do_not_prolong_the_wait(da
 def test_emails_that_were_on_their_way_at_a_failed_probe_double_the_wait_once(database: Database) -> None:
     opened(database)
     after_a_failed_probe(database)
-    before = standing(database)
+    before = breaker_state(database)
     found = fail(database, times=20)
     assert (found.openings, found.probe_at) == (2, before.probe_at)
 
@@ -171,7 +171,7 @@ def test_a_prober_that_vanishes_is_followed_by_another(database: Database) -> No
     probe_comes_due(database)
     assert take_probe(database)
     assert PROBE - timedelta(seconds=5) < wait(database) <= PROBE
-    assert standing(database).is_open
+    assert breaker_state(database).is_open
     probe_comes_due(database)
     assert take_probe(database)
 
@@ -180,7 +180,7 @@ def test_after_a_probe_emails_flow_but_the_long_wait_is_not_forgotten(database: 
     opened(database)
     with database.begin() as connection:
         relays.note_probe(connection, RELAY)
-    found = standing(database)
+    found = breaker_state(database)
     assert (found.is_open, found.failures, found.openings, found.probe_at) == (False, 0, 1, None)
 
 
@@ -188,7 +188,7 @@ def test_an_email_that_arrives_makes_everything_forgotten(database: Database) ->
     opened(database)
     with database.begin() as connection:
         relays.note_success(connection, RELAY)
-    found = standing(database)
+    found = breaker_state(database)
     assert (found.is_open, found.failures, found.openings, found.probe_at) == (False, 0, 0, None)
     opened(database)
     assert FIRST - timedelta(seconds=2) < wait(database) <= FIRST
@@ -228,12 +228,12 @@ def unmute(database: Database) -> bool:
 
 def test_a_relay_that_is_muted_before_it_ever_failed_is_open_and_says_why(database: Database) -> None:
     mute(database, because="dana: the relay moves")
-    found = standing(database)
+    found = breaker_state(database)
     assert found.is_open
     assert found.held_open_by == {"muted"}
     assert found.muted_because == "dana: the relay moves"
     assert unmute(database)
-    assert standing(database) == BreakerState()
+    assert breaker_state(database) == BreakerState()
 
 
 def test_nobody_probes_a_relay_that_is_muted(database: Database) -> None:
@@ -253,17 +253,17 @@ def test_what_a_relay_does_while_it_is_muted_is_noted_and_does_not_unmute_it(
     mute(database)
     with database.begin() as connection:
         note(connection, RELAY)
-    assert standing(database).held_open_by == {"muted"}
+    assert breaker_state(database).held_open_by == {"muted"}
     assert fail(database, times=5, opens_after=1).held_open_by == {"muted", "relay"}
     assert unmute(database)
-    assert standing(database).held_open_by == {"relay"}
+    assert breaker_state(database).held_open_by == {"relay"}
 
 
 def test_muting_again_changes_why_but_not_since_when(database: Database) -> None:
     mute(database, because="first")
-    before = standing(database)
+    before = breaker_state(database)
     mute(database, because="second")
-    found = standing(database)
+    found = breaker_state(database)
     assert (found.muted_at, found.muted_because) == (before.muted_at, "second")
 
 
@@ -271,7 +271,7 @@ def test_only_a_relay_that_is_muted_can_be_unmuted(database: Database) -> None:
     assert not unmute(database)
     opened(database)
     assert not unmute(database)
-    assert standing(database).is_open
+    assert breaker_state(database).is_open
 
 
 def test_every_relay_that_was_ever_in_trouble_is_listed_as_it_stands(database: Database) -> None:
