@@ -12,12 +12,12 @@ REASONS = [reason for reason in STRENGTH if reason is not Reason.REQUESTED]
 
 
 def involved(author: str | None = None, reviewers: tuple[str, ...] = (), **others: Any) -> Involved:
-    """Those who have to do with CL-1."""
+    """The people involved in CL-1."""
     return Involved(change_list=ChangeList(link="CL-1", author=author, reviewers=reviewers), **others)
 
 
 def as_alice(reason: Reason) -> dict[str, Any]:
-    """Alice has to do with CL-1 for this reason."""
+    """Alice is involved in CL-1 for this reason."""
     if reason is Reason.AUTHOR:
         return {"author": "alice"}
     return {"mentioned" if reason is Reason.MENTIONED else f"{reason}s": ("alice",)}
@@ -34,7 +34,7 @@ def as_alice(reason: Reason) -> dict[str, Any]:
         ("alice", ("bob", "bob"), {"alice": Reason.AUTHOR, "bob": Reason.REVIEWER}),
     ],
 )
-def test_author_and_reviewers_are_concerned_each_once_for_the_stronger_reason(
+def test_author_and_reviewers_are_concerned_once_each_for_the_stronger_reason(
     author: str | None, reviewers: tuple[str, ...], expected: dict[str, Reason]
 ) -> None:
     found = everyone(involved(author, reviewers))
@@ -42,7 +42,7 @@ def test_author_and_reviewers_are_concerned_each_once_for_the_stronger_reason(
     assert len(found) == len(expected)
 
 
-def test_who_subscribed_or_said_something_before_is_concerned_too_unless_for_a_stronger_reason() -> None:
+def test_subscribers_and_participants_are_concerned_too_unless_for_a_stronger_reason() -> None:
     asked = involved("alice", ("bob",), subscribers=("alice", "erin"), participants=("bob", "erin", "frank"))
     assert {one.username: one.reason for one in everyone(asked)} == {
         "alice": Reason.AUTHOR,
@@ -58,7 +58,7 @@ def test_the_stronger_reason_wins(stronger: Reason, weaker: Reason) -> None:
     assert [(one.username, one.reason) for one in found] == [("alice", stronger)]
 
 
-def test_who_is_mentioned_is_told_as_such_and_the_author_as_the_author() -> None:
+def test_a_mentioned_person_is_concerned_as_mentioned_and_the_author_as_the_author() -> None:
     assert everyone(involved("alice", ("bob",), mentioned=("bob", "carol", "alice"))) == (
         Concerned("alice", Reason.AUTHOR),
         Concerned("bob", Reason.MENTIONED, COMMENT_MENTIONED),
@@ -66,6 +66,6 @@ def test_who_is_mentioned_is_told_as_such_and_the_author_as_the_author() -> None
     )
 
 
-def test_only_those_who_are_asked_are_told_of_a_request_each_once() -> None:
+def test_a_review_request_concerns_only_those_who_are_asked_once_each() -> None:
     asked = involved("alice", ("carol",), requested=("bob", "erin", "bob"))
     assert requested(asked) == (Concerned("bob", Reason.REQUESTED), Concerned("erin", Reason.REQUESTED))

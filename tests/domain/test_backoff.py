@@ -16,7 +16,7 @@ A_MOMENT = timedelta(microseconds=2)
 
 
 class Highest(Random):
-    """Dice that always show the most."""
+    """Always returns the maximum."""
 
     def random(self) -> float:
         return 1.0
@@ -24,7 +24,7 @@ class Highest(Random):
 
 @settings(deadline=None, derandomize=True)
 @given(failures, dice, bases, spans)
-def test_a_wait_is_never_longer_than_the_cap_and_never_shorter_than_half_the_doubling(
+def test_a_wait_is_between_half_and_all_of_the_doubling_and_never_above_the_cap(
     failures: int, rng: Random, base: timedelta, cap: timedelta
 ) -> None:
     doubled = min(cap, base * 2 ** min(failures - 1, 20))
@@ -35,9 +35,7 @@ def test_a_wait_is_never_longer_than_the_cap_and_never_shorter_than_half_the_dou
 
 @settings(deadline=None, derandomize=True)
 @given(failures, dice, spans)
-def test_a_floor_is_always_kept_and_a_wait_beyond_it_is_not_changed(
-    failures: int, rng: Random, floor: timedelta
-) -> None:
+def test_a_wait_is_never_below_its_floor_and_unchanged_above_it(failures: int, rng: Random, floor: timedelta) -> None:
     state = rng.getstate()
     without = next_delay(failures, rng=rng)
     rng.setstate(state)
@@ -51,6 +49,6 @@ def test_the_longest_waits_double_from_a_minute_to_four_hours() -> None:
     assert waits[8:] == [CAP] * 3 == [timedelta(hours=4)] * 3
 
 
-def test_emails_refused_at_once_do_not_come_back_at_once() -> None:
+def test_emails_refused_together_do_not_come_back_together() -> None:
     rng = Random(1)
     assert len({next_delay(3, rng=rng) for _ in range(50)}) == 50

@@ -47,23 +47,23 @@ def test_when_a_notification_leaves_and_in_which_email(state: BundleState | None
     assert placed(1, state) == [expected]
 
 
-def test_of_many_at_once_the_first_goes_and_the_others_share_an_email() -> None:
+def test_of_many_simultaneous_notifications_the_first_goes_and_the_others_share_an_email() -> None:
     joining = Placement(LATER, joins="email-1")
     assert placed(4, None) == [Placement(), Placement(LATER), joining, joining]
 
 
-def test_what_is_deferred_until_one_instant_shares_an_email_from_the_first_on() -> None:
+def test_notifications_deferred_until_the_same_instant_share_one_email() -> None:
     joining = Placement(LATER, joins="email-0")
     assert placed(3, None, TONIGHT) == [Placement(LATER), joining, joining]
 
 
-def test_an_email_that_is_full_is_followed_by_another_a_window_later() -> None:
+def test_a_full_bundle_is_followed_by_another_one_window_later() -> None:
     full = BundleState(last_at=LATER, email=7, size=MOST_BUNDLED - 1)
     joining = Placement(LATER + WINDOW, joins="email-1")
     assert placed(3, full) == [Placement(LATER, joins=7), Placement(LATER + WINDOW), joining]
 
 
-def test_a_digest_that_is_full_is_followed_by_another_at_the_same_instant() -> None:
+def test_a_full_digest_is_followed_by_another_at_the_same_instant() -> None:
     full = BundleState(last_at=LATER, email=7, size=MOST_DEFERRED - 1)
     assert placed(2, full, TONIGHT) == [Placement(LATER, joins=7), Placement(LATER)]
 
@@ -74,7 +74,7 @@ def test_people_do_not_wait_for_each_other() -> None:
 
 
 @given(st.lists(st.tuples(st.sampled_from([ALICE, BOB, TONIGHT]), st.integers(1, 300)), max_size=30))
-def test_whoever_joins_an_email_leaves_with_it_and_is_of_the_same_bundle(
+def test_a_notification_that_joins_an_email_leaves_with_it_and_belongs_to_its_bundle(
     emails: list[tuple[BundleKey, int]],
 ) -> None:
     asked = [Bundled(key, str(n), timedelta(seconds=seconds)) for n, (key, seconds) in enumerate(emails)]

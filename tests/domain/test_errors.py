@@ -1,4 +1,4 @@
-"""What errors say to the people who read them."""
+"""The messages of errors."""
 
 import pickle
 
@@ -33,7 +33,7 @@ def test_an_error_says_its_first_paragraph_and_its_facts(error: NotifyError, wor
 
 
 @pytest.mark.parametrize("index", [None, 0, 7])
-def test_a_malformed_event_says_where_it_is_wrong(index: int | None) -> None:
+def test_a_malformed_event_says_which_field_is_wrong(index: int | None) -> None:
     error = MalformedEvent(field="cl.link", reason="expected text", index=index)
     assert (error.field, error.reason, error.index) == ("cl.link", "expected text", index)
     assert error.facts["field"] == "cl.link"

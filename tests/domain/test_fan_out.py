@@ -31,7 +31,7 @@ ADDRESS = "bob@example.com"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Case:
-    """What is so, in the words of ``decide``; what is not said is ordinary."""
+    """The arguments of ``decide``; those that are not given are ordinary."""
 
     person: dict[str, Any] = field(default_factory=dict)
     choices: dict[str, Any] = field(default_factory=dict)
@@ -56,7 +56,7 @@ class Case:
         )
 
     def trace(self) -> tuple[Step, ...]:
-        """Every rule that is asked."""
+        """Every rule that is checked."""
         return resolve(*self.asked())[1]
 
     def decision(self) -> Told | NotTold:
@@ -78,7 +78,7 @@ NOT_PARTICIPATING = Case(occasion={"reason": Reason.PARTICIPANT})
 MUTED_EVENT = Case(choices={"preferences": {CODE: False}})
 OFF_BY_DEFAULT = Case(event_type={"default_enabled": False})
 
-# Strongest first; each beats all that come after it.
+# Strongest first; each wins over all after it.
 RULES: list[tuple[Case, Told | NotTold]] = [
     (GONE, NotTold(Why.NO_ADDRESS)),
     (REQUIRED, Told(ADDRESS, Lane.URGENT, Why.SYSTEM_REQUIRED)),
@@ -92,7 +92,7 @@ RULES: list[tuple[Case, Told | NotTold]] = [
 ]
 
 
-def test_somebody_who_has_chosen_nothing_is_told() -> None:
+def test_a_person_without_stored_preferences_is_told() -> None:
     assert Case().decision() == NORMALLY
 
 
@@ -105,18 +105,18 @@ def test_each_rule_decides_where_it_alone_applies(case: Case, decision: Told | N
     ("stronger", "weaker"),
     [pytest.param(one, other, id=f"{one[1].why}-before-{other[1].why}") for one, other in combinations(RULES, 2)],
 )
-def test_of_two_rules_the_stronger_one_decides(
+def test_of_two_rules_the_stronger_decides(
     stronger: tuple[Case, Told | NotTold], weaker: tuple[Case, Told | NotTold]
 ) -> None:
     assert (stronger[0] | weaker[0]).decision() == stronger[1]
 
 
-def test_required_mail_reaches_even_those_who_have_switched_everything_off() -> None:
+def test_required_mail_reaches_even_people_who_switched_everything_off() -> None:
     everything = REQUIRED | ACTOR | BOT | MUTED_ALL | MUTED_CL | MUTED_EVENT | OFF_BY_DEFAULT
     assert everything.decision() == Told(ADDRESS, Lane.URGENT, Why.SYSTEM_REQUIRED)
 
 
-def test_an_explicit_yes_beats_a_default_of_no() -> None:
+def test_an_explicit_yes_wins_over_a_default_of_no() -> None:
     asked_for = Case(choices={"preferences": {CODE: True}})
     assert (asked_for | OFF_BY_DEFAULT).decision() == Told(ADDRESS, Lane.NORMAL, Why.CHOSEN_EVENT)
 
@@ -130,11 +130,11 @@ def test_an_explicit_yes_beats_a_default_of_no() -> None:
     ],
     ids=["another change list", "another event type", "another name"],
 )
-def test_a_choice_about_something_else_silences_nothing(elsewhere: Case) -> None:
+def test_a_preference_about_something_else_silences_nothing(elsewhere: Case) -> None:
     assert elsewhere.decision() == NORMALLY
 
 
-def test_somebody_the_directory_does_not_know_has_no_address() -> None:
+def test_a_person_missing_from_the_directory_has_no_address() -> None:
     event_type = EventType(code=CODE, category="Comments", description="…", system_required=True)
     occasion = Occasion(event_type=event_type, topic=LINK, actor="dana", reason=Reason.AUTHOR)
     assert decide(None, NO_PREFERENCES, occasion) == NotTold(Why.NO_ADDRESS)
@@ -153,7 +153,7 @@ def test_somebody_the_directory_does_not_know_has_no_address() -> None:
         ({"email": "a@x", "undeliverable_email": "b@x"}, {"email": "b@x"}, None),
     ],
 )
-def test_emails_go_to_the_chosen_address_else_to_the_directorys_unless_it_was_refused_for_good(
+def test_emails_go_to_the_preferred_address_else_to_the_directorys_unless_it_was_refused_for_good(
     person: dict[str, Any], choices: dict[str, Any], address: str | None
 ) -> None:
     assert usable_address(Person(username="bob", **person), Preferences(**choices)) == address
@@ -189,7 +189,7 @@ PIERCING = Case(choices={"mentions_pierce_mutes": True})
         (NOT_PARTICIPATING | Case(choices={"participating": True}) | OFF_BY_DEFAULT, Why.DEFAULT),
     ],
 )
-def test_what_a_person_asks_for_goes_as_far_as_it_says_and_no_further(case: Case, why: Why) -> None:
+def test_each_preference_applies_to_its_scope_and_no_further(case: Case, why: Why) -> None:
     assert case.decision().why == why
 
 
@@ -202,7 +202,7 @@ def test_what_a_person_asks_for_goes_as_far_as_it_says_and_no_further(case: Case
         (Case(), Lane.NORMAL),
     ],
 )
-def test_what_a_bot_says_lets_others_pass_unless_it_is_required(case: Case, lane: Lane) -> None:
+def test_events_by_bots_have_bulk_priority_unless_required(case: Case, lane: Lane) -> None:
     decision = case.decision()
     assert isinstance(decision, Told)
     assert decision.lane is lane
@@ -213,12 +213,12 @@ def test_what_a_bot_says_lets_others_pass_unless_it_is_required(case: Case, lane
     [(case, rule) for (case, _), rule in zip(RULES, ASKED, strict=True)],
     ids=ASKED,
 )
-def test_the_trace_names_every_rule_that_was_asked_and_ends_with_the_one_that_decided(case: Case, last: Rule) -> None:
+def test_the_trace_names_every_checked_rule_and_ends_with_the_deciding_one(case: Case, last: Rule) -> None:
     asked = [step.rule for step in case.trace()]
     assert asked == ASKED[: ASKED.index(last) + 1]
 
 
-def test_a_trace_says_what_each_rule_found_so_that_two_cases_can_be_told_apart() -> None:
+def test_a_trace_has_what_each_rule_found_so_that_two_cases_can_be_told_apart() -> None:
     plain, own = (ACTOR | Case(choices={"own_actions": on}) for on in (False, True))
     found = [{step.rule: step.found for step in case.trace()} for case in (plain, own)]
     assert found[0][Rule.ADDRESS] == found[1][Rule.ADDRESS]
@@ -243,7 +243,7 @@ def test_a_trace_says_what_each_rule_found_so_that_two_cases_can_be_told_apart()
     actor=st.sampled_from(["bob", "dana"]),
     reason=st.sampled_from(Reason),
 )
-def test_who_is_plain_is_told_by_all_the_rules_at_that_address(
+def test_a_plain_job_is_told_by_all_the_rules_at_its_address(
     person: dict[str, Any], choices: Preferences, event_type: dict[str, Any], actor: str, reason: Reason
 ) -> None:
     somebody, _, occasion = Case(

@@ -1,4 +1,4 @@
-"""Whom a text mentions, and what only looks like it."""
+"""Whom a text mentions, and what only looks like a mention."""
 
 from time import process_time
 from unicodedata import normalize
@@ -16,8 +16,8 @@ def names(markdown: str) -> tuple[str, ...]:
     return tuple(readings[0] for readings in mentioned(prose(markdown)))
 
 
-def meant(markdown: str, *usernames: str) -> list[str]:
-    """Who of these people is mentioned."""
+def mentioned_people(markdown: str, *usernames: str) -> list[str]:
+    """Which of these people are mentioned."""
     known = Names(usernames)
     return [name for name in map(known.meant, mentioned(prose(markdown))) if name]
 
@@ -40,9 +40,9 @@ def meant(markdown: str, *usernames: str) -> list[str]:
     ],
     ids=ascii,
 )
-def test_a_name_is_found_whatever_is_written_around_it(text: str, told: list[str]) -> None:
+def test_a_name_is_found_whatever_surrounds_it(text: str, told: list[str]) -> None:
     people = ["bob", "jose", "josé", "सुनीता", "सुन", "小明", "太郎", "Sam", "sam", "org"]
-    assert list(dict.fromkeys(meant(text, *people))) == list(dict.fromkeys(told))
+    assert list(dict.fromkeys(mentioned_people(text, *people))) == list(dict.fromkeys(told))
 
 
 @pytest.mark.parametrize(
@@ -57,15 +57,15 @@ def test_a_name_is_found_whatever_is_written_around_it(text: str, told: list[str
         "@bobby @bo @bob.com @bob_",
     ],
 )
-def test_what_only_looks_like_a_mention_tells_nobody(text: str) -> None:
-    assert meant(text, "bob", "carol") == []
+def test_text_that_only_looks_like_a_mention_tells_nobody(text: str) -> None:
+    assert mentioned_people(text, "bob", "carol") == []
 
 
-def test_a_person_in_another_case_is_meant_if_it_is_one_person() -> None:
-    assert meant("@DANA", "Dana", "bob") == ["Dana"]
-    assert meant("@DANA", "Dana", "dana") == []
-    assert meant("@dana", "Dana", "dana") == ["dana"]
-    assert meant(f"@{JOSE}", JOSE) == [JOSE]
+def test_a_name_in_another_case_is_a_mention_if_it_is_unambiguous() -> None:
+    assert mentioned_people("@DANA", "Dana", "bob") == ["Dana"]
+    assert mentioned_people("@DANA", "Dana", "dana") == []
+    assert mentioned_people("@dana", "Dana", "dana") == ["dana"]
+    assert mentioned_people(f"@{JOSE}", JOSE) == [JOSE]
 
 
 @pytest.mark.parametrize(
@@ -128,20 +128,20 @@ def test_addresses_paths_and_packages_are_no_mentions(text: str) -> None:
     ],
     ids=ascii,
 )
-def test_what_stands_in_code_is_no_mention_and_what_follows_is(code: str) -> None:
+def test_a_name_in_code_is_no_mention_and_one_after_it_is(code: str) -> None:
     assert names(f"{code}\n\n@bob") == ("bob",)
 
 
 @pytest.mark.parametrize("text", ["`@dana", "`` @dana `", "`one\n\n@dana`", "```inline``` @dana"], ids=ascii)
-def test_ticks_that_close_nothing_hide_nothing(text: str) -> None:
+def test_unclosed_backticks_hide_nothing(text: str) -> None:
     assert names(text) == ("dana",)
 
 
-def test_a_fence_that_nobody_closes_hides_the_rest() -> None:
+def test_an_unclosed_fence_hides_the_rest() -> None:
     assert names("```\n@dana\n\n@bob") == ()
 
 
-def test_fifty_names_are_enough() -> None:
+def test_at_most_fifty_names_are_found() -> None:
     assert names(" ".join(f"@person{number}" for number in range(MOST + 5))) == tuple(
         f"person{number}" for number in range(MOST)
     )
@@ -152,7 +152,7 @@ def test_fifty_names_are_enough() -> None:
     ["`", "@", "@a", "``` ", "> ", "    @a\n", ">" * 60 + "```\n", "a.@b ", "```\n@\n", "`` ` ", "@a.", "- "],
     ids=ascii,
 )
-def test_no_text_is_read_in_more_than_linear_time(pattern: str) -> None:
+def test_finding_mentions_takes_linear_time(pattern: str) -> None:
     text = pattern * (500_000 // len(pattern))
     began = process_time()
     names(text + "@end")

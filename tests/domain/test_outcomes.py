@@ -1,4 +1,4 @@
-"""What becomes of a row, for everything that can become of a try."""
+"""The new state of a row for every outcome of an attempt."""
 
 from datetime import timedelta
 from random import Random
@@ -76,14 +76,12 @@ def settled(outcome: Outcome, *, failures: int = 0, max_failures: int = 12) -> S
         ),
     ],
 )
-def test_each_outcome_becomes_the_state_it_names_and_counts_no_failure(
-    outcome: Outcome, settlement: Settlement
-) -> None:
+def test_each_outcome_sets_the_status_it_names_and_counts_no_failure(outcome: Outcome, settlement: Settlement) -> None:
     assert settled(outcome, failures=11) == settlement
 
 
 @pytest.mark.parametrize("failures", [0, 1, 10])
-def test_a_refusal_for_now_counts_and_comes_back_after_the_backoff(failures: int) -> None:
+def test_a_temporary_refusal_counts_and_is_retried_after_the_backoff(failures: int) -> None:
     found = settled(Retry(reason="later", answer=LATER), failures=failures)
     assert (found.verdict, found.status, found.failed) == ("retry", "pending", True)
     assert (found.reason, found.answer) == ("later", LATER)
@@ -91,7 +89,7 @@ def test_a_refusal_for_now_counts_and_comes_back_after_the_backoff(failures: int
     assert found.delay >= timedelta(seconds=30) * 2 ** min(failures, 8)
 
 
-def test_a_refusal_for_now_keeps_the_least_wait_that_it_asks_for() -> None:
+def test_a_temporary_refusal_keeps_the_minimum_wait_it_asks_for() -> None:
     assert settled(Retry(reason="later", answer=LATER, floor=timedelta(minutes=5))).delay == timedelta(minutes=5)
 
 
@@ -138,5 +136,5 @@ def test_the_failure_that_spends_the_budget_is_the_last(
         (Retry(reason="later", answer=NO, max_failures=1), JobStatus.DEAD),
     ],
 )
-def test_only_what_comes_back_is_still_pending(outcome: Outcome, status: JobStatus) -> None:
+def test_only_a_retried_or_released_job_is_still_pending(outcome: Outcome, status: JobStatus) -> None:
     assert settled(outcome).status is status

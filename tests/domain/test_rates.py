@@ -1,4 +1,4 @@
-"""How fast emails may go, and how the sessions that a relay allows are shared."""
+"""How fast emails may go, and how workers share the sessions that a relay allows."""
 
 from math import ceil
 
@@ -14,9 +14,7 @@ FIVE = Rate.a_second(5)
 @pytest.mark.parametrize(
     ("number", "each", "burst"), [(5, 0.2, 10), (1, 1, 2), (0.5, 2, 2), (0.001, 1000, 2), (14, 1 / 14, 28)]
 )
-def test_at_once_go_as_many_as_two_seconds_make_up_for_and_never_fewer_than_two(
-    number: float, each: float, burst: int
-) -> None:
+def test_a_bucket_holds_two_seconds_worth_of_tokens_and_at_least_two(number: float, each: float, burst: int) -> None:
     assert Rate.a_second(number) == Rate(each, burst)
 
 
@@ -24,12 +22,12 @@ def test_at_once_go_as_many_as_two_seconds_make_up_for_and_never_fewer_than_two(
     ("owed", "free", "wait"),
     [(0, 10, 0), (0.2, 9, 0), (1.8, 1, 0), (1.81, 0, 0.01), (2.0, 0, 0.2), (3.0, 0, 1.2), (0.199999, 9, 0)],
 )
-def test_what_has_gone_leaves_less_room_until_it_is_made_up_for(owed: float, free: int, wait: float) -> None:
+def test_spent_tokens_are_missing_until_they_are_refilled(owed: float, free: int, wait: float) -> None:
     assert FIVE.free(owed) == free
     assert FIVE.wait(owed) == pytest.approx(wait)
 
 
-def test_what_was_drawn_for_nobody_can_be_given_back() -> None:
+def test_unused_tokens_can_be_returned() -> None:
     assert FIVE.spent(FIVE.spent(0, 7), -7) == pytest.approx(0)
     assert FIVE.spent(0, -3) == 0
 
@@ -38,7 +36,7 @@ def test_what_was_drawn_for_nobody_can_be_given_back() -> None:
     rate=st.floats(0.1, 1000).map(Rate.a_second),
     steps=st.lists(st.tuples(st.floats(0, 30), st.integers(0, 300)), max_size=30),
 )
-def test_in_no_span_of_time_do_more_go_than_the_rate_and_what_goes_at_once(
+def test_no_interval_has_more_emails_than_its_rate_and_one_full_bucket(
     rate: Rate, steps: list[tuple[float, int]]
 ) -> None:
     now, owed = 0.0, 0.0
@@ -56,7 +54,7 @@ def test_in_no_span_of_time_do_more_go_than_the_rate_and_what_goes_at_once(
 
 
 @given(rate=st.floats(0.1, 1000).map(Rate.a_second), owed=st.floats(0, 100))
-def test_who_waits_as_long_as_is_said_finds_room_and_no_sooner(rate: Rate, owed: float) -> None:
+def test_whoever_waits_as_long_as_told_finds_a_token_and_not_sooner(rate: Rate, owed: float) -> None:
     if wait := rate.wait(owed):
         assert rate.free(max(0.0, owed - wait)) >= 1
         assert rate.free(max(0.0, owed - wait / 2)) == 0 or wait < rate.each / 1000
@@ -79,7 +77,7 @@ def test_who_waits_as_long_as_is_said_finds_room_and_no_sooner(rate: Rate, owed:
         (Bucket(owed=4, queued=7), [], [], Bucket(owed=4, queued=7)),
     ],
 )
-def test_who_is_put_off_gets_a_turn_behind_those_before_and_an_urgent_email_the_next(
+def test_a_delayed_email_gets_a_slot_behind_earlier_ones_and_an_urgent_one_the_next(
     bucket: Bucket, urgent: list[bool], delays: list[float], after: Bucket
 ) -> None:
     found, left = turns(bucket, Rate(each=1, burst=10), urgent=urgent)
@@ -88,7 +86,7 @@ def test_who_is_put_off_gets_a_turn_behind_those_before_and_an_urgent_email_the_
 
 
 @given(st.lists(st.integers(1, 200), min_size=1, max_size=5), st.floats(1, 100).map(Rate.a_second))
-def test_emails_that_come_back_at_their_turns_all_find_room(batches: list[int], rate: Rate) -> None:
+def test_emails_that_return_at_their_slots_all_find_tokens(batches: list[int], rate: Rate) -> None:
     bucket, delays = Bucket(), []
     for number in batches:
         found, bucket = turns(bucket, rate, urgent=[False] * number)
@@ -116,13 +114,13 @@ def test_emails_that_come_back_at_their_turns_all_find_room(batches: list[int], 
         ("elsewhere", None),
     ],
 )
-def test_a_domain_falls_under_the_first_name_that_fits(domain: str, name: str | None) -> None:
+def test_a_domain_takes_the_rate_of_the_first_matching_name(domain: str, name: str | None) -> None:
     rates = parse_rates("example.com=5 *.example.org=2\nSlow.example.net=0.5 *.example.net=7")
     found = rate_of(rates, domain)
     assert (found and found[0]) == name
 
 
-def test_without_words_there_are_no_rates() -> None:
+def test_an_empty_setting_has_no_rates() -> None:
     assert not parse_rates("")
     assert rate_of(parse_rates("example.com=5"), "example.com") == ("example.com", FIVE)
 
@@ -146,7 +144,7 @@ def test_without_words_there_are_no_rates() -> None:
         "example.com=5,example.org=6",
     ],
 )
-def test_words_that_make_no_sense_are_named_with_what_was_expected(words: str) -> None:
+def test_an_invalid_rate_is_named_with_what_was_expected(words: str) -> None:
     with pytest.raises(ValueError, match="expected emails a second by domain") as refused:
         parse_rates(f"fine.test=1 {words}")
     assert words.rsplit(maxsplit=1)[-1] in str(refused.value)
@@ -174,14 +172,14 @@ def working(wanted: int, sessions: int) -> Claimant:
         (Claimant(wanted=3, sessions=3, is_idle=True), [working(8, 0)], 0),
     ],
 )
-def test_who_comes_first_has_all_until_somebody_else_has_something_to_send(
+def test_a_single_worker_may_use_all_sessions_until_another_has_emails(
     mine: Claimant, others: list[Claimant], granted: int
 ) -> None:
     assert share(4, mine=mine, others=others) == granted
 
 
 @given(cap=st.integers(1, 40), wants=st.lists(st.integers(1, 20), min_size=1, max_size=8), turns=st.data())
-def test_together_they_never_have_more_than_the_cap_and_soon_each_has_one_that_can(
+def test_workers_together_never_exceed_the_cap_and_soon_each_has_a_session(
     cap: int, wants: list[int], turns: st.DataObject
 ) -> None:
     held = [0] * len(wants)

@@ -1,4 +1,4 @@
-"""When an email may go, as tables: digests, quiet hours and pauses, by clocks that jump."""
+"""When an email may go, as tables: digests, quiet hours and pauses, across clock changes."""
 
 from datetime import UTC, datetime, time, timedelta
 from zoneinfo import ZoneInfo
@@ -18,7 +18,7 @@ BERLIN, NEW_YORK, LORD_HOWE = "Europe/Berlin", "America/New_York", "Australia/Lo
 
 
 def at(text: str) -> datetime:
-    """An instant as its date, time and offset; UTC where no offset is given."""
+    """An instant from date, time and offset; UTC where no offset is given."""
     instant = datetime.fromisoformat(text)
     return instant if instant.tzinfo else instant.replace(tzinfo=UTC)
 
@@ -58,7 +58,7 @@ def quiet(start: str, end: str, *, days: frozenset[int] = EVERY_DAY) -> Schedule
         pytest.param(digest("daily"), BERLIN, "2026-10-24T12:00", "2026-10-25T08:00", id="nine o'clock in winter"),
     ],
 )
-def test_a_digest_comes_at_its_hour_where_the_person_lives(
+def test_a_digest_leaves_at_its_hour_in_the_persons_time_zone(
     schedule: Schedule, home: str | None, now: str, until: str
 ) -> None:
     wait = defer(schedule, home=home, now=at(now))
@@ -98,7 +98,7 @@ def test_a_digest_comes_at_its_hour_where_the_person_lives(
         pytest.param(quiet("03:00", "02:00"), BERLIN, "2026-03-28T12:00", "2026-03-30T02:00+02:00", id="two in a row"),
     ],
 )
-def test_quiet_hours_end_when_the_clock_says_so_for_the_last_time(
+def test_quiet_hours_end_at_the_last_occurrence_of_their_end(
     schedule: Schedule, home: str | None, now: str, until: str | None
 ) -> None:
     wait = defer(schedule, home=home, now=at(now))
@@ -130,7 +130,7 @@ def test_quiet_hours_end_when_the_clock_says_so_for_the_last_time(
         ),
     ],
 )
-def test_what_overlaps_lasts_to_the_end_of_all_of_it(
+def test_overlapping_waits_last_until_the_end_of_all_of_them(
     schedule: Schedule, until: str | None, by: DeferredBy | None
 ) -> None:
     wait = defer(schedule, home=None, now=at(f"{MONDAY}T12:00"))
@@ -152,11 +152,11 @@ def test_events_by_bots_wait_for_the_digest(mode: str, by: DeferredBy) -> None:
     assert wait.by is by
 
 
-def test_who_has_chosen_nothing_waits_for_nothing() -> None:
+def test_a_person_without_stored_preferences_waits_for_nothing() -> None:
     assert defer(AT_ONCE, home="Mars/Base", now=at(f"{MONDAY}T03:00")) is None
 
 
-def test_ones_own_time_zone_comes_before_the_directorys() -> None:
+def test_a_persons_chosen_time_zone_wins_over_the_directorys() -> None:
     schedule = Schedule(mode=Mode.DAILY, timezone="Asia/Tokyo")
     wait = defer(schedule, home=BERLIN, now=at(f"{MONDAY}T12:00"))
     assert wait is not None
@@ -164,7 +164,7 @@ def test_ones_own_time_zone_comes_before_the_directorys() -> None:
 
 
 @pytest.mark.parametrize("name", ["Mars/Base", "../../etc/passwd", "Europe", "Europe/Berlin\0", "x" * 300])
-def test_a_time_zone_that_nobody_knows_is_utc_and_that_is_said(name: str) -> None:
+def test_an_unknown_time_zone_counts_as_utc_and_is_reported(name: str) -> None:
     wait = defer(digest("daily"), home=name, now=at(f"{MONDAY}T12:00"))
     assert wait is not None
     assert wait.until == at("2026-03-03T09:00")
@@ -179,7 +179,7 @@ def test_a_time_zone_that_nobody_knows_is_utc_and_that_is_said(name: str) -> Non
         (Schedule(paused_until=at(f"{MONDAY}T15:00")), "waits for the end of the pause at 2026-03-02 16:00 CET"),
     ],
 )
-def test_a_wait_says_for_what_and_until_when_by_the_persons_clock(schedule: Schedule, words: str) -> None:
+def test_a_wait_has_its_reason_and_its_end_in_the_persons_time_zone(schedule: Schedule, words: str) -> None:
     assert str(defer(schedule, home=BERLIN, now=at(f"{MONDAY}T12:00"))) == words
 
 
@@ -199,7 +199,7 @@ QUIET = st.builds(
 
 
 def reads_quiet(quiet_hours: QuietHours, instant: datetime, zone: ZoneInfo) -> bool:
-    """Whether a person who looks at the clock would say that it is quiet, a second way to say it."""
+    """Whether a person looking at the clock would call it quiet: a second implementation."""
     there = instant.astimezone(zone)
     today, now = there.isoweekday(), there.time()
     yesterday = (today - 2) % 7 + 1
@@ -216,7 +216,7 @@ def jumps_near(instant: datetime, zone: ZoneInfo) -> bool:
 
 
 @given(QUIET, st.one_of(st.none(), INSTANTS), INSTANTS, ZONES)
-def test_an_email_goes_at_the_first_instant_that_is_neither_quiet_nor_paused(
+def test_an_email_leaves_at_the_first_instant_that_is_neither_quiet_nor_paused(
     quiet_hours: QuietHours, paused_until: datetime | None, now: datetime, name: str
 ) -> None:
     paused_until = paused_until if paused_until and paused_until < now + timedelta(days=3) else None
@@ -233,7 +233,7 @@ def test_an_email_goes_at_the_first_instant_that_is_neither_quiet_nor_paused(
 
 
 @given(st.sampled_from([Mode.HOURLY, Mode.DAILY, Mode.WEEKLY]), st.integers(0, 23), st.integers(1, 7), INSTANTS, ZONES)
-def test_a_digest_is_never_in_the_past_and_never_further_than_its_rhythm(
+def test_a_digest_is_never_in_the_past_and_never_further_than_its_period(
     mode: Mode, hour: int, weekday: int, now: datetime, name: str
 ) -> None:
     wait = defer(Schedule(mode=mode, hour=hour, weekday=weekday), home=name, now=now)

@@ -1,4 +1,4 @@
-"""Message-IDs that tell emails apart and hold threads together."""
+"""Message-IDs that tell emails apart and keep threads together."""
 
 from base64 import b64decode
 from re import compile as pattern
@@ -15,7 +15,7 @@ HOST = "review.example"
 ATEXT = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
 DOT_ATOMS = pattern(rf"{ATEXT}(\.{ATEXT})*@{ATEXT}(\.{ATEXT})*")
 
-# Names that a careless joining would confuse: dots, the hash's mark, and what hashes look like.
+# Names that naive joining would confuse: dots, the hash's mark, and what hashes look like.
 tricky = st.text(alphabet="ab.=-r1", min_size=1, max_size=8)
 names = st.one_of(tricky, st.text(min_size=1, max_size=80).filter(lambda name: name.isprintable()))
 emails = st.tuples(names, names, names, st.integers(min_value=0, max_value=30))
@@ -57,14 +57,14 @@ def test_no_email_has_the_id_of_its_threads_root(email: tuple[str, str, str, int
 
 
 @pytest.mark.parametrize("name", ["=deadbeef", "a=b", "a.b", "a b", "é", "a" * 65])
-def test_a_name_that_is_not_plain_never_shows(name: str) -> None:
+def test_a_name_that_is_not_plain_is_hashed(name: str) -> None:
     shown = root_id(name, host=HOST).removeprefix("cl.").removesuffix(f"@{HOST}")
     assert name not in shown
     assert shown.startswith("=")
 
 
-def test_message_ids_stay_what_they_are_over_releases() -> None:
-    """A changed id would send every email that waits a second time, under another name."""
+def test_message_ids_never_change_between_releases() -> None:
+    """A changed id would send every pending email a second time, under another name."""
     plain = message_id("CL-4821", event_key="comment-8731", username="alice", host=HOST)
     assert plain == "cl.CL-4821.comment-8731.2bd806c97f0e@review.example"
     hashed = message_id("org/repo!7", event_key="k.1", username="alice", host=HOST, replay=2)
@@ -74,10 +74,10 @@ def test_message_ids_stay_what_they_are_over_releases() -> None:
 
 @settings(deadline=None, derandomize=True)
 @given(st.text(alphabet=ascii_letters, min_size=1))
-def test_outlooks_index_is_twenty_two_bytes_that_begin_with_one(link: str) -> None:
+def test_the_thread_index_is_twenty_two_bytes_that_begin_with_one(link: str) -> None:
     index = b64decode(thread_index(link), validate=True)
     assert (len(index), index[0]) == (22, 1)
 
 
-def test_outlooks_index_stays_what_it_is_over_releases() -> None:
+def test_the_thread_index_never_changes_between_releases() -> None:
     assert thread_index("CL-4821") == "AVxK6rHbbKM0BQW/lqMyQhgNUcU2PA=="

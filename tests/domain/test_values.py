@@ -1,4 +1,4 @@
-"""The few things that values of the domain answer about themselves."""
+"""Methods of domain values."""
 
 import pytest
 

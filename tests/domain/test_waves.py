@@ -1,4 +1,4 @@
-"""When so many emails die of one reason that it is no longer about them."""
+"""When so many emails die of one reason that the emails are not to blame."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -35,12 +35,12 @@ def ended(sent: int, **deaths: int) -> Ended:
     ],
     ids=str,
 )
-def test_a_wave_is_what_kills_several_emails_and_most_of_those_that_end(seen: Ended, reason: str | None) -> None:
+def test_a_wave_is_several_emails_of_one_reason_and_most_of_those_that_end(seen: Ended, reason: str | None) -> None:
     found = wave(seen)
     assert (found.deaths.reason if found else None) == reason
 
 
-def test_a_wave_says_what_of_how_many_since_when_and_how_to_see_them() -> None:
+def test_a_wave_has_its_reason_its_counts_its_start_and_the_command_that_lists_it() -> None:
     found = wave(ended(3, oversize=1_200))
     assert found is not None
     assert all(part in found.in_words for part in ("1,203", "1,200", "oversize", "2026-03-02 12:00:00 UTC"))

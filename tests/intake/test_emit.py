@@ -37,8 +37,8 @@ def comment(key: str = "k1", **changes: Any) -> Mapping[str, Any]:
     }
 
 
-class Witness(RecordingDoorbell):
-    """A doorbell that looks, at each ring and over a connection of its own, which events are there to be seen."""
+class ReadingDoorbell(RecordingDoorbell):
+    """A doorbell that reads, at each ring and over its own connection, which events are visible."""
 
     def __init__(self, database: Database) -> None:
         super().__init__()
@@ -52,9 +52,9 @@ class Witness(RecordingDoorbell):
 
 
 @pytest.fixture
-def doorbell(database: Database) -> Iterator[Witness]:
-    """Rung out before the database is closed, over which it looks."""
-    yield Witness(database)
+def doorbell(database: Database) -> Iterator[ReadingDoorbell]:
+    """Waits for all rings before the database is closed, because it reads from it."""
+    yield ReadingDoorbell(database)
     until(nothing_is_awaited)
 
 
@@ -66,17 +66,19 @@ def caller(request: pytest.FixtureRequest, database: Database) -> Iterator[Calle
 
 
 def nothing_is_awaited() -> bool:
-    """Whether no thread of ours waits for a transaction any more; then every ring that will come has come."""
+    """Whether no thread of ours waits for a commit any more, so that no further ring will come."""
     return not any(thread.name == "after-commit" for thread in threading.enumerate())
 
 
-def rings(doorbell: Witness) -> list[str]:
-    """Every ring that will come."""
+def rings(doorbell: ReadingDoorbell) -> list[str]:
+    """All rings, once no more will come."""
     until(nothing_is_awaited)
     return doorbell.rings
 
 
-def test_the_fan_out_is_rung_for_after_the_commit_and_finds_the_event(caller: Caller, doorbell: Witness) -> None:
+def test_the_doorbell_rings_after_the_commit_and_the_event_is_visible(
+    caller: Caller, doorbell: ReadingDoorbell
+) -> None:
     receipt = notify.emit(caller, comment(), doorbell=doorbell)
     assert not receipt.duplicate
     assert doorbell.rings == []
@@ -85,7 +87,7 @@ def test_the_fan_out_is_rung_for_after_the_commit_and_finds_the_event(caller: Ca
     assert doorbell.saw == [["k1"]]
 
 
-def test_many_events_of_one_transaction_ring_once(caller: Caller, doorbell: Witness) -> None:
+def test_many_events_of_one_transaction_ring_once(caller: Caller, doorbell: ReadingDoorbell) -> None:
     for number in range(20):
         notify.emit(caller, comment(f"k{number:02}"), doorbell=doorbell)
     caller.commit()
@@ -93,7 +95,7 @@ def test_many_events_of_one_transaction_ring_once(caller: Caller, doorbell: Witn
     assert len(doorbell.saw[0]) == 20
 
 
-def test_each_transaction_of_a_connection_rings_for_itself(caller: Caller, doorbell: Witness) -> None:
+def test_each_transaction_of_a_connection_rings_once(caller: Caller, doorbell: ReadingDoorbell) -> None:
     for number in range(3):
         notify.emit(caller, comment(f"k{number}"), doorbell=doorbell)
         caller.commit()
@@ -101,7 +103,7 @@ def test_each_transaction_of_a_connection_rings_for_itself(caller: Caller, doorb
     assert doorbell.saw == [["k0"], ["k0", "k1"], ["k0", "k1", "k2"]]
 
 
-def test_an_event_that_is_known_rings_for_nobody(caller: Caller, doorbell: Witness) -> None:
+def test_a_duplicate_event_does_not_ring(caller: Caller, doorbell: ReadingDoorbell) -> None:
     notify.emit(caller, comment(), doorbell=doorbell)
     caller.commit()
     before = len(rings(doorbell))
@@ -110,7 +112,9 @@ def test_an_event_that_is_known_rings_for_nobody(caller: Caller, doorbell: Witne
     assert len(rings(doorbell)) == before
 
 
-def test_the_receipt_of_another_event_with_a_known_key_names_what_differs(caller: Caller, doorbell: Witness) -> None:
+def test_the_receipt_of_a_different_event_with_a_known_key_names_what_differs(
+    caller: Caller, doorbell: ReadingDoorbell
+) -> None:
     notify.emit(caller, comment(), doorbell=doorbell)
     caller.commit()
     receipt = notify.emit(caller, comment(actor="erin"), doorbell=doorbell)
@@ -118,7 +122,7 @@ def test_the_receipt_of_another_event_with_a_known_key_names_what_differs(caller
     assert (receipt.duplicate, receipt.differs) == (True, ("actor",))
 
 
-def test_a_rolled_back_event_never_was(caller: Caller, doorbell: Witness, database: Database) -> None:
+def test_a_rolled_back_event_never_was(caller: Caller, doorbell: ReadingDoorbell, database: Database) -> None:
     notify.emit(caller, comment(), doorbell=doorbell)
     caller.rollback()
     rings(doorbell)
@@ -126,7 +130,7 @@ def test_a_rolled_back_event_never_was(caller: Caller, doorbell: Witness, databa
     assert rows.count_of(database, events) == 0
 
 
-def test_a_transaction_after_one_that_was_rolled_back_rings(caller: Caller, doorbell: Witness) -> None:
+def test_a_transaction_after_a_rolled_back_one_rings(caller: Caller, doorbell: ReadingDoorbell) -> None:
     notify.emit(caller, comment("lost"), doorbell=doorbell)
     caller.rollback()
     rings(doorbell)
@@ -136,7 +140,7 @@ def test_a_transaction_after_one_that_was_rolled_back_rings(caller: Caller, door
     assert doorbell.saw[-1] == ["kept"]
 
 
-def test_a_savepoint_is_not_yet_a_commit(database: Database, doorbell: Witness) -> None:
+def test_a_savepoint_does_not_ring(database: Database, doorbell: ReadingDoorbell) -> None:
     for opened in (applications.session, applications.connection):
         with opened(in_words(database.engine.url)) as caller:
             with caller.begin_nested():
@@ -147,15 +151,15 @@ def test_a_savepoint_is_not_yet_a_commit(database: Database, doorbell: Witness) 
             doorbell.rings.clear()
 
 
-def test_a_session_that_is_closed_without_a_commit_leaves_nothing(database: Database, doorbell: Witness) -> None:
+def test_a_session_closed_without_a_commit_leaves_nothing(database: Database, doorbell: ReadingDoorbell) -> None:
     with Session(database.engine) as session:
         notify.emit(session, comment(), doorbell=doorbell)
     rings(doorbell)
     assert not any(doorbell.saw)
 
 
-def test_a_connection_that_is_closed_without_a_commit_leaves_nobody_waiting(
-    database: Database, doorbell: Witness
+def test_a_connection_closed_without_a_commit_leaves_no_thread_waiting(
+    database: Database, doorbell: ReadingDoorbell
 ) -> None:
     with driver()(in_words(database.engine.url)) as connection:
         notify.emit(connection, comment(), doorbell=doorbell)
@@ -164,15 +168,17 @@ def test_a_connection_that_is_closed_without_a_commit_leaves_nobody_waiting(
 
 
 @pytest.mark.parametrize("name", applications.AUTOCOMMIT)
-def test_where_every_statement_commits_the_bell_rings_at_once(name: str, database: Database, doorbell: Witness) -> None:
+def test_in_autocommit_mode_the_doorbell_rings_at_once(
+    name: str, database: Database, doorbell: ReadingDoorbell
+) -> None:
     with applications.AUTOCOMMIT[name](in_words(database.engine.url)) as caller:
         notify.emit(caller, comment(), doorbell=doorbell)
         assert rings(doorbell) == [FAN_OUT]
     assert doorbell.saw == [["k1"]]
 
 
-def test_a_malformed_event_is_refused_and_leaves_the_transaction_as_it_was(
-    caller: Caller, doorbell: Witness, database: Database
+def test_a_malformed_event_is_refused_and_does_not_affect_the_transaction(
+    caller: Caller, doorbell: ReadingDoorbell, database: Database
 ) -> None:
     notify.emit(caller, comment("good"), doorbell=doorbell)
     with pytest.raises(notify.MalformedEvent) as refused:
@@ -183,7 +189,7 @@ def test_a_malformed_event_is_refused_and_leaves_the_transaction_as_it_was(
     assert rows.count_of(database, events) == 1
 
 
-def test_a_scoped_session_is_the_session_it_stands_for(database: Database, doorbell: Witness) -> None:
+def test_a_scoped_session_works_like_its_session(database: Database, doorbell: ReadingDoorbell) -> None:
     scoped = scoped_session(sessionmaker(database.engine))
 
     receipt = notify.emit(scoped, comment(), doorbell=doorbell)
@@ -197,12 +203,12 @@ def test_a_scoped_session_is_the_session_it_stands_for(database: Database, doorb
 
 
 @pytest.mark.parametrize("thing", [None, "postgresql://db", object()], ids=["None", "text", "object"])
-def test_what_is_no_connection_is_refused(thing: Any, doorbell: Witness) -> None:
+def test_something_that_is_no_connection_is_refused(thing: Any, doorbell: ReadingDoorbell) -> None:
     with pytest.raises(notify.UnsupportedConnection):
         notify.emit(thing, comment(), doorbell=doorbell)
 
 
-def test_without_a_broker_an_event_is_stored_all_the_same(caller: Caller, database: Database) -> None:
+def test_without_a_broker_an_event_is_still_stored(caller: Caller, database: Database) -> None:
     receipt = notify.emit(caller, comment())
     caller.commit()
     assert rows.row(database, events, receipt.id)["status"] == "pending"
@@ -219,9 +225,9 @@ WRONG: Mapping[str, Mapping[str, str]] = {
 
 @pytest.fixture
 def fresh_process(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
-    """As a process that has emitted nothing yet, in this working folder."""
+    """A process that has emitted nothing yet, in this working folder."""
     monkeypatch.chdir(tmp_path)
-    # Whoever configures logs by a dictionary, as import-linter does, switches off the loggers that are there.
+    # Configuring logging by a dictionary, as import-linter does, disables the existing loggers.
     for name in ("notify.wiring", "notify.doorbell"):
         monkeypatch.setattr(getLogger(name), "disabled", False)
     process_doorbell.cache_clear()
@@ -231,7 +237,7 @@ def fresh_process(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[P
 
 @pytest.mark.usefixtures("fresh_process")
 @pytest.mark.parametrize("environment", WRONG.values(), ids=list(WRONG))
-def test_settings_that_make_no_sense_do_not_fail_an_application(
+def test_invalid_settings_do_not_fail_an_application(
     environment: Mapping[str, str],
     database: Database,
     monkeypatch: pytest.MonkeyPatch,
@@ -244,7 +250,7 @@ def test_settings_that_make_no_sense_do_not_fail_an_application(
 
 
 @pytest.mark.parametrize("made", ["UTF-16", "a folder", "a link to nowhere"])
-def test_a_file_of_settings_that_cannot_be_read_does_not_fail_an_application(
+def test_an_unreadable_settings_file_does_not_fail_an_application(
     made: str, database: Database, fresh_process: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     file = fresh_process / ".env"
@@ -270,7 +276,7 @@ def emits_and_warns_once(database: Database, caplog: pytest.LogCaptureFixture) -
 
 
 @pytest.mark.usefixtures("fresh_process")
-def test_a_broker_that_cannot_be_reached_is_told_to_an_applications_log_and_never_to_its_output(
+def test_an_unreachable_broker_is_logged_by_the_application_and_never_printed(
     database: Database,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
@@ -284,7 +290,7 @@ def test_a_broker_that_cannot_be_reached_is_told_to_an_applications_log_and_neve
 
 
 @pytest.mark.usefixtures("fresh_process")
-def test_what_systemd_and_kubernetes_set_is_no_matter_to_an_application(
+def test_variables_set_by_systemd_and_kubernetes_do_not_disturb_an_application(
     database: Database, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setenv("NOTIFY_SOCKET", "/run/systemd/notify")
@@ -295,8 +301,8 @@ def test_what_systemd_and_kubernetes_set_is_no_matter_to_an_application(
 
 
 @pytest.mark.parametrize("name", applications.EVERY)
-def test_an_application_that_has_emitted_is_not_held_in_memory(
-    name: str, database: Database, doorbell: Witness
+def test_an_application_that_has_emitted_is_not_kept_in_memory(
+    name: str, database: Database, doorbell: ReadingDoorbell
 ) -> None:
     def emit_and_go() -> ref[Caller]:
         with applications.EVERY[name](in_words(database.engine.url)) as caller:
@@ -317,8 +323,8 @@ def test_an_application_that_has_emitted_is_not_held_in_memory(
         *((name, "SQL_ASCII") for name in applications.EVERY if "psycopg" in name),  # SQLAlchemy cannot do that
     ],
 )
-def test_nothing_that_an_applications_session_is_set_to_is_in_the_way(
-    name: str, encoding: str, database: Database, doorbell: Witness
+def test_no_setting_of_an_applications_session_gets_in_the_way(
+    name: str, encoding: str, database: Database, doorbell: ReadingDoorbell
 ) -> None:
     given = comment("schlüssel-漢字", cl={"link": "CL-漢", "title": "Łódź", "author": "josé", "reviewers": ["सुनीता"]})
     with (

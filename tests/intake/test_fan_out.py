@@ -1,4 +1,4 @@
-"""A batch of events becomes one row for each person it concerns: emails, and skips with their reasons."""
+"""A batch of events becomes one notification for each person it concerns: told, or skipped with a reason."""
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -46,7 +46,7 @@ def doorbell() -> RecordingDoorbell:
 
 @pytest.fixture(autouse=True)
 def directory_of_four(database: Database) -> None:
-    """Alice, bob, carol and dana, who all read mail."""
+    """Alice, bob, carol and dana, with addresses."""
     with database.begin() as connection:
         for name in ("alice", "bob", "carol", "dana"):
             directory.put_person(connection, Person(username=name, email=f"{name}@example.com"))
@@ -77,12 +77,12 @@ def drain(database: Database, *, doorbell: RecordingDoorbell | None = None, batc
 
 
 def counts(report: SimpleNamespace) -> dict[str, float]:
-    """What the report says that is not nothing."""
+    """The report's counts that are not zero."""
     return {name: count for name, count in vars(report).items() if name != "seconds" and count}
 
 
 def emit(database: Database, key: str = "k1", *, cl: dict[str, Any] | None = None, actor: str = "dana") -> int:
-    """A comment by dana on alice's change list, which bob and dana review; the event's id."""
+    """Emit a comment by dana on alice's change list, which bob and dana review; the event's id."""
     facts = {"link": "CL-1", "author": "alice", "reviewers": ["bob", "dana"]} if cl is None else cl
     event = {"key": key, "type": COMMENT, "actor": actor, "cl": facts, "comment": {"id": key, "body": "Why?"}}
     with database.begin() as connection:
@@ -91,7 +91,7 @@ def emit(database: Database, key: str = "k1", *, cl: dict[str, Any] | None = Non
 
 
 def state_of_event(database: Database, event_id: int) -> tuple[str, int, str | None]:
-    """Where the event stands: status, failures and why."""
+    """The event's status, failures and reason."""
     with database.begin() as connection:
         key = connection.scalar(select(events.c.key).where(events.c.id == event_id))
         found = jobs.of_event(connection, str(key))
@@ -99,8 +99,8 @@ def state_of_event(database: Database, event_id: int) -> tuple[str, int, str | N
     return found.status, found.failures, found.last_error
 
 
-def fates(database: Database, event_id: int) -> dict[str, tuple[str, str, str | None]]:
-    """What became of each person: reason, status, why."""
+def outcomes(database: Database, event_id: int) -> dict[str, tuple[str, str, str | None]]:
+    """Each person's reason, status and why."""
     with database.begin() as connection:
         key = connection.scalar(select(events.c.key).where(events.c.id == event_id))
         found = jobs.of_event(connection, str(key))
@@ -109,15 +109,15 @@ def fates(database: Database, event_id: int) -> dict[str, tuple[str, str, str | 
 
 
 def come_due(database: Database) -> None:
-    """What time does to events that wait."""
+    """Make waiting events due."""
     with database.begin() as connection:
         connection.execute(update(work_items).values(due_at=rows.ago(seconds=1)))
 
 
-def test_everyone_concerned_gets_one_row_and_nobody_needs_to_have_chosen_anything(database: Database) -> None:
+def test_everyone_concerned_gets_one_notification_without_stored_preferences(database: Database) -> None:
     event_id = emit(database)
     report = drain(database)
-    assert fates(database, event_id) == {
+    assert outcomes(database, event_id) == {
         "alice": ("author", "pending", None),
         "bob": ("reviewer", "pending", None),
         "dana": ("reviewer", "skipped", "is_actor"),
@@ -126,7 +126,7 @@ def test_everyone_concerned_gets_one_row_and_nobody_needs_to_have_chosen_anythin
     assert rows.row(database, events, event_id)["status"] == "done"
 
 
-def test_an_email_carries_what_the_delivery_needs(database: Database) -> None:
+def test_an_email_has_everything_that_delivery_needs(database: Database) -> None:
     event_id = emit(database)
     drain(database)
     with database.begin() as connection:
@@ -140,7 +140,7 @@ def test_an_email_carries_what_the_delivery_needs(database: Database) -> None:
 def test_an_author_who_also_reviews_gets_one_email_as_the_author(database: Database) -> None:
     event_id = emit(database, cl={"link": "CL-1", "author": "alice", "reviewers": ["alice", "bob"]})
     drain(database)
-    assert fates(database, event_id) == {"alice": ("author", "pending", None), "bob": ("reviewer", "pending", None)}
+    assert outcomes(database, event_id) == {"alice": ("author", "pending", None), "bob": ("reviewer", "pending", None)}
 
 
 def put_bob(**facts: Any) -> Arrange:
@@ -196,12 +196,12 @@ def forget_bob(connection: Connection) -> None:
         pytest.param(type_is(default_enabled=False), "default", id="off by default"),
     ],
 )
-def test_who_is_left_out_has_a_row_that_says_why(database: Database, arrange: Arrange, why: str) -> None:
+def test_a_skipped_person_has_a_row_with_the_reason(database: Database, arrange: Arrange, why: str) -> None:
     with database.begin() as connection:
         arrange(connection)
     event_id = emit(database)
     drain(database)
-    assert fates(database, event_id)["bob"] == ("reviewer", "skipped", why)
+    assert outcomes(database, event_id)["bob"] == ("reviewer", "skipped", why)
 
 
 @pytest.mark.parametrize(
@@ -213,7 +213,7 @@ def test_who_is_left_out_has_a_row_that_says_why(database: Database, arrange: Ar
         pytest.param(type_is(system_required=True), "bob@example.com", 0, id="required"),
     ],
 )
-def test_who_is_told_is_told_at_the_right_address_and_in_the_right_turn(
+def test_a_told_person_gets_an_email_with_the_right_address_and_priority(
     database: Database, arrange: Arrange, address: str, priority: int
 ) -> None:
     with database.begin() as connection:
@@ -227,20 +227,20 @@ def test_who_is_told_is_told_at_the_right_address_and_in_the_right_turn(
     assert tuple(found) == (address, priority, "pending")
 
 
-def test_required_mail_reaches_even_its_actor_and_those_who_have_muted_everything(database: Database) -> None:
+def test_required_mail_reaches_even_its_actor_and_people_who_muted_everything(database: Database) -> None:
     with database.begin() as connection:
         type_is(system_required=True)(connection)
         bob_chooses(settings={"enabled": False}, preferences={COMMENT: False})(connection)
         preferences.mute(connection, "bob", "CL-1")
     event_id = emit(database)
     drain(database)
-    assert {name: fate[1] for name, fate in fates(database, event_id).items()} == dict.fromkeys(
+    assert {name: fate[1] for name, fate in outcomes(database, event_id).items()} == dict.fromkeys(
         ("alice", "bob", "dana"), "pending"
     )
 
 
 def emit_on_cl_1(database: Database, event_type: str, **parts: Any) -> int:
-    """Dana does it on alice's change list, which bob and dana review; the event's id."""
+    """Emit an event by dana on alice's change list, which bob and dana review; the event's id."""
     facts = {"link": "CL-1", "author": "alice", "reviewers": ["bob", "dana"]}
     with database.begin() as connection:
         (receipt,) = receive(connection, [parse({"type": event_type, "actor": "dana", "cl": facts, **parts})])
@@ -248,7 +248,7 @@ def emit_on_cl_1(database: Database, event_type: str, **parts: Any) -> int:
 
 
 def asks_for(**settings: bool) -> Arrange:
-    """Carol, who has no role, asks for this."""
+    """Carol, who has no role, sets this preference."""
     return lambda connection: preferences.put_config(connection, "carol", settings=settings, preferences={})  # type: ignore[arg-type]
 
 
@@ -290,42 +290,42 @@ def both(*arrange: Arrange) -> Arrange:
         ),
     ],
 )
-def test_who_has_no_role_is_concerned_by_what_they_asked_for(
+def test_a_person_without_a_role_gets_what_they_subscribed_to(
     database: Database, arrange: Arrange, fate: tuple[str, str, str | None] | None
 ) -> None:
     with database.begin() as connection:
         arrange(connection)
     event_id = emit(database)
     drain(database)
-    assert fates(database, event_id) == AROUND | ({"carol": fate} if fate else {})
+    assert outcomes(database, event_id) == AROUND | ({"carol": fate} if fate else {})
 
 
-def test_what_somebody_says_makes_them_no_participant_of_that_very_event(database: Database) -> None:
+def test_a_comment_makes_its_author_a_participant_only_for_later_events(database: Database) -> None:
     with database.begin() as connection:
         asks_for(participating=True)(connection)
     first = emit(database, "first", actor="carol")
     second = emit(database, "second")
     drain(database)
-    assert "carol" not in fates(database, first)
-    assert fates(database, second)["carol"] == ("participant", "pending", None)
+    assert "carol" not in outcomes(database, first)
+    assert outcomes(database, second)["carol"] == ("participant", "pending", None)
 
 
-def test_who_asks_for_it_is_told_of_own_actions(database: Database) -> None:
+def test_own_actions_are_sent_to_people_who_want_them(database: Database) -> None:
     with database.begin() as connection:
         preferences.put_config(connection, "dana", settings={"own_actions": True}, preferences={})
     event_id = emit(database)
     drain(database)
-    assert fates(database, event_id)["dana"] == ("reviewer", "pending", None)
+    assert outcomes(database, event_id)["dana"] == ("reviewer", "pending", None)
 
 
-def test_a_bot_gets_the_kinds_of_emails_that_are_switched_on_for_it(database: Database) -> None:
+def test_a_bot_gets_only_the_event_types_that_are_switched_on_for_it(database: Database) -> None:
     with database.begin() as connection:
         put_bob(is_bot=True)(connection)
         bob_chooses(preferences={COMMENT: True})(connection)
     comment, merge = emit(database), emit_on_cl_1(database, "cl.merged")
     drain(database)
-    assert fates(database, comment)["bob"] == ("reviewer", "pending", None)
-    assert fates(database, merge)["bob"] == ("reviewer", "skipped", "is_bot")
+    assert outcomes(database, comment)["bob"] == ("reviewer", "pending", None)
+    assert outcomes(database, merge)["bob"] == ("reviewer", "skipped", "is_bot")
 
 
 REVIEW = {"id": "1", "state": "approved", "comments": [{"id": str(number), "body": "Why?"} for number in range(9)]}
@@ -348,12 +348,12 @@ AROUND = {
         ),
     ],
 )
-def test_each_type_of_event_tells_those_whom_it_concerns_once(
+def test_each_event_type_reaches_the_people_it_concerns_once(
     database: Database, event_type: str, parts: dict[str, Any], told: dict[str, tuple[str, str, str | None]]
 ) -> None:
     event_id = emit_on_cl_1(database, event_type, **parts)
     drain(database)
-    assert fates(database, event_id) == told
+    assert outcomes(database, event_id) == told
     with database.begin() as connection:
         assert set(connection.scalars(select(notifications.c.event_type))) == {event_type}
 
@@ -378,22 +378,22 @@ def mention(database: Database, *, in_a_review: bool = False) -> int:
         ("@JOSÉ and @jose", {"josé", "jose"}),
     ],
 )
-def test_the_parsed_words_say_who_is_mentioned(database: Database, body: str, told: set[str]) -> None:
+def test_mentions_are_found_in_the_parsed_text(database: Database, body: str, told: set[str]) -> None:
     with database.begin() as connection:
         for username in ("josé", "jose"):
             directory.put_person(connection, Person(username=username, email=f"{username}@example.com"))
     event_id = emit_on_cl_1(database, COMMENT, comment={"id": "1", "body": body})
     drain(database)
-    assert {name for name, (reason, *_) in fates(database, event_id).items() if reason == "mentioned"} == told
+    assert {name for name, (reason, *_) in outcomes(database, event_id).items() if reason == "mentioned"} == told
 
 
 @pytest.mark.parametrize("in_a_review", [False, True], ids=["comment", "review"])
-def test_who_is_mentioned_is_told_as_of_a_mention_and_the_author_as_the_author(
+def test_a_mentioned_person_is_told_about_a_mention_and_the_author_as_the_author(
     database: Database, *, in_a_review: bool
 ) -> None:
     event_id = mention(database, in_a_review=in_a_review)
     drain(database)
-    assert fates(database, event_id) == {
+    assert outcomes(database, event_id) == {
         "alice": ("author", "pending", None),
         "bob": ("mentioned", "pending", None),
         "carol": ("mentioned", "pending", None),
@@ -416,18 +416,18 @@ def test_who_is_mentioned_is_told_as_of_a_mention_and_the_author_as_the_author(
     ],
     ids=["mutes comments", "mutes mentions", "mutes the CL", "mutes the CL but for mentions", "no such type"],
 )
-def test_about_a_mention_the_choice_about_mentions_decides(
+def test_the_preference_about_mentions_decides_about_a_mention(
     database: Database, arrange: Arrange, fate: tuple[str, str, str | None]
 ) -> None:
     with database.begin() as connection:
         arrange(connection)
     event_id = mention(database)
     drain(database)
-    assert fates(database, event_id)["bob"] == fate
+    assert outcomes(database, event_id)["bob"] == fate
 
 
 @pytest.mark.parametrize(("is_bot", "priority"), [(True, 2), (False, 1)], ids=["bot", "person"])
-def test_what_a_bot_does_is_told_after_everything_else(database: Database, *, is_bot: bool, priority: int) -> None:
+def test_events_by_bots_have_bulk_priority(database: Database, *, is_bot: bool, priority: int) -> None:
     with database.begin() as connection:
         directory.put_person(connection, Person(username="dana", email="dana@example.com", is_bot=is_bot))
     emit(database)
@@ -437,21 +437,21 @@ def test_what_a_bot_does_is_told_after_everything_else(database: Database, *, is
         assert set(connection.scalars(told)) == {priority}
 
 
-def test_an_event_fanned_out_again_writes_nothing_and_rings_for_nobody(
+def test_an_event_fanned_out_again_writes_nothing_and_does_not_ring(
     database: Database, doorbell: RecordingDoorbell
 ) -> None:
     event_id = emit(database)
     drain(database)
-    before = fates(database, event_id)
+    before = outcomes(database, event_id)
     with database.begin() as connection:
         connection.execute(text(rows.FAN_OUT_AGAIN))
     report = drain(database, doorbell=doorbell)
-    assert fates(database, event_id) == before
+    assert outcomes(database, event_id) == before
     assert (report.claimed, report.told, report.skipped) == (1, 0, 0)
     assert doorbell.rings == []
 
 
-def test_two_workers_at_once_write_each_persons_row_once(database: Database) -> None:
+def test_two_concurrent_workers_write_each_persons_row_once(database: Database) -> None:
     ids = [emit(database, f"k{number}", cl=None if number == 0 else {"link": "CL-1"}) for number in range(60)]
     reports = all_at_once([partial(drain, database, batch=7)] * 2)
     come_due(database)
@@ -459,12 +459,12 @@ def test_two_workers_at_once_write_each_persons_row_once(database: Database) -> 
     assert sum(report.claimed - report.released for report in reports) == 60
     assert sum(report.told for report in reports) == 120
     for event_id in ids:
-        assert set(fates(database, event_id)) == {"alice", "bob", "dana"}
+        assert set(outcomes(database, event_id)) == {"alice", "bob", "dana"}
 
 
 @contextmanager
 def taken_by_another(database: Database) -> Iterator[None]:
-    """Another worker's claim of everything that is due, which it has not yet committed."""
+    """Another worker's uncommitted claim of everything that is due."""
     with database.begin() as connection:
         items.claim(connection, FAN_OUT, limit=10, lease=timedelta(minutes=1), worker=uuid4(), ordered=True)
         yield
@@ -472,14 +472,14 @@ def taken_by_another(database: Database) -> Iterator[None]:
 
 @contextmanager
 def taken_before(database: Database) -> Iterator[None]:
-    """Another worker has claimed everything that is due, and works on it."""
+    """Another worker has claimed everything that is due."""
     with taken_by_another(database):
         pass
     yield
 
 
 @pytest.mark.parametrize("taken", [taken_by_another, taken_before])
-def test_an_event_waits_for_those_before_it_on_its_change_list_whoever_has_them(
+def test_an_event_waits_for_earlier_events_on_its_change_list_whoever_has_them(
     database: Database, taken: Callable[[Database], AbstractContextManager[object]]
 ) -> None:
     first = emit(database, "first")
@@ -489,8 +489,8 @@ def test_an_event_waits_for_those_before_it_on_its_change_list_whoever_has_them(
         elsewhere = emit(database, "elsewhere", cl={"link": "CL-2", "author": "alice"})
         report = drain(database)
     assert (report.claimed - report.released, report.told) == (1, 1)
-    assert fates(database, second) == fates(database, third) == {}
-    assert set(fates(database, elsewhere)) == {"alice"}
+    assert outcomes(database, second) == outcomes(database, third) == {}
+    assert set(outcomes(database, elsewhere)) == {"alice"}
     waiting = rows.item_of(database, FAN_OUT, second)
     assert waiting is not None
     assert (waiting["lane"], waiting["failures"], waiting["lapses"]) == (Lane.NORMAL, 0, 0)
@@ -499,7 +499,7 @@ def test_an_event_waits_for_those_before_it_on_its_change_list_whoever_has_them(
     assert written_in_order(database) == [elsewhere, first, second, third]
 
 
-def test_an_event_that_was_taken_too_early_keeps_its_place(database: Database) -> None:
+def test_an_event_claimed_too_early_keeps_its_place(database: Database) -> None:
     first = emit(database, "first")
     with taken_by_another(database):
         second = emit(database, "second")
@@ -510,7 +510,7 @@ def test_an_event_that_was_taken_too_early_keeps_its_place(database: Database) -
     assert written_in_order(database) == [second, third]
 
 
-def test_events_whose_worker_vanished_come_in_order_and_before_those_after_them(database: Database) -> None:
+def test_events_of_a_vanished_worker_are_fanned_out_in_order_before_later_ones(database: Database) -> None:
     ids = [emit(database, f"k{number}") for number in range(3)]
     with taken_before(database):
         ids.append(emit(database, "after"))
@@ -521,7 +521,7 @@ def test_events_whose_worker_vanished_come_in_order_and_before_those_after_them(
     assert written_in_order(database) == ids
 
 
-def test_a_worker_leaves_off_when_everything_it_takes_waits_for_another(database: Database) -> None:
+def test_a_worker_stops_when_everything_it_claims_waits_for_another(database: Database) -> None:
     emit(database, "first")
     with taken_by_another(database):
         for number in range(6):
@@ -538,7 +538,7 @@ def test_an_urgent_event_waits_for_no_other(database: Database) -> None:
         assert drain(database).told == 3
 
 
-def test_an_event_that_waits_for_the_directory_holds_up_no_other(database: Database) -> None:
+def test_an_event_waiting_for_the_directory_delays_no_other(database: Database) -> None:
     unknown = {"link": "CL-9"}
     emit(database, "early", cl=unknown)
     drain(database)
@@ -554,9 +554,7 @@ def written_in_order(database: Database) -> list[int]:
     return list(dict.fromkeys(found))
 
 
-def test_the_delivery_is_rung_for_once_a_batch_and_only_for_emails(
-    database: Database, doorbell: RecordingDoorbell
-) -> None:
+def test_delivery_is_rung_once_per_batch_and_only_for_emails(database: Database, doorbell: RecordingDoorbell) -> None:
     only_the_actor = {"link": "CL-1", "author": "dana", "reviewers": []}
     emit(database, "nobody", cl=only_the_actor)
     assert counts(drain(database, doorbell=doorbell)) == {"claimed": 1, "skipped": 1}
@@ -567,18 +565,18 @@ def test_the_delivery_is_rung_for_once_a_batch_and_only_for_emails(
     assert doorbell.rings == [DELIVER]
 
 
-def test_when_the_doorbell_rings_the_emails_are_there_to_be_seen(database: Database) -> None:
+def test_the_emails_are_visible_when_the_doorbell_rings(database: Database) -> None:
     seen = []
 
-    class Looks(RecordingDoorbell):
-        """Looks at the table, as a worker would."""
+    class ReadingDoorbell(RecordingDoorbell):
+        """Reads the table at each ring, as a worker would."""
 
         def ring(self, stage: str) -> None:
             super().ring(stage)
             seen.append(rows.count_of(database, email_jobs))
 
     emit(database)
-    drain(database, doorbell=Looks())
+    drain(database, doorbell=ReadingDoorbell())
     assert seen == [2]
 
 
@@ -591,17 +589,17 @@ def test_an_event_about_an_unknown_change_list_waits_for_the_directory(database:
     event_id = emit(database, "early", cl=cl)
     other = emit(database, "ordinary")
     assert counts(drain(database)) == {"claimed": 2, "told": 2, "skipped": 1, "retried": 1}
-    assert set(fates(database, other)) == {"alice", "bob", "dana"}
+    assert set(outcomes(database, other)) == {"alice", "bob", "dana"}
     assert state_of_event(database, event_id) == ("pending", 1, "unknown_topic")
     with database.begin() as connection:
         directory.put_change_list(connection, ChangeList(link="CL-9", author="carol"))
     come_due(database)
     drain(database)
-    assert fates(database, event_id) == {"carol": ("author", "pending", None)}
+    assert outcomes(database, event_id) == {"carol": ("author", "pending", None)}
     assert rows.row(database, events, event_id)["status"] == "done"
 
 
-def test_an_event_waits_ever_longer_for_the_directory_and_is_dead_after_ten_tries(database: Database) -> None:
+def test_an_event_waits_ever_longer_for_the_directory_and_is_dead_after_ten_attempts(database: Database) -> None:
     event_id = emit(database, cl={"link": "CL-9"})
     waits = []
     for _ in range(9):
@@ -616,7 +614,7 @@ def test_an_event_waits_ever_longer_for_the_directory_and_is_dead_after_ten_trie
     assert state_of_event(database, event_id) == ("dead", 10, "unknown_topic")
 
 
-def test_an_event_whose_type_nobody_can_choose_about_is_not_fanned_out(database: Database) -> None:
+def test_an_event_whose_type_is_missing_from_the_table_is_not_fanned_out(database: Database) -> None:
     event_id = emit(database)
     with database.begin() as connection:
         connection.execute(delete(notification_event_types))
@@ -624,7 +622,7 @@ def test_an_event_whose_type_nobody_can_choose_about_is_not_fanned_out(database:
     assert state_of_event(database, event_id) == ("pending", 1, "unknown_type")
 
 
-def test_an_event_of_a_type_without_a_trigger_is_not_fanned_out(database: Database) -> None:
+def test_an_event_type_without_a_trigger_is_not_fanned_out(database: Database) -> None:
     with database.begin() as connection:
         event_id = rows.event(connection, type="cl.abandoned")
         kind = {"code": "cl.abandoned", "category": "Ends", "description": "…"}
@@ -633,23 +631,23 @@ def test_an_event_of_a_type_without_a_trigger_is_not_fanned_out(database: Databa
     assert state_of_event(database, event_id) == ("pending", 1, "unknown_type")
 
 
-def test_one_bad_event_stops_no_other(database: Database, doorbell: RecordingDoorbell) -> None:
+def test_one_failing_event_does_not_stop_the_others(database: Database, doorbell: RecordingDoorbell) -> None:
     good = [emit(database, f"k{number}") for number in range(3)]
     bad = emit(database, "bad")
     taken = message_id("CL-1", event_key="bad", username="alice", host=HOST)
-    with database.begin() as connection:  # another email has the name that alice's about the bad event must have
+    with database.begin() as connection:  # another email has the Message-ID that alice's about the failing event needs
         rows.job(connection, username="somebody", message_id=taken, **rows.ended("sent"))
-    with capture_logs():  # unread, but its trace takes seconds to print
+    with capture_logs():  # nobody reads it, but formatting the traceback takes seconds
         report = drain(database, doorbell=doorbell)
     assert (report.claimed, report.told, report.retried) == (4, 6, 1)
     for event_id in good:
         assert rows.row(database, events, event_id)["status"] == "done"
     assert state_of_event(database, bad) == ("pending", 1, "internal_error: MessageIdTaken")
-    assert fates(database, bad) == {}
+    assert outcomes(database, bad) == {}
     assert set(doorbell.rings) == {DELIVER}
 
 
-def test_a_database_that_goes_away_is_no_events_fault(database: Database) -> None:
+def test_a_database_outage_costs_an_event_no_failure(database: Database) -> None:
     event_id = emit(database)
     with database.engine.connect() as other:
         other.execute(text("LOCK TABLE notify.email_jobs IN ACCESS EXCLUSIVE MODE"))
@@ -668,10 +666,10 @@ def test_an_event_whose_worker_vanished_is_fanned_out_by_the_next(database: Data
     fresh = emit(database, "fresh")
     report = drain(database)
     assert (report.claimed, report.told) == (2, 4)
-    assert set(fates(database, event_id)) == set(fates(database, fresh)) == {"alice", "bob", "dana"}
+    assert set(outcomes(database, event_id)) == set(outcomes(database, fresh)) == {"alice", "bob", "dana"}
 
 
-def test_an_event_that_outlived_three_workers_is_dead(database: Database) -> None:
+def test_an_event_that_lapsed_three_times_is_dead(database: Database) -> None:
     event_id = emit(database)
     vanish(database, event_id)
     rows.change_item(database, FAN_OUT, event_id, lapses=2)
@@ -698,13 +696,13 @@ def test_a_drain_that_runs_out_of_time_rings_for_the_rest(database: Database, do
     assert not worker(database).is_due()
 
 
-def test_a_drain_of_nothing_does_nothing(database: Database, doorbell: RecordingDoorbell) -> None:
+def test_a_drain_with_nothing_due_does_nothing(database: Database, doorbell: RecordingDoorbell) -> None:
     report = drain(database, doorbell=doorbell)
     assert counts(report) == {}
     assert doorbell.rings == []
 
 
-def test_a_batch_costs_the_same_number_of_statements_whatever_its_size(database: Database) -> None:
+def test_a_batch_takes_the_same_number_of_statements_whatever_its_size(database: Database) -> None:
     names = [f"person-{number}" for number in range(20)]
     with database.begin() as connection:
         for name in names:

@@ -1,4 +1,4 @@
-"""Events in: once for each key, in the caller's transaction, and what the directory learns from them."""
+"""Receiving events: once for each key, in the caller's transaction, and what the directory learns from them."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -47,7 +47,7 @@ def caller(request: pytest.FixtureRequest, database: Database) -> Iterator[Calle
 
 @pytest.fixture(params=list(applications.TRANSACTIONAL.values()), ids=list(applications.TRANSACTIONAL))
 def transaction(request: pytest.FixtureRequest, database: Database) -> Iterator[Caller]:
-    """The same, without those that commit every statement."""
+    """The same, without those in autocommit mode."""
     with request.param(in_words(database.engine.url)) as opened:
         yield opened
 
@@ -75,7 +75,7 @@ def known(database: Database, link: str = "CL-1") -> ChangeList | None:
         return directory.change_list(connection, link)
 
 
-def test_a_committed_event_is_stored_with_what_it_states(caller: Caller, database: Database) -> None:
+def test_a_committed_event_is_stored_with_all_its_fields(caller: Caller, database: Database) -> None:
     when = datetime(2026, 3, 2, 12, 0, tzinfo=UTC)
     (receipt,) = receive(caller, [comment(occurred_at=when)])
     caller.commit()
@@ -106,7 +106,7 @@ def test_the_same_key_again_is_the_same_event(caller: Caller, database: Database
 
 
 @pytest.mark.parametrize("written", ["2026-03-02T12:00:00Z", "2026-03-02T13:00:00.000+01:00"])
-def test_the_same_instant_and_the_same_names_are_the_same_however_they_are_written(
+def test_the_same_event_with_another_spelling_of_instants_and_names_is_a_duplicate(
     database: Database, written: str
 ) -> None:
     names = [["bob", "carol"], ["carol", "bob", "bob"]]
@@ -117,10 +117,8 @@ def test_the_same_instant_and_the_same_names_are_the_same_however_they_are_writt
 
 
 @pytest.mark.parametrize("changed", [{"key_hash": null()}, {"payload": {}, "emptied_at": func.now()}])
-def test_what_nobody_knows_any_more_of_an_event_makes_no_difference(
-    database: Database, changed: dict[str, Any]
-) -> None:
-    """Stored before digests were, or emptied of its words since: the digests of those are kept."""
+def test_fields_that_were_pruned_make_no_difference_to_a_duplicate(database: Database, changed: dict[str, Any]) -> None:
+    """Stored before there were digests, or pruned since: the digests of pruned events are kept."""
     store(database, comment())
     with database.begin() as connection:
         ended = {"status": "done", "finished_at": func.now()}
@@ -129,7 +127,7 @@ def test_what_nobody_knows_any_more_of_an_event_makes_no_difference(
     assert (receipt.duplicate, receipt.differs) == (True, ())
 
 
-def test_to_tell_another_event_from_a_known_one_costs_no_statement(database: Database) -> None:
+def test_telling_a_different_event_from_a_duplicate_takes_no_extra_statement(database: Database) -> None:
     store(database, comment())
     with statements(database) as same:
         store(database, comment(), comment("k2"))
@@ -153,7 +151,7 @@ def test_events_without_a_key_are_all_new(caller: Caller, database: Database) ->
     assert len(set(keys(database))) == 2
 
 
-def test_a_batch_tells_new_events_known_ones_and_its_own_repeats_apart(caller: Caller, database: Database) -> None:
+def test_a_batch_distinguishes_new_events_known_ones_and_its_own_repeats(caller: Caller, database: Database) -> None:
     (old,) = receive(caller, [comment("old")])
     batch = receive(caller, [comment("a"), comment("old"), comment("b"), comment("a", actor="later")])
     caller.commit()
@@ -166,7 +164,7 @@ def test_a_batch_tells_new_events_known_ones_and_its_own_repeats_apart(caller: C
     assert rows.row(database, events, batch[0].id)["actor"] == "dana"
 
 
-def test_an_event_with_every_kind_of_character_comes_back_as_it_was(caller: Caller, database: Database) -> None:
+def test_an_event_with_every_kind_of_character_is_stored_unchanged(caller: Caller, database: Database) -> None:
     words = {"id": "1", "body": "%s %(key)s :key \\ ' \" $1 {} \u2028 😀 \x1b", "code": "a\tb"}
     (receipt,) = receive(caller, [comment("100% 'k' :k $1 é", comment=words)])
     caller.commit()
@@ -180,7 +178,7 @@ def test_an_empty_batch_stores_nothing(database: Database) -> None:
 
 
 @pytest.mark.parametrize("caller", [None, "postgresql://db", object()], ids=["None", "text", "object"])
-def test_what_is_no_connection_is_refused(caller: Any) -> None:
+def test_something_that_is_no_connection_is_refused(caller: Any) -> None:
     with pytest.raises(UnsupportedConnection):
         receive(caller, [comment()])
 
@@ -216,7 +214,7 @@ FULL = ChangeList(
     ],
     ids=str,
 )
-def test_what_is_stated_replaces_what_was_known_and_what_is_absent_stays(
+def test_given_facts_replace_known_ones_and_absent_ones_stay(
     database: Database, stated: dict[str, Any], changes: dict[str, Any]
 ) -> None:
     with database.begin() as connection:
@@ -231,7 +229,7 @@ def as_dict(change_list: ChangeList) -> dict[str, Any]:
     return {name: getattr(change_list, name) for name in ChangeList.__slots__}
 
 
-def test_within_a_batch_a_later_fact_beats_an_earlier_one(database: Database) -> None:
+def test_within_a_batch_later_facts_win(database: Database) -> None:
     store(
         database,
         comment("a", cl={"title": "One", "author": "alice", "reviewers": ["bob"]}),
@@ -244,7 +242,7 @@ def test_within_a_batch_a_later_fact_beats_an_earlier_one(database: Database) ->
 
 
 @pytest.mark.parametrize("apart", [True, False], ids=["in another call", "in one batch"])
-def test_a_repeated_event_teaches_nothing(database: Database, *, apart: bool) -> None:
+def test_a_duplicate_event_changes_nothing_in_the_directory(database: Database, *, apart: bool) -> None:
     first, repeated = comment(), comment(cl={"title": "Stolen", "author": "mallory", "reviewers": ["mallory"]})
     for batch in [[first], [repeated]] if apart else [[first, repeated]]:
         store(database, *batch)
@@ -254,7 +252,7 @@ def test_a_repeated_event_teaches_nothing(database: Database, *, apart: bool) ->
 
 
 def happened(event_type: str, hour: int | None = None, *, key: str | None = None, **cl: Any) -> EventIn:
-    """Something that happened to CL-1 at this hour, or now."""
+    """An event on CL-1 at this hour, or now."""
     at = {} if hour is None else {"occurred_at": datetime(2026, 3, 2, hour, tzinfo=UTC).isoformat()}
     event = {"type": event_type, "actor": "alice", "cl": {"link": "CL-1", **cl}, **at}
     return parse(event if key is None else {**event, "key": key})
@@ -269,7 +267,7 @@ def state(database: Database) -> str | None:
     ("event_type", "after"),
     [("cl.created", "open"), ("cl.merged", "merged"), ("cl.closed", "closed"), ("cl.reopened", "open")],
 )
-def test_what_happens_to_a_change_list_says_where_it_stands(
+def test_an_event_on_a_change_list_sets_its_state(
     caller: Caller, database: Database, event_type: str, after: str
 ) -> None:
     receive(caller, [happened("cl.closed" if after == "open" else "cl.created", 1)])
@@ -306,13 +304,13 @@ def test_an_older_event_does_not_undo_a_newer_one(
 
 
 def merged_in(*, minutes: float, key: str = "m1") -> EventIn:
-    """CL-1 will have been merged then."""
+    """CL-1 is merged this many minutes from now."""
     at = (datetime.now(UTC) + timedelta(minutes=minutes)).isoformat()
     return parse({"key": key, "type": "cl.merged", "actor": "alice", "cl": {"link": "CL-1"}, "occurred_at": at})
 
 
 @pytest.mark.parametrize("minutes", [6, 60 * 24 * 365 * 73])
-def test_what_has_not_happened_yet_is_refused_with_all_that_came_with_it(
+def test_an_event_in_the_future_is_refused_with_its_whole_batch(
     caller: Caller, database: Database, minutes: float
 ) -> None:
     with pytest.raises(MalformedEvent) as refused:
@@ -323,18 +321,18 @@ def test_what_has_not_happened_yet_is_refused_with_all_that_came_with_it(
     assert known(database) is None
 
 
-def test_a_clock_that_is_four_minutes_fast_is_believed(database: Database) -> None:
+def test_a_clock_that_is_four_minutes_fast_is_accepted(database: Database) -> None:
     store(database, merged_in(minutes=4))
     assert state(database) == "merged"
 
 
-def test_a_known_event_is_still_known_although_it_was_stated_for_the_future(database: Database) -> None:
+def test_a_duplicate_is_recognised_even_if_it_is_dated_in_the_future(database: Database) -> None:
     store(database, happened("cl.created", 1, key="m1"))
     (receipt,) = store(database, merged_in(minutes=60))
     assert receipt.duplicate
 
 
-def test_a_state_that_was_once_stored_for_the_future_holds_up_no_other(database: Database) -> None:
+def test_a_state_once_stored_in_the_future_does_not_block_later_ones(database: Database) -> None:
     store(database, happened("cl.merged", 2))
     with database.begin() as connection:
         connection.execute(update(change_lists).values(state_at=datetime(2099, 1, 1, tzinfo=UTC)))
@@ -343,7 +341,7 @@ def test_a_state_that_was_once_stored_for_the_future_holds_up_no_other(database:
 
 
 @pytest.mark.parametrize("by_put", [True, False], ids=["by the directory", "by events"])
-def test_the_first_title_and_repository_are_remembered_for_the_subject(database: Database, *, by_put: bool) -> None:
+def test_the_first_title_and_repository_are_kept_for_the_subject(database: Database, *, by_put: bool) -> None:
     for number, title in enumerate([None, "Cap the retry", "Cap it", "Cap the retry", None, "Cap all"]):
         facts: dict[str, Any] = {"title": title, "repository": title and f"repository-{number}"}
         if by_put:
@@ -357,14 +355,14 @@ def test_the_first_title_and_repository_are_remembered_for_the_subject(database:
     assert (found.first_title, found.first_repository) == ("Cap the retry", "repository-1")
 
 
-def test_an_event_that_is_old_news_about_the_state_may_bring_new_facts(database: Database) -> None:
+def test_an_event_that_is_older_than_the_state_may_bring_new_facts(database: Database) -> None:
     store(database, happened("cl.merged", 2))
     store(database, happened("cl.created", 1, title="Cap the retry", author="alice"))
     assert state(database) == "merged"
     assert known(database) == ChangeList(link="CL-1", title="Cap the retry", author="alice")
 
 
-def test_an_event_that_is_old_news_about_the_state_makes_nobody_wait(
+def test_an_event_that_is_older_than_the_state_waits_for_no_lock(
     two_callers: tuple[Caller, Caller], database: Database
 ) -> None:
     store(database, happened("cl.merged"))
@@ -377,7 +375,7 @@ def test_an_event_that_is_old_news_about_the_state_makes_nobody_wait(
     assert state(database) == "merged"
 
 
-def test_what_the_directory_is_told_at_its_own_door_is_newer_than_what_happened_before(database: Database) -> None:
+def test_facts_put_into_the_directory_directly_are_newer_than_earlier_events(database: Database) -> None:
     with database.begin() as connection:
         directory.put_change_list(connection, FULL, state=directory.State.CLOSED)
     store(database, happened("cl.merged", 2))
@@ -386,7 +384,7 @@ def test_what_the_directory_is_told_at_its_own_door_is_newer_than_what_happened_
     assert state(database) == "open"
 
 
-def test_of_two_states_in_one_transaction_that_say_no_instant_the_second_stands(
+def test_of_two_states_without_an_instant_in_one_transaction_the_second_wins(
     transaction: Caller, database: Database
 ) -> None:
     for event_type in ("cl.merged", "cl.reopened"):
@@ -395,7 +393,7 @@ def test_of_two_states_in_one_transaction_that_say_no_instant_the_second_stands(
     assert state(database) == "open"
 
 
-def test_a_repeated_merge_does_not_undo_a_reopening(database: Database) -> None:
+def test_a_duplicate_merge_does_not_undo_a_reopening(database: Database) -> None:
     store(database, happened("cl.merged", key="m"), happened("cl.reopened", key="r"))
     store(database, happened("cl.merged", key="m"))
     assert state(database) == "open"
@@ -407,7 +405,7 @@ def test_an_event_that_only_names_its_change_list_adds_nothing_to_the_directory(
 
 
 @pytest.mark.parametrize("cl", [{}, CL, {"title": CL["title"]}, {"reviewers": CL["reviewers"]}], ids=str)
-def test_an_event_that_states_nothing_new_makes_nobody_wait(
+def test_an_event_without_new_facts_waits_for_no_lock(
     two_callers: tuple[Caller, Caller], database: Database, cl: dict[str, Any]
 ) -> None:
     store(database, comment("before"))
@@ -428,7 +426,7 @@ def store_and_commit(caller: Caller, event: EventIn) -> Receipt:
 
 
 @pytest.mark.parametrize("first_commits", [True, False], ids=["first commits", "first rolls back"])
-def test_of_two_transactions_with_one_key_the_second_waits_and_one_event_is_stored(
+def test_of_two_concurrent_transactions_with_one_key_the_second_waits_and_one_event_is_stored(
     two_callers: tuple[Caller, Caller], database: Database, *, first_commits: bool
 ) -> None:
     first, second = two_callers
@@ -443,9 +441,7 @@ def test_of_two_transactions_with_one_key_the_second_waits_and_one_event_is_stor
 
 
 @pytest.mark.parametrize("also", [{}, {"title": "Two"}], ids=["reviewers", "reviewers and a title"])
-def test_what_two_transactions_state_at_once_about_one_change_list_is_not_mixed(
-    database: Database, also: dict[str, Any]
-) -> None:
+def test_concurrent_facts_about_one_change_list_are_not_mixed(database: Database, also: dict[str, Any]) -> None:
     store(database, comment("before"))
     with database.engine.connect() as first:
         receive(first, [comment("first", cl={"reviewers": ["bob", "carol"]})])
@@ -458,7 +454,7 @@ def test_what_two_transactions_state_at_once_about_one_change_list_is_not_mixed(
     assert found.reviewers == ("bob", "dave")
 
 
-def test_a_batch_costs_the_same_number_of_statements_whatever_its_size(database: Database) -> None:
+def test_a_batch_takes_the_same_number_of_statements_whatever_its_size(database: Database) -> None:
     costs = []
     for size in (2, 300):
         batch = [comment(f"{size}-{n}", cl={**CL, "link": f"CL-{size}-{n}"}) for n in range(size)]

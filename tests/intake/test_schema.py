@@ -1,4 +1,4 @@
-"""What an event must look like, at every door."""
+"""The form of an event, the same at every door."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -35,7 +35,7 @@ ABSENT = Ellipsis
 
 
 def changed(path: str, value: object) -> dict[str, Any]:
-    """The well-formed event with one field at a dotted path replaced or, by ABSENT, left out."""
+    """The well-formed event with one field at a dotted path replaced or, by ABSENT, removed."""
     *parents, name = path.split(".")
     event: dict[str, Any] = {**WELL_FORMED}
     within = event
@@ -49,7 +49,7 @@ def changed(path: str, value: object) -> dict[str, Any]:
     return event
 
 
-def test_a_well_formed_event_is_taken_as_it_is() -> None:
+def test_a_well_formed_event_is_accepted_unchanged() -> None:
     found = parse(WELL_FORMED)
     assert found.occurred_at == datetime(2026, 3, 2, 11, 0, tzinfo=UTC)
     assert found.model_dump(exclude={"occurred_at"}, exclude_none=True) == {
@@ -57,12 +57,12 @@ def test_a_well_formed_event_is_taken_as_it_is() -> None:
     }
 
 
-def test_what_is_parsed_already_is_taken_as_it_is() -> None:
+def test_a_parsed_event_is_accepted_unchanged() -> None:
     event = parse(WELL_FORMED)
     assert parse(event) is event
 
 
-def test_the_least_event_names_who_what_and_where() -> None:
+def test_the_minimal_event_has_who_what_and_where() -> None:
     found = parse(
         {
             "type": "cl.comment.created",
@@ -76,7 +76,7 @@ def test_the_least_event_names_who_what_and_where() -> None:
 
 
 @pytest.mark.parametrize("fact", ["title", "url", "repository", "author", "reviewers"])
-def test_a_change_list_states_facts_as_soon_as_one_is_given(fact: str) -> None:
+def test_a_change_list_with_any_optional_field_states_facts(fact: str) -> None:
     cl = {"link": "CL-1", fact: WELL_FORMED["cl"][fact]}
     assert parse(changed("cl", cl)).cl.states_facts
 
@@ -87,7 +87,7 @@ LINES = ["key", "type", "actor", "cl.link", "cl.title", "cl.repository", "cl.aut
 
 @pytest.mark.parametrize("path", LINES)
 @pytest.mark.parametrize("value", CONTROL, ids=ascii)
-def test_what_may_stand_in_a_header_holds_no_control_character(path: str, value: str) -> None:
+def test_values_for_headers_contain_no_control_character(path: str, value: str) -> None:
     with pytest.raises(MalformedEvent) as refused:
         parse(changed(path, value))
     assert refused.value.field == path
@@ -98,7 +98,7 @@ def test_what_may_stand_in_a_header_holds_no_control_character(path: str, value:
     ["👩\u200d💻 logs in", "می\u200cخواهم", "na\u00efve\u00a0fix", "soft\u00adware", "日本語", "שלום \u200f(1)"],
     ids=ascii,
 )
-def test_what_people_write_in_their_languages_is_taken(title: str) -> None:
+def test_text_in_any_language_is_accepted(title: str) -> None:
     assert parse(changed("cl.title", title)).cl.title == title
 
 
@@ -159,7 +159,7 @@ def test_what_people_write_in_their_languages_is_taken(title: str) -> None:
     ],
     ids=lambda given: ascii(given)[:40],
 )
-def test_a_malformed_event_is_refused_by_the_field_that_is_wrong(path: str, value: object) -> None:
+def test_a_malformed_event_is_refused_with_the_name_of_the_wrong_field(path: str, value: object) -> None:
     with pytest.raises(MalformedEvent) as refused:
         parse(changed(path, value))
     assert refused.value.field == path
@@ -213,7 +213,7 @@ def test_each_type_has_its_parts_and_refuses_the_others_by_name(event_type: str,
 
 @pytest.mark.parametrize(("event_type", "part"), PART_OF.items())
 @pytest.mark.parametrize("absent", [{}, None], ids=["absent", "null"])
-def test_a_part_that_is_needed_is_missed_by_name_and_an_optional_one_is_not(
+def test_a_missing_required_part_is_named_and_an_optional_one_may_be_missing(
     event_type: str, part: str, absent: dict[str, Any] | None
 ) -> None:
     event = of_type(event_type) if absent is not None else of_type(event_type, **{part: None})
@@ -226,7 +226,7 @@ def test_a_part_that_is_needed_is_missed_by_name_and_an_optional_one_is_not(
     assert event_type in refused.value.reason
 
 
-def test_a_mention_is_not_emitted_but_found() -> None:
+def test_a_mention_cannot_be_emitted() -> None:
     with pytest.raises(MalformedEvent) as refused:
         parse(of_type("cl.comment.mentioned", comment=PARTS["comment"]))
     assert refused.value.field == "type"
@@ -256,7 +256,7 @@ def test_a_mention_is_not_emitted_but_found() -> None:
     ],
     ids=lambda given: ascii(given)[:30],
 )
-def test_a_malformed_part_is_refused_by_the_field_that_is_wrong(part: str, field: str, wrong: object) -> None:
+def test_a_malformed_part_is_refused_with_the_name_of_the_wrong_field(part: str, field: str, wrong: object) -> None:
     event_type = next(one for one, its in PART_OF.items() if its == part)
     given = {**PARTS[part], field: wrong}
     if wrong is ABSENT:
@@ -266,14 +266,14 @@ def test_a_malformed_part_is_refused_by_the_field_that_is_wrong(part: str, field
     assert refused.value.field == f"{part}.{field}"
 
 
-def test_a_comment_of_a_review_is_refused_by_its_position() -> None:
+def test_a_wrong_comment_of_a_review_is_named_by_its_position() -> None:
     review = {**PARTS["review"], "comments": [PARTS["comment"], {"id": "4"}]}
     with pytest.raises(MalformedEvent) as refused:
         parse(of_type("cl.review.submitted", review=review))
     assert refused.value.field == "review.comments.1.body"
 
 
-def test_the_schema_of_an_event_says_what_each_type_has() -> None:
+def test_the_schema_of_an_event_describes_the_parts_of_each_type() -> None:
     kinds = EventIn.model_json_schema()["oneOf"]
     said = {
         (event_type, part): part in kind.get("required", ())
@@ -295,31 +295,31 @@ def test_a_malformed_reviewer_is_named_by_position(reviewers: list[object], fiel
     assert refused.value.field == field
 
 
-def test_in_a_batch_the_position_is_named() -> None:
+def test_a_wrong_event_in_a_batch_is_named_by_its_position() -> None:
     with pytest.raises(MalformedEvent) as refused:
         parse(changed("actor", ""), index=7)
     assert (refused.value.index, refused.value.field) == (7, "actor")
 
 
 @pytest.mark.parametrize("item", [None, "event", 7, [], [("type", "cl.comment.created")]], ids=str)
-def test_what_is_no_object_is_refused(item: object) -> None:
+def test_a_value_that_is_no_object_is_refused(item: object) -> None:
     with pytest.raises(MalformedEvent) as refused:
         parse(item, index=1)
     assert (refused.value.field, refused.value.index) == ("", 1)
 
 
-def test_an_unknown_event_type_is_answered_with_the_known_ones() -> None:
+def test_an_unknown_event_type_is_refused_with_a_list_of_the_known_ones() -> None:
     with pytest.raises(MalformedEvent) as refused:
         parse(changed("type", "cl.comment.deleted"))
     assert "cl.comment.created" in refused.value.reason
 
 
-def test_a_refusal_does_not_repeat_what_was_said() -> None:
+def test_a_refusal_does_not_repeat_the_content() -> None:
     with pytest.raises(MalformedEvent) as refused:
         parse(changed("comment", {"id": "1", "body": "a secret", "unknown": "another secret"}))
     assert "secret" not in str(refused.value)
 
 
 @pytest.mark.parametrize("longest", [("comment.body", "b" * 500_000), ("actor", "a" * 200), ("cl.title", "t" * 1_000)])
-def test_what_is_just_short_enough_is_taken(longest: tuple[str, str]) -> None:
+def test_values_of_the_maximum_length_are_accepted(longest: tuple[str, str]) -> None:
     assert isinstance(parse(changed(*longest)), EventIn)

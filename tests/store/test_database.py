@@ -1,4 +1,4 @@
-"""The ways to a PostgreSQL connection."""
+"""Connections to PostgreSQL."""
 
 from contextlib import closing
 
@@ -24,7 +24,7 @@ def test_our_driver_is_used_whatever_the_url_says(scheme: str) -> None:
     assert url == make_url("postgresql+psycopg://me:p%40ss@db.example:5433/notify?sslmode=require")
 
 
-def test_a_database_that_is_not_there_is_noticed_at_the_first_use_and_not_before() -> None:
+def test_a_missing_database_is_noticed_at_the_first_use_and_not_before() -> None:
     database = Database("postgresql://nobody@127.0.0.1:1/nothing", connect_timeout_seconds=1)
     with pytest.raises(DBAPIError), database.begin():
         pytest.fail("connected to nothing")
@@ -38,7 +38,7 @@ def add_person(database: Database, username: str, *, email: str | None = None, f
             raise ZeroDivisionError
 
 
-def test_a_block_that_ends_well_commits_and_one_that_raises_leaves_nothing(database: Database) -> None:
+def test_a_block_that_succeeds_commits_and_one_that_raises_leaves_nothing(database: Database) -> None:
     add_person(database, "kept")
     with pytest.raises(ZeroDivisionError):
         add_person(database, "lost", failing=True)
@@ -46,7 +46,7 @@ def test_a_block_that_ends_well_commits_and_one_that_raises_leaves_nothing(datab
         assert connection.scalars(select(people.c.username)).all() == ["kept"]
 
 
-def test_a_session_speaks_utc_and_gives_up_rather_than_hang(database: Database) -> None:
+def test_a_session_uses_utc_and_has_timeouts(database: Database) -> None:
     with database.begin() as connection:
         told = {
             name: connection.scalar(select(func.current_setting(name)))
@@ -61,25 +61,25 @@ def test_a_session_speaks_utc_and_gives_up_rather_than_hang(database: Database) 
 
 
 def backend(database: Database) -> int | None:
-    """The server's process behind the connection that the pool gives."""
+    """The pid of the server process behind the pool's next connection."""
     with database.begin() as connection:
         return connection.scalar(select(func.pg_backend_pid()))
 
 
 def end(pid: int | None, database: Database) -> None:
-    """End the server's process with this number."""
+    """Terminate this server process."""
     with psycopg.connect(in_words(database.engine.url)) as other:
         other.execute("SELECT pg_terminate_backend(%s, 10000)", [pid])
 
 
-def test_a_connection_that_died_while_it_rested_is_replaced(database: Database) -> None:
+def test_a_pooled_connection_that_died_is_replaced(database: Database) -> None:
     with closing(Database(database.url, ping_after_seconds=0)) as pool:
         died = backend(pool)
         end(died, database)
         assert backend(pool) != died
 
 
-def test_a_connection_that_was_used_a_moment_ago_is_not_asked_whether_it_stands(database: Database) -> None:
+def test_a_recently_used_connection_is_not_checked(database: Database) -> None:
     with closing(Database(database.url, ping_after_seconds=60)) as pool:
         died = backend(pool)
         end(died, database)
@@ -94,14 +94,14 @@ def in_transaction(connection: Connection) -> bool:
     return driver is not None and driver.info.transaction_status is TransactionStatus.INTRANS
 
 
-def test_what_only_reads_opens_no_transaction_and_what_writes_next_does(database: Database) -> None:
+def test_reading_opens_no_transaction_and_the_next_write_does(database: Database) -> None:
     with database.read() as connection:
         assert not in_transaction(connection)
     with database.begin() as connection:
         assert in_transaction(connection)
 
 
-def test_an_error_does_not_repeat_what_was_to_be_stored(database: Database) -> None:
+def test_an_error_does_not_contain_the_values_of_its_statement(database: Database) -> None:
     add_person(database, "alice")
     with pytest.raises(DBAPIError) as refused:
         add_person(database, "alice", email="alice@example.com")
@@ -109,12 +109,12 @@ def test_an_error_does_not_repeat_what_was_to_be_stored(database: Database) -> N
 
 
 @pytest.mark.parametrize("caller", [None, "postgresql://db", object()])
-def test_what_is_no_connection_is_refused_by_its_type(caller: object) -> None:
+def test_something_that_is_no_connection_is_refused_with_its_type(caller: object) -> None:
     with pytest.raises(UnsupportedConnection) as refused:
         runner(caller)
     assert refused.value.facts == {"given": type(caller).__name__}
 
 
-def test_a_statement_that_returns_nothing_gives_no_rows_on_psycopg(database: Database) -> None:
+def test_a_statement_without_a_result_returns_no_rows_on_psycopg(database: Database) -> None:
     with psycopg.connect(in_words(database.engine.url)) as connection:
         assert runner(connection)(text("SET LOCAL lock_timeout = '1s'"), {}) == []

@@ -1,4 +1,4 @@
-"""The URL of a database, in every spelling that people bring."""
+"""Every spelling of a database URL that people use."""
 
 from collections.abc import Callable
 from contextlib import closing
@@ -42,7 +42,7 @@ READ_WRITE = {"target_session_attrs": "read-write"}
           "options": "-c a.b=1"}),
     ],
 )  # fmt: skip
-def test_what_a_url_says_is_what_libpq_is_told(url: str, meant: dict[str, str]) -> None:
+def test_libpq_gets_what_the_url_says(url: str, meant: dict[str, str]) -> None:
     _, told = PGDialect_psycopg().create_connect_args(with_our_driver(url))  # type: ignore[no-untyped-call]
     assert conninfo_to_dict(make_conninfo("", **told)) == meant
 
@@ -65,7 +65,7 @@ def test_what_a_url_says_is_what_libpq_is_told(url: str, meant: dict[str, str]) 
         "postgresql://me:hunter2@db/notify?prepare_threshold=0",
     ],
 )
-def test_a_url_that_cannot_lead_to_a_database_is_refused_in_a_sentence_without_its_password(url: str) -> None:
+def test_an_unusable_url_is_refused_in_a_sentence_without_its_password(url: str) -> None:
     with pytest.raises(ValueError, match=r"^expected ") as refused:
         with_our_driver(url)
     assert "hunter2" not in str(refused.value)
@@ -90,7 +90,7 @@ def in_the_query(place: dict[str, str], _: Path) -> str:
 
 
 @pytest.mark.parametrize("spell", [by_service, behind_a_dead_one, in_the_query])
-def test_a_database_is_reached_however_it_is_named(
+def test_a_database_is_reached_by_every_kind_of_url(
     database_url: str, tmp_path: Path, spell: Spell, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PGSERVICEFILE", str(tmp_path / "services"))

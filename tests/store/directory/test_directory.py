@@ -1,4 +1,4 @@
-"""The directory as the fan-out, the delivery and the API use it."""
+"""The directory as fan-out, delivery and the API use it."""
 
 from dataclasses import replace
 from datetime import datetime
@@ -25,7 +25,7 @@ CL = ChangeList(
 )
 
 
-def test_people_are_found_by_name_and_the_unknown_are_absent(connection: Connection) -> None:
+def test_people_are_found_by_username_and_unknown_ones_are_absent(connection: Connection) -> None:
     directory.put_person(connection, DANA)
     directory.put_person(connection, Person(username="alice"))
 
@@ -46,7 +46,7 @@ def test_change_lists_are_found_with_their_reviewers_in_order(connection: Connec
     assert directory.change_list(connection, "CL-3") is None
 
 
-def test_however_many_are_asked_for_one_statement_answers(connection: Connection) -> None:
+def test_loading_any_number_of_people_or_change_lists_takes_one_statement(connection: Connection) -> None:
     for number in range(20):
         directory.put_change_list(connection, ChangeList(link=f"CL-{number}", reviewers=(f"r{number}",)))
     statements: list[object] = []
@@ -57,7 +57,7 @@ def test_however_many_are_asked_for_one_statement_answers(connection: Connection
     assert len(statements) == 2
 
 
-def test_a_put_replaces_what_was_known_of_a_change_list(connection: Connection) -> None:
+def test_putting_a_change_list_replaces_what_was_known_about_it(connection: Connection) -> None:
     directory.put_change_list(connection, CL, state=State.MERGED)
     assert directory.state(connection, "CL-1") is State.MERGED
 
@@ -70,7 +70,7 @@ def test_a_put_replaces_what_was_known_of_a_change_list(connection: Connection) 
     assert directory.state(connection, "CL-3") is None
 
 
-def test_the_last_reviewer_can_be_taken_away_and_others_change_lists_keep_theirs(connection: Connection) -> None:
+def test_the_last_reviewer_can_be_removed_and_other_change_lists_keep_theirs(connection: Connection) -> None:
     directory.put_change_list(connection, CL)
     directory.put_change_list(connection, ChangeList(link="CL-2", reviewers=("alice",)))
 
@@ -79,7 +79,7 @@ def test_the_last_reviewer_can_be_taken_away_and_others_change_lists_keep_theirs
     assert connection.execute(select(cl_reviewers)).all() == [("CL-2", "alice")]
 
 
-def test_an_address_that_was_refused_is_remembered_for_those_it_was_refused_for(connection: Connection) -> None:
+def test_a_refused_address_is_recorded_for_the_people_it_was_refused_for(connection: Connection) -> None:
     for name in ("alice", "bob", "dana"):
         directory.put_person(connection, Person(username=name, email=f"{name}@example.com"))
 
@@ -100,7 +100,7 @@ def test_an_address_that_was_refused_is_remembered_for_those_it_was_refused_for(
     }
 
 
-def test_a_refused_address_is_remembered_until_it_is_forgotten_on_purpose(connection: Connection) -> None:
+def test_a_refused_address_is_remembered_until_it_is_cleared(connection: Connection) -> None:
     directory.put_person(connection, DANA)
     directory.mark_undeliverable(connection, [RefusedAddress("dana", "dana@example.com", "550")])
     directory.put_person(connection, DANA)
@@ -111,7 +111,7 @@ def test_a_refused_address_is_remembered_until_it_is_forgotten_on_purpose(connec
     assert directory.person(connection, "dana") == DANA
 
 
-def test_why_emails_have_stopped_is_known_while_the_address_is_the_refused_one(connection: Connection) -> None:
+def test_the_refusal_is_shown_only_while_the_refused_address_is_the_persons_address(connection: Connection) -> None:
     directory.put_person(connection, DANA)
     assert directory.undeliverable(connection, "dana", chosen_email=None) is None
     directory.mark_undeliverable(connection, [RefusedAddress("dana", "dana@example.com", "550 5.1.1 unknown")])
@@ -132,7 +132,7 @@ def now(connection: Connection) -> datetime:
     return instant
 
 
-def test_a_relay_that_refused_without_a_word_is_no_empty_quotation(connection: Connection) -> None:
+def test_a_refusal_without_text_is_not_shown_as_an_empty_quotation(connection: Connection) -> None:
     directory.put_person(connection, DANA)
     directory.mark_undeliverable(connection, [RefusedAddress("dana", "dana@example.com", "")])
 
@@ -142,7 +142,7 @@ def test_a_relay_that_refused_without_a_word_is_no_empty_quotation(connection: C
     assert found.reply is None
 
 
-def test_forgetting_says_whether_there_was_anything_to_forget(connection: Connection) -> None:
+def test_clearing_a_refusal_says_whether_there_was_one(connection: Connection) -> None:
     directory.put_person(connection, DANA)
     assert not directory.clear_undeliverable(connection, "dana")
     directory.mark_undeliverable(connection, [RefusedAddress("dana", "dana@example.com", "550")])
@@ -150,7 +150,7 @@ def test_forgetting_says_whether_there_was_anything_to_forget(connection: Connec
     assert not directory.clear_undeliverable(connection, "dana")
 
 
-def test_no_refusals_are_nothing_to_do(connection: Connection) -> None:
+def test_recording_no_refusals_does_nothing(connection: Connection) -> None:
     directory.put_person(connection, DANA)
     directory.mark_undeliverable(connection, [])
 

@@ -1,4 +1,4 @@
-"""People's choices in the table: absent means the default, and nothing is stored by looking."""
+"""Stored preferences: absent means the default, and reading stores nothing."""
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -16,12 +16,12 @@ from notify.store.tables.people import topic_preferences, user_notification_pref
 from tests.support.race import blocked_session, meanwhile
 
 
-def test_who_has_chosen_nothing_is_absent_and_has_the_defaults(connection: Connection) -> None:
+def test_a_person_without_stored_preferences_is_absent_and_has_the_defaults(connection: Connection) -> None:
     assert preferences.load(connection, ["dana"]) == {}
     assert preferences.config(connection, "dana") == NO_PREFERENCES
 
 
-def test_every_kind_of_choice_is_found_again_and_kept_apart_by_person(connection: Connection) -> None:
+def test_every_kind_of_preference_is_read_back_and_belongs_to_its_person(connection: Connection) -> None:
     preferences.put_config(
         connection, "dana", settings={"enabled": False, "email": "d@home.example"}, preferences={COMMENT_CREATED: False}
     )
@@ -36,7 +36,7 @@ def test_every_kind_of_choice_is_found_again_and_kept_apart_by_person(connection
     }
 
 
-def test_a_fan_out_loads_the_mutes_of_its_own_change_lists_only(connection: Connection) -> None:
+def test_fan_out_loads_the_mutes_of_its_own_change_lists_only(connection: Connection) -> None:
     for link in ("CL-1", "CL-2"):
         preferences.mute(connection, "bob", link)
 
@@ -46,7 +46,7 @@ def test_a_fan_out_loads_the_mutes_of_its_own_change_lists_only(connection: Conn
     assert preferences.load(connection, ["bob"], topics=[]) == {}
 
 
-def test_however_many_people_are_asked_about_the_statements_are_as_many(connection: Connection) -> None:
+def test_the_number_of_statements_does_not_depend_on_the_number_of_people(connection: Connection) -> None:
     statements: list[object] = []
     event.listen(connection, "before_cursor_execute", lambda *call: statements.append(call[2]))
 
@@ -57,7 +57,7 @@ def test_however_many_people_are_asked_about_the_statements_are_as_many(connecti
     assert len(statements) == 2 * for_one
 
 
-def test_a_part_that_is_not_given_stays(connection: Connection) -> None:
+def test_settings_that_are_not_given_stay_unchanged(connection: Connection) -> None:
     preferences.put_config(
         connection, "dana", settings={"enabled": False, "email": "d@home.example"}, preferences={COMMENT_CREATED: False}
     )
@@ -70,7 +70,7 @@ def test_a_part_that_is_not_given_stays(connection: Connection) -> None:
     )
 
 
-def test_a_choice_that_is_forgotten_leaves_no_row(connection: Connection) -> None:
+def test_a_preference_reset_to_its_default_leaves_no_row(connection: Connection) -> None:
     preferences.set_preference(connection, "dana", COMMENT_CREATED, enabled=False)
     preferences.set_preference(connection, "alice", COMMENT_CREATED, enabled=False)
 
@@ -79,7 +79,7 @@ def test_a_choice_that_is_forgotten_leaves_no_row(connection: Connection) -> Non
     assert connection.scalars(select(user_notification_preferences.c.username)).all() == ["alice"]
 
 
-def test_muting_twice_is_muting_once_and_unmuting_touches_nobody_else(connection: Connection) -> None:
+def test_muting_twice_is_muting_once_and_unmuting_affects_nobody_else(connection: Connection) -> None:
     for name in ("dana", "dana", "alice"):
         preferences.mute(connection, name, "CL-1")
     preferences.mute(connection, "dana", "CL-2")
@@ -114,7 +114,7 @@ def test_a_subscription_ends_for_its_owner_only(connection: Connection) -> None:
         (preferences.unsubscribe, Preferences(muted_cls=frozenset({"CL-1"}))),
     ],
 )
-def test_a_mute_and_a_subscription_of_one_topic_end_each_by_itself(
+def test_a_mute_and_a_subscription_of_one_topic_end_separately(
     connection: Connection, ended: Callable[[Connection, str, str], None], stays: Preferences
 ) -> None:
     preferences.mute(connection, "dana", "CL-1")
@@ -125,7 +125,7 @@ def test_a_mute_and_a_subscription_of_one_topic_end_each_by_itself(
     assert preferences.config(connection, "dana") == stays
 
 
-def test_ending_a_mute_and_a_subscription_at_once_leaves_no_row(database: Database) -> None:
+def test_ending_a_mute_and_a_subscription_together_leaves_no_row(database: Database) -> None:
     with database.begin() as connection:
         preferences.mute(connection, "dana", "CL-1")
         preferences.subscribe(connection, "dana", "CL-1")
@@ -145,8 +145,8 @@ def test_ending_a_mute_and_a_subscription_at_once_leaves_no_row(database: Databa
         assert connection.execute(select(topic_preferences)).all() == []
 
 
-def test_two_writers_of_one_person_take_turns_and_keep_nobody_else_waiting(database: Database) -> None:
-    """Whatever they write: rows of choices locked in different orders would be a deadlock."""
+def test_two_writers_of_one_persons_preferences_take_turns_and_block_nobody_else(database: Database) -> None:
+    """Whatever they write: preference rows locked in different orders would be a deadlock."""
     with database.begin() as first, database.engine.connect() as second:
         preferences.put_config(first, "dana", settings={}, preferences={})
         second.execute(text("SET lock_timeout = '50ms'"))
@@ -156,7 +156,7 @@ def test_two_writers_of_one_person_take_turns_and_keep_nobody_else_waiting(datab
             preferences.put_config(second, "dana", settings={}, preferences={COMMENT_CREATED: False})
 
 
-def test_first_choices_made_at_once_are_all_kept(database: Database) -> None:
+def test_concurrent_first_preferences_are_all_kept(database: Database) -> None:
     """Both the settings row and the preference row are missing when the writers start."""
     given: list[StoredSettings] = [{"enabled": False}, {"email": "d@home.example"}]
 

@@ -1,4 +1,4 @@
-"""Bearer tokens: seen once, stored as a hash, good until they are revoked."""
+"""Bearer tokens: shown once, stored as a hash, valid until they are revoked."""
 
 from datetime import datetime, timedelta
 
@@ -18,14 +18,14 @@ def last_used(connection: Connection) -> datetime | None:
     return token.last_used_at
 
 
-def test_a_token_opens_what_it_was_made_for_and_a_made_up_one_nothing(connection: Connection) -> None:
+def test_a_token_grants_its_scopes_and_an_invented_one_nothing(connection: Connection) -> None:
     token = tokens.create(connection, "ci", scopes=[Scope.OPS, Scope.EVENTS_WRITE, Scope.OPS])
 
     assert tokens.use(connection, token) == frozenset({Scope.EVENTS_WRITE, Scope.OPS})
     assert tokens.use(connection, token[:-1]) is None
 
 
-def test_the_token_itself_is_nowhere_in_the_table(connection: Connection) -> None:
+def test_the_table_does_not_contain_the_token_itself(connection: Connection) -> None:
     token = tokens.create(connection, "ci", scopes=[Scope.OPS])
 
     (row,) = connection.execute(select(api_tokens)).all()
@@ -33,7 +33,7 @@ def test_the_token_itself_is_nowhere_in_the_table(connection: Connection) -> Non
     assert not any(token.removeprefix("ntf_") in str(value) for value in row)
 
 
-def test_a_revoked_token_opens_nothing_and_is_revoked_once(connection: Connection) -> None:
+def test_a_revoked_token_grants_nothing_and_is_revoked_once(connection: Connection) -> None:
     kept, lost = (tokens.create(connection, name, scopes=[Scope.OPS]) for name in ("kept", "lost"))
     listed = {token.name: token.id for token in tokens.issued(connection)}
 
@@ -45,7 +45,7 @@ def test_a_revoked_token_opens_nothing_and_is_revoked_once(connection: Connectio
     assert tokens.use(connection, kept) == frozenset({Scope.OPS})
 
 
-def test_a_token_says_when_it_was_last_used_to_the_minute(connection: Connection, database: Database) -> None:
+def test_a_token_records_when_it_was_last_used_to_the_minute(connection: Connection, database: Database) -> None:
     token = tokens.create(connection, "ci", scopes=[Scope.OPS])
     assert last_used(connection) is None
 
@@ -65,7 +65,7 @@ def test_a_token_says_when_it_was_last_used_to_the_minute(connection: Connection
     assert last_used(connection) == first == connection.scalar(select(func.now()))
 
 
-def test_every_token_is_listed_in_the_order_it_was_made(connection: Connection) -> None:
+def test_tokens_are_listed_in_order_of_creation(connection: Connection) -> None:
     tokens.create(connection, "first", scopes=[Scope.OPS])
     tokens.create(connection, "second", scopes=Scope)
 
@@ -76,6 +76,6 @@ def test_every_token_is_listed_in_the_order_it_was_made(connection: Connection) 
     assert first.created_at.utcoffset() is not None
 
 
-def test_a_token_that_opens_nothing_is_not_made(connection: Connection) -> None:
+def test_a_token_without_scopes_is_refused(connection: Connection) -> None:
     with pytest.raises(IntegrityError):
         tokens.create(connection, "useless", scopes=[])

@@ -1,4 +1,4 @@
-"""How the outbox stands, counted from rows in every state."""
+"""The state of the outbox, counted from rows in every state."""
 
 from datetime import timedelta
 from uuid import UUID
@@ -20,11 +20,11 @@ from tests.support.rows import ago, ended
 EMPTY = Gauges(due=0, oldest_due_seconds=0, scheduled=0, in_flight=0, expired_leases=0, dead_last_day={})
 
 
-def test_an_empty_outbox_stands_at_nothing(connection: Connection) -> None:
+def test_the_gauges_of_an_empty_outbox_are_zero(connection: Connection) -> None:
     assert gauges.read(connection, STAGE_NAMES) == {FAN_OUT: EMPTY, DELIVER: EMPTY}
 
 
-def test_each_row_is_counted_where_it_stands(connection: Connection) -> None:
+def test_each_row_is_counted_under_its_state(connection: Connection) -> None:
     rows.event(connection, due_at=ago(seconds=90), priority=2)
     rows.event(connection, due_at=ago(seconds=-60), priority=0)
     rows.event(connection, due_at=ago(seconds=-60), status="working")
@@ -44,7 +44,7 @@ def test_each_row_is_counted_where_it_stands(connection: Connection) -> None:
     )
 
 
-def test_emails_that_died_are_counted_by_why(connection: Connection) -> None:
+def test_dead_emails_are_counted_by_reason(connection: Connection) -> None:
     for reason in ("refused", "poison", "refused"):
         rows.job(connection, **ended("dead"), outcome_reason=reason)
     rows.job(connection, **ended("sent"))
@@ -52,7 +52,7 @@ def test_emails_that_died_are_counted_by_why(connection: Connection) -> None:
     assert gauges.read(connection, STAGE_NAMES)[DELIVER].dead_last_day == {"refused": 2, "poison": 1}
 
 
-def test_what_ended_of_late_is_what_was_counted_as_sent_and_the_newest_dead(connection: Connection) -> None:
+def test_recently_ended_emails_are_those_counted_as_sent_and_the_newest_dead(connection: Connection) -> None:
     for seconds, reason in ((30, "oversize"), (10, "oversize"), (20, "refused")):
         rows.job(connection, **ended("dead", at=ago(seconds=seconds)), outcome_reason=reason)
     for outcome, minutes in (("sent", 0), ("sent", 5), ("retry", 0), ("sent", 20)):
@@ -71,7 +71,7 @@ def test_what_ended_of_late_is_what_was_counted_as_sent_and_the_newest_dead(conn
     assert deaths == {"oversize": (2, now - timedelta(seconds=30)), "refused": (1, now - timedelta(seconds=20))}
 
 
-def test_an_address_is_undeliverable_while_it_is_the_persons(connection: Connection) -> None:
+def test_an_address_counts_as_undeliverable_while_it_is_the_persons_address(connection: Connection) -> None:
     for name in ("alice", "bob", "carol"):
         directory.put_person(connection, Person(username=name, email=f"{name}@example.com"))
     directory.mark_undeliverable(

@@ -1,4 +1,4 @@
-"""What processes count by themselves adds up, and never falls when they end."""
+"""Counts of processes add up, and never fall when processes end."""
 
 from uuid import UUID
 
@@ -29,7 +29,7 @@ def read(database: Database) -> dict[str, dict[str, Total]]:
 
 
 def fold(database: Database) -> int:
-    """How many rows are left."""
+    """Fold finished processes into the totals; how many rows are left."""
     with database.begin() as connection:
         process_totals.fold(connection)
         return connection.scalar(select(func.count()).select_from(table)) or 0
@@ -40,7 +40,7 @@ def fall_silent(database: Database, process: UUID) -> None:
         connection.execute(update(table).where(table.c.process == process).values(changed_at=ago(hours=2)))
 
 
-def test_what_processes_count_adds_up(database: Database) -> None:
+def test_counts_of_processes_add_up(database: Database) -> None:
     add(database, ONE, rings=(2, 0), replies=(4, 0.5))
     add(database, ONE, rings=(3, 0), replies=(1, 0.25))
     add(database, OTHER, rings=(10, 0))
@@ -48,7 +48,7 @@ def test_what_processes_count_adds_up(database: Database) -> None:
     assert read(database) == {"doorbell_sent": {"deliver": Total(15, 0)}, "smtp": {"rcpt": Total(5, 0.75)}}
 
 
-def test_the_totals_stay_when_a_process_is_gone_and_its_rows_with_it(database: Database) -> None:
+def test_totals_stay_when_a_process_is_gone_and_its_rows_are_folded(database: Database) -> None:
     for process in (ONE, OTHER):
         add(database, process, rings=(2, 0), replies=(4, 0.5))
     before = read(database)
@@ -59,7 +59,7 @@ def test_the_totals_stay_when_a_process_is_gone_and_its_rows_with_it(database: D
     assert (fold(database), read(database)) == (2, before)
 
 
-def test_a_process_that_speaks_again_after_it_was_given_up_is_counted_on(database: Database) -> None:
+def test_a_process_that_writes_again_after_it_was_given_up_is_counted_further(database: Database) -> None:
     add(database, ONE, rings=(2, 0))
     fall_silent(database, ONE)
     fold(database)
@@ -68,7 +68,7 @@ def test_a_process_that_speaks_again_after_it_was_given_up_is_counted_on(databas
     assert read(database)["doorbell_sent"]["deliver"].count == 5
 
 
-def test_what_was_folded_long_ago_stays(database: Database) -> None:
+def test_totals_that_were_folded_long_ago_stay(database: Database) -> None:
     add(database, ONE, rings=(2, 0))
     fall_silent(database, ONE)
     fold(database)
@@ -78,7 +78,7 @@ def test_what_was_folded_long_ago_stays(database: Database) -> None:
     assert read(database)["doorbell_sent"]["deliver"].count == 2
 
 
-def test_a_process_lives_while_it_writes(database: Database) -> None:
+def test_a_process_counts_as_alive_while_it_writes(database: Database) -> None:
     add(database, ONE, alive=(1, 0))
     add(database, OTHER, alive=(1, 0))
     fall_silent(database, OTHER)

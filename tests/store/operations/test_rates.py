@@ -1,4 +1,4 @@
-"""Buckets that all workers draw from."""
+"""Token buckets shared by all workers."""
 
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
@@ -17,7 +17,7 @@ NAMES = ["relay mx:25", "domain example.com"]
 HOUR = timedelta(hours=1)
 
 
-def test_a_bucket_from_which_nobody_drew_is_full_and_keeps_what_is_written(connection: Connection) -> None:
+def test_an_unused_bucket_is_full_and_keeps_what_is_written(connection: Connection) -> None:
     assert rates.locked(connection, NAMES) == dict.fromkeys(NAMES, Bucket())
 
     rates.keep(connection, {NAMES[0]: Bucket(owed=7.25, queued=30.5)})
@@ -27,7 +27,7 @@ def test_a_bucket_from_which_nobody_drew_is_full_and_keeps_what_is_written(conne
     assert found[NAMES[1]] == Bucket()
 
 
-def test_what_is_owed_is_made_up_for_as_time_passes(connection: Connection) -> None:
+def test_a_bucket_refills_as_time_passes(connection: Connection) -> None:
     rates.locked(connection, NAMES)
     rates.keep(connection, {NAMES[0]: Bucket(owed=7, queued=30)})
     row = rate_buckets.c
@@ -37,7 +37,7 @@ def test_what_is_owed_is_made_up_for_as_time_passes(connection: Connection) -> N
     assert rates.locked(connection, NAMES)[NAMES[0]] == Bucket(owed=2)
 
 
-def test_nobody_draws_from_a_bucket_that_another_draws_from(database: Database) -> None:
+def test_a_bucket_is_locked_while_somebody_draws_from_it(database: Database) -> None:
     with database.begin() as connection:
         rates.locked(connection, NAMES)
     with database.engine.connect() as first, database.engine.connect() as second:
@@ -48,7 +48,7 @@ def test_nobody_draws_from_a_bucket_that_another_draws_from(database: Database) 
             rates.locked(second, NAMES[:1])
 
 
-def test_those_who_draw_at_once_get_together_what_there_is(database: Database) -> None:
+def test_concurrent_draws_get_no_more_than_the_bucket_holds(database: Database) -> None:
     rate = Rate(each=1000, burst=20)
 
     def draw(_: int) -> int:
@@ -62,7 +62,7 @@ def test_those_who_draw_at_once_get_together_what_there_is(database: Database) -
         assert sum(threads.map(draw, range(12))) == 20
 
 
-def test_two_who_name_the_same_buckets_in_another_order_do_not_wait_for_each_other(database: Database) -> None:
+def test_drawing_from_the_same_buckets_in_another_order_is_no_deadlock(database: Database) -> None:
     def both(names: list[str], _: int) -> None:
         with database.begin() as connection:
             rates.keep(connection, rates.locked(connection, names))

@@ -48,13 +48,13 @@ def take_probe(database: Database) -> bool:
 
 
 def probe_comes_due(database: Database) -> None:
-    """What time does to an open breaker."""
+    """Make the probe of an open breaker due."""
     with database.begin() as connection:
         connection.execute(update(smtp_relays).values(probe_at=rows.ago(seconds=1)))
 
 
 def wait(database: Database) -> timedelta:
-    """From the last change of the breaker to its next probe, by the database's clock."""
+    """The time from the breaker's last change to its next probe, by the database's clock."""
     with database.begin() as connection:
         left: timedelta = connection.execute(select(smtp_relays.c.probe_at - func.now())).scalar_one()
     return left
@@ -75,14 +75,14 @@ def after_a_probe_that_lost_its_email(database: Database) -> BreakerState:
     return fail(database)
 
 
-def test_a_relay_nobody_has_failed_with_is_closed(database: Database) -> None:
+def test_the_breaker_of_a_relay_without_failures_is_closed(database: Database) -> None:
     assert breaker_state(database) == BreakerState()
     assert not take_probe(database)
 
 
-def test_the_fifth_failure_in_a_row_opens_whoever_counted_the_others(database: Database) -> None:
+def test_the_fifth_failure_in_a_row_opens_the_breaker_whoever_counted_the_others(database: Database) -> None:
     for number in range(4):
-        with database.engine.begin() as one_of_many:  # another connection each time is as good as another worker
+        with database.engine.begin() as one_of_many:  # another connection each time stands for another worker
             assert not fail_on(one_of_many).is_open, number
     found = fail(database)
     assert found == breaker_state(database)
@@ -91,7 +91,7 @@ def test_the_fifth_failure_in_a_row_opens_whoever_counted_the_others(database: D
     assert FIRST - timedelta(seconds=2) < wait(database) <= FIRST
 
 
-def test_failures_that_two_workers_count_at_once_are_both_counted(database: Database) -> None:
+def test_failures_that_two_workers_record_concurrently_both_count(database: Database) -> None:
     fail(database, times=3)
     with database.engine.connect() as first:
         assert not fail_on(first).is_open
@@ -101,7 +101,7 @@ def test_failures_that_two_workers_count_at_once_are_both_counted(database: Data
             assert second.result().is_open
 
 
-def test_an_email_that_arrives_ends_the_row_of_failures(database: Database) -> None:
+def test_a_success_ends_the_row_of_failures(database: Database) -> None:
     fail(database, times=4)
     with database.begin() as connection:
         relays.note_success(connection, RELAY)
@@ -109,13 +109,13 @@ def test_an_email_that_arrives_ends_the_row_of_failures(database: Database) -> N
     assert fail(database).is_open
 
 
-def test_trouble_that_cannot_pass_by_itself_opens_at_once(database: Database) -> None:
+def test_trouble_that_needs_a_person_opens_the_breaker_at_once(database: Database) -> None:
     found = fail(database, opens_after=1)
     assert (found.is_open, found.failures, found.openings) == (True, 1, 1)
 
 
 @pytest.mark.parametrize("again", [after_a_failed_probe, after_a_probe_that_lost_its_email])
-def test_a_single_failure_after_a_probe_opens_again_for_twice_as_long(
+def test_one_failure_after_a_probe_opens_the_breaker_again_for_twice_as_long(
     database: Database, again: Callable[[Database], BreakerState]
 ) -> None:
     opened(database)
@@ -126,7 +126,7 @@ def test_a_single_failure_after_a_probe_opens_again_for_twice_as_long(
         assert expected - timedelta(seconds=2) < wait(database) <= expected
 
 
-def test_no_wait_is_longer_than_the_longest(database: Database) -> None:
+def test_no_wait_is_longer_than_the_cap(database: Database) -> None:
     opened(database)
     for _ in range(40):
         after_a_failed_probe(database)
@@ -134,7 +134,7 @@ def test_no_wait_is_longer_than_the_longest(database: Database) -> None:
     assert LONGEST - timedelta(seconds=2) < wait(database) <= LONGEST
 
 
-def test_emails_that_were_on_their_way_when_it_opened_do_not_prolong_the_wait(database: Database) -> None:
+def test_failures_of_emails_in_flight_when_the_breaker_opened_do_not_prolong_the_wait(database: Database) -> None:
     opened(database)
     before = breaker_state(database)
     found = fail(database, times=20)
@@ -142,7 +142,7 @@ def test_emails_that_were_on_their_way_when_it_opened_do_not_prolong_the_wait(da
     assert found.failures == 25
 
 
-def test_emails_that_were_on_their_way_at_a_failed_probe_double_the_wait_once(database: Database) -> None:
+def test_failures_of_emails_in_flight_at_a_failed_probe_double_the_wait_once(database: Database) -> None:
     opened(database)
     after_a_failed_probe(database)
     before = breaker_state(database)
@@ -150,12 +150,12 @@ def test_emails_that_were_on_their_way_at_a_failed_probe_double_the_wait_once(da
     assert (found.openings, found.probe_at) == (2, before.probe_at)
 
 
-def test_nobody_probes_before_it_is_time(database: Database) -> None:
+def test_nobody_probes_before_the_probe_is_due(database: Database) -> None:
     opened(database)
     assert not take_probe(database)
 
 
-def test_of_two_workers_at_once_one_probes(database: Database) -> None:
+def test_of_two_concurrent_workers_one_probes(database: Database) -> None:
     opened(database)
     probe_comes_due(database)
     with database.engine.connect() as first:
@@ -166,7 +166,7 @@ def test_of_two_workers_at_once_one_probes(database: Database) -> None:
             assert not second.result()
 
 
-def test_a_prober_that_vanishes_is_followed_by_another(database: Database) -> None:
+def test_a_prober_that_vanishes_is_replaced(database: Database) -> None:
     opened(database)
     probe_comes_due(database)
     assert take_probe(database)
@@ -176,7 +176,7 @@ def test_a_prober_that_vanishes_is_followed_by_another(database: Database) -> No
     assert take_probe(database)
 
 
-def test_after_a_probe_emails_flow_but_the_long_wait_is_not_forgotten(database: Database) -> None:
+def test_after_a_successful_probe_emails_flow_but_the_long_wait_is_remembered(database: Database) -> None:
     opened(database)
     with database.begin() as connection:
         relays.note_probe(connection, RELAY)
@@ -184,7 +184,7 @@ def test_after_a_probe_emails_flow_but_the_long_wait_is_not_forgotten(database: 
     assert (found.is_open, found.failures, found.openings, found.probe_at) == (False, 0, 1, None)
 
 
-def test_an_email_that_arrives_makes_everything_forgotten(database: Database) -> None:
+def test_a_sent_email_resets_the_breaker(database: Database) -> None:
     opened(database)
     with database.begin() as connection:
         relays.note_success(connection, RELAY)
@@ -195,7 +195,7 @@ def test_an_email_that_arrives_makes_everything_forgotten(database: Database) ->
 
 
 @pytest.mark.parametrize("note", [relays.note_success, relays.note_probe])
-def test_good_news_about_a_relay_in_good_standing_writes_nothing(
+def test_a_success_on_a_healthy_relay_writes_nothing(
     database: Database, note: Callable[[Connection, str], None]
 ) -> None:
     with database.begin() as connection:
@@ -210,7 +210,7 @@ def test_good_news_about_a_relay_in_good_standing_writes_nothing(
         assert connection.execute(select(smtp_relays.c.relay, XMIN)).one() == before
 
 
-def test_relays_do_not_answer_for_each_other(database: Database) -> None:
+def test_each_relay_has_its_own_breaker(database: Database) -> None:
     opened(database)
     with database.begin() as connection:
         assert not relays.breaker(connection, "other.example.com:25").is_open
@@ -226,7 +226,7 @@ def unmute(database: Database) -> bool:
         return relays.unmute(connection, RELAY)
 
 
-def test_a_relay_that_is_muted_before_it_ever_failed_is_open_and_says_why(database: Database) -> None:
+def test_a_relay_muted_before_it_ever_failed_is_open_and_has_a_reason(database: Database) -> None:
     mute(database, because="dana: the relay moves")
     found = breaker_state(database)
     assert found.is_open
@@ -236,7 +236,7 @@ def test_a_relay_that_is_muted_before_it_ever_failed_is_open_and_says_why(databa
     assert breaker_state(database) == BreakerState()
 
 
-def test_nobody_probes_a_relay_that_is_muted(database: Database) -> None:
+def test_nobody_probes_a_muted_relay(database: Database) -> None:
     opened(database)
     probe_comes_due(database)
     mute(database)
@@ -246,7 +246,7 @@ def test_nobody_probes_a_relay_that_is_muted(database: Database) -> None:
 
 
 @pytest.mark.parametrize("note", [relays.note_probe, relays.note_success])
-def test_what_a_relay_does_while_it_is_muted_is_noted_and_does_not_unmute_it(
+def test_failures_of_a_muted_relay_are_recorded_and_do_not_unmute_it(
     database: Database, note: Callable[[Connection, str], None]
 ) -> None:
     opened(database)
@@ -259,7 +259,7 @@ def test_what_a_relay_does_while_it_is_muted_is_noted_and_does_not_unmute_it(
     assert breaker_state(database).held_open_by == {"relay"}
 
 
-def test_muting_again_changes_why_but_not_since_when(database: Database) -> None:
+def test_muting_again_changes_the_reason_but_not_the_start(database: Database) -> None:
     mute(database, because="first")
     before = breaker_state(database)
     mute(database, because="second")
@@ -267,14 +267,14 @@ def test_muting_again_changes_why_but_not_since_when(database: Database) -> None
     assert (found.muted_at, found.muted_because) == (before.muted_at, "second")
 
 
-def test_only_a_relay_that_is_muted_can_be_unmuted(database: Database) -> None:
+def test_only_a_muted_relay_can_be_unmuted(database: Database) -> None:
     assert not unmute(database)
     opened(database)
     assert not unmute(database)
     assert breaker_state(database).is_open
 
 
-def test_every_relay_that_was_ever_in_trouble_is_listed_as_it_stands(database: Database) -> None:
+def test_every_relay_that_ever_failed_is_listed_with_its_state(database: Database) -> None:
     opened(database)
     with database.begin() as connection:
         relays.mute(connection, "another.example.com:25", because=None)

@@ -1,4 +1,4 @@
-"""What PostgreSQL is asked about itself."""
+"""PostgreSQL's own state."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,7 +21,7 @@ def oldest(database: Database) -> float:
         return server.oldest_snapshot_seconds(connection)
 
 
-def test_a_transaction_that_keeps_its_snapshot_is_as_old_as_it_is(database: Database) -> None:
+def test_a_transaction_with_a_snapshot_is_reported_with_its_age(database: Database) -> None:
     assert oldest(database) == 0
     with open_transaction(database, isolation="REPEATABLE READ"):
         younger = oldest(database)
@@ -29,12 +29,12 @@ def test_a_transaction_that_keeps_its_snapshot_is_as_old_as_it_is(database: Data
     assert oldest(database) == 0
 
 
-def test_a_transaction_without_a_snapshot_keeps_nobody_from_cleaning_up(database: Database) -> None:
+def test_a_transaction_without_a_snapshot_does_not_hold_back_vacuum(database: Database) -> None:
     with open_transaction(database, isolation="READ COMMITTED"):
         assert oldest(database) == 0
 
 
-def test_the_tables_that_change_all_the_time_are_told_of(database: Database) -> None:
+def test_the_frequently_updated_tables_are_reported(database: Database) -> None:
     with database.begin() as connection:
         assert {table.name for table in server.hot_tables(connection)} == {
             "work_items",

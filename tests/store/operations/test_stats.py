@@ -1,4 +1,4 @@
-"""Counts of outcomes: one row for each minute, worker, event type and outcome."""
+"""Outcomes, counted in one row for each minute, worker, event type and outcome."""
 
 from collections import Counter
 from uuid import UUID
@@ -32,13 +32,13 @@ def counted(database: Database) -> Counter[tuple[UUID, str, str]]:
         return Counter({(worker, kind, outcome): n for worker, kind, outcome, n in connection.execute(query)})
 
 
-def test_what_is_counted_in_many_flushes_adds_up(database: Database) -> None:
+def test_counts_of_many_flushes_add_up(database: Database) -> None:
     count(database, {"sent": 48, "retry": 2})
     count(database, {"sent": 50})
     assert counted(database) == {(ONE, COMMENT, "sent"): 98, (ONE, COMMENT, "retry"): 2}
 
 
-def test_workers_and_event_types_are_counted_apart(database: Database) -> None:
+def test_workers_and_event_types_are_counted_separately(database: Database) -> None:
     count(database, {"sent": 1})
     count(database, {"sent": 2}, worker=OTHER)
     count(database, {"sent": 4}, event_type="cl.merged")
@@ -49,7 +49,7 @@ def test_workers_and_event_types_are_counted_apart(database: Database) -> None:
     }
 
 
-def test_minutes_are_counted_apart(database: Database) -> None:
+def test_minutes_are_counted_separately(database: Database) -> None:
     count(database, {"sent": 1})
     with database.begin() as connection:
         connection.execute(
@@ -64,7 +64,7 @@ def test_minutes_are_counted_apart(database: Database) -> None:
     assert all((minute.second, minute.microsecond) == (0, 0) for minute in minutes)
 
 
-def test_two_flushes_of_one_worker_at_once_are_both_counted(database: Database) -> None:
+def test_two_concurrent_flushes_of_one_worker_both_count(database: Database) -> None:
     count(database, {"sent": 1})
     with database.engine.connect() as first:
         stats.count(first, worker=ONE, counts=Counter({(COMMENT, "sent"): 10}))
@@ -75,14 +75,14 @@ def test_two_flushes_of_one_worker_at_once_are_both_counted(database: Database) 
     assert counted(database).total() == 111
 
 
-def test_counting_nothing_asks_the_database_nothing(database: Database) -> None:
+def test_writing_no_counts_runs_no_statement(database: Database) -> None:
     with statements(database) as sent:
         count(database, {})
     assert sent == []
 
 
 def let_minutes_pass(database: Database, minutes: int) -> None:
-    """What time does to the counts."""
+    """Move all counts back by this many minutes."""
     with database.begin() as connection:
         earlier = delivery_stats.c.minute - func.make_interval(0, 0, 0, 0, 0, minutes)
         connection.execute(update(delivery_stats).values(minute=earlier))
@@ -98,7 +98,7 @@ def fold(database: Database) -> None:
         stats.fold(connection)
 
 
-def test_the_totals_are_the_same_whatever_is_folded_and_pruned(database: Database) -> None:
+def test_folding_and_pruning_do_not_change_the_totals(database: Database) -> None:
     count(database, {"sent": 3, "retry": 1})
     let_minutes_pass(database, 60 * 24 * 100)
     count(database, {"sent": 4}, worker=OTHER)
@@ -128,14 +128,14 @@ def test_minutes_that_were_never_folded_are_not_lost_when_they_are_pruned(databa
     assert totals(database) == {(COMMENT, "sent"): 3}
 
 
-def test_the_minutes_in_which_somebody_may_still_count_are_not_folded(database: Database) -> None:
+def test_minutes_that_may_still_grow_are_not_folded(database: Database) -> None:
     count(database, {"sent": 1})
     fold(database)
     count(database, {"sent": 1})
     assert totals(database) == {(COMMENT, "sent"): 2}
 
 
-def test_two_who_fold_at_once_count_nothing_twice(database: Database) -> None:
+def test_concurrent_folding_counts_nothing_twice(database: Database) -> None:
     count(database, {"sent": 7})
     let_minutes_pass(database, 30)
     with database.engine.connect() as first:

@@ -1,4 +1,4 @@
-"""What upkeep deletes, and what it leaves alone."""
+"""What pruning deletes, and what it leaves alone."""
 
 from datetime import timedelta
 from typing import Any
@@ -42,7 +42,7 @@ def prune_events(database: Database, *, limit: int = 100) -> int:
 
 @pytest.mark.parametrize("status", KEPT.emails)
 @pytest.mark.parametrize(("beyond", "gone"), [(A_MINUTE, 1), (-A_MINUTE, 0)], ids=["old", "young"])
-def test_an_email_goes_when_it_ended_long_enough_ago(
+def test_an_email_is_deleted_when_it_ended_long_enough_ago(
     database: Database, status: str, beyond: timedelta, gone: int
 ) -> None:
     put(database, **old(status, age=KEPT.emails[status] + beyond))
@@ -51,17 +51,17 @@ def test_an_email_goes_when_it_ended_long_enough_ago(
 
 
 @pytest.mark.parametrize("status", ["pending", "sending"])
-def test_an_email_that_has_not_ended_stays_however_old_it_is(database: Database, status: str) -> None:
+def test_an_unfinished_email_stays_however_old_it_is(database: Database, status: str) -> None:
     put(database, status=status, created_at=rows.ago(days=400), due_at=rows.ago(days=400))
     assert prune_jobs(database) == 0
 
 
-def test_every_final_status_of_emails_and_events_has_an_age() -> None:
+def test_every_final_status_of_emails_and_events_has_a_retention_period() -> None:
     assert set(KEPT.emails) == set(rows.FINAL_JOB)
     assert set(KEPT.events) == set(rows.FINAL_EVENT)
 
 
-def test_the_attempts_of_an_email_go_with_it_and_no_others(database: Database) -> None:
+def test_the_attempts_of_an_email_are_deleted_with_it_and_no_others(database: Database) -> None:
     gone, stays = put(database, **old("dead", age=timedelta(days=91))), put(database)
     with database.begin() as connection:
         for job_id in (gone, stays):
@@ -72,7 +72,7 @@ def test_the_attempts_of_an_email_go_with_it_and_no_others(database: Database) -
 
 
 @pytest.mark.parametrize("replays", [1, 2, 3])
-def test_an_email_stays_until_the_last_of_its_replays_has_gone(database: Database, replays: int) -> None:
+def test_an_email_stays_until_its_last_replay_is_deleted(database: Database, replays: int) -> None:
     original = put(database, **old("sent", age=timedelta(days=50)))
     written = [replay(database, original) for _ in range(replays)]
     assert prune_jobs(database) == 0
@@ -85,7 +85,7 @@ def test_an_email_stays_until_the_last_of_its_replays_has_gone(database: Databas
 
 
 def replay(database: Database, original: int) -> int:
-    """A replay that was sent a moment ago."""
+    """Insert a replay that was just sent."""
     with database.begin() as connection:
         written = act_on(connection, Action.REPLAY, original)
     assert written is not None
@@ -95,7 +95,7 @@ def replay(database: Database, original: int) -> int:
 
 @pytest.mark.parametrize("status", KEPT.events)
 @pytest.mark.parametrize(("beyond", "gone"), [(A_MINUTE, 1), (-A_MINUTE, 0)], ids=["old", "young"])
-def test_an_event_without_emails_goes_when_it_ended_long_enough_ago(
+def test_an_event_without_emails_is_deleted_when_it_ended_long_enough_ago(
     database: Database, status: str, beyond: timedelta, gone: int
 ) -> None:
     with database.begin() as connection:
@@ -114,7 +114,7 @@ def test_an_event_stays_as_long_as_any_of_its_emails(database: Database) -> None
     assert prune_events(database) == 1
 
 
-def test_a_batch_looks_at_the_first_rows_and_no_more_than_its_limit(database: Database) -> None:
+def test_a_batch_reads_no_more_rows_than_its_limit(database: Database) -> None:
     there = [put(database, **old("sent", age=timedelta(days=age))) for age in (60, 50, 40, 30)]
     assert prune_jobs(database, limit=2) == 2
     with database.begin() as connection:
@@ -122,7 +122,7 @@ def test_a_batch_looks_at_the_first_rows_and_no_more_than_its_limit(database: Da
     assert prune_jobs(database, limit=10) == 2
 
 
-def test_a_batch_goes_on_after_the_last_row_of_the_one_before_up_to_the_first_young_one(database: Database) -> None:
+def test_a_batch_continues_after_the_last_row_of_the_previous_one_up_to_the_first_young_row(database: Database) -> None:
     for status, age in (("dead", 60), ("dead", 60), ("sent", 50), ("sent", 40), ("sent", 1), ("sent", 1)):
         put(database, **old(status, age=timedelta(days=age)))
     reached, found = 0, []
@@ -134,7 +134,7 @@ def test_a_batch_goes_on_after_the_last_row_of_the_one_before_up_to_the_first_yo
     assert found == [(1, 0), (1, 0), (1, 1), (1, 1), (0, 0), (0, 0)]
 
 
-def test_what_was_skipped_goes_with_its_event_and_what_was_told_with_its_email(database: Database) -> None:
+def test_skipped_notifications_go_with_their_event_and_told_ones_with_their_email(database: Database) -> None:
     with database.begin() as connection:
         event_id = rows.event(connection, **old("done", age=timedelta(days=20)))
         rows.job(connection, event_id=event_id, **old("sent", age=timedelta(days=20)))
@@ -145,7 +145,7 @@ def test_what_was_skipped_goes_with_its_event_and_what_was_told_with_its_email(d
     assert rows.count_of(database, notifications) == 0
 
 
-def test_how_long_rows_are_kept_can_be_said(database: Database) -> None:
+def test_retention_periods_can_be_configured(database: Database) -> None:
     brief = Kept(sent=timedelta(days=2), dead=timedelta(days=1))
     for status in ("sent", "dead"):
         put(database, **old(status, age=timedelta(hours=36)))
@@ -154,7 +154,7 @@ def test_how_long_rows_are_kept_can_be_said(database: Database) -> None:
         assert connection.scalars(select(email_jobs.c.status)).all() == ["sent"]
 
 
-def test_what_would_be_deleted_is_counted_as_it_then_is(database: Database) -> None:
+def test_a_dry_run_counts_exactly_what_would_be_deleted(database: Database) -> None:
     with database.begin() as connection:
         aged = old("done", age=timedelta(days=100))
         whole, half, waits, bare = (rows.event(connection, **aged) for _ in range(4))
@@ -174,7 +174,7 @@ def test_what_would_be_deleted_is_counted_as_it_then_is(database: Database) -> N
     assert left == [half, waits]
 
 
-def test_only_one_at_a_time_has_the_turn_and_who_is_gone_has_it_no_more(database: Database) -> None:
+def test_only_one_run_at_a_time_has_the_lock_and_a_session_that_ends_releases_it(database: Database) -> None:
     with database.engine.connect() as first, database.engine.connect() as second:
         assert upkeep.take_turn(first)
         assert not upkeep.take_turn(second)
@@ -197,7 +197,7 @@ WORDS = {"comment": {"id": "1", "body": "Why?"}}
     ],
     ids=["old", "of a dead email", "an email waits", "young"],
 )
-def test_the_words_of_an_event_go_earlier_on_wish_once_no_email_waits_for_them(
+def test_the_text_of_an_event_can_be_deleted_earlier_once_no_email_waits_for_it(
     database: Database, age: int, email: dict[str, Any], emptied: int
 ) -> None:
     with database.begin() as connection:
@@ -211,7 +211,7 @@ def test_the_words_of_an_event_go_earlier_on_wish_once_no_email_waits_for_them(
 
 
 @pytest.mark.parametrize("action", [Action.RETRY, Action.REPLAY])
-def test_an_email_without_words_is_not_written_again(database: Database, action: Action) -> None:
+def test_an_event_without_text_is_not_written_again(database: Database, action: Action) -> None:
     with database.begin() as connection:
         event_id = rows.event(connection, payload=WORDS, **old("done", age=timedelta(days=8)))
         email = rows.job(connection, event_id=event_id, **rows.ended("dead"))
@@ -219,7 +219,7 @@ def test_an_email_without_words_is_not_written_again(database: Database, action:
         assert act_on(connection, action, email) is None
 
 
-def test_rows_that_somebody_else_deletes_are_not_waited_for(database: Database) -> None:
+def test_rows_locked_by_another_session_are_not_waited_for(database: Database) -> None:
     for _ in range(5):
         put(database, **old("sent", age=timedelta(days=30)))
     with database.begin() as first, database.begin() as second:
@@ -227,7 +227,7 @@ def test_rows_that_somebody_else_deletes_are_not_waited_for(database: Database) 
         assert upkeep.prune_jobs(second, KEPT, limit=5).gone == 2
 
 
-def test_counts_go_when_their_minute_is_long_past(database: Database) -> None:
+def test_counts_are_deleted_when_their_minute_is_long_past(database: Database) -> None:
     edge = func.now() - literal(KEPT.dead)
     with database.begin() as connection:
         for minute in (edge - A_MINUTE, edge + A_MINUTE):
@@ -237,7 +237,7 @@ def test_counts_go_when_their_minute_is_long_past(database: Database) -> None:
         assert upkeep.prune_stats(connection, KEPT) == 0
 
 
-def test_nothing_old_means_nothing_deleted(database: Database) -> None:
+def test_nothing_is_deleted_when_nothing_is_old(database: Database) -> None:
     put(database)
     assert prune_jobs(database) == prune_events(database) == 0
     assert rows.count_of(database, events) == 1

@@ -1,4 +1,4 @@
-"""What upkeep reads to delete a batch, beside many rows that stay."""
+"""What pruning reads to delete a batch beside many rows that stay."""
 
 from collections.abc import Iterator
 from contextlib import closing
@@ -16,7 +16,7 @@ from tests.support.plans import indexes_read, plan_of, read_end_to_end, rows_rea
 from tests.support.servers import new_database
 
 LIMIT = 50
-# What a batch of fifty meets: the fifty, the entries of them in each index, and a page's worth of neighbours.
+# What a batch of fifty reads: the fifty, their entries in each index, and a page's worth of neighbours.
 MOST_ROWS = 8 * LIMIT
 KEPT = Kept()
 EVENTS = text("""
@@ -26,7 +26,7 @@ EVENTS = text("""
         SELECT now() - interval '20 days' + n * interval '1 minute' AS at
     ) AS ended
 """)
-# Of each event's ten emails one is dead, which stays.
+# Of each event's ten emails, one is dead and stays.
 EMAILS = text("""
     INSERT INTO notify.email_jobs (
         username, topic, to_email, message_id, status, outcome_reason, created_at, finished_at
@@ -40,7 +40,7 @@ TOLD = text("""
     SELECT split_part(message_id, '.', 1)::bigint, username, 'cl.comment.created', 'author', 'told', 'default', id
     FROM notify.email_jobs
 """)
-# Others wait, far more than any batch.
+# Other rows are pending, far more than any batch.
 BACKLOG = text("""
     INSERT INTO notify.work_items (stage, id, lane, due_at)
     SELECT 'fan_out', 1000000 + n, 1, now() + interval '1 hour' FROM generate_series(1, 20000) AS n
@@ -76,26 +76,26 @@ def session(history: Database) -> Iterator[Connection]:
         yield connection
 
 
-def test_a_batch_of_emails_reads_what_it_deletes_and_little_more(history: Database, session: Connection) -> None:
+def test_a_batch_of_emails_reads_little_more_than_it_deletes(history: Database, session: Connection) -> None:
     plan = plan_of(history, session, partial(upkeep.prune_jobs, session, KEPT, limit=LIMIT))
     assert {"email_jobs_pkey", "email_jobs_replays"} <= indexes_read(plan)
     assert tables_scanned(plan) == set()
     assert rows_read(plan) <= MOST_ROWS
 
 
-def test_a_later_batch_does_not_pass_again_what_stays(history: Database, session: Connection) -> None:
+def test_a_later_batch_does_not_read_again_what_stays(history: Database, session: Connection) -> None:
     batch = partial(upkeep.prune_jobs, session, KEPT, limit=LIMIT, after=15_000)
     assert rows_read(plan_of(history, session, batch)) <= MOST_ROWS
 
 
-def test_a_batch_of_events_asks_for_the_emails_of_each_by_itself(history: Database, session: Connection) -> None:
+def test_a_batch_of_events_looks_up_the_emails_of_each_by_index(history: Database, session: Connection) -> None:
     plan = plan_of(history, session, partial(upkeep.prune_events, session, KEPT, limit=LIMIT))
     assert {"events_pkey", "notifications_once"} <= indexes_read(plan)
     assert tables_scanned(plan) == set()
     assert rows_read(plan) <= MOST_ROWS
 
 
-def test_deleting_emails_and_events_reads_no_table_from_end_to_end(history: Database) -> None:
+def test_deleting_emails_and_events_scans_no_table_sequentially(history: Database) -> None:
     with history.engine.connect() as session:
         assert read_end_to_end(session) == set()
         assert upkeep.prune_jobs(session, KEPT, limit=LIMIT).gone > LIMIT / 2
@@ -106,7 +106,7 @@ def test_deleting_emails_and_events_reads_no_table_from_end_to_end(history: Data
 
 
 @pytest.mark.parametrize("table", ["events", "email_jobs"])
-def test_whatever_points_at_a_row_that_upkeep_deletes_is_found_by_an_index(session: Connection, table: str) -> None:
+def test_every_foreign_key_to_a_pruned_table_has_an_index(session: Connection, table: str) -> None:
     pointing = session.execute(
         text("""
             SELECT conrelid::regclass::text AS table, EXISTS (

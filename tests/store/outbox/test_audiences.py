@@ -1,4 +1,4 @@
-"""What is known of those whom events concern comes in one statement, and is what each part of the store says."""
+"""The facts about everyone whom events concern come in one statement, and agree with the rest of the store."""
 
 from datetime import UTC, datetime, time, timedelta
 from typing import Any
@@ -19,13 +19,15 @@ def around(connection: Connection, *topics: str, names: tuple[str, ...] = (), ca
     return audiences.around(connection, topics, names=names, called=called)
 
 
-def test_subscribers_come_by_topic_in_order(connection: Connection) -> None:
+def test_subscribers_are_listed_by_topic_in_order(connection: Connection) -> None:
     for name, topic in (("dana", "CL-1"), ("dana", "CL-2"), ("alice", "CL-1"), ("bob", "CL-9")):
         preferences.subscribe(connection, name, topic)
     assert around(connection, "CL-1", "CL-2", "CL-3").subscribers == {"CL-1": ("alice", "dana"), "CL-2": ("dana",)}
 
 
-def test_who_has_said_something_and_wants_its_emails_is_found_with_the_first_time(connection: Connection) -> None:
+def test_people_who_commented_and_want_the_topics_emails_are_found_with_the_time_of_their_first_comment(
+    connection: Connection,
+) -> None:
     def said(actor: str, **columns: str) -> int:
         return rows.event(connection, actor=actor, **columns)
 
@@ -45,8 +47,8 @@ def test_who_has_said_something_and_wants_its_emails_is_found_with_the_first_tim
     assert found == {"CL-1": {"alice": first}, "CL-2": {"bob": review}}
 
 
-def test_what_is_known_is_what_each_part_of_the_store_says(connection: Connection) -> None:
-    """Every column of everyone around a topic, read twice."""
+def test_the_facts_agree_with_what_each_part_of_the_store_says(connection: Connection) -> None:
+    """Every column about everyone around a topic, read in two ways."""
     alice = Person(
         username="alice",
         email="a@example.com",
@@ -92,15 +94,15 @@ def test_what_is_known_is_what_each_part_of_the_store_says(connection: Connectio
     assert found.event_types == preferences.event_types(connection)
 
 
-def test_who_is_called_so_is_found_whatever_the_case_and_the_form(connection: Connection) -> None:
+def test_a_mentioned_person_is_found_whatever_the_case_and_the_unicode_form(connection: Connection) -> None:
     for name in ("José", "JOSÉ", "jose", "carol"):
         directory.put_person(connection, Person(username=name))
     assert around(connection, called=("jose\u0301", "CAROL", "nobody")).people.keys() == {"José", "JOSÉ", "carol"}
 
 
-def test_the_search_for_those_who_said_something_uses_the_index_that_is_there_for_it(connection: Connection) -> None:
+def test_the_search_for_earlier_commenters_uses_its_index(connection: Connection) -> None:
     preferences.put_config(connection, "alice", settings={"participating": True}, preferences={})
-    # Of an empty table the planner may read any index.
+    # On an empty table the planner may pick any index.
     connection.execute(text("INSERT INTO notify.people (username) SELECT 'p' || n FROM generate_series(1, 1000) AS n"))
     connection.execute(text("ANALYZE notify.people"))
     connection.execute(text("SET LOCAL enable_seqscan = off"))

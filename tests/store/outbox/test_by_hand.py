@@ -1,4 +1,4 @@
-"""What is done by hand to many emails at once is what would be done to each of them alone."""
+"""Operating on many emails has the same result as operating on each alone."""
 
 from datetime import timedelta
 from typing import Any
@@ -52,7 +52,7 @@ def act(
 
 
 def as_they_stand(database: Database) -> list[tuple[Any, ...]]:
-    """What can be told apart about the emails of two runs, which have other ids and instants."""
+    """What the emails of two runs have in common: everything but ids and instants."""
     return [
         tuple(found)
         for found in WorkerHarness(database, None).execute("""
@@ -64,7 +64,7 @@ def as_they_stand(database: Database) -> list[tuple[Any, ...]]:
 
 
 @pytest.mark.parametrize("action", Action)
-def test_many_emails_end_up_as_each_would_alone(database: Database, action: Action) -> None:
+def test_acting_on_many_emails_equals_acting_on_each_alone(database: Database, action: Action) -> None:
     worn = {"failures": 12, "attempt": 14, "expires_at": rows.ago(hours=1)}
     for state, columns in STATES.items():
         put(database, username=f"alone-{state}", **columns, **worn)
@@ -85,7 +85,7 @@ def test_many_emails_end_up_as_each_would_alone(database: Database, action: Acti
 
 
 @pytest.mark.parametrize("action", Action)
-def test_the_tally_says_what_will_be_done_and_does_nothing(database: Database, action: Action) -> None:
+def test_the_preview_counts_what_will_be_done_and_changes_nothing(database: Database, action: Action) -> None:
     one_of_each(database)
     before = as_they_stand(database)
     with database.begin() as connection:
@@ -112,7 +112,7 @@ def test_the_tally_says_what_will_be_done_and_does_nothing(database: Database, a
         (JobFilter(username="nobody"), set()),
     ],
 )
-def test_emails_are_meant_if_everything_that_is_given_applies(
+def test_a_filter_selects_emails_that_match_all_its_conditions(
     database: Database, which: JobFilter, meant: set[str]
 ) -> None:
     with database.begin() as connection:
@@ -124,7 +124,7 @@ def test_emails_are_meant_if_everything_that_is_given_applies(
         assert {job.message_id for job in jobs.matching(connection, which, limit=MANY)} == meant
 
 
-def test_the_first_instant_counts_and_the_last_does_not(database: Database) -> None:
+def test_a_time_range_includes_its_start_and_excludes_its_end(database: Database) -> None:
     early, middle, late = (put(database, created_at=rows.ago(hours=hours)) for hours in (3, 2, 1))
     with database.begin() as connection:
         at = {job.id: job.created_at for job in jobs.matching(connection, EVERYTHING, limit=MANY)}
@@ -133,9 +133,7 @@ def test_the_first_instant_counts_and_the_last_does_not(database: Database) -> N
 
 
 @pytest.mark.parametrize("action", Action)
-def test_pages_follow_each_other_until_nothing_is_left_and_take_every_email_once(
-    database: Database, action: Action
-) -> None:
+def test_pages_cover_every_email_exactly_once(database: Database, action: Action) -> None:
     state = STATES["dead"] if action is Action.REPLAY else STATES["pending"]
     there = [put(database, **state) for _ in range(5)]
     taken: list[int] = []
@@ -146,13 +144,13 @@ def test_pages_follow_each_other_until_nothing_is_left_and_take_every_email_once
     assert taken == [2, 2, 1]
 
 
-def test_an_email_that_was_written_after_the_count_is_not_meant(database: Database) -> None:
+def test_an_email_written_after_the_count_is_not_selected(database: Database) -> None:
     counted, later = put(database), put(database)
     assert act(database, Action.CANCEL, last=counted).done == (counted,)
     assert rows.row(database, email_jobs, later)["status"] == "pending"
 
 
-def test_a_page_of_many_jobs_is_found_locked_looked_at_again_and_changed_by_five_statements(
+def test_a_page_of_many_jobs_takes_five_statements(
     database: Database,
 ) -> None:
     for _ in range(20):
@@ -163,7 +161,7 @@ def test_a_page_of_many_jobs_is_found_locked_looked_at_again_and_changed_by_five
         assert len(said) == 5
 
 
-def test_of_several_replays_that_ended_one_comes_back_and_the_page_goes_on(database: Database) -> None:
+def test_of_several_ended_replays_one_is_retried_and_the_page_continues(database: Database) -> None:
     original = put(database, **rows.ended("sent"))
     with database.begin() as connection:
         first, second = (rows.job(connection, replay_of=original, **rows.ended("dead")) for _ in range(2))
@@ -173,7 +171,7 @@ def test_of_several_replays_that_ended_one_comes_back_and_the_page_goes_on(datab
     assert rows.row(database, email_jobs, second)["status"] == "dead"
 
 
-def test_an_email_and_its_replay_are_replayed_together_under_names_of_their_own(database: Database) -> None:
+def test_an_email_and_its_replay_are_replayed_together_under_their_own_message_ids(database: Database) -> None:
     with database.begin() as connection:
         event_id = rows.event(connection, key="k1")
         name = message_id("CL-1", event_key="k1", username="alice", host="h.example")
@@ -191,7 +189,7 @@ def test_an_email_and_its_replay_are_replayed_together_under_names_of_their_own(
 
 
 @pytest.mark.parametrize(("action", "changed"), [(Action.RETRY, False), (Action.CANCEL, True)])
-def test_an_email_that_is_being_claimed_is_waited_for_and_judged_as_it_is_then(
+def test_an_email_that_is_being_claimed_is_waited_for_and_judged_by_its_new_state(
     database: Database, action: Action, *, changed: bool
 ) -> None:
     job_id = put(database)
@@ -205,7 +203,7 @@ def test_an_email_that_is_being_claimed_is_waited_for_and_judged_as_it_is_then(
 
 
 @pytest.mark.parametrize("action", [Action.RETRY, Action.REPLAY])
-def test_an_email_lives_as_long_again_as_its_event_type_says(database: Database, action: Action) -> None:
+def test_a_retried_email_lives_as_long_again_as_its_event_type_says(database: Database, action: Action) -> None:
     put(database, **rows.ended("dead"), expires_at=rows.ago(days=1))
     life = timedelta(minutes=30)
     with database.begin() as connection:

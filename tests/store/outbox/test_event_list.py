@@ -1,4 +1,4 @@
-"""Events as operators list them, and retrying those that wait or are dead."""
+"""Operators list events, and retry those that wait or are dead."""
 
 from datetime import timedelta
 from uuid import UUID
@@ -30,7 +30,7 @@ def put(database: Database, **columns: object) -> int:
 
 @pytest.fixture
 def by_status(database: Database) -> dict[str, int]:
-    """An event that waits for a directory, one that has just come, one that is fanned out now, and two that ended."""
+    """An event waiting for the directory, a new one, one being fanned out, and two that ended."""
     return {
         "waits": put(database, key="waits", topic="CL-9", last_error="unknown_topic", due_at=rows.ago(hours=-1)),
         "new": put(database, key="new"),
@@ -55,9 +55,7 @@ def by_status(database: Database) -> dict[str, int]:
         (EventFilter(keys=["done", "new", "none"]), ["done", "new"]),
     ],
 )
-def test_events_are_listed_newest_first_by_what_is_asked(
-    database: Database, wanted: EventFilter, keys: list[str]
-) -> None:
+def test_events_are_listed_newest_first_and_filtered(database: Database, wanted: EventFilter, keys: list[str]) -> None:
     with database.begin() as connection:
         found = event_list.newest(connection, wanted, limit=10)
         pages = [event_list.newest(connection, wanted, limit=1)]
@@ -67,7 +65,7 @@ def test_events_are_listed_newest_first_by_what_is_asked(
     assert [one for page in pages for one in page] == found
 
 
-def test_a_listed_event_says_what_it_waits_for_and_until_when(database: Database, by_status: dict[str, int]) -> None:
+def test_a_listed_event_has_what_it_waits_for_and_until_when(database: Database, by_status: dict[str, int]) -> None:
     with database.begin() as connection:
         found = {one.key: one for one in event_list.newest(connection, EventFilter(), limit=10)}
         now = connection.scalar(select(func.now()))
@@ -79,7 +77,7 @@ def test_a_listed_event_says_what_it_waits_for_and_until_when(database: Database
     assert found["dead"].id == by_status["dead"]
 
 
-def test_what_waits_or_is_dead_can_be_made_due_and_keeps_its_history(
+def test_a_waiting_or_dead_event_can_be_made_due_and_keeps_its_history(
     database: Database, by_status: dict[str, int]
 ) -> None:
     with database.begin() as connection:
@@ -95,7 +93,7 @@ def test_what_waits_or_is_dead_can_be_made_due_and_keeps_its_history(
     assert {one.id for one in due} == set(retried)
 
 
-def test_a_dead_event_that_has_lost_its_text_is_not_retried(database: Database) -> None:
+def test_a_dead_event_without_text_is_not_retried(database: Database) -> None:
     emptied = put(database, **rows.ended("dead"), last_error="poison", emptied_at=func.now())
     with database.begin() as connection:
         assert event_list.retry(connection, [emptied]) == []

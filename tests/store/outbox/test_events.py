@@ -1,4 +1,4 @@
-"""Events in the table: what is loaded of them, and how they end."""
+"""Events in the table: loading them, and ending them."""
 
 from datetime import UTC, datetime
 
@@ -26,7 +26,7 @@ def test_events_are_loaded_by_their_ids(database: Database) -> None:
     assert {row_id: event.id for row_id, event in found.items()} == {row_id: row_id for row_id in wanted}
 
 
-def test_a_loaded_event_says_what_happened(database: Database) -> None:
+def test_a_loaded_event_has_everything_that_was_stored(database: Database) -> None:
     event_id = put(database, key="k1", actor="dana", occurred_at=NOON, payload={"comment": {"body": "é"}})
     with database.begin() as connection:
         found = events.load(connection, [event_id])[event_id]
@@ -34,7 +34,7 @@ def test_a_loaded_event_says_what_happened(database: Database) -> None:
     assert (found.occurred_at, found.payload) == (NOON, {"comment": {"body": "é"}})
 
 
-def test_an_event_ends_once_it_is_said_to(database: Database) -> None:
+def test_an_event_ends_only_when_told_to(database: Database) -> None:
     ended, waits = put(database), put(database)
     with database.begin() as connection:
         events.end(connection, [ended], "dead")
@@ -44,7 +44,7 @@ def test_an_event_ends_once_it_is_said_to(database: Database) -> None:
     assert rows.row(database, table, waits)["status"] == "pending"
 
 
-def test_ending_nothing_asks_the_database_nothing(database: Database) -> None:
+def test_ending_no_events_runs_no_statement(database: Database) -> None:
     with statements(database) as sent, database.begin() as connection:
         events.end(connection, [], "done")
     assert sent == []

@@ -1,4 +1,4 @@
-"""What facts, a record and the fan-out's writing read beside a long history, whatever the planner believes of it."""
+"""What reading facts, recording and fan-out read beside a long history, whatever the planner's statistics say."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
@@ -29,9 +29,9 @@ READERS = 20
 LEASE = timedelta(minutes=1)
 WORKER = UUID(int=1)
 BIG = {"events", "email_jobs", "notifications", "people", "user_notification_settings"}
-# Holds nothing of the history: to read all of it costs what an index does. test_items_at_scale fills it.
+# Contains no history: reading all of it costs as much as an index. test_items_at_scale fills it.
 SMALL = "work_items"
-# Of each of fifty emails: its own row, its item, and what is looked up for it, in tables and their indexes.
+# For each of fifty emails: its own row, its work item, and what is looked up for it, in tables and their indexes.
 MOST_ROWS = 40 * FEW
 READ = text("""
     SELECT coalesce(sum(seq_tup_read + coalesce(idx_tup_fetch, 0)), 0)::int FROM pg_stat_xact_user_tables
@@ -56,15 +56,15 @@ FILL = text("""
 
 
 @pytest.fixture(scope="module", params=[MANY, pytest.param(VERY_MANY, marks=pytest.mark.slow)])
-def many(request: pytest.FixtureRequest) -> int:
+def history_size(request: pytest.FixtureRequest) -> int:
     """How many emails were sent before."""
     count: int = request.param
     return count
 
 
 @pytest.fixture(scope="module", params=[False, True], ids=["no statistics", "statistics"])
-def history(request: pytest.FixtureRequest, database_server: str, many: int) -> Iterator[Database]:
-    """A database with a long history, of which the planner knows nothing, or all; autovacuum stays away."""
+def history(request: pytest.FixtureRequest, database_server: str, history_size: int) -> Iterator[Database]:
+    """A database with a long history, with or without planner statistics; autovacuum is off."""
     with new_database(database_server) as url:
         upgrade(url)
         with closing(Database(url, answer_timeout_seconds=None, prepared=PLANNED_ONCE)) as opened:
@@ -73,7 +73,7 @@ def history(request: pytest.FixtureRequest, database_server: str, many: int) -> 
                     connection.execute(text(QUIET.format(table)))
                 connection.execute(text("SET LOCAL statement_timeout = 0"))
                 for statement in FILL.text.split(";"):
-                    connection.execute(text(statement), {"many": many, "people": PEOPLE, "readers": READERS})
+                    connection.execute(text(statement), {"many": history_size, "people": PEOPLE, "readers": READERS})
                 if request.param:
                     connection.execute(text("ANALYZE"))
             yield opened
@@ -87,7 +87,7 @@ def session(history: Database) -> Iterator[Connection]:
 
 
 def claimed(session: Connection) -> list[Claim]:
-    """Fifty emails about one event that are due, and are then not."""
+    """Claim fifty due emails about one event."""
     event_id = rows.event(session, **rows.ended("done"))
     for number in range(FEW):
         rows.job(session, event_id=event_id, username=f"u{number + 1}")
@@ -146,7 +146,7 @@ def look_at_a_history(session: Connection) -> Callable[[], object]:
     [ask_facts, record, ask_who_is_around, write, look_at_an_event, look_at_a_history],
     ids=lambda one: one.__name__,
 )
-def test_it_reads_what_it_is_about_and_nothing_of_the_history(
+def test_each_statement_reads_only_its_own_rows_and_nothing_of_the_history(
     session: Connection, prepare: Callable[[Connection], Callable[[], object]]
 ) -> None:
     act = prepare(session)

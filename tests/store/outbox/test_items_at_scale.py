@@ -1,4 +1,4 @@
-"""What a claim reads beside a multitude of items that wait for the future, whatever the planner believes of them."""
+"""What a claim reads beside very many items due in the future, whatever the planner's statistics say."""
 
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -26,8 +26,8 @@ VERY_MANY = 1_000_000
 DUE = 30
 LIMIT = 10
 LEASE = timedelta(minutes=1)
-# A claim reads up to its limit in each of three lanes, three times more what it takes: by primary key, and for
-# one with an order key the one before it, perhaps with a sort; a bitmap meets each row twice, in index and table.
+# A claim reads up to its limit in each of three lanes, three times more than it takes: by primary key, and for
+# one with an order key the one before it, perhaps with a sort; a bitmap reads each row twice, in index and table.
 MOST_ROWS = 2 * 7 * LIMIT
 
 FILL = text("""
@@ -38,8 +38,8 @@ FILL = text("""
 
 
 @dataclass(frozen=True, slots=True)
-class Crowd:
-    """A stage many of whose items wait for the future."""
+class FutureItems:
+    """A stage with many items due in the future."""
 
     database: Database
     stage: str
@@ -60,24 +60,24 @@ class Crowd:
 
 
 def fill(connection: Connection, *, count: int, due_in: timedelta) -> None:
-    """So many items of each stage, all of them due at one instant, however long it takes to write them."""
+    """Insert this many items for each stage, all due at one instant, however long it takes to write them."""
     connection.execute(text("SET LOCAL statement_timeout = 0"))
     connection.execute(FILL, {"count": count, "due_in": due_in})
 
 
 def know_nothing(_: Connection) -> None:
-    """The planner has never looked at the table."""
+    """The planner has no statistics."""
 
 
 def know_another_time(connection: Connection) -> None:
-    """The planner has looked when there were few items, and all of them were due."""
+    """The statistics are from when there were few items, all of them due."""
     fill(connection, count=1000, due_in=-timedelta(hours=1))
     connection.execute(text("ANALYZE"))
     empty(connection)
 
 
 def know_a_quiet_hour(connection: Connection) -> None:
-    """The planner has looked when nothing was to be done."""
+    """The statistics are from when nothing was to be done."""
     fill(connection, count=1000, due_in=-timedelta(hours=1))
     connection.execute(delete(work_items))
     connection.execute(text("ANALYZE"))
@@ -85,7 +85,7 @@ def know_a_quiet_hour(connection: Connection) -> None:
 
 @pytest.fixture(scope="module", params=[MANY, pytest.param(VERY_MANY, marks=pytest.mark.slow)])
 def waiting(request: pytest.FixtureRequest) -> int:
-    """How many items of each stage wait for the future."""
+    """How many items of each stage are due in the future."""
     count: int = request.param
     return count
 
@@ -100,7 +100,7 @@ def waiting(request: pytest.FixtureRequest) -> int:
     ],
 )
 def crowded_url(request: pytest.FixtureRequest, database_server: str, waiting: int) -> Iterator[str]:
-    """A database with a crowd in it, of which the planner knows what the parameter says; autovacuum stays away."""
+    """A database with many future items, and planner statistics as the parameter says; autovacuum is off."""
     know, analysed = request.param
     with new_database(database_server) as url:
         upgrade(url)
@@ -114,15 +114,15 @@ def crowded_url(request: pytest.FixtureRequest, database_server: str, waiting: i
 
 
 @pytest.fixture(params=[FAN_OUT, DELIVER])
-def crowd(request: pytest.FixtureRequest, crowded_url: str) -> Iterator[Crowd]:
+def crowd(request: pytest.FixtureRequest, crowded_url: str) -> Iterator[FutureItems]:
     database = Database(crowded_url, prepared=PLANNED_ONCE)
-    yield Crowd(database, request.param)
+    yield FutureItems(database, request.param)
     database.close()
 
 
 @pytest.fixture
-def session(crowd: Crowd) -> Iterator[Connection]:
-    """A transaction in which some items are due, beside those that wait; rolled back at the end."""
+def session(crowd: FutureItems) -> Iterator[Connection]:
+    """A transaction in which some items are due, beside those in the future; rolled back at the end."""
     with crowd.database.engine.connect() as connection:
         for number in range(DUE):
             order_key = f"CL-{number}" if crowd.is_ordered else None
@@ -131,24 +131,22 @@ def session(crowd: Crowd) -> Iterator[Connection]:
         yield connection
 
 
-def plan_of(crowd: Crowd, session: Connection, ask: Callable[[], object]) -> plans.Plan:
+def plan_of(crowd: FutureItems, session: Connection, ask: Callable[[], object]) -> plans.Plan:
     return plans.plan_of(crowd.database, session, ask)
 
 
 @pytest.mark.parametrize("limit", [7, 10_000])
-def test_a_claim_takes_what_is_due_up_to_its_limit_and_nothing_that_waits(
-    crowd: Crowd, session: Connection, limit: int
-) -> None:
+def test_a_claim_takes_only_due_items_up_to_its_limit(crowd: FutureItems, session: Connection, limit: int) -> None:
     assert len(crowd.claim(session, limit=limit)) == min(limit, DUE)
 
 
-def test_a_claim_reads_the_due_items_and_not_those_that_wait(crowd: Crowd, session: Connection) -> None:
+def test_a_claim_reads_due_items_and_not_future_ones(crowd: FutureItems, session: Connection) -> None:
     plan = plan_of(crowd, session, lambda: crowd.claim(session, limit=LIMIT))
     assert indexes_read(plan) == crowd.read_by_a_claim
     assert rows_read(plan) <= MOST_ROWS
 
 
-def test_a_look_at_what_there_is_to_do_does_not_read_what_waits(crowd: Crowd, session: Connection) -> None:
+def test_asking_whether_anything_is_due_does_not_read_future_items(crowd: FutureItems, session: Connection) -> None:
     crowd.claim(session, limit=DUE)
     assert not items.is_due(session, crowd.stage)
     plan = plan_of(crowd, session, lambda: items.outlook(session, crowd.stage))
@@ -156,7 +154,7 @@ def test_a_look_at_what_there_is_to_do_does_not_read_what_waits(crowd: Crowd, se
     assert rows_read(plan) <= MOST_ROWS
 
 
-def test_finding_the_item_of_a_vanished_worker_does_not_read_what_waits(crowd: Crowd, session: Connection) -> None:
+def test_finding_a_lapsed_item_does_not_read_future_ones(crowd: FutureItems, session: Connection) -> None:
     (lost,) = crowd.claim(session, limit=1)
     item = work_items.c
     session.execute(
@@ -171,7 +169,7 @@ def test_finding_the_item_of_a_vanished_worker_does_not_read_what_waits(crowd: C
     assert crowd.claim_lapsed(session) is None
 
 
-def test_settling_reads_what_is_settled(crowd: Crowd, session: Connection) -> None:
+def test_settling_reads_only_what_is_settled(crowd: FutureItems, session: Connection) -> None:
     claims = crowd.claim(session, limit=LIMIT)
     endings = [
         items.done(one) if number % 2 else items.later(one, "later", rng=Random(1)) for number, one in enumerate(claims)
@@ -181,8 +179,8 @@ def test_settling_reads_what_is_settled(crowd: Crowd, session: Connection) -> No
     assert rows_read(plan) <= MOST_ROWS
 
 
-def test_a_worker_that_asks_often_does_not_come_to_read_the_whole_table(crowd: Crowd, session: Connection) -> None:
-    """After a few times the driver prepares a statement, and PostgreSQL may plan it without its parameters."""
+def test_a_prepared_claim_does_not_fall_back_to_scanning_the_table(crowd: FutureItems, session: Connection) -> None:
+    """After a few executions the driver prepares a statement, and PostgreSQL may plan it without its parameters."""
     session.execute(text("SET LOCAL plan_cache_mode = force_generic_plan"))
     before = whole_reads(session)
     for _ in range(DUE):
@@ -195,7 +193,7 @@ def test_a_worker_that_asks_often_does_not_come_to_read_the_whole_table(crowd: C
 
 
 def whole_reads(session: Connection) -> int:
-    """How often this transaction has read the whole table."""
+    """How often this transaction has scanned the whole table."""
     question = text("SELECT seq_scan FROM pg_stat_xact_user_tables WHERE relname = 'work_items'")
     count: int = session.execute(question).scalar_one()
     return count

@@ -1,4 +1,4 @@
-"""Which emails are found by what is known of them, and what it costs to look."""
+"""Which emails a filter finds, and what the search costs."""
 
 from collections.abc import Iterator
 from contextlib import closing
@@ -21,7 +21,7 @@ from tests.support.servers import new_database
 MANY = SPAN + 50_000
 NEWEST = datetime(2026, 1, 31, tzinfo=UTC)
 LIMIT = 10
-# Ten rows, their entries, and what a page of an index holds besides.
+# Ten rows, their entries, and the rest of a page of an index.
 FEW = 100 * LIMIT
 EVENTS = text("""
     INSERT INTO notify.events (key, type, topic, actor, status, finished_at)
@@ -50,7 +50,7 @@ DEAD = text("""
 
 @pytest.fixture(scope="module")
 def history(database_server: str) -> Iterator[Database]:
-    """A hundred and fifty thousand emails, one a second, the first of a thousand dead; nobody changes them."""
+    """A hundred and fifty thousand emails, one a second, the first of a thousand dead; read only."""
     with new_database(database_server) as url:
         upgrade(url)
         with closing(Database(url)) as opened:
@@ -69,11 +69,11 @@ def session(history: Database) -> Iterator[Connection]:
         yield connection
 
 
-def found(session: Connection, which: JobFilter) -> list[str | None]:
-    """The Message-IDs of all of them, however many pages that takes."""
+def found(session: Connection, job_filter: JobFilter) -> list[str | None]:
+    """The Message-IDs of all matches, however many pages that takes."""
     below, emails = None, list[str | None]()
     for _ in range(10):
-        page = jobs.page(session, which, below=below, limit=LIMIT)
+        page = jobs.page(session, job_filter, below=below, limit=LIMIT)
         emails += [one.message_id for one in page.jobs]
         below = page.below
         if below is None:
@@ -99,9 +99,7 @@ def found(session: Connection, which: JobFilter) -> list[str | None]:
     ],
     ids=str,
 )
-def test_emails_are_found_by_what_is_known_of_them(
-    session: Connection, asked: dict[str, Any], emails: list[str]
-) -> None:
+def test_each_filter_finds_its_emails(session: Connection, asked: dict[str, Any], emails: list[str]) -> None:
     assert found(session, JobFilter(**asked)) == emails
 
 
@@ -119,7 +117,7 @@ def test_emails_are_found_by_what_is_known_of_them(
     ],
     ids=str,
 )
-def test_what_an_index_finds_is_read_and_little_more(
+def test_a_filter_with_an_index_reads_little_more_than_it_finds(
     history: Database, session: Connection, asked: dict[str, Any]
 ) -> None:
     plan = plan_of(history, session, partial(jobs.matching, session, JobFilter(**asked), limit=LIMIT))
@@ -127,43 +125,43 @@ def test_what_an_index_finds_is_read_and_little_more(
     assert rows_read(plan) <= FEW
 
 
-def test_what_no_index_finds_is_looked_for_among_a_bounded_number_at_a_time(
+def test_a_filter_without_an_index_searches_a_bounded_number_of_emails_at_a_time(
     history: Database, session: Connection
 ) -> None:
-    which = JobFilter(queue_id="nowhere")
-    first = jobs.page(session, which, limit=LIMIT)
+    job_filter = JobFilter(queue_id="nowhere")
+    first = jobs.page(session, job_filter, limit=LIMIT)
     assert (first.jobs, first.below) == ([], MANY + 1 - SPAN)
-    look = partial(jobs.matching, session, which, before_id=MANY + 1, from_id=MANY + 1 - SPAN, limit=LIMIT)
+    look = partial(jobs.matching, session, job_filter, before_id=MANY + 1, from_id=MANY + 1 - SPAN, limit=LIMIT)
     assert rows_read(plan_of(history, session, look)) <= SPAN + FEW
 
 
 @pytest.mark.parametrize("n", [1, 100_000, MANY])
-def test_the_emails_of_a_time_are_found_among_their_ids(session: Connection, n: int) -> None:
+def test_a_time_range_is_found_by_a_range_of_ids(session: Connection, n: int) -> None:
     written = NEWEST - timedelta(seconds=MANY - n)
     slack = int(timedelta(hours=1).total_seconds())
     assert first_id_since(session, written) == max(1, n - slack)
     assert first_id_after(session, written) == min(MANY + 1, n + slack)
 
 
-def test_where_there_are_no_emails_none_are_found(database: Database) -> None:
+def test_a_filter_without_matches_finds_nothing(database: Database) -> None:
     with database.begin() as connection:
-        for which in (JobFilter(), JobFilter(queue_id="x"), JobFilter(created_from=NEWEST, created_before=NEWEST)):
-            assert jobs.page(connection, which, limit=LIMIT) == jobs.Page([], None)
+        for job_filter in (JobFilter(), JobFilter(queue_id="x"), JobFilter(created_from=NEWEST, created_before=NEWEST)):
+            assert jobs.page(connection, job_filter, limit=LIMIT) == jobs.Page([], None)
 
 
-def test_a_person_an_event_and_a_topic_find_what_tells_of_them_replays_too(database: Database) -> None:
+def test_a_person_an_event_and_a_topic_also_find_replays(database: Database) -> None:
     with database.begin() as connection:
         original = rows.job(connection, topic="CL-7", **rows.ended("sent"))
         event_id = rows.event(connection, key="k1", topic="CL-7", **rows.ended("done"))
         rows.notification(connection, event_id=event_id, email_job_id=original)
         replay = rows.job(connection, replay_of=original)
         rows.job(connection, username="bob")
-        for which in (JobFilter(username="alice"), JobFilter(event_key="k1"), JobFilter(topic="CL-7")):
-            page = jobs.page(connection, which, limit=LIMIT)
+        for job_filter in (JobFilter(username="alice"), JobFilter(event_key="k1"), JobFilter(topic="CL-7")):
+            page = jobs.page(connection, job_filter, limit=LIMIT)
             assert [(one.id, one.notification_count) for one in page.jobs] == [(replay, 2), (original, 2)]
 
 
-def test_pages_of_an_indexed_question_are_full_while_there_are_more(database: Database) -> None:
+def test_pages_of_an_indexed_search_are_full_while_there_are_more(database: Database) -> None:
     with database.begin() as connection:
         there = [rows.job(connection) for _ in range(5)]
         first = jobs.page(connection, JobFilter(username="alice"), limit=3)

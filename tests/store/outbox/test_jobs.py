@@ -1,4 +1,4 @@
-"""Where is my email, and what operators may do to it by hand."""
+"""Finding emails, and what operators may do with them."""
 
 from collections.abc import Callable
 from datetime import timedelta
@@ -94,7 +94,7 @@ def found_by(database: Database) -> Callable[..., list[str]]:
         ({"limit": 2}, ["4@h", "3@h"]),
     ],
 )
-def test_a_search_finds_what_matches_everything_that_was_asked_newest_first(
+def test_a_search_finds_what_matches_every_filter_newest_first(
     found_by: Callable[..., list[str]], asked: dict[str, Any], found: list[str]
 ) -> None:
     assert found_by(**asked) == found
@@ -109,24 +109,24 @@ def test_pages_follow_each_other_without_gap_or_repeat(database: Database) -> No
             alice = JobFilter(username="alice")
             pages.append([one.id for one in jobs.matching(connection, alice, before_id=before, limit=2)])
         before = pages[-1][-1] if pages[-1] else None
-        put(database, username="alice")  # an email that comes meanwhile moves no page
+        put(database, username="alice")  # an email written meanwhile moves no page
     assert [row_id for page in pages for row_id in page] == there
 
 
-def test_an_email_shows_the_key_of_its_event(database: Database) -> None:
+def test_an_email_has_the_key_of_its_event(database: Database) -> None:
     with database.begin() as connection:
         event_id = rows.event(connection, key="comment-1")
     assert show(database, put(database, event_id=event_id)).event_key == "comment-1"
 
 
-def test_an_email_that_does_not_exist_shows_nothing(database: Database) -> None:
+def test_an_unknown_id_finds_no_email(database: Database) -> None:
     with database.begin() as connection:
         assert jobs.show(connection, 1) is None
         assert jobs.attempts(connection, 1) == []
         assert jobs.of_event(connection, "unknown") is None
 
 
-def test_the_attempts_of_an_email_come_oldest_first_and_no_others(database: Database) -> None:
+def test_the_attempts_of_an_email_are_listed_oldest_first(database: Database) -> None:
     asked, other = put(database), put(database)
     with database.begin() as connection:
         for job_id, attempt in ((asked, 1), (other, 1), (asked, 2)):
@@ -136,7 +136,7 @@ def test_the_attempts_of_an_email_come_oldest_first_and_no_others(database: Data
     assert [(one.attempt, one.verdict) for one in found] == [(1, "retry: later"), (2, "retry: later")]
 
 
-def test_an_event_shows_what_became_of_it_for_everyone(database: Database) -> None:
+def test_an_event_lists_what_became_of_it_for_everyone(database: Database) -> None:
     with database.begin() as connection:
         event_id = rows.event(connection, key="comment-1", **rows.ended("done"))
         rows.job(connection, event_id=event_id, username="alice")
@@ -150,7 +150,7 @@ def test_an_event_shows_what_became_of_it_for_everyone(database: Database) -> No
 
 
 @pytest.mark.parametrize("state", STATES)
-def test_what_waits_or_has_ended_without_being_sent_can_be_retried(database: Database, state: str) -> None:
+def test_emails_that_are_pending_or_ended_unsent_can_be_retried(database: Database, state: str) -> None:
     job_id = put(database, **{**STATES[state], **({"due_at": rows.ago(hours=-1)} if state in WAITING else {})})
     before = show(database, job_id)
     allowed = state in {"pending", "dead", "expired", "cancelled"}
@@ -162,13 +162,13 @@ def test_what_waits_or_has_ended_without_being_sent_can_be_retried(database: Dat
 
 
 def claimable(database: Database) -> list[int]:
-    """Who would be taken now."""
+    """The ids that would be claimed now."""
     with database.engine.connect() as connection:
         found = outbox.claim(connection, limit=10, lease=timedelta(minutes=1), worker=UUID(int=1))
         return [job.claim.id for job in found]
 
 
-def test_a_retry_gives_a_fresh_budget_and_life_and_forgets_nothing(database: Database) -> None:
+def test_a_retry_gives_a_fresh_budget_and_lifetime_and_keeps_the_history(database: Database) -> None:
     job_id = put(database, **rows.ended("dead"), expires_at=rows.ago(days=1), **HISTORY)
     assert retry(database, job_id)
     after = show(database, job_id)
@@ -178,7 +178,7 @@ def test_a_retry_gives_a_fresh_budget_and_life_and_forgets_nothing(database: Dat
     assert (after.expires_at - after.due_at).days == 3
 
 
-def test_a_retry_takes_nothing_away_that_is_left(database: Database) -> None:
+def test_a_retry_does_not_reduce_a_remaining_budget_or_lifetime(database: Database) -> None:
     job_id = put(database, **rows.ended("dead"), failures=1, max_failures=99, expires_at=rows.ago(days=-30))
     before = show(database, job_id)
     assert retry(database, job_id)
@@ -187,7 +187,7 @@ def test_a_retry_takes_nothing_away_that_is_left(database: Database) -> None:
 
 
 @pytest.mark.parametrize("state", STATES)
-def test_what_is_not_out_can_be_cancelled(database: Database, state: str) -> None:
+def test_emails_that_have_not_ended_can_be_cancelled(database: Database, state: str) -> None:
     job_id = put(database, **STATES[state])
     before = show(database, job_id)
     assert cancel(database, job_id) == (state in WAITING)
@@ -199,20 +199,20 @@ def test_what_is_not_out_can_be_cancelled(database: Database, state: str) -> Non
 
 
 @pytest.mark.parametrize("state", STATES)
-def test_what_has_ended_can_be_replayed_unless_it_was_never_an_email(database: Database, state: str) -> None:
+def test_ended_emails_can_be_replayed_unless_they_were_skipped(database: Database, state: str) -> None:
     job_id = put(database, **STATES[state])
     fresh = replay(database, job_id)
     assert (fresh is not None) == (state in {"sent", "dead", "expired", "cancelled"})
     assert rows.count_of(database, email_jobs) == (1 if fresh is None else 2)
 
 
-def test_what_does_not_exist_cannot_be_retried_cancelled_or_replayed(database: Database) -> None:
+def test_unknown_ids_cannot_be_retried_cancelled_or_replayed(database: Database) -> None:
     assert not retry(database, 1)
     assert not cancel(database, 1)
     assert replay(database, 1) is None
 
 
-def test_a_replay_is_a_new_email_under_a_new_name_and_leaves_the_old_one_alone(database: Database) -> None:
+def test_a_replay_is_a_new_email_with_its_own_message_id_and_leaves_the_original_alone(database: Database) -> None:
     original = put(database, **rows.ended("dead"), reason="reviewer", **HISTORY)
     before = show(database, original)
     fresh = show(database, replayed(database, original))
@@ -225,7 +225,7 @@ def test_a_replay_is_a_new_email_under_a_new_name_and_leaves_the_old_one_alone(d
     assert show(database, original) == before
 
 
-def test_an_email_is_replayed_once_at_a_time(database: Database) -> None:
+def test_an_email_has_at_most_one_pending_replay(database: Database) -> None:
     original = put(database, **rows.ended("sent"))
     first = replayed(database, original)
     assert replay(database, original) is None
@@ -237,7 +237,7 @@ def test_an_email_is_replayed_once_at_a_time(database: Database) -> None:
     assert len(names) == 4
 
 
-def test_of_two_replays_at_once_one_is_written(database: Database) -> None:
+def test_of_two_concurrent_replays_one_is_written(database: Database) -> None:
     original = put(database, **rows.ended("sent"))
     with database.engine.connect() as first:
         assert act_on(first, Action.REPLAY, original) is not None
@@ -248,7 +248,7 @@ def test_of_two_replays_at_once_one_is_written(database: Database) -> None:
     assert rows.count_of(database, email_jobs) == 2
 
 
-def test_a_replay_that_ended_is_not_retried_beside_another_that_is_under_way(database: Database) -> None:
+def test_an_ended_replay_is_not_retried_beside_a_pending_one(database: Database) -> None:
     original = put(database, **rows.ended("sent"))
     first = replayed(database, original)
     end(database, first, "dead")
@@ -259,7 +259,7 @@ def test_a_replay_that_ended_is_not_retried_beside_another_that_is_under_way(dat
     assert retry(database, first)
 
 
-def test_of_a_replay_and_the_retry_of_an_earlier_one_at_once_one_goes(database: Database) -> None:
+def test_of_a_replay_and_a_concurrent_retry_of_an_earlier_replay_one_succeeds(database: Database) -> None:
     original = put(database, **rows.ended("sent"))
     earlier = replayed(database, original)
     end(database, earlier, "dead")

@@ -1,4 +1,4 @@
-"""Who is told is written once, with an email or with the reason why there is none."""
+"""A notification is written once, with an email or with the reason why there is none."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ HOUR = timedelta(hours=1)
 
 
 def about(event_id: int) -> Sequence[NewNotification]:
-    """Alice is told of the event, and bob is not."""
+    """Alice is told about the event, and bob is not."""
     alice = NewNotification(
         event_id=event_id,
         event_type="cl.comment.created",
@@ -55,7 +55,7 @@ def written(database: Database) -> Sequence[Any]:
         return connection.execute(query.outerjoin(email_jobs).order_by(table.c.id)).all()
 
 
-def test_who_is_told_has_an_email_that_is_due_and_who_is_not_has_a_reason(database: Database, event_id: int) -> None:
+def test_a_told_person_has_a_due_email_and_a_skipped_one_a_reason(database: Database, event_id: int) -> None:
     assert write(database, *about(event_id)) == {"told": 1, "skipped": 1}
     alice, bob = written(database)
     assert (alice.username, alice.decision, alice.why, alice.topic) == ("alice", "told", "default", "CL-1")
@@ -63,13 +63,13 @@ def test_who_is_told_has_an_email_that_is_due_and_who_is_not_has_a_reason(databa
     assert rows.item_of(database, DELIVER, alice.email_job_id)
 
 
-def test_what_is_there_is_not_written_again(database: Database, event_id: int) -> None:
+def test_existing_notifications_are_not_written_again(database: Database, event_id: int) -> None:
     for expected in ({"told": 1, "skipped": 1}, {}):
         assert write(database, *about(event_id)) == expected
     assert rows.count_of(database, email_jobs) == 1
 
 
-def test_who_was_skipped_is_not_told_later_by_the_same_event(database: Database, event_id: int) -> None:
+def test_a_skipped_person_is_not_told_later_about_the_same_event(database: Database, event_id: int) -> None:
     alice, bob = about(event_id)
     write(database, alice, bob)
     assert write(database, replace(bob, to_email="bob@example.com", message_id="bob@example.com")) == {}
@@ -77,7 +77,7 @@ def test_who_was_skipped_is_not_told_later_by_the_same_event(database: Database,
 
 
 @pytest.mark.parametrize(("first_commits", "second_writes"), [(True, {}), (False, {"told": 1, "skipped": 1})])
-def test_what_two_workers_write_at_once_is_written_once(
+def test_two_concurrent_workers_write_each_notification_once(
     database: Database, event_id: int, *, first_commits: bool, second_writes: dict[str, int]
 ) -> None:
     with database.engine.connect() as first:
@@ -89,9 +89,7 @@ def test_what_two_workers_write_at_once_is_written_once(
     assert rows.count_of(database, email_jobs) == 1
 
 
-def test_who_decides_otherwise_at_the_same_moment_leaves_no_email_that_tells_of_nothing(
-    database: Database, event_id: int
-) -> None:
+def test_concurrent_contrary_decisions_leave_no_email_without_a_notification(database: Database, event_id: int) -> None:
     alice, _ = about(event_id)
     with database.engine.connect() as first:
         notifications.write(first, [replace(alice, to_email=None, message_id=None, why="muted_cl")])
@@ -103,7 +101,7 @@ def test_who_decides_otherwise_at_the_same_moment_leaves_no_email_that_tells_of_
     assert [rows.count_of(database, email_jobs), rows.count_of(database, work_items)] == [0, 0]
 
 
-def test_an_email_whose_message_id_is_another_ones_is_an_error_and_not_lost(database: Database, event_id: int) -> None:
+def test_a_message_id_that_another_email_has_is_an_error_and_loses_nothing(database: Database, event_id: int) -> None:
     with database.begin() as connection:
         rows.job(connection, message_id=f"{event_id}@example.com")
     with pytest.raises(MessageIdTaken):
@@ -111,7 +109,7 @@ def test_an_email_whose_message_id_is_another_ones_is_an_error_and_not_lost(data
     assert event_id not in {row.event_id for row in written(database)}
 
 
-def test_several_can_open_an_email_and_join_it_in_one_statement(database: Database, event_id: int) -> None:
+def test_several_notifications_can_open_and_join_an_email_in_one_statement(database: Database, event_id: int) -> None:
     alice, _ = about(event_id)
     with database.begin() as connection:
         others = [rows.event(connection, **rows.ended("done")) for _ in range(3)]
@@ -122,7 +120,7 @@ def test_several_can_open_an_email_and_join_it_in_one_statement(database: Databa
     assert [len({row.email_job_id for row in written(database)}), rows.count_of(database, email_jobs)] == [1, 1]
 
 
-def test_an_email_that_is_joined_lives_as_long_as_the_last_of_what_it_tells(database: Database, event_id: int) -> None:
+def test_a_joined_email_lives_as_long_as_its_longest_lived_notification(database: Database, event_id: int) -> None:
     alice, _ = about(event_id)
     with database.begin() as connection:
         longer = notification_event_types.c.code == "cl.merged"
@@ -140,7 +138,7 @@ def test_an_email_that_is_joined_lives_as_long_as_the_last_of_what_it_tells(data
 
 
 @pytest.mark.parametrize("life", [timedelta(minutes=30), timedelta(days=30)], ids=str)
-def test_an_email_is_worth_sending_for_as_long_as_its_event_type_says(
+def test_an_email_expires_after_the_time_its_event_type_allows(
     database: Database, event_id: int, life: timedelta
 ) -> None:
     query = select(email_jobs.c.expires_at - email_jobs.c.created_at)
@@ -150,14 +148,14 @@ def test_an_email_is_worth_sending_for_as_long_as_its_event_type_says(
         assert set(connection.scalars(query)) == {life}
 
 
-def test_an_email_whose_event_type_is_gone_is_worth_sending_for_three_days(database: Database, event_id: int) -> None:
+def test_an_email_whose_event_type_is_gone_expires_after_three_days(database: Database, event_id: int) -> None:
     with database.begin() as connection:
         connection.execute(delete(notification_event_types))
         notifications.write(connection, about(event_id))
         assert set(connection.scalars(select(email_jobs.c.expires_at - email_jobs.c.created_at))) == {timedelta(days=3)}
 
 
-def test_to_write_nothing_asks_the_database_nothing(database: Database) -> None:
+def test_writing_no_notifications_runs_no_statement(database: Database) -> None:
     with statements(database) as sent, database.begin() as connection:
         assert notifications.write(connection, []) == {}
         notifications.drop(connection, [])

@@ -1,4 +1,4 @@
-"""What is written of an email: who may write it, what a late yes does, and that the counts add up."""
+"""Recording outcomes: who may write, what a late success does, and that the counts add up."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -72,14 +72,14 @@ def claim(database: Database, *, limit: int = 100, worker: UUID = WORKER) -> lis
 
 
 def claim_one(database: Database, **columns: Any) -> Job:
-    """The first try of a new email."""
+    """The first attempt of a new email."""
     put(database, **columns)
     (job,) = claim(database)
     return job
 
 
 def claim_after_lapse(database: Database, job: Job) -> Job:
-    """The next try of an email whose worker is late, by another worker."""
+    """Another worker's attempt of an email whose worker is late."""
     rows.let_lease_end(database, DELIVER, job.claim.id)
     with database.begin() as connection:
         found = outbox.claim_lapsed(connection, lease=LEASE, worker=OTHER)
@@ -92,17 +92,17 @@ def ending(job: Job, outcome: Outcome) -> Ending:
     return Ending(job=job, settlement=settlement, to_email=job.to_email, relay=RELAY)
 
 
-def record(database: Database, *tries: tuple[Job, Outcome]) -> Counter[str]:
+def record(database: Database, *attempts: tuple[Job, Outcome]) -> Counter[str]:
     with database.begin() as connection:
-        return outbox.record(connection, [ending(*one) for one in tries], worker=WORKER)
+        return outbox.record(connection, [ending(*one) for one in attempts], worker=WORKER)
 
 
 def email(database: Database, job: Job) -> RowMapping:
     return rows.row(database, email_jobs, job.claim.id)
 
 
-def tries(database: Database) -> list[RowMapping]:
-    """Every try that is kept, oldest first."""
+def attempts(database: Database) -> list[RowMapping]:
+    """All recorded attempts, oldest first."""
     with database.begin() as connection:
         return list(connection.execute(select(email_attempts).order_by(email_attempts.c.id)).mappings())
 
@@ -124,7 +124,7 @@ def waits(database: Database, job: Job) -> timedelta:
     return left
 
 
-def test_a_claimed_email_says_whom_it_is_for_and_what_happened_before(database: Database) -> None:
+def test_a_claimed_email_has_its_recipient_and_its_history(database: Database) -> None:
     first = claim_one(database, failures=2, attempt=3, max_failures=9, reason="reviewer")
     job = claim_after_lapse(database, first)
     (told,) = job.notifications
@@ -138,7 +138,7 @@ def test_a_claimed_email_says_that_it_has_expired(database: Database) -> None:
     assert claim_one(database, expires_at=rows.ago(seconds=1)).expired
 
 
-def test_the_email_that_a_vanished_worker_left_is_claimed_alone(database: Database) -> None:
+def test_a_lapsed_email_is_claimed_alone(database: Database) -> None:
     job = claim_one(database)
     again = claim_after_lapse(database, job)
     assert replace(again.claim, waited=0.0) == replace(job.claim, attempt=2, lapses=1, lane=Lane.LEASED, waited=0.0)
@@ -146,7 +146,7 @@ def test_the_email_that_a_vanished_worker_left_is_claimed_alone(database: Databa
         assert outbox.claim_lapsed(connection, lease=LEASE, worker=OTHER) is None
 
 
-def test_a_lapse_is_counted_when_it_is_found_and_not_when_the_email_comes_back(database: Database) -> None:
+def test_a_lapse_is_counted_when_it_is_found_and_not_when_the_email_is_released(database: Database) -> None:
     again = claim_after_lapse(database, claim_one(database))
     is_released(database, again)
     with database.begin() as connection:
@@ -167,7 +167,7 @@ def test_a_lapse_is_counted_when_it_is_found_and_not_when_the_email_comes_back(d
     ],
     ids=lambda given: type(given).__name__,
 )
-def test_an_outcome_becomes_the_state_of_the_email(
+def test_each_outcome_sets_the_status_of_the_email(
     database: Database, outcome: Outcome, status: str, reason: str | None, failures: int
 ) -> None:
     job = claim_one(database)
@@ -181,7 +181,7 @@ def test_an_outcome_becomes_the_state_of_the_email(
         assert (item["lane"], item["attempt"], item["failures"], item["reason"]) == (lane, 1, failures, reason)
 
 
-def test_the_relays_words_are_kept_apart_for_a_yes_and_for_a_no(database: Database) -> None:
+def test_the_relays_replies_are_stored_separately_for_acceptance_and_refusal(database: Database) -> None:
     job = claim_one(database)
     record(database, (job, LATER))
     refused = email(database, job)
@@ -195,7 +195,7 @@ def test_the_relays_words_are_kept_apart_for_a_yes_and_for_a_no(database: Databa
     assert (sent["last_error"], sent["relay_reply"]) == (None, "queued as 4711")
 
 
-def test_an_email_remembers_which_relay_took_it_and_how_long_that_took(database: Database) -> None:
+def test_a_sent_email_has_its_relay_and_how_long_it_took(database: Database) -> None:
     job = claim_one(database)
     with database.begin() as connection:
         slowly = replace(ending(job, LATER), took=timedelta(seconds=9))
@@ -210,7 +210,7 @@ def test_an_email_remembers_which_relay_took_it_and_how_long_that_took(database:
     assert (sent["relay"], sent["sent_in_ms"]) == (RELAY, 1_234)
 
 
-def test_a_second_yes_does_not_change_how_long_the_first_took(database: Database) -> None:
+def test_a_second_acceptance_does_not_change_how_long_the_first_took(database: Database) -> None:
     late = claim_one(database)
     prompt = claim_after_lapse(database, late)
     for job, seconds in ((prompt, 1), (late, 60)):
@@ -220,7 +220,7 @@ def test_a_second_yes_does_not_change_how_long_the_first_took(database: Database
     assert email(database, late)["sent_in_ms"] == 1_000
 
 
-def test_an_email_remembers_the_address_it_went_to(database: Database) -> None:
+def test_a_sent_email_has_the_address_it_went_to(database: Database) -> None:
     job = claim_one(database, to_email="old@example.com")
     with database.begin() as connection:
         moved = replace(ending(job, YES), to_email="new@example.com")
@@ -228,7 +228,7 @@ def test_an_email_remembers_the_address_it_went_to(database: Database) -> None:
     assert email(database, job)["to_email"] == "new@example.com"
 
 
-def test_an_email_that_never_got_so_far_keeps_its_address(database: Database) -> None:
+def test_an_email_that_was_never_sent_keeps_its_address(database: Database) -> None:
     job = claim_one(database)
     with database.begin() as connection:
         outbox.record(connection, [replace(ending(job, MUTED), to_email=None)], worker=WORKER)
@@ -236,7 +236,7 @@ def test_an_email_that_never_got_so_far_keeps_its_address(database: Database) ->
 
 
 @pytest.mark.parametrize("outcome", REFUSALS)
-def test_a_late_worker_cannot_overwrite_what_another_is_doing(database: Database, outcome: Outcome) -> None:
+def test_a_late_worker_cannot_overwrite_another_workers_attempt(database: Database, outcome: Outcome) -> None:
     late = claim_one(database)
     claim_after_lapse(database, late)
     before = email(database, late)
@@ -288,7 +288,7 @@ def is_released(database: Database, job: Job) -> None:
         pytest.param(refused_by_another, id="refused to another"),
     ],
 )
-def test_an_email_that_the_relay_took_is_sent_whatever_the_row_says_now(
+def test_an_email_that_the_relay_accepted_is_sent_whatever_the_row_says_now(
     database: Database, meanwhile_it: Callable[[Database, Job], object]
 ) -> None:
     late = claim_one(database)
@@ -302,7 +302,7 @@ def test_an_email_that_the_relay_took_is_sent_whatever_the_row_says_now(
     assert counted(database)["late_success"] == 1
 
 
-def test_a_second_yes_is_counted_and_changes_nothing(database: Database) -> None:
+def test_a_second_acceptance_is_counted_and_changes_nothing(database: Database) -> None:
     first = claim_one(database)
     second = claim_after_lapse(database, first)
     record(database, (second, YES))
@@ -311,7 +311,7 @@ def test_a_second_yes_is_counted_and_changes_nothing(database: Database) -> None
     assert record(database, (first, twice)) == {"duplicate_sent": 1}
     assert email(database, first) == before
     assert counted(database) == {"sent": 1, "duplicate_sent": 1}
-    assert tries(database) == []
+    assert attempts(database) == []
 
 
 @pytest.mark.parametrize(
@@ -325,7 +325,7 @@ def test_a_second_yes_is_counted_and_changes_nothing(database: Database) -> None
     ],
 )
 @pytest.mark.parametrize("turned", [False, True], ids=["in order", "turned"])
-def test_two_attempts_of_one_email_in_one_batch_are_told_apart(
+def test_two_attempts_of_one_email_in_one_batch_are_distinguished(
     database: Database,
     *,
     first_says: Outcome,
@@ -342,7 +342,7 @@ def test_two_attempts_of_one_email_in_one_batch_are_told_apart(
     assert counted(database) == verdicts
 
 
-def test_two_yeses_of_one_email_that_come_late_together_are_one_success_and_one_repeat(database: Database) -> None:
+def test_two_late_acceptances_of_one_email_together_are_one_success_and_one_duplicate(database: Database) -> None:
     first = claim_one(database)
     second = claim_after_lapse(database, first)
     ends("cancelled")(database, first)
@@ -351,7 +351,7 @@ def test_two_yeses_of_one_email_that_come_late_together_are_one_success_and_one_
 
 
 @pytest.mark.parametrize("outcome", [YES, NO], ids=["sent", "dead"])
-def test_an_email_that_was_deleted_meanwhile_stops_no_other(database: Database, outcome: Outcome) -> None:
+def test_an_email_deleted_meanwhile_does_not_stop_the_others(database: Database, outcome: Outcome) -> None:
     for _ in range(2):
         put(database)
     gone, there = claim(database)
@@ -373,23 +373,23 @@ def test_an_email_that_was_deleted_meanwhile_stops_no_other(database: Database, 
     ],
     ids=lambda given: type(given).__name__,
 )
-def test_every_try_that_did_not_end_in_sent_is_kept(
+def test_every_attempt_that_was_not_sent_is_recorded(
     database: Database, outcome: Outcome, verdict: str, code: int | None
 ) -> None:
     job = claim_one(database)
     record(database, (job, outcome))
-    (kept,) = tries(database)
+    (kept,) = attempts(database)
     assert (kept["job_id"], kept["attempt"], kept["relay"]) == (job.claim.id, 1, RELAY)
     assert (kept["verdict"], kept["code"]) == (verdict, code)
 
 
-def test_a_try_that_ended_in_sent_is_not_kept(database: Database) -> None:
+def test_a_sent_attempt_is_not_recorded_separately(database: Database) -> None:
     job = claim_one(database)
     record(database, (job, YES))
-    assert tries(database) == []
+    assert attempts(database) == []
 
 
-def test_the_counts_of_a_batch_and_of_many_batches_add_up(database: Database) -> None:
+def test_the_counts_of_all_batches_add_up(database: Database) -> None:
     for _ in range(12):
         put(database)
     jobs = claim(database)
@@ -399,14 +399,14 @@ def test_the_counts_of_a_batch_and_of_many_batches_add_up(database: Database) ->
     assert counted(database) == {"sent": 6, "retry": 3, "dead": 3}
 
 
-def test_a_retry_comes_back_after_its_backoff(database: Database) -> None:
+def test_a_retry_is_due_after_its_backoff(database: Database) -> None:
     job = claim_one(database)
     record(database, (job, LATER))
     assert timedelta(seconds=25) < waits(database, job) <= timedelta(seconds=60)
 
 
 @pytest.mark.parametrize(("left", "outcome"), [(10, LATER), (1, DROPPED)], ids=["retry", "release"])
-def test_an_email_does_not_sleep_past_its_end(database: Database, left: int, outcome: Outcome) -> None:
+def test_a_retry_is_not_due_after_the_email_expires(database: Database, left: int, outcome: Outcome) -> None:
     job = claim_one(database, expires_at=rows.ago(seconds=-left))
     record(database, (job, outcome))
     item = rows.item_of(database, DELIVER, job.claim.id)
@@ -414,14 +414,14 @@ def test_an_email_does_not_sleep_past_its_end(database: Database, left: int, out
     assert item["due_at"] == email(database, job)["expires_at"]
 
 
-def test_an_email_past_its_end_wakes_at_once_to_be_recorded_as_expired(database: Database) -> None:
+def test_an_expired_email_is_due_at_once_to_be_recorded_as_expired(database: Database) -> None:
     job = claim_one(database, expires_at=rows.ago(days=1))
     record(database, (job, LATER))
     (again,) = claim(database)
     assert again.expired
 
 
-def test_poison_is_kept_and_counted_like_any_other_end(database: Database) -> None:
+def test_poison_is_recorded_and_counted_like_any_other_end(database: Database) -> None:
     job = claim_one(database)
     rows.change_item(database, DELIVER, job.claim.id, lapses=2)
     rows.let_lease_end(database, DELIVER, job.claim.id)
@@ -429,12 +429,12 @@ def test_poison_is_kept_and_counted_like_any_other_end(database: Database) -> No
         assert outbox.bury_poison(connection, worker=WORKER) == 1
         assert outbox.bury_poison(connection, worker=WORKER) == 0
     assert email(database, job)["outcome_reason"] == "poison"
-    assert [one["verdict"] for one in tries(database)] == ["dead: poison"]
+    assert [one["verdict"] for one in attempts(database)] == ["dead: poison"]
     assert counted(database) == {"dead": 1}
 
 
 @pytest.mark.parametrize("late", [False, True], ids=["in time", "late"])
-def test_a_batch_costs_the_same_number_of_statements_whatever_its_size(database: Database, *, late: bool) -> None:
+def test_a_batch_takes_the_same_number_of_statements_whatever_its_size(database: Database, *, late: bool) -> None:
     costs = []
     for size in (2, 50):
         for _ in range(size):
@@ -450,7 +450,7 @@ def test_a_batch_costs_the_same_number_of_statements_whatever_its_size(database:
     assert costs[0] == costs[1] <= 6
 
 
-def test_a_batch_of_emails_that_are_out_is_one_statement(database: Database) -> None:
+def test_a_batch_of_sent_emails_is_one_statement(database: Database) -> None:
     for _ in range(3):
         put(database)
     jobs = claim(database)
@@ -460,13 +460,13 @@ def test_a_batch_of_emails_that_are_out_is_one_statement(database: Database) -> 
     assert counted(database) == {"sent": 3}
 
 
-def test_recording_nothing_asks_the_database_nothing(database: Database) -> None:
+def test_recording_nothing_runs_no_statement(database: Database) -> None:
     with statements(database) as sent, database.begin() as connection:
         assert outbox.record(connection, [], worker=WORKER) == {}
     assert sent == []
 
 
-def test_an_email_that_is_put_off_waits_for_its_turn_but_not_past_its_end_and_no_failure_is_counted(
+def test_a_delayed_email_waits_for_its_turn_but_not_past_its_expiry_and_counts_no_failure(
     database: Database,
 ) -> None:
     hour = timedelta(hours=1)
@@ -489,10 +489,10 @@ def test_an_email_that_is_put_off_waits_for_its_turn_but_not_past_its_end_and_no
         rows.row(database, email_jobs, old.claim.id)["expires_at"],
     )
     assert (elsewhere["lane"], elsewhere["attempt"]) == (Lane.LEASED, 2)
-    assert tries(database) == []
+    assert attempts(database) == []
 
 
-def test_nothing_to_put_off_is_nothing_to_do(database: Database) -> None:
+def test_delaying_nothing_does_nothing(database: Database) -> None:
     with statements(database) as sent, database.begin() as connection:
         outbox.put_off(connection, {})
     assert sent == []

@@ -1,4 +1,4 @@
-"""Emails that were sent, written in one statement: over the pool's connections, and over a worker's own."""
+"""Sent emails are recorded in one statement, over the pool's connections and over a worker's own."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -26,7 +26,7 @@ END = text(
 
 
 def claimed(database: Database, reply: str | None = "queued") -> Row:
-    """A new email that is on its way, as it is when the relay has taken it with these words."""
+    """A claimed email, as it is when the relay has accepted it with this reply."""
     with database.begin() as connection:
         rows.job(connection)
         (job,) = outbox.claim(connection, limit=1, lease=timedelta(minutes=1), worker=WORKER)
@@ -48,7 +48,7 @@ def counted(database: Database) -> list[tuple[str, int]]:
 
 
 def over_a_line(database: Database, work: Callable[[Line], Awaitable[T]]) -> T:
-    """What the work returns; the line is closed after it."""
+    """What the work returns; the connection is closed after it."""
 
     async def main() -> T:
         line = Line(database, worker=WORKER)
@@ -62,14 +62,14 @@ def over_a_line(database: Database, work: Callable[[Line], Awaitable[T]]) -> T:
 
 
 @pytest.mark.parametrize("words", [None, *WORDS])
-def test_the_words_of_a_relay_are_written_as_it_said_them(database: Database, words: str | None) -> None:
+def test_the_relays_reply_is_stored_as_it_was_sent(database: Database, words: str | None) -> None:
     row = claimed(database, words)
     with database.begin() as connection:
         assert sent.record(connection, [row], worker=WORKER) == {(row.id, row.attempt)}
     assert written(database, row) == ("sent", words)
 
 
-def test_over_a_workers_own_connection_what_was_sent_is_written_and_counted_once(database: Database) -> None:
+def test_a_workers_own_connection_records_and_counts_sent_emails_once(database: Database) -> None:
     emails = [claimed(database) for _ in range(3)]
 
     async def work(line: Line) -> list[set[tuple[int, int]] | None]:
@@ -81,7 +81,7 @@ def test_over_a_workers_own_connection_what_was_sent_is_written_and_counted_once
     assert counted(database) == [("sent", 3)]
 
 
-def test_a_connection_that_was_lost_tells_of_nothing_and_the_next_writes(database: Database) -> None:
+def test_a_lost_connection_reports_nothing_and_the_next_one_writes(database: Database) -> None:
     first, second = claimed(database), claimed(database)
 
     async def work(line: Line) -> None:
@@ -99,7 +99,7 @@ def test_a_connection_that_was_lost_tells_of_nothing_and_the_next_writes(databas
     assert counted(database) == [("sent", 2)]
 
 
-def test_a_statement_that_the_server_refuses_has_written_nothing(database: Database) -> None:
+def test_a_statement_refused_by_the_server_has_written_nothing(database: Database) -> None:
     row = claimed(database)
     refused = row._replace(relay="\x00")
 
@@ -110,7 +110,7 @@ def test_a_statement_that_the_server_refuses_has_written_nothing(database: Datab
     assert written(database, row)[0] == "pending"
 
 
-def test_only_what_was_written_under_our_attempt_with_the_relays_words_is_already_ours(database: Database) -> None:
+def test_only_an_email_sent_under_our_attempt_with_our_reply_counts_as_recorded_by_us(database: Database) -> None:
     row, other = claimed(database, "queued as 1"), claimed(database, "queued as 2")
     with database.begin() as connection:
         sent.record(connection, [row], worker=WORKER)
