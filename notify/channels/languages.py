@@ -96,6 +96,12 @@ def moment(at: datetime, *, language: str, timezone: str | None) -> str:
     return f"{format_date(there, 'long', locale)} {there:%H:%M} {there.tzname()}"
 
 
+def weekday_and_time(at: datetime, *, language: str, timezone: str | None) -> str:
+    """An instant within a week, as a person says it: ``Monday 09:00``."""
+    there = at.astimezone(zone(timezone))
+    return f"{format_date(there, 'EEEE', _locale(language))} {there:%H:%M}"
+
+
 def weekdays(language: str) -> list[str]:
     """The days of the week in a language, from Monday on."""
     names = get_day_names("wide", context="stand-alone", locale=_locale(language))

@@ -13,6 +13,7 @@ from sqlalchemy import Connection
 from notify.channels.languages import marked, moment
 from notify.domain.events import ChangeList
 from notify.domain.preferences import EventType, Person, Preferences
+from notify.domain.schedule import Schedule
 from notify.http import auth, rates
 from notify.http.context import Context, InContext, InLinks
 from notify.http.pages import OF_PAGES, Refusal
@@ -20,16 +21,18 @@ from notify.http.problems import OF_BODIES
 from notify.intake.choosing import choose
 from notify.store.directory import directory, preferences
 from notify.store.directory.preferences import StoredSettings
+from notify.store.outbox import bundles
 from notify.web import schedule_form
 from notify.web.forms import Form, FormBody, is_of, posts, values
 
 OPTIONS: Mapping[str, str] = MappingProxyType(
     {
-        "participating": marked("Emails about change lists that you have taken part in."),
-        "own_actions": marked("Emails about what you do yourself."),
-        "mentions_pierce_mutes": marked("Emails when you are mentioned, even about muted change lists."),
+        "participating": marked("Emails about change lists that you have taken part in"),
+        "own_actions": marked("Emails about what you do yourself"),
+        "mentions_pierce_mutes": marked("Emails when you are mentioned, even about muted change lists"),
     }
 )
+NO_ERRORS: Mapping[str, str] = MappingProxyType({})
 LARGEST_FORM = 256 * 1024
 FIELDS = {"save": ["yes"], "enabled": ["on"]}
 BODY = posts(FIELDS, needed=["save"])
@@ -76,7 +79,7 @@ def save_mine(me: auth.Me, posted: Posted, context: InContext) -> HTMLResponse:
 
 def _shown(context: Context, username: str) -> HTMLResponse:
     with context.database.begin() as connection:
-        return _page(context, connection, username, saved=False)
+        return _page(context, connection, username)
 
 
 def _saved(context: Context, username: str, posted: Form) -> HTMLResponse:
@@ -84,7 +87,9 @@ def _saved(context: Context, username: str, posted: Form) -> HTMLResponse:
         raise Refusal(HTTPStatus.BAD_REQUEST, schedule_form.NOT_THE_FORM)
     with context.database.begin() as connection:
         before = preferences.config(connection, username)
-        when = schedule_form.settings(posted, before=before.schedule, person=_person(connection, username))
+        when, errors = _schedule(posted, before.schedule, _person(connection, username))
+        if errors:
+            return _page(context, connection, username, posted=posted, errors=errors)
         chosen = _chosen(posted, preferences.event_types(connection), before)
         choose(connection, username, settings=_settings(posted) | when, chosen=chosen)
         preferences.unmute(connection, username, *_unticked(posted, "muted"))
@@ -94,6 +99,12 @@ def _saved(context: Context, username: str, posted: Form) -> HTMLResponse:
 
 def _person(connection: Connection, username: str) -> Person:
     return directory.person(connection, username) or Person(username=username)
+
+
+def _schedule(posted: Form, before: Schedule, person: Person) -> tuple[StoredSettings, Mapping[str, str]]:
+    """What to store of the schedule, and what is wrong, by field; nothing if the form did not show it."""
+    typed = schedule_form.of_form(posted)
+    return schedule_form.settings(typed, before=before, person=person) if typed else (StoredSettings(), NO_ERRORS)
 
 
 def _settings(posted: Form) -> StoredSettings:
@@ -118,43 +129,85 @@ def _unticked(posted: Form, field: str) -> set[str]:
     return values(posted, f"shown_{field}") - values(posted, field)
 
 
-def _page(context: Context, connection: Connection, username: str, *, saved: bool) -> HTMLResponse:
+def _page(
+    context: Context,
+    connection: Connection,
+    username: str,
+    *,
+    saved: bool = False,
+    posted: Form | None = None,
+    errors: Mapping[str, str] = NO_ERRORS,
+) -> HTMLResponse:
+    """
+    The page as it stands, or, when something was refused, as it was posted, with what is wrong beside the fields.
+
+    Args:
+        errors: A sentence for each field that was refused.
+    """
     now, person = preferences.config(connection, username), _person(connection, username)
     event_types = preferences.event_types(connection)
     titles = directory.change_lists(connection, now.muted_cls | now.subscribed_cls)
     refused = directory.undeliverable(connection, username, chosen_email=now.email)
     language = context.pages.languages.best(person.locale)
     words = context.pages.languages.translations(language)
+    shown = schedule_form.of_form(posted or []) or schedule_form.of_schedule(now.schedule, person)
+    clock = bundles.now(connection)
     facts = {
         "name": person.name,
         "address": now.email or person.email,
         "undeliverable": refused,
         "refused_at": moment(refused.at, language=language, timezone=person.timezone) if refused else None,
         "saved": saved,
-        "enabled": now.enabled,
-        "schedule": schedule_form.facts(now.schedule, person, language=language, words=words),
-        "categories": _by_category(event_types.values(), now),
+        "errors": {field: words.gettext(error) for field, error in errors.items()},
+        "enabled": now.enabled if posted is None else ("enabled", "on") in posted,
+        "schedule": schedule_form.facts(shown, now.schedule, person, language=language, words=words, now=clock),
+        "categories": _by_category(event_types.values(), now, posted),
         "options": [
-            {"code": code, "words": words.gettext(said), "enabled": getattr(now, code)}
-            for code, said in OPTIONS.items()
+            {
+                "code": code,
+                "label": words.gettext(label),
+                "enabled": _is_checked(posted, "option", code, stored=getattr(now, code)),
+            }
+            for code, label in OPTIONS.items()
         ],
-        "muted": _titled(now.muted_cls, titles),
-        "subscribed": _titled(now.subscribed_cls, titles),
+        "muted": _titled("muted", now.muted_cls, titles, posted),
+        "subscribed": _titled("subscribed", now.subscribed_cls, titles, posted),
     }
-    return context.pages.render("preferences", facts, language=language)
+    status = HTTPStatus.BAD_REQUEST if errors else HTTPStatus.OK
+    return context.pages.render("preferences", facts, language=language, status=status)
 
 
-def _titled(links: Iterable[str], known: Mapping[str, ChangeList]) -> list[dict[str, str | None]]:
-    return [{"link": link, "title": known[link].title if link in known else None} for link in sorted(links)]
+def _is_checked(posted: Form | None, field: str, value: str, *, stored: bool) -> bool:
+    """As the form was posted, where it showed the box, else as it is stored."""
+    if posted is None or (f"shown_{field}", value) not in posted:
+        return stored
+    return (field, value) in posted
 
 
-def _by_category(event_types: Iterable[EventType], choices: Preferences) -> list[tuple[str, list[dict[str, Any]]]]:
+def _titled(
+    field: str, links: Iterable[str], known: Mapping[str, ChangeList], posted: Form | None
+) -> list[dict[str, Any]]:
+    return [
+        {
+            "link": link,
+            "title": known[link].title if link in known else None,
+            "checked": _is_checked(posted, field, link, stored=True),
+        }
+        for link in sorted(links)
+    ]
+
+
+def _by_category(
+    event_types: Iterable[EventType], choices: Preferences, posted: Form | None
+) -> list[tuple[str, list[dict[str, Any]]]]:
     found = defaultdict(list)
     for one in sorted(event_types, key=lambda one: (one.category, one.code)):
         found[one.category].append({
             "code": one.code,
             "description": one.description,
             "required": one.system_required,
-            "enabled": one.is_on(choices.preferences.get(one.code)),
+            "enabled": _is_checked(
+                posted, "type", one.code, stored=one.is_on(choices.preferences.get(one.code))
+            ),
         })  # fmt: skip
     return list(found.items())

@@ -10,7 +10,7 @@ from fastapi.responses import HTMLResponse
 from sqlalchemy import Connection
 
 from notify.channels.languages import marked
-from notify.channels.links import Scope, Unsubscribe
+from notify.channels.links import Scope, SignedLinks, Unsubscribe
 from notify.domain.preferences import EventType, Person, Preferences
 from notify.http import rates
 from notify.http.context import Context, InContext, InLinks
@@ -50,9 +50,9 @@ class Stoppable:
 
 
 @router.get("/unsubscribe/{token}", operation_id="showUnsubscribePage")
-def show(right: Annotated[Unsubscribe, Depends(_right)], context: InContext) -> HTMLResponse:
+def show(right: Annotated[Unsubscribe, Depends(_right)], context: InContext, links: InLinks) -> HTMLResponse:
     """Say what the link stops, and offer to stop it or more. Mail scanners follow links: nothing changes."""
-    return _page(context, right, right.scope)
+    return _page(context, links, right, right.scope)
 
 
 @router.post(
@@ -60,7 +60,9 @@ def show(right: Annotated[Unsubscribe, Depends(_right)], context: InContext) -> 
     operation_id="unsubscribe",
     openapi_extra=posts(FIELDS, needed=["List-Unsubscribe", "action"]),
 )
-def stop_or_resume(right: Annotated[Unsubscribe, Depends(_right)], posted: Posted, context: InContext) -> HTMLResponse:
+def stop_or_resume(
+    right: Annotated[Unsubscribe, Depends(_right)], posted: Posted, context: InContext, links: InLinks
+) -> HTMLResponse:
     """
     Stop these emails at once, or send them again. Safe to repeat.
 
@@ -72,10 +74,12 @@ def stop_or_resume(right: Annotated[Unsubscribe, Depends(_right)], posted: Poste
     reached = [one for one in right.targets if named == {one.value}]
     if not reached:
         raise Refusal(HTTPStatus.BAD_REQUEST, BEYOND)
-    return _page(context, right, reached[0], stop=("action", "resume") not in posted)
+    return _page(context, links, right, reached[0], stop=("action", "resume") not in posted)
 
 
-def _page(context: Context, right: Unsubscribe, scope: Scope, *, stop: bool | None = None) -> HTMLResponse:
+def _page(
+    context: Context, links: SignedLinks, right: Unsubscribe, scope: Scope, *, stop: bool | None = None
+) -> HTMLResponse:
     """
     The page about one scope as it stands.
 
@@ -97,8 +101,14 @@ def _page(context: Context, right: Unsubscribe, scope: Scope, *, stop: bool | No
         "others": [one for other, one in found.items() if one and other is not scope],
         "all_off": not chosen.enabled,
         "changed": stop is not None,
+        "settings_url": _settings_url(links, right.username),
     }
     return context.pages.render("unsubscribe", facts, language=person.locale)
+
+
+def _settings_url(links: SignedLinks, username: str) -> str:
+    """The person's preferences page, relative to this one, so that it holds behind any path prefix."""
+    return f"../preferences/{links.preferences(username).rpartition('/')[2]}"
 
 
 def _refuse_what_cannot_be_stopped(event_type: EventType | None, *, language: str | None) -> None:

@@ -1,6 +1,7 @@
 """The pages behind the links in an email, filled with sample facts."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from datetime import datetime, time
 from typing import Any
 
@@ -11,9 +12,13 @@ from notify.domain.schedule import Mode, QuietHours, Schedule
 from notify.http.pages import FORGED, Pages
 from notify.store.directory.directory import AddressRefusal
 from notify.web import schedule_form
-from notify.web.preferences_page import OPTIONS
+from notify.web.preferences_page import NO_ERRORS, OPTIONS
 from notify.web.unsubscribe import Stoppable
 
+SETTINGS_URL = "../preferences/YWxpY2U.sample"
+ERRORS = {"timezone": schedule_form.NO_SUCH_TIMEZONE, "quiet_hours": schedule_form.NO_SUCH_QUIET_HOURS}
+# The list of the machine's time zones changes with its updates.
+ZONES = {"Europe": ["Europe/Berlin", "Europe/Isle_of_Man"]}
 TITLE = "Cap the upload retry"
 COMMENTS = "Somebody comments on a change list you wrote or review."
 KINDS = (
@@ -49,7 +54,8 @@ def pages(templates: Pages, language: str, *, at: datetime) -> Iterator[tuple[st
     for name, page, facts in (
         ("unsubscribe", "unsubscribe", unsubscribe(changed=False)),
         ("confirmation", "unsubscribe", unsubscribe(changed=True)),
-        ("preferences", "preferences", preferences(templates, language, at=at, saved=False)),
+        ("preferences", "preferences", preferences(templates, language, at=at)),
+        ("preferences.refused", "preferences", preferences(templates, language, at=at, errors=ERRORS)),
         ("preferences.saved", "preferences", preferences(templates, language, at=at, saved=True)),
     ):
         yield name, bytes(templates.render(page, facts, language=language).body).decode()
@@ -64,28 +70,45 @@ def unsubscribe(*, changed: bool) -> dict[str, Any]:
         Stoppable(Scope.CHANGE_LIST, LINK, TITLE, stopped=False),
         Stoppable(Scope.EVERYTHING, "", None, stopped=False),
     ]
-    return {"name": RECIPIENT.name, "main": kind, "others": others, "all_off": False, "changed": changed}
+    return {
+        "name": RECIPIENT.name,
+        "main": kind,
+        "others": others,
+        "all_off": False,
+        "changed": changed,
+        "settings_url": SETTINGS_URL,
+    }
 
 
-def preferences(templates: Pages, language: str, *, at: datetime, saved: bool) -> dict[str, Any]:
-    """The preferences page's facts: first shown, or saved with an address that was refused."""
+def preferences(
+    templates: Pages, language: str, *, at: datetime, saved: bool = False, errors: Mapping[str, str] = NO_ERRORS
+) -> dict[str, Any]:
+    """The preferences page's facts: first shown, saved with an address that was refused, or with errors."""
     said = templates.languages.translations(language)
+    shown = schedule_form.of_schedule(SCHEDULE, RECIPIENT)
+    if errors:
+        shown = replace(shown, timezone="Mars/Base", quiet_end=shown.quiet_start)
+    schedule = schedule_form.facts(shown, SCHEDULE, RECIPIENT, language=language, words=said, now=at)
     refused = AddressRefusal(email="alice@example.com", at=at, reply=REFUSED) if saved else None
     return {
         "saved": saved,
+        "errors": {field: said.gettext(error) for field, error in errors.items()},
         "categories": [(category, [_choice(*kind) for kind in kinds]) for category, kinds in KINDS],
         "options": [
-            {"code": code, "words": said.gettext(words), "enabled": code == "participating"}
-            for code, words in OPTIONS.items()
+            {"code": code, "label": said.gettext(label), "enabled": code == "participating"}
+            for code, label in OPTIONS.items()
         ],
         "name": RECIPIENT.name,
         "address": RECIPIENT.email,
         "enabled": True,
         "undeliverable": refused,
         "refused_at": moment(at, language=language, timezone="Europe/Berlin") if refused else None,
-        "muted": [{"link": LINK, "title": TITLE}, {"link": "CL-4633", "title": None}],
-        "subscribed": [{"link": "CL-4650", "title": "Retire the old uploader"}],
-        "schedule": schedule_form.facts(SCHEDULE, RECIPIENT, language=language, words=said),
+        "muted": [
+            {"link": LINK, "title": TITLE, "checked": True},
+            {"link": "CL-4633", "title": None, "checked": True},
+        ],
+        "subscribed": [{"link": "CL-4650", "title": "Retire the old uploader", "checked": True}],
+        "schedule": {**schedule, "zones": ZONES},
     }
 
 

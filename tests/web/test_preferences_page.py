@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime, time
 from html.parser import HTMLParser
-from re import search
+from re import findall, fullmatch, search
 from typing import Any
 
 import httpx
@@ -212,7 +212,7 @@ def test_what_only_some_want_is_off_until_they_tick_it_and_off_again_when_they_t
 
 
 def test_the_page_says_where_emails_go(api: httpx.Client, page: str, database: Database) -> None:
-    assert "no address is known" in api.get(page).text
+    assert "we have no address for you" in api.get(page).text
     with database.begin() as connection:
         directory.put_person(connection, Person(username="dana", email="dana@example.com"))
     assert "Emails go to dana@example.com." in api.get(page).text
@@ -230,7 +230,7 @@ def test_the_page_speaks_the_readers_language_and_their_time_zone(
         refused = RefusedAddress("dana", "dana@example.com", "550 no")
         directory.mark_undeliverable(connection, [refused])
     text = api.get(page).text
-    assert "Benachrichtigungen für dana" in text
+    assert "Benachrichtigungseinstellungen für dana" in text
     assert search(r"Am \d+\. \w+ \d{4} \d\d:\d\d \+0545 hat der Mailserver", text)
 
 
@@ -305,30 +305,66 @@ def test_what_waits_follows_what_the_page_is_told(api: httpx.Client, page: str, 
 
 
 @pytest.mark.parametrize(
-    ("wrong", "words"),
+    ("wrong", "field", "words"),
     [
-        ({"timezone": "Mars/Base"}, "Europe/Berlin"),
-        ({"quiet_day": ["1"], "quiet_start": "22:00", "quiet_end": "22:00"}, "two different times"),
-        ({"quiet_day": ["1"], "quiet_start": ""}, "two different times"),
-        ({"paused_until": "tomorrow"}, "a day and a time"),
-        ({"paused_until": "9999-12-31T23:59"}, "a day and a time"),
-        ({"mode": "yearly"}, "the form of this page"),
-        ({"hour": "24"}, "the form of this page"),
-        ({"weekday": "0"}, "the form of this page"),
-        ({"hour": "٣"}, "the form of this page"),
-        ({"quiet_day": ["8"]}, "the form of this page"),
+        ({"timezone": "Mars/Base"}, "timezone", "Europe/Berlin"),
+        ({"quiet_day": ["1"], "quiet_start": "22:00", "quiet_end": "22:00"}, "quiet_start", "two different times"),
+        ({"quiet_day": ["1"], "quiet_start": ""}, "quiet_end", "two different times"),
+        ({"paused_until": "tomorrow"}, "paused_until", "a date and a time"),
+        ({"paused_until": "9999-12-31T23:59"}, "paused_until", "a date and a time"),
     ],
 )
-def test_what_makes_no_sense_is_refused_in_words_and_changes_nothing(
-    api: httpx.Client, page: str, database: Database, wrong: dict[str, Any], words: str
+def test_a_wrong_field_is_marked_and_named_and_the_form_stays_as_it_was_typed(
+    api: httpx.Client, page: str, database: Database, wrong: dict[str, Any], field: str, words: str
 ) -> None:
-    untouched = [field for field in FormFields(api.get(page).text).fields if field != ("enabled", "on")]
+    with database.begin() as connection:
+        preferences.subscribe(connection, "dana", "CL-1")
+    before = choices(database)
+    dropped = {("enabled", "on"), ("type", COMMENT_CREATED), ("muted", "CL-2"), ("subscribed", "CL-1")}
+    untouched = [one for one in FormFields(api.get(page).text).fields if one not in dropped]
+    typed = [*filled(untouched, **wrong, mode="weekly"), ("option", "participating")]
 
-    answer = post(api, page, filled(untouched, **wrong))
+    answer = post(api, page, typed)
 
     assert answer.status_code == 400
-    assert words in answer.text
+    assert sorted(FormFields(answer.text).fields) == sorted(typed)
+    (marked,) = findall(
+        rf'<(?:input|select) id="{field}"[^>]* aria-invalid="true" aria-describedby="([^"]+)"', answer.text
+    )
+    assert words in answer.text.partition(f'id="{marked.split()[-1]}"')[2].partition("</p>")[0]
+    assert choices(database) == before
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"mode": "yearly"}, {"hour": "24"}, {"weekday": "0"}, {"hour": "٣"}, {"quiet_day": ["8"]}]
+)
+def test_what_no_form_of_ours_says_is_refused_and_changes_nothing(
+    api: httpx.Client, page: str, database: Database, wrong: dict[str, Any]
+) -> None:
+    answer = post(api, page, filled(FormFields(api.get(page).text).fields, **wrong))
+
+    assert answer.status_code == 400
+    assert "the form of this page" in answer.text
     assert choices(database) == Preferences(muted_cls=frozenset({"CL-1", "CL-2"}))
+
+
+@pytest.mark.parametrize(
+    ("digest", "said"),
+    [
+        ({"mode": "realtime"}, None),
+        ({"mode": "hourly"}, r"\w+day \d\d:00"),
+        ({"mode": "weekly", "hour": "8", "weekday": "1"}, "Monday 08:00"),
+        ({"mode": "weekly", "weekday": "5", "paused_until": "2099-07-01T09:00"}, r"July 1, 2099 09:00 \+0545"),
+    ],
+)
+def test_the_page_says_when_the_next_digest_leaves_by_the_persons_clock(
+    api: httpx.Client, page: str, digest: dict[str, str], said: str | None
+) -> None:
+    untouched = FormFields(api.get(page).text).fields
+    post(api, page, filled(untouched, **digest, timezone="Asia/Kathmandu"))
+    found = findall(r"Next digest: ([^<]+)<", api.get(page).text)
+    assert len(found) == (said is not None)
+    assert all(fullmatch(str(said), one) for one in found)
 
 
 def test_a_subscription_ends_where_its_mark_is_taken_away(api: httpx.Client, page: str, database: Database) -> None:

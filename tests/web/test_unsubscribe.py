@@ -1,6 +1,7 @@
 """Stopping emails from the email itself: one click is enough, looking is not, and it can be undone."""
 
 from dataclasses import replace
+from re import findall
 
 import httpx
 import pytest
@@ -155,8 +156,8 @@ def test_the_page_speaks_the_readers_language_and_names_the_kind_in_it(
         directory.put_person(connection, Person(username="dana", locale="de-AT"))
     text = api.get(links.stop_event_type("dana", COMMENT_CREATED, beside="CL-4821")).text
     assert '<html lang="de" dir="ltr">' in text
-    assert "Keine Nachrichten dieser Art mehr?" in text
-    assert "Jemand kommentiert eine Änderung" in text
+    assert "E-Mails dieser Art abbestellen?" in text
+    assert "Jemand kommentiert eine Changelist" in text
 
 
 @pytest.mark.parametrize(
@@ -291,6 +292,12 @@ def test_that_required_emails_still_arrive_is_said_wherever_everything_can_be_st
     assert [page.text.count(said) for page in pages] == [1, 1, 1, 0]
 
 
+def test_the_page_leads_to_all_settings_of_its_reader(api: httpx.Client, link: str, links: SignedLinks) -> None:
+    for page in (api.get(link), api.post(link, data=ONE_CLICK)):
+        (found,) = findall(r'<a href="([^"]+)"', page.text)
+        assert str(page.url.join(found)) == links.preferences("dana")
+
+
 GERMAN = {"Accept-Language": "fr-CH, de-AT;q=0.9, en;q=0.8"}
 
 
@@ -330,6 +337,6 @@ def test_a_refusal_to_a_known_person_is_in_their_language_whatever_the_browser_a
 def test_a_page_that_is_refused_shows_no_word_of_a_framework(api: httpx.Client, link: str) -> None:
     large = api.post(link, data={"x": "y" * 2_000_000}, headers=GERMAN)
     assert large.status_code == 413
-    assert "Das war nicht zu verstehen" in large.text
+    assert "Das wurde nicht verstanden" in large.text
     for answer in (large, api.put(link, headers=GERMAN), api.get(f"{link}/more", headers=GERMAN)):
         assert not any(words in answer.text for words in ("Not Found", "Not Allowed", "Too Large", "expected"))
