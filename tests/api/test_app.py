@@ -35,7 +35,7 @@ def test_a_served_application_answers_and_keeps_names_and_keys_out_of_its_log(
     assert "people/dana" not in logged
 
 
-def test_published_keys_take_the_place_of_a_secret() -> None:
+def test_published_keys_replace_a_shared_secret() -> None:
     token = issue_user_token(JWT_SECRET, "dana", ttl=timedelta(hours=1))
     settings = Settings(database_url=NOWHERE, jwt_secret=SecretStr(JWT_SECRET))
     by_secret = context_of(settings).people
@@ -48,7 +48,7 @@ def test_published_keys_take_the_place_of_a_secret() -> None:
         by_keys.username(token)
 
 
-def test_what_is_not_configured_is_missing_and_mail_says_why() -> None:
+def test_missing_configuration_disables_its_part_and_readiness_names_missing_mail() -> None:
     context = context_of(Settings(database_url=NOWHERE))
 
     assert (context.people, context.links) == (None, None)

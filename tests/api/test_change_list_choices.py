@@ -1,4 +1,4 @@
-"""What a person wants of one change list: muted, subscribed, both or neither."""
+"""A person's preferences about one change list: muted, subscribed, both or neither."""
 
 import httpx
 import pytest
@@ -15,7 +15,7 @@ NOTHING = {"link": "CL-1", "title": None, "muted": False, "subscribed": False}
 
 @pytest.fixture
 def dana(api: httpx.Client, person: Headers) -> httpx.Client:
-    """Somebody with a genuine token who has chosen nothing yet."""
+    """A person with a valid token and no stored preferences."""
     api.headers.update(person("dana"))
     return api
 
@@ -36,7 +36,7 @@ def chosen(database: Database) -> Preferences:
         ({"muted": False}, {}),
     ],
 )
-def test_a_put_says_any_part_and_answers_with_what_holds(
+def test_a_put_changes_what_it_names_and_returns_the_result(
     dana: httpx.Client, database: Database, given: dict[str, bool], holds: dict[str, bool]
 ) -> None:
     for _ in range(2):
@@ -46,7 +46,9 @@ def test_a_put_says_any_part_and_answers_with_what_holds(
     assert ("CL-1" in chosen(database).subscribed_cls) == bool(holds.get("subscribed"))
 
 
-def test_each_part_is_ended_by_itself_and_a_delete_ends_both(dana: httpx.Client, database: Database) -> None:
+def test_a_mute_and_a_subscription_end_separately_and_a_delete_ends_both(
+    dana: httpx.Client, database: Database
+) -> None:
     dana.put(f"{CLS}/CL-1", json={"muted": True, "subscribed": True})
 
     assert dana.put(f"{CLS}/CL-1", json={"muted": False}).json() == NOTHING | {"subscribed": True}
@@ -56,7 +58,7 @@ def test_each_part_is_ended_by_itself_and_a_delete_ends_both(dana: httpx.Client,
     assert chosen(database) == Preferences()
 
 
-def test_all_of_them_are_listed_by_link_with_the_title_that_is_known(dana: httpx.Client, database: Database) -> None:
+def test_all_change_lists_are_listed_by_link_with_the_known_title(dana: httpx.Client, database: Database) -> None:
     with database.begin() as connection:
         directory.put_change_list(connection, ChangeList(link="CL-2", title="Cap the retry"))
     dana.put(f"{CLS}/CL-3", json={"muted": True})
@@ -69,7 +71,7 @@ def test_all_of_them_are_listed_by_link_with_the_title_that_is_known(dana: httpx
 
 
 @pytest.mark.parametrize("link", ["team/repo/1", "CL 1", "\u65e5\u672c", "a%b"])
-def test_a_link_may_hold_what_links_hold(dana: httpx.Client, link: str) -> None:
+def test_any_valid_link_works_in_the_path(dana: httpx.Client, link: str) -> None:
     path = httpx.URL("http://notify.test").copy_with(path=f"{CLS}/{link}")
     assert dana.put(path, json={"muted": True}).json()["link"] == link
 
@@ -77,7 +79,7 @@ def test_a_link_may_hold_what_links_hold(dana: httpx.Client, link: str) -> None:
 @pytest.mark.parametrize(
     ("given", "field"), [({"muted": "yes"}, "muted"), ({"subscribed": 1}, "subscribed"), ({"mute": True}, "mute")]
 )
-def test_a_put_that_is_wrong_changes_nothing(
+def test_an_invalid_put_changes_nothing(
     dana: httpx.Client, database: Database, given: dict[str, object], field: str
 ) -> None:
     answer = dana.put(f"{CLS}/CL-1", json={"muted": True, "subscribed": True, **given})
@@ -86,7 +88,7 @@ def test_a_put_that_is_wrong_changes_nothing(
     assert chosen(database) == Preferences()
 
 
-def test_they_are_a_persons_own(dana: httpx.Client, person: Headers) -> None:
+def test_a_person_sees_only_their_own_change_list_preferences(dana: httpx.Client, person: Headers) -> None:
     dana.put(f"{CLS}/CL-1", json={"muted": True})
 
     assert dana.get(CLS, headers=person("alice")).json() == []

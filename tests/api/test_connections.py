@@ -1,4 +1,4 @@
-"""Nobody holds a connection for ever: not by half of a call, and not by leaving the answer where it is."""
+"""Nobody keeps a connection for ever, neither with half of a call nor by not reading the answer."""
 
 from collections.abc import Callable
 from contextlib import suppress
@@ -20,7 +20,7 @@ HEAD = b"POST %s HTTP/1.1\r\nHost: notify.test\r\nContent-Type: application/x-ww
 
 @pytest.fixture
 def link(environment: dict[str, str]) -> bytes:
-    """A signed link of somebody."""
+    """Somebody's signed link."""
     links = SignedLinks(secrets=[environment["NOTIFY_SECRET_KEYS"]], public_url="")
     return links.preferences("dana").encode()
 
@@ -35,7 +35,7 @@ def called(url: str, sent: bytes) -> socket:
 
 
 def heard(connection: socket) -> bytes | None:
-    """What was answered; nothing where the other side has hung up, None where it says nothing yet."""
+    """The answer; empty if the other side has hung up, null if it has said nothing yet."""
     try:
         return connection.recv(10_000)
     except BlockingIOError:
@@ -45,7 +45,7 @@ def heard(connection: socket) -> bytes | None:
 
 
 def drip(connection: socket) -> bytes | None:
-    """What was answered; while nothing is, one more byte goes there."""
+    """The answer; while there is none, one more byte is sent."""
     answer = heard(connection)
     if answer is None:
         with suppress(BrokenPipeError, ConnectionResetError, BlockingIOError):
@@ -54,7 +54,7 @@ def drip(connection: socket) -> bytes | None:
 
 
 @pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
-def test_hundreds_of_half_calls_are_ended_in_time_however_they_drip_and_others_are_answered(
+def test_hundreds_of_half_calls_are_closed_in_time_however_slowly_they_continue_and_others_are_answered(
     environment: dict[str, str], link: bytes, tmp_path: Path, loop: str
 ) -> None:
     half_a_body = HEAD % link + b"Content-Length: 1000\r\n\r\nsave=yes&"
@@ -78,7 +78,7 @@ def test_hundreds_of_half_calls_are_ended_in_time_however_they_drip_and_others_a
 
 
 def ended(connections: list[socket], *, listen: Callable[[socket], bytes | None] = drip) -> Callable[[], list[bytes]]:
-    """Asks whether all of these were hung up on: what they were answered; nothing until then."""
+    """Asks whether all of these were closed: their answers; empty until then."""
     answers, waiting = dict.fromkeys(connections, b""), set(connections)
 
     def ask() -> list[bytes]:
@@ -94,7 +94,7 @@ def ended(connections: list[socket], *, listen: Callable[[socket], bytes | None]
 
 
 @pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
-def test_a_caller_who_leaves_the_answer_where_it_is_is_hung_up_on(
+def test_a_caller_that_does_not_read_the_answer_is_disconnected(
     environment: dict[str, str], tmp_path: Path, loop: str
 ) -> None:
     environment["NOTIFY_API_CLIENT_SECONDS"] = "1"

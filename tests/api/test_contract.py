@@ -1,4 +1,4 @@
-"""The API keeps to its own OpenAPI document, whatever is sent; and reading it writes nothing."""
+"""The API conforms to its own OpenAPI document, whatever is sent; and reading writes nothing."""
 
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -59,20 +59,20 @@ schemathesis.openapi.format(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Visitor:
-    """A person with every key there is: their own, the links in their emails, and a program's."""
+    """A person with every credential: their own, the links in their emails, and a program's."""
 
     as_person: dict[str, str]
     as_program: dict[str, str]
     links: Mapping[str, str]
 
     def headers(self, path: str) -> dict[str, str]:
-        """What lets them in at a path."""
+        """The credentials for a path."""
         return self.as_person if path.startswith(("/api/v1/user/", "/preferences")) else self.as_program
 
 
 @pytest.fixture
 def visitor(program: Program, person: Person, links: SignedLinks) -> Callable[[str], Visitor]:
-    """Somebody of this name."""
+    """A visitor with this username."""
 
     def named(username: str) -> Visitor:
         tokens = {
@@ -84,9 +84,7 @@ def visitor(program: Program, person: Person, links: SignedLinks) -> Callable[[s
     return named
 
 
-def test_whatever_is_sent_the_answer_is_one_that_the_document_describes(
-    app: FastAPI, visitor: Callable[[str], Visitor]
-) -> None:
+def test_every_answer_to_any_request_conforms_to_the_document(app: FastAPI, visitor: Callable[[str], Visitor]) -> None:
     dana = visitor("dana")
     for found in schemathesis.openapi.from_asgi("/openapi.json", app).get_all_operations():
         assert isinstance(found, Ok)
@@ -98,7 +96,7 @@ def test_whatever_is_sent_the_answer_is_one_that_the_document_describes(
 
 
 def keeps_its_word(cases: SearchStrategy[Case[Any]], visitor: Visitor, path: str) -> None:
-    """Make some of these calls and hold each answer against the document."""
+    """Send some of these calls and check each answer against the document."""
 
     @seed(4821)
     @settings(max_examples=CASES_OF_AN_OPERATION, database=None, deadline=None, phases=[Phase.generate])
@@ -110,12 +108,12 @@ def keeps_its_word(cases: SearchStrategy[Case[Any]], visitor: Visitor, path: str
 
 
 def beyond_a_schema(path: str) -> list[CheckFunction]:
-    """No schema can say that a kind of event is named once and required ones stay on, nor that 5.0 is no integer."""
+    """Beyond the schema: an event type is named once and required ones stay on, and 5.0 is no integer."""
     return [positive_data_acceptance] if path == CONFIG else []
 
 
 def lead_on(document: dict[str, Any]) -> None:
-    """Say which call these answers lead to. Where an answer with a job leads, schemathesis finds by itself."""
+    """Add links from these answers to later calls. schemathesis finds by itself what follows from a job."""
     paths = document["paths"]
     outcome = {"operationId": paths[EVENT_OF_A_KEY]["get"]["operationId"], "parameters": {"key": "$response.body#/key"}}
     put_back = {"operationId": paths[CONFIG]["put"]["operationId"], "requestBody": "$response.body"}
@@ -123,7 +121,7 @@ def lead_on(document: dict[str, Any]) -> None:
     paths[CONFIG]["get"]["responses"]["200"]["links"] = {"put_back": put_back}
 
 
-def test_calls_that_follow_each_other_keep_the_documents_word_whatever_came_before(
+def test_sequences_of_calls_conform_to_the_document(
     app: FastAPI, visitor: Callable[[str], Visitor], database: Database
 ) -> None:
     dana = visitor("dana")
@@ -136,7 +134,7 @@ def test_calls_that_follow_each_other_keep_the_documents_word_whatever_came_befo
 
     class Caller(schema.as_state_machine()):  # type: ignore[misc]
         def setup(self) -> None:
-            """Each sequence begins with two emails that wait, so that it means the same however often it is run."""
+            """Each sequence starts with two pending emails, so that it means the same on every run."""
             harness.execute(FORGET)
             harness.pending_emails("dana", "bob")
             self.calls = 0
@@ -152,7 +150,7 @@ def test_calls_that_follow_each_other_keep_the_documents_word_whatever_came_befo
                 case.body = comment(key=f"call-{self.calls}", reviewers=["dana"])
 
         def after_call(self, response: Response, case: Case[Any]) -> None:
-            """A worker fans out meanwhile."""
+            """Fan out between the calls, as a worker does."""
             if response.status_code < HTTPStatus.BAD_REQUEST:
                 followed[f"{case.method} {case.path}"] += 1
             if case.path == "/api/v1/events" and response.status_code == HTTPStatus.ACCEPTED:
@@ -186,7 +184,7 @@ def test_calls_that_follow_each_other_keep_the_documents_word_whatever_came_befo
 
 @pytest.fixture
 def something_of_everything(api: httpx.Client, visitor: Callable[[str], Visitor], links: SignedLinks) -> httpx.Client:
-    """An API behind which every kind of thing that can be read exists."""
+    """An API with every kind of thing that can be read."""
     dana = visitor("dana")
     written = [
         api.put("/api/v1/people/dana", json={"email": "dana@example.com"}, headers=dana.as_program),
@@ -226,7 +224,7 @@ def test_reading_never_writes(
 
 
 def rows(database: Database) -> Mapping[str, list[tuple[Any, ...]]]:
-    """Everything that is stored, but for when a token was used, which reading is."""
+    """Everything stored, except for when a token was last used."""
     with database.begin() as connection:
         return {
             table.name: sorted(map(tuple, connection.execute(select(*_said(table)))), key=repr)

@@ -43,7 +43,7 @@ def directory_writer(api: httpx.Client, program: Program) -> httpx.Client:
     return api
 
 
-def test_a_person_is_found_again_as_they_were_put(directory_writer: httpx.Client) -> None:
+def test_a_person_is_returned_as_they_were_put(directory_writer: httpx.Client) -> None:
     put = directory_writer.put("/api/v1/people/dana", json=DANA)
     got = directory_writer.get("/api/v1/people/dana")
 
@@ -54,22 +54,20 @@ def test_a_person_is_found_again_as_they_were_put(directory_writer: httpx.Client
 @pytest.mark.parametrize(
     ("given", "stored"), [("pt_BR", "pt-BR"), ("zh_Hant_HK", "zh-Hant-HK"), ("de-1996", "de-1996")]
 )
-def test_a_language_is_stored_as_the_tag_that_it_means(directory_writer: httpx.Client, given: str, stored: str) -> None:
+def test_a_language_is_stored_as_its_normal_tag(directory_writer: httpx.Client, given: str, stored: str) -> None:
     directory_writer.put("/api/v1/people/dana", json=DANA | {"locale": given})
 
     assert directory_writer.get("/api/v1/people/dana").json()["locale"] == stored
 
 
-def test_what_a_put_leaves_out_is_forgotten(directory_writer: httpx.Client) -> None:
+def test_fields_missing_from_a_put_are_cleared(directory_writer: httpx.Client) -> None:
     directory_writer.put("/api/v1/people/dana", json=DANA)
     directory_writer.put("/api/v1/people/dana", json={"email": "new@example.com"})
 
     assert directory_writer.get("/api/v1/people/dana").json()["display_name"] is None
 
 
-def test_a_put_does_not_forget_which_address_a_relay_refused(
-    directory_writer: httpx.Client, database: Database
-) -> None:
+def test_a_put_does_not_clear_a_refused_address(directory_writer: httpx.Client, database: Database) -> None:
     with database.begin() as connection:
         directory.put_person(connection, Person(username="dana", email="dana@example.com"))
         directory.mark_undeliverable(connection, [RefusedAddress("dana", "dana@example.com", "550 5.1.1")])
@@ -79,7 +77,7 @@ def test_a_put_does_not_forget_which_address_a_relay_refused(
     assert answer.json()["undeliverable_email"] == "dana@example.com"
 
 
-def test_a_change_list_is_found_again_as_it_was_put(directory_writer: httpx.Client) -> None:
+def test_a_change_list_is_returned_as_it_was_put(directory_writer: httpx.Client) -> None:
     put = directory_writer.put("/api/v1/cls/CL-4821", json=CL)
     got = directory_writer.get("/api/v1/cls/CL-4821")
 
@@ -87,21 +85,21 @@ def test_a_change_list_is_found_again_as_it_was_put(directory_writer: httpx.Clie
     assert put.json() == got.json() == CL | {"link": "CL-4821"}
 
 
-def test_reviewers_are_replaced_whole_and_each_named_once(directory_writer: httpx.Client) -> None:
+def test_reviewers_are_replaced_as_a_whole_without_repeats(directory_writer: httpx.Client) -> None:
     directory_writer.put("/api/v1/cls/CL-4821", json=CL)
     answer = directory_writer.put("/api/v1/cls/CL-4821", json={"reviewers": ["carol", "bob", "carol"]})
 
     assert answer.json()["reviewers"] == ["bob", "carol"]
 
 
-def test_a_link_may_hold_slashes_and_odd_characters(directory_writer: httpx.Client) -> None:
+def test_a_link_may_contain_slashes_and_unusual_characters(directory_writer: httpx.Client) -> None:
     for path, link in {"team/repo/pulls/7": "team/repo/pulls/7", "a%20b%3F%23ü": "a b?#ü"}.items():
         directory_writer.put(f"/api/v1/cls/{path}", json=CL)
 
         assert directory_writer.get(f"/api/v1/cls/{path}").json()["link"] == link
 
 
-def test_what_the_directory_does_not_know_is_not_found(directory_writer: httpx.Client) -> None:
+def test_unknown_people_and_change_lists_are_not_found(directory_writer: httpx.Client) -> None:
     assert directory_writer.get("/api/v1/people/nobody").status_code == 404
     assert directory_writer.get("/api/v1/cls/CL-0").status_code == 404
 
@@ -129,7 +127,7 @@ def test_what_the_directory_does_not_know_is_not_found(directory_writer: httpx.C
         ({"nickname": "dd"}, "nickname"),
     ],
 )
-def test_a_person_that_makes_no_sense_is_refused_by_the_field(
+def test_an_invalid_person_is_refused_with_the_name_of_the_field(
     directory_writer: httpx.Client, given: dict[str, Any], field: str
 ) -> None:
     answer = directory_writer.put("/api/v1/people/dana", json=DANA | given)
@@ -139,8 +137,8 @@ def test_a_person_that_makes_no_sense_is_refused_by_the_field(
     assert directory_writer.get("/api/v1/people/dana").status_code == 404
 
 
-def test_old_names_of_zones_are_taken_where_the_system_knows_only_some(tmp_path: Path) -> None:
-    """Debian keeps the old names in a package of its own, and its slim images have no zones at all."""
+def test_old_time_zone_names_are_accepted_even_if_the_system_lacks_them(tmp_path: Path) -> None:
+    """Debian has the old names in a package of its own, and its slim images have no zones at all."""
     (tmp_path / "Europe").mkdir()
     (tmp_path / "Europe" / "Berlin").write_bytes((files("tzdata") / "zoneinfo/Europe/Berlin").read_bytes())
     code = (
@@ -171,7 +169,7 @@ def test_old_names_of_zones_are_taken_where_the_system_knows_only_some(tmp_path:
         ({"state": "abandoned"}, "state"),
     ],
 )
-def test_a_change_list_that_makes_no_sense_is_refused_by_the_field(
+def test_an_invalid_change_list_is_refused_with_the_name_of_the_field(
     directory_writer: httpx.Client, given: dict[str, Any], field: str
 ) -> None:
     answer = directory_writer.put("/api/v1/cls/CL-1", json=CL | given)
@@ -182,9 +180,7 @@ def test_a_change_list_that_makes_no_sense_is_refused_by_the_field(
 
 @pytest.mark.parametrize("name", ["da%00na", "da%0Ana", "da%E2%80%A8na", "%20dana", "d" * 201])
 @pytest.mark.parametrize("kind", ["people", "cls"])
-def test_a_name_that_cannot_stand_in_a_header_names_nothing(
-    directory_writer: httpx.Client, kind: str, name: str
-) -> None:
+def test_a_name_that_is_unsafe_in_a_header_is_refused(directory_writer: httpx.Client, kind: str, name: str) -> None:
     for method in ("PUT", "GET"):
         answer = directory_writer.request(method, f"/api/v1/{kind}/{name}", json={})
 

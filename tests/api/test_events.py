@@ -1,4 +1,4 @@
-"""Events in over HTTP: durable when accepted, refused with the field that is wrong."""
+"""Events over HTTP: durable when accepted, refused with the name of the wrong field."""
 
 import json
 from typing import Any
@@ -51,7 +51,7 @@ def test_an_accepted_event_is_durable_and_rings_the_fan_out(
     assert doorbell.rings == [FAN_OUT]
 
 
-def test_the_same_event_again_is_accepted_and_changes_nothing(writer: httpx.Client, database: Database) -> None:
+def test_a_duplicate_event_is_accepted_and_changes_nothing(writer: httpx.Client, database: Database) -> None:
     first = writer.post("/api/v1/events", json=EVENT).json()
     retried = dict(reversed(EVENT.items())) | {"cl": {"reviewers": ["bob"], "author": "alice", "link": "CL-4821"}}
     for again in (EVENT, retried, retried | {"occurred_at": None, "traceparent": TRACE}):
@@ -71,7 +71,7 @@ def test_the_same_event_again_is_accepted_and_changes_nothing(writer: httpx.Clie
         ({"comment": EVENT["comment"] | {"body": "Other."}}, "comment.body"),
     ],
 )
-def test_the_same_key_with_another_body_is_refused_by_the_field_that_differs_and_changes_nothing(
+def test_a_known_key_with_another_body_is_refused_with_the_differing_field_and_changes_nothing(
     writer: httpx.Client, database: Database, changed: dict[str, Any], field: str
 ) -> None:
     assert writer.post("/api/v1/events", json=EVENT).status_code == 202
@@ -85,7 +85,7 @@ def test_the_same_key_with_another_body_is_refused_by_the_field_that_differs_and
 
 
 @pytest.mark.parametrize("known", [True, False], ids=["stored-before", "in-the-same-batch"])
-def test_a_batch_with_the_key_of_another_event_is_refused_whole_and_names_its_index(
+def test_a_batch_with_a_conflicting_key_is_refused_whole_with_its_index(
     writer: httpx.Client, database: Database, doorbell: RecordingDoorbell, known: bool
 ) -> None:
     other = EVENT | {"comment": {"id": "c1", "body": "Other."}}
@@ -101,11 +101,11 @@ def test_a_batch_with_the_key_of_another_event_is_refused_whole_and_names_its_in
     assert doorbell.rings == []
 
 
-def test_an_event_without_a_key_is_given_one(writer: httpx.Client) -> None:
+def test_an_event_without_a_key_gets_one(writer: httpx.Client) -> None:
     assert writer.post("/api/v1/events", json=without("key")).json()["key"]
 
 
-def test_a_batch_is_counted_by_what_was_new(writer: httpx.Client, database: Database) -> None:
+def test_a_batch_answer_counts_new_events_and_duplicates(writer: httpx.Client, database: Database) -> None:
     answer = writer.post("/api/v1/events/batch", json=[EVENT, EVENT, EVENT | {"key": "comment-2"}])
 
     assert answer.status_code == 202
@@ -127,7 +127,7 @@ def test_one_malformed_event_refuses_the_whole_batch_and_is_named_by_its_index(
 
 
 @pytest.mark.parametrize("batch", [False, True])
-def test_an_event_that_has_not_happened_yet_is_refused_by_its_instant(
+def test_an_event_in_the_future_is_refused_with_its_instant(
     writer: httpx.Client, database: Database, doorbell: RecordingDoorbell, *, batch: bool
 ) -> None:
     merged = {"type": "cl.merged", "actor": "dana", "cl": {"link": "CL-4821"}, "occurred_at": "2099-01-01T00:00:00Z"}
@@ -139,7 +139,7 @@ def test_an_event_that_has_not_happened_yet_is_refused_by_its_instant(
     assert (stored(database), doorbell.rings) == (0, [])
 
 
-def test_a_batch_holds_at_most_a_thousand_events(writer: httpx.Client, database: Database) -> None:
+def test_a_batch_may_contain_at_most_a_thousand_events(writer: httpx.Client, database: Database) -> None:
     full = [EVENT | {"key": str(number)} for number in range(1_000)]
 
     assert writer.post("/api/v1/events/batch", json=[*full, EVENT]).status_code == 422
@@ -163,7 +163,7 @@ def test_a_batch_holds_at_most_a_thousand_events(writer: httpx.Client, database:
         pytest.param(EVENT | {"occurred_at": "2026-01-01T00:00:00"}, "occurred_at", id="no-offset"),
     ],
 )
-def test_a_malformed_event_is_refused_by_its_field(
+def test_a_malformed_event_is_refused_with_the_name_of_the_field(
     writer: httpx.Client, database: Database, event: dict[str, Any], field: str
 ) -> None:
     answer = writer.post("/api/v1/events", content=json.dumps(event), headers={"Content-Type": "application/json"})
@@ -181,19 +181,17 @@ def traces(database: Database) -> list[str | None]:
         return list(connection.scalars(select(events.c.traceparent).order_by(events.c.id)))
 
 
-def test_an_event_keeps_the_trace_that_it_states_or_else_that_of_the_call(
-    writer: httpx.Client, database: Database
-) -> None:
+def test_an_event_keeps_its_own_trace_or_else_that_of_the_call(writer: httpx.Client, database: Database) -> None:
     batch = [{**EVENT, "key": "1"}, {**EVENT, "key": "2", "traceparent": OTHER}]
     assert writer.post("/api/v1/events/batch", json=batch, headers={"traceparent": TRACE}).status_code == 202
     assert writer.post("/api/v1/events", json={**EVENT, "key": "3"}).status_code == 202
     assert traces(database) == [TRACE, OTHER, None]
 
 
-def test_a_header_that_names_no_trace_is_as_good_as_none_and_a_field_is_refused(
+def test_an_invalid_trace_header_is_ignored_and_an_invalid_field_is_refused(
     writer: httpx.Client, database: Database
 ) -> None:
-    """A proxy may have spoilt the header, which is no reason to lose an event; the field is the caller's own."""
+    """A proxy may have damaged the header, which is no reason to lose an event; the field is the caller's own."""
     assert writer.post("/api/v1/events", json=EVENT, headers={"traceparent": "00-nonsense"}).status_code == 202
     answer = writer.post("/api/v1/events", json={**EVENT, "key": "2", "traceparent": "00-nonsense"})
     assert (answer.status_code, "traceparent" in answer.text) == (422, True)

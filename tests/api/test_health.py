@@ -1,4 +1,4 @@
-"""What Kubernetes and Prometheus are told."""
+"""Health and metrics endpoints."""
 
 import asyncio
 from asyncio import timeout
@@ -39,7 +39,7 @@ def unreachable() -> Database:
     return Database("postgresql://nobody@127.0.0.1:1/nothing", connect_timeout_seconds=1)
 
 
-def test_the_process_says_that_it_lives_while_all_its_threads_are_busy(context: Context) -> None:
+def test_livez_answers_while_all_threads_are_busy(context: Context) -> None:
     async def asked() -> int:
         threads = current_default_thread_limiter()
         for _ in range(int(threads.total_tokens)):
@@ -50,14 +50,14 @@ def test_the_process_says_that_it_lives_while_all_its_threads_are_busy(context: 
     assert asyncio.run(asked()) == 200
 
 
-def test_a_service_with_its_database_and_a_relay_is_ready(context: Context) -> None:
+def test_a_service_with_a_database_and_a_relay_is_ready(context: Context) -> None:
     answer = ask(replace(context, no_mail=None), "/readyz")
 
     assert answer.status_code == 200
     assert answer.json()["status"] == "ready"
 
 
-def test_without_a_relay_the_service_answers_but_says_that_no_email_leaves(context: Context) -> None:
+def test_a_service_without_a_relay_answers_and_says_that_no_email_is_sent(context: Context) -> None:
     answer = ask(context, "/readyz")
 
     assert answer.status_code == 200
@@ -70,7 +70,7 @@ def test_without_a_relay_the_service_answers_but_says_that_no_email_leaves(conte
 
 @pytest.fixture
 def sending(context: Context) -> Context:
-    """An API whose emails go to a relay."""
+    """An API with a configured relay."""
     return replace(context, no_mail=None, relays=(RELAY,))
 
 
@@ -94,20 +94,20 @@ def mute(database: Database) -> None:
 
 
 def open_series(context: Context) -> dict[str, float]:
-    """The reasons for which nothing is claimed, as Prometheus reads them."""
+    """The reasons why nothing is claimed, as metrics."""
     lines = [line for line in ask(context, "/metrics").text.splitlines() if line.startswith("notify_relay_open{")]
     assert all(f'relay="{RELAY}"' in line for line in lines)
     return {line.partition('reason="')[2].partition('"')[0]: float(line.rpartition(" ")[2]) for line in lines}
 
 
-def test_a_relay_in_good_standing_makes_no_difference(sending: Context) -> None:
+def test_a_healthy_relay_does_not_degrade_the_service(sending: Context) -> None:
     answer = ask(sending, "/readyz").json()
 
     assert (answer["status"], answer["checks"]["relay"]["ok"]) == ("ready", True)
     assert open_series(sending) == {"relay": 0, "configuration": 0, "throttle": 0, "muted": 0}
 
 
-def test_a_relay_that_refuses_the_password_degrades_the_service_and_its_words_stay_inside(sending: Context) -> None:
+def test_a_relay_that_refuses_the_password_degrades_the_service_without_revealing_its_reply(sending: Context) -> None:
     refuse_the_password(sending.database)
 
     answer = ask(sending, "/readyz")
@@ -118,7 +118,7 @@ def test_a_relay_that_refuses_the_password_degrades_the_service_and_its_words_st
     assert open_series(sending) == {"relay": 0, "configuration": 1, "throttle": 0, "muted": 0}
 
 
-def test_a_relay_that_is_muted_degrades_the_service_whatever_else_holds_it(sending: Context) -> None:
+def test_a_muted_relay_degrades_the_service_whatever_else_is_wrong_with_it(sending: Context) -> None:
     mute(sending.database)
     assert ask(sending, "/readyz").json()["status"] == "degraded"
     assert open_series(sending) == {"relay": 0, "configuration": 0, "throttle": 0, "muted": 1}
@@ -131,7 +131,7 @@ def test_a_relay_that_is_muted_degrades_the_service_whatever_else_holds_it(sendi
     assert open_series(sending) == {"relay": 0, "configuration": 1, "throttle": 0, "muted": 1}
 
 
-def test_a_wave_of_deaths_degrades_the_service_and_says_which_command_lists_them(sending: Context) -> None:
+def test_a_wave_of_dead_emails_degrades_the_service_with_the_command_that_lists_them(sending: Context) -> None:
     def die() -> None:
         with sending.database.begin() as connection:
             rows.job(connection, **rows.ended("dead"), outcome_reason="oversize")
@@ -150,13 +150,13 @@ def test_a_wave_of_deaths_degrades_the_service_and_says_which_command_lists_them
     assert "alice" not in answer.text
 
 
-def test_the_breaker_of_another_relay_is_not_this_ones(sending: Context) -> None:
+def test_another_relays_breaker_does_not_degrade_the_service(sending: Context) -> None:
     mute(sending.database)
 
     assert ask(replace(sending, relays=(OTHER,)), "/readyz").json()["status"] == "ready"
 
 
-def test_of_two_relays_the_sick_one_is_named_whether_or_not_the_other_takes_the_emails(sending: Context) -> None:
+def test_of_two_relays_the_failing_one_is_named_whether_or_not_the_other_takes_the_emails(sending: Context) -> None:
     both = replace(sending, relays=(RELAY, OTHER))
     refuse_the_password(sending.database)
 
@@ -175,13 +175,13 @@ def test_of_two_relays_the_sick_one_is_named_whether_or_not_the_other_takes_the_
     assert "muted" in checks[f"relay {OTHER}"]["detail"]
 
 
-def test_each_configured_relay_has_its_series_before_it_ever_failed(sending: Context) -> None:
+def test_each_configured_relay_has_its_series_before_its_first_failure(sending: Context) -> None:
     lines = ask(replace(sending, relays=(RELAY, OTHER)), "/metrics").text.splitlines()
     shown = {line.partition('relay="')[2].partition('"')[0] for line in lines if line.startswith("notify_relay_open{")}
     assert shown == {RELAY, OTHER}
 
 
-def test_without_its_database_the_service_lives_but_is_not_ready(context: Context, unreachable: Database) -> None:
+def test_without_its_database_the_service_is_alive_but_not_ready(context: Context, unreachable: Database) -> None:
     broken = replace(context, database=unreachable)
 
     assert ask(broken, "/livez").status_code == 200
@@ -190,7 +190,7 @@ def test_without_its_database_the_service_lives_but_is_not_ready(context: Contex
     assert ask(broken, "/metrics").status_code == 503
 
 
-def test_a_server_that_takes_no_writes_makes_the_service_unready_until_another_does(context: Context) -> None:
+def test_a_read_only_server_makes_the_service_unready_until_another_accepts_writes(context: Context) -> None:
     with closing(Database(context.database.url)) as opened:
         here = replace(context, database=opened)
         with defaults(opened.url, {"default_transaction_read_only": "on"}):
@@ -200,10 +200,10 @@ def test_a_server_that_takes_no_writes_makes_the_service_unready_until_another_d
 
 
 @pytest.mark.parametrize(("revision", "status"), [("0001", 503), ("9999", 200)])
-def test_a_schema_that_is_behind_is_not_ready_and_one_that_is_ahead_is(
+def test_a_schema_behind_the_code_is_not_ready_and_one_ahead_of_it_is(
     context: Context, revision: str, status: int
 ) -> None:
-    """During a deploy the old code runs beside the schema of the new."""
+    """During a deployment the old code runs on the new schema."""
     context = replace(context, relays=(RELAY,))
     with context.database.begin() as connection:
         head = connection.scalar(text("SELECT version_num FROM notify.alembic_version"))

@@ -1,4 +1,4 @@
-"""A person's own notifications over HTTP, and the rules that say why: newest first, and nobody else's."""
+"""A person's own notifications over HTTP, with the rules that decided: newest first, and nobody else's."""
 
 from typing import Any
 
@@ -22,7 +22,7 @@ PRIVATE = {"relay_reply", "last_error", "leased_by"}
 
 @pytest.fixture
 def harness(database: Database) -> WorkerHarness:
-    """Ann and bob review CL-1 and CL-2, about which there were five comments."""
+    """Ann and bob review CL-1 and CL-2, with five comments."""
     harness = WorkerHarness(database, relay_url=None)
     for number in range(4):
         harness.pending_emails("ann", "bob", key=f"k{number}")
@@ -43,7 +43,7 @@ def told(answer: httpx.Response) -> list[tuple[str, str, str | None]]:
     return [(one["event_key"], one["status"], one["why"]) for one in answer.json()["notifications"]]
 
 
-def test_a_person_sees_what_they_were_told_of_and_what_not_newest_first(ann: httpx.Client) -> None:
+def test_a_person_sees_told_and_skipped_notifications_newest_first(ann: httpx.Client) -> None:
     assert told(ann.get(HISTORY)) == [
         ("k4", "skipped", "muted_cl"),
         *((f"k{number}", "pending", None) for number in (3, 2, 1, 0)),
@@ -51,7 +51,7 @@ def test_a_person_sees_what_they_were_told_of_and_what_not_newest_first(ann: htt
     assert not PRIVATE & ann.get(HISTORY).json()["notifications"][0].keys()
 
 
-def test_each_row_has_the_rules_that_decide_it_now(ann: httpx.Client) -> None:
+def test_each_notification_has_the_rules_that_decide_it_now(ann: httpx.Client) -> None:
     skipped, waiting, *_ = ann.get(HISTORY).json()["notifications"]
     assert skipped["trace"][-1]["rule"] == "mute"
     assert (waiting["trace"][0]["rule"], waiting["trace"][-1]["rule"]) == ("audience", "default")
@@ -70,17 +70,17 @@ def test_pages_follow_each_other_without_a_gap(ann: httpx.Client) -> None:
     assert seen == ["k4", "k3", "k2", "k1", "k0"]
 
 
-def test_one_change_list_is_asked_for_by_its_link(ann: httpx.Client) -> None:
+def test_notifications_can_be_filtered_by_change_list(ann: httpx.Client) -> None:
     assert told(ann.get(HISTORY, params={"topic": "CL-2"})) == [("k4", "skipped", "muted_cl")]
 
 
-def test_nobody_sees_anybody_elses(ann: httpx.Client, person: Headers, program: Program) -> None:
+def test_nobody_sees_another_persons_notifications(ann: httpx.Client, person: Headers, program: Program) -> None:
     assert ann.get(HISTORY, headers=person("carol")).json() == {"notifications": [], "next_cursor": None}
     assert ann.get(HISTORY, params={"username": "bob"}).status_code == 422
     assert ann.get(HISTORY, headers=program(Scope.OPS)).status_code == 403
 
 
-def test_a_page_costs_the_same_number_of_statements_whatever_its_size(ann: httpx.Client, database: Database) -> None:
+def test_a_page_takes_the_same_number_of_statements_whatever_its_size(ann: httpx.Client, database: Database) -> None:
     costs = []
     for limit in (1, 5):
         with statements(database) as sent:
@@ -89,7 +89,7 @@ def test_a_page_costs_the_same_number_of_statements_whatever_its_size(ann: httpx
     assert costs[0] == costs[1]
 
 
-def test_an_event_says_for_each_person_which_rules_decide(
+def test_an_event_lists_the_deciding_rules_for_each_person(
     harness: WorkerHarness, api: httpx.Client, program: Program, database: Database
 ) -> None:
     with database.begin() as connection:
@@ -111,7 +111,7 @@ def test_an_event_says_for_each_person_which_rules_decide(
     assert people["bob"]["why"] == "is_actor"
 
 
-def test_an_email_that_is_deferred_says_for_what_and_until_when(ann: httpx.Client, harness: WorkerHarness) -> None:
+def test_a_deferred_email_has_its_reason_and_the_instant_it_leaves(ann: httpx.Client, harness: WorkerHarness) -> None:
     with harness.database.begin() as connection:
         directory.put_person(connection, Person(username="ann", email="ann@example.com", timezone="Europe/Berlin"))
     ann.put("/api/v1/user/notification/config", json={"paused_until": "2099-07-01T10:00:00Z"})

@@ -1,4 +1,4 @@
-"""Where is my email, over HTTP, and what operators may do by hand."""
+"""Finding emails over HTTP, and what operators may do with them."""
 
 from dataclasses import fields
 from typing import Any
@@ -30,14 +30,14 @@ DIED = {"lane": Lane.DEAD, "due_at": func.now(), "reason": "550 5.1.1", "attempt
 
 @pytest.fixture
 def operator(api: httpx.Client, program: Program) -> httpx.Client:
-    """A program that may do everything."""
+    """A program with every scope."""
     api.headers.update(program(*Scope))
     return api
 
 
 @pytest.fixture
 def emails(operator: httpx.Client, database: Database, doorbell: RecordingDoorbell) -> list[dict[str, Any]]:
-    """What two comments on one change list came to: alice and bob get emails; dana, whose own they are, gets none."""
+    """The jobs of two comments on one change list: alice and bob get emails; dana wrote them and gets none."""
     with database.begin() as connection:
         for name in ("dana", "alice", "bob"):
             directory.put_person(connection, Person(username=name, email=f"{name}@example.com"))
@@ -72,12 +72,12 @@ def end(database: Database, job_id: int, status: str) -> None:
         rows.forget_item(database, DELIVER, job_id)
 
 
-def of(emails: list[dict[str, Any]], username: str) -> dict[str, Any]:
-    """The newest email of a person."""
+def newest_email_of(emails: list[dict[str, Any]], username: str) -> dict[str, Any]:
+    """The person's newest email."""
     return next(one for one in emails if one["username"] == username)
 
 
-def test_an_operator_reads_all_that_the_store_says_and_openapi_says_what_it_means(
+def test_an_operator_reads_every_field_and_openapi_explains_each(
     operator: httpx.Client, emails: list[dict[str, Any]], database: Database
 ) -> None:
     with database.begin() as connection:
@@ -111,7 +111,7 @@ def test_an_event_says_what_became_of_it_for_everyone_it_concerned(
     assert told["bob"]["message_id"] == emails[2]["message_id"]
 
 
-def test_an_event_that_is_not_fanned_out_yet_concerns_nobody_yet(operator: httpx.Client) -> None:
+def test_an_event_that_is_not_fanned_out_yet_lists_nobody(operator: httpx.Client) -> None:
     operator.post("/api/v1/events", json=comment(1))
     answer = operator.get("/api/v1/events/https://review.example/c/1").json()
 
@@ -141,10 +141,10 @@ def test_an_unknown_key_is_not_found(operator: httpx.Client) -> None:
         ({"created_before": "2020-01-01T00:00:00Z"}, 0),
     ],
 )
-def test_emails_are_found_by_everything_that_is_asked_for(
+def test_each_filter_finds_its_emails(
     operator: httpx.Client, database: Database, emails: list[dict[str, Any]], asked: dict[str, str], expected: int
 ) -> None:
-    end(database, of(emails, "bob")["id"], "skipped")
+    end(database, newest_email_of(emails, "bob")["id"], "skipped")
     everything = operator.get("/api/v1/jobs").json()["jobs"]
     found = operator.get("/api/v1/jobs", params=asked).json()["jobs"]
 
@@ -168,17 +168,17 @@ def test_a_full_last_page_says_that_it_is_the_last(operator: httpx.Client, email
 @pytest.mark.parametrize(
     "asked", [{"usrname": "bob"}, {"status": "lost"}, {"limit": 0}, {"cursor": 2**63}, {"last_code": 99}]
 )
-def test_a_question_that_makes_no_sense_is_refused(operator: httpx.Client, asked: dict[str, Any]) -> None:
+def test_an_invalid_filter_is_refused(operator: httpx.Client, asked: dict[str, Any]) -> None:
     answer = operator.get("/api/v1/jobs", params=asked)
 
     assert answer.status_code == 422
     assert [error["field"] for error in answer.json()["errors"]] == list(asked)
 
 
-def test_an_email_is_shown_with_every_attempt_that_failed(
+def test_an_email_is_shown_with_every_failed_attempt(
     operator: httpx.Client, database: Database, emails: list[dict[str, Any]]
 ) -> None:
-    job = of(emails, "bob")
+    job = newest_email_of(emails, "bob")
     with database.begin() as connection:
         connection.execute(
             insert(email_attempts).values(
@@ -196,7 +196,7 @@ def test_an_email_is_shown_with_every_attempt_that_failed(
     assert (attempt["attempt"], attempt["phase"], attempt["code"], attempt["text"]) == (1, "rcpt", 450, "busy")
 
 
-def test_a_bundle_is_one_job_found_by_every_event_and_shown_with_all_that_it_tells_of(
+def test_a_bundle_is_one_job_found_by_each_of_its_events_and_shown_with_all_notifications(
     operator: httpx.Client, database: Database
 ) -> None:
     with database.begin() as connection:
@@ -220,10 +220,10 @@ def test_a_bundle_is_one_job_found_by_every_event_and_shown_with_all_that_it_tel
     assert {one["job_id"] for one in told} == {job}
 
 
-def test_a_replay_is_shown_with_what_its_email_tells_of(
+def test_a_replay_is_shown_with_the_notifications_of_its_original(
     operator: httpx.Client, database: Database, emails: list[dict[str, Any]]
 ) -> None:
-    job = of(emails, "bob")
+    job = newest_email_of(emails, "bob")
     end(database, job["id"], "sent")
     replay = operator.post(f"/api/v1/jobs/{job['id']}/replay").json()
 
@@ -233,9 +233,7 @@ def test_a_replay_is_shown_with_what_its_email_tells_of(
     assert (told["event_key"], told["job_id"]) == (job["event_key"], job["id"])
 
 
-def test_an_email_that_was_sent_says_over_which_relay_and_how_long_that_took(
-    operator: httpx.Client, database: Database
-) -> None:
+def test_a_sent_email_has_its_relay_and_duration(operator: httpx.Client, database: Database) -> None:
     with database.begin() as connection:
         job = rows.job(connection, **rows.ended("sent"), relay="mx:25", sent_in_ms=41)
     shown = operator.get(f"/api/v1/jobs/{job}").json()
@@ -243,10 +241,10 @@ def test_an_email_that_was_sent_says_over_which_relay_and_how_long_that_took(
     assert (shown["relay"], shown["sent_in_ms"]) == ("mx:25", 41)
 
 
-def test_an_email_is_rendered_on_demand_with_links_that_open_nothing(
+def test_an_email_is_rendered_on_demand_with_links_that_do_nothing(
     operator: httpx.Client, emails: list[dict[str, Any]], links: SignedLinks
 ) -> None:
-    job = of(emails, "bob")
+    job = newest_email_of(emails, "bob")
     shown = operator.get(f"/api/v1/jobs/{job['id']}/email").json()
 
     assert (shown["to_email"], shown["message_id"]) == ("bob@example.com", job["message_id"])
@@ -255,7 +253,7 @@ def test_an_email_is_rendered_on_demand_with_links_that_open_nothing(
     assert links.stop_everything("bob").rpartition("/")[2] not in shown["text"]
 
 
-def test_an_email_without_its_words_cannot_be_rendered_and_one_that_is_not_there_is_not_found(
+def test_an_email_without_text_cannot_be_rendered_and_a_missing_one_is_not_found(
     operator: httpx.Client, database: Database
 ) -> None:
     with database.begin() as connection:
@@ -265,10 +263,10 @@ def test_an_email_without_its_words_cannot_be_rendered_and_one_that_is_not_there
     assert operator.get("/api/v1/jobs/999999/email").status_code == 404
 
 
-def test_an_email_is_rendered_for_operators_only(
+def test_only_operators_may_render_an_email(
     operator: httpx.Client, emails: list[dict[str, Any]], program: Program, person: PersonHeaders
 ) -> None:
-    address = f"/api/v1/jobs/{of(emails, 'bob')['id']}/email"
+    address = f"/api/v1/jobs/{newest_email_of(emails, 'bob')['id']}/email"
     for headers in (program(Scope.EVENTS_WRITE), person("bob"), {"Authorization": ""}):
         assert operator.get(address, headers=headers).status_code in {401, 403}
 
@@ -276,7 +274,7 @@ def test_an_email_is_rendered_for_operators_only(
 def test_a_dead_email_is_retried_with_its_history(
     operator: httpx.Client, database: Database, doorbell: RecordingDoorbell, emails: list[dict[str, Any]]
 ) -> None:
-    job = of(emails, "bob")
+    job = newest_email_of(emails, "bob")
     end(database, job["id"], "dead")
 
     answer = operator.post(f"/api/v1/jobs/{job['id']}/retry")
@@ -287,20 +285,20 @@ def test_a_dead_email_is_retried_with_its_history(
     assert doorbell.rings == [DELIVER]
 
 
-def test_an_email_that_waits_is_cancelled_and_a_cancelled_one_is_not_cancelled_twice(
+def test_a_pending_email_is_cancelled_and_a_cancelled_one_cannot_be_cancelled_again(
     operator: httpx.Client, doorbell: RecordingDoorbell, emails: list[dict[str, Any]]
 ) -> None:
-    path = f"/api/v1/jobs/{of(emails, 'bob')['id']}/cancel"
+    path = f"/api/v1/jobs/{newest_email_of(emails, 'bob')['id']}/cancel"
 
     assert operator.post(path).json()["status"] == "cancelled"
     assert operator.post(path).status_code == 409
     assert doorbell.rings == []
 
 
-def test_an_email_that_was_sent_is_replayed_as_a_new_one(
+def test_a_sent_email_is_replayed_as_a_new_one(
     operator: httpx.Client, database: Database, doorbell: RecordingDoorbell, emails: list[dict[str, Any]]
 ) -> None:
-    job = of(emails, "bob")
+    job = newest_email_of(emails, "bob")
     end(database, job["id"], "sent")
 
     answer = operator.post(f"/api/v1/jobs/{job['id']}/replay")
@@ -312,7 +310,7 @@ def test_an_email_that_was_sent_is_replayed_as_a_new_one(
 
 
 @pytest.mark.parametrize("forbidden", [("retry", "sent"), ("cancel", "dead"), ("replay", "pending")])
-def test_what_the_state_of_an_email_does_not_allow_is_a_conflict_that_names_it(
+def test_an_action_that_the_status_does_not_allow_is_a_conflict_naming_the_status(
     operator: httpx.Client,
     database: Database,
     doorbell: RecordingDoorbell,
@@ -320,7 +318,7 @@ def test_what_the_state_of_an_email_does_not_allow_is_a_conflict_that_names_it(
     forbidden: tuple[str, str],
 ) -> None:
     verb, status = forbidden
-    job = of(emails, "bob")
+    job = newest_email_of(emails, "bob")
     if status != "pending":
         end(database, job["id"], status)
     before = operator.get(f"/api/v1/jobs/{job['id']}").json()
@@ -346,7 +344,7 @@ def test_an_email_that_does_not_exist_is_not_found(operator: httpx.Client, path:
 @pytest.mark.parametrize(
     "instant", ["0001-01-01T00:00:00Z", "9999-12-31T23:59:59Z", "0.5", "1767225600", "2026-01-01T00:00:00", "2026"]
 )
-def test_an_instant_that_nobody_can_mean_is_refused(operator: httpx.Client, field: str, instant: str) -> None:
+def test_an_invalid_instant_is_refused(operator: httpx.Client, field: str, instant: str) -> None:
     answer = operator.get("/api/v1/jobs", params={field: instant})
 
     assert answer.status_code == 422

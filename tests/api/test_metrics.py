@@ -1,4 +1,4 @@
-"""What Prometheus reads."""
+"""Prometheus metrics."""
 
 import asyncio
 from collections import Counter
@@ -34,7 +34,7 @@ Series = dict[str, float]
 
 
 def scrape(context: Context) -> Series:
-    """Every series as it is written, with its value."""
+    """Every series with its value."""
     with httpx.Client(transport=InProcess(build_app(context)), base_url="http://notify.test") as api:
         answer = api.get("/metrics")
     assert answer.headers["Content-Type"].startswith("text/plain; version=")
@@ -56,14 +56,14 @@ def test_prometheus_reads_how_many_rows_are_due(context: Context) -> None:
     assert series['notify_due{stage="deliver"}'] == 0
 
 
-def test_every_metric_has_a_series_before_anything_has_happened_but_those_of_event_types(context: Context) -> None:
+def test_every_metric_has_a_series_from_the_start_except_those_by_event_type(context: Context) -> None:
     parts = ("_bucket", "_sum", "_count")
     found = families(replace(context, relays=(RELAY,)))
     shown = {name for name in HELP if any(f"notify_{name}{part}" in found for part in ("", *parts))}
     assert HELP.keys() - shown == {"outcomes_total", "lapses_total", "ambiguous_total"}
 
 
-def test_what_of_a_rate_is_used_up_is_told_by_its_name(context: Context) -> None:
+def test_the_used_share_of_a_rate_has_its_name_as_a_label(context: Context) -> None:
     with context.database.begin() as connection:
         names = [rates.of_relay("mx:25"), rates.of_domain("*.slow.test")]
         rates.locked(connection, names)
@@ -76,7 +76,7 @@ def test_what_of_a_rate_is_used_up_is_told_by_its_name(context: Context) -> None
     assert 2900 < series['notify_rate_queued_seconds{bucket="domain *.slow.test"}'] <= 3000
 
 
-def test_outcomes_are_counted_by_type_with_a_series_for_each_there_can_be(context: Context) -> None:
+def test_outcomes_are_counted_by_event_type_with_a_series_for_each_possible_one(context: Context) -> None:
     with context.database.begin() as connection:
         counts = Counter({("cl.merged", "sent"): 3, ("cl.merged", "duplicate_sent"): 1, ("cl.merged", "lapse"): 2})
         stats.count(connection, worker=WORKER, counts=counts)
@@ -90,7 +90,7 @@ def test_outcomes_are_counted_by_type_with_a_series_for_each_there_can_be(contex
     assert series['notify_ambiguous_total{event_type="cl.merged"}'] == 0
 
 
-def test_emails_that_died_are_shown_by_why(context: Context) -> None:
+def test_dead_emails_are_counted_by_reason(context: Context) -> None:
     with context.database.begin() as connection:
         rows.job(connection, **ended("dead"), outcome_reason="refused")
 
@@ -100,7 +100,7 @@ def test_emails_that_died_are_shown_by_why(context: Context) -> None:
     assert series['notify_dead_last_day{reason="poison",stage="deliver"}'] == 0
 
 
-def test_a_wave_of_deaths_is_shown_by_why(context: Context) -> None:
+def test_a_wave_of_dead_emails_is_shown_by_reason(context: Context) -> None:
     assert scrape(context)['notify_wave_of_deaths{reason="poison"}'] == 0
     with context.database.begin() as connection:
         for _ in range(LEAST):
@@ -112,7 +112,7 @@ def test_a_wave_of_deaths_is_shown_by_why(context: Context) -> None:
     assert series['notify_wave_of_deaths{reason="poison"}'] == 0
 
 
-def test_what_processes_counted_is_shown_over_all_of_them(context: Context) -> None:
+def test_counts_are_summed_over_all_processes(context: Context) -> None:
     age = 0.3
     counts: dict[tuple[str, str], tuple[int, float]] = {
         (Measure.DOORBELL_SENT, DELIVER): (5, 0.0),
@@ -144,7 +144,7 @@ def test_what_processes_counted_is_shown_over_all_of_them(context: Context) -> N
     assert series['notify_processes{role="worker"}'] == 2
 
 
-def test_an_api_process_has_written_what_it_counted_when_it_ends(context: Context) -> None:
+def test_an_api_process_writes_its_counts_when_it_ends(context: Context) -> None:
     tally = Tally(context.database, process=WORKER, role=Role.API, every_seconds=3600)
 
     async def serve() -> None:
@@ -159,14 +159,14 @@ def test_an_api_process_has_written_what_it_counted_when_it_ends(context: Contex
     assert series['notify_processes{role="api"}'] == 1
 
 
-def test_every_family_says_what_it_is_and_prometheus_can_read_it(context: Context) -> None:
+def test_every_metric_family_has_a_help_text_and_prometheus_can_parse_it(context: Context) -> None:
     with httpx.Client(transport=InProcess(build_app(context)), base_url="http://notify.test") as api:
         found = list(text_string_to_metric_families(api.get("/metrics").text))
     assert {one.documentation for one in found} == set(HELP.values())
     assert {one.type for one in found} == {"gauge", "counter", "histogram", "summary"}
 
 
-def test_scrapes_within_a_quarter_of_a_minute_ask_the_database_once(database: Database) -> None:
+def test_scrapes_within_fifteen_seconds_query_the_database_once(database: Database) -> None:
     clock = [100.0]
     collector = OutboxCollector(database, now=lambda: clock[0])
 
@@ -183,7 +183,7 @@ def test_scrapes_within_a_quarter_of_a_minute_ask_the_database_once(database: Da
     assert due() == 1
 
 
-def test_a_reading_takes_fourteen_statements_however_much_there_is(database: Database) -> None:
+def test_a_scrape_takes_fourteen_statements_however_many_rows_there_are(database: Database) -> None:
     with database.begin() as connection:
         for number in range(50):
             rows.job(connection, **ended("dead"), outcome_reason=f"reason-{number % 7}")
@@ -194,7 +194,7 @@ def test_a_reading_takes_fourteen_statements_however_much_there_is(database: Dat
 
 
 @needs_promtool
-def test_promtool_finds_no_fault_in_a_scrape(context: Context) -> None:
+def test_promtool_accepts_a_scrape(context: Context) -> None:
     with context.database.begin() as connection:
         stats.count(connection, worker=WORKER, counts=Counter({("cl.merged", "sent"): 3}))
     with httpx.Client(transport=InProcess(build_app(context)), base_url="http://notify.test") as api:

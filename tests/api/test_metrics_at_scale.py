@@ -1,4 +1,4 @@
-"""What a reading costs beside a history: no statement of it reads a table from end to end."""
+"""What a scrape costs beside a long history: it scans no large table."""
 
 from collections.abc import Iterator
 from contextlib import closing
@@ -52,7 +52,7 @@ ALL_DEAD_NOW = """
     SELECT 'deliver', id, 9, now(), 'refused' FROM notify.email_jobs
     ON CONFLICT (stage, id) DO UPDATE SET lane = 9, due_at = now(), reason = 'refused'
 """
-# Ten times as many in the minute before, and half as many in this one, were sent.
+# Ten times as many were sent in the minute before, and half as many in this one.
 SENT_BEFORE = """
     INSERT INTO notify.delivery_stats (minute, worker, event_type, outcome, count)
     SELECT date_trunc('minute', now()) - ago, gen_random_uuid(), 'cl.merged', outcome, count
@@ -74,7 +74,7 @@ def fill(connection: Connection) -> None:
 
 @pytest.fixture(scope="module")
 def aged(database_server: str) -> Iterator[Database]:
-    """A database with a history, and one email that waits."""
+    """A database with a history, and one pending email."""
     with new_database(database_server) as url:
         upgrade(url)
         with closing(Database(url)) as database:
@@ -92,7 +92,7 @@ def plan_of(database: Database, sent: Sent) -> Plan:
 
 
 def asking(database: Database, session: Connection) -> list[Plan]:
-    """What it comes to to ask what ended of late."""
+    """The plans of the query for recently ended emails."""
     with statements(database) as sent:
         ended_of_late(session)
     return [
@@ -101,7 +101,7 @@ def asking(database: Database, session: Connection) -> list[Plan]:
     ]
 
 
-def test_a_reading_reads_no_large_table_from_end_to_end(aged: Database) -> None:
+def test_a_scrape_scans_no_large_table(aged: Database) -> None:
     with statements(aged) as sent:
         families = {one.name: one for one in OutboxCollector(aged).collect()}
 
@@ -111,14 +111,14 @@ def test_a_reading_reads_no_large_table_from_end_to_end(aged: Database) -> None:
     assert dead["fan_out", "unknown_topic"] == dead["deliver", "refused"] == DEAD
 
 
-def test_a_reading_meets_few_rows_of_the_history(aged: Database) -> None:
+def test_a_scrape_reads_few_rows_of_the_history(aged: Database) -> None:
     with statements(aged) as sent:
         list(OutboxCollector(aged).collect())
     scans = [node for one in sent for node in nodes(plan_of(aged, one)) if node.get("Relation Name") in LARGE]
     assert sum(map(met, scans)) <= 3 * DEAD
 
 
-def test_asking_what_ended_of_late_reads_two_indexes_and_no_more_of_them_beside_a_history(aged: Database) -> None:
+def test_counting_recently_ended_emails_reads_only_two_indexes_beside_a_history(aged: Database) -> None:
     with aged.engine.connect() as session:
         asked = asking(aged, session)
         assert [plans.indexes_read(plan) for plan in asked] == [{"delivery_stats_pkey"}, {"work_items_due"}]
@@ -130,7 +130,7 @@ def test_asking_what_ended_of_late_reads_two_indexes_and_no_more_of_them_beside_
 
 
 @pytest.mark.parametrize(("dead", "is_seen"), [(NEWEST // 2, False), (NEWEST, True), (3 * NEWEST, True)])
-def test_many_that_died_at_last_are_seen_however_many_were_sent_before(
+def test_recently_dead_emails_are_counted_however_many_were_sent_before(
     aged: Database, dead: int, is_seen: bool
 ) -> None:
     with aged.engine.connect() as session:

@@ -1,4 +1,4 @@
-"""A person's choices over HTTP: any part, all or nothing, and nobody else's."""
+"""A person's preferences over HTTP: any part, all or nothing, and nobody else's."""
 
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
@@ -45,7 +45,7 @@ REPLY = "550 5.1.1 <dana@example.com>: no such user"
 
 @pytest.fixture(autouse=True)
 def more_event_types(database: Database) -> None:
-    """A kind of event that is required, and one that is off unless it is chosen."""
+    """A required event type, and one that is off by default."""
     with database.begin() as connection:
         connection.execute(
             insert(notification_event_types).values(
@@ -62,13 +62,13 @@ def more_event_types(database: Database) -> None:
 
 @pytest.fixture
 def dana(api: httpx.Client, person: Headers) -> httpx.Client:
-    """Somebody with a genuine token who has chosen nothing yet."""
+    """A person with a valid token and no stored preferences."""
     api.headers.update(person("dana"))
     return api
 
 
 def chosen(config: dict[str, Any], code: str) -> tuple[bool, bool]:
-    """Whether a kind of event is on, and whether by choice."""
+    """Whether an event type is on, and whether that is stored."""
     (one,) = [one for one in config["preferences"] if one["event_type_code"] == code]
     return one["enabled"], one["overridden"]
 
@@ -78,7 +78,7 @@ def stored_choices(database: Database) -> int:
         return connection.scalar(select(func.count()).select_from(user_notification_preferences)) or 0
 
 
-def test_who_has_chosen_nothing_has_the_defaults(dana: httpx.Client) -> None:
+def test_a_person_without_stored_preferences_has_the_defaults(dana: httpx.Client) -> None:
     assert dana.get(CONFIG).json() == DEFAULTS
 
 
@@ -125,7 +125,7 @@ def test_a_put_changes_what_it_names_and_nothing_else(
     assert answer.json() == dana.get(CONFIG).json() == DEFAULTS | holds
 
 
-def test_choices_about_kinds_of_events_are_kept_apart(dana: httpx.Client) -> None:
+def test_preferences_of_event_types_are_independent(dana: httpx.Client) -> None:
     dana.put(CONFIG, json={"preferences": [{"event_type_code": COMMENT_CREATED, "enabled": False}]})
     config = dana.put(CONFIG, json={"preferences": [{"event_type_code": OFF_BY_DEFAULT, "enabled": True}]}).json()
 
@@ -133,14 +133,14 @@ def test_choices_about_kinds_of_events_are_kept_apart(dana: httpx.Client) -> Non
     assert chosen(config, OFF_BY_DEFAULT) == (True, True)
 
 
-def test_an_email_of_null_is_the_directorys_address_again(dana: httpx.Client) -> None:
+def test_an_email_of_null_restores_the_directorys_address(dana: httpx.Client) -> None:
     dana.put(CONFIG, json={"email": "dana@home.example"})
 
     assert dana.put(CONFIG, json={"enabled": True}).json()["email"] == "dana@home.example"
     assert dana.put(CONFIG, json={"email": None}).json()["email"] is None
 
 
-def test_what_was_chosen_of_time_is_taken_back_by_null_or_by_the_default(dana: httpx.Client) -> None:
+def test_schedule_fields_are_reset_by_null_or_the_default(dana: httpx.Client) -> None:
     dana.put(
         CONFIG,
         json={
@@ -155,7 +155,7 @@ def test_what_was_chosen_of_time_is_taken_back_by_null_or_by_the_default(dana: h
     assert dana.put(CONFIG, json=nothing).json() == DEFAULTS
 
 
-def test_what_waits_follows_a_put_at_once(dana: httpx.Client, database: Database) -> None:
+def test_pending_emails_follow_a_put_at_once(dana: httpx.Client, database: Database) -> None:
     harness = WorkerHarness(database, relay_url=None)
     dana.put(CONFIG, json={"paused_until": "2099-01-01T00:00:00Z"})
     harness.pending_emails("dana")
@@ -166,7 +166,7 @@ def test_what_waits_follows_a_put_at_once(dana: httpx.Client, database: Database
     assert harness.execute("SELECT due_at <= now() FROM jobs WHERE username = 'dana'") == [(True,)]
 
 
-def test_putting_back_what_was_read_stores_no_choice(dana: httpx.Client, database: Database) -> None:
+def test_putting_back_what_was_read_stores_no_preference(dana: httpx.Client, database: Database) -> None:
     answer = dana.put(CONFIG, json=dana.get(CONFIG).json())
 
     assert answer.json()["preferences"][1:] == DEFAULTS["preferences"][1:]  # type: ignore[index]
@@ -174,7 +174,7 @@ def test_putting_back_what_was_read_stores_no_choice(dana: httpx.Client, databas
     assert stored_choices(database) == 0
 
 
-def test_a_choice_is_forgotten_by_saying_that_it_is_none(dana: httpx.Client, database: Database) -> None:
+def test_a_preference_is_reset_by_overridden_false(dana: httpx.Client, database: Database) -> None:
     about = {"event_type_code": COMMENT_CREATED}
     dana.put(CONFIG, json={"preferences": [about | {"enabled": False}]})
 
@@ -184,7 +184,7 @@ def test_a_choice_is_forgotten_by_saying_that_it_is_none(dana: httpx.Client, dat
     assert stored_choices(database) == 0
 
 
-def test_a_switch_that_is_thrown_counts_whatever_was_read_before(dana: httpx.Client) -> None:
+def test_a_changed_value_counts_even_if_overridden_was_read_as_false(dana: httpx.Client) -> None:
     read = {"event_type_code": COMMENT_CREATED, "enabled": True, "overridden": False}
     config = dana.put(CONFIG, json={"preferences": [read | {"enabled": False}]}).json()
 
@@ -226,7 +226,7 @@ def test_a_switch_that_is_thrown_counts_whatever_was_read_before(dana: httpx.Cli
         ({"enabld": False}, "enabld", ""),
     ],
 )
-def test_a_put_that_is_wrong_in_one_place_changes_nothing(
+def test_an_invalid_field_anywhere_in_a_put_changes_nothing(
     dana: httpx.Client, given: dict[str, Any], field: str, words: str
 ) -> None:
     good = {"enabled": False, "email": "dana@home.example", "delivery_mode": "daily", "participating": True}
@@ -248,7 +248,7 @@ def refused(database: Database) -> None:
 
 
 @pytest.mark.usefixtures("refused")
-def test_an_address_that_was_refused_for_good_is_shown_with_the_day_and_the_relays_words(
+def test_a_permanently_refused_address_is_shown_with_the_date_and_the_relays_reply(
     dana: httpx.Client, database: Database
 ) -> None:
     shown = dana.get(CONFIG).json()["undeliverable"]
@@ -259,7 +259,7 @@ def test_an_address_that_was_refused_for_good_is_shown_with_the_day_and_the_rela
 
 
 @pytest.mark.usefixtures("refused")
-def test_another_address_ends_it_and_the_refused_one_brings_it_back(dana: httpx.Client) -> None:
+def test_another_address_ends_the_refusal_and_the_refused_one_restores_it(dana: httpx.Client) -> None:
     before = dana.get(CONFIG).json()
 
     assert dana.put(CONFIG, json={"email": "dana@home.example"}).json()["undeliverable"] is None
@@ -267,9 +267,7 @@ def test_another_address_ends_it_and_the_refused_one_brings_it_back(dana: httpx.
 
 
 @pytest.mark.usefixtures("refused")
-def test_a_refusal_can_be_put_back_as_it_was_read_and_nobody_can_make_one_up(
-    dana: httpx.Client, person: Headers
-) -> None:
+def test_a_refusal_can_be_put_back_as_read_but_not_invented(dana: httpx.Client, person: Headers) -> None:
     read = dana.get(CONFIG).json()
 
     assert dana.put(CONFIG, json=read).json()["undeliverable"] == read["undeliverable"]
@@ -277,14 +275,14 @@ def test_a_refusal_can_be_put_back_as_it_was_read_and_nobody_can_make_one_up(
     assert dana.put(CONFIG, json=read, headers=person("alice")).json()["undeliverable"] is None
 
 
-def test_choices_are_a_persons_own(dana: httpx.Client, person: Headers) -> None:
+def test_a_person_can_read_and_change_only_their_own_preferences(dana: httpx.Client, person: Headers) -> None:
     dana.put(CONFIG, json={"enabled": False})
 
     assert dana.get(CONFIG, headers=person("alice")).json() == DEFAULTS
 
 
-def test_many_puts_of_one_person_at_once_all_succeed(dana: httpx.Client) -> None:
-    """The first choice of a person is where two inserts of the same row meet."""
+def test_many_concurrent_puts_of_one_person_all_succeed(dana: httpx.Client) -> None:
+    """A person's first preference is where two inserts of the same row can collide."""
 
     def put(number: int) -> int:
         on = bool(number % 2)

@@ -25,7 +25,7 @@ class CommandResult:
 
     @property
     def json(self) -> Any:
-        """What it printed with --json."""
+        """The output of --json."""
         return json.loads(self.output)
 
 
@@ -34,7 +34,7 @@ Notify = Callable[..., CommandResult]
 
 @pytest.fixture
 def healthy(database: Database) -> None:
-    """A server in which nothing is wrong by itself; one that was named from outside need not be."""
+    """A server without findings of its own; an external one may have some."""
     with database.begin() as connection:
         if connection.scalar(text("SHOW autovacuum")) != "on":
             pytest.skip("autovacuum is off on the server named by NOTIFY_TEST_DATABASE_URL, and the doctor says so")
@@ -42,7 +42,7 @@ def healthy(database: Database) -> None:
 
 @pytest.fixture
 def notify(environment: Mapping[str, str], monkeypatch: pytest.MonkeyPatch) -> Notify:
-    """``notify`` with these arguments, and with *stdin* as its standard input."""
+    """Run ``notify`` with these arguments, and with *stdin* as its standard input."""
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
 
@@ -55,6 +55,6 @@ def notify(environment: Mapping[str, str], monkeypatch: pytest.MonkeyPatch) -> N
 
 @pytest.fixture
 def well(notify: Notify, relay: ScriptedRelay, monkeypatch: pytest.MonkeyPatch) -> Notify:
-    """The commands where nothing is wrong yet."""
+    """The commands where everything is healthy."""
     monkeypatch.setenv("NOTIFY_SMTP_URL", relay.url)
     return notify

@@ -24,7 +24,7 @@ from tests.support.smtp import ScriptedRelay
 
 
 def paths(command: Any, *names: str) -> Iterator[tuple[str, ...]]:
-    """The words of every command, however deep it is."""
+    """The words of every command at every level."""
     for name, one in getattr(command, "commands", {}).items():
         yield from paths(one, *names, name)
     if names and not hasattr(command, "commands"):
@@ -32,7 +32,7 @@ def paths(command: Any, *names: str) -> Iterator[tuple[str, ...]]:
 
 
 @pytest.mark.parametrize("command", [*paths(get_command(app))], ids=" ".join)
-def test_every_command_explains_itself(command: tuple[str, ...]) -> None:
+def test_every_command_has_help(command: tuple[str, ...]) -> None:
     said = CliRunner().invoke(app, [*command, "--help"])
 
     assert said.exit_code == 0
@@ -59,7 +59,7 @@ def test_events_on_standard_input_are_stored_line_by_line(notify: Notify, databa
     assert WorkerHarness(database, None).execute("SELECT count(*) FROM notify.events") == [(3,)]
 
 
-def test_a_line_that_is_refused_is_named_and_loses_no_other(notify: Notify, database: Database) -> None:
+def test_a_refused_line_is_named_and_the_others_are_stored(notify: Notify, database: Database) -> None:
     bad, other = {**comment(key="bad"), "cl": {}}, {**comment(key="good"), "actor": "erin"}
     events = [comment(key="good"), bad, comment(key="k2"), other]
     lines = "\n".join([*map(json.dumps, events), "{not json", ""])
@@ -86,7 +86,7 @@ def test_every_wrong_field_of_a_line_is_named_with_the_nearest_known_one(notify:
     assert "0 accepted, 0 duplicates, 1 refused" in shown
 
 
-def test_a_line_from_the_future_is_refused_and_loses_no_other(notify: Notify, database: Database) -> None:
+def test_a_line_dated_in_the_future_is_refused_and_the_others_are_stored(notify: Notify, database: Database) -> None:
     late = {**comment(key="late"), "occurred_at": "2999-01-01T00:00:00Z"}
     lines = "\n".join(map(json.dumps, [comment(key="k1"), late, comment(key="k2")]))
 
@@ -96,7 +96,7 @@ def test_a_line_from_the_future_is_refused_and_loses_no_other(notify: Notify, da
     assert WorkerHarness(database, None).execute("SELECT key FROM notify.events ORDER BY id") == [("k1",), ("k2",)]
 
 
-def test_a_status_that_does_not_exist_is_an_error_that_lists_those_that_do(notify: Notify) -> None:
+def test_an_unknown_status_is_an_error_that_lists_the_known_ones(notify: Notify) -> None:
     said = notify("jobs", "list", "--status", "foo")
 
     assert said.code == 2
@@ -119,14 +119,14 @@ def test_emails_can_be_listed_shown_cancelled_retried_and_replayed(notify: Notif
 
 
 @pytest.mark.parametrize("action", ["retry", "cancel", "replay", "show"])
-def test_a_job_that_is_not_there_is_an_error(notify: Notify, action: str) -> None:
+def test_an_unknown_job_is_an_error(notify: Notify, action: str) -> None:
     said = notify("jobs", action, "999999")
 
     assert isinstance(said.error, NotifyError)
     assert said.code != 0
 
 
-def test_a_sent_email_is_not_sent_again_by_retry(notify: Notify, database: Database, relay: ScriptedRelay) -> None:
+def test_retry_does_not_send_a_sent_email_again(notify: Notify, database: Database, relay: ScriptedRelay) -> None:
     harness = WorkerHarness(database, relay.url)
     (job,) = [one for one in harness.pending_emails("ann") if one.status == "pending"]
     harness.drain()
@@ -145,7 +145,7 @@ def test_a_relay_alone_is_enough_for_commands_on_the_embedded_stack(
     assert notify(*command).error is None
 
 
-def test_a_relay_alone_is_not_enough_for_commands_on_a_database_of_ones_own(
+def test_a_relay_alone_is_not_enough_for_commands_on_an_external_database(
     notify: Notify, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("NOTIFY_MAIL_FROM")
@@ -153,7 +153,7 @@ def test_a_relay_alone_is_not_enough_for_commands_on_a_database_of_ones_own(
     assert isinstance(notify("token", "list").error, InvalidSettings)
 
 
-def test_a_persons_token_names_them_where_the_api_looks(
+def test_a_persons_token_contains_their_name_where_the_api_looks(
     notify: Notify, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("NOTIFY_JWT_CLAIM", "preferred_username")
@@ -188,7 +188,7 @@ def test_a_preview_of_an_unknown_type_is_an_error(notify: Notify) -> None:
     assert isinstance(notify("preview", "cl.sneezed").error, NotifyError)
 
 
-def test_a_test_email_goes_through_the_relay_and_says_what_it_answered(
+def test_a_test_email_goes_through_the_relay_and_its_answer_is_shown(
     notify: Notify, relay: ScriptedRelay, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("NOTIFY_SMTP_URL", relay.url)
@@ -203,7 +203,7 @@ def test_a_test_email_goes_through_the_relay_and_says_what_it_answered(
 
 
 @pytest.mark.parametrize("none", ["ann", "Ann <ann@example.com>", "ann@exa_mple.com"])
-def test_a_test_email_to_what_is_no_address_is_refused_before_the_relay_is_asked(
+def test_a_test_email_to_an_invalid_address_is_refused_before_the_relay_is_asked(
     notify: Notify, relay: ScriptedRelay, monkeypatch: pytest.MonkeyPatch, none: str
 ) -> None:
     monkeypatch.setenv("NOTIFY_SMTP_URL", relay.url)
@@ -212,7 +212,7 @@ def test_a_test_email_to_what_is_no_address_is_refused_before_the_relay_is_asked
     assert relay.connections == 0
 
 
-def test_a_test_email_goes_through_the_relay_that_is_asked_for(
+def test_a_test_email_goes_through_the_named_relay(
     notify: Notify, relay: ScriptedRelay, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with ScriptedRelay() as second:
@@ -228,12 +228,12 @@ def test_a_test_email_goes_through_the_relay_that_is_asked_for(
         assert (len(relay.emails), second.connections) == (1, 0)
 
 
-def test_without_a_relay_a_test_email_is_refused(notify: Notify) -> None:
+def test_a_test_email_without_a_relay_is_refused(notify: Notify) -> None:
     assert isinstance(notify("send-test", "ann@example.com").error, InvalidSettings)
 
 
 @pytest.mark.usefixtures("healthy")
-def test_the_doctor_finds_nothing_where_all_is_well(
+def test_the_doctor_finds_nothing_when_everything_is_healthy(
     notify: Notify, relay: ScriptedRelay, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("NOTIFY_SMTP_URL", relay.url)
@@ -254,7 +254,7 @@ def test_the_doctor_finds_nothing_where_all_is_well(
         ("NOTIFY_DATABASE_URL", "postgresql://postgres@127.0.0.1:1/none", "database"),
     ],
 )
-def test_the_doctor_names_what_is_wrong_and_what_mends_it(
+def test_the_doctor_names_each_problem_and_its_fix(
     notify: Notify, relay: ScriptedRelay, monkeypatch: pytest.MonkeyPatch, variable: str, value: str, about: str
 ) -> None:
     monkeypatch.setenv("NOTIFY_SMTP_URL", relay.url)

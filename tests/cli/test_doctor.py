@@ -1,4 +1,4 @@
-"""What the doctor finds: each thing that is wrong by its own name, with what mends it."""
+"""The doctor names each problem and its fix."""
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
@@ -49,14 +49,14 @@ WELL = {"mail.example": [SPF], "_dmarc.mail.example": [DMARC], "k1._domainkey.ma
 
 
 @pytest.fixture
-def here(environment: Mapping[str, str], database: Database) -> Deployment:
+def deployment(environment: Mapping[str, str], database: Database) -> Deployment:
     """A deployment that is complete but for a relay."""
     ours = {name: value for name, value in environment.items() if name.startswith("NOTIFY_") and "TEST" not in name}
     return Deployment(settings(ours), database, NoDoorbell())
 
 
-def changed(here: Deployment, **values: object) -> Deployment:
-    return Deployment(here.settings.model_copy(update=values), here.database, here.doorbell)
+def changed(deployment: Deployment, **values: object) -> Deployment:
+    return Deployment(deployment.settings.model_copy(update=values), deployment.database, deployment.doorbell)
 
 
 def wrong(findings: Iterable[Finding]) -> dict[str, Finding]:
@@ -64,21 +64,21 @@ def wrong(findings: Iterable[Finding]) -> dict[str, Finding]:
 
 
 def found(notify: Notify) -> dict[str, dict[str, str]]:
-    """What the doctor finds wrong."""
+    """The doctor's findings."""
     return {one["about"]: one for one in notify("doctor", "--json").json if not one["ok"]}
 
 
-def test_a_transaction_that_is_left_open_is_named_with_what_ends_it(here: Deployment, database: Database) -> None:
-    assert wrong(transactions(here, longer=NOW)) == {}
+def test_an_open_transaction_is_named_with_the_command_that_ends_it(deployment: Deployment, database: Database) -> None:
+    assert wrong(transactions(deployment, longer=NOW)) == {}
     with database.engine.connect() as stuck:
         pid = stuck.scalar(text("SELECT pg_backend_pid()"))
-        finding = wrong(transactions(here, longer=NOW))["transactions"]
+        finding = wrong(transactions(deployment, longer=NOW))["transactions"]
         assert f"pid {pid}" in finding.found
         assert f"pg_terminate_backend({pid})" in finding.fix
-        assert wrong(transactions(here)) == {}
+        assert wrong(transactions(deployment)) == {}
 
 
-def test_a_table_that_nobody_cleans_up_is_named(well: Notify, database: Database) -> None:
+def test_a_table_that_is_never_vacuumed_is_named(well: Notify, database: Database) -> None:
     assert found(well) == {}
     with database.begin() as connection:
         connection.execute(text("ALTER TABLE notify.email_jobs SET (autovacuum_enabled = false)"))
@@ -90,7 +90,9 @@ def test_a_table_that_nobody_cleans_up_is_named(well: Notify, database: Database
 
 
 @pytest.mark.parametrize("reason", ["poison", "template_error", "internal_error"])
-def test_what_emails_died_of_is_named_with_what_brings_them_back(well: Notify, database: Database, reason: str) -> None:
+def test_the_reasons_of_dead_emails_are_named_with_the_command_that_retries_them(
+    well: Notify, database: Database, reason: str
+) -> None:
     with database.begin() as connection:
         rows.job(connection, **{**rows.ended("dead"), "outcome_reason": reason})
         rows.job(connection, **{**rows.ended("dead"), "outcome_reason": "refused"})
@@ -102,7 +104,7 @@ def test_what_emails_died_of_is_named_with_what_brings_them_back(well: Notify, d
     assert f"notify jobs retry --reason {reason}" in finding["fix"]
 
 
-def test_a_wave_of_deaths_is_named_by_doctor_and_top_long_before_a_hundred_have_died(
+def test_doctor_and_top_name_a_wave_of_dead_emails_long_before_a_hundred_have_died(
     well: Notify, database: Database, relay: ScriptedRelay
 ) -> None:
     relay.answers["DOT"] = "554 5.6.0 no"
@@ -122,7 +124,7 @@ def test_a_wave_of_deaths_is_named_by_doctor_and_top_long_before_a_hundred_have_
     assert [one["about"] for one in well("top", "--once", "--json").json["wrong"]] == ["wave of deaths"]
 
 
-def test_emails_that_nobody_takes_are_named(well: Notify, database: Database) -> None:
+def test_due_emails_that_no_worker_claims_are_named(well: Notify, database: Database) -> None:
     with database.begin() as connection:
         rows.job(connection, due_at=rows.ago(minutes=10))
         rows.event(connection)
@@ -130,7 +132,7 @@ def test_emails_that_nobody_takes_are_named(well: Notify, database: Database) ->
     assert set(found(well)) == {"workers", "queue deliver"}
 
 
-def test_a_wrong_password_is_not_taken_for_a_relay_that_is_down(
+def test_a_wrong_password_is_not_reported_as_a_relay_that_is_down(
     notify: Notify, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     trusted = Certificate.made(tmp_path)
@@ -148,7 +150,7 @@ def test_a_wrong_password_is_not_taken_for_a_relay_that_is_down(
 
 @dataclass(frozen=True, slots=True)
 class Offered:
-    """What the relay offers and knows, how we would log in, and what the doctor then names."""
+    """What the relay offers and accepts, how we log in, and the expected finding."""
 
     mechanism: str
     login: str
@@ -180,8 +182,8 @@ class Offered:
     ],
     ids=lambda case: case.found,
 )
-def test_why_a_relay_lets_nobody_in_is_named_with_the_option_that_mends_it(
-    here: Deployment, tmp_path: Path, case: Offered
+def test_a_failed_login_is_reported_with_the_setting_that_fixes_it(
+    deployment: Deployment, tmp_path: Path, case: Offered
 ) -> None:
     ours, other = (Authority.made(folder) for folder in (tmp_path, _made(tmp_path / "other")))
     (tmp_path / "secret").write_text("s3cret")
@@ -195,7 +197,7 @@ def test_why_a_relay_lets_nobody_in_is_named_with_the_option_that_mends_it(
         user, _, options = case.login.format(asking=resolver_for, other=other.file).partition(" ")
         trust = "" if "ca=" in options else f"&ca={ours.file}"
         url = f"smtp://{user}127.0.0.1:{relay.port}?starttls=required{trust}&{options}"
-        finding = wrong(relays_found(changed(here, smtp_url=SecretStr(url))))["relay"]
+        finding = wrong(relays_found(changed(deployment, smtp_url=SecretStr(url))))["relay"]
     assert case.found in finding.found
     assert case.mend in finding.fix
     assert "NOTIFY_SMTP_URL" in finding.fix
@@ -215,12 +217,12 @@ def test_a_database_that_was_never_migrated_is_named_and_stops_no_other_check(
     assert {about: one["fix"] for about, one in found(well).items()} == {"schema": "notify migrate"}
 
 
-def test_a_sick_relay_is_named_with_its_words(well: Notify, relay: ScriptedRelay) -> None:
+def test_a_failing_relay_is_named_with_its_reply(well: Notify, relay: ScriptedRelay) -> None:
     relay.answers["GREETING"] = "451 4.3.2 out of disk"
     assert "451 4.3.2 out of disk" in found(well)["relay"]["found"]
 
 
-def test_a_relay_that_takes_no_ordinary_email_is_named_before_one_is_spent(well: Notify, relay: ScriptedRelay) -> None:
+def test_a_relay_that_refuses_ordinary_emails_is_named_before_one_is_sent(well: Notify, relay: ScriptedRelay) -> None:
     relay.extensions = ("SIZE 3000",)
     finding = found(well)["relay"]
     assert "size_limit" in finding["found"]
@@ -230,14 +232,14 @@ def test_a_relay_that_takes_no_ordinary_email_is_named_before_one_is_spent(well:
 
 
 @pytest.mark.parametrize(("announced", "about"), [("100000", {"size limit"}), ("262144", set()), ("0", set())])
-def test_a_relay_that_does_not_take_the_largest_emails_is_named(
+def test_a_relay_that_refuses_the_largest_emails_is_named(
     well: Notify, relay: ScriptedRelay, announced: str, about: set[str]
 ) -> None:
     relay.extensions = (f"SIZE {announced}",)
     assert found(well).keys() == about
 
 
-def test_of_two_relays_the_sick_one_is_named(
+def test_of_two_relays_the_failing_one_is_named(
     well: Notify, database: Database, relay: ScriptedRelay, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with ScriptedRelay() as second:
@@ -260,7 +262,7 @@ def test_of_two_relays_the_sick_one_is_named(
         assert found(well).keys() == {"relay", f"breaker {name}"}
 
 
-def test_until_when_the_relays_certificate_holds_is_told(tmp_path: Path) -> None:
+def test_the_expiry_of_the_relays_certificate_is_shown(tmp_path: Path) -> None:
     made = Certificate.made(tmp_path)
     with ScriptedRelay(certificate=made) as relay:
         where = Relay.from_url(f"smtp://127.0.0.1:{relay.port}?starttls=required")
@@ -286,19 +288,19 @@ def test_until_when_the_relays_certificate_holds_is_told(tmp_path: Path) -> None
     ],
     ids=str,
 )
-def test_settings_that_make_no_sense_together_are_named(
-    here: Deployment, changes: dict[str, object], about: set[str]
+def test_contradictory_settings_are_named(deployment: Deployment, changes: dict[str, object], about: set[str]) -> None:
+    abroad = deployment.settings.model_validate({"smtp_url": "smtp://relay.example.com"}).smtp_url
+    assert set(wrong(together(changed(deployment, smtp_url=abroad, **changes)))) == about
+
+
+def test_more_processes_than_the_database_has_connections_for_are_named(
+    well: Notify, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    abroad = here.settings.model_validate({"smtp_url": "smtp://relay.example.com"}).smtp_url
-    assert set(wrong(together(changed(here, smtp_url=abroad, **changes)))) == about
-
-
-def test_more_processes_than_the_database_has_room_for_are_named(well: Notify, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NOTIFY_WORKER_CONCURRENCY", "256")
     assert set(found(well)) == {"connections"}
 
 
-def test_people_whose_time_zone_is_unknown_are_counted_and_the_zones_named(well: Notify, database: Database) -> None:
+def test_people_with_an_unknown_time_zone_are_counted_and_the_zones_named(well: Notify, database: Database) -> None:
     named = ("Mars/Olympus", "../../etc/passwd", "x" * 5_000)
     with database.begin() as connection:
         for number, zone in enumerate([*named, "US/Pacific", "Mars/Olympus", None]):
@@ -313,7 +315,7 @@ def test_people_whose_time_zone_is_unknown_are_counted_and_the_zones_named(well:
     assert "US/Pacific" not in finding["found"]
 
 
-def test_a_template_that_breaks_in_one_language_only_is_named(
+def test_a_template_that_fails_in_one_language_only_is_named(
     well: Notify, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     broken = tmp_path / "email" / "cl.merged" / "subject.txt"
@@ -327,7 +329,7 @@ def test_a_template_that_breaks_in_one_language_only_is_named(
     assert finding["fix"] == "notify preview cl.merged --locale de"
 
 
-def test_a_sender_that_says_everything_of_itself_is_well() -> None:
+def test_a_sender_with_complete_dns_records_has_no_findings() -> None:
     with dns_server(WELL) as resolver:
         assert wrong(list(dns_findings(resolver, "mail.example", bounces="mail.example"))) == {}
 
@@ -343,14 +345,14 @@ def test_a_sender_that_says_everything_of_itself_is_well() -> None:
     ],
     ids=["nothing", "anybody may send", "two records", "no DMARC", "no keys"],
 )
-def test_what_the_senders_domain_lacks_is_named(texts: dict[str, list[str]], about: set[str]) -> None:
+def test_missing_dns_records_of_the_senders_domain_are_named(texts: dict[str, list[str]], about: set[str]) -> None:
     with dns_server(texts) as resolver:
         assert set(wrong(list(dns_findings(resolver, "mail.example", bounces="mail.example")))) == about
 
 
 @pytest.fixture(scope="module")
 def signs(tmp_path_factory: pytest.TempPathFactory) -> Signer:
-    """What signs with a key of each kind."""
+    """A signer with a key of each kind."""
     folder = tmp_path_factory.mktemp("keys")
     for name, key in (
         ("k1", rsa.generate_private_key(65537, 2048)),
@@ -363,7 +365,7 @@ def signs(tmp_path_factory: pytest.TempPathFactory) -> Signer:
 
 
 def dkim(signs: Signer, texts: Mapping[str, list[str]]) -> dict[str, str]:
-    """What is found wrong with a domain that publishes this, by name."""
+    """The findings about a domain that publishes these records, by name."""
     with dns_server({"mail.example": [SPF], "_dmarc.mail.example": [DMARC], **texts}) as resolver:
         found = wrong(list(dns_findings(resolver, "mail.example", bounces="mail.example", signer=signs)))
     return {about.removeprefix("DKIM "): finding.found for about, finding in found.items()}
@@ -402,7 +404,7 @@ def test_the_published_key_is_compared_with_the_configured_one(signs: Signer) ->
         "twice", "revoked", "no key", "no kind", "version", "hash", "service", "other key", "no base64",
     ],
 )  # fmt: skip
-def test_each_fault_of_a_published_key_has_a_sentence_of_its_own(
+def test_each_fault_of_a_published_key_has_its_own_sentence(
     signs: Signer, change: Callable[[str], list[str]], words: str
 ) -> None:
     key = signs.keys[1]
@@ -411,42 +413,42 @@ def test_each_fault_of_a_published_key_has_a_sentence_of_its_own(
     assert words in found["k2._domainkey.mail.example"]
 
 
-def test_an_rsa_key_that_is_short_is_named_although_it_is_published(signs: Signer) -> None:
+def test_a_short_rsa_key_is_named_although_it_is_published(signs: Signer) -> None:
     key = signs.keys[2]
     found = dkim(Signer(domain=signs.domain, keys=[key]), {"weak._domainkey.mail.example": [key.record]})
     assert found == {"key weak": "RSA, 1,024 bits"}
 
 
-def test_a_domain_is_covered_by_the_dmarc_record_above_it() -> None:
+def test_a_domain_is_covered_by_the_dmarc_record_of_its_parent() -> None:
     with dns_server(WELL) as resolver:
         findings = list(dns_findings(resolver, "review.mail.example", bounces="mail.example"))
     assert set(wrong(findings)) == {"DKIM of review.mail.example"}
 
 
-def test_no_name_server_is_no_fault_of_the_sender() -> None:
+def test_an_unreachable_dns_server_is_not_reported_as_the_senders_fault() -> None:
     with pytest.raises(DNSException):
         list(dns_findings(resolver_for(1, patience_seconds=0.2), "mail.example", bounces="mail.example"))
 
 
 @pytest.mark.parametrize(("untrusted", "names"), [(10, set()), (11, {"callers"})])
-def test_callers_behind_a_proxy_that_is_not_believed_are_one_caller_and_the_doctor_says_so(
-    here: Deployment, untrusted: int, names: set[str]
+def test_callers_behind_an_untrusted_proxy_count_as_one_caller_and_the_doctor_says_so(
+    deployment: Deployment, untrusted: int, names: set[str]
 ) -> None:
-    assert callers(here) == []
+    assert callers(deployment) == []
 
-    tally = Tally(here.database, process=uuid4(), role=Role.API)
+    tally = Tally(deployment.database, process=uuid4(), role=Role.API)
     for way, calls in {Way.DIRECT: 4, Way.FORWARDED: 6, Way.UNTRUSTED: untrusted}.items():
         for _ in range(calls):
             tally.count(Measure.CALL, way)
     tally.flush()
 
-    findings = wrong(callers(here))
+    findings = wrong(callers(deployment))
     assert set(findings) == names
     assert all("FORWARDED_ALLOW_IPS" in one.fix for one in findings.values())
 
 
 def published() -> dict[str, object]:
-    """The secrets of docker-compose.yml, as a deployment has them that set none of its own."""
+    """The secrets of docker-compose.yml in a deployment that sets none of its own."""
     return {
         "database_url": SecretStr("postgresql://notify:development-only@postgres:5432/notify"),
         "secret_keys": SecretStr("development-only-this-signs-the-links-in-emails"),
@@ -456,10 +458,10 @@ def published() -> dict[str, object]:
 
 
 @pytest.mark.parametrize(("public_url", "wrongs"), [("https://notify.example", 1), ("http://127.0.0.1:8000", 0)])
-def test_secrets_that_everybody_knows_are_wrong_where_others_can_reach_the_api(
-    here: Deployment, public_url: str, wrongs: int
+def test_publicly_known_secrets_are_an_error_when_others_can_reach_the_api(
+    deployment: Deployment, public_url: str, wrongs: int
 ) -> None:
-    exposed = changed(here, public_url=public_url, **published())
+    exposed = changed(deployment, public_url=public_url, **published())
     found = [one for one in together(exposed) if one.about == "secrets" and not one.ok]
 
     assert len(found) == wrongs
@@ -469,8 +471,8 @@ def test_secrets_that_everybody_knows_are_wrong_where_others_can_reach_the_api(
 
 
 @pytest.mark.parametrize("name", list(published()))
-def test_one_secret_that_everybody_knows_is_named(here: Deployment, name: str) -> None:
-    well = changed(here, public_url="https://notify.example")
+def test_a_single_publicly_known_secret_is_named(deployment: Deployment, name: str) -> None:
+    well = changed(deployment, public_url="https://notify.example")
     assert "secrets" not in wrong(list(together(well)))
 
     exposed = changed(well, **{name: published()[name]})

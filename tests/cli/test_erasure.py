@@ -1,4 +1,4 @@
-"""Everything that is stored of a person, handed out or erased."""
+"""Everything that is stored about a person, exported or erased."""
 
 from typing import Any
 
@@ -32,7 +32,7 @@ DECIDED = """
 
 @pytest.fixture
 def harness(database: Database, relay: ScriptedRelay) -> WorkerHarness:
-    """Ann got an email, was refused one, waits for one, said something and has made choices; bob is told too."""
+    """Ann got an email, was refused one, waits for one, commented and has preferences; bob is told too."""
     made = WorkerHarness(database, relay.url)
     made.pending_emails("ann", "bob", key="first")
     made.drain()
@@ -54,14 +54,14 @@ def emit(harness: WorkerHarness, event: dict[str, Any]) -> None:
 
 
 def everything(database: Database) -> str:
-    """All that stands in the tables, as text."""
+    """The content of all tables, as text."""
     with database.begin() as connection:
         rows = [row for table in metadata.tables.values() for row in connection.execute(select(table))]
         return "\n".join(str(tuple(row)) for row in rows)
 
 
 @pytest.mark.usefixtures("harness")
-def test_a_person_is_given_everything_that_is_stored_of_them(notify: Notify) -> None:
+def test_an_export_contains_everything_stored_about_a_person(notify: Notify) -> None:
     given = notify("people", "export", "ann", "--json").json
 
     assert {one["to_email"] for one in given["email_jobs"]} == {"ann@example.com"}
@@ -76,7 +76,7 @@ def test_a_person_is_given_everything_that_is_stored_of_them(notify: Notify) -> 
     assert "bob@example.com" not in str(given)
 
 
-def test_nothing_of_an_erased_person_is_left_and_what_was_counted_is(
+def test_erasure_leaves_nothing_of_a_person_but_the_counts(
     notify: Notify, database: Database, harness: WorkerHarness
 ) -> None:
     before = harness.execute("SELECT status, count(*) FROM notify.email_jobs GROUP BY 1 ORDER BY 1")
@@ -100,7 +100,7 @@ def test_nothing_of_an_erased_person_is_left_and_what_was_counted_is(
     assert [harness.execute(statement) for statement in OF_BOB] == others
 
 
-def test_what_others_wait_to_read_is_left_until_they_have(
+def test_text_that_others_wait_for_is_kept_until_they_have_it(
     notify: Notify, database: Database, harness: WorkerHarness
 ) -> None:
     emit(harness, comment(key="fresh", actor="ann", reviewers=("bob",), body=WORDS))
@@ -123,5 +123,5 @@ def test_nobody_is_erased_by_mistake(
 
 
 @pytest.mark.parametrize("action", ["export", "erase"])
-def test_of_whom_nothing_is_stored_there_is_nothing_to_give_or_erase(notify: Notify, action: str) -> None:
+def test_a_person_without_stored_data_cannot_be_exported_or_erased(notify: Notify, action: str) -> None:
     assert isinstance(notify("people", action, "nobody").error, NotifyError)

@@ -18,7 +18,7 @@ MERGE = {"key": "m1", "type": "cl.merged", "actor": "dana", "cl": {"link": "CL-9
 
 @pytest.fixture
 def harness(database: Database, notify: Notify) -> WorkerHarness:
-    """Nobody knows CL-9, on which something has happened; bob reviews CL-1."""
+    """An event on the unknown CL-9; bob reviews CL-1."""
     with database.begin() as connection:
         directory.put_person(connection, Person(username="bob", email="bob@example.com"))
     known = {**MERGE, "key": "m2", "cl": {"link": "CL-1", "author": "dana", "reviewers": ["bob"]}}
@@ -55,7 +55,7 @@ def test_an_event_is_shown_with_what_it_waits_for_or_whom_it_reached(notify: Not
 def test_once_the_directory_knows_the_change_list_a_retry_reaches_its_people(
     notify: Notify, harness: WorkerHarness
 ) -> None:
-    # Another event about it would have to wait until this one was through.
+    # Another event about it would have to wait until this one was done.
     with harness.database.begin() as connection:
         directory.put_change_list(connection, ChangeList(link="CL-9", author="bob"))
     harness.fan_out()

@@ -1,4 +1,4 @@
-"""Why somebody is told, or is not: of what happened, and of what might."""
+"""Explaining why somebody is told or not, for past and hypothetical events."""
 
 import json
 from pathlib import Path
@@ -30,7 +30,7 @@ TWO_WITHOUT_A_KEY = "\n".join([json.dumps({name: value for name, value in MERGE.
 
 @pytest.fixture
 def harness(database: Database) -> WorkerHarness:
-    """Alice and bob read mail."""
+    """Alice and bob, with addresses."""
     with database.begin() as connection:
         for name in ("alice", "bob", "dana"):
             directory.put_person(connection, Person(username=name, email=f"{name}@example.com"))
@@ -41,9 +41,7 @@ def rules(said: Any) -> list[str]:
     return [step["rule"] for step in said["trace"]]
 
 
-def test_an_email_that_went_is_explained_by_every_rule_down_to_the_default(
-    notify: Notify, harness: WorkerHarness
-) -> None:
+def test_a_sent_email_is_explained_by_every_rule_down_to_the_default(notify: Notify, harness: WorkerHarness) -> None:
     notify("emit", "-", stdin=json.dumps(MERGE))
     harness.fan_out()
     said = notify("explain", "m1", "bob", "--json").json
@@ -52,7 +50,7 @@ def test_an_email_that_went_is_explained_by_every_rule_down_to_the_default(
     assert [(one["status"], one["job_id"] is None) for one in said["notifications"]] == [("pending", False)]
 
 
-def test_a_choice_made_since_is_what_decides_now_and_the_row_says_what_did_then(
+def test_a_preference_changed_since_decides_now_and_the_row_says_what_decided_then(
     notify: Notify, harness: WorkerHarness
 ) -> None:
     notify("emit", "-", stdin=json.dumps(MERGE))
@@ -70,7 +68,7 @@ def test_a_choice_made_since_is_what_decides_now_and_the_row_says_what_did_then(
     ]
 
 
-def test_who_has_a_digest_is_told_when_the_email_would_leave(notify: Notify, harness: WorkerHarness) -> None:
+def test_for_a_person_with_a_digest_the_time_of_the_email_is_shown(notify: Notify, harness: WorkerHarness) -> None:
     notify("emit", "-", stdin=json.dumps(MERGE))
     with harness.database.begin() as connection:
         settings = StoredSettings(delivery_mode="daily", digest_hour=7, timezone="Mars/Base")
@@ -81,7 +79,9 @@ def test_who_has_a_digest_is_told_when_the_email_would_leave(notify: Notify, har
     assert "07:00 UTC (the time zone 'Mars/Base' is unknown: UTC)" in said["trace"][-1]["found"]
 
 
-def test_who_is_not_concerned_is_told_whom_it_concerns(notify: Notify, harness: WorkerHarness) -> None:
+def test_for_a_person_who_is_not_concerned_the_people_who_are_are_listed(
+    notify: Notify, harness: WorkerHarness
+) -> None:
     notify("emit", "-", stdin=json.dumps(MERGE))
     said = notify("explain", "m1", "dana", "--json").json
     assert (said["told"], said["why"], said["reason"]) == (False, "not_concerned", None)
@@ -90,7 +90,7 @@ def test_who_is_not_concerned_is_told_whom_it_concerns(notify: Notify, harness: 
     assert harness.jobs("m1") == []
 
 
-def test_a_person_whom_nobody_knows_is_an_error_that_names_whom_the_event_concerns(
+def test_an_unknown_person_is_an_error_that_lists_whom_the_event_concerns(
     notify: Notify, harness: WorkerHarness
 ) -> None:
     stranger = {**MERGE, "key": "m2", "cl": {"link": "CL-2", "author": "alice", "reviewers": ["erin"]}}
@@ -105,19 +105,19 @@ def test_a_person_whom_nobody_knows_is_an_error_that_names_whom_the_event_concer
 
 
 @pytest.mark.usefixtures("harness")
-def test_an_event_that_nobody_knows_is_an_error_that_names_the_newest(notify: Notify) -> None:
+def test_an_unknown_event_is_an_error_that_lists_the_newest(notify: Notify) -> None:
     notify("emit", "-", stdin=json.dumps(MERGE))
     assert "newest: m1" in str(notify("explain", "nothing", "bob").error)
 
 
 @pytest.mark.usefixtures("harness")
-def test_an_event_that_waits_for_the_directory_says_so(notify: Notify) -> None:
+def test_an_event_waiting_for_the_directory_says_so(notify: Notify) -> None:
     notify("emit", "-", stdin=json.dumps(MERGE | {"cl": {"link": "CL-9"}}))
     assert notify("explain", "m1", "bob", "--json").json["why"] == "unknown_topic"
 
 
 @pytest.mark.usefixtures("harness")
-def test_people_can_read_it_too(notify: Notify) -> None:
+def test_the_explanation_is_also_printed_as_text(notify: Notify) -> None:
     notify("emit", "-", stdin=json.dumps(MERGE))
     said = notify("explain", "m1", "bob").output
     assert said.startswith("bob is told of m1 (cl.merged): default")
@@ -125,7 +125,7 @@ def test_people_can_read_it_too(notify: Notify) -> None:
     assert positions == sorted(positions)
 
 
-def test_before_the_fact_everything_is_as_it_would_be_and_nothing_is_stored(
+def test_a_hypothetical_event_is_explained_like_a_real_one_and_nothing_is_stored(
     notify: Notify, harness: WorkerHarness
 ) -> None:
     mention = {

@@ -1,4 +1,4 @@
-"""One email or many by hand: what is meant, what is asked first, what is said afterwards."""
+"""Acting on one or many emails: what is selected, what is confirmed, what is reported."""
 
 from collections import Counter
 from datetime import datetime, timedelta
@@ -33,7 +33,7 @@ row = email_jobs.c
 
 @pytest.fixture
 def emails(database: Database) -> dict[str, int]:
-    """Three emails that ended dead, each for another reason, one that waits and one that was sent; by name."""
+    """Three dead emails with different reasons, one pending and one sent; ids by name."""
     named: dict[str, dict[str, Any]] = {
         "template": {**rows.ended("dead"), "outcome_reason": "template_error", "created_at": rows.ago(hours=3)},
         "refused": {
@@ -51,7 +51,7 @@ def emails(database: Database) -> dict[str, int]:
 
 
 def statuses(database: Database) -> dict[str, str]:
-    """Where each email stands, by its person."""
+    """Each email's status, by its person."""
     with database.begin() as connection:
         return {one.username: one.status for one in connection.execute(select(row.username, row.status))}
 
@@ -72,9 +72,7 @@ def changed(before: dict[str, str], after: dict[str, str]) -> set[str]:
         (["--status", "dead", "--address", "nobody@example.com"], set()),
     ],
 )
-def test_filters_say_which_emails_are_meant(
-    notify: Notify, database: Database, filters: list[str], retried: set[str]
-) -> None:
+def test_filters_select_emails(notify: Notify, database: Database, filters: list[str], retried: set[str]) -> None:
     before = statuses(database)
 
     said = notify("jobs", "retry", *filters, "--yes", "--json")
@@ -84,7 +82,7 @@ def test_filters_say_which_emails_are_meant(
     assert said.json["retried"] == len(retried)
 
 
-def test_emails_of_a_certain_time_are_meant(notify: Notify, database: Database, emails: dict[str, int]) -> None:
+def test_a_time_range_selects_emails(notify: Notify, database: Database, emails: dict[str, int]) -> None:
     before = statuses(database)
     with database.begin() as connection:
         refused, poison = (jobs.show(connection, emails[name]) for name in ("refused", "poison"))
@@ -97,7 +95,7 @@ def test_emails_of_a_certain_time_are_meant(notify: Notify, database: Database, 
     assert changed(before, statuses(database)) == {"refused"}
 
 
-def test_a_dry_run_says_how_many_and_which_and_changes_nothing(
+def test_a_dry_run_counts_and_lists_the_emails_and_changes_nothing(
     notify: Notify, database: Database, emails: dict[str, int]
 ) -> None:
     before = statuses(database)
@@ -111,7 +109,7 @@ def test_a_dry_run_says_how_many_and_which_and_changes_nothing(
     assert statuses(database) == before
 
 
-def test_a_dry_run_shows_no_more_than_ten(notify: Notify, database: Database) -> None:
+def test_a_dry_run_lists_at_most_ten(notify: Notify, database: Database) -> None:
     with database.begin() as connection:
         newest = [rows.job(connection) for _ in range(12)]
 
@@ -122,7 +120,7 @@ def test_a_dry_run_shows_no_more_than_ten(notify: Notify, database: Database) ->
 
 
 @pytest.mark.parametrize(("answer", "cancelled"), [("n\n", 0), ("", 0), ("y\n", 2)])
-def test_more_than_one_email_is_asked_about_first(
+def test_acting_on_more_than_one_email_asks_for_confirmation(
     notify: Notify, database: Database, answer: str, cancelled: int
 ) -> None:
     with database.begin() as connection:
@@ -135,21 +133,21 @@ def test_more_than_one_email_is_asked_about_first(
 
 
 @pytest.mark.usefixtures("emails")
-def test_a_single_email_is_not_asked_about(notify: Notify) -> None:
+def test_acting_on_a_single_email_asks_nothing(notify: Notify) -> None:
     said = notify("jobs", "cancel", "--username", "waits", "--json").json
     assert (said["matched"], said["cancelled"]) == (1, 1)
 
 
 @pytest.mark.usefixtures("emails")
 @pytest.mark.parametrize("action", ["retry", "cancel", "replay"])
-def test_nothing_is_done_to_everything(notify: Notify, database: Database, action: str) -> None:
+def test_acting_without_a_filter_is_refused(notify: Notify, database: Database, action: str) -> None:
     before = statuses(database)
 
     assert isinstance(notify("jobs", action, "--yes").error, NothingSelected)
     assert statuses(database) == before
 
 
-def test_several_ids_are_several_emails_and_an_unknown_one_stops_all(
+def test_several_ids_are_accepted_and_an_unknown_one_stops_all(
     notify: Notify, database: Database, emails: dict[str, int]
 ) -> None:
     before = statuses(database)
@@ -164,7 +162,7 @@ def test_several_ids_are_several_emails_and_an_unknown_one_stops_all(
     assert changed(before, statuses(database)) == {"template", "poison"}
 
 
-def test_however_many_emails_there_are_each_is_replayed_once(notify: Notify, database: Database) -> None:
+def test_each_email_is_replayed_once_however_many_there_are(notify: Notify, database: Database) -> None:
     with database.begin() as connection:
         event_id = rows.event(connection, **rows.ended("done"))
         connection.execute(text(MANY_DEAD), {"count": MORE_THAN_TWO_PAGES, "event_id": event_id})
@@ -179,7 +177,7 @@ def test_however_many_emails_there_are_each_is_replayed_once(notify: Notify, dat
     assert len(originals) == len(set(originals)) == MORE_THAN_TWO_PAGES
 
 
-def test_a_list_takes_the_filters_and_goes_on_below_an_id(notify: Notify, emails: dict[str, int]) -> None:
+def test_a_list_accepts_the_filters_and_continues_below_an_id(notify: Notify, emails: dict[str, int]) -> None:
     dead = [emails[name] for name in ("poison", "refused", "template")]
 
     assert [one["id"] for one in notify("jobs", "list", "--status", "dead", "--json").json] == dead
@@ -188,7 +186,7 @@ def test_a_list_takes_the_filters_and_goes_on_below_an_id(notify: Notify, emails
     assert [one["id"] for one in notify("jobs", "list", "--code", "554", "--json").json] == [emails["refused"]]
 
 
-def test_an_email_is_found_by_what_the_relay_or_the_mailbox_calls_it(notify: Notify, database: Database) -> None:
+def test_an_email_is_found_by_the_relays_or_the_mailboxs_id(notify: Notify, database: Database) -> None:
     with database.begin() as connection:
         taken = {**rows.ended("sent"), "relay_reply": "2.0.0 Ok: queued as 4XyZ", "message_id": "cl.1@review.example"}
         job = rows.job(connection, **taken)
@@ -198,7 +196,7 @@ def test_an_email_is_found_by_what_the_relay_or_the_mailbox_calls_it(notify: Not
         assert [one["id"] for one in notify("jobs", "list", *question, "--json").json] == [job]
 
 
-def test_an_email_is_shown_with_attempts_notifications_rules_and_words(notify: Notify, database: Database) -> None:
+def test_an_email_is_shown_with_attempts_notifications_rules_and_text(notify: Notify, database: Database) -> None:
     with ScriptedRelay(reply_by_recipient={"ann@example.com": "450 4.2.0 busy"}) as relay:
         harness = WorkerHarness(database, relay.url)
         (job,) = [one for one in harness.pending_emails("ann") if one.username == "ann"]
@@ -238,7 +236,7 @@ def test_a_bundled_event_says_when_it_leaves_and_with_which_job(notify: Notify, 
         }
 
 
-def test_a_bundle_is_listed_once_and_shown_with_the_rules_about_each_event(notify: Notify, database: Database) -> None:
+def test_a_bundle_is_listed_once_and_shown_with_the_rules_for_each_event(notify: Notify, database: Database) -> None:
     with database.begin() as connection:
         job = rows.job(connection, event_id=rows.event(connection, **rows.ended("done"), key="first"))
         second = rows.event(connection, **rows.ended("done"), key="second")
@@ -253,9 +251,7 @@ def test_a_bundle_is_listed_once_and_shown_with_the_rules_about_each_event(notif
     assert all(f"key {key}" in shown for key in ("first", "second"))
 
 
-def test_an_email_that_was_sent_is_shown_with_its_relay_and_how_long_it_took(
-    notify: Notify, database: Database
-) -> None:
+def test_a_sent_email_is_shown_with_its_relay_and_duration(notify: Notify, database: Database) -> None:
     with ScriptedRelay() as relay:
         harness = WorkerHarness(database, relay.url)
         (job,) = [one for one in harness.pending_emails("ann") if one.username == "ann"]
@@ -268,7 +264,7 @@ def test_an_email_that_was_sent_is_shown_with_its_relay_and_how_long_it_took(
 
 
 @pytest.mark.usefixtures("emails")
-def test_an_instant_that_is_none_is_refused(notify: Notify, database: Database) -> None:
+def test_an_invalid_instant_is_refused(notify: Notify, database: Database) -> None:
     before = statuses(database)
 
     assert notify("jobs", "retry", "--after", "yesterday", "--yes").code == 2

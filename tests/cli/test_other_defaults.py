@@ -1,4 +1,4 @@
-"""A database whose defaults are not PostgreSQL's own: everything works as it does elsewhere."""
+"""A database whose defaults are not PostgreSQL's: everything works as usual."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -54,13 +54,13 @@ def settings(database: Database) -> Mapping[str, str]:
         return {name: connection.scalar(select(func.current_setting(name))) or "" for name in NEEDED}
 
 
-def test_a_session_of_ours_is_what_notify_needs(elsewhere: Database) -> None:
+def test_our_sessions_have_the_settings_that_notify_needs(elsewhere: Database) -> None:
     told = settings(elsewhere)
     assert {**told, "DateStyle": told["DateStyle"].partition(",")[0]} == NEEDED
 
 
 @pytest.mark.parametrize("elsewhere", [DEFAULTS["all there is"], DEFAULTS["other styles"]], indirect=True)
-def test_an_email_is_emitted_sent_explained_watched_and_deleted(
+def test_an_email_is_emitted_sent_explained_watched_and_deleted_under_other_defaults(
     well: Notify, elsewhere: Database, relay: ScriptedRelay
 ) -> None:
     harness = WorkerHarness(elsewhere, relay.url)
@@ -81,7 +81,7 @@ def test_an_email_is_emitted_sent_explained_watched_and_deleted(
     assert harness.jobs() == []
 
 
-def test_who_waited_for_anothers_row_goes_on_with_it_as_it_is_then(elsewhere: Database) -> None:
+def test_a_statement_that_waited_for_a_row_continues_with_its_newest_version(elsewhere: Database) -> None:
     with elsewhere.begin() as first, elsewhere.begin() as second, ThreadPoolExecutor(1) as threads:
         second.execute(select(func.now()))
         receive(first, [parse(comment(key="k1"))])
@@ -91,7 +91,7 @@ def test_who_waited_for_anothers_row_goes_on_with_it_as_it_is_then(elsewhere: Da
         assert [one.duplicate for one in waiting.result(30)] == [True, False]
 
 
-def test_what_the_urls_own_options_say_of_time_outs_holds(database: Database) -> None:
+def test_time_outs_in_the_urls_own_options_win(database: Database) -> None:
     url = f"{database.url}&options=-c%20statement_timeout%3D7s%20--work-mem%3D5MB%20-c%20timezone%3DAsia/Tokyo"
     with closing(Database(url)) as opened, opened.begin() as connection:
         told = [
@@ -101,14 +101,14 @@ def test_what_the_urls_own_options_say_of_time_outs_holds(database: Database) ->
     assert told == ["7s", "5MB", "UTC", "0"]
 
 
-def test_who_wants_nothing_written_is_heard_and_once_that_is_over_nothing_is_in_the_way(database: Database) -> None:
+def test_a_read_only_default_is_respected_and_once_removed_everything_works(database: Database) -> None:
     with closing(Database(database.url)) as opened:
         with defaults(database.url, {"default_transaction_read_only": "on"}), pytest.raises(UNAVAILABLE):
             delete_all(opened)
         delete_all(opened)
 
 
-def test_the_doctor_names_a_server_that_takes_no_writes(well: Notify, database: Database) -> None:
+def test_the_doctor_names_a_read_only_server(well: Notify, database: Database) -> None:
     with defaults(database.url, {"default_transaction_read_only": "on"}):
         assert [one["about"] for one in well("doctor", "--json").json if not one["ok"]] == ["writes"]
     assert [one["about"] for one in well("doctor", "--json").json if not one["ok"]] == []

@@ -1,4 +1,4 @@
-"""What is known of people, and trying an address again that a relay refused for good."""
+"""Listing people, and trying an address again that a relay refused for good."""
 
 from collections.abc import Iterator
 
@@ -15,26 +15,26 @@ REFUSAL = "550 5.1.1 no such user [here]"
 
 @pytest.fixture
 def relay() -> Iterator[ScriptedRelay]:
-    """A relay that knows nobody of ann's address."""
+    """A relay that rejects ann's address."""
     with ScriptedRelay(reply_by_recipient={"ann@example.com": REFUSAL}) as scripted:
         yield scripted
 
 
 @pytest.fixture
 def harness(database: Database, relay: ScriptedRelay) -> WorkerHarness:
-    """A worker that has written to ann once, in vain."""
+    """A worker that has sent to ann once, in vain."""
     made = WorkerHarness(database, relay.url)
     made.pending_emails("ann", key="first")
     made.drain()
     return made
 
 
-def became_of(harness: WorkerHarness, key: str) -> list[tuple[str, str | None]]:
+def outcomes_of(harness: WorkerHarness, key: str) -> list[tuple[str, str | None]]:
     """What became of ann's email about an event."""
     return [(job.status, job.outcome_reason) for job in harness.jobs(key) if job.username == "ann"]
 
 
-def test_an_address_that_was_refused_for_good_is_shown_and_gets_nothing_until_it_is_cleared(
+def test_a_permanently_refused_address_is_shown_and_gets_nothing_until_it_is_cleared(
     notify: Notify, harness: WorkerHarness, relay: ScriptedRelay
 ) -> None:
     shown = notify("people", "show", "ann", "--json").json
@@ -43,25 +43,25 @@ def test_an_address_that_was_refused_for_good_is_shown_and_gets_nothing_until_it
     assert "no such user [here]" in shown["undeliverable"]["reply"]
     assert "[here]" in notify("people", "show", "ann").output
     harness.pending_emails("ann", key="second")
-    assert became_of(harness, "second") == [("skipped", "no_address")]
+    assert outcomes_of(harness, "second") == [("skipped", "no_address")]
 
     assert notify("people", "clear", "ann").code == 0
     relay.reply_by_recipient.clear()
     harness.pending_emails("ann", key="third")
     harness.drain()
 
-    assert became_of(harness, "third") == [("sent", None)]
+    assert outcomes_of(harness, "third") == [("sent", None)]
     shown = notify("people", "show", "ann", "--json").json
     assert (shown["emails_go_to"], shown["undeliverable"]) == ("ann@example.com", None)
 
 
 @pytest.mark.usefixtures("harness")
 @pytest.mark.parametrize(("action", "name"), [("show", "nobody"), ("clear", "nobody")])
-def test_nobody_of_that_name_is_an_error(notify: Notify, action: str, name: str) -> None:
+def test_an_unknown_person_is_an_error(notify: Notify, action: str, name: str) -> None:
     assert isinstance(notify("people", action, name).error, NotifyError)
 
 
 @pytest.mark.usefixtures("harness")
-def test_what_is_clear_cannot_be_cleared(notify: Notify) -> None:
+def test_an_address_that_was_not_refused_cannot_be_cleared(notify: Notify) -> None:
     assert notify("people", "clear", "ann").code == 0
     assert isinstance(notify("people", "clear", "ann").error, NotifyError)

@@ -1,4 +1,4 @@
-"""What ``notify prune`` deletes, says and leaves."""
+"""What ``notify prune`` deletes, prints and keeps."""
 
 import pytest
 
@@ -20,7 +20,7 @@ def emails(database: Database) -> None:
 
 
 @pytest.mark.usefixtures("emails")
-def test_a_dry_run_says_what_would_go_and_deletes_nothing(notify: Notify, database: Database) -> None:
+def test_a_dry_run_says_what_would_be_deleted_and_deletes_nothing(notify: Notify, database: Database) -> None:
     said = notify("prune", "--dry-run", "--json")
 
     assert (said.code, said.json) == (0, {"jobs": 1, "events": 1, "stats": 0})
@@ -29,7 +29,7 @@ def test_a_dry_run_says_what_would_go_and_deletes_nothing(notify: Notify, databa
 
 
 @pytest.mark.usefixtures("emails")
-def test_what_is_old_goes_and_is_counted(notify: Notify, database: Database) -> None:
+def test_old_rows_are_deleted_and_counted(notify: Notify, database: Database) -> None:
     said = notify("prune", "--json")
 
     assert said.code == 0
@@ -38,7 +38,7 @@ def test_what_is_old_goes_and_is_counted(notify: Notify, database: Database) -> 
 
 
 @pytest.mark.usefixtures("emails")
-def test_how_long_emails_are_kept_is_a_setting(notify: Notify, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_retention_of_emails_is_a_setting(notify: Notify, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NOTIFY_KEEP_SENT_DAYS", "30")
     assert notify("prune", "--json").json["jobs"] == 0
 
@@ -47,7 +47,7 @@ def test_how_long_emails_are_kept_is_a_setting(notify: Notify, monkeypatch: pyte
 
 
 @pytest.mark.usefixtures("emails")
-def test_beside_another_run_nothing_is_deleted_and_it_says_so(notify: Notify, database: Database) -> None:
+def test_beside_another_run_nothing_is_deleted_and_the_command_says_so(notify: Notify, database: Database) -> None:
     with database.engine.connect() as somebody:
         assert upkeep.take_turn(somebody)
         said = notify("prune")

@@ -1,4 +1,4 @@
-"""A database that does nothing for us: every command says so in one line, without a trace."""
+"""When the database is unusable, every command says so in one line, without a trace."""
 
 import sys
 
@@ -22,7 +22,7 @@ def said(command: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: py
 @pytest.mark.usefixtures("notify")
 @pytest.mark.parametrize("command", [*COMMANDS, ["migrate"]], ids=" ".join)
 @pytest.mark.parametrize("url", [NOWHERE, "postgresql://me:hunter2@127.0.0.1/none?service=unknown", "postgresql:/me"])
-def test_what_does_not_answer_is_named(
+def test_an_unreachable_database_is_named(
     command: list[str], url: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("NOTIFY_DATABASE_URL", url)
@@ -33,7 +33,7 @@ def test_what_does_not_answer_is_named(
 
 @pytest.mark.usefixtures("notify")
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
-def test_a_database_without_the_schema_or_without_our_rights_is_named(
+def test_a_database_without_the_schema_or_without_permissions_is_named(
     command: list[str],
     unmigrated_database_url: str,
     database_url: str,

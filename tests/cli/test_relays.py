@@ -1,4 +1,4 @@
-"""Holding the breaker of a relay open by hand."""
+"""Muting, probing and listing relays."""
 
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
@@ -18,19 +18,19 @@ from tests.support.smtp import ScriptedRelay
 
 @pytest.fixture
 def name(relay: ScriptedRelay, monkeypatch: pytest.MonkeyPatch) -> str:
-    """The configured relay as commands call it."""
+    """The configured relay's name in commands."""
     monkeypatch.setenv("NOTIFY_SMTP_URL", relay.url)
     return relay.url.rpartition("/")[2]
 
 
 def breaker(notify: Notify) -> dict[str, Any]:
-    """What the doctor finds about it."""
+    """The doctor's finding about it."""
     (found,) = [one for one in notify("doctor", "--json").json if one["about"] == "breaker"]
     assert isinstance(found, dict)
     return found
 
 
-def test_while_a_relay_is_muted_nothing_is_claimed_and_afterwards_everything_goes_out(
+def test_while_a_relay_is_muted_nothing_is_claimed_and_afterwards_everything_is_sent(
     notify: Notify, database: Database, relay: ScriptedRelay, name: str
 ) -> None:
     harness = WorkerHarness(database, relay.url)
@@ -45,7 +45,7 @@ def test_while_a_relay_is_muted_nothing_is_claimed_and_afterwards_everything_goe
     assert harness.drain()["sent"] == 2
 
 
-def test_the_doctor_says_who_muted_a_relay_and_what_unmutes_it(notify: Notify, name: str) -> None:
+def test_the_doctor_says_who_muted_a_relay_and_how_to_unmute_it(notify: Notify, name: str) -> None:
     assert breaker(notify)["ok"]
 
     notify("relays", "mute", name, "--because", "dana: the [bold]relay moves")
@@ -56,7 +56,7 @@ def test_the_doctor_says_who_muted_a_relay_and_what_unmutes_it(notify: Notify, n
     assert "[bold]relay moves" in notify("relays", "list").output
 
 
-def test_how_many_sessions_workers_have_of_those_that_a_cap_allows_is_shown_wherever_relays_are(
+def test_the_sessions_in_use_under_a_cap_are_shown_wherever_relays_are(
     notify: Notify, database: Database, relay: ScriptedRelay, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert notify("relays", "list", "--json").json[0]["fleet_sessions"] is None
@@ -75,7 +75,7 @@ def test_how_many_sessions_workers_have_of_those_that_a_cap_allows_is_shown_wher
 
 
 @pytest.mark.usefixtures("name")
-def test_a_relay_that_has_no_room_for_our_sessions_is_told_of_with_the_setting_that_caps_them(
+def test_a_relay_that_refuses_our_number_of_sessions_is_reported_with_the_setting_that_caps_them(
     notify: Notify, database: Database, relay: ScriptedRelay
 ) -> None:
     relay.answers["GREETING"] = "421 4.7.0 relay.test Error: too many connections from 127.0.0.1"
@@ -89,7 +89,7 @@ def test_a_relay_that_has_no_room_for_our_sessions_is_told_of_with_the_setting_t
     assert "?fleet_sessions=" in breaker(notify)["fix"]
 
 
-def test_the_doctor_has_the_words_with_which_a_relay_refused_the_password(
+def test_the_doctor_quotes_the_relays_refusal_of_the_password(
     notify: Notify, database: Database, relay: ScriptedRelay, name: str
 ) -> None:
     relay.answers["GREETING"] = "554 5.3.2 not today"
@@ -113,7 +113,7 @@ def test_the_doctor_has_the_words_with_which_a_relay_refused_the_password(
     assert "NOTIFY_SMTP_URL" in found["fix"]
 
 
-def test_the_list_has_the_configured_relay_and_every_other_that_was_in_trouble(
+def test_the_list_has_the_configured_relay_and_every_other_that_ever_failed(
     notify: Notify, database: Database, name: str
 ) -> None:
     with database.begin() as connection:
@@ -139,7 +139,7 @@ def test_the_configured_relays_are_listed_by_priority_before_the_others(
     assert notify("relays", "mute", "b.example.com:587").code == 0
 
 
-def test_a_relay_at_its_rate_is_listed_with_when_there_is_room_again(
+def test_a_relay_at_its_rate_is_listed_with_when_it_may_send_again(
     notify: Notify, database: Database, relay: ScriptedRelay, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     url = f"{relay.url}?per_second=0.01"
@@ -156,7 +156,7 @@ def test_a_relay_at_its_rate_is_listed_with_when_there_is_room_again(
     assert "0.01/s," in notify("top", "--once").output
 
 
-def test_a_name_that_is_mistyped_mutes_nothing(notify: Notify, database: Database, name: str) -> None:
+def test_a_mistyped_name_mutes_nothing(notify: Notify, database: Database, name: str) -> None:
     assert isinstance(notify("relays", "mute", f"{name}0").error, NotifyError)
     assert isinstance(notify("relays", "unmute", name).error, NotifyError)
 
@@ -164,7 +164,7 @@ def test_a_name_that_is_mistyped_mutes_nothing(notify: Notify, database: Databas
         assert relays.breakers(connection) == {}
 
 
-def test_words_that_are_too_long_are_refused(notify: Notify, database: Database, name: str) -> None:
+def test_a_reason_that_is_too_long_is_refused(notify: Notify, database: Database, name: str) -> None:
     assert notify("relays", "mute", name, "--because", "é" * 513).code == 2
 
     with database.begin() as connection:
@@ -172,7 +172,7 @@ def test_words_that_are_too_long_are_refused(notify: Notify, database: Database,
 
 
 def after_an_outage(database: Database, relay: ScriptedRelay) -> WorkerHarness:
-    """A worker harness whose emails wait behind an open breaker, although the relay is back."""
+    """A worker whose emails wait behind an open breaker, although the relay is back."""
     harness = WorkerHarness(database, relay.url)
     harness.pending_emails("ann", "bob")
     relay.answers["GREETING"] = "421 4.3.2 closed for today"
@@ -184,24 +184,24 @@ def after_an_outage(database: Database, relay: ScriptedRelay) -> WorkerHarness:
     return harness
 
 
-def test_a_relay_that_is_back_gets_its_emails_as_soon_as_somebody_has_it_probed(
+def test_a_recovered_relay_gets_its_emails_as_soon_as_somebody_probes_it(
     notify: Notify, database: Database, relay: ScriptedRelay, name: str
 ) -> None:
     harness = after_an_outage(database, relay)
 
-    said = notify("relays", "probe", name, "--json")
+    output = notify("relays", "probe", name, "--json")
 
-    assert said.code == 0
-    assert said.json["takes_sessions"]
-    assert said.json["closed"]
-    assert "open: relay" in said.json["was"]
-    assert (said.json["is_open"], said.json["in_words"]) == (False, "closed")
+    assert output.code == 0
+    assert output.json["takes_sessions"]
+    assert output.json["closed"]
+    assert "open: relay" in output.json["was"]
+    assert (output.json["is_open"], output.json["in_words"]) == (False, "closed")
     assert relay.count("NOOP") == 1
     assert relay.count("MAIL") == 0
     assert harness.drain()["sent"] == 2
 
 
-def test_a_relay_that_is_back_gets_its_emails_as_soon_as_the_doctor_has_looked(
+def test_a_recovered_relay_gets_its_emails_as_soon_as_the_doctor_has_checked_it(
     well: Notify, database: Database, relay: ScriptedRelay
 ) -> None:
     harness = after_an_outage(database, relay)
@@ -218,7 +218,7 @@ def test_a_relay_that_is_back_gets_its_emails_as_soon_as_the_doctor_has_looked(
 
 
 @pytest.mark.parametrize("refusal", ["550 5.7.1 sender not allowed", "530 5.7.0 authentication required"])
-def test_the_doctor_does_not_call_well_what_a_session_does_not_show(
+def test_the_doctor_does_not_call_healthy_what_a_session_cannot_show(
     well: Notify, database: Database, relay: ScriptedRelay, refusal: str
 ) -> None:
     relay.answers["MAIL"] = refusal
@@ -234,25 +234,25 @@ def test_the_doctor_does_not_call_well_what_a_session_does_not_show(
     assert harness.execute("SELECT state FROM notify.smtp_relays") == [("closed",)]
 
 
-def test_a_relay_that_still_refuses_is_quoted_and_its_breaker_stands_as_before(
+def test_a_relay_that_still_refuses_is_quoted_and_its_breaker_stays_open(
     notify: Notify, database: Database, relay: ScriptedRelay, name: str
 ) -> None:
     harness = after_an_outage(database, relay)
     relay.answers["GREETING"] = "554 5.3.2 still [bold]closed"
     before = harness.execute("SELECT * FROM notify.smtp_relays")
 
-    said = notify("relays", "probe", name)
+    output = notify("relays", "probe", name)
     told = notify("relays", "probe", name, "--json").json
 
-    assert said.code == 1
-    assert "554 5.3.2 still [bold]closed" in said.output
+    assert output.code == 1
+    assert "554 5.3.2 still [bold]closed" in output.output
     assert (told["takes_sessions"], told["closed"], told["refused"]["answer"]["code"]) == (False, False, 554)
     assert harness.execute("SELECT * FROM notify.smtp_relays") == before
     assert notify("doctor", "--json").code == 1
     assert harness.execute("SELECT * FROM notify.smtp_relays") == before
 
 
-def test_a_muted_relay_is_not_asked_and_the_doctor_leaves_it_muted(
+def test_a_muted_relay_is_not_contacted_and_the_doctor_leaves_it_muted(
     notify: Notify, database: Database, relay: ScriptedRelay, name: str
 ) -> None:
     harness = after_an_outage(database, relay)
@@ -266,7 +266,7 @@ def test_a_muted_relay_is_not_asked_and_the_doctor_leaves_it_muted(
     assert harness.execute("SELECT * FROM notify.smtp_relays") == before
 
 
-def test_probing_a_relay_in_good_standing_writes_nothing(notify: Notify, database: Database, name: str) -> None:
+def test_probing_a_healthy_relay_writes_nothing(notify: Notify, database: Database, name: str) -> None:
     assert notify("relays", "probe", name).code == 0
     assert isinstance(notify("relays", "probe", f"{name}0").error, NotifyError)
     with database.begin() as connection:
@@ -292,7 +292,7 @@ def test_a_probe_by_hand_beside_a_workers_own_sends_every_email_once(
     assert harness.execute("SELECT state, failures, openings FROM notify.smtp_relays") == [("closed", 0, 0)]
 
 
-def test_a_workers_probe_that_fails_after_one_by_hand_has_worked_opens_the_breaker_again(
+def test_a_workers_failed_probe_after_a_successful_one_by_hand_opens_the_breaker_again(
     database: Database, relay: ScriptedRelay, notify: Notify, name: str
 ) -> None:
     harness = after_an_outage(database, relay)

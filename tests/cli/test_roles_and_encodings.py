@@ -1,4 +1,4 @@
-"""Who may migrate and who may work, and which databases are refused before anything is written."""
+"""Which roles may migrate and work, and which databases are refused before anything is written."""
 
 import re
 from collections.abc import Iterator
@@ -33,7 +33,7 @@ A_YEAR_LATER = """
 
 
 def documented(page: str, first: str) -> list[str]:
-    """The statements of this page that begin so."""
+    """The statements on this page that begin like this."""
     words = (folder("docs") / page).read_text(encoding="utf-8")
     (block,) = [one for one in re.findall(r"```sql\n(.*?)```", words, re.DOTALL) if one.startswith(first)]
     return str(block).replace("LOGIN", f"LOGIN PASSWORD '{PASSWORD}'").splitlines()
@@ -46,13 +46,13 @@ def schemas(url: str) -> int:
 
 @pytest.fixture
 def empty(unmigrated_database_url: str) -> Iterator[str]:
-    """A database without any table, and no role of ours."""
+    """A database without any table, and without any of our roles."""
     with roles(unmigrated_database_url, ROLES):
         yield unmigrated_database_url
 
 
 def migrated_as(notify: Notify, url: str, monkeypatch: pytest.MonkeyPatch) -> BaseException | None:
-    """What ``notify migrate`` ends with at this database."""
+    """The error of ``notify migrate`` on this database; null if it succeeds."""
     monkeypatch.setenv("NOTIFY_DATABASE_URL", url)
     return notify("migrate", "--json").error
 
@@ -78,7 +78,7 @@ def test_a_database_that_is_not_utf8_is_refused_before_anything_is_written(
         assert {one["about"] for one in notify("doctor", "--json").json if not one["ok"]} >= {"encoding", "schema"}
 
 
-def test_who_may_not_make_a_schema_makes_none_and_migrates_one_that_was_made_for_it(
+def test_a_role_that_may_not_create_a_schema_migrates_one_created_for_it(
     notify: Notify, empty: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     administer(empty, f"CREATE ROLE {OWNER} LOGIN PASSWORD '{PASSWORD}'")
@@ -89,7 +89,9 @@ def test_who_may_not_make_a_schema_makes_none_and_migrates_one_that_was_made_for
     assert [migrated_as(notify, url, monkeypatch) for _ in range(2)] == [None, None]
 
 
-def test_who_may_make_a_schema_makes_it(notify: Notify, empty: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_role_that_may_create_a_schema_creates_it(
+    notify: Notify, empty: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     name = empty.partition("?")[0].rpartition("/")[2]
     administer(empty, f"CREATE ROLE {OWNER} LOGIN PASSWORD '{PASSWORD}'", f"GRANT CREATE ON DATABASE {name} TO {OWNER}")
     assert migrated_as(notify, as_role(empty, OWNER), monkeypatch) is None

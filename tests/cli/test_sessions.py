@@ -1,4 +1,4 @@
-"""What we call ourselves to a relay, whichever command or worker opens the session."""
+"""The EHLO name, whichever command or worker opens the session."""
 
 from collections.abc import Callable
 
@@ -32,7 +32,7 @@ NAMES = pytest.mark.parametrize(
 
 @pytest.fixture
 def settings(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """Set these variables of a deployment."""
+    """Set these settings of a deployment."""
 
     def put(**values: str | None) -> None:
         for name, value in values.items():
@@ -43,12 +43,12 @@ def settings(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 
 
 def names(relay: ScriptedRelay) -> set[str]:
-    """Every name that a session has told the relay."""
+    """Every name that a session has given to the relay."""
     return {one.line.partition(" ")[2] for one in relay.journal.said if one.step == EHLO}
 
 
 @NAMES
-def test_a_session_names_itself_by_what_everybody_can_look_up(
+def test_a_session_uses_a_name_that_everybody_can_resolve(
     well: Notify,
     relay: ScriptedRelay,
     settings: Callable[..., None],
@@ -62,7 +62,7 @@ def test_a_session_names_itself_by_what_everybody_can_look_up(
     assert names(relay) == {said}
 
 
-def test_doctor_worker_and_sample_email_say_the_same_name(
+def test_doctor_worker_and_sample_email_use_the_same_name(
     well: Notify, relay: ScriptedRelay, database: Database, settings: Callable[..., None]
 ) -> None:
     settings(ehlo_name="out.example.net")
@@ -78,7 +78,7 @@ def test_doctor_worker_and_sample_email_say_the_same_name(
 
 
 @pytest.mark.parametrize("nonsense", ["no name", "a..b", "☃.example", "here\r\nMAIL"])
-def test_a_name_that_no_relay_could_read_stops_the_start(
+def test_a_name_that_no_relay_accepts_stops_the_start(
     well: Notify, settings: Callable[..., None], nonsense: str
 ) -> None:
     settings(ehlo_name=nonsense)

@@ -1,4 +1,4 @@
-"""What ``notify top`` shows: how things stand, and the true cause when something is wrong."""
+"""What ``notify top`` shows: the current state, and the true cause when something is wrong."""
 
 import os
 import signal
@@ -35,9 +35,7 @@ def wrong(said: Mapping[str, Any]) -> dict[str, str]:
     return {one["about"]: one["found"] for one in said["wrong"]}
 
 
-def test_how_things_stand_is_shown_at_once_and_again_for_programs(
-    well: Notify, database: Database, relay: ScriptedRelay
-) -> None:
+def test_the_current_state_is_shown_at_once_and_as_json(well: Notify, database: Database, relay: ScriptedRelay) -> None:
     harness = WorkerHarness(database, relay.url)
     harness.pending_emails("ann", "bob")
     relay.reply_by_recipient["bob@example.com"] = "450 4.7.1 [greylisted]"
@@ -57,7 +55,7 @@ def test_how_things_stand_is_shown_at_once_and_again_for_programs(
     assert all(words in shown for words in ("[greylisted]", "450 4.7.1", relay.url.removeprefix("smtp://"), "closed"))
 
 
-def test_a_worker_is_shown_with_what_it_holds_and_until_when(well: Notify, database: Database) -> None:
+def test_a_worker_is_shown_with_its_leases_and_their_end(well: Notify, database: Database) -> None:
     lease = {"status": "sending", "due_at": rows.ago(seconds=-60), "leased_by": WORKER, "attempt": 1}
     with database.begin() as connection:
         for _ in range(3):
@@ -71,7 +69,7 @@ def test_a_worker_is_shown_with_what_it_holds_and_until_when(well: Notify, datab
     assert timedelta(seconds=0) < left <= timedelta(seconds=30)
 
 
-def test_attempts_that_ended_alike_are_one_line_with_the_newest_words(well: Notify, database: Database) -> None:
+def test_similar_errors_are_one_line_with_the_newest_reply(well: Notify, database: Database) -> None:
     attempts = [(450, "first"), (554, "spam"), (450, "second"), (450, None)]
     with database.begin() as connection:
         job = rows.job(connection, due_at=rows.ago(hours=-1))
@@ -102,7 +100,7 @@ def test_a_relay_that_is_down_is_named(notify: Notify, database: Database, monke
     assert said.json["relays"][0]["is_open"]
 
 
-def test_a_wrong_password_is_named_and_not_a_relay_that_is_down(
+def test_a_wrong_password_is_named_and_not_reported_as_a_relay_that_is_down(
     notify: Notify, database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     trusted = Certificate.made(tmp_path)
@@ -120,25 +118,25 @@ def test_a_wrong_password_is_named_and_not_a_relay_that_is_down(
     assert "mistyped" not in said.output
 
 
-def test_a_broker_that_is_gone_is_named(well: Notify, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_broker_outage_is_named(well: Notify, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NOTIFY_BROKER_URL", "redis://127.0.0.1:1/0")
     assert set(wrong(well("top", "--once", "--json").json)) == {"broker"}
 
 
-def test_an_email_that_is_poison_is_named(well: Notify, database: Database) -> None:
+def test_a_poison_email_is_named(well: Notify, database: Database) -> None:
     with database.begin() as connection:
         rows.job(connection, **{**rows.ended("dead"), "outcome_reason": "poison"})
     assert "poison" in wrong(well("top", "--once", "--json").json)["dead in deliver"]
 
 
-def test_a_database_that_is_away_is_said_instead_of_numbers(well: Notify, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_database_outage_is_shown_instead_of_numbers(well: Notify, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NOTIFY_DATABASE_URL", "postgresql://postgres@127.0.0.1:1/none")
     said = well("top", "--once", "--json")
     assert said.code == 1
     assert "Connection refused" in wrong(said.json)["database"]
 
 
-def test_words_of_others_are_shown_as_they_are() -> None:
+def test_external_text_is_shown_without_interpretation() -> None:
     gauges = Gauges(
         due=1_234, oldest_due_seconds=3_725, scheduled=0, in_flight=2, expired_leases=0, dead_last_day={"poison": 3}
     )
@@ -157,8 +155,8 @@ def test_words_of_others_are_shown_as_they_are() -> None:
     assert all(words in shown for words in ("[bold]no[/bold] [link", "1,234", "1 h 2 min", "no relay is configured"))
 
 
-def test_it_is_watched_until_somebody_stops_it(environment: Mapping[str, str]) -> None:
-    # A suite that runs in the background ignores Ctrl-C, and so would what it starts.
+def test_top_runs_until_it_is_stopped(environment: Mapping[str, str]) -> None:
+    # A suite that runs in the background ignores Ctrl-C, and so would its children.
     heeds = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
     command = [sys.executable, "-c", f"{heeds}; from notify.cli import main; main()", "top", "--every", "0.5"]
     ours, theirs = openpty()
@@ -180,7 +178,7 @@ def test_it_is_watched_until_somebody_stops_it(environment: Mapping[str, str]) -
     assert b"deliver" in seen
 
 
-def test_all_is_not_said_to_be_well_beside_an_open_breaker(well: Notify, database: Database) -> None:
+def test_top_does_not_say_that_all_is_well_beside_an_open_breaker(well: Notify, database: Database) -> None:
     assert "no problem" in well("top", "--once").output
     with database.begin() as connection:
         relays.mute(connection, "elsewhere.example:25", because=None)

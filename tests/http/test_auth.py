@@ -1,4 +1,4 @@
-"""Who is let in: programs by scope, people by a genuine token, nobody else."""
+"""Who is let in: programs by scope, people with a valid token, nobody else."""
 
 import asyncio
 import json
@@ -58,13 +58,13 @@ SCOPES_OF = {
 
 @pytest.fixture(autouse=True)
 def dana(database: Database) -> None:
-    """The one person whom the directory knows."""
+    """The only person in the directory."""
     with database.begin() as connection:
         directory.put_person(connection, domain.Person(username="dana"))
 
 
 def claims(**changed: object) -> dict[str, object]:
-    """The claims of a genuine token, but for what is changed; None leaves one out."""
+    """The claims of a valid token, with changes; None removes one."""
     genuine = {"sub": "dana", "exp": datetime.now(UTC) + timedelta(hours=1)}
     return {name: value for name, value in (genuine | changed).items() if value is not None}
 
@@ -79,7 +79,7 @@ def bearer(token: str) -> dict[str, str]:
 
 
 @pytest.mark.parametrize(("method", "path"), SCOPES_OF)
-def test_a_program_is_let_in_by_one_of_the_scopes_and_by_no_other(
+def test_a_program_is_let_in_by_any_of_the_scopes_and_by_no_other(
     api: httpx.Client, program: Program, method: str, path: str
 ) -> None:
     enough = SCOPES_OF[method, path]
@@ -91,7 +91,7 @@ def test_a_program_is_let_in_by_one_of_the_scopes_and_by_no_other(
             assert all(name in answer.json()["detail"] for name in enough)
 
 
-def test_everything_but_health_and_the_signed_pages_asks_who_is_calling(api: httpx.Client, app: FastAPI) -> None:
+def test_everything_but_health_and_the_signed_pages_requires_authentication(api: httpx.Client, app: FastAPI) -> None:
     for path, operations in app.openapi()["paths"].items():
         for method in operations:
             answer = api.request(method.upper(), path.replace("{job_id}", "1"), json={})
@@ -104,7 +104,7 @@ def test_a_refused_caller_is_told_how_to_authenticate(api: httpx.Client) -> None
     assert api.get(MINE, headers=bearer("x")).headers["WWW-Authenticate"] == 'Bearer error="invalid_token"'
 
 
-def test_a_revoked_token_opens_nothing_any_more(api: httpx.Client, program: Program, database: Database) -> None:
+def test_a_revoked_token_grants_nothing(api: httpx.Client, program: Program, database: Database) -> None:
     headers = program(Scope.OPS)
     assert api.get("/api/v1/jobs", headers=headers).status_code == 200
 
@@ -120,7 +120,7 @@ def test_a_person_is_no_program_and_a_program_no_person(api: httpx.Client, progr
     assert api.get(MINE, headers=program(*Scope)).status_code == 403
 
 
-def test_a_genuine_token_speaks_for_its_subject(api: httpx.Client) -> None:
+def test_a_valid_token_identifies_its_subject(api: httpx.Client) -> None:
     token = jwt.encode(claims(), JWT_SECRET, algorithm="HS256")
 
     assert api.get(MINE, headers=bearer(token)).status_code == 200
@@ -147,14 +147,14 @@ def test_a_genuine_token_speaks_for_its_subject(api: httpx.Client) -> None:
         pytest.param("ntf_unknown", id="unknown-program"),
     ],
 )
-def test_a_token_that_is_not_genuine_speaks_for_nobody(api: httpx.Client, token: str) -> None:
+def test_an_invalid_token_identifies_nobody(api: httpx.Client, token: str) -> None:
     answer = api.get(MINE, headers=bearer(token))
 
     assert answer.status_code == 401
     assert answer.headers["Content-Type"] == "application/problem+json"
 
 
-def test_a_token_of_no_known_kind_is_refused_with_how_a_programs_begins(api: httpx.Client) -> None:
+def test_a_token_of_unknown_kind_is_refused_with_how_a_programs_token_begins(api: httpx.Client) -> None:
     answer = api.get("/api/v1/jobs", headers=bearer("wrong"))
 
     assert answer.status_code == 401
@@ -164,10 +164,10 @@ def test_a_token_of_no_known_kind_is_refused_with_how_a_programs_begins(api: htt
 @contextmanager
 def key_server(published: object, *, asked: list[str] | None = None) -> Iterator[str]:
     """
-    The address of a server that publishes this, and refuses visitors who do not say who they are.
+    The address of a server that publishes these keys, and refuses clients without a User-Agent.
 
     Args:
-        asked: Takes the name of each visitor.
+        asked: Collects the name of each client.
     """
 
     class Published(BaseHTTPRequestHandler):
@@ -182,7 +182,7 @@ def key_server(published: object, *, asked: list[str] | None = None) -> Iterator
             self.wfile.write(body)
 
         def log_message(self, *_: object) -> None:
-            """Say nothing."""
+            """Log nothing."""
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Published) as server:
         Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
@@ -205,7 +205,7 @@ def trusting(context: Context) -> Iterator[Callable[..., httpx.Client]]:
         one.close()
 
 
-def test_a_published_key_vouches_for_its_own_algorithm_only(trusting: Callable[[str], httpx.Client]) -> None:
+def test_a_published_key_is_valid_for_its_own_algorithm_only(trusting: Callable[[str], httpx.Client]) -> None:
     rsa_key = rsa_pair()
     ec_key = ec.generate_private_key(ec.SECP256R1())
     public = rsa_key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
@@ -234,7 +234,7 @@ def test_a_published_key_vouches_for_its_own_algorithm_only(trusting: Callable[[
 
 @cache
 def rsa_pair(_: int = 0) -> rsa.RSAPrivateKey:
-    """One for each number: to make one takes a tenth of a second."""
+    """One for each number, cached: creating one takes a tenth of a second."""
     return rsa.generate_private_key(public_exponent=65537, key_size=2048)
 
 
@@ -262,14 +262,14 @@ def jwk(private: Any, algorithm: str, **more: object) -> dict[str, Any]:
 
 
 def of_key(private: Any, algorithm: str, kid: str | None = "k", **changed: object) -> dict[str, str]:
-    """The header of dana's token, signed with this."""
+    """The header of dana's token, signed with this key."""
     headers = {"kid": kid} if kid else None
     return bearer(jwt.encode(claims(**changed), private, algorithm=algorithm, headers=headers))
 
 
 @pytest.mark.parametrize("stated", [True, False], ids=["stated", "not stated"])
 @pytest.mark.parametrize("algorithm", PAIRS)
-def test_keys_of_every_usual_kind_vouch_for_their_tokens(
+def test_keys_of_every_usual_kind_verify_their_tokens(
     trusting: Callable[..., httpx.Client], algorithm: str, stated: bool
 ) -> None:
     private, other = PAIRS[algorithm](0), PAIRS[algorithm](1)
@@ -280,7 +280,7 @@ def test_keys_of_every_usual_kind_vouch_for_their_tokens(
         assert api.get(MINE, headers=of_key(other, algorithm)).status_code == 401
 
 
-def test_a_key_is_used_for_what_its_owner_says_and_nothing_else(trusting: Callable[..., httpx.Client]) -> None:
+def test_a_key_is_used_only_for_what_its_owner_allows(trusting: Callable[..., httpx.Client]) -> None:
     private, secret = rsa_pair(), "s" * 32
     symmetric = {"kty": "oct", "k": urlsafe_b64encode(secret.encode()).decode().rstrip("="), "kid": "secret"}
     published = [
@@ -307,7 +307,7 @@ def test_a_key_is_used_for_what_its_owner_says_and_nothing_else(trusting: Callab
         assert [api.get(MINE, headers=headers).status_code for headers in refused] == [401] * len(refused)
 
 
-def test_an_issuer_with_one_key_need_not_number_it(trusting: Callable[..., httpx.Client]) -> None:
+def test_an_issuer_with_one_key_needs_no_key_id(trusting: Callable[..., httpx.Client]) -> None:
     private = rsa_pair()
     with key_server({"keys": [jwk(private, "RS256", kid=None)]}) as url:
         api = trusting(url)
@@ -315,14 +315,14 @@ def test_an_issuer_with_one_key_need_not_number_it(trusting: Callable[..., httpx
         assert api.get(MINE, headers=of_key(rsa_pair(1), "RS256", kid=None)).status_code == 401
 
 
-def test_who_asks_for_keys_says_who_they_are(trusting: Callable[..., httpx.Client]) -> None:
+def test_a_request_for_keys_has_a_user_agent(trusting: Callable[..., httpx.Client]) -> None:
     private, asked = rsa_pair(), list[str]()
     with key_server({"keys": [jwk(private, "RS256")]}, asked=asked) as url:
         assert trusting(url).get(MINE, headers=of_key(private, "RS256")).status_code == 200
     assert asked == [f"notify/{version('notify-outbox')}"]
 
 
-def test_tokens_with_made_up_key_ids_cost_the_issuer_one_question(trusting: Callable[..., httpx.Client]) -> None:
+def test_tokens_with_invented_key_ids_cost_the_issuer_one_request(trusting: Callable[..., httpx.Client]) -> None:
     private, asked = edwards_pair(), list[str]()
     with key_server({"keys": [jwk(private, "EdDSA")]}, asked=asked) as url:
         api = trusting(url)
@@ -355,7 +355,7 @@ def test_a_new_key_is_found_within_half_a_minute_and_an_old_one_outlives_its_iss
         keys.find("new", "EdDSA")
 
 
-def test_an_issuer_that_says_nothing_keeps_no_other_caller_waiting(context: Context) -> None:
+def test_an_issuer_that_never_answers_delays_no_other_caller(context: Context) -> None:
     headers = of_key(edwards_pair(), "EdDSA")
 
     async def answers(silent: socket.socket) -> list[int]:
@@ -374,7 +374,7 @@ def test_an_issuer_that_says_nothing_keeps_no_other_caller_waiting(context: Cont
 
 
 @pytest.mark.parametrize("by", ["secret", "keys"])
-def test_the_username_stands_in_the_claim_that_is_configured(
+def test_the_username_is_in_the_configured_claim(
     context: Context, trusting: Callable[..., httpx.Client], by: str
 ) -> None:
     private = edwards_pair()
@@ -409,7 +409,7 @@ CALLS_OF_PEOPLE = (
 
 
 @pytest.mark.parametrize(("method", "path", "body"), CALLS_OF_PEOPLE)
-def test_a_person_nobody_knows_is_told_so_and_nothing_is_stored(
+def test_an_unknown_person_is_told_so_and_nothing_is_stored(
     api: httpx.Client, database: Database, method: str, path: str, body: object
 ) -> None:
     name = str(uuid4())
@@ -426,7 +426,7 @@ def test_a_person_nobody_knows_is_told_so_and_nothing_is_stored(
 
 
 @pytest.mark.parametrize("stored", ["setting", "preference", "mute", "subscription", "email"])
-def test_a_person_of_whom_anything_is_stored_is_known(api: httpx.Client, database: Database, stored: str) -> None:
+def test_a_person_with_any_stored_data_is_known(api: httpx.Client, database: Database, stored: str) -> None:
     with database.begin() as connection:
         if stored == "setting":
             preferences.put_config(connection, "ann", settings={"enabled": False}, preferences={})
@@ -453,7 +453,7 @@ def signed_with_the_public_key(public: bytes) -> str:
     return f"{signed}.{urlsafe_b64encode(signature).decode().rstrip('=')}"
 
 
-def test_keys_that_cannot_be_fetched_are_nobodys_fault_but_the_services(
+def test_unavailable_keys_are_reported_as_a_fault_of_the_service(
     trusting: Callable[[str], httpx.Client],
 ) -> None:
     key = rsa_pair()

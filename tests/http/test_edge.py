@@ -1,4 +1,4 @@
-"""Where names are limited, the API answers to those that it has and to no site that points its own at it."""
+"""With limited host names, the API answers only to its own and to no site that rebinds its name to it."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -27,7 +27,7 @@ def test_the_api_answers_to_its_names_and_to_local_ones(limited: httpx.Client, h
 
 
 @pytest.mark.parametrize("host", ["site.example", "notify.test.site.example", "127.0.0.1.site.example"])
-def test_a_site_that_points_its_own_name_at_the_api_reads_nothing(limited: httpx.Client, host: str) -> None:
+def test_a_site_that_rebinds_its_name_to_the_api_reads_nothing(limited: httpx.Client, host: str) -> None:
     answer = limited.get("/openapi.json", headers={"Host": host})
 
     assert answer.status_code == 421

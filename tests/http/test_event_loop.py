@@ -1,4 +1,4 @@
-"""Whatever arrives at whichever door, the event loop goes on: no call takes it away from the others."""
+"""No request at any endpoint blocks the event loop for the others."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -31,7 +31,7 @@ EVENT = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
-    """One call that is meant to hurt."""
+    """One malicious request."""
 
     name: str
     method: str
@@ -117,7 +117,7 @@ EVERYTHING = ("/api/v1/events/batch",)
 
 
 def heads(path: str, key: dict[str, str]) -> Iterator[Call]:
-    """Heads that are meant to hurt."""
+    """Malicious request heads."""
     odd = {
         "many headers": {f"a{number}": "" for number in range(1_500)},
         "far too many headers": {f"a{number}": "" for number in range(8_000)},
@@ -145,7 +145,7 @@ def heads(path: str, key: dict[str, str]) -> Iterator[Call]:
 
 
 def worst_calls(keys: dict[str, dict[str, str]], pages: dict[str, str]) -> Iterator[Call]:
-    """Every door with the worst that is known of what it takes."""
+    """The worst known requests for every endpoint."""
     doors = [
         ("POST", "/api/v1/events", "program"),
         ("POST", "/api/v1/events/batch", "program"),
@@ -179,7 +179,7 @@ def worst_calls(keys: dict[str, dict[str, str]], pages: dict[str, str]) -> Itera
         yield Call(name="a byte a chunk", method="POST", path=path, headers=headers, body=b" " * 50_000, chunked=True)
 
 
-def test_nothing_that_arrives_at_any_door_keeps_the_event_loop_from_the_others(
+def test_no_request_at_any_endpoint_blocks_the_event_loop(
     environment: dict[str, str], program: Program, person: Person, tmp_path: Path
 ) -> None:
     links = SignedLinks(secrets=[environment["NOTIFY_SECRET_KEYS"]], public_url="")
@@ -206,7 +206,7 @@ def test_nothing_that_arrives_at_any_door_keeps_the_event_loop_from_the_others(
 
 
 def warm_up(api: httpx.Client, keys: dict[str, dict[str, str]], pages: dict[str, str]) -> None:
-    """What is done once is done."""
+    """Do everything that happens only once."""
     for path in ("/docs", "/openapi.json", "/metrics", "/readyz", "/livez", *pages.values(), "/unsubscribe/forged"):
         api.get(path)
     api.get("/api/v1/jobs", headers=keys["program"])
@@ -217,7 +217,7 @@ def warm_up(api: httpx.Client, keys: dict[str, dict[str, str]], pages: dict[str,
 
 
 def answer_to(url: str, call: Call) -> int:
-    """The status of the answer; 0 where there was none."""
+    """The status of the answer; 0 if there was none."""
     address = urlsplit(url)
     with create_connection((address.hostname, address.port), timeout=PATIENCE_SECONDS) as connection:
         try:

@@ -1,4 +1,4 @@
-"""Behind a path prefix: pages stay pages, probes stay open and links lead where they say."""
+"""Behind a path prefix, pages stay pages, probes stay open and links are correct."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -48,7 +48,7 @@ def proxy(server: str, *, strips: bool) -> Iterator[str]:
         do_POST = do_GET  # noqa: N815 - the library's name
 
         def log_message(self, *_: object) -> None:
-            """Say nothing."""
+            """Log nothing."""
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as listening:
         Thread(target=listening.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
@@ -57,7 +57,7 @@ def proxy(server: str, *, strips: bool) -> Iterator[str]:
 
 
 class Forms(HTMLParser):
-    """Where the forms of a page lead."""
+    """The form actions of a page."""
 
     def __init__(self, page: str) -> None:
         super().__init__()
@@ -70,7 +70,7 @@ class Forms(HTMLParser):
 
 
 @pytest.mark.parametrize("strips", [True, False], ids=["stripped", "left on"])
-def test_behind_a_prefix_everything_is_where_it_says(
+def test_behind_a_prefix_every_url_is_correct(
     environment: dict[str, str], database: Database, tmp_path: Path, strips: bool
 ) -> None:
     limited = {**environment, "NOTIFY_API_CALLS_PER_MINUTE": str(CALLS_A_MINUTE)}
@@ -112,10 +112,10 @@ def test_behind_a_prefix_everything_is_where_it_says(
 
 @pytest.mark.parametrize("path", ["/notify/preferences/forged", "/preferences/forged"])
 @pytest.mark.parametrize("root_path", ["/notify", "/notify/"])
-def test_a_page_is_a_page_whether_the_server_puts_the_prefix_before_its_path_or_not(
+def test_a_page_is_a_page_whether_or_not_the_server_includes_the_prefix_in_its_path(
     context: Context, path: str, root_path: str
 ) -> None:
-    """Source: ASGI has ``root_path`` in ``path``; not every server does as it says."""
+    """Source: ASGI includes ``root_path`` in ``path``; not every server does."""
     transport = InProcess(build_app(context), root_path=root_path)
     with httpx.Client(transport=transport, base_url="http://notify.test") as api:
         answer = api.get(path.replace("/notify", root_path))

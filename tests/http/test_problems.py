@@ -1,4 +1,4 @@
-"""Every refusal speaks with one voice."""
+"""Every refusal is a problem document."""
 
 from collections.abc import Iterator
 from contextlib import closing
@@ -31,7 +31,7 @@ def writer(api: httpx.Client, program: Program) -> httpx.Client:
 
 
 def problem(answer: httpx.Response, status: int) -> dict[str, Any]:
-    """The problem document that an answer must be."""
+    """The problem document of an answer."""
     document: dict[str, Any] = answer.json()
     assert answer.status_code == document["status"] == status
     assert answer.headers["Content-Type"] == "application/problem+json"
@@ -61,7 +61,7 @@ def problem(answer: httpx.Response, status: int) -> dict[str, Any]:
         pytest.param({"content": b"{", "headers": JSON | {"Content-Length": "many"}}, 400, id="odd-length"),
     ],
 )
-def test_a_refusal_is_a_problem_document(writer: httpx.Client, call: dict[str, Any], status: int) -> None:
+def test_every_refusal_is_a_problem_document(writer: httpx.Client, call: dict[str, Any], status: int) -> None:
     problem(writer.request(**{"method": "POST", "url": "/api/v1/events"} | call), status)
 
 
@@ -81,13 +81,13 @@ def test_a_refusal_is_a_problem_document(writer: httpx.Client, call: dict[str, A
         ("/livez", "GET"),
     ],
 )
-def test_a_method_that_is_not_allowed_names_all_that_are(api: httpx.Client, path: str, allowed: str) -> None:
+def test_a_method_that_is_not_allowed_lists_those_that_are(api: httpx.Client, path: str, allowed: str) -> None:
     answer = api.request("PATCH", path)
 
     assert (answer.status_code, answer.headers["Allow"]) == (405, allowed)
 
 
-def test_a_flood_of_mistakes_is_answered_with_the_first_few(writer: httpx.Client) -> None:
+def test_of_very_many_mistakes_only_the_first_few_are_listed(writer: httpx.Client) -> None:
     document = problem(writer.post("/api/v1/events/batch", json=[{}] * 1_000), 422)
 
     assert 1 <= len(document["errors"]) <= 50
@@ -105,7 +105,7 @@ def test_a_body_over_one_mebibyte_is_refused_announced_or_not(writer: httpx.Clie
     problem(writer.post(url, content=chunks(2 * LARGEST_BODY), headers=JSON), 413)
 
 
-def test_a_body_that_is_announced_as_too_large_is_not_even_read(writer: httpx.Client) -> None:
+def test_a_body_announced_as_too_large_is_not_read(writer: httpx.Client) -> None:
     read = []
 
     def body() -> Iterator[bytes]:
@@ -122,7 +122,7 @@ def test_a_body_that_is_announced_as_too_large_is_not_even_read(writer: httpx.Cl
     ("method", "url"),
     [("POST", "/api/v1/events"), ("PUT", "/api/v1/people/dana"), ("PUT", "/api/v1/user/notification/config")],
 )
-def test_nobody_is_listened_to_before_it_is_known_who_they_are(api: httpx.Client, method: str, url: str) -> None:
+def test_no_body_is_read_before_the_caller_is_authenticated(api: httpx.Client, method: str, url: str) -> None:
     read = []
 
     def body() -> Iterator[bytes]:
@@ -137,13 +137,11 @@ def test_a_body_of_one_mebibyte_is_read(writer: httpx.Client) -> None:
     problem(writer.post("/api/v1/events", content=b"x" * LARGEST_BODY, headers=JSON), 400)
 
 
-def test_a_page_refuses_a_large_body_too(api: httpx.Client, links: SignedLinks) -> None:
+def test_a_page_also_refuses_a_large_body(api: httpx.Client, links: SignedLinks) -> None:
     assert api.post(links.preferences("dana"), content=chunks(2 * LARGEST_BODY)).status_code == 413
 
 
-def test_a_database_that_does_not_answer_is_unavailable_and_the_call_may_be_repeated(
-    context: Context, links: SignedLinks
-) -> None:
+def test_a_database_outage_is_answered_as_unavailable_and_retryable(context: Context, links: SignedLinks) -> None:
     gone = Database("postgresql://nobody@127.0.0.1:1/nothing", connect_timeout_seconds=1)
     app = build_app(replace(context, database=gone))
     with httpx.Client(transport=InProcess(app), base_url="http://notify.test") as api:
@@ -156,9 +154,7 @@ def test_a_database_that_does_not_answer_is_unavailable_and_the_call_may_be_repe
     assert page.headers["Content-Type"].startswith("text/html")
 
 
-def test_a_server_that_takes_no_writes_is_unavailable_and_the_call_may_be_repeated(
-    context: Context, program: Program
-) -> None:
+def test_a_read_only_server_is_answered_as_unavailable_and_retryable(context: Context, program: Program) -> None:
     headers = program(Scope.EVENTS_WRITE)
     with closing(Database(context.database.url)) as opened:
         app = build_app(replace(context, database=opened))
@@ -168,7 +164,7 @@ def test_a_server_that_takes_no_writes_is_unavailable_and_the_call_may_be_repeat
             assert api.post("/api/v1/events", json=EVENT).status_code == 202
 
 
-def test_a_fault_of_ours_is_a_problem_document_that_gives_nothing_away(context: Context, program: Program) -> None:
+def test_an_internal_error_is_a_problem_document_without_details(context: Context, program: Program) -> None:
     class BrokenDoorbell(RecordingDoorbell):
         def ring(self, stage: str) -> None:
             raise ZeroDivisionError(stage)
@@ -198,7 +194,7 @@ def test_an_unknown_field_is_refused_with_the_nearest_known_one(
     assert error["reason"].endswith(f"did you mean {nearest}?")
 
 
-def test_an_unknown_field_that_resembles_none_is_refused_with_all_that_there_are(writer: httpx.Client) -> None:
+def test_an_unknown_field_that_resembles_none_is_refused_with_all_known_ones(writer: httpx.Client) -> None:
     body = EVENT | {"comment": {"id": "1", "body": "Why?", "xyz": 1}}
     (error,) = problem(writer.post("/api/v1/events", json=body), 422)["errors"]
 

@@ -1,4 +1,4 @@
-"""One caller cannot take the API away from the others."""
+"""No caller can overload the API for the others."""
 
 import asyncio
 import threading
@@ -26,7 +26,7 @@ JOBS = "/api/v1/jobs"
 
 
 class Clock:
-    """Stands still until it is moved."""
+    """A clock that moves only when told to."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -42,13 +42,13 @@ def clock() -> Clock:
 
 @pytest.fixture
 def api(context: Context, clock: Clock) -> httpx.Client:
-    """An API that answers few calls, in a minute that does not pass by itself."""
+    """An API with a low limit, in a minute that does not pass by itself."""
     app = build_app(context)
     app.add_middleware(Rates, per_minute=FEW, clock=clock)
     return httpx.Client(transport=InProcess(app), base_url="http://notify.test")
 
 
-def test_a_caller_beyond_the_limit_is_told_when_to_come_back_and_the_others_are_answered(
+def test_a_caller_over_the_limit_is_told_when_to_retry_and_others_are_answered(
     api: httpx.Client, person: Person
 ) -> None:
     eager, patient = person("ann"), person("bob")
@@ -62,7 +62,7 @@ def test_a_caller_beyond_the_limit_is_told_when_to_come_back_and_the_others_are_
     assert api.get(TYPES, headers=patient).status_code == 200
 
 
-def test_a_signed_link_is_a_caller_of_its_own_and_is_refused_with_a_page(api: httpx.Client, links: SignedLinks) -> None:
+def test_a_signed_link_has_its_own_limit_and_is_refused_with_a_page(api: httpx.Client, links: SignedLinks) -> None:
     page = links.preferences("ann")
     answers = [api.get(page, headers={"Accept-Language": "de"}) for _ in range(FEW + 1)]
 
@@ -78,7 +78,7 @@ def test_health_is_always_answered(api: httpx.Client) -> None:
 
 @pytest.fixture
 def tried(context: Context, clock: Clock) -> httpx.Client:
-    """An API to which our address has brought as many wrong keys as it may bring in a minute, and few calls."""
+    """An API to which our address has sent as many wrong keys as allowed in a minute, with a low limit."""
     app = build_app(context)
     app.add_middleware(Rates, per_minute=10 * WRONG_KEYS_PER_MINUTE, clock=clock)
     api = httpx.Client(transport=InProcess(app), base_url="http://notify.test")
@@ -91,9 +91,7 @@ def wrong(name: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {name}"}
 
 
-def test_who_tries_many_keys_is_told_to_wait_until_time_has_passed(
-    tried: httpx.Client, links: SignedLinks, clock: Clock
-) -> None:
+def test_a_caller_that_tries_many_keys_must_wait(tried: httpx.Client, links: SignedLinks, clock: Clock) -> None:
     forged = links.preferences("ann")[:-1]
     assert [tried.get(JOBS, headers=wrong(key)).status_code for key in ("ntf_other", "a.b.c")] == [429, 429]
     assert tried.get(forged).status_code == 429
@@ -104,14 +102,14 @@ def test_who_tries_many_keys_is_told_to_wait_until_time_has_passed(
     assert tried.get(JOBS, headers=wrong("ntf_other")).status_code == 401
 
 
-def test_links_that_were_made_up_are_wrong_keys_too(tried: httpx.Client, clock: Clock) -> None:
+def test_invented_links_count_as_wrong_keys(tried: httpx.Client, clock: Clock) -> None:
     clock.now += 60 / WRONG_KEYS_PER_MINUTE
     answers = [tried.get(f"/unsubscribe/{number}").status_code for number in range(2)]
 
     assert answers == [404, 429]
 
 
-def test_a_key_that_is_valid_is_answered_however_many_wrong_ones_its_address_has_brought(
+def test_a_valid_key_is_accepted_however_many_wrong_ones_its_address_has_sent(
     tried: httpx.Client, links: SignedLinks, program: Program, person: Person
 ) -> None:
     stop = links.stop_event_type("ann", COMMENT_CREATED)
@@ -123,7 +121,7 @@ def test_a_key_that_is_valid_is_answered_however_many_wrong_ones_its_address_has
     assert tried.get(links.preferences("ann")).status_code == 200
 
 
-def test_calls_without_any_key_lock_out_nobody_who_has_one(
+def test_calls_without_any_key_lock_out_nobody(
     api: httpx.Client, links: SignedLinks, program: Program, person: Person
 ) -> None:
     answers = [api.get(JOBS).status_code for _ in range(FEW + 1)]
@@ -136,9 +134,7 @@ def test_calls_without_any_key_lock_out_nobody_who_has_one(
     assert api.get(links.preferences("ann")).status_code == 200
 
 
-def test_a_token_that_was_valid_and_is_revoked_is_a_wrong_key(
-    api: httpx.Client, program: Program, database: Database
-) -> None:
+def test_a_revoked_token_counts_as_a_wrong_key(api: httpx.Client, program: Program, database: Database) -> None:
     headers = program(Scope.OPS)
     assert api.get(JOBS, headers=headers).status_code == 200
     with database.begin() as connection:
@@ -149,9 +145,9 @@ def test_a_token_that_was_valid_and_is_revoked_is_a_wrong_key(
     assert answers == [401] * FEW + [429]
 
 
-def test_the_keys_of_an_address_that_has_brought_many_wrong_ones_are_examined_one_at_a_time(context: Context) -> None:
+def test_keys_from_an_address_with_many_wrong_ones_are_checked_one_at_a_time(context: Context) -> None:
     class Watched(PersonTokens):
-        """Remembers how many tokens were read at once."""
+        """Records how many tokens were checked at once."""
 
         now = most = 0
 
@@ -182,7 +178,7 @@ def test_the_keys_of_an_address_that_has_brought_many_wrong_ones_are_examined_on
     assert Watched.most == 1
 
 
-def test_it_is_counted_which_calls_came_through_a_proxy_that_is_not_believed(context: Context) -> None:
+def test_calls_through_an_untrusted_proxy_are_counted(context: Context) -> None:
     counted: list[str] = []
     app = build_app(context)
     app.add_middleware(Rates, per_minute=FEW, count=lambda _, way, _seconds=0.0: counted.append(way))
@@ -200,7 +196,7 @@ def test_the_limit_is_that_of_the_settings(context: Context) -> None:
         assert [client.get("/openapi.json").status_code for _ in range(2)] == [200, 429]
 
 
-def test_what_was_spent_comes_back_as_the_minute_passes() -> None:
+def test_the_allowance_refills_during_the_minute() -> None:
     clock = Clock()
     allowance = Allowance(FEW, clock=clock)
     for _ in range(FEW):
@@ -221,7 +217,7 @@ def test_what_was_spent_comes_back_as_the_minute_passes() -> None:
     assert allowance.wait("ann") > 0
 
 
-def test_inventing_callers_fills_no_memory() -> None:
+def test_invented_callers_do_not_fill_memory() -> None:
     allowance = Allowance(1, clock=Clock())
     for number in range(MOST_CALLERS + 1):
         allowance.spend(str(number))

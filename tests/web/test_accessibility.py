@@ -1,4 +1,4 @@
-"""The pages can be read and used by everybody: by ear, by keyboard, with little contrast, in either scheme."""
+"""Everybody can read and use the pages: by ear, by keyboard, with low contrast, in both colour schemes."""
 
 from html.parser import HTMLParser
 from itertools import pairwise
@@ -31,7 +31,7 @@ every_page = pytest.mark.parametrize(
 
 
 class Tree(HTMLParser):
-    """Every element of a page with the elements that it stands in, and the words within each."""
+    """Every element of a page with its ancestors, and its text."""
 
     def __init__(self, html: str) -> None:
         super().__init__()
@@ -62,7 +62,7 @@ class Element:
 
 
 def colours(scheme: str) -> dict[str, str]:
-    """The custom properties of the pages' styles by name, as they hold in this scheme."""
+    """The custom properties of the pages' styles, by name, in this colour scheme."""
     light, _, dark = STYLES.partition("@media (prefers-color-scheme: dark)")
     found = dict(findall(r"--([\w-]+): (#[0-9a-f]{6});", light))
     return found if scheme == "light" else found | dict(findall(r"--([\w-]+): (#[0-9a-f]{6});", dark))
@@ -77,12 +77,12 @@ def luminance(colour: str) -> float:
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize(("words", "ground"), PAIRS)
-def test_words_stand_out_from_what_is_behind_them(words: str, ground: str, scheme: str) -> None:
+def test_text_has_enough_contrast(words: str, ground: str, scheme: str) -> None:
     bright, dim = sorted((luminance(colours(scheme)[name]) for name in (words, ground)), reverse=True)
     assert (bright + 0.05) / (dim + 0.05) >= LEAST_CONTRAST
 
 
-def test_every_colour_of_the_pages_is_one_of_those_and_differs_in_the_dark() -> None:
+def test_every_colour_of_the_pages_is_a_custom_property_and_differs_in_the_dark() -> None:
     rules = STYLES.partition("* { box-sizing")[2]
     assert findall(r"#[0-9a-f]{3,8}\b", rules) == []
     assert {name for pair in PAIRS for name in pair} | {"line"} == colours("light").keys()
@@ -90,7 +90,7 @@ def test_every_colour_of_the_pages_is_one_of_those_and_differs_in_the_dark() -> 
 
 
 @every_page
-def test_a_page_says_its_language_its_title_and_its_parts(html: str) -> None:
+def test_a_page_has_its_language_a_title_and_landmarks(html: str) -> None:
     tree = Tree(html)
     (root,), (title,), (main,), (first,) = (tree.all(tag) for tag in ("html", "title", "main", "h1"))
     assert root.attributes["lang"] in PAGES.languages.known
@@ -104,7 +104,7 @@ def test_a_page_says_its_language_its_title_and_its_parts(html: str) -> None:
 
 
 @every_page
-def test_everything_that_can_be_pressed_or_ticked_says_what_it_does(html: str) -> None:
+def test_every_control_has_a_label(html: str) -> None:
     tree = Tree(html)
     for box in tree.all("input", "select", "textarea"):
         if box.attributes.get("type") != "hidden":

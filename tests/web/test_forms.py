@@ -1,4 +1,4 @@
-"""Forms are read once their link is known to be genuine, in every encoding that senders use, up to a size."""
+"""Forms are read once their link is verified, in every encoding that senders use, up to a size."""
 
 from collections.abc import Iterator
 
@@ -18,7 +18,7 @@ PART = 'Content-Disposition: form-data; name="List-Unsubscribe"'
 
 @pytest.fixture
 def link(links: SignedLinks) -> str:
-    """A genuine link from one of dana's emails."""
+    """A valid link from one of dana's emails."""
     return links.stop_event_type("dana", COMMENT_CREATED)
 
 
@@ -52,7 +52,7 @@ def test_one_click_stops_the_emails_in_every_encoding_that_senders_use(
     assert stopped(database)
 
 
-def test_what_is_no_form_is_refused_as_such(api: httpx.Client, database: Database, link: str) -> None:
+def test_a_body_that_is_no_form_is_refused(api: httpx.Client, database: Database, link: str) -> None:
     headers = {"Content-Type": "application/json"}
 
     assert api.post(link, content='{"List-Unsubscribe": "One-Click"}', headers=headers).status_code == 415
@@ -60,7 +60,7 @@ def test_what_is_no_form_is_refused_as_such(api: httpx.Client, database: Databas
 
 
 @pytest.mark.parametrize("announced", [True, False])
-def test_a_form_larger_than_one_click_can_be_is_refused_and_changes_nothing(
+def test_a_form_larger_than_one_click_needs_is_refused_and_changes_nothing(
     api: httpx.Client, database: Database, link: str, announced: bool
 ) -> None:
     body = b"List-Unsubscribe=One-Click&a=" + b"b" * 10_000
@@ -71,7 +71,7 @@ def test_a_form_larger_than_one_click_can_be_is_refused_and_changes_nothing(
 
 
 @pytest.mark.parametrize("path", ["/unsubscribe/forged", "/preferences/forged", "/preferences"])
-def test_a_form_is_not_even_read_from_those_who_may_not_send_it(api: httpx.Client, path: str) -> None:
+def test_a_form_without_a_valid_link_is_not_read(api: httpx.Client, path: str) -> None:
     read = []
 
     def body() -> Iterator[bytes]:
@@ -93,7 +93,7 @@ def test_a_form_is_not_even_read_from_those_who_may_not_send_it(api: httpx.Clien
         ("multipart/form-data; boundary=b", f"--b\r\nContent-Type: multipart/mixed; boundary=c\r\n\r\n--c\r\n{PART}"),
     ],
 )
-def test_what_is_no_part_of_a_form_says_nothing(content_type: str, body: str) -> None:
+def test_content_outside_the_parts_of_a_form_is_ignored(content_type: str, body: str) -> None:
     assert CLICK not in fields(content_type, body)
 
 

@@ -10,7 +10,7 @@ from notify.domain.events import COMMENT_CREATED
 
 
 @pytest.mark.parametrize("page", ["unsubscribe", "preferences", "refusal"])
-def test_a_page_asks_no_other_site_for_anything_and_runs_nothing(
+def test_a_page_loads_nothing_from_other_sites_and_runs_no_script(
     api: httpx.Client, links: SignedLinks, page: str
 ) -> None:
     url = {

@@ -1,4 +1,4 @@
-"""The preferences page: the form says what holds, and saving it changes only what was changed."""
+"""The preferences page: the form shows the current values, and saving it changes only what was changed."""
 
 from datetime import UTC, datetime, time
 from html.parser import HTMLParser
@@ -41,7 +41,7 @@ Fields = list[tuple[str, str]]
 
 
 class FormFields(HTMLParser):
-    """What a browser would send if the form were posted as it is."""
+    """What a browser would send if the form were submitted unchanged."""
 
     def __init__(self, html: str) -> None:
         super().__init__()
@@ -62,7 +62,7 @@ class FormFields(HTMLParser):
 
 @pytest.fixture
 def page(links: SignedLinks, database: Database) -> str:
-    """The address of dana's page; she has muted two change lists, and there is a required kind of event."""
+    """The address of dana's page; she has muted two change lists, and there is a required event type."""
     with database.begin() as connection:
         directory.put_person(connection, Person(username="dana", display_name="Dana <Reyes>"))
         directory.put_change_list(connection, ChangeList(link="CL-1", title="Cap the retry"))
@@ -85,7 +85,7 @@ def choices(database: Database) -> Preferences:
         return preferences.load(connection, ["dana"]).get("dana", NO_PREFERENCES)
 
 
-def test_the_page_shows_every_choice_and_escapes_what_people_wrote(api: httpx.Client, page: str) -> None:
+def test_the_page_shows_every_preference_and_escapes_user_input(api: httpx.Client, page: str) -> None:
     text = api.get(page).text
     by_heading = [
         *(f"cl.{code}" for code in ("closed", "created", "merged", "reopened", "updated")),
@@ -108,7 +108,7 @@ def test_the_page_shows_every_choice_and_escapes_what_people_wrote(api: httpx.Cl
     ]
 
 
-def test_the_page_says_why_emails_have_stopped_in_the_relays_own_words_and_no_markup(
+def test_the_page_quotes_why_emails_have_stopped_as_plain_text(
     api: httpx.Client, page: str, database: Database
 ) -> None:
     assert 'role="alert"' not in api.get(page).text
@@ -124,7 +124,7 @@ def test_the_page_says_why_emails_have_stopped_in_the_relays_own_words_and_no_ma
     assert "dana@example.com" in text
 
 
-def test_saving_the_page_as_it_is_chooses_nothing(api: httpx.Client, page: str, database: Database) -> None:
+def test_saving_the_unchanged_page_stores_no_preference(api: httpx.Client, page: str, database: Database) -> None:
     before = choices(database)
     shown = api.get(page)
 
@@ -146,7 +146,7 @@ def test_saving_the_page_as_it_is_chooses_nothing(api: httpx.Client, page: str, 
         (("muted", "CL-1"), Preferences(muted_cls=frozenset({"CL-2"}))),
     ],
 )
-def test_taking_one_mark_away_changes_that_one_thing_and_putting_it_back_undoes_it(
+def test_unticking_one_box_changes_one_preference_and_ticking_it_again_restores_it(
     api: httpx.Client, page: str, database: Database, unticked: tuple[str, str], expected: Preferences
 ) -> None:
     shown = FormFields(api.get(page).text).fields
@@ -160,7 +160,7 @@ def test_taking_one_mark_away_changes_that_one_thing_and_putting_it_back_undoes_
 
 
 def test_a_form_changes_nothing_that_it_did_not_show(api: httpx.Client, page: str, database: Database) -> None:
-    """A change list muted, or a kind of event added, after the page was opened."""
+    """A change list muted, or an event type added, after the page was opened."""
     old = [field for field in FormFields(api.get(page).text).fields if field[1] not in {"CL-2", COMMENT_CREATED}]
 
     post(api, page, old)
@@ -168,7 +168,7 @@ def test_a_form_changes_nothing_that_it_did_not_show(api: httpx.Client, page: st
     assert choices(database) == Preferences(muted_cls=frozenset({"CL-1", "CL-2"}))
 
 
-def test_a_required_kind_of_event_is_not_switched_off_by_a_made_up_form(
+def test_a_forged_form_cannot_switch_off_a_required_event_type(
     api: httpx.Client, page: str, database: Database
 ) -> None:
     post(api, page, [("save", "yes"), ("enabled", "on"), ("shown_type", REQUIRED), ("shown_type", "unknown")])
@@ -183,7 +183,7 @@ def test_a_post_that_is_not_this_form_switches_nothing_off(api: httpx.Client, pa
     assert choices(database) == before
 
 
-def test_the_page_confirms_that_it_was_saved_and_shows_what_holds_now(api: httpx.Client, page: str) -> None:
+def test_the_page_confirms_that_it_was_saved_and_shows_the_new_values(api: httpx.Client, page: str) -> None:
     shown = FormFields(api.get(page).text).fields
     assert 'role="status"' not in api.get(page).text
 
@@ -195,7 +195,7 @@ def test_the_page_confirms_that_it_was_saved_and_shows_what_holds_now(api: httpx
 
 
 @pytest.mark.parametrize("option", OPTIONS)
-def test_what_only_some_want_is_off_until_they_tick_it_and_off_again_when_they_take_it_away(
+def test_an_event_type_that_is_off_by_default_is_switched_on_and_off_by_its_box(
     api: httpx.Client, page: str, database: Database, option: str
 ) -> None:
     untouched = FormFields(api.get(page).text).fields
@@ -221,7 +221,7 @@ def test_the_page_says_where_emails_go(api: httpx.Client, page: str, database: D
     assert "Emails go to d@other.example." in api.get(page).text
 
 
-def test_the_page_speaks_the_readers_language_and_their_time_zone(
+def test_the_page_uses_the_readers_language_and_time_zone(
     api: httpx.Client, page: str, database: Database
 ) -> None:
     with database.begin() as connection:
@@ -234,7 +234,7 @@ def test_the_page_speaks_the_readers_language_and_their_time_zone(
     assert search(r"Am \d+\. \w+ \d{4} \d\d:\d\d \+0545 hat der Mailserver", text)
 
 
-def test_every_kind_of_event_is_named_in_every_language(seeded_event_types: list[dict[str, object]]) -> None:
+def test_every_event_type_has_a_name_in_every_language(seeded_event_types: list[dict[str, object]]) -> None:
     for path in CATALOGUES:
         known = {one.id for one in read(path) if one.context == "kind" and one.string}
         for row in seeded_event_types:
@@ -268,7 +268,7 @@ THEN = Schedule(
 )
 
 
-def test_when_emails_arrive_is_chosen_on_the_page(api: httpx.Client, page: str, database: Database) -> None:
+def test_the_schedule_can_be_changed_on_the_page(api: httpx.Client, page: str, database: Database) -> None:
     untouched = FormFields(api.get(page).text).fields
 
     answer = post(api, page, filled(untouched, **EVERYTHING))
@@ -280,7 +280,7 @@ def test_when_emails_arrive_is_chosen_on_the_page(api: httpx.Client, page: str, 
     assert choices(database).schedule == Schedule()
 
 
-def test_a_pause_to_the_second_stays_as_it_is_when_the_page_is_saved_as_it_was(
+def test_a_pause_keeps_its_seconds_when_the_unchanged_page_is_saved(
     api: httpx.Client, page: str, database: Database
 ) -> None:
     until = datetime(2099, 7, 1, 7, 30, 15, tzinfo=UTC)
@@ -292,7 +292,7 @@ def test_a_pause_to_the_second_stays_as_it_is_when_the_page_is_saved_as_it_was(
     assert choices(database).schedule.paused_until == until
 
 
-def test_what_waits_follows_what_the_page_is_told(api: httpx.Client, page: str, database: Database) -> None:
+def test_pending_emails_follow_the_saved_schedule(api: httpx.Client, page: str, database: Database) -> None:
     harness = WorkerHarness(database, relay_url=None)
     untouched = FormFields(api.get(page).text).fields
     post(api, page, filled(untouched, paused_until="2099-07-01T09:00"))
@@ -367,7 +367,7 @@ def test_the_page_says_when_the_next_digest_leaves_by_the_persons_clock(
     assert all(fullmatch(str(said), one) for one in found)
 
 
-def test_a_subscription_ends_where_its_mark_is_taken_away(api: httpx.Client, page: str, database: Database) -> None:
+def test_unticking_a_subscription_ends_it(api: httpx.Client, page: str, database: Database) -> None:
     with database.begin() as connection:
         preferences.subscribe(connection, "dana", "CL-1")
         preferences.subscribe(connection, "dana", "CL-7")
@@ -379,7 +379,7 @@ def test_a_subscription_ends_where_its_mark_is_taken_away(api: httpx.Client, pag
     assert choices(database).subscribed_cls == {"CL-1"}
 
 
-def test_a_zone_that_is_stored_and_unknown_is_in_nobodys_way(
+def test_an_unknown_stored_time_zone_does_not_break_the_page(
     api: httpx.Client, page: str, database: Database, person: Headers
 ) -> None:
     for name in UNKNOWN_ZONES:

@@ -32,13 +32,13 @@ SCOPES = {"type": "event_type", "cl": "change_list", "everything": "everything"}
 
 @pytest.fixture(params=["type", "cl", "everything"])
 def kind(request: pytest.FixtureRequest) -> str:
-    """What the link stops: a kind of event, a change list, or everything that is not required."""
+    """What the link stops: an event type, a change list, or everything that is not required."""
     return str(request.param)
 
 
 @pytest.fixture
 def link(kind: str, links: SignedLinks) -> str:
-    """A genuine link from one of dana's emails."""
+    """A valid link from one of dana's emails."""
     made = {
         "type": links.stop_event_type("dana", COMMENT_CREATED, beside="CL-4821"),
         "cl": links.mute_change_list("dana", "CL-4821", beside=COMMENT_CREATED),
@@ -57,7 +57,7 @@ def choices(database: Database) -> Preferences:
         return preferences.load(connection, ["dana"]).get("dana", NO_PREFERENCES)
 
 
-def test_looking_at_the_page_changes_nothing(api: httpx.Client, database: Database, link: str) -> None:
+def test_opening_the_page_changes_nothing(api: httpx.Client, database: Database, link: str) -> None:
     answer = api.get(link)
 
     assert answer.status_code == 200
@@ -83,7 +83,7 @@ def test_one_click_stops_the_emails_at_once_however_often_it_is_repeated(
         assert choices(database) == STOPPED[kind]
 
 
-def test_a_stop_can_be_undone_on_the_page_that_confirms_it(
+def test_a_stop_can_be_undone_on_the_confirmation_page(
     api: httpx.Client, database: Database, kind: str, link: str
 ) -> None:
     confirmation = api.post(link, data=ONE_CLICK)
@@ -114,7 +114,7 @@ def test_each_of_the_three_scopes_can_be_stopped_and_undone_on_one_page(
 
 
 @pytest.mark.parametrize("beyond", ["event_type", "change_list", "person", "", "EVERYTHING"])
-def test_a_link_reaches_what_its_email_was_about_and_nothing_beyond(
+def test_a_link_only_affects_the_topic_of_its_email(
     api: httpx.Client, database: Database, links: SignedLinks, beyond: str
 ) -> None:
     answer = api.post(links.stop_everything("dana"), data={"action": "stop", "scope": beyond, "username": "alice"})
@@ -132,7 +132,7 @@ def test_a_form_that_names_two_scopes_changes_neither(
     assert choices(database) == NO_PREFERENCES
 
 
-def test_a_link_of_an_email_from_before_there_were_three_scopes_still_works(
+def test_a_link_from_before_there_were_three_scopes_still_works(
     api: httpx.Client, database: Database, links: SignedLinks
 ) -> None:
     assert api.post(links.stop_event_type("dana", COMMENT_CREATED), data=ONE_CLICK).status_code == 200
@@ -141,7 +141,7 @@ def test_a_link_of_an_email_from_before_there_were_three_scopes_still_works(
     assert choices(database) == both
 
 
-def test_where_everything_is_off_the_page_says_that_less_makes_no_difference(
+def test_when_everything_is_off_the_page_says_that_narrower_scopes_make_no_difference(
     api: httpx.Client, links: SignedLinks
 ) -> None:
     url = links.stop_event_type("dana", COMMENT_CREATED, beside="CL-4821")
@@ -149,7 +149,7 @@ def test_where_everything_is_off_the_page_says_that_less_makes_no_difference(
     assert "All emails are off" in api.post(url, data={"action": "resume"}).text
 
 
-def test_the_page_speaks_the_readers_language_and_names_the_kind_in_it(
+def test_the_page_uses_the_readers_language_also_for_the_event_type(
     api: httpx.Client, database: Database, links: SignedLinks
 ) -> None:
     with database.begin() as connection:
@@ -169,7 +169,7 @@ def test_the_page_speaks_the_readers_language_and_names_the_kind_in_it(
         {f"f{number}": "x" for number in range(900)},
     ],
 )
-def test_a_post_that_asks_for_nothing_we_know_changes_nothing(
+def test_a_post_with_an_unknown_action_changes_nothing(
     api: httpx.Client, database: Database, link: str, body: dict[str, str]
 ) -> None:
     assert api.post(link, data=body).status_code == 400
@@ -178,7 +178,7 @@ def test_a_post_that_asks_for_nothing_we_know_changes_nothing(
 
 @pytest.mark.parametrize("method", ["GET", "POST"])
 @pytest.mark.parametrize("page", ["unsubscribe", "preferences"])
-def test_a_link_we_did_not_sign_says_so_and_changes_nothing(
+def test_a_link_we_did_not_sign_is_refused_and_changes_nothing(
     api: httpx.Client, database: Database, links: SignedLinks, page: str, method: str
 ) -> None:
     other = SignedLinks(secrets=["o" * 32], public_url=links.public_url)
@@ -206,7 +206,7 @@ def test_a_link_we_did_not_sign_says_so_and_changes_nothing(
     assert choices(database) == NO_PREFERENCES
 
 
-def test_a_link_opens_as_long_as_the_key_that_signed_it_is_kept(context: Context) -> None:
+def test_a_link_works_as_long_as_its_signing_key_is_kept(context: Context) -> None:
     old, new, newest = "o" * 32, "n" * 32, "N" * 32
     before = links_of(old)
     for keys, opens in (([new, old], True), ([newest, new, old], True), ([newest, new], False)):
@@ -241,17 +241,17 @@ def test_required_emails_cannot_be_stopped_and_the_page_says_so(
     assert choices(database) == NO_PREFERENCES
 
 
-def test_a_kind_of_email_that_is_no_more_is_not_found(api: httpx.Client, links: SignedLinks) -> None:
+def test_a_removed_event_type_is_not_found(api: httpx.Client, links: SignedLinks) -> None:
     assert api.post(links.stop_event_type("dana", "cl.gone.away"), data=ONE_CLICK).status_code == 404
 
 
-def test_without_a_secret_no_link_is_genuine(context: Context, link: str) -> None:
+def test_without_a_secret_no_link_is_valid(context: Context, link: str) -> None:
     app = build_app(replace(context, links=None))
     with httpx.Client(transport=InProcess(app), base_url="http://notify.test") as api:
         assert api.post(link, data=ONE_CLICK).status_code == 404
 
 
-def test_the_page_says_in_words_what_it_stops(api: httpx.Client, database: Database, links: SignedLinks) -> None:
+def test_the_page_says_what_it_stops(api: httpx.Client, database: Database, links: SignedLinks) -> None:
     with database.begin() as connection:
         directory.put_change_list(connection, ChangeList(link="CL-4821", title="Cap <b>the</b> retry"))
         description = preferences.event_types(connection)[COMMENT_CREATED].description
@@ -260,7 +260,7 @@ def test_the_page_says_in_words_what_it_stops(api: httpx.Client, database: Datab
     assert description in api.get(links.stop_event_type("dana", COMMENT_CREATED)).text
 
 
-def test_the_address_of_a_page_is_kept_from_caches_frames_and_other_sites(
+def test_the_address_of_a_page_is_hidden_from_caches_frames_and_other_sites(
     api: httpx.Client, link: str, links: SignedLinks
 ) -> None:
     for url in (link, links.preferences("dana"), f"{links.public_url}/preferences/forged"):
@@ -272,7 +272,7 @@ def test_the_address_of_a_page_is_kept_from_caches_frames_and_other_sites(
         assert "frame-ancestors 'none'" in headers["Content-Security-Policy"]
 
 
-def test_a_new_kind_of_event_that_is_off_by_default_is_shown_as_stopped(
+def test_a_new_event_type_that_is_off_by_default_is_shown_as_stopped(
     api: httpx.Client, database: Database, links: SignedLinks
 ) -> None:
     with database.begin() as connection:
@@ -282,7 +282,7 @@ def test_a_new_kind_of_event_that_is_off_by_default_is_shown_as_stopped(
     assert 'value="resume"' in api.get(links.stop_event_type("dana", "cl.abandoned")).text
 
 
-def test_that_required_emails_still_arrive_is_said_wherever_everything_can_be_stopped(
+def test_wherever_everything_can_be_stopped_the_page_says_that_required_emails_still_arrive(
     api: httpx.Client, links: SignedLinks
 ) -> None:
     narrow, everything = links.stop_event_type("dana", COMMENT_CREATED), links.stop_everything("dana")
@@ -301,7 +301,7 @@ def test_the_page_leads_to_all_settings_of_its_reader(api: httpx.Client, link: s
 GERMAN = {"Accept-Language": "fr-CH, de-AT;q=0.9, en;q=0.8"}
 
 
-def test_a_link_that_does_not_work_says_so_in_the_language_that_the_browser_asks_for(
+def test_an_invalid_link_is_explained_in_the_browsers_language(
     api: httpx.Client, link: str, links: SignedLinks
 ) -> None:
     def said(method: str, url: str) -> list[str]:
@@ -321,7 +321,7 @@ def test_a_link_that_does_not_work_says_so_in_the_language_that_the_browser_asks
         assert "wurde nichts geändert" in german
 
 
-def test_a_refusal_to_a_known_person_is_in_their_language_whatever_the_browser_asks_for(
+def test_a_known_person_is_refused_in_their_language_whatever_the_browser_prefers(
     api: httpx.Client, database: Database, links: SignedLinks
 ) -> None:
     with database.begin() as connection:
@@ -334,7 +334,7 @@ def test_a_refusal_to_a_known_person_is_in_their_language_whatever_the_browser_a
         assert words in answer.text
 
 
-def test_a_page_that_is_refused_shows_no_word_of_a_framework(api: httpx.Client, link: str) -> None:
+def test_an_error_page_reveals_no_framework(api: httpx.Client, link: str) -> None:
     large = api.post(link, data={"x": "y" * 2_000_000}, headers=GERMAN)
     assert large.status_code == 413
     assert "Das wurde nicht verstanden" in large.text
