@@ -44,7 +44,7 @@ def complete_settings() -> Iterator[Settings]:
         stack = import_module("notify.embedded.stack")
     except ModuleNotFoundError as error:
         raise NothingToWorkOn(missing=error.name) from None
-    with stack.borrowed(settings) as complete:
+    with stack.stack_settings(settings) as complete:
         yield complete
 
 

@@ -1,1 +1,1 @@
-"""The whole system on one laptop, on real parts; never needed in production."""
+"""The whole system on one machine, with real servers; never needed in production."""

@@ -1,4 +1,4 @@
-"""The catcher: a relay that takes every email, sends none on, and shows them in a web inbox."""
+"""The catcher: an SMTP server that accepts every email, forwards none, and shows them in a web inbox."""
 
 import asyncio
 from argparse import ArgumentParser
@@ -23,23 +23,25 @@ LARGEST_MESSAGE = 32 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Catcher:
-    """Where the running catcher takes emails, and where people read them."""
+    """Where the running catcher accepts emails, and where people read them."""
 
     smtp_url: str
     inbox_url: str
 
 
 @contextmanager
-def catching(folder: Path, *, host: str = LOOPBACK, smtp_port: int = 0, inbox_port: int = 0) -> Iterator[Catcher]:
+def running_catcher(
+    folder: Path, *, host: str = LOOPBACK, smtp_port: int = 0, inbox_port: int = 0
+) -> Iterator[Catcher]:
     """
     An SMTP server and its web inbox, in a thread of their own.
 
-    Both ports answer from the beginning. There is no TLS and no password: it is for the loopback interface, or for
-    a network of containers.
+    Both ports accept connections at once. There is no TLS and no password: use it on the loopback interface or in a
+    network of containers only.
 
     Args:
-        folder: Where emails are kept between runs; made when missing.
-        smtp_port: 0 takes any free one, as does *inbox_port*.
+        folder: Where emails are kept between runs. It is created if missing.
+        smtp_port: 0 takes any free port, as does *inbox_port*.
     """
     mailbox = Mailbox(folder)
     with listen(host, smtp_port) as smtp, listen(host, inbox_port) as web:
@@ -56,7 +58,7 @@ def catching(folder: Path, *, host: str = LOOPBACK, smtp_port: int = 0, inbox_po
 
 
 class Handler:
-    """What aiosmtpd calls with each message: keep it, and only then say yes."""
+    """Called by aiosmtpd with each message. It is stored before 250 is sent."""
 
     def __init__(self, mailbox: Mailbox) -> None:
         self.mailbox = mailbox
@@ -80,19 +82,19 @@ async def _serve(mailbox: Mailbox, server: uvicorn.Server, smtp_socket: socket, 
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the catcher as a process, until SIGINT or SIGTERM."""
+    """Run the catcher until SIGINT or SIGTERM."""
     parser = ArgumentParser(prog="python -m notify.embedded.catcher", description=__doc__)
-    parser.add_argument("--host", default=LOOPBACK, help="address both ports listen on")
-    parser.add_argument("--smtp-port", type=int, default=1025, help="port that takes emails")
+    parser.add_argument("--host", default=LOOPBACK, help="address that both ports listen on")
+    parser.add_argument("--smtp-port", type=int, default=1025, help="SMTP port")
     parser.add_argument("--inbox-port", type=int, default=8025, help="port of the web inbox")
     parser.add_argument("--folder", type=Path, required=True, help="where emails are kept")
     options = parser.parse_args(arguments)
-    # Blocked before the thread starts, which inherits it, so that the signals wait for sigwait.
+    # Blocked before the thread starts, which inherits the mask: the signals are left to sigwait.
     pthread_sigmask(SIG_BLOCK, {SIGINT, SIGTERM})
-    with catching(
+    with running_catcher(
         options.folder, host=options.host, smtp_port=options.smtp_port, inbox_port=options.inbox_port
     ) as catcher:
-        print(f"catching emails at {catcher.smtp_url}, showing them at {catcher.inbox_url}", flush=True)  # noqa: T201
+        print(f"accepting emails at {catcher.smtp_url}, inbox at {catcher.inbox_url}", flush=True)  # noqa: T201
         sigwait({SIGINT, SIGTERM})
 
 

@@ -1,4 +1,4 @@
-"""The processes of notify as commands: what the embedded stack runs, and what docker-compose.yml must run."""
+"""The commands of notify's processes. The embedded stack runs them; docker-compose.yml and deploy/ run the same."""
 
 import sys
 from collections.abc import Mapping
@@ -19,11 +19,11 @@ class Command:
     A process of notify.
 
     Attributes:
-        line: What starts it, with {names} to be filled in.
-        health: The URL that answers while it does well, with {names} too; None if there is none.
-        probe_seconds: How often it is asked, and how long an answer may take.
-        environment: What it needs besides the settings.
-        stop_seconds: How long it has to end by itself after *stop_signal*.
+        line: The command line, with {placeholders}.
+        health: The URL to probe, with {placeholders}; None: it is not probed.
+        probe_seconds: Interval between probes, and the timeout of one.
+        environment: Variables besides the settings.
+        stop_seconds: How long it may take to end after *stop_signal*, before it is killed.
     """
 
     name: str
@@ -35,7 +35,7 @@ class Command:
     stop_seconds: float = 5
 
     def argv(self, **facts: object) -> list[str]:
-        """The command as arguments, run by the Python that runs us."""
+        """The arguments, with the running Python in place of ``python``."""
         _, *rest = (part.format(**facts) for part in self.line.split())
         return [sys.executable, *rest]
 
@@ -50,14 +50,14 @@ COMMANDS = (
     Command(name="beat", line="python -m celery -A notify.worker.app beat --schedule {beat_schedule}"),
     Command(
         name="flower",
-        # It watches: nothing can be stopped there, it forgets old tasks and workers, and shows what tasks returned.
+        # Read-only: workers cannot be stopped there. Old tasks and workers are forgotten.
         line="python -m celery -A notify.worker.app flower --address={flower_host} --port={flower_port}"
         " --read_only --max_tasks=10000 --purge_offline_workers=300"
         " --tasks_columns=name,state,result,received,runtime,worker,uuid",
         health="{flower_url}/healthcheck",
-        # It asks nobody who is there, so it answers to local names only.
+        # It has no login, so flower_guard.py restricts it to local host names.
         environment={"FLOWER_UNAUTHENTICATED_API": "true", "FLOWER_CONF": str(FLOWER_CONF)},
-        # After SIGTERM and SIGINT Flower 2.2 waits for a thread that does not end. It has nothing to lose.
+        # After SIGTERM or SIGINT, Flower 2.2 waits for a thread that never ends. It has nothing to lose.
         stop_signal=SIGQUIT,
     ),
     Command(
@@ -68,17 +68,17 @@ COMMANDS = (
         stop_seconds=10,
     ),
 )
-"""In the order in which they stop: first what brings work in, last what does it."""
+"""In the order in which they stop: first those that bring work in, last the worker."""
 
 CATCHER = Command(
     name="catcher",
     line="python -m notify.embedded.catcher --host {catcher_host} --smtp-port {catcher_port}"
     " --inbox-port {inbox_port} --folder {emails}",
 )
-"""The embedded stack has the catcher in its own process; elsewhere it is one by itself."""
+"""The embedded stack runs the catcher in a thread of the supervisor; elsewhere it is a process."""
 
 
 def environment(settings: Settings) -> dict[str, str]:
-    """Our environment with its settings replaced by these, complete but for what is None."""
+    """Our environment with these settings in place of its own. Settings that are None are left out."""
     inherited = {name: value for name, value in environ.items() if not name.startswith(PREFIX)}
     return inherited | {PREFIX + name.upper(): value for name, value in as_text(settings).items()}

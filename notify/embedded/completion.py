@@ -1,4 +1,4 @@
-"""Settings made complete: what nobody set is what the embedded stack has."""
+"""Fills in settings that nobody set with those of the embedded stack."""
 
 from collections.abc import Mapping
 from urllib.parse import urlsplit
@@ -18,8 +18,8 @@ def replaced(settings: Settings, **values: object) -> Settings:
 
 
 def completed(settings: Settings) -> Settings:
-    """The settings with a sender, an address for links, and the secrets of the data folder."""
-    # The API of one machine is called by local names, by the one in links, and by the one that it listens on.
+    """The settings with a sender, a public URL, and the secrets of the data folder."""
+    # Callers use local names, the host name in links, or the address that the API listens on.
     linked = urlsplit(settings.public_url or "").hostname or "localhost"
     defaults = {
         **secrets(settings.data_dir),
@@ -33,18 +33,18 @@ def completed(settings: Settings) -> Settings:
 
 
 def as_text(settings: Settings) -> dict[str, str]:
-    """What is not None, as its environment variables hold it, secrets included."""
+    """The settings that are not None, as values of environment variables. Includes secrets."""
     values = {name: getattr(settings, name) for name in Settings.model_fields}
-    return {name: plain(value) for name, value in values.items() if value is not None}
+    return {name: as_string(value) for name, value in values.items() if value is not None}
 
 
-def joined(settings: Settings, stack: Mapping[str, str]) -> Settings:
-    """The settings of a command that works on a stack: its ports, and whatever else nobody set here."""
+def for_running_stack(settings: Settings, stack: Mapping[str, str]) -> Settings:
+    """These settings, with the ports of the running stack, and with its values where nothing is set here."""
     return replaced(
         settings, **{name: value for name, value in stack.items() if name in PORTS or getattr(settings, name) is None}
     )
 
 
-def plain(value: object) -> str:
-    """A setting as its environment variable holds it."""
+def as_string(value: object) -> str:
+    """The value of an environment variable."""
     return value.get_secret_value() if isinstance(value, SecretStr) else str(value)

@@ -1,7 +1,7 @@
 """
-The Flower of the embedded stack: it asks nobody for a password, so it answers to this machine only.
+Restricts the embedded Flower, which has no password, to requests from this machine.
 
-Flower reads this when it starts (FLOWER_CONF), in the place of a file of its options.
+Flower executes this file at its start (FLOWER_CONF), as it would a file of options.
 """
 
 from typing import Any
@@ -19,9 +19,9 @@ LETS_OTHER_SITES_READ = "Access-Control-Allow-Origin"
 
 class LocalFlower(Flower):  # type: ignore[misc]  # Flower is not typed
     """
-    Flower, refusing calls by the name of a site, and without leave for other sites to read its answers.
+    Flower that refuses requests for other host names, and lets no other site read its responses.
 
-    Without a password Flower lets every site read its API, events that came in by Celery included.
+    Without a password, Flower lets every site that the browser visits read its API (CORS), which holds events.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - the arguments are Flower's own

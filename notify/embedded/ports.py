@@ -1,4 +1,4 @@
-"""TCP ports that nothing listens on, and where a server that listens is asked."""
+"""Finds free TCP ports, and makes URLs of servers."""
 
 from collections.abc import Collection
 from contextlib import suppress
@@ -7,17 +7,17 @@ from socket import AF_INET, AF_INET6, create_server, socket
 LOOPBACK = "127.0.0.1"
 HIGHEST = 65535
 EVERYWHERE = {"0.0.0.0": LOOPBACK, "::": "::1"}  # noqa: S104
-"""Who listens at every address is asked at this one."""
+"""Where to reach a server that listens on every address."""
 
 
 def free_port(wanted: int = 0, *, host: str = LOOPBACK, taken: Collection[int] = ()) -> int:
     """
-    The port *wanted* if it is free, else the next free one above; 0 is any.
+    The port *wanted* if it is free, else the next free one above. 0 is any.
 
-    The answer can be out of date at once: whoever binds it must be ready to be refused.
+    Another process may take it before the caller binds it.
 
     Args:
-        taken: Ports promised to others that have not bound them yet.
+        taken: Ports reserved for servers that have not bound them yet.
     """
     for port in range(wanted, HIGHEST + 1):
         if port not in taken:
@@ -27,11 +27,11 @@ def free_port(wanted: int = 0, *, host: str = LOOPBACK, taken: Collection[int] =
 
 
 def listen(host: str, port: int) -> socket:
-    """A socket that listens on the port; 0 is any. Connections queue until somebody serves it."""
+    """A socket that listens on the port. 0 is any. Connections wait until they are accepted."""
     return create_server((host, port), family=AF_INET6 if ":" in host else AF_INET)
 
 
 def url(host: str, port: int) -> str:
-    """Where the HTTP server that listens there is asked."""
+    """The URL of the HTTP server that listens there."""
     at = EVERYWHERE.get(host, host)
     return f"http://{f'[{at}]' if ':' in at else at}:{port}"

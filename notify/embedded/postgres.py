@@ -1,4 +1,4 @@
-"""The embedded PostgreSQL: a real server from a wheel, on a folder of its own, reached by a Unix socket only."""
+"""The embedded PostgreSQL: a real server from a wheel, on its own folder, reachable through a Unix socket only."""
 
 from collections.abc import Sequence
 from contextlib import suppress
@@ -40,23 +40,23 @@ NOT_DURABLE = ("fsync=off", "synchronous_commit=off", "full_page_writes=off")
 
 
 class CannotLeaveRoot(NotifyError):
-    """PostgreSQL refuses to run as root, and the way to another account is missing."""
+    """PostgreSQL refuses to run as root, and it cannot be started under another account."""
 
 
 class UnsafeSocketFolder(NotifyError):
-    """The folder for the PostgreSQL socket belongs to somebody else, who could then pose as the database."""
+    """The folder for the PostgreSQL socket belongs to another user, who could pose as the database."""
 
 
 class PostgresServer:
     """
-    PostgreSQL on *folder*, as a context manager; the data stays there between runs.
+    PostgreSQL on *folder*, as a context manager. The data stays there between runs.
 
-    Only who may enter its socket's folder (mode 0700) can reach it; it listens on no network address. A server that a
-    killed owner left running on the same folder is ended first, so the caller must rule out two owners at once.
+    It listens on no network address; only users who may enter the folder of its socket (mode 0700) can connect. A
+    server that a killed owner left running on the folder is ended first, so the caller must rule out two owners.
 
     Args:
-        folder: Holds the cluster and the log; made when missing.
-        durable: False forgoes every flush to disk: fast, and lost with the machine. For tests.
+        folder: Holds the cluster and the log. It is created if missing.
+        durable: False skips every flush to disk: fast, but a crash of the machine loses data. For tests.
         options: Further settings of the server, as ``name=value``.
 
     Rejected: the wheel's own ``get_server``. It counts the users of a server in a file that kill -9 leaves
@@ -78,7 +78,7 @@ class PostgresServer:
         return self._url(DATABASE)
 
     def start(self) -> None:
-        """Start the server; the first start makes an empty database ``notify``."""
+        """Start the server. The first start creates an empty database ``notify``."""
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         end_leftovers(self.name)
         self._remove_stale_locks()
@@ -93,7 +93,7 @@ class PostgresServer:
             raise
 
     def stop(self) -> None:
-        """Stop the server, cutting its connections off; harmless when it is not running."""
+        """Stop the server and close its connections. Does nothing if it is not running."""
         process, self.process = self.process, None
         if process is None:
             return
@@ -109,7 +109,7 @@ class PostgresServer:
         self.stop()
 
     def _make_cluster(self) -> None:
-        """Make the cluster under another name and rename it when complete: a killed run leaves no half cluster."""
+        """Create the cluster under another name and rename it: a killed run leaves no half cluster."""
         unfinished = self.cluster.with_suffix(".unfinished")
         rmtree(unfinished, ignore_errors=True)
         command = [
@@ -138,7 +138,7 @@ class PostgresServer:
         """
         Remove the lock files of a killed server.
 
-        PostgreSQL respects them while a process has their pid: a zombie that nobody reaps, or another program.
+        PostgreSQL refuses to start while any process has the pid in them, even a zombie or another program.
         """
         (self.cluster / "postmaster.pid").unlink(missing_ok=True)
         (self.sockets / f".s.PGSQL.{PORT}.lock").unlink(missing_ok=True)
@@ -164,7 +164,7 @@ class PostgresServer:
         return [str(program("postgres")), "-D", str(self.cluster), *(part for one in settings for part in ("-c", one))]
 
     def _answers(self) -> bool:
-        """Whether it answers, and has its database, which the first start makes."""
+        """Whether it answers. Creates the database if it is missing."""
         try:
             with psycopg.connect(self._url("postgres"), autocommit=True) as connection:
                 if not connection.execute("SELECT FROM pg_database WHERE datname = %s", [DATABASE]).fetchall():
@@ -179,7 +179,7 @@ class PostgresServer:
 
 def unprivileged(command: Sequence[str], *, owner_of: Path) -> list[str]:
     """
-    The command under an account that PostgreSQL agrees to run as; unchanged unless we are root.
+    The command, run under an account other than root. Unchanged unless we are root.
 
     The account is the owner of the cluster *owner_of*, if that exists, else ``postgres`` or ``nobody``. It keeps the
     ambient capability CAP_DAC_OVERRIDE, because the wheel and the data are often where no other account may go: a
@@ -210,10 +210,10 @@ def unprivileged(command: Sequence[str], *, owner_of: Path) -> list[str]:
 
 def end_leftovers(name: str) -> None:
     """
-    End the server that a killed owner left running under this name, and sessions that outlived their server.
+    End a server with this name that a killed owner left running, and sessions that outlived their server.
 
-    PostgreSQL has the name in the title of each process; their working folder would say as much, but a root
-    without CAP_SYS_PTRACE, as in a container, may not read that of another account.
+    PostgreSQL has the name in the title of each process. Their working folder would do too, but root without
+    CAP_SYS_PTRACE, as in a container, may not read that of another account.
     """
     found = []
     for process in psutil.process_iter():
@@ -235,7 +235,7 @@ def _account(cluster: Path) -> tuple[int, int]:
 
 
 def _socket_folder(cluster: Path, name: str) -> Path:
-    """The cluster's own folder; if a socket's address has no room for that, a private one for temporary files."""
+    """The cluster's folder or, if its path is too long for a socket, a private temporary folder."""
     fits = len(fsencode(cluster / f".s.PGSQL.{PORT}")) <= LONGEST_SOCKET_PATH
     if fits and not set(str(cluster)) & set(',"'):
         return cluster
@@ -243,7 +243,7 @@ def _socket_folder(cluster: Path, name: str) -> Path:
 
 
 def program(name: str) -> Path:
-    """A program of the wheel. Importing the wheel would warn on every machine without XDG_RUNTIME_DIR."""
+    """A program of the wheel. Importing the wheel would warn on machines without XDG_RUNTIME_DIR."""
     wheel = find_spec(WHEEL)
     if wheel is None or wheel.origin is None:
         raise ModuleNotFoundError(name=WHEEL)
@@ -251,5 +251,5 @@ def program(name: str) -> Path:
 
 
 def _environment() -> dict[str, str]:
-    """Ours without PGPORT, PGDATA and their like, which the server would obey."""
+    """Our environment without PGPORT, PGDATA and the like, which the server would obey."""
     return {name: value for name, value in environ.items() if not name.startswith("PG")}

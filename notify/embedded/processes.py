@@ -1,4 +1,4 @@
-"""Other processes: started as leaders of sessions of their own, watched until ready, ended within a limit."""
+"""Starts child processes in sessions of their own, waits until they are ready, and ends them within a time limit."""
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -18,7 +18,7 @@ LAST_LINES = 20
 
 
 class ServerDidNotStart(NotifyError):
-    """An embedded server did not come up; the end of its log says why."""
+    """An embedded server did not start; the end of its log says why."""
 
     def __init__(self, *, command: str, log: Path, exit_code: int | None) -> None:
         super().__init__(command=command, log=str(log), exit_code=exit_code)
@@ -30,9 +30,9 @@ class ServerDidNotStart(NotifyError):
 
 def spawn(command: Sequence[str], *, log: Path, env: Mapping[str, str] | None = None) -> Popen[bytes]:
     """
-    The command as a child process, writing to *log* anew.
+    Start the command as a child process that overwrites *log*.
 
-    It leads a session of its own, so that a terminal's Ctrl-C does not reach it and its parent stops it in order.
+    It leads a session of its own: a terminal's Ctrl-C does not reach it, so its parent can stop it in order.
     """
     with log.open("wb") as output:
         return Popen(command, stdin=DEVNULL, stdout=output, stderr=STDOUT, env=env, start_new_session=True)  # noqa: S603
@@ -40,10 +40,10 @@ def spawn(command: Sequence[str], *, log: Path, env: Mapping[str, str] | None = 
 
 def wait_until_ready(process: Popen[bytes], probe: Callable[[], bool], *, log: Path, seconds: float) -> None:
     """
-    Return as soon as *probe* says yes.
+    Return as soon as *probe* returns True.
 
     Raises:
-        ServerDidNotStart: The process ended before that, or took longer.
+        ServerDidNotStart: The process ended, or *seconds* have passed.
     """
     end = monotonic() + seconds
     while not probe():
@@ -55,9 +55,9 @@ def wait_until_ready(process: Popen[bytes], probe: Callable[[], bool], *, log: P
 
 def stop(process: Popen[bytes], *steps: tuple[Signals, float]) -> None:
     """
-    End a child that was started as leader of its group, and what it left in the group; harmless when it is gone.
+    End a child that ``spawn`` started, and its process group. Does nothing if it has ended.
 
-    Each step is a signal and the seconds it is given; when none of them helps, the group is killed.
+    Each step is a signal and how many seconds to wait after it. At the end the group is killed.
     """
     for signal, seconds in steps:
         if process.poll() is None:
@@ -70,7 +70,7 @@ def stop(process: Popen[bytes], *steps: tuple[Signals, float]) -> None:
 
 
 def end_all(processes: Sequence[psutil.Process], signal: Signals = SIGTERM, *, seconds: float) -> None:
-    """Signal processes that are not our children, give them the same time, then kill what is left of their groups."""
+    """Send a signal to processes that are not our children, wait *seconds* for all, then kill their groups."""
     for process in processes:
         with suppress(psutil.NoSuchProcess):
             process.send_signal(signal)
@@ -83,7 +83,7 @@ def end_all(processes: Sequence[psutil.Process], signal: Signals = SIGTERM, *, s
 
 
 def last_lines(log: Path) -> str:
-    """The end of a log, for an error message; empty if there is none."""
+    """The end of a log, for an error message. Empty if there is no log."""
     try:
         text = log.read_text(encoding="utf-8", errors="replace")
     except OSError:
@@ -92,7 +92,7 @@ def last_lines(log: Path) -> str:
 
 
 def _wait_until_dead(process: psutil.Process, seconds: float) -> None:
-    """Return when the process is gone, or a zombie that nobody reaps, or the time is over."""
+    """Return when the process has ended (a zombie counts) or the time is over."""
     end = monotonic() + seconds
     with suppress(psutil.NoSuchProcess):
         while monotonic() < end and process.status() != psutil.STATUS_ZOMBIE:

@@ -1,4 +1,4 @@
-"""The whole of notify on one machine under one supervisor: servers, catcher, API, worker, clock, Flower."""
+"""The embedded stack: servers, catcher, API, worker, beat and Flower under one supervisor."""
 
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -15,9 +15,9 @@ from rich.console import Console
 from rich.text import Text
 
 from notify.domain.errors import NotifyError
-from notify.embedded.catcher import catching
+from notify.embedded.catcher import running_catcher
 from notify.embedded.commands import COMMANDS, Command, environment
-from notify.embedded.completion import MAIL_FROM, as_text, completed, joined, plain, replaced
+from notify.embedded.completion import MAIL_FROM, as_string, as_text, completed, for_running_stack, replaced
 from notify.embedded.data_folder import (
     STACK_FILE,
     AlreadyRunning,
@@ -48,21 +48,21 @@ COLOURS = {"api": "cyan", "beat": "magenta", "flower": "yellow", "worker": "gree
 
 
 class NotReady(NotifyError):
-    """The stack did not come up in time."""
+    """The stack did not start in time."""
 
 
 class Stack:
     """
-    Everything embedded, started in order and stopped in the opposite one; a context manager, for one use.
+    All embedded servers and processes. A context manager, for one use.
 
-    What a setting names already is used and not started: a database, a broker, a relay. The rest lives in
-    the data folder, which this process locks for as long as the stack is up, and keeps its data between runs.
-    The next stack ends whatever a killed one left running.
+    They start in order and stop in reverse order. A database, broker or relay that a setting names is used instead of
+    an embedded one. Data stays in the data folder, which is locked while the stack runs. The next stack ends
+    processes that a killed one left running.
 
-    A process or server that ends, or no longer answers, is started again, with growing pauses; the others stay up.
+    A process or server that ends, or stops answering, is restarted with increasing delays; the others keep running.
 
     Args:
-        settings: What is None in them is completed; ``settings`` has the result after the start.
+        settings: Those that are None are filled in; ``settings`` has the result after the start.
         commands: The processes to run, in the order in which they stop.
         console: Takes the supervisor's own lines.
         log: Takes the lines of the processes; None: the console does.
@@ -87,11 +87,11 @@ class Stack:
         self._stops = ExitStack()
 
     def start(self) -> None:
-        """Start everything, without waiting for the processes to answer."""
+        """Start everything, without waiting until the processes answer."""
         try:
             self._stops.enter_context(locked(self.data_dir, seconds=LOCK_SECONDS))
             for child in end_leftovers(self.data_dir):
-                self.say(SUPERVISOR, f"ended {child.name} (pid {child.pid}), which a killed stack had left running")
+                self.say(SUPERVISOR, f"ended {child.name} (pid {child.pid}), left running by a stack that was killed")
             self._record()
             self._stops.callback((self.data_dir / STACK_FILE).unlink, missing_ok=True)
             self._start_servers()
@@ -103,7 +103,7 @@ class Stack:
             raise
 
     def stop(self) -> None:
-        """Stop everything: first what brings work in, then the worker, then the servers."""
+        """Stop everything: the processes that bring work in, then the worker, then the servers."""
         self._stops.close()
         self._running.clear()
 
@@ -111,7 +111,7 @@ class Stack:
         """
         Start, wait until everything answers, call *on_ready*, and stay until SIGINT, SIGTERM or SIGHUP.
 
-        For the main thread. Returns after an orderly stop, in which further signals change nothing.
+        Call it in the main thread. It returns after an orderly stop; further signals are ignored meanwhile.
 
         Args:
             on_ready: None says where everything is.
@@ -126,7 +126,7 @@ class Stack:
             self.say(SUPERVISOR, "stopping")
 
     def wait_until_ready(self) -> None:
-        """Return when every process answers that can be asked, or we are to stop."""
+        """Return when every process that is probed has answered, or a signal asks us to stop."""
         end = monotonic() + READY_SECONDS
         while waiting := [one for one in self._running if not one.is_up]:
             if self.stopping.wait(TICK_SECONDS):
@@ -155,7 +155,7 @@ class Stack:
             self.say(SUPERVISOR, f"{name} at {at}")
 
     def _start_servers(self) -> None:
-        """Start what no setting names, and migrate the database."""
+        """Start the servers that no setting names, and migrate the database."""
         if self.settings.database_url is None:
             self._supervise(Supervised("postgres", postgres := PostgresServer(self.data_dir), say=self.say))
             self._fill(database_url=postgres.url)
@@ -163,7 +163,7 @@ class Stack:
             valkey = ValkeyServer(self.data_dir, password=token_urlsafe())
             self._supervise(Supervised("valkey", valkey, say=self.say))
             self._fill(broker_url=valkey.url)
-        upgrade(plain(self.settings.database_url))
+        upgrade(as_string(self.settings.database_url))
         if self.settings.smtp_url is None:
             self._start_catcher()
 
@@ -176,7 +176,7 @@ class Stack:
     def _start_catcher(self) -> None:
         smtp = self._port("catcher", self.settings.catcher_port)
         web = self._port("inbox", self.settings.inbox_port, taken=[smtp])
-        catcher = self._stops.enter_context(catching(self.data_dir / EMAILS, smtp_port=smtp, inbox_port=web))
+        catcher = self._stops.enter_context(running_catcher(self.data_dir / EMAILS, smtp_port=smtp, inbox_port=web))
         self._fill(smtp_url=catcher.smtp_url, catcher_port=smtp, inbox_port=web)
         self.state = replace(self.state, urls={**self.state.urls, "inbox": catcher.inbox_url})
 
@@ -186,7 +186,7 @@ class Stack:
         urls = {"api": url(self.settings.api_host, api), "flower": url(LOOPBACK, flower)}
         self._fill(api_port=api, flower_port=flower)
         if self.settings.mail_from is None and "inbox" not in self.state.urls:
-            self.say(SUPERVISOR, f"NOTIFY_MAIL_FROM is not set: emails leave the machine as {MAIL_FROM}")
+            self.say(SUPERVISOR, f"NOTIFY_MAIL_FROM is not set: emails are sent from {MAIL_FROM}")
         if self.settings.worker_health_port is None:
             self._fill(worker_health_host=LOOPBACK, worker_health_port=free_port(taken=[api, flower]))
         self.settings = completed(self.settings)
@@ -211,7 +211,7 @@ class Stack:
             "worker_name": WORKER_NAME,
         }
         settings = self.settings
-        if settings.log_format == "auto":  # the processes see a pipe only
+        if settings.log_format == "auto":  # the output of the processes is a pipe
             settings = replaced(settings, log_format="console" if self.log.is_terminal else "json")
         variables = {**environment(settings), "PYTHONUNBUFFERED": "1"}
         for command in reversed(self.commands):
@@ -229,7 +229,7 @@ class Stack:
         self.settings = replaced(self.settings, **values)
 
     def _record(self, *, ready: bool = False) -> None:
-        """Write down what runs, so that a later command can use it, or end it if we are killed."""
+        """Save what is running, so that other commands can use it, or end it if we are killed."""
         self.state = replace(
             self.state,
             ready=self.state.ready or ready,
@@ -240,31 +240,31 @@ class Stack:
 
 
 @contextmanager
-def borrowed(settings: Settings) -> Iterator[Settings]:
+def stack_settings(settings: Settings) -> Iterator[Settings]:
     """
-    Complete settings for one command: those of the stack that is up, or of its database alone.
+    Complete settings for one command on the embedded stack.
 
-    With no stack up, PostgreSQL is started on the data folder, migrated, and stopped at the end; emails then
-    wait for the stack. Another command that does the same is waited for.
+    If no stack is running, PostgreSQL is started on the data folder, migrated, and stopped at the end; emails then wait
+    for the stack. If another command is doing the same, this one waits for it.
     """
     settings = replaced(settings, data_dir=settings.data_dir.resolve())
-    with ExitStack() as borrowing:
+    with ExitStack() as exits:
         try:
-            borrowing.enter_context(locked(settings.data_dir, seconds=LOCK_SECONDS))
+            exits.enter_context(locked(settings.data_dir, seconds=LOCK_SECONDS))
             stack = None
         except AlreadyRunning:
             stack = _started(settings.data_dir)
         if stack is not None:
-            yield joined(settings, stack.settings)
+            yield for_running_stack(settings, stack.settings)
             return
         end_leftovers(settings.data_dir)
-        postgres = borrowing.enter_context(PostgresServer(settings.data_dir))
+        postgres = exits.enter_context(PostgresServer(settings.data_dir))
         upgrade(postgres.url)
         yield completed(replaced(settings, database_url=postgres.url))
 
 
 def _started(data_dir: Path) -> RunningStack:
-    """The stack that somebody else is starting here, once its database can be used."""
+    """The stack that is starting here, as soon as its database can be used."""
     end = monotonic() + READY_SECONDS
     while (stack := running(data_dir)) and monotonic() < end:
         if stack.ready:
@@ -275,7 +275,7 @@ def _started(data_dir: Path) -> RunningStack:
 
 @contextmanager
 def _signals(stopping: Event) -> Iterator[None]:
-    """Let the signals that ask for an end set *stopping* and do nothing else; ``nohup`` stays in force."""
+    """Have SIGINT, SIGTERM and SIGHUP set *stopping* and do nothing else. ``nohup`` is respected."""
     asking = [SIGINT, SIGTERM] if getsignal(SIGHUP) is SIG_IGN else [SIGINT, SIGTERM, SIGHUP]
     before = {number: signal(number, lambda *_: stopping.set()) for number in asking}
     try:

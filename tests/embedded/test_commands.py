@@ -7,7 +7,7 @@ from string import Formatter
 import pytest
 
 from notify.embedded.commands import CATCHER, COMMANDS, environment
-from notify.embedded.completion import as_text, completed, joined, replaced
+from notify.embedded.completion import as_text, completed, for_running_stack, replaced
 from notify.embedded.data_folder import secrets
 from notify.settings import SECRET, Settings
 
@@ -56,4 +56,4 @@ def test_what_somebody_set_is_not_completed(tmp_path: Path) -> None:
 
 def test_settings_shared_with_another_process_arrive_unchanged(settings: Settings) -> None:
     other = Settings(data_dir=settings.data_dir)
-    assert as_text(joined(other, as_text(settings))) == as_text(settings)
+    assert as_text(for_running_stack(other, as_text(settings))) == as_text(settings)

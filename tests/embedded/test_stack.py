@@ -19,7 +19,7 @@ from sqlalchemy import make_url
 
 from notify.embedded.data_folder import AlreadyRunning, DataFolderBusy, locked, running
 from notify.embedded.ports import LOOPBACK, listen
-from notify.embedded.stack import Stack, borrowed
+from notify.embedded.stack import Stack, stack_settings
 from notify.settings import Settings
 from tests.support.supervisor import REAL, WATCHED, WEB, WITHOUT_WEB, Supervisor, supervised
 from tests.support.wait import until
@@ -247,7 +247,7 @@ def test_what_is_missing_beside_a_relay_is_filled_in(data_dir: Path, given: Mapp
 
 
 def test_commands_borrow_the_stack_that_is_up(supervisor: Supervisor) -> None:
-    with borrowed(settings(supervisor.data_dir)) as complete:
+    with stack_settings(settings(supervisor.data_dir)) as complete:
         assert complete.database_url is not None
         add_person(complete.database_url.get_secret_value(), "dana")
         assert complete.api_port == int(supervisor.stack.settings["api_port"])
@@ -256,7 +256,7 @@ def test_commands_borrow_the_stack_that_is_up(supervisor: Supervisor) -> None:
 
 
 def test_commands_borrow_the_database_when_nothing_is_up(data_dir: Path) -> None:
-    with borrowed(settings(data_dir)) as complete:
+    with stack_settings(settings(data_dir)) as complete:
         assert complete.database_url is not None
         add_person(complete.database_url.get_secret_value(), "dana")
         assert complete.broker_url is complete.smtp_url is None
@@ -269,7 +269,7 @@ def test_commands_borrow_the_database_when_nothing_is_up(data_dir: Path) -> None
 def test_a_command_that_comes_while_the_stack_starts_waits_for_it(data_dir: Path) -> None:
     starting = Supervisor(data_dir)
     until(lambda: running(data_dir))
-    with borrowed(settings(data_dir)) as complete:
+    with stack_settings(settings(data_dir)) as complete:
         assert complete.database_url is not None
         assert people(complete.database_url.get_secret_value()) == []
         assert starting.stack.settings["database_url"] == complete.database_url.get_secret_value()

@@ -11,7 +11,7 @@ import httpx
 import pytest
 from rich.console import Console
 
-from notify.embedded.completion import plain
+from notify.embedded.completion import as_string
 from notify.embedded.mailbox import Email, read
 from notify.embedded.ports import free_port
 from notify.embedded.stack import EMAILS, Stack
@@ -41,7 +41,7 @@ class System:
 
     def person(self, username: str) -> httpx.Client:
         """The API as this person sees it; to be closed."""
-        token = issue_user_token(plain(self.settings.jwt_secret), username, ttl=timedelta(minutes=5))
+        token = issue_user_token(as_string(self.settings.jwt_secret), username, ttl=timedelta(minutes=5))
         return httpx.Client(base_url=self.stack.state.urls["api"], headers={"Authorization": f"Bearer {token}"})
 
     def emails(self, *, about: str) -> list[Email]:
@@ -111,7 +111,7 @@ def system(database_server: str, broker_server: str, tmp_path_factory: pytest.Te
 
 
 def _used(stack: Stack) -> Iterator[System]:
-    database = Database(plain(stack.settings.database_url), pool_size=1)
+    database = Database(as_string(stack.settings.database_url), pool_size=1)
     with database.begin() as connection:
         token = tokens.create(connection, "journeys", scopes=list(Scope))
     headers = {"Authorization": f"Bearer {token}"}

@@ -13,7 +13,7 @@ from sqlalchemy import update
 
 import notify
 from notify import wiring
-from notify.embedded.completion import plain
+from notify.embedded.completion import as_string
 from notify.store.tables.people import notification_event_types
 from tests.journeys.conftest import System, comment
 from tests.support import servers
@@ -46,7 +46,7 @@ def test_forty_comments_by_three_people_are_at_most_three_emails_in_order_whatev
     for number in range(40):
         keys.append(system.say(talkers[number % 3], body=f"Word {number}.", link=f"CL-{alice}", author=alice))
         if number == 20:
-            servers.empty_broker(plain(system.settings.broker_url))
+            servers.empty_broker(as_string(system.settings.broker_url))
 
     assert [system.outcome(key)[alice] for key in keys] == [("sent", None)] * 40
 
@@ -158,4 +158,4 @@ def test_readiness_says_that_emails_flow(system: System) -> None:
     answer = system.program.get("/readyz")
 
     assert (answer.status_code, answer.json()["status"]) == (200, "ready")
-    assert plain(system.settings.smtp_url).startswith("smtp://127.0.0.1")
+    assert as_string(system.settings.smtp_url).startswith("smtp://127.0.0.1")

@@ -11,7 +11,7 @@ from tests.support.supervisor import random_ports
 
 def test_the_demo_shows_an_email_a_bundle_a_digest_and_who_is_not_notified(tmp_path: Path) -> None:
     environment = {**os.environ, **random_ports(), "NOTIFY_DATA_DIR": str(tmp_path / "data")}
-    command = [Path(sys.executable).with_name("notify"), "demo", "--once", "--json"]
+    command = [str(Path(sys.executable).with_name("notify")), "demo", "--once", "--json"]
 
     done = subprocess.run(
         command, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=True

@@ -28,7 +28,7 @@ from psycopg import sql
 from rich.console import Console
 
 from notify.cli import demo
-from notify.embedded.completion import plain
+from notify.embedded.completion import as_string
 from notify.embedded.ports import free_port
 from notify.embedded.stack import Stack
 from notify.intake.schema import parse
@@ -70,8 +70,8 @@ class Runner:
         (self.folder / ".notify").symlink_to(self.settings.data_dir.resolve())
         self._environment = {
             "PATH": f"{self.folder / '.venv/bin'}:/usr/local/bin:/usr/bin:/bin",
-            "DATABASE_URL": plain(self.settings.database_url),
-            "BROKER_URL": plain(self.settings.broker_url),
+            "DATABASE_URL": as_string(self.settings.database_url),
+            "BROKER_URL": as_string(self.settings.broker_url),
         }
 
     def run(self, example: Example) -> str:
@@ -130,7 +130,7 @@ class Runner:
         return done.stdout
 
     def _sql(self, statements: str) -> None:
-        url = plain(self.settings.database_url)
+        url = as_string(self.settings.database_url)
         if "CREATE SCHEMA" not in statements:
             _roll_back(url, statements)
             return
@@ -173,7 +173,7 @@ def _failures() -> Iterator[str]:
         yield from (f"{page}: the link {link} leads nowhere" for link in broken_links(page))
     with TemporaryDirectory() as scratch, _stack(Path(scratch) / "data") as stack:
         stack.wait_until_ready()
-        database = Database(plain(stack.settings.database_url), pool_size=1)
+        database = Database(as_string(stack.settings.database_url), pool_size=1)
         introduce_people(database)
         database.close()
         for at, page in enumerate(PAGES):
