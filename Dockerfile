@@ -1,7 +1,10 @@
 # `runtime` is notify; `catcher` is the mail catcher, for development.
-ARG PYTHON=3.13
+# A build that must be repeatable names the base image by its digest, and the commit:
+#   docker build --target runtime --build-arg PYTHON_IMAGE=python:3.13-slim@sha256:... \
+#     --build-arg REVISION="$(git rev-parse HEAD)" --tag notify .
+ARG PYTHON_IMAGE=python:3.13-slim
 
-FROM python:${PYTHON}-slim AS python
+FROM ${PYTHON_IMAGE} AS python
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_ROOT_USER_ACTION=ignore
 
 
@@ -10,7 +13,7 @@ WORKDIR /src
 # hatchling comes from a lock as well: a build must not depend on its day.
 COPY requirements-dev.lock ./
 RUN pip install --require-hashes --no-deps -r requirements-dev.lock
-COPY pyproject.toml README.md celeryconfig.py ./
+COPY pyproject.toml README.md LICENSE celeryconfig.py ./
 COPY migrations migrations
 COPY notify notify
 COPY templates templates
@@ -31,6 +34,18 @@ RUN /srv/notify/bin/pip install --require-hashes --no-deps -r requirements-embed
 
 
 FROM python AS base
+ARG PYTHON_IMAGE
+ARG VERSION=0.1.0
+ARG REVISION=
+LABEL org.opencontainers.image.title=notify \
+    org.opencontainers.image.description="A durable notification outbox for code review: one event in, one email per person out." \
+    org.opencontainers.image.licenses=Apache-2.0 \
+    org.opencontainers.image.url=https://github.com/notify-outbox/notify \
+    org.opencontainers.image.source=https://github.com/notify-outbox/notify \
+    org.opencontainers.image.documentation=https://github.com/notify-outbox/notify/tree/main/docs \
+    org.opencontainers.image.version=$VERSION \
+    org.opencontainers.image.revision=$REVISION \
+    org.opencontainers.image.base.name=$PYTHON_IMAGE
 RUN useradd --uid 10001 --no-create-home --shell /usr/sbin/nologin notify
 # Nothing is written to the image: a read-only root needs a tmpfs at /tmp only.
 ENV PATH=/srv/notify/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1

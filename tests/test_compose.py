@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from fnmatch import fnmatch
 from importlib import import_module
@@ -259,6 +260,19 @@ def test_every_target_is_a_stage_of_the_dockerfile() -> None:
     for service in OURS.values():
         images.setdefault(service["image"], set()).add(service["build"]["target"])
     assert all(len(targets) == 1 for targets in images.values()), f"one name for several images: {images}"
+
+
+def test_the_labels_of_the_image_say_what_the_package_says() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    words = shlex.split(DOCKERFILE[DOCKERFILE.index("\nLABEL ") :].replace("\\\n", " ").splitlines()[1])[1:]
+    labels = {
+        name.removeprefix("org.opencontainers.image."): value for name, _, value in (w.partition("=") for w in words)
+    }
+
+    assert labels["description"] == project["description"]
+    assert labels["licenses"] == project["license"]
+    assert (labels["url"], labels["documentation"]) == (project["urls"]["Homepage"], project["urls"]["Documentation"])
+    assert f"ARG VERSION={project['version']}\n" in DOCKERFILE
 
 
 def test_what_the_dockerfile_copies_exists_and_is_not_ignored() -> None:
