@@ -1,19 +1,23 @@
 """Events over HTTP: durable when accepted, refused with the name of the wrong field."""
 
 import json
+from datetime import UTC, datetime
 from typing import Any
 
 import httpx
 import pytest
 from sqlalchemy import func, select
 
+from notify.domain.schedule import Mode
 from notify.domain.stages import FAN_OUT
 from notify.store.database import Database
+from notify.store.directory import preferences
 from notify.store.directory.tokens import Scope
 from notify.store.tables.emails import events
 from notify.store.tables.people import change_lists
 from tests.support.callers import Program
 from tests.support.doorbell import RecordingDoorbell
+from tests.support.harness import WorkerHarness
 
 EVENT: dict[str, Any] = {
     "key": "comment-1",
@@ -196,3 +200,24 @@ def test_an_invalid_trace_header_is_ignored_and_an_invalid_field_is_refused(
     answer = writer.post("/api/v1/events", json={**EVENT, "key": "2", "traceparent": "00-nonsense"})
     assert (answer.status_code, "traceparent" in answer.text) == (422, True)
     assert traces(database) == [None]
+
+
+def test_an_event_says_when_a_deferred_email_about_it_leaves_and_in_which_job(
+    writer: httpx.Client, database: Database
+) -> None:
+    with database.begin() as connection:
+        preferences.put_config(connection, "bob", settings={"delivery_mode": Mode.DAILY}, preferences={})
+    harness = WorkerHarness(database, relay_url=None)
+    harness.pending_emails("bob", key="k1")
+    harness.pending_emails("bob", key="k2", link="CL-2")
+
+    told = [
+        one
+        for key in ("k1", "k2")
+        for one in writer.get(f"/api/v1/events/{key}").json()["people"]
+        if one["username"] == "bob"
+    ]
+
+    assert {one["job_id"] for one in told} == {harness.jobs("k1")[0].id}
+    assert {one["deferred_by"] for one in told} == {"daily"}
+    assert all(datetime.fromisoformat(one["due_at"]) > datetime.now(UTC) for one in told)
