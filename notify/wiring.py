@@ -10,7 +10,6 @@ from importlib.util import find_spec
 from logging import getLogger
 from os import environ
 from random import SystemRandom
-from secrets import token_urlsafe
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 from uuid import UUID
@@ -49,6 +48,7 @@ ENGINE = "engine"
 PULSE_SECONDS = 1
 # Enough to replace a process that is gone, on a busy machine too.
 SILENT_ENGINE_SECONDS = 20
+PREVIEW_KEY = "for links that do nothing"
 NO_MAIL = "NOTIFY_SMTP_URL is not set: nothing is claimed"
 NO_BROKER = "NOTIFY_BROKER_URL is not set; Celery's worker, beat and Flower need one: redis://… or amqp://…"
 NO_DATABASE = "NOTIFY_DATABASE_URL is not set; expected postgresql://user:password@host:port/database"
@@ -158,14 +158,15 @@ def composer(settings: Settings) -> Composer:
 
 
 def preview_composer(settings: Settings) -> Composer:
-    """A composer for previews; its links do nothing."""
+    """A composer for previews; its links do nothing, since no server knows their key."""
     from notify.channels.email.writing.compose import Composer
     from notify.channels.links import SignedLinks
 
+    public_url = settings.public_url or f"http://127.0.0.1:{settings.api_port}"
     return Composer(
         mail_from=settings.mail_from or "notify@example.com",
         mail_from_name=settings.mail_from_name,
-        links=SignedLinks(secrets=[token_urlsafe()], public_url=settings.public_url or "http://127.0.0.1:8000"),
+        links=SignedLinks(secrets=[PREVIEW_KEY], public_url=public_url),
         templates_dir=settings.templates_dir,
     )
 

@@ -48,6 +48,19 @@ def complete_settings() -> Iterator[Settings]:
         yield complete
 
 
+def known_settings() -> Settings:
+    """What is known of the settings without a database: those of the embedded stack where one is up."""
+    settings = load(completed_later=True)
+    if settings.database_url is not None:
+        return settings
+    try:
+        data_folder, completion = map(import_module, ("notify.embedded.data_folder", "notify.embedded.completion"))
+    except ModuleNotFoundError:
+        return settings
+    stack = data_folder.running(settings.data_dir)
+    return completion.joined(settings, stack.settings) if stack else settings
+
+
 @contextmanager
 def connect() -> Iterator[Deployment]:
     """The deployment that this command works on; at the end, doorbells still in memory are sent."""

@@ -8,7 +8,7 @@ from sqlalchemy import Connection
 from typer import Argument, Option, Typer, confirm
 
 from notify.cli.connect import connect
-from notify.cli.output import AsJson, Yes, console, print_json, print_records, print_table
+from notify.cli.output import AsJson, Columns, Yes, console, print_facts, print_json, print_records
 from notify.domain.errors import NotifyError
 from notify.domain.outcomes import EventStatus
 from notify.domain.stages import FAN_OUT
@@ -17,8 +17,13 @@ from notify.store.outbox.event_list import EventFilter, ListedEvent
 
 NEWEST = 3
 PAGE = 1_000
-COLUMNS = {"key": "key", "type": "type", "CL": "topic", "status": "status", "why": "reason", "next attempt": "due_at"}
-PEOPLE_COLUMNS = {"person": "username", "reason": "reason", "status": "status", "why": "why", "job": "job_id"}
+COLUMNS: Columns = {
+    "key": "key",
+    "CL": "topic",
+    "status": lambda event: f"{event.status}: {event.reason}" if event.reason else event.status,
+    "when": lambda event: event.due_at or event.finished_at,
+}
+PEOPLE_COLUMNS: Columns = {"person": "username", "reason": "reason", "status": "status", "why": "why", "job": "job_id"}
 
 app = Typer(help="List events; see what became of one; retry those that wait or are dead.", no_args_is_help=True)
 
@@ -51,7 +56,7 @@ def list_(
     wanted = EventFilter(topic=cl, status=status, reason=reason)
     with connect() as deployment, deployment.database.begin() as connection:
         found = event_list.newest(connection, wanted, below=below, limit=limit)
-    print_records(found, COLUMNS, as_json=as_json)
+    print_records(found, COLUMNS, empty="no event matches", as_json=as_json)
 
 
 @app.command()
@@ -71,7 +76,7 @@ def show(
         return
     facts = {**asdict(event), "due_at": listed.due_at}
     people = facts.pop("people")
-    print_table(["", ""], [(name, value) for name, value in facts.items() if value is not None])
+    print_facts(facts)
     console.print()
     if people:
         print_records(event.people, PEOPLE_COLUMNS)

@@ -9,7 +9,7 @@ from typer import Argument, BadParameter, FileBinaryRead, Option
 
 from notify.cli.connect import connect
 from notify.cli.events import NoSuchEvent, no_such_event
-from notify.cli.output import AsJson, console, print_json, print_table
+from notify.cli.output import AsJson, console, print_json, print_table, relative
 from notify.cli.people import NoSuchPerson
 from notify.intake.explain import NOT_CONCERNED, Explanation, before_the_fact
 from notify.intake.explain import explain as explain_stored
@@ -51,7 +51,8 @@ def explain(
     print_table(["rule", "found"], [(step.rule, step.found) for step in found.trace])
     for one in decided:
         where = f"job {one.job_id}" if one.job_id else "decided then"
-        console.print(f"\n{where}: {one.status} {one.why or ''}".rstrip(), markup=False)
+        leaves = f", due {relative(one.due_at)}" if one.due_at else ""
+        console.print(f"\n{where}: {one.status} {one.why or ''}".rstrip() + leaves, markup=False)
 
 
 def _stored(connection: Connection, key: str, user: str) -> tuple[Explanation, list[NotificationView]]:

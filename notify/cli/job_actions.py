@@ -9,7 +9,7 @@ from typer import Argument, confirm
 
 from notify.cli.connect import Deployment, connect
 from notify.cli.job_filters import filtered
-from notify.cli.output import AsJson, DryRun, Yes, console, print_json, print_records, progress_bar
+from notify.cli.output import AsJson, Columns, DryRun, Yes, console, print_json, print_records, progress_bar
 from notify.delivery.by_hand import pages
 from notify.domain.errors import NotifyError
 from notify.domain.stages import DELIVER
@@ -21,19 +21,28 @@ from notify.store.outbox.jobs import JobView
 FIRST = 10
 DONE = {Action.RETRY: "retried", Action.CANCEL: "cancelled", Action.REPLAY: "replayed"}
 
-COLUMNS = {
+
+def _why(job: JobView) -> str | None:
+    """What a job waits for, or why it has its status."""
+    if job.outcome_reason:
+        return f"{job.outcome_reason} {job.last_code or ''}".rstrip()
+    return job.deferred_by.replace("_", " ") if job.deferred_by else None
+
+
+def _event(job: JobView) -> str:
+    return job.event_type if job.notification_count == 1 else f"{job.notification_count} events"
+
+
+COLUMNS: Columns = {
     "id": "id",
     "status": "status",
-    "why": "outcome_reason",
-    "code": "last_code",
+    "why": _why,
     "person": "username",
-    "reason": "reason",
     "CL": "topic",
-    "event": "event_type",
-    "events": "notification_count",
-    "failures": "failures",
-    "due": "due_at",
+    "event": _event,
+    "when": lambda job: job.due_at or job.finished_at,
 }
+"""Of a job that waits, when it leaves; of one that has ended, since when."""
 
 
 class NoSuchJob(NotifyError):

@@ -2,6 +2,7 @@
 
 from dataclasses import asdict
 from datetime import UTC, datetime
+from itertools import groupby
 from typing import Annotated
 
 from typer import Argument, Option, Typer
@@ -10,7 +11,7 @@ from notify import wiring
 from notify.cli.connect import Deployment, connect
 from notify.cli.job_actions import COLUMNS, NoSuchJob, command
 from notify.cli.job_filters import filtered
-from notify.cli.output import AsJson, console, print_json, print_records, print_table
+from notify.cli.output import AsJson, console, print_facts, print_json, print_records, print_table
 from notify.delivery.recheck import email_of
 from notify.intake.explain import traces
 from notify.store.outbox import jobs
@@ -20,7 +21,7 @@ from notify.store.outbox.jobs import JobView
 
 ATTEMPT_COLUMNS = {
     "attempt": "attempt",
-    "at": "at",
+    "when": "at",
     "ms": "took_ms",
     "phase": "phase",
     "code": "code",
@@ -44,7 +45,7 @@ def list_(
     """List email jobs, newest first."""
     with connect() as deployment:
         found = _newest(deployment, job_filter, below=below, limit=limit)
-    print_records(found, COLUMNS, as_json=as_json)
+    print_records(found, COLUMNS, empty="no job matches", as_json=as_json)
 
 
 @app.command()
@@ -71,13 +72,16 @@ def show(
         traced = [{**asdict(one), "trace": trace[one.id]} for one in notifications]
         print_json({**asdict(job), "attempts": attempts, "notifications": traced, **written})
         return
-    print_table(["", ""], [(name, value) for name, value in asdict(job).items() if value is not None])
+    print_facts(asdict(job))
     if attempts:
         console.print()
         print_records(attempts, ATTEMPT_COLUMNS)
-    for one in notifications:
-        console.print(f"\n{one.event_type} on {one.topic} as {one.reason}, key {one.event_key}", markup=False)
-        print_table(["rule", "found today"], [(step.rule, step.found) for step in trace[one.id]])
+    # The events of a digest are mostly decided about alike.
+    for steps, alike in groupby(notifications, key=lambda one: trace[one.id]):
+        console.print()
+        for one in alike:
+            console.print(f"{one.event_type} on {one.topic} as {one.reason}, key {one.event_key}", markup=False)
+        print_table(["rule", "found today"], [(step.rule, step.found) for step in steps])
     if composed:
         console.print(f"\nSubject: {composed.subject}\n\n{composed.text}", markup=False)
 

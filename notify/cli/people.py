@@ -1,16 +1,20 @@
 """``notify people``: show, export or erase what is stored about a person, and allow a refused address again."""
 
+from calendar import day_abbr, day_name
 from collections.abc import Mapping
 from dataclasses import asdict
+from datetime import UTC, datetime
 from typing import Annotated
 
 from typer import Argument, Exit, Typer, confirm
 
 from notify.cli.connect import Deployment, connect
-from notify.cli.output import AsJson, DryRun, Yes, console, print_json, print_table, progress_bar
+from notify.cli.output import AsJson, DryRun, Yes, at, console, print_facts, print_json, print_table, progress_bar
 from notify.delivery.erasure import erase as erasure_of
 from notify.domain.errors import NotifyError
 from notify.domain.fan_out import usable_address
+from notify.domain.preferences import Preferences
+from notify.domain.schedule import Mode, QuietHours, Schedule
 from notify.store.directory import directory, erasure, preferences
 
 app = Typer(help="Show, export or erase what is stored about a person; clear a refused address.", no_args_is_help=True)
@@ -28,7 +32,7 @@ class NotUndeliverable(NotifyError):
 
 @app.command()
 def show(name: Name, *, as_json: AsJson = False) -> None:
-    """What the directory knows about a person, where their emails go, and why if they no longer do."""
+    """Show a person: what the directory knows, what they have chosen, and where their emails go."""
     with connect() as deployment, deployment.database.begin() as connection:
         person = directory.person(connection, name)
         choices = preferences.config(connection, name)
@@ -41,12 +45,44 @@ def show(name: Name, *, as_json: AsJson = False) -> None:
         "emails_go_to": usable_address(person, choices) if person.active else None,
     }
     if as_json:
-        print_json({**known, "undeliverable": refused})
+        print_json({**known, "undeliverable": refused, "preferences": choices})
         return
-    print_table(["", ""], [(field, value) for field, value in known.items() if value is not None])
+    print_facts(known | _chosen(choices))
     if refused is not None:
-        when, words = f"{refused.at:%Y-%m-%d %H:%M} UTC", f": {refused.reply}" if refused.reply else ""
-        console.print(f"\n{refused.email} was refused for good on {when}{words}", markup=False)
+        words = f": {refused.reply}" if refused.reply else ""
+        console.print(f"\n{refused.email} was refused for good, {at(refused.at)}{words}", markup=False)
+
+
+def _chosen(choices: Preferences) -> dict[str, object]:
+    """Preferences in words; None where nothing is chosen."""
+    schedule, codes = choices.schedule, choices.preferences
+    pause = schedule.paused_until
+    return {
+        "wants emails": choices.enabled,
+        "delivery": _delivery(schedule),
+        "own time zone": schedule.timezone,
+        "quiet hours": schedule.quiet_hours and _quiet(schedule.quiet_hours),
+        "paused until": pause if pause and pause > datetime.now(UTC) else None,
+        "muted": choices.muted_cls or None,
+        "subscribed": choices.subscribed_cls or None,
+        "switched on": [code for code, is_on in codes.items() if is_on] or None,
+        "switched off": [code for code, is_on in codes.items() if not is_on] or None,
+    }
+
+
+def _delivery(schedule: Schedule) -> str:
+    hour = f"{schedule.hour:02}:00"
+    return {
+        Mode.REALTIME: "immediately",
+        Mode.HOURLY: "hourly digest",
+        Mode.DAILY: f"daily digest at {hour}",
+        Mode.WEEKLY: f"weekly digest on {day_name[schedule.weekday - 1]} at {hour}",
+    }[schedule.mode]
+
+
+def _quiet(hours: QuietHours) -> str:
+    days = ", ".join(day_abbr[day - 1] for day in sorted(hours.days))
+    return f"{hours.start:%H:%M} to {hours.end:%H:%M} on {days}"
 
 
 @app.command()
@@ -102,9 +138,9 @@ def erase(
                     progress.advance(bar)
         left = _rows(deployment, name)
     if as_json:
-        print_json({"held": rows, "left": left})
+        print_json({"found": rows, "left": left})
     else:
-        print_table(["stored in", "named", "left"], [(table, count, left.get(table)) for table, count in rows.items()])
+        print_table(["stored in", "found", "left"], [(table, count, left.get(table)) for table, count in rows.items()])
     if left and not dry_run:
         raise Exit(1)
 

@@ -11,11 +11,9 @@ from typer import Argument, BadParameter, Exit, Option
 
 from notify import wiring
 from notify.channels.email.channel import EmailChannel
-from notify.channels.email.writing.compose import Composer
 from notify.channels.languages import DEFAULT
-from notify.channels.links import SignedLinks
 from notify.cli import sample
-from notify.cli.connect import complete_settings
+from notify.cli.connect import complete_settings, known_settings
 from notify.cli.output import AsJson, console, print_json
 from notify.cli.relays import NoSuchRelay
 from notify.domain.errors import InvalidSettings
@@ -23,9 +21,6 @@ from notify.domain.events import COMMENT_CREATED
 from notify.domain.grammar import is_address
 from notify.domain.jobs import EmailAttempt, EmailFacts
 from notify.domain.outcomes import Dead, Outcome, Released, Retry, Sent
-from notify.settings import load
-
-PREVIEW_SECRET = "only for emails that nobody gets"  # noqa: S105 - it signs links of a sample
 
 
 class Form(StrEnum):
@@ -43,16 +38,10 @@ def preview(
     locale: Annotated[str, Option(help="The reader's language, such as de.")] = DEFAULT,
     as_json: AsJson = False,
 ) -> None:
-    """Print a sample email, rendered with this deployment's templates."""
-    settings = load(completed_later=True)
-    composer = Composer(
-        mail_from=settings.mail_from or "notify@example.com",
-        mail_from_name=settings.mail_from_name,
-        links=wiring.links(settings) or SignedLinks(secrets=[PREVIEW_SECRET], public_url="http://127.0.0.1:8000"),
-        templates_dir=settings.templates_dir,
-    )
+    """Print a sample email, rendered with this deployment's templates. Its links do nothing."""
+    settings = known_settings()
     email = sample.email(event_type, host=wiring.message_host(settings), locale=locale)
-    composed = composer.compose(email, date=datetime.now(UTC))
+    composed = wiring.preview_composer(settings).compose(email, date=datetime.now(UTC))
     raw = composed.content.decode("utf-8", errors="replace")
     forms: dict[str, str] = {Form.TEXT: composed.text, Form.HTML: composed.html, Form.RAW: raw}
     if as_json:

@@ -2,11 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 from notify import wiring
 from notify.channels.email.smtp.relay import Relay
 from notify.cli.connect import Deployment
+from notify.cli.output import relative
 from notify.domain.rates import Bucket, Rate
 from notify.domain.stages import DELIVER
 from notify.store.operations import rates, relays, shares
@@ -51,9 +53,10 @@ class RelayState:
 def in_words(breaker: BreakerState) -> str:
     if breaker.muted_at is not None:
         because = f": {breaker.muted_because}" if breaker.muted_because else ""
-        return f"muted since {breaker.muted_at:%Y-%m-%d %H:%M:%S} UTC{because}"
-    if breaker.is_open:
-        return f"open: {breaker.reason}, next probe at {breaker.probe_at:%Y-%m-%d %H:%M:%S} UTC"
+        return f"muted {relative(breaker.muted_at)}{because}"
+    if breaker.is_open and breaker.probe_at is not None:
+        probe = relative(breaker.probe_at) if breaker.probe_at > datetime.now(UTC) else "due"
+        return f"open: {breaker.reason}, next probe {probe}"
     return breaker.state
 
 

@@ -6,11 +6,20 @@ from typing import Annotated
 from typer import Argument, Option, Typer
 
 from notify.cli.connect import complete_settings, connect
-from notify.cli.output import AsJson, print_json, print_records
+from notify.cli.output import AsJson, Columns, print_json, print_records
 from notify.domain.errors import InvalidSettings, NotifyError
 from notify.http.person_tokens import issue_user_token
 from notify.store.directory import tokens
 from notify.store.directory.tokens import Scope
+
+COLUMNS: Columns = {
+    "id": "id",
+    "name": "name",
+    "scopes": "scopes",
+    "created": "created_at",
+    "last used": "last_used_at",
+    "revoked": "revoked_at",
+}
 
 app = Typer(help="Create, list and revoke API tokens.", no_args_is_help=True)
 
@@ -37,8 +46,7 @@ def list_(*, as_json: AsJson = False) -> None:
     """List every program's token ever created, without the secrets."""
     with connect() as deployment, deployment.database.begin() as connection:
         issued = tokens.issued(connection)
-    columns = {"id": "id", "name": "name", "scopes": "scopes", "made": "created_at"}
-    print_records(issued, {**columns, "last used": "last_used_at", "revoked": "revoked_at"}, as_json=as_json)
+    print_records(issued, COLUMNS, empty="no token has been created", as_json=as_json)
 
 
 @app.command()

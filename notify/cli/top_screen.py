@@ -1,9 +1,8 @@
 """The screen of ``notify top``; everything is shown as plain text, never as markup."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from itertools import islice
 
 from rich import box
 from rich.console import Group, RenderableType
@@ -11,12 +10,14 @@ from rich.table import Table
 from rich.text import Text
 
 from notify.cli.checks import Finding
+from notify.cli.output import duration, relative
 from notify.cli.relay_states import RelayState, in_words
 from notify.domain.outcomes import LAPSE, Verdict
 from notify.store.operations.gauges import Gauges
 from notify.store.operations.overview import AtWork, Rate, Trouble
 
 MOST_ROWS = 12
+SHORT_ID = 8
 STYLES: Mapping[str, str] = {
     Verdict.SENT: "green",
     Verdict.DEAD: "red",
@@ -73,7 +74,7 @@ def _queues(stages: Mapping[str, Gauges]) -> RenderableType:
         (
             stage,
             one.due,
-            _duration(one.oldest_due_seconds),
+            duration(one.oldest_due_seconds),
             one.scheduled,
             one.in_flight,
             _bad(one.expired_leases),
@@ -81,7 +82,7 @@ def _queues(stages: Mapping[str, Gauges]) -> RenderableType:
         )
         for stage, one in stages.items()
     ]
-    return _table(["queue", ">due", ">oldest", ">scheduled", ">in flight", ">lapsed", ">dead in a day"], rows)
+    return _table(["queue", ">due", ">oldest", ">scheduled", ">in flight", ">lapsed", ">dead, 24 h"], rows)
 
 
 def _rates(rates: Mapping[str, Rate]) -> RenderableType:
@@ -90,14 +91,17 @@ def _rates(rates: Mapping[str, Rate]) -> RenderableType:
         for outcome, rate in rates.items()
     ]
     return _table(
-        ["outcome", ">last minute", ">a minute, over five"], rows, empty="no email ended in the last five minutes"
+        ["outcome", ">last minute", ">per minute, 5 min"], rows, empty="no email left or failed within five minutes"
     )
 
 
 def _workers(workers: Sequence[AtWork], now: datetime) -> RenderableType:
-    rows = [(str(one.worker), one.emails, one.events, _until(one.until, now), one.sent) for one in workers[:MOST_ROWS]]
-    columns = ["worker", ">emails leased", ">events leased", ">lease ends", ">sent in five minutes"]
-    return _table(columns, rows, empty="no worker has leased or sent anything within five minutes")
+    rows = [
+        (str(one.worker)[:SHORT_ID], one.emails, one.events, _until(one.until, now), one.sent)
+        for one in workers[:MOST_ROWS]
+    ]
+    columns = ["worker", ">emails leased", ">events leased", ">lease ends", ">sent, 5 min"]
+    return _table(columns, rows, empty="no worker has claimed or sent anything within five minutes")
 
 
 def _relays(relays: Sequence[RelayState]) -> RenderableType:
@@ -123,13 +127,13 @@ def _troubles(troubles: Sequence[Trouble], now: datetime) -> RenderableType:
             " ".join(str(part) for part in (one.code, one.enhanced_code) if part is not None),
             one.phase or "",
             one.verdict,
-            _duration((now - one.last_at).total_seconds()),
+            relative(one.last_at, now=now),
             " ".join((one.words or "").split()),
         )
         for one in troubles[:MOST_ROWS]
     ]
-    columns = [">attempts", "code", "phase", "ended as", ">ago", "newest answer"]
-    return _table(columns, rows, empty="every attempt of the last hour ended in sent")
+    columns = [">attempts", "code", "phase", "ended as", ">last", "newest answer"]
+    return _table(columns, rows, empty="no attempt failed within the last hour")
 
 
 def _table(columns: Sequence[str], rows: Sequence[Sequence[Cell]], *, empty: str = "") -> RenderableType:
@@ -155,19 +159,4 @@ def _bad(number: int) -> Cell:
 
 
 def _until(ends: datetime | None, now: datetime) -> Text:
-    if ends is None:
-        return Text()
-    left = (ends - now).total_seconds()
-    return Text(f"in {_duration(left)}") if left >= 0 else Text(f"{_duration(-left)} ago", style="red")
-
-
-def _duration(seconds: float) -> str:
-    """The two largest units that matter."""
-    return " ".join(islice(_units(round(seconds)), 2)) or "0 s"
-
-
-def _units(seconds: int) -> Iterator[str]:
-    for unit, size in (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1)):
-        count, seconds = divmod(seconds, size)
-        if count:
-            yield f"{count} {unit}"
+    return Text() if ends is None else Text(relative(ends, now=now), style="" if ends >= now else "red")

@@ -1,9 +1,11 @@
 """The commands as an operator types them."""
 
 import json
+import os
 import re
 from collections.abc import Iterator
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +16,7 @@ from notify.cli.commands import app
 from notify.cli.job_actions import NotPossible
 from notify.domain.errors import InvalidSettings, NotifyError
 from notify.domain.outcomes import JobStatus
+from notify.embedded.data_folder import ProcessId, RunningStack
 from notify.http.person_tokens import shared_secret
 from notify.store.database import Database
 from notify.store.directory import tokens
@@ -182,6 +185,23 @@ def test_a_preview_shows_the_email_in_every_form(notify: Notify) -> None:
     assert "<html" in shown["html"]
     assert shown["raw"].startswith("To: ")
     assert notify("preview", "--part", "html").output.strip() == shown["html"].strip()
+
+
+@pytest.mark.parametrize("is_up", [False, True])
+def test_the_links_of_a_preview_lead_to_the_port_that_is_configured_or_in_use(
+    notify: Notify, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, is_up: bool
+) -> None:
+    for name in ("DATABASE_URL", "BROKER_URL", "MAIL_FROM", "PUBLIC_URL", "SECRET_KEYS"):
+        monkeypatch.delenv(f"NOTIFY_{name}")
+    monkeypatch.setenv("NOTIFY_DATA_DIR", str(tmp_path))
+    monkeypatch.setenv("NOTIFY_API_PORT", "8123")
+    if is_up:
+        supervisor = ProcessId.of("notify", os.getpid())
+        RunningStack(supervisor, ready=True, settings={"public_url": "http://127.0.0.1:8456"}).save(tmp_path)
+
+    shown = notify("preview").output
+
+    assert f"http://127.0.0.1:{8456 if is_up else 8123}/preferences/" in shown
 
 
 def test_a_preview_of_an_unknown_type_is_an_error(notify: Notify) -> None:

@@ -1,11 +1,14 @@
 """Listing people, and trying an address again that a relay refused for good."""
 
 from collections.abc import Iterator
+from datetime import UTC, datetime, time, timedelta
 
 import pytest
 
 from notify.domain.errors import NotifyError
+from notify.domain.preferences import Person
 from notify.store.database import Database
+from notify.store.directory import directory, preferences
 from tests.cli.conftest import Notify
 from tests.support.harness import WorkerHarness
 from tests.support.smtp import ScriptedRelay
@@ -65,3 +68,26 @@ def test_an_unknown_person_is_an_error(notify: Notify, action: str, name: str) -
 def test_an_address_that_was_not_refused_cannot_be_cleared(notify: Notify) -> None:
     assert notify("people", "clear", "ann").code == 0
     assert isinstance(notify("people", "clear", "ann").error, NotifyError)
+
+
+def test_a_person_is_shown_with_digest_quiet_hours_pause_and_mutes(notify: Notify, database: Database) -> None:
+    chosen = preferences.StoredSettings(
+        delivery_mode="weekly",
+        digest_hour=7,
+        digest_weekday=5,
+        quiet_days=[1, 2],
+        quiet_start=time(22),
+        quiet_end=time(6, 30),
+        paused_until=datetime.now(UTC) + timedelta(days=3, minutes=1),
+    )
+    with database.begin() as connection:
+        directory.put_person(connection, Person(username="ann", email="ann@example.com"))
+        preferences.put_config(connection, "ann", settings=chosen, preferences={"cl.merged": False})
+        preferences.mute(connection, "ann", "CL-7")
+
+    shown, said = notify("people", "show", "ann").output, notify("people", "show", "ann", "--json").json
+
+    words = ("weekly digest on Friday at 07:00", "22:00 to 06:30 on Mon, Tue", "in 3 d", "CL-7", "cl.merged")
+    assert [one for one in words if one not in shown] == []
+    assert (said["preferences"]["muted_cls"], said["preferences"]["schedule"]["mode"]) == (["CL-7"], "weekly")
+    assert said["preferences"]["schedule"]["quiet_hours"]["days"] == [1, 2]

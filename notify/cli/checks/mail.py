@@ -174,13 +174,15 @@ def templates(deployment: Deployment) -> Sequence[Finding]:
 
 
 def _rendered(composer: Composer, event_type: str, host: str) -> Finding:
-    failed = {}
+    failed: dict[str, list[str]] = {}
     for locale in composer.languages:
         try:
             composer.compose(sample.email(event_type, host=host, locale=locale), date=datetime.now(UTC))
         except NotifyError as error:
-            failed[locale] = str(error)
-    found = "; ".join(f"{locale}: {words}" for locale, words in failed.items())
-    fix = f"notify preview {event_type} --locale {next(iter(failed))}" if failed else ""
-    usual = f"renders in {', '.join(composer.languages)}"
-    return Finding(f"template {event_type}", not failed, found or usual, "Emails of this type end dead.", fix)
+            failed.setdefault(str(error), []).append(locale)
+    about, why = f"template {event_type}", "Emails about events of this type end as dead."
+    if not failed:
+        return Finding(about, True, f"renders in {', '.join(composer.languages)}", why, "")
+    found = "; ".join(f"{', '.join(locales)}: {words}" for words, locales in failed.items())
+    fix = f"notify preview {event_type} --locale {next(iter(failed.values()))[0]}, until it renders"
+    return Finding(about, False, found, why, fix)
