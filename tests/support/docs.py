@@ -8,7 +8,6 @@
 | python | a process of its own |
 | sql | a transaction that is rolled back; in an empty database if it makes the schema |
 | json | an event is accepted; anything else is JSON |
-| yaml | nothing: it can be read |
 | powershell | nothing |
 """
 
@@ -23,7 +22,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import psycopg
-import yaml
 from psycopg import sql
 from rich.console import Console
 
@@ -87,9 +85,7 @@ class Runner:
                 value = json.loads(example.text)
                 if "type" in value:
                     parse(value)
-            case "yaml":
-                yaml.safe_load(example.text)
-            case "jinja" | "powershell":
+            case "powershell":
                 pass
             case language:
                 raise ExampleFailed(f"{example}: nobody knows how to run {language}")
