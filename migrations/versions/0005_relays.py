@@ -11,8 +11,8 @@ revision = "0005"
 down_revision = "0004"
 
 SCHEMA = """
-    CREATE TABLE notify.smtp_relays (
-        relay TEXT NOT NULL,
+    CREATE TABLE notify.endpoints (
+        endpoint TEXT NOT NULL,
         state TEXT DEFAULT 'closed' NOT NULL,
         failures INTEGER DEFAULT 0 NOT NULL,
         openings INTEGER DEFAULT 0 NOT NULL,
@@ -23,25 +23,25 @@ SCHEMA = """
         muted_at TIMESTAMP WITH TIME ZONE,
         muted_because TEXT,
         suspects TEXT[] DEFAULT '{}' NOT NULL,
-        CONSTRAINT smtp_relays_pkey PRIMARY KEY (relay),
-        CONSTRAINT smtp_relays_state_check CHECK (state IN ('closed', 'open')),
-        CONSTRAINT smtp_relays_probed_while_open_check CHECK ((state = 'open') = (probe_at IS NOT NULL)),
-        CONSTRAINT smtp_relays_last_error_check CHECK (octet_length(last_error) <= 1024),
-        CONSTRAINT smtp_relays_explained_while_muted_check CHECK (muted_because IS NULL OR muted_at IS NOT NULL),
-        CONSTRAINT smtp_relays_muted_because_check CHECK (octet_length(muted_because) <= 1024)
+        CONSTRAINT endpoints_pkey PRIMARY KEY (endpoint),
+        CONSTRAINT endpoints_state_check CHECK (state IN ('closed', 'open')),
+        CONSTRAINT endpoints_probed_while_open_check CHECK ((state = 'open') = (probe_at IS NOT NULL)),
+        CONSTRAINT endpoints_last_error_check CHECK (octet_length(last_error) <= 1024),
+        CONSTRAINT endpoints_explained_while_muted_check CHECK (muted_because IS NULL OR muted_at IS NOT NULL),
+        CONSTRAINT endpoints_muted_because_check CHECK (octet_length(muted_because) <= 1024)
     );
-    COMMENT ON TABLE notify.smtp_relays IS 'One circuit breaker per relay, shared by all workers.';
-    COMMENT ON COLUMN notify.smtp_relays.relay IS 'host:port.';
-    COMMENT ON COLUMN notify.smtp_relays.state IS 'closed: emails are sent; open: none is claimed.';
-    COMMENT ON COLUMN notify.smtp_relays.failures IS 'Consecutive relay failures, counted across all workers.';
-    COMMENT ON COLUMN notify.smtp_relays.openings IS 'Openings without a success in between; each doubles the wait.';
-    COMMENT ON COLUMN notify.smtp_relays.probe_at IS 'When one worker may probe the relay; null while closed.';
-    COMMENT ON COLUMN notify.smtp_relays.reason IS 'relay, configuration or throttle, then why; null: it never failed.';
-    COMMENT ON COLUMN notify.smtp_relays.last_error IS 'The relay''s reply to the last failure; never contains a credential.';
-    COMMENT ON COLUMN notify.smtp_relays.changed_at IS 'When the state last changed.';
-    COMMENT ON COLUMN notify.smtp_relays.muted_at IS 'When an operator muted it: nothing is claimed; null: not muted.';
-    COMMENT ON COLUMN notify.smtp_relays.muted_because IS 'The operator''s reason; null: none was given.';
-    COMMENT ON COLUMN notify.smtp_relays.suspects IS 'Hashes of recipients refused for policy since the last success.';
+    COMMENT ON TABLE notify.endpoints IS 'One circuit breaker per relay or forge, shared by all workers.';
+    COMMENT ON COLUMN notify.endpoints.endpoint IS 'host:port of a relay, or forge and its name.';
+    COMMENT ON COLUMN notify.endpoints.state IS 'closed: emails are sent; open: none is claimed.';
+    COMMENT ON COLUMN notify.endpoints.failures IS 'Consecutive relay failures, counted across all workers.';
+    COMMENT ON COLUMN notify.endpoints.openings IS 'Openings without a success in between; each doubles the wait.';
+    COMMENT ON COLUMN notify.endpoints.probe_at IS 'When one worker may probe the relay; null while closed.';
+    COMMENT ON COLUMN notify.endpoints.reason IS 'relay, configuration or throttle, then why; null: it never failed.';
+    COMMENT ON COLUMN notify.endpoints.last_error IS 'The relay''s reply to the last failure; never contains a credential.';
+    COMMENT ON COLUMN notify.endpoints.changed_at IS 'When the state last changed.';
+    COMMENT ON COLUMN notify.endpoints.muted_at IS 'When an operator muted it: nothing is claimed; null: not muted.';
+    COMMENT ON COLUMN notify.endpoints.muted_because IS 'The operator''s reason; null: none was given.';
+    COMMENT ON COLUMN notify.endpoints.suspects IS 'Hashes of recipients refused for policy since the last success.';
 
     CREATE TABLE notify.rate_buckets (
         bucket TEXT NOT NULL,
@@ -83,4 +83,4 @@ def downgrade() -> None:
     """Drop the tables."""
     op.execute("DROP TABLE notify.relay_shares")
     op.execute("DROP TABLE notify.rate_buckets")
-    op.execute("DROP TABLE notify.smtp_relays")
+    op.execute("DROP TABLE notify.endpoints")

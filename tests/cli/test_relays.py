@@ -178,7 +178,7 @@ def after_an_outage(database: Database, relay: ScriptedRelay) -> WorkerHarness:
     relay.answers["GREETING"] = "421 4.3.2 closed for today"
     for _ in range(5):
         harness.drain()
-    harness.execute("UPDATE notify.smtp_relays SET probe_at = now() + interval '5 minutes'")
+    harness.execute("UPDATE notify.endpoints SET probe_at = now() + interval '5 minutes'")
     del relay.answers["GREETING"]
     assert harness.drain()["claimed"] == 0
     return harness
@@ -231,7 +231,7 @@ def test_the_doctor_does_not_call_healthy_what_a_session_cannot_show(
     assert not finding["ok"]
     assert refusal[4:] in finding["found"]
     assert "send-test" in finding["fix"]
-    assert harness.execute("SELECT state FROM notify.smtp_relays") == [("closed",)]
+    assert harness.execute("SELECT state FROM notify.endpoints") == [("closed",)]
 
 
 def test_a_relay_that_still_refuses_is_quoted_and_its_breaker_stays_open(
@@ -239,7 +239,7 @@ def test_a_relay_that_still_refuses_is_quoted_and_its_breaker_stays_open(
 ) -> None:
     harness = after_an_outage(database, relay)
     relay.answers["GREETING"] = "554 5.3.2 still [bold]closed"
-    before = harness.execute("SELECT * FROM notify.smtp_relays")
+    before = harness.execute("SELECT * FROM notify.endpoints")
 
     output = notify("relays", "probe", name)
     told = notify("relays", "probe", name, "--json").json
@@ -247,9 +247,9 @@ def test_a_relay_that_still_refuses_is_quoted_and_its_breaker_stays_open(
     assert output.code == 1
     assert "554 5.3.2 still [bold]closed" in output.output
     assert (told["takes_sessions"], told["closed"], told["refused"]["answer"]["code"]) == (False, False, 554)
-    assert harness.execute("SELECT * FROM notify.smtp_relays") == before
+    assert harness.execute("SELECT * FROM notify.endpoints") == before
     assert notify("doctor", "--json").code == 1
-    assert harness.execute("SELECT * FROM notify.smtp_relays") == before
+    assert harness.execute("SELECT * FROM notify.endpoints") == before
 
 
 def test_a_muted_relay_is_not_contacted_and_the_doctor_leaves_it_muted(
@@ -257,13 +257,13 @@ def test_a_muted_relay_is_not_contacted_and_the_doctor_leaves_it_muted(
 ) -> None:
     harness = after_an_outage(database, relay)
     notify("relays", "mute", name)
-    before, connections = harness.execute("SELECT * FROM notify.smtp_relays"), relay.connections
+    before, connections = harness.execute("SELECT * FROM notify.endpoints"), relay.connections
 
     assert isinstance(notify("relays", "probe", name).error, NotifyError)
 
     assert relay.connections == connections
     assert not breaker(notify)["ok"]
-    assert harness.execute("SELECT * FROM notify.smtp_relays") == before
+    assert harness.execute("SELECT * FROM notify.endpoints") == before
 
 
 def test_probing_a_healthy_relay_writes_nothing(notify: Notify, database: Database, name: str) -> None:
@@ -277,7 +277,7 @@ def test_a_probe_by_hand_beside_a_workers_own_sends_every_email_once(
     notify: Notify, database: Database, relay: ScriptedRelay, name: str
 ) -> None:
     harness = after_an_outage(database, relay)
-    harness.execute("UPDATE notify.smtp_relays SET probe_at = now()")
+    harness.execute("UPDATE notify.endpoints SET probe_at = now()")
     gate = relay.pause_at("NOOP")
     with harness.engine() as engine, ThreadPoolExecutor(2) as threads:
         draining = threads.submit(engine.drain)
@@ -289,14 +289,14 @@ def test_a_probe_by_hand_beside_a_workers_own_sends_every_email_once(
         assert by_hand.result(60) == 0
 
     assert len(relay.emails) == 2
-    assert harness.execute("SELECT state, failures, openings FROM notify.smtp_relays") == [("closed", 0, 0)]
+    assert harness.execute("SELECT state, failures, openings FROM notify.endpoints") == [("closed", 0, 0)]
 
 
 def test_a_workers_failed_probe_after_a_successful_one_by_hand_opens_the_breaker_again(
     database: Database, relay: ScriptedRelay, notify: Notify, name: str
 ) -> None:
     harness = after_an_outage(database, relay)
-    harness.execute("UPDATE notify.smtp_relays SET probe_at = now()")
+    harness.execute("UPDATE notify.endpoints SET probe_at = now()")
     with database.begin() as connection:
         assert relays.take_probe(connection, name, within=timedelta(minutes=1))
 
@@ -304,5 +304,5 @@ def test_a_workers_failed_probe_after_a_successful_one_by_hand_opens_the_breaker
     relay.answers["GREETING"] = "421 4.3.2 closed again"
     harness.drain()
 
-    assert harness.execute("SELECT state, openings FROM notify.smtp_relays") == [("open", 2)]
+    assert harness.execute("SELECT state, openings FROM notify.endpoints") == [("open", 2)]
     assert {(job.status, job.attempt) for job in harness.jobs() if job.to_email} == {("pending", 0)}

@@ -9,11 +9,11 @@ from tests.support.harness import WorkerHarness, usernames
 from tests.support.smtp import DATA, DOT, EXTENSIONS, RCPT, ClientLine, ScriptedRelay
 
 TIME_PASSES = """
-    UPDATE notify.smtp_relays SET probe_at = now() WHERE state = 'open';
+    UPDATE notify.endpoints SET probe_at = now() WHERE state = 'open';
     UPDATE notify.work_items SET due_at = now() WHERE stage = 'deliver' AND lane < 8
 """
 DUE_AGAIN = "UPDATE notify.work_items SET due_at = now() WHERE stage = 'deliver' AND lane < 8"
-BREAKERS = "SELECT state, reason, cardinality(suspects) FROM notify.smtp_relays"
+BREAKERS = "SELECT state, reason, cardinality(suspects) FROM notify.endpoints"
 NOT_OWNED = "553 5.7.1 <notify@example.com>: Sender address rejected: not owned by user notify"
 NOT_RELAYED = "554 5.7.1 <ann@example.com>: Relay access denied"
 NOT_VERIFIED = "554 Message rejected: Email address is not verified."
@@ -161,7 +161,7 @@ def test_refused_recipients_are_counted_across_workers(database: Database, relay
     relay.answers[RCPT] = POLICY
     harness = WorkerHarness(database, relay.url)
     for name in ("ann", "bob", "cid"):
-        assert harness.execute("SELECT 1 FROM notify.smtp_relays WHERE state = 'open'") == []
+        assert harness.execute("SELECT 1 FROM notify.endpoints WHERE state = 'open'") == []
         harness.pending_emails(name, key=name, link=f"CL-{name}")
         harness.drain()  # one worker each
 

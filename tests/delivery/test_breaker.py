@@ -13,8 +13,8 @@ from tests.support.harness import WorkerHarness, usernames
 from tests.support.smtp import Certificate, ScriptedRelay, nobody_listening
 from tests.support.wait import until
 
-PROBE_IS_DUE = "UPDATE notify.smtp_relays SET probe_at = now() WHERE state = 'open'"
-BREAKER_STATE = "SELECT state, failures, openings FROM notify.smtp_relays"
+PROBE_IS_DUE = "UPDATE notify.endpoints SET probe_at = now() WHERE state = 'open'"
+BREAKER_STATE = "SELECT state, failures, openings FROM notify.endpoints"
 UNTOUCHED = {("pending", 0, 0)}
 
 
@@ -52,7 +52,7 @@ def test_a_failed_probe_doubles_the_wait(harness: WorkerHarness, relay: Scripted
         harness.drain()
     waits: list[tuple[float]] = []
     for _ in range(3):
-        waits += harness.execute("SELECT round(extract(epoch FROM probe_at - now())) FROM notify.smtp_relays")
+        waits += harness.execute("SELECT round(extract(epoch FROM probe_at - now())) FROM notify.endpoints")
         harness.execute(PROBE_IS_DUE)
         harness.drain()
 
@@ -67,7 +67,7 @@ def test_an_untrusted_certificate_opens_the_breaker_and_nothing_is_claimed(datab
 
         assert harness.drain()["claimed"] == 0
 
-    assert harness.execute("SELECT state, reason LIKE 'configuration%' FROM notify.smtp_relays") == [("open", True)]
+    assert harness.execute("SELECT state, reason LIKE 'configuration%' FROM notify.endpoints") == [("open", True)]
     assert set(harness.attempts()) == UNTOUCHED
 
 
@@ -81,7 +81,7 @@ def test_a_refused_sender_opens_the_breaker_at_once_and_charges_no_email(
     report = harness.drain()
 
     assert (report["sent"], report["retried"], report["dead"]) == (0, 0, 0)
-    assert harness.execute("SELECT state, reason LIKE 'configuration%' FROM notify.smtp_relays") == [("open", True)]
+    assert harness.execute("SELECT state, reason LIKE 'configuration%' FROM notify.endpoints") == [("open", True)]
     assert {(job.status, job.failures) for job in harness.jobs() if job.to_email} == {("pending", 0)}
     assert relay.emails == []
 
@@ -101,7 +101,7 @@ def test_a_relay_that_refuses_even_ordinary_emails_kills_none_and_the_next_relay
     alone.drain()
 
     assert {(job.status, job.failures) for job in alone.jobs() if job.to_email} == {("pending", 0)}
-    assert alone.execute("SELECT state, reason FROM notify.smtp_relays") == [("open", reason)]
+    assert alone.execute("SELECT state, reason FROM notify.endpoints") == [("open", reason)]
     with ScriptedRelay() as second:
         alone.execute("UPDATE notify.work_items SET due_at = now() WHERE stage = 'deliver' AND lane < 9")
         assert WorkerHarness(database, relay.url, {"smtp_fallback_urls": second.url}).drain()["sent"] == 5
@@ -118,7 +118,7 @@ def test_a_relay_that_fails_in_the_middle_loses_no_email(database: Database, rel
 
     assert report["sent"] == 8
     assert report["retried"] == report["dead"] == 0
-    assert harness.execute("SELECT state FROM notify.smtp_relays") == [("open",)]
+    assert harness.execute("SELECT state FROM notify.endpoints") == [("open",)]
     assert {failures for _, _, failures in harness.attempts()} == {0}
     relay.answers.clear()
     harness.execute(PROBE_IS_DUE)

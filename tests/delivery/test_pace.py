@@ -17,8 +17,8 @@ from tests.support.smtp import PATIENCE, ClientLine, ScriptedRelay
 from tests.support.wait import until
 
 SESSIONS = 8
-PROBE_IS_DUE = "UPDATE notify.smtp_relays SET probe_at = now() WHERE state = 'open'"
-BREAKER_STATE = "SELECT state, split_part(reason, ':', 1) FROM notify.smtp_relays"
+PROBE_IS_DUE = "UPDATE notify.endpoints SET probe_at = now() WHERE state = 'open'"
+BREAKER_STATE = "SELECT state, split_part(reason, ':', 1) FROM notify.endpoints"
 AT_HOME = "UPDATE notify.people SET email = username || '@' || username || '.test'"
 AT_SILENT = "UPDATE notify.people SET email = username || '@silent.test' WHERE username = ANY(:names)"
 SLOWER = "451 4.7.1 rate limit exceeded, slow down"
@@ -115,7 +115,7 @@ def test_a_relay_that_says_slower_gets_half_as_many_emails_at_once_and_more_agai
 
     assert (report["sent"], report["released"], report["retried"]) == (29, 1, 0)
     assert all(busy <= min(4 + taken, SESSIONS) for busy, taken in gated.seen)
-    assert harness.execute("SELECT state FROM notify.smtp_relays WHERE state = 'open'") == []
+    assert harness.execute("SELECT state FROM notify.endpoints WHERE state = 'open'") == []
 
 
 def test_a_relay_whose_daily_limit_is_reached_is_left_alone_and_no_email_is_charged(

@@ -12,8 +12,8 @@ from tests.support.harness import WorkerHarness, usernames
 from tests.support.smtp import Certificate, ScriptedRelay, nobody_listening
 from tests.support.wait import until
 
-PROBE_IS_DUE = "UPDATE notify.smtp_relays SET probe_at = now() WHERE state = 'open'"
-PROBE_IS_FAR = "UPDATE notify.smtp_relays SET probe_at = now() + interval '1 hour' WHERE state = 'open'"
+PROBE_IS_DUE = "UPDATE notify.endpoints SET probe_at = now() WHERE state = 'open'"
+PROBE_IS_FAR = "UPDATE notify.endpoints SET probe_at = now() + interval '1 hour' WHERE state = 'open'"
 DUE_AGAIN = "UPDATE notify.work_items SET due_at = now() WHERE stage = 'deliver' AND lane < 9"
 CLOSED = "421 4.3.2 closed for today"
 
@@ -37,7 +37,7 @@ def name(relay: ScriptedRelay) -> str:
 
 def states(harness: WorkerHarness) -> dict[str, str]:
     """The states of all breakers that were ever used, by relay."""
-    return {row.relay: row.state for row in harness.execute("SELECT relay, state FROM notify.smtp_relays")}
+    return {row.endpoint: row.state for row in harness.execute("SELECT endpoint, state FROM notify.endpoints")}
 
 
 def test_while_the_first_relay_accepts_emails_the_second_is_not_contacted(
@@ -178,7 +178,7 @@ def test_a_wrong_password_is_reported_for_the_first_relay_and_the_second_takes_t
         assert harness.drain()["sent"] == 2
 
         assert len(second.emails) == 2
-        reasons = harness.execute("SELECT relay, state, reason FROM notify.smtp_relays")
+        reasons = harness.execute("SELECT endpoint, state, reason FROM notify.endpoints")
         assert reasons == [(name(relay), "open", "configuration: auth_refused")]
     assert set(harness.attempts()) == {("sent", 1, 0)}
 

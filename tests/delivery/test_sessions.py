@@ -15,7 +15,7 @@ LIMIT = 3
 CROWDED = "432 4.3.2 STOREDRV.ClientSubmit; sender thread limit exceeded"
 DUE_AGAIN = """
     UPDATE notify.work_items SET due_at = now() WHERE stage = 'deliver' AND lane < 8;
-    UPDATE notify.smtp_relays SET probe_at = now() WHERE state = 'open'
+    UPDATE notify.endpoints SET probe_at = now() WHERE state = 'open'
 """
 AT_HOME = "UPDATE notify.people SET email = username || '@' || username || '.test'"
 SHARES = "SELECT coalesce(sum(sessions), 0) FROM notify.relay_shares WHERE until > now()"

@@ -23,7 +23,7 @@ FAR_SECONDS = 0.02
 OPENS_AFTER = 5
 WINDOWS_BEGUN = 3
 ANY_ATTEMPT = "SELECT max(attempt) FROM jobs"
-OUT_FOR_SO_LONG = "SELECT now() - max(changed_at) > interval '20 seconds' FROM notify.smtp_relays WHERE state = 'open'"
+OUT_FOR_SO_LONG = "SELECT now() - max(changed_at) > interval '20 seconds' FROM notify.endpoints WHERE state = 'open'"
 
 
 def test_eight_workers_lose_none_of_twenty_thousand_emails_although_a_process_is_killed_every_second(

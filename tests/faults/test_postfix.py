@@ -13,9 +13,9 @@ pytestmark = needs_postfix
 
 TRUSTED = "127.0.0.0/8"
 ENDINGS = "SELECT status, failures, count(*) FROM jobs WHERE status <> 'skipped' GROUP BY 1, 2"
-BREAKERS = "SELECT relay, state, reason FROM notify.smtp_relays"
+BREAKERS = "SELECT endpoint, state, reason FROM notify.endpoints"
 TIME_PASSES = """
-    UPDATE notify.smtp_relays SET probe_at = now() WHERE state = 'open';
+    UPDATE notify.endpoints SET probe_at = now() WHERE state = 'open';
     UPDATE notify.work_items SET due_at = now() WHERE stage = 'deliver' AND lane < 8
 """
 

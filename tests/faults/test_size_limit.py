@@ -11,7 +11,7 @@ from tests.support.postfix import needs_postfix, postfix
 pytestmark = needs_postfix
 
 TIME_PASSES = """
-    UPDATE notify.smtp_relays SET probe_at = now() WHERE state = 'open';
+    UPDATE notify.endpoints SET probe_at = now() WHERE state = 'open';
     UPDATE notify.work_items SET due_at = now() WHERE stage = 'deliver' AND lane < 8
 """
 
@@ -29,9 +29,7 @@ def test_a_postfix_whose_announced_size_limit_is_too_low_kills_no_ordinary_email
         assert harness.drain()["claimed"] == 0
 
         assert {(job.status, job.failures) for job in harness.jobs() if job.to_email} == {("pending", 0)}
-        assert harness.execute("SELECT state, reason FROM notify.smtp_relays") == [
-            ("open", "configuration: size_limit")
-        ]
+        assert harness.execute("SELECT state, reason FROM notify.endpoints") == [("open", "configuration: size_limit")]
         mta.change(message_size_limit="10240000")
         harness.execute(TIME_PASSES)
         assert harness.drain()["sent"] == 20
@@ -46,7 +44,7 @@ def test_a_postfix_that_does_not_announce_its_size_limit_kills_no_ordinary_email
         harness.drain()
 
         assert {job.status for job in harness.jobs() if job.to_email} == {"pending"}
-        assert harness.execute("SELECT state, reason FROM notify.smtp_relays") == [("open", "configuration: oversize")]
+        assert harness.execute("SELECT state, reason FROM notify.endpoints") == [("open", "configuration: oversize")]
         mta.change(message_size_limit="10240000")
         harness.execute(TIME_PASSES)
         assert harness.drain()["sent"] == 20

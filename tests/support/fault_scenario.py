@@ -28,7 +28,7 @@ OPEN = text("""
 """)
 TIME_PASSES = """
     UPDATE notify.work_items SET due_at = now() WHERE stage = 'deliver' AND lane < 8;
-    UPDATE notify.smtp_relays SET probe_at = now() WHERE state = 'open';
+    UPDATE notify.endpoints SET probe_at = now() WHERE state = 'open';
 """
 LEASES_END = """
     UPDATE notify.work_items SET due_at = now() - interval '1 second' WHERE lane = 8;

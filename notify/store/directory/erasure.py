@@ -14,7 +14,7 @@ from sqlalchemy import Connection, Table, delete, func, select, update
 
 from notify.store.operations.upkeep import IS_AWAITED
 from notify.store.tables.emails import bundles, email_attempts, email_jobs, events, notifications
-from notify.store.tables.operations import smtp_relays
+from notify.store.tables.operations import endpoints
 from notify.store.tables.people import (
     change_lists,
     cl_reviewers,
@@ -103,8 +103,8 @@ def remaining(connection: Connection, username: str) -> Mapping[str, int]:
 def erase_directory(connection: Connection, username: str) -> None:
     """Delete their person row, preferences, reviews, authorship, and relay errors that contain their address."""
     addresses = select(people.c.email).where(people.c.username == username, people.c.email.is_not(None))
-    about = func.strpos(smtp_relays.c.last_error, addresses.scalar_subquery()) > 0
-    connection.execute(update(smtp_relays).where(about).values(last_error=None))
+    about = func.strpos(endpoints.c.last_error, addresses.scalar_subquery()) > 0
+    connection.execute(update(endpoints).where(about).values(last_error=None))
     for table in DELETED:
         connection.execute(delete(table).where(table.c.username == username))
     connection.execute(update(change_lists).where(change_lists.c.author == username).values(author=None))

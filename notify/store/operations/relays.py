@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import Connection, case, func, literal, select, update
 from sqlalchemy.dialects.postgresql import insert
 
-from notify.store.tables.operations import smtp_relays
+from notify.store.tables.operations import endpoints
 
 CLOSED = "closed"
 OPEN = "open"
@@ -56,20 +56,20 @@ class BreakerState:
         return frozenset(blamed | ({MUTED} if self.is_muted else set()))
 
 
-_row = smtp_relays.c
+_row = endpoints.c
 _BREAKER = tuple(_row[name] for name in BreakerState.__slots__)
 
 
 def breaker(connection: Connection, relay: str) -> BreakerState:
     """The relay's breaker; a relay nobody has failed with is closed."""
-    found = connection.execute(select(*_BREAKER).where(_row.relay == relay)).mappings().one_or_none()
+    found = connection.execute(select(*_BREAKER).where(_row.endpoint == relay)).mappings().one_or_none()
     return BreakerState(**found) if found else BreakerState()
 
 
 def breakers(connection: Connection) -> dict[str, BreakerState]:
     """Every breaker that was ever needed, by relay."""
-    rows = connection.execute(select(_row.relay, *_BREAKER).order_by(_row.relay)).mappings()
-    return {row["relay"]: BreakerState(**{name: row[name] for name in BreakerState.__slots__}) for row in rows}
+    rows = connection.execute(select(_row.endpoint, *_BREAKER).order_by(_row.endpoint)).mappings()
+    return {row["endpoint"]: BreakerState(**{name: row[name] for name in BreakerState.__slots__}) for row in rows}
 
 
 def mute(connection: Connection, relay: str, *, because: str | None) -> None:
@@ -79,13 +79,13 @@ def mute(connection: Connection, relay: str, *, because: str | None) -> None:
     Muting it again changes why, not since when.
     """
     _add(connection, relay)
-    muted = update(smtp_relays).where(_row.relay == relay)
+    muted = update(endpoints).where(_row.endpoint == relay)
     connection.execute(muted.values(muted_at=func.coalesce(_row.muted_at, func.now()), muted_because=because))
 
 
 def unmute(connection: Connection, relay: str) -> bool:
     """Let the breaker decide again; False if the relay was not muted."""
-    statement = update(smtp_relays).where(_row.relay == relay, _row.muted_at.is_not(None))
+    statement = update(endpoints).where(_row.endpoint == relay, _row.muted_at.is_not(None))
     return connection.execute(statement.values(muted_at=None, muted_because=None)).rowcount > 0
 
 
@@ -100,10 +100,10 @@ def take_probe(connection: Connection, relay: str, *, within: timedelta) -> bool
         within: How long the probe may take before somebody else may try.
     """
     statement = (
-        update(smtp_relays)
-        .where(_row.relay == relay, _row.state == OPEN, _row.probe_at <= func.now(), _row.muted_at.is_(None))
+        update(endpoints)
+        .where(_row.endpoint == relay, _row.state == OPEN, _row.probe_at <= func.now(), _row.muted_at.is_(None))
         .values(probe_at=func.now() + within, failures=0)
-        .returning(_row.relay)
+        .returning(_row.endpoint)
     )
     return connection.scalar(statement) is not None
 
@@ -129,7 +129,7 @@ def note_failure(
     enough = (_row.failures + 1 >= opens_after) | (_row.openings > 0)
     opens = case((_row.state == CLOSED, enough), else_=_row.failures == 0)
     wait = func.least(longest, first * func.power(2, func.least(_row.openings, 20)))
-    statement = update(smtp_relays).where(_row.relay == relay)
+    statement = update(endpoints).where(_row.endpoint == relay)
     failed = statement.values(
         failures=_row.failures + 1,
         reason=reason,
@@ -153,7 +153,7 @@ def note_suspect(connection: Connection, relay: str, *, recipient: str, most: in
     _add(connection, relay)
     known = func.array_position(_row.suspects, recipient).is_not(None) | (func.cardinality(_row.suspects) >= most)
     suspects = case((known, _row.suspects), else_=func.array_append(_row.suspects, recipient))
-    statement = update(smtp_relays).where(_row.relay == relay).values(suspects=suspects)
+    statement = update(endpoints).where(_row.endpoint == relay).values(suspects=suspects)
     refused: int = connection.execute(statement.returning(func.cardinality(_row.suspects))).scalar_one()
     return refused
 
@@ -164,7 +164,7 @@ def note_probe(connection: Connection, relay: str) -> bool:
 
     False if its breaker was not open.
     """
-    statement = update(smtp_relays).where(_row.relay == relay, _row.state == OPEN)
+    statement = update(endpoints).where(_row.endpoint == relay, _row.state == OPEN)
     closed = statement.values(state=CLOSED, failures=0, probe_at=None, changed_at=func.now())
     return connection.execute(closed).rowcount > 0
 
@@ -172,9 +172,9 @@ def note_probe(connection: Connection, relay: str) -> bool:
 def note_success(connection: Connection, relay: str) -> None:
     """The relay took an email: forget what it did before. Writes nothing when there is nothing to forget."""
     connection.execute(
-        update(smtp_relays)
+        update(endpoints)
         .where(
-            _row.relay == relay,
+            _row.endpoint == relay,
             (_row.failures > 0)
             | (_row.openings > 0)
             | (_row.state == literal(OPEN))
@@ -193,4 +193,4 @@ def note_success(connection: Connection, relay: str) -> None:
 
 def _add(connection: Connection, relay: str) -> None:
     """A closed breaker, unless there is one."""
-    connection.execute(insert(smtp_relays).values(relay=relay).on_conflict_do_nothing())
+    connection.execute(insert(endpoints).values(endpoint=relay).on_conflict_do_nothing())

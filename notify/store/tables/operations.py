@@ -5,10 +5,10 @@ from sqlalchemy.dialects.postgresql import ARRAY
 
 from notify.store.tables.schema import INSTANT, metadata, optional, required
 
-smtp_relays = Table(
-    "smtp_relays",
+endpoints = Table(
+    "endpoints",
     metadata,
-    required("relay", Text, "host:port."),
+    required("endpoint", Text, "host:port of a relay, or forge and its name."),
     required("state", Text, "closed: emails are sent; open: none is claimed.", default="'closed'"),
     required("failures", Integer, "Consecutive relay failures, counted across all workers.", default="0"),
     required("openings", Integer, "Openings without a success in between; each doubles the wait.", default="0"),
@@ -24,13 +24,13 @@ smtp_relays = Table(
         "Hashes of recipients refused for policy since the last success.",
         default="'{}'",
     ),
-    PrimaryKeyConstraint("relay"),
+    PrimaryKeyConstraint("endpoint"),
     CheckConstraint("state IN ('closed', 'open')", name="state"),
     CheckConstraint("(state = 'open') = (probe_at IS NOT NULL)", name="probed_while_open"),
     CheckConstraint("octet_length(last_error) <= 1024", name="last_error"),
     CheckConstraint("muted_because IS NULL OR muted_at IS NOT NULL", name="explained_while_muted"),
     CheckConstraint("octet_length(muted_because) <= 1024", name="muted_because"),
-    comment="One circuit breaker per relay, shared by all workers.",
+    comment="One circuit breaker per relay or forge, shared by all workers.",
 )
 
 rate_buckets = Table(

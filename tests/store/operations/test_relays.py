@@ -9,7 +9,7 @@ from sqlalchemy import ColumnElement, Connection, Text, func, literal_column, se
 from notify.store.database import Database
 from notify.store.operations import relays
 from notify.store.operations.relays import BreakerState
-from notify.store.tables.operations import smtp_relays
+from notify.store.tables.operations import endpoints
 from tests.support import rows
 from tests.support.race import blocked_session, meanwhile
 
@@ -50,13 +50,13 @@ def take_probe(database: Database) -> bool:
 def probe_comes_due(database: Database) -> None:
     """Make the probe of an open breaker due."""
     with database.begin() as connection:
-        connection.execute(update(smtp_relays).values(probe_at=rows.ago(seconds=1)))
+        connection.execute(update(endpoints).values(probe_at=rows.ago(seconds=1)))
 
 
 def wait(database: Database) -> timedelta:
     """The time from the breaker's last change to its next probe, by the database's clock."""
     with database.begin() as connection:
-        left: timedelta = connection.execute(select(smtp_relays.c.probe_at - func.now())).scalar_one()
+        left: timedelta = connection.execute(select(endpoints.c.probe_at - func.now())).scalar_one()
     return left
 
 
@@ -200,14 +200,14 @@ def test_a_success_on_a_healthy_relay_writes_nothing(
 ) -> None:
     with database.begin() as connection:
         note(connection, RELAY)
-    assert rows.count_of(database, smtp_relays) == 0
+    assert rows.count_of(database, endpoints) == 0
     fail(database)
     with database.begin() as connection:
         relays.note_success(connection, RELAY)
     with database.begin() as connection:
-        before = connection.execute(select(smtp_relays.c.relay, XMIN)).one()
+        before = connection.execute(select(endpoints.c.endpoint, XMIN)).one()
         note(connection, RELAY)
-        assert connection.execute(select(smtp_relays.c.relay, XMIN)).one() == before
+        assert connection.execute(select(endpoints.c.endpoint, XMIN)).one() == before
 
 
 def test_each_relay_has_its_own_breaker(database: Database) -> None:
