@@ -221,9 +221,7 @@ def test_the_page_says_where_emails_go(api: httpx.Client, page: str, database: D
     assert "Emails go to d@other.example." in api.get(page).text
 
 
-def test_the_page_uses_the_readers_language_and_time_zone(
-    api: httpx.Client, page: str, database: Database
-) -> None:
+def test_the_page_uses_the_readers_language_and_time_zone(api: httpx.Client, page: str, database: Database) -> None:
     with database.begin() as connection:
         dana = Person(username="dana", email="dana@example.com", locale="de-DE", timezone="Asia/Kathmandu")
         directory.put_person(connection, dana)
