@@ -1,4 +1,4 @@
-"""Everybody reads their own language: nothing is left untranslated, and a deployment has the last word."""
+"""Everybody reads their own language: nothing is untranslated, and a deployment can override it."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -34,7 +34,7 @@ def of_alice(locale: str | None) -> Person:
 
 
 def catalogue(folder: Path, language: str, *pairs: tuple[str, str]) -> Path:
-    """A deployment's folder of templates, with a catalogue that has these messages."""
+    """A deployment's folder of templates, with a catalogue of these messages."""
     path = folder / "locale" / language / "LC_MESSAGES" / "notify.po"
     path.parent.mkdir(parents=True, exist_ok=True)
     header = 'msgid ""\nmsgstr "Content-Type: text/plain; charset=utf-8\\n"\n'
@@ -50,7 +50,7 @@ def test_every_message_is_translated(path: Path) -> None:
 
 
 @each_catalogue
-def test_a_translation_has_the_places_of_its_message_and_no_markup(path: Path) -> None:
+def test_a_translation_has_the_placeholders_of_its_message_and_no_markup(path: Path) -> None:
     for one in read(path):
         assert isinstance(one, Message)
         wanted = set[str]().union(*map(placeholders, texts(one.id)))
@@ -58,13 +58,13 @@ def test_a_translation_has_the_places_of_its_message_and_no_markup(path: Path) -
         assert not any("<" in text for text in texts(one.string) if one.id), one.id
 
 
-def test_every_reason_is_said_in_a_sentence_that_can_be_translated() -> None:
+def test_every_reason_has_a_translatable_sentence() -> None:
     assert set(WHY) == set(Reason)
     assert set(WHY.values()) <= spoken()
 
 
 @pytest.mark.parametrize("locale", ["de", "de-AT", "DE", "de_CH"])
-def test_an_email_speaks_the_readers_language(locale: str) -> None:
+def test_an_email_uses_the_readers_language(locale: str) -> None:
     composed = composer().compose(email_facts(recipient=of_alice(locale)), date=NOON)
     for part in (composed.text, composed.html):
         assert "Sie erhalten dies, weil Sie CL-4821 geschrieben haben." in part
@@ -92,7 +92,7 @@ def test_an_email_speaks_the_readers_language(locale: str) -> None:
         ("", "en"),
     ],
 )
-def test_the_nearest_catalogue_is_found(tmp_path: Path, wanted: str, found: str) -> None:
+def test_the_nearest_catalogue_is_used(tmp_path: Path, wanted: str, found: str) -> None:
     for language in ("zh", "zh_Hant", "pt_BR"):
         catalogue(tmp_path, language, ("Notification settings", language))
     assert Languages([tmp_path, folder("templates")]).best(wanted) == found
@@ -111,20 +111,20 @@ def test_the_subject_is_the_same_in_every_language_so_that_the_thread_holds() ->
     )
 
 
-def test_readers_of_several_languages_do_not_get_each_others_email() -> None:
+def test_readers_of_different_languages_get_their_own_email() -> None:
     shared = composer()
     for locale, words in (("en", "commented"), ("de", "kommentiert"), ("en", "commented"), ("de-DE", "kommentiert")):
         assert words in shared.compose(email_facts(recipient=of_alice(locale)), date=NOON).text
 
 
-def test_a_deployments_word_takes_the_place_of_ours_and_the_others_stay(tmp_path: Path) -> None:
+def test_a_deployments_translation_replaces_ours_and_the_others_stay(tmp_path: Path) -> None:
     own = catalogue(tmp_path, "de", ("Notification settings", "Weniger Post"))
     text = composer(templates_dir=own).compose(email_facts(recipient=of_alice("de")), date=NOON).text
     assert "Weniger Post: https://" in text
     assert "CL-4821 stummschalten: https://" in text
 
 
-def test_a_deployment_adds_a_language_and_what_it_leaves_out_is_english(tmp_path: Path) -> None:
+def test_a_deployment_can_add_a_language_whose_missing_messages_are_english(tmp_path: Path) -> None:
     own = catalogue(tmp_path, "ar", ("Notification settings", "رسائل أقل"))
     composed = composer(templates_dir=own).compose(email_facts(recipient=of_alice("ar-EG")), date=NOON)
     assert '<html lang="ar" dir="rtl">' in composed.html
@@ -135,21 +135,21 @@ def test_a_deployment_adds_a_language_and_what_it_leaves_out_is_english(tmp_path
 @pytest.mark.parametrize(
     ("language", "words"), [("de", "nonsense"), ("nonsense", ""), ("de", "\xff\xfe".encode("latin-1"))]
 )
-def test_a_catalogue_that_cannot_be_used_is_named(tmp_path: Path, language: str, words: str | bytes) -> None:
+def test_an_invalid_catalogue_is_named(tmp_path: Path, language: str, words: str | bytes) -> None:
     path = catalogue(tmp_path, language) / "locale" / language / "LC_MESSAGES" / "notify.po"
     path.write_bytes(words if isinstance(words, bytes) else words.encode())
     with pytest.raises(InvalidSettings, match=f"locale/{language}"):
         composer(templates_dir=tmp_path)
 
 
-def test_a_translation_that_asks_for_what_there_is_not_ends_no_other_email(tmp_path: Path) -> None:
+def test_a_translation_with_an_unknown_placeholder_breaks_no_other_email(tmp_path: Path) -> None:
     own = catalogue(tmp_path, "de", ("Notification settings", "Weniger"), ("you wrote %(cl)s", "%(nonsense)s"))
     assert composer(templates_dir=own).compose(email_facts(recipient=ALICE), date=NOON).text
     with pytest.raises(TemplateFailure):
         composer(templates_dir=own).compose(email_facts(recipient=of_alice("de")), date=NOON)
 
 
-def test_english_is_known_without_any_catalogue() -> None:
+def test_english_needs_no_catalogue() -> None:
     assert Languages([]).known == ("en",)
 
 
@@ -168,7 +168,7 @@ def test_english_is_known_without_any_catalogue() -> None:
         ("de;q=9" * 10_000, "en"),
     ],
 )
-def test_a_browser_gets_the_first_of_its_languages_that_is_known(accepted: str | None, language: str) -> None:
+def test_a_browser_gets_the_first_of_its_languages_that_is_available(accepted: str | None, language: str) -> None:
     assert Languages([folder("templates")]).asked_for(accepted) == language
 
 
@@ -189,7 +189,7 @@ def test_a_date_is_written_in_the_readers_language_and_time_zone(
     assert moment(at, language=language, timezone=timezone) == written
 
 
-def test_the_hour_follows_the_clocks_that_change() -> None:
+def test_times_follow_daylight_saving() -> None:
     before, after = datetime(2026, 3, 29, 0, 30, tzinfo=UTC), datetime(2026, 3, 29, 1, 30, tzinfo=UTC)
     assert moment(before, language="de", timezone="Europe/Berlin").endswith("01:30 CET")
     assert moment(after, language="de", timezone="Europe/Berlin").endswith("03:30 CEST")

@@ -1,4 +1,4 @@
-"""The catcher: what the relay said yes to is on disk, whatever it was."""
+"""The catcher: whatever the relay accepted is on disk."""
 
 import smtplib
 import sys
@@ -46,7 +46,7 @@ def files(folder: Path) -> list[Path]:
     return sorted(folder.glob("*.eml"))
 
 
-def test_an_email_is_on_disk_when_the_relay_has_said_yes(catcher: Catcher, folder: Path) -> None:
+def test_an_email_is_on_disk_when_the_relay_has_accepted_it(catcher: Catcher, folder: Path) -> None:
     send(catcher, MESSAGE)
     (kept,) = files(folder)
     assert kept.read_bytes() == b"Return-Path: <a@example.com>\r\nDelivered-To: b@example.com\r\n" + MESSAGE
@@ -63,7 +63,7 @@ def test_emails_are_listed_newest_first(catcher: Catcher, folder: Path) -> None:
     [bytes(range(256)), b"", b"\r\n", b"Content-Type: multipart/mixed\r\n\r\n", b"Subject: \xff\xfe\r\n\r\n\x00"],
     ids=["every byte", "nothing", "an empty line", "no boundary", "no charset"],
 )
-def test_a_hostile_email_is_kept_and_the_next_one_too(catcher: Catcher, folder: Path, content: bytes) -> None:
+def test_a_hostile_email_is_kept_and_so_is_the_next(catcher: Catcher, folder: Path, content: bytes) -> None:
     send(catcher, content)
     send(catcher, MESSAGE)
     assert len(emails(folder)) == 2
@@ -102,12 +102,12 @@ def test_an_envelope_cannot_add_a_header(tmp_path: Path) -> None:
     assert caught.email.header("X-Notify-Reason") == ""
 
 
-def test_an_email_cut_off_while_it_was_written_is_not_listed(tmp_path: Path) -> None:
+def test_an_email_cut_off_while_being_written_is_not_listed(tmp_path: Path) -> None:
     (tmp_path / "20260101T000000.000000Z-000000000.unfinished").write_bytes(b"Subject: half")
     assert len(emails(tmp_path)) == 0
 
 
-def test_a_taken_port_is_reported_and_the_other_one_freed(catcher: Catcher, tmp_path: Path) -> None:
+def test_a_taken_port_is_reported_and_the_other_one_released(catcher: Catcher, tmp_path: Path) -> None:
     other = free_port()
     second = running_catcher(tmp_path / "second", smtp_port=other, inbox_port=port(catcher.inbox_url))
     with pytest.raises(OSError, match="in use"), second:
@@ -115,7 +115,7 @@ def test_a_taken_port_is_reported_and_the_other_one_freed(catcher: Catcher, tmp_
     assert free_port(other) == other
 
 
-def test_the_process_catches_emails_until_it_is_asked_to_end(tmp_path: Path) -> None:
+def test_the_process_catches_emails_until_it_is_stopped(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "notify.embedded.catcher", "--smtp-port", "0", "--inbox-port", "0"]
     with Popen([*command, "--folder", str(tmp_path)], stdout=PIPE, text=True) as process:
         assert process.stdout is not None

@@ -1,4 +1,4 @@
-"""What the supervisor hands to its processes: whole arguments, complete settings, lasting secrets."""
+"""What the supervisor passes to its processes: whole arguments, complete settings, lasting secrets."""
 
 import sys
 from pathlib import Path
@@ -24,14 +24,14 @@ def test_a_folder_with_a_space_in_its_name_stays_one_argument() -> None:
     assert argv[-2:] == ["--folder", str(folder)]
 
 
-def test_no_command_names_a_setting_that_may_hold_a_secret() -> None:
+def test_no_command_line_contains_a_setting_that_may_be_secret() -> None:
     """Every user of a machine can read the arguments of every process."""
     named = {name for one in (*COMMANDS, CATCHER) for _, name, _, _ in Formatter().parse(one.line)}
     assert "api_port" in named
     assert not named & SECRET
 
 
-def test_what_brings_work_in_stops_before_what_does_it() -> None:
+def test_processes_that_bring_in_work_stop_before_those_that_do_it() -> None:
     names = [command.name for command in COMMANDS]
     assert names.index("api") < names.index("beat") < names.index("worker")
 
@@ -46,7 +46,7 @@ def test_a_process_gets_the_settings_of_the_stack_and_no_others(
     assert handed["NOTIFY_SECRET_KEYS"] == secrets(settings.data_dir)["secret_keys"]
 
 
-def test_what_somebody_set_is_not_completed(tmp_path: Path) -> None:
+def test_explicit_settings_are_not_completed(tmp_path: Path) -> None:
     chosen = {"mail_from": "review@example.com", "secret_keys": "k" * 32, "jwks_url": "https://example.com/keys"}
     settings = completed(Settings(data_dir=tmp_path, **chosen))
     assert settings.mail_from == chosen["mail_from"]
@@ -54,6 +54,6 @@ def test_what_somebody_set_is_not_completed(tmp_path: Path) -> None:
     assert settings.jwt_secret is None
 
 
-def test_settings_shared_with_another_process_arrive_unchanged(settings: Settings) -> None:
+def test_settings_passed_to_another_process_arrive_unchanged(settings: Settings) -> None:
     other = Settings(data_dir=settings.data_dir)
     assert as_text(for_running_stack(other, as_text(settings))) == as_text(settings)

@@ -1,4 +1,4 @@
-"""Flower as operators use it: every page and every call that reads answers, for this machine only."""
+"""Flower as operators use it: every page and every read call answers, for this machine only."""
 
 import io
 import re
@@ -42,7 +42,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 @pytest.fixture(scope="module")
 def flower(stack: Stack) -> Iterator[httpx.Client]:
-    """Flower, which has seen the worker and a task of its."""
+    """Flower, which has seen the worker and one task."""
     with httpx.Client(base_url=stack.state.urls["flower"], timeout=20) as client:
         until(lambda: WORKER_NAME in client.get("/api/workers?refresh=1").json(), seconds=60)
         wiring.celery_app(stack.settings).send_task("notify.upkeep.stats")
@@ -51,7 +51,7 @@ def flower(stack: Stack) -> Iterator[httpx.Client]:
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_every_page_that_operators_look_at_is_there(flower: httpx.Client, page: str) -> None:
+def test_every_page_for_operators_is_there(flower: httpx.Client, page: str) -> None:
     assert flower.get(page).status_code == 200
 
 
@@ -59,7 +59,7 @@ def test_the_broker_tab_has_a_row_for_each_queue(flower: httpx.Client) -> None:
     assert set(re.findall(r"notify\.\w+", flower.get("/broker").text)) >= QUEUES
 
 
-def test_the_api_tells_how_long_each_queue_is(flower: httpx.Client) -> None:
+def test_the_api_has_the_length_of_each_queue(flower: httpx.Client) -> None:
     lengths = flower.get("/api/queues/length")
 
     assert lengths.status_code == 200
@@ -76,7 +76,7 @@ def test_queues_are_shown_while_no_worker_is_known(tmp_path: Path) -> None:
     assert set(re.findall(r"notify\.\w+", page.text)) >= QUEUES
 
 
-def test_the_api_tells_of_workers_and_tasks(flower: httpx.Client) -> None:
+def test_the_api_lists_workers_and_tasks(flower: httpx.Client) -> None:
     worker = flower.get("/api/workers").json()[WORKER_NAME]
     assert {queue["name"] for queue in worker["active_queues"]} == QUEUES
     assert worker["conf"]["task_default_queue"] == "notify.upkeep"
@@ -88,7 +88,7 @@ def test_the_api_tells_of_workers_and_tasks(flower: httpx.Client) -> None:
     assert flower.get(TABLE).json()["recordsTotal"] >= 1
 
 
-def test_nothing_that_flower_shows_holds_the_brokers_password(flower: httpx.Client, stack: Stack) -> None:
+def test_flower_shows_the_brokers_password_nowhere(flower: httpx.Client, stack: Stack) -> None:
     assert stack.settings.broker_url is not None
     url = httpx.URL(stack.settings.broker_url.get_secret_value())
     assert url.password
@@ -98,11 +98,11 @@ def test_nothing_that_flower_shows_holds_the_brokers_password(flower: httpx.Clie
 
 
 @pytest.mark.parametrize("page", ["/", "/tasks", "/api/workers", "/api/tasks", "/broker", "/metrics"])
-def test_a_site_that_points_its_own_name_at_flower_reads_nothing(flower: httpx.Client, page: str) -> None:
+def test_a_site_that_rebinds_its_name_to_flower_reads_nothing(flower: httpx.Client, page: str) -> None:
     assert flower.get(page, headers={"Host": f"site.example:{flower.base_url.port}"}).status_code == 403
 
 
-def test_no_other_site_may_read_what_flower_answers(flower: httpx.Client) -> None:
+def test_no_other_site_may_read_flowers_answers(flower: httpx.Client) -> None:
     answer = flower.get("/api/tasks", headers={"Origin": "https://site.example"})
 
     assert answer.status_code == 200

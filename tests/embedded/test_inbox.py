@@ -72,7 +72,7 @@ def add(mailbox: Mailbox, *, text: str = "", html: str = "", **headers: str) -> 
     return mailbox.add(email.as_bytes(), sender="notify@example.com", recipients=["alice@example.com"])
 
 
-def test_the_list_says_who_wrote_what_to_whom_and_why(browser: Browser, mailbox: Mailbox) -> None:
+def test_the_list_has_sender_recipient_subject_and_reason(browser: Browser, mailbox: Mailbox) -> None:
     add(mailbox, From="Dana <d@example.com>", To="alice@example.com", Subject="Cap it", X_Notify_Reason="reviewer")
     page = browser.get("/").text
     assert all(words in page for words in ("Dana", "alice@example.com", "Cap it", "reviewer"))
@@ -95,7 +95,7 @@ def test_a_hostile_email_cannot_script_the_inbox(browser: Browser, mailbox: Mail
         assert policy.startswith("default-src 'none'")
 
 
-def test_the_html_of_an_email_is_framed_without_any_right(browser: Browser, mailbox: Mailbox) -> None:
+def test_the_html_of_an_email_is_in_a_sandboxed_frame(browser: Browser, mailbox: Mailbox) -> None:
     identifier = add(mailbox, html=SCRIPT)
     (frame,) = Page(browser.get(f"/emails/{identifier}").text).all("iframe")
     assert frame["sandbox"] == ""
@@ -111,7 +111,7 @@ def test_links_in_the_text_can_be_followed(browser: Browser, mailbox: Mailbox) -
     assert not [link for link in links if link and link.startswith("javascript")]
 
 
-def test_the_download_is_the_email_to_the_byte(browser: Browser, mailbox: Mailbox) -> None:
+def test_the_download_is_the_email_byte_for_byte(browser: Browser, mailbox: Mailbox) -> None:
     content = bytes(range(256))
     identifier = mailbox.add(content, sender="a@example.com", recipients=["b@example.com"])
     answer = browser.get(f"/emails/{identifier}/download")
@@ -133,13 +133,13 @@ def test_another_site_cannot_delete_the_emails(browser: Browser, mailbox: Mailbo
     assert len(list(mailbox.newest_first())) == 1
 
 
-def test_another_site_cannot_read_the_emails_by_pointing_its_name_here(browser: Browser) -> None:
+def test_another_site_cannot_read_the_emails_by_rebinding_its_name(browser: Browser) -> None:
     assert browser.get("/", headers={"host": "evil.example:8025"}).status_code == 403
     for host in ("localhost:8025", "catcher:8025", "[::1]:8025"):
         assert browser.get("/", headers={"host": host}).is_success
 
 
 @pytest.mark.parametrize("identifier", ["nothing", "..%2f..%2fetc%2fpasswd", "%00"])
-def test_what_is_not_there_is_not_found(browser: Browser, identifier: str) -> None:
+def test_an_unknown_email_is_not_found(browser: Browser, identifier: str) -> None:
     for path in ("/emails/{}", "/emails/{}/html", "/emails/{}/download"):
         assert browser.get(path.format(identifier)).status_code == 404

@@ -1,4 +1,4 @@
-"""Reading caught emails: the words a person would see, and no bytes that stop the reader."""
+"""Reading caught emails: the text that a person would see, and no bytes that break the reader."""
 
 from email.message import EmailMessage
 
@@ -33,7 +33,7 @@ HEADERS = st.lists(st.tuples(HEADER_NAMES, HEADER_VALUES | st.binary(max_size=40
 BODIES = st.lists(st.sampled_from([b"--b", b"--b--", b"begin 644 x"]) | st.binary(max_size=40), max_size=8)
 
 
-def test_a_person_reads_what_was_written() -> None:
+def test_the_text_is_shown_as_it_was_written() -> None:
     written = EmailMessage()
     written["From"] = "Zoë <zoe@example.com>"
     written["Subject"] = "Grüße ✓"
@@ -48,14 +48,14 @@ def test_raw_utf_8_in_headers_is_readable() -> None:
     assert read("Subject: Grüße\r\n\r\n".encode()).header("Subject") == "Grüße"
 
 
-def test_an_attachment_is_not_taken_for_the_words_of_the_email() -> None:
+def test_an_attachment_is_not_shown_as_the_text() -> None:
     written = EmailMessage()
     written.set_content("The email.")
     written.add_attachment("<p>Not the email.</p>", subtype="html", filename="page.html")
     assert read(written.as_bytes()).html == ""
 
 
-def test_an_email_nested_beyond_measure_says_where_it_can_still_be_read() -> None:
+def test_an_email_nested_too_deeply_says_where_it_can_be_read() -> None:
     nested = b"Subject: deep\r\n" + b"".join(
         b'Content-Type: multipart/mixed; boundary="%d"\r\n\r\n--%d\r\n' % (depth, depth) for depth in range(3000)
     )
@@ -63,18 +63,18 @@ def test_an_email_nested_beyond_measure_says_where_it_can_still_be_read() -> Non
 
 
 @pytest.mark.parametrize("encoding", ["base64", "quoted-printable", "x-uuencode"])
-def test_a_body_that_breaks_its_encoding_is_shown_as_far_as_it_goes(encoding: str) -> None:
+def test_a_body_with_a_broken_encoding_is_shown_as_far_as_possible(encoding: str) -> None:
     content = f"Content-Transfer-Encoding: {encoding}\r\n\r\n=ZZ\xff!!".encode("latin-1")
     assert isinstance(read(content).text, str)
 
 
 @given(headers=HEADERS, body=BODIES)
-def test_no_email_stops_the_reader(headers: list[bytes], body: list[bytes]) -> None:
+def test_no_email_breaks_the_reader(headers: list[bytes], body: list[bytes]) -> None:
     email = read(b"\r\n".join([*headers, b"", *body]))
     assert all("\n" not in value for _, value in email.headers)
     assert isinstance(email.sender, str)
 
 
 @given(st.binary())
-def test_no_bytes_stop_the_reader(content: bytes) -> None:
+def test_no_bytes_break_the_reader(content: bytes) -> None:
     assert isinstance(read(content).text, str)

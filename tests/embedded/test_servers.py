@@ -1,4 +1,4 @@
-"""The embedded PostgreSQL and Valkey: they keep data, and nothing a kill leaves behind stops them."""
+"""The embedded PostgreSQL and Valkey keep data, and restart after any kill."""
 
 import os
 from contextlib import suppress
@@ -36,7 +36,7 @@ def processes_on(server: PostgresServer) -> list[int]:
     return found
 
 
-def test_a_server_has_the_options_it_is_given_beside_its_own(tmp_path: Path) -> None:
+def test_a_server_has_given_options_beside_its_own(tmp_path: Path) -> None:
     with PostgresServer(tmp_path, options=["shared_buffers=32MB"]) as server, psycopg.connect(server.url) as connection:
         assert connection.execute("SHOW shared_buffers").fetchone() == ("32MB",)
         assert connection.execute("SHOW listen_addresses").fetchone() == ("",)
@@ -67,7 +67,7 @@ def test_committed_data_survives_the_kill_of_every_server_process(tmp_path: Path
     killed.stop()
 
 
-def test_a_server_that_lost_its_owner_is_replaced(tmp_path: Path) -> None:
+def test_a_server_whose_owner_died_is_replaced(tmp_path: Path) -> None:
     orphan = PostgresServer(tmp_path)
     orphan.start()
     write(orphan, "kept")
@@ -78,7 +78,7 @@ def test_a_server_that_lost_its_owner_is_replaced(tmp_path: Path) -> None:
     orphan.stop()
 
 
-def test_a_session_that_outlived_its_server_does_not_stop_the_next_one(tmp_path: Path) -> None:
+def test_a_session_that_outlived_its_server_does_not_prevent_a_restart(tmp_path: Path) -> None:
     killed = PostgresServer(tmp_path)
     killed.start()
     write(killed, "kept")
@@ -93,7 +93,7 @@ def test_a_session_that_outlived_its_server_does_not_stop_the_next_one(tmp_path:
     killed.stop()
 
 
-def test_an_interrupted_first_start_leaves_no_half_cluster(tmp_path: Path) -> None:
+def test_an_interrupted_first_start_leaves_no_partial_cluster(tmp_path: Path) -> None:
     half = tmp_path / "postgres.unfinished"
     half.mkdir()
     (half / "PG_VERSION").write_text("18\n")
@@ -116,7 +116,7 @@ def test_only_the_owner_may_enter_the_folder_of_the_socket(tmp_path: Path) -> No
         assert S_IMODE(server.sockets.stat().st_mode) == 0o700
 
 
-def test_variables_meant_for_another_postgresql_do_not_reach_this_one(
+def test_variables_for_another_postgresql_do_not_reach_this_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PGPORT", "1")
@@ -126,7 +126,7 @@ def test_variables_meant_for_another_postgresql_do_not_reach_this_one(
         assert words(server) == ["kept"]
 
 
-def test_a_broken_cluster_is_reported_with_the_words_of_the_log(tmp_path: Path) -> None:
+def test_a_broken_cluster_is_reported_with_its_log(tmp_path: Path) -> None:
     with PostgresServer(tmp_path) as server:
         pass
     (server.cluster / "PG_VERSION").write_text("9.6\n")
@@ -136,7 +136,7 @@ def test_a_broken_cluster_is_reported_with_the_words_of_the_log(tmp_path: Path) 
     assert not processes_on(server)
 
 
-def test_a_cluster_that_cannot_be_made_is_reported_with_the_words_of_the_log(tmp_path: Path) -> None:
+def test_a_cluster_that_cannot_be_created_is_reported_with_its_log(tmp_path: Path) -> None:
     (tmp_path / "postgres.unfinished").write_text("no folder")
     with pytest.raises(ServerDidNotStart) as refused:
         PostgresServer(tmp_path).start()
@@ -153,7 +153,7 @@ def test_valkey_answers_and_leaves_no_process(tmp_path: Path) -> None:
     assert not psutil.pid_exists(pid)
 
 
-def test_a_valkey_with_a_password_asks_for_it_and_shows_it_to_nobody(tmp_path: Path) -> None:
+def test_a_valkey_with_a_password_requires_it_and_shows_it_to_nobody(tmp_path: Path) -> None:
     with ValkeyServer(tmp_path, password="a word of its own") as server:
         assert redis.Redis.from_url(server.url).ping()
         with pytest.raises(redis.AuthenticationError):

@@ -1,4 +1,4 @@
-"""The supervisor: everything comes up in order, goes down in order, and a kill is mended by the next start."""
+"""The supervisor: everything starts in order, stops in order, and the next start cleans up after a kill."""
 
 import os
 import re
@@ -34,7 +34,7 @@ def data_dir(tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def supervisor(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Supervisor]:
-    """One that every test of this module finds up and leaves up."""
+    """A supervisor that every test of this module finds running and leaves running."""
     with supervised(tmp_path_factory.mktemp("stack") / "data", "obeys") as up:
         yield up
 
@@ -62,7 +62,7 @@ def answers(url: str) -> bool:
 
 @contextmanager
 def replaced_by_a_listener(process: psutil.Process, port: int) -> Iterator[None]:
-    """The process is gone, and somebody else has its port. The supervisor stands still until it is taken."""
+    """Replace the process by a listener on its port. The supervisor is stopped until the port is taken."""
     supervisor = process.parent()
     assert supervisor is not None
     supervisor.suspend()
@@ -73,7 +73,7 @@ def replaced_by_a_listener(process: psutil.Process, port: int) -> Iterator[None]
 
 
 def taken_as_soon_as_free(port: int) -> socket:
-    """A listener on the port. A process that was killed may be a zombie while another thread of it has the socket."""
+    """A listener on the port. A killed process may be a zombie while another of its threads still has the socket."""
     found: list[socket] = []
 
     def take() -> bool:
@@ -96,7 +96,7 @@ def test_every_part_answers_once_the_stack_is_up(supervisor: Supervisor) -> None
     assert "Hello" in httpx.get(stack.urls["inbox"]).text
 
 
-def test_notify_itself_comes_up_and_ends_without_a_trace(data_dir: Path) -> None:
+def test_notify_itself_starts_and_stops_without_leaving_anything(data_dir: Path) -> None:
     with supervised(data_dir, REAL) as up:
         stack = up.stack
         assert httpx.get(f"{stack.urls['api']}/livez").is_success
@@ -132,20 +132,20 @@ def test_data_and_secrets_survive_a_restart(data_dir: Path) -> None:
         assert (after["secret_keys"], after["jwt_secret"]) == (before["secret_keys"], before["jwt_secret"])
 
 
-def test_files_with_secrets_are_for_their_owner_only(supervisor: Supervisor) -> None:
+def test_files_with_secrets_are_readable_by_their_owner_only(supervisor: Supervisor) -> None:
     for name in ("secrets.json", "stack.json", "valkey.conf"):
         assert S_IMODE((supervisor.data_dir / name).stat().st_mode) == 0o600
     assert S_IMODE(supervisor.data_dir.stat().st_mode) == 0o700
 
 
-def test_a_second_start_is_refused_and_told_of_the_first(supervisor: Supervisor) -> None:
+def test_a_second_start_is_refused_and_names_the_first(supervisor: Supervisor) -> None:
     with pytest.raises(AlreadyRunning) as refused:
         Stack(settings(supervisor.data_dir)).start()
     assert refused.value.facts == {"pid": supervisor.process.pid, **supervisor.stack.urls}
     assert httpx.get(supervisor.stack.urls["api"]).is_success
 
 
-def test_a_start_after_a_kill_ends_what_was_left_and_keeps_the_data(data_dir: Path) -> None:
+def test_a_start_after_a_kill_ends_leftover_processes_and_keeps_the_data(data_dir: Path) -> None:
     with supervised(data_dir, "obeys", "ignores", "leaves-a-child") as killed:
         add_person(killed.stack.settings["database_url"], "dana")
         killed.end(SIGKILL)
@@ -167,7 +167,7 @@ def test_a_busy_port_is_named_and_the_next_free_one_taken(data_dir: Path) -> Non
 
 
 @pytest.mark.parametrize("part", ["worker", "valkey", "postgres"])
-def test_a_part_that_is_killed_is_named_and_started_again(supervisor: Supervisor, part: str) -> None:
+def test_a_killed_process_is_named_and_restarted(supervisor: Supervisor, part: str) -> None:
     add_person(supervisor.stack.settings["database_url"], f"before-{part}")
     killed = supervisor.pid(part)
     os.kill(killed, SIGKILL)
@@ -177,7 +177,7 @@ def test_a_part_that_is_killed_is_named_and_started_again(supervisor: Supervisor
     assert f"before-{part}" in people(supervisor.stack.settings["database_url"])
 
 
-def test_a_process_that_keeps_ending_is_named_and_tried_again_and_the_rest_stays(data_dir: Path) -> None:
+def test_a_process_that_keeps_exiting_is_named_and_retried_and_the_rest_stays(data_dir: Path) -> None:
     with supervised(data_dir, "fails") as up:
         until(lambda: "exit code 7, 6 times in a row" in up.output)
         pauses = re.findall(r"worker .* starting it again in ([\d.]+) s", up.output)
@@ -188,7 +188,7 @@ def test_a_process_that_keeps_ending_is_named_and_tried_again_and_the_rest_stays
         assert up.helpers() == []
 
 
-def test_a_stack_that_cannot_come_up_says_which_process_kept_ending_and_goes_down(data_dir: Path) -> None:
+def test_a_stack_that_cannot_start_names_the_process_that_kept_exiting_and_stops(data_dir: Path) -> None:
     failing = Supervisor(data_dir, WITHOUT_WEB)
     assert failing.process.wait(60) != 0
     assert "NotReady" in failing.output
@@ -196,7 +196,7 @@ def test_a_stack_that_cannot_come_up_says_which_process_kept_ending_and_goes_dow
     assert failing.helpers() == []
 
 
-def test_a_process_that_hangs_is_named_and_started_again(data_dir: Path) -> None:
+def test_a_process_that_hangs_is_named_and_restarted(data_dir: Path) -> None:
     with supervised(data_dir, WATCHED) as up:
         until(lambda: '"GET / ' in up.output)
         hanging = up.pid("api")
@@ -208,7 +208,7 @@ def test_a_process_that_hangs_is_named_and_started_again(data_dir: Path) -> None
         assert up.end() == 0
 
 
-def test_a_server_that_does_not_start_again_is_tried_until_it_does_and_the_rest_stays(data_dir: Path) -> None:
+def test_a_server_that_does_not_restart_is_retried_until_it_does_and_the_rest_stays(data_dir: Path) -> None:
     with supervised(data_dir) as up:
         broker = up.stack.settings["broker_url"]
         killed = psutil.Process(up.pid("valkey"))
@@ -219,14 +219,16 @@ def test_a_server_that_does_not_start_again_is_tried_until_it_does_and_the_rest_
         assert redis.Redis.from_url(broker).ping()
 
 
-def test_a_process_that_will_not_end_is_killed_with_its_children(data_dir: Path) -> None:
+def test_a_process_that_does_not_stop_is_killed_with_its_children(data_dir: Path) -> None:
     with supervised(data_dir, "ignores", "leaves-a-child") as up:
         until(lambda: up.output.count("ignores") > 1)
         assert up.end() == 0
         assert up.helpers() == []
 
 
-def test_what_a_setting_names_is_used_and_not_started(data_dir: Path, database_url: str, broker_url: str) -> None:
+def test_an_external_server_named_by_a_setting_is_used_and_not_started(
+    data_dir: Path, database_url: str, broker_url: str
+) -> None:
     outside = {"database_url": database_url, "broker_url": broker_url, "smtp_url": "smtp://127.0.0.1:9"}
     with Stack(settings(data_dir, **outside, **MADE_UP), commands=[WEB]) as stack:
         stack.wait_until_ready()
@@ -236,7 +238,7 @@ def test_what_a_setting_names_is_used_and_not_started(data_dir: Path, database_u
 
 
 @pytest.mark.parametrize("given", [{}, {"NOTIFY_MAIL_FROM": "review@example.com"}], ids=["relay alone", "and sender"])
-def test_what_is_missing_beside_a_relay_is_filled_in(data_dir: Path, given: Mapping[str, str]) -> None:
+def test_settings_missing_beside_a_relay_are_filled_in(data_dir: Path, given: Mapping[str, str]) -> None:
     with supervised(data_dir, settings={"NOTIFY_SMTP_URL": "smtp://127.0.0.1:9", **given}) as up:
         stack = up.stack
         assert stack.settings["smtp_url"] == "smtp://127.0.0.1:9"
@@ -246,7 +248,7 @@ def test_what_is_missing_beside_a_relay_is_filled_in(data_dir: Path, given: Mapp
         assert len(stack.settings["secret_keys"]) >= 32
 
 
-def test_commands_borrow_the_stack_that_is_up(supervisor: Supervisor) -> None:
+def test_commands_use_the_running_stack(supervisor: Supervisor) -> None:
     with stack_settings(settings(supervisor.data_dir)) as complete:
         assert complete.database_url is not None
         add_person(complete.database_url.get_secret_value(), "dana")
@@ -255,7 +257,7 @@ def test_commands_borrow_the_stack_that_is_up(supervisor: Supervisor) -> None:
     assert "dana" in people(supervisor.stack.settings["database_url"])
 
 
-def test_commands_borrow_the_database_when_nothing_is_up(data_dir: Path) -> None:
+def test_commands_start_the_database_when_nothing_is_running(data_dir: Path) -> None:
     with stack_settings(settings(data_dir)) as complete:
         assert complete.database_url is not None
         add_person(complete.database_url.get_secret_value(), "dana")
@@ -266,7 +268,7 @@ def test_commands_borrow_the_database_when_nothing_is_up(data_dir: Path) -> None
         assert up.stack.settings["secret_keys"] == complete.secret_keys.get_secret_value()
 
 
-def test_a_command_that_comes_while_the_stack_starts_waits_for_it(data_dir: Path) -> None:
+def test_a_command_waits_for_a_stack_that_is_starting(data_dir: Path) -> None:
     starting = Supervisor(data_dir)
     until(lambda: running(data_dir))
     with stack_settings(settings(data_dir)) as complete:
@@ -277,7 +279,7 @@ def test_a_command_that_comes_while_the_stack_starts_waits_for_it(data_dir: Path
     starting.end()
 
 
-def test_a_folder_that_another_command_holds_is_waited_for_no_longer_than_told(data_dir: Path) -> None:
+def test_waiting_for_a_locked_data_folder_ends_at_the_limit(data_dir: Path) -> None:
     with locked(data_dir, seconds=0):
         with pytest.raises(DataFolderBusy) as busy, locked(data_dir, seconds=0.1):
             pass
@@ -286,7 +288,7 @@ def test_a_folder_that_another_command_holds_is_waited_for_no_longer_than_told(d
         pass
 
 
-def test_a_state_that_makes_no_sense_is_no_stack(data_dir: Path) -> None:
+def test_an_invalid_state_file_is_no_stack(data_dir: Path) -> None:
     data_dir.mkdir()
     for nonsense in ("", "[]", "{}", '{"supervisor": {"pid": 1}, "children": []}'):
         (data_dir / "stack.json").write_text(nonsense)

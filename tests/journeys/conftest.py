@@ -1,4 +1,4 @@
-"""The whole system, up for as long as the journeys last: real servers, worker, API, Flower and catcher."""
+"""The whole system, up for the whole module: real servers, worker, API, Flower and catcher."""
 
 import io
 from collections.abc import Iterator
@@ -40,7 +40,7 @@ class System:
         return self.stack.settings
 
     def person(self, username: str) -> httpx.Client:
-        """The API as this person sees it; to be closed."""
+        """A client of the API with this person's token; the caller closes it."""
         token = issue_user_token(as_string(self.settings.jwt_secret), username, ttl=timedelta(minutes=5))
         return httpx.Client(base_url=self.stack.state.urls["api"], headers={"Authorization": f"Bearer {token}"})
 
@@ -50,7 +50,7 @@ class System:
         return [email for email in found if f".{about}." in email.header("Message-ID")]
 
     def outcome(self, key: str) -> dict[str, tuple[str, str | None]]:
-        """Status and reason for each person, once the event and everything that came of it has ended."""
+        """Each person's status and reason, once the event and all its jobs have ended."""
 
         def ended() -> dict[str, Any] | None:
             event: dict[str, Any] = self.program.get(f"/api/v1/events/{key}").raise_for_status().json()
@@ -62,7 +62,7 @@ class System:
         return {one["username"]: (one["status"], one["why"]) for one in event["people"]}
 
     def town(self, *usernames: str) -> list[str]:
-        """People of these names, made unique, in the directory."""
+        """Put people with these names, made unique, into the directory."""
         unique = [f"{name}-{uuid4().hex[:6]}" for name in usernames]
         for name in unique:
             self.program.put(f"/api/v1/people/{name}", json={"email": f"{name}@example.com"}).raise_for_status()
@@ -77,7 +77,7 @@ class System:
 
 
 def comment(actor: str, *, key: str, **cl: Any) -> dict[str, Any]:
-    """An event as a program states it."""
+    """An event as a program sends it."""
     return {
         "key": key,
         "type": "cl.comment.created",
@@ -92,7 +92,7 @@ def system(database_server: str, broker_server: str, tmp_path_factory: pytest.Te
     """
     The system on the servers of this test session, in a database of its own.
 
-    It ends with its module: the worker would take the doorbells of other tests out of the shared broker.
+    It ends with its module: the worker would take other tests' doorbells out of the shared broker.
     """
     with servers.new_database(database_server) as url:
         settings = Settings(

@@ -1,4 +1,4 @@
-"""A comment goes in at each of the doors and comes out as one email a person, or with the reason why not."""
+"""A comment arrives at each of the doors and becomes one email per person, or a reason why not."""
 
 from datetime import timedelta
 from re import findall
@@ -35,7 +35,7 @@ def test_a_comment_over_rest_becomes_one_email_for_everyone_but_the_actor(system
     assert reasons == {f"{alice}@example.com": "author", f"{bob}@example.com": "reviewer"}
 
 
-def test_forty_comments_by_three_people_are_at_most_three_emails_in_order_whatever_becomes_of_the_broker(
+def test_forty_comments_by_three_people_are_at_most_three_emails_in_order_whatever_happens_to_the_broker(
     system: System,
 ) -> None:
     alice, *talkers = system.town("alice", "bob", "carol", "dana")
@@ -83,7 +83,7 @@ def test_an_event_emitted_in_a_transaction_is_sent_if_and_only_if_it_commits(sys
     assert len(system.emails(about=key)) == int(commits)
 
 
-def test_an_event_that_is_repeated_sends_nothing_again(system: System) -> None:
+def test_a_repeated_event_sends_nothing_again(system: System) -> None:
     (alice,) = system.town("alice")
     key = system.say("dana", author=alice)
     system.outcome(key)
@@ -96,7 +96,7 @@ def test_an_event_that_is_repeated_sends_nothing_again(system: System) -> None:
     assert len(system.emails(about=key)) == 1
 
 
-def test_one_click_in_the_email_stops_that_kind_of_email(system: System) -> None:
+def test_one_click_in_the_email_stops_that_event_type(system: System) -> None:
     (alice,) = system.town("alice")
     key = system.say("dana", author=alice)
     system.outcome(key)
@@ -110,7 +110,7 @@ def test_one_click_in_the_email_stops_that_kind_of_email(system: System) -> None
     assert system.outcome(system.say("dana", author=alice)) == {alice: ("skipped", "muted_event")}
 
 
-def test_a_choice_made_over_rest_holds_for_the_next_event(system: System) -> None:
+def test_a_preference_set_over_rest_applies_to_the_next_event(system: System) -> None:
     (alice,) = system.town("alice")
     with system.person(alice) as person:
         person.put("/api/v1/user/notification/config", json={"enabled": False}).raise_for_status()
@@ -118,7 +118,7 @@ def test_a_choice_made_over_rest_holds_for_the_next_event(system: System) -> Non
     assert system.outcome(system.say("dana", author=alice)) == {alice: ("skipped", "muted_all")}
 
 
-def test_every_link_in_an_email_to_the_service_leads_to_a_page(system: System) -> None:
+def test_every_link_from_an_email_to_the_service_opens_a_page(system: System) -> None:
     (alice,) = system.town("alice")
     key = system.say("dana", author=alice)
     system.outcome(key)
@@ -133,7 +133,7 @@ def test_every_link_in_an_email_to_the_service_leads_to_a_page(system: System) -
         assert page.headers["content-type"].startswith("text/html")
 
 
-def test_flower_shows_both_stages_with_what_they_did(system: System) -> None:
+def test_flower_shows_both_stages_with_their_tasks(system: System) -> None:
     (alice,) = system.town("alice")
     system.outcome(system.say("dana", author=alice))
     flower = system.stack.state.urls["flower"]
@@ -154,7 +154,7 @@ def test_flower_shows_both_stages_with_what_they_did(system: System) -> None:
     assert all(f"'{key}':" in result for key in keys for result in found["notify.deliver"])
 
 
-def test_readiness_says_that_emails_flow(system: System) -> None:
+def test_readiness_says_that_emails_are_sent(system: System) -> None:
     answer = system.program.get("/readyz")
 
     assert (answer.status_code, answer.json()["status"]) == (200, "ready")

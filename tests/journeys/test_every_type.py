@@ -19,7 +19,7 @@ COMMENT = {"id": "1", "body": "@carol, @bob: see `@erin`."}
 
 @pytest.fixture
 def harness(database: Database, relay: ScriptedRelay) -> WorkerHarness:
-    """A worker, and five people who read mail."""
+    """A worker, and five people with addresses."""
     with database.begin() as connection:
         for name in ("alice", "bob", "carol", "dana", "erin"):
             directory.put_person(connection, Person(username=name, email=f"{name}@example.com"))
@@ -45,7 +45,7 @@ def arrived(relay: ScriptedRelay) -> dict[str, tuple[str, str]]:
     }
 
 
-def test_a_comment_that_mentions_people_reaches_each_under_the_type_that_holds_for_them(
+def test_a_comment_reaches_each_mentioned_person_under_the_type_that_applies_to_them(
     harness: WorkerHarness, relay: ScriptedRelay
 ) -> None:
     tell(harness, "cl.comment.created", comment=COMMENT)
@@ -65,7 +65,7 @@ def test_a_comment_that_mentions_people_reaches_each_under_the_type_that_holds_f
         ("cl.merged", {"change": {"summary": "Done."}}, {"alice": "author", "bob": "reviewer"}),
     ],
 )
-def test_each_type_reaches_those_whom_it_concerns(
+def test_each_type_reaches_the_people_it_concerns(
     harness: WorkerHarness, relay: ScriptedRelay, event_type: str, parts: dict[str, Any], told: dict[str, str]
 ) -> None:
     tell(harness, event_type, **parts)
@@ -73,7 +73,7 @@ def test_each_type_reaches_those_whom_it_concerns(
     assert arrived(relay) == {name: (event_type, reason) for name, reason in told.items()}
 
 
-def test_the_last_look_asks_about_the_mention_and_not_about_the_comment(
+def test_the_recheck_asks_about_the_mention_and_not_about_the_comment(
     harness: WorkerHarness, relay: ScriptedRelay
 ) -> None:
     tell(harness, "cl.comment.created", comment=COMMENT)
@@ -86,7 +86,9 @@ def test_the_last_look_asks_about_the_mention_and_not_about_the_comment(
     assert (bob.status, bob.outcome_reason) == ("skipped", "muted_event")
 
 
-def test_who_ends_a_subscription_gets_no_email_that_still_waits(harness: WorkerHarness, relay: ScriptedRelay) -> None:
+def test_ending_a_subscription_stops_emails_that_are_still_pending(
+    harness: WorkerHarness, relay: ScriptedRelay
+) -> None:
     with harness.database.begin() as connection:
         preferences.subscribe(connection, "carol", "CL-1")
         preferences.subscribe(connection, "erin", "CL-1")

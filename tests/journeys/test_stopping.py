@@ -1,4 +1,4 @@
-"""Stopping emails from the email: what waits is skipped, what scanners follow changes nothing."""
+"""Stopping emails from the email: pending ones are skipped, and link scanners change nothing."""
 
 from collections.abc import Iterator
 from email import message_from_bytes, policy
@@ -27,14 +27,14 @@ def harness(database: Database, relay: ScriptedRelay) -> WorkerHarness:
 
 @pytest.fixture
 def api(harness: WorkerHarness) -> Iterator[httpx.Client]:
-    """Mail providers and readers, who call with no more than the link."""
+    """A client without credentials, like mail providers and readers, who have only the link."""
     context = context_of(harness.settings)
     with httpx.Client(transport=InProcess(build_app(context)), base_url="https://notify.example.com") as client:
         yield client
     context.database.close()
 
 
-def test_one_click_stops_its_scope_and_the_email_that_waits_is_skipped_for_it(
+def test_one_click_stops_its_scope_and_the_pending_email_is_skipped(
     harness: WorkerHarness, relay: ScriptedRelay, api: httpx.Client
 ) -> None:
     harness.pending_emails("ann", "ben", "cat", "dan")

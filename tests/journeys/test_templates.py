@@ -1,4 +1,4 @@
-"""A template that breaks and is fixed: what waits goes out fixed, what died of it comes back by hand."""
+"""A template breaks and is fixed: pending emails are sent fixed, dead ones are retried by hand."""
 
 from collections.abc import Iterator, Mapping
 from email import message_from_bytes, policy
@@ -24,7 +24,7 @@ FIXED = "Once more: {{ comment.quoted }}\n"
 
 @pytest.fixture
 def template(tmp_path: Path) -> Path:
-    """A deployment's own text of an email, in the folder that it has configured."""
+    """A deployment's own text of an email, in the configured folder."""
     path = tmp_path / "email" / "cl.comment.created" / "body.txt"
     path.parent.mkdir(parents=True)
     return path
@@ -37,13 +37,13 @@ def harness(database: Database, relay: ScriptedRelay, template: Path) -> WorkerH
 
 @pytest.fixture
 def engine(harness: WorkerHarness) -> Iterator[Engine]:
-    """A worker that runs all the while."""
+    """A worker that runs throughout."""
     with harness.engine() as running:
         yield running
 
 
 def texts(relay: ScriptedRelay) -> dict[str, str]:
-    """The text of every email that the relay took, by recipient."""
+    """The text of every email that the relay accepted, by recipient."""
     found = {}
     for email in relay.emails:
         body = message_from_bytes(email.content, policy=policy.default).get_body(("plain",))
@@ -58,7 +58,7 @@ def became_of(harness: WorkerHarness, key: str, username: str) -> tuple[str, str
 
 
 @pytest.mark.parametrize("broken", BROKEN, ids=["syntax", "unknown name"])
-def test_emails_that_wait_while_a_template_is_broken_go_out_fixed(
+def test_emails_pending_while_a_template_is_broken_are_sent_fixed(
     harness: WorkerHarness, engine: Engine, relay: ScriptedRelay, template: Path, broken: str
 ) -> None:
     template.write_text(broken)
@@ -77,7 +77,7 @@ def test_emails_that_wait_while_a_template_is_broken_go_out_fixed(
 
 
 @pytest.mark.parametrize(("broken", "words"), BROKEN.items(), ids=["syntax", "unknown name"])
-def test_emails_that_died_of_a_template_go_out_fixed_when_they_are_retried(
+def test_emails_killed_by_a_template_are_sent_fixed_when_they_are_retried(
     harness: WorkerHarness,
     engine: Engine,
     relay: ScriptedRelay,

@@ -1,4 +1,4 @@
-"""Every state that must not exist is refused by the database itself."""
+"""The database itself refuses every state that must not exist."""
 
 from collections.abc import Callable
 from datetime import time, timedelta
@@ -37,7 +37,7 @@ Add = Callable[..., object]
 
 
 def adds(table: Table, **valid: Any) -> Add:
-    """Adds a row to a table, valid but for what is given."""
+    """Add a row to a table, valid but for the given values."""
 
     def add(connection: Connection, **columns: Any) -> None:
         connection.execute(insert(table).values(**{**valid, **columns}))
@@ -144,7 +144,7 @@ IMPOSSIBLE: list[tuple[Table, str, dict[str, Any]]] = [
 
 
 @pytest.mark.parametrize("table", ADD, ids=lambda table: table.name)
-def test_the_ordinary_state_is_possible(connection: Connection, table: Table) -> None:
+def test_an_ordinary_state_is_accepted(connection: Connection, table: Table) -> None:
     ADD[table](connection)
 
 
@@ -155,7 +155,7 @@ def test_the_ordinary_state_is_possible(connection: Connection, table: Table) ->
         for number, (table, name, columns) in enumerate(IMPOSSIBLE)
     ],
 )
-def test_a_state_that_must_not_exist_is_refused(
+def test_an_impossible_state_is_refused(
     connection: Connection, table: Table, name: str, columns: dict[str, Any]
 ) -> None:
     with pytest.raises(DatabaseError) as refused:
@@ -164,7 +164,7 @@ def test_a_state_that_must_not_exist_is_refused(
     assert refused.value.orig.diag.constraint_name == name
 
 
-def test_every_check_in_the_database_is_tried(connection: Connection) -> None:
+def test_every_check_constraint_has_a_test(connection: Connection) -> None:
     there = connection.scalars(
         text("SELECT conname FROM pg_constraint WHERE contype = 'c' AND connamespace = 'notify'::regnamespace")
     )
@@ -223,7 +223,7 @@ def event_without_an_actor(connection: Connection) -> None:
         (event_without_an_actor, NotNullViolation),
     ],
 )
-def test_what_belongs_together_cannot_come_apart(
+def test_rows_that_belong_together_cannot_be_separated(
     connection: Connection, attempted: Callable[[Connection], None], because: type[Exception]
 ) -> None:
     with pytest.raises(DatabaseError) as refused:

@@ -1,4 +1,4 @@
-"""Migrations: up, down, raced, repeated, and equal to what the code believes."""
+"""Migrations: up, down, concurrent, repeated, and equal to the code's tables."""
 
 import ast
 import os
@@ -69,7 +69,7 @@ def create_as_the_code_believes(connection: Connection) -> None:
         connection.execute(text(f"COMMENT ON INDEX {SCHEMA}.{index.name} IS '{comment}'"))
 
 
-def test_the_migrated_database_is_what_the_code_believes(empty: Database, database: Database) -> None:
+def test_the_migrated_database_equals_the_tables_in_the_code(empty: Database, database: Database) -> None:
     with empty.begin() as connection:
         create_as_the_code_believes(connection)
         believed = described(connection)
@@ -81,7 +81,7 @@ def test_the_migrated_database_is_what_the_code_believes(empty: Database, databa
     assert len(migrated["tables"]) == len(metadata.tables)
 
 
-def test_everything_in_the_database_says_what_it_is_for(database: Database) -> None:
+def test_every_table_column_and_index_has_a_comment(database: Database) -> None:
     with database.begin() as connection:
         found = described(connection)
     silent = [
@@ -127,7 +127,7 @@ def test_upgrading_twice_changes_nothing(database: Database, database_url: str) 
     assert revision(database) == migrate.head()
 
 
-def test_two_upgrades_of_an_empty_database_at_once_both_succeed(empty: Database, empty_url: str) -> None:
+def test_two_concurrent_upgrades_of_an_empty_database_both_succeed(empty: Database, empty_url: str) -> None:
     all_at_once([partial(upgrade_in_a_process_of_its_own, empty_url)] * 2)
     assert revision(empty) == migrate.head()
     assert sorted(str(one["code"]) for one in event_types(empty)) == sorted({*TRIGGERS, COMMENT_MENTIONED})
@@ -139,7 +139,7 @@ def upgrade_in_a_process_of_its_own(url: str) -> None:
     subprocess.run([sys.executable, "-c", program, url], check=True, timeout=60, capture_output=True)
 
 
-def test_a_second_run_waits_for_the_first_and_finds_its_work_done(empty: Database, empty_url: str) -> None:
+def test_a_second_run_waits_for_the_first_and_finds_nothing_to_do(empty: Database, empty_url: str) -> None:
     with empty.begin() as first:
         first.execute(text("SELECT pg_advisory_lock(:key)"), {"key": ADVISORY_LOCK})
         with meanwhile(migrate.upgrade, empty_url) as second:
@@ -150,7 +150,7 @@ def test_a_second_run_waits_for_the_first_and_finds_its_work_done(empty: Databas
     assert revision(empty) == migrate.head()
 
 
-def test_an_event_type_that_an_operator_has_edited_stays_as_it_is(empty: Database, empty_url: str) -> None:
+def test_an_event_type_that_an_operator_edited_stays_as_it_is(empty: Database, empty_url: str) -> None:
     migrate.upgrade(empty_url, target="0002")
     edited = {"category": "Talk", "description": "Ours.", "system_required": True, "default_enabled": False}
     with empty.begin() as connection:
@@ -163,7 +163,9 @@ def test_an_event_type_that_an_operator_has_edited_stays_as_it_is(empty: Databas
     assert stored["cl.closed"]["category"] == "Change lists"
 
 
-def test_a_migration_that_cannot_get_its_lock_gives_up_and_leaves_no_half(empty: Database, empty_url: str) -> None:
+def test_a_migration_that_cannot_get_its_lock_gives_up_and_leaves_nothing_half_done(
+    empty: Database, empty_url: str
+) -> None:
     migrate.upgrade(empty_url)
     migrate.downgrade(empty_url, target="0007")
     with empty.engine.connect() as application:
@@ -174,7 +176,7 @@ def test_a_migration_that_cannot_get_its_lock_gives_up_and_leaves_no_half(empty:
     assert revision(empty) == "0007"
 
 
-def test_the_revisions_are_one_line_and_numbered() -> None:
+def test_the_revisions_are_linear_and_numbered() -> None:
     config = Config()
     config.set_main_option("script_location", str(folder("migrations")))
     script = ScriptDirectory.from_config(config)
@@ -185,7 +187,7 @@ def test_the_revisions_are_one_line_and_numbered() -> None:
 
 
 @pytest.mark.parametrize("path", VERSIONS, ids=lambda path: path.stem)
-def test_a_migration_does_not_change_when_the_code_does(path: Path) -> None:
+def test_a_migration_does_not_depend_on_the_current_code(path: Path) -> None:
     tree = ast.parse(path.read_text())
     imported = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
     imported |= {node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
@@ -193,7 +195,7 @@ def test_a_migration_does_not_change_when_the_code_does(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", VERSIONS, ids=lambda path: path.stem)
-def test_a_migration_opens_with_its_review(path: Path) -> None:
+def test_a_migration_opens_with_its_review_header(path: Path) -> None:
     header = ast.get_docstring(ast.parse(path.read_text())) or ""
     for word in ("Phase:", "Locks:", "Runs:", "Undo:"):
         assert word in header
@@ -217,7 +219,7 @@ def test_alembics_own_command_works_in_the_checkout(empty: Database, empty_url: 
     assert check.returncode == 0, check.stdout
 
 
-def test_alembics_own_command_asks_for_the_database(empty: Database) -> None:
+def test_alembics_own_command_without_a_database_url_asks_for_it(empty: Database) -> None:
     refused = alembic("upgrade", "head", url=None)
     assert refused.returncode != 0
     assert "NOTIFY_DATABASE_URL" in refused.stderr

@@ -1,4 +1,4 @@
-"""The files under docs/operations against the code that they are about."""
+"""The files under docs/operations match the code."""
 
 import json
 import re
@@ -31,7 +31,7 @@ KNOWN_VALUES: Mapping[str, set[str]] = {
 
 
 def series() -> set[str]:
-    """Every name under which a series can be."""
+    """The names of all series."""
     timed = {*metrics.LATENCIES.values(), "smtp_seconds"}
     parts = {f"{name}{part}" for name in timed for part in ("_bucket", "_sum", "_count")} - {"smtp_seconds_bucket"}
     return {f"notify_{name}" for name in (metrics.HELP.keys() - timed) | parts}
@@ -47,19 +47,19 @@ def conditions() -> Iterator[str]:
 
 
 @pytest.mark.parametrize("expression", [*queries(), *conditions()])
-def test_every_query_asks_for_what_there_is(expression: str) -> None:
+def test_every_query_uses_existing_metrics(expression: str) -> None:
     assert set(NAME.findall(expression)) <= series()
     for label, value in MATCHER.findall(expression):
         assert set(value.split("|")) <= KNOWN_VALUES[label]
 
 
-def test_the_board_shows_every_metric() -> None:
+def test_the_dashboard_shows_every_metric() -> None:
     shown = {name for query in queries() for name in NAME.findall(query)}
     families = {re.sub("_(bucket|sum|count)$", "", name) for name in shown}
     assert {f"notify_{name}" for name in metrics.HELP} <= families
 
 
-def test_no_two_panels_lie_on_each_other() -> None:
+def test_no_two_panels_overlap() -> None:
     taken: set[tuple[int, int]] = set()
     for panel in BOARD["panels"]:
         at = panel["gridPos"]
@@ -69,7 +69,7 @@ def test_no_two_panels_lie_on_each_other() -> None:
         taken |= cells
 
 
-def test_every_alert_says_what_kind_it_is_and_what_to_do() -> None:
+def test_every_alert_has_a_kind_and_an_instruction() -> None:
     for name, rule in rules().items():
         assert name.startswith("Notify")
         assert rule["labels"]["kind"] in {"symptom", "cause"}
@@ -77,7 +77,7 @@ def test_every_alert_says_what_kind_it_is_and_what_to_do() -> None:
         assert rule["annotations"].keys() == {"summary", "action"}
 
 
-def test_what_is_mounted_exists_and_is_where_its_reader_looks() -> None:
+def test_every_mounted_file_exists_where_its_reader_looks() -> None:
     mounted = {
         target: ROOT / source
         for service in ("prometheus", "grafana")
@@ -91,7 +91,7 @@ def test_what_is_mounted_exists_and_is_where_its_reader_looks() -> None:
     assert {mounted[path] for path in prometheus["rule_files"]} == {FOLDER / "alerts.yml"}
 
 
-def test_prometheus_looks_for_the_api_and_grafana_for_prometheus_where_they_are() -> None:
+def test_prometheus_finds_the_api_and_grafana_finds_prometheus() -> None:
     (job,) = yaml.safe_load((FOLDER / "prometheus.yml").read_text(encoding="utf-8"))["scrape_configs"]
     (target,) = job["static_configs"][0]["targets"]
     api, port = target.split(":")
@@ -108,7 +108,7 @@ def test_promtool_accepts_the_rules_and_each_alert_fires_when_it_should() -> Non
     assert promtool("test", "rules", "alerts_test.yml", folder=Path(__file__).parent) == ""
 
 
-def test_each_alert_is_tried_by_promtool() -> None:
+def test_each_alert_has_a_promtool_test() -> None:
     tried = yaml.safe_load((Path(__file__).parent / "alerts_test.yml").read_text(encoding="utf-8"))["tests"]
     expected = [sample["labels"] for test in tried for one in test["promql_expr_test"] for sample in one["exp_samples"]]
     assert {re.findall(r'alertname="(\w+)"', labels)[0] for labels in expected} == set(rules())

@@ -78,7 +78,7 @@ def channel(
 
 
 def using(opened: EmailChannel, work: Callable[[EmailChannel], Awaitable[T]]) -> T:
-    """What the work returns, with the channel closed after it."""
+    """What the work returns; the channel is closed after it."""
 
     async def main() -> T:
         try:
@@ -99,7 +99,7 @@ def send(opened: EmailChannel, *emails: EmailFacts) -> list[Outcome]:
 
 
 def answers(*replies: str) -> Callable[[ClientLine], str | None]:
-    """These replies in their turn, then the usual ones."""
+    """These replies in turn, then the usual ones."""
     left = list(replies)
     return lambda _: left.pop(0) if left else None
 
@@ -183,7 +183,7 @@ def test_after_a_refusal_the_session_takes_the_next_email(
 
 @BOTH_WAYS
 @pytest.mark.parametrize("step", [MAIL, RCPT, DATA, DOT])
-def test_a_relay_that_closes_takes_no_email_with_it(
+def test_a_relay_that_closes_the_session_loses_no_email(
     relay: ScriptedRelay, extensions: tuple[str, ...], step: str
 ) -> None:
     relay.extensions = extensions
@@ -197,7 +197,7 @@ def test_a_relay_that_closes_takes_no_email_with_it(
 
 @BOTH_WAYS
 @pytest.mark.parametrize("step", [GREETING, EHLO, MAIL, RCPT, DATA, CONTENT, DOT])
-def test_a_drop_is_held_against_the_relay_until_the_email_can_have_been_taken(
+def test_a_drop_counts_against_the_relay_until_the_email_may_have_been_accepted(
     relay: ScriptedRelay, extensions: tuple[str, ...], step: str
 ) -> None:
     relay.extensions = extensions
@@ -213,7 +213,7 @@ def test_a_drop_is_held_against_the_relay_until_the_email_can_have_been_taken(
 
 @BOTH_WAYS
 @pytest.mark.parametrize("step", [GREETING, EHLO, MAIL, RCPT, DATA, DOT])
-def test_silence_ends_at_the_limit_and_ends_the_session(
+def test_silence_ends_at_the_timeout_and_ends_the_session(
     relay: ScriptedRelay, extensions: tuple[str, ...], step: str
 ) -> None:
     relay.extensions = extensions
@@ -228,14 +228,14 @@ def test_silence_ends_at_the_limit_and_ends_the_session(
     relay.wait_until(lambda: relay.open_connections == 0)
 
 
-def test_nobody_listening_costs_the_relay_and_not_the_email(relay: ScriptedRelay) -> None:
+def test_a_refused_connection_counts_against_the_relay_and_not_the_email(relay: ScriptedRelay) -> None:
     with nobody_listening() as port:
         (outcome,) = send(channel(relay, url=f"smtp://127.0.0.1:{port}"))
     assert isinstance(outcome, Released)
     assert (outcome.blame, outcome.reason) == (Blame.RELAY, "relay_unreachable")
 
 
-def test_a_name_that_nobody_knows_costs_the_relay_and_not_the_email(relay: ScriptedRelay) -> None:
+def test_an_unknown_host_counts_against_the_relay_and_not_the_email(relay: ScriptedRelay) -> None:
     (outcome,) = send(channel(relay, url="smtp://relay.invalid"))
     assert isinstance(outcome, Released)
     assert outcome.blame is Blame.RELAY
@@ -250,7 +250,7 @@ def test_a_name_that_nobody_knows_costs_the_relay_and_not_the_email(relay: Scrip
         ("421 4.3.2 too many connections", Blame.THROTTLE),
     ],
 )
-def test_a_relay_that_greets_with_a_refusal_is_given_no_email(relay: ScriptedRelay, reply: str, blame: Blame) -> None:
+def test_a_relay_that_refuses_in_its_greeting_gets_no_email(relay: ScriptedRelay, reply: str, blame: Blame) -> None:
     relay.answers[GREETING] = reply
     (outcome,) = send(channel(relay))
     assert isinstance(outcome, Released)
@@ -259,7 +259,7 @@ def test_a_relay_that_greets_with_a_refusal_is_given_no_email(relay: ScriptedRel
 
 
 @pytest.mark.parametrize("nonsense", ["hello", "99 no", "250x", "\x00\x01"])
-def test_nonsense_ends_the_session_and_not_the_email(relay: ScriptedRelay, nonsense: str) -> None:
+def test_nonsense_ends_the_session_and_charges_no_email(relay: ScriptedRelay, nonsense: str) -> None:
     relay.answers[RCPT] = answers(nonsense)
     released, sent = send(channel(relay), email_facts(1), email_facts(2))
     assert isinstance(released, Released)
@@ -269,7 +269,7 @@ def test_nonsense_ends_the_session_and_not_the_email(relay: ScriptedRelay, nonse
 
 
 @BOTH_WAYS
-def test_a_lost_lease_sends_no_data(relay: ScriptedRelay, extensions: tuple[str, ...]) -> None:
+def test_an_email_whose_lease_is_lost_does_not_reach_data(relay: ScriptedRelay, extensions: tuple[str, ...]) -> None:
     relay.extensions = extensions
     opened = channel(relay)
 
@@ -284,7 +284,7 @@ def test_a_lost_lease_sends_no_data(relay: ScriptedRelay, extensions: tuple[str,
 
 
 @BOTH_WAYS
-def test_a_lease_lost_while_the_relay_hesitates_sends_no_content(
+def test_a_lease_lost_while_the_relay_is_slow_sends_no_content(
     relay: ScriptedRelay, extensions: tuple[str, ...]
 ) -> None:
     relay.extensions = extensions
@@ -305,9 +305,7 @@ def test_a_lease_lost_while_the_relay_hesitates_sends_no_content(
 
 @BOTH_WAYS
 @pytest.mark.parametrize("step", [MAIL, DATA, DOT])
-def test_a_cancelled_email_takes_its_session_along(
-    relay: ScriptedRelay, extensions: tuple[str, ...], step: str
-) -> None:
+def test_cancelling_an_email_closes_its_session(relay: ScriptedRelay, extensions: tuple[str, ...], step: str) -> None:
     relay.extensions = extensions
     gate = relay.pause_at(step)
 
@@ -334,7 +332,7 @@ def test_many_emails_share_few_sessions(relay: ScriptedRelay) -> None:
     assert len({one.content for one in relay.emails}) == 40
 
 
-def test_sessions_stand_side_by_side(relay: ScriptedRelay) -> None:
+def test_sessions_work_in_parallel(relay: ScriptedRelay) -> None:
     gate = relay.pause_at(DOT)
 
     async def work(opened: EmailChannel) -> list[Outcome]:
@@ -350,14 +348,14 @@ def test_sessions_stand_side_by_side(relay: ScriptedRelay) -> None:
     ("limits", "connections"),
     [(SessionLimits(emails=2), 3), (SessionLimits(age=timedelta(0)), 5), (SessionLimits(), 1)],
 )
-def test_a_session_is_replaced_when_it_has_served(
+def test_a_session_is_replaced_after_its_maximum_of_emails(
     relay: ScriptedRelay, limits: SessionLimits, connections: int
 ) -> None:
     assert all(isinstance(one, Sent) for one in send(channel(relay, limits=limits), *map(email_facts, range(5))))
     assert relay.connections == connections
 
 
-def test_a_resting_session_is_let_go_before_the_relay_loses_patience(relay: ScriptedRelay) -> None:
+def test_an_idle_session_is_closed_before_the_relay_would_close_it(relay: ScriptedRelay) -> None:
     async def work(opened: EmailChannel) -> None:
         await opened.send(EmailAttempt(facts=email_facts()))
         await asyncio.to_thread(relay.wait_until, lambda: relay.open_connections == 0)
@@ -367,7 +365,7 @@ def test_a_resting_session_is_let_go_before_the_relay_loses_patience(relay: Scri
 
 
 @BOTH_WAYS
-def test_a_session_that_the_relay_closed_while_it_rested_costs_no_email(
+def test_a_session_that_the_relay_closed_while_idle_costs_no_email(
     relay: ScriptedRelay, extensions: tuple[str, ...]
 ) -> None:
     relay.extensions = extensions
@@ -381,7 +379,7 @@ def test_a_session_that_the_relay_closed_while_it_rested_costs_no_email(
     assert (relay.connections, len(relay.emails)) == (2, 1)
 
 
-def test_a_connection_lost_while_it_rested_costs_no_email(relay: ScriptedRelay) -> None:
+def test_a_connection_lost_while_idle_costs_no_email(relay: ScriptedRelay) -> None:
     async def work(opened: EmailChannel) -> Outcome:
         await opened.send(EmailAttempt(facts=email_facts(1)))
         relay.hang_up()
@@ -391,7 +389,7 @@ def test_a_connection_lost_while_it_rested_costs_no_email(relay: ScriptedRelay) 
     assert (relay.connections, len(relay.emails)) == (2, 2)
 
 
-def test_sessions_are_ended_politely(relay: ScriptedRelay) -> None:
+def test_sessions_end_with_quit(relay: ScriptedRelay) -> None:
     send(channel(relay))
     assert relay.count(QUIT) == 1
     relay.wait_until(lambda: relay.open_connections == 0)
@@ -407,7 +405,7 @@ def test_a_closed_channel_can_be_used_again(relay: ScriptedRelay) -> None:
     assert relay.connections == 2
 
 
-def test_opening_proves_the_whole_way_and_risks_no_email(relay: ScriptedRelay) -> None:
+def test_opening_goes_through_the_whole_login_and_risks_no_email(relay: ScriptedRelay) -> None:
     async def work(opened: EmailChannel) -> list[object]:
         first, second = await opened.open(), await opened.open()
         return [first, second, await opened.send(EmailAttempt(facts=email_facts()))]
@@ -418,7 +416,7 @@ def test_opening_proves_the_whole_way_and_risks_no_email(relay: ScriptedRelay) -
     assert (relay.connections, relay.count(NOOP)) == (1, 2)
 
 
-def test_opening_notices_that_a_resting_session_is_gone(relay: ScriptedRelay) -> None:
+def test_opening_notices_that_an_idle_session_is_gone(relay: ScriptedRelay) -> None:
     async def work(opened: EmailChannel) -> Released | None:
         await opened.open()
         relay.hang_up()
@@ -428,14 +426,14 @@ def test_opening_notices_that_a_resting_session_is_gone(relay: ScriptedRelay) ->
     assert relay.connections == 2
 
 
-def test_opening_says_why_it_could_not(relay: ScriptedRelay) -> None:
+def test_a_failed_opening_has_a_reason(relay: ScriptedRelay) -> None:
     relay.answers[GREETING] = "554 5.3.2 no service"
     obstacle = using(channel(relay), EmailChannel.open)
     assert obstacle is not None
     assert (obstacle.blame, obstacle.reason) == (Blame.RELAY, "relay_refused")
 
 
-def test_opening_does_not_wait_for_an_email_that_is_on_its_way(relay: ScriptedRelay) -> None:
+def test_opening_does_not_wait_for_an_email_in_flight(relay: ScriptedRelay) -> None:
     gate = relay.pause_at(DOT)
 
     async def work(opened: EmailChannel) -> Released | None:
@@ -451,7 +449,7 @@ def test_opening_does_not_wait_for_an_email_that_is_on_its_way(relay: ScriptedRe
 
 @pytest.mark.parametrize("implicit", [False, True], ids=["starttls", "smtps"])
 @pytest.mark.parametrize("password", ["s3cret", "gehéim:@/?#"])
-def test_a_password_crosses_the_wire_only_under_tls(certificate: Certificate, password: str, *, implicit: bool) -> None:
+def test_a_password_is_sent_only_under_tls(certificate: Certificate, password: str, *, implicit: bool) -> None:
     with ScriptedRelay(certificate=certificate, implicit_tls=implicit, credentials=("ann", password)) as relay:
         url = guarded(relay, credentials=f"ann:{quote(password, safe='')}@", implicit=implicit)
         first, second = send(channel(relay, url=url, tls=certificate.trusted()), email_facts(1), email_facts(2))
@@ -474,10 +472,10 @@ def test_no_connection_outlives_the_channel(
         url = guarded(relay, credentials="ann:right@", implicit=implicit)
         relay.answers[step] = hold
         send(channel(relay, url=url, tls=certificate.trusted(), timeout=SHORT, limits=SessionLimits(emails=1)))
-        gc.collect()  # a transport that was not closed says so here, which fails the test
+        gc.collect()  # an unclosed transport warns here, which fails the test
 
 
-def test_a_refused_password_is_a_mistake_of_ours_and_is_not_repeated(certificate: Certificate) -> None:
+def test_a_refused_password_is_a_configuration_error_and_not_repeated(certificate: Certificate) -> None:
     with ScriptedRelay(certificate=certificate, credentials=("ann", "right")) as relay:
         relay.answers[AUTH] = "535 5.7.8 not s3cret"
         url = guarded(relay, credentials="ann:s3cret@")
@@ -492,7 +490,7 @@ def test_a_refused_password_is_a_mistake_of_ours_and_is_not_repeated(certificate
 @pytest.mark.parametrize(
     "mechanisms", [("CRAM-MD5", "LOGIN", "PLAIN"), ("LOGIN", "CRAM-MD5"), ("CRAM-MD5",)], ids=" ".join
 )
-def test_a_password_is_told_once_a_connection_whatever_the_relay_offers(
+def test_a_password_is_sent_once_a_connection_whatever_the_relay_offers(
     certificate: Certificate, mechanisms: tuple[str, ...]
 ) -> None:
     with ScriptedRelay(certificate=certificate, credentials=("ann", "right"), mechanisms=mechanisms) as relay:
@@ -514,7 +512,7 @@ def test_a_password_is_told_once_a_connection_whatever_the_relay_offers(
         ("PLAIN", "&token_command=echo+token", "AUTH PLAIN; an access token needs AUTH OAUTHBEARER or AUTH XOAUTH2"),
     ],
 )
-def test_a_relay_that_cannot_take_what_we_have_is_shown_nothing_and_what_it_offers_is_told(
+def test_a_relay_without_a_mechanism_we_can_use_gets_nothing_and_its_offer_is_reported(
     certificate: Certificate, offered: str, options: str, told: str
 ) -> None:
     with ScriptedRelay(certificate=certificate, credentials=("ann", "s3cret"), mechanisms=(offered,)) as relay:
@@ -527,7 +525,7 @@ def test_a_relay_that_cannot_take_what_we_have_is_shown_nothing_and_what_it_offe
     assert relay.count(AUTH) == 0
 
 
-def test_a_relay_without_auth_is_given_no_password(certificate: Certificate) -> None:
+def test_a_relay_without_auth_gets_no_password(certificate: Certificate) -> None:
     with ScriptedRelay(certificate=certificate) as relay:
         url = guarded(relay, credentials="ann:s3cret@")
         (outcome,) = send(channel(relay, url=url, tls=certificate.trusted()))
@@ -538,7 +536,7 @@ def test_a_relay_without_auth_is_given_no_password(certificate: Certificate) -> 
 
 @pytest.mark.parametrize("implicit", [False, True], ids=["starttls", "smtps"])
 @pytest.mark.parametrize("mistake", ["unknown authority", "another host"])
-def test_a_certificate_that_proves_nothing_gets_no_email_and_no_password(
+def test_a_relay_with_an_invalid_certificate_gets_no_email_and_no_password(
     certificate: Certificate, tmp_path: Path, mistake: str, *, implicit: bool
 ) -> None:
     other = Certificate.made(tmp_path, address="192.0.2.1")
@@ -553,7 +551,7 @@ def test_a_certificate_that_proves_nothing_gets_no_email_and_no_password(
 
 
 @pytest.mark.parametrize("implicit", [False, True], ids=["starttls", "smtps"])
-def test_a_private_authority_vouches_for_its_own_relay_and_for_no_other(tmp_path: Path, *, implicit: bool) -> None:
+def test_a_private_authority_is_trusted_for_its_own_relay_and_for_no_other(tmp_path: Path, *, implicit: bool) -> None:
     ours, theirs = (Authority.made(folder(tmp_path, name)) for name in ("ours", "theirs"))
     with ScriptedRelay(certificate=ours.issues(tmp_path), implicit_tls=implicit) as relay:
         scheme, query = ("smtps", "?") if implicit else ("smtp", "?starttls=required&")
@@ -565,7 +563,7 @@ def test_a_private_authority_vouches_for_its_own_relay_and_for_no_other(tmp_path
 
 
 @pytest.mark.parametrize("names_its_issuers_key", [False, True])
-def test_what_openssls_strict_checks_object_to_is_repeated(tmp_path: Path, *, names_its_issuers_key: bool) -> None:
+def test_the_objections_of_openssls_strict_checks_are_reported(tmp_path: Path, *, names_its_issuers_key: bool) -> None:
     authority = Authority.made(tmp_path)
     strict = ssl.create_default_context(cafile=authority.file)
     strict.verify_flags |= ssl.VERIFY_X509_STRICT
@@ -582,7 +580,7 @@ def test_what_openssls_strict_checks_object_to_is_repeated(tmp_path: Path, *, na
 
 @pytest.mark.parametrize("host", ["localhost", "localhost."])
 @pytest.mark.parametrize("implicit", [False, True], ids=["starttls", "smtps"])
-def test_a_certificate_holds_for_a_relay_that_is_named_with_a_final_dot(
+def test_a_certificate_is_valid_for_a_relay_named_with_a_final_dot(
     tmp_path: Path, host: str, *, implicit: bool
 ) -> None:
     shown = Certificate.made(tmp_path, host="localhost")
@@ -593,20 +591,20 @@ def test_a_certificate_holds_for_a_relay_that_is_named_with_a_final_dot(
     assert isinstance(outcome, Sent)
 
 
-def test_without_starttls_nothing_is_said_to_a_relay_that_must_offer_it(relay: ScriptedRelay) -> None:
+def test_without_starttls_nothing_is_sent_to_a_relay_that_must_offer_it(relay: ScriptedRelay) -> None:
     (outcome,) = send(channel(relay, url=guarded(relay)))
     assert isinstance(outcome, Released)
     assert (outcome.blame, outcome.reason) == (Blame.RELAY, "starttls_not_offered")
     assert relay.count(MAIL) == 0
 
 
-def test_a_relay_that_speaks_no_tls_is_the_relays_fault(relay: ScriptedRelay) -> None:
+def test_a_relay_without_tls_counts_against_the_relay(relay: ScriptedRelay) -> None:
     (outcome,) = send(channel(relay, url=f"smtps://127.0.0.1:{relay.port}", timeout=timedelta(seconds=2)))
     assert isinstance(outcome, Released)
     assert outcome.blame is Blame.RELAY
 
 
-def test_a_relay_is_not_upset_by_a_greeting_of_tls_that_holds_the_end_of_a_line(relay: ScriptedRelay) -> None:
+def test_a_tls_hello_that_contains_a_line_end_does_not_confuse_the_relay(relay: ScriptedRelay) -> None:
     with socket.create_connection(("127.0.0.1", relay.port), 20) as line, line.makefile("rwb", buffering=0) as words:
         words.write(b"\x16\x03\x01\xfc\r\nEHLO here\r\n")
         greeting, unknown, offer = (words.readline() for _ in range(3))
@@ -621,7 +619,7 @@ def test_an_international_address_reaches_an_international_relay(relay: Scripted
     assert "<jörg@xn--bcher-kva.example>".encode() in arrived.content
 
 
-def test_an_international_address_is_dead_where_the_relay_cannot_spell_it(relay: ScriptedRelay) -> None:
+def test_an_international_address_is_dead_if_the_relay_lacks_smtputf8(relay: ScriptedRelay) -> None:
     relay.extensions = ()
     dead, sent = send(channel(relay), email_facts(1, to="jörg@example.com"), email_facts(2, to="ann@bücher.example"))
     assert isinstance(dead, Dead)
@@ -630,7 +628,7 @@ def test_an_international_address_is_dead_where_the_relay_cannot_spell_it(relay:
     assert (relay.count(MAIL), relay.connections) == (1, 1)
 
 
-def test_an_email_that_the_relay_would_not_hold_is_not_begun(relay: ScriptedRelay) -> None:
+def test_an_email_over_the_relays_size_limit_is_not_begun(relay: ScriptedRelay) -> None:
     relay.extensions = (f"SIZE {ORDINARY_BYTES}",)
     dead, sent = send(channel(relay), email_facts(1, comment={"body": "word " * 4_000}), email_facts(2))
     assert isinstance(dead, Dead)
@@ -639,7 +637,7 @@ def test_an_email_that_the_relay_would_not_hold_is_not_begun(relay: ScriptedRela
     assert relay.count(MAIL) == 1
 
 
-def test_a_relay_that_takes_no_ordinary_email_is_a_matter_of_configuration(relay: ScriptedRelay) -> None:
+def test_a_relay_that_refuses_ordinary_emails_is_a_configuration_error(relay: ScriptedRelay) -> None:
     relay.extensions = (f"SIZE {ORDINARY_BYTES - 1}",)
     (outcome,) = send(channel(relay))
     assert isinstance(outcome, Released)
@@ -648,7 +646,7 @@ def test_a_relay_that_takes_no_ordinary_email_is_a_matter_of_configuration(relay
 
 
 @pytest.mark.parametrize("refusal", ["552 message too large", "552 5.3.4 message too big for system"])
-def test_an_ordinary_email_whose_size_is_refused_before_its_recipient_is_known_is_not_at_fault(
+def test_an_ordinary_email_refused_for_its_size_before_its_recipient_is_known_is_not_charged(
     relay: ScriptedRelay, refusal: str
 ) -> None:
     relay.answers["MAIL"] = refusal
@@ -660,7 +658,7 @@ def test_an_ordinary_email_whose_size_is_refused_before_its_recipient_is_known_i
 
 
 @pytest.mark.parametrize("limit", ["SIZE", "SIZE 0", "SIZE unlimited", "SIZE ²", f"SIZE {'9' * 400}"])
-def test_a_relay_without_a_limit_takes_any_size(relay: ScriptedRelay, limit: str) -> None:
+def test_a_relay_without_a_size_limit_gets_any_size(relay: ScriptedRelay, limit: str) -> None:
     relay.extensions = (limit,)
     assert isinstance(send(channel(relay))[0], Sent)
 
@@ -675,7 +673,7 @@ def test_a_relay_without_a_limit_takes_any_size(relay: ScriptedRelay, limit: str
         (email_facts(event_type="cl.never.heard.of"), "template_error"),
     ],
 )
-def test_an_email_that_cannot_be_written_is_dead_and_nothing_is_sent(
+def test_an_email_that_cannot_be_composed_is_dead_and_nothing_is_sent(
     relay: ScriptedRelay, impossible: EmailFacts, reason: str
 ) -> None:
     (outcome,) = send(channel(relay), impossible)
@@ -685,7 +683,7 @@ def test_an_email_that_cannot_be_written_is_dead_and_nothing_is_sent(
 
 
 @BOTH_WAYS
-def test_an_unforeseen_failure_is_tried_again_and_surfaces_without_a_word_of_the_email(
+def test_an_unexpected_error_is_retried_and_logged_without_the_emails_content(
     relay: ScriptedRelay, extensions: tuple[str, ...]
 ) -> None:
     relay.extensions = extensions
@@ -709,6 +707,6 @@ def test_the_relay_is_named_without_credentials(relay: ScriptedRelay) -> None:
     assert (opened.relay, opened.sessions) == ("mail.example.com:465", 3)
 
 
-def test_an_envelope_sender_that_is_no_address_stops_the_start(relay: ScriptedRelay) -> None:
+def test_an_invalid_envelope_sender_stops_the_start(relay: ScriptedRelay) -> None:
     with pytest.raises(InvalidSettings):
         EmailChannel(Relay.from_url(relay.url), composer(), bounce_address="nobody")

@@ -1,4 +1,4 @@
-"""The line to the relay is cut at every byte of a conversation: nothing is lost, doubted or repeated without need."""
+"""The connection to the relay is cut at every byte: nothing is lost, ambiguous or repeated without need."""
 
 import asyncio
 import ssl
@@ -39,14 +39,14 @@ AT_ONCE = (*IN_TURN, "PIPELINING")
 COMMAND = rb"EHLO [^\r]*\r\n|MAIL FROM[^\r]*\r\n|RCPT TO[^\r]*\r\n|DATA\r\n|\r\n\.\r\n"
 REPLY = rb"[^\r]*\r\n"
 IN_CONTENT = 400
-# How often the relay can have an email of which this is said.
+# How often the relay may have an email with this outcome.
 POSSIBLE = {"sent": (1,), "ambiguous": (0, 1), "not sent": (0,)}
 LONG, SHORT = timedelta(seconds=20), timedelta(seconds=0.3)
 
 
 @dataclass(slots=True)
 class Run:
-    """Emails for one session, and what became of those that were begun."""
+    """Emails for one session, and the outcomes of those that were begun."""
 
     emails: Sequence[EmailFacts]
     outcomes: dict[str, list[Outcome]] = field(default_factory=dict)
@@ -73,13 +73,13 @@ def line(relay: ScriptedRelay) -> Iterator[Proxy]:
 
 @cache
 def one_composer() -> Composer:
-    """Its templates are compiled once for all cuts."""
+    """Compiles its templates once for all cuts."""
     return composer()
 
 
 @cache
 def no_certificates() -> ssl.SSLContext:
-    """For plain text; the system's take longer to load than an email to send."""
+    """For plain text; loading the system's takes longer than sending an email."""
     return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
@@ -95,7 +95,7 @@ def channel(url: str, *, timeout: timedelta = LONG, certificate: Certificate | N
 
 
 def carry(url: str, emails: Sequence[EmailFacts] = EMAILS) -> dict[str, list[Outcome]]:
-    """What becomes of emails that may share a session; of those that were never begun, nothing."""
+    """The outcomes of emails that may share a session; those never begun have none."""
     run = Run(emails)
 
     async def main() -> None:
@@ -108,7 +108,7 @@ def carry(url: str, emails: Sequence[EmailFacts] = EMAILS) -> dict[str, list[Out
 
 
 def cuts(line: Proxy, flow: Flow) -> list[int]:
-    """Before, within and after everything that is said in a whole conversation, and here and there in a content."""
+    """Before, within and after every line of a whole conversation, and at some places in the content."""
     line.listen()
     carry(line.smtp_url)
     said = line.heard[flow]
@@ -119,7 +119,7 @@ def cuts(line: Proxy, flow: Flow) -> list[int]:
 
 @pytest.mark.parametrize("extensions", [IN_TURN, AT_ONCE], ids=["in turn", "pipelined"])
 @pytest.mark.parametrize("flow", list(Flow))
-def test_wherever_the_line_is_cut_the_outcome_is_true_and_the_next_session_takes_what_is_left(
+def test_wherever_the_connection_is_cut_the_outcome_is_true_and_the_next_session_sends_the_rest(
     relay: ScriptedRelay, line: Proxy, extensions: tuple[str, ...], flow: Flow
 ) -> None:
     relay.extensions = extensions
@@ -146,7 +146,7 @@ def copies(relay: ScriptedRelay) -> Counter[str]:
 
 
 def false_outcomes(relay: ScriptedRelay, outcomes: dict[str, list[Outcome]]) -> list[str]:
-    """Emails of which more was said than is true, or which were told of twice."""
+    """Emails whose outcome is not true, or that have two."""
     had = copies(relay)
     return [
         f"{name} is {told}, the relay had it {had[name]} times"
@@ -169,7 +169,7 @@ def in_a_word(outcomes: Sequence[Outcome]) -> str:
 
 @pytest.mark.parametrize("silent", [False, True], ids=["hangs up", "falls silent"])
 @pytest.mark.parametrize("step", [GREETING, EHLO, STARTTLS, AUTH, NOOP, RSET, QUIT])
-def test_a_relay_that_ends_it_beside_an_email_does_not_keep_the_next_one(
+def test_a_connection_that_fails_outside_an_email_does_not_affect_the_next_one(
     tmp_path: Path, step: str, *, silent: bool
 ) -> None:
     certificate = Certificate.made(tmp_path)

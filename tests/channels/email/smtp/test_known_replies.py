@@ -1,4 +1,4 @@
-"""What well-known relays say about us, about the recipient and about how much is too much."""
+"""The replies of well-known relays about us, about the recipient and about rates."""
 
 from time import process_time
 
@@ -114,7 +114,7 @@ RATES = [
 
 
 def after(phase: Phase, reply: str) -> Outcome:
-    """What becomes of an email after a reply as it stands on the wire."""
+    """The outcome of an email after this reply."""
     first, *others = reply.split("\n")
     text = "\n".join([first[4:], *(line[4:] for line in others)])
     return classify(phase, int(first[:3]), text)
@@ -122,7 +122,7 @@ def after(phase: Phase, reply: str) -> Outcome:
 
 @pytest.mark.parametrize("phase", WITH_A_RECIPIENT)
 @pytest.mark.parametrize("reply", ABOUT_US)
-def test_what_a_relay_says_about_us_is_held_against_no_email(phase: Phase, reply: str) -> None:
+def test_a_reply_about_us_charges_no_email(phase: Phase, reply: str) -> None:
     outcome = after(phase, reply)
     assert isinstance(outcome, Released)
     assert (outcome.blame, outcome.reason) == (Blame.CONFIGURATION, ABOUT_US[reply])
@@ -130,13 +130,13 @@ def test_what_a_relay_says_about_us_is_held_against_no_email(phase: Phase, reply
 
 @pytest.mark.parametrize("phase", WITH_A_RECIPIENT)
 @pytest.mark.parametrize("reply", ABOUT_THE_RECIPIENT)
-def test_what_a_relay_says_about_one_recipient_is_no_trouble_of_the_relay(phase: Phase, reply: str) -> None:
+def test_a_reply_about_one_recipient_does_not_count_against_the_relay(phase: Phase, reply: str) -> None:
     assert type(after(phase, reply)) is ABOUT_THE_RECIPIENT[reply]
 
 
 @pytest.mark.parametrize("phase", [phase for phase in Phase if phase not in {Phase.RECHECK, Phase.RENDER}])
 @pytest.mark.parametrize("reply", [*SESSIONS, *RATES])
-def test_too_much_at_once_is_a_throttle_at_every_phase(phase: Phase, reply: str) -> None:
+def test_a_rate_reply_is_a_throttle_in_every_phase(phase: Phase, reply: str) -> None:
     outcome = after(phase, reply)
     assert isinstance(outcome, Released)
     assert (outcome.blame, outcome.reason) == (
@@ -145,7 +145,7 @@ def test_too_much_at_once_is_a_throttle_at_every_phase(phase: Phase, reply: str)
     )
 
 
-def test_every_entry_names_its_source_and_says_what_it_looks_for() -> None:
+def test_every_entry_names_its_source_and_what_it_matches() -> None:
     assert all(one.source for one in TABLE)
     assert all(one.enhanced or one.words or not set(one.codes) <= {4, 5} for one in TABLE)
 
@@ -155,12 +155,12 @@ def test_every_entry_names_its_source_and_says_what_it_looks_for() -> None:
     name=st.sampled_from(["Relay access denied", "relay.access.denied", "Email address is not verified"]),
     shape=st.sampled_from(['<"{}"@example.com>: unknown', '"{}"@example.com unknown', "<{}@example.com> unknown"]),
 )
-def test_an_address_cannot_say_what_the_relay_means(code: int, name: str, shape: str) -> None:
+def test_an_address_in_a_reply_does_not_change_its_meaning(code: int, name: str, shape: str) -> None:
     assert isinstance(classify(Phase.RCPT, code, shape.format(name)), Dead)
 
 
 @pytest.mark.parametrize("worst", ["a" * 65_536, '"' * 65_536, "domain " * 9_000, "limit a " * 8_000, "<" * 65_536])
-def test_a_long_reply_is_read_in_no_time(worst: str) -> None:
+def test_matching_a_long_reply_takes_no_time(worst: str) -> None:
     began = process_time()
     classify(Phase.RCPT, 554, worst)
     assert process_time() - began < 0.1

@@ -1,4 +1,4 @@
-"""Access tokens: where they come from, when another is asked for, and what is held against whom when none comes."""
+"""Access tokens: where they come from, when a new one is requested, and who is blamed when there is none."""
 
 import asyncio
 import shlex
@@ -44,7 +44,7 @@ def endpoint() -> Iterator[TokenEndpoint]:
 
 @dataclass
 class Tenant:
-    """A relay that takes tokens only, and the URL that says where they come from."""
+    """A relay that requires tokens, and the URL that says where they come from."""
 
     relay: ScriptedRelay
     certificate: Certificate
@@ -88,7 +88,7 @@ def channel(
 
 
 def send(opened: EmailChannel, *, emails: int = 1, between: Callable[[], None] = lambda: None) -> list[Outcome]:
-    """The outcomes of emails sent one after another, with something done between two."""
+    """The outcomes of emails sent one after another, with an action between two of them."""
 
     async def main() -> list[Outcome]:
         outcomes = []
@@ -116,11 +116,11 @@ def words(outcome: Released) -> str:
 
 
 def shown(relay: ScriptedRelay) -> list[str]:
-    """What was shown to the relay at each AUTH."""
+    """The credentials of each AUTH."""
     return [one.line for one in relay.journal.said if one.step == AUTH]
 
 
-def test_a_relay_that_offers_xoauth2_only_is_shown_a_token_that_the_endpoint_has_given(
+def test_a_relay_that_offers_only_xoauth2_gets_a_token_from_the_endpoint(
     tenant: Tenant, endpoint: TokenEndpoint
 ) -> None:
     (outcome,) = send(channel(tenant.asking(endpoint.url)))
@@ -130,9 +130,7 @@ def test_a_relay_that_offers_xoauth2_only_is_shown_a_token_that_the_endpoint_has
     assert endpoint.asked == [{"path": "/tenant/oauth2/v2.0/token", **form}]
 
 
-def test_a_relay_that_offers_the_standard_mechanism_is_shown_the_token_by_that(
-    tenant: Tenant, endpoint: TokenEndpoint
-) -> None:
+def test_a_relay_that_offers_oauthbearer_gets_the_token_by_it(tenant: Tenant, endpoint: TokenEndpoint) -> None:
     tenant.relay.mechanisms = ("PLAIN", "XOAUTH2", "OAUTHBEARER")
     (outcome,) = send(channel(tenant.asking(endpoint.url).replace(quote(USER), quote("a=b,c", safe=""))))
     assert isinstance(outcome, Sent)
@@ -141,7 +139,7 @@ def test_a_relay_that_offers_the_standard_mechanism_is_shown_the_token_by_that(
     assert said == f"OAUTHBEARER n,a=a=3Db=2Cc,\x01{where}\x01auth=Bearer token-1\x01\x01"
 
 
-def test_sessions_that_open_together_share_one_exchange_and_later_ones_its_token(
+def test_sessions_opened_together_share_one_token_request_and_later_ones_its_token(
     tenant: Tenant, endpoint: TokenEndpoint
 ) -> None:
     gate = tenant.relay.pause_at(DOT)
@@ -160,7 +158,7 @@ def test_sessions_that_open_together_share_one_exchange_and_later_ones_its_token
 
 
 @pytest.mark.parametrize("life", [0, "0"], ids=["number", "text"])
-def test_a_token_that_has_ended_is_not_shown_again(tenant: Tenant, endpoint: TokenEndpoint, life: int | str) -> None:
+def test_an_expired_token_is_not_used_again(tenant: Tenant, endpoint: TokenEndpoint, life: int | str) -> None:
     endpoint.life, tenant.relay.tokens = life, {"token-1", "token-2"}
     outcomes = send(channel(tenant.asking(endpoint.url), limits=SessionLimits(emails=1)), emails=2)
     assert all(isinstance(one, Sent) for one in outcomes)
@@ -168,7 +166,7 @@ def test_a_token_that_has_ended_is_not_shown_again(tenant: Tenant, endpoint: Tok
 
 
 @pytest.mark.parametrize("mechanism", ["XOAUTH2", "OAUTHBEARER"])
-def test_a_token_that_the_relay_refuses_is_replaced_at_once_and_no_email_notices(
+def test_a_refused_token_is_replaced_at_once_without_any_effect_on_emails(
     tenant: Tenant, endpoint: TokenEndpoint, mechanism: str
 ) -> None:
     tenant.relay.mechanisms = (mechanism,)
@@ -182,7 +180,7 @@ def test_a_token_that_the_relay_refuses_is_replaced_at_once_and_no_email_notices
     assert (tenant.relay.connections, tenant.relay.count(AUTH)) == (4, 4)
 
 
-def test_a_relay_that_refuses_every_token_is_a_mistake_of_ours_after_one_new_token(
+def test_a_relay_that_refuses_every_token_is_a_configuration_error_after_one_new_token(
     tenant: Tenant, endpoint: TokenEndpoint
 ) -> None:
     tenant.relay.answers[AUTH] = "535 5.7.3 Authentication unsuccessful for token-1 and token-2"
@@ -194,7 +192,7 @@ def test_a_relay_that_refuses_every_token_is_a_mistake_of_ours_after_one_new_tok
     assert (len(endpoint.asked), tenant.relay.connections, tenant.relay.count(AUTH)) == (2, 2, 2)
 
 
-def test_a_relay_that_is_busy_costs_no_new_token(tenant: Tenant, endpoint: TokenEndpoint) -> None:
+def test_a_busy_relay_costs_no_new_token(tenant: Tenant, endpoint: TokenEndpoint) -> None:
     tenant.relay.answers[AUTH] = "454 4.7.0 Temporary authentication failure"
     outcome = refused(tenant.asking(endpoint.url))
     assert outcome.blame is not Blame.CONFIGURATION
@@ -225,7 +223,7 @@ def test_a_relay_that_is_busy_costs_no_new_token(tenant: Tenant, endpoint: Token
     ],
     ids=lambda one: str(one)[:40],
 )
-def test_what_the_endpoint_answers_says_whether_to_wait_or_to_look(
+def test_the_endpoints_answer_decides_between_waiting_and_a_configuration_error(
     tenant: Tenant, endpoint: TokenEndpoint, says: Says, blame: str, told: str
 ) -> None:
     endpoint.answers = [says]
@@ -236,7 +234,7 @@ def test_what_the_endpoint_answers_says_whether_to_wait_or_to_look(
     assert (tenant.relay.connections, len(endpoint.asked)) == (0, 1)
 
 
-def test_neither_the_clients_secret_nor_a_token_stands_in_an_outcome_or_a_log(
+def test_neither_the_clients_secret_nor_a_token_is_in_an_outcome_or_a_log(
     tenant: Tenant, endpoint: TokenEndpoint
 ) -> None:
     endpoint.answers = [Says(401, {"error": "invalid_client", "error_description": f"{SECRET} is wrong"})]
@@ -249,14 +247,14 @@ def test_neither_the_clients_secret_nor_a_token_stands_in_an_outcome_or_a_log(
     assert "token-" not in f"{outcomes} {logged}"
 
 
-def test_an_endpoint_that_is_away_is_no_mistake_of_ours(tenant: Tenant) -> None:
+def test_an_unreachable_endpoint_is_no_configuration_error(tenant: Tenant) -> None:
     with nobody_listening() as port:
         outcome = refused(tenant.asking(f"http://127.0.0.1:{port}/token"))
     assert (outcome.blame, outcome.reason) == (Blame.RELAY, "token_unavailable")
     assert tenant.relay.connections == 0
 
 
-def test_an_endpoint_that_hangs_holds_all_sessions_up_once_and_not_each_in_its_turn(
+def test_a_silent_endpoint_delays_all_sessions_once_and_not_each_in_turn(
     tenant: Tenant, endpoint: TokenEndpoint
 ) -> None:
     endpoint.hang()
@@ -272,7 +270,7 @@ def test_an_endpoint_that_hangs_holds_all_sessions_up_once_and_not_each_in_its_t
     assert len(endpoint.asked) == 1
 
 
-def test_the_endpoints_certificate_must_hold(tenant: Tenant, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_endpoints_certificate_is_verified(tenant: Tenant, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     own = Certificate.made(tmp_path)
     with TokenEndpoint(certificate=own) as endpoint:
         outcome = refused(tenant.asking(endpoint.url))
@@ -284,7 +282,7 @@ def test_the_endpoints_certificate_must_hold(tenant: Tenant, tmp_path: Path, mon
 
 
 class Clock:
-    """Seconds that pass when they are told to."""
+    """A clock that moves only when told to."""
 
     now = 1_000.0
 
@@ -292,7 +290,7 @@ class Clock:
         return self.now
 
 
-def test_a_token_is_renewed_before_it_ends_and_used_to_its_end_while_no_other_is_to_be_had(
+def test_a_token_is_renewed_before_it_expires_and_used_until_then_if_there_is_no_other(
     tenant: Tenant, endpoint: TokenEndpoint
 ) -> None:
     clock = Clock()
@@ -312,9 +310,7 @@ def test_a_token_is_renewed_before_it_ends_and_used_to_its_end_while_no_other_is
     assert [one.get("scope") for one in endpoint.asked] == [None] * 5
 
 
-def test_a_token_that_does_not_say_how_long_it_lasts_is_asked_for_again_within_minutes(
-    tenant: Tenant, endpoint: TokenEndpoint
-) -> None:
+def test_a_token_without_a_lifetime_is_renewed_within_minutes(tenant: Tenant, endpoint: TokenEndpoint) -> None:
     endpoint.life, clock = None, Clock()
     source = ClientCredentials(token_url=endpoint.url, client_id="4711", client_secret_file=tenant.secret_file)
 
@@ -327,7 +323,7 @@ def test_a_token_that_does_not_say_how_long_it_lasts_is_asked_for_again_within_m
     assert asyncio.run(main()) == ["token-1", "token-2"]
 
 
-def test_a_secret_that_was_replaced_is_read_anew(tenant: Tenant, endpoint: TokenEndpoint) -> None:
+def test_a_replaced_secret_file_is_read_again(tenant: Tenant, endpoint: TokenEndpoint) -> None:
     endpoint.life, tenant.relay.tokens = 0, {"token-1", "token-2"}
 
     def replace_it() -> None:
@@ -342,7 +338,7 @@ def test_a_command_may_print_the_token(tenant: Tenant) -> None:
     assert isinstance(outcome, Sent)
 
 
-def test_a_command_that_prints_a_refused_token_again_is_not_shown_to_the_relay_twice(tenant: Tenant) -> None:
+def test_a_refused_token_that_a_command_prints_again_is_not_sent_twice(tenant: Tenant) -> None:
     outcome = refused(tenant.running("echo", "token-0"))
     assert (outcome.blame, outcome.reason) == (Blame.CONFIGURATION, "auth_refused")
     assert (tenant.relay.connections, tenant.relay.count(AUTH)) == (1, 1)
@@ -362,7 +358,7 @@ def test_a_command_that_prints_a_refused_token_again_is_not_shown_to_the_relay_t
     ],
     ids=lambda one: " ".join(one) if isinstance(one, list) else "",
 )
-def test_a_command_that_gives_no_token_costs_no_email_and_holds_nobody_up(
+def test_a_command_that_prints_no_token_costs_no_email_and_blocks_nobody(
     tenant: Tenant, command: list[str], blame: Blame, told: str
 ) -> None:
     began = monotonic()
@@ -385,7 +381,7 @@ def test_a_command_that_gives_no_token_costs_no_email_and_holds_nobody_up(
     ],
     ids=str,
 )
-def test_a_file_that_is_missing_or_of_no_use_stops_the_start_in_a_sentence(
+def test_a_missing_or_invalid_secret_file_stops_the_start_with_a_sentence(
     tenant: Tenant, endpoint: TokenEndpoint, changes: Mapping[str, Any], told: str
 ) -> None:
     asking = {"token_url": endpoint.url, "client_id": "4711", "client_secret_file": tenant.secret_file}
@@ -396,12 +392,12 @@ def test_a_file_that_is_missing_or_of_no_use_stops_the_start_in_a_sentence(
     assert next(iter(changes.values())) in problem
 
 
-def test_a_command_that_is_not_there_stops_the_start(tenant: Tenant) -> None:
+def test_a_missing_command_stops_the_start(tenant: Tenant) -> None:
     with pytest.raises(InvalidSettings, match="notify-no-such-command"):
         channel(tenant.running("notify-no-such-command"))
 
 
-def test_while_no_token_is_to_be_had_emails_go_over_the_next_relay_and_none_is_charged(
+def test_without_a_token_emails_go_over_the_next_relay_and_none_is_charged(
     tenant: Tenant, relay: ScriptedRelay, database: Database
 ) -> None:
     with nobody_listening() as port:

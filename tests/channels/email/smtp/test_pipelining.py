@@ -1,4 +1,4 @@
-"""Emails in a row, whatever their way to the relay and whatever it does: none takes another's answer."""
+"""Emails one after another on one session, in every mode and against any relay: none takes another's answer."""
 
 import asyncio
 from collections.abc import Coroutine, Sequence
@@ -19,7 +19,7 @@ from tests.support.emails import email_facts
 
 PATIENCE = timedelta(seconds=20)
 PIPELINING = {"pipelining": "", "smtputf8": ""}
-# What the relay announces, and its yes to RCPT: express takes 250 only, and goes on from there as careful as any other.
+# The relay's extensions, and its acceptance of RCPT: express requires 250, and switches to careful for anything else.
 EXPRESS, CAREFUL, IN_TURN = (PIPELINING, 250), (PIPELINING, 251), ({"smtputf8": ""}, 250)
 FACTS = email_facts()
 GARBAGE = b"what?\r\n"
@@ -28,11 +28,11 @@ GARBAGE = b"what?\r\n"
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Script:
     """
-    What the relay does with one email.
+    How the relay treats one email.
 
     Args:
-        refuses: The step that it answers with *code*; None: it takes the email.
-        extra: The step behind whose answer it says something that nobody asked for.
+        refuses: The step that it answers with *code*; null accepts the email.
+        extra: The step after whose answer it sends an unexpected reply.
         drops: The step at which it hangs up instead of answering.
         content_for_nobody: It says 354 although it has refused.
         multiline: Its answers have two lines.
@@ -61,7 +61,7 @@ ODD = st.builds(Script, refuses=STEPS, extra=STEPS, garbage=st.booleans(), drops
 
 @dataclass
 class Relay:
-    """The other end of one connection; every answer names the email that it is about."""
+    """The other end of one connection; every answer names its email."""
 
     scripts: Sequence[Script]
     cuts: Sequence[int]
@@ -89,7 +89,7 @@ class Relay:
                 await self.say(b"250 2.0.0 " + verb + b"\r\n")
 
     async def heard(self, reading: Coroutine[None, None, bytes]) -> bytes:
-        """What comes next; a turn is over where it has to be waited for."""
+        """The next bytes; a turn is over when they have to be waited for."""
         task = asyncio.create_task(reading)
         await asyncio.sleep(0)
         self.turns += not task.done()
@@ -106,11 +106,11 @@ class Relay:
                 return
             self.heard_whole.add(self.number)
             if Phase.FINAL_DOT not in {script.refuses, script.drops}:
-                self.taken.add(self.number)  # before it says so: whoever has heard it may hang up
+                self.taken.add(self.number)  # before the reply: whoever has read it may hang up
             await self.step(Phase.FINAL_DOT, 250)
 
     async def step(self, step: Phase, code: int) -> bool:
-        """Answer as the script says; whether it was a yes."""
+        """Answer as the script says; whether it was an acceptance."""
         script = self.scripts[self.number]
         if script.drops is step:
             self.writer.close()
@@ -119,7 +119,7 @@ class Relay:
         self.refused = self.refused or refuses
         extra = (GARBAGE if script.garbage else b"250 2.0.0 unasked\r\n") if script.extra is step else b""
         answer = self.reply(script.code if refuses else code) + extra
-        # What follows 354 unasked must arrive with it: later nobody could tell it from the answer to the content.
+        # An unexpected reply after 354 must arrive with it: later nobody could tell it from the answer to the content.
         await self.say(answer, whole=bool(extra) and step is Phase.DATA)
         return not refuses
 
@@ -130,7 +130,7 @@ class Relay:
         )
 
     async def say(self, answer: bytes, *, whole: bool = False) -> None:
-        """In pieces, so that it arrives as networks deliver it."""
+        """Send it in pieces, as networks deliver it."""
         ends = sorted({min(cut, len(answer)) for cut in self.cuts} | {len(answer)})
         start = 0
         for end in [len(answer)] if whole else ends:
@@ -143,7 +143,7 @@ class Relay:
 async def carried(
     scripts: Sequence[Script], cuts: Sequence[int], way: tuple[dict[str, str], int]
 ) -> tuple[dict[int, Outcome], int | None, Relay]:
-    """What became of each email, the one that was left over, and what the relay knows."""
+    """The outcome of each email, the one that was left over, and what the relay knows."""
     ours, theirs = socketpair()
     transport, _ = await asyncio.get_running_loop().create_connection(asyncio.Protocol, sock=ours)
     reader, writer = await asyncio.open_connection(sock=theirs)
@@ -215,7 +215,7 @@ def test_no_email_takes_anothers_answer(
 @ways
 @given(scripts=st.lists(GOOD, min_size=2, max_size=20), cuts=st.lists(st.integers(1, 40), max_size=3))
 @settings(max_examples=50, deadline=None)
-def test_a_relay_that_keeps_the_rules_gets_every_email_on_one_session(
+def test_a_conforming_relay_gets_every_email_on_one_session(
     way: tuple[dict[str, str], int], scripts: Sequence[Script], cuts: Sequence[int]
 ) -> None:
     outcomes, left, relay = asyncio.run(carried(scripts, cuts, way))
@@ -230,11 +230,11 @@ def test_an_email_costs_one_round_trip(way: tuple[dict[str, str], int]) -> None:
     outcomes, _, relay = asyncio.run(carried([Script()] * 10, [], way))
 
     assert relay.taken == set(outcomes) == set(range(10))
-    assert relay.turns == 10 + 1  # the first envelope goes by itself
+    assert relay.turns == 10 + 1  # the first envelope goes alone
 
 
 @ways
-def test_an_email_whose_session_ended_with_the_one_before_is_left_over_and_blames_nobody(
+def test_an_email_whose_session_ended_with_the_previous_email_is_left_over_without_blame(
     way: tuple[dict[str, str], int],
 ) -> None:
     outcomes, left, relay = asyncio.run(carried([Script(), Script(drops=Phase.MAIL), Script()], [], way))

@@ -1,4 +1,4 @@
-"""One URL says where emails go; what makes no sense or would show a password stops the start."""
+"""A relay's URL: what it may contain; what is invalid or would reveal a password stops the start."""
 
 from pathlib import Path
 from urllib.parse import quote
@@ -37,7 +37,7 @@ from tests.support.smtp import Authority
         ("smtp://mail_catcher:1025", "mail_catcher:1025", Guard.STARTTLS),
     ],
 )
-def test_the_way_is_guarded_unless_it_never_leaves_the_machine(url: str, name: str, guard: Guard) -> None:
+def test_the_connection_is_encrypted_unless_it_stays_on_the_machine(url: str, name: str, guard: Guard) -> None:
     relay = Relay.from_url(url)
     assert (relay.name, relay.guard, relay.username) == (name, guard, None)
 
@@ -52,12 +52,12 @@ def test_the_way_is_guarded_unless_it_never_leaves_the_machine(url: str, name: s
         ("smtp://10.0.0.1.", "10.0.0.1"),
     ],
 )
-def test_a_final_dot_keeps_search_domains_away_and_is_no_part_of_the_name(url: str, lookup: str) -> None:
+def test_a_final_dot_disables_search_domains_and_is_not_part_of_the_name(url: str, lookup: str) -> None:
     assert Relay.from_url(url).lookup == lookup
 
 
 @given(user=st.text(min_size=1, max_size=20), password=st.text(min_size=1, max_size=20))
-def test_any_credentials_can_be_written_percent_encoded(user: str, password: str) -> None:
+def test_credentials_may_be_percent_encoded(user: str, password: str) -> None:
     relay = Relay.from_url(f"smtp://{quote(user, safe='')}:{quote(password, safe='')}@mail.example.com")
     assert (relay.username, relay.password) == (user, password)
 
@@ -122,7 +122,7 @@ def test_any_credentials_can_be_written_percent_encoded(user: str, password: str
         "",
     ],
 )
-def test_a_url_that_makes_no_sense_is_refused_without_showing_its_password(url: str) -> None:
+def test_an_invalid_url_is_refused_without_revealing_its_password(url: str) -> None:
     with pytest.raises(InvalidSettings) as refused:
         Relay.from_url(url)
     said = str(refused.value)
@@ -131,12 +131,12 @@ def test_a_url_that_makes_no_sense_is_refused_without_showing_its_password(url: 
     assert "cret" not in said.replace("secret", "")
 
 
-def test_what_is_missing_to_ask_for_a_token_is_named() -> None:
+def test_missing_token_settings_are_named() -> None:
     with pytest.raises(InvalidSettings, match="it has client_id and lacks token_url, client_secret_file"):
         Relay.from_url("smtp://ann@mail.example.com?client_id=4711")
 
 
-def test_where_tokens_come_from_is_each_relays_own() -> None:
+def test_each_relay_has_its_own_token_source() -> None:
     asking = "token_url=https://login.example/t&client_id=4711&client_secret_file=/run/secret&scope=https://o.example/.default"
     first, second, third = in_order(
         f"smtp://notify%40example.com@a.example?{asking}&ca=/etc/a.pem",
@@ -153,7 +153,7 @@ def test_where_tokens_come_from_is_each_relays_own() -> None:
     assert (third.tokens, third.ca) == (None, None)
 
 
-def test_a_relay_can_be_printed_without_showing_its_password() -> None:
+def test_a_relay_is_printed_without_its_password() -> None:
     relay = Relay.from_url("smtps://ann:s3cret@mail.example.com")
     assert "s3cret" not in f"{relay} {relay!r} {relay.name}"
     assert "s3cret" in secrets(relay, None)
@@ -168,7 +168,7 @@ def test_a_relay_can_be_printed_without_showing_its_password() -> None:
         ("smtps://mail.example.com", Guard.IMPLICIT_TLS, None, None),
     ],
 )
-def test_each_relay_has_its_own_guard_sessions_and_rate(
+def test_each_relay_has_its_own_encryption_sessions_and_rate(
     url: str, guard: Guard, sessions: int | None, per_second: float | None
 ) -> None:
     relay = Relay.from_url(url)
@@ -181,14 +181,14 @@ def test_a_relay_may_have_a_cap_over_all_workers() -> None:
     assert (relay.fleet_sessions, relay.sessions) == (3, None)
 
 
-def test_relays_come_in_the_order_in_which_they_are_named() -> None:
+def test_relays_keep_the_order_of_the_settings() -> None:
     found = in_order("smtp://a.example", " smtps://ann:s3cret@b.example?sessions=2\n\tsmtp://c.example:25 ")
     assert [one.name for one in found] == ["a.example:587", "b.example:465", "c.example:25"]
     assert [one.sessions for one in found] == [None, 2, None]
     assert len(in_order("smtp://a.example", "")) == 1
 
 
-def test_of_several_relays_the_one_whose_url_makes_no_sense_is_named_and_no_password_is_shown() -> None:
+def test_of_several_relays_the_one_with_an_invalid_url_is_named_without_any_password() -> None:
     with pytest.raises(InvalidSettings, match=f"{FALLBACKS}, URL 2,") as refused:
         in_order("smtp://ann:s3cret@a.example", "smtp://ann:s3cret@b.example smtp://ann:s3cret@c.example?sessions=no")
     assert "s3cret" not in str(refused.value)
@@ -197,13 +197,13 @@ def test_of_several_relays_the_one_whose_url_makes_no_sense_is_named_and_no_pass
 @pytest.mark.parametrize(
     "again", ["smtp://b.example", "smtp://a.example:587", "smtp://ann:s3cret@a.example", "smtp://a.example."]
 )
-def test_a_relay_that_is_named_twice_is_refused_as_it_has_one_breaker(again: str) -> None:
+def test_a_relay_named_twice_is_refused_because_it_has_one_breaker(again: str) -> None:
     with pytest.raises(InvalidSettings, match=FALLBACKS) as refused:
         in_order("smtp://a.example", f"smtp://b.example {again}")
     assert "s3cret" not in str(refused.value)
 
 
-def test_only_a_relay_with_tls_costs_the_memory_of_authorities(tmp_path: Path) -> None:
+def test_certificate_authorities_are_loaded_only_for_relays_with_tls(tmp_path: Path) -> None:
     authority = Authority.made(tmp_path)
     plain, guarded = in_order("smtp://127.0.0.1:25", f"smtp://mail.example.com?starttls=required&ca={authority.file}")
     assert trusting(plain).get_ca_certs() == []

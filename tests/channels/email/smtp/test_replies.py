@@ -1,4 +1,4 @@
-"""What an answer of the relay means, row by row."""
+"""What each answer of a relay means, row by row."""
 
 from datetime import timedelta
 
@@ -24,7 +24,7 @@ FIVE_MINUTES, ONE_HOUR, AT_ONCE = timedelta(minutes=5), timedelta(hours=1), time
 
 
 def kind(outcome: Outcome) -> tuple[object, ...]:
-    """What the table speaks of, without the answer's words."""
+    """The part of an outcome that the table covers, without the reply's text."""
     match outcome:
         case Released(reason=reason, blame=blame):
             return Released, blame, reason
@@ -103,14 +103,14 @@ TABLE = [
 
 
 @pytest.mark.parametrize(("phase", "reply", "verdict"), TABLE, ids=[f"{row[0]}-{row[1]}" for row in TABLE])
-def test_every_answer_has_the_verdict_of_the_table(phase: Phase, reply: str, verdict: tuple[object, ...]) -> None:
+def test_every_answer_has_the_outcome_of_the_table(phase: Phase, reply: str, verdict: tuple[object, ...]) -> None:
     code, text = reply.split(" ", maxsplit=1)
     assert kind(classify(phase, int(code), text)) == verdict
 
 
 @pytest.mark.parametrize("phase", Phase)
 @pytest.mark.parametrize("reason", ["relay_dropped", "relay_silent", "relay_garbled"])
-def test_only_an_end_after_the_final_dot_leaves_a_doubt(phase: Phase, reason: str) -> None:
+def test_only_a_session_that_ends_after_the_final_dot_is_ambiguous(phase: Phase, reason: str) -> None:
     outcome = broken(phase, reason=reason)
     if phase is Phase.FINAL_DOT:
         assert kind(outcome) == (Retry, AT_ONCE, True, "no_final_answer")
@@ -119,20 +119,20 @@ def test_only_an_end_after_the_final_dot_leaves_a_doubt(phase: Phase, reason: st
     assert outcome.answer == Answer(phase=phase, text=reason)
 
 
-def test_a_bug_is_tried_three_times() -> None:
+def test_an_internal_error_is_tried_three_times() -> None:
     outcome = internal_error(Phase.RCPT, name="ZeroDivisionError")
     assert (outcome.max_failures, outcome.ambiguous, outcome.answer.text) == (3, False, "ZeroDivisionError")
     assert internal_error(Phase.FINAL_DOT, name="ZeroDivisionError").ambiguous
 
 
-def test_a_relay_out_of_reach_is_not_a_mistake_of_ours_and_a_wrong_certificate_is() -> None:
+def test_an_unreachable_relay_is_no_configuration_error_and_an_invalid_certificate_is() -> None:
     assert unreachable(Phase.CONNECT, reason="relay_unreachable", text="refused").blame is Blame.RELAY
     assert misconfigured(Phase.TLS, reason="certificate", text="expired").blame is Blame.CONFIGURATION
 
 
 @pytest.mark.parametrize("phase", OPENING)
 @given(code=st.integers(-1, 999), text=st.text(max_size=80))
-def test_no_answer_before_the_first_email_is_held_against_an_email(phase: Phase, code: int, text: str) -> None:
+def test_answers_before_the_first_email_charge_no_email(phase: Phase, code: int, text: str) -> None:
     assert isinstance(unopened(phase, code, text), Released)
 
 
@@ -149,7 +149,7 @@ def test_what_is_kept_of_an_answer_can_always_be_stored(phase: Phase, code: int,
 
 
 @given(st.text("\r\n\t\0\x1b\x7f\x85ab é😀", max_size=2_000))
-def test_reasons_of_our_own_can_always_be_stored(text: str) -> None:
+def test_our_own_reasons_can_always_be_stored(text: str) -> None:
     kept = unsendable(reason="oversize", text=text).answer.text
     assert len(kept.encode()) <= 1_024
     assert not set(kept) & set("\r\n\t\0\x1b\x7f\x85")
@@ -172,13 +172,13 @@ def test_reasons_of_our_own_can_always_be_stored(text: str) -> None:
         (550, "", None),
     ],
 )
-def test_an_enhanced_code_is_read_where_one_stands_and_nowhere_else(code: int, text: str, enhanced: str | None) -> None:
+def test_an_enhanced_code_is_read_only_at_its_place(code: int, text: str, enhanced: str | None) -> None:
     outcome = classify(Phase.RCPT, code, text)
     assert isinstance(outcome, Dead | Retry)
     assert outcome.answer.enhanced == enhanced
 
 
-def test_a_credential_that_the_relay_repeats_is_not_kept() -> None:
+def test_a_credential_repeated_by_the_relay_is_not_kept() -> None:
     outcome = unopened(Phase.AUTH, 535, "5.7.8 who is AGFubgBzM2NyZXQ= ?", hide=("s3cret", "AGFubgBzM2NyZXQ="))
     assert outcome.answer is not None
     assert "AGFubgBzM2NyZXQ=" not in outcome.answer.text

@@ -1,4 +1,4 @@
-"""What can be known of an email when the conversation ends in the middle of its content."""
+"""What is known about an email when the connection ends in the middle of its content."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -29,7 +29,7 @@ PATIENCE = timedelta(seconds=20)
 
 
 async def delivered(session: Session, content: bytes) -> Outcome:
-    """What became of one email."""
+    """The outcome of one email."""
     outcomes: list[Outcome] = []
     one = EmailAttempt(facts=email_facts(), sender="a@example.com", recipient="b@example.com", content=content)
     left = await session.carry(
@@ -50,14 +50,14 @@ def with_session(relay: ScriptedRelay, work: Callable[[Session], Awaitable[Outco
     return asyncio.run(main())
 
 
-def test_a_drop_before_the_last_block_leaves_no_doubt() -> None:
+def test_a_drop_before_the_last_block_is_unambiguous() -> None:
     with ScriptedRelay(drop_at={CONTENT}, extensions=()) as relay:
         outcome = with_session(relay, lambda one: delivered(one, MORE_THAN_ANY_BUFFER))
     assert isinstance(outcome, Released)
     assert (outcome.blame, outcome.reason) == (Blame.RELAY, "relay_dropped")
 
 
-def test_a_relay_that_stops_reading_leaves_no_doubt() -> None:
+def test_a_relay_that_stops_reading_is_unambiguous() -> None:
     with ScriptedRelay(extensions=()) as relay:
         relay.pause_at(CONTENT)
         outcome = with_session(
@@ -77,7 +77,7 @@ def test_a_large_email_arrives_whole() -> None:
 
 
 def refused_but_asked_for_content(answer_to_nothing: str) -> tuple[Outcome, bool, list[bytes]]:
-    """A recipient refused, yet 354: what became of the email, whether the session is fit, and what the relay has."""
+    """The recipient is refused, yet 354 follows: the outcome, whether the session is usable, and what the relay has."""
     fit = []
 
     async def work(session: Session) -> Outcome:
@@ -91,23 +91,21 @@ def refused_but_asked_for_content(answer_to_nothing: str) -> tuple[Outcome, bool
     return outcome, fit[0], [one.content for one in relay.emails]
 
 
-def test_a_relay_that_waits_for_content_after_refusing_the_recipient_gets_an_empty_one_and_the_session_goes_on() -> (
-    None
-):
+def test_a_relay_that_wants_content_after_refusing_the_recipient_gets_an_empty_one_and_the_session_continues() -> None:
     outcome, is_usable, contents = refused_but_asked_for_content("554 5.5.1 no valid recipients")
     assert isinstance(outcome, Dead)
     assert outcome.answer.phase is Phase.RCPT
     assert (is_usable, contents) == (True, [])
 
 
-def test_a_relay_that_takes_even_an_empty_email_is_spoken_to_no_more() -> None:
+def test_a_session_whose_relay_accepts_even_an_empty_email_is_closed() -> None:
     outcome, is_usable, contents = refused_but_asked_for_content("250 2.0.0 taken")
     assert isinstance(outcome, Dead)
     assert (is_usable, contents) == (False, [b""])
 
 
 @given(st.lists(st.sampled_from([b"\r\n", b".", b"a", b"\r\n.\r\n"]), max_size=30).map(b"".join))
-def test_no_content_can_end_itself(content: bytes) -> None:
+def test_content_cannot_end_itself(content: bytes) -> None:
     lines = stuffed(content).split(b"\r\n")
     assert lines.index(b".") == len(lines) - 2
     unstuffed = b"\r\n".join(line.removeprefix(b".") for line in lines[:-2]) + b"\r\n"
@@ -115,7 +113,7 @@ def test_no_content_can_end_itself(content: bytes) -> None:
 
 
 def conversing(work: Callable[[Conversation, socket], Awaitable[T]]) -> T:
-    """What the work returns; it is given our side of a connection and the socket at the other end."""
+    """What the work returns; it gets our side of a connection and the socket at the other end."""
 
     async def main() -> T:
         ours, theirs = socketpair()
@@ -129,7 +127,7 @@ def conversing(work: Callable[[Conversation, socket], Awaitable[T]]) -> T:
     return asyncio.run(main())
 
 
-def test_the_last_words_before_hanging_up_are_heard() -> None:
+def test_a_reply_sent_just_before_hanging_up_is_read() -> None:
     async def work(conversation: Conversation, relay: socket) -> tuple[Reply, Reply]:
         relay.sendall(b"250-one\r\n250 two\r\n552 5.3.4 too much\r\n")
         relay.close()
@@ -146,7 +144,7 @@ def test_the_last_words_before_hanging_up_are_heard() -> None:
     assert conversing(work) == (Reply(250, "one\ntwo"), Reply(552, "5.3.4 too much"))
 
 
-def test_nothing_is_believed_that_follows_words_that_are_no_reply() -> None:
+def test_nothing_is_accepted_after_an_invalid_reply() -> None:
     async def work(conversation: Conversation, _: socket) -> None:
         conversation.data_received(b"what?\r\n250 2.0.0 the answer to another command\r\n")
         with pytest.raises(Garbled):
@@ -156,7 +154,7 @@ def test_nothing_is_believed_that_follows_words_that_are_no_reply() -> None:
 
 
 @pytest.mark.parametrize("endless", [b"250-x\r\n" * 100_000, b"250 " + b"x" * 100_000])
-def test_a_reply_without_an_end_is_not_kept_in_memory(endless: bytes) -> None:
+def test_an_endless_reply_is_not_kept_in_memory(endless: bytes) -> None:
     async def work(conversation: Conversation, _: socket) -> None:
         conversation.data_received(endless)
         with pytest.raises(Garbled):
@@ -169,7 +167,7 @@ def test_a_reply_without_an_end_is_not_kept_in_memory(endless: bytes) -> None:
     replies=st.lists(st.tuples(st.integers(200, 599), st.lists(st.text("ab é-", max_size=5), min_size=1, max_size=3))),
     data=st.data(),
 )
-def test_replies_are_understood_wherever_the_network_cuts_them(
+def test_replies_are_parsed_however_the_network_splits_them(
     replies: list[tuple[int, list[str]]], data: st.DataObject
 ) -> None:
     wire = b"".join(

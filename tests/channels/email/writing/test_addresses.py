@@ -1,4 +1,4 @@
-"""One grammar for addresses: what a door takes reaches the wire as it was meant, and nothing else gets in."""
+"""One grammar for addresses: what a door accepts reaches the wire unchanged, and nothing else gets in."""
 
 from email import message_from_string, policy
 
@@ -35,7 +35,7 @@ LIKE_ADDRESSES = st.one_of(
 
 
 def taken(text: str) -> bool:
-    """Whether the doors take it, all of them alike."""
+    """Whether every door accepts it."""
     try:
         DOOR.validate_python(text)
     except ValidationError:
@@ -49,7 +49,7 @@ def taken(text: str) -> bool:
 @example("jörg..x@bücher.example")
 @example("a" * 63 + ".@example.com")
 @example("é" * 33 + "@example.com")
-def test_an_address_that_a_door_takes_can_be_written_and_reads_back(text: str) -> None:
+def test_an_accepted_address_can_be_written_and_reads_back(text: str) -> None:
     if not taken(text):
         return
     assert is_address(text)
@@ -63,7 +63,7 @@ def test_an_address_that_a_door_takes_can_be_written_and_reads_back(text: str) -
 
 @given(st.lists(LIKE_ADDRESSES.filter(taken), min_size=10, max_size=15))
 @settings(max_examples=2, phases=[Phase.generate], deadline=None, suppress_health_check=[HealthCheck.filter_too_much])
-def test_an_address_that_a_door_takes_is_the_one_that_the_relay_hears(addresses: list[str]) -> None:
+def test_an_accepted_address_is_the_one_that_the_relay_receives(addresses: list[str]) -> None:
     with ScriptedRelay() as relay:
         outcomes = send(channel(relay), *(email_facts(number, to=to) for number, to in enumerate(addresses, start=1)))
         heard = [received.recipient for received in relay.emails]
@@ -72,7 +72,7 @@ def test_an_address_that_a_door_takes_is_the_one_that_the_relay_hears(addresses:
 
 
 @pytest.mark.parametrize("address", DOTS_AS_SOME_CARRIERS_GAVE_THEM)
-def test_dots_that_only_a_quoted_name_may_have_reach_the_relay_in_quotes(address: str) -> None:
+def test_dots_that_need_quotes_reach_the_relay_in_quotes(address: str) -> None:
     local, _, domain = address.partition("@")
     with ScriptedRelay() as relay:
         send(channel(relay), email_facts(to=address))
@@ -105,12 +105,12 @@ def test_dots_that_only_a_quoted_name_may_have_reach_the_relay_in_quotes(address
     ],
     ids=ascii,
 )
-def test_what_is_no_address_is_refused_at_the_door(none: str) -> None:
+def test_an_invalid_address_is_refused_at_every_door(none: str) -> None:
     assert not taken(none)
 
 
 @pytest.mark.parametrize("none", ["dana", "dana@example.com> SIZE=1", "dana@" + "ü" * 62 + ".example"], ids=ascii)
-def test_what_is_no_address_ends_as_a_skip_and_says_nothing_against_the_person(none: str) -> None:
+def test_an_email_to_an_invalid_address_is_skipped_without_marking_the_address(none: str) -> None:
     with ScriptedRelay() as relay:
         outcomes: list[Outcome] = send(channel(relay), email_facts(to=none))
         assert relay.connections == 0

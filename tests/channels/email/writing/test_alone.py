@@ -1,4 +1,4 @@
-"""Every email in every language is whole for every reader: programs find no fault, and the text needs no HTML."""
+"""Every email in every language is complete for every reader: parsers find no fault, and the text needs no HTML."""
 
 from email import message_from_bytes, policy
 from email.message import EmailMessage
@@ -17,8 +17,8 @@ COMPOSER = composer()
 SEVERAL = {"together": sample_bundles.bundle, "digest": sample_bundles.digest}
 
 
-class Seen(HTMLParser):
-    """What somebody who reads the HTML sees, and where it leads; what is written on a link is not counted."""
+class VisibleText(HTMLParser):
+    """The text and link targets of an HTML part; link labels are not counted."""
 
     def __init__(self, html: str) -> None:
         super().__init__()
@@ -60,7 +60,7 @@ every_email = pytest.mark.parametrize(
 
 
 @every_email
-def test_an_email_parses_without_a_defect_and_on_lines_that_every_relay_takes(name: str, locale: str) -> None:
+def test_an_email_parses_without_a_defect_and_its_lines_fit_every_relay(name: str, locale: str) -> None:
     composed, message = sent(name, locale)
     assert [defect for part in message.walk() for defect in part.defects] == []
     assert [field.defects for field in message.values() if getattr(field, "defects", ())] == []
@@ -69,12 +69,12 @@ def test_an_email_parses_without_a_defect_and_on_lines_that_every_relay_takes(na
 
 
 @every_email
-def test_the_text_says_everything_that_the_html_says_and_leads_wherever_it_leads(name: str, locale: str) -> None:
+def test_the_text_says_everything_that_the_html_says_and_has_the_same_links(name: str, locale: str) -> None:
     _, message = sent(name, locale)
     text, html = (message.get_body((kind,)) for kind in ("plain", "html"))
     assert text is not None
     assert html is not None
-    seen, words = Seen(html.get_content()), text.get_content()
+    seen, words = VisibleText(html.get_content()), text.get_content()
     assert len(seen.words) > 5
     assert seen.words <= set(findall(r"\w+", words))
     assert [link for link in seen.links if not search(rf"{escape(link)}(?![\w#/])", words)] == []

@@ -1,4 +1,4 @@
-"""What people write is shown as they meant it, and can do nothing to the person who reads it."""
+"""User text is shown as it was meant, and cannot do anything to the reader."""
 
 from re import findall, fullmatch
 from re import search as find
@@ -59,7 +59,7 @@ def test_no_comment_can_act_in_the_readers_mail(attack: str) -> None:
 @given(
     st.lists(st.sampled_from([*ATTACKS, "\n", "> ", "* ", "[", "](", ")", "`", "<", ">", "&", '"', " "])).map("".join)
 )
-def test_no_mixture_of_tricks_can_act_either(attack: str) -> None:
+def test_no_combination_of_tricks_can_act_either(attack: str) -> None:
     assert not find(DANGEROUS, as_html(attack))
 
 
@@ -126,19 +126,19 @@ def test_every_line_of_a_quote_is_quoted(text: str) -> None:
 
 
 @given(st.lists(st.text("abcé😀.:/", min_size=1, max_size=100), min_size=1, max_size=30))
-def test_no_word_is_lost_or_broken_by_wrapping(words: list[str]) -> None:
+def test_wrapping_neither_loses_nor_breaks_a_word(words: list[str]) -> None:
     assert as_quote(" ".join(words)).replace("> ", "").split() == words
 
 
 @given(st.text(st.characters(), max_size=300))
-def test_tidy_text_steers_no_terminal_and_ends_no_line_unseen(text: str) -> None:
+def test_tidied_text_has_no_control_characters_and_no_hidden_line_ends(text: str) -> None:
     assert len(tidy(text).splitlines()) <= tidy(text).count("\n") + 1
     assert "\x1b" not in tidy(text).encode().decode()
     assert "\n" not in one_line(text)
 
 
 @given(st.text(max_size=300), st.integers(1, 300))
-def test_a_cut_text_is_a_beginning(text: str, most: int) -> None:
+def test_a_cut_text_is_a_prefix(text: str, most: int) -> None:
     kept = cut(text, most)
     assert len(kept) <= most
     assert text.startswith(kept)
@@ -152,7 +152,7 @@ SHAKEN_HEAD, CONJUNCT = "\U0001f642\u200d\u2194\ufe0f", "\u0915\u094d\u0937\u093
 CHARACTERS = [FAMILY, FLAG, HANGUL, ACCENT, "नि", "👍🏽", "❤️", "한", THAI, LAO, HALF_WIDTH, SHAKEN_HEAD, CONJUNCT]
 
 
-def test_words_without_spaces_are_cut_at_the_limit_and_not_at_the_first_space() -> None:
+def test_text_without_spaces_is_cut_at_the_limit() -> None:
     assert cut(f"@bob {JAPANESE}", 140) == f"@bob {JAPANESE}"[:140]
     assert cut("word " * 60, 140) == ("word " * 60)[:139]
 
@@ -170,7 +170,7 @@ def test_no_name_is_shortened_within_a_character(character: str) -> None:
     assert {len(one) % len(character) for one in kept} == {0}
 
 
-def test_where_much_is_read_for_little_that_is_shown_the_reading_ends_with_a_character() -> None:
+def test_a_large_text_shown_only_in_part_is_read_up_to_a_whole_character() -> None:
     not_shown = "\x01" * 79
     assert text_facts(not_shown + FLAG * 100, limits=Limits(20))["quoted"] in {"", f"> {FLAG}"}
 
@@ -184,7 +184,7 @@ def test_where_much_is_read_for_little_that_is_shown_the_reading_ends_with_a_cha
     ],
     ids=ascii,
 )
-def test_no_text_takes_more_time_than_its_length_explains(mark: str) -> None:
+def test_rendering_takes_linear_time(mark: str) -> None:
     words = mark * (400_000 // len(mark))
     began = process_time()
     markdown_as_html(without_comments(words))
@@ -193,7 +193,7 @@ def test_no_text_takes_more_time_than_its_length_explains(mark: str) -> None:
 
 @pytest.mark.parametrize("nested", ["> ", "- "])
 @pytest.mark.parametrize("depth", [21, 60, 500])
-def test_nothing_is_nested_too_deep_to_be_read(nested: str, depth: int) -> None:
+def test_nesting_is_limited_to_what_can_be_read(nested: str, depth: int) -> None:
     assert "the innermost words" in as_html(nested * depth + "the innermost words")
 
 
@@ -206,48 +206,48 @@ def test_nothing_is_nested_too_deep_to_be_read(nested: str, depth: int) -> None:
         "<!--\n\n@carol\n\n-->\n\nwords",
     ],
 )
-def test_a_note_in_an_html_comment_is_shown_nowhere(comment: str) -> None:
+def test_an_html_comment_is_never_shown(comment: str) -> None:
     shown = text_facts(f"Fine.\n\n{comment}", limits=Limits(20_000))
     assert "carol" not in "".join(str(form) for form in shown.values())
     assert "Fine." in shown["quoted"]
 
 
-def test_a_comment_that_stands_in_code_is_code() -> None:
+def test_an_html_comment_within_code_is_code() -> None:
     assert without_comments("`<!-- a -->` <!-- b --> `<!-- c -->`") == "`<!-- a -->`  `<!-- c -->`"
     assert without_comments("```\n<!-- a -->\n```") == "```\n<!-- a -->\n```"
 
 
-def test_tags_are_words_like_any_other() -> None:
+def test_html_tags_are_shown_as_text() -> None:
     assert as_html("`a` List<String> <b>x</b> <std::string>") == (
         "<p><code>a</code> List&lt;String&gt; &lt;b&gt;x&lt;/b&gt; &lt;std::string&gt;</p>\n"
     )
 
 
-def test_a_long_comment_of_words_and_code_is_markdown_still() -> None:
+def test_a_long_comment_of_text_and_code_is_still_rendered_as_markdown() -> None:
     words = ("The *cap* comes `first`, see [the note](https://a.example).\n\n" + "word " * 60 + "\n\n") * 50
     assert as_html(words).count("<em>cap</em>") == 50
 
 
 @pytest.mark.parametrize("steering", ["\u202e", "\u202d", "\u202b", "\u2067", "\u2066", "\u200b", "\u2060", "\ufeff"])
-def test_nobody_sees_less_or_in_another_order_than_is_there(steering: str) -> None:
+def test_characters_that_hide_or_reorder_text_are_removed_or_made_visible(steering: str) -> None:
     assert one_line(f"inv{steering}oice.exe") == "invoice.exe"
     assert show_invisible(f"if admin:{steering} return") == f"if admin:<U+{ord(steering):04X}> return"
 
 
-def test_marks_that_scripts_and_emoji_need_stay() -> None:
+def test_invisible_characters_that_scripts_and_emoji_need_are_kept() -> None:
     for text in ("نمی\u200cخواهم", "👩\u200d👧", "a\u200eb"):
         assert one_line(text) == show_invisible(text) == text
 
 
 @given(st.lists(st.text("abcé😀.:/", min_size=1, max_size=100), min_size=1, max_size=30))
 @example(["see", "https://a.example/" + "b" * 90])
-def test_a_folded_sentence_fits_a_terminal_and_loses_nothing(words: list[str]) -> None:
+def test_a_wrapped_sentence_fits_a_terminal_and_loses_nothing(words: list[str]) -> None:
     folded = fold(" ".join(words))
     assert folded.split() == words
     assert all(len(line) <= 78 or " " not in line for line in folded.split("\n"))
 
 
-def test_a_comment_that_was_read_leaves_no_memory_behind() -> None:
+def test_rendering_a_comment_leaks_no_memory() -> None:
     comment = "Some **words** about `code`\n\n- one\n- two\n\n| a | b |\n|---|---|\n| 1 | 2 |\n\n" * 8
     as_html(comment)
     process = Process()

@@ -43,7 +43,7 @@ def written(one: EmailFacts) -> Composed:
 
 
 def read(composed: Composed) -> EmailMessage:
-    """The email as the standard library reads it."""
+    """The email as the standard library parses it."""
     found = message_from_bytes(composed.content, policy=policy.SMTP)
     assert isinstance(found, EmailMessage)
     return found
@@ -78,7 +78,7 @@ def test_the_text_reads_as_designed() -> None:
     )
 
 
-def test_what_is_not_known_is_left_out() -> None:
+def test_unknown_facts_are_left_out() -> None:
     bare = email_facts(
         change_list=ChangeList(link="CL-4821"),
         comment={"path": None, "line": None, "code": None, "url": None, "body": "Yes."},
@@ -99,7 +99,7 @@ def test_what_is_not_known_is_left_out() -> None:
         ({}, "CL-1"),
     ],
 )
-def test_the_subject_says_what_is_known(known: dict[str, str], subject: str) -> None:
+def test_the_subject_has_the_known_facts(known: dict[str, str], subject: str) -> None:
     one = email_facts(change_list=ChangeList(link="CL-1", **known))  # type: ignore[arg-type]
     assert read(written(one))["Subject"] == subject
 
@@ -157,7 +157,7 @@ def test_every_header_of_the_design_is_there() -> None:
     )
 
 
-def test_emails_about_one_change_list_find_each_other() -> None:
+def test_emails_about_one_change_list_are_one_thread() -> None:
     first, second = read(written(email_facts(1))), read(written(email_facts(2, recipient=BOB, reason=Reason.REVIEWER)))
     for header in ("References", "In-Reply-To", "Subject", "Thread-Topic", "Thread-Index", "List-Id"):
         assert first[header] == second[header]
@@ -171,7 +171,7 @@ def test_a_repeated_email_is_the_same_email() -> None:
     assert read(later)["Date"] != read(written(email_facts()))["Date"]
 
 
-def test_readers_of_one_event_get_their_own_reason_and_links() -> None:
+def test_each_reader_of_one_event_gets_their_own_reason_and_links() -> None:
     shared = composer()
     alice = shared.compose(email_facts(), date=NOON)
     bob = shared.compose(email_facts(recipient=BOB, to="bob@example.com", reason=Reason.REVIEWER), date=NOON)
@@ -194,7 +194,7 @@ def test_a_change_in_the_directory_reaches_the_next_email() -> None:
     assert "Another title" in shared.compose(renamed, date=NOON).subject
 
 
-def test_what_is_kept_for_the_next_reader_has_a_bound() -> None:
+def test_the_composers_cache_is_bounded() -> None:
     shared = composer()
     for number in range(EVENTS_KEPT + 10):
         shared.compose(email_facts(number, comment={"body": "short"}), date=NOON)
@@ -208,7 +208,7 @@ def test_what_is_kept_for_the_next_reader_has_a_bound() -> None:
 )
 @example(words="\r\n--=_notify--\r\n", name="שלום \u202e", title="😀" * 40)
 @example(words="-- \nYou get this because", name="a@b", title=", ; < > [ ] ( )")
-def test_nothing_people_write_leaves_its_place(words: str, name: str, title: str) -> None:
+def test_user_text_stays_in_its_place(words: str, name: str, title: str) -> None:
     one = email_facts(
         comment={"body": words, "code": words, "path": words},
         actor=Person(username="eve", display_name=name),
@@ -275,7 +275,7 @@ def test_emails_can_be_filed_by_repository(repository: str | None, expected: str
     ["word " * 40_000, "x" * 200_000, "`a`" * 40_000, "&" * 200_000, "*a*\n\n" * 40_000, "😀" * 60_000, "> " * 50_000],
     ids=["prose", "one line", "code", "escapes", "paragraphs", "emoji", "nesting"],
 )
-def test_a_long_comment_is_cut_with_a_way_to_the_rest(words: str) -> None:
+def test_a_long_comment_is_cut_with_a_link_to_the_rest(words: str) -> None:
     composed = written(email_facts(comment={"body": words}))
     assert len(composed.html.encode()) < MOST_BYTES
     assert len(composed.text) < 3 * LONGEST_COMMENT
@@ -294,13 +294,13 @@ def test_a_comment_that_fits_is_whole() -> None:
 @pytest.mark.parametrize(
     "url", ["javascript:alert(1)", 'https://x" onclick="alert(1)', "//x", "ftp://x", "https://a\nb"]
 )
-def test_a_link_leads_to_the_web_or_nowhere(url: str) -> None:
+def test_a_link_is_http_or_absent(url: str) -> None:
     composed = written(email_facts(comment={"url": url}, change_list=replace(CHANGE_LIST, url=url)))
     assert url not in composed.text + composed.html
     assert 'class="button"' not in composed.html
 
 
-def test_nothing_is_fetched_when_the_email_is_opened() -> None:
+def test_opening_the_email_loads_nothing() -> None:
     composed = written(
         email_facts(
             comment={
@@ -314,7 +314,7 @@ def test_nothing_is_fetched_when_the_email_is_opened() -> None:
     )
 
 
-def test_the_html_works_small_dark_and_read_aloud() -> None:
+def test_the_html_works_on_small_screens_in_dark_mode_and_with_screen_readers() -> None:
     html = written(email_facts()).html
     assert '<html lang="en" dir="ltr">' in html
     assert '<meta name="viewport" content="width=device-width, initial-scale=1">' in html
@@ -323,7 +323,7 @@ def test_the_html_works_small_dark_and_read_aloud() -> None:
     assert 'class="preheader"' in html
 
 
-def test_a_deployment_changes_one_template_and_keeps_the_others(tmp_path: Path) -> None:
+def test_a_deployment_can_replace_one_template_and_keep_the_others(tmp_path: Path) -> None:
     own = tmp_path / "email" / "cl.comment.created" / "subject.txt"
     own.parent.mkdir(parents=True)
     own.write_text("Look: {{ cl.link }}")
@@ -341,7 +341,7 @@ def test_a_deployment_changes_one_template_and_keeps_the_others(tmp_path: Path) 
         ("{% include 'missing.txt' %}", "{file}:1, error: TemplateNotFound: missing.txt"),
     ],
 )
-def test_a_broken_template_is_named_with_the_line_and_what_is_wrong(tmp_path: Path, template: str, words: str) -> None:
+def test_a_broken_template_is_named_with_its_line_and_the_error(tmp_path: Path, template: str, words: str) -> None:
     own = tmp_path / "email" / "cl.comment.created" / "body.txt"
     own.parent.mkdir(parents=True)
     own.write_text(template)
@@ -350,14 +350,14 @@ def test_a_broken_template_is_named_with_the_line_and_what_is_wrong(tmp_path: Pa
     assert f"(template: {words.format(file=own)})" in str(failure.value)
 
 
-def test_a_template_that_ignores_the_reader_still_makes_an_email(tmp_path: Path) -> None:
+def test_a_template_that_ignores_the_reader_still_renders(tmp_path: Path) -> None:
     own = tmp_path / "email" / "cl.comment.created" / "body.txt"
     own.parent.mkdir(parents=True)
     own.write_text("Everybody gets this.")
     assert composer(templates_dir=tmp_path).compose(email_facts(), date=NOON).text == "Everybody gets this."
 
 
-def test_a_process_forked_after_the_templates_were_compiled_compiles_none() -> None:
+def test_a_process_forked_after_compiling_the_templates_compiles_none() -> None:
     program = """
 import sys
 from notify.cli import sample

@@ -1,4 +1,6 @@
-"""A change list is one conversation in every mail reader, whatever happens on it and in whatever order emails come."""
+"""
+A change list is one conversation in every mail client, whatever happens on it and in whatever order emails arrive.
+"""
 
 from base64 import b64decode
 from collections.abc import Sequence
@@ -51,7 +53,7 @@ def names(messages: Sequence[EmailMessage]) -> set[str]:
 
 
 @pytest.mark.parametrize("backwards", [False, True])
-def test_two_change_lists_are_two_conversations_whatever_happens_on_them(backwards: bool) -> None:
+def test_two_change_lists_are_two_conversations(backwards: bool) -> None:
     here, there = everything_about(HERE), everything_about(THERE)
     mixed = [message for pair in zip(here, there, strict=True) for message in pair]
     found = conversations(reversed(mixed) if backwards else mixed)
@@ -59,7 +61,7 @@ def test_two_change_lists_are_two_conversations_whatever_happens_on_them(backwar
     assert trees(mixed) == 2
 
 
-def test_another_title_or_repository_leaves_the_subject_and_stands_in_the_body() -> None:
+def test_another_title_or_repository_changes_the_body_and_not_the_subject() -> None:
     renamed = replace(
         HERE, title="Cap all retries", repository="archive", first_title=HERE.title, first_repository=HERE.repository
     )
@@ -79,14 +81,14 @@ def test_the_order_of_arrival_makes_no_difference() -> None:
     assert all(trees(order) == 1 for order in permutations(some))
 
 
-def test_the_first_email_names_the_root_so_that_the_second_finds_it_alone() -> None:
+def test_the_first_email_names_the_root_so_that_the_second_finds_it() -> None:
     root = f"<{root_id('CL-4821', host=HOST)}>"
     for message in everything_about(HERE):
         assert str(message["References"]).split()[0] == str(message["In-Reply-To"]) == root
     assert all(trees([one, other]) == 1 for one, other in permutations(everything_about(HERE)[:3], 2))
 
 
-def test_a_persons_reply_to_an_email_stays_in_the_conversation() -> None:
+def test_a_reply_stays_in_the_conversation() -> None:
     emails = everything_about(HERE)
     reply = EmailMessage()
     reply["Message-ID"] = "<reply@example.com>"
@@ -97,7 +99,7 @@ def test_a_persons_reply_to_an_email_stays_in_the_conversation() -> None:
     assert [len(found) for found in conversations([reply, *emails])] == [len(emails) + 1]
 
 
-def test_outlook_and_gmail_see_one_subject_and_one_index() -> None:
+def test_outlook_and_gmail_see_one_subject_and_one_thread_index() -> None:
     emails = everything_about(HERE)
     for header in ("Subject", "Thread-Topic", "Thread-Index"):
         assert len({str(message[header]) for message in emails}) == 1
@@ -105,7 +107,7 @@ def test_outlook_and_gmail_see_one_subject_and_one_index() -> None:
     assert str(emails[0]["Thread-Index"]) != str(everything_about(THERE)[0]["Thread-Index"])
 
 
-def test_every_email_parses_without_a_defect_and_has_a_name_of_its_own() -> None:
+def test_every_email_parses_without_a_defect_and_has_its_own_message_id() -> None:
     emails = [*everything_about(HERE), *everything_about(THERE)]
     assert len(names(emails)) == len(emails)
     for message in emails:

@@ -1,4 +1,4 @@
-"""The digest: sections by change list, in a thread of its own, and never larger than a mail reader shows."""
+"""Digests: sections by change list, in a thread of their own, and never larger than a mail client shows."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -47,7 +47,7 @@ def test_each_change_list_has_a_section_with_its_entries_in_order_in_text_and_ht
 
 
 @pytest.mark.parametrize("kind", DeferredBy)
-def test_digests_of_a_kind_are_one_thread_and_no_change_lists(kind: DeferredBy) -> None:
+def test_digests_of_one_kind_are_one_thread_separate_from_change_lists(kind: DeferredBy) -> None:
     first = parsed(digest([about(1, "CL-1"), about(2, "CL-2")], kind))
     second = parsed(digest([about(3, "CL-3"), about(4, "CL-4")], kind))
     of_cl = parsed(composer().compose(about(1, "CL-1"), date=NOON))
@@ -60,7 +60,7 @@ def test_digests_of_a_kind_are_one_thread_and_no_change_lists(kind: DeferredBy) 
     assert first.defects == []
 
 
-def test_each_kind_of_digest_is_called_by_its_name() -> None:
+def test_each_kind_of_digest_has_its_name() -> None:
     subjects = {digest([about(1, "CL-1"), about(2, "CL-2")], kind).subject for kind in DeferredBy}
     assert len(subjects) == len(DeferredBy)
 
@@ -72,14 +72,14 @@ def test_one_click_stops_everything_that_is_not_required() -> None:
 
 
 @pytest.mark.parametrize("kind", [DeferredBy.QUIET_HOURS, DeferredBy.PAUSE])
-def test_what_waited_for_the_end_of_a_rest_and_is_about_one_change_list_stands_in_its_thread(kind: DeferredBy) -> None:
+def test_an_email_deferred_by_quiet_hours_about_one_change_list_is_in_its_thread(kind: DeferredBy) -> None:
     emails = [about(1, "CL-1"), about(2, "CL-1")]
     held, alone = parsed(digest(emails, kind)), parsed(composer().compose(emails[0], date=NOON))
     assert held["References"] == alone["References"]
     assert held["Subject"] == alone["Subject"]
 
 
-def test_a_digest_of_one_event_is_a_digest_still() -> None:
+def test_a_digest_of_one_event_is_still_a_digest() -> None:
     assert parsed(digest([about(1, "CL-1")]))["X-Notify-Digest"] == "daily"
 
 
@@ -108,7 +108,7 @@ def test_a_digest_of_any_size_is_an_email_that_says_what_it_leaves_out(
         assert composed.html.count(f"{left} older updates") == 1
 
 
-def test_what_is_left_out_is_the_oldest_by_change_list_with_a_way_to_it() -> None:
+def test_the_oldest_entries_of_each_change_list_are_left_out_with_a_link() -> None:
     entries = [about(number, f"CL-{number % 60}") for number in range(300)]
     (*_, smallest) = shrinking_sizes(len(entries))
     told = contents(entries, smallest.updates)
@@ -118,7 +118,7 @@ def test_what_is_left_out_is_the_oldest_by_change_list_with_a_way_to_it() -> Non
     assert {count for _, count in told.left} == {5}
 
 
-def test_the_digest_speaks_the_readers_language() -> None:
+def test_the_digest_uses_the_readers_language() -> None:
     composed = digest([about(1, "CL-1", recipient=GERMAN), about(2, "CL-2", recipient=GERMAN)])
     assert composed.subject == "Tägliche Code-Review-Zusammenfassung"
     assert "2 Neuigkeiten zu 2 Changelists." in composed.text

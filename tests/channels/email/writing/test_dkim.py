@@ -1,4 +1,4 @@
-"""Signatures that receivers believe: they hold, they cover what unsubscribes, and nothing can be added."""
+"""DKIM signatures are valid, cover what unsubscribes, and allow no additions."""
 
 import asyncio
 import re
@@ -64,7 +64,7 @@ def key_file(tmp_path: Path, request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(scope="module")
 def both(tmp_path_factory: pytest.TempPathFactory) -> Signer:
-    """What signs with a key of each kind."""
+    """A signer with a key of each kind."""
     folder = tmp_path_factory.mktemp("keys")
     for name, key in (("old", RSA), ("new", ED25519)):
         (folder / name).write_bytes(pem(key))
@@ -72,7 +72,7 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> Signer:
 
 
 def records(signs: Signer) -> dict[str, str]:
-    """What the domain publishes."""
+    """The DNS records of the domain."""
     return {f"{key.selector}._domainkey.{signs.domain}": key.record for key in signs.keys}
 
 
@@ -81,7 +81,7 @@ def written(one: EmailFacts | None = None) -> bytes:
 
 
 def both_hold(content: bytes, signs: Signer) -> bool:
-    """Whether both signatures hold, of which two verifiers have one opinion."""
+    """Whether both signatures are valid; two verifiers must agree."""
     opinions = [holds(content, RSA.public_key()), holds(content, ED25519.public_key(), number=1)]
     assert second_opinions(content, records(signs)) == opinions
     assert opinions[0] == opinions[1]
@@ -89,7 +89,7 @@ def both_hold(content: bytes, signs: Signer) -> bool:
 
 
 def arrived(key_file: str | None, *, body: str = "Why?", **more: object) -> bytes:
-    """An email as the relay has it."""
+    """An email as the relay received it."""
     with ScriptedRelay() as relay:
         (channel,) = wiring.channels(settings(key_file or "", smtp_url=relay.url, **more))
 
@@ -104,16 +104,14 @@ def arrived(key_file: str | None, *, body: str = "Why?", **more: object) -> byte
 
 
 @pytest.mark.parametrize("body", ["Why?", "\n.\n  two  spaces\t\n\n\n", "Größe, 張偉, 😀"])
-def test_an_email_arrives_with_a_signature_that_holds(key_file: str, body: str) -> None:
+def test_an_email_arrives_with_a_valid_signature(key_file: str, body: str) -> None:
     content = arrived(key_file, body=body)
     assert (tags(content)["d"], tags(content)["s"]) == ("example.com", "mail")
     assert holds(content, RSA.public_key())
     assert not holds(content, rsa.generate_private_key(65537, 2048).public_key())
 
 
-def test_an_email_is_signed_with_two_keys_at_once_and_each_signature_holds_by_itself(
-    tmp_path: Path, both: Signer
-) -> None:
+def test_an_email_is_signed_with_two_keys_and_each_signature_is_valid_alone(tmp_path: Path, both: Signer) -> None:
     for name, key in (("old", RSA), ("new", ED25519)):
         (tmp_path / name).write_bytes(pem(key))
     content = arrived(f"{tmp_path / 'old'} {tmp_path / 'new'}", dkim_selector="old new")
@@ -128,7 +126,7 @@ def test_an_email_is_signed_with_two_keys_at_once_and_each_signature_holds_by_it
 
 
 def refolded(content: bytes) -> bytes:
-    """The header's long fields broken elsewhere, and what was broken put on one line."""
+    """The header's long fields folded elsewhere, and folded ones on one line."""
     head, blank, body = content.partition(b"\r\n\r\n")
     lines = head.replace(b"\r\n ", b" ").split(b"\r\n")
     lines = [re.sub(rb"(?<=[a-z>]) ", FOLD_WITH_TAB, line) if b"Signature" not in line else line for line in lines]
@@ -136,13 +134,13 @@ def refolded(content: bytes) -> bytes:
 
 
 def as_ses_does(content: bytes) -> bytes:
-    """With the Message-ID and the Date of who passed it on."""
+    """With the forwarder's Message-ID and Date."""
     content = re.sub(rb"\r\nMessage-ID: [^\r]*", b"\r\nMessage-ID: <0100@email.amazonses.com>", content)
     return re.sub(rb"\r\nDate: [^\r]*", b"\r\nDate: Mon, 2 Mar 2026 12:00:09 +0000", content)
 
 
 def requoted(content: bytes) -> bytes:
-    """Names without needless quotes, as Gmail has them, and quoted ones where sendmail wants quotes."""
+    """Names without needless quotes, as Gmail writes them, and quoted ones where sendmail wants quotes."""
 
     def name(found: re.Match[bytes]) -> bytes:
         field, shown, space, address = found.groups()
@@ -167,7 +165,7 @@ def requoted(content: bytes) -> bytes:
     ],
     ids=["refolded", "another Message-ID and Date", "requoted", "received", "spelling", "white space", "other fields"],
 )
-def test_what_is_rewritten_harmlessly_on_the_way_breaks_neither_signature(
+def test_harmless_rewriting_on_the_way_breaks_neither_signature(
     both: Signer, rewrite: Callable[[bytes], bytes]
 ) -> None:
     content = both(written())
@@ -177,7 +175,7 @@ def test_what_is_rewritten_harmlessly_on_the_way_breaks_neither_signature(
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_name_is_written_in_the_form_that_those_leave_as_it_is_who_rewrite_names(both: Signer, name: str) -> None:
+def test_a_name_is_written_so_that_known_rewriters_leave_it_alone(both: Signer, name: str) -> None:
     one = email_facts(actor=Person(username="x", display_name=name), recipient=replace(ALICE, display_name=name))
     content = both(written(one))
     assert requoted(content) == content
@@ -214,7 +212,7 @@ def test_nothing_that_matters_can_be_changed_on_the_way(both: Signer, change: Ca
     assert not both_hold(changed, both)
 
 
-def test_a_signature_covers_what_one_click_needs(key_file: str) -> None:
+def test_a_signature_covers_what_one_click_unsubscribe_needs(key_file: str) -> None:
     """Source: RFC 8058 §4."""
     covered = tags(arrived(key_file))["h"].split(":")
     assert {"list-unsubscribe", "list-unsubscribe-post"} <= set(covered)
@@ -225,17 +223,17 @@ def test_a_signature_covers_what_one_click_needs(key_file: str) -> None:
         lambda parts: b"".join((*parts, b"\r\n"))
     )
 )
-def test_what_is_hashed_of_a_body_is_what_dkimpy_hashes(body: bytes) -> None:
+def test_our_body_hash_is_that_of_dkimpy(body: bytes) -> None:
     assert relaxed_body(body) == Relaxed.canonicalize_body(body)
 
 
-def test_no_line_of_a_signature_is_longer_than_lines_of_mail_should_be(both: Signer) -> None:
+def test_no_line_of_a_signature_exceeds_the_recommended_length(both: Signer) -> None:
     content = both(written())
     signatures = content[: content.index(b"\r\nDate: ")].split(b"\r\n")
     assert max(map(len, signatures)) <= 78
 
 
-def test_another_domain_may_sign_than_emails_come_from(key_file: str) -> None:
+def test_the_signing_domain_may_differ_from_the_senders(key_file: str) -> None:
     assert tags(arrived(key_file, dkim_domain="mail.example.net"))["d"] == "mail.example.net"
 
 
@@ -257,7 +255,7 @@ def test_without_a_key_emails_are_not_signed() -> None:
     ],
     ids=["empty", "nonsense", "cut off", "with a password", "public", "elliptic curve", "absent"],
 )
-def test_a_key_that_cannot_sign_stops_the_start_and_names_the_variable(tmp_path: Path, content: bytes | None) -> None:
+def test_an_unusable_key_stops_the_start_and_names_the_variable(tmp_path: Path, content: bytes | None) -> None:
     path = tmp_path / "dkim.pem"
     if content is not None:
         path.write_bytes(content)
@@ -267,7 +265,7 @@ def test_a_key_that_cannot_sign_stops_the_start_and_names_the_variable(tmp_path:
 
 
 @needs_openssl
-def test_the_commands_of_the_documentation_make_keys_and_what_is_to_be_published_of_them(tmp_path: Path) -> None:
+def test_the_documented_commands_make_keys_and_their_dns_records(tmp_path: Path) -> None:
     page = (Path(__file__).parents[4] / "docs/operations.md").read_text(encoding="utf-8")
     (commands,) = re.findall(r"```sh\n(openssl genrsa.*?)```", page, re.DOTALL)
     done = run(["/bin/sh", "-ec", commands], cwd=tmp_path, check=True, capture_output=True, text=True)
@@ -278,7 +276,7 @@ def test_the_commands_of_the_documentation_make_keys_and_what_is_to_be_published
 
 
 @needs_openssl
-def test_an_rsa_key_that_mailboxes_must_not_accept_stops_the_start(tmp_path: Path) -> None:
+def test_an_rsa_key_too_short_for_mailboxes_stops_the_start(tmp_path: Path) -> None:
     path = tmp_path / "short.pem"
     run(["/bin/sh", "-c", f"openssl genrsa -out {path} 768"], check=True, capture_output=True)
     with pytest.raises(InvalidSettings, match="768 bits"):
@@ -302,6 +300,6 @@ def test_a_selector_without_a_key_or_a_key_without_a_selector_is_refused(stated:
 
 
 @pytest.mark.parametrize("selector", ["mail;d=evil.example", "mäil", "-mail", "mail mail", "mail Mail"])
-def test_a_selector_that_dns_cannot_know_is_refused(selector: str) -> None:
+def test_a_selector_that_is_invalid_in_dns_is_refused(selector: str) -> None:
     with pytest.raises(ValueError, match="selector"):
         settings("a.pem b.pem", dkim_selector=selector)

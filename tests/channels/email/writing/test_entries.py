@@ -16,7 +16,7 @@ RENDERER = Renderer()
 
 @pytest.mark.parametrize("locale", ["en", "de"])
 @pytest.mark.parametrize("event_type", sample.PAYLOADS)
-def test_an_entry_says_what_an_email_of_its_own_says_but_for_the_change_list(event_type: str, locale: str) -> None:
+def test_an_entry_says_what_its_own_email_would_say_but_for_the_change_list(event_type: str, locale: str) -> None:
     facts = sample.email(event_type, host=HOST, locale=locale)
     alone = composer().compose(facts, date=NOON)
     entry = RENDERER.entry(facts, locale=locale, limits=Limits(20_000))
@@ -34,7 +34,7 @@ def test_an_entry_says_what_an_email_of_its_own_says_but_for_the_change_list(eve
 
 
 @pytest.mark.parametrize("event_type", sample.PAYLOADS)
-def test_entries_can_follow_one_another_and_hold_nothing_of_an_emails_frame(event_type: str) -> None:
+def test_entries_can_follow_one_another_and_contain_no_frame(event_type: str) -> None:
     entry = RENDERER.entry(sample.email(event_type, host=HOST), locale="en", limits=Limits(20_000))
     assert entry.text.endswith("\n\n")
     assert "\n-- \n" not in entry.text
@@ -53,7 +53,7 @@ def test_entries_can_follow_one_another_and_hold_nothing_of_an_emails_frame(even
         ("xx", "Nowhere/Land", ["March 29, 2026 00:30 UTC", "March 29, 2026 01:30 UTC"]),
     ],
 )
-def test_each_entry_says_when_it_happened_by_the_readers_clock_and_in_their_language(
+def test_each_entry_has_its_time_in_the_readers_time_zone_and_language(
     locale: str, timezone: str | None, times: list[str]
 ) -> None:
     reader = replace(ALICE, locale=locale, timezone=timezone)
@@ -66,7 +66,7 @@ def test_each_entry_says_when_it_happened_by_the_readers_clock_and_in_their_lang
         assert [part.index(time) for time in times] == sorted(part.index(time) for time in times)
 
 
-def test_two_readers_of_one_event_alone_share_what_was_written_whatever_their_clocks() -> None:
+def test_two_readers_of_one_event_share_the_rendered_text_whatever_their_time_zones() -> None:
     shared = composer()
     berlin, tokyo = (replace(ALICE, timezone=zone) for zone in ("Europe/Berlin", "Asia/Tokyo"))
     texts = {shared.compose(email_facts(recipient=reader), date=NOON).content for reader in (berlin, tokyo)}

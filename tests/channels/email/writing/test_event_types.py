@@ -30,13 +30,13 @@ HEADLINES = {
 
 
 def about(event_type: str, **payload: Any) -> EmailFacts:
-    """An email about an event of this type that carries this."""
+    """An email about an event of this type with this payload."""
     one = email_facts(event_type=event_type, reason=Reason.REVIEWER)
     return replace(one, event=replace(one.event, payload=payload))
 
 
 def parts(one: EmailFacts) -> tuple[str, str]:
-    """The email's text and its HTML, as the standard library reads them; it finds no fault."""
+    """The email's text and HTML, as the standard library parses them without a defect."""
     message = message_from_bytes(COMPOSER.compose(one, date=NOON).content, policy=policy.SMTP)
     assert isinstance(message, EmailMessage)
     assert not message.defects
@@ -48,12 +48,12 @@ def parts(one: EmailFacts) -> tuple[str, str]:
     return found[0], found[1]
 
 
-def test_every_type_that_can_be_told_has_a_sample() -> None:
+def test_every_event_type_has_a_sample() -> None:
     assert sample.PAYLOADS.keys() == {*TRIGGERS, events.COMMENT_MENTIONED} == HEADLINES.keys()
 
 
 @pytest.mark.parametrize("event_type", sample.PAYLOADS)
-def test_each_type_says_who_did_what_on_what_and_where_to_look(event_type: str) -> None:
+def test_each_type_says_who_did_what_on_what_and_has_a_link(event_type: str) -> None:
     one = sample.email(event_type, host=HOST)
     text, html = parts(one)
     assert text.startswith(f'Dana Reyes {HEADLINES[event_type]} CL-4821, "Cap the upload retry"')
@@ -65,7 +65,7 @@ def test_each_type_says_who_did_what_on_what_and_where_to_look(event_type: str) 
 
 
 @pytest.mark.parametrize("event_type", sorted({*sample.PAYLOADS} - {events.COMMENT_CREATED, events.REVIEW_REQUESTED}))
-def test_the_words_that_an_event_carries_stand_in_both_parts(event_type: str) -> None:
+def test_the_text_of_an_event_is_in_both_parts(event_type: str) -> None:
     text, html = parts(sample.email(event_type, host=HOST))
     words = {"review": "one", "change": "after", "comment": "jitter"}[next(iter(sample.PAYLOADS[event_type]))]
     assert words in text
@@ -80,7 +80,7 @@ def test_the_words_that_an_event_carries_stand_in_both_parts(event_type: str) ->
         (events.REVIEW_REQUESTED, {"request": {"reviewers": ["bob"]}}),
     ],
 )
-def test_an_email_without_words_ends_its_sentence_and_still_leads_to_the_change_list(
+def test_an_email_without_text_is_a_whole_sentence_and_links_to_the_change_list(
     event_type: str, payload: dict[str, Any]
 ) -> None:
     text, html = parts(about(event_type, **payload))
@@ -103,7 +103,7 @@ def review(*bodies: str, **also: Any) -> dict[str, Any]:
     return {"id": "1", "state": "commented", "comments": comments, **also}
 
 
-def test_the_comments_of_a_review_stand_in_their_order_each_with_its_place_and_link() -> None:
+def test_the_comments_of_a_review_are_in_order_each_with_its_location_and_link() -> None:
     given = review("First thing.", "Second thing.", body="Two things.")
     given["comments"][1] |= {"path": "other.py", "line": 7, "url": "https://review.example/second"}
     for part in parts(about(events.REVIEW_SUBMITTED, review=given)):
@@ -114,9 +114,7 @@ def test_the_comments_of_a_review_stand_in_their_order_each_with_its_place_and_l
 
 @pytest.mark.parametrize("body", [None, "z" * 30_000], ids=["no words", "many words"])
 @pytest.mark.parametrize("length", [1, 200, 20_000], ids=["short", "ordinary", "long"])
-def test_a_review_of_a_hundred_comments_is_an_email_that_says_how_many_it_leaves_out(
-    length: int, body: str | None
-) -> None:
+def test_a_review_of_a_hundred_comments_says_how_many_it_leaves_out(length: int, body: str | None) -> None:
     given = review(*("<b>*x* " + "y" * length for _ in range(100)), body=body)
     text, html = parts(about(events.REVIEW_SUBMITTED, review=given))
     shown = html.count("retry.py, line 42")
@@ -126,7 +124,7 @@ def test_a_review_of_a_hundred_comments_is_an_email_that_says_how_many_it_leaves
         assert (f"{100 - shown} more comments are" in part) == (shown < 100)
 
 
-def test_a_review_whose_markup_swells_is_cut_until_it_is_an_email() -> None:
+def test_a_review_whose_markup_grows_too_large_is_cut() -> None:
     text, html = parts(about(events.REVIEW_SUBMITTED, review=review(*["`a` " * 60] * 100)))
     assert len(html.encode()) < MOST_BYTES
     assert "more comments are" in text
@@ -139,7 +137,7 @@ def test_a_mention_in_a_review_shows_the_review() -> None:
         assert "@alice, what do you say?" in part
 
 
-def test_what_a_review_or_a_change_says_is_as_harmless_as_a_comment() -> None:
+def test_the_text_of_a_review_or_a_change_is_as_harmless_as_a_comment() -> None:
     hostile = '<script>alert(1)</script> ![x](https://evil.example/x.png) [y](javascript:alert(1)) "\x1b'
     for one in (
         about(events.REVIEW_SUBMITTED, review=review(hostile, body=hostile, url="javascript:alert(1)")),
@@ -150,8 +148,8 @@ def test_what_a_review_or_a_change_says_is_as_harmless_as_a_comment() -> None:
             assert bad not in html
 
 
-def test_emails_of_two_types_about_one_event_keep_their_own_words() -> None:
-    """A reviewer and somebody who is mentioned get emails about the same event from one composer."""
+def test_emails_of_two_types_about_one_event_keep_their_own_text() -> None:
+    """A reviewer and a mentioned person get emails about the same event from one composer."""
     shared = composer()
     first, other = email_facts(), email_facts(event_type=events.COMMENT_MENTIONED, reason=Reason.MENTIONED)
     texts = [shared.compose(one, date=NOON).text for one in (first, other, first)]
@@ -181,13 +179,13 @@ def test_an_email_shows_the_description_and_the_size_of_the_change(event_type: s
         ({"files": 0, "removed": 1}, "    0 files, -1\n"),
     ],
 )
-def test_of_the_size_an_email_shows_what_the_event_says(size: dict[str, int], shown: str) -> None:
+def test_an_email_shows_as_much_of_the_size_as_the_event_has(size: dict[str, int], shown: str) -> None:
     text, _ = parts(about(events.UPDATED, change=size))
     assert shown in text.replace("\r\n", "\n")
 
 
 @pytest.mark.parametrize("event_type", sample.PAYLOADS)
-def test_beside_the_subject_a_mail_reader_shows_who_did_what_and_the_first_words(event_type: str) -> None:
+def test_the_preheader_has_who_did_what_and_the_first_words(event_type: str) -> None:
     preheader = preheader_of(sample.email(event_type, host=HOST))
     verb = HEADLINES[event_type].split()[0]
     assert preheader.startswith(f"Dana Reyes {verb}")
@@ -195,7 +193,7 @@ def test_beside_the_subject_a_mail_reader_shows_who_did_what_and_the_first_words
     assert preheader.partition(": ")[2]
 
 
-def test_beside_the_subject_of_a_bundle_stands_who_did_what_in_each() -> None:
+def test_the_preheader_of_a_bundle_has_who_did_what_in_each_event() -> None:
     merged, commented = about(events.MERGED), sample.email(events.COMMENT_CREATED, host=HOST)
     preheader = preheader_of(replace(merged, entries=(merged, commented)))
     assert preheader.startswith("Dana Reyes merged the change list · Dana Reyes commented: The jitter")

@@ -1,4 +1,4 @@
-"""Header values read back as they were written, or are refused; nobody can write a header of their own."""
+"""Header values read back as they were written, or are refused; nobody can add a header of their own."""
 
 from email import message_from_bytes, policy
 from email.header import decode_header, make_header
@@ -28,12 +28,12 @@ ANN = address("ann@example.com")
 
 
 def read(field: bytes) -> EmailMessage:
-    """What the standard library makes of a header block."""
+    """A header block as the standard library parses it."""
     return message_from_bytes(field + b"\r\n", policy=policy.default)
 
 
 def decoded(raw: str) -> str:
-    """A raw header value as mail readers show it."""
+    """A raw header value as mail clients show it."""
     return str(make_header(decode_header(raw.replace("\r\n", ""))))
 
 
@@ -49,7 +49,7 @@ def raw_value(field: bytes) -> str:
 @example("word " * 400)
 @example("\u202eright to left \u05e9\u05dc\u05d5\u05dd")
 @example("\U0001f469\u200d\U0001f469\u200d\U0001f467" * 40)
-def test_any_subject_reads_back_as_it_was(text: str) -> None:
+def test_any_subject_reads_back_unchanged(text: str) -> None:
     assert decoded(raw_value(text_field("Subject", text))[1:]) == text
 
 
@@ -57,7 +57,7 @@ def test_any_subject_reads_back_as_it_was(text: str) -> None:
 @example("a" * 2_000)
 @example("é" * 2_000)
 @example("a" * 68 + "   " + "b" * 77)
-def test_no_header_line_is_longer_than_every_reader_accepts(text: str) -> None:
+def test_no_header_line_exceeds_what_every_reader_accepts(text: str) -> None:
     for field in (text_field("Subject", text), mailbox_field("To", text, ANN)):
         lines = field.removesuffix(b"\r\n").split(b"\r\n")
         assert max(map(len, lines)) <= FOLD
@@ -70,7 +70,7 @@ def test_no_header_line_is_longer_than_every_reader_accepts(text: str) -> None:
 @example("Reyes, Dana (QA) <evil@example.com>")
 @example("=?utf-8?q?forged?=")
 @example("張偉" * 40)
-def test_a_name_never_changes_the_address_it_stands_beside(name: str) -> None:
+def test_a_name_never_changes_the_address_beside_it(name: str) -> None:
     to = read(mailbox_field("To", name, ANN))["To"]
     assert [one.addr_spec for one in to.addresses] == ["ann@example.com"]
 
@@ -79,7 +79,7 @@ def test_a_name_never_changes_the_address_it_stands_beside(name: str) -> None:
 @example('Dana "the knife" O\\Reyes')
 @example("Reyes, Dana (QA) <evil@example.com>")
 @example("張偉" * 40)
-def test_any_name_reads_back_as_it_was(name: str) -> None:
+def test_any_name_reads_back_unchanged(name: str) -> None:
     field = mailbox_field("To", name, ANN)
     shown = raw_value(field).replace("\r\n", "").removesuffix("<ann@example.com>").strip(" ")
     if shown.startswith('"'):
@@ -103,7 +103,7 @@ def test_a_value_that_could_end_its_header_is_refused(evil: str) -> None:
         address(f"{evil}@example.com")
 
 
-def test_a_token_that_no_line_can_hold_is_refused() -> None:
+def test_a_token_too_long_for_a_line_is_refused() -> None:
     with pytest.raises(UnsafeHeader):
         token_field("List-Unsubscribe", f"<https://review.example/{'a' * 1_000}>")
 
@@ -134,7 +134,7 @@ def test_an_address_of_any_length_reads_back_and_fits_its_lines(url: str) -> Non
         ("ann@straße.example", "ann@xn--strae-oqa.example", False),
     ],
 )
-def test_only_what_ascii_cannot_say_needs_an_international_relay(
+def test_only_an_address_beyond_ascii_needs_smtputf8(
     given_address: str, on_the_wire: str, *, international: bool
 ) -> None:
     found = address(given_address)
@@ -160,6 +160,6 @@ def test_only_what_ascii_cannot_say_needs_an_international_relay(
         "a" * 250 + "@example.com",
     ],
 )
-def test_what_is_not_an_address_never_reaches_the_relay(nonsense: str) -> None:
+def test_an_invalid_address_never_reaches_the_relay(nonsense: str) -> None:
     with pytest.raises(UnusableAddress):
         address(nonsense)

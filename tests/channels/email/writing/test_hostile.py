@@ -1,4 +1,4 @@
-"""Whatever people call themselves, their change lists and their files, the reader's mail stays the reader's."""
+"""Hostile names, titles, links and paths cannot do anything in the reader's mail."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -34,7 +34,7 @@ WEB_OR_MAIL = r"(https?://|mailto:)[^\s]*"
 
 
 class Page(HTMLParser):
-    """Every tag and attribute of an email, and the words that are seen."""
+    """Every tag and attribute of an email, and its visible text."""
 
     def __init__(self, html: str) -> None:
         super().__init__()
@@ -50,14 +50,14 @@ class Page(HTMLParser):
 
 
 def replaced(value: Any, words: str) -> Any:
-    """The payload with other words wherever people write words."""
+    """The payload with this text in place of every user text."""
     if isinstance(value, Mapping):
         return {name: inner if name in {"state", "line"} else replaced(inner, words) for name, inner in value.items()}
     return [replaced(inner, words) for inner in value] if isinstance(value, list) else words
 
 
 def attacked(event_type: str, words: str) -> EmailFacts:
-    """An email in which everything that people choose says this."""
+    """An email in which this text replaces everything that users choose."""
     made = sample.email(event_type, host=HOST)
     event = replace(made.event, payload=replaced(made.event.payload, words), topic=words)
     cl = ChangeList(link=words, title=words, url=words, repository=words)
@@ -77,7 +77,7 @@ def read(composed: Composed) -> EmailMessage:
 
 @pytest.mark.parametrize("attack", ATTACKS, ids=["script", "style", "links", "places", "quote"])
 @pytest.mark.parametrize("event_type", sample.PAYLOADS)
-def test_no_name_title_path_or_word_can_act_in_any_email(event_type: str, attack: str) -> None:
+def test_no_name_title_path_or_text_can_act_in_any_email(event_type: str, attack: str) -> None:
     composed = written(attacked(event_type, attack))
     page = Page(composed.html)
     assert {tag for tag, _ in page.tags} <= TAGS
@@ -90,7 +90,7 @@ def test_no_name_title_path_or_word_can_act_in_any_email(event_type: str, attack
 
 
 @pytest.mark.parametrize("attack", ATTACKS, ids=["script", "style", "links", "places", "quote"])
-def test_no_name_title_path_or_word_can_act_in_an_email_about_several_events(attack: str) -> None:
+def test_no_name_title_path_or_text_can_act_in_an_email_about_several_events(attack: str) -> None:
     entries = tuple(attacked(event_type, attack) for event_type in sample.PAYLOADS)
     for one in (replace(entries[0], entries=entries), replace(entries[0], entries=entries * 11)):
         composed = written(one)
@@ -105,7 +105,7 @@ def test_no_name_title_path_or_word_can_act_in_an_email_about_several_events(att
 
 
 @pytest.mark.parametrize("event_type", sample.PAYLOADS)
-def test_words_that_look_like_places_of_a_template_are_words(event_type: str) -> None:
+def test_text_that_looks_like_a_template_placeholder_is_text(event_type: str) -> None:
     composed = written(attacked(event_type, PLACES))
     assert composed.text.split("\n\n", 1)[0].replace("\n", " ").startswith(f"{PLACES} ")
     assert PLACES in Page(composed.html).words
@@ -113,7 +113,7 @@ def test_words_that_look_like_places_of_a_template_are_words(event_type: str) ->
 
 
 @pytest.mark.parametrize("event_type", sample.PAYLOADS)
-def test_a_name_written_backwards_reorders_nothing_beside_it(event_type: str) -> None:
+def test_a_right_to_left_override_in_a_name_reorders_nothing_beside_it(event_type: str) -> None:
     evil = f"Dana{RIGHT_TO_LEFT}moc.live"
     composed = written(attacked(event_type, evil))
     message = read(composed)
@@ -124,14 +124,14 @@ def test_a_name_written_backwards_reorders_nothing_beside_it(event_type: str) ->
             assert tag == "p" or attributes["dir"] == "auto"
 
 
-def test_words_from_right_to_left_are_laid_out_so_and_the_email_is_not() -> None:
+def test_right_to_left_text_is_laid_out_so_and_the_rest_of_the_email_is_not() -> None:
     page = Page(written(email_facts(comment={"body": "שלום עולם"})).html)
     (markdown,) = [attributes for _, attributes in page.tags if attributes.get("class") == "markdown"]
     (html,) = [attributes for tag, attributes in page.tags if tag == "html"]
     assert (markdown["dir"], html["dir"]) == ("auto", "ltr")
 
 
-def test_a_comment_of_nothing_that_is_seen_is_an_email_still() -> None:
+def test_a_comment_of_invisible_characters_still_makes_an_email() -> None:
     composed = written(email_facts(comment={"body": "\u200b\u2060\ufeff\u200d", "path": "\u200b", "code": "\u200b"}))
     assert "commented on" in composed.text
     assert "<U+200B>" in composed.text
@@ -141,7 +141,7 @@ def test_a_comment_of_nothing_that_is_seen_is_an_email_still() -> None:
 @pytest.mark.parametrize(
     "words", ["word " * 200_000, "x" * 1_000_000, "> " * 500_000, "\u202e" * 300_000, "](" * 500_000]
 )
-def test_a_comment_of_a_megabyte_is_cut_to_an_email(words: str) -> None:
+def test_a_comment_of_a_megabyte_is_cut(words: str) -> None:
     composed = written(email_facts(comment={"body": words, "code": words, "path": words[:1_000].strip() or "x"}))
     assert len(composed.html.encode()) < 90_000
     assert len(composed.text) < 70_000
@@ -149,7 +149,7 @@ def test_a_comment_of_a_megabyte_is_cut_to_an_email(words: str) -> None:
 
 
 @pytest.mark.parametrize("title", ["long " * 2_000, "x" * 10_000, "ü" * 10_000, "😀" * 10_000])
-def test_a_title_of_ten_thousand_characters_makes_a_subject_that_can_be_read(title: str) -> None:
+def test_a_title_of_ten_thousand_characters_makes_a_readable_subject(title: str) -> None:
     first, second = (
         written(email_facts(number, change_list=ChangeList(link="CL-1", title=title))) for number in (1, 2)
     )
@@ -182,7 +182,7 @@ def test_a_change_list_of_any_name_has_emails_links_and_a_thread(link: str) -> N
 @pytest.mark.parametrize(
     ("name", "link"), [("😀" * 200, "CL-1"), ("alice", "😀" * 200), ("😀" * 200, "😀" * 200), ("漢" * 200, "a" * 200)]
 )
-def test_a_name_of_any_length_has_a_link_that_stops_its_emails_on_lines_that_every_relay_takes(
+def test_a_name_of_any_length_has_an_unsubscribe_link_whose_lines_fit_every_relay(
     name: str, link: str, *, several: bool
 ) -> None:
     one = email_facts(recipient=replace(ALICE, username=name), change_list=ChangeList(link=link))
@@ -197,7 +197,7 @@ def test_a_name_of_any_length_has_a_link_that_stops_its_emails_on_lines_that_eve
     assert fullmatch(r"https://notify\.example/unsubscribe/[\w.-]+", "".join(url.split()))
 
 
-def test_a_hundred_people_with_the_longest_names_leave_an_email_whose_headers_a_relay_takes() -> None:
+def test_a_hundred_people_with_the_longest_names_leave_headers_that_a_relay_accepts() -> None:
     crowd = [Person(username=f"{number:03}{'😀' * 197}") for number in range(100)]
     entries = tuple(email_facts(number, actor=person) for number, person in enumerate(crowd))
     composed = written(replace(entries[0], entries=entries))
@@ -205,7 +205,7 @@ def test_a_hundred_people_with_the_longest_names_leave_an_email_whose_headers_a_
     assert str(read(composed)["X-Notify-Actor"]).split(", ") == [person.username for person in crowd[:20]]
 
 
-def test_a_title_and_a_snippet_that_are_cut_end_with_an_ellipsis_between_two_words() -> None:
+def test_a_cut_title_or_snippet_ends_with_an_ellipsis_between_two_words() -> None:
     one = email_facts(change_list=replace(CHANGE_LIST, title="word " * 100), comment={"body": "word " * 100})
     composed = written(one)
     assert "word word… (CL-4821)" in composed.subject

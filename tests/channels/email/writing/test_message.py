@@ -1,4 +1,4 @@
-"""Bodies read back as they were written, whatever they hold, through any seven-bit relay."""
+"""Bodies read back as they were written, whatever they contain, through any seven-bit relay."""
 
 from email import message_from_bytes, policy
 from itertools import zip_longest
@@ -52,7 +52,7 @@ def content_of(*, text: str, html: str) -> bytes:
 
 
 def bodies(content: bytes) -> tuple[str, str]:
-    """Text and HTML as the standard library reads them, with LF line ends."""
+    """Text and HTML as the standard library parses them, with LF line ends."""
     parts = list(message_from_bytes(content, policy=policy.SMTP).iter_parts())
     assert [part.get_content_type() for part in parts] == ["text/plain", "text/html"]
     assert not any(part.defects for part in parts)
@@ -72,14 +72,14 @@ def expected(body: str) -> str:
 @example("שלום \u202etrailing space ", "tab\t")
 @example("half \ud800 a pair", "")
 @example("a\r", "\nb")
-def test_any_body_reads_back_as_it_was(text: str, html: str) -> None:
+def test_any_body_reads_back_unchanged(text: str, html: str) -> None:
     assert bodies(content_of(text=text, html=html)) == (expected(text), expected(html))
 
 
 @given(BODY | TRICKS, BODY | TRICKS)
 @example("a" * 5_000, "b" * 5_000)
 @example("é" * 5_000, "張" * 5_000)
-def test_every_relay_can_carry_every_line(text: str, html: str) -> None:
+def test_every_relay_can_transport_every_line(text: str, html: str) -> None:
     carried_by_every_relay(content_of(text=text * 2, html=html * 2))
 
 
@@ -98,7 +98,7 @@ def carried_by_every_relay(content: bytes) -> None:
 @example(pieces=["é" + "a" * 74, "", " \n"], values=["x" * 74, "y" * 600, "z"])
 @example(pieces=["é: ", " \n", " "], values=["x", "y", "z"])
 @example(pieces=["a" * 300, "b" * 99], values=["x" * 600, "y", "z"])
-def test_a_part_in_pieces_reads_as_if_it_had_been_written_whole(pieces: list[str], values: list[str]) -> None:
+def test_a_part_in_pieces_reads_like_a_whole_one(pieces: list[str], values: list[str]) -> None:
     made = spliced(pieces)
     assume(made is not None)
     assert made is not None
@@ -116,12 +116,12 @@ def test_a_part_in_pieces_reads_as_if_it_had_been_written_whole(pieces: list[str
 
 @settings(max_examples=5, deadline=None)
 @given(st.sampled_from(["x", "é", "張", "😀", "line of text\n", "=", "\u0590 "]))
-def test_a_hundred_kilobytes_read_back_as_they_were(piece: str) -> None:
+def test_a_hundred_kilobytes_read_back_unchanged(piece: str) -> None:
     body = piece * (100_000 // len(piece.encode()))
     assert bodies(content_of(text=body + "end", html=body)) == (body + "end", body)
 
 
-def test_a_body_costs_no_more_than_it_must() -> None:
+def test_a_body_uses_the_smallest_encoding() -> None:
     assert cheapest(b"Short and plain.\n") is Transfer.SEVEN_BIT
     assert cheapest("Größtenteils ASCII, mit Umlauten.\n".encode()) is Transfer.QUOTED
     assert cheapest("張偉在評論\n".encode()) is Transfer.BASE64

@@ -1,4 +1,4 @@
-"""An email stays small, however much is said, however long the names are, and tells of every event all the same."""
+"""An email stays small however much text it has, however long the names are, and names every event."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -39,7 +39,7 @@ DEEP = "> " * 5_000 + "w " * 5_000
 
 @st.composite
 def comments(draw: st.DrawFn) -> dict[str, Any]:
-    """What a comment carries, each part of any size that is let in."""
+    """A comment, each part of any accepted size."""
     path, length = draw(WORDS)[:1_000].replace("\n", " ").strip(), draw(st.sampled_from([0, 60, 150, 1_900]))
     return {
         "body": draw(WORDS),
@@ -54,7 +54,7 @@ def together(entries: Sequence[EmailFacts]) -> EmailFacts:
 
 
 def parts(one: EmailFacts) -> list[str]:
-    """Text and HTML, as the standard library reads them; it finds no fault."""
+    """Text and HTML, as the standard library parses them without a defect."""
     message = message_from_bytes(COMPOSER.compose(one, date=NOON).content, policy=policy.SMTP)
     assert isinstance(message, EmailMessage)
     assert [part.defects for part in message.walk() if part.defects] == []
@@ -98,7 +98,7 @@ def test_no_part_of_an_email_is_too_large_and_every_event_is_named_with_its_link
 
 
 @pytest.mark.parametrize("event_type", sample.PAYLOADS)
-def test_a_hundred_events_of_a_kind_with_all_that_they_may_carry_are_an_email_that_names_each(event_type: str) -> None:
+def test_a_hundred_events_of_a_type_with_the_largest_content_are_an_email_that_names_each(event_type: str) -> None:
     made = sample.email(event_type, host=HOST)
     full: dict[str, dict[str, Any]] = {
         "comment": {"body": "word " * 90_000, "code": "x\n" * 5_000, "path": "p" * 1_000},
@@ -126,7 +126,7 @@ def test_a_hundred_events_of_a_kind_with_all_that_they_may_carry_are_an_email_th
         assert [words.index(url) for url in urls] == sorted(words.index(url) for url in urls)
 
 
-def test_no_sample_email_is_larger_than_what_is_called_an_ordinary_one() -> None:
+def test_no_sample_email_is_larger_than_the_ordinary_size() -> None:
     for locale in COMPOSER.languages:
         samples = [sample.email(event_type, host=HOST, locale=locale) for event_type in sample.PAYLOADS]
         samples += [made(host=HOST, at=NOON, locale=locale) for made in (sample_bundles.bundle, sample_bundles.digest)]
@@ -135,7 +135,7 @@ def test_no_sample_email_is_larger_than_what_is_called_an_ordinary_one() -> None
             assert size + TWO_SIGNATURES_BYTES <= ORDINARY_BYTES, made.event.type
 
 
-def test_what_is_left_out_is_said_and_what_fits_is_whole() -> None:
+def test_what_is_left_out_is_mentioned_and_what_fits_is_complete() -> None:
     few = [email_facts(number, comment={"body": f"Word {number}."}) for number in range(20)]
     for part in parts(together(few)):
         assert "[…]" not in part
@@ -147,7 +147,7 @@ def test_what_is_left_out_is_said_and_what_fits_is_whole() -> None:
     assert '<div class="markdown"' not in html
 
 
-def test_a_review_asked_of_a_hundred_people_names_the_first() -> None:
+def test_a_review_requested_of_a_hundred_people_names_the_first_ones() -> None:
     asked = email_facts(event_type=events.REVIEW_REQUESTED, reason=Reason.REQUESTED, change_list=CHANGE_LIST)
     event = replace(asked.event, payload={"request": {"reviewers": [f"person-{number}" for number in range(100)]}})
     for part in parts(replace(asked, event=event)):
@@ -155,5 +155,5 @@ def test_a_review_asked_of_a_hundred_people_names_the_first() -> None:
         assert "person-20" not in part
 
 
-def test_a_quote_within_a_hundred_quotes_is_folded_without_repeating_its_marks() -> None:
+def test_a_quote_within_a_hundred_quotes_is_wrapped_without_repeating_its_marks() -> None:
     assert len(as_quote(DEEP)) < 2 * len(DEEP)

@@ -1,4 +1,4 @@
-"""A link that a door takes is a link in the email, and no other is."""
+"""A link that a door accepts is a link in the email, and no other is."""
 
 from html import escape
 from typing import Any
@@ -32,7 +32,7 @@ def taken(url: str) -> bool:
 @example("https://")
 @example("https://review.example/" + "&" * 1_900)
 @example("https://review.example/CL-1\u2028")
-def test_what_a_door_takes_as_a_link_is_one_in_the_email_and_nothing_else_is(url: str) -> None:
+def test_exactly_the_accepted_links_are_links_in_the_email(url: str) -> None:
     shown = web_address(url, limits=LIMITS)
     if taken(url):
         assert shown == url
@@ -42,7 +42,7 @@ def test_what_a_door_takes_as_a_link_is_one_in_the_email_and_nothing_else_is(url
 
 
 @pytest.mark.parametrize("shape", [ChangeListIn, CommentIn, ReviewIn, ChangeIn, ChangeListFacts])
-def test_every_link_of_every_door_is_held_to_the_same_grammar(shape: Any) -> None:
+def test_every_door_uses_the_same_grammar_for_links(shape: Any) -> None:
     needed = {"link": "CL-1", "id": "1", "body": "Why?", "state": "open" if shape is ChangeListFacts else "approved"}
     given_ = {name: needed[name] for name in needed.keys() & shape.model_fields.keys()}
 
