@@ -10,7 +10,7 @@ from sqlalchemy.exc import ProgrammingError
 
 from notify.domain.errors import NotifyError
 from notify.store.database import Database
-from notify.store.operations.migrate import make_schema, refuse
+from notify.store.operations.migrate import create_schema, explain_failure
 from notify.store.sessions import TIMEOUTS
 from notify.store.tables import SCHEMA, metadata
 
@@ -36,7 +36,7 @@ def turn(url: str) -> Iterator[None]:
 def run(connection: Connection) -> None:
     """Migrate over this connection, but for what stands in the way of all of it."""
     with connection.begin():
-        make_schema(connection)
+        create_schema(connection)
     context.configure(
         connection=connection,
         target_metadata=metadata,
@@ -51,7 +51,7 @@ def run(connection: Connection) -> None:
             context.run_migrations()
     except ProgrammingError as error:
         connection.rollback()
-        refuse(connection, error)
+        explain_failure(connection, error)
 
 
 def migrate(url: str) -> None:

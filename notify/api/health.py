@@ -84,7 +84,7 @@ def _schema(revision: str | None, head: str) -> Check:
 
 
 def _emails(connection: Connection) -> Check:
-    found = wave(gauges.ended_of_late(connection))
+    found = wave(gauges.recently_ended(connection))
     if found is None:
         return Check(ok=True, detail="no common cause of failure")
     return Check(ok=False, detail=f"{found.in_words}: {found.listing}")

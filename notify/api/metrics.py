@@ -125,14 +125,14 @@ class OutboxCollector(Collector):
             (stage, reason): count for stage, found in stages.items() for reason, count in found.dead_last_day.items()
         }
         yield _gauge("dead_last_day", dead, "stage", "reason")
-        found = wave(gauges.ended_of_late(connection))
+        found = wave(gauges.recently_ended(connection))
         deaths = {found.deaths.reason: found.deaths.count} if found else {}
         yield _gauge("wave_of_deaths", {POISON: 0, **deaths}, "reason")
 
     def _of_relays(self, connection: Connection) -> Iterator[Metric]:
         breakers = {**dict.fromkeys(self._relays, BreakerState()), **relays.breakers(connection)}
         is_open = {
-            (name, reason): float(reason in breaker.held_open_by)
+            (name, reason): float(reason in breaker.blocked_by)
             for name, breaker in breakers.items()
             for reason in HELD_BY
         }

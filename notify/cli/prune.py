@@ -4,7 +4,7 @@ from notify.cli.connect import connect
 from notify.cli.output import AsJson, DryRun, console, print_json, progress_bar
 from notify.delivery.retention import Pruned, Pruning
 from notify.store.operations import upkeep
-from notify.store.operations.upkeep import Old
+from notify.store.operations.upkeep import OldRows
 
 
 def prune(
@@ -35,7 +35,7 @@ def prune(
             console.print(f"the text of {pruned.emptied:,} events deleted")
 
 
-def _run(pruning: Pruning, old: Old) -> Pruned:
+def _run(pruning: Pruning, old: OldRows) -> Pruned:
     with progress_bar() as progress:
         jobs, events = progress.add_task("jobs", total=old.jobs), progress.add_task("events", total=old.events)
         for pruned in pruning.batches():

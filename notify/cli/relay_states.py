@@ -83,7 +83,7 @@ def relay_states(deployment: Deployment) -> list[RelayState]:
 def close_breaker(deployment: Deployment, relay: str) -> bool:
     """Close the breaker of a relay that has just taken a session, and ring for workers; False if it was not open."""
     with deployment.database.begin() as connection:
-        closed = relays.note_probe(connection, relay)
+        closed = relays.record_probe(connection, relay)
     if closed:
         deployment.doorbell.ring(DELIVER)
     return closed

@@ -73,7 +73,7 @@ def _read(deployment: Deployment) -> OutboxState:
             at=server.clock(connection),
             stages=gauges.read(connection, STAGE_NAMES),
             rates=overview.rates(connection),
-            workers=overview.at_work(connection),
+            workers=overview.busy_workers(connection),
             relays=states,
-            troubles=overview.troubles(connection),
+            troubles=overview.recent_failures(connection),
         )

@@ -14,7 +14,7 @@ from notify.cli.output import duration, relative
 from notify.cli.relay_states import RelayState, in_words
 from notify.domain.outcomes import LAPSE, Verdict
 from notify.store.operations.gauges import Gauges
-from notify.store.operations.overview import AtWork, Rate, Trouble
+from notify.store.operations.overview import BusyWorker, FailureGroup, OutcomeRate
 
 MOST_ROWS = 12
 SHORT_ID = 8
@@ -35,10 +35,10 @@ class OutboxState:
 
     at: datetime
     stages: Mapping[str, Gauges]
-    rates: Mapping[str, Rate]
-    workers: Sequence[AtWork]
+    rates: Mapping[str, OutcomeRate]
+    workers: Sequence[BusyWorker]
     relays: Sequence[RelayState]
-    troubles: Sequence[Trouble]
+    troubles: Sequence[FailureGroup]
 
 
 def screen(state: OutboxState | None, wrong: Sequence[Finding]) -> RenderableType:
@@ -85,7 +85,7 @@ def _queues(stages: Mapping[str, Gauges]) -> RenderableType:
     return _table(["queue", ">due", ">oldest", ">scheduled", ">in flight", ">lapsed", ">dead, 24 h"], rows)
 
 
-def _rates(rates: Mapping[str, Rate]) -> RenderableType:
+def _rates(rates: Mapping[str, OutcomeRate]) -> RenderableType:
     rows = [
         (Text(outcome, style=STYLES.get(outcome, "")), rate.last_minute, f"{rate.per_minute:,.1f}")
         for outcome, rate in rates.items()
@@ -95,7 +95,7 @@ def _rates(rates: Mapping[str, Rate]) -> RenderableType:
     )
 
 
-def _workers(workers: Sequence[AtWork], now: datetime) -> RenderableType:
+def _workers(workers: Sequence[BusyWorker], now: datetime) -> RenderableType:
     rows = [
         (str(one.worker)[:SHORT_ID], one.emails, one.events, _until(one.until, now), one.sent)
         for one in workers[:MOST_ROWS]
@@ -120,7 +120,7 @@ def _relays(relays: Sequence[RelayState]) -> RenderableType:
     return _table(columns, rows, empty="no relay is configured: nothing is claimed")
 
 
-def _troubles(troubles: Sequence[Trouble], now: datetime) -> RenderableType:
+def _troubles(troubles: Sequence[FailureGroup], now: datetime) -> RenderableType:
     rows = [
         (
             one.count,
@@ -128,7 +128,7 @@ def _troubles(troubles: Sequence[Trouble], now: datetime) -> RenderableType:
             one.phase or "",
             one.verdict,
             relative(one.last_at, now=now),
-            " ".join((one.words or "").split()),
+            " ".join((one.text or "").split()),
         )
         for one in troubles[:MOST_ROWS]
     ]

@@ -83,13 +83,13 @@ class Pruning:
         with self._turn() as connection:
             bundles.prune(connection)
         for batch in self._in_turn(upkeep.prune_jobs):
-            self.pruned.jobs += batch.gone
+            self.pruned.jobs += batch.deleted
             yield self.pruned
         for batch in self._in_turn(upkeep.prune_events):
-            self.pruned.events += batch.gone
+            self.pruned.events += batch.deleted
             yield self.pruned
         for batch in self._in_turn(upkeep.empty_events):
-            self.pruned.emptied += batch.gone
+            self.pruned.emptied += batch.deleted
             yield self.pruned
         with self._turn() as connection:
             self.pruned.stats = upkeep.prune_stats(connection, self._kept)
@@ -104,7 +104,7 @@ class Pruning:
             TurnTaken: Another process does.
         """
         with self._database.begin() as connection:
-            if not upkeep.take_turn(connection):
+            if not upkeep.try_lock(connection):
                 raise TurnTaken
             yield connection
 
@@ -114,10 +114,10 @@ class Pruning:
             began = monotonic()
             with self._turn() as connection:
                 batch = prune(connection, self._kept, limit=self._batch, after=reached)
-            worked, reached = monotonic() - began, batch.reached
-            if batch.gone:
+            worked, reached = monotonic() - began, batch.last_id
+            if batch.deleted:
                 yield batch
-            if batch.seen < self._batch:
+            if batch.read < self._batch:
                 return
             with self._database.read() as connection:
                 is_due = items.is_due(connection, DELIVER)

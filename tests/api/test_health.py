@@ -77,7 +77,7 @@ def sending(context: Context) -> Context:
 def refuse_the_password(database: Database) -> None:
     minute = timedelta(minutes=1)
     with database.begin() as connection:
-        relays.note_failure(
+        relays.record_failure(
             connection,
             RELAY,
             reason="configuration: auth_refused",

@@ -66,8 +66,8 @@ def test_every_metric_has_a_series_from_the_start_except_those_by_event_type(con
 def test_the_used_share_of_a_rate_has_its_name_as_a_label(context: Context) -> None:
     with context.database.begin() as connection:
         names = [rates.of_relay("mx:25"), rates.of_domain("*.slow.test")]
-        rates.locked(connection, names)
-        rates.keep(connection, {names[1]: Bucket(owed=2000, queued=3000)})
+        rates.lock(connection, names)
+        rates.store(connection, {names[1]: Bucket(owed=2000, queued=3000)})
 
     series = scrape(context)
 

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, text
 from notify.api.metrics import OutboxCollector
 from notify.domain.waves import wave
 from notify.store.database import Database
-from notify.store.operations.gauges import NEWEST, ended_of_late
+from notify.store.operations.gauges import NEWEST, recently_ended
 from notify.store.operations.migrate import upgrade
 from tests.support import plans
 from tests.support.plans import Plan, met, nodes, tables_scanned
@@ -94,7 +94,7 @@ def plan_of(database: Database, sent: Sent) -> Plan:
 def asking(database: Database, session: Connection) -> list[Plan]:
     """The plans of the query for recently ended emails."""
     with statements(database) as sent:
-        ended_of_late(session)
+        recently_ended(session)
     return [
         session.exec_driver_sql(f"EXPLAIN (ANALYZE, FORMAT JSON) {one.sql}", one.parameters).scalar_one()[0]["Plan"]
         for one in sent
@@ -136,6 +136,6 @@ def test_recently_dead_emails_are_counted_however_many_were_sent_before(
     with aged.engine.connect() as session:
         session.execute(text(SENT_BEFORE), {"dead": dead, "newest": NEWEST})
         session.execute(text(DEAD_NOW), {"dead": dead})
-        found = wave(ended_of_late(session))
+        found = wave(recently_ended(session))
         session.rollback()
     assert (found is not None and found.deaths.reason) == (is_seen and "template_error")

@@ -49,7 +49,7 @@ def test_the_retention_of_emails_is_a_setting(notify: Notify, monkeypatch: pytes
 @pytest.mark.usefixtures("emails")
 def test_beside_another_run_nothing_is_deleted_and_the_command_says_so(notify: Notify, database: Database) -> None:
     with database.engine.connect() as somebody:
-        assert upkeep.take_turn(somebody)
+        assert upkeep.try_lock(somebody)
         said = notify("prune")
 
     assert (said.code, "another run" in said.output) == (0, True)

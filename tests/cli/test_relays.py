@@ -63,7 +63,7 @@ def test_the_sessions_in_use_under_a_cap_are_shown_wherever_relays_are(
     monkeypatch.setenv("NOTIFY_SMTP_URL", f"{relay.url}?fleet_sessions=17")
     with database.begin() as connection:
         mine = Claimant(wanted=13, sessions=0)
-        shares.ask(connection, name, UUID(int=1), cap=17, mine=mine, lasts=timedelta(minutes=1))
+        shares.request(connection, name, UUID(int=1), cap=17, mine=mine, duration=timedelta(minutes=1))
 
     (listed,) = notify("relays", "list", "--json").json
     assert (listed["fleet_sessions"], listed["sessions"]) == (17, 13)
@@ -95,7 +95,7 @@ def test_the_doctor_quotes_the_relays_refusal_of_the_password(
     relay.answers["GREETING"] = "554 5.3.2 not today"
     minute = timedelta(minutes=1)
     with database.begin() as connection:
-        relays.note_failure(
+        relays.record_failure(
             connection,
             name,
             reason="configuration: auth_refused",

@@ -82,7 +82,7 @@ def test_similar_errors_are_one_line_with_the_newest_reply(well: Notify, databas
 
     troubles = well("top", "--once", "--json").json["troubles"]
 
-    assert [(one["count"], one["code"], one["words"]) for one in troubles] == [(3, 450, "second"), (1, 554, "spam")]
+    assert [(one["count"], one["code"], one["text"]) for one in troubles] == [(3, 450, "second"), (1, 554, "spam")]
 
 
 def test_a_relay_that_is_down_is_named(notify: Notify, database: Database, monkeypatch: pytest.MonkeyPatch) -> None:

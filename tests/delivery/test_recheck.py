@@ -87,7 +87,7 @@ def test_an_email_whose_text_was_pruned_cannot_be_shown(harness: WorkerHarness, 
     )
     kept = Kept(bodies=Kept().sent / 2)
     with database.begin() as connection:
-        assert upkeep.empty_events(connection, kept, limit=10).gone == 1
+        assert upkeep.empty_events(connection, kept, limit=10).deleted == 1
     with pytest.raises(NoEmail):
         show(database, job_id_of(harness, "ann"))
 

@@ -60,7 +60,7 @@ def test_of_two_concurrent_runs_one_gives_way(database: Database) -> None:
     batches = first.batches()
     next(batches)
     with database.begin() as connection:
-        assert upkeep.take_turn(connection)
+        assert upkeep.try_lock(connection)
         late = Pruning(database, KEPT).run()
         for _ in batches:
             pass

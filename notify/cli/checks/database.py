@@ -71,10 +71,10 @@ def _table(table: HotTable) -> Finding:
     about, why = f"autovacuum {table.name}", "Dead rows that stay make each claim slower and the table larger."
     on = f"ALTER TABLE notify.{table.name} SET (autovacuum_enabled = true); autovacuum = on in postgresql.conf"
     lazy = f"ALTER TABLE notify.{table.name} SET (autovacuum_vacuum_scale_factor = 0.01)"
-    if not table.cleans:
+    if not table.autovacuum:
         return Finding(about, False, "is switched off", why, on)
     if table.dead > FEW_ROWS and table.dead > MOST_DEAD_PART * table.live:
-        cleaned = f"{table.cleaned_at:%Y-%m-%d %H:%M} UTC" if table.cleaned_at else "never"
+        cleaned = f"{table.vacuumed_at:%Y-%m-%d %H:%M} UTC" if table.vacuumed_at else "never"
         words = f"{table.dead:,} dead rows beside {table.live:,}, last cleaned up {cleaned}"
         return Finding(about, False, words, why, f"VACUUM notify.{table.name}")
     if table.scale_factor > LAZIEST_SCALE_FACTOR and table.live > FEW_ROWS:

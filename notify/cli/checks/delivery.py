@@ -33,7 +33,7 @@ OURS: Mapping[str, str] = MappingProxyType(
 def delivery(deployment: Deployment) -> Sequence[Finding]:
     with deployment.database.begin() as connection:
         stages, seen = gauges.read(connection, tuple(WAITING)), process_totals.alive(connection)
-        ended = gauges.ended_of_late(connection)
+        ended = gauges.recently_ended(connection)
     return [*_workers(stages, seen), *_waits(stages), _wave(wave(ended)), *_deaths(stages)]
 
 

@@ -81,7 +81,7 @@ class Breaker:
     async def connected(self, state: BreakerState) -> None:
         """The relay took a session, which closes the breaker; *state* is what it was before."""
         if state.is_open:
-            await self._run(relays.note_probe, self._relay)
+            await self._run(relays.record_probe, self._relay)
         self.is_troubled = self.is_troubled or state.is_open or state.openings > 0
 
     async def failed(self, released: Released) -> bool:
@@ -117,7 +117,7 @@ class Breaker:
         """Tell all workers that the relay took an email after trouble."""
         with suppress(*UNAVAILABLE):
             async with self._in_turn():
-                await self._run(relays.note_success, self._relay)
+                await self._run(relays.record_success, self._relay)
 
     def _changed(self) -> None:
         self._changes += 1
@@ -138,7 +138,7 @@ def _note_failure(connection: Connection, relay: str, released: Released) -> Bre
     policy = CROWDED if crowded else POLICIES.get(released.blame)
     if policy is None:
         return relays.breaker(connection, relay)
-    return relays.note_failure(
+    return relays.record_failure(
         connection,
         relay,
         reason=f"{released.blame}: {released.reason}",
@@ -151,7 +151,7 @@ def _note_failure(connection: Connection, relay: str, released: Released) -> Bre
 
 def _note_suspect(connection: Connection, relay: str, recipient: str, refusal: Released) -> BreakerState:
     """The third different recipient opens the breaker."""
-    suspects = relays.note_suspect(connection, relay, recipient=recipient, most=SUSPECTS)
+    suspects = relays.record_suspect(connection, relay, recipient=recipient, most=SUSPECTS)
     return _note_failure(connection, relay, refusal) if suspects >= SUSPECTS else relays.breaker(connection, relay)
 
 

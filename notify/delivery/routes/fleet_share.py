@@ -87,7 +87,7 @@ class FleetShare:
         done, _ = await asyncio.wait([self._keeping], timeout=ASK_SECONDS)
         if done:  # else the database is silent, and the share ends by itself
             with suppress(*UNAVAILABLE):
-                await self._run(shares.give_back, self._channel.relay, self._worker)
+                await self._run(shares.release, self._channel.relay, self._worker)
 
     async def _keep(self) -> None:
         """Ask again until there is nothing left to ask for."""
@@ -120,12 +120,12 @@ class FleetShare:
             else:
                 mine = Claimant(wanted=min(open_sessions, KEPT_WARM), sessions=open_sessions, is_idle=True)
             self._granted = await self._run(
-                shares.ask,
+                shares.request,
                 self._channel.relay,
                 self._worker,
                 cap=self._channel.fleet_sessions or self._channel.sessions,
                 mine=mine,
-                lasts=LASTS,
+                duration=LASTS,
             )
             self._until = asked + LASTS.total_seconds()
             self._announced = max(self._granted, mine.sessions)

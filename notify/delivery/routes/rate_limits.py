@@ -57,16 +57,16 @@ class RelayRate:
 
 
 def _draw(connection: Connection, name: str, rate: Rate, most: int) -> Allowance:
-    bucket = rates.locked(connection, [name])[name]
+    bucket = rates.lock(connection, [name])[name]
     emails = min(most, rate.free(bucket.owed))
     if emails:
-        rates.keep(connection, {name: replace(bucket, owed=rate.spent(bucket.owed, emails))})
+        rates.store(connection, {name: replace(bucket, owed=rate.spent(bucket.owed, emails))})
     return Allowance(emails, rate.wait(bucket.owed))
 
 
 def _spend(connection: Connection, name: str, rate: Rate, emails: int) -> None:
-    bucket = rates.locked(connection, [name])[name]
-    rates.keep(connection, {name: replace(bucket, owed=rate.spent(bucket.owed, emails))})
+    bucket = rates.lock(connection, [name])[name]
+    rates.store(connection, {name: replace(bucket, owed=rate.spent(bucket.owed, emails))})
 
 
 def within(connection: Connection, rechecked: Sequence[Rechecked], domains: Mapping[str, Rate]) -> list[Rechecked]:
@@ -79,12 +79,12 @@ def within(connection: Connection, rechecked: Sequence[Rechecked], domains: Mapp
             by_name[found[0]] = found[1]
     if not limited:
         return list(rechecked)
-    buckets = rates.locked(connection, [rates.of_domain(name) for name in limited])
+    buckets = rates.lock(connection, [rates.of_domain(name) for name in limited])
     delays: dict[Claim, timedelta] = {}
     for name, jobs in limited.items():
         urgent = [one.is_required for one in jobs]
         seconds, buckets[rates.of_domain(name)] = turns(buckets[rates.of_domain(name)], by_name[name], urgent=urgent)
         delays |= {one.claim: timedelta(seconds=delay) for one, delay in zip(jobs, seconds, strict=True) if delay}
-    rates.keep(connection, buckets)
+    rates.store(connection, buckets)
     outbox.put_off(connection, delays)
     return [(job, one) for job, one in rechecked if job.claim not in delays]

@@ -12,7 +12,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Table, delete, func, select, update
 
-from notify.store.operations.upkeep import IS_AWAITED
+from notify.store.operations.upkeep import IS_NEEDED
 from notify.store.tables.emails import bundles, email_attempts, email_jobs, events, notifications
 from notify.store.tables.operations import endpoints
 from notify.store.tables.people import (
@@ -61,7 +61,7 @@ _ERASE_NOTIFICATIONS = """
 _ERASE_EVENTS = f"""
     UPDATE notify.events AS event
     SET actor = %(alias)s, payload = '{{}}', key_hash = NULL, emptied_at = coalesce(emptied_at, now())
-    WHERE id = ANY (%(ids)s::bigint[]) AND NOT {IS_AWAITED}"""
+    WHERE id = ANY (%(ids)s::bigint[]) AND NOT {IS_NEEDED}"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,8 +1,8 @@
 """
-The state of the outbox at this moment, in a few numbers; what they cost does not grow with the history.
+The state of the outbox now, in a few numbers, at a cost that does not grow with history.
 
-*Decided*: rows that wait are counted up to ``MOST``, by the ranges of the index that the claim uses. A
-number that is larger says enough, and a scrape must not cost more the worse things stand.
+*Decided*: waiting rows are counted up to ``MOST``, in the index that claims use. A scrape must not cost more
+when the backlog grows.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,11 +22,11 @@ NEWEST = 1_000
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gauges:
     """
-    Rows of one stage.
+    Work items of one stage, counted up to ``MOST``.
 
-    ``due`` may be claimed now, those with an expired lease included; ``scheduled`` wait for their time;
-    both are counted up to ``MOST``. ``oldest_due_seconds`` is 0 when nothing is due. ``in_flight`` are leased
-    by a worker, ``expired_leases`` were when it vanished. ``dead_last_day`` ended within a day, by reason.
+    ``due`` may be claimed now, including expired leases; ``scheduled`` are due later. ``oldest_due_seconds`` is 0
+    when nothing is due. ``in_flight`` are leased, ``expired_leases`` belonged to workers that vanished.
+    ``dead_last_day``: died within a day, by reason.
     """
 
     due: int
@@ -38,15 +38,15 @@ class Gauges:
 
 
 def read(connection: Connection, stages: Sequence[str]) -> dict[str, Gauges]:
-    """The numbers of these stages, two statements for each."""
+    """The gauges of these stages, by stage; two statements for each."""
     return {stage: _of_stage(connection, stage) for stage in stages}
 
 
-def ended_of_late(connection: Connection) -> Ended:
+def recently_ended(connection: Connection) -> Ended:
     """
-    What became of some ``NEWEST`` emails that ended last: counted by whole minutes, and at most so many that died.
+    How the latest ``NEWEST`` or so emails ended, counted by whole minutes, with at most ``NEWEST`` deaths.
 
-    Of more deaths the newest stand for all, and what was sent beside them is counted in proportion.
+    If more died, the newest deaths stand for all and the sent ones are scaled down in proportion.
     """
     ended = connection.exec_driver_sql(_ENDED, {"window": WINDOW}).one()
     found = connection.exec_driver_sql(_DEATHS, {"window": WINDOW, "since": ended.since})
@@ -56,7 +56,7 @@ def ended_of_late(connection: Connection) -> Ended:
 
 
 def undeliverable_addresses(connection: Connection) -> int:
-    """How many people's present address was refused for good."""
+    """How many people's present address a relay refused for good."""
     count: int = connection.exec_driver_sql(_UNDELIVERABLE).scalar_one()
     return count
 
@@ -68,7 +68,7 @@ def _of_stage(connection: Connection, stage: str) -> Gauges:
 
 
 def _count(lanes: Sequence[Lane], due: str) -> str:
-    """How many items of these lanes, each of which is one range of the index that the claim uses."""
+    """SQL that counts these lanes' items; each lane is one range of the index that claims use."""
     ranges = " UNION ALL ".join(
         "(SELECT 1 FROM notify.work_items"
         f" WHERE stage || '' = %(stage)s AND lane = {lane:d} AND due_at {due} LIMIT {MOST})"

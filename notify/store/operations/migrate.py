@@ -1,4 +1,4 @@
-"""The schema's version: upgrade, downgrade, read; and what a database must be for it."""
+"""Schema migrations: upgrade, downgrade, the current revision, and what the database must allow."""
 
 from typing import NoReturn
 
@@ -46,32 +46,32 @@ def downgrade(url: str, *, target: str) -> None:
 
 
 def head() -> str:
-    """The newest revision this code brings."""
+    """The newest revision in this code."""
     newest = ScriptDirectory.from_config(_config("")).get_current_head()
     return str(newest)
 
 
 def current(connection: Connection) -> str | None:
-    """The revision the database is at; None if it was never migrated."""
+    """The database's revision; None: never migrated."""
     return MigrationContext.configure(connection, opts={"version_table_schema": SCHEMA}).get_current_revision()
 
 
 def encoding(connection: Connection) -> str:
-    """In which encoding the database keeps its text."""
+    """The database's encoding."""
     return str(connection.scalar(_ENCODING))
 
 
-def make_schema(connection: Connection) -> None:
+def create_schema(connection: Connection) -> None:
     """
-    Make the schema unless it is there: only then does it take the right to make one.
+    Create the schema if it is missing; only then is the CREATE privilege needed.
 
     Raises:
-        UnsuitableDatabase: The database cannot hold what people write, or this role may not make the schema.
+        UnsuitableDatabase: The database is not UTF-8, or this role may not create the schema.
     """
     found = encoding(connection)
     if found != ENCODING:
         raise UnsuitableDatabase(
-            f"the database is encoded as {found} and cannot hold what people write; expected one made with "
+            f"the database is encoded as {found} and cannot store every text; create one with "
             f"CREATE DATABASE … ENCODING '{ENCODING}' TEMPLATE template0"
         )
     if connection.scalar(_SCHEMA, {"schema": SCHEMA}) is not None:
@@ -79,27 +79,27 @@ def make_schema(connection: Connection) -> None:
     ours = connection.execute(_ROLE).one()
     if not ours.may_create:
         raise UnsuitableDatabase(
-            f'the role "{ours.role}" may not make the schema {SCHEMA}; expected, by an administrator, '
+            f'the role "{ours.role}" may not create the schema {SCHEMA}; an administrator must run '
             f'CREATE SCHEMA {SCHEMA} AUTHORIZATION "{ours.role}" '
             f'or GRANT CREATE ON DATABASE "{ours.database}" TO "{ours.role}"'
         )
     connection.execute(text(f"CREATE SCHEMA {SCHEMA}"))
 
 
-def refuse(connection: Connection, error: ProgrammingError) -> NoReturn:
+def explain_failure(connection: Connection, error: ProgrammingError) -> NoReturn:
     """
-    Say whose rights a migration lacked, after it was rolled back.
+    Explain a failed migration, after its rollback.
 
     Raises:
-        UnsuitableDatabase: It lacked rights.
-        ProgrammingError: It did not.
+        UnsuitableDatabase: The role lacked privileges.
+        ProgrammingError: Something else was wrong.
     """
     if getattr(error.orig, "sqlstate", None) != NOT_PRIVILEGED:
         raise error
     role, owner = connection.execute(_ROLE).one().role, connection.scalar(_SCHEMA, {"schema": SCHEMA})
     raise UnsuitableDatabase(
         f'the role "{role}" may not change the schema {SCHEMA} ({message_of(error)}); '
-        f'expected the role that owns the schema and its tables, or GRANT "{owner}" TO "{role}"'
+        f'run it as the role that owns the schema and its tables, or GRANT "{owner}" TO "{role}"'
     ) from None
 
 

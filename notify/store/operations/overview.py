@@ -1,4 +1,4 @@
-"""What goes on at this moment: rates, who has leased what, what relays say. Its cost is bounded."""
+"""Current activity: outcome rates, busy workers, recent failures. Its cost is bounded."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ _RATES = f"""
     FROM notify.delivery_stats
     WHERE minute >= date_trunc('minute', now()) - interval '{MINUTES} minutes' AND minute < date_trunc('minute', now())
     GROUP BY outcome ORDER BY outcome"""
-_AT_WORK = f"""
+_BUSY_WORKERS = f"""
     SELECT worker, sum(emails)::bigint AS emails, sum(events)::bigint AS events, sum(sent)::bigint AS sent,
         min(until) AS until
     FROM (
@@ -28,26 +28,26 @@ _AT_WORK = f"""
         UNION ALL SELECT leased_by, 0, 1, 0, due_at
         FROM notify.work_items WHERE stage || '' = '{FAN_OUT}' AND lane = {Lane.LEASED:d}
     ) AS each GROUP BY worker ORDER BY sum(emails + events) DESC, sum(sent) DESC, worker"""
-# Attempts that failed are few when all is well; when it is not, the newest thousand say enough.
-_TROUBLES = """
+# When much fails, the newest thousand attempts are enough.
+_RECENT_FAILURES = """
     SELECT count(*) AS count, code, enhanced_code, phase, verdict, relay, max(at) AS last_at,
-        (array_agg(text ORDER BY id DESC) FILTER (WHERE text IS NOT NULL))[1] AS words
+        (array_agg(text ORDER BY id DESC) FILTER (WHERE text IS NOT NULL))[1] AS text
     FROM (SELECT * FROM notify.email_attempts ORDER BY id DESC LIMIT 1000) AS newest
     WHERE at > now() - interval '1 hour'
     GROUP BY code, enhanced_code, phase, verdict, relay ORDER BY count(*) DESC, max(at) DESC"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Rate:
-    """Outcomes of one kind: in the last full minute, and a minute over the last five."""
+class OutcomeRate:
+    """Emails with one outcome: in the last full minute, and per minute over the last five."""
 
     last_minute: int
     per_minute: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AtWork:
-    """A worker process: what it has leased, until when, and what it has sent in the last five minutes."""
+class BusyWorker:
+    """A worker process: what it has leased, until when, and how much it sent in the last five minutes."""
 
     worker: UUID
     emails: int
@@ -57,8 +57,8 @@ class AtWork:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Trouble:
-    """Attempts of the last hour that ended in the same way; ``words`` are the newest of them."""
+class FailureGroup:
+    """Attempts of the last hour that failed alike; ``text`` is the newest reply or error."""
 
     count: int
     code: int | None
@@ -67,22 +67,22 @@ class Trouble:
     verdict: str
     relay: str | None
     last_at: datetime
-    words: str | None
+    text: str | None
 
 
-def rates(connection: Connection) -> Mapping[str, Rate]:
-    """How many emails a minute by outcome, over the last minutes that are over."""
+def rates(connection: Connection) -> Mapping[str, OutcomeRate]:
+    """Emails per minute, by outcome."""
     return {
-        outcome: Rate(last_minute=int(last), per_minute=float(all_) / MINUTES)
+        outcome: OutcomeRate(last_minute=int(last), per_minute=float(all_) / MINUTES)
         for outcome, last, all_ in connection.exec_driver_sql(_RATES)
     }
 
 
-def at_work(connection: Connection) -> Sequence[AtWork]:
-    """The workers that have leased something or have sent something of late, the busiest first."""
-    return [AtWork(**one) for one in connection.exec_driver_sql(_AT_WORK).mappings()]
+def busy_workers(connection: Connection) -> Sequence[BusyWorker]:
+    """The workers that have leases or have sent emails recently, the busiest first."""
+    return [BusyWorker(**one) for one in connection.exec_driver_sql(_BUSY_WORKERS).mappings()]
 
 
-def troubles(connection: Connection) -> Sequence[Trouble]:
-    """What the newest attempts ended with that did not end in sent, the most frequent first."""
-    return [Trouble(**one) for one in connection.exec_driver_sql(_TROUBLES).mappings()]
+def recent_failures(connection: Connection) -> Sequence[FailureGroup]:
+    """The newest attempts that did not end in sent, grouped, the most frequent first."""
+    return [FailureGroup(**one) for one in connection.exec_driver_sql(_RECENT_FAILURES).mappings()]

@@ -1,8 +1,8 @@
 """
-What processes count that no other row tells, as running totals: a few rows for each process that lives.
+Counters that each process keeps, as running totals: a few rows for each live process.
 
-*Decided*: a process adds to rows of its own, so that none waits for another; when it has been silent
-for an hour, its rows are folded into those of the processes that are gone. Totals never fall.
+*Decided*: a process updates rows of its own, so that none waits for another. After an hour of silence its rows
+are added to those of the processes that are gone. Totals never decrease.
 """
 
 from collections.abc import Mapping
@@ -22,7 +22,7 @@ ALIVE = timedelta(minutes=1)
 
 @dataclass(frozen=True, slots=True)
 class Total:
-    """How many there were of something, over all processes, and how long they took together."""
+    """Count and total duration, over all processes."""
 
     count: int
     seconds: float
@@ -57,7 +57,7 @@ _CALLS = f"""
 
 
 def add(connection: Connection, *, process: UUID, counts: Mapping[tuple[str, str], tuple[int, float]]) -> None:
-    """Add these (count, seconds), by measure and label, to the totals of a process."""
+    """Add these (count, seconds), by measure and label, to a process's totals."""
     rows = [
         {"measure": measure, "label": label, "count": count, "seconds": seconds}
         for (measure, label), (count, seconds) in sorted(counts.items())
@@ -66,7 +66,7 @@ def add(connection: Connection, *, process: UUID, counts: Mapping[tuple[str, str
 
 
 def read(connection: Connection) -> dict[str, dict[str, Total]]:
-    """The totals over all processes there ever were, by measure and label."""
+    """The totals of all processes ever, by measure and label."""
     totals: dict[str, dict[str, Total]] = {}
     for measure, label, count, seconds in connection.exec_driver_sql(_READ):
         totals.setdefault(measure, {})[label] = Total(int(count), seconds)
@@ -74,17 +74,17 @@ def read(connection: Connection) -> dict[str, dict[str, Total]]:
 
 
 def alive(connection: Connection) -> dict[str, int]:
-    """How many processes of each role have written their counts within a minute."""
+    """How many processes of each role reported within the last minute."""
     return _by_label(connection, _ALIVE)
 
 
 def calls(connection: Connection) -> dict[str, int]:
-    """How many calls the API processes that live have answered, by the way they came."""
+    """How many calls the live API processes have answered, by entry point."""
     return _by_label(connection, _CALLS)
 
 
 def fold(connection: Connection) -> None:
-    """Add up what processes counted that have been silent for an hour. Safe to repeat, and while they write."""
+    """Merge the counts of processes that were silent for an hour. Safe to repeat, and while they write."""
     connection.exec_driver_sql(_FOLD, {"gone": GONE, "silent": SILENT})
 
 

@@ -1,4 +1,4 @@
-"""Buckets: how much of a rate is used up, over all workers."""
+"""Token buckets of relays and domains, shared by all workers."""
 
 from collections.abc import Collection, Mapping, Sequence
 from json import dumps
@@ -13,19 +13,15 @@ _READ = """
         greatest(extract(epoch FROM queued_until - now()), 0)::float8 AS queued
     FROM notify.rate_buckets"""
 _LOCK = f"{_READ} WHERE bucket = ANY (%(names)s::text[]) ORDER BY bucket FOR UPDATE"
-_KEEP = """
+_STORE = """
     UPDATE notify.rate_buckets AS known SET spent_until = now() + changed.owed * interval '1 second',
         queued_until = now() + changed.queued * interval '1 second'
     FROM jsonb_to_recordset(%(changed)s::jsonb) AS changed(bucket text, owed float8, queued float8)
     WHERE known.bucket = changed.bucket"""
 
 
-def locked(connection: Connection, names: Collection[str]) -> dict[str, Bucket]:
-    """
-    These buckets, from which nobody else can draw until the end of the transaction.
-
-    One from which nobody has ever drawn is full.
-    """
+def lock(connection: Connection, names: Collection[str]) -> dict[str, Bucket]:
+    """These buckets, locked until the transaction ends. A missing one is created full."""
     given = {"names": sorted(names)}
     found = _buckets(connection, _LOCK, given)
     if len(found) < len(names):
@@ -35,23 +31,23 @@ def locked(connection: Connection, names: Collection[str]) -> dict[str, Bucket]:
 
 
 def buckets(connection: Connection) -> dict[str, Bucket]:
-    """Every bucket from which anybody has drawn, by name; others may draw meanwhile."""
+    """Every bucket, by name, without a lock."""
     return _buckets(connection, _READ, {})
 
 
-def keep(connection: Connection, buckets: Mapping[str, Bucket]) -> None:
-    """Store these buckets, which must be locked."""
+def store(connection: Connection, buckets: Mapping[str, Bucket]) -> None:
+    """Store these buckets, which the caller has locked."""
     rows = [{"bucket": name, "owed": one.owed, "queued": one.queued} for name, one in buckets.items()]
-    connection.exec_driver_sql(_KEEP, {"changed": dumps(rows)})
+    connection.exec_driver_sql(_STORE, {"changed": dumps(rows)})
 
 
 def of_relay(name: str) -> str:
-    """What the bucket of a relay is called."""
+    """The name of a relay's bucket."""
     return f"relay {name}"
 
 
 def of_domain(name: str) -> str:
-    """What the bucket of a domain, or of all that share a name, is called."""
+    """The name of the bucket of a domain, or of a group of domains."""
     return f"domain {name}"
 
 

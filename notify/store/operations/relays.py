@@ -1,8 +1,8 @@
 """
 Circuit breakers, one for each relay, shared by all workers: while one is open or muted, no email is claimed.
 
-Decided: muting is a mark beside the state, not a state. What workers learn meanwhile from emails
-    that were on their way is recorded as ever, and unmuting finds the breaker as the relay left it.
+Decided: muting is a flag beside the state, not a state. Results of emails in flight are still recorded, so that
+    unmuting finds the breaker as the relay left it.
 """
 
 from collections.abc import Sequence
@@ -24,9 +24,8 @@ class BreakerState:
     """
     The breaker of one relay.
 
-    ``probe_at`` None means closed; ``reason`` None means that it never opened. ``muted_at`` is when
-    somebody muted the relay, None if it is not muted; ``muted_because`` is why, in their words.
-    ``suspects`` are digests of the recipients that it refused for policy since it took an email last.
+    ``probe_at`` None: closed; ``reason`` None: it never failed; ``muted_at`` None: not muted.
+    ``suspects`` are hashes of the recipients refused for policy since the last success.
     """
 
     state: str = CLOSED
@@ -41,17 +40,17 @@ class BreakerState:
 
     @property
     def is_muted(self) -> bool:
-        """Whether emails must wait until somebody unmutes the relay, whatever it answers."""
+        """Whether an operator has muted the relay."""
         return self.muted_at is not None
 
     @property
     def is_open(self) -> bool:
-        """Whether emails must wait."""
-        return bool(self.held_open_by)
+        """Whether emails must wait: the breaker is open or the relay is muted."""
+        return bool(self.blocked_by)
 
     @property
-    def held_open_by(self) -> frozenset[str]:
-        """What makes emails wait: whom failures were held against, ``muted``, both, or nothing."""
+    def blocked_by(self) -> frozenset[str]:
+        """Why emails must wait: who is blamed for the failures, ``muted``, both, or nothing."""
         blamed = {(self.reason or "").partition(":")[0]} if self.state == OPEN else set()
         return frozenset(blamed | ({MUTED} if self.is_muted else set()))
 
@@ -61,22 +60,22 @@ _BREAKER = tuple(_row[name] for name in BreakerState.__slots__)
 
 
 def breaker(connection: Connection, relay: str) -> BreakerState:
-    """The relay's breaker; a relay nobody has failed with is closed."""
+    """The relay's breaker; closed if there is no row."""
     found = connection.execute(select(*_BREAKER).where(_row.endpoint == relay)).mappings().one_or_none()
     return BreakerState(**found) if found else BreakerState()
 
 
 def breakers(connection: Connection) -> dict[str, BreakerState]:
-    """Every breaker that was ever needed, by relay."""
+    """Every stored breaker, by relay."""
     rows = connection.execute(select(_row.endpoint, *_BREAKER).order_by(_row.endpoint)).mappings()
     return {row["endpoint"]: BreakerState(**{name: row[name] for name in BreakerState.__slots__}) for row in rows}
 
 
 def mute(connection: Connection, relay: str, *, because: str | None) -> None:
     """
-    No email is claimed for the relay from now on, and nobody probes it, until it is unmuted.
+    Claim no email for the relay and do not probe it until it is unmuted.
 
-    Muting it again changes why, not since when.
+    Muting it again changes the reason, not the time.
     """
     _add(connection, relay)
     muted = update(endpoints).where(_row.endpoint == relay)
@@ -84,20 +83,20 @@ def mute(connection: Connection, relay: str, *, because: str | None) -> None:
 
 
 def unmute(connection: Connection, relay: str) -> bool:
-    """Let the breaker decide again; False if the relay was not muted."""
+    """Let the breaker decide again; False: the relay was not muted."""
     statement = update(endpoints).where(_row.endpoint == relay, _row.muted_at.is_not(None))
     return connection.execute(statement.values(muted_at=None, muted_because=None)).rowcount > 0
 
 
 def take_probe(connection: Connection, relay: str, *, within: timedelta) -> bool:
     """
-    The right to probe an open relay, for one worker in the fleet; False if it is muted, not time or not ours.
+    Reserve the probe of an open relay for this worker; False: muted, too early, or another worker has it.
 
-    Failures are counted anew from here, so that the probe's own is told from those of emails
-    that were on their way when the breaker opened.
+    Resets the failure count, so that the probe's failure is distinguished from those of emails still in flight
+    when the breaker opened.
 
     Args:
-        within: How long the probe may take before somebody else may try.
+        within: How long the probe may take before another worker may probe.
     """
     statement = (
         update(endpoints)
@@ -108,7 +107,7 @@ def take_probe(connection: Connection, relay: str, *, within: timedelta) -> bool
     return connection.scalar(statement) is not None
 
 
-def note_failure(
+def record_failure(
     connection: Connection,
     relay: str,
     *,
@@ -119,11 +118,10 @@ def note_failure(
     first: timedelta,
 ) -> BreakerState:
     """
-    Count a failure of the relay; the one that makes *opens_after* in a row opens the breaker.
+    Count a failure of the relay; *opens_after* in a row open the breaker.
 
-    After a probe a single failure opens it again: no email has arrived yet. Each opening in a
-    row waits twice as long, from *first* to at most *longest*. The failures of emails that were
-    on their way when it opened are counted and prolong nothing.
+    Between a probe and the first success one failure opens it again. Each opening in a row lasts twice as long,
+    from *first* to *longest*. Failures of emails in flight while it is open are counted but do not prolong it.
     """
     _add(connection, relay)
     enough = (_row.failures + 1 >= opens_after) | (_row.openings > 0)
@@ -142,13 +140,13 @@ def note_failure(
     return BreakerState(**connection.execute(failed.returning(*_BREAKER)).mappings().one())
 
 
-def note_suspect(connection: Connection, relay: str, *, recipient: str, most: int) -> int:
+def record_suspect(connection: Connection, relay: str, *, recipient: str, most: int) -> int:
     """
-    Remember that the relay refused this recipient for policy; how many different ones it has since it took an email.
+    Store that the relay refused this recipient for policy; returns how many different ones since the last success.
 
     Args:
-        recipient: A digest of the address.
-        most: No more than so many are kept: they say enough.
+        recipient: A hash of the address.
+        most: Store at most this many.
     """
     _add(connection, relay)
     known = func.array_position(_row.suspects, recipient).is_not(None) | (func.cardinality(_row.suspects) >= most)
@@ -158,19 +156,19 @@ def note_suspect(connection: Connection, relay: str, *, recipient: str, most: in
     return refused
 
 
-def note_probe(connection: Connection, relay: str) -> bool:
+def record_probe(connection: Connection, relay: str) -> bool:
     """
-    The relay took a session: emails may flow again, and the wait stays long until one has arrived.
+    Close the breaker after a successful probe; the next opening still lasts longer until an email was accepted.
 
-    False if its breaker was not open.
+    False: the breaker was not open.
     """
     statement = update(endpoints).where(_row.endpoint == relay, _row.state == OPEN)
     closed = statement.values(state=CLOSED, failures=0, probe_at=None, changed_at=func.now())
     return connection.execute(closed).rowcount > 0
 
 
-def note_success(connection: Connection, relay: str) -> None:
-    """The relay took an email: forget what it did before. Writes nothing when there is nothing to forget."""
+def record_success(connection: Connection, relay: str) -> None:
+    """Reset the breaker after an accepted email; writes nothing if there is nothing to reset."""
     connection.execute(
         update(endpoints)
         .where(
@@ -192,5 +190,5 @@ def note_success(connection: Connection, relay: str) -> None:
 
 
 def _add(connection: Connection, relay: str) -> None:
-    """A closed breaker, unless there is one."""
+    """Insert a closed breaker unless there is a row."""
     connection.execute(insert(endpoints).values(endpoint=relay).on_conflict_do_nothing())

@@ -1,4 +1,4 @@
-"""The state of the PostgreSQL server: version, clock, connections, dead rows, and transactions that keep them."""
+"""The state of the PostgreSQL server: version, clock, connections, dead rows, long transactions."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from notify.store.tables import SCHEMA
 HOT_TABLES = ("work_items", "events", "notifications", "email_jobs", "bundles", "email_attempts", "delivery_stats")
 LONG = timedelta(minutes=1)
 
-# A vacuum's own snapshot keeps no other vacuum from anything; one in another database keeps nobody here.
+# Other vacuums ignore a vacuum's own snapshot, and ours ignores those in other databases.
 _SNAPSHOTS = text("""
     SELECT pid, coalesce(nullif(application_name, ''), usename, backend_type) AS who, state,
         CAST(extract(epoch FROM clock_timestamp() - xact_start) AS double precision) AS seconds
@@ -33,12 +33,12 @@ _OLDEST_SNAPSHOT = text("""
 """)
 _HOT_TABLES = text("""
     SELECT c.relname AS name, s.n_live_tup AS live, s.n_dead_tup AS dead,
-        greatest(s.last_autovacuum, s.last_vacuum) AS cleaned_at,
+        greatest(s.last_autovacuum, s.last_vacuum) AS vacuumed_at,
         NOT coalesce((
             SELECT NOT CAST(option_value AS boolean) FROM pg_options_to_table(c.reloptions)
             WHERE option_name = 'autovacuum_enabled'
         ), false) AND CAST(current_setting('autovacuum') AS boolean)
-            AND CAST(current_setting('track_counts') AS boolean) AS cleans,
+            AND CAST(current_setting('track_counts') AS boolean) AS autovacuum,
         coalesce((
             SELECT CAST(option_value AS double precision) FROM pg_options_to_table(c.reloptions)
             WHERE option_name = 'autovacuum_vacuum_scale_factor'
@@ -56,7 +56,7 @@ _CONNECTIONS = text("""
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
-    """A transaction that has been open for long, and who opened it."""
+    """A long transaction that holds a snapshot, and who opened it."""
 
     pid: int
     who: str
@@ -67,22 +67,22 @@ class Snapshot:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HotTable:
     """
-    How a table that changes all the time is cleaned up; the numbers of rows are PostgreSQL's estimates.
+    How a table that changes all the time is vacuumed; row counts are PostgreSQL's estimates.
 
-    ``cleans`` says whether autovacuum looks after it, ``scale_factor`` at which part of dead rows.
+    ``autovacuum``: whether it is on; ``scale_factor``: the fraction of dead rows at which it starts.
     """
 
     name: str
     live: int
     dead: int
-    cleaned_at: datetime | None
-    cleans: bool
+    vacuumed_at: datetime | None
+    autovacuum: bool
     scale_factor: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Connections:
-    """How many connections the server allows, and how many of them others than notify have."""
+    """How many connections the server allows, and how many other programs use."""
 
     allowed: int
     others: int
@@ -94,7 +94,7 @@ def version(connection: Connection) -> int:
 
 
 def takes_writes(connection: Connection) -> bool:
-    """Whether the server takes writes: it is no replica, and nobody has forbidden them."""
+    """Whether the server accepts writes: it is neither a replica nor set to read-only."""
     return bool(connection.scalar(text("SHOW transaction_read_only")) == "off")
 
 
@@ -105,24 +105,24 @@ def clock(connection: Connection) -> datetime:
 
 
 def connections(connection: Connection) -> Connections:
-    """Who has how many connections."""
+    """The connections in use and allowed."""
     return Connections(**connection.execute(_CONNECTIONS).mappings().one())
 
 
 def hot_tables(connection: Connection) -> Sequence[HotTable]:
-    """The tables whose dead rows make each claim slower."""
+    """The tables whose dead rows slow down claims."""
     return [HotTable(**row) for row in connection.execute(_HOT_TABLES, {"schema": SCHEMA}).mappings()]
 
 
 def snapshots(connection: Connection, *, longer: timedelta = LONG) -> Sequence[Snapshot]:
     """
-    Transactions that keep dead rows from being cleaned up, the oldest first.
+    Transactions that keep dead rows from being vacuumed, the oldest first.
 
-    Those of other roles are seen only by members of ``pg_read_all_stats``.
+    Other roles' transactions are visible only to members of ``pg_read_all_stats``.
     """
     return [Snapshot(**row) for row in connection.execute(_SNAPSHOTS, {"longer": longer}).mappings()]
 
 
 def oldest_snapshot_seconds(connection: Connection) -> float:
-    """The age of the oldest transaction that keeps dead rows from being cleaned up, prepared ones too; 0: none does."""
+    """Age of the oldest transaction that keeps dead rows from being vacuumed, prepared ones included; 0: none."""
     return float(connection.execute(_OLDEST_SNAPSHOT).scalar_one())

@@ -1,10 +1,9 @@
 """
-Counts of outcomes: by minute for people to look at, and as totals that never fall.
+Counts of outcomes: per minute, and as totals that never decrease.
 
-*Decided*: workers count into rows of their own minute, so that none waits for another. Once nobody can
-count into a minute any more, it is folded into ``delivery_totals``, which says up to when it has counted;
-the total is what is there and the minutes since. *Rejected*: totals that every flush adds to: all workers
-would wait for one row.
+*Decided*: each worker counts into rows of its own, per minute, so that none waits for another. Once a minute can
+no longer change it is added to ``delivery_totals``, which records how far it goes; a total is that plus the later
+minutes. *Rejected*: totals that every worker updates: all would wait for one row.
 """
 
 from collections import Counter
@@ -14,7 +13,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection, func, select
 
-# Longer than any transaction that counts can last.
+# Longer than any transaction that counts.
 SETTLED = timedelta(minutes=15)
 ONE_FOLD_AT_A_TIME = 0x666F6C64
 
@@ -37,7 +36,7 @@ _FOLD = f"""
 
 
 def count(connection: Connection, *, worker: UUID, counts: Counter[tuple[str, str]]) -> None:
-    """Add these counts, by event type and outcome, to the present minute of this worker."""
+    """Add these counts, by event type and outcome, to this worker's current minute."""
     if not counts:
         return
     rows = [{"event_type": type_, "outcome": outcome, "count": n} for (type_, outcome), n in counts.items()]
@@ -45,7 +44,7 @@ def count(connection: Connection, *, worker: UUID, counts: Counter[tuple[str, st
 
 
 def totals(connection: Connection) -> Counter[tuple[str, str]]:
-    """How often each outcome was counted since the beginning, by event type and outcome."""
+    """How often each outcome was ever counted, by event type and outcome."""
     found: Counter[tuple[str, str]] = Counter()
     for event_type, outcome, counted in connection.exec_driver_sql(_READ):
         found[event_type, outcome] += int(counted)
@@ -53,6 +52,6 @@ def totals(connection: Connection) -> Counter[tuple[str, str]]:
 
 
 def fold(connection: Connection) -> None:
-    """Add the minutes that nobody counts into any more to the totals; before they may be pruned. Safe to repeat."""
+    """Add minutes that can no longer change to the totals; needed before they are pruned. Safe to repeat."""
     connection.execute(select(func.pg_advisory_xact_lock(ONE_FOLD_AT_A_TIME)))
     connection.exec_driver_sql(_FOLD, {"settled": SETTLED})

@@ -1,14 +1,13 @@
 """
-What keeps the tables small: rows that are finished and old go, a small batch at a time, the oldest first.
+Retention: deletes old finished rows in small batches, the oldest first.
 
-Decided: a batch is a page of ids, which rise with time, of which those rows go that may. The next begins after its
-    last row, so that what stays, such as a dead email among sent ones, is passed once a run; the first row that is
-    too young whatever became of it is the last that is looked at. An index by the end would cost every row a second
-    index entry, and its update a place in its own page.
-Decided: nothing but the primary key decides what a page is. With a condition of which the planner knows little
-    (does an email tell of it?) beside the limit, it may read the table from end to end for each batch.
-Decided: the turn is a lock of each batch's transaction: a run that meets another's batch leaves the rest to that one.
-Rejected: a lock of the session. Behind a pooler, nobody knows whose session it stays with.
+Decided: a batch is a range of ids, which rise with time; the rows in it that may be deleted are. The next batch
+    begins after it, so that kept rows are read once a run, and the run ends at the first row that is too young. An
+    index on the end time would cost every row an index entry and its final update the HOT path.
+Decided: only the primary key delimits a batch. With further conditions beside LIMIT, the planner may scan the whole
+    table for each batch.
+Decided: runs exclude each other by a lock in each batch's transaction; one that finds it taken stops.
+Rejected: a session lock. Behind a pooler, nobody knows which client it stays with.
 """
 
 from collections.abc import Mapping
@@ -22,32 +21,32 @@ from notify.domain.retention import Kept
 from notify.domain.stages import DELIVER, FAN_OUT
 from notify.store.operations import stats
 
-TURN = 0x7072756E65
+PRUNING_LOCK = 0x7072756E65
 ENDLESS = 2**63 - 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Batch:
-    """How many rows were looked at, how many of them went, and the id after which the next batch begins."""
+    """How many rows were read and deleted, and the id after which the next batch begins."""
 
-    seen: int
-    gone: int
-    reached: int
+    read: int
+    deleted: int
+    last_id: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Old:
-    """How many rows are old enough to go."""
+class OldRows:
+    """How many rows are old enough to be deleted."""
 
     jobs: int
     events: int
     stats: int
 
 
-# Never one that has not ended.
+# Null, hence false, for rows that have not ended.
 _IS_OLD = "({0}.finished_at < now() - (%(kept)s::jsonb ->> {0}.status)::interval)"
-# An email that waits needs the words of its events.
-IS_AWAITED = """EXISTS (
+# A pending email still needs the payload of its events.
+IS_NEEDED = """EXISTS (
             SELECT FROM notify.notifications AS note JOIN notify.email_jobs AS job ON job.id = note.email_job_id
             WHERE note.event_id = event.id AND (job.status = 'pending' OR EXISTS (
                 SELECT FROM notify.email_jobs AS replay WHERE replay.replay_of = job.id AND replay.status = 'pending'
@@ -56,7 +55,7 @@ IS_AWAITED = """EXISTS (
 
 
 def _batch(table: str, alias: str, condition: str, act: str, *, also: str = "") -> str:
-    """Do it to those of the next rows that were written at least so long ago for which the condition holds."""
+    """SQL that applies *act* to the old rows of the next batch for which *condition* holds."""
     return f"""
     WITH seen AS MATERIALIZED (
         SELECT id, created_at < now() - %(least)s::interval AS is_old
@@ -69,8 +68,8 @@ def _batch(table: str, alias: str, condition: str, act: str, *, also: str = "") 
     ), gone AS (
         {act} WHERE id = ANY (ARRAY(SELECT id FROM chosen)) RETURNING id
     ){also}
-    SELECT (SELECT count(*) FROM old) AS seen, (SELECT count(*) FROM gone) AS gone,
-        coalesce((SELECT max(id) FROM old), %(after)s) AS reached"""
+    SELECT (SELECT count(*) FROM old) AS read, (SELECT count(*) FROM gone) AS deleted,
+        coalesce((SELECT max(id) FROM old), %(after)s) AS last_id"""
 
 
 def _prune(table: str, alias: str, condition: str, stage: str) -> str:
@@ -97,7 +96,7 @@ _EMPTY_EVENTS = _batch(
     "events",
     "event",
     f"event.emptied_at IS NULL AND event.payload <> '{{}}' AND event.finished_at < now() - %(least)s::interval"
-    f" AND NOT {IS_AWAITED}",
+    f" AND NOT {IS_NEEDED}",
     "UPDATE notify.events SET payload = '{}', emptied_at = now()",
 )
 _PRUNE_STATS = "DELETE FROM notify.delivery_stats WHERE minute < now() - %(kept)s::interval"
@@ -114,46 +113,46 @@ _OLD_EVENTS = f"""
 _OLD_STATS = "SELECT count(*) FROM notify.delivery_stats WHERE minute < now() - %(kept)s::interval"
 
 
-def take_turn(connection: Connection) -> bool:
-    """The right to delete, until the transaction ends; False if somebody else has it."""
-    return bool(connection.scalar(select(func.pg_try_advisory_xact_lock(TURN))))
+def try_lock(connection: Connection) -> bool:
+    """Lock pruning until the transaction ends; False: another process has the lock."""
+    return bool(connection.scalar(select(func.pg_try_advisory_xact_lock(PRUNING_LOCK))))
 
 
 def prune_jobs(connection: Connection, kept: Kept, *, limit: int, after: int = 0) -> Batch:
     """
-    Delete those of the next *limit* jobs that ended long enough ago, with their notifications and attempts.
+    Delete old jobs among the next *limit*, with their notifications and attempts.
 
-    A job stays as long as any replay of it, which tells of its notifications.
+    A job stays as long as any of its replays, which use its notifications.
     """
     return _run(connection, _PRUNE_JOBS, kept.emails, limit=limit, after=after)
 
 
 def prune_events(connection: Connection, kept: Kept, *, limit: int, after: int = 0) -> Batch:
-    """Delete those of the next *limit* events that ended long enough ago and of which no email tells any more."""
+    """Delete old events without emails among the next *limit*."""
     return _run(connection, _PRUNE_EVENTS, kept.events, limit=limit, after=after)
 
 
 def empty_events(connection: Connection, kept: Kept, *, limit: int, after: int = 0) -> Batch:
     """
-    Delete the words of those of the next *limit* events that have had them for long enough; nothing if they may stay.
+    Delete the payload of old events among the next *limit*; does nothing if payloads are kept for ever.
 
-    Not while an email about the event waits. The event stays, and says since when it is empty.
+    An event that a pending email needs keeps it. ``emptied_at`` records the deletion.
     """
     if kept.bodies is None:
-        return Batch(seen=0, gone=0, reached=after)
+        return Batch(read=0, deleted=0, last_id=after)
     return _run(connection, _EMPTY_EVENTS, {"": kept.bodies}, limit=limit, after=after)
 
 
 def prune_stats(connection: Connection, kept: Kept) -> int:
-    """Delete the counts of minutes long past, which the totals have; how many rows."""
+    """Delete old minutes, which the totals include; returns how many rows."""
     stats.fold(connection)
     return connection.exec_driver_sql(_PRUNE_STATS, {"kept": kept.dead}).rowcount
 
 
-def old(connection: Connection, kept: Kept) -> Old:
-    """What there is to delete: reads every such row once. Events are counted whose emails would all be gone."""
-    by_status = {"kept": _in_words({**kept.emails, **kept.events})}
-    return Old(
+def old(connection: Connection, kept: Kept) -> OldRows:
+    """How many rows a complete run would delete. Reads them all."""
+    by_status = {"kept": _as_json({**kept.emails, **kept.events})}
+    return OldRows(
         jobs=connection.exec_driver_sql(_OLD_JOBS, by_status).scalar_one(),
         events=connection.exec_driver_sql(_OLD_EVENTS, by_status).scalar_one(),
         stats=connection.exec_driver_sql(_OLD_STATS, {"kept": kept.dead}).scalar_one(),
@@ -161,10 +160,10 @@ def old(connection: Connection, kept: Kept) -> Old:
 
 
 def _run(connection: Connection, statement: str, kept: Mapping[str, timedelta], *, limit: int, after: int) -> Batch:
-    asked = {"kept": _in_words(kept), "least": min(kept.values()), "limit": limit, "after": after}
+    asked = {"kept": _as_json(kept), "least": min(kept.values()), "limit": limit, "after": after}
     return Batch(**connection.exec_driver_sql(statement, asked).mappings().one())
 
 
-def _in_words(kept: Mapping[str, timedelta]) -> str:
-    """As PostgreSQL reads intervals, by status."""
+def _as_json(kept: Mapping[str, timedelta]) -> str:
+    """Intervals for PostgreSQL, as JSON by status."""
     return dumps({status: f"{keep.total_seconds()} seconds" for status, keep in kept.items()})

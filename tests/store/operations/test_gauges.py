@@ -63,7 +63,7 @@ def test_recently_ended_emails_are_those_counted_as_sent_and_the_newest_dead(con
     rows.job(connection, **ended("dead", at=ago(minutes=11)), outcome_reason="oversize")
     rows.job(connection)
 
-    found = gauges.ended_of_late(connection)
+    found = gauges.recently_ended(connection)
 
     assert found.sent == 4
     deaths = {one.reason: (one.count, one.first_at) for one in found.deaths}

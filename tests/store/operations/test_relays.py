@@ -21,7 +21,7 @@ XMIN: ColumnElement[str] = literal_column("xmin::text", Text)
 
 
 def fail_on(connection: Connection, *, opens_after: int = 5, first: timedelta = FIRST) -> BreakerState:
-    return relays.note_failure(
+    return relays.record_failure(
         connection, RELAY, reason="relay: dropped", error="421", opens_after=opens_after, first=first, longest=LONGEST
     )
 
@@ -70,7 +70,7 @@ def after_a_probe_that_lost_its_email(database: Database) -> BreakerState:
     probe_comes_due(database)
     assert take_probe(database)
     with database.begin() as connection:
-        relays.note_probe(connection, RELAY)
+        relays.record_probe(connection, RELAY)
     assert not breaker_state(database).is_open
     return fail(database)
 
@@ -104,7 +104,7 @@ def test_failures_that_two_workers_record_concurrently_both_count(database: Data
 def test_a_success_ends_the_row_of_failures(database: Database) -> None:
     fail(database, times=4)
     with database.begin() as connection:
-        relays.note_success(connection, RELAY)
+        relays.record_success(connection, RELAY)
     assert not fail(database, times=4).is_open
     assert fail(database).is_open
 
@@ -179,7 +179,7 @@ def test_a_prober_that_vanishes_is_replaced(database: Database) -> None:
 def test_after_a_successful_probe_emails_flow_but_the_long_wait_is_remembered(database: Database) -> None:
     opened(database)
     with database.begin() as connection:
-        relays.note_probe(connection, RELAY)
+        relays.record_probe(connection, RELAY)
     found = breaker_state(database)
     assert (found.is_open, found.failures, found.openings, found.probe_at) == (False, 0, 1, None)
 
@@ -187,14 +187,14 @@ def test_after_a_successful_probe_emails_flow_but_the_long_wait_is_remembered(da
 def test_a_sent_email_resets_the_breaker(database: Database) -> None:
     opened(database)
     with database.begin() as connection:
-        relays.note_success(connection, RELAY)
+        relays.record_success(connection, RELAY)
     found = breaker_state(database)
     assert (found.is_open, found.failures, found.openings, found.probe_at) == (False, 0, 0, None)
     opened(database)
     assert FIRST - timedelta(seconds=2) < wait(database) <= FIRST
 
 
-@pytest.mark.parametrize("note", [relays.note_success, relays.note_probe])
+@pytest.mark.parametrize("note", [relays.record_success, relays.record_probe])
 def test_a_success_on_a_healthy_relay_writes_nothing(
     database: Database, note: Callable[[Connection, str], None]
 ) -> None:
@@ -203,7 +203,7 @@ def test_a_success_on_a_healthy_relay_writes_nothing(
     assert rows.count_of(database, endpoints) == 0
     fail(database)
     with database.begin() as connection:
-        relays.note_success(connection, RELAY)
+        relays.record_success(connection, RELAY)
     with database.begin() as connection:
         before = connection.execute(select(endpoints.c.endpoint, XMIN)).one()
         note(connection, RELAY)
@@ -230,7 +230,7 @@ def test_a_relay_muted_before_it_ever_failed_is_open_and_has_a_reason(database: 
     mute(database, because="dana: the relay moves")
     found = breaker_state(database)
     assert found.is_open
-    assert found.held_open_by == {"muted"}
+    assert found.blocked_by == {"muted"}
     assert found.muted_because == "dana: the relay moves"
     assert unmute(database)
     assert breaker_state(database) == BreakerState()
@@ -245,7 +245,7 @@ def test_nobody_probes_a_muted_relay(database: Database) -> None:
     assert take_probe(database)
 
 
-@pytest.mark.parametrize("note", [relays.note_probe, relays.note_success])
+@pytest.mark.parametrize("note", [relays.record_probe, relays.record_success])
 def test_failures_of_a_muted_relay_are_recorded_and_do_not_unmute_it(
     database: Database, note: Callable[[Connection, str], None]
 ) -> None:
@@ -253,10 +253,10 @@ def test_failures_of_a_muted_relay_are_recorded_and_do_not_unmute_it(
     mute(database)
     with database.begin() as connection:
         note(connection, RELAY)
-    assert breaker_state(database).held_open_by == {"muted"}
-    assert fail(database, times=5, opens_after=1).held_open_by == {"muted", "relay"}
+    assert breaker_state(database).blocked_by == {"muted"}
+    assert fail(database, times=5, opens_after=1).blocked_by == {"muted", "relay"}
     assert unmute(database)
-    assert breaker_state(database).held_open_by == {"relay"}
+    assert breaker_state(database).blocked_by == {"relay"}
 
 
 def test_muting_again_changes_the_reason_but_not_the_start(database: Database) -> None:

@@ -10,7 +10,7 @@ from sqlalchemy import func, insert, literal, select
 from notify.domain.retention import Kept
 from notify.store.database import Database
 from notify.store.operations import upkeep
-from notify.store.operations.upkeep import Batch, Old
+from notify.store.operations.upkeep import Batch
 from notify.store.outbox.by_hand import Action, act_on
 from notify.store.tables.emails import email_attempts, email_jobs, events, notifications
 from notify.store.tables.operations import delivery_stats
@@ -32,12 +32,12 @@ def old(status: str, *, age: timedelta) -> dict[str, Any]:
 
 def prune_jobs(database: Database, *, limit: int = 100) -> int:
     with database.begin() as connection:
-        return upkeep.prune_jobs(connection, KEPT, limit=limit).gone
+        return upkeep.prune_jobs(connection, KEPT, limit=limit).deleted
 
 
 def prune_events(database: Database, *, limit: int = 100) -> int:
     with database.begin() as connection:
-        return upkeep.prune_events(connection, KEPT, limit=limit).gone
+        return upkeep.prune_events(connection, KEPT, limit=limit).deleted
 
 
 @pytest.mark.parametrize("status", KEPT.emails)
@@ -129,8 +129,8 @@ def test_a_batch_continues_after_the_last_row_of_the_previous_one_up_to_the_firs
     with database.begin() as connection:
         for _ in range(6):
             batch = upkeep.prune_jobs(connection, KEPT, limit=1, after=reached)
-            reached = batch.reached
-            found.append((batch.seen, batch.gone))
+            reached = batch.last_id
+            found.append((batch.read, batch.deleted))
     assert found == [(1, 0), (1, 0), (1, 1), (1, 1), (0, 0), (0, 0)]
 
 
@@ -150,7 +150,7 @@ def test_retention_periods_can_be_configured(database: Database) -> None:
     for status in ("sent", "dead"):
         put(database, **old(status, age=timedelta(hours=36)))
     with database.begin() as connection:
-        assert upkeep.prune_jobs(connection, brief, limit=10).gone == 1
+        assert upkeep.prune_jobs(connection, brief, limit=10).deleted == 1
         assert connection.scalars(select(email_jobs.c.status)).all() == ["sent"]
 
 
@@ -170,18 +170,18 @@ def test_a_dry_run_counts_exactly_what_would_be_deleted(database: Database) -> N
         foretold = upkeep.old(connection, KEPT)
         done = upkeep.prune_jobs(connection, KEPT, limit=10), upkeep.prune_events(connection, KEPT, limit=10)
         left = connection.scalars(select(events.c.id).where(events.c.id.in_((whole, half, waits, bare)))).all()
-    assert foretold == Old(jobs=2, events=2, stats=0) == Old(jobs=done[0].gone, events=done[1].gone, stats=0)
+    assert (foretold.jobs, foretold.events) == (2, 2) == (done[0].deleted, done[1].deleted)
     assert left == [half, waits]
 
 
 def test_only_one_run_at_a_time_has_the_lock_and_a_session_that_ends_releases_it(database: Database) -> None:
     with database.engine.connect() as first, database.engine.connect() as second:
-        assert upkeep.take_turn(first)
-        assert not upkeep.take_turn(second)
+        assert upkeep.try_lock(first)
+        assert not upkeep.try_lock(second)
         first.rollback()
-        assert upkeep.take_turn(second)
+        assert upkeep.try_lock(second)
         second.invalidate()
-        assert until(lambda: upkeep.take_turn(first))
+        assert until(lambda: upkeep.try_lock(first))
 
 
 WORDS = {"comment": {"id": "1", "body": "Why?"}}
@@ -203,9 +203,9 @@ def test_the_text_of_an_event_can_be_deleted_earlier_once_no_email_waits_for_it(
     with database.begin() as connection:
         event_id = rows.event(connection, payload=WORDS, **old("done", age=timedelta(days=age)))
         rows.job(connection, event_id=event_id, **email)
-        assert upkeep.empty_events(connection, KEPT, limit=10) == Batch(seen=0, gone=0, reached=0)
-        assert upkeep.empty_events(connection, Kept(bodies=timedelta(days=7)), limit=10).gone == emptied
-        assert upkeep.empty_events(connection, Kept(bodies=timedelta(days=7)), limit=10).gone == 0
+        assert upkeep.empty_events(connection, KEPT, limit=10) == Batch(read=0, deleted=0, last_id=0)
+        assert upkeep.empty_events(connection, Kept(bodies=timedelta(days=7)), limit=10).deleted == emptied
+        assert upkeep.empty_events(connection, Kept(bodies=timedelta(days=7)), limit=10).deleted == 0
     stands = rows.row(database, events, event_id)
     assert (stands["payload"], stands["emptied_at"] is not None) == (({}, True) if emptied else (WORDS, False))
 
@@ -223,8 +223,8 @@ def test_rows_locked_by_another_session_are_not_waited_for(database: Database) -
     for _ in range(5):
         put(database, **old("sent", age=timedelta(days=30)))
     with database.begin() as first, database.begin() as second:
-        assert upkeep.prune_jobs(first, KEPT, limit=3).gone == 3
-        assert upkeep.prune_jobs(second, KEPT, limit=5).gone == 2
+        assert upkeep.prune_jobs(first, KEPT, limit=3).deleted == 3
+        assert upkeep.prune_jobs(second, KEPT, limit=5).deleted == 2
 
 
 def test_counts_are_deleted_when_their_minute_is_long_past(database: Database) -> None:

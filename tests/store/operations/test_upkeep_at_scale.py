@@ -98,10 +98,10 @@ def test_a_batch_of_events_looks_up_the_emails_of_each_by_index(history: Databas
 def test_deleting_emails_and_events_scans_no_table_sequentially(history: Database) -> None:
     with history.engine.connect() as session:
         assert read_end_to_end(session) == set()
-        assert upkeep.prune_jobs(session, KEPT, limit=LIMIT).gone > LIMIT / 2
+        assert upkeep.prune_jobs(session, KEPT, limit=LIMIT).deleted > LIMIT / 2
         told = select(notifications.c.email_job_id).where(notifications.c.event_id <= 10)
         session.execute(delete(email_jobs).where(email_jobs.c.id.in_(told)))
-        assert upkeep.prune_events(session, KEPT, limit=LIMIT).gone == 10
+        assert upkeep.prune_events(session, KEPT, limit=LIMIT).deleted == 10
         assert read_end_to_end(session) == set()
 
 
