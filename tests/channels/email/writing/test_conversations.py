@@ -1,6 +1,4 @@
-"""
-A change list is one conversation in every mail client, whatever happens on it and in whatever order emails arrive.
-"""
+"""A change list is one conversation in every mail client, whatever happens on it, in any order of arrival."""
 
 from base64 import b64decode
 from collections.abc import Sequence
