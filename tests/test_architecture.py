@@ -1,4 +1,4 @@
-"""The direction of the arrows, and what every file owes its reader."""
+"""The direction of imports, and what every file needs."""
 
 import ast
 import subprocess
@@ -16,7 +16,7 @@ CHECKOUT = PACKAGE.parent
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 
-def test_no_import_goes_against_the_arrows(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_import_goes_against_the_layers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(CHECKOUT)
     arrows, *_ = read_configuration("pyproject.toml")["contracts_options"]
     assert arrows["exhaustive"] == "True", "a module that stands in no layer must fail"
@@ -24,13 +24,13 @@ def test_no_import_goes_against_the_arrows(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(CHECKOUT)))
-def test_every_file_opens_with_what_it_is_for(path: Path) -> None:
+def test_every_file_starts_with_a_docstring(path: Path) -> None:
     tree = ast.parse(path.read_text())
     assert not tree.body or ast.get_docstring(tree)
 
 
 def imported_by(path: Path) -> set[str]:
-    """The top-level names of the modules that a file imports, ours in full."""
+    """The top-level names of the imported modules, ours in full."""
     found: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
@@ -41,7 +41,7 @@ def imported_by(path: Path) -> set[str]:
 
 
 @pytest.mark.parametrize("path", sorted((PACKAGE / "domain").glob("*.py")), ids=lambda path: path.name)
-def test_the_domain_needs_nothing_but_the_standard_library(path: Path) -> None:
+def test_the_domain_imports_only_the_standard_library(path: Path) -> None:
     foreign = {name for name in imported_by(path) if not name.startswith("notify.domain.")} - sys.stdlib_module_names
     assert foreign == set()
 
@@ -52,7 +52,7 @@ def test_the_store_never_ends_its_callers_transaction(path: Path) -> None:
     assert {call.attr for call in calls}.isdisjoint({"commit", "rollback"})
 
 
-def test_importing_notify_costs_an_application_nothing() -> None:
+def test_importing_notify_imports_next_to_nothing() -> None:
     program = "import sys; before = set(sys.modules); import notify; print(*sorted(set(sys.modules) - before))"
     ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
     loaded = set(ran.stdout.split())

@@ -1,4 +1,4 @@
-"""The audit of what is locked tells a package that is known to be sound from one that nobody could be asked about."""
+"""The audit of locked packages distinguishes known-safe packages from those it could not check."""
 
 import json
 from collections.abc import Iterator
@@ -32,7 +32,7 @@ KNOWN = {
 
 @contextmanager
 def database(*, fails_about: str | None = None) -> Iterator[str]:
-    """A database that knows of one vulnerability; it breaks when it is asked about this package, if any."""
+    """A database with one vulnerability; it fails for this package, if any."""
 
     class Answer(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
@@ -44,7 +44,7 @@ def database(*, fails_about: str | None = None) -> Iterator[str]:
             self.wfile.write(body)
 
         def log_message(self, *_: object) -> None:
-            """Nobody reads it."""
+            """Log nothing."""
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Answer) as server:
         Thread(target=server.serve_forever, daemon=True).start()
@@ -59,14 +59,14 @@ def asked() -> Iterator[str]:
 
 
 def ask(folder: Path, url: str, *packages: str, options: tuple[str, ...] = ()) -> CompletedProcess[str]:
-    """The audit of a lock of these packages, as `make check` runs it."""
+    """Audit a lock of these packages, as `make check` does."""
     lock = folder / "requirements.lock"
     lock.write_text("".join(f"{name}==1.0 --hash={HASH}\n" for name in packages))
     command = (executable, "-m", "tests.support.audit", "--database", url, *options, str(lock))
     return run(command, check=False, capture_output=True, text=True, cwd=ROOT)
 
 
-def test_a_vulnerability_that_is_known_fails_and_says_what_mends_it(tmp_path: Path, asked: str) -> None:
+def test_a_known_vulnerability_fails_and_names_the_fix(tmp_path: Path, asked: str) -> None:
     done = ask(tmp_path, asked, SOUND, SICK)
 
     assert done.returncode == 1
@@ -82,7 +82,7 @@ def test_packages_without_a_known_vulnerability_pass(tmp_path: Path, asked: str)
     assert "NOT AUDITED" not in done.stderr
 
 
-def test_every_package_of_every_lock_is_asked_about(asked: str) -> None:
+def test_every_package_of_every_lock_is_checked(asked: str) -> None:
     locks = [str(lock) for lock in ROOT.glob("requirements*.lock")]
     found = audit.audit(locks, database=asked)
 
@@ -91,11 +91,11 @@ def test_every_package_of_every_lock_is_asked_about(asked: str) -> None:
     assert (list(found.findings), list(found.not_audited)) == ([], [])
 
 
-def test_a_vulnerability_that_is_accepted_passes(tmp_path: Path, asked: str) -> None:
+def test_an_accepted_vulnerability_passes(tmp_path: Path, asked: str) -> None:
     assert ask(tmp_path, asked, SICK, options=("--accept", "GHSA-1")).returncode == 0
 
 
-def test_a_database_that_does_not_answer_passes_but_is_told_of_loudly(tmp_path: Path) -> None:
+def test_an_unreachable_database_passes_with_a_loud_warning(tmp_path: Path) -> None:
     done = ask(tmp_path, NOBODY, SOUND)
 
     assert done.returncode == 0
@@ -103,12 +103,12 @@ def test_a_database_that_does_not_answer_passes_but_is_told_of_loudly(tmp_path: 
     assert "vulnerabilities" not in done.stderr
 
 
-def test_an_audit_that_breaks_while_the_database_answers_fails(tmp_path: Path) -> None:
+def test_an_audit_that_fails_while_the_database_answers_is_an_error(tmp_path: Path) -> None:
     with database(fails_about=SOUND) as url:
         assert ask(tmp_path, url, SOUND).returncode == 1
 
 
-def test_a_package_that_was_passed_over_is_told_of_loudly() -> None:
+def test_a_package_that_was_not_checked_is_reported_loudly() -> None:
     found = audit.read({"dependencies": [{"name": "gone", "skip_reason": "not found"}]})
 
     assert (found.audited, list(found.findings)) == (0, [])

@@ -1,4 +1,4 @@
-"""What an operator may state as the broker, and what Celery makes of it."""
+"""Broker URLs that operators may configure, and what Celery gets."""
 
 from ssl import CERT_NONE
 
@@ -19,11 +19,11 @@ BOTH = "sentinel://u:pw@one:26379/3;sentinel://u:pw@two:26380/3"
         "sentinel://u:pw@one:26379/3?master_name=main;sentinel://two:26380",
     ],
 )
-def test_sentinels_share_what_is_said_once(stated: str) -> None:
+def test_several_sentinels_share_the_rest_of_the_url(stated: str) -> None:
     assert broker(stated) == Broker(BOTH, {"master_name": "main"})
 
 
-def test_the_password_of_the_sentinels_is_not_that_of_the_servers() -> None:
+def test_the_sentinels_password_is_separate_from_the_servers() -> None:
     found = broker("sentinel://:pw@one/0?master_name=main&sentinel_password=other")
 
     assert found == Broker(
@@ -31,7 +31,7 @@ def test_the_password_of_the_sentinels_is_not_that_of_the_servers() -> None:
     )
 
 
-def test_a_sentinel_may_have_an_address_of_ip_6() -> None:
+def test_a_sentinel_may_have_an_ipv6_address() -> None:
     assert broker("sentinel://[::1];[fd00::2]:26380/0?master_name=main").url == (
         "sentinel://[::1]:26379/0;sentinel://[fd00::2]:26380/0"
     )
@@ -40,7 +40,7 @@ def test_a_sentinel_may_have_an_address_of_ip_6() -> None:
 @pytest.mark.parametrize(
     "stated", ["redis://:pw@one:6379/1", "redis+socket:///run/redis", "amqp://u:pw@one;amqp://u:pw@two"]
 )
-def test_other_brokers_are_celerys_business(stated: str) -> None:
+def test_other_broker_urls_are_passed_to_celery(stated: str) -> None:
     assert broker(stated) == Broker(stated)
 
 
@@ -52,7 +52,7 @@ def test_other_brokers_are_celerys_business(stated: str) -> None:
         ("?ssl_cert_reqs=CERT_NONE", {"ssl_cert_reqs": "none"}),
     ],
 )
-def test_the_certificate_of_a_redis_is_checked_unless_the_url_says_otherwise(
+def test_the_certificate_of_a_redis_is_verified_unless_the_url_says_otherwise(
     query: str, checked: dict[str, str]
 ) -> None:
     app = wiring.celery_app(Settings(_env_file=None, broker_url=f"rediss://one:6380/0{query}"))
@@ -73,13 +73,13 @@ def test_the_certificate_of_a_redis_is_checked_unless_the_url_says_otherwise(
         "sentinel://:secret-word@one;/0?master_name=main",
     ],
 )
-def test_a_broker_that_makes_no_sense_is_refused_without_being_shown(stated: str) -> None:
+def test_an_invalid_broker_url_is_refused_without_being_shown(stated: str) -> None:
     with pytest.raises(ValueError, match="expected") as refused:
         broker(stated)
     assert "secret-word" not in str(refused.value)
 
 
-def test_what_a_url_says_of_sentinels_stands_beside_what_celery_is_told_of_every_broker() -> None:
+def test_sentinel_options_are_added_to_the_options_of_every_broker() -> None:
     app = wiring.celery_app(Settings(_env_file=None, broker_url="sentinel://one/0?master_name=main"))
 
     assert app.conf.broker_transport_options["master_name"] == "main"

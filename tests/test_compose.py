@@ -1,4 +1,4 @@
-"""docker-compose.yml and the Dockerfile against the code that they start; no Docker needed."""
+"""docker-compose.yml and the Dockerfile match the code that they start; no Docker needed."""
 
 import re
 import shlex
@@ -45,14 +45,14 @@ def words_of(service: str) -> list[str]:
 
 
 def option(service: str, name: str) -> str:
-    """The value of an option, whether it is written with a space or an equals sign."""
+    """The value of an option, written with a space or an equals sign."""
     words = words_of(service)
     joined = [word.partition("=")[2] for word in words if word.startswith(f"{name}=")]
     return joined[0] if joined else words[words.index(name) + 1]
 
 
 def defaults(text: str) -> str:
-    """The text as Docker Compose reads it when nothing is set."""
+    """The text as Docker Compose reads it when no variable is set."""
     return INTERPOLATED.sub(lambda found: found[2], text)
 
 
@@ -61,7 +61,7 @@ def seconds(duration: str) -> int:
 
 
 def published(*, monitoring: bool = False) -> Iterator[tuple[str, str, int, int]]:
-    """Service, address, port outside and port inside; those of the profile only if asked for."""
+    """Service, address, outside port and inside port; those of the monitoring profile only if requested."""
     for name, service in SERVICES.items():
         if ("profiles" in service) is not monitoring:
             continue
@@ -71,22 +71,22 @@ def published(*, monitoring: bool = False) -> Iterator[tuple[str, str, int, int]
 
 
 def accept(command: Any, words: Sequence[str]) -> None:
-    """Fail if the command does not know an option or wants an argument more."""
+    """Fail if the command does not know an option or lacks an argument."""
     command.make_context(command.name, list(words))
 
 
-def test_every_process_has_a_service_and_runs_what_the_embedded_stack_runs() -> None:
+def test_every_process_has_a_service_that_runs_the_command_of_the_embedded_stack() -> None:
     for name, command in EMBEDDED.items():
         runs_what_the_embedded_stack_runs(command, words_of(name))
     assert set(OURS) == {*EMBEDDED, "migrate"}
 
 
 @pytest.mark.parametrize("service", [name for name in OURS if words_of(name)[:2] == ["python", "-m"]])
-def test_every_module_that_is_run_exists(service: str) -> None:
+def test_every_module_in_a_command_exists(service: str) -> None:
     import_module(words_of(service)[2])
 
 
-def test_the_api_is_an_application_and_its_server_takes_its_options() -> None:
+def test_the_api_command_starts_an_application_with_valid_options() -> None:
     words = words_of("api")
     module, _, factory = words[3].partition(":")
     assert callable(getattr(import_module(module), factory))
@@ -94,13 +94,13 @@ def test_the_api_is_an_application_and_its_server_takes_its_options() -> None:
     accept(uvicorn.main, words[3:])
 
 
-def test_celery_takes_the_options_of_the_worker() -> None:
+def test_the_worker_command_has_valid_options() -> None:
     words = words_of("worker")
     assert words[:3] == ["python", "-m", "notify.worker"]
     worker.make_parser(Context(worker)).parse_args(words[3:])
 
 
-def test_celery_takes_the_options_of_beat() -> None:
+def test_the_beat_command_has_valid_options() -> None:
     words = words_of("beat")
     assert words[:4] == ["python", "-m", "celery", "-A"]
     assert isinstance(import_module(words[4]).app, Celery)
@@ -109,19 +109,19 @@ def test_celery_takes_the_options_of_beat() -> None:
     command.make_parser(Context(command)).parse_args(words[6:])
 
 
-def test_the_worker_serves_every_queue_that_tasks_are_sent_to() -> None:
+def test_the_worker_serves_every_queue() -> None:
     sent_to = {route["queue"] for route in celeryconfig.task_routes.values()}
     assert set(option("worker", "--queues").split(",")) == sent_to == {queue.name for queue in celeryconfig.task_queues}
 
 
-def test_flower_takes_its_options() -> None:
+def test_the_flower_command_has_valid_options() -> None:
     words = words_of("flower")
     assert "flower" in celery.commands
     for word in words[words.index("flower") + 1 :]:
         assert word.removeprefix("--").partition("=")[0] in default_options.as_dict()
 
 
-def test_flower_asks_who_is_there_and_lets_nobody_stop_anything() -> None:
+def test_flower_requires_authentication_and_lets_nobody_stop_workers() -> None:
     name, _, password = defaults(SERVICES["flower"]["environment"]["FLOWER_BASIC_AUTH"]).partition(":")
     assert (name, password) == ("notify", "development-only")
     assert "--read_only" in words_of("flower")
@@ -134,7 +134,7 @@ def test_the_worker_has_the_same_name_in_every_container() -> None:
     assert SERVICES["worker"]["hostname"] == "worker"
 
 
-def test_the_catcher_takes_its_options() -> None:
+def test_the_catcher_command_has_valid_options() -> None:
     words = words_of("catcher")
     help_text = run([executable, *words[1:3], "--help"], check=True, capture_output=True, text=True).stdout
     for word in words[3:]:
@@ -142,27 +142,27 @@ def test_the_catcher_takes_its_options() -> None:
             assert word in help_text
 
 
-def test_migrations_run_by_a_command_that_exists() -> None:
+def test_migrations_run_by_an_existing_command() -> None:
     program, *words = words_of("migrate")
     assert entry_points(group="console_scripts")[program].value == "notify.cli:main"
     is_a_command_of_notify(words)
 
 
 @pytest.mark.parametrize("service", OURS)
-def test_every_setting_is_known_and_makes_sense(service: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_setting_is_known_and_valid(service: str, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in SERVICES[service].get("environment", {}).items():
         monkeypatch.setenv(name, defaults(str(value)))
     load(env_file=None)
 
 
-def test_what_may_be_set_from_outside_has_the_name_of_the_setting() -> None:
+def test_variables_from_outside_have_the_names_of_their_settings() -> None:
     for service in OURS.values():
         for name, value in service.get("environment", {}).items():
             for found in INTERPOLATED.finditer(str(value)):
                 assert found[1] in {name, "POSTGRES_PASSWORD"}
 
 
-def test_the_secrets_of_development_say_what_they_are() -> None:
+def test_development_secrets_are_recognizable() -> None:
     given = SERVICES["api"]["environment"]
     for name in ("NOTIFY_SECRET_KEYS", "NOTIFY_JWT_SECRET"):
         assert "development-only" in defaults(given[name])
@@ -171,11 +171,11 @@ def test_the_secrets_of_development_say_what_they_are() -> None:
     assert "development-only" in defaults(SERVICES["postgres"]["environment"]["POSTGRES_PASSWORD"])
 
 
-def test_the_catcher_knows_no_secret() -> None:
+def test_the_catcher_gets_no_secret() -> None:
     assert not SERVICES["catcher"]["environment"]
 
 
-def test_the_database_that_is_made_is_the_one_that_is_used() -> None:
+def test_the_database_that_is_created_is_the_one_that_is_used() -> None:
     made = {name: defaults(value) for name, value in SERVICES["postgres"]["environment"].items()}
     used = defaults(SERVICES["api"]["environment"]["NOTIFY_DATABASE_URL"])
     login = f"{made['POSTGRES_USER']}:{made['POSTGRES_PASSWORD']}"
@@ -187,7 +187,7 @@ def test_emails_reach_the_catcher_without_tls() -> None:
     assert (relay.host, relay.port, relay.guard) == ("catcher", int(option("catcher", "--smtp-port")), Guard.PLAIN)
 
 
-def test_ports_are_published_to_this_machine_only_where_everybody_expects_them() -> None:
+def test_ports_are_published_to_this_machine_only_and_have_their_usual_numbers() -> None:
     defaults_of = {name: field.get_default() for name, field in Settings.model_fields.items()}
     usual = {name: port for name, port in defaults_of.items() if name.endswith("_port") and port is not None}
     assert {address for _, address, _, _ in published()} == {LOOPBACK}
@@ -204,7 +204,7 @@ def test_ports_are_published_to_this_machine_only_where_everybody_expects_them()
         assert inside == int(listening[service][outside])
 
 
-def test_what_watches_is_asked_for_and_published_to_this_machine_only() -> None:
+def test_monitoring_is_optional_and_published_to_this_machine_only() -> None:
     found = {name: (address, outside) for name, address, outside, _ in published(monitoring=True)}
     assert found == {"prometheus": (LOOPBACK, 9090), "grafana": (LOOPBACK, 3000)}
     assert all(SERVICES[name]["profiles"] == ["monitoring"] for name in found)
@@ -212,11 +212,11 @@ def test_what_watches_is_asked_for_and_published_to_this_machine_only() -> None:
 
 
 @pytest.mark.parametrize(("service", "host"), [("api", "--host"), ("catcher", "--host"), ("flower", "--address")])
-def test_what_is_published_listens_beyond_its_own_container(service: str, host: str) -> None:
+def test_published_services_listen_on_all_interfaces_of_their_container(service: str, host: str) -> None:
     assert option(service, host) == "0.0.0.0"  # noqa: S104 - of the container
 
 
-def test_everybody_waits_for_what_can_come_true() -> None:
+def test_services_wait_only_for_conditions_that_can_become_true() -> None:
     for name, service in SERVICES.items():
         for awaited, how in service.get("depends_on", {}).items():
             assert awaited in SERVICES, f"{name} waits for {awaited}, which does not exist"
@@ -229,14 +229,14 @@ def test_everybody_waits_for_what_can_come_true() -> None:
                     pytest.fail(f"{name} waits for {awaited} to be {other}")
 
 
-def test_whoever_needs_the_schema_waits_for_the_migration() -> None:
+def test_services_that_need_the_schema_wait_for_the_migration() -> None:
     for name in ("api", "beat", "worker"):
         assert "migrate" in SERVICES[name]["depends_on"]
     assert "postgres" in SERVICES["migrate"]["depends_on"]
 
 
 @pytest.mark.parametrize("service", [name for name in OURS if "healthcheck" in SERVICES[name]])
-def test_health_is_asked_where_the_service_listens(service: str) -> None:
+def test_health_checks_use_the_services_port(service: str) -> None:
     test = " ".join(SERVICES[service]["healthcheck"]["test"])
     asked = re.search(r"http://127\.0\.0\.1:(\d+)/(\w+)", test)
     assert asked is not None
@@ -246,14 +246,14 @@ def test_health_is_asked_where_the_service_listens(service: str) -> None:
     compile(SERVICES[service]["healthcheck"]["test"][-1], service, "exec")
 
 
-def test_everybody_is_stopped_as_in_the_embedded_stack_and_not_sooner() -> None:
+def test_services_get_as_long_to_stop_as_in_the_embedded_stack() -> None:
     for command in COMMANDS:
         service = SERVICES[command.name]
         assert service.get("stop_signal", "SIGTERM") == command.stop_signal.name
         assert seconds(service.get("stop_grace_period", "10s")) >= command.stop_seconds
 
 
-def test_every_target_is_a_stage_of_the_dockerfile() -> None:
+def test_every_build_target_is_a_stage_of_the_dockerfile() -> None:
     stages = set(re.findall(r"^FROM \S+ AS (\S+)$", DOCKERFILE, re.MULTILINE))
     assert {service["build"]["target"] for service in OURS.values()} <= stages
     images: dict[str, set[str]] = {}
@@ -275,7 +275,7 @@ def test_the_labels_of_the_image_say_what_the_package_says() -> None:
     assert f"ARG VERSION={project['version']}\n" in DOCKERFILE
 
 
-def test_what_the_dockerfile_copies_exists_and_is_not_ignored() -> None:
+def test_files_copied_by_the_dockerfile_exist_and_are_not_ignored() -> None:
     admitted = [
         line.removeprefix("!")
         for line in (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
@@ -297,7 +297,7 @@ def test_nothing_runs_as_root_or_writes_to_its_image() -> None:
     assert option("catcher", "--folder").startswith("/tmp/")  # noqa: S108 - the same
 
 
-def test_every_default_of_a_secret_is_one_that_the_doctor_knows() -> None:
+def test_the_doctor_knows_every_default_secret() -> None:
     text = (ROOT / "docker-compose.yml").read_text(encoding="utf-8")
     defaults = [(name, value) for name, value in INTERPOLATED.findall(text) if value and SECRET.search(name)]
 

@@ -1,4 +1,4 @@
-"""The Kubernetes manifests and systemd units against the code that they start; no cluster needed."""
+"""The Kubernetes manifests and systemd units match the code that they start; no cluster needed."""
 
 import re
 import shlex
@@ -55,7 +55,7 @@ def of_kind(kind: str) -> Iterator[Manifest]:
 
 
 def settings_of(name: str) -> dict[str, str]:
-    """What the container gets: the ConfigMap, the Secrets as the comments create them, and its own."""
+    """The container's settings: from the ConfigMap, from the Secrets that the comments create, and its own."""
     (config,) = of_kind("ConfigMap")
     comments = "".join(file.read_text(encoding="utf-8") for file in DEPLOY.glob("kubernetes/*.yaml"))
     secrets = {found: value.strip('"') for found, value in STATED.findall(comments)}
@@ -65,7 +65,7 @@ def settings_of(name: str) -> dict[str, str]:
 
 
 def directives(unit: str, name: str) -> list[str]:
-    """The values of a directive, lines that end in a backslash joined."""
+    """The values of a directive, with continued lines joined."""
     joined = UNITS[unit].replace("\\\n", " ")
     return [line.partition("=")[2] for line in joined.splitlines() if line.startswith(f"{name}=")]
 
@@ -78,23 +78,23 @@ def words_of(unit: str) -> list[str]:
 
 
 @pytest.mark.parametrize("name", ["api", "worker", "beat", "flower"])
-def test_every_container_runs_what_the_embedded_stack_runs(name: str) -> None:
+def test_every_container_runs_the_command_of_the_embedded_stack(name: str) -> None:
     runs_what_the_embedded_stack_runs(EMBEDDED[name], CONTAINERS[name]["args"])
 
 
 @pytest.mark.parametrize("name", ["api", "worker", "beat"])
-def test_every_unit_runs_what_the_embedded_stack_runs(name: str) -> None:
+def test_every_unit_runs_the_command_of_the_embedded_stack(name: str) -> None:
     runs_what_the_embedded_stack_runs(EMBEDDED[name], words_of(name))
 
 
-def test_migrations_run_by_a_command_that_exists() -> None:
+def test_migrations_run_by_an_existing_command() -> None:
     for program, *words in (CONTAINERS["migrate"]["args"], words_of("migrate")):
         assert program == "notify"
         is_a_command_of_notify(words)
 
 
 @pytest.mark.parametrize("name", CONTAINERS)
-def test_every_setting_of_a_container_is_known_and_makes_sense(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_setting_of_a_container_is_known_and_valid(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     given = settings_of(name)
     unknown = {one for one in given if one not in VARIABLES}
     assert unknown <= {"FLOWER_BASIC_AUTH"}
@@ -123,7 +123,7 @@ def test_a_container_has_every_config_map_and_secret_that_the_comments_create() 
 
 
 @pytest.mark.parametrize(("name", "probe"), PROBES)
-def test_a_probe_asks_where_the_container_listens(name: str, probe: Manifest) -> None:
+def test_a_probe_uses_the_port_of_the_container(name: str, probe: Manifest) -> None:
     container = CONTAINERS[name]
     ports = {one["name"]: str(one["containerPort"]) for one in container["ports"]}
     port = ports[probe["httpGet"]["port"]]
@@ -132,7 +132,7 @@ def test_a_probe_asks_where_the_container_listens(name: str, probe: Manifest) ->
 
 
 @pytest.mark.parametrize(("name", "probe"), PROBES)
-def test_a_probe_asks_what_answers(name: str, probe: Manifest) -> None:
+def test_a_probe_uses_an_existing_endpoint(name: str, probe: Manifest) -> None:
     path = probe["httpGet"]["path"]
     if name == "api":
         settings = Settings(database_url=SecretStr("postgresql://nobody@127.0.0.1:1/nothing"))
@@ -150,7 +150,7 @@ def test_an_api_without_a_database_is_taken_out_of_service_and_not_restarted() -
     assert CONTAINERS["api"]["livenessProbe"]["httpGet"]["path"] == "/livez"
 
 
-def test_everybody_has_as_long_to_stop_as_in_the_embedded_stack() -> None:
+def test_every_process_gets_as_long_to_stop_as_in_the_embedded_stack() -> None:
     for command in COMMANDS:
         grace = PODS[f"notify-{command.name}"]["spec"].get("terminationGracePeriodSeconds", 30)
         assert grace >= command.stop_seconds
@@ -159,7 +159,7 @@ def test_everybody_has_as_long_to_stop_as_in_the_embedded_stack() -> None:
             assert int(limits[0]) >= command.stop_seconds
 
 
-def test_every_service_and_deployment_finds_its_pods_and_ports() -> None:
+def test_every_service_and_deployment_selects_its_pods_and_ports() -> None:
     for one in (*of_kind("Deployment"), *of_kind("Service")):
         selector = one["spec"]["selector"].get("matchLabels", one["spec"]["selector"])
         pod = PODS[one["metadata"]["name"]]
@@ -184,7 +184,7 @@ def test_every_container_has_the_image_of_this_version() -> None:
     assert {one["image"] for one in CONTAINERS.values()} == {f"registry.example.com/notify:{version()}"}
 
 
-def test_workers_are_scaled_by_a_metric_that_exists() -> None:
+def test_workers_are_scaled_by_an_existing_metric() -> None:
     (scaled,) = of_kind("ScaledObject")
     assert scaled["spec"]["scaleTargetRef"]["name"] in PODS
     (trigger,) = scaled["spec"]["triggers"]
@@ -204,18 +204,18 @@ def test_a_unit_waits_for_the_migration(name: str) -> None:
 
 @pytest.fixture
 def installed(tmp_path: Path) -> list[str]:
-    """The units, with this environment in the place of /srv/notify."""
+    """The units, with this environment in place of /srv/notify."""
     for name, text in UNITS.items():
         (tmp_path / f"notify-{name}.service").write_text(text.replace(BIN, f"{Path(sys.executable).parent}/"))
     return [str(file) for file in tmp_path.iterdir()]
 
 
 @needs_systemd
-def test_systemd_understands_every_unit(installed: list[str]) -> None:
+def test_systemd_accepts_every_unit(installed: list[str]) -> None:
     done = run([SYSTEMD_ANALYZE, "verify", *installed], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
 
 
 @needs_systemd
-def test_systemd_finds_no_unit_exposed(installed: list[str]) -> None:
+def test_systemd_rates_no_unit_as_exposed(installed: list[str]) -> None:
     run([SYSTEMD_ANALYZE, "security", "--offline=true", "--threshold=20", *installed], check=True, capture_output=True)

@@ -1,4 +1,4 @@
-"""Domains in ASCII: by IDNA 2008, the same however often, and nothing that no DNS could know."""
+"""Domains in ASCII: by IDNA 2008, idempotent, and refusing everything that cannot be in DNS."""
 
 import idna
 import pytest
@@ -22,7 +22,7 @@ from notify.dns_names import NotADomain, ascii_domain, is_full_name, of_address
         ("नमस्ते.भारत", "xn--h2bhs4b8d8a.xn--h2brj9c"),
     ],
 )
-def test_a_domain_is_spelled_as_its_own_registry_spells_it(domain: str, spelled: str) -> None:
+def test_a_domain_has_the_spelling_of_its_registry(domain: str, spelled: str) -> None:
     assert ascii_domain(domain) == spelled
 
 
@@ -47,7 +47,7 @@ def test_a_domain_is_spelled_as_its_own_registry_spells_it(domain: str, spelled:
         "[192.0.2.1",
     ],
 )
-def test_what_no_dns_can_know_is_refused(nonsense: str) -> None:
+def test_a_domain_that_dns_cannot_have_is_refused(nonsense: str) -> None:
     with pytest.raises(NotADomain):
         ascii_domain(nonsense)
 
@@ -55,7 +55,7 @@ def test_what_no_dns_can_know_is_refused(nonsense: str) -> None:
 @given(st.text(max_size=80))
 @example("ＥＸＡＭＰＬＥ．com")
 @example("faß.de")
-def test_whatever_is_taken_is_ascii_and_names_the_same_domain_again(text: str) -> None:
+def test_an_accepted_domain_is_ascii_and_converts_to_itself(text: str) -> None:
     try:
         spelled = ascii_domain(text)
     except NotADomain:
@@ -76,7 +76,7 @@ def test_whatever_is_taken_is_ascii_and_names_the_same_domain_again(text: str) -
         ("ann", "ann"),
     ],
 )
-def test_the_same_domain_is_the_same_however_an_address_spells_it(address: str, domain: str) -> None:
+def test_a_domain_is_the_same_however_an_address_spells_it(address: str, domain: str) -> None:
     assert of_address(address) == domain
 
 
@@ -96,5 +96,5 @@ def test_the_same_domain_is_the_same_however_an_address_spells_it(address: str, 
         ("", False),
     ],
 )
-def test_only_a_name_that_means_the_same_host_to_everybody_is_a_full_one(host: str, *, full: bool) -> None:
+def test_only_a_globally_unambiguous_name_is_fully_qualified(host: str, *, full: bool) -> None:
     assert is_full_name(host) == full

@@ -1,4 +1,4 @@
-"""What the documentation names exists, and what it states is so."""
+"""Everything that the documentation names exists, and what it says is true."""
 
 import ast
 import json
@@ -41,14 +41,14 @@ def blocks(page: str, language: str) -> list[str]:
 
 
 def code(page: str) -> Iterator[str]:
-    """Every span of code, and every line of a block of shell."""
+    """Every code span, and every line of a shell block."""
     yield from CODE.findall(prose(page))
     for block in blocks(page, "sh"):
         yield from block.splitlines()
 
 
 def table(page: str, *, first: str) -> dict[str, list[str]]:
-    """The rows of the table whose first heading is this, by first cell; a cell of several names is several rows."""
+    """The rows of the table with this first heading, by first cell; a cell with several names makes several rows."""
     lines = iter(PAGES[page].splitlines())
     rows: dict[str, list[str]] = {}
     for line in lines:
@@ -64,7 +64,7 @@ def table(page: str, *, first: str) -> dict[str, list[str]]:
 
 @cache
 def commands() -> dict[str, Any]:
-    """Every command of ``notify``, groups and members of groups included."""
+    """Every command of ``notify``, including groups and their members."""
     found: dict[str, Any] = {"notify": typer.main.get_command(notify_app)}
     waiting = list(found.items())
     for name, command in waiting:
@@ -75,12 +75,12 @@ def commands() -> dict[str, Any]:
 
 
 def leaves() -> set[str]:
-    """The commands that do something, rather than hold others."""
+    """The commands that are not groups."""
     return {name for name, command in commands().items() if not hasattr(command, "commands")}
 
 
 def invocations(page: str) -> Iterator[tuple[str, list[str]]]:
-    """Every command of notify's that the page shows, and what follows its name."""
+    """Every command of notify on the page, with its arguments."""
     for line in code(page):
         if inside := re.search(r"(?:^|\$\()(?:\.venv/bin/)?(notify(?: [^)]*|$))", line):
             name, *words = shlex.split(inside[1])
@@ -91,18 +91,18 @@ def invocations(page: str) -> Iterator[tuple[str, list[str]]]:
 
 @cache
 def routes() -> set[str]:
-    """Every path of the API, with {} for what varies."""
+    """Every path of the API, with {} for parameters."""
     settings = Settings(database_url="postgresql://nobody@nowhere/none")
     return {PLACEHOLDER.sub("{}", path) for path in api.build_app(api.context_of(settings)).openapi()["paths"]}
 
 
 @every_page
-def test_every_link_between_pages_leads_somewhere(page: str) -> None:
+def test_every_link_between_pages_works(page: str) -> None:
     assert list(broken_links(page)) == []
 
 
 @every_page
-def test_every_setting_that_is_named_exists(page: str) -> None:
+def test_every_named_setting_exists(page: str) -> None:
     known = {PREFIX + name.upper() for name in Settings.model_fields}
     unknown = set(re.findall(rf"\b{PREFIX}\w+\b", PAGES[page])) - known
     assert {name for name in unknown if not THEIRS.match(f"{name}=tcp://")} == set()
@@ -111,7 +111,7 @@ def test_every_setting_that_is_named_exists(page: str) -> None:
 
 
 @every_page
-def test_every_command_that_is_shown_would_be_understood(page: str) -> None:
+def test_every_shown_command_parses(page: str) -> None:
     values = {"ID": "1", "FILE": "-"}
     for name, words in invocations(page):
         if words and words != ["--help"]:
@@ -120,7 +120,7 @@ def test_every_command_that_is_shown_would_be_understood(page: str) -> None:
 
 
 @every_page
-def test_every_target_of_make_that_is_named_exists(page: str) -> None:
+def test_every_named_make_target_exists(page: str) -> None:
     targets = TARGET.findall((ROOT / "Makefile").read_text(encoding="utf-8"))
     for line in code(page):
         if line.startswith("make "):
@@ -128,7 +128,7 @@ def test_every_target_of_make_that_is_named_exists(page: str) -> None:
 
 
 @every_page
-def test_every_file_that_is_named_exists(page: str) -> None:
+def test_every_named_file_exists(page: str) -> None:
     for name in code(page):
         if re.fullmatch(
             r"(templates|migrations|notify|docs|tests)/[\w./]+|\w[\w-]*\.(md|yml|toml|lock)|Dockerfile", name
@@ -137,24 +137,24 @@ def test_every_file_that_is_named_exists(page: str) -> None:
 
 
 @every_page
-def test_every_call_that_is_named_is_answered(page: str) -> None:
+def test_every_named_api_call_exists(page: str) -> None:
     for path in (PLACEHOLDER.sub("{}", named) for named in CALL.findall(PAGES[page])):
         assert any(route == path or route.startswith(f"{path}/") for route in routes()), f"{page}: {path}"
 
 
 @every_page
-def test_examples_in_python_and_json_can_be_read(page: str) -> None:
+def test_python_and_json_examples_parse(page: str) -> None:
     for example in blocks(page, "python"):
         ast.parse(example)
     for example in blocks(page, "json"):
         json.loads(example)
 
 
-def test_the_pages_stay_few() -> None:
+def test_there_are_few_pages() -> None:
     assert len(list((ROOT / "docs").glob("*.md"))) <= MOST_PAGES
 
 
-def test_operations_lists_every_setting_as_it_is() -> None:
+def test_operations_lists_every_setting_with_its_default() -> None:
     listed = table("docs/operations.md", first="Variable")
     stated = {}
     for name, field in Settings.model_fields.items():
@@ -165,7 +165,7 @@ def test_operations_lists_every_setting_as_it_is() -> None:
 
 
 @pytest.mark.parametrize("left_out", ["NOTIFY_JWT_SECRET", "NOTIFY_JWKS_URL"])
-def test_production_starts_with_the_settings_that_operations_asks_for(
+def test_production_starts_with_the_settings_that_operations_requires(
     left_out: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     section = PAGES["docs/operations.md"].partition("In production")[2].partition("\n\n")[0]
@@ -185,7 +185,7 @@ def test_production_starts_with_the_settings_that_operations_asks_for(
     load(env_file=None)
 
 
-def test_operations_states_how_long_rows_are_kept() -> None:
+def test_operations_states_the_retention_periods() -> None:
     rows = table("docs/operations.md", first="Rows")
     listed = {name: int(re.findall(r"(\d+) days", cells[0])[0]) for name, cells in rows.items() if name != "events"}
     kept = {**Kept().events, **Kept().emails, "delivery_stats": Kept().dead}
@@ -197,7 +197,7 @@ def test_operations_names_every_metric() -> None:
     assert named == {f"notify_{name}" for name in metrics.HELP}
 
 
-def test_the_examples_of_events_show_every_field() -> None:
+def test_the_event_examples_show_every_field() -> None:
     shown: set[str] = set()
     for example in blocks("docs/events.md", "json"):
         for name, value in parse(json.loads(example)).model_dump(exclude_none=True).items():
@@ -206,7 +206,7 @@ def test_the_examples_of_events_show_every_field() -> None:
 
 
 def fields_of_events() -> dict[str, str]:
-    """Every field of an event by its dotted name, with whether it is needed."""
+    """Every field of an event by its dotted name, with whether it is required."""
     found: dict[str, str] = {}
     for name, field in EventIn.model_fields.items():
         kinds: Any = get_args(field.annotation) or (field.annotation,)
@@ -216,12 +216,12 @@ def fields_of_events() -> dict[str, str]:
     return found
 
 
-def test_the_fields_of_an_event_are_listed_with_what_is_needed() -> None:
+def test_the_fields_of_an_event_are_listed_with_whether_they_are_required() -> None:
     listed = {name: cells[0] for name, cells in table("docs/events.md", first="Field").items()}
     assert listed == fields_of_events()
 
 
-def test_the_types_of_events_are_listed_with_the_parts_that_they_have() -> None:
+def test_the_event_types_are_listed_with_their_parts() -> None:
     listed = {name: CODE.findall(cells[0]) for name, cells in table("docs/events.md", first="Type").items()}
     assert listed == {name: list(parts_of(name)) for name in TRIGGERS}
 
@@ -240,21 +240,21 @@ def test_the_grants_of_the_events_page_are_enough_to_emit(database_url: str) -> 
         connection.rollback()
 
 
-def test_the_statement_that_changes_how_long_emails_are_worth_sending_is_valid(database_url: str) -> None:
+def test_the_statement_that_changes_the_lifetime_of_emails_is_valid(database_url: str) -> None:
     (statement,) = [one for one in blocks("docs/operations.md", "sql") if one.startswith("UPDATE")]
     with psycopg.connect(database_url) as connection:
         connection.execute(statement.encode())
         connection.rollback()
 
 
-def test_every_rule_of_the_fan_out_is_explained() -> None:
+def test_every_fan_out_rule_is_explained() -> None:
     assert {why for why in Why if f"`{why}`" not in PAGES["docs/lifecycle.md"]} <= {
         Why.SYSTEM_REQUIRED,
         Why.CHOSEN_EVENT,
     }
 
 
-def test_every_reason_that_is_explained_can_be_given() -> None:
+def test_every_explained_reason_exists() -> None:
     source = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "notify").rglob("*.py"))
     rows = table("docs/lifecycle.md", first="What happened")
     reasons = {name for cells in rows.values() for name in CODE.findall(cells[-1])}
@@ -262,7 +262,7 @@ def test_every_reason_that_is_explained_can_be_given() -> None:
     assert all(f'"{name}"' in source for name in reasons)
 
 
-def test_every_name_a_template_may_use_is_listed() -> None:
+def test_every_template_variable_is_listed() -> None:
     listed = set(table("docs/templates.md", first="Name"))
     used = {
         "subject",
@@ -292,7 +292,7 @@ def test_every_name_a_template_may_use_is_listed() -> None:
 
 
 @pytest.mark.parametrize("page", ["docs/reliability.md", "docs/security.md"])
-def test_every_promise_names_tests_that_exist(page: str) -> None:
+def test_every_promise_names_existing_tests(page: str) -> None:
     rows = "\n".join(line for line in PAGES[page].splitlines() if line.startswith("|"))
     named = {name for name in re.findall(r"`(\w+_\w+)`", rows) if not name.isupper()}
     defined = set(re.findall(r"^(?:async )?def (\w+)\(", "\n".join(_test_sources()), re.MULTILINE))

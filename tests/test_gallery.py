@@ -1,4 +1,4 @@
-"""The gallery: every email and every page in every language, with pictures where there is a Chromium."""
+"""The gallery: every email and page in every language, with pictures if Chromium is installed."""
 
 from pathlib import Path
 from sys import executable
@@ -26,7 +26,7 @@ Path(given["screenshot"]).write_text(given["blink-settings"] + sys.argv[-1])
 """
 
 
-def test_every_email_and_page_is_shown_in_every_language_where_there_is_no_browser(tmp_path: Path) -> None:
+def test_without_a_browser_every_email_and_page_is_shown_in_every_language(tmp_path: Path) -> None:
     page = gallery.write(tmp_path / "new" / "gallery", composer(), Pages(), host=HOST, browser=None)
     shown = page.read_text(encoding="utf-8")
     files = {path.name for path in page.parent.iterdir()} - {page.name}

@@ -1,4 +1,4 @@
-"""Log lines say what happened and where, and nothing that belongs to a person."""
+"""Log lines say what happened and where, and contain no personal data."""
 
 import json
 import logging
@@ -16,7 +16,7 @@ SECRET = "alice@example.com"
 
 @pytest.fixture
 def restored_logging() -> Iterator[None]:
-    """The standard library's and structlog's set-up as it was."""
+    """Restore the logging configuration of the standard library and structlog afterwards."""
     root, quiet = logging.getLogger(), {name: logging.getLogger(name).level for name in logs.QUIET}
     handlers, level = root.handlers[:], root.level
     yield
@@ -33,7 +33,7 @@ def fail_with(_address: str) -> None:
 
 @pytest.mark.usefixtures("restored_logging")
 @pytest.mark.parametrize("style", ["json", "console"])
-def test_a_trace_does_not_show_what_variables_held(capsys: pytest.CaptureFixture[str], style: str) -> None:
+def test_a_traceback_does_not_show_the_values_of_variables(capsys: pytest.CaptureFixture[str], style: str) -> None:
     logs.configure(level="info", style=style)  # type: ignore[arg-type]
     try:
         fail_with(SECRET)
@@ -48,7 +48,7 @@ def test_a_trace_does_not_show_what_variables_held(capsys: pytest.CaptureFixture
 
 @pytest.mark.usefixtures("restored_logging")
 @pytest.mark.parametrize("style", ["json", "console"])
-def test_a_trace_does_not_repeat_the_row_that_the_database_refused(
+def test_a_traceback_does_not_repeat_the_row_that_the_database_refused(
     capsys: pytest.CaptureFixture[str], connection: Connection, style: str
 ) -> None:
     logs.configure(level="info", style=style)  # type: ignore[arg-type]
@@ -75,7 +75,7 @@ def test_a_line_is_json_with_its_facts(capsys: pytest.CaptureFixture[str]) -> No
 
 @pytest.mark.usefixtures("restored_logging")
 @pytest.mark.parametrize("style", ["json", "console"])
-def test_what_is_said_of_an_email_has_the_form_of_every_other_line(
+def test_lines_about_emails_have_the_same_form_as_all_others(
     capsys: pytest.CaptureFixture[str], style: logs.Style
 ) -> None:
     logs.configure(level="info", style=style)

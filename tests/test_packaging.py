@@ -1,4 +1,4 @@
-"""The wheel: whole, and enough without a checkout; production without the embedded extra; locks that name no place."""
+"""The wheel is complete without a checkout; production needs no embedded extra; locks contain no index addresses."""
 
 import json
 import os
@@ -34,7 +34,7 @@ PINNED = re.compile(
 )
 HASH = re.compile(r"^    --hash=sha256:[0-9a-f]{64}( \\)?$")
 NAME = PROJECT["name"]
-# What is never imported where an event is emitted, whether it is installed or not.
+# Modules that emitting an event never imports, installed or not.
 OF_OTHERS = {
     *("aiosmtplib", "alembic", "babel", "cmarkgfm", "css_inline", "fastapi", "flower", "httpx", "jinja2", "jwt", "nh3"),
     *("prometheus_client", "rich", "starlette", "structlog", "tornado", "typer", "uvicorn", "uvloop"),
@@ -121,7 +121,7 @@ def pins(lock: str) -> dict[str, str]:
 
 
 def asked_for(*extras: str) -> set[Requirement]:
-    """What the project asks for with these extras, in those that they name too."""
+    """The project's requirements for these extras, including the extras that they name."""
     found = set(map(Requirement, PROJECT["dependencies"]))
     for extra in extras:
         for one in map(Requirement, PROJECT["optional-dependencies"][extra]):
@@ -130,7 +130,7 @@ def asked_for(*extras: str) -> set[Requirement]:
 
 
 def installed_for(requirements: Iterable[Requirement]) -> set[str]:
-    """The distributions that these need here, and what those need."""
+    """The distributions that these requirements need here, with their dependencies."""
     found: set[tuple[str, str]] = set()
     waiting = [(one, "") for one in requirements]
     while waiting:
@@ -149,7 +149,7 @@ Install = Callable[..., Path]
 
 @pytest.fixture(scope="module")
 def install(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Install:
-    """Makes an environment with the wheel, what it asks for with these extras, and nothing else; its programs."""
+    """Creates an environment with the wheel, its requirements for these extras, and nothing else; its programs."""
 
     @cache
     def made(*extras: str) -> Path:
@@ -173,14 +173,14 @@ def install(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Install:
 def said(
     program: Path | str, *words: str, settings: Mapping[str, str] | None = None, code: int = 0, cwd: Path | None = None
 ) -> str:
-    """What a program of such an environment says, and ends with this code."""
+    """The output of a program of such an environment, which must end with this code."""
     environment = {"PATH": os.environ["PATH"], "COLUMNS": "100", **(settings or {})}
     ended = run([str(program), *words], cwd=cwd, env=environment, check=False, capture_output=True, text=True)
     assert ended.returncode == code, ended.stderr
     return ended.stdout if code == 0 else ended.stderr
 
 
-def test_the_wheel_carries_everything_that_notify_reads(wheel: Path) -> None:
+def test_the_wheel_contains_everything_that_notify_reads(wheel: Path) -> None:
     with ZipFile(wheel) as archive:
         carried = set(archive.namelist())
     assert {f"notify/{name}" for folder in ("templates", "migrations") for name in files(folder)} <= carried
@@ -188,7 +188,7 @@ def test_the_wheel_carries_everything_that_notify_reads(wheel: Path) -> None:
     assert {"notify/celeryconfig.py", "notify/py.typed"} <= carried
 
 
-def test_the_wheel_carries_nothing_of_the_checkout_besides(wheel: Path) -> None:
+def test_the_wheel_contains_nothing_else_of_the_checkout(wheel: Path) -> None:
     with ZipFile(wheel) as archive:
         assert {name.partition("/")[0].partition("-")[0] for name in archive.namelist()} == {"notify", "notify_outbox"}
 
@@ -241,7 +241,7 @@ def test_the_schema_is_migrated_without_a_checkout(
 
 
 @pytest.mark.parametrize("everything", [False, True], ids=["bare", "everything"])
-def test_an_application_emits_with_the_bare_package_and_imports_no_more_where_all_is_installed(
+def test_an_application_emits_with_the_base_install_and_imports_no_more_when_every_extra_is_installed(
     install: Install, database: Database, broker_url: str, tmp_path: Path, *, everything: bool
 ) -> None:
     python = executable if everything else install() / "python"
@@ -277,7 +277,7 @@ def test_an_application_emits_with_the_bare_package_and_imports_no_more_where_al
         (("api",), "send-test dana@example.com", "worker"),
     ],
 )
-def test_a_command_says_in_one_sentence_which_extra_it_needs(
+def test_a_command_without_its_extra_names_it_in_one_sentence(
     install: Install, extras: Sequence[str], command: str, needed: str, tmp_path: Path
 ) -> None:
     sentence = said(install(*extras) / "notify", *command.split(), code=2, cwd=tmp_path)
@@ -306,7 +306,7 @@ def test_each_part_runs_with_its_own_extra(install: Install, extra: str, code: s
 
 
 @pytest.mark.parametrize("lock", [PRODUCTION, EMBEDDED, DEVELOPMENT])
-def test_a_lock_holds_names_versions_and_hashes_only(lock: str) -> None:
+def test_a_lock_contains_names_versions_and_hashes_only(lock: str) -> None:
     for line in (ROOT / lock).read_text(encoding="utf-8").splitlines():
         assert PINNED.match(line) or HASH.match(line), f"{lock}: {line}"
 
@@ -315,7 +315,7 @@ def test_a_lock_holds_names_versions_and_hashes_only(lock: str) -> None:
     ("lock", "extras"),
     [(PRODUCTION, ("worker", "api", "flower")), (EMBEDDED, ("embedded",)), (DEVELOPMENT, ("all", "dev"))],
 )
-def test_a_lock_holds_everything_that_is_asked_for(lock: str, extras: Sequence[str]) -> None:
+def test_a_lock_contains_every_requirement(lock: str, extras: Sequence[str]) -> None:
     pinned = pins(lock)
     for one in asked_for(*extras):
         assert pinned[canonicalize_name(one.name)] in one.specifier, f"{lock}: {one}"

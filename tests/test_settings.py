@@ -1,4 +1,4 @@
-"""Settings: what stops the start, in which words, and what a process runs with."""
+"""Settings: what stops the start, with which message, and what a process runs with."""
 
 import os
 from collections.abc import Callable, Mapping
@@ -41,7 +41,7 @@ def loaded(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Loaded:
 
 @pytest.fixture
 def problems(loaded: Loaded) -> Problems:
-    """Why a process with this environment does not start."""
+    """The errors that stop a process with this environment."""
 
     def refused(environment: Mapping[str, str], *, file: str | None = None) -> tuple[str, ...]:
         with pytest.raises(InvalidSettings) as invalid:
@@ -51,7 +51,7 @@ def problems(loaded: Loaded) -> Problems:
     return refused
 
 
-def test_a_process_that_is_told_nothing_starts(loaded: Loaded) -> None:
+def test_a_process_without_settings_starts(loaded: Loaded) -> None:
     settings = loaded({})
     assert (settings.database_url, settings.broker_url, settings.smtp_url) == (None, None, None)
     assert settings.lease == timedelta(seconds=60)
@@ -63,7 +63,7 @@ def test_settings_do_not_change_while_a_process_runs(loaded: Loaded) -> None:
         settings.lease_seconds = 1  # type: ignore[misc]
 
 
-def test_durations_and_ports_are_read_from_words(loaded: Loaded) -> None:
+def test_durations_and_ports_are_parsed_from_text(loaded: Loaded) -> None:
     settings = loaded({"NOTIFY_LEASE_SECONDS": "2.5", "NOTIFY_API_PORT": "8080", "NOTIFY_DATA_DIR": "/srv/notify"})
     assert (settings.lease, settings.api_port) == (timedelta(seconds=2.5), 8080)
     assert settings.data_dir == Path("/srv/notify")
@@ -80,7 +80,7 @@ def test_durations_and_ports_are_read_from_words(loaded: Loaded) -> None:
     ],
 )
 @pytest.mark.parametrize("where", ["environment", "file"])
-def test_a_misspelled_name_is_refused_and_the_nearest_known_one_named(
+def test_a_misspelled_name_is_refused_with_the_nearest_known_one(
     problems: Problems, where: str, name: str, nearest: str
 ) -> None:
     (problem,) = problems({name: "x"}) if where == "environment" else problems({}, file=f"{name}=x\n")
@@ -94,13 +94,13 @@ def test_a_name_that_resembles_none_is_refused_without_a_guess(problems: Problem
     assert problem.count("NOTIFY_") == 1
 
 
-def test_every_misspelled_name_is_told_at_once(problems: Problems) -> None:
+def test_every_misspelled_name_is_reported_at_once(problems: Problems) -> None:
     assert len(problems({"NOTIFY_LEASES_SECONDS": "1", "NOTIFY_API_PROT": "1"})) == 2
 
 
 @pytest.mark.parametrize("name", ["notify_api_port", "Notify_Api_Port", "NOTIFY_api_port"])
 @pytest.mark.parametrize("where", ["environment", "file"])
-def test_a_setting_in_the_wrong_case_is_refused_and_neither_taken_nor_passed_over(
+def test_a_setting_in_the_wrong_case_is_refused_and_neither_used_nor_ignored(
     problems: Problems, where: str, name: str
 ) -> None:
     (problem,) = problems({name: "8080"}) if where == "environment" else problems({}, file=f"{name}=8080\n")
@@ -110,7 +110,7 @@ def test_a_setting_in_the_wrong_case_is_refused_and_neither_taken_nor_passed_ove
 
 @pytest.mark.parametrize("service", ["NOTIFY", "NOTIFY_API", "NOTIFY_FLOWER", "NOTIFY_CATCHER", "NOTIFY_WORKER_HEALTH"])
 @pytest.mark.parametrize("where", ["environment", "file"])
-def test_what_systemd_and_kubernetes_set_is_theirs(loaded: Loaded, where: str, service: str) -> None:
+def test_variables_of_systemd_and_kubernetes_are_ignored(loaded: Loaded, where: str, service: str) -> None:
     variables = {"NOTIFY_SOCKET": "/run/systemd/notify", **beside_a_service(service)}
     file = "".join(f"{name}={value}\n" for name, value in variables.items())
     of_nobody = loaded({})
@@ -119,7 +119,7 @@ def test_what_systemd_and_kubernetes_set_is_theirs(loaded: Loaded, where: str, s
 
 def beside_a_service(name: str) -> dict[str, str]:
     """
-    What Kubernetes puts into the environment of every pod beside a Service with these ports.
+    The variables that Kubernetes sets in every pod for a Service with these ports.
 
     Source: pkg/kubelet/envvars/envvars.go, getServiceEnvVars and getContainerEnvVars.
     """
@@ -136,35 +136,35 @@ def beside_a_service(name: str) -> dict[str, str]:
     return found
 
 
-def test_a_port_of_ours_is_ours_beside_those_of_kubernetes(loaded: Loaded) -> None:
+def test_our_port_setting_is_read_beside_those_of_kubernetes(loaded: Loaded) -> None:
     assert loaded({"NOTIFY_API_PORT": "tcp://10.0.0.9:8000"}, file="NOTIFY_API_PORT=8001\n").api_port == 8001
     assert loaded({"NOTIFY_API_PORT": "8002"}, file="NOTIFY_API_PORT=8001\n").api_port == 8002
 
 
 @pytest.mark.parametrize("name", ["NOTIFY_PORT", "NOTIFY_SOCKETS", "NOTIFY_API_PORTS", "NOTIFY_SERVICE_HOSTS"])
-def test_what_only_resembles_theirs_is_a_typo(problems: Problems, name: str) -> None:
+def test_a_name_that_only_resembles_theirs_is_a_typo(problems: Problems, name: str) -> None:
     (problem,) = problems({name: "8000"})
     assert problem.startswith(f"{name} ")
 
 
 @pytest.mark.parametrize("field", Settings.model_fields)
-def test_no_setting_of_ours_is_taken_for_theirs(problems: Problems, field: str) -> None:
+def test_no_setting_of_ours_is_mistaken_for_theirs(problems: Problems, field: str) -> None:
     assert not THEIRS.match(f"NOTIFY_{field.upper()}=8000")
     (problem,) = problems({f"NOTIFY_{field.upper()}X": "8000"})
     assert f"NOTIFY_{field.upper()}" in problem
 
 
-def test_a_name_that_is_no_text_can_be_printed(problems: Problems) -> None:
+def test_a_name_that_is_not_utf_8_can_be_printed(problems: Problems) -> None:
     (problem,) = problems({"NOTIFY_M\udcfcLL": "x"})
     assert problem.encode().startswith(b"NOTIFY_M")
 
 
-def test_a_value_that_is_no_text_is_refused(problems: Problems) -> None:
+def test_a_value_that_is_not_utf_8_is_refused(problems: Problems) -> None:
     (problem,) = problems({"NOTIFY_MAIL_FROM_NAME": "Pr\udcfcfung"})
     assert problem.encode().startswith(b"NOTIFY_MAIL_FROM_NAME")
 
 
-def test_a_password_in_an_address_is_not_shown(problems: Problems) -> None:
+def test_a_password_in_a_url_is_not_shown(problems: Problems) -> None:
     (problem,) = problems({"NOTIFY_JWKS_URL": "ldap://me:hunter2@id.example.com/keys"})
     assert "id.example.com" in problem
     assert "hunter2" not in problem
@@ -183,7 +183,7 @@ UNREADABLE: Mapping[str, Callable[[Path], object]] = {
 
 
 @pytest.mark.parametrize("make", UNREADABLE.values(), ids=list(UNREADABLE))
-def test_a_file_that_cannot_be_read_is_one_sentence(tmp_path: Path, make: Callable[[Path], object]) -> None:
+def test_an_unreadable_file_is_reported_in_one_sentence(tmp_path: Path, make: Callable[[Path], object]) -> None:
     make(tmp_path / ".env")
     if make is UNREADABLE["somebody else's"] and access(tmp_path / ".env", R_OK):
         pytest.skip("root reads what nobody may read")
@@ -199,7 +199,7 @@ def test_a_byte_order_mark_hides_no_setting(tmp_path: Path) -> None:
     assert load(env_file=tmp_path / ".env").api_port == 8001
 
 
-def test_a_virtual_environment_named_like_the_file_is_no_file(tmp_path: Path) -> None:
+def test_a_virtual_environment_named_dot_env_is_no_settings_file(tmp_path: Path) -> None:
     (tmp_path / ".env").mkdir()
     (tmp_path / ".env" / "pyvenv.cfg").touch()
     assert load(env_file=tmp_path / ".env") == load(env_file=None)
@@ -213,7 +213,7 @@ def test_a_virtual_environment_named_like_the_file_is_no_file(tmp_path: Path) ->
         pytest.param("celery -A notify.worker.app worker --concurrency 1", id="celery-worker"),
     ],
 )
-def test_a_process_that_may_not_start_says_why_and_shows_no_trace(command: str, tmp_path: Path) -> None:
+def test_a_process_that_may_not_start_says_why_without_a_traceback(command: str, tmp_path: Path) -> None:
     (tmp_path / ".env").write_bytes("NOTIFY_API_PORT=8001\n".encode("utf-16"))
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     argv = [executable, "-m", *command.split()]
@@ -223,7 +223,7 @@ def test_a_process_that_may_not_start_says_why_and_shows_no_trace(command: str, 
     assert ".env" in ended.stderr
 
 
-def test_names_of_others_are_no_concern_of_ours(loaded: Loaded) -> None:
+def test_variables_of_other_programs_are_ignored(loaded: Loaded) -> None:
     loaded({"NOTIFYD_URL": "x", "SMTP_URL": "y", "NOTIFY_TEST_DATABASE_URL": "postgresql://db"})
 
 
@@ -262,7 +262,7 @@ def test_names_of_others_are_no_concern_of_ours(loaded: Loaded) -> None:
         ("NOTIFY_DOMAIN_RATES", "bücher.example=5 xn--bcher-kva.example=3"),
     ],
 )
-def test_a_senseless_value_is_refused_by_its_name_and_value(problems: Problems, name: str, value: str) -> None:
+def test_an_invalid_value_is_refused_with_its_name_and_value(problems: Problems, name: str, value: str) -> None:
     (problem,) = problems({name: value})
     assert problem.startswith(name)
     assert value in problem or repr(value) in problem
@@ -282,7 +282,7 @@ def test_a_senseless_value_is_refused_by_its_name_and_value(problems: Problems, 
         ("NOTIFY_DOMAIN_RATES", "*.bücher.example=5 a.example=1", "*.xn--bcher-kva.example=5 a.example=1"),
     ],
 )
-def test_a_domain_is_read_as_dns_spells_it(loaded: Loaded, name: str, stated: str, read: str) -> None:
+def test_a_domain_is_converted_to_its_dns_spelling(loaded: Loaded, name: str, stated: str, read: str) -> None:
     assert getattr(loaded({name: stated}), name.removeprefix("NOTIFY_").lower()) == read
 
 
@@ -301,7 +301,7 @@ def test_a_domain_is_read_as_dns_spells_it(loaded: Loaded, name: str, stated: st
     ],
 )
 @pytest.mark.parametrize("where", ["environment", "file"])
-def test_a_senseless_secret_is_refused_without_being_shown(
+def test_an_invalid_secret_is_refused_without_being_shown(
     problems: Problems, where: str, name: str, value: str
 ) -> None:
     (problem,) = problems({name: value}) if where == "environment" else problems({}, file=f"{name}={value}\n")
@@ -317,7 +317,7 @@ def test_fallback_relays_without_a_first_one_are_refused(problems: Problems) -> 
     assert "hunter2" not in problem
 
 
-def test_settings_do_not_show_their_secrets_when_they_are_printed(loaded: Loaded) -> None:
+def test_printed_settings_do_not_show_their_secrets(loaded: Loaded) -> None:
     secrets = {
         "NOTIFY_DATABASE_URL": "postgresql://me:hunter2@db/notify",
         "NOTIFY_BROKER_URL": "redis://:hunter2@broker/0",
@@ -332,38 +332,38 @@ def test_settings_do_not_show_their_secrets_when_they_are_printed(loaded: Loaded
     assert "hunter2" not in f"{settings!r} {settings} {settings.model_dump()}"
 
 
-def test_every_setting_that_may_hold_a_secret_is_kept_from_being_shown() -> None:
+def test_every_setting_that_may_contain_a_secret_is_hidden() -> None:
     hidden = {name for name, field in Settings.model_fields.items() if "SecretStr" in str(field.annotation)}
     assert hidden == {"database_url", "broker_url", "smtp_url", "smtp_fallback_urls", "secret_keys", "jwt_secret"}
 
 
-def test_every_problem_is_told_at_once(problems: Problems) -> None:
+def test_every_problem_is_reported_at_once(problems: Problems) -> None:
     assert len(problems({"NOTIFY_API_PORT": "0", "NOTIFY_LOG_LEVEL": "chatty"})) == 2
 
 
 @pytest.mark.parametrize("name", ["NOTIFY_DATABASE_URL", "NOTIFY_LEASE_SECONDS", "NOTIFY_MAIL_FROM", "NOTIFY_JWKS_URL"])
 @pytest.mark.parametrize("where", ["environment", "file"])
-def test_an_empty_value_is_no_value(loaded: Loaded, where: str, name: str) -> None:
+def test_an_empty_value_counts_as_missing(loaded: Loaded, where: str, name: str) -> None:
     empty = loaded({name: ""}) if where == "environment" else loaded({}, file=f"{name}=\n")
     field = name.removeprefix("NOTIFY_").lower()
     assert getattr(empty, field) == Settings.model_fields[field].default
 
 
 @pytest.mark.parametrize("missing", ["NOTIFY_MAIL_FROM", "NOTIFY_PUBLIC_URL", "NOTIFY_SECRET_KEYS"])
-def test_a_relay_without_what_emails_need_is_refused(problems: Problems, missing: str) -> None:
+def test_a_relay_without_the_settings_that_emails_need_is_refused(problems: Problems, missing: str) -> None:
     (problem,) = problems({name: value for name, value in MAIL.items() if name != missing})
     assert problem.startswith(missing)
 
 
-def test_a_relay_with_all_that_emails_need_is_accepted(loaded: Loaded) -> None:
+def test_a_relay_with_the_settings_that_emails_need_is_accepted(loaded: Loaded) -> None:
     assert loaded(MAIL).mail_from == "notify@example.com"
 
 
-def test_what_emails_need_may_be_there_before_the_relay(loaded: Loaded) -> None:
+def test_the_settings_that_emails_need_may_be_set_before_the_relay(loaded: Loaded) -> None:
     loaded({name: value for name, value in MAIL.items() if name != "NOTIFY_SMTP_URL"})
 
 
-def test_peoples_tokens_are_trusted_in_one_way_only(problems: Problems) -> None:
+def test_tokens_of_people_are_verified_in_one_way_only(problems: Problems) -> None:
     (problem,) = problems({"NOTIFY_JWT_SECRET": LONG, "NOTIFY_JWKS_URL": "https://id.example.com/keys"})
     assert "NOTIFY_JWT_SECRET" in problem
     assert "NOTIFY_JWKS_URL" in problem
@@ -376,12 +376,12 @@ def test_a_file_is_read_and_the_environment_wins(loaded: Loaded) -> None:
     assert (settings.api_port, settings.flower_port) == (8082, 5556)
 
 
-def test_the_address_of_the_service_ends_without_a_slash(loaded: Loaded) -> None:
+def test_the_public_url_loses_a_trailing_slash(loaded: Loaded) -> None:
     assert loaded({"NOTIFY_PUBLIC_URL": "https://notify.example.com/"}).public_url == "https://notify.example.com"
     assert loaded({"NOTIFY_PUBLIC_URL": "https://example.com/notify/"}).public_url == "https://example.com/notify"
 
 
-def test_the_address_of_published_keys_is_asked_for_as_it_stands(loaded: Loaded) -> None:
+def test_the_jwks_url_is_used_unchanged(loaded: Loaded) -> None:
     assert loaded({"NOTIFY_JWKS_URL": "https://id.example.com/keys/"}).jwks_url == "https://id.example.com/keys/"
 
 
@@ -395,10 +395,10 @@ def test_the_address_of_published_keys_is_asked_for_as_it_stands(loaded: Loaded)
         "postgresql://u:x@pg1:5432,pg2:5432/db?target_session_attrs=read-write",
     ],
 )
-def test_a_database_is_named_the_way_postgresql_or_sqlalchemy_names_it(loaded: Loaded, url: str) -> None:
+def test_a_database_url_may_be_spelled_like_postgresqls_or_sqlalchemys(loaded: Loaded, url: str) -> None:
     assert loaded({"NOTIFY_DATABASE_URL": url}).database_url is not None
 
 
-def test_every_setting_says_what_it_is_for() -> None:
+def test_every_setting_has_a_description() -> None:
     silent = [name for name, field in Settings.model_fields.items() if not field.description]
     assert silent == []

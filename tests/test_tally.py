@@ -21,7 +21,7 @@ def read(database: Database) -> dict[str, dict[str, Total]]:
         return process_totals.read(connection)
 
 
-def test_many_counts_are_one_statement(database: Database) -> None:
+def test_many_counts_are_written_in_one_statement(database: Database) -> None:
     tally = Tally(database, process=ONE, role=Role.WORKER)
     for _ in range(1000):
         tally.count(Measure.SMTP, "rcpt", 0.5)
@@ -45,7 +45,7 @@ def test_nothing_is_counted_twice(database: Database) -> None:
     assert read(database)["doorbell_sent"] == {"fan_out": Total(1, 0)}
 
 
-def test_what_threads_count_at_once_is_all_counted_those_that_have_ended_too(database: Database) -> None:
+def test_concurrent_counts_of_all_threads_are_kept_even_after_they_end(database: Database) -> None:
     tally = Tally(database, process=ONE, role=Role.WORKER)
     ended, goes_on = Event(), Event()
 
@@ -73,7 +73,7 @@ def test_what_threads_count_at_once_is_all_counted_those_that_have_ended_too(dat
     assert read(database)["smtp"] == {"rcpt": Total(40_001, 20_000.5)}
 
 
-def test_what_is_counted_while_the_database_is_away_is_written_when_it_is_back(database: Database) -> None:
+def test_counts_made_during_a_database_outage_are_written_afterwards(database: Database) -> None:
     with Proxy(database_target(database.url)) as line:
         distant = Database(through(line, database.url))
         tally = Tally(distant, process=ONE, role=Role.WORKER)
@@ -89,14 +89,14 @@ def test_what_is_counted_while_the_database_is_away_is_written_when_it_is_back(d
     assert read(database)["smtp"] == {"data": Total(2, 0.5)}
 
 
-def test_a_schema_that_is_older_than_the_code_stops_nobody(unmigrated_database_url: str) -> None:
+def test_a_schema_older_than_the_code_stops_nobody(unmigrated_database_url: str) -> None:
     with closing(Database(unmigrated_database_url)) as old:
         tally = Tally(old, process=ONE, role=Role.WORKER)
         tally.start()
         tally.stop()
 
 
-def test_a_process_is_seen_at_once_and_leaves_nothing_unwritten_when_it_stops(
+def test_a_process_is_registered_at_once_and_writes_everything_before_it_stops(
     database: Database,
 ) -> None:
     tally = Tally(database, process=ONE, role=Role.WORKER, every_seconds=3_600)
@@ -109,7 +109,7 @@ def test_a_process_is_seen_at_once_and_leaves_nothing_unwritten_when_it_stops(
     assert read(database)["sweep"] == {"deliver": Total(1, 0)}
 
 
-def test_each_time_falls_into_the_bucket_of_the_next_larger_bound() -> None:
+def test_each_duration_is_in_the_bucket_of_the_next_higher_bound() -> None:
     assert [bucket(seconds) for seconds in (0, 0.1, 0.11, 3600, 86_400, 86_401)] == [
         "0.1", "0.1", "0.25", "3600", "86400", "+Inf",
     ]  # fmt: skip

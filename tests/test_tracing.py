@@ -1,4 +1,4 @@
-"""With OpenTelemetry set up, what notify does stands in the caller's trace; without it, nothing is made."""
+"""With OpenTelemetry, what notify does is part of the caller's trace; without it, no span is made."""
 
 from collections.abc import Iterator
 from subprocess import PIPE, run
@@ -42,7 +42,7 @@ print("opentelemetry.trace" in sys.modules)
 
 @pytest.fixture(scope="module")
 def _collected() -> Iterator[None]:
-    """OpenTelemetry as an application sets it up, which a process can do once; other tests' spans are dropped."""
+    """OpenTelemetry as an application sets it up, once per process; other tests' spans are dropped."""
     provider = TracerProvider()
     provider.add_span_processor(SimpleSpanProcessor(EXPORTER))
     set_tracer_provider(provider)
@@ -73,7 +73,7 @@ def by_name(spans: InMemorySpanExporter) -> dict[str, ReadableSpan]:
     return {span.name: span for span in spans.get_finished_spans()}
 
 
-def test_an_email_stands_in_the_trace_in_which_its_event_was_emitted(
+def test_an_email_is_part_of_the_trace_in_which_its_event_was_emitted(
     spans: InMemorySpanExporter, harness: tuple[WorkerHarness, ScriptedRelay]
 ) -> None:
     worker, relay = harness
@@ -97,7 +97,7 @@ def test_an_email_stands_in_the_trace_in_which_its_event_was_emitted(
     assert ADDRESS not in "".join(span.to_json() for span in found.values())
 
 
-def test_a_trace_that_is_stated_counts_more_than_the_one_we_are_in(
+def test_an_explicit_trace_wins_over_the_current_one(
     spans: InMemorySpanExporter, harness: tuple[WorkerHarness, ScriptedRelay]
 ) -> None:
     worker, _ = harness
@@ -112,7 +112,7 @@ def test_a_trace_that_is_stated_counts_more_than_the_one_we_are_in(
     assert f"{email.context.trace_id:032x}" == stated
 
 
-def test_an_event_in_no_trace_begins_one_of_its_own_for_each_step(
+def test_an_event_without_a_trace_starts_one_for_each_step(
     spans: InMemorySpanExporter, harness: tuple[WorkerHarness, ScriptedRelay]
 ) -> None:
     worker, relay = harness
@@ -124,11 +124,11 @@ def test_an_event_in_no_trace_begins_one_of_its_own_for_each_step(
     assert b"X-Notify-Trace" not in relay.emails[0].content
 
 
-def test_without_the_extra_nothing_is_made_and_nothing_is_imported() -> None:
+def test_without_the_extra_no_span_is_made_and_nothing_is_imported() -> None:
     said = run([executable, "-c", WITHOUT_THE_EXTRA], check=True, stdout=PIPE, text=True).stdout
     assert said.splitlines() == ["None None None", "False"]
 
 
-def test_spans_are_wanted_within_a_second_of_being_asked_for() -> None:
+def test_spans_are_made_within_a_second_of_setting_up_tracing() -> None:
     said = run([executable, "-c", SET_UP_LATE], check=True, stdout=PIPE, text=True, timeout=30).stdout
     assert said.split() == ["False", "False", "True"]

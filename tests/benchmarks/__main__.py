@@ -1,8 +1,8 @@
 """
-Everything in one run: ``make bench``, in three minutes with ``ARGS=--quick``.
+The whole benchmark: ``make bench``, in three minutes with ``ARGS=--quick``.
 
-Prints a table and a bar for each goal; writes the rows as JSON lines and the bars as a picture. Exit code 1 when a
-measure could not be taken; a goal that is not met is no error.
+Prints a table and a bar for each goal; writes the rows as JSON lines and the bars as a picture. Exit code 1 if a
+measurement failed; an unmet goal is no error.
 """
 
 import json
@@ -35,7 +35,7 @@ LEAST_WIDTH = 120
 
 
 def main() -> int:
-    """Measure what the arguments ask for; the exit code."""
+    """Take the measurements that the arguments select; the exit code."""
     asked = _arguments()
     logs.configure(level="error", style="auto")
     for name in [name for name in os.environ if name.startswith(PREFIX)]:
@@ -53,7 +53,7 @@ def main() -> int:
 
 
 def report(rows: Sequence[Row], *, out: Path, title: str, console: Console) -> int:
-    """Show the rows, draw the picture; the exit code."""
+    """Print the rows, draw the picture; the exit code."""
     console.print(table(rows, title=title))
     console.print(bars(rows))
     draw(rows, out / CHART, title=title)
@@ -62,12 +62,12 @@ def report(rows: Sequence[Row], *, out: Path, title: str, console: Console) -> i
 
 
 def line(name: str, row: Row, facts: Mapping[str, object]) -> str:
-    """A row of this measure as one line of JSON."""
+    """A row of this measurement as one line of JSON."""
     return json.dumps({"measure": name, **row.as_json(), **facts})
 
 
 def machine() -> str:
-    """What it ran on."""
+    """The machine's processor, memory and versions."""
     return (
         f"{os.cpu_count()} cores, {platform.system()} {platform.release()} {platform.machine()}, "
         f"Python {platform.python_version()}, load {os.getloadavg()[0]:.1f}"

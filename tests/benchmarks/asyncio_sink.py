@@ -1,4 +1,4 @@
-"""A relay that takes every email and keeps none, in one process: ``python -m tests.benchmarks.asyncio_sink PORT``."""
+"""A relay that accepts every email and keeps none, in one process: ``python -m tests.benchmarks.asyncio_sink PORT``."""
 
 import asyncio
 from argparse import ArgumentParser
@@ -14,7 +14,7 @@ BACKLOG = 1_000
 
 @dataclass(slots=True)
 class Book:
-    """What was taken: the names of the emails, and when each was answered, in monotonic seconds."""
+    """The names of the accepted emails, and when each was answered, in monotonic seconds."""
 
     names: set[bytes] = field(default_factory=set)
     answered: list[float] = field(default_factory=list)
@@ -27,7 +27,7 @@ class Book:
         self.changed.set()
 
     async def counts(self, least: int) -> str:
-        """Emails, different emails, and the instant of email number *least*, once there are so many."""
+        """Emails, different emails, and the instant of email number *least*, once there are this many."""
         while len(self.answered) < least:
             self.changed.clear()
             await self.changed.wait()
@@ -37,10 +37,10 @@ class Book:
 
 class Conversation(asyncio.Protocol):
     """
-    One client's connection. Besides SMTP it knows ``STAT N``, which waits for N emails and tells of them.
+    One client's connection. Besides SMTP it knows ``STAT N``, which waits for N emails and reports them.
 
     Args:
-        delay: Seconds before each answer, as if the relay were so far away there and back.
+        delay: Seconds before each answer, simulating a distant relay's round trip.
     """
 
     transport: asyncio.Transport
@@ -66,7 +66,7 @@ class Conversation(asyncio.Protocol):
             self._answer("".join(answers))
 
     def _next(self) -> str | None:
-        """The answer to the next thing said; None while it is incomplete."""
+        """The answer to the next command; null while it is incomplete."""
         content, end, rest = self._unread.partition(END if self._in_content else b"\r\n")
         if not end:
             return None
@@ -101,7 +101,7 @@ class Conversation(asyncio.Protocol):
 
 
 async def serve(port: int, *, delay: float, pipelining: bool) -> None:
-    """Take emails until the process ends."""
+    """Accept emails until the process ends."""
     extensions = ("PIPELINING", "8BITMIME", "SMTPUTF8") if pipelining else ("8BITMIME", "SMTPUTF8")
     book = Book()
     loop = asyncio.get_running_loop()

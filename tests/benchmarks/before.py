@@ -1,5 +1,5 @@
 """
-The drain beside notify's own at an earlier commit, with the same comments: for this round only.
+notify's drain compared with its own at an earlier commit, with the same comments: for this round only.
 
 Whoever deletes this file also deletes its line in ``runner.py`` and the paragraph in ``docs/performance.md``.
 """
@@ -31,7 +31,7 @@ from tests.support.servers import empty_broker, new_database
 
 COMMIT = "fcfbd36"
 INSTALL_SECONDS = 600
-# A step of its own harness, with our events in place of those that it would make up.
+# A step of that commit's own harness, with our events in place of its own.
 STEP = """
 import json, sys
 from pathlib import Path
@@ -47,7 +47,7 @@ class NotBuilt(NotifyError):
 
 
 def measure(bench: Bench) -> Iterator[Row]:
-    """Emails a second and processor time an email, either drain in turn; the best of each counts."""
+    """Emails a second and processor time per email, alternating between the two; the best of each counts."""
     servers, emails = bench.servers, bench.scale.emails
     try:
         with _built(servers.folder / "before") as tree, sink(servers.folder) as near:
@@ -83,12 +83,12 @@ def _rows(ours: Drained, theirs: Drained | None, *, skipped: str = "") -> Iterat
 @contextmanager
 def _built(tree: Path) -> Iterator[Path]:
     """
-    The commit's files with an environment of their own, from its lock, for as long as the block runs.
+    The commit's files with an environment of their own, from its lock, for the length of the block.
 
     Raises:
         NotBuilt: Git, the commit or the packages are missing.
     """
-    # An outer make would hand its variables down.
+    # An outer make would pass its variables down.
     surroundings = {name: value for name, value in environ.items() if not name.startswith("MAKE")}
     git = ["git", "-C", str(ROOT), "worktree"]
     try:
@@ -111,7 +111,7 @@ def _do(command: Sequence[str], surroundings: Mapping[str, str]) -> None:
 
 def _drained(tree: Path, servers: BenchmarkServers, near: Sink, *, emails: int) -> Drained:
     """
-    The same as ``drained``, by the commit's own code in processes of its own.
+    The same as ``drained``, by the commit's own code in its own processes.
 
     Raises:
         Miscounted: The sink has more or fewer.

@@ -1,4 +1,4 @@
-"""What every measure is given: where, how much, and the one drain that several rows are about."""
+"""What every measurement gets: servers, sizes, and the one drain that several rows are about."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,9 +14,9 @@ from tests.benchmarks.sink import sink
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Near:
     """
-    The best drain of a few, and the best rates of what merely sends, in emails a second.
+    The best drain of a few, and the best rates of the bare senders, in emails a second.
 
-    ``source`` is None where ``smtp-source`` is not installed; ``sink`` says which sink took the emails.
+    ``source`` is null where ``smtp-source`` is not installed; ``sink`` names the sink that took the emails.
     """
 
     ours: Drained
@@ -34,7 +34,7 @@ class Bench:
 
     @cached_property
     def near(self) -> Near:
-        """Into a sink that offers PIPELINING, once; all by turns, as a machine that slows down slows all of them."""
+        """Drains into a sink that offers PIPELINING, once; alternating, as a slow machine slows all of them."""
         servers, emails = self.servers, self.scale.emails
         with sink(servers.folder) as near:
             turns = [

@@ -1,4 +1,4 @@
-"""Where it is measured: a durable PostgreSQL and a broker of their own, and an empty database for each measure."""
+"""The servers of the benchmark: a durable PostgreSQL and a broker of its own, and an empty database per measurement."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
@@ -33,7 +33,7 @@ class BenchmarkServers:
 
     @contextmanager
     def database(self) -> Iterator[Database]:
-        """A migrated, empty database that lasts for the block; the broker is emptied too."""
+        """A migrated, empty database for the length of the block; the broker is emptied too."""
         empty_broker(self.broker)
         with new_database(self.database_server) as url:
             upgrade(url)
@@ -41,7 +41,7 @@ class BenchmarkServers:
                 yield database
 
     def environment(self, database: Database, smtp_url: str | None = None, **changes: str) -> dict[str, str]:
-        """What a process of notify needs; *changes* are settings without their prefix."""
+        """The environment of a process of notify; *changes* are settings without their prefix."""
         relay = {} if smtp_url is None else {"NOTIFY_SMTP_URL": smtp_url}
         more = {f"{PREFIX}{name.upper()}": value for name, value in changes.items()}
         return {**MAIL, "NOTIFY_DATABASE_URL": database.url, "NOTIFY_BROKER_URL": self.broker, **relay, **more}
@@ -50,10 +50,10 @@ class BenchmarkServers:
 @contextmanager
 def benchmark_servers(folder: Path) -> Iterator[BenchmarkServers]:
     """
-    The servers, until the block ends; PostgreSQL with the memory that is advised for a server of its own.
+    The servers, until the block ends; PostgreSQL with the memory recommended for a dedicated server.
 
     Args:
-        folder: Holds the data; PostgreSQL flushes every commit to the disk that it is on.
+        folder: For the data; PostgreSQL flushes every commit to its disk.
     """
     with ExitStack() as stack:
         postgres = stack.enter_context(PostgresServer(folder / "database", options=[f"shared_buffers={cache()}"]))
@@ -72,6 +72,6 @@ def cache() -> str:
 
 
 def settings(environment: Mapping[str, str]) -> Settings:
-    """The settings that this environment describes."""
+    """The settings in this environment."""
     given = {name.removeprefix(PREFIX).lower(): value for name, value in environment.items()}
     return Settings(**given)

@@ -1,7 +1,7 @@
 """
-Rows by the million, straight into the tables, and back into them: what the front door is too slow for.
+Inserts rows by the million directly into the tables, for which the front door is too slow.
 
-The only module here that names the columns of what is written.
+The only module here that names the columns it writes.
 """
 
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ EVENTS_AT_ONCE = 2_000
 OUTBOX = ("email_jobs", "notifications", "work_items")
 OLD = ("events", "email_jobs", "notifications", "email_attempts", "work_items")
 
-# What the fan-out states of a row, in the order in which it writes the tables; the rest are the tables' defaults.
+# The columns that fan-out writes, in the order of its tables; the rest have their defaults.
 STATED: dict[Table, Sequence[Column[Any]]] = {
     table: [table.c[name] for name in names.split()]
     for table, names in {
@@ -33,7 +33,7 @@ EVENT = text("""
     INSERT INTO notify.events (key, type, topic, actor, status, finished_at)
     VALUES ('bench', 'cl.comment.created', 'CL-1', 'bench-actor', 'done', now()) RETURNING id
 """)
-# Foreign keys are not checked meanwhile: the one event exists.
+# Foreign keys are not checked during the load: the one event exists.
 UNCHECKED = text("SET LOCAL session_replication_role = replica")
 FINISHED = text("""
     WITH added AS (
@@ -69,7 +69,7 @@ OLD_EVENTS = text("""
         LATERAL (SELECT now() - interval '60 days' + n * interval '1 second' AS at) AS old
     RETURNING id
 """)
-# One of a hundred emails is dead, which stays, and with it its event; one of ten was tried before it was sent.
+# One in a hundred emails is dead, which stays with its event; one in ten was retried before it was sent.
 OLD_EMAILS = text("""
     WITH added AS (
         INSERT INTO notify.email_jobs (username, topic, to_email, message_id, status, attempts, outcome_reason,
@@ -101,15 +101,15 @@ class Bulk:
             self._event: int = connection.execute(EVENT).scalar_one()
 
     def finish(self, first: int, last: int) -> None:
-        """Add emails that have been sent."""
+        """Insert sent emails."""
         self._load(FINISHED, first, last)
 
     def wait(self, first: int, last: int) -> None:
-        """Add emails that are due."""
+        """Insert due emails."""
         self._load(WAITING, first, last)
 
     def _load(self, statement: TextClause, first: int, last: int) -> None:
-        """In pieces: a connection that is silent for long is given up. Then what autovacuum would do to the tables."""
+        """In chunks, because a connection that is silent for long is closed. Then vacuum, as autovacuum would."""
         for start in range(first, last + 1, ROWS_AT_ONCE):
             with self._database.begin() as connection:
                 connection.execute(UNCHECKED)
@@ -119,7 +119,7 @@ class Bulk:
 
 
 def age(database: Database, rows: int, *, audience: int) -> None:
-    """Load so many old emails, with events and attempts, and do to the tables what autovacuum would."""
+    """Load this many old emails, with events and attempts, and vacuum, as autovacuum would."""
     events = rows // audience
     for first in range(1, events + 1, EVENTS_AT_ONCE):
         with database.begin() as connection:
@@ -133,7 +133,7 @@ def age(database: Database, rows: int, *, audience: int) -> None:
 
 
 def seconds_to_insert_again(database: Database) -> float:
-    """Take out what the fan-out has written; how long it takes to put it back, as lists, in one transaction."""
+    """Delete what fan-out has written; the time to insert it again, as lists, in one transaction."""
     with database.begin() as connection:
         written = {table: _all(connection, table) for table in STATED}
         for table in (notifications, email_jobs, work_items):

@@ -1,5 +1,5 @@
 """
-The same bars as a picture.
+The bars as a picture.
 
 Decided: Pillow draws it, one wheel without dependencies. Rejected: matplotlib, which brings ten packages for a dozen
 bars, and Rich's export, which is SVG only.

@@ -1,4 +1,4 @@
-"""Comments of as many shapes as people's: one shape alone would flatter whatever is kept for the next email."""
+"""Sample comments of many shapes, like people's: a single shape would favour caches of the composer."""
 
 from random import Random
 
@@ -7,20 +7,20 @@ WORDS = (
     " see [docs](https://example.com/docs?retry=1) I think this delay races with close() once more nit: typo"
 )
 LANGUAGES = ("python", "go", "")
-# The comment whose email has the mean size of all.
+# The comment whose email has the average size.
 TYPICAL = 210
 FEWEST_WORDS, MOST_WORDS = 3, 24
 
 
 def body(number: int) -> str:
-    """What comment *number* says; the same every time."""
+    """The text of comment *number*; the same every time."""
     dice = Random(number)
     blocks = dice.choices(range(1, 6), weights=[50, 25, 13, 8, 4])[0]
     return f"Number {number}. " + "\n\n".join(_block(dice) for _ in range(blocks))
 
 
 def _block(dice: Random) -> str:
-    """A paragraph most of the time; else a list, code, a quotation, tasks or a table."""
+    """Usually a paragraph; else a list, code, a quotation, tasks or a table."""
     kind = dice.random()
     if kind < 0.62:
         return _prose(dice)

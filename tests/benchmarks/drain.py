@@ -11,5 +11,5 @@ from importlib import import_module
 from pathlib import Path
 
 if __name__ == "__main__":
-    sys.path[0] = str(Path(__file__).parents[2])  # else this folder, when the file is run by its path
+    sys.path[0] = str(Path(__file__).parents[2])  # otherwise it is this folder, when the file is run by its path
     sys.exit(import_module("tests.benchmarks.steps").main())

@@ -1,4 +1,4 @@
-"""One drain by the product's own workers, from the go to the last outcome, counted at the sink."""
+"""One drain by notify's own workers, from their start to the last outcome, counted at the sink."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -23,10 +23,10 @@ class Miscounted(NotifyError):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Drained:
     """
-    What it took.
+    The duration and costs of a drain.
 
     ``cpu_seconds`` is the processor time of the worker's three processes, ``server_seconds`` that of PostgreSQL,
-    ``peak_bytes`` the worker's proportional memory if it was asked for.
+    ``peak_bytes`` the worker's proportional memory if it was measured.
     """
 
     emails: int
@@ -42,18 +42,18 @@ class Drained:
 
     @property
     def cpu_microseconds(self) -> float:
-        """Processor time of the workers, an email."""
+        """The workers' processor time per email."""
         return self.cpu_seconds / self.emails * 1e6
 
     @property
     def server_microseconds(self) -> float:
-        """Processor time of PostgreSQL, an email."""
+        """PostgreSQL's processor time per email."""
         return self.server_seconds / self.emails * 1e6
 
 
 def drained(servers: BenchmarkServers, sink: Sink, *, emails: int, memory: bool = False) -> Drained:
     """
-    Enqueue so many on an empty database and have them sent.
+    Enqueue this many emails on an empty database and drain them.
 
     Raises:
         Miscounted: The sink has more or fewer.
@@ -72,10 +72,10 @@ def drained_from(
     beside: Callable[[], AbstractContextManager[object]] = nullcontext,
 ) -> Drained:
     """
-    The same on a database that may hold more, of which nothing is due.
+    The same on a database that may contain more, of which nothing is due.
 
     Args:
-        beside: What else goes on from the go to the last outcome.
+        beside: Other activity from the start to the last outcome.
 
     Raises:
         Miscounted: The sink has more or fewer.

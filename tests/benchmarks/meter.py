@@ -1,4 +1,4 @@
-"""What a group of processes costs: processor time, and memory that no two of them are charged for twice."""
+"""The cost of a group of processes: processor time, and memory with shared pages counted once."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -17,7 +17,7 @@ PSS = pattern(rb"^Pss: +(\d+) kB", MULTILINE)
 
 @dataclass(slots=True)
 class Meter:
-    """``cpu_seconds`` of user and system time, ``peak_bytes`` of proportional memory, None if unknown."""
+    """``cpu_seconds`` of user and system time, ``peak_bytes`` of proportional memory, null if unknown."""
 
     cpu_seconds: float = 0.0
     peak_bytes: int | None = None
@@ -29,7 +29,7 @@ def metered(pids: Sequence[int], *, memory: bool = False) -> Iterator[Meter]:
     Measure these processes while the block runs; the meter is complete after it.
 
     Args:
-        memory: Look at their memory twice a second, which takes a hundredth of a core.
+        memory: Read their memory twice a second, which takes a hundredth of a core.
     """
     processes = [psutil.Process(pid) for pid in pids]
     meter, over = Meter(), Event()
@@ -58,20 +58,20 @@ def cpu_seconds(processes: Sequence[psutil.Process]) -> float:
 
 def processor_seconds() -> tuple[float, float]:
     """
-    What the machine's processors have done so far, and how much of it for us.
+    The processor time of the machine so far, and our share of it.
 
-    Time that other virtual machines stole counts as done; ours is that of this process and of the children that it
+    Time stolen by other virtual machines is included; ours is that of this process and of the children it
     has waited for, with theirs.
     """
     spent = psutil.cpu_times()
     idle = spent.idle + getattr(spent, "iowait", 0.0)
-    guests = getattr(spent, "guest", 0.0) + getattr(spent, "guest_nice", 0.0)  # within user and nice already
+    guests = getattr(spent, "guest", 0.0) + getattr(spent, "guest_nice", 0.0)  # already within user and nice
     ours = [getrusage(who) for who in (RUSAGE_SELF, RUSAGE_CHILDREN)]
     return sum(spent) - idle - guests, sum(one.ru_utime + one.ru_stime for one in ours)
 
 
 def family_seconds(pid: int) -> float:
-    """User and system time of a process, of its children, and of those that it has buried."""
+    """User and system time of a process, of its children, and of those it has waited for."""
     parent = psutil.Process(pid)
     spent = parent.cpu_times()
     buried = spent.children_user + spent.children_system
@@ -79,7 +79,7 @@ def family_seconds(pid: int) -> float:
 
 
 def proportional_bytes(processes: Sequence[psutil.Process]) -> int | None:
-    """Memory of all of them, a page that several share counted once; None where the kernel does not tell."""
+    """Memory of all of them, with shared pages counted once; null if the kernel does not report it."""
     total = 0
     for process in processes:
         with suppress(FileNotFoundError, ProcessLookupError):

@@ -1,4 +1,4 @@
-"""The product's own Celery workers, up and serving, but held back until they are let go."""
+"""notify's own Celery workers, up and serving, but paused until they are started."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -20,10 +20,10 @@ from notify.store.outbox import items
 from tests.support.worker import RunningWorker, worker
 
 ROOT = Path(__file__).parents[2]
-BECAUSE = "tests/benchmarks hold the workers back"
+BECAUSE = "tests/benchmarks pause the workers"
 LOOK_SECONDS = 0.025
 FLUSH_SECONDS = 5
-# min(), as the planner's statistics may be from an hour when every row was on its way.
+# min(), because the planner's statistics may be from a time when every row was in flight.
 IN_FLIGHT = text("""
     SELECT coalesce(
         (SELECT min(due_at) FROM notify.work_items WHERE stage = 'deliver' AND lane = 8),
@@ -48,7 +48,7 @@ class WorkersDidNotServe(NotifyError):
 
 
 class PausedWorkers:
-    """Workers that serve and wait. ``start`` lets them go, ``finish`` waits until nothing is left to do."""
+    """Workers that serve and wait. ``start`` starts them, ``finish`` waits until nothing is left to do."""
 
     def __init__(self, settings: Settings, database: Database, running: RunningWorker, relay: str) -> None:
         self.running = running
@@ -59,25 +59,25 @@ class PausedWorkers:
 
     @property
     def pids(self) -> list[int]:
-        """Of the worker: its parent process and the two that do the work."""
+        """The worker's parent process and its two children."""
         return [self.running.process.pid, *self.running.children]
 
     def ring(self) -> None:
-        """Ring for the workers; returns when the doorbell has left."""
+        """Ring for the workers; returns when the doorbell has been sent."""
         self._bell.ring(DELIVER)
         self._bell.flush(at_most_seconds=FLUSH_SECONDS)
 
     def start(self) -> None:
-        """Let the workers go at once."""
-        let_go(self._database, self._relay)
+        """Let the workers begin at once."""
+        resume(self._database, self._relay)
         self._bell.ring(DELIVER)
 
     def finish(self) -> None:
         """
-        Return when nothing is due or on its way, every outcome recorded.
+        Return when nothing is due or in flight, every outcome recorded.
 
         Raises:
-            WorkersDidNotServe: They are gone.
+            WorkersDidNotServe: They have ended.
         """
         with self._database.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
             while busy(connection):
@@ -91,23 +91,23 @@ def paused_workers(
     settings: Settings, database: Database, folder: Path, *, environment: Mapping[str, str] = MappingProxyType({})
 ) -> Iterator[PausedWorkers]:
     """
-    A prefork worker with two processes that serves every queue and sends nothing until it is told to.
+    A prefork worker with two processes that serves every queue and sends nothing until it is started.
 
-    It is held by the product's own means, a muted relay, so that start-up costs the measured time nothing.
+    A muted relay, one of notify's own features, pauses it, so that its start is not measured.
 
     Args:
-        folder: Takes its log.
-        environment: What differs for the workers from the environment of this process.
+        folder: For its log.
+        environment: Variables that differ from this process's environment.
 
     Raises:
         NoRelay: No mail is configured.
-        RelayIsMuted: By somebody else.
-        WorkersDidNotServe: In time.
+        RelayIsMuted: Somebody else has muted it.
+        WorkersDidNotServe: They did not start in time.
     """
     relay = next(iter(tuple(one.name for one in wiring.relays(settings))), None)
     if relay is None:
         raise NoRelay
-    hold(database, relay)
+    pause(database, relay)
     try:
         with worker(_surroundings(environment), folder) as running:
             try:
@@ -116,15 +116,15 @@ def paused_workers(
                 raise WorkersDidNotServe(log=running.log) from None
             yield PausedWorkers(settings, database, running, relay)
     finally:
-        let_go(database, relay)
+        resume(database, relay)
 
 
-def hold(database: Database, relay: str) -> None:
+def pause(database: Database, relay: str) -> None:
     """
-    Nothing is claimed for the relay from now on.
+    Mute the relay, so that nothing is claimed from now on.
 
     Raises:
-        RelayIsMuted: By somebody else, who may not want it unmuted.
+        RelayIsMuted: Somebody else has muted it, who may not want it unmuted.
     """
     with database.begin() as connection:
         breaker = relays.breaker(connection, relay)
@@ -133,19 +133,19 @@ def hold(database: Database, relay: str) -> None:
         relays.mute(connection, relay, because=BECAUSE)
 
 
-def let_go(database: Database, relay: str) -> None:
-    """Emails may be claimed again."""
+def resume(database: Database, relay: str) -> None:
+    """Unmute the relay."""
     with database.begin() as connection:
         relays.unmute(connection, relay)
 
 
 def busy(connection: Connection) -> bool:
-    """Whether anything is due or on its way; what waits for a later hour is not."""
+    """Whether anything is due or in flight; what is due later does not count."""
     due = items.is_due(connection, DELIVER) or items.is_due(connection, FAN_OUT)
     return due or bool(connection.scalar(IN_FLIGHT))
 
 
 def _surroundings(environment: Mapping[str, str]) -> dict[str, str]:
-    """Ours, changed, with the checkout where Celery finds it from any working folder."""
+    """Our environment with these changes, and the checkout where Celery finds it from any working folder."""
     path = (str(ROOT), environ.get("PYTHONPATH"))
     return {**environ, **environment, "PYTHONPATH": pathsep.join(filter(None, path))}

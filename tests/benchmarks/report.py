@@ -1,4 +1,4 @@
-"""What was measured, for people: a table, and a bar for each goal."""
+"""The results for people: a table, and a bar for each goal."""
 
 from collections.abc import Iterable, Sequence
 from typing import assert_never
@@ -32,7 +32,7 @@ def table(rows: Iterable[Row], *, title: str) -> Table:
 
 
 def bars(rows: Sequence[Row]) -> RenderableType:
-    """How much of its goal each figure reached; the mark is the goal. What could not be measured has no bar."""
+    """How far each figure reached its goal, which the mark shows. A failed measurement has no bar."""
     made = Table(
         title=f"part of the goal (│ is the goal, a bar ends at {MOST_GOALS:g}×)", title_justify="left", box=None
     )
@@ -49,7 +49,7 @@ def bars(rows: Sequence[Row]) -> RenderableType:
 
 
 def reached(row: Row) -> float | None:
-    """How much of its goal the row reached; None when there is none or it could not be measured."""
+    """The reached part of the row's goal; null if there is none or the measurement failed."""
     return None if row.goal is None or row.judged is None else row.goal.part(row.judged)
 
 
@@ -69,7 +69,7 @@ def verdict(row: Row) -> Text:
 
 
 def number(value: float | None) -> str:
-    """A figure with as many places as mean something."""
+    """A figure with its significant digits."""
     if value is None:
         return ""
     size = abs(value)

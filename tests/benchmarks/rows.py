@@ -1,4 +1,4 @@
-"""A measured figure, what it stands beside, and whether that was the goal."""
+"""A measured figure, the figure it is compared with, and the goal."""
 
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -7,7 +7,7 @@ from typing import Any
 @dataclass(frozen=True, slots=True)
 class Goal:
     """
-    What a ratio, or a figure that stands alone, should be.
+    The goal for a ratio, or for a figure without comparison.
 
     Args:
         best: The best we can imagine.
@@ -18,18 +18,18 @@ class Goal:
     best: float | None = None
 
     def met(self, figure: float) -> bool:
-        """Whether the figure is as good as that."""
+        """Whether the figure reaches the goal."""
         return figure >= self.limit if self.at_least else figure <= self.limit
 
     def part(self, figure: float) -> float:
-        """How much of the goal was reached: 1 is the goal, more is better, whichever way it counts."""
+        """How much of the goal was reached: 1 is the goal, more is better, in either direction."""
         if self.at_least:
             return figure / self.limit
         return self.limit / figure if figure else float("inf")
 
     @property
     def in_words(self) -> str:
-        """For a font without signs."""
+        """For a font without mathematical signs."""
         return f"{'at least' if self.at_least else 'at most'} {self.limit:g}"
 
     def __str__(self) -> str:
@@ -37,12 +37,12 @@ class Goal:
 
 
 def at_least(limit: float, *, best: float | None = None) -> Goal:
-    """More is better."""
+    """A goal for which more is better."""
     return Goal(limit, best=best)
 
 
 def at_most(limit: float, *, best: float | None = None) -> Goal:
-    """Less is better."""
+    """A goal for which less is better."""
     return Goal(limit, at_least=False, best=best)
 
 
@@ -52,11 +52,11 @@ class Row:
     One line of the report.
 
     Args:
-        figure: Ours; None when it could not be measured, and ``error`` says why.
+        figure: Ours; null if it could not be measured, with the reason in ``error``.
         beside: What *other* is the figure of; the ratio is ours by theirs.
-        goal: Of the ratio; of the figure itself where it stands alone.
-        note: How it was measured, where that is not said once for all.
-        skipped: Why the other figure could not be had on this machine.
+        goal: For the ratio; for the figure itself if there is no comparison.
+        note: How it was measured, if it differs from the usual way.
+        skipped: Why the other figure was not available on this machine.
     """
 
     what: str
@@ -78,17 +78,17 @@ class Row:
 
     @property
     def judged(self) -> float | None:
-        """What the goal is about; None where it cannot be said."""
+        """The figure or ratio that the goal applies to; null if unknown."""
         return self.ratio if self.beside else self.figure
 
     @property
     def met(self) -> bool | None:
-        """Whether the goal is met; None where there is none, or it cannot be said."""
+        """Whether the goal is met; null if there is none, or the figure is unknown."""
         if self.goal is None or self.judged is None:
             return None
         return self.goal.met(self.judged)
 
     def as_json(self) -> dict[str, Any]:
-        """Everything, for a line of JSON."""
+        """All fields, for a line of JSON."""
         goal, best = (str(self.goal), self.goal.best) if self.goal else (None, None)
         return {**asdict(self), "goal": goal, "best": best, "ratio": self.ratio, "met": self.met}

@@ -1,4 +1,4 @@
-"""Every measure in turn: what fails is a row with its error, and stops no other."""
+"""All measurements in turn: one that fails is a row with its error, and stops no other."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import MappingProxyType
@@ -37,12 +37,12 @@ MEASURES: Mapping[str, Measure] = MappingProxyType(
     }
 )
 
-# Takes ten minutes and 7 GB of disk at full size: measured when it is asked for by name.
+# Takes ten minutes and 7 GB of disk at full size: measured only when named.
 ON_REQUEST = frozenset({"retention"})
 
 
 def measured(name: str, measure: Measure, bench: Bench) -> Iterator[Row]:
-    """The rows of one measure as they come; whatever goes wrong is the last of them."""
+    """The rows of one measurement as they come; an error is the last row."""
     try:
         yield from measure(bench)
     except Exception as error:  # noqa: BLE001 - the report says so, and the exit code

@@ -1,4 +1,4 @@
-"""Emails as the composer is given and writes them, without a database."""
+"""Emails as the composer receives and writes them, without a database."""
 
 from notify.domain.jobs import EmailFacts
 from notify.domain.preferences import Person
@@ -15,5 +15,5 @@ def email_to(event: int, reader: int) -> EmailFacts:
 
 
 def ready_bytes() -> bytes:
-    """An email of the mean size, written."""
+    """A composed email of the average size."""
     return composer().compose(email_to(comment_bodies.TYPICAL, 1), date=NOON).content

@@ -1,4 +1,4 @@
-"""How much is measured: enough to be sure, or enough to see that it works."""
+"""The sizes of a run: large enough to be significant, or small enough to see quickly that it works."""
 
 from dataclasses import dataclass
 
@@ -10,11 +10,11 @@ class Scale:
 
     Args:
         emails: In a drain; ``far_emails`` where the relay is 5 ms away.
-        repeats: How often a drain and what it stands beside are measured; the best counts for both.
+        repeats: How often a drain and its comparison are measured; the best counts for both.
         outbox_rows: Sizes of the outbox, ascending.
-        samples: Of a latency.
-        pruned_rows: Emails that are old enough to be deleted.
-        many_emails: In the drain whose memory is measured beside that of ``emails``.
+        samples: For a latency.
+        pruned_rows: Emails old enough to be deleted.
+        many_emails: In the drain whose memory is compared with that of ``emails``.
     """
 
     emails: int

@@ -1,4 +1,4 @@
-"""Where the emails go and are counted: Postfix's C ``smtp-sink`` where it can be had, else a sink of our own."""
+"""Where the emails are counted: Postfix's C ``smtp-sink`` if available, else our own sink."""
 
 import socket
 import sys
@@ -28,7 +28,7 @@ TAIL_BYTES = 200
 
 @dataclass(frozen=True, slots=True)
 class SinkCounts:
-    """Emails taken, different ones among them, and when the one asked about was answered, in monotonic seconds."""
+    """Accepted emails, different ones among them, and when the requested one was answered, in monotonic seconds."""
 
     emails: int
     different: int
@@ -37,7 +37,7 @@ class SinkCounts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sink:
-    """A relay that takes everything. ``kind`` says which it is."""
+    """A relay that accepts everything. ``kind`` names the program."""
 
     kind: str
     port: int
@@ -49,19 +49,19 @@ class Sink:
         return f"smtp://{LOOPBACK}:{self.port}"
 
     def emails(self) -> int:
-        """How many it has taken."""
+        """How many it has accepted."""
         if self.kind == OWN:
             return self.ask().emails
         return _count(self.log)
 
     def wait_for(self, emails: int) -> int:
-        """How many it has taken, once that is so many: a C sink's log may be a moment behind."""
+        """How many it has accepted, once there are this many: a C sink's log may be a moment behind."""
         with suppress(AssertionError):
             until(lambda: self.emails() >= emails, seconds=START_SECONDS)
         return self.emails()
 
     def ask(self, *, least: int = 0) -> SinkCounts:
-        """What only our own sink knows, once it has taken so many."""
+        """Details that only our own sink knows, once it has accepted this many."""
         line = socket.create_connection((LOOPBACK, self.port), timeout=LONGEST_WAIT_SECONDS)
         with line, line.makefile("rb") as answers:
             answers.readline()
@@ -73,12 +73,12 @@ class Sink:
 @contextmanager
 def sink(folder: Path, *, delay: float = 0.0, pipelining: bool = True, own: bool = False) -> Iterator[Sink]:
     """
-    A sink in a process of its own.
+    A sink in its own process.
 
     Args:
-        folder: Takes its log.
-        delay: Seconds before each answer; the C sink cannot wait so briefly, so then it is our own.
-        own: Ours even so: it knows names and instants.
+        folder: For its log.
+        delay: Seconds before each answer; the C sink cannot wait so briefly, so this takes our own.
+        own: Use our own in any case: it knows names and instants.
     """
     port = free_port()
     kind = OWN if own or delay or not which(postfix.SINK) else postfix.SINK

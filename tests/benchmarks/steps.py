@@ -1,4 +1,4 @@
-"""The two steps of ``tests.benchmarks.drain``: what each does before ``ready``, and from a line to ``done``."""
+"""The two steps of ``tests.benchmarks.drain``: what each does before ``ready``, and between the line and ``done``."""
 
 import os
 import socket
@@ -42,14 +42,14 @@ class Unreachable(NotifyError):
 
 
 def main() -> int:
-    """Do the step that the command line names, as a process of its own; the exit code."""
+    """Run the step that the command line names, as a process of its own; the exit code."""
     logs.configure(level="warning", style="auto")
     signal(SIGTERM, _leave)
     return run(sys.argv[1:])
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Do the step that the arguments name; the exit code."""
+    """Run the step that the arguments name; the exit code."""
     asked = _parser().parse_args(arguments)
     for name, value in MAIL.items():
         os.environ.setdefault(name, value)
@@ -63,7 +63,7 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def enqueue(settings: Settings, database: Database, *, emails: int) -> None:
-    """Emails wait, the directory having been filled before; none is sent."""
+    """Enqueue emails after the start signal; the directory is filled before. None is sent."""
     workload.fill_directory(database)
     _await_go()
     began = monotonic()
@@ -73,7 +73,7 @@ def enqueue(settings: Settings, database: Database, *, emails: int) -> None:
 
 
 def drain(settings: Settings, database: Database, folder: Path) -> None:
-    """Nothing is due any more, and the workers, who were up before, have left."""
+    """Drain with workers that were started before, until nothing is due; then stop them."""
     _refuse_unreachable(settings)
     with paused_workers(settings, database, folder) as workers:
         _await_go()
@@ -112,7 +112,7 @@ def _do(asked: Namespace, folder: Path) -> None:
 
 
 def _refuse_unreachable(settings: Settings) -> None:
-    """Workers would wait for a broker and a relay for as long as it takes; whoever measures would rather know."""
+    """Workers would wait for a broker and a relay indefinitely; a benchmark should fail instead."""
     if settings.smtp_url is None:
         raise NoRelay
     if settings.broker_url is None:
@@ -144,5 +144,5 @@ def _note(**facts: object) -> None:
 
 
 def _leave(number: int, _: object) -> NoReturn:
-    """End in order: the workers are stopped on the way out."""
+    """Exit normally, which stops the workers."""
     sys.exit(128 + number)

@@ -1,4 +1,4 @@
-"""What became of the emails since an instant, as the table has it."""
+"""What became of the emails since an instant, according to the table."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""The two steps that a harness drives: nothing before its line, everything after it, and clear refusals."""
+"""The two steps that a harness runs: nothing before its line, everything after it, and clear refusals."""
 
 import sys
 from collections.abc import Iterator, Mapping
@@ -18,7 +18,7 @@ from notify.store.tables.emails import email_jobs
 from tests.benchmarks import steps
 from tests.benchmarks.benchmark_servers import MAIL
 from tests.benchmarks.meter import proportional_bytes
-from tests.benchmarks.paused_workers import ROOT, RelayIsMuted, busy, hold, let_go
+from tests.benchmarks.paused_workers import ROOT, RelayIsMuted, busy, pause, resume
 from tests.benchmarks.workload import AUDIENCE
 from tests.support import rows
 from tests.support.smtp import ScriptedRelay
@@ -26,7 +26,7 @@ from tests.support.smtp import ScriptedRelay
 BY_NAME = ("-m", "tests.benchmarks.drain")
 BY_PATH = ("tests/benchmarks/drain.py",)
 SECONDS = 90
-# What the processes imported is shared by them; if each had a copy it would be a third more.
+# The processes share what they imported; separate copies would take a third more.
 MOST_BYTES_IDLE = 195_000_000
 RELAY = "127.0.0.1:25"
 EMAILS = 2 * AUDIENCE + 5
@@ -34,25 +34,25 @@ EMAILS = 2 * AUDIENCE + 5
 
 @pytest.fixture
 def bare(environment: Mapping[str, str]) -> dict[str, str]:
-    """An environment with what the steps ask for, and no relay yet."""
+    """An environment for the steps, without a relay."""
     given = {"NOTIFY_DATABASE_URL", "NOTIFY_BROKER_URL"}
     return {name: value for name, value in environment.items() if not name.startswith("NOTIFY_") or name in given}
 
 
 @contextmanager
 def step(environment: Mapping[str, str], *words: str) -> Iterator[Popen[str]]:
-    """A step under way, its standard output and error to be read."""
+    """A running step, whose standard output and error can be read."""
     command = (sys.executable, *words)
     with Popen(command, cwd=ROOT, env=environment, stdin=PIPE, stdout=PIPE, stderr=PIPE, text=True) as process:
         try:
             yield process
         finally:
-            process.terminate()  # else its workers would outlive a test that fails
+            process.terminate()  # otherwise its workers would outlive a failing test
             process.wait(SECONDS)
 
 
 def finish(process: Popen[str], *, word: str) -> tuple[str, str]:
-    """Say go, and wait for the end: what it printed, and what it wrote to standard error."""
+    """Send the line, and wait for the end: standard output and standard error."""
     printed, errors = process.communicate(word, timeout=SECONDS)
     return printed, errors
 
@@ -63,7 +63,7 @@ def by_status(database: Database) -> dict[str, int]:
         return {status: count for status, count in connection.execute(question)}  # noqa: C416 - rows are typed one by one
 
 
-def test_emails_are_written_after_the_line_and_sent_after_the_next_one_by_workers_that_share_their_memory(
+def test_emails_are_written_after_the_first_line_and_sent_after_the_second_by_workers_that_share_memory(
     database: Database, bare: dict[str, str]
 ) -> None:
     with ScriptedRelay() as relay:
@@ -100,7 +100,7 @@ def test_emails_are_written_after_the_line_and_sent_after_the_next_one_by_worker
         pytest.param(("drain",), {"NOTIFY_BROKER_URL": "redis://127.0.0.1:1"}, id="broker"),
     ],
 )
-def test_what_cannot_begin_says_so_and_is_never_ready(
+def test_a_step_that_cannot_start_says_so_and_is_never_ready(
     bare: dict[str, str],
     words: tuple[str, ...],
     changes: dict[str, str],
@@ -118,12 +118,12 @@ def test_what_cannot_begin_says_so_and_is_never_ready(
 
 
 @pytest.mark.parametrize("words", [("enqueue", "none"), ("enqueue", "0"), ("enqueue",), ("fill",), ()])
-def test_arguments_that_make_no_sense_end_it_before_anything_is_touched(words: tuple[str, ...]) -> None:
+def test_invalid_arguments_end_it_before_anything_is_touched(words: tuple[str, ...]) -> None:
     with pytest.raises(SystemExit, match="2"):
         steps.run(words)
 
 
-def test_a_harness_that_leaves_gets_no_email(database: Database, bare: dict[str, str]) -> None:
+def test_no_email_is_sent_when_the_harness_goes_away(database: Database, bare: dict[str, str]) -> None:
     with step(bare, *BY_NAME, "enqueue", "1") as enqueue:
         printed, errors = finish(enqueue, word="")
         assert (enqueue.returncode, printed) == (1, "ready\n")
@@ -131,24 +131,24 @@ def test_a_harness_that_leaves_gets_no_email(database: Database, bare: dict[str,
     assert by_status(database) == {}
 
 
-def test_a_relay_that_somebody_has_muted_stays_muted(database: Database) -> None:
+def test_a_relay_muted_by_somebody_else_stays_muted(database: Database) -> None:
     with database.begin() as connection:
         relays.mute(connection, RELAY, because="they asked us to wait")
     with pytest.raises(RelayIsMuted):
-        hold(database, RELAY)
+        pause(database, RELAY)
     with database.begin() as connection:
         assert relays.breaker(connection, RELAY).muted_because == "they asked us to wait"
 
 
-def test_workers_that_a_killed_drain_held_back_can_be_held_and_let_go(database: Database) -> None:
-    hold(database, RELAY)
-    hold(database, RELAY)
-    let_go(database, RELAY)
+def test_workers_paused_by_a_killed_drain_can_be_paused_and_started_again(database: Database) -> None:
+    pause(database, RELAY)
+    pause(database, RELAY)
+    resume(database, RELAY)
     with database.begin() as connection:
         assert not relays.breaker(connection, RELAY).is_open
 
 
-def test_a_drain_is_over_when_what_waits_waits_for_a_later_hour(database: Database) -> None:
+def test_a_drain_is_over_when_the_remaining_emails_are_due_later(database: Database) -> None:
     with database.begin() as connection:
         assert not busy(connection)
         rows.job(connection, due_at=rows.ago(hours=-1))

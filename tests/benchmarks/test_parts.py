@@ -1,4 +1,4 @@
-"""The parts that the figures hang on: the workload is what it says, the sink counts right, the meter sees work."""
+"""Parts that the figures depend on: the workload is as described, the sink counts correctly, the meter sees work."""
 
 import os
 import socket
@@ -26,7 +26,7 @@ EMAIL = b"MAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\nDATA\r\n"
 
 
 @pytest.mark.parametrize("emails", [1, 19, 20, 21, 405])
-def test_the_workload_comes_to_as_many_emails_as_asked_for(emails: int) -> None:
+def test_the_workload_makes_exactly_as_many_emails_as_requested(emails: int) -> None:
     events = [parse(event) for event in workload.events(emails)]
     audiences = [{event.cl.author, *(event.cl.reviewers or ())} for event in events]
     assert sum(map(len, audiences)) == emails
@@ -39,7 +39,7 @@ def test_two_runs_of_the_workload_share_no_key() -> None:
     assert first.isdisjoint(second)
 
 
-def test_comments_have_many_shapes_and_the_typical_one_makes_an_email_of_the_mean_size() -> None:
+def test_comments_have_many_shapes_and_the_typical_one_makes_an_email_of_the_average_size() -> None:
     shapes_of = {
         sub(r"[^<]*(<[^>]*>)[^<]*", r"\1", comments.as_html(comment_bodies.body(number))) for number in range(500)
     }
@@ -56,7 +56,7 @@ def test_no_domain_has_more_than_its_share_of_the_people() -> None:
     assert max(map(domains.count, set(domains))) < workload.PEOPLE / 2
 
 
-def test_the_library_builds_the_email_that_is_compared() -> None:
+def test_the_standard_library_builds_the_email_that_is_compared() -> None:
     ours = read(composer().compose(email_to(1, 1), date=NOON).content)
     theirs = message_from_bytes(bytes(rebuilt(ours)), policy=policy.SMTP)
     assert isinstance(theirs, EmailMessage)
@@ -76,7 +76,7 @@ def test_our_sink_counts_emails_and_different_ones(tmp_path: Path) -> None:
         assert made.ask(least=1).answered_at <= counts.answered_at
 
 
-def test_our_sink_announces_pipelining_only_when_it_is_asked_to(tmp_path: Path) -> None:
+def test_our_sink_announces_pipelining_only_when_told_to(tmp_path: Path) -> None:
     for pipelining in (True, False):
         with sink(tmp_path, own=True, pipelining=pipelining) as made:
             line = socket.create_connection((LOOPBACK, made.port), timeout=10)
@@ -86,9 +86,7 @@ def test_our_sink_announces_pipelining_only_when_it_is_asked_to(tmp_path: Path) 
                 assert (b"250-PIPELINING\r\n" in answers.readlines()) is pipelining
 
 
-def test_a_machine_that_has_no_postfix_and_cannot_fetch_it_is_measured_with_our_own_sink(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_postfix_our_own_sink_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     empty = tmp_path / "empty"
     empty.mkdir()
     monkeypatch.setenv("PATH", str(empty))
@@ -97,7 +95,7 @@ def test_a_machine_that_has_no_postfix_and_cannot_fetch_it_is_measured_with_our_
     assert os.environ["PATH"] == str(empty)
 
 
-def test_the_processors_are_seen_to_work_for_us() -> None:
+def test_processor_time_of_our_processes_is_counted() -> None:
     done, ours = processor_seconds()
     sum(number * number for number in range(3_000_000))
     done_since, ours_since = processor_seconds()

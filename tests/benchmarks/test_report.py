@@ -1,4 +1,4 @@
-"""The goals, the rows and what becomes of them: a table, bars, lines, a picture, an exit code."""
+"""Goals, rows and their output: a table, bars, lines, a picture, an exit code."""
 
 import json
 from collections.abc import Iterator
@@ -40,18 +40,18 @@ def test_a_goal_is_reached_in_its_own_direction(goal: Goal, figure: float, met: 
     assert goal.part(figure) == part
 
 
-def test_a_goal_is_about_the_ratio_where_there_is_something_beside() -> None:
+def test_a_goal_applies_to_the_ratio_if_there_is_a_comparison() -> None:
     assert (MET_ROW.ratio, MET_ROW.met) == (3, True)
     assert (UNMET_ROW.ratio, UNMET_ROW.met) == (None, False)
 
 
-def test_nothing_is_met_that_could_not_be_compared() -> None:
+def test_a_goal_is_not_met_without_its_comparison() -> None:
     assert SKIPPED.met is None
     assert FAILED.met is None
     assert reached(SKIPPED) is None
 
 
-def test_the_table_and_the_bars_say_what_was_met_and_what_was_not() -> None:
+def test_the_table_and_the_bars_show_which_goals_were_met() -> None:
     console = Console(width=140)
     with console.capture() as said:
         console.print(table([MET_ROW, UNMET_ROW, SKIPPED, FAILED], title="here"))
@@ -65,7 +65,7 @@ def test_the_table_and_the_bars_say_what_was_met_and_what_was_not() -> None:
     assert any("1.50×" in line for line in lines)
 
 
-def test_the_bars_have_every_goal_what_was_measured_and_the_best_imaginable() -> None:
+def test_the_bars_show_each_goal_its_figure_and_the_best_imaginable() -> None:
     console = Console(width=140)
     wished = Row(what="wished", figure=1, beside="a peer", other=14, goal=at_most(1 / 10, best=1 / 14))
     with console.capture() as said:
@@ -82,7 +82,7 @@ def test_the_picture_has_a_bar_for_each_goal(tmp_path: Path) -> None:
     assert {rgb(MET), rgb(UNMET)} <= colours
 
 
-def test_a_measure_that_fails_is_a_row_after_those_it_had() -> None:
+def test_a_failed_measurement_is_a_row_after_the_rows_it_had() -> None:
     def failing(_: Bench) -> Iterator[Row]:
         yield MET_ROW
         raise ZeroDivisionError

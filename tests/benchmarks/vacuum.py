@@ -1,4 +1,4 @@
-"""What autovacuum would have done by now, on a connection that waits as long as it takes."""
+"""Runs VACUUM in place of autovacuum, without a statement timeout."""
 
 import psycopg
 from psycopg.sql import SQL, Identifier
@@ -7,7 +7,7 @@ from notify.store.database import Database
 
 
 def vacuum(database: Database, *tables: str) -> None:
-    """Clean these tables up, and count them for the planner."""
+    """Vacuum and analyze these tables."""
     with psycopg.connect(database.url, autocommit=True) as connection:
         connection.execute("SET statement_timeout = 0")
         for table in tables:

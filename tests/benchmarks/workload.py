@@ -1,4 +1,4 @@
-"""What is measured with: people in the directory, and comments that concern twenty of them each."""
+"""The workload: people in the directory, and comments that concern twenty of them each."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
@@ -24,18 +24,18 @@ LONGEST_FAN_OUT = timedelta(days=1)
 
 
 class FewerEmailsThanAsked(NotifyError):
-    """The fan-out wrote fewer emails than were asked for: somebody in the directory has made choices."""
+    """The fan-out wrote fewer emails than requested: somebody in the directory has preferences."""
 
 
 def fill_directory(database: Database) -> None:
-    """Put the actor and everyone who may get an email into the directory. Safe to repeat."""
+    """Put the actor and all recipients into the directory. Safe to repeat."""
     with database.begin() as connection:
         for name in (ACTOR, *map(username, range(PEOPLE))):
             directory.put_person(connection, Person(username=name, email=address(name), display_name=name.title()))
 
 
 def emit(database: Database, *, emails: int) -> None:
-    """Emit events that come to exactly so many emails, a hundred events a transaction; nobody is rung for."""
+    """Emit events for exactly this many emails, a hundred events a transaction, without ringing."""
     waiting = list(events(emails))
     for start in range(0, len(waiting), EVENTS_IN_A_TRANSACTION):
         with database.begin() as connection:
@@ -44,7 +44,7 @@ def emit(database: Database, *, emails: int) -> None:
 
 
 def fan_out(settings: Settings, database: Database) -> int:
-    """Fan out all that is due, as a worker would; how many emails it came to."""
+    """Fan out all that is due, as a worker would; the number of emails."""
     stage = wiring.fan_out(settings, database, doorbell=NoDoorbell(), worker=uuid4())
     written = 0
     while stage.is_due():
@@ -54,7 +54,7 @@ def fan_out(settings: Settings, database: Database) -> int:
 
 def enqueue(settings: Settings, database: Database, *, emails: int) -> None:
     """
-    Emit and fan out until so many more emails wait.
+    Emit and fan out until this many more emails are pending.
 
     Raises:
         FewerEmailsThanAsked: There are fewer.
@@ -66,7 +66,7 @@ def enqueue(settings: Settings, database: Database, *, emails: int) -> None:
 
 
 def events(emails: int, *, audience: int = AUDIENCE) -> Iterator[Mapping[str, Any]]:
-    """Comments on as many change lists, under keys that nobody has used, the last one for whom is left."""
+    """Comments on one change list each, under new keys, the last one for the remaining recipients."""
     run = uuid4().hex[:12]
     for number, first in enumerate(range(0, emails, audience)):
         size = min(audience, emails - first)
@@ -74,7 +74,7 @@ def events(emails: int, *, audience: int = AUDIENCE) -> Iterator[Mapping[str, An
 
 
 def comment(run: str, number: int, audience: Sequence[str]) -> dict[str, Any]:
-    """A comment by nobody of the audience, the first of whom wrote the change list."""
+    """A comment by somebody outside the audience, the first of whom is the author of the change list."""
     author, *reviewers = audience
     link = f"CL-{run}-{number}"
     return {
@@ -106,5 +106,5 @@ def username(number: int) -> str:
 
 
 def address(name: str) -> str:
-    """Where this person reads mail; people are spread over domains, as each may use half of the sessions only."""
+    """The address of this person; people are spread over domains, as each domain may use only half of the sessions."""
     return f"{name}@mail-{sum(name.encode()) % DOMAINS}.example.com"

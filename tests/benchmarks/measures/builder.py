@@ -1,4 +1,4 @@
-"""What it costs to write an email, beside the standard library's ``EmailMessage`` with the same words."""
+"""The cost of composing an email, compared with the standard library's ``EmailMessage`` for the same text."""
 
 from collections.abc import Callable, Iterator, Sequence
 from email import message_from_bytes, policy
@@ -18,7 +18,7 @@ WRITTEN_BY_MIME = frozenset({"mime-version", "content-type", "content-transfer-e
 
 
 def measure(bench: Bench) -> Iterator[Row]:
-    """Processor time an email, the best of a few rounds."""
+    """Processor time per email, the best of a few rounds."""
     emails = [email_to(number // AUDIENCE, number % AUDIENCE) for number in range(bench.scale.built)]
     known = emails[:AUDIENCE]
     warm = composer()
@@ -53,14 +53,14 @@ def per_email(work: Callable[[], object], emails: int) -> float:
 
 
 def read(content: bytes) -> EmailMessage:
-    """The email as the standard library reads it."""
+    """The email as the standard library parses it."""
     found = message_from_bytes(content, policy=policy.SMTP)
     assert isinstance(found, EmailMessage)
     return found
 
 
 def rebuilt(original: EmailMessage) -> EmailMessage:
-    """The same email, built the way the standard library wants it built."""
+    """The same email, built the standard library's way."""
     made = EmailMessage(policy=policy.SMTP)
     for name, value in original.items():
         if name.lower() not in WRITTEN_BY_MIME:
@@ -71,7 +71,7 @@ def rebuilt(original: EmailMessage) -> EmailMessage:
 
 
 def words(message: EmailMessage, subtype: str) -> str:
-    """What one part of the email says."""
+    """The text of one part of the email."""
     part = message.get_body((subtype,))
     assert part is not None
     return str(part.get_content())

@@ -1,4 +1,4 @@
-"""How many emails arrive twice when a process is killed in the middle of a drain."""
+"""How many emails arrive twice when a process is killed during a drain."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,7 +19,7 @@ KILLED_AFTER = 1 / 3
 
 
 def measure(bench: Bench) -> Iterator[Row]:
-    """Copies beyond the first, after one of two processes was killed with a third of the emails out."""
+    """Copies beyond the first, after one of two processes was killed with a third of the emails sent."""
     emails = bench.scale.killed_emails
     counts = _killed(bench.servers, emails)
     if counts.different != emails:

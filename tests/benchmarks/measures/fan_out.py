@@ -1,4 +1,4 @@
-"""How fast events become rows, beside a raw bulk insert of the same rows."""
+"""How fast events become rows, compared with a raw bulk insert of the same rows."""
 
 from collections.abc import Iterator
 from time import perf_counter
@@ -13,7 +13,7 @@ from tests.benchmarks.workload import AUDIENCE
 
 
 def measure(bench: Bench) -> Iterator[Row]:
-    """Rows a second: decided and written from waiting events, and merely written; the best of the rounds."""
+    """Rows a second: decided and written from pending events, and only written; the best of the rounds."""
     ours = theirs = 0.0
     emails = bench.scale.events * AUDIENCE
     for _ in range(bench.scale.repeats):

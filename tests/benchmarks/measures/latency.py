@@ -1,4 +1,4 @@
-"""How soon an email is out when nothing else is going on, beside Celery's own empty task."""
+"""How soon an email is sent on an idle system, compared with an empty Celery task."""
 
 import os
 import sys
@@ -76,7 +76,7 @@ def _emails(servers: BenchmarkServers, samples: int) -> list[float]:
 
 
 def _email(database: Database, event: Mapping[str, Any], bell: Doorbell, near: Sink, number: int) -> float:
-    """Milliseconds until the email of this event, the *number*th that the sink takes, was answered."""
+    """Milliseconds until the email of this event, the *number*th at the sink, was answered."""
     sleep(PAUSE_SECONDS)
     with database.begin() as connection:
         notify.emit(connection, event, doorbell=bell)

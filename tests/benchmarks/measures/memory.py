@@ -1,4 +1,4 @@
-"""How much memory a prefork worker with two processes takes at most, and whether that grows with the outbox."""
+"""The peak memory of a prefork worker with two processes, and whether it grows with the outbox."""
 
 from collections.abc import Iterator
 
@@ -12,7 +12,7 @@ MEGABYTE = 1e6
 
 
 class NoProportionalMemory(NotifyError):
-    """The kernel does not tell a process's proportional memory (/proc/PID/smaps_rollup)."""
+    """The kernel does not report a process's proportional memory (/proc/PID/smaps_rollup)."""
 
 
 def measure(bench: Bench) -> Iterator[Row]:
@@ -37,7 +37,7 @@ def measure(bench: Bench) -> Iterator[Row]:
 
 def megabytes(one: Drained) -> float:
     """
-    What its workers took at most.
+    The peak memory of its workers.
 
     Raises:
         NoProportionalMemory: On this system.

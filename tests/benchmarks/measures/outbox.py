@@ -1,4 +1,4 @@
-"""Claim and record of fifty emails beside ten thousand to millions of rows, finished or waiting."""
+"""Claim and record of fifty emails beside ten thousand to millions of rows, ended or pending."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -30,14 +30,14 @@ BATCH = 50
 LEASE = timedelta(minutes=1)
 WORKER = UUID(int=1)
 HISTORY, BACKLOG = "history", "backlog"
-# Of the claim at the largest size, beside the smallest.
+# Of the claim at the largest size, compared with the smallest.
 GOALS = {HISTORY: at_most(1.1, best=1), BACKLOG: at_most(1.25, best=1.1)}
 
 
 @dataclass(frozen=True, slots=True)
 class Cost:
     """
-    Medians in milliseconds of processor time, the client's and the server's, which neighbours disturb least.
+    Medians in milliseconds of processor time, the client's and the server's, which other load disturbs least.
 
     Without the commit, which costs the same however many rows there are.
     """
@@ -47,7 +47,7 @@ class Cost:
 
 
 def measure(bench: Bench) -> Iterator[Row]:
-    """Claim and record at each size, each size beside the smallest, by turns: a machine that slows down slows both."""
+    """Claim and record at each size, compared with the smallest, alternating: a machine that slows down slows both."""
     for kind in (HISTORY, BACKLOG):
         with bench.servers.database() as database:
             yield from _grown(_Outbox(bench.servers, database, kind), bench)
@@ -88,10 +88,10 @@ def _rows(
 
 
 def _by_turns(small: "_Outbox", large: "_Outbox", claims: int) -> tuple[Cost, Cost]:
-    """What either costs, claim after claim."""
+    """The cost of each, alternating claim by claim."""
     for one in (small, large):
         one.prepare(claims + 1)
-    times = [(small.once(), large.once()) for _ in range(claims + 1)][1:]  # the first prepares the statements
+    times = [(small.once(), large.once()) for _ in range(claims + 1)][1:]  # the first claim prepares the statements
     return _median([one for one, _ in times]), _median([one for _, one in times])
 
 
@@ -100,7 +100,7 @@ def _median(times: Sequence[Cost]) -> Cost:
 
 
 class _Outbox:
-    """An outbox that is made to grow by finished emails, or by emails that wait."""
+    """An outbox that grows by ended emails, or by pending ones."""
 
     def __init__(self, servers: BenchmarkServers, database: Database, kind: str) -> None:
         self.kind = kind
@@ -110,20 +110,20 @@ class _Outbox:
         self._rows = 0
 
     def grow(self, rows: int) -> None:
-        """Load up to so many rows at once."""
+        """Load up to this many rows."""
         add = self._bulk.finish if self.kind == HISTORY else self._bulk.wait
         add(self._rows + 1, rows)
         self._rows = rows
 
     def prepare(self, claims: int) -> None:
-        """Have enough to claim so often; beside a history the emails to claim are few, new and fanned out."""
+        """Provide enough emails for this many claims; beside a history they are few, new and fanned out."""
         if self.kind == HISTORY:
             workload.fill_directory(self._database)
             here = settings(self._servers.environment(self._database))
             workload.enqueue(here, self._database, emails=claims * BATCH)
 
     def once(self) -> Cost:
-        """What one claim and one record cost."""
+        """The cost of one claim and one record."""
         with self._database.begin() as connection:
             claim, jobs = _timed(connection, lambda: outbox.claim(connection, limit=BATCH, lease=LEASE, worker=WORKER))
         assert len(jobs) == BATCH
@@ -146,7 +146,7 @@ def _timed(connection: Connection, work: Callable[[], T]) -> tuple[float, T]:
 
 
 def _clock(server: int) -> float:
-    """Seconds of processor time of this thread and of the server's process; else of the wall."""
+    """Seconds of processor time of this thread and of the server's process; else of the wall clock."""
     try:
         on_cpu = Path(f"/proc/{server}/schedstat").read_text(encoding="ascii").split()[0]
     except OSError:

@@ -1,4 +1,4 @@
-"""The drain beside django-post_office, the best of the usual outboxes, tuned as its documentation advises."""
+"""The drain compared with django-post_office, the best of the usual outboxes, tuned as its documentation advises."""
 
 import json
 import sys
@@ -32,7 +32,7 @@ class NotInstalled(NotifyError):
 
 
 def measure(bench: Bench) -> Iterator[Row]:
-    """Emails a second and processor time an email, with the same words, either in turn; the best of each counts."""
+    """Emails a second and processor time per email, with the same text, alternating; the best of each counts."""
     servers, emails = bench.servers, bench.scale.emails
     with sink(servers.folder) as near:
         try:
@@ -88,10 +88,10 @@ def _theirs(python: Path, servers: BenchmarkServers, near: Sink, emails: int) ->
 
 def _installed(folder: Path) -> Path:
     """
-    Its interpreter; never a part of notify's own locks.
+    The interpreter of its own environment; never a part of notify's locks.
 
     Raises:
-        NotInstalled: There is no way to the packages.
+        NotInstalled: The packages cannot be downloaded.
     """
     python = folder / "bin" / "python"
     install = [sys.executable, "-m", "uv", "pip", "install", "--quiet", "--python", str(python), *PACKAGES]
@@ -106,7 +106,7 @@ def _installed(folder: Path) -> Path:
 
 
 def _message() -> dict[str, object]:
-    """The words of one of our emails, and its headers but for those that post_office writes."""
+    """The text of one of our emails, and its headers except those that post_office writes."""
     original = read(ready_bytes())
     return {
         "subject": str(original["Subject"]),

@@ -1,4 +1,4 @@
-"""How much slower emails leave while millions of old rows are deleted beside them, and how long that takes."""
+"""How much pruning millions of old rows slows the drain down, and how long it takes."""
 
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -21,11 +21,11 @@ KEPT = Kept()
 
 
 class NothingLeft(NotifyError):
-    """Upkeep was done before the emails were: what was measured is not a drain beside it."""
+    """Pruning finished before the drain did: the two did not run side by side."""
 
 
 def measure(bench: Bench) -> Iterator[Row]:
-    """The rate of a drain beside upkeep, beside that of the same drain without; then the rate of upkeep alone."""
+    """The rate of a drain beside pruning, compared with the same drain without; then the rate of pruning alone."""
     rows = bench.scale.pruned_rows
     with bench.servers.database() as database, sink(bench.servers.folder) as near:
         age(database, rows, audience=AUDIENCE)
@@ -47,7 +47,7 @@ def measure(bench: Bench) -> Iterator[Row]:
 
 
 def _drains(bench: Bench, database: Database, near: Sink) -> tuple[Drained, Drained, int]:
-    """The fastest of a few drains without and with upkeep, in turns; and how many emails upkeep deleted meanwhile."""
+    """The fastest of a few drains without and with pruning, alternating; and how many emails were pruned meanwhile."""
     alone, beside, pruned = [], [], 0
     emails = bench.scale.emails
     for _ in range(bench.scale.repeats):
@@ -59,7 +59,7 @@ def _drains(bench: Bench, database: Database, near: Sink) -> tuple[Drained, Drai
 
 
 class _Upkeep:
-    """A run of upkeep beside whatever else goes on."""
+    """A run of pruning beside other work."""
 
     def __init__(self, url: str) -> None:
         self._database = Database(url)
@@ -68,10 +68,10 @@ class _Upkeep:
     @contextmanager
     def going_on(self) -> Iterator[None]:
         """
-        At work while the block runs.
+        Prune while the block runs.
 
         Raises:
-            NothingLeft: It was done before the block was.
+            NothingLeft: It finished before the block did.
         """
         with closing(self._database):
             work = Thread(target=self.pruning.run, daemon=True)

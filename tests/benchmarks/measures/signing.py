@@ -1,4 +1,4 @@
-"""What a DKIM signature costs, beside dkimpy with the same key and the same email."""
+"""The cost of a DKIM signature, compared with dkimpy for the same key and email."""
 
 from collections.abc import Iterator, Sequence
 from functools import partial
@@ -21,7 +21,7 @@ DOMAIN, RELAXED = "example.com", (b"relaxed", b"relaxed")
 
 
 def measure(_: Bench) -> Iterator[Row]:
-    """Processor time an email, the best of a few rounds."""
+    """Processor time per email, the best of a few rounds."""
     emails = [composer().compose(email_to(1, reader), date=NOON).content for reader in range(EMAILS)]
     first, second = rsa.generate_private_key(65537, 2048), ed25519.Ed25519PrivateKey.generate()
     with TemporaryDirectory(prefix="notify-bench-") as folder:

@@ -1,4 +1,4 @@
-"""The drain beside what merely sends: aiosmtplib with ready bytes, and Postfix's ``smtp-source``."""
+"""The drain compared with bare senders: aiosmtplib with ready bytes, and Postfix's ``smtp-source``."""
 
 from collections.abc import Iterator
 from operator import attrgetter
@@ -36,7 +36,7 @@ def measure(bench: Bench) -> Iterator[Row]:
 
 
 def _plain(bench: Bench) -> Row:
-    """By turns as well, and a round trip for each command."""
+    """Alternating as well, with a round trip for each command."""
     servers, emails = bench.servers, bench.scale.emails
     with sink(servers.folder, pipelining=False) as plain:
         turns = [
@@ -62,7 +62,7 @@ def _beside_aiosmtplib(ours: Drained, rate: float, *, goal: Goal, kind: str, not
 
 
 def _far(bench: Bench) -> Row:
-    """The same engine against a distant relay: what a round trip an email is worth."""
+    """The same engine against a distant relay: the value of one round trip per email."""
     rates = {}
     for pipelining in (True, False):
         with sink(bench.servers.folder, delay=FAR_SECONDS, pipelining=pipelining) as far:

@@ -1,4 +1,4 @@
-"""Celery with a task that does nothing but say when it ran: ``celery -A tests.benchmarks.peers.empty_task worker``."""
+"""Celery with a task that only records when it ran: ``celery -A tests.benchmarks.peers.empty_task worker``."""
 
 from os import environ
 from time import monotonic
@@ -16,7 +16,7 @@ app.conf.task_create_missing_queues = True
 
 
 def empty() -> None:
-    """Note the instant, in monotonic seconds, which all processes of a machine share."""
+    """Record the instant, in monotonic seconds, which all processes of a machine share."""
     at = monotonic()
     with redis.Redis.from_url(environ[BROKER]) as client:
         client.rpush(RAN, repr(at))

@@ -21,16 +21,16 @@ LD_LIBRARY_PATH="{libraries}" exec "{program}" "$@"
 
 
 class NotFetched(NotifyError):
-    """Debian's package could not be had, or its programs do not run here."""
+    """Debian's package could not be downloaded, or its programs do not run here."""
 
 
 @contextmanager
 def on_path(folder: Path) -> Iterator[None]:
     """
-    Both programs are found while the block runs, if they can be had at all; nothing is installed on the machine.
+    Both programs are on the PATH during the block, if they are available at all; nothing is installed on the machine.
 
     Args:
-        folder: Takes what is fetched.
+        folder: For downloads.
     """
     before = environ["PATH"]
     if not (which(SINK) and which(SOURCE)):
@@ -49,7 +49,7 @@ def fetched(folder: Path) -> Path:
     A folder with both programs, each with the libraries of its package.
 
     Raises:
-        NotFetched: There is no way to the package, or a library of the machine's is missing.
+        NotFetched: The package cannot be downloaded, or a library is missing on the machine.
     """
     programs = folder / "bin"
     programs.mkdir(parents=True)
@@ -75,5 +75,5 @@ def _done(command: list[str], folder: Path) -> None:
 
 
 def _said(program: Path) -> str:
-    """What it says when it is asked for nothing."""
+    """The program's output without arguments."""
     return run([program], check=False, capture_output=True, timeout=FETCH_SECONDS).stderr.decode(errors="replace")

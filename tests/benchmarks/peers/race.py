@@ -1,4 +1,4 @@
-"""Processes that are ready first and go at one word, so that no start-up is measured."""
+"""Processes that get ready and then start together, so that no start-up is measured."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -13,16 +13,16 @@ from notify.domain.errors import NotifyError
 
 
 class PeerFailed(NotifyError):
-    """What notify is measured beside did not work."""
+    """A program that notify is compared with failed."""
 
 
 class StoppedShort(NotifyError):
-    """A process ended before it said what was awaited."""
+    """A process ended before it printed the expected word."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finish:
-    """How long until the last was done, and what they say their processors did."""
+    """How long until the last was done, and the processor time they report."""
 
     seconds: float
     cpu_seconds: float
@@ -30,7 +30,7 @@ class Finish:
 
 def race(commands: Sequence[Sequence[str]]) -> Finish:
     """
-    Start all, wait until all are ready, say go, and wait until all are done.
+    Start all, wait until all are ready, give the start signal, and wait until all are done.
 
     Raises:
         PeerFailed: One ended before it was done.
@@ -48,10 +48,10 @@ def ready(
     commands: Sequence[Sequence[str]], *, folder: Path | None = None, environment: Mapping[str, str] | None = None
 ) -> Iterator[list[Popen[str]]]:
     """
-    Processes that have said that they are ready to go; all have ended after the block.
+    Processes that have reported ready; all have ended after the block.
 
     Raises:
-        PeerFailed: One ended before it said what was awaited; with the end of what it wrote to standard error.
+        PeerFailed: One ended before it printed the expected word; with the end of its standard error.
     """
     with TemporaryFile() as errors, _started(commands, errors, folder, environment) as running:
         try:
@@ -65,7 +65,7 @@ def ready(
 
 
 def go(process: Popen[str]) -> None:
-    """Let it do its work."""
+    """Give the start signal."""
     assert process.stdin is not None
     process.stdin.write("go\n")
     process.stdin.flush()
@@ -73,7 +73,7 @@ def go(process: Popen[str]) -> None:
 
 def expect(process: Popen[str], word: str) -> str:
     """
-    What follows the word on the line that it begins.
+    The rest of the line that begins with this word.
 
     Raises:
         StoppedShort: The process ended before.

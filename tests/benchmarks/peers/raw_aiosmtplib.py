@@ -15,13 +15,13 @@ SENDER = "notify@example.com"
 
 
 async def send(client: SMTP, numbers: list[int], content: bytes) -> None:
-    """Emails over one session until none is left, in turn with the other sessions."""
+    """Send emails over one session until none is left, sharing them with the other sessions."""
     while numbers:
         await client.sendmail(SENDER, [f"person-{numbers.pop()}@example.com"], content)
 
 
 async def main(port: int, emails: int, sessions: int, content: bytes) -> None:
-    """Be ready, send everything, say what it cost."""
+    """Get ready, send everything, print the cost."""
     clients = [SMTP(hostname="127.0.0.1", port=port, start_tls=False) for _ in range(sessions)]
     await asyncio.gather(*(client.connect() for client in clients))
     print("ready", flush=True)  # noqa: T201 - what the harness reads

@@ -1,4 +1,4 @@
-"""What merely sends, into the same sink: aiosmtplib with ready bytes, and Postfix's ``smtp-source``."""
+"""Bare senders into the same sink: aiosmtplib with ready bytes, and Postfix's ``smtp-source``."""
 
 import sys
 from pathlib import Path
@@ -22,10 +22,10 @@ SCRIPT = ROOT / "tests" / "benchmarks" / "peers" / "raw_aiosmtplib.py"
 
 def raw_rate(folder: Path, near: Sink, *, emails: int) -> float:
     """
-    Emails a second of aiosmtplib in two processes, with bytes that are ready.
+    Emails a second of aiosmtplib in two processes, with ready bytes.
 
     Args:
-        folder: Takes the bytes.
+        folder: For the bytes.
 
     Raises:
         Miscounted: The sink has more or fewer.
@@ -42,7 +42,7 @@ def raw_rate(folder: Path, near: Sink, *, emails: int) -> float:
 
 def source_rate(near: Sink, *, emails: int) -> float | None:
     """
-    Emails a second of ``smtp-source``, sessions kept; None where it is not installed.
+    Emails a second of ``smtp-source`` with persistent sessions; null where it is not installed.
 
     Raises:
         Miscounted: The sink has more or fewer.

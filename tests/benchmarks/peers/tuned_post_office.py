@@ -19,7 +19,7 @@ SENDER = "notify@example.com"
 
 
 def configure(database: str, port: int) -> None:
-    """Django, with nothing in it but this."""
+    """Minimal Django settings."""
     url = urlsplit(database)
     query = parse_qs(url.query)
     import_module("django.conf").settings.configure(
@@ -45,7 +45,7 @@ def configure(database: str, port: int) -> None:
 
 
 def enqueue(emails: int, message: dict[str, Any]) -> None:
-    """So many emails with the same words, each to somebody else."""
+    """Enqueue this many emails with the same text, each to another recipient."""
     mail = import_module("post_office.mail")
     for start in range(0, emails, BATCH):
         numbers = range(start, min(start + BATCH, emails))
@@ -53,13 +53,13 @@ def enqueue(emails: int, message: dict[str, Any]) -> None:
 
 
 def cpu_seconds() -> float:
-    """Of this process and of those that it has waited for."""
+    """Processor time of this process and of those it has waited for."""
     spent = [getrusage(who) for who in (RUSAGE_SELF, RUSAGE_CHILDREN)]
     return sum(one.ru_utime + one.ru_stime for one in spent)
 
 
 def main(database: str, port: str, emails: str, message: str) -> None:
-    """Be ready, send everything, say what it cost."""
+    """Get ready, send everything, print the cost."""
     configure(database, int(port))
     call_command = import_module("django.core.management").call_command
     call_command("migrate", verbosity=0)
