@@ -29,11 +29,11 @@ NAMES = (
 Checkpoint = Callable[[str], None]
 
 
-def pass_by(_name: str) -> None:
+def no_checkpoint(_name: str) -> None:
     """Do nothing: the checkpoint of every process that serves."""
 
 
-def armed(where: str | None) -> Checkpoint:
+def crash_at(where: str | None) -> Checkpoint:
     """
     A checkpoint that kills its process.
 
@@ -42,7 +42,7 @@ def armed(where: str | None) -> Checkpoint:
             default), with no chance to clean up. None or empty: never.
     """
     if not where:
-        return pass_by
+        return no_checkpoint
     fatal, _, number = where.partition(":")
     if fatal not in NAMES or (number and not (number.isdecimal() and int(number))):
         expected = f"one of {', '.join(NAMES)}, and :n for the n-th time"

@@ -6,7 +6,7 @@ from threading import Condition, Thread
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from notify.domain.measures import Count, Measure, uncounted
+from notify.domain.measures import Count, Measure, no_count
 from notify.domain.stages import queue
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ class CeleryDoorbell:
         delay_seconds: How long the first ring of a stage waits for others.
     """
 
-    def __init__(self, app: "Celery", *, count: Count = uncounted, delay_seconds: float = 0.0) -> None:
+    def __init__(self, app: "Celery", *, count: Count = no_count, delay_seconds: float = 0.0) -> None:
         self._app = app
         self._count = count
         self._delay = delay_seconds

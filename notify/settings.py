@@ -20,7 +20,7 @@ from notify.dns_names import NotADomain, ascii_domain
 from notify.domain.errors import InvalidSettings
 from notify.domain.grammar import is_address
 from notify.domain.rates import parse_rates
-from notify.domain.retention import Kept
+from notify.domain.retention import RetentionPeriods
 from notify.store.urls import with_our_driver
 
 SHORTEST_SECRET = 32
@@ -234,9 +234,11 @@ class Settings(BaseModel):
         return timedelta(seconds=self.lease_seconds)
 
     @property
-    def kept(self) -> Kept:
+    def retention(self) -> RetentionPeriods:
         bodies = None if self.keep_bodies_days is None else timedelta(days=self.keep_bodies_days)
-        return Kept(sent=timedelta(days=self.keep_sent_days), dead=timedelta(days=self.keep_dead_days), bodies=bodies)
+        return RetentionPeriods(
+            sent=timedelta(days=self.keep_sent_days), dead=timedelta(days=self.keep_dead_days), bodies=bodies
+        )
 
 
 VARIABLES: Mapping[str, str] = MappingProxyType({PREFIX + field.upper(): field for field in Settings.model_fields})

@@ -1,11 +1,10 @@
 """
-Spans for OpenTelemetry, where its SDK is installed (the extra ``otel``) and whoever starts the process has set it up.
+OpenTelemetry spans, if its SDK is installed (extra ``otel``) and set up by whoever starts the process.
 
-*Decided*: a span is made when its work is over, from what is known then: nothing is carried along meanwhile.
-*Rejected*: setting up the SDK ourselves. ``opentelemetry-instrument`` and the application do, from ``OTEL_*``.
+*Decided*: a span is created when its work is over, so that nothing has to be carried along until then.
+*Rejected*: setting up the SDK here. ``opentelemetry-instrument`` or the application does that, from ``OTEL_*``.
 """
 
-from collections.abc import Callable
 from functools import cache
 from importlib.util import find_spec
 from time import monotonic, time_ns
@@ -24,16 +23,21 @@ NANOSECONDS = 1_000_000_000
 ASK_AGAIN_SECONDS = 1.0
 
 
-class AttemptSpans:
-    """Makes a span of each attempt to send an email, in the trace of its event; asked whether any ``are_wanted``."""
+class Spans:
+    """Records spans in the trace of their event, after the work is done; check ``are_wanted()`` first."""
 
     def __init__(self, tracer: "Tracer") -> None:
         self._tracer = tracer
-        self.are_wanted = Wanted()
+        self.are_wanted = IsTracing()
 
-    def add(self, ending: "Ending") -> None:
-        """The span of an attempt that has ended."""
-        event, settlement = ending.job.notifications[0].event, ending.settlement
+    def add_fan_out(self, event: Event, seconds: float) -> None:
+        span = _begun(self._tracer, "notify.fan_out", seconds, event.traceparent)
+        if span.is_recording():
+            span.set_attributes({"notify.event_id": event.id, "notify.event_type": event.type})
+        span.end()
+
+    def add_attempt(self, ending: "Ending") -> None:
+        event, update = ending.job.notifications[0].event, ending.update
         seconds = ending.took.total_seconds() if ending.took else 0.0
         span = _begun(self._tracer, "notify.deliver", seconds, event.traceparent)
         if span.is_recording():
@@ -42,40 +46,22 @@ class AttemptSpans:
                 "notify.attempt": ending.job.claim.attempt,
                 "notify.event_id": event.id,
                 "notify.event_type": ending.job.event_type,
-                "notify.verdict": settlement.verdict,
+                "notify.outcome": update.outcome,
                 "notify.relay": ending.relay or "",
-                "notify.reason": settlement.reason or "",
-                "notify.code": (settlement.answer.code if settlement.answer else None) or 0,
+                "notify.reason": update.reason or "",
+                "notify.code": (update.answer.code if update.answer else None) or 0,
             })  # fmt: skip
         span.end()
 
 
-def attempt_spans() -> AttemptSpans | None:
-    """None where there can be no spans."""
+def spans() -> Spans | None:
+    """None if OpenTelemetry's SDK is not installed."""
     tracer = _tracer()
-    return None if tracer is None else AttemptSpans(tracer)
-
-
-def fanned_out() -> Callable[[Event, float], None] | None:
-    """What makes a span of the fan-out of an event that took so many seconds; None where there are no spans."""
-    tracer = _tracer()
-    if tracer is None:
-        return None
-    wanted = Wanted()
-
-    def trace(event: Event, seconds: float) -> None:
-        if not wanted():
-            return
-        span = _begun(tracer, "notify.fan_out", seconds, event.traceparent)
-        if span.is_recording():
-            span.set_attributes({"notify.event_id": event.id, "notify.event_type": event.type})
-        span.end()
-
-    return trace
+    return None if tracer is None else Spans(tracer)
 
 
 def current_traceparent() -> str | None:
-    """The trace that this thread works in at the moment; None: in none that anybody records."""
+    """The current trace of this thread; None: there is none."""
     if _tracer() is None:
         return None
     from opentelemetry.trace import get_current_span
@@ -95,8 +81,8 @@ def _tracer() -> "Tracer | None":
     return get_tracer(NAME)
 
 
-class Wanted:
-    """Whether a tracer provider is set up; asked once a second until one is."""
+class IsTracing:
+    """Whether a tracer provider is set up; checked at most once a second until one is."""
 
     def __init__(self) -> None:
         self._is_set_up = False
@@ -115,12 +101,12 @@ def _is_set_up() -> bool:
 
 
 def _begun(tracer: "Tracer", name: str, seconds: float, traceparent: str | None) -> "Span":
-    """A span that began so many seconds ago."""
+    """A span that started this many seconds ago."""
     return tracer.start_span(name, context=_in_trace(traceparent), start_time=time_ns() - round(seconds * NANOSECONDS))
 
 
 def _in_trace(traceparent: str | None) -> "Context":
-    """The caller's trace, as if its span were on another machine, which it is; without one, a trace of its own."""
+    """The event's trace, as a remote parent; without one, a new trace."""
     from opentelemetry.context import Context
     from opentelemetry.trace import (
         NonRecordingSpan,

@@ -16,11 +16,11 @@ from uuid import UUID
 
 from notify import tracing
 from notify.brokers import Broker, broker
-from notify.checkpoints import CRASH_AT, Checkpoint, armed
+from notify.checkpoints import CRASH_AT, Checkpoint, crash_at
 from notify.dns_names import is_full_name
 from notify.domain.errors import InvalidSettings
-from notify.domain.measures import Count, uncounted
-from notify.domain.ports import Doorbell, Promise, unwatched
+from notify.domain.measures import Count, no_count
+from notify.domain.ports import Doorbell, Promise, no_heartbeat
 from notify.domain.rates import parse_rates
 from notify.domain.stages import DELIVER, FAN_OUT
 from notify.doorbell import CeleryDoorbell, NoDoorbell
@@ -82,7 +82,7 @@ def celery_app(settings: Settings | None = None) -> Celery:
     return app
 
 
-def doorbell(settings: Settings, *, count: Count = uncounted, delay_seconds: float = 0.0) -> Doorbell:
+def doorbell(settings: Settings, *, count: Count = no_count, delay_seconds: float = 0.0) -> Doorbell:
     """Rings for idle workers; without a broker nothing rings, and they sweep."""
     if settings.broker_url is None:
         return NoDoorbell()
@@ -187,7 +187,7 @@ def relays(settings: Settings) -> tuple[Relay, ...]:
     return tuple(replace(relay, ehlo_name=ehlo_name(settings)) for relay in found)
 
 
-def channels(settings: Settings, *, count: Count = uncounted) -> tuple[EmailChannel, ...]:
+def channels(settings: Settings, *, count: Count = no_count) -> tuple[EmailChannel, ...]:
     """
     A channel to each relay, in order of priority; empty when no mail is configured: then nothing may be claimed.
 
@@ -235,7 +235,7 @@ def signer(settings: Settings) -> Signer | None:
 
 def checkpoint() -> Checkpoint:
     """Does nothing, unless a test has armed this process to die at one."""
-    return armed(environ.get(CRASH_AT))
+    return crash_at(environ.get(CRASH_AT))
 
 
 def fan_out(
@@ -244,8 +244,8 @@ def fan_out(
     *,
     doorbell: Doorbell,
     worker: UUID,
-    count: Count = uncounted,
-    promise: Promise = unwatched,  # noqa: ARG001 - its batches are short
+    count: Count = no_count,
+    promise: Promise = no_heartbeat,  # noqa: ARG001 - its batches are short
 ) -> BatchStage:
     """The fan-out of one worker process."""
     from notify.intake.fan_out import FanOut
@@ -259,7 +259,7 @@ def fan_out(
         bundle=timedelta(seconds=settings.bundle_seconds),
         checkpoint=checkpoint(),
         count=count,
-        traced=tracing.fanned_out(),
+        spans=tracing.spans(),
     )
     return BatchStage(
         handler,
@@ -280,8 +280,8 @@ def engine(
     *,
     doorbell: Doorbell,
     worker: UUID,
-    count: Count = uncounted,
-    promise: Promise = unwatched,
+    count: Count = no_count,
+    promise: Promise = no_heartbeat,
 ) -> Engine:
     """The delivery engine of one worker process; its event loop has a heartbeat of its own."""
     from notify import logs
@@ -302,12 +302,10 @@ def engine(
         checkpoint=checkpoint(),
         count=count,
         domains=parse_rates(settings.domain_rates or ""),
-        journal=Journal(
-            logs.about_emails(level=settings.log_level, style=settings.log_format), spans=tracing.attempt_spans()
-        ),
+        journal=Journal(logs.about_emails(level=settings.log_level, style=settings.log_format), spans=tracing.spans()),
         moved=partial(promise, DELIVER, LONGEST_WORK_SECONDS),
     )
-    if promise is not unwatched:
+    if promise is not no_heartbeat:
         made.every(PULSE_SECONDS, partial(promise, ENGINE, SILENT_ENGINE_SECONDS))
     return made
 

@@ -20,9 +20,9 @@ from notify.channels.email.writing.facts import Limits, facts_of
 from notify.cli import sample
 from notify.cli.commands import app as notify_app
 from notify.domain.fan_out import Why
-from notify.domain.retention import Kept
+from notify.domain.retention import RetentionPeriods
 from notify.doorbell import NoDoorbell
-from notify.intake.schema import EventIn, parse, parts_of
+from notify.intake.schema import EventIn, parse, payload_objects_of
 from notify.intake.triggers import TRIGGERS
 from notify.settings import PREFIX, THEIRS, Settings, load
 from tests.support.documentation import PAGES, ROOT, broken_links, examples, prose
@@ -188,7 +188,7 @@ def test_production_starts_with_the_settings_that_operations_requires(
 def test_operations_states_the_retention_periods() -> None:
     rows = table("docs/operations.md", first="Rows")
     listed = {name: int(re.findall(r"(\d+) days", cells[0])[0]) for name, cells in rows.items() if name != "events"}
-    kept = {**Kept().events, **Kept().emails, "delivery_stats": Kept().dead}
+    kept = {**RetentionPeriods().events, **RetentionPeriods().emails, "delivery_stats": RetentionPeriods().dead}
     assert {name: listed[name] for name in kept} == {name: duration.days for name, duration in kept.items()}
 
 
@@ -223,7 +223,7 @@ def test_the_fields_of_an_event_are_listed_with_whether_they_are_required() -> N
 
 def test_the_event_types_are_listed_with_their_parts() -> None:
     listed = {name: CODE.findall(cells[0]) for name, cells in table("docs/events.md", first="Type").items()}
-    assert listed == {name: list(parts_of(name)) for name in TRIGGERS}
+    assert listed == {name: list(payload_objects_of(name)) for name in TRIGGERS}
 
 
 def test_the_grants_of_the_events_page_are_enough_to_emit(database_url: str) -> None:

@@ -14,7 +14,7 @@ from notify import logs, wiring
 from notify.api import connections, directory, events, health, jobs, metrics, preferences, reference
 from notify.channels.links import ForgedLink
 from notify.domain.errors import InvalidSettings, MalformedEvent
-from notify.domain.measures import Role, uncounted
+from notify.domain.measures import Role, no_count
 from notify.http import bodies, problems
 from notify.http.context import Context
 from notify.http.edge import AccessLog, KnownNames, OnePrefix
@@ -102,7 +102,7 @@ def build_app(context: Context) -> FastAPI:
         app.include_router(router)
     _add_error_handlers(app)
     if context.calls_per_minute is not None:
-        count = context.tally.count if context.tally is not None else uncounted
+        count = context.tally.count if context.tally is not None else no_count
         app.add_middleware(Rates, per_minute=context.calls_per_minute, count=count)
     if context.names is not None:
         app.add_middleware(KnownNames, names=context.names)

@@ -13,7 +13,7 @@ from prometheus_client.registry import Collector
 from sqlalchemy import Connection
 
 from notify.domain.measures import BUCKETS, Measure, Role
-from notify.domain.outcomes import AMBIGUOUS, LAPSE, POISON, Blame, Phase, Verdict
+from notify.domain.outcomes import AMBIGUOUS, LAPSE, POISON, Blame, OutcomeName, Phase
 from notify.domain.rates import Bucket
 from notify.domain.waves import wave
 from notify.store.database import Database
@@ -179,7 +179,7 @@ def _filled(family: GaugeMetricFamily | CounterMetricFamily, series: Mapping[Any
 
 def _outcomes(outcomes: Mapping[tuple[str, str], int]) -> Iterator[Metric]:
     types = sorted({event_type for event_type, _ in outcomes})
-    attempts = {(kind, one.value): outcomes.get((kind, one), 0) for kind in types for one in Verdict}
+    attempts = {(kind, one.value): outcomes.get((kind, one), 0) for kind in types for one in OutcomeName}
     yield _counter("outcomes_total", attempts, "event_type", "outcome")
     for outcome, name in TOTAL_OF.items():
         yield _counter(name, {one: outcomes.get((one, outcome), 0) for one in types}, "event_type")

@@ -26,7 +26,7 @@ from notify.http import auth
 from notify.http.bodies import JsonBody
 from notify.http.context import InContext
 from notify.http.problems import OF_BODIES, RefusedField
-from notify.intake.choosing import choose
+from notify.intake.save_preferences import save_preferences
 from notify.intake.schema import Name, Strict
 from notify.store.directory import directory, preferences
 from notify.store.directory.directory import AddressRefusal
@@ -241,7 +241,7 @@ def update_preferences(
     with context.database.begin() as connection:
         event_types = preferences.event_types(connection)
         chosen = _by_type(given.preferences, event_types)
-        choose(connection, me, settings=_settings(given), chosen=chosen)
+        save_preferences(connection, me, settings=_settings(given), event_types=chosen)
         return _config(connection, me, event_types)
 
 

@@ -20,9 +20,9 @@ from notify.channels.email.writing import headers
 from notify.channels.email.writing.headers import UnusableAddress
 from notify.domain.errors import UnsafeHeader
 from notify.domain.fan_out import Step
-from notify.domain.schedule import FORESEEABLE, is_foreseeable, is_zone
+from notify.domain.schedule import PLAUSIBLE, is_plausible, is_zone
 from notify.intake.explain import traces
-from notify.intake.schema import ONE_LINE, Name, expected, written_out
+from notify.intake.schema import ONE_LINE, Name, datetime_or_text, expected
 from notify.store.outbox.jobs import NotificationView
 
 LARGEST_ID = 2**63 - 1
@@ -58,8 +58,8 @@ Timezone = Annotated[
 ]
 Instant = Annotated[
     AwareDatetime,
-    BeforeValidator(written_out),
-    expected(f"an instant from {FORESEEABLE[0]:%Y} to before {FORESEEABLE[1]:%Y}", is_foreseeable),
+    BeforeValidator(datetime_or_text),
+    expected(f"an instant from {PLAUSIBLE[0]:%Y} to before {PLAUSIBLE[1]:%Y}", is_plausible),
 ]
 Weekday = Annotated[StrictInt, Field(ge=1, le=7)]
 Cursor = Annotated[int, Field(ge=1, le=LARGEST_ID, description="`next_cursor` of the previous page.")]

@@ -11,7 +11,7 @@ from notify.cli.connect import connect
 from notify.cli.events import NoSuchEvent, no_such_event
 from notify.cli.output import AsJson, console, print_json, print_table, relative
 from notify.cli.people import NoSuchPerson
-from notify.intake.explain import NOT_CONCERNED, Explanation, before_the_fact
+from notify.intake.explain import NOT_CONCERNED, Explanation, explain_unstored
 from notify.intake.explain import explain as explain_stored
 from notify.intake.schema import EventIn, parse
 from notify.store.directory import directory
@@ -39,7 +39,7 @@ def explain(
         if given is None:
             found, decided = _stored(connection, event, user)
         else:
-            found, decided = before_the_fact(connection, given, user), []
+            found, decided = explain_unstored(connection, given, user), []
         connection.rollback()
         if found.why == NOT_CONCERNED and directory.person(connection, user) is None:
             raise NoSuchPerson(name=user, concerned=found.trace[-1].found.removeprefix("the event concerns "))

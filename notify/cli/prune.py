@@ -19,7 +19,7 @@ def prune(
     data is kept. Pruning pauses while emails are due. You can stop it at any time; the next run continues.
     """
     with connect() as deployment:
-        kept = deployment.settings.kept
+        kept = deployment.settings.retention
         with deployment.database.begin() as connection:
             old = upkeep.old(connection, kept)
         pruned = None if dry_run else _run(Pruning(deployment.database, kept), old)

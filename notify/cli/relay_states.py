@@ -92,4 +92,4 @@ def close_breaker(deployment: Deployment, relay: str) -> bool:
 def _room_in_seconds(relay: Relay, buckets: Mapping[str, Bucket]) -> float:
     if relay.per_second is None:
         return 0.0
-    return Rate.a_second(relay.per_second).wait(buckets.get(rates.of_relay(relay.name), Bucket()).owed)
+    return Rate.per_second(relay.per_second).wait(buckets.get(rates.of_relay(relay.name), Bucket()).owed)

@@ -14,7 +14,7 @@ from notify.domain.jobs import EmailFacts
 from notify.domain.preferences import Person
 from notify.domain.threads import message_id
 from notify.intake.schema import CHANGE as CHANGE_PART
-from notify.intake.schema import parts_of
+from notify.intake.schema import payload_objects_of
 from notify.intake.triggers import TRIGGERS
 
 LINK = "CL-4821"
@@ -51,7 +51,7 @@ CHANGE = {
     "url": "https://review.example/CL-4821/3",
 }
 PAYLOADS: Mapping[str, Mapping[str, Any]] = {
-    **{event_type: {"change": CHANGE} for event_type in TRIGGERS if parts_of(event_type) == (CHANGE_PART,)},
+    **{event_type: {"change": CHANGE} for event_type in TRIGGERS if payload_objects_of(event_type) == (CHANGE_PART,)},
     events.COMMENT_CREATED: {"comment": COMMENT},
     events.COMMENT_MENTIONED: {"comment": {**COMMENT, "body": f"@alice, {COMMENT['body']}"}},
     events.REVIEW_SUBMITTED: {"review": REVIEW},

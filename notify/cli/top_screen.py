@@ -12,18 +12,18 @@ from rich.text import Text
 from notify.cli.checks import Finding
 from notify.cli.output import duration, relative
 from notify.cli.relay_states import RelayState, in_words
-from notify.domain.outcomes import LAPSE, Verdict
+from notify.domain.outcomes import LAPSE, OutcomeName
 from notify.store.operations.gauges import Gauges
 from notify.store.operations.overview import BusyWorker, FailureGroup, OutcomeRate
 
 MOST_ROWS = 12
 SHORT_ID = 8
 STYLES: Mapping[str, str] = {
-    Verdict.SENT: "green",
-    Verdict.DEAD: "red",
+    OutcomeName.SENT: "green",
+    OutcomeName.DEAD: "red",
     LAPSE: "red",
-    Verdict.LEASE_LOST: "red",
-    Verdict.DUPLICATE_SENT: "red",
+    OutcomeName.LEASE_LOST: "red",
+    OutcomeName.DUPLICATE_SENT: "red",
 }
 
 Cell = Text | str | int

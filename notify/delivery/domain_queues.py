@@ -49,10 +49,10 @@ class DomainQueues:
     def follow(self, email: EmailAttempt) -> EmailAttempt | None:
         """The email that goes after this one on the same session; None when the session should be free."""
         domain = email.domain
-        if domain not in self._waiting or (email.place >= LONGEST_RUN and len(self._waiting) > 1):
+        if domain not in self._waiting or (email.position >= LONGEST_RUN and len(self._waiting) > 1):
             return None
         following = self._next_to(domain)
-        following.place = email.place + 1
+        following.position = email.position + 1
         return following
 
     def free(self, email: EmailAttempt) -> None:

@@ -22,7 +22,7 @@ from notify.delivery.sender import Sender
 from notify.domain.claims import Claim
 from notify.domain.jobs import EmailAttempt, EmailFacts
 from notify.domain.measures import Count
-from notify.domain.outcomes import Verdict
+from notify.domain.outcomes import OutcomeName
 from notify.store.database import UNAVAILABLE
 from notify.store.outbox.items import Outlook
 
@@ -32,15 +32,15 @@ COUNTS = ("claimed", "sent", "retried", "dead", "skipped", "released")
 """What a drain reports, in emails."""
 REPORTED_AS: Mapping[str, str] = MappingProxyType(
     {
-        Verdict.SENT: "sent",
-        Verdict.LATE_SUCCESS: "sent",
-        Verdict.DUPLICATE_SENT: "sent",
-        Verdict.RETRY: "retried",
-        Verdict.DEAD: "dead",
-        Verdict.SKIPPED: "skipped",
-        Verdict.EXPIRED: "skipped",
-        Verdict.RELEASED: "released",
-        Verdict.LEASE_LOST: "released",
+        OutcomeName.SENT: "sent",
+        OutcomeName.LATE_SUCCESS: "sent",
+        OutcomeName.DUPLICATE_SENT: "sent",
+        OutcomeName.RETRY: "retried",
+        OutcomeName.DEAD: "dead",
+        OutcomeName.SKIPPED: "skipped",
+        OutcomeName.EXPIRED: "skipped",
+        OutcomeName.RELEASED: "released",
+        OutcomeName.LEASE_LOST: "released",
     }
 )
 

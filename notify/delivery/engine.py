@@ -17,14 +17,14 @@ from uuid import UUID
 
 import structlog
 
-from notify.checkpoints import Checkpoint, pass_by
+from notify.checkpoints import Checkpoint, no_checkpoint
 from notify.delivery.drain import COUNTS, Drain
 from notify.delivery.journal import Journal
 from notify.delivery.ledger import NO_RATES, Ledger
 from notify.delivery.recorder import MOST_ROWS
 from notify.delivery.routes.route import Route, Routes
 from notify.delivery.transactions import Transactions
-from notify.domain.measures import Count, uncounted
+from notify.domain.measures import Count, no_count
 from notify.domain.ports import Channel, Doorbell
 from notify.domain.rates import Rate
 from notify.domain.stages import DELIVER
@@ -68,8 +68,8 @@ class Engine:
         claim_size: int,
         record_rows: int = MOST_ROWS,
         rng: Random,
-        checkpoint: Checkpoint = pass_by,
-        count: Count = uncounted,
+        checkpoint: Checkpoint = no_checkpoint,
+        count: Count = no_count,
         journal: Journal | None = None,
         moved: Callable[[], None] = lambda: None,
         domains: Mapping[str, Rate] = NO_RATES,

@@ -9,7 +9,7 @@ from structlog.typing import FilteringBoundLogger
 from notify.delivery.recorder import ending_of
 from notify.domain.grammar import trace_id
 from notify.domain.jobs import EmailAttempt, Job
-from notify.domain.outcomes import Verdict
+from notify.domain.outcomes import OutcomeName
 from notify.store.outbox.outbox import Ending
 
 # A line stays below 4,096 bytes, which processes that share a pipe write without mixing.
@@ -17,11 +17,11 @@ EMAILS_A_LINE = 25
 
 
 class AttemptSpans(Protocol):
-    """What makes a span of each attempt, once somebody records spans."""
+    """Records a span of each attempt."""
 
     def are_wanted(self) -> bool: ...
 
-    def add(self, ending: Ending) -> None: ...
+    def add_attempt(self, ending: Ending) -> None: ...
 
 
 class Journal:
@@ -44,23 +44,23 @@ class Journal:
         """The relay has the email; ``flush`` logs it."""
         self._sent.append(email)
         if self._spans is not None and self._spans.are_wanted():
-            self._spans.add(ending_of(email))
+            self._spans.add_attempt(ending_of(email))
 
     def ended(self, ending: Ending) -> None:
         """Log how else an attempt ended, as a warning where the job is dead."""
-        settlement = ending.settlement
+        update = ending.update
         facts = _facts(ending.job, ending.took.total_seconds() if ending.took else None)
-        facts["verdict"] = settlement.verdict
-        if settlement.reason:
-            facts["reason"] = settlement.reason
-        if answer := settlement.answer:
+        facts["outcome"] = update.outcome
+        if update.reason:
+            facts["reason"] = update.reason
+        if answer := update.answer:
             facts |= {"phase": answer.phase, "code": answer.code}
         if ending.relay:
             facts["relay"] = ending.relay
-        write = self._log.warning if settlement.verdict is Verdict.DEAD else self._log.info
+        write = self._log.warning if update.outcome is OutcomeName.DEAD else self._log.info
         write("email", **facts)
         if self._spans is not None and ending.took is not None and self._spans.are_wanted():
-            self._spans.add(ending)
+            self._spans.add_attempt(ending)
 
     def flush(self) -> None:
         """Log what was sent since the last time."""
@@ -68,7 +68,9 @@ class Journal:
         for relay, emails in groupby(sent, key=attrgetter("relay")):
             facts = [_facts(one.job, one.seconds) for one in emails]
             for first in range(0, len(facts), EMAILS_A_LINE):
-                self._log.info("emails", emails=facts[first : first + EMAILS_A_LINE], verdict=Verdict.SENT, relay=relay)
+                self._log.info(
+                    "emails", emails=facts[first : first + EMAILS_A_LINE], outcome=OutcomeName.SENT, relay=relay
+                )
 
 
 def _facts(job: Job, seconds: float | None) -> dict[str, object]:

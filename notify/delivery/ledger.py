@@ -210,10 +210,10 @@ def _wrong_addresses(endings: Sequence[Ending]) -> list[RefusedAddress]:
         RefusedAddress(
             username=one.job.username,
             email=one.to_email or one.job.to_email,
-            reply=one.settlement.answer.text if one.settlement.answer else "",
+            reply=one.update.answer.text if one.update.answer else "",
         )
         for one in endings
-        if one.settlement.undeliverable
+        if one.update.undeliverable
     ]
 
 

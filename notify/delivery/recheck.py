@@ -10,11 +10,11 @@ from sqlalchemy import Connection
 from notify.domain.audience import STRENGTH
 from notify.domain.errors import NotifyError
 from notify.domain.events import ChangeList
-from notify.domain.fan_out import NotTold, Occasion, Told, decide, plain_address
+from notify.domain.fan_out import EventContext, NotTold, Told, decide, plain_address
 from notify.domain.jobs import EmailFacts, Job, Notification
 from notify.domain.outcomes import UNKNOWN_TYPE, Expired, Skipped
 from notify.domain.preferences import Person
-from notify.domain.schedule import AT_ONCE, Wait, rest
+from notify.domain.schedule import IMMEDIATE, Deferral, quiet_until
 from notify.store.outbox import events, facts
 
 
@@ -55,14 +55,14 @@ def recheck(job: Job) -> tuple[EmailFacts | Skipped | Expired, Sequence[Dropped]
     return _as_one(told), dropped
 
 
-def waits(jobs: Iterable[Job], *, now: datetime) -> dict[int, Wait]:
+def waits(jobs: Iterable[Job], *, now: datetime) -> dict[int, Deferral]:
     """
     How long emails wait that came due in quiet hours or a pause, by the ids of their jobs.
 
     An outage delayed them, or their person has begun a pause since.
     """
     found = {
-        one.claim.id: rest(one.preferences.schedule, home=one.person.timezone if one.person else None, now=now)
+        one.claim.id: quiet_until(one.preferences.schedule, home=one.person.timezone if one.person else None, now=now)
         for one in jobs
         if may_wait(one)
     }
@@ -71,7 +71,7 @@ def waits(jobs: Iterable[Job], *, now: datetime) -> dict[int, Wait]:
 
 def may_wait(job: Job) -> bool:
     """Whether the person has quiet hours, a pause or the like, and the email is not required."""
-    return job.preferences.schedule is not AT_ONCE and not job.is_required
+    return job.preferences.schedule is not IMMEDIATE and not job.is_required
 
 
 def email_of(connection: Connection, job_id: int) -> EmailFacts:
@@ -120,7 +120,7 @@ def _decided(job: Job, one: Notification) -> str | Dropped:
     plain = plain_address(job.person, job.preferences, one.event_type, actor=one.event.actor, reason=one.reason)
     if plain is not None:
         return plain
-    occasion = Occasion(
+    occasion = EventContext(
         event_type=one.event_type,
         topic=one.event.topic,
         actor=one.event.actor,

@@ -10,7 +10,7 @@ import structlog
 
 from notify.domain.errors import NotifyError
 from notify.domain.jobs import EmailAttempt
-from notify.domain.outcomes import Settlement, Verdict
+from notify.domain.outcomes import JobUpdate, OutcomeName
 from notify.store.database import UNAVAILABLE
 from notify.store.outbox.outbox import Ending
 
@@ -149,16 +149,16 @@ class Recorder:
                 return
 
 
-def ending_of(email: EmailAttempt, settlement: Settlement | None = None) -> Ending:
+def ending_of(email: EmailAttempt, update: JobUpdate | None = None) -> Ending:
     """
     The end of this attempt.
 
     Args:
-        settlement: None: the email was sent.
+        update: None: the email was sent.
     """
     return Ending(
         job=email.job,
-        settlement=settlement or Settlement(verdict=Verdict.SENT, answer=email.answer),
+        update=update or JobUpdate(outcome=OutcomeName.SENT, answer=email.answer),
         to_email=email.facts.to_email,
         relay=email.relay,
         took=timedelta(seconds=email.seconds),

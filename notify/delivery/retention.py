@@ -10,7 +10,7 @@ from time import monotonic
 from sqlalchemy import Connection
 
 from notify.domain.errors import NotifyError
-from notify.domain.retention import Kept
+from notify.domain.retention import RetentionPeriods
 from notify.domain.stages import DELIVER
 from notify.store.database import Database
 from notify.store.operations import upkeep
@@ -53,7 +53,9 @@ class Pruning:
         at_most: How long it begins batches; None: until it is done.
     """
 
-    def __init__(self, database: Database, kept: Kept, *, batch: int = BATCH, at_most: timedelta | None = None) -> None:
+    def __init__(
+        self, database: Database, kept: RetentionPeriods, *, batch: int = BATCH, at_most: timedelta | None = None
+    ) -> None:
         self.pruned = Pruned()
         self._database = database
         self._kept = kept

@@ -94,7 +94,7 @@ class Sender:
             if isinstance(rechecked, EmailFacts):
                 self.queues.put(self._leases.take(job, rechecked, claimed_at=claimed_at))
             else:
-                self._note(Ending(job=job, settlement=settle(rechecked, job.claim, rng=self._rng)))
+                self._note(Ending(job=job, update=settle(rechecked, job.claim, rng=self._rng)))
         self.dispatch()
 
     def stop(self) -> None:
@@ -258,9 +258,9 @@ class Sender:
 
     def _end(self, email: EmailAttempt, session: _Session, outcome: Outcome) -> None:
         self._drop(email, session)
-        settlement = settle(outcome, email.facts.claim, rng=self._rng)
+        update = settle(outcome, email.facts.claim, rng=self._rng)
         email.seconds = monotonic() - email.begun_at
-        self._note(ending_of(email, settlement))
+        self._note(ending_of(email, update))
 
     def _note(self, ending: Ending) -> None:
         self._journal.ended(ending)

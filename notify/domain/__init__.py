@@ -1,5 +1,5 @@
 """
-Values and decisions: who is told, what an answer means, how long to wait. Standard library only.
+Values and decisions: who is notified, what an outcome means, how long to wait. Standard library only.
 
-Nothing here asks the clock or the dice; both are arguments, so every decision can be tested by a table.
+Nothing here reads the clock or draws random numbers; both are arguments, so every decision can be tested by a table.
 """

@@ -1,4 +1,4 @@
-"""Everyone an event concerns, each with the strongest reason that put them there."""
+"""Everyone an event concerns, each with their strongest reason."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -21,12 +21,11 @@ STRENGTH = tuple(Reason)
 
 
 @dataclass(frozen=True, slots=True)
-class Concerned:
+class AudienceMember:
     """
-    One person an event concerns.
+    One person in the audience of an event.
 
-    ``event_type`` is the type under which the person is told, whose templates and preferences count;
-    None means the event's own.
+    ``event_type`` is the type whose templates and preferences apply; None: the event's own.
     """
 
     username: str
@@ -35,15 +34,15 @@ class Concerned:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Involved:
+class InvolvedPeople:
     """
-    Who has to do with an event and its change list.
+    The people related to an event and its change list.
 
     Args:
-        subscribers: Who has asked for emails about the change list.
-        participants: Who has said something on it before, and has asked for emails about such change lists.
-        mentioned: Whom the actor's words mention, of those who are known.
-        requested: Whose review the event asks for.
+        subscribers: People subscribed to the change list.
+        participants: People who commented earlier and want emails about change lists they take part in.
+        mentioned: Known people whom the actor's text mentions.
+        requested: People whose review the event requests.
     """
 
     change_list: ChangeList
@@ -53,26 +52,26 @@ class Involved:
     requested: tuple[str, ...] = ()
 
 
-def everyone(involved: Involved) -> tuple[Concerned, ...]:
-    """Everyone who has to do with the change list, and whom the actor's words mention, each once."""
+def everyone_involved(involved: InvolvedPeople) -> tuple[AudienceMember, ...]:
+    """Everyone related to the change list and everyone mentioned, each once."""
     author = involved.change_list.author
     return _each_once(
-        *([Concerned(author, Reason.AUTHOR)] if author else []),
-        *(Concerned(name, Reason.MENTIONED, COMMENT_MENTIONED) for name in involved.mentioned),
-        *(Concerned(name, Reason.REVIEWER) for name in involved.change_list.reviewers),
-        *(Concerned(name, Reason.SUBSCRIBER) for name in involved.subscribers),
-        *(Concerned(name, Reason.PARTICIPANT) for name in involved.participants),
+        *([AudienceMember(author, Reason.AUTHOR)] if author else []),
+        *(AudienceMember(name, Reason.MENTIONED, COMMENT_MENTIONED) for name in involved.mentioned),
+        *(AudienceMember(name, Reason.REVIEWER) for name in involved.change_list.reviewers),
+        *(AudienceMember(name, Reason.SUBSCRIBER) for name in involved.subscribers),
+        *(AudienceMember(name, Reason.PARTICIPANT) for name in involved.participants),
     )
 
 
-def requested(involved: Involved) -> tuple[Concerned, ...]:
-    """The people whose review the event asks for, each once."""
-    return _each_once(*(Concerned(name, Reason.REQUESTED) for name in involved.requested))
+def requested_reviewers(involved: InvolvedPeople) -> tuple[AudienceMember, ...]:
+    """The people whose review the event requests, each once."""
+    return _each_once(*(AudienceMember(name, Reason.REQUESTED) for name in involved.requested))
 
 
-def _each_once(*people: Concerned) -> tuple[Concerned, ...]:
-    """Each person with their first reason; the reasons come strongest first."""
-    found: dict[str, Concerned] = {}
+def _each_once(*people: AudienceMember) -> tuple[AudienceMember, ...]:
+    """Each person with the first of their reasons, which come strongest first."""
+    found: dict[str, AudienceMember] = {}
     for person in people:
         found.setdefault(person.username, person)
     return tuple(found.values())

@@ -16,14 +16,14 @@ def next_delay(
     floor: timedelta = timedelta(0),
 ) -> timedelta:
     """
-    How long to wait after the other side has said "later" this many times.
+    How long to wait after this many temporary refusals.
 
-    Doubles from *base* and never exceeds *cap*; the upper half is random, so that emails
-    that were refused at once do not come back at once.
+    Doubles from *base* and never exceeds *cap*; the upper half is random, so that emails refused together are not
+    retried together.
 
     Args:
         failures: How many refusals so far; the first is 1.
-        floor: The least delay, whatever the doubling says (greylisting).
+        floor: Minimum delay (greylisting).
 
     Source: RFC 5321 §4.5.4.1 asks for a retry strategy that backs off.
     """

@@ -23,10 +23,10 @@ class Claim:
     """
     The right to work on one item until its lease ends.
 
-    ``(id, attempt)`` names this attempt for ever. ``failures`` and ``lapses`` count what happened before it;
-    ``max_failures`` is the retry budget. ``lane`` is where the item was, and ``waited`` for how many seconds it had
-    been due. ``follows`` is the last item before it with its order key that had neither ended nor failed when it was
-    claimed, perhaps by the same claim; None: there was none.
+    ``(id, attempt)`` identifies this attempt permanently. ``failures`` and ``lapses`` count earlier attempts;
+    ``max_failures`` is the retry budget. ``lane`` is the item's lane before the claim, and ``waited`` how many
+    seconds it had been due. ``predecessor`` is the previous item with the same order key that is neither finished nor
+    failed, which this claim may include; None: there is none.
     """
 
     id: int
@@ -36,4 +36,4 @@ class Claim:
     lapses: int
     lane: int = 1
     waited: float = 0.0
-    follows: int | None = None
+    predecessor: int | None = None

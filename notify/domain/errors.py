@@ -1,4 +1,4 @@
-"""The one family of errors that notify raises on purpose."""
+"""Base class of the errors that notify raises on purpose, and those that several packages share."""
 
 from functools import partial
 from inspect import cleandoc
@@ -9,8 +9,7 @@ class NotifyError(Exception):
     """
     notify could not do what was asked.
 
-    The docstring of each subclass is its message; the constructor takes the facts that the
-    message is about, readable as attributes of ``facts``.
+    The first paragraph of a subclass's docstring is its message; the constructor takes the facts, which are appended.
     """
 
     def __init__(self, **facts: object) -> None:
@@ -29,8 +28,8 @@ class MalformedEvent(NotifyError):
     def __init__(self, *, field: str, reason: str, index: int | None = None) -> None:
         """
         Args:
-            field: Dotted path of the field that is wrong, such as ``cl.link``.
-            reason: What is wrong with it and what was expected.
+            field: Dotted path of the wrong field, such as ``cl.link``.
+            reason: What is wrong and what was expected.
             index: Position of the event in its batch, from 0; None outside a batch.
         """
         where = {} if index is None else {"index": index}
@@ -38,7 +37,7 @@ class MalformedEvent(NotifyError):
         self.field, self.reason, self.index = field, reason, index
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Celery pickles what a task raises; keyword arguments need this to survive it."""
+        """Celery pickles exceptions, which loses keyword arguments without this."""
         return partial(type(self), field=self.field, reason=self.reason, index=self.index), ()
 
 
@@ -47,15 +46,15 @@ class UnsupportedConnection(NotifyError):
 
 
 class RelayUnavailable(NotifyError):
-    """The relay would not open a session; no email was risked."""
+    """The relay refused to open a session; no email was affected."""
 
 
 class UnsafeHeader(NotifyError):
-    """A header value holds a line break, NUL or another control character and was refused."""
+    """A header value contains a line break, NUL or another control character."""
 
 
 class InvalidSettings(NotifyError):
-    """The settings make no sense; notify did not start."""
+    """The settings are invalid; notify did not start."""
 
     def __init__(self, *problems: str) -> None:
         """

@@ -19,10 +19,10 @@ REOPENED = "cl.reopened"
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChangeList:
     """
-    A change list as the directory knows it.
+    A change list in the directory.
 
-    ``link`` is the short name people use (``CL-4821``); every other None means *not known*.
-    ``first_title`` and ``first_repository`` are what the subject of the thread keeps; None: the present ones.
+    ``link`` is the short name people use (``CL-4821``). ``first_title`` and ``first_repository`` are used in the
+    thread's subject, which never changes; None: the current ones. Any other None: unknown.
     """
 
     link: str
@@ -38,12 +38,11 @@ class ChangeList:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
     """
-    One stored event, as the fan-out and the emails see it.
+    One stored event.
 
-    ``payload`` is what the event type carries besides the common fields, by the names that the
-    event had at the door: ``comment``, ``review``, ``request``, ``change``; ``occurred_at`` is
-    aware UTC. ``age_seconds`` is how long ago it was received when it was read;
-    ``traceparent`` names the trace in which it was emitted, None: in none.
+    ``payload`` has the object that the event type adds to the common fields, named as in the API: ``comment``,
+    ``review``, ``request`` or ``change``. ``occurred_at`` is aware UTC. ``age_seconds`` is its age when it was read.
+    ``traceparent`` is the trace that emitted it; None: none.
     """
 
     id: int
@@ -56,19 +55,19 @@ class Event:
     age_seconds: float = field(default=0.0, compare=False)
     traceparent: str | None = None
 
-    def part(self, name: str) -> Mapping[str, Any]:
-        """One object of the payload; empty for event types that have none of this name."""
-        part: Mapping[str, Any] = self.payload.get(name) or {}
-        return part
+    def payload_object(self, name: str) -> Mapping[str, Any]:
+        """One object of the payload; empty if the event type has none of this name."""
+        found: Mapping[str, Any] = self.payload.get(name) or {}
+        return found
 
     @property
     def requested_reviewers(self) -> tuple[str, ...]:
-        """Whose review it asks for."""
-        return tuple(self.part("request").get("reviewers", ()))
+        """The people whose review it requests."""
+        return tuple(self.payload_object("request").get("reviewers", ()))
 
     @property
-    def said(self) -> tuple[str, ...]:
-        """Everything that the actor wrote, as Markdown: the comment, or the review and its comments."""
-        review = self.part("review")
-        parts = (self.part("comment"), review, *review.get("comments", ()))
-        return tuple(part["body"] for part in parts if part.get("body"))
+    def texts(self) -> tuple[str, ...]:
+        """All Markdown that the actor wrote: the comment, or the review and its comments."""
+        review = self.payload_object("review")
+        written = (self.payload_object("comment"), review, *review.get("comments", ()))
+        return tuple(one["body"] for one in written if one.get("body"))

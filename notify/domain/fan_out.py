@@ -1,4 +1,4 @@
-"""The decision who is told about an event, and why not. One pure function answers everywhere."""
+"""Decides who is notified about an event and why; the same function serves fan-out, recheck and ``explain``."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,10 +13,9 @@ from notify.domain.preferences import NO_PREFERENCES, EventType, Person, Prefere
 
 class Rule(StrEnum):
     """
-    What is asked about a person and an event, in this order; the first that matches decides.
+    The rules, in the order they are applied; the first that matches decides.
 
-    Whom the event concerns at all (``audience``) is settled before ``resolve``, which asks the others. When the
-    email leaves (``schedule``) is decided afterwards.
+    ``resolve`` applies all but ``audience``, which comes before it, and ``schedule``, which comes after it.
     """
 
     AUDIENCE = "audience"
@@ -27,13 +26,13 @@ class Rule(StrEnum):
     MASTER_SWITCH = "master_switch"
     MUTE = "mute"
     ROLE = "role"
-    CHOICE = "choice"
+    PREFERENCE = "preference"
     DEFAULT = "default"
     SCHEDULE = "schedule"
 
 
 class Why(StrEnum):
-    """What decided, in the order the rules are asked."""
+    """What decided, in the order of the rules."""
 
     NO_ADDRESS = "no_address"
     BAD_ADDRESS = "bad_address"
@@ -70,21 +69,21 @@ Decision = Told | NotTold
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One rule that was asked, and what it found. Only the last one decided."""
+    """One applied rule and what it found. Only the last step decided."""
 
     rule: Rule
     found: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Occasion:
+class EventContext:
     """
-    What one person may be told of.
+    An event, from the point of view of one person in its audience.
 
     Args:
-        event_type: The type under which the person is told.
-        reason: Why the event concerns the person.
-        by_bot: Whether the actor is a bot; emails about that let others go first.
+        event_type: The type whose preferences apply.
+        reason: Why the person is in the audience.
+        by_bot: The actor is a bot; emails about its actions have low priority.
     """
 
     event_type: EventType
@@ -95,40 +94,42 @@ class Occasion:
 
 
 class _Case(NamedTuple):
-    """What the rules are asked about. A tuple: each email makes one, and a dataclass takes three times as long."""
+    """The input of the rules. A tuple, because a dataclass takes three times as long to make, once for each email."""
 
     person: Person
     address: str
     preferences: Preferences
-    occasion: Occasion
+    context: EventContext
 
     @property
-    def chosen(self) -> bool | None:
-        return self.preferences.preferences.get(self.occasion.event_type.code)
+    def preference(self) -> bool | None:
+        return self.preferences.preferences.get(self.context.event_type.code)
 
     def told(self, why: Why) -> Told:
-        return Told(self.address, Lane.BULK if self.occasion.by_bot else Lane.NORMAL, why)
+        return Told(self.address, Lane.BULK if self.context.by_bot else Lane.NORMAL, why)
 
 
 _Answer = tuple[Decision | None, str]
-# Reasons that hold only while the person wants them to.
+# Reasons that apply only while the person wants them to.
 ASKED_FOR = frozenset({Reason.SUBSCRIBER, Reason.PARTICIPANT})
 
 
 def usable_address(person: Person, preferences: Preferences) -> str | None:
-    """Where the person reads mail: their own address, else the directory's; None if refused for good or no address."""
+    """The person's own address, else the directory's; None if there is none or a relay refused it permanently."""
     address = preferences.email or person.email
     return None if not address or address == person.undeliverable_email or not is_address(address) else address
 
 
-def resolve(person: Person | None, preferences: Preferences, occasion: Occasion) -> tuple[Decision, tuple[Step, ...]]:
+def resolve(
+    person: Person | None, preferences: Preferences, context: EventContext
+) -> tuple[Decision, tuple[Step, ...]]:
     """
-    Whether one person is told about one event, and every rule that was asked on the way, in order.
+    Whether one person is notified about one event, and every rule applied, in order.
 
     Args:
-        person: None when the directory does not know the username.
+        person: None if the username is not in the directory.
     """
-    case = _case(person, preferences, occasion)
+    case = _case(person, preferences, context)
     if case is None:
         not_told, found = _no_address(person, preferences)
         return not_told, (Step(Rule.ADDRESS, found),)
@@ -142,9 +143,9 @@ def resolve(person: Person | None, preferences: Preferences, occasion: Occasion)
     return by_default, (*trace, Step(Rule.DEFAULT, found))
 
 
-def decide(person: Person | None, preferences: Preferences, occasion: Occasion) -> Decision:
-    """The decision of ``resolve`` without its trace, for a third of its time: every email is asked about twice."""
-    case = _case(person, preferences, occasion)
+def decide(person: Person | None, preferences: Preferences, context: EventContext) -> Decision:
+    """The decision of ``resolve`` without the trace, in a third of the time; needed twice for each email."""
+    case = _case(person, preferences, context)
     if case is None:
         return _no_address(person, preferences)[0]
     for _, ask in _RULES:
@@ -154,19 +155,19 @@ def decide(person: Person | None, preferences: Preferences, occasion: Occasion) 
     return _default(case)[0]
 
 
-def _case(person: Person | None, preferences: Preferences, occasion: Occasion) -> _Case | None:
-    """What the rules are asked about; None where nobody could be told."""
+def _case(person: Person | None, preferences: Preferences, context: EventContext) -> _Case | None:
+    """The input of the rules; None if the person cannot get email."""
     address = usable_address(person, preferences) if person and person.active else None
-    return None if person is None or address is None else _Case(person, address, preferences, occasion)
+    return None if person is None or address is None else _Case(person, address, preferences, context)
 
 
 def plain_address(
     person: Person | None, preferences: Preferences, event_type: EventType, *, actor: str, reason: Reason
 ) -> str | None:
     """
-    The address at which ``decide`` tells an ordinary person, who has stored nothing, of what is on by default.
+    Shortcut for ``decide``: the address of a person without stored preferences, for a type that is on by default.
 
-    None: ask ``decide``. Nearly every email passes here, at a fraction of what the rules cost.
+    None: call ``decide``. Covers nearly every email at a fraction of the cost of the rules.
     """
     if preferences is not NO_PREFERENCES or person is None or reason in ASKED_FOR or person.username == actor:
         return None
@@ -187,13 +188,13 @@ def _no_address(person: Person | None, preferences: Preferences) -> tuple[Decisi
 
 
 def _required(case: _Case) -> _Answer:
-    if case.occasion.event_type.system_required:
+    if case.context.event_type.system_required:
         return Told(case.address, Lane.URGENT, Why.SYSTEM_REQUIRED), "this kind of event is required"
     return None, "this kind of event is not required"
 
 
 def _actor(case: _Case) -> _Answer:
-    if case.person.username != case.occasion.actor:
+    if case.person.username != case.context.actor:
         return None, "somebody else did it"
     if case.preferences.own_actions:
         return None, "did it, and wants emails about own actions"
@@ -203,7 +204,7 @@ def _actor(case: _Case) -> _Answer:
 def _bot(case: _Case) -> _Answer:
     if not case.person.is_bot:
         return None, "is no bot"
-    if case.chosen:
+    if case.preference:
         return None, "is a bot that this kind of event is switched on for"
     return NotTold(Why.IS_BOT), "is a bot"
 
@@ -213,32 +214,32 @@ def _master_switch(case: _Case) -> _Answer:
 
 
 def _mute(case: _Case) -> _Answer:
-    if case.occasion.topic not in case.preferences.muted_cls:
+    if case.context.topic not in case.preferences.muted_cls:
         return None, "the change list is not muted"
-    if case.occasion.reason is Reason.MENTIONED and case.preferences.mentions_pierce_mutes:
+    if case.context.reason is Reason.MENTIONED and case.preferences.mentions_pierce_mutes:
         return None, "the change list is muted, but not for mentions"
     return NotTold(Why.MUTED_CL), "the change list is muted"
 
 
 def _role(case: _Case) -> _Answer:
-    reason = case.occasion.reason
-    if reason is Reason.SUBSCRIBER and case.occasion.topic not in case.preferences.subscribed_cls:
+    reason = case.context.reason
+    if reason is Reason.SUBSCRIBER and case.context.topic not in case.preferences.subscribed_cls:
         return NotTold(Why.UNSUBSCRIBED), "is not subscribed any more"
     if reason is Reason.PARTICIPANT and not case.preferences.participating:
         return NotTold(Why.NOT_PARTICIPATING), "does not want emails for having said something"
     return None, "still has the role"
 
 
-def _choice(case: _Case) -> _Answer:
-    if case.chosen is None:
+def _preference(case: _Case) -> _Answer:
+    if case.preference is None:
         return None, "has not chosen about this kind of event"
-    if case.chosen:
+    if case.preference:
         return case.told(Why.CHOSEN_EVENT), "has switched this kind of event on"
     return NotTold(Why.MUTED_EVENT), "has switched this kind of event off"
 
 
 def _default(case: _Case) -> tuple[Decision, str]:
-    if case.occasion.event_type.default_enabled:
+    if case.context.event_type.default_enabled:
         return case.told(Why.DEFAULT), "this kind of event is on by default"
     return NotTold(Why.DEFAULT), "this kind of event is off by default"
 
@@ -250,5 +251,5 @@ _RULES: tuple[tuple[Rule, Callable[[_Case], _Answer]], ...] = (
     (Rule.MASTER_SWITCH, _master_switch),
     (Rule.MUTE, _mute),
     (Rule.ROLE, _role),
-    (Rule.CHOICE, _choice),
+    (Rule.PREFERENCE, _preference),
 )

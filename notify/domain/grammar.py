@@ -1,4 +1,4 @@
-"""What mail addresses, web addresses and traces look like. Whatever this module accepts can be sent to or linked to."""
+"""The grammar of mail addresses, URLs and trace ids. Whatever this module accepts can be sent to or linked to."""
 
 from functools import lru_cache
 from ipaddress import AddressValueError, IPv4Address, IPv6Address
@@ -16,7 +16,7 @@ DOMAIN = pattern(rf"{LABEL}(?:\.{LABEL})*")
 INVISIBLE = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zs", "Zl", "Zp"})
 IPV6 = "IPv6:"
 
-# A URL must not hold what would end an attribute, a tag, a word or a line.
+# A URL must not contain characters that would end an attribute, a tag, a word or a line.
 WEB_ADDRESS = r"[Hh][Tt][Tt][Pp][Ss]?://[^\s\x00-\x1f\x7f-\x9f<>\"/?#][^\s\x00-\x1f\x7f-\x9f<>\"]*"
 # Source: W3C Trace Context §3.2, version 00; an id of zeros names nothing.
 TRACEPARENT = r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}"
@@ -27,10 +27,10 @@ _TRACEPARENT = pattern(TRACEPARENT)
 
 def split_address(text: str) -> tuple[str, str] | None:
     """
-    The two sides of an address, the left one as it goes on the wire; None if it is no address.
+    The local part, as SMTP needs it, and the domain; None if it is not an address.
 
-    Dots in places that the grammar forbids (``taro..y.``, which Japanese carriers have given to people) are
-    quoted. Local parts that are quoted already are refused: nobody has such an address.
+    Local parts with misplaced dots (``taro..y.``, which Japanese carriers have assigned) are quoted. Local parts that
+    are already quoted are refused: nobody has such an address.
 
     Source: RFC 5321 §4.1.2 for the grammar, §4.5.3.1.1 for the length; RFC 6531 §3.3 for what is not ASCII.
     """
@@ -45,7 +45,7 @@ def split_address(text: str) -> tuple[str, str] | None:
 
 @lru_cache(ADDRESSES_KEPT)
 def is_address(text: str) -> bool:
-    """Whether emails can be sent to it, as far as can be said without the tables of international domains."""
+    """Whether emails can be sent to it; international domains are not fully checked."""
     return split_address(text) is not None
 
 
@@ -56,15 +56,15 @@ def is_web_address(text: str) -> bool:
 
 def valid_traceparent(text: str | None) -> str | None:
     """
-    The value, or None where it names no trace.
+    The value, or None if it is not valid.
 
-    Source: W3C Trace Context §4.3: whoever cannot read the header continues as if there were none.
+    Source: W3C Trace Context §4.3: an invalid header is treated as absent.
     """
     return text if text and _TRACEPARENT.fullmatch(text) else None
 
 
 def trace_id(traceparent: str) -> str:
-    """The trace's name, which is the same in every process that it passes through."""
+    """The trace id, which is the same in every process."""
     return traceparent.split("-")[1]
 
 

@@ -1,4 +1,4 @@
-"""A job: one email to one person, what it tells of, and one attempt to send it."""
+"""A job (one email to one person), its notifications, and one attempt to send it."""
 
 from dataclasses import dataclass
 from math import inf
@@ -15,10 +15,10 @@ from notify.domain.schedule import DeferredBy
 @dataclass(slots=True, kw_only=True)
 class Notification:
     """
-    One event of which the email tells its person, with what is known today. None means that there is no such row.
+    One event in an email, with the current rows it refers to; None: there is no such row.
 
     Args:
-        type_code: The type under which the person is told.
+        type_code: The type whose templates and preferences apply.
     """
 
     id: int
@@ -33,14 +33,14 @@ class Notification:
 @dataclass(slots=True, kw_only=True)
 class Job:
     """
-    A claimed ``email_jobs`` row with what is known today, for the recheck.
+    A claimed ``email_jobs`` row with current facts for the recheck.
 
     Args:
-        person: None: the directory does not know them.
-        preferences: Those that matter to these notifications.
-        deferred_by: What it has waited for; None: nothing.
-        is_replay: Whether its notifications are another job's.
-        notifications: At least one, in the order in which they were written.
+        person: None: not in the directory.
+        preferences: Those that apply to these notifications.
+        deferred_by: Why it waited; None: it did not.
+        is_replay: Its notifications belong to another job.
+        notifications: At least one, in the order they were written.
     """
 
     claim: Claim
@@ -56,24 +56,23 @@ class Job:
 
     @property
     def event_type(self) -> str:
-        """The type of what it tells of first, by which it is counted."""
+        """The type of its first notification, under which it is counted."""
         return self.notifications[0].type_code
 
     @property
     def is_required(self) -> bool:
-        """Whether the email leaves at once, whatever the person's preferences."""
+        """Whether the email is sent immediately, whatever the person's preferences."""
         return any(one.event_type is not None and one.event_type.system_required for one in self.notifications)
 
 
 @dataclass(slots=True, kw_only=True)
 class EmailFacts:
     """
-    What a channel needs to write and send one email. Facts, not words.
+    What a channel needs to write and send one email.
 
-    ``message_id`` is without angle brackets and the same at every attempt. The event's type is the one
-    under which the person is told, which for a mention is not the one that it has in the table.
-    ``entries`` are the emails that leave as this one, in order and this one among them; empty
-    where it tells of one event. ``deferred_by`` is what it has waited for; None: for nothing.
+    ``message_id`` has no angle brackets and is the same for every attempt. The event's type is the one whose
+    templates apply, which for a mention differs from the stored event. ``entries`` are the events of a bundle or
+    digest, in order, including this one; empty for a single event. ``deferred_by`` is why it waited; None: it did not.
     """
 
     claim: Claim
@@ -89,7 +88,7 @@ class EmailFacts:
 
     @property
     def digest(self) -> DeferredBy | None:
-        """What kind of digest the email is; None: it is about one change list, and belongs to its thread."""
+        """The kind of digest; None: the email is about one change list and belongs to its thread."""
         if self.deferred_by is None:
             return None
         links = {one.change_list.link for one in self.entries}
@@ -97,27 +96,26 @@ class EmailFacts:
 
 
 class NoJob(NotifyError):
-    """The email is sent by itself, for no job."""
+    """The email has no job."""
 
 
 @dataclass(slots=True, eq=False, kw_only=True)
 class EmailAttempt:
     """
-    An email from its claim to its record: one object, which each step fills in.
+    One email from claim to record: a single mutable object that each step fills in.
 
     Instants are monotonic seconds.
 
     Attributes:
-        row: The claimed job; None: an email without a job, of which nothing is recorded.
-        domain: The recipient's, whose server may be slow or greylist us.
-        claimed_at: Before the claim.
-        leased_until: Nothing may be sent after it; lowered when the lease was lost.
-        begun_at: When it was given to a session of *relay*.
-        place: How many emails to its domain went before it on its session.
-        sender: As the envelope has it; with *recipient*, *content* (all that follows DATA, before dot-stuffing) and
-            *international* (the relay must offer SMTPUTF8) from when it was written.
-        code: Of the reply with which the relay took it; with *enhanced_code*, *reply* and *seconds*, which is how long
-            it took since *begun_at*.
+        row: The claimed job; None: an email without a job, which is not recorded.
+        domain: The recipient's domain.
+        claimed_at: Just before the claim.
+        leased_until: Nothing may be sent after this; lowered when the lease is lost.
+        begun_at: When a session of *relay* got it.
+        position: How many emails to the same domain preceded it on its session.
+        sender: In the envelope. Set on rendering, like *recipient*, *content* (what follows DATA, before dot-stuffing)
+            and *international* (the relay must offer SMTPUTF8).
+        code: Of the reply that accepted it. Set with *enhanced_code*, *reply* and *seconds* (since *begun_at*).
     """
 
     facts: EmailFacts
@@ -127,7 +125,7 @@ class EmailAttempt:
     leased_until: float = inf
     begun_at: float = 0.0
     relay: str | None = None
-    place: int = 0
+    position: int = 0
     sender: str = ""
     recipient: str = ""
     international: bool = False
@@ -140,10 +138,10 @@ class EmailAttempt:
     @property
     def job(self) -> Job:
         """
-        What was claimed.
+        The claimed job.
 
         Raises:
-            NoJob: Nothing was.
+            NoJob: There is none.
         """
         if self.row is None:
             raise NoJob(message_id=self.facts.message_id)
@@ -151,5 +149,5 @@ class EmailAttempt:
 
     @property
     def answer(self) -> Answer:
-        """What the relay said when it took the email."""
+        """The reply that accepted the email."""
         return Answer(phase=Phase.FINAL_DOT, code=self.code, enhanced=self.enhanced_code, text=self.reply)

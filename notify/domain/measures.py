@@ -1,4 +1,4 @@
-"""What a process counts that no row tells: rings, sweeps, how long things took."""
+"""What each process counts itself, because no row records it: doorbells, sweeps, durations."""
 
 from bisect import bisect_left
 from enum import StrEnum
@@ -7,11 +7,10 @@ from typing import Protocol
 
 class Measure(StrEnum):
     """
-    What is counted, and by which label.
+    What is counted.
 
-    ``to_…`` are times since an event was received, by the upper bound of their bucket; ``smtp`` is
-    how long the relay took, by phase; ``call`` counts calls of the API, by their ``Way``; ``flush``
-    counts the writing itself, by the process's role.
+    Labels: ``to_…`` are durations since an event was received, labelled by bucket; ``smtp`` is the relay's response
+    time, by phase; ``call`` counts API calls, by ``CallOrigin``; ``flush`` counts the writes of these counts, by role.
     """
 
     DOORBELL_SENT = "doorbell_sent"
@@ -27,14 +26,14 @@ class Measure(StrEnum):
 
 
 class Role(StrEnum):
-    """What a process that counts is there for."""
+    """The kind of process that counts."""
 
     API = "api"
     WORKER = "worker"
 
 
-class Way(StrEnum):
-    """How a call of the API came: by itself, or through a proxy whose word about the caller is taken or is not."""
+class CallOrigin(StrEnum):
+    """How an API call arrived: directly, or through a proxy that is trusted to name the caller or not."""
 
     DIRECT = "direct"
     FORWARDED = "forwarded"
@@ -42,7 +41,7 @@ class Way(StrEnum):
 
 
 class Count(Protocol):
-    """Takes note of something. Cheap, thread-safe, never raises."""
+    """Counts something. Cheap, thread-safe, never raises."""
 
     def __call__(self, measure: Measure, label: str, seconds: float = 0.0) -> None: ...
 
@@ -52,9 +51,9 @@ BUCKETS = (*(f"{bound:g}" for bound in BOUNDS), "+Inf")
 
 
 def bucket(seconds: float) -> str:
-    """The upper bound of the bucket that this time falls into, as Prometheus writes it."""
+    """The upper bound of the duration's bucket, as Prometheus writes it."""
     return BUCKETS[bisect_left(BOUNDS, seconds)]
 
 
-def uncounted(measure: Measure, label: str, seconds: float = 0.0) -> None:
-    """Take no note of it."""
+def no_count(measure: Measure, label: str, seconds: float = 0.0) -> None:
+    """Count nothing."""

@@ -1,12 +1,12 @@
-"""Whom words mention: the names behind an ``@``, and which of the people who are known each of them means."""
+"""Finds the names behind ``@`` in text, and the known people they refer to."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from unicodedata import category, normalize
 
-MOST = 50
-LONGEST = 200
-MOST_READINGS = 8
+MAX_MENTIONS = 50
+MAX_NAME_LENGTH = 200
+MAX_READINGS = 8
 
 INSIDE = ".+-\u200c\u200d"
 BEFORE_NO_NAME = "_.+-@/\\"
@@ -31,31 +31,31 @@ WITHOUT_SPACES: Sequence[tuple[str, int, int]] = (
 Readings = tuple[str, ...]
 
 
-def mentioned(prose: Iterable[str]) -> tuple[Readings, ...]:
+def find_mentions(prose: Iterable[str]) -> tuple[Readings, ...]:
     """
-    What is mentioned, each once, in its order; at most 50, whether or not anybody is called so.
+    The mentions, each once, in order; at most 50, whether or not such people exist.
 
-    A mention has several readings, the longest first, where a script that puts no spaces between
-    words follows the name: ``@bob看一下`` may mean ``bob看一下``, and else ``bob``. All are in NFC.
+    A mention has several readings, the longest first, if a script without spaces between words follows the name:
+    ``@bob看一下`` may mean ``bob看一下``, or else ``bob``. All are in NFC.
 
     Args:
-        prose: Runs of text without code, as the parser of Markdown gives them.
+        prose: Runs of text without code, as the Markdown parser returns them.
     """
     found: dict[Readings, None] = {}
     for run in prose:
         for readings in _in_run(normalize("NFC", run)):
             found.setdefault(readings)
-            if len(found) == MOST:
+            if len(found) == MAX_MENTIONS:
                 return tuple(found)
     return tuple(found)
 
 
-class Names:
+class UsernameIndex:
     """
-    People by their names, as they are called in mentions.
+    Finds people by the names used in mentions.
 
     Args:
-        usernames: Everyone who may be meant.
+        usernames: Everyone who can be found.
     """
 
     def __init__(self, usernames: Iterable[str]) -> None:
@@ -67,18 +67,18 @@ class Names:
             folded[name.casefold()].append(username)
         self._exact, self._folded = dict(exact), dict(folded)
 
-    def meant(self, readings: Readings) -> str | None:
+    def find(self, readings: Readings) -> str | None:
         """
-        Who is meant: whose name it is to the letter, else who alone has it in another case; None if nobody.
+        The person with exactly this name, else the only one whose name differs in case; None: nobody.
 
-        The first reading that anybody has decides, also where it leaves open which of two people is meant.
+        The first reading that matches anybody decides, even if it matches two people.
         """
         for reading in readings:
             if reading in self._exact:
                 return self._exact[reading][0]
-            alike = self._folded.get(reading.casefold())
-            if alike:
-                return alike[0] if len(alike) == 1 else None
+            similar = self._folded.get(reading.casefold())
+            if similar:
+                return similar[0] if len(similar) == 1 else None
         return None
 
 
@@ -87,7 +87,7 @@ def _in_run(run: str) -> Iterator[Readings]:
     while at >= 0:
         end = _end(run, at + 1)
         name = run[at + 1 : end].rstrip(INSIDE)
-        if name and len(name) <= LONGEST and _may_begin(run, at) and _may_end(run, end):
+        if name and len(name) <= MAX_NAME_LENGTH and _may_begin(run, at) and _may_end(run, end):
             yield _readings(name)
         at = run.find("@", end)
 
@@ -101,7 +101,7 @@ def _end(run: str, at: int) -> int:
 
 
 def _may_begin(run: str, at: int) -> bool:
-    """Whether the ``@`` is not a part of an address, a path, a package or another network's name."""
+    """Whether the ``@`` is not inside an address, a path, a package name or another network's user name."""
     before = run[at - 1] if at else " "
     return before not in BEFORE_NO_NAME and (not _is_word(before) or bool(_script(before)))
 
@@ -115,13 +115,13 @@ def _is_word(character: str) -> bool:
 
 
 def _readings(name: str) -> Readings:
-    """The whole, and what stands before each place where a script without spaces begins."""
+    """The whole name, and its prefixes that end where a script without spaces begins."""
     begins = [at for at in range(1, len(name)) if (script := _script(name[at])) and script != _script(name[at - 1])]
-    shorter = [name[:at].rstrip(INSIDE) for at in begins[: MOST_READINGS - 1]]
+    shorter = [name[:at].rstrip(INSIDE) for at in begins[: MAX_READINGS - 1]]
     return tuple(dict.fromkeys([name, *reversed(shorter)]))
 
 
 def _script(character: str) -> str:
-    """The script without spaces that a character belongs to; empty for all others."""
+    """The character's script, if that has no spaces between words; else empty."""
     code = ord(character)
     return next((script for script, first, last in WITHOUT_SPACES if first <= code <= last), "")

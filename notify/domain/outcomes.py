@@ -1,4 +1,4 @@
-"""What becomes of an attempt to deliver an email, and of its job."""
+"""The outcomes of an attempt to send an email, and what each means for its job."""
 
 from dataclasses import dataclass
 from datetime import timedelta
@@ -9,11 +9,11 @@ from typing import assert_never
 from notify.domain.backoff import next_delay
 from notify.domain.claims import Claim
 
-AT_ONCE = timedelta(0)
-# An email that the relay hangs up on every time, while it takes all others, must not spin.
-AFTER_TROUBLE = timedelta(seconds=5)
-# Where the relay names our configuration at one recipient and takes others', that one must not stop them all the time.
-AFTER_NAMING_US = timedelta(minutes=5)
+IMMEDIATELY = timedelta(0)
+# Keeps an email on which the relay hangs up every time from being retried in a tight loop.
+RELEASE_DELAY = timedelta(seconds=5)
+# When the relay blames our configuration for one recipient only, that recipient must not keep opening the breaker.
+CONFIGURATION_DELAY = timedelta(minutes=5)
 EXPIRED = "expires_at"
 
 
@@ -38,12 +38,12 @@ class JobStatus(StrEnum):
     CANCELLED = "cancelled"
 
 
-class Verdict(StrEnum):
+class OutcomeName(StrEnum):
     """
-    What became of an attempt, for people and statistics.
+    The outcome of an attempt, for people and statistics.
 
-    ``late_success`` is an email that was sent although its lease was lost or its job had ended, ``duplicate_sent`` one
-    that was sent twice, ``lease_lost`` a refusal that came too late to be written.
+    ``late_success``: sent after the lease was lost or the job had ended. ``duplicate_sent``: sent twice.
+    ``lease_lost``: refused, but too late to be recorded.
     """
 
     SENT = "sent"
@@ -57,13 +57,13 @@ class Verdict(StrEnum):
     LEASE_LOST = "lease_lost"
 
 
-# Counted besides: the relay may have taken an email that is sent again; a worker vanished with one.
+# Counted in addition: the relay may have accepted an email that is sent again; a worker vanished while sending one.
 AMBIGUOUS = "ambiguous"
 LAPSE = "lapse"
 
 
 class Phase(StrEnum):
-    """Where in the conversation with the relay something happened."""
+    """The step of an attempt at which something happened."""
 
     RECHECK = "recheck"
     RENDER = "render"
@@ -78,16 +78,16 @@ class Phase(StrEnum):
     FINAL_DOT = "final_dot"
 
 
-WITH_A_RECIPIENT = frozenset({Phase.RCPT, Phase.DATA, Phase.FINAL_DOT})
+AFTER_RCPT = frozenset({Phase.RCPT, Phase.DATA, Phase.FINAL_DOT})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
     """
-    The relay's words, or what we say in their stead.
+    The relay's reply, or our own description of the failure.
 
-    ``code`` and ``enhanced`` are None when the relay said nothing (a drop, a time-out);
-    ``text`` is at most 1 KiB and never holds a credential.
+    ``code`` and ``enhanced`` are None when the relay did not reply (a drop, a timeout);
+    ``text`` is at most 1 KiB and never contains a credential.
     """
 
     phase: Phase
@@ -96,18 +96,18 @@ class Answer:
     text: str = ""
 
 
-# Reasons that several modules give.
+# Reasons that several modules use.
 POISON = "poison"
 INTERNAL_ERROR = "internal_error"
 UNKNOWN_TYPE = "unknown_type"
 UNKNOWN_TOPIC = "unknown_topic"
 LEASE_LOST = "lease_lost"
-# The reason of a release where it is the sessions that are too many, not the emails.
+# Reason of a release: too many sessions, rather than too many emails.
 TOO_MANY_SESSIONS = "too_many_sessions"
 
 
 class Blame(StrEnum):
-    """Who is to blame for a release."""
+    """The cause of a release."""
 
     NOBODY = "nobody"
     RELAY = "relay"
@@ -125,11 +125,11 @@ class Sent:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Retry:
     """
-    Later: counts as a failure and comes back after the backoff.
+    Counts as a failure; the job is due again after the backoff.
 
-    ``floor`` is the least time to wait. ``ambiguous`` means the relay may have taken the email.
-    ``max_failures`` replaces the row's budget when it is smaller (three for a bug).
-    ``suspicious`` means that it may be about us: three different recipients in a row say that it is.
+    ``floor`` is the minimum wait. ``ambiguous``: the relay may have accepted the email. ``max_failures`` replaces
+    the job's budget if smaller (three for a bug). ``suspicious``: our configuration may be at fault, which is assumed
+    after three different recipients in a row.
     """
 
     reason: str
@@ -142,7 +142,7 @@ class Retry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dead:
-    """No for good. ``undeliverable`` means the address itself is wrong and is remembered as such."""
+    """Permanently refused. ``undeliverable``: the address itself is wrong, and is remembered as such."""
 
     reason: str
     answer: Answer
@@ -151,7 +151,7 @@ class Dead:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Skipped:
-    """The person is no longer to be told, or has no usable address."""
+    """The person should no longer be notified, or has no usable address."""
 
     reason: str
 
@@ -163,7 +163,7 @@ class Expired:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Released:
-    """Given back without a failure: the email was not at fault or was never begun."""
+    """Due again, without counting a failure: the email was not at fault, or was never started."""
 
     reason: str
     blame: Blame = Blame.NOBODY
@@ -174,18 +174,17 @@ Outcome = Sent | Retry | Dead | Skipped | Expired | Released
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Settlement:
+class JobUpdate:
     """
-    What is written to the row.
+    What an outcome changes about its job.
 
     Args:
-        verdict: The outcome's name for people and statistics.
-        delay: After which the job is due again; None: it has ended.
-        reason: None: there is nothing to explain.
-        ambiguous: Counted besides, whatever becomes of the row: the email may have been delivered.
+        delay: When the job is due again; None: it is finished.
+        reason: None for ``sent``.
+        ambiguous: The email may have been delivered; counted in addition to the outcome.
     """
 
-    verdict: Verdict
+    outcome: OutcomeName
     delay: timedelta | None = None
     failed: bool = False
     reason: str | None = None
@@ -195,42 +194,44 @@ class Settlement:
 
     @property
     def status(self) -> JobStatus:
-        """The job's status from now on."""
-        return JobStatus(self.verdict) if self.delay is None else JobStatus.PENDING
+        """The job's new status."""
+        return JobStatus(self.outcome) if self.delay is None else JobStatus.PENDING
 
 
-def settle(outcome: Outcome, claim: Claim, *, rng: Random) -> Settlement:
-    """What the row becomes: a retry beyond the budget is dead, everything else is what it says."""
+def settle(outcome: Outcome, claim: Claim, *, rng: Random) -> JobUpdate:
+    """Apply the retry budget: a retry beyond it is dead."""
     match outcome:
         case Sent(answer=answer):
-            return Settlement(verdict=Verdict.SENT, answer=answer)
+            return JobUpdate(outcome=OutcomeName.SENT, answer=answer)
         case Retry():
-            return _later_or_dead(outcome, claim, rng=rng)
+            return _retry_or_dead(outcome, claim, rng=rng)
         case Dead(reason=reason, answer=answer, undeliverable=undeliverable):
-            return Settlement(verdict=Verdict.DEAD, reason=reason, answer=answer, undeliverable=undeliverable)
+            return JobUpdate(outcome=OutcomeName.DEAD, reason=reason, answer=answer, undeliverable=undeliverable)
         case Skipped(reason=reason):
-            return Settlement(verdict=Verdict.SKIPPED, reason=reason, answer=Answer(phase=Phase.RECHECK))
+            return JobUpdate(outcome=OutcomeName.SKIPPED, reason=reason, answer=Answer(phase=Phase.RECHECK))
         case Expired():
-            return Settlement(verdict=Verdict.EXPIRED, reason=EXPIRED, answer=Answer(phase=Phase.RECHECK))
+            return JobUpdate(outcome=OutcomeName.EXPIRED, reason=EXPIRED, answer=Answer(phase=Phase.RECHECK))
         case Released(reason=reason, blame=blame, answer=answer):
-            return Settlement(verdict=Verdict.RELEASED, delay=_pause(blame, answer), reason=reason, answer=answer)
+            return JobUpdate(
+                outcome=OutcomeName.RELEASED, delay=_release_delay(blame, answer), reason=reason, answer=answer
+            )
         case _:
             assert_never(outcome)
 
 
-def _pause(blame: Blame, answer: Answer | None) -> timedelta:
-    """How long an email waits that is not at fault."""
+def _release_delay(blame: Blame, answer: Answer | None) -> timedelta:
+    """How long to wait before sending an email that was not at fault again."""
     if blame is Blame.NOBODY:
-        return AT_ONCE
-    named_us = blame is Blame.CONFIGURATION and answer is not None and answer.phase in WITH_A_RECIPIENT
-    return AFTER_NAMING_US if named_us else AFTER_TROUBLE
+        return IMMEDIATELY
+    named_us = blame is Blame.CONFIGURATION and answer is not None and answer.phase in AFTER_RCPT
+    return CONFIGURATION_DELAY if named_us else RELEASE_DELAY
 
 
-def _later_or_dead(outcome: Retry, claim: Claim, *, rng: Random) -> Settlement:
+def _retry_or_dead(outcome: Retry, claim: Claim, *, rng: Random) -> JobUpdate:
     failures = claim.failures + 1
     spent = failures >= min(claim.max_failures, outcome.max_failures or claim.max_failures)
-    return Settlement(
-        verdict=Verdict.DEAD if spent else Verdict.RETRY,
+    return JobUpdate(
+        outcome=OutcomeName.DEAD if spent else OutcomeName.RETRY,
         delay=None if spent else next_delay(failures, rng=rng, floor=outcome.floor),
         failed=True,
         reason=outcome.reason,

@@ -1,4 +1,4 @@
-"""What the use cases ask of the world, each with more than one implementation."""
+"""Protocols that the use cases depend on, each with more than one implementation."""
 
 from collections.abc import Callable
 from typing import Protocol
@@ -10,12 +10,12 @@ from notify.domain.rates import Rate
 
 class Channel(Protocol):
     """
-    Hands emails to a relay. Lives in one event loop; safe for many tasks in it.
+    Sends emails to a relay. Belongs to one event loop; safe for many tasks in it.
 
-    ``relay`` names the other side without credentials (``host:port``); ``sessions`` is how many
-    calls of ``carry`` may be under way at once; ``rate`` is how fast emails may be given to it by
-    all processes together, None: as fast as it takes them; ``fleet_sessions`` is how many sessions all
-    processes together may have with it, None: each as many as ``sessions``. ``open_sessions`` are open now.
+    ``relay`` is the relay's name without credentials (``host:port``). ``sessions`` is the maximum number of
+    concurrent ``carry`` calls. ``rate`` limits the emails of all processes together; None: unlimited.
+    ``fleet_sessions`` limits the sessions of all processes together; None: only ``sessions`` applies.
+    ``open_sessions`` are open now.
     """
 
     @property
@@ -31,13 +31,13 @@ class Channel(Protocol):
     def open_sessions(self) -> int: ...
 
     def limit(self, sessions: int) -> None:
-        """Close idle sessions until no more than this are open; the caller begins no more than this either."""
+        """Close idle sessions above this number; the caller starts no more than this either."""
 
     @property
     def rate(self) -> Rate | None: ...
 
     async def open(self) -> Released | None:
-        """Make sure that there is a session. None when there is, else why there is none; risks no email."""
+        """Make sure that there is a session, without sending an email. None: there is; else why not."""
 
     async def carry(
         self,
@@ -48,37 +48,37 @@ class Channel(Protocol):
         ended: Callable[[EmailAttempt, Outcome], None],
     ) -> None:
         """
-        Render and hand over emails, one after the other. Never raises for what a relay or a template can do.
+        Render and send emails, one after the other. Never raises because of a relay or a template.
 
-        Either *sent* or *ended* is called once for each email. Immediately before the content is handed over, the lease
-        is looked at; if it is over, nothing is sent (the outcome is ``Released``).
+        Calls either *sent* or *ended* once for each email. Checks the lease immediately before sending the content; if
+        it has run out, nothing is sent (the outcome is ``Released``).
 
         Args:
-            following: The email to carry after this one; None: there is none. Asked as late as can
-                be; at most one email is under way besides the one it follows.
-            sent: The relay has taken the email with a plain yes, which is noted on it.
-            ended: Anything else became of it.
+            following: Returns the email to send after this one; None: there is none. Called as late as possible; at
+                most one email is in flight besides the one before it.
+            sent: The relay accepted the email; its reply is stored on the email.
+            ended: Any other outcome.
         """
 
     async def close(self) -> None:
-        """End all sessions politely. The channel may be opened again."""
+        """Close all sessions with QUIT. The channel may be opened again."""
 
 
 class Doorbell(Protocol):
-    """Tells idle workers to look at a table now. Losing every ring costs seconds, never an email."""
+    """Tells idle workers that there is work. A lost ring costs seconds, never an email."""
 
     def ring(self, stage: str) -> None:
         """Return at once; never raises, never waits for a broker."""
 
     def flush(self, *, at_most_seconds: float) -> None:
-        """Wait until what was rung so far has left; for processes that are about to end."""
+        """Wait until all rings so far are sent; for processes that are about to exit."""
 
 
 class Promise(Protocol):
-    """Promises a heartbeat from this part of a process within *seconds*. Cheap, thread-safe, never raises."""
+    """Promises a heartbeat from this component of a process within *seconds*. Cheap, thread-safe, never raises."""
 
-    def __call__(self, part: str, seconds: float) -> None: ...
+    def __call__(self, component: str, seconds: float) -> None: ...
 
 
-def unwatched(part: str, seconds: float) -> None:
-    """For a process whose heartbeats nobody reads."""
+def no_heartbeat(component: str, seconds: float) -> None:
+    """For processes whose heartbeats nobody reads."""

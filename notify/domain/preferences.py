@@ -1,10 +1,10 @@
-"""People, their preferences, and the event types that those are about."""
+"""People, event types, and what people prefer."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 
-from notify.domain.schedule import AT_ONCE, Schedule
+from notify.domain.schedule import IMMEDIATE, Schedule
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -12,8 +12,8 @@ class Person:
     """
     Somebody in the directory.
 
-    ``email`` None means no address is known. ``undeliverable_email`` is the address a relay has
-    refused for good; it counts only while it is still the person's address.
+    ``email`` None: unknown. ``undeliverable_email`` is an address that a relay refused permanently; it matters only
+    while it is still the person's address.
     """
 
     username: str
@@ -27,25 +27,25 @@ class Person:
 
     @property
     def name(self) -> str:
-        """What to call the person: the display name, or else the username."""
+        """The display name, or else the username."""
         return self.display_name or self.username
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Preferences:
     """
-    What a person has stored. The defaults are what holds when nothing is stored.
+    What a person has stored; the defaults apply when nothing is stored.
 
     Args:
         enabled: The master switch.
-        email: Where emails go instead of the directory's address; None means the directory's.
-        preferences: Whether emails of an event type are wanted, by its code; a missing code means the type's default.
-        muted_cls: Links of the change lists that the person has muted.
-        subscribed_cls: Links of the change lists about which the person has asked for emails.
-        participating: Whether change lists on which the person has said something concern them.
-        own_actions: Whether the person wants emails about what they do themselves.
-        mentions_pierce_mutes: Whether a mention reaches the person on a muted change list.
-        schedule: When emails arrive.
+        email: Overrides the directory's address; None: the directory's.
+        preferences: Which event types are on or off, by code; a missing code: the type's default.
+        muted_cls: Links of muted change lists.
+        subscribed_cls: Links of subscribed change lists.
+        participating: The person wants emails about change lists they have commented on.
+        own_actions: The person wants emails about their own actions.
+        mentions_pierce_mutes: A mention on a muted change list is sent anyway.
+        schedule: When emails are sent.
     """
 
     enabled: bool = True
@@ -56,7 +56,7 @@ class Preferences:
     participating: bool = False
     own_actions: bool = False
     mentions_pierce_mutes: bool = False
-    schedule: Schedule = AT_ONCE
+    schedule: Schedule = IMMEDIATE
 
 
 NO_PREFERENCES = Preferences()
@@ -78,6 +78,6 @@ class EventType:
     default_enabled: bool = True
     bundle_within: timedelta | None = None
 
-    def is_on(self, chosen: bool | None) -> bool:
-        """Whether a person has emails of this kind who has stored this about it; None: nothing."""
-        return self.system_required or (self.default_enabled if chosen is None else chosen)
+    def is_on(self, preference: bool | None) -> bool:
+        """Whether a person with this preference gets emails of this type; None: nothing stored."""
+        return self.system_required or (self.default_enabled if preference is None else preference)

@@ -1,5 +1,5 @@
 """
-How fast emails may go: so many at once, and after that one by one as time passes; and over how many sessions.
+Rate limits (a burst, then one email per interval), and how processes share a limited number of sessions.
 
 Source: the generic cell rate algorithm, ITU-T I.371 Annex A.
 """
@@ -9,65 +9,65 @@ from dataclasses import dataclass, replace
 from math import floor
 from re import compile as pattern
 
-# Looking for work every other second must be enough to keep to the rate.
-SECONDS_AT_ONCE = 2
-LEAST_AT_ONCE = 2
-LONGEST_SECONDS = 3600.0
-MOST_PER_SECOND = 10_000.0
-# What is owed has been through a clock of whole microseconds.
+# A worker that looks for work every other second must reach the full rate.
+BURST_SECONDS = 2
+MIN_BURST = 2
+MAX_DELAY_SECONDS = 3600.0
+MAX_PER_SECOND = 10_000.0
+# The stored backlog is rounded to microseconds.
 ROUNDING = 1e-4
 STATED = pattern(r"((?:\*\.)?[^\s*@=]+)=(\d+(?:\.\d+)?)")
-EXPECTED = "expected emails a second by domain, such as example.com=5 *.example.org=0.5"
+EXPECTED = "expected emails per second by domain, such as example.com=5 *.example.org=0.5"
 
 
 @dataclass(frozen=True, slots=True)
 class Rate:
     """
-    One for every *each* seconds, and *burst* at once after a while of none.
+    One email every *each* seconds; *burst* at once after a pause.
 
-    *owed* is the time after which it is as if nothing had gone.
+    *owed*, which the methods take, is how many seconds it takes until the full burst is available again.
     """
 
     each: float
     burst: int
 
     @classmethod
-    def a_second(cls, number: float) -> "Rate":
-        """So many a second; at once as many as two seconds make up for."""
-        return cls(each=1 / number, burst=max(LEAST_AT_ONCE, floor(number * SECONDS_AT_ONCE)))
+    def per_second(cls, number: float) -> "Rate":
+        """So many per second, with a burst of two seconds' worth."""
+        return cls(each=1 / number, burst=max(MIN_BURST, floor(number * BURST_SECONDS)))
 
     def free(self, owed: float) -> int:
-        """How many may go now."""
+        """How many may be sent now."""
         return max(0, floor(self.burst - owed / self.each + ROUNDING))
 
     def wait(self, owed: float) -> float:
-        """Seconds until one may go; 0 when it may now."""
+        """Seconds until one may be sent; 0: now."""
         return max(0.0, owed + self.each - self.burst * self.each)
 
     def spent(self, owed: float, number: int) -> float:
-        """What is owed when so many have gone besides; fewer than none: they were not gone after all."""
+        """What is owed after sending this many more. A negative number returns unused ones."""
         return max(0.0, owed + number * self.each)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bucket:
     """
-    What is known of everything that goes at one rate, in seconds from now.
+    The state of one rate limit, in seconds from now.
 
-    ``queued``: until then the turns are given away to emails that were put off.
+    ``queued``: all sending slots until then are reserved for delayed emails.
     """
 
     owed: float = 0.0
     queued: float = 0.0
 
 
-def turns(bucket: Bucket, rate: Rate, *, urgent: Sequence[bool]) -> tuple[list[float], Bucket]:
+def assign_delays(bucket: Bucket, rate: Rate, *, urgent: Sequence[bool]) -> tuple[list[float], Bucket]:
     """
-    For how many seconds each of these emails is put off, in order, 0: it goes now; and the bucket after that.
+    How many seconds to delay each of these emails, in order (0: send now), and the new bucket.
 
-    An email that is put off gets a turn of its own behind the earlier ones, so that none comes back in vain; an
-    urgent one gets the next turn. No turn is more than an hour away: whatever finds it taken gets another, and
-    turns that were given at an earlier rate are soon over.
+    Each delayed email gets its own slot after the earlier ones, so that none is claimed in vain; an urgent one gets
+    the next slot. Slots are at most an hour away: an email that finds its slot taken gets another, and slots assigned
+    under an earlier rate soon expire.
     """
     going = min(len(urgent), rate.free(bucket.owed))
     owed = rate.spent(bucket.owed, going)
@@ -76,65 +76,61 @@ def turns(bucket: Bucket, rate: Rate, *, urgent: Sequence[bool]) -> tuple[list[f
     delays = [0.0] * going
     for is_urgent in urgent[going:]:
         if is_urgent:
-            delays.append(min(soon, LONGEST_SECONDS))
+            delays.append(min(soon, MAX_DELAY_SECONDS))
             soon += rate.each
         else:
-            last = min(last + rate.each, LONGEST_SECONDS)
+            last = min(last + rate.each, MAX_DELAY_SECONDS)
             delays.append(last)
     return delays, replace(bucket, owed=owed, queued=last)
 
 
 def rate_of(rates: Mapping[str, Rate], domain: str) -> tuple[str, Rate] | None:
     """
-    The first rate that the domain falls under, with the name under which all such domains share it; None: no rate.
+    The first rate that matches the domain, with its key, whose domains share the rate; None: no limit.
 
     Args:
-        rates: By the name of a domain, or by ``*.`` and the end of one; in the order in which they were stated.
+        rates: By domain, or by ``*.`` and a suffix; in the configured order.
     """
-    return next((one for one in rates.items() if _falls_under(domain, one[0])), None)
+    return next((one for one in rates.items() if _matches(domain, one[0])), None)
 
 
 def parse_rates(text: str) -> Mapping[str, Rate]:
     """
-    The rates of recipients' domains that this text states, for ``rate_of``.
+    The rates of recipients' domains in this text, for ``rate_of``.
 
     Raises:
-        ValueError: Naming what makes no sense, and what was expected.
+        ValueError: Names the invalid word and what was expected.
     """
     found: dict[str, Rate] = {}
     for word in text.split():
         match = STATED.fullmatch(word)
         number = float(match[2]) if match else 0.0
-        if match is None or not 0 < number <= MOST_PER_SECOND or match[1].lower() in found:
-            msg = f"{word} makes no sense or comes twice; {EXPECTED}"
+        if match is None or not 0 < number <= MAX_PER_SECOND or match[1].lower() in found:
+            msg = f"{word} is invalid or repeated; {EXPECTED}"
             raise ValueError(msg)
-        found[match[1].lower()] = Rate.a_second(number)
+        found[match[1].lower()] = Rate.per_second(number)
     return found
 
 
-def _falls_under(domain: str, name: str) -> bool:
+def _matches(domain: str, name: str) -> bool:
     return domain.endswith(name[1:]) if name.startswith("*") else domain == name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Claimant:
-    """
-    A worker process, how many sessions it has a use for, and how many it has.
-
-    ``is_idle``: its sessions wait for emails that may come.
-    """
+class SessionUsage:
+    """How many sessions a worker process wants and has. ``is_idle``: it has nothing to send."""
 
     wanted: int
     sessions: int
     is_idle: bool = False
 
 
-def share(cap: int, *, mine: Claimant, others: Sequence[Claimant]) -> int:
+def allowed_sessions(cap: int, *, mine: SessionUsage, others: Sequence[SessionUsage]) -> int:
     """
-    How many of *cap* sessions a process may have from now on; fewer than it has: it has to give up the rest.
+    How many of *cap* sessions a process may have from now on; it must close any above that.
 
-    The first comer has what it wants. As soon as another has less than an equal share and wants more, nobody keeps
-    more than an equal share, and whoever has nothing to send keeps none. All of them never have more than *cap*.
+    A process gets what it wants while there is room. Once another has less than an equal share and wants more, nobody
+    keeps more than an equal share, and idle processes keep none. Together they never exceed *cap*.
     """
     equal = max(1, cap // (len(others) + 1))
     free = max(0, cap - sum(one.sessions for one in others))

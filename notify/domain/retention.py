@@ -8,13 +8,12 @@ from notify.domain.outcomes import EventStatus, JobStatus
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Kept:
+class RetentionPeriods:
     """
-    How long rows stay after their end.
+    How long finished rows are kept.
 
-    ``sent`` is for emails that went as they should and for events that were fanned out, ``dead`` for
-    emails and events that ended otherwise, and for counts. ``bodies`` is for the words that an event
-    carries, once no email about it waits; None: as long as the event.
+    ``sent``: for sent and skipped emails and fanned-out events. ``dead``: for all other emails and events, and for
+    counts. ``bodies``: for the text of events, once no email about them waits; None: as long as the event.
     """
 
     sent: timedelta = timedelta(days=14)

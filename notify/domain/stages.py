@@ -1,9 +1,9 @@
-"""The stages that something outside of them rings for, by their names."""
+"""Names of the stages that other code rings for."""
 
 FAN_OUT = "fan_out"
 DELIVER = "deliver"
 
 
 def queue(stage: str) -> str:
-    """The name of a stage's Celery queue and of its task: prefixed, because brokers are shared."""
+    """The name of a stage's Celery queue and task; prefixed, because brokers are shared."""
     return f"notify.{stage}"

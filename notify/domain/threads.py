@@ -1,4 +1,4 @@
-"""What groups emails into threads in a mail reader: Message-IDs, the thread's root, Outlook's index."""
+"""Headers that group emails into threads: Message-IDs, the thread's root, Outlook's index."""
 
 from base64 import b64encode
 from hashlib import sha256
@@ -9,20 +9,20 @@ PLAIN = pattern(r"[A-Za-z0-9_+-]{1,64}")
 
 def _plain(text: str) -> str:
     """
-    The text itself if it is short and plain, else a hash of it.
+    The text itself if it is short and plain, else a hash.
 
-    Neither a dot nor the hash's ``=`` is plain, so no two pairs of link and key meet in one id.
+    A plain text contains neither a dot nor the ``=`` before a hash, so ids never collide.
     """
     return text if PLAIN.fullmatch(text) else "=" + sha256(text.encode()).hexdigest()[:24]
 
 
 def root_id(topic: str, *, host: str) -> str:
-    """The Message-ID, without brackets, of the thread's root: no such email was sent, and every email answers it."""
+    """The Message-ID, without brackets, of the thread's root, which every email answers and which is never sent."""
     return f"cl.{_plain(topic)}@{host}"
 
 
 def digest_root_id(kind: str, *, host: str) -> str:
-    """The same for a person's digests of one kind, which are a thread of their own."""
+    """The same for digests of one kind, which have their own thread."""
     return f"digest.{kind}@{host}"
 
 
@@ -31,7 +31,7 @@ def message_id(topic: str, *, event_key: str, username: str, host: str, replay: 
     The Message-ID, without brackets, of one person's email about one event. Stable over retries.
 
     Args:
-        replay: 0 for the email itself, else the number of the replay by hand.
+        replay: 0 for the original, else the number of the manual replay.
 
     Source: RFC 5322 §3.6.4 (``dot-atom-text`` on both sides).
     """
@@ -45,7 +45,7 @@ def thread_index(topic: str) -> str:
     Outlook's ``Thread-Index`` for a change list: 22 bytes, the same on every email.
 
     Source: [MS-OXOMSG] §2.2.1.3, PidTagConversationIndex: a reserved byte 0x01, five bytes of
-    time, and a GUID. The time is part of the hash, so that it is the same in every process.
+    time, and a GUID. Here all are from the hash, so that they are the same in every process.
     """
     digest = sha256(topic.encode()).digest()
     return b64encode(b"\x01" + digest[:21]).decode("ascii")

@@ -23,7 +23,7 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from notify.channels.links import ForgedLink
-from notify.domain.measures import Count, Measure, Way, uncounted
+from notify.domain.measures import CallOrigin, Count, Measure, no_count
 from notify.domain.rates import Rate
 from notify.http import problems
 from notify.http.pages import is_page, route_path
@@ -78,7 +78,7 @@ class Rates:
     """
 
     def __init__(
-        self, app: ASGIApp, *, per_minute: int, clock: Callable[[], float] = monotonic, count: Count = uncounted
+        self, app: ASGIApp, *, per_minute: int, clock: Callable[[], float] = monotonic, count: Count = no_count
     ) -> None:
         self._app = app
         self._calls = Allowance(per_minute, clock=clock)
@@ -93,7 +93,7 @@ class Rates:
             return
         request = Request(scope)
         address, key = _address(request), _key(request)
-        self._count(Measure.CALL, _way(request, address))
+        self._count(Measure.CALL, _origin(request, address))
         known = key is not None and key in self._valid
         caller = key if key is not None and known else address
         seconds = self._calls.wait(caller)
@@ -145,12 +145,12 @@ def _key(request: Request) -> str | None:
     return sha256(key.encode()).hexdigest() if key else None
 
 
-def _way(request: Request, address: str) -> Way:
+def _origin(request: Request, address: str) -> CallOrigin:
     """Source: uvicorn replaces the proxy's address by the caller's if it trusts the proxy."""
     forwarded = request.headers.get("x-forwarded-for")
     if forwarded is None:
-        return Way.DIRECT
-    return Way.FORWARDED if address in forwarded else Way.UNTRUSTED
+        return CallOrigin.DIRECT
+    return CallOrigin.FORWARDED if address in forwarded else CallOrigin.UNTRUSTED
 
 
 def _too_many(seconds: float) -> HTTPException:

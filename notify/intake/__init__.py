@@ -1,1 +1,1 @@
-"""Events in: refuse the malformed, store the rest, decide who is told."""
+"""Validates and stores events, and decides who is notified."""

@@ -1,4 +1,4 @@
-"""Writes notifications: each with an email of its own, or in one that waits, at the hour that its person wants."""
+"""Writes notifications, each with its own email or in a waiting one, scheduled as its person prefers."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -7,10 +7,10 @@ from datetime import timedelta
 
 from sqlalchemy import Connection
 
-from notify.domain.bundles import Bundled, BundleKey, BundleState, Placement, place
+from notify.domain.bundles import BundleAssignment, BundleCandidate, BundleKey, BundleState, assign
 from notify.domain.claims import Lane
 from notify.domain.preferences import NO_PREFERENCES
-from notify.domain.schedule import AT_ONCE, Wait, defer
+from notify.domain.schedule import IMMEDIATE, Deferral, defer
 from notify.store.directory import preferences
 from notify.store.outbox import bundles, notifications
 from notify.store.outbox.audiences import Known
@@ -20,34 +20,33 @@ from notify.store.outbox.notifications import NewNotification
 
 def write(connection: Connection, rows: Sequence[NewNotification], *, known: Known, window: timedelta) -> Counter[str]:
     """
-    Write the rows that are not there yet; how many by decision. Safe to repeat.
+    Write the rows that do not exist yet; returns how many by decision. Safe to repeat.
 
-    Workers that tell the same people about the same topics, or defer until the same instant, take turns until they
-    commit. A constant number of statements.
+    Locks the affected bundles until commit. A constant number of statements.
 
     Args:
-        window: How long after an email the next about its topic waits where its type does not say; zero: not at all.
+        window: Bundling window of event types without their own; zero: no bundling.
     """
     optional = [row for row in rows if row.message_id and row.lane != Lane.URGENT]
-    waits = _waits(connection, optional, known)
-    bundled: dict[tuple[int, str], Bundled] = {}
+    deferrals = _deferrals(connection, optional, known)
+    bundled: dict[tuple[int, str], BundleCandidate] = {}
     for row in optional:
-        stated, wait = known.event_types[row.event_type].bundle_within, waits.get(row.name)
+        stated, deferral = known.event_types[row.event_type].bundle_within, deferrals.get(row.name)
         own = window if stated is None else stated
-        if wait or own:
-            key = BundleKey(row.username, until=wait.until) if wait else BundleKey(row.username, row.topic)
-            bundled[row.name] = Bundled(key, row.message_id or "", own)
+        if deferral or own:
+            key = BundleKey(row.username, until=deferral.until) if deferral else BundleKey(row.username, row.topic)
+            bundled[row.name] = BundleCandidate(key, row.message_id or "", own)
     if not bundled:
         return notifications.write(connection, rows)
     locked = bundles.lock(connection, {one.key for one in bundled.values()})
     decided = notifications.known(connection, sorted({id_ for id_, _ in bundled})) if locked.states else set()
     new = [name for name in bundled if name not in decided]
-    placements, states = place([bundled[name] for name in new], locked.states, now=locked.now)
-    placed = dict(zip(new, placements, strict=True))
+    assignments, states = assign([bundled[name] for name in new], locked.states, now=locked.now)
+    assigned = dict(zip(new, assignments, strict=True))
     return notifications.write(
         connection,
         [
-            _placed(row, placed[row.name], waits.get(row.name)) if row.name in placed else row
+            _with_assignment(row, assigned[row.name], deferrals.get(row.name)) if row.name in assigned else row
             for row in rows
             if row.name not in decided
         ],
@@ -55,17 +54,19 @@ def write(connection: Connection, rows: Sequence[NewNotification], *, known: Kno
     )
 
 
-def _waits(connection: Connection, rows: Sequence[NewNotification], known: Known) -> Mapping[tuple[int, str], Wait]:
+def _deferrals(
+    connection: Connection, rows: Sequence[NewNotification], known: Known
+) -> Mapping[tuple[int, str], Deferral]:
     """
-    How long each of these waits that is deferred, by its name.
+    The deferrals of those rows that are deferred, by name.
 
-    Two statements where anybody has a schedule or a bot did something, else none. Whose schedule is read changes
-    it only after the rows are there, so that the change reaches them too.
+    Two statements if anybody has a schedule or a bot is the actor, else none. The schedules read are locked, so that
+    a later change also applies to these rows.
     """
     asked = [
         row
         for row in rows
-        if row.lane == Lane.BULK or known.preferences.get(row.username, NO_PREFERENCES).schedule is not AT_ONCE
+        if row.lane == Lane.BULK or known.preferences.get(row.username, NO_PREFERENCES).schedule is not IMMEDIATE
     ]
     if not asked:
         return {}
@@ -73,19 +74,19 @@ def _waits(connection: Connection, rows: Sequence[NewNotification], known: Known
     now = bundles.now(connection)
     found = {
         row.name: defer(
-            schedules.get(row.username, AT_ONCE),
+            schedules.get(row.username, IMMEDIATE),
             home=known.people[row.username].timezone,
             now=now,
             by_bot=row.lane == Lane.BULK,
         )
         for row in asked
     }
-    return {name: wait for name, wait in found.items() if wait}
+    return {name: deferral for name, deferral in found.items() if deferral}
 
 
-def _placed(row: NewNotification, at: Placement, wait: Wait | None) -> NewNotification:
+def _with_assignment(row: NewNotification, at: BundleAssignment, deferral: Deferral | None) -> NewNotification:
     row = replace(
-        row, leaves_at=at.leaves_at.isoformat() if at.leaves_at else None, deferred_by=wait.by if wait else None
+        row, leaves_at=at.leaves_at.isoformat() if at.leaves_at else None, deferred_by=deferral.by if deferral else None
     )
     match at.joins:
         case None:
@@ -97,7 +98,7 @@ def _placed(row: NewNotification, at: Placement, wait: Wait | None) -> NewNotifi
 
 
 def _changed(states: Mapping[BundleKey, BundleState], locked: Locked) -> list[Changed]:
-    """What differs from what is stored of the bundles; new ones are stored as if their email left now."""
+    """The bundles to store; new ones as if their email had been sent now."""
     before = {key: locked.states.get(key, BundleState(last_at=key.until or locked.now)) for key in states}
     return [
         Changed(

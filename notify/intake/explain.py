@@ -1,18 +1,18 @@
-"""Why: how the decision about one person and one event comes about, before the fact or after it."""
+"""Explains the decision about one person and one event, whether or not the event is stored."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import Connection
 
-from notify.domain.audience import Concerned, Reason
+from notify.domain.audience import AudienceMember, Reason
 from notify.domain.claims import Lane
 from notify.domain.events import Event
 from notify.domain.fan_out import Rule, Step, Told, resolve
 from notify.domain.outcomes import UNKNOWN_TOPIC, UNKNOWN_TYPE, JobStatus
 from notify.domain.preferences import NO_PREFERENCES
-from notify.domain.schedule import DeferredBy, Wait, clock, defer
-from notify.intake.fan_out import audience_of, facts_about, question
+from notify.domain.schedule import Deferral, DeferredBy, clock, defer
+from notify.intake.fan_out import audience_of, decision_inputs, load_facts
 from notify.intake.receive import receive
 from notify.intake.schema import EventIn
 from notify.store.directory import directory, preferences
@@ -21,7 +21,7 @@ from notify.store.outbox.audiences import Known
 from notify.store.outbox.jobs import NotificationView
 
 NOT_CONCERNED = "not_concerned"
-MOST_NAMES = 5
+MAX_NAMES = 5
 NOT_YET = {
     UNKNOWN_TOPIC: "the directory knows neither author nor reviewers of the change list; the event waits",
     UNKNOWN_TYPE: "this kind of event is not in the table of event types yet; the event waits",
@@ -31,10 +31,9 @@ NOT_YET = {
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Explanation:
     """
-    What holds today for one person and one event, and how that comes about.
+    The current decision for one person and one event, with the steps that lead to it.
 
-    ``event_type`` is the type under which the person is told, ``reason`` is why the event concerns
-    them; None where it does not.
+    ``event_type`` is the type whose preferences apply. ``reason`` None: the person is not in the audience.
     """
 
     username: str
@@ -46,23 +45,23 @@ class Explanation:
 
 
 def explain(connection: Connection, event: Event, username: str) -> Explanation:
-    """Whether the person is told of the event by what is known today, and every rule that is asked on the way."""
-    known, mentioned = facts_about([event], connection)
+    """Whether the person would be notified of the event today, with every rule applied."""
+    known, mentioned = load_facts([event], connection)
     audience = audience_of(event, known, mentioned)
     if isinstance(audience, str):
         return _not_concerned(event, username, why=audience, found=NOT_YET[audience])
     concerned = next((one for one in audience if one.username == username), None)
     if concerned is None:
         return _not_concerned(event, username, why=NOT_CONCERNED, found=_others(audience))
-    person, own, occasion = question(event, concerned, known)
-    decision, trace = resolve(person, own, occasion)
+    person, own, context = decision_inputs(event, concerned, known)
+    decision, trace = resolve(person, own, context)
     wait = None
     if person and isinstance(decision, Told) and decision.lane is not Lane.URGENT:
         by_bot, now = decision.lane is Lane.BULK, bundles.now(connection)
         wait = defer(own.schedule, home=person.timezone, now=now, by_bot=by_bot)
     return Explanation(
         username=username,
-        event_type=occasion.event_type.code,
+        event_type=context.event_type.code,
         reason=concerned.reason,
         told=isinstance(decision, Told),
         why=decision.why,
@@ -70,12 +69,11 @@ def explain(connection: Connection, event: Event, username: str) -> Explanation:
     )
 
 
-def before_the_fact(connection: Connection, given: EventIn, username: str) -> Explanation:
+def explain_unstored(connection: Connection, given: EventIn, username: str) -> Explanation:
     """
-    The same about an event that is not stored.
+    The same for an event that is not stored.
 
-    It is stored for that, with a key of its own, so that it teaches the directory what it would; the
-    caller must roll back.
+    It is stored with a new key, so that the directory learns from it; the caller must roll back.
     """
     (receipt,) = receive(connection, [given.model_copy(update={"key": None})])
     event = events.load(connection, [receipt.id])[receipt.id]
@@ -84,7 +82,7 @@ def before_the_fact(connection: Connection, given: EventIn, username: str) -> Ex
 
 def traces(connection: Connection, notifications: Sequence[NotificationView]) -> dict[int, tuple[Step, ...]]:
     """
-    Every rule that is asked about each of these by what is known today, by its id.
+    The rules as they would apply to each of these today, by notification id.
 
     What was decided when it was written is in the row. For a deferred or bundled one, the last step says when
     it leaves and as which job.
@@ -105,7 +103,7 @@ def _trace_today(one: NotificationView, event: Event, known: Known) -> tuple[Ste
     if one.event_type not in known.event_types:
         return (Step(Rule.AUDIENCE, NOT_YET[UNKNOWN_TYPE]), *leaves)
     reason = Reason(one.reason)
-    _, trace = resolve(*question(event, Concerned(one.username, reason, one.event_type), known))
+    _, trace = resolve(*decision_inputs(event, AudienceMember(one.username, reason, one.event_type), known))
     return _trace(reason, trace, leaves)
 
 
@@ -117,7 +115,7 @@ def _leaves(one: NotificationView, known: Known) -> tuple[Step, ...]:
     at = clock(own.schedule.timezone or (person.timezone if person else None))
     there = one.due_at.astimezone(at.zone)
     if one.deferred_by:
-        found = str(Wait(one.due_at, DeferredBy(one.deferred_by), at))
+        found = str(Deferral(one.due_at, DeferredBy(one.deferred_by), at))
     elif one.status == JobStatus.PENDING and one.why is None and one.due_at > one.created_at:
         found = f"leaves at {there:%Y-%m-%d %H:%M} {there.tzname()}"
     else:
@@ -129,10 +127,10 @@ def _trace(reason: Reason, rules: Sequence[Step], schedule: Sequence[Step]) -> t
     return (Step(Rule.AUDIENCE, f"is concerned as {reason}"), *rules, *schedule)
 
 
-def _others(audience: Sequence[Concerned]) -> str:
-    """Whom the event concerns instead."""
-    named = ", ".join(f"{one.username} ({one.reason})" for one in audience[:MOST_NAMES])
-    more = len(audience) - MOST_NAMES
+def _others(audience: Sequence[AudienceMember]) -> str:
+    """Who is in the audience instead."""
+    named = ", ".join(f"{one.username} ({one.reason})" for one in audience[:MAX_NAMES])
+    more = len(audience) - MAX_NAMES
     return f"the event concerns {named or 'nobody'}" + (f" and {more} more" if more > 0 else "")
 
 

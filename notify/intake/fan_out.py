@@ -1,21 +1,22 @@
-"""Fan-out: a batch of events becomes one notification for each person it concerns, told or skipped."""
+"""Fan-out: turns a batch of events into one notification for each person in their audience, told or skipped."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from random import Random
 from time import monotonic
+from typing import Protocol
 
 from sqlalchemy import Connection
 
-from notify.checkpoints import FAN_OUT_COMMITTED, FAN_OUT_WRITTEN, Checkpoint, pass_by
-from notify.domain.audience import Concerned, Involved
+from notify.checkpoints import FAN_OUT_COMMITTED, FAN_OUT_WRITTEN, Checkpoint, no_checkpoint
+from notify.domain.audience import AudienceMember, InvolvedPeople
 from notify.domain.claims import Claim
 from notify.domain.events import COMMENT_MENTIONED, Event
-from notify.domain.fan_out import NotTold, Occasion, decide
-from notify.domain.measures import Count, Measure, bucket, uncounted
-from notify.domain.mentions import Names, Readings, mentioned
+from notify.domain.fan_out import EventContext, NotTold, decide
+from notify.domain.measures import Count, Measure, bucket, no_count
+from notify.domain.mentions import Readings, UsernameIndex, find_mentions
 from notify.domain.outcomes import UNKNOWN_TOPIC, UNKNOWN_TYPE, EventStatus
 from notify.domain.ports import Doorbell
 from notify.domain.preferences import NO_PREFERENCES, Person, Preferences
@@ -32,19 +33,27 @@ from notify.store.outbox.notifications import SKIPPED, TOLD, NewNotification
 from notify.work.stage import counted
 
 NO_WINDOW = timedelta(0)
-# Whom each event mentions, by its id.
+# The people whom each event mentions, by event id.
 Mentioned = Mapping[int, tuple[str, ...]]
+
+
+class FanOutSpans(Protocol):
+    """Records a span of each event."""
+
+    def are_wanted(self) -> bool: ...
+
+    def add_fan_out(self, event: Event, seconds: float) -> None: ...
 
 
 class FanOut:
     """
-    Works off the events of one database.
+    The handler of the fan-out stage.
 
     Args:
-        doorbell: Rung for the emails of each batch.
-        message_host: Right-hand side of the emails' Message-IDs.
-        traced: Called with each event that was fanned out, and how long its batch took.
-        bundle: The window of types that state none; zero: every email leaves at once.
+        doorbell: Rung when a batch has created emails.
+        message_host: Right-hand side of Message-IDs.
+        spans: Records a span of each event; None: no tracing.
+        bundle: Bundling window of event types without their own; zero: no bundling.
     """
 
     name = FAN_OUT
@@ -59,9 +68,9 @@ class FanOut:
         message_host: str,
         rng: Random,
         bundle: timedelta = NO_WINDOW,
-        checkpoint: Checkpoint = pass_by,
-        count: Count = uncounted,
-        traced: Callable[[Event, float], None] | None = None,
+        checkpoint: Checkpoint = no_checkpoint,
+        count: Count = no_count,
+        spans: FanOutSpans | None = None,
     ) -> None:
         self._database = database
         self._doorbell = doorbell
@@ -70,14 +79,14 @@ class FanOut:
         self._bundle = bundle
         self._checkpoint = checkpoint
         self._count = count
-        self._traced = traced
+        self._spans = spans
 
     def work(self, claims: Sequence[Claim]) -> Mapping[str, int]:
-        """Write a notification for each person whom these events concern, and end the events; in one transaction."""
+        """Write the notifications of these events and finish the events, in one transaction."""
         began = monotonic()
         with self._database.begin() as connection:
             batch = events.load(connection, [one.id for one in claims])
-            known, mentioned = facts_about(list(batch.values()), connection)
+            known, mentioned = load_facts(list(batch.values()), connection)
             claimed = [(one, batch[one.id]) for one in claims]
             rows, endings = plan(claimed, known, mentioned, host=self._host, rng=self._rng)
             written = bundling.write(connection, rows, known=known, window=self._bundle)
@@ -91,20 +100,20 @@ class FanOut:
         return counted(ended) + Counter({name: written[name] for name in self.counts})
 
     def bury(self, connection: Connection, ids: Sequence[int]) -> None:
-        """Nobody was told of these events, and nobody will be."""
+        """Mark these events as dead; nobody was notified of them."""
         events.end(connection, ids, EventStatus.DEAD)
 
     def _time(self, fanned_out: Sequence[Event], *, seconds: float) -> None:
-        """Count how old these events are now; their batch took so long."""
+        """Count the age of these events, whose batch took this long."""
         for event in fanned_out:
             age = event.age_seconds + seconds
             self._count(Measure.TO_FAN_OUT, bucket(age), age)
-            if self._traced is not None:
-                self._traced(event, seconds)
+            if self._spans is not None and self._spans.are_wanted():
+                self._spans.add_fan_out(event, seconds)
 
 
-def facts_about(batch: Sequence[Event], connection: Connection) -> tuple[Known, Mentioned]:
-    """What is known today about everyone these events may concern, and whom each mentions; one statement."""
+def load_facts(batch: Sequence[Event], connection: Connection) -> tuple[Known, Mentioned]:
+    """Load everyone these events may concern, and find whom each mentions; one statement."""
     readings = {event.id: mentions_in(event) for event in batch}
     known = audiences.around(
         connection,
@@ -112,20 +121,20 @@ def facts_about(batch: Sequence[Event], connection: Connection) -> tuple[Known, 
         names={event.actor for event in batch}.union(*(event.requested_reviewers for event in batch)),
         called={reading for found in readings.values() for one in found for reading in one},
     )
-    names = Names(known.people)
-    meant = {id_: filter(None, map(names.meant, found)) for id_, found in readings.items()}
-    return known, {id_: tuple(dict.fromkeys(usernames)) for id_, usernames in meant.items()}
+    usernames = UsernameIndex(known.people)
+    mentioned = {id_: filter(None, map(usernames.find, found)) for id_, found in readings.items()}
+    return known, {id_: tuple(dict.fromkeys(found)) for id_, found in mentioned.items()}
 
 
 def mentions_in(event: Event) -> tuple[Readings, ...]:
-    """Every name that the actor's words mention, known or not, each once; at most 50 a comment."""
-    return tuple(dict.fromkeys(one for words in event.said for one in mentioned(prose(words))))
+    """Every name mentioned, known or not, each once; at most 50 per text."""
+    return tuple(dict.fromkeys(one for text in event.texts for one in find_mentions(prose(text))))
 
 
 def plan(
     claimed: Sequence[tuple[Claim, Event]], known: Known, mentioned: Mentioned, *, host: str, rng: Random
 ) -> tuple[list[NewNotification], list[Ending]]:
-    """Who is told of these events and who is not, and how each event ends."""
+    """The notifications to write, and how each event ends."""
     rows: list[NewNotification] = []
     endings = []
     for claim, event in claimed:
@@ -138,15 +147,15 @@ def plan(
     return rows, endings
 
 
-def audience_of(event: Event, known: Known, mentioned: Mentioned) -> Sequence[Concerned] | str:
-    """Everyone the event concerns, or why that cannot be said yet."""
+def audience_of(event: Event, known: Known, mentioned: Mentioned) -> Sequence[AudienceMember] | str:
+    """The audience of the event, or why it is not known yet."""
     change_list, trigger = known.change_lists.get(event.topic), TRIGGERS.get(event.type)
     if trigger is None or event.type not in known.event_types:
         return UNKNOWN_TYPE
     if change_list is None or not (change_list.author or change_list.reviewers):
         return UNKNOWN_TOPIC
     said = known.participants.get(event.topic, {})
-    involved = Involved(
+    involved = InvolvedPeople(
         change_list=change_list,
         subscribers=tuple(known.subscribers.get(event.topic, ())),
         participants=tuple(sorted(name for name, first in said.items() if first < event.id)),
@@ -156,21 +165,23 @@ def audience_of(event: Event, known: Known, mentioned: Mentioned) -> Sequence[Co
     return trigger(involved)
 
 
-def question(event: Event, concerned: Concerned, known: Known) -> tuple[Person | None, Preferences, Occasion]:
-    """What ``decide`` and ``resolve`` are asked about one person whom the event concerns."""
+def decision_inputs(
+    event: Event, concerned: AudienceMember, known: Known
+) -> tuple[Person | None, Preferences, EventContext]:
+    """The arguments of ``decide`` and ``resolve`` for one member of the audience."""
     actor = known.people.get(event.actor)
-    occasion = Occasion(
+    context = EventContext(
         event_type=known.event_types[concerned.event_type or event.type],
         topic=event.topic,
         actor=event.actor,
         reason=concerned.reason,
         by_bot=actor is not None and actor.is_bot,
     )
-    return known.people.get(concerned.username), known.preferences.get(concerned.username, NO_PREFERENCES), occasion
+    return known.people.get(concerned.username), known.preferences.get(concerned.username, NO_PREFERENCES), context
 
 
-def _notification(event: Event, concerned: Concerned, known: Known, *, host: str) -> NewNotification:
-    decision = decide(*question(event, concerned, known))
+def _notification(event: Event, concerned: AudienceMember, known: Known, *, host: str) -> NewNotification:
+    decision = decide(*decision_inputs(event, concerned, known))
     row = NewNotification(
         event_id=event.id,
         event_type=concerned.event_type or event.type,

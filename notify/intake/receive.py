@@ -1,4 +1,4 @@
-"""Events in: stored once for each key, in the caller's transaction; the directory learns what they state."""
+"""Stores events, once for each key, in the caller's transaction, and updates the directory from them."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -8,8 +8,8 @@ from uuid import uuid4
 
 from notify.domain.errors import MalformedEvent
 from notify.domain.events import CLOSED, CREATED, MERGED, REOPENED
-from notify.intake.sameness import differing, digests
-from notify.intake.schema import PARTS, EventIn
+from notify.intake.event_digests import differing_fields, digests
+from notify.intake.schema import PAYLOAD_OBJECTS, EventIn
 from notify.store.database import Caller, runner
 from notify.store.directory.directory import State
 from notify.store.outbox import events
@@ -23,18 +23,18 @@ NOW = datetime.max.replace(tzinfo=UTC)
 
 def receive(caller: Caller, given: Sequence[EventIn], *, traceparent: str | None = None) -> list[Receipt]:
     """
-    Store the events that are new and say for each which row it is. The caller commits.
+    Store the new events and return a receipt for each. The caller commits.
 
-    An event whose key is known changes nothing, not even the directory; its receipt says where it
-    differs from the one that is stored. Within one call the first event of a key is the one that counts.
+    An event whose key is already known changes nothing, not even the directory; its receipt names the fields that
+    differ from the stored event. Within one call the first event with a key wins.
 
     Args:
         caller: A SQLAlchemy Session or Connection, or a psycopg Connection.
-        traceparent: The trace of events that state none.
+        traceparent: For events without their own.
 
     Raises:
-        MalformedEvent: An event happened in the future, by the clock of the database.
-        UnsupportedConnection: The caller is something else.
+        MalformedEvent: An event is in the future, by the database's clock.
+        UnsupportedConnection: *caller* is something else.
     """
     run = runner(caller)
     rows = [_row(event, traceparent) for event in given]
@@ -55,17 +55,17 @@ def receive(caller: Caller, given: Sequence[EventIn], *, traceparent: str | None
     for row in rows:
         duplicate = row.key not in unclaimed
         unclaimed.discard(row.key)
-        differs = differing(known[row.key].key_hash, row.key_hash) if duplicate else ()
+        differs = differing_fields(known[row.key].key_hash, row.key_hash) if duplicate else ()
         receipts.append(Receipt(id=known[row.key].id, key=row.key, duplicate=duplicate, differs=differs))
     return receipts
 
 
 def merged(stated: Iterable[EventIn]) -> list[StatedFacts]:
     """
-    What the events of one batch say about each change list; a later fact beats an earlier one.
+    The facts that a batch of events states about each change list; later events override earlier ones.
 
-    The state is that after the event that happened last, whichever order they come in. Of two that state the
-    same instant, the more final one counts; of two that state none, the later one.
+    The state is that of the event with the latest ``occurred_at``, whatever the order of the batch. At the same instant
+    the more final state wins; without ``occurred_at``, the later event.
     """
     facts: dict[str, StatedFacts] = {}
     since: dict[str, tuple[datetime, int]] = {}
@@ -88,7 +88,7 @@ def _row(event: EventIn, traceparent: str | None) -> NewEvent:
         topic=event.cl.link,
         actor=event.actor,
         occurred_at=_iso(event.occurred_at),
-        payload=event.model_dump(include=set(PARTS), exclude_none=True),
+        payload=event.model_dump(include=set(PAYLOAD_OBJECTS), exclude_none=True),
         key_hash=digests(event),
         traceparent=event.traceparent or traceparent,
     )

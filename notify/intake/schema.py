@@ -1,4 +1,4 @@
-"""The shape of an event at every door: Python, REST and Celery refuse the same things with the same words."""
+"""The schema of an event, the same for Python, REST and Celery, with the same error messages."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -28,24 +28,24 @@ from notify.domain.grammar import TRACEPARENT, WEB_ADDRESS, is_web_address, vali
 from notify.domain.similar_names import instead_of
 from notify.intake.triggers import TRIGGERS
 
-Part = TypeVar("Part", bound=BaseModel | None)
+Payload = TypeVar("Payload", bound=BaseModel | None)
 
-LONGEST_NAME = 200
-LONGEST_LINE = 1_000
-LONGEST_BODY = 500_000
-MOST_UNKNOWN = 20
+MAX_NAME = 200
+MAX_LINE = 1_000
+MAX_BODY = 500_000
+MAX_UNKNOWN = 20
 NEEDED: Mapping[str, str] = MappingProxyType(
     {events.COMMENT_CREATED: "comment", events.REVIEW_SUBMITTED: "review", events.REVIEW_REQUESTED: "request"}
 )
 CHANGE = "change"
-PARTS = (*NEEDED.values(), CHANGE)
+PAYLOAD_OBJECTS = (*NEEDED.values(), CHANGE)
 WITHOUT_CHANGE = frozenset({events.COMMENT_CREATED, events.REVIEW_SUBMITTED})
 INSTANT = pattern(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}")
 CONTROL = pattern(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
 def expected(words: str, is_right: Callable[[Any], object]) -> AfterValidator:
-    """A validator that refuses any value that is not right, saying what was expected."""
+    """A validator that refuses a value unless *is_right*, and says what was expected."""
 
     def check(value: Any) -> Any:  # noqa: ANN401 - whatever the field holds
         if not is_right(value):
@@ -60,12 +60,12 @@ ONE_LINE = expected("one line without control characters", lambda text: not CONT
 STORABLE = expected("text without NUL characters", lambda text: "\x00" not in text)
 
 
-def written_out(value: object) -> object:
+def datetime_or_text(value: object) -> object:
     """
-    The value, if it is an instant in words, or one of Python's.
+    The value, if it is a datetime or written as one.
 
     Raises:
-        ValueError: It is a bare number or the like, which could be seconds or milliseconds.
+        ValueError: It is something else, such as a number, which could be seconds or milliseconds.
     """
     if isinstance(value, datetime) or (isinstance(value, str) and INSTANT.match(value)):
         return value
@@ -78,7 +78,7 @@ def in_utc(value: datetime) -> datetime:
     The same instant in UTC.
 
     Raises:
-        ValueError: It is not in the years 1 to 9999 there; PostgreSQL would store it and nobody could read it again.
+        ValueError: It is outside the years 1 to 9999 in UTC; PostgreSQL would store it, but Python could not read it.
     """
     try:
         return value.astimezone(UTC)
@@ -87,21 +87,21 @@ def in_utc(value: datetime) -> datetime:
         raise ValueError(msg) from None
 
 
-# What the validators refuse, as OpenAPI can say it.
+# The validators' rules as patterns for OpenAPI.
 _UNSEEN = r"\x00-\x1f\x7f-\x9f\u2028\u2029"
 NAME_SHAPE = rf"^[^\s{_UNSEEN}]([^{_UNSEEN}]*[^\s{_UNSEEN}])?$"
 LINE_SHAPE = rf"^[^{_UNSEEN}]*$"
 TEXT_SHAPE = r"^[^\x00]*$"
 Name = Annotated[
     str,
-    Field(min_length=1, max_length=LONGEST_NAME, pattern=r"^\S(.*\S)?$", json_schema_extra={"pattern": NAME_SHAPE}),
+    Field(min_length=1, max_length=MAX_NAME, pattern=r"^\S(.*\S)?$", json_schema_extra={"pattern": NAME_SHAPE}),
     ONE_LINE,
 ]
-Line = Annotated[str, Field(min_length=1, max_length=LONGEST_LINE, json_schema_extra={"pattern": LINE_SHAPE}), ONE_LINE]
-Body = Annotated[str, Field(min_length=1, max_length=LONGEST_BODY, json_schema_extra={"pattern": TEXT_SHAPE}), STORABLE]
+Line = Annotated[str, Field(min_length=1, max_length=MAX_LINE, json_schema_extra={"pattern": LINE_SHAPE}), ONE_LINE]
+Body = Annotated[str, Field(min_length=1, max_length=MAX_BODY, json_schema_extra={"pattern": TEXT_SHAPE}), STORABLE]
 Code = Annotated[str, Field(max_length=10_000, json_schema_extra={"pattern": TEXT_SHAPE}), STORABLE]
 Count = Annotated[int, Field(ge=0, le=2**31 - 1)]
-Instant = Annotated[AwareDatetime, BeforeValidator(written_out), AfterValidator(in_utc)]
+Instant = Annotated[AwareDatetime, BeforeValidator(datetime_or_text), AfterValidator(in_utc)]
 Trace = Annotated[
     str,
     expected("00-<32 hexadecimal digits>-<16>-<2>, in lower case", valid_traceparent),
@@ -115,62 +115,62 @@ WebAddress = Annotated[
 ]
 
 
-def fitting(value: Part, info: ValidationInfo) -> Part:
+def fits_event_type(value: Payload, info: ValidationInfo) -> Payload:
     """
-    The object of this field, if events of this type have it.
+    The payload object, if it fits the event's type.
 
     Raises:
-        ValueError: The type needs the object and it is absent, or it is there and the type has none of this name.
+        ValueError: The type requires the object and it is absent, or the type does not have it.
     """
     event_type, name = info.data.get("type"), info.field_name
     if event_type and value is None and NEEDED.get(event_type) == name:
         msg = f"required by {event_type}"
         raise ValueError(msg)
-    if event_type and value is not None and name not in parts_of(event_type):
+    if event_type and value is not None and name not in payload_objects_of(event_type):
         msg = f"events of type {event_type} do not have it"
         raise ValueError(msg)
     return value
 
 
-def parts_of(event_type: str) -> tuple[str, ...]:
-    """The objects that events of this type have: first the one they need, if any; ``change`` is optional."""
+def payload_objects_of(event_type: str) -> tuple[str, ...]:
+    """The payload objects of this event type: first the required one, if any; ``change`` is optional."""
     needed = (NEEDED[event_type],) if event_type in NEEDED else ()
     return needed if event_type in WITHOUT_CHANGE else (*needed, CHANGE)
 
 
 def objects_by_type(schema: dict[str, Any]) -> None:
-    """Say in the JSON Schema which type has which objects."""
-    alike: dict[tuple[str, ...], list[str]] = {}
+    """State in the JSON Schema which event type has which payload objects."""
+    types: dict[tuple[str, ...], list[str]] = {}
     for event_type in sorted(TRIGGERS):
-        alike.setdefault(parts_of(event_type), []).append(event_type)
-    schema["oneOf"] = [_kind(parts, types) for parts, types in alike.items()]
+        types.setdefault(payload_objects_of(event_type), []).append(event_type)
+    schema["oneOf"] = [_event_types(names, found) for names, found in types.items()]
 
 
-def _kind(parts: Sequence[str], types: Sequence[str]) -> dict[str, Any]:
-    needed = [part for part in parts if part != CHANGE]
-    foreign = {other: {"type": "null"} for other in PARTS if other not in parts}
-    objects = {part: {"type": "object"} for part in needed}
+def _event_types(names: Sequence[str], types: Sequence[str]) -> dict[str, Any]:
+    needed = [name for name in names if name != CHANGE]
+    foreign = {other: {"type": "null"} for other in PAYLOAD_OBJECTS if other not in names}
+    objects = {name: {"type": "object"} for name in needed}
     return {"properties": {"type": {"enum": types}, **foreign, **objects}} | ({"required": needed} if needed else {})
 
 
 class Strict(BaseModel):
-    """A model that refuses unknown fields: a typo must not be ignored. Of very many, it names the first few."""
+    """A model that refuses unknown fields, because a typo must not be ignored; it names at most 20 of them."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     @model_validator(mode="before")
     @classmethod
-    def _few(cls, given: object) -> object:
-        """Refusing a field costs much more than reading one, and nobody reads a hundred thousand refusals."""
+    def _limit_unknown_fields(cls, given: object) -> object:
+        """Keep only the first unknown fields: refusing a hundred thousand would be expensive."""
         known = cls.model_fields
-        if not isinstance(given, dict) or len(given) <= len(known) + MOST_UNKNOWN:
+        if not isinstance(given, dict) or len(given) <= len(known) + MAX_UNKNOWN:
             return given
-        unknown = islice((name for name in given if name not in known), MOST_UNKNOWN)
+        unknown = islice((name for name in given if name not in known), MAX_UNKNOWN)
         return {name: given[name] for name in known if name in given} | {name: given[name] for name in unknown}
 
 
 class ChangeListIn(Strict):
-    """The change list an event happened on. Facts besides the link update the directory; absent ones do not."""
+    """The change list an event is about. Facts besides the link update the directory; absent ones do not."""
 
     link: Name = Field(description="Short name of the change list.", examples=["CL-4821"])
     title: Line | None = Field(default=None, description="One line.")
@@ -191,7 +191,7 @@ class ChangeListIn(Strict):
 
 
 class CommentIn(Strict):
-    """What was said, where."""
+    """One comment."""
 
     id: Name = Field(description="The comment's id in the code review tool.")
     body: Body = Field(description="Markdown.")
@@ -202,10 +202,10 @@ class CommentIn(Strict):
 
 
 class ReviewIn(Strict):
-    """A finished review: the verdict, and all that was said with it. One event, however many comments."""
+    """A submitted review with its comments. One event, however many comments."""
 
     id: Name = Field(description="The review's id in the code review tool.")
-    state: Literal["approved", "changes_requested", "commented"] = Field(description="The verdict.")
+    state: Literal["approved", "changes_requested", "commented"] = Field(description="The reviewer's decision.")
     body: Body | None = Field(default=None, description="Markdown.")
     url: WebAddress | None = Field(default=None, description="Where the review can be read.")
     comments: list[CommentIn] | None = Field(
@@ -214,10 +214,10 @@ class ReviewIn(Strict):
 
 
 class RequestIn(Strict):
-    """Whose review is asked for."""
+    """The people asked for a review."""
 
     reviewers: list[Name] = Field(
-        min_length=1, max_length=100, fail_fast=True, description="Usernames; only they are told."
+        min_length=1, max_length=100, fail_fast=True, description="Usernames; only they are notified."
     )
 
 
@@ -247,16 +247,16 @@ class EventIn(Strict):
         default=None, description="Trace in which it happened (W3C Trace Context, version 00); absent: the call's own."
     )
     cl: ChangeListIn
-    comment: Annotated[CommentIn | None, AfterValidator(fitting)] = Field(
+    comment: Annotated[CommentIn | None, AfterValidator(fits_event_type)] = Field(
         default=None, validate_default=True, description="Needed by cl.comment.created, refused by the others."
     )
-    review: Annotated[ReviewIn | None, AfterValidator(fitting)] = Field(
+    review: Annotated[ReviewIn | None, AfterValidator(fits_event_type)] = Field(
         default=None, validate_default=True, description="Needed by cl.review.submitted, refused by the others."
     )
-    request: Annotated[RequestIn | None, AfterValidator(fitting)] = Field(
+    request: Annotated[RequestIn | None, AfterValidator(fits_event_type)] = Field(
         default=None, validate_default=True, description="Needed by cl.review.requested, refused by the others."
     )
-    change: Annotated[ChangeIn | None, AfterValidator(fitting)] = Field(
+    change: Annotated[ChangeIn | None, AfterValidator(fits_event_type)] = Field(
         default=None,
         validate_default=True,
         description="Optional; refused by cl.comment.created and cl.review.submitted.",
@@ -294,7 +294,7 @@ class WrongField:
 
 def parse(item: object, *, index: int | None = None) -> EventIn:
     """
-    The event that a mapping states.
+    Validate one event.
 
     Raises:
         MalformedEvent: Naming the first field that is wrong, and why; with *index* in a batch.

@@ -1,22 +1,22 @@
-"""The known event types, each with the function that says whom an event of that type concerns."""
+"""The known event types, each with the function that determines its audience."""
 
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
 from notify.domain import events
-from notify.domain.audience import Concerned, Involved, everyone, requested
+from notify.domain.audience import AudienceMember, InvolvedPeople, everyone_involved, requested_reviewers
 
-Trigger = Callable[[Involved], tuple[Concerned, ...]]
+Trigger = Callable[[InvolvedPeople], tuple[AudienceMember, ...]]
 
 TRIGGERS: Mapping[str, Trigger] = MappingProxyType(
     {
-        events.COMMENT_CREATED: everyone,
-        events.REVIEW_SUBMITTED: everyone,
-        events.REVIEW_REQUESTED: requested,
-        events.CREATED: everyone,
-        events.UPDATED: everyone,
-        events.MERGED: everyone,
-        events.CLOSED: everyone,
-        events.REOPENED: everyone,
+        events.COMMENT_CREATED: everyone_involved,
+        events.REVIEW_SUBMITTED: everyone_involved,
+        events.REVIEW_REQUESTED: requested_reviewers,
+        events.CREATED: everyone_involved,
+        events.UPDATED: everyone_involved,
+        events.MERGED: everyone_involved,
+        events.CLOSED: everyone_involved,
+        events.REOPENED: everyone_involved,
     }
 )

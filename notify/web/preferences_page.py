@@ -18,7 +18,7 @@ from notify.http import auth, rates
 from notify.http.context import Context, InContext, InLinks
 from notify.http.pages import OF_PAGES, Refusal
 from notify.http.problems import OF_BODIES
-from notify.intake.choosing import choose
+from notify.intake.save_preferences import save_preferences
 from notify.store.directory import directory, preferences
 from notify.store.directory.preferences import StoredSettings
 from notify.store.outbox import bundles
@@ -91,7 +91,7 @@ def _saved(context: Context, username: str, posted: Form) -> HTMLResponse:
         if errors:
             return _page(context, connection, username, posted=posted, errors=errors)
         chosen = _chosen(posted, preferences.event_types(connection), before)
-        choose(connection, username, settings=_settings(posted) | when, chosen=chosen)
+        save_preferences(connection, username, settings=_settings(posted) | when, event_types=chosen)
         preferences.unmute(connection, username, *_unticked(posted, "muted"))
         preferences.unsubscribe(connection, username, *_unticked(posted, "subscribed"))
         return _page(context, connection, username, saved=True)

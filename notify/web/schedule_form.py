@@ -11,7 +11,7 @@ from typing import Any
 
 from notify.channels.languages import marked, moment, weekday_and_time, weekdays
 from notify.domain.preferences import Person
-from notify.domain.schedule import Mode, QuietHours, Schedule, clock, defer, instant, is_foreseeable, is_zone
+from notify.domain.schedule import Mode, QuietHours, Schedule, clock, defer, is_plausible, is_zone, utc_of
 from notify.http.pages import Refusal
 from notify.store.directory.preferences import StoredSettings, quiet_columns
 from notify.web import time_zones
@@ -174,6 +174,6 @@ def _paused_until(stated: str, timezone: str | None) -> datetime | None:
     if not stated:
         return None
     wall = datetime.strptime(stated, TO_THE_MINUTE)  # noqa: DTZ007 - a wall clock's reading
-    if not is_foreseeable(wall.replace(tzinfo=UTC)):
+    if not is_plausible(wall.replace(tzinfo=UTC)):
         raise ValueError(stated)
-    return instant(wall.date(), wall.time(), clock(timezone).zone)
+    return utc_of(wall.date(), wall.time(), clock(timezone).zone)

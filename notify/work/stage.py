@@ -11,7 +11,7 @@ from uuid import UUID
 import structlog
 from sqlalchemy import Connection
 
-from notify.checkpoints import Checkpoint, pass_by
+from notify.checkpoints import Checkpoint, no_checkpoint
 from notify.domain.claims import Claim, Lane
 from notify.domain.outcomes import INTERNAL_ERROR
 from notify.store.database import UNAVAILABLE, Database
@@ -91,7 +91,7 @@ class BatchStage:
         batch: int,
         at_most: timedelta,
         rng: Random,
-        checkpoint: Checkpoint = pass_by,
+        checkpoint: Checkpoint = no_checkpoint,
     ) -> None:
         self.name = handler.name
         self._handler = handler
@@ -249,6 +249,6 @@ def too_early(claims: Sequence[Claim]) -> set[int]:
     early: set[int] = set()
     ids = {one.id for one in claims}
     for one in sorted(claims, key=lambda one: one.id):
-        if one.follows is not None and (one.follows not in ids or one.follows in early):
+        if one.predecessor is not None and (one.predecessor not in ids or one.predecessor in early):
             early.add(one.id)
     return early

@@ -7,8 +7,8 @@ from time import monotonic
 
 import structlog
 
-from notify.domain.measures import Count, Measure, uncounted
-from notify.domain.ports import Promise, unwatched
+from notify.domain.measures import Count, Measure, no_count
+from notify.domain.ports import Promise, no_heartbeat
 from notify.work.stage import Stage
 
 # The longest waits of one query: for a connection of the pool, for the server, for its answer, twice.
@@ -37,8 +37,8 @@ class Sweeper:
         *,
         seconds: float,
         rng: Random,
-        count: Count = uncounted,
-        promise: Promise = unwatched,
+        count: Count = no_count,
+        promise: Promise = no_heartbeat,
     ) -> None:
         self._seconds = seconds
         self._rng = rng

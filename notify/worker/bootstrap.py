@@ -23,7 +23,7 @@ from celery.signals import (
 
 from notify import logs, wiring
 from notify.domain.errors import InvalidSettings
-from notify.domain.ports import unwatched
+from notify.domain.ports import no_heartbeat
 from notify.domain.stages import queue
 from notify.settings import Settings, load, load_or_exit
 from notify.worker.livez import STOPPING, Heartbeats, Liveness, Livez, liveness
@@ -67,7 +67,7 @@ _closing = mmap(-1, 1)
 def runtime() -> Runtime:
     # The process that replaces another has its index.
     index = getattr(current_process(), "index", 0)
-    promise = unwatched if _Worker.heartbeats is None else _Worker.heartbeats.of(index)
+    promise = no_heartbeat if _Worker.heartbeats is None else _Worker.heartbeats.of(index)
     made = Runtime(load(), serves=_Worker.stages, promise=promise)
     log.info("worker.ready", worker=str(made.worker), serves=sorted(_Worker.stages))
     return made

@@ -13,7 +13,7 @@ from threading import Thread
 from time import monotonic
 from typing import Literal
 
-from notify.domain.ports import Promise, unwatched
+from notify.domain.ports import Promise, no_heartbeat
 
 PATH = "/livez"
 PATIENCE_SECONDS = 5
@@ -64,7 +64,7 @@ class Heartbeats:
 
     def of(self, process: int) -> Promise:
         """Where this process promises its heartbeats; one beyond *processes* is not watched."""
-        return partial(self._promise, process) if process < self._processes else unwatched
+        return partial(self._promise, process) if process < self._processes else no_heartbeat
 
     def promised(self) -> dict[int, dict[str, float]]:
         """For each process, the parts that have made a promise, and until when they may be silent."""

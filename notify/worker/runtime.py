@@ -13,7 +13,7 @@ import structlog
 from notify import wiring
 from notify.delivery.retention import Pruned, Pruning
 from notify.domain.measures import Role
-from notify.domain.ports import Doorbell, Promise, unwatched
+from notify.domain.ports import Doorbell, Promise, no_heartbeat
 from notify.domain.stages import FAN_OUT
 from notify.intake.receive import receive
 from notify.intake.schema import parse
@@ -62,11 +62,11 @@ class Runtime:
         settings: Settings,
         *,
         serves: frozenset[str],
-        promise: Promise = unwatched,
+        promise: Promise = no_heartbeat,
         kinds: Sequence[StageKind] = wiring.STAGES,
     ) -> None:
         self.worker = uuid4()
-        self._kept = settings.kept
+        self._kept = settings.retention
         self._pruning: Pruning | None = None
         self._stopped = False
         self._leaves_at = 0.0

@@ -14,7 +14,7 @@ from sqlalchemy import text
 
 from notify.api.app import build_app
 from notify.domain.measures import Role
-from notify.domain.waves import LEAST
+from notify.domain.waves import MIN_DEATHS
 from notify.http.context import Context
 from notify.store.database import Database
 from notify.store.operations import relays
@@ -136,7 +136,7 @@ def test_a_wave_of_dead_emails_degrades_the_service_with_the_command_that_lists_
         with sending.database.begin() as connection:
             rows.job(connection, **rows.ended("dead"), outcome_reason="oversize")
 
-    for _ in range(LEAST - 1):
+    for _ in range(MIN_DEATHS - 1):
         die()
     assert ask(sending, "/readyz").json()["status"] == "ready"
     die()
@@ -145,7 +145,7 @@ def test_a_wave_of_dead_emails_degrades_the_service_with_the_command_that_lists_
 
     assert (answer.status_code, answer.json()["status"]) == (200, "degraded")
     detail = answer.json()["checks"]["emails"]["detail"]
-    assert f"{LEAST} died of oversize" in detail
+    assert f"{MIN_DEATHS} died of oversize" in detail
     assert detail.endswith("notify jobs list --status dead --reason oversize")
     assert "alice" not in answer.text
 

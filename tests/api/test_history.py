@@ -103,7 +103,7 @@ def test_an_event_lists_the_deciding_rules_for_each_person(
     assert {name: one["trace"][-1]["rule"] for name, one in people.items()} == {
         "ann": "default",
         "bob": "actor",
-        "carol": "choice",
+        "carol": "preference",
         "somebody": "address",
     }
     assert people["carol"]["event_type"] == "cl.comment.mentioned"

@@ -13,7 +13,7 @@ from notify.api.metrics import HELP, OutboxCollector
 from notify.domain.measures import Measure, Role, bucket
 from notify.domain.rates import Bucket
 from notify.domain.stages import DELIVER, FAN_OUT
-from notify.domain.waves import LEAST
+from notify.domain.waves import MIN_DEATHS
 from notify.http.context import Context
 from notify.intake.receive import receive
 from notify.intake.schema import parse
@@ -103,12 +103,12 @@ def test_dead_emails_are_counted_by_reason(context: Context) -> None:
 def test_a_wave_of_dead_emails_is_shown_by_reason(context: Context) -> None:
     assert scrape(context)['notify_wave_of_deaths{reason="poison"}'] == 0
     with context.database.begin() as connection:
-        for _ in range(LEAST):
+        for _ in range(MIN_DEATHS):
             rows.job(connection, **ended("dead"), outcome_reason="oversize")
 
     series = scrape(context)
 
-    assert series['notify_wave_of_deaths{reason="oversize"}'] == LEAST
+    assert series['notify_wave_of_deaths{reason="oversize"}'] == MIN_DEATHS
     assert series['notify_wave_of_deaths{reason="poison"}'] == 0
 
 

@@ -25,9 +25,9 @@ from notify.cli.checks.mail import certificate
 from notify.cli.checks.mail import relay as relays_found
 from notify.cli.checks.sender import dns_findings
 from notify.cli.connect import Deployment
-from notify.domain.measures import Measure, Role, Way
+from notify.domain.measures import CallOrigin, Measure, Role
 from notify.domain.preferences import Person
-from notify.domain.waves import LEAST
+from notify.domain.waves import MIN_DEATHS
 from notify.doorbell import NoDoorbell
 from notify.store.database import Database
 from notify.store.directory import directory, preferences
@@ -109,7 +109,7 @@ def test_doctor_and_top_name_a_wave_of_dead_emails_long_before_a_hundred_have_di
 ) -> None:
     relay.answers["DOT"] = "554 5.6.0 no"
     harness = WorkerHarness(database, relay.url)
-    harness.pending_emails(*usernames(LEAST - 1))
+    harness.pending_emails(*usernames(MIN_DEATHS - 1))
     harness.drain()
     assert found(well) == {}
     harness.pending_emails("one-more", key="k2", link="CL-2")
@@ -117,10 +117,10 @@ def test_doctor_and_top_name_a_wave_of_dead_emails_long_before_a_hundred_have_di
 
     finding = found(well)["wave of deaths"]
 
-    assert f"{LEAST} died of refused" in finding["found"]
+    assert f"{MIN_DEATHS} died of refused" in finding["found"]
     assert finding["fix"].startswith("notify jobs list --status dead --reason refused;")
     listed = well("jobs", "list", "--status", "dead", "--reason", "refused", "--json").json
-    assert len(listed) == LEAST
+    assert len(listed) == MIN_DEATHS
     assert [one["about"] for one in well("top", "--once", "--json").json["wrong"]] == ["wave of deaths"]
 
 
@@ -437,7 +437,7 @@ def test_callers_behind_an_untrusted_proxy_count_as_one_caller_and_the_doctor_sa
     assert callers(deployment) == []
 
     tally = Tally(deployment.database, process=uuid4(), role=Role.API)
-    for way, calls in {Way.DIRECT: 4, Way.FORWARDED: 6, Way.UNTRUSTED: untrusted}.items():
+    for way, calls in {CallOrigin.DIRECT: 4, CallOrigin.FORWARDED: 6, CallOrigin.UNTRUSTED: untrusted}.items():
         for _ in range(calls):
             tally.count(Measure.CALL, way)
     tally.flush()

@@ -18,7 +18,7 @@ from tests.cli.conftest import Notify
 from tests.support import rows
 from tests.support.harness import WorkerHarness
 
-ORDER = ["audience", "address", "required", "actor", "bot", "master_switch", "mute", "role", "choice", "default"]
+ORDER = ["audience", "address", "required", "actor", "bot", "master_switch", "mute", "role", "preference", "default"]
 MERGE = {
     "key": "m1",
     "type": "cl.merged",

@@ -8,7 +8,7 @@ from uuid import UUID
 import pytest
 
 from notify.domain.errors import NotifyError
-from notify.domain.rates import Claimant
+from notify.domain.rates import SessionUsage
 from notify.store.database import Database
 from notify.store.operations import relays, shares
 from tests.cli.conftest import Notify
@@ -62,7 +62,7 @@ def test_the_sessions_in_use_under_a_cap_are_shown_wherever_relays_are(
     assert notify("relays", "list", "--json").json[0]["fleet_sessions"] is None
     monkeypatch.setenv("NOTIFY_SMTP_URL", f"{relay.url}?fleet_sessions=17")
     with database.begin() as connection:
-        mine = Claimant(wanted=13, sessions=0)
+        mine = SessionUsage(wanted=13, sessions=0)
         shares.request(connection, name, UUID(int=1), cap=17, mine=mine, duration=timedelta(minutes=1))
 
     (listed,) = notify("relays", "list", "--json").json

@@ -409,7 +409,7 @@ def test_a_claim_has_the_ids_before_it_unless_they_have_failed_or_died(database:
     dead = queue.put(lane=Lane.DEAD, reason="test")
     second, third = queue.put(), queue.put()
     queue.put(topic="CL-2")
-    found = {one.id: one.follows for one in queue.claim()}
+    found = {one.id: one.predecessor for one in queue.claim()}
     assert first not in found
     assert dead not in found
     assert (found[second], found[third]) == (None, second)

@@ -7,7 +7,7 @@ from uuid import uuid4
 from sqlalchemy import select
 
 from notify.delivery import by_hand
-from notify.domain.outcomes import Settlement, Verdict
+from notify.domain.outcomes import JobUpdate, OutcomeName
 from notify.store.database import Database
 from notify.store.outbox import outbox
 from notify.store.outbox.by_hand import Action, Page, act_on
@@ -72,7 +72,7 @@ def test_a_cancellation_waits_for_the_worker_that_is_recording_the_email(databas
     with database.begin() as connection:
         sent = rows.job(connection)
         (job,) = outbox.claim(connection, limit=1, lease=timedelta(minutes=1), worker=uuid4())
-    ending = Ending(job=job, settlement=Settlement(verdict=Verdict.SENT))
+    ending = Ending(job=job, update=JobUpdate(outcome=OutcomeName.SENT))
     with database.engine.connect() as worker:
         worker.execute(select(work_items).with_for_update())  # the first statement of recording
         with meanwhile(cancel, database, sent) as cancelled:

@@ -12,13 +12,13 @@ from uuid import uuid4
 import pytest
 
 from notify import wiring
-from notify.domain.bundles import MOST_DEFERRED, BundleKey
+from notify.domain.bundles import MAX_DEFERRED, BundleKey
 from notify.domain.claims import Lane
 from notify.domain.preferences import Person
 from notify.domain.schedule import Mode
 from notify.domain.stages import DELIVER
-from notify.intake.choosing import choose
 from notify.intake.receive import receive
+from notify.intake.save_preferences import save_preferences
 from notify.intake.schema import parse
 from notify.store.database import Database
 from notify.store.directory import directory, preferences
@@ -54,7 +54,7 @@ def harness(database: Database, relay: ScriptedRelay) -> WorkerHarness:
 def change_preferences(harness: WorkerHarness, **settings: Any) -> None:
     """Change alice's preferences."""
     with harness.database.begin() as connection:
-        choose(connection, "alice", settings=cast("StoredSettings", settings), chosen={})
+        save_preferences(connection, "alice", settings=cast("StoredSettings", settings), event_types={})
 
 
 def quiet_hours_now(harness: WorkerHarness) -> dict[str, Any]:
@@ -70,7 +70,7 @@ def test_an_unknown_time_zone_delays_no_email(harness: WorkerHarness, relay: Scr
         for name, zone in names.items():
             directory.put_person(connection, Person(username=name, email=f"{name}@example.com", timezone=zone))
             wanted: dict[str, Any] = {"timezone": zone} | (DAILY if name in {"r0", "r1"} else quiet_hours_now(harness))
-            choose(connection, name, settings=cast("StoredSettings", wanted), chosen={})
+            save_preferences(connection, name, settings=cast("StoredSettings", wanted), event_types={})
         receive(connection, [parse(comment(key="deferred", reviewers=[*names]))])
     harness.fan_out()
     assert {one.deferred_by for one in harness.jobs("deferred") if one.username in names} == {"daily", "quiet_hours"}
@@ -393,10 +393,10 @@ def test_an_email_takes_over_notifications_only_up_to_its_limit(harness: WorkerH
     fill(harness, {there[0]: 499, there[1]: 399, there[2]: 149})
     before = [row.id for row in harness.execute("SELECT id FROM notify.notifications ORDER BY email_job_id, id")]
     change_preferences(harness, **DAILY)
-    assert statuses_and_sizes(harness) == [("pending", MOST_DEFERRED), ("pending", 50)]
+    assert statuses_and_sizes(harness) == [("pending", MAX_DEFERRED), ("pending", 50)]
     after = harness.execute("SELECT email_job_id, array_agg(id) AS ids FROM notify.notifications GROUP BY 1 ORDER BY 1")
     assert [row.email_job_id for row in after] == there[:2]
-    assert [set(row.ids) for row in after] == [set(before[:MOST_DEFERRED]), set(before[MOST_DEFERRED:])]
+    assert [set(row.ids) for row in after] == [set(before[:MAX_DEFERRED]), set(before[MAX_DEFERRED:])]
     comment_and_fan_out(harness, 1)
     assert harness.jobs("k1")[0].id == there[1]
 

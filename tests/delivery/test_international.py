@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from notify.domain.preferences import Person
-from notify.domain.rates import LEAST_AT_ONCE
+from notify.domain.rates import MIN_BURST
 from notify.intake.receive import receive
 from notify.intake.schema import parse
 from notify.store.database import Database
@@ -71,5 +71,5 @@ def test_a_domains_rate_applies_however_the_domain_is_spelled(
         receive(connection, [parse(comment(reviewers=list(people)))])
     harness.fan_out()
     harness.drain()
-    assert len(relay.emails) == LEAST_AT_ONCE
+    assert len(relay.emails) == MIN_BURST
     assert {one.recipient.partition("@")[2].lower() for one in relay.emails} == {OURS}

@@ -50,7 +50,7 @@ def test_the_log_line_of_a_sent_email_has_its_id_its_duration_and_its_trace(
     output, (line,) = lines(capsys)
     (job,) = [job for job in harness.jobs() if job.to_email]
     assert line["relay"] == relay.url.removeprefix("smtp://")
-    assert (line["event"], line["verdict"], line["level"]) == ("emails", "sent", "info")
+    assert (line["event"], line["outcome"], line["level"]) == ("emails", "sent", "info")
     (email,) = line["emails"]
     assert 0 < email.pop("milliseconds") < 60_000
     assert email == {"job": job.id, "attempt": 1, "event_id": job.event_id, "trace": TRACE}
@@ -103,7 +103,7 @@ def test_a_dead_email_is_logged_at_a_higher_level_without_the_relays_words(
     harness.drain()
 
     output, (line,) = lines(capsys)
-    assert (line["level"], line["verdict"], line["reason"], line["code"]) == ("warning", "dead", "refused", 550)
+    assert (line["level"], line["outcome"], line["reason"], line["code"]) == ("warning", "dead", "refused", 550)
     assert "ann" not in output
 
 
@@ -115,7 +115,7 @@ def test_an_email_ended_by_the_recheck_is_logged(
     harness.drain()
 
     _, (line,) = lines(capsys)
-    assert (line["verdict"], line["phase"], "milliseconds" in line) == ("expired", "recheck", False)
+    assert (line["outcome"], line["phase"], "milliseconds" in line) == ("expired", "recheck", False)
     assert relay.emails == []
 
 

@@ -4,7 +4,7 @@ import pytest
 
 from notify.delivery.recheck import NoEmail, email_of
 from notify.domain.jobs import EmailFacts
-from notify.domain.retention import Kept
+from notify.domain.retention import RetentionPeriods
 from notify.store.database import Database
 from notify.store.operations import upkeep
 from notify.store.outbox.by_hand import Action, act_on
@@ -85,7 +85,7 @@ def test_an_email_whose_text_was_pruned_cannot_be_shown(harness: WorkerHarness, 
     harness.execute(
         "UPDATE notify.events SET (created_at, finished_at) = (now() - interval '9 days', now() - interval '9 days')"
     )
-    kept = Kept(bodies=Kept().sent / 2)
+    kept = RetentionPeriods(bodies=RetentionPeriods().sent / 2)
     with database.begin() as connection:
         assert upkeep.empty_events(connection, kept, limit=10).deleted == 1
     with pytest.raises(NoEmail):

@@ -10,13 +10,13 @@ from uuid import uuid4
 import pytest
 from sqlalchemy import text
 
-from notify.checkpoints import pass_by
+from notify.checkpoints import no_checkpoint
 from notify.delivery.engine import Engine
 from notify.delivery.ledger import Ledger
 from notify.delivery.recorder import MOST_ROWS, Flush, Recorder
 from notify.delivery.transactions import Transactions
 from notify.domain.jobs import EmailAttempt
-from notify.domain.outcomes import Answer, Outcome, Phase, Sent, Settlement, Verdict
+from notify.domain.outcomes import Answer, JobUpdate, Outcome, OutcomeName, Phase, Sent
 from notify.store.database import Database
 from notify.store.outbox import commits, outbox
 from notify.store.outbox.outbox import Ending
@@ -72,7 +72,7 @@ class SimultaneousChannel:
 
 def ending(number: int) -> Ending:
     """The outcome of a sent email."""
-    return Ending(job=job_of(email_facts(number)), settlement=Settlement(verdict=Verdict.SENT))
+    return Ending(job=job_of(email_facts(number)), update=JobUpdate(outcome=OutcomeName.SENT))
 
 
 def test_an_outcome_counts_as_unrecorded_until_it_is_written() -> None:
@@ -150,7 +150,7 @@ def test_an_outcome_is_written_even_if_its_transaction_id_was_reused(database: D
             transactions=Transactions(database, threads),
             worker=worker,
             lease=MINUTE,
-            checkpoint=pass_by,
+            checkpoint=no_checkpoint,
             moved=lambda: None,
             line=Line(database, worker=worker),
         )

@@ -4,13 +4,13 @@ from datetime import timedelta
 from typing import Any
 
 from notify.delivery.retention import Pruned, Pruning
-from notify.domain.retention import Kept
+from notify.domain.retention import RetentionPeriods
 from notify.store.database import Database
 from notify.store.operations import upkeep
 from notify.store.tables.emails import email_jobs, events, notifications
 from tests.support import rows
 
-KEPT = Kept()
+KEPT = RetentionPeriods()
 
 
 def put_old(database: Database, *statuses: str, **columns: Any) -> list[int]:

@@ -5,15 +5,22 @@ from typing import Any
 
 import pytest
 
-from notify.domain.audience import STRENGTH, Concerned, Involved, Reason, everyone, requested
+from notify.domain.audience import (
+    STRENGTH,
+    AudienceMember,
+    InvolvedPeople,
+    Reason,
+    everyone_involved,
+    requested_reviewers,
+)
 from notify.domain.events import COMMENT_MENTIONED, ChangeList
 
 REASONS = [reason for reason in STRENGTH if reason is not Reason.REQUESTED]
 
 
-def involved(author: str | None = None, reviewers: tuple[str, ...] = (), **others: Any) -> Involved:
+def involved(author: str | None = None, reviewers: tuple[str, ...] = (), **others: Any) -> InvolvedPeople:
     """The people involved in CL-1."""
-    return Involved(change_list=ChangeList(link="CL-1", author=author, reviewers=reviewers), **others)
+    return InvolvedPeople(change_list=ChangeList(link="CL-1", author=author, reviewers=reviewers), **others)
 
 
 def as_alice(reason: Reason) -> dict[str, Any]:
@@ -37,14 +44,14 @@ def as_alice(reason: Reason) -> dict[str, Any]:
 def test_author_and_reviewers_are_concerned_once_each_for_the_stronger_reason(
     author: str | None, reviewers: tuple[str, ...], expected: dict[str, Reason]
 ) -> None:
-    found = everyone(involved(author, reviewers))
+    found = everyone_involved(involved(author, reviewers))
     assert {one.username: one.reason for one in found} == expected
     assert len(found) == len(expected)
 
 
 def test_subscribers_and_participants_are_concerned_too_unless_for_a_stronger_reason() -> None:
     asked = involved("alice", ("bob",), subscribers=("alice", "erin"), participants=("bob", "erin", "frank"))
-    assert {one.username: one.reason for one in everyone(asked)} == {
+    assert {one.username: one.reason for one in everyone_involved(asked)} == {
         "alice": Reason.AUTHOR,
         "bob": Reason.REVIEWER,
         "erin": Reason.SUBSCRIBER,
@@ -54,18 +61,18 @@ def test_subscribers_and_participants_are_concerned_too_unless_for_a_stronger_re
 
 @pytest.mark.parametrize(("stronger", "weaker"), list(combinations(REASONS, 2)))
 def test_the_stronger_reason_wins(stronger: Reason, weaker: Reason) -> None:
-    found = everyone(involved(**as_alice(stronger), **as_alice(weaker)))
+    found = everyone_involved(involved(**as_alice(stronger), **as_alice(weaker)))
     assert [(one.username, one.reason) for one in found] == [("alice", stronger)]
 
 
 def test_a_mentioned_person_is_concerned_as_mentioned_and_the_author_as_the_author() -> None:
-    assert everyone(involved("alice", ("bob",), mentioned=("bob", "carol", "alice"))) == (
-        Concerned("alice", Reason.AUTHOR),
-        Concerned("bob", Reason.MENTIONED, COMMENT_MENTIONED),
-        Concerned("carol", Reason.MENTIONED, COMMENT_MENTIONED),
+    assert everyone_involved(involved("alice", ("bob",), mentioned=("bob", "carol", "alice"))) == (
+        AudienceMember("alice", Reason.AUTHOR),
+        AudienceMember("bob", Reason.MENTIONED, COMMENT_MENTIONED),
+        AudienceMember("carol", Reason.MENTIONED, COMMENT_MENTIONED),
     )
 
 
 def test_a_review_request_concerns_only_those_who_are_asked_once_each() -> None:
     asked = involved("alice", ("carol",), requested=("bob", "erin", "bob"))
-    assert requested(asked) == (Concerned("bob", Reason.REQUESTED), Concerned("erin", Reason.REQUESTED))
+    assert requested_reviewers(asked) == tuple(AudienceMember(name, Reason.REQUESTED) for name in ("bob", "erin"))

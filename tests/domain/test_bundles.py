@@ -7,13 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from notify.domain.bundles import (
-    MOST_BUNDLED,
-    MOST_DEFERRED,
-    Bundled,
+    MAX_BUNDLED,
+    MAX_DEFERRED,
+    BundleAssignment,
+    BundleCandidate,
     BundleKey,
     BundleState,
-    Placement,
-    place,
+    assign,
 )
 
 NOON = datetime(2026, 3, 2, 12, 0, tzinfo=UTC)
@@ -23,65 +23,69 @@ ALICE, BOB = BundleKey("alice", "CL-1"), BundleKey("bob", "CL-1")
 TONIGHT = BundleKey("alice", until=LATER)
 
 
-def placed(count: int, state: BundleState | None, key: BundleKey = ALICE) -> list[Placement]:
-    asked = [Bundled(key, f"email-{number}", WINDOW) for number in range(count)]
-    return place(asked, {key: state} if state else {}, now=NOON)[0]
+def placed(count: int, state: BundleState | None, key: BundleKey = ALICE) -> list[BundleAssignment]:
+    asked = [BundleCandidate(key, f"email-{number}", WINDOW) for number in range(count)]
+    return assign(asked, {key: state} if state else {}, now=NOON)[0]
 
 
 @pytest.mark.parametrize(
     ("state", "expected"),
     [
-        pytest.param(None, Placement(), id="the first"),
-        pytest.param(BundleState(last_at=NOON - WINDOW), Placement(), id="the window is over"),
-        pytest.param(BundleState(last_at=NOON - WINDOW / 3), Placement(NOON + WINDOW * 2 / 3), id="in the window"),
-        pytest.param(BundleState(last_at=LATER, email=7, size=2), Placement(LATER, joins=7), id="an email waits"),
+        pytest.param(None, BundleAssignment(), id="the first"),
+        pytest.param(BundleState(last_at=NOON - WINDOW), BundleAssignment(), id="the window is over"),
+        pytest.param(
+            BundleState(last_at=NOON - WINDOW / 3), BundleAssignment(NOON + WINDOW * 2 / 3), id="in the window"
+        ),
+        pytest.param(
+            BundleState(last_at=LATER, email=7, size=2), BundleAssignment(LATER, joins=7), id="an email waits"
+        ),
         pytest.param(
             BundleState(last_at=NOON - WINDOW, email=7, size=2),
-            Placement(NOON - WINDOW, joins=7),
+            BundleAssignment(NOON - WINDOW, joins=7),
             id="an email should have left",
         ),
-        pytest.param(BundleState(last_at=LATER), Placement(LATER + WINDOW), id="one has been claimed"),
+        pytest.param(BundleState(last_at=LATER), BundleAssignment(LATER + WINDOW), id="one has been claimed"),
     ],
 )
-def test_when_a_notification_leaves_and_in_which_email(state: BundleState | None, expected: Placement) -> None:
+def test_when_a_notification_leaves_and_in_which_email(state: BundleState | None, expected: BundleAssignment) -> None:
     assert placed(1, state) == [expected]
 
 
 def test_of_many_simultaneous_notifications_the_first_goes_and_the_others_share_an_email() -> None:
-    joining = Placement(LATER, joins="email-1")
-    assert placed(4, None) == [Placement(), Placement(LATER), joining, joining]
+    joining = BundleAssignment(LATER, joins="email-1")
+    assert placed(4, None) == [BundleAssignment(), BundleAssignment(LATER), joining, joining]
 
 
 def test_notifications_deferred_until_the_same_instant_share_one_email() -> None:
-    joining = Placement(LATER, joins="email-0")
-    assert placed(3, None, TONIGHT) == [Placement(LATER), joining, joining]
+    joining = BundleAssignment(LATER, joins="email-0")
+    assert placed(3, None, TONIGHT) == [BundleAssignment(LATER), joining, joining]
 
 
 def test_a_full_bundle_is_followed_by_another_one_window_later() -> None:
-    full = BundleState(last_at=LATER, email=7, size=MOST_BUNDLED - 1)
-    joining = Placement(LATER + WINDOW, joins="email-1")
-    assert placed(3, full) == [Placement(LATER, joins=7), Placement(LATER + WINDOW), joining]
+    full = BundleState(last_at=LATER, email=7, size=MAX_BUNDLED - 1)
+    joining = BundleAssignment(LATER + WINDOW, joins="email-1")
+    assert placed(3, full) == [BundleAssignment(LATER, joins=7), BundleAssignment(LATER + WINDOW), joining]
 
 
 def test_a_full_digest_is_followed_by_another_at_the_same_instant() -> None:
-    full = BundleState(last_at=LATER, email=7, size=MOST_DEFERRED - 1)
-    assert placed(2, full, TONIGHT) == [Placement(LATER, joins=7), Placement(LATER)]
+    full = BundleState(last_at=LATER, email=7, size=MAX_DEFERRED - 1)
+    assert placed(2, full, TONIGHT) == [BundleAssignment(LATER, joins=7), BundleAssignment(LATER)]
 
 
 def test_people_do_not_wait_for_each_other() -> None:
-    found, _ = place([Bundled(ALICE, "a", WINDOW), Bundled(BOB, "b", WINDOW)], {}, now=NOON)
-    assert found == [Placement(), Placement()]
+    found, _ = assign([BundleCandidate(ALICE, "a", WINDOW), BundleCandidate(BOB, "b", WINDOW)], {}, now=NOON)
+    assert found == [BundleAssignment(), BundleAssignment()]
 
 
 @given(st.lists(st.tuples(st.sampled_from([ALICE, BOB, TONIGHT]), st.integers(1, 300)), max_size=30))
 def test_a_notification_that_joins_an_email_leaves_with_it_and_belongs_to_its_bundle(
     emails: list[tuple[BundleKey, int]],
 ) -> None:
-    asked = [Bundled(key, str(n), timedelta(seconds=seconds)) for n, (key, seconds) in enumerate(emails)]
-    found, _ = place(asked, {}, now=NOON)
+    asked = [BundleCandidate(key, str(n), timedelta(seconds=seconds)) for n, (key, seconds) in enumerate(emails)]
+    found, _ = assign(asked, {}, now=NOON)
     for number, one in enumerate(found):
         if one.joins is not None:
             opener = int(one.joins)
             assert opener < number
             assert asked[opener].key == asked[number].key
-            assert found[opener] == Placement(one.leaves_at)
+            assert found[opener] == BundleAssignment(one.leaves_at)

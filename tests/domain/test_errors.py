@@ -19,10 +19,10 @@ class TwoParagraphs(NotifyError):
 @pytest.mark.parametrize(
     ("error", "words"),
     [
-        (RelayUnavailable(), "The relay would not open a session; no email was risked."),
+        (RelayUnavailable(), "The relay refused to open a session; no email was affected."),
         (
             RelayUnavailable(relay="mx:25", code=421),
-            "The relay would not open a session; no email was risked. (relay: mx:25, code: 421)",
+            "The relay refused to open a session; no email was affected. (relay: mx:25, code: 421)",
         ),
         (TwoParagraphs(), "The first paragraph is the message."),
         (InvalidSettings("one", "two"), "one\ntwo"),

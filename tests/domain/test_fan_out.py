@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from notify.domain.audience import Reason
 from notify.domain.claims import Lane
 from notify.domain.fan_out import (
+    EventContext,
     NotTold,
-    Occasion,
     Rule,
     Step,
     Told,
@@ -36,23 +36,23 @@ class Case:
     person: dict[str, Any] = field(default_factory=dict)
     choices: dict[str, Any] = field(default_factory=dict)
     event_type: dict[str, Any] = field(default_factory=dict)
-    occasion: dict[str, Any] = field(default_factory=dict)
+    context: dict[str, Any] = field(default_factory=dict)
 
     def __or__(self, other: "Case") -> "Case":
         return Case(
             person=self.person | other.person,
             choices=self.choices | other.choices,
             event_type=self.event_type | other.event_type,
-            occasion=self.occasion | other.occasion,
+            context=self.context | other.context,
         )
 
-    def asked(self) -> tuple[Person, Preferences, Occasion]:
+    def asked(self) -> tuple[Person, Preferences, EventContext]:
         event_type = EventType(**{"code": CODE, "category": "Comments", "description": "…"} | self.event_type)
         usual: dict[str, Any] = {"topic": LINK, "actor": "dana", "reason": Reason.REVIEWER}
         return (
             Person(**{"username": "bob", "email": ADDRESS} | self.person),
             Preferences(**self.choices),
-            Occasion(event_type=event_type, **usual | self.occasion),
+            EventContext(event_type=event_type, **usual | self.context),
         )
 
     def trace(self) -> tuple[Step, ...]:
@@ -69,12 +69,12 @@ class Case:
 NORMALLY = Told(ADDRESS, Lane.NORMAL, Why.DEFAULT)
 GONE = Case(person={"active": False})
 REQUIRED = Case(event_type={"system_required": True})
-ACTOR = Case(occasion={"actor": "bob"})
+ACTOR = Case(context={"actor": "bob"})
 BOT = Case(person={"is_bot": True})
 MUTED_ALL = Case(choices={"enabled": False})
 MUTED_CL = Case(choices={"muted_cls": frozenset({LINK})})
-UNSUBSCRIBED = Case(occasion={"reason": Reason.SUBSCRIBER})
-NOT_PARTICIPATING = Case(occasion={"reason": Reason.PARTICIPANT})
+UNSUBSCRIBED = Case(context={"reason": Reason.SUBSCRIBER})
+NOT_PARTICIPATING = Case(context={"reason": Reason.PARTICIPANT})
 MUTED_EVENT = Case(choices={"preferences": {CODE: False}})
 OFF_BY_DEFAULT = Case(event_type={"default_enabled": False})
 
@@ -126,7 +126,7 @@ def test_an_explicit_yes_wins_over_a_default_of_no() -> None:
     [
         Case(choices={"muted_cls": frozenset({"CL-1", LINK.lower()})}),
         Case(choices={"preferences": {"cl.merged": False}}),
-        Case(occasion={"actor": "Bob"}),
+        Case(context={"actor": "Bob"}),
     ],
     ids=["another change list", "another event type", "another name"],
 )
@@ -136,8 +136,8 @@ def test_a_preference_about_something_else_silences_nothing(elsewhere: Case) -> 
 
 def test_a_person_missing_from_the_directory_has_no_address() -> None:
     event_type = EventType(code=CODE, category="Comments", description="…", system_required=True)
-    occasion = Occasion(event_type=event_type, topic=LINK, actor="dana", reason=Reason.AUTHOR)
-    assert decide(None, NO_PREFERENCES, occasion) == NotTold(Why.NO_ADDRESS)
+    context = EventContext(event_type=event_type, topic=LINK, actor="dana", reason=Reason.AUTHOR)
+    assert decide(None, NO_PREFERENCES, context) == NotTold(Why.NO_ADDRESS)
 
 
 @pytest.mark.parametrize(
@@ -163,7 +163,7 @@ def test_emails_go_to_the_preferred_address_else_to_the_directorys_unless_it_was
 
 
 ASKED: list[Rule] = [rule for rule in Rule if rule not in {Rule.AUDIENCE, Rule.SCHEDULE}]
-MENTIONED = Case(occasion={"reason": Reason.MENTIONED})
+MENTIONED = Case(context={"reason": Reason.MENTIONED})
 PIERCING = Case(choices={"mentions_pierce_mutes": True})
 
 
@@ -196,9 +196,9 @@ def test_each_preference_applies_to_its_scope_and_no_further(case: Case, why: Wh
 @pytest.mark.parametrize(
     ("case", "lane"),
     [
-        (Case(occasion={"by_bot": True}), Lane.BULK),
-        (Case(occasion={"by_bot": True}, choices={"preferences": {CODE: True}}), Lane.BULK),
-        (Case(occasion={"by_bot": True}) | REQUIRED, Lane.URGENT),
+        (Case(context={"by_bot": True}), Lane.BULK),
+        (Case(context={"by_bot": True}, choices={"preferences": {CODE: True}}), Lane.BULK),
+        (Case(context={"by_bot": True}) | REQUIRED, Lane.URGENT),
         (Case(), Lane.NORMAL),
     ],
 )
@@ -246,17 +246,17 @@ def test_a_trace_has_what_each_rule_found_so_that_two_cases_can_be_told_apart() 
 def test_a_plain_job_is_told_by_all_the_rules_at_its_address(
     person: dict[str, Any], choices: Preferences, event_type: dict[str, Any], actor: str, reason: Reason
 ) -> None:
-    somebody, _, occasion = Case(
-        person=person, event_type=event_type, occasion={"actor": actor, "reason": reason}
+    somebody, _, context = Case(
+        person=person, event_type=event_type, context={"actor": actor, "reason": reason}
     ).asked()
-    address = plain_address(somebody, choices, occasion.event_type, actor=actor, reason=reason)
+    address = plain_address(somebody, choices, context.event_type, actor=actor, reason=reason)
     if address is not None:
-        assert decide(somebody, choices, occasion) == Told(address, Lane.NORMAL, Why.DEFAULT)
+        assert decide(somebody, choices, context) == Told(address, Lane.NORMAL, Why.DEFAULT)
 
 
 def test_an_ordinary_person_is_plain() -> None:
-    person, choices, occasion = Case().asked()
-    plain = plain_address(person, NO_PREFERENCES, occasion.event_type, actor="dana", reason=Reason.REVIEWER)
+    person, choices, context = Case().asked()
+    plain = plain_address(person, NO_PREFERENCES, context.event_type, actor="dana", reason=Reason.REVIEWER)
     assert plain == ADDRESS
-    assert plain_address(person, choices, occasion.event_type, actor="dana", reason=Reason.REVIEWER) is None
-    assert plain_address(None, NO_PREFERENCES, occasion.event_type, actor="dana", reason=Reason.REVIEWER) is None
+    assert plain_address(person, choices, context.event_type, actor="dana", reason=Reason.REVIEWER) is None
+    assert plain_address(None, NO_PREFERENCES, context.event_type, actor="dana", reason=Reason.REVIEWER) is None

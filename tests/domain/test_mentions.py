@@ -5,7 +5,7 @@ from unicodedata import normalize
 
 import pytest
 
-from notify.domain.mentions import MOST, Names, mentioned
+from notify.domain.mentions import MAX_MENTIONS, UsernameIndex, find_mentions
 from notify.markdown import prose
 
 JOSE = normalize("NFD", "josé")
@@ -13,13 +13,13 @@ JOSE = normalize("NFD", "josé")
 
 def names(markdown: str) -> tuple[str, ...]:
     """The names that a comment mentions, each in its longest reading."""
-    return tuple(readings[0] for readings in mentioned(prose(markdown)))
+    return tuple(readings[0] for readings in find_mentions(prose(markdown)))
 
 
 def mentioned_people(markdown: str, *usernames: str) -> list[str]:
     """Which of these people are mentioned."""
-    known = Names(usernames)
-    return [name for name in map(known.meant, mentioned(prose(markdown))) if name]
+    known = UsernameIndex(usernames)
+    return [name for name in map(known.find, find_mentions(prose(markdown))) if name]
 
 
 @pytest.mark.parametrize(
@@ -142,8 +142,8 @@ def test_an_unclosed_fence_hides_the_rest() -> None:
 
 
 def test_at_most_fifty_names_are_found() -> None:
-    assert names(" ".join(f"@person{number}" for number in range(MOST + 5))) == tuple(
-        f"person{number}" for number in range(MOST)
+    assert names(" ".join(f"@person{number}" for number in range(MAX_MENTIONS + 5))) == tuple(
+        f"person{number}" for number in range(MAX_MENTIONS)
     )
 
 

@@ -7,21 +7,21 @@ import pytest
 
 from notify.domain.claims import Claim
 from notify.domain.outcomes import (
-    AFTER_TROUBLE,
-    AT_ONCE,
+    IMMEDIATELY,
+    RELEASE_DELAY,
     Answer,
     Blame,
     Dead,
     Expired,
     JobStatus,
+    JobUpdate,
     Outcome,
+    OutcomeName,
     Phase,
     Released,
     Retry,
     Sent,
-    Settlement,
     Skipped,
-    Verdict,
     settle,
 )
 
@@ -36,38 +36,38 @@ def claim(*, failures: int = 0, max_failures: int = 12) -> Claim:
     return Claim(id=1, attempt=failures + 1, failures=failures, max_failures=max_failures, lapses=0)
 
 
-def settled(outcome: Outcome, *, failures: int = 0, max_failures: int = 12) -> Settlement:
+def settled(outcome: Outcome, *, failures: int = 0, max_failures: int = 12) -> JobUpdate:
     rng = Random(1)
     return settle(outcome, claim(failures=failures, max_failures=max_failures), rng=rng)
 
 
 @pytest.mark.parametrize(
-    ("outcome", "settlement"),
+    ("outcome", "update"),
     [
-        (Sent(answer=YES), Settlement(verdict=Verdict.SENT, answer=YES)),
+        (Sent(answer=YES), JobUpdate(outcome=OutcomeName.SENT, answer=YES)),
         (
             Dead(reason="refused", answer=NO),
-            Settlement(verdict=Verdict.DEAD, reason="refused", answer=NO),
+            JobUpdate(outcome=OutcomeName.DEAD, reason="refused", answer=NO),
         ),
         (
             Dead(reason="bad_address", answer=NO, undeliverable=True),
-            Settlement(verdict=Verdict.DEAD, reason="bad_address", answer=NO, undeliverable=True),
+            JobUpdate(outcome=OutcomeName.DEAD, reason="bad_address", answer=NO, undeliverable=True),
         ),
         (
             Skipped(reason="muted_cl"),
-            Settlement(verdict=Verdict.SKIPPED, reason="muted_cl", answer=LOOKED),
+            JobUpdate(outcome=OutcomeName.SKIPPED, reason="muted_cl", answer=LOOKED),
         ),
-        (Expired(), Settlement(verdict=Verdict.EXPIRED, reason="expires_at", answer=LOOKED)),
+        (Expired(), JobUpdate(outcome=OutcomeName.EXPIRED, reason="expires_at", answer=LOOKED)),
         (
             Released(reason="not_begun"),
-            Settlement(verdict=Verdict.RELEASED, delay=AT_ONCE, reason="not_begun"),
+            JobUpdate(outcome=OutcomeName.RELEASED, delay=IMMEDIATELY, reason="not_begun"),
         ),
         *(
             (
                 Released(reason="trouble", blame=blame, answer=DROPPED),
-                Settlement(
-                    verdict=Verdict.RELEASED,
-                    delay=AFTER_TROUBLE,
+                JobUpdate(
+                    outcome=OutcomeName.RELEASED,
+                    delay=RELEASE_DELAY,
                     reason="trouble",
                     answer=DROPPED,
                 ),
@@ -76,14 +76,14 @@ def settled(outcome: Outcome, *, failures: int = 0, max_failures: int = 12) -> S
         ),
     ],
 )
-def test_each_outcome_sets_the_status_it_names_and_counts_no_failure(outcome: Outcome, settlement: Settlement) -> None:
-    assert settled(outcome, failures=11) == settlement
+def test_each_outcome_sets_the_status_it_names_and_counts_no_failure(outcome: Outcome, update: JobUpdate) -> None:
+    assert settled(outcome, failures=11) == update
 
 
 @pytest.mark.parametrize("failures", [0, 1, 10])
 def test_a_temporary_refusal_counts_and_is_retried_after_the_backoff(failures: int) -> None:
     found = settled(Retry(reason="later", answer=LATER), failures=failures)
-    assert (found.verdict, found.status, found.failed) == ("retry", "pending", True)
+    assert (found.outcome, found.status, found.failed) == ("retry", "pending", True)
     assert (found.reason, found.answer) == ("later", LATER)
     assert found.delay is not None
     assert found.delay >= timedelta(seconds=30) * 2 ** min(failures, 8)

@@ -6,16 +6,25 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from notify.domain.rates import MOST_PER_SECOND, Bucket, Claimant, Rate, parse_rates, rate_of, share, turns
+from notify.domain.rates import (
+    MAX_PER_SECOND,
+    Bucket,
+    Rate,
+    SessionUsage,
+    allowed_sessions,
+    assign_delays,
+    parse_rates,
+    rate_of,
+)
 
-FIVE = Rate.a_second(5)
+FIVE = Rate.per_second(5)
 
 
 @pytest.mark.parametrize(
     ("number", "each", "burst"), [(5, 0.2, 10), (1, 1, 2), (0.5, 2, 2), (0.001, 1000, 2), (14, 1 / 14, 28)]
 )
 def test_a_bucket_holds_two_seconds_worth_of_tokens_and_at_least_two(number: float, each: float, burst: int) -> None:
-    assert Rate.a_second(number) == Rate(each, burst)
+    assert Rate.per_second(number) == Rate(each, burst)
 
 
 @pytest.mark.parametrize(
@@ -33,7 +42,7 @@ def test_unused_tokens_can_be_returned() -> None:
 
 
 @given(
-    rate=st.floats(0.1, 1000).map(Rate.a_second),
+    rate=st.floats(0.1, 1000).map(Rate.per_second),
     steps=st.lists(st.tuples(st.floats(0, 30), st.integers(0, 300)), max_size=30),
 )
 def test_no_interval_has_more_emails_than_its_rate_and_one_full_bucket(
@@ -53,7 +62,7 @@ def test_no_interval_has_more_emails_than_its_rate_and_one_full_bucket(
             assert number <= rate.burst + (at - began) / rate.each + 0.001
 
 
-@given(rate=st.floats(0.1, 1000).map(Rate.a_second), owed=st.floats(0, 100))
+@given(rate=st.floats(0.1, 1000).map(Rate.per_second), owed=st.floats(0, 100))
 def test_whoever_waits_as_long_as_told_finds_a_token_and_not_sooner(rate: Rate, owed: float) -> None:
     if wait := rate.wait(owed):
         assert rate.free(max(0.0, owed - wait)) >= 1
@@ -80,16 +89,16 @@ def test_whoever_waits_as_long_as_told_finds_a_token_and_not_sooner(rate: Rate, 
 def test_a_delayed_email_gets_a_slot_behind_earlier_ones_and_an_urgent_one_the_next(
     bucket: Bucket, urgent: list[bool], delays: list[float], after: Bucket
 ) -> None:
-    found, left = turns(bucket, Rate(each=1, burst=10), urgent=urgent)
+    found, left = assign_delays(bucket, Rate(each=1, burst=10), urgent=urgent)
     assert found == pytest.approx(delays)
     assert (left.owed, left.queued) == pytest.approx((after.owed, max(after.queued, bucket.queued)))
 
 
-@given(st.lists(st.integers(1, 200), min_size=1, max_size=5), st.floats(1, 100).map(Rate.a_second))
+@given(st.lists(st.integers(1, 200), min_size=1, max_size=5), st.floats(1, 100).map(Rate.per_second))
 def test_emails_that_return_at_their_slots_all_find_tokens(batches: list[int], rate: Rate) -> None:
     bucket, delays = Bucket(), []
     for number in batches:
-        found, bucket = turns(bucket, rate, urgent=[False] * number)
+        found, bucket = assign_delays(bucket, rate, urgent=[False] * number)
         delays += [one for one in found if one]
     owed, at = bucket.owed, 0.0
     for delay in sorted(delays):
@@ -135,7 +144,7 @@ def test_an_empty_setting_has_no_rates() -> None:
         "example.com=-1",
         "example.com=nan",
         "example.com=1e3",
-        f"example.com={MOST_PER_SECOND + 1}",
+        f"example.com={MAX_PER_SECOND + 1}",
         "example.com=5 EXAMPLE.com=6",
         "ann@example.com=5",
         "*=5",
@@ -150,11 +159,11 @@ def test_an_invalid_rate_is_named_with_what_was_expected(words: str) -> None:
     assert words.rsplit(maxsplit=1)[-1] in str(refused.value)
 
 
-claimants = st.builds(Claimant, wanted=st.integers(1, 20), sessions=st.integers(0, 5), is_idle=st.just(value=False))
+claimants = st.builds(SessionUsage, wanted=st.integers(1, 20), sessions=st.integers(0, 5), is_idle=st.just(value=False))
 
 
-def working(wanted: int, sessions: int) -> Claimant:
-    return Claimant(wanted=wanted, sessions=sessions)
+def working(wanted: int, sessions: int) -> SessionUsage:
+    return SessionUsage(wanted=wanted, sessions=sessions)
 
 
 @pytest.mark.parametrize(
@@ -168,14 +177,14 @@ def working(wanted: int, sessions: int) -> Claimant:
         (working(8, 2), [working(2, 2)], 2),
         (working(8, 3), [working(1, 1)], 3),
         (working(8, 1), [working(8, 1), working(8, 1), working(8, 1), working(8, 0)], 1),
-        (Claimant(wanted=3, sessions=3, is_idle=True), [], 3),
-        (Claimant(wanted=3, sessions=3, is_idle=True), [working(8, 0)], 0),
+        (SessionUsage(wanted=3, sessions=3, is_idle=True), [], 3),
+        (SessionUsage(wanted=3, sessions=3, is_idle=True), [working(8, 0)], 0),
     ],
 )
 def test_a_single_worker_may_use_all_sessions_until_another_has_emails(
-    mine: Claimant, others: list[Claimant], granted: int
+    mine: SessionUsage, others: list[SessionUsage], granted: int
 ) -> None:
-    assert share(4, mine=mine, others=others) == granted
+    assert allowed_sessions(4, mine=mine, others=others) == granted
 
 
 @given(cap=st.integers(1, 40), wants=st.lists(st.integers(1, 20), min_size=1, max_size=8), turns=st.data())
@@ -186,6 +195,6 @@ def test_workers_together_never_exceed_the_cap_and_soon_each_has_a_session(
     order = turns.draw(st.permutations(range(len(wants))))
     for asker in [*order] * 4:
         others = [working(wants[n], held[n]) for n in range(len(wants)) if n != asker]
-        held[asker] = share(cap, mine=working(wants[asker], held[asker]), others=others)
+        held[asker] = allowed_sessions(cap, mine=working(wants[asker], held[asker]), others=others)
         assert sum(held) <= cap
     assert sum(had > 0 for had in held) == min(len(wants), cap)

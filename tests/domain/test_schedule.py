@@ -7,7 +7,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from notify.domain.schedule import AT_ONCE, DeferredBy, Mode, QuietHours, Schedule, Wait, clock, defer, rest
+from notify.domain.schedule import (
+    IMMEDIATE,
+    Deferral,
+    DeferredBy,
+    Mode,
+    QuietHours,
+    Schedule,
+    clock,
+    defer,
+    quiet_until,
+)
 
 EVERY_DAY = frozenset(range(1, 8))
 WORKDAYS = frozenset(range(1, 6))
@@ -62,7 +72,7 @@ def test_a_digest_leaves_at_its_hour_in_the_persons_time_zone(
     schedule: Schedule, home: str | None, now: str, until: str
 ) -> None:
     wait = defer(schedule, home=home, now=at(now))
-    assert wait == Wait(at(until), DeferredBy(schedule.mode), clock(home))
+    assert wait == Deferral(at(until), DeferredBy(schedule.mode), clock(home))
 
 
 @pytest.mark.parametrize(
@@ -102,7 +112,7 @@ def test_quiet_hours_end_at_the_last_occurrence_of_their_end(
     schedule: Schedule, home: str | None, now: str, until: str | None
 ) -> None:
     wait = defer(schedule, home=home, now=at(now))
-    assert wait == (Wait(at(until), DeferredBy.QUIET_HOURS, clock(home)) if until else None)
+    assert wait == (Deferral(at(until), DeferredBy.QUIET_HOURS, clock(home)) if until else None)
 
 
 @pytest.mark.parametrize(
@@ -153,7 +163,7 @@ def test_events_by_bots_wait_for_the_digest(mode: str, by: DeferredBy) -> None:
 
 
 def test_a_person_without_stored_preferences_waits_for_nothing() -> None:
-    assert defer(AT_ONCE, home="Mars/Base", now=at(f"{MONDAY}T03:00")) is None
+    assert defer(IMMEDIATE, home="Mars/Base", now=at(f"{MONDAY}T03:00")) is None
 
 
 def test_a_persons_chosen_time_zone_wins_over_the_directorys() -> None:
@@ -221,7 +231,7 @@ def test_an_email_leaves_at_the_first_instant_that_is_neither_quiet_nor_paused(
 ) -> None:
     paused_until = paused_until if paused_until and paused_until < now + timedelta(days=3) else None
     zone = ZoneInfo(name)
-    wait = rest(Schedule(quiet_hours=quiet_hours, paused_until=paused_until), home=name, now=now)
+    wait = quiet_until(Schedule(quiet_hours=quiet_hours, paused_until=paused_until), home=name, now=now)
     due = wait.until if wait else now
     assert due >= max(now, paused_until or now)
     assert not reads_quiet(quiet_hours, due, zone)

@@ -4,13 +4,13 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from notify.domain.waves import LEAST, Deaths, Ended, wave
+from notify.domain.waves import MIN_DEATHS, Deaths, RecentOutcomes, wave
 
 NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
 
 
-def ended(sent: int, **deaths: int) -> Ended:
-    return Ended(
+def ended(sent: int, **deaths: int) -> RecentOutcomes:
+    return RecentOutcomes(
         sent=sent,
         deaths=[
             Deaths(reason=reason, count=count, first_at=NOON + timedelta(seconds=number))
@@ -24,18 +24,20 @@ def ended(sent: int, **deaths: int) -> Ended:
     [
         (ended(0), None),
         (ended(1_000), None),
-        (ended(0, oversize=LEAST - 1), None),
-        (ended(0, oversize=LEAST), "oversize"),
-        (ended(LEAST, oversize=LEAST), None),
-        (ended(LEAST - 1, oversize=LEAST), "oversize"),
-        (ended(0, oversize=LEAST, refused=LEAST), None),
+        (ended(0, oversize=MIN_DEATHS - 1), None),
+        (ended(0, oversize=MIN_DEATHS), "oversize"),
+        (ended(MIN_DEATHS, oversize=MIN_DEATHS), None),
+        (ended(MIN_DEATHS - 1, oversize=MIN_DEATHS), "oversize"),
+        (ended(0, oversize=MIN_DEATHS, refused=MIN_DEATHS), None),
         (ended(1, refused=1, oversize=8, poison=2), "oversize"),
         (ended(501, refused=499), None),
         (ended(499, refused=501), "refused"),
     ],
     ids=str,
 )
-def test_a_wave_is_several_emails_of_one_reason_and_most_of_those_that_end(seen: Ended, reason: str | None) -> None:
+def test_a_wave_is_several_emails_of_one_reason_and_most_of_those_that_end(
+    seen: RecentOutcomes, reason: str | None
+) -> None:
     found = wave(seen)
     assert (found.deaths.reason if found else None) == reason
 

@@ -61,7 +61,7 @@ def test_an_event_over_rabbitmq_is_sent_and_its_workers_are_visible(
     scenario.producer.add_people(["ann"])
     with scenario.worker(sweep_seconds="60") as running:
         application.send_task("notify.receive", [[comment(key="over-amqp", reviewers=["ann"])]])
-        until(lambda: scenario.tables().verdicts == {"sent": 1})
+        until(lambda: scenario.tables().attempt_outcomes == {"sent": 1})
         until(lambda: running.log.read_text().count(TASK_ENDED) >= len(("receive", "fan_out", "deliver")))
         assert application.control.ping(timeout=10, limit=1)
 

@@ -118,7 +118,7 @@ def test_duplicate_early_and_missing_doorbells_change_nothing(
         running.vanish()
 
     assert scenario.check().repeated == 0
-    assert scenario.tables().verdicts == {"sent": 3}
+    assert scenario.tables().attempt_outcomes == {"sent": 3}
 
 
 def test_emails_arrive_even_if_the_doorbell_rings_before_the_commit_and_the_next_one_is_lost(
@@ -139,7 +139,7 @@ def test_emails_arrive_even_if_the_doorbell_rings_before_the_commit_and_the_next
         running.vanish()
 
     assert scenario.check().repeated == 0
-    assert scenario.tables().verdicts == {"sent": 1}
+    assert scenario.tables().attempt_outcomes == {"sent": 1}
 
 
 def ring_often(doorbell: Doorbell) -> None:

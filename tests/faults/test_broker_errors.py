@@ -194,7 +194,7 @@ def test_a_worker_survives_broker_errors_idle_and_busy_and_hears_doorbells_again
         assert running.stop() == 0
 
     assert scenario.check().repeated == 0
-    assert scenario.tables().verdicts == {"sent": 3}
+    assert scenario.tables().attempt_outcomes == {"sent": 3}
 
 
 def test_a_worker_whose_heartbeats_are_refused_stops_when_told_to(
@@ -222,7 +222,7 @@ def test_a_worker_started_against_a_broker_that_answers_with_an_error_sends_at_o
         Full().end(broker)
         until_doorbells_are_heard(doorbell, running)
 
-    assert scenario.tables().verdicts == {"sent": 1}
+    assert scenario.tables().attempt_outcomes == {"sent": 1}
 
 
 def test_beat_survives_broker_errors_at_its_start_and_later_and_sends_again_afterwards(

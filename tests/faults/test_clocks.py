@@ -55,7 +55,7 @@ def test_a_lease_taken_under_a_clock_an_hour_behind_has_its_full_length(
             scenario.until_all_ended()
 
     assert scenario.check().repeated == 0
-    assert scenario.tables().verdicts == {"sent": 2}
+    assert scenario.tables().attempt_outcomes == {"sent": 2}
 
 
 def hours_off(relay: ScriptedRelay) -> set[int]:

@@ -31,7 +31,7 @@ def test_an_email_whose_recorded_outcome_was_not_acknowledged_is_counted_once(
         assert line.sprung.wait(60)
 
     assert scenario.check().repeated == 0
-    assert scenario.tables().verdicts == {"sent": 1}
+    assert scenario.tables().attempt_outcomes == {"sent": 1}
 
 
 def test_an_event_whose_fan_out_was_not_acknowledged_notifies_nobody_twice(

@@ -7,7 +7,7 @@ import pytest
 
 from notify.checkpoints import CRASH_AT, EMAIL_ANSWERED, EMAIL_CLAIMED, FAN_OUT_WRITTEN, RECORD_WRITTEN
 from notify.domain.preferences import Person
-from notify.intake.choosing import choose
+from notify.intake.save_preferences import save_preferences
 from notify.store.directory import directory
 from notify.store.directory.preferences import StoredSettings
 from tests.support.fault_scenario import FaultScenario
@@ -32,7 +32,9 @@ def scenario(scenario: FaultScenario) -> FaultScenario:
     scenario.producer.add_people(["ann", "bob"])
     with scenario.database.begin() as connection:
         directory.put_person(connection, Person(username="ann", email="ann@example.com", timezone="Europe/Berlin"))
-        choose(connection, "ann", settings=StoredSettings(delivery_mode="daily", digest_hour=9), chosen={})
+        save_preferences(
+            connection, "ann", settings=StoredSettings(delivery_mode="daily", digest_hour=9), event_types={}
+        )
     return scenario
 
 

@@ -33,4 +33,4 @@ def test_a_process_frozen_for_three_leases_neither_sends_late_nor_undoes_another
         until(lambda: scenario.harness().execute(RECORDED) == [(1,)])
 
     assert scenario.check(bound=repeats).repeated == repeats
-    assert scenario.tables().verdicts == {"sent": 1, outcome: 1}
+    assert scenario.tables().attempt_outcomes == {"sent": 1, outcome: 1}

@@ -25,7 +25,7 @@ def test_a_process_that_dies_between_two_steps_repeats_an_email_only_if_it_was_a
 
     repeats = int(point in TAKEN_BUT_NOT_RECORDED)
     assert scenario.check(bound=repeats).repeated == repeats
-    assert scenario.tables().verdicts == {"sent": 1}
+    assert scenario.tables().attempt_outcomes == {"sent": 1}
 
 
 @pytest.mark.parametrize(("step", "repeats"), [(MAIL, 0), (RCPT, 0), (DATA, 0), (CONTENT, 1), (DOT, 1)])

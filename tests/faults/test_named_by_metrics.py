@@ -14,7 +14,7 @@ from notify import wiring
 from notify.api.app import build_app, context_of
 from notify.domain.measures import Role
 from notify.domain.stages import DELIVER
-from notify.domain.waves import LEAST
+from notify.domain.waves import MIN_DEATHS
 from notify.settings import Settings
 from notify.store.database import Database
 from notify.tally import Tally
@@ -125,7 +125,7 @@ def test_emails_that_all_die_for_one_reason_are_named_long_before_a_hundred_have
 ) -> None:
     relay.answers["DOT"] = "554 5.6.0 no"
     with watched(database, relay.url) as seen:
-        seen.harness.pending_emails(*usernames(LEAST))
+        seen.harness.pending_emails(*usernames(MIN_DEATHS))
         seen.harness.drain()
 
         assert (seen.causes(), seen.symptoms()) == (set(), {"NotifyWaveOfDeaths"})

@@ -110,7 +110,7 @@ def test_an_outcome_whose_commit_was_not_acknowledged_through_a_pooler_is_counte
             pooled.until_all_ended()
             assert line.sprung.wait(60)
     assert pooled.check().repeated == 0
-    assert pooled.tables().verdicts == {"sent": 1}
+    assert pooled.tables().attempt_outcomes == {"sent": 1}
 
 
 def test_a_pooler_outage_costs_no_email_an_attempt(

@@ -188,7 +188,7 @@ def test_an_email_cancelled_while_it_is_sent_is_recorded_as_sent(scenario: Fault
         draining.result()
 
     assert scenario.check().repeated == 0
-    assert scenario.tables().verdicts == {"late_success": 1}
+    assert scenario.tables().attempt_outcomes == {"late_success": 1}
     assert [row.status for row in scenario.tables().emails] == ["sent"]
 
 

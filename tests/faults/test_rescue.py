@@ -46,12 +46,12 @@ def test_an_outcome_recorded_after_the_lease_but_before_the_next_claim_counts(
 
 
 @pytest.mark.parametrize(
-    ("order", "verdicts"),
+    ("order", "outcomes"),
     [((1, 2), {"late_success": 1, "duplicate_sent": 1}), ((2, 1), {"sent": 1, "duplicate_sent": 1})],
     ids=["the late one first", "the rescuer first"],
 )
 def test_an_email_accepted_twice_in_either_order_is_sent_and_counted_twice(
-    scenario: FaultScenario, relay: ScriptedRelay, order: tuple[int, int], verdicts: dict[str, int]
+    scenario: FaultScenario, relay: ScriptedRelay, order: tuple[int, int], outcomes: dict[str, int]
 ) -> None:
     turns = InTurn(relay)
     harness = scenario.harness(lease_seconds=600)
@@ -69,4 +69,4 @@ def test_an_email_accepted_twice_in_either_order_is_sent_and_counted_twice(
         assert [one.result(PATIENCE)["sent"] for one in draining] == [1, 1]
 
     assert scenario.check(bound=1).repeated == 1
-    assert scenario.tables().verdicts == verdicts
+    assert scenario.tables().attempt_outcomes == outcomes

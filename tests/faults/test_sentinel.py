@@ -100,4 +100,4 @@ def test_workers_and_producers_follow_sentinel_to_the_next_primary(
         until_doorbells_are_heard(doorbell, running)
         scenario.until_all_ended()
 
-    assert scenario.tables().verdicts == {"sent": 2}
+    assert scenario.tables().attempt_outcomes == {"sent": 2}

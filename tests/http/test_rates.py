@@ -10,7 +10,7 @@ import pytest
 from notify.api.app import build_app
 from notify.channels.links import SignedLinks
 from notify.domain.events import COMMENT_CREATED
-from notify.domain.measures import Way
+from notify.domain.measures import CallOrigin
 from notify.http.context import Context
 from notify.http.person_tokens import BadToken, PersonTokens
 from notify.http.rates import MOST_CALLERS, WRONG_KEYS_PER_MINUTE, Allowance, Rates
@@ -187,7 +187,7 @@ def test_calls_through_an_untrusted_proxy_are_counted(context: Context) -> None:
         api.get(JOBS, headers={"X-Forwarded-For": "203.0.113.7, 198.51.100.2"})
         api.get(JOBS, headers={"X-Forwarded-For": "127.0.0.1"})
 
-    assert counted == [Way.DIRECT, Way.UNTRUSTED, Way.FORWARDED]
+    assert counted == [CallOrigin.DIRECT, CallOrigin.UNTRUSTED, CallOrigin.FORWARDED]
 
 
 def test_the_limit_is_that_of_the_settings(context: Context) -> None:

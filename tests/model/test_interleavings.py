@@ -143,7 +143,7 @@ def ending(name: Attempt, says: str) -> Ending:
     lapses = max(0, name[1] - 1)
     claim = Claim(id=name[0], attempt=name[1], failures=0, max_failures=BUDGET, lapses=lapses)
     job = replace(job_of(email_facts()), claim=claim)
-    return Ending(job=job, settlement=settle(OUTCOMES[says], claim, rng=Random(1)))
+    return Ending(job=job, update=settle(OUTCOMES[says], claim, rng=Random(1)))
 
 
 def put(connection: Connection, states: Sequence[JobState]) -> list[int]:

@@ -28,7 +28,7 @@ from notify.domain.outcomes import Answer, Blame, Dead, Expired, Outcome, Phase,
 from notify.domain.preferences import Person
 from notify.domain.stages import DELIVER, FAN_OUT
 from notify.intake import bundling
-from notify.intake.fan_out import facts_about, plan
+from notify.intake.fan_out import load_facts, plan
 from notify.intake.receive import receive
 from notify.intake.schema import parse
 from notify.store.database import Database
@@ -243,7 +243,7 @@ class Life(RuleBasedStateMachine):
         worker, claimed = self.fan_outs[::-1][which % len(self.fan_outs)]
         with self.moment() as (connection, now):
             event = events.load(connection, [claimed.id])[claimed.id]
-            known, mentioned = facts_about([event], connection)
+            known, mentioned = load_facts([event], connection)
             rows, endings = plan([(claimed, event)], known, mentioned, host="h", rng=Highest())
             bundling.write(connection, rows, known=known, window=WINDOW)
             ended = items.settle(connection, FAN_OUT, endings)
@@ -529,7 +529,7 @@ def name_of(job: Job) -> tuple[int, int]:
 
 
 def ending(job: Job, says: str) -> Ending:
-    return Ending(job=job, settlement=settle(OUTCOMES[says], job.claim, rng=Highest()), to_email=job.to_email)
+    return Ending(job=job, update=settle(OUTCOMES[says], job.claim, rng=Highest()), to_email=job.to_email)
 
 
 def mappings(connection: Connection, table: Any) -> Sequence[RowMapping]:

@@ -14,10 +14,10 @@ from sqlalchemy import Connection, func, select, text
 
 from notify.delivery.erasure import erase
 from notify.domain.claims import Claim
-from notify.domain.retention import Kept
+from notify.domain.retention import RetentionPeriods
 from notify.domain.stages import FAN_OUT
-from notify.intake.choosing import choose
 from notify.intake.fan_out import FanOut
+from notify.intake.save_preferences import save_preferences
 from notify.store.database import Database
 from notify.store.directory import erasure
 from notify.store.operations import upkeep
@@ -140,15 +140,15 @@ def retry(connection: Connection) -> None:
 
 def had_paused(connection: Connection) -> None:
     """Alice has a schedule, which no longer defers anything."""
-    choose(connection, "alice", settings={"paused_until": datetime(2001, 1, 1, tzinfo=UTC)}, chosen={})
+    save_preferences(connection, "alice", settings={"paused_until": datetime(2001, 1, 1, tzinfo=UTC)}, event_types={})
 
 
 def pause(connection: Connection) -> None:
-    choose(connection, "alice", settings={"paused_until": FOREVER}, chosen={})
+    save_preferences(connection, "alice", settings={"paused_until": FOREVER}, event_types={})
 
 
 def resume(connection: Connection) -> None:
-    choose(connection, "alice", settings={"paused_until": None}, chosen={})
+    save_preferences(connection, "alice", settings={"paused_until": None}, event_types={})
 
 
 def prune_bundles(connection: Connection) -> None:
@@ -156,7 +156,7 @@ def prune_bundles(connection: Connection) -> None:
 
 
 def prune_jobs(connection: Connection) -> None:
-    upkeep.prune_jobs(connection, Kept(), limit=100)
+    upkeep.prune_jobs(connection, RetentionPeriods(), limit=100)
 
 
 def cancel_all(connection: Connection) -> None:

@@ -10,7 +10,7 @@ import yaml
 
 from notify.api import metrics
 from notify.domain.measures import Role
-from notify.domain.outcomes import POISON, Verdict
+from notify.domain.outcomes import POISON, OutcomeName
 from notify.wiring import STAGE_NAMES
 from tests.support.alerts import rules
 from tests.support.promtool import needs_promtool, promtool
@@ -25,7 +25,7 @@ KNOWN_VALUES: Mapping[str, set[str]] = {
     "stage": set(STAGE_NAMES),
     "role": set(Role),
     "reason": {*metrics.HELD_BY, POISON},
-    "outcome": set(Verdict),
+    "outcome": set(OutcomeName),
     "result": {"sent", "failed"},
 }
 

@@ -138,7 +138,7 @@ class Tables:
     undone: Sequence[str]
 
     @property
-    def verdicts(self) -> dict[str, int]:
+    def attempt_outcomes(self) -> dict[str, int]:
         """How many attempts ended in each outcome, without the counters of special cases."""
         return {name: times for name, times in self.outcomes.items() if name not in COUNTED_BESIDES}
 

@@ -12,7 +12,7 @@ from sqlalchemy import Connection, text
 
 from notify import wiring
 from notify.delivery.engine import Engine
-from notify.domain.measures import Count, uncounted
+from notify.domain.measures import Count, no_count
 from notify.domain.preferences import Person
 from notify.intake.receive import receive
 from notify.intake.schema import parse
@@ -38,7 +38,7 @@ class WorkerHarness:
     relay_url: str | None
     changes: Mapping[str, Any] = field(default_factory=dict)
     doorbell: RecordingDoorbell = field(default_factory=RecordingDoorbell)
-    count: Count = uncounted
+    count: Count = no_count
 
     @property
     def settings(self) -> Settings:

@@ -9,7 +9,7 @@ import redis
 from sqlalchemy import make_url
 
 from notify import wiring
-from notify.domain.measures import Measure, uncounted
+from notify.domain.measures import Measure, no_count
 from notify.domain.ports import Doorbell
 from notify.domain.stages import DELIVER, FAN_OUT, queue
 from notify.settings import Settings
@@ -33,7 +33,7 @@ def line(broker_url: str) -> Iterator[Proxy]:
 
 
 def doorbell(url: str, counted: RecordingCount | None = None, *, delay_seconds: float = 0.0) -> Doorbell:
-    count = uncounted if counted is None else counted.note
+    count = no_count if counted is None else counted.note
     return wiring.doorbell(Settings(broker_url=url), count=count, delay_seconds=delay_seconds)
 
 

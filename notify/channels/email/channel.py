@@ -20,7 +20,7 @@ from notify.channels.email.writing.render import TemplateFailure
 from notify.domain.errors import UnsafeHeader
 from notify.domain.fan_out import Why
 from notify.domain.jobs import EmailAttempt
-from notify.domain.measures import Count, uncounted
+from notify.domain.measures import Count, no_count
 from notify.domain.outcomes import INTERNAL_ERROR, Outcome, Phase, Released, Sent, Skipped
 from notify.domain.rates import Rate
 
@@ -56,7 +56,7 @@ class EmailChannel:
         sign: Callable[[bytes], bytes] | None = None,
         tls: ssl.SSLContext | None = None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
-        count: Count = uncounted,
+        count: Count = no_count,
     ) -> None:
         self._relay = relay
         self._composer = composer
@@ -95,7 +95,7 @@ class EmailChannel:
 
     @property
     def rate(self) -> Rate | None:
-        return None if self._relay.per_second is None else Rate.a_second(self._relay.per_second)
+        return None if self._relay.per_second is None else Rate.per_second(self._relay.per_second)
 
     async def open(self) -> Released | None:
         """Make sure that there is a session. None when there is, else why there is none; risks no email."""

@@ -8,7 +8,7 @@ from notify import wiring
 from notify.channels.email.smtp.relay import is_loopback
 from notify.cli.checks import Finding
 from notify.cli.connect import Deployment
-from notify.domain.measures import Way
+from notify.domain.measures import CallOrigin
 from notify.domain.schedule import clock
 from notify.settings import PREFIX, SECRET, Settings
 from notify.store.database import ANSWER_TIMEOUT_SECONDS, POOL_SIZE, is_pooled
@@ -91,7 +91,7 @@ def callers(deployment: Deployment) -> Sequence[Finding]:
         calls = process_totals.calls(connection)
     if not calls:
         return []
-    total, untrusted = sum(calls.values()), calls.get(Way.UNTRUSTED, 0)
+    total, untrusted = sum(calls.values()), calls.get(CallOrigin.UNTRUSTED, 0)
     words = f"{untrusted} of {total} calls of the API came through a proxy whose X-Forwarded-For it does not believe"
     why = (
         "All callers behind it are one address: they share NOTIFY_API_CALLS_PER_MINUTE until they show a key,"
@@ -104,7 +104,7 @@ def callers(deployment: Deployment) -> Sequence[Finding]:
 def time_zones(deployment: Deployment) -> Sequence[Finding]:
     """Whose zone is unknown to this machine."""
     with deployment.database.begin() as connection:
-        unknown = [name for name in directory.time_zones(connection) if clock(name).trouble]
+        unknown = [name for name in directory.time_zones(connection) if clock(name).warning]
         people = directory.people_in(connection, unknown)
     named = ", ".join(ascii(name[:LONGEST_ZONE]) for name in unknown[:MOST_ZONES])
     more = ", …" if len(unknown) > MOST_ZONES else ""

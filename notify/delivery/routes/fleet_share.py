@@ -11,7 +11,7 @@ import structlog
 
 from notify.delivery.transactions import Transactions
 from notify.domain.ports import Channel
-from notify.domain.rates import Claimant
+from notify.domain.rates import SessionUsage
 from notify.store.database import UNAVAILABLE
 from notify.store.operations import shares
 
@@ -116,9 +116,9 @@ class FleetShare:
         async with self._asking:
             open_sessions, asked = self._channel.open_sessions, monotonic()
             if self.in_use:
-                mine = Claimant(wanted=self._channel.sessions, sessions=max(open_sessions, self.sessions))
+                mine = SessionUsage(wanted=self._channel.sessions, sessions=max(open_sessions, self.sessions))
             else:
-                mine = Claimant(wanted=min(open_sessions, KEPT_WARM), sessions=open_sessions, is_idle=True)
+                mine = SessionUsage(wanted=min(open_sessions, KEPT_WARM), sessions=open_sessions, is_idle=True)
             self._granted = await self._run(
                 shares.request,
                 self._channel.relay,

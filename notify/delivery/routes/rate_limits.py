@@ -20,7 +20,7 @@ from notify.delivery.transactions import Transactions
 from notify.dns_names import of_address
 from notify.domain.claims import Claim
 from notify.domain.jobs import EmailFacts, Job
-from notify.domain.rates import Rate, rate_of, turns
+from notify.domain.rates import Rate, assign_delays, rate_of
 from notify.store.operations import rates
 from notify.store.outbox import outbox
 
@@ -83,7 +83,8 @@ def within(connection: Connection, rechecked: Sequence[Rechecked], domains: Mapp
     delays: dict[Claim, timedelta] = {}
     for name, jobs in limited.items():
         urgent = [one.is_required for one in jobs]
-        seconds, buckets[rates.of_domain(name)] = turns(buckets[rates.of_domain(name)], by_name[name], urgent=urgent)
+        bucket = rates.of_domain(name)
+        seconds, buckets[bucket] = assign_delays(buckets[bucket], by_name[name], urgent=urgent)
         delays |= {one.claim: timedelta(seconds=delay) for one, delay in zip(jobs, seconds, strict=True) if delay}
     rates.store(connection, buckets)
     outbox.put_off(connection, delays)

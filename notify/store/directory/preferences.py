@@ -20,7 +20,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import ARRAY, insert
 
 from notify.domain.preferences import NO_PREFERENCES, EventType, Preferences
-from notify.domain.schedule import AT_ONCE, Mode, QuietHours, Schedule
+from notify.domain.schedule import IMMEDIATE, Mode, QuietHours, Schedule
 from notify.store.tables.people import (
     topic_preferences,
     user_notification_preferences,
@@ -200,7 +200,7 @@ def of_all_emails(row: Mapping[str, Any] | RowMapping) -> dict[str, Any]:
 
 
 def to_schedule(row: Mapping[str, Any] | RowMapping) -> Schedule:
-    """The schedule in a row; the object ``AT_ONCE`` itself if it equals it, so that callers can use ``is``."""
+    """The schedule in a row; the object ``IMMEDIATE`` itself if it equals it, so that callers can use ``is``."""
     days, start, end, paused_until = (row[name] for name in QUIET)
     found = Schedule(
         mode=Mode(row["delivery_mode"]),
@@ -210,7 +210,7 @@ def to_schedule(row: Mapping[str, Any] | RowMapping) -> Schedule:
         quiet_hours=QuietHours(days=frozenset(days), start=start, end=end) if days else None,
         paused_until=paused_until,
     )
-    return AT_ONCE if found == AT_ONCE else found
+    return IMMEDIATE if found == IMMEDIATE else found
 
 
 def _put_settings(connection: Connection, username: str, given: StoredSettings) -> None:

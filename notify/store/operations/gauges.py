@@ -12,7 +12,7 @@ from sqlalchemy import Connection
 
 from notify.domain.claims import WAITING, Lane
 from notify.domain.stages import DELIVER
-from notify.domain.waves import WINDOW, Deaths, Ended
+from notify.domain.waves import WINDOW, Deaths, RecentOutcomes
 from notify.store.outbox.items import first_due
 
 MOST = 100_000
@@ -42,7 +42,7 @@ def read(connection: Connection, stages: Sequence[str]) -> dict[str, Gauges]:
     return {stage: _of_stage(connection, stage) for stage in stages}
 
 
-def recently_ended(connection: Connection) -> Ended:
+def recently_ended(connection: Connection) -> RecentOutcomes:
     """
     How the latest ``NEWEST`` or so emails ended, counted by whole minutes, with at most ``NEWEST`` deaths.
 
@@ -52,7 +52,7 @@ def recently_ended(connection: Connection) -> Ended:
     found = connection.exec_driver_sql(_DEATHS, {"window": WINDOW, "since": ended.since})
     deaths = [Deaths(**one) for one in found.mappings()]
     is_cut = sum(one.count for one in deaths) == NEWEST < ended.dead
-    return Ended(sent=ended.sent * NEWEST // ended.dead if is_cut else ended.sent, deaths=deaths)
+    return RecentOutcomes(sent=ended.sent * NEWEST // ended.dead if is_cut else ended.sent, deaths=deaths)
 
 
 def undeliverable_addresses(connection: Connection) -> int:

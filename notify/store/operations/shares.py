@@ -7,7 +7,7 @@ from uuid import UUID
 from sqlalchemy import Connection, delete, func, select
 from sqlalchemy.dialects.postgresql import insert
 
-from notify.domain.rates import Claimant, share
+from notify.domain.rates import SessionUsage, allowed_sessions
 from notify.store.tables.operations import relay_shares
 
 _row = relay_shares.c
@@ -19,7 +19,7 @@ def request(
     worker: UUID,
     *,
     cap: int,
-    mine: Claimant,
+    mine: SessionUsage,
     duration: timedelta,
 ) -> int:
     """
@@ -29,14 +29,14 @@ def request(
     """
     connection.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(f"notify relay_shares {relay}", 0))))
     others = [
-        Claimant(wanted=row.wanted, sessions=row.sessions)
+        SessionUsage(wanted=row.wanted, sessions=row.sessions)
         for row in connection.execute(
             select(_row.wanted, _row.sessions).where(
                 _row.relay == relay, _row.worker != worker, _row.until > func.clock_timestamp()
             )
         )
     ]
-    granted = share(cap, mine=mine, others=others)
+    granted = allowed_sessions(cap, mine=mine, others=others)
     kept = max(granted, mine.sessions)
     if kept == 0 and mine.is_idle:
         release(connection, relay, worker)

@@ -17,7 +17,7 @@ from json import dumps
 
 from sqlalchemy import Connection, func, select
 
-from notify.domain.retention import Kept
+from notify.domain.retention import RetentionPeriods
 from notify.domain.stages import DELIVER, FAN_OUT
 from notify.store.operations import stats
 
@@ -118,7 +118,7 @@ def try_lock(connection: Connection) -> bool:
     return bool(connection.scalar(select(func.pg_try_advisory_xact_lock(PRUNING_LOCK))))
 
 
-def prune_jobs(connection: Connection, kept: Kept, *, limit: int, after: int = 0) -> Batch:
+def prune_jobs(connection: Connection, kept: RetentionPeriods, *, limit: int, after: int = 0) -> Batch:
     """
     Delete old jobs among the next *limit*, with their notifications and attempts.
 
@@ -127,12 +127,12 @@ def prune_jobs(connection: Connection, kept: Kept, *, limit: int, after: int = 0
     return _run(connection, _PRUNE_JOBS, kept.emails, limit=limit, after=after)
 
 
-def prune_events(connection: Connection, kept: Kept, *, limit: int, after: int = 0) -> Batch:
+def prune_events(connection: Connection, kept: RetentionPeriods, *, limit: int, after: int = 0) -> Batch:
     """Delete old events without emails among the next *limit*."""
     return _run(connection, _PRUNE_EVENTS, kept.events, limit=limit, after=after)
 
 
-def empty_events(connection: Connection, kept: Kept, *, limit: int, after: int = 0) -> Batch:
+def empty_events(connection: Connection, kept: RetentionPeriods, *, limit: int, after: int = 0) -> Batch:
     """
     Delete the payload of old events among the next *limit*; does nothing if payloads are kept for ever.
 
@@ -143,13 +143,13 @@ def empty_events(connection: Connection, kept: Kept, *, limit: int, after: int =
     return _run(connection, _EMPTY_EVENTS, {"": kept.bodies}, limit=limit, after=after)
 
 
-def prune_stats(connection: Connection, kept: Kept) -> int:
+def prune_stats(connection: Connection, kept: RetentionPeriods) -> int:
     """Delete old minutes, which the totals include; returns how many rows."""
     stats.fold(connection)
     return connection.exec_driver_sql(_PRUNE_STATS, {"kept": kept.dead}).rowcount
 
 
-def old(connection: Connection, kept: Kept) -> OldRows:
+def old(connection: Connection, kept: RetentionPeriods) -> OldRows:
     """How many rows a complete run would delete. Reads them all."""
     by_status = {"kept": _as_json({**kept.emails, **kept.events})}
     return OldRows(

@@ -11,7 +11,7 @@ from sqlalchemy import Connection, Row, delete, func, select
 
 from notify.domain.bundles import BundleKey, BundleState
 from notify.domain.claims import Claim
-from notify.domain.schedule import Wait
+from notify.domain.schedule import Deferral
 from notify.domain.stages import DELIVER
 from notify.store.outbox import items
 from notify.store.tables.emails import bundles
@@ -115,7 +115,7 @@ def noted(states: Iterable[Changed]) -> str:
     return dumps(rows)
 
 
-def postpone(connection: Connection, waits: Mapping[Claim, Wait], *, now: datetime) -> None:
+def postpone(connection: Connection, waits: Mapping[Claim, Deferral], *, now: datetime) -> None:
     """Claimed jobs wait on: no failure counted, and their lives as much longer."""
     if not waits:
         return

@@ -5,9 +5,9 @@ from json import dumps
 
 from sqlalchemy import Connection
 
-from notify.domain.bundles import MOST_DEFERRED, BundleKey
+from notify.domain.bundles import MAX_DEFERRED, BundleKey
 from notify.domain.claims import Lane
-from notify.domain.schedule import Wait
+from notify.domain.schedule import Deferral
 from notify.domain.stages import DELIVER
 from notify.store.outbox import bundles
 from notify.store.outbox.bundles import Changed
@@ -38,7 +38,7 @@ _REGROUP = f"""
         JOIN target ON target.by_bot = coalesce(actor.is_bot, false)
     ), told AS MATERIALIZED (
         SELECT *, row_number() OVER (ORDER BY id, note_id) AS place,
-            div(row_number() OVER (PARTITION BY until ORDER BY id, note_id) - 1, {MOST_DEFERRED}) AS part
+            div(row_number() OVER (PARTITION BY until ORDER BY id, note_id) - 1, {MAX_DEFERRED}) AS part
         FROM waiting WHERE deferred_by IS NOT NULL OR deferred > 0
     ), email AS (
         SELECT until, part, min(place) AS first, count(DISTINCT id) AS jobs,
@@ -87,7 +87,7 @@ _REGROUP = f"""
     SELECT job_id, until FROM placed"""
 
 
-def regroup(connection: Connection, username: str, waits: Mapping[bool, Wait | None]) -> int:
+def regroup(connection: Connection, username: str, waits: Mapping[bool, Deferral | None]) -> int:
     """
     Have the person's notifications whose emails nobody has claimed wait this long, or leave now; how many emails.
 
@@ -113,7 +113,7 @@ def regroup(connection: Connection, username: str, waits: Mapping[bool, Wait | N
     return len(kept)
 
 
-def _named(waits: Mapping[bool, Wait | None]) -> list[dict[str, object]]:
+def _named(waits: Mapping[bool, Deferral | None]) -> list[dict[str, object]]:
     return [
         {"by_bot": by_bot, "until": wait.until.isoformat() if wait else None, "deferred_by": wait.by if wait else None}
         for by_bot, wait in waits.items()

@@ -35,7 +35,7 @@ MOST_LAPSES = 3
 # With ten attempts: 30 s doubling to 15 min, about an hour in all.
 FIRST_WAIT = timedelta(seconds=30)
 LONGEST_WAIT = timedelta(minutes=15)
-_OF_CLAIM = ("id", "attempt", "failures", "max_failures", "lapses", "lane", "waited", "follows")
+_OF_CLAIM = ("id", "attempt", "failures", "max_failures", "lapses", "lane", "waited", "predecessor")
 
 Attempt = tuple[int, int]
 
@@ -101,7 +101,7 @@ _NOBODY_ON_ITS_KEY = """
                 WHERE leased.stage || '' = %(stage)s AND leased.lane = 8 AND leased.order_key IS NOT NULL
               ))"""
 # One step back in the index, whatever the planner believes: no other has this order.
-_FOLLOWS = """(
+_PREDECESSOR = """(
             SELECT CASE WHEN before.order_key = item.order_key THEN before.id END FROM (
                 SELECT earlier.order_key, earlier.id FROM notify.work_items AS earlier
                 WHERE earlier.stage = %(stage)s AND earlier.order_key IS NOT NULL AND earlier.failures = 0
@@ -117,7 +117,7 @@ _OF_CHOSEN = (
 )
 
 
-def _claim_waiting(*, free: str, follows: str) -> str:
+def _claim_waiting(*, free: str, predecessor: str) -> str:
     return f"""
         WITH chosen AS MATERIALIZED (
             SELECT ready.id, ready.lane, ready.waited
@@ -129,22 +129,22 @@ def _claim_waiting(*, free: str, follows: str) -> str:
             ) AS ready
             LIMIT %(most)s
         )
-        {_take(lapses="item.lapses", follows=follows)}"""
+        {_take(lapses="item.lapses", predecessor=predecessor)}"""
 
 
-def _take(*, lapses: str, follows: str) -> str:
+def _take(*, lapses: str, predecessor: str) -> str:
     """Lease what is chosen; its lane as it was before."""
     return f"""
         UPDATE notify.work_items AS item
         SET lane = 8, attempt = item.attempt + 1, lapses = {lapses}, due_at = now() + %(lease)s, leased_by = %(worker)s
         WHERE item.stage = %(stage)s AND item.id = ANY (ARRAY(SELECT chosen.id FROM chosen))
-        RETURNING item.id, item.attempt, item.failures, item.max_failures, item.lapses, {follows} AS follows,
+        RETURNING item.id, item.attempt, item.failures, item.max_failures, item.lapses, {predecessor} AS predecessor,
             {_OF_CHOSEN.format("lane")}, {_OF_CHOSEN.format("waited")},
             array_position(ARRAY(SELECT chosen.id FROM chosen), item.id) AS turn"""
 
 
-_CLAIM = _claim_waiting(free="", follows="NULL")
-_CLAIM_ORDERED = _claim_waiting(free=_NOBODY_ON_ITS_KEY, follows=_FOLLOWS)
+_CLAIM = _claim_waiting(free="", predecessor="NULL")
+_CLAIM_ORDERED = _claim_waiting(free=_NOBODY_ON_ITS_KEY, predecessor=_PREDECESSOR)
 _CLAIM_LAPSED = f"""
         WITH chosen AS MATERIALIZED (
             SELECT alone.id, alone.lane, alone.waited
@@ -157,7 +157,7 @@ _CLAIM_LAPSED = f"""
             ) AS alone
             ORDER BY alone.due_at, alone.id LIMIT 1
         )
-        {_take(lapses="item.lapses + (item.lane = 8)::int", follows=_FOLLOWS)}"""
+        {_take(lapses="item.lapses + (item.lane = 8)::int", predecessor=_PREDECESSOR)}"""
 _BURY_POISON = f"""
         WITH chosen AS MATERIALIZED (
             SELECT item.id FROM notify.work_items AS item
@@ -235,7 +235,7 @@ def claim(
 
     Args:
         ordered: Items of this stage have order keys: while one is leased, no claim takes another of its key. A claim
-            that begins before that lease is committed does not know; whoever makes it has to look at ``follows``.
+            that begins before that lease is committed does not know; whoever makes it has to look at ``predecessor``.
     """
     statement = _CLAIM_ORDERED if ordered else _CLAIM
     rows = _run(connection, statement, stage=stage, most=limit, lease=lease, worker=worker)

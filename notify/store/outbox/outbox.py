@@ -12,7 +12,7 @@ from sqlalchemy import Connection
 
 from notify.domain.claims import Claim, Lane
 from notify.domain.jobs import Job
-from notify.domain.outcomes import AMBIGUOUS, LAPSE, POISON, Answer, JobStatus, Phase, Settlement, Verdict
+from notify.domain.outcomes import AMBIGUOUS, LAPSE, POISON, Answer, JobStatus, JobUpdate, OutcomeName, Phase
 from notify.domain.stages import DELIVER
 from notify.store.operations import stats
 from notify.store.outbox import facts, items, sent
@@ -29,7 +29,7 @@ class Ending:
     """
 
     job: Job
-    settlement: Settlement
+    update: JobUpdate
     to_email: str | None = None
     relay: str | None = None
     took: timedelta | None = None
@@ -42,12 +42,12 @@ class Ending:
     @property
     def says_sent(self) -> bool:
         """Whether the email is out, which is true whoever holds its lease."""
-        return self.settlement.status == JobStatus.SENT
+        return self.update.status == JobStatus.SENT
 
     @property
     def row(self) -> sent.Row:
         """The same for an email that is out."""
-        answer = self.settlement.answer or Answer(phase=Phase.FINAL_DOT)
+        answer = self.update.answer or Answer(phase=Phase.FINAL_DOT)
         return sent.Row(
             id=self.job.claim.id,
             attempt=self.job.claim.attempt,
@@ -170,25 +170,25 @@ def record(connection: Connection, endings: Sequence[Ending], *, worker: UUID) -
     """
     written = sent.record(connection, [one.row for one in endings if one.says_sent], worker=worker)
     endings = [one for one in endings if not (one.says_sent and one.name in written)]
-    return _record_with_care(connection, endings, worker=worker) + Counter({Verdict.SENT: len(written)})
+    return _record_with_care(connection, endings, worker=worker) + Counter({OutcomeName.SENT: len(written)})
 
 
 def _record_with_care(connection: Connection, endings: Sequence[Ending], *, worker: UUID) -> Counter[str]:
     if not endings:
         return Counter()
     settled = items.settle(connection, DELIVER, [_end_of_item(one) for one in endings])
-    _no_later_than_their_end(connection, [one.name for one in endings if one.settlement.delay and one.name in settled])
+    _no_later_than_their_end(connection, [one.name for one in endings if one.update.delay and one.name in settled])
     written = _end_jobs(connection, [one for one in endings if one.name in settled])
     in_time = {one.name for one in endings if one.name in settled and one.name[0] in written}
     late = _record_late(connection, [one for one in endings if one.name not in in_time and one.says_sent])
     verdicts = [
-        (one, one.settlement.verdict if one.name in in_time else late.get(one.name, Verdict.LEASE_LOST))
+        (one, one.update.outcome if one.name in in_time else late.get(one.name, OutcomeName.LEASE_LOST))
         for one in endings
     ]
-    went_out = {Verdict.SENT, Verdict.LATE_SUCCESS, Verdict.DUPLICATE_SENT}
+    went_out = {OutcomeName.SENT, OutcomeName.LATE_SUCCESS, OutcomeName.DUPLICATE_SENT}
     _keep_attempts(connection, [_as_row(one) for one, verdict in verdicts if verdict not in went_out])
     counts = Counter[tuple[str, str]]((one.job.event_type, verdict) for one, verdict in verdicts)
-    counts.update((one.job.event_type, AMBIGUOUS) for one in endings if one.settlement.ambiguous)
+    counts.update((one.job.event_type, AMBIGUOUS) for one in endings if one.update.ambiguous)
     stats.count(connection, worker=worker, counts=counts)
     return Counter(verdict for _, verdict in verdicts)
 
@@ -199,7 +199,7 @@ def _end_jobs(connection: Connection, endings: Sequence[Ending]) -> set[int]:
     return set(connection.exec_driver_sql(_END_JOBS, _parameters(endings)).scalars())
 
 
-def _record_late(connection: Connection, endings: Sequence[Ending]) -> dict[Attempt, Verdict]:
+def _record_late(connection: Connection, endings: Sequence[Ending]) -> dict[Attempt, OutcomeName]:
     """Write that these emails were sent; of several attempts of one job the first is the one that was."""
     if not endings:
         return {}
@@ -210,7 +210,7 @@ def _record_late(connection: Connection, endings: Sequence[Ending]) -> dict[Atte
     for one in endings:
         if one.job.claim.id in before:
             was_sent = before[one.job.claim.id] == JobStatus.SENT
-            verdicts[one.name] = Verdict.DUPLICATE_SENT if was_sent else Verdict.LATE_SUCCESS
+            verdicts[one.name] = OutcomeName.DUPLICATE_SENT if was_sent else OutcomeName.LATE_SUCCESS
             before[one.job.claim.id] = JobStatus.SENT
     return verdicts
 
@@ -226,13 +226,13 @@ def _keep_attempts(connection: Connection, rows: Sequence[Mapping[str, Any]]) ->
 
 
 def _end_of_item(ending: Ending) -> items.Ending:
-    settlement, claimed = ending.settlement, ending.job.claim
-    failed = int(settlement.failed)
-    if settlement.delay is not None:
+    update, claimed = ending.update, ending.job.claim
+    failed = int(update.failed)
+    if update.delay is not None:
         back = items.released(claimed)
-        return replace(back, due_in=settlement.delay.total_seconds(), failed=failed, reason=settlement.reason)
-    if settlement.status == JobStatus.DEAD:
-        return items.dead(claimed, settlement.reason or JobStatus.DEAD, failed=failed)
+        return replace(back, due_in=update.delay.total_seconds(), failed=failed, reason=update.reason)
+    if update.status == JobStatus.DEAD:
+        return items.dead(claimed, update.reason or JobStatus.DEAD, failed=failed)
     return items.done(claimed)
 
 
@@ -242,18 +242,18 @@ def _parameters(endings: Sequence[Ending]) -> dict[str, Any]:
 
 def _as_row(ending: Ending) -> dict[str, Any]:
     """Absent fields are null."""
-    settlement, claimed = ending.settlement, ending.job.claim
+    update, claimed = ending.update, ending.job.claim
     row = {
         "id": claimed.id,
         "attempt": claimed.attempt,
         "lapses": claimed.lapses,
-        "status": settlement.status,
-        "reason": settlement.reason,
-        "verdict": f"{settlement.verdict}: {settlement.reason}" if settlement.reason else settlement.verdict,
+        "status": update.status,
+        "reason": update.reason,
+        "verdict": f"{update.outcome}: {update.reason}" if update.reason else update.outcome,
         "to_email": ending.to_email,
         "relay": ending.relay,
         "took_ms": ending.took_ms,
     }
-    if answer := settlement.answer:
+    if answer := update.answer:
         row |= {"phase": answer.phase, "code": answer.code, "enhanced": answer.enhanced, "text": answer.text}
     return row

@@ -129,7 +129,7 @@ class _Outbox:
         assert len(jobs) == BATCH
         answer = Answer(phase=Phase.FINAL_DOT, code=250, text="2.0.0 taken")
         rng = Random(1)
-        endings = [Ending(job=job, settlement=settle(Sent(answer=answer), job.claim, rng=rng)) for job in jobs]
+        endings = [Ending(job=job, update=settle(Sent(answer=answer), job.claim, rng=rng)) for job in jobs]
         with self._database.begin() as connection:
             record, _ = _timed(connection, lambda: outbox.record(connection, endings, worker=WORKER))
         return Cost(claim, record)

@@ -8,7 +8,7 @@ from time import perf_counter
 
 from notify.delivery.retention import Pruning
 from notify.domain.errors import NotifyError
-from notify.domain.retention import Kept
+from notify.domain.retention import RetentionPeriods
 from notify.store.database import Database
 from tests.benchmarks.bench import Bench
 from tests.benchmarks.bulk import age
@@ -17,7 +17,7 @@ from tests.benchmarks.rows import Row, at_least
 from tests.benchmarks.sink import Sink, sink
 from tests.benchmarks.workload import AUDIENCE
 
-KEPT = Kept()
+KEPT = RetentionPeriods()
 
 
 class NothingLeft(NotifyError):

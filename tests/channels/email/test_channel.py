@@ -20,7 +20,7 @@ from notify.channels.email.smtp.pool import SessionLimits
 from notify.channels.email.smtp.relay import Relay
 from notify.domain.errors import InvalidSettings
 from notify.domain.jobs import EmailAttempt, EmailFacts
-from notify.domain.measures import Count, Measure, uncounted
+from notify.domain.measures import Count, Measure, no_count
 from notify.domain.outcomes import Blame, Dead, Outcome, Phase, Released, Retry, Sent
 from notify.domain.ports import Channel
 from notify.domain.preferences import Person
@@ -61,7 +61,7 @@ def channel(
     timeout: timedelta = LONG,
     limits: SessionLimits | None = None,
     tls: ssl.SSLContext | None = None,
-    count: Count = uncounted,
+    count: Count = no_count,
 ) -> EmailChannel:
     """A channel to the scripted relay."""
     return EmailChannel(

@@ -5,7 +5,7 @@ from uuid import UUID
 
 from sqlalchemy import func, select, update
 
-from notify.domain.retention import Kept
+from notify.domain.retention import RetentionPeriods
 from notify.store.database import Database
 from notify.store.operations import stats, upkeep
 from notify.store.tables.operations import delivery_stats
@@ -14,7 +14,7 @@ from tests.support.statements import statements
 
 ONE, OTHER = UUID(int=1), UUID(int=2)
 COMMENT = "cl.comment.created"
-KEPT = Kept()
+KEPT = RetentionPeriods()
 
 
 def count(database: Database, counts: dict[str, int], *, worker: UUID = ONE, event_type: str = COMMENT) -> None:

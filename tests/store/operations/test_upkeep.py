@@ -7,7 +7,7 @@ from uuid import UUID
 import pytest
 from sqlalchemy import func, insert, literal, select
 
-from notify.domain.retention import Kept
+from notify.domain.retention import RetentionPeriods
 from notify.store.database import Database
 from notify.store.operations import upkeep
 from notify.store.operations.upkeep import Batch
@@ -18,7 +18,7 @@ from tests.support import rows
 from tests.support.wait import until
 
 A_MINUTE = timedelta(minutes=1)
-KEPT = Kept()
+KEPT = RetentionPeriods()
 
 
 def put(database: Database, **columns: Any) -> int:
@@ -146,7 +146,7 @@ def test_skipped_notifications_go_with_their_event_and_told_ones_with_their_emai
 
 
 def test_retention_periods_can_be_configured(database: Database) -> None:
-    brief = Kept(sent=timedelta(days=2), dead=timedelta(days=1))
+    brief = RetentionPeriods(sent=timedelta(days=2), dead=timedelta(days=1))
     for status in ("sent", "dead"):
         put(database, **old(status, age=timedelta(hours=36)))
     with database.begin() as connection:
@@ -204,8 +204,8 @@ def test_the_text_of_an_event_can_be_deleted_earlier_once_no_email_waits_for_it(
         event_id = rows.event(connection, payload=WORDS, **old("done", age=timedelta(days=age)))
         rows.job(connection, event_id=event_id, **email)
         assert upkeep.empty_events(connection, KEPT, limit=10) == Batch(read=0, deleted=0, last_id=0)
-        assert upkeep.empty_events(connection, Kept(bodies=timedelta(days=7)), limit=10).deleted == emptied
-        assert upkeep.empty_events(connection, Kept(bodies=timedelta(days=7)), limit=10).deleted == 0
+        assert upkeep.empty_events(connection, RetentionPeriods(bodies=timedelta(days=7)), limit=10).deleted == emptied
+        assert upkeep.empty_events(connection, RetentionPeriods(bodies=timedelta(days=7)), limit=10).deleted == 0
     stands = rows.row(database, events, event_id)
     assert (stands["payload"], stands["emptied_at"] is not None) == (({}, True) if emptied else (WORDS, False))
 
@@ -215,7 +215,7 @@ def test_an_event_without_text_is_not_written_again(database: Database, action: 
     with database.begin() as connection:
         event_id = rows.event(connection, payload=WORDS, **old("done", age=timedelta(days=8)))
         email = rows.job(connection, event_id=event_id, **rows.ended("dead"))
-        upkeep.empty_events(connection, Kept(bodies=timedelta(days=7)), limit=10)
+        upkeep.empty_events(connection, RetentionPeriods(bodies=timedelta(days=7)), limit=10)
         assert act_on(connection, action, email) is None
 
 

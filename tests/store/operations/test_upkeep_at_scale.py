@@ -7,7 +7,7 @@ from functools import partial
 import pytest
 from sqlalchemy import Connection, delete, select, text
 
-from notify.domain.retention import Kept
+from notify.domain.retention import RetentionPeriods
 from notify.store.database import Database
 from notify.store.operations import upkeep
 from notify.store.operations.migrate import upgrade
@@ -18,7 +18,7 @@ from tests.support.servers import new_database
 LIMIT = 50
 # What a batch of fifty reads: the fifty, their entries in each index, and a page's worth of neighbours.
 MOST_ROWS = 8 * LIMIT
-KEPT = Kept()
+KEPT = RetentionPeriods()
 EVENTS = text("""
     INSERT INTO notify.events (key, type, topic, actor, status, created_at, finished_at)
     SELECT 'e' || n, 'cl.comment.created', 'CL-' || n % 100, 'dana', 'done', at, at

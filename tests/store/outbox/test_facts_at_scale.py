@@ -104,7 +104,7 @@ def ask_facts(session: Connection) -> Callable[[], object]:
 def record(session: Connection) -> Callable[[], object]:
     told = Sent(answer=Answer(phase=Phase.FINAL_DOT, code=250))
     endings = [
-        Ending(job=job, settlement=settle(told, job.claim, rng=Random(1)))
+        Ending(job=job, update=settle(told, job.claim, rng=Random(1)))
         for job in facts.of_claims(session, claimed(session))
     ]
     return lambda: outbox.record(session, endings, worker=WORKER)

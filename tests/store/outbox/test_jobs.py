@@ -8,7 +8,7 @@ from uuid import UUID
 import pytest
 from sqlalchemy import insert
 
-from notify.domain.retention import Kept
+from notify.domain.retention import RetentionPeriods
 from notify.store.database import Database
 from notify.store.operations import upkeep
 from notify.store.outbox import jobs, outbox
@@ -291,6 +291,6 @@ def test_an_email_can_be_replayed_after_an_earlier_replay_was_pruned(database: D
     rows.change(database, email_jobs, first, created_at=rows.ago(days=20), finished_at=rows.ago(days=20))
     rows.change(database, email_jobs, original, created_at=rows.ago(days=20))
     with database.begin() as connection:
-        assert upkeep.prune_jobs(connection, Kept(), limit=10).deleted == 1
+        assert upkeep.prune_jobs(connection, RetentionPeriods(), limit=10).deleted == 1
     third = replayed(database, original)
     assert show(database, third).message_id != show(database, second).message_id

@@ -88,8 +88,8 @@ def claim_after_lapse(database: Database, job: Job) -> Job:
 
 
 def ending(job: Job, outcome: Outcome) -> Ending:
-    settlement = settle(outcome, job.claim, rng=Random(1))
-    return Ending(job=job, settlement=settlement, to_email=job.to_email, relay=RELAY)
+    update = settle(outcome, job.claim, rng=Random(1))
+    return Ending(job=job, update=update, to_email=job.to_email, relay=RELAY)
 
 
 def record(database: Database, *attempts: tuple[Job, Outcome]) -> Counter[str]:

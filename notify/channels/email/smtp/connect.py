@@ -20,7 +20,7 @@ from notify.channels.email.smtp.oauth import AccessTokens, obstacle
 from notify.channels.email.smtp.relay import FALLBACKS, SETTING, Guard, Relay
 from notify.channels.email.smtp.session import Session
 from notify.domain.errors import InvalidSettings, RelayUnavailable
-from notify.domain.measures import Count, Measure, uncounted
+from notify.domain.measures import Count, Measure, no_count
 from notify.domain.outcomes import Phase, Released
 
 CREDENTIALS_INVALID = 535
@@ -77,7 +77,7 @@ class Connector:
     """
 
     def __init__(
-        self, relay: Relay, *, timeouts: Timeouts, tls: ssl.SSLContext | None = None, count: Count = uncounted
+        self, relay: Relay, *, timeouts: Timeouts, tls: ssl.SSLContext | None = None, count: Count = no_count
     ) -> None:
         self._relay = relay
         self._timeouts = timeouts

@@ -19,7 +19,7 @@ from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 from notify.channels.email.smtp.oauth import ClientCredentials, TokenCommand, TokenSource
 from notify.dns_names import NotADomain, ascii_domain, is_full_name
 from notify.domain.errors import InvalidSettings
-from notify.domain.rates import MOST_PER_SECOND
+from notify.domain.rates import MAX_PER_SECOND
 
 SETTING = "NOTIFY_SMTP_URL"
 FALLBACKS = "NOTIFY_SMTP_FALLBACK_URLS"
@@ -219,8 +219,8 @@ def _per_second(stated: str | None) -> float | None:
     if stated is None:
         return None
     number = float(stated) if NUMBER.fullmatch(stated) else 0.0
-    if not 0 < number <= MOST_PER_SECOND:
-        _refuse(f"its per_second is no number above 0 and up to {MOST_PER_SECOND:g}")
+    if not 0 < number <= MAX_PER_SECOND:
+        _refuse(f"its per_second is no number above 0 and up to {MAX_PER_SECOND:g}")
     return number
 
 

@@ -9,7 +9,7 @@ from notify.channels.email.smtp import replies
 from notify.channels.email.smtp.conversation import Conversation, ConversationBroken, Dropped, Garbled, Reply, stuffed
 from notify.channels.email.smtp.limits import Timeouts, blamed_for_size, size_limit
 from notify.domain.jobs import EmailAttempt
-from notify.domain.measures import Count, Measure, uncounted
+from notify.domain.measures import Count, Measure, no_count
 from notify.domain.outcomes import LEASE_LOST, Blame, Outcome, Phase, Released
 
 BLOCK = 65_536
@@ -61,7 +61,7 @@ class Session:
         extensions: Mapping[str, str],
         timeouts: Timeouts,
         opened_at: float,
-        count: Count = uncounted,
+        count: Count = no_count,
     ) -> None:
         self.opened_at = opened_at
         self.emails = 0

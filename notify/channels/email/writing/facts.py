@@ -62,7 +62,7 @@ def shrinking_limits(events: int) -> Iterator[Limits]:
 def facts_of(email: EmailFacts, *, limits: Limits) -> dict[str, Any]:
     """Everything a template may say about an email; None where nothing is known."""
     cl, event = email.change_list, email.event
-    comment, review, request, change = (event.part(name) for name in ("comment", "review", "request", "change"))
+    comment, review, request, change = map(event.payload_object, ("comment", "review", "request", "change"))
     addresses = (one.get("url") for one in (comment, review, change))
     written = {
         "comment": comment_facts(comment, limits=limits) if comment else None,

@@ -16,7 +16,7 @@ from notify.domain.errors import InvalidSettings, NotifyError, UnsafeHeader
 from notify.domain.grammar import split_address
 
 FOLD = 78
-LONGEST_LINE = 998
+MAX_LINE = 998
 LONGEST_WORD = 75
 LONGEST_ADDRESS = 254
 LONGEST_URL = 900
@@ -113,7 +113,7 @@ def token_field(name: str, value: str) -> bytes:
         return f"{name}: {value}\r\n".encode("ascii")
     refuse_unsafe(name, value)
     folded = _folded(name, value)
-    if not value.isascii() or any(len(line) > LONGEST_LINE for line in folded.split("\r\n")):
+    if not value.isascii() or any(len(line) > MAX_LINE for line in folded.split("\r\n")):
         raise UnsafeHeader(header=name)
     return f"{folded}\r\n".encode("ascii")
 

@@ -102,10 +102,10 @@ TABLE = [
 ]
 
 
-@pytest.mark.parametrize(("phase", "reply", "verdict"), TABLE, ids=[f"{row[0]}-{row[1]}" for row in TABLE])
-def test_every_answer_has_the_outcome_of_the_table(phase: Phase, reply: str, verdict: tuple[object, ...]) -> None:
+@pytest.mark.parametrize(("phase", "reply", "outcome"), TABLE, ids=[f"{row[0]}-{row[1]}" for row in TABLE])
+def test_every_answer_has_the_outcome_of_the_table(phase: Phase, reply: str, outcome: tuple[object, ...]) -> None:
     code, text = reply.split(" ", maxsplit=1)
-    assert kind(classify(phase, int(code), text)) == verdict
+    assert kind(classify(phase, int(code), text)) == outcome
 
 
 @pytest.mark.parametrize("phase", Phase)

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from notify.channels.email.writing.headers import (
     FOLD,
-    LONGEST_LINE,
     LONGEST_URL,
     LONGEST_WORD,
+    MAX_LINE,
     UnusableAddress,
     address,
     mailbox_field,
@@ -113,7 +113,7 @@ def test_a_token_too_long_for_a_line_is_refused() -> None:
 @example("https://review.example/" + "a" * 878)
 def test_an_address_of_any_length_reads_back_and_fits_its_lines(url: str) -> None:
     field = url_field("List-Unsubscribe", url)
-    assert all(len(line) <= LONGEST_LINE for line in field.split(b"\r\n"))
+    assert all(len(line) <= MAX_LINE for line in field.split(b"\r\n"))
     assert (b"\r\n " in field) == (len(url) > LONGEST_URL)
     value = read(field)["List-Unsubscribe"]
     assert value.defects == ()

@@ -1,31 +1,32 @@
-"""Stores a person's preferences, and applies them at once to the emails that wait for them."""
+"""Stores a person's preferences and applies them to their waiting emails."""
 
 from collections.abc import Mapping
 
 from sqlalchemy import Connection
 
-from notify.domain.schedule import AT_ONCE, defer
+from notify.domain.schedule import IMMEDIATE, defer
 from notify.store.directory import directory, preferences
 from notify.store.directory.preferences import QUIET, SCHEDULE, StoredSettings
 from notify.store.outbox import bundles, deferred
 
 
-def choose(
-    connection: Connection, username: str, *, settings: StoredSettings, chosen: Mapping[str, bool | None]
+def save_preferences(
+    connection: Connection, username: str, *, settings: StoredSettings, event_types: Mapping[str, bool | None]
 ) -> None:
     """
-    Store some of a person's preferences, and regroup what is deferred by the new schedule. The caller commits.
+    Store some of a person's preferences, and reschedule their deferred emails if the schedule changed.
 
-    When a person ends a pause, or wants emails at once again, what was deferred leaves now, as one email.
+    When a person ends a pause or switches to immediate emails, what was deferred is sent now, as one email.
+    The caller commits.
 
     Args:
-        chosen: By event type code, whether emails are wanted; None removes the preference, so the default holds.
+        event_types: Whether emails are wanted, by event type code; None removes the preference.
     """
     preferences.lock(connection, username)
     before = preferences.config(connection, username).schedule
-    preferences.put_config(connection, username, settings=settings, preferences=chosen)
+    preferences.put_config(connection, username, settings=settings, preferences=event_types)
     if settings.keys() & {*SCHEDULE, *QUIET}:
-        schedule = preferences.schedules(connection, [username]).get(username, AT_ONCE)
+        schedule = preferences.schedules(connection, [username]).get(username, IMMEDIATE)
         if schedule != before:
             person = directory.person(connection, username)
             home, now = person.timezone if person else None, bundles.now(connection)
