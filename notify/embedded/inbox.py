@@ -3,6 +3,8 @@
 from collections.abc import Awaitable, Callable
 from functools import cache
 from http import HTTPStatus
+from re import IGNORECASE
+from re import compile as pattern
 from secrets import token_urlsafe
 from typing import Annotated
 from urllib.parse import urlsplit
@@ -18,9 +20,13 @@ from notify.resources import folder
 VIEWS = ("html", "text", "headers", "raw")
 
 EMAIL_POLICY = (
-    "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:; form-action 'none'; frame-ancestors 'self'"
+    "sandbox allow-popups allow-popups-to-escape-sandbox; default-src 'none'; style-src 'unsafe-inline';"
+    " img-src data:; form-action 'none'; frame-ancestors 'self'"
 )
-"""For the HTML of an email: it may lay itself out, and neither act nor load anything."""
+"""For the HTML of an email: it may style itself and open links in new tabs, and neither run nor load anything."""
+
+HEAD = pattern(r"<head\b[^>]*>", IGNORECASE)
+NEW_TABS = '<base target="_blank">'
 
 router = APIRouter()
 
@@ -55,8 +61,11 @@ Emails = Annotated[Mailbox, Depends(_mailbox)]
 
 
 @router.get("/")
-async def show_list(mailbox: Emails) -> Response:
-    return _page("inbox.html", emails=list(mailbox.newest_first()))
+async def show_list(mailbox: Emails, q: str = "") -> Response:
+    """The newest first; with *q*, those that contain all of its words."""
+    words = q.lower().split()
+    found = [one for one in mailbox.newest_first() if all(word in one.email.searchable for word in words)]
+    return _page("inbox.html", emails=found, query=q.strip())
 
 
 @router.get("/emails/{identifier}")
@@ -70,7 +79,10 @@ async def show_email(caught: Annotated[CaughtEmail, Depends(_find)], view: str |
 
 @router.get("/emails/{identifier}/html")
 async def show_html(caught: Annotated[CaughtEmail, Depends(_find)]) -> Response:
-    return HTMLResponse(caught.email.html, headers={"Content-Security-Policy": EMAIL_POLICY})
+    html = HEAD.sub(lambda found: found[0] + NEW_TABS, caught.email.html, count=1)
+    return HTMLResponse(
+        html if NEW_TABS in html else NEW_TABS + html, headers={"Content-Security-Policy": EMAIL_POLICY}
+    )
 
 
 @router.get("/emails/{identifier}/download")
@@ -119,11 +131,11 @@ def _templates() -> Environment:
 
 
 def _page(template: str, **facts: object) -> Response:
-    """A page that may apply its own style and run no script."""
+    """A page that may apply its own style and run its own script, which fetches the page again."""
     nonce = token_urlsafe(16)
     policy = (
-        f"default-src 'none'; style-src 'nonce-{nonce}'; img-src data:; frame-src 'self'; form-action 'self';"
-        " base-uri 'none'; frame-ancestors 'none'"
+        f"default-src 'none'; style-src 'nonce-{nonce}'; script-src 'nonce-{nonce}'; connect-src 'self';"
+        " img-src data:; frame-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
     )
     html = _templates().get_template(template).render(nonce=nonce, **facts)
     return HTMLResponse(html, headers={"Content-Security-Policy": policy})

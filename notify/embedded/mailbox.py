@@ -8,12 +8,18 @@ from email.message import EmailMessage
 from email.policy import default
 from email.utils import parseaddr
 from functools import lru_cache
+from html import unescape
 from itertools import count
 from pathlib import Path
+
+from nh3 import clean
 
 KEPT = 1000
 SUFFIX = ".eml"
 STAMP = "%Y%m%dT%H%M%S.%fZ"
+LONGEST_PREVIEW = 200
+MOST_READ = 2_000
+UNSEEN = {"script", "style", "title"}
 UNREADABLE = "This email cannot be parsed; see the raw view."
 
 
@@ -26,11 +32,15 @@ class Email:
         headers: Names and decoded values, in order; the first two are the catcher's own:
             Return-Path and Delivered-To, the sender and the recipients of the envelope.
         text: Empty if there is none, as is *html*.
+        preview: What a mail reader shows beside the subject: the first words of the HTML, else of the text.
+        searchable: The headers, the preview and the text, in lower case.
     """
 
     headers: tuple[tuple[str, str], ...]
     text: str
     html: str
+    preview: str
+    searchable: str
 
     def header(self, name: str) -> str:
         """The first value under this name; empty if there is none."""
@@ -100,9 +110,16 @@ def read(content: bytes) -> Email:
     try:
         message = message_from_bytes(content, policy=default)
         headers = tuple((name, " ".join(str(value).split())) for name, value in message.items())
-        return Email(headers=headers, text=_body(message, "plain"), html=_body(message, "html"))
+        return _email(headers, text=_body(message, "plain"), html=_body(message, "html"))
     except Exception:  # noqa: BLE001 - the library raises a dozen kinds of errors over what is no email
-        return Email(headers=(), text=UNREADABLE, html="")
+        return _email((), text=UNREADABLE, html="")
+
+
+def _email(headers: tuple[tuple[str, str], ...], *, text: str, html: str) -> Email:
+    words = unescape(clean(html, tags=set(), clean_content_tags=UNSEEN)) if html else text
+    preview = " ".join(words[:MOST_READ].split())[:LONGEST_PREVIEW]
+    searchable = " ".join((*(value for _, value in headers), preview, text)).lower()
+    return Email(headers=headers, text=text, html=html, preview=preview, searchable=searchable)
 
 
 def _body(message: EmailMessage, kind: str) -> str:

@@ -4,6 +4,7 @@ import asyncio
 from email.message import EmailMessage
 from html.parser import HTMLParser
 from pathlib import Path
+from re import findall
 from typing import Any
 
 import httpx
@@ -12,6 +13,7 @@ import pytest
 from notify.embedded.inbox import create_app
 from notify.embedded.mailbox import Mailbox
 
+RIGHTS = "allow-popups allow-popups-to-escape-sandbox"
 SCRIPT = "<script>alert(1)</script><img src=x onerror=alert(1)>"
 ATTRIBUTE = '" onmouseover="alert(1)'
 
@@ -22,7 +24,12 @@ class Page(HTMLParser):
     def __init__(self, html: str) -> None:
         super().__init__()
         self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.scripts: list[str] = []
         self.feed(html)
+
+    def handle_data(self, data: str) -> None:
+        if self.cdata_elem == "script":
+            self.scripts.append(data)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.elements.append((tag, dict(attrs)))
@@ -90,18 +97,62 @@ def test_a_hostile_email_cannot_script_the_inbox(browser: Browser, mailbox: Mail
     )
     for answer in (browser.get("/"), browser.get(f"/emails/{identifier}{view}")):
         page = Page(answer.text)
-        assert (page.all("script"), page.all("img"), page.handlers) == ([], [], [])
-        assert "script-src" not in (policy := answer.headers["content-security-policy"])
+        assert (page.all("img"), page.handlers) == ([], [])
+        policy = answer.headers["content-security-policy"]
         assert policy.startswith("default-src 'none'")
+        (nonce,) = findall(r"script-src '(nonce-[\w-]+)'", policy)
+        assert all(f"nonce-{script['nonce']}" == nonce for script in page.all("script"))
+        assert "alert(1)" not in "".join(page.scripts)
 
 
-def test_the_html_of_an_email_is_in_a_sandboxed_frame(browser: Browser, mailbox: Mailbox) -> None:
+def test_the_html_of_an_email_is_framed_and_may_only_open_links_in_new_tabs(browser: Browser, mailbox: Mailbox) -> None:
     identifier = add(mailbox, html=SCRIPT)
     (frame,) = Page(browser.get(f"/emails/{identifier}").text).all("iframe")
-    assert frame["sandbox"] == ""
+    assert frame["sandbox"] == RIGHTS
     email = browser.get(str(frame["src"]))
-    assert {"sandbox", "default-src 'none'"} <= set(email.headers["content-security-policy"].split("; "))
+    assert {f"sandbox {RIGHTS}", "default-src 'none'"} <= set(email.headers["content-security-policy"].split("; "))
     assert SCRIPT in email.text
+
+
+@pytest.mark.parametrize("head", ["", "<head>", '<!doctype html><html><HEAD lang="en"><base target="_top">'])
+def test_links_in_the_html_open_in_a_new_tab_whatever_the_email_says(
+    browser: Browser, mailbox: Mailbox, head: str
+) -> None:
+    identifier = add(mailbox, html=f'{head}<a href="https://review.example/CL-1">x</a>')
+    page = Page(browser.get(f"/emails/{identifier}/html").text)
+    assert page.all("base")[0] == {"target": "_blank"}
+    assert page.all("a") == [{"href": "https://review.example/CL-1"}]
+
+
+def test_the_list_shows_the_first_words_of_each_email_but_not_its_styles(browser: Browser, mailbox: Mailbox) -> None:
+    html = "<title>t</title><style>p{}</style><div hidden>Dana commented: 1 &lt; 2</div><p>More.</p>"
+    add(mailbox, text="Plain.", html=html)
+    add(mailbox, text="Only\n\ntext.")
+    found = findall(r'class="preview quiet" dir="auto">([^<]*)<', browser.get("/").text)
+    assert found == ["Only text.", "Dana commented: 1 &lt; 2More."]
+
+
+@pytest.mark.parametrize(
+    ("query", "found"),
+    [
+        ("cap", {"Cap it"}),
+        ("CAROL", {"Tests"}),
+        ("jitter", {"Cap it"}),
+        ("dana example", {"Cap it", "Tests"}),
+        ("dana nowhere", set()),
+        ("", {"Cap it", "Tests"}),
+        ('"><script>', set()),
+    ],
+)
+def test_a_search_finds_the_emails_that_hold_all_its_words(
+    browser: Browser, mailbox: Mailbox, query: str, found: set[str]
+) -> None:
+    add(mailbox, From="Dana <d@example.com>", To="alice@example.com", Subject="Cap it", text="The jitter.")
+    add(mailbox, From="Dana <d@example.com>", To="carol@example.com", Subject="Tests", text="Where?")
+    answer = browser.get("/", params={"q": query})
+    assert {one for one in ("Cap it", "Tests") if one in answer.text} == found
+    (box,) = [one for one in Page(answer.text).all("input") if one.get("name") == "q"]
+    assert box["value"] == query
 
 
 def test_links_in_the_text_can_be_followed(browser: Browser, mailbox: Mailbox) -> None:
