@@ -18,7 +18,6 @@ KEPT = 1000
 SUFFIX = ".eml"
 STAMP = "%Y%m%dT%H%M%S.%fZ"
 LONGEST_PREVIEW = 200
-MOST_READ = 2_000
 UNSEEN = {"script", "style", "title"}
 UNREADABLE = "This email cannot be parsed; see the raw view."
 
@@ -32,7 +31,7 @@ class Email:
         headers: Names and decoded values, in order; the first two are the catcher's own:
             Return-Path and Delivered-To, the sender and the recipients of the envelope.
         text: Empty if there is none, as is *html*.
-        preview: What a mail reader shows beside the subject: the first words of the HTML, else of the text.
+        preview: What a mail reader shows beside the subject: the first line of the HTML, else of the text.
         searchable: The headers, the preview and the text, in lower case.
     """
 
@@ -117,7 +116,7 @@ def read(content: bytes) -> Email:
 
 def _email(headers: tuple[tuple[str, str], ...], *, text: str, html: str) -> Email:
     words = unescape(clean(html, tags=set(), clean_content_tags=UNSEEN)) if html else text
-    preview = " ".join(words[:MOST_READ].split())[:LONGEST_PREVIEW]
+    preview = next((line.strip() for line in words.splitlines() if line.strip()), "")[:LONGEST_PREVIEW]
     searchable = " ".join((*(value for _, value in headers), preview, text)).lower()
     return Email(headers=headers, text=text, html=html, preview=preview, searchable=searchable)
 

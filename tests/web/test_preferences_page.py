@@ -228,7 +228,7 @@ def test_the_page_uses_the_readers_language_and_time_zone(api: httpx.Client, pag
         refused = RefusedAddress("dana", "dana@example.com", "550 no")
         directory.mark_undeliverable(connection, [refused])
     text = api.get(page).text
-    assert "Benachrichtigungseinstellungen für dana" in text
+    assert "Benachrichtigungen für dana" in text
     assert search(r"Am \d+\. \w+ \d{4} \d\d:\d\d \+0545 hat der Mailserver", text)
 
 
