@@ -7,15 +7,18 @@ pip by itself is silent for minutes with ``--quiet``, and prints a thousand line
 import os
 import re
 import sys
-from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from shutil import rmtree
-from subprocess import PIPE, STDOUT, Popen, run
+from subprocess import STDOUT, Popen, TimeoutExpired, run
+from tempfile import NamedTemporaryFile
 from time import monotonic
 
-ENDED = 40
-"""Lines of pip's output that are shown when it fails."""
+LAST_LINES = 40
+COUNTED = re.compile(r"^(Collecting|Processing|Ignoring) ", re.MULTILINE)
 
 
 def main(venv: str, lock: str) -> None:
@@ -28,26 +31,35 @@ def main(venv: str, lock: str) -> None:
     run([sys.executable, "-m", "venv", *([] if has_pip else ["--without-pip"]), venv], check=True)
     pip = [python, "-m", "pip"] if has_pip else [sys.executable, "-m", "pip", "--python", python]
     print(f"Installing {total} packages from {lock} into {venv}", flush=True)
-    install(pip, "--require-hashes", "--no-deps", "-r", lock, total=total)
+    install(pip, "--require-hashes", "--no-deps", "-r", lock, tell=partial(progress, Path(venv), total))
     install([python, "-m", "pip"], "--no-build-isolation", "--no-deps", "--editable", ".")
     print(f"  done in {monotonic() - began:.0f} s", flush=True)
 
 
-def install(pip: list[str], *what: str, total: int = 0) -> None:
-    """Run pip, with a line each time that another tenth of *total* packages has been downloaded."""
+def install(pip: list[str], *what: str, tell: Callable[[str], str] = lambda _: "") -> None:
+    """Run pip, and print what *tell* makes of its output so far whenever that changes."""
     command = [*pip, "--disable-pip-version-check", "--no-input", "install", "--progress-bar", "off", *what]
-    step, seen, last = max(1, total // 10), 0, deque[str](maxlen=ENDED)
-    with Popen(command, stdout=PIPE, stderr=STDOUT, text=True, env={**os.environ, "PYTHONUNBUFFERED": "1"}) as process:
-        for line in process.stdout or ():
-            last.append(line)
-            if line.startswith(("Collecting ", "Processing ", "Ignoring ", "Requirement already")):
-                seen += 1
-                if total and seen % step == 0:
-                    print(f"  downloaded {seen} of {total}", flush=True)
-            elif total and line.startswith("Installing collected"):
-                print("  unpacking them", flush=True)
-    if process.returncode:
-        sys.exit("".join(last))
+    told = ""
+    with NamedTemporaryFile() as output:
+        process = Popen(command, stdout=output, stderr=STDOUT, env={**os.environ, "PYTHONUNBUFFERED": "1"})
+        while process.poll() is None:
+            with suppress(TimeoutExpired):
+                process.wait(1)
+            line = tell(Path(output.name).read_text(encoding="utf-8", errors="replace"))
+            if line not in {told, ""}:
+                print(told := line, flush=True)
+        if process.returncode:
+            text = Path(output.name).read_text(encoding="utf-8", errors="replace")
+            sys.exit("\n".join(text.splitlines()[-LAST_LINES:]))
+
+
+def progress(venv: Path, total: int, output: str) -> str:
+    """How many packages are downloaded, then how many are installed, in steps of a tenth."""
+    step = max(1, total // 10)
+    if "Installing collected" in output:
+        installed = len(list(venv.glob("lib/python*/site-packages/*.dist-info")))
+        return f"  installed {installed // step * step} of {total}"
+    return f"  downloaded {len(COUNTED.findall(output)) // step * step} of {total}"
 
 
 if __name__ == "__main__":
