@@ -113,7 +113,10 @@ def run(settings: Settings, *, once: bool, as_json: bool) -> None:
             else:
                 _print({**result, "log": log.name}, stays=not once)
 
-        progress.print(f"Starting PostgreSQL, Valkey, the API, a worker, beat and Flower; their log is {log.name} ...")
+        progress.print(
+            f"Starting PostgreSQL, Valkey, the API, a worker, beat and Flower; their log is {log.name} ...",
+            soft_wrap=True,
+        )
         stack.run(show, stay=not once)
 
 

@@ -174,14 +174,14 @@ class Stack:
         self._record()
 
     def _start_catcher(self) -> None:
-        smtp = self._port("catcher", self.settings.catcher_port)
-        web = self._port("inbox", self.settings.inbox_port, taken=[smtp])
+        smtp = self._port("the catcher", self.settings.catcher_port)
+        web = self._port("the inbox", self.settings.inbox_port, taken=[smtp])
         catcher = self._stops.enter_context(running_catcher(self.data_dir / EMAILS, smtp_port=smtp, inbox_port=web))
         self._fill(smtp_url=catcher.smtp_url, catcher_port=smtp, inbox_port=web)
         self.state = replace(self.state, urls={**self.state.urls, "inbox": catcher.inbox_url})
 
     def _complete_settings(self) -> None:
-        api = self._port("API", self.settings.api_port, host=self.settings.api_host)
+        api = self._port("the API", self.settings.api_port, host=self.settings.api_host)
         flower = self._port("Flower", self.settings.flower_port, taken=[api])
         urls = {"api": url(self.settings.api_host, api), "flower": url(LOOPBACK, flower)}
         self._fill(api_port=api, flower_port=flower)
@@ -195,7 +195,7 @@ class Stack:
     def _port(self, name: str, wanted: int, *, host: str = LOOPBACK, taken: Sequence[int] = ()) -> int:
         port = free_port(wanted, host=host, taken=taken)
         if port != wanted:
-            self.say(SUPERVISOR, f"port {wanted} is busy, so the {name} is on {port}")
+            self.say(SUPERVISOR, f"port {wanted} is busy: {name} is on {port}")
         return port
 
     def _start_children(self) -> None:

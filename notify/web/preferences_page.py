@@ -55,25 +55,29 @@ mine = APIRouter(
 
 @router.get("/preferences/{token}", operation_id="showPreferencesPage")
 def show(me: Annotated[str, Depends(_reader)], context: InContext) -> HTMLResponse:
-    """The person's preferences as they are now."""
+    """Show the preferences page."""
     return _shown(context, me)
 
 
 @router.post("/preferences/{token}", operation_id="savePreferencesPage", openapi_extra=BODY)
 def save(me: Annotated[str, Depends(_reader)], posted: Posted, context: InContext) -> HTMLResponse:
-    """Store what the form says, and show what holds now."""
+    """Save the form of the preferences page, and show it again."""
     return _saved(context, me, posted)
 
 
 @mine.get("/preferences", operation_id="showMyPreferencesPage")
 def show_mine(me: auth.Me, context: InContext) -> HTMLResponse:
-    """The same page for the person whose JWT it is, so that an application can show it."""
+    """
+    Show the preferences page to a person with a JWT.
+
+    For applications that embed it.
+    """
     return _shown(context, me)
 
 
 @mine.post("/preferences", operation_id="saveMyPreferencesPage", openapi_extra=BODY)
 def save_mine(me: auth.Me, posted: Posted, context: InContext) -> HTMLResponse:
-    """Store what the form says, and show what holds now."""
+    """Save the form of the preferences page, and show it again."""
     return _saved(context, me, posted)
 
 

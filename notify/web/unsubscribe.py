@@ -51,7 +51,11 @@ class Stoppable:
 
 @router.get("/unsubscribe/{token}", operation_id="showUnsubscribePage")
 def show(right: Annotated[Unsubscribe, Depends(_right)], context: InContext, links: InLinks) -> HTMLResponse:
-    """Say what the link stops, and offer to stop it or more. Mail scanners follow links: nothing changes."""
+    """
+    Show the unsubscribe page.
+
+    It changes nothing, since mail scanners follow links.
+    """
     return _page(context, links, right, right.scope)
 
 
@@ -64,7 +68,9 @@ def stop_or_resume(
     right: Annotated[Unsubscribe, Depends(_right)], posted: Posted, context: InContext, links: InLinks
 ) -> HTMLResponse:
     """
-    Stop these emails at once, or send them again. Safe to repeat.
+    Stop these emails, or resume them.
+
+    Safe to repeat.
 
     Source: RFC 8058 §3.1 and §3.2: no login, no cookie, no redirect, no further question.
     """

@@ -31,17 +31,21 @@ class JobView:
     id: int
     username: str
     to_email: str
-    topic: str | None = field(metadata={"description": "Null: all that was deferred until one instant."})
-    notification_count: int = field(metadata={"description": "Of how many events the email tells."})
-    event_key: str = field(metadata={"description": "Of the first of them."})
-    event_type: str = field(metadata={"description": "The type under which the person is told of the first."})
-    reason: str = field(metadata={"description": "Why the first concerned the person."})
+    topic: str | None = field(
+        metadata={"description": "Null: a digest, or everything that was deferred until one instant."}
+    )
+    notification_count: int = field(metadata={"description": "How many notifications are in the email."})
+    event_key: str = field(metadata={"description": "Key of the first event."})
+    event_type: str = field(metadata={"description": "Event type of the first notification."})
+    reason: str = field(metadata={"description": "Why the first event concerns the person."})
     status: str
-    due_at: datetime | None = field(metadata={"description": "Not before this instant; null: finished."})
-    attempt: int = field(metadata={"description": "How many attempts were begun."})
-    failures: int = field(metadata={"description": "Attempts that ended in: no, later; 0 once ended, unless dead."})
+    due_at: datetime | None = field(
+        metadata={"description": "When a pending email leaves, at the earliest. Null: not pending."}
+    )
+    attempt: int = field(metadata={"description": "How many attempts have begun."})
+    failures: int = field(metadata={"description": "Attempts that ended in `retry`. 0 once finished, unless dead."})
     max_failures: int
-    lapses: int = field(metadata={"description": "Workers that vanished with it."})
+    lapses: int = field(metadata={"description": "How often its lease ran out."})
     expires_at: datetime
     message_id: str
     outcome_reason: str | None
@@ -49,11 +53,13 @@ class JobView:
     last_enhanced_code: str | None
     last_error: str | None
     relay_reply: str | None
-    replay_of: int | None = field(metadata={"description": "The job whose email this one repeats; null: none."})
-    deferred_by: str | None = field(metadata={"description": "What it waits or has waited for; null: nothing."})
-    relay: str | None = field(metadata={"description": "Which relay took the email; null: it is not sent."})
+    replay_of: int | None = field(metadata={"description": "The job that this one replays. Null: none."})
+    deferred_by: str | None = field(
+        metadata={"description": "What it waits or waited for, such as `daily`. Null: nothing."}
+    )
+    relay: str | None = field(metadata={"description": "The relay that accepted the email. Null: not sent."})
     sent_in_ms: int | None = field(
-        metadata={"description": "Milliseconds that the attempt took which sent it; null: it is not sent."}
+        metadata={"description": "Milliseconds that the successful attempt took. Null: not sent."}
     )
     created_at: datetime
     finished_at: datetime | None
@@ -72,11 +78,15 @@ class NotificationView:
     reason: str
     status: str
     why: str | None
-    job_id: int | None = field(metadata={"description": "The job whose email tells of it; null: none does."})
+    job_id: int | None = field(metadata={"description": "The email job. Null: skipped."})
     to_email: str | None
     message_id: str | None
-    due_at: datetime | None = field(metadata={"description": "Not before this instant; null: finished."})
-    deferred_by: str | None = field(metadata={"description": "What it waits or has waited for; null: nothing."})
+    due_at: datetime | None = field(
+        metadata={"description": "When a pending email leaves, at the earliest. Null: not pending."}
+    )
+    deferred_by: str | None = field(
+        metadata={"description": "What it waits or waited for, such as `daily`. Null: nothing."}
+    )
     created_at: datetime
     finished_at: datetime | None
 
@@ -93,7 +103,7 @@ class AttemptView:
     text: str | None
     verdict: str
     relay: str | None
-    took_ms: int | None = field(metadata={"description": "Milliseconds; null: no email was written."})
+    took_ms: int | None = field(metadata={"description": "Milliseconds. Null: no email was written."})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,9 +121,7 @@ class EventView:
     last_error: str | None
     created_at: datetime
     finished_at: datetime | None
-    emptied_at: datetime | None = field(
-        metadata={"description": "When the words it carried were deleted; null: it has them."}
-    )
+    emptied_at: datetime | None = field(metadata={"description": "When its text was deleted. Null: it was not."})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
