@@ -19,7 +19,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 def test_no_import_goes_against_the_layers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(CHECKOUT)
     arrows, *_ = read_configuration("pyproject.toml")["contracts_options"]
-    assert arrows["exhaustive"] == "True", "a module that stands in no layer must fail"
+    assert arrows["exhaustive"] == "True", "a module that is in no layer must fail"
     assert lint_imports(config_filename="pyproject.toml", no_cache=True) == 0
 
 

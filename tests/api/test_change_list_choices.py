@@ -26,7 +26,7 @@ def chosen(database: Database) -> Preferences:
 
 
 @pytest.mark.parametrize(
-    ("given", "holds"),
+    ("given", "expected"),
     [
         ({}, {}),
         ({"muted": True}, {"muted": True}),
@@ -37,13 +37,13 @@ def chosen(database: Database) -> Preferences:
     ],
 )
 def test_a_put_changes_what_it_names_and_returns_the_result(
-    dana: httpx.Client, database: Database, given: dict[str, bool], holds: dict[str, bool]
+    dana: httpx.Client, database: Database, given: dict[str, bool], expected: dict[str, bool]
 ) -> None:
     for _ in range(2):
         answer = dana.put(f"{CLS}/CL-1", json=given)
-        assert (answer.status_code, answer.json()) == (200, NOTHING | holds)
-    assert ("CL-1" in chosen(database).muted_cls) == bool(holds.get("muted"))
-    assert ("CL-1" in chosen(database).subscribed_cls) == bool(holds.get("subscribed"))
+        assert (answer.status_code, answer.json()) == (200, NOTHING | expected)
+    assert ("CL-1" in chosen(database).muted_cls) == bool(expected.get("muted"))
+    assert ("CL-1" in chosen(database).subscribed_cls) == bool(expected.get("subscribed"))
 
 
 def test_a_mute_and_a_subscription_end_separately_and_a_delete_ends_both(

@@ -96,7 +96,7 @@ def test_event_types_are_listed_with_what_people_need_to_choose(dana: httpx.Clie
 
 
 @pytest.mark.parametrize(
-    ("given", "holds"),
+    ("given", "expected"),
     [
         ({}, {}),
         ({"enabled": False}, {"enabled": False}),
@@ -117,12 +117,12 @@ def test_event_types_are_listed_with_what_people_need_to_choose(dana: httpx.Clie
     ],
 )
 def test_a_put_changes_what_it_names_and_nothing_else(
-    dana: httpx.Client, given: dict[str, Any], holds: dict[str, Any]
+    dana: httpx.Client, given: dict[str, Any], expected: dict[str, Any]
 ) -> None:
     answer = dana.put(CONFIG, json=given)
 
     assert answer.status_code == 200
-    assert answer.json() == dana.get(CONFIG).json() == DEFAULTS | holds
+    assert answer.json() == dana.get(CONFIG).json() == DEFAULTS | expected
 
 
 def test_preferences_of_event_types_are_independent(dana: httpx.Client) -> None:

@@ -65,12 +65,12 @@ def measure(bench: Bench) -> Iterator[Row]:
 def _rows(ours: Drained, theirs: Drained | None, *, skipped: str = "") -> Iterator[Row]:
     of: Sequence[tuple[str, str, str, Goal | None]] = (
         ("drain", "rate", "emails/s", None),
-        ("worker CPU an email", "cpu_microseconds", "µs CPU", None),
-        ("PostgreSQL's CPU an email", "server_microseconds", "µs CPU", at_most(0.5, best=0.4)),
+        ("worker CPU per email", "cpu_microseconds", "µs CPU", None),
+        ("PostgreSQL CPU per email", "server_microseconds", "µs CPU", at_most(0.5, best=0.4)),
     )
     for what, figure, unit, goal in of:
         yield Row(
-            what=f"{what} beside {COMMIT}",
+            what=f"{what}, compared with {COMMIT}",
             unit=unit,
             figure=getattr(ours, figure),
             beside=f"notify at {COMMIT}",

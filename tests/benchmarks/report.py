@@ -22,7 +22,7 @@ def table(rows: Iterable[Row], *, title: str) -> Table:
     made = Table(title=title, title_justify="left")
     made.add_column("measure")
     made.add_column("notify", justify="right")
-    made.add_column("beside", overflow="fold")
+    made.add_column("compared with", overflow="fold")
     made.add_column("ratio", justify="right")
     made.add_column("goal", justify="right")
     made.add_column("")
@@ -34,7 +34,7 @@ def table(rows: Iterable[Row], *, title: str) -> Table:
 def bars(rows: Sequence[Row]) -> RenderableType:
     """How far each figure reached its goal, which the mark shows. A failed measurement has no bar."""
     made = Table(
-        title=f"part of the goal (│ is the goal, a bar ends at {MOST_GOALS:g}×)", title_justify="left", box=None
+        title=f"share of the goal (│ is the goal, a bar ends at {MOST_GOALS:g}×)", title_justify="left", box=None
     )
     made.add_column(justify="right")
     made.add_column()

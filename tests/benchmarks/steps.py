@@ -88,7 +88,7 @@ def drain(settings: Settings, database: Database, folder: Path) -> None:
 def _parser() -> ArgumentParser:
     parser = ArgumentParser(prog="python -m tests.benchmarks.drain")
     steps = parser.add_subparsers(dest="step", required=True)
-    first = steps.add_parser("enqueue", help="emit and fan out until so many more emails wait")
+    first = steps.add_parser("enqueue", help="emit and fan out until this many more emails are pending")
     first.add_argument("emails", type=_count, metavar="N")
     steps.add_parser("drain", help="let Celery workers send until nothing is due")
     return parser

@@ -20,7 +20,7 @@ from notify.channels.email.writing.dkim import Signer, signer
 from notify.cli.checks import Finding
 from notify.cli.checks.database import transactions
 from notify.cli.checks.deployment import callers
-from notify.cli.checks.deployment import settings as together
+from notify.cli.checks.deployment import settings as settings_checks
 from notify.cli.checks.mail import certificate
 from notify.cli.checks.mail import relay as relays_found
 from notify.cli.checks.sender import dns_findings
@@ -290,7 +290,7 @@ def test_the_expiry_of_the_relays_certificate_is_shown(tmp_path: Path) -> None:
 )
 def test_contradictory_settings_are_named(deployment: Deployment, changes: dict[str, object], about: set[str]) -> None:
     abroad = deployment.settings.model_validate({"smtp_url": "smtp://relay.example.com"}).smtp_url
-    assert set(wrong(together(changed(deployment, smtp_url=abroad, **changes)))) == about
+    assert set(wrong(settings_checks(changed(deployment, smtp_url=abroad, **changes)))) == about
 
 
 def test_more_processes_than_the_database_has_connections_for_are_named(
@@ -462,7 +462,7 @@ def test_publicly_known_secrets_are_an_error_when_others_can_reach_the_api(
     deployment: Deployment, public_url: str, wrongs: int
 ) -> None:
     exposed = changed(deployment, public_url=public_url, **published())
-    found = [one for one in together(exposed) if one.about == "secrets" and not one.ok]
+    found = [one for one in settings_checks(exposed) if one.about == "secrets" and not one.ok]
 
     assert len(found) == wrongs
     for one in found:
@@ -473,10 +473,10 @@ def test_publicly_known_secrets_are_an_error_when_others_can_reach_the_api(
 @pytest.mark.parametrize("name", list(published()))
 def test_a_single_publicly_known_secret_is_named(deployment: Deployment, name: str) -> None:
     well = changed(deployment, public_url="https://notify.example")
-    assert "secrets" not in wrong(list(together(well)))
+    assert "secrets" not in wrong(list(settings_checks(well)))
 
     exposed = changed(well, **{name: published()[name]})
-    assert wrong(list(together(exposed)))["secrets"].found.endswith(f": NOTIFY_{name.upper()}")
+    assert wrong(list(settings_checks(exposed)))["secrets"].found.endswith(f": NOTIFY_{name.upper()}")
 
 
 @pytest.mark.parametrize("command", [["doctor"], ["top", "--once"]], ids=" ".join)

@@ -278,14 +278,14 @@ class Stopped:
         told = asyncio.Event()
         loop = asyncio.get_running_loop()
 
-        def held(said: ClientLine) -> str | None:
+        def block(said: ClientLine) -> str | None:
             if self._relay.count(self._step) == wanted:
                 loop.call_soon_threadsafe(told.set)
                 self._relay.silent_at.add(self._step)
                 return None
             return before(said) if callable(before) else before
 
-        self._relay.answers[self._step] = held
+        self._relay.answers[self._step] = block
         carrying = asyncio.create_task(
             channel.carry(
                 left.pop(0),

@@ -130,10 +130,10 @@ def claim_and_vanish(harness: WorkerHarness) -> None:
         outbox.claim(connection, limit=10, lease=MINUTE, worker=uuid4())
 
 
-def act(harness: WorkerHarness, action: Action, which: JobFilter) -> tuple[int, ...]:
+def act(harness: WorkerHarness, action: Action, job_filter: JobFilter) -> tuple[int, ...]:
     """Act as an operator; the ids of the jobs that were changed or written."""
     with harness.database.begin() as connection:
-        return by_hand.act(connection, action, which, last_id=2**62, limit=100).done
+        return by_hand.act(connection, action, job_filter, last_id=2**62, limit=100).done
 
 
 def about(number: int) -> JobFilter:

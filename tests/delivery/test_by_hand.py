@@ -21,8 +21,8 @@ LAST = 2**62
 MOST_PAGES = 10
 
 
-def work_off(database: Database, action: Action, which: JobFilter) -> list[Page]:
-    return list(islice(by_hand.pages(database, action, which, last_id=LAST), MOST_PAGES))
+def work_off(database: Database, action: Action, job_filter: JobFilter) -> list[Page]:
+    return list(islice(by_hand.pages(database, action, job_filter, last_id=LAST), MOST_PAGES))
 
 
 def cancel(database: Database, job_id: int) -> bool:

@@ -168,7 +168,7 @@ def test_a_session_terminated_while_claiming_loses_no_email(harness: WorkerHarne
 
 
 @pytest.mark.parametrize(
-    ("reply", "written_by", "verdict", "status", "tries"),
+    ("reply", "written_by", "verdict", "status", "recorded"),
     [
         ("250 2.1.5 ok", b'{"ann@example.com"}', "sent", "sent", 0),
         ("450 4.7.1 greylisted", b"COMMIT", "retry", "pending", 1),
@@ -183,7 +183,7 @@ def test_an_outcome_whose_commit_was_never_acknowledged_counts_once(
     written_by: bytes,
     verdict: str,
     status: str,
-    tries: int,
+    recorded: int,
 ) -> None:
     harness.pending_emails("ann")
     relay.answers["RCPT"] = reply
@@ -195,7 +195,7 @@ def test_an_outcome_whose_commit_was_never_acknowledged_counts_once(
 
     assert harness.execute(STATS) == [(verdict, 1)]
     assert [row[0] for row in harness.execute(JOBS)] == [status]
-    assert harness.execute("SELECT count(*) FROM notify.email_attempts") == [(tries,)]
+    assert harness.execute("SELECT count(*) FROM notify.email_attempts") == [(recorded,)]
 
 
 def test_a_claim_whose_commit_was_never_acknowledged_is_never_counted_as_a_lapse(

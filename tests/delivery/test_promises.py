@@ -27,9 +27,9 @@ def test_an_engine_whose_event_loop_is_blocked_sends_no_heartbeat(harness: Worke
 
     def stand_still(measure: Measure, *_: object, **__: object) -> None:
         if measure is Measure.TO_SENT:
-            heard.append("stands still")
+            heard.append("blocked")
             go_on.wait(A_WHILE_SECONDS)
-            heard.append("goes on")
+            heard.append("running")
 
     harness.count = stand_still
     with harness.engine() as engine:
@@ -39,7 +39,7 @@ def test_an_engine_whose_event_loop_is_blocked_sends_no_heartbeat(harness: Worke
         after = len(heard)
         until(lambda: len(heard) > after)
 
-    began, ended = heard.index("stands still"), heard.index("goes on")
+    began, ended = heard.index("blocked"), heard.index("running")
     assert ended == began + 1
     assert set(heard[:began]) == set(heard[ended + 1 :]) == {"alive"}
 

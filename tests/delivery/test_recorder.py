@@ -60,8 +60,8 @@ class SimultaneousChannel:
         taken = asyncio.get_running_loop().create_future()
         self._waiting.append(taken)
         if len(self._waiting) == self.sessions:
-            together, self._waiting = self._waiting, []
-            for one in together:
+            batch, self._waiting = self._waiting, []
+            for one in batch:
                 one.set_result(None)
         await taken
         ended(first, Sent(answer=Answer(phase=Phase.FINAL_DOT, code=250)))

@@ -232,8 +232,8 @@ def test_an_attempt_names_its_relay(harness: WorkerHarness, relay: ScriptedRelay
     harness.execute(DUE_AGAIN)
     harness.drain()
 
-    tried = harness.execute("SELECT relay FROM notify.email_attempts ORDER BY id")
-    assert [one for (one,) in tried] == [name(relay), name(second)]
+    attempts = harness.execute("SELECT relay FROM notify.email_attempts ORDER BY id")
+    assert [one for (one,) in attempts] == [name(relay), name(second)]
 
 
 @pytest.mark.parametrize(("of_first", "of_second"), [(3, 5), (5, 3)])

@@ -191,10 +191,10 @@ def test_a_single_worker_may_use_all_sessions_until_another_has_emails(
 def test_workers_together_never_exceed_the_cap_and_soon_each_has_a_session(
     cap: int, wants: list[int], turns: st.DataObject
 ) -> None:
-    held = [0] * len(wants)
+    sessions = [0] * len(wants)
     order = turns.draw(st.permutations(range(len(wants))))
     for asker in [*order] * 4:
-        others = [working(wants[n], held[n]) for n in range(len(wants)) if n != asker]
-        held[asker] = allowed_sessions(cap, mine=working(wants[asker], held[asker]), others=others)
-        assert sum(held) <= cap
-    assert sum(had > 0 for had in held) == min(len(wants), cap)
+        others = [working(wants[n], sessions[n]) for n in range(len(wants)) if n != asker]
+        sessions[asker] = allowed_sessions(cap, mine=working(wants[asker], sessions[asker]), others=others)
+        assert sum(sessions) <= cap
+    assert sum(had > 0 for had in sessions) == min(len(wants), cap)

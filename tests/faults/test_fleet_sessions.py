@@ -27,10 +27,10 @@ def test_processes_never_exceed_the_session_cap_together_and_the_sessions_of_a_k
     for number in range(4):
         harness.pending_emails(*usernames(20), key=f"k{number}", link=f"CL-{number}")
     harness.execute(AT_HOME)
-    together: list[int] = []
+    open_sessions: list[int] = []
 
     def count(_: ClientLine) -> None:
-        together.append(relay.open_connections)
+        open_sessions.append(relay.open_connections)
 
     relay.answers[EHLO] = count
     gate = relay.pause_at(DOT)
@@ -54,6 +54,6 @@ def test_processes_never_exceed_the_session_cap_together_and_the_sessions_of_a_k
 
         until(all_ended, seconds=60)
 
-    assert max(together) == CAP
+    assert max(open_sessions) == CAP
     assert {one.recipient for one in relay.emails} == {f"{name}@{name}.test" for name in usernames(20)}
     assert harness.execute("SELECT DISTINCT status, failures FROM jobs WHERE status <> 'skipped'") == [("sent", 0)]

@@ -77,7 +77,7 @@ def test_health_is_always_answered(api: httpx.Client) -> None:
 
 
 @pytest.fixture
-def tried(context: Context, clock: Clock) -> httpx.Client:
+def after_wrong_keys(context: Context, clock: Clock) -> httpx.Client:
     """An API to which our address has sent as many wrong keys as allowed in a minute, with a low limit."""
     app = build_app(context)
     app.add_middleware(Rates, per_minute=10 * WRONG_KEYS_PER_MINUTE, clock=clock)
@@ -91,34 +91,36 @@ def wrong(name: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {name}"}
 
 
-def test_a_caller_that_tries_many_keys_must_wait(tried: httpx.Client, links: SignedLinks, clock: Clock) -> None:
+def test_a_caller_that_tries_many_keys_must_wait(
+    after_wrong_keys: httpx.Client, links: SignedLinks, clock: Clock
+) -> None:
     forged = links.preferences("ann")[:-1]
-    assert [tried.get(JOBS, headers=wrong(key)).status_code for key in ("ntf_other", "a.b.c")] == [429, 429]
-    assert tried.get(forged).status_code == 429
-    refusal = tried.get(JOBS, headers=wrong("ntf_another"))
+    assert [after_wrong_keys.get(JOBS, headers=wrong(key)).status_code for key in ("ntf_other", "a.b.c")] == [429, 429]
+    assert after_wrong_keys.get(forged).status_code == 429
+    refusal = after_wrong_keys.get(JOBS, headers=wrong("ntf_another"))
     assert int(refusal.headers["Retry-After"]) == 60 / WRONG_KEYS_PER_MINUTE
 
     clock.now += 60 / WRONG_KEYS_PER_MINUTE
-    assert tried.get(JOBS, headers=wrong("ntf_other")).status_code == 401
+    assert after_wrong_keys.get(JOBS, headers=wrong("ntf_other")).status_code == 401
 
 
-def test_invented_links_count_as_wrong_keys(tried: httpx.Client, clock: Clock) -> None:
+def test_invented_links_count_as_wrong_keys(after_wrong_keys: httpx.Client, clock: Clock) -> None:
     clock.now += 60 / WRONG_KEYS_PER_MINUTE
-    answers = [tried.get(f"/unsubscribe/{number}").status_code for number in range(2)]
+    answers = [after_wrong_keys.get(f"/unsubscribe/{number}").status_code for number in range(2)]
 
     assert answers == [404, 429]
 
 
 def test_a_valid_key_is_accepted_however_many_wrong_ones_its_address_has_sent(
-    tried: httpx.Client, links: SignedLinks, program: Program, person: Person
+    after_wrong_keys: httpx.Client, links: SignedLinks, program: Program, person: Person
 ) -> None:
     stop = links.stop_event_type("ann", COMMENT_CREATED)
 
-    assert tried.get(JOBS, headers=program(Scope.OPS)).status_code == 200
-    assert tried.get(JOBS, headers=program(Scope.EVENTS_WRITE)).status_code == 403
-    assert tried.get(TYPES, headers=person("ann")).status_code == 200
-    assert tried.post(stop, data={"List-Unsubscribe": "One-Click"}).status_code == 200
-    assert tried.get(links.preferences("ann")).status_code == 200
+    assert after_wrong_keys.get(JOBS, headers=program(Scope.OPS)).status_code == 200
+    assert after_wrong_keys.get(JOBS, headers=program(Scope.EVENTS_WRITE)).status_code == 403
+    assert after_wrong_keys.get(TYPES, headers=person("ann")).status_code == 200
+    assert after_wrong_keys.post(stop, data={"List-Unsubscribe": "One-Click"}).status_code == 200
+    assert after_wrong_keys.get(links.preferences("ann")).status_code == 200
 
 
 def test_calls_without_any_key_lock_out_nobody(
@@ -158,7 +160,7 @@ def test_keys_from_an_address_with_many_wrong_ones_are_checked_one_at_a_time(con
             Watched.now -= 1
             raise BadToken(reason=token)
 
-    async def together(calls: int) -> list[int]:
+    async def concurrently(calls: int) -> list[int]:
         async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://notify.test") as api:
             asked = (api.get(TYPES, headers=wrong(f"{number}.b.c")) for number in range(calls))
             return [one.status_code for one in await asyncio.gather(*asked)]
@@ -170,11 +172,11 @@ def test_keys_from_an_address_with_many_wrong_ones_are_checked_one_at_a_time(con
     people = Watched(**{one.name: getattr(known, one.name) for one in fields(known)})
     app = build_app(replace(context, people=people))
     app.add_middleware(Rates, per_minute=1_000, clock=Clock())
-    assert set(asyncio.run(together(WRONG_KEYS_PER_MINUTE))) == {401}
+    assert set(asyncio.run(concurrently(WRONG_KEYS_PER_MINUTE))) == {401}
 
     met.clear()
     Watched.most = 0
-    assert set(asyncio.run(together(3))) == {429}
+    assert set(asyncio.run(concurrently(3))) == {429}
     assert Watched.most == 1
 
 

@@ -96,7 +96,7 @@ class Session:
     def _until_it_stands(self) -> None:
         end = monotonic() + LIMIT_SECONDS
         while not self._stands.acquire(timeout=A_MOMENT_SECONDS):
-            assert monotonic() < end, "the session neither stands nor waits for a lock"
+            assert monotonic() < end, "the session is neither stopped nor waiting for a lock"
             if self._watcher.scalar(BLOCKED, {"pid": self._pid}):
                 self.waits = True
                 return

@@ -195,10 +195,10 @@ class Life(RuleBasedStateMachine):
             self.claim_events(worker, 1)
             self.fan_out(0)
 
-    @rule(which=pick)
-    def emit_again(self, which: int) -> None:
+    @rule(index=pick)
+    def emit_again(self, index: int) -> None:
         """Emit a known key again: nothing changes."""
-        number = which % len(self.events.rows)
+        number = index % len(self.events.rows)
         with self.moment() as (connection, _):
             (receipt,) = receive(connection, [parse(comment(key=f"event-{number}", link="CL-9"))])
         assert (receipt.id, receipt.duplicate) == (sorted(self.events.rows)[number], True)
@@ -235,12 +235,12 @@ class Life(RuleBasedStateMachine):
             self.fan_outs.append((worker, found))
             self.reached.add("event lapsed")
 
-    @rule(which=pick)
-    def fan_out(self, which: int) -> None:
+    @rule(index=pick)
+    def fan_out(self, index: int) -> None:
         """Fan out an event that a worker once claimed, perhaps late, perhaps for the second time."""
         if not self.fan_outs:
             return
-        worker, claimed = self.fan_outs[::-1][which % len(self.fan_outs)]
+        worker, claimed = self.fan_outs[::-1][index % len(self.fan_outs)]
         with self.moment() as (connection, now):
             event = events.load(connection, [claimed.id])[claimed.id]
             known, mentioned = load_facts([event], connection)
@@ -367,24 +367,24 @@ class Life(RuleBasedStateMachine):
         self.rescue_events(worker)
         self.fan_out(0)
 
-    @rule(worker=workers, which=picks)
-    def extend(self, worker: UUID, which: list[int]) -> None:
-        names = [name_of(job) for job in self.leased_once(worker, which)]
+    @rule(worker=workers, indexes=picks)
+    def extend(self, worker: UUID, indexes: list[int]) -> None:
+        names = [name_of(job) for job in self.leased_once(worker, indexes)]
         with self.moment() as (connection, now):
             ours = items.extend(connection, DELIVER, names, lease=LEASE)
         assert ours == self.emails.extend(names, now=now, lease=LEASE)
 
-    @rule(worker=workers, which=picks)
-    def release(self, worker: UUID, which: list[int]) -> None:
-        jobs = self.leased_once(worker, which)
+    @rule(worker=workers, indexes=picks)
+    def release(self, worker: UUID, indexes: list[int]) -> None:
+        jobs = self.leased_once(worker, indexes)
         with self.moment() as (connection, now):
             ours = items.settle(connection, DELIVER, [at_once(job) for job in jobs])
         assert {id_ for id_, _ in ours} == self.emails.release(map(name_of, jobs), now=now)
 
-    @rule(worker=workers, which=picks, says=st.tuples(sayings, sayings, sayings))
-    def record(self, worker: UUID, which: list[int], says: tuple[str, str, str]) -> None:
+    @rule(worker=workers, indexes=picks, says=st.tuples(sayings, sayings, sayings))
+    def record(self, worker: UUID, indexes: list[int], says: tuple[str, str, str]) -> None:
         """Report on a worker's own attempts, in time or late, perhaps again."""
-        said = list(zip(self.leased_once(worker, which), says, strict=False))
+        said = list(zip(self.leased_once(worker, indexes), says, strict=False))
         endings = [ending(job, word) for job, word in said]
         reports = [Report(id=job.claim.id, attempt=job.claim.attempt, says=word) for job, word in said]
         with self.moment() as (connection, now):
@@ -392,23 +392,23 @@ class Life(RuleBasedStateMachine):
         assert verdicts == self.emails.record(reports, worker, now=now)
         self.reached.update(verdicts)
 
-    @rule(which=pick)
-    def cancel(self, which: int) -> None:
-        one = self.email(which)
+    @rule(index=pick)
+    def cancel(self, index: int) -> None:
+        one = self.email(index)
         with self.moment() as (connection, _):
             assert (act_on(connection, Action.CANCEL, one) is not None) == self.emails.cancel(one)
 
-    @rule(which=pick)
-    def retry(self, which: int) -> None:
-        one = self.email(which)
+    @rule(index=pick)
+    def retry(self, index: int) -> None:
+        one = self.email(index)
         with self.moment() as (connection, now):
             retried = act_on(connection, Action.RETRY, one) is not None
         assert retried == self.emails.retry(one, now=now)
         self.reached.add("retried" if retried else "not retried")
 
-    @rule(which=pick)
-    def replay(self, which: int) -> None:
-        one = self.email(which)
+    @rule(index=pick)
+    def replay(self, index: int) -> None:
+        one = self.email(index)
         with self.moment() as (connection, now):
             fresh = act_on(connection, Action.REPLAY, one)
             assert (fresh is not None) == self.emails.may_replay(one)
@@ -491,17 +491,17 @@ class Life(RuleBasedStateMachine):
             self.reached |= {"too old"} if job.expired else set()
         self.attempts[worker] += claimed
 
-    def leased_once(self, worker: UUID, which: Sequence[int]) -> list[Job]:
+    def leased_once(self, worker: UUID, indexes: Sequence[int]) -> list[Job]:
         """Some of the attempts that the worker has or had, the last ones first, without repeats."""
         attempts = self.attempts[worker][::-1]
         return list(
             {
-                name_of(attempts[one % len(attempts)]): attempts[one % len(attempts)] for one in which if attempts
+                name_of(attempts[one % len(attempts)]): attempts[one % len(attempts)] for one in indexes if attempts
             }.values()
         )
 
-    def email(self, which: int) -> int:
-        return sorted(self.emails.rows)[which % len(self.emails.rows)]
+    def email(self, index: int) -> int:
+        return sorted(self.emails.rows)[index % len(self.emails.rows)]
 
 
 def know(connection: Connection, link: str) -> None:
@@ -514,9 +514,9 @@ def assert_is_one_of(found: int | None, expected: Sequence[int]) -> None:
     assert found in expected if expected else found is None
 
 
-def budget(which: ColumnElement[bool]) -> Update:
+def budget(condition: ColumnElement[bool]) -> Update:
     """Give the work items of these emails the model's budget."""
-    return update(work_items).where(work_items.c.stage == DELIVER, which).values(max_failures=BUDGET)
+    return update(work_items).where(work_items.c.stage == DELIVER, condition).values(max_failures=BUDGET)
 
 
 def at_once(job: Job) -> items.Ending:
@@ -640,6 +640,6 @@ def everything_by_hand(life: Life) -> None:
     two_emails(life)
     emails = range(len(life.emails.rows))
     for act in (life.cancel, life.replay, life.replay, life.retry, life.retry):
-        for which in emails:
-            act(which)
+        for index in emails:
+            act(index)
         life.says_the_same()

@@ -109,6 +109,8 @@ def test_promtool_accepts_the_rules_and_each_alert_fires_when_it_should() -> Non
 
 
 def test_each_alert_has_a_promtool_test() -> None:
-    tried = yaml.safe_load((Path(__file__).parent / "alerts_test.yml").read_text(encoding="utf-8"))["tests"]
-    expected = [sample["labels"] for test in tried for one in test["promql_expr_test"] for sample in one["exp_samples"]]
+    tested = yaml.safe_load((Path(__file__).parent / "alerts_test.yml").read_text(encoding="utf-8"))["tests"]
+    expected = [
+        sample["labels"] for test in tested for one in test["promql_expr_test"] for sample in one["exp_samples"]
+    ]
     assert {re.findall(r'alertname="(\w+)"', labels)[0] for labels in expected} == set(rules())

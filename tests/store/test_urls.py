@@ -75,18 +75,18 @@ def test_an_unusable_url_is_refused_in_a_sentence_without_its_password(url: str)
 Spell = Callable[[dict[str, str], Path], str]
 
 
-def by_service(place: dict[str, str], folder: Path) -> str:
-    (folder / "services").write_text("[ours]\n" + "".join(f"{name}={value}\n" for name, value in place.items()))
+def by_service(server: dict[str, str], folder: Path) -> str:
+    (folder / "services").write_text("[ours]\n" + "".join(f"{name}={value}\n" for name, value in server.items()))
     return "postgresql:///?service=ours"
 
 
-def behind_a_dead_one(place: dict[str, str], _: Path) -> str:
-    hosts = f"127.0.0.1:1,{quote(place['host'], safe='')}:{place['port']}"
-    return f"postgresql://{place['user']}@{hosts}/{place['dbname']}?target_session_attrs=read-write"
+def behind_a_dead_one(server: dict[str, str], _: Path) -> str:
+    hosts = f"127.0.0.1:1,{quote(server['host'], safe='')}:{server['port']}"
+    return f"postgresql://{server['user']}@{hosts}/{server['dbname']}?target_session_attrs=read-write"
 
 
-def in_the_query(place: dict[str, str], _: Path) -> str:
-    return f"postgresql+psycopg://{place['user']}@/{place['dbname']}?host={place['host']}&port={place['port']}"
+def in_the_query(server: dict[str, str], _: Path) -> str:
+    return f"postgresql+psycopg://{server['user']}@/{server['dbname']}?host={server['host']}&port={server['port']}"
 
 
 @pytest.mark.parametrize("spell", [by_service, behind_a_dead_one, in_the_query])
@@ -97,6 +97,6 @@ def test_a_database_is_reached_by_every_kind_of_url(
     _, known = PGDialect_psycopg().create_connect_args(make_url(database_url))  # type: ignore[no-untyped-call]
     if known.get("password"):
         pytest.skip("the server named by NOTIFY_TEST_DATABASE_URL asks for a password")
-    place = {"port": "5432", **{name: str(value) for name, value in known.items()}}
-    with closing(Database(spell(place, tmp_path))) as opened, opened.begin() as connection:
-        assert connection.scalar(text("SELECT current_database()")) == place["dbname"]
+    server = {"port": "5432", **{name: str(value) for name, value in known.items()}}
+    with closing(Database(spell(server, tmp_path))) as opened, opened.begin() as connection:
+        assert connection.scalar(text("SELECT current_database()")) == server["dbname"]

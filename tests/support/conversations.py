@@ -40,10 +40,10 @@ class Container:
 
 def conversations(messages: Iterable[EmailMessage]) -> list[list[EmailMessage]]:
     """Group the messages, in whatever order they came, as a mail client shows them."""
-    places: dict[str, Container] = {}
+    nodes: dict[str, Container] = {}
     for message in messages:
-        _place(places, message)
-    roots = [one for one in places.values() if one.parent is None and one.messages()]
+        _insert(nodes, message)
+    roots = [one for one in nodes.values() if one.parent is None and one.messages()]
     by_subject: dict[str, list[EmailMessage]] = {}
     for root in roots:
         by_subject.setdefault(root.subject, []).extend(root.messages())
@@ -52,21 +52,21 @@ def conversations(messages: Iterable[EmailMessage]) -> list[list[EmailMessage]]:
 
 def trees(messages: Iterable[EmailMessage]) -> int:
     """How many conversations a client shows that looks at references only, never at subjects."""
-    places: dict[str, Container] = {}
+    nodes: dict[str, Container] = {}
     for message in messages:
-        _place(places, message)
-    return sum(1 for one in places.values() if one.parent is None and one.messages())
+        _insert(nodes, message)
+    return sum(1 for one in nodes.values() if one.parent is None and one.messages())
 
 
-def _place(places: dict[str, Container], message: EmailMessage) -> None:
-    here = places.setdefault(str(message["Message-ID"]), Container())
-    here.message = message
-    chain = [places.setdefault(name, Container()) for name in _references(message)]
+def _insert(nodes: dict[str, Container], message: EmailMessage) -> None:
+    node = nodes.setdefault(str(message["Message-ID"]), Container())
+    node.message = message
+    chain = [nodes.setdefault(name, Container()) for name in _references(message)]
     for parent, child in pairwise(chain):
         if child.parent is None and not parent.is_under(child):
             parent.adopt(child)
-    if chain and not chain[-1].is_under(here):
-        chain[-1].adopt(here)
+    if chain and not chain[-1].is_under(node):
+        chain[-1].adopt(node)
 
 
 def _references(message: EmailMessage) -> list[str]:

@@ -105,5 +105,5 @@ def _empty_broker_database(server: URL) -> str:
         with closing(redis.Redis.from_url(url)) as client:
             if client.dbsize() == 0:
                 return url
-    message = "every database of NOTIFY_TEST_BROKER_URL holds keys; expected one that is empty"
+    message = "every database of NOTIFY_TEST_BROKER_URL contains keys; expected one that is empty"
     raise RuntimeError(message)

@@ -556,6 +556,6 @@ def _between(line: str) -> str:
 @contextmanager
 def nobody_listening() -> Iterator[int]:
     """A loopback port that accepts no connections, reserved so that nobody else gets it."""
-    with socket.socket() as held:
-        held.bind(("127.0.0.1", 0))
-        yield held.getsockname()[1]
+    with socket.socket() as reserved:
+        reserved.bind(("127.0.0.1", 0))
+        yield reserved.getsockname()[1]

@@ -26,7 +26,7 @@ def measure(bench: Bench) -> Iterator[Row]:
     copies = [read(write(one).content) for one in known]
     by_library = per_email(lambda: [bytes(rebuilt(one)) for one in copies], len(copies))
     yield Row(
-        what="builder: an email of a known event",
+        what="composing one email of a cached event",
         unit="µs CPU",
         figure=per_email(lambda: [write(one) for one in known], len(known)),
         beside="EmailMessage",
@@ -34,7 +34,7 @@ def measure(bench: Bench) -> Iterator[Row]:
         goal=at_most(1 / 20),
     )
     yield Row(
-        what=f"builder: {AUDIENCE} emails an event, templates included",
+        what=f"composing {AUDIENCE} emails per event, including templates",
         unit="µs CPU",
         figure=per_email(lambda: _all_anew(emails), len(emails)),
         beside="EmailMessage, without templates",

@@ -50,7 +50,7 @@ def measure(bench: Bench) -> Iterator[Row]:
 
 def _rows(ours: Drained, theirs: Finish | None, near: Sink, *, skipped: str = "") -> Iterator[Row]:
     yield Row(
-        what="drain beside post_office",
+        what="drain, compared with post_office",
         unit="emails/s",
         figure=ours.rate,
         beside=BESIDE,
@@ -60,7 +60,7 @@ def _rows(ours: Drained, theirs: Finish | None, near: Sink, *, skipped: str = ""
         skipped=skipped,
     )
     yield Row(
-        what="worker CPU an email beside post_office",
+        what="worker CPU per email, compared with post_office",
         unit="µs CPU",
         figure=ours.cpu_microseconds,
         beside=BESIDE,

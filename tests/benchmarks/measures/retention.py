@@ -31,13 +31,13 @@ def measure(bench: Bench) -> Iterator[Row]:
         age(database, rows, audience=AUDIENCE)
         alone, beside, pruned = _drains(bench, database, near)
         yield Row(
-            what=f"emails out while {rows:,} old ones are deleted",
+            what=f"emails sent while {rows:,} old ones are deleted",
             unit="emails/s",
             figure=beside.rate,
             beside="without",
             other=alone.rate,
             goal=at_least(0.85),
-            note=f"{pruned:,} went meanwhile",
+            note=f"{pruned:,} were deleted meanwhile",
         )
         began = perf_counter()
         rest = Pruning(database, KEPT).run()

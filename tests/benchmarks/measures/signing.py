@@ -35,7 +35,7 @@ def measure(_: Bench) -> Iterator[Row]:
     )
     for what, signs in (("RSA 2048", one), ("RSA 2048 and Ed25519", both)):
         yield Row(
-            what=f"signing: an email, {what}",
+            what=f"signing one email, {what}",
             unit="µs CPU",
             figure=per_email(partial(_each, signs, emails), len(emails)),
             beside="dkimpy, RSA 2048",

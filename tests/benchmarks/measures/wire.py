@@ -18,11 +18,11 @@ def measure(bench: Bench) -> Iterator[Row]:
     """Emails a second with PIPELINING and without, near and far."""
     near = bench.near
     note = f"emails of {len(ready_bytes()):,} bytes"
-    yield Row(what="worker CPU an email", unit="µs CPU", figure=near.ours.cpu_microseconds, note=note)
-    yield Row(what="PostgreSQL's CPU an email", unit="µs CPU", figure=near.ours.server_microseconds)
+    yield Row(what="worker CPU per email", unit="µs CPU", figure=near.ours.cpu_microseconds, note=note)
+    yield Row(what="PostgreSQL CPU per email", unit="µs CPU", figure=near.ours.server_microseconds)
     yield _beside_aiosmtplib(near.ours, near.raw, goal=at_least(1, best=1.4), kind="PIPELINING", note=near.sink)
     yield Row(
-        what=f"drain beside {SOURCE}",
+        what=f"drain, compared with {SOURCE}",
         unit="emails/s",
         figure=near.ours.rate,
         beside=f"{SOURCE}, {SOURCE_SESSIONS} sessions",
@@ -51,7 +51,7 @@ def _plain(bench: Bench) -> Row:
 
 def _beside_aiosmtplib(ours: Drained, rate: float, *, goal: Goal, kind: str, note: str) -> Row:
     return Row(
-        what=f"drain beside aiosmtplib, {kind}",
+        what=f"drain, compared with aiosmtplib, {kind}",
         unit="emails/s",
         figure=ours.rate,
         beside=f"aiosmtplib with ready bytes, {PROCESSES} processes",

@@ -463,14 +463,14 @@ def test_a_password_is_sent_only_under_tls(certificate: Certificate, password: s
 def test_no_connection_outlives_the_channel(
     certificate: Certificate, step: str, answer: str | None, *, implicit: bool
 ) -> None:
-    def hold(_: ClientLine) -> str | None:
+    def block(_: ClientLine) -> str | None:
         if answer is None:
             relay.pause_at(step).pass_through()
         return answer
 
     with ScriptedRelay(certificate=certificate, implicit_tls=implicit, credentials=("ann", "right")) as relay:
         url = guarded(relay, credentials="ann:right@", implicit=implicit)
-        relay.answers[step] = hold
+        relay.answers[step] = block
         send(channel(relay, url=url, tls=certificate.trusted(), timeout=SHORT, limits=SessionLimits(emails=1)))
         gc.collect()  # an unclosed transport warns here, which fails the test
 

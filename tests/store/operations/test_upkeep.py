@@ -206,8 +206,8 @@ def test_the_text_of_an_event_can_be_deleted_earlier_once_no_email_waits_for_it(
         assert upkeep.empty_events(connection, KEPT, limit=10) == Batch(read=0, deleted=0, last_id=0)
         assert upkeep.empty_events(connection, RetentionPeriods(bodies=timedelta(days=7)), limit=10).deleted == emptied
         assert upkeep.empty_events(connection, RetentionPeriods(bodies=timedelta(days=7)), limit=10).deleted == 0
-    stands = rows.row(database, events, event_id)
-    assert (stands["payload"], stands["emptied_at"] is not None) == (({}, True) if emptied else (WORDS, False))
+    row = rows.row(database, events, event_id)
+    assert (row["payload"], row["emptied_at"] is not None) == (({}, True) if emptied else (WORDS, False))
 
 
 @pytest.mark.parametrize("action", [Action.RETRY, Action.REPLAY])

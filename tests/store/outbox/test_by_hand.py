@@ -41,14 +41,14 @@ def one_of_each(database: Database) -> list[int]:
 def act(
     database: Database,
     action: Action,
-    which: JobFilter = EVERYTHING,
+    job_filter: JobFilter = EVERYTHING,
     *,
     after: int = 0,
     last: int = LAST,
     limit: int = MANY,
 ) -> Page:
     with database.begin() as connection:
-        return by_hand.act(connection, action, which, after_id=after, last_id=last, limit=limit)
+        return by_hand.act(connection, action, job_filter, after_id=after, last_id=last, limit=limit)
 
 
 def as_they_stand(database: Database) -> list[tuple[Any, ...]]:
@@ -98,7 +98,7 @@ def test_the_preview_counts_what_will_be_done_and_changes_nothing(database: Data
 
 
 @pytest.mark.parametrize(
-    ("which", "meant"),
+    ("job_filter", "selected"),
     [
         (JobFilter(), {"a", "b", "c"}),
         (JobFilter(username="alice"), {"a", "c"}),
@@ -113,7 +113,7 @@ def test_the_preview_counts_what_will_be_done_and_changes_nothing(database: Data
     ],
 )
 def test_a_filter_selects_emails_that_match_all_its_conditions(
-    database: Database, which: JobFilter, meant: set[str]
+    database: Database, job_filter: JobFilter, selected: set[str]
 ) -> None:
     with database.begin() as connection:
         event_id = rows.event(connection, key="k1")
@@ -121,15 +121,15 @@ def test_a_filter_selects_emails_that_match_all_its_conditions(
         template = {"username": "bob", "topic": "CL-2", "outcome_reason": "template_error"}
         rows.job(connection, message_id="b", **rows.ended("dead"), **template)
         rows.job(connection, message_id="c", last_code=554)
-        assert {job.message_id for job in jobs.matching(connection, which, limit=MANY)} == meant
+        assert {job.message_id for job in jobs.matching(connection, job_filter, limit=MANY)} == selected
 
 
 def test_a_time_range_includes_its_start_and_excludes_its_end(database: Database) -> None:
     early, middle, late = (put(database, created_at=rows.ago(hours=hours)) for hours in (3, 2, 1))
     with database.begin() as connection:
         at = {job.id: job.created_at for job in jobs.matching(connection, EVERYTHING, limit=MANY)}
-        which = JobFilter(created_from=at[early], created_before=at[late])
-        assert {job.id for job in jobs.matching(connection, which, limit=MANY)} == {early, middle}
+        job_filter = JobFilter(created_from=at[early], created_before=at[late])
+        assert {job.id for job in jobs.matching(connection, job_filter, limit=MANY)} == {early, middle}
 
 
 @pytest.mark.parametrize("action", Action)

@@ -14,7 +14,7 @@ from tests.support import sample_bundles
 from tests.support.emails import HOST, NOON, composer
 
 COMPOSER = composer()
-SEVERAL = {"together": sample_bundles.bundle, "digest": sample_bundles.digest}
+SEVERAL = {"bundle": sample_bundles.bundle, "digest": sample_bundles.digest}
 
 
 class VisibleText(HTMLParser):

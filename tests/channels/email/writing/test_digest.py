@@ -74,9 +74,9 @@ def test_one_click_stops_everything_that_is_not_required() -> None:
 @pytest.mark.parametrize("kind", [DeferredBy.QUIET_HOURS, DeferredBy.PAUSE])
 def test_an_email_deferred_by_quiet_hours_about_one_change_list_is_in_its_thread(kind: DeferredBy) -> None:
     emails = [about(1, "CL-1"), about(2, "CL-1")]
-    held, alone = parsed(digest(emails, kind)), parsed(composer().compose(emails[0], date=NOON))
-    assert held["References"] == alone["References"]
-    assert held["Subject"] == alone["Subject"]
+    deferred, alone = parsed(digest(emails, kind)), parsed(composer().compose(emails[0], date=NOON))
+    assert deferred["References"] == alone["References"]
+    assert deferred["Subject"] == alone["Subject"]
 
 
 def test_a_digest_of_one_event_is_still_a_digest() -> None:

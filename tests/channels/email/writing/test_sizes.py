@@ -49,7 +49,7 @@ def comments(draw: st.DrawFn) -> dict[str, Any]:
     }
 
 
-def together(entries: Sequence[EmailFacts]) -> EmailFacts:
+def bundled(entries: Sequence[EmailFacts]) -> EmailFacts:
     return replace(entries[0], entries=tuple(entries))
 
 
@@ -86,7 +86,7 @@ def test_no_part_of_an_email_is_too_large_and_every_event_is_named_with_its_link
         email_facts(number, comment=one, actor=Person(username="eve", display_name=name), change_list=page)
         for number, one in enumerate(given)
     ]
-    text, html = parts(entries[0] if count == 1 else together(entries))
+    text, html = parts(entries[0] if count == 1 else bundled(entries))
     for part, spelled in ((text, str), (html, escape)):
         assert len(part.encode()) < MOST_BYTES
         assert " ".join(part.split()).count(" commented") >= count  # a line may end between any two words
@@ -119,7 +119,7 @@ def test_a_hundred_events_of_a_type_with_the_largest_content_are_an_email_that_n
         part = {name: value if name == "request" else {**value, "url": url} for name, value in payload.items()}
         cl = replace(made.change_list, url=url)
         entries.append(replace(made, change_list=cl, event=replace(made.event, id=number, payload=part)))
-    alone, several = parts(entries[0]), parts(together(entries))
+    alone, several = parts(entries[0]), parts(bundled(entries))
     for words in (*alone, *several):
         assert len(words.encode()) < MOST_BYTES
     for words in several:
@@ -137,11 +137,11 @@ def test_no_sample_email_is_larger_than_the_ordinary_size() -> None:
 
 def test_what_is_left_out_is_mentioned_and_what_fits_is_complete() -> None:
     few = [email_facts(number, comment={"body": f"Word {number}."}) for number in range(20)]
-    for part in parts(together(few)):
+    for part in parts(bundled(few)):
         assert "[…]" not in part
         assert all(f"Word {number}." in part for number in range(20))
     many = [email_facts(number, comment={"path": "p" * 1_000, "body": "word " * 500}) for number in range(MOST_ENTRIES)]
-    text, html = parts(together(many))
+    text, html = parts(bundled(many))
     assert text.count("[…]") == html.count("[…]") == 1
     assert "word" not in text
     assert '<div class="markdown"' not in html
