@@ -42,10 +42,10 @@ ROUTERS = (
 
 def create_app() -> FastAPI:
     """
-    The application of this process, from its settings.
+    The application, from the settings of this process.
 
     Raises:
-        SystemExit: A setting is invalid, or no database is named. The server would show a trace of any other error.
+        SystemExit: A setting is invalid, or no database is set. uvicorn would print a traceback of any other error.
     """
     settings = load_or_exit()
     logs.configure(level=settings.log_level, style=settings.log_format)
@@ -53,14 +53,14 @@ def create_app() -> FastAPI:
         app = build_app(context_of(settings))
     except InvalidSettings as error:
         raise SystemExit(f"notify: {error}") from None
-    # Without this a full garbage collection holds the event loop for a tenth of a second.
+    # Otherwise a full garbage collection blocks the event loop for a tenth of a second.
     gc.collect()
     gc.freeze()
     return app
 
 
 def context_of(settings: Settings) -> Context:
-    """What these settings describe. Opens no connection."""
+    """The context that these settings describe. Opens no connection."""
     database = wiring.database(settings)
     tally = Tally(database, process=uuid4(), role=Role.API)
     return Context(
@@ -80,7 +80,7 @@ def context_of(settings: Settings) -> Context:
 
 
 def build_app(context: Context) -> FastAPI:
-    """The application on this context. Building it touches nothing outside the process."""
+    """The application on this context. Opens no connection."""
     app = FastAPI(
         title="notify",
         version=version(),
@@ -96,7 +96,7 @@ def build_app(context: Context) -> FastAPI:
     )
     app.state.context = context
     app.state.large_bodies = Semaphore(bodies.LARGE_AT_ONCE)
-    app.state.doors = doors = [route for router in ROUTERS for route in router.routes]
+    app.state.routes = routes = [route for router in ROUTERS for route in router.routes]
     app.state.metrics = metrics.registry(context.database, relays=context.relays)
     for router in ROUTERS:
         app.include_router(router)
@@ -108,13 +108,13 @@ def build_app(context: Context) -> FastAPI:
         app.add_middleware(KnownNames, names=context.names)
     app.add_middleware(AccessLog)
     app.add_middleware(OnePrefix)
-    reference.complete(app.openapi(), doors)
+    reference.complete(app.openapi(), routes)
     return app
 
 
 @asynccontextmanager
 async def _serving(app: FastAPI) -> AsyncIterator[dict[str, float]]:
-    """Write this process's counts while it serves; the state is for ``notify.api.connections``."""
+    """Write this process's counts while it serves. The state is read by ``notify.api.connections``."""
     context: Context = app.state.context
     if context.tally is not None:
         context.tally.start()

@@ -1,4 +1,4 @@
-"""The metrics for Prometheus. All are read from tables, so any process can serve them and none are lost with one."""
+"""Metrics for Prometheus. They are read from tables: every API process serves the same, and none is lost with one."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate
@@ -26,11 +26,11 @@ FRESH_SECONDS = 15
 NOTHING = Total(0, 0.0)
 Series = Mapping[str, float] | Mapping[tuple[str, str], float]
 OF_STAGES = {
-    "oldest_due_seconds": "How long the row that is due longest has been due.",
-    "due": "Rows that may be claimed now, counted up to 100,000.",
-    "scheduled": "Rows that wait for their time, counted up to 100,000.",
-    "in_flight": "Rows that a worker has leased.",
-    "expired_leases": "Rows whose worker has vanished and that nobody has taken since.",
+    "oldest_due_seconds": "How long the oldest due row has been due.",
+    "due": "Rows that are due, counted up to 100,000.",
+    "scheduled": "Rows that are due later, counted up to 100,000.",
+    "in_flight": "Rows that are leased by a worker.",
+    "expired_leases": "Rows whose lease ran out and that have not been claimed since.",
 }
 TOTAL_OF = {LAPSE: "lapses_total", AMBIGUOUS: "ambiguous_total"}
 LATENCIES = {
@@ -40,41 +40,41 @@ LATENCIES = {
 }
 HELP = {
     **OF_STAGES,
-    "dead_last_day": "Work items that died within a day, by reason.",
-    "wave_of_deaths": "Emails of the last minutes that died of this reason, if most did; else 0.",
-    "relay_open": "Whether nothing is claimed for the relay, for this reason.",
-    "rate_owed_seconds": "Seconds of this rate that are used up; from two on no email goes before its time.",
-    "rate_queued_seconds": "Seconds until the last email has its turn that was put off for this rate.",
-    "undeliverable_addresses": "People whose present address a relay refused for good.",
-    "outcomes_total": "Attempts by what became of them.",
-    "lapses_total": "Emails whose worker vanished.",
-    "ambiguous_total": "Attempts after which nobody knows whether the relay took the email.",
-    "doorbells_total": "Doorbells rung, by whether the broker took them.",
-    "sweeps_total": "Looks at the table by workers that nobody had rung for.",
-    "sweeps_that_found_work_total": "Those of them that found something due.",
+    "dead_last_day": "Work items that died in the last 24 hours, by reason.",
+    "wave_of_deaths": "Emails that died of this reason in the last minutes if most did, else 0.",
+    "relay_open": "Whether the relay's breaker is open or muted, by reason.",
+    "rate_owed_seconds": "How far the rate limit is used up, in seconds. From two on, emails wait.",
+    "rate_queued_seconds": "Seconds until the last email that waits for the rate limit is due.",
+    "undeliverable_addresses": "People whose current address a relay refused for good.",
+    "outcomes_total": "Attempts, by outcome.",
+    "lapses_total": "Leases of emails that ran out with no outcome recorded.",
+    "ambiguous_total": "Attempts after which it is unknown whether the relay accepted the email.",
+    "doorbells_total": "Doorbells rung, by whether the broker accepted them.",
+    "sweeps_total": "Sweeps: looks for due rows without a doorbell.",
+    "sweeps_that_found_work_total": "Sweeps that found due rows.",
     "event_to_fan_out_seconds": "From the receipt of an event to the end of its fan-out.",
     "event_to_first_attempt_seconds": "From the receipt of an event to the first attempt at an email.",
-    "event_to_sent_seconds": "From the receipt of an event to the relay's yes to an email.",
-    "smtp_seconds": "How long the relay took to answer, by phase.",
-    "processes": "Processes that have written their counts within a minute.",
-    "live_tuples": "Rows that live, as PostgreSQL estimates them.",
-    "dead_tuples": "Rows that are dead and not cleaned up yet, as PostgreSQL estimates them.",
-    "oldest_snapshot_seconds": "Age of the oldest transaction that keeps dead rows from being cleaned up.",
-    "reading_seconds": "How long it took to read all this from the tables.",
+    "event_to_sent_seconds": "From the receipt of an event until the relay accepted an email.",
+    "smtp_seconds": "How long the relay took to reply, by phase.",
+    "processes": "Processes that have written their counts in the last minute.",
+    "live_tuples": "Live rows, as estimated by PostgreSQL.",
+    "dead_tuples": "Dead rows that are not vacuumed yet, as estimated by PostgreSQL.",
+    "oldest_snapshot_seconds": "Age of the oldest transaction that keeps dead rows from being vacuumed.",
+    "reading_seconds": "How long it took to read these metrics from the tables.",
 }
-HELD_BY = (Blame.RELAY, Blame.CONFIGURATION, Blame.THROTTLE, MUTED)
+OPEN_REASONS = (Blame.RELAY, Blame.CONFIGURATION, Blame.THROTTLE, MUTED)
 RINGS = {Measure.DOORBELL_SENT: "sent", Measure.DOORBELL_FAILED: "failed"}
 
 
 class OutboxCollector(Collector):
     """
-    Every family of ``HELP``, read at most every 15 s however many scrape.
+    Every family of ``HELP``, read at most once in 15 s, however many scrape.
 
-    A series exists for every possible label value, so that none appears or vanishes as things change; only event types
-    come as they are used.
+    A series exists for every possible label value, so that none appears or disappears; only event types are added as
+    they are used.
 
     Args:
-        relays: Those whose breakers and rates are shown even before they have any.
+        relays: Configured relays, whose breakers and rates are shown before they exist in the tables.
         now: Seconds on a monotonic clock.
     """
 
@@ -134,7 +134,7 @@ class OutboxCollector(Collector):
         is_open = {
             (name, reason): float(reason in breaker.blocked_by)
             for name, breaker in breakers.items()
-            for reason in HELD_BY
+            for reason in OPEN_REASONS
         }
         yield _gauge("relay_open", is_open, "relay", "reason")
         buckets = {**{rates.of_relay(name): Bucket() for name in self._relays}, **rates.buckets(connection)}
@@ -156,7 +156,7 @@ class OutboxCollector(Collector):
 
 
 def registry(database: Database, *, relays: Sequence[str], stages: Sequence[str] = STAGE_NAMES) -> CollectorRegistry:
-    """What ``/metrics`` shows. The database is asked at the first scrape."""
+    """What ``/metrics`` serves. The first scrape queries the database."""
     registry = CollectorRegistry(auto_describe=False)
     registry.register(OutboxCollector(database, relays=relays, stages=stages))
     return registry
@@ -164,14 +164,14 @@ def registry(database: Database, *, relays: Sequence[str], stages: Sequence[str]
 
 def _gauge(name: str, series: Series | float, *labels: str) -> Metric:
     family = GaugeMetricFamily(f"notify_{name}", HELP[name], labels=labels)
-    return _filled(family, series if isinstance(series, Mapping) else {(): series})
+    return _with_series(family, series if isinstance(series, Mapping) else {(): series})
 
 
 def _counter(name: str, series: Series, *labels: str) -> Metric:
-    return _filled(CounterMetricFamily(f"notify_{name}", HELP[name], labels=labels), series)
+    return _with_series(CounterMetricFamily(f"notify_{name}", HELP[name], labels=labels), series)
 
 
-def _filled(family: GaugeMetricFamily | CounterMetricFamily, series: Mapping[Any, float]) -> Metric:
+def _with_series(family: GaugeMetricFamily | CounterMetricFamily, series: Mapping[Any, float]) -> Metric:
     for values, value in series.items():
         family.add_metric(values if isinstance(values, tuple) else (values,), value)
     return family
@@ -186,7 +186,7 @@ def _outcomes(outcomes: Mapping[tuple[str, str], int]) -> Iterator[Metric]:
 
 
 def _histogram(name: str, totals: Mapping[str, Total]) -> Metric:
-    """Each bucket counts what the smaller ones count, as Prometheus wants it."""
+    """Buckets are cumulative, as Prometheus requires."""
     family = HistogramMetricFamily(f"notify_{name}", HELP[name])
     counts = accumulate(totals.get(bound, NOTHING).count for bound in BUCKETS)
     family.add_metric([], list(zip(BUCKETS, counts, strict=True)), sum(one.seconds for one in totals.values()))

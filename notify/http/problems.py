@@ -163,9 +163,9 @@ def _allowed(request: Request) -> dict[str, str]:
 
     Source: RFC 9110 §15.5.6.
     """
-    doors: Sequence[APIRoute] = request.app.state.doors
-    here = [door for door in doors if door.matches(request.scope)[0] is not Match.NONE]
-    methods = {method for door in here for method in door.methods or ()}
+    routes: Sequence[APIRoute] = request.app.state.routes
+    here = [route for route in routes if route.matches(request.scope)[0] is not Match.NONE]
+    methods = {method for route in here for method in route.methods or ()}
     return {"Allow": ", ".join(sorted(methods))} if methods else {}
 
 

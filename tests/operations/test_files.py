@@ -24,7 +24,7 @@ MATCHER = re.compile(r'(\w+)=~?"([^"]*)"')
 KNOWN_VALUES: Mapping[str, set[str]] = {
     "stage": set(STAGE_NAMES),
     "role": set(Role),
-    "reason": {*metrics.HELD_BY, POISON},
+    "reason": {*metrics.OPEN_REASONS, POISON},
     "outcome": set(OutcomeName),
     "result": {"sent", "failed"},
 }
