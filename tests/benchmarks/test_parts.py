@@ -2,8 +2,6 @@
 
 import os
 import socket
-from email import message_from_bytes, policy
-from email.message import EmailMessage
 from pathlib import Path
 from re import sub
 from statistics import mean
@@ -15,12 +13,13 @@ from notify.channels.email.writing import comments
 from notify.embedded.ports import LOOPBACK
 from notify.intake.schema import parse
 from tests.benchmarks import comment_bodies, workload
-from tests.benchmarks.measures.builder import read, rebuilt, words
+from tests.benchmarks.measures.builder import rebuilt
 from tests.benchmarks.meter import metered, processor_seconds, proportional_bytes
 from tests.benchmarks.peers import postfix
 from tests.benchmarks.sample_emails import email_to, ready_bytes
 from tests.benchmarks.sink import OWN, sink
 from tests.support.emails import NOON, composer
+from tests.support.messages import parsed, text_of
 
 EMAIL = b"MAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\nDATA\r\n"
 
@@ -57,13 +56,12 @@ def test_no_domain_has_more_than_its_share_of_the_people() -> None:
 
 
 def test_the_standard_library_builds_the_email_that_is_compared() -> None:
-    ours = read(composer().compose(email_to(1, 1), date=NOON).content)
-    theirs = message_from_bytes(bytes(rebuilt(ours)), policy=policy.SMTP)
-    assert isinstance(theirs, EmailMessage)
+    ours = parsed(composer().compose(email_to(1, 1), date=NOON).content)
+    theirs = parsed(bytes(rebuilt(ours)))
     for name in ("From", "To", "Subject", "Message-ID", "List-Unsubscribe"):
         assert theirs[name] == ours[name]
-    assert words(theirs, "plain").split() == words(ours, "plain").split()
-    assert words(theirs, "html").split() == words(ours, "html").split()
+    assert text_of(theirs, "plain").split() == text_of(ours, "plain").split()
+    assert text_of(theirs, "html").split() == text_of(ours, "html").split()
 
 
 def test_our_sink_counts_emails_and_different_ones(tmp_path: Path) -> None:

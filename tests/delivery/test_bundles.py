@@ -3,9 +3,7 @@
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
-from email import policy
 from email.message import EmailMessage
-from email.parser import BytesParser
 from random import Random
 from typing import Any
 from uuid import uuid4
@@ -30,6 +28,7 @@ from notify.store.outbox.jobs import JobView
 from notify.store.tables.people import notification_event_types
 from tests.support import rows
 from tests.support.harness import WorkerHarness, comment
+from tests.support.messages import parsed, text_of
 from tests.support.race import all_at_once, blocked_session, meanwhile
 from tests.support.smtp import DOT, MAIL, RCPT, ScriptedRelay
 from tests.support.statements import statements
@@ -92,7 +91,7 @@ def job(harness: WorkerHarness, job_id: int) -> JobView:
 
 def arrived(relay: ScriptedRelay) -> list[EmailMessage]:
     """The emails that the relay received, parsed by the standard library."""
-    return [BytesParser(EmailMessage, policy=policy.SMTP).parsebytes(one.content) for one in relay.emails]
+    return [parsed(one.content) for one in relay.emails]
 
 
 def message_ids(relay: ScriptedRelay) -> list[str]:
@@ -102,9 +101,7 @@ def message_ids(relay: ScriptedRelay) -> list[str]:
 
 def told_in(email: EmailMessage) -> list[int]:
     """The numbers of the comments, in the order of the email."""
-    part = email.get_body(("plain",))
-    assert part is not None
-    return [int(line.split()[2].strip(".")) for line in part.get_content().splitlines() if line.startswith("> Word")]
+    return [int(line.split()[2].strip(".")) for line in text_of(email).splitlines() if line.startswith("> Word")]
 
 
 def told_numbers(relay: ScriptedRelay) -> list[list[int]]:
@@ -447,7 +444,7 @@ def test_a_bundle_with_one_notification_left_is_sent_as_an_ordinary_email(
     harness.execute(WINDOW_ENDS)
     harness.drain()
     assert told_numbers(relay) == [[0], [2]]
-    assert "updates on" not in arrived(relay)[1].get_body(("plain",)).get_content()  # type: ignore[union-attr]
+    assert "updates on" not in text_of(arrived(relay)[1])
 
 
 def test_a_bundle_whose_worker_vanished_is_sent_again_whole_and_counted_once(

@@ -2,9 +2,7 @@
 
 import asyncio
 from datetime import UTC, datetime, timedelta
-from email import policy
 from email.message import EmailMessage
-from email.parser import BytesParser
 from re import MULTILINE, findall
 from typing import Any, cast
 from uuid import uuid4
@@ -27,6 +25,7 @@ from notify.store.outbox import bundles, by_hand, outbox
 from notify.store.outbox.by_hand import Action, act_on
 from tests.support import rows
 from tests.support.harness import WorkerHarness, comment
+from tests.support.messages import parsed, text_of
 from tests.support.race import all_at_once, blocked_session, meanwhile
 from tests.support.smtp import RCPT, ScriptedRelay
 from tests.support.statements import statements
@@ -100,17 +99,11 @@ def emit_comments(harness: WorkerHarness, *numbers: int, by: str = "dana", link:
 
 def told_numbers(relay: ScriptedRelay) -> list[list[int]]:
     """The numbers of the comments, by email and in the order of the text."""
-    return [[int(one) for one in findall(r"^> Word (\d+)\.", text(one), MULTILINE)] for one in arrived(relay)]
+    return [[int(one) for one in findall(r"^> Word (\d+)\.", text_of(one), MULTILINE)] for one in arrived(relay)]
 
 
 def arrived(relay: ScriptedRelay) -> list[EmailMessage]:
-    return [BytesParser(EmailMessage, policy=policy.SMTP).parsebytes(one.content) for one in relay.emails]
-
-
-def text(email: EmailMessage) -> str:
-    part = email.get_body(("plain",))
-    assert part is not None
-    return str(part.get_content())
+    return [parsed(one.content) for one in relay.emails]
 
 
 def due_times(harness: WorkerHarness) -> list[datetime]:
@@ -598,4 +591,4 @@ def test_an_email_shows_times_in_the_time_zone_that_its_reader_has_chosen(
     comment_and_fan_out(harness, 1, 2)
     harness.execute(HOURS_END)
     harness.drain()
-    assert "+0545" in text(arrived(relay)[0])
+    assert "+0545" in text_of(arrived(relay)[0])

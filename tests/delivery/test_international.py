@@ -1,7 +1,6 @@
 """Internationalized domains: ours, our readers' and those with a rate."""
 
 import re
-from email import message_from_bytes
 from pathlib import Path
 
 import pytest
@@ -16,6 +15,7 @@ from notify.store.database import Database
 from notify.store.directory import directory
 from tests.support.dkim import tags
 from tests.support.harness import WorkerHarness, comment
+from tests.support.messages import parsed
 from tests.support.smtp import ScriptedRelay
 
 OURS = "xn--bcher-kva.example"
@@ -35,7 +35,7 @@ def test_emails_from_an_internationalized_domain_arrive_at_an_ascii_only_relay(
     assert harness.drain()["sent"] == 1
 
     (arrived,) = relay.emails
-    headers = message_from_bytes(arrived.content)
+    headers = parsed(arrived.content)
     assert arrived.sender == f"notify@{OURS}"
     for name in IN_A_THREAD:
         assert re.search(rf"[@.]{re.escape(OURS)}>", headers[name]), name

@@ -3,7 +3,6 @@
 import json
 from dataclasses import replace
 from datetime import datetime
-from email import message_from_bytes
 from select import PIPE_BUF
 from typing import Any
 
@@ -14,6 +13,7 @@ from notify.intake.receive import receive
 from notify.intake.schema import parse
 from notify.store.directory import directory
 from tests.support.harness import WorkerHarness, comment
+from tests.support.messages import parsed
 from tests.support.smtp import ScriptedRelay
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
@@ -55,7 +55,7 @@ def test_the_log_line_of_a_sent_email_has_its_id_its_duration_and_its_trace(
     assert 0 < email.pop("milliseconds") < 60_000
     assert email == {"job": job.id, "attempt": 1, "event_id": job.event_id, "trace": TRACE}
     (received,) = relay.emails
-    assert message_from_bytes(received.content)["X-Notify-Trace"] == TRACE
+    assert parsed(received.content)["X-Notify-Trace"] == TRACE
     assert not any(word in output for word in ("ann", "@", BODY, "CL-1"))
 
 

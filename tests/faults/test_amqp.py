@@ -16,10 +16,10 @@ from notify.settings import Settings
 from tests.support.fault_scenario import FaultScenario
 from tests.support.harness import comment
 from tests.support.wait import until
+from tests.support.worker import TASK_ENDED
 
 NAMED = os.environ.get("NOTIFY_TEST_BROKER_URL", "")
 USUAL = ("127.0.0.1", 5672)
-TASK_ENDED = "succeeded in"
 HELD = "notify-test-amqp.lock"
 EXCHANGES = ("notify.events", "notify.pidbox", "reply.notify.pidbox")
 

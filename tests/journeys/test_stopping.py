@@ -1,7 +1,6 @@
 """Stopping emails from the email: pending ones are skipped, and link scanners change nothing."""
 
 from collections.abc import Iterator
-from email import message_from_bytes, policy
 from re import findall
 
 import httpx
@@ -15,6 +14,7 @@ from notify.store.database import Database
 from notify.store.directory import preferences
 from tests.support.harness import WorkerHarness
 from tests.support.in_process import InProcess
+from tests.support.messages import parsed
 from tests.support.smtp import ScriptedRelay
 
 ONE_CLICK = {"List-Unsubscribe": "One-Click"}
@@ -66,7 +66,7 @@ def test_a_scanner_that_follows_every_link_of_an_email_changes_nothing(
     harness.pending_emails("ann")
     harness.drain()
     (email,) = relay.emails
-    message = message_from_bytes(email.content, policy=policy.default)
+    message = parsed(email.content)
     parts = [part.get_content() for part in message.walk() if not part.is_multipart()]
     words = "\n".join([str(message["List-Unsubscribe"]), *map(str, parts)])
     followed = set(findall(r"https://notify\.example\.com/[^\s<>\"]+", words))

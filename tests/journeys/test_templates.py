@@ -1,7 +1,6 @@
 """A template breaks and is fixed: pending emails are sent fixed, dead ones are retried by hand."""
 
 from collections.abc import Iterator, Mapping
-from email import message_from_bytes, policy
 from pathlib import Path
 
 import pytest
@@ -12,6 +11,7 @@ from notify.delivery.engine import Engine
 from notify.store.database import Database
 from notify.store.outbox import jobs
 from tests.support.harness import WorkerHarness
+from tests.support.messages import parsed, text_of
 from tests.support.smtp import ScriptedRelay
 
 # With the line and the message that follow the file's name.
@@ -44,12 +44,7 @@ def engine(harness: WorkerHarness) -> Iterator[Engine]:
 
 def texts(relay: ScriptedRelay) -> dict[str, str]:
     """The text of every email that the relay accepted, by recipient."""
-    found = {}
-    for email in relay.emails:
-        body = message_from_bytes(email.content, policy=policy.default).get_body(("plain",))
-        assert body is not None
-        found[email.recipient] = body.get_content()
-    return found
+    return {email.recipient: text_of(parsed(email.content)) for email in relay.emails}
 
 
 def became_of(harness: WorkerHarness, key: str, username: str) -> tuple[str, str | None]:
@@ -99,7 +94,7 @@ def test_emails_killed_by_a_template_are_sent_fixed_when_they_are_retried(
     engine.drain()
 
     assert said.exit_code == 0
-    names = {message_from_bytes(email.content)["Message-ID"] for email in relay.emails}
+    names = {parsed(email.content)["Message-ID"] for email in relay.emails}
     assert names == {f"<{job.message_id}>" for job in written if job.message_id}
     assert texts(relay).keys() == {"ann@example.com", "bob@example.com"}
     assert all(text.startswith("Once more: > The jitter") for text in texts(relay).values())

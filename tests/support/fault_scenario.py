@@ -3,9 +3,6 @@
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from email import policy
-from email.message import EmailMessage
-from email.parser import BytesParser
 from pathlib import Path
 from tempfile import mkdtemp
 
@@ -15,6 +12,7 @@ from notify.store.database import Database
 from tests.support.bare_worker import BareWorker, bare_worker
 from tests.support.checker import Evidence, Summary, Tables, check, tables, watched
 from tests.support.harness import WorkerHarness
+from tests.support.messages import parsed, text_of
 from tests.support.producer import Producer
 from tests.support.smtp import ScriptedRelay
 from tests.support.wait import until
@@ -110,10 +108,8 @@ class FaultScenario:
         """
         found: dict[str, list[int]] = {}
         for one in self.relay.emails:
-            email = BytesParser(EmailMessage, policy=policy.SMTP).parsebytes(one.content)
-            part = email.get_body(("plain",))
-            assert part is not None
-            words = [int(number) for number in re.findall(r"^> event-(\d+)", part.get_content(), re.MULTILINE)]
+            email = parsed(one.content)
+            words = [int(number) for number in re.findall(r"^> event-(\d+)", text_of(email), re.MULTILINE)]
             assert found.setdefault(email["Message-ID"], words) == words
         return list(found.values())
 

@@ -11,10 +11,13 @@ from subprocess import STDOUT, Popen, TimeoutExpired
 
 import psutil
 
+from notify.domain.ports import Doorbell
+from notify.domain.stages import DELIVER
 from tests.support.wait import until
 
 WORKER = ("-m", "notify.worker", "-E", "--concurrency")
 STOP_SECONDS = 40
+TASK_ENDED = "succeeded in"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +41,17 @@ class RunningWorker:
         """Return when Celery consumes as well; fails if one of its processes dies before that."""
         until(lambda: " ready." in self.log.read_text(), seconds=60)
         self.wait_until_ready()
+
+    def wait_until_doorbells_arrive(self, doorbell: Doorbell) -> None:
+        """Return when a task has ended that was sent after this was called, so that both ends are connected."""
+        before = self.log.read_text().count(TASK_ENDED)
+
+        def arrived() -> bool:
+            doorbell.ring(DELIVER)
+            doorbell.flush(at_most_seconds=5)
+            return self.log.read_text().count(TASK_ENDED) > before
+
+        until(arrived, seconds=60)
 
     def kill_one_child(self) -> int:
         """Kill one child, as the kernel would when memory runs out; its pid."""

@@ -19,9 +19,8 @@ from notify.settings import Settings
 from notify.store.database import Database
 from tests.support.harness import WorkerHarness, comment
 from tests.support.wait import until
-from tests.support.worker import worker
+from tests.support.worker import TASK_ENDED, worker
 
-TASK_ENDED = "succeeded in"
 LOST = "Connection to broker lost"
 THEIR_QUEUES = ("deliver", "fan_out", "upkeep", "celery")
 THEIR_UNACKNOWLEDGED = {"body": "", "headers": {}, "properties": {"delivery_info": {}}}

@@ -1,7 +1,7 @@
 """The cost of composing an email, compared with the standard library's ``EmailMessage`` for the same text."""
 
 from collections.abc import Callable, Iterator, Sequence
-from email import message_from_bytes, policy
+from email import policy
 from email.message import EmailMessage
 from functools import partial
 from time import process_time
@@ -12,6 +12,7 @@ from tests.benchmarks.rows import Row, at_most
 from tests.benchmarks.sample_emails import email_to
 from tests.benchmarks.workload import AUDIENCE
 from tests.support.emails import NOON, composer
+from tests.support.messages import parsed, text_of
 
 ROUNDS = 5
 WRITTEN_BY_MIME = frozenset({"mime-version", "content-type", "content-transfer-encoding"})
@@ -23,7 +24,7 @@ def measure(bench: Bench) -> Iterator[Row]:
     known = emails[:AUDIENCE]
     warm = composer()
     write = partial(warm.compose, date=NOON)
-    copies = [read(write(one).content) for one in known]
+    copies = [parsed(write(one).content) for one in known]
     by_library = per_email(lambda: [bytes(rebuilt(one)) for one in copies], len(copies))
     yield Row(
         what="composing one email of a cached event",
@@ -52,29 +53,15 @@ def per_email(work: Callable[[], object], emails: int) -> float:
     return min(rounds) / emails * 1e6
 
 
-def read(content: bytes) -> EmailMessage:
-    """The email as the standard library parses it."""
-    found = message_from_bytes(content, policy=policy.SMTP)
-    assert isinstance(found, EmailMessage)
-    return found
-
-
 def rebuilt(original: EmailMessage) -> EmailMessage:
     """The same email, built the standard library's way."""
     made = EmailMessage(policy=policy.SMTP)
     for name, value in original.items():
         if name.lower() not in WRITTEN_BY_MIME:
             made[name] = str(value)
-    made.set_content(words(original, "plain"))
-    made.add_alternative(words(original, "html"), subtype="html")
+    made.set_content(text_of(original, "plain"))
+    made.add_alternative(text_of(original, "html"), subtype="html")
     return made
-
-
-def words(message: EmailMessage, subtype: str) -> str:
-    """The text of one part of the email."""
-    part = message.get_body((subtype,))
-    assert part is not None
-    return str(part.get_content())
 
 
 def _all_anew(emails: Sequence[EmailFacts]) -> None:

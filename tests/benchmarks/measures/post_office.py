@@ -12,12 +12,13 @@ from notify.domain.errors import NotifyError
 from tests.benchmarks.bench import Bench
 from tests.benchmarks.benchmark_servers import BenchmarkServers
 from tests.benchmarks.drained import Drained, Miscounted, drained
-from tests.benchmarks.measures.builder import WRITTEN_BY_MIME, read, words
+from tests.benchmarks.measures.builder import WRITTEN_BY_MIME
 from tests.benchmarks.paused_workers import ROOT
 from tests.benchmarks.peers.race import Finish, race
 from tests.benchmarks.rows import Row, at_least, at_most
 from tests.benchmarks.sample_emails import ready_bytes
 from tests.benchmarks.sink import Sink, sink
+from tests.support.messages import parsed, text_of
 from tests.support.servers import new_database
 
 PACKAGES = ("django-post_office", "psycopg[binary]")
@@ -107,10 +108,10 @@ def _installed(folder: Path) -> Path:
 
 def _message() -> dict[str, object]:
     """The text of one of our emails, and its headers except those that post_office writes."""
-    original = read(ready_bytes())
+    original = parsed(ready_bytes())
     return {
         "subject": str(original["Subject"]),
-        "message": words(original, "plain"),
-        "html_message": words(original, "html"),
+        "message": text_of(original, "plain"),
+        "html_message": text_of(original, "html"),
         "headers": {name: str(value) for name, value in original.items() if name.lower() not in ITS_OWN},
     }

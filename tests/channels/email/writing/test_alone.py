@@ -1,6 +1,5 @@
 """Every email in every language is complete for every reader: parsers find no fault, and the text needs no HTML."""
 
-from email import message_from_bytes, policy
 from email.message import EmailMessage
 from html.parser import HTMLParser
 from re import escape, findall, search
@@ -12,6 +11,7 @@ from notify.cli import sample
 from notify.domain.jobs import EmailFacts
 from tests.support import sample_bundles
 from tests.support.emails import HOST, NOON, composer
+from tests.support.messages import parsed, text_of
 
 COMPOSER = composer()
 SEVERAL = {"bundle": sample_bundles.bundle, "digest": sample_bundles.digest}
@@ -49,9 +49,7 @@ def sent(name: str, locale: str) -> tuple[Composed, EmailMessage]:
         else sample.email(name, host=HOST, locale=locale)
     )
     composed = COMPOSER.compose(made, date=NOON)
-    message = message_from_bytes(composed.content, policy=policy.SMTP)
-    assert isinstance(message, EmailMessage)
-    return composed, message
+    return composed, parsed(composed.content)
 
 
 every_email = pytest.mark.parametrize(
@@ -71,10 +69,7 @@ def test_an_email_parses_without_a_defect_and_its_lines_fit_every_relay(name: st
 @every_email
 def test_the_text_says_everything_that_the_html_says_and_has_the_same_links(name: str, locale: str) -> None:
     _, message = sent(name, locale)
-    text, html = (message.get_body((kind,)) for kind in ("plain", "html"))
-    assert text is not None
-    assert html is not None
-    seen, words = VisibleText(html.get_content()), text.get_content()
+    seen, words = VisibleText(text_of(message, "html")), text_of(message)
     assert len(seen.words) > 5
     assert seen.words <= set(findall(r"\w+", words))
     assert [link for link in seen.links if not search(rf"{escape(link)}(?![\w#/])", words)] == []

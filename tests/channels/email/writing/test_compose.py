@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
-from email import message_from_bytes, policy
 from email.message import EmailMessage
 from html import unescape
 from pathlib import Path
@@ -29,6 +28,7 @@ from notify.domain.jobs import EmailFacts
 from notify.domain.preferences import Person
 from notify.domain.threads import root_id, thread_index
 from tests.support.emails import ALICE, CHANGE_LIST, HOST, NOON, composer, email_facts, links
+from tests.support.messages import parsed, text_of
 
 ROOT = Path(__file__).parents[4]
 COMPOSER = composer()
@@ -43,18 +43,7 @@ def written(one: EmailFacts) -> Composed:
 
 
 def read(composed: Composed) -> EmailMessage:
-    """The email as the standard library parses it."""
-    found = message_from_bytes(composed.content, policy=policy.SMTP)
-    assert isinstance(found, EmailMessage)
-    return found
-
-
-def body(message: EmailMessage, subtype: str) -> str:
-    part = message.get_body((subtype,))
-    assert part is not None
-    content = part.get_content()
-    assert isinstance(content, str)
-    return content.replace("\r\n", "\n")
+    return parsed(composed.content)
 
 
 def test_the_text_reads_as_designed() -> None:
@@ -221,8 +210,8 @@ def test_user_text_stays_in_its_place(words: str, name: str, title: str) -> None
     assert [one.addr_spec for one in message["To"].addresses] == ["alice@example.com"]
     assert [one.addr_spec for one in message["From"].addresses] == ["notify@example.com"]
     assert message["Bcc"] is None
-    assert body(message, "plain") == composed.text
-    assert body(message, "html") == composed.html
+    assert text_of(message, "plain") == composed.text
+    assert text_of(message, "html") == composed.html
     assert composed.text.count("\n-- \n") == 1
 
 

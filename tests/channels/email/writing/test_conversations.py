@@ -3,7 +3,6 @@
 from base64 import b64decode
 from collections.abc import Sequence
 from dataclasses import replace
-from email import message_from_bytes, policy
 from email.message import EmailMessage
 from itertools import permutations
 
@@ -15,6 +14,7 @@ from notify.domain.jobs import EmailFacts
 from notify.domain.threads import message_id, root_id
 from tests.support.conversations import conversations, trees
 from tests.support.emails import HOST, NOON, composer
+from tests.support.messages import parsed
 
 HERE = ChangeList(link="CL-4821", title="Cap the upload retry", repository="monorepo")
 THERE = ChangeList(link="team/retries #7 <ü>", title="Cap the upload retry of others", repository="monorepo")
@@ -32,9 +32,7 @@ def email_facts(
 
 
 def received(one: EmailFacts) -> EmailMessage:
-    message = message_from_bytes(COMPOSER.compose(one, date=NOON).content, policy=policy.SMTP)
-    assert isinstance(message, EmailMessage)
-    return message
+    return parsed(COMPOSER.compose(one, date=NOON).content)
 
 
 def everything_about(change_list: ChangeList) -> list[EmailMessage]:

@@ -2,9 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from email import policy
-from email.message import EmailMessage
-from email.parser import BytesParser
 
 import pytest
 
@@ -14,6 +11,7 @@ from notify.domain.jobs import EmailFacts
 from notify.domain.preferences import Person
 from notify.domain.schedule import DeferredBy
 from tests.support.emails import ALICE, CHANGE_LIST, NOON, composer, email_facts, links
+from tests.support.messages import parsed
 
 LARGEST = 90_000
 GERMAN = Person(username="alice", email="alice@example.com", locale="de")
@@ -33,10 +31,6 @@ def digest(entries: Sequence[EmailFacts], kind: DeferredBy = DeferredBy.DAILY) -
     )
 
 
-def parsed(composed: Composed) -> EmailMessage:
-    return BytesParser(EmailMessage, policy=policy.SMTP).parsebytes(composed.content)
-
-
 def test_each_change_list_has_a_section_with_its_entries_in_order_in_text_and_html() -> None:
     composed = digest([about(1, "CL-1"), about(2, "CL-2"), about(3, "CL-1")])
     for part in (composed.text, composed.html.partition("headline")[2]):
@@ -48,9 +42,9 @@ def test_each_change_list_has_a_section_with_its_entries_in_order_in_text_and_ht
 
 @pytest.mark.parametrize("kind", DeferredBy)
 def test_digests_of_one_kind_are_one_thread_separate_from_change_lists(kind: DeferredBy) -> None:
-    first = parsed(digest([about(1, "CL-1"), about(2, "CL-2")], kind))
-    second = parsed(digest([about(3, "CL-3"), about(4, "CL-4")], kind))
-    of_cl = parsed(composer().compose(about(1, "CL-1"), date=NOON))
+    first = parsed(digest([about(1, "CL-1"), about(2, "CL-2")], kind).content)
+    second = parsed(digest([about(3, "CL-3"), about(4, "CL-4")], kind).content)
+    of_cl = parsed(composer().compose(about(1, "CL-1"), date=NOON).content)
     for name in ("Subject", "References", "In-Reply-To", "Thread-Index", "List-Id"):
         assert first[name] == second[name]
         assert first[name] != of_cl[name] or name == "List-Id"
@@ -66,7 +60,7 @@ def test_each_kind_of_digest_has_its_name() -> None:
 
 
 def test_one_click_stops_everything_that_is_not_required() -> None:
-    way_out = parsed(digest([about(1, "CL-1"), about(2, "CL-2")]))["List-Unsubscribe"]
+    way_out = parsed(digest([about(1, "CL-1"), about(2, "CL-2")]).content)["List-Unsubscribe"]
     right = links().read_unsubscribe(way_out.strip("<>").rpartition("/")[2])
     assert (right.username, right.scope.value) == ("alice", "everything")
 
@@ -74,13 +68,13 @@ def test_one_click_stops_everything_that_is_not_required() -> None:
 @pytest.mark.parametrize("kind", [DeferredBy.QUIET_HOURS, DeferredBy.PAUSE])
 def test_an_email_deferred_by_quiet_hours_about_one_change_list_is_in_its_thread(kind: DeferredBy) -> None:
     emails = [about(1, "CL-1"), about(2, "CL-1")]
-    deferred, alone = parsed(digest(emails, kind)), parsed(composer().compose(emails[0], date=NOON))
+    deferred, alone = parsed(digest(emails, kind).content), parsed(composer().compose(emails[0], date=NOON).content)
     assert deferred["References"] == alone["References"]
     assert deferred["Subject"] == alone["Subject"]
 
 
 def test_a_digest_of_one_event_is_still_a_digest() -> None:
-    assert parsed(digest([about(1, "CL-1")]))["X-Notify-Digest"] == "daily"
+    assert parsed(digest([about(1, "CL-1")]).content)["X-Notify-Digest"] == "daily"
 
 
 @pytest.mark.parametrize(

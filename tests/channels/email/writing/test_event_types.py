@@ -1,8 +1,6 @@
 """What the email of each event type says, in text and in HTML."""
 
 from dataclasses import replace
-from email import message_from_bytes, policy
-from email.message import EmailMessage
 from typing import Any
 
 import pytest
@@ -13,6 +11,7 @@ from notify.domain.audience import Reason
 from notify.domain.jobs import EmailFacts
 from notify.intake.triggers import TRIGGERS
 from tests.support.emails import COMMENT, HOST, NOON, composer, email_facts
+from tests.support.messages import parsed, text_of
 
 COMPOSER = composer()
 MOST_BYTES = 90_000
@@ -37,15 +36,9 @@ def about(event_type: str, **payload: Any) -> EmailFacts:
 
 def parts(one: EmailFacts) -> tuple[str, str]:
     """The email's text and HTML, as the standard library parses them without a defect."""
-    message = message_from_bytes(COMPOSER.compose(one, date=NOON).content, policy=policy.SMTP)
-    assert isinstance(message, EmailMessage)
+    message = parsed(COMPOSER.compose(one, date=NOON).content)
     assert not message.defects
-    found = []
-    for kind in ("plain", "html"):
-        body = message.get_body((kind,))
-        assert body is not None
-        found.append(str(body.get_content()))
-    return found[0], found[1]
+    return text_of(message), text_of(message, "html")
 
 
 def test_every_event_type_has_a_sample() -> None:

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
-from email import message_from_bytes, policy
 from email.message import EmailMessage
 from html.parser import HTMLParser
 from re import findall, fullmatch
@@ -17,6 +16,7 @@ from notify.domain.events import COMMENT_CREATED, MERGED, ChangeList
 from notify.domain.jobs import EmailFacts
 from notify.domain.preferences import Person
 from tests.support.emails import ALICE, CHANGE_LIST, HOST, NOON, composer, email_facts, links
+from tests.support.messages import parsed
 
 COMPOSER = composer()
 SCRIPT = "<script>alert(1)</script><img src=x onerror=alert(1)><a href='javascript:alert(1)'>x</a>"
@@ -70,9 +70,7 @@ def written(one: EmailFacts) -> Composed:
 
 
 def read(composed: Composed) -> EmailMessage:
-    message = message_from_bytes(composed.content, policy=policy.SMTP)
-    assert isinstance(message, EmailMessage)
-    return message
+    return parsed(composed.content)
 
 
 @pytest.mark.parametrize("attack", ATTACKS, ids=["script", "style", "links", "places", "quote"])

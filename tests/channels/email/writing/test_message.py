@@ -1,6 +1,5 @@
 """Bodies read back as they were written, whatever they contain, through any seven-bit relay."""
 
-from email import message_from_bytes, policy
 from itertools import zip_longest
 from re import sub
 
@@ -17,6 +16,7 @@ from notify.channels.email.writing.message import (
     quoted,
     spliced,
 )
+from tests.support.messages import parsed
 
 BODY = st.text(st.characters(), max_size=400)
 TRICKS = st.lists(
@@ -53,7 +53,7 @@ def content_of(*, text: str, html: str) -> bytes:
 
 def bodies(content: bytes) -> tuple[str, str]:
     """Text and HTML as the standard library parses them, with LF line ends."""
-    parts = list(message_from_bytes(content, policy=policy.SMTP).iter_parts())
+    parts = list(parsed(content).iter_parts())
     assert [part.get_content_type() for part in parts] == ["text/plain", "text/html"]
     assert not any(part.defects for part in parts)
     text, html = (part.get_payload(decode=True) for part in parts)

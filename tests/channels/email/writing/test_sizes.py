@@ -2,8 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from email import message_from_bytes, policy
-from email.message import EmailMessage
 from html import escape
 from typing import Any
 
@@ -22,6 +20,7 @@ from notify.domain.jobs import EmailFacts
 from notify.domain.preferences import Person
 from tests.support import sample_bundles
 from tests.support.emails import CHANGE_LIST, HOST, NOON, composer, email_facts
+from tests.support.messages import parsed, text_of
 
 COMPOSER = composer()
 MOST_BYTES = 90_000
@@ -55,11 +54,9 @@ def bundled(entries: Sequence[EmailFacts]) -> EmailFacts:
 
 def parts(one: EmailFacts) -> list[str]:
     """Text and HTML, as the standard library parses them without a defect."""
-    message = message_from_bytes(COMPOSER.compose(one, date=NOON).content, policy=policy.SMTP)
-    assert isinstance(message, EmailMessage)
+    message = parsed(COMPOSER.compose(one, date=NOON).content)
     assert [part.defects for part in message.walk() if part.defects] == []
-    bodies = [message.get_body((kind,)) for kind in ("plain", "html")]
-    return [str(body.get_content()).replace("\r\n", "\n") for body in bodies if body is not None]
+    return [text_of(message), text_of(message, "html")]
 
 
 @settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
