@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from opentelemetry.context import Context
     from opentelemetry.trace import Span, Tracer
 
-    from notify.store.outbox.outbox import Ending
+    from notify.store.outbox.outbox import AttemptOutcome
 
 NAME = "notify"
 NANOSECONDS = 1_000_000_000
@@ -36,7 +36,7 @@ class Spans:
             span.set_attributes({"notify.event_id": event.id, "notify.event_type": event.type})
         span.end()
 
-    def add_attempt(self, ending: "Ending") -> None:
+    def add_attempt(self, ending: "AttemptOutcome") -> None:
         event, update = ending.job.notifications[0].event, ending.update
         seconds = ending.took.total_seconds() if ending.took else 0.0
         span = _begun(self._tracer, "notify.deliver", seconds, event.traceparent)

@@ -19,10 +19,10 @@ from notify.http.context import Context, InContext
 from notify.http.problems import documented
 from notify.intake.schema import Name, Strict
 from notify.store.directory.tokens import Scope
-from notify.store.outbox import by_hand, jobs
-from notify.store.outbox.by_hand import Action
+from notify.store.outbox import jobs, retry_cancel_replay
 from notify.store.outbox.job_filter import JobFilter
 from notify.store.outbox.jobs import AttemptView, JobView
+from notify.store.outbox.retry_cancel_replay import Action
 
 router = APIRouter(
     prefix="/api/v1/jobs", tags=["jobs"], dependencies=[auth.program_with(Scope.OPS)], responses=auth.REFUSALS
@@ -159,7 +159,7 @@ def replay_job(job_id: JobId, context: InContext) -> JobView:
 def _act(context: Context, action: Action, job_id: int) -> JobView:
     with context.database.begin() as connection:
         before = _known(connection, job_id)
-        changed_id = by_hand.act_on(connection, action, job_id)
+        changed_id = retry_cancel_replay.act_on(connection, action, job_id)
         if changed_id is None:
             raise HTTPException(HTTPStatus.CONFLICT, f"cannot {action} job {job_id}: it is {before.status}")
         after = _known(connection, changed_id)

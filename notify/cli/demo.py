@@ -30,9 +30,9 @@ from notify.embedded.stack import EMAILS, Stack
 from notify.settings import Settings
 from notify.store.database import Database
 from notify.store.directory import directory, preferences
-from notify.store.outbox import by_hand, jobs
-from notify.store.outbox.by_hand import Action
+from notify.store.outbox import jobs, retry_cancel_replay
 from notify.store.outbox.jobs import EventWithPeople, NotificationView
+from notify.store.outbox.retry_cancel_replay import Action
 
 LOG = "demo.log"
 LIMIT_SECONDS = 30
@@ -178,7 +178,7 @@ def _make_due(database: Database, doorbell: Doorbell, job_ids: Iterable[int]) ->
     """What ``notify jobs retry`` does."""
     with database.begin() as connection:
         for job_id in job_ids:
-            by_hand.act_on(connection, Action.RETRY, job_id)
+            retry_cancel_replay.act_on(connection, Action.RETRY, job_id)
     doorbell.ring(DELIVER)
 
 

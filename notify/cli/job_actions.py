@@ -10,13 +10,13 @@ from typer import Argument, confirm
 from notify.cli.connect import Deployment, connect
 from notify.cli.job_filters import filtered
 from notify.cli.output import AsJson, Columns, DryRun, Yes, console, print_json, print_records, progress_bar
-from notify.delivery.by_hand import pages
+from notify.delivery.bulk_actions import pages
 from notify.domain.errors import NotifyError
 from notify.domain.stages import DELIVER
-from notify.store.outbox import by_hand, jobs
-from notify.store.outbox.by_hand import Action, Tally
+from notify.store.outbox import jobs, retry_cancel_replay
 from notify.store.outbox.job_filter import JobFilter
 from notify.store.outbox.jobs import JobView
+from notify.store.outbox.retry_cancel_replay import Action, JobCount
 
 FIRST = 10
 DONE = {Action.RETRY: "retried", Action.CANCEL: "cancelled", Action.REPLAY: "replayed"}
@@ -89,7 +89,7 @@ def _run(
         raise NothingSelected(action=action)
     with deployment.database.begin() as connection:
         named = _named(connection, selected.ids or ())
-        tally = by_hand.tally(connection, action, selected)
+        tally = retry_cancel_replay.count(connection, action, selected)
         first = jobs.matching(connection, selected, allowing=action, limit=FIRST)
     if dry_run:
         _print_dry_run(action, tally, first, as_json=as_json)
@@ -120,7 +120,7 @@ def _named(connection: Connection, ids: Sequence[int]) -> Sequence[JobView]:
     return found
 
 
-def _print_dry_run(action: Action, tally: Tally, first: Sequence[JobView], *, as_json: bool) -> None:
+def _print_dry_run(action: Action, tally: JobCount, first: Sequence[JobView], *, as_json: bool) -> None:
     if as_json:
         print_json({"matched": tally.matched, "allowed": tally.allowed, "first": first})
         return

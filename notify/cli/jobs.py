@@ -15,9 +15,9 @@ from notify.cli.output import AsJson, console, print_facts, print_json, print_re
 from notify.delivery.recheck import email_of
 from notify.intake.explain import traces
 from notify.store.outbox import jobs
-from notify.store.outbox.by_hand import Action
 from notify.store.outbox.job_filter import JobFilter
 from notify.store.outbox.jobs import JobView
+from notify.store.outbox.retry_cancel_replay import Action
 
 ATTEMPT_COLUMNS = {
     "attempt": "attempt",

@@ -24,7 +24,7 @@ from notify.domain.jobs import EmailAttempt, EmailFacts
 from notify.domain.measures import Count
 from notify.domain.outcomes import OutcomeName
 from notify.store.database import UNAVAILABLE
-from notify.store.outbox.items import Outlook
+from notify.store.outbox.items import DueItems
 
 CLAIM_AGAIN_SECONDS = 1.0
 ASK_AGAIN_SECONDS = 0.25
@@ -108,14 +108,14 @@ class Drain:
         """Whether the relay's breaker was open before the emails had gone."""
         return self._sender.gave_out
 
-    async def run(self, outlook: Outlook) -> None:
+    async def run(self, due: DueItems) -> None:
         """Drain until nothing is due, the time is up, the relay gives out or ``stop`` is called."""
         self._ends = monotonic() + self._at_most
         self._route.resized = self._sender.dispatch
         renewal = asyncio.create_task(self._leases.renew())
         recording = asyncio.create_task(self._sender.recorder.run())
         try:
-            if outlook.alone:
+            if due.lapsed:
                 await self._send_lapsed_alone()
             await self._stream()
             await self._sender.all_begun()

@@ -30,8 +30,8 @@ from notify.domain.rates import Rate
 from notify.domain.stages import DELIVER
 from notify.store.database import Database
 from notify.store.outbox import items
-from notify.store.outbox.items import Outlook
-from notify.store.outbox.sent import Line
+from notify.store.outbox.items import DueItems
+from notify.store.outbox.sent import SentConnection
 
 DATABASE_THREADS = 3
 LONGEST_GOODBYE_SECONDS = 10
@@ -77,7 +77,7 @@ class Engine:
         self._database = database
         self._doorbell = doorbell
         self._threads = ThreadPoolExecutor(DATABASE_THREADS, thread_name_prefix="ledger")
-        self._line = Line(database, worker=worker)
+        self._connection = SentConnection(database, worker=worker)
         transactions = Transactions(database, self._threads)
         self._ledger = Ledger(
             transactions=transactions,
@@ -86,7 +86,7 @@ class Engine:
             checkpoint=checkpoint,
             domains=domains,
             moved=moved,
-            line=self._line,
+            connection=self._connection,
         )
         self._new_drain = partial(
             Drain,
@@ -162,7 +162,7 @@ class Engine:
 
     def _end_sessions(self) -> None:
         self._wait_for(self._routes.close())
-        self._wait_for(self._line.close())
+        self._wait_for(self._connection.close())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(LONGEST_GOODBYE_SECONDS)
         self._threads.shutdown(wait=True)
@@ -171,16 +171,16 @@ class Engine:
     async def _drain(self, report: Counter[str]) -> None:
         """Over one relay; when that gives out in the middle, what is left goes over the next."""
         for _ in range(len(self._routes)):
-            outlook = await self._ledger.outlook()
-            route = await self._routes.admitted() if outlook.due else None
-            if route is None or self._stopped or not await self._gave_out(route, outlook, report):
+            due = await self._ledger.due_items()
+            route = await self._routes.admitted() if due.any else None
+            if route is None or self._stopped or not await self._gave_out(route, due, report):
                 return
 
-    async def _gave_out(self, route: Route, outlook: Outlook, report: Counter[str]) -> bool:
+    async def _gave_out(self, route: Route, due: DueItems, report: Counter[str]) -> bool:
         """Drain over this relay; whether it gave out before the emails did."""
         self._draining = drain = self._new_drain(route=route, report=report)
         try:
-            await drain.run(outlook)
+            await drain.run(due)
         finally:
             self._draining = None
             if drain.unfinished:

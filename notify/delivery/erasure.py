@@ -7,11 +7,11 @@ from secrets import token_hex
 
 from sqlalchemy import Connection
 
-from notify.delivery import by_hand
+from notify.delivery import bulk_actions
 from notify.store.database import Database
 from notify.store.directory import erasure
-from notify.store.outbox.by_hand import Action
 from notify.store.outbox.job_filter import JobFilter
+from notify.store.outbox.retry_cancel_replay import Action
 
 PAGE = 1_000
 EVENTS = 10_000
@@ -34,7 +34,7 @@ def erase(database: Database, username: str) -> Iterator[Erased]:
     An email that is on its way at this moment may be recorded afterwards; repeating finds it.
     """
     alias, erased = f"{erasure.ERASED}-{token_hex(4)}", Erased()
-    for _ in by_hand.pages(database, Action.CANCEL, JobFilter(username=username), last_id=EVERY_ID):
+    for _ in bulk_actions.pages(database, Action.CANCEL, JobFilter(username=username), last_id=EVERY_ID):
         yield erased
     with database.begin() as connection:
         erasure.erase_directory(connection, username)

@@ -10,7 +10,7 @@ from notify.delivery.recorder import ending_of
 from notify.domain.grammar import trace_id
 from notify.domain.jobs import EmailAttempt, Job
 from notify.domain.outcomes import OutcomeName
-from notify.store.outbox.outbox import Ending
+from notify.store.outbox.outbox import AttemptOutcome
 
 # A line stays below 4,096 bytes, which processes that share a pipe write without mixing.
 EMAILS_A_LINE = 25
@@ -21,7 +21,7 @@ class AttemptSpans(Protocol):
 
     def are_wanted(self) -> bool: ...
 
-    def add_attempt(self, ending: Ending) -> None: ...
+    def add_attempt(self, ending: AttemptOutcome) -> None: ...
 
 
 class Journal:
@@ -46,7 +46,7 @@ class Journal:
         if self._spans is not None and self._spans.are_wanted():
             self._spans.add_attempt(ending_of(email))
 
-    def ended(self, ending: Ending) -> None:
+    def ended(self, ending: AttemptOutcome) -> None:
         """Log how else an attempt ended, as a warning where the job is dead."""
         update = ending.update
         facts = _facts(ending.job, ending.took.total_seconds() if ending.took else None)

@@ -24,9 +24,9 @@ from notify.store.database import UNAVAILABLE
 from notify.store.directory import directory
 from notify.store.directory.directory import RefusedAddress
 from notify.store.outbox import bundles, commits, items, notifications, outbox, sent
-from notify.store.outbox.items import Attempt, Outlook
-from notify.store.outbox.outbox import Ending
-from notify.store.outbox.sent import Line, Row
+from notify.store.outbox.items import Attempt, DueItems
+from notify.store.outbox.outbox import AttemptOutcome
+from notify.store.outbox.sent import SentConnection, SentRow
 
 NO_RATES: Mapping[str, Rate] = MappingProxyType({})
 
@@ -57,7 +57,7 @@ class Ledger:
 
     Attributes:
         moved: Called before each claim and each record, whatever comes of them.
-        line: A connection of its own for what was sent.
+        connection: For recording sent emails.
     """
 
     transactions: Transactions
@@ -65,12 +65,12 @@ class Ledger:
     lease: timedelta
     checkpoint: Checkpoint
     moved: Callable[[], None]
-    line: Line
+    connection: SentConnection
     domains: Mapping[str, Rate] = field(default_factory=dict)
 
-    async def outlook(self) -> Outlook:
+    async def due_items(self) -> DueItems:
         """Whether an email is due, and whether one has lapsed."""
-        return await self.transactions.read(items.outlook, DELIVER)
+        return await self.transactions.read(items.due_items, DELIVER)
 
     async def claim(self, limit: int) -> Claimed:
         """Claim up to *limit* due emails, rechecked; those that must wait are put off."""
@@ -99,7 +99,7 @@ class Ledger:
 
     async def take_back(self, claims: Sequence[Claim]) -> None:
         """Undo a claim that was never answered."""
-        await self.transactions.run(items.take_back, DELIVER, claims, worker=self.worker)
+        await self.transactions.run(items.undo_claims, DELIVER, claims, worker=self.worker)
 
     async def extend(self, attempts: Sequence[Attempt]) -> set[int]:
         """Renew these leases; the ids that are still ours."""
@@ -129,10 +129,10 @@ class Ledger:
 
     async def _record_sent(self, flush: Flush) -> None:
         """Write what was sent over the line; what it does not confirm becomes an ending, to be written with care."""
-        if self.line.is_wanted:
-            await self.transactions.call(self.line.connect)
+        if self.connection.is_wanted:
+            await self.transactions.call(self.connection.connect)
         self.checkpoint(RECORD_WRITTEN)  # nothing of a statement is there before all of it is
-        confirmed = await self.line.record(list(map(_row, flush.sent)))
+        confirmed = await self.connection.record(list(map(_row, flush.sent)))
         flush.unheard, confirmed = confirmed is None, confirmed or set()
         flush.counts[JobStatus.SENT] += len(confirmed)
         late = [ending_of(one) for one in flush.sent if (one.facts.claim.id, one.facts.claim.attempt) not in confirmed]
@@ -145,7 +145,7 @@ class Ledger:
             return False
 
         def asked(connection: Connection) -> bool | None:
-            done = commits.took_place(connection, before)
+            done = commits.is_committed(connection, before)
             return done and not items.any_leased(connection, DELIVER, attempts, worker=self.worker)
 
         done = await self.transactions.run(asked)
@@ -156,11 +156,11 @@ class Ledger:
     def _write(self, connection: Connection, flush: Flush) -> None:
         """What fails here was not committed; ``flush`` names the transaction only while it may have been."""
         flush.transaction = None
-        transaction = commits.name(connection)
+        transaction = commits.transaction_id(connection)
         ours: set[Attempt] = set()
         if flush.unheard:
-            ours = sent.already_ours(connection, [one.row for one in flush.endings if one.says_sent])
-        endings = [one for one in flush.endings if not (one.says_sent and one.name in ours)]
+            ours = sent.already_recorded(connection, [one.sent_row for one in flush.endings if one.is_sent])
+        endings = [one for one in flush.endings if not (one.is_sent and one.name in ours)]
         flush.written = outbox.record(connection, endings, worker=self.worker)
         flush.written[JobStatus.SENT] += len(ours)
         if wrong := _wrong_addresses(endings):
@@ -173,7 +173,7 @@ class Ledger:
         if any(map(recheck.may_wait, jobs)):
             now = bundles.now(connection)
             waits = recheck.waits(jobs, now=now)
-            bundles.postpone(
+            bundles.defer_again(
                 connection, {job.claim: waits[job.claim.id] for job in jobs if job.claim.id in waits}, now=now
             )
             jobs = [job for job in jobs if job.claim.id not in waits]
@@ -205,7 +205,7 @@ class Ledger:
         return found
 
 
-def _wrong_addresses(endings: Sequence[Ending]) -> list[RefusedAddress]:
+def _wrong_addresses(endings: Sequence[AttemptOutcome]) -> list[RefusedAddress]:
     return [
         RefusedAddress(
             username=one.job.username,
@@ -217,9 +217,9 @@ def _wrong_addresses(endings: Sequence[Ending]) -> list[RefusedAddress]:
     ]
 
 
-def _row(email: EmailAttempt) -> Row:
+def _row(email: EmailAttempt) -> SentRow:
     claim = email.facts.claim
-    return Row(
+    return SentRow(
         claim.id,
         claim.attempt,
         email.job.event_type,

@@ -12,7 +12,7 @@ from notify.domain.errors import NotifyError
 from notify.domain.jobs import EmailAttempt
 from notify.domain.outcomes import JobUpdate, OutcomeName
 from notify.store.database import UNAVAILABLE
-from notify.store.outbox.outbox import Ending
+from notify.store.outbox.outbox import AttemptOutcome
 
 MOST_ROWS = 50
 # While a batch is being written the next one gathers, and both are what a killed process repeats.
@@ -38,7 +38,7 @@ class Flush:
     """
 
     sent: Sequence[EmailAttempt] = ()
-    endings: Sequence[Ending] = ()
+    endings: Sequence[AttemptOutcome] = ()
     unheard: bool = False
     transaction: str | None = None
     written: Counter[str] = field(default_factory=Counter)
@@ -46,7 +46,7 @@ class Flush:
 
 
 Write = Callable[[Flush], Awaitable[None]]
-Recorded = EmailAttempt | Ending
+Recorded = EmailAttempt | AttemptOutcome
 
 log = structlog.get_logger(__name__)
 
@@ -109,7 +109,7 @@ class Recorder:
                 await self._record(
                     Flush(
                         sent=[one for one in batch if isinstance(one, EmailAttempt)],
-                        endings=[one for one in batch if isinstance(one, Ending)],
+                        endings=[one for one in batch if isinstance(one, AttemptOutcome)],
                     )
                 )
                 self.unwritten -= len(batch)
@@ -124,7 +124,7 @@ class Recorder:
 
     async def _record(self, flush: Flush) -> None:
         """Write the batch; if that fails for good, each ending by itself, so that one costs no other its record."""
-        left: Sequence[Ending] = ()
+        left: Sequence[AttemptOutcome] = ()
         unheard = bool(flush.unheard or flush.sent)
         try:
             await self._insist(flush)
@@ -149,14 +149,14 @@ class Recorder:
                 return
 
 
-def ending_of(email: EmailAttempt, update: JobUpdate | None = None) -> Ending:
+def ending_of(email: EmailAttempt, update: JobUpdate | None = None) -> AttemptOutcome:
     """
     The end of this attempt.
 
     Args:
         update: None: the email was sent.
     """
-    return Ending(
+    return AttemptOutcome(
         job=email.job,
         update=update or JobUpdate(outcome=OutcomeName.SENT, answer=email.answer),
         to_email=email.facts.to_email,

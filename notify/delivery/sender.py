@@ -31,7 +31,7 @@ from notify.domain.outcomes import (
     Sent,
     settle,
 )
-from notify.store.outbox.outbox import Ending
+from notify.store.outbox.outbox import AttemptOutcome
 
 log = structlog.get_logger(__name__)
 
@@ -94,7 +94,7 @@ class Sender:
             if isinstance(rechecked, EmailFacts):
                 self.queues.put(self._leases.take(job, rechecked, claimed_at=claimed_at))
             else:
-                self._note(Ending(job=job, update=settle(rechecked, job.claim, rng=self._rng)))
+                self._note(AttemptOutcome(job=job, update=settle(rechecked, job.claim, rng=self._rng)))
         self.dispatch()
 
     def stop(self) -> None:
@@ -262,6 +262,6 @@ class Sender:
         email.seconds = monotonic() - email.begun_at
         self._note(ending_of(email, update))
 
-    def _note(self, ending: Ending) -> None:
+    def _note(self, ending: AttemptOutcome) -> None:
         self._journal.ended(ending)
         self.recorder.put(ending)

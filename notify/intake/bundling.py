@@ -14,7 +14,7 @@ from notify.domain.schedule import IMMEDIATE, Deferral, defer
 from notify.store.directory import preferences
 from notify.store.outbox import bundles, notifications
 from notify.store.outbox.audiences import Known
-from notify.store.outbox.bundles import Changed, Locked
+from notify.store.outbox.bundles import BundleUpdate, LockedBundles
 from notify.store.outbox.notifications import NewNotification
 
 
@@ -39,7 +39,7 @@ def write(connection: Connection, rows: Sequence[NewNotification], *, known: Kno
     if not bundled:
         return notifications.write(connection, rows)
     locked = bundles.lock(connection, {one.key for one in bundled.values()})
-    decided = notifications.known(connection, sorted({id_ for id_, _ in bundled})) if locked.states else set()
+    decided = notifications.decided(connection, sorted({id_ for id_, _ in bundled})) if locked.states else set()
     new = [name for name in bundled if name not in decided]
     assignments, states = assign([bundled[name] for name in new], locked.states, now=locked.now)
     assigned = dict(zip(new, assignments, strict=True))
@@ -97,11 +97,11 @@ def _with_assignment(row: NewNotification, at: BundleAssignment, deferral: Defer
             return replace(row, message_id=None, joins=message_id)
 
 
-def _changed(states: Mapping[BundleKey, BundleState], locked: Locked) -> list[Changed]:
+def _changed(states: Mapping[BundleKey, BundleState], locked: LockedBundles) -> list[BundleUpdate]:
     """The bundles to store; new ones as if their email had been sent now."""
     before = {key: locked.states.get(key, BundleState(last_at=key.until or locked.now)) for key in states}
     return [
-        Changed(
+        BundleUpdate(
             key=key,
             last_at=state.last_at or locked.now,
             job_id=state.email if isinstance(state.email, int) else None,

@@ -28,7 +28,7 @@ from notify.markdown import prose
 from notify.store.database import Database
 from notify.store.outbox import audiences, events, items
 from notify.store.outbox.audiences import Known
-from notify.store.outbox.items import Ending
+from notify.store.outbox.items import ItemOutcome
 from notify.store.outbox.notifications import SKIPPED, TOLD, NewNotification
 from notify.work.stage import counted
 
@@ -88,12 +88,12 @@ class FanOut:
             batch = events.load(connection, [one.id for one in claims])
             known, mentioned = load_facts(list(batch.values()), connection)
             claimed = [(one, batch[one.id]) for one in claims]
-            rows, endings = plan(claimed, known, mentioned, host=self._host, rng=self._rng)
+            rows, outcomes = plan(claimed, known, mentioned, host=self._host, rng=self._rng)
             written = bundling.write(connection, rows, known=known, window=self._bundle)
-            ours = events.settle(connection, endings)
+            ours = events.settle(connection, outcomes)
             self._checkpoint(FAN_OUT_WRITTEN)
         self._checkpoint(FAN_OUT_COMMITTED)
-        ended = [one for one in endings if one.name in ours]
+        ended = [one for one in outcomes if one.name in ours]
         if written[TOLD]:
             self._doorbell.ring(DELIVER)
         self._time([batch[one.id] for one in ended if one.lane is None], seconds=monotonic() - began)
@@ -133,18 +133,18 @@ def mentions_in(event: Event) -> tuple[Readings, ...]:
 
 def plan(
     claimed: Sequence[tuple[Claim, Event]], known: Known, mentioned: Mentioned, *, host: str, rng: Random
-) -> tuple[list[NewNotification], list[Ending]]:
+) -> tuple[list[NewNotification], list[ItemOutcome]]:
     """The notifications to write, and how each event ends."""
     rows: list[NewNotification] = []
-    endings = []
+    outcomes = []
     for claim, event in claimed:
         audience = audience_of(event, known, mentioned)
         if isinstance(audience, str):
-            endings.append(items.later(claim, audience, rng=rng))
+            outcomes.append(items.later(claim, audience, rng=rng))
         else:
             rows.extend(_notification(event, person, known, host=host) for person in audience)
-            endings.append(items.done(claim))
-    return rows, endings
+            outcomes.append(items.done(claim))
+    return rows, outcomes
 
 
 def audience_of(event: Event, known: Known, mentioned: Mentioned) -> Sequence[AudienceMember] | str:

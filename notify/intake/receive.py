@@ -44,7 +44,7 @@ def receive(caller: Caller, given: Sequence[EventIn], *, traceparent: str | None
     asked = [row for _, row in first.values()]
     new = events.store_new(run, asked)
     stored = events.find(run, [key for key in first if key not in new]) if len(new) < len(first) else {}
-    if len(new) + len(stored) < len(first) and (ahead := events.ahead(run, asked)):
+    if len(new) + len(stored) < len(first) and (ahead := events.in_future(run, asked)):
         index = rows.index(asked[ahead[0]])
         reason = "expected an instant not later than five minutes from now"
         raise MalformedEvent(field="occurred_at", reason=reason, index=index if len(rows) > 1 else None)

@@ -16,7 +16,7 @@ from notify.domain.claims import Claim, Lane
 from notify.domain.outcomes import INTERNAL_ERROR
 from notify.store.database import UNAVAILABLE, Database
 from notify.store.outbox import items
-from notify.store.outbox.items import Ending
+from notify.store.outbox.items import ItemOutcome
 
 MOST_BURIED = 100
 
@@ -163,7 +163,7 @@ class BatchStage:
             return [one] if one else []
 
         with self._database.read() as connection:
-            if not items.outlook(connection, self.name).alone:
+            if not items.due_items(connection, self.name).lapsed:
                 return False
         with self._database.begin() as connection:
             buried = items.bury_poison(connection, self.name, limit=MOST_BURIED)
@@ -203,12 +203,12 @@ class BatchStage:
                 self._work([one], done)
 
     def _put_off(self, claim: Claim, error: Exception, done: Counter[str]) -> None:
-        ending = items.later(claim, f"{INTERNAL_ERROR}: {type(error).__name__}", rng=self._rng)
+        outcome = items.later(claim, f"{INTERNAL_ERROR}: {type(error).__name__}", rng=self._rng)
         with self._database.begin() as connection:
-            ours = items.settle(connection, self.name, [ending])
-            if ours and ending.lane is Lane.DEAD:
+            ours = items.settle(connection, self.name, [outcome])
+            if ours and outcome.lane is Lane.DEAD:
                 self._handler.bury(connection, [claim.id])
-        done.update(counted([ending]) if ours else {})
+        done.update(counted([outcome]) if ours else {})
 
     def _give_back(self, claims: Sequence[Claim], done: Counter[str]) -> None:
         """Whoever works on what comes before them takes them next; until then they keep their due times."""
@@ -231,13 +231,13 @@ class BatchStage:
         unheard = list(self._unheard)
         if unheard:
             with self._database.begin() as connection:
-                items.take_back(connection, self.name, unheard, worker=self._worker)
+                items.undo_claims(connection, self.name, unheard, worker=self._worker)
             del self._unheard[: len(unheard)]
 
 
-def counted(endings: Sequence[Ending]) -> Counter[str]:
+def counted(outcomes: Sequence[ItemOutcome]) -> Counter[str]:
     """How many of these attempts ended as ``retried`` or as ``dead``."""
-    return Counter("dead" if one.lane is Lane.DEAD else "retried" for one in endings if one.lane is not None)
+    return Counter("dead" if one.lane is Lane.DEAD else "retried" for one in outcomes if one.lane is not None)
 
 
 def too_early(claims: Sequence[Claim]) -> set[int]:

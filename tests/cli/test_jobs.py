@@ -9,7 +9,7 @@ from sqlalchemy import select, text
 
 from notify.channels.links import SignedLinks
 from notify.cli.job_actions import NoSuchJob, NothingSelected
-from notify.delivery.by_hand import PAGE
+from notify.delivery.bulk_actions import PAGE
 from notify.store.database import Database
 from notify.store.outbox import jobs
 from notify.store.tables.emails import email_jobs

@@ -13,7 +13,7 @@ from notify.domain.claims import Claim, Lane
 from notify.domain.stages import DELIVER, FAN_OUT
 from notify.store.database import Database
 from notify.store.outbox import items
-from notify.store.outbox.items import Ending, Outlook
+from notify.store.outbox.items import DueItems, ItemOutcome
 from notify.store.tables.emails import work_items
 from tests.support import rows
 from tests.support.race import all_at_once
@@ -53,13 +53,13 @@ class Queue:
         with self.database.begin() as connection:
             return [item_id for item_id, _ in items.bury_poison(connection, self.stage, limit=limit)]
 
-    def settle(self, *endings: Ending) -> set[int]:
+    def settle(self, *endings: ItemOutcome) -> set[int]:
         with self.database.begin() as connection:
             return {item_id for item_id, _ in items.settle(connection, self.stage, endings)}
 
-    def outlook(self) -> Outlook:
+    def outlook(self) -> DueItems:
         with self.database.begin() as connection:
-            return items.outlook(connection, self.stage)
+            return items.due_items(connection, self.stage)
 
     def change(self, item_id: int, **columns: object) -> None:
         rows.change_item(self.database, self.stage, item_id, **columns)
@@ -192,18 +192,18 @@ def test_nobody_else_gets_a_claimed_item_until_its_lease_ends(queue: Queue) -> N
     assert ids(queue.claim()) == [item_id]
     assert queue.claim() == []
     assert queue.claim_lapsed() is None
-    assert queue.outlook() == Outlook(due=False, alone=False)
+    assert queue.outlook() == DueItems(any=False, lapsed=False)
 
 
 def test_an_item_whose_worker_vanished_comes_due_by_itself(queue: Queue) -> None:
     item_id = queue.put()
     queue.claim()
     queue.let_lease_end(item_id)
-    assert queue.outlook() == Outlook(due=True, alone=True)
+    assert queue.outlook() == DueItems(any=True, lapsed=True)
     found = queue.claim_lapsed()
     assert found is not None
     assert (found.id, found.attempt, found.lapses, found.lane) == (item_id, 2, 1, Lane.LEASED)
-    assert queue.outlook() == Outlook(due=False, alone=False)
+    assert queue.outlook() == DueItems(any=False, lapsed=False)
 
 
 def test_lapsed_items_are_never_claimed_together_with_others(queue: Queue) -> None:
@@ -239,7 +239,7 @@ def test_an_item_due_in_the_future_is_not_claimed(queue: Queue) -> None:
     queue.put(lane=Lane.LAPSED, lapses=1, due_at=rows.ago(seconds=-60))
     assert queue.claim() == []
     assert queue.claim_lapsed() is None
-    assert queue.outlook() == Outlook(due=False, alone=False)
+    assert queue.outlook() == DueItems(any=False, lapsed=False)
 
 
 def test_the_third_lapse_ends_an_item(queue: Queue) -> None:
@@ -250,13 +250,13 @@ def test_the_third_lapse_ends_an_item(queue: Queue) -> None:
         assert queue.bury() == []
         assert queue.claim_lapsed() is not None
     queue.let_lease_end(item_id)
-    assert queue.outlook() == Outlook(due=True, alone=True)
+    assert queue.outlook() == DueItems(any=True, lapsed=True)
     assert queue.claim_lapsed() is None
     assert queue.bury() == [item_id]
     ended = queue.state(item_id)
     assert ended is not None
     assert (ended["lane"], ended["lapses"], ended["failures"], ended["reason"]) == (Lane.DEAD, 3, 0, "poison")
-    assert queue.outlook() == Outlook(due=False, alone=False)
+    assert queue.outlook() == DueItems(any=False, lapsed=False)
 
 
 def test_a_burial_ends_no_more_than_its_limit(queue: Queue) -> None:
@@ -272,7 +272,7 @@ def test_a_dead_item_is_no_longer_due(queue: Queue) -> None:
     queue.put(lane=Lane.DEAD, reason="unknown_topic")
     assert queue.claim() == []
     assert queue.claim_lapsed() is None
-    assert queue.outlook() == Outlook(due=False, alone=False)
+    assert queue.outlook() == DueItems(any=False, lapsed=False)
 
 
 def test_the_attempt_rises_with_every_claim_and_never_falls(queue: Queue) -> None:
@@ -376,12 +376,12 @@ def test_only_its_own_worker_takes_back_a_claim_that_was_never_acknowledged(queu
     item_id = queue.put()
     claims = queue.claim()
     with queue.database.begin() as connection:
-        assert items.take_back(connection, queue.stage, claims, worker=uuid4()) == set()
-        assert items.take_back(connection, queue.stage, claims, worker=WORKER) == {(item_id, 1)}
+        assert items.undo_claims(connection, queue.stage, claims, worker=uuid4()) == set()
+        assert items.undo_claims(connection, queue.stage, claims, worker=WORKER) == {(item_id, 1)}
     again = queue.claim()
     assert [(one.id, one.attempt, one.lapses) for one in again] == [(item_id, 2, 0)]
     with queue.database.begin() as connection:
-        assert items.take_back(connection, queue.stage, claims, worker=WORKER) == set()
+        assert items.undo_claims(connection, queue.stage, claims, worker=WORKER) == set()
 
 
 def test_renewing_or_settling_nothing_runs_no_statement(queue: Queue) -> None:
@@ -398,7 +398,7 @@ def test_while_an_item_is_leased_no_other_with_its_order_key_is_claimed(database
     urgent = queue.put(topic="CL-1", lane=Lane.URGENT, order_key="urgent CL-1")
     elsewhere, second = queue.put(topic="CL-2"), queue.put(topic="CL-1")
     assert ids(queue.claim()) == [urgent, elsewhere]
-    queue.settle(Ending(id=first, attempt=1))
+    queue.settle(ItemOutcome(id=first, attempt=1))
     assert ids(queue.claim()) == [second]
 
 

@@ -21,10 +21,10 @@ from notify.intake.receive import receive
 from notify.intake.schema import parse
 from notify.store.database import Database
 from notify.store.directory import directory, preferences
-from notify.store.outbox import bundles, by_hand, items, jobs, outbox
-from notify.store.outbox.by_hand import Action, act_on
+from notify.store.outbox import bundles, items, jobs, outbox, retry_cancel_replay
 from notify.store.outbox.job_filter import JobFilter
 from notify.store.outbox.jobs import JobView
+from notify.store.outbox.retry_cancel_replay import Action, act_on
 from notify.store.tables.people import notification_event_types
 from tests.support import rows
 from tests.support.harness import WorkerHarness, comment
@@ -130,7 +130,7 @@ def claim_and_vanish(harness: WorkerHarness) -> None:
 def act(harness: WorkerHarness, action: Action, job_filter: JobFilter) -> tuple[int, ...]:
     """Act as an operator; the ids of the jobs that were changed or written."""
     with harness.database.begin() as connection:
-        return by_hand.act(connection, action, job_filter, last_id=2**62, limit=100).done
+        return retry_cancel_replay.act(connection, action, job_filter, last_id=2**62, limit=100).done
 
 
 def about(number: int) -> JobFilter:

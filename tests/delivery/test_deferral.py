@@ -21,8 +21,8 @@ from notify.intake.schema import parse
 from notify.store.database import Database
 from notify.store.directory import directory, preferences
 from notify.store.directory.preferences import StoredSettings
-from notify.store.outbox import bundles, by_hand, outbox
-from notify.store.outbox.by_hand import Action, act_on
+from notify.store.outbox import bundles, outbox, retry_cancel_replay
+from notify.store.outbox.retry_cancel_replay import Action, act_on
 from tests.support import rows
 from tests.support.harness import WorkerHarness, comment
 from tests.support.messages import parsed, text_of
@@ -416,7 +416,7 @@ def test_an_email_that_has_been_replayed_is_not_rescheduled(harness: WorkerHarne
     (first,), (again,) = harness.jobs("k18"), harness.jobs("k19")
     for action in (Action.CANCEL, Action.REPLAY, Action.RETRY):
         with harness.database.begin() as connection:
-            by_hand.act_on(connection, action, again.id)
+            retry_cancel_replay.act_on(connection, action, again.id)
     change_preferences(harness, **DAILY)
     harness.drain()
     assert told_numbers(relay) == [[8], [9], [19, 29], [19, 29]]

@@ -11,7 +11,7 @@ from notify.domain.claims import Lane
 from notify.domain.outcomes import POISON
 from notify.domain.stages import DELIVER
 from notify.store.database import Database
-from notify.store.outbox.by_hand import Action, act_on
+from notify.store.outbox.retry_cancel_replay import Action, act_on
 from notify.store.tables.emails import email_jobs, work_items
 from tests.support import rows
 from tests.support.harness import WorkerHarness, usernames

@@ -7,7 +7,7 @@ from notify.domain.jobs import EmailFacts
 from notify.domain.retention import RetentionPeriods
 from notify.store.database import Database
 from notify.store.operations import upkeep
-from notify.store.outbox.by_hand import Action, act_on
+from notify.store.outbox.retry_cancel_replay import Action, act_on
 from tests.support.harness import WorkerHarness
 from tests.support.smtp import ScriptedRelay
 

@@ -19,8 +19,8 @@ from notify.domain.jobs import EmailAttempt
 from notify.domain.outcomes import Answer, JobUpdate, Outcome, OutcomeName, Phase, Sent
 from notify.store.database import Database
 from notify.store.outbox import commits, outbox
-from notify.store.outbox.outbox import Ending
-from notify.store.outbox.sent import Line
+from notify.store.outbox.outbox import AttemptOutcome
+from notify.store.outbox.sent import SentConnection
 from tests.support.emails import email_facts, job_of
 from tests.support.harness import MINUTE, WorkerHarness, usernames
 from tests.support.smtp import ScriptedRelay
@@ -70,9 +70,9 @@ class SimultaneousChannel:
         """There is nothing to close."""
 
 
-def ending(number: int) -> Ending:
+def ending(number: int) -> AttemptOutcome:
     """The outcome of a sent email."""
-    return Ending(job=job_of(email_facts(number)), update=JobUpdate(outcome=OutcomeName.SENT))
+    return AttemptOutcome(job=job_of(email_facts(number)), update=JobUpdate(outcome=OutcomeName.SENT))
 
 
 def test_an_outcome_counts_as_unrecorded_until_it_is_written() -> None:
@@ -143,7 +143,7 @@ def test_an_outcome_is_written_even_if_its_transaction_id_was_reused(database: D
     harness.pending_emails("ann")
     with database.begin() as connection:
         (job,) = outbox.claim(connection, limit=1, lease=MINUTE, worker=worker)
-        another = commits.name(connection)
+        another = commits.transaction_id(connection)
     flush = Flush(endings=[replace(ending(1), job=job)], transaction=another)
     with ThreadPoolExecutor(1) as threads:
         ledger = Ledger(
@@ -152,7 +152,7 @@ def test_an_outcome_is_written_even_if_its_transaction_id_was_reused(database: D
             lease=MINUTE,
             checkpoint=no_checkpoint,
             moved=lambda: None,
-            line=Line(database, worker=worker),
+            connection=SentConnection(database, worker=worker),
         )
         asyncio.run(ledger.record(flush))
     assert [one.status for one in harness.jobs() if one.username == "ann"] == ["sent"]

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from notify.store.outbox.by_hand import Action, act_on
+from notify.store.outbox.retry_cancel_replay import Action, act_on
 from tests.support.fault_scenario import FaultScenario
 from tests.support.harness import usernames
 from tests.support.proxy import Flow, Proxy

@@ -17,7 +17,7 @@ MINUTE = timedelta(minutes=1)
 HOUR = timedelta(hours=1)
 LIFE = 72 * HOUR
 BUDGET_BY_HAND = 12
-MOST_LAPSES = 3
+MAX_LAPSES = 3
 AFTER_TROUBLE = timedelta(seconds=5)
 
 SENT, LATER, NO, BACK, TROUBLE, MUTED, OLD, DONE = "sent", "later", "no", "back", "trouble", "muted", "old", "done"
@@ -105,7 +105,7 @@ class Table:
 
     def lapsed(self, now: datetime) -> list[int]:
         """The lapsed rows that have been due longest: the next lapsed claim takes any one of them."""
-        found = [row for row in self._abandoned(now) if row.lapses + 1 < MOST_LAPSES]
+        found = [row for row in self._abandoned(now) if row.lapses + 1 < MAX_LAPSES]
         found += [row for row in self.rows.values() if row.status == "pending" and row.is_due(now) and row.lapses]
         first = min((row.due_at for row in found if row.due_at), default=None)
         return [row.id for row in found if row.due_at == first]
@@ -125,7 +125,7 @@ class Table:
 
     def bury(self, worker: UUID, *, now: datetime) -> list[int]:
         """The rows whose third lease has run out are dead; their ids."""
-        buried = [row for row in self._abandoned(now) if row.lapses + 1 >= MOST_LAPSES]
+        buried = [row for row in self._abandoned(now) if row.lapses + 1 >= MAX_LAPSES]
         for row in buried:
             self.rows[row.id] = replace(row, lapses=row.lapses + 1).ended("dead")
             self.counts[worker, "dead"] += 1

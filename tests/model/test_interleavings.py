@@ -18,7 +18,7 @@ from notify.domain.outcomes import Answer, Outcome, Phase, Retry, Sent, settle
 from notify.domain.stages import DELIVER
 from notify.store.database import Database
 from notify.store.outbox import items, outbox
-from notify.store.outbox.outbox import Ending
+from notify.store.outbox.outbox import AttemptOutcome
 from notify.store.tables.emails import email_attempts, email_jobs, work_items
 from notify.store.tables.operations import delivery_stats
 from tests.model.model import LATER, LIFE, MINUTE, SENT, Attempt, Report, Row, Table
@@ -125,10 +125,10 @@ class Session:
 ANN, BEN = Session(worker=UUID(int=1)), Session(worker=UUID(int=2))
 
 
-def map_back(attempts: Sequence[Attempt]) -> list[items.Ending]:
+def map_back(attempts: Sequence[Attempt]) -> list[items.ItemOutcome]:
     """Endings that release these attempts, due now."""
     return [
-        items.Ending(id=id_, attempt=attempt, lane=Lane.LAPSED if attempt > 1 else Lane.NORMAL)
+        items.ItemOutcome(id=id_, attempt=attempt, lane=Lane.LAPSED if attempt > 1 else Lane.NORMAL)
         for id_, attempt in attempts
     ]
 
@@ -138,12 +138,12 @@ def take(model: Table, ids: Ids) -> list[Attempt]:
     return [(one, model.rows[one].attempt) for one in ids]
 
 
-def ending(name: Attempt, says: str) -> Ending:
+def ending(name: Attempt, says: str) -> AttemptOutcome:
     """A worker's report about an attempt that it once claimed."""
     lapses = max(0, name[1] - 1)
     claim = Claim(id=name[0], attempt=name[1], failures=0, max_failures=BUDGET, lapses=lapses)
     job = replace(job_of(email_facts()), claim=claim)
-    return Ending(job=job, update=settle(OUTCOMES[says], claim, rng=Random(1)))
+    return AttemptOutcome(job=job, update=settle(OUTCOMES[says], claim, rng=Random(1)))
 
 
 def put(connection: Connection, states: Sequence[JobState]) -> list[int]:

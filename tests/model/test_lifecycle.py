@@ -34,8 +34,8 @@ from notify.intake.schema import parse
 from notify.store.database import Database
 from notify.store.directory import directory
 from notify.store.outbox import events, items, notifications, outbox
-from notify.store.outbox.by_hand import Action, act_on
-from notify.store.outbox.outbox import Ending
+from notify.store.outbox.outbox import AttemptOutcome
+from notify.store.outbox.retry_cancel_replay import Action, act_on
 from notify.store.tables.emails import bundles, email_attempts, email_jobs, work_items
 from notify.store.tables.emails import notifications as notification_rows
 from notify.store.tables.operations import delivery_stats
@@ -45,8 +45,8 @@ from tests.model.model import (
     HOUR,
     LATER,
     LIFE,
+    MAX_LAPSES,
     MINUTE,
-    MOST_LAPSES,
     MUTED,
     NO,
     OLD,
@@ -308,7 +308,7 @@ class Life(RuleBasedStateMachine):
             found = outbox.claim_lapsed(connection, lease=LEASE, worker=worker)
         assert_is_one_of(found.claim.id if found else None, self.emails.lapsed(now))
         self.reached |= {"poison"} if buried else set()
-        self.reached |= {"fourth lapse"} if any(self.emails.rows[one].lapses > MOST_LAPSES for one in buried) else set()
+        self.reached |= {"fourth lapse"} if any(self.emails.rows[one].lapses > MAX_LAPSES for one in buried) else set()
         if found:
             self.reached.add("lapsed" if self.emails.is_abandoned(found.claim.id, now) else "back after a lapse")
             self.emails.rescue(found.claim.id, worker, now=now, lease=LEASE)
@@ -343,7 +343,7 @@ class Life(RuleBasedStateMachine):
             self.rescue_and_vanish(worker)
         self.rescue(worker)
         for place, one in enumerate(sorted(self.emails.rows)):
-            if self.emails.rows[one].lapses == MOST_LAPSES:
+            if self.emails.rows[one].lapses == MAX_LAPSES:
                 self.retry(place)
         self.rescue_and_vanish(worker)
         self.rescue(worker)
@@ -519,7 +519,7 @@ def budget(condition: ColumnElement[bool]) -> Update:
     return update(work_items).where(work_items.c.stage == DELIVER, condition).values(max_failures=BUDGET)
 
 
-def at_once(job: Job) -> items.Ending:
+def at_once(job: Job) -> items.ItemOutcome:
     """Released, due now."""
     return replace(items.released(job.claim), due_in=0.0)
 
@@ -528,8 +528,8 @@ def name_of(job: Job) -> tuple[int, int]:
     return job.claim.id, job.claim.attempt
 
 
-def ending(job: Job, says: str) -> Ending:
-    return Ending(job=job, update=settle(OUTCOMES[says], job.claim, rng=Highest()), to_email=job.to_email)
+def ending(job: Job, says: str) -> AttemptOutcome:
+    return AttemptOutcome(job=job, update=settle(OUTCOMES[says], job.claim, rng=Highest()), to_email=job.to_email)
 
 
 def mappings(connection: Connection, table: Any) -> Sequence[RowMapping]:

@@ -21,9 +21,9 @@ from notify.intake.save_preferences import save_preferences
 from notify.store.database import Database
 from notify.store.directory import erasure
 from notify.store.operations import upkeep
-from notify.store.outbox import bundles, by_hand, items, outbox
-from notify.store.outbox.by_hand import Action
+from notify.store.outbox import bundles, items, outbox, retry_cancel_replay
 from notify.store.outbox.job_filter import JobFilter
+from notify.store.outbox.retry_cancel_replay import Action
 from notify.store.tables.emails import bundles as bundle_rows
 from notify.store.tables.emails import email_jobs, notifications
 from notify.work.stage import too_early
@@ -130,12 +130,12 @@ def claim(connection: Connection) -> Sequence[Sequence[int]]:
 
 def cancel(connection: Connection) -> Sequence[Sequence[int]]:
     """The events of the cancelled email."""
-    by_hand.act_on(connection, Action.CANCEL, the_job(connection))
+    retry_cancel_replay.act_on(connection, Action.CANCEL, the_job(connection))
     return [email.told for email in connection.execute(EMAILS) if email.status == "cancelled"]
 
 
 def retry(connection: Connection) -> None:
-    by_hand.act_on(connection, Action.RETRY, the_job(connection))
+    retry_cancel_replay.act_on(connection, Action.RETRY, the_job(connection))
 
 
 def had_paused(connection: Connection) -> None:
@@ -160,7 +160,7 @@ def prune_jobs(connection: Connection) -> None:
 
 
 def cancel_all(connection: Connection) -> None:
-    by_hand.act(connection, Action.CANCEL, JobFilter(username="alice"), last_id=2**40, limit=100)
+    retry_cancel_replay.act(connection, Action.CANCEL, JobFilter(username="alice"), last_id=2**40, limit=100)
 
 
 def erase_directory(connection: Connection) -> None:

@@ -14,7 +14,7 @@ from notify.settings import PREFIX, SECRET, Settings
 from notify.store.database import ANSWER_TIMEOUT_SECONDS, POOL_SIZE, is_pooled
 from notify.store.directory import directory
 from notify.store.operations import process_totals, server
-from notify.store.outbox.items import MOST_LAPSES
+from notify.store.outbox.items import MAX_LAPSES
 
 BROKER_SECONDS = 3
 MOST_ZONES = 3
@@ -51,7 +51,7 @@ def settings(deployment: Deployment) -> Iterator[Finding]:
     # A lease is renewed when a third of it is over; the relay's own time-outs may be longer than it.
     slowest = ANSWER_TIMEOUT_SECONDS
     words = f"NOTIFY_LEASE_SECONDS={stated.lease_seconds:g}, an answer of the database may take {slowest:g} s"
-    why = f"A lease that ends before it is renewed sends an email twice; the {MOST_LAPSES}rd time ends it as poison."
+    why = f"A lease that ends before it is renewed sends an email twice; the {MAX_LAPSES}rd time ends it as poison."
     yield Finding("lease", stated.lease_seconds > slowest, words, why, f"NOTIFY_LEASE_SECONDS={slowest * 1.5:g}")
 
     if stated.smtp_fallback_urls is not None:

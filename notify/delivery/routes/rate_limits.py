@@ -87,5 +87,5 @@ def within(connection: Connection, rechecked: Sequence[Rechecked], domains: Mapp
         seconds, buckets[bucket] = assign_delays(buckets[bucket], by_name[name], urgent=urgent)
         delays |= {one.claim: timedelta(seconds=delay) for one, delay in zip(jobs, seconds, strict=True) if delay}
     rates.store(connection, buckets)
-    outbox.put_off(connection, delays)
+    outbox.postpone(connection, delays)
     return [(job, one) for job, one in rechecked if job.claim not in delays]

@@ -1,1 +1,1 @@
-"""What is due, who is told and by which email: from an event to the end of an attempt."""
+"""The outbox: events, notifications, jobs, bundles and work items."""

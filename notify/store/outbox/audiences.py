@@ -1,9 +1,9 @@
 """
-Who may be told of a batch of events, and what is known of them today: one statement, however many there are.
+Everyone whom a batch of events may concern, with today's facts about them, in one statement.
 
-Decided: every kind of row comes as a document of its own, so that one statement can ask for all of them.
-Decided: people and what they have stored are looked up one by one (LATERAL, fenced by OFFSET): how many an event
-    concerns is nothing that a planner knows.
+Decided: every row is returned as a JSON document, so that one statement can load all kinds.
+Decided: people and preferences are looked up one by one (LATERAL, fenced by OFFSET): the planner cannot know how many
+    people an event concerns.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -62,10 +62,10 @@ _Documents = Mapping[str, Mapping[str, Any]]
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Known:
     """
-    What is known today: change lists, subscribers and participants by topic, people and preferences by username.
+    Today's facts: change lists, subscribers and participants by topic; people and preferences by username.
 
-    Subscribers are in order; with each participant stands the id of the first event in which they said something.
-    Who has stored nothing has no preferences.
+    Participants map to the id of the first event in which they commented or reviewed. People who have stored nothing
+    have no preferences.
     """
 
     change_lists: Mapping[str, ChangeList] = field(default_factory=dict)
@@ -78,10 +78,10 @@ class Known:
 
 def around(connection: Connection, topics: Iterable[str], *, names: Iterable[str], called: Iterable[str]) -> Known:
     """
-    Everyone around these topics, and these people, with what they have stored that matters there.
+    Everyone concerned with these topics, and the named people, with the preferences that matter here.
 
     Args:
-        called: Names in a mention, whatever their case and Unicode form: whoever has one is among the people.
+        called: Names from mentions, in any case and Unicode form.
     """
     asked = {"topics": sorted(set(topics)), "names": sorted(set(names)), "called": sorted(set(called))}
     found: dict[str, dict[str, Any]] = {}
@@ -116,7 +116,7 @@ def _preferences(found: Mapping[str, _Documents], subscribers: Mapping[str, Sequ
 
 
 def _of_all(stored: Mapping[str, Any]) -> dict[str, Any]:
-    """The preferences about all emails."""
+    """The fields of ``Preferences`` about all emails."""
     until = stored["paused_until"]
     instants = {name: _time(stored[name]) for name in ("quiet_start", "quiet_end")}
     row = {**stored, **instants, "paused_until": until and datetime.fromisoformat(until)}

@@ -1,8 +1,7 @@
 """
-Whether a transaction took place whose commit was never answered.
+Whether a transaction was committed whose commit was never confirmed.
 
-A name means nothing on another server: a replica that has been promoted gives the names again that the primary
-gave last and did not pass on. Who asks after an outage has to look at the rows besides.
+A promoted replica may assign the old primary's last transaction ids again, so callers must check the rows as well.
 """
 
 from sqlalchemy import Connection, text
@@ -12,20 +11,20 @@ COMMITTED = "committed"
 IN_PROGRESS = "in progress"
 IN_THE_FUTURE = "22023"
 
-_NAME = text("SELECT CAST(pg_current_xact_id() AS text)")
-_STATUS = text("SELECT pg_xact_status(CAST(:name AS xid8))")
+_ID = text("SELECT CAST(pg_current_xact_id() AS text)")
+_STATUS = text("SELECT pg_xact_status(CAST(:id AS xid8))")
 
 
-def name(connection: Connection) -> str:
-    """What names the connection's present transaction as long as this server lives."""
-    return str(connection.scalar(_NAME))
+def transaction_id(connection: Connection) -> str:
+    """The id of the current transaction."""
+    return str(connection.scalar(_ID))
 
 
-def took_place(connection: Connection, name: str) -> bool | None:
-    """Whether that transaction was committed; None while its session still works on it."""
+def is_committed(connection: Connection, id_: str) -> bool | None:
+    """Whether that transaction was committed; None: it is still in progress."""
     try:
         with connection.begin_nested():
-            status = connection.scalar(_STATUS, {"name": name})
+            status = connection.scalar(_STATUS, {"id": id_})
     except DataError as error:
         if getattr(error.orig, "sqlstate", None) != IN_THE_FUTURE:
             raise

@@ -1,4 +1,4 @@
-"""What is deferred for a person, bundled anew when they choose another time for it."""
+"""Regroups a person's deferred notifications after they change their schedule."""
 
 from collections.abc import Mapping
 from json import dumps
@@ -10,20 +10,18 @@ from notify.domain.claims import Lane
 from notify.domain.schedule import Deferral
 from notify.domain.stages import DELIVER
 from notify.store.outbox import bundles
-from notify.store.outbox.bundles import Changed
-from notify.store.outbox.notifications import LIFE, MAX_FAILURES
+from notify.store.outbox.bundles import BundleUpdate
+from notify.store.outbox.notifications import DEFAULT_EXPIRY, MAX_FAILURES
 
-# A job that was claimed once may be out already, and so may one that a replay has repeated, which was cancelled and is
-# retried: what their Message-IDs tell of stays as it is.
+# A job that was claimed, or has a replay, may already be sent: its notifications stay with its Message-ID.
 _MINE = f"""
     FROM notify.email_jobs AS job JOIN notify.work_items AS item ON item.stage = '{DELIVER}' AND item.id = job.id
     WHERE job.id = ANY (ARRAY(SELECT email_job_id FROM notify.notifications WHERE username = %(whom)s))
         AND job.status = 'pending' AND item.attempt = 0 AND item.lane IN ({Lane.NORMAL:d}, {Lane.BULK:d})
         AND NOT EXISTS (SELECT FROM notify.email_jobs AS replay WHERE replay.replay_of = job.id)"""
 _LOCK = f"SELECT job.id {_MINE} ORDER BY job.id FOR UPDATE OF item"
-# Each notification leaves when fan-out would have it leave today. What leaves at one instant is one email, in the lane
-# of its first notification. Emails are written into the jobs that are there; one may be missing where what a bot did
-# leaves what a person did.
+# Each notification leaves when fan-out would send it today. Those with the same time share one email, in the lane of
+# its first notification. Existing jobs are reused; one may be missing where bots' events leave people's.
 _REGROUP = f"""
     WITH target AS (
         SELECT * FROM jsonb_to_recordset(%(targets)s::jsonb) AS target(
@@ -37,30 +35,30 @@ _REGROUP = f"""
         LEFT JOIN notify.people AS actor ON actor.username = event.actor
         JOIN target ON target.by_bot = coalesce(actor.is_bot, false)
     ), told AS MATERIALIZED (
-        SELECT *, row_number() OVER (ORDER BY id, note_id) AS place,
-            div(row_number() OVER (PARTITION BY until ORDER BY id, note_id) - 1, {MAX_DEFERRED}) AS part
+        SELECT *, row_number() OVER (ORDER BY id, note_id) AS position,
+            div(row_number() OVER (PARTITION BY until ORDER BY id, note_id) - 1, {MAX_DEFERRED}) AS page
         FROM waiting WHERE deferred_by IS NOT NULL OR deferred > 0
     ), email AS (
-        SELECT until, part, min(place) AS first, count(DISTINCT id) AS jobs,
-            row_number() OVER (ORDER BY min(place)) AS number, max(greatest(
-                expires_at, coalesce(until, now()) + coalesce(kind.expires_after, {LIFE})
+        SELECT until, page, min(position) AS first, count(DISTINCT id) AS jobs,
+            row_number() OVER (ORDER BY min(position)) AS number, max(greatest(
+                expires_at, coalesce(until, now()) + coalesce(kind.expires_after, {DEFAULT_EXPIRY})
             )) AS ends
         FROM told LEFT JOIN notify.notification_event_types AS kind ON kind.code = told.event_type
-        GROUP BY until, part
+        GROUP BY until, page
     ), mine AS (
         SELECT id, row_number() OVER (ORDER BY id) AS number FROM (SELECT DISTINCT id FROM told) AS job
     ), placed AS MATERIALIZED (
-        SELECT email.until, email.part, email.ends, mine.id IS NULL AS is_new,
+        SELECT email.until, email.page, email.ends, mine.id IS NULL AS is_new,
             coalesce(mine.id, nextval(pg_get_serial_sequence('notify.email_jobs', 'id'))) AS job_id,
             first.username, first.to_email, first.message_id,
             CASE WHEN email.until IS NULL AND email.jobs = 1 THEN first.topic END AS topic,
             coalesce(first.waits_by, first.deferred_by) AS deferred_by,
             CASE WHEN first.by_bot THEN {Lane.BULK:d} ELSE {Lane.NORMAL:d} END AS lane
-        FROM email JOIN told AS first ON first.place = email.first LEFT JOIN mine USING (number)
+        FROM email JOIN told AS first ON first.position = email.first LEFT JOIN mine USING (number)
         ORDER BY number
     ), moved AS (
         UPDATE notify.notifications AS note SET email_job_id = placed.job_id
-        FROM told JOIN placed ON placed.until IS NOT DISTINCT FROM told.until AND placed.part = told.part
+        FROM told JOIN placed ON placed.until IS NOT DISTINCT FROM told.until AND placed.page = told.page
         WHERE note.id = told.note_id AND told.id <> placed.job_id
     ), kept AS (
         UPDATE notify.email_jobs AS job
@@ -89,26 +87,25 @@ _REGROUP = f"""
 
 def regroup(connection: Connection, username: str, waits: Mapping[bool, Deferral | None]) -> int:
     """
-    Have the person's notifications whose emails nobody has claimed wait this long, or leave now; how many emails.
+    Defer the person's unclaimed notifications anew, or release them; returns how many emails there are now.
 
-    What waits until one instant, or goes now, leaves as one email; the expiry is extended if that makes it later.
-    A constant number of statements. The person's settings must be locked; then no email that is
-    written meanwhile is overlooked.
+    Notifications with the same time share one email; an expiry is extended if that makes it later. A constant number
+    of statements. The person's settings must be locked, so that no concurrent fan-out is missed.
 
     Args:
-        waits: By whether a bot did what the notification tells of; None: it is not deferred.
+        waits: By whether a bot caused the notification; None: not deferred.
     """
     keys = {BundleKey(username, until=wait.until) for wait in waits.values() if wait}
     if keys:
         bundles.lock(connection, keys)
-    # Whoever joins one of these holds its lock: the statement that follows sees everybody who has.
+    # Joining one of these takes its lock, so that the next statement sees every notification that joined.
     connection.exec_driver_sql(_LOCK, {"whom": username})
     parameters = {"whom": username, "targets": dumps(_named(waits))}
     kept = connection.exec_driver_sql(_REGROUP, parameters).all()
     last = {until: max(id_ for id_, then in kept if then == until) for _, until in kept if until}
-    bundles.remember(
+    bundles.update(
         connection,
-        [Changed(key=BundleKey(username, until=until), last_at=until, job_id=last[until]) for until in last],
+        [BundleUpdate(key=BundleKey(username, until=until), last_at=until, job_id=last[until]) for until in last],
     )
     return len(kept)
 

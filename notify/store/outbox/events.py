@@ -1,4 +1,4 @@
-"""Events in the table: stored once for each key, claimed by the fan-out, finished with a reason."""
+"""Events: stored once per key, claimed by the fan-out, ended as done or dead."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -13,7 +13,7 @@ from notify.domain.outcomes import EventStatus
 from notify.domain.stages import FAN_OUT
 from notify.store.database import Run
 from notify.store.outbox import items
-from notify.store.outbox.items import Attempt, Ending
+from notify.store.outbox.items import Attempt, ItemOutcome
 from notify.store.tables.emails import events
 from notify.store.tables.people import first_known
 
@@ -27,9 +27,9 @@ COLUMNS_OF_EVENT = """
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewEvent:
     """
-    A row to be; ``occurred_at`` is ISO 8601 with an offset, None means now; ``traceparent`` None: in no trace.
+    An event to store; ``occurred_at`` is ISO 8601 with an offset, None: now; ``traceparent`` None: no trace.
 
-    ``key_hash`` is what tells it from another event with its key.
+    ``key_hash`` distinguishes it from another event with the same key.
     """
 
     key: str
@@ -44,7 +44,7 @@ class NewEvent:
 
 @dataclass(frozen=True, slots=True)
 class KnownEvent:
-    """An event that is stored, and what tells it from another with its key; None: nobody knows."""
+    """A stored event; ``key_hash`` distinguishes it from another with the same key, None: unknown."""
 
     id: int
     key_hash: Mapping[str, str] | None
@@ -53,9 +53,9 @@ class KnownEvent:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Receipt:
     """
-    Which row an event is; ``duplicate`` means that its key was known before this call.
+    The stored row of an event; ``duplicate``: its key was known before.
 
-    ``differs`` names the fields in which it is not what was stored with its key; it changed nothing then either.
+    ``differs`` names the fields that differ from what is stored under the key; nothing was changed.
     """
 
     id: int
@@ -67,9 +67,9 @@ class Receipt:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StatedFacts:
     """
-    What events say about a change list; None means that they do not say.
+    What events state about a change list; None: not stated.
 
-    ``state_at`` is ISO 8601 with an offset, None means now; it counts only beside a ``state``.
+    ``state_at`` is ISO 8601 with an offset, None: now; it counts only with a ``state``.
     """
 
     link: str
@@ -82,15 +82,15 @@ class StatedFacts:
     state_at: str | None = None
 
 
-# What the caller's session gives back is numbers: it may have an encoding in which a key cannot be said.
+# Returns numbers, not keys: the caller's session may have an encoding that cannot represent a key.
 _NEW = """jsonb_to_recordset(CAST(:new AS jsonb)) AS new(
             number int, key text, type text, topic text, actor text, occurred_at timestamptz, payload jsonb,
             key_hash jsonb, traceparent text
         )"""
-# The clock at this moment, not the transaction's: what happened in a long one did not happen in the future.
+# clock_timestamp(), because in a long transaction now() is in the past.
 _AHEAD = f"SELECT number FROM {_NEW} WHERE occurred_at > clock_timestamp() + interval '5 minutes'"
 _FIND_AHEAD = text(_AHEAD)
-# What is urgent waits for nothing that is not.
+# Urgent events have order keys of their own, so that they never wait for others.
 _STORE = text(f"""
     WITH new AS MATERIALIZED (
         SELECT * FROM {_NEW} WHERE NOT EXISTS ({_AHEAD})
@@ -106,7 +106,7 @@ _STORE = text(f"""
         FROM stored LEFT JOIN notify.notification_event_types AS kind ON kind.code = stored.type
     )
     SELECT new.number, stored.id FROM new JOIN stored USING (key)""")
-# As text: an application's connection may read JSON in a way of its own.
+# As text: an application's connection may have its own JSON loader.
 _FIND = text("""
     SELECT wanted.number, event.id, CAST(event.key_hash AS text)
     FROM jsonb_to_recordset(CAST(:wanted AS jsonb)) AS wanted(number int, key text)
@@ -118,21 +118,20 @@ _FACTS = """jsonb_to_recordset(CAST(:facts AS jsonb)) AS facts(
         )"""
 
 
-def _takes_over(stated: str) -> str:
+def _replaces_state(stated: str) -> str:
     """
-    Whether a state takes the place of the known one: it is of later, or of the same instant and no less final.
+    SQL: whether a stated state replaces the known one: it is later, or as late and no less final.
 
-    Events arrive in any order. One that is known for the future, which no door takes any more, counts as none.
+    Events arrive in any order. A known time in the future, which the API no longer accepts, is ignored.
     """
     known_at = "CASE WHEN known.state_at <= now() + interval '5 minutes' THEN known.state_at ELSE '-infinity' END"
     finality = f"array_position(ARRAY{list(FINALITY)}, {{}}.state)"
     return f"({stated}.state_at, {finality.format(stated)}) >= ({known_at}, {finality.format('known')})"
 
 
-# A change list about which nothing new is said is left out before the conflict, not after it: a conflict
-# locks the row until the application's transaction ends, and makes others' events on it wait.
-# New reviewers need that lock, or those of two transactions would mix.
-# What states no instant is of this moment, so that of two in one transaction the second is the later one.
+# Change lists without news are filtered before ON CONFLICT, which would lock the row until the application's
+# transaction ends and make other events wait. New reviewers need that lock, or two transactions' would mix.
+# A state without a time gets clock_timestamp(), so that the second of two in a transaction is later.
 _LEARN = text(f"""
     WITH stated AS MATERIALIZED (
         SELECT link, title, url, repository, author, reviewers, state,
@@ -152,7 +151,7 @@ _LEARN = text(f"""
             AND coalesce(stated.repository, known.repository) IS NOT DISTINCT FROM known.repository
             AND coalesce(stated.author, known.author) IS NOT DISTINCT FROM known.author
             AND (stated.reviewers IS NULL OR stated.reviewers <@ reviewer.names AND stated.reviewers @> reviewer.names)
-            AND (stated.state IS NULL OR NOT {_takes_over("stated")})
+            AND (stated.state IS NULL OR NOT {_replaces_state("stated")})
     )
     ORDER BY link
     ON CONFLICT (link) DO UPDATE SET
@@ -160,8 +159,8 @@ _LEARN = text(f"""
         repository = coalesce(excluded.repository, known.repository), author = coalesce(excluded.author, known.author),
         first_title = {first_known("title", "coalesce(excluded.title, known.title)")},
         first_repository = {first_known("repository", "coalesce(excluded.repository, known.repository)")},
-        state = CASE WHEN {_takes_over("excluded")} THEN excluded.state ELSE known.state END,
-        state_at = CASE WHEN {_takes_over("excluded")} THEN excluded.state_at ELSE known.state_at END""")
+        state = CASE WHEN {_replaces_state("excluded")} THEN excluded.state ELSE known.state END,
+        state_at = CASE WHEN {_replaces_state("excluded")} THEN excluded.state_at ELSE known.state_at END""")
 _PUT_REVIEWERS = text(f"""
     WITH stated AS MATERIALIZED (
         SELECT link, reviewers FROM {_FACTS} WHERE reviewers IS NOT NULL
@@ -175,12 +174,12 @@ _PUT_REVIEWERS = text(f"""
 
 
 def store_new(run: Run, rows: Sequence[NewEvent]) -> dict[str, int]:
-    """Store the rows whose key is new; the ids of those by key. None is stored if one is ``ahead``."""
+    """Store the rows with new keys; their ids by key. Stores none if one is in the future (``in_future``)."""
     return {rows[number].key: id_ for number, id_ in run(_STORE, _numbered(rows))}
 
 
-def ahead(run: Run, rows: Sequence[NewEvent]) -> list[int]:
-    """Which of these happen more than five minutes from now by the database's clock: the reason to store none."""
+def in_future(run: Run, rows: Sequence[NewEvent]) -> list[int]:
+    """Indexes of the rows that lie more than five minutes in the future, by the database's clock."""
     return sorted(number for (number,) in run(_FIND_AHEAD, _numbered(rows)))
 
 
@@ -194,7 +193,7 @@ def find(run: Run, keys: Sequence[str]) -> dict[str, KnownEvent]:
 
 
 def learn(run: Run, facts: Sequence[StatedFacts]) -> None:
-    """Bring the directory up to what was stated; one entry for each change list, at most two statements in all."""
+    """Update the directory from these statements, one per change list; at most two SQL statements."""
     stated = {"facts": dumps([asdict(one) for one in facts])}
     if facts:
         run(_LEARN, stated)
@@ -207,7 +206,7 @@ def _numbered(rows: Sequence[NewEvent]) -> dict[str, str]:
 
 
 _LOAD = f"SELECT {COLUMNS_OF_EVENT} FROM notify.events AS event WHERE event.id = ANY (%(ids)s::bigint[])"
-# One statement for what mostly happens: the event is done. Rows are locked in the order of their ids.
+# One statement for the usual outcome, done. Rows are locked in the order of ids.
 _DONE = f"""
     WITH locked AS MATERIALIZED (
         SELECT item.id FROM notify.work_items AS item
@@ -227,9 +226,9 @@ _DONE = f"""
 _END = "UPDATE notify.events SET status = %(status)s, finished_at = now() WHERE id = ANY (%(ids)s::bigint[])"
 
 
-def settle(connection: Connection, endings: Sequence[Ending]) -> set[Attempt]:
-    """End these attempts to fan out, and the events that are done or dead; those whose lease was still ours."""
-    done, others = [one for one in endings if one.lane is None], [one for one in endings if one.lane is not None]
+def settle(connection: Connection, outcomes: Sequence[ItemOutcome]) -> set[Attempt]:
+    """Record these outcomes and end the events that are done or dead; returns the attempts that had their lease."""
+    done, others = [one for one in outcomes if one.lane is None], [one for one in outcomes if one.lane is not None]
     ours = items.settle(connection, FAN_OUT, others)
     end(connection, [one.id for one in others if one.lane is Lane.DEAD and one.name in ours], EventStatus.DEAD)
     if not done:
@@ -239,7 +238,7 @@ def settle(connection: Connection, endings: Sequence[Ending]) -> set[Attempt]:
 
 
 def end(connection: Connection, ids: Sequence[int], status: str) -> None:
-    """Write that these events are done or dead; ``work_items`` says why one is dead."""
+    """Mark these events as done or dead; ``work_items`` has the reason."""
     if ids:
         connection.exec_driver_sql(_END, {"ids": list(ids), "status": status})
 
@@ -251,6 +250,6 @@ def load(connection: Connection, ids: Sequence[int]) -> dict[int, Event]:
 
 
 def any_emptied(connection: Connection, ids: Sequence[int]) -> bool:
-    """Whether any of these events has lost its words."""
+    """Whether the payload of any of these events was deleted."""
     emptied = select(events.c.id).where(events.c.id.in_(ids), events.c.emptied_at.is_not(None))
     return connection.scalar(emptied.limit(1)) is not None

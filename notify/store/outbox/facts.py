@@ -1,9 +1,9 @@
 """
-What is known today of jobs, for the recheck and for those who ask what somebody gets: two statements for any number.
+Today's facts about jobs, for the recheck and for previews: two statements for any number of jobs.
 
-Decided: each fact is looked up by itself (LATERAL, fenced by OFFSET). As plain joins the planner reads whole
-    tables where it knows nothing yet of how many notifications an email has.
-Decided: what belongs to an event comes in a statement of its own. Its readers would each repeat it.
+Decided: each fact is looked up separately (LATERAL, fenced by OFFSET). With plain joins the planner scans whole tables
+    until it knows how many notifications an email has.
+Decided: events are loaded by a statement of their own; otherwise each recipient's row would repeat them.
 """
 
 from collections import defaultdict
@@ -25,8 +25,8 @@ from notify.store.directory.preferences import QUIET, SCHEDULE, SWITCHES, of_all
 from notify.store.outbox.events import COLUMNS_OF_EVENT
 
 PERSON = Person.__slots__
-# One object for each that is known of: nearly all of them come again.
-PEOPLE_KEPT = 4096
+# The same people recur.
+PEOPLE_CACHED = 4096
 STORED = ("username", *SWITCHES, *SCHEDULE, *QUIET)
 
 
@@ -35,7 +35,7 @@ def _columns(table: str, names: Iterable[str]) -> str:
 
 
 def _one(table: str, condition: str) -> str:
-    """The row of this table, or nulls."""
+    """SQL: the row of this table, or nulls."""
     return f"LEFT JOIN LATERAL (SELECT * FROM notify.{table} WHERE {condition} OFFSET 0)"
 
 
@@ -73,7 +73,7 @@ _About = tuple[Event, ChangeList | None, Person | None]
 
 
 def of_claims(connection: Connection, claims: Sequence[Claim]) -> list[Job]:
-    """These jobs, in this order."""
+    """The jobs of these claims, in this order."""
     if not claims:
         return []
     rows = defaultdict(list)
@@ -84,9 +84,9 @@ def of_claims(connection: Connection, claims: Sequence[Claim]) -> list[Job]:
 
 
 def of_job(connection: Connection, job_id: int) -> Job | None:
-    """One job, claimed by nobody; None if there is none."""
-    nobodys = Claim(id=job_id, attempt=0, failures=0, max_failures=0, lapses=0)
-    return next(iter(of_claims(connection, [nobodys])), None)
+    """One job, without a claim; None: there is none."""
+    no_claim = Claim(id=job_id, attempt=0, failures=0, max_failures=0, lapses=0)
+    return next(iter(of_claims(connection, [no_claim])), None)
 
 
 def _events(connection: Connection, ids: Iterable[int]) -> dict[int, _About]:
@@ -94,7 +94,7 @@ def _events(connection: Connection, ids: Iterable[int]) -> dict[int, _About]:
 
 
 def _run(connection: Connection, statement: str, ids: Sequence[int]) -> Sequence[tuple[Any, ...]]:
-    """As the driver has them: a row is read once, by position."""
+    """Plain tuples of the driver, the cheapest form."""
     found: Sequence[tuple[Any, ...]] = connection.exec_driver_sql(statement, {"ids": ids}).cursor.fetchall()
     return found
 
@@ -136,7 +136,7 @@ def _event_type(code: str, category: str, description: str, required: bool, defa
 
 
 def _preferences(rows: Sequence[tuple[Any, ...]]) -> Preferences:
-    """What the person has stored that these notifications depend on; the one object for all who have nothing."""
+    """The stored preferences that matter to these notifications; ``NO_PREFERENCES`` itself if there are none."""
     stored = rows[0][_OF_NOTIFICATION + len(PERSON) :]
     if stored[0] is None and all(row[16] is None and not row[17] and not row[18] for row in rows):
         return NO_PREFERENCES
@@ -156,6 +156,6 @@ def _about(row: tuple[Any, ...]) -> _About:
     return event, change_list, _person(person)
 
 
-@lru_cache(PEOPLE_KEPT)
+@lru_cache(PEOPLE_CACHED)
 def _person(row: tuple[Any, ...]) -> Person | None:
     return None if row[0] is None else Person(**dict(zip(PERSON, row, strict=True)))

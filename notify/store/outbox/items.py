@@ -1,21 +1,20 @@
 """
-Due, claim, lease, attempt: the one mechanism under everything that is worked off.
+Work items: claim, lease, attempt and outcome, the same for every stage.
 
-An item is due when ``due_at`` has come; a claim pushes ``due_at`` to the end of the lease, so an item whose worker
-died comes due by itself. All instants are the database's. The statements are written by hand, for a connection of
-SQLAlchemy or of psycopg: the planner needs the exact form, and building them anew costs more than sending them.
+An item is due at ``due_at``; a claim moves ``due_at`` to the end of the lease, so that the item of a dead worker comes
+due again. All times are the database's. The statements are written by hand: the planner needs their exact form, and
+building them costs more than sending them.
 
-Decided: a claim asks each lane by itself (LATERAL). One range over ``(lane, due_at)`` would walk every item that waits
-    for the future before it reached the next lane.
-Decided: items whose lease ran out are claimed by a statement of their own, one at a time: what kills its worker must
-    take no neighbour along. That one was given back, put off or retried by hand since then proves nothing; it stays in
-    that lane.
-Decided: no EXISTS asks what is due, but the first of each lane. EXISTS reads the whole table where the planner's
-    statistics are from an hour when everything was due.
-Decided: rows are locked in the order of their ids before they are changed. Two workers often name the same rows, one
-    in time and one late: each would wait for the other.
-Rejected: ``SELECT … FOR UPDATE`` in a subquery of the UPDATE without MATERIALIZED; PostgreSQL may run it again and
-    update more rows than the limit.
+Decided: a claim reads each lane separately (LATERAL). One range over ``(lane, due_at)`` would read all future items of
+    a lane before the next lane.
+Decided: items whose lease ran out are claimed separately, one at a time: an item that kills its worker must not take
+    others with it. They stay in that lane when they are released, postponed or retried by hand.
+Decided: what is due is asked by the minimum of each lane, not by EXISTS, which scans the whole table when the
+    planner's statistics are from a time when everything was due.
+Decided: rows are locked in the order of ids before they are changed: two workers often settle the same rows, one of
+    them late, and would deadlock.
+Rejected: ``SELECT … FOR UPDATE`` in a subquery of the UPDATE without MATERIALIZED; PostgreSQL may run it twice and
+    exceed the limit.
 """
 
 from collections.abc import Mapping, Sequence
@@ -31,30 +30,30 @@ from notify.domain.backoff import next_delay
 from notify.domain.claims import WAITING, Claim, Lane
 from notify.domain.outcomes import POISON
 
-MOST_LAPSES = 3
-# With ten attempts: 30 s doubling to 15 min, about an hour in all.
-FIRST_WAIT = timedelta(seconds=30)
-LONGEST_WAIT = timedelta(minutes=15)
+MAX_LAPSES = 3
+# 30 s doubling to 15 min: with ten attempts about an hour in all.
+FIRST_DELAY = timedelta(seconds=30)
+LONGEST_DELAY = timedelta(minutes=15)
 _OF_CLAIM = ("id", "attempt", "failures", "max_failures", "lapses", "lane", "waited", "predecessor")
 
 Attempt = tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True)
-class Outlook:
-    """What there is to do: whether an item is due, and whether one is that outlived a worker."""
+class DueItems:
+    """Whether any item is due, and whether one of them has lapsed."""
 
-    due: bool
-    alone: bool
+    any: bool
+    lapsed: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Ending:
+class ItemOutcome:
     """
-    How an attempt ends.
+    What an attempt means for its work item.
 
-    ``lane`` None: the item is done and goes. ``due_in`` in seconds from now, negative for what keeps its place in the
-    queue. ``failed`` is 1 where the attempt counts against the budget; ``reason`` None leaves the last one as it is.
+    ``lane`` None: the item is done and is deleted. ``due_in``: seconds from now; negative keeps its place in the queue.
+    ``failed``: 1 if the attempt counts against the retry budget. ``reason`` None: the last one stays.
     """
 
     id: int
@@ -66,41 +65,41 @@ class Ending:
 
     @property
     def name(self) -> Attempt:
-        """What names the attempt for ever."""
+        """Names the attempt for ever: id and attempt."""
         return self.id, self.attempt
 
 
-def done(claim: Claim) -> Ending:
+def done(claim: Claim) -> ItemOutcome:
     """The work is done."""
-    return Ending(id=claim.id, attempt=claim.attempt)
+    return ItemOutcome(id=claim.id, attempt=claim.attempt)
 
 
-def dead(claim: Claim, reason: str, *, failed: int = 0) -> Ending:
+def dead(claim: Claim, reason: str, *, failed: int = 0) -> ItemOutcome:
     """The work cannot be done."""
-    return Ending(id=claim.id, attempt=claim.attempt, lane=Lane.DEAD, reason=reason, failed=failed)
+    return ItemOutcome(id=claim.id, attempt=claim.attempt, lane=Lane.DEAD, reason=reason, failed=failed)
 
 
-def released(claim: Claim) -> Ending:
-    """Given back with its place in the queue, no failure counted."""
+def released(claim: Claim) -> ItemOutcome:
+    """The item is due again in its old place; no failure is counted."""
     lane = Lane.LAPSED if claim.lapses else Lane(claim.lane)
-    return Ending(id=claim.id, attempt=claim.attempt, lane=lane, due_in=-claim.waited)
+    return ItemOutcome(id=claim.id, attempt=claim.attempt, lane=lane, due_in=-claim.waited)
 
 
-def later(claim: Claim, reason: str, *, rng: Random) -> Ending:
-    """The item waits, twice as long as the last time, or is dead when its budget is spent."""
+def later(claim: Claim, reason: str, *, rng: Random) -> ItemOutcome:
+    """The item is due after the backoff, or dead once its retry budget is spent."""
     failures = claim.failures + 1
     if failures >= claim.max_failures:
         return dead(claim, reason, failed=1)
-    delay = next_delay(failures, rng=rng, base=FIRST_WAIT, cap=LONGEST_WAIT)
+    delay = next_delay(failures, rng=rng, base=FIRST_DELAY, cap=LONGEST_DELAY)
     return replace(released(claim), due_in=delay.total_seconds(), failed=1, reason=reason)
 
 
-_NOBODY_ON_ITS_KEY = """
+_KEY_NOT_LEASED = """
               AND (item.order_key IS NULL OR item.order_key NOT IN (
                 SELECT leased.order_key FROM notify.work_items AS leased
                 WHERE leased.stage || '' = %(stage)s AND leased.lane = 8 AND leased.order_key IS NOT NULL
               ))"""
-# One step back in the index, whatever the planner believes: no other has this order.
+# One step back in work_items_order: no other index has this order.
 _PREDECESSOR = """(
             SELECT CASE WHEN before.order_key = item.order_key THEN before.id END FROM (
                 SELECT earlier.order_key, earlier.id FROM notify.work_items AS earlier
@@ -111,7 +110,7 @@ _PREDECESSOR = """(
         )"""
 
 _WAITED = "extract(epoch FROM now() - item.due_at)::float8 AS waited"
-# What stood there before the claim.
+# The values before the claim.
 _OF_CHOSEN = (
     "(ARRAY(SELECT chosen.{0} FROM chosen))[array_position(ARRAY(SELECT chosen.id FROM chosen), item.id)] AS {0}"
 )
@@ -133,7 +132,7 @@ def _claim_waiting(*, free: str, predecessor: str) -> str:
 
 
 def _take(*, lapses: str, predecessor: str) -> str:
-    """Lease what is chosen; its lane as it was before."""
+    """SQL that leases the chosen items and returns the lanes they were in."""
     return f"""
         UPDATE notify.work_items AS item
         SET lane = 8, attempt = item.attempt + 1, lapses = {lapses}, due_at = now() + %(lease)s, leased_by = %(worker)s
@@ -144,7 +143,7 @@ def _take(*, lapses: str, predecessor: str) -> str:
 
 
 _CLAIM = _claim_waiting(free="", predecessor="NULL")
-_CLAIM_ORDERED = _claim_waiting(free=_NOBODY_ON_ITS_KEY, predecessor=_PREDECESSOR)
+_CLAIM_ORDERED = _claim_waiting(free=_KEY_NOT_LEASED, predecessor=_PREDECESSOR)
 _CLAIM_LAPSED = f"""
         WITH chosen AS MATERIALIZED (
             SELECT alone.id, alone.lane, alone.waited
@@ -152,7 +151,7 @@ _CLAIM_LAPSED = f"""
                 SELECT item.id, item.lane, item.due_at, {_WAITED} FROM notify.work_items AS item
                 WHERE item.stage || '' = %(stage)s AND item.lane = lanes.lane AND item.lane >= 0
                   AND item.due_at <= now()
-                  AND (item.lane = 4 OR item.lapses < {MOST_LAPSES - 1})
+                  AND (item.lane = 4 OR item.lapses < {MAX_LAPSES - 1})
                 ORDER BY item.due_at, item.id LIMIT 1 FOR UPDATE SKIP LOCKED
             ) AS alone
             ORDER BY alone.due_at, alone.id LIMIT 1
@@ -162,7 +161,7 @@ _BURY_POISON = f"""
         WITH chosen AS MATERIALIZED (
             SELECT item.id FROM notify.work_items AS item
             WHERE item.stage || '' = %(stage)s AND item.lane = 8
-                AND item.due_at <= now() AND item.lapses >= {MOST_LAPSES - 1}
+                AND item.due_at <= now() AND item.lapses >= {MAX_LAPSES - 1}
             ORDER BY item.due_at, item.id LIMIT %(most)s FOR UPDATE SKIP LOCKED
         )
         UPDATE notify.work_items AS item
@@ -172,13 +171,13 @@ _BURY_POISON = f"""
 
 
 def first_due(lane: Lane) -> str:
-    """When the first item of this lane and the stage is due, as SQL."""
+    """SQL: when the first item of this lane is due."""
     return f"(SELECT min(due_at) FROM notify.work_items WHERE stage || '' = %(stage)s AND lane = {lane:d})"
 
 
-_OUTLOOK = f"""
+_DUE_ITEMS = f"""
         SELECT least({", ".join(map(first_due, [*WAITING, Lane.LAPSED, Lane.LEASED]))}) <= now() AS due,
-            least({first_due(Lane.LAPSED)}, {first_due(Lane.LEASED)}) <= now() AS alone"""
+            least({first_due(Lane.LAPSED)}, {first_due(Lane.LEASED)}) <= now() AS lapsed"""
 _NAMED = "unnest(%(ids)s::bigint[], %(attempts)s::int[]) AS named(id, attempt)"
 _EXTEND = f"""
         WITH locked AS MATERIALIZED (
@@ -201,12 +200,12 @@ _SETTLE = """
             SELECT item.id, item.attempt, item.lane, item.leased_by FROM notify.work_items AS item
             WHERE item.stage = %(stage)s AND item.id = ANY (%(ids)s::bigint[]) ORDER BY item.id FOR UPDATE
         ), ours AS MATERIALIZED (
-            SELECT ending.*
+            SELECT outcome.*
             FROM unnest(
                 %(ids)s::bigint[], %(attempts)s::int[], %(lanes)s::smallint[], %(dues)s::float8[],
                 %(faileds)s::smallint[], %(reasons)s::text[]
-            ) AS ending(id, attempt, lane, due_in, failed, reason)
-            JOIN locked ON locked.id = ending.id AND locked.attempt = ending.attempt AND locked.lane = 8
+            ) AS outcome(id, attempt, lane, due_in, failed, reason)
+            JOIN locked ON locked.id = outcome.id AND locked.attempt = outcome.attempt AND locked.lane = 8
             WHERE locked.leased_by = coalesce(%(worker)s, locked.leased_by)
         ), gone AS (
             DELETE FROM notify.work_items AS item
@@ -229,13 +228,13 @@ def claim(
     connection: Connection, stage: str, *, limit: int, lease: timedelta, worker: UUID, ordered: bool = False
 ) -> list[Claim]:
     """
-    Take due items whose lease has never run out, at most *limit*: urgent ones first, then those due longest.
+    Claim at most *limit* due items that never lapsed: by lane, then the longest due first.
 
-    Items that another worker is taking at this moment are passed over.
+    Skips items that another worker is claiming.
 
     Args:
-        ordered: Items of this stage have order keys: while one is leased, no claim takes another of its key. A claim
-            that begins before that lease is committed does not know; whoever makes it has to look at ``predecessor``.
+        ordered: The stage has order keys: no item is claimed while another with its key is leased. A claim that
+            begins before that lease is committed cannot know; callers must check ``predecessor``.
     """
     statement = _CLAIM_ORDERED if ordered else _CLAIM
     rows = _run(connection, statement, stage=stage, most=limit, lease=lease, worker=worker)
@@ -243,60 +242,60 @@ def claim(
 
 
 def claim_lapsed(connection: Connection, stage: str, *, lease: timedelta, worker: UUID) -> Claim | None:
-    """Take one item whose lease has run out, now or in an earlier attempt; None when none is due."""
+    """Claim one item that has lapsed, now or in an earlier attempt; None: none is due."""
     rows = _run(connection, _CLAIM_LAPSED, stage=stage, lease=lease, worker=worker)
     return _claimed(rows[0]) if rows else None
 
 
 def bury_poison(connection: Connection, stage: str, *, limit: int) -> list[Attempt]:
-    """End the items whose lease has run out for the third time; their ids and last attempts."""
+    """End the items that lapsed for the third time; their ids and last attempts."""
     return list(map(_attempt, _run(connection, _BURY_POISON, stage=stage, most=limit)))
 
 
 def is_due(connection: Connection, stage: str) -> bool:
-    """Whether an item is due, lapsed ones included."""
-    return outlook(connection, stage).due
+    """Whether any item is due, lapsed ones included."""
+    return due_items(connection, stage).any
 
 
-def outlook(connection: Connection, stage: str) -> Outlook:
-    """Whether an item is due, and whether ``claim_lapsed`` or ``bury_poison`` would find one."""
-    (row,) = _run(connection, _OUTLOOK, stage=stage)
-    return Outlook(due=bool(row["due"]), alone=bool(row["alone"]))
+def due_items(connection: Connection, stage: str) -> DueItems:
+    """What is due; ``lapsed`` items are found by ``claim_lapsed`` and ``bury_poison``."""
+    (row,) = _run(connection, _DUE_ITEMS, stage=stage)
+    return DueItems(any=bool(row["due"]), lapsed=bool(row["lapsed"]))
 
 
 def extend(connection: Connection, stage: str, attempts: Sequence[Attempt], *, lease: timedelta) -> set[int]:
-    """Renew the leases of these attempts; the ids that are still ours."""
+    """Renew the leases of these attempts; the ids whose lease is still ours."""
     if not attempts:
         return set()
     return set(_ids(connection, _EXTEND, stage=stage, lease=lease, **_named(attempts)))
 
 
-def take_back(connection: Connection, stage: str, claims: Sequence[Claim], *, worker: UUID) -> set[Attempt]:
+def undo_claims(connection: Connection, stage: str, claims: Sequence[Claim], *, worker: UUID) -> set[Attempt]:
     """
-    Undo claims whose commit was never answered; those that had taken place.
+    Undo claims whose commit was never confirmed; returns those that had been committed.
 
-    A claim that did not take place leaves its attempt to be given to another: only *worker*'s own are undone.
+    If a claim was not committed, another worker may have the same attempt: only *worker*'s leases are undone.
     """
     return settle(connection, stage, [released(one) for one in claims], worker=worker)
 
 
 def settle(
-    connection: Connection, stage: str, endings: Sequence[Ending], *, worker: UUID | None = None
+    connection: Connection, stage: str, outcomes: Sequence[ItemOutcome], *, worker: UUID | None = None
 ) -> set[Attempt]:
     """
-    End these attempts; those whose lease was still ours.
+    Record these outcomes; returns the attempts whose lease was still theirs.
 
     Args:
-        worker: Only what this process has leased; None: whoever has.
+        worker: Only leases of this process; None: of any.
     """
-    if not endings:
+    if not outcomes:
         return set()
     columns: dict[str, Any] = {
-        **_named([(one.id, one.attempt) for one in endings]),
-        "lanes": [None if one.lane is None else int(one.lane) for one in endings],
-        "dues": [one.due_in for one in endings],
-        "faileds": [one.failed for one in endings],
-        "reasons": [one.reason for one in endings],
+        **_named([(one.id, one.attempt) for one in outcomes]),
+        "lanes": [None if one.lane is None else int(one.lane) for one in outcomes],
+        "dues": [one.due_in for one in outcomes],
+        "faileds": [one.failed for one in outcomes],
+        "reasons": [one.reason for one in outcomes],
     }
     return set(map(_attempt, _run(connection, _SETTLE, stage=stage, worker=worker, **columns)))
 

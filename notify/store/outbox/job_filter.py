@@ -1,11 +1,10 @@
 """
-Filters of jobs: by person, topic, event, status, relay's answer and time.
+Filters for jobs: by person, topic, event, status, relay's answer and time.
 
-Decided: what no index finds is looked for among a bounded number of jobs at a time, newest first,
-    and the next look goes on below them (``notify.store.outbox.jobs.page``). An index for each question would
-    cost every email.
-Decided: an instant is found among the ids, which rise with it, by halving them; a job that a long
-    transaction wrote is at most an hour out of order.
+Decided: filters without an index scan a bounded number of jobs per page, newest first (``jobs.page``). An index for
+    each filter would cost every email.
+Decided: times are found by binary search over ids, which rise with time; a long transaction's jobs may be up to an hour
+    out of order.
 """
 
 from collections.abc import Mapping, Sequence
@@ -33,7 +32,7 @@ from notify.domain.outcomes import JobStatus
 from notify.domain.stages import DELIVER
 from notify.store.tables.emails import email_jobs, events, notifications, work_items
 
-SAME = ("username", "message_id", "outcome_reason", "last_code", "to_email")
+EQUAL = ("username", "message_id", "outcome_reason", "last_code", "to_email")
 INDEXED = ("ids", "username", "topic", "event_key", "message_id")
 IN_LANES: Mapping[str, Sequence[Lane]] = MappingProxyType(
     {JobStatus.PENDING: (*WAITING, Lane.LAPSED), JobStatus.SENDING: (Lane.LEASED,), JobStatus.DEAD: (Lane.DEAD,)}
@@ -59,12 +58,11 @@ _FIRST_ID = text("""
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobFilter:
     """
-    The jobs to which everything that is given applies; nothing given means all.
+    Selects the jobs that match every given field; without any, all jobs.
 
-    ``outcome_reason`` and ``last_code`` are what the last attempt left; ``created_from`` is the first
-    instant that counts and ``created_before`` the first that does not. ``topic`` and ``event_key`` mean every email
-    that tells of such an event, replays too. ``message_id`` is without brackets; ``queue_id`` is any part of the
-    relay's words when it took the email.
+    ``created_from`` is inclusive, ``created_before`` exclusive. ``topic`` and ``event_key`` match every email about
+    such an event, replays included. ``message_id`` has no brackets; ``queue_id`` is any part of the relay's final
+    reply.
     """
 
     ids: tuple[int, ...] | None = None
@@ -82,18 +80,18 @@ class JobFilter:
 
     @property
     def is_everything(self) -> bool:
-        """Whether nothing is given."""
+        """Whether no field is given."""
         return self == JobFilter()
 
     @property
     def is_indexed(self) -> bool:
-        """Whether an index finds these jobs, or all of those among which they are."""
+        """Whether an index finds these jobs, or a small superset."""
         return self.status in IN_LANES or any(getattr(self, name) is not None for name in INDEXED)
 
 
 def matches(wanted: JobFilter) -> ColumnElement[bool]:
-    """Whether a job passes the filter."""
-    stated = [_row[name] == value for name in SAME if (value := getattr(wanted, name)) is not None]
+    """SQL: whether a job matches."""
+    stated = [_row[name] == value for name in EQUAL if (value := getattr(wanted, name)) is not None]
     if wanted.ids is not None:
         stated.append(_row.id == any_(literal(list(wanted.ids), ARRAY(BigInteger))))
     if wanted.username is not None:
@@ -115,32 +113,32 @@ def matches(wanted: JobFilter) -> ColumnElement[bool]:
 
 
 def first_id_since(connection: Connection, instant: datetime) -> int:
-    """An id below which no job was written at this instant or later; those above may be older."""
+    """An id below which all jobs are older than this; jobs above it may be older too."""
     return connection.scalar(_FIRST_ID, {"instant": instant - DISORDER}) or 0
 
 
 def first_id_after(connection: Connection, instant: datetime) -> int:
-    """An id from which on no job was written before this instant."""
+    """An id from which on all jobs are newer than this."""
     return connection.scalar(_FIRST_ID, {"instant": instant + DISORDER}) or 0
 
 
 def _has_status(status: str) -> ColumnElement[bool]:
-    """Whether a job has this status; what is pending, being sent or dead is found by its work item."""
+    """SQL: whether a job has this status; pending, sending and dead are found by the work item."""
     if status not in IN_LANES:
         return _row.status == status
     lanes = list(map(int, IN_LANES[status]))
-    # In the words of work_items_due: with others the planner cannot know that it may use the index.
+    # Written like work_items_due, or the planner cannot use that index.
     found = select(_item.id).where(_item.stage + text("''") == DELIVER, _item.lane >= text("0"), _item.lane.in_(lanes))
     return (_row.status == STORED_AS.get(status, status)) & _among(found)
 
 
 def _tells(condition: ColumnElement[bool]) -> ColumnElement[bool]:
-    """Whether the email tells of one of these notifications; a replay tells of its original's."""
+    """SQL: whether the email, or the one that it replays, includes such a notification."""
     own = select(_note.email_job_id).where(condition, _note.email_job_id.is_not(None))
     replays = select(_others.c.id).where(_others.c.replay_of == any_(func.array(own.scalar_subquery())))
     return _among(own) | _among(replays)
 
 
 def _among(ids: Select[int]) -> ColumnElement[bool]:
-    """As an array: the planner then takes it to the primary key, and reads no table to the end for a page."""
+    """As an array, so that the planner uses the primary key instead of scanning the table."""
     return _row.id == any_(func.array(ids.scalar_subquery()))

@@ -1,7 +1,7 @@
 """
-Where is my email: what people and operators read of the outbox.
+Views of jobs, notifications, attempts and events, for people and operators.
 
-The API answers with these views: a field's name, type and ``description`` stand in OpenAPI as they stand here.
+The API returns these views: OpenAPI shows each field's name, type and ``description``.
 """
 
 from collections.abc import Sequence
@@ -14,13 +14,13 @@ from sqlalchemy import Connection, Select, case, func, select, true
 from notify.domain.claims import Lane
 from notify.domain.outcomes import EventStatus, JobStatus
 from notify.domain.stages import DELIVER, FAN_OUT
-from notify.store.outbox import by_hand
-from notify.store.outbox.by_hand import Action, of_email
+from notify.store.outbox import retry_cancel_replay
 from notify.store.outbox.job_filter import JobFilter, first_id_after, first_id_since, matches
 from notify.store.outbox.notifications import MAX_FAILURES, SKIPPED
+from notify.store.outbox.retry_cancel_replay import Action, of_email
 from notify.store.tables.emails import email_jobs, events, notifications, work_items
 
-# Jobs that a question without an index reads at most: some 50 ms.
+# The most jobs that a page without an index reads: about 50 ms.
 SPAN = 100_000
 
 
@@ -67,7 +67,7 @@ class JobView:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NotificationView:
-    """What became of an event for one person: told by a job, whose status it has, or skipped."""
+    """One event and one person: told, with the job's status, or skipped."""
 
     id: int
     event_id: int
@@ -126,7 +126,7 @@ class EventView:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EventWithPeople(EventView):
-    """One event, and what became of it for each person it concerned."""
+    """One event, with everyone it concerns."""
 
     people: Sequence[NotificationView]
 
@@ -185,29 +185,29 @@ _EVENT = f"""
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
-    """Jobs, newest first; the next page begins below ``below``, None: this was the last. A page may be empty."""
+class JobPage:
+    """Jobs, newest first; the next page begins below id ``below``, None: this was the last. A page may be empty."""
 
     jobs: Sequence[JobView]
     below: int | None
 
 
-def page(connection: Connection, wanted: JobFilter, *, below: int | None = None, limit: int) -> Page:
+def page(connection: Connection, wanted: JobFilter, *, below: int | None = None, limit: int) -> JobPage:
     """
     The newest *limit* of these jobs with an id below *below*.
 
-    Where no index finds them, a page is of those among the next ``SPAN`` jobs, however few.
+    Without an index, a page covers the next ``SPAN`` jobs, however few of them match.
     """
     if wanted.is_indexed:
         found = matching(connection, wanted, before_id=below, limit=limit + 1)
-        return Page(found[:limit], found[limit - 1].id if len(found) > limit else None)
+        return JobPage(found[:limit], found[limit - 1].id if len(found) > limit else None)
     bottom, top = _bounds(connection, wanted)
     top = top if below is None else min(top, below)
     floor = max(bottom, top - SPAN)
     found = matching(connection, wanted, before_id=top, from_id=floor, limit=limit + 1)
     if len(found) > limit:
-        return Page(found[:limit], found[limit - 1].id)
-    return Page(found, floor if floor > bottom else None)
+        return JobPage(found[:limit], found[limit - 1].id)
+    return JobPage(found, floor if floor > bottom else None)
 
 
 def matching(
@@ -220,14 +220,14 @@ def matching(
     limit: int,
 ) -> list[JobView]:
     """
-    The newest of these jobs, newest first; the next page begins before the last id.
+    The newest of these jobs, newest first.
 
     Args:
-        allowing: Only those whose state allows this; None: all.
+        allowing: Only jobs whose status allows this action; None: all.
     """
     query = _JOBS.where(matches(wanted)).order_by(email_jobs.c.id.desc()).limit(limit)
     if allowing is not None:
-        query = query.where(by_hand.allowed(allowing))
+        query = query.where(retry_cancel_replay.allowed(allowing))
     if before_id is not None:
         query = query.where(email_jobs.c.id < before_id)
     if from_id is not None:
@@ -236,7 +236,7 @@ def matching(
 
 
 def show(connection: Connection, job_id: int) -> JobView | None:
-    """One job; None if there is no such row."""
+    """One job; None: there is none."""
     found = _views(connection, _JOBS.where(email_jobs.c.id == job_id))
     return found[0] if found else None
 
@@ -247,7 +247,7 @@ def attempts(connection: Connection, job_id: int) -> list[AttemptView]:
 
 
 def of_event(connection: Connection, key: str) -> EventWithPeople | None:
-    """One event with everyone it concerned; None if the key is unknown."""
+    """One event with everyone it concerns; None: unknown key."""
     row = connection.exec_driver_sql(_EVENT, {"key": key}).mappings().one_or_none()
     if row is None:
         return None
@@ -256,14 +256,14 @@ def of_event(connection: Connection, key: str) -> EventWithPeople | None:
 
 
 def of_job(connection: Connection, job: JobView) -> list[NotificationView]:
-    """What the email of this job tells of, in the order in which it was written."""
+    """The notifications in this job's email, in the order of their ids."""
     return _notifications(connection, _OF_JOB_ID, job_id=job.replay_of or job.id)
 
 
 def history(
     connection: Connection, username: str, *, topic: str | None = None, below: int | None = None, limit: int
 ) -> tuple[Sequence[NotificationView], int | None]:
-    """The newest of a person's notifications below that id, and below which the next page begins; None: nowhere."""
+    """The newest of a person's notifications below that id, and where the next page begins; None: no more."""
     about = "" if topic is None else "AND event.topic = %(topic)s"
     older = "" if below is None else "AND note.id < %(below)s"
     statement = (
@@ -274,7 +274,7 @@ def history(
 
 
 def _bounds(connection: Connection, wanted: JobFilter) -> tuple[int, int]:
-    """Ids between which all of these jobs are: from the first on, below the second."""
+    """A range of ids, the end exclusive, that contains all of these jobs."""
     lowest, highest = connection.execute(select(func.min(email_jobs.c.id), func.max(email_jobs.c.id))).one()
     bottom = (lowest or 0) if wanted.created_from is None else first_id_since(connection, wanted.created_from)
     top = (highest or 0) + 1 if wanted.created_before is None else first_id_after(connection, wanted.created_before)

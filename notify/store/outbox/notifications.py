@@ -1,4 +1,4 @@
-"""Who is told of an event, and by which email: written by the fan-out, corrected by the recheck."""
+"""Notifications: written by the fan-out with their emails, corrected by the recheck."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -10,10 +10,10 @@ from sqlalchemy import Connection
 from notify.domain.claims import Lane
 from notify.domain.errors import NotifyError
 from notify.domain.stages import DELIVER
-from notify.store.outbox.bundles import REMEMBER, Changed, noted
+from notify.store.outbox.bundles import UPDATE_BUNDLES, BundleUpdate, as_json
 
-# Of an email about which its event types say nothing, as SQL.
-LIFE = "interval '72 hours'"
+# Of emails whose event types state no expiry, as SQL.
+DEFAULT_EXPIRY = "interval '72 hours'"
 MAX_FAILURES = 12
 TOLD, SKIPPED = "told", "skipped"
 
@@ -21,14 +21,14 @@ TOLD, SKIPPED = "told", "skipped"
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewNotification:
     """
-    A row to be: somebody is told (``to_email``), or is skipped; and ``why``.
+    A notification to write: told at ``to_email``, or skipped; and ``why``.
 
     Args:
-        message_id: Of an email of its own; None: it has none.
-        leaves_at: When that email may go, ISO 8601 with an offset; None: now.
-        deferred_by: What it waits for until then.
-        email_job_id: The email that tells of it instead.
-        joins: The Message-ID of that email, where this statement writes it too.
+        message_id: Of its own email; None: it joins another, or is skipped.
+        leaves_at: When its own email is due, ISO 8601 with an offset; None: now.
+        deferred_by: Why it is due later; None: it is not deferred.
+        email_job_id: The existing email that it joins.
+        joins: The Message-ID of the email that it joins, if this statement creates that one too.
     """
 
     event_id: int
@@ -47,15 +47,15 @@ class NewNotification:
 
     @property
     def name(self) -> tuple[int, str]:
-        """What names the row before it has an id: its event and its person."""
+        """Its key: event id and username."""
         return self.event_id, self.username
 
 
-# Emails are written in one order everywhere: two workers with the same ones must not wait for each other.
+# Emails are inserted in a fixed order, so that two workers with the same events cannot deadlock.
 _WRITE = f"""
     WITH new AS MATERIALIZED (
         SELECT new.*, max(coalesce(new.leaves_at, now()) + coalesce(
-            (SELECT expires_after FROM notify.notification_event_types WHERE code = new.event_type), {LIFE}
+            (SELECT expires_after FROM notify.notification_event_types WHERE code = new.event_type), {DEFAULT_EXPIRY}
         )) OVER (PARTITION BY new.email_job_id, coalesce(new.joins, new.message_id)) AS ends
         FROM jsonb_to_recordset(%(rows)s::jsonb) AS new(
             event_id bigint, event_type text, topic text, username text, reason text, why text, to_email text,
@@ -88,12 +88,12 @@ _WRITE = f"""
         UPDATE notify.email_jobs AS job SET expires_at = joined.ends
         FROM (SELECT DISTINCT email_job_id, ends FROM new) AS joined
         WHERE job.id = joined.email_job_id AND job.expires_at < joined.ends
-    ), noted AS ({REMEMBER.format("(SELECT written.id FROM written WHERE written.message_id = changed.message_id)")}
+    ), bundled AS ({UPDATE_BUNDLES.format("(SELECT id FROM written WHERE written.message_id = changed.message_id)")}
     )
     SELECT decision, count(*) FROM told GROUP BY decision UNION ALL SELECT NULL, count(*) FROM new"""
 
 
-_TAKE_BACK = f"""
+_DELETE_EMPTY = f"""
     WITH gone AS (
         DELETE FROM notify.email_jobs AS job
         WHERE job.message_id = ANY (%(ids)s::text[]) AND NOT EXISTS (
@@ -104,50 +104,52 @@ _TAKE_BACK = f"""
     DELETE FROM notify.work_items AS item USING gone WHERE item.stage = '{DELIVER}' AND item.id = gone.id"""
 
 
-_KNOWN = "SELECT event_id, username FROM notify.notifications WHERE event_id = ANY (%(ids)s::bigint[])"
+_DECIDED = "SELECT event_id, username FROM notify.notifications WHERE event_id = ANY (%(ids)s::bigint[])"
 
 
 class MessageIdTaken(NotifyError):
-    """Another email has the Message-ID that this event's must have."""
+    """Another email already has the Message-ID of this event's email."""
 
 
-def write(connection: Connection, rows: Sequence[NewNotification], *, bundles: Sequence[Changed] = ()) -> Counter[str]:
+def write(
+    connection: Connection, rows: Sequence[NewNotification], *, bundles: Sequence[BundleUpdate] = ()
+) -> Counter[str]:
     """
-    Write those that are not there yet, and their emails; how many by decision. One statement, safe to repeat.
+    Write the missing ones and their emails; returns how many by decision. One statement, safe to repeat.
 
     Args:
-        bundles: What to note of those that they are in, which must be locked.
+        bundles: Updates of their bundles, which must be locked.
 
     Raises:
-        MessageIdTaken: An email would have the Message-ID of another.
+        MessageIdTaken: An email would have another's Message-ID.
     """
     if not rows:
         return Counter()
-    parameters = {"rows": dumps([asdict(row) for row in rows]), "bundles": noted(bundles)}
+    parameters = {"rows": dumps([asdict(row) for row in rows]), "bundles": as_json(bundles)}
     found: dict[str | None, int] = dict(connection.exec_driver_sql(_WRITE, parameters).cursor.fetchall())
-    fresh = found.pop(None)
+    new = found.pop(None)
     counts = Counter({decision: count for decision, count in found.items() if decision})
-    if counts.total() < (fresh or 0):
-        _see_whose(connection, rows)
+    if counts.total() < (new or 0):
+        _undo_duplicates(connection, rows)
     return counts
 
 
-def _see_whose(connection: Connection, rows: Sequence[NewNotification]) -> None:
+def _undo_duplicates(connection: Connection, rows: Sequence[NewNotification]) -> None:
     """
-    What was not written is another worker's, which fans out the same events at this moment; or else is lost.
+    Check that whatever was not written belongs to another worker that fans out the same events concurrently.
 
-    Where that worker decided otherwise, by what was known then, our email would tell of nothing: there is none.
+    If that worker decided differently, our new emails have no notifications and are deleted.
     """
-    there = known(connection, sorted({row.event_id for row in rows}))
+    there = decided(connection, sorted({row.event_id for row in rows}))
     for row in rows:
         if row.name not in there:
             raise MessageIdTaken(event=row.event_id)
-    connection.exec_driver_sql(_TAKE_BACK, {"ids": [row.message_id for row in rows if row.message_id]})
+    connection.exec_driver_sql(_DELETE_EMPTY, {"ids": [row.message_id for row in rows if row.message_id]})
 
 
-def known(connection: Connection, event_ids: Sequence[int]) -> set[tuple[int, str]]:
-    """The (event, person) of these events about which it was decided before."""
-    return set(connection.exec_driver_sql(_KNOWN, {"ids": list(event_ids)}).cursor.fetchall())
+def decided(connection: Connection, event_ids: Sequence[int]) -> set[tuple[int, str]]:
+    """The (event id, username) pairs of these events that already have a notification."""
+    return set(connection.exec_driver_sql(_DECIDED, {"ids": list(event_ids)}).cursor.fetchall())
 
 
 _DROP = f"""
@@ -156,6 +158,6 @@ _DROP = f"""
 
 
 def drop(connection: Connection, whys: Sequence[tuple[int, str]]) -> None:
-    """The emails of these, which the caller has claimed, do not tell of them after all, for these reasons."""
+    """Mark these notifications of claimed emails as skipped, for these reasons."""
     if whys:
         connection.exec_driver_sql(_DROP, {"dropped": dumps([{"id": id_, "why": why} for id_, why in whys])})

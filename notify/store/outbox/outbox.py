@@ -1,4 +1,4 @@
-"""Jobs in the table: claimed by the delivery, ended by outcomes, counted in the same transaction."""
+"""Email jobs: claimed by the delivery, ended by outcomes, which are counted in the same transaction."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -20,12 +20,11 @@ from notify.store.outbox.items import Attempt
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Ending:
+class AttemptOutcome:
     """
-    The end of one attempt, to be recorded.
+    The outcome of one attempt, to be recorded.
 
-    ``to_email`` is where the email went, or None if it never got so far; ``relay`` names who
-    was asked, or is None if nobody was; ``took`` is how long it took, None if no email was written.
+    ``to_email`` None: the email was not begun; ``relay`` None: none was contacted; ``took`` None: it was not written.
     """
 
     job: Job
@@ -36,19 +35,19 @@ class Ending:
 
     @property
     def name(self) -> Attempt:
-        """What names the attempt for ever."""
+        """Names the attempt for ever: job id and attempt."""
         return self.job.claim.id, self.job.claim.attempt
 
     @property
-    def says_sent(self) -> bool:
-        """Whether the email is out, which is true whoever holds its lease."""
+    def is_sent(self) -> bool:
+        """Whether the relay accepted the email, which stays true whoever has the lease."""
         return self.update.status == JobStatus.SENT
 
     @property
-    def row(self) -> sent.Row:
-        """The same for an email that is out."""
+    def sent_row(self) -> sent.SentRow:
+        """The row to record if it is sent."""
         answer = self.update.answer or Answer(phase=Phase.FINAL_DOT)
-        return sent.Row(
+        return sent.SentRow(
             id=self.job.claim.id,
             attempt=self.job.claim.attempt,
             event_type=self.job.event_type,
@@ -62,21 +61,21 @@ class Ending:
 
     @property
     def took_ms(self) -> int | None:
-        """How long it took, as the table has it."""
+        """Duration in milliseconds."""
         return None if self.took is None else round(self.took / timedelta(milliseconds=1))
 
 
 def claim(connection: Connection, *, limit: int, lease: timedelta, worker: UUID) -> list[Job]:
     """
-    Take up to *limit* due jobs in the order they should go, with what is known of them today; three statements.
+    Claim up to *limit* due jobs in sending order, with today's facts; three statements.
 
-    Fewer come back than were claimed where somebody has deleted a job: its item lapses.
+    Returns fewer if somebody deleted a job; its item lapses.
     """
     return facts.of_claims(connection, items.claim(connection, DELIVER, limit=limit, lease=lease, worker=worker))
 
 
 def claim_lapsed(connection: Connection, *, lease: timedelta, worker: UUID) -> Job | None:
-    """Take one job of which some worker vanished, and count that if it was the last; None when none is due."""
+    """Claim one job whose worker vanished, and count the lapse; None: none is due."""
     claimed = items.claim_lapsed(connection, DELIVER, lease=lease, worker=worker)
     if claimed is None:
         return None
@@ -87,55 +86,55 @@ def claim_lapsed(connection: Connection, *, lease: timedelta, worker: UUID) -> J
 
 
 def bury_poison(connection: Connection, *, worker: UUID, limit: int = 100) -> int:
-    """End the jobs that have outlived three workers; how many."""
+    """End the jobs whose leases lapsed three times; returns how many."""
     attempts = dict(items.bury_poison(connection, DELIVER, limit=limit))
     if not attempts:
         return 0
     buried = connection.exec_driver_sql(_BURY, {"ids": list(attempts)}).all()
     verdict = f"{JobStatus.DEAD}: {POISON}"
-    _keep_attempts(connection, [{"id": row.id, "attempt": attempts[row.id], "verdict": verdict} for row in buried])
+    _store_attempts(connection, [{"id": row.id, "attempt": attempts[row.id], "verdict": verdict} for row in buried])
     stats.count(connection, worker=worker, counts=Counter((row.event_type, JobStatus.DEAD) for row in buried))
     return len(buried)
 
 
-def put_off(connection: Connection, delays: Mapping[Claim, timedelta]) -> None:
-    """Claimed jobs wait so long, but not beyond their end: no failure counted, nothing noted as an attempt."""
-    endings = [replace(items.released(claim), due_in=delay.total_seconds()) for claim, delay in delays.items()]
-    _no_later_than_their_end(connection, items.settle(connection, DELIVER, endings))
+def postpone(connection: Connection, delays: Mapping[Claim, timedelta]) -> None:
+    """Postpone claimed jobs, at most to their expiry, without counting a failure or storing an attempt."""
+    outcomes = [replace(items.released(claim), due_in=delay.total_seconds()) for claim, delay in delays.items()]
+    _limit_to_expiry(connection, items.settle(connection, DELIVER, outcomes))
 
 
-_ENDING = """jsonb_to_recordset(%(endings)s::jsonb) AS ending(
+_OUTCOMES = """jsonb_to_recordset(%(outcomes)s::jsonb) AS outcome(
         id bigint, attempt int, lapses smallint, status text, reason text, verdict text, phase text, code smallint,
         enhanced text, text text, to_email text, relay text, took_ms int
     )"""
-_OUTCOME = """
-        status = ending.status, outcome_reason = ending.reason, to_email = coalesce(ending.to_email, job.to_email),
-        last_code = ending.code, last_enhanced_code = ending.enhanced,
-        last_error = CASE WHEN ending.status <> 'sent' THEN coalesce(nullif(ending.text, ''), job.last_error) END,
-        relay_reply = CASE WHEN ending.status = 'sent' THEN ending.text END,
-        relay = CASE WHEN ending.status = 'sent' THEN ending.relay END,
-        sent_in_ms = CASE WHEN ending.status = 'sent' THEN ending.took_ms END"""
+_SET_OUTCOME = """
+        status = outcome.status, outcome_reason = outcome.reason, to_email = coalesce(outcome.to_email, job.to_email),
+        last_code = outcome.code, last_enhanced_code = outcome.enhanced,
+        last_error = CASE WHEN outcome.status <> 'sent' THEN coalesce(nullif(outcome.text, ''), job.last_error) END,
+        relay_reply = CASE WHEN outcome.status = 'sent' THEN outcome.text END,
+        relay = CASE WHEN outcome.status = 'sent' THEN outcome.relay END,
+        sent_in_ms = CASE WHEN outcome.status = 'sent' THEN outcome.took_ms END"""
 _END_JOBS = f"""
-    UPDATE notify.email_jobs AS job SET {_OUTCOME},
-        finished_at = CASE WHEN ending.status <> 'pending' THEN now() END,
-        attempts = CASE WHEN ending.status <> 'pending' THEN ending.attempt ELSE job.attempts END,
-        lapses = CASE WHEN ending.status <> 'pending' THEN ending.lapses ELSE job.lapses END
-    FROM {_ENDING}
-    WHERE job.id = ending.id AND job.id = ANY (%(ids)s::bigint[]) AND job.status = 'pending'
+    UPDATE notify.email_jobs AS job SET {_SET_OUTCOME},
+        finished_at = CASE WHEN outcome.status <> 'pending' THEN now() END,
+        attempts = CASE WHEN outcome.status <> 'pending' THEN outcome.attempt ELSE job.attempts END,
+        lapses = CASE WHEN outcome.status <> 'pending' THEN outcome.lapses ELSE job.lapses END
+    FROM {_OUTCOMES}
+    WHERE job.id = outcome.id AND job.id = ANY (%(ids)s::bigint[]) AND job.status = 'pending'
     RETURNING job.id"""
 _LOCK = "SELECT id, status FROM notify.email_jobs WHERE id = ANY (%(ids)s::bigint[]) ORDER BY id FOR UPDATE"
-# Attempts and lapses become the most that anybody knows: the row, who says so, or the work item that goes.
+# Attempts and lapses become the maximum of the row, the outcome and the deleted work item.
 _SENT_ANYWAY = f"""
     WITH gone AS (
         DELETE FROM notify.work_items WHERE stage = '{DELIVER}' AND id = ANY (%(ids)s::bigint[])
         RETURNING id, attempt, lapses
     )
-    UPDATE notify.email_jobs AS job SET {_OUTCOME}, finished_at = now(),
-        attempts = greatest(job.attempts, ending.attempt, gone.attempt),
-        lapses = greatest(job.lapses, ending.lapses, gone.lapses)
-    FROM {_ENDING} LEFT JOIN gone ON gone.id = ending.id
-    WHERE job.id = ending.id AND job.id = ANY (%(ids)s::bigint[]) AND job.status <> 'sent'"""
-# A retry must not sleep past the email's end: it wakes then, to be recorded as expired.
+    UPDATE notify.email_jobs AS job SET {_SET_OUTCOME}, finished_at = now(),
+        attempts = greatest(job.attempts, outcome.attempt, gone.attempt),
+        lapses = greatest(job.lapses, outcome.lapses, gone.lapses)
+    FROM {_OUTCOMES} LEFT JOIN gone ON gone.id = outcome.id
+    WHERE job.id = outcome.id AND job.id = ANY (%(ids)s::bigint[]) AND job.status <> 'sent'"""
+# A retry comes due at the email's expiry at the latest, to be recorded as expired.
 _WAKE = f"""
     UPDATE notify.work_items AS item SET due_at = greatest(job.expires_at, now())
     FROM notify.email_jobs AS job
@@ -143,71 +142,67 @@ _WAKE = f"""
         AND item.lane < {Lane.LEASED:d} AND item.due_at > job.expires_at"""
 _BURY = f"""
     UPDATE notify.email_jobs AS job
-    SET status = 'dead', finished_at = now(), lapses = {items.MOST_LAPSES}, outcome_reason = '{POISON}'
+    SET status = 'dead', finished_at = now(), lapses = {items.MAX_LAPSES}, outcome_reason = '{POISON}'
     WHERE job.id = ANY (%(ids)s::bigint[]) AND job.status = 'pending'
     RETURNING job.id, (
         SELECT event_type FROM notify.notifications AS note
         WHERE note.email_job_id = coalesce(job.replay_of, job.id) ORDER BY note.id LIMIT 1
     ) AS event_type"""
-# A job that somebody has deleted meanwhile keeps no attempts, and stops no other's.
-_KEEP_ATTEMPTS = f"""
+# Skips jobs that somebody has deleted meanwhile.
+_STORE_ATTEMPTS = f"""
     INSERT INTO notify.email_attempts (job_id, attempt, phase, code, enhanced_code, text, verdict, relay, took_ms)
     SELECT id, attempt, phase, code, enhanced, nullif(text, ''), verdict, relay, took_ms
-    FROM {_ENDING} WHERE id IN (SELECT id FROM notify.email_jobs)"""
+    FROM {_OUTCOMES} WHERE id IN (SELECT id FROM notify.email_jobs)"""
 
 
-def record(connection: Connection, endings: Sequence[Ending], *, worker: UUID) -> Counter[str]:
+def record(connection: Connection, outcomes: Sequence[AttemptOutcome], *, worker: UUID) -> Counter[str]:
     """
-    Write what became of these attempts, and count it.
+    Record and count these outcomes; returns how many by name.
 
-    A refusal is written only under the attempt that produced it; when the lease was lost it is
-    counted (``lease_lost``) and dropped. *Sent* is a fact and is written whatever the row says
-    now: ``late_success`` where another outcome or another worker's lease was in its place,
-    ``duplicate_sent`` where the row said sent already. ``ambiguous`` is counted besides the
-    verdict: the relay may have taken the email.
-
-    Returns how many by verdict.
+    A refusal counts only while its attempt has the lease, else it is counted as ``lease_lost`` and dropped. *Sent*
+    is a fact and always recorded: as ``late_success`` if the job had another outcome or another lease, as
+    ``duplicate_sent`` if it was sent before. ``ambiguous`` is counted in addition.
     """
-    written = sent.record(connection, [one.row for one in endings if one.says_sent], worker=worker)
-    endings = [one for one in endings if not (one.says_sent and one.name in written)]
-    return _record_with_care(connection, endings, worker=worker) + Counter({OutcomeName.SENT: len(written)})
+    written = sent.record(connection, [one.sent_row for one in outcomes if one.is_sent], worker=worker)
+    outcomes = [one for one in outcomes if not (one.is_sent and one.name in written)]
+    return _record_individually(connection, outcomes, worker=worker) + Counter({OutcomeName.SENT: len(written)})
 
 
-def _record_with_care(connection: Connection, endings: Sequence[Ending], *, worker: UUID) -> Counter[str]:
-    if not endings:
+def _record_individually(connection: Connection, outcomes: Sequence[AttemptOutcome], *, worker: UUID) -> Counter[str]:
+    if not outcomes:
         return Counter()
-    settled = items.settle(connection, DELIVER, [_end_of_item(one) for one in endings])
-    _no_later_than_their_end(connection, [one.name for one in endings if one.update.delay and one.name in settled])
-    written = _end_jobs(connection, [one for one in endings if one.name in settled])
-    in_time = {one.name for one in endings if one.name in settled and one.name[0] in written}
-    late = _record_late(connection, [one for one in endings if one.name not in in_time and one.says_sent])
+    settled = items.settle(connection, DELIVER, [_item_outcome(one) for one in outcomes])
+    _limit_to_expiry(connection, [one.name for one in outcomes if one.update.delay and one.name in settled])
+    written = _end_jobs(connection, [one for one in outcomes if one.name in settled])
+    in_time = {one.name for one in outcomes if one.name in settled and one.name[0] in written}
+    late = _record_late(connection, [one for one in outcomes if one.name not in in_time and one.is_sent])
     verdicts = [
         (one, one.update.outcome if one.name in in_time else late.get(one.name, OutcomeName.LEASE_LOST))
-        for one in endings
+        for one in outcomes
     ]
     went_out = {OutcomeName.SENT, OutcomeName.LATE_SUCCESS, OutcomeName.DUPLICATE_SENT}
-    _keep_attempts(connection, [_as_row(one) for one, verdict in verdicts if verdict not in went_out])
+    _store_attempts(connection, [_columns(one) for one, verdict in verdicts if verdict not in went_out])
     counts = Counter[tuple[str, str]]((one.job.event_type, verdict) for one, verdict in verdicts)
-    counts.update((one.job.event_type, AMBIGUOUS) for one in endings if one.update.ambiguous)
+    counts.update((one.job.event_type, AMBIGUOUS) for one in outcomes if one.update.ambiguous)
     stats.count(connection, worker=worker, counts=counts)
     return Counter(verdict for _, verdict in verdicts)
 
 
-def _end_jobs(connection: Connection, endings: Sequence[Ending]) -> set[int]:
-    if not endings:
+def _end_jobs(connection: Connection, outcomes: Sequence[AttemptOutcome]) -> set[int]:
+    if not outcomes:
         return set()
-    return set(connection.exec_driver_sql(_END_JOBS, _parameters(endings)).scalars())
+    return set(connection.exec_driver_sql(_END_JOBS, _parameters(outcomes)).scalars())
 
 
-def _record_late(connection: Connection, endings: Sequence[Ending]) -> dict[Attempt, OutcomeName]:
-    """Write that these emails were sent; of several attempts of one job the first is the one that was."""
-    if not endings:
+def _record_late(connection: Connection, outcomes: Sequence[AttemptOutcome]) -> dict[Attempt, OutcomeName]:
+    """Record that these emails were sent; of several attempts of one job the first counts as sent."""
+    if not outcomes:
         return {}
-    parameters = _parameters(endings)
+    parameters = _parameters(outcomes)
     before = {row.id: row.status for row in connection.exec_driver_sql(_LOCK, {"ids": parameters["ids"]})}
     connection.exec_driver_sql(_SENT_ANYWAY, parameters)
     verdicts = {}
-    for one in endings:
+    for one in outcomes:
         if one.job.claim.id in before:
             was_sent = before[one.job.claim.id] == JobStatus.SENT
             verdicts[one.name] = OutcomeName.DUPLICATE_SENT if was_sent else OutcomeName.LATE_SUCCESS
@@ -215,18 +210,18 @@ def _record_late(connection: Connection, endings: Sequence[Ending]) -> dict[Atte
     return verdicts
 
 
-def _no_later_than_their_end(connection: Connection, attempts: Iterable[Attempt]) -> None:
+def _limit_to_expiry(connection: Connection, attempts: Iterable[Attempt]) -> None:
     if ids := [id_ for id_, _ in attempts]:
         connection.exec_driver_sql(_WAKE, {"ids": ids})
 
 
-def _keep_attempts(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
+def _store_attempts(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
     if rows:
-        connection.exec_driver_sql(_KEEP_ATTEMPTS, {"endings": dumps(rows)})
+        connection.exec_driver_sql(_STORE_ATTEMPTS, {"outcomes": dumps(rows)})
 
 
-def _end_of_item(ending: Ending) -> items.Ending:
-    update, claimed = ending.update, ending.job.claim
+def _item_outcome(outcome: AttemptOutcome) -> items.ItemOutcome:
+    update, claimed = outcome.update, outcome.job.claim
     failed = int(update.failed)
     if update.delay is not None:
         back = items.released(claimed)
@@ -236,13 +231,13 @@ def _end_of_item(ending: Ending) -> items.Ending:
     return items.done(claimed)
 
 
-def _parameters(endings: Sequence[Ending]) -> dict[str, Any]:
-    return {"endings": dumps(list(map(_as_row, endings))), "ids": [one.job.claim.id for one in endings]}
+def _parameters(outcomes: Sequence[AttemptOutcome]) -> dict[str, Any]:
+    return {"outcomes": dumps(list(map(_columns, outcomes))), "ids": [one.job.claim.id for one in outcomes]}
 
 
-def _as_row(ending: Ending) -> dict[str, Any]:
-    """Absent fields are null."""
-    update, claimed = ending.update, ending.job.claim
+def _columns(outcome: AttemptOutcome) -> dict[str, Any]:
+    """The columns of ``_OUTCOMES``; missing ones are null."""
+    update, claimed = outcome.update, outcome.job.claim
     row = {
         "id": claimed.id,
         "attempt": claimed.attempt,
@@ -250,9 +245,9 @@ def _as_row(ending: Ending) -> dict[str, Any]:
         "status": update.status,
         "reason": update.reason,
         "verdict": f"{update.outcome}: {update.reason}" if update.reason else update.outcome,
-        "to_email": ending.to_email,
-        "relay": ending.relay,
-        "took_ms": ending.took_ms,
+        "to_email": outcome.to_email,
+        "relay": outcome.relay,
+        "took_ms": outcome.took_ms,
     }
     if answer := update.answer:
         row |= {"phase": answer.phase, "code": answer.code, "enhanced": answer.enhanced, "text": answer.text}

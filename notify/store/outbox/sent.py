@@ -1,11 +1,11 @@
 """
-What mostly happens to an email, written in one statement: it is out, and its lease was ours until now.
+The usual outcome, recorded in one statement: the email was sent and the lease was still ours.
 
-Decided: a worker has a connection of its own for it, in its event loop, where the statement is prepared and commits
-    by itself: no thread, no pool, no BEGIN and COMMIT. Whatever goes wrong there is left to the careful way, which asks
-    for what may have been written unheard (``already_ours``).
-Decided: an array is one literal. psycopg would make each of its elements a parameter of its own first.
-Rejected: the same behind a pooler, where what notify needs of a session comes with each BEGIN.
+Decided: each worker has a connection for it in its event loop, where the statement is prepared and commits by itself:
+    no thread, no pool, no BEGIN and COMMIT. Whatever fails there is recorded by ``outbox.record``, after
+    ``already_recorded`` has found what was written without confirmation.
+Decided: an array is one literal. psycopg would first make each element a parameter.
+Rejected: the same behind a pooler, where session settings are sent with each BEGIN.
 """
 
 from collections.abc import Iterable, Sequence
@@ -24,8 +24,8 @@ from notify.store.outbox.items import Attempt
 Result = TypeVar("Result")
 
 
-class Row(NamedTuple):
-    """One email that was sent; the relay's answer to it, and how long it took."""
+class SentRow(NamedTuple):
+    """A sent email with the relay's reply and how long it took."""
 
     id: int
     attempt: int
@@ -39,30 +39,30 @@ class Row(NamedTuple):
 
 
 _SENT = """
-    WITH ending AS MATERIALIZED (
+    WITH email AS MATERIALIZED (
         SELECT * FROM unnest(
             %(ids)s::bigint[], %(attempts)s::int[], %(types)s::text[], %(codes)s::smallint[], %(enhanced)s::text[],
             %(replies)s::text[], %(addresses)s::text[], %(relays)s::text[], %(took)s::int[]
-        ) AS ending(id, attempt, event_type, code, enhanced, reply, address, relay, took)
+        ) AS email(id, attempt, event_type, code, enhanced, reply, address, relay, took)
     ), locked AS MATERIALIZED (
         SELECT item.id, item.attempt, item.lane FROM notify.work_items AS item
         WHERE item.stage = 'deliver' AND item.id = ANY (%(ids)s::bigint[]) ORDER BY item.id FOR UPDATE
     ), gone AS (
         DELETE FROM notify.work_items AS item
         WHERE item.stage = 'deliver' AND item.id = ANY (ARRAY(
-            SELECT locked.id FROM locked JOIN ending ON ending.id = locked.id AND ending.attempt = locked.attempt
+            SELECT locked.id FROM locked JOIN email ON email.id = locked.id AND email.attempt = locked.attempt
             WHERE locked.lane = 8
         ))
         RETURNING item.id, item.attempt, item.lapses
     ), ended AS (
         UPDATE notify.email_jobs AS job
-        SET status = 'sent', finished_at = now(), attempts = ending.attempt, lapses = gone.lapses,
-            outcome_reason = NULL, last_code = ending.code, last_enhanced_code = ending.enhanced,
-            last_error = NULL, relay_reply = ending.reply,
-            to_email = coalesce(ending.address, job.to_email), relay = ending.relay, sent_in_ms = ending.took
-        FROM ending JOIN gone ON gone.id = ending.id AND gone.attempt = ending.attempt
-        WHERE job.id = ANY (%(ids)s::bigint[]) AND job.id = ending.id AND job.status = 'pending'
-        RETURNING job.id, job.attempts, ending.event_type
+        SET status = 'sent', finished_at = now(), attempts = email.attempt, lapses = gone.lapses,
+            outcome_reason = NULL, last_code = email.code, last_enhanced_code = email.enhanced,
+            last_error = NULL, relay_reply = email.reply,
+            to_email = coalesce(email.address, job.to_email), relay = email.relay, sent_in_ms = email.took
+        FROM email JOIN gone ON gone.id = email.id AND gone.attempt = email.attempt
+        WHERE job.id = ANY (%(ids)s::bigint[]) AND job.id = email.id AND job.status = 'pending'
+        RETURNING job.id, job.attempts, email.event_type
     ), counted AS (
         INSERT INTO notify.delivery_stats AS stats (minute, worker, event_type, outcome, count)
         SELECT date_trunc('minute', now()), %(worker)s::uuid, ended.event_type, 'sent', count(*)
@@ -71,29 +71,29 @@ _SENT = """
     )
     SELECT ended.id, ended.attempts FROM ended
 """
-# Who writes them at this moment is waited for.
+# Waits for concurrent writers.
 _LOCK = """
     SELECT item.id FROM notify.work_items AS item
     WHERE item.stage = 'deliver' AND item.id = ANY (%(ids)s::bigint[]) ORDER BY item.id FOR UPDATE
 """
 _OURS = """
     SELECT job.id, job.attempts FROM notify.email_jobs AS job
-    JOIN unnest(%(ids)s::bigint[], %(attempts)s::int[], %(replies)s::text[]) AS ending(id, attempt, reply)
-        ON ending.id = job.id AND ending.attempt = job.attempts AND ending.reply IS NOT DISTINCT FROM job.relay_reply
+    JOIN unnest(%(ids)s::bigint[], %(attempts)s::int[], %(replies)s::text[]) AS email(id, attempt, reply)
+        ON email.id = job.id AND email.attempt = job.attempts AND email.reply IS NOT DISTINCT FROM job.relay_reply
     WHERE job.id = ANY (%(ids)s::bigint[]) AND job.status = 'sent'
 """
 
 
-def record(connection: Connection, rows: Sequence[Row], *, worker: UUID) -> set[Attempt]:
-    """Write and count those that were ours until now; which. The rest is to be looked at with care."""
+def record(connection: Connection, rows: Sequence[SentRow], *, worker: UUID) -> set[Attempt]:
+    """Record and count those whose lease is still ours; returns them. The caller records the rest individually."""
     if not rows:
         return set()
     values = {**_parameters(rows), "worker": worker}
     return {(id_, attempt) for id_, attempt in connection.exec_driver_sql(_SENT, values)}
 
 
-def already_ours(connection: Connection, rows: Sequence[Row]) -> set[Attempt]:
-    """Those that an earlier attempt to write them has written and counted, though nobody heard of it."""
+def already_recorded(connection: Connection, rows: Sequence[SentRow]) -> set[Attempt]:
+    """Those that an earlier, unconfirmed ``record`` has recorded and counted."""
     if not rows:
         return set()
     values = _parameters(rows)
@@ -101,7 +101,7 @@ def already_ours(connection: Connection, rows: Sequence[Row]) -> set[Attempt]:
     return {(id_, attempt) for id_, attempt in connection.exec_driver_sql(_OURS, values)}
 
 
-def _parameters(rows: Sequence[Row]) -> dict[str, str]:
+def _parameters(rows: Sequence[SentRow]) -> dict[str, str]:
     ids, attempts, types, codes, enhanced, replies, addresses, relays, took = zip(*rows, strict=True)
     return {
         "ids": _numbers(ids),
@@ -131,27 +131,23 @@ def _quoted(value: str) -> str:
     return f'"{value}"'
 
 
-class Line:
-    """
-    The connection over which one worker writes what was sent. Lives in one event loop.
-
-    It is one of the database's, made as the pool makes its own, and beside them.
-    """
+class SentConnection:
+    """A worker's own connection for recording sent emails, outside the pool. Lives in one event loop."""
 
     def __init__(self, database: Database, *, worker: UUID) -> None:
         self._database = database
         self._worker = worker
         self._usable = True
         self._made: TimedConnection | None = None
-        self._line: _TimedConnectionLine | None = None
+        self._connection: _TimedAsyncConnection | None = None
 
     @property
     def is_wanted(self) -> bool:
-        """Whether ``connect`` should be called: there is no connection, and no pooler is known to stand between."""
-        return self._line is None and self._usable
+        """Whether to call ``connect``: there is no connection, and no pooler was found."""
+        return self._connection is None and self._usable
 
     def connect(self) -> None:
-        """Connect, if the database answers and no pooler stands between. Waits: not for the event loop."""
+        """Connect, unless the database is unavailable or there is a pooler. Blocks: not for the event loop."""
         try:
             pooled = self._database.engine.raw_connection()
             made = cast("TimedConnection", pooled.driver_connection)
@@ -161,38 +157,38 @@ class Line:
                 made.close()
                 return
             made.autocommit = True
-            made.execute("DEALLOCATE ALL")  # the pool may have used it, and names are given again from the first
+            made.execute("DEALLOCATE ALL")  # the pool may have used it, and psycopg reuses the names
         except (SQLAlchemyError, psycopg.Error):
             return
-        self._made, self._line = made, _TimedConnectionLine(made.pgconn)
-        self._line.longest_wait_seconds = made.longest_wait_seconds
-        self._line.prepare_threshold = 0
+        self._made, self._connection = made, _TimedAsyncConnection(made.pgconn)
+        self._connection.longest_wait_seconds = made.longest_wait_seconds
+        self._connection.prepare_threshold = 0
 
-    async def record(self, rows: Sequence[Row]) -> set[Attempt] | None:
-        """Write and count those that were ours until now; which. None: it may have, but nobody has heard of it."""
-        line = self._line
-        if line is None:
+    async def record(self, rows: Sequence[SentRow]) -> set[Attempt] | None:
+        """Record and count those whose lease is still ours; returns them. None: the database did not confirm."""
+        connection = self._connection
+        if connection is None:
             return set()
         try:
-            if not line.autocommit:
-                await line.set_autocommit(True)
-            answer = await line.execute(_SENT, {**_parameters(rows), "worker": self._worker})
+            if not connection.autocommit:
+                await connection.set_autocommit(True)
+            answer = await connection.execute(_SENT, {**_parameters(rows), "worker": self._worker})
             return set(await answer.fetchall())
         except psycopg.Error:
-            heard = not line.closed
+            confirmed = not connection.closed
             await self.close()
-            return set() if heard else None
+            return set() if confirmed else None
 
     async def close(self) -> None:
-        """Leave; the next ``connect`` makes another. Safe to repeat."""
-        line, self._line = self._line, None
-        if line is not None:
-            await line.close()
+        """Close; ``connect`` opens another. Safe to repeat."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            await connection.close()
         self._made = None
 
 
-class _TimedConnectionLine(psycopg.AsyncConnection[Any]):
-    """What ``TimedConnection`` is, in an event loop: given up when an answer does not come."""
+class _TimedAsyncConnection(psycopg.AsyncConnection[Any]):
+    """``TimedConnection`` for an event loop."""
 
     longest_wait_seconds: float | None = None
 

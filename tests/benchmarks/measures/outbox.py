@@ -17,7 +17,7 @@ from sqlalchemy import Connection
 from notify.domain.outcomes import Answer, Phase, Sent, settle
 from notify.store.database import Database
 from notify.store.outbox import outbox
-from notify.store.outbox.outbox import Ending
+from notify.store.outbox.outbox import AttemptOutcome
 from tests.benchmarks import workload
 from tests.benchmarks.bench import Bench
 from tests.benchmarks.benchmark_servers import BenchmarkServers, cache, settings
@@ -129,7 +129,7 @@ class _Outbox:
         assert len(jobs) == BATCH
         answer = Answer(phase=Phase.FINAL_DOT, code=250, text="2.0.0 taken")
         rng = Random(1)
-        endings = [Ending(job=job, update=settle(Sent(answer=answer), job.claim, rng=rng)) for job in jobs]
+        endings = [AttemptOutcome(job=job, update=settle(Sent(answer=answer), job.claim, rng=rng)) for job in jobs]
         with self._database.begin() as connection:
             record, _ = _timed(connection, lambda: outbox.record(connection, endings, worker=WORKER))
         return Cost(claim, record)

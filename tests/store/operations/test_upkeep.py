@@ -11,7 +11,7 @@ from notify.domain.retention import RetentionPeriods
 from notify.store.database import Database
 from notify.store.operations import upkeep
 from notify.store.operations.upkeep import Batch
-from notify.store.outbox.by_hand import Action, act_on
+from notify.store.outbox.retry_cancel_replay import Action, act_on
 from notify.store.tables.emails import email_attempts, email_jobs, events, notifications
 from notify.store.tables.operations import delivery_stats
 from tests.support import rows

@@ -6,17 +6,17 @@ from notify.store.outbox import commits
 
 def test_a_transactions_fate_is_known_by_its_id(database: Database) -> None:
     with database.engine.connect() as asking, database.engine.connect() as working:
-        taken = commits.name(working)
-        assert commits.took_place(asking, taken) is None
+        taken = commits.transaction_id(working)
+        assert commits.is_committed(asking, taken) is None
         working.commit()
-        assert commits.took_place(asking, taken) is True
+        assert commits.is_committed(asking, taken) is True
 
-        undone = commits.name(working)
+        undone = commits.transaction_id(working)
         working.rollback()
-        assert commits.took_place(asking, undone) is False
+        assert commits.is_committed(asking, undone) is False
 
 
 def test_an_id_that_the_server_has_not_yet_assigned_did_not_commit(database: Database) -> None:
     with database.begin() as asking:
-        assert commits.took_place(asking, "9000000000000") is False
-        assert commits.name(asking)
+        assert commits.is_committed(asking, "9000000000000") is False
+        assert commits.transaction_id(asking)

@@ -88,7 +88,7 @@ def test_a_waiting_or_dead_event_can_be_made_due_and_keeps_its_history(
     assert (item["lane"], item["failures"], item["max_failures"]) == (1, 10, 20)
     assert rows.row(database, table, by_status["dead"])["status"] == "pending"
     with database.begin() as connection:
-        assert items.outlook(connection, "fan_out").due
+        assert items.due_items(connection, "fan_out").any
         due = items.claim(connection, "fan_out", limit=9, lease=timedelta(seconds=9), worker=UUID(int=2))
     assert {one.id for one in due} == set(retried)
 

@@ -15,7 +15,7 @@ from notify.store.database import Database
 from notify.store.operations.migrate import upgrade
 from notify.store.outbox import audiences, facts, jobs, notifications, outbox
 from notify.store.outbox.notifications import NewNotification
-from notify.store.outbox.outbox import Ending
+from notify.store.outbox.outbox import AttemptOutcome
 from notify.store.sessions import PLANNED_ONCE
 from tests.support import rows
 from tests.support.plans import read_end_to_end
@@ -104,7 +104,7 @@ def ask_facts(session: Connection) -> Callable[[], object]:
 def record(session: Connection) -> Callable[[], object]:
     told = Sent(answer=Answer(phase=Phase.FINAL_DOT, code=250))
     endings = [
-        Ending(job=job, update=settle(told, job.claim, rng=Random(1)))
+        AttemptOutcome(job=job, update=settle(told, job.claim, rng=Random(1)))
         for job in facts.of_claims(session, claimed(session))
     ]
     return lambda: outbox.record(session, endings, worker=WORKER)

@@ -149,7 +149,7 @@ def test_a_claim_reads_due_items_and_not_future_ones(crowd: FutureItems, session
 def test_asking_whether_anything_is_due_does_not_read_future_items(crowd: FutureItems, session: Connection) -> None:
     crowd.claim(session, limit=DUE)
     assert not items.is_due(session, crowd.stage)
-    plan = plan_of(crowd, session, lambda: items.outlook(session, crowd.stage))
+    plan = plan_of(crowd, session, lambda: items.due_items(session, crowd.stage))
     assert indexes_read(plan) == {"work_items_due"}
     assert rows_read(plan) <= MOST_ROWS
 
@@ -184,7 +184,7 @@ def test_a_prepared_claim_does_not_fall_back_to_scanning_the_table(crowd: Future
     session.execute(text("SET LOCAL plan_cache_mode = force_generic_plan"))
     before = whole_reads(session)
     for _ in range(DUE):
-        items.outlook(session, crowd.stage)
+        items.due_items(session, crowd.stage)
         taken = crowd.claim(session, limit=1)
         items.extend(session, crowd.stage, [(one.id, one.attempt) for one in taken], lease=LEASE)
         items.settle(session, crowd.stage, list(map(items.done, taken)))

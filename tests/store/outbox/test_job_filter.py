@@ -146,7 +146,7 @@ def test_a_time_range_is_found_by_a_range_of_ids(session: Connection, n: int) ->
 def test_a_filter_without_matches_finds_nothing(database: Database) -> None:
     with database.begin() as connection:
         for job_filter in (JobFilter(), JobFilter(queue_id="x"), JobFilter(created_from=NEWEST, created_before=NEWEST)):
-            assert jobs.page(connection, job_filter, limit=LIMIT) == jobs.Page([], None)
+            assert jobs.page(connection, job_filter, limit=LIMIT) == jobs.JobPage([], None)
 
 
 def test_a_person_an_event_and_a_topic_also_find_replays(database: Database) -> None:

@@ -12,9 +12,9 @@ from notify.domain.retention import RetentionPeriods
 from notify.store.database import Database
 from notify.store.operations import upkeep
 from notify.store.outbox import jobs, outbox
-from notify.store.outbox.by_hand import Action, act_on
 from notify.store.outbox.job_filter import JobFilter
 from notify.store.outbox.jobs import JobView
+from notify.store.outbox.retry_cancel_replay import Action, act_on
 from notify.store.tables.emails import email_attempts, email_jobs
 from tests.support import rows
 from tests.support.race import blocked_session, meanwhile

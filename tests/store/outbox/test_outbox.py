@@ -31,7 +31,7 @@ from notify.domain.outcomes import (
 from notify.domain.stages import DELIVER
 from notify.store.database import Database
 from notify.store.outbox import items, outbox
-from notify.store.outbox.outbox import Ending
+from notify.store.outbox.outbox import AttemptOutcome
 from notify.store.tables.emails import email_attempts, email_jobs, work_items
 from notify.store.tables.operations import delivery_stats
 from tests.support import rows
@@ -87,9 +87,9 @@ def claim_after_lapse(database: Database, job: Job) -> Job:
     return found
 
 
-def ending(job: Job, outcome: Outcome) -> Ending:
+def ending(job: Job, outcome: Outcome) -> AttemptOutcome:
     update = settle(outcome, job.claim, rng=Random(1))
-    return Ending(job=job, update=update, to_email=job.to_email, relay=RELAY)
+    return AttemptOutcome(job=job, update=update, to_email=job.to_email, relay=RELAY)
 
 
 def record(database: Database, *attempts: tuple[Job, Outcome]) -> Counter[str]:
@@ -475,7 +475,7 @@ def test_a_delayed_email_waits_for_its_turn_but_not_past_its_expiry_and_counts_n
     claim_after_lapse(database, lost)
 
     with database.begin() as connection:
-        outbox.put_off(connection, {email.claim: hour, old.claim: hour, lost.claim: hour})
+        outbox.postpone(connection, {email.claim: hour, old.claim: hour, lost.claim: hour})
         now = connection.scalar(select(func.now()))
 
     waits, capped, elsewhere = (rows.item_of(database, DELIVER, one.claim.id) for one in (email, old, lost))
@@ -494,5 +494,5 @@ def test_a_delayed_email_waits_for_its_turn_but_not_past_its_expiry_and_counts_n
 
 def test_delaying_nothing_does_nothing(database: Database) -> None:
     with statements(database) as sent, database.begin() as connection:
-        outbox.put_off(connection, {})
+        outbox.postpone(connection, {})
     assert sent == []

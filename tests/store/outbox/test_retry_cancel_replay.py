@@ -9,9 +9,9 @@ from sqlalchemy import func, select
 
 from notify.domain.threads import message_id
 from notify.store.database import Database
-from notify.store.outbox import by_hand, jobs, outbox
-from notify.store.outbox.by_hand import Action, Page
+from notify.store.outbox import jobs, outbox, retry_cancel_replay
 from notify.store.outbox.job_filter import JobFilter
+from notify.store.outbox.retry_cancel_replay import Action, ActionPage
 from notify.store.tables.emails import email_jobs, work_items
 from notify.store.tables.people import notification_event_types
 from tests.support import rows
@@ -46,9 +46,9 @@ def act(
     after: int = 0,
     last: int = LAST,
     limit: int = MANY,
-) -> Page:
+) -> ActionPage:
     with database.begin() as connection:
-        return by_hand.act(connection, action, job_filter, after_id=after, last_id=last, limit=limit)
+        return retry_cancel_replay.act(connection, action, job_filter, after_id=after, last_id=last, limit=limit)
 
 
 def as_they_stand(database: Database) -> list[tuple[Any, ...]]:
@@ -70,7 +70,7 @@ def test_acting_on_many_emails_equals_acting_on_each_alone(database: Database, a
         put(database, username=f"alone-{state}", **columns, **worn)
     with database.begin() as connection:
         for job in jobs.matching(connection, EVERYTHING, limit=MANY):
-            by_hand.act_on(connection, action, job.id)
+            retry_cancel_replay.act_on(connection, action, job.id)
     expected = [(name.removeprefix("alone-"), *rest) for name, *rest in as_they_stand(database)]
     with database.begin() as connection:
         connection.execute(email_jobs.delete())
@@ -89,7 +89,7 @@ def test_the_preview_counts_what_will_be_done_and_changes_nothing(database: Data
     one_of_each(database)
     before = as_they_stand(database)
     with database.begin() as connection:
-        tally = by_hand.tally(connection, action, EVERYTHING)
+        tally = retry_cancel_replay.count(connection, action, EVERYTHING)
     assert as_they_stand(database) == before
 
     page = act(database, action, last=tally.last_id)
@@ -157,7 +157,7 @@ def test_a_page_of_many_jobs_takes_five_statements(
         put(database, **rows.ended("dead"))
     for action in (Action.REPLAY, Action.RETRY, Action.CANCEL):
         with statements(database) as said, database.begin() as connection:
-            assert len(by_hand.act(connection, action, EVERYTHING, last_id=LAST, limit=MANY).done) >= 20
+            assert len(retry_cancel_replay.act(connection, action, EVERYTHING, last_id=LAST, limit=MANY).done) >= 20
         assert len(said) == 5
 
 
@@ -208,6 +208,6 @@ def test_a_retried_email_lives_as_long_again_as_its_event_type_says(database: Da
     life = timedelta(minutes=30)
     with database.begin() as connection:
         connection.execute(notification_event_types.update().values(expires_after=life))
-        (done,) = by_hand.act(connection, action, EVERYTHING, last_id=LAST, limit=MANY).done
+        (done,) = retry_cancel_replay.act(connection, action, EVERYTHING, last_id=LAST, limit=MANY).done
         query = select(email_jobs.c.expires_at - func.now()).where(email_jobs.c.id == done)
         assert connection.scalar(query) == life

@@ -6,13 +6,13 @@ from uuid import uuid4
 
 from sqlalchemy import select
 
-from notify.delivery import by_hand
+from notify.delivery import bulk_actions
 from notify.domain.outcomes import JobUpdate, OutcomeName
 from notify.store.database import Database
 from notify.store.outbox import outbox
-from notify.store.outbox.by_hand import Action, Page, act_on
 from notify.store.outbox.job_filter import JobFilter
-from notify.store.outbox.outbox import Ending
+from notify.store.outbox.outbox import AttemptOutcome
+from notify.store.outbox.retry_cancel_replay import Action, ActionPage, act_on
 from notify.store.tables.emails import email_jobs, work_items
 from tests.support import rows
 from tests.support.race import blocked_session, meanwhile
@@ -21,8 +21,8 @@ LAST = 2**62
 MOST_PAGES = 10
 
 
-def work_off(database: Database, action: Action, job_filter: JobFilter) -> list[Page]:
-    return list(islice(by_hand.pages(database, action, job_filter, last_id=LAST), MOST_PAGES))
+def work_off(database: Database, action: Action, job_filter: JobFilter) -> list[ActionPage]:
+    return list(islice(bulk_actions.pages(database, action, job_filter, last_id=LAST), MOST_PAGES))
 
 
 def cancel(database: Database, job_id: int) -> bool:
@@ -34,7 +34,7 @@ def test_emails_made_due_again_are_not_found_by_the_next_page(database: Database
     with database.begin() as connection:
         there = [rows.job(connection) for _ in range(5)]
 
-    pages = by_hand.pages(database, Action.RETRY, JobFilter(status="pending"), last_id=LAST, size=2)
+    pages = bulk_actions.pages(database, Action.RETRY, JobFilter(status="pending"), last_id=LAST, size=2)
     done = [page.done for page in islice(pages, MOST_PAGES)]
 
     assert [sorted(page) for page in done] == [there[:2], there[2:4], there[4:]]
@@ -44,7 +44,7 @@ def test_pages_already_changed_stay_changed_when_the_operator_aborts(database: D
     with database.begin() as connection:
         there = [rows.job(connection) for _ in range(4)]
 
-    next(by_hand.pages(database, Action.CANCEL, JobFilter(status="pending"), last_id=LAST, size=2))
+    next(bulk_actions.pages(database, Action.CANCEL, JobFilter(status="pending"), last_id=LAST, size=2))
 
     stand = [rows.row(database, email_jobs, job_id)["status"] for job_id in there]
     assert stand == ["cancelled", "cancelled", "pending", "pending"]
@@ -72,7 +72,7 @@ def test_a_cancellation_waits_for_the_worker_that_is_recording_the_email(databas
     with database.begin() as connection:
         sent = rows.job(connection)
         (job,) = outbox.claim(connection, limit=1, lease=timedelta(minutes=1), worker=uuid4())
-    ending = Ending(job=job, update=JobUpdate(outcome=OutcomeName.SENT))
+    ending = AttemptOutcome(job=job, update=JobUpdate(outcome=OutcomeName.SENT))
     with database.engine.connect() as worker:
         worker.execute(select(work_items).with_for_update())  # the first statement of recording
         with meanwhile(cancel, database, sent) as cancelled:
