@@ -395,7 +395,7 @@ def test_an_email_takes_over_notifications_only_up_to_its_limit(harness: WorkerH
 
 
 def fill(harness: WorkerHarness, sizes: dict[int, int]) -> None:
-    """Add notifications about so many more events to these jobs."""
+    """Add notifications about this many more events to these jobs."""
     for job_id, count in sizes.items():
         harness.execute(
             "WITH made AS (INSERT INTO notify.events (key, type, topic, actor, status, finished_at)"

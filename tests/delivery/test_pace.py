@@ -42,11 +42,11 @@ class GatedRelay:
         return self.relay.count("MAIL") - self.refused - len(self.relay.emails)
 
     def take(self, emails: int = 1) -> None:
-        """Accept so many more."""
+        """Accept this many more."""
         self.permits.release(emails)
 
     def wait_for(self, busy: int) -> None:
-        """Return when so many emails are in flight."""
+        """Return when this many emails are in flight."""
         until(lambda: self.busy == busy)
 
     def _look(self, _: ClientLine) -> None:
@@ -176,7 +176,7 @@ def silence(relay: ScriptedRelay) -> Event:
 
 
 def others_arrive(relay: ScriptedRelay, count: int) -> Callable[[], bool]:
-    """Whether so many emails to other domains have arrived."""
+    """Whether this many emails to other domains have arrived."""
     return lambda: sum("@silent.test" not in one.recipient for one in relay.emails) == count
 
 
