@@ -23,7 +23,7 @@ from flower.options import default_options  # type: ignore[import-untyped]
 
 import celeryconfig
 from notify.channels.email.smtp.relay import Guard, Relay
-from notify.cli.checks.deployment import KNOWN_TO_EVERYBODY
+from notify.cli.checks.deployment import PUBLISHED_DEFAULTS
 from notify.embedded.commands import COMMANDS
 from notify.settings import SHORTEST_SECRET, Settings, load
 from tests.support.deployed import EMBEDDED, is_a_command_of_notify, runs_what_the_embedded_stack_runs
@@ -302,4 +302,4 @@ def test_the_doctor_knows_every_default_secret() -> None:
     defaults = [(name, value) for name, value in INTERPOLATED.findall(text) if value and SECRET.search(name)]
 
     assert len(defaults) >= 5
-    assert [name for name, value in defaults if KNOWN_TO_EVERYBODY[0] not in value] == []
+    assert [name for name, value in defaults if PUBLISHED_DEFAULTS[0] not in value] == []

@@ -1,4 +1,4 @@
-"""The commands. One whose extra is not installed is listed all the same, and says so when it is run."""
+"""The commands. One whose extra is not installed is still listed, and names the extra when it is run."""
 
 from collections.abc import Callable
 from importlib import import_module

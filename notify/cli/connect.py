@@ -1,9 +1,8 @@
-"""What a command works on: the configured database, or the embedded stack in the data folder."""
+"""Connects a command to the configured database, or to the embedded stack in the data folder."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib import import_module
 
 from notify import wiring
 from notify.domain.errors import NotifyError
@@ -34,17 +33,17 @@ class Deployment:
 
 @contextmanager
 def complete_settings() -> Iterator[Settings]:
-    """The settings; with no database configured, those of the embedded stack, which is started if it is not up."""
+    """The settings; with no database configured, those of the embedded stack, of which only the database is started."""
     settings = load(completed_later=True)
     if settings.database_url is not None:
         refuse_incomplete(settings)
         yield settings
         return
     try:
-        stack = import_module("notify.embedded.stack")
+        from notify.embedded.stack import stack_settings
     except ModuleNotFoundError as error:
         raise NothingToWorkOn(missing=error.name) from None
-    with stack.stack_settings(settings) as complete:
+    with stack_settings(settings) as complete:
         yield complete
 
 
@@ -54,11 +53,12 @@ def known_settings() -> Settings:
     if settings.database_url is not None:
         return settings
     try:
-        data_folder, completion = map(import_module, ("notify.embedded.data_folder", "notify.embedded.completion"))
+        from notify.embedded.completion import for_running_stack
+        from notify.embedded.data_folder import running
     except ModuleNotFoundError:
         return settings
-    stack = data_folder.running(settings.data_dir)
-    return completion.joined(settings, stack.settings) if stack else settings
+    stack = running(settings.data_dir)
+    return for_running_stack(settings, stack.settings) if stack else settings
 
 
 @contextmanager
@@ -81,4 +81,6 @@ def connect() -> Iterator[Deployment]:
 
 def _is_up(settings: Settings) -> bool:
     """Whether an embedded stack runs on the data folder."""
-    return import_module("notify.embedded.data_folder").running(settings.data_dir) is not None
+    from notify.embedded.data_folder import running
+
+    return running(settings.data_dir) is not None

@@ -8,7 +8,7 @@ from sqlalchemy import Connection
 from typer import Argument, Option, Typer, confirm
 
 from notify.cli.connect import connect
-from notify.cli.output import AsJson, Columns, Yes, console, print_facts, print_json, print_records
+from notify.cli.output import AsJson, Columns, Yes, console, print_facts, print_json, print_records, when
 from notify.domain.errors import NotifyError
 from notify.domain.outcomes import EventStatus
 from notify.domain.stages import FAN_OUT
@@ -21,7 +21,7 @@ COLUMNS: Columns = {
     "key": "key",
     "CL": "topic",
     "status": lambda event: f"{event.status}: {event.reason}" if event.reason else event.status,
-    "when": lambda event: event.due_at or event.finished_at,
+    "when": lambda event: when(event.due_at, event.finished_at),
 }
 PEOPLE_COLUMNS: Columns = {"person": "username", "reason": "reason", "status": "status", "why": "why", "job": "job_id"}
 

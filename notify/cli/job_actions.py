@@ -9,7 +9,7 @@ from typer import Argument, confirm
 
 from notify.cli.connect import Deployment, connect
 from notify.cli.job_filters import filtered
-from notify.cli.output import AsJson, Columns, DryRun, Yes, console, print_json, print_records, progress_bar
+from notify.cli.output import AsJson, Columns, DryRun, Yes, console, print_json, print_records, progress_bar, when
 from notify.delivery.bulk_actions import pages
 from notify.domain.errors import NotifyError
 from notify.domain.stages import DELIVER
@@ -40,7 +40,7 @@ COLUMNS: Columns = {
     "person": "username",
     "CL": "topic",
     "event": _event,
-    "when": lambda job: job.due_at or job.finished_at,
+    "when": lambda job: when(job.due_at, job.finished_at),
 }
 """Of a job that waits, when it leaves; of one that has ended, since when."""
 
@@ -50,7 +50,7 @@ class NoSuchJob(NotifyError):
 
 
 class NothingSelected(NotifyError):
-    """Neither an id nor a filter selects jobs."""
+    """Expected ids or filters to say which jobs; `notify jobs list` has the same filters."""
 
 
 class NotPossible(NotifyError):

@@ -14,10 +14,10 @@ from notify.store.outbox.job_filter import JobFilter
 
 def instant(text: str) -> datetime:
     """
-    The instant that an ISO 8601 text names; UTC unless it says otherwise.
+    The instant in ISO 8601; without an offset it is UTC.
 
     Raises:
-        BadParameter: It names none.
+        BadParameter: It is not one.
     """
     try:
         named = datetime.fromisoformat(text)
@@ -63,7 +63,7 @@ def _job_filter(
 
 
 def filtered(command: Callable[..., None]) -> Callable[..., None]:
-    """Add these options to a command, which gets the filter that they state as ``job_filter``."""
+    """Add these options to a command, which gets them as one ``job_filter``."""
     options = signature(_job_filter).parameters
 
     @wraps(command)

@@ -1,4 +1,4 @@
-"""``notify jobs``: what became of an email, and retrying, cancelling or replaying it by hand."""
+"""``notify jobs``: list and show email jobs; retry, cancel or replay them by hand."""
 
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -11,24 +11,22 @@ from notify import wiring
 from notify.cli.connect import Deployment, connect
 from notify.cli.job_actions import COLUMNS, NoSuchJob, command
 from notify.cli.job_filters import filtered
-from notify.cli.output import AsJson, console, print_facts, print_json, print_records, print_table
+from notify.cli.output import (
+    AsJson,
+    console,
+    print_facts,
+    print_json,
+    print_records,
+    print_table,
+    print_wrapped,
+    relative,
+)
 from notify.delivery.recheck import email_of
 from notify.intake.explain import traces
 from notify.store.outbox import jobs
 from notify.store.outbox.job_filter import JobFilter
-from notify.store.outbox.jobs import JobView
+from notify.store.outbox.jobs import AttemptView, JobView
 from notify.store.outbox.retry_cancel_replay import Action
-
-ATTEMPT_COLUMNS = {
-    "attempt": "attempt",
-    "when": "at",
-    "ms": "took_ms",
-    "phase": "phase",
-    "code": "code",
-    "outcome": "verdict",
-    "relay": "relay",
-    "answer": "text",
-}
 
 app = Typer(help="List email jobs; retry, cancel or replay them.", no_args_is_help=True)
 
@@ -74,8 +72,9 @@ def show(
         return
     print_facts(asdict(job))
     if attempts:
-        console.print()
-        print_records(attempts, ATTEMPT_COLUMNS)
+        console.print("\nattempts that failed:")
+    for attempt in attempts:
+        _print_attempt(attempt)
     # The events of a digest are mostly decided about alike.
     for steps, alike in groupby(notifications, key=lambda one: trace[one.id]):
         console.print()
@@ -95,8 +94,16 @@ app.command(
 app.command("replay", help="Send finished emails again, as new jobs with new Message-IDs.")(command(Action.REPLAY))
 
 
+def _print_attempt(attempt: AttemptView) -> None:
+    phase, took = attempt.phase and f"in {attempt.phase}", attempt.took_ms is not None and f"{attempt.took_ms} ms"
+    facts = (relative(attempt.at), attempt.verdict, phase, attempt.relay, took)
+    print_wrapped(str(attempt.attempt), ", ".join(str(fact) for fact in facts if fact))
+    answer = " ".join(str(part) for part in (attempt.code, attempt.enhanced_code, attempt.text) if part)
+    print_wrapped("", answer)
+
+
 def _newest(deployment: Deployment, job_filter: JobFilter, *, below: int | None, limit: int) -> list[JobView]:
-    """Up to *limit* jobs; the store looks at a bounded part of the table at a time."""
+    """Up to *limit* jobs; the store searches a bounded range of ids at a time."""
     found: list[JobView] = []
     with deployment.database.begin() as connection:
         while len(found) < limit:

@@ -94,6 +94,14 @@ def relative(instant: datetime, *, now: datetime | None = None) -> str:
     return f"in {duration(seconds)}" if seconds > 0 else f"{duration(-seconds)} ago"
 
 
+def when(due_at: datetime | None, finished_at: datetime | None) -> str:
+    """When something leaves that waits, or since when it has ended; empty: it has neither."""
+    if due_at is not None and due_at <= datetime.now(UTC):
+        return "due now"
+    instant = due_at or finished_at
+    return relative(instant) if instant else ""
+
+
 def duration(seconds: float) -> str:
     """The two largest units that matter."""
     return " ".join(islice(_units(round(seconds)), 2)) or "0 s"

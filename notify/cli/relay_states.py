@@ -23,26 +23,26 @@ class RelayState:
     Attributes:
         priority: From 1; None: it is not configured.
         per_second: None: it has no rate limit.
-        room_in_seconds: When its rate leaves room for the next email; 0: now.
-        fleet_sessions: How many sessions all workers may have together; None: there is no such cap.
-        sessions: How many of these they have.
+        next_email_in_seconds: When its rate limit allows the next email; 0: now.
+        fleet_sessions: How many sessions all workers may have in total; None: there is no cap.
+        sessions: How many of these are in use.
     """
 
     relay: str
     breaker: BreakerState = field(default_factory=BreakerState)
     priority: int | None = None
     per_second: float | None = None
-    room_in_seconds: float = 0.0
+    next_email_in_seconds: float = 0.0
     fleet_sessions: int | None = None
     sessions: int = 0
 
     @property
     def limits(self) -> str:
-        """Its rate and its cap on sessions in words; empty: it has neither."""
+        """Its rate limit and its cap on sessions, for people; empty: it has neither."""
         rate = "" if self.per_second is None else f"{self.per_second:g}/s"
-        room = f"room in {self.room_in_seconds:.1f} s" if self.room_in_seconds else ""
+        wait = f"next email in {self.next_email_in_seconds:.1f} s" if self.next_email_in_seconds else ""
         cap = "" if self.fleet_sessions is None else f"{self.sessions} of {self.fleet_sessions} sessions"
-        return ", ".join(filter(None, (rate, room, cap)))
+        return ", ".join(filter(None, (rate, wait, cap)))
 
     def as_json(self) -> dict[str, Any]:
         state = asdict(self)
@@ -51,6 +51,7 @@ class RelayState:
 
 
 def in_words(breaker: BreakerState) -> str:
+    """The state of a breaker, for people."""
     if breaker.muted_at is not None:
         because = f": {breaker.muted_because}" if breaker.muted_because else ""
         return f"muted {relative(breaker.muted_at)}{because}"
@@ -61,7 +62,7 @@ def in_words(breaker: BreakerState) -> str:
 
 
 def relay_states(deployment: Deployment) -> list[RelayState]:
-    """The configured relays by priority, then every other that was ever in trouble or muted."""
+    """The configured relays by priority, then any other that has ever failed or been muted."""
     with deployment.database.begin() as connection:
         breakers, buckets = relays.breakers(connection), rates.buckets(connection)
         sessions = shares.sessions(connection)
@@ -71,7 +72,7 @@ def relay_states(deployment: Deployment) -> list[RelayState]:
             breaker=breakers.pop(relay.name, BreakerState()),
             priority=priority,
             per_second=relay.per_second,
-            room_in_seconds=_room_in_seconds(relay, buckets),
+            next_email_in_seconds=_next_email_in_seconds(relay, buckets),
             fleet_sessions=relay.fleet_sessions,
             sessions=sessions.get(relay.name, 0),
         )
@@ -89,7 +90,7 @@ def close_breaker(deployment: Deployment, relay: str) -> bool:
     return closed
 
 
-def _room_in_seconds(relay: Relay, buckets: Mapping[str, Bucket]) -> float:
+def _next_email_in_seconds(relay: Relay, buckets: Mapping[str, Bucket]) -> float:
     if relay.per_second is None:
         return 0.0
     return Rate.per_second(relay.per_second).wait(buckets.get(rates.of_relay(relay.name), Bucket()).owed)

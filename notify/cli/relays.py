@@ -22,7 +22,7 @@ RelayName = Annotated[str, Argument(metavar="RELAY", help="host:port, as `notify
 
 
 class NoSuchRelay(NotifyError):
-    """No relay of this name is known."""
+    """No relay has this name."""
 
 
 class NotMuted(NotifyError):
@@ -30,7 +30,7 @@ class NotMuted(NotifyError):
 
 
 class Muted(NotifyError):
-    """The relay is muted, so it is not probed; `notify relays unmute` ends that."""
+    """The relay is muted, so it is not probed; `notify relays unmute` unmutes it."""
 
 
 def _limited(reason: str | None) -> str | None:
@@ -49,11 +49,8 @@ def list_(*, as_json: AsJson = False) -> None:
         print_json([one.as_json() for one in found])
         return
     print_table(
-        ["priority", "relay", "breaker", "limits", "failures", "last error"],
-        [
-            (one.priority, one.relay, in_words(one.breaker), one.limits, one.breaker.failures, one.breaker.last_error)
-            for one in found
-        ],
+        ["prio", "relay", "breaker", "limits", "last error"],
+        [(one.priority, one.relay, in_words(one.breaker), one.limits, one.breaker.last_error) for one in found],
     )
 
 

@@ -1,4 +1,4 @@
-"""An email about nothing that happened, to look at and to test the relay with."""
+"""A sample email, to preview and to test the relay with."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -65,7 +65,7 @@ class NoSample(NotifyError):
 
 
 def email(event_type: str, *, host: str, to_email: str = "alice@example.com", locale: str | None = None) -> EmailFacts:
-    """An email of this type, as a person gets it whom it concerns."""
+    """A sample email about an event of this type, as a reviewer gets it."""
     if event_type not in PAYLOADS:
         raise NoSample(given=event_type, known=", ".join(sorted(PAYLOADS)))
     now = datetime.now(UTC)

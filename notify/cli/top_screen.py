@@ -111,12 +111,11 @@ def _relays(relays: Sequence[RelayState]) -> RenderableType:
             one.relay,
             Text(in_words(one.breaker), style="red" if one.breaker.is_open else "green"),
             one.limits,
-            one.breaker.failures,
             one.breaker.last_error or "",
         )
         for one in relays
     ]
-    columns = [">priority", "relay", "breaker", "limits", ">failures", "last error"]
+    columns = [">prio", "relay", "breaker", "limits", "last error"]
     return _table(columns, rows, empty="no relay is configured: nothing is claimed")
 
 

@@ -1,4 +1,4 @@
-"""What ``notify doctor`` looks at: one file for each thing that notify needs."""
+"""The checks of ``notify doctor``: one file for each thing that notify needs."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from notify.cli.connect import Deployment
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that was looked at; why it matters, and the command or setting that fixes it."""
+    """One thing that was checked; why it matters, and the command or setting that fixes it."""
 
     about: str
     ok: bool
@@ -18,4 +18,4 @@ class Finding:
 
 
 Check = Callable[[Deployment], Iterable[Finding]]
-"""One that reads the database may raise SQLAlchemyError if it does not answer; ``database`` reports that."""
+"""A check that reads the database may raise SQLAlchemyError; ``database`` reports that it does not answer."""

@@ -1,10 +1,11 @@
-"""Delivery: whether there are workers, whether emails leave in time, and what they die of."""
+"""Delivery: whether there are workers, whether emails leave in time, and why they die."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
 
 from notify.cli.checks import Finding
 from notify.cli.connect import Deployment
+from notify.cli.output import duration
 from notify.domain.measures import Role
 from notify.domain.outcomes import INTERNAL_ERROR, POISON, UNKNOWN_TOPIC, UNKNOWN_TYPE, EventStatus
 from notify.domain.stages import FAN_OUT, queue
@@ -18,8 +19,8 @@ from notify.wiring import STAGES
 LONGEST_WAIT_SECONDS = 120
 NAMED = 3
 WAITING = {kind.name: kind.waiting for kind in STAGES}
-# Reasons that are notify's fault or its deployment's, not the relay's or the reader's; what to do before a retry.
-OURS: Mapping[str, str] = MappingProxyType(
+# For reasons that are the fault of notify or its deployment: what to do before a retry.
+FIXES: Mapping[str, str] = MappingProxyType(
     {
         POISON: "see in the workers' log how they ended, and look at the event's comment",
         "template_error": "correct the template (notify preview)",
@@ -38,7 +39,7 @@ def delivery(deployment: Deployment) -> Sequence[Finding]:
 
 
 def unknown_change_lists(deployment: Deployment) -> Sequence[Finding]:
-    """Which events wait until the directory knows their change list."""
+    """Events that wait until the directory knows their change list."""
     wanted = EventFilter(status=EventStatus.PENDING, reason=UNKNOWN_TOPIC)
     with deployment.database.begin() as connection:
         waiting = event_list.newest(connection, wanted, limit=NAMED + 1)
@@ -55,32 +56,32 @@ def unknown_change_lists(deployment: Deployment) -> Sequence[Finding]:
 def _workers(stages: Mapping[str, Gauges], seen: Mapping[str, int]) -> Iterator[Finding]:
     workers, due = seen.get(Role.WORKER, 0), sum(numbers.due for numbers in stages.values())
     queues = ",".join(map(queue, WAITING))
-    words = f"{workers} processes seen within a minute, {due:,} rows are due"
+    words = f"{workers} worker processes, {due:,} items due"
     fix = f"python -m notify.worker --queues {queues},notify.upkeep -E"
-    yield Finding("workers", workers > 0 or due == 0, words, "Nobody else sends emails.", fix)
+    yield Finding("workers", workers > 0 or due == 0, words, "Without workers nothing is sent.", fix)
 
 
 def _waits(stages: Mapping[str, Gauges]) -> Iterator[Finding]:
     for stage, numbers in stages.items():
         waited = numbers.oldest_due_seconds
-        words = f"{numbers.due:,} {WAITING[stage]}, the oldest for {waited:,.0f} s"
-        why = "No worker takes them, or the relay does not, or its rate leaves no room (notify relays list)."
-        fix = "start workers, or fix what else is named here"
-        yield Finding(f"queue {stage}", waited < LONGEST_WAIT_SECONDS, words, why, fix)
+        found = f"{numbers.due:,} {WAITING[stage]}, the oldest for {duration(waited)}" if numbers.due else "nothing due"
+        why = "Workers are missing or busy, or the relay refuses or limits emails (notify relays list)."
+        fix = "start workers, or fix the other findings"
+        yield Finding(f"queue {stage}", waited < LONGEST_WAIT_SECONDS, found, why, fix)
 
 
 def _wave(found: Wave | None) -> Finding:
-    why = "It is seldom the emails' own fault: the next ones will die too, until the cause is fixed."
+    why = "The emails are seldom at fault: more will die until the cause is fixed."
     if found is None:
-        return Finding("wave of deaths", True, "most emails of the last minutes did not die of one reason", why, "")
+        return Finding("wave of deaths", True, "recent emails did not die of one common reason", why, "")
     fix = f"{found.listing}; fix the cause; then notify jobs retry --reason {found.deaths.reason}"
     return Finding("wave of deaths", False, found.in_words, why, fix)
 
 
 def _deaths(stages: Mapping[str, Gauges]) -> Iterator[Finding]:
     for stage, numbers in stages.items():
-        for reason in sorted(numbers.dead_last_day.keys() & OURS.keys()):
+        for reason in sorted(numbers.dead_last_day.keys() & FIXES.keys()):
             words = f"{numbers.dead_last_day[reason]:,} died of {reason} within a day"
             retry = f"notify {'events' if stage == FAN_OUT else 'jobs'} retry --reason {reason}"
             why = "The people concerned were not told."
-            yield Finding(f"dead in {stage}", False, words, why, f"{OURS[reason]}; then {retry}")
+            yield Finding(f"dead in {stage}", False, words, why, f"{FIXES[reason]}; then {retry}")

@@ -20,11 +20,11 @@ from notify.domain.outcomes import TOO_MANY_SESSIONS, Blame, Phase, Released
 from notify.intake.triggers import TRIGGERS
 from notify.store.operations.relays import OPEN, BreakerState
 
-NOBODY: Mapping[str, Relay] = MappingProxyType({})
+NO_RELAYS: Mapping[str, Relay] = MappingProxyType({})
 SOON = timedelta(days=14)
 # Text and HTML stay below 90 KB each, and are a third more as base64; the rest is headers and signatures.
 LARGEST_EMAIL_BYTES = 262_144
-NO_RELAY = "Emails go over the next relay; without one none leaves, none is claimed, and none loses an attempt."
+NO_RELAY = "Emails go over the next relay; without one they wait, and none loses an attempt."
 RAISE_LIMIT = "raise the limit at the relay (Postfix: message_size_limit)"
 FEWER_SESSIONS = "state ?fleet_sessions= in the relay's URL, or lower ?sessions="
 SEND_TEST = "notify send-test ADDRESS; if that is refused, correct what it names"
@@ -38,9 +38,9 @@ LOGS_IN = {
     "token_unavailable": "see whether ?token_url= can be reached from here, or why ?token_command= takes so long",
 }
 FIXES: Mapping[str, str] = {
-    Blame.RELAY: "repair the relay; then notify doctor, notify relays probe or a worker's own probe closes it",
+    Blame.RELAY: "repair the relay; the next probe closes the breaker (notify relays probe: now)",
     Blame.CONFIGURATION: "check NOTIFY_SMTP_URL, NOTIFY_BOUNCE_ADDRESS and NOTIFY_MAIL_FROM; then notify send-test",
-    Blame.THROTTLE: "wait, or have the quota raised",
+    Blame.THROTTLE: "wait, or have the relay's quota raised",
     f"{Blame.CONFIGURATION}: size_limit": RAISE_LIMIT,
     f"{Blame.THROTTLE}: {TOO_MANY_SESSIONS}": FEWER_SESSIONS,
 }
@@ -57,15 +57,15 @@ def relay(deployment: Deployment) -> Iterator[Finding]:
     if not configured:
         yield Finding("relay", False, wiring.NO_MAIL, NO_RELAY, "set NOTIFY_SMTP_URL")
         return
-    takers = {}
+    working = {}
     for one, seen in zip(configured, asyncio.run(_examined(configured)), strict=True):
         suffix = "" if one is configured[0] else f" {one.name}"
         yield _session(one.name, seen.refused, suffix=suffix)
         yield from certificate(seen, suffix=suffix)
         yield from _size(seen, suffix=suffix)
         if seen.refused is None:
-            takers[one.name] = one
-    yield from breaker(deployment, takers=takers)
+            working[one.name] = one
+    yield from breaker(deployment, working=working)
 
 
 async def _examined(configured: Sequence[Relay]) -> Sequence[Examined]:
@@ -73,7 +73,7 @@ async def _examined(configured: Sequence[Relay]) -> Sequence[Examined]:
 
 
 def _session(name: str, refused: Released | None, *, suffix: str) -> Finding:
-    """Whether it connected, greeted, started TLS, logged in and answered."""
+    """Whether connecting, greeting, TLS and login worked."""
     if refused is None:
         return Finding(f"relay{suffix}", True, f"{name} takes sessions", NO_RELAY, "")
     fix = _fix_session(refused, FALLBACKS if suffix else SETTING)
@@ -96,48 +96,48 @@ def _fix_session(refused: Released, setting: str) -> str:
 
 
 def certificate(examined: Examined, *, suffix: str = "", now: datetime | None = None) -> Sequence[Finding]:
-    """How long the relay's certificate lasts; nothing where it has none."""
+    """How long the relay's certificate is valid; nothing where it has none."""
     ends = examined.certificate_ends
     if ends is None:
         return []
     left = ends - (now or datetime.now(UTC))
-    words, why = f"ends on {ends:%Y-%m-%d}, in {left.days} days", "After that no email goes to the relay."
+    words, why = f"expires on {ends:%Y-%m-%d}, in {left.days} days", "After that no email goes to the relay."
     return [Finding(f"certificate{suffix}", left > SOON, words, why, "renew it at the relay")]
 
 
 def _size(examined: Examined, *, suffix: str) -> Sequence[Finding]:
-    """Whether the relay takes the largest emails; nothing where it states no limit."""
+    """Whether the relay accepts the largest emails; nothing where it states no limit."""
     if examined.largest is None:
         return []
-    words = f"takes messages of up to {examined.largest:,} bytes; the largest email has up to {LARGEST_EMAIL_BYTES:,}"
+    words = f"accepts {examined.largest:,} bytes; emails have at most {LARGEST_EMAIL_BYTES:,}"
     enough = examined.largest >= LARGEST_EMAIL_BYTES
     return [Finding(f"size limit{suffix}", enough, words, "A larger email ends as dead (oversize).", RAISE_LIMIT)]
 
 
-def breaker(deployment: Deployment, *, takers: Mapping[str, Relay] = NOBODY) -> Iterator[Finding]:
+def breaker(deployment: Deployment, *, working: Mapping[str, Relay] = NO_RELAYS) -> Iterator[Finding]:
     """
     Whether emails are claimed for each configured relay, and how many sessions workers have where there is a cap.
 
     Args:
-        takers: The relays that have just taken a session: an open breaker of theirs is closed, unless they are muted.
+        working: The relays that have just taken a session; their open breakers are closed unless they are muted.
     """
     for state in relay_states(deployment):
         if state.priority is None:
             continue
         about = "breaker" if state.priority == 1 else f"breaker {state.relay}"
-        closable = state.relay in takers and state.breaker.state == OPEN and not state.breaker.is_muted
+        closable = state.relay in working and state.breaker.state == OPEN and not state.breaker.is_muted
         if closable and close_breaker(deployment, state.relay):
-            yield _closed(about, state.breaker, takers[state.relay])
+            yield _closed(about, state.breaker, working[state.relay])
         else:
             yield _found(about, state)
         if state.fleet_sessions is not None:
-            words = f"workers have {state.sessions} of {state.fleet_sessions} sessions together"
-            why = "Emails wait for a session while other workers have all of them."
+            words = f"workers use {state.sessions} of {state.fleet_sessions} sessions"
+            why = "Emails wait for a session while other workers use all of them."
             yield Finding(f"sessions {state.relay}", True, words, why, "")
 
 
 def _found(about: str, state: RelayState) -> Finding:
-    breaker, why = state.breaker, "While it is open nothing is claimed for this relay."
+    breaker, why = state.breaker, "Emails for this relay wait while its breaker is open."
     reason = breaker.reason or ""
     fix = FIXES.get(reason) or FIXES.get(reason.partition(":")[0], FIXES[Blame.RELAY])
     if breaker.is_muted:
@@ -146,17 +146,17 @@ def _found(about: str, state: RelayState) -> Finding:
 
 
 def _closed(about: str, breaker: BreakerState, relay: Relay) -> Finding:
-    found = f"was {in_words(breaker)}{_last_error(breaker)}; closed now, as the relay takes sessions: emails flow again"
-    why = "A session does not show that this is fixed."
+    found = f"was {in_words(breaker)}{_last_error(breaker)}; closed now, because the relay takes sessions"
+    why = "A session alone does not prove that the cause is fixed."
     return Finding(about, _is_disproved(breaker.reason or "", relay), found, why, SEND_TEST)
 
 
 def _last_error(breaker: BreakerState) -> str:
-    return f"; its last words: {breaker.last_error}" if breaker.is_open and breaker.last_error else ""
+    return f"; last error: {breaker.last_error}" if breaker.is_open and breaker.last_error else ""
 
 
 def _is_disproved(reason: str, relay: Relay) -> bool:
-    """Whether a session shows that this reason no longer holds; of logging in, only if we log in."""
+    """Whether a session proves that the reason is gone; for a refused login, only if we log in."""
     blame, _, detail = reason.partition(": ")
     if detail == "auth_refused" and relay.username is None:
         return False
@@ -184,5 +184,5 @@ def _rendered(composer: Composer, event_type: str, host: str) -> Finding:
     if not failed:
         return Finding(about, True, f"renders in {', '.join(composer.languages)}", why, "")
     found = "; ".join(f"{', '.join(locales)}: {words}" for words, locales in failed.items())
-    fix = f"notify preview {event_type} --locale {next(iter(failed.values()))[0]}, until it renders"
+    fix = f"notify preview {event_type} --locale {next(iter(failed.values()))[0]}"
     return Finding(about, False, found, why, fix)

@@ -1,7 +1,7 @@
 """
 What the sender's domain publishes: who may send for it (SPF), keys (DKIM), and what receivers do with the rest (DMARC).
 
-Nothing is found where no name server answers: a laptop on a train has no fault in its DNS.
+Where no name server answers there are no findings: an offline laptop has no fault in its DNS.
 """
 
 from collections.abc import Iterator, Sequence
@@ -18,12 +18,12 @@ from notify.cli.connect import Deployment
 from notify.domain.errors import InvalidSettings
 
 TIMEOUT_SECONDS = 3.0
-LEAST_LABELS = 3  # of a domain that somebody owns, with the root's empty one
+MIN_LABELS = 3  # of a domain that somebody owns, with the root's empty one
 ANYBODY = {"all", "+all"}
 
 
 def sender(deployment: Deployment) -> Sequence[Finding]:
-    """What mailboxes look up when an email comes in; nothing where emails do not leave this machine."""
+    """What receivers look up when an email comes in; nothing where emails do not leave this machine."""
     settings = deployment.settings
     if settings.mail_from is None or all(is_loopback(relay.host) for relay in wiring.relays(settings)):
         return []
@@ -44,8 +44,8 @@ def sender(deployment: Deployment) -> Sequence[Finding]:
 def dns_findings(resolver: Resolver, domain: str, *, bounces: str, signer: Signer | None = None) -> Iterator[Finding]:
     """
     Args:
-        bounces: The domain of the envelope sender, which is the one that SPF is about.
-        signer: What signs emails here; None: the relay does, or nobody.
+        bounces: The domain of the envelope sender, which SPF is about.
+        signer: Signs emails here; None: the relay does, or nobody.
     """
     yield _dmarc(resolver, domain)
     yield _spf(resolver, bounces)
@@ -56,14 +56,14 @@ def dns_findings(resolver: Resolver, domain: str, *, bounces: str, signer: Signe
         yield _key(resolver, signer.domain, key)
         if key.bits is not None:
             # Source: RFC 8301 §3.2.
-            why = f"Mailboxes may ignore signatures by RSA keys of fewer than {ENOUGH_BITS:,} bits."
+            why = f"Receivers may ignore signatures by RSA keys of fewer than {ENOUGH_BITS:,} bits."
             fix = f"openssl genrsa -out dkim.pem {ENOUGH_BITS}; publish it under another selector, then set both"
             yield Finding(f"DKIM key {key.selector}", key.bits >= ENOUGH_BITS, f"RSA, {key.bits:,} bits", why, fix)
 
 
 def _spf(resolver: Resolver, domain: str) -> Finding:
     """Source: RFC 7208 §4.5: more than one record is an error."""
-    about, why = f"SPF of {domain}", "Mailboxes refuse or file away emails that anybody could have sent."
+    about, why = f"SPF of {domain}", "Mail providers refuse or junk emails that anybody could have sent."
     fix = f'TXT record for {domain}: "v=spf1 include:YOUR-RELAY -all"'
     found = [one for one in _texts(resolver, from_text(domain)) if one.lower().split()[:1] == ["v=spf1"]]
     if len(found) != 1:
@@ -73,9 +73,9 @@ def _spf(resolver: Resolver, domain: str) -> Finding:
 
 def _dmarc(resolver: Resolver, domain: str) -> Finding:
     """The record of the domain or of the nearest one above it."""
-    about, why = f"DMARC of {domain}", "Large mailboxes ask for it of everybody who sends many emails."
+    about, why = f"DMARC of {domain}", "Large mail providers require it of senders of many emails."
     name = from_text(domain)
-    while len(name) >= LEAST_LABELS:
+    while len(name) >= MIN_LABELS:
         for one in _texts(resolver, from_text("_dmarc", name)):
             if one.replace(" ", "").lower().startswith("v=dmarc1"):
                 return Finding(about, True, one, why, "")
@@ -89,7 +89,7 @@ def _dkim(resolver: Resolver, domain: str) -> Finding:
 
     Source: RFC 8020: a name below which something exists is never denied.
     """
-    why = "An email that is forwarded keeps nothing else that says who sent it."
+    why = "Nothing else proves who sent an email once it is forwarded."
     fix = "have the relay sign emails, and publish its key at SELECTOR._domainkey"
     try:
         resolver.resolve(from_text("_domainkey", from_text(domain)), "TXT", raise_on_no_answer=False)
@@ -102,7 +102,7 @@ def _key(resolver: Resolver, domain: str, key: Key) -> Finding:
     """Whether receivers find the public half of a configured key."""
     name = f"{key.selector}._domainkey.{domain}"
     problem = _mismatch(_texts(resolver, from_text(name)), key)
-    why = "Mailboxes take emails that this key has signed for unsigned or forged."
+    why = "Receivers treat emails signed with this key as unsigned or forged."
     fix = f'TXT record for {name}: "{key.record}"'
     return Finding(f"DKIM {name}", problem is None, problem or "the configured key is published", why, fix)
 
@@ -120,7 +120,7 @@ def _mismatch(records: Sequence[str], key: Key) -> str | None:  # noqa: PLR0911 
     if tags.get("v", "DKIM1") != "DKIM1":
         return f"the record is not a DKIM key (v={tags['v']})"
     if not tags.get("p"):
-        return "the key is revoked (p= is empty)" if "p" in tags else "the record holds no key (no p=)"
+        return "the key is revoked (p= is empty)" if "p" in tags else "the record has no key (no p=)"
     if tags.get("k", "rsa") != key.kind:
         kind = f"as k={tags['k']}" if "k" in tags else "without k=, which means rsa"
         return f"it is published {kind}, and the configured key is {key.kind}"
@@ -128,7 +128,7 @@ def _mismatch(records: Sequence[str], key: Key) -> str | None:  # noqa: PLR0911 
         return f"the record does not allow sha256 (h={tags['h']})"
     if not {"*", "email"} & set(tags.get("s", "*").split(":")):
         return f"the record is not for email (s={tags['s']})"
-    return None if key.is_half_of(tags["p"]) else "another key is published than the configured one"
+    return None if key.is_half_of(tags["p"]) else "a different key is published"
 
 
 def _texts(resolver: Resolver, name: Name) -> list[str]:
