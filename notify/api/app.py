@@ -89,8 +89,8 @@ def build_app(context: Context) -> FastAPI:
         openapi_tags=reference.TAGS,
         generate_unique_id_function=reference.operation_id,
         redirect_slashes=False,
+        docs_url=None,
         redoc_url=None,
-        swagger_ui_oauth2_redirect_url=None,
         responses=problems.OF_ALL,
         lifespan=_serving,
     )

@@ -4,7 +4,8 @@ from collections.abc import Iterable
 from typing import Any
 
 from fastapi import APIRouter, Request
-from fastapi.responses import RedirectResponse
+from fastapi.openapi.docs import get_swagger_ui_html
+from fastapi.responses import HTMLResponse, RedirectResponse
 from fastapi.routing import APIRoute
 from starlette.routing import BaseRoute
 
@@ -27,12 +28,29 @@ TAGS = [
 ]
 
 router = APIRouter(include_in_schema=False)
+ROOT = '<div id="swagger-ui">'
 
 
 @router.get("/")
 def home(request: Request) -> RedirectResponse:
+    return RedirectResponse(f"{_prefix(request)}/docs")
+
+
+@router.get("/docs")
+def docs(request: Request) -> HTMLResponse:
+    """Swagger UI, which replaces the note as soon as it has been loaded from its CDN."""
+    document = f"{_prefix(request)}/openapi.json"
+    page = get_swagger_ui_html(openapi_url=document, title="notify API", swagger_favicon_url="data:,")
+    note = (
+        f'<p>Loading Swagger UI from cdn.jsdelivr.net. Without a network, read <a href="{document}">{document}</a>.</p>'
+    )
+    return HTMLResponse(bytes(page.body).decode().replace(ROOT, ROOT + note))
+
+
+def _prefix(request: Request) -> str:
     """Source: in ASGI ``root_path`` is the prefix that a proxy serves us under."""
-    return RedirectResponse(f"{request.scope.get('root_path', '').rstrip('/')}/docs")
+    prefix: str = request.scope.get("root_path", "")
+    return prefix.rstrip("/")
 
 
 def operation_id(route: APIRoute) -> str:

@@ -3,6 +3,8 @@
 import json
 from collections import Counter
 
+import httpx
+
 from tests.support.openapi import COMMITTED, served
 
 
@@ -21,3 +23,10 @@ def test_every_operation_has_a_name_of_its_own_a_summary_and_a_described_tag() -
     assert all(name.isalpha() for name in names)
     assert all(one["summary"] for one in operations)
     assert {tag for one in operations for tag in one["tags"]} == {tag["name"] for tag in document["tags"]}
+
+
+def test_without_a_network_the_reference_still_leads_to_the_document(api: httpx.Client) -> None:
+    page = api.get("/", follow_redirects=True).text
+
+    assert '<div id="swagger-ui"><p>' in page
+    assert 'href="/openapi.json"' in page
