@@ -1,6 +1,6 @@
 """
 From facts and templates to the bytes of an email.
 
-``facts`` and ``comments`` are what may be said, ``render`` makes the words, ``headers`` and ``message`` the bytes,
-``compose`` one email of both, ``dkim`` its signature.
+``facts`` and ``comments`` prepare what templates may use, ``render`` renders them, ``headers`` and ``message`` make
+bytes, ``compose`` puts one email together, ``dkim`` signs it.
 """

@@ -1,4 +1,4 @@
-"""What people wrote, made fit to be shown: Markdown as safe HTML, or quoted as text."""
+"""Makes what people wrote safe to show: Markdown as HTML, or quoted as text."""
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache
@@ -20,7 +20,7 @@ NAMELESS = "image"
 DEEPEST = WIDTH // 2
 
 CONTROL = pattern(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029]")
-STEERING = pattern(r"[\u202a-\u202e\u2066-\u2069\u200b\u2060\ufeff]")
+INVISIBLE = pattern(r"[\u202a-\u202e\u2066-\u2069\u200b\u2060\ufeff]")
 WHITE_SPACE = pattern(r"\s+")
 FENCE = pattern(r" {0,3}(```|~~~)")
 CODE_OR_TABLE = pattern(r"(?: {4}|\t| {0,3}\|)")
@@ -78,18 +78,18 @@ def tidy(text: object) -> str:
 
 
 def one_line(text: object) -> str:
-    """Text on one line, for places where a second line, or words in another order, could pass for ours."""
+    """Text on one line, where a second line or reordered words could pass for our own text."""
     return WHITE_SPACE.sub(" ", strip_invisible(tidy(text))).strip()
 
 
 def strip_invisible(text: str) -> str:
-    """Text without invisible characters that reorder what is beside them or hide part of a word."""
-    return STEERING.sub("", text)
+    """Text without invisible characters that reorder their neighbours or split a word."""
+    return INVISIBLE.sub("", text)
 
 
 def show_invisible(code: str) -> str:
     """Code with its invisible characters named, since it may read differently from how it runs."""
-    return STEERING.sub(lambda found: f"<U+{ord(found[0]):04X}>", code)
+    return INVISIBLE.sub(lambda found: f"<U+{ord(found[0]):04X}>", code)
 
 
 def fold(text: str) -> str:
@@ -97,18 +97,18 @@ def fold(text: str) -> str:
     return fill(text.strip(), WIDTH, break_long_words=False, break_on_hyphens=False)
 
 
-def cut(text: str, most: int) -> str:
+def cut(text: str, limit: int) -> str:
     """The beginning of the text, ended between two words where one ends soon enough, else between two characters."""
-    if len(text) <= most:
+    if len(text) <= limit:
         return text
-    kept = text[:most]
+    kept = text[:limit]
     end = max(kept.rfind(" "), kept.rfind("\n"))
-    return kept[:end] if end > most - min(LONGEST_LOOK_BACK, most // 3) else graphemes.whole(text, most)
+    return kept[:end] if end > limit - min(LONGEST_LOOK_BACK, limit // 3) else graphemes.truncate(text, limit)
 
 
-def shortened(text: str, most: int) -> str:
+def shortened(text: str, limit: int) -> str:
     """The text on one line, cut with an ellipsis if it is longer."""
-    return text if len(text) <= most else f"{cut(text, most - 1).rstrip()}…"
+    return text if len(text) <= limit else f"{cut(text, limit - 1).rstrip()}…"
 
 
 def _wrapped(lines: Sequence[str]) -> Iterator[str]:

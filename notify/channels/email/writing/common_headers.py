@@ -51,12 +51,12 @@ def common_headers(email: EmailFacts, subject: str, *, host: str, service: str, 
 
 
 def entries(email: EmailFacts) -> Sequence[EmailFacts]:
-    """What the email tells of, event by event."""
+    """One set of facts for each event in the email."""
     return email.entries or (email,)
 
 
 def event_types(email: EmailFacts) -> list[str]:
-    """The types of the events that the email tells of, each once."""
+    """The types of the events in the email, each once."""
     return _distinct(one.event.type for one in entries(email))
 
 
@@ -87,7 +87,7 @@ def _of_thread(email: EmailFacts, subject: str, host: str, service: str, mail_fr
 
 
 def _of_digest(kind: DeferredBy, subject: str, host: str, service: str, mail_from: Address) -> Iterable[bytes]:
-    """The thread of a digest holds the digests of its kind."""
+    """All digests of one kind share a thread."""
     root = f"<{digest_root_id(kind, host=host)}>"
     return (
         mailbox_field("From", service, mail_from),
@@ -98,7 +98,7 @@ def _of_digest(kind: DeferredBy, subject: str, host: str, service: str, mail_fro
 
 
 def _thread(subject: str, *, root: str, index: str) -> Iterable[bytes]:
-    """What puts an email into its thread, also in Outlook, which reads the last two."""
+    """The headers that put an email into its thread; Outlook reads the last two."""
     return (
         text_field("Subject", subject),
         token_field("In-Reply-To", root),

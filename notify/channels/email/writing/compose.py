@@ -1,5 +1,5 @@
 """
-One email from its facts: bytes for the relay, and the same words for people who preview it.
+Composes one email from its facts: bytes for the relay, and the same text for previews.
 
 *Decided*: what the emails about one event have in common is written once for each language (``_PerLanguage``) and
 encoded once for each reason (``_PerReason``), so that one more reader costs a seal and a join.
@@ -17,7 +17,7 @@ from re import compile as pattern
 from notify.channels.email.writing.common_headers import common_headers, event_types
 from notify.channels.email.writing.headers import address, mailbox_field, stated_address, token_field, url_field
 from notify.channels.email.writing.message import LONGEST_VALUE, assemble, assemble_pieces, part, quoted, spliced
-from notify.channels.email.writing.render import Part, Place, Rendered, Renderer
+from notify.channels.email.writing.render import Placeholder, Rendered, RenderedPart, Renderer
 from notify.channels.languages import marked
 from notify.channels.links import SUFFIXES, Scope, SignedLinks, encoded, subject
 from notify.domain.audience import Reason
@@ -45,13 +45,13 @@ WHY_A_DIGEST = {
     DeferredBy.QUIET_HOURS: marked("your quiet hours are over"),
     DeferredBy.PAUSE: marked("your pause is over"),
 }
-LINKS = (Place.MUTE_URL, Place.PREFERENCES_URL)
+LINKS = (Placeholder.MUTE_URL, Placeholder.PREFERENCES_URL)
 PLAIN_ADDRESS = pattern(r"[A-Za-z0-9:/._~\[\]-]+")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Recipient:
-    """Whom an email is for, as its bytes name them."""
+    """The recipient, as the bytes of the email name them."""
 
     address: str
     international: bool
@@ -64,7 +64,7 @@ class _Recipient:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _PerReason:
     """
-    What the emails about one event to readers of one language and reason have in common.
+    The shared part of all emails about one event to readers with one language and reason.
 
     Args:
         token: What the email is about, as its links say it.
@@ -77,15 +77,15 @@ class _PerReason:
     token: bytes
     one_click: Scope
     headers: bytes
-    text: Part
-    html: Part
+    text: RenderedPart
+    html: RenderedPart
     pieces: Sequence[bytes] | None
     links: Sequence[int]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _PerLanguage:
-    """What the emails about one event in one language have in common, and the facts it was made of."""
+    """The shared part of all emails about one event in one language, and the facts it was rendered from."""
 
     facts: tuple[Event, ChangeList, Person, str]
     rendered: Rendered
@@ -97,7 +97,7 @@ class _PerLanguage:
 @dataclass(slots=True, kw_only=True)
 class Composed:
     """
-    One email, written. ``content`` is all that follows DATA, before dot-stuffing.
+    One composed email. ``content`` is everything after DATA, before dot-stuffing.
 
     ``international`` means that the relay must offer SMTPUTF8 to carry it.
     """
@@ -121,7 +121,7 @@ class Composed:
 
 class Composer:
     """
-    Writes emails. Keeps what those about the latest events have in common; not for several threads.
+    Composes emails, and caches the shared part of those about the latest events. Not thread-safe.
 
     Args:
         mail_from: The service's address, in the From of every email.
@@ -144,7 +144,7 @@ class Composer:
 
     @property
     def languages(self) -> tuple[str, ...]:
-        """The languages that emails can be written in."""
+        """The languages that have a catalogue, and English."""
         return self._renderer.languages.known
 
     def compile_templates(self) -> None:
@@ -199,7 +199,7 @@ class Composer:
         )
 
     def _per_language(self, email: EmailFacts) -> _PerLanguage:
-        """What was written for the event before, unless the facts have changed since; anew for several events."""
+        """The cached part, unless the facts have changed. Bundles and digests are never cached."""
         locale = self._best(email.recipient.locale)
         facts = (email.event, email.change_list, email.actor, email.message_id.rpartition("@")[2])
         if email.entries or email.digest:
@@ -224,8 +224,8 @@ class Composer:
 
     def _new_reason(self, written: _PerLanguage, email: EmailFacts) -> _PerReason:
         why = WHY_A_DIGEST[email.digest] if email.digest else WHY[email.reason]
-        known = {Place.REASON: self._renderer.said(why, locale=written.locale, cl=email.change_list.link)}
-        text, html = written.rendered.text.knowing(known), written.rendered.html.knowing(known)
+        known = {Placeholder.REASON: self._renderer.translated(why, locale=written.locale, cl=email.change_list.link)}
+        text, html = written.rendered.text.with_values(known), written.rendered.html.with_values(known)
         headers = token_field("X-Notify-Reason", email.reason.value) + written.headers
         pieces, links = _in_pieces(headers, text, html) if self._is_plain else (None, ())
         shared = written.by_reason[email.reason] = _PerReason(
@@ -253,19 +253,19 @@ def _after_own_headers(shared: _PerReason, mute: bytes, recipient: _Recipient) -
     return pieces
 
 
-def _values(mute: bytes, preferences: bytes) -> dict[Place, str]:
-    return {Place.MUTE_URL: mute.decode(), Place.PREFERENCES_URL: preferences.decode()}
+def _values(mute: bytes, preferences: bytes) -> dict[Placeholder, str]:
+    return {Placeholder.MUTE_URL: mute.decode(), Placeholder.PREFERENCES_URL: preferences.decode()}
 
 
-def _in_pieces(headers: bytes, text: Part, html: Part) -> tuple[Sequence[bytes] | None, Sequence[int]]:
-    """The message with an empty piece where each link goes, and which links those are; None: a part is base64."""
+def _in_pieces(headers: bytes, text: RenderedPart, html: RenderedPart) -> tuple[Sequence[bytes] | None, Sequence[int]]:
+    """The message with an empty piece for each link, and the numbers of those links; None: a part is base64."""
     in_text, in_html = spliced(text.pieces), spliced(html.pieces)
     if in_text is None or in_html is None:
         return None, ()
     links = [
-        LINKS.index(place) + 2 * encoding.is_quoted
+        LINKS.index(placeholder) + 2 * encoding.is_quoted
         for rendered, encoding in ((text, in_text), (html, in_html))
-        for place in rendered.places
+        for placeholder in rendered.placeholders
     ]
     pieces = [b""] * (2 * len(links) + 1)
     pieces[::2] = assemble_pieces(headers, text=in_text, html=in_html)
@@ -279,9 +279,9 @@ def _date(second: datetime) -> bytes:
 
 def _one_click(email: EmailFacts) -> Scope:
     """
-    What one click stops: this event type, or the change list where the email tells of several types.
+    What one click stops: this event type, or the change list if the email is about several types.
 
-    Of a digest it is everything that is not required.
+    One click in a digest stops everything that is not required.
     """
     if email.digest:
         return Scope.EVERYTHING

@@ -1,4 +1,4 @@
-"""What a digest shows: change list by change list, the newest updates, and how many older ones it leaves out."""
+"""Chooses what a digest shows: the newest updates by change list, and how many older ones are left out."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -26,7 +26,7 @@ class DigestSize:
 
 
 @dataclass(frozen=True, slots=True)
-class Contents:
+class DigestContents:
     """
     What a digest shows and what it leaves out.
 
@@ -44,7 +44,7 @@ class Contents:
 
 
 def shrinking_sizes(count: int) -> Iterator[DigestSize]:
-    """Sizes to try for so many updates until the digest fits: first fewer words, then fewer updates, at last one."""
+    """Progressively smaller sizes to try until the digest fits: first less text, then fewer updates, at last one."""
     updates = min(count, MOST_SHOWN)
     words = max(LEAST_WORDS, min(MOST_WORDS, ALL_WORDS // updates))
     yield DigestSize(updates, Limits(words))
@@ -56,8 +56,8 @@ def shrinking_sizes(count: int) -> Iterator[DigestSize]:
         yield DigestSize(updates, Limits(words, name=SHORT_NAME, address=SHORT_ADDRESS))
 
 
-def contents(entries: Sequence[EmailFacts], updates: int) -> Contents:
-    """What a digest of these shows if it shows so many updates: the newest stay."""
+def digest_contents(entries: Sequence[EmailFacts], updates: int) -> DigestContents:
+    """The newest *updates* entries by change list, and what is left out."""
     shown, dropped = entries[-updates:], entries[:-updates]
     sections: dict[str, list[EmailFacts]] = {}
     for one in shown:
@@ -65,7 +65,7 @@ def contents(entries: Sequence[EmailFacts], updates: int) -> Contents:
     counts = Counter(one.change_list.link for one in dropped)
     latest = {one.change_list.link: one for one in dropped}
     newest_first = sorted(latest.values(), key=lambda one: one.event.id, reverse=True)
-    return Contents(
+    return DigestContents(
         sections=tuple(map(tuple, sections.values())),
         left=tuple((one, counts[one.change_list.link]) for one in islice(newest_first, MOST_LEFT)),
         more=len(dropped),

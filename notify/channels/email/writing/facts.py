@@ -1,4 +1,4 @@
-"""What a template may say about an email, within limits on how much is shown."""
+"""The facts that templates may use, within limits on how much is shown."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -25,29 +25,29 @@ MOST_NAMES = 20
 @dataclass(frozen=True, slots=True)
 class Limits:
     """
-    How much is shown of what people chose.
+    How much of what people wrote is shown.
 
     Args:
-        words: Characters of what one event carries; 0: none of it, only who did what, and the link.
+        characters: Of the text of one event; 0: none of it, only who did what, and the link.
         name: Characters of a name.
         address: Bytes of an address in HTML; what is longer leads to the change list instead.
     """
 
-    words: int
+    characters: int
     name: int = 1_000
     address: int = 20_000
 
 
-NO_WORDS = Limits(words=0)
-LEAST = Limits(words=0, name=24, address=200)
+NO_WORDS = Limits(characters=0)
+LEAST = Limits(characters=0, name=24, address=200)
 
 
 def shrinking_limits(events: int) -> Iterator[Limits]:
     """
-    Limits to try until the email is small enough, from as much as one ever shows to as little as it needs.
+    Progressively smaller limits to try until the email fits.
 
     Args:
-        events: How many the email tells of. An email about one always shows the beginning of what was said.
+        events: How many the email is about. An email about one always shows the beginning of its text.
     """
     words = LONGEST_COMMENT // events
     yield Limits(words)
@@ -107,7 +107,7 @@ def thread_facts(cl: ChangeList, *, limits: Limits) -> dict[str, str | None]:
 
 def comment_facts(comment: Mapping[str, Any], *, limits: Limits) -> dict[str, Any]:
     """What a template may say about a comment."""
-    code = comments.cut(comments.tidy(comment.get("code") or "").strip("\n"), min(LONGEST_CODE, limits.words))
+    code = comments.cut(comments.tidy(comment.get("code") or "").strip("\n"), min(LONGEST_CODE, limits.characters))
     return {
         **text_facts(comment.get("body"), limits=limits),
         "url": web_address(comment.get("url"), limits=limits),
@@ -120,9 +120,9 @@ def comment_facts(comment: Mapping[str, Any], *, limits: Limits) -> dict[str, An
 def review_facts(review: Mapping[str, Any], *, limits: Limits) -> dict[str, Any]:
     """What a template may say about a review; ``more`` is how many of its comments are not shown."""
     facts = text_facts(review.get("body"), limits=limits)
-    left, made = limits.words - len(review.get("body") or ""), review.get("comments") or []
+    left, made = limits.characters - len(review.get("body") or ""), review.get("comments") or []
     shown: list[dict[str, Any]] = []
-    for comment in made if limits.words else ():
+    for comment in made if limits.characters else ():
         if left < SHORTEST_COMMENT and shown:
             break
         shown.append(comment_facts(comment, limits=Limits(max(left, SHORTEST_COMMENT))))
@@ -146,20 +146,20 @@ def change_facts(change: Mapping[str, Any], *, limits: Limits) -> dict[str, Any]
 
 
 def text_facts(stated: object, *, limits: Limits) -> dict[str, Any]:
-    """What somebody wrote, as it may be shown; ``cut`` when there is more than is shown."""
+    """Text that somebody wrote, safe to show; ``cut`` if there is more."""
     written = str(stated or "")
-    whole = without_comments(comments.tidy(graphemes.whole(written, READ_FOR_EACH_SHOWN * limits.words)))
-    body = comments.cut(whole, limits.words)
+    whole = without_comments(comments.tidy(graphemes.truncate(written, READ_FOR_EACH_SHOWN * limits.characters)))
+    body = comments.cut(whole, limits.characters)
     html = Markup(comments.as_html(body))  # noqa: S704 - sanitised by as_html
     return {
         "quoted": comments.as_quote(body) if body else "",
         "html": html,
         "snippet": comments.shortened(comments.one_line(html.striptags()), LONGEST_SNIPPET),
-        "cut": len(body) < len(whole) or len(written) > READ_FOR_EACH_SHOWN * limits.words,
+        "cut": len(body) < len(whole) or len(written) > READ_FOR_EACH_SHOWN * limits.characters,
     }
 
 
 def web_address(url: object, *, limits: Limits) -> str | None:
-    """The address if a reader may be led there, else None: no script, no second attribute, no line end."""
+    """The address if it is a safe web address within the limit, else None."""
     text = str(url or "")
     return text if is_web_address(text) and len(escape(text).encode()) <= limits.address else None

@@ -15,19 +15,19 @@ HANGUL_FOLLOWING = (*range(0x1160, 0x1200), *range(0xD7B0, 0xD7FC))
 HANGUL_SYLLABLES = range(0xAC00, 0xD7A4)
 
 
-def whole(text: str, most: int) -> str:
+def truncate(text: str, limit: int) -> str:
     """
-    At most so many code points from the beginning, ended where a character ends.
+    At limit so many code points from the beginning, ended where a character ends.
 
     What claims to be longer than 64 code points is cut all the same.
 
     Source: UAX #29, extended grapheme clusters, without prepended marks. Whatever follows a joiner, and a
     consonant after a virama in any script, stays with it: a cut comes a little sooner, and needs no tables.
     """
-    for end in range(min(most, len(text)), max(0, most - LONGEST), -1):
+    for end in range(min(limit, len(text)), max(0, limit - LONGEST), -1):
         if end == len(text) or not _joined(text, end):
             return text[:end]
-    return text[:most]
+    return text[:limit]
 
 
 def _joined(text: str, at: int) -> bool:

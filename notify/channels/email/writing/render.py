@@ -1,7 +1,7 @@
 """
-Templates and facts in; subject, text and HTML out, once per event, with places for what differs per reader.
+Renders subject, text and HTML once per event, with placeholders for what differs between readers.
 
-*Decided*: the places are marked by a random token of this process, so no comment can hold one.
+*Decided*: the placeholders are marked by a random token of this process, so no comment can hold one.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -28,7 +28,7 @@ from markupsafe import Markup
 
 from notify import resources
 from notify.channels.email.writing import comments
-from notify.channels.email.writing.digest import Contents, contents, shrinking_sizes
+from notify.channels.email.writing.digest import DigestContents, digest_contents, shrinking_sizes
 from notify.channels.email.writing.facts import (
     SHORTEST_COMMENT,
     Limits,
@@ -51,44 +51,44 @@ class TemplateFailure(NotifyError):
     """A template of the email could not be rendered."""
 
 
-class Place(StrEnum):
-    """What differs between the emails about one event."""
+class Placeholder(StrEnum):
+    """A value that differs between the emails about one event."""
 
     REASON = "reason"
     MUTE_URL = "mute_url"
     PREFERENCES_URL = "preferences_url"
 
 
-PLACES = tuple(Place)
+PLACEHOLDERS = tuple(Placeholder)
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class RenderedPart:
     """
-    One rendered part in pieces, with one of ``places`` between each two.
+    A rendered text or HTML in pieces, with one of ``placeholders`` between each two.
 
     Args:
         is_html: Whether values are escaped when they are put in.
     """
 
     pieces: tuple[str, ...]
-    places: tuple[Place, ...]
+    placeholders: tuple[Placeholder, ...]
     is_html: bool
 
-    def filled(self, values: Mapping[Place, str]) -> str:
+    def filled(self, values: Mapping[Placeholder, str]) -> str:
         """The part for one reader."""
-        return "".join(self.knowing(values).pieces)
+        return "".join(self.with_values(values).pieces)
 
-    def knowing(self, values: Mapping[Place, str]) -> "Part":
+    def with_values(self, values: Mapping[Placeholder, str]) -> "RenderedPart":
         """The same part with these values put in."""
-        pieces, places = [self.pieces[0]], []
-        for place, piece in zip(self.places, self.pieces[1:], strict=True):
-            if place in values:
-                pieces[-1] += (escape(values[place]) if self.is_html else values[place]) + piece
+        pieces, placeholders = [self.pieces[0]], []
+        for placeholder, piece in zip(self.placeholders, self.pieces[1:], strict=True):
+            if placeholder in values:
+                pieces[-1] += (escape(values[placeholder]) if self.is_html else values[placeholder]) + piece
             else:
-                places.append(place)
+                placeholders.append(placeholder)
                 pieces.append(piece)
-        return Part(tuple(pieces), tuple(places), self.is_html)
+        return RenderedPart(tuple(pieces), tuple(placeholders), self.is_html)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,8 +96,8 @@ class Rendered:
     """What the templates made of one event."""
 
     subject: str
-    text: Part
-    html: Part
+    text: RenderedPart
+    html: RenderedPart
 
 
 Written = tuple[str, str, str]
@@ -124,7 +124,9 @@ class Renderer:
         self.languages = _languages(templates_dir)
         self._inliner = CSSInliner(load_remote_stylesheets=False, keep_at_rules=True)
         self._token = token_hex(16)
-        self._place_tokens = {place.value: f"{self._token}{number}" for number, place in enumerate(PLACES)}
+        self._placeholder_tokens = {
+            placeholder.value: f"{self._token}{number}" for number, placeholder in enumerate(PLACEHOLDERS)
+        }
 
     def compile(self) -> None:
         """
@@ -155,14 +157,14 @@ class Renderer:
 
     def entry(self, email: EmailFacts, *, locale: str, limits: Limits) -> Entry:
         """
-        What one event says as one entry of an email about several: when, who, the words, the link.
+        One event as an entry of a bundle or digest: when, who, the text, the link.
 
-        The time is the reader's: their language, their time zone.
+        The time is in the reader's language and time zone.
 
         Raises:
             TemplateFailure: A template is missing or cannot be rendered.
         """
-        event_type, layout = email.event.type, "_base/entry" if limits.words else "_base/brief"
+        event_type, layout = email.event.type, "_base/entry" if limits.characters else "_base/brief"
         at = moment(email.event.occurred_at, language=locale, timezone=email.recipient.timezone)
         facts = facts_of(email, limits=limits) | {"locale": locale, "at": at}
         text, html = (
@@ -171,7 +173,7 @@ class Renderer:
         )
         return Entry(text, Markup(html))  # noqa: S704 - a template's own, escaped
 
-    def said(self, message: str, *, locale: str, **values: str) -> str:
+    def translated(self, message: str, *, locale: str, **values: str) -> str:
         """
         One sentence in this language.
 
@@ -193,11 +195,11 @@ class Renderer:
             yield facts["subject"], self._render(f"{name}/body.txt", facts | {"layout": "_base/body.txt"}), html
 
     def _several(self, email: EmailFacts, *, locale: str) -> Iterator[Written]:
-        """The words of each entry, one after the other, below what they have in common."""
+        """A bundle: a common headline, then each entry."""
         facts = self._facts(email, limits=Limits(SHORTEST_COMMENT), locale=locale)
         facts["preheader"] = self._openings(email.entries[:SNIPPETS], locale=locale)
         for limits in shrinking_limits(len(email.entries)):
-            facts["brief"] = not limits.words
+            facts["brief"] = not limits.characters
             entries = [self.entry(entry, locale=locale, limits=limits) for entry in email.entries]
             html = self._html("_bundle/body.html", facts | {"entries": [entry.html for entry in entries]})
             text = self._render("_bundle/body.txt", facts | {"entries": [entry.text for entry in entries]})
@@ -207,7 +209,7 @@ class Renderer:
         """Sections by change list; the oldest updates are left out first."""
         entries = email.entries or (email,)
         facts: dict[str, Any] = {
-            **self._place_tokens,
+            **self._placeholder_tokens,
             "locale": locale,
             "digest": str(email.digest),
             "count": len(entries),
@@ -216,9 +218,9 @@ class Renderer:
         }
         facts["subject"] = self._render("_digest/subject.txt", facts).strip()
         for size in shrinking_sizes(len(entries)):
-            yield facts["subject"], *self._digest_parts(contents(entries, size.updates), size.limits, facts)
+            yield facts["subject"], *self._digest_parts(digest_contents(entries, size.updates), size.limits, facts)
 
-    def _digest_parts(self, shown: Contents, limits: Limits, facts: Mapping[str, Any]) -> tuple[str, str]:
+    def _digest_parts(self, shown: DigestContents, limits: Limits, facts: Mapping[str, Any]) -> tuple[str, str]:
         left = [{"cl": cl_facts(one.change_list, limits=limits), "count": count} for one, count in shown.left]
         facts = {**facts, "left": left, "more": shown.more, "more_cls": shown.more_cls}
         texts, htmls = [], []
@@ -239,7 +241,7 @@ class Renderer:
         return self._render(f"{facts['event']}/body.txt", {**facts, "layout": "_base/preheader.txt"}).strip()
 
     def _facts(self, email: EmailFacts, *, limits: Limits, locale: str) -> dict[str, Any]:
-        facts = facts_of(email, limits=limits) | {"locale": locale} | self._place_tokens
+        facts = facts_of(email, limits=limits) | {"locale": locale} | self._placeholder_tokens
         thread = facts | {"cl": thread_facts(email.change_list, limits=limits)}
         return facts | {"subject": self._render(f"{email.event.type}/subject.txt", thread).strip()}
 
@@ -252,10 +254,10 @@ class Renderer:
         except Exception as error:
             raise _failure(name, error) from error
 
-    def _part(self, rendered: str, *, is_html: bool) -> Part:
+    def _part(self, rendered: str, *, is_html: bool) -> RenderedPart:
         first, *others = rendered.split(self._token)
-        places = tuple(PLACES[int(piece[0])] for piece in others)
-        return Part((first, *(piece[1:] for piece in others)), places, is_html)
+        placeholders = tuple(PLACEHOLDERS[int(piece[0])] for piece in others)
+        return RenderedPart((first, *(piece[1:] for piece in others)), placeholders, is_html)
 
 
 def _failure(template: str, error: Exception) -> TemplateFailure:

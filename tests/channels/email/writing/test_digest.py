@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from notify.channels.email.writing.compose import Composed
-from notify.channels.email.writing.digest import MOST_LEFT, contents, shrinking_sizes
+from notify.channels.email.writing.digest import MOST_LEFT, digest_contents, shrinking_sizes
 from notify.domain.jobs import EmailFacts
 from notify.domain.preferences import Person
 from notify.domain.schedule import DeferredBy
@@ -105,7 +105,7 @@ def test_a_digest_of_any_size_is_an_email_that_says_what_it_leaves_out(
 def test_the_oldest_entries_of_each_change_list_are_left_out_with_a_link() -> None:
     entries = [about(number, f"CL-{number % 60}") for number in range(300)]
     (*_, smallest) = shrinking_sizes(len(entries))
-    told = contents(entries, smallest.updates)
+    told = digest_contents(entries, smallest.updates)
     assert [one.event.id for section in told.sections for one in section] == [299]
     assert (told.more, told.more_cls, len(told.left)) == (299, 60 - MOST_LEFT, MOST_LEFT)
     assert told.left[0][0].event.id == 298
