@@ -11,7 +11,7 @@ from notify.api.app import context_of
 from notify.channels.links import SignedLinks
 from notify.http.person_tokens import BadToken, issue_user_token
 from notify.settings import Settings
-from tests.support.api_server import PATIENCE_SECONDS, served
+from tests.support.api_server import TIMEOUT_SECONDS, served
 from tests.support.callers import JWT_SECRET
 
 NOWHERE = SecretStr("postgresql://nobody@127.0.0.1:1/nothing")
@@ -22,7 +22,7 @@ def test_a_served_application_answers_and_keeps_names_and_keys_out_of_its_log(
 ) -> None:
     links = SignedLinks(secrets=[environment["NOTIFY_SECRET_KEYS"]], public_url="")
     log = tmp_path / "log"
-    with served(environment, log) as url, httpx.Client(base_url=url, timeout=PATIENCE_SECONDS) as api:
+    with served(environment, log) as url, httpx.Client(base_url=url, timeout=TIMEOUT_SECONDS) as api:
         ready = api.get("/readyz")
         page = api.get(links.preferences("dana"))
         person = api.get("/api/v1/people/dana")

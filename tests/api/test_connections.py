@@ -11,7 +11,7 @@ import pytest
 from psutil import CONN_ESTABLISHED, net_connections
 
 from notify.channels.links import SignedLinks
-from tests.support.api_server import PATIENCE_SECONDS, served
+from tests.support.api_server import TIMEOUT_SECONDS, served
 from tests.support.wait import until
 
 CALLERS = 100
@@ -28,7 +28,7 @@ def link(environment: dict[str, str]) -> bytes:
 def called(url: str, sent: bytes) -> socket:
     """A connection on which this much of a call was sent."""
     address = urlsplit(url)
-    connection = create_connection((address.hostname, address.port), timeout=PATIENCE_SECONDS)
+    connection = create_connection((address.hostname, address.port), timeout=TIMEOUT_SECONDS)
     connection.sendall(sent)
     connection.setblocking(False)
     return connection
@@ -60,21 +60,21 @@ def test_hundreds_of_half_calls_are_closed_in_time_however_slowly_they_continue_
     half_a_body = HEAD % link + b"Content-Length: 1000\r\n\r\nsave=yes&"
     environment["NOTIFY_API_CLIENT_SECONDS"] = "1"
     with served(environment, tmp_path / "log", options=("--loop", loop)) as url:
-        assert httpx.get(f"{url}/livez", timeout=PATIENCE_SECONDS).status_code == 200
+        assert httpx.get(f"{url}/livez", timeout=TIMEOUT_SECONDS).status_code == 200
         heads = [called(url, HEAD % link + b"X-Slow: ") for _ in range(CALLERS)]
         bodies = [called(url, half_a_body) for _ in range(CALLERS // 10)]
         silent = [called(url, b"") for _ in range(CALLERS // 10)]
         again = [called(url, b"GET /livez HTTP/1.1\r\nHost: notify.test\r\n\r\nGET /li") for _ in range(CALLERS // 10)]
         unread = [called(url, HEAD.replace(b"POST", b"GET") % b"/livez" + b"Content-Length: 100000\r\n\r\na")]
-        assert httpx.get(f"{url}/livez", timeout=PATIENCE_SECONDS).status_code == 200
+        assert httpx.get(f"{url}/livez", timeout=TIMEOUT_SECONDS).status_code == 200
 
-        answered = until(ended(heads), seconds=PATIENCE_SECONDS)
+        answered = until(ended(heads), seconds=TIMEOUT_SECONDS)
         assert all(one.startswith(b"HTTP/1.1 408") for one in answered)
-        answered = until(ended(bodies), seconds=PATIENCE_SECONDS)
+        answered = until(ended(bodies), seconds=TIMEOUT_SECONDS)
         assert all(b"HTTP/1.1 408" in one for one in answered)
-        until(ended(silent, listen=heard), seconds=PATIENCE_SECONDS)
-        assert all(b"HTTP/1.1 200" in one for one in until(ended(again), seconds=PATIENCE_SECONDS))
-        assert all(b"HTTP/1.1 200" in one for one in until(ended(unread), seconds=PATIENCE_SECONDS))
+        until(ended(silent, listen=heard), seconds=TIMEOUT_SECONDS)
+        assert all(b"HTTP/1.1 200" in one for one in until(ended(again), seconds=TIMEOUT_SECONDS))
+        assert all(b"HTTP/1.1 200" in one for one in until(ended(unread), seconds=TIMEOUT_SECONDS))
 
 
 def ended(connections: list[socket], *, listen: Callable[[socket], bytes | None] = drip) -> Callable[[], list[bytes]]:

@@ -427,7 +427,7 @@ def test_a_domain_is_covered_by_the_dmarc_record_of_its_parent() -> None:
 
 def test_an_unreachable_dns_server_is_not_reported_as_the_senders_fault() -> None:
     with pytest.raises(DNSException):
-        list(dns_findings(resolver_for(1, patience_seconds=0.2), "mail.example", bounces="mail.example"))
+        list(dns_findings(resolver_for(1, timeout_seconds=0.2), "mail.example", bounces="mail.example"))
 
 
 @pytest.mark.parametrize(("untrusted", "names"), [(10, set()), (11, {"callers"})])

@@ -13,7 +13,7 @@ from notify.delivery.routes.pace import Pace
 from notify.store.database import Database
 from tests.support.harness import WorkerHarness, usernames
 from tests.support.race import blocked_session
-from tests.support.smtp import PATIENCE, ClientLine, ScriptedRelay
+from tests.support.smtp import TIMEOUT_SECONDS, ClientLine, ScriptedRelay
 from tests.support.wait import until
 
 SESSIONS = 8
@@ -53,7 +53,7 @@ class GatedRelay:
         self.seen.append((self.busy, len(self.relay.emails)))
 
     def _take(self, _: ClientLine) -> None:
-        assert self.permits.acquire(timeout=PATIENCE)
+        assert self.permits.acquire(timeout=TIMEOUT_SECONDS)
 
 
 @pytest.fixture
@@ -84,7 +84,7 @@ def test_after_an_outage_two_emails_go_first_and_one_more_with_each_success(
             gated.wait_for(min(2 + taken, SESSIONS))
             gated.take()
         gated.take(10)
-        assert running.result(PATIENCE)["sent"] == 20
+        assert running.result(TIMEOUT_SECONDS)["sent"] == 20
 
     assert all(busy <= min(2 + taken, SESSIONS) for busy, taken in gated.seen)
 
@@ -111,7 +111,7 @@ def test_a_relay_that_says_slower_gets_half_as_many_emails_at_once_and_more_agai
             relay.wait_for(taken)
             gated.wait_for(max(SESSIONS - 1 - taken, min(4 + taken, SESSIONS)))
         gated.take(30)
-        report = running.result(PATIENCE)
+        report = running.result(TIMEOUT_SECONDS)
 
     assert (report["sent"], report["released"], report["retried"]) == (29, 1, 0)
     assert all(busy <= min(4 + taken, SESSIONS) for busy, taken in gated.seen)
@@ -144,7 +144,7 @@ def test_the_next_drain_keeps_the_pace_of_the_last(harness: WorkerHarness, relay
         running = threads.submit(engine.drain)
         gated.wait_for(4)
         gated.take(30)
-        assert running.result(PATIENCE)["sent"] >= 20
+        assert running.result(TIMEOUT_SECONDS)["sent"] >= 20
 
     assert all(busy <= min(4 + taken, SESSIONS) for busy, taken in gated.seen)
 
@@ -169,7 +169,7 @@ def silence(relay: ScriptedRelay) -> Event:
 
     def wait(said: ClientLine) -> None:
         if "@silent.test" in said.line:
-            assert answer.wait(PATIENCE)
+            assert answer.wait(TIMEOUT_SECONDS)
 
     relay.answers["RCPT"] = wait
     return answer
@@ -190,7 +190,7 @@ def test_a_silent_domain_delays_no_other(harness: WorkerHarness, relay: Scripted
         relay.wait_until(others_arrive(relay, 10))
         assert len(relay.emails) == 10
         answer.set()
-        assert running.result(PATIENCE)["sent"] == 40
+        assert running.result(TIMEOUT_SECONDS)["sent"] == 40
 
 
 @pytest.mark.parametrize("drain_seconds", [20, 0.3])
@@ -211,7 +211,7 @@ def test_emails_that_come_due_while_a_domain_is_silent_arrive_meanwhile(
         relay.wait_until(others_arrive(relay, 3))
         assert len(relay.emails) == 3
         answer.set()
-        assert running.result(PATIENCE)["sent"] == 23
+        assert running.result(TIMEOUT_SECONDS)["sent"] == 23
 
 
 def test_emails_that_come_due_arrive_although_all_that_the_drain_claimed_is_scheduled_for_later(
@@ -236,7 +236,7 @@ def test_emails_that_come_due_arrive_although_all_that_the_drain_claimed_is_sche
         harness.pending_emails("ann", "bob", "cy", key="k2", link="CL-2")
         relay.wait_until(others_arrive(relay, 3), timeout=20)
         answer.set()
-        assert running.result(PATIENCE)["sent"] == 23
+        assert running.result(TIMEOUT_SECONDS)["sent"] == 23
 
 
 def test_a_relay_whose_greeting_takes_longer_than_a_drain_is_still_used(
@@ -253,7 +253,7 @@ def test_a_relay_whose_greeting_takes_longer_than_a_drain_is_still_used(
         until(lambda: monotonic() > its_time_is_up)
         greeting.release()
 
-        assert running.result(PATIENCE)["sent"] == 1
+        assert running.result(TIMEOUT_SECONDS)["sent"] == 1
 
 
 def test_a_caller_is_not_blocked_by_a_silent_domain(harness: WorkerHarness, relay: ScriptedRelay) -> None:
@@ -266,4 +266,4 @@ def test_a_caller_is_not_blocked_by_a_silent_domain(harness: WorkerHarness, rela
         assert engine.drain()["claimed"] == 0
         assert not running.done()
         answer.set()
-        assert running.result(PATIENCE)["sent"] == 1
+        assert running.result(TIMEOUT_SECONDS)["sent"] == 1

@@ -8,7 +8,7 @@ import pytest
 from notify.delivery.routes.pace import Pace
 from notify.store.database import Database
 from tests.support.harness import WorkerHarness, usernames
-from tests.support.smtp import DOT, EHLO, GREETING, MAIL, PATIENCE, RCPT, ClientLine, ScriptedRelay
+from tests.support.smtp import DOT, EHLO, GREETING, MAIL, RCPT, TIMEOUT_SECONDS, ClientLine, ScriptedRelay
 from tests.support.wait import until
 
 LIMIT = 3
@@ -110,7 +110,7 @@ def test_two_workers_never_exceed_the_session_cap_together(database: Database, r
         )  # all four belong to the first worker, which is asked to share from now on
         everybody.release()
         running.append(threads.submit(second.drain))
-        assert sum(one.result(PATIENCE)["sent"] for one in running) == 100
+        assert sum(one.result(TIMEOUT_SECONDS)["sent"] for one in running) == 100
         harness.pending_emails(*usernames(20), key="k2", link="CL-2")
         until(lambda: second.drain()["claimed"] or harness.execute(ENDINGS) == [("sent", 0)])
 
@@ -131,7 +131,7 @@ def test_a_session_that_one_worker_does_not_need_goes_to_another_while_both_work
         relay.wait_until(lambda: relay.count(DOT) == 4)
         assert second.drain()["claimed"] == 0
         gate.release()
-        running.result(PATIENCE)
+        running.result(TIMEOUT_SECONDS)
         until(lambda: second.drain()["claimed"] or harness.execute(ENDINGS) == [("sent", 0)])
         harness.pending_emails(*usernames(4), key="k2", link="CL-2")
         until(lambda: second.drain()["sent"] == 4)

@@ -6,7 +6,7 @@ from threading import Event
 import pytest
 
 from tests.support.fault_scenario import LEASES_END, FaultScenario
-from tests.support.smtp import DOT, PATIENCE, ClientLine, ScriptedRelay
+from tests.support.smtp import DOT, TIMEOUT_SECONDS, ClientLine, ScriptedRelay
 from tests.support.wait import until
 
 SENT = "SELECT count(*) FROM notify.email_jobs WHERE status = 'sent'"
@@ -23,7 +23,7 @@ class InTurn:
         self._turns[connection].set()
 
     def _wait(self, said: ClientLine) -> None:
-        assert self._turns[said.connection].wait(PATIENCE)
+        assert self._turns[said.connection].wait(TIMEOUT_SECONDS)
 
 
 def test_an_outcome_recorded_after_the_lease_but_before_the_next_claim_counts(
@@ -38,7 +38,7 @@ def test_an_outcome_recorded_after_the_lease_but_before_the_next_claim_counts(
         relay.wait_until(lambda: relay.count(DOT) == 1)
         harness.execute(LEASES_END)
         turns.answer(1)
-        assert draining.result(PATIENCE)["sent"] == 1
+        assert draining.result(TIMEOUT_SECONDS)["sent"] == 1
         assert rescuer.drain()["claimed"] == 0
 
     assert scenario.check().repeated == 0
@@ -66,7 +66,7 @@ def test_an_email_accepted_twice_in_either_order_is_sent_and_counted_twice(
         turns.answer(order[0])
         until(lambda: harness.execute(SENT) == [(1,)])
         turns.answer(order[1])
-        assert [one.result(PATIENCE)["sent"] for one in draining] == [1, 1]
+        assert [one.result(TIMEOUT_SECONDS)["sent"] for one in draining] == [1, 1]
 
     assert scenario.check(bound=1).repeated == 1
     assert scenario.tables().attempt_outcomes == outcomes

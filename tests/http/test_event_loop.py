@@ -13,7 +13,7 @@ from notify.channels.links import SignedLinks
 from notify.domain.events import COMMENT_CREATED
 from notify.store.directory.tokens import Scope
 from tests.support import event_loop_monitor
-from tests.support.api_server import PATIENCE_SECONDS, served
+from tests.support.api_server import TIMEOUT_SECONDS, served
 from tests.support.callers import Person, Program
 
 MOST_MILLISECONDS = 50.0
@@ -190,7 +190,7 @@ def test_no_request_at_any_endpoint_blocks_the_event_loop(
     beating = "tests.support.event_loop_monitor:create_monitored"
     with (
         served(environment, tmp_path / "log", application=beating) as url,
-        httpx.Client(base_url=url, timeout=PATIENCE_SECONDS) as api,
+        httpx.Client(base_url=url, timeout=TIMEOUT_SECONDS) as api,
     ):
         for _ in range(3):
             warm_up(api, keys, pages)
@@ -219,7 +219,7 @@ def warm_up(api: httpx.Client, keys: dict[str, dict[str, str]], pages: dict[str,
 def answer_to(url: str, call: Call) -> int:
     """The status of the answer; 0 if there was none."""
     address = urlsplit(url)
-    with create_connection((address.hostname, address.port), timeout=PATIENCE_SECONDS) as connection:
+    with create_connection((address.hostname, address.port), timeout=TIMEOUT_SECONDS) as connection:
         try:
             connection.sendall(call.sent)
         except (BrokenPipeError, ConnectionResetError):

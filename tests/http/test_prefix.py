@@ -17,7 +17,7 @@ from notify.channels.links import SignedLinks
 from notify.http.context import Context
 from notify.store.database import Database
 from notify.store.directory import preferences
-from tests.support.api_server import PATIENCE_SECONDS, served
+from tests.support.api_server import TIMEOUT_SECONDS, served
 from tests.support.in_process import InProcess
 
 PREFIX = "/notify"
@@ -37,7 +37,7 @@ def proxy(server: str, *, strips: bool) -> Iterator[str]:
                 return
             body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
             kept = {name: value for name, value in self.headers.items() if name in {"Content-Type", FROM}}
-            answer = httpx.request(self.command, server + path, content=body, headers=kept, timeout=PATIENCE_SECONDS)
+            answer = httpx.request(self.command, server + path, content=body, headers=kept, timeout=TIMEOUT_SECONDS)
             self.send_response(answer.status_code)
             for name, value in answer.headers.multi_items():
                 if name not in {"transfer-encoding", "connection", "content-encoding"}:
@@ -77,7 +77,7 @@ def test_behind_a_prefix_every_url_is_correct(
     with (
         served(limited, tmp_path / "log", options=("--root-path", PREFIX)) as server,
         proxy(server, strips=strips) as outside,
-        httpx.Client(timeout=PATIENCE_SECONDS) as web,
+        httpx.Client(timeout=TIMEOUT_SECONDS) as web,
     ):
         api = f"{outside}{PREFIX}"
         links = SignedLinks(secrets=[environment["NOTIFY_SECRET_KEYS"]], public_url=api)

@@ -10,7 +10,7 @@ from socket import create_server
 from notify.embedded.commands import COMMANDS
 
 ROOT = Path(__file__).parents[2]
-PATIENCE_SECONDS = 30
+TIMEOUT_SECONDS = 30
 APPLICATION = "notify.api.app:create_app"
 
 
@@ -32,7 +32,7 @@ def served(
         finally:
             process.terminate()
             try:
-                process.wait(PATIENCE_SECONDS)
+                process.wait(TIMEOUT_SECONDS)
             finally:
                 process.kill()
 

@@ -12,7 +12,7 @@ import httpx
 
 DATABASE = "https://api.osv.dev/v1/query"
 QUESTION = {"version": "1", "package": {"name": "notify", "ecosystem": "PyPI"}}
-PATIENCE_SECONDS = 10
+TIMEOUT_SECONDS = 10
 PIP_AUDIT = ("-m", "pip_audit", "--vulnerability-service", "osv", "--require-hashes", "--disable-pip")
 IN_JSON = ("--format", "json", "--progress-spinner", "off")
 LOUD = "*" * 30 + " NOT AUDITED " + "*" * 30
@@ -80,7 +80,7 @@ def unreachable(database: str, locks: Sequence[str]) -> Audit:
 def answers(database: str) -> bool:
     """Whether the database can be reached at all."""
     try:
-        return httpx.post(database, json=QUESTION, timeout=PATIENCE_SECONDS).is_success
+        return httpx.post(database, json=QUESTION, timeout=TIMEOUT_SECONDS).is_success
     except httpx.HTTPError:
         return False
 

@@ -16,7 +16,7 @@ from dns.rrset import from_text_list
 
 LARGEST = 4096
 LONGEST_STRING = 255
-PATIENCE_SECONDS = 5.0
+TIMEOUT_SECONDS = 5.0
 
 
 @contextmanager
@@ -34,10 +34,10 @@ def dns_server(texts: Mapping[str, list[str]]) -> Iterator[Resolver]:
             thread.join()
 
 
-def resolver_for(port: int, *, patience_seconds: float = PATIENCE_SECONDS) -> Resolver:
+def resolver_for(port: int, *, timeout_seconds: float = TIMEOUT_SECONDS) -> Resolver:
     """A resolver for the server at this port."""
     resolver = Resolver(configure=False)
-    resolver.nameservers, resolver.port, resolver.lifetime = ["127.0.0.1"], port, patience_seconds
+    resolver.nameservers, resolver.port, resolver.lifetime = ["127.0.0.1"], port, timeout_seconds
     return resolver
 
 

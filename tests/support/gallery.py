@@ -27,7 +27,7 @@ SCHEMES = {"light": "1", "dark": "0"}  # Blink's numbers for the reader's colour
 WIDTHS = (320, 1200)
 HEIGHT = 1600
 HEIGHT_OF_A_FORM = 3400
-PATIENCE_SECONDS = 60
+TIMEOUT_SECONDS = 60
 
 INDEX = """<!doctype html>
 <html lang="en">
@@ -156,7 +156,7 @@ def _take(page: Path, picture: Path, *, browser: str, scheme: str, height: int, 
         *(["--no-sandbox"] if os.geteuid() == 0 else []),
     ]
     command = [browser, *options, page.as_uri()]
-    subprocess.run(command, check=True, capture_output=True, timeout=PATIENCE_SECONDS)
+    subprocess.run(command, check=True, capture_output=True, timeout=TIMEOUT_SECONDS)
 
 
 def _write(path: Path, words: str) -> None:

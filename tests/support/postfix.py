@@ -23,7 +23,7 @@ from tests.support.wait import until
 
 DAEMONS = Path("/usr/lib/postfix/sbin")
 OWNER, SUBMITTERS = "postfix", "postdrop"
-PATIENCE_SECONDS = 10
+TIMEOUT_SECONDS = 10
 
 needs_postfix = pytest.mark.skipif(
     which("postfix") is None or not DAEMONS.is_dir() or os.geteuid() != 0,
@@ -106,7 +106,7 @@ class Postfix:
         self._lay_out()
         command = [str(DAEMONS / "master"), "-d", "-c", str(self._folder / "conf")]
         self._master = Popen(command, stderr=DEVNULL, start_new_session=True)  # it ends its process group
-        until(self._answers, seconds=PATIENCE_SECONDS)
+        until(self._answers, seconds=TIMEOUT_SECONDS)
 
     def change(self, **parameters: str) -> None:
         """Reload with these parameters; return once no process uses the old ones. There must be no open session."""
@@ -115,7 +115,7 @@ class Postfix:
         assert self._master is not None
         servers = [one for one in Process(self._master.pid).children() if one.name() == "smtpd"]
         self._master.send_signal(SIGHUP)
-        until(lambda: not any(one.is_running() for one in servers), seconds=PATIENCE_SECONDS)
+        until(lambda: not any(one.is_running() for one in servers), seconds=TIMEOUT_SECONDS)
 
     def stop(self) -> None:
         """Stop it and all its daemons."""
@@ -123,7 +123,7 @@ class Postfix:
             return
         self._master.send_signal(SIGTERM)
         with suppress(TimeoutExpired):
-            self._master.wait(PATIENCE_SECONDS)
+            self._master.wait(TIMEOUT_SECONDS)
         self._master.kill()
         self._master.wait()
 
@@ -150,7 +150,7 @@ class Postfix:
     def _answers(self) -> bool:
         assert self._master is not None
         assert self._master.poll() is None, self.log
-        with suppress(OSError), create_connection((LOOPBACK, self.port), timeout=PATIENCE_SECONDS) as line:
+        with suppress(OSError), create_connection((LOOPBACK, self.port), timeout=TIMEOUT_SECONDS) as line:
             return line.recv(1024).startswith(b"220 ")
         return False
 

@@ -18,7 +18,7 @@ from tests.support.servers import in_words
 
 BLOCK = 65_536
 LOOK_SECONDS = 0.02
-PATIENCE = 60.0
+TIMEOUT_SECONDS = 60.0
 
 Target = tuple[str, int] | Path
 
@@ -78,7 +78,7 @@ class Proxy:
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
         for thread in self._threads:
-            thread.join(PATIENCE)
+            thread.join(TIMEOUT_SECONDS)
 
     @property
     def smtp_url(self) -> str:
@@ -164,7 +164,7 @@ class Proxy:
         born = self._generation
         with suppress(OSError):
             if not self._refusing:
-                client.settimeout(PATIENCE)
+                client.settimeout(TIMEOUT_SECONDS)
                 client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 with _connected(self._server) as server:
                     self._forward(_Line(client, server, born))
@@ -266,7 +266,7 @@ def _connected(target: Target) -> socket.socket:
     else:
         line = socket.create_connection(target)
         line.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    line.settimeout(PATIENCE)
+    line.settimeout(TIMEOUT_SECONDS)
     return line
 
 

@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-PATIENCE = 60.0
+TIMEOUT_SECONDS = 60.0
 
 GREETING, EHLO, STARTTLS, AUTH = "GREETING", "EHLO", "STARTTLS", "AUTH"
 MAIL, RCPT, DATA, CONTENT, DOT = "MAIL", "RCPT", "DATA", "CONTENT", "DOT"
@@ -79,12 +79,12 @@ class Gate:
         Raises:
             TimeoutError: No conversation reached it.
         """
-        if not self.reached.wait(PATIENCE):
+        if not self.reached.wait(TIMEOUT_SECONDS):
             raise TimeoutError
 
     def pass_through(self) -> None:
         self.reached.set()
-        self._open.wait(PATIENCE)
+        self._open.wait(TIMEOUT_SECONDS)
 
 
 class Journal:
@@ -179,13 +179,13 @@ class ScriptedRelay:
     def __exit__(self, *_: object) -> None:
         with suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
-        self._threads[0].join(PATIENCE)
+        self._threads[0].join(TIMEOUT_SECONDS)
         self._listener.close()
         for gate in self.journal.gates.values():
             gate.release()
         self.hang_up()
         for thread in self._threads:
-            thread.join(PATIENCE)
+            thread.join(TIMEOUT_SECONDS)
 
     @property
     def emails(self) -> list[Received]:
@@ -233,7 +233,7 @@ class ScriptedRelay:
         with self.journal.changed:
             return Counter(one.step for one in self.journal.said)[step]
 
-    def wait_for(self, emails: int, timeout: float = PATIENCE) -> list[Received]:
+    def wait_for(self, emails: int, timeout: float = TIMEOUT_SECONDS) -> list[Received]:
         """
         The received emails, once there are this many.
 
@@ -243,7 +243,7 @@ class ScriptedRelay:
         self.wait_until(lambda: len(self.journal.emails) >= emails, timeout)
         return self.emails
 
-    def wait_until(self, happened: Callable[[], bool], timeout: float = PATIENCE) -> None:
+    def wait_until(self, happened: Callable[[], bool], timeout: float = TIMEOUT_SECONDS) -> None:
         """
         Return when it has happened; checked after every line the relay receives.
 
@@ -265,7 +265,7 @@ class ScriptedRelay:
                 line, _ = self._listener.accept()
             except OSError:
                 return
-            line.settimeout(PATIENCE)
+            line.settimeout(TIMEOUT_SECONDS)
             line.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # send each reply in its own packet
             self._start(partial(self._converse, line, self.journal.connected(line)))
 

@@ -11,7 +11,7 @@ from urllib.parse import parse_qsl
 
 from tests.support.smtp import Certificate
 
-PATIENCE = 60.0
+TIMEOUT_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ class TokenEndpoint:
         self.go_on.set()
         self._server.shutdown()
         self._server.server_close()
-        self._thread.join(PATIENCE)
+        self._thread.join(TIMEOUT_SECONDS)
 
     @property
     def url(self) -> str:
@@ -70,7 +70,7 @@ class TokenEndpoint:
         self.asked.append(form)
         number = len(self.asked)
         says = self.answers.pop(0) if self.answers else Says()
-        self.go_on.wait(PATIENCE)
+        self.go_on.wait(TIMEOUT_SECONDS)
         if isinstance(says.body, bytes):
             return says, says.body
         granted: dict[str, Any] = {"token_type": "Bearer", "access_token": f"token-{number}"}

@@ -32,7 +32,7 @@ from tests.support.wait import until
 
 PAUSE_SECONDS = 0.1
 WARM_UP = 5
-PATIENCE_SECONDS = 30
+TIMEOUT_SECONDS = 30
 STOP_SECONDS = 30
 EMPTY_TASK = "Celery's empty task, sent to begun"
 EMPTY_WORKER = ("-m", "celery", "-A", "tests.benchmarks.peers.empty_task", "worker", "--concurrency", "2", "-l", "info")
@@ -101,7 +101,7 @@ def _task(app: Celery, client: redis.Redis) -> float:
     sleep(PAUSE_SECONDS)
     sent = monotonic()
     app.send_task("empty", queue="empty")
-    found = client.blpop([empty_task.RAN], timeout=PATIENCE_SECONDS)
+    found = client.blpop([empty_task.RAN], timeout=TIMEOUT_SECONDS)
     assert found is not None
     return (float(found[1]) - sent) * 1e3
 
@@ -118,7 +118,7 @@ def _empty_worker(environment: Mapping[str, str], log: Path) -> Iterator[None]:
             start_new_session=True,
         )
     try:
-        until(lambda: " ready." in log.read_text(), seconds=PATIENCE_SECONDS)
+        until(lambda: " ready." in log.read_text(), seconds=TIMEOUT_SECONDS)
         yield
     finally:
         stop(process, (SIGTERM, STOP_SECONDS))

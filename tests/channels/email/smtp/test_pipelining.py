@@ -17,7 +17,7 @@ from notify.domain.jobs import EmailAttempt
 from notify.domain.outcomes import Dead, Outcome, Phase, Released, Retry, Sent
 from tests.support.emails import email_facts
 
-PATIENCE = timedelta(seconds=20)
+TIMEOUT = timedelta(seconds=20)
 PIPELINING = {"pipelining": "", "smtputf8": ""}
 # The relay's extensions, and its acceptance of RCPT: express requires 250, and switches to careful for anything else.
 EXPRESS, CAREFUL, IN_TURN = (PIPELINING, 250), (PIPELINING, 251), ({"smtputf8": ""}, 250)
@@ -150,7 +150,7 @@ async def carried(
     extensions, yes = way
     relay = Relay(scripts, cuts, yes, reader, writer)
     serving = asyncio.create_task(relay.serve())
-    session = Session(Conversation(transport), extensions=extensions, timeouts=Timeouts.all(PATIENCE), opened_at=0.0)
+    session = Session(Conversation(transport), extensions=extensions, timeouts=Timeouts.all(TIMEOUT), opened_at=0.0)
     outcomes: dict[int, Outcome] = {}
 
     def ended(email: EmailAttempt, outcome: Outcome) -> None:

@@ -25,7 +25,7 @@ T = TypeVar("T")
 
 MORE_THAN_ANY_BUFFER = b"a line of text\r\n" * 1_000_000
 SMALL = b"Subject: s\r\n\r\n"
-PATIENCE = timedelta(seconds=20)
+TIMEOUT = timedelta(seconds=20)
 
 
 async def delivered(session: Session, content: bytes) -> Outcome:
@@ -121,7 +121,7 @@ def conversing(work: Callable[[Conversation, socket], Awaitable[T]]) -> T:
             transport, _ = await asyncio.get_running_loop().create_connection(asyncio.Protocol, sock=ours)
             conversation = Conversation(transport)
             found = await work(conversation, theirs)
-            await conversation.end(within=PATIENCE)
+            await conversation.end(within=TIMEOUT)
         return found
 
     return asyncio.run(main())
@@ -131,14 +131,14 @@ def test_a_reply_sent_just_before_hanging_up_is_read() -> None:
     async def work(conversation: Conversation, relay: socket) -> tuple[Reply, Reply]:
         relay.sendall(b"250-one\r\n250 two\r\n552 5.3.4 too much\r\n")
         relay.close()
-        first = await conversation.reply(within=PATIENCE)
+        first = await conversation.reply(within=TIMEOUT)
         conversation.eof_received()
         conversation.say(b"more\r\n")
-        second = await conversation.reply(within=PATIENCE)
+        second = await conversation.reply(within=TIMEOUT)
         with pytest.raises(Dropped):
             conversation.say(b"QUIT\r\n")
         with pytest.raises(Dropped):
-            await conversation.reply(within=PATIENCE)
+            await conversation.reply(within=TIMEOUT)
         return first, second
 
     assert conversing(work) == (Reply(250, "one\ntwo"), Reply(552, "5.3.4 too much"))
@@ -148,7 +148,7 @@ def test_nothing_is_accepted_after_an_invalid_reply() -> None:
     async def work(conversation: Conversation, _: socket) -> None:
         conversation.data_received(b"what?\r\n250 2.0.0 the answer to another command\r\n")
         with pytest.raises(Garbled):
-            await conversation.reply(within=PATIENCE)
+            await conversation.reply(within=TIMEOUT)
 
     conversing(work)
 
@@ -158,7 +158,7 @@ def test_an_endless_reply_is_not_kept_in_memory(endless: bytes) -> None:
     async def work(conversation: Conversation, _: socket) -> None:
         conversation.data_received(endless)
         with pytest.raises(Garbled):
-            await conversation.reply(within=PATIENCE)
+            await conversation.reply(within=TIMEOUT)
 
     conversing(work)
 
@@ -180,6 +180,6 @@ def test_replies_are_parsed_however_the_network_splits_them(
     async def work(conversation: Conversation, _: socket) -> list[Reply]:
         for start, end in zip([0, *cuts], [*cuts, len(wire)], strict=True):
             conversation.data_received(wire[start:end])
-        return [await conversation.reply(within=PATIENCE) for _ in replies]
+        return [await conversation.reply(within=TIMEOUT) for _ in replies]
 
     assert conversing(work) == [Reply(code, "\n".join(lines)) for code, lines in replies]
