@@ -1,7 +1,7 @@
 """
 A durable notification outbox for code review: one event in, one email for each person out.
 
-``emit`` is the whole of it for an application::
+An application only needs ``emit``::
 
     with Session(engine) as session:
         session.add(comment)
@@ -32,22 +32,20 @@ def emit(
     doorbell: "Doorbell | None" = None,
 ) -> "Receipt":
     """
-    Store an event inside the caller's own transaction: commit means it is ours, rollback that it never was.
+    Store an event in the caller's transaction: it exists once that is committed, and never if it is rolled back.
 
-    The receipt has the id of the event, and whether its key was known before; a known key changes nothing.
-    ``differs`` names the fields in which the event differs from the stored one: nobody will be told of them. Workers
-    are called after the commit, in the background.
+    The receipt has the event's id and whether its key was already known; a known key changes nothing, and ``differs``
+    names the fields that differ from the stored event. Workers are notified after the commit, in the background.
 
     Args:
         session_or_connection: A SQLAlchemy Session (a ``scoped_session`` too) or Connection, or a
-            psycopg Connection, to the database that holds the schema ``notify``.
-        event: The fields of ``POST /api/v1/events``. Without ``traceparent`` it belongs to the trace that
-            OpenTelemetry, if it is there, says we are in.
-        doorbell: Instead of the one that this process's settings describe; if those make no sense, that is logged,
-            and workers find the event by sweeping.
+            psycopg Connection, to the database with the schema ``notify``.
+        event: The fields of ``POST /api/v1/events``. ``traceparent`` defaults to the current OpenTelemetry trace.
+        doorbell: Defaults to the one in this process's settings; if those are invalid, that is logged, and workers
+            find the event by sweeping.
 
     Raises:
-        MalformedEvent: Naming the field that is wrong and why; nothing was stored.
+        MalformedEvent: Names the wrong field and why; nothing was stored.
         UnsupportedConnection: The first argument is something else.
     """
     from notify.domain.stages import FAN_OUT

@@ -1,4 +1,4 @@
-"""The broker's URL as Celery takes it, and what Redis Sentinel needs besides."""
+"""Translates the broker's URL for Celery, including Redis Sentinel."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -15,12 +15,12 @@ SENTINEL_USER = {"sentinel_username": "username", "sentinel_password": "password
 @dataclass(frozen=True, slots=True)
 class Broker:
     """
-    Where doorbells are sent.
+    The broker that doorbells are sent to.
 
     Attributes:
-        url: For Celery; it may hold a password.
-        options: For kombu's transport, which takes none of them from a URL.
-        tls: How the certificate of a Redis server is checked; None without TLS, and for other brokers.
+        url: For Celery; may contain a password.
+        options: For kombu's transport, which does not read them from the URL.
+        tls: How to check a Redis server's certificate; None without TLS, and for other brokers.
     """
 
     url: str
@@ -34,14 +34,14 @@ class Broker:
 
 def broker(stated: str) -> Broker:
     """
-    The broker that an operator has stated.
+    The broker for a configured URL.
 
     ``sentinel://:PASSWORD@one:26379;two:26379/0?master_name=NAME`` names any number of sentinels. User, password and
-    number of the database are those of the Redis servers, and are given once; ``sentinel_username`` and
-    ``sentinel_password`` are for the sentinels themselves.
+    database number are those of the Redis servers, given once; ``sentinel_username`` and ``sentinel_password`` are for
+    the sentinels themselves.
 
     Raises:
-        ValueError: It makes no sense; the message shows nothing of it.
+        ValueError: The URL is invalid; the message contains nothing of it.
     """
     if not stated.startswith(SCHEMES):
         message = f"expected a URL that begins with one of {', '.join(SCHEMES)}"
@@ -53,9 +53,9 @@ def broker(stated: str) -> Broker:
 
 def _tls(stated: str) -> Mapping[str, str]:
     """
-    The certificate is checked unless ``ssl_cert_reqs=none`` says otherwise.
+    The certificate is checked unless the URL has ``ssl_cert_reqs=none``.
 
-    kombu checks nothing when the URL does not say what to check, and Flower fails.
+    Without this, kombu would check nothing by default, and Flower would fail.
     """
     asked = {name: value for name, value in parse_qsl(urlsplit(stated).query) if name.startswith("ssl_")}
     asked["ssl_cert_reqs"] = asked.get("ssl_cert_reqs", "required").lower().removeprefix("cert_")

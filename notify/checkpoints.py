@@ -1,4 +1,4 @@
-"""Named points between two steps, at which a test can have its process die as in a power cut."""
+"""Named points between two steps, at which a test can kill the process as a power cut would."""
 
 import os
 from collections.abc import Callable
@@ -30,7 +30,7 @@ Checkpoint = Callable[[str], None]
 
 
 def no_checkpoint(_name: str) -> None:
-    """Do nothing: the checkpoint of every process that serves."""
+    """Do nothing; used in production."""
 
 
 def crash_at(where: str | None) -> Checkpoint:
@@ -38,8 +38,8 @@ def crash_at(where: str | None) -> Checkpoint:
     A checkpoint that kills its process.
 
     Args:
-        where: ``name`` or ``name:n``: the process is killed when it reaches the name for the n-th time (first by
-            default), with no chance to clean up. None or empty: never.
+        where: ``name`` or ``name:n``: the process is killed, without cleaning up, when it reaches the checkpoint for
+            the n-th time (default: first). None or empty: never.
     """
     if not where:
         return no_checkpoint

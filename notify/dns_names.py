@@ -1,8 +1,8 @@
 """
-Domains as DNS and mail spell them: in ASCII, by IDNA 2008.
+Domains in ASCII, as in DNS, converted by IDNA 2008.
 
-*Decided*: what an operator or an event states is converted where it comes in or goes out, by this one function.
-Python's own codec is IDNA 2003, which takes ``straße.example`` for ``strasse.example``: another owner's domain.
+*Decided*: settings and events are converted on input or output, by this one function. Python's own codec is IDNA 2003,
+which turns ``straße.example`` into ``strasse.example``, a different domain.
 """
 
 from functools import lru_cache
@@ -11,7 +11,7 @@ from re import compile as pattern
 
 from notify.domain.errors import NotifyError
 
-LONGEST_DOMAIN = 253
+MAX_DOMAIN_LENGTH = 253
 DOMAINS_KEPT = 1024
 
 LABEL = r"[A-Za-z0-9-]{1,63}"
@@ -21,28 +21,28 @@ LITERAL = pattern(r"\[[A-Za-z0-9.:]+\]")
 
 
 class NotADomain(NotifyError):
-    """No DNS can know a domain of this name."""
+    """Not a valid domain name."""
 
 
 def ascii_domain(domain: str) -> str:
     """
-    The domain with A-labels for what is not ASCII; a literal such as ``[192.0.2.1]`` as it is.
+    The domain with A-labels instead of non-ASCII labels; an address literal such as ``[192.0.2.1]`` is unchanged.
 
     Raises:
-        NotADomain: IDNA 2008 refuses it, or it holds what no host's name may hold.
+        NotADomain: It is not valid by IDNA 2008, or not a host name.
 
     Source: RFC 5891 (IDNA 2008) with the mapping of UTS 46, non-transitional.
     """
     encoded = domain if domain.isascii() else _encoded(domain)
     if LITERAL.fullmatch(encoded):
         return encoded
-    if len(encoded) > LONGEST_DOMAIN or not DOMAIN.fullmatch(encoded):
+    if len(encoded) > MAX_DOMAIN_LENGTH or not DOMAIN.fullmatch(encoded):
         raise NotADomain(domain=domain)
     return encoded
 
 
 def of_address(address: str) -> str:
-    """What an address has behind its ``@``, as DNS spells it; as it is where that is no domain."""
+    """The domain of a mail address, in ASCII if it is valid."""
     domain = address.rpartition("@")[2].lower()
     if domain.isascii():
         return domain
@@ -53,16 +53,16 @@ def of_address(address: str) -> str:
 
 
 def is_full_name(host: str) -> bool:
-    """Whether this is a name that means the same host to everybody: no single label, no address, not this machine."""
+    """Whether this name means the same host everywhere: not a single label, an address or this machine."""
     return bool(FULL_NAME.fullmatch(host)) and not host.lower().endswith(".localhost")
 
 
 def is_local(host: str) -> bool:
     """
-    Whether a browser sends this host only for pages of this machine or network.
+    Whether a browser sends this host name only for pages of this machine or network.
 
-    A site can point its own name at this machine and read what is served to that name (DNS rebinding); it cannot do so
-    with an address, or with a name without a dot.
+    A site can point its own name at this machine and read the answers (DNS rebinding), but it cannot do so with an
+    address or with a name without a dot.
     """
     try:
         ip_address(host.strip("[]"))
@@ -73,9 +73,9 @@ def is_local(host: str) -> bool:
 
 @lru_cache(DOMAINS_KEPT)
 def _encoded(domain: str) -> str:
-    if len(domain) > LONGEST_DOMAIN:
+    if len(domain) > MAX_DOMAIN_LENGTH:
         raise NotADomain(domain=domain)
-    # Here and not above: its tables are 3 MB of every process, and most have ASCII domains only.
+    # Imported here because its tables take 3 MB, and most processes see only ASCII domains.
     from idna import IDNAError, encode  # noqa: PLC0415
 
     try:

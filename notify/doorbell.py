@@ -1,4 +1,4 @@
-"""Doorbells over Celery: rung from a thread of their own, coalesced, with one attempt and short time-outs."""
+"""Doorbells over Celery: sent by a background thread, coalesced, with one attempt and short timeouts."""
 
 import os
 from logging import getLogger
@@ -15,20 +15,19 @@ if TYPE_CHECKING:
 COALESCE_SECONDS = 0.05
 EXPIRES_SECONDS = 300
 
-# The standard library's: an application that emits has set up its own logs, and structlog's default is its output.
+# The standard library's logger, because an application that emits has its own logging; structlog would print.
 log = getLogger(__name__)
 
 
 class CeleryDoorbell:
     """
-    Sends the empty Celery messages that call the workers of a stage.
+    Sends the empty Celery messages that wake the workers of a stage.
 
-    Rings of one stage that come within 50 ms are one message, and the last of them is always
-    followed by a message. A ring that the broker does not take is counted and forgotten.
-    Survives a fork.
+    Rings for a stage within 50 ms become one message, sent after the last of them. A ring that the broker refuses is
+    counted and dropped. Safe to use after a fork.
 
     Args:
-        delay_seconds: How long the first ring of a stage waits for others.
+        delay_seconds: How long the first ring for a stage waits for others.
     """
 
     def __init__(self, app: "Celery", *, count: Count = no_count, delay_seconds: float = 0.0) -> None:
@@ -56,7 +55,7 @@ class CeleryDoorbell:
             self._changed.wait_for(lambda: not self._wanted and not self._sending, at_most_seconds)
 
     def _begin_again_after_fork(self) -> None:
-        """The thread stayed with the parent, and the lock may have been held there."""
+        """The thread exists only in the parent, which may have held the lock."""
         if self._owner != os.getpid():
             self._owner, self._changed, self._thread = os.getpid(), Condition(), None
             self._wanted, self._next, self._sending = {}, {}, False
@@ -83,7 +82,7 @@ class CeleryDoorbell:
     def _send(self, stage: str) -> None:
         try:
             self._app.send_task(queue(stage), queue=queue(stage), expires=EXPIRES_SECONDS, retry=False)
-        except Exception as error:  # noqa: BLE001 - whatever the broker does, the table has the row
+        except Exception as error:  # noqa: BLE001 - whatever happened, the row is in the table
             self._count(Measure.DOORBELL_FAILED, stage)
             log.warning("doorbell.failed: %s for %s", type(error).__name__, stage)
         else:
@@ -91,7 +90,7 @@ class CeleryDoorbell:
 
 
 class NoDoorbell:
-    """Rings nothing: workers find the rows by sweeping, within seconds."""
+    """Sends nothing; workers find the rows by sweeping, within seconds."""
 
     def ring(self, stage: str) -> None:
         """Do nothing."""

@@ -22,12 +22,12 @@ SHARED: tuple[Processor, ...] = (
 )
 DETAIL = pattern(r"^DETAIL: .*$", MULTILINE)
 _encode = JSONEncoder(ensure_ascii=False, check_circular=False).encode
-# These say at INFO what our own lines say better, or name addresses and URLs.
+# At INFO these repeat our own lines, or contain addresses and URLs.
 QUIET = ("httpx", "kombu", "amqp", "mail.log", "uvicorn.access", "alembic.runtime.migration")
 
 
 def configure(*, level: str, style: Style) -> None:
-    """Send everything, the standard library's loggers included, to standard error in one form."""
+    """Send all logs, including those of the standard library's loggers, to standard error in one format."""
     structlog.configure(
         processors=[
             structlog.stdlib.filter_by_level,
@@ -47,9 +47,9 @@ def configure(*, level: str, style: Style) -> None:
 
 def about_emails(*, level: str, style: Style) -> FilteringBoundLogger:
     """
-    The logger of what becomes of emails, to standard error in the same form.
+    The logger for outcomes of emails, to standard error in the same format.
 
-    *Decided*: JSON goes past the standard library's loggers, which cost four times as much as the line.
+    *Decided*: JSON bypasses the standard library's loggers, which cost four times as much as the line.
     """
     if _is_console(style):
         console: FilteringBoundLogger = structlog.get_logger(EMAILS)
@@ -75,7 +75,7 @@ def _is_console(style: Style) -> bool:
 
 
 def _formatter(*, console: bool) -> logging.Formatter:
-    """A traceback has no local variables: they hold addresses, bodies and the relay's password."""
+    """Tracebacks are without local variables, which may contain addresses, bodies and the relay's password."""
     renderer: Processor = (
         structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback)
         if console
@@ -93,7 +93,7 @@ def _formatter(*, console: bool) -> logging.Formatter:
 
 
 def without_details(_logger: object, _method: str, line: EventDict) -> EventDict:
-    """The line without what PostgreSQL says of a row that it refused: it quotes the row."""
+    """The line without PostgreSQL's DETAIL, which quotes the refused row."""
     if isinstance(trace := line.get("exception"), str):
         line["exception"] = DETAIL.sub("DETAIL: (not kept)", trace)
     return line

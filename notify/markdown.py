@@ -1,15 +1,15 @@
 """
-GitHub's Markdown, read by one parser: as HTML to be shown, and as the prose in which people are mentioned.
+Parses GitHub's Markdown: into HTML for display, and into prose for finding mentions.
 
-*Decided*: cmark-gfm, which takes time in proportion to the text whatever it holds. *Rejected*: markdown-it-py,
-which is a hundred times slower and drops what is nested deeper than 20; pyromark, which has no bare autolinks; comrak,
-which a comment of nothing but brackets or quotation marks kills, and the process with it.
+*Decided*: cmark-gfm, whose time is linear in the text, whatever it contains. *Rejected*: markdown-it-py, which is a
+hundred times slower and drops what is nested deeper than 20; pyromark, which has no bare autolinks; comrak, which
+crashes the process on a comment of nothing but brackets or quotation marks.
 
-*Decided*: what cmarkgfm allocates for a text is freed here, by functions of the library that it does not bind. It frees
-neither the tree nor the HTML (its issue #53), which was 27 kB a comment.
+*Decided*: the tree and the HTML are freed here, by library functions that cmarkgfm does not bind. It leaks both (its
+issue #53), which was 27 kB per comment.
 
-*Decided*: nobody's HTML is HTML here. Comments vanish; all other tags are words like ``List<String>``. For that a
-control character, which no comment may hold, follows every ``<`` while the parser reads, and is taken out again.
+*Decided*: the author's HTML is not interpreted. Comments are removed; all other tags are text like ``List<String>``. To
+do so, a control character, which comments cannot contain, is put after every ``<`` before parsing, and then removed.
 """
 
 from collections.abc import Iterator
@@ -39,16 +39,16 @@ CODE = frozenset({"code", "pre"})
 
 
 def as_html(markdown: str) -> str:
-    """The text as HTML, without a tag of the author's; not sanitised: its links lead anywhere."""
+    """The text as HTML, without the author's own tags; not sanitised: links may lead anywhere."""
     guarded = LESS_THAN.sub(f"<{GUARD}", markdown.replace(GUARD, ""))
     return _parsed(guarded, Options.CMARK_OPT_HARDBREAKS).replace(GUARD, "").replace(GUARD_IN_A_URL, "")
 
 
 def without_comments(markdown: str) -> str:
     """
-    The text without its HTML comments, which are notes of the author's to nobody; those in code stay.
+    The text without HTML comments, except those in code.
 
-    Each is numbered before the parser reads, which then shows which of them it took for comments.
+    Each is numbered before parsing; the result shows which ones the parser treated as comments.
     """
     if OPENING not in markdown:
         return markdown
@@ -59,7 +59,7 @@ def without_comments(markdown: str) -> str:
 
 
 def prose(markdown: str) -> Iterator[str]:
-    """What the text says outside of code, of comments and of bare links, run by run; escaped ``@`` are no ``@``."""
+    """The runs of text outside code, comments and bare links, without escaped ``@``."""
     if "@" not in markdown:
         return
     html = as_html(without_comments(markdown).replace(r"\@", "\\"))
@@ -81,7 +81,7 @@ def prose(markdown: str) -> Iterator[str]:
 
 
 def _is_bare(href: str, text: str) -> bool:
-    """Whether a link shows its own address."""
+    """Whether a link's text is its own URL."""
     return href in {text, f"http://{text}", f"mailto:{text}"}
 
 
@@ -96,7 +96,7 @@ def _numbered(markdown: str) -> str:
 
 
 def _without(markdown: str, comments: set[int]) -> Iterator[str]:
-    """The text without the comments of these numbers."""
+    """The text without the comments with these numbers."""
     at = 0
     for number, found in enumerate(COMMENT.finditer(markdown)):
         if number in comments and found.start() >= at:
@@ -126,7 +126,7 @@ def _parsed(guarded: str, options: int) -> str:
 
 
 def _call(function: str, pointer: object) -> None:
-    """A function of the library that has no binding."""
+    """Call a library function that cmarkgfm does not bind."""
     getattr(_library(), function)(c_void_p(int(_cmark.ffi.cast("intptr_t", pointer))))
 
 

@@ -1,4 +1,4 @@
-"""What is installed: the version, and where the files that travel with notify are, in the wheel or in a checkout."""
+"""The installed version, and where the data files are, in the wheel or in a checkout."""
 
 from importlib.metadata import version as version_of
 from pathlib import Path

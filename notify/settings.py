@@ -25,20 +25,20 @@ from notify.store.urls import with_our_driver
 
 SHORTEST_SECRET = 32
 PREFIX = "NOTIFY_"
-# What systemd and Kubernetes set: for a service of Type=notify, and beside Services named notify or notify-….
+# Variables set by systemd (Type=notify) and by Kubernetes for Services named notify or notify-….
 # Sources: sd_notify(3); "Discovering services" in Kubernetes' documentation of Services.
 THEIRS = re.compile(
     r"NOTIFY_SOCKET=|NOTIFY_(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)="
     r"|NOTIFY_(\w+_)?PORT=(tcp|udp|sctp)://"
 )
-# Labels with dots between them (RFC 6376 §3.1); some DNS services put an underscore into theirs.
+# Labels separated by dots (RFC 6376 §3.1); some DNS services use underscores.
 SELECTOR = re.compile(r"[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?(\.[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?)*")
 USERINFO = re.compile(r"://[^/@\s]*@")
 SECRET = {"database_url", "broker_url", "smtp_url", "smtp_fallback_urls", "secret_keys", "jwt_secret"}
 
 
 def _secret(check: Callable[[str], object]) -> AfterValidator:
-    """Keeps a secret as it was stated, unless the check raises ValueError."""
+    """Validates a secret with *check*, which raises ValueError."""
 
     def checked(value: SecretStr) -> SecretStr:
         check(value.get_secret_value())
@@ -67,27 +67,27 @@ def _ascii(domain: str) -> str:
 
 
 def _web_address(value: str) -> str:
-    """With its host as DNS spells it."""
+    """The URL with its host in ASCII."""
     parts = urlsplit(value)
     if not parts.netloc.isascii():
-        user, at, place = parts.netloc.rpartition("@")
-        host, colon, port = place.partition(":")
+        user, at, host_and_port = parts.netloc.rpartition("@")
+        host, colon, port = host_and_port.partition(":")
         value = parts._replace(netloc=f"{user}{at}{_ascii(host)}{colon}{port}").geturl()
     if not (value.startswith(("http://", "https://")) and value.isascii()):
-        msg = "expected http://… or https://…, in ASCII behind the host"
+        msg = "expected http://… or https://…, in ASCII after the host"
         raise ValueError(msg)
     return value
 
 
 def _begins_links(value: str) -> str:
     if not {"?", "#"}.isdisjoint(value):
-        msg = "expected an address to which paths can be added, without ? and #"
+        msg = "expected a URL without ? and #, because paths are appended to it"
         raise ValueError(msg)
     return value.rstrip("/")
 
 
 def _rates(value: str) -> str:
-    """Each with its domain, as in ``*.example.org=0.5``, as DNS spells it."""
+    """The rates with their domains in ASCII."""
     rates = []
     for rate in value.split():
         name, equals, number = rate.partition("=")
@@ -108,7 +108,7 @@ def _address(value: str) -> str:
 def _selectors(value: str) -> str:
     names = value.lower().split()
     if not all(SELECTOR.fullmatch(name) for name in names) or len(set(names)) < len(names):
-        msg = "expected names such as mail-2026, letters, digits, hyphens and dots, each once"
+        msg = "expected different names such as mail-2026, of letters, digits, hyphens and dots"
         raise ValueError(msg)
     return value
 
@@ -120,11 +120,7 @@ Port = Annotated[int, Field(ge=1, le=65535)]
 
 
 class Settings(BaseModel):
-    """
-    Everything a deployment can set. None means *not configured*.
-
-    Durations carry their unit in the name of the variable, which is that of the field in capitals behind ``NOTIFY_``.
-    """
+    """All settings. None means *not configured*. The variable is ``NOTIFY_`` and the field's name in capitals."""
 
     model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
 
@@ -249,7 +245,7 @@ def load(*, env_file: Path | None = Path(".env"), completed_later: bool = False)
     The settings of this process, from its environment and *env_file* (the environment wins).
 
     Args:
-        completed_later: What emails need besides a relay may be missing; the embedded stack fills it in.
+        completed_later: Allow settings that emails need to be missing; the embedded stack fills them in.
     """
     sources = [_ours(_read(env_file) if env_file else {}), _ours(environ)]
     refuse_unknown(name for source in sources for name in source)
@@ -273,13 +269,13 @@ def load_or_exit() -> Settings:
 
 
 def refuse_unknown(names: Iterable[str]) -> None:
-    """Refuse names that look like settings and are not: a typo must not be ignored."""
+    """Refuse names that look like settings but are not, because a typo must not be ignored."""
     known = [name.removeprefix(PREFIX) for name in VARIABLES]
     problems = []
     for name in sorted(set(names) - VARIABLES.keys()):
         nearest = get_close_matches(name.upper().removeprefix(PREFIX), known, n=1, cutoff=0.5)
         hint = f"; did you mean {PREFIX}{nearest[0]}?" if nearest else ""
-        problems.append(f"{_printable(name)} is not a setting of notify{hint}")
+        problems.append(f"{_printable(name)} is not a setting{hint}")
     if problems:
         raise InvalidSettings(*problems)
 
@@ -295,11 +291,11 @@ def refuse_half_configured(settings: Settings) -> None:
             " expected a file for each selector"
         )
     if settings.smtp_url is None and settings.smtp_fallback_urls is not None:
-        raise InvalidSettings("NOTIFY_SMTP_FALLBACK_URLS is set and NOTIFY_SMTP_URL is not; expected the first there")
+        raise InvalidSettings("NOTIFY_SMTP_FALLBACK_URLS is set, but NOTIFY_SMTP_URL is not; expected both")
 
 
 def refuse_incomplete(settings: Settings) -> None:
-    """Refuse a relay without what emails need besides."""
+    """Refuse a relay without the other settings that emails need."""
     if settings.smtp_url is None:
         return
     needed = {
@@ -317,7 +313,7 @@ def refuse_incomplete(settings: Settings) -> None:
 
 
 def _read(path: Path) -> Mapping[str, str | None]:
-    """The variables of the file; a UTF-8 byte order mark is ignored, and so is a virtual environment of this name."""
+    """The variables in the file; none if it does not exist or is a virtual environment."""
     if not (path.exists() or path.is_symlink()) or (path / "pyvenv.cfg").exists():
         return {}
     try:
@@ -325,12 +321,12 @@ def _read(path: Path) -> Mapping[str, str | None]:
     except (OSError, UnicodeDecodeError) as error:
         raise InvalidSettings(f"{path} cannot be read: {error}; expected a text file in UTF-8") from None
     if "\0" in text:
-        raise InvalidSettings(f"{path} holds NUL bytes, as UTF-16 does; expected a text file in UTF-8")
+        raise InvalidSettings(f"{path} contains NUL bytes, as UTF-16 does; expected a text file in UTF-8")
     return dotenv_values(stream=StringIO(text))
 
 
 def _ours(variables: Mapping[str, str | None]) -> dict[str, str | None]:
-    """The variables that are meant for notify; a setting in the wrong case is."""
+    """The variables for notify, including settings in the wrong case."""
     return {
         name: value
         for name, value in variables.items()
@@ -341,7 +337,7 @@ def _ours(variables: Mapping[str, str | None]) -> dict[str, str | None]:
 
 
 def _printable(text: str) -> str:
-    """The text with undecodable bytes of the environment spelled out."""
+    """The text with undecodable bytes escaped."""
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 

@@ -1,4 +1,4 @@
-"""What a process counts in memory, and writes to the table every 15 seconds: no email costs a write."""
+"""Counts in memory, written to the table every 15 seconds, so that no email costs a write."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,12 +14,12 @@ from notify.store.operations import process_totals
 FLUSH_SECONDS = 15.0
 
 Sums = dict[tuple[str, str], list[float]]
-"""How many and how many seconds, by measure and label."""
+"""Count and total seconds, by measure and label."""
 
 
 @dataclass(slots=True, eq=False)
 class _Counted:
-    """What one thread has counted, and how much of it is in the table."""
+    """The counts of one thread, and how much of them is in the table."""
 
     thread: Thread
     sums: Sums = field(default_factory=dict)
@@ -31,11 +31,10 @@ log = structlog.get_logger(__name__)
 
 class Tally:
     """
-    Counts in memory and adds what is new to the table now and then; ``count`` is a ``notify.domain.measures.Count``.
+    Counts in memory and periodically adds to the table; ``count`` is a ``notify.domain.measures.Count``.
 
-    Counting takes no lock: each thread has sums of its own, which only grow. A flush reads all of them and writes
-    what they have grown by since the last one that succeeded. A process that is killed loses what it counted
-    since then. Made after a fork, never before.
+    Counting takes no lock: each thread has its own sums, which only grow. A flush writes how much they have grown
+    since the last successful one; a killed process loses the rest. Create it after a fork.
 
     Args:
         process: The key of these counts in the table.
@@ -65,7 +64,7 @@ class Tally:
         self._thread.start()
 
     def stop(self) -> None:
-        """Write what is left, if the database takes it. Safe to repeat."""
+        """Write the remaining counts, if the database is available. Safe to repeat."""
         self._stopping.set()
         thread, self._thread = self._thread, None
         if thread is not None:
@@ -73,18 +72,18 @@ class Tally:
             self.flush()
 
     def flush(self) -> None:
-        """Write what is new; what the database does not take is new the next time too. Never raises."""
+        """Write new counts; if that fails, the next flush includes them. Never raises."""
         self.count(Measure.FLUSH, self._role)
         with self._registering:
             threads = list(self._threads)
         ended = [one for one in threads if not one.thread.is_alive()]
-        # Its owner may be counting: a copy is made at one instant, and a sum that is read too early is new next time.
+        # Owners may be counting meanwhile: copy() is atomic, and whatever it misses is written next time.
         read = [{name: list(sums) for name, sums in one.sums.copy().items()} for one in threads]
         try:
             with self._database.begin() as connection:
                 process_totals.add(connection, process=self._process, counts=_new(threads, read))
-        except Exception as error:  # noqa: BLE001 - what is only counted must stop nothing else
-            log.warning("tally.waiting", error=type(error).__name__)
+        except Exception as error:  # noqa: BLE001 - counting must not stop anything else
+            log.warning("counts.not_written", error=type(error).__name__)
             return
         for one, sums in zip(threads, read, strict=True):
             one.written = sums
@@ -97,7 +96,7 @@ class Tally:
             self.flush()
 
     def _first(self, measure: str, label: str) -> list[float]:
-        """The sums of this thread for something that it has not counted yet."""
+        """New sums of this thread for this measure and label."""
         mine: Sums | None = getattr(self._mine, "sums", None)
         if mine is None:
             counted = _Counted(current_thread())
@@ -108,7 +107,7 @@ class Tally:
 
 
 def _new(threads: Sequence[_Counted], read: Sequence[Sums]) -> Mapping[tuple[str, str], tuple[int, float]]:
-    """By how much the sums of all threads have grown since they were written."""
+    """How much the sums of all threads have grown since they were written."""
     grown: dict[tuple[str, str], tuple[int, float]] = {}
     for one, sums in zip(threads, read, strict=True):
         for name, (count, seconds) in sums.items():

@@ -1,4 +1,4 @@
-"""The one place that knows every concrete class: from settings to the parts that work together."""
+"""Builds all objects from the settings; the only module that knows every concrete class."""
 
 from __future__ import annotations
 
@@ -40,13 +40,13 @@ if TYPE_CHECKING:
     from notify.delivery.engine import Engine
     from notify.work.stage import BatchStage, Stage
 
-# Concrete classes are imported by the functions that make them: an application that emits, an API and a worker
-# each have some of them installed, and pay memory for some.
+# Functions import what they build, because an application that emits, an API and a worker each have only some of it
+# installed.
 
 FAN_OUT_BATCH = 200
 ENGINE = "engine"
 PULSE_SECONDS = 1
-# Enough to replace a process that is gone, on a busy machine too.
+# Long enough to replace a dead process, even on a busy machine.
 SILENT_ENGINE_SECONDS = 20
 PREVIEW_KEY = "for links that do nothing"
 NO_MAIL = "NOTIFY_SMTP_URL is not set: nothing is claimed"
@@ -56,7 +56,7 @@ NO_DATABASE = "NOTIFY_DATABASE_URL is not set; expected postgresql://user:passwo
 
 def database(settings: Settings, *, pool_size: int = POOL_SIZE, prepared: Mapping[str, str] | None = None) -> Database:
     """
-    The database; *prepared* are settings of the server that make prepared statements better.
+    The database. *prepared* are server settings for connections with prepared statements.
 
     Raises:
         InvalidSettings: No database is configured.
@@ -71,7 +71,7 @@ def celery_app(settings: Settings | None = None) -> Celery:
     The Celery application.
 
     Args:
-        settings: None: those of the process, read when the application is first used, not when it is made.
+        settings: None: the process's, read when the application is first used, not when it is created.
     """
     from celery import Celery
 
@@ -83,7 +83,7 @@ def celery_app(settings: Settings | None = None) -> Celery:
 
 
 def doorbell(settings: Settings, *, count: Count = no_count, delay_seconds: float = 0.0) -> Doorbell:
-    """Rings for idle workers; without a broker nothing rings, and they sweep."""
+    """The doorbell; without a broker it does nothing, and workers sweep."""
     if settings.broker_url is None:
         return NoDoorbell()
     return CeleryDoorbell(celery_app(settings), count=count, delay_seconds=delay_seconds)
@@ -92,20 +92,20 @@ def doorbell(settings: Settings, *, count: Count = no_count, delay_seconds: floa
 @cache
 def process_doorbell() -> Doorbell:
     """
-    The doorbell of a process that only emits events; silent if its settings are wrong.
+    The doorbell of an application that emits events.
 
-    They must not fail an application, whose event is stored without them.
+    Invalid settings only disable it: they must not fail the application, whose event is stored anyway.
     """
     try:
         return doorbell(load())
     except InvalidSettings as error:
-        # The standard library's, because an application has set up its own logs and not ours.
-        getLogger(__name__).warning("notify rings for no worker, they find events by sweeping: %s", error)
+        # The standard library's logger, because the application has its own logging.
+        getLogger(__name__).warning("notify sends no doorbells, workers find events by sweeping: %s", error)
         return NoDoorbell()
 
 
 def links(settings: Settings) -> SignedLinks | None:
-    """Signs and reads the links in emails; None when no key or no public address is configured."""
+    """Signs and reads the links in emails; None if no key or no public URL is configured."""
     if settings.secret_keys is None or settings.public_url is None:
         return None
     from notify.channels.links import SignedLinks
@@ -114,15 +114,15 @@ def links(settings: Settings) -> SignedLinks | None:
 
 
 def message_host(settings: Settings) -> str:
-    """Right-hand side of Message-IDs: the domain that emails come from, else the public host."""
+    """Right-hand side of Message-IDs: the sender's domain, else the public host."""
     return _mail_domain(settings) or _public_host(settings) or "notify.invalid"
 
 
 def ehlo_name(settings: Settings) -> str | None:
     """
-    Our name in EHLO; None: no setting has a name that DNS knows.
+    Our name in EHLO; None: no setting has a full host name.
 
-    The machine's own name is not used: in a container it is an id, and relays hang up on what no DNS knows.
+    The machine's own name is not used: in a container it is an id, and relays refuse names that are not in DNS.
     """
     if settings.ehlo_name is not None:
         return settings.ehlo_name
@@ -139,10 +139,8 @@ def _public_host(settings: Settings) -> str:
 
 def composer(settings: Settings) -> Composer:
     """
-    Writes emails.
-
     Raises:
-        InvalidSettings: What emails need is not configured.
+        InvalidSettings: Settings that emails need are missing.
     """
     from notify.channels.email.writing.compose import Composer
 
@@ -173,26 +171,26 @@ def preview_composer(settings: Settings) -> Composer:
 
 def relays(settings: Settings) -> tuple[Relay, ...]:
     """
-    The relays, in order of priority; empty when no mail is configured.
+    The relays, by priority; empty if no mail is configured.
 
     Raises:
-        InvalidSettings: A URL makes no sense.
+        InvalidSettings: A URL is invalid.
     """
-    from notify.channels.email.smtp.relay import in_order
+    from notify.channels.email.smtp.relay import parse_relays
 
     if settings.smtp_url is None:
         return ()
     fallbacks = settings.smtp_fallback_urls
-    found = in_order(settings.smtp_url.get_secret_value(), fallbacks.get_secret_value() if fallbacks else "")
+    found = parse_relays(settings.smtp_url.get_secret_value(), fallbacks.get_secret_value() if fallbacks else "")
     return tuple(replace(relay, ehlo_name=ehlo_name(settings)) for relay in found)
 
 
 def channels(settings: Settings, *, count: Count = no_count) -> tuple[EmailChannel, ...]:
     """
-    A channel to each relay, in order of priority; empty when no mail is configured: then nothing may be claimed.
+    A channel for each relay, by priority; empty if no mail is configured, and then nothing may be claimed.
 
     Raises:
-        InvalidSettings: What emails need is not configured, or makes no sense.
+        InvalidSettings: Settings that emails need are missing or invalid.
     """
     from notify.channels.email.channel import EmailChannel
 
@@ -216,14 +214,14 @@ def channels(settings: Settings, *, count: Count = no_count) -> tuple[EmailChann
 
 def signer(settings: Settings) -> Signer | None:
     """
-    Signs emails; None when no key is configured.
+    Signs emails with DKIM; None if no key is configured.
 
     Raises:
-        InvalidSettings: A key cannot be read, or cannot sign.
+        InvalidSettings: A key cannot be read or used.
     """
     if settings.dkim_selector is None or settings.dkim_key_file is None:
         return None
-    # Here and not above: cryptography is 7 MB of every process, and most let the relay sign.
+    # Imported here because cryptography takes 7 MB, and most deployments let the relay sign.
     from notify.channels.email.writing import dkim
 
     return dkim.signer(
@@ -234,7 +232,7 @@ def signer(settings: Settings) -> Signer | None:
 
 
 def checkpoint() -> Checkpoint:
-    """Does nothing, unless a test has armed this process to die at one."""
+    """Does nothing, unless a test has set the variable ``CRASH_AT``."""
     return crash_at(environ.get(CRASH_AT))
 
 
@@ -283,7 +281,7 @@ def engine(
     count: Count = no_count,
     promise: Promise = no_heartbeat,
 ) -> Engine:
-    """The delivery engine of one worker process; its event loop has a heartbeat of its own."""
+    """The delivery engine of one worker process; its event loop has its own heartbeat."""
     from notify import logs
     from notify.delivery.engine import Engine
     from notify.delivery.journal import Journal
@@ -313,9 +311,9 @@ def engine(
 @dataclass(frozen=True, slots=True)
 class StageKind:
     """
-    A stage before a worker process makes it.
+    A kind of stage, which each worker process creates.
 
-    ``waiting`` describes its backlog, in the plural. ``make`` takes what ``fan_out`` and ``engine`` take.
+    ``waiting`` describes its backlog, in the plural. ``make`` has the signature of ``fan_out`` and ``engine``.
     """
 
     name: str
@@ -323,7 +321,7 @@ class StageKind:
     make: Callable[..., Stage]
 
 
-# What Celery's queues and tasks, sweepers, gauges, liveness, top and doctor follow from.
+# Celery's queues and tasks, sweepers, gauges, liveness, top and doctor follow from this list.
 STAGES = (
     StageKind(FAN_OUT, "events wait to be fanned out", fan_out),
     StageKind(DELIVER, "emails wait to be sent", engine),
@@ -334,15 +332,15 @@ HEARTBEATS = (*STAGE_NAMES, ENGINE)
 
 
 def _broker(settings: Settings | None) -> Broker:
-    """Celery falls back to a RabbitMQ on this machine when it is given none; notify does not."""
+    """Refuse to run without a broker; Celery would fall back to a RabbitMQ on this machine."""
     stated = (settings or load_or_exit()).broker_url
     if stated is None:
-        # A process of Celery's own commands, which would show a trace.
+        # In a process started by Celery's own commands, which would print a traceback.
         raise SystemExit(f"notify: {NO_BROKER}") if settings is None else InvalidSettings(NO_BROKER)
     return broker(stated.get_secret_value())
 
 
 def _add_transport_options(settings: Settings | None, sender: Celery, **_: object) -> None:
-    """Add what the broker's URL says to what ``celeryconfig`` says for every broker."""
+    """Add the options in the broker's URL to those in ``celeryconfig``."""
     if options := _broker(settings).options:
         sender.conf.broker_transport_options = {**sender.conf.broker_transport_options, **options}

@@ -1,1 +1,1 @@
-"""The REST doors, and the application that serves them and the pages."""
+"""The REST routes, and the application that serves them and the pages."""

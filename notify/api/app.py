@@ -16,11 +16,11 @@ from notify.channels.links import ForgedLink
 from notify.domain.errors import InvalidSettings, MalformedEvent
 from notify.domain.measures import Role, no_count
 from notify.http import bodies, problems
+from notify.http.call_limits import CallLimiter
 from notify.http.context import Context
-from notify.http.edge import AccessLog, KnownNames, OnePrefix
+from notify.http.edge import AccessLog, HostFilter, PathPrefix
 from notify.http.pages import Pages
 from notify.http.person_tokens import PersonTokens, published_keys, shared_secret
-from notify.http.rates import Rates
 from notify.resources import version
 from notify.settings import Settings, load_or_exit
 from notify.store.database import UNAVAILABLE
@@ -68,7 +68,7 @@ def context_of(settings: Settings) -> Context:
         doorbell=wiring.doorbell(settings, count=tally.count),
         tally=tally,
         pages=Pages(settings.templates_dir),
-        showing=wiring.preview_composer(settings),
+        preview_composer=wiring.preview_composer(settings),
         links=wiring.links(settings),
         people=_person_tokens(settings),
         no_mail=wiring.NO_MAIL if settings.smtp_url is None else None,
@@ -91,7 +91,7 @@ def build_app(context: Context) -> FastAPI:
         redirect_slashes=False,
         docs_url=None,
         redoc_url=None,
-        responses=problems.OF_ALL,
+        responses=problems.COMMON_RESPONSES,
         lifespan=_serving,
     )
     app.state.context = context
@@ -103,11 +103,11 @@ def build_app(context: Context) -> FastAPI:
     _add_error_handlers(app)
     if context.calls_per_minute is not None:
         count = context.tally.count if context.tally is not None else no_count
-        app.add_middleware(Rates, per_minute=context.calls_per_minute, count=count)
+        app.add_middleware(CallLimiter, per_minute=context.calls_per_minute, count=count)
     if context.names is not None:
-        app.add_middleware(KnownNames, names=context.names)
+        app.add_middleware(HostFilter, names=context.names)
     app.add_middleware(AccessLog)
-    app.add_middleware(OnePrefix)
+    app.add_middleware(PathPrefix)
     reference.complete(app.openapi(), routes)
     return app
 

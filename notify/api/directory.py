@@ -15,7 +15,7 @@ from notify.domain.preferences import Person
 from notify.http import auth
 from notify.http.bodies import JsonBody
 from notify.http.context import InContext
-from notify.http.problems import OF_BODIES
+from notify.http.problems import BODY_RESPONSES
 from notify.intake.schema import Line, Name, Strict, WebAddress
 from notify.store.directory import directory
 from notify.store.directory.directory import State
@@ -63,7 +63,7 @@ class ChangeListOut(View):
     state: State
 
 
-@router.put("/people/{username:path}", responses=OF_BODIES)
+@router.put("/people/{username:path}", responses=BODY_RESPONSES)
 def put_person(
     username: Username,
     given: Annotated[PersonIn, Depends(JsonBody(PersonIn, example=examples.PERSON))],
@@ -86,7 +86,7 @@ def get_person(username: Username, context: InContext) -> Person:
         return _person(connection, username)
 
 
-@router.put("/cls/{link:path}", responses=OF_BODIES)
+@router.put("/cls/{link:path}", responses=BODY_RESPONSES)
 def put_change_list(
     link: Link,
     given: Annotated[ChangeListFacts, Depends(JsonBody(ChangeListFacts, example=examples.CHANGE_LIST))],

@@ -18,7 +18,7 @@ from notify.domain.stages import FAN_OUT
 from notify.http import auth
 from notify.http.bodies import JsonBody
 from notify.http.context import InContext
-from notify.http.problems import MOST_ERRORS, OF_BODIES, FieldError, RefusedFields, documented
+from notify.http.problems import BODY_RESPONSES, MAX_ERRORS, FieldError, RefusedFields, documented
 from notify.intake.receive import receive
 from notify.intake.schema import EventIn
 from notify.store.directory.tokens import Scope
@@ -27,7 +27,7 @@ from notify.store.outbox.events import Receipt
 from notify.store.outbox.jobs import EventView
 
 LARGEST_BATCH = 1_000
-OF_EVENTS = OF_BODIES | documented(HTTPStatus.CONFLICT)
+OF_EVENTS = BODY_RESPONSES | documented(HTTPStatus.CONFLICT)
 
 router = APIRouter(prefix="/api/v1/events", tags=["events"], responses=auth.REFUSALS)
 may_write = auth.program_with(Scope.EVENTS_WRITE)
@@ -148,4 +148,4 @@ def _refuse_others(receipts: Sequence[Receipt], *, indexed: bool) -> None:
         for field in receipt.differs
     ]
     if found:
-        raise RefusedFields(HTTPStatus.CONFLICT, found[:MOST_ERRORS])
+        raise RefusedFields(HTTPStatus.CONFLICT, found[:MAX_ERRORS])

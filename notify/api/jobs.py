@@ -116,7 +116,7 @@ def get_job_email(job_id: JobId, context: InContext) -> WrittenEmail:
             email = email_of(connection, job_id)
         except NoEmail as error:
             raise HTTPException(HTTPStatus.CONFLICT, str(error)) from None
-    written = context.showing.compose(email, date=datetime.now(UTC))
+    written = context.preview_composer.compose(email, date=datetime.now(UTC))
     return WrittenEmail(
         message_id=email.message_id,
         to_email=email.to_email,

@@ -25,7 +25,7 @@ from notify.domain.schedule import Mode, QuietHours
 from notify.http import auth
 from notify.http.bodies import JsonBody
 from notify.http.context import InContext
-from notify.http.problems import OF_BODIES, RefusedField
+from notify.http.problems import BODY_RESPONSES, RefusedField
 from notify.intake.save_preferences import save_preferences
 from notify.intake.schema import Name, Strict
 from notify.store.directory import directory, preferences
@@ -227,7 +227,7 @@ def get_preferences(me: auth.Me, context: InContext) -> ConfigOut:
         return _config(connection, me, preferences.event_types(connection))
 
 
-@router.put("/config", responses=OF_BODIES)
+@router.put("/config", responses=BODY_RESPONSES)
 def update_preferences(
     me: auth.Me,
     given: Annotated[ConfigIn, Depends(JsonBody(ConfigIn, example=examples.PREFERENCES))],
@@ -253,7 +253,7 @@ def list_change_list_preferences(me: auth.Me, context: InContext) -> list[Change
         return _change_lists(connection, chosen, sorted(chosen.muted_cls | chosen.subscribed_cls))
 
 
-@router.put("/cls/{link:path}", responses=OF_BODIES)
+@router.put("/cls/{link:path}", responses=BODY_RESPONSES)
 def update_change_list_preference(
     me: auth.Me,
     link: Link,

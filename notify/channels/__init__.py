@@ -1,1 +1,1 @@
-"""Ways to reach people, one technology each."""
+"""Ways to deliver notifications, one technology each."""

@@ -1,4 +1,4 @@
-"""The languages of emails and pages: gettext catalogues beside the templates."""
+"""The languages of emails and pages: gettext catalogues next to the templates."""
 
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, tzinfo
@@ -21,7 +21,7 @@ from notify.domain.errors import InvalidSettings
 
 DEFAULT = "en"
 ACCEPTED = pattern(r"(?P<tag>[A-Za-z0-9-]+)(?:\s*;\s*q=(?P<weight>[01](?:\.\d{0,3})?))?")
-LONGEST_ACCEPTED = 1_000
+MAX_ACCEPTED = 1_000
 POSIX_REST = pattern(r"[.@].*")
 CATALOGUE = Path("LC_MESSAGES", "notify.po")
 
@@ -46,21 +46,21 @@ class Languages:
 
     @property
     def known(self) -> tuple[str, ...]:
-        """The languages that people can have, as BCP 47 tags; English is among them always."""
+        """The available languages, as BCP 47 tags; always includes English."""
         return tuple(self._translations)
 
     def best(self, wanted: str | None) -> str:
-        """The known language nearest to the one that somebody reads; English where there is none."""
+        """The available language nearest to the wanted one; English if there is none."""
         return self._nearest(wanted or DEFAULT) or DEFAULT
 
     def asked_for(self, accepted: str | None) -> str:
         """
-        The known language that somebody's browser asks for first; English where it asks for none of them.
+        The available language that a browser prefers; English if there is none.
 
         Args:
-            accepted: The value of its ``Accept-Language`` (RFC 9110 §12.5.4).
+            accepted: The value of ``Accept-Language`` (RFC 9110 §12.5.4).
         """
-        offers = (ACCEPTED.fullmatch(offer.strip()) for offer in (accepted or "")[:LONGEST_ACCEPTED].split(","))
+        offers = (ACCEPTED.fullmatch(offer.strip()) for offer in (accepted or "")[:MAX_ACCEPTED].split(","))
         weighed = [(float(offer["weight"] or 1), offer["tag"]) for offer in offers if offer]
         by_weight = (tag for weight, tag in sorted(weighed, key=lambda one: -one[0]) if weight)
         return next(filter(None, map(self._nearest, by_weight)), DEFAULT)
@@ -69,15 +69,15 @@ class Languages:
         return next((tag for tag in _ever_wider(_tag(wanted)) if tag in self._translations), None)
 
     def direction(self, language: str) -> str:
-        """Where lines of a known language begin: ``ltr`` or ``rtl``."""
+        """The writing direction of an available language: ``ltr`` or ``rtl``."""
         return self._directions[language]
 
     def translations(self, language: str) -> NullTranslations:
-        """The messages of a known language; what is not translated stays English."""
+        """The messages of an available language; untranslated ones stay English."""
         return self._translations[language]
 
     def speak(self, environment: Environment, language: str) -> Environment:
-        """The environment, its templates now translated into a known language."""
+        """Make the environment translate its templates into an available language; returns it."""
         environment.add_extension("jinja2.ext.i18n")
         environment.policies["ext.i18n.trimmed"] = True
         environment.install_gettext_translations(self.translations(language), newstyle=True)  # type: ignore[attr-defined]
@@ -86,12 +86,12 @@ class Languages:
 
 
 def marked(message: str) -> str:
-    """The message itself; the name marks it for the catalogues."""
+    """The message itself; calling this marks it for extraction into the catalogues."""
     return message
 
 
 def moment(at: datetime, *, language: str, timezone: str | None) -> str:
-    """An instant as a person writes it: in their language and their time zone, which is named."""
+    """An instant in a person's language and time zone, with the zone's name."""
     there, locale = at.astimezone(zone(timezone)), _locale(language)
     return f"{format_date(there, 'long', locale)} {there:%H:%M} {there.tzname()}"
 
@@ -103,14 +103,14 @@ def weekday_and_time(at: datetime, *, language: str, timezone: str | None) -> st
 
 
 def weekdays(language: str) -> list[str]:
-    """The days of the week in a language, from Monday on."""
+    """The days of the week in a language, starting with Monday."""
     names = get_day_names("wide", context="stand-alone", locale=_locale(language))
     return [str(names[day]) for day in range(7)]
 
 
 @lru_cache(maxsize=1_000)
 def zone(name: str | None) -> tzinfo:
-    """The time zone of this name; UTC where none is known."""
+    """The time zone of this name; UTC if it is unknown."""
     try:
         return ZoneInfo(name) if name else UTC
     except (KeyError, OSError, ValueError):
@@ -118,15 +118,15 @@ def zone(name: str | None) -> tzinfo:
 
 
 def _tag(name: str) -> str:
-    """A BCP 47 tag for it, or for a locale as POSIX names it: ``de_DE.UTF-8`` is ``de-de``."""
+    """The BCP 47 tag in lower case, also for a POSIX locale: ``de_DE.UTF-8`` becomes ``de-de``."""
     return POSIX_REST.sub("", name).replace("_", "-").lower()
 
 
 def _ever_wider(tag: str) -> Iterator[str]:
     """
-    The tag, then without its last subtag, and so on; before the language alone comes the language in its likely script.
+    The tag and its ever shorter prefixes; before the bare language, the language with its likely script.
 
-    Source: RFC 4647 §3.4; the likely scripts are CLDR's.
+    Source: RFC 4647 §3.4; the likely scripts are from CLDR.
     """
     parts = tag.split("-")
     yield from ("-".join(parts[:end]) for end in range(len(parts), 1, -1))
@@ -140,7 +140,7 @@ def _locale(tag: str) -> Locale:
     try:
         return Locale.parse(tag, sep="-")
     except (UnknownLocaleError, ValueError):
-        msg = f"locale/{tag} is in a folder of templates: expected the name of a language, such as de or pt_BR"
+        msg = f"unknown language in the templates: locale/{tag}; expected a name such as de or pt_BR"
         raise InvalidSettings(msg) from None
 
 

@@ -1,9 +1,9 @@
 """
-Signed links in emails: what one may do without logging in, and for whom.
+Signed links in emails, which allow their reader some actions without logging in.
 
-*Decided*: an email has one seal (BLAKE2b with a key, 128 bits) for all that its reader may stop; the last character of
-each link says what that link stops at one click. Every link of an email allows the same, so that character needs no
-seal. The preferences have a seal of their own.
+*Decided*: all unsubscribe links of an email share one signature (keyed BLAKE2b, 128 bits); the last character says what
+one click stops. As all of them grant the same rights, that character need not be signed. The link to the preferences
+has its own signature.
 """
 
 from base64 import urlsafe_b64decode, urlsafe_b64encode
@@ -15,12 +15,12 @@ from hmac import compare_digest
 
 from notify.domain.errors import NotifyError
 
-SEAL_BYTES = 16
+SIGNATURE_BYTES = 16
 KEY_BYTES = 32
 
 
 class ForgedLink(NotifyError):
-    """The link was not signed by this service, or part of it is missing."""
+    """The link is incomplete or was not signed by this service."""
 
 
 class Scope(StrEnum):
@@ -42,8 +42,8 @@ class Unsubscribe:
 
     Args:
         scope: What one click stops.
-        code: The event type of the email; empty where it is not known.
-        topic: Its change list; empty where it is not known.
+        code: The event type of the email; empty: unknown.
+        topic: Its change list; empty: unknown.
     """
 
     username: str
@@ -53,64 +53,63 @@ class Unsubscribe:
 
     @property
     def targets(self) -> dict[Scope, str]:
-        """The code or link behind each scope that the right allows to stop, what one click stops first."""
+        """The code or link of each scope that may be stopped; the one-click scope first."""
         narrow = {Scope.EVENT_TYPE: self.code, Scope.CHANGE_LIST: self.topic}
         first = {self.scope: narrow.get(self.scope, "")}
         return first | {scope: target for scope, target in narrow.items() if target} | {Scope.EVERYTHING: ""}
 
 
-class _Seal:
-    """Seals with the first of some secrets, and recognises the seals of all."""
+class _Signer:
+    """Signs with the first of several secrets, and accepts signatures of all."""
 
     def __init__(self, secrets: Sequence[str], *, purpose: bytes) -> None:
         keys = [blake2b(secret.encode(), digest_size=KEY_BYTES, person=purpose).digest() for secret in secrets]
-        self._all = [blake2b(key=key, digest_size=SEAL_BYTES) for key in keys]
+        self._all = [blake2b(key=key, digest_size=SIGNATURE_BYTES) for key in keys]
         self._first = self._all[0]
 
-    def sealed(self, said: bytes) -> bytes:
-        """The bytes, with their seal behind the last full stop."""
+    def sign(self, text: bytes) -> bytes:
+        """The bytes, with their signature after the last full stop."""
         hashed = self._first.copy()
-        hashed.update(said)
-        return said + b"." + urlsafe_b64encode(hashed.digest())[:-2]
+        hashed.update(text)
+        return text + b"." + urlsafe_b64encode(hashed.digest())[:-2]
 
-    def opened(self, sealed: bytes) -> bytes:
+    def verify(self, signed: bytes) -> bytes:
         """
-        The bytes that were sealed.
+        The signed bytes, without their signature.
 
         Raises:
-            ForgedLink: None of the secrets has sealed them.
+            ForgedLink: None of the secrets signed them.
         """
-        said, _, seal = sealed.rpartition(b".")
+        text, _, signature = signed.rpartition(b".")
         for one in self._all:
             hashed = one.copy()
-            hashed.update(said)
-            if compare_digest(urlsafe_b64encode(hashed.digest())[:-2], seal):
-                return said
+            hashed.update(text)
+            if compare_digest(urlsafe_b64encode(hashed.digest())[:-2], signature):
+                return text
         raise ForgedLink
 
 
 class SignedLinks:
     """
-    Makes and reads the links. They do not expire: an email may be read years later.
+    Creates and reads the links. They never expire: an email may be read years later.
 
     Args:
-        secrets: The first signs, and each opens what it signed: the next key goes before those that emails still
-            carry. Who knows one can sign links.
+        secrets: The first signs; all are accepted, so put a new one first. Anybody who knows one can sign links.
         public_url: Where people reach the API, without a trailing slash.
     """
 
     def __init__(self, *, secrets: Sequence[str], public_url: str) -> None:
         self.public_url = public_url
         self._stopping = f"{public_url}/unsubscribe/".encode()
-        self._unsubscribe = _Seal(secrets, purpose=b"unsubscribe")
-        self._preferences = _Seal(secrets, purpose=b"preferences")
+        self._unsubscribe = _Signer(secrets, purpose=b"unsubscribe")
+        self._preferences = _Signer(secrets, purpose=b"preferences")
 
     def stop_event_type(self, username: str, code: str, *, beside: str = "") -> str:
         """
-        URL of the page that switches one event type off and on; POST acts at once (RFC 8058).
+        URL of the page that switches one event type off and on; POST acts immediately (RFC 8058).
 
         Args:
-            beside: Link of the change list that the email is about, which the page offers to mute.
+            beside: Link of the email's change list, which the page offers to mute.
         """
         return self._stop(username, subject(code, beside), Scope.EVENT_TYPE)
 
@@ -129,28 +128,28 @@ class SignedLinks:
 
     def stopping(self, reader: bytes, about: bytes) -> bytes:
         """
-        The URLs of all pages that stop emails, each without its last character, which is one of ``SUFFIXES``.
+        The common start of all unsubscribe URLs of an email; one of ``SUFFIXES`` completes each.
 
         Args:
             reader: The username, ``encoded``.
-            about: The ``subject`` of the email.
+            about: The email's ``subject``.
         """
-        return self._stopping + self._unsubscribe.sealed(reader + b"." + about) + b"."
+        return self._stopping + self._unsubscribe.sign(reader + b"." + about) + b"."
 
     def preferences(self, username: str) -> str:
         """URL of the person's preferences page."""
-        return f"{self.public_url}/preferences/{self._preferences.sealed(encoded(username)).decode('ascii')}"
+        return f"{self.public_url}/preferences/{self._preferences.sign(encoded(username)).decode('ascii')}"
 
     def read_unsubscribe(self, token: str) -> Unsubscribe:
         """
-        What the token allows. White space in it counts for nothing: a header breaks a long link into lines.
+        The right that the token grants. White space is ignored, because long headers are folded.
 
         Raises:
-            ForgedLink: The token is not ours.
+            ForgedLink: The token is invalid.
         """
         try:
-            sealed, _, suffix = "".join(token.split()).encode("ascii").rpartition(b".")
-            username, code, topic = map(_decoded, self._unsubscribe.opened(sealed).split(b"."))
+            signed, _, suffix = "".join(token.split()).encode("ascii").rpartition(b".")
+            username, code, topic = map(_decoded, self._unsubscribe.verify(signed).split(b"."))
             scope = SCOPES[suffix]
         except (ValueError, KeyError):
             raise ForgedLink from None
@@ -162,13 +161,13 @@ class SignedLinks:
 
     def read_preferences(self, token: str) -> str:
         """
-        The username whose preferences the token opens.
+        The username whose preferences the token gives access to.
 
         Raises:
-            ForgedLink: The token is not ours.
+            ForgedLink: The token is invalid.
         """
         try:
-            return _decoded(self._preferences.opened(token.encode("ascii")))
+            return _decoded(self._preferences.verify(token.encode("ascii")))
         except ValueError:
             raise ForgedLink from None
 
@@ -177,12 +176,12 @@ class SignedLinks:
 
 
 def encoded(text: str) -> bytes:
-    """A name as one part of a token."""
+    """The text, encoded for use in a token."""
     return urlsafe_b64encode(text.encode()).rstrip(b"=")
 
 
 def subject(code: str, topic: str) -> bytes:
-    """What an email is about, as two parts of a token: its event type and its change list; empty where not known."""
+    """The event type and change list of an email, encoded for a token; empty: unknown."""
     return encoded(code) + b"." + encoded(topic)
 
 

@@ -38,8 +38,8 @@ class Wave:
         """A sentence for people."""
         minutes, deaths = WINDOW // timedelta(minutes=1), self.deaths
         return (
-            f"{deaths.count:,} of the {self.ended:,} emails finished in the last {minutes} minutes died:"
-            f" {deaths.reason}, since {deaths.first_at:%Y-%m-%d %H:%M:%S} UTC"
+            f"{deaths.count:,} of the {self.ended:,} emails finished in the last {minutes} minutes died of"
+            f" {deaths.reason}, the first at {deaths.first_at:%Y-%m-%d %H:%M:%S} UTC"
         )
 
     @property

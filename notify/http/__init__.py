@@ -1,1 +1,1 @@
-"""What every call over HTTP passes, whatever it asks for: who calls, how often, how much, and how it is refused."""
+"""What all HTTP calls share: authentication, limits, bodies, pages and error answers."""

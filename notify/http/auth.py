@@ -7,7 +7,7 @@ from fastapi import Depends, HTTPException, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from starlette.concurrency import run_in_threadpool
 
-from notify.http import rates
+from notify.http import call_limits
 from notify.http.context import Context, InContext
 from notify.http.person_tokens import BadToken
 from notify.http.problems import Unauthorized, documented
@@ -21,7 +21,7 @@ REFUSALS = documented(HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)
 
 
 Caller = frozenset[Scope] | str
-"""The scopes of a program, or the name of a person, who may see and change their own preferences."""
+"""The scopes of a program, or the username of a person, who may read and change their own preferences."""
 
 _bearer = HTTPBearer(auto_error=False, description="A program's token (ntf_…), or a person's JWT.")
 
@@ -31,7 +31,7 @@ async def _caller(
     context: InContext,
     credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
 ) -> Caller:
-    async with rates.key_check(request):
+    async with call_limits.key_check(request):
         if credentials is None:
             raise Unauthorized("expected Authorization: Bearer and a token", challenge="Bearer")
         token = credentials.credentials
@@ -68,7 +68,7 @@ def _user(context: Context, token: str) -> str:
 
 
 def program_with(*enough: Scope) -> Any:  # noqa: ANN401 - what FastAPI's own Depends returns
-    """The dependency that lets programs in which have one of these scopes, and nobody else."""
+    """The dependency that admits only programs with one of these scopes."""
 
     def check(caller: Annotated[Caller, Depends(_caller)]) -> None:
         if isinstance(caller, str) or not caller.intersection(enough):
@@ -78,7 +78,7 @@ def program_with(*enough: Scope) -> Any:  # noqa: ANN401 - what FastAPI's own De
 
 
 def _person(caller: Annotated[Caller, Depends(_caller)], context: InContext) -> str:
-    """Only a person known by this name, so that nobody sees or stores preferences under a name that is not theirs."""
+    """The username, if it is in the directory, so that nobody stores preferences under a name that is not theirs."""
     if not isinstance(caller, str):
         raise HTTPException(HTTPStatus.FORBIDDEN, "needs a person's token; a program has no preferences")
     claim = context.people and context.people.claim

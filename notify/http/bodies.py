@@ -23,10 +23,10 @@ from starlette.routing import BaseRoute
 
 from notify.http import context
 
-LARGEST_BODY = 1024 * 1024
+MAX_BODY_BYTES = 1024 * 1024
 LARGE = 64 * 1024
 LARGE_AT_ONCE = 2
-MOST_CONTAINERS = 50_000
+MAX_CONTAINERS = 50_000
 # The closing quote is optional, so that an unclosed string is scanned once, not once for each quote in it.
 STRING = pattern(r'"[^"\\]*(?:\\.[^"\\]*)*"?')
 
@@ -39,7 +39,7 @@ class JsonBody:
         self.example = example
 
     async def __call__(self, request: Request) -> Any:  # noqa: ANN401 - what the shape says
-        raw = await read(request, at_most=LARGEST_BODY)
+        raw = await read(request, at_most=MAX_BODY_BYTES)
         if raw and not _is_json(request.headers.get("content-type", "")):
             raise HTTPException(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "expected Content-Type: application/json")
         # Forty large bodies at once, as many as there are threads, would fill the memory.
@@ -71,7 +71,7 @@ def _of(routes: Iterable[BaseRoute]) -> Iterator[tuple[str, Iterable[str], JsonB
 
 
 async def read(request: Request, *, at_most: int) -> bytes:
-    """The body; refused if it is larger, announced or not, or does not come in time."""
+    """The body; refused if it is too large or too slow."""
     _refuse_over(at_most, _announced(request))
     body = bytearray()
     try:
@@ -81,7 +81,7 @@ async def read(request: Request, *, at_most: int) -> bytes:
                 _refuse_over(at_most, len(body))
     except TimeoutError:
         raise HTTPException(
-            HTTPStatus.REQUEST_TIMEOUT, "the body did not come in time", {"Connection": "close"}
+            HTTPStatus.REQUEST_TIMEOUT, "the body did not arrive in time", {"Connection": "close"}
         ) from None
     return bytes(body)
 
@@ -113,12 +113,10 @@ def _json(raw: bytes) -> Any:  # noqa: ANN401 - whatever was sent
 
 
 def _refuse_many_containers(text: str) -> None:
-    """The garbage collector visits every list and object again and again while more are created."""
+    """Many lists and objects are expensive: the garbage collector visits them repeatedly while more are created."""
     bare = STRING.sub("", text)
-    if bare.count("[") + bare.count("{") > MOST_CONTAINERS:
-        raise HTTPException(
-            HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"expected at most {MOST_CONTAINERS} lists and objects"
-        )
+    if bare.count("[") + bare.count("{") > MAX_CONTAINERS:
+        raise HTTPException(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"expected at most {MAX_CONTAINERS} lists and objects")
 
 
 def _not_json(words: str, *, at: int) -> RequestValidationError:
@@ -128,7 +126,7 @@ def _not_json(words: str, *, at: int) -> RequestValidationError:
 
 
 def media_type(content_type: str) -> str:
-    """The type that a Content-Type names, without its parameters, in lower case; empty: none."""
+    """The media type, without parameters, in lower case; empty: none."""
     return content_type.partition(";")[0].strip().lower()
 
 

@@ -1,4 +1,4 @@
-"""Everything that the API's operations use, made once for the process."""
+"""Everything that the API's operations use, created once per process."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -19,21 +19,21 @@ from notify.tally import Tally
 class Context:
     """
     Attributes:
-        showing: A composer for previews; its links do nothing.
-        links: None: no secret is configured, so every signed link is forged.
-        people: None: neither a secret nor published keys are configured, so no person's token is accepted.
+        preview_composer: A composer for previews; its links do nothing.
+        links: None: no secret is configured, so no signed link is valid.
+        people: None: neither a secret nor published keys are configured, so no person's token is valid.
         no_mail: Why nothing is claimed; None: mail is configured.
-        relays: Names of those whose breakers health reports, by priority.
+        relays: Names of the relays that health reports, by priority.
         tally: Writes this process's counts; None: nothing is counted.
-        calls_per_minute: Limit for each caller; None: none.
+        calls_per_minute: Limit for each caller; None: unlimited.
         client_seconds: How long a caller may take to send a body.
-        names: By which the API may be called, besides local ones; None: by every name.
+        names: Host names the API answers to, besides local ones; None: any.
     """
 
     database: Database
     doorbell: Doorbell
     pages: Pages
-    showing: Composer
+    preview_composer: Composer
     links: SignedLinks | None
     people: PersonTokens | None
     no_mail: str | None

@@ -1,4 +1,4 @@
-"""What every call passes first: its path prefix, the access log, and the names by which the API may be called."""
+"""Middleware that every call passes first: path prefix, access log, and allowed host names."""
 
 from collections.abc import Collection
 from http import HTTPStatus
@@ -12,17 +12,16 @@ from notify.dns_names import is_local
 from notify.http import problems
 from notify.http.pages import route_path
 
-UNKNOWN_NAME = "The API has no such name; NOTIFY_API_HOSTS lists those it has."
+UNKNOWN_NAME = "The API does not answer to this host name; NOTIFY_API_HOSTS lists those it answers to."
 
 log = structlog.get_logger(__name__)
 
 
-class OnePrefix:
+class PathPrefix:
     """
-    Removes the second of two path prefixes.
+    Removes a duplicate path prefix.
 
-    uvicorn puts its ``--root-path`` before every path, because it expects the proxy to strip the prefix. Many proxies
-    do not.
+    uvicorn adds its ``--root-path`` to every path, expecting the proxy to have stripped it. Many proxies do not.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -36,7 +35,7 @@ class OnePrefix:
 
 
 class AccessLog:
-    """Logs one line for each call: the route, never the path, which holds names and the keys of signed links."""
+    """Logs one line for each call: the route, not the path, which contains names and signed links."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -57,14 +56,14 @@ class AccessLog:
         finally:
             milliseconds = round((perf_counter() - began) * 1000, 1)
             route = getattr(scope.get("route"), "path", None)
-            log.info("http", method=scope["method"], route=route, status=status, milliseconds=milliseconds)
+            log.info("http.request", method=scope["method"], route=route, status=status, milliseconds=milliseconds)
 
 
-class KnownNames:
+class HostFilter:
     """
-    Refuses calls by a name that is neither known nor local, which a browser was led to use (DNS rebinding).
+    Refuses calls to unknown host names, against DNS rebinding; local names are always allowed.
 
-    Rejected: Starlette's ``TrustedHostMiddleware``, which knows no local names and would refuse probes by address.
+    Rejected: Starlette's ``TrustedHostMiddleware``, which would refuse probes by address.
     """
 
     def __init__(self, app: ASGIApp, *, names: Collection[str]) -> None:

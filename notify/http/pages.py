@@ -1,4 +1,4 @@
-"""Renders pages for people who follow a link from an email: no script, no cookie, nothing from other sites."""
+"""Renders pages for people who follow a link in an email: no script, no cookie, nothing from other sites."""
 
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
@@ -26,7 +26,7 @@ UNREACHABLE = marked(
 FAILED = marked("This is a fault of the service, and it is logged.")
 LATER = marked("Please try again in a moment")
 BUSY = marked("This was asked for too often in one minute; nothing was changed.")
-# Title and text of a refusal, by its status.
+# Title and text of a refusal, by status.
 REFUSALS: Mapping[int, tuple[str, str]] = MappingProxyType(
     {
         HTTPStatus.NOT_FOUND: (marked("This link does not work"), FORGED),
@@ -40,7 +40,7 @@ OTHERWISE = (
     marked("This was not understood"),
     marked("Nothing was changed. Open the link in the email again, and use the form of its page."),
 )
-OF_PAGES: dict[int | str, dict[str, Any]] = {
+PAGE_RESPONSES: dict[int | str, dict[str, Any]] = {
     int(status): {"description": status.phrase, "content": {"text/html": {"schema": {"type": "string"}}}}
     for status in HTTPStatus
     if status in {*REFUSALS, 400, 408, 413, 415}
@@ -63,10 +63,10 @@ class Refusal(HTTPException):
 
 class Pages:
     """
-    Renders ``templates/pages``; the styles of every page stand in ``_base.css``.
+    Renders ``templates/pages``; all styles are in ``_base.css``.
 
     Args:
-        templates_dir: Folder whose files override those of ``templates/``.
+        templates_dir: Folder whose files override those in ``templates/``.
     """
 
     def __init__(self, templates_dir: Path | None = None) -> None:
@@ -79,10 +79,10 @@ class Pages:
         self, page: str, facts: Mapping[str, object], *, language: str | None = None, status: int = 200
     ) -> HTMLResponse:
         """
-        The page ``templates/pages/<page>.html`` about these facts.
+        The page ``templates/pages/<page>.html`` with these facts.
 
         Args:
-            language: The reader's, as a BCP 47 tag; the nearest known one is used.
+            language: The reader's, as a BCP 47 tag; the nearest available one is used.
         """
         environment = self._environments[self.languages.best(language)]
         html = environment.get_template(f"pages/{page}.html").render(facts)
@@ -96,7 +96,7 @@ class Pages:
         *,
         headers: Mapping[str, str] | None = None,
     ) -> HTMLResponse:
-        """A page that says what is wrong, in the reader's language if known, else in their browser's."""
+        """A page that says what is wrong, in the reader's language if known, else in the browser's."""
         title, detail = REFUSALS.get(status, OTHERWISE)
         accepted = self.languages.asked_for(request.headers.get("accept-language"))
         language = self.languages.best((refusal and refusal.language) or accepted)
@@ -114,7 +114,7 @@ class Pages:
 
 
 def _headers(*, css: str) -> dict[str, str]:
-    """The page's address is a key: it must not be cached, framed, or leak to other sites."""
+    """The page's URL is a credential, so it must not be cached, framed, or sent to other sites."""
     style = b64encode(sha256(css.encode()).digest()).decode("ascii")
     return {
         "Content-Security-Policy": f"default-src 'none'; style-src 'sha256-{style}'; form-action 'self';"
@@ -126,15 +126,15 @@ def _headers(*, css: str) -> dict[str, str]:
 
 
 def is_page(request: Request) -> bool:
-    """Whether a person looks at the answer in a browser."""
+    """Whether the call is for a page that a person views in a browser."""
     return route_path(request.scope).startswith(PATHS)
 
 
 def route_path(scope: Scope) -> str:
     """
-    The path as our routes spell it, without the prefix that a proxy serves us under.
+    The path as in our routes, without a proxy's prefix.
 
-    Source: in ASGI ``path`` begins with ``root_path``; some servers leave it out, and Starlette takes both.
+    Source: in ASGI ``path`` begins with ``root_path``; some servers omit it, and Starlette accepts both.
     """
     path: str = scope["path"]
     rest = path.removeprefix(scope.get("root_path", ""))

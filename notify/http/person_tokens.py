@@ -12,12 +12,12 @@ from notify.http.published_keys import PublishedKeys
 from notify.intake.schema import Name
 
 LEEWAY = timedelta(seconds=30)
-SECRETLY_SIGNED = "HS256"
+SYMMETRIC = "HS256"
 NAMES = TypeAdapter[str](Name)
 
 
 class BadToken(NotifyError):
-    """The token is not a person's: not signed by a key we trust, expired, or without a username."""
+    """The token is not valid: not signed by a trusted key, expired, or without a username."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,10 +26,10 @@ class PersonTokens:
     Reads people's JWTs; ``exp`` is required.
 
     Args:
-        key_of: The key for this key id and algorithm; None: none. It must never return a key for symmetric and
-            asymmetric algorithms alike, which would take a public key for a secret.
-        claim: What holds the username.
-        audience: The ``aud`` that tokens must name; None: a token with an ``aud`` is meant for somebody else.
+        key_of: Finds the key for a key id and algorithm. Must not return the same key for symmetric and asymmetric
+            algorithms: a public key would then be accepted as a secret.
+        claim: The claim with the username.
+        audience: The required ``aud``; None: tokens with an ``aud`` are refused.
     """
 
     key_of: Callable[[str | None, str], jwt.PyJWK | str | None]
@@ -38,11 +38,11 @@ class PersonTokens:
 
     def username(self, token: str) -> str:
         """
-        Whose token it is.
+        The username in the token.
 
         Raises:
-            BadToken: It is not valid.
-            KeysUnavailable: The keys could not be fetched, so that nobody can say.
+            BadToken: The token is not valid.
+            KeysUnavailable: The keys could not be fetched.
         """
         try:
             header = jwt.get_unverified_header(token)
@@ -64,21 +64,23 @@ class PersonTokens:
 
 
 def shared_secret(secret: str, *, claim: str = "sub", audience: str | None = None) -> PersonTokens:
-    """Tokens signed with HS256 and a secret that the issuer shares with us."""
+    """Tokens signed with HS256 and a shared secret."""
     return PersonTokens(
-        key_of=lambda _, algorithm: secret if algorithm == SECRETLY_SIGNED else None, claim=claim, audience=audience
+        key_of=lambda _, algorithm: secret if algorithm == SYMMETRIC else None,
+        claim=claim,
+        audience=audience,
     )
 
 
 def published_keys(url: str, *, claim: str = "sub", audience: str | None = None) -> PersonTokens:
-    """Tokens signed with a key that the issuer publishes at *url*; fetched at the first use."""
+    """Tokens signed with a key published at *url*, which is fetched on first use."""
     return PersonTokens(key_of=PublishedKeys(url).find, claim=claim, audience=audience)
 
 
 def issue_user_token(
     secret: str, username: str, *, ttl: timedelta, claim: str = "sub", audience: str | None = None
 ) -> str:
-    """A person's JWT, as ``shared_secret`` reads it."""
+    """A JWT that ``shared_secret`` accepts."""
     now = datetime.now(UTC)
     claims = {"sub": username, claim: username, "iat": now, "exp": now + ttl, **({"aud": audience} if audience else {})}
-    return jwt.encode(claims, secret, algorithm=SECRETLY_SIGNED)
+    return jwt.encode(claims, secret, algorithm=SYMMETRIC)

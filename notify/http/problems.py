@@ -1,4 +1,4 @@
-"""Writes every refusal as a problem document (RFC 9457), or as a page where a browser shows it."""
+"""Answers errors with a problem document (RFC 9457), or with a page in a browser."""
 
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
@@ -20,7 +20,7 @@ from notify.http.pages import FAILED, FORGED, UNREACHABLE, Refusal, is_page
 log = structlog.get_logger(__name__)
 
 PROBLEM_JSON = "application/problem+json"
-MOST_ERRORS = 20
+MAX_ERRORS = 20
 SCHEMA_PATH = "#/components/schemas/"
 
 
@@ -36,7 +36,7 @@ class Problem(BaseModel):
     """
     Why a call was refused.
 
-    Source: RFC 9457. ``about:blank`` says that there is no more to it than the status.
+    Source: RFC 9457. ``about:blank`` means that the status says it all.
     """
 
     type: str = "about:blank"
@@ -67,7 +67,7 @@ class RefusedFields(HTTPException):
 
 
 class RefusedField(RefusedFields):
-    """The same, of one field."""
+    """The same for one field."""
 
     def __init__(self, field: str, reason: str) -> None:
         super().__init__(HTTPStatus.UNPROCESSABLE_ENTITY, [FieldError(field=field, reason=reason)])
@@ -93,7 +93,7 @@ def answer(
 
 
 def refused(request: Request, error: AnyHTTPException) -> Response:
-    """Raised on purpose, by us or by the framework."""
+    """The answer to an HTTPException, ours or the framework's."""
     if isinstance(error, Refusal):
         return context.of(request).pages.refusal(request, error.status_code, error)
     errors = error.errors if isinstance(error, RefusedFields) else ()
@@ -103,14 +103,14 @@ def refused(request: Request, error: AnyHTTPException) -> Response:
 
 def invalid(request: Request, error: RequestValidationError) -> Response:
     """The call does not match the schema; the first twenty wrong fields are named."""
-    errors = [_field_error(request, one) for one in error.errors()[:MOST_ERRORS]]
+    errors = [_field_error(request, one) for one in error.errors()[:MAX_ERRORS]]
     not_json = any(one["type"] == "json_invalid" for one in error.errors())
     status = HTTPStatus.BAD_REQUEST if not_json else HTTPStatus.UNPROCESSABLE_ENTITY
     return answer(request, status, detail=_sentence(errors[0]), errors=errors)
 
 
 def malformed(request: Request, error: MalformedEvent) -> Response:
-    """The event lies in the future by the database's clock."""
+    """The event is in the future by the database's clock."""
     errors = [FieldError(index=error.index, field=error.field, reason=error.reason)]
     return answer(request, HTTPStatus.UNPROCESSABLE_ENTITY, detail=_sentence(errors[0]), errors=errors)
 
@@ -120,7 +120,7 @@ def forged(request: Request, _: Exception) -> Response:
 
 
 def unreachable(request: Request, error: Exception) -> Response:
-    """The database did not answer. Its message is not logged, since it quotes the statement and its values."""
+    """The database did not answer. The error's message is not logged, because it quotes the statement's values."""
     log.warning("database.unreachable", error=type(error.__cause__ or error).__name__)
     return answer(request, HTTPStatus.SERVICE_UNAVAILABLE, detail=UNREACHABLE, headers={"Retry-After": "5"})
 
@@ -136,13 +136,13 @@ def documented(*statuses: HTTPStatus) -> dict[int | str, dict[str, Any]]:
     return {int(status): {"description": status.phrase, "content": content} for status in statuses}
 
 
-OF_BODIES = documented(
+BODY_RESPONSES = documented(
     HTTPStatus.BAD_REQUEST,
     HTTPStatus.REQUEST_TIMEOUT,
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
 )
-OF_ALL = documented(
+COMMON_RESPONSES = documented(
     HTTPStatus.NOT_FOUND,
     HTTPStatus.UNPROCESSABLE_ENTITY,
     HTTPStatus.TOO_MANY_REQUESTS,
@@ -159,7 +159,7 @@ def schemas() -> dict[str, Any]:
 
 def _allowed(request: Request) -> dict[str, str]:
     """
-    The methods of all calls at this path, of which the router names those of the first only.
+    The methods of all routes at this path; the router names only those of the first.
 
     Source: RFC 9110 §15.5.6.
     """

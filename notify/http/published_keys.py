@@ -1,4 +1,4 @@
-"""The public keys of people's tokens, as their issuer publishes them (a JWK Set): fetched rarely and cached."""
+"""The public keys of people's tokens, from the issuer's JWK Set: fetched rarely and cached."""
 
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -15,14 +15,14 @@ from notify.domain.errors import NotifyError
 from notify.resources import version
 
 FETCH_SECONDS = 5.0
-MOST_WAITING = 20
+MAX_WAITING = 20
 FRESH = timedelta(minutes=5).total_seconds()
 KEPT = timedelta(days=1).total_seconds()
 PAUSE_SECONDS = 30.0
 PAUSE_AFTER_FAILURE_SECONDS = 5.0
 
 RSA = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512")
-# What a key of each kind may have signed. A symmetric key (oct) that is published proves nothing.
+# The algorithms of each kind of key. A published symmetric key (oct) proves nothing.
 ALGORITHMS: Mapping[tuple[str, str | None], tuple[str, ...]] = MappingProxyType(
     {
         ("RSA", None): RSA,
@@ -48,12 +48,12 @@ class KeysUnavailable(NotifyError):
 
 class PublishedKeys:
     """
-    Finds keys by their id and algorithm, in the set that an issuer publishes.
+    Finds keys by id and algorithm in the set that an issuer publishes.
 
-    A known key is returned at once. A set older than five minutes is fetched again in the background, and kept for a
-    day if the issuer does not answer. An unknown key causes at most two fetches a minute, so that made-up ids cost the
-    issuer nothing. At most 20 callers wait for a fetch, for five seconds. Safe for threads; blocks, so it must not be
-    called in an event loop.
+    A known key is returned immediately. A set older than five minutes is refreshed in the background, and used for up
+    to a day if the issuer does not answer. An unknown key causes at most two fetches a minute, so that made-up ids
+    cost the issuer nothing. At most 20 callers wait for a fetch, for five seconds. Thread-safe; blocks, so do not call
+    it in an event loop.
     """
 
     def __init__(self, url: str, *, clock: Callable[[], float] = monotonic) -> None:
@@ -61,7 +61,7 @@ class PublishedKeys:
         self._client = jwt.PyJWKClient(url, headers=headers, timeout=FETCH_SECONDS, cache_jwk_set=False)
         self._clock = clock
         self._lock = Lock()
-        self._waiting = BoundedSemaphore(MOST_WAITING)
+        self._waiting = BoundedSemaphore(MAX_WAITING)
         self._fetcher = ThreadPoolExecutor(max_workers=1, thread_name_prefix="published-keys")
         self._last_fetch: Future[None] | None = None
         self._keys: Keys = {}
@@ -69,7 +69,7 @@ class PublishedKeys:
 
     def find(self, kid: str | None, algorithm: str) -> jwt.PyJWK | None:
         """
-        The key; None if the issuer publishes none such.
+        The key; None if the issuer does not publish it.
 
         Raises:
             KeysUnavailable: The keys could not be fetched.
@@ -89,7 +89,7 @@ class PublishedKeys:
         return self._keys.get((kid, algorithm)) if self._clock() < self._fetched_at + KEPT else None
 
     def _latest_fetch(self) -> Future[None]:
-        """The fetch under way; else the last one, or a new one if that was long enough ago."""
+        """The current fetch; else the last one, or a new one if that was long enough ago."""
         with self._lock:
             last, now = self._last_fetch, self._clock()
             if last is None or (last.done() and now >= self._asked_at + _pause_after(last)):
@@ -99,7 +99,7 @@ class PublishedKeys:
 
     def _wait_for(self, fetch: Future[None]) -> None:
         if not self._waiting.acquire(blocking=False):
-            raise KeysUnavailable(reason="too many calls wait for them")
+            raise KeysUnavailable(reason="too many calls are waiting")
         try:
             fetch.result(FETCH_SECONDS)
         except Exception as error:  # noqa: BLE001 - whatever is published, the next fetch may find something else
@@ -122,12 +122,12 @@ def _pause_after(fetch: Future[None]) -> float:
 
 def _usable(document: Mapping[str, Any]) -> Keys:
     """
-    Every key that may have signed a token, once for each algorithm that it may have been used with.
+    Every key that may have signed a token, once for each algorithm it can be used with.
 
     Raises:
         KeysUnavailable: There is none.
 
-    Source: RFC 7517 §4.2 to §4.4: ``use``, ``key_ops`` and ``alg`` restrict a key where they are stated.
+    Source: RFC 7517 §4.2 to §4.4: ``use``, ``key_ops`` and ``alg`` restrict a key if present.
     """
     found: dict[tuple[str | None, str], jwt.PyJWK] = {}
     for one in document["keys"]:

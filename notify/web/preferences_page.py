@@ -14,10 +14,10 @@ from notify.channels.languages import marked, moment
 from notify.domain.events import ChangeList
 from notify.domain.preferences import EventType, Person, Preferences
 from notify.domain.schedule import Schedule
-from notify.http import auth, rates
+from notify.http import auth, call_limits
 from notify.http.context import Context, InContext, InLinks
-from notify.http.pages import OF_PAGES, Refusal
-from notify.http.problems import OF_BODIES
+from notify.http.pages import PAGE_RESPONSES, Refusal
+from notify.http.problems import BODY_RESPONSES
 from notify.intake.save_preferences import save_preferences
 from notify.store.directory import directory, preferences
 from notify.store.directory.preferences import StoredSettings
@@ -39,17 +39,21 @@ BODY = posts(FIELDS, needed=["save"])
 
 
 async def _reader(request: Request, token: str, links: InLinks) -> str:
-    async with rates.key_check(request):
+    async with call_limits.key_check(request):
         return links.read_preferences(token)
 
 
 Posted = Annotated[Form, Depends(FormBody(LARGEST_FORM))]
 
-router = APIRouter(tags=["pages"], default_response_class=HTMLResponse, responses=OF_PAGES)
+router = APIRouter(tags=["pages"], default_response_class=HTMLResponse, responses=PAGE_RESPONSES)
 mine = APIRouter(
     tags=["pages"],
     default_response_class=HTMLResponse,
-    responses={**auth.REFUSALS, **OF_BODIES, int(HTTPStatus.BAD_REQUEST): OF_PAGES[int(HTTPStatus.BAD_REQUEST)]},
+    responses={
+        **auth.REFUSALS,
+        **BODY_RESPONSES,
+        int(HTTPStatus.BAD_REQUEST): PAGE_RESPONSES[int(HTTPStatus.BAD_REQUEST)],
+    },
 )
 
 

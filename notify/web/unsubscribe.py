@@ -12,9 +12,9 @@ from sqlalchemy import Connection
 from notify.channels.languages import marked
 from notify.channels.links import Scope, SignedLinks, Unsubscribe
 from notify.domain.preferences import EventType, Person, Preferences
-from notify.http import rates
+from notify.http import call_limits
 from notify.http.context import Context, InContext, InLinks
-from notify.http.pages import OF_PAGES, Refusal
+from notify.http.pages import PAGE_RESPONSES, Refusal
 from notify.store.directory import directory, preferences
 from notify.web.forms import Form, FormBody, is_of, posts, values
 
@@ -30,13 +30,13 @@ REQUIRED = marked("These emails are required and cannot be switched off.")
 
 
 async def _right(request: Request, token: str, links: InLinks) -> Unsubscribe:
-    async with rates.key_check(request):
+    async with call_limits.key_check(request):
         return links.read_unsubscribe(token)
 
 
 Posted = Annotated[Form, Depends(FormBody(LARGEST_FORM))]
 
-router = APIRouter(tags=["pages"], default_response_class=HTMLResponse, responses=OF_PAGES)
+router = APIRouter(tags=["pages"], default_response_class=HTMLResponse, responses=PAGE_RESPONSES)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,16 +1,15 @@
 """
 ``python -m notify.worker``: Celery's worker, with the options of ``celery worker``.
 
-``celery -A notify.worker.app worker`` is the same worker and takes 25 MB more: Celery's command first imports
-what its other commands and its plug-ins need, Flower's web server among it.
+``celery -A notify.worker.app worker`` runs the same worker but uses 25 MB more: Celery's command first imports
+everything for its other commands and plug-ins, including Flower's web server.
 """
 
 import sys
 
-# Celery, kombu and structlog import these wherever they are installed: for colours that no worker shows, and for
-# messages in other formats than the one that is accepted, JSON.
+# Celery, kombu and structlog import these if installed, but a worker needs neither colours nor formats other than JSON.
 for name in ("msgpack", "pygments", "rich", "yaml"):
-    sys.modules.setdefault(name, None)  # type: ignore[arg-type]  # the import system's own sign for "not here"
+    sys.modules.setdefault(name, None)  # type: ignore[arg-type]  # None makes the import fail
 
 from celery.bin.base import CLIContext  # noqa: E402
 from celery.bin.worker import worker  # noqa: E402

@@ -1,4 +1,4 @@
-"""How a worker hooks into Celery's life: before the fork, after it, and at the end."""
+"""Connects the worker to Celery's signals: before the fork, after it, and at shutdown."""
 
 import gc
 from collections.abc import Mapping
@@ -29,14 +29,14 @@ from notify.settings import Settings, load, load_or_exit
 from notify.worker.livez import STOPPING, Heartbeats, Liveness, Livez, liveness
 from notify.worker.runtime import Runtime
 
-LOOK_FOR_SHUTDOWN_SECONDS = 0.2
+SHUTDOWN_POLL_SECONDS = 0.2
 UNREAD_RESULT_TENTHS = 20
 FIRST_HEARTBEAT_SECONDS = 60
 
-# An email leaves nothing that only a collection could free; by Python's default of 700 one runs every few emails.
+# Emails create no garbage cycles, yet with Python's default of 700 a collection would run every few emails.
 COLLECT_AFTER = (20_000, 20, 50)
-# Else each child would import them, into memory of its own.
-NEEDED_AFTER_THE_FORK = (
+# Imported before the fork, so that the children share the memory.
+IMPORT_BEFORE_FORK = (
     "notify.delivery.engine",
     "notify.delivery.journal",
     "notify.intake.fan_out",
@@ -51,21 +51,21 @@ log = structlog.get_logger(__name__)
 
 
 class _Worker:
-    """The stages that this worker serves, and its health address if it has one; known before the fork."""
+    """The stages that this worker serves and its health server, if any; set before the fork."""
 
     stages: frozenset[str] = frozenset(wiring.STAGE_NAMES)
     livez: Livez | None = None
     heartbeats: Heartbeats | None = None
 
 
-# One byte that parent and children share: the parent sets it when it has to stop, so that its
-# children give back what they have not begun. No lock: a child may be killed.
+# One byte shared by parent and children: the parent sets it on shutdown, so that the children release what they have
+# not started. No lock: a child may be killed while holding it.
 _closing = mmap(-1, 1)
 
 
 @cache
 def runtime() -> Runtime:
-    # The process that replaces another has its index.
+    # A replacement process has the index of the one it replaces.
     index = getattr(current_process(), "index", 0)
     promise = no_heartbeat if _Worker.heartbeats is None else _Worker.heartbeats.of(index)
     made = Runtime(load(), serves=_Worker.stages, promise=promise)
@@ -77,10 +77,10 @@ def connect() -> None:
     setup_logging.connect(_configure_logs)
     celeryd_after_setup.connect(_note_queues)
     celeryd_after_setup.connect(_guard_remote_control)
-    celeryd_after_setup.connect(_answer_for_health)
-    celeryd_after_setup.connect(_share_what_is_imported)
+    celeryd_after_setup.connect(_start_health_server)
+    celeryd_after_setup.connect(_import_before_fork)
     worker_process_init.connect(_begin)
-    worker_shutting_down.connect(_tell_children)
+    worker_shutting_down.connect(_signal_children)
     worker_process_shutdown.connect(_end)
 
 
@@ -100,10 +100,10 @@ def _guard_remote_control(**_: object) -> None:
         # Here and not above: beat and Flower have no worker to command.
         from notify.worker import control  # noqa: PLC0415
 
-        control.only_read()
+        control.refuse_changes()
 
 
-def _answer_for_health(instance: Any, **_: object) -> None:  # noqa: ANN401 - the same
+def _start_health_server(instance: Any, **_: object) -> None:  # noqa: ANN401 - the same
     settings = load()
     port = settings.worker_health_port
     if port is None:
@@ -125,13 +125,13 @@ def _liveness(heartbeats: Heartbeats, *, processes: int) -> Liveness:
     return STOPPING if _closing[0] else liveness(heartbeats.promised(), now=monotonic(), processes=processes)
 
 
-def _share_what_is_imported(**_: object) -> None:
+def _import_before_fork(**_: object) -> None:
     """
-    Import now what the children need, and keep the garbage collector off it: a page that it touches is copied.
+    Import what the children need and freeze it: a page that the garbage collector touches is copied.
 
     Source: the documentation of ``gc.freeze``.
     """
-    for module in NEEDED_AFTER_THE_FORK:
+    for module in IMPORT_BEFORE_FORK:
         import_module(module)
     gc.collect()
     gc.freeze()
@@ -139,7 +139,7 @@ def _share_what_is_imported(**_: object) -> None:
 
 
 def _refuse_incomplete(settings: Settings) -> None:
-    """Stop at start, in the parent: a child that cannot start would be started again for ever."""
+    """Exit now, in the parent: a child that cannot start would be restarted forever."""
     try:
         wiring.database(settings).close()
         wiring.channels(settings)
@@ -153,21 +153,21 @@ def _refuse_incomplete(settings: Settings) -> None:
 
 
 def _begin(**_: object) -> None:
-    # A parent that is stopped twice reads no more results, and its child would wait 30 s for that.
+    # A parent that is stopped twice reads no more results, and its child would wait 30 s for it to do so.
     prefork.GUARANTEE_MESSAGE_CONSUMPTION_RETRY_LIMIT = UNREAD_RESULT_TENTHS
     if _Worker.livez is not None:
-        _Worker.livez.let_go()
+        _Worker.livez.close_in_child()
     runtime().start()
     Thread(target=_watch_for_shutdown, name="shutdown-watch", daemon=True).start()
 
 
-def _tell_children(**_: object) -> None:
+def _signal_children(**_: object) -> None:
     _closing[0] = 1
 
 
 def _watch_for_shutdown() -> None:
     while not _closing[0]:
-        sleep(LOOK_FOR_SHUTDOWN_SECONDS)
+        sleep(SHUTDOWN_POLL_SECONDS)
     runtime().stop()
 
 

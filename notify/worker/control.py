@@ -1,4 +1,4 @@
-"""What a command over the broker may do to a worker: only read, unless an operator allows more."""
+"""Restricts remote-control commands to those that only read, unless an operator allows more."""
 
 from collections.abc import Mapping
 from functools import partial
@@ -31,12 +31,12 @@ SIGNALLING = frozenset({"enable_events", "heartbeat"})
 log = structlog.get_logger(__name__)
 
 
-def only_read() -> None:
+def refuse_changes() -> None:
     """
-    Refuse every command that could change this worker, those of later versions of Celery too.
+    Refuse every command that could change this worker, including those of later versions of Celery.
 
-    Whoever can write to the broker can send commands: end a worker, take its queues away, limit its tasks, kill what
-    it is doing. ``hello`` is answered and its list of revoked tasks ignored.
+    Anybody who can write to the broker can send commands: stop a worker, remove its queues, limit or kill its tasks.
+    ``hello`` is answered, but its list of revoked tasks is ignored.
     """
     for name, command in Panel.meta.items():
         if name not in READING | SIGNALLING:

@@ -1,4 +1,4 @@
-"""A worker's heartbeats, in memory that its processes share, and ``GET /livez``, which answers from them."""
+"""A worker's heartbeats, in shared memory, and ``GET /livez``, which reports them."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -22,7 +22,7 @@ INSTANT: Literal["d"] = "d"
 
 @dataclass(frozen=True, slots=True)
 class Liveness:
-    """Whether a worker is alive, in a sentence."""
+    """Whether a worker is alive, and a sentence about it."""
 
     ok: bool
     detail: str
@@ -33,60 +33,61 @@ STOPPING = Liveness(ok=True, detail="stopping")
 
 def liveness(promised: Mapping[int, Mapping[str, float]], *, now: float, processes: int) -> Liveness:
     """
-    Whether at least *processes* of them keep their promises.
+    Whether at least this number of *processes* keep their promises.
 
-    A process that has died counts as alive until its promises run out; by then another has taken its place.
+    A dead process counts as alive until its promises expire; by then it has been replaced.
 
     Args:
-        promised: For each process, until when each of its parts may be silent, on the clock of *now*.
+        promised: For each process and component, when the next heartbeat is due, on the clock of *now*.
     """
     silent = {
-        process: ", ".join(part for part, until in parts.items() if until < now) for process, parts in promised.items()
+        process: ", ".join(component for component, until in components.items() if until < now)
+        for process, components in promised.items()
     }
-    alive = sum(not parts for parts in silent.values())
+    alive = sum(not components for components in silent.values())
     words = [f"{alive} of {processes} processes are alive"]
-    words += [f"process {process} is silent: {parts}" for process, parts in silent.items() if parts]
+    words += [f"process {process} is silent: {components}" for process, components in silent.items() if components]
     return Liveness(ok=alive >= processes, detail="; ".join(words))
 
 
 class Heartbeats:
     """
-    Until when each of these parts of each process may be silent; made before the fork.
+    When the next heartbeat of each component of each process is due; created before the fork.
 
-    No lock: a child may be killed. Each instant is written by one process, in one piece, on the
+    No lock: a child may be killed while holding it. Each instant is written atomically by one process, on the
     monotonic clock, which all processes of a machine share.
     """
 
-    def __init__(self, parts: Sequence[str], *, processes: int) -> None:
+    def __init__(self, components: Sequence[str], *, processes: int) -> None:
         self._processes = processes
-        self._offsets = {part: offset for offset, part in enumerate(parts)}
-        self._until = memoryview(mmap(-1, processes * len(parts) * calcsize(INSTANT))).cast(INSTANT)
+        self._offsets = {component: offset for offset, component in enumerate(components)}
+        self._until = memoryview(mmap(-1, processes * len(components) * calcsize(INSTANT))).cast(INSTANT)
 
     def of(self, process: int) -> Promise:
-        """Where this process promises its heartbeats; one beyond *processes* is not watched."""
+        """The function with which this process promises its heartbeats; does nothing beyond *processes*."""
         return partial(self._promise, process) if process < self._processes else no_heartbeat
 
     def promised(self) -> dict[int, dict[str, float]]:
-        """For each process, the parts that have made a promise, and until when they may be silent."""
+        """When the next heartbeat is due, for each process and component that has promised one."""
         found = {process: self._of(process) for process in range(self._processes)}
-        return {process: parts for process, parts in found.items() if parts}
+        return {process: components for process, components in found.items() if components}
 
     def _of(self, process: int) -> dict[str, float]:
         first = process * len(self._offsets)
-        return {part: until for part, offset in self._offsets.items() if (until := self._until[first + offset])}
+        return {name: until for name, offset in self._offsets.items() if (until := self._until[first + offset])}
 
-    def _promise(self, process: int, part: str, seconds: float) -> None:
-        self._until[process * len(self._offsets) + self._offsets[part]] = monotonic() + seconds
+    def _promise(self, process: int, component: str, seconds: float) -> None:
+        self._until[process * len(self._offsets) + self._offsets[component]] = monotonic() + seconds
 
 
 class Livez:
-    """Answers 200 or 503 at *host*, or at every address of this machine; holds no lock and logs nothing."""
+    """Answers 200 or 503 at *host*, or at every address of this machine. Takes no lock and logs nothing."""
 
     def __init__(self, port: int, *, ask: Callable[[], Liveness], host: str | None = None) -> None:
         class Answer(_Answer):
             asked = staticmethod(ask)
 
-        # Binding it by its own means would ask a name server for this machine's name first.
+        # Its own way of binding looks up this machine's name in DNS first.
         self._server = ThreadingHTTPServer(("", port), Answer, bind_and_activate=False)
         self._server.socket.close()
         both = host is None and has_dualstack_ipv6()
@@ -96,8 +97,8 @@ class Livez:
     def start(self) -> None:
         Thread(target=self._server.serve_forever, name="livez", daemon=True).start()
 
-    def let_go(self) -> None:
-        """In a child, which inherits it: leave the port to the parent."""
+    def close_in_child(self) -> None:
+        """Close the inherited socket in a child; the parent keeps the port."""
         self._server.socket.close()
 
 
@@ -112,7 +113,7 @@ class _Answer(BaseHTTPRequestHandler):
             found = self.asked()
             self._say(HTTPStatus.OK if found.ok else HTTPStatus.SERVICE_UNAVAILABLE, asdict(found))
         else:
-            self._say(HTTPStatus.NOT_FOUND, {"detail": f"there is only {PATH}"})
+            self._say(HTTPStatus.NOT_FOUND, {"detail": f"not found; this server has only {PATH}"})
 
     def log_message(self, *_: object) -> None:
         """Probes come every few seconds."""

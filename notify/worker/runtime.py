@@ -1,4 +1,4 @@
-"""What lives in a worker process besides Celery: stages, sweeper, counts; made after the fork."""
+"""The state of one worker process besides Celery: stages, sweeper and counts; created after the fork."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -24,18 +24,18 @@ from notify.tally import Tally
 from notify.wiring import StageKind
 from notify.work.sweeper import Sweeper
 
-GOODBYE_SECONDS = 10
-# What a process has made for itself it has done by then, if it is little; others who looked too would be in its way.
+STOP_SECONDS = 10
+# Lets a process finish a little work of its own making before other workers are woken and compete for it.
 HEAD_START_SECONDS = 0.05
-# Shorter than Celery's time limit for a task; the next run goes on.
-LONGEST_PRUNE = timedelta(minutes=10)
+# Shorter than Celery's time limit for a task; the next run continues.
+MAX_PRUNE_TIME = timedelta(minutes=10)
 
 log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class OwnBell:
-    """Rings for idle workers, and wakes this process too: what it made for itself waits for no broker."""
+class LocalDoorbell:
+    """Rings for idle workers and wakes this process directly, so that its own work does not wait for the broker."""
 
     others: Doorbell
     wake: Callable[[str], None]
@@ -53,8 +53,8 @@ class Runtime:
     The stages of one worker process, its sweeper and its counts.
 
     Args:
-        serves: The stages whose queues this worker consumes; its sweeper sweeps those only.
-        promise: Promises the heartbeats of this process.
+        serves: The stages whose queues this worker consumes and sweeps.
+        promise: Promises this process's heartbeats.
     """
 
     def __init__(
@@ -66,16 +66,16 @@ class Runtime:
         kinds: Sequence[StageKind] = wiring.STAGES,
     ) -> None:
         self.worker = uuid4()
-        self._kept = settings.retention
+        self._retention = settings.retention
         self._pruning: Pruning | None = None
         self._stopped = False
-        self._leaves_at = 0.0
+        self._stop_at = 0.0
         self._database = wiring.database(settings, prepared=PLANNED_ONCE)
         self._tally = Tally(self._database, process=self.worker, role=Role.WORKER)
         serves_all = serves.issuperset(kind.name for kind in kinds)
-        self._doorbell = OwnBell(
+        self._doorbell = LocalDoorbell(
             wiring.doorbell(settings, count=self._tally.count, delay_seconds=HEAD_START_SECONDS if serves_all else 0.0),
-            wake=lambda name: self._sweeper.wake(name),  # noqa: PLW0108 - made below
+            wake=lambda name: self._sweeper.wake(name),  # noqa: PLW0108 - created below
         )
         self._stages = {
             kind.name: kind.make(
@@ -101,14 +101,14 @@ class Runtime:
         self._tally.start()
 
     def stop(self) -> None:
-        """Give back what is not begun and finish what is under way, within 10 s. Repeated, it ends no later."""
+        """Release what is not started and finish what is in progress, within 10 s of the first call."""
         if not self._stopped:
-            self._leaves_at, self._stopped = monotonic() + GOODBYE_SECONDS, True
+            self._stop_at, self._stopped = monotonic() + STOP_SECONDS, True
         if self._pruning is not None:
             self._pruning.stop()
         for stage in self._stages.values():
-            stage.stop(at_most_seconds=max(0.0, self._leaves_at - monotonic()))
-        self._sweeper.stop(timeout_seconds=max(1.0, self._leaves_at - monotonic()))
+            stage.stop(at_most_seconds=max(0.0, self._stop_at - monotonic()))
+        self._sweeper.stop(timeout_seconds=max(1.0, self._stop_at - monotonic()))
         self._tally.stop()
         self._database.close()
 
@@ -116,7 +116,7 @@ class Runtime:
         return dict(self._stages[stage].drain())
 
     def receive(self, items: Sequence[object]) -> dict[str, Any]:
-        """Store events, all or none. One with the key of another event is counted and logged, and not stored."""
+        """Store all events or none. An event whose key belongs to a different event is logged and not stored."""
         events = [parse(item, index=index) for index, item in enumerate(items)]
         with self._database.begin() as connection:
             receipts = receive(connection, events)
@@ -128,14 +128,14 @@ class Runtime:
         return {"accepted": len(receipts) - duplicates, "duplicates": duplicates, "differing": len(differing)}
 
     def prune(self) -> Pruned:
-        """Delete what is finished and old, in small batches, until nothing is left or the process stops."""
-        self._pruning = Pruning(self._database, self._kept, at_most=LONGEST_PRUNE)
+        """Delete old finished rows, in small batches, until none is left or the process stops."""
+        self._pruning = Pruning(self._database, self._retention, at_most=MAX_PRUNE_TIME)
         if self._stopped:
             self._pruning.stop()
         return self._pruning.run()
 
     def gauges(self) -> dict[str, Any]:
-        """The backlog of each stage; counts of the past are folded on the way."""
+        """The backlog of each stage. Also folds old counts."""
         with self._database.begin() as connection:
             stats.fold(connection)
             process_totals.fold(connection)

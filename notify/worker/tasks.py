@@ -1,4 +1,4 @@
-"""The tasks. A message is a doorbell; the work is in the table."""
+"""The Celery tasks. A message is only a doorbell; the work is in the table."""
 
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -18,12 +18,12 @@ from notify.worker.bootstrap import runtime
 DATABASE_PAUSE_SECONDS = 1
 
 
-class OurRequest(Request):  # type: ignore[misc]  # Celery is not typed
+class StageRequest(Request):  # type: ignore[misc]  # Celery is not typed
     """
-    A request without the time limits that its message asks for.
+    A request that ignores the time limits in its message.
 
-    Whoever can write to the broker could otherwise have a worker's process killed in the middle of its work: a hard
-    limit of a millisecond does that. Our own are in ``celeryconfig``.
+    Otherwise anybody who can write to the broker could kill a worker process with a hard limit of a millisecond. Our
+    own limits are in ``celeryconfig``.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - the arguments are Celery's own
@@ -31,28 +31,28 @@ class OurRequest(Request):  # type: ignore[misc]  # Celery is not typed
         self.time_limits = (None, None)
 
 
-class OurTask(Task):  # type: ignore[misc]  # Celery is not typed
-    Request = OurRequest
+class StageTask(Task):  # type: ignore[misc]  # Celery is not typed
+    Request = StageRequest
 
 
 def _task_of(stage: str) -> None:
     def drain() -> dict[str, Any]:
         return runtime().drain(stage)
 
-    app.task(drain, base=OurTask, name=queue(stage))
+    app.task(drain, base=StageTask, name=queue(stage))
 
 
 for name in STAGE_NAMES:
     _task_of(name)
 
 
-@app.task(base=OurTask, name="notify.receive", acks_late=True, reject_on_worker_lost=True)
+@app.task(base=StageTask, name="notify.receive", acks_late=True, reject_on_worker_lost=True)
 def receive(events: Sequence[object]) -> dict[str, Any]:
     """
-    Store events that come over the broker; as durable as the broker is.
+    Store events sent over the broker, which are as durable as the broker.
 
-    While the database is away the message goes back to its queue. A malformed event refuses the
-    whole message, and the task fails with the field and the reason.
+    While the database is unavailable, the message goes back to its queue. One malformed event refuses the whole
+    message, and the task fails with the field and the reason.
     """
     try:
         return runtime().receive(events)
@@ -61,12 +61,12 @@ def receive(events: Sequence[object]) -> dict[str, Any]:
         raise Reject(type(away).__name__, requeue=True) from away
 
 
-@app.task(base=OurTask, name="notify.upkeep.prune")
+@app.task(base=StageTask, name="notify.upkeep.prune")
 def prune() -> dict[str, Any]:
     return asdict(runtime().prune())
 
 
-@app.task(base=OurTask, name="notify.upkeep.stats")
+@app.task(base=StageTask, name="notify.upkeep.stats")
 def stats() -> dict[str, Any]:
-    """The backlog of each stage, for people to read in Flower."""
+    """The backlog of each stage, to be read in Flower."""
     return runtime().gauges()

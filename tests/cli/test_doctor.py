@@ -162,7 +162,7 @@ class Offered:
 @pytest.mark.parametrize(
     "case",
     [
-        Offered("XOAUTH2", "ann:secret@ ", "it takes an access token and no password", "?token_url="),
+        Offered("XOAUTH2", "ann:secret@ ", "it accepts access tokens but no password", "?token_url="),
         Offered("PLAIN", "ann@ {asking}", "an access token needs AUTH OAUTHBEARER or AUTH XOAUTH2", "a password"),
         Offered("XOAUTH2", "ann@ {asking}", "auth_refused 535", "who may send with the token"),
         Offered(

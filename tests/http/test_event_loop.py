@@ -146,7 +146,7 @@ def heads(path: str, key: dict[str, str]) -> Iterator[Call]:
 
 def worst_calls(keys: dict[str, dict[str, str]], pages: dict[str, str]) -> Iterator[Call]:
     """The worst known requests for every endpoint."""
-    doors = [
+    routes = [
         ("POST", "/api/v1/events", "program"),
         ("POST", "/api/v1/events/batch", "program"),
         ("PUT", "/api/v1/people/dana", "program"),
@@ -155,7 +155,7 @@ def worst_calls(keys: dict[str, dict[str, str]], pages: dict[str, str]) -> Itera
         ("PUT", "/api/v1/user/notification/cls/CL-1", "person"),
         ("POST", "/api/v1/jobs/1/retry", "program"),
     ]
-    for method, path, key in doors:
+    for method, path, key in routes:
         for name in JSON_BODIES if path in EVERYTHING else WORST:
             body = JSON_BODIES[name]
             yield Call(name=name, method=method, path=path, headers=keys[key] | JSON, body=body)

@@ -10,7 +10,7 @@ import pytest
 
 from notify.api.app import build_app
 from notify.channels.links import SignedLinks
-from notify.http.bodies import LARGEST_BODY
+from notify.http.bodies import MAX_BODY_BYTES
 from notify.http.context import Context
 from notify.store.database import Database
 from notify.store.directory.tokens import Scope
@@ -101,8 +101,8 @@ def chunks(size: int) -> Iterator[bytes]:
 
 @pytest.mark.parametrize("url", ["/api/v1/events", "/api/v1/events/batch"])
 def test_a_body_over_one_mebibyte_is_refused_announced_or_not(writer: httpx.Client, url: str) -> None:
-    problem(writer.post(url, content=b" " * (LARGEST_BODY + 1), headers=JSON), 413)
-    problem(writer.post(url, content=chunks(2 * LARGEST_BODY), headers=JSON), 413)
+    problem(writer.post(url, content=b" " * (MAX_BODY_BYTES + 1), headers=JSON), 413)
+    problem(writer.post(url, content=chunks(2 * MAX_BODY_BYTES), headers=JSON), 413)
 
 
 def test_a_body_announced_as_too_large_is_not_read(writer: httpx.Client) -> None:
@@ -110,9 +110,9 @@ def test_a_body_announced_as_too_large_is_not_read(writer: httpx.Client) -> None
 
     def body() -> Iterator[bytes]:
         read.append("something")
-        yield b" " * (LARGEST_BODY + 1)
+        yield b" " * (MAX_BODY_BYTES + 1)
 
-    announced = JSON | {"Content-Length": str(LARGEST_BODY + 1)}
+    announced = JSON | {"Content-Length": str(MAX_BODY_BYTES + 1)}
 
     problem(writer.post("/api/v1/events", content=body(), headers=announced), 413)
     assert read == []
@@ -134,11 +134,11 @@ def test_no_body_is_read_before_the_caller_is_authenticated(api: httpx.Client, m
 
 
 def test_a_body_of_one_mebibyte_is_read(writer: httpx.Client) -> None:
-    problem(writer.post("/api/v1/events", content=b"x" * LARGEST_BODY, headers=JSON), 400)
+    problem(writer.post("/api/v1/events", content=b"x" * MAX_BODY_BYTES, headers=JSON), 400)
 
 
 def test_a_page_also_refuses_a_large_body(api: httpx.Client, links: SignedLinks) -> None:
-    assert api.post(links.preferences("dana"), content=chunks(2 * LARGEST_BODY)).status_code == 413
+    assert api.post(links.preferences("dana"), content=chunks(2 * MAX_BODY_BYTES)).status_code == 413
 
 
 def test_a_database_outage_is_answered_as_unavailable_and_retryable(context: Context, links: SignedLinks) -> None:

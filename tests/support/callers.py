@@ -42,7 +42,7 @@ def context(database: Database, doorbell: RecordingDoorbell, links: SignedLinks)
         database=database,
         doorbell=doorbell,
         pages=Pages(),
-        showing=composer(),
+        preview_composer=composer(),
         links=links,
         people=shared_secret(JWT_SECRET),
         no_mail="NOTIFY_SMTP_URL is not set: nothing is claimed",

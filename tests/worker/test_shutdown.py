@@ -22,7 +22,7 @@ from tests.support.wait import until
 from tests.support.worker import worker
 
 EMAILS, PROCESSES, SESSIONS = 60, 2, 2
-GOODBYE_SECONDS = 30
+STOP_SECONDS = 30
 JOBS = "SELECT status, failures, lapses FROM jobs WHERE to_email IS NOT NULL"
 
 
@@ -57,12 +57,12 @@ def test_a_stopping_worker_releases_what_it_has_not_begun_and_finishes_what_it_h
     gate = relay.pause_at("DOT")
     with worker(settings, tmp_path) as running:
         running.wait_until_serving()
-        until(lambda: relay.count("DOT") == PROCESSES * SESSIONS, seconds=GOODBYE_SECONDS)
+        until(lambda: relay.count("DOT") == PROCESSES * SESSIONS, seconds=STOP_SECONDS)
         for signal in signals:
             running.process.send_signal(signal)
-        until(lambda: statuses(harness)["sending"] == PROCESSES * SESSIONS, seconds=GOODBYE_SECONDS)
+        until(lambda: statuses(harness)["sending"] == PROCESSES * SESSIONS, seconds=STOP_SECONDS)
         gate.release()
-        assert running.process.wait(GOODBYE_SECONDS) == 0
+        assert running.process.wait(STOP_SECONDS) == 0
 
     arrived = Counter(email.recipient for email in relay.emails)
     assert len(arrived) == PROCESSES * SESSIONS
@@ -77,9 +77,9 @@ def test_a_worker_stopped_at_once_strands_nothing(
     gate = relay.pause_at("DOT")
     with worker(settings, tmp_path) as running:
         running.wait_until_serving()
-        until(lambda: relay.count("DOT") == PROCESSES * SESSIONS, seconds=GOODBYE_SECONDS)
+        until(lambda: relay.count("DOT") == PROCESSES * SESSIONS, seconds=STOP_SECONDS)
         running.process.send_signal(SIGQUIT)
-        running.process.wait(GOODBYE_SECONDS)
+        running.process.wait(STOP_SECONDS)
     gate.release()
     begun = relay.count("DOT")
 

@@ -1,4 +1,4 @@
-"""The email channel: an email in, an outcome out, by SMTP."""
+"""The email channel: renders emails, sends them by SMTP, and reports outcomes."""
 
 import ssl
 from collections.abc import Callable
@@ -34,14 +34,14 @@ class EmailChannel:
     Sends emails to an SMTP relay; implements ``notify.domain.ports.Channel``.
 
     Args:
-        bounce_address: Envelope sender, where the relay's own emails about ours go.
-        sessions: How many emails may be on their way at once.
+        bounce_address: Envelope sender, to which bounces go.
+        sessions: Maximum number of concurrent sessions.
         timeout: One limit for every wait; None: those of RFC 5321.
-        limits: When a session is replaced by a new one.
-        sign: Puts a signature before an email; None: nobody signs here.
-        tls: Checks the relay's certificate; None: as its URL says.
-        now: The instant that emails are dated with, aware UTC.
-        count: Told how long the relay takes.
+        limits: When to replace a session.
+        sign: Prepends a DKIM signature; None: do not sign.
+        tls: For checking the relay's certificate; None: as its URL says.
+        now: The date of emails, aware UTC.
+        count: Counts the relay's response times.
     """
 
     def __init__(
@@ -90,7 +90,7 @@ class EmailChannel:
         return self._pool.open_sessions
 
     def limit(self, sessions: int) -> None:
-        """Close idle sessions until no more than this are open."""
+        """Close idle sessions above this number."""
         self._pool.limit(sessions)
 
     @property
@@ -98,7 +98,7 @@ class EmailChannel:
         return None if self._relay.per_second is None else Rate.per_second(self._relay.per_second)
 
     async def open(self) -> Released | None:
-        """Make sure that there is a session. None when there is, else why there is none; risks no email."""
+        """Make sure that there is a session, without sending an email. None: there is; else why not."""
         if self._pool.is_in_use:
             return None
         if self._pool.has_idle and await self._probe(fresh=False) is None:
@@ -113,7 +113,7 @@ class EmailChannel:
         sent: OnSent,
         ended: OnEnded,
     ) -> None:
-        """Render and send emails, one after the other, over one session while it is usable."""
+        """Render and send emails, one after the other, over one session as long as it is usable."""
         left = self._writable(first, following, ended)
         fresh = False
         while left is not None:
@@ -132,11 +132,11 @@ class EmailChannel:
         return outcomes[0]
 
     async def close(self) -> None:
-        """End all sessions politely. The channel may be opened again."""
+        """Close all sessions with QUIT. The channel may be opened again."""
         await self._pool.close()
 
     def _writable(self, email: EmailAttempt | None, following: Following, ended: OnEnded) -> EmailAttempt | None:
-        """The email, or the first after it that can be written, written; the others have ended."""
+        """Render the email, or the first after it that can be rendered; report the outcomes of the others."""
         while email is not None:
             obstacle = self._write(email)
             if obstacle is None:
@@ -146,19 +146,19 @@ class EmailChannel:
         return None
 
     def _write(self, email: EmailAttempt) -> Outcome | None:
-        """Write the email as it goes on the wire; why it cannot be, None where it can."""
+        """Render and sign the email. None: done; else why it cannot be."""
         try:
             composed = self._composer.compose(email.facts, date=self._now())
             content = self._sign(composed.content) if self._sign else composed.content
         except TemplateFailure as error:
-            _surface(error, Phase.RENDER)
+            _log_bug(error, Phase.RENDER)
             return replies.unsendable(reason="template_error", text=str(error))
         except UnsafeHeader as error:
             return replies.unsendable(reason="unsafe_header", text=str(error))
         except UnusableAddress:
             return Skipped(reason=Why.BAD_ADDRESS)
-        except Exception as error:  # noqa: BLE001 - a bug must not stop the other emails; it is surfaced
-            _surface(error, Phase.RENDER)
+        except Exception as error:  # noqa: BLE001 - a bug must not stop the other emails; it is logged
+            _log_bug(error, Phase.RENDER)
             return replies.internal_error(Phase.RENDER, name=type(error).__name__)
         email.sender, email.recipient, email.content = self._sender.text, composed.recipient, content
         email.international = composed.international or self._sender.international
@@ -168,14 +168,14 @@ class EmailChannel:
         try:
             async with self._pool.lend(fresh=fresh) as session:
                 return session if isinstance(session, Released) else await session.noop()
-        except Exception as error:  # noqa: BLE001 - a bug must not stop the worker; it is surfaced
-            _surface(error, Phase.CONNECT)
+        except Exception as error:  # noqa: BLE001 - a bug must not stop the worker; it is logged
+            _log_bug(error, Phase.CONNECT)
             return replies.misconfigured(Phase.CONNECT, reason=INTERNAL_ERROR, text=type(error).__name__)
 
     async def _carried(
         self, first: EmailAttempt, *, fresh: bool, following: Following, sent: OnSent, ended: OnEnded
     ) -> EmailAttempt | None:
-        """Carry on one session; an email that is left over, for another."""
+        """Send over one session; returns an email that needs another session."""
         session: Session | Released | None = None
         try:
             async with self._pool.lend(fresh=fresh) as session:
@@ -185,25 +185,25 @@ class EmailChannel:
                 return await session.carry(
                     first, following=partial(self._next, session, following, ended), sent=sent, ended=ended
                 )
-        except Exception as error:  # noqa: BLE001 - a bug must not stop the other emails; it is surfaced
+        except Exception as error:  # noqa: BLE001 - a bug must not stop the other emails; it is logged
             phase, left = Phase.CONNECT, [first]
             if isinstance(session, Session):
                 phase, left = session.phase, session.in_flight
-            _surface(error, phase)
+            _log_bug(error, phase)
             for one in left:
                 ended(one, replies.internal_error(phase, name=type(error).__name__))
-                phase = Phase.MAIL  # the relay has not heard of the next
+                phase = Phase.MAIL  # the relay does not know of the next email
             return None
 
     def _next(self, session: Session, following: Following, ended: OnEnded, email: EmailAttempt) -> EmailAttempt | None:
         return self._writable(following(email), following, ended) if self._pool.may_go_on(session) else None
 
 
-def _surface(error: Exception, phase: Phase) -> None:
-    """Log where it happened. Neither words nor values: they may hold an address or a comment."""
+def _log_bug(error: Exception, phase: Phase) -> None:
+    """Log where it happened, without the message and values, which may contain an address or a comment."""
     deepest = error.__cause__ or error
     log.error(
-        "unforeseen failure",
+        "email.internal_error",
         phase=phase.value,
         error=type(deepest).__name__,
         trace="".join(format_tb(deepest.__traceback__)),

@@ -507,7 +507,7 @@ def test_a_password_is_sent_once_a_connection_whatever_the_relay_offers(
 @pytest.mark.parametrize(
     ("offered", "options", "told"),
     [
-        ("XOAUTH2", "", "AUTH XOAUTH2; it takes an access token and no password"),
+        ("XOAUTH2", "", "AUTH XOAUTH2; it accepts access tokens but no password"),
         ("GSSAPI", "", "AUTH GSSAPI; a password needs AUTH PLAIN"),
         ("PLAIN", "&token_command=echo+token", "AUTH PLAIN; an access token needs AUTH OAUTHBEARER or AUTH XOAUTH2"),
     ],

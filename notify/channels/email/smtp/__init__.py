@@ -1,6 +1,6 @@
 """
-How emails get to the relay, and what its answers mean.
+Sends emails to the relay, and classifies its replies.
 
-``relay`` reads the URL, ``connect`` opens a session (``login``, ``oauth``), ``session`` sends one email after another
-over a ``conversation``, ``pool`` keeps several sessions, ``replies`` says what an answer means for the email.
+``relay`` parses the URL, ``connect`` opens a session (``login``, ``oauth``), ``session`` sends emails over a
+``conversation``, ``pool`` keeps several sessions, ``replies`` turns a reply into an outcome.
 """

@@ -1,4 +1,4 @@
-"""From nothing to a session that is ready for emails: dial, be greeted, TLS, log in."""
+"""Opens a session: connect, greeting, EHLO, TLS, login."""
 
 import asyncio
 import ssl
@@ -30,13 +30,13 @@ Step = Callable[[], Awaitable[object]]
 
 class _Client(SMTP):
     """
-    aiosmtplib's client, which is never left with half a connection.
+    aiosmtplib's client, which closes its connection reliably.
 
-    Its own ``close`` takes leave of TLS and waits for the relay to do so too: a relay that is silent never does.
+    Its own ``close`` waits for the relay to end TLS, which a silent relay never does.
     """
 
     def close(self) -> None:
-        """Close at once."""
+        """Close without waiting."""
         if self.transport is not None:
             cast("asyncio.Transport", self.transport).abort()
         super().close()
@@ -46,21 +46,21 @@ class StarttlsNotOffered(RelayUnavailable):
     """The relay does not offer STARTTLS, which the settings require."""
 
 
-def trusting(relay: Relay) -> ssl.SSLContext:
+def tls_context(relay: Relay) -> ssl.SSLContext:
     """
-    What checks the relay's certificate: by its own authorities if its URL names any, else by the system's.
+    The context that checks the relay's certificate, with the authorities in its URL, else the system's.
 
-    Without TLS there is none to check, and what would check it trusts nobody: the system's authorities take megabytes.
+    Without TLS it trusts nobody, because loading the system's authorities takes megabytes.
 
     Raises:
-        InvalidSettings: The file of its authorities cannot be read, or holds none.
+        InvalidSettings: The file with its authorities is unreadable or has no certificate.
     """
     if relay.guard is Guard.PLAIN:
         return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     try:
         return ssl.create_default_context(cafile=relay.ca)
     except OSError as error:  # an SSLError is one too
-        words = "it holds no certificate in PEM" if isinstance(error, ssl.SSLError) else error.strerror
+        words = "it contains no PEM certificate" if isinstance(error, ssl.SSLError) else error.strerror
         raise InvalidSettings(_refused(relay, f"ca={str(relay.ca)!r}: {words}")) from None
 
 
@@ -69,11 +69,11 @@ class Connector:
     Opens sessions with one relay.
 
     Args:
-        tls: Checks the relay's certificate; None: as its URL says.
-        count: Told how long the relay took, by phase.
+        tls: For checking the relay's certificate; None: as its URL says.
+        count: Counts the relay's response times, by phase.
 
     Raises:
-        InvalidSettings: A file that its URL names cannot be used, or there can never be a token.
+        InvalidSettings: A file in its URL cannot be used, or access tokens cannot be obtained.
     """
 
     def __init__(
@@ -81,7 +81,7 @@ class Connector:
     ) -> None:
         self._relay = relay
         self._timeouts = timeouts
-        self._tls = tls or trusting(relay)
+        self._tls = tls or tls_context(relay)
         self._count = count
         self._tokens: AccessTokens | None = None
         if relay.tokens is not None:
@@ -91,9 +91,9 @@ class Connector:
 
     async def connect(self) -> Session | Released:
         """
-        A session that is ready for emails, or why there is none. No email is risked.
+        A session that is ready for emails, or why there is none. Sends no email.
 
-        A token that the relay refuses is replaced by a new one, once, over another connection.
+        If the relay refuses a token, tries once more with a new one, over another connection.
         """
         if self._tokens is None:
             return await self._opened(token=None)
@@ -126,7 +126,7 @@ class Connector:
                     self._count(Measure.SMTP, phase, monotonic() - began)
         except (SMTPException, OSError, RelayUnavailable) as error:
             client.close()
-            return _why(phase, error, hide=secrets(self._relay, token))
+            return _released(phase, error, hide=secrets(self._relay, token))
         except BaseException:
             client.close()
             raise
@@ -156,7 +156,7 @@ class Connector:
 
 
 def _refused(relay: Relay, words: str) -> str:
-    return f"the URL of relay {relay.name} in {SETTING} or {FALLBACKS} makes no sense: {words}"
+    return f"the URL of relay {relay.name} in {SETTING} or {FALLBACKS} is invalid: {words}"
 
 
 def _refuses_the_token(found: Session | Released) -> bool:
@@ -168,7 +168,7 @@ async def _dial(client: SMTP, relay: Relay, *, within: timedelta) -> None:
     """
     Give the client a connected socket.
 
-    aiosmtplib has one limit for the connection and the greeting, which differ tenfold.
+    aiosmtplib has a single timeout for connecting and for the greeting, which differ tenfold.
     """
     loop = asyncio.get_running_loop()
     async with asyncio.timeout(within.total_seconds()):
@@ -194,7 +194,7 @@ async def _dial(client: SMTP, relay: Relay, *, within: timedelta) -> None:
 
 def _own_address(connected: socket) -> str:
     """
-    What to call ourselves in EHLO where we have no name that means us to everybody.
+    Our name in EHLO if we have no full host name.
 
     Source: RFC 5321 §4.1.4: an address literal.
     """
@@ -208,8 +208,8 @@ async def _start_tls(client: SMTP) -> None:
     await client.starttls()
 
 
-def _why(phase: Phase, error: BaseException, *, hide: Collection[str]) -> Released:  # noqa: PLR0911 - one line a cause
-    """Why a session could not be opened, by the first cause that is known."""
+def _released(phase: Phase, error: BaseException, *, hide: Collection[str]) -> Released:  # noqa: PLR0911 - one line a cause
+    """Why a session could not be opened, from the first known cause."""
     cause: BaseException | None = error
     while cause is not None:
         match cause:
@@ -224,7 +224,7 @@ def _why(phase: Phase, error: BaseException, *, hide: Collection[str]) -> Releas
             case ssl.SSLError(reason=words):
                 return replies.unreachable(Phase.TLS, reason="tls_failed", text=words or "")
             case TimeoutError():
-                return replies.unreachable(phase, reason="relay_silent", text="no answer in time")
+                return replies.unreachable(phase, reason="relay_silent", text="no reply in time")
             case OSError(strerror=words) if words and phase is Phase.CONNECT:
                 return replies.unreachable(phase, reason="relay_unreachable", text=words)
         cause = cause.__cause__

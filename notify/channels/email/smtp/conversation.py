@@ -1,10 +1,9 @@
 """
-The lines of an SMTP conversation once it is logged in: commands out, replies in, in their order.
+The lines of an SMTP conversation after login: commands out, replies in, in order.
 
-*Decided*: aiosmtplib connects, greets, starts TLS and logs in; then its socket speaks to this
-protocol, which can have several commands under way (RFC 2920) and knows of every reply which
-command it answers. *Rejected*: aiosmtplib's ``data()``, whose one exception for two replies
-hides whether the relay can have taken the email.
+*Decided*: aiosmtplib connects, starts TLS and logs in; then this protocol takes over its socket. It can pipeline
+commands (RFC 2920) and knows which command each reply answers. *Rejected*: aiosmtplib's ``data()``, whose single
+exception for two replies hides whether the relay may have accepted the email.
 """
 
 import asyncio
@@ -17,13 +16,13 @@ from datetime import UTC, datetime, timedelta
 
 from notify.domain.errors import NotifyError
 
-LONGEST_REPLY = 65_536
+MAX_REPLY_BYTES = 65_536
 NEVER = float("inf")
 FIRST_CODE, LAST_CODE = b"200", b"599"
 
 
 class ConversationBroken(NotifyError):
-    """The conversation with the relay cannot go on."""
+    """The conversation with the relay broke off."""
 
     reason = "relay_broken"
 
@@ -56,13 +55,12 @@ class Reply:
 
 class Conversation(asyncio.Protocol):
     """
-    Our side of a conversation; takes over the transport that it is given.
+    The client side of a conversation; takes over the given transport.
 
-    *Decided*: one timer serves all replies. It goes off at the earliest instant at which one could
-    be too late, and is set again if the relay has answered since: a timer for each reply costs
-    more than the reply.
+    *Decided*: one timer serves all replies. It fires at the earliest possible deadline and is reset if the relay has
+    replied since: a timer for each reply would cost more than the reply.
 
-    ``replies`` are those that nobody has taken yet.
+    ``replies`` have been received but not read yet.
     """
 
     def __init__(self, transport: asyncio.Transport) -> None:
@@ -74,9 +72,9 @@ class Conversation(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         self._listener: asyncio.Future[None] | None = None
         self._heard: Callable[[], bool] | None = None
-        self._too_late_at = NEVER
-        self._alarm: asyncio.TimerHandle | None = None
-        self._alarm_at = NEVER
+        self._deadline = NEVER
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = NEVER
         self._writable = asyncio.Event()
         self._writable.set()
         self._closed = asyncio.Event()
@@ -84,7 +82,7 @@ class Conversation(asyncio.Protocol):
 
     @property
     def is_idle(self) -> bool:
-        """Whether it is open and the relay has said nothing that was not asked for."""
+        """Whether it is open and there is no unread reply."""
         return self._broken is None and not (self.replies or self.is_in_the_middle_of_a_reply)
 
     @property
@@ -94,17 +92,17 @@ class Conversation(asyncio.Protocol):
 
     @property
     def certificate_ends(self) -> datetime | None:
-        """Until when the relay's certificate is valid; None where there is no TLS."""
+        """When the relay's certificate expires; None without TLS."""
         certificate = self._transport.get_extra_info("peercert") or {}
         ends = certificate.get("notAfter")
         return None if ends is None else datetime.fromtimestamp(ssl.cert_time_to_seconds(ends), UTC)
 
     def say(self, data: bytes) -> None:
         """
-        Write without waiting. After the relay has hung up, what it said before can still be read.
+        Write without waiting. Replies received before the relay closed the connection can still be read.
 
         Raises:
-            ConversationBroken: It hung up and said nothing.
+            ConversationBroken: The connection is closed and there is no unread reply.
         """
         if self._transport.is_closing():
             self._break(Dropped)  # a failed write is known here before connection_lost is called
@@ -118,7 +116,7 @@ class Conversation(asyncio.Protocol):
         The next reply, in the order of the commands.
 
         Raises:
-            ConversationBroken: None came in time.
+            ConversationBroken: There was none in time.
         """
         if not self.replies:
             self.expect(within)
@@ -130,10 +128,10 @@ class Conversation(asyncio.Protocol):
 
     async def watch(self, heard: Callable[[], bool], *, within: timedelta) -> None:
         """
-        Call *heard* from the event loop's callback whenever the relay has said something.
+        Call *heard* from the event loop's callback whenever data arrives.
 
-        It takes what it likes from ``replies`` and calls ``expect`` when it waits for more. Returns when it returns
-        False, when the relay has said nothing for so long, or when the conversation has broken; raises what it raises.
+        *heard* takes replies from ``replies`` and calls ``expect`` when it waits for more. Returns when *heard* returns
+        False, on timeout, or when the conversation breaks off; exceptions of *heard* are raised here.
         """
         self.expect(within)
         if not heard():
@@ -146,10 +144,10 @@ class Conversation(asyncio.Protocol):
             self._heard = None
 
     def expect(self, within: timedelta) -> None:
-        """Give the relay so long, from now on, to say something."""
-        self._too_late_at = self._loop.time() + within.total_seconds()
-        if self._too_late_at < self._alarm_at:
-            self._set_alarm()
+        """Set the deadline for the next data from the relay."""
+        self._deadline = self._loop.time() + within.total_seconds()
+        if self._deadline < self._timer_at:
+            self._set_timer()
 
     async def _more(self) -> None:
         self._listener = self._loop.create_future()
@@ -160,10 +158,10 @@ class Conversation(asyncio.Protocol):
 
     async def drain(self, *, within: timedelta) -> None:
         """
-        Return when the relay has taken most of what was written, or has hung up.
+        Return when most of the written data has been sent, or the relay has closed the connection.
 
         Raises:
-            Silent: It took too little in time.
+            Silent: Sending took too long.
         """
         if self._writable.is_set():
             return
@@ -174,41 +172,41 @@ class Conversation(asyncio.Protocol):
             raise Silent from None
 
     async def hung_up(self, *, within: timedelta) -> None:
-        """Return when the relay has hung up, or after so long."""
+        """Return when the relay has closed the connection, or on timeout."""
         with suppress(TimeoutError):
             async with asyncio.timeout(within.total_seconds()):
                 await self._closed.wait()
 
     async def end(self, *, within: timedelta) -> None:
-        """Close, and return when nothing of the connection is left."""
+        """Close, and return when the connection is closed."""
         if not self._transport.is_closing():
             self._transport.close()
         try:
             await self.hung_up(within=within)
         finally:
             if not self._closed.is_set():
-                self._transport.abort()  # Python 3.11.2 fails where it is closed already
+                self._transport.abort()  # Python 3.11.2 fails if it is already closed
 
     def abort(self) -> None:
-        """Close at once; what was written may never arrive."""
+        """Close without waiting; written data may be lost."""
         self._transport.abort()
 
     def data_received(self, data: bytes) -> None:
         *lines, self._unread = (self._unread + data).split(b"\n")
         for line in lines:
-            self._hear(line.rstrip(b"\r"))
-        if (self._unread or self._lines) and len(self._unread) + sum(map(len, self._lines)) > LONGEST_REPLY:
+            self._read_line(line.rstrip(b"\r"))
+        if (self._unread or self._lines) and len(self._unread) + sum(map(len, self._lines)) > MAX_REPLY_BYTES:
             self._break(Garbled)
         self._wake_listener()
 
     def eof_received(self) -> None:
         self._break(Dropped)
 
-    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - how it was lost changes nothing
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - the cause does not matter
         self._break(Dropped)
         self._closed.set()
-        if self._alarm is not None:
-            self._alarm.cancel()
+        if self._timer is not None:
+            self._timer.cancel()
 
     def pause_writing(self) -> None:
         self._writable.clear()
@@ -216,8 +214,8 @@ class Conversation(asyncio.Protocol):
     def resume_writing(self) -> None:
         self._writable.set()
 
-    def _hear(self, line: bytes) -> None:
-        """After words that are no reply nothing is heard: nobody knows which command it would answer."""
+    def _read_line(self, line: bytes) -> None:
+        """Ignore everything after an invalid line, because it is unclear which command a reply would answer."""
         if self._broken is not None:
             return
         code, separator = line[:3], line[3:4]
@@ -238,38 +236,38 @@ class Conversation(asyncio.Protocol):
         self._writable.set()
 
     def _wake_listener(self) -> None:
-        """Wake whoever waits for the relay's words, unless the callback wants more of them."""
+        """Wake whoever waits for data, unless the callback handles it and wants more."""
         waiting = self._listener
         if waiting is None or waiting.done():
             return
         try:
             if self._heard is not None and self._broken is None and self._heard():
                 return
-        except Exception as error:  # noqa: BLE001 - it belongs to whoever waits, and not to the event loop
+        except Exception as error:  # noqa: BLE001 - raised where somebody waits, not in the event loop
             waiting.set_exception(error)
         else:
             self._heard = None
             if not waiting.done():
                 waiting.set_result(None)
 
-    def _set_alarm(self) -> None:
-        if self._alarm is not None:
-            self._alarm.cancel()
-        self._alarm_at = self._too_late_at
-        self._alarm = self._loop.call_at(self._alarm_at, self._on_alarm)
+    def _set_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer_at = self._deadline
+        self._timer = self._loop.call_at(self._timer_at, self._on_timer)
 
-    def _on_alarm(self) -> None:
-        self._alarm, self._alarm_at = None, NEVER
+    def _on_timer(self) -> None:
+        self._timer, self._timer_at = None, NEVER
         if self._listener is None or self._listener.done():
             return
-        if self._loop.time() < self._too_late_at:
-            self._set_alarm()
+        if self._loop.time() < self._deadline:
+            self._set_timer()
         else:
             self._break(Silent)
 
 
 def stuffed(content: bytes, *, behind: bytes = b"") -> bytes:
-    """The content as it follows 354 (RFC 5321 §4.5.2): no line of it can pass for its end, which *behind* follows."""
+    """The dot-stuffed content with its final dot (RFC 5321 §4.5.2), followed by *behind*."""
     lines = content.replace(b"\r\n.", b"\r\n..")
     first = b"." if lines.startswith(b".") else b""
     last = b"" if lines.endswith(b"\r\n") else b"\r\n"

@@ -1,4 +1,4 @@
-"""A look at a relay: no email is risked, and nobody waits for minutes."""
+"""Tests the connection to a relay without sending an email, with short timeouts."""
 
 import ssl
 from dataclasses import dataclass
@@ -17,9 +17,10 @@ PATIENCE = timedelta(seconds=10)
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Examined:
     """
-    ``refused``: why there was no session, None if there was; ``certificate_ends`` None: it was not over TLS.
+    The result of a connection test.
 
-    ``largest`` is how many bytes the relay lets a message have, None: it states no limit.
+    ``refused``: why there was no session; None: there was. ``certificate_ends`` is None without TLS. ``largest`` is the
+    relay's size limit in bytes; None: none announced.
     """
 
     refused: Released | None = None
@@ -29,11 +30,11 @@ class Examined:
 
 async def examine(relay: Relay, *, tls: ssl.SSLContext | None = None, patience: timedelta = PATIENCE) -> Examined:
     """
-    Connect, greet, start TLS, log in and ask for nothing (NOOP), as a worker does before it claims.
+    Connect, start TLS, log in and send NOOP, as a worker does before it claims.
 
     Args:
-        tls: Checks the relay's certificate; None: as its URL says.
-        patience: For each answer; workers have more.
+        tls: For checking the relay's certificate; None: as its URL says.
+        patience: Timeout for each reply; shorter than a worker's.
     """
     try:
         connector = Connector(relay, timeouts=Timeouts.all(patience), tls=tls)

@@ -1,10 +1,10 @@
 """
-What relays are known to answer: one table, each entry with its source; the first that matches decides.
+A table of replies that relays are known to give, each with its source; the first match decides.
 
-Decided: codes decide where somebody has agreed on them, words only where nobody has: who may send, who may relay,
-    how much. A refusal that no entry knows is decided by its reply code alone (``replies.classify``).
-Decided: a reply may repeat the recipient's address, or what the recipient's own server said to the relay. Neither is
-    the relay's word: an address must not be able to name itself "relay access denied" and stop everybody's emails.
+Decided: standard codes take precedence; text is matched only where there is no standard code (who may send, who may
+    relay, quotas). A refusal without an entry is classified by its reply code alone (``replies.classify``).
+Decided: quoted addresses, and what another server said to the relay, are ignored: an address named "relay access
+    denied" must not stop everybody's emails.
 """
 
 from collections.abc import Collection
@@ -43,7 +43,7 @@ ZOHO = "https://www.zoho.com/zeptomail/help/api/smtp-error-codes.html"
 
 
 class Meaning(StrEnum):
-    """What a refusal is about; the name is the reason that is recorded."""
+    """What a refusal is about; the value is the recorded reason."""
 
     NO_SUCH_ADDRESS = "no_such_address"
     MAILBOX_FULL = "mailbox_full"
@@ -67,12 +67,12 @@ TOO_MUCH = frozenset({Meaning.SESSIONS, Meaning.RATE})
 @dataclass(frozen=True, slots=True)
 class Entry:
     """
-    One known refusal; all that it states must hold.
+    One known refusal; all given conditions must match.
 
     Args:
-        codes: Reply codes or, of one digit, their classes.
-        enhanced: What the whole enhanced code matches.
-        words: One of these is found in the relay's words, without case and with lines joined.
+        codes: Reply codes, or their first digits.
+        enhanced: Pattern for the whole enhanced code.
+        words: Patterns, one of which must occur in the reply's text; case-insensitive, lines joined.
     """
 
     means: Meaning
@@ -93,36 +93,36 @@ class Entry:
 
 
 def meaning(phase: Phase, code: int, enhanced: str | None, text: str) -> Meaning | None:
-    """What a refusal is known to be about; None: nobody has told us."""
+    """What a refusal is about; None: not in the table."""
     words = own_words(text)
     return next((one.means for one in TABLE if one.matches(phase, code, enhanced, words)), None)
 
 
 def own_words(text: str) -> str:
-    """What the relay itself says: lines joined, without codes, addresses and what another server said."""
-    lines = (CODE.sub("", line) for line in text[:LONGEST_READ].split("\n"))
-    return ADDRESSES.sub("", ANOTHERS.sub("", " ".join(" ".join(lines).split())))
+    """The relay's own text: lines joined, without codes, addresses and quotes of other servers."""
+    lines = (CODE.sub("", line) for line in text[:MAX_CHARACTERS].split("\n"))
+    return ADDRESSES.sub("", OTHER_SERVERS.sub("", " ".join(" ".join(lines).split())))
 
 
-LONGEST_READ = 1024
+MAX_CHARACTERS = 1024
 CODE = pattern(r"^\s*#?[245]\.\d{1,3}\.\d{1,3}(?!\S)")
 # Postfix (verify(8), smtp(8)): "host mx[1.2.3.4] said: …"; Exim (ACL verify with callout): "Response: …".
-ANOTHERS = pattern(r"\b(?:said|response)\s?:.*", IGNORECASE | DOTALL)
+OTHER_SERVERS = pattern(r"\b(?:said|response)\s?:.*", IGNORECASE | DOTALL)
 ADDRESSES = pattern(r'<[^<>]*>|"[^"]*"@\S*|[^\s@]*@\S*')
 
 TABLE: Collection[Entry] = (
-    # What the codes alone would get wrong.
+    # Replies that their codes would misclassify.
     Entry(
         Meaning.RECIPIENT_BUSY, EXCHANGE, codes=(4, 5), enhanced=r"4\.3\.2", words=("recipient thread limit exceeded",)
     ),
     Entry(
-        Meaning.RECIPIENT_POLICY,  # a group that takes emails from its own people only
+        Meaning.RECIPIENT_POLICY,  # a group that accepts emails only from its members
         EXCHANGE + ": 5.7.124 to 5.7.136",
         words=(r"RESOLVER\.RST",),
     ),
     Entry(Meaning.SENDER, EXCHANGE, words=(r"SendAsDenied",)),
     Entry(
-        Meaning.ACCOUNT,  # the sender's own mailbox is full of what it has sent
+        Meaning.ACCOUNT,  # the sender's own mailbox is full
         SUBMISSION,
         enhanced=r"5\.2\.2",
         words=(r"STOREDRV\.Submission",),
@@ -141,7 +141,7 @@ TABLE: Collection[Entry] = (
         f"{POSTFIX}#reject_unauth_destination; {QMAIL}; mailfront says it under 5.1.1",
         words=("relay access denied", "list of allowed rcpthosts"),
     ),
-    # Codes that are agreed on.
+    # Standard codes.
     Entry(Meaning.AUTHENTICATION, "RFC 4954 §6: 530, 534, 535, 538; RFC 5248: 525", codes=(525, 530, 534, 535, 538)),
     Entry(
         Meaning.AUTHENTICATION, "RFC 4954 §6 and RFC 5248: X.7.8 to X.7.14", enhanced=r"5\.7\.(?:8|9|10|11|12|13|14)"
@@ -176,7 +176,7 @@ TABLE: Collection[Entry] = (
         codes=(4, 5),
         enhanced=r"4\.7\.[56]\d\d|5\.7\.508|5\.7\.705|5\.4\.5",
     ),
-    # Who may send, who may relay: nobody has agreed on a code.
+    # Who may send and who may relay: there is no standard code.
     Entry(
         Meaning.SENDER,
         f"{SASL} (reject_sender_login_mismatch), {POSTFIX}#smtpd_sender_restrictions",
@@ -256,7 +256,7 @@ TABLE: Collection[Entry] = (
             r"\bmust issue a starttls\b",
         ),
     ),
-    # How much: nobody has agreed on a code either.
+    # Quotas: there is no standard code either.
     Entry(Meaning.SESSIONS, f"{SUBMISSION}: 432 4.3.2", codes=(432,), enhanced=r"4\.3\.2"),
     Entry(
         Meaning.SESSIONS,

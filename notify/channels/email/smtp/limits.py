@@ -1,4 +1,4 @@
-"""How long we wait for a relay, and how large a message it takes."""
+"""Timeouts for a relay, and its limit on the size of messages."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -8,7 +8,7 @@ from re import compile as pattern
 from notify.channels.email.smtp import replies
 from notify.domain.outcomes import Blame, Dead, Outcome, Phase, Released
 
-# What the sample emails of every event type stay below, signed twice and whatever the language.
+# Sample emails of every event type are smaller than this, in any language and signed twice.
 ORDINARY_BYTES = 16_384
 SYSTEM_LIMIT = "5.3.4"
 SIZE = pattern(r"[0-9]{1,20}")
@@ -19,8 +19,7 @@ class Timeouts:
     """
     How long to wait for the relay.
 
-    Source: RFC 5321 §4.5.3.2, but for ``connect`` and ``goodbye`` (QUIT, RSET), where waiting
-    longer helps nobody.
+    Source: RFC 5321 §4.5.3.2, except ``connect`` and ``goodbye`` (QUIT, RSET), where waiting longer is pointless.
     """
 
     connect: timedelta = timedelta(seconds=30)
@@ -37,15 +36,15 @@ class Timeouts:
         return cls() if limit is None else cls(**{one.name: limit for one in fields(cls)})
 
     def reply_to(self, phase: Phase) -> timedelta:
-        """How long the relay may take to answer."""
+        """How long the relay may take to reply."""
         return {Phase.DATA: self.data, Phase.FINAL_DOT: self.final_dot}.get(phase, self.command)
 
 
 def size_limit(extensions: Mapping[str, str]) -> int | None:
     """
-    The limit that EHLO announced, in bytes; None where there is none.
+    The announced limit in bytes; None: there is none.
 
-    Source: RFC 1870 §4: up to twenty digits; no number, or 0, states no limit.
+    Source: RFC 1870 §4: up to twenty digits; no number, or 0, means no limit.
     """
     stated = extensions.get("size", "").strip()
     return (int(stated) or None) if SIZE.fullmatch(stated) else None
@@ -53,12 +52,12 @@ def size_limit(extensions: Mapping[str, str]) -> int | None:
 
 def too_small(limit: int) -> Released:
     """
-    Why there is no session with a relay that would refuse ordinary emails for their size.
+    The outcome for a relay that would refuse ordinary emails for their size.
 
-    Decided: an email of 200 KB that a relay finds too large ends as dead; it is about that email. A relay that finds
-    an email of 5 KB too large would refuse all of them, one by one: that is its configuration.
+    Decided: an email of 200 KB that is too large for the relay is dead. A relay for which 5 KB is too large would
+    refuse every email, which is a matter of configuration.
     """
-    text = f"it takes messages of up to {limit} bytes, and an ordinary email has up to {ORDINARY_BYTES}"
+    text = f"it accepts messages of up to {limit} bytes, but an ordinary email has up to {ORDINARY_BYTES}"
     return replies.misconfigured(Phase.EHLO, reason="size_limit", text=text)
 
 
@@ -66,8 +65,8 @@ def blamed_for_size(outcome: Outcome, size: int) -> Outcome:
     """
     The same outcome, unless the relay refused an ordinary email for its size.
 
-    Before it knew whom the email was for, that is about us; afterwards it may be the limit of another system behind it,
-    or of one mailbox (5.2.3).
+    At MAIL, before the recipient is known, that is configuration; later it may be the limit of another system or of
+    one mailbox (5.2.3).
     """
     match outcome:
         case Dead(reason="oversize", answer=answer) if size <= ORDINARY_BYTES:

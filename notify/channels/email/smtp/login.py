@@ -1,8 +1,8 @@
 """
-Logging in: by a password or an access token, with one mechanism, once a connection.
+Logs in with a password or an access token, with a single mechanism per connection.
 
-*Decided*: a password is sent by PLAIN where it is offered, since there is TLS around it; a second mechanism after a
-refusal would count as a second wrong password. *Rejected*: ``SMTP.login``, which tries each in turn.
+*Decided*: a password is sent with PLAIN if offered, since TLS protects it; a second mechanism after a refusal would
+count as a second wrong password. *Rejected*: ``SMTP.login``, which tries each in turn.
 """
 
 from base64 import b64encode
@@ -15,12 +15,12 @@ from notify.domain.errors import RelayUnavailable
 PASSWORD_MECHANISMS = ("plain", "login", "cram-md5")
 TOKEN_MECHANISMS = ("oauthbearer", "xoauth2")
 CONTINUE, AGREED = 334, 235
-# What ends the exchange after the relay has said in a challenge why it refuses (RFC 7628 §3.2.3, and Google's words).
+# Ends the exchange after the relay gave its error in a challenge (RFC 7628 §3.2.3, and Google's documentation).
 GIVEN_UP = {"oauthbearer": b"AQ==", "xoauth2": b""}
 
 
 class NoMechanism(RelayUnavailable):
-    """The relay offers no way to log in that fits what the settings hold."""
+    """The relay offers no login mechanism that fits the settings."""
 
     def __init__(self, *, offered: list[str], takes_tokens: bool) -> None:
         super().__init__()
@@ -28,18 +28,18 @@ class NoMechanism(RelayUnavailable):
         if takes_tokens:
             self.words += f"an access token needs {_listed(TOKEN_MECHANISMS)}"
         elif set(offered) & set(TOKEN_MECHANISMS):
-            self.words += "it takes an access token and no password"
+            self.words += "it accepts access tokens but no password"
         else:
             self.words += f"a password needs {_listed(PASSWORD_MECHANISMS)}"
 
 
 async def log_in(client: SMTP, relay: Relay, token: str | None) -> None:
     """
-    Authenticate with the token, or with the password where there is none.
+    Authenticate with the token, or with the password if there is no token.
 
     Raises:
-        NoMechanism: The relay offers nothing that fits.
-        SMTPAuthenticationError: The relay refuses.
+        NoMechanism: The relay offers no suitable mechanism.
+        SMTPAuthenticationError: The relay refused.
     """
     offered, user, password = client.server_auth_methods, relay.username or "", relay.password or ""
     fitting = PASSWORD_MECHANISMS if token is None else TOKEN_MECHANISMS
@@ -58,7 +58,7 @@ async def log_in(client: SMTP, relay: Relay, token: str | None) -> None:
 
 
 def secrets(relay: Relay, token: str | None) -> tuple[str, ...]:
-    """Every form in which what logs in crosses the wire; none of them may be stored or logged."""
+    """Every form in which the credentials are sent; none of them may be stored or logged."""
     if token is not None:
         return (token, *_responses(relay, token).values())
     if relay.username is None or relay.password is None:
@@ -76,9 +76,9 @@ async def _present(client: SMTP, mechanism: str, response: str) -> None:
 
 def _responses(relay: Relay, token: str) -> dict[str, str]:
     """
-    What presents the token, by mechanism.
+    The initial response with the token, by mechanism.
 
-    Source: RFC 7628 §3.1, with a user's name as RFC 5801 §4 escapes it; Google's and Microsoft's XOAUTH2.
+    Source: RFC 7628 §3.1, with the user name escaped as in RFC 5801 §4; Google's and Microsoft's XOAUTH2.
     """
     user = relay.username or ""
     escaped = user.replace("=", "=3D").replace(",", "=2C")

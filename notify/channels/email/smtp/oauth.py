@@ -1,8 +1,8 @@
 """
-Access tokens for a relay that takes no password: asked for when one is needed, kept until shortly before they end.
+Access tokens for a relay without passwords: fetched when needed, cached until shortly before they expire.
 
-*Decided*: one exchange at a time for each relay and process; whoever asks meanwhile shares its result. A token
-endpoint that is down counts against the relay, one that refuses against the configuration: no email is charged.
+*Decided*: one exchange at a time per relay and process; concurrent callers share its result. A token endpoint that is
+down counts as a relay failure, one that refuses as a configuration error; neither counts against an email.
 """
 
 import asyncio
@@ -31,30 +31,30 @@ from notify.domain.outcomes import Phase, Released
 if TYPE_CHECKING:
     from httpx import AsyncClient
 
-LONGEST_EXCHANGE = timedelta(seconds=10)
-LONGEST_ANSWER = 65_536
-# How long a token is kept that does not say when it ends.
-USUAL_LIFE = timedelta(minutes=5)
-# A token is renewed this long before it ends, or when a fifth of its life is left.
+EXCHANGE_TIMEOUT = timedelta(seconds=10)
+MAX_ANSWER_BYTES = 65_536
+# Lifetime of a token that does not say when it expires.
+DEFAULT_LIFETIME = timedelta(minutes=5)
+# A token is renewed this long before it expires, or when a fifth of its lifetime is left.
 RENEWAL_MARGIN = timedelta(minutes=5)
 RENEWAL_FRACTION = 5
 TOKEN = pattern(r"[!-~]{1,16384}")
 # Source: RFC 6749 §4.1.2.1; Entra ID says so with a 400 too.
-PASSING = frozenset({"temporarily_unavailable", "server_error"})
-BUSY = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS})
+TEMPORARY_ERRORS = frozenset({"temporarily_unavailable", "server_error"})
+TEMPORARY_STATUSES = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS})
 
 
 class NoToken(NotifyError):
-    """No access token was given."""
+    """No access token could be obtained."""
 
-    def __init__(self, words: str, *, passing: bool) -> None:
+    def __init__(self, words: str, *, temporary: bool) -> None:
         super().__init__(words=words)
-        self.words, self.passing = words, passing
+        self.words, self.temporary = words, temporary
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClientCredentials:
-    """What a token endpoint asks of a program (RFC 6749 §4.4). The secret is read from its file each time."""
+    """Credentials for a token endpoint (RFC 6749 §4.4). The secret is read from its file each time."""
 
     token_url: str
     client_id: str
@@ -68,7 +68,7 @@ class ClientCredentials:
 
 @dataclass(frozen=True, slots=True)
 class TokenCommand:
-    """A program that prints a token, and its arguments."""
+    """A program that prints a token, with its arguments."""
 
     words: tuple[str, ...]
 
@@ -82,7 +82,7 @@ TokenSource = ClientCredentials | TokenCommand
 
 @dataclass(frozen=True, slots=True)
 class _Token:
-    """Instants are in the seconds of our clock."""
+    """Instants are in seconds of the clock of ``AccessTokens``."""
 
     text: str = field(repr=False)
     renew_at: float
@@ -91,7 +91,7 @@ class _Token:
 
 class AccessTokens:
     """
-    The tokens of one relay. Lives in one event loop.
+    The tokens of one relay. Belongs to one event loop.
 
     Args:
         patience: How long one exchange may take.
@@ -99,10 +99,10 @@ class AccessTokens:
     """
 
     def __init__(
-        self, source: TokenSource, *, patience: timedelta = LONGEST_EXCHANGE, clock: Callable[[], float] = monotonic
+        self, source: TokenSource, *, patience: timedelta = EXCHANGE_TIMEOUT, clock: Callable[[], float] = monotonic
     ) -> None:
         self._source = source
-        self._patience = min(patience, LONGEST_EXCHANGE)
+        self._patience = min(patience, EXCHANGE_TIMEOUT)
         self._clock = clock
         self._kept: _Token | None = None
         self._latest: _Token | Released | None = None
@@ -113,7 +113,7 @@ class AccessTokens:
         A token, or why there is none.
 
         Args:
-            refused: A token that the relay has just refused; it is not given again while there is another.
+            refused: A token that the relay just refused; another is returned if possible.
         """
         kept = self._kept if self._kept and self._kept.text != refused else None
         if kept and self._clock() < kept.renew_at:
@@ -124,7 +124,7 @@ class AccessTokens:
         return kept.text if kept and self._clock() < kept.ends_at else found
 
     async def _exchanged(self) -> _Token | Released:
-        """The result of an exchange that ends after this call."""
+        """The result of the current exchange or of a new one."""
         before = self._latest
         async with self._exchange:
             if self._latest is not None and self._latest is not before:
@@ -142,13 +142,13 @@ class AccessTokens:
                     text, life = await _granted(self._source)
                 else:
                     text = await asyncio.to_thread(_printed, self._source, self._patience.total_seconds())
-                    life = USUAL_LIFE
+                    life = DEFAULT_LIFETIME
         except NoToken as refusal:
-            if refusal.passing:
+            if refusal.temporary:
                 return replies.unreachable(Phase.AUTH, reason="token_unavailable", text=refusal.words)
             return replies.misconfigured(Phase.AUTH, reason="token_refused", text=refusal.words)
         except TimeoutError:
-            words = f"{self._source.name} gave no answer within {self._patience.total_seconds():g} s"
+            words = f"{self._source.name} did not answer within {self._patience.total_seconds():g} s"
             return replies.unreachable(Phase.AUTH, reason="token_unavailable", text=words)
         seconds = life.total_seconds()
         margin = min(RENEWAL_MARGIN.total_seconds(), seconds / RENEWAL_FRACTION)
@@ -156,7 +156,7 @@ class AccessTokens:
 
 
 def obstacle(source: TokenSource) -> str | None:
-    """Why this can never give a token: no secret that can be read, no such program. None: it may."""
+    """Why this source can never return a token: unreadable secret or unknown program. None: it can."""
     if isinstance(source, TokenCommand):
         return None if which(source.words[0]) else f"token_command={source.words[0]!r}: no such program"
     try:
@@ -167,7 +167,7 @@ def obstacle(source: TokenSource) -> str | None:
 
 
 async def _granted(source: ClientCredentials) -> tuple[str, timedelta]:
-    """Source: RFC 6749 §§4.4, 5; the secret in the body, as Entra ID, Okta and Keycloak take it."""
+    """Source: RFC 6749 §§4.4, 5; the secret is in the body, which Entra ID, Okta and Keycloak accept."""
     secret = _secret(source.client_secret_file)
     form = {"grant_type": "client_credentials", "client_id": source.client_id, "client_secret": secret}
     form |= {"scope": source.scope} if source.scope else {}
@@ -179,17 +179,21 @@ async def _granted(source: ClientCredentials) -> tuple[str, timedelta]:
     said = " ".join(str(answer[name]) for name in ("error", "error_description") if name in answer)
     words = f"{source.name} answered {status} {said or 'without a token or a reason'}"
     if secret in words:
-        words = f"{source.name} answered {status} (its words are not kept: they repeated the secret)"
-    passing = status >= HTTPStatus.INTERNAL_SERVER_ERROR or status in BUSY or str(answer.get("error")) in PASSING
-    raise NoToken(words, passing=passing)
+        words = f"{source.name} answered {status} (text not kept, because it repeats the secret)"
+    temporary = (
+        status >= HTTPStatus.INTERNAL_SERVER_ERROR
+        or status in TEMPORARY_STATUSES
+        or str(answer.get("error")) in TEMPORARY_ERRORS
+    )
+    raise NoToken(words, temporary=temporary)
 
 
 async def _posted(url: str, form: dict[str, str]) -> tuple[int, bytes]:
     """
-    The status, and as much of the body as an answer may have. Follows no redirect: the secret goes nowhere else.
+    The status and the body, up to ``MAX_ANSWER_BYTES``. Follows no redirect, so that the secret goes nowhere else.
 
     Raises:
-        NoToken: Nothing answered, or not in HTTP.
+        NoToken: There was no HTTP answer.
     """
     client = await asyncio.to_thread(_client, url)
     from httpx import HTTPError  # noqa: PLC0415 - loaded above, in the thread
@@ -199,7 +203,7 @@ async def _posted(url: str, form: dict[str, str]) -> tuple[int, bytes]:
         async with client, client.stream("POST", url, data=form) as response:
             async for piece in response.aiter_bytes():
                 body += piece
-                if len(body) > LONGEST_ANSWER:
+                if len(body) > MAX_ANSWER_BYTES:
                     break
             return response.status_code, body
     except HTTPError as error:
@@ -207,12 +211,12 @@ async def _posted(url: str, form: dict[str, str]) -> tuple[int, bytes]:
 
 
 def _client(url: str) -> "AsyncClient":
-    # Here and not above: 18 MB and a tenth of a second, in a thread, for the processes that ask for tokens only.
+    # Imported here, in a thread, because it takes 18 MB and 0.1 s, and only processes that fetch tokens need it.
     from httpx import AsyncClient  # noqa: PLC0415
 
     return AsyncClient(
         verify=ssl.create_default_context(),
-        trust_env=url.startswith("https:"),  # plain HTTP stays on this machine and passes no proxy
+        trust_env=url.startswith("https:"),  # plain HTTP is for this machine only and must not use a proxy
         timeout=None,  # noqa: S113 - the whole exchange has a limit
         headers={"Accept": "application/json", "User-Agent": "notify"},
     )
@@ -223,10 +227,10 @@ def _unanswered(url: str, error: BaseException) -> NoToken:
     while (deeper := cause.__cause__ or cause.__context__) is not None:
         cause = deeper
         if isinstance(cause, ssl.SSLCertVerificationError):
-            return NoToken(f"the certificate of {host} does not hold: {cause.verify_message}", passing=False)
+            return NoToken(f"the certificate of {host} is not valid: {cause.verify_message}", temporary=False)
         if isinstance(cause, OSError) and cause.strerror:
             words = cause.strerror
-    return NoToken(f"{host} does not answer: {words}", passing=True)
+    return NoToken(f"{host} does not answer: {words}", temporary=True)
 
 
 def _json_object(body: bytes) -> dict[str, Any]:
@@ -238,11 +242,11 @@ def _json_object(body: bytes) -> dict[str, Any]:
 
 
 def _life(seconds: object) -> timedelta:
-    """Source: RFC 6749 §5.1: a number, and not always there; Entra ID's older endpoint writes it as text."""
+    """Source: RFC 6749 §5.1: an optional number; Entra ID's older endpoint returns it as text."""
     try:
         return timedelta(seconds=max(0.0, float(str(seconds))))
     except (ValueError, OverflowError):
-        return USUAL_LIFE
+        return DEFAULT_LIFETIME
 
 
 def _secret(file: Path) -> str:
@@ -250,40 +254,40 @@ def _secret(file: Path) -> str:
         secret = file.read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
         words = getattr(error, "strerror", None) or "no text"
-        raise NoToken(f"client_secret_file={str(file)!r}: {words}", passing=False) from None
+        raise NoToken(f"client_secret_file={str(file)!r}: {words}", temporary=False) from None
     if not secret:
-        raise NoToken(f"client_secret_file={str(file)!r}: the file is empty", passing=False)
+        raise NoToken(f"client_secret_file={str(file)!r}: the file is empty", temporary=False)
     return secret
 
 
 def _printed(source: TokenCommand, patience: float) -> str:
     """
-    The one word that the program prints; its standard error is ours.
+    The single word that the program prints; it inherits standard error.
 
     Raises:
         NoToken: It failed, or printed something else.
-        TimeoutError: It took too long, and was killed with all that it had started.
+        TimeoutError: It took too long and was killed with its children.
     """
     name = source.name
     try:
         process = Popen(source.words, stdin=DEVNULL, stdout=PIPE, start_new_session=True)  # noqa: S603 - the operator's
     except OSError as error:
-        raise NoToken(f"{name} could not be started: {error.strerror}", passing=False) from None
+        raise NoToken(f"{name} could not be started: {error.strerror}", temporary=False) from None
     overdue = Event()
     timer = Timer(patience, _end, [process, overdue])
     timer.start()
     with process:
-        said = cast("IO[bytes]", process.stdout).read(LONGEST_ANSWER)
-        if len(said) == LONGEST_ANSWER:
+        said = cast("IO[bytes]", process.stdout).read(MAX_ANSWER_BYTES)
+        if len(said) == MAX_ANSWER_BYTES:
             _end(process, Event())
     timer.cancel()
     if overdue.is_set():
         raise TimeoutError
     token = said.decode("ascii", errors="replace").strip()
-    if process.returncode and len(said) < LONGEST_ANSWER:
-        raise NoToken(f"{name} failed with exit code {process.returncode}", passing=False)
+    if process.returncode and len(said) < MAX_ANSWER_BYTES:
+        raise NoToken(f"{name} failed with exit code {process.returncode}", temporary=False)
     if not TOKEN.fullmatch(token):
-        raise NoToken(f"{name} printed {'no token' if token else 'nothing'}; expected one word", passing=False)
+        raise NoToken(f"{name} printed {'no token' if token else 'nothing'}; expected one word", temporary=False)
     return token
 
 

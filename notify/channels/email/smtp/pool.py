@@ -1,4 +1,4 @@
-"""Sessions that are lent to one caller at a time, kept while they are good, and closed before relays do."""
+"""A pool of sessions, which are reused while usable and closed before the relay closes them."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -13,7 +13,7 @@ from notify.domain.outcomes import Released
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SessionLimits:
-    """When a session is closed: after so many emails, at this age, or after waiting so long for an email."""
+    """When to close a session: after this many emails, at this age, or after being idle this long."""
 
     emails: int = 1_000
     age: timedelta = timedelta(minutes=5)
@@ -22,11 +22,11 @@ class SessionLimits:
 
 class Pool:
     """
-    At most *size* sessions, opened when they are asked for. Lives in one event loop.
+    At most *size* sessions, opened on demand. Belongs to one event loop.
 
     Args:
-        connect: Opens one more session, or says why it cannot.
-        counted: The relay or the fleet counts sessions: none is opened while another is being closed.
+        connect: Opens a session, or returns why it cannot.
+        counted: The number of sessions is limited: wait for closing sessions before opening another.
     """
 
     def __init__(
@@ -50,21 +50,21 @@ class Pool:
 
     @property
     def is_in_use(self) -> bool:
-        """Whether a session is lent at the moment."""
+        """Whether a session is lent."""
         return bool(self._in_use)
 
     @property
     def has_idle(self) -> bool:
-        """Whether a session waits for an email."""
+        """Whether a session is idle."""
         return bool(self._idle)
 
     @property
     def open_sessions(self) -> int:
-        """How many sessions the relay may count, those included that are being opened or closed."""
+        """How many sessions the relay may count, including those being opened or closed."""
         return len(self._idle) + len(self._in_use) + self._connecting + len(self._closing)
 
     def limit(self, most: int) -> None:
-        """Close idle sessions, now and when they come back, until no more than this are open."""
+        """Close sessions above this number, now if idle, else when they are returned."""
         self._most = most
         while self._idle and len(self._idle) + len(self._in_use) > most:
             self._close(self._latest_idle())
@@ -72,10 +72,10 @@ class Pool:
     @asynccontextmanager
     async def lend(self, *, fresh: bool = False) -> AsyncIterator[Session | Released]:
         """
-        A session for the length of the block, or why there is none; waits while all are lent.
+        A session for the duration of the block, or why there is none; waits while all are lent.
 
         Args:
-            fresh: Open a new one, and close those that are idle: what ended one has likely ended all.
+            fresh: Open a new session and close all idle ones, which are probably broken too.
         """
         async with self._slots:
             if fresh:
@@ -91,11 +91,11 @@ class Pool:
                 self._take_back(session)
 
     def may_go_on(self, session: Session) -> bool:
-        """Whether the limits let the session send another email."""
+        """Whether the limits allow the session another email."""
         return session.emails < self._limits.emails and monotonic() - session.opened_at < self._age
 
     async def close(self) -> None:
-        """Close all idle sessions; those that are lent follow when they come back."""
+        """Close all idle sessions; lent ones are closed when they are returned."""
         self._close_idle()
         self._in_use.clear()
         await asyncio.gather(*self._closing)
@@ -110,7 +110,7 @@ class Pool:
             self._connecting -= 1
 
     def _reusable(self) -> Session | None:
-        """The session that was idle for the shortest time, if one is still good."""
+        """The most recently used idle session that is still usable; None: there is none."""
         while self._idle:
             session = self._latest_idle()
             if self._is_good(session):

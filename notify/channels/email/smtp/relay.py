@@ -1,9 +1,9 @@
 """
-The relays that emails are sent to, from ``NOTIFY_SMTP_URL`` and ``NOTIFY_SMTP_FALLBACK_URLS``.
+Parses the relays in ``NOTIFY_SMTP_URL`` and ``NOTIFY_SMTP_FALLBACK_URLS``.
 
-Decided: all that concerns one relay is in its URL (``?starttls=``, ``?sessions=``, ``?per_second=``, ``?ca=``, where
-its access tokens come from), so that a second one needs no second set of variables. A client's secret is in a file,
-which the URL names.
+Decided: everything about a relay is in its URL (``?starttls=``, ``?sessions=``, ``?per_second=``, ``?ca=``, the source
+of access tokens), so that a second relay needs no second set of variables. A client secret is in a file, whose path is
+in the URL.
 """
 
 from collections.abc import Mapping
@@ -30,9 +30,9 @@ EXPECTED = (
 )
 OAUTH_OPTIONS = ("token_url", "client_id", "client_secret_file", "scope", "token_command")
 OPTIONS = ("starttls", "sessions", "fleet_sessions", "per_second", "ca", *OAUTH_OPTIONS)
-MOST_SESSIONS = 256
-MOST_FLEET_SESSIONS = 65_536
-LONGEST_NUMBER = 10
+MAX_SESSIONS = 256
+MAX_FLEET_SESSIONS = 65_536
+MAX_DIGITS = 10
 UNREADABLE = "its host or port cannot be read (percent-encode / ? # @ : in the password)"
 NUMBER = pattern(r"[0-9]+(\.[0-9]+)?")
 
@@ -48,18 +48,18 @@ class Guard(StrEnum):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Relay:
     """
-    The SMTP server that emails are sent to.
+    An SMTP server that emails are sent to.
 
     Args:
-        host: Without the final dot that its URL may have.
-        username: With a *password* or with *tokens*, and never with ``Guard.PLAIN``.
-        sessions: How many one worker process opens at most; None: as many as to any other relay.
-        fleet_sessions: How many all workers together may open; None: there is no such limit.
-        per_second: How many emails it gets from all workers; None: as many as it takes.
-        is_rooted: Its URL has a final dot, and no search domain is tried.
-        ca: File with the only authorities that certify the relay; None: the system's.
+        host: Without a final dot.
+        username: With a *password* or *tokens*; never with ``Guard.PLAIN``.
+        sessions: Maximum for one worker process; None: the default.
+        fleet_sessions: Maximum for all workers together; None: unlimited.
+        per_second: Maximum number of emails per second from all workers; None: unlimited.
+        is_rooted: The URL's host has a final dot, so no search domain is tried.
+        ca: File with the trusted authorities; None: the system's.
         tokens: Where access tokens come from.
-        ehlo_name: What we call ourselves; None: the address that we connect from.
+        ehlo_name: Our name; None: our address.
     """
 
     host: str
@@ -78,19 +78,17 @@ class Relay:
     @classmethod
     def from_url(cls, url: str, *, setting: str = SETTING) -> Self:
         """
-        The relay that a URL names. Port 587 with STARTTLS, or 465 for ``smtps``, unless it says otherwise.
-
-        STARTTLS is required except on loopback, where the default is to do without.
+        The relay for a URL. Defaults: port 587 with STARTTLS, or 465 for ``smtps``; no TLS on loopback.
 
         Args:
-            setting: Where the URL was found, for the message.
+            setting: The URL's setting, for the message.
 
         Raises:
-            InvalidSettings: The URL makes no sense or would expose a password; the message never holds it.
+            InvalidSettings: The URL is invalid or would expose a password; the message never contains it.
         """
         try:
             return cls._read(url)
-        except _SenselessUrl as problem:
+        except _InvalidUrl as problem:
             raise InvalidSettings(f"{setting} is (not shown): {problem}; {EXPECTED}") from None
 
     @classmethod
@@ -102,17 +100,17 @@ class Relay:
         tokens = _tokens(options)
         username, password = _credentials(parts, tokens)
         if username is not None and guard is Guard.PLAIN:
-            _refuse("it logs in, which is never done without TLS; add ?starttls=required")
+            _refuse("it has a user, but notify logs in only over TLS; add ?starttls=required")
         if "ca" in options and guard is Guard.PLAIN:
-            _refuse("its ca is of no use without TLS; add ?starttls=required")
+            _refuse("it has ca, which needs TLS; add ?starttls=required")
         return cls(
             host=host,
             port=parts.port or (465 if guard is Guard.IMPLICIT_TLS else 587),
             guard=guard,
             username=username,
             password=password,
-            sessions=_sessions(options, "sessions", most=MOST_SESSIONS),
-            fleet_sessions=_sessions(options, "fleet_sessions", most=MOST_FLEET_SESSIONS),
+            sessions=_sessions(options, "sessions", most=MAX_SESSIONS),
+            fleet_sessions=_sessions(options, "fleet_sessions", most=MAX_FLEET_SESSIONS),
             per_second=_per_second(options.get("per_second")),
             ca=_file(options, "ca"),
             tokens=tokens,
@@ -126,28 +124,28 @@ class Relay:
 
     @property
     def lookup(self) -> str:
-        """What a name server is asked for."""
+        """The name to look up in DNS."""
         return f"{self.host}." if self.is_rooted else self.host
 
 
-def in_order(first: str, fallbacks: str) -> tuple[Relay, ...]:
+def parse_relays(first: str, fallbacks: str) -> tuple[Relay, ...]:
     """
-    The relays by priority: the first, then those that *fallbacks* names, with space between them.
+    The relays by priority: the first, then the space-separated *fallbacks*.
 
     Raises:
-        InvalidSettings: A URL makes no sense, or two name the same relay, which has one breaker.
+        InvalidSettings: A URL is invalid, or two are for the same relay.
     """
     relays = [Relay.from_url(first)]
     for number, url in enumerate(fallbacks.split(), start=1):
         relay = Relay.from_url(url, setting=f"{FALLBACKS}, URL {number},")
         if relay.name in (one.name for one in relays):
-            raise InvalidSettings(f"{FALLBACKS} names {relay.name}, which is named before it; expected each relay once")
+            raise InvalidSettings(f"{FALLBACKS} names {relay.name}, which is already named; expected each relay once")
         relays.append(relay)
     return tuple(relays)
 
 
 def is_loopback(host: str) -> bool:
-    """Whether what is said to this host stays on this machine."""
+    """Whether this host is this machine."""
     name = host.removesuffix(".")
     if name == "localhost":
         return True
@@ -173,14 +171,14 @@ def _split(url: str) -> SplitResult:
 
 
 def _host(parts: SplitResult) -> str:
-    """The host as DNS spells it, without a final dot; of ASCII, what a resolver can ask for: ``mail_catcher`` too."""
+    """The host in ASCII, without a final dot; an ASCII name may be anything resolvable, such as ``mail_catcher``."""
     host = (parts.hostname or "").removesuffix(".")
     try:
         encoded = host.encode("idna").decode("ascii") if host.isascii() else ascii_domain(host)
     except UnicodeError:
         encoded = ""
     except NotADomain:
-        _refuse("its host is no domain that IDNA 2008 allows")
+        _refuse("its host is not a valid domain (IDNA 2008)")
     return encoded or _refuse(UNREADABLE)
 
 
@@ -197,7 +195,7 @@ def _options(parts: SplitResult) -> dict[str, str]:
 def _guard(scheme: str, host: str, starttls: str | None) -> Guard:
     if scheme == "smtps":
         if starttls is not None:
-            _refuse("smtps is TLS from the first byte and takes no starttls")
+            _refuse("smtps always uses TLS and has no starttls")
         return Guard.IMPLICIT_TLS
     if starttls is None:
         return Guard.PLAIN if is_loopback(host) else Guard.STARTTLS
@@ -210,8 +208,8 @@ def _sessions(options: Mapping[str, str], name: str, *, most: int) -> int | None
     stated = options.get(name)
     if stated is None:
         return None
-    if not (stated.isascii() and stated.isdigit() and len(stated) <= LONGEST_NUMBER) or not 1 <= int(stated) <= most:
-        _refuse(f"its {name} are no number from 1 to {most}")
+    if not (stated.isascii() and stated.isdigit() and len(stated) <= MAX_DIGITS) or not 1 <= int(stated) <= most:
+        _refuse(f"its {name} is not a number from 1 to {most}")
     return int(stated)
 
 
@@ -220,19 +218,19 @@ def _per_second(stated: str | None) -> float | None:
         return None
     number = float(stated) if NUMBER.fullmatch(stated) else 0.0
     if not 0 < number <= MAX_PER_SECOND:
-        _refuse(f"its per_second is no number above 0 and up to {MAX_PER_SECOND:g}")
+        _refuse(f"its per_second is not a number above 0 and up to {MAX_PER_SECOND:g}")
     return number
 
 
 def _credentials(parts: SplitResult, tokens: TokenSource | None) -> tuple[str | None, str | None]:
     if tokens is not None:
         if not parts.username or parts.password:
-            _refuse("it says where tokens come from; expected a user and no password besides")
+            _refuse("with a source of tokens, expected a user and no password")
         return unquote(parts.username), None
     if parts.username is None and parts.password is None:
         return None, None
     if not parts.username or not parts.password:
-        _refuse("it holds a user without a password, or the reverse")
+        _refuse("it has a user without a password, or the reverse")
     return unquote(parts.username), unquote(parts.password)
 
 
@@ -262,18 +260,18 @@ def _words(command: str) -> tuple[str, ...]:
         words = tuple(split(command))
     except ValueError:
         words = ()
-    return words or _refuse("its token_command is no command (in a URL + is a space and %2B a plus)")
+    return words or _refuse("its token_command is not a command (in a URL, + is a space and %2B a plus)")
 
 
 def _token_url(stated: str) -> str:
-    """Source: RFC 6749 §3.2: the way to a token endpoint is guarded by TLS."""
+    """Source: RFC 6749 §3.2: requests to a token endpoint require TLS."""
     try:
         parts = urlsplit(stated)
         secure = parts.scheme == "https" or (parts.scheme == "http" and is_loopback(parts.hostname or ""))
         usable = secure and bool(parts.hostname) and stated.isascii() and stated.isprintable() and parts.port != 0
     except ValueError:
         usable = False
-    return stated if usable else _refuse("its token_url is no https://… address, nor http://… of this machine")
+    return stated if usable else _refuse("its token_url is neither https://… nor http://… on this machine")
 
 
 def _file(options: Mapping[str, str], name: str) -> Path | None:
@@ -282,9 +280,9 @@ def _file(options: Mapping[str, str], name: str) -> Path | None:
     return Path(options[name]) if options[name] else _refuse(f"its {name} names no file")
 
 
-class _SenselessUrl(Exception):
-    """Its message holds no secret."""
+class _InvalidUrl(Exception):
+    """The message contains no secret."""
 
 
 def _refuse(problem: str) -> NoReturn:
-    raise _SenselessUrl(problem)
+    raise _InvalidUrl(problem)

@@ -1,8 +1,8 @@
 """
-What an answer of the relay means for the email.
+Turns a relay's reply into an outcome.
 
-Decided by the reply code, the enhanced code and, where no code was ever agreed on, the relay's words: ``known_replies``
-has them, each with its source. The words of an exception never count.
+Decided by the reply code, the enhanced code and, where there is no standard code, the text: ``known_replies`` is the
+table. The text of an exception is never used.
 """
 
 from collections.abc import Collection
@@ -16,7 +16,7 @@ GREYLISTING = timedelta(minutes=5)
 MAILBOX_FULL = timedelta(hours=1)
 ATTEMPTS_AFTER_AN_ERROR = 3
 ATTEMPTS_UNDER_POLICY = 3
-LONGEST_TEXT = 1024
+MAX_TEXT_BYTES = 1024
 
 REFUSAL = 5
 CLOSING = 421
@@ -33,17 +33,17 @@ CONTROL = pattern(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff\s]+")
 
 def classify(phase: Phase, code: int, text: str, *, hide: Collection[str] = ()) -> Outcome:
     """
-    What becomes of an email after this reply.
+    The outcome of an email after this reply.
 
     Args:
         phase: The command that the reply answers.
-        code: The reply code; one that does not answer *phase* means that the conversation is out of step.
-        text: The relay's words, lines separated by LF.
-        hide: Credentials; words that repeat one are not kept.
+        code: The reply code; one that does not fit *phase* means that the conversation is out of sync.
+        text: The reply's text, lines separated by LF.
+        hide: Credentials; a text that contains one is not kept.
     """
     if phase in OPENING or code == CLOSING:
         return unopened(phase, code, text, hide=hide)
-    answer = heard(phase, code, text, hide=hide)
+    answer = as_answer(phase, code, text, hide=hide)
     match code // 100:
         case 2 if phase is Phase.FINAL_DOT:
             return Sent(answer=answer)
@@ -54,8 +54,8 @@ def classify(phase: Phase, code: int, text: str, *, hide: Collection[str] = ()) 
 
 
 def unopened(phase: Phase, code: int, text: str, *, hide: Collection[str] = ()) -> Released:
-    """Why there is no session, or none any more; no email is at fault."""
-    answer = heard(phase, code, text, hide=hide)
+    """Why there is no session, or no longer one; no email is at fault."""
+    answer = as_answer(phase, code, text, hide=hide)
     about = meaning(phase, code, answer.enhanced, text)
     if about in TOO_MUCH:
         return Released(reason=about.value, blame=Blame.THROTTLE, answer=answer)
@@ -67,7 +67,7 @@ def unopened(phase: Phase, code: int, text: str, *, hide: Collection[str] = ()) 
 
 
 def _refused(answer: Answer, about: Meaning | None) -> Outcome:  # noqa: PLR0911 - one line a row of the table
-    """What a 4yz or 5yz means that came with an email."""
+    """The outcome of a 4yz or 5yz reply to an email."""
     for_good = answer.code is not None and answer.code // 100 == REFUSAL
     if about in TOO_MUCH:
         return Released(reason=about.value, blame=Blame.THROTTLE, answer=answer)
@@ -87,7 +87,7 @@ def _refused(answer: Answer, about: Meaning | None) -> Outcome:  # noqa: PLR0911
 
 
 def suspicious(*, reason: str, answer: Answer) -> Retry:
-    """A refusal that may be about us: a few attempts, compared with those of other emails."""
+    """A refusal for which our configuration may be at fault: retried a few times, compared with other emails."""
     return Retry(reason=reason, floor=GREYLISTING, max_failures=ATTEMPTS_UNDER_POLICY, suspicious=True, answer=answer)
 
 
@@ -98,9 +98,9 @@ def _later(answer: Answer) -> Retry:
 
 def broken(phase: Phase, *, reason: str, answer: Answer | None = None) -> Released | Retry:
     """
-    What becomes of an email when the conversation broke off: by silence, a drop or garbled replies.
+    The outcome when the conversation broke off: by a timeout, a drop or garbled replies.
 
-    After the final dot the relay may have taken the email; before it, it cannot have.
+    After the final dot the relay may have accepted the email; before it, it cannot have.
     """
     answer = answer or Answer(phase=phase, text=reason)
     if phase is Phase.FINAL_DOT:
@@ -110,48 +110,48 @@ def broken(phase: Phase, *, reason: str, answer: Answer | None = None) -> Releas
 
 def unreachable(phase: Phase, *, reason: str, text: str) -> Released:
     """The relay cannot be reached: no connection, no name, no TLS."""
-    return Released(reason=reason, blame=Blame.RELAY, answer=Answer(phase=phase, text=_kept(text, ())))
+    return Released(reason=reason, blame=Blame.RELAY, answer=Answer(phase=phase, text=_stored_text(text, ())))
 
 
 def misconfigured(phase: Phase, *, reason: str, text: str) -> Released:
-    """Our settings do not suit the relay; an operator must look."""
-    return Released(reason=reason, blame=Blame.CONFIGURATION, answer=Answer(phase=phase, text=_kept(text, ())))
+    """Our settings do not work with the relay; an operator must fix them."""
+    return Released(reason=reason, blame=Blame.CONFIGURATION, answer=Answer(phase=phase, text=_stored_text(text, ())))
 
 
 def unsendable(*, reason: str, text: str, phase: Phase = Phase.RENDER) -> Dead:
-    """The email can never be sent as it is; nothing of it was."""
-    return Dead(reason=reason, answer=Answer(phase=phase, text=_kept(text, ())))
+    """The email can never be sent as it is; nothing was sent."""
+    return Dead(reason=reason, answer=Answer(phase=phase, text=_stored_text(text, ())))
 
 
 def internal_error(phase: Phase, *, name: str) -> Retry:
     """
-    A bug, with a few more attempts.
+    A bug; retried a few times.
 
     Args:
-        name: Of the exception's type; its words may hold an address.
+        name: The exception's type; its text may contain an address.
     """
     answer = Answer(phase=phase, text=name)
     ambiguous = phase is Phase.FINAL_DOT
     return Retry(reason=INTERNAL_ERROR, answer=answer, max_failures=ATTEMPTS_AFTER_AN_ERROR, ambiguous=ambiguous)
 
 
-def heard(phase: Phase, code: int, text: str, *, hide: Collection[str] = ()) -> Answer:
-    """The relay's reply, fit to be stored: one line, at most 1 KiB, no credential."""
-    enhanced, kept = noted(code, text, hide=hide)
+def as_answer(phase: Phase, code: int, text: str, *, hide: Collection[str] = ()) -> Answer:
+    """The reply as it is stored: one line, at most 1 KiB, without credentials."""
+    enhanced, kept = stored(code, text, hide=hide)
     return Answer(phase=phase, code=code, enhanced=enhanced, text=kept)
 
 
-def noted(code: int, text: str, *, hide: Collection[str] = ()) -> tuple[str | None, str]:
-    """The enhanced status code of a reply, and its words as they are stored."""
-    return enhanced_code(code, text), _kept(text, hide)
+def stored(code: int, text: str, *, hide: Collection[str] = ()) -> tuple[str | None, str]:
+    """The enhanced status code of a reply, and its text as it is stored."""
+    return enhanced_code(code, text), _stored_text(text, hide)
 
 
 def enhanced_code(code: int, text: str) -> str | None:
     """
-    The enhanced status code, None where there is none or where it contradicts the reply code.
+    The enhanced status code; None: there is none, or it contradicts the reply code.
 
-    Source: RFC 2034 §4 (it begins each line, its class is the reply's first digit; some have it on the last line
-    only); qmail writes it at the end, as ``(#5.1.1)``.
+    Source: RFC 2034 §4 (at the start of each line; its class is the reply's first digit; some relays have it only on
+    the last line); qmail writes it at the end, as ``(#5.1.1)``.
     """
     found = ENHANCED.match(text)
     if not found:
@@ -160,10 +160,10 @@ def enhanced_code(code: int, text: str) -> str | None:
     return found[1] if found and found[1][0] == str(code)[0] else None
 
 
-def _kept(text: str, hide: Collection[str]) -> str:
+def _stored_text(text: str, hide: Collection[str]) -> str:
     if hide and any(secret in text for secret in hide):
-        return "(not kept: it repeated a credential)"
+        return "(not kept, because it contains a credential)"
     if text.isascii() and text.isprintable() and "  " not in text:
-        return text.strip()[:LONGEST_TEXT]
+        return text.strip()[:MAX_TEXT_BYTES]
     line = CONTROL.sub(" ", text).strip()
-    return line.encode()[:LONGEST_TEXT].decode(errors="ignore")
+    return line.encode()[:MAX_TEXT_BYTES].decode(errors="ignore")

@@ -1,4 +1,4 @@
-"""One session with the relay: logged in, ready for emails, one after another."""
+"""A logged-in session with the relay, which sends one email after another."""
 
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -20,8 +20,8 @@ ENVELOPE_TAKEN = [250, 250, 354]
 SUCCESS, INTERMEDIATE = 2, 3
 REFUSES = (4, 5)
 
-# Relays hang up at once after their 221, and until then they count the session.
-LAST_MOMENT = timedelta(seconds=1)
+# Relays close the connection right after their 221, and count the session until then.
+QUIT_TIMEOUT = timedelta(seconds=1)
 
 NOT_OURS = Released(reason=LEASE_LOST)
 
@@ -34,24 +34,24 @@ class Session:
     """
     Sends one email after another over one connection.
 
-    *Decided*: where the relay announces PIPELINING, the content of an email and the envelope of the next are written
-    at once, so that an email costs one round trip (RFC 2920 §3.1). That puts the next email at no risk: its content
-    goes only after the relay has answered for the one before.
+    *Decided*: with PIPELINING, the content of an email and the envelope of the next are written together, so that an
+    email costs one round trip (RFC 2920 §3.1). This is safe for the next email: its content is sent only after the
+    reply to the one before.
 
-    *Decided*: as long as such a relay only says yes, the callback that hears it ends one email and writes the next
-    (``_express``), without waking a task. It leaves every other answer unread, in a state that the careful path knows:
-    the content of ``_current`` is with the relay, or its envelope is and the one before has ended.
+    *Decided*: while such a relay accepts everything, the callback that receives its replies finishes one email and
+    writes the next (``_express``), without waking a task. It leaves any other reply unread, in one of two states that
+    the normal path handles: the relay has the content of ``_current``, or its envelope with the one before finished.
 
     Args:
-        extensions: What the relay announced: keyword in lower case to its parameters.
+        extensions: Announced by the relay: keyword in lower case to parameters.
         opened_at: Monotonic seconds.
-        count: Told how long the relay took, by phase.
+        count: Counts the relay's response times, by phase.
 
     Attributes:
-        emails: How many it has begun to send.
-        was_idle: Whether it has waited for an email, and the relay may have closed it meanwhile.
-        phase: What the relay is to answer next.
-        largest: How many bytes the relay lets a message have; None: it states no limit.
+        emails: How many it has started to send.
+        was_idle: It has been idle, so the relay may have closed it.
+        phase: The step that the relay has to answer next.
+        largest: The relay's size limit in bytes; None: none announced.
     """
 
     def __init__(
@@ -85,7 +85,7 @@ class Session:
 
     @property
     def is_usable(self) -> bool:
-        """Whether the last email came to a clean end and the relay has not hung up since."""
+        """Whether the last email ended cleanly and the connection is still open."""
         return self._clean and self._conversation.is_idle
 
     @property
@@ -94,7 +94,7 @@ class Session:
 
     @property
     def in_flight(self) -> list[EmailAttempt]:
-        """The emails that have not ended, the first of them in ``phase``."""
+        """The unfinished emails, the first of them in ``phase``."""
         return [one for one in (self._current, self._next) if one is not None]
 
     async def carry(
@@ -104,11 +104,11 @@ class Session:
         Send emails until there are no more, or the session is unusable.
 
         Args:
-            following: The written email to send after this one; None: there is none. Called as late as possible.
-            sent: Called for an email that went by express, with the relay's reply noted on it.
-            ended: Called with what became of any other.
+            following: Returns the rendered email to send next; None: there is none. Called as late as possible.
+            sent: Called for an email accepted on the express path, with the reply stored on it.
+            ended: Called with the outcome of any other email.
 
-        Returns an email that the relay has not heard of, for another session.
+        Returns an email that the relay does not know of, for another session.
         """
         self._following, self._sent = following, sent
         self._current = first
@@ -127,15 +127,15 @@ class Session:
 
     async def _outcome(self, one: EmailAttempt) -> Outcome | None:
         """
-        What became of the email, or of the last of those that went by express after it.
+        The outcome of the email, or of the last one sent by express after it.
 
-        None: the relay had closed the session and has not heard of the email.
+        None: the relay had closed the session and does not know of the email.
         """
         obstacle = self._obstacle(one)
         if obstacle is not None:
             return obstacle
         self.phase = Phase.MAIL
-        self._clean = False  # until the end is reached: a time-out, a drop or a cancellation leaves it so
+        self._clean = False  # stays so after a timeout, a drop or a cancellation
         try:
             outcome = None
             while outcome is None:
@@ -149,11 +149,11 @@ class Session:
 
     @property
     def _closed_between_emails(self) -> bool:
-        """Whether the relay hung up between two emails."""
+        """Whether the relay closed the connection between two emails."""
         return self.phase is Phase.MAIL and (self.was_idle or self.emails > 1)
 
     async def noop(self) -> Released | None:
-        """None when the relay answers, else why the session is unusable."""
+        """None if the relay replies, else why the session is unusable."""
         self._clean = False
         try:
             self._conversation.say(b"NOOP\r\n")
@@ -164,31 +164,31 @@ class Session:
         return None if self._clean else replies.unopened(Phase.EHLO, reply.code, reply.text)
 
     async def quit(self) -> None:
-        """Say goodbye and wait, briefly, until the connection is closed."""
+        """Send QUIT and wait briefly until the connection is closed."""
         try:
             self._conversation.say(b"QUIT\r\n")
             await self._conversation.reply(within=self._timeouts.goodbye)
-            await self._conversation.hung_up(within=min(self._timeouts.goodbye, LAST_MOMENT))
+            await self._conversation.hung_up(within=min(self._timeouts.goodbye, QUIT_TIMEOUT))
         except ConversationBroken:
             pass
         finally:
             await self._conversation.end(within=self._timeouts.goodbye)
 
     def abort(self) -> None:
-        """Hang up without a word: the relay might be in the middle of an email."""
+        """Close without QUIT, because the relay might be in the middle of an email."""
         self._conversation.abort()
 
     def _obstacle(self, one: EmailAttempt) -> Outcome | None:
-        """Why this relay cannot take the email, by what it announced."""
+        """Why this relay cannot accept the email, from what it announced; None: it can."""
         if one.international and "smtputf8" not in self._extensions:
             return replies.unsendable(reason="smtputf8_not_offered", text="", phase=Phase.MAIL)
         if self.largest is not None and self.largest < len(one.content):
-            text = f"{len(one.content)} bytes; the relay takes {self.largest}"
+            text = f"{len(one.content)} bytes; the relay accepts {self.largest}"
             return replies.unsendable(reason="oversize", text=text, phase=Phase.MAIL)
         return None
 
     async def _send_envelope(self, one: EmailAttempt) -> Outcome | None:
-        """None when the relay waits for the content, else what becomes of the email."""
+        """None if the relay waits for the content, else the outcome."""
         if not self._pipelining:
             return await self._send_envelope_line_by_line(one)
         if not self._envelope_sent:
@@ -212,10 +212,10 @@ class Session:
 
     async def _answers_to_envelope(self) -> Outcome | None:
         """
-        The replies to MAIL, RCPT and DATA, which were sent at once.
+        Read the replies to MAIL, RCPT and DATA, which were sent together.
 
-        Source: RFC 2920 §3.1. A relay that says 354 although it refused the recipient waits for
-        content that nobody would get: a lone dot ends it.
+        Source: RFC 2920 §3.1. A relay that replies 354 although it refused the recipient waits for content, which a
+        lone dot ends.
         """
         first: Outcome | None = None
         for phase in ENVELOPE:
@@ -228,7 +228,7 @@ class Session:
         return await (self._end_empty(first) if refusal is None else self._reset(first))
 
     async def _refusal(self, phase: Phase) -> Outcome | None:
-        """None when the relay agrees, else what becomes of the email."""
+        """None if the relay accepts the command, else the outcome."""
         self.phase = phase
         reply = await self._reply(phase)
         kind = reply.code // 100
@@ -246,15 +246,15 @@ class Session:
 
     async def _send_content(self, one: EmailAttempt) -> Outcome | None:
         """
-        Send the content, and the envelope of the next email behind it; what the relay says to the content.
+        Send the content, followed by the envelope of the next email; returns the outcome.
 
-        None: it has been ended by express, and what is next to be heard is the answer to the envelope of ``_current``.
+        None: finished by express; next comes the reply to the envelope of ``_current``.
         """
         if not self._conversation.is_idle:
             return replies.broken(Phase.DATA, reason=Garbled.reason)
         self._next = self._following(one) if self._pipelining else None
         if monotonic() >= one.leased_until:
-            return NOT_OURS  # and unusable: after 354, hanging up is the only way not to send
+            return NOT_OURS  # the session stays unusable: after 354, only closing prevents sending
         await self._write(stuffed(one.content), self._next_envelope())
         if self._envelope_sent:
             self._written_at = monotonic()
@@ -266,15 +266,15 @@ class Session:
         return replies.classify(Phase.FINAL_DOT, reply.code, reply.text)
 
     def _next_envelope(self) -> bytes:
-        """The envelope of the next email, which may follow a content; nothing if it cannot be sent."""
+        """The envelope of the next email; empty if it cannot be sent."""
         self._envelope_sent = self._next is not None and self._obstacle(self._next) is None
         return self._envelope(self._next) if self._next is not None and self._envelope_sent else b""
 
     def _express(self) -> bool:
         """
-        Take the relay's yes to the content of one email, and then to the envelope of the next, whose content it gets.
+        If the relay accepted one email and the envelope of the next, send the next one's content.
 
-        False: anything else was said, or nothing is to be sent behind the content; it is left to ``_send_content``.
+        False: there was any other reply, or no email follows; ``_send_content`` handles it.
         """
         heard, following = self._conversation.replies, self._next
         if self.phase is Phase.FINAL_DOT and heard:
@@ -290,17 +290,17 @@ class Session:
         return codes == ENVELOPE_TAKEN[: len(codes)]
 
     def _end_as_sent(self, text: str, following: EmailAttempt) -> None:
-        """The relay has the email: the one whose envelope it has is next."""
+        """Finish the accepted email; the one whose envelope was sent is current now."""
         one, self._current, self._next = self._current, following, None
         self.phase = Phase.MAIL
         self.emails += 1
         self._count(Measure.SMTP, Phase.FINAL_DOT, monotonic() - self._written_at)
         if one is not None:
-            one.code, one.enhanced_code, one.reply = TAKEN, *replies.noted(TAKEN, text)
+            one.code, one.enhanced_code, one.reply = TAKEN, *replies.stored(TAKEN, text)
             self._sent(one)
 
     def _send_content_by_express(self) -> bool:
-        """Write the content of the email whose envelope was agreed to, and the envelope of the next behind it."""
+        """Write the content of the current email, followed by the envelope of the next."""
         one = self._current
         if one is None or len(one.content) > BLOCK or self._conversation.is_in_the_middle_of_a_reply:
             return False
@@ -317,7 +317,7 @@ class Session:
         return self._envelope_sent
 
     async def _write(self, content: bytes, behind: bytes) -> None:
-        """The content; only its last block holds the final dot, so only then can the relay have the email."""
+        """Write the content; only its last block has the final dot, so the relay cannot accept the email before."""
         last = max(0, len(content) - 1) // BLOCK * BLOCK
         for start in range(0, last, BLOCK):
             self._conversation.say(content[start : start + BLOCK])
@@ -327,7 +327,7 @@ class Session:
         await self._conversation.drain(within=self._timeouts.block)
 
     async def _end_empty(self, refusal: Outcome) -> Outcome:
-        """The refusal, after an empty content; a session whose relay accepts even that is unusable."""
+        """Send empty content and return the refusal; if the relay accepts even that, the session is unusable."""
         with suppress(ConversationBroken):
             self._conversation.say(b".\r\n")
             reply = await self._conversation.reply(within=self._timeouts.final_dot)
@@ -335,7 +335,7 @@ class Session:
         return refusal
 
     async def _reset(self, outcome: Outcome) -> Outcome:
-        """The same outcome, after RSET where the session can still be used."""
+        """Send RSET if the session is still usable, and return the outcome."""
         if not self._over:
             with suppress(ConversationBroken):
                 self._conversation.say(b"RSET\r\n")
@@ -344,7 +344,7 @@ class Session:
         return outcome
 
     def _envelope(self, one: EmailAttempt) -> bytes:
-        """What is sent before the content, a line for each phase of ``ENVELOPE``."""
+        """The commands before the content, one line for each phase of ``ENVELOPE``."""
         options = f" SIZE={len(one.content)}" if self._announces_size else ""
         options += " BODY=8BITMIME SMTPUTF8" if one.international else ""
         return f"MAIL FROM:<{one.sender}>{options}\r\nRCPT TO:<{one.recipient}>\r\nDATA\r\n".encode()

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from notify.channels.email.smtp.connect import trusting
+from notify.channels.email.smtp.connect import tls_context
 from notify.channels.email.smtp.login import secrets
 from notify.channels.email.smtp.oauth import ClientCredentials, TokenCommand
-from notify.channels.email.smtp.relay import FALLBACKS, Guard, Relay, in_order
+from notify.channels.email.smtp.relay import FALLBACKS, Guard, Relay, parse_relays
 from notify.domain.errors import InvalidSettings
 from tests.support.smtp import Authority
 
@@ -138,7 +138,7 @@ def test_missing_token_settings_are_named() -> None:
 
 def test_each_relay_has_its_own_token_source() -> None:
     asking = "token_url=https://login.example/t&client_id=4711&client_secret_file=/run/secret&scope=https://o.example/.default"
-    first, second, third = in_order(
+    first, second, third = parse_relays(
         f"smtp://notify%40example.com@a.example?{asking}&ca=/etc/a.pem",
         "smtp://ann@b.example?token_command=print-token+--for+%27two+words%27 smtp://ann:s3cret@c.example",
     )
@@ -182,15 +182,17 @@ def test_a_relay_may_have_a_cap_over_all_workers() -> None:
 
 
 def test_relays_keep_the_order_of_the_settings() -> None:
-    found = in_order("smtp://a.example", " smtps://ann:s3cret@b.example?sessions=2\n\tsmtp://c.example:25 ")
+    found = parse_relays("smtp://a.example", " smtps://ann:s3cret@b.example?sessions=2\n\tsmtp://c.example:25 ")
     assert [one.name for one in found] == ["a.example:587", "b.example:465", "c.example:25"]
     assert [one.sessions for one in found] == [None, 2, None]
-    assert len(in_order("smtp://a.example", "")) == 1
+    assert len(parse_relays("smtp://a.example", "")) == 1
 
 
 def test_of_several_relays_the_one_with_an_invalid_url_is_named_without_any_password() -> None:
     with pytest.raises(InvalidSettings, match=f"{FALLBACKS}, URL 2,") as refused:
-        in_order("smtp://ann:s3cret@a.example", "smtp://ann:s3cret@b.example smtp://ann:s3cret@c.example?sessions=no")
+        parse_relays(
+            "smtp://ann:s3cret@a.example", "smtp://ann:s3cret@b.example smtp://ann:s3cret@c.example?sessions=no"
+        )
     assert "s3cret" not in str(refused.value)
 
 
@@ -199,12 +201,14 @@ def test_of_several_relays_the_one_with_an_invalid_url_is_named_without_any_pass
 )
 def test_a_relay_named_twice_is_refused_because_it_has_one_breaker(again: str) -> None:
     with pytest.raises(InvalidSettings, match=FALLBACKS) as refused:
-        in_order("smtp://a.example", f"smtp://b.example {again}")
+        parse_relays("smtp://a.example", f"smtp://b.example {again}")
     assert "s3cret" not in str(refused.value)
 
 
 def test_certificate_authorities_are_loaded_only_for_relays_with_tls(tmp_path: Path) -> None:
     authority = Authority.made(tmp_path)
-    plain, guarded = in_order("smtp://127.0.0.1:25", f"smtp://mail.example.com?starttls=required&ca={authority.file}")
-    assert trusting(plain).get_ca_certs() == []
-    assert len(trusting(guarded).get_ca_certs()) == 1
+    plain, guarded = parse_relays(
+        "smtp://127.0.0.1:25", f"smtp://mail.example.com?starttls=required&ca={authority.file}"
+    )
+    assert tls_context(plain).get_ca_certs() == []
+    assert len(tls_context(guarded).get_ca_certs()) == 1

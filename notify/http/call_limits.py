@@ -1,10 +1,9 @@
 """
-Limits how many calls a minute each caller makes; beyond that the answer is 429 and says when to come back.
+Limits the calls per minute of each caller; above the limit the answer is 429 with ``Retry-After``.
 
-Decided: each process counts for itself, in memory. The limit keeps one caller from taking a process
-away from the others.
-Rejected: one count over all processes in Redis: a round trip for each call, and no limit while Redis is down.
-Rejected: the library ``limits``, whose memory (5.8) starts a thread for a call and forgets no caller.
+Decided: each process counts by itself, in memory; the limit keeps one caller from blocking the others.
+Rejected: counting across processes in Redis: a round trip for each call, and no limit while Redis is down.
+Rejected: the library ``limits``, whose memory storage (5.8) starts a thread per call and never forgets a caller.
 """
 
 from asyncio import Semaphore
@@ -29,18 +28,18 @@ from notify.http import problems
 from notify.http.pages import is_page, route_path
 from notify.http.problems import Unauthorized
 
-WITHOUT_LIMIT = frozenset({"/livez", "/readyz", "/metrics"})
+UNLIMITED = frozenset({"/livez", "/readyz", "/metrics"})
 WITH_KEYS = ("/api/", "/preferences", "/unsubscribe/")
 WRONG_KEYS_PER_MINUTE = 60
-MOST_CALLERS = 10_000
+MAX_CALLERS = 10_000
 MINUTE = 60.0
 Value = TypeVar("Value")
 KEY_CHECK = "notify.key_check"
 
 
-class Allowance:
+class CallLimit:
     """
-    So many calls a minute for each caller, all at once if they like, and then one by one as the minute passes.
+    A number of calls per minute for each caller, in a burst or spread out.
 
     Only the latest callers are remembered, so that made-up ones do not fill the memory.
     """
@@ -51,7 +50,7 @@ class Allowance:
         self._spent_until: OrderedDict[str, float] = OrderedDict()
 
     def wait(self, caller: str) -> float:
-        """Seconds until the caller's next call is allowed; 0 when it is now."""
+        """Seconds until the caller's next call is allowed; 0: now."""
         return self._rate.wait(self._owed(caller, self._clock()))
 
     def spend(self, caller: str) -> None:
@@ -63,32 +62,32 @@ class Allowance:
 
 
 def key_check(request: Request) -> AbstractAsyncContextManager[None]:
-    """Surrounds the check of the call's key; refuses beyond the limit where the key turns out to be wrong."""
+    """The context in which to check the call's key; above the limit, it refuses a wrong key."""
     check: Callable[[], AbstractAsyncContextManager[None]] = request.scope.get(KEY_CHECK, nullcontext)
     return check()
 
 
-class Rates:
+class CallLimiter:
     """
-    Refuses calls beyond the limit of their caller: a key that was valid before, or else an address.
+    Refuses calls above the limit of their caller: a key that was valid before, or else an address.
 
-    A key is a token or a signed link. A valid key has a limit of its own, whatever others at its address do. Keys from
-    an address beyond its limit, or with sixty wrong keys in a minute, are still checked, one at a time: a valid one is
-    answered, all others are refused.
+    A key is a token or a signed link. A valid key has its own limit, whatever else comes from its address. Keys from
+    an address above its limit, or with sixty wrong keys in a minute, are still checked, one at a time: valid ones are
+    answered, all others refused.
     """
 
     def __init__(
         self, app: ASGIApp, *, per_minute: int, clock: Callable[[], float] = monotonic, count: Count = no_count
     ) -> None:
         self._app = app
-        self._calls = Allowance(per_minute, clock=clock)
-        self._wrong_keys = Allowance(WRONG_KEYS_PER_MINUTE, clock=clock)
+        self._calls = CallLimit(per_minute, clock=clock)
+        self._wrong_keys = CallLimit(WRONG_KEYS_PER_MINUTE, clock=clock)
         self._valid: OrderedDict[str, bool] = OrderedDict()
         self._turn = Semaphore(1)
         self._count = count
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or route_path(scope) in WITHOUT_LIMIT:
+        if scope["type"] != "http" or route_path(scope) in UNLIMITED:
             await self._app(scope, receive, send)
             return
         request = Request(scope)
@@ -126,10 +125,10 @@ class Rates:
 
 
 def _remember(callers: OrderedDict[str, Value], caller: str, value: Value) -> None:
-    """Store this about the latest caller; forget the one who has been away longest when there are too many."""
+    """Remember this caller's value; forget the least recent caller when there are too many."""
     callers[caller] = value
     callers.move_to_end(caller)
-    if len(callers) > MOST_CALLERS:
+    if len(callers) > MAX_CALLERS:
         callers.popitem(last=False)
 
 
@@ -138,7 +137,7 @@ def _address(request: Request) -> str:
 
 
 def _key(request: Request) -> str | None:
-    """The hash of the token or signed link; None where there is none or where nobody will check it."""
+    """The hash of the token or signed link; None if there is none or it will not be checked."""
     if not route_path(request.scope).startswith(WITH_KEYS):
         return None
     key = request.headers.get("authorization") or (request.url.path if is_page(request) else None)
@@ -146,7 +145,7 @@ def _key(request: Request) -> str | None:
 
 
 def _origin(request: Request, address: str) -> CallOrigin:
-    """Source: uvicorn replaces the proxy's address by the caller's if it trusts the proxy."""
+    """Source: uvicorn replaces a trusted proxy's address with the caller's."""
     forwarded = request.headers.get("x-forwarded-for")
     if forwarded is None:
         return CallOrigin.DIRECT
@@ -157,6 +156,6 @@ def _too_many(seconds: float) -> HTTPException:
     whole = ceil(seconds)
     return HTTPException(
         HTTPStatus.TOO_MANY_REQUESTS,
-        f"too many calls: the next one is answered in {whole} s",
+        f"too many calls; try again in {whole} s",
         {"Retry-After": str(whole)},
     )

@@ -11,9 +11,9 @@ from notify.api.app import build_app
 from notify.channels.links import SignedLinks
 from notify.domain.events import COMMENT_CREATED
 from notify.domain.measures import CallOrigin
+from notify.http.call_limits import MAX_CALLERS, WRONG_KEYS_PER_MINUTE, CallLimit, CallLimiter
 from notify.http.context import Context
 from notify.http.person_tokens import BadToken, PersonTokens
-from notify.http.rates import MOST_CALLERS, WRONG_KEYS_PER_MINUTE, Allowance, Rates
 from notify.store.database import Database
 from notify.store.directory import tokens
 from notify.store.directory.tokens import Scope
@@ -44,7 +44,7 @@ def clock() -> Clock:
 def api(context: Context, clock: Clock) -> httpx.Client:
     """An API with a low limit, in a minute that does not pass by itself."""
     app = build_app(context)
-    app.add_middleware(Rates, per_minute=FEW, clock=clock)
+    app.add_middleware(CallLimiter, per_minute=FEW, clock=clock)
     return httpx.Client(transport=InProcess(app), base_url="http://notify.test")
 
 
@@ -80,7 +80,7 @@ def test_health_is_always_answered(api: httpx.Client) -> None:
 def after_wrong_keys(context: Context, clock: Clock) -> httpx.Client:
     """An API to which our address has sent as many wrong keys as allowed in a minute, with a low limit."""
     app = build_app(context)
-    app.add_middleware(Rates, per_minute=10 * WRONG_KEYS_PER_MINUTE, clock=clock)
+    app.add_middleware(CallLimiter, per_minute=10 * WRONG_KEYS_PER_MINUTE, clock=clock)
     api = httpx.Client(transport=InProcess(app), base_url="http://notify.test")
     answers = {api.get(JOBS, headers=wrong(f"ntf_{one}")).status_code for one in range(WRONG_KEYS_PER_MINUTE)}
     assert answers == {401}
@@ -171,7 +171,7 @@ def test_keys_from_an_address_with_many_wrong_ones_are_checked_one_at_a_time(con
     assert known is not None
     people = Watched(**{one.name: getattr(known, one.name) for one in fields(known)})
     app = build_app(replace(context, people=people))
-    app.add_middleware(Rates, per_minute=1_000, clock=Clock())
+    app.add_middleware(CallLimiter, per_minute=1_000, clock=Clock())
     assert set(asyncio.run(concurrently(WRONG_KEYS_PER_MINUTE))) == {401}
 
     met.clear()
@@ -183,7 +183,7 @@ def test_keys_from_an_address_with_many_wrong_ones_are_checked_one_at_a_time(con
 def test_calls_through_an_untrusted_proxy_are_counted(context: Context) -> None:
     counted: list[str] = []
     app = build_app(context)
-    app.add_middleware(Rates, per_minute=FEW, count=lambda _, way, _seconds=0.0: counted.append(way))
+    app.add_middleware(CallLimiter, per_minute=FEW, count=lambda _, way, _seconds=0.0: counted.append(way))
     with httpx.Client(transport=InProcess(app), base_url="http://notify.test") as api:
         api.get(JOBS)
         api.get(JOBS, headers={"X-Forwarded-For": "203.0.113.7, 198.51.100.2"})
@@ -200,7 +200,7 @@ def test_the_limit_is_that_of_the_settings(context: Context) -> None:
 
 def test_the_allowance_refills_during_the_minute() -> None:
     clock = Clock()
-    allowance = Allowance(FEW, clock=clock)
+    allowance = CallLimit(FEW, clock=clock)
     for _ in range(FEW):
         assert allowance.wait("ann") == 0
         allowance.spend("ann")
@@ -220,8 +220,8 @@ def test_the_allowance_refills_during_the_minute() -> None:
 
 
 def test_invented_callers_do_not_fill_memory() -> None:
-    allowance = Allowance(1, clock=Clock())
-    for number in range(MOST_CALLERS + 1):
+    allowance = CallLimit(1, clock=Clock())
+    for number in range(MAX_CALLERS + 1):
         allowance.spend(str(number))
 
     assert allowance.wait("0") == 0
