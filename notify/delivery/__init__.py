@@ -1,1 +1,1 @@
-"""Emails out: claim, recheck, send, record, again and again."""
+"""Delivery: claim, recheck, send and record emails."""

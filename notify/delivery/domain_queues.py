@@ -1,4 +1,4 @@
-"""Emails that wait in this process, in fair order: no domain of recipients delays another."""
+"""Claimed emails that wait for a session, queued fairly by recipient domain."""
 
 from collections import Counter, deque
 
@@ -10,12 +10,12 @@ LONGEST_RUN = 20
 
 class DomainQueues:
     """
-    A queue for each domain of recipients. The queues take turns.
+    One queue per recipient domain, served in turn.
 
-    Decided: a domain may use half of the sessions while emails to others wait, and all but one
-        while none do: a domain that has gone silent leaves a session for those that come later.
-    Decided: on a session an email is followed by one to the same domain, so that no email waits
-        behind another domain's; after a while, if others wait, the session is free for them.
+    Decided: a domain may use half of the sessions while others wait, else all but one, so that a domain whose server
+        hangs leaves a session for others.
+    Decided: a session continues with emails to the same domain, so that none waits behind another domain; after
+        ``LONGEST_RUN`` emails it is freed if others wait.
     """
 
     def __init__(self) -> None:
@@ -33,9 +33,9 @@ class DomainQueues:
 
     def take(self, *, sessions: int) -> EmailAttempt | None:
         """
-        The email whose turn it is to be the first on a session; None when none may go now.
+        The next email to start a session with; None: none may start now.
 
-        Callers must call ``free`` when its session is free again.
+        Callers must call ``free`` when that session ends.
         """
         if self._on_sessions.total() >= sessions:
             return None
@@ -47,7 +47,7 @@ class DomainQueues:
         return None
 
     def follow(self, email: EmailAttempt) -> EmailAttempt | None:
-        """The email that goes after this one on the same session; None when the session should be free."""
+        """The email to send next on the same session; None: end the session."""
         domain = email.domain
         if domain not in self._waiting or (email.position >= LONGEST_RUN and len(self._waiting) > 1):
             return None
@@ -56,20 +56,20 @@ class DomainQueues:
         return following
 
     def free(self, email: EmailAttempt) -> None:
-        """The session that began with this email is free."""
+        """The session that began with this email has ended."""
         self._on_sessions[email.domain] -= 1
         if not self._on_sessions[email.domain]:
             del self._on_sessions[email.domain]
 
     def clear(self) -> list[EmailAttempt]:
-        """Take all emails out."""
+        """Remove and return all emails."""
         waiting = [email for queue in self._waiting.values() for email in queue]
         self._waiting.clear()
         self._count = 0
         return waiting
 
     def _next_to(self, domain: str) -> EmailAttempt:
-        """The first of a queue, whose turn is then the last."""
+        """The first email to a domain, whose queue then moves to the end."""
         queue = self._waiting.pop(domain)
         email = queue.popleft()
         if queue:
@@ -79,7 +79,7 @@ class DomainQueues:
 
 
 def sessions_for_one(sessions: int, *, others_wait: bool) -> int:
-    """How many of so many sessions one domain may use."""
+    """How many of these sessions one domain may use."""
     if sessions <= FEW and not others_wait:
         return sessions
     return (sessions + 1) // 2 if others_wait else sessions - 1

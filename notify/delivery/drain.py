@@ -1,4 +1,4 @@
-"""One drain: claim ahead, send over many sessions at once, record as outcomes come; no barrier between batches."""
+"""One drain: claim ahead, send over many sessions, record outcomes as they come, without barriers between batches."""
 
 import asyncio
 from collections import Counter
@@ -13,7 +13,7 @@ import structlog
 from notify.checkpoints import Checkpoint
 from notify.delivery.journal import Journal
 from notify.delivery.leases import LeasedEmails
-from notify.delivery.ledger import ClaimUnheard, Ledger
+from notify.delivery.ledger import ClaimUnconfirmed, Ledger
 from notify.delivery.recheck import Rechecked
 from notify.delivery.recorder import PAUSE_SECONDS, Flush
 from notify.delivery.routes.rate_limits import Allowance
@@ -49,17 +49,17 @@ log = structlog.get_logger(__name__)
 
 class Drain:
     """
-    Emails to one relay, for as long as it takes them, in one event loop; made anew for each time.
+    Sends due emails over one relay until none is left. Use each object once, in one event loop.
 
     Attributes:
         unfinished: Whether the time was up before the emails were.
 
     Args:
-        route: To a relay that has just taken a session.
-        report: Is added to; its keys are ``COUNTS``.
-        ring: Calls other idle workers, once, when there is more than one batch.
-        at_most: How long it claims, unless an email claimed by then has not ended: nobody waits behind a server
-            that has gone silent. What is claimed is finished.
+        route: To a relay that has just accepted a session.
+        report: Counts are added to it, under ``COUNTS``.
+        ring: Wakes other idle workers, once, when there is more than one batch.
+        at_most: For how long to claim, extended while emails claimed in that time are still being sent, so that
+            others do not wait behind a server that hangs. Claimed emails are finished.
     """
 
     def __init__(
@@ -89,7 +89,7 @@ class Drain:
         self._journal = journal
         self._nudged = False
         self._leases = LeasedEmails(ledger.extend, lease=ledger.lease)
-        self._unheard: Sequence[Claim] = ()
+        self._unconfirmed: Sequence[Claim] = ()
         self._asked_at = monotonic()
         self._sender = Sender(
             route=route,
@@ -104,12 +104,12 @@ class Drain:
         )
 
     @property
-    def gave_out(self) -> bool:
-        """Whether the relay's breaker was open before the emails had gone."""
-        return self._sender.gave_out
+    def breaker_opened(self) -> bool:
+        """Whether the relay's breaker opened before all emails were sent."""
+        return self._sender.breaker_opened
 
     async def run(self, due: DueItems) -> None:
-        """Drain until nothing is due, the time is up, the relay gives out or ``stop`` is called."""
+        """Drain until nothing is due, the time is up, the breaker opens or ``stop`` is called."""
         self._ends = monotonic() + self._at_most
         self._route.resized = self._sender.dispatch
         renewal = asyncio.create_task(self._leases.renew())
@@ -119,14 +119,14 @@ class Drain:
                 await self._send_lapsed_alone()
             await self._stream()
             await self._sender.all_begun()
-        except ClaimUnheard as error:
-            self._unheard = error.claims
-            log.warning("claim.unheard", emails=len(error.claims))
+        except ClaimUnconfirmed as error:
+            self._unconfirmed = error.claims
+            log.warning("claim.outcome_unknown", emails=len(error.claims))
         except UNAVAILABLE as error:
             log.warning("claim.failed", error=type(error).__name__)
         finally:
             self.stop()
-            await self._give_back()
+            await self._release()
             await self._sender.all_ended()
             renewal.cancel()
             self._sender.recorder.close()
@@ -136,16 +136,16 @@ class Drain:
                 self._report[name] += self._sender.recorder.counts[verdict]
 
     def stop(self) -> None:
-        """Claim nothing more and give back what is not begun; what is under way is finished."""
+        """Claim nothing more and release emails that are not begun; those being sent are finished."""
         self._sender.stop()
 
     def nudge(self) -> None:
-        """Something may have come due: claim now rather than in a moment."""
+        """Claim now instead of after the pause: emails may have come due."""
         self._nudged = True
         self._sender.wake()
 
     async def _send_lapsed_alone(self) -> None:
-        """Send emails whose workers vanished, one at a time: one of them may be the reason."""
+        """Send lapsed emails one at a time: one of them may have killed its worker."""
         self._report["dead"] += await self._ledger.bury_poison()
         while self._may_claim():
             began = monotonic()
@@ -159,9 +159,9 @@ class Drain:
 
     async def _stream(self) -> None:
         """
-        Claim ahead of the sessions; and, while an email is under way, claim those that come due meanwhile.
+        Keep more emails claimed than there are sessions; while any is being sent, claim those that come due.
 
-        The breaker is asked before a claim: another worker or an operator may have opened it.
+        Checks the breaker before a claim: another worker or an operator may have opened it.
         """
         rung = False
         while self._may_claim():
@@ -169,11 +169,11 @@ class Drain:
                 await self._sender.wait()
                 continue
             if await self._is_breaker_open():
-                self._sender.give_out()
+                self._sender.stop_for_breaker()
                 return
             allowed = await self._route.rate.draw(self._claim_size)
             full = await self._claim(allowed) if allowed.emails else await self._is_allowed_soon(allowed)
-            if not full and not await self._is_still_busy():
+            if not full and not await self._has_emails_after_pause():
                 return
             if full and allowed.emails == self._claim_size and not rung:
                 self._ring()
@@ -181,7 +181,7 @@ class Drain:
         self.unfinished = monotonic() >= self._ends
 
     async def _claim(self, allowed: Allowance) -> bool:
-        """Claim as many emails as are allowed; whether more may be due."""
+        """Claim as many emails as the rate allows; whether more may be due."""
         began = monotonic()
         claimed = await self._ledger.claim(allowed.emails)
         self._take(claimed.rechecked, began)
@@ -189,7 +189,7 @@ class Drain:
         return claimed.full
 
     async def _is_allowed_soon(self, allowed: Allowance) -> bool:
-        """Wait until the relay's rate allows an email; False where that takes longer than a sweep's pause."""
+        """Wait until the relay's rate allows an email; False: that takes longer than ``CLAIM_AGAIN_SECONDS``."""
         if allowed.seconds > CLAIM_AGAIN_SECONDS:
             return False
         ends = monotonic() + max(allowed.seconds, ASK_AGAIN_SECONDS)
@@ -198,7 +198,7 @@ class Drain:
         return True
 
     async def _is_breaker_open(self) -> bool:
-        """Asks at most every quarter of a second."""
+        """Asks the database at most every ``ASK_AGAIN_SECONDS``."""
         if monotonic() < self._asked_at + ASK_AGAIN_SECONDS:
             return False
         self._asked_at = monotonic()
@@ -213,8 +213,8 @@ class Drain:
             self._claimed_in_time = self._leases.all()
         return self._leases.any_of(self._claimed_in_time)
 
-    async def _is_still_busy(self) -> bool:
-        """Wait a moment, or until ``nudge``; False once no email is left here to wait for."""
+    async def _has_emails_after_pause(self) -> bool:
+        """Wait for a second or until ``nudge``; False: no email is being sent any more."""
         self._nudged = False
         ends = monotonic() + CLAIM_AGAIN_SECONDS
         while self._leases and not self._nudged and not self._sender.stopping and monotonic() < ends:
@@ -229,21 +229,21 @@ class Drain:
         self._journal.flush()
         await self._ledger.record(flush)
 
-    async def _give_back(self) -> None:
-        """Give back what was never begun, and claims that were never answered; however long the database is away."""
+    async def _release(self) -> None:
+        """Release emails that were not begun and undo unconfirmed claims, however long the database is unavailable."""
         waiting = self._sender.queues.clear()
         for one in waiting:
             self._leases.drop(one)
         claims = [one.facts.claim for one in waiting]
         self._report["released"] += len(claims)
-        await _insist(self._ledger.release, claims)
-        await _insist(self._ledger.take_back, self._unheard)
+        await _retry_until_done(self._ledger.release, claims)
+        await _retry_until_done(self._ledger.undo_claims, self._unconfirmed)
 
 
-async def _insist(give_back: Callable[[Sequence[Claim]], Awaitable[object]], claims: Sequence[Claim]) -> None:
+async def _retry_until_done(release: Callable[[Sequence[Claim]], Awaitable[object]], claims: Sequence[Claim]) -> None:
     while claims:
         try:
-            await give_back(claims)
+            await release(claims)
         except UNAVAILABLE as error:
             log.warning("release.waiting", emails=len(claims), error=type(error).__name__)
             await asyncio.sleep(PAUSE_SECONDS)

@@ -1,4 +1,4 @@
-"""One engine for each worker process: an event loop in a thread of its own that outlives tasks."""
+"""The delivery engine of a worker process: an event loop in its own thread, which outlives tasks."""
 
 import asyncio
 from collections import Counter
@@ -34,8 +34,8 @@ from notify.store.outbox.items import DueItems
 from notify.store.outbox.sent import SentConnection
 
 DATABASE_THREADS = 3
-LONGEST_GOODBYE_SECONDS = 10
-ABOUT_TO_END_SECONDS = 1.0
+STOP_SECONDS = 10
+JOIN_SECONDS = 1.0
 Result = TypeVar("Result")
 
 log = structlog.get_logger(__name__)
@@ -43,15 +43,15 @@ log = structlog.get_logger(__name__)
 
 class Engine:
     """
-    Drains the outbox of one database. Thread-safe; made after a fork, never before.
+    Sends the due emails of one database. Thread-safe; create it after a fork.
 
     Args:
-        channels: By priority; none means that no mail is configured: then nothing is ever claimed.
-        at_most: How long one drain may claim.
-        claim_size: Jobs in one claim.
-        record_rows: Outcomes in one record; a killed process repeats at most these and one email a session.
-        moved: Called whenever a drain makes progress, even if the database is away.
-        domains: How fast emails go to these domains of recipients.
+        channels: By priority; empty: no mail is configured and nothing is claimed.
+        at_most: For how long one drain may claim.
+        claim_size: Jobs per claim.
+        record_rows: Outcomes per record; a killed process repeats at most these and one email per session.
+        moved: Called whenever a drain makes progress, even while the database is unavailable.
+        domains: Rates by recipient domain.
     """
 
     name = DELIVER
@@ -109,7 +109,7 @@ class Engine:
         self._thread.start()
 
     def is_due(self) -> bool:
-        """Whether there is anything to do, and the engine is idle and able to do it."""
+        """Whether anything is due that this engine, being idle, can send."""
         if not self._routes or self._one_at_a_time.locked():
             return False
         with self._database.read() as connection:
@@ -117,15 +117,15 @@ class Engine:
 
     def drain(self) -> dict[str, float]:
         """
-        Send until nothing is due. A call during another has that one claim again; unless it is about to
-        end, that is all, so that a silent server delays no more than one caller.
+        Send until nothing is due; ring for another drain if the time is up first.
 
-        Rings for itself when the time was up first.
+        A call during another drain makes that one claim again and waits a second for it to end, so that a server
+        that hangs delays one caller only.
         """
-        self._tell(self._nudge)
+        self._call_soon(self._nudge)
         began = monotonic()
         report: Counter[str] = Counter()
-        if self._one_at_a_time.acquire(timeout=ABOUT_TO_END_SECONDS):
+        if self._one_at_a_time.acquire(timeout=JOIN_SECONDS):
             try:
                 if self._routes and not self._stopped:
                     self._wait_for(self._drain(report))
@@ -134,25 +134,24 @@ class Engine:
         return {**{name: report[name] for name in COUNTS}, "seconds": round(monotonic() - began, 3)}
 
     def every(self, seconds: float, what: Callable[[], None]) -> None:
-        """Have the event loop call this now and every *seconds*, until the engine stops."""
+        """Call this in the event loop now and every *seconds*, until the engine stops."""
 
         def call() -> None:
             what()
             self._loop.call_later(seconds, call)
 
-        self._tell(call)
+        self._call_soon(call)
 
-    def stop(self, *, at_most_seconds: float = LONGEST_GOODBYE_SECONDS) -> None:
+    def stop(self, *, at_most_seconds: float = STOP_SECONDS) -> None:
         """
-        Give back what is not begun, finish what is on its way, end the sessions. Safe to repeat.
+        Release emails that are not begun, finish those being sent, close the sessions. Safe to repeat.
 
-        A conversation with the relay, or an absence of the database, that takes longer than this is
-        left to the leases.
+        Emails that take longer, because of the relay or the database, are left to their leases.
         """
         self._stopped = True
-        self._tell(self._stop_draining)
+        self._call_soon(self._stop_draining)
         if not self._one_at_a_time.acquire(timeout=at_most_seconds):
-            log.warning("engine.left_behind", effect="what is on its way or not recorded is left to its lease")
+            log.warning("engine.stop_timed_out", effect="unfinished emails come due when their leases end")
             return
         try:
             if not self._loop.is_closed():
@@ -164,20 +163,20 @@ class Engine:
         self._wait_for(self._routes.close())
         self._wait_for(self._connection.close())
         self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(LONGEST_GOODBYE_SECONDS)
+        self._thread.join(STOP_SECONDS)
         self._threads.shutdown(wait=True)
         self._loop.close()
 
     async def _drain(self, report: Counter[str]) -> None:
-        """Over one relay; when that gives out in the middle, what is left goes over the next."""
+        """Drain over one relay; if its breaker opens, continue over the next."""
         for _ in range(len(self._routes)):
             due = await self._ledger.due_items()
-            route = await self._routes.admitted() if due.any else None
-            if route is None or self._stopped or not await self._gave_out(route, due, report):
+            route = await self._routes.first_available() if due.any else None
+            if route is None or self._stopped or not await self._breaker_opened(route, due, report):
                 return
 
-    async def _gave_out(self, route: Route, due: DueItems, report: Counter[str]) -> bool:
-        """Drain over this relay; whether it gave out before the emails did."""
+    async def _breaker_opened(self, route: Route, due: DueItems, report: Counter[str]) -> bool:
+        """Drain over this relay; whether its breaker opened before all emails were sent."""
         self._draining = drain = self._new_drain(route=route, report=report)
         try:
             await drain.run(due)
@@ -185,10 +184,10 @@ class Engine:
             self._draining = None
             if drain.unfinished:
                 self._ring()
-        return drain.gave_out
+        return drain.breaker_opened
 
-    def _tell(self, what: Callable[[], None]) -> None:
-        with suppress(RuntimeError):  # the loop is closed: nobody drains any more
+    def _call_soon(self, what: Callable[[], None]) -> None:
+        with suppress(RuntimeError):  # the loop is closed: the engine has stopped
             self._loop.call_soon_threadsafe(what)
 
     def _stop_draining(self) -> None:
@@ -207,7 +206,7 @@ class Engine:
 
 
 def _new_event_loop() -> asyncio.AbstractEventLoop:
-    """uvloop's, where it is installed."""
+    """uvloop's, if installed."""
     if find_spec("uvloop") is None:
         return asyncio.new_event_loop()
     loop: asyncio.AbstractEventLoop = import_module("uvloop").new_event_loop()

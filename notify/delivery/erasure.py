@@ -1,4 +1,4 @@
-"""Erasing a person: their emails that wait are cancelled, then everything that names them goes, a page at a time."""
+"""Erases a person: cancels their pending emails, then deletes or anonymises their rows, page by page."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ EVERY_ID = 2**63 - 1
 
 @dataclass(slots=True)
 class Erased:
-    """From how many rows the person was erased; ``waiting`` events keep their text until emails have left."""
+    """How many emails and events were anonymised; ``waiting`` events are needed by pending emails."""
 
     emails: int = 0
     events: int = 0
@@ -29,9 +29,9 @@ class Erased:
 
 def erase(database: Database, username: str) -> Iterator[Erased]:
     """
-    How much was erased so far, after each page. Safe to stop and to repeat.
+    Yields the counts so far after each page. Safe to stop and to repeat.
 
-    An email that is on its way at this moment may be recorded afterwards; repeating finds it.
+    An email that is being sent may be recorded afterwards; a repetition finds it.
     """
     alias, erased = f"{erasure.ERASED}-{token_hex(4)}", Erased()
     for _ in bulk_actions.pages(database, Action.CANCEL, JobFilter(username=username), last_id=EVERY_ID):
@@ -54,7 +54,7 @@ def erase(database: Database, username: str) -> Iterator[Erased]:
 
 
 def _pages(database: Database, erase_page: Callable[[Connection], int]) -> Iterator[int]:
-    """How many rows each page erased, after its commit, until one finds none."""
+    """Yields each page's row count after its commit, until a page is empty."""
     rows = 1
     while rows:
         with database.begin() as connection:

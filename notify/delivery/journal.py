@@ -1,4 +1,4 @@
-"""Log lines about attempts: the job, its outcome, why, how long it took. No address and no text of an event."""
+"""Logs attempts: job, outcome, reason, duration. Never an address or an event's text."""
 
 from itertools import groupby
 from operator import attrgetter
@@ -6,13 +6,13 @@ from typing import Protocol
 
 from structlog.typing import FilteringBoundLogger
 
-from notify.delivery.recorder import ending_of
+from notify.delivery.recorder import outcome_of
 from notify.domain.grammar import trace_id
 from notify.domain.jobs import EmailAttempt, Job
 from notify.domain.outcomes import OutcomeName
 from notify.store.outbox.outbox import AttemptOutcome
 
-# A line stays below 4,096 bytes, which processes that share a pipe write without mixing.
+# Keeps a line below 4,096 bytes, which processes sharing a pipe write atomically.
 EMAILS_A_LINE = 25
 
 
@@ -21,18 +21,17 @@ class AttemptSpans(Protocol):
 
     def are_wanted(self) -> bool: ...
 
-    def add_attempt(self, ending: AttemptOutcome) -> None: ...
+    def add_attempt(self, outcome: AttemptOutcome) -> None: ...
 
 
 class Journal:
     """
-    One line for each batch of emails that were sent, and one for each attempt that ended otherwise, at once.
+    Logs one line per batch of sent emails and one per other attempt. Lives in one event loop.
 
-    Whoever records outcomes calls ``flush`` before: what was sent is in the log even if it cannot be recorded.
-    Lives in one event loop.
+    Callers must ``flush`` before they record, so that sent emails are logged even if recording fails.
 
     Args:
-        spans: None where there are none.
+        spans: None: no tracing.
     """
 
     def __init__(self, log: FilteringBoundLogger, *, spans: AttemptSpans | None = None) -> None:
@@ -41,29 +40,29 @@ class Journal:
         self._sent: list[EmailAttempt] = []
 
     def sent(self, email: EmailAttempt) -> None:
-        """The relay has the email; ``flush`` logs it."""
+        """Add a sent email, which ``flush`` logs."""
         self._sent.append(email)
         if self._spans is not None and self._spans.are_wanted():
-            self._spans.add_attempt(ending_of(email))
+            self._spans.add_attempt(outcome_of(email))
 
-    def ended(self, ending: AttemptOutcome) -> None:
-        """Log how else an attempt ended, as a warning where the job is dead."""
-        update = ending.update
-        facts = _facts(ending.job, ending.took.total_seconds() if ending.took else None)
+    def ended(self, outcome: AttemptOutcome) -> None:
+        """Log any other outcome at once, as a warning if the job is dead."""
+        update = outcome.update
+        facts = _facts(outcome.job, outcome.took.total_seconds() if outcome.took else None)
         facts["outcome"] = update.outcome
         if update.reason:
             facts["reason"] = update.reason
         if answer := update.answer:
             facts |= {"phase": answer.phase, "code": answer.code}
-        if ending.relay:
-            facts["relay"] = ending.relay
+        if outcome.relay:
+            facts["relay"] = outcome.relay
         write = self._log.warning if update.outcome is OutcomeName.DEAD else self._log.info
         write("email", **facts)
-        if self._spans is not None and ending.took is not None and self._spans.are_wanted():
-            self._spans.add_attempt(ending)
+        if self._spans is not None and outcome.took is not None and self._spans.are_wanted():
+            self._spans.add_attempt(outcome)
 
     def flush(self) -> None:
-        """Log what was sent since the last time."""
+        """Log the emails sent since the last call."""
         sent, self._sent = self._sent, []
         for relay, emails in groupby(sent, key=attrgetter("relay")):
             facts = [_facts(one.job, one.seconds) for one in emails]

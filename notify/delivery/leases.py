@@ -1,4 +1,4 @@
-"""The emails that one drain has leased, from their claim to their end, and the renewal of their leases."""
+"""The emails that a drain has leased, and the renewal of their leases."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
@@ -14,8 +14,8 @@ from notify.domain.jobs import EmailAttempt, EmailFacts, Job
 from notify.store.database import UNAVAILABLE
 from notify.store.outbox.items import Attempt
 
-# An email is not begun with less of its lease left: the answer would come too late.
-LEAST_FRACTION_LEFT = 0.1
+# With less of its lease left an email is not begun: the relay's reply would come too late.
+MIN_FRACTION_LEFT = 0.1
 LOST = 0.0
 
 Extend = Callable[[Sequence[Attempt]], Awaitable[set[int]]]
@@ -25,17 +25,17 @@ log = structlog.get_logger(__name__)
 
 class LeasedEmails:
     """
-    Emails under lease. Lives in one event loop; false while there is none.
+    Leased emails; false while there are none. Lives in one event loop.
 
     Args:
-        extend: Renews the leases of these attempts; the ids that are still ours.
-        lease: How long a lease lasts from its claim, or from its renewal.
+        extend: Renews the leases of these attempts; returns the ids whose lease is still ours.
+        lease: How long a lease lasts from its claim or renewal.
     """
 
     def __init__(self, extend: Extend, *, lease: timedelta) -> None:
         self._extend = extend
         self._lease = lease.total_seconds()
-        self._least_left = self._lease * LEAST_FRACTION_LEFT
+        self._least_left = self._lease * MIN_FRACTION_LEFT
         self._emails: set[EmailAttempt] = set()
 
     def __len__(self) -> int:
@@ -43,10 +43,10 @@ class LeasedEmails:
 
     def take(self, job: Job, facts: EmailFacts, *, claimed_at: float) -> EmailAttempt:
         """
-        An email that has been claimed.
+        Add a claimed email.
 
         Args:
-            claimed_at: Monotonic seconds, before the claim: the lease began no earlier.
+            claimed_at: Monotonic seconds before the claim; the lease began no earlier.
         """
         email = EmailAttempt(
             facts=facts,
@@ -59,15 +59,15 @@ class LeasedEmails:
         return email
 
     def drop(self, email: EmailAttempt) -> None:
-        """The attempt has ended, or the email was given back."""
+        """Remove an email whose attempt ended or that was released."""
         self._emails.remove(email)
 
     def all(self) -> frozenset[EmailAttempt]:
-        """Those under lease at this moment."""
+        """The emails leased now."""
         return frozenset(self._emails)
 
     def any_of(self, emails: frozenset[EmailAttempt]) -> bool:
-        """Whether one of these has not ended."""
+        """Whether any of these is still leased."""
         return not self._emails.isdisjoint(emails)
 
     def lasts(self, email: EmailAttempt, *, now: float) -> bool:
@@ -76,10 +76,10 @@ class LeasedEmails:
 
     async def renew(self) -> NoReturn:
         """
-        Renew every third of a lease; an email whose lease does not come back must not reach DATA.
+        Renew every third of a lease; an email whose lease is lost must not reach DATA.
 
-        Decided: a third without an answer is enough, whatever the database's own limit is: renewing again
-            over another connection may still be in time.
+        Decided: wait at most a third for the database, whatever its own timeout, so that a renewal over another
+            connection may still succeed.
         """
         pause = third = self._lease / 3
         while True:

@@ -1,4 +1,4 @@
-"""The delivery's view of the table, for an event loop: each call is one short transaction in a thread."""
+"""Claims, renews, releases and records emails for the event loop; each call is a short transaction in a thread."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,8 +11,8 @@ from sqlalchemy import Connection
 from notify.checkpoints import EMAIL_CLAIMED, RECORD_COMMITTED, RECORD_WRITTEN, Checkpoint
 from notify.delivery import recheck
 from notify.delivery.recheck import Rechecked
-from notify.delivery.recorder import CommitUnsettled, Flush, ending_of
-from notify.delivery.routes.rate_limits import within
+from notify.delivery.recorder import CommitPending, Flush, outcome_of
+from notify.delivery.routes.rate_limits import limit_domains
 from notify.delivery.transactions import Transactions
 from notify.domain.claims import Claim
 from notify.domain.errors import NotifyError
@@ -31,8 +31,8 @@ from notify.store.outbox.sent import SentConnection, SentRow
 NO_RATES: Mapping[str, Rate] = MappingProxyType({})
 
 
-class ClaimUnheard(NotifyError):
-    """The database was lost while it committed a claim; nobody knows whether the emails are ours."""
+class ClaimUnconfirmed(NotifyError):
+    """The database connection was lost while a claim was committed; whether the emails are ours is unknown."""
 
     def __init__(self, *, claims: Sequence[Claim]) -> None:
         super().__init__(emails=len(claims))
@@ -41,7 +41,7 @@ class ClaimUnheard(NotifyError):
 
 @dataclass(frozen=True, slots=True)
 class Claimed:
-    """Jobs that are ours, rechecked; ``full`` says that more may be due."""
+    """Claimed and rechecked jobs; ``full``: more may be due."""
 
     rechecked: Sequence[Rechecked]
     full: bool
@@ -50,13 +50,12 @@ class Claimed:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ledger:
     """
-    Claims, renews, gives back and records emails under the name of one worker process, to *domains* at their rates.
+    Claims, renews, releases and records emails for one worker process, at the rates of *domains*.
 
-    A claim and the facts for its recheck are one transaction: if the facts cannot be read, the
-    claim is undone and nobody's lease has to run out.
+    A claim and its facts are loaded in one transaction: if the facts cannot be read, the claim is undone at once.
 
     Attributes:
-        moved: Called before each claim and each record, whatever comes of them.
+        moved: Called before each claim and record, whether it succeeds or not.
         connection: For recording sent emails.
     """
 
@@ -69,11 +68,11 @@ class Ledger:
     domains: Mapping[str, Rate] = field(default_factory=dict)
 
     async def due_items(self) -> DueItems:
-        """Whether an email is due, and whether one has lapsed."""
+        """Whether any email is due, and whether one has lapsed."""
         return await self.transactions.read(items.due_items, DELIVER)
 
     async def claim(self, limit: int) -> Claimed:
-        """Claim up to *limit* due emails, rechecked; those that must wait are put off."""
+        """Claim and recheck up to *limit* due emails; those that must wait are deferred or postponed."""
         rows = 0
 
         def take(connection: Connection) -> list[Rechecked]:
@@ -82,65 +81,65 @@ class Ledger:
             rows = len(jobs)
             return self._rechecked(connection, jobs)
 
-        return Claimed(await self._taken(take), full=rows == limit)
+        return Claimed(await self._claimed(take), full=rows == limit)
 
     async def claim_lapsed(self) -> list[Rechecked]:
-        """Claim one email whose worker vanished, rechecked; empty when none is due."""
+        """Claim and recheck one lapsed email; empty: none is due."""
 
         def take(connection: Connection) -> list[Rechecked]:
             job = outbox.claim_lapsed(connection, lease=self.lease, worker=self.worker)
             return self._rechecked(connection, [job] if job else [])
 
-        return await self._taken(take)
+        return await self._claimed(take)
 
     async def bury_poison(self) -> int:
-        """End the jobs that have outlived three workers; how many there were."""
+        """End the jobs whose leases lapsed three times; returns how many."""
         return await self.transactions.run(outbox.bury_poison, worker=self.worker)
 
-    async def take_back(self, claims: Sequence[Claim]) -> None:
-        """Undo a claim that was never answered."""
+    async def undo_claims(self, claims: Sequence[Claim]) -> None:
+        """Undo claims whose commit was not confirmed."""
         await self.transactions.run(items.undo_claims, DELIVER, claims, worker=self.worker)
 
     async def extend(self, attempts: Sequence[Attempt]) -> set[int]:
-        """Renew these leases; the ids that are still ours."""
+        """Renew these leases; returns the ids whose lease is still ours."""
         return await self.transactions.run(items.extend, DELIVER, attempts, lease=self.lease)
 
     async def release(self, claims: Sequence[Claim]) -> None:
-        """Give these back; they keep their due times."""
+        """Make these due again, at their old times."""
         await self.transactions.run(items.settle, DELIVER, list(map(items.released, claims)))
 
     async def record(self, flush: Flush) -> None:
         """
-        Write these outcomes and the addresses that proved wrong, and count them by verdict.
+        Record these outcomes and the addresses that were refused for good, and count them by name.
 
-        Safe to repeat after an error: a commit that took place unheard is found, not made again.
+        Safe to repeat after an error: an unconfirmed commit is found, not repeated.
 
         Raises:
-            CommitUnsettled: The server has not noticed yet that the last attempt was cut off.
+            CommitPending: The server is still working on the previous, interrupted transaction.
         """
         self.moved()
         if flush.sent:
             await self._record_sent(flush)
-        if flush.endings:
-            if not await self._recorded(flush):
+        if flush.outcomes:
+            if not await self._is_recorded(flush):
                 await self.transactions.run(self._write, flush)
             flush.counts += flush.written
         self.checkpoint(RECORD_COMMITTED)
 
     async def _record_sent(self, flush: Flush) -> None:
-        """Write what was sent over the line; what it does not confirm becomes an ending, to be written with care."""
+        """Record sent emails over ``connection``; those it does not confirm become outcomes, recorded individually."""
         if self.connection.is_wanted:
             await self.transactions.call(self.connection.connect)
-        self.checkpoint(RECORD_WRITTEN)  # nothing of a statement is there before all of it is
+        self.checkpoint(RECORD_WRITTEN)  # the statement is atomic
         confirmed = await self.connection.record(list(map(_row, flush.sent)))
-        flush.unheard, confirmed = confirmed is None, confirmed or set()
+        flush.unconfirmed, confirmed = confirmed is None, confirmed or set()
         flush.counts[JobStatus.SENT] += len(confirmed)
-        late = [ending_of(one) for one in flush.sent if (one.facts.claim.id, one.facts.claim.attempt) not in confirmed]
-        flush.sent, flush.endings = (), [*flush.endings, *late]
+        late = [outcome_of(one) for one in flush.sent if (one.facts.claim.id, one.facts.claim.attempt) not in confirmed]
+        flush.sent, flush.outcomes = (), [*flush.outcomes, *late]
 
-    async def _recorded(self, flush: Flush) -> bool:
-        """Whether the last attempt was committed unheard: its transaction was, and what it wrote is there."""
-        before, attempts = flush.transaction, [one.name for one in flush.endings]
+    async def _is_recorded(self, flush: Flush) -> bool:
+        """Whether the previous, unconfirmed transaction was committed and its rows are there."""
+        before, attempts = flush.transaction, [one.name for one in flush.outcomes]
         if before is None:
             return False
 
@@ -150,26 +149,26 @@ class Ledger:
 
         done = await self.transactions.run(asked)
         if done is None:
-            raise CommitUnsettled(transaction=before)
+            raise CommitPending(transaction=before)
         return done
 
     def _write(self, connection: Connection, flush: Flush) -> None:
-        """What fails here was not committed; ``flush`` names the transaction only while it may have been."""
+        """Sets ``flush.transaction`` only while the transaction may have been committed."""
         flush.transaction = None
         transaction = commits.transaction_id(connection)
         ours: set[Attempt] = set()
-        if flush.unheard:
-            ours = sent.already_recorded(connection, [one.sent_row for one in flush.endings if one.is_sent])
-        endings = [one for one in flush.endings if not (one.is_sent and one.name in ours)]
-        flush.written = outbox.record(connection, endings, worker=self.worker)
+        if flush.unconfirmed:
+            ours = sent.already_recorded(connection, [one.sent_row for one in flush.outcomes if one.is_sent])
+        outcomes = [one for one in flush.outcomes if not (one.is_sent and one.name in ours)]
+        flush.written = outbox.record(connection, outcomes, worker=self.worker)
         flush.written[JobStatus.SENT] += len(ours)
-        if wrong := _wrong_addresses(endings):
+        if wrong := _wrong_addresses(outcomes):
             directory.mark_undeliverable(connection, wrong)
         flush.transaction = transaction
         self.checkpoint(RECORD_WRITTEN)
 
     def _rechecked(self, connection: Connection, jobs: Sequence[Job]) -> list[Rechecked]:
-        """What the recheck says of these; those that must wait are put off, and what an email leaves out is written."""
+        """Recheck these jobs: defer those that must wait, and store which notifications their emails leave out."""
         if any(map(recheck.may_wait, jobs)):
             now = bundles.now(connection)
             waits = recheck.waits(jobs, now=now)
@@ -185,12 +184,12 @@ class Ledger:
             if not job.is_replay:
                 dropped += [(one.id, one.why) for one in without]
         notifications.drop(connection, dropped)
-        return within(connection, found, self.domains) if self.domains else found
+        return limit_domains(connection, found, self.domains) if self.domains else found
 
-    async def _taken(self, take: Callable[[Connection], list[Rechecked]]) -> list[Rechecked]:
+    async def _claimed(self, take: Callable[[Connection], list[Rechecked]]) -> list[Rechecked]:
         """
         Raises:
-            ClaimUnheard: The database was lost while it committed.
+            ClaimUnconfirmed: The connection was lost during the commit.
         """
         self.moved()
         found: list[Rechecked] = []
@@ -198,21 +197,21 @@ class Ledger:
             await self.transactions.run(lambda connection: found.extend(take(connection)))
         except UNAVAILABLE as away:
             if found:
-                raise ClaimUnheard(claims=[job.claim for job, _ in found]) from away
+                raise ClaimUnconfirmed(claims=[job.claim for job, _ in found]) from away
             raise
         if found:
             self.checkpoint(EMAIL_CLAIMED)
         return found
 
 
-def _wrong_addresses(endings: Sequence[AttemptOutcome]) -> list[RefusedAddress]:
+def _wrong_addresses(outcomes: Sequence[AttemptOutcome]) -> list[RefusedAddress]:
     return [
         RefusedAddress(
             username=one.job.username,
             email=one.to_email or one.job.to_email,
             reply=one.update.answer.text if one.update.answer else "",
         )
-        for one in endings
+        for one in outcomes
         if one.update.undeliverable
     ]
 

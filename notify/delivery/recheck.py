@@ -1,4 +1,4 @@
-"""The recheck: before an email is written, today's preferences and address decide once more."""
+"""The recheck: repeats the fan-out's decision with today's preferences and address before an email is written."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -19,7 +19,7 @@ from notify.store.outbox import events, facts
 
 
 class NoEmail(NotifyError):
-    """The job has no email that can be written."""
+    """The job's email cannot be written."""
 
 
 Rechecked = tuple[Job, EmailFacts | Skipped | Expired]
@@ -27,7 +27,7 @@ Rechecked = tuple[Job, EmailFacts | Skipped | Expired]
 
 @dataclass(frozen=True, slots=True)
 class Dropped:
-    """A notification that its email leaves out after all, and why."""
+    """A notification that the email leaves out, and why."""
 
     id: int
     why: str
@@ -35,9 +35,9 @@ class Dropped:
 
 def recheck(job: Job) -> tuple[EmailFacts | Skipped | Expired, Sequence[Dropped]]:
     """
-    The email as it should go today, or why it should not; and what it leaves out.
+    The email as of today, or why it is not sent; and the notifications that it leaves out.
 
-    An email that tells of nothing any more is skipped for the reason of the first notification, which it keeps.
+    If none is left, the job is skipped with the reason of the first, which stays with it.
     """
     if job.expired:
         return Expired(), ()
@@ -57,9 +57,9 @@ def recheck(job: Job) -> tuple[EmailFacts | Skipped | Expired, Sequence[Dropped]
 
 def waits(jobs: Iterable[Job], *, now: datetime) -> dict[int, Deferral]:
     """
-    How long emails wait that came due in quiet hours or a pause, by the ids of their jobs.
+    Deferrals of emails that came due during quiet hours or a pause, by job id.
 
-    An outage delayed them, or their person has begun a pause since.
+    They were delayed by an outage, or the person paused since.
     """
     found = {
         one.claim.id: quiet_until(one.preferences.schedule, home=one.person.timezone if one.person else None, now=now)
@@ -70,16 +70,16 @@ def waits(jobs: Iterable[Job], *, now: datetime) -> dict[int, Deferral]:
 
 
 def may_wait(job: Job) -> bool:
-    """Whether the person has quiet hours, a pause or the like, and the email is not required."""
+    """Whether the email may be deferred: it is not required and the person has a schedule."""
     return job.preferences.schedule is not IMMEDIATE and not job.is_required
 
 
 def email_of(connection: Connection, job_id: int) -> EmailFacts:
     """
-    The email of this job with everything that it tells of, whether or not it would still go today. Nothing changes.
+    The job's email with all its notifications, whether or not it would be sent today. Changes nothing.
 
     Raises:
-        NoEmail: The job is gone, or the text of one of its events was deleted.
+        NoEmail: The job is gone, or the payload of one of its events was deleted.
     """
     job = facts.of_job(connection, job_id)
     if job is None:
@@ -90,7 +90,7 @@ def email_of(connection: Connection, job_id: int) -> EmailFacts:
 
 
 def _facts(job: Job, one: Notification, *, to_email: str) -> EmailFacts:
-    """What a channel needs to write to this address about this event alone."""
+    """The facts for an email to this address about this event alone."""
     event = one.event
     return EmailFacts(
         claim=job.claim,
@@ -114,7 +114,7 @@ def _as_one(told: Sequence[EmailFacts]) -> EmailFacts:
 
 
 def _decided(job: Job, one: Notification) -> str | Dropped:
-    """The address at which the person is told of this, or why not."""
+    """The address to notify, or why the notification is dropped."""
     if one.event_type is None:
         return Dropped(one.id, UNKNOWN_TYPE)
     plain = plain_address(job.person, job.preferences, one.event_type, actor=one.event.actor, reason=one.reason)
@@ -138,11 +138,11 @@ def _decided(job: Job, one: Notification) -> str | Dropped:
 
 
 def _happened(email: EmailFacts) -> tuple[datetime, int]:
-    """Rows are written in the order of the fan-out, which a process that is killed leaves to another, later."""
+    """Ids follow the fan-out, which may be late for events of a killed worker."""
     return email.event.occurred_at, email.event.id
 
 
 def _recipient(job: Job) -> Person:
-    """The person with the time zone that they have chosen."""
+    """The person, with the time zone from their preferences."""
     person, chosen = job.person or Person(username=job.username), job.preferences.schedule.timezone
     return replace(person, timezone=chosen) if chosen else person

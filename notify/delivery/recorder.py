@@ -1,4 +1,4 @@
-"""Outcomes on their way to the table: written as they come, in small batches or after 50 ms."""
+"""Collects outcomes and records them in small batches, after 50 ms at the latest."""
 
 import asyncio
 from collections import Counter
@@ -15,31 +15,30 @@ from notify.store.database import UNAVAILABLE
 from notify.store.outbox.outbox import AttemptOutcome
 
 MOST_ROWS = 50
-# While a batch is being written the next one gathers, and both are what a killed process repeats.
-ENOUGH_OF_THEM = 0.4
+# A full batch is written early: a killed process repeats both the batch being written and the next one.
+ENOUGH_FRACTION = 0.4
 LONGEST_WAIT_SECONDS = 0.05
 PAUSE_SECONDS = 0.5
 
 
-class CommitUnsettled(NotifyError):
+class CommitPending(NotifyError):
     """The database has not decided yet whether the outcomes were recorded."""
 
 
 @dataclass(slots=True)
 class Flush:
     """
-    A batch, and what is known of the last attempt to write it.
+    A batch to record, and the state of the last attempt to do so.
 
-    ``sent`` are emails that the relay took without more ado; those that cannot be recorded as simply become
-    ``endings``. ``unheard`` says that some of these may have been recorded without anybody hearing of it;
-    ``transaction`` names the last attempt to record ``endings`` if its commit may have taken place unheard, and
-    ``written`` is what it counted. A lost answer must not turn one email into a repeated one. ``counts`` is what is
-    known to be recorded.
+    ``sent`` emails are recorded in one statement; those that it does not confirm become ``outcomes``.
+    ``unconfirmed``: some of them may have been recorded nevertheless. ``transaction`` is the id of the last
+    transaction if its commit was not confirmed, and ``written`` what it counted, so that no outcome is counted twice.
+    ``counts`` is confirmed.
     """
 
     sent: Sequence[EmailAttempt] = ()
-    endings: Sequence[AttemptOutcome] = ()
-    unheard: bool = False
+    outcomes: Sequence[AttemptOutcome] = ()
+    unconfirmed: bool = False
     transaction: str | None = None
     written: Counter[str] = field(default_factory=Counter)
     counts: Counter[str] = field(default_factory=Counter)
@@ -53,24 +52,24 @@ log = structlog.get_logger(__name__)
 
 class Recorder:
     """
-    Collects what became of emails and writes it soon. Lives in one event loop.
+    Collects outcomes and records them in batches. Lives in one event loop.
 
-    While the database is away all of it waits here, ``stuck`` says so, and nothing is dropped.
-    ``unwritten`` of them would be sent again if the process were killed now.
+    While the database is unavailable, outcomes wait here and ``stuck`` is true. ``unwritten`` emails would be sent
+    again if the process were killed now.
 
     Args:
-        write: Records a batch, and counts it there.
-        most: Rows in a batch.
-        relieved: Called after each batch.
+        write: Records a batch and adds to its counts.
+        most: Rows per batch.
+        on_written: Called after each batch.
     """
 
-    def __init__(self, write: Write, *, relieved: Callable[[], None], most: int = MOST_ROWS) -> None:
+    def __init__(self, write: Write, *, on_written: Callable[[], None], most: int = MOST_ROWS) -> None:
         self.counts: Counter[str] = Counter()
         self.stuck = False
         self._write = write
-        self._relieved = relieved
+        self._on_written = on_written
         self._most = most
-        self._enough_rows = max(1, round(ENOUGH_OF_THEM * most))
+        self._enough_rows = max(1, round(ENOUGH_FRACTION * most))
         self.unwritten = 0
         self._waiting: list[Recorded] = []
         self._enough = asyncio.Event()
@@ -78,7 +77,7 @@ class Recorder:
         self._closing = False
 
     def put(self, one: Recorded) -> None:
-        """Take an email that was sent, or another ending; it is written within 50 ms unless the database is away."""
+        """Add a sent email or another outcome; it is recorded within 50 ms if the database is available."""
         self.unwritten += 1
         self._waiting.append(one)
         self._any.set()
@@ -86,20 +85,20 @@ class Recorder:
             self._enough.set()
 
     def hurry(self) -> None:
-        """Write what is here without waiting for more."""
+        """Record what is here without waiting for more."""
         self._enough.set()
 
     def close(self) -> None:
-        """No ending comes after this; ``run`` returns once what waits is written."""
+        """Accept no more outcomes; ``run`` returns once all are recorded."""
         self._closing = True
         self._any.set()
         self._enough.set()
 
     async def run(self) -> None:
-        """Write batches until ``close`` is called and all is written, however long the database is away."""
+        """Record batches until ``close`` is called and all is recorded, however long the database is unavailable."""
         while not self._closing or self._waiting:
             await self._any.wait()
-            await self._gather()
+            await self._wait_for_more()
             batch, self._waiting = self._waiting[: self._most], self._waiting[self._most :]
             if not self._waiting and not self._closing:
                 self._any.clear()
@@ -109,13 +108,13 @@ class Recorder:
                 await self._record(
                     Flush(
                         sent=[one for one in batch if isinstance(one, EmailAttempt)],
-                        endings=[one for one in batch if isinstance(one, AttemptOutcome)],
+                        outcomes=[one for one in batch if isinstance(one, AttemptOutcome)],
                     )
                 )
                 self.unwritten -= len(batch)
-                self._relieved()
+                self._on_written()
 
-    async def _gather(self) -> None:
+    async def _wait_for_more(self) -> None:
         try:
             async with asyncio.timeout(LONGEST_WAIT_SECONDS):
                 await self._enough.wait()
@@ -123,24 +122,24 @@ class Recorder:
             return
 
     async def _record(self, flush: Flush) -> None:
-        """Write the batch; if that fails for good, each ending by itself, so that one costs no other its record."""
+        """Record the batch; if that fails for good, each outcome by itself, so that a bad one stops no other."""
         left: Sequence[AttemptOutcome] = ()
-        unheard = bool(flush.unheard or flush.sent)
+        unconfirmed = bool(flush.unconfirmed or flush.sent)
         try:
-            await self._insist(flush)
+            await self._write_until_done(flush)
         except Exception:
-            left = [*map(ending_of, flush.sent), *flush.endings]
+            left = [*map(outcome_of, flush.sent), *flush.outcomes]
             log.exception("outcomes.refused", jobs=[one.name for one in left])
         self.counts += flush.counts
         for one in left if len(left) > 1 else ():
-            await self._record(Flush(endings=[one], unheard=unheard))
+            await self._record(Flush(outcomes=[one], unconfirmed=unconfirmed))
 
-    async def _insist(self, flush: Flush) -> None:
-        rows = len(flush.sent) + len(flush.endings)
+    async def _write_until_done(self, flush: Flush) -> None:
+        rows = len(flush.sent) + len(flush.outcomes)
         while True:
             try:
                 await self._write(flush)
-            except (*UNAVAILABLE, CommitUnsettled) as error:
+            except (*UNAVAILABLE, CommitPending) as error:
                 self.stuck = True
                 log.warning("outcomes.waiting", rows=rows, error=type(error).__name__)
                 await asyncio.sleep(PAUSE_SECONDS)
@@ -149,9 +148,9 @@ class Recorder:
                 return
 
 
-def ending_of(email: EmailAttempt, update: JobUpdate | None = None) -> AttemptOutcome:
+def outcome_of(email: EmailAttempt, update: JobUpdate | None = None) -> AttemptOutcome:
     """
-    The end of this attempt.
+    The outcome of this attempt.
 
     Args:
         update: None: the email was sent.

@@ -1,4 +1,4 @@
-"""Retention: what is finished and old goes, a small batch a transaction, so that no email waits behind it."""
+"""Retention: deletes old finished rows in small transactions, so that no email waits."""
 
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
@@ -18,20 +18,20 @@ from notify.store.operations.upkeep import Batch
 from notify.store.outbox import bundles, items
 
 BATCH = 1_000
-# While emails are due pruning works a tenth of the time; the whole machine may be one core.
-RESTS_PER_BATCH = 9
+# While emails are due, pruning works a tenth of the time: the machine may have a single core.
+PAUSES_PER_BATCH = 9
 
 
-class TurnTaken(NotifyError):
+class AlreadyPruning(NotifyError):
     """Another process is pruning."""
 
 
 @dataclass(slots=True)
 class Pruned:
     """
-    How many rows were deleted, and from how many events the text (``emptied``).
+    How many rows were deleted, and how many events lost their payload (``emptied``).
 
-    ``elsewhere``: none, as another process is pruning; ``unfinished``: there may be more.
+    ``elsewhere``: nothing was done because another process is pruning; ``unfinished``: there may be more.
     """
 
     jobs: int = 0
@@ -44,13 +44,13 @@ class Pruned:
 
 class Pruning:
     """
-    One run: emails, then events without emails, then the text of other events, then counts; made anew for each.
+    One run: deletes emails, events without emails, the payload of other events, and counts. Use each object once.
 
-    What is deleted stays deleted whenever it stops, and the next run goes on from there.
+    Safe to stop at any time; the next run continues.
 
     Args:
         batch: Rows that a transaction reads.
-        at_most: How long it begins batches; None: until it is done.
+        at_most: For how long to start batches; None: until done.
     """
 
     def __init__(
@@ -64,57 +64,57 @@ class Pruning:
         self._stopped = Event()
 
     def stop(self) -> None:
-        """Begin no further batch; from any thread."""
+        """Start no further batch. From any thread."""
         self._stopped.set()
 
     def run(self) -> Pruned:
-        """All of it at once."""
+        """Run all batches."""
         for _ in self.batches():
             pass
         return self.pruned
 
     def batches(self) -> Generator[Pruned]:
-        """How much was deleted so far, after each batch."""
+        """Yields the counts so far after each batch."""
         try:
             yield from self._batches()
-        except TurnTaken:
+        except AlreadyPruning:
             self.pruned.elsewhere = self.pruned == Pruned()
             self.pruned.unfinished = not self.pruned.elsewhere
 
     def _batches(self) -> Iterator[Pruned]:
-        with self._turn() as connection:
+        with self._transaction() as connection:
             bundles.prune(connection)
-        for batch in self._in_turn(upkeep.prune_jobs):
+        for batch in self._run_batches(upkeep.prune_jobs):
             self.pruned.jobs += batch.deleted
             yield self.pruned
-        for batch in self._in_turn(upkeep.prune_events):
+        for batch in self._run_batches(upkeep.prune_events):
             self.pruned.events += batch.deleted
             yield self.pruned
-        for batch in self._in_turn(upkeep.empty_events):
+        for batch in self._run_batches(upkeep.empty_events):
             self.pruned.emptied += batch.deleted
             yield self.pruned
-        with self._turn() as connection:
+        with self._transaction() as connection:
             self.pruned.stats = upkeep.prune_stats(connection, self._kept)
         yield self.pruned
 
     @contextmanager
-    def _turn(self) -> Iterator[Connection]:
+    def _transaction(self) -> Iterator[Connection]:
         """
-        A transaction in which no other process prunes.
+        A transaction that excludes other pruning processes.
 
         Raises:
-            TurnTaken: Another process does.
+            AlreadyPruning: Another process is pruning.
         """
         with self._database.begin() as connection:
             if not upkeep.try_lock(connection):
-                raise TurnTaken
+                raise AlreadyPruning
             yield connection
 
-    def _in_turn(self, prune: Callable[..., Batch]) -> Iterator[Batch]:
+    def _run_batches(self, prune: Callable[..., Batch]) -> Iterator[Batch]:
         reached = 0
         while monotonic() < self._ends and not self._stopped.is_set():
             began = monotonic()
-            with self._turn() as connection:
+            with self._transaction() as connection:
                 batch = prune(connection, self._kept, limit=self._batch, after=reached)
             worked, reached = monotonic() - began, batch.last_id
             if batch.deleted:
@@ -123,5 +123,5 @@ class Pruning:
                 return
             with self._database.read() as connection:
                 is_due = items.is_due(connection, DELIVER)
-            self._stopped.wait(RESTS_PER_BATCH * worked if is_due else 0.0)
+            self._stopped.wait(PAUSES_PER_BATCH * worked if is_due else 0.0)
         self.pruned.unfinished = True

@@ -1,4 +1,4 @@
-"""Emails over many sessions with one relay at once, and what is noted of each attempt."""
+"""Sends emails over many sessions with one relay, and hands each outcome to the recorder."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
@@ -15,7 +15,7 @@ from notify.delivery.domain_queues import DomainQueues
 from notify.delivery.journal import Journal
 from notify.delivery.leases import LeasedEmails
 from notify.delivery.recheck import Rechecked
-from notify.delivery.recorder import Flush, Recorder, ending_of
+from notify.delivery.recorder import Flush, Recorder, outcome_of
 from notify.delivery.routes.route import Route
 from notify.domain.jobs import EmailAttempt, EmailFacts
 from notify.domain.measures import Count, Measure, bucket
@@ -38,22 +38,22 @@ log = structlog.get_logger(__name__)
 
 @dataclass(slots=True)
 class _Session:
-    """Emails one after another: those that are under way, and failures of the relay."""
+    """The emails being sent over one session, and the relay failures met there."""
 
     emails: list[EmailAttempt] = field(default_factory=list)
-    trouble: list[Released] = field(default_factory=list)
+    failures: list[Released] = field(default_factory=list)
 
 
 class Sender:
     """
-    Sends the emails that it takes until ``stop`` is called. Lives in one event loop.
+    Sends the emails that it is given until ``stop`` is called. Lives in one event loop.
 
     Attributes:
-        gave_out: Whether the relay's breaker was found open, which stops it too.
+        breaker_opened: Whether it stopped because the relay's breaker is open.
 
     Args:
         record: Writes outcomes.
-        lookahead: When fewer emails than this wait, whoever waits is woken, to claim more.
+        lookahead: Wakes ``wait`` when fewer emails than this are queued, so that more are claimed.
     """
 
     def __init__(
@@ -69,10 +69,10 @@ class Sender:
         count: Count,
         journal: Journal,
     ) -> None:
-        self.gave_out = False
+        self.breaker_opened = False
         self.stopping = False
         self.queues = DomainQueues()
-        self.recorder = Recorder(record, relieved=self.dispatch, most=record_rows)
+        self.recorder = Recorder(record, on_written=self.dispatch, most=record_rows)
         self._route = route
         self._channel = route.channel
         self._relay = route.channel.relay
@@ -94,21 +94,21 @@ class Sender:
             if isinstance(rechecked, EmailFacts):
                 self.queues.put(self._leases.take(job, rechecked, claimed_at=claimed_at))
             else:
-                self._note(AttemptOutcome(job=job, update=settle(rechecked, job.claim, rng=self._rng)))
+                self._record(AttemptOutcome(job=job, update=settle(rechecked, job.claim, rng=self._rng)))
         self.dispatch()
 
     def stop(self) -> None:
-        """Begin no further email; what is under way is finished."""
+        """Begin no further email; those being sent are finished."""
         self.stopping = True
         self.wake()
 
     def wake(self) -> None:
-        """End a ``wait``."""
+        """Wake ``wait``."""
         self._progress.set()
 
     def dispatch(self) -> None:
-        """Begin as many emails as there are sessions for."""
-        while not self._is_held_back and (email := self.queues.take(sessions=self._route.sessions)):
+        """Start emails on all free sessions."""
+        while not self._is_paused and (email := self.queues.take(sessions=self._route.sessions)):
             self._under_way += 1
             self._start(self._send(email))
 
@@ -120,27 +120,27 @@ class Sender:
                 await self._progress.wait()
 
     async def all_begun(self) -> None:
-        """Wait until every claimed email is under way or has ended; not once it is time to stop."""
+        """Wait until every claimed email is begun, or ``stop`` is called."""
         while self.queues and not self.stopping:
             await self.wait()
 
     async def all_ended(self) -> None:
-        """Wait until nothing is under way."""
+        """Wait until no email is being sent."""
         while self._tasks:
             await self.wait()
 
-    def give_out(self) -> None:
-        """The breaker is open."""
-        self.gave_out = True
+    def stop_for_breaker(self) -> None:
+        """Stop because the breaker is open."""
+        self.breaker_opened = True
         self.stop()
 
     @property
-    def _is_held_back(self) -> bool:
+    def _is_paused(self) -> bool:
         """
-        Whether no further email may begin: it is time to stop, or the table is slower than the relay.
+        Whether no further email may begin: it is stopping, or recording is slower than the relay.
 
-        A killed process repeats what it has under way and what is not written yet: at most one
-        email a session and one batch, however slow the table is.
+        A killed process repeats the emails being sent and those not recorded yet: at most one per session and one
+        batch, however slow the database is.
         """
         if self.stopping:
             return True
@@ -178,14 +178,14 @@ class Sender:
             for email in tuple(session.emails):
                 self._end(email, session, Retry(reason=INTERNAL_ERROR, answer=answer, max_failures=3, ambiguous=True))
         finally:
-            for outcome in session.trouble:
+            for outcome in session.failures:
                 if await self._route.breaker.failed(outcome):
-                    self.give_out()
+                    self.stop_for_breaker()
             self._sessions -= 1
             self.queues.free(first)
 
     def _begin(self, email: EmailAttempt, session: _Session) -> bool:
-        """Whether the email may go; if too little of its lease is left, its attempt has ended."""
+        """Whether the email may be sent; if too little of its lease is left, its attempt ends here."""
         email.begun_at = now = monotonic()
         email.relay = self._relay
         session.emails.append(email)
@@ -197,8 +197,8 @@ class Sender:
         return True
 
     def _follow(self, session: _Session, email: EmailAttempt) -> EmailAttempt | None:
-        """The email after this one on the same session; None when the session should be free."""
-        while not (self._is_held_back or session.trouble) and self._sessions <= self._route.sessions:
+        """The next email on this session; None: end the session."""
+        while not (self._is_paused or session.failures) and self._sessions <= self._route.sessions:
             following = self.queues.follow(email)
             if len(self.queues) < self._lookahead:
                 self._progress.set()
@@ -211,7 +211,7 @@ class Sender:
         return None
 
     def _sent(self, session: _Session, email: EmailAttempt) -> None:
-        """The relay took the email with a plain yes."""
+        """The relay accepted the email."""
         self._checkpoint(EMAIL_ANSWERED)
         now = monotonic()
         email.seconds = now - email.begun_at
@@ -220,10 +220,10 @@ class Sender:
         self.recorder.put(email)
         self._count_age(Measure.TO_SENT, email, now)
         if self._route.took():
-            self._start(self._route.breaker.worked())
+            self._start(self._route.breaker.report_success())
 
     def _ended(self, session: _Session, email: EmailAttempt, outcome: Outcome) -> None:
-        """The attempt ended otherwise, or the yes came in another way."""
+        """The attempt ended with this outcome, on the slower path."""
         if isinstance(outcome, Sent):
             answer = outcome.answer
             email.code, email.enhanced_code, email.reply = answer.code, answer.enhanced, answer.text
@@ -238,16 +238,16 @@ class Sender:
             case Released(blame=Blame.THROTTLE) if self._route.throttled(outcome, begun=email.begun_at):
                 log.warning("relay.throttles", relay=self._relay, sessions=self._route.sessions)
             case Released(blame=blame) if blame is not Blame.NOBODY:
-                session.trouble.append(outcome)
+                session.failures.append(outcome)
             case _:
                 return
 
     async def _suspect(self, refusal: Retry, email: EmailAttempt) -> None:
-        if await self._route.breaker.suspect(refusal, recipient=email.facts.to_email):
-            self.give_out()
+        if await self._route.breaker.report_suspect(refusal, recipient=email.facts.to_email):
+            self.stop_for_breaker()
 
     def _count_age(self, measure: Measure, email: EmailAttempt, now: float) -> None:
-        """Count how long ago the event was received."""
+        """Count the time since the event was received."""
         age = email.facts.event.age_seconds + now - email.claimed_at
         self._count(measure, bucket(age), age)
 
@@ -260,8 +260,8 @@ class Sender:
         self._drop(email, session)
         update = settle(outcome, email.facts.claim, rng=self._rng)
         email.seconds = monotonic() - email.begun_at
-        self._note(ending_of(email, update))
+        self._record(outcome_of(email, update))
 
-    def _note(self, ending: AttemptOutcome) -> None:
-        self._journal.ended(ending)
-        self.recorder.put(ending)
+    def _record(self, outcome: AttemptOutcome) -> None:
+        self._journal.ended(outcome)
+        self.recorder.put(outcome)

@@ -1,4 +1,4 @@
-"""Short transactions for an event loop, which must not wait for the database: each runs in a thread."""
+"""Short transactions for an event loop: each runs in a thread, so that the loop never blocks."""
 
 import asyncio
 from collections.abc import Callable
@@ -15,8 +15,8 @@ Result = TypeVar("Result")
 
 class Transactions:
     """
-    Decided: threads of their own. The loop's default ones look up names, and a resolver that is silent would stop
-        leases from being renewed.
+    Decided: a thread pool of its own. The loop's default pool resolves names, and a hanging resolver would stop the
+        renewal of leases.
     """
 
     def __init__(self, database: Database, threads: Executor) -> None:
@@ -37,7 +37,7 @@ class Transactions:
     async def read(
         self, work: Callable[Concatenate[Connection, P], Result], *args: P.args, **kwargs: P.kwargs
     ) -> Result:
-        """What *work* returns, which is one statement that changes nothing."""
+        """What *work* returns, which is one read-only statement."""
 
         def execute() -> Result:
             with self._database.read() as connection:
@@ -46,5 +46,5 @@ class Transactions:
         return await self.call(execute)
 
     async def call(self, function: Callable[[], Result]) -> Result:
-        """What a blocking function returns that needs no transaction of ours."""
+        """What a blocking function returns, without a transaction."""
         return await asyncio.get_running_loop().run_in_executor(self._threads, function)

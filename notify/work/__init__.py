@@ -1,1 +1,1 @@
-"""What is due, whatever it is: claims and leases on ``work_items``, and the loop of a stage that works in batches."""
+"""Stages and their loop over ``work_items``, and the sweeper that finds due work."""

@@ -1,4 +1,4 @@
-"""Stages: what turns due work items of one kind into outcomes, and the one loop of those that work in batches."""
+"""Stages, which turn due work items of one kind into outcomes, and the loop of those that work in batches."""
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -25,29 +25,29 @@ log = structlog.get_logger(__name__)
 
 class Stage(Protocol):
     """
-    What turns due work items of one kind into outcomes. Thread-safe; made after a fork, never before.
+    Turns due work items of one kind into outcomes. Thread-safe; create it after a fork.
 
-    ``name`` is its Celery queue and its task, each with a prefix.
+    ``name``, with a prefix, is its Celery queue and task.
     """
 
     @property
     def name(self) -> str: ...
 
     def is_due(self) -> bool:
-        """Whether there is anything to do, and the stage is able to do it."""
+        """Whether anything is due that the stage can work on."""
 
     def drain(self) -> Mapping[str, float]:
-        """Work until nothing is due or the time is up, then ring for more; what was done, for people to read."""
+        """Work until nothing is due, or until the time is up and then ring; returns counts, for people to read."""
 
     def stop(self, *, at_most_seconds: float) -> None:
-        """Claim nothing more; finish what is under way, or leave it to its lease. Safe to repeat."""
+        """Claim nothing more; finish what was claimed, or leave it to its lease. Safe to repeat."""
 
 
 class Handler(Protocol):
     """
-    What a stage does with a batch of claims.
+    Works on a stage's batches of claims.
 
-    ``ordered`` says that its items have order keys; ``counts`` names what it reports, in order.
+    ``ordered``: its items have order keys; ``counts``: the names of what it reports, in order.
     """
 
     @property
@@ -61,23 +61,23 @@ class Handler(Protocol):
 
     def work(self, claims: Sequence[Claim]) -> Mapping[str, int]:
         """
-        Work these off and settle each of them, in transactions of its own; what was done, by ``counts``.
+        Work on these and settle each, in its own transactions; returns counts by ``counts``.
 
-        Whatever it raises, nothing was settled of these. Each is then tried by itself.
+        Must not raise once any is settled: after an error the loop works on each by itself.
         """
 
     def bury(self, connection: Connection, ids: Sequence[int]) -> None:
-        """These items have died without having been worked off: write so in the stage's own table."""
+        """Mark these items as dead in the stage's own table."""
 
 
 class BatchStage:
     """
-    A stage that claims a batch, hands it to its handler, and again while batches come back full.
+    A stage that claims batches for its handler while they come back full.
 
     Args:
-        ring: Calls idle workers of this stage.
-        worker: The name of this process, for people.
-        at_most: How long one drain may claim.
+        ring: Wakes idle workers of this stage.
+        worker: The id of this process.
+        at_most: For how long one drain may claim.
     """
 
     def __init__(
@@ -104,23 +104,23 @@ class BatchStage:
         self._rng = rng
         self._checkpoint = checkpoint
         self._stopping = False
-        self._unheard: list[Claim] = []
+        self._unconfirmed: list[Claim] = []
 
     def is_due(self) -> bool:
-        """Whether there is anything to do."""
+        """Whether anything is due."""
         with self._database.read() as connection:
             return items.is_due(connection, self.name)
 
     def drain(self) -> dict[str, float]:
         """
-        Work until nothing is due, the time is up or ``stop`` is called. When the time is up first, rings for itself.
+        Work until nothing is due, the time is up or ``stop`` is called; ring if the time is up first.
 
-        Counts what was ``claimed``, ``retried``, ``dead`` and ``released``, and what the handler counts.
+        Counts ``claimed``, ``retried``, ``dead`` and ``released``, and what the handler counts.
         """
         began = monotonic()
         done: Counter[str] = Counter()
-        self._take_back()
-        # One batch first: whoever has just rung waits for it, and what has lapsed has waited for longer than a moment.
+        self._undo_claims()
+        # One batch first: a caller may have just rung, while lapsed items have waited long anyway.
         more = self._work_on_batch(done)
         more = self._work_on_lapsed(done) or more
         while more and not self._stopping:
@@ -131,12 +131,12 @@ class BatchStage:
         names = ("claimed", *self._handler.counts, "retried", "dead", "released")
         return {**{name: done[name] for name in names}, "seconds": round(monotonic() - began, 3)}
 
-    def stop(self, *, at_most_seconds: float = 0.0) -> None:  # noqa: ARG002 - the batch at hand is finished in no time
-        """Claim nothing more; the batch at hand is finished."""
+    def stop(self, *, at_most_seconds: float = 0.0) -> None:  # noqa: ARG002 - a batch ends quickly
+        """Claim nothing more; the current batch is finished."""
         self._stopping = True
 
     def _work_on_batch(self, done: Counter[str]) -> bool:
-        """Work on one claim; whether it was full and of use, so that there may be more to do."""
+        """Claim and work on one batch; whether it was full, so that more may be due."""
 
         def claim(connection: Connection) -> list[Claim]:
             return items.claim(
@@ -153,9 +153,9 @@ class BatchStage:
 
     def _work_on_lapsed(self, done: Counter[str]) -> bool:
         """
-        Items whose worker vanished are worked on one at a time: one of them may be the reason.
+        Work on lapsed items one at a time: one of them may have killed its worker.
 
-        Whether there was any of them, so that what had to wait for it may be free now.
+        Returns whether there was any; items that wait for it by order key may be free then.
         """
 
         def claim(connection: Connection) -> list[Claim]:
@@ -175,21 +175,21 @@ class BatchStage:
         return found or bool(buried)
 
     def _take_up(self, claims: Sequence[Claim], done: Counter[str]) -> bool:
-        """Work on what was claimed, but for what has to wait for its turn; whether there was anything."""
+        """Work on these claims, except those out of turn; whether any was worked on."""
         if not claims:
             return False
         done["claimed"] += len(claims)
         self._checkpoint(f"{self.name}.claimed")
-        early = too_early(claims)
-        if early:
-            self._give_back([one for one in claims if one.id in early], done)
-        ready = [one for one in claims if one.id not in early]
+        waiting = out_of_turn(claims)
+        if waiting:
+            self._release([one for one in claims if one.id in waiting], done)
+        ready = [one for one in claims if one.id not in waiting]
         if ready:
             self._work(ready, done)
         return bool(ready)
 
     def _work(self, claims: Sequence[Claim], done: Counter[str]) -> None:
-        """Work on all at once; if that fails, on each by itself, so that one bad item stops no other."""
+        """Work on all at once; if that fails, on each by itself, so that a bad item stops no other."""
         try:
             done.update(self._handler.work(claims))
         except UNAVAILABLE:
@@ -197,12 +197,12 @@ class BatchStage:
         except Exception as error:
             log.exception("stage.failed", stage=self.name, items=[one.id for one in claims])
             if len(claims) == 1:
-                self._put_off(claims[0], error, done)
+                self._retry_later(claims[0], error, done)
                 return
             for one in claims:
                 self._work([one], done)
 
-    def _put_off(self, claim: Claim, error: Exception, done: Counter[str]) -> None:
+    def _retry_later(self, claim: Claim, error: Exception, done: Counter[str]) -> None:
         outcome = items.later(claim, f"{INTERNAL_ERROR}: {type(error).__name__}", rng=self._rng)
         with self._database.begin() as connection:
             ours = items.settle(connection, self.name, [outcome])
@@ -210,45 +210,45 @@ class BatchStage:
                 self._handler.bury(connection, [claim.id])
         done.update(counted([outcome]) if ours else {})
 
-    def _give_back(self, claims: Sequence[Claim], done: Counter[str]) -> None:
-        """Whoever works on what comes before them takes them next; until then they keep their due times."""
+    def _release(self, claims: Sequence[Claim], done: Counter[str]) -> None:
+        """Release these with their old due times; they are claimed after the items before them."""
         with self._database.begin() as connection:
             done["released"] += len(items.settle(connection, self.name, [items.released(one) for one in claims]))
 
     def _claimed(self, claim: Callable[[Connection], list[Claim]]) -> list[Claim]:
-        """What a claim takes; if its commit is never answered, that is remembered, to be taken back."""
+        """Claim; remembers claims whose commit was not confirmed, so that they are undone."""
         claims: list[Claim] = []
         try:
             with self._database.begin() as connection:
                 claims = claim(connection)
         except UNAVAILABLE:
-            self._unheard += claims
+            self._unconfirmed += claims
             raise
         return claims
 
-    def _take_back(self) -> None:
-        """A lost answer is no lapse: what was claimed unheard is due again as if it had never been claimed."""
-        unheard = list(self._unheard)
-        if unheard:
+    def _undo_claims(self) -> None:
+        """Undo unconfirmed claims, so that they do not count as lapses."""
+        unconfirmed = list(self._unconfirmed)
+        if unconfirmed:
             with self._database.begin() as connection:
-                items.undo_claims(connection, self.name, unheard, worker=self._worker)
-            del self._unheard[: len(unheard)]
+                items.undo_claims(connection, self.name, unconfirmed, worker=self._worker)
+            del self._unconfirmed[: len(unconfirmed)]
 
 
 def counted(outcomes: Sequence[ItemOutcome]) -> Counter[str]:
-    """How many of these attempts ended as ``retried`` or as ``dead``."""
+    """How many of these are ``retried`` or ``dead``."""
     return Counter("dead" if one.lane is Lane.DEAD else "retried" for one in outcomes if one.lane is not None)
 
 
-def too_early(claims: Sequence[Claim]) -> set[int]:
+def out_of_turn(claims: Sequence[Claim]) -> set[int]:
     """
-    The ids of those whose turn has not come: another worker has the item before them with their order key.
+    The ids of claims that must wait: another worker has an earlier item with their order key.
 
-    What happens on a topic is worked on in order, whoever is quicker.
+    A topic's items are worked on in order.
     """
-    early: set[int] = set()
+    waiting: set[int] = set()
     ids = {one.id for one in claims}
     for one in sorted(claims, key=lambda one: one.id):
-        if one.predecessor is not None and (one.predecessor not in ids or one.predecessor in early):
-            early.add(one.id)
-    return early
+        if one.predecessor is not None and (one.predecessor not in ids or one.predecessor in waiting):
+            waiting.add(one.id)
+    return waiting

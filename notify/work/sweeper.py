@@ -1,4 +1,4 @@
-"""The sweeper: threads that find due rows without a doorbell, so that emails flow with the broker gone."""
+"""The sweeper: threads that find due work without doorbells, so that emails are sent while the broker is down."""
 
 from collections.abc import Sequence
 from random import Random
@@ -11,9 +11,9 @@ from notify.domain.measures import Count, Measure, no_count
 from notify.domain.ports import Promise, no_heartbeat
 from notify.work.stage import Stage
 
-# The longest waits of one query: for a connection of the pool, for the server, for its answer, twice.
+# The longest waits of one query: for a pooled connection, for the server, for its answer, twice.
 LONGEST_QUERY_SECONDS = 150
-# As long as a task may take; a drain that gets on with its work says so itself.
+# As long as a task may take; a drain that makes progress renews the promise itself.
 LONGEST_WORK_SECONDS = 960
 
 log = structlog.get_logger(__name__)
@@ -21,11 +21,10 @@ log = structlog.get_logger(__name__)
 
 class Sweeper:
     """
-    Asks every stage, about every *seconds*, and works where something is due.
+    Asks each stage about every *seconds* whether anything is due, and drains it then.
 
-    Each stage has a thread: emails that wait for a silent server delay no event. The pause is
-    jittered by a third either way, so that processes do not ask in step. Whatever a stage raises
-    is logged, and the sweeping goes on.
+    Each stage has its own thread, so that a hanging mail server delays no event. The interval varies by a third, so
+    that processes do not ask at the same time. Errors of a stage are logged, and sweeping continues.
 
     Args:
         promise: Called before each query and before each drain.
@@ -58,12 +57,12 @@ class Sweeper:
             thread.start()
 
     def wake(self, name: str) -> None:
-        """Drain this stage now, if it is swept here. From any thread."""
+        """Drain this stage now, if this sweeper has it. From any thread."""
         if name in self._awake:
             self._awake[name].set()
 
     def stop(self, *, timeout_seconds: float) -> None:
-        """Stop sweeping; wait at most this long for drains to end."""
+        """Stop sweeping; wait up to *timeout_seconds* for drains to end."""
         self._stopping = True
         for awake in self._awake.values():
             awake.set()

@@ -81,9 +81,9 @@ def test_an_outcome_counts_as_unrecorded_until_it_is_written() -> None:
 
         async def write(flush: Flush) -> None:
             await answer.wait()
-            flush.counts["sent"] += len(flush.endings)
+            flush.counts["sent"] += len(flush.outcomes)
 
-        recorder = Recorder(write, relieved=lambda: None)
+        recorder = Recorder(write, on_written=lambda: None)
         running = asyncio.create_task(recorder.run())
         for number in range(MOST_ROWS):
             recorder.put(ending(number))
@@ -144,7 +144,7 @@ def test_an_outcome_is_written_even_if_its_transaction_id_was_reused(database: D
     with database.begin() as connection:
         (job,) = outbox.claim(connection, limit=1, lease=MINUTE, worker=worker)
         another = commits.transaction_id(connection)
-    flush = Flush(endings=[replace(ending(1), job=job)], transaction=another)
+    flush = Flush(outcomes=[replace(ending(1), job=job)], transaction=another)
     with ThreadPoolExecutor(1) as threads:
         ledger = Ledger(
             transactions=Transactions(database, threads),

@@ -26,7 +26,7 @@ from notify.store.outbox.job_filter import JobFilter
 from notify.store.outbox.retry_cancel_replay import Action
 from notify.store.tables.emails import bundles as bundle_rows
 from notify.store.tables.emails import email_jobs, notifications
-from notify.work.stage import too_early
+from notify.work.stage import out_of_turn
 from tests.model.schedules import every_order
 from tests.support import rows
 from tests.support.doorbell import RecordingDoorbell
@@ -111,7 +111,7 @@ def claim_events(limit: int) -> Act:
 
     def act(connection: Connection) -> Sequence[int]:
         claimed = items.claim(connection, FAN_OUT, limit=limit, lease=LEASE, worker=WORKER, ordered=True)
-        return sorted({one.id for one in claimed} - too_early(claimed))
+        return sorted({one.id for one in claimed} - out_of_turn(claimed))
 
     return act
 
@@ -119,7 +119,7 @@ def claim_events(limit: int) -> Act:
 def rescue_event(connection: Connection) -> Sequence[int]:
     """The same for one lapsed event."""
     found = items.claim_lapsed(connection, FAN_OUT, lease=LEASE, worker=WORKER)
-    return [found.id] if found and not too_early([found]) else []
+    return [found.id] if found and not out_of_turn([found]) else []
 
 
 def claim(connection: Connection) -> Sequence[Sequence[int]]:

@@ -1,4 +1,4 @@
-"""When to stop asking a relay, and who may ask again: policy over the breaker that all workers share."""
+"""When a relay's breaker opens and who probes it: policy for the breaker that all workers share."""
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
@@ -18,7 +18,7 @@ from notify.store.operations import relays
 from notify.store.operations.relays import BreakerState
 
 PROBE = timedelta(seconds=60)
-# So many different recipients refused for policy, one after another and no email taken between: it is about us.
+# This many different recipients refused for policy without a success in between: our configuration is to blame.
 SUSPECTS = 3
 
 log = structlog.get_logger(__name__)
@@ -26,7 +26,7 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
-    """After how many failures in a row the breaker opens, and for how long at first."""
+    """After how many failures in a row the breaker opens, and for how long."""
 
     opens_after: int
     first: timedelta
@@ -40,7 +40,7 @@ POLICIES: Mapping[Blame, Policy] = MappingProxyType(
         Blame.THROTTLE: Policy(opens_after=1, first=timedelta(seconds=60)),
     }
 )
-# Other sessions may end at any moment: a relay that allows no further one is asked again soon.
+# Another worker's session may end at any moment, so the wait is short.
 CROWDED = Policy(opens_after=5, first=timedelta(seconds=5), longest=timedelta(minutes=1))
 
 
@@ -48,16 +48,15 @@ class Breaker:
     """
     The breaker of one relay, and the recipients that it has refused for policy. Lives in one event loop.
 
-    Decided: whether such refusals are about the recipients or about us, a process decides by what it has heard itself,
-        at once, and writes it for the others in the same order. What they have heard replaces it while it has nothing
-        to write.
+    Decided: a process judges policy refusals at once, by the replies that it has received itself, and stores them for
+        the others in the same order. It adopts the stored ones whenever it has nothing left to store.
 
     Attributes:
-        is_troubled: Whether an email that the relay takes is news; ``worked`` must be called then.
+        has_failures: Whether the next success must be reported with ``report_success``.
     """
 
     def __init__(self, transactions: Transactions, *, relay: str) -> None:
-        self.is_troubled = False
+        self.has_failures = False
         self._run, self._read = transactions.run, transactions.read
         self._relay = relay
         self._suspects: set[str] = set()
@@ -66,55 +65,55 @@ class Breaker:
         self._writing = asyncio.Lock()
 
     async def state(self) -> BreakerState:
-        """Its state; what other workers have learned of the relay is known here from now on."""
+        """Its state, including what other workers have stored."""
         before = self._changes
         state = await self._read(relays.breaker, self._relay)
         if not self._unwritten and self._changes == before:
             self._suspects = set(state.suspects)
-        self.is_troubled = self.is_troubled or state.failures > 0 or bool(state.suspects)
+        self.has_failures = self.has_failures or state.failures > 0 or bool(state.suspects)
         return state
 
     async def take_probe(self) -> bool:
-        """Whether this worker, alone in the fleet, may try an open relay now."""
+        """Whether this worker, and no other, may probe an open relay now."""
         return await self._run(relays.take_probe, self._relay, within=PROBE)
 
     async def connected(self, state: BreakerState) -> None:
-        """The relay took a session, which closes the breaker; *state* is what it was before."""
+        """Close the breaker after a session was accepted; *state* is the state before."""
         if state.is_open:
             await self._run(relays.record_probe, self._relay)
-        self.is_troubled = self.is_troubled or state.is_open or state.openings > 0
+        self.has_failures = self.has_failures or state.is_open or state.openings > 0
 
     async def failed(self, released: Released) -> bool:
-        """Count a failure of the relay; whether the breaker is open after it."""
-        self.is_troubled = True
-        log.warning("relay.trouble", relay=self._relay, blame=released.blame, reason=released.reason)
+        """Count a failure of the relay; whether the breaker is open afterwards."""
+        self.has_failures = True
+        log.warning("relay.failed", relay=self._relay, blame=released.blame, reason=released.reason)
         with suppress(*UNAVAILABLE):
             return (await self._run(_note_failure, self._relay, released)).is_open
         return False
 
     def judge(self, refusal: Retry, *, recipient: str) -> Retry | Released:
-        """A suspicious refusal as it is, or as one about us; ``suspect`` must be called with it then."""
+        """The refusal itself, or a configuration failure after too many suspects; then call ``report_suspect``."""
         self._suspects.add(_digest(recipient))
         self._changed()
-        return _about_us(refusal) if len(self._suspects) >= SUSPECTS else refusal
+        return _blame_configuration(refusal) if len(self._suspects) >= SUSPECTS else refusal
 
-    async def suspect(self, refusal: Retry, *, recipient: str) -> bool:
-        """Tell all workers whom the relay refused for policy; whether the breaker is open after it."""
-        self.is_troubled = True
+    async def report_suspect(self, refusal: Retry, *, recipient: str) -> bool:
+        """Store whom the relay refused for policy; whether the breaker is open afterwards."""
+        self.has_failures = True
         with suppress(*UNAVAILABLE):
             async with self._in_turn():
-                state = await self._run(_note_suspect, self._relay, _digest(recipient), _about_us(refusal))
+                state = await self._run(_note_suspect, self._relay, _digest(recipient), _blame_configuration(refusal))
             return state.is_open
         return False
 
     def took(self) -> None:
-        """The relay took an email after trouble; ``worked`` must be called."""
-        self.is_troubled = False
+        """The relay accepted an email after failures; then call ``report_success``."""
+        self.has_failures = False
         self._suspects.clear()
         self._changed()
 
-    async def worked(self) -> None:
-        """Tell all workers that the relay took an email after trouble."""
+    async def report_success(self) -> None:
+        """Store that the relay accepted an email after failures."""
         with suppress(*UNAVAILABLE):
             async with self._in_turn():
                 await self._run(relays.record_success, self._relay)
@@ -125,7 +124,7 @@ class Breaker:
 
     @asynccontextmanager
     async def _in_turn(self) -> AsyncIterator[None]:
-        """One change is written at a time; callers come in the order of the changes."""
+        """Store one change at a time, in order."""
         try:
             async with self._writing:
                 yield
@@ -150,15 +149,15 @@ def _note_failure(connection: Connection, relay: str, released: Released) -> Bre
 
 
 def _note_suspect(connection: Connection, relay: str, recipient: str, refusal: Released) -> BreakerState:
-    """The third different recipient opens the breaker."""
+    """Open the breaker at the third different recipient."""
     suspects = relays.record_suspect(connection, relay, recipient=recipient, most=SUSPECTS)
     return _note_failure(connection, relay, refusal) if suspects >= SUSPECTS else relays.breaker(connection, relay)
 
 
-def _about_us(refusal: Retry) -> Released:
+def _blame_configuration(refusal: Retry) -> Released:
     return Released(reason=refusal.reason, blame=Blame.CONFIGURATION, answer=refusal.answer)
 
 
 def _digest(address: str) -> str:
-    """A recipient without their address."""
+    """A hash that stands for the recipient."""
     return sha256(address.lower().encode()).hexdigest()[:16]

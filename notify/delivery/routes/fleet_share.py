@@ -1,4 +1,4 @@
-"""The share of one process in the sessions that all workers together may have with a relay."""
+"""A process's share of the sessions that all workers together may have with a relay."""
 
 import asyncio
 from collections.abc import Callable
@@ -15,12 +15,12 @@ from notify.domain.rates import SessionUsage
 from notify.store.database import UNAVAILABLE
 from notify.store.operations import shares
 
-# What a killed process had is free again after so long; an answer that takes longer ends the share.
-LASTS = timedelta(seconds=15)
+# A share ends after this long unless it is renewed, so that a killed process's sessions become free.
+SHARE_DURATION = timedelta(seconds=15)
 ASK_SECONDS = 2.0
-# Sessions that are to go do so in no time, unless an email is on its way.
+# While surplus sessions are being closed.
 SOON_SECONDS = 0.1
-# What a process keeps, so that the next email needs no handshake, while nobody else wants it.
+# An idle process keeps this many sessions while nobody else wants them, to save the next handshake.
 KEPT_WARM = 1
 
 log = structlog.get_logger(__name__)
@@ -30,15 +30,15 @@ class FleetShare:
     """
     How many sessions this process may have with one relay. Lives in one event loop.
 
-    Decided: sessions are lent by the database for a while, and asked for again long before it is over. A process that
-        cannot ask begins no email when it is over, and lets its sessions go; what is on its way is finished.
-    Rejected: an advisory lock for each session: one connection to PostgreSQL each, and none through a pooler.
+    Decided: shares are granted for a limited time and renewed long before they end. A process that cannot renew begins
+        no further email, closes its sessions, and finishes the emails being sent.
+    Rejected: an advisory lock per session: each needs a connection to PostgreSQL, and none works behind a pooler.
 
     Args:
-        changed: Called when there may be more or fewer than before.
+        changed: Called when the number of sessions may have changed.
 
     Attributes:
-        in_use: Whether a drain runs; sessions that only rest go to whoever has something to send.
+        in_use: Whether a drain runs; idle sessions go to processes with something to send.
     """
 
     def __init__(
@@ -54,52 +54,52 @@ class FleetShare:
         self._over = False
         self._rested = asyncio.Event()
         self._asking = asyncio.Lock()
-        self._keeping: asyncio.Task[None] | None = None
+        self._renewal: asyncio.Task[None] | None = None
 
     @property
     def sessions(self) -> int:
-        """How many may be open now."""
+        """How many sessions may be open now."""
         if self._channel.fleet_sessions is None:
             return self._channel.sessions
         return self._granted if monotonic() < self._until else 0
 
     async def take(self) -> bool:
-        """Ask for as many as the channel can use; whether there is one."""
+        """Request as many sessions as the channel can use; whether any was granted."""
         if self._channel.fleet_sessions is None:
             return True
         self.in_use = True
         await self._ask()
-        if self._keeping is None or self._keeping.done():
-            self._keeping = asyncio.create_task(self._keep())
+        if self._renewal is None or self._renewal.done():
+            self._renewal = asyncio.create_task(self._keep_renewed())
         return self.sessions > 0
 
     def rest(self) -> None:
-        """Nobody uses the sessions now; whoever waits for some should not wait long."""
+        """No drain uses the sessions now, so that other processes soon get them."""
         self.in_use = False
         self._rested.set()
 
-    async def give_back(self) -> None:
-        """There are no sessions any more."""
-        if self._keeping is None:
+    async def release(self) -> None:
+        """Release the share; all sessions are closed."""
+        if self._renewal is None:
             return
         self._over = True
         self._rested.set()
-        done, _ = await asyncio.wait([self._keeping], timeout=ASK_SECONDS)
-        if done:  # else the database is silent, and the share ends by itself
+        done, _ = await asyncio.wait([self._renewal], timeout=ASK_SECONDS)
+        if done:  # otherwise the database is unavailable and the share expires
             with suppress(*UNAVAILABLE):
                 await self._run(shares.release, self._channel.relay, self._worker)
 
-    async def _keep(self) -> None:
-        """Ask again until there is nothing left to ask for."""
+    async def _keep_renewed(self) -> None:
+        """Renew the share until it is no longer needed."""
         while self._needs_time():
             await self._pause(SOON_SECONDS if self._channel.open_sessions > self.sessions else ASK_SECONDS)
             if self._needs_time():
-                await self._insist()
+                await self._renew()
 
     def _needs_time(self) -> bool:
         return not self._over and (self.in_use or bool(self._announced or self._channel.open_sessions))
 
-    async def _insist(self) -> None:
+    async def _renew(self) -> None:
         try:
             await self._ask()
         except UNAVAILABLE as error:
@@ -125,8 +125,8 @@ class FleetShare:
                 self._worker,
                 cap=self._channel.fleet_sessions or self._channel.sessions,
                 mine=mine,
-                duration=LASTS,
+                duration=SHARE_DURATION,
             )
-            self._until = asked + LASTS.total_seconds()
+            self._until = asked + SHARE_DURATION.total_seconds()
             self._announced = max(self._granted, mine.sessions)
         self._changed()

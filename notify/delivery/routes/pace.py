@@ -1,18 +1,18 @@
-"""How many emails this process has on their way at once: half when the relay says "slower", more as it takes them."""
+"""How many sessions a process uses: half as many when the relay throttles, one more with each accepted email."""
 
 from time import monotonic
 
 AFTER_AN_OUTAGE = 2
-# A relay that has said how many sessions are too many is not asked for as many again before this.
-FORGETS_SECONDS = 60.0
+# How long a relay's stated limit of sessions is respected before one more is tried.
+CEILING_SECONDS = 60.0
 
 
 class Pace:
     """
-    Lives as long as its process: a relay that throttles is not tried at full width by the next drain.
+    Lives as long as its process, so that the next drain respects what the relay said to this one.
 
     Args:
-        most: Sessions when all is well.
+        most: The configured number of sessions.
     """
 
     def __init__(self, most: int) -> None:
@@ -23,11 +23,11 @@ class Pace:
         self._crowded_at = 0.0
 
     def begin_slowly(self) -> None:
-        """The relay is back after an outage."""
+        """Use few sessions after an outage."""
         self.sessions = min(self.sessions, AFTER_AN_OUTAGE)
 
     def taken(self) -> bool:
-        """The relay took an email: one session more, unless that was too many a moment ago; whether there is one."""
+        """The relay accepted an email: add a session, unless that was recently too many; whether one was added."""
         if self.sessions >= self._ceiling and self._ceiling < self._most:
             self._raise_ceiling()
         wider = self.sessions < self._ceiling
@@ -36,12 +36,11 @@ class Pace:
 
     def throttled(self, *, begun: float, crowded: bool = False) -> bool:
         """
-        The relay said "slower": half the sessions. False when a single one was too many already.
+        The relay throttled us: halve the sessions. False: there was only one.
 
         Args:
-            begun: When the email set out, on the monotonic clock. Emails that were on their way
-                at the last halving say nothing about the pace since.
-            crowded: It is the sessions that are too many, not the emails.
+            begun: When the email was begun, in monotonic seconds. Emails begun before the last halving do not count.
+            crowded: The relay complained about sessions, not about emails.
         """
         if begun < self._narrowed_at:
             return True
@@ -54,5 +53,5 @@ class Pace:
         return True
 
     def _raise_ceiling(self) -> None:
-        if monotonic() >= self._crowded_at + FORGETS_SECONDS:
+        if monotonic() >= self._crowded_at + CEILING_SECONDS:
             self._ceiling, self._crowded_at = self._ceiling + 1, monotonic()

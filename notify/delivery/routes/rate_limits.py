@@ -1,11 +1,11 @@
 """
-How fast emails leave: a bucket for each relay and for each domain that has a rate, shared by all workers.
+Sending rates: a token bucket for each limited relay and domain, shared by all workers.
 
-Decided: an email counts when it is claimed. What is claimed for a relay is not more than its bucket holds; an email
-    to a domain whose bucket is empty is put off in the transaction of its claim, and others go past it.
-Decided: a relay at its rate is not a relay that is down; its emails wait and do not go over the next.
-Rejected: counting in each process: the rate would depend on how many there are.
-Rejected: to pass over a domain's emails in the claim: it would read all of them each time.
+Decided: an email counts when it is claimed. A relay's bucket limits the size of the claim; an email to a domain whose
+    bucket is empty is postponed in the transaction of its claim.
+Decided: a relay at its rate is not down; its emails wait instead of using the next relay.
+Rejected: a rate per process: the total would depend on the number of processes.
+Rejected: skipping a domain's emails in the claim: each claim would read all of them.
 """
 
 from collections import defaultdict
@@ -27,7 +27,7 @@ from notify.store.outbox import outbox
 
 @dataclass(frozen=True, slots=True)
 class Allowance:
-    """How many emails may be claimed now; where that is none, in how many seconds one may."""
+    """How many emails may be claimed now; if none, in how many seconds one may."""
 
     emails: int
     seconds: float = 0.0
@@ -38,7 +38,7 @@ class RelayRate:
     The bucket of one relay. Every method is one short transaction.
 
     Args:
-        rate: None: as fast as the relay takes emails; then there is no bucket, and no transaction.
+        rate: None: unlimited; then there is no bucket and no transaction.
     """
 
     def __init__(self, transactions: Transactions, rate: Rate | None, *, relay: str) -> None:
@@ -47,11 +47,11 @@ class RelayRate:
         self._bucket = rates.of_relay(relay)
 
     async def draw(self, most: int) -> Allowance:
-        """Take as many emails from the bucket as it holds, at most so many."""
+        """Take up to *most* tokens from the bucket."""
         return Allowance(most) if self._rate is None else await self._run(_draw, self._bucket, self._rate, most)
 
     async def spend(self, emails: int) -> None:
-        """Count these, whatever the bucket holds; fewer than none gives back what was drawn."""
+        """Take this many tokens even if the bucket is empty; a negative number returns unused tokens."""
         if self._rate is not None and emails:
             await self._run(_spend, self._bucket, self._rate, emails)
 
@@ -69,8 +69,10 @@ def _spend(connection: Connection, name: str, rate: Rate, emails: int) -> None:
     rates.store(connection, {name: replace(bucket, owed=rate.spent(bucket.owed, emails))})
 
 
-def within(connection: Connection, rechecked: Sequence[Rechecked], domains: Mapping[str, Rate]) -> list[Rechecked]:
-    """What of this may go now; emails beyond the rates of their domains are put off, required ones by the least."""
+def limit_domains(
+    connection: Connection, rechecked: Sequence[Rechecked], domains: Mapping[str, Rate]
+) -> list[Rechecked]:
+    """Postpone emails beyond their domains' rates, required ones the least; returns the rest."""
     limited: dict[str, list[Job]] = defaultdict(list)
     by_name: dict[str, Rate] = {}
     for job, one in rechecked:

@@ -1,4 +1,4 @@
-"""The routes to relays, in order of priority, and the choice of the one that takes emails now."""
+"""Routes to relays, by priority, and the choice of the one that accepts emails now."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -21,9 +21,9 @@ log = structlog.get_logger(__name__)
 
 class Route:
     """
-    The way to one relay. Lives as long as its process.
+    The route to one relay. Lives as long as its process.
 
-    ``resized`` is called when there may be more or fewer sessions than before.
+    ``resized`` is called when the number of sessions may have changed.
     """
 
     def __init__(self, channel: Channel, transactions: Transactions, *, worker: UUID) -> None:
@@ -38,35 +38,35 @@ class Route:
 
     @property
     def sessions(self) -> int:
-        """How many emails may be on their way at once."""
+        """How many sessions may be open."""
         return min(self._pace.sessions, self._share.sessions) if self._is_shared else self._pace.sessions
 
     async def has_session(self) -> bool:
-        """Whether this process may have one of the sessions that all workers share; ``rest`` must be called after."""
+        """Whether this process may open at least one of the shared sessions. Call ``rest`` afterwards."""
         return await self._share.take()
 
     def rest(self) -> None:
-        """Nobody uses the sessions now."""
+        """No drain uses the sessions now."""
         self._share.rest()
         self.resized = _no_drain
 
     async def close(self) -> None:
-        """End all sessions politely, and let other workers have them."""
+        """Close all sessions and release them to other workers."""
         await self.channel.close()
-        await self._share.give_back()
+        await self._share.release()
 
     def throttled(self, released: Released, *, begun: float) -> bool:
-        """The relay said that there is too much at once: fewer sessions. False when a single one was too many."""
+        """Use fewer sessions after the relay throttled us. False: there was only one."""
         narrower = self._pace.throttled(begun=begun, crowded=released.reason == TOO_MANY_SESSIONS)
         self._resize()
         return narrower
 
     async def opens(self, state: BreakerState) -> bool:
         """
-        Whether the relay takes a session: connect before claiming, so that an outage costs no email an attempt.
+        Whether the relay accepts a session. Connects before anything is claimed, so that an outage costs no attempt.
 
         Args:
-            state: Of the breaker, before; a session closes it.
+            state: The breaker's state before; a session closes it.
         """
         refused = await self.channel.open()
         if refused:
@@ -78,10 +78,10 @@ class Route:
         return True
 
     def took(self) -> bool:
-        """The relay took an email; whether that is news: then ``breaker.worked`` must be called."""
+        """The relay accepted an email; True: call ``breaker.report_success``."""
         if self._pace.sessions < self._most and self._pace.taken():
             self._resize()
-        if not self.breaker.is_troubled:
+        if not self.breaker.has_failures:
             return False
         self.breaker.took()
         return True
@@ -92,18 +92,17 @@ class Route:
 
 
 def _no_drain() -> None:
-    """No drain runs that could use more sessions."""
+    """There is no drain to tell."""
 
 
 class Routes:
     """
-    Which relay gets the emails: the first by priority that takes a session. Lives in one event loop.
+    Chooses the relay: the first by priority that accepts a session. Lives in one event loop.
 
-    Decided: an open relay is probed beside the emails where another takes them, so that a server that has gone
-        silent delays nobody; what the probe finds is for the next drain.
-    Decided: a relay whose sessions other workers have is no relay that is down: its emails are left to them.
-    Decided: a relay that refuses a session is passed over at once, before it has failed often enough to open
-        its breaker.
+    Decided: a relay with an open breaker is probed in the background while another accepts emails, so that a server
+        that hangs delays nobody; the result counts for the next drain.
+    Decided: if other workers have all sessions with a relay, its emails are left to them: it is not down.
+    Decided: a relay that refuses a session is skipped at once, before its breaker opens.
     """
 
     def __init__(self, routes: Sequence[Route]) -> None:
@@ -113,8 +112,8 @@ class Routes:
     def __len__(self) -> int:
         return len(self._routes)
 
-    async def admitted(self) -> Route | None:
-        """The way that emails go now; None when no relay takes any. Risks no email."""
+    async def first_available(self) -> Route | None:
+        """The route to use now; None: no relay accepts emails. Risks no email."""
         probes = []
         for route in self._routes:
             state = await route.breaker.state()
@@ -136,7 +135,7 @@ class Routes:
         return None
 
     async def close(self) -> None:
-        """Stop probing, and end all sessions politely."""
+        """Stop probing and close all sessions."""
         for probe in self._probes:
             probe.cancel()
         await asyncio.gather(*self._probes, return_exceptions=True)
@@ -151,7 +150,7 @@ class Routes:
 
 
 async def _probed(route: Route, state: BreakerState) -> Route | None:
-    """The route, if its relay is back. A database that is away is logged: nobody may be waiting for this."""
+    """The route, if its relay is back. Logs an unavailable database, because nobody may await this."""
     try:
         return route if await route.opens(state) else None
     except UNAVAILABLE as error:
