@@ -13,7 +13,7 @@ from notify.store.database import Database
 FLUSH_SECONDS = 2.0
 
 
-class NothingToWorkOn(NotifyError):
+class NoDatabase(NotifyError):
     """NOTIFY_DATABASE_URL is not set, and no embedded stack is installed: pip install 'notify-outbox[embedded]'."""
 
 
@@ -42,7 +42,7 @@ def complete_settings() -> Iterator[Settings]:
     try:
         from notify.embedded.stack import stack_settings
     except ModuleNotFoundError as error:
-        raise NothingToWorkOn(missing=error.name) from None
+        raise NoDatabase(missing=error.name) from None
     with stack_settings(settings) as complete:
         yield complete
 

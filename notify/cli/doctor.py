@@ -44,7 +44,7 @@ def doctor(*, as_json: AsJson = False) -> None:
     template, and people's time zones.
     """
     with connect() as deployment:
-        findings = examined(deployment, CHECKS)
+        findings = run_checks(deployment, CHECKS)
     if as_json:
         print_json(findings)
     else:
@@ -53,7 +53,7 @@ def doctor(*, as_json: AsJson = False) -> None:
         raise Exit(1)
 
 
-def examined(deployment: Deployment, checks: Sequence[Check]) -> list[Finding]:
+def run_checks(deployment: Deployment, checks: Sequence[Check]) -> list[Finding]:
     """What these checks find, as far as the database answers."""
     found: list[Finding] = []
     for check in checks:

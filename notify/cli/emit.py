@@ -19,7 +19,7 @@ BATCH = 500
 
 
 @dataclass(slots=True)
-class Report:
+class EmitReport:
     """What became of the lines; ``refused`` has the line (from 1), field and reason of everything that is wrong."""
 
     accepted: int = 0
@@ -42,7 +42,7 @@ def emit(
 
     Refused lines are listed with every wrong field; the other lines are stored. Exit code 1 if a line was refused.
     """
-    report = Report()
+    report = EmitReport()
     with connect() as deployment, progress_bar() as progress:
         bar = progress.add_task("events", total=None)
         numbered = enumerate(source, start=1)
@@ -61,7 +61,7 @@ def emit(
         raise Exit(1)
 
 
-def _store(deployment: Deployment, events: dict[int, EventIn], report: Report) -> None:
+def _store(deployment: Deployment, events: dict[int, EventIn], report: EmitReport) -> None:
     """Store these events by line; those that lie in the future are refused."""
     try:
         with deployment.database.begin() as connection:
@@ -83,7 +83,7 @@ def _store(deployment: Deployment, events: dict[int, EventIn], report: Report) -
             report.accepted += 1
 
 
-def _parsed(batch: Iterable[tuple[int, bytes]], report: Report) -> Iterator[tuple[int, EventIn]]:
+def _parsed(batch: Iterable[tuple[int, bytes]], report: EmitReport) -> Iterator[tuple[int, EventIn]]:
     for number, line in batch:
         if not line.strip():
             continue

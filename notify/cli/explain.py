@@ -34,10 +34,10 @@ def explain(
     as_json: AsJson = False,
 ) -> None:
     """Explain why a person is or is not told of an event: every rule, in order, as it decides today."""
-    given = None if dry_run is None else _given(dry_run.read(), event)
+    given = None if dry_run is None else _event_in_file(dry_run.read(), event)
     with connect() as deployment, deployment.database.engine.connect() as connection:
         if given is None:
-            found, decided = _stored(connection, event, user)
+            found, decided = _explain_stored(connection, event, user)
         else:
             found, decided = explain_unstored(connection, given, user), []
         connection.rollback()
@@ -55,7 +55,7 @@ def explain(
         console.print(f"\n{where}: {one.status} {one.why or ''}".rstrip() + leaves, markup=False)
 
 
-def _stored(connection: Connection, key: str, user: str) -> tuple[Explanation, list[NotificationView]]:
+def _explain_stored(connection: Connection, key: str, user: str) -> tuple[Explanation, list[NotificationView]]:
     view = jobs.of_event(connection, key)
     if view is None:
         raise no_such_event(connection, key)
@@ -63,7 +63,7 @@ def _stored(connection: Connection, key: str, user: str) -> tuple[Explanation, l
     return explain_stored(connection, event, user), [one for one in view.people if one.username == user]
 
 
-def _given(content: bytes, key: str) -> EventIn:
+def _event_in_file(content: bytes, key: str) -> EventIn:
     """
     The event of this key, or the only one if it has no key.
 

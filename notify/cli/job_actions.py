@@ -49,11 +49,11 @@ class NoSuchJob(NotifyError):
     """There is no job with this id."""
 
 
-class NothingSelected(NotifyError):
+class NoJobsSelected(NotifyError):
     """Expected ids or filters to say which jobs; `notify jobs list` has the same filters."""
 
 
-class NotPossible(NotifyError):
+class ActionNotAllowed(NotifyError):
     """The job's status does not allow this."""
 
 
@@ -81,21 +81,21 @@ def _run(
 ) -> None:
     """
     Raises:
-        NothingSelected: That would be every job.
+        NoJobsSelected: That would be every job.
         NoSuchJob: Some of the ids are unknown; nothing is done.
-        NotPossible: There is one id, and its job's status does not allow it.
+        ActionNotAllowed: There is one id, and its job's status does not allow it.
     """
     if selected.is_everything:
-        raise NothingSelected(action=action)
+        raise NoJobsSelected(action=action)
     with deployment.database.begin() as connection:
-        named = _named(connection, selected.ids or ())
+        named = _jobs_with_ids(connection, selected.ids or ())
         tally = retry_cancel_replay.count(connection, action, selected)
         first = jobs.matching(connection, selected, allowing=action, limit=FIRST)
     if dry_run:
         _print_dry_run(action, tally, first, as_json=as_json)
         return
     if len(named) == 1 and not tally.allowed:
-        raise NotPossible(id=named[0].id, status=named[0].status)
+        raise ActionNotAllowed(id=named[0].id, status=named[0].status)
     if tally.allowed > 1 and not yes:
         confirm(f"{action.capitalize()} {tally.allowed:,} jobs?", abort=True, err=True)
     # Fewer than were counted if others changed some meanwhile.
@@ -112,7 +112,7 @@ def _run(
         console.print(f"{DONE[action]} {len(done):,} of {tally.matched:,} matching jobs")
 
 
-def _named(connection: Connection, ids: Sequence[int]) -> Sequence[JobView]:
+def _jobs_with_ids(connection: Connection, ids: Sequence[int]) -> Sequence[JobView]:
     found = jobs.matching(connection, JobFilter(ids=tuple(ids)), limit=len(ids)) if ids else ()
     unknown = sorted(set(ids) - {job.id for job in found})
     if unknown:

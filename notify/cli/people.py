@@ -35,36 +35,36 @@ def show(name: Name, *, as_json: AsJson = False) -> None:
     """Show a person: what the directory knows, what they have chosen, and where their emails go."""
     with connect() as deployment, deployment.database.begin() as connection:
         person = directory.person(connection, name)
-        choices = preferences.config(connection, name)
-        refused = directory.undeliverable(connection, name, chosen_email=choices.email)
+        stored = preferences.config(connection, name)
+        refused = directory.undeliverable(connection, name, chosen_email=stored.email)
     if person is None:
         raise NoSuchPerson(name=name)
     known = {
         **asdict(person),
-        "chosen_email": choices.email,
-        "emails_go_to": usable_address(person, choices) if person.active else None,
+        "chosen_email": stored.email,
+        "emails_go_to": usable_address(person, stored) if person.active else None,
     }
     if as_json:
-        print_json({**known, "undeliverable": refused, "preferences": choices})
+        print_json({**known, "undeliverable": refused, "preferences": stored})
         return
-    print_facts(known | _chosen(choices))
+    print_facts(known | _preference_facts(stored))
     if refused is not None:
         words = f": {refused.reply}" if refused.reply else ""
         console.print(f"\n{refused.email} was refused for good, {at(refused.at)}{words}", markup=False)
 
 
-def _chosen(choices: Preferences) -> dict[str, object]:
+def _preference_facts(stored: Preferences) -> dict[str, object]:
     """Preferences in words; None where nothing is chosen."""
-    schedule, codes = choices.schedule, choices.preferences
+    schedule, codes = stored.schedule, stored.preferences
     pause = schedule.paused_until
     return {
-        "wants emails": choices.enabled,
+        "wants emails": stored.enabled,
         "delivery": _delivery(schedule),
         "own time zone": schedule.timezone,
         "quiet hours": schedule.quiet_hours and _quiet(schedule.quiet_hours),
         "paused until": pause if pause and pause > datetime.now(UTC) else None,
-        "muted": choices.muted_cls or None,
-        "subscribed": choices.subscribed_cls or None,
+        "muted": stored.muted_cls or None,
+        "subscribed": stored.subscribed_cls or None,
         "switched on": [code for code, is_on in codes.items() if is_on] or None,
         "switched off": [code for code, is_on in codes.items() if not is_on] or None,
     }

@@ -23,7 +23,7 @@ from notify.domain.jobs import EmailAttempt, EmailFacts
 from notify.domain.outcomes import Dead, Outcome, Released, Retry, Sent
 
 
-class Form(StrEnum):
+class EmailFormat(StrEnum):
     TEXT = "text"
     HTML = "html"
     RAW = "raw"
@@ -34,7 +34,9 @@ def preview(
         str, Argument(metavar="EVENT_TYPE", help="Type of the event that the email is about.")
     ] = COMMENT_CREATED,
     *,
-    part: Annotated[Form, Option(help="What to print; raw is the message as it goes to the relay.")] = Form.TEXT,
+    part: Annotated[
+        EmailFormat, Option(help="What to print; raw is the message as it goes to the relay.")
+    ] = EmailFormat.TEXT,
     locale: Annotated[str, Option(help="The reader's language, such as de.")] = DEFAULT,
     as_json: AsJson = False,
 ) -> None:
@@ -43,7 +45,7 @@ def preview(
     email = sample.email(event_type, host=wiring.message_host(settings), locale=locale)
     composed = wiring.preview_composer(settings).compose(email, date=datetime.now(UTC))
     raw = composed.content.decode("utf-8", errors="replace")
-    forms: dict[str, str] = {Form.TEXT: composed.text, Form.HTML: composed.html, Form.RAW: raw}
+    forms: dict[str, str] = {EmailFormat.TEXT: composed.text, EmailFormat.HTML: composed.html, EmailFormat.RAW: raw}
     if as_json:
         print_json({"subject": composed.subject, **forms})
     else:

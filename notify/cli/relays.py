@@ -25,15 +25,15 @@ class NoSuchRelay(NotifyError):
     """No relay has this name."""
 
 
-class NotMuted(NotifyError):
+class RelayNotMuted(NotifyError):
     """The relay is not muted."""
 
 
-class Muted(NotifyError):
+class RelayIsMuted(NotifyError):
     """The relay is muted, so it is not probed; `notify relays unmute` unmutes it."""
 
 
-def _limited(reason: str | None) -> str | None:
+def _within_limit(reason: str | None) -> str | None:
     if reason is not None and len(reason.encode()) > LONGEST_REASON_BYTES:
         message = f"expected at most {LONGEST_REASON_BYTES} bytes"
         raise BadParameter(message)
@@ -58,7 +58,9 @@ def list_(*, as_json: AsJson = False) -> None:
 def mute(
     relay: RelayName,
     *,
-    because: Annotated[str | None, Option(help="Who mutes it and why, for others to read.", callback=_limited)] = None,
+    because: Annotated[
+        str | None, Option(help="Who mutes it and why, for others to read.", callback=_within_limit)
+    ] = None,
 ) -> None:
     """Stop sending over a relay until it is unmuted. Its emails wait, and none loses an attempt."""
     with connect() as deployment:
@@ -77,7 +79,7 @@ def unmute(relay: RelayName) -> None:
     with connect() as deployment:
         with deployment.database.begin() as connection:
             if not relays.unmute(connection, relay):
-                raise NotMuted(relay=relay)
+                raise RelayNotMuted(relay=relay)
             breaker = relays.breaker(connection, relay)
         deployment.doorbell.ring(DELIVER)
     console.print(f"{relay}: {in_words(breaker)}", markup=False)
@@ -97,7 +99,7 @@ def probe(relay: RelayName, *, as_json: AsJson = False) -> None:
         with deployment.database.begin() as connection:
             before = relays.breaker(connection, relay)
         if before.is_muted:
-            raise Muted(relay=relay, breaker=in_words(before))
+            raise RelayIsMuted(relay=relay, breaker=in_words(before))
         refused = asyncio.run(examine(configured[relay])).refused
         closed = refused is None and close_breaker(deployment, relay)
         with deployment.database.begin() as connection:

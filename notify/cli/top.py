@@ -11,7 +11,7 @@ from typer import BadParameter, Exit, Option
 from notify.cli.checks import Finding
 from notify.cli.checks.database import database
 from notify.cli.connect import Deployment, connect
-from notify.cli.doctor import QUICK, examined
+from notify.cli.doctor import QUICK, run_checks
 from notify.cli.output import AsJson, console, print_json
 from notify.cli.relay_states import relay_states
 from notify.cli.top_screen import OutboxState, screen
@@ -39,7 +39,7 @@ def top(
         if not once:
             _watch(deployment, every)
             return
-        state, wrong = _look(deployment)
+        state, wrong = _read_and_check(deployment)
     if as_json:
         facts = {**asdict(state), "relays": [one.as_json() for one in state.relays]} if state else {}
         print_json({**facts, "wrong": wrong})
@@ -53,20 +53,20 @@ def _watch(deployment: Deployment, every: float) -> None:
     """Refresh until Ctrl-C, also while the database is away."""
     with suppress(KeyboardInterrupt), Live(console=console, screen=True, auto_refresh=False) as live:
         while True:
-            live.update(screen(*_look(deployment)), refresh=True)
+            live.update(screen(*_read_and_check(deployment)), refresh=True)
             sleep(every)
 
 
-def _look(deployment: Deployment) -> tuple[OutboxState | None, list[Finding]]:
+def _read_and_check(deployment: Deployment) -> tuple[OutboxState | None, list[Finding]]:
     """The state, None if the database does not answer; and what is wrong."""
     try:
-        state, checks = _read(deployment), QUICK
+        state, checks = _read_state(deployment), QUICK
     except UNAVAILABLE:
         state, checks = None, (database, *QUICK)
-    return state, [one for one in examined(deployment, checks) if not one.ok]
+    return state, [one for one in run_checks(deployment, checks) if not one.ok]
 
 
-def _read(deployment: Deployment) -> OutboxState:
+def _read_state(deployment: Deployment) -> OutboxState:
     states = relay_states(deployment)
     with deployment.database.begin() as connection:
         return OutboxState(
@@ -75,5 +75,5 @@ def _read(deployment: Deployment) -> OutboxState:
             rates=overview.rates(connection),
             workers=overview.busy_workers(connection),
             relays=states,
-            troubles=overview.recent_failures(connection),
+            failures=overview.recent_failures(connection),
         )

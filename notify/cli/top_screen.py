@@ -16,7 +16,7 @@ from notify.domain.outcomes import LAPSE, OutcomeName
 from notify.store.operations.gauges import Gauges
 from notify.store.operations.overview import BusyWorker, FailureGroup, OutcomeRate
 
-MOST_ROWS = 12
+MAX_ROWS = 12
 SHORT_ID = 8
 STYLES: Mapping[str, str] = {
     OutcomeName.SENT: "green",
@@ -38,7 +38,7 @@ class OutboxState:
     rates: Mapping[str, OutcomeRate]
     workers: Sequence[BusyWorker]
     relays: Sequence[RelayState]
-    troubles: Sequence[FailureGroup]
+    failures: Sequence[FailureGroup]
 
 
 def screen(state: OutboxState | None, wrong: Sequence[Finding]) -> RenderableType:
@@ -50,7 +50,7 @@ def screen(state: OutboxState | None, wrong: Sequence[Finding]) -> RenderableTyp
         _rates(state.rates),
         _workers(state.workers, state.at),
         _relays(state.relays),
-        _troubles(state.troubles, state.at),
+        _failures(state.failures, state.at),
     )
     title = Text.assemble(("notify top", "bold"), f"  {state.at:%Y-%m-%d %H:%M:%S} UTC")
     return Group(title, _problems(wrong, state.relays), *(line for section in sections for line in (Text(), section)))
@@ -98,7 +98,7 @@ def _rates(rates: Mapping[str, OutcomeRate]) -> RenderableType:
 def _workers(workers: Sequence[BusyWorker], now: datetime) -> RenderableType:
     rows = [
         (str(one.worker)[:SHORT_ID], one.emails, one.events, _until(one.until, now), one.sent)
-        for one in workers[:MOST_ROWS]
+        for one in workers[:MAX_ROWS]
     ]
     columns = ["worker", ">emails leased", ">events leased", ">lease ends", ">sent, 5 min"]
     return _table(columns, rows, empty="no worker has claimed or sent anything within five minutes")
@@ -119,7 +119,7 @@ def _relays(relays: Sequence[RelayState]) -> RenderableType:
     return _table(columns, rows, empty="no relay is configured: nothing is claimed")
 
 
-def _troubles(troubles: Sequence[FailureGroup], now: datetime) -> RenderableType:
+def _failures(failures: Sequence[FailureGroup], now: datetime) -> RenderableType:
     rows = [
         (
             one.count,
@@ -129,7 +129,7 @@ def _troubles(troubles: Sequence[FailureGroup], now: datetime) -> RenderableType
             relative(one.last_at, now=now),
             " ".join((one.text or "").split()),
         )
-        for one in troubles[:MOST_ROWS]
+        for one in failures[:MAX_ROWS]
     ]
     columns = [">attempts", "code", "phase", "ended as", ">last", "newest answer"]
     return _table(columns, rows, empty="no attempt failed within the last hour")

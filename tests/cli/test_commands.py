@@ -13,7 +13,7 @@ from typer.main import get_command
 from typer.testing import CliRunner
 
 from notify.cli.commands import app
-from notify.cli.job_actions import NotPossible
+from notify.cli.job_actions import ActionNotAllowed
 from notify.domain.errors import InvalidSettings, NotifyError
 from notify.domain.outcomes import JobStatus
 from notify.embedded.data_folder import ProcessId, RunningStack
@@ -134,7 +134,7 @@ def test_retry_does_not_send_a_sent_email_again(notify: Notify, database: Databa
     (job,) = [one for one in harness.pending_emails("ann") if one.status == "pending"]
     harness.drain()
 
-    assert isinstance(notify("jobs", "retry", str(job.id)).error, NotPossible)
+    assert isinstance(notify("jobs", "retry", str(job.id)).error, ActionNotAllowed)
     assert harness.drain()["claimed"] == 0
 
 

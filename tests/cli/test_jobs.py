@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import select, text
 
 from notify.channels.links import SignedLinks
-from notify.cli.job_actions import NoSuchJob, NothingSelected
+from notify.cli.job_actions import NoJobsSelected, NoSuchJob
 from notify.delivery.bulk_actions import PAGE
 from notify.store.database import Database
 from notify.store.outbox import jobs
@@ -143,7 +143,7 @@ def test_acting_on_a_single_email_asks_nothing(notify: Notify) -> None:
 def test_acting_without_a_filter_is_refused(notify: Notify, database: Database, action: str) -> None:
     before = statuses(database)
 
-    assert isinstance(notify("jobs", action, "--yes").error, NothingSelected)
+    assert isinstance(notify("jobs", action, "--yes").error, NoJobsSelected)
     assert statuses(database) == before
 
 

@@ -49,8 +49,8 @@ def test_the_current_state_is_shown_at_once_and_as_json(well: Notify, database: 
     assert (said.json["stages"]["deliver"]["due"], said.json["stages"]["deliver"]["scheduled"]) == (0, 1)
     (worker,) = said.json["workers"]
     assert (worker["emails"], worker["events"], worker["sent"]) == (0, 0, 1)
-    (trouble,) = said.json["troubles"]
-    assert (trouble["count"], trouble["code"], trouble["phase"]) == (1, 450, "rcpt")
+    (failure,) = said.json["failures"]
+    assert (failure["count"], failure["code"], failure["phase"]) == (1, 450, "rcpt")
     shown = well("top", "--once").output
     assert all(words in shown for words in ("[greylisted]", "450 4.7.1", relay.url.removeprefix("smtp://"), "closed"))
 
@@ -80,9 +80,9 @@ def test_similar_errors_are_one_line_with_the_newest_reply(well: Notify, databas
             insert(email_attempts).values(job_id=job, attempt=9, code=421, verdict="x", at=rows.ago(hours=2))
         )
 
-    troubles = well("top", "--once", "--json").json["troubles"]
+    failures = well("top", "--once", "--json").json["failures"]
 
-    assert [(one["count"], one["code"], one["text"]) for one in troubles] == [(3, 450, "second"), (1, 554, "spam")]
+    assert [(one["count"], one["code"], one["text"]) for one in failures] == [(3, 450, "second"), (1, 554, "spam")]
 
 
 def test_a_relay_that_is_down_is_named(notify: Notify, database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -146,7 +146,7 @@ def test_external_text_is_shown_without_interpretation() -> None:
         rates={},
         workers=[],
         relays=[],
-        troubles=[],
+        failures=[],
     )
     console = Console(width=120)
     with console.capture() as printed:

@@ -17,8 +17,8 @@ from notify.store.operations import process_totals, server
 from notify.store.outbox.items import MAX_LAPSES
 
 BROKER_SECONDS = 3
-MOST_ZONES = 3
-LONGEST_ZONE = 40
+MAX_ZONES = 3
+MAX_ZONE_LENGTH = 40
 # The defaults in docker-compose.yml, and RabbitMQ's own.
 PUBLISHED_DEFAULTS = ("development-only", "//guest:guest@")
 
@@ -106,8 +106,8 @@ def time_zones(deployment: Deployment) -> Sequence[Finding]:
     with deployment.database.begin() as connection:
         unknown = [name for name in directory.time_zones(connection) if clock(name).warning]
         people = directory.people_in(connection, unknown)
-    named = ", ".join(ascii(name[:LONGEST_ZONE]) for name in unknown[:MOST_ZONES])
-    more = ", …" if len(unknown) > MOST_ZONES else ""
+    named = ", ".join(ascii(name[:MAX_ZONE_LENGTH]) for name in unknown[:MAX_ZONES])
+    more = ", …" if len(unknown) > MAX_ZONES else ""
     words = f"{people:,} people are in zones unknown here: {named}{more}" if unknown else "all known on this machine"
     why = "Their digests, quiet hours and times are by UTC."
     fix = "PUT /api/v1/people/{username} with a zone of the IANA database; SELECT username FROM notify.people has them"

@@ -60,7 +60,7 @@ def relay(deployment: Deployment) -> Iterator[Finding]:
     working = {}
     for one, seen in zip(configured, asyncio.run(_examined(configured)), strict=True):
         suffix = "" if one is configured[0] else f" {one.name}"
-        yield _session(one.name, seen.refused, suffix=suffix)
+        yield _session_finding(one.name, seen.refused, suffix=suffix)
         yield from certificate(seen, suffix=suffix)
         yield from _size(seen, suffix=suffix)
         if seen.refused is None:
@@ -72,7 +72,7 @@ async def _examined(configured: Sequence[Relay]) -> Sequence[Examined]:
     return await asyncio.gather(*(examine(one) for one in configured))
 
 
-def _session(name: str, refused: Released | None, *, suffix: str) -> Finding:
+def _session_finding(name: str, refused: Released | None, *, suffix: str) -> Finding:
     """Whether connecting, greeting, TLS and login worked."""
     if refused is None:
         return Finding(f"relay{suffix}", True, f"{name} takes sessions", NO_RELAY, "")
@@ -127,16 +127,16 @@ def breaker(deployment: Deployment, *, working: Mapping[str, Relay] = NO_RELAYS)
         about = "breaker" if state.priority == 1 else f"breaker {state.relay}"
         closable = state.relay in working and state.breaker.state == OPEN and not state.breaker.is_muted
         if closable and close_breaker(deployment, state.relay):
-            yield _closed(about, state.breaker, working[state.relay])
+            yield _closed_finding(about, state.breaker, working[state.relay])
         else:
-            yield _found(about, state)
+            yield _breaker_finding(about, state)
         if state.fleet_sessions is not None:
             words = f"workers use {state.sessions} of {state.fleet_sessions} sessions"
             why = "Emails wait for a session while other workers use all of them."
             yield Finding(f"sessions {state.relay}", True, words, why, "")
 
 
-def _found(about: str, state: RelayState) -> Finding:
+def _breaker_finding(about: str, state: RelayState) -> Finding:
     breaker, why = state.breaker, "Emails for this relay wait while its breaker is open."
     reason = breaker.reason or ""
     fix = FIXES.get(reason) or FIXES.get(reason.partition(":")[0], FIXES[Blame.RELAY])
@@ -145,7 +145,7 @@ def _found(about: str, state: RelayState) -> Finding:
     return Finding(about, not breaker.is_open, in_words(breaker) + _last_error(breaker), why, fix)
 
 
-def _closed(about: str, breaker: BreakerState, relay: Relay) -> Finding:
+def _closed_finding(about: str, breaker: BreakerState, relay: Relay) -> Finding:
     found = f"was {in_words(breaker)}{_last_error(breaker)}; closed now, because the relay takes sessions"
     why = "A session alone does not prove that the cause is fixed."
     return Finding(about, _is_disproved(breaker.reason or "", relay), found, why, SEND_TEST)
