@@ -18,14 +18,12 @@ from notify.resources import folder
 
 PATHS = ("/unsubscribe/", "/preferences/")
 FORGED = marked(
-    "It is incomplete or was not made by this service; nothing was changed. Follow the link in the email again."
+    "The link is incomplete or does not come from this service; nothing was changed. Open it from the email again."
 )
-UNREACHABLE = marked(
-    "The database does not answer; nobody knows whether anything was stored. Repeat the call in a moment."
-)
-FAILED = marked("This is a fault of the service, and it is logged.")
+UNREACHABLE = marked("The database does not answer, so your change may not have been saved. Try again in a moment.")
+FAILED = marked("This is an error in the service. It has been logged.")
 LATER = marked("Please try again in a moment")
-BUSY = marked("This was asked for too often in one minute; nothing was changed.")
+BUSY = marked("Too many requests in one minute; nothing was changed.")
 # Title and text of a refusal, by status.
 REFUSALS: Mapping[int, tuple[str, str]] = MappingProxyType(
     {

@@ -24,7 +24,7 @@ LARGEST_FORM = 8 * 1024
 NOT_ASKED = marked(
     "Nothing was changed: expected List-Unsubscribe=One-Click, or the form of the page behind this link."
 )
-BEYOND = marked("This link does not reach what was asked for; nothing was changed.")
+BEYOND = marked("This link cannot stop that; nothing was changed.")
 NO_MORE = marked("There are no emails of this kind any more.")
 REQUIRED = marked("These emails are required and cannot be switched off.")
 
