@@ -241,7 +241,7 @@ def test_the_schema_is_migrated_without_a_checkout(
 
 
 @pytest.mark.parametrize("everything", [False, True], ids=["bare", "everything"])
-def test_an_application_emits_with_the_base_install_and_imports_no_more_when_every_extra_is_installed(
+def test_emitting_needs_only_the_base_install_and_imports_no_extra(
     install: Install, database: Database, broker_url: str, tmp_path: Path, *, everything: bool
 ) -> None:
     python = executable if everything else install() / "python"

@@ -54,7 +54,7 @@ def drip(connection: socket) -> bytes | None:
 
 
 @pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
-def test_hundreds_of_half_calls_are_closed_in_time_however_slowly_they_continue_and_others_are_answered(
+def test_hundreds_of_unfinished_calls_are_closed_in_time_and_others_are_answered(
     environment: dict[str, str], link: bytes, tmp_path: Path, loop: str
 ) -> None:
     half_a_body = HEAD % link + b"Content-Length: 1000\r\n\r\nsave=yes&"

@@ -63,7 +63,7 @@ def by_status(database: Database) -> dict[str, int]:
         return {status: count for status, count in connection.execute(question)}  # noqa: C416 - rows are typed one by one
 
 
-def test_emails_are_written_after_the_first_line_and_sent_after_the_second_by_workers_that_share_memory(
+def test_enqueue_writes_emails_and_drain_sends_them_with_workers_that_share_memory(
     database: Database, bare: dict[str, str]
 ) -> None:
     with ScriptedRelay() as relay:
@@ -81,14 +81,14 @@ def test_emails_are_written_after_the_first_line_and_sent_after_the_second_by_wo
             assert by_status(database) == {"pending": EMAILS}
             with database.begin() as connection:
                 assert relays.breaker(connection, f"127.0.0.1:{relay.port}").is_muted
-            crew = psutil.Process(drain.pid).children(recursive=True)
-            assert len(crew) >= 3
-            assert (proportional_bytes(crew) or 0) < MOST_BYTES_IDLE
+            workers = psutil.Process(drain.pid).children(recursive=True)
+            assert len(workers) >= 3
+            assert (proportional_bytes(workers) or 0) < MOST_BYTES_IDLE
             assert finish(drain, word="go\n")[0] == "done\n"
         assert drain.returncode == 0
         assert by_status(database) == {"sent": EMAILS}
         assert len({email.recipient for email in relay.emails}) == len(relay.emails) == EMAILS
-        assert not any(one.is_running() for one in crew)
+        assert not any(one.is_running() for one in workers)
 
 
 @pytest.mark.parametrize(

@@ -194,9 +194,7 @@ def test_a_refusal_concerns_only_its_email_and_the_session_continues(
 @ways
 @pytest.mark.parametrize("at", [MAIL, RCPT, DATA, DOT])
 @pytest.mark.parametrize("ends", ["closes", "hangs up", "falls silent", "says nonsense"])
-def test_a_relay_that_closes_the_session_costs_at_most_one_email_and_the_others_use_the_next_session(
-    way: Way, at: str, ends: str
-) -> None:
+def test_a_relay_that_closes_the_session_affects_at_most_one_email(way: Way, at: str, ends: str) -> None:
     says = {"closes": "421 4.3.2 closing", "says nonsense": "what?"}.get(ends, "")
     script = Script(at=at, says=says, drops=ends == "hangs up")
     with speaking(way, script) as relay:

@@ -243,7 +243,7 @@ def mute(line: Proxy) -> Iterator[None]:
         line.heal()
 
 
-def test_a_claim_that_is_never_answered_is_given_up_and_the_email_goes_when_the_database_answers_again(
+def test_an_email_whose_claim_is_never_answered_is_sent_when_the_database_answers_again(
     harness: WorkerHarness, impatient: WorkerHarness, line: Proxy
 ) -> None:
     harness.pending_emails("ann")

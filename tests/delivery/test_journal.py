@@ -59,7 +59,7 @@ def test_the_log_line_of_a_sent_email_has_its_id_its_duration_and_its_trace(
     assert not any(word in output for word in ("ann", "@", BODY, "CL-1"))
 
 
-def test_sent_emails_share_log_lines_short_enough_for_an_atomic_pipe_write_and_each_is_found_by_its_id(
+def test_sent_emails_share_log_lines_that_a_pipe_writes_atomically(
     harness: WorkerHarness, relay: ScriptedRelay, capsys: pytest.CaptureFixture[str]
 ) -> None:
     names = [f"person-{number}" for number in range(60)]

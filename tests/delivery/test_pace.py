@@ -89,7 +89,7 @@ def test_after_an_outage_two_emails_go_first_and_one_more_with_each_success(
     assert all(busy <= min(2 + taken, SESSIONS) for busy, taken in gated.seen)
 
 
-def test_a_relay_that_says_slower_gets_half_as_many_emails_at_once_and_more_again_as_it_accepts_them(
+def test_a_relay_that_says_slower_gets_half_as_many_emails_at_once_and_later_more_again(
     harness: WorkerHarness, relay: ScriptedRelay
 ) -> None:
     harness.pending_emails(*usernames(30))

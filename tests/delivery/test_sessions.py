@@ -64,9 +64,7 @@ def test_a_relay_that_refuses_a_fourth_session_gets_all_emails_and_none_is_charg
     assert 0 < len(crowd.refused) <= 2 * 8 + 4
 
 
-def test_a_relay_that_refuses_too_many_sessions_in_its_greeting_is_tried_again_and_no_email_is_charged(
-    database: Database, relay: ScriptedRelay
-) -> None:
+def test_a_greeting_that_refuses_too_many_sessions_charges_no_email(database: Database, relay: ScriptedRelay) -> None:
     harness = WorkerHarness(database, relay.url)
     harness.pending_emails(*usernames(40))
     harness.execute(AT_HOME)

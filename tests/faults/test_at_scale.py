@@ -26,7 +26,7 @@ ANY_ATTEMPT = "SELECT max(attempt) FROM jobs"
 OUT_FOR_SO_LONG = "SELECT now() - max(changed_at) > interval '20 seconds' FROM notify.endpoints WHERE state = 'open'"
 
 
-def test_eight_workers_lose_none_of_twenty_thousand_emails_although_a_process_is_killed_every_second(
+def test_no_email_of_twenty_thousand_is_lost_when_a_process_is_killed_every_second(
     scenario: FaultScenario, relay: ScriptedRelay, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with ExitStack() as stack:

@@ -195,7 +195,7 @@ def test_a_worker_whose_heartbeats_are_refused_stops_when_told_to(
         assert running.stop() == 0
 
 
-def test_a_worker_started_against_a_broker_that_answers_with_an_error_sends_at_once_and_consumes_later(
+def test_a_worker_started_on_a_failing_broker_sends_at_once_and_consumes_later(
     scenario: FaultScenario, broker: Broker, doorbell: Doorbell, tmp_path: Path
 ) -> None:
     Full().begin(broker)

@@ -22,7 +22,7 @@ LEASES_END = """
 FANNED_OUT = "SELECT event_id FROM notify.notifications WHERE decision = 'told' ORDER BY id"
 
 
-def test_forty_comments_by_three_people_are_at_most_three_emails_in_order_although_a_worker_is_killed(
+def test_forty_comments_are_at_most_three_emails_in_order_despite_a_killed_worker(
     scenario: FaultScenario,
 ) -> None:
     scenario.environment["NOTIFY_BUNDLE_SECONDS"] = "2"
@@ -38,7 +38,7 @@ def test_forty_comments_by_three_people_are_at_most_three_emails_in_order_althou
     scenario.check(bound=1)
 
 
-def test_forty_comments_are_at_most_three_emails_in_order_although_workers_are_killed_and_redis_is_emptied(
+def test_forty_comments_are_at_most_three_emails_in_order_despite_killed_workers_and_an_emptied_redis(
     scenario: FaultScenario, tmp_path: Path
 ) -> None:
     with ValkeyServer(tmp_path / "broker") as server, redis.Redis.from_url(server.url) as broker:

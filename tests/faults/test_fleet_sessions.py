@@ -20,7 +20,7 @@ TIME_PASSES = """
 """
 
 
-def test_processes_never_exceed_the_session_cap_together_and_the_sessions_of_a_killed_one_are_used_again(
+def test_processes_share_a_session_cap_and_take_over_the_sessions_of_a_killed_one(
     database: Database, environment: Mapping[str, str], relay: ScriptedRelay, tmp_path: Path
 ) -> None:
     harness = WorkerHarness(database, relay.url)

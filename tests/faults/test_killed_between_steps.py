@@ -14,7 +14,7 @@ SOME_BYTES_OF_AN_EMAIL = 700
 
 
 @pytest.mark.parametrize("point", checkpoints.NAMES)
-def test_a_process_that_dies_between_two_steps_repeats_an_email_only_if_it_was_accepted_and_not_recorded(
+def test_a_process_killed_between_two_steps_repeats_only_an_accepted_and_unrecorded_email(
     scenario: FaultScenario, point: str
 ) -> None:
     scenario.emit("ann")
@@ -29,7 +29,7 @@ def test_a_process_that_dies_between_two_steps_repeats_an_email_only_if_it_was_a
 
 
 @pytest.mark.parametrize(("step", "repeats"), [(MAIL, 0), (RCPT, 0), (DATA, 0), (CONTENT, 1), (DOT, 1)])
-def test_a_process_that_dies_during_the_smtp_conversation_repeats_an_email_only_if_all_of_it_was_sent(
+def test_a_process_killed_during_the_smtp_conversation_repeats_only_an_email_sent_in_full(
     scenario: FaultScenario, relay: ScriptedRelay, step: str, repeats: int
 ) -> None:
     gate = relay.pause_at(step)

@@ -16,7 +16,7 @@ TIME_PASSES = """
 """
 
 
-def test_a_postfix_whose_announced_size_limit_is_too_low_kills_no_ordinary_email_and_is_detected_before_one_is_sent(
+def test_a_postfix_that_announces_too_low_a_size_limit_is_detected_and_kills_no_email(
     database: Database,
 ) -> None:
     with postfix(mynetworks="127.0.0.0/8", message_size_limit="3000") as mta:

@@ -35,7 +35,7 @@ def test_a_comment_over_rest_becomes_one_email_for_everyone_but_the_actor(system
     assert reasons == {f"{alice}@example.com": "author", f"{bob}@example.com": "reviewer"}
 
 
-def test_forty_comments_by_three_people_are_at_most_three_emails_in_order_whatever_happens_to_the_broker(
+def test_forty_comments_are_at_most_three_emails_in_order_whatever_happens_to_the_broker(
     system: System,
 ) -> None:
     alice, *talkers = system.town("alice", "bob", "carol", "dana")

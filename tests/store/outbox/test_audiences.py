@@ -25,7 +25,7 @@ def test_subscribers_are_listed_by_topic_in_order(connection: Connection) -> Non
     assert around(connection, "CL-1", "CL-2", "CL-3").subscribers == {"CL-1": ("alice", "dana"), "CL-2": ("dana",)}
 
 
-def test_people_who_commented_and_want_the_topics_emails_are_found_with_the_time_of_their_first_comment(
+def test_participants_who_want_emails_are_found_with_the_time_of_their_first_comment(
     connection: Connection,
 ) -> None:
     def said(actor: str, **columns: str) -> int:

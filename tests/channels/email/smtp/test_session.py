@@ -91,7 +91,7 @@ def refused_but_asked_for_content(answer_to_nothing: str) -> tuple[Outcome, bool
     return outcome, fit[0], [one.content for one in relay.emails]
 
 
-def test_a_relay_that_wants_content_after_refusing_the_recipient_gets_an_empty_one_and_the_session_continues() -> None:
+def test_a_relay_that_wants_content_after_refusing_the_recipient_gets_an_empty_email() -> None:
     outcome, is_usable, contents = refused_but_asked_for_content("554 5.5.1 no valid recipients")
     assert isinstance(outcome, Dead)
     assert outcome.answer.phase is Phase.RCPT
