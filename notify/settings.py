@@ -23,7 +23,7 @@ from notify.domain.rates import parse_rates
 from notify.domain.retention import RetentionPeriods
 from notify.store.urls import with_our_driver
 
-SHORTEST_SECRET = 32
+MIN_SECRET_LENGTH = 32
 PREFIX = "NOTIFY_"
 # Variables set by systemd (Type=notify) and by Kubernetes for Services named notify or notify-….
 # Sources: sd_notify(3); "Discovering services" in Kubernetes' documentation of Services.
@@ -48,8 +48,8 @@ def _secret(check: Callable[[str], object]) -> AfterValidator:
 
 
 def _long(secret: str) -> None:
-    if len(secret) < SHORTEST_SECRET:
-        msg = f"expected at least {SHORTEST_SECRET} characters"
+    if len(secret) < MIN_SECRET_LENGTH:
+        msg = f"expected at least {MIN_SECRET_LENGTH} characters"
         raise ValueError(msg)
 
 

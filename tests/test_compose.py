@@ -22,10 +22,10 @@ from click import Context, Group
 from flower.options import default_options  # type: ignore[import-untyped]
 
 import celeryconfig
-from notify.channels.email.smtp.relay import Guard, Relay
+from notify.channels.email.smtp.relay import Encryption, Relay
 from notify.cli.checks.deployment import PUBLISHED_DEFAULTS
 from notify.embedded.commands import COMMANDS
-from notify.settings import SHORTEST_SECRET, Settings, load
+from notify.settings import MIN_SECRET_LENGTH, Settings, load
 from tests.support.deployed import EMBEDDED, is_a_command_of_notify, runs_what_the_embedded_stack_runs
 
 ROOT = Path(__file__).parents[1]
@@ -166,7 +166,7 @@ def test_development_secrets_are_recognizable() -> None:
     given = SERVICES["api"]["environment"]
     for name in ("NOTIFY_SECRET_KEYS", "NOTIFY_JWT_SECRET"):
         assert "development-only" in defaults(given[name])
-        assert len(defaults(given[name])) >= SHORTEST_SECRET
+        assert len(defaults(given[name])) >= MIN_SECRET_LENGTH
     assert defaults(given["NOTIFY_SECRET_KEYS"]) != defaults(given["NOTIFY_JWT_SECRET"])
     assert "development-only" in defaults(SERVICES["postgres"]["environment"]["POSTGRES_PASSWORD"])
 
@@ -184,7 +184,11 @@ def test_the_database_that_is_created_is_the_one_that_is_used() -> None:
 
 def test_emails_reach_the_catcher_without_tls() -> None:
     relay = Relay.from_url(defaults(SERVICES["worker"]["environment"]["NOTIFY_SMTP_URL"]))
-    assert (relay.host, relay.port, relay.guard) == ("catcher", int(option("catcher", "--smtp-port")), Guard.PLAIN)
+    assert (relay.host, relay.port, relay.encryption) == (
+        "catcher",
+        int(option("catcher", "--smtp-port")),
+        Encryption.PLAIN,
+    )
 
 
 def test_ports_are_published_to_this_machine_only_and_have_their_usual_numbers() -> None:

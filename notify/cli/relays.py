@@ -6,7 +6,7 @@ from typing import Annotated
 from typer import Argument, BadParameter, Exit, Option, Typer
 
 from notify import wiring
-from notify.channels.email.smtp.examine import examine
+from notify.channels.email.smtp.relay_check import check_relay
 from notify.cli.connect import connect
 from notify.cli.output import AsJson, console, print_json, print_table
 from notify.cli.relay_states import close_breaker, in_words, relay_states
@@ -100,7 +100,7 @@ def probe(relay: RelayName, *, as_json: AsJson = False) -> None:
             before = relays.breaker(connection, relay)
         if before.is_muted:
             raise RelayIsMuted(relay=relay, breaker=in_words(before))
-        refused = asyncio.run(examine(configured[relay])).refused
+        refused = asyncio.run(check_relay(configured[relay])).refused
         closed = refused is None and close_breaker(deployment, relay)
         with deployment.database.begin() as connection:
             after = relays.breaker(connection, relay)

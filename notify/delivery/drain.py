@@ -245,7 +245,7 @@ async def _retry_until_done(release: Callable[[Sequence[Claim]], Awaitable[objec
         try:
             await release(claims)
         except UNAVAILABLE as error:
-            log.warning("release.waiting", emails=len(claims), error=type(error).__name__)
+            log.warning("release.not_written", emails=len(claims), error=type(error).__name__)
             await asyncio.sleep(PAUSE_SECONDS)
         else:
             return

@@ -129,7 +129,7 @@ class Recorder:
             await self._write_until_done(flush)
         except Exception:
             left = [*map(outcome_of, flush.sent), *flush.outcomes]
-            log.exception("outcomes.refused", jobs=[one.name for one in left])
+            log.exception("outcomes.failed", jobs=[one.name for one in left])
         self.counts += flush.counts
         for one in left if len(left) > 1 else ():
             await self._record(Flush(outcomes=[one], unconfirmed=unconfirmed))
@@ -141,7 +141,7 @@ class Recorder:
                 await self._write(flush)
             except (*UNAVAILABLE, CommitPending) as error:
                 self.stuck = True
-                log.warning("outcomes.waiting", rows=rows, error=type(error).__name__)
+                log.warning("outcomes.not_written", rows=rows, error=type(error).__name__)
                 await asyncio.sleep(PAUSE_SECONDS)
             else:
                 self.stuck = False

@@ -5,7 +5,7 @@ from ipaddress import AddressValueError, IPv4Address, IPv6Address
 from re import compile as pattern
 from unicodedata import category
 
-LONGEST_LOCAL_PART = 64
+MAX_LOCAL_PART = 64
 ADDRESSES_KEPT = 4096
 
 ATOM = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~\u00a1-\U0010ffff-]"
@@ -38,7 +38,7 @@ def split_address(text: str) -> tuple[str, str] | None:
     if not text.isascii() and any(category(character) in INVISIBLE for character in text):
         return None
     on_the_wire = local if DOT_ATOM.fullmatch(local) else f'"{local}"'
-    if not ATOMS_AND_DOTS.fullmatch(local) or len(on_the_wire.encode()) > LONGEST_LOCAL_PART:
+    if not ATOMS_AND_DOTS.fullmatch(local) or len(on_the_wire.encode()) > MAX_LOCAL_PART:
         return None
     return (on_the_wire, domain) if DOMAIN.fullmatch(domain) or _is_ip_literal(domain) else None
 

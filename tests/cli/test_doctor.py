@@ -14,8 +14,8 @@ from dns.exception import DNSException
 from pydantic import SecretStr
 from sqlalchemy import text
 
-from notify.channels.email.smtp.examine import Examined, examine
 from notify.channels.email.smtp.relay import Relay
+from notify.channels.email.smtp.relay_check import RelayCheck, check_relay
 from notify.channels.email.writing.dkim import Signer, signer
 from notify.cli.checks import Finding
 from notify.cli.checks.database import transactions
@@ -266,7 +266,7 @@ def test_the_expiry_of_the_relays_certificate_is_shown(tmp_path: Path) -> None:
     made = Certificate.made(tmp_path)
     with ScriptedRelay(certificate=made) as relay:
         where = Relay.from_url(f"smtp://127.0.0.1:{relay.port}?starttls=required")
-        examined = asyncio.run(examine(where, tls=made.trusted()))
+        examined = asyncio.run(check_relay(where, tls=made.trusted()))
         assert examined.refused is None
         assert relay.count("NOOP") == 1
         assert relay.emails == []
@@ -274,7 +274,7 @@ def test_the_expiry_of_the_relays_certificate_is_shown(tmp_path: Path) -> None:
     assert ends is not None
     assert [one.ok for one in certificate(examined, now=ends - timedelta(days=15))] == [True]
     assert [one.ok for one in certificate(examined, now=ends - timedelta(days=13))] == [False]
-    assert certificate(Examined(), now=datetime.now(UTC)) == []
+    assert certificate(RelayCheck(), now=datetime.now(UTC)) == []
 
 
 @pytest.mark.parametrize(

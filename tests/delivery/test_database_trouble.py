@@ -114,7 +114,7 @@ def test_outcomes_wait_in_memory_during_a_database_outage_and_are_all_recorded_a
         with sending(engine, gate), away(line), capture_logs() as logged:
             gate.release()
             relay.wait_for(1)
-            until(lambda: any(one["event"] == "outcomes.waiting" for one in logged))
+            until(lambda: any(one["event"] == "outcomes.not_written" for one in logged))
             assert {status for status, *_ in harness.execute(JOBS)} <= {"sending", "pending"}
         arrived = len(relay.emails)
         recorded = sum(status == "sent" for status, *_ in harness.execute(JOBS))
@@ -283,7 +283,7 @@ def test_an_outcome_that_is_never_acknowledged_is_written_when_the_database_answ
     gate = relay.pause_at("DOT")
     with impatient.engine() as engine, sending(engine, gate), mute(line), capture_logs() as logged:
         gate.release()
-        until(lambda: any(one["event"] == "outcomes.waiting" for one in logged))
+        until(lambda: any(one["event"] == "outcomes.not_written" for one in logged))
 
     assert harness.execute(JOBS) == [("sent", 1, 0, 0)]
     assert harness.execute(STATS) == [("sent", 1)]
@@ -311,7 +311,7 @@ def test_outcomes_wait_for_a_free_connection(harness: WorkerHarness, relay: Scri
     with WorkerHarness(narrow, relay.url).engine() as engine, sending(engine, gate):
         with narrow.begin(), capture_logs() as logged:
             gate.release()
-            until(lambda: any(one["event"] == "outcomes.waiting" for one in logged))
+            until(lambda: any(one["event"] == "outcomes.not_written" for one in logged))
         until(lambda: harness.execute(JOBS) == [("sent", 1, 0, 0)])
     narrow.close()
 

@@ -2,8 +2,8 @@
 
 import asyncio
 
-from notify.channels.email.smtp.examine import examine
 from notify.channels.email.smtp.relay import Relay
+from notify.channels.email.smtp.relay_check import check_relay
 from notify.store.database import Database
 from tests.support.harness import WorkerHarness, usernames
 from tests.support.postfix import needs_postfix, postfix
@@ -20,7 +20,7 @@ def test_a_postfix_that_announces_too_low_a_size_limit_is_detected_and_kills_no_
     database: Database,
 ) -> None:
     with postfix(mynetworks="127.0.0.0/8", message_size_limit="3000") as mta:
-        examined = asyncio.run(examine(Relay.from_url(mta.url)))
+        examined = asyncio.run(check_relay(Relay.from_url(mta.url)))
         assert examined.refused is not None
         assert examined.refused.reason == "size_limit"
         harness = WorkerHarness(database, mta.url)

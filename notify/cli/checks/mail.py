@@ -6,8 +6,8 @@ from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
 
 from notify import wiring
-from notify.channels.email.smtp.examine import Examined, examine
 from notify.channels.email.smtp.relay import FALLBACKS, SETTING, Relay
+from notify.channels.email.smtp.relay_check import RelayCheck, check_relay
 from notify.channels.email.writing.compose import Composer
 from notify.cli import sample
 from notify.cli.checks import Finding
@@ -68,8 +68,8 @@ def relay(deployment: Deployment) -> Iterator[Finding]:
     yield from breaker(deployment, working=working)
 
 
-async def _examined(configured: Sequence[Relay]) -> Sequence[Examined]:
-    return await asyncio.gather(*(examine(one) for one in configured))
+async def _examined(configured: Sequence[Relay]) -> Sequence[RelayCheck]:
+    return await asyncio.gather(*(check_relay(one) for one in configured))
 
 
 def _session_finding(name: str, refused: Released | None, *, suffix: str) -> Finding:
@@ -95,7 +95,7 @@ def _fix_session(refused: Released, setting: str) -> str:
     return FIXES[Blame.CONFIGURATION]
 
 
-def certificate(examined: Examined, *, suffix: str = "", now: datetime | None = None) -> Sequence[Finding]:
+def certificate(examined: RelayCheck, *, suffix: str = "", now: datetime | None = None) -> Sequence[Finding]:
     """How long the relay's certificate is valid; nothing where it has none."""
     ends = examined.certificate_ends
     if ends is None:
@@ -105,7 +105,7 @@ def certificate(examined: Examined, *, suffix: str = "", now: datetime | None = 
     return [Finding(f"certificate{suffix}", left > SOON, words, why, "renew it at the relay")]
 
 
-def _size(examined: Examined, *, suffix: str) -> Sequence[Finding]:
+def _size(examined: RelayCheck, *, suffix: str) -> Sequence[Finding]:
     """Whether the relay accepts the largest emails; nothing where it states no limit."""
     if examined.largest is None:
         return []

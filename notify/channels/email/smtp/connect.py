@@ -17,7 +17,7 @@ from notify.channels.email.smtp.conversation import Conversation
 from notify.channels.email.smtp.limits import ORDINARY_BYTES, Timeouts, size_limit, too_small
 from notify.channels.email.smtp.login import NoMechanism, log_in, secrets
 from notify.channels.email.smtp.oauth import AccessTokens, obstacle
-from notify.channels.email.smtp.relay import FALLBACKS, SETTING, Guard, Relay
+from notify.channels.email.smtp.relay import FALLBACKS, SETTING, Encryption, Relay
 from notify.channels.email.smtp.session import Session
 from notify.domain.errors import InvalidSettings, RelayUnavailable
 from notify.domain.measures import Count, Measure, no_count
@@ -55,7 +55,7 @@ def tls_context(relay: Relay) -> ssl.SSLContext:
     Raises:
         InvalidSettings: The file with its authorities is unreadable or has no certificate.
     """
-    if relay.guard is Guard.PLAIN:
+    if relay.encryption is Encryption.PLAIN:
         return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     try:
         return ssl.create_default_context(cafile=relay.ca)
@@ -112,7 +112,7 @@ class Connector:
         phase = Phase.CONNECT
         client = _Client(
             hostname=self._relay.host,
-            use_tls=self._relay.guard is Guard.IMPLICIT_TLS,
+            use_tls=self._relay.encryption is Encryption.IMPLICIT_TLS,
             start_tls=False,
             tls_context=self._tls,
             timeout=self._timeouts.command.total_seconds(),
@@ -148,7 +148,7 @@ class Connector:
         yield Phase.CONNECT, partial(_dial, client, relay, within=timeouts.connect)
         yield Phase.GREETING, partial(client.connect, timeout=timeouts.greeting.total_seconds())
         yield Phase.EHLO, client.ehlo
-        if relay.guard is Guard.STARTTLS:
+        if relay.encryption is Encryption.STARTTLS:
             yield Phase.TLS, partial(_start_tls, client)
             yield Phase.EHLO, client.ehlo
         if relay.username is not None:

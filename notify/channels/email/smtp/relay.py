@@ -37,7 +37,7 @@ UNREADABLE = "its host or port cannot be read (percent-encode / ? # @ : in the p
 NUMBER = pattern(r"[0-9]+(\.[0-9]+)?")
 
 
-class Guard(StrEnum):
+class Encryption(StrEnum):
     """How the connection is encrypted."""
 
     IMPLICIT_TLS = "implicit"
@@ -52,7 +52,7 @@ class Relay:
 
     Args:
         host: Without a final dot.
-        username: With a *password* or *tokens*; never with ``Guard.PLAIN``.
+        username: With a *password* or *tokens*; never with ``Encryption.PLAIN``.
         sessions: Maximum for one worker process; None: the default.
         fleet_sessions: Maximum for all workers together; None: unlimited.
         per_second: Maximum number of emails per second from all workers; None: unlimited.
@@ -64,7 +64,7 @@ class Relay:
 
     host: str
     port: int
-    guard: Guard
+    encryption: Encryption
     username: str | None = None
     password: str | None = field(default=None, repr=False)
     sessions: int | None = None
@@ -96,17 +96,17 @@ class Relay:
         parts = _split(url)
         host = _host(parts)
         options = _options(parts)
-        guard = _guard(parts.scheme, host, options.get("starttls"))
+        encryption = _encryption(parts.scheme, host, options.get("starttls"))
         tokens = _tokens(options)
         username, password = _credentials(parts, tokens)
-        if username is not None and guard is Guard.PLAIN:
+        if username is not None and encryption is Encryption.PLAIN:
             _refuse("it has a user, but notify logs in only over TLS; add ?starttls=required")
-        if "ca" in options and guard is Guard.PLAIN:
+        if "ca" in options and encryption is Encryption.PLAIN:
             _refuse("it has ca, which needs TLS; add ?starttls=required")
         return cls(
             host=host,
-            port=parts.port or (465 if guard is Guard.IMPLICIT_TLS else 587),
-            guard=guard,
+            port=parts.port or (465 if encryption is Encryption.IMPLICIT_TLS else 587),
+            encryption=encryption,
             username=username,
             password=password,
             sessions=_sessions(options, "sessions", most=MAX_SESSIONS),
@@ -192,16 +192,16 @@ def _options(parts: SplitResult) -> dict[str, str]:
     return options
 
 
-def _guard(scheme: str, host: str, starttls: str | None) -> Guard:
+def _encryption(scheme: str, host: str, starttls: str | None) -> Encryption:
     if scheme == "smtps":
         if starttls is not None:
             _refuse("smtps always uses TLS and has no starttls")
-        return Guard.IMPLICIT_TLS
+        return Encryption.IMPLICIT_TLS
     if starttls is None:
-        return Guard.PLAIN if is_loopback(host) else Guard.STARTTLS
-    if starttls not in {Guard.STARTTLS, Guard.PLAIN}:
+        return Encryption.PLAIN if is_loopback(host) else Encryption.STARTTLS
+    if starttls not in {Encryption.STARTTLS, Encryption.PLAIN}:
         _refuse("its starttls is neither required nor never")
-    return Guard(starttls)
+    return Encryption(starttls)
 
 
 def _sessions(options: Mapping[str, str], name: str, *, most: int) -> int | None:

@@ -10,36 +10,38 @@ from hypothesis import strategies as st
 from notify.channels.email.smtp.connect import tls_context
 from notify.channels.email.smtp.login import secrets
 from notify.channels.email.smtp.oauth import ClientCredentials, TokenCommand
-from notify.channels.email.smtp.relay import FALLBACKS, Guard, Relay, parse_relays
+from notify.channels.email.smtp.relay import FALLBACKS, Encryption, Relay, parse_relays
 from notify.domain.errors import InvalidSettings
 from tests.support.smtp import Authority
 
 
 @pytest.mark.parametrize(
-    ("url", "name", "guard"),
+    ("url", "name", "encryption"),
     [
-        ("smtp://mail.example.com", "mail.example.com:587", Guard.STARTTLS),
-        ("smtp://mail.example.com:2525/", "mail.example.com:2525", Guard.STARTTLS),
-        ("smtp://mail.example.com?starttls=never", "mail.example.com:587", Guard.PLAIN),
-        ("smtps://mail.example.com", "mail.example.com:465", Guard.IMPLICIT_TLS),
-        ("smtps://mail.example.com:4465", "mail.example.com:4465", Guard.IMPLICIT_TLS),
-        ("smtp://localhost:1025", "localhost:1025", Guard.PLAIN),
-        ("smtp://127.0.0.53:25", "127.0.0.53:25", Guard.PLAIN),
-        ("smtp://[::1]:25", "[::1]:25", Guard.PLAIN),
-        ("smtp://127.0.0.1?starttls=required", "127.0.0.1:587", Guard.STARTTLS),
-        ("smtp://localhost.example.com", "localhost.example.com:587", Guard.STARTTLS),
-        ("smtp://10.0.0.1", "10.0.0.1:587", Guard.STARTTLS),
-        ("smtp://localhost.:1025", "localhost:1025", Guard.PLAIN),
-        ("smtp://LOCALHOST.", "localhost:587", Guard.PLAIN),
-        ("smtp://127.0.0.1.:25", "127.0.0.1:25", Guard.PLAIN),
-        ("smtp://mail.example.com.", "mail.example.com:587", Guard.STARTTLS),
-        ("smtps://bücher.example.", "xn--bcher-kva.example:465", Guard.IMPLICIT_TLS),
-        ("smtp://mail_catcher:1025", "mail_catcher:1025", Guard.STARTTLS),
+        ("smtp://mail.example.com", "mail.example.com:587", Encryption.STARTTLS),
+        ("smtp://mail.example.com:2525/", "mail.example.com:2525", Encryption.STARTTLS),
+        ("smtp://mail.example.com?starttls=never", "mail.example.com:587", Encryption.PLAIN),
+        ("smtps://mail.example.com", "mail.example.com:465", Encryption.IMPLICIT_TLS),
+        ("smtps://mail.example.com:4465", "mail.example.com:4465", Encryption.IMPLICIT_TLS),
+        ("smtp://localhost:1025", "localhost:1025", Encryption.PLAIN),
+        ("smtp://127.0.0.53:25", "127.0.0.53:25", Encryption.PLAIN),
+        ("smtp://[::1]:25", "[::1]:25", Encryption.PLAIN),
+        ("smtp://127.0.0.1?starttls=required", "127.0.0.1:587", Encryption.STARTTLS),
+        ("smtp://localhost.example.com", "localhost.example.com:587", Encryption.STARTTLS),
+        ("smtp://10.0.0.1", "10.0.0.1:587", Encryption.STARTTLS),
+        ("smtp://localhost.:1025", "localhost:1025", Encryption.PLAIN),
+        ("smtp://LOCALHOST.", "localhost:587", Encryption.PLAIN),
+        ("smtp://127.0.0.1.:25", "127.0.0.1:25", Encryption.PLAIN),
+        ("smtp://mail.example.com.", "mail.example.com:587", Encryption.STARTTLS),
+        ("smtps://bücher.example.", "xn--bcher-kva.example:465", Encryption.IMPLICIT_TLS),
+        ("smtp://mail_catcher:1025", "mail_catcher:1025", Encryption.STARTTLS),
     ],
 )
-def test_the_connection_is_encrypted_unless_it_stays_on_the_machine(url: str, name: str, guard: Guard) -> None:
+def test_the_connection_is_encrypted_unless_it_stays_on_the_machine(
+    url: str, name: str, encryption: Encryption
+) -> None:
     relay = Relay.from_url(url)
-    assert (relay.name, relay.guard, relay.username) == (name, guard, None)
+    assert (relay.name, relay.encryption, relay.username) == (name, encryption, None)
 
 
 @pytest.mark.parametrize(
@@ -160,19 +162,19 @@ def test_a_relay_is_printed_without_its_password() -> None:
 
 
 @pytest.mark.parametrize(
-    ("url", "guard", "sessions", "per_second"),
+    ("url", "encryption", "sessions", "per_second"),
     [
-        ("smtp://mail.example.com?sessions=4", Guard.STARTTLS, 4, None),
-        ("smtp://mail.example.com?starttls=never&sessions=256&per_second=14", Guard.PLAIN, 256, 14),
-        ("smtps://mail.example.com?sessions=1&per_second=0.5", Guard.IMPLICIT_TLS, 1, 0.5),
-        ("smtps://mail.example.com", Guard.IMPLICIT_TLS, None, None),
+        ("smtp://mail.example.com?sessions=4", Encryption.STARTTLS, 4, None),
+        ("smtp://mail.example.com?starttls=never&sessions=256&per_second=14", Encryption.PLAIN, 256, 14),
+        ("smtps://mail.example.com?sessions=1&per_second=0.5", Encryption.IMPLICIT_TLS, 1, 0.5),
+        ("smtps://mail.example.com", Encryption.IMPLICIT_TLS, None, None),
     ],
 )
 def test_each_relay_has_its_own_encryption_sessions_and_rate(
-    url: str, guard: Guard, sessions: int | None, per_second: float | None
+    url: str, encryption: Encryption, sessions: int | None, per_second: float | None
 ) -> None:
     relay = Relay.from_url(url)
-    assert (relay.guard, relay.sessions, relay.per_second) == (guard, sessions, per_second)
+    assert (relay.encryption, relay.sessions, relay.per_second) == (encryption, sessions, per_second)
     assert relay.fleet_sessions is None
 
 

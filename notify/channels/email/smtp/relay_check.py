@@ -15,7 +15,7 @@ PATIENCE = timedelta(seconds=10)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Examined:
+class RelayCheck:
     """
     The result of a connection test.
 
@@ -28,7 +28,7 @@ class Examined:
     largest: int | None = None
 
 
-async def examine(relay: Relay, *, tls: ssl.SSLContext | None = None, patience: timedelta = PATIENCE) -> Examined:
+async def check_relay(relay: Relay, *, tls: ssl.SSLContext | None = None, patience: timedelta = PATIENCE) -> RelayCheck:
     """
     Connect, start TLS, log in and send NOOP, as a worker does before it claims.
 
@@ -39,12 +39,12 @@ async def examine(relay: Relay, *, tls: ssl.SSLContext | None = None, patience: 
     try:
         connector = Connector(relay, timeouts=Timeouts.all(patience), tls=tls)
     except InvalidSettings as error:
-        return Examined(refused=replies.misconfigured(Phase.CONNECT, reason="url_makes_no_sense", text=str(error)))
+        return RelayCheck(refused=replies.misconfigured(Phase.CONNECT, reason="url_makes_no_sense", text=str(error)))
     session = await connector.connect()
     if isinstance(session, Released):
-        return Examined(refused=session)
+        return RelayCheck(refused=session)
     try:
-        return Examined(
+        return RelayCheck(
             refused=await session.noop(), certificate_ends=session.certificate_ends, largest=session.largest
         )
     finally:
