@@ -10,7 +10,7 @@ ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_ROOT_USER_ACTION=igno
 
 FROM python AS wheel
 WORKDIR /src
-# hatchling comes from a lock as well: a build must not depend on its day.
+# hatchling is locked as well, so that builds are repeatable.
 COPY requirements-dev.lock ./
 RUN pip install --require-hashes --no-deps -r requirements-dev.lock
 COPY pyproject.toml README.md LICENSE celeryconfig.py ./
@@ -47,7 +47,7 @@ LABEL org.opencontainers.image.title=notify \
     org.opencontainers.image.revision=$REVISION \
     org.opencontainers.image.base.name=$PYTHON_IMAGE
 RUN useradd --uid 10001 --no-create-home --shell /usr/sbin/nologin notify
-# Nothing is written to the image: a read-only root needs a tmpfs at /tmp only.
+# Only /tmp is written to: with a read-only root, mount a tmpfs there.
 ENV PATH=/srv/notify/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
 WORKDIR /srv
 USER 10001:10001

@@ -26,7 +26,7 @@ demo: $(READY) ## Start the embedded stack, send and show sample emails (ARGS=--
 .PHONY: test
 test: $(READY) ## Run all tests but the slow ones
 	$(BIN)/python -m pytest -m "not slow" $(SIDE_BY_SIDE) $(ARGS)
-# Each half has a database and a broker of its own, which a broker named from outside is not.
+# Two processes, each with its own database and broker; a broker named from outside cannot be shared.
 SIDE_BY_SIDE := $(if $(NOTIFY_TEST_BROKER_URL),,-n 2 --dist loadgroup)
 
 .PHONY: faults

@@ -31,23 +31,23 @@ def main(venv: str, lock: str) -> None:
     run([sys.executable, "-m", "venv", *([] if has_pip else ["--without-pip"]), venv], check=True)
     pip = [python, "-m", "pip"] if has_pip else [sys.executable, "-m", "pip", "--python", python]
     print(f"Installing {total} packages from {lock} into {venv}", flush=True)
-    install(pip, "--require-hashes", "--no-deps", "-r", lock, tell=partial(progress, Path(venv), total))
+    install(pip, "--require-hashes", "--no-deps", "-r", lock, describe=partial(progress, Path(venv), total))
     install([python, "-m", "pip"], "--no-build-isolation", "--no-deps", "--editable", ".")
     print(f"  done in {monotonic() - began:.0f} s", flush=True)
 
 
-def install(pip: list[str], *what: str, tell: Callable[[str], str] = lambda _: "") -> None:
-    """Run pip, and print what *tell* makes of its output so far whenever that changes."""
+def install(pip: list[str], *what: str, describe: Callable[[str], str] = lambda _: "") -> None:
+    """Run pip, and print what *describe* says of its output so far whenever that changes."""
     command = [*pip, "--disable-pip-version-check", "--no-input", "install", "--progress-bar", "off", *what]
-    told = ""
+    last = ""
     with NamedTemporaryFile() as output:
         process = Popen(command, stdout=output, stderr=STDOUT, env={**os.environ, "PYTHONUNBUFFERED": "1"})
         while process.poll() is None:
             with suppress(TimeoutExpired):
                 process.wait(1)
-            line = tell(Path(output.name).read_text(encoding="utf-8", errors="replace"))
-            if line not in {told, ""}:
-                print(told := line, flush=True)
+            line = describe(Path(output.name).read_text(encoding="utf-8", errors="replace"))
+            if line not in {last, ""}:
+                print(last := line, flush=True)
         if process.returncode:
             text = Path(output.name).read_text(encoding="utf-8", errors="replace")
             sys.exit("\n".join(text.splitlines()[-LAST_LINES:]))
