@@ -201,7 +201,7 @@ SCHEMA = """
         code SMALLINT,
         enhanced_code TEXT,
         text TEXT,
-        verdict TEXT NOT NULL,
+        outcome TEXT NOT NULL,
         relay TEXT,
         took_ms INTEGER,
         CONSTRAINT email_attempts_pkey PRIMARY KEY (id),
@@ -220,7 +220,7 @@ SCHEMA = """
     COMMENT ON COLUMN notify.email_attempts.code IS 'SMTP reply code; null: no reply.';
     COMMENT ON COLUMN notify.email_attempts.enhanced_code IS 'Enhanced status code (RFC 3463); null: none.';
     COMMENT ON COLUMN notify.email_attempts.text IS 'The relay''s reply or our error, at most 1 KiB; never contains a credential.';
-    COMMENT ON COLUMN notify.email_attempts.verdict IS 'retry, dead, skipped, expired, released or lease_lost, then a colon and the reason.';
+    COMMENT ON COLUMN notify.email_attempts.outcome IS 'retry, dead, skipped, expired, released or lease_lost, then a colon and the reason.';
     COMMENT ON COLUMN notify.email_attempts.relay IS 'host:port of the relay; null: none was contacted.';
     COMMENT ON COLUMN notify.email_attempts.took_ms IS 'Duration in milliseconds; null: the email was not begun.';
 """

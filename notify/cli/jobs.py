@@ -96,7 +96,7 @@ app.command("replay", help="Send finished emails again, as new jobs with new Mes
 
 def _print_attempt(attempt: AttemptView) -> None:
     phase, took = attempt.phase and f"in {attempt.phase}", attempt.took_ms is not None and f"{attempt.took_ms} ms"
-    facts = (relative(attempt.at), attempt.verdict, phase, attempt.relay, took)
+    facts = (relative(attempt.at), attempt.outcome, phase, attempt.relay, took)
     print_wrapped(str(attempt.attempt), ", ".join(str(fact) for fact in facts if fact))
     answer = " ".join(str(part) for part in (attempt.code, attempt.enhanced_code, attempt.text) if part)
     print_wrapped("", answer)

@@ -125,7 +125,7 @@ def _failures(failures: Sequence[FailureGroup], now: datetime) -> RenderableType
             one.count,
             " ".join(str(part) for part in (one.code, one.enhanced_code) if part is not None),
             one.phase or "",
-            one.verdict,
+            one.outcome,
             relative(one.last_at, now=now),
             " ".join((one.text or "").split()),
         )

@@ -132,8 +132,8 @@ class Drain:
             self._sender.recorder.close()
             await recording
             self._route.rest()
-            for verdict, name in REPORTED_AS.items():
-                self._report[name] += self._sender.recorder.counts[verdict]
+            for outcome, name in REPORTED_AS.items():
+                self._report[name] += self._sender.recorder.counts[outcome]
 
     def stop(self) -> None:
         """Claim nothing more and release emails that are not begun; those being sent are finished."""

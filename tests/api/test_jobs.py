@@ -182,7 +182,7 @@ def test_an_email_is_shown_with_every_failed_attempt(
     with database.begin() as connection:
         connection.execute(
             insert(email_attempts).values(
-                job_id=job["id"], attempt=1, phase="rcpt", code=450, text="busy", verdict="retry: busy", relay="mx:25"
+                job_id=job["id"], attempt=1, phase="rcpt", code=450, text="busy", outcome="retry: busy", relay="mx:25"
             )
         )
     shown = operator.get(f"/api/v1/jobs/{job['id']}").json()

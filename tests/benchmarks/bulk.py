@@ -86,7 +86,7 @@ OLD_EMAILS = text("""
     FROM added
 """)
 OLD_ATTEMPTS = text("""
-    INSERT INTO notify.email_attempts (job_id, attempt, at, phase, code, text, verdict, relay)
+    INSERT INTO notify.email_attempts (job_id, attempt, at, phase, code, text, outcome, relay)
     SELECT email_job_id, 1, now(), 'rcpt', 451, '4.7.1 come back later', 'retry: later', 'relay:25'
     FROM notify.notifications WHERE event_id BETWEEN :first AND :last AND id % 10 = 0
 """)

@@ -74,10 +74,10 @@ def test_similar_errors_are_one_line_with_the_newest_reply(well: Notify, databas
     with database.begin() as connection:
         job = rows.job(connection, due_at=rows.ago(hours=-1))
         for number, (code, words) in enumerate(attempts):
-            values = {"job_id": job, "attempt": number, "code": code, "text": words, "verdict": "retry: later"}
+            values = {"job_id": job, "attempt": number, "code": code, "text": words, "outcome": "retry: later"}
             connection.execute(insert(email_attempts).values(values))
         connection.execute(
-            insert(email_attempts).values(job_id=job, attempt=9, code=421, verdict="x", at=rows.ago(hours=2))
+            insert(email_attempts).values(job_id=job, attempt=9, code=421, outcome="x", at=rows.ago(hours=2))
         )
 
     failures = well("top", "--once", "--json").json["failures"]

@@ -59,10 +59,10 @@ def test_the_relays_answer_decides_the_jobs_status(
 
     (job,) = (job for job in harness.jobs() if job.username == "ann")
     assert (job.status, job.failures) == (status, failures)
-    ((verdict, code),) = harness.execute(
-        "SELECT verdict, code FROM notify.email_attempts WHERE job_id = :id", id=job.id
+    ((outcome, code),) = harness.execute(
+        "SELECT outcome, code FROM notify.email_attempts WHERE job_id = :id", id=job.id
     )[:1]
-    assert verdict.split(":")[0] == {"dead": "dead", "pending": "retry" if failures else "released"}[status]
+    assert outcome.split(":")[0] == {"dead": "dead", "pending": "retry" if failures else "released"}[status]
     assert code == int(reply[:3])
 
 

@@ -86,8 +86,8 @@ def test_emails_killed_by_a_template_are_sent_fixed_when_they_are_retried(
     engine.drain()
     assert all(f"{template}{words}" in one.last_error for one in harness.jobs() if one.to_email)
     with harness.database.begin() as connection:
-        verdicts = [one.verdict for job in written for one in jobs.attempts(connection, job.id)]
-    assert verdicts == ["dead: template_error"] * 2
+        outcomes = [one.outcome for job in written for one in jobs.attempts(connection, job.id)]
+    assert outcomes == ["dead: template_error"] * 2
 
     template.write_text(FIXED)
     said = CliRunner().invoke(app, ["jobs", "retry", "--reason", "template_error", "--yes"], env=environment)

@@ -46,7 +46,7 @@ def adds(table: Table, **valid: Any) -> Add:
 
 
 def attempt(connection: Connection, **columns: Any) -> None:
-    valid = {"job_id": rows.job(connection), "attempt": 1, "verdict": "retry"}
+    valid = {"job_id": rows.job(connection), "attempt": 1, "outcome": "retry"}
     connection.execute(insert(email_attempts).values(**{**valid, **columns}))
 
 

@@ -30,11 +30,11 @@ EMAILS = text("""
            CASE WHEN j.status = 'pending' AND lane = 8 THEN 'sending' ELSE j.status END AS status,
            j.replay_of IS NOT NULL AS replay, coalesce(i.max_failures, 12) AS max_failures,
            coalesce(i.failures, (SELECT count(*) FROM notify.email_attempts a
-             WHERE a.job_id = j.id AND a.verdict LIKE 'retry: %')) AS failures,
+             WHERE a.job_id = j.id AND a.outcome LIKE 'retry: %')) AS failures,
            greatest(i.lapses, j.lapses) AS lapses, j.outcome_reason IS NOT DISTINCT FROM 'poison' AS poison,
            coalesce(lane = 8 AND i.due_at < now() - :grace, false) AS stuck,
            (SELECT count(*) FROM notify.email_attempts a
-             WHERE a.job_id = j.id AND a.verdict LIKE '%: no_final_answer') AS unanswered
+             WHERE a.job_id = j.id AND a.outcome LIKE '%: no_final_answer') AS unanswered
       FROM notify.email_jobs j
       LEFT JOIN notify.work_items i ON stage = 'deliver' AND i.id = j.id AND j.status IN ('pending', 'dead')
 """)

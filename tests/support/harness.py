@@ -128,7 +128,7 @@ JOBS = """
             CASE WHEN n.decision = 'skipped' THEN 'skipped' WHEN lane = 8 THEN 'sending' ELSE j.status END AS status,
             CASE WHEN j.status = 'pending' THEN due_at END AS due_at, leased_by, lane,
             coalesce(max_failures, 0) AS max_failures, coalesce(i.failures, (
-                SELECT count(*) FROM notify.email_attempts AS a WHERE a.job_id = j.id AND a.verdict LIKE 'retry: %'
+                SELECT count(*) FROM notify.email_attempts AS a WHERE a.job_id = j.id AND a.outcome LIKE 'retry: %'
             )) AS failures,
             greatest(attempt, j.attempts) AS attempt, greatest(i.lapses, j.lapses) AS lapses
         FROM notify.notifications AS n JOIN notify.events AS e ON e.id = n.event_id

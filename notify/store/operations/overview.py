@@ -30,11 +30,11 @@ _BUSY_WORKERS = f"""
     ) AS each GROUP BY worker ORDER BY sum(emails + events) DESC, sum(sent) DESC, worker"""
 # When much fails, the newest thousand attempts are enough.
 _RECENT_FAILURES = """
-    SELECT count(*) AS count, code, enhanced_code, phase, verdict, relay, max(at) AS last_at,
+    SELECT count(*) AS count, code, enhanced_code, phase, outcome, relay, max(at) AS last_at,
         (array_agg(text ORDER BY id DESC) FILTER (WHERE text IS NOT NULL))[1] AS text
     FROM (SELECT * FROM notify.email_attempts ORDER BY id DESC LIMIT 1000) AS newest
     WHERE at > now() - interval '1 hour'
-    GROUP BY code, enhanced_code, phase, verdict, relay ORDER BY count(*) DESC, max(at) DESC"""
+    GROUP BY code, enhanced_code, phase, outcome, relay ORDER BY count(*) DESC, max(at) DESC"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +64,7 @@ class FailureGroup:
     code: int | None
     enhanced_code: str | None
     phase: str | None
-    verdict: str
+    outcome: str
     relay: str | None
     last_at: datetime
     text: str | None

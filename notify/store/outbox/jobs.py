@@ -101,7 +101,7 @@ class AttemptView:
     code: int | None
     enhanced_code: str | None
     text: str | None
-    verdict: str
+    outcome: str
     relay: str | None
     took_ms: int | None = field(metadata={"description": "Milliseconds. Null: no email was written."})
 

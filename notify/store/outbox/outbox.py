@@ -91,8 +91,8 @@ def bury_poison(connection: Connection, *, worker: UUID, limit: int = 100) -> in
     if not attempts:
         return 0
     buried = connection.exec_driver_sql(_BURY, {"ids": list(attempts)}).all()
-    verdict = f"{JobStatus.DEAD}: {POISON}"
-    _store_attempts(connection, [{"id": row.id, "attempt": attempts[row.id], "verdict": verdict} for row in buried])
+    name = f"{JobStatus.DEAD}: {POISON}"
+    _store_attempts(connection, [{"id": row.id, "attempt": attempts[row.id], "outcome": name} for row in buried])
     stats.count(connection, worker=worker, counts=Counter((row.event_type, JobStatus.DEAD) for row in buried))
     return len(buried)
 
@@ -104,7 +104,7 @@ def postpone(connection: Connection, delays: Mapping[Claim, timedelta]) -> None:
 
 
 _OUTCOMES = """jsonb_to_recordset(%(outcomes)s::jsonb) AS outcome(
-        id bigint, attempt int, lapses smallint, status text, reason text, verdict text, phase text, code smallint,
+        id bigint, attempt int, lapses smallint, status text, reason text, outcome text, phase text, code smallint,
         enhanced text, text text, to_email text, relay text, took_ms int
     )"""
 _SET_OUTCOME = """
@@ -150,8 +150,8 @@ _BURY = f"""
     ) AS event_type"""
 # Skips jobs that somebody has deleted meanwhile.
 _STORE_ATTEMPTS = f"""
-    INSERT INTO notify.email_attempts (job_id, attempt, phase, code, enhanced_code, text, verdict, relay, took_ms)
-    SELECT id, attempt, phase, code, enhanced, nullif(text, ''), verdict, relay, took_ms
+    INSERT INTO notify.email_attempts (job_id, attempt, phase, code, enhanced_code, text, outcome, relay, took_ms)
+    SELECT id, attempt, phase, code, enhanced, nullif(text, ''), outcome, relay, took_ms
     FROM {_OUTCOMES} WHERE id IN (SELECT id FROM notify.email_jobs)"""
 
 
@@ -176,16 +176,16 @@ def _record_individually(connection: Connection, outcomes: Sequence[AttemptOutco
     written = _end_jobs(connection, [one for one in outcomes if one.name in settled])
     in_time = {one.name for one in outcomes if one.name in settled and one.name[0] in written}
     late = _record_late(connection, [one for one in outcomes if one.name not in in_time and one.is_sent])
-    verdicts = [
+    named = [
         (one, one.update.outcome if one.name in in_time else late.get(one.name, OutcomeName.LEASE_LOST))
         for one in outcomes
     ]
     went_out = {OutcomeName.SENT, OutcomeName.LATE_SUCCESS, OutcomeName.DUPLICATE_SENT}
-    _store_attempts(connection, [_columns(one) for one, verdict in verdicts if verdict not in went_out])
-    counts = Counter[tuple[str, str]]((one.job.event_type, verdict) for one, verdict in verdicts)
+    _store_attempts(connection, [_columns(one) for one, name in named if name not in went_out])
+    counts = Counter[tuple[str, str]]((one.job.event_type, name) for one, name in named)
     counts.update((one.job.event_type, AMBIGUOUS) for one in outcomes if one.update.ambiguous)
     stats.count(connection, worker=worker, counts=counts)
-    return Counter(verdict for _, verdict in verdicts)
+    return Counter(name for _, name in named)
 
 
 def _end_jobs(connection: Connection, outcomes: Sequence[AttemptOutcome]) -> set[int]:
@@ -201,13 +201,13 @@ def _record_late(connection: Connection, outcomes: Sequence[AttemptOutcome]) -> 
     parameters = _parameters(outcomes)
     before = {row.id: row.status for row in connection.exec_driver_sql(_LOCK, {"ids": parameters["ids"]})}
     connection.exec_driver_sql(_SENT_ANYWAY, parameters)
-    verdicts = {}
+    named = {}
     for one in outcomes:
         if one.job.claim.id in before:
             was_sent = before[one.job.claim.id] == JobStatus.SENT
-            verdicts[one.name] = OutcomeName.DUPLICATE_SENT if was_sent else OutcomeName.LATE_SUCCESS
+            named[one.name] = OutcomeName.DUPLICATE_SENT if was_sent else OutcomeName.LATE_SUCCESS
             before[one.job.claim.id] = JobStatus.SENT
-    return verdicts
+    return named
 
 
 def _limit_to_expiry(connection: Connection, attempts: Iterable[Attempt]) -> None:
@@ -244,7 +244,7 @@ def _columns(outcome: AttemptOutcome) -> dict[str, Any]:
         "lapses": claimed.lapses,
         "status": update.status,
         "reason": update.reason,
-        "verdict": f"{update.outcome}: {update.reason}" if update.reason else update.outcome,
+        "outcome": f"{update.outcome}: {update.reason}" if update.reason else update.outcome,
         "to_email": outcome.to_email,
         "relay": outcome.relay,
         "took_ms": outcome.took_ms,

@@ -194,7 +194,7 @@ email_attempts = Table(
     optional("code", SmallInteger, "SMTP reply code; null: no reply."),
     optional("enhanced_code", Text, "Enhanced status code (RFC 3463); null: none."),
     optional("text", Text, "The relay's reply or our error, at most 1 KiB; never contains a credential."),
-    required("verdict", Text, "retry, dead, skipped, expired, released or lease_lost, then a colon and the reason."),
+    required("outcome", Text, "retry, dead, skipped, expired, released or lease_lost, then a colon and the reason."),
     optional("relay", Text, "host:port of the relay; null: none was contacted."),
     optional("took_ms", Integer, "Duration in milliseconds; null: the email was not begun."),
     CheckConstraint("octet_length(text) <= 1024", name="text"),

@@ -65,7 +65,7 @@ def test_the_attempts_of_an_email_are_deleted_with_it_and_no_others(database: Da
     gone, stays = put(database, **old("dead", age=timedelta(days=91))), put(database)
     with database.begin() as connection:
         for job_id in (gone, stays):
-            connection.execute(insert(email_attempts).values(job_id=job_id, attempt=1, verdict="retry: later"))
+            connection.execute(insert(email_attempts).values(job_id=job_id, attempt=1, outcome="retry: later"))
     prune_jobs(database)
     with database.begin() as connection:
         assert connection.scalars(select(email_attempts.c.job_id)).all() == [stays]

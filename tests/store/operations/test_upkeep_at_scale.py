@@ -46,7 +46,7 @@ BACKLOG = text("""
     SELECT 'fan_out', 1000000 + n, 1, now() + interval '1 hour' FROM generate_series(1, 20000) AS n
 """)
 TRIED = text("""
-    INSERT INTO notify.email_attempts (job_id, attempt, verdict)
+    INSERT INTO notify.email_attempts (job_id, attempt, outcome)
     SELECT id, 1, 'retry: later' FROM notify.email_jobs WHERE id % 3 = 0
 """)
 

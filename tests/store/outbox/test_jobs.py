@@ -130,10 +130,10 @@ def test_the_attempts_of_an_email_are_listed_oldest_first(database: Database) ->
     asked, other = put(database), put(database)
     with database.begin() as connection:
         for job_id, attempt in ((asked, 1), (other, 1), (asked, 2)):
-            connection.execute(insert(email_attempts).values(job_id=job_id, attempt=attempt, verdict="retry: later"))
+            connection.execute(insert(email_attempts).values(job_id=job_id, attempt=attempt, outcome="retry: later"))
     with database.begin() as connection:
         found = jobs.attempts(connection, asked)
-    assert [(one.attempt, one.verdict) for one in found] == [(1, "retry: later"), (2, "retry: later")]
+    assert [(one.attempt, one.outcome) for one in found] == [(1, "retry: later"), (2, "retry: later")]
 
 
 def test_an_event_lists_what_became_of_it_for_everyone(database: Database) -> None:

@@ -380,7 +380,7 @@ def test_every_attempt_that_was_not_sent_is_recorded(
     record(database, (job, outcome))
     (kept,) = attempts(database)
     assert (kept["job_id"], kept["attempt"], kept["relay"]) == (job.claim.id, 1, RELAY)
-    assert (kept["verdict"], kept["code"]) == (verdict, code)
+    assert (kept["outcome"], kept["code"]) == (verdict, code)
 
 
 def test_a_sent_attempt_is_not_recorded_separately(database: Database) -> None:
@@ -429,7 +429,7 @@ def test_poison_is_recorded_and_counted_like_any_other_end(database: Database) -
         assert outbox.bury_poison(connection, worker=WORKER) == 1
         assert outbox.bury_poison(connection, worker=WORKER) == 0
     assert email(database, job)["outcome_reason"] == "poison"
-    assert [one["verdict"] for one in attempts(database)] == ["dead: poison"]
+    assert [one["outcome"] for one in attempts(database)] == ["dead: poison"]
     assert counted(database) == {"dead": 1}
 
 
