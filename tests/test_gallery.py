@@ -16,6 +16,7 @@ PAGES = [
     "page.confirmation",
     "page.preferences",
     "page.preferences.saved",
+    "page.preferences.refused",
     "page.refusal",
 ]
 STAND_IN = f"""#!{executable}

@@ -52,7 +52,7 @@ from importlib import import_module
 from notify import wiring
 from notify.settings import load
 from notify.worker import __main__, bootstrap, tasks
-for module in bootstrap.NEEDED_AFTER_THE_FORK:
+for module in bootstrap.IMPORT_BEFORE_FORK:
     import_module(module)
 wiring.channels(load())
 """

@@ -154,7 +154,7 @@ def test_an_empty_setting_has_no_rates() -> None:
     ],
 )
 def test_an_invalid_rate_is_named_with_what_was_expected(words: str) -> None:
-    with pytest.raises(ValueError, match="expected emails a second by domain") as refused:
+    with pytest.raises(ValueError, match="expected emails per second by domain") as refused:
         parse_rates(f"fine.test=1 {words}")
     assert words.rsplit(maxsplit=1)[-1] in str(refused.value)
 

@@ -22,6 +22,8 @@ SOFT_BREAK = b"=\r\n"
 BOUNDARY = "=_notify"
 
 LINE_END = pattern(r"\r\n|\r|\n")
+# Source: RFC 2045 §6.7 (5): at most 76 characters.
+LONG_LINE = pattern(rb"(?m)^(.{74,75})(=20|=09)$")
 HALF_A_PAIR = pattern(r"[\ud800-\udfff]")
 
 
@@ -70,7 +72,13 @@ def spliced(pieces: Sequence[str]) -> Spliced | None:
 
 def quoted(plain: bytes) -> bytes:
     """Quoted-printable with CRLF line ends; the last line leaves room for a soft break."""
-    return b2a_qp(plain + b"x", istext=True)[:-1].removesuffix(b"=\n").replace(b"\n", b"\r\n")
+    return _quoted_lines(plain + b"x")[:-1].removesuffix(b"=\n").replace(b"\n", b"\r\n")
+
+
+def _quoted_lines(plain: bytes) -> bytes:
+    """Quoted-printable with LF line ends. binascii makes lines of up to 78 characters that end in a blank."""
+    lines = b2a_qp(plain, istext=True)
+    return LONG_LINE.sub(rb"\1=\n\2", lines) if b"=20\n" in lines or b"=09\n" in lines else lines
 
 
 def _joints(plain: Sequence[bytes]) -> Iterator[bytes]:
@@ -116,7 +124,7 @@ def encode(plain: bytes, transfer: Transfer) -> bytes:
         encoded = b2a_base64(plain.replace(b"\n", b"\r\n"), newline=False)
         starts = range(0, len(encoded), BASE64_LINE)
         return b"".join([encoded[at : at + BASE64_LINE] + b"\r\n" for at in starts])
-    lines = b2a_qp(plain, istext=True) if transfer is Transfer.QUOTED else plain
+    lines = _quoted_lines(plain) if transfer is Transfer.QUOTED else plain
     return lines.replace(b"\n", b"\r\n")
 
 

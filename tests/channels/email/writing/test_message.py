@@ -96,6 +96,8 @@ def carried_by_every_relay(content: bytes) -> None:
 )
 @example(pieces=["é" + "a" * 75, "\nb", ""], values=["x" * 75, "y" * 76, "z"])
 @example(pieces=["é" + "a" * 74, "", " \n"], values=["x" * 74, "y" * 600, "z"])
+@example(pieces=["é" + "a" * 68 + " \n"], values=["x", "y", "z"])
+@example(pieces=["é" + "a" * 69 + "\t\n", "b"], values=["x", "y", "z"])
 @example(pieces=["é: ", " \n", " "], values=["x", "y", "z"])
 @example(pieces=["a" * 300, "b" * 99], values=["x" * 600, "y", "z"])
 def test_a_part_in_pieces_reads_like_a_whole_one(pieces: list[str], values: list[str]) -> None:
