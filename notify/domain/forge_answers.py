@@ -1,0 +1,106 @@
+"""What an answer of a forge means for the call that it answers."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import partial
+from typing import Any
+
+from notify.domain.errors import NotifyError
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """The forge did what was asked."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unchanged:
+    """Nothing has changed since the state that the caller knows."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CredentialsExpired:
+    """The token is over: get another and ask once more at once, then later."""
+
+    words: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Misconfigured:
+    """Key, app id, token or clock are wrong: the forge's breaker opens and an operator must look."""
+
+    reason: str
+    words: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RateLimited:
+    """
+    The forge wants to be left alone; this counts as no failure.
+
+    ``wait`` is None where the answer states no time: a minute, doubled each time in a row.
+    """
+
+    wait: timedelta | None
+    words: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unavailable:
+    """Later. Whether the forge has done what was asked is unknown."""
+
+    reason: str
+    words: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Moved:
+    """The address is another now; the same method is to be used there."""
+
+    location: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refused:
+    """No, for good: ``forbidden``, ``not_installed``, ``gone``, ``invalid``, or ``unexpected``."""
+
+    reason: str
+    words: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MissingCommit:
+    """The forge does not have this commit, or no longer."""
+
+    words: str = ""
+
+
+AnswerMeaning = (
+    Applied
+    | Unchanged
+    | CredentialsExpired
+    | Misconfigured
+    | RateLimited
+    | Unavailable
+    | Moved
+    | Refused
+    | MissingCommit
+)
+
+
+class ForgeFault(NotifyError):
+    """The forge did not give what was asked for."""
+
+    def __init__(self, *, forge: str, request: str, status: int | None, meaning: AnswerMeaning) -> None:
+        """
+        Args:
+            request: Method and path, without query and credentials.
+            status: None: there was no answer.
+        """
+        super().__init__(forge=forge, request=request, status=status, meaning=meaning)
+        self.forge, self.request, self.status, self.meaning = forge, request, status, meaning
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Celery pickles what a task raises; keyword arguments need this to survive it."""
+        again = partial(type(self), forge=self.forge, request=self.request, status=self.status, meaning=self.meaning)
+        return again, ()

@@ -1,0 +1,110 @@
+"""What sources ask of a forge. GitHub and Gitea implement it."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Protocol
+
+from notify.domain.forge import (
+    Branch,
+    Change,
+    ChangeReading,
+    FailedDelivery,
+    ForgeEvent,
+    Ignored,
+    Listing,
+    ParsedDelivery,
+    Repository,
+    RepositoryFile,
+)
+
+
+class ForgeReader(Protocol):
+    """
+    Reads one forge over HTTP. Safe for many threads; holds one connection pool and its tokens.
+
+    Every method may raise ``ForgeFault``, listings also in mid-iteration. Names may be old ones: redirects are
+    followed, and what is returned has the present name.
+    """
+
+    @property
+    def name(self) -> str: ...
+
+    def own_login(self) -> str | None:
+        """The login under which we act, cached; None: unknown to the forge (a token without a user)."""
+
+    def permissions(self) -> Mapping[str, str] | None:
+        """What the app may do, such as ``contents: read``; None: the forge does not say."""
+
+    def repositories(self) -> Listing[Repository]:
+        """All that the app or the token may see; which of them are configured is the caller's business."""
+
+    def repository(self, full_name: str) -> Repository: ...
+
+    def read_change(self, full_name: str, number: int) -> ChangeReading:
+        """The change with its reviewers; teams are expanded where the forge permits."""
+
+    def changes(self, full_name: str, *, since: datetime | None = None, etag: str | None = None) -> Listing[Change]:
+        """
+        Changes in every state that were updated at *since* or later, last updated first; None: all open ones.
+
+        Requested reviewers are stated, ``files`` and the like are not.
+
+        Args:
+            etag: Of an earlier call with *since*; without it there is nothing to compare.
+        """
+
+    def history(self, repository: Repository, change: Change, *, since: datetime) -> Listing[ForgeEvent]:
+        """
+        What happened to the change after *since*: opened, comments, reviews, merged or closed. All certain.
+
+        Keys are those that webhooks give to the same events. What our own login wrote is left out.
+        """
+
+    def complete(self, event: ForgeEvent) -> ForgeEvent | Ignored:
+        """
+        The event with everything that the delivery did not state.
+
+        A review gets its comments; one inline comment by itself becomes ``cl.comment.created``; an empty review
+        is ignored. The result is certain.
+        """
+
+    def branches(self, full_name: str, *, etag: str | None = None) -> Listing[Branch]: ...
+
+    def files(self, full_name: str, folder: str, *, known: Mapping[str, str]) -> Listing[RepositoryFile]:
+        """
+        The Markdown files directly in a folder of the default branch; texts of new and changed ones only.
+
+        Args:
+            known: Path to ``sha`` of the files whose text the caller has.
+        """
+
+    def team_members(self, owner: str, team: str) -> tuple[str, ...] | None:
+        """Logins; None: we may not see them."""
+
+    def failed_deliveries(self, *, since: datetime) -> Listing[FailedDelivery]:
+        """Deliveries to our app that were not taken, each once, and not taken later either; Gitea lists none."""
+
+    def redeliver(self, delivery_id: int) -> None:
+        """Ask for it again."""
+
+    def close(self) -> None: ...
+
+
+class WebhookParser(Protocol):
+    """Reads the deliveries of one forge. Pure: no clock, no network. Never raises, whatever the bytes are."""
+
+    def event_name(self, headers: Mapping[str, str]) -> str | None:
+        """The event's name as this forge spells it; None: no such header. Header names are in lower case."""
+
+    def delivery_id(self, headers: Mapping[str, str]) -> str | None:
+        """None: no such header."""
+
+    def parse(self, event_name: str, body: bytes, *, content_type: str, own_login: str | None = None) -> ParsedDelivery:
+        """
+        What a delivery says.
+
+        Args:
+            event_name: Unsigned, so the body must fit it.
+            body: As it was received: JSON, or a form with the JSON in ``payload``.
+            own_login: Ours; what we write ourselves is ignored.
+        """

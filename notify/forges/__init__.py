@@ -1,0 +1,1 @@
+"""HTTP to GitHub and Gitea: signatures, webhooks, reads, and what answers mean."""

@@ -1,0 +1,179 @@
+"""
+A GitHub App's credentials: its JWT, its installations, and their tokens.
+
+Source: GitHub, "Generating a JSON Web Token (JWT) for a GitHub App" and "Authenticating as a GitHub App installation".
+"""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from re import compile as pattern
+from threading import Lock
+from time import monotonic, time
+from typing import Any
+
+import jwt
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+from notify.domain.errors import InvalidSettings
+from notify.domain.forge_answers import Applied, ForgeFault, Refused, Unavailable
+from notify.domain.forge_settings import ForgeSettings, Secret
+from notify.forges.answers import Credential, http_date
+from notify.forges.client import Connection, Reply, Scope, Token, repository_path
+from notify.forges.common.fields import Fields, Misfit
+
+BACKDATED = timedelta(seconds=60)
+JWT_LIFE = timedelta(minutes=9)
+RENEWAL_MARGIN = timedelta(minutes=5)
+NOT_INSTALLED = timedelta(minutes=1)
+ALGORITHM = "RS256"
+TOKEN = pattern(r"[!-~]{1,16384}")
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """A token and until when it is given, in the seconds of our clock."""
+
+    token: Token
+    until: float
+
+
+@dataclass(slots=True)
+class _State:
+    installations: dict[str, int] = field(default_factory=dict)
+    absent_until: dict[str, float] = field(default_factory=dict)
+    tokens: dict[int, _Kept] = field(default_factory=dict)
+
+
+class AppCredentials:
+    """
+    Tokens of one app. One exchange is under way at a time; whoever asks meanwhile waits and shares its result.
+
+    Args:
+        clock: Monotonic seconds.
+        now: Seconds since the epoch, for the JWT.
+
+    Raises:
+        InvalidSettings: The private key is none.
+    """
+
+    def __init__(
+        self,
+        settings: ForgeSettings,
+        connection: Connection,
+        *,
+        clock: Callable[[], float] = monotonic,
+        now: Callable[[], float] = time,
+    ) -> None:
+        if settings.app_id is None or settings.private_key is None:
+            raise InvalidSettings(f"forges.{settings.name}: expected app_id and private_key")
+        self._app_id, self._installation = settings.app_id, settings.installation_id
+        self._key = _loaded(settings.name, settings.private_key)
+        self._connection, self._clock, self._now = connection, clock, now
+        self._exchange = Lock()
+        self._state = _State()
+
+    def token(self, scope: Scope) -> Token:
+        if scope.repository is None and scope.installation is None:
+            return self._app_token()
+        with self._exchange:
+            installation = scope.installation or self._installation or self._installed(scope.repository or "")
+            kept = self._state.tokens.get(installation)
+            if kept is not None and self._clock() < kept.until:
+                return kept.token
+            return self._exchanged(installation)
+
+    def drop(self, token: Token) -> None:
+        with self._exchange:
+            self._state.tokens = {id_: kept for id_, kept in self._state.tokens.items() if kept.token != token}
+
+    def _app_token(self) -> Token:
+        now = int(self._now())
+        claims = {
+            "iat": now - int(BACKDATED.total_seconds()),
+            "exp": now + int(JWT_LIFE.total_seconds()),
+            "iss": str(self._app_id),
+        }
+        return Token(jwt.encode(claims, self._key, algorithm=ALGORITHM), Credential.APP)
+
+    def _installed(self, full_name: str) -> int:
+        name = full_name.lower()
+        known = self._state.installations.get(name)
+        if known is not None:
+            return known
+        path = f"{repository_path(full_name)}/installation"
+        if self._clock() < self._state.absent_until.get(name, 0.0):
+            raise self._connection.fault("GET", path, None, Refused(reason="not_installed"))
+        try:
+            found = self._asked("GET", path)
+        except ForgeFault as fault:
+            if isinstance(fault.meaning, Refused) and fault.meaning.reason == "not_installed":
+                self._state.absent_until[name] = self._clock() + NOT_INSTALLED.total_seconds()
+            raise
+        self._state.absent_until.pop(name, None)
+        self._state.installations[name] = self._number(path, found, "id")
+        return self._state.installations[name]
+
+    def _exchanged(self, installation: int) -> Token:
+        path = f"/app/installations/{installation}/access_tokens"
+        began = self._clock()
+        try:
+            reply = self._asked("POST", path)
+        except ForgeFault:
+            # Installed anew, it has another number.
+            self._state.installations = {
+                name: id_ for name, id_ in self._state.installations.items() if id_ != installation
+            }
+            raise
+        try:
+            stated = Fields(_json(reply))
+            if not TOKEN.fullmatch(stated.text("token")):
+                raise Misfit("token: expected one word")  # noqa: TRY301 - a misfit like the others
+            token, ends_at = Token(stated.text("token"), Credential.INSTALLATION), stated.instant("expires_at")
+        except Misfit as misfit:
+            raise self._connection.fault(
+                "POST", path, reply.status, Unavailable(reason="garbled", words=str(misfit))
+            ) from None
+        life = ends_at - _here(reply, self._now())
+        self._state.tokens[installation] = _Kept(token, began + (life - RENEWAL_MARGIN).total_seconds())
+        return token
+
+    def _asked(self, method: str, path: str) -> Reply:
+        reply, meaning = self._connection.call(method, path, token=self._app_token(), about_installation=True)
+        if not isinstance(meaning, Applied):
+            raise self._connection.fault(method, path, reply.status, meaning)
+        return reply
+
+    def _number(self, path: str, reply: Reply, name: str) -> int:
+        try:
+            return Fields(_json(reply)).number(name)
+        except Misfit as misfit:
+            raise self._connection.fault(
+                "GET", path, reply.status, Unavailable(reason="garbled", words=str(misfit))
+            ) from None
+
+
+def _loaded(forge: str, secret: Secret) -> RSAPrivateKey:
+    try:
+        key = load_pem_private_key(secret.value.encode(), password=None)
+    except (TypeError, ValueError):
+        key = None
+    if not isinstance(key, RSAPrivateKey):
+        raise InvalidSettings(
+            f"forges.{forge}.private_key is {secret.reference}: expected an RSA private key in PEM, without a password"
+        )
+    return key
+
+
+def _json(reply: Reply) -> Any:  # noqa: ANN401 - whatever it is
+    try:
+        return json.loads(reply.body)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _here(reply: Reply, now: float) -> datetime:
+    """The forge's clock, so that ours may be wrong."""
+    return http_date(reply.headers.get("date")) or datetime.fromtimestamp(now, UTC)

@@ -1,0 +1,1 @@
+"""What GitHub and Gitea have in common: JSON, diffs, events, reviewers, files."""

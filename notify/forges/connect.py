@@ -1,0 +1,50 @@
+"""A forge's reader and parser from its settings."""
+
+from collections.abc import Callable
+from time import monotonic
+from typing import assert_never
+
+from notify.domain.forge_ports import ForgeReader, WebhookParser
+from notify.domain.forge_settings import ForgeKind, ForgeSettings
+from notify.forges.gitea_webhooks import GiteaParser
+from notify.forges.github_webhooks import GitHubParser
+
+
+def parser(settings: ForgeSettings) -> WebhookParser:
+    match settings.kind:
+        case ForgeKind.GITHUB:
+            return GitHubParser(settings)
+        case ForgeKind.GITEA:
+            return GiteaParser(settings)
+        case _:
+            assert_never(settings.kind)
+
+
+def reader(settings: ForgeSettings, *, clock: Callable[[], float] = monotonic) -> ForgeReader:
+    """
+    Connects at its first call, so it may be made before a process forks.
+
+    Args:
+        clock: Monotonic seconds, for how long tokens are kept.
+
+    Raises:
+        InvalidSettings: The app's private key is none.
+    """
+    # Here and not above: an HTTP client and cryptography, for the processes that call forges only.
+    from notify.forges.app_auth import AppCredentials  # noqa: PLC0415
+    from notify.forges.client import Connection, FixedToken, ForgeClient  # noqa: PLC0415
+    from notify.forges.gitea import GiteaReader  # noqa: PLC0415
+    from notify.forges.github import GitHubReader  # noqa: PLC0415
+
+    connection = Connection(settings)
+    if settings.app_id is not None:
+        client = ForgeClient(connection, AppCredentials(settings, connection, clock=clock))
+    else:
+        client = ForgeClient(connection, FixedToken(settings.token.value if settings.token else ""))
+    match settings.kind:
+        case ForgeKind.GITHUB:
+            return GitHubReader(settings, client)
+        case ForgeKind.GITEA:
+            return GiteaReader(settings, client)
+        case _:
+            assert_never(settings.kind)

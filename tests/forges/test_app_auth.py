@@ -1,0 +1,222 @@
+"""An app's tokens: made as GitHub wants them, looked up once, exchanged once, kept until shortly before their end."""
+
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from itertools import count
+from threading import Barrier, Thread
+from typing import Any
+
+import jwt
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    KeySerializationEncryption,
+    NoEncryption,
+    PrivateFormat,
+)
+from gidgethub import apps
+
+from notify.domain.errors import InvalidSettings
+from notify.domain.forge_answers import ForgeFault, Misconfigured, Refused, Unavailable
+from notify.domain.forge_settings import Secret
+from notify.forges.answers import Credential
+from notify.forges.app_auth import AppCredentials
+from notify.forges.client import APP, ForgeClient, Scope
+from tests.forges.server import Answer, Asked, ForgeServer
+from tests.forges.shapes import settings
+
+KEY = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+NOW = 1_793_606_400.0
+HERE, APP_ID = Scope("acme/app"), 12345
+EXCHANGE = "/app/installations/7/access_tokens"
+
+
+def pem(key: Any = KEY, encryption: KeySerializationEncryption | None = None) -> str:
+    made: bytes = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, encryption or NoEncryption())
+    return made.decode()
+
+
+class Clock:
+    """Monotonic seconds that the test moves on."""
+
+    def __init__(self) -> None:
+        self.seconds = 1_000.0
+
+    def __call__(self) -> float:
+        return self.seconds
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def forge(forge: ForgeServer) -> ForgeServer:
+    """Two repositories of one installation; every token lasts an hour by the forge's clock, which is not ours."""
+    numbers = count()
+
+    def exchanged(_: Asked) -> Answer:
+        here = datetime(2031, 1, 1, tzinfo=UTC)
+        ends = (here + timedelta(hours=1)).strftime("%Y-%m-%dT%H:%M:%SZ")
+        token = {"token": f"ghs_{next(numbers)}", "expires_at": ends}
+        return Answer(token, 201, {"Date": format_datetime(here, usegmt=True)})
+
+    forge.says("/repos/acme/app/installation", {"id": 7})
+    forge.says("/repos/acme/other/installation", {"id": 7})
+    forge.scripts[EXCHANGE] = exchanged
+    return forge
+
+
+def credentials_of(forge: ForgeServer, clock: Clock, *, now: float = NOW, **more: Any) -> AppCredentials:
+    stated = settings(api_url=forge.url, token=None, app_id=APP_ID, private_key=Secret("env:PEM", pem()), **more)
+    return AppCredentials(stated, forge.connection(), clock=clock, now=lambda: now)
+
+
+def test_gidgethub_makes_the_same_claims(forge: ForgeServer, clock: Clock) -> None:
+    theirs = apps.get_jwt(app_id=str(APP_ID), private_key=pem(), expiration=10 * 60)
+    its = jwt.decode(theirs, KEY.public_key(), algorithms=["RS256"])
+    ours = credentials_of(forge, clock, now=its["iat"] + 60).token(APP)
+    assert jwt.decode(ours.text, KEY.public_key(), algorithms=["RS256"]) == its
+    assert jwt.get_unverified_header(ours.text) == jwt.get_unverified_header(theirs)
+    assert ours.credential is Credential.APP
+
+
+def test_the_claims_are_those_that_github_asks_for(forge: ForgeServer, clock: Clock) -> None:
+    claims = jwt.decode(credentials_of(forge, clock).token(APP).text, options={"verify_signature": False})
+    assert claims == {"iat": int(NOW) - 60, "exp": int(NOW) + 540, "iss": str(APP_ID)}
+
+
+def test_a_token_is_looked_up_and_exchanged_once_for_all_repositories(forge: ForgeServer, clock: Clock) -> None:
+    credentials = credentials_of(forge, clock)
+    tokens = {credentials.token(Scope(name)).text for name in ("acme/app", "ACME/App", "acme/other")}
+    assert tokens == {"ghs_0"}
+    assert forge.counts == {
+        "GET /repos/acme/app/installation": 1,
+        "GET /repos/acme/other/installation": 1,
+        f"POST {EXCHANGE}": 1,
+    }
+
+
+def test_a_configured_installation_is_not_looked_up(forge: ForgeServer, clock: Clock) -> None:
+    credentials_of(forge, clock, installation_id=7).token(HERE)
+    assert forge.counts == {f"POST {EXCHANGE}": 1}
+
+
+def test_a_token_is_kept_until_five_minutes_before_its_end(forge: ForgeServer, clock: Clock) -> None:
+    credentials = credentials_of(forge, clock)
+    assert credentials.token(HERE).text == "ghs_0"
+    clock.seconds += 54 * 60
+    assert credentials.token(HERE).text == "ghs_0"
+    clock.seconds += 2 * 60
+    assert credentials.token(HERE).text == "ghs_1"
+
+
+def test_not_installed_is_remembered_for_a_minute_only(forge: ForgeServer, clock: Clock) -> None:
+    lookup = "/repos/acme/new/installation"
+    forge.says(lookup, Answer({"message": "Not Found"}, 404), {"id": 7})
+    credentials = credentials_of(forge, clock)
+    for _ in range(3):
+        with pytest.raises(ForgeFault) as raised:
+            credentials.token(Scope("acme/new"))
+        assert isinstance(raised.value.meaning, Refused)
+        assert raised.value.meaning.reason == "not_installed"
+    assert forge.count(lookup) == 1
+    clock.seconds += 61
+    assert credentials.token(Scope("acme/new")).text == "ghs_0"
+
+
+def test_a_forge_that_is_down_is_not_taken_for_not_installed(forge: ForgeServer, clock: Clock) -> None:
+    lookup = "/repos/acme/new/installation"
+    forge.says(lookup, Answer(status=503), {"id": 7})
+    credentials = credentials_of(forge, clock)
+    with pytest.raises(ForgeFault) as raised:
+        credentials.token(Scope("acme/new"))
+    assert isinstance(raised.value.meaning, Unavailable)
+    assert credentials.token(Scope("acme/new")).text == "ghs_0"
+
+
+def test_an_app_that_was_installed_anew_is_found(forge: ForgeServer, clock: Clock) -> None:
+    forge.says("/repos/acme/app/installation", {"id": 6}, {"id": 7})
+    credentials = credentials_of(forge, clock)
+    with pytest.raises(ForgeFault) as raised:
+        credentials.token(HERE)
+    assert isinstance(raised.value.meaning, Refused)
+    assert credentials.token(HERE).text == "ghs_0"
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_refused_exchange_is_about_the_configuration(forge: ForgeServer, clock: Clock, status: int) -> None:
+    forge.says(EXCHANGE, Answer({"message": "A JSON web token could not be decoded"}, status))
+    with pytest.raises(ForgeFault) as raised:
+        credentials_of(forge, clock).token(HERE)
+    assert raised.value.meaning == Misconfigured(reason="app_refused", words="A JSON web token could not be decoded")
+
+
+@pytest.mark.parametrize("answer", [{"token": "x"}, {"token": "a b", "expires_at": "2031-01-01T00:00:00Z"}, [], b"<"])
+def test_an_exchange_without_a_token_is_later(forge: ForgeServer, clock: Clock, answer: Any) -> None:
+    forge.says(EXCHANGE, Answer(answer, 201))
+    with pytest.raises(ForgeFault) as raised:
+        credentials_of(forge, clock).token(HERE)
+    assert isinstance(raised.value.meaning, Unavailable)
+
+
+def test_threads_that_ask_at_once_share_one_exchange(forge: ForgeServer, clock: Clock) -> None:
+    credentials, together = credentials_of(forge, clock), Barrier(12)
+    found: list[str] = []
+
+    def ask() -> None:
+        together.wait(30)
+        found.append(credentials.token(HERE).text)
+
+    threads = [Thread(target=ask) for _ in range(12)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert found == ["ghs_0"] * 12
+    assert forge.count(EXCHANGE) == 1
+
+
+def test_threads_whose_token_expired_share_the_next_one(forge: ForgeServer, clock: Clock) -> None:
+    forge.scripts["/x"] = lambda asked: Answer({}, 401 if asked.token == "ghs_0" else 200)
+    client, together = ForgeClient(forge.connection(), credentials_of(forge, clock)), Barrier(8)
+    found: list[object] = []
+
+    def ask() -> None:
+        together.wait(30)
+        found.append(client.json("/x", HERE))
+
+    threads = [Thread(target=ask) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert found == [{}] * 8
+    assert forge.count(EXCHANGE) == 2
+
+
+NO_KEYS = {
+    "rubbish": "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----",
+    "another kind": pem(ec.generate_private_key(ec.SECP256R1())),
+    "under a password": pem(encryption=BestAvailableEncryption(b"x")),
+}
+
+
+@pytest.mark.parametrize("key", NO_KEYS.values(), ids=NO_KEYS)
+def test_a_key_that_cannot_sign_is_refused_at_the_start_and_not_shown(forge: ForgeServer, key: str) -> None:
+    stated = settings(app_id=APP_ID, private_key=Secret("file:/run/app.pem", key))
+    with pytest.raises(InvalidSettings) as refused:
+        AppCredentials(stated, forge.connection())
+    assert "forges.github.private_key is file:/run/app.pem: expected an RSA private key" in str(refused.value)
+    assert key.splitlines()[1] not in str(refused.value)
+
+
+def test_no_token_is_in_a_fault(forge: ForgeServer, clock: Clock) -> None:
+    forge.says("/x", Answer({"message": "no"}, 403))
+    client = ForgeClient(forge.connection(), credentials_of(forge, clock))
+    with pytest.raises(ForgeFault) as raised:
+        client.get("/x", HERE)
+    assert "ghs_0" not in f"{raised.value!s}{raised.value!r}"
