@@ -85,6 +85,11 @@ beat_schedule = {
         "schedule": 3_600,  # seconds
         "options": {"expires": 3_000},  # seconds
     },
+    "redeliver": {
+        "task": "notify.upkeep.redeliver",
+        "schedule": 3_600,  # seconds
+        "options": {"expires": 3_000},  # seconds
+    },
     "stats": {
         "task": "notify.upkeep.stats",
         "schedule": 60,  # seconds

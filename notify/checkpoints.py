@@ -16,7 +16,14 @@ EMAIL_CLAIMED = "email.claimed"
 EMAIL_ANSWERED = "email.answered"
 RECORD_WRITTEN = "record.written"
 RECORD_COMMITTED = "record.committed"
-NAMES = (
+INBOX_CLAIMED = "inbox.claimed"
+INBOX_ASKED = "inbox.asked"
+INBOX_WRITTEN = "inbox.written"
+INBOX_COMMITTED = "inbox.committed"
+RECONCILE_CLAIMED = "reconcile.claimed"
+RECONCILE_READ = "reconcile.read"
+RECONCILE_WRITTEN = "reconcile.written"
+OF_EMAILS = (
     FAN_OUT_CLAIMED,
     FAN_OUT_WRITTEN,
     FAN_OUT_COMMITTED,
@@ -24,6 +31,17 @@ NAMES = (
     EMAIL_ANSWERED,
     RECORD_WRITTEN,
     RECORD_COMMITTED,
+)
+"""Between an event that was handed in and its email."""
+NAMES = (
+    *OF_EMAILS,
+    INBOX_CLAIMED,
+    INBOX_ASKED,
+    INBOX_WRITTEN,
+    INBOX_COMMITTED,
+    RECONCILE_CLAIMED,
+    RECONCILE_READ,
+    RECONCILE_WRITTEN,
 )
 
 Checkpoint = Callable[[str], None]

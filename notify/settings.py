@@ -187,6 +187,12 @@ class Settings(BaseModel):
     """How long dead, expired and cancelled emails, and counts, are kept."""
     keep_bodies_days: int | None = Field(default=None, ge=1, le=3650)
     """How long the text of events is kept once no email waits for it; none: as long as the event."""
+    keep_deliveries_days: int = Field(default=14, ge=1, le=3650)
+    """How long webhook deliveries are kept once they are done or ignored; dead ones as long as dead emails."""
+    forges_file: Path | None = None
+    """TOML file that names forges and queues; none: no webhook is taken, no forge is read."""
+    reconcile_seconds: float = Field(default=300, gt=0, le=86_400)
+    """How often each repository of a forge is read."""
     worker_concurrency: int = Field(default=2, ge=1, le=256)
     """Processes of the embedded worker."""
     worker_remote_control: bool = False
@@ -212,6 +218,8 @@ class Settings(BaseModel):
     """Port of the embedded mail catcher."""
     inbox_port: Port = 8025
     """Port of the embedded web inbox."""
+    forge_port: Port = 8030
+    """Port of the embedded forge, which runs when NOTIFY_FORGES_FILE is not set."""
     log_format: Literal["auto", "console", "json"] = "auto"
     """auto: console on a terminal, else json."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
@@ -233,7 +241,10 @@ class Settings(BaseModel):
     def retention(self) -> RetentionPeriods:
         bodies = None if self.keep_bodies_days is None else timedelta(days=self.keep_bodies_days)
         return RetentionPeriods(
-            sent=timedelta(days=self.keep_sent_days), dead=timedelta(days=self.keep_dead_days), bodies=bodies
+            sent=timedelta(days=self.keep_sent_days),
+            dead=timedelta(days=self.keep_dead_days),
+            bodies=bodies,
+            deliveries=timedelta(days=self.keep_deliveries_days),
         )
 
 

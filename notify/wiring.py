@@ -13,6 +13,7 @@ from random import SystemRandom
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 from uuid import UUID
+from weakref import WeakKeyDictionary
 
 from notify import tracing
 from notify.brokers import Broker, broker
@@ -22,7 +23,7 @@ from notify.domain.errors import InvalidSettings
 from notify.domain.measures import Count, no_count
 from notify.domain.ports import Doorbell, Promise, no_heartbeat
 from notify.domain.rates import parse_rates
-from notify.domain.stages import DELIVER, FAN_OUT
+from notify.domain.stages import DELIVER, FAN_OUT, INBOX, RECONCILE
 from notify.doorbell import CeleryDoorbell, NoDoorbell
 from notify.settings import Settings, load, load_or_exit
 from notify.store.database import POOL_SIZE, Database
@@ -38,12 +39,18 @@ if TYPE_CHECKING:
     from notify.channels.email.writing.dkim import Signer
     from notify.channels.links import SignedLinks
     from notify.delivery.engine import Engine
-    from notify.work.stage import BatchStage, Stage
+    from notify.domain.forge_settings import ForgesFile
+    from notify.sources.forges import Forges
+    from notify.sources.reconciler import Reconciler
+    from notify.work.stage import BatchStage, Handler, Stage
 
 # Functions import what they build, because an application that emits, an API and a worker each have only some of it
 # installed.
 
 FAN_OUT_BATCH = 200
+# Stages of one process share a forge's connections and tokens.
+_FORGES: WeakKeyDictionary[Database, Forges] = WeakKeyDictionary()
+INBOX_BATCH = 20
 ENGINE = "engine"
 PULSE_SECONDS = 1
 # Long enough to replace a dead process, even on a busy machine.
@@ -247,7 +254,6 @@ def fan_out(
 ) -> BatchStage:
     """The fan-out of one worker process."""
     from notify.intake.fan_out import FanOut
-    from notify.work.stage import BatchStage
 
     handler = FanOut(
         database,
@@ -259,13 +265,27 @@ def fan_out(
         count=count,
         spans=tracing.spans(),
     )
+    return _batch_stage(settings, database, handler, doorbell=doorbell, worker=worker, batch=FAN_OUT_BATCH)
+
+
+def _batch_stage(
+    settings: Settings,
+    database: Database,
+    handler: Handler,
+    *,
+    doorbell: Doorbell,
+    worker: UUID,
+    batch: int,
+) -> BatchStage:
+    from notify.work.stage import BatchStage
+
     return BatchStage(
         handler,
         database,
         ring=partial(doorbell.ring, handler.name),
         worker=worker,
         lease=settings.lease,
-        batch=FAN_OUT_BATCH,
+        batch=batch,
         at_most=timedelta(seconds=settings.drain_seconds),
         rng=SystemRandom(),
         checkpoint=checkpoint(),
@@ -308,6 +328,90 @@ def engine(
     return made
 
 
+def forge_settings(settings: Settings) -> ForgesFile:
+    """
+    What NOTIFY_FORGES_FILE says; nothing without one.
+
+    Raises:
+        InvalidSettings: With every fault of the file.
+    """
+    from notify.domain.forge_settings import ForgesFile
+
+    if settings.forges_file is None:
+        return ForgesFile()
+    from notify import forges_file
+
+    return forges_file.load(settings.forges_file)
+
+
+def forges(settings: Settings, database: Database) -> Forges:
+    """Every configured forge: one set for all that uses this database. Opens no connection."""
+    from notify.sources.forges import Forge, Forges
+
+    if database not in _FORGES:
+        configured = forge_settings(settings).forges
+        made = {}
+        if configured:
+            from notify.forges import connect
+
+            made = {
+                name: Forge(one, parser=connect.parser(one), reader=connect.reader(one))
+                for name, one in configured.items()
+            }
+        _FORGES[database] = Forges(database, made)
+    return _FORGES[database]
+
+
+def inbox(
+    settings: Settings,
+    database: Database,
+    *,
+    doorbell: Doorbell,
+    worker: UUID,
+    count: Count = no_count,  # noqa: ARG001 - the tables say how many
+    promise: Promise = no_heartbeat,  # noqa: ARG001 - its batches end before their lease
+) -> BatchStage:
+    """The inbox of one worker process."""
+    from notify.sources.inbox import Inbox
+
+    handler = Inbox(
+        database,
+        forges(settings, database),
+        doorbell=doorbell,
+        rng=SystemRandom(),
+        at_most=settings.lease / 3,
+        checkpoint=checkpoint(),
+    )
+    return _batch_stage(settings, database, handler, doorbell=doorbell, worker=worker, batch=INBOX_BATCH)
+
+
+def reconciler(
+    settings: Settings,
+    database: Database,
+    *,
+    doorbell: Doorbell,
+    worker: UUID,
+    count: Count = no_count,  # noqa: ARG001 - the tables say how many
+    promise: Promise = no_heartbeat,  # noqa: ARG001 - its lease is renewed
+) -> Reconciler:
+    """The reconciler of one worker process."""
+    from notify.sources.reconciler import Reconciler, Sweeps
+
+    every = timedelta(seconds=settings.reconcile_seconds)
+    known = forges(settings, database)
+    sweeps = Sweeps(
+        database,
+        known,
+        doorbell=doorbell,
+        every=every,
+        lease=settings.lease,
+        rng=SystemRandom(),
+        checkpoint=checkpoint(),
+    )
+    batch = _batch_stage(settings, database, sweeps, doorbell=doorbell, worker=worker, batch=1)
+    return Reconciler(sweeps, batch, database, known, every=every)
+
+
 @dataclass(frozen=True, slots=True)
 class StageKind:
     """
@@ -325,6 +429,8 @@ class StageKind:
 STAGES = (
     StageKind(FAN_OUT, "events wait to be fanned out", fan_out),
     StageKind(DELIVER, "emails wait to be sent", engine),
+    StageKind(INBOX, "webhook deliveries wait to be worked off", inbox),
+    StageKind(RECONCILE, "repositories wait to be read", reconciler),
 )
 STAGE_NAMES = tuple(kind.name for kind in STAGES)
 # The sweeper has a thread for each stage, and the engine an event loop.

@@ -215,8 +215,18 @@ tasks = sorted(name for name in app.tasks if name.startswith("notify."))
 print(json.dumps([tasks, sorted(queue.name for queue in app.conf.task_queues), "celeryconfig" in sys.modules]))
 """
     found = json.loads(installed(unpacked, tmp_path, code, settings={"NOTIFY_BROKER_URL": "redis://127.0.0.1:6379/0"}))
-    tasks = ["notify.deliver", "notify.fan_out", "notify.receive", "notify.upkeep.prune", "notify.upkeep.stats"]
-    assert found == [tasks, ["notify.deliver", "notify.fan_out", "notify.upkeep"], False]
+    tasks = [
+        "notify.deliver",
+        "notify.fan_out",
+        "notify.inbox",
+        "notify.receive",
+        "notify.reconcile",
+        "notify.upkeep.prune",
+        "notify.upkeep.redeliver",
+        "notify.upkeep.stats",
+    ]
+    queues = ["notify.deliver", "notify.fan_out", "notify.inbox", "notify.reconcile", "notify.upkeep"]
+    assert found == [tasks, queues, False]
 
 
 def test_emails_and_pages_are_rendered_without_a_checkout(unpacked: Path, tmp_path: Path) -> None:
@@ -273,7 +283,7 @@ def test_emitting_needs_only_the_base_install_and_imports_no_extra(
         (("cli",), "preview --json", "worker"),
         (("cli",), "relays list", "worker"),
         (("worker",), "up", "embedded"),
-        (("worker",), "token create", "api"),
+        (("cli",), "token create", "api"),
         (("api",), "send-test dana@example.com", "worker"),
     ],
 )

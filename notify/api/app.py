@@ -11,7 +11,18 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
 from notify import logs, wiring
-from notify.api import connections, directory, events, health, jobs, metrics, preferences, reference
+from notify.api import (
+    connections,
+    directory,
+    events,
+    forges,
+    health,
+    jobs,
+    metrics,
+    preferences,
+    reference,
+    webhooks,
+)
 from notify.channels.links import ForgedLink
 from notify.domain.errors import InvalidSettings, MalformedEvent
 from notify.domain.measures import Role, no_count
@@ -32,6 +43,9 @@ ROUTERS = (
     directory.router,
     preferences.router,
     jobs.router,
+    webhooks.router,
+    forges.router,
+    forges.people,
     unsubscribe.router,
     preferences_page.router,
     preferences_page.mine,
@@ -71,6 +85,7 @@ def context_of(settings: Settings) -> Context:
         preview_composer=wiring.preview_composer(settings),
         links=wiring.links(settings),
         people=_person_tokens(settings),
+        forges=wiring.forges(settings, database),
         no_mail=wiring.NO_MAIL if settings.smtp_url is None else None,
         relays=tuple(one.name for one in wiring.relays(settings)),
         calls_per_minute=settings.api_calls_per_minute,

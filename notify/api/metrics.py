@@ -13,10 +13,11 @@ from prometheus_client.registry import Collector
 from sqlalchemy import Connection
 
 from notify.domain.measures import BUCKETS, Measure, Role
-from notify.domain.outcomes import AMBIGUOUS, LAPSE, POISON, Blame, OutcomeName, Phase
+from notify.domain.outcomes import AMBIGUOUS, LAPSE, POISON, Blame, DeliveryStatus, OutcomeName, Phase
 from notify.domain.rates import Bucket
 from notify.domain.waves import wave
 from notify.store.database import Database
+from notify.store.forges import deliveries, repositories
 from notify.store.operations import gauges, process_totals, rates, relays, server, stats
 from notify.store.operations.process_totals import Total
 from notify.store.operations.relays import MUTED, BreakerState
@@ -45,6 +46,8 @@ HELP = {
     "relay_open": "Whether the relay's breaker is open or muted, by reason.",
     "rate_owed_seconds": "How far the rate limit is used up, in seconds. From two on, emails wait.",
     "rate_queued_seconds": "Seconds until the last email that waits for the rate limit is due.",
+    "sync_age_seconds": "Since the oldest complete sweep of a forge's repositories began.",
+    "deliveries": "Webhook deliveries among the newest 10,000, by status.",
     "undeliverable_addresses": "People whose current address a relay refused for good.",
     "outcomes_total": "Attempts, by outcome.",
     "lapses_total": "Leases of emails that ran out with no outcome recorded.",
@@ -71,7 +74,7 @@ class OutboxCollector(Collector):
     Every family of ``HELP``, read at most once in 15 s, however many scrape.
 
     A series exists for every possible label value, so that none appears or disappears; only event types are added as
-    they are used.
+    they are used, and forges once they are read.
 
     Args:
         relays: Configured relays, whose breakers and rates are shown before they exist in the tables.
@@ -115,6 +118,9 @@ class OutboxCollector(Collector):
         yield _gauge("live_tuples", {one.name: one.live for one in tables}, "table")
         yield _gauge("dead_tuples", {one.name: one.dead for one in tables}, "table")
         yield _gauge("oldest_snapshot_seconds", server.oldest_snapshot_seconds(connection))
+        yield _gauge("sync_age_seconds", repositories.sync_ages(connection), "forge")
+        kept = deliveries.counted(connection)
+        yield _gauge("deliveries", {status.value: kept.get(status, 0) for status in DeliveryStatus}, "status")
         yield _gauge("undeliverable_addresses", gauges.undeliverable_addresses(connection))
 
     def _of_stages(self, connection: Connection) -> Iterator[Metric]:

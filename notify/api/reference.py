@@ -23,6 +23,8 @@ TAGS = [
     {"name": "directory", "description": "People and change lists. Scope `directory:write`."},
     {"name": "preferences", "description": "One person's own preferences and history. Needs that person's JWT."},
     {"name": "jobs", "description": "Email jobs, for operators. Scope `ops`."},
+    {"name": "webhooks", "description": "Webhooks of forges. Let in by their signature."},
+    {"name": "forges", "description": "Repositories and webhook deliveries, for operators. Scope `ops`."},
     {"name": "pages", "description": "HTML pages behind the signed links in emails."},
     {"name": "health", "description": "Probes and metrics. Open to everybody."},
 ]

@@ -18,6 +18,7 @@ EXTRA_OF = {
     "explain": "worker",
     "jobs": "worker",
     "relays": "worker",
+    "forges": "worker",
     "preview": "worker",
     "send-test": "worker",
     "token": "api",

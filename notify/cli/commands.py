@@ -20,6 +20,8 @@ COMMANDS = {
     "jobs": "jobs.app",
     "people": "people.app",
     "relays": "relays.app",
+    "forges": "forges.app",
+    "identities": "identities.app",
     "preview": "preview.preview",
     "send-test": "preview.send_test",
     "token": "token.app",
@@ -50,11 +52,18 @@ def _add(name: str, target: str) -> None:
         )(_failing(missing))
         return
     if isinstance(found, Typer):
-        for command in found.registered_commands:
-            command.help = _prose(command.help or command.callback.__doc__)
+        _write_help(found)
         app.add_typer(found, name=name)
     else:
         app.command(name, help=_prose(found.__doc__))(found)
+
+
+def _write_help(group: Typer) -> None:
+    for command in group.registered_commands:
+        command.help = _prose(command.help or command.callback.__doc__)
+    for inner in group.registered_groups:
+        if inner.typer_instance is not None:
+            _write_help(inner.typer_instance)
 
 
 def _prose(docstring: str | None) -> str:

@@ -1,4 +1,8 @@
-"""The demo: what happens on two change lists; who got an email about it, who did not, and why."""
+"""
+The demo: what happens on two change lists and a pull request; who got an email about it, who did not, and why.
+
+The application emits the events of the change lists; those of the pull request come from the embedded forge by webhook.
+"""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -8,6 +12,7 @@ from time import monotonic, sleep
 from typing import Any
 from uuid import uuid4
 
+import httpx
 from rich.console import Console
 from sqlalchemy import make_url
 
@@ -18,18 +23,20 @@ from notify.cli.output import console, print_json
 from notify.domain import events
 from notify.domain.errors import NotifyError
 from notify.domain.fan_out import Why
-from notify.domain.outcomes import JobStatus
+from notify.domain.outcomes import DeliveryStatus, JobStatus
 from notify.domain.ports import Doorbell
 from notify.domain.preferences import Person
 from notify.domain.schedule import Mode
 from notify.domain.stages import DELIVER
 from notify.embedded.completion import replaced
 from notify.embedded.data_folder import RunningStack
+from notify.embedded.forge.server import FORGE
 from notify.embedded.mailbox import read
 from notify.embedded.stack import EMAILS, Stack
 from notify.settings import Settings
 from notify.store.database import Database
 from notify.store.directory import directory, preferences
+from notify.store.forges import deliveries
 from notify.store.outbox import jobs, retry_cancel_replay
 from notify.store.outbox.jobs import EventWithPeople, NotificationView
 from notify.store.outbox.retry_cancel_replay import Action
@@ -80,6 +87,14 @@ EVENTS: Sequence[Mapping[str, Any]] = (
     {"type": events.REVIEW_SUBMITTED, "actor": "dana", "cl": RETRY, "review": APPROVAL},
     {"type": "cl.merged", "actor": "bob", "cl": INDEX},
 )
+OWNER, REPOSITORY = "example", "monorepo"
+PULL = {
+    "title": "Retry the index",
+    "body": "The index is built again after a fault of the disk.",
+    "head": "retry-the-index",
+    "base": "main",
+}
+REMARK = {"body": "Nice. How long does it wait between two *attempts*?"}
 
 
 class NoEmails(NotifyError):
@@ -103,7 +118,8 @@ def run(settings: Settings, *, once: bool, as_json: bool) -> None:
         stack = Stack(replaced(settings, bundle_seconds=BUNDLE_SECONDS), console=progress, log=Console(file=log))
 
         def show(running: RunningStack) -> None:
-            progress.print(f"Emitting {len(EVENTS)} events; the last email leaves {BUNDLE_SECONDS} s later ...")
+            forge = "; a pull request is opened on the forge" if "forge" in running.urls else ""
+            progress.print(f"Emitting {len(EVENTS)} events{forge}; the last email leaves {BUNDLE_SECONDS} s later ...")
             try:
                 result = _play(stack.settings, running)
             except NoEmails:
@@ -114,7 +130,7 @@ def run(settings: Settings, *, once: bool, as_json: bool) -> None:
                 _print({**result, "log": log.name}, stays=not once)
 
         progress.print(
-            f"Starting PostgreSQL, Valkey, the API, a worker, beat and Flower; their log is {log.name} ...",
+            f"Starting PostgreSQL, Valkey, the API, a worker, beat, Flower and a forge; their log is {log.name} ...",
             soft_wrap=True,
         )
         stack.run(show, stay=not once)
@@ -125,6 +141,8 @@ def _play(settings: Settings, running: RunningStack) -> dict[str, Any]:
     try:
         _introduce_people(database)
         keys = _emit_events(database, doorbell)
+        if "forge" in running.urls:
+            keys += _review_pull_request(database, running.urls["forge"])
         people = [one for event in _wait(database, keys) for one in event.people]
         due = {one.job_id: one.due_at for one in people if one.job_id and one.due_at}
         _make_due(database, doorbell, due)
@@ -159,6 +177,34 @@ def _emit_events(database: Database, doorbell: Doorbell) -> list[str]:
     with database.begin() as connection:
         keyed = [{**event, "key": f"demo-{uuid4().hex}"} for event in EVENTS]
         return [notify.emit(connection, event, doorbell=doorbell).key for event in keyed]
+
+
+def _review_pull_request(database: Database, forge_url: str) -> list[str]:
+    """Alice opens a pull request and asks Bob for his review; Carol comments. The keys of what webhooks told of it."""
+    with database.begin() as connection:
+        last = max((one.id for one in deliveries.listed(connection, forge=FORGE, limit=1)), default=0)
+    with _as_person("alice", forge_url) as alice, _as_person("carol", forge_url) as carol:
+        repository = f"/repos/{OWNER}/{REPOSITORY}"
+        alice.post(f"/orgs/{OWNER}/repos", json={"name": REPOSITORY})  # refused where an earlier demo has made it
+        opened = alice.post(f"{repository}/pulls", json=PULL).raise_for_status().json()
+        asked = alice.post(f"{repository}/pulls/{opened['number']}/requested_reviewers", json={"reviewers": ["bob"]})
+        asked.raise_for_status()
+        carol.post(f"{repository}/issues/{opened['number']}/comments", json=REMARK).raise_for_status()
+    end = monotonic() + LIMIT_SECONDS
+    while monotonic() < end:
+        with database.begin() as connection:
+            found = [one for one in deliveries.listed(connection, forge=FORGE) if one.id > last]
+        # Webhooks come in order, and the comment's is the last.
+        is_complete = any(one.event == "issue_comment" for one in found)
+        if is_complete and all(one.status is not DeliveryStatus.PENDING for one in found):
+            return [key for one in reversed(found) for key in one.event_keys]
+        sleep(POLL_SECONDS)
+    raise NoEmails
+
+
+def _as_person(login: str, forge_url: str) -> httpx.Client:
+    """The embedded forge's API, as this person."""
+    return httpx.Client(base_url=f"{forge_url}/api/v3", headers={"Authorization": f"Bearer person_{login}"})
 
 
 def _wait(database: Database, keys: Sequence[str], *, deferred_too: bool = False) -> list[EventWithPeople]:
@@ -230,7 +276,8 @@ def _print(result: Mapping[str, Any], *, stays: bool) -> None:
     if stays:
         urls = result["urls"]
         inbox = {"Inbox": urls["inbox"]} if "inbox" in urls else {}
-        _print_facts({**inbox, "API docs": f"{urls['api']}/docs", "Flower": urls["flower"]})
+        forge = {"Forge": urls["forge"]} if "forge" in urls else {}
+        _print_facts({**inbox, **forge, "API docs": f"{urls['api']}/docs", "Flower": urls["flower"]})
     _print_facts({"Database": result["database"], "Log": result["log"]})
     console.print("Stop with Ctrl-C. `make clean` removes the data." if stays else "`make demo` stays up.")
 

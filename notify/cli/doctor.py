@@ -10,6 +10,7 @@ from notify.cli.checks import Check, Finding
 from notify.cli.checks.database import database, transactions
 from notify.cli.checks.delivery import delivery, unknown_change_lists
 from notify.cli.checks.deployment import broker, callers, connections, settings, stack, time_zones
+from notify.cli.checks.forges import forges
 from notify.cli.checks.mail import breaker, relay, templates
 from notify.cli.checks.sender import sender
 from notify.cli.connect import Deployment, connect
@@ -23,6 +24,7 @@ CHECKS: Sequence[Check] = (
     sender,
     delivery,
     unknown_change_lists,
+    forges,
     connections,
     callers,
     settings,
@@ -40,8 +42,8 @@ def doctor(*, as_json: AsJson = False) -> None:
     Check everything that notify needs. Exit code 1 if something is wrong.
 
     Checks the database (schema, open transactions, autovacuum, clock), the broker, each relay (session, certificate,
-    breaker), the sender's domain (SPF, DKIM, DMARC), workers and queues, recent failures, contradictory settings, every
-    template, and people's time zones.
+    breaker), each forge (credentials, permissions, repositories, webhook deliveries), the sender's domain (SPF, DKIM,
+    DMARC), workers and queues, recent failures, contradictory settings, every template, and people's time zones.
     """
     with connect() as deployment:
         findings = run_checks(deployment, CHECKS)

@@ -13,10 +13,11 @@ def prune(
     as_json: AsJson = False,
 ) -> None:
     """
-    Delete old, finished data now: emails, attempts, events and statistics.
+    Delete old, finished data now: emails, attempts, events, webhook deliveries and statistics.
 
-    NOTIFY_KEEP_SENT_DAYS, NOTIFY_KEEP_DEAD_DAYS and NOTIFY_KEEP_BODIES_DAYS (for the text of events) say how long
-    data is kept. Pruning pauses while emails are due. You can stop it at any time; the next run continues.
+    NOTIFY_KEEP_SENT_DAYS, NOTIFY_KEEP_DEAD_DAYS, NOTIFY_KEEP_DELIVERIES_DAYS and NOTIFY_KEEP_BODIES_DAYS (for the text
+    of events) say how long data is kept. Pruning pauses while emails are due. You can stop it at any time; the next
+    run continues.
     """
     with connect() as deployment:
         kept = deployment.settings.retention
@@ -26,13 +27,18 @@ def prune(
     if as_json:
         print_json(pruned or old)
     elif pruned is None:
-        console.print(f"{old.jobs:,} jobs, {old.events:,} events and {old.stats:,} rows of statistics would be deleted")
+        console.print(f"{_counted(old)} would be deleted")
     elif pruned.elsewhere:
         console.print("nothing deleted: another run is in progress")
     else:
-        console.print(f"{pruned.jobs:,} jobs, {pruned.events:,} events and {pruned.stats:,} rows of statistics deleted")
+        console.print(f"{_counted(pruned)} deleted")
         if pruned.emptied:
             console.print(f"the text of {pruned.emptied:,} events deleted")
+
+
+def _counted(rows: OldRows | Pruned) -> str:
+    counts = f"{rows.jobs:,} jobs, {rows.events:,} events, {rows.deliveries:,} webhook deliveries"
+    return f"{counts} and {rows.stats:,} rows of statistics"
 
 
 def _run(pruning: Pruning, old: OldRows) -> Pruned:

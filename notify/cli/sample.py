@@ -83,7 +83,7 @@ def email(event_type: str, *, host: str, to_email: str = "alice@example.com", lo
         claim=Claim(id=0, attempt=1, failures=0, max_failures=1, lapses=0),
         message_id=message_id(LINK, event_key=key, username=RECIPIENT.username, host=host),
         event=event,
-        change_list=ChangeList(**CHANGE_LIST, author="bob", reviewers=("alice", "dana")),
+        change_list=ChangeList(**CHANGE_LIST, owners=(), author="bob", reviewers=("alice", "dana")),
         actor=ACTOR,
         recipient=replace(RECIPIENT, locale=locale),
         to_email=to_email,

@@ -112,7 +112,7 @@ class Engine:
         """Whether anything is due that this engine, being idle, can send."""
         if not self._routes or self._one_at_a_time.locked():
             return False
-        with self._database.read() as connection:
+        with self._database.single() as connection:
             return items.is_due(connection, DELIVER)
 
     def drain(self) -> dict[str, float]:

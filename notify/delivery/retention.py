@@ -36,6 +36,7 @@ class Pruned:
 
     jobs: int = 0
     events: int = 0
+    deliveries: int = 0
     stats: int = 0
     emptied: int = 0
     elsewhere: bool = False
@@ -44,7 +45,9 @@ class Pruned:
 
 class Pruning:
     """
-    One run: deletes emails, events without emails, the payload of other events, and counts. Use each object once.
+    One run: deletes emails, events without emails, webhook deliveries, the payload of other events, and counts.
+
+    Use each object once.
 
     Safe to stop at any time; the next run continues.
 
@@ -90,6 +93,9 @@ class Pruning:
         for batch in self._run_batches(upkeep.prune_events):
             self.pruned.events += batch.deleted
             yield self.pruned
+        for batch in self._run_batches(upkeep.prune_deliveries):
+            self.pruned.deliveries += batch.deleted
+            yield self.pruned
         for batch in self._run_batches(upkeep.empty_events):
             self.pruned.emptied += batch.deleted
             yield self.pruned
@@ -121,7 +127,7 @@ class Pruning:
                 yield batch
             if batch.read < self._batch:
                 return
-            with self._database.read() as connection:
+            with self._database.single() as connection:
                 is_due = items.is_due(connection, DELIVER)
             self._stopped.wait(PAUSES_PER_BATCH * worked if is_due else 0.0)
         self.pruned.unfinished = True

@@ -40,7 +40,7 @@ class Transactions:
         """What *work* returns, which is one read-only statement."""
 
         def execute() -> Result:
-            with self._database.read() as connection:
+            with self._database.single() as connection:
                 return work(connection, *args, **kwargs)
 
         return await self.call(execute)

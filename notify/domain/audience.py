@@ -13,6 +13,7 @@ class Reason(StrEnum):
     MENTIONED = "mentioned"
     REQUESTED = "requested"
     REVIEWER = "reviewer"
+    OWNER = "owner"
     SUBSCRIBER = "subscriber"
     PARTICIPANT = "participant"
 
@@ -59,6 +60,7 @@ def everyone_involved(involved: InvolvedPeople) -> tuple[AudienceMember, ...]:
         *([AudienceMember(author, Reason.AUTHOR)] if author else []),
         *(AudienceMember(name, Reason.MENTIONED, COMMENT_MENTIONED) for name in involved.mentioned),
         *(AudienceMember(name, Reason.REVIEWER) for name in involved.change_list.reviewers),
+        *(AudienceMember(name, Reason.OWNER) for name in involved.change_list.owners),
         *(AudienceMember(name, Reason.SUBSCRIBER) for name in involved.subscribers),
         *(AudienceMember(name, Reason.PARTICIPANT) for name in involved.participants),
     )

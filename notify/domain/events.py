@@ -31,6 +31,7 @@ class ChangeList:
     repository: str | None = None
     author: str | None = None
     reviewers: tuple[str, ...] = ()
+    owners: tuple[str, ...] = ()
     first_title: str | None = None
     first_repository: str | None = None
 

@@ -17,6 +17,15 @@ CONFIGURATION_DELAY = timedelta(minutes=5)
 EXPIRED = "expires_at"
 
 
+class DeliveryStatus(StrEnum):
+    """What became of a delivery; ``ignored``: it is about nothing that notify follows."""
+
+    PENDING = "pending"
+    DONE = "done"
+    IGNORED = "ignored"
+    DEAD = "dead"
+
+
 class EventStatus(StrEnum):
     """``working`` is read from the event's work item."""
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 
-from notify.domain.outcomes import EventStatus, JobStatus
+from notify.domain.outcomes import DeliveryStatus, EventStatus, JobStatus
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -14,11 +14,13 @@ class RetentionPeriods:
 
     ``sent``: for sent and skipped emails and fanned-out events. ``dead``: for all other emails and events, and for
     counts. ``bodies``: for the text of events, once no email about them waits; None: as long as the event.
+    ``deliveries``: for webhook deliveries that are done or ignored.
     """
 
     sent: timedelta = timedelta(days=14)
     dead: timedelta = timedelta(days=90)
     bodies: timedelta | None = None
+    deliveries: timedelta = timedelta(days=14)
 
     @property
     def emails(self) -> Mapping[str, timedelta]:
@@ -32,3 +34,9 @@ class RetentionPeriods:
     def events(self) -> Mapping[str, timedelta]:
         """By the final status of an event."""
         return {EventStatus.DONE: self.sent, EventStatus.DEAD: self.dead}
+
+    @property
+    def webhooks(self) -> Mapping[str, timedelta]:
+        """By the final status of a webhook delivery."""
+        done: dict[str, timedelta] = dict.fromkeys((DeliveryStatus.DONE, DeliveryStatus.IGNORED), self.deliveries)
+        return {**done, DeliveryStatus.DEAD: self.dead}

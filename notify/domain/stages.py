@@ -2,6 +2,8 @@
 
 FAN_OUT = "fan_out"
 DELIVER = "deliver"
+INBOX = "inbox"
+RECONCILE = "reconcile"
 
 
 def queue(stage: str) -> str:

@@ -62,7 +62,8 @@ COMMANDS = (
     ),
     Command(
         name="worker",
-        line="python -m notify.worker --queues notify.fan_out,notify.deliver,notify.upkeep"
+        line="python -m notify.worker"
+        " --queues notify.fan_out,notify.deliver,notify.inbox,notify.reconcile,notify.upkeep"
         " --concurrency {worker_concurrency} -E --hostname {worker_name}",
         health="{worker_health_url}/livez",
         stop_seconds=10,

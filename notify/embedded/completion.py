@@ -10,7 +10,7 @@ from notify.embedded.ports import LOOPBACK
 from notify.settings import Settings
 
 MAIL_FROM = "notify@localhost"
-PORTS = ("api_port", "flower_port", "catcher_port", "inbox_port")
+PORTS = ("api_port", "flower_port", "catcher_port", "inbox_port", "forge_port")
 
 
 def replaced(settings: Settings, **values: object) -> Settings:

@@ -1,21 +1,15 @@
 """The web inbox of the catcher: a list of emails, and each as HTML, text, headers and raw bytes."""
 
-from collections.abc import Awaitable, Callable
-from functools import cache
 from http import HTTPStatus
 from re import IGNORECASE
 from re import compile as pattern
-from secrets import token_urlsafe
 from typing import Annotated
-from urllib.parse import urlsplit
 
 from fastapi import APIRouter, Depends, FastAPI, HTTPException, Request, Response
 from fastapi.responses import FileResponse, HTMLResponse, RedirectResponse
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from notify.dns_names import is_local
+from notify.embedded.local_pages import guard, page
 from notify.embedded.mailbox import CaughtEmail, Mailbox
-from notify.resources import folder
 
 VIEWS = ("html", "text", "headers", "raw")
 
@@ -40,7 +34,7 @@ def create_app(mailbox: Mailbox) -> FastAPI:
     """
     app = FastAPI(title="notify inbox", docs_url=None, redoc_url=None, openapi_url=None)
     app.state.mailbox = mailbox
-    app.middleware("http")(_guard)
+    app.middleware("http")(guard)
     app.include_router(router)
     return app
 
@@ -65,7 +59,7 @@ async def show_list(mailbox: Emails, q: str = "") -> Response:
     """The newest first; with *q*, those that contain all of its words."""
     words = q.lower().split()
     found = [one for one in mailbox.newest_first() if all(word in one.email.searchable for word in words)]
-    return _page("inbox.html", emails=found, query=q.strip())
+    return page("inbox.html", emails=found, query=q.strip())
 
 
 @router.get("/emails/{identifier}")
@@ -74,7 +68,7 @@ async def show_email(caught: Annotated[CaughtEmail, Depends(_find)], view: str |
     if view not in VIEWS:
         view = "html" if caught.email.html else "text"
     raw = caught.path.read_bytes().decode("utf-8", "replace") if view == "raw" else ""
-    return _page("inbox_email.html", caught=caught, view=view, views=VIEWS, raw=raw)
+    return page("inbox_email.html", caught=caught, view=view, views=VIEWS, raw=raw)
 
 
 @router.get("/emails/{identifier}/html")
@@ -99,43 +93,3 @@ async def delete_all(mailbox: Emails) -> Response:
 @router.get("/livez")
 async def live() -> Response:
     return Response(status_code=HTTPStatus.NO_CONTENT)
-
-
-async def _guard(request: Request, proceed: Callable[[Request], Awaitable[Response]]) -> Response:
-    """Refuse what another site makes a browser ask for, and set the headers that every page has."""
-    if not is_local(request.url.hostname or "") or (request.method == "POST" and _is_cross_origin(request)):
-        return Response("The inbox answers to local names and its own pages only.", status_code=HTTPStatus.FORBIDDEN)
-    response = await proceed(request)
-    response.headers["X-Content-Type-Options"] = "nosniff"
-    response.headers["Referrer-Policy"] = "no-referrer"
-    response.headers["Cache-Control"] = "no-store"
-    response.headers.setdefault("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
-    return response
-
-
-def _is_cross_origin(request: Request) -> bool:
-    """Whether a page of another origin sent this; programs that are no browsers name no origin."""
-    origin = request.headers.get("origin")
-    return origin is not None and urlsplit(origin).netloc != request.headers.get("host")
-
-
-@cache
-def _templates() -> Environment:
-    return Environment(
-        loader=FileSystemLoader(folder("templates") / "pages"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-
-
-def _page(template: str, **facts: object) -> Response:
-    """A page that may apply its own style and run its own script, which fetches the page again."""
-    nonce = token_urlsafe(16)
-    policy = (
-        f"default-src 'none'; style-src 'nonce-{nonce}'; script-src 'nonce-{nonce}'; connect-src 'self';"
-        " img-src data:; frame-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
-    )
-    html = _templates().get_template(template).render(nonce=nonce, **facts)
-    return HTMLResponse(html, headers={"Content-Security-Policy": policy})

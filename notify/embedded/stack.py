@@ -27,6 +27,7 @@ from notify.embedded.data_folder import (
     locked,
     running,
 )
+from notify.embedded.forge.server import FORGE, forging
 from notify.embedded.ports import LOOPBACK, free_port, url
 from notify.embedded.postgres import PostgresServer
 from notify.embedded.processes import POLL_SECONDS
@@ -36,6 +37,7 @@ from notify.settings import Settings
 from notify.store.operations.migrate import upgrade
 
 EMAILS = "emails"
+FORGE_FOLDER = "forge"
 BEAT_SCHEDULE = "beat-schedule"
 WORKER_NAME = "worker@notify"
 
@@ -180,11 +182,21 @@ class Stack:
         self._fill(smtp_url=catcher.smtp_url, catcher_port=smtp, inbox_port=web)
         self.state = replace(self.state, urls={**self.state.urls, "inbox": catcher.inbox_url})
 
+    def _start_forge(self, api_url: str, *, taken: Sequence[int]) -> None:
+        port = self._port("the forge", self.settings.forge_port, taken=taken)
+        forge = self._stops.enter_context(
+            forging(self.data_dir / FORGE_FOLDER, webhook_url=f"{api_url}/webhooks/{FORGE}", port=port)
+        )
+        self._fill(forges_file=forge.configuration, forge_port=port)
+        self.state = replace(self.state, urls={**self.state.urls, "forge": forge.url})
+
     def _complete_settings(self) -> None:
         api = self._port("the API", self.settings.api_port, host=self.settings.api_host)
         flower = self._port("Flower", self.settings.flower_port, taken=[api])
         urls = {"api": url(self.settings.api_host, api), "flower": url(LOOPBACK, flower)}
         self._fill(api_port=api, flower_port=flower)
+        if self.settings.forges_file is None:
+            self._start_forge(urls["api"], taken=[api, flower])
         if self.settings.mail_from is None and "inbox" not in self.state.urls:
             self.say(SUPERVISOR, f"NOTIFY_MAIL_FROM is not set: emails are sent from {MAIL_FROM}")
         if self.settings.worker_health_port is None:

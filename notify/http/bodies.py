@@ -48,6 +48,11 @@ class JsonBody:
             return await run_in_threadpool(parsed, self.shape, raw)
 
 
+def may_be_large(request: Request) -> bool:
+    """Whether the body is announced as large, or not announced."""
+    return "content-length" not in request.headers or _announced(request) > LARGE
+
+
 def describe(document: dict[str, Any], routes: Iterable[BaseRoute]) -> None:
     """Add the JSON bodies that these routes take to their OpenAPI document."""
     taken = {(path, method.lower()): body for path, methods, body in _of(routes) for method in methods}

@@ -11,6 +11,7 @@ from notify.channels.links import ForgedLink, SignedLinks
 from notify.domain.ports import Doorbell
 from notify.http.pages import Pages
 from notify.http.person_tokens import PersonTokens
+from notify.sources.forges import Forges
 from notify.store.database import Database
 from notify.tally import Tally
 
@@ -27,6 +28,7 @@ class Context:
         tally: Writes this process's counts; None: nothing is counted.
         calls_per_minute: Limit for each caller; None: unlimited.
         client_seconds: How long a caller may take to send a body.
+        forges: Forges whose webhooks are taken.
         names: Host names the API answers to, besides local ones; None: any.
     """
 
@@ -37,6 +39,7 @@ class Context:
     links: SignedLinks | None
     people: PersonTokens | None
     no_mail: str | None
+    forges: Forges
     relays: tuple[str, ...] = ()
     tally: Tally | None = None
     calls_per_minute: int | None = None
@@ -49,7 +52,12 @@ def of(request: Request) -> Context:
     return context
 
 
-InContext = Annotated[Context, Depends(of)]
+async def _of(request: Request) -> Context:
+    """FastAPI calls what is not asynchronous in a thread."""
+    return of(request)
+
+
+InContext = Annotated[Context, Depends(_of)]
 
 
 def _links(context: InContext) -> SignedLinks:

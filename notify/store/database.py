@@ -149,8 +149,8 @@ class Database:
             yield connection
 
     @contextmanager
-    def read(self) -> Iterator[Connection]:
-        """A connection for one read-only statement; without a pooler it saves the round trips of a transaction."""
+    def single(self) -> Iterator[Connection]:
+        """For one statement, which commits by itself; without a pooler it saves the round trips of a transaction."""
         with self.engine.connect() as connection:
             if is_pooled(connection):
                 with connection.begin():

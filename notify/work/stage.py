@@ -108,7 +108,7 @@ class BatchStage:
 
     def is_due(self) -> bool:
         """Whether anything is due."""
-        with self._database.read() as connection:
+        with self._database.single() as connection:
             return items.is_due(connection, self.name)
 
     def drain(self) -> dict[str, float]:
@@ -162,7 +162,7 @@ class BatchStage:
             one = items.claim_lapsed(connection, self.name, lease=self._lease, worker=self._worker)
             return [one] if one else []
 
-        with self._database.read() as connection:
+        with self._database.single() as connection:
             if not items.due_items(connection, self.name).lapsed:
                 return False
         with self._database.begin() as connection:

@@ -16,6 +16,10 @@ from celery.bin.worker import worker  # noqa: E402
 
 from notify.worker.app import app  # noqa: E402
 
+# Kombu has asked by now; who reads entries may need it.
+if not sys.modules.get("yaml"):
+    del sys.modules["yaml"]
+
 if __name__ == "__main__":
     context = CLIContext(app=app, no_color=None, workdir=None)
     worker.main(prog_name="python -m notify.worker", obj=context, auto_envvar_prefix="CELERY_WORKER")

@@ -40,6 +40,8 @@ IMPORT_BEFORE_FORK = (
     "notify.delivery.engine",
     "notify.delivery.journal",
     "notify.intake.fan_out",
+    "notify.sources.inbox",
+    "notify.sources.reconciler",
     "notify.work.stage",
     *(("uvloop",) if find_spec("uvloop") else ()),
     "jinja2.ext",

@@ -12,12 +12,15 @@ import structlog
 
 from notify import wiring
 from notify.delivery.retention import Pruned, Pruning
+from notify.domain.forge_answers import ForgeFault
 from notify.domain.measures import Role
 from notify.domain.ports import Doorbell, Promise, no_heartbeat
 from notify.domain.stages import FAN_OUT
 from notify.intake.receive import receive
 from notify.intake.schema import parse
 from notify.settings import Settings
+from notify.sources.forges import ForgeNotAsked
+from notify.sources.redelivery import redeliver
 from notify.store.operations import gauges, process_totals, stats
 from notify.store.sessions import PLANNED_ONCE
 from notify.tally import Tally
@@ -66,6 +69,7 @@ class Runtime:
         kinds: Sequence[StageKind] = wiring.STAGES,
     ) -> None:
         self.worker = uuid4()
+        self._settings = settings
         self._retention = settings.retention
         self._pruning: Pruning | None = None
         self._stopped = False
@@ -133,6 +137,17 @@ class Runtime:
         if self._stopped:
             self._pruning.stop()
         return self._pruning.run()
+
+    def redeliver(self) -> dict[str, int | str]:
+        """Ask every forge for webhook deliveries that did not arrive: how many of each, or why it was not asked."""
+        forges = wiring.forges(self._settings, self._database)
+        asked: dict[str, int | str] = {}
+        for name, forge in forges.by_name.items():
+            try:
+                asked[name] = redeliver(forges, forge)
+            except (ForgeNotAsked, ForgeFault) as fault:
+                asked[name] = str(fault)
+        return asked
 
     def gauges(self) -> dict[str, Any]:
         """The backlog of each stage. Also folds old counts."""

@@ -66,6 +66,12 @@ def prune() -> dict[str, Any]:
     return asdict(runtime().prune())
 
 
+@app.task(base=StageTask, name="notify.upkeep.redeliver")
+def redeliver() -> dict[str, Any]:
+    """Ask every forge for webhook deliveries that did not arrive; how many of each, or why not."""
+    return runtime().redeliver()
+
+
 @app.task(base=StageTask, name="notify.upkeep.stats")
 def stats() -> dict[str, Any]:
     """The backlog of each stage, to be read in Flower."""

@@ -29,7 +29,7 @@ from tests.support.statements import statements
 EVENT = {"type": "cl.comment.created", "actor": "dana", "cl": {"link": "CL-1"}, "comment": {"id": "1", "body": "Why?"}}
 WORKER = UUID(int=1)
 RELAY = "mx.example.com:587"
-MOST_STATEMENTS = 14
+MOST_STATEMENTS = 20
 Series = dict[str, float]
 
 
@@ -56,11 +56,11 @@ def test_prometheus_reads_how_many_rows_are_due(context: Context) -> None:
     assert series['notify_due{stage="deliver"}'] == 0
 
 
-def test_every_metric_has_a_series_from_the_start_except_those_by_event_type(context: Context) -> None:
+def test_every_metric_has_a_series_from_the_start_except_those_by_event_type_or_forge(context: Context) -> None:
     parts = ("_bucket", "_sum", "_count")
     found = families(replace(context, relays=(RELAY,)))
     shown = {name for name in HELP if any(f"notify_{name}{part}" in found for part in ("", *parts))}
-    assert HELP.keys() - shown == {"outcomes_total", "lapses_total", "ambiguous_total"}
+    assert HELP.keys() - shown == {"outcomes_total", "lapses_total", "ambiguous_total", "sync_age_seconds"}
 
 
 def test_the_used_share_of_a_rate_has_its_name_as_a_label(context: Context) -> None:
@@ -183,7 +183,7 @@ def test_scrapes_within_fifteen_seconds_query_the_database_once(database: Databa
     assert due() == 1
 
 
-def test_a_scrape_takes_fourteen_statements_however_many_rows_there_are(database: Database) -> None:
+def test_a_scrape_takes_twenty_statements_however_many_rows_there_are(database: Database) -> None:
     with database.begin() as connection:
         for number in range(50):
             rows.job(connection, **ended("dead"), outcome_reason=f"reason-{number % 7}")
@@ -199,3 +199,19 @@ def test_promtool_accepts_a_scrape(context: Context) -> None:
         stats.count(connection, worker=WORKER, counts=Counter({("cl.merged", "sent"): 3}))
     with httpx.Client(transport=InProcess(build_app(context)), base_url="http://notify.test") as api:
         assert promtool("check", "metrics", given=api.get("/metrics").text) == ""
+
+
+def test_the_oldest_sweep_of_a_forge_counts_and_a_repository_that_is_gone_does_not(context: Context) -> None:
+    with context.database.begin() as connection:
+        connection.exec_driver_sql(
+            "INSERT INTO notify.forge_repositories (forge, forge_id, full_name, swept_at, fault, fault_at, gone) VALUES"
+            " ('github', 1, 'acme/new', now() - interval '1 min', NULL, NULL, false),"
+            " ('github', 2, 'acme/old', now() - interval '1 hour', NULL, NULL, false),"
+            " ('github', 3, 'acme/gone', now() - interval '1 day', NULL, NULL, true),"
+            " ('code', 4, 'acme/never', NULL, 'forbidden', now() - interval '2 hours', false)"
+        )
+
+    found = scrape(context)
+
+    assert found['notify_sync_age_seconds{forge="code"}'] // 60 == 120
+    assert found['notify_sync_age_seconds{forge="github"}'] // 60 == 60

@@ -18,9 +18,12 @@ from notify.domain.events import COMMENT_MENTIONED, ChangeList
 REASONS = [reason for reason in STRENGTH if reason is not Reason.REQUESTED]
 
 
-def involved(author: str | None = None, reviewers: tuple[str, ...] = (), **others: Any) -> InvolvedPeople:
+def involved(
+    author: str | None = None, reviewers: tuple[str, ...] = (), owners: tuple[str, ...] = (), **others: Any
+) -> InvolvedPeople:
     """The people involved in CL-1."""
-    return InvolvedPeople(change_list=ChangeList(link="CL-1", author=author, reviewers=reviewers), **others)
+    change_list = ChangeList(link="CL-1", author=author, reviewers=reviewers, owners=owners)
+    return InvolvedPeople(change_list=change_list, **others)
 
 
 def as_alice(reason: Reason) -> dict[str, Any]:

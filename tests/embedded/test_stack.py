@@ -17,7 +17,9 @@ import pytest
 import redis
 from sqlalchemy import make_url
 
+from notify import forges_file
 from notify.embedded.data_folder import AlreadyRunning, DataFolderBusy, locked, running
+from notify.embedded.forge.server import FORGE
 from notify.embedded.ports import LOOPBACK, listen
 from notify.embedded.stack import Stack, stack_settings
 from notify.settings import Settings
@@ -157,13 +159,29 @@ def test_a_start_after_a_kill_ends_leftover_processes_and_keeps_the_data(data_di
             until(lambda: not {one.pid for one in next_one.helpers()} & {one.pid for one in left})
 
 
-def test_a_busy_port_is_named_and_the_next_free_one_taken(data_dir: Path) -> None:
+@pytest.mark.parametrize("name", ["api", "forge"])
+def test_a_busy_port_is_named_and_the_next_free_one_taken(data_dir: Path, name: str) -> None:
     with listen(LOOPBACK, 0) as busy:
         port = busy.getsockname()[1]
-        with supervised(data_dir, settings={"NOTIFY_API_PORT": str(port)}) as up:
+        with supervised(data_dir, settings={f"NOTIFY_{name.upper()}_PORT": str(port)}) as up:
             assert f"port {port} is busy" in up.output
-            assert int(up.stack.settings["api_port"]) > port
-            assert httpx.get(up.stack.urls["api"]).is_success
+            assert int(up.stack.settings[f"{name}_port"]) > port
+            assert httpx.get(up.stack.urls[name]).is_success
+
+
+def test_notify_is_told_of_the_embedded_forge_by_its_file(supervisor: Supervisor) -> None:
+    stack = supervisor.stack
+    told = forges_file.load(Path(stack.settings["forges_file"])).forges[FORGE]
+    assert told.web_url == stack.urls["forge"]
+    assert httpx.get(f"{stack.urls['forge']}/livez").is_success
+
+
+def test_a_forge_that_a_file_names_is_used_instead_of_an_embedded_one(data_dir: Path, tmp_path: Path) -> None:
+    ours = tmp_path / "forges.toml"
+    ours.touch()
+    with supervised(data_dir, settings={"NOTIFY_FORGES_FILE": str(ours)}) as up:
+        assert "forge" not in up.stack.urls
+        assert up.stack.settings["forges_file"] == str(ours)
 
 
 @pytest.mark.parametrize("part", ["worker", "valkey", "postgres"])

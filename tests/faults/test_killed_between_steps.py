@@ -13,7 +13,7 @@ TAKEN_BUT_NOT_RECORDED = {checkpoints.EMAIL_ANSWERED, checkpoints.RECORD_WRITTEN
 SOME_BYTES_OF_AN_EMAIL = 700
 
 
-@pytest.mark.parametrize("point", checkpoints.NAMES)
+@pytest.mark.parametrize("point", checkpoints.OF_EMAILS)
 def test_a_process_killed_between_two_steps_repeats_only_an_accepted_and_unrecorded_email(
     scenario: FaultScenario, point: str
 ) -> None:

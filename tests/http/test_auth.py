@@ -39,7 +39,7 @@ from tests.support.in_process import InProcess
 from tests.support.wait import until
 
 MINE = "/api/v1/user/notification/config"
-OPEN = {"/livez", "/readyz", "/metrics", "/unsubscribe/{token}", "/preferences/{token}"}
+OPEN = {"/livez", "/readyz", "/metrics", "/unsubscribe/{token}", "/preferences/{token}", "/webhooks/{forge}"}
 SCOPES_OF = {
     ("POST", "/api/v1/events"): {Scope.EVENTS_WRITE},
     ("POST", "/api/v1/events/batch"): {Scope.EVENTS_WRITE},

@@ -103,6 +103,7 @@ def system(database_server: str, broker_server: str, tmp_path_factory: pytest.Te
             flower_port=free_port(),
             catcher_port=free_port(),
             inbox_port=free_port(),
+            forge_port=free_port(),
         )
         output = io.StringIO()
         with Stack(settings, console=Console(file=output, width=200)) as stack:

@@ -20,6 +20,8 @@ def test_the_demo_shows_an_email_a_bundle_a_digest_and_who_is_not_notified(tmp_p
     result = json.loads(done.stdout)
     told = {(one["to"].partition(" ")[0], len(one["about"])) for one in result["emails"]}
     assert told == {("Alice", 1), ("Alice", 2), ("Carol", 5), ("Dana", 1)}
+    assert ["cl.comment.created by carol"] in [one["about"] for one in result["emails"]], "the forge tells by webhook"
+    assert {"username": "bob", "actor": "alice", "why": "muted_all"} in result["skipped"]
     assert {"username": "bob", "actor": "dana", "why": "muted_all"} in result["skipped"]
     assert "worker@notify ready" in Path(result["log"]).read_text()
     assert "worker@" not in done.stderr

@@ -11,6 +11,15 @@ from sqlalchemy import Connection, Table, func, insert, text
 from sqlalchemy.exc import DatabaseError
 
 from notify.store.tables.emails import email_attempts, email_jobs, events, notifications, work_items
+from notify.store.tables.forges import (
+    forge_branches,
+    forge_changes,
+    forge_repositories,
+    forge_reviewers,
+    forges,
+    unmapped_logins,
+    webhook_deliveries,
+)
 from notify.store.tables.operations import (
     delivery_stats,
     delivery_totals,
@@ -50,7 +59,57 @@ def attempt(connection: Connection, **columns: Any) -> None:
     connection.execute(insert(email_attempts).values(**{**valid, **columns}))
 
 
+def repository(connection: Connection, **columns: Any) -> int:
+    valid = {"forge": "github", "forge_id": 1, "full_name": "acme/app"}
+    statement = insert(forge_repositories).values(**{**valid, **columns})
+    return int(connection.execute(statement.returning(forge_repositories.c.id)).scalar_one())
+
+
+def change(connection: Connection, **columns: Any) -> int:
+    valid: dict[str, Any] = {
+        "repository_id": repository(connection),
+        "number": 1,
+        "link": "acme/app#1",
+        "title": "t",
+        "url": "https://forge.example/1",
+        "state": "open",
+        "draft": False,
+        "opener": "alice",
+        "author": "alice",
+        "author_from": "opener",
+        "opened_at": func.now(),
+        "forge_updated_at": func.now(),
+    }
+    connection.execute(insert(forge_changes).values(**{**valid, **columns}))
+    return int(valid["repository_id"])
+
+
+def reviewer(connection: Connection, **columns: Any) -> None:
+    valid = {"repository_id": change(connection), "number": 1, "login": "bob", "requested": True}
+    connection.execute(insert(forge_reviewers).values(**{**valid, **columns}))
+
+
+def branch(connection: Connection, **columns: Any) -> None:
+    valid = {
+        "repository_id": repository(connection),
+        "name": "main",
+        "head_sha": "0" * 40,
+        "state": "open",
+        "synced_at": func.now(),
+    }
+    connection.execute(insert(forge_branches).values(**{**valid, **columns}))
+
+
 ADD: dict[Table, Add] = {
+    webhook_deliveries: adds(
+        webhook_deliveries, forge="github", delivery_id="1", event="ping", body=b"{}", content_type="application/json"
+    ),
+    forges: adds(forges, name="github"),
+    forge_repositories: repository,
+    forge_changes: change,
+    forge_reviewers: reviewer,
+    forge_branches: branch,
+    unmapped_logins: adds(unmapped_logins, forge="github", login="mallory", missed=1, last_event_key="k"),
     work_items: adds(work_items, stage="toy", id=1, lane=1),
     events: rows.event,
     email_jobs: rows.job,
@@ -139,6 +198,21 @@ IMPOSSIBLE: list[tuple[Table, str, dict[str, Any]]] = [
     (events, "empty_when_emptied", {"emptied_at": func.now(), "payload": {"comment": {}}, **rows.ended("done")}),
     (events, "traceparent", {"traceparent": "00-" + "0" * 51}),
     (api_tokens, "scopes", {"scopes": []}),
+    (webhook_deliveries, "status", {"status": "lost", "finished_at": func.now()}),
+    (webhook_deliveries, "finished_when_final", {"status": "done"}),
+    (webhook_deliveries, "finished_when_final", {"finished_at": func.now()}),
+    (webhook_deliveries, "reasoned", {"status": "dead", "finished_at": func.now()}),
+    (webhook_deliveries, "reasoned", {"status": "ignored", "finished_at": func.now()}),
+    (webhook_deliveries, "outcome_reason", {"outcome_reason": TOO_LONG}),
+    (forges, "fault", {"fault": TOO_LONG}),
+    (forge_repositories, "fault", {"fault": "away"}),
+    (forge_repositories, "fault", {"fault_at": func.now()}),
+    (forge_repositories, "fault_length", {"fault": TOO_LONG, "fault_at": func.now()}),
+    (forge_changes, "state", {"state": "lost"}),
+    (forge_changes, "author_from", {"author_from": "hearsay"}),
+    (forge_reviewers, "verdict", {"verdict": "maybe"}),
+    (forge_branches, "state", {"state": "bent"}),
+    (unmapped_logins, "missed", {"missed": 0}),
     (api_tokens, "scopes", {"scopes": ["ops", "root"]}),
 ]
 

@@ -95,7 +95,7 @@ def in_transaction(connection: Connection) -> bool:
 
 
 def test_reading_opens_no_transaction_and_the_next_write_does(database: Database) -> None:
-    with database.read() as connection:
+    with database.single() as connection:
         assert not in_transaction(connection)
     with database.begin() as connection:
         assert in_transaction(connection)

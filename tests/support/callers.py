@@ -13,6 +13,7 @@ from notify.domain import preferences as domain
 from notify.http.context import Context
 from notify.http.pages import Pages
 from notify.http.person_tokens import issue_user_token, shared_secret
+from notify.sources.forges import Forges
 from notify.store.database import Database
 from notify.store.directory import directory, tokens
 from notify.store.directory.tokens import Scope
@@ -45,6 +46,7 @@ def context(database: Database, doorbell: RecordingDoorbell, links: SignedLinks)
         preview_composer=composer(),
         links=links,
         people=shared_secret(JWT_SECRET),
+        forges=Forges(database, {}),
         no_mail="NOTIFY_SMTP_URL is not set: nothing is claimed",
     )
 

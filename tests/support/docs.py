@@ -26,7 +26,7 @@ from psycopg import sql
 from rich.console import Console
 
 from notify.cli import demo
-from notify.embedded.completion import as_string
+from notify.embedded.completion import PORTS, as_string
 from notify.embedded.ports import free_port
 from notify.embedded.stack import Stack
 from notify.intake.schema import parse
@@ -158,7 +158,7 @@ def introduce_people(database: Database) -> None:
 
 
 def _stack(data_dir: Path) -> Stack:
-    ports = {name: free_port() for name in ("api_port", "flower_port", "catcher_port", "inbox_port")}
+    ports = {name: free_port() for name in PORTS}
     settings = Settings(_env_file=None, data_dir=data_dir, **ports)
     return Stack(settings, console=Console(quiet=True))
 

@@ -129,10 +129,10 @@ def works_for(process: psutil.Process, data_dir: Path) -> bool:
 
 def random_ports() -> dict[str, str]:
     """Ports far from those of a developer's own stack; the supervisor moves on where one is taken."""
-    first = 20_000 + os.getpid() % 10_000
+    first = 20_000 + os.getpid() % 8_000
     return {
-        f"NOTIFY_{name}_PORT": str(first + number * 10_000)
-        for number, name in enumerate(("API", "FLOWER", "CATCHER", "INBOX"))
+        f"NOTIFY_{name}_PORT": str(first + number * 8_000)
+        for number, name in enumerate(("API", "FLOWER", "CATCHER", "INBOX", "FORGE"))
     }
 
 

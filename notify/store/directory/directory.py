@@ -73,11 +73,11 @@ _PERSON_TABLES = (
 
 _PEOPLE = f"""
     SELECT {", ".join(Person.__slots__)} FROM notify.people WHERE username = ANY (%(names)s::text[])"""
-CHANGE_LIST = tuple(name for name in ChangeList.__slots__ if name != "reviewers")
+CHANGE_LIST = tuple(name for name in ChangeList.__slots__ if name not in ("reviewers", "owners"))
 CHANGE_LISTS = f"""
         SELECT {", ".join(CHANGE_LIST)}, ARRAY(
             SELECT username FROM notify.cl_reviewers WHERE topic = link ORDER BY username
-        ) AS reviewers
+        ) AS reviewers, ARRAY(SELECT username FROM notify.cl_owners WHERE topic = link ORDER BY username) AS owners
         FROM notify.change_lists WHERE link = ANY (%(topics)s::text[])"""
 _PUT_CHANGE_LIST = text(f"""
     INSERT INTO notify.change_lists AS known (link, title, url, repository, author, state, state_at)
@@ -210,4 +210,4 @@ def _put_reviewers(connection: Connection, change_list: ChangeList) -> None:
 
 def change_list_of(row: Mapping[str, Any] | RowMapping) -> ChangeList:
     """The change list in a row of ``CHANGE_LISTS``."""
-    return ChangeList(**{**row, "reviewers": tuple(row["reviewers"])})
+    return ChangeList(**{**row, "reviewers": tuple(row["reviewers"]), "owners": tuple(row["owners"])})

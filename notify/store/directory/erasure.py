@@ -14,9 +14,11 @@ from sqlalchemy import Connection, Table, delete, func, select, update
 
 from notify.store.operations.upkeep import IS_NEEDED
 from notify.store.tables.emails import bundles, email_attempts, email_jobs, events, notifications
+from notify.store.tables.forges import identities
 from notify.store.tables.operations import endpoints
 from notify.store.tables.people import (
     change_lists,
+    cl_owners,
     cl_reviewers,
     people,
     topic_preferences,
@@ -32,6 +34,8 @@ DELETED: Sequence[Table] = (
     user_notification_preferences,
     topic_preferences,
     cl_reviewers,
+    cl_owners,
+    identities,
     bundles,
 )
 # Tables whose rows stay, under an alias.

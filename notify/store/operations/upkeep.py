@@ -18,7 +18,7 @@ from json import dumps
 from sqlalchemy import Connection, func, select
 
 from notify.domain.retention import RetentionPeriods
-from notify.domain.stages import DELIVER, FAN_OUT
+from notify.domain.stages import DELIVER, FAN_OUT, INBOX
 from notify.store.operations import stats
 
 PRUNING_LOCK = 0x7072756E65
@@ -40,6 +40,7 @@ class OldRows:
 
     jobs: int
     events: int
+    deliveries: int
     stats: int
 
 
@@ -92,6 +93,7 @@ _PRUNE_EVENTS = _prune(
             )""",
     FAN_OUT,
 )
+_PRUNE_DELIVERIES = _prune("webhook_deliveries", "delivery", "true", INBOX)
 _EMPTY_EVENTS = _batch(
     "events",
     "event",
@@ -110,6 +112,7 @@ _OLD_EVENTS = f"""
         SELECT FROM notify.notifications AS note JOIN notify.email_jobs AS job ON job.id = note.email_job_id
         WHERE note.event_id = event.id AND {_IS_OLD.format("job")} IS NOT TRUE
     )"""
+_OLD_DELIVERIES = f"SELECT count(*) FROM notify.webhook_deliveries AS delivery WHERE {_IS_OLD.format('delivery')}"
 _OLD_STATS = "SELECT count(*) FROM notify.delivery_stats WHERE minute < now() - %(kept)s::interval"
 
 
@@ -130,6 +133,11 @@ def prune_jobs(connection: Connection, kept: RetentionPeriods, *, limit: int, af
 def prune_events(connection: Connection, kept: RetentionPeriods, *, limit: int, after: int = 0) -> Batch:
     """Delete old events without emails among the next *limit*."""
     return _run(connection, _PRUNE_EVENTS, kept.events, limit=limit, after=after)
+
+
+def prune_deliveries(connection: Connection, kept: RetentionPeriods, *, limit: int, after: int = 0) -> Batch:
+    """Delete old webhook deliveries among the next *limit*."""
+    return _run(connection, _PRUNE_DELIVERIES, kept.webhooks, limit=limit, after=after)
 
 
 def empty_events(connection: Connection, kept: RetentionPeriods, *, limit: int, after: int = 0) -> Batch:
@@ -155,6 +163,7 @@ def old(connection: Connection, kept: RetentionPeriods) -> OldRows:
     return OldRows(
         jobs=connection.exec_driver_sql(_OLD_JOBS, by_status).scalar_one(),
         events=connection.exec_driver_sql(_OLD_EVENTS, by_status).scalar_one(),
+        deliveries=connection.exec_driver_sql(_OLD_DELIVERIES, {"kept": _as_json(kept.webhooks)}).scalar_one(),
         stats=connection.exec_driver_sql(_OLD_STATS, {"kept": kept.dead}).scalar_one(),
     )
 

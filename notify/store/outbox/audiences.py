@@ -29,7 +29,7 @@ _ASK = f"""
         GROUP BY topic, actor
     ), who AS MATERIALIZED (
         SELECT unnest(%(names)s::text[]) AS username
-        UNION SELECT author FROM cl UNION SELECT unnest(reviewers) FROM cl
+        UNION SELECT author FROM cl UNION SELECT unnest(reviewers || owners) FROM cl
         UNION SELECT username FROM subscriber UNION SELECT username FROM participant
         UNION SELECT called.username FROM unnest(%(called)s::text[]) AS said(name) CROSS JOIN LATERAL (
             SELECT username FROM notify.people WHERE lower(normalize(username)) = lower(normalize(said.name)) OFFSET 0

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from json import dumps, loads
 from typing import Any
 
-from sqlalchemy import Connection, select, text
+from sqlalchemy import Connection, TextClause, select, text
 
 from notify.domain.claims import Lane
 from notify.domain.events import Event
@@ -78,6 +78,7 @@ class StatedFacts:
     repository: str | None = None
     author: str | None = None
     reviewers: Sequence[str] | None = None
+    owners: Sequence[str] | None = None
     state: str | None = None
     state_at: str | None = None
 
@@ -113,7 +114,7 @@ _FIND = text("""
     JOIN notify.events AS event USING (key)""")
 
 _FACTS = """jsonb_to_recordset(CAST(:facts AS jsonb)) AS facts(
-            link text, title text, url text, repository text, author text, reviewers text[], state text,
+            link text, title text, url text, repository text, author text, reviewers text[], owners text[], state text,
             state_at timestamptz
         )"""
 
@@ -161,16 +162,23 @@ _LEARN = text(f"""
         first_repository = {first_known("repository", "coalesce(excluded.repository, known.repository)")},
         state = CASE WHEN {_replaces_state("excluded")} THEN excluded.state ELSE known.state END,
         state_at = CASE WHEN {_replaces_state("excluded")} THEN excluded.state_at ELSE known.state_at END""")
-_PUT_REVIEWERS = text(f"""
+
+
+def _put_people(facts: str, table: str) -> TextClause:
+    return text(f"""
     WITH stated AS MATERIALIZED (
-        SELECT link, reviewers FROM {_FACTS} WHERE reviewers IS NOT NULL
+        SELECT link, {facts} AS people FROM {_FACTS} WHERE {facts} IS NOT NULL
     ), gone AS (
-        DELETE FROM notify.cl_reviewers AS known USING stated
-        WHERE known.topic = stated.link AND known.username <> ALL (stated.reviewers)
+        DELETE FROM notify.{table} AS known USING stated
+        WHERE known.topic = stated.link AND known.username <> ALL (stated.people)
     )
-    INSERT INTO notify.cl_reviewers (topic, username)
-    SELECT link, unnest(reviewers) AS username FROM stated ORDER BY link, username
+    INSERT INTO notify.{table} (topic, username)
+    SELECT link, unnest(people) AS username FROM stated ORDER BY link, username
     ON CONFLICT (topic, username) DO NOTHING""")
+
+
+_PUT_REVIEWERS = _put_people("reviewers", "cl_reviewers")
+_PUT_OWNERS = _put_people("owners", "cl_owners")
 
 
 def store_new(run: Run, rows: Sequence[NewEvent]) -> dict[str, int]:
@@ -199,6 +207,8 @@ def learn(run: Run, facts: Sequence[StatedFacts]) -> None:
         run(_LEARN, stated)
     if any(one.reviewers is not None for one in facts):
         run(_PUT_REVIEWERS, stated)
+    if any(one.owners is not None for one in facts):
+        run(_PUT_OWNERS, stated)
 
 
 def _numbered(rows: Sequence[NewEvent]) -> dict[str, str]:

@@ -74,6 +74,15 @@ cl_reviewers = Table(
     comment="The directory: reviewers of change lists.",
 )
 
+cl_owners = Table(
+    "cl_owners",
+    metadata,
+    required("topic", Text, "The change list.", ForeignKey(change_lists.c.link, ondelete="CASCADE")),
+    required("username", Text, "Username of an owner of what it changes, who need not be in people yet."),
+    PrimaryKeyConstraint("topic", "username"),
+    comment="The directory: owners of what a change list changes.",
+)
+
 notification_event_types = Table(
     "notification_event_types",
     metadata,

@@ -35,6 +35,7 @@ WHY = {
     Reason.MENTIONED: marked("you were mentioned on %(cl)s"),
     Reason.REQUESTED: marked("you were asked to review %(cl)s"),
     Reason.REVIEWER: marked("you review %(cl)s"),
+    Reason.OWNER: marked("you own what %(cl)s changes"),
     Reason.SUBSCRIBER: marked("you subscribed to %(cl)s"),
     Reason.PARTICIPANT: marked("you took part in %(cl)s"),
 }

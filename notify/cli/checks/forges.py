@@ -1,0 +1,100 @@
+"""Forges: whether the file is valid, each forge answers, and its repositories and webhooks are worked off."""
+
+from collections.abc import Iterator, Mapping
+from datetime import timedelta
+from types import MappingProxyType
+
+from notify import wiring
+from notify.cli.checks import Finding
+from notify.cli.connect import Deployment
+from notify.cli.output import duration
+from notify.domain.errors import InvalidSettings
+from notify.domain.forge_answers import ForgeFault
+from notify.domain.outcomes import DeliveryStatus
+from notify.sources.forges import Forge
+from notify.store.forges import deliveries, identities, repositories
+
+NAMED = 3
+LATE_SWEEPS = 3
+NEEDED: Mapping[str, str] = MappingProxyType({"contents": "read", "metadata": "read", "pull_requests": "read"})
+ENOUGH = ("read", "write", "admin")
+OFFLINE = "Webhooks are taken, but what they leave out is not known, and lost ones are not caught up with."
+
+
+def forges(deployment: Deployment) -> Iterator[Finding]:
+    """Nothing where no forge is configured. Each forge is asked who we are there, which changes nothing."""
+    if deployment.settings.forges_file is None:
+        return
+    why = "The API and workers do not start with an invalid file."
+    try:
+        known = wiring.forges(deployment.settings, deployment.database)
+    except InvalidSettings as invalid:
+        yield Finding("forges file", False, str(invalid), why, "correct the file that NOTIFY_FORGES_FILE names")
+        return
+    found = f"{deployment.settings.forges_file}: {len(known.by_name)} forges, every secret can be read"
+    yield Finding("forges file", True, found, why, "")
+    try:
+        for forge in known.by_name.values():
+            yield from _forge(forge)
+    finally:
+        known.close()
+    yield from _repositories(deployment)
+    yield from _deliveries(deployment)
+    yield from _logins(deployment)
+
+
+def _forge(forge: Forge) -> Iterator[Finding]:
+    about = f"forge {forge.name}"
+    try:
+        login, permissions = forge.reader.own_login(), forge.reader.permissions()
+    except ForgeFault as fault:
+        fix = f"check api_url and the credentials in [forges.{forge.name}], and this machine's clock"
+        yield Finding(about, False, str(fault), OFFLINE, fix)
+        return
+    is_known = login is not None
+    who = f"{forge.settings.api_url} answers; we are {login}" if is_known else "it does not say who we are there"
+    fix = f"check app_id and private_key, or token, in [forges.{forge.name}]"
+    yield Finding(about, is_known, who, OFFLINE, fix)
+    if permissions is None:
+        return
+    lacks = [f"{name}: {level}" for name, level in NEEDED.items() if permissions.get(name) not in ENOUGH]
+    words = f"the app lacks {', '.join(lacks)}" if lacks else "the app may read what it needs"
+    if permissions.get("members") not in ENOUGH:
+        words += "; without members: read, nobody hears of reviews asked of a team"
+    fix = "grant them on the app's page, and accept them where it is installed"
+    yield Finding(f"{about} permissions", not lacks, words, OFFLINE, fix)
+
+
+def _repositories(deployment: Deployment) -> Iterator[Finding]:
+    late = timedelta(seconds=deployment.settings.reconcile_seconds) * LATE_SWEEPS
+    with deployment.database.begin() as connection:
+        views = [one for one in repositories.views(connection) if not one.gone]
+    wrong = [f"{one.full_name} ({one.fault})" for one in views if one.fault]
+    wrong += [
+        f"{one.full_name} (last read {duration(one.age_seconds)} ago)"
+        for one in views
+        if not one.fault and one.age_seconds is not None and one.age_seconds > late.total_seconds()
+    ]
+    more = f" and {len(wrong) - NAMED} more" if len(wrong) > NAMED else ""
+    found = f"not read: {', '.join(wrong[:NAMED])}{more}" if wrong else f"{len(views)} are read in time"
+    why = "What webhooks miss is told late, or not at all."
+    yield Finding("repositories", not wrong, found, why, "notify forges list; start workers for notify.reconcile")
+
+
+def _deliveries(deployment: Deployment) -> Iterator[Finding]:
+    with deployment.database.begin() as connection:
+        dead = list(deliveries.listed(connection, status=DeliveryStatus.DEAD, limit=NAMED + 1))
+    named = ", ".join(f"{one.id} ({one.outcome_reason})" for one in dead[:NAMED])
+    more = " and more" if len(dead) > NAMED else ""
+    found = f"dead: {named}{more}" if dead else "none is dead"
+    why = "Nobody was told of what they say."
+    yield Finding("webhook deliveries", not dead, found, why, "notify forges deliveries replay ID")
+
+
+def _logins(deployment: Deployment) -> Iterator[Finding]:
+    """A note: whoever is not in the directory is nobody's fault."""
+    with deployment.database.begin() as connection:
+        nobodys = identities.unmapped(connection)
+    named = ", ".join(f"{one.login} missed {one.missed}" for one in nobodys[:NAMED])
+    found = f"{len(nobodys)} are nobody's (notify identities unmapped): {named}" if nobodys else "each is somebody's"
+    yield Finding("logins", True, found, "", "")

@@ -1,0 +1,255 @@
+"""The inbox: webhook deliveries are stored, then worked off: the change is read again, and the event is handed in."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+from hashlib import sha256
+from random import Random
+from time import monotonic
+
+import structlog
+from sqlalchemy import Connection
+
+from notify.checkpoints import INBOX_ASKED, INBOX_COMMITTED, INBOX_WRITTEN, Checkpoint, no_checkpoint
+from notify.domain.claims import Claim, Lane
+from notify.domain.errors import MalformedEvent
+from notify.domain.forge import (
+    ChangeReading,
+    ChangeTouched,
+    ForgeEvent,
+    Ignored,
+    Ping,
+    Push,
+    Repository,
+    RepositoryMoved,
+    Reviewer,
+    Unreadable,
+)
+from notify.domain.forge_answers import ForgeFault
+from notify.domain.outcomes import DeliveryStatus
+from notify.domain.ports import Doorbell
+from notify.domain.stages import FAN_OUT, INBOX
+from notify.sources.forges import Forge, ForgeNotAsked, Forges
+from notify.store.database import UNAVAILABLE, Database
+from notify.store.forges import deliveries, repositories
+from notify.store.forges.deliveries import Delivery, NewDelivery, Result
+from notify.store.outbox import items
+from notify.store.outbox.items import ItemOutcome
+from notify.work.stage import counted
+
+UNREADABLE = "unreadable"
+UNKNOWN_FORGE = "unknown_forge"
+MALFORMED = "malformed"
+
+log = structlog.get_logger(__name__)
+
+
+def take_in(connection: Connection, forge: Forge, headers: Mapping[str, str], body: bytes) -> deliveries.Receipt:
+    """
+    Store a delivery whose signature is right; it is named by the forge's id, else by its body. The caller commits.
+
+    Args:
+        headers: By names in lower case.
+    """
+    return deliveries.store(
+        connection,
+        NewDelivery(
+            forge=forge.name,
+            delivery_id=forge.parser.delivery_id(headers) or f"sha256:{sha256(body).hexdigest()}",
+            event=forge.parser.event_name(headers) or "",
+            content_type=headers.get("content-type", ""),
+            body=body,
+        ),
+    )
+
+
+class Inbox:
+    """
+    Works off deliveries, each in transactions of its own, none of which is open while a forge is asked.
+
+    Args:
+        at_most: How long a batch asks forges; what is left of it is released.
+    """
+
+    name = INBOX
+    ordered = False
+    counts = ("told", "ignored")
+
+    def __init__(
+        self,
+        database: Database,
+        forges: Forges,
+        *,
+        doorbell: Doorbell,
+        rng: Random,
+        at_most: timedelta,
+        checkpoint: Checkpoint = no_checkpoint,
+    ) -> None:
+        self._database = database
+        self._forges = forges
+        self._doorbell = doorbell
+        self._rng = rng
+        self._at_most = at_most.total_seconds()
+        self._checkpoint = checkpoint
+
+    def work(self, claims: Sequence[Claim]) -> Mapping[str, int]:
+        """Work off these deliveries one after the other."""
+        began = monotonic()
+        with self._database.begin() as connection:
+            batch = deliveries.load(connection, [one.id for one in claims])
+            now = connection.exec_driver_sql("SELECT now()").scalar_one()
+        done: Counter[str] = Counter()
+        for claim in claims:
+            if claim.id not in batch:  # deleted by hand
+                self._settle(items.done(claim))
+                continue
+            if monotonic() - began > self._at_most:
+                self._settle(items.released(claim))
+                done["released"] += 1
+                continue
+            asked_at = now + timedelta(seconds=monotonic() - began)
+            try:
+                done.update(self._work_off(claim, batch[claim.id], asked_at))
+            except UNAVAILABLE:
+                raise
+            except Exception as error:
+                log.exception("inbox.failed", delivery=claim.id)
+                done.update(self._retry(claim, f"internal_error: {type(error).__name__}"))
+        if done["told"]:
+            self._doorbell.ring(FAN_OUT)
+        return done
+
+    def bury(self, connection: Connection, ids: Sequence[int]) -> None:
+        """Nothing came of these deliveries, and nothing will."""
+        deliveries.bury(connection, ids)
+
+    def _work_off(self, claim: Claim, delivery: Delivery, asked_at: datetime) -> Mapping[str, int]:
+        forge = self._forges.by_name.get(delivery.forge)
+        if forge is None:
+            return self._die(claim, UNKNOWN_FORGE)
+        parsed = forge.parser.parse(delivery.event, delivery.body, content_type=delivery.content_type)
+        match parsed:
+            case Unreadable(reason=reason):
+                return self._die(claim, f"{UNREADABLE}: {reason}")
+            case Ignored(reason=reason):
+                return self._finish(claim, Result(status=DeliveryStatus.IGNORED, reason=reason))
+            case Ping():
+                return self._finish(claim, Result(status=DeliveryStatus.DONE))
+            case Push() | RepositoryMoved():
+                return self._note_repository(claim, forge, parsed.repository)
+            case ForgeEvent() | ChangeTouched():
+                return self._read_again(claim, forge, parsed, asked_at)
+
+    def _read_again(
+        self, claim: Claim, forge: Forge, parsed: ForgeEvent | ChangeTouched, asked_at: datetime
+    ) -> Mapping[str, int]:
+        """Ask the forge what the change is now; without an answer, take the webhook's word for what is certain."""
+        number = parsed.change.number if isinstance(parsed, ForgeEvent) else parsed.number
+        found: ForgeEvent | ChangeTouched | Ignored = parsed
+        try:
+            with self._forges.asking(forge) as reader:
+                mirror = forge.mirror()
+                reading = reader.read_change(parsed.repository.full_name, number)
+                if isinstance(parsed, ForgeEvent):
+                    found = reader.complete(parsed)
+        except (ForgeFault, ForgeNotAsked) as fault:
+            return self._without_an_answer(claim, forge, parsed, fault)
+        self._checkpoint(INBOX_ASKED)
+        result = Result(status=DeliveryStatus.DONE, repository=reading.repository.full_name)
+        try:
+            with self._database.begin() as connection:
+                written = mirror.write(connection, reading, asked_at=asked_at)
+                match found:
+                    case ForgeEvent():
+                        key = mirror.tell(connection, found, written)
+                        result = _told(result, key)
+                    case Ignored() | ChangeTouched():
+                        result = _ignored(result, found.reason)
+                ours = self._end(connection, claim, items.done(claim), result)
+                self._checkpoint(INBOX_WRITTEN)
+        except MalformedEvent as error:
+            return self._die(claim, f"{MALFORMED}: {error}")
+        self._checkpoint(INBOX_COMMITTED)
+        return _counts(result) if ours else {}
+
+    def _without_an_answer(
+        self,
+        claim: Claim,
+        forge: Forge,
+        parsed: ForgeEvent | ChangeTouched,
+        fault: ForgeFault | ForgeNotAsked,
+    ) -> Mapping[str, int]:
+        """The email is not lost: an event that is certain is told, and the next sweep mends the mirror."""
+        if not (isinstance(parsed, ForgeEvent) and parsed.certain):
+            return self._retry(claim, _in_words(fault))
+        reading = ChangeReading(
+            repository=parsed.repository,
+            change=parsed.change,
+            reviewers=tuple(Reviewer(login=login, requested=True) for login in parsed.change.requested),
+        )
+        mirror = forge.offline_mirror()
+        result = Result(status=DeliveryStatus.DONE, repository=parsed.repository.full_name)
+        with self._database.begin() as connection:
+            written = mirror.write(connection, reading, asked_at=None)
+            repositories.make_due(connection, forge.name, forge_id=parsed.repository.id)
+            result = _told(result, mirror.tell(connection, parsed, written))
+            ours = self._end(connection, claim, items.done(claim), result)
+        return _counts(result) if ours else {}
+
+    def _note_repository(self, claim: Claim, forge: Forge, repository: Repository) -> Mapping[str, int]:
+        """The repository has another name, or other commits: it is swept at once."""
+        result = Result(status=DeliveryStatus.DONE, repository=repository.full_name)
+        with self._database.begin() as connection:
+            repositories.put(connection, forge.name, [repository])
+            repositories.make_due(connection, forge.name, forge_id=repository.id)
+            ours = self._end(connection, claim, items.done(claim), result)
+        return _counts(result) if ours else {}
+
+    def _finish(self, claim: Claim, result: Result) -> Mapping[str, int]:
+        with self._database.begin() as connection:
+            ours = self._end(connection, claim, items.done(claim), result)
+        return _counts(result) if ours else {}
+
+    def _die(self, claim: Claim, reason: str) -> Mapping[str, int]:
+        outcome = items.dead(claim, reason[:250])
+        with self._database.begin() as connection:
+            result = Result(status=DeliveryStatus.DEAD, reason=outcome.reason)
+            return counted([outcome]) if self._end(connection, claim, outcome, result) else {}
+
+    def _retry(self, claim: Claim, reason: str) -> Mapping[str, int]:
+        outcome = items.later(claim, reason, rng=self._rng)
+        with self._database.begin() as connection:
+            ours = deliveries.settle(connection, [outcome])
+            if ours and outcome.lane is Lane.DEAD:
+                deliveries.bury(connection, [claim.id])
+        return counted([outcome]) if ours else {}
+
+    def _settle(self, outcome: ItemOutcome) -> None:
+        with self._database.begin() as connection:
+            deliveries.settle(connection, [outcome])
+
+    def _end(self, connection: Connection, claim: Claim, outcome: ItemOutcome, result: Result) -> bool:
+        """End the attempt if it is still ours; what else the transaction writes repeats nothing and may stand."""
+        ours = bool(deliveries.settle(connection, [outcome]))
+        if ours:
+            deliveries.finish(connection, claim.id, result)
+        return ours
+
+
+def _told(result: Result, key: str | None) -> Result:
+    return replace(result, event_keys=(key,) if key else ())
+
+
+def _ignored(result: Result, reason: str) -> Result:
+    return replace(result, status=DeliveryStatus.IGNORED, reason=reason)
+
+
+def _counts(result: Result) -> Counter[str]:
+    return Counter({"ignored": int(result.status is DeliveryStatus.IGNORED), "told": len(result.event_keys)})
+
+
+def _in_words(fault: ForgeFault | ForgeNotAsked) -> str:
+    if isinstance(fault, ForgeNotAsked):
+        return "forge_not_asked"
+    return f"forge: {type(fault.meaning).__name__}"

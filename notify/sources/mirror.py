@@ -1,0 +1,286 @@
+"""Writes what a forge says about one change into the mirror and the directory, in the caller's transaction."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+
+from sqlalchemy import Connection
+
+from notify.domain.events import REVIEW_REQUESTED
+from notify.domain.forge import (
+    GHOST,
+    Account,
+    Change,
+    ChangeReading,
+    ForgeEvent,
+    Repository,
+    Reviewer,
+    ReviewRequest,
+)
+from notify.domain.forge_settings import ForgeSettings, Identities
+from notify.domain.preferences import Person
+from notify.intake.receive import receive
+from notify.sources.authors import on_behalf_of
+from notify.sources.events import event_of
+from notify.store.database import runner
+from notify.store.directory import directory
+from notify.store.forges import identities, mirror, repositories
+from notify.store.forges.mirror import ChangeRow, KnownChange
+from notify.store.outbox import events
+from notify.store.outbox.events import StatedFacts
+
+OPENER, ACTION, TRAILER = "opener", "action", "trailer"
+MOST_REVIEWERS = 1_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Written:
+    """
+    What the mirror has of a change after it was written.
+
+    Attributes:
+        known: What it had before; None: nothing.
+        reviewers: As the forge states them, without the author.
+        is_newest: What the mirror had was not newer.
+        usernames: Of the logins that are somebody's, by login in lower case.
+        concerned: Logins that an event about the change concerns.
+    """
+
+    repository_id: int
+    link: str
+    change: Change
+    known: KnownChange | None
+    reviewers: tuple[Reviewer, ...] = ()
+    is_newest: bool = True
+    usernames: Mapping[str, str] = field(default_factory=dict)
+    concerned: frozenset[str] = frozenset()
+
+
+class Mirror:
+    """The mirror of one forge. ``own_login`` None: we act there under no account."""
+
+    def __init__(self, settings: ForgeSettings, *, own_login: str | None = None) -> None:
+        self.settings = settings
+        self._own = (own_login or "").lower()
+
+    def write(self, connection: Connection, reading: ChangeReading, *, asked_at: datetime | None) -> Written:
+        """
+        Write a change, its reviewers, and what the directory is to know of them.
+
+        Args:
+            asked_at: When the forge was asked, by the database's clock; None: the reading is a webhook's, and the
+                change is stale.
+        """
+        change, name = reading.change, self.settings.name
+        repository_id = repositories.put(connection, name, [reading.repository])[reading.repository.id]
+        known = mirror.lock(connection, repository_id, change.number)
+        author, author_from = self._author(connection, repository_id, change)
+        row = self._row(repository_id, reading, author=author, author_from=author_from, asked_at=asked_at)
+        row = replace(row, link=known.link) if known else row
+        is_newest = mirror.put_change(connection, row)
+        if not is_newest and asked_at is None:
+            mirror.mark_stale(connection, repository_id, change.number)
+        reviewers = [one for one in reading.reviewers if one.login.lower() != author.lower()]
+        if is_newest:
+            mirror.put_reviewers(connection, repository_id, change.number, reviewers)
+        written = Written(
+            repository_id=repository_id,
+            link=row.link,
+            change=change,
+            known=known,
+            reviewers=tuple(reviewers),
+            is_newest=is_newest,
+        )
+        return self._write_through(connection, written, reading=reading, author=author)
+
+    def tell(self, connection: Connection, event: ForgeEvent, written: Written) -> str | None:
+        """
+        Hand an event in; its key, or None where the forge has told it already or it concerns nobody we know.
+
+        A person's request for review is told once, whether the webhook or a sweep sees it first.
+        """
+        requested = self._requested(connection, event, written)
+        self._count_missed(connection, event, written)
+        if not (requested if event.type == REVIEW_REQUESTED else written.usernames):
+            return None
+        actor = self._actor(connection, event.actor)
+        receive(connection, [event_of(event, link=written.link, actor=actor, requested=requested)])
+        return event.key
+
+    def requests_of(self, written: Written, repository: Repository) -> list[ForgeEvent]:
+        """The requests for review that have not become events, as a sweep sees them."""
+        change = written.change
+        key = f"{self.settings.name}:{repository.id}:requested:{change.number}"
+        return [
+            ForgeEvent(
+                type=REVIEW_REQUESTED,
+                key=f"{key}:{login}:{change.updated_at.isoformat()}",
+                repository=repository,
+                change=change,
+                actor=change.opener,
+                occurred_at=change.updated_at,
+                request=ReviewRequest(login=login),
+            )
+            for login in _untold(written)
+        ]
+
+    def hush(self, connection: Connection, written: Written) -> None:
+        """Whose review is asked for today has been asked before notify looked; nobody is told of it."""
+        logins = [one.login for one in written.reviewers if one.requested]
+        if logins:
+            change = written.change
+            mirror.note_told(connection, written.repository_id, change.number, logins, change.updated_at)
+
+    def _row(
+        self,
+        repository_id: int,
+        reading: ChangeReading,
+        *,
+        author: str,
+        author_from: str,
+        asked_at: datetime | None,
+    ) -> ChangeRow:
+        change = reading.change
+        return ChangeRow(
+            repository_id=repository_id,
+            number=change.number,
+            link=self.settings.link(reading.repository.full_name, change.number),
+            title=change.title,
+            description=change.description,
+            url=change.url,
+            state=change.state,
+            draft=change.draft,
+            opener=_login(change.opener),
+            author=author,
+            author_from=author_from,
+            head_ref=change.head.ref if change.head else None,
+            head_sha=change.head.sha if change.head else None,
+            base_ref=change.base.ref if change.base else None,
+            base_sha=change.base.sha if change.base else None,
+            merge_sha=change.merge_commit,
+            opened_at=change.created_at,
+            forge_updated_at=change.updated_at,
+            synced_at=asked_at,
+            stale=asked_at is None,
+        )
+
+    def _author(self, connection: Connection, repository_id: int, change: Change) -> tuple[str, str]:
+        """Login of the author, and how it is known. What a person writes about themselves is not believed."""
+        opener = _login(change.opener)
+        if not self._own or opener.lower() != self._own:
+            return opener, OPENER
+        for_whom = mirror.oldest_action(connection, repository_id, change.number)
+        if for_whom is not None:
+            return for_whom, ACTION
+        trailer = on_behalf_of(change.description)
+        if trailer is not None and trailer.login:
+            return trailer.login, TRAILER
+        return opener, OPENER
+
+    def _write_through(
+        self, connection: Connection, written: Written, *, reading: ChangeReading, author: str
+    ) -> Written:
+        """What the fan-out is to know, in the directory's own words."""
+        change, owners = reading.change, self._owners(connection, reading)
+        logins = {author, *(one.login for one in written.reviewers), *owners}
+        usernames = self._usernames(connection, logins)
+        by_email = self._author_by_email(connection, author, change)
+        if by_email is not None:
+            usernames[author.lower()] = by_email
+        if written.is_newest:
+            facts = StatedFacts(
+                link=written.link,
+                title=change.title,
+                url=change.url,
+                repository=reading.repository.full_name,
+                author=usernames.get(author.lower()),
+                reviewers=_known(usernames, [one.login for one in written.reviewers]),
+                owners=_known(usernames, owners),
+                state=change.state,
+                state_at=change.updated_at.isoformat(),
+            )
+            events.learn(runner(connection), [facts])
+        teams = [f"team:{one}" for one in reading.unread_teams]
+        return replace(written, usernames=usernames, concerned=frozenset({*logins, *teams} - {GHOST}))
+
+    def _author_by_email(self, connection: Connection, author: str, change: Change) -> str | None:
+        """Whom a trailer of our own names by address; an address is never anybody's login."""
+        if author.lower() != self._own or not self._own:
+            return None
+        trailer = on_behalf_of(change.description)
+        return identities.by_email(connection, trailer.email) if trailer is not None and trailer.email else None
+
+    def _owners(self, connection: Connection, reading: ChangeReading) -> list[str]:
+        entries = self.settings.entries
+        if entries is None:
+            return []
+        full_name, head = reading.repository.full_name, reading.change.head
+        slug = None
+        if full_name.lower() == entries.repository.lower() and head is not None:
+            kind, _, rest = head.ref.partition("/")
+            slug = rest.partition("/")[0] if kind in ENTRY_BRANCHES and rest else None
+        return mirror.entry_people(connection, self.settings.name, slug=slug, repo=full_name)
+
+    def _usernames(self, connection: Connection, logins: Iterable[str]) -> dict[str, str]:
+        asked = {login for login in logins if login and login != GHOST}
+        by_login = self.settings.identities is Identities.LOGIN
+        known = identities.resolve(connection, self.settings.name, asked, by_login=by_login)
+        return {login.lower(): username for login, username in known.items()}
+
+    def _actor(self, connection: Connection, account: Account | None) -> str:
+        """The username of who did it; a login that is nobody's is told apart from usernames by its forge."""
+        login = _login(account)
+        username = self._usernames(connection, [login]).get(login.lower())
+        if username is not None:
+            return username
+        name = login if login == GHOST else f"{login} ({self.settings.name})"
+        if account is not None and account.is_bot:
+            directory.put_person(connection, Person(username=name, display_name=login, is_bot=True))
+        return name
+
+    def _requested(self, connection: Connection, event: ForgeEvent, written: Written) -> tuple[str, ...]:
+        """The usernames whose review the event asks for, of those who have not been told of it."""
+        if event.request is None:
+            return ()
+        team = event.request.team
+        logins = (
+            [event.request.login]
+            if event.request.login
+            else [one.login for one in written.reviewers if one.requested and one.team == team]
+        )
+        known = written.known.reviewers if written.known else {}
+        untold = [
+            login
+            for login in logins
+            if (told := known.get(login.lower())) is None or told.told_at is None or told.told_at < event.occurred_at
+        ]
+        mirror.note_told(connection, written.repository_id, written.change.number, untold, event.occurred_at)
+        usernames = self._usernames(connection, untold)
+        return tuple(dict.fromkeys(usernames[login.lower()] for login in untold if login.lower() in usernames))
+
+    def _count_missed(self, connection: Connection, event: ForgeEvent, written: Written) -> None:
+        missed = [login for login in written.concerned if login.lower() not in written.usernames]
+        identities.miss(connection, self.settings.name, missed, event_key=event.key)
+
+
+ENTRY_BRANCHES = ("propose", "edit", "claim", "metadata")
+
+
+def _login(account: Account | None) -> str:
+    return GHOST if account is None else account.login
+
+
+def _untold(written: Written) -> list[str]:
+    """Logins whose review is asked for now, and either never were told so, or were not asked when last seen."""
+    before = written.known.reviewers if written.known else {}
+    return [
+        one.login
+        for one in written.reviewers
+        if one.requested
+        and ((was := before.get(one.login.lower())) is None or was.told_at is None or not was.requested)
+    ]
+
+
+def _known(usernames: Mapping[str, str], logins: Iterable[str]) -> list[str]:
+    known = [usernames[login.lower()] for login in logins if login.lower() in usernames]
+    return list(dict.fromkeys(known))[:MOST_REVIEWERS]

@@ -1,0 +1,1 @@
+"""What forges tell, in tables: deliveries, the mirror, identities."""

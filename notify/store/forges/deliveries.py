@@ -1,0 +1,220 @@
+"""Webhook deliveries: stored before they are answered, worked off by the stage ``inbox``, kept for a while."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import Connection, RowMapping
+
+from notify.domain.claims import Lane
+from notify.domain.outcomes import DeliveryStatus
+from notify.domain.stages import INBOX
+from notify.store.outbox import items
+from notify.store.outbox.items import Attempt, ItemOutcome
+
+MOST_LISTED = 200
+NEWEST = 10_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewDelivery:
+    """A delivery whose signature is right."""
+
+    forge: str
+    delivery_id: str
+    event: str
+    content_type: str
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Receipt:
+    """Which row a delivery is; ``duplicate``: it was known, and is not worked off again."""
+
+    id: int
+    duplicate: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delivery:
+    """A delivery to be worked off."""
+
+    id: int
+    forge: str
+    event: str
+    content_type: str
+    body: bytes
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """
+    What became of a delivery.
+
+    ``repository`` None: it names none, or could not be read; ``reason`` None: it is done.
+    """
+
+    status: DeliveryStatus
+    repository: str | None = None
+    reason: str | None = None
+    event_keys: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeliveryView:
+    """
+    A delivery, for people.
+
+    ``repository``, ``outcome_reason`` and ``finished_at`` are None as in the table; ``failures`` counts attempts
+    that failed and are repeated; ``due_at`` None: it is not worked off any more.
+    """
+
+    id: int
+    forge: str
+    delivery_id: str
+    event: str
+    status: DeliveryStatus
+    repository: str | None
+    outcome_reason: str | None
+    event_keys: tuple[str, ...]
+    bytes: int
+    created_at: datetime
+    finished_at: datetime | None
+    failures: int
+    due_at: datetime | None
+
+
+# One that is dead comes again because somebody wants it worked off.
+_STORE = f"""
+    WITH stored AS (
+        INSERT INTO notify.webhook_deliveries AS known (forge, delivery_id, event, content_type, body)
+        VALUES (%(forge)s, %(delivery_id)s, %(event)s, %(content_type)s, %(body)s)
+        ON CONFLICT (forge, delivery_id) DO UPDATE
+        SET status = 'pending', finished_at = NULL, outcome_reason = NULL WHERE known.status = 'dead'
+        RETURNING id
+    ), to_do AS (
+        INSERT INTO notify.work_items AS item (stage, id, lane) SELECT '{INBOX}', id, {Lane.NORMAL:d} FROM stored
+        ON CONFLICT (stage, id) DO UPDATE
+        SET lane = CASE WHEN item.lapses > 0 THEN {Lane.LAPSED:d} ELSE excluded.lane END, due_at = now(),
+            max_failures = item.failures + excluded.max_failures
+    )
+    SELECT id, false AS duplicate FROM stored
+    UNION ALL
+    SELECT id, true FROM notify.webhook_deliveries
+    WHERE forge = %(forge)s AND delivery_id = %(delivery_id)s AND NOT EXISTS (SELECT FROM stored)"""
+_REPLAY = f"""
+    WITH again AS (
+        UPDATE notify.webhook_deliveries SET status = 'pending', finished_at = NULL, outcome_reason = NULL
+        WHERE id = %(id)s AND status <> 'pending' RETURNING id
+    ), to_do AS (
+        INSERT INTO notify.work_items AS item (stage, id, lane) SELECT '{INBOX}', id, {Lane.NORMAL:d} FROM again
+        ON CONFLICT (stage, id) DO UPDATE
+        SET lane = CASE WHEN item.lapses > 0 THEN {Lane.LAPSED:d} ELSE excluded.lane END, due_at = now(),
+            max_failures = item.failures + excluded.max_failures
+    )
+    SELECT id FROM again"""
+_LOAD = """
+    SELECT id, forge, event, content_type, body, created_at FROM notify.webhook_deliveries
+    WHERE id = ANY (%(ids)s::bigint[])"""
+_FINISH = """
+    UPDATE notify.webhook_deliveries SET status = %(status)s, repository = %(repository)s,
+        outcome_reason = left(%(reason)s, 250), event_keys = %(event_keys)s::text[], finished_at = now()
+    WHERE id = %(id)s"""
+_BURY = """
+    UPDATE notify.webhook_deliveries AS delivery
+    SET status = 'dead', finished_at = now(), outcome_reason = coalesce(left(item.reason, 250), 'unknown')
+    FROM notify.work_items AS item
+    WHERE item.stage = %(stage)s AND item.id = delivery.id AND delivery.id = ANY (%(ids)s::bigint[])"""
+_VIEW = f"""
+    SELECT delivery.id, delivery.forge, delivery.delivery_id, delivery.event, delivery.status, delivery.repository,
+        delivery.outcome_reason, delivery.event_keys, octet_length(delivery.body) AS bytes, delivery.created_at,
+        delivery.finished_at, coalesce(item.failures, 0) AS failures,
+        CASE WHEN delivery.status = 'pending' THEN item.due_at END AS due_at
+    FROM notify.webhook_deliveries AS delivery
+    LEFT JOIN notify.work_items AS item ON item.stage = '{INBOX}' AND item.id = delivery.id"""
+_LIST = f"""{_VIEW}
+    WHERE (%(forge)s::text IS NULL OR delivery.forge = %(forge)s)
+      AND (%(status)s::text IS NULL OR delivery.status = %(status)s)
+      AND (%(before)s::bigint IS NULL OR delivery.id < %(before)s)
+    ORDER BY delivery.id DESC LIMIT %(limit)s"""
+_SHOW = f"{_VIEW} WHERE delivery.id = %(id)s"
+_COUNTED = f"""
+    SELECT status, count(*) FROM (
+        SELECT status FROM notify.webhook_deliveries ORDER BY id DESC LIMIT {NEWEST}
+    ) AS newest GROUP BY status"""
+_BODY = "SELECT body FROM notify.webhook_deliveries WHERE id = %(id)s"
+
+
+def store(connection: Connection, delivery: NewDelivery) -> Receipt:
+    """
+    Store a delivery and make it due; one that is known changes nothing, unless it is dead: then it is due again.
+
+    The caller commits.
+    """
+    values = {name: getattr(delivery, name) for name in NewDelivery.__slots__}
+    row = connection.exec_driver_sql(_STORE, values).mappings().first()
+    if row is None:  # another transaction has stored it since this statement began
+        row = connection.exec_driver_sql(_STORE, values).mappings().one()
+    return Receipt(**row)
+
+
+def load(connection: Connection, ids: Sequence[int]) -> dict[int, Delivery]:
+    """What there is to be worked off, by id."""
+    rows = connection.exec_driver_sql(_LOAD, {"ids": list(ids)}).mappings()
+    return {row["id"]: Delivery(**{**row, "body": bytes(row["body"])}) for row in rows}
+
+
+def finish(connection: Connection, id_: int, result: Result) -> None:
+    """Write what became of a delivery."""
+    values = {name: getattr(result, name) for name in Result.__slots__}
+    connection.exec_driver_sql(_FINISH, {**values, "event_keys": list(result.event_keys), "id": id_})
+
+
+def settle(connection: Connection, outcomes: Sequence[ItemOutcome]) -> set[Attempt]:
+    """End these attempts; those whose lease was still ours."""
+    return items.settle(connection, INBOX, outcomes)
+
+
+def bury(connection: Connection, ids: Sequence[int]) -> None:
+    """These deliveries are dead; ``work_items`` says why."""
+    connection.exec_driver_sql(_BURY, {"stage": INBOX, "ids": list(ids)})
+
+
+def replay(connection: Connection, id_: int) -> bool:
+    """Make a delivery due again; False if there is none, or it is due as it is."""
+    return connection.exec_driver_sql(_REPLAY, {"id": id_}).first() is not None
+
+
+def counted(connection: Connection) -> dict[str, int]:
+    """Of the ``NEWEST`` deliveries, how many have each status; one that none has is absent."""
+    return dict(connection.exec_driver_sql(_COUNTED).cursor.fetchall())
+
+
+def view(connection: Connection, id_: int) -> DeliveryView | None:
+    """A delivery without its body; None if there is none."""
+    row = connection.exec_driver_sql(_SHOW, {"id": id_}).mappings().first()
+    return None if row is None else _viewed(row)
+
+
+def body_of(connection: Connection, id_: int) -> bytes | None:
+    """The body as it came; None if there is no such delivery."""
+    body = connection.exec_driver_sql(_BODY, {"id": id_}).scalar()
+    return None if body is None else bytes(body)
+
+
+def listed(
+    connection: Connection,
+    *,
+    forge: str | None = None,
+    status: str | None = None,
+    before: int | None = None,
+    limit: int = MOST_LISTED,
+) -> Iterator[DeliveryView]:
+    """Deliveries, newest first; None filters nothing. ``before``: the last id of the page before."""
+    values = {"forge": forge, "status": status, "before": before, "limit": limit}
+    return map(_viewed, connection.exec_driver_sql(_LIST, values).mappings().all())
+
+
+def _viewed(row: RowMapping) -> DeliveryView:
+    return DeliveryView(**{**row, "status": DeliveryStatus(row["status"]), "event_keys": tuple(row["event_keys"])})

@@ -1,0 +1,251 @@
+"""The mirror of forges and their repositories: what is to be swept, when, and what was wrong the last time."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from json import dumps
+
+from sqlalchemy import Connection
+
+from notify.domain.claims import Lane
+from notify.domain.forge import Repository
+from notify.domain.stages import RECONCILE
+
+LONGEST_PAUSE = timedelta(hours=1)
+FIRST_PAUSE = timedelta(minutes=1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KnownRepository:
+    """
+    A repository to be swept; ``now`` is the database's clock when it was loaded.
+
+    ``first_swept_at`` None: no sweep has ended well, and nothing that was before is ever told.
+    """
+
+    id: int
+    forge: str
+    forge_id: int
+    full_name: str
+    first_swept_at: datetime | None
+    swept_at: datetime | None
+    etag: str | None
+    pushed_at: datetime | None
+    branches_read_at: datetime | None
+    gone: bool
+    now: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RepositoryView:
+    """A repository for people; ``age_seconds`` since the last complete sweep began, None: there was none."""
+
+    forge: str
+    full_name: str
+    swept_at: datetime | None
+    age_seconds: float | None
+    fault: str | None
+    fault_at: datetime | None
+    gone: bool
+    changes: int
+    stale: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ForgeState:
+    """How a forge bears being asked; all None: it has not been, or never minded."""
+
+    name: str
+    listed_at: datetime | None = None
+    fault: str | None = None
+    paused_until: datetime | None = None
+
+
+# A repository that was not known is due for its first sweep at once.
+_PUT = f"""
+    WITH given AS MATERIALIZED (
+        SELECT * FROM jsonb_to_recordset(%(rows)s::jsonb) AS given(
+            forge_id bigint, full_name text, pushed_at timestamptz
+        )
+    ), put AS (
+        INSERT INTO notify.forge_repositories AS known (forge, forge_id, full_name, pushed_at)
+        SELECT %(forge)s, forge_id, full_name, pushed_at FROM given ORDER BY forge_id
+        ON CONFLICT (forge, forge_id) DO UPDATE
+        SET full_name = excluded.full_name, pushed_at = coalesce(excluded.pushed_at, known.pushed_at), gone = false
+        WHERE (known.full_name, known.gone) IS DISTINCT FROM (excluded.full_name, false)
+            OR excluded.pushed_at > known.pushed_at OR known.pushed_at IS NULL AND excluded.pushed_at IS NOT NULL
+        RETURNING id, forge_id
+    ), to_do AS (
+        INSERT INTO notify.work_items (stage, id, lane) SELECT '{RECONCILE}', id, {Lane.BULK:d} FROM put
+        ON CONFLICT (stage, id) DO NOTHING
+    )
+    SELECT forge_id, id FROM put
+    UNION ALL
+    SELECT known.forge_id, known.id FROM notify.forge_repositories AS known JOIN given USING (forge_id)
+    WHERE known.forge = %(forge)s AND NOT EXISTS (SELECT FROM put WHERE put.forge_id = known.forge_id)"""
+_GONE = """
+    UPDATE notify.forge_repositories SET gone = true
+    WHERE forge = %(forge)s AND NOT gone AND forge_id <> ALL (%(seen)s::bigint[])"""
+_LOAD = """
+    SELECT id, forge, forge_id, full_name, first_swept_at, swept_at, etag, pushed_at, branches_read_at, gone,
+        now() AS now
+    FROM notify.forge_repositories WHERE id = ANY (%(ids)s::bigint[])"""
+_SWEPT = """
+    UPDATE notify.forge_repositories SET first_swept_at = coalesce(first_swept_at, %(began)s), swept_at = %(began)s,
+        etag = %(etag)s, branches_read_at = coalesce(%(branches_read_at)s, branches_read_at),
+        fault = NULL, fault_at = NULL
+    WHERE id = %(id)s"""
+_FAILED = """
+    UPDATE notify.forge_repositories SET fault = left(%(fault)s, 250), fault_at = coalesce(fault_at, now())
+    WHERE id = %(id)s"""
+_DUE = f"""
+    UPDATE notify.work_items SET due_at = now() WHERE stage = '{RECONCILE}' AND lane < {Lane.LEASED:d} AND id = ANY (
+        SELECT id FROM notify.forge_repositories WHERE forge = %(forge)s
+            AND (%(forge_id)s::bigint IS NULL OR forge_id = %(forge_id)s)
+    )"""
+_TAKE_LISTING = """
+    INSERT INTO notify.forges AS known (name, listed_from) VALUES (%(name)s, now() + %(every)s)
+    ON CONFLICT (name) DO UPDATE SET listed_from = excluded.listed_from
+    WHERE known.listed_from <= now() AND coalesce(known.paused_until, '-infinity') <= now()
+    RETURNING name"""
+_LISTING_DUE = """
+    SELECT 1 FROM unnest(%(names)s::text[]) AS wanted(name) LEFT JOIN notify.forges AS known USING (name)
+    WHERE coalesce(known.listed_from, '-infinity') <= now() AND coalesce(known.paused_until, '-infinity') <= now()
+    LIMIT 1"""
+_LIST_NOW = "UPDATE notify.forges SET listed_from = now() WHERE name = %(name)s"
+_LISTED = """
+    UPDATE notify.forges SET fault = left(%(fault)s, 250),
+        listed_at = CASE WHEN %(fault)s::text IS NULL THEN now() ELSE listed_at END
+    WHERE name = %(name)s"""
+_PAUSE = """
+    INSERT INTO notify.forges AS known (name, paused_until, pauses)
+    VALUES (%(name)s, now() + coalesce(%(wait)s, %(first)s), 1)
+    ON CONFLICT (name) DO UPDATE SET pauses = known.pauses + 1, paused_until = greatest(
+        known.paused_until,
+        now() + coalesce(%(wait)s, least(%(longest)s, %(first)s * power(2, least(known.pauses, 20))))
+    )"""
+_RESUME = "UPDATE notify.forges SET pauses = 0 WHERE name = %(name)s AND pauses > 0 AND paused_until <= now()"
+_PAUSED_FOR = """
+    SELECT extract(epoch FROM paused_until - now())::float8 FROM notify.forges
+    WHERE name = %(name)s AND paused_until > now()"""
+_STATES = "SELECT name, listed_at, fault, paused_until FROM notify.forges ORDER BY name"
+_AGES = """
+    SELECT forge, max(extract(epoch FROM now() - coalesce(swept_at, fault_at, now())))::float8 AS seconds
+    FROM notify.forge_repositories WHERE NOT gone GROUP BY forge"""
+_VIEW = """
+    SELECT known.forge, known.full_name, known.swept_at,
+        extract(epoch FROM now() - known.swept_at)::float8 AS age_seconds, known.fault, known.fault_at, known.gone,
+        (SELECT count(*) FROM notify.forge_changes AS change WHERE change.repository_id = known.id) AS changes,
+        (SELECT count(*) FROM notify.forge_changes AS change WHERE change.repository_id = known.id AND stale) AS stale
+    FROM notify.forge_repositories AS known
+    WHERE %(forge)s::text IS NULL OR known.forge = %(forge)s ORDER BY known.forge, lower(known.full_name)"""
+_FORGET = "DELETE FROM notify.forge_repositories WHERE forge = %(forge)s"
+_FORGET_ITEMS = f"""
+    DELETE FROM notify.work_items WHERE stage = '{RECONCILE}' AND id = ANY (
+        ARRAY(SELECT id FROM notify.forge_repositories WHERE forge = %(forge)s)
+    )"""
+
+
+def put(connection: Connection, forge: str, repositories: Sequence[Repository]) -> dict[int, int]:
+    """Note these repositories under their present names; the rows by the forge's numbers."""
+    rows = [
+        {
+            "forge_id": one.id,
+            "full_name": one.full_name,
+            "pushed_at": one.pushed_at.isoformat() if one.pushed_at else None,
+        }
+        for one in repositories
+    ]
+    return dict(connection.exec_driver_sql(_PUT, {"forge": forge, "rows": dumps(rows)}).cursor.fetchall())
+
+
+def mark_gone(connection: Connection, forge: str, *, seen: Sequence[int]) -> None:
+    """A complete listing had only these: the others are gone."""
+    connection.exec_driver_sql(_GONE, {"forge": forge, "seen": list(seen)})
+
+
+def load(connection: Connection, ids: Sequence[int]) -> dict[int, KnownRepository]:
+    """By row."""
+    return {
+        row["id"]: KnownRepository(**row) for row in connection.exec_driver_sql(_LOAD, {"ids": list(ids)}).mappings()
+    }
+
+
+def swept(
+    connection: Connection, repository: KnownRepository, *, etag: str | None, branches_read_at: datetime | None
+) -> None:
+    """A sweep has read everything; it began when the repository was loaded."""
+    values = {"id": repository.id, "began": repository.now, "etag": etag, "branches_read_at": branches_read_at}
+    connection.exec_driver_sql(_SWEPT, values)
+
+
+def failed(connection: Connection, id_: int, fault: str) -> None:
+    """A sweep has not read everything, and why."""
+    connection.exec_driver_sql(_FAILED, {"id": id_, "fault": fault})
+
+
+def make_due(connection: Connection, forge: str, *, forge_id: int | None = None) -> int:
+    """Sweep this repository now, or all of the forge's; how many."""
+    return connection.exec_driver_sql(_DUE, {"forge": forge, "forge_id": forge_id}).rowcount
+
+
+def take_listing(connection: Connection, forge: str, *, every: timedelta) -> bool:
+    """The right to list the forge's repositories now, for one process; False: it is not time, or it is paused."""
+    return connection.exec_driver_sql(_TAKE_LISTING, {"name": forge, "every": every}).first() is not None
+
+
+def list_now(connection: Connection, forge: str) -> None:
+    """List the forge's repositories at the next opportunity."""
+    connection.exec_driver_sql(_LIST_NOW, {"name": forge})
+
+
+def is_listing_due(connection: Connection, forges: Sequence[str]) -> bool:
+    """Whether one of these forges is to be listed."""
+    return connection.exec_driver_sql(_LISTING_DUE, {"names": list(forges)}).first() is not None
+
+
+def listed(connection: Connection, forge: str, *, fault: str | None) -> None:
+    """The listing was complete, or why not."""
+    connection.exec_driver_sql(_LISTED, {"name": forge, "fault": fault})
+
+
+def pause(connection: Connection, forge: str, *, wait: timedelta | None) -> None:
+    """Ask the forge nothing for so long; None: for a minute, doubled each time in a row, an hour at most."""
+    values = {"name": forge, "wait": wait, "first": FIRST_PAUSE, "longest": LONGEST_PAUSE}
+    connection.exec_driver_sql(_PAUSE, values)
+
+
+def resume(connection: Connection, forge: str) -> None:
+    """The forge has answered since its last pause."""
+    connection.exec_driver_sql(_RESUME, {"name": forge})
+
+
+def paused_for(connection: Connection, forge: str) -> timedelta | None:
+    """How long the forge is still to be asked nothing; None: it may be."""
+    seconds = connection.exec_driver_sql(_PAUSED_FOR, {"name": forge}).scalar()
+    return None if seconds is None else timedelta(seconds=seconds)
+
+
+def states(connection: Connection) -> list[ForgeState]:
+    """Every forge that was ever listed or paused."""
+    return [ForgeState(**row) for row in connection.exec_driver_sql(_STATES).mappings()]
+
+
+def views(connection: Connection, forge: str | None = None) -> list[RepositoryView]:
+    """Repositories by forge and name; None: of every forge."""
+    return [RepositoryView(**row) for row in connection.exec_driver_sql(_VIEW, {"forge": forge}).mappings()]
+
+
+def sync_ages(connection: Connection) -> dict[str, float]:
+    """
+    Seconds since the oldest complete sweep of each forge's repositories began; those that are gone do not count.
+
+    A repository that was never swept completely counts from its first fault.
+    """
+    return dict(connection.exec_driver_sql(_AGES).cursor.fetchall())
+
+
+def forget(connection: Connection, forge: str) -> int:
+    """Delete the mirror of a forge, to be rebuilt by sweeps; how many repositories it had."""
+    connection.exec_driver_sql(_FORGET_ITEMS, {"forge": forge})
+    return connection.exec_driver_sql(_FORGET, {"forge": forge}).rowcount

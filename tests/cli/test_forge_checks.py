@@ -1,0 +1,96 @@
+"""What the doctor finds about forges."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+
+from notify.store.database import Database
+from notify.store.forges import deliveries, identities
+from notify.store.forges.deliveries import NewDelivery
+from tests.cli.conftest import Notify
+from tests.support.forge import REPOSITORY, ForgeHarness, forge_harness
+
+FAILS = "UPDATE notify.forge_repositories SET fault = 'forbidden', fault_at = now()"
+LATE = "UPDATE notify.forge_repositories SET swept_at = now() - interval '1 hour'"
+
+
+@pytest.fixture
+def sources(database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ForgeHarness]:
+    with forge_harness(database, None, tmp_path) as made:
+        monkeypatch.setenv("NOTIFY_FORGES_FILE", str(made.settings.forges_file))
+        yield made
+
+
+def found(notify: Notify, about: str) -> dict[str, Any]:
+    (one,) = [one for one in notify("doctor", "--json").json if one["about"] == about]
+    assert isinstance(one, dict)
+    return one
+
+
+def change(database: Database, statement: str) -> None:
+    with database.begin() as connection:
+        connection.execute(text(statement))
+
+
+@pytest.mark.usefixtures("sources")
+def test_a_forge_that_is_well_has_no_findings(notify: Notify) -> None:
+    for about in ("forges file", "forge github", "forge github permissions", "repositories", "webhook deliveries"):
+        assert found(notify, about)["ok"], about
+
+
+def test_a_forge_that_does_not_answer_is_named(notify: Notify, tmp_path: Path, sources: ForgeHarness) -> None:
+    assert sources.settings.forges_file is not None
+    closed = tmp_path / "closed.toml"
+    given = sources.settings.forges_file.read_text(encoding="utf-8")
+    closed.write_text(given.replace(sources.forge.url, "http://127.0.0.1:9"), encoding="utf-8")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("NOTIFY_FORGES_FILE", str(closed))
+        assert not found(notify, "forge github")["ok"]
+
+
+def test_of_an_invalid_file_every_fault_is_named(
+    notify: Notify, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "forges.toml"
+    file.write_text('[forges.code]\nkind = "gitea"\nwebhook_secrets = ["a plain secret"]\n', encoding="utf-8")
+    monkeypatch.setenv("NOTIFY_FORGES_FILE", str(file))
+
+    one = found(notify, "forges file")
+
+    assert not one["ok"]
+    assert all(key in one["found"] for key in ("web_url", "token", "webhook_secrets"))
+    assert "a plain secret" not in one["found"]
+
+
+@pytest.mark.usefixtures("sources")
+@pytest.mark.parametrize("statement", [FAILS, LATE])
+def test_a_repository_that_is_not_read_is_named(notify: Notify, database: Database, statement: str) -> None:
+    change(database, statement)
+
+    one = found(notify, "repositories")
+
+    assert not one["ok"]
+    assert REPOSITORY in one["found"]
+
+
+@pytest.mark.usefixtures("sources")
+def test_dead_deliveries_are_a_finding_and_strangers_a_note(notify: Notify, database: Database) -> None:
+    given = NewDelivery(forge="github", delivery_id="d", event="ping", content_type="application/json", body=b"{}")
+    with database.begin() as connection:
+        id_ = deliveries.store(connection, given).id
+        identities.miss(connection, "github", ["stranger"], event_key="k")
+    change(
+        database,
+        "UPDATE notify.webhook_deliveries SET status = 'dead', finished_at = now(), outcome_reason = 'no JSON'",
+    )
+
+    dead, logins = found(notify, "webhook deliveries"), found(notify, "logins")
+
+    assert not dead["ok"]
+    assert f"{id_} (no JSON)" in dead["found"]
+    assert logins["ok"]
+    assert "stranger" in logins["found"]

@@ -1,0 +1,91 @@
+"""Entries say who owns what, and identities whose login is whose."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from notify.store.database import Database
+from tests.support.forge import REPOSITORY, ForgeHarness, forge_harness
+from tests.support.smtp import ScriptedRelay
+
+META = "acme/meta"
+ENTRIES = f'\n[forges.github.entries]\nrepository = "{META}"\nfolder = "rfcs"\n'
+ENTRY = """---
+slug: retries
+title: Retries
+repo: {repo}
+owners: [dana]
+arbiters: ["@Carol"]
+---
+Words.
+"""
+OWNED = ("carol", "cl.comment.created", "owner")
+
+
+@pytest.fixture
+def sources(database: Database, relay: ScriptedRelay, tmp_path: Path) -> Iterator[ForgeHarness]:
+    """A forge with a repository of entries, one of which owns the other repository."""
+    with forge_harness(database, relay.url, tmp_path, configuration=ENTRIES) as made:
+        made.forge.state.add_repository(META)
+        made.forge.state.put_file(META, "rfcs/retries.md", ENTRY.format(repo=REPOSITORY), by="admin")
+        made.forge.state.put_file(META, "rfcs/broken.md", "---\nslug: [\n---\n", by="admin")
+        made.forge.state.put_file(META, "rfcs/nameless.md", "---\ntitle: Nameless\n---\n", by="admin")
+        made.take_webhooks()
+        made.sweep()
+        yield made
+
+
+def test_owners_and_arbiters_are_told_of_what_happens_in_their_repository(sources: ForgeHarness) -> None:
+    sources.forge.state.open_pull(REPOSITORY, by="alice", title="Change", head="b")
+    sources.forge.state.comment(REPOSITORY, 1, by="bob", body="Why?")
+    sources.take_webhooks()
+    assert set(sources.deliver()) >= {OWNED, ("dana", "cl.comment.created", "owner")}
+
+
+def test_a_reviewer_who_owns_it_too_is_told_as_reviewer(sources: ForgeHarness) -> None:
+    state = sources.forge.state
+    state.open_pull(REPOSITORY, by="alice", title="Change", head="b")
+    state.request_review(REPOSITORY, 1, by="alice", logins=["carol"])
+    state.comment(REPOSITORY, 1, by="bob", body="Why?")
+    sources.take_webhooks()
+    assert ("carol", "cl.comment.created", "reviewer") in sources.deliver()
+
+
+def test_a_branch_of_the_entries_repository_names_the_entry(sources: ForgeHarness) -> None:
+    state = sources.forge.state
+    for head in ("edit/retries/words", "edit/other/words", "words"):
+        state.open_pull(META, by="alice", title="Change", head=head)
+    for number in (1, 2, 3):
+        state.comment(META, number, by="bob", body="Why?")
+    sources.take_webhooks()
+    sources.deliver()
+    owners = "SELECT topic, username FROM notify.cl_owners ORDER BY topic, username"
+    assert sources.rows(owners) == [("acme/meta#1", "carol"), ("acme/meta#1", "dana")]
+
+
+def test_an_entry_that_is_gone_keeps_its_row_and_tells_nobody(sources: ForgeHarness) -> None:
+    state = sources.forge.state
+    state.put_file(META, "rfcs/retries.md", None, by="admin")
+    sources.sweep()
+    assert sources.rows("SELECT slug, gone FROM notify.forge_entries") == [("retries", True)]
+    state.open_pull(REPOSITORY, by="alice", title="Change", head="b")
+    state.comment(REPOSITORY, 1, by="bob", body="Why?")
+    sources.take_webhooks()
+    assert OWNED not in sources.deliver()
+
+
+def test_where_identities_are_mapped_a_login_is_nobodys_until_somebody_says_so(
+    database: Database, relay: ScriptedRelay, tmp_path: Path
+) -> None:
+    with forge_harness(database, relay.url, tmp_path, configuration='identities = "mapped"\n') as sources:
+        sources.worker.execute(
+            "INSERT INTO notify.identities (forge, login, username, source) VALUES ('github', 'bob', 'dana', 'csv')"
+        )
+        state = sources.forge.state
+        state.open_pull(REPOSITORY, by="alice", title="Change", head="b")
+        state.request_review(REPOSITORY, 1, by="alice", logins=["bob"])
+        sources.take_webhooks()
+        told = [(username, reason) for username, _, reason in sources.deliver()]
+        assert sorted(set(told)) == [("dana", "requested"), ("dana", "reviewer")]
+        assert [row[0] for row in sources.rows("SELECT login FROM notify.unmapped_logins")] == ["alice"]

@@ -1,0 +1,131 @@
+"""Sweeps: what they cost when nothing has changed, and what faults may not do."""
+
+from threading import Thread
+
+from notify.embedded.forge.rest import Answer
+from notify.embedded.forge.server import EmbeddedForge
+from tests.support.forge import REPOSITORY, ForgeHarness
+
+BRANCHES = "SELECT name, state FROM notify.forge_branches ORDER BY name"
+FAULTS = "SELECT full_name, fault FROM notify.forge_repositories ORDER BY full_name"
+
+
+def test_an_unchanged_repository_costs_one_conditional_request(sources: ForgeHarness, forge: EmbeddedForge) -> None:
+    forge.state.open_pull(REPOSITORY, by="alice", title="Change", head="b")
+    for _ in range(3):
+        sources.sweep()
+    forge.rest.calls.clear()
+    assert sources.sweep()["unchanged"] == 1
+    listings = ("/installations", "/installation/repositories", "/access_tokens")
+    asked = [(path, int(status)) for _, path, status in forge.rest.calls if not path.endswith(listings)]
+    assert asked == [(f"/api/v3/repos/{REPOSITORY}/pulls", 304)]
+
+
+def test_a_branch_that_is_gone_is_marked_and_one_that_comes_back_is_open(
+    sources: ForgeHarness, forge: EmbeddedForge
+) -> None:
+    forge.state.push(REPOSITORY, "topic", by="alice")
+    sources.take_webhooks()
+    sources.sweep()
+    assert sources.rows(BRANCHES) == [("main", "open"), ("topic", "open")]
+    forge.state.delete_branch(REPOSITORY, "topic", by="alice")
+    sources.sweep()
+    assert sources.rows(BRANCHES) == [("main", "open"), ("topic", "deleted")]
+    forge.state.push(REPOSITORY, "topic", by="alice")
+    sources.sweep()
+    assert sources.rows(BRANCHES) == [("main", "open"), ("topic", "open")]
+
+
+def test_a_listing_that_fails_half_way_marks_nothing_deleted(sources: ForgeHarness, forge: EmbeddedForge) -> None:
+    for number in range(150):
+        forge.state.push(REPOSITORY, f"topic-{number:03}", by="alice")
+    sources.sweep()
+    before = sources.rows(BRANCHES)
+    assert len(before) == 151
+    forge.state.push(REPOSITORY, "another", by="alice")
+    forge.rest.only("/branches", skip=1, answer=Answer(502))
+    sources.sweep()
+    assert [one for one in sources.rows(BRANCHES) if one[1] != "open"] == []
+    assert sources.rows(FAULTS) == [(REPOSITORY, "Unavailable")]
+    sources.worker.execute("UPDATE notify.endpoints SET probe_at = now() WHERE state = 'open'")
+    sources.sweep()
+    assert sources.rows(FAULTS) == [(REPOSITORY, None)]
+
+
+def test_one_broken_repository_stops_no_other(sources: ForgeHarness, forge: EmbeddedForge) -> None:
+    forge.state.add_repository("acme/broken")
+    forge.state.add_repository("acme/whole")
+    sources.sweep()
+    for name in ("acme/broken", "acme/whole"):
+        forge.state.open_pull(name, by="alice", title="Change", head="b")
+    forge.rest.only("/acme/broken/", answer=Answer(500), times=100)
+    sources.sweep()
+    faults = dict(sources.rows(FAULTS))
+    assert faults["acme/broken"] is not None
+    assert faults["acme/whole"] is None
+    assert sources.rows("SELECT link FROM notify.forge_changes") == [("acme/whole#1",)]
+
+
+def test_a_forge_that_limits_the_rate_is_left_alone_as_long_as_it_says(
+    sources: ForgeHarness, forge: EmbeddedForge
+) -> None:
+    forge.rest.only(f"/{REPOSITORY}/pulls", answer=Answer(403, {"Retry-After": "120"}))
+    forge.state.open_pull(REPOSITORY, by="alice", title="Change", head="b")
+    sources.sweep()
+    (pause,) = sources.rows("SELECT extract(epoch FROM paused_until - now())::int FROM notify.forges")
+    assert 100 < pause[0] <= 120
+    asked = len(forge.rest.calls)
+    sources.worker.execute("UPDATE notify.work_items SET due_at = now() WHERE stage = 'reconcile'")
+    sources.reconciler.drain()
+    assert len(forge.rest.calls) == asked
+    assert sources.rows("SELECT state FROM notify.endpoints WHERE state = 'open'") == []
+
+
+def test_an_older_answer_does_not_undo_a_newer_one(sources: ForgeHarness, forge: EmbeddedForge) -> None:
+    forge.state.open_pull(REPOSITORY, by="alice", title="Old title", head="b")
+    old = [one for one in forge.hooks.deliveries if one.event == "pull_request"]
+    forge.state.edit_pull(REPOSITORY, 1, by="alice", title="New title")
+    sources.take_webhooks()
+    forge.hooks.again(old[0])
+    sources.worker.execute("DELETE FROM notify.webhook_deliveries")
+    forge.rest.instead += [Answer(502)] * 10
+    sources.take_webhooks()
+    assert sources.rows("SELECT title FROM notify.forge_changes") == [("New title",)]
+    assert sources.rows("SELECT title FROM notify.change_lists") == [("New title",)]
+
+
+def test_a_sweep_that_is_to_stop_gives_its_repository_back(sources: ForgeHarness, forge: EmbeddedForge) -> None:
+    for number in range(3):
+        forge.state.open_pull(REPOSITORY, by="alice", title=f"Change {number}", head=f"b{number}")
+    sources.worker.execute("UPDATE notify.work_items SET due_at = now() WHERE stage = 'reconcile'")
+    forge.rest.only("/pulls/3", answer=Answer(0, seconds=0.5))
+    sweeping = Thread(target=sources.reconciler.drain)
+    sweeping.start()
+    forge.rest.asked.wait(10)
+    sources.reconciler.stop()
+    sweeping.join(10)
+    assert not sweeping.is_alive()
+    (item,) = sources.rows("SELECT lane, failures FROM notify.work_items WHERE stage = 'reconcile'")
+    assert item == (2, 0)
+    assert len(sources.rows("SELECT number FROM notify.forge_changes")) < 3
+
+
+def test_what_the_app_opened_is_the_change_of_whom_it_was_opened_for(
+    sources: ForgeHarness, forge: EmbeddedForge
+) -> None:
+    app = "notify[bot]"
+    trailer = "Words.\n\nOn-behalf-of: @alice"
+    forge.state.open_pull(REPOSITORY, by=app, title="By the app", head="a", body=trailer)
+    forge.state.open_pull(REPOSITORY, by="bob", title="By a person", head="b", body=trailer)
+    forge.state.open_pull(REPOSITORY, by=app, title="By the app", head="c", body="On-behalf-of: @alice\n\nWords.")
+    forge.state.open_pull(
+        REPOSITORY, by=app, title="By the app", head="d", body="Words.\n\nOn-behalf-of: Carol <carol@example.com>"
+    )
+    sources.take_webhooks()
+    authors = "SELECT link, author FROM notify.change_lists ORDER BY link"
+    assert sources.rows(authors) == [
+        ("acme/app#1", "alice"),
+        ("acme/app#2", "bob"),
+        ("acme/app#3", None),
+        ("acme/app#4", "carol"),
+    ]
