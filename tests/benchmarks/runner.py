@@ -15,6 +15,7 @@ from tests.benchmarks.measures import (
     post_office,
     retention,
     signing,
+    webhooks,
     wire,
 )
 from tests.benchmarks.rows import Row
@@ -27,6 +28,7 @@ MEASURES: Mapping[str, Measure] = MappingProxyType(
         "signing": signing.measure,
         "fan_out": fan_out.measure,
         "latency": latency.measure,
+        "webhooks": webhooks.measure,
         "duplicates": duplicates.measure,
         "wire": wire.measure,
         "before": before.measure,

@@ -28,6 +28,7 @@ class Scale:
     many_emails: int
     killed_emails: int
     pruned_rows: int
+    deliveries: int
 
 
 FULL = Scale(
@@ -42,6 +43,7 @@ FULL = Scale(
     many_emails=100_000,
     killed_emails=6_000,
     pruned_rows=10_000_000,
+    deliveries=3_000,
 )
 QUICK = Scale(
     emails=2_000,
@@ -55,4 +57,5 @@ QUICK = Scale(
     many_emails=5_000,
     killed_emails=2_000,
     pruned_rows=200_000,
+    deliveries=300,
 )
