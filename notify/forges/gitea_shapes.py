@@ -7,19 +7,10 @@ Sources: go-gitea/gitea, modules/structs and services/convert.
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from notify.domain.forge import (
-    GHOST,
-    Account,
-    BranchHead,
-    Change,
-    ChangeState,
-    Comment,
-    Repository,
-    Review,
-    Verdict,
-)
+from notify.domain.forge import GHOST, Account, Branch, Change, Comment, Repository, Review, Verdict
 from notify.forges.common.fields import Fields
-from notify.forges.common.hunks import LARGEST_LINE, code_of, line_of
+from notify.forges.common.hunks import code_of, line_of
+from notify.forges.common.pulls import ReadAccount, comment_of, issue_of, pull_of, review_of
 
 PROGRAMS = frozenset({"gitea-actions", "forgejo-actions"})
 # Gitea's defaults; servers that state ``draft`` need no guess.
@@ -56,100 +47,34 @@ def is_draft_title(title: str) -> bool:
     return title.lower().startswith(DRAFT_TITLES)
 
 
+def branch(found: Fields) -> Branch:
+    return Branch(name=found.line("name"), sha=found.at("commit").line("id"))
+
+
 def change(found: Fields, bots: frozenset[str]) -> Change:
-    """A pull request, whole or as in a listing."""
-    merged = found.flag("merged")
-    return Change(
-        number=found.number("number"),
-        title=_title(found),
-        description=found.words("body"),
-        url=found.url("html_url"),
-        state=_state(found, merged=merged),
-        draft=found.flag("draft") if "draft" in found else is_draft_title(found.words("title")),
-        opener=account(found.maybe("user"), bots),
-        head=_branch_head(found.at("head")),
-        base=_branch_head(found.at("base")),
-        merge_commit=found.words("merge_commit_sha") or None if merged else None,
-        created_at=found.instant("created_at"),
-        updated_at=found.instant("updated_at"),
-        closed_at=found.maybe_instant("merged_at") or found.maybe_instant("closed_at"),
-        merged_by=account(found.maybe("merged_by"), bots) if "merged_by" in found else None,
-        requested=tuple(one.line("login") for one in found.each("requested_reviewers")),
-        requested_teams=tuple(one.line("name") for one in found.each("requested_reviewers_teams")),
-        files=found.maybe_number("changed_files"),
-        added=found.maybe_number("additions"),
-        removed=found.maybe_number("deletions"),
-    )
+    draft = found.flag("draft") if "draft" in found else is_draft_title(found.words("title"))
+    teams = ("requested_reviewers_teams", "name")
+    return pull_of(found, _accounts(bots), merged=found.flag("merged"), draft=draft, teams=teams)
 
 
 def change_of_issue(found: Fields, bots: frozenset[str]) -> Change:
-    """A pull request as the issue that Gitea also counts it as: without branches and reviewers."""
-    pull = found.maybe("pull_request")
-    merged = pull is not None and pull.flag("merged")
-    return Change(
-        number=found.number("number"),
-        title=_title(found),
-        description=found.words("body"),
-        url=found.url("html_url"),
-        state=_state(found, merged=merged),
-        draft=pull.flag("draft") if pull and "draft" in pull else is_draft_title(found.words("title")),
-        opener=account(found.maybe("user"), bots),
-        head=None,
-        base=None,
-        merge_commit=None,
-        created_at=found.instant("created_at"),
-        updated_at=found.instant("updated_at"),
-        closed_at=(pull.maybe_instant("merged_at") if pull else None) or found.maybe_instant("closed_at"),
-    )
+    pull = found.maybe("pull_request") or Fields({})
+    draft = pull.flag("draft") if "draft" in pull else is_draft_title(found.words("title"))
+    return issue_of(found, _accounts(bots), merged=pull.flag("merged"), draft=draft, pull=pull)
 
 
 def comment(found: Fields, bots: frozenset[str]) -> Comment:
-    """A comment on the whole, or one on a line; that of a removed line is in ``original_position``."""
+    """The line of one on a removed line is in ``original_position``."""
     hunk = found.words("diff_hunk")
     line = found.maybe_number("position") or found.maybe_number("original_position") or line_of(hunk)
-    return Comment(
-        id=found.number("id"),
-        author=account(found.maybe("user"), bots),
-        body=found.words("body"),
-        url=found.url("html_url"),
-        created_at=found.instant("created_at"),
-        path=found.line("path") if "path" in found else None,
-        line=line if line and line <= LARGEST_LINE else None,
-        code=code_of(hunk),
-        review_id=found.maybe_number("pull_request_review_id"),
-    )
+    return comment_of(found, _accounts(bots), line=line, code=code_of(hunk))
 
 
 def review(found: Fields, bots: frozenset[str]) -> Review | None:
     """None: it is pending, withdrawn, or the request for one, which Gitea lists among them."""
-    verdict = VERDICTS.get(found.text("state"))
-    submitted_at = found.maybe_instant("submitted_at")
-    if verdict is None or submitted_at is None or found.flag("dismissed"):
-        return None
-    return Review(
-        id=found.number("id"),
-        author=account(found.maybe("user"), bots),
-        verdict=verdict,
-        body=found.words("body"),
-        url=found.url("html_url"),
-        submitted_at=submitted_at,
-    )
+    verdict = None if found.flag("dismissed") else VERDICTS.get(found.text("state"))
+    return review_of(found, _accounts(bots), verdict)
 
 
-def _title(found: Fields) -> str:
-    return found.line("title") if found.words("title").strip() else f"#{found.number('number')}"
-
-
-def _state(found: Fields, *, merged: bool) -> ChangeState:
-    if merged:
-        return ChangeState.MERGED
-    return ChangeState.CLOSED if found.text("state") == "closed" else ChangeState.OPEN
-
-
-def _branch_head(found: Fields) -> BranchHead:
-    fork = found.maybe("repo")
-    return BranchHead(
-        ref=found.line("ref"),
-        sha=found.words("sha"),
-        repository=fork.line("full_name") if fork else None,
-    )
+def _accounts(bots: frozenset[str]) -> ReadAccount:
+    return lambda found: account(found, bots)

@@ -7,19 +7,10 @@ Sources: the descriptions that GitHub publishes, github/rest-api-description and
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from notify.domain.forge import (
-    GHOST,
-    Account,
-    BranchHead,
-    Change,
-    ChangeState,
-    Comment,
-    Repository,
-    Review,
-    Verdict,
-)
+from notify.domain.forge import GHOST, Account, Branch, Change, Comment, Repository, Review, Verdict
 from notify.forges.common.fields import Fields
-from notify.forges.common.hunks import LARGEST_LINE, code_of, line_of
+from notify.forges.common.hunks import code_of, line_of
+from notify.forges.common.pulls import ReadAccount, comment_of, issue_of, pull_of, review_of
 
 BOT = "Bot"
 BOT_SUFFIX = "[bot]"
@@ -56,93 +47,33 @@ def repository(found: Fields) -> Repository:
     )
 
 
+def branch(found: Fields) -> Branch:
+    return Branch(name=found.line("name"), sha=found.at("commit").line("sha"))
+
+
 def change(found: Fields, bots: frozenset[str]) -> Change:
-    """A pull request, whole or as in a listing."""
     merged = found.flag("merged") or "merged_at" in found
-    closed = found.text("state") == "closed"
-    return Change(
-        number=found.number("number"),
-        title=found.line("title") if found.words("title").strip() else f"#{found.number('number')}",
-        description=found.words("body"),
-        url=found.url("html_url"),
-        state=ChangeState.MERGED if merged else ChangeState.CLOSED if closed else ChangeState.OPEN,
-        draft=found.flag("draft"),
-        opener=account(found.maybe("user"), bots),
-        head=_branch_head(found.at("head")),
-        base=_branch_head(found.at("base")),
-        merge_commit=found.words("merge_commit_sha") or None if merged else None,
-        created_at=found.instant("created_at"),
-        updated_at=found.instant("updated_at"),
-        closed_at=found.maybe_instant("merged_at") or found.maybe_instant("closed_at"),
-        merged_by=account(found.maybe("merged_by"), bots) if "merged_by" in found else None,
-        requested=tuple(one.line("login") for one in found.each("requested_reviewers")),
-        requested_teams=tuple(one.line("slug") for one in found.each("requested_teams")),
-        files=found.maybe_number("changed_files"),
-        added=found.maybe_number("additions"),
-        removed=found.maybe_number("deletions"),
-    )
+    return pull_of(found, _accounts(bots), merged=merged, draft=found.flag("draft"), teams=("requested_teams", "slug"))
 
 
 def change_of_issue(found: Fields, bots: frozenset[str]) -> Change:
-    """A pull request as the issue that GitHub also counts it as: without branches and reviewers."""
     pull = found.at("pull_request")
-    merged = pull.maybe_instant("merged_at")
-    closed = found.text("state") == "closed"
-    return Change(
-        number=found.number("number"),
-        title=found.line("title") if found.words("title").strip() else f"#{found.number('number')}",
-        description=found.words("body"),
-        url=pull.url("html_url") or found.url("html_url"),
-        state=ChangeState.MERGED if merged else ChangeState.CLOSED if closed else ChangeState.OPEN,
-        draft=found.flag("draft"),
-        opener=account(found.maybe("user"), bots),
-        head=None,
-        base=None,
-        merge_commit=None,
-        created_at=found.instant("created_at"),
-        updated_at=found.instant("updated_at"),
-        closed_at=merged or found.maybe_instant("closed_at"),
-    )
+    merged = pull.maybe_instant("merged_at") is not None
+    return issue_of(found, _accounts(bots), merged=merged, draft=found.flag("draft"), pull=pull)
 
 
 def comment(found: Fields, bots: frozenset[str]) -> Comment:
-    """A comment on the whole, or one on a line."""
     hunk = found.words("diff_hunk")
     line = found.maybe_number("line") or found.maybe_number("original_line") or line_of(hunk)
     start = found.maybe_number("start_line") or found.maybe_number("original_start_line")
-    return Comment(
-        id=found.number("id"),
-        author=account(found.maybe("user"), bots),
-        body=found.words("body"),
-        url=found.url("html_url"),
-        created_at=found.instant("created_at"),
-        path=found.line("path") if "path" in found else None,
-        line=line if line and line <= LARGEST_LINE else None,
-        code=code_of(hunk, lines=line - start + 1 if line and start else 1),
-        review_id=found.maybe_number("pull_request_review_id"),
-    )
+    code = code_of(hunk, lines=line - start + 1 if line and start else 1)
+    return comment_of(found, _accounts(bots), line=line, code=code)
 
 
 def review(found: Fields, bots: frozenset[str]) -> Review | None:
     """None: it is not submitted yet, or withdrawn. Deliveries and REST answers spell the state in different case."""
-    verdict = VERDICTS.get(found.text("state").lower())
-    submitted_at = found.maybe_instant("submitted_at")
-    if verdict is None or submitted_at is None:
-        return None
-    return Review(
-        id=found.number("id"),
-        author=account(found.maybe("user"), bots),
-        verdict=verdict,
-        body=found.words("body"),
-        url=found.url("html_url"),
-        submitted_at=submitted_at,
-    )
+    return review_of(found, _accounts(bots), VERDICTS.get(found.text("state").lower()))
 
 
-def _branch_head(found: Fields) -> BranchHead:
-    fork = found.maybe("repo")
-    return BranchHead(
-        ref=found.line("ref"),
-        sha=found.line("sha"),
-        repository=fork.line("full_name") if fork else None,
-    )
+def _accounts(bots: frozenset[str]) -> ReadAccount:
+    return lambda found: account(found, bots)

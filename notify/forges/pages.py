@@ -34,9 +34,11 @@ class Pages:
         except Misfit as misfit:
             raise self._garbled(path, misfit) from None
 
-    def array(self, path: str, scope: Scope, read: Callable[[Fields], T]) -> Sequence[T]:
+    def array(
+        self, path: str, scope: Scope, read: Callable[[Fields], T], *, params: Mapping[str, str] | None = None
+    ) -> Sequence[T]:
         """What *read* makes of the objects at this address, which are not in pages."""
-        reply = self.client.get(path, scope)
+        reply = self.client.get(path, scope, params=params)
         return list(self._read(reply, self._values(reply, None), read)) if reply else ()
 
     def listing(
