@@ -1,4 +1,4 @@
-"""What sources ask of a forge. GitHub and Gitea implement it."""
+"""What sources and statuses ask of a forge. GitHub and Gitea implement it."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -16,6 +16,7 @@ from notify.domain.forge import (
     Repository,
     RepositoryFile,
 )
+from notify.domain.statuses import AppliedStatus, WantedStatus
 
 
 class ForgeReader(Protocol):
@@ -88,6 +89,36 @@ class ForgeReader(Protocol):
         """Ask for it again."""
 
     def close(self) -> None: ...
+
+
+class StatusWriter(Protocol):
+    """
+    Shows statuses on one forge. Safe for many threads; shares the reader's connections and tokens.
+
+    Every method may raise ``ForgeFault``; its meaning says what becomes of the status. Names may be old ones: redirects
+    are followed.
+    """
+
+    def installation(self, full_name: str) -> int | None:
+        """
+        The installation whose token speaks of this repository, cached; None: the forge has no installations.
+
+        Rate limits are those of an installation: while it is paused, it is not asked. To look it up costs it nothing.
+        """
+
+    def apply(self, wanted: WantedStatus) -> AppliedStatus:
+        """
+        Show what is wanted. Calling twice is safe: a check run is created once, then changed by its number.
+
+        With ``look`` a check run with this name and external id is looked for before one is created. A known
+        ``remote_id`` that the forge no longer has is a fault like any other.
+        """
+
+    def add_label(self, full_name: str, sha: str, label: str) -> None:
+        """Set a label on the open pull requests whose head is this commit; without one there is nothing to do."""
+
+    def remove_label(self, full_name: str, sha: str, label: str) -> None:
+        """Take the label away again where it is set."""
 
 
 class WebhookParser(Protocol):
