@@ -23,9 +23,10 @@ from fastapi import FastAPI, Request, Response
 from pydantic import TypeAdapter
 
 from notify.embedded.forge.hooks import Hooks
+from notify.embedded.forge.records import Repository
 from notify.embedded.forge.rest import Rest
-from notify.embedded.forge.shapes import Shapes
-from notify.embedded.forge.state import ForgeState, Repository
+from notify.embedded.forge.shapes.shapes import Shapes
+from notify.embedded.forge.state import ForgeState
 from notify.embedded.local_pages import guard, page
 from notify.embedded.ports import LOOPBACK, listen
 
@@ -88,7 +89,7 @@ def forging(
         _restore(state, folder / STATE_FILE)
 
         def tell(event: str, repository: Repository, sender: str, facts: dict[str, Any]) -> None:
-            payload = shapes.payload(event, repository, sender, facts)
+            payload = shapes.payloads.payload(event, repository, sender, facts)
             hooks.tell(event, repository=repository.full_name, repository_id=repository.id, payload=payload)
             _save(state, folder / STATE_FILE)
 

@@ -4,8 +4,9 @@ from typing import Any
 
 import pytest
 
-from notify.embedded.forge.shapes import Shapes
-from notify.embedded.forge.state import ForgeState, Repository
+from notify.embedded.forge.records import Repository
+from notify.embedded.forge.shapes.shapes import Shapes
+from notify.embedded.forge.state import ForgeState
 from tests.support.github import faults
 
 REPOSITORY = "acme/app"
@@ -20,7 +21,7 @@ def told() -> list[tuple[str, dict[str, Any]]]:
 
     def tell(event: str, repository: Repository, sender: str, facts: dict[str, Any]) -> None:
         name = "push$event" if event == "push" else f"{event}${facts['action']}"
-        webhooks.append((name, shapes.payload(event, repository, sender, facts)))
+        webhooks.append((name, shapes.payloads.payload(event, repository, sender, facts)))
 
     state.tell = tell
     everything_happens(state)
@@ -73,21 +74,21 @@ def test_every_answer_is_as_github_describes_it() -> None:
     pull = repository.pulls[1]
     whole, on_a_line = pull.comments
     answers = {
-        "pull-request": shapes.pull(repository, pull),
-        "pull-request-simple": shapes.listed_pull(repository, pull),
-        "pull-request-review": shapes.review(repository, pull, pull.reviews[0]),
-        "issue-comment": shapes.comment(repository, pull, whole),
-        "pull-request-review-comment": shapes.comment(repository, pull, on_a_line),
-        "review-comment": shapes.comment(repository, pull, on_a_line),
-        "full-repository": shapes.repository(repository),
-        "repository": shapes.repository(repository),
-        "short-branch": shapes.branch(repository, "main"),
-        "simple-user": shapes.user("alice"),
+        "pull-request": shapes.pulls.pull(repository, pull),
+        "pull-request-simple": shapes.pulls.listed_pull(repository, pull),
+        "pull-request-review": shapes.pulls.review(repository, pull, pull.reviews[0]),
+        "issue-comment": shapes.pulls.comment(repository, pull, whole),
+        "pull-request-review-comment": shapes.pulls.comment(repository, pull, on_a_line),
+        "review-comment": shapes.pulls.comment(repository, pull, on_a_line),
+        "full-repository": shapes.repositories.repository(repository),
+        "repository": shapes.repositories.repository(repository),
+        "short-branch": shapes.repositories.branch(repository, "main"),
+        "simple-user": shapes.repositories.user("alice"),
     }
     assert {name: faults(f"rest:{name}", answer) for name, answer in answers.items()} == {name: [] for name in answers}
 
 
 def test_a_shape_that_lacks_something_is_found() -> None:
-    user = Shapes(ForgeState(), "http://127.0.0.1:8030").user("alice")
+    user = Shapes(ForgeState(), "http://127.0.0.1:8030").repositories.user("alice")
     del user["avatar_url"]
     assert faults("rest:simple-user", user) == [': "avatar_url" is a required property']

@@ -1,0 +1,83 @@
+"""What the embedded forge keeps of repositories and pull requests, and of what was said on them."""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+
+
+@dataclass(slots=True)
+class Comment:
+    """
+    What somebody said on a pull request.
+
+    ``path`` None: on the whole of it; ``review_id`` None: not in a review.
+    """
+
+    id: int
+    login: str
+    body: str
+    created_at: datetime
+    path: str | None = None
+    line: int | None = None
+    review_id: int | None = None
+
+
+@dataclass(slots=True)
+class Review:
+    """A finished review; ``state`` as GitHub's REST API spells it: APPROVED, CHANGES_REQUESTED, COMMENTED."""
+
+    id: int
+    login: str
+    state: str
+    body: str
+    submitted_at: datetime
+    commit: str
+
+
+@dataclass(slots=True)
+class Pull:
+    """A pull request; ``merge_commit`` and ``merged_by`` None unless merged."""
+
+    id: int
+    number: int
+    title: str
+    body: str
+    login: str
+    head: str
+    head_sha: str
+    base: str
+    base_sha: str
+    draft: bool
+    created_at: datetime
+    updated_at: datetime
+    state: str = "open"
+    merged_at: datetime | None = None
+    closed_at: datetime | None = None
+    merge_commit: str | None = None
+    merged_by: str | None = None
+    reviewers: list[str] = field(default_factory=list)
+    teams: list[str] = field(default_factory=list)
+    comments: list[Comment] = field(default_factory=list)
+    reviews: list[Review] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Repository:
+    """``files`` are those of the default branch, by path."""
+
+    id: int
+    full_name: str
+    created_at: datetime
+    pushed_at: datetime
+    default_branch: str = "main"
+    branches: dict[str, str] = field(default_factory=dict)
+    pulls: dict[int, Pull] = field(default_factory=dict)
+    files: dict[str, str] = field(default_factory=dict)
+    former_names: list[str] = field(default_factory=list)
+
+    @property
+    def owner(self) -> str:
+        return self.full_name.partition("/")[0]
+
+    @property
+    def name(self) -> str:
+        return self.full_name.partition("/")[2]

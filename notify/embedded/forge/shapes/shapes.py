@@ -1,0 +1,18 @@
+"""All shapes of one forge."""
+
+from notify.embedded.forge.shapes.payloads import Payloads
+from notify.embedded.forge.shapes.pull_shapes import PullShapes
+from notify.embedded.forge.shapes.repository_shapes import RepositoryShapes
+from notify.embedded.forge.state import ForgeState
+
+
+class Shapes:
+    """
+    Args:
+        web_url: Where people see the forge; the API is below ``/api/v3`` of it, as on GitHub Enterprise Server.
+    """
+
+    def __init__(self, state: ForgeState, web_url: str) -> None:
+        self.repositories = RepositoryShapes(state, web_url)
+        self.pulls = PullShapes(self.repositories)
+        self.payloads = Payloads(self.repositories, self.pulls)
