@@ -40,8 +40,8 @@ if TYPE_CHECKING:
     from notify.channels.links import SignedLinks
     from notify.delivery.engine import Engine
     from notify.domain.forge_settings import ForgesFile
-    from notify.sources.forges import Forges
     from notify.sources.reconciler import Reconciler
+    from notify.work.forges import Forges
     from notify.work.stage import BatchStage, Handler, Stage
 
 # Functions import what they build, because an application that emits, an API and a worker each have only some of it
@@ -346,7 +346,7 @@ def forge_settings(settings: Settings) -> ForgesFile:
 
 def forges(settings: Settings, database: Database) -> Forges:
     """Every configured forge: one set for all that uses this database. Opens no connection."""
-    from notify.sources.forges import Forge, Forges
+    from notify.work.forges import Forge, Forges
 
     if database not in _FORGES:
         configured = forge_settings(settings).forges

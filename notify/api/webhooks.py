@@ -16,9 +16,9 @@ from notify.http import bodies
 from notify.http.context import Context, InContext
 from notify.http.problems import documented
 from notify.intake.schema import Name
-from notify.sources.forges import Forge
 from notify.sources.inbox import take_in
 from notify.store.forges.deliveries import Receipt
+from notify.work.forges import Forge
 
 LARGEST_DELIVERY = 25 * 1024 * 1024
 TAKEN = frozenset({"application/json", "application/x-www-form-urlencoded"})

@@ -11,9 +11,9 @@ from notify.channels.links import ForgedLink, SignedLinks
 from notify.domain.ports import Doorbell
 from notify.http.pages import Pages
 from notify.http.person_tokens import PersonTokens
-from notify.sources.forges import Forges
 from notify.store.database import Database
 from notify.tally import Tally
+from notify.work.forges import Forges
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

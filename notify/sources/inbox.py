@@ -30,12 +30,13 @@ from notify.domain.forge_answers import ForgeFault
 from notify.domain.outcomes import DeliveryStatus
 from notify.domain.ports import Doorbell
 from notify.domain.stages import FAN_OUT, INBOX
-from notify.sources.forges import Forge, ForgeNotAsked, Forges
+from notify.sources.mirror import Mirror, mirror_of
 from notify.store.database import UNAVAILABLE, Database
 from notify.store.forges import deliveries, repositories
 from notify.store.forges.deliveries import Delivery, NewDelivery, Result
 from notify.store.outbox import items
 from notify.store.outbox.items import ItemOutcome
+from notify.work.forges import Forge, ForgeNotAsked, Forges
 from notify.work.stage import counted
 
 UNREADABLE = "unreadable"
@@ -149,7 +150,7 @@ class Inbox:
         found: ForgeEvent | ChangeTouched | Ignored = parsed
         try:
             with self._forges.asking(forge) as reader:
-                mirror = forge.mirror()
+                mirror = mirror_of(forge)
                 reading = reader.read_change(parsed.repository.full_name, number)
                 if isinstance(parsed, ForgeEvent):
                     found = reader.complete(parsed)
@@ -188,7 +189,7 @@ class Inbox:
             change=parsed.change,
             reviewers=tuple(Reviewer(login=login, requested=True) for login in parsed.change.requested),
         )
-        mirror = forge.offline_mirror()
+        mirror = Mirror(forge.settings)
         result = Result(status=DeliveryStatus.DONE, repository=parsed.repository.full_name)
         with self._database.begin() as connection:
             written = mirror.write(connection, reading, asked_at=None)

@@ -28,6 +28,7 @@ from notify.store.forges import identities, mirror, repositories
 from notify.store.forges.mirror import ChangeRow, KnownChange
 from notify.store.outbox import events
 from notify.store.outbox.events import StatedFacts
+from notify.work.forges import Forge
 
 OPENER, ACTION, TRAILER = "opener", "action", "trailer"
 MOST_REVIEWERS = 1_000
@@ -54,6 +55,16 @@ class Written:
     is_newest: bool = True
     usernames: Mapping[str, str] = field(default_factory=dict)
     concerned: frozenset[str] = frozenset()
+
+
+def mirror_of(forge: Forge) -> "Mirror":
+    """
+    The mirror of a forge that answers.
+
+    Raises:
+        ForgeFault: The forge does not say who we are there.
+    """
+    return Mirror(forge.settings, own_login=forge.reader.own_login())
 
 
 class Mirror:

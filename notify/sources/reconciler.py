@@ -30,14 +30,14 @@ from notify.domain.forge_answers import ForgeFault, RateLimited
 from notify.domain.forge_ports import ForgeReader
 from notify.domain.ports import Doorbell
 from notify.domain.stages import FAN_OUT, RECONCILE
-from notify.sources.forges import Forge, ForgeNotAsked, Forges
-from notify.sources.mirror import Mirror, Written
+from notify.sources.mirror import Mirror, Written, mirror_of
 from notify.store.database import UNAVAILABLE, Database
 from notify.store.forges import mirror as rows
 from notify.store.forges import repositories
 from notify.store.forges.repositories import KnownRepository
 from notify.store.outbox import items
 from notify.store.outbox.items import ItemOutcome
+from notify.work.forges import Forge, ForgeNotAsked, Forges
 from notify.work.stage import BatchStage
 
 # A listing may miss what is written while it is read, and forges tell instants to the second.
@@ -203,7 +203,7 @@ class Sweep:
             SweepStopped: It is to end here.
         """
         known = self._known
-        mirror = self._forge.mirror()
+        mirror = mirror_of(self._forge)
         since = self._since or known.now - LOOKED_BACK
         listing = reader.changes(known.full_name, since=since, etag=known.etag)
         read: set[int] = set()

@@ -6,7 +6,7 @@ from time import monotonic
 import structlog
 
 from notify.domain.forge_answers import ForgeFault, Refused
-from notify.sources.forges import Forge, Forges
+from notify.work.forges import Forge, Forges
 
 # Source: GitHub keeps deliveries of an app for three days, and redelivers no older ones.
 KEPT_BY_FORGE = timedelta(days=3)

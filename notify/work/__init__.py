@@ -1,1 +1,1 @@
-"""Stages and their loop over ``work_items``, and the sweeper that finds due work."""
+"""Stages and their loop over ``work_items``, the sweeper that finds due work, and whether a forge may be asked."""

@@ -19,12 +19,12 @@ from notify.domain.stages import FAN_OUT
 from notify.intake.receive import receive
 from notify.intake.schema import parse
 from notify.settings import Settings
-from notify.sources.forges import ForgeNotAsked
 from notify.sources.redelivery import redeliver
 from notify.store.operations import gauges, process_totals, stats
 from notify.store.sessions import PLANNED_ONCE
 from notify.tally import Tally
 from notify.wiring import StageKind
+from notify.work.forges import ForgeNotAsked
 from notify.work.sweeper import Sweeper
 
 STOP_SECONDS = 10

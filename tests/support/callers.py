@@ -13,10 +13,10 @@ from notify.domain import preferences as domain
 from notify.http.context import Context
 from notify.http.pages import Pages
 from notify.http.person_tokens import issue_user_token, shared_secret
-from notify.sources.forges import Forges
 from notify.store.database import Database
 from notify.store.directory import directory, tokens
 from notify.store.directory.tokens import Scope
+from notify.work.forges import Forges
 from tests.support.doorbell import RecordingDoorbell
 from tests.support.emails import composer
 from tests.support.in_process import InProcess

@@ -11,8 +11,8 @@ from notify.cli.output import duration
 from notify.domain.errors import InvalidSettings
 from notify.domain.forge_answers import ForgeFault
 from notify.domain.outcomes import DeliveryStatus
-from notify.sources.forges import Forge
 from notify.store.forges import deliveries, identities, repositories
+from notify.work.forges import Forge
 
 NAMED = 3
 LATE_SWEEPS = 3

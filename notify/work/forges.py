@@ -11,7 +11,6 @@ from notify.domain.errors import NotifyError
 from notify.domain.forge_answers import CredentialsExpired, ForgeFault, Misconfigured, RateLimited, Unavailable
 from notify.domain.forge_ports import ForgeReader, WebhookParser
 from notify.domain.forge_settings import ForgeSettings
-from notify.sources.mirror import Mirror
 from notify.store.database import Database
 from notify.store.forges import repositories
 from notify.store.operations import relays
@@ -43,17 +42,6 @@ class Forge:
     def endpoint(self) -> str:
         """The name of its breaker."""
         return f"forge {self.name}"
-
-    def mirror(self) -> Mirror:
-        """
-        Raises:
-            ForgeFault: The forge does not say who we are there.
-        """
-        return Mirror(self.settings, own_login=self.reader.own_login())
-
-    def offline_mirror(self) -> Mirror:
-        """For what a webhook says while the forge does not answer: the opener is the author."""
-        return Mirror(self.settings)
 
 
 class Forges:
