@@ -91,16 +91,27 @@ AnswerMeaning = (
 class ForgeFault(NotifyError):
     """The forge did not give what was asked for."""
 
-    def __init__(self, *, forge: str, request: str, status: int | None, meaning: AnswerMeaning) -> None:
+    def __init__(
+        self, *, forge: str, request: str, status: int | None, meaning: AnswerMeaning, installation: int | None = None
+    ) -> None:
         """
         Args:
             request: Method and path, without query and credentials.
             status: None: there was no answer.
+            installation: For which the call was made; rate limits are its own. None: the app itself, or no app.
         """
         super().__init__(forge=forge, request=request, status=status, meaning=meaning)
         self.forge, self.request, self.status, self.meaning = forge, request, status, meaning
+        self.installation = installation
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Celery pickles what a task raises; keyword arguments need this to survive it."""
-        again = partial(type(self), forge=self.forge, request=self.request, status=self.status, meaning=self.meaning)
+        again = partial(
+            type(self),
+            forge=self.forge,
+            request=self.request,
+            status=self.status,
+            meaning=self.meaning,
+            installation=self.installation,
+        )
         return again, ()

@@ -78,31 +78,45 @@ class AppCredentials:
     def token(self, scope: Scope) -> Token:
         if scope.repository is None and scope.installation is None:
             return self._app_token()
+        # Without the lock: whose token is good does not wait for an exchange of another installation.
+        if (kept := self._kept(self._known(scope))) is not None:
+            return kept
         with self._exchange:
-            installation = scope.installation or self._installation or self._installed(scope.repository or "")
-            kept = self._state.tokens.get(installation)
-            if kept is not None and self._clock() < kept.until:
-                return kept.token
-            return self._exchanged(installation)
+            installation = self._known(scope) or self._installed(scope.repository or "")
+            return self._kept(installation) or self._exchanged(installation)
 
     def drop(self, token: Token) -> None:
         with self._exchange:
             self._state.tokens = {id_: kept for id_, kept in self._state.tokens.items() if kept.token != token}
 
-    def _app_token(self) -> Token:
+    def installation(self, scope: Scope) -> int | None:
+        known = self._known(scope)
+        if known is not None or scope.repository is None:
+            return known
+        with self._exchange:
+            return self._known(scope) or self._installed(scope.repository)
+
+    def _known(self, scope: Scope) -> int | None:
+        """The installation, as far as no look-up is needed; None: it is not known, or the app itself is meant."""
+        if scope.repository is None:
+            return scope.installation
+        return self._installation or self._state.installations.get(scope.repository.lower())
+
+    def _kept(self, installation: int | None) -> Token | None:
+        kept = self._state.tokens.get(installation) if installation is not None else None
+        return kept.token if kept is not None and self._clock() < kept.until else None
+
+    def _app_token(self, installation: int | None = None) -> Token:
         now = int(self._now())
         claims = {
             "iat": now - int(BACKDATED.total_seconds()),
             "exp": now + int(JWT_LIFE.total_seconds()),
             "iss": str(self._app_id),
         }
-        return Token(jwt.encode(claims, self._key, algorithm=ALGORITHM), Credential.APP)
+        return Token(jwt.encode(claims, self._key, algorithm=ALGORITHM), Credential.APP, installation)
 
     def _installed(self, full_name: str) -> int:
         name = full_name.lower()
-        known = self._state.installations.get(name)
-        if known is not None:
-            return known
         path = f"{repository_path(full_name)}/installation"
         if self._clock() < self._state.absent_until.get(name, 0.0):
             raise self._connection.fault("GET", path, None, Refused(reason="not_installed"))
@@ -113,14 +127,14 @@ class AppCredentials:
                 self._state.absent_until[name] = self._clock() + NOT_INSTALLED.total_seconds()
             raise
         self._state.absent_until.pop(name, None)
-        self._state.installations[name] = self._number(path, found, "id")
+        self._state.installations[name] = self._number(found, "id")
         return self._state.installations[name]
 
     def _exchanged(self, installation: int) -> Token:
         path = f"/app/installations/{installation}/access_tokens"
         began = self._clock()
         try:
-            reply = self._asked("POST", path)
+            reply = self._asked("POST", path, installation)
         except ForgeFault:
             # Installed anew, it has another number.
             self._state.installations = {
@@ -131,28 +145,26 @@ class AppCredentials:
             stated = Fields(_json(reply))
             if not TOKEN.fullmatch(stated.text("token")):
                 raise Misfit("token: expected one word")  # noqa: TRY301 - a misfit like the others
-            token, ends_at = Token(stated.text("token"), Credential.INSTALLATION), stated.instant("expires_at")
+            token = Token(stated.text("token"), Credential.INSTALLATION, installation)
+            ends_at = stated.instant("expires_at")
         except Misfit as misfit:
-            raise self._connection.fault(
-                "POST", path, reply.status, Unavailable(reason="garbled", words=str(misfit))
-            ) from None
+            raise self._connection.fault_of(reply, Unavailable(reason="garbled", words=str(misfit))) from None
         life = ends_at - _here(reply, self._now())
         self._state.tokens[installation] = _Kept(token, began + (life - RENEWAL_MARGIN).total_seconds())
         return token
 
-    def _asked(self, method: str, path: str) -> Reply:
-        reply, meaning = self._connection.call(method, path, token=self._app_token(), about_installation=True)
+    def _asked(self, method: str, path: str, installation: int | None = None) -> Reply:
+        token = self._app_token(installation)
+        reply, meaning = self._connection.call(method, path, token=token, about_installation=True)
         if not isinstance(meaning, Applied):
-            raise self._connection.fault(method, path, reply.status, meaning)
+            raise self._connection.fault_of(reply, meaning)
         return reply
 
-    def _number(self, path: str, reply: Reply, name: str) -> int:
+    def _number(self, reply: Reply, name: str) -> int:
         try:
             return Fields(_json(reply)).number(name)
         except Misfit as misfit:
-            raise self._connection.fault(
-                "GET", path, reply.status, Unavailable(reason="garbled", words=str(misfit))
-            ) from None
+            raise self._connection.fault_of(reply, Unavailable(reason="garbled", words=str(misfit))) from None
 
 
 def _loaded(forge: str, secret: Secret) -> RSAPrivateKey:

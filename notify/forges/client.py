@@ -10,6 +10,7 @@ import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from threading import Lock
 from time import monotonic
 from typing import Any, Protocol
@@ -56,10 +57,11 @@ APP = Scope()
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """What stands in ``Authorization``."""
+    """What stands in ``Authorization``, and for which installation the call is made."""
 
     text: str = field(repr=False)
     credential: Credential
+    installation: int | None = None
 
     @property
     def header(self) -> str:
@@ -77,15 +79,31 @@ class Credentials(Protocol):
     def drop(self, token: Token) -> None:
         """The forge has refused it; the next one is another."""
 
+    def installation(self, scope: Scope) -> int | None:
+        """
+        For which installation calls about this scope are made; None: for none.
+
+        Raises:
+            ForgeFault: There is none for this scope, or it cannot be told at the moment.
+        """
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reply:
-    """A whole answer. ``url`` is where it came from, behind redirects; header names are in lower case."""
+    """
+    A whole answer. Header names are in lower case.
 
+    Args:
+        url: Where it came from, behind redirects.
+        installation: For which the call was made.
+    """
+
+    method: str
+    url: str
     status: int
     headers: Mapping[str, str]
     body: bytes = field(repr=False)
-    url: str
+    installation: int | None = None
 
     @property
     def etag(self) -> str | None:
@@ -140,7 +158,7 @@ class Connection:
             if not self._is_ours(url):
                 raise self.fault(method, url, None, Refused(reason="unexpected", words="leads to another server"))
             request = self._opened().build_request(method, url, params=params, json=content, headers=headers)
-            reply = self._sent(request)
+            reply = self._sent(request, token.installation)
             meaning = answers.meaning(
                 reply.status,
                 reply.headers,
@@ -154,8 +172,15 @@ class Connection:
             url, params = urljoin(reply.url, meaning.location), None
         raise self.fault(method, url, None, Refused(reason="unexpected", words="too many redirects"))
 
-    def fault(self, method: str, url: str, status: int | None, meaning: AnswerMeaning) -> ForgeFault:
-        return ForgeFault(forge=self.forge, request=f"{method} {urlsplit(url).path}", status=status, meaning=meaning)
+    def fault(
+        self, method: str, url: str, status: int | None, meaning: AnswerMeaning, *, installation: int | None = None
+    ) -> ForgeFault:
+        request = f"{method} {urlsplit(url).path}"
+        return ForgeFault(forge=self.forge, request=request, status=status, meaning=meaning, installation=installation)
+
+    def fault_of(self, reply: Reply, meaning: AnswerMeaning) -> ForgeFault:
+        """What this answer is for a caller that wanted another."""
+        return self.fault(reply.method, reply.url, reply.status, meaning, installation=reply.installation)
 
     def close(self) -> None:
         with self._lock:
@@ -177,8 +202,8 @@ class Connection:
                 )
             return self._client
 
-    def _sent(self, request: httpx.Request) -> Reply:
-        method, url = request.method, str(request.url)
+    def _sent(self, request: httpx.Request, installation: int | None) -> Reply:
+        fault = partial(self.fault, request.method, str(request.url), installation=installation)
         began = monotonic()
         body = bytearray()
         try:
@@ -188,17 +213,24 @@ class Connection:
                     body += piece
                     if len(body) > LARGEST_ANSWER:
                         words = f"the answer has more than {LARGEST_ANSWER} bytes"
-                        raise self.fault(method, url, response.status_code, Refused(reason="unexpected", words=words))
+                        raise fault(response.status_code, Refused(reason="unexpected", words=words))
                     if monotonic() - began > self._seconds:
-                        raise self.fault(method, url, response.status_code, Unavailable(reason="timeout"))
+                        raise fault(response.status_code, Unavailable(reason="timeout"))
             finally:
                 response.close()
         except httpx.TimeoutException:
-            raise self.fault(method, url, None, Unavailable(reason="timeout")) from None
+            raise fault(None, Unavailable(reason="timeout")) from None
         except (httpx.HTTPError, httpx.StreamError) as error:
-            raise self.fault(method, url, None, Unavailable(reason="no_answer", words=_cause(error))) from None
+            raise fault(None, Unavailable(reason="no_answer", words=_cause(error))) from None
         headers = {name.lower(): value for name, value in response.headers.items()}
-        return Reply(status=response.status_code, headers=headers, body=bytes(body), url=url)
+        return Reply(
+            method=request.method,
+            url=str(request.url),
+            status=response.status_code,
+            headers=headers,
+            body=bytes(body),
+            installation=installation,
+        )
 
     def _is_ours(self, url: str) -> bool:
         """Whether a token of this forge may go there."""
@@ -211,6 +243,10 @@ class ForgeClient:
 
     def __init__(self, connection: Connection, credentials: Credentials) -> None:
         self.connection, self._credentials = connection, credentials
+
+    def installation(self, scope: Scope) -> int | None:
+        """For which installation calls about this scope are made; None: for none."""
+        return self._credentials.installation(scope)
 
     def get(
         self, path: str, scope: Scope, *, params: Mapping[str, str] | None = None, etag: str | None = None
@@ -226,7 +262,7 @@ class ForgeClient:
             return None
         if isinstance(meaning, Applied):
             return reply
-        raise self.connection.fault("GET", reply.url, reply.status, meaning)
+        raise self.connection.fault_of(reply, meaning)
 
     def json(self, path: str, scope: Scope, *, params: Mapping[str, str] | None = None) -> object:
         reply = self.get(path, scope, params=params)
@@ -267,7 +303,7 @@ class ForgeClient:
         try:
             return json.loads(reply.body)
         except (ValueError, RecursionError):
-            raise self.connection.fault("GET", reply.url, reply.status, Unavailable(reason="garbled")) from None
+            raise self.connection.fault_of(reply, Unavailable(reason="garbled")) from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -281,6 +317,9 @@ class FixedToken:
 
     def drop(self, token: Token) -> None:
         """There is no other."""
+
+    def installation(self, scope: Scope) -> int | None:  # noqa: ARG002 - the protocol's
+        return None
 
 
 def segment(name: str) -> str:

@@ -121,7 +121,7 @@ class GitHubReader:
         path = f"/app/hook/deliveries/{delivery_id}/attempts"
         reply, meaning = self._client.ask("POST", path, APP)
         if not isinstance(meaning, Applied):
-            raise self._client.connection.fault("POST", path, reply.status, meaning)
+            raise self._client.connection.fault_of(reply, meaning)
 
     def close(self) -> None:
         self._client.connection.close()

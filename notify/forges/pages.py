@@ -100,7 +100,7 @@ class Pages:
         if found is None and self.kind is ForgeKind.GITEA:
             return ()
         if not isinstance(found, list):
-            raise self.client.connection.fault("GET", reply.url, reply.status, Unavailable(reason="garbled"))
+            raise self.client.connection.fault_of(reply, Unavailable(reason="garbled"))
         return found
 
     def _read(self, reply: Reply, values: Sequence[object], read: Callable[[Fields], T | None]) -> Iterator[T]:

@@ -1,5 +1,8 @@
 """An app's tokens: made as GitHub wants them, looked up once, exchanged once, kept until shortly before their end."""
 
+import asyncio
+from contextlib import suppress
+from copy import copy
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from itertools import count
@@ -17,15 +20,18 @@ from cryptography.hazmat.primitives.serialization import (
     PrivateFormat,
 )
 from gidgethub import apps
+from gidgethub.httpx import GitHubAPI
+from httpx import AsyncClient
 
 from notify.domain.errors import InvalidSettings
-from notify.domain.forge_answers import ForgeFault, Misconfigured, Refused, Unavailable
+from notify.domain.forge_answers import ForgeFault, Misconfigured, RateLimited, Refused, Unavailable
 from notify.domain.forge_settings import Secret
 from notify.forges.answers import Credential
 from notify.forges.app_auth import AppCredentials
 from notify.forges.client import APP, ForgeClient, Scope
 from tests.forges.server import Answer, Asked, ForgeServer
 from tests.forges.shapes import settings
+from tests.support.wait import until
 
 KEY = rsa.generate_private_key(public_exponent=65537, key_size=2048)
 NOW = 1_793_606_400.0
@@ -36,6 +42,11 @@ EXCHANGE = "/app/installations/7/access_tokens"
 def pem(key: Any = KEY, encryption: KeySerializationEncryption | None = None) -> str:
     made: bytes = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, encryption or NoEncryption())
     return made.decode()
+
+
+def asked_in_vain(credentials: AppCredentials, scope: Scope) -> None:
+    with suppress(ForgeFault):
+        credentials.token(scope)
 
 
 class Clock:
@@ -62,7 +73,8 @@ def forge(forge: ForgeServer) -> ForgeServer:
         here = datetime(2031, 1, 1, tzinfo=UTC)
         ends = (here + timedelta(hours=1)).strftime("%Y-%m-%dT%H:%M:%SZ")
         token = {"token": f"ghs_{next(numbers)}", "expires_at": ends}
-        return Answer(token, 201, {"Date": format_datetime(here, usegmt=True)})
+        headers = {"Date": format_datetime(here, usegmt=True), "Content-Type": "application/json; charset=utf-8"}
+        return Answer(token, 201, headers)
 
     forge.says("/repos/acme/app/installation", {"id": 7})
     forge.says("/repos/acme/other/installation", {"id": 7})
@@ -87,6 +99,22 @@ def test_gidgethub_makes_the_same_claims(forge: ForgeServer, clock: Clock) -> No
 def test_the_claims_are_those_that_github_asks_for(forge: ForgeServer, clock: Clock) -> None:
     claims = jwt.decode(credentials_of(forge, clock).token(APP).text, options={"verify_signature": False})
     assert claims == {"iat": int(NOW) - 60, "exp": int(NOW) + 540, "iss": str(APP_ID)}
+
+
+def test_gidgethub_exchanges_a_token_by_the_same_call(forge: ForgeServer, clock: Clock) -> None:
+    async def theirs() -> Any:
+        async with AsyncClient(trust_env=False) as http:
+            api = GitHubAPI(http, "notify", base_url=forge.url)
+            return await apps.get_installation_access_token(
+                api, installation_id="7", app_id=str(APP_ID), private_key=pem()
+            )
+
+    assert asyncio.run(theirs())["token"] == "ghs_0"
+    assert credentials_of(forge, clock, installation_id=7).token(HERE).text == "ghs_1"
+    its, ours = forge.asked
+    assert (its.method, its.path) == (ours.method, ours.path) == ("POST", EXCHANGE)
+    assert its.headers["authorization"].startswith("bearer ey")
+    assert ours.headers["authorization"].startswith("Bearer ey")
 
 
 def test_a_token_is_looked_up_and_exchanged_once_for_all_repositories(forge: ForgeServer, clock: Clock) -> None:
@@ -196,6 +224,48 @@ def test_threads_whose_token_expired_share_the_next_one(forge: ForgeServer, cloc
         thread.join(30)
     assert found == [{}] * 8
     assert forge.count(EXCHANGE) == 2
+
+
+def test_a_good_token_does_not_wait_for_the_exchange_of_another_installation(forge: ForgeServer, clock: Clock) -> None:
+    forge.says("/repos/other/app/installation", {"id": 8})
+    forge.says("/app/installations/8/access_tokens", Answer({}, 201, waits=True))
+    credentials = credentials_of(forge, clock)
+    assert credentials.token(HERE).text == "ghs_0"
+    slow = Thread(target=asked_in_vain, args=(credentials, Scope("other/app")))
+    slow.start()
+    until(lambda: forge.count("/app/installations/8/access_tokens") == 1)
+    assert credentials.token(HERE).text == "ghs_0"
+    assert slow.is_alive()
+    forge.go_on.set()
+    slow.join(30)
+
+
+def test_a_fault_names_the_installation_that_the_call_was_made_for(forge: ForgeServer, clock: Clock) -> None:
+    limited = Answer({"message": "API rate limit exceeded"}, 403, {"X-RateLimit-Remaining": "0"})
+    forge.says("/x", limited, Answer(cut=True))
+    credentials = credentials_of(forge, clock)
+    client = ForgeClient(forge.connection(), credentials)
+    found = []
+    for scope in (HERE, HERE, APP, Scope("acme/gone")):
+        with pytest.raises(ForgeFault) as raised:
+            client.get("/x" if scope == HERE else "/y", scope)
+        found.append((raised.value.installation, copy(raised.value).installation))
+    assert found == [(7, 7), (7, 7), (None, None), (None, None)]
+
+
+def test_a_limit_on_the_exchange_is_its_installations(forge: ForgeServer, clock: Clock) -> None:
+    forge.says(EXCHANGE, Answer({"message": "slow"}, 403, {"Retry-After": "60"}))
+    with pytest.raises(ForgeFault) as raised:
+        credentials_of(forge, clock).token(HERE)
+    assert raised.value.meaning == RateLimited(wait=timedelta(seconds=60), words="slow")
+    assert raised.value.installation == 7
+
+
+def test_which_installation_a_repository_has_is_told_without_an_exchange(forge: ForgeServer, clock: Clock) -> None:
+    credentials = credentials_of(forge, clock)
+    assert [credentials.installation(one) for one in (HERE, HERE, Scope(installation=9), APP)] == [7, 7, 9, None]
+    assert credentials_of(forge, clock, installation_id=5).installation(HERE) == 5
+    assert forge.counts == {"GET /repos/acme/app/installation": 1}
 
 
 NO_KEYS = {

@@ -40,6 +40,9 @@ class Rotating:
     def drop(self, token: Token) -> None:
         self.dropped.append(token.text)
 
+    def installation(self, scope: Scope) -> int | None:
+        return 7 if scope == HERE else None
+
 
 def client_of(forge: ForgeServer, **limits: float) -> ForgeClient:
     return ForgeClient(forge.connection(**limits), FixedToken(SECRET))
