@@ -4,7 +4,6 @@ The reconciler: reads every repository at intervals, mends the mirror, and tells
 Each repository has a work item that is due again after each sweep, so that no two processes sweep it at once, a sweep
 that failed concerns that repository alone, and a process that was away finds everything due.
 
-Decided: the first sweep of a repository is silent. What happened before it is never told.
 Rejected: an advisory lock for each repository. It would have to outlast a hundred calls to the forge, and a session
     behind a pooler is nobody's.
 """
@@ -12,8 +11,7 @@ Rejected: an advisory lock for each repository. It would have to outlast a hundr
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import datetime, timedelta
-from itertools import chain
+from datetime import timedelta
 from random import Random
 from threading import Event
 from time import monotonic
@@ -21,18 +19,14 @@ from time import monotonic
 import structlog
 from sqlalchemy import Connection
 
-from notify.checkpoints import RECONCILE_READ, RECONCILE_WRITTEN, Checkpoint, no_checkpoint
+from notify.checkpoints import Checkpoint, no_checkpoint
 from notify.domain.claims import Claim, Lane
-from notify.domain.errors import MalformedEvent, NotifyError
-from notify.domain.events import CREATED, UPDATED
-from notify.domain.forge import ChangeReading, ForgeEvent, Repository
+from notify.domain.forge import Repository
 from notify.domain.forge_answers import ForgeFault, RateLimited
-from notify.domain.forge_ports import ForgeReader
 from notify.domain.ports import Doorbell
 from notify.domain.stages import FAN_OUT, RECONCILE
-from notify.sources.mirror import Mirror, Written, mirror_of
+from notify.sources.sweep import Sweep, SweepStopped
 from notify.store.database import UNAVAILABLE, Database
-from notify.store.forges import mirror as rows
 from notify.store.forges import repositories
 from notify.store.forges.repositories import KnownRepository
 from notify.store.outbox import items
@@ -40,17 +34,9 @@ from notify.store.outbox.items import ItemOutcome
 from notify.work.forges import Forge, ForgeNotAsked, Forges
 from notify.work.stage import BatchStage
 
-# A listing may miss what is written while it is read, and forges tell instants to the second.
-OVERLAP = timedelta(minutes=2)
-# The first sweep reads every open change, and the others that were updated since then.
-LOOKED_BACK = timedelta(days=30)
 PAGE = 100
 
 log = structlog.get_logger(__name__)
-
-
-class SweepStopped(NotifyError):
-    """The process is to end, or its lease on the repository ran out."""
 
 
 class Sweeps:
@@ -167,158 +153,6 @@ class Sweeps:
     def _settle(self, outcome: ItemOutcome) -> None:
         with self._database.begin() as connection:
             items.settle(connection, RECONCILE, [outcome])
-
-
-class Sweep:
-    """
-    One sweep of one repository.
-
-    Attributes:
-        unchanged: Nothing has changed on the forge since the last sweep.
-        told: How many events were handed in.
-    """
-
-    def __init__(
-        self,
-        database: Database,
-        forge: Forge,
-        known: KnownRepository,
-        *,
-        go_on: Callable[[], None],
-        checkpoint: Checkpoint,
-    ) -> None:
-        self.unchanged = False
-        self.told = 0
-        self._database = database
-        self._forge = forge
-        self._known = known
-        self._go_on = go_on
-        self._checkpoint = checkpoint
-        self._since = None if known.swept_at is None else known.swept_at - OVERLAP
-
-    def run(self, reader: ForgeReader) -> None:
-        """
-        Raises:
-            ForgeFault: Something could not be read; what was read before is kept.
-            SweepStopped: It is to end here.
-        """
-        known = self._known
-        mirror = mirror_of(self._forge)
-        since = self._since or known.now - LOOKED_BACK
-        listing = reader.changes(known.full_name, since=since, etag=known.etag)
-        read: set[int] = set()
-        if listing.unchanged:
-            self.unchanged = True
-        else:
-            every_open = reader.changes(known.full_name) if self._since is None else ()
-            for change in chain(listing, every_open):
-                if change.number not in read:
-                    read.add(change.number)
-                    self._read(reader, mirror, change.number)
-        with self._database.begin() as connection:
-            stale = rows.stale(connection, known.id)
-        for number in stale:
-            if number not in read:
-                self._read(reader, mirror, number)
-        branches_read_at = self._read_branches(reader)
-        self._read_entries(reader, pushed=branches_read_at is not None)
-        self._checkpoint(RECONCILE_READ)
-        with self._database.begin() as connection:
-            etag = known.etag if listing.unchanged else listing.etag
-            repositories.swept(connection, known, etag=etag, branches_read_at=branches_read_at)
-
-    def _read(self, reader: ForgeReader, mirror: Mirror, number: int) -> None:
-        """Write one change, and what happened on it; in a transaction that is not open while the forge is asked."""
-        self._go_on()
-        asked_at = self._now()
-        reading = reader.read_change(self._known.full_name, number)
-        self._write(mirror, reading, list(self._history(reader, reading)), asked_at)
-
-    def _history(self, reader: ForgeReader, reading: ChangeReading) -> Iterator[ForgeEvent]:
-        """What happened on a change since the sweep before; nothing of what was before the first one."""
-        first = self._known.first_swept_at
-        if first is None or self._since is None:
-            return
-        since = max(first, self._since)
-        change = reading.change
-        key = f"{self._forge.name}:{reading.repository.id}"
-        if change.created_at > first and not change.draft:
-            yield ForgeEvent(
-                type=CREATED,
-                key=f"{key}:created:{change.number}",
-                repository=reading.repository,
-                change=change,
-                actor=change.opener,
-                occurred_at=change.created_at,
-            )
-        yield from reader.history(reading.repository, change, since=since)
-
-    def _write(self, mirror: Mirror, reading: ChangeReading, history: Sequence[ForgeEvent], asked_at: datetime) -> None:
-        with self._database.begin() as connection:
-            written = mirror.write(connection, reading, asked_at=asked_at)
-            if self._known.first_swept_at is None:
-                mirror.hush(connection, written)
-                return
-            requests = [] if reading.change.draft else mirror.requests_of(written, reading.repository)
-            created = [one for one in history if one.type == CREATED]
-            rest = [one for one in history if one.type != CREATED]
-            for event in [*created, *requests, *self._pushes(written, reading), *rest]:
-                try:
-                    self.told += mirror.tell(connection, event, written) is not None
-                except MalformedEvent as error:
-                    log.warning("sweep.malformed", forge=self._forge.name, field=error.field)
-        self._checkpoint(RECONCILE_WRITTEN)
-
-    def _pushes(self, written: Written, reading: ChangeReading) -> list[ForgeEvent]:
-        """New commits of which no webhook has told."""
-        change, known = reading.change, written.known
-        if known is None or change.head is None or known.head_sha in (None, change.head.sha) or change.draft:
-            return []
-        if change.state != "open" or not written.is_newest:
-            return []
-        key = f"{self._forge.name}:{reading.repository.id}:updated:{change.number}:{change.head.sha}"
-        return [
-            ForgeEvent(
-                type=UPDATED,
-                key=key,
-                repository=reading.repository,
-                change=change,
-                actor=change.opener,
-                occurred_at=change.updated_at,
-            )
-        ]
-
-    def _read_branches(self, reader: ForgeReader) -> datetime | None:
-        """List the branches if anything was pushed since they were listed last; when it was pushed."""
-        known = self._known
-        if known.pushed_at is not None and known.pushed_at == known.branches_read_at:
-            return None
-        self._go_on()
-        at = self._now()
-        seen = list(reader.branches(known.full_name))
-        with self._database.begin() as connection:
-            rows.put_branches(connection, known.id, seen, at)
-            rows.delete_unseen_branches(connection, known.id, at)
-        return known.pushed_at
-
-    def _read_entries(self, reader: ForgeReader, *, pushed: bool) -> None:
-        entries = self._forge.settings.entries
-        if entries is None or entries.repository.lower() != self._known.full_name.lower() or not pushed:
-            return
-        from notify.sources.entries import read_entries  # noqa: PLC0415 - YAML is for deployments with entries only
-
-        at = self._now()
-        with self._database.begin() as connection:
-            known = rows.entry_files(connection, self._forge.name)
-        files = list(reader.files(entries.repository, entries.folder, known=known))
-        read = read_entries(files)
-        with self._database.begin() as connection:
-            rows.put_entries(connection, self._forge.name, read, seen=[one.path for one in files], at=at)
-
-    def _now(self) -> datetime:
-        with self._database.single() as connection:
-            now: datetime = connection.exec_driver_sql("SELECT now()").scalar_one()
-            return now
 
 
 class Reconciler:
