@@ -32,6 +32,10 @@ class NoSuchDelivery(NotifyError):
     """No webhook delivery has this id."""
 
 
+class BodyErased(NotifyError):
+    """The body was erased, because it named a person who is erased."""
+
+
 class DeliveryIsPending(NotifyError):
     """The delivery is due as it is."""
 
@@ -82,8 +86,11 @@ def replay(id_: DeliveryId) -> None:
     """Work off a webhook delivery again. Safe to repeat: an event that was told already is not told again."""
     with connect() as deployment:
         with deployment.database.begin() as connection:
-            if deliveries.view(connection, id_) is None:
+            found = deliveries.view(connection, id_)
+            if found is None:
                 raise NoSuchDelivery(id=id_)
+            if not found.bytes:
+                raise BodyErased(id=id_)
             if not deliveries.replay(connection, id_):
                 raise DeliveryIsPending(id=id_)
         deployment.doorbell.ring(INBOX)

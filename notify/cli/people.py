@@ -1,25 +1,30 @@
 """``notify people``: show, export or erase what is stored about a person, and allow a refused address again."""
 
 from calendar import day_abbr, day_name
-from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Annotated
 
 from typer import Argument, Exit, Typer, confirm
 
-from notify.cli.connect import Deployment, connect
+from notify.cli.connect import connect
 from notify.cli.output import AsJson, DryRun, Yes, at, console, print_facts, print_json, print_table, progress_bar
-from notify.delivery.erasure import erase as erasure_of
+from notify.delivery import erasure
 from notify.domain.errors import NotifyError
 from notify.domain.fan_out import usable_address
 from notify.domain.preferences import Preferences
 from notify.domain.schedule import Mode, QuietHours, Schedule
-from notify.store.directory import directory, erasure, preferences
+from notify.store.directory import directory, preferences
 
 app = Typer(help="Show, export or erase what is stored about a person; clear a refused address.", no_args_is_help=True)
 
 Name = Annotated[str, Argument(metavar="NAME", help="The person's username.")]
+
+MIRRORED = {"forge_changes", "forge_reviewers", "forge_entries", "forge_actions", "webhook_deliveries"}
+MIRROR_RETURNS = (
+    "The forge still knows {name}: the next reading of a pull request that names them brings their login back."
+    " Delete the account there as well."
+)
 
 
 class NoSuchPerson(NotifyError):
@@ -99,9 +104,9 @@ def clear(name: Name) -> None:
 @app.command()
 def export(name: Name, *, as_json: AsJson = False) -> None:
     """Export everything that is stored about a person: all rows with --json, otherwise how many there are."""
-    with connect() as deployment, deployment.database.begin() as connection:
-        rows = erasure.remaining(connection, name)
-        stored = erasure.export(connection, name) if as_json else {}
+    with connect() as deployment:
+        rows = erasure.remaining(deployment.database, name)
+        stored = erasure.export(deployment.database, name) if as_json else {}
     if not rows:
         raise NoSuchPerson(name=name)
     if as_json:
@@ -119,14 +124,16 @@ def erase(
     as_json: AsJson = False,
 ) -> None:
     """
-    Erase a person: address, preferences, and their name and text in emails and events. This cannot be undone.
+    Erase a person: address, preferences, logins, and their name and text everywhere. This cannot be undone.
 
-    Pending emails to the person are cancelled. Rows of emails and events stay, without the person, so that counts
-    stay true. Exit code 1 means that something is left, because emails about what the person wrote are still pending;
-    run it again later.
+    Pending emails to the person are cancelled. Rows of emails, events, webhook deliveries and pull requests stay,
+    without the person, so that counts stay true. Exit code 1 means that something is left, because it is still needed:
+    emails about what the person wrote, or webhook deliveries that are not worked off; run it again later.
+
+    What others wrote about them, and what a forge itself keeps, is not erased.
     """
     with connect() as deployment:
-        rows = _rows(deployment, name)
+        rows = erasure.remaining(deployment.database, name)
         if not rows:
             raise NoSuchPerson(name=name)
         if not dry_run:
@@ -134,17 +141,14 @@ def erase(
                 confirm(f"Erase {name} from {sum(rows.values()):,} rows? This cannot be undone.", abort=True, err=True)
             with progress_bar() as progress:
                 bar = progress.add_task("erasing", total=None)
-                for _ in erasure_of(deployment.database, name):
+                for _ in erasure.erase(deployment.database, name):
                     progress.advance(bar)
-        left = _rows(deployment, name)
+        left = erasure.remaining(deployment.database, name)
     if as_json:
         print_json({"found": rows, "left": left})
     else:
         print_table(["stored in", "found", "left"], [(table, count, left.get(table)) for table, count in rows.items()])
+        if MIRRORED & rows.keys():
+            console.print(MIRROR_RETURNS.format(name=name), markup=False)
     if left and not dry_run:
         raise Exit(1)
-
-
-def _rows(deployment: Deployment, name: str) -> Mapping[str, int]:
-    with deployment.database.begin() as connection:
-        return erasure.remaining(connection, name)

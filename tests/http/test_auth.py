@@ -23,6 +23,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from fastapi import FastAPI
 
 from notify.api.app import build_app
+from notify.delivery.erasure import export
 from notify.domain import preferences as domain
 from notify.domain.events import COMMENT_CREATED
 from notify.http.context import Context
@@ -31,7 +32,7 @@ from notify.http.published_keys import KeysUnavailable, PublishedKeys
 from notify.intake.receive import receive
 from notify.intake.schema import parse
 from notify.store.database import Database
-from notify.store.directory import directory, erasure, preferences, tokens
+from notify.store.directory import directory, preferences, tokens
 from notify.store.directory.tokens import Scope
 from tests.support.callers import JWT_SECRET, Person, Program
 from tests.support.harness import WorkerHarness, comment
@@ -421,8 +422,7 @@ def test_an_unknown_person_is_told_so_and_nothing_is_stored(
     assert answer.headers["Content-Type"] == "application/problem+json"
     assert name in answer.json()["detail"]
     assert api.request(method, path, json=body, headers=known).status_code != 404
-    with database.begin() as connection:
-        assert not any(erasure.export(connection, name).values())
+    assert not any(export(database, name).values())
 
 
 @pytest.mark.parametrize("stored", ["setting", "preference", "mute", "subscription", "email"])

@@ -12,7 +12,7 @@ from uuid import UUID
 import pytest
 from sqlalchemy import Connection, func, select, text
 
-from notify.delivery.erasure import erase
+from notify.delivery.erasure import erase, remaining
 from notify.domain.claims import Claim
 from notify.domain.retention import RetentionPeriods
 from notify.domain.stages import FAN_OUT
@@ -20,6 +20,7 @@ from notify.intake.fan_out import FanOut
 from notify.intake.save_preferences import save_preferences
 from notify.store.database import Database
 from notify.store.directory import erasure
+from notify.store.directory.person_names import PersonNames
 from notify.store.operations import upkeep
 from notify.store.outbox import bundles, items, outbox, retry_cancel_replay
 from notify.store.outbox.job_filter import JobFilter
@@ -164,7 +165,7 @@ def cancel_all(connection: Connection) -> None:
 
 
 def erase_directory(connection: Connection) -> None:
-    erasure.erase_directory(connection, "alice")
+    erasure.erase_directory(connection, PersonNames(username="alice"))
 
 
 def erase_notifications(connection: Connection) -> None:
@@ -323,8 +324,7 @@ def test_a_person_erased_during_a_fan_out_can_be_erased_again(database: Database
         assert [event_id for event_id, *_ in end.notifications] == [TOLD_BEFORE, FIRST]
         for _ in erase(database, "alice"):
             pass
-        with database.begin() as connection:
-            assert erasure.remaining(connection, "alice") == {}
+        assert remaining(database, "alice") == {}
 
 
 @pytest.mark.parametrize(

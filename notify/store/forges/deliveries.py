@@ -91,7 +91,8 @@ _STORE = f"""
         INSERT INTO notify.webhook_deliveries AS known (forge, delivery_id, event, content_type, body)
         VALUES (%(forge)s, %(delivery_id)s, %(event)s, %(content_type)s, %(body)s)
         ON CONFLICT (forge, delivery_id) DO UPDATE
-        SET status = 'pending', finished_at = NULL, outcome_reason = NULL WHERE known.status = 'dead'
+        SET status = 'pending', finished_at = NULL, outcome_reason = NULL, body = excluded.body
+        WHERE known.status = 'dead'
         RETURNING id
     ), to_do AS (
         INSERT INTO notify.work_items AS item (stage, id, lane) SELECT '{INBOX}', id, {Lane.NORMAL:d} FROM stored
